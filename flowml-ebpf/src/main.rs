@@ -1,0 +1,3 @@
+//! flowml's kernel programs.
+#![no_std]
+#![no_main]

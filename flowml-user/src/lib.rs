@@ -1,0 +1,5 @@
+//! flowml in userspace: `capture → session → record → features → model → sink → pipeline`.
+//!
+//! The modules stand in the order of the data, and each imports only from its left.
+
+pub mod features;
