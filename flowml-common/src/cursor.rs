@@ -1,0 +1,32 @@
+//! Where header bytes come from: packet memory in the kernel, a slice in userspace.
+
+use bytemuck::AnyBitPattern;
+
+/// A position in a frame that only moves forward.
+///
+/// A read that would pass the end of what is there answers `None` and the frame is then [`Truncated`].
+///
+/// [`Truncated`]: crate::packet::Skipped::Truncated
+pub trait Cursor {
+    /// Reads a `T` and moves behind it. `T` has alignment 1 or is read as if it had.
+    fn take<T: AnyBitPattern>(&mut self) -> Option<T>;
+
+    /// Moves `count` bytes on. The kernel's verifier wants a bound: at most 65,535.
+    fn skip(&mut self, count: u16) -> Option<()>;
+}
+
+/// The userspace cursor is the rest of the frame itself.
+impl Cursor for &[u8] {
+    #[inline(always)]
+    fn take<T: AnyBitPattern>(&mut self) -> Option<T> {
+        let (head, rest) = self.split_at_checked(size_of::<T>())?;
+        *self = rest;
+        bytemuck::try_pod_read_unaligned(head).ok()
+    }
+
+    #[inline(always)]
+    fn skip(&mut self, count: u16) -> Option<()> {
+        *self = self.get(usize::from(count)..)?;
+        Some(())
+    }
+}

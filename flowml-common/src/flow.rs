@@ -1,0 +1,639 @@
+//! What is counted: the key of a flow and its statistics, how a packet is added and how parts are merged.
+//!
+//! A flow that is metered on several CPUs, hooks or epochs comes in *parts*. Inside a part every gap between two
+//! packets is known. [`FlowStats::merge`] joins parts without claiming to know the gaps between them (it is
+//! commutative and associative); [`FlowStats::follow`] does the same and adds the gap where one part is known to
+//! follow the other. So samples of inter-arrival time = packets − parts, always.
+
+use core::cmp::Ordering;
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::headers::Mac;
+use crate::packet::{Packet, Sender};
+
+/// An IPv6 address as a number; IPv4 as IPv4-mapped IPv6 (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2).
+///
+/// Ordered as its 16 bytes in network order are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    high: u64,
+    low: u64,
+}
+
+impl Address {
+    const V4_MAPPED: u64 = 0xffff_0000_0000;
+
+    /// From an IPv4 address as a number.
+    #[inline(always)]
+    pub const fn from_v4(address: u32) -> Self {
+        Self { high: 0, low: Self::V4_MAPPED | address as u64 }
+    }
+
+    /// From the upper and the lower half of an IPv6 address.
+    #[inline(always)]
+    pub const fn from_halves(high: u64, low: u64) -> Self {
+        Self { high, low }
+    }
+
+    /// The 16 bytes in network order.
+    pub const fn octets(self) -> [u8; 16] {
+        (((self.high as u128) << 64) | self.low as u128).to_be_bytes()
+    }
+
+    /// The address, IPv4-mapped ones as IPv4.
+    pub fn to_ip(self) -> core::net::IpAddr {
+        core::net::Ipv6Addr::from(self.octets()).to_canonical()
+    }
+}
+
+/// One end of a flow. Ports are 0 for portless protocols; see [`icmp_answer`] for ICMP.
+///
+/// [`icmp_answer`]: crate::packet::icmp_answer
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// Address.
+    pub address: Address,
+    /// Port.
+    pub port: u16,
+}
+
+/// Which flow a packet belongs to: 48 bytes, the same for both directions.
+///
+/// As words: lower address (upper half, lower half), upper address (likewise), then
+/// `lower port | upper port << 16 | interface << 32`, then `VLAN | inner VLAN << 16 | protocol << 32 | fragment << 40`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct FlowKey([u64; 6]);
+
+impl FlowKey {
+    /// The key of a flow between two endpoints, the smaller first; `vlans` are the outer and the inner id, 0 for none.
+    #[inline(always)]
+    pub(crate) const fn new(
+        ends: [Endpoint; 2],
+        protocol: u8,
+        later_fragment: bool,
+        vlans: [u16; 2],
+        interface: u32,
+    ) -> Self {
+        let [lower, upper] = ends;
+        Self([
+            lower.address.high,
+            lower.address.low,
+            upper.address.high,
+            upper.address.low,
+            lower.port as u64 | (upper.port as u64) << 16 | (interface as u64) << 32,
+            vlans[0] as u64 | (vlans[1] as u64) << 16 | (protocol as u64) << 32 | (later_fragment as u64) << 40,
+        ])
+    }
+
+    /// The endpoint that sends as `sender`.
+    pub const fn endpoint(&self, sender: Sender) -> Endpoint {
+        match sender {
+            Sender::Lower => Endpoint { address: Address::from_halves(self.0[0], self.0[1]), port: self.0[4] as u16 },
+            Sender::Upper => {
+                Endpoint { address: Address::from_halves(self.0[2], self.0[3]), port: (self.0[4] >> 16) as u16 }
+            }
+        }
+    }
+
+    /// Interface index.
+    pub const fn interface(&self) -> u32 {
+        (self.0[4] >> 32) as u32
+    }
+
+    /// Outer and inner VLAN id, 0 for none.
+    pub const fn vlans(&self) -> [u16; 2] {
+        [self.0[5] as u16, (self.0[5] >> 16) as u16]
+    }
+
+    /// IP protocol number.
+    pub const fn protocol(&self) -> u8 {
+        (self.0[5] >> 32) as u8
+    }
+
+    /// Whether these are fragments after the first, which carry no ports.
+    pub const fn later_fragment(&self) -> bool {
+        self.0[5] >> 40 & 1 == 1
+    }
+
+    /// The same flow whatever the interface, for whoever joins the two observations of a forwarded packet.
+    #[must_use]
+    pub const fn without_interface(self) -> Self {
+        let mut words = self.0;
+        words[4] &= 0xffff_ffff;
+        Self(words)
+    }
+
+    /// The key as the flow table hashes it.
+    #[inline(always)]
+    pub(crate) const fn words(&self) -> &[u64; 6] {
+        &self.0
+    }
+
+    /// Equality in one branch: in the kernel a comparison field by field is six.
+    #[inline(always)]
+    pub(crate) const fn is(&self, other: &Self) -> bool {
+        let (a, b) = (&self.0, &other.0);
+        ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]) | (a[5] ^ b[5])) == 0
+    }
+}
+
+/// TCP flags in the order of their bits (RFC 9293 §3.1), FIN = bit 0.
+pub const TCP_FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+/// FIN.
+pub const FIN: u8 = 1;
+/// SYN.
+pub const SYN: u8 = 2;
+/// RST.
+pub const RST: u8 = 4;
+/// ACK.
+pub const ACK: u8 = 16;
+/// FIN, PSH and CWR stand on one packet only of a super-packet: segmentation offload clears them on the others.
+const ONCE_PER_BUFFER: u8 = 0b1000_1001;
+
+/// Bins of the length histogram: IP total length below 64, then doubling, the last from 4,096 on.
+pub const LENGTH_BINS: usize = 8;
+
+/// How many packets from the start of a flow are kept one by one.
+pub const FIRST_PACKETS: usize = 8;
+
+/// Statistics of one direction: 128 bytes, all of which a packet of that direction may touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Direction {
+    /// Time of the first packet, ns.
+    pub first_ns: u64,
+    /// Time of the last packet, ns.
+    pub last_ns: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Frame bytes without FCS.
+    pub frame_bytes: u64,
+    /// IP bytes (total length).
+    pub ip_bytes: u64,
+    /// Payload bytes.
+    pub payload_bytes: u64,
+    /// Σ (IP total length)², bytes².
+    pub length_squares: u64,
+    /// Σ (inter-arrival time)², µs².
+    pub iat_squares: u64,
+    /// Packets by TCP flag, in the order of [`TCP_FLAGS`].
+    pub flags: [u32; 8],
+    /// Packets with payload.
+    pub payload_packets: u32,
+    /// Runs of packets between which no inter-arrival time is known; 0 without packets.
+    pub parts: u32,
+    /// Smallest inter-arrival time, µs; [`NO_SAMPLE`] without one.
+    pub iat_min_us: u32,
+    /// Largest inter-arrival time, µs; it stays at `u32::MAX` beyond 71 minutes.
+    pub iat_max_us: u32,
+    /// Smallest IP total length, bytes.
+    pub length_min: u16,
+    /// Largest IP total length, bytes; it stays at 65,535 for jumbograms.
+    pub length_max: u16,
+    /// TCP window of the first packet, not scaled.
+    pub window: u16,
+    /// DSCP of the first packet.
+    pub dscp: u8,
+    /// Smallest TTL.
+    pub ttl_min: u8,
+    /// Largest TTL.
+    pub ttl_max: u8,
+    reserved: [u8; 7],
+}
+
+/// The smallest inter-arrival time where there was none yet.
+pub const NO_SAMPLE: u32 = u32::MAX;
+
+/// The first packets of a flow, one by one (all packets, of both directions).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct FirstPackets {
+    /// Time of each since the flow's first packet, µs; both times are cut to µs before they are subtracted.
+    pub offset_us: [u32; FIRST_PACKETS],
+    /// IP total length of each, bytes.
+    pub length: [u16; FIRST_PACKETS],
+    /// Bit n: packet n was sent by the upper endpoint.
+    pub upper: u8,
+    /// Bit n: packet n had payload.
+    pub payload: u8,
+    /// How many there are.
+    pub count: u8,
+    reserved: [u8; 13],
+}
+
+/// Statistics of a flow.
+///
+/// The order of the fields is that of their use: the first 16 bytes share the key's cache line in a [`FlowEntry`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct FlowStats {
+    /// Time of the last packet of either direction, ns.
+    pub last_ns: u64,
+    /// Σ (inter-arrival time)² over both directions, µs².
+    pub iat_squares: u64,
+    /// Packets by IP total length: below 64, below 128, …, below 4,096, and the rest.
+    pub lengths: [u32; LENGTH_BINS],
+    /// Smallest inter-arrival time over both directions, µs; [`NO_SAMPLE`] without one.
+    pub iat_min_us: u32,
+    /// Largest inter-arrival time over both directions, µs.
+    pub iat_max_us: u32,
+    /// Runs of packets between which no inter-arrival time is known; at least 1.
+    pub parts: u32,
+    /// MAC address of the lower and the upper endpoint in the first packet.
+    pub macs: [Mac; 2],
+    /// Who sent the first packet: a [`Sender`] as a number.
+    pub opener: u8,
+    /// Bit per [`Sender`]: it sent a SYN without ACK.
+    pub syn_senders: u8,
+    /// Bits of [`Hook`]: who counted.
+    ///
+    /// [`Hook`]: crate::packet::Hook
+    pub hooks: u8,
+    reserved: [u8; 5],
+    /// Statistics by direction, indexed by [`Sender`].
+    pub directions: [Direction; 2],
+    /// The first packets.
+    pub firsts: FirstPackets,
+}
+
+/// A flow in the table: 448 bytes, seven cache lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct FlowEntry {
+    /// Which flow.
+    pub key: FlowKey,
+    /// What was counted.
+    pub stats: FlowStats,
+}
+
+/// Whole microseconds in `ns`.
+///
+/// 64-bit division is the slowest instruction that a kernel program has; below 2³² ns the product with 2³⁸/1000
+/// (rounded up) is exact and fits 64 bits.
+#[inline(always)]
+pub const fn to_micros(ns: u64) -> u64 {
+    if ns >> 32 == 0 { (ns * 274_877_907) >> 38 } else { ns / 1000 }
+}
+
+#[inline(always)]
+const fn saturate_u32(value: u64) -> u32 {
+    if value > u32::MAX as u64 { u32::MAX } else { value as u32 }
+}
+
+#[inline(always)]
+const fn saturate_u16(value: u32) -> u16 {
+    if value > u16::MAX as u32 { u16::MAX } else { value as u16 }
+}
+
+/// The bin of the length histogram, by halving: a chain of compares is cheaper in the kernel than a logarithm.
+#[inline(always)]
+pub const fn length_bin(ip_length: u32) -> usize {
+    if ip_length < 512 {
+        if ip_length < 128 {
+            if ip_length < 64 { 0 } else { 1 }
+        } else if ip_length < 256 {
+            2
+        } else {
+            3
+        }
+    } else if ip_length < 2048 {
+        if ip_length < 1024 { 4 } else { 5 }
+    } else if ip_length < 4096 {
+        6
+    } else {
+        7
+    }
+}
+
+impl Direction {
+    /// Puts a direction without packets in place.
+    #[inline(always)]
+    fn clear(&mut self) {
+        *self = Zeroable::zeroed();
+        self.iat_min_us = NO_SAMPLE;
+        self.length_min = u16::MAX;
+        self.ttl_min = u8::MAX;
+    }
+
+    #[inline(always)]
+    fn add(&mut self, packet: &Packet) {
+        if self.packets == 0 {
+            self.first_ns = packet.time_ns;
+            self.last_ns = packet.time_ns;
+            self.parts = 1;
+            self.window = packet.window;
+            self.dscp = packet.dscp;
+        } else {
+            let gap_us = to_micros(packet.time_ns.saturating_sub(self.last_ns));
+            self.sample(gap_us);
+            if packet.time_ns > self.last_ns {
+                self.last_ns = packet.time_ns;
+            }
+        }
+        let further = packet.count - 1;
+        if further > 0 {
+            self.iat_min_us = 0;
+        }
+        self.packets += u64::from(packet.count);
+        self.frame_bytes += u64::from(packet.frame_bytes);
+        self.ip_bytes += u64::from(packet.ip_bytes);
+        self.payload_bytes += u64::from(packet.payload_bytes);
+        let (length, last) = (u64::from(packet.ip_length), u64::from(packet.last_ip_length));
+        self.length_squares += u64::from(further) * length * length + last * last;
+        if packet.payload_bytes > 0 {
+            self.payload_packets = self.payload_packets.saturating_add(packet.count);
+        }
+        self.length_min = self.length_min.min(saturate_u16(packet.last_ip_length));
+        self.length_max = self.length_max.max(saturate_u16(packet.ip_length));
+        self.ttl_min = self.ttl_min.min(packet.ttl);
+        self.ttl_max = self.ttl_max.max(packet.ttl);
+        self.add_flags(packet);
+    }
+
+    #[inline(always)]
+    fn add_flags(&mut self, packet: &Packet) {
+        // Most packets are a bare ACK or carry no flags at all; the others pay for eight counters.
+        if packet.tcp_flags == ACK {
+            self.flags[4] = self.flags[4].saturating_add(packet.count);
+        } else if packet.tcp_flags != 0 {
+            for (bit, counter) in self.flags.iter_mut().enumerate() {
+                if packet.tcp_flags >> bit & 1 == 1 {
+                    let times = if ONCE_PER_BUFFER >> bit & 1 == 1 { 1 } else { packet.count };
+                    *counter = counter.saturating_add(times);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn sample(&mut self, gap_us: u64) {
+        self.iat_squares = self.iat_squares.saturating_add(gap_us.saturating_mul(gap_us));
+        let gap_us = saturate_u32(gap_us);
+        self.iat_min_us = self.iat_min_us.min(gap_us);
+        self.iat_max_us = self.iat_max_us.max(gap_us);
+    }
+
+    /// How many inter-arrival times were taken.
+    pub const fn iat_samples(&self) -> u64 {
+        self.packets.saturating_sub(self.parts as u64)
+    }
+
+    fn merge(&mut self, other: &Self) {
+        if other.packets == 0 {
+            return;
+        }
+        if self.packets == 0 {
+            *self = *other;
+            return;
+        }
+        let first = (other.first_ns, other.window, other.dscp).cmp(&(self.first_ns, self.window, self.dscp));
+        if first == Ordering::Less {
+            (self.first_ns, self.window, self.dscp) = (other.first_ns, other.window, other.dscp);
+        }
+        self.last_ns = self.last_ns.max(other.last_ns);
+        self.packets += other.packets;
+        self.frame_bytes += other.frame_bytes;
+        self.ip_bytes += other.ip_bytes;
+        self.payload_bytes += other.payload_bytes;
+        self.length_squares = self.length_squares.saturating_add(other.length_squares);
+        self.iat_squares = self.iat_squares.saturating_add(other.iat_squares);
+        for (mine, theirs) in self.flags.iter_mut().zip(other.flags) {
+            *mine = mine.saturating_add(theirs);
+        }
+        self.payload_packets = self.payload_packets.saturating_add(other.payload_packets);
+        self.parts = self.parts.saturating_add(other.parts);
+        self.iat_min_us = self.iat_min_us.min(other.iat_min_us);
+        self.iat_max_us = self.iat_max_us.max(other.iat_max_us);
+        self.length_min = self.length_min.min(other.length_min);
+        self.length_max = self.length_max.max(other.length_max);
+        self.ttl_min = self.ttl_min.min(other.ttl_min);
+        self.ttl_max = self.ttl_max.max(other.ttl_max);
+    }
+
+    /// The gap to a part that begins after this one ends.
+    fn gap_us(&self, next: &Self) -> Option<u64> {
+        let apart = self.packets > 0 && next.packets > 0 && self.last_ns <= next.first_ns;
+        apart.then(|| to_micros(next.first_ns - self.last_ns))
+    }
+}
+
+impl FirstPackets {
+    /// Puts `packet` behind the others; the kernel's verifier wants to see the index masked.
+    #[inline(always)]
+    fn push(&mut self, offset_us: u32, packet: &Packet) {
+        let mut times = 0;
+        while times < FIRST_PACKETS && (times as u32) < packet.count && usize::from(self.count) < FIRST_PACKETS {
+            let at = usize::from(self.count) & (FIRST_PACKETS - 1);
+            times += 1;
+            let last = times as u32 == packet.count;
+            self.offset_us[at] = offset_us;
+            self.length[at] = saturate_u16(if last { packet.last_ip_length } else { packet.ip_length });
+            self.upper |= (packet.sender as u8) << at;
+            self.payload |= u8::from(packet.payload_bytes > 0) << at;
+            self.count += 1;
+        }
+    }
+
+    /// Packet `at` as (time in µs, sent by the upper endpoint, length, had payload), which is also the order of merging.
+    fn get(&self, at: usize, first_us: u64) -> (u64, bool, u16, bool) {
+        let bit = |mask: u8| mask >> at & 1 == 1;
+        (first_us + u64::from(self.offset_us[at]), bit(self.upper), self.length[at], bit(self.payload))
+    }
+
+    /// The first of both, by time, as offsets to the earlier of the two starts.
+    fn merge(&self, first_us: u64, other: &Self, other_first_us: u64) -> Self {
+        let start = first_us.min(other_first_us);
+        let mut merged: Self = Zeroable::zeroed();
+        let (mut mine, mut theirs) = (0, 0);
+        for at in 0..FIRST_PACKETS {
+            let left = (mine < usize::from(self.count)).then(|| self.get(mine, first_us));
+            let right = (theirs < usize::from(other.count)).then(|| other.get(theirs, other_first_us));
+            let (time_us, upper, length, payload) = match (left, right) {
+                (None, None) => break,
+                (Some(left), right) if right.is_none_or(|right| left <= right) => {
+                    mine += 1;
+                    left
+                }
+                (_, Some(right)) => {
+                    theirs += 1;
+                    right
+                }
+                (Some(left), None) => left,
+            };
+            merged.offset_us[at] = saturate_u32(time_us - start);
+            merged.length[at] = length;
+            merged.upper |= u8::from(upper) << at;
+            merged.payload |= u8::from(payload) << at;
+            merged.count += 1;
+        }
+        merged
+    }
+}
+
+impl FlowStats {
+    /// The statistics of a flow of this one packet.
+    pub fn of(packet: &Packet) -> Self {
+        let mut stats = Self::zeroed();
+        stats.start(packet);
+        stats
+    }
+
+    /// Makes this the statistics of a flow of one packet, in place: the kernel's stack has no room for them.
+    #[inline(always)]
+    pub(crate) fn start(&mut self, packet: &Packet) {
+        self.last_ns = packet.time_ns;
+        self.iat_squares = 0;
+        self.lengths = [0; LENGTH_BINS];
+        self.iat_min_us = NO_SAMPLE;
+        self.iat_max_us = 0;
+        self.parts = 1;
+        let [source, destination] = packet.macs;
+        self.macs = match packet.sender {
+            Sender::Lower => [source, destination],
+            Sender::Upper => [destination, source],
+        };
+        self.opener = packet.sender as u8;
+        self.syn_senders = 0;
+        self.hooks = 0;
+        self.reserved = [0; 5];
+        self.directions[0].clear();
+        self.directions[1].clear();
+        self.firsts = Zeroable::zeroed();
+        self.count(packet);
+    }
+
+    /// Adds a packet of the same flow.
+    #[inline(always)]
+    pub fn add(&mut self, packet: &Packet) {
+        let gap_us = to_micros(packet.time_ns.saturating_sub(self.last_ns));
+        self.sample(gap_us);
+        if packet.time_ns > self.last_ns {
+            self.last_ns = packet.time_ns;
+        }
+        self.count(packet);
+    }
+
+    /// All of [`add`](Self::add) but the gap to the packet before.
+    #[inline(always)]
+    fn count(&mut self, packet: &Packet) {
+        if packet.count > 1 {
+            self.iat_min_us = 0;
+            self.count_length(packet.ip_length, packet.count - 1);
+        }
+        self.count_length(packet.last_ip_length, 1);
+        self.hooks |= packet.hook as u8;
+        if packet.tcp_flags & (SYN | ACK) == SYN {
+            self.syn_senders |= 1 << packet.sender as u8;
+        }
+        // `& 1` shows the verifier that the index is in range.
+        self.directions[packet.sender as usize & 1].add(packet);
+        if usize::from(self.firsts.count) < FIRST_PACKETS {
+            let first_us = self.first_ns() / 1000;
+            let offset_us = (packet.time_ns / 1000).saturating_sub(first_us);
+            self.firsts.push(saturate_u32(offset_us), packet);
+        }
+    }
+
+    #[inline(always)]
+    fn count_length(&mut self, ip_length: u32, packets: u32) {
+        let bin = &mut self.lengths[length_bin(ip_length) & (LENGTH_BINS - 1)];
+        *bin = bin.saturating_add(packets);
+    }
+
+    #[inline(always)]
+    fn sample(&mut self, gap_us: u64) {
+        self.iat_squares = self.iat_squares.saturating_add(gap_us.saturating_mul(gap_us));
+        let gap_us = saturate_u32(gap_us);
+        self.iat_min_us = self.iat_min_us.min(gap_us);
+        self.iat_max_us = self.iat_max_us.max(gap_us);
+    }
+
+    /// Time of the first packet of either direction, ns.
+    #[inline(always)]
+    pub const fn first_ns(&self) -> u64 {
+        let [lower, upper] = &self.directions;
+        if upper.packets == 0 || (lower.packets > 0 && lower.first_ns <= upper.first_ns) {
+            lower.first_ns
+        } else {
+            upper.first_ns
+        }
+    }
+
+    /// Packets of both directions.
+    pub const fn packets(&self) -> u64 {
+        self.directions[0].packets + self.directions[1].packets
+    }
+
+    /// Frame bytes of both directions, without FCS.
+    pub const fn frame_bytes(&self) -> u64 {
+        self.directions[0].frame_bytes + self.directions[1].frame_bytes
+    }
+
+    /// How many inter-arrival times over both directions were taken.
+    pub const fn iat_samples(&self) -> u64 {
+        self.packets().saturating_sub(self.parts as u64)
+    }
+
+    /// The statistics of one direction.
+    pub const fn direction(&self, sender: Sender) -> &Direction {
+        &self.directions[sender as usize]
+    }
+
+    /// Who opened the session: who alone sent a SYN, else who was seen first.
+    pub const fn initiator(&self) -> Sender {
+        match self.syn_senders {
+            1 => Sender::Lower,
+            2 => Sender::Upper,
+            _ if self.opener == Sender::Lower as u8 => Sender::Lower,
+            _ => Sender::Upper,
+        }
+    }
+
+    /// Joins a part of the same flow that was counted elsewhere. Commutative and associative; no packet is lost and
+    /// no gap is invented: the inter-arrival moments are those within the parts.
+    pub fn merge(&mut self, other: &Self) {
+        let (first_ns, other_first_ns) = (self.first_ns(), other.first_ns());
+        self.firsts = self.firsts.merge(first_ns / 1000, &other.firsts, other_first_ns / 1000);
+        if (other_first_ns, other.opener, other.macs) < (first_ns, self.opener, self.macs) {
+            (self.opener, self.macs) = (other.opener, other.macs);
+        }
+        self.last_ns = self.last_ns.max(other.last_ns);
+        self.iat_squares = self.iat_squares.saturating_add(other.iat_squares);
+        for (mine, theirs) in self.lengths.iter_mut().zip(other.lengths) {
+            *mine = mine.saturating_add(theirs);
+        }
+        self.iat_min_us = self.iat_min_us.min(other.iat_min_us);
+        self.iat_max_us = self.iat_max_us.max(other.iat_max_us);
+        self.parts = self.parts.saturating_add(other.parts);
+        self.syn_senders |= other.syn_senders;
+        self.hooks |= other.hooks;
+        for (mine, theirs) in self.directions.iter_mut().zip(&other.directions) {
+            mine.merge(theirs);
+        }
+    }
+
+    /// Joins a part that was counted later. Where it begins after this one ends, the gap between them is one more
+    /// inter-arrival time, and the result is what one CPU that saw all packets would have counted.
+    pub fn follow(&mut self, next: &Self) {
+        let next_first_ns = next.first_ns();
+        let gap_us = (self.last_ns <= next_first_ns).then(|| to_micros(next_first_ns - self.last_ns));
+        let gaps_us = [0, 1].map(|n| self.directions[n].gap_us(&next.directions[n]));
+        self.merge(next);
+        if let Some(gap_us) = gap_us {
+            self.sample(gap_us);
+            self.parts -= 1;
+        }
+        for (direction, gap_us) in self.directions.iter_mut().zip(gaps_us) {
+            if let Some(gap_us) = gap_us {
+                direction.sample(gap_us);
+                direction.parts -= 1;
+            }
+        }
+    }
+}
+
+// The kernel and the agent must agree on every byte, and the key on its line with the fields that every packet reads.
+const _: () = assert!(size_of::<FlowEntry>() == 448 && align_of::<FlowEntry>() == 64);
+const _: () = assert!(size_of::<Direction>() == 128 && size_of::<FirstPackets>() == 64);

@@ -1,0 +1,330 @@
+//! Protocol headers as they are on the wire: fixed parts only, every field in network byte order.
+//!
+//! Each struct is the header's layout (alignment 1), its methods are the fields as numbers.
+
+use bytemuck::{Pod, Zeroable};
+
+/// A 16-bit number in network byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Zeroable, Pod)]
+#[repr(transparent)]
+pub struct Be16([u8; 2]);
+
+impl Be16 {
+    /// The number.
+    #[inline(always)]
+    pub const fn get(self) -> u16 {
+        u16::from_be_bytes(self.0)
+    }
+}
+
+/// A 32-bit number in network byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Zeroable, Pod)]
+#[repr(transparent)]
+pub struct Be32([u8; 4]);
+
+impl Be32 {
+    /// The number.
+    #[inline(always)]
+    pub const fn get(self) -> u32 {
+        u32::from_be_bytes(self.0)
+    }
+}
+
+/// A 64-bit number in network byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Zeroable, Pod)]
+#[repr(transparent)]
+pub struct Be64([u8; 8]);
+
+impl Be64 {
+    /// The number.
+    #[inline(always)]
+    pub const fn get(self) -> u64 {
+        u64::from_be_bytes(self.0)
+    }
+}
+
+/// A MAC address (IEEE 802 MAC-48).
+pub type Mac = [u8; 6];
+
+/// EtherTypes (IEEE 802 numbers) that the parser knows.
+pub mod ethertype {
+    /// IPv4.
+    pub const IPV4: u16 = 0x0800;
+    /// IPv6.
+    pub const IPV6: u16 = 0x86dd;
+    /// IEEE 802.1Q customer tag.
+    pub const VLAN: u16 = 0x8100;
+    /// IEEE 802.1ad service tag.
+    pub const QINQ: u16 = 0x88a8;
+}
+
+/// IP protocol numbers (IANA "Assigned Internet Protocol Numbers") that the parser knows.
+pub mod protocol {
+    /// IPv6 hop-by-hop options (RFC 8200 §4.3).
+    pub const HOP_BY_HOP: u8 = 0;
+    /// ICMP for IPv4 (RFC 792).
+    pub const ICMP: u8 = 1;
+    /// TCP (RFC 9293).
+    pub const TCP: u8 = 6;
+    /// UDP (RFC 768).
+    pub const UDP: u8 = 17;
+    /// IPv6 routing header (RFC 8200 §4.4).
+    pub const ROUTING: u8 = 43;
+    /// IPv6 fragment header (RFC 8200 §4.5).
+    pub const FRAGMENT: u8 = 44;
+    /// Authentication header (RFC 4302).
+    pub const AUTHENTICATION: u8 = 51;
+    /// ICMP for IPv6 (RFC 4443).
+    pub const ICMPV6: u8 = 58;
+    /// IPv6 destination options (RFC 8200 §4.6).
+    pub const DESTINATION: u8 = 60;
+    /// SCTP (RFC 9260).
+    pub const SCTP: u8 = 132;
+}
+
+/// Ethernet II (IEEE 802.3 §3.1.1, without preamble and FCS), 14 bytes.
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C)]
+pub struct Ethernet {
+    /// To whom.
+    pub destination: Mac,
+    /// From whom.
+    pub source: Mac,
+    /// What follows.
+    pub ethertype: Be16,
+}
+
+/// The rest of a VLAN tag behind its EtherType (IEEE 802.1Q §9.6), 4 bytes.
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C)]
+pub struct Vlan {
+    /// Priority (3 bits), drop eligible (1), VLAN id (12).
+    pub control: Be16,
+    /// What follows.
+    pub ethertype: Be16,
+}
+
+/// IPv4 (RFC 791 §3.1) without options, 20 bytes.
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C)]
+pub struct Ipv4 {
+    version_length: u8,
+    service: u8,
+    total_length: Be16,
+    _identification: Be16,
+    fragment: Be16,
+    /// Time to live, hops.
+    pub ttl: u8,
+    /// What the payload is.
+    pub protocol: u8,
+    _checksum: Be16,
+    /// From whom.
+    pub source: Be32,
+    /// To whom.
+    pub destination: Be32,
+}
+
+impl Ipv4 {
+    /// The header without options, bytes.
+    pub const LENGTH: u16 = 20;
+
+    /// IP version, 4 in an honest packet.
+    #[inline(always)]
+    pub const fn version(&self) -> u8 {
+        self.version_length >> 4
+    }
+
+    /// Header with options, bytes: IHL × 4, which can be less than 20 in a lying packet.
+    #[inline(always)]
+    pub const fn header_length(&self) -> u16 {
+        (self.version_length as u16 & 0x0f) * 4
+    }
+
+    /// Differentiated services code point (RFC 2474 §3).
+    #[inline(always)]
+    pub const fn dscp(&self) -> u8 {
+        self.service >> 2
+    }
+
+    /// Header and payload, bytes.
+    #[inline(always)]
+    pub const fn total_length(&self) -> u16 {
+        self.total_length.get()
+    }
+
+    /// Where this fragment stands, in units of 8 bytes; 0 for the first and for a whole packet.
+    #[inline(always)]
+    pub const fn fragment_offset(&self) -> u16 {
+        self.fragment.get() & 0x1fff
+    }
+}
+
+/// IPv6 (RFC 8200 §3), 40 bytes.
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C)]
+pub struct Ipv6 {
+    version_class: Be16,
+    _flow_label: Be16,
+    payload_length: Be16,
+    /// What follows.
+    pub next_header: u8,
+    /// Hop limit.
+    pub hop_limit: u8,
+    /// From whom, upper and lower half.
+    pub source: [Be64; 2],
+    /// To whom, upper and lower half.
+    pub destination: [Be64; 2],
+}
+
+impl Ipv6 {
+    /// The fixed header, bytes.
+    pub const LENGTH: u16 = 40;
+
+    /// IP version, 6 in an honest packet.
+    #[inline(always)]
+    pub const fn version(&self) -> u8 {
+        (self.version_class.get() >> 12) as u8
+    }
+
+    /// Differentiated services code point (RFC 2474 §3).
+    #[inline(always)]
+    pub const fn dscp(&self) -> u8 {
+        ((self.version_class.get() >> 6) & 0x3f) as u8
+    }
+
+    /// All behind the fixed header, bytes; 0 in a jumbogram (RFC 2675).
+    #[inline(always)]
+    pub const fn payload_length(&self) -> u16 {
+        self.payload_length.get()
+    }
+}
+
+/// What all IPv6 extension headers begin with, 2 bytes.
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C)]
+pub struct Extension {
+    /// What follows.
+    pub next_header: u8,
+    length: u8,
+}
+
+impl Extension {
+    /// The whole header where it is hop-by-hop, routing or destination options: (n + 1) × 8 bytes (RFC 8200 §4.3).
+    #[inline(always)]
+    pub const fn options_length(&self) -> u16 {
+        (self.length as u16 + 1) * 8
+    }
+
+    /// The whole header where it is an authentication header: (n + 2) × 4 bytes (RFC 4302 §2.2).
+    #[inline(always)]
+    pub const fn authentication_length(&self) -> u16 {
+        (self.length as u16 + 2) * 4
+    }
+}
+
+/// IPv6 fragment header (RFC 8200 §4.5), 8 bytes.
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C)]
+pub struct Fragment {
+    /// What follows in the whole packet.
+    pub next_header: u8,
+    _reserved: u8,
+    offset: Be16,
+    _identification: Be32,
+}
+
+impl Fragment {
+    /// The header, bytes.
+    pub const LENGTH: u16 = 8;
+
+    /// Where this fragment stands, in units of 8 bytes; 0 for the first.
+    #[inline(always)]
+    pub const fn offset(&self) -> u16 {
+        self.offset.get() >> 3
+    }
+}
+
+/// TCP (RFC 9293 §3.1) without options, 20 bytes.
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C)]
+pub struct Tcp {
+    /// Source port.
+    pub source: Be16,
+    /// Destination port.
+    pub destination: Be16,
+    _sequence: Be32,
+    _acknowledgment: Be32,
+    data_offset: u8,
+    /// CWR, ECE, URG, ACK, PSH, RST, SYN, FIN from the highest bit to the lowest.
+    pub flags: u8,
+    window: Be16,
+    _checksum: Be16,
+    _urgent: Be16,
+}
+
+impl Tcp {
+    /// The header without options, bytes.
+    pub const LENGTH: u16 = 20;
+
+    /// Header with options, bytes: data offset × 4, which can be less than 20 in a lying packet.
+    #[inline(always)]
+    pub const fn header_length(&self) -> u16 {
+        (self.data_offset as u16 >> 4) * 4
+    }
+
+    /// The window field, not scaled.
+    #[inline(always)]
+    pub const fn window(&self) -> u16 {
+        self.window.get()
+    }
+}
+
+/// UDP (RFC 768), 8 bytes.
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C)]
+pub struct Udp {
+    /// Source port.
+    pub source: Be16,
+    /// Destination port.
+    pub destination: Be16,
+    _length: Be16,
+    _checksum: Be16,
+}
+
+impl Udp {
+    /// The header, bytes.
+    pub const LENGTH: u16 = 8;
+}
+
+/// SCTP's common header (RFC 9260 §3.1), 12 bytes.
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C)]
+pub struct Sctp {
+    /// Source port.
+    pub source: Be16,
+    /// Destination port.
+    pub destination: Be16,
+    _tag: Be32,
+    _checksum: Be32,
+}
+
+impl Sctp {
+    /// The header, bytes.
+    pub const LENGTH: u16 = 12;
+}
+
+/// What ICMP (RFC 792) and ICMPv6 (RFC 4443 §2.1) messages begin with, 4 bytes.
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C)]
+pub struct Icmp {
+    /// Message type.
+    pub kind: u8,
+    /// Message code.
+    pub code: u8,
+    _checksum: Be16,
+}
+
+impl Icmp {
+    /// Type, code and checksum, bytes; all behind them is counted as payload.
+    pub const LENGTH: u16 = 4;
+}

@@ -1,0 +1,462 @@
+//! The parser: from a frame to the [`Packet`] that the flow table counts, or to the reason why it is [`Skipped`].
+
+use crate::cursor::Cursor;
+use crate::flow::{Address, Endpoint, FlowKey};
+use crate::headers::{Ethernet, Extension, Fragment, Icmp, Ipv4, Ipv6, Mac, Sctp, Tcp, Udp, Vlan, ethertype, protocol};
+
+/// IPv6 extension headers that are followed before the packet is skipped; more than six are seen in attacks only.
+pub const MAX_EXTENSIONS: u32 = 8;
+
+/// Where a frame was seen. The values are bits, so that a flow can say by which hooks it was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Hook {
+    /// XDP, native or generic: what comes in.
+    Xdp = 1,
+    /// tc ingress: what comes in, after GRO and VLAN stripping.
+    Ingress = 2,
+    /// tc egress: what goes out, before TSO and VLAN insertion.
+    Egress = 4,
+    /// A capture file.
+    File = 8,
+}
+
+/// A buffer that stands for several packets on the wire (GSO on its way out, GRO on its way in).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segments {
+    /// How many packets; 0 where the kernel has not counted them (`SKB_GSO_DODGY`).
+    pub count: u32,
+    /// Payload of each packet but the last, bytes.
+    pub size: u32,
+}
+
+/// What is known of a frame besides its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// When it was seen, ns; the clock is the caller's.
+    pub time_ns: u64,
+    /// Its length from the Ethernet header on, without FCS, bytes; a snapped capture gives the original one.
+    pub length: u32,
+    /// Interface index.
+    pub interface: u32,
+    /// Where it was seen.
+    pub hook: Hook,
+    /// The tag control information that the NIC or the kernel has taken out of the frame.
+    pub stripped_vlan: Option<u16>,
+    /// Set where the buffer is more than one packet.
+    pub segments: Option<Segments>,
+}
+
+/// Why a packet is in no flow: the parser's error and the index of the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Skipped {
+    /// Neither IPv4 nor IPv6 behind at most two VLAN tags: ARP, LLDP, MPLS, PPPoE, a third tag, …
+    NotIp,
+    /// The frame, or what was captured of it, ends before its headers do, or before the IP length says.
+    Truncated,
+    /// A header contradicts itself: wrong version, IHL below 5, lengths that do not hold the headers.
+    Malformed,
+    /// More than [`MAX_EXTENSIONS`] IPv6 extension headers.
+    ExtensionChain,
+    /// The headers lie outside the linear part of a multi-buffer frame, where XDP cannot read.
+    NotLinear,
+    /// The flow table of this CPU was full: the packet is in the overflow counters of its protocol.
+    TableFull,
+}
+
+impl Skipped {
+    /// How many reasons there are.
+    pub const COUNT: usize = 6;
+
+    /// All reasons, each at its own index.
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::NotIp, Self::Truncated, Self::Malformed, Self::ExtensionChain, Self::NotLinear, Self::TableFull];
+
+    /// The name in summaries and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotIp => "not_ip",
+            Self::Truncated => "truncated",
+            Self::Malformed => "malformed",
+            Self::ExtensionChain => "extension_chain",
+            Self::NotLinear => "not_linear",
+            Self::TableFull => "table_full",
+        }
+    }
+}
+
+/// Which end of the flow sent a packet: the index of the statistics of that direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Sender {
+    /// The endpoint that stands first in the key.
+    Lower = 0,
+    /// The endpoint that stands second in the key.
+    Upper = 1,
+}
+
+/// One packet as the flow table counts it; a super-packet is several that differ in length only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Its flow.
+    pub key: FlowKey,
+    /// Its direction in that flow.
+    pub sender: Sender,
+    /// As in [`Frame`].
+    pub hook: Hook,
+    /// When it was seen, ns.
+    pub time_ns: u64,
+    /// Packets on the wire, at least 1.
+    pub count: u32,
+    /// Frame bytes of them all, without FCS.
+    pub frame_bytes: u32,
+    /// IP bytes of them all (total length, so without padding).
+    pub ip_bytes: u32,
+    /// Bytes behind the transport header (behind the IP header for portless flows) of them all.
+    pub payload_bytes: u32,
+    /// IP total length of each but the last.
+    pub ip_length: u32,
+    /// IP total length of the last, or of the only one.
+    pub last_ip_length: u32,
+    /// TCP flags, 0 otherwise.
+    pub tcp_flags: u8,
+    /// TCP window as it stands in the header, 0 otherwise.
+    pub window: u16,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// Differentiated services code point.
+    pub dscp: u8,
+    /// Source and destination MAC address.
+    pub macs: [Mac; 2],
+}
+
+/// The Ethernet layer with its VLAN tags.
+struct Link {
+    macs: [Mac; 2],
+    vlan: u16,
+    inner_vlan: u16,
+    ethertype: u16,
+    /// Bytes in the frame before the IP header.
+    length: u32,
+}
+
+/// The IP layer, whichever version.
+struct Network {
+    source: Address,
+    destination: Address,
+    protocol: u8,
+    later_fragment: bool,
+    ttl: u8,
+    dscp: u8,
+    /// IP total length, bytes.
+    ip_length: u32,
+    /// IP header with options or extension headers, bytes.
+    header_length: u32,
+}
+
+/// The transport layer; all zero for a portless flow.
+#[derive(Default)]
+struct Transport {
+    source: u16,
+    destination: u16,
+    header_length: u32,
+    tcp_flags: u8,
+    window: u16,
+}
+
+/// Reads a frame that begins with an Ethernet header.
+///
+/// # Errors
+/// The reason why the frame belongs to no flow.
+#[inline(always)]
+pub fn parse<C: Cursor>(frame: &Frame, mut cursor: C) -> Result<Packet, Skipped> {
+    let link = parse_link(frame, &mut cursor)?;
+    let network = match link.ethertype {
+        ethertype::IPV4 => parse_ipv4(frame, &link, &mut cursor)?,
+        ethertype::IPV6 => parse_ipv6(frame, &link, &mut cursor)?,
+        _ => return Err(Skipped::NotIp),
+    };
+    let transport = parse_transport(&network, &mut cursor)?;
+    assemble(frame, &link, &network, &transport)
+}
+
+#[inline(always)]
+fn parse_link<C: Cursor>(frame: &Frame, cursor: &mut C) -> Result<Link, Skipped> {
+    let ethernet: Ethernet = cursor.take().ok_or(Skipped::Truncated)?;
+    let mut link = Link {
+        macs: [ethernet.source, ethernet.destination],
+        vlan: 0,
+        inner_vlan: 0,
+        ethertype: ethernet.ethertype.get(),
+        length: size_of::<Ethernet>() as u32,
+    };
+    let mut tags = 0;
+    if let Some(control) = frame.stripped_vlan {
+        link.vlan = control & VLAN_ID;
+        tags = 1;
+    }
+    // Twice, written out: the verifier then sees constant offsets.
+    if is_vlan(link.ethertype) {
+        tags = take_vlan(cursor, &mut link, tags)?;
+    }
+    if tags < 2 && is_vlan(link.ethertype) {
+        take_vlan(cursor, &mut link, tags)?;
+    }
+    Ok(link)
+}
+
+/// The VLAN id in the tag control information (IEEE 802.1Q §9.6).
+const VLAN_ID: u16 = 0x0fff;
+
+#[inline(always)]
+const fn is_vlan(ethertype: u16) -> bool {
+    matches!(ethertype, ethertype::VLAN | ethertype::QINQ)
+}
+
+#[inline(always)]
+fn take_vlan<C: Cursor>(cursor: &mut C, link: &mut Link, tags: u8) -> Result<u8, Skipped> {
+    let tag: Vlan = cursor.take().ok_or(Skipped::Truncated)?;
+    let id = tag.control.get() & VLAN_ID;
+    if tags == 0 {
+        link.vlan = id;
+    } else {
+        link.inner_vlan = id;
+    }
+    link.ethertype = tag.ethertype.get();
+    link.length += size_of::<Vlan>() as u32;
+    Ok(tags + 1)
+}
+
+/// The IP length that counts: what the header says, unless the buffer is larger than a header can say.
+#[inline(always)]
+fn checked_ip_length(frame: &Frame, link: &Link, said: u32, jumbo: bool) -> Result<u32, Skipped> {
+    let there = frame.length.checked_sub(link.length).ok_or(Skipped::Truncated)?;
+    if jumbo || frame.segments.is_some() {
+        return Ok(there);
+    }
+    if said > there { Err(Skipped::Truncated) } else { Ok(said) }
+}
+
+#[inline(always)]
+fn parse_ipv4<C: Cursor>(frame: &Frame, link: &Link, cursor: &mut C) -> Result<Network, Skipped> {
+    let ip: Ipv4 = cursor.take().ok_or(Skipped::Truncated)?;
+    let header_length = ip.header_length();
+    if ip.version() != 4 || header_length < Ipv4::LENGTH {
+        return Err(Skipped::Malformed);
+    }
+    if header_length > Ipv4::LENGTH {
+        cursor.skip(header_length - Ipv4::LENGTH).ok_or(Skipped::Truncated)?;
+    }
+    let ip_length = checked_ip_length(frame, link, u32::from(ip.total_length()), false)?;
+    if ip_length < u32::from(header_length) {
+        return Err(Skipped::Malformed);
+    }
+    Ok(Network {
+        source: Address::from_v4(ip.source.get()),
+        destination: Address::from_v4(ip.destination.get()),
+        protocol: ip.protocol,
+        later_fragment: ip.fragment_offset() != 0,
+        ttl: ip.ttl,
+        dscp: ip.dscp(),
+        ip_length,
+        header_length: u32::from(header_length),
+    })
+}
+
+#[inline(always)]
+fn parse_ipv6<C: Cursor>(frame: &Frame, link: &Link, cursor: &mut C) -> Result<Network, Skipped> {
+    let ip: Ipv6 = cursor.take().ok_or(Skipped::Truncated)?;
+    if ip.version() != 6 {
+        return Err(Skipped::Malformed);
+    }
+    // RFC 2675 §3: a jumbogram says 0 and carries its length in a hop-by-hop option; the frame knows it as well.
+    let jumbo = ip.payload_length() == 0 && ip.next_header == protocol::HOP_BY_HOP;
+    let said = u32::from(Ipv6::LENGTH) + u32::from(ip.payload_length());
+    let ip_length = checked_ip_length(frame, link, said, jumbo)?;
+    let mut network = Network {
+        source: Address::from_halves(ip.source[0].get(), ip.source[1].get()),
+        destination: Address::from_halves(ip.destination[0].get(), ip.destination[1].get()),
+        protocol: ip.next_header,
+        later_fragment: false,
+        ttl: ip.hop_limit,
+        dscp: ip.dscp(),
+        ip_length,
+        header_length: u32::from(Ipv6::LENGTH),
+    };
+    follow_extensions(&mut network, cursor)?;
+    if network.header_length > ip_length {
+        return Err(Skipped::Malformed);
+    }
+    Ok(network)
+}
+
+/// Moves behind the extension headers (RFC 8200 §4): `protocol` becomes that of the payload.
+#[inline(always)]
+fn follow_extensions<C: Cursor>(network: &mut Network, cursor: &mut C) -> Result<(), Skipped> {
+    for _ in 0..MAX_EXTENSIONS {
+        let length = match network.protocol {
+            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION => {
+                let extension: Extension = cursor.take().ok_or(Skipped::Truncated)?;
+                network.protocol = extension.next_header;
+                extension.options_length()
+            }
+            protocol::AUTHENTICATION => {
+                let extension: Extension = cursor.take().ok_or(Skipped::Truncated)?;
+                network.protocol = extension.next_header;
+                extension.authentication_length()
+            }
+            protocol::FRAGMENT => {
+                let fragment: Fragment = cursor.take().ok_or(Skipped::Truncated)?;
+                network.protocol = fragment.next_header;
+                network.header_length += u32::from(Fragment::LENGTH);
+                if fragment.offset() != 0 {
+                    // What looks like a header from here on is payload of the whole packet.
+                    network.later_fragment = true;
+                    return Ok(());
+                }
+                continue;
+            }
+            _ => return Ok(()),
+        };
+        // At least 8 bytes in all three, and 2 of them are read.
+        cursor.skip(length - size_of::<Extension>() as u16).ok_or(Skipped::Truncated)?;
+        network.header_length += u32::from(length);
+    }
+    match network.protocol {
+        protocol::HOP_BY_HOP
+        | protocol::ROUTING
+        | protocol::DESTINATION
+        | protocol::AUTHENTICATION
+        | protocol::FRAGMENT => Err(Skipped::ExtensionChain),
+        _ => Ok(()),
+    }
+}
+
+#[inline(always)]
+fn parse_transport<C: Cursor>(network: &Network, cursor: &mut C) -> Result<Transport, Skipped> {
+    if network.later_fragment {
+        return Ok(Transport::default());
+    }
+    let transport = match network.protocol {
+        protocol::TCP => parse_tcp(cursor)?,
+        protocol::UDP => {
+            let udp: Udp = cursor.take().ok_or(Skipped::Truncated)?;
+            ports(udp.source.get(), udp.destination.get(), Udp::LENGTH)
+        }
+        protocol::SCTP => {
+            let sctp: Sctp = cursor.take().ok_or(Skipped::Truncated)?;
+            ports(sctp.source.get(), sctp.destination.get(), Sctp::LENGTH)
+        }
+        protocol::ICMP | protocol::ICMPV6 => {
+            let icmp: Icmp = cursor.take().ok_or(Skipped::Truncated)?;
+            let answer = icmp_answer(network.protocol, icmp.kind).unwrap_or(icmp.code);
+            ports(u16::from(icmp.kind), u16::from(answer), Icmp::LENGTH)
+        }
+        _ => Transport::default(),
+    };
+    if network.header_length + transport.header_length > network.ip_length {
+        return Err(Skipped::Malformed);
+    }
+    Ok(transport)
+}
+
+#[inline(always)]
+fn ports(source: u16, destination: u16, header_length: u16) -> Transport {
+    Transport { source, destination, header_length: u32::from(header_length), tcp_flags: 0, window: 0 }
+}
+
+#[inline(always)]
+fn parse_tcp<C: Cursor>(cursor: &mut C) -> Result<Transport, Skipped> {
+    let tcp: Tcp = cursor.take().ok_or(Skipped::Truncated)?;
+    let header_length = tcp.header_length();
+    if header_length < Tcp::LENGTH {
+        return Err(Skipped::Malformed);
+    }
+    Ok(Transport {
+        tcp_flags: tcp.flags,
+        window: tcp.window(),
+        ..ports(tcp.source.get(), tcp.destination.get(), header_length)
+    })
+}
+
+/// The message type that answers `kind`, for those that come in pairs: a question and its answer are one flow.
+///
+/// The pairs are those of the Community ID flow hash, version 1.
+#[inline(always)]
+pub const fn icmp_answer(protocol: u8, kind: u8) -> Option<u8> {
+    Some(match (protocol, kind) {
+        (protocol::ICMP, 8) => 0,
+        (protocol::ICMP, 0) => 8,
+        (protocol::ICMP, 9) => 10,
+        (protocol::ICMP, 10) => 9,
+        (protocol::ICMP, 13) => 14,
+        (protocol::ICMP, 14) => 13,
+        (protocol::ICMP, 15) => 16,
+        (protocol::ICMP, 16) => 15,
+        (protocol::ICMP, 17) => 18,
+        (protocol::ICMP, 18) => 17,
+        (protocol::ICMPV6, 128) => 129,
+        (protocol::ICMPV6, 129) => 128,
+        (protocol::ICMPV6, 130) => 131,
+        (protocol::ICMPV6, 131) => 130,
+        (protocol::ICMPV6, 133) => 134,
+        (protocol::ICMPV6, 134) => 133,
+        (protocol::ICMPV6, 135) => 136,
+        (protocol::ICMPV6, 136) => 135,
+        (protocol::ICMPV6, 139) => 140,
+        (protocol::ICMPV6, 140) => 139,
+        (protocol::ICMPV6, 144) => 145,
+        (protocol::ICMPV6, 145) => 144,
+        _ => return None,
+    })
+}
+
+#[inline(always)]
+fn assemble(frame: &Frame, link: &Link, network: &Network, transport: &Transport) -> Result<Packet, Skipped> {
+    let source = Endpoint { address: network.source, port: transport.source };
+    let destination = Endpoint { address: network.destination, port: transport.destination };
+    let (sender, lower, upper) =
+        if source <= destination { (Sender::Lower, source, destination) } else { (Sender::Upper, destination, source) };
+    let key = FlowKey::new(
+        [lower, upper],
+        network.protocol,
+        network.later_fragment,
+        [link.vlan, link.inner_vlan],
+        frame.interface,
+    );
+    let headers = network.header_length + transport.header_length;
+    let payload = network.ip_length - headers;
+    let stripped = if frame.stripped_vlan.is_some() { size_of::<Vlan>() as u32 } else { 0 };
+    let (count, size) = segment(frame, payload);
+    let further = count - 1;
+    Ok(Packet {
+        key,
+        sender,
+        hook: frame.hook,
+        time_ns: frame.time_ns,
+        count,
+        frame_bytes: frame.length + stripped + further * (link.length + stripped + headers),
+        ip_bytes: network.ip_length + further * headers,
+        payload_bytes: payload,
+        ip_length: headers + size,
+        last_ip_length: headers + payload.saturating_sub(further * size),
+        tcp_flags: transport.tcp_flags,
+        window: transport.window,
+        ttl: network.ttl,
+        dscp: network.dscp,
+        macs: link.macs,
+    })
+}
+
+/// How many packets a buffer is on the wire, and the payload of each but the last.
+#[inline(always)]
+fn segment(frame: &Frame, payload: u32) -> (u32, u32) {
+    let Some(Segments { count, size }) = frame.segments else { return (1, payload) };
+    let count = if count == 0 { payload.div_ceil(size.max(1)) } else { count };
+    // A buffer of 64 KiB (512 KiB with BIG TCP) is never cut in more pieces than `GSO_MAX_SEGS`.
+    if count > 1 && count <= GSO_MAX_SEGS { (count, size) } else { (1, payload) }
+}
+
+/// The kernel's limit for one buffer (`include/linux/netdevice.h`).
+const GSO_MAX_SEGS: u32 = 65_535;
