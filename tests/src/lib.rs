@@ -1,1 +1,6 @@
-//! The laboratory.
+//! The laboratory: network namespaces that undo themselves, frames, traffic and the agent that watches it.
+//!
+//! Everything here works inside namespaces that [`lab::Lab`] made, and nowhere else.
+
+pub mod lab;
+pub mod process;

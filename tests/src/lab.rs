@@ -1,0 +1,524 @@
+//! Network namespaces and the links between them, all of which undo themselves.
+//!
+//! A namespace is named `flowml-<pid>-<n>-<host>`: the process that made it, the number of the laboratory in that
+//! process, the host's name. Whatever a killed run left behind is thus recognisable by its dead process, and the next
+//! laboratory removes it.
+//!
+//! Address plan: member `m` of segment `s` is 10.77.s.m/24, fd77:0:0:s::m/64 and 02:77:00:00:s:m.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde_json::Value;
+
+use crate::process::Process;
+
+/// Where iproute2 keeps the names of network namespaces.
+const NAMESPACES: &str = "/run/netns";
+
+const PREFIX: &str = "flowml-";
+
+/// Longest that [`Host::run`] waits for a command.
+pub const RUN_LIMIT: Duration = Duration::from_secs(60);
+
+/// Longest that a new link may take until both of its ends report carrier.
+const CARRIER_LIMIT: Duration = Duration::from_secs(10);
+
+/// A laboratory, or why it is left out: on a machine without privileges or `ip` a test prints the reason and returns.
+/// Where `FLOWML_REQUIRE_LAB=1` is set, as `cargo xtask test` does, that is a failure instead.
+///
+/// ```no_run
+/// let Some(lab) = flowml_tests::lab::require_lab() else { return };
+/// ```
+pub fn require_lab() -> Option<Lab> {
+    match Lab::new() {
+        Ok(lab) => Some(lab),
+        Err(error) => {
+            let required = std::env::var_os("FLOWML_REQUIRE_LAB").is_some_and(|value| value == "1");
+            assert!(!required, "FLOWML_REQUIRE_LAB=1, and there can be no laboratory: {error:#}");
+            // Not `eprintln!`, which the test harness captures: a test that did not run must be seen.
+            let _ = writeln!(std::io::stderr(), "skipped: {error:#}");
+            None
+        }
+    }
+}
+
+/// Some network namespaces and the links between them. Dropping it removes them, and ends what still runs in them.
+#[derive(Debug)]
+pub struct Lab {
+    number: u32,
+    namespaces: Mutex<Vec<String>>,
+    segments: AtomicU32,
+}
+
+impl Lab {
+    /// An empty laboratory. Removes what earlier, killed runs left behind.
+    pub fn new() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        ensure!(rustix::process::geteuid().is_root(), "network namespaces can be made by root only");
+        ip(&["-V"]).context("the laboratory needs `ip` (Debian: apt install iproute2)")?;
+        remove_stale_namespaces()?;
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { number, namespaces: Mutex::default(), segments: AtomicU32::new(0) })
+    }
+
+    /// A new host: a namespace with its loopback up and with no address on it but those.
+    pub fn host(&self, name: &str) -> Result<Host> {
+        let namespace = format!("{PREFIX}{}-{}-{name}", std::process::id(), self.number);
+        ip(&["netns", "add", &namespace])?;
+        self.namespaces().push(namespace.clone());
+        let host = Host(Arc::new(Namespace { namespace, name: name.to_owned(), next_interface: AtomicU32::new(0) }));
+        host.enter(silence_new_interfaces)??;
+        host.ip(&["link", "set", "lo", "up"])?;
+        Ok(host)
+    }
+
+    /// Joins two hosts by a veth pair.
+    pub fn link(&self, ends: [&Host; 2], options: &LinkOptions) -> Result<[Interface; 2]> {
+        let segment = self.next_segment()?;
+        let interfaces = plan(ends, segment);
+        veth(&interfaces[0].end(), &interfaces[1].end(), options)?;
+        for (i, interface) in interfaces.iter().enumerate() {
+            interface.configure(&interfaces[1 - i..2 - i], options)?;
+        }
+        interfaces.iter().try_for_each(Interface::wait_for_carrier)?;
+        Ok(interfaces)
+    }
+
+    /// Joins hosts by a switch: a namespace with a bridge, to which each of them has a veth pair.
+    pub fn segment<const N: usize>(&self, hosts: [&Host; N], options: &LinkOptions) -> Result<[Interface; N]> {
+        let segment = self.next_segment()?;
+        let switch = self.host(&format!("switch{segment}"))?;
+        switch.enter(|| set_sysctl("net/ipv6/conf/default/disable_ipv6", "1"))??;
+        let bridge = ["type", "bridge", "stp_state", "0", "mcast_snooping", "0", "forward_delay", "0"];
+        switch.ip(&[&["link", "add", "br0"], &bridge[..]].concat())?;
+        switch.ip(&["link", "set", "br0", "up"])?;
+        let interfaces = plan(hosts, segment);
+        for (i, interface) in interfaces.iter().enumerate() {
+            let port =
+                End { host: &switch, name: &format!("port{}", i + 1), mac: Mac([2, 0x77, 0, 1, segment, i as u8]) };
+            veth(&interface.end(), &port, options)?;
+            switch.ip(&["link", "set", port.name, "master", "br0", "up"])?;
+            let others: Vec<_> = interfaces.iter().filter(|other| other.v4 != interface.v4).cloned().collect();
+            interface.configure(&others, options)?;
+        }
+        interfaces.iter().try_for_each(Interface::wait_for_carrier)?;
+        Ok(interfaces)
+    }
+
+    /// The names of this laboratory's namespaces.
+    pub fn namespace_names(&self) -> Vec<String> {
+        self.namespaces().clone()
+    }
+
+    /// From 1 to 255, as the address plan has one byte for it.
+    fn next_segment(&self) -> Result<u8> {
+        let segment = self.segments.fetch_add(1, Ordering::Relaxed) + 1;
+        u8::try_from(segment).context("a laboratory has at most 255 segments")
+    }
+
+    fn namespaces(&self) -> MutexGuard<'_, Vec<String>> {
+        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for namespace in self.namespaces().drain(..) {
+            if let Err(error) = remove_namespace(&namespace) {
+                eprintln!("the namespace {namespace} is left behind: {error:#}");
+            }
+        }
+    }
+}
+
+/// How a link is made. The default is an Ethernet of ordinary hosts: 1500 bytes, one queue, both IP versions,
+/// offloads as the kernel has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkOptions {
+    /// Largest IP packet, in bytes.
+    pub mtu: u32,
+    /// Transmit and receive queues of each end. With as many as there are CPUs, a frame from
+    /// `traffic::FrameSender` is received on the CPU that sent it.
+    pub queues: u32,
+    /// No packet that nobody asked for: no IPv6, and neighbours known from the start, so no ARP either.
+    /// For tests that count to the packet.
+    pub quiet: bool,
+    /// Checksum, segmentation and receive offloads. Without them each buffer is one frame, checksummed.
+    pub offloads: bool,
+}
+
+impl Default for LinkOptions {
+    fn default() -> Self {
+        Self { mtu: 1500, queues: 1, quiet: false, offloads: true }
+    }
+}
+
+impl LinkOptions {
+    /// A link for exact counts: [`Self::quiet`], a queue for each CPU.
+    pub fn quiet() -> Self {
+        let cpus = thread::available_parallelism().map_or(1, usize::from);
+        Self { quiet: true, queues: cpus as u32, ..Self::default() }
+    }
+}
+
+/// An Ethernet address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl std::fmt::Display for Mac {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl std::fmt::Debug for Mac {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// One end of a link, in its host.
+#[derive(Debug, Clone)]
+pub struct Interface {
+    /// Where it is.
+    pub host: Host,
+    /// `eth0` for the first of a host.
+    pub name: String,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Its IPv4 address, of a /24.
+    pub v4: Ipv4Addr,
+    /// Its IPv6 address, of a /64; the interface has it unless the link is quiet.
+    pub v6: Ipv6Addr,
+}
+
+impl Interface {
+    /// The interface's index in its namespace.
+    pub fn index(&self) -> Result<u32> {
+        let index = self.show()?["ifindex"].as_u64();
+        let index = index.and_then(|index| u32::try_from(index).ok());
+        index.with_context(|| format!("`ip -j link show` gave no index of {}", self.name))
+    }
+
+    /// The interface's own counters.
+    pub fn counters(&self) -> Result<Counters> {
+        self.host.counters(&self.name)
+    }
+
+    /// Adds an address, with its prefix length.
+    pub fn add_address(&self, address: &str) -> Result<()> {
+        let nodad: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
+        self.host.ip(&[&["address", "add", address, "dev", &self.name], nodad].concat())?;
+        Ok(())
+    }
+
+    fn show(&self) -> Result<Value> {
+        self.host.show_link(&self.name)
+    }
+
+    fn end(&self) -> End<'_> {
+        End { host: &self.host, name: &self.name, mac: self.mac }
+    }
+
+    fn configure(&self, neighbours: &[Self], options: &LinkOptions) -> Result<()> {
+        if !options.offloads {
+            let all_off = "rx off tx off sg off tso off gso off gro off";
+            let off: Vec<&str> = ["ethtool", "-K", &self.name].into_iter().chain(all_off.split(' ')).collect();
+            self.host.run_ok(&off)?;
+        }
+        if options.quiet {
+            let path = format!("net/ipv6/conf/{}/disable_ipv6", self.name);
+            self.host.enter(|| set_sysctl(&path, "1"))??;
+        } else {
+            self.add_address(&format!("{}/64", self.v6))?;
+        }
+        self.add_address(&format!("{}/24", self.v4))?;
+        self.host.ip(&["link", "set", &self.name, "up"])?;
+        if options.quiet {
+            for neighbour in neighbours {
+                let (v4, mac) = (neighbour.v4.to_string(), neighbour.mac.to_string());
+                self.host.ip(&["neighbour", "add", &v4, "lladdr", &mac, "dev", &self.name, "nud", "permanent"])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The kernel reports carrier with a delay of up to a second where both ends happen to have the same interface
+    /// index (`linkwatch_urgent_event`, net/core/link_watch.c), and until then it may discard what is sent.
+    fn wait_for_carrier(&self) -> Result<()> {
+        let up = || Ok(self.show()?["operstate"] == "UP");
+        wait_until(CARRIER_LIMIT, up)
+            .with_context(|| format!("waiting for carrier of {} in {}", self.name, self.host.name()))
+    }
+}
+
+/// What an interface counted since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Bytes of the frames received, without the frame check sequence.
+    pub rx_bytes: u64,
+    /// Packets that the interface dropped on reception.
+    pub rx_dropped: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Bytes of the frames sent.
+    pub tx_bytes: u64,
+    /// Packets that the interface dropped instead of sending.
+    pub tx_dropped: u64,
+}
+
+impl std::ops::Sub for Counters {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            rx_packets: self.rx_packets - earlier.rx_packets,
+            rx_bytes: self.rx_bytes - earlier.rx_bytes,
+            rx_dropped: self.rx_dropped - earlier.rx_dropped,
+            tx_packets: self.tx_packets - earlier.tx_packets,
+            tx_bytes: self.tx_bytes - earlier.tx_bytes,
+            tx_dropped: self.tx_dropped - earlier.tx_dropped,
+        }
+    }
+}
+
+/// A namespace of a [`Lab`]: a handle that can be cloned and sent to threads.
+#[derive(Debug, Clone)]
+pub struct Host(Arc<Namespace>);
+
+#[derive(Debug)]
+struct Namespace {
+    namespace: String,
+    name: String,
+    next_interface: AtomicU32,
+}
+
+impl Host {
+    /// The name that the laboratory gave it.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The name of its namespace, as `ip netns` knows it.
+    pub fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
+
+    /// The file that stands for the namespace.
+    pub fn namespace_path(&self) -> PathBuf {
+        Path::new(NAMESPACES).join(self.namespace())
+    }
+
+    /// A command that will run in this host, with the host's own /sys.
+    /// `ip netns exec` becomes the program itself, so that the child's id is the program's.
+    pub fn command<S: AsRef<OsStr>>(&self, program_and_arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", self.namespace()]).args(program_and_arguments);
+        command
+    }
+
+    /// Runs a command to its end, for at most [`RUN_LIMIT`].
+    pub fn run<S: AsRef<OsStr>>(&self, program_and_arguments: impl IntoIterator<Item = S>) -> Result<Output> {
+        self.spawn(program_and_arguments)?.wait(RUN_LIMIT)
+    }
+
+    /// Runs a command that must succeed, and returns its standard output.
+    pub fn run_ok<S: AsRef<OsStr>>(&self, program_and_arguments: impl IntoIterator<Item = S>) -> Result<String> {
+        let command = self.command(program_and_arguments);
+        let name = format!("{command:?}");
+        successful(&name, &Process::start(command)?.wait(RUN_LIMIT)?)
+    }
+
+    /// Starts a command, which ends with the guard returned.
+    pub fn spawn<S: AsRef<OsStr>>(&self, program_and_arguments: impl IntoIterator<Item = S>) -> Result<Process> {
+        Process::start(self.command(program_and_arguments))
+    }
+
+    /// Calls `work` inside this host, on a thread of its own. Sockets that it opens stay in the host wherever they go.
+    /// (`/proc/net` inside is still the process's; `/proc/thread-self/net` is the host's. `/sys` is the process's.)
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        let namespace = self.open()?;
+        let inside = || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                .with_context(|| format!("entering the namespace {}", self.namespace()))?;
+            Ok(work())
+        };
+        match thread::scope(|scope| scope.spawn(inside).join()) {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// Starts a thread inside this host.
+    pub fn spawn_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<JoinHandle<Result<T>>> {
+        let namespace = self.open()?;
+        let inside = move || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                .context("entering a namespace")?;
+            drop(namespace);
+            Ok(work())
+        };
+        thread::Builder::new().name(format!("in {}", self.name())).spawn(inside).context("starting a thread")
+    }
+
+    /// Runs `ip` on this host; it must succeed. Returns its standard output.
+    pub fn ip(&self, arguments: &[&str]) -> Result<String> {
+        ip(&[&["-n", self.namespace()], arguments].concat())
+    }
+
+    /// The interface's own count of packets and bytes.
+    pub fn counters(&self, interface: &str) -> Result<Counters> {
+        let shown = self.show_link(interface)?;
+        let count = |way: &str, what: &str| {
+            let count = shown["stats64"][way][what].as_u64();
+            count.with_context(|| format!("`ip -s -j link show` gave no {way} {what} of {interface}"))
+        };
+        Ok(Counters {
+            rx_packets: count("rx", "packets")?,
+            rx_bytes: count("rx", "bytes")?,
+            rx_dropped: count("rx", "dropped")?,
+            tx_packets: count("tx", "packets")?,
+            tx_bytes: count("tx", "bytes")?,
+            tx_dropped: count("tx", "dropped")?,
+        })
+    }
+
+    /// What `ip -d -s -j link show` says about an interface.
+    pub fn show_link(&self, interface: &str) -> Result<Value> {
+        let text = self.ip(&["-d", "-s", "-j", "link", "show", "dev", interface])?;
+        let shown: Value =
+            serde_json::from_str(&text).with_context(|| format!("what ip said of {interface}: {text}"))?;
+        Ok(shown[0].clone())
+    }
+
+    fn open(&self) -> Result<File> {
+        let path = self.namespace_path();
+        File::open(&path).with_context(|| format!("opening the namespace {}", path.display()))
+    }
+}
+
+/// Calls `done` every few milliseconds until it says yes; fails after `limit`.
+pub fn wait_until(limit: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    while !done()? {
+        ensure!(Instant::now() < deadline, "it did not happen within {limit:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// An end of a veth pair that is to be made.
+struct End<'a> {
+    host: &'a Host,
+    name: &'a str,
+    mac: Mac,
+}
+
+fn plan<const N: usize>(hosts: [&Host; N], segment: u8) -> [Interface; N] {
+    let mut member = 0;
+    hosts.map(|host| {
+        member += 1;
+        Interface {
+            host: host.clone(),
+            name: format!("eth{}", host.0.next_interface.fetch_add(1, Ordering::Relaxed)),
+            mac: Mac([2, 0x77, 0, 0, segment, member]),
+            v4: Ipv4Addr::new(10, 77, segment, member),
+            v6: Ipv6Addr::new(0xfd77, 0, 0, u16::from(segment), 0, 0, 0, u16::from(member)),
+        }
+    })
+}
+
+fn veth(a: &End<'_>, b: &End<'_>, options: &LinkOptions) -> Result<()> {
+    let (mtu, queues) = (options.mtu.to_string(), options.queues.to_string());
+    let common = ["mtu", &mtu, "numtxqueues", &queues, "numrxqueues", &queues];
+    let (mac_a, mac_b) = (a.mac.to_string(), b.mac.to_string());
+    let first = ["link", "add", a.name, "netns", a.host.namespace(), "address", &mac_a];
+    let second = ["type", "veth", "peer", "name", b.name, "netns", b.host.namespace(), "address", &mac_b];
+    ip(&[&first[..], &common, &second, &common].concat())?;
+    Ok(())
+}
+
+/// No duplicate address detection, no router solicitation, no reverse path filter: interfaces made from now on in
+/// this thread's namespace work at once and say little.
+fn silence_new_interfaces() -> Result<()> {
+    for scope in ["all", "default"] {
+        for (name, value) in [("accept_dad", "0"), ("router_solicitations", "0"), ("accept_ra", "0"), ("autoconf", "0")]
+        {
+            set_sysctl(&format!("net/ipv6/conf/{scope}/{name}"), value)?;
+        }
+        set_sysctl(&format!("net/ipv4/conf/{scope}/rp_filter"), "0")?;
+    }
+    Ok(())
+}
+
+/// Sets a sysctl of the namespace that this thread is in.
+fn set_sysctl(name: &str, value: &str) -> Result<()> {
+    fs::write(format!("/proc/sys/{name}"), value).with_context(|| format!("setting {name} to {value}"))
+}
+
+/// Runs `ip`, which must succeed, and returns its standard output.
+fn ip(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("ip").args(arguments).output().context("running `ip`")?;
+    successful(&format!("ip {}", arguments.join(" ")), &output)
+}
+
+fn successful(name: &str, output: &Output) -> Result<String> {
+    if !output.status.success() {
+        bail!("`{name}` failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Removes the namespaces of laboratories whose process is dead.
+fn remove_stale_namespaces() -> Result<()> {
+    let Ok(names) = fs::read_dir(NAMESPACES) else { return Ok(()) };
+    for name in names {
+        let name = name.context("listing network namespaces")?.file_name();
+        let Some(name) = name.to_str().filter(|name| is_stale(name)) else { continue };
+        // Another laboratory may be removing it at this moment.
+        if let Err(error) = remove_namespace(name)
+            && Path::new(NAMESPACES).join(name).exists()
+        {
+            return Err(error.context(format!("removing the stale namespace {name}")));
+        }
+    }
+    Ok(())
+}
+
+fn is_stale(namespace: &str) -> bool {
+    let maker = namespace.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+    let maker = maker.and_then(|pid| pid.parse::<u32>().ok());
+    maker.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
+}
+
+/// Ends the processes that still run in the namespace, all of them started by a laboratory, and removes it.
+fn remove_namespace(namespace: &str) -> Result<()> {
+    let own = std::process::id().to_string();
+    for pid in ip(&["netns", "pids", namespace])?.lines().filter(|pid| *pid != own) {
+        if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
+            // ESRCH: it has just ended by itself.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+    ip(&["netns", "delete", namespace])?;
+    Ok(())
+}

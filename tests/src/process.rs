@@ -1,0 +1,198 @@
+//! Child processes whose output is collected while they run, and that end with their guard.
+
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+
+/// How long a process may take to end after SIGTERM before it gets SIGKILL.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// How long a pipe may stay open after its process group has ended: only until the reading thread is scheduled.
+const PIPE_CLOSES_WITHIN: Duration = Duration::from_secs(2);
+
+/// A running process in a process group of its own. Dropping it ends the whole group.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    stdout: Collected,
+    stderr: Collected,
+    /// Set once the leader is reaped: from then on its id may belong to somebody else.
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Starts `command`, without standard input, as the leader of a new process group.
+    pub fn start(mut command: Command) -> Result<Self> {
+        let name = format!("{command:?}");
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("starting {name}"))?;
+        let stdout = Collected::from_pipe(child.stdout.take());
+        let stderr = Collected::from_pipe(child.stderr.take());
+        Ok(Self { name, child, stdout, stderr, ended: None })
+    }
+
+    /// The process id, which is also the id of its process group.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the process has written to standard output.
+    pub fn stdout(&self) -> &Collected {
+        &self.stdout
+    }
+
+    /// What the process has written to standard error.
+    pub fn stderr(&self) -> &Collected {
+        &self.stderr
+    }
+
+    /// Sends `signal` to the process alone, not to its group.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(self.pid(), signal).with_context(|| format!("sending {signal:?} to {}", self.name))
+    }
+
+    /// True until the process has ended.
+    pub fn is_running(&self) -> Result<bool> {
+        Ok(!self.ends_within(Duration::ZERO)?)
+    }
+
+    /// Waits until the process ends by itself, and fails (ending it) when that takes longer than `limit`.
+    pub fn wait(mut self, limit: Duration) -> Result<Output> {
+        if !self.ends_within(limit)? {
+            let stderr = self.stderr.text();
+            bail!("{} still ran after {limit:?}; its standard error so far:\n{stderr}", self.name);
+        }
+        let status = self.end()?;
+        Ok(Output { status, stdout: self.stdout.all(), stderr: self.stderr.all() })
+    }
+
+    /// Waits for the end without reaping, so that the id stays ours and the group can still be signalled.
+    fn ends_within(&self, limit: Duration) -> Result<bool> {
+        let pidfd = pidfd_open(self.pid(), PidfdFlags::empty()).with_context(|| format!("watching {}", self.name))?;
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).context("a time limit that the kernel can hold")?;
+            match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
+                Ok(ready) => return Ok(ready > 0),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error).with_context(|| format!("waiting for {}", self.name)),
+            }
+        }
+    }
+
+    /// Ends what is left of the group, then reaps the leader. An error of a signal says that nobody is left to get it.
+    fn end(&mut self) -> Result<ExitStatus> {
+        if let Some(status) = self.ended {
+            return Ok(status);
+        }
+        let _ = kill_process_group(self.pid(), Signal::TERM);
+        self.ends_within(GRACE)?;
+        let _ = kill_process_group(self.pid(), Signal::KILL);
+        let status = self.child.wait().with_context(|| format!("waiting for {}", self.name))?;
+        self.ended = Some(status);
+        Ok(status)
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            eprintln!("{} could not be ended: {error:#}", self.name);
+        }
+    }
+}
+
+/// What a pipe has delivered so far, gathered by a thread so that the writer never waits for us.
+#[derive(Debug, Clone, Default)]
+pub struct Collected(Arc<(Mutex<Buffer>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    closed: bool,
+}
+
+impl Collected {
+    fn from_pipe(pipe: Option<impl Read + Send + 'static>) -> Self {
+        let collected = Self::default();
+        match pipe {
+            None => collected.close(),
+            Some(pipe) => {
+                let writer = collected.clone();
+                thread::spawn(move || writer.fill(pipe));
+            }
+        }
+        collected
+    }
+
+    fn fill(&self, mut pipe: impl Read) {
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            match pipe.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(n) => {
+                    self.lock().bytes.extend_from_slice(&chunk[..n]);
+                    self.0.1.notify_all();
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        self.close();
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.0.1.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Buffer> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A copy of what has arrived.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.lock().bytes.clone()
+    }
+
+    /// What has arrived, as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.lock().bytes).into_owned()
+    }
+
+    /// Calls `found` with all that has arrived, again after each arrival, until it gives an answer.
+    /// `None` when the pipe closed or `limit` passed without one.
+    pub fn wait_for<T>(&self, limit: Duration, mut found: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
+        let deadline = Instant::now() + limit;
+        let mut buffer = self.lock();
+        loop {
+            if let Some(answer) = found(&buffer.bytes) {
+                return Some(answer);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if buffer.closed || left.is_zero() {
+                return None;
+            }
+            buffer = self.0.1.wait_timeout(buffer, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// All of it: waits until the pipe is closed, which it is soon after the last process that holds it has ended.
+    fn all(&self) -> Vec<u8> {
+        self.wait_for(PIPE_CLOSES_WITHIN, |_| None::<()>);
+        self.bytes()
+    }
+}

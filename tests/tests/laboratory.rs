@@ -1,0 +1,128 @@
+//! Tests of the laboratory itself: what it makes works, counts exactly, and is gone afterwards.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use flowml_tests::lab::{Lab, LinkOptions, require_lab};
+
+/// A process id that no process has: above the largest that Linux gives (2^22, `PID_MAX_LIMIT`).
+const NO_PROCESS: u32 = 5_000_000;
+
+fn exists(namespace: &str) -> bool {
+    Path::new("/run/netns").join(namespace).exists()
+}
+
+#[test]
+fn namespaces_are_gone_after_drop() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let (a, b, c) = (lab.host("a")?, lab.host("b")?, lab.host("c")?);
+    lab.segment([&a, &b, &c], &LinkOptions::default())?;
+    let names = lab.namespace_names();
+    assert_eq!(names.len(), 4, "three hosts and a switch");
+    assert!(names.iter().all(|name| exists(name)));
+    drop(lab);
+    assert!(!names.iter().any(|name| exists(name)), "one of {names:?} is left");
+    Ok(())
+}
+
+#[test]
+fn namespaces_and_processes_are_gone_after_a_panic() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let host = lab.host("a")?;
+    let namespace = host.namespace().to_owned();
+    let sleeper = host.spawn(["sleep", "1000"])?;
+    let pid = sleeper.id();
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        let _kept = (lab, sleeper);
+        host.enter(|| panic!("as intended"))
+    }));
+    assert!(outcome.is_err(), "a panic inside a host must be seen outside");
+    assert!(!exists(&namespace), "{namespace} is left");
+    assert!(!Path::new("/proc").join(pid.to_string()).exists(), "process {pid} is left");
+    Ok(())
+}
+
+#[test]
+fn what_a_killed_run_left_is_removed() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let stale = format!("flowml-{NO_PROCESS}-0-stale");
+    ensure!(Command::new("ip").args(["netns", "add", &stale]).status()?.success(), "could not make {stale}");
+    let mut left = Command::new("ip").args(["netns", "exec", &stale, "sleep", "1000"]).spawn()?;
+    let alive = lab.host("alive")?;
+    drop(Lab::new()?);
+    assert!(!exists(&stale), "{stale} is left");
+    assert!(!left.wait()?.success(), "the process in {stale} was to be killed");
+    assert!(exists(alive.namespace()), "a laboratory in use must not be touched");
+    Ok(())
+}
+
+#[test]
+fn a_process_that_takes_too_long_is_ended() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let process = lab.host("a")?.spawn(["sleep", "1000"])?;
+    let pid = process.id();
+    let error = process.wait(Duration::from_millis(50)).expect_err("sleep cannot have ended");
+    assert!(error.to_string().contains("still ran"), "{error}");
+    assert!(!Path::new("/proc").join(pid.to_string()).exists(), "process {pid} is left");
+    Ok(())
+}
+
+/// Sends `length` bytes from one host to the other over TCP, and returns how many arrived.
+fn transfer(lab: &Lab, v6: bool, options: &LinkOptions, length: usize) -> Result<u64> {
+    let (client, server) = (lab.host("client")?, lab.host("server")?);
+    let [_, there] = lab.link([&client, &server], options)?;
+    let address = SocketAddr::new(if v6 { IpAddr::V6(there.v6) } else { IpAddr::V4(there.v4) }, 8080);
+    let listener = server.enter(|| TcpListener::bind(address))??;
+    let receiver = std::thread::spawn(move || -> Result<u64> {
+        let (mut stream, _) = listener.accept()?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        Ok(std::io::copy(&mut stream, &mut std::io::sink())?)
+    });
+    let mut stream = client.enter(|| TcpStream::connect_timeout(&address, Duration::from_secs(5)))??;
+    stream.write_all(&vec![7; length])?;
+    drop(stream);
+    receiver.join().expect("the receiver does not panic")
+}
+
+#[test]
+fn tcp_transfers_arrive_over_both_ip_versions() -> Result<()> {
+    for v6 in [false, true] {
+        for options in [LinkOptions::default(), LinkOptions { offloads: false, mtu: 9000, ..LinkOptions::default() }] {
+            let Some(lab) = require_lab() else { return Ok(()) };
+            let arrived = transfer(&lab, v6, &options, 3_000_000).with_context(|| format!("{options:?}, v6 {v6}"))?;
+            assert_eq!(arrived, 3_000_000, "{options:?}, v6 {v6}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_member_of_a_segment_reaches_the_others() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let (a, b, c) = (lab.host("a")?, lab.host("b")?, lab.host("c")?);
+    let [_, to_b, to_c] = lab.segment([&a, &b, &c], &LinkOptions::default())?;
+    for (from, to) in [(&a, &to_b), (&a, &to_c), (&b, &to_c)] {
+        from.run_ok(["ping", "-c1", "-W2", &to.v4.to_string()])?;
+        from.run_ok(["ping", "-6", "-c1", "-W2", &to.v6.to_string()])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_quiet_link_is_quiet() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let (a, b) = (lab.host("a")?, lab.host("b")?);
+    let [here, there] = lab.link([&a, &b], &LinkOptions::quiet())?;
+    // Longer than the kernel's delays of multicast reports and solicitations (RFC 4861 §10: 1 s).
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(there.counters()?, Default::default());
+    assert_eq!(here.counters()?, Default::default());
+    a.run_ok(["ping", "-c3", "-i0.01", "-W2", &there.v4.to_string()])?;
+    let counted = there.counters()?;
+    assert_eq!((counted.rx_packets, counted.tx_packets), (3, 3), "three questions, three answers, no ARP");
+    Ok(())
+}
