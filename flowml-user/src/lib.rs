@@ -3,3 +3,4 @@
 //! The modules stand in the order of the data, and each imports only from its left.
 
 pub mod features;
+pub mod object;
