@@ -2,5 +2,6 @@
 //!
 //! Everything here works inside namespaces that [`lab::Lab`] made, and nowhere else.
 
+pub mod frames;
 pub mod lab;
 pub mod process;
