@@ -1,6 +1,6 @@
 //! Where header bytes come from: packet memory in the kernel, a slice in userspace.
 
-use bytemuck::AnyBitPattern;
+use bytemuck::Pod;
 
 /// A position in a frame that only moves forward.
 ///
@@ -9,7 +9,7 @@ use bytemuck::AnyBitPattern;
 /// [`Truncated`]: crate::packet::Skipped::Truncated
 pub trait Cursor {
     /// Reads a `T` and moves behind it. `T` has alignment 1 or is read as if it had.
-    fn take<T: AnyBitPattern>(&mut self) -> Option<T>;
+    fn take<T: Pod>(&mut self) -> Option<T>;
 
     /// Moves `count` bytes on. The kernel's verifier wants a bound: at most 65,535.
     fn skip(&mut self, count: u16) -> Option<()>;
@@ -18,7 +18,7 @@ pub trait Cursor {
 /// The userspace cursor is the rest of the frame itself.
 impl Cursor for &[u8] {
     #[inline(always)]
-    fn take<T: AnyBitPattern>(&mut self) -> Option<T> {
+    fn take<T: Pod>(&mut self) -> Option<T> {
         let (head, rest) = self.split_at_checked(size_of::<T>())?;
         *self = rest;
         bytemuck::try_pod_read_unaligned(head).ok()

@@ -287,6 +287,20 @@ const fn saturate_u16(value: u32) -> u16 {
     if value > u16::MAX as u32 { u16::MAX } else { value as u16 }
 }
 
+/// The time from `before` to `now` in whole microseconds, at most `u32::MAX` (71 minutes); a clock that went back is 0.
+#[inline(always)]
+const fn gap_us(before_ns: u64, now_ns: u64) -> u32 {
+    saturate_u32(to_micros(now_ns.saturating_sub(before_ns)))
+}
+
+/// One more inter-arrival time. Its square fits 64 bits because it fits 32.
+#[inline(always)]
+fn sample_gap(gap_us: u32, squares: &mut u64, min_us: &mut u32, max_us: &mut u32) {
+    *squares = squares.saturating_add(u64::from(gap_us) * u64::from(gap_us));
+    *min_us = (*min_us).min(gap_us);
+    *max_us = (*max_us).max(gap_us);
+}
+
 /// The bin of the length histogram, by halving: a chain of compares is cheaper in the kernel than a logarithm.
 #[inline(always)]
 pub const fn length_bin(ip_length: u32) -> usize {
@@ -326,8 +340,7 @@ impl Direction {
             self.window = packet.window;
             self.dscp = packet.dscp;
         } else {
-            let gap_us = to_micros(packet.time_ns.saturating_sub(self.last_ns));
-            self.sample(gap_us);
+            self.sample(gap_us(self.last_ns, packet.time_ns));
             if packet.time_ns > self.last_ns {
                 self.last_ns = packet.time_ns;
             }
@@ -368,11 +381,8 @@ impl Direction {
     }
 
     #[inline(always)]
-    fn sample(&mut self, gap_us: u64) {
-        self.iat_squares = self.iat_squares.saturating_add(gap_us.saturating_mul(gap_us));
-        let gap_us = saturate_u32(gap_us);
-        self.iat_min_us = self.iat_min_us.min(gap_us);
-        self.iat_max_us = self.iat_max_us.max(gap_us);
+    fn sample(&mut self, gap_us: u32) {
+        sample_gap(gap_us, &mut self.iat_squares, &mut self.iat_min_us, &mut self.iat_max_us);
     }
 
     /// How many inter-arrival times were taken.
@@ -413,9 +423,9 @@ impl Direction {
     }
 
     /// The gap to a part that begins after this one ends.
-    fn gap_us(&self, next: &Self) -> Option<u64> {
+    fn gap_us(&self, next: &Self) -> Option<u32> {
         let apart = self.packets > 0 && next.packets > 0 && self.last_ns <= next.first_ns;
-        apart.then(|| to_micros(next.first_ns - self.last_ns))
+        apart.then(|| gap_us(self.last_ns, next.first_ns))
     }
 }
 
@@ -507,8 +517,7 @@ impl FlowStats {
     /// Adds a packet of the same flow.
     #[inline(always)]
     pub fn add(&mut self, packet: &Packet) {
-        let gap_us = to_micros(packet.time_ns.saturating_sub(self.last_ns));
-        self.sample(gap_us);
+        self.sample(gap_us(self.last_ns, packet.time_ns));
         if packet.time_ns > self.last_ns {
             self.last_ns = packet.time_ns;
         }
@@ -543,11 +552,8 @@ impl FlowStats {
     }
 
     #[inline(always)]
-    fn sample(&mut self, gap_us: u64) {
-        self.iat_squares = self.iat_squares.saturating_add(gap_us.saturating_mul(gap_us));
-        let gap_us = saturate_u32(gap_us);
-        self.iat_min_us = self.iat_min_us.min(gap_us);
-        self.iat_max_us = self.iat_max_us.max(gap_us);
+    fn sample(&mut self, gap_us: u32) {
+        sample_gap(gap_us, &mut self.iat_squares, &mut self.iat_min_us, &mut self.iat_max_us);
     }
 
     /// Time of the first packet of either direction, ns.
@@ -618,7 +624,7 @@ impl FlowStats {
     /// inter-arrival time, and the result is what one CPU that saw all packets would have counted.
     pub fn follow(&mut self, next: &Self) {
         let next_first_ns = next.first_ns();
-        let gap_us = (self.last_ns <= next_first_ns).then(|| to_micros(next_first_ns - self.last_ns));
+        let gap_us = (self.last_ns <= next_first_ns).then(|| gap_us(self.last_ns, next_first_ns));
         let gaps_us = [0, 1].map(|n| self.directions[n].gap_us(&next.directions[n]));
         self.merge(next);
         if let Some(gap_us) = gap_us {

@@ -1,0 +1,43 @@
+//! The programs that the agent attaches. Each counts the packet and lets it pass.
+#![no_std]
+#![no_main]
+#![expect(missing_docs, unreachable_pub, reason = "the program macros make public functions that nobody imports")]
+
+use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use flowml_common::packet::Hook;
+use flowml_ebpf::frame::{buffers_length, meter, of_tc, of_xdp};
+
+/// XDP for frames in one or several buffers (Linux 5.18).
+#[xdp(frags)]
+pub fn flowml_xdp_frags(ctx: XdpContext) -> u32 {
+    let seen = of_xdp(&ctx, buffers_length(&ctx));
+    meter(&ctx, &seen);
+    xdp_action::XDP_PASS
+}
+
+/// XDP for frames in one buffer, for kernels before 5.18.
+#[xdp]
+pub fn flowml_xdp(ctx: XdpContext) -> u32 {
+    let seen = of_xdp(&ctx, (ctx.data_end() - ctx.data()) as u32);
+    meter(&ctx, &seen);
+    xdp_action::XDP_PASS
+}
+
+/// tc, what comes in.
+#[classifier]
+pub fn flowml_ingress(ctx: TcContext) -> i32 {
+    let seen = of_tc(&ctx, Hook::Ingress);
+    meter(&ctx, &seen);
+    // To the next program, as if this one were not there (`TCX_NEXT` is the same number).
+    TC_ACT_UNSPEC
+}
+
+/// tc, what goes out.
+#[classifier]
+pub fn flowml_egress(ctx: TcContext) -> i32 {
+    let seen = of_tc(&ctx, Hook::Egress);
+    meter(&ctx, &seen);
+    TC_ACT_UNSPEC
+}

@@ -1,0 +1,50 @@
+//! Packet memory as a [`Cursor`].
+
+use bytemuck::Pod;
+use flowml_common::cursor::Cursor;
+
+/// The part of a frame between two packet pointers of a program's context.
+///
+/// The verifier tracks both: a read is allowed behind a comparison with `end`. A slice over the same memory would
+/// carry its length instead, and is rejected.
+#[derive(Clone, Copy)]
+pub struct PacketCursor {
+    at: usize,
+    end: usize,
+}
+
+impl PacketCursor {
+    /// A cursor over `data..data_end` of a context.
+    ///
+    /// # Safety
+    /// Both come from the same `xdp_md` or `__sk_buff`, and no helper that moves packet memory runs while the cursor
+    /// is in use.
+    #[inline(always)]
+    pub const unsafe fn new(data: usize, data_end: usize) -> Self {
+        Self { at: data, end: data_end }
+    }
+}
+
+impl Cursor for PacketCursor {
+    #[inline(always)]
+    fn take<T: Pod>(&mut self) -> Option<T> {
+        let next = self.at + size_of::<T>();
+        if next > self.end {
+            return None;
+        }
+        // SAFETY: `at..next` lies before `end`, so in packet memory (`new`); any bytes are a `T`.
+        let value = unsafe { (self.at as *const T).read_unaligned() };
+        self.at = next;
+        Some(value)
+    }
+
+    #[inline(always)]
+    fn skip(&mut self, count: u16) -> Option<()> {
+        let next = self.at + usize::from(count);
+        if next > self.end {
+            return None;
+        }
+        self.at = next;
+        Some(())
+    }
+}

@@ -1,0 +1,100 @@
+//! What each hook knows of a frame, and metering it.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_skb_pull_data, bpf_xdp_get_buff_len};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use aya_log_ebpf::warn;
+use flowml_common::packet::{Frame, Hook, Segments, Skipped, parse};
+use flowml_common::table::{Metered, Storage, record, skip};
+
+use crate::cursor::PacketCursor;
+use crate::maps::Partition;
+
+/// Header bytes that tc wants in linear memory before it parses: Ethernet, two tags, IPv6 and TCP with all options.
+const LINEAR_HEADERS: u32 = 14 + 2 * 4 + 40 + 60;
+
+/// A frame and where its linear part lies.
+pub struct Seen {
+    /// What is known of it.
+    pub frame: Frame,
+    /// Its linear part.
+    pub cursor: PacketCursor,
+    /// Whether the linear part is all of it.
+    pub linear: bool,
+}
+
+#[inline(always)]
+fn now_ns() -> u64 {
+    // SAFETY: the helper takes nothing. CLOCK_MONOTONIC: the same on all CPUs, never set back.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// The frame of an XDP program; `length` is that of all its buffers.
+#[inline(always)]
+pub fn of_xdp(ctx: &XdpContext, length: u32) -> Seen {
+    let (data, data_end) = (ctx.data(), ctx.data_end());
+    let frame = Frame {
+        time_ns: now_ns(),
+        length,
+        interface: ctx.ingress_ifindex() as u32,
+        hook: Hook::Xdp,
+        stripped_vlan: None,
+        // A multi-buffer frame is one packet: drivers that run XDP do not aggregate, and veth has no wire.
+        segments: None,
+    };
+    // SAFETY: both pointers are the context's, and XDP helpers that move memory are not used.
+    Seen { frame, cursor: unsafe { PacketCursor::new(data, data_end) }, linear: (data_end - data) as u32 >= length }
+}
+
+/// The length of an XDP frame in all its buffers (Linux 5.18).
+#[inline(always)]
+pub fn buffers_length(ctx: &XdpContext) -> u32 {
+    // SAFETY: the context is this program's.
+    unsafe { bpf_xdp_get_buff_len(ctx.ctx) as u32 }
+}
+
+/// The frame of a tc program.
+#[inline(always)]
+pub fn of_tc(ctx: &TcContext, hook: Hook) -> Seen {
+    let skb = ctx.skb.skb;
+    let length = ctx.len();
+    let time_ns = now_ns();
+    let wanted = if length < LINEAR_HEADERS { length } else { LINEAR_HEADERS };
+    if ((ctx.data_end() - ctx.data()) as u32) < wanted {
+        // SAFETY: the context is this program's; its pointers are read anew below. Where memory is short the parser
+        // finds less and says so.
+        let _ = unsafe { bpf_skb_pull_data(skb, wanted) };
+    }
+    let (data, data_end) = (ctx.data(), ctx.data_end());
+    // SAFETY: plain loads from the context, which the verifier rewrites.
+    let (interface, has_vlan, tci, count, size) =
+        unsafe { ((*skb).ifindex, (*skb).vlan_present, (*skb).vlan_tci, (*skb).gso_segs, (*skb).gso_size) };
+    let frame = Frame {
+        time_ns,
+        length,
+        interface,
+        hook,
+        stripped_vlan: if has_vlan != 0 { Some(tci as u16) } else { None },
+        segments: if size != 0 { Some(Segments { count, size }) } else { None },
+    };
+    // SAFETY: both pointers were read after the last helper that moves memory.
+    Seen { frame, cursor: unsafe { PacketCursor::new(data, data_end) }, linear: (data_end - data) as u32 >= length }
+}
+
+/// Counts the frame in this CPU's partition.
+#[inline(always)]
+pub fn meter<C: EbpfContext>(ctx: &C, seen: &Seen) {
+    let Some(mut partition) = Partition::current() else { return };
+    match parse(&seen.frame, seen.cursor) {
+        Ok(packet) => {
+            let full_before = partition.head().skipped[Skipped::TableFull as usize].packets;
+            let metered = record(&mut partition, &packet);
+            if matches!(metered, Metered::Skipped(_)) && full_before == 0 {
+                // Once per CPU and epoch: what it cost is in the summary.
+                warn!(ctx, "flow table full: packets of new flows go to the overflow counters until the next drain");
+            }
+        }
+        Err(Skipped::Truncated) if !seen.linear => skip(&mut partition, &seen.frame, Skipped::NotLinear),
+        Err(reason) => skip(&mut partition, &seen.frame, reason),
+    }
+}

@@ -1,3 +1,0 @@
-//! flowml's kernel programs.
-#![no_std]
-#![no_main]
