@@ -2,5 +2,7 @@
 //!
 //! The modules stand in the order of the data, and each imports only from its left.
 
+pub mod cli;
 pub mod features;
 pub mod object;
+pub mod sink;

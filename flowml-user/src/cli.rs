@@ -1,0 +1,371 @@
+//! The command line: what may be asked of flowml, and the words for what may not.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::sink::{Destination, Target};
+
+/// For the help of the program and of each command, as `concat!` asks for.
+macro_rules! exit_codes {
+    () => {
+        "Exit codes: 0 done (also after SIGINT or SIGTERM, or when the reader of standard output has gone), 1 failed, 2 wrong usage."
+    };
+}
+
+/// A network flow meter for Linux that learns what is ordinary and says what is not.
+#[derive(Debug, Parser)]
+#[command(name = "flowml", version, after_help = exit_codes!(), subcommand_required = true, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What flowml does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Meter live interfaces.
+    #[command(about = RUN_ABOUT, long_about = RUN_HELP, after_help = RUN_EXAMPLES)]
+    Run(Run),
+}
+
+const RUN_ABOUT: &str = "Meter live interfaces: flows, hosts and anomalies as they happen";
+
+const RUN_HELP: &str = "\
+Counts every packet of the interfaces in the kernel (XDP or tc), empties that table at each interval, learns what is \
+ordinary there, and gives each flow and each host a score, a probability and the reason for it.
+
+Standard output is for records (-o), standard error for people: a table at each interval (at most one a second) and a \
+closing summary. Packets are never dropped or changed. Needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.";
+
+const RUN_EXAMPLES: &str = concat!(
+    "\
+Examples:
+  flowml run                                     watch the interface of the default route
+  flowml run -i eth0 -i eth1 --direction both    what comes in and what goes out
+  flowml run -i eth0 --duration 1m -o csv=flows.csv
+  flowml run -i eth0 -o jsonl=- | jq 'select(.type == \"anomaly\")'
+
+A duration is a whole number and its unit: 10ms, 1s, 2m, 1h, 1d.
+",
+    exit_codes!()
+);
+
+/// The arguments of `flowml run`.
+#[derive(Args, Clone, Debug)]
+pub struct Run {
+    /// Interface to meter, may be repeated [default: that of the default route]
+    #[arg(short, long = "interface", value_name = "IFACE", value_parser = interface)]
+    pub interfaces: Vec<String>,
+
+    /// Where packets are counted
+    #[arg(long, value_name = "MODE", value_enum, default_value_t)]
+    pub xdp_mode: XdpMode,
+
+    /// Which packets are counted
+    #[arg(long, value_name = "DIRECTION", value_enum, default_value_t)]
+    pub direction: Direction,
+
+    /// How often the kernel's table is emptied and reported, 10ms to 1h
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = |text: &str| duration(text, INTERVAL))]
+    pub interval: Duration,
+
+    /// Flows that the kernel's table holds between two intervals, on each CPU, 64 to 16777216
+    #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(64..=16 << 20))]
+    pub flow_capacity: u32,
+
+    /// A flow without a packet for so long has ended, 100ms to 1d
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = |text: &str| duration(text, TIMEOUT))]
+    pub idle_timeout: Duration,
+
+    /// A flow that lasts so long is reported and begun anew, 100ms to 1d
+    #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = |text: &str| duration(text, TIMEOUT))]
+    pub active_timeout: Duration,
+
+    /// Model to begin with where FILE exists, and saved to it at the end [default: learn anew, save nothing]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+
+    /// Write records, may be repeated: jsonl=PATH or csv=PATH, PATH '-' is standard output
+    #[arg(short, long = "output", value_name = "SINK")]
+    pub outputs: Vec<Target>,
+
+    /// End after so long, 10ms to 365d [default: until SIGINT or SIGTERM]
+    #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, RUN_TIME))]
+    pub duration: Option<Duration>,
+
+    /// Part of the ordinary rows that may be called anomalies, between 0 and 1
+    #[arg(long, value_name = "P", default_value = "0.0001", value_parser = probability)]
+    pub alpha: f64,
+
+    /// Seed of the learner, for the same clusters from the same records [default: 0]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub seed: u64,
+
+    /// No tables, only the closing summary; -qq: no summary either. With records on standard output there are no tables
+    #[arg(short, long, action = ArgAction::Count)]
+    pub quiet: u8,
+}
+
+/// Where packets are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum XdpMode {
+    /// Native XDP, else tc, else generic XDP
+    #[default]
+    Auto,
+    /// XDP in the driver
+    Native,
+    /// XDP in the network stack, with any driver
+    Generic,
+    /// The tc ingress hook, behind GRO
+    Tc,
+}
+
+/// Which packets are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Direction {
+    /// What comes in
+    #[default]
+    Ingress,
+    /// What comes in and what goes out
+    Both,
+}
+
+/// How much is written for people, on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Warnings and errors.
+    Errors,
+    /// And the closing summary.
+    Summary,
+    /// And a table at each interval.
+    Tables,
+}
+
+impl Run {
+    /// What people are told: tables unless `-q` or records on standard output say otherwise.
+    #[must_use]
+    pub fn verbosity(&self) -> Verbosity {
+        let records_on_stdout = self.outputs.iter().any(|output| output.destination == Destination::StandardOutput);
+        match self.quiet {
+            0 if !records_on_stdout => Verbosity::Tables,
+            0 | 1 => Verbosity::Summary,
+            _ => Verbosity::Errors,
+        }
+    }
+
+    /// What clap cannot see: arguments that are good one by one and contradict each other.
+    fn contradiction(&self) -> Option<String> {
+        let mut seen = HashSet::new();
+        if let Some(twice) = self.interfaces.iter().find(|name| !seen.insert(name.as_str())) {
+            return Some(format!("interface '{twice}' was given twice with '--interface': expected each name once"));
+        }
+        let mut outputs = self.outputs.iter().map(|output| &output.destination).enumerate();
+        outputs
+            .find(|(at, one)| self.outputs[..*at].iter().any(|earlier| earlier.destination.is_same(one)))
+            .map(|(_, twice)| format!("{twice} was given to two outputs ('--output'): expected another path for each"))
+    }
+}
+
+const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(DAY);
+const RUN_TIME: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(365 * DAY);
+
+/// Seconds.
+const DAY: u64 = 86_400;
+
+/// The units of a duration in ms, the largest last.
+const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", DAY * 1000)];
+
+fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, ms)| *ms);
+    let ms = number.parse::<u64>().ok().zip(unit_ms).and_then(|(number, unit_ms)| number.checked_mul(unit_ms));
+    let within = format!("{} to {}", spell(*range.start()), spell(*range.end()));
+    let Some(ms) = ms else {
+        return Err(format!("expected a whole number and its unit (ms, s, m, h, d), {within}"));
+    };
+    let value = Duration::from_millis(ms);
+    if range.contains(&value) { Ok(value) } else { Err(format!("expected {within}")) }
+}
+
+/// A duration in the largest unit that holds it exactly; ms are the smallest that can be given.
+fn spell(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let exact = UNITS.iter().rev().find(|(_, unit)| ms.is_multiple_of(u128::from(*unit)) && ms > 0);
+    exact.map_or_else(|| format!("{ms}ms"), |(name, unit)| format!("{}{name}", ms / u128::from(*unit)))
+}
+
+/// An interface name as the kernel takes it (`dev_valid_name` in net/core/dev.c; IFNAMSIZ is 16 with the final 0).
+fn interface(text: &str) -> Result<String, String> {
+    let valid = (1..=15).contains(&text.len())
+        && text != "."
+        && text != ".."
+        && !text.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_ascii_whitespace() || c == '\x0b');
+    if valid { Ok(text.to_owned()) } else { Err("expected an interface name of 1 to 15 bytes, as in eth0".to_owned()) }
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|value| *value > 0.0 && *value < 1.0);
+    value.ok_or_else(|| "expected a number between 0 and 1, as in 0.0001".to_owned())
+}
+
+impl Arguments {
+    /// Reads the arguments of a process, the program's name first.
+    ///
+    /// # Errors
+    /// clap's error for what is wrong, or its way of saying that help or the version was asked for.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let read = Self::try_parse_from(arguments)?;
+        let Command::Run(run) = &read.command;
+        match run.contradiction() {
+            Some(message) => Err(Self::command().error(ErrorKind::ArgumentConflict, message)),
+            None => Ok(read),
+        }
+    }
+
+    /// The arguments of this process. Ends it where they are wrong (exit code 2, one line on standard error) and where
+    /// they ask for help or the version.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        Self::read(std::env::args_os()).unwrap_or_else(|error| {
+            if is_question(&error) {
+                error.exit();
+            }
+            eprintln!("{}", one_line(&error));
+            std::process::exit(error.exit_code());
+        })
+    }
+}
+
+/// Whether the error is a text that was asked for, to be shown as it is.
+fn is_question(error: &clap::Error) -> bool {
+    let kind = error.kind();
+    matches!(kind, ErrorKind::DisplayHelp | ErrorKind::DisplayVersion)
+        || kind == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+}
+
+/// clap's error without its usage paragraphs, in one line.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let told = text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    let told = told.filter(|words| !words.is_empty() && !words.starts_with("Usage:") && !words.starts_with("For more"));
+    format!("{} (see 'flowml help')", told.collect::<Vec<_>>().join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &str) -> Result<Run, String> {
+        let words = std::iter::once("flowml").chain(arguments.split_whitespace()).map(OsString::from);
+        match Arguments::read(words) {
+            Ok(Arguments { command: Command::Run(run) }) => Ok(run),
+            Err(error) => {
+                assert_eq!(error.exit_code(), 2, "{error}");
+                Err(one_line(&error))
+            }
+        }
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let run = read("run").expect("no argument is required");
+        assert!(run.interfaces.is_empty() && run.outputs.is_empty());
+        assert_eq!((run.xdp_mode, run.direction), (XdpMode::Auto, Direction::Ingress));
+        assert_eq!(run.interval, Duration::from_secs(1));
+        assert_eq!(run.idle_timeout, Duration::from_secs(15));
+        assert_eq!(run.active_timeout, Duration::from_secs(120));
+        assert_eq!((run.duration, run.model.clone()), (None, None));
+        assert_eq!(run.verbosity(), Verbosity::Tables);
+    }
+
+    #[test]
+    fn every_flag_is_read() {
+        let line = "run -i eth0 -i eth1 --xdp-mode tc --direction both --interval 10ms --flow-capacity 64 \
+                    --idle-timeout 2m --active-timeout 1h --model m.json -o jsonl=- -o csv=f.csv --duration 1d \
+                    --alpha 1e-3 --seed 7";
+        let run = read(line).expect("all of it is good");
+        assert_eq!(run.interfaces, ["eth0", "eth1"]);
+        assert_eq!((run.xdp_mode, run.direction, run.flow_capacity), (XdpMode::Tc, Direction::Both, 64));
+        assert_eq!(run.interval, Duration::from_millis(10));
+        assert_eq!((run.idle_timeout, run.active_timeout), (Duration::from_secs(120), Duration::from_secs(3600)));
+        assert_eq!(run.model, Some("m.json".into()));
+        assert_eq!(run.outputs.len(), 2);
+        assert_eq!((run.duration, run.seed), (Some(Duration::from_secs(DAY)), 7));
+        assert!((run.alpha - 1e-3).abs() < 1e-12);
+    }
+
+    #[test]
+    fn people_are_told_less_where_it_would_disturb() {
+        let cases = [
+            ("run -o jsonl=f", Verbosity::Tables),
+            ("run -o jsonl=-", Verbosity::Summary),
+            ("run -q", Verbosity::Summary),
+            ("run -qq", Verbosity::Errors),
+            ("run -q -q -o csv=-", Verbosity::Errors),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(read(line).map(|run| run.verbosity()), Ok(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_one_line_with_flag_value_and_expectation() {
+        let cases: [(&str, &[&str]); 18] = [
+            ("run --interval 5ms", &["--interval", "'5ms'", "10ms to 1h"]),
+            ("run --interval 2h", &["--interval", "'2h'", "10ms to 1h"]),
+            ("run --interval 1", &["--interval", "'1'", "its unit (ms, s, m, h, d)"]),
+            ("run --interval s", &["--interval", "'s'", "a whole number"]),
+            ("run --interval 99999999999999999999s", &["--interval", "10ms to 1h"]),
+            ("run --duration 18446744073709551615d", &["--duration", "10ms to 365d"]),
+            ("run --idle-timeout 1ms", &["--idle-timeout", "100ms to 1d"]),
+            ("run --flow-capacity 63", &["--flow-capacity", "63", "64..=16777216"]),
+            ("run --flow-capacity x", &["--flow-capacity", "'x'"]),
+            ("run --alpha 0", &["--alpha", "'0'", "between 0 and 1"]),
+            ("run --alpha NaN", &["--alpha", "'NaN'", "between 0 and 1"]),
+            ("run -i a/b", &["--interface", "'a/b'", "1 to 15 bytes"]),
+            ("run -i sixteen-letters-", &["--interface", "1 to 15 bytes"]),
+            ("run -i lo -i lo", &["--interface", "'lo'", "each name once"]),
+            ("run -o xml=a", &["--output", "'xml=a'", "jsonl=PATH or csv=PATH"]),
+            ("run -o jsonl=- -o csv=-", &["standard output", "--output", "another path"]),
+            ("run -o jsonl=x -o csv=./x", &["./x", "--output", "another path"]),
+            ("run --xdp-mode hardware", &["--xdp-mode", "'hardware'", "native", "generic", "tc", "auto"]),
+        ];
+        for (line, parts) in cases {
+            let message = read(line).expect_err(line);
+            assert!(!message.contains('\n'), "{message}");
+            for part in parts {
+                assert!(message.contains(part), "{line}: no {part:?} in {message:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_slip_is_told_what_was_meant() {
+        let message = read("run --intervall 1s").expect_err("there is no such flag");
+        assert!(message.contains("'--intervall'") && message.contains("'--interval'"), "{message}");
+        assert!(read("ruin").is_err_and(|message| message.contains("'ruin'") && message.contains("'run'")));
+        assert!(read("run eth0").is_err_and(|message| message.contains("'eth0'")));
+    }
+
+    #[test]
+    fn a_duration_is_spelt_as_it_is_read() {
+        for text in ["1ms", "10ms", "1500ms", "2s", "1m", "90s", "2h", "1d", "365d"] {
+            let value = duration(text, Duration::ZERO..=Duration::MAX).expect(text);
+            assert_eq!(spell(value), text);
+        }
+    }
+}
