@@ -1,2 +1,60 @@
-//! The tasks.
-fn main() {}
+//! flowml's tasks: `cargo xtask TASK`.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod build;
+mod demo;
+mod lint;
+mod rules;
+mod run;
+mod setup;
+mod shell;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// Sets up, builds, runs, tests and measures flowml.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Setup(setup::Arguments),
+    Build(build::Arguments),
+    Run(run::Arguments),
+    Test(test::Arguments),
+    /// Check form, warnings, documentation, the order of the modules, and the dependencies' licences.
+    Lint,
+    Bench(bench::Arguments),
+    Demo(demo::Arguments),
+}
+
+fn main() -> ExitCode {
+    let Arguments { task } = Arguments::parse();
+    let done = Workspace::find().and_then(|workspace| match task {
+        Task::Setup(arguments) => setup::task(&workspace, &arguments),
+        Task::Build(arguments) => build::task(&workspace, &arguments),
+        Task::Run(arguments) => run::task(&workspace, &arguments),
+        Task::Test(arguments) => test::task(&workspace, &arguments),
+        Task::Lint => lint::task(&workspace),
+        Task::Bench(arguments) => bench::task(&workspace, &arguments),
+        Task::Demo(arguments) => demo::task(&workspace, &arguments),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! `cargo xtask bench`: the measurements that the design's figures rest on.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::workspace::Workspace;
+use crate::{demo, shell};
+
+/// Measure the flow table and the drain against the kernel's own maps, as ratios.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Write the ratios to this file.
+    #[arg(long, value_name = "PATH")]
+    json: Option<PathBuf>,
+    /// What the measuring program is given, after `--`.
+    #[arg(last = true)]
+    arguments: Vec<OsString>,
+}
+
+pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let mut bench = demo::program(workspace, "bench")?;
+    if let Some(path) = &arguments.json {
+        bench.arg("--json").arg(path);
+    }
+    Err(shell::become_command(bench.args(&arguments.arguments)))
+}

@@ -1,0 +1,42 @@
+//! `cargo xtask lint`: form, compiler and documentation warnings, the kernel programs' build, and the sources' rules.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::build::{self, Warnings};
+use crate::setup::{self, Need};
+use crate::workspace::Workspace;
+use crate::{rules, shell};
+
+pub(crate) fn task(workspace: &Workspace) -> Result<()> {
+    setup::ensure(workspace, &[Need::Lint, Need::Kernel])?;
+    sources(workspace)?;
+    shell::run(workspace.cargo("fmt").args(["--all", "--check"]))?;
+    build::kernel(workspace, Warnings::Denied)?;
+    // The workspace's default members are those of the host; flowml-ebpf has no other target than the kernel's.
+    shell::run(workspace.cargo("clippy").args(["--all-targets", "--", "-Dwarnings"]))?;
+    let mut documentation = workspace.cargo("doc");
+    shell::run(documentation.args(["--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-Dwarnings"))?;
+    dependencies(workspace)
+}
+
+fn sources(workspace: &Workspace) -> Result<()> {
+    let violations = rules::check(workspace.root())?;
+    for violation in &violations {
+        eprintln!("{violation}");
+    }
+    if !violations.is_empty() {
+        bail!("the sources break {} rules", violations.len());
+    }
+    Ok(())
+}
+
+/// Licences, advisories and sources of the dependencies, by deny.toml.
+fn dependencies(workspace: &Workspace) -> Result<()> {
+    if shell::which("cargo-deny").is_none() {
+        eprintln!("cargo-deny is not installed: the dependencies' licences and advisories are not checked");
+        return Ok(());
+    }
+    shell::run(Command::new("cargo-deny").arg("check").current_dir(workspace.root()))
+}

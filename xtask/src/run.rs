@@ -1,0 +1,23 @@
+//! `cargo xtask run`: builds the agent and becomes `flowml run`.
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::workspace::Workspace;
+use crate::{build, shell};
+
+/// Build the agent and run `flowml run ARGUMENTS`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// What `flowml run` is given, after `--`.
+    #[arg(last = true)]
+    arguments: Vec<OsString>,
+}
+
+pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    build::release(workspace)?;
+    let mut agent = Command::new(workspace.release("flowml"));
+    Err(shell::become_command(agent.arg("run").args(&arguments.arguments)))
+}

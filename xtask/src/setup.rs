@@ -1,0 +1,327 @@
+//! `cargo xtask setup`: finds or installs what building and testing need.
+
+use std::collections::HashMap;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+use crate::toolchain::{self, Compiler};
+use crate::workspace::Workspace;
+
+/// Find or install what building and testing need, and say what was found.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Install nothing; fail where something is missing.
+    #[arg(long)]
+    check: bool,
+}
+
+/// What a task is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Build the kernel programs.
+    Kernel,
+    /// Check the sources.
+    Lint,
+    /// Make networks and traffic.
+    Traffic,
+}
+
+/// A program that a Debian package brings.
+struct Tool {
+    command: &'static str,
+    package: &'static str,
+    why: &'static str,
+}
+
+/// The programs that the laboratory, the integration tests, the demo and the benchmarks run.
+const TOOLS: &[Tool] = &[
+    Tool { command: "ip", package: "iproute2", why: "makes the laboratory's namespaces, links and routes" },
+    Tool { command: "tc", package: "iproute2", why: "shows whether filters are left behind" },
+    Tool { command: "ethtool", package: "ethtool", why: "sets the offloads and queues of the laboratory's links" },
+    Tool { command: "ping", package: "iputils-ping", why: "makes ICMP traffic" },
+    Tool { command: "iperf3", package: "iperf3", why: "makes TCP and UDP traffic" },
+    Tool { command: "hping3", package: "hping3", why: "makes floods" },
+    Tool { command: "nmap", package: "nmap", why: "makes port scans" },
+    Tool { command: "tcpdump", package: "tcpdump", why: "records the laboratory's traffic" },
+    Tool { command: "python3", package: "python3", why: "serves and fetches pages in the laboratory" },
+];
+
+/// Programs beside cargo, by rustup's component.
+const COMPONENTS: &[(&str, &str)] = &[("rustfmt", "cargo-fmt"), ("clippy", "cargo-clippy")];
+
+/// The distribution's compiler with its standard library's source (Debian builds it for web browsers), and its LLVM.
+const COMPILER_PACKAGES: &[&str] = &["rustc-web", "rust-web-src"];
+const COMPILER_LLVM: u32 = 22;
+
+/// The bpf-linker that is installed where there is none, and the LLVM versions that it can be built for.
+const LINKER_VERSION: &str = "0.13.0";
+const LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
+
+/// How a missing thing is brought.
+#[derive(Clone, Copy)]
+enum Source {
+    Package(&'static str),
+    Component(&'static str),
+    Compiler,
+    Linker,
+}
+
+/// A thing that is needed, there or not.
+struct Thing {
+    name: &'static str,
+    need: Need,
+    why: &'static str,
+    source: Source,
+    /// What it is and where, once found.
+    found: Option<String>,
+}
+
+pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let needs = [Need::Kernel, Need::Lint, Need::Traffic];
+    print_table(&survey(workspace, &needs));
+    if arguments.check {
+        let missing = missing(workspace, &needs);
+        if !missing.is_empty() {
+            bail!("missing: {}; type `cargo xtask setup`", names(&missing));
+        }
+        return Ok(());
+    }
+    ensure(workspace, &needs)
+}
+
+/// Installs what is missing for these needs, and says so; says nothing where all is there.
+pub(crate) fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
+    let wanted = missing(workspace, needs);
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    for thing in &wanted {
+        eprintln!("missing: {} ({})", thing.name, thing.why);
+    }
+    let outcome = install(workspace, &wanted);
+    let left = missing(workspace, needs);
+    if left.is_empty() {
+        // What a failed way left undone, another one brought.
+        return Ok(());
+    }
+    outcome.with_context(|| format!("cannot install {}", names(&left)))?;
+    bail!("{}: installed, and not found", names(&left))
+}
+
+/// Fails early, and with what to type, where a task needs root.
+pub(crate) fn require_root(task: &str) -> Result<()> {
+    if !shell::is_root() {
+        bail!("network namespaces and kernel programs need root: type `sudo -E env \"PATH=$PATH\" {task}`");
+    }
+    Ok(())
+}
+
+fn names(things: &[Thing]) -> String {
+    things.iter().map(|thing| thing.name).collect::<Vec<_>>().join(", ")
+}
+
+fn missing(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
+    survey(workspace, needs).into_iter().filter(|thing| thing.found.is_none()).collect()
+}
+
+/// Looks for everything that these needs name. Runs the compiler and the linker alone, since they may be there and unfit.
+fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
+    let mut things = Vec::new();
+    if needs.contains(&Need::Kernel) {
+        things.push(Thing {
+            name: "kernel compiler",
+            need: Need::Kernel,
+            why: "compiles the kernel programs, with the standard library's source",
+            source: Source::Compiler,
+            found: Compiler::find().as_ref().and_then(describe),
+        });
+        things.push(Thing {
+            name: "bpf-linker",
+            need: Need::Kernel,
+            why: "links the kernel programs",
+            source: Source::Linker,
+            found: toolchain::linker_version().map(|version| format!("bpf-linker {version}")),
+        });
+    }
+    if needs.contains(&Need::Lint) {
+        things.extend(COMPONENTS.iter().map(|&(name, program)| Thing {
+            name,
+            need: Need::Lint,
+            why: "checks the sources",
+            source: Source::Component(name),
+            found: workspace.beside_cargo(program).map(|path| path.display().to_string()),
+        }));
+    }
+    if needs.contains(&Need::Traffic) {
+        things.extend(TOOLS.iter().map(|tool| Thing {
+            name: tool.command,
+            need: Need::Traffic,
+            why: tool.why,
+            source: Source::Package(tool.package),
+            found: shell::which(tool.command).map(|path| path.display().to_string()),
+        }));
+    }
+    things
+}
+
+fn describe(compiler: &Compiler) -> Option<String> {
+    let description = compiler.description()?;
+    let version = description.lines().next()?.split(" (").next()?;
+    let kind = match compiler {
+        Compiler::Distribution { rustc } => rustc.display().to_string(),
+        Compiler::Rustup { toolchain } => format!("rustup {toolchain}"),
+    };
+    Some(format!("{version}, LLVM {}, {kind}", compiler.llvm()?))
+}
+
+fn print_table(things: &[Thing]) {
+    let versions = package_versions();
+    let rows: Vec<_> = things.iter().map(|thing| (thing.name, state(thing, &versions), thing.why)).collect();
+    let name_width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or_default();
+    let state_width = rows.iter().map(|(_, state, _)| state.len()).max().unwrap_or_default();
+    for (name, state, why) in rows {
+        println!("{name:<name_width$}  {state:<state_width$}  {why}");
+    }
+}
+
+/// What was found and its version.
+fn state(thing: &Thing, versions: &HashMap<String, String>) -> String {
+    let Some(found) = &thing.found else { return "missing".to_owned() };
+    match thing.source {
+        Source::Package(package) => match versions.get(package) {
+            Some(version) => format!("{found} {version}"),
+            None => found.clone(),
+        },
+        Source::Component(_) => shell::read(Command::new(found).arg("--version"))
+            .map_or_else(|| found.clone(), |version| version.trim().to_owned()),
+        Source::Compiler | Source::Linker => found.clone(),
+    }
+}
+
+/// The versions of the tools' packages, where the distribution is one that dpkg knows.
+fn package_versions() -> HashMap<String, String> {
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat", "${Package} ${Version}\n"]).args(TOOLS.iter().map(|tool| tool.package));
+    // dpkg-query fails where one package is missing, and still shows the others.
+    let output = query.stdin(Stdio::null()).output().map(|output| output.stdout).unwrap_or_default();
+    let lines = String::from_utf8_lossy(&output);
+    let pairs = lines.lines().filter_map(|line| line.split_once(' '));
+    pairs.map(|(package, version)| (package.to_owned(), version.to_owned())).collect()
+}
+
+fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
+    let packages: Vec<String> = wanted.iter().flat_map(|thing| packages_of(thing.source)).collect();
+    if !packages.is_empty() && shell::which("apt-get").is_some() && !may_install() {
+        let packages = packages.join(" ");
+        bail!("only root may: type `apt-get update && apt-get install --no-install-recommends {packages}` as root");
+    }
+    let tools = wanted.iter().filter(|thing| thing.need == Need::Traffic);
+    install_packages(&tools.flat_map(|thing| packages_of(thing.source)).collect::<Vec<_>>())?;
+    for thing in wanted {
+        match thing.source {
+            Source::Package(_) => {}
+            Source::Component(component) => shell::run(rustup().args(["component", "add", component]))?,
+            Source::Compiler => install_compiler()?,
+            Source::Linker => install_linker(workspace)?,
+        }
+    }
+    Ok(())
+}
+
+/// The packages that bring a thing, on a distribution that has them.
+fn packages_of(source: Source) -> Vec<String> {
+    match source {
+        Source::Package(package) => vec![package.to_owned()],
+        Source::Component(_) => Vec::new(),
+        Source::Compiler => COMPILER_PACKAGES.iter().map(|&package| package.to_owned()).collect(),
+        Source::Linker => {
+            let llvm = linker_llvm();
+            vec![format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")]
+        }
+    }
+}
+
+/// The LLVM of the compiler that is there, or of the one that would be installed.
+fn linker_llvm() -> u32 {
+    Compiler::find().as_ref().and_then(Compiler::llvm).unwrap_or(COMPILER_LLVM)
+}
+
+fn rustup() -> Command {
+    Command::new("rustup")
+}
+
+/// The distribution's compiler where apt has it, since its versions are fixed; else a nightly with its source.
+fn install_compiler() -> Result<()> {
+    let Err(by_packages) = install_packages(&packages_of(Source::Compiler)) else { return Ok(()) };
+    eprintln!("{by_packages:#}; trying rustup");
+    let nightly = ["toolchain", "install", "nightly", "--profile", "minimal", "--component", "rust-src"];
+    shell::run(rustup().args(nightly)).with_context(|| format!("{by_packages:#}; and by rustup"))
+}
+
+/// Builds bpf-linker for the LLVM of the compiler that is there.
+fn install_linker(workspace: &Workspace) -> Result<()> {
+    let llvm = linker_llvm();
+    if !LINKER_LLVM.contains(&llvm) {
+        bail!("bpf-linker {LINKER_VERSION} reads LLVM {LINKER_LLVM:?}, and the kernel compiler writes LLVM {llvm}");
+    }
+    let mut cargo = workspace.cargo("install");
+    cargo.args(["bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"]);
+    cargo.args(["--no-default-features", "--features", &format!("llvm-{llvm}")]);
+    cargo.env("LLVM_PREFIX", format!("/usr/lib/llvm-{llvm}"));
+    // A target directory of cargo's own, removed afterwards; and no debug information, which costs time.
+    cargo.env_remove("CARGO_TARGET_DIR").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+    let typed = shell::words(&cargo);
+    install_packages(&packages_of(Source::Linker)).with_context(|| format!("LLVM {llvm} is needed for `{typed}`"))?;
+    shell::run(&mut cargo)
+}
+
+/// Installs Debian packages without asking, without removing any, and without recommended ones.
+fn install_packages(packages: &[String]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if shell::which("apt-get").is_none() {
+        bail!("there is no apt-get: install {} (Debian's names) as this system does it", packages.join(", "));
+    }
+    let mut install = apt();
+    install.args(["install", "--yes", "--no-remove", "--no-install-recommends"]).args(packages);
+    if offered(packages) && shell::run(&mut install).is_ok() {
+        return Ok(());
+    }
+    // There is no list of packages yet, or one that names files which are gone.
+    shell::run(apt().arg("update")).or_else(|_| {
+        // The lock of the lists, unlike the packages', is not waited for.
+        thread::sleep(Duration::from_secs(10));
+        shell::run(apt().arg("update"))
+    })?;
+    if !offered(packages) {
+        bail!("apt offers not all of these packages: {}", packages.join(", "));
+    }
+    shell::run(&mut install)
+}
+
+/// Whether apt can be run as root without a question.
+fn may_install() -> bool {
+    shell::is_root() || shell::read(Command::new("sudo").args(["-n", "true"])).is_some()
+}
+
+fn apt() -> Command {
+    let mut command = Command::new(if shell::is_root() { "env" } else { "sudo" });
+    if !shell::is_root() {
+        command.args(["-n", "env"]);
+    }
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]);
+    command.args(["-o", "Acquire::Retries=3"]);
+    command
+}
+
+/// Whether apt's lists name each of these packages.
+fn offered(packages: &[String]) -> bool {
+    let policy = shell::read(Command::new("apt-cache").arg("policy").args(packages).env("LC_ALL", "C"));
+    let candidate = |line: &&str| line.contains("Candidate: ") && !line.contains("(none)");
+    policy.is_some_and(|text| text.lines().filter(candidate).count() == packages.len())
+}

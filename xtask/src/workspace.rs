@@ -1,0 +1,67 @@
+//! Where things are: the sources, cargo, and what the builds leave behind.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+/// The workspace that this task runs in.
+pub(crate) struct Workspace {
+    root: PathBuf,
+    target: PathBuf,
+    cargo: OsString,
+}
+
+impl Workspace {
+    /// Takes what `cargo run` tells its child, so that a moved or copied workspace is found as well.
+    pub(crate) fn find() -> Result<Self> {
+        let member = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let root = Path::new(&member).parent().context("xtask's folder has no parent: expected the workspace")?;
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let target = match env::var_os("CARGO_TARGET_DIR") {
+            Some(folder) => std::path::absolute(&folder)
+                .with_context(|| format!("CARGO_TARGET_DIR is {}, expected a path", folder.display()))?,
+            None => root.join("target"),
+        };
+        Ok(Self { root: root.to_path_buf(), target, cargo })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `cargo SUBCOMMAND` with the toolchain that built this task.
+    pub(crate) fn cargo(&self, subcommand: &str) -> Command {
+        let mut cargo = Command::new(&self.cargo);
+        cargo.arg(subcommand).current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
+        cargo
+    }
+
+    /// The program `name` of the toolchain that built this task: rustup's own stand-ins are always there, used or not.
+    pub(crate) fn beside_cargo(&self, name: &str) -> Option<PathBuf> {
+        let path = Path::new(&self.cargo).parent()?.join(name);
+        path.is_file().then_some(path)
+    }
+
+    /// The target directory of the kernel programs: their compiler differs, and would evict the host's artifacts.
+    pub(crate) fn kernel_target(&self) -> PathBuf {
+        self.target.join("bpf")
+    }
+
+    /// The kernel object, where `flowml-user/build.rs` looks for it.
+    pub(crate) fn kernel_object(&self) -> PathBuf {
+        self.target.join("kernel").join("flowml.o")
+    }
+
+    /// A binary that `cargo build --release` left.
+    pub(crate) fn release(&self, name: &str) -> PathBuf {
+        self.target.join("release").join(name)
+    }
+
+    /// Names the agent and the kernel object to tests, the demo and the benchmarks.
+    pub(crate) fn announce(&self, command: &mut Command) {
+        command.env("FLOWML_BIN", self.release("flowml")).env("FLOWML_OBJECT", self.kernel_object());
+    }
+}
