@@ -40,7 +40,7 @@ pub(crate) fn release(workspace: &Workspace) -> Result<()> {
     task(workspace, &Arguments { release: true })
 }
 
-/// Builds the kernel programs and puts the object where the agent's build takes it.
+/// Builds the kernel programs and puts their objects where the agent's build and the tests take them.
 pub(crate) fn kernel(workspace: &Workspace, warnings: Warnings) -> Result<()> {
     let compiler = Compiler::find().context("no compiler for the kernel programs: type `cargo xtask setup`")?;
     let mut cargo = compiler.cargo(workspace, "build");
@@ -50,21 +50,34 @@ pub(crate) fn kernel(workspace: &Workspace, warnings: Warnings) -> Result<()> {
         cargo.args(["-Zwarnings", "--config", "build.warnings='deny'"]);
     }
     shell::run(&mut cargo)?;
-    place(workspace)
+    for name in programs(workspace)? {
+        place(workspace, &name)?;
+    }
+    Ok(())
 }
 
-/// Copies the object where it differs: an untouched one leaves the agent as it is built.
-fn place(workspace: &Workspace) -> Result<()> {
-    let built = workspace.kernel_target().join(TARGET).join("release").join("flowml-ebpf");
-    let object = workspace.kernel_object();
-    let bytes = fs::read(&built).with_context(|| format!("{}: expected the kernel object there", built.display()))?;
+/// The objects that flowml-ebpf makes, one for each file of `src/bin`, as cargo finds them.
+fn programs(workspace: &Workspace) -> Result<Vec<String>> {
+    let folder = workspace.root().join("flowml-ebpf/src/bin");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
+        names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+    }
+    Ok(names)
+}
+
+/// Copies an object where it differs: an untouched one leaves the agent as it is built.
+fn place(workspace: &Workspace, name: &str) -> Result<()> {
+    let built = workspace.kernel_target().join(TARGET).join("release").join(name);
+    let object = workspace.kernel_objects().join(name).with_extension("o");
+    let bytes = fs::read(&built).with_context(|| format!("{}: expected a kernel object there", built.display()))?;
     if fs::read(&object).is_ok_and(|present| present == bytes) {
         return Ok(());
     }
-    let folder = object.parent().context("the kernel object has no folder")?;
     // Written aside and moved in, so that no build embeds half an object.
-    let half = workspace.kernel_target().join("flowml.o");
-    fs::create_dir_all(folder)
+    let half = built.with_extension("o");
+    fs::create_dir_all(workspace.kernel_objects())
         .and_then(|()| fs::write(&half, bytes))
         .and_then(|()| fs::rename(&half, &object))
         .with_context(|| format!("cannot write the kernel object to {}", object.display()))

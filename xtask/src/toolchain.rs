@@ -93,9 +93,9 @@ impl Compiler {
                 rustup
             }
         };
-        // BTF is made from the debug information; v3 is the instruction set of kernel 5.12 and later (`bpf_jit`, ALU32).
-        let flags = ["-Cdebuginfo=2", "-Clink-arg=--btf", "-Ctarget-cpu=v3"].join("\x1f");
-        cargo.env("CARGO_TARGET_DIR", workspace.kernel_target()).env("CARGO_ENCODED_RUSTFLAGS", flags);
+        // BTF is made from the debug information; v3 has 32-bit jumps and arithmetic, kernel 5.1 and later.
+        cargo.env("RUSTFLAGS", "-C debuginfo=2 -C link-arg=--btf -C target-cpu=v3");
+        cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("CARGO_TARGET_DIR", workspace.kernel_target());
         cargo.args(["--release", "--target", TARGET, "-Zbuild-std=core"]);
         if let Some(folder) = linker().as_deref().and_then(Path::parent) {
             let path = env::var_os("PATH").unwrap_or_default();

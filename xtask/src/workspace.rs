@@ -50,9 +50,9 @@ impl Workspace {
         self.target.join("bpf")
     }
 
-    /// The kernel object, where `flowml-user/build.rs` looks for it.
-    pub(crate) fn kernel_object(&self) -> PathBuf {
-        self.target.join("kernel").join("flowml.o")
+    /// The folder of the kernel objects, where `flowml-user/build.rs` looks for `flowml.o`.
+    pub(crate) fn kernel_objects(&self) -> PathBuf {
+        self.target.join("kernel")
     }
 
     /// A binary that `cargo build --release` left.
@@ -60,8 +60,8 @@ impl Workspace {
         self.target.join("release").join(name)
     }
 
-    /// Names the agent and the kernel object to tests, the demo and the benchmarks.
+    /// Names the agent and its kernel object to tests, the demo and the benchmarks; other objects lie beside that one.
     pub(crate) fn announce(&self, command: &mut Command) {
-        command.env("FLOWML_BIN", self.release("flowml")).env("FLOWML_OBJECT", self.kernel_object());
+        command.env("FLOWML_BIN", self.release("flowml")).env("FLOWML_OBJECT", self.kernel_objects().join("flowml.o"));
     }
 }
