@@ -267,17 +267,21 @@ impl Interface {
 }
 
 /// What an interface counted since it was made.
+///
+/// Bytes are those of the frames without check sequence; but while an XDP program is on either end of a veth, both ends
+/// leave the 14 bytes of the Ethernet header out for each frame that came by a socket (`veth_xdp_rcv_skb`,
+/// drivers/net/veth.c).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
     /// Packets received.
     pub rx_packets: u64,
-    /// Bytes of the frames received, without the frame check sequence.
+    /// Bytes received.
     pub rx_bytes: u64,
     /// Packets that the interface dropped on reception.
     pub rx_dropped: u64,
     /// Packets sent.
     pub tx_packets: u64,
-    /// Bytes of the frames sent.
+    /// Bytes sent.
     pub tx_bytes: u64,
     /// Packets that the interface dropped instead of sending.
     pub tx_dropped: u64,

@@ -5,3 +5,4 @@
 pub mod frames;
 pub mod lab;
 pub mod process;
+pub mod traffic;

@@ -7,7 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use flowml_tests::lab::{Lab, LinkOptions, require_lab};
+use flowml_tests::frames::{Frame, Ipv4, NAMED, NOBODY, Named, Ports};
+use flowml_tests::lab::{Counters, Lab, LinkOptions, require_lab};
+use flowml_tests::traffic::raw::{FlowSpray, FrameReceiver, FrameSender, Rate, Sent, on_cpu};
 
 /// A process id that no process has: above the largest that Linux gives (2^22, `PID_MAX_LIMIT`).
 const NO_PROCESS: u32 = 5_000_000;
@@ -124,5 +126,102 @@ fn a_quiet_link_is_quiet() -> Result<()> {
     a.run_ok(["ping", "-c3", "-i0.01", "-W2", &there.v4.to_string()])?;
     let counted = there.counters()?;
     assert_eq!((counted.rx_packets, counted.tx_packets), (3, 3), "three questions, three answers, no ARP");
+    Ok(())
+}
+
+/// Two hosts and a quiet link between them.
+macro_rules! quiet_pair {
+    () => {{
+        let Some(lab) = require_lab() else { return Ok(()) };
+        let ends = lab.link([&lab.host("a")?, &lab.host("b")?], &LinkOptions::quiet())?;
+        (lab, ends)
+    }};
+}
+
+#[test]
+fn an_interface_counts_exactly_what_was_sent() -> Result<()> {
+    let (_lab, [here, there]) = quiet_pair!();
+    let frames: Vec<_> = [0, 1, 18, 500, 1472]
+        .map(|length| {
+            Frame::between(here.mac, NOBODY)
+                .ipv4(&Ipv4::default())
+                .udp(Ports::default())
+                .payload(&vec![7; length])
+                .finish()
+        })
+        .into();
+    let bytes: usize = frames.iter().map(Vec::len).sum();
+    let sent = FrameSender::open(&here)?.send(&frames, 20_000, Rate::Full)?;
+    assert_eq!(sent, Sent { packets: 100_000, bytes: 20_000 * bytes as u64 });
+    let expected = Counters { rx_packets: sent.packets, rx_bytes: sent.bytes, ..Counters::default() };
+    assert_eq!(there.counters()?, expected);
+    Ok(())
+}
+
+#[test]
+fn two_cpus_at_once_lose_nothing() -> Result<()> {
+    let (_lab, [here, there]) = quiet_pair!();
+    let spray = |cpu: usize| {
+        let spray = FlowSpray { first_flow: (cpu as u64) << 20, ..FlowSpray::unanswered(&there, 10_000, 200_000) };
+        on_cpu(cpu, || FrameSender::open(&here)?.spray(&spray, Rate::Full))?
+    };
+    let cpus = std::thread::available_parallelism()?.get().min(2);
+    let sent: Vec<Result<Sent>> = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..cpus).map(|cpu| scope.spawn(move || spray(cpu))).collect();
+        senders.into_iter().map(|sender| sender.join().expect("a sender does not panic")).collect()
+    });
+    let sent: Sent = sent.into_iter().collect::<Result<Vec<_>>>()?.into_iter().sum();
+    let counted = there.counters()?;
+    assert_eq!(sent.packets, 200_000 * cpus as u64);
+    assert_eq!((counted.rx_packets, counted.rx_bytes, counted.tx_packets), (sent.packets, sent.bytes, 0));
+    Ok(())
+}
+
+#[test]
+fn a_rate_is_kept() -> Result<()> {
+    let (_lab, [here, there]) = quiet_pair!();
+    let start = std::time::Instant::now();
+    FrameSender::open(&here)?.spray(&FlowSpray::unanswered(&there, 10, 1000), Rate::PerSecond(2000))?;
+    // The last batch, of two frames, is due a batch before the end.
+    assert!(start.elapsed() >= Duration::from_millis(499), "1000 frames took {:?}", start.elapsed());
+    assert_eq!(there.counters()?.rx_packets, 1000);
+    Ok(())
+}
+
+#[test]
+fn sprayed_packets_are_the_flows_that_they_claim_to_be() -> Result<()> {
+    let (_lab, [here, there]) = quiet_pair!();
+    let receiver = FrameReceiver::open(&there)?;
+    let spray = FlowSpray { first_flow: 0x1_fffe, ..FlowSpray::unanswered(&there, 3, 6) };
+    FrameSender::open(&here)?.spray(&spray, Rate::Full)?;
+    for n in 0..6 {
+        let frame = receiver.receive(Duration::from_secs(5))?.context("a frame is missing")?;
+        let (address, port) = FlowSpray::source(0x1_fffe + n % 3);
+        assert_eq!(frame[26..30], address.octets());
+        assert_eq!(frame[34..36], port.to_be_bytes());
+    }
+    Ok(())
+}
+
+#[test]
+fn frames_arrive_with_their_tags_and_as_they_were_sent() -> Result<()> {
+    let (_lab, [here, there]) = quiet_pair!();
+    let (sender, receiver) = (FrameSender::open(&here)?, FrameReceiver::open(&there)?);
+    // A packet socket takes neither less than a header nor more than the MTU, with room for one tag. The kernel discards
+    // a frame that ends in its tag or two bytes behind it (`skb_vlan_untag`), before sockets see it.
+    let sendable = |frame: &Vec<u8>| match frame.get(12..14) {
+        Some([0x81, 0] | [0x88, 0xa8]) => (20..=1514).contains(&frame.len()),
+        _ => (15..=1514).contains(&frame.len()),
+    };
+    let mut tagged = 0;
+    for Named { name, build } in NAMED {
+        let Some(frame) = Some(build()).filter(sendable) else { continue };
+        sender.send(std::slice::from_ref(&frame), 1, Rate::Full).with_context(|| format!("sending {name}"))?;
+        let arrived = receiver.receive(Duration::from_secs(5))?.with_context(|| format!("{name} is missing"))?;
+        assert_eq!(arrived, frame, "{name}");
+        tagged += usize::from(name.starts_with("vlan") || name.starts_with("qinq"));
+    }
+    assert!(tagged >= 10, "only {tagged} frames had tags");
+    assert_eq!(receiver.receive(Duration::from_millis(50))?, None, "nobody sent that");
     Ok(())
 }

@@ -1,0 +1,3 @@
+//! Traffic of every kind, sent only inside the hosts of a laboratory.
+
+pub mod raw;
