@@ -2,7 +2,9 @@
 //!
 //! Everything here works inside namespaces that [`lab::Lab`] made, and nowhere else.
 
+pub mod agent;
 pub mod frames;
+pub mod hooks;
 pub mod lab;
 pub mod process;
 pub mod traffic;

@@ -190,9 +190,13 @@ impl Collected {
         }
     }
 
-    /// All of it: waits until the pipe is closed, which it is soon after the last process that holds it has ended.
-    fn all(&self) -> Vec<u8> {
+    /// Waits until the pipe is closed, which it is soon after the last process that holds it has ended.
+    pub(crate) fn wait_closed(&self) {
         self.wait_for(PIPE_CLOSES_WITHIN, |_| None::<()>);
+    }
+
+    fn all(&self) -> Vec<u8> {
+        self.wait_closed();
         self.bytes()
     }
 }
