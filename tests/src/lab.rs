@@ -9,7 +9,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -191,6 +191,15 @@ impl std::fmt::Debug for Mac {
     }
 }
 
+/// A version of the Internet Protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IpVersion {
+    /// RFC 791.
+    V4,
+    /// RFC 8200.
+    V6,
+}
+
 /// One end of a link, in its host.
 #[derive(Debug, Clone)]
 pub struct Interface {
@@ -212,6 +221,19 @@ impl Interface {
         let index = self.show()?["ifindex"].as_u64();
         let index = index.and_then(|index| u32::try_from(index).ok());
         index.with_context(|| format!("`ip -j link show` gave no index of {}", self.name))
+    }
+
+    /// Its address of one IP version.
+    pub fn address(&self, version: IpVersion) -> IpAddr {
+        match version {
+            IpVersion::V4 => self.v4.into(),
+            IpVersion::V6 => self.v6.into(),
+        }
+    }
+
+    /// A port at its address.
+    pub fn socket(&self, version: IpVersion, port: u16) -> SocketAddr {
+        SocketAddr::new(self.address(version), port)
     }
 
     /// The interface's own counters.

@@ -1,3 +1,7 @@
-//! Traffic of every kind, sent only inside the hosts of a laboratory.
+//! Traffic of every kind, sent only inside the hosts of a laboratory, bounded in count, rate and time.
 
+pub mod attack;
+pub mod background;
+pub mod peers;
 pub mod raw;
+mod span;

@@ -1,14 +1,15 @@
 //! Tests of the laboratory itself: what it makes works, counts exactly, and is gone afterwards.
 
-use std::io::Write;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use flowml_tests::frames::{Frame, Ipv4, NAMED, NOBODY, Named, Ports};
-use flowml_tests::lab::{Counters, Lab, LinkOptions, require_lab};
+use flowml_tests::frames::{Frame, Ipv4, NAMED, NOBODY, Named, Ports, flag};
+use flowml_tests::lab::{Counters, IpVersion, Lab, LinkOptions, require_lab, wait_until};
+use flowml_tests::traffic::attack::{self, ATTACKS, Attack, Scene};
+use flowml_tests::traffic::background::{Background, Habits, TCP_PORTS};
+use flowml_tests::traffic::peers::{Exchange, Served, TcpClient, TcpService, UdpService, udp_exchange};
 use flowml_tests::traffic::raw::{FlowSpray, FrameReceiver, FrameSender, Rate, Sent, on_cpu};
 
 /// A process id that no process has: above the largest that Linux gives (2^22, `PID_MAX_LIMIT`).
@@ -73,32 +74,54 @@ fn a_process_that_takes_too_long_is_ended() -> Result<()> {
     Ok(())
 }
 
-/// Sends `length` bytes from one host to the other over TCP, and returns how many arrived.
-fn transfer(lab: &Lab, v6: bool, options: &LinkOptions, length: usize) -> Result<u64> {
-    let (client, server) = (lab.host("client")?, lab.host("server")?);
-    let [_, there] = lab.link([&client, &server], options)?;
-    let address = SocketAddr::new(if v6 { IpAddr::V6(there.v6) } else { IpAddr::V4(there.v4) }, 8080);
-    let listener = server.enter(|| TcpListener::bind(address))??;
-    let receiver = std::thread::spawn(move || -> Result<u64> {
-        let (mut stream, _) = listener.accept()?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        Ok(std::io::copy(&mut stream, &mut std::io::sink())?)
-    });
-    let mut stream = client.enter(|| TcpStream::connect_timeout(&address, Duration::from_secs(5)))??;
-    stream.write_all(&vec![7; length])?;
-    drop(stream);
-    receiver.join().expect("the receiver does not panic")
+#[test]
+fn tcp_exchanges_carry_the_bytes_that_were_asked_for() -> Result<()> {
+    for options in [LinkOptions::default(), LinkOptions { offloads: false, mtu: 9000, ..LinkOptions::default() }] {
+        let Some(lab) = require_lab() else { return Ok(()) };
+        let (client, server) = (lab.host("client")?, lab.host("server")?);
+        let [_, there] = lab.link([&client, &server], &options)?;
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let service = TcpService::start(&there, version, 8080)?;
+            let mut connection = TcpClient::connect(&client, service.address())?;
+            for exchange in [Exchange { request: 8, response: 0 }, Exchange { request: 3_000_000, response: 2_000_001 }]
+            {
+                connection.exchange(exchange).with_context(|| format!("{version:?}, {options:?}, {exchange:?}"))?;
+            }
+            drop(connection);
+            let served = service.stop()?;
+            assert_eq!(
+                served,
+                Served { conversations: 1, received: 3_000_008, sent: 2_000_001 },
+                "{version:?}, {options:?}"
+            );
+        }
+    }
+    Ok(())
 }
 
 #[test]
-fn tcp_transfers_arrive_over_both_ip_versions() -> Result<()> {
-    for v6 in [false, true] {
-        for options in [LinkOptions::default(), LinkOptions { offloads: false, mtu: 9000, ..LinkOptions::default() }] {
-            let Some(lab) = require_lab() else { return Ok(()) };
-            let arrived = transfer(&lab, v6, &options, 3_000_000).with_context(|| format!("{options:?}, v6 {v6}"))?;
-            assert_eq!(arrived, 3_000_000, "{options:?}, v6 {v6}");
+fn udp_questions_are_answered_at_the_length_asked_for() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let (client, server) = (lab.host("client")?, lab.host("server")?);
+    let [_, there] = lab.link([&client, &server], &LinkOptions::default())?;
+    for version in [IpVersion::V4, IpVersion::V6] {
+        let service = UdpService::start(&there, version, 53)?;
+        for exchange in [Exchange { request: 8, response: 0 }, Exchange { request: 40, response: 1200 }] {
+            udp_exchange(&client, service.address(), exchange)?;
         }
+        assert_eq!(service.stop()?, Served { conversations: 2, received: 48, sent: 1200 });
     }
+    Ok(())
+}
+
+#[test]
+fn a_service_stops_while_a_client_keeps_it_waiting() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let (client, server) = (lab.host("client")?, lab.host("server")?);
+    let [_, there] = lab.link([&client, &server], &LinkOptions::default())?;
+    let service = TcpService::start(&there, IpVersion::V4, 80)?;
+    let _idle = TcpClient::connect(&client, service.address())?;
+    assert_eq!(service.stop()?.received, 0);
     Ok(())
 }
 
@@ -162,7 +185,7 @@ fn an_interface_counts_exactly_what_was_sent() -> Result<()> {
 fn two_cpus_at_once_lose_nothing() -> Result<()> {
     let (_lab, [here, there]) = quiet_pair!();
     let spray = |cpu: usize| {
-        let spray = FlowSpray { first_flow: (cpu as u64) << 20, ..FlowSpray::unanswered(&there, 10_000, 200_000) };
+        let spray = FlowSpray { first: (cpu as u32) << 20, ..FlowSpray::unanswered(&there, 10_000, 200_000) };
         on_cpu(cpu, || FrameSender::open(&here)?.spray(&spray, Rate::Full))?
     };
     let cpus = std::thread::available_parallelism()?.get().min(2);
@@ -192,11 +215,11 @@ fn a_rate_is_kept() -> Result<()> {
 fn sprayed_packets_are_the_flows_that_they_claim_to_be() -> Result<()> {
     let (_lab, [here, there]) = quiet_pair!();
     let receiver = FrameReceiver::open(&there)?;
-    let spray = FlowSpray { first_flow: 0x1_fffe, ..FlowSpray::unanswered(&there, 3, 6) };
+    let spray = FlowSpray { first: 0x1_fffe, ..FlowSpray::unanswered(&there, 3, 6) };
     FrameSender::open(&here)?.spray(&spray, Rate::Full)?;
     for n in 0..6 {
         let frame = receiver.receive(Duration::from_secs(5))?.context("a frame is missing")?;
-        let (address, port) = FlowSpray::source(0x1_fffe + n % 3);
+        let (address, port) = spray.source(n);
         assert_eq!(frame[26..30], address.octets());
         assert_eq!(frame[34..36], port.to_be_bytes());
     }
@@ -223,5 +246,75 @@ fn frames_arrive_with_their_tags_and_as_they_were_sent() -> Result<()> {
     }
     assert!(tagged >= 10, "only {tagged} frames had tags");
     assert_eq!(receiver.receive(Duration::from_millis(50))?, None, "nobody sent that");
+    Ok(())
+}
+
+/// The background's clients, its server and an attacker on one segment.
+macro_rules! town {
+    () => {{
+        let Some(lab) = require_lab() else { return Ok(()) };
+        let hosts = [&lab.host("server")?, &lab.host("alice")?, &lab.host("bob")?, &lab.host("mallory")?];
+        let interfaces = lab.segment(hosts, &LinkOptions::default())?;
+        (lab, interfaces)
+    }};
+}
+
+#[test]
+fn an_ordinary_day_passes_without_failures() -> Result<()> {
+    let (_lab, [server, alice, bob, _]) = town!();
+    let habits = Habits { seed: 1, duration: Duration::from_secs(4), pace: 5.0 };
+    let deeds = Background::start(&[&alice, &bob], &server, habits)?.finish()?;
+    assert_eq!(deeds.failures, 0, "{deeds:?}");
+    assert!(deeds.conversations > 20, "{deeds:?}");
+    let counted = server.counters()?;
+    assert!(counted.rx_bytes > deeds.sent && counted.tx_bytes > deeds.received, "{deeds:?}, {counted:?}");
+    Ok(())
+}
+
+#[test]
+fn every_attack_comes_to_its_end_and_reaches_the_victim() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let server = lab.host("server")?;
+    // A link for each, so that they can go on at once and be counted apart.
+    let launched = |attack: &Attack| -> Result<u64> {
+        let [attacker, victim] = lab.link([&lab.host(attack.name)?, &server], &LinkOptions::default())?;
+        let _services = Background::start(&[], &victim, Habits::default())?;
+        let before = attacker.counters()?.tx_packets;
+        (attack.launch)(Scene { attacker: &attacker, victim: &victim, seed: 7 })?;
+        let sent = attacker.counters()?.tx_packets;
+        wait_until(Duration::from_secs(5), || Ok(victim.counters()?.rx_packets >= sent))?;
+        Ok(sent - before)
+    };
+    std::thread::scope(|scope| {
+        let attacks: Vec<_> = ATTACKS.iter().map(|attack| (attack.name, scope.spawn(|| launched(attack)))).collect();
+        for (name, attack) in attacks {
+            let sent = attack.join().expect("an attack does not panic").context(name)?;
+            assert!(sent >= 300, "{name} sent {sent} packets");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_scan_finds_the_open_ports() -> Result<()> {
+    let (_lab, [server, _, _, mallory]) = town!();
+    let _services = Background::start(&[], &server, Habits::default())?;
+    let answers = FrameReceiver::open(&mallory)?;
+    let sent = attack::port_scan(Scene { attacker: &mallory, victim: &server, seed: 7 }, 500, 5000)?;
+    assert_eq!(sent.packets, 500);
+    let (mut open, mut closed) = (Vec::new(), 0);
+    while let Some(frame) = answers.receive(Duration::from_secs(1))? {
+        // IPv4 without options, TCP.
+        if frame[12..15] == [8, 0, 0x45] && frame[23] == 6 {
+            match frame[47] & (flag::SYN | flag::RST) {
+                flag::SYN => open.push(u16::from_be_bytes([frame[34], frame[35]])),
+                _ => closed += 1,
+            }
+        }
+    }
+    open.sort_unstable();
+    open.dedup();
+    assert_eq!(open, TCP_PORTS.iter().copied().filter(|&port| port <= 500).collect::<Vec<_>>());
+    assert_eq!(closed, 500 - open.len());
     Ok(())
 }

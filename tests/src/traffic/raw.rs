@@ -13,6 +13,7 @@
 
 use std::io;
 use std::mem;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::thread;
@@ -30,6 +31,9 @@ const BATCH: usize = 64;
 
 /// Longest frame that a receiver takes: an IP packet of 65,535 bytes, Ethernet, two tags.
 const LONGEST: usize = 65_535 + 14 + 8;
+
+/// Room for frames that wait to be received: some 100,000 short ones.
+const RECEIVE_BUFFER: libc::c_int = 64 << 20;
 
 /// What the kernel accepted for sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,7 +112,7 @@ impl FrameSender {
     pub fn open(interface: &Interface) -> Result<Self> {
         // Protocol 0: this socket receives nothing.
         let socket = packet_socket(interface, 0)?;
-        set_option(&socket, libc::PACKET_QDISC_BYPASS)?;
+        set_option(&socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?;
         Ok(Self { socket })
     }
 
@@ -129,7 +133,7 @@ impl FrameSender {
         batch.buffers.fill(spray.template.clone());
         let patch = Patch::new(&spray.template)?;
         self.send_batches(&mut batch, spray.packets, rate, |n, buffer| {
-            patch.apply(buffer, (spray.first_flow + n % spray.flows) as u32);
+            patch.apply(buffer, spray.source_number(n));
         })
     }
 
@@ -155,36 +159,49 @@ impl FrameSender {
     }
 }
 
-/// Packets of many flows, which differ in source address and source port alone: packet `n` belongs to flow
-/// `first_flow + n % flows`.
+/// Packets of many flows, in turn, which differ in source address and source port alone.
 #[derive(Debug, Clone)]
 pub struct FlowSpray {
     /// A frame with IPv4 and TCP or UDP, without VLAN tag and IPv4 options.
     pub template: Vec<u8>,
     /// How many flows.
-    pub flows: u64,
+    pub flows: u32,
     /// How many packets, over all flows.
     pub packets: u64,
-    /// The number of the first flow; sprays with different numbers have no flow in common.
-    pub first_flow: u64,
+    /// The source number of the first flow.
+    pub first: u32,
+    /// What is added to the source number from flow to flow: 1 goes through the ports of one address after another, an
+    /// odd number with many bits jumps about among all addresses and ports.
+    pub step: u32,
 }
 
 impl FlowSpray {
     /// Short UDP packets to `to`, but with an Ethernet address that makes its host discard them, so that nobody answers.
-    pub fn unanswered(to: &Interface, flows: u64, packets: u64) -> Self {
+    pub fn unanswered(to: &Interface, flows: u32, packets: u64) -> Self {
         let header = frames::Ipv4 { destination: to.v4, ..frames::Ipv4::default() };
         let frame = frames::Frame::between(to.mac, frames::NOBODY).ipv4(&header).udp(frames::Ports::default());
-        Self { template: frame.payload(&[0x55; 18]).finish(), flows, packets, first_flow: 0 }
+        Self { template: frame.payload(&[0x55; 18]).finish(), flows, packets, first: 0, step: 1 }
     }
 
-    /// Source address and source port of a flow.
-    pub fn source(flow: u32) -> (std::net::Ipv4Addr, u16) {
-        let [a, b, port_high, port_low] = flow.to_be_bytes();
-        (std::net::Ipv4Addr::new(10, 78, a, b), u16::from_be_bytes([port_high, port_low]))
+    /// The source number of packet `n`.
+    fn source_number(&self, n: u64) -> u32 {
+        let flow = (n % u64::from(self.flows)) as u32;
+        self.first.wrapping_add(flow.wrapping_mul(self.step))
+    }
+
+    /// Source address and source port of packet `n`.
+    pub fn source(&self, n: u64) -> (Ipv4Addr, u16) {
+        source(self.source_number(n))
     }
 }
 
-/// Writes a flow's source into copies of a template, and mends the checksums (RFC 1624).
+/// The address, in 10.78.0.0/16, and the port that a source number stands for.
+fn source(number: u32) -> (Ipv4Addr, u16) {
+    let [a, b, port_high, port_low] = number.to_be_bytes();
+    (Ipv4Addr::new(10, 78, a, b), u16::from_be_bytes([port_high, port_low]))
+}
+
+/// Writes a source into copies of a template, and mends the checksums (RFC 1624).
 struct Patch {
     transport_checksum_at: usize,
     ip_checksum: u16,
@@ -222,8 +239,8 @@ impl Patch {
         })
     }
 
-    fn apply(&self, frame: &mut [u8], flow: u32) {
-        let (address, port) = FlowSpray::source(flow);
+    fn apply(&self, frame: &mut [u8], source_number: u32) {
+        let (address, port) = source(source_number);
         let [a, b, c, d] = address.octets();
         let new_ip = u32::from(u16::from_be_bytes([a, b])) + u32::from(u16::from_be_bytes([c, d]));
         let new_transport = new_ip + u32::from(port);
@@ -307,15 +324,18 @@ impl FrameReceiver {
     /// A receiver of every frame that arrives from now on.
     pub fn open(interface: &Interface) -> Result<Self> {
         let socket = packet_socket(interface, libc::ETH_P_ALL as u16)?;
-        set_option(&socket, libc::PACKET_AUXDATA)?;
-        set_option(&socket, libc::PACKET_IGNORE_OUTGOING)?;
+        set_option(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
+        set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
+        set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER)?;
         Ok(Self { socket })
     }
 
-    /// The next frame, or `None` if none arrives within `limit`.
+    /// The next frame, or `None` if none arrives within `limit`. An error if a frame was lost because too many waited.
     pub fn receive(&self, limit: Duration) -> Result<Option<Vec<u8>>> {
         let timeout = Timespec::try_from(limit).context("a time limit that the kernel can hold")?;
         if poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&timeout)).context("waiting for a frame")? == 0 {
+            let lost = overflown(&self.socket)?;
+            ensure!(lost == 0, "{lost} frames found no room in the receive buffer");
             return Ok(None);
         }
         self.read().map(Some)
@@ -393,13 +413,22 @@ fn bound_packet_socket(index: u32, protocol: u16) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Turns on an option of packet sockets.
-fn set_option(socket: &OwnedFd, option: libc::c_int) -> Result<()> {
-    let on: libc::c_int = 1;
-    let length = size_of_val(&on) as libc::socklen_t;
-    // SAFETY: `on` is as long as stated.
-    let set = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, option, (&raw const on).cast(), length) };
+fn set_option(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> Result<()> {
+    let length = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: `value` is as long as stated.
+    let set = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) };
     check(set).with_context(|| format!("setting option {option} of a packet socket"))
+}
+
+/// Frames that found no room in the receive buffer since the last call.
+fn overflown(socket: &OwnedFd) -> Result<u32> {
+    let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    let mut length = size_of_val(&statistics) as libc::socklen_t;
+    let (fd, option) = (socket.as_raw_fd(), libc::PACKET_STATISTICS);
+    // SAFETY: `statistics` is as long as stated.
+    let read = unsafe { libc::getsockopt(fd, libc::SOL_PACKET, option, (&raw mut statistics).cast(), &raw mut length) };
+    check(read).context("reading a packet socket's statistics")?;
+    Ok(statistics.tp_drops)
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
@@ -413,8 +442,8 @@ mod tests {
 
     #[test]
     fn patched_frames_are_those_that_would_be_built() {
-        let build = |source: Option<u32>, tcp: bool| {
-            let (address, port) = source.map_or((Ipv4::default().source, 40000), FlowSpray::source);
+        let build = |number: Option<u32>, tcp: bool| {
+            let (address, port) = number.map_or((Ipv4::default().source, 40000), source);
             let frame = Frame::default().ipv4(&Ipv4 { source: address, ..Ipv4::default() });
             if tcp {
                 frame.tcp(&Tcp { source_port: port, ..Tcp::default() }).payload(b"odd").finish()
@@ -425,9 +454,9 @@ mod tests {
         for tcp in [true, false] {
             let mut frame = build(None, tcp);
             let patch = Patch::new(&frame).expect("a template");
-            for flow in (0..5_000_000).step_by(37).chain([u32::MAX]) {
-                patch.apply(&mut frame, flow);
-                assert_eq!(frame, build(Some(flow), tcp), "flow {flow}, TCP {tcp}");
+            for number in (0..5_000_000).step_by(37).chain([u32::MAX]) {
+                patch.apply(&mut frame, number);
+                assert_eq!(frame, build(Some(number), tcp), "source {number}, TCP {tcp}");
             }
         }
     }

@@ -1,0 +1,189 @@
+//! Attacks, for the agent to find: between two hosts of a laboratory, of a fixed number of packets or connections.
+
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::peers::{Exchange, TcpClient};
+use super::raw::{FlowSpray, FrameSender, Rate, Sent};
+use crate::frames::{Frame, Ipv4, Ports, Tcp, flag};
+use crate::lab::{Interface, IpVersion};
+
+/// Who attacks whom, and with what luck.
+#[derive(Debug, Clone, Copy)]
+pub struct Scene<'a> {
+    /// Where the attack comes from.
+    pub attacker: &'a Interface,
+    /// Where it goes. Attacks by connections need the services of a [`super::background::Background`] there.
+    pub victim: &'a Interface,
+    /// For whatever is random.
+    pub seed: u64,
+}
+
+/// An attack at a strength that suits a demonstration: a few seconds, hardly to be missed.
+#[derive(Debug, Clone, Copy)]
+pub struct Attack {
+    /// Words joined by underscores.
+    pub name: &'static str,
+    /// One line for people.
+    pub what: &'static str,
+    /// Runs it to its end.
+    pub launch: fn(Scene<'_>) -> Result<()>,
+}
+
+/// Every kind of attack.
+pub const ATTACKS: &[Attack] = &[
+    Attack {
+        name: "port_scan",
+        what: "SYN to ports 1 to 2000 of one host",
+        launch: |scene| port_scan(scene, 2000, 1000).map(drop),
+    },
+    Attack {
+        name: "sweep",
+        what: "SYN to port 445 of 1000 hosts behind one router",
+        launch: |scene| sweep(scene, 445, 1000, 500).map(drop),
+    },
+    Attack {
+        name: "syn_flood",
+        what: "SYN to port 80 from sources that do not exist, 20,000 a second",
+        launch: |scene| syn_flood(scene, 80, 60_000, 20_000).map(drop),
+    },
+    Attack {
+        name: "udp_flood",
+        what: "datagrams of 512 bytes to random ports, 10,000 a second",
+        launch: |scene| udp_flood(scene, 512, 30_000, 10_000).map(drop),
+    },
+    Attack {
+        name: "exfiltration",
+        what: "an upload of 40 MB by a host that otherwise downloads",
+        launch: |scene| exfiltration(scene, 40 << 20, 10 << 20),
+    },
+    Attack {
+        name: "slow_connections",
+        what: "200 requests to port 80 that are never finished",
+        launch: |scene| slow_connections(scene, 80, 200, Duration::from_secs(5)),
+    },
+    Attack {
+        name: "brute_force",
+        what: "150 short logins to port 22, 30 a second",
+        launch: |scene| brute_force(scene, 150, 30),
+    },
+];
+
+/// TCP SYN to ports 1 to `ports` in random order, as nmap sends them. The victim's answers come back.
+pub fn port_scan(scene: Scene<'_>, ports: u16, rate: u32) -> Result<Sent> {
+    let mut random = scene.random();
+    let mut order: Vec<u16> = (1..=ports).collect();
+    order.shuffle(&mut random);
+    let source_port = random.gen_range(32_768..61_000);
+    let frames = order.into_iter().map(|port| {
+        let header = Ipv4 { identification: random.r#gen(), ttl: random.gen_range(37..60), ..scene.ipv4() };
+        scene.frame().ipv4(&header).tcp(&syn(source_port, port, random.r#gen())).finish()
+    });
+    scene.send(&frames.collect::<Vec<_>>(), 1, rate)
+}
+
+/// TCP SYN to one port of many hosts, in 10.80.0.0/16, for which the victim is the router.
+pub fn sweep(scene: Scene<'_>, port: u16, hosts: u16, rate: u32) -> Result<Sent> {
+    let mut random = scene.random();
+    let frames = (1..=hosts).map(|host| {
+        let [high, low] = host.to_be_bytes();
+        let header = Ipv4 { destination: Ipv4Addr::new(10, 80, high, low), ..scene.ipv4() };
+        scene.frame().ipv4(&header).tcp(&syn(random.gen_range(32_768..61_000), port, random.r#gen())).finish()
+    });
+    scene.send(&frames.collect::<Vec<_>>(), 1, rate)
+}
+
+/// TCP SYN to one port, each from another source in 10.78.0.0/16.
+pub fn syn_flood(scene: Scene<'_>, port: u16, packets: u32, rate: u32) -> Result<Sent> {
+    let template = scene.frame().ipv4(&scene.ipv4()).tcp(&syn(0, port, scene.random().r#gen())).finish();
+    // 2^32 divided by the golden ratio: consecutive multiples are far apart.
+    let spray = FlowSpray { template, flows: packets, packets: u64::from(packets), first: 0, step: 0x9e37_79b1 };
+    FrameSender::open(scene.attacker)?.spray(&spray, Rate::PerSecond(rate))
+}
+
+/// Datagrams with `payload` bytes from one port to random ports. The victim refuses some of them by ICMP.
+pub fn udp_flood(scene: Scene<'_>, payload: usize, packets: u32, rate: u32) -> Result<Sent> {
+    let mut random = scene.random();
+    let source = random.gen_range(32_768..61_000);
+    let frames = (0..packets).map(|_| {
+        let ports = Ports { source, destination: random.gen_range(1024..=u16::MAX) };
+        scene.frame().ipv4(&scene.ipv4()).udp(ports).payload(&vec![0x58; payload]).finish()
+    });
+    scene.send(&frames.collect::<Vec<_>>(), 1, rate)
+}
+
+/// One upload to port 443 of the victim, `bytes` long, at `rate` bytes a second.
+pub fn exfiltration(scene: Scene<'_>, bytes: u32, rate: u32) -> Result<()> {
+    const PIECE: u32 = 32 << 10;
+    let mut connection = scene.connect(443)?;
+    let pause = Duration::from_secs_f64(f64::from(PIECE) / f64::from(rate.max(1)));
+    connection.exchange_slowly(Exchange { request: bytes, response: 100 }, PIECE as usize, pause)
+}
+
+/// Opens connections and sends a few bytes of a request on each, every half second, until the time is over.
+pub fn slow_connections(scene: Scene<'_>, port: u16, connections: usize, duration: Duration) -> Result<()> {
+    const PAUSE: Duration = Duration::from_millis(500);
+    let mut open = (0..connections).map(|_| scene.connect(port)).collect::<Result<Vec<_>>>()?;
+    // So long that a byte at a time never comes to its end.
+    let request = Exchange { request: 100_000, response: 1 };
+    open.iter_mut().try_for_each(|connection| connection.begin(request))?;
+    for _ in 0..duration.as_millis() / PAUSE.as_millis() {
+        thread::sleep(PAUSE);
+        open.iter_mut().try_for_each(|connection| connection.go_on(1))?;
+    }
+    Ok(())
+}
+
+/// Short conversations with port 22, each of the length of a refused login.
+pub fn brute_force(scene: Scene<'_>, attempts: u32, rate: u32) -> Result<()> {
+    for _ in 0..attempts {
+        let mut connection = scene.connect(22)?;
+        for exchange in [Exchange { request: 1500, response: 1600 }, Exchange { request: 120, response: 60 }] {
+            connection.exchange(exchange)?;
+        }
+        thread::sleep(Duration::from_secs(1) / rate.max(1));
+    }
+    Ok(())
+}
+
+fn syn(source_port: u16, destination_port: u16, sequence: u32) -> Tcp {
+    let mss_1460 = vec![2, 4, 0x05, 0xb4];
+    Tcp {
+        source_port,
+        destination_port,
+        sequence,
+        acknowledgment: 0,
+        flags: flag::SYN,
+        window: 1024,
+        options: mss_1460,
+    }
+}
+
+impl Scene<'_> {
+    fn random(self) -> Xoshiro256PlusPlus {
+        Xoshiro256PlusPlus::seed_from_u64(self.seed)
+    }
+
+    fn frame(self) -> Frame {
+        Frame::between(self.attacker.mac, self.victim.mac)
+    }
+
+    fn ipv4(self) -> Ipv4 {
+        Ipv4 { source: self.attacker.v4, destination: self.victim.v4, ..Ipv4::default() }
+    }
+
+    fn send(self, frames: &[Vec<u8>], times: u64, rate: u32) -> Result<Sent> {
+        FrameSender::open(self.attacker)?.send(frames, times, Rate::PerSecond(rate))
+    }
+
+    fn connect(self, port: u16) -> Result<TcpClient> {
+        TcpClient::connect(&self.attacker.host, self.victim.socket(IpVersion::V4, port))
+            .with_context(|| format!("attacking port {port} of {}", self.victim.host.name()))
+    }
+}

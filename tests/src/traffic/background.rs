@@ -1,0 +1,295 @@
+//! What hosts do on an ordinary day: pages, names, terminals, downloads and pings, some of it over IPv6.
+
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::peers::{Exchange, HEADER, TcpClient, TcpService, UdpService, udp_exchange_from_here};
+use super::span::Span;
+use crate::lab::{Interface, IpVersion};
+
+/// TCP ports that a [`Background`]'s server listens on.
+pub const TCP_PORTS: &[u16] = &[SSH, HTTP, HTTPS, DOWNLOADS];
+
+const SSH: u16 = 22;
+const DNS: u16 = 53;
+const HTTP: u16 = 80;
+const HTTPS: u16 = 443;
+const DOWNLOADS: u16 = 8080;
+
+/// Part of the conversations that go over IPv6.
+const IPV6_SHARE: f64 = 0.3;
+
+/// Exponent of the Pareto distribution of answer lengths: M. Crovella and A. Bestavros, "Self-similarity in World Wide
+/// Web traffic", IEEE/ACM ToN 5(6), 1997, measured 1.1 to 1.3.
+const TAIL: f64 = 1.2;
+
+/// How much goes on.
+#[derive(Debug, Clone, Copy)]
+pub struct Habits {
+    /// The same seed makes the same decisions; when packets go out remains up to the machine.
+    pub seed: u64,
+    /// How long, at most.
+    pub duration: Duration,
+    /// Actions in relation to one person's: at 1, a client asks for about two pages a second.
+    pub pace: f64,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self { seed: 0, duration: Duration::from_secs(60), pace: 1.0 }
+    }
+}
+
+/// What the clients have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Deeds {
+    /// TCP connections, UDP questions and runs of ping that came to their end.
+    pub conversations: u64,
+    /// Payload bytes of TCP and UDP that clients sent.
+    pub sent: u64,
+    /// Payload bytes of TCP and UDP that clients received.
+    pub received: u64,
+    /// Conversations that broke off.
+    pub failures: u64,
+}
+
+impl std::ops::AddAssign for Deeds {
+    fn add_assign(&mut self, more: Self) {
+        self.conversations += more.conversations;
+        self.sent += more.sent;
+        self.received += more.received;
+        self.failures += more.failures;
+    }
+}
+
+/// Clients busy with a server. Dropping it ends them.
+#[derive(Debug)]
+pub struct Background {
+    span: Span,
+    clients: Vec<JoinHandle<Result<Deeds>>>,
+    _services: Services,
+}
+
+#[derive(Debug)]
+struct Services {
+    _tcp: Vec<TcpService>,
+    _udp: Vec<UdpService>,
+}
+
+impl Services {
+    fn start(server: &Interface) -> Result<Self> {
+        let versions = [IpVersion::V4, IpVersion::V6];
+        let tcp = versions.iter().flat_map(|&version| TCP_PORTS.iter().map(move |&port| (version, port)));
+        Ok(Self {
+            _tcp: tcp.map(|(version, port)| TcpService::start(server, version, port)).collect::<Result<_>>()?,
+            _udp: versions.iter().map(|&version| UdpService::start(server, version, DNS)).collect::<Result<_>>()?,
+        })
+    }
+}
+
+impl Background {
+    /// Starts the services on the server and, for each client, one thread for each activity.
+    pub fn start(clients: &[&Interface], server: &Interface, habits: Habits) -> Result<Self> {
+        let services = Services::start(server)?;
+        let mut background = Self { span: Span::lasting(habits.duration), clients: Vec::new(), _services: services };
+        for (n, &interface) in clients.iter().enumerate() {
+            for (m, &activity) in ACTIVITIES.iter().enumerate() {
+                let seed = habits.seed ^ ((n as u64) << 32 | (m as u64) << 16);
+                let client = Client {
+                    interface: interface.clone(),
+                    server: server.clone(),
+                    random: Xoshiro256PlusPlus::seed_from_u64(seed),
+                    span: background.span.clone(),
+                    pace: habits.pace,
+                    deeds: Deeds::default(),
+                };
+                background.clients.push(interface.host.spawn_thread(move || client.live(activity))?);
+            }
+        }
+        Ok(background)
+    }
+
+    /// Waits until the time is over, and tells what was done.
+    pub fn finish(mut self) -> Result<Deeds> {
+        self.join()
+    }
+
+    /// Ends it now, and tells what was done.
+    pub fn stop(mut self) -> Result<Deeds> {
+        self.span.cut();
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<Deeds> {
+        let mut deeds = Deeds::default();
+        for client in self.clients.drain(..) {
+            let Ok(done) = client.join() else { bail!("a client of the background panicked") };
+            deeds += done?;
+        }
+        Ok(deeds)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.span.cut();
+        if let Err(error) = self.join() {
+            eprintln!("the background: {error:#}");
+        }
+    }
+}
+
+/// One thing that a client does again and again: it waits a while, then does it once.
+type Activity = fn(&mut Client) -> Result<()>;
+
+const ACTIVITIES: &[Activity] =
+    &[Client::browse, Client::look_up, Client::use_terminal, Client::download, Client::ping];
+
+/// One client at one activity.
+struct Client {
+    interface: Interface,
+    server: Interface,
+    random: Xoshiro256PlusPlus,
+    span: Span,
+    pace: f64,
+    deeds: Deeds,
+}
+
+impl Client {
+    fn live(mut self, activity: Activity) -> Deeds {
+        while !self.span.is_over() {
+            match activity(&mut self) {
+                Ok(()) => {}
+                // A broken conversation is part of life, above all under attack; it is not begun again at once.
+                Err(_) => {
+                    self.deeds.failures += 1;
+                    self.span.sleep(Duration::from_millis(200));
+                }
+            }
+        }
+        self.deeds
+    }
+
+    /// A page: its server's name, then a few requests over one connection.
+    fn browse(&mut self) -> Result<()> {
+        if !self.pause(0.5) {
+            return Ok(());
+        }
+        self.ask_name()?;
+        let port = if self.random.gen_bool(0.7) { HTTPS } else { HTTP };
+        let mut connection = self.connect(port)?;
+        for _ in 0..self.random.gen_range(1..=6) {
+            let exchange =
+                Exchange { request: self.random.gen_range(300..1500), response: self.pareto(2_000, 300_000) };
+            self.exchange(&mut connection, exchange)?;
+            if !self.pause(0.03) {
+                break;
+            }
+        }
+        self.deeds.conversations += 1;
+        Ok(())
+    }
+
+    /// A name that nothing follows on.
+    fn look_up(&mut self) -> Result<()> {
+        if self.pause(0.7) { self.ask_name() } else { Ok(()) }
+    }
+
+    /// Keystrokes and their echoes, now and then a screenful.
+    fn use_terminal(&mut self) -> Result<()> {
+        if !self.pause(1.0) {
+            return Ok(());
+        }
+        let mut connection = self.connect(SSH)?;
+        self.exchange(&mut connection, Exchange { request: 1500, response: 1600 })?;
+        for _ in 0..self.random.gen_range(20..80) {
+            let response = if self.random.gen_bool(0.1) { self.pareto(400, 8_000) } else { 36 };
+            self.exchange(&mut connection, Exchange { request: 36, response })?;
+            if !self.pause(0.15) {
+                break;
+            }
+        }
+        self.deeds.conversations += 1;
+        Ok(())
+    }
+
+    /// Some megabytes, in pieces of 64 KiB with pauses: about 2 MB a second at the ordinary pace.
+    fn download(&mut self) -> Result<()> {
+        if !self.pause(5.0) {
+            return Ok(());
+        }
+        let mut connection = self.connect(DOWNLOADS)?;
+        for _ in 0..self.random.gen_range(8..64) {
+            self.exchange(&mut connection, Exchange { request: 200, response: 64 << 10 })?;
+            if !self.pause(0.03) {
+                break;
+            }
+        }
+        self.deeds.conversations += 1;
+        Ok(())
+    }
+
+    fn ping(&mut self) -> Result<()> {
+        if !self.pause(2.0) {
+            return Ok(());
+        }
+        let (version, count) = (self.version(), self.random.gen_range(1..=4).to_string());
+        let address = self.server.address(version).to_string();
+        self.interface.host.run_ok(["ping", "-n", "-q", "-W", "1", "-i", "0.2", "-c", &count, &address])?;
+        self.deeds.conversations += 1;
+        Ok(())
+    }
+
+    fn ask_name(&mut self) -> Result<()> {
+        let exchange = Exchange { request: self.random.gen_range(28..70), response: self.random.gen_range(60..500) };
+        udp_exchange_from_here(self.server_socket(DNS), exchange)?;
+        self.deeds.conversations += 1;
+        self.count(exchange);
+        Ok(())
+    }
+
+    fn connect(&mut self, port: u16) -> Result<TcpClient> {
+        let to = self.server_socket(port);
+        TcpClient::connect_from_here(to).with_context(|| format!("{} to {to}", self.interface.host.name()))
+    }
+
+    fn exchange(&mut self, connection: &mut TcpClient, exchange: Exchange) -> Result<()> {
+        debug_assert!(exchange.request >= HEADER, "every activity asks for more than a header");
+        connection.exchange(exchange)?;
+        self.count(exchange);
+        Ok(())
+    }
+
+    fn count(&mut self, exchange: Exchange) {
+        self.deeds.sent += u64::from(exchange.request);
+        self.deeds.received += u64::from(exchange.response);
+    }
+
+    fn server_socket(&mut self, port: u16) -> SocketAddr {
+        let version = self.version();
+        self.server.socket(version, port)
+    }
+
+    fn version(&mut self) -> IpVersion {
+        if self.random.gen_bool(IPV6_SHARE) { IpVersion::V6 } else { IpVersion::V4 }
+    }
+
+    /// Sleeps for a time that is exponentially distributed, at the ordinary pace with this mean. Returns whether there
+    /// is time left.
+    fn pause(&mut self, mean_seconds: f64) -> bool {
+        let uniform = 1.0 - self.random.r#gen::<f64>();
+        // At most five means, so that a short run has something of everything.
+        let seconds = mean_seconds / self.pace * (-uniform.ln()).min(5.0);
+        self.span.sleep(Duration::from_secs_f64(seconds))
+    }
+
+    fn pareto(&mut self, least: u32, most: u32) -> u32 {
+        let uniform = 1.0 - self.random.r#gen::<f64>();
+        ((f64::from(least) * uniform.powf(-1.0 / TAIL)) as u32).min(most)
+    }
+}
