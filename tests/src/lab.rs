@@ -1,8 +1,8 @@
 //! Network namespaces and the links between them, all of which undo themselves.
 //!
 //! A namespace is named `flowml-<pid>-<n>-<host>`: the process that made it, the number of the laboratory in that
-//! process, the host's name. Whatever a killed run left behind is thus recognisable by its dead process, and the next
-//! laboratory removes it.
+//! process, the host's name. A watching process removes the namespaces of one that was killed; should that be killed
+//! too, what is left is recognisable by its dead process, and the next laboratory removes it.
 //!
 //! Address plan: member `m` of segment `s` is 10.77.s.m/24, fd77:0:0:s::m/64 and 02:77:00:00:s:m.
 
@@ -11,8 +11,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -58,9 +59,11 @@ pub fn require_lab() -> Option<Lab> {
 /// Some network namespaces and the links between them. Dropping it removes them, and ends what still runs in them.
 #[derive(Debug)]
 pub struct Lab {
-    number: u32,
+    prefix: String,
     namespaces: Mutex<Vec<String>>,
     segments: AtomicU32,
+    /// Ends after the namespaces: fields are dropped after `Lab::drop` has removed them.
+    _watcher: Watcher,
 }
 
 impl Lab {
@@ -70,13 +73,14 @@ impl Lab {
         ensure!(rustix::process::geteuid().is_root(), "network namespaces can be made by root only");
         ip(&["-V"]).context("the laboratory needs `ip` (Debian: apt install iproute2)")?;
         remove_stale_namespaces()?;
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { number, namespaces: Mutex::default(), segments: AtomicU32::new(0) })
+        let prefix = format!("{PREFIX}{}-{}-", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let watcher = Watcher::start(&prefix)?;
+        Ok(Self { prefix, namespaces: Mutex::default(), segments: AtomicU32::new(0), _watcher: watcher })
     }
 
     /// A new host: a namespace with its loopback up and with no address on it but those.
     pub fn host(&self, name: &str) -> Result<Host> {
-        let namespace = format!("{PREFIX}{}-{}-{name}", std::process::id(), self.number);
+        let namespace = format!("{}{name}", self.prefix);
         ip(&["netns", "add", &namespace])?;
         self.namespaces().push(namespace.clone());
         let host = Host(Arc::new(Namespace { namespace, name: name.to_owned(), next_interface: AtomicU32::new(0) }));
@@ -140,6 +144,39 @@ impl Drop for Lab {
             if let Err(error) = remove_namespace(&namespace) {
                 eprintln!("the namespace {namespace} is left behind: {error:#}");
             }
+        }
+    }
+}
+
+/// A process that removes the namespaces of this one, should this one be killed: it waits for the end of a pipe whose
+/// other end we hold, out of reach of the terminal's signals.
+#[derive(Debug)]
+struct Watcher(Child);
+
+impl Watcher {
+    const SCRIPT: &str = r#"
+        cat > /dev/null
+        for path in "$1"*; do
+            [ -e "$path" ] || continue
+            name="${path##*/}"
+            for pid in $(ip netns pids "$name"); do kill -KILL "$pid"; done
+            ip netns delete "$name"
+        done
+    "#;
+
+    fn start(prefix: &str) -> Result<Self> {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", Self::SCRIPT, "flowml-laboratory", &format!("{NAMESPACES}/{prefix}")]);
+        shell.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        shell.spawn().context("starting the process that tidies up after this one").map(Self)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        if let Err(error) = self.0.wait() {
+            eprintln!("the process that tidies up: {error}");
         }
     }
 }
