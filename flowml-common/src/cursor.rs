@@ -2,6 +2,11 @@
 
 use bytemuck::Pod;
 
+/// The longest part of a header that is skipped: an IPv6 extension header of 256 × 8 bytes behind its first two.
+///
+/// The kernel's verifier wants a bound: a packet pointer that may have moved by more than 65,535 bytes is of no use.
+pub const MAX_SKIP: u16 = 256 * 8 - 2;
+
 /// A position in a frame that only moves forward.
 ///
 /// A read that would pass the end of what is there answers `None` and the frame is then [`Truncated`].
@@ -11,7 +16,7 @@ pub trait Cursor {
     /// Reads a `T` and moves behind it. `T` has alignment 1 or is read as if it had.
     fn take<T: Pod>(&mut self) -> Option<T>;
 
-    /// Moves `count` bytes on. The kernel's verifier wants a bound: at most 65,535.
+    /// Moves `count` bytes on, at most [`MAX_SKIP`].
     fn skip(&mut self, count: u16) -> Option<()>;
 }
 

@@ -4,10 +4,14 @@
 //! packets is known. [`FlowStats::merge`] joins parts without claiming to know the gaps between them (it is
 //! commutative and associative); [`FlowStats::follow`] does the same and adds the gap where one part is known to
 //! follow the other. So samples of inter-arrival time = packets − parts, always.
+//!
+//! A part never outlives an epoch, which has at most 2³² packets, so 32-bit counters cannot overflow while packets are
+//! added; where parts are merged they saturate.
 
 use core::cmp::Ordering;
+use core::hint::black_box;
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::{Pod, Zeroable, must_cast_mut};
 
 use crate::headers::Mac;
 use crate::packet::{Packet, Sender};
@@ -260,7 +264,7 @@ pub struct FlowStats {
 
 /// A flow in the table: 448 bytes, seven cache lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C, align(64))]
+#[repr(C)]
 pub struct FlowEntry {
     /// Which flow.
     pub key: FlowKey,
@@ -322,10 +326,9 @@ pub const fn length_bin(ip_length: u32) -> usize {
 }
 
 impl Direction {
-    /// Puts a direction without packets in place.
+    /// Makes a zeroed direction one without packets.
     #[inline(always)]
     fn clear(&mut self) {
-        *self = Zeroable::zeroed();
         self.iat_min_us = NO_SAMPLE;
         self.length_min = u16::MAX;
         self.ttl_min = u8::MAX;
@@ -356,7 +359,7 @@ impl Direction {
         let (length, last) = (u64::from(packet.ip_length), u64::from(packet.last_ip_length));
         self.length_squares += u64::from(further) * length * length + last * last;
         if packet.payload_bytes > 0 {
-            self.payload_packets = self.payload_packets.saturating_add(packet.count);
+            self.payload_packets += packet.count;
         }
         self.length_min = self.length_min.min(saturate_u16(packet.last_ip_length));
         self.length_max = self.length_max.max(saturate_u16(packet.ip_length));
@@ -367,15 +370,14 @@ impl Direction {
 
     #[inline(always)]
     fn add_flags(&mut self, packet: &Packet) {
-        // Most packets are a bare ACK or carry no flags at all; the others pay for eight counters.
+        // Most packets are a bare ACK or carry no flags at all; the others pay for eight counters, and without a
+        // branch for each, of which the verifier would follow both ways.
         if packet.tcp_flags == ACK {
-            self.flags[4] = self.flags[4].saturating_add(packet.count);
+            self.flags[4] += packet.count;
         } else if packet.tcp_flags != 0 {
             for (bit, counter) in self.flags.iter_mut().enumerate() {
-                if packet.tcp_flags >> bit & 1 == 1 {
-                    let times = if ONCE_PER_BUFFER >> bit & 1 == 1 { 1 } else { packet.count };
-                    *counter = counter.saturating_add(times);
-                }
+                let times = if ONCE_PER_BUFFER >> bit & 1 == 1 { 1 } else { packet.count };
+                *counter += u32::from(packet.tcp_flags >> bit & 1) * times;
             }
         }
     }
@@ -430,12 +432,12 @@ impl Direction {
 }
 
 impl FirstPackets {
-    /// Puts `packet` behind the others; the kernel's verifier wants to see the index masked.
+    /// Puts `packet` behind the others. The verifier wants to see the index masked, and the compiler would drop that.
     #[inline(always)]
     fn push(&mut self, offset_us: u32, packet: &Packet) {
         let mut times = 0;
         while times < FIRST_PACKETS && (times as u32) < packet.count && usize::from(self.count) < FIRST_PACKETS {
-            let at = usize::from(self.count) & (FIRST_PACKETS - 1);
+            let at = black_box(usize::from(self.count)) & (FIRST_PACKETS - 1);
             times += 1;
             let last = times as u32 == packet.count;
             self.offset_us[at] = offset_us;
@@ -493,11 +495,9 @@ impl FlowStats {
     /// Makes this the statistics of a flow of one packet, in place: the kernel's stack has no room for them.
     #[inline(always)]
     pub(crate) fn start(&mut self, packet: &Packet) {
+        self.zero();
         self.last_ns = packet.time_ns;
-        self.iat_squares = 0;
-        self.lengths = [0; LENGTH_BINS];
         self.iat_min_us = NO_SAMPLE;
-        self.iat_max_us = 0;
         self.parts = 1;
         let [source, destination] = packet.macs;
         self.macs = match packet.sender {
@@ -505,13 +505,19 @@ impl FlowStats {
             Sender::Upper => [destination, source],
         };
         self.opener = packet.sender as u8;
-        self.syn_senders = 0;
-        self.hooks = 0;
-        self.reserved = [0; 5];
         self.directions[0].clear();
         self.directions[1].clear();
-        self.firsts = Zeroable::zeroed();
         self.count(packet);
+    }
+
+    /// Word by word, with a zero that the compiler does not know for one: it would call memset, which in a kernel
+    /// program is a loop over bytes.
+    #[inline(always)]
+    fn zero(&mut self) {
+        let zero = black_box(0);
+        for word in must_cast_mut::<Self, [u64; size_of::<Self>() / 8]>(self) {
+            *word = zero;
+        }
     }
 
     /// Adds a packet of the same flow.
@@ -536,8 +542,8 @@ impl FlowStats {
         if packet.tcp_flags & (SYN | ACK) == SYN {
             self.syn_senders |= 1 << packet.sender as u8;
         }
-        // `& 1` shows the verifier that the index is in range.
-        self.directions[packet.sender as usize & 1].add(packet);
+        // The verifier knows nothing of enums: it wants the mask, which the compiler would drop.
+        self.directions[black_box(packet.sender as usize) & 1].add(packet);
         if usize::from(self.firsts.count) < FIRST_PACKETS {
             let first_us = self.first_ns() / 1000;
             let offset_us = (packet.time_ns / 1000).saturating_sub(first_us);
@@ -547,8 +553,7 @@ impl FlowStats {
 
     #[inline(always)]
     fn count_length(&mut self, ip_length: u32, packets: u32) {
-        let bin = &mut self.lengths[length_bin(ip_length) & (LENGTH_BINS - 1)];
-        *bin = bin.saturating_add(packets);
+        self.lengths[length_bin(ip_length) & (LENGTH_BINS - 1)] += packets;
     }
 
     #[inline(always)]
@@ -640,6 +645,8 @@ impl FlowStats {
     }
 }
 
-// The kernel and the agent must agree on every byte, and the key on its line with the fields that every packet reads.
-const _: () = assert!(size_of::<FlowEntry>() == 448 && align_of::<FlowEntry>() == 64);
+// The kernel and the agent must agree on every byte. Maps begin at a page, so whole cache lines in size are whole cache
+// lines in place. `repr(align(64))` would say the same and is not to be used on anything that a kernel program copies:
+// LLVM's BPF back end expands a copy in steps of the alignment, and a copy shorter than one step vanishes.
+const _: () = assert!(size_of::<FlowEntry>() == 448 && align_of::<FlowEntry>() == 8);
 const _: () = assert!(size_of::<Direction>() == 128 && size_of::<FirstPackets>() == 64);

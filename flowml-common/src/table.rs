@@ -3,7 +3,7 @@
 //! A *partition* is what one CPU fills in one epoch: a [`Head`], `entries / 4` buckets of eight slots and the entries.
 //! A slot is `tag << 32 | entry number + 1`, 0 when empty. Nothing is ever removed from a partition that is in use, so
 //! a bucket fills from its first slot, and an empty slot ends a search. A flow is in one of two buckets, and goes into
-//! the second only when the first is full: a packet costs at most sixteen comparisons.
+//! the second only when the first is full: a packet costs at most sixteen comparisons of tags and two of keys.
 //!
 //! The algorithm is generic over its [`Storage`]: BPF maps in the kernel, vectors in userspace.
 
@@ -19,7 +19,7 @@ pub const SLOTS: usize = 8;
 
 /// One cache line of the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C, align(64))]
+#[repr(C)]
 pub struct Bucket(pub [u64; SLOTS]);
 
 /// Packets and their frame bytes.
@@ -47,7 +47,7 @@ pub const OVERFLOW_PROTOCOLS: [&str; 6] = ["tcp", "udp", "icmp", "icmpv6", "sctp
 /// What a partition counts besides its flows. Everything in it belongs to the epoch, so
 /// `received = Σ flows + Σ skipped` holds for each partition by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C, align(64))]
+#[repr(C)]
 pub struct Head {
     /// All packets that the program was given.
     pub received: Count,
@@ -146,7 +146,7 @@ pub fn skip<S: Storage>(storage: &mut S, frame: &Frame, reason: Skipped) {
 #[inline(always)]
 pub fn record<S: Storage>(storage: &mut S, packet: &Packet) -> Metered {
     let (packets, bytes) = (u64::from(packet.count), u64::from(packet.frame_bytes));
-    if find(storage, packet) {
+    if count(storage, packet) {
         storage.head().received.add(packets, bytes);
         return Metered::Counted;
     }
@@ -212,70 +212,80 @@ const fn place(key: &FlowKey, seed: &Seed, buckets: u32) -> Place {
 
 const TAG: u64 = 0xffff_ffff_0000_0000;
 
-/// Where a search in one bucket ended.
+/// What a bucket says of a tag.
 #[derive(Clone, Copy)]
 enum Probe {
-    /// A slot with the tag: entry number.
-    Same(usize, u32),
-    /// A free slot, and so no such tag.
+    /// A slot has it: entry number.
+    Same(u32),
+    /// No slot has it, and this one is free.
     Free(usize),
     /// Neither.
     Full,
 }
 
-/// Looks at the slots of a bucket from `from` on.
+/// Looks at the slots of a bucket in the order in which they fill.
 #[inline(always)]
-fn probe(bucket: &Bucket, tag: u64, from: usize) -> Probe {
-    let mut slot = from;
-    while slot < SLOTS {
-        let value = bucket.0[slot];
+fn probe(bucket: &Bucket, tag: u64) -> Probe {
+    for (slot, &value) in bucket.0.iter().enumerate() {
         if value == 0 {
             return Probe::Free(slot);
         }
         if value & TAG == tag {
-            return Probe::Same(slot, value as u32 - 1);
+            return Probe::Same(value as u32 - 1);
         }
-        slot += 1;
     }
     Probe::Full
 }
 
-/// Finds or makes the entry and counts the packet there; false where there is no room.
+/// Where a flow's entry is.
+#[derive(Clone, Copy)]
+enum Found {
+    /// It has one.
+    Entry(u32),
+    /// It has none, and this slot of this bucket is free for it.
+    Room(u32, usize),
+    /// It has none, and there is no room for it.
+    NoRoom,
+}
+
+/// Looks for the flow in its two buckets.
+///
+/// Two flows of one bucket have the same tag once in 2³² pairs. The later one then goes on to its second bucket, as it
+/// does when the first is full, and will do so each time: the first slot with a tag is always the same flow's.
 #[inline(always)]
-fn find<S: Storage>(storage: &mut S, packet: &Packet) -> bool {
-    let shape = storage.shape();
-    let place = place(&packet.key, &storage.seed(), shape.buckets);
-    let mut from = 0;
-    let mut at = place.first;
-    // Every turn moves to a later slot or to the second bucket, and 2 × 8 slots is all there is.
-    for _ in 0..2 * SLOTS {
-        let Some(bucket) = storage.bucket(at) else { return false };
-        match probe(bucket, place.tag, from) {
-            Probe::Same(slot, n) => {
-                let Some(entry) = storage.entry(n) else { return false };
-                if entry.key.is(&packet.key) {
-                    entry.stats.add(packet);
-                    return true;
-                }
-                // Another flow with the same tag, once in 2³² pairs.
-                from = slot + 1;
-            }
-            Probe::Free(slot) => return insert(storage, &place, at, slot, packet),
-            Probe::Full if at == place.second => return false,
-            Probe::Full => {
-                at = place.second;
-                from = 0;
-            }
+fn find<S: Storage>(storage: &mut S, key: &FlowKey, place: &Place) -> Found {
+    for at in [place.first, place.second] {
+        let Some(bucket) = storage.bucket(at) else { break };
+        match probe(bucket, place.tag) {
+            Probe::Same(n) if storage.entry(n).is_some_and(|entry| entry.key.is(key)) => return Found::Entry(n),
+            Probe::Free(slot) => return Found::Room(at, slot),
+            Probe::Same(_) | Probe::Full => {}
         }
     }
-    false
+    Found::NoRoom
+}
+
+/// Finds or makes the entry and counts the packet there; false where there is no room.
+///
+/// The search ends before the packet is counted: the verifier would otherwise follow the counting from every slot.
+#[inline(always)]
+fn count<S: Storage>(storage: &mut S, packet: &Packet) -> bool {
+    let place = place(&packet.key, &storage.seed(), storage.shape().buckets);
+    match find(storage, &packet.key, &place) {
+        Found::Entry(n) => {
+            let Some(entry) = storage.entry(n) else { return false };
+            entry.stats.add(packet);
+            true
+        }
+        Found::Room(at, slot) => insert(storage, &place, at, slot, packet),
+        Found::NoRoom => false,
+    }
 }
 
 #[inline(always)]
 fn insert<S: Storage>(storage: &mut S, place: &Place, at: u32, slot: usize, packet: &Packet) -> bool {
-    let entries = storage.shape().entries;
     let n = storage.head().entries as u32;
-    if n >= entries {
+    if n >= storage.shape().entries {
         return false;
     }
     let Some(entry) = storage.entry(n) else { return false };
@@ -286,3 +296,6 @@ fn insert<S: Storage>(storage: &mut S, place: &Place, at: u32, slot: usize, pack
     storage.head().entries = u64::from(n + 1);
     true
 }
+
+// Whole cache lines, as the index and the CPUs' heads must not share any.
+const _: () = assert!(size_of::<Bucket>() == 64 && size_of::<Head>().is_multiple_of(64));

@@ -8,7 +8,7 @@ use flowml_common::packet::{Frame, Hook, Segments, Skipped, parse};
 use flowml_common::table::{Metered, Storage, record, skip};
 
 use crate::cursor::PacketCursor;
-use crate::maps::Partition;
+use crate::maps::{Partition, park};
 
 /// Header bytes that tc wants in linear memory before it parses: Ethernet, two tags, IPv6 and TCP with all options.
 const LINEAR_HEADERS: u32 = 14 + 2 * 4 + 40 + 60;
@@ -87,8 +87,9 @@ pub fn meter<C: EbpfContext>(ctx: &C, seen: &Seen) {
     let Some(mut partition) = Partition::current() else { return };
     match parse(&seen.frame, seen.cursor) {
         Ok(packet) => {
+            let Some(packet) = park(&partition, &packet) else { return };
             let full_before = partition.head().skipped[Skipped::TableFull as usize].packets;
-            let metered = record(&mut partition, &packet);
+            let metered = record(&mut partition, packet);
             if matches!(metered, Metered::Skipped(_)) && full_before == 0 {
                 // Once per CPU and epoch: what it cost is in the summary.
                 warn!(ctx, "flow table full: packets of new flows go to the overflow counters until the next drain");

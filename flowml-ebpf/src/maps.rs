@@ -5,11 +5,14 @@
 //! the partitions of the other epoch alone: it replaces the map in [`EPOCH`], the kernel waits for running programs
 //! before that call returns (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c), and then nobody writes there.
 
+use core::hint::black_box;
+
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps};
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::btf_map;
 use flowml_common::flow::FlowEntry;
+use flowml_common::packet::Packet;
 use flowml_common::table::{Bucket, Head, Seed, Shape, Storage};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -30,18 +33,36 @@ pub static BUCKET_INDEX: Array<Bucket, 1, MMAPABLE> = Array::new();
 #[btf_map]
 pub static ENTRIES: Array<FlowEntry, 1, MMAPABLE> = Array::new();
 
+/// A packet on cache lines of its own.
+#[repr(C)]
+struct Parked {
+    packet: Packet,
+    rest: [u8; 128 - size_of::<Packet>()],
+}
+
+/// A packet per CPU, between parser and table.
+///
+/// The verifier follows the values of registers and stack, so each of the many ways through the parser would be
+/// another way through the table. It knows nothing of what a map holds: behind this all ways are one.
+#[btf_map]
+static PACKETS: Array<Parked, 1> = Array::new();
+
+/// What a constant is before the agent sets it: a number that no other constant of the program has. The compiler merges
+/// read-only data of equal bytes, and a literal that shares its place with one of these would change with it.
+const UNSET: u32 = 0x756e_7365;
+
 /// Possible CPUs.
 #[unsafe(no_mangle)]
-pub static CPUS: u32 = 0;
+pub static CPUS: u32 = UNSET;
 /// Entries per partition.
 #[unsafe(no_mangle)]
-pub static CAPACITY: u32 = 0;
+pub static CAPACITY: u32 = UNSET + 1;
 /// Buckets per partition.
 #[unsafe(no_mangle)]
-pub static BUCKETS: u32 = 0;
+pub static BUCKETS: u32 = UNSET + 2;
 /// The secret of the flow hash.
 #[unsafe(no_mangle)]
-pub static SEED: Seed = Seed([0; 6]);
+pub static SEED: Seed = Seed([UNSET as u64; 6]);
 
 /// A constant as the agent set it: the compiler must not believe the initial value.
 #[inline(always)]
@@ -52,6 +73,7 @@ fn constant<T: Copy>(of: &'static T) -> T {
 
 /// The partition that this CPU writes to in the current epoch.
 pub struct Partition {
+    cpu: u32,
     number: u32,
     head: &'static mut Head,
     shape: Shape,
@@ -61,13 +83,26 @@ impl Partition {
     /// Reads the epoch, once per packet. `None` only where the agent did not set the maps up.
     #[inline(always)]
     pub fn current() -> Option<Self> {
-        let epoch = *EPOCH.get_value(0, &0)?;
+        let slot = black_box(0);
+        let epoch = *EPOCH.get_value(0, &slot)?;
         // SAFETY: the helper takes nothing.
         let cpu = unsafe { bpf_get_smp_processor_id() };
         let number = epoch * constant(&CPUS) + cpu;
         // SAFETY: this CPU alone writes to this partition, and not before this reference is gone (module comment).
         let head = unsafe { HEADS.get_ptr_mut(number)?.as_mut()? };
-        Some(Self { number, head, shape: Shape { entries: constant(&CAPACITY), buckets: constant(&BUCKETS) } })
+        Some(Self { cpu, number, head, shape: Shape { entries: constant(&CAPACITY), buckets: constant(&BUCKETS) } })
+    }
+}
+
+/// Puts the packet where the verifier forgets how it came about.
+#[inline(always)]
+pub fn park(partition: &Partition, packet: &Packet) -> Option<&'static Packet> {
+    let place = PACKETS.get_ptr_mut(partition.cpu)?.cast::<Packet>();
+    // SAFETY: the packet stands first in its place, which this CPU alone uses, for one packet at a time (module
+    // comment). The compiler must not carry over in registers what it wrote.
+    unsafe {
+        place.write(*packet);
+        black_box(place).as_ref()
     }
 }
 

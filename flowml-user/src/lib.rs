@@ -2,6 +2,7 @@
 //!
 //! The modules stand in the order of the data, and each imports only from its left.
 
+pub mod capture;
 pub mod cli;
 pub mod features;
 pub mod object;

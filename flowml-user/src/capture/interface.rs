@@ -1,0 +1,154 @@
+//! Interfaces of the host: which there are, which carries the default route, what XDP program one has.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use futures_util::stream::TryStreamExt;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
+use rtnetlink::{Handle, RouteMessageBuilder};
+
+use super::CaptureError;
+
+/// What flowml needs to know of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// Whether its frames begin with an Ethernet header.
+    link_type: LinkLayerType,
+    /// The id of the XDP program that it has, in whichever mode.
+    xdp_program: Option<u32>,
+}
+
+impl Interface {
+    fn new(message: &LinkMessage) -> Self {
+        let mut interface = Self {
+            name: String::new(),
+            index: message.header.index,
+            up: message.header.flags.contains(LinkFlags::Up),
+            link_type: message.header.link_layer_type,
+            xdp_program: None,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => interface.name.clone_from(name),
+                LinkAttribute::Xdp(parts) => interface.xdp_program = parts.iter().find_map(program_id),
+                _ => {}
+            }
+        }
+        interface
+    }
+
+    /// The XDP program that it has, as people know it: name and id.
+    #[must_use]
+    pub fn xdp_program(&self) -> Option<String> {
+        let id = self.xdp_program?;
+        let name = aya::programs::loaded_programs()
+            .filter_map(Result::ok)
+            .find(|program| program.id() == id)
+            .and_then(|program| program.name_as_str().map(str::to_owned))
+            .unwrap_or_else(|| "unnamed".to_owned());
+        Some(format!("{name} (id {id})"))
+    }
+}
+
+fn program_id(part: &LinkXdp) -> Option<u32> {
+    match part {
+        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) if *id != 0 => {
+            Some(*id)
+        }
+        _ => None,
+    }
+}
+
+/// The interfaces of the network namespace that this process is in.
+#[derive(Debug)]
+pub struct Interfaces {
+    handle: Handle,
+    all: Vec<Interface>,
+}
+
+impl Interfaces {
+    /// Asks the kernel.
+    ///
+    /// # Errors
+    /// Where netlink is not to be had.
+    pub async fn read() -> Result<Self, CaptureError> {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(CaptureError::Socket)?;
+        tokio::spawn(connection);
+        let mut links = handle.link().get().execute();
+        let mut all = Vec::new();
+        while let Some(message) = links.try_next().await? {
+            all.push(Interface::new(&message));
+        }
+        Ok(Self { handle, all })
+    }
+
+    /// The interface of that name, which must be an Ethernet one.
+    ///
+    /// # Errors
+    /// The names that there are, or its link type.
+    pub fn named(&self, name: &str) -> Result<Interface, CaptureError> {
+        let found = self.all.iter().find(|interface| interface.name == name);
+        let interface =
+            found.ok_or_else(|| CaptureError::NoInterface { name: name.to_owned(), known: self.known() })?;
+        match interface.link_type {
+            LinkLayerType::Ether | LinkLayerType::Loopback => Ok(interface.clone()),
+            other => Err(CaptureError::NotEthernet { name: name.to_owned(), link_type: other.into() }),
+        }
+    }
+
+    /// The interface of the default route, IPv4's before IPv6's, and of several that with the lowest metric.
+    ///
+    /// # Errors
+    /// Where there is no default route.
+    pub async fn of_default_route(&self) -> Result<Interface, CaptureError> {
+        let v4 = self.default_route(RouteMessageBuilder::<Ipv4Addr>::new().build()).await?;
+        let index = match v4 {
+            Some(index) => Some(index),
+            None => self.default_route(RouteMessageBuilder::<Ipv6Addr>::new().build()).await?,
+        };
+        let found = index.and_then(|index| self.all.iter().find(|interface| interface.index == index));
+        let interface = found.ok_or_else(|| CaptureError::NoDefaultRoute { known: self.known() })?;
+        self.named(&interface.name)
+    }
+
+    async fn default_route(&self, of: RouteMessage) -> Result<Option<u32>, CaptureError> {
+        let mut routes = self.handle.route().get(of).execute();
+        let mut best: Option<(u32, u32)> = None;
+        while let Some(route) = routes.try_next().await? {
+            if route.header.destination_prefix_length != 0 {
+                continue;
+            }
+            let mut metric = 0;
+            let mut output = None;
+            for attribute in &route.attributes {
+                match attribute {
+                    RouteAttribute::Oif(index) => output = Some(*index),
+                    RouteAttribute::Priority(priority) => metric = *priority,
+                    _ => {}
+                }
+            }
+            let candidate = output.map(|index| (metric, index));
+            best = [best, candidate].into_iter().flatten().min();
+        }
+        Ok(best.map(|(_, index)| index))
+    }
+
+    fn known(&self) -> String {
+        self.all.iter().map(|interface| interface.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Whether the interface is still there, under whatever name.
+#[must_use]
+pub fn exists(index: u32) -> bool {
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: the buffer is as long as the call asks.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
+    !found.is_null()
+}

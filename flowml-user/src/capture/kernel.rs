@@ -1,0 +1,293 @@
+//! The flow table in the kernel: loading the programs, flipping the epoch, reading and handing back a partition.
+
+use std::mem::offset_of;
+
+use aya::maps::{Array, ArrayOfMaps, MapData};
+use aya::programs::{ProgramError, SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use bytemuck::Zeroable;
+use flowml_common::flow::FlowEntry;
+use flowml_common::table::{Bucket, Head, Seed, Shape};
+use rand::RngCore;
+use rand::rngs::OsRng;
+
+use super::CaptureError;
+use super::shared::SharedArray;
+
+/// Flows per CPU and epoch where nothing else is asked for.
+pub const DEFAULT_CAPACITY: u32 = 32_768;
+
+/// The default capacity is halved on hosts of many CPUs until the table locks no more than this, bytes.
+const DEFAULT_MEMORY: u64 = 512 << 20;
+
+/// Both epochs.
+const EPOCHS: u32 = 2;
+
+/// How full a partition may become before the agent drains early: the other half is for what arrives meanwhile.
+const HIGH_WATER: f64 = 0.5;
+
+/// How large the flow table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Possible CPUs, each with its own partitions.
+    pub cpus: u32,
+    /// The shape of a partition.
+    pub shape: Shape,
+}
+
+impl Size {
+    /// The size for a capacity in flows per CPU, or for the default one.
+    #[must_use]
+    pub fn new(cpus: u32, capacity: Option<u32>) -> Self {
+        let size = |capacity| Self { cpus, shape: Shape::for_capacity(capacity) };
+        if let Some(capacity) = capacity {
+            return size(capacity);
+        }
+        let mut capacity = DEFAULT_CAPACITY;
+        while capacity > 1024 && size(capacity).bytes() > DEFAULT_MEMORY {
+            capacity /= 2;
+        }
+        size(capacity)
+    }
+
+    const fn partitions(self) -> u32 {
+        self.cpus * EPOCHS
+    }
+
+    /// The kernel memory that the table locks, bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        let partition = size_of::<Head>() as u64
+            + self.shape.buckets as u64 * size_of::<Bucket>() as u64
+            + self.shape.entries as u64 * size_of::<FlowEntry>() as u64;
+        self.partitions() as u64 * partition
+    }
+}
+
+/// The loaded programs and their flow table.
+pub struct KernelTable {
+    ebpf: Ebpf,
+    epoch_slot: ArrayOfMaps<MapData, Array<MapData, u32>>,
+    epoch_maps: [Array<MapData, u32>; EPOCHS as usize],
+    heads: SharedArray<Head>,
+    buckets: SharedArray<Bucket>,
+    entries: SharedArray<FlowEntry>,
+    size: Size,
+    /// The epoch that the programs write to.
+    epoch: u32,
+}
+
+impl KernelTable {
+    /// Loads the maps of `object` with `capacity` flows per CPU; programs are loaded by [`xdp`](Self::xdp) and
+    /// [`tc`](Self::tc).
+    ///
+    /// # Errors
+    /// Where the kernel refuses a map or this is no object of flowml's.
+    pub fn load(object: &[u8], capacity: Option<u32>) -> Result<Self, CaptureError> {
+        let cpus = aya::util::nr_cpus().map_err(|(file, error)| CaptureError::Cpus { file, error })?;
+        let size = Size::new(u32::try_from(cpus).unwrap_or(u32::MAX), capacity);
+        let Shape { entries, buckets } = size.shape;
+        let too_large = || CaptureError::TooLarge { capacity: entries, cpus: size.cpus };
+        let total = |each: u32| size.partitions().checked_mul(each).ok_or_else(too_large);
+        let mut seed = Seed::zeroed();
+        OsRng.fill_bytes(bytemuck::bytes_of_mut(&mut seed));
+        let mut ebpf = EbpfLoader::new()
+            .override_global("CPUS", &size.cpus, true)
+            .override_global("CAPACITY", &entries, true)
+            .override_global("BUCKETS", &buckets, true)
+            .override_global("SEED", &seed.0, true)
+            .map_max_entries("PACKETS", size.cpus)
+            .map_max_entries("HEADS", size.partitions())
+            .map_max_entries("BUCKET_INDEX", total(buckets)?)
+            .map_max_entries("ENTRIES", total(entries)?)
+            .load(object)
+            .map_err(|error| CaptureError::load(&error, size))?;
+        let heads = map_array(&ebpf, "HEADS", size.partitions())?;
+        let buckets = map_array(&ebpf, "BUCKET_INDEX", total(buckets)?)?;
+        let entries = map_array(&ebpf, "ENTRIES", total(entries)?)?;
+        let epoch_slot = ebpf.take_map("EPOCH").ok_or(CaptureError::NotOurObject { missing: "EPOCH" })?;
+        let mut epoch_slot = ArrayOfMaps::try_from(epoch_slot)?;
+        let epoch_maps = [epoch_map(0)?, epoch_map(1)?];
+        epoch_slot.set(0, &epoch_maps[0], 0)?;
+        Ok(Self { ebpf, epoch_slot, epoch_maps, heads, buckets, entries, size, epoch: 0 })
+    }
+
+    /// How large the table is.
+    #[must_use]
+    pub const fn size(&self) -> Size {
+        self.size
+    }
+
+    /// The object, for its log and for tests that run a program without attaching it.
+    pub const fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// The XDP program, loaded: the one for frames in several buffers where the kernel has those (Linux 5.18).
+    ///
+    /// # Errors
+    /// What the verifier says of the plain program.
+    pub fn xdp(&mut self) -> Result<&mut Xdp, CaptureError> {
+        let name = if self.load_xdp("flowml_xdp_frags").is_ok() {
+            "flowml_xdp_frags"
+        } else {
+            self.load_xdp("flowml_xdp")?;
+            "flowml_xdp"
+        };
+        program(&mut self.ebpf, name)
+    }
+
+    fn load_xdp(&mut self, name: &'static str) -> Result<(), CaptureError> {
+        let xdp: &mut Xdp = program(&mut self.ebpf, name)?;
+        loaded(xdp.load()).map_err(|error| CaptureError::program(&error))
+    }
+
+    /// A tc program, loaded.
+    ///
+    /// # Errors
+    /// What the verifier says.
+    pub fn tc(&mut self, name: &'static str) -> Result<&mut SchedClassifier, CaptureError> {
+        let tc: &mut SchedClassifier = program(&mut self.ebpf, name)?;
+        loaded(tc.load()).map_err(|error| CaptureError::program(&error))?;
+        Ok(tc)
+    }
+
+    /// How full the fullest partition of the current epoch is, 0 to 1: a look at shared memory, no system call.
+    #[must_use]
+    pub fn occupancy(&self) -> f64 {
+        let first = self.epoch * self.size.cpus;
+        let fullest = (first..first + self.size.cpus)
+            .map(|partition| self.heads.load_u64(partition as usize, offset_of!(Head, entries)))
+            .max()
+            .unwrap_or(0);
+        fullest as f64 / f64::from(self.size.shape.entries.max(1))
+    }
+
+    /// Whether a partition is so full that waiting for the next interval would risk overflow.
+    #[must_use]
+    pub fn past_high_water(&self) -> bool {
+        self.occupancy() >= HIGH_WATER
+    }
+
+    /// Ends the current epoch: the programs go on in the other one, and what this one counted is the answer's.
+    ///
+    /// # Errors
+    /// Where the kernel refuses to change the epoch; nothing is lost then, and the epoch goes on.
+    pub fn drain(&mut self) -> Result<Drained<'_>, CaptureError> {
+        let next = self.epoch ^ 1;
+        // The kernel waits one RCU grace period before this returns (`maybe_wait_bpf_programs`, kernel/bpf/syscall.c,
+        // for a map-in-map): from then on no program writes to the old epoch.
+        self.epoch_slot.set(0, &self.epoch_maps[next as usize], 0)?;
+        let epoch = self.epoch;
+        self.epoch = next;
+        Ok(Drained { time_ns: monotonic_ns(), table: self, epoch })
+    }
+}
+
+/// What one epoch counted. Dropping it clears the partitions and so hands them back for the epoch after the next flip.
+pub struct Drained<'a> {
+    /// When the epoch ended, ns of CLOCK_MONOTONIC, the clock of the packets' times.
+    pub time_ns: u64,
+    table: &'a mut KernelTable,
+    epoch: u32,
+}
+
+impl Drained<'_> {
+    fn partitions(&self) -> impl Iterator<Item = usize> + use<> {
+        let first = (self.epoch * self.table.size.cpus) as usize;
+        first..first + self.table.size.cpus as usize
+    }
+
+    fn head(&self, partition: usize) -> &Head {
+        // SAFETY: the epoch is over (`drain`), so no program writes there.
+        unsafe { &self.table.heads.slice(partition, 1)[0] }
+    }
+
+    /// The counts of all CPUs.
+    #[must_use]
+    pub fn head_total(&self) -> Head {
+        let mut total = Head::zeroed();
+        for partition in self.partitions() {
+            let head = self.head(partition);
+            total.merge(head);
+            total.entries += head.entries;
+        }
+        total
+    }
+
+    /// The flow entries, CPU by CPU. A flow that was on two CPUs is there twice.
+    pub fn entries(&self) -> impl Iterator<Item = &FlowEntry> {
+        let capacity = self.table.size.shape.entries as usize;
+        self.partitions().flat_map(move |partition| {
+            let used = (self.head(partition).entries as usize).min(capacity);
+            // SAFETY: as in `head`.
+            unsafe { self.table.entries.slice(partition * capacity, used) }
+        })
+    }
+}
+
+impl Drop for Drained<'_> {
+    fn drop(&mut self) {
+        let buckets = self.table.size.shape.buckets as usize;
+        for partition in self.partitions() {
+            // Entries are written anew when they are taken, so only the index and the counts have to go.
+            let used = self.head(partition).entries > 0;
+            // SAFETY: the epoch is over, so no program reads or writes there, and `&mut KernelTable` is ours.
+            unsafe {
+                if used {
+                    self.table.buckets.fill_zero(partition * buckets, buckets);
+                }
+                self.table.heads.fill_zero(partition, 1);
+            }
+        }
+    }
+}
+
+/// Now, on the clock of the packets' times (CLOCK_MONOTONIC), ns.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// What to add to a packet's time to get ns since 1970 (CLOCK_REALTIME).
+#[must_use]
+pub fn realtime_offset_ns() -> i128 {
+    i128::from(clock_ns(libc::CLOCK_REALTIME)) - i128::from(monotonic_ns())
+}
+
+fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place; both clocks exist on every Linux.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+fn epoch_map(number: u32) -> Result<Array<MapData, u32>, CaptureError> {
+    let mut map = Array::create(1, 0)?;
+    map.set(0, number, 0)?;
+    Ok(map)
+}
+
+/// The object keeps the map: its descriptor is written into the programs when they are loaded.
+fn map_array<T: bytemuck::Pod>(ebpf: &Ebpf, name: &'static str, len: u32) -> Result<SharedArray<T>, CaptureError> {
+    let Some(aya::maps::Map::Array(data)) = ebpf.map(name) else {
+        return Err(CaptureError::NotOurObject { missing: name });
+    };
+    SharedArray::map(data.fd(), len as usize).map_err(|error| CaptureError::Map { name, error })
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, CaptureError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program>,
+{
+    let program = ebpf.program_mut(name).ok_or(CaptureError::NotOurObject { missing: name })?;
+    program.try_into().map_err(|_| CaptureError::NotOurObject { missing: name })
+}
+
+/// A program is attached to several interfaces but loaded once.
+fn loaded(result: Result<(), ProgramError>) -> Result<(), ProgramError> {
+    match result {
+        Err(ProgramError::AlreadyLoaded) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,118 @@
+//! Array maps of the kernel as memory: `BPF_F_MMAPABLE` arrays mapped into this process.
+
+use std::ffi::c_void;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytemuck::Pod;
+
+/// The elements of a mapped array. The kernel may write to any of them, so there are no references into it but those
+/// that [`slice`](Self::slice) and [`fill_zero`](Self::fill_zero) make where the caller knows that nobody writes.
+#[derive(Debug)]
+pub struct SharedArray<T> {
+    start: NonNull<T>,
+    len: usize,
+    _elements: PhantomData<T>,
+}
+
+// SAFETY: the mapping belongs to the value alone, and `T: Pod` has no tie to a thread.
+unsafe impl<T: Pod> Send for SharedArray<T> {}
+
+impl<T: Pod> SharedArray<T> {
+    /// Maps the array behind `map`, which has `len` elements of `T` (whose size is a multiple of 8, as the kernel
+    /// rounds up to that) and the flag `BPF_F_MMAPABLE`.
+    ///
+    /// # Errors
+    /// What mmap(2) answers.
+    pub fn map(map: &impl AsFd, len: usize) -> io::Result<Self> {
+        const { assert!(size_of::<T>().is_multiple_of(8), "the kernel spaces array elements by multiples of 8 bytes") };
+        // SAFETY: a new mapping chosen by the kernel; it is checked below and unmapped in `drop`.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len * size_of::<T>(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        match NonNull::new(start) {
+            Some(start) if start.as_ptr() != libc::MAP_FAILED => {
+                Ok(Self { start: start.cast(), len, _elements: PhantomData })
+            }
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Elements.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no element.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The elements `from..from + count` as they are.
+    ///
+    /// # Safety
+    /// Nobody writes to them while the slice is in use.
+    ///
+    /// # Panics
+    /// Where the range is not within the array.
+    #[must_use]
+    pub unsafe fn slice(&self, from: usize, count: usize) -> &[T] {
+        self.check(from, count);
+        // SAFETY: within the mapping (checked), any bytes are a `T`, and no writer (the caller).
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(from), count) }
+    }
+
+    /// Sets the elements `from..from + count` to all zeroes.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes them meanwhile.
+    ///
+    /// # Panics
+    /// Where the range is not within the array.
+    pub unsafe fn fill_zero(&mut self, from: usize, count: usize) {
+        self.check(from, count);
+        // SAFETY: within the mapping (checked), zeroes are a `T`, and nobody else is there (the caller).
+        unsafe { self.start.as_ptr().add(from).write_bytes(0, count) }
+    }
+
+    /// The 64-bit number at `offset` bytes in element `n`, while the kernel may be writing it.
+    ///
+    /// # Panics
+    /// Where there is no such number.
+    #[must_use]
+    pub fn load_u64(&self, n: usize, offset: usize) -> u64 {
+        self.check(n, 1);
+        assert!(offset.is_multiple_of(8) && offset + 8 <= size_of::<T>(), "expected an aligned u64 within an element");
+        // SAFETY: within the mapping and aligned (checked: pages and element sizes are multiples of 8); the kernel
+        // writes aligned words whole, so an atomic load sees one of its values.
+        let number = unsafe { &*self.start.as_ptr().add(n).cast::<u8>().add(offset).cast::<AtomicU64>() };
+        number.load(Ordering::Relaxed)
+    }
+
+    fn check(&self, from: usize, count: usize) {
+        assert!(
+            from.checked_add(count).is_some_and(|end| end <= self.len),
+            "elements {from}..+{count} of an array of {}",
+            self.len
+        );
+    }
+}
+
+impl<T> Drop for SharedArray<T> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `map`, with the same length; no slice outlives `self`.
+        unsafe { libc::munmap(self.start.as_ptr().cast::<c_void>(), self.len * size_of::<T>()) };
+    }
+}
