@@ -15,6 +15,11 @@ pub(crate) const TARGET: &str = if cfg!(target_endian = "big") { "bpfeb-unknown-
 /// The standard library's source within a compiler's sysroot, as `-Z build-std` looks for it.
 const LIBRARY: &str = "lib/rustlib/src/rust/library/Cargo.lock";
 
+/// Debug info becomes BTF. Headers lie at two bytes behind a word: where unaligned loads are not allowed to the back end,
+/// it reads them byte by byte (every machine with a BPF JIT worth the name reads unaligned words).
+const RUSTFLAGS: &str = "-C debuginfo=2 -C target-cpu=v3 -C link-arg=--btf \
+                         -C link-arg=--cpu-features=+allows-misaligned-mem-access";
+
 /// The oldest compiler that builds the kernel programs: `rust-version` of the workspace.
 const OLDEST: (u32, u32) = (1, 88);
 
@@ -94,7 +99,7 @@ impl Compiler {
             }
         };
         // BTF is made from the debug information; v3 has 32-bit jumps and arithmetic, kernel 5.1 and later.
-        cargo.env("RUSTFLAGS", "-C debuginfo=2 -C link-arg=--btf -C target-cpu=v3");
+        cargo.env("RUSTFLAGS", RUSTFLAGS);
         cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("CARGO_TARGET_DIR", workspace.kernel_target());
         cargo.args(["--release", "--target", TARGET, "-Zbuild-std=core"]);
         if let Some(folder) = linker().as_deref().and_then(Path::parent) {
