@@ -315,7 +315,7 @@ fn apt() -> Command {
         command.args(["-n", "env"]);
     }
     command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]);
-    command.args(["-o", "Acquire::Retries=3"]);
+    command.args(["-o", "Acquire::Retries=3", "-o", "Dpkg::Use-Pty=0"]);
     command
 }
 
