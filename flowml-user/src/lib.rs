@@ -6,4 +6,6 @@ pub mod capture;
 pub mod cli;
 pub mod features;
 pub mod object;
+pub mod record;
+pub mod session;
 pub mod sink;

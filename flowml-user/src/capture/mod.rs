@@ -8,6 +8,7 @@ pub mod attach;
 pub mod interface;
 pub mod kernel;
 pub mod shared;
+pub mod vectors;
 
 /// Why metering could not begin or go on. Each message names the object and what was expected.
 #[derive(Debug, Error)]

@@ -1,5 +1,14 @@
 //! The feature tables: for every feature its name, unit, meaning, how it is learnt, and how it is computed.
 
+mod distinct;
+mod flow;
+mod host;
+mod window;
+
+pub use flow::{FLOW_FEATURES, FlowRow};
+pub use host::{HOST_FEATURES, HOST_IDENTIFIERS};
+pub use window::{HostWindow, HostWindows, Hosts, Role};
+
 /// How a feature enters the learner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learn {
@@ -38,4 +47,26 @@ pub struct Column {
     pub meaning: &'static str,
     /// As in [`Feature`].
     pub learn: Learn,
+}
+
+/// The columns of a table.
+#[must_use]
+pub fn columns<T>(table: &[Feature<T>]) -> Vec<Column> {
+    table.iter().map(|&Feature { name, unit, meaning, learn, .. }| Column { name, unit, meaning, learn }).collect()
+}
+
+/// The names of a table's columns: the header of its rows.
+pub fn names<T>(table: &[Feature<T>]) -> impl Iterator<Item = &'static str> {
+    table.iter().map(|feature| feature.name)
+}
+
+/// The values of a unit, column by column.
+#[must_use]
+pub fn row<T>(table: &[Feature<T>], unit: &T) -> Vec<f64> {
+    table.iter().map(|feature| (feature.of)(unit)).collect()
+}
+
+/// `part` of `whole`, 0 of nothing.
+fn share(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
 }

@@ -1,0 +1,69 @@
+//! The flow table in vectors: for capture files, and as the kernel's table on trial.
+
+use bytemuck::Zeroable;
+use flowml_common::flow::FlowEntry;
+use flowml_common::table::{Bucket, Head, Seed, Shape, Storage};
+
+/// One partition of the flow table in memory of its own.
+pub struct VecTable {
+    shape: Shape,
+    seed: Seed,
+    head: Head,
+    buckets: Vec<Bucket>,
+    /// Grows with use: a large capacity costs nothing until flows come.
+    entries: Vec<FlowEntry>,
+}
+
+impl VecTable {
+    /// An empty table.
+    #[must_use]
+    pub fn new(shape: Shape, seed: Seed) -> Self {
+        let buckets = vec![Bucket::zeroed(); shape.buckets as usize];
+        Self { shape, seed, head: Head::zeroed(), buckets, entries: Vec::new() }
+    }
+
+    /// What has been counted since the last [`drain`](Self::drain), but for the flows.
+    #[must_use]
+    pub const fn counts(&self) -> &Head {
+        &self.head
+    }
+
+    /// The flows since the last [`drain`](Self::drain).
+    #[must_use]
+    pub fn entries(&self) -> &[FlowEntry] {
+        &self.entries
+    }
+
+    /// Empties the table: what it counted, and its flows.
+    pub fn drain(&mut self) -> (Head, Vec<FlowEntry>) {
+        self.buckets.fill(Bucket::zeroed());
+        let entries = std::mem::take(&mut self.entries);
+        (std::mem::replace(&mut self.head, Head::zeroed()), entries)
+    }
+}
+
+impl Storage for VecTable {
+    fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    fn seed(&self) -> Seed {
+        self.seed
+    }
+
+    fn head(&mut self) -> &mut Head {
+        &mut self.head
+    }
+
+    fn bucket(&mut self, n: u32) -> Option<&mut Bucket> {
+        self.buckets.get_mut(n as usize)
+    }
+
+    fn entry(&mut self, n: u32) -> Option<&mut FlowEntry> {
+        let at = n as usize;
+        if at == self.entries.len() && n < self.shape.entries {
+            self.entries.push(FlowEntry::zeroed());
+        }
+        self.entries.get_mut(at)
+    }
+}

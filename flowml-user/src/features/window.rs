@@ -1,0 +1,414 @@
+//! Host windows: what each address did as initiator and as responder over the last two seconds.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use flowml_common::flow::{Address, Direction, FlowEntry, FlowKey, RST, SYN};
+use flowml_common::headers::protocol;
+use flowml_common::packet::Sender;
+
+use super::distinct::Distinct;
+use crate::session::{Standing, opposite};
+
+/// Addresses that are kept in a window: under a flood from spoofed sources, those with the most packets.
+const MAX_HOSTS: usize = 8192;
+
+/// Addresses whose past windows are kept for the flows that end later.
+const MAX_REMEMBERED: usize = 4096;
+
+/// A window moves on by at least this part of its span; drains that follow each other faster share a slice.
+const SLICES: u64 = 8;
+
+/// What an address did in one role.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Role {
+    /// Flows with packets in the window.
+    pub flows: f64,
+    /// Flows that began in the window.
+    pub new_flows: u64,
+    /// Flows whose responder has never sent a packet.
+    pub unanswered: f64,
+    /// Addresses on the other side.
+    pub peers: f64,
+    /// Ports of the responder's side, by protocol.
+    pub ports: f64,
+    /// Entropy of the flows over the peers, bits.
+    pub peer_entropy: f64,
+    /// Entropy of the flows over the ports, bits.
+    pub port_entropy: f64,
+    /// Packets that the address received.
+    pub packets_in: u64,
+    /// Packets that the address sent.
+    pub packets_out: u64,
+    /// IP bytes that the address received.
+    pub bytes_in: u64,
+    /// IP bytes that the address sent.
+    pub bytes_out: u64,
+    /// TCP packets with SYN and without ACK, both ways.
+    pub syn_packets: u64,
+    /// TCP packets with SYN and ACK, both ways.
+    pub syn_ack_packets: u64,
+    /// TCP packets with RST, both ways.
+    pub rst_packets: u64,
+    /// Packets of less than 128 IP bytes, both ways.
+    pub small_packets: u64,
+}
+
+impl Role {
+    /// Packets of both ways.
+    #[must_use]
+    pub const fn packets(&self) -> u64 {
+        self.packets_in + self.packets_out
+    }
+
+    /// IP bytes of both ways.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes_in + self.bytes_out
+    }
+}
+
+/// What an address did lately.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HostWindow {
+    /// The address.
+    pub address: Address,
+    /// Where the window begins, ns of the capture's clock.
+    pub start_ns: u64,
+    /// Where the window ends, ns of the capture's clock.
+    pub end_ns: u64,
+    /// In the flows that it opened.
+    pub source: Role,
+    /// In the flows that others opened to it.
+    pub destination: Role,
+}
+
+impl HostWindow {
+    /// Packets in either role, both ways.
+    #[must_use]
+    pub const fn packets(&self) -> u64 {
+        self.source.packets() + self.destination.packets()
+    }
+}
+
+/// The windows of all addresses that were active.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Hosts {
+    /// One for each address, in the order of the addresses.
+    pub windows: Vec<HostWindow>,
+    /// Addresses that were left out because there were too many; the same one may have been left out more than once.
+    pub left_out: u64,
+}
+
+/// One role of one address in a slice of time.
+#[derive(Clone, Default)]
+struct Tally {
+    counts: Role,
+    /// Weight: the responder has answered.
+    flows: Distinct,
+    /// Weight: parts of flows.
+    peers: Distinct,
+    /// Weight: parts of flows.
+    ports: Distinct,
+}
+
+#[derive(Clone, Default)]
+struct Host {
+    source: Tally,
+    destination: Tally,
+}
+
+impl Host {
+    const fn packets(&self) -> u64 {
+        self.source.counts.packets() + self.destination.counts.packets()
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.source.merge(&other.source);
+        self.destination.merge(&other.destination);
+    }
+}
+
+/// What one part of a flow gives to both of its addresses.
+struct Observation {
+    counts: Role,
+    flow: u32,
+    port: Option<u32>,
+    answered: bool,
+}
+
+impl Tally {
+    fn add(&mut self, seen: &Observation, peer: u32) {
+        self.add_counts(&seen.counts);
+        self.flows.add(seen.flow, seen.answered.into());
+        self.peers.add(peer, 1);
+        if let Some(port) = seen.port {
+            self.ports.add(port, 1);
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.add_counts(&other.counts);
+        self.flows.merge(&other.flows);
+        self.peers.merge(&other.peers);
+        self.ports.merge(&other.ports);
+    }
+
+    fn add_counts(&mut self, other: &Role) {
+        let mine = &mut self.counts;
+        mine.new_flows += other.new_flows;
+        mine.packets_in += other.packets_in;
+        mine.packets_out += other.packets_out;
+        mine.bytes_in += other.bytes_in;
+        mine.bytes_out += other.bytes_out;
+        mine.syn_packets += other.syn_packets;
+        mine.syn_ack_packets += other.syn_ack_packets;
+        mine.rst_packets += other.rst_packets;
+        mine.small_packets += other.small_packets;
+    }
+
+    fn role(&self) -> Role {
+        Role {
+            flows: self.flows.count(),
+            unanswered: self.flows.count_without_weight(),
+            peers: self.peers.count(),
+            ports: self.ports.count(),
+            peer_entropy: self.peers.entropy_bits(),
+            port_entropy: self.ports.entropy_bits(),
+            ..self.counts
+        }
+    }
+}
+
+/// The parts of the drains that ended in one stretch of time.
+struct Slice {
+    start_ns: u64,
+    end_ns: u64,
+    hosts: HashMap<Address, Host>,
+    left_out: u64,
+}
+
+impl Slice {
+    fn new(start_ns: u64) -> Self {
+        Self { start_ns, end_ns: start_ns, hosts: HashMap::new(), left_out: 0 }
+    }
+
+    /// Leaves all but the [`MAX_HOSTS`] with the most packets out.
+    fn prune(&mut self) {
+        if self.hosts.len() <= MAX_HOSTS {
+            return;
+        }
+        let mut order: Vec<_> = self.hosts.iter().map(|(address, host)| (Reverse(host.packets()), *address)).collect();
+        let (_, limit, _) = order.select_nth_unstable(MAX_HOSTS);
+        let limit = *limit;
+        let before = self.hosts.len();
+        self.hosts.retain(|address, host| (Reverse(host.packets()), *address) < limit);
+        self.left_out += (before - self.hosts.len()) as u64;
+    }
+}
+
+/// A window's results, for the flows that were active in it and end later.
+struct Past {
+    end_ns: u64,
+    windows: HashMap<Address, HostWindow>,
+}
+
+/// The windows of all addresses, moved on drain by drain. Its memory is bounded whatever addresses packets carry.
+pub struct HostWindows {
+    span_ns: u64,
+    horizon_ns: u64,
+    seed: u64,
+    slices: VecDeque<Slice>,
+    /// The slice in the making; its start is known once a window has ended.
+    current: Option<Slice>,
+    past: VecDeque<Past>,
+}
+
+impl HostWindows {
+    /// Windows over the last `span`, which is two seconds unless there is a reason.
+    #[must_use]
+    pub fn new(span: Duration) -> Self {
+        let span_ns = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            span_ns,
+            horizon_ns: 10 * span_ns,
+            seed: 0,
+            slices: VecDeque::new(),
+            current: None,
+            past: VecDeque::new(),
+        }
+    }
+
+    /// Keeps past windows for `horizon`: as long as a flow may stay open after its last packet, and a drain.
+    #[must_use]
+    pub fn with_horizon(mut self, horizon: Duration) -> Self {
+        self.horizon_ns = u64::try_from(horizon.as_nanos()).unwrap_or(u64::MAX);
+        self
+    }
+
+    /// Samples large sets by a secret, so that nobody can choose addresses that the sample misses. Without it the same
+    /// capture gives the same windows.
+    #[must_use]
+    pub const fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Counts a part of a flow, as it stands in its session.
+    pub fn add(&mut self, part: &FlowEntry, standing: Standing) {
+        let [source, destination] =
+            [standing.initiator, opposite(standing.initiator)].map(|end| part.key.endpoint(end).address);
+        let seen = observe(part, standing, self.seed);
+        let [source_hash, destination_hash] = [source, destination].map(|address| hash_address(address, self.seed));
+        let first_ns = part.stats.first_ns();
+        let slice = self.current.get_or_insert_with(|| Slice::new(first_ns));
+        slice.hosts.entry(source).or_default().source.add(&seen, destination_hash);
+        slice.hosts.entry(destination).or_default().destination.add(&seen.turned(), source_hash);
+        if slice.hosts.len() >= 2 * MAX_HOSTS {
+            slice.prune();
+        }
+    }
+
+    /// Ends the window at `at_ns`, the time of a drain all of whose parts were added.
+    pub fn advance(&mut self, at_ns: u64) -> Hosts {
+        let mut current = self.current.take().unwrap_or_else(|| Slice::new(at_ns));
+        current.start_ns = self.slices.back().map_or(current.start_ns.min(at_ns), |slice| slice.end_ns);
+        current.end_ns = at_ns;
+        current.prune();
+        self.slices.push_back(current);
+        // By the middle of a slice, so that a drain that comes a little late or early does not change how many count.
+        let begin_ns = at_ns.saturating_sub(self.span_ns);
+        while self.slices.len() > 1
+            && self.slices.front().is_some_and(|slice| slice.start_ns.midpoint(slice.end_ns) < begin_ns)
+        {
+            self.slices.pop_front();
+        }
+        let hosts = self.collect();
+        if self.slices.back().is_some_and(|slice| slice.end_ns - slice.start_ns < self.span_ns / SLICES) {
+            self.current = self.slices.pop_back();
+        }
+        self.remember(at_ns, &hosts.windows);
+        hosts
+    }
+
+    /// The window of `address` when a packet at `time_ns` had just been drained, if it is still known.
+    #[must_use]
+    pub fn at(&self, address: Address, time_ns: u64) -> Option<&HostWindow> {
+        let n = self.past.partition_point(|past| past.end_ns < time_ns);
+        self.past.get(n)?.windows.get(&address)
+    }
+
+    /// Joins the slices address by address.
+    fn collect(&self) -> Hosts {
+        let (Some(first), Some(last)) = (self.slices.front(), self.slices.back()) else { return Hosts::default() };
+        let mut found: Vec<_> = self.slices.iter().flat_map(|slice| &slice.hosts).collect();
+        found.sort_by_key(|(address, _)| **address);
+        let mut windows = Vec::new();
+        for same in found.chunk_by(|a, b| a.0 == b.0) {
+            let &[(address, host), ref others @ ..] = same else { continue };
+            let window = |host: &Host| HostWindow {
+                address: *address,
+                start_ns: first.start_ns,
+                end_ns: last.end_ns,
+                source: host.source.role(),
+                destination: host.destination.role(),
+            };
+            windows.push(if others.is_empty() {
+                window(host)
+            } else {
+                let mut joined = host.clone();
+                others.iter().for_each(|(_, other)| joined.merge(other));
+                window(&joined)
+            });
+        }
+        let left_out =
+            self.slices.iter().map(|slice| slice.left_out).sum::<u64>() + keep_heaviest(&mut windows, MAX_HOSTS);
+        Hosts { windows, left_out }
+    }
+
+    fn remember(&mut self, at_ns: u64, windows: &[HostWindow]) {
+        let mut windows = windows.to_vec();
+        keep_heaviest(&mut windows, MAX_REMEMBERED);
+        let windows = windows.into_iter().map(|window| (window.address, window)).collect();
+        self.past.push_back(Past { end_ns: at_ns, windows });
+        let oldest_ns = at_ns.saturating_sub(self.horizon_ns);
+        while self.past.front().is_some_and(|past| past.end_ns < oldest_ns) {
+            self.past.pop_front();
+        }
+    }
+}
+
+/// Leaves all but the `limit` with the most packets out, and answers how many these were.
+fn keep_heaviest(windows: &mut Vec<HostWindow>, limit: usize) -> u64 {
+    let excess = windows.len().saturating_sub(limit);
+    if excess > 0 {
+        windows.select_nth_unstable_by_key(limit, |window| (Reverse(window.packets()), window.address));
+        windows.truncate(limit);
+        windows.sort_by_key(|window| window.address);
+    }
+    excess as u64
+}
+
+impl Observation {
+    /// The same as the responder sees it.
+    const fn turned(mut self) -> Self {
+        let counts = self.counts;
+        self.counts.packets_in = counts.packets_out;
+        self.counts.packets_out = counts.packets_in;
+        self.counts.bytes_in = counts.bytes_out;
+        self.counts.bytes_out = counts.bytes_in;
+        self
+    }
+}
+
+/// What a part gives to the window of the initiator.
+fn observe(part: &FlowEntry, standing: Standing, seed: u64) -> Observation {
+    let (key, stats) = (&part.key, &part.stats);
+    let responder = opposite(standing.initiator);
+    let (sent, received) = (stats.direction(standing.initiator), stats.direction(responder));
+    let mut counts = Role {
+        new_flows: standing.new.into(),
+        packets_in: received.packets,
+        packets_out: sent.packets,
+        bytes_in: received.ip_bytes,
+        bytes_out: sent.ip_bytes,
+        rst_packets: flagged(sent, RST) + flagged(received, RST),
+        small_packets: u64::from(stats.lengths[0]) + u64::from(stats.lengths[1]),
+        ..Role::default()
+    };
+    for sender in [Sender::Lower, Sender::Upper] {
+        let syns = flagged(stats.direction(sender), SYN);
+        // An end that sends SYN with ACK sends none without, but for a simultaneous open.
+        if stats.syn_senders >> sender as u8 & 1 == 1 {
+            counts.syn_packets += syns;
+        } else {
+            counts.syn_ack_packets += syns;
+        }
+    }
+    let port = has_ports(key).then(|| hash([u64::from(key.protocol()), key.endpoint(responder).port.into()], seed));
+    Observation { counts, flow: hash(bytemuck::cast::<_, [u64; 6]>(*key), seed), port, answered: standing.answered }
+}
+
+fn flagged(direction: &Direction, flag: u8) -> u64 {
+    u64::from(direction.flags[flag.trailing_zeros() as usize])
+}
+
+const fn has_ports(key: &FlowKey) -> bool {
+    matches!(key.protocol(), protocol::TCP | protocol::UDP | protocol::SCTP) && !key.later_fragment()
+}
+
+fn hash_address(address: Address, seed: u64) -> u32 {
+    hash(bytemuck::cast::<_, [u64; 2]>(address.octets()), seed)
+}
+
+/// 32 well-mixed bits of `words` (the finalizer of SplitMix64: Steele et al., OOPSLA 2014).
+fn hash<const N: usize>(words: [u64; N], seed: u64) -> u32 {
+    let mixed = words.into_iter().fold(seed, |sum, word| {
+        let mut bits = (sum ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    });
+    mixed as u32
+}

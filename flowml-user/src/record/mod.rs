@@ -1,0 +1,344 @@
+//! Flow records: what is said of a flow when it ends, seen from its initiator.
+
+mod community;
+mod identifiers;
+
+use std::net::IpAddr;
+
+use flowml_common::flow::{Direction, Endpoint, FIRST_PACKETS, FlowKey, FlowStats, LENGTH_BINS, NO_SAMPLE};
+use flowml_common::headers::{Mac, protocol};
+use flowml_common::packet::{Hook, Sender, icmp_answer};
+
+use crate::session::{EndReason, Ended, opposite};
+
+pub use identifiers::{FLOW_IDENTIFIERS, Identifier, Value};
+
+/// From the clock of the capture to Unix time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clock {
+    offset_ns: i64,
+}
+
+impl Clock {
+    /// A clock that showed `capture_ns` when it was `unix_ns`. A capture file has Unix time itself: the default.
+    #[must_use]
+    pub const fn new(capture_ns: u64, unix_ns: u64) -> Self {
+        Self { offset_ns: unix_ns.wrapping_sub(capture_ns) as i64 }
+    }
+
+    /// Unix time of a time of the capture, ns.
+    #[must_use]
+    pub const fn unix_ns(self, capture_ns: u64) -> u64 {
+        capture_ns.saturating_add_signed(self.offset_ns)
+    }
+
+    /// Unix time of a time of the capture, whole ms.
+    #[must_use]
+    pub const fn unix_ms(self, capture_ns: u64) -> u64 {
+        self.unix_ns(capture_ns) / 1_000_000
+    }
+}
+
+/// What was counted of one direction, or of both together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Frame bytes without FCS.
+    pub frame_bytes: u64,
+    /// IP bytes (total length).
+    pub ip_bytes: u64,
+    /// Payload bytes.
+    pub payload_bytes: u64,
+    /// Packets with payload.
+    pub payload_packets: u64,
+    /// Time of the first packet, ns of the capture's clock; 0 without packets.
+    pub first_ns: u64,
+    /// Time of the last packet, ns of the capture's clock; 0 without packets.
+    pub last_ns: u64,
+    /// Smallest IP total length, bytes; 0 without packets.
+    pub length_min: u16,
+    /// Largest IP total length, bytes.
+    pub length_max: u16,
+    /// Σ (IP total length)², bytes².
+    pub length_squares: u64,
+    /// Smallest inter-arrival time, µs; 0 without a sample.
+    pub iat_min_us: u32,
+    /// Largest inter-arrival time, µs; 0 without a sample.
+    pub iat_max_us: u32,
+    /// Σ (inter-arrival time)², µs².
+    pub iat_squares: u64,
+    /// Runs of packets between which no inter-arrival time is known.
+    pub parts: u32,
+    /// Packets by TCP flag, in the order of [`TCP_FLAGS`](flowml_common::flow::TCP_FLAGS).
+    pub flags: [u64; 8],
+    /// Smallest TTL; 0 without packets.
+    pub ttl_min: u8,
+    /// Largest TTL.
+    pub ttl_max: u8,
+}
+
+impl Traffic {
+    fn of(direction: &Direction) -> Self {
+        let any = direction.packets > 0;
+        Self {
+            packets: direction.packets,
+            frame_bytes: direction.frame_bytes,
+            ip_bytes: direction.ip_bytes,
+            payload_bytes: direction.payload_bytes,
+            payload_packets: u64::from(direction.payload_packets),
+            first_ns: direction.first_ns,
+            last_ns: direction.last_ns,
+            length_min: if any { direction.length_min } else { 0 },
+            length_max: direction.length_max,
+            length_squares: direction.length_squares,
+            iat_min_us: sampled(direction.iat_min_us),
+            iat_max_us: direction.iat_max_us,
+            iat_squares: direction.iat_squares,
+            parts: direction.parts,
+            flags: direction.flags.map(u64::from),
+            ttl_min: if any { direction.ttl_min } else { 0 },
+            ttl_max: direction.ttl_max,
+        }
+    }
+
+    fn of_both(stats: &FlowStats) -> Self {
+        let [a, b] = &stats.directions;
+        Self {
+            packets: stats.packets(),
+            frame_bytes: stats.frame_bytes(),
+            ip_bytes: a.ip_bytes + b.ip_bytes,
+            payload_bytes: a.payload_bytes + b.payload_bytes,
+            payload_packets: u64::from(a.payload_packets) + u64::from(b.payload_packets),
+            first_ns: stats.first_ns(),
+            last_ns: stats.last_ns,
+            // A direction without packets has the largest number as its minimum.
+            length_min: a.length_min.min(b.length_min),
+            length_max: a.length_max.max(b.length_max),
+            length_squares: a.length_squares.saturating_add(b.length_squares),
+            iat_min_us: sampled(stats.iat_min_us),
+            iat_max_us: stats.iat_max_us,
+            iat_squares: stats.iat_squares,
+            parts: stats.parts,
+            flags: std::array::from_fn(|n| u64::from(a.flags[n]) + u64::from(b.flags[n])),
+            ttl_min: a.ttl_min.min(b.ttl_min),
+            ttl_max: a.ttl_max.max(b.ttl_max),
+        }
+    }
+
+    /// From the first packet to the last, ms.
+    #[must_use]
+    pub fn duration_ms(&self) -> f64 {
+        (self.last_ns - self.first_ns) as f64 / 1e6
+    }
+
+    /// Mean IP total length, bytes; 0 without packets.
+    #[must_use]
+    pub fn length_mean(&self) -> f64 {
+        if self.packets == 0 { 0.0 } else { self.ip_bytes as f64 / self.packets as f64 }
+    }
+
+    /// Sample standard deviation of the IP total length, bytes; 0 below two packets.
+    #[must_use]
+    pub fn length_stddev(&self) -> f64 {
+        sample_stddev(self.packets, self.ip_bytes as f64, self.length_squares)
+    }
+
+    /// Mean inter-arrival time, ms; 0 below two packets. It needs the first and the last time alone, so it is exact
+    /// whichever CPUs counted.
+    #[must_use]
+    pub fn iat_mean_ms(&self) -> f64 {
+        if self.packets < 2 { 0.0 } else { self.duration_ms() / (self.packets - 1) as f64 }
+    }
+
+    /// Sample standard deviation of the inter-arrival time, ms; 0 below two samples, NaN where CPUs counted at the same
+    /// time, because the gaps between their packets are unknown.
+    #[must_use]
+    pub fn iat_stddev_ms(&self) -> f64 {
+        if self.parts > 1 {
+            return f64::NAN;
+        }
+        let sum_us = (self.last_ns - self.first_ns) as f64 / 1e3;
+        sample_stddev(self.packets.saturating_sub(1), sum_us, self.iat_squares) / 1e3
+    }
+}
+
+/// A minimum that may have had no sample.
+const fn sampled(minimum_us: u32) -> u32 {
+    if minimum_us == NO_SAMPLE { 0 } else { minimum_us }
+}
+
+/// √((Σx² − (Σx)²/n) / (n − 1)). Times are cut to µs one by one, so Σx² can be too small by a little: never below 0.
+fn sample_stddev(samples: u64, sum: f64, squares: u64) -> f64 {
+    if samples < 2 {
+        return 0.0;
+    }
+    let n = samples as f64;
+    ((squares as f64 - sum * sum / n) / (n - 1.0)).max(0.0).sqrt()
+}
+
+/// One of the first packets of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstPacket {
+    /// Time since the flow's first packet, µs.
+    pub offset_us: u32,
+    /// IP total length, bytes.
+    pub length: u16,
+    /// Whether the initiator sent it.
+    pub from_initiator: bool,
+    /// Whether it had payload.
+    pub payload: bool,
+}
+
+/// What is said of a flow: identifiers and statistics, source being the initiator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowRecord {
+    /// The key, in canonical order.
+    pub key: FlowKey,
+    /// The end of the key that is the initiator.
+    pub initiator: Sender,
+    /// Why it ended.
+    pub end_reason: EndReason,
+    /// Whether an earlier record of the same session ended by the active timeout.
+    pub continues: bool,
+    /// Unix time of the first packet, ms.
+    pub first_ms: u64,
+    /// Unix time of the last packet, ms.
+    pub last_ms: u64,
+    /// Both directions.
+    pub both: Traffic,
+    /// From the initiator to the responder.
+    pub src2dst: Traffic,
+    /// From the responder to the initiator.
+    pub dst2src: Traffic,
+    /// Packets by IP total length: below 64, below 128, …, below 4,096, and the rest.
+    pub lengths: [u32; LENGTH_BINS],
+    /// MAC addresses of initiator and responder in the first packet.
+    pub macs: [Mac; 2],
+    /// TCP window in the first packet of the initiator and of the responder, not scaled.
+    pub windows: [u16; 2],
+    /// DSCP of the first packet of the initiator and of the responder.
+    pub dscps: [u8; 2],
+    /// Whether the initiator sent a SYN without ACK.
+    pub syn_seen: bool,
+    /// Bits of [`Hook`]: who counted.
+    pub hooks: u8,
+    firsts: [FirstPacket; FIRST_PACKETS],
+    first_count: u8,
+}
+
+impl FlowRecord {
+    /// The record of a session, or of a part of it, that has ended.
+    #[must_use]
+    pub fn new(ended: &Ended, clock: Clock) -> Self {
+        let (stats, initiator) = (&ended.stats, ended.initiator);
+        let ends = [initiator, opposite(initiator)];
+        let [source, destination] = ends.map(|end| stats.direction(end));
+        Self {
+            key: ended.key,
+            initiator,
+            end_reason: ended.reason,
+            continues: ended.continues,
+            first_ms: clock.unix_ms(stats.first_ns()),
+            last_ms: clock.unix_ms(stats.last_ns),
+            both: Traffic::of_both(stats),
+            src2dst: Traffic::of(source),
+            dst2src: Traffic::of(destination),
+            lengths: stats.lengths,
+            macs: ends.map(|end| stats.macs[end as usize]),
+            windows: [source.window, destination.window],
+            dscps: [source.dscp, destination.dscp],
+            syn_seen: stats.syn_senders >> initiator as u8 & 1 == 1,
+            hooks: stats.hooks,
+            firsts: std::array::from_fn(|n| FirstPacket {
+                offset_us: stats.firsts.offset_us[n],
+                length: stats.firsts.length[n],
+                from_initiator: stats.firsts.upper >> n & 1 == initiator as u8,
+                payload: stats.firsts.payload >> n & 1 == 1,
+            }),
+            first_count: stats.firsts.count,
+        }
+    }
+
+    /// The initiator's end of the key.
+    #[must_use]
+    pub const fn source(&self) -> Endpoint {
+        self.key.endpoint(self.initiator)
+    }
+
+    /// The responder's end of the key.
+    #[must_use]
+    pub const fn destination(&self) -> Endpoint {
+        self.key.endpoint(opposite(self.initiator))
+    }
+
+    /// The initiator's address.
+    #[must_use]
+    pub fn src_ip(&self) -> IpAddr {
+        self.source().address.to_ip()
+    }
+
+    /// The responder's address.
+    #[must_use]
+    pub fn dst_ip(&self) -> IpAddr {
+        self.destination().address.to_ip()
+    }
+
+    /// The initiator's port, 0 for protocols without.
+    #[must_use]
+    pub const fn src_port(&self) -> u16 {
+        if self.is_icmp() { 0 } else { self.source().port }
+    }
+
+    /// The responder's port, 0 for protocols without.
+    #[must_use]
+    pub const fn dst_port(&self) -> u16 {
+        if self.is_icmp() { 0 } else { self.destination().port }
+    }
+
+    /// The IP protocol number.
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        self.key.protocol()
+    }
+
+    /// Type and code of the initiator's ICMP messages. For a question that has an answer the key holds the type of the
+    /// answer in place of the code, which is 0 in all of them.
+    #[must_use]
+    pub const fn icmp(&self) -> Option<(u8, u8)> {
+        if !self.is_icmp() || self.key.later_fragment() {
+            return None;
+        }
+        let kind = self.source().port as u8;
+        let code = if icmp_answer(self.protocol(), kind).is_some() { 0 } else { self.destination().port as u8 };
+        Some((kind, code))
+    }
+
+    /// Whether several CPUs counted at the same time: inter-arrival times are then known per CPU only.
+    #[must_use]
+    pub const fn is_concurrent(&self) -> bool {
+        self.both.parts > 1
+    }
+
+    /// The first packets, in the order of their times.
+    #[must_use]
+    pub fn first_packets(&self) -> &[FirstPacket] {
+        &self.firsts[..usize::from(self.first_count).min(FIRST_PACKETS)]
+    }
+
+    /// Whether `hook` counted any of it.
+    #[must_use]
+    pub const fn is_counted_by(&self, hook: Hook) -> bool {
+        self.hooks & hook as u8 != 0
+    }
+
+    /// Community ID, version 1, seed 0: the name of the flow in Zeek, Suricata and others.
+    #[must_use]
+    pub fn community_id(&self) -> String {
+        community::id(&self.key, self.initiator, 0)
+    }
+
+    const fn is_icmp(&self) -> bool {
+        matches!(self.key.protocol(), protocol::ICMP | protocol::ICMPV6)
+    }
+}

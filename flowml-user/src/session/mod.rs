@@ -1,0 +1,391 @@
+//! Sessions: the parts of a flow, drained epoch by epoch, joined until the flow ends.
+
+mod timers;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use flowml_common::flow::{FIN, FlowEntry, FlowKey, FlowStats, RST};
+use flowml_common::packet::Sender;
+
+use timers::Timers;
+
+/// Why a record ends: the numbers of IPFIX's `flowEndReason` (IE 136).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum EndReason {
+    /// No packet came for the idle timeout.
+    IdleTimeout = 1,
+    /// The record was open for the active timeout; the session goes on in a record that continues it.
+    ActiveTimeout = 2,
+    /// FIN from both sides, or RST.
+    EndOfFlow = 3,
+    /// The agent stopped.
+    ForcedEnd = 4,
+    /// There were too many sessions at once.
+    LackOfResources = 5,
+}
+
+impl EndReason {
+    /// The name in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IdleTimeout => "idle_timeout",
+            Self::ActiveTimeout => "active_timeout",
+            Self::EndOfFlow => "end_of_flow",
+            Self::ForcedEnd => "forced_end",
+            Self::LackOfResources => "lack_of_resources",
+        }
+    }
+}
+
+/// When a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Without a packet for so long, the session is over.
+    pub idle: Duration,
+    /// After so long a record is given out, and the session goes on in another.
+    pub active: Duration,
+    /// Whether FIN from both sides, or RST, ends a session.
+    pub end_by_flags: bool,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(15), active: Duration::from_secs(120), end_by_flags: true }
+    }
+}
+
+/// Quiet time after FIN or RST before the session ends, ns: late acknowledgements and retransmitted FINs belong to it
+/// and are no flow of their own.
+const LINGER_NS: u64 = 2_000_000_000;
+
+/// Sessions that are kept at once unless told otherwise; each takes about half a KiB.
+pub const DEFAULT_CAPACITY: usize = 1 << 20;
+
+/// A record's worth of a session, complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Which flow.
+    pub key: FlowKey,
+    /// What was counted.
+    pub stats: FlowStats,
+    /// Who opened the session. A record that continues another keeps its initiator, whoever speaks first in it.
+    pub initiator: Sender,
+    /// Why it is complete.
+    pub reason: EndReason,
+    /// Whether an earlier record of the same session ended by the active timeout.
+    pub continues: bool,
+}
+
+/// How a part stands in its session, once absorbed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The session begins with this part.
+    pub new: bool,
+    /// Who opened the session, as far as is known.
+    pub initiator: Sender,
+    /// Whether the other side has ever sent a packet.
+    pub answered: bool,
+}
+
+/// What is kept of a session's records that were given out.
+#[derive(Clone, Copy)]
+struct Earlier {
+    initiator: Sender,
+    answered: bool,
+}
+
+/// The record in the making.
+enum Record {
+    /// The session's first.
+    First(FlowStats),
+    /// One after an active timeout; it has no statistics until a packet comes.
+    Further(Earlier, Option<FlowStats>),
+}
+
+struct Session {
+    key: FlowKey,
+    record: Record,
+    last_ns: u64,
+    /// The tick under which the session stands in the timers.
+    due: u64,
+}
+
+/// All open sessions. Times are ns of the capture's clock.
+pub struct Sessions {
+    rules: Rules,
+    capacity: usize,
+    /// Where each flow's session is in `slots`.
+    numbers: HashMap<FlowKey, u32>,
+    slots: Vec<Option<Session>>,
+    free: Vec<u32>,
+    /// A packet does not move its session: a session that is not yet over when its tick comes is put under a later
+    /// one, so it is looked at about once in an idle timeout, however many drains there are.
+    timers: Timers,
+    ended: Vec<Ended>,
+}
+
+/// [`Timeouts`] in the unit of the clock.
+struct Rules {
+    idle_ns: u64,
+    active_ns: u64,
+    end_by_flags: bool,
+}
+
+impl Rules {
+    /// When and why the session, or its record, is over unless a packet comes.
+    fn deadline(&self, session: &Session) -> (u64, EndReason) {
+        let idle = (session.last_ns.saturating_add(self.idle_ns), EndReason::IdleTimeout);
+        let Some(stats) = session.record.stats() else { return idle };
+        let active = (stats.first_ns().saturating_add(self.active_ns), EndReason::ActiveTimeout);
+        let end = if self.end_by_flags && is_closed(stats) {
+            (session.last_ns.saturating_add(LINGER_NS), EndReason::EndOfFlow)
+        } else {
+            idle
+        };
+        // Of two at the same time the one that ends the session counts, and its flags before its silence.
+        [end, idle, active].into_iter().min_by_key(|(at_ns, _)| *at_ns).unwrap_or(idle)
+    }
+
+    /// Whether `part` cannot belong to the record in the making, and why.
+    fn ends_before(&self, session: &Session, part: &FlowStats) -> Option<EndReason> {
+        let (deadline_ns, reason) = self.deadline(session);
+        if deadline_ns <= part.first_ns() {
+            return Some(reason);
+        }
+        // A SYN after the end opens a session that uses the ports again (RFC 9293 §3.6.1).
+        let closed = self.end_by_flags && session.record.stats().is_some_and(is_closed);
+        (closed && part.syn_senders != 0 && session.last_ns <= part.first_ns()).then_some(EndReason::EndOfFlow)
+    }
+}
+
+/// Whether both sides have sent FIN, or one has sent RST.
+fn is_closed(stats: &FlowStats) -> bool {
+    let sent = |flag: u8| stats.directions.each_ref().map(|direction| direction.flags[bit(flag)] > 0);
+    sent(FIN) == [true, true] || sent(RST) != [false, false]
+}
+
+/// Where a flag stands among the counters.
+const fn bit(flag: u8) -> usize {
+    flag.trailing_zeros() as usize
+}
+
+impl Record {
+    fn stats(&self) -> Option<&FlowStats> {
+        match self {
+            Self::First(stats) => Some(stats),
+            Self::Further(_, stats) => stats.as_ref(),
+        }
+    }
+
+    fn absorb(&mut self, part: &FlowStats) {
+        match self {
+            Self::First(stats) | Self::Further(_, Some(stats)) => stats.follow(part),
+            Self::Further(_, none) => *none = Some(*part),
+        }
+    }
+
+    fn initiator(&self) -> Sender {
+        match self {
+            Self::First(stats) => stats.initiator(),
+            Self::Further(earlier, _) => earlier.initiator,
+        }
+    }
+
+    fn answered(&self) -> bool {
+        let responder = opposite(self.initiator());
+        let now = self.stats().is_some_and(|stats| stats.direction(responder).packets > 0);
+        now || matches!(self, Self::Further(Earlier { answered: true, .. }, _))
+    }
+}
+
+/// The other end.
+pub(crate) const fn opposite(sender: Sender) -> Sender {
+    match sender {
+        Sender::Lower => Sender::Upper,
+        Sender::Upper => Sender::Lower,
+    }
+}
+
+impl Sessions {
+    /// No sessions.
+    #[must_use]
+    pub fn new(timeouts: Timeouts) -> Self {
+        let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            rules: Rules {
+                idle_ns: ns(timeouts.idle),
+                active_ns: ns(timeouts.active),
+                end_by_flags: timeouts.end_by_flags,
+            },
+            capacity: DEFAULT_CAPACITY,
+            numbers: HashMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            timers: Timers::default(),
+            ended: Vec::new(),
+        }
+    }
+
+    /// Keeps at most `capacity` sessions at once (at least one): those nearest to their end give way to new ones.
+    #[must_use]
+    pub fn with_capacity(mut self, capacity: usize) -> Self {
+        self.capacity = capacity.clamp(1, u32::MAX as usize);
+        self
+    }
+
+    /// How many sessions are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Whether none is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    /// Absorbs all parts of one drain, whatever CPUs they come from, and shows each as it then stands to `observe`.
+    ///
+    /// They are taken in the order of their first packets: where the parts of a flow do not overlap, its statistics are
+    /// those that one CPU would have counted.
+    pub fn absorb_drain<'a>(
+        &mut self,
+        parts: impl IntoIterator<Item = &'a FlowEntry>,
+        mut observe: impl FnMut(&FlowEntry, Standing),
+    ) {
+        let mut parts: Vec<_> = parts.into_iter().map(|part| (part.stats.first_ns(), part)).collect();
+        parts.sort_by_key(|(first_ns, _)| *first_ns);
+        for (_, part) in parts {
+            observe(part, self.absorb(&part.key, &part.stats));
+        }
+    }
+
+    /// Absorbs one part.
+    pub fn absorb(&mut self, key: &FlowKey, part: &FlowStats) -> Standing {
+        if let Some(&number) = self.numbers.get(key)
+            && let Some(reason) = self.slot(number).and_then(|session| self.rules.ends_before(session, part))
+        {
+            self.end(number, reason);
+        }
+        match self.numbers.get(key) {
+            Some(&number) => self.join(number, part),
+            None => self.open(key, part),
+        }
+    }
+
+    /// Ends what is over at `now_ns`: the records that are complete since the last call.
+    #[must_use]
+    pub fn expire(&mut self, now_ns: u64) -> Vec<Ended> {
+        while let Some((tick, numbers)) = self.timers.take_due(now_ns) {
+            for number in numbers {
+                self.look_at(number, tick, now_ns);
+            }
+        }
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Ends all sessions, because the agent stops.
+    #[must_use]
+    pub fn flush(&mut self) -> Vec<Ended> {
+        for number in 0..self.slots.len() as u32 {
+            self.end(number, EndReason::ForcedEnd);
+        }
+        self.timers.clear();
+        std::mem::take(&mut self.ended)
+    }
+
+    fn slot(&self, number: u32) -> Option<&Session> {
+        self.slots.get(number as usize)?.as_ref()
+    }
+
+    fn join(&mut self, number: u32, part: &FlowStats) -> Standing {
+        let Some(session) = &mut self.slots[number as usize] else {
+            unreachable!("flow {number} has a number and no session")
+        };
+        let was_closed = session.record.stats().is_some_and(is_closed);
+        session.record.absorb(part);
+        session.last_ns = session.last_ns.max(part.last_ns);
+        let standing =
+            Standing { new: false, initiator: session.record.initiator(), answered: session.record.answered() };
+        // The one event that brings the end nearer.
+        if !was_closed && session.record.stats().is_some_and(is_closed) {
+            session.due = self.timers.schedule(number, self.rules.deadline(session).0);
+        }
+        standing
+    }
+
+    fn open(&mut self, key: &FlowKey, part: &FlowStats) -> Standing {
+        self.make_room();
+        let mut session = Session { key: *key, record: Record::First(*part), last_ns: part.last_ns, due: 0 };
+        let number = self.free.pop().unwrap_or(self.slots.len() as u32);
+        session.due = self.timers.schedule(number, self.rules.deadline(&session).0);
+        let standing =
+            Standing { new: true, initiator: session.record.initiator(), answered: session.record.answered() };
+        match self.slots.get_mut(number as usize) {
+            Some(slot) => *slot = Some(session),
+            None => self.slots.push(Some(session)),
+        }
+        self.numbers.insert(*key, number);
+        standing
+    }
+
+    fn make_room(&mut self) {
+        while self.numbers.len() >= self.capacity
+            && let Some((tick, number)) = self.timers.take_earliest()
+        {
+            if self.slot(number).is_some_and(|session| session.due == tick) {
+                self.end(number, EndReason::LackOfResources);
+            }
+        }
+    }
+
+    /// Ends the session if its time has come, and else sees when to look again.
+    fn look_at(&mut self, number: u32, tick: u64, now_ns: u64) {
+        let Some(session) = self.slot(number) else { return };
+        if session.due != tick {
+            return;
+        }
+        let (deadline_ns, reason) = self.rules.deadline(session);
+        if deadline_ns <= now_ns {
+            self.end(number, reason);
+        } else {
+            self.reschedule(number);
+        }
+    }
+
+    fn reschedule(&mut self, number: u32) {
+        if let Some(session) = &mut self.slots[number as usize] {
+            session.due = self.timers.schedule(number, self.rules.deadline(session).0);
+        }
+    }
+
+    /// Gives out the record in the making, if anything was counted. Only after an active timeout the session goes on.
+    fn end(&mut self, number: u32, reason: EndReason) {
+        let Some(session) = &mut self.slots[number as usize] else { return };
+        let earlier = Earlier { initiator: session.record.initiator(), answered: session.record.answered() };
+        let ended = std::mem::replace(&mut session.record, Record::Further(earlier, None));
+        let (stats, continues) = match ended {
+            Record::First(stats) => (Some(stats), false),
+            Record::Further(_, stats) => (stats, true),
+        };
+        if let Some(stats) = stats {
+            self.ended.push(Ended { key: session.key, stats, initiator: earlier.initiator, reason, continues });
+        }
+        if reason == EndReason::ActiveTimeout {
+            self.reschedule(number);
+        } else {
+            self.remove(number);
+        }
+    }
+
+    fn remove(&mut self, number: u32) {
+        if let Some(session) = self.slots[number as usize].take() {
+            self.numbers.remove(&session.key);
+            self.free.push(number);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Timers of many sessions: numbers in order of the tick at which to look at them.
+
+use std::collections::BTreeMap;
+
+/// The resolution, ns.
+const TICK_NS: u64 = 100_000_000;
+
+/// Numbers by tick. What is scheduled is never moved: whoever reschedules a number remembers the tick that counts, and
+/// ignores the number when it comes under another.
+#[derive(Default)]
+pub(super) struct Timers(BTreeMap<u64, Vec<u32>>);
+
+impl Timers {
+    /// Schedules `number` for the first tick at or after `deadline_ns`, and answers that tick.
+    pub(super) fn schedule(&mut self, number: u32, deadline_ns: u64) -> u64 {
+        let tick = deadline_ns.div_ceil(TICK_NS);
+        self.0.entry(tick).or_default().push(number);
+        tick
+    }
+
+    /// Takes the earliest tick that has come by `now_ns`, with its numbers.
+    pub(super) fn take_due(&mut self, now_ns: u64) -> Option<(u64, Vec<u32>)> {
+        let entry = self.0.first_entry()?;
+        (*entry.key() <= now_ns / TICK_NS).then(|| entry.remove_entry())
+    }
+
+    /// Takes one number of the earliest tick, come or not.
+    pub(super) fn take_earliest(&mut self) -> Option<(u64, u32)> {
+        loop {
+            let mut entry = self.0.first_entry()?;
+            match entry.get_mut().pop() {
+                Some(number) => return Some((*entry.key(), number)),
+                None => drop(entry.remove()),
+            }
+        }
+    }
+
+    /// Forgets all.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
