@@ -9,6 +9,7 @@ use flowml_common::headers::protocol;
 use flowml_common::packet::Sender;
 
 use super::distinct::Distinct;
+use super::share;
 use crate::session::{Standing, opposite};
 
 /// Addresses that are kept in a window: under a flood from spoofed sources, those with the most packets.
@@ -66,6 +67,46 @@ impl Role {
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes_in + self.bytes_out
+    }
+
+    /// What the address sent among the IP bytes.
+    #[must_use]
+    pub fn bytes_out_share(&self) -> f64 {
+        share(self.bytes_out as f64, self.bytes() as f64)
+    }
+
+    /// SYN without ACK among the packets.
+    #[must_use]
+    pub fn syn_share(&self) -> f64 {
+        self.share_of_packets(self.syn_packets)
+    }
+
+    /// SYN with ACK among the packets.
+    #[must_use]
+    pub fn syn_ack_share(&self) -> f64 {
+        self.share_of_packets(self.syn_ack_packets)
+    }
+
+    /// RST among the packets.
+    #[must_use]
+    pub fn rst_share(&self) -> f64 {
+        self.share_of_packets(self.rst_packets)
+    }
+
+    /// Packets below 128 IP bytes among all.
+    #[must_use]
+    pub fn small_packet_share(&self) -> f64 {
+        self.share_of_packets(self.small_packets)
+    }
+
+    /// Flows without an answer among all.
+    #[must_use]
+    pub fn unanswered_share(&self) -> f64 {
+        share(self.unanswered, self.flows)
+    }
+
+    fn share_of_packets(&self, packets: u64) -> f64 {
+        share(packets as f64, self.packets() as f64)
     }
 }
 

@@ -5,7 +5,7 @@ mod identifiers;
 
 use std::net::IpAddr;
 
-use flowml_common::flow::{Direction, Endpoint, FIRST_PACKETS, FlowKey, FlowStats, LENGTH_BINS, NO_SAMPLE};
+use flowml_common::flow::{Direction, Endpoint, FIRST_PACKETS, FlowKey, FlowStats, LENGTH_BINS, NO_SAMPLE, to_micros};
 use flowml_common::headers::{Mac, protocol};
 use flowml_common::packet::{Hook, Sender, icmp_answer};
 
@@ -39,6 +39,20 @@ impl Clock {
     }
 }
 
+/// A TCP flag, numbered by its bit (RFC 9293 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are the RFC's names")]
+pub enum TcpFlag {
+    Fin,
+    Syn,
+    Rst,
+    Psh,
+    Ack,
+    Urg,
+    Ece,
+    Cwr,
+}
+
 /// What was counted of one direction, or of both together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Traffic {
@@ -56,6 +70,10 @@ pub struct Traffic {
     pub first_ns: u64,
     /// Time of the last packet, ns of the capture's clock; 0 without packets.
     pub last_ns: u64,
+    /// Unix time of the first packet, whole ms; 0 without packets.
+    pub first_ms: u64,
+    /// Unix time of the last packet, whole ms; 0 without packets.
+    pub last_ms: u64,
     /// Smallest IP total length, bytes; 0 without packets.
     pub length_min: u16,
     /// Largest IP total length, bytes.
@@ -70,7 +88,7 @@ pub struct Traffic {
     pub iat_squares: u64,
     /// Runs of packets between which no inter-arrival time is known.
     pub parts: u32,
-    /// Packets by TCP flag, in the order of [`TCP_FLAGS`](flowml_common::flow::TCP_FLAGS).
+    /// Packets by [`TcpFlag`].
     pub flags: [u64; 8],
     /// Smallest TTL; 0 without packets.
     pub ttl_min: u8,
@@ -79,7 +97,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    fn of(direction: &Direction) -> Self {
+    fn of(direction: &Direction, clock: Clock) -> Self {
         let any = direction.packets > 0;
         Self {
             packets: direction.packets,
@@ -89,6 +107,8 @@ impl Traffic {
             payload_packets: u64::from(direction.payload_packets),
             first_ns: direction.first_ns,
             last_ns: direction.last_ns,
+            first_ms: if any { clock.unix_ms(direction.first_ns) } else { 0 },
+            last_ms: if any { clock.unix_ms(direction.last_ns) } else { 0 },
             length_min: if any { direction.length_min } else { 0 },
             length_max: direction.length_max,
             length_squares: direction.length_squares,
@@ -102,7 +122,7 @@ impl Traffic {
         }
     }
 
-    fn of_both(stats: &FlowStats) -> Self {
+    fn of_both(stats: &FlowStats, clock: Clock) -> Self {
         let [a, b] = &stats.directions;
         Self {
             packets: stats.packets(),
@@ -112,6 +132,8 @@ impl Traffic {
             payload_packets: u64::from(a.payload_packets) + u64::from(b.payload_packets),
             first_ns: stats.first_ns(),
             last_ns: stats.last_ns,
+            first_ms: clock.unix_ms(stats.first_ns()),
+            last_ms: clock.unix_ms(stats.last_ns),
             // A direction without packets has the largest number as its minimum.
             length_min: a.length_min.min(b.length_min),
             length_max: a.length_max.max(b.length_max),
@@ -124,6 +146,24 @@ impl Traffic {
             ttl_min: a.ttl_min.min(b.ttl_min),
             ttl_max: a.ttl_max.max(b.ttl_max),
         }
+    }
+
+    /// Packets with a flag.
+    #[must_use]
+    pub const fn flagged(&self, flag: TcpFlag) -> u64 {
+        self.flags[flag as usize]
+    }
+
+    /// Packets with a flag among all; 0 without packets.
+    #[must_use]
+    pub fn flag_share(&self, flag: TcpFlag) -> f64 {
+        if self.packets == 0 { 0.0 } else { self.flagged(flag) as f64 / self.packets as f64 }
+    }
+
+    /// Payload among the IP bytes; 0 without packets.
+    #[must_use]
+    pub fn payload_share(&self) -> f64 {
+        if self.ip_bytes == 0 { 0.0 } else { self.payload_bytes as f64 / self.ip_bytes as f64 }
     }
 
     /// From the first packet to the last, ms.
@@ -141,7 +181,7 @@ impl Traffic {
     /// Sample standard deviation of the IP total length, bytes; 0 below two packets.
     #[must_use]
     pub fn length_stddev(&self) -> f64 {
-        sample_stddev(self.packets, self.ip_bytes as f64, self.length_squares)
+        sample_stddev(self.packets, self.ip_bytes, self.length_squares)
     }
 
     /// Mean inter-arrival time, ms; 0 below two packets. It needs the first and the last time alone, so it is exact
@@ -158,7 +198,7 @@ impl Traffic {
         if self.parts > 1 {
             return f64::NAN;
         }
-        let sum_us = (self.last_ns - self.first_ns) as f64 / 1e3;
+        let sum_us = to_micros(self.last_ns - self.first_ns);
         sample_stddev(self.packets.saturating_sub(1), sum_us, self.iat_squares) / 1e3
     }
 }
@@ -168,13 +208,16 @@ const fn sampled(minimum_us: u32) -> u32 {
     if minimum_us == NO_SAMPLE { 0 } else { minimum_us }
 }
 
-/// √((Σx² − (Σx)²/n) / (n − 1)). Times are cut to µs one by one, so Σx² can be too small by a little: never below 0.
-fn sample_stddev(samples: u64, sum: f64, squares: u64) -> f64 {
+/// √((n·Σx² − (Σx)²) / (n·(n − 1))), in whole numbers up to the division: the difference of two large sums is small.
+///
+/// Each inter-arrival time is cut to µs and their sum only once, so Σx² may be too small by a little: never below 0.
+fn sample_stddev(samples: u64, sum: u64, squares: u64) -> f64 {
     if samples < 2 {
         return 0.0;
     }
-    let n = samples as f64;
-    ((squares as f64 - sum * sum / n) / (n - 1.0)).max(0.0).sqrt()
+    let (n, sum) = (u128::from(samples), u128::from(sum));
+    let spread = (n * u128::from(squares)).saturating_sub(sum * sum);
+    (spread as f64 / (n * (n - 1)) as f64).sqrt()
 }
 
 /// One of the first packets of a flow.
@@ -201,10 +244,6 @@ pub struct FlowRecord {
     pub end_reason: EndReason,
     /// Whether an earlier record of the same session ended by the active timeout.
     pub continues: bool,
-    /// Unix time of the first packet, ms.
-    pub first_ms: u64,
-    /// Unix time of the last packet, ms.
-    pub last_ms: u64,
     /// Both directions.
     pub both: Traffic,
     /// From the initiator to the responder.
@@ -239,11 +278,9 @@ impl FlowRecord {
             initiator,
             end_reason: ended.reason,
             continues: ended.continues,
-            first_ms: clock.unix_ms(stats.first_ns()),
-            last_ms: clock.unix_ms(stats.last_ns),
-            both: Traffic::of_both(stats),
-            src2dst: Traffic::of(source),
-            dst2src: Traffic::of(destination),
+            both: Traffic::of_both(stats, clock),
+            src2dst: Traffic::of(source, clock),
+            dst2src: Traffic::of(destination, clock),
             lengths: stats.lengths,
             macs: ends.map(|end| stats.macs[end as usize]),
             windows: [source.window, destination.window],
