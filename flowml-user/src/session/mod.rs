@@ -1,5 +1,9 @@
 //! Sessions: the parts of a flow, drained epoch by epoch, joined until the flow ends.
 
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::collections::HashMap;

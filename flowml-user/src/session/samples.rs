@@ -1,0 +1,119 @@
+//! Packets and flow parts for the tests, each made by the parser from a frame.
+#![expect(clippy::expect_used, reason = "a sample that cannot be made is a defect of the test")]
+
+use std::net::{IpAddr, SocketAddr};
+
+use flowml_common::flow::{FlowEntry, FlowStats};
+use flowml_common::headers::protocol;
+use flowml_common::packet::{Frame, Hook, Packet, parse};
+
+/// A packet to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    pub(crate) time_ns: u64,
+    /// Of ICMP the port is the type.
+    pub(crate) source: SocketAddr,
+    /// Of ICMP the port is the code.
+    pub(crate) destination: SocketAddr,
+    pub(crate) protocol: u8,
+    pub(crate) flags: u8,
+    pub(crate) payload: u16,
+    pub(crate) ttl: u8,
+    pub(crate) window: u16,
+    pub(crate) hook: Hook,
+}
+
+/// A TCP packet without payload.
+pub(crate) fn tcp(time_ns: u64, source: &str, destination: &str, flags: u8) -> Sample {
+    let end = |text: &str| text.parse().expect("an address with a port");
+    Sample {
+        time_ns,
+        source: end(source),
+        destination: end(destination),
+        protocol: protocol::TCP,
+        flags,
+        payload: 0,
+        ttl: 64,
+        window: 1000,
+        hook: Hook::File,
+    }
+}
+
+/// A UDP packet.
+pub(crate) fn udp(time_ns: u64, source: &str, destination: &str, payload: u16) -> Sample {
+    Sample { protocol: protocol::UDP, payload, ..tcp(time_ns, source, destination, 0) }
+}
+
+impl Sample {
+    /// The packet of the parser.
+    pub(crate) fn packet(&self) -> Packet {
+        let bytes = self.frame();
+        let frame = Frame {
+            time_ns: self.time_ns,
+            length: bytes.len() as u32,
+            interface: 1,
+            hook: self.hook,
+            stripped_vlan: None,
+            segments: None,
+        };
+        parse(&frame, bytes.as_slice()).expect("a frame that the parser takes")
+    }
+
+    fn frame(&self) -> Vec<u8> {
+        let transport = self.transport();
+        let mut bytes = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+        match (self.source.ip(), self.destination.ip()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                bytes.extend([8, 0, 0x45, 0]);
+                bytes.extend((20 + transport.len() as u16).to_be_bytes());
+                bytes.extend([0, 0, 0, 0, self.ttl, self.protocol, 0, 0]);
+                bytes.extend(source.octets());
+                bytes.extend(destination.octets());
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+                bytes.extend((transport.len() as u16).to_be_bytes());
+                bytes.extend([self.protocol, self.ttl]);
+                bytes.extend(source.octets());
+                bytes.extend(destination.octets());
+            }
+            _ => panic!("two addresses of one version"),
+        }
+        bytes.extend(transport);
+        bytes
+    }
+
+    fn transport(&self) -> Vec<u8> {
+        let ports = [self.source.port().to_be_bytes(), self.destination.port().to_be_bytes()].concat();
+        let mut bytes = match self.protocol {
+            protocol::TCP => {
+                let [high, low] = self.window.to_be_bytes();
+                [&ports[..], &[0, 0, 0, 0, 0, 0, 0, 0, 0x50, self.flags, high, low, 0, 0, 0, 0]].concat()
+            }
+            protocol::UDP => [&ports[..], &(8 + self.payload).to_be_bytes(), &[0, 0]].concat(),
+            protocol::SCTP => [&ports[..], &[0; 8]].concat(),
+            protocol::ICMP | protocol::ICMPV6 => {
+                vec![self.source.port() as u8, self.destination.port() as u8, 0, 0]
+            }
+            _ => Vec::new(),
+        };
+        bytes.resize(bytes.len() + usize::from(self.payload), 0);
+        bytes
+    }
+}
+
+/// The part of a flow that these packets make, as one CPU counts them.
+pub(crate) fn part(packets: &[Packet]) -> FlowEntry {
+    let (first, others) = packets.split_first().expect("a packet");
+    let mut stats = FlowStats::of(first);
+    for packet in others {
+        assert_eq!(packet.key, first.key, "packets of one flow");
+        stats.add(packet);
+    }
+    FlowEntry { key: first.key, stats }
+}
+
+/// The part of a flow that these samples make.
+pub(crate) fn part_of(samples: &[Sample]) -> FlowEntry {
+    part(&samples.iter().map(Sample::packet).collect::<Vec<_>>())
+}

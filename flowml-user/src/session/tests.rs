@@ -1,0 +1,286 @@
+//! Sessions end when and why they should, and no packet is lost on the way.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use flowml_common::flow::{ACK, FIN, FlowEntry, FlowStats, RST, SYN};
+use flowml_common::packet::{Packet, Sender};
+use proptest::prelude::*;
+
+use super::samples::{Sample, part, part_of, tcp, udp};
+use super::{EndReason, Ended, Sessions, Timeouts};
+
+const SECOND: u64 = 1_000_000_000;
+const CLIENT: &str = "10.0.0.9:40000";
+const SERVER: &str = "10.0.0.1:80";
+
+/// Times in ms.
+fn up(ms: u64, flags: u8) -> Sample {
+    tcp(ms * 1_000_000, CLIENT, SERVER, flags)
+}
+
+fn down(ms: u64, flags: u8) -> Sample {
+    tcp(ms * 1_000_000, SERVER, CLIENT, flags)
+}
+
+fn sessions() -> Sessions {
+    Sessions::new(Timeouts::default())
+}
+
+fn absorb(sessions: &mut Sessions, samples: &[Sample]) {
+    let entry = part_of(samples);
+    sessions.absorb(&entry.key, &entry.stats);
+}
+
+fn one(ended: Vec<Ended>) -> Ended {
+    let [one] = <[_; 1]>::try_from(ended).unwrap();
+    one
+}
+
+#[test]
+fn silence_ends_a_session_after_the_idle_timeout() {
+    let mut sessions = sessions();
+    absorb(&mut sessions, &[up(0, SYN), down(10, SYN | ACK)]);
+    absorb(&mut sessions, &[up(900, ACK)]);
+    assert_eq!(sessions.expire(15 * SECOND + 899_000_000), []);
+    let ended = one(sessions.expire(15 * SECOND + 900_000_000));
+    assert_eq!((ended.reason, ended.continues), (EndReason::IdleTimeout, false));
+    assert_eq!(ended.stats.packets(), 3);
+    assert_eq!(ended.key.endpoint(ended.initiator).port, 40_000);
+    assert!(sessions.is_empty());
+}
+
+#[test]
+fn a_packet_after_the_idle_timeout_begins_another_session_even_before_the_timer_was_looked_at() {
+    let mut sessions = sessions();
+    absorb(&mut sessions, &[up(0, SYN)]);
+    let entry = part_of(&[up(15_000, SYN)]);
+    assert!(sessions.absorb(&entry.key, &entry.stats).new);
+    assert_eq!(one(sessions.expire(16 * SECOND)).reason, EndReason::IdleTimeout);
+    assert_eq!(sessions.len(), 1);
+}
+
+#[test]
+fn a_record_ends_at_the_active_timeout_and_the_next_keeps_the_initiator() {
+    let mut sessions = sessions();
+    absorb(&mut sessions, &[up(0, SYN), down(1, SYN | ACK), up(2, ACK)]);
+    for second in 1..120 {
+        absorb(&mut sessions, &[up(1000 * second, ACK)]);
+        assert_eq!(sessions.expire(second * SECOND + 1), []);
+    }
+    let first = one(sessions.expire(120 * SECOND));
+    assert_eq!((first.reason, first.continues, first.stats.packets()), (EndReason::ActiveTimeout, false, 122));
+
+    let entry = part_of(&[down(121_000, ACK)]);
+    let standing = sessions.absorb(&entry.key, &entry.stats);
+    assert!(!standing.new && standing.answered);
+    let second = one(sessions.expire(140 * SECOND));
+    assert_eq!((second.reason, second.continues), (EndReason::IdleTimeout, true));
+    assert_eq!(second.initiator, first.initiator);
+    assert_ne!(
+        second.stats.initiator(),
+        first.initiator,
+        "by itself the second record would be taken for the server's"
+    );
+}
+
+#[test]
+fn a_session_that_stays_silent_after_the_active_timeout_gives_no_empty_record() {
+    let mut sessions = sessions();
+    for second in 0..12 {
+        absorb(&mut sessions, &[up(10_000 * second, ACK)]);
+        assert_eq!(sessions.expire(10 * second * SECOND + 1), []);
+    }
+    assert_eq!(one(sessions.expire(121 * SECOND)).reason, EndReason::ActiveTimeout);
+    assert_eq!(sessions.len(), 1);
+    assert_eq!(sessions.expire(125 * SECOND), []);
+    assert!(sessions.is_empty());
+    assert_eq!(sessions.flush(), []);
+}
+
+#[test]
+fn fin_from_both_sides_ends_a_session_and_late_packets_belong_to_it() {
+    let mut sessions = sessions();
+    absorb(&mut sessions, &[up(0, SYN), down(1, SYN | ACK), up(2, FIN | ACK), down(3, FIN | ACK)]);
+    assert_eq!(sessions.expire(2 * SECOND), [], "the last acknowledgement is still on its way");
+    absorb(&mut sessions, &[up(1500, ACK)]);
+    assert_eq!(sessions.expire(3 * SECOND), []);
+    let ended = one(sessions.expire(3 * SECOND + 500_000_000));
+    assert_eq!((ended.reason, ended.stats.packets()), (EndReason::EndOfFlow, 5));
+}
+
+#[test]
+fn fin_from_one_side_does_not_end_a_session() {
+    let mut sessions = sessions();
+    absorb(&mut sessions, &[up(0, SYN), down(1, SYN | ACK), up(2, FIN | ACK), down(3, ACK)]);
+    assert_eq!(sessions.expire(10 * SECOND), []);
+    assert_eq!(one(sessions.expire(16 * SECOND)).reason, EndReason::IdleTimeout);
+}
+
+#[test]
+fn a_reset_ends_a_session() {
+    let mut sessions = sessions();
+    absorb(&mut sessions, &[up(0, SYN), down(1, RST | ACK)]);
+    assert_eq!(one(sessions.expire(3 * SECOND)).reason, EndReason::EndOfFlow);
+}
+
+#[test]
+fn flags_end_no_session_where_timeouts_alone_count() {
+    let mut sessions = Sessions::new(Timeouts { end_by_flags: false, ..Timeouts::default() });
+    absorb(&mut sessions, &[up(0, SYN), down(1, RST | ACK)]);
+    assert_eq!(sessions.expire(10 * SECOND), []);
+    assert_eq!(one(sessions.expire(16 * SECOND)).reason, EndReason::IdleTimeout);
+}
+
+#[test]
+fn a_syn_after_the_end_opens_a_session_on_the_same_ports() {
+    let mut sessions = sessions();
+    absorb(&mut sessions, &[up(0, SYN), down(1, RST | ACK)]);
+    let entry = part_of(&[up(500, SYN), down(501, RST | ACK)]);
+    assert!(sessions.absorb(&entry.key, &entry.stats).new);
+    let ended = sessions.expire(10 * SECOND);
+    assert_eq!(ended.iter().map(|ended| ended.stats.packets()).collect::<Vec<_>>(), [2, 2]);
+    assert!(ended.iter().all(|ended| ended.reason == EndReason::EndOfFlow));
+}
+
+#[test]
+fn when_the_agent_stops_every_session_is_given_out() {
+    let mut sessions = sessions();
+    for port in 1..=100 {
+        absorb(&mut sessions, &[udp(port, "10.0.0.1:53", &format!("10.0.0.2:{port}"), 10)]);
+    }
+    let ended = sessions.flush();
+    assert_eq!(ended.len(), 100);
+    assert!(ended.iter().all(|ended| ended.reason == EndReason::ForcedEnd));
+    assert!(sessions.is_empty());
+}
+
+#[test]
+fn those_nearest_to_their_end_give_way_when_there_are_too_many() {
+    let mut sessions = sessions().with_capacity(10);
+    for port in 1..=25 {
+        absorb(&mut sessions, &[udp(port * SECOND / 2, "10.0.0.1:53", &format!("10.0.0.2:{port}"), 10)]);
+        assert!(sessions.len() <= 10);
+    }
+    let ended = sessions.expire(12 * SECOND);
+    let ports: Vec<_> = ended.iter().map(|ended| ended.key.endpoint(Sender::Upper).port).collect();
+    assert_eq!(ports, (1..=15).collect::<Vec<_>>());
+    assert!(ended.iter().all(|ended| ended.reason == EndReason::LackOfResources));
+}
+
+#[test]
+fn a_flow_that_moves_between_cpus_is_what_one_cpu_would_have_counted() {
+    let whole = [up(0, SYN), down(3, SYN | ACK), up(5, ACK), up(400, ACK), down(777, ACK), up(900, ACK)];
+    // Two partitions in one drain: the second CPU's part is the earlier one.
+    let parts = [part_of(&whole[3..]), part_of(&whole[..3])];
+    let mut sessions = sessions();
+    let mut order = Vec::new();
+    sessions
+        .absorb_drain(&parts, |part, standing| order.push((part.stats.first_ns(), standing.new, standing.answered)));
+    assert_eq!(order, [(0, true, true), (400_000_000, false, true)]);
+    assert_eq!(one(sessions.flush()).stats, part_of(&whole).stats);
+}
+
+/// What a test does with a packet: when, on which of a few flows, in which direction, by which CPU, with which flags.
+#[derive(Clone, Debug)]
+struct Step {
+    pause_ms: u64,
+    flow: u16,
+    down: bool,
+    cpu: usize,
+    flags: u8,
+    payload: u16,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let pause_ms = prop_oneof![8 => 0..50u64, 2 => 50..3000u64, 1 => 10_000..30_000u64];
+    let flags = prop_oneof![8 => Just(ACK), 1 => Just(SYN), 1 => Just(SYN | ACK), 2 => Just(FIN | ACK), 1 => Just(RST)];
+    (pause_ms, 0..4u16, any::<bool>(), 0..2usize, flags, 0..1000u16)
+        .prop_map(|(pause_ms, flow, down, cpu, flags, payload)| Step { pause_ms, flow, down, cpu, flags, payload })
+}
+
+/// The packets of the steps with their CPUs, in the order of time.
+fn packets(steps: &[Step]) -> Vec<(usize, Packet)> {
+    let mut time_ns = 7;
+    let packet = |step: &Step| {
+        time_ns += step.pause_ms * 1_000_000 + 1234;
+        let client = format!("10.0.0.9:{}", 1000 + step.flow);
+        let (source, destination) = if step.down { (SERVER, client.as_str()) } else { (client.as_str(), SERVER) };
+        let sample = Sample { payload: step.payload, ..tcp(time_ns, source, destination, step.flags) };
+        (step.cpu, sample.packet())
+    };
+    steps.iter().map(packet).collect()
+}
+
+/// Meters packets as the kernel does: one drain per interval, one part per flow and CPU.
+fn run(sessions: &mut Sessions, packets: &[(usize, Packet)], interval_ns: u64) -> Vec<Ended> {
+    let mut ended = Vec::new();
+    for epoch in packets.chunk_by(|a, b| a.1.time_ns / interval_ns == b.1.time_ns / interval_ns) {
+        let mut parts: BTreeMap<(usize, u16), Vec<Packet>> = BTreeMap::new();
+        for (cpu, packet) in epoch {
+            let port = packet.key.endpoint(Sender::Upper).port;
+            parts.entry((*cpu, port)).or_default().push(*packet);
+        }
+        let entries: Vec<FlowEntry> = parts.values().map(|packets| part(packets)).collect();
+        sessions.absorb_drain(&entries, |_, _| ());
+        ended.extend(sessions.expire((epoch[0].1.time_ns / interval_ns + 1) * interval_ns));
+    }
+    ended.extend(sessions.flush());
+    ended
+}
+
+/// Packets and frame bytes by port of the client.
+fn sums<'a>(counted: impl IntoIterator<Item = (u16, u64, u64)> + 'a) -> HashMap<u16, (u64, u64)> {
+    let mut sums = HashMap::new();
+    for (port, packets, bytes) in counted {
+        let sum: &mut (u64, u64) = sums.entry(port).or_default();
+        *sum = (sum.0 + packets, sum.1 + bytes);
+    }
+    sums
+}
+
+proptest! {
+    #[test]
+    fn every_packet_is_in_exactly_one_record(
+        steps in prop::collection::vec(step(), 1..200),
+        interval_ms in 10..2000u64,
+        active_s in 5..120u64,
+        capacity in 1..6usize,
+        end_by_flags: bool,
+    ) {
+        let packets = packets(&steps);
+        let timeouts = Timeouts { active: Duration::from_secs(active_s), end_by_flags, ..Timeouts::default() };
+        let mut sessions = Sessions::new(timeouts).with_capacity(capacity);
+        let ended = run(&mut sessions, &packets, interval_ms * 1_000_000);
+        let port = |ended: &Ended| ended.key.endpoint(Sender::Upper).port;
+        prop_assert_eq!(
+            sums(ended.iter().map(|ended| (port(ended), ended.stats.packets(), ended.stats.frame_bytes()))),
+            sums(packets.iter().map(|(_, packet)| {
+                (packet.key.endpoint(Sender::Upper).port, 1, u64::from(packet.frame_bytes))
+            }))
+        );
+        prop_assert!(ended.iter().all(|ended| ended.stats.packets() > 0));
+        prop_assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn the_records_of_one_cpu_do_not_depend_on_when_it_is_drained(
+        steps in prop::collection::vec(step(), 1..100),
+        interval_ms in 10..1000u64,
+    ) {
+        // Timeouts that no gap reaches, and one CPU: one record per flow, equal to counting all packets at once.
+        let packets: Vec<_> = packets(&steps).into_iter().map(|(_, packet)| (0, packet)).collect();
+        let forever = Duration::from_secs(1_000_000);
+        let timeouts = Timeouts { idle: forever, active: forever, end_by_flags: false };
+        let mut ended = run(&mut Sessions::new(timeouts), &packets, interval_ms * 1_000_000);
+        ended.sort_by_key(|ended| ended.key.endpoint(Sender::Upper).port);
+
+        let mut whole: BTreeMap<u16, FlowStats> = BTreeMap::new();
+        for (_, packet) in &packets {
+            let port = packet.key.endpoint(Sender::Upper).port;
+            whole.entry(port).and_modify(|stats| stats.add(packet)).or_insert_with(|| FlowStats::of(packet));
+        }
+        prop_assert_eq!(ended.iter().map(|ended| ended.stats).collect::<Vec<_>>(), whole.into_values().collect::<Vec<_>>());
+    }
+}
