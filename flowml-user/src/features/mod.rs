@@ -3,6 +3,8 @@
 mod distinct;
 mod flow;
 mod host;
+#[cfg(test)]
+mod tests;
 mod window;
 
 pub use flow::{FLOW_FEATURES, FlowRow};

@@ -2,6 +2,8 @@
 
 mod community;
 mod identifiers;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 

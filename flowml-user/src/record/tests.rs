@@ -1,0 +1,119 @@
+//! Records are seen from the initiator, and carry the names that other tools give to the same flow.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::net::{IpAddr, SocketAddr};
+
+use flowml_common::flow::{ACK, SYN};
+use flowml_common::headers::protocol;
+use flowml_common::packet::{Hook, Sender};
+
+use super::{Clock, FLOW_IDENTIFIERS, FirstPacket, FlowRecord, TcpFlag, Value};
+use crate::session::samples::{Sample, part_of, tcp};
+use crate::session::{EndReason, Ended};
+
+fn record(samples: &[Sample]) -> FlowRecord {
+    let entry = part_of(samples);
+    let initiator = entry.stats.initiator();
+    let ended =
+        Ended { key: entry.key, stats: entry.stats, initiator, reason: EndReason::IdleTimeout, continues: false };
+    FlowRecord::new(&ended, Clock::default())
+}
+
+/// Of ICMP, type and code stand for the ports.
+fn packet(number: u8, source: (&str, u16), destination: (&str, u16)) -> Sample {
+    let end = |(address, port): (&str, u16)| SocketAddr::new(address.parse::<IpAddr>().unwrap(), port);
+    let any = tcp(1, "10.0.0.1:1", "10.0.0.2:2", 0);
+    Sample { protocol: number, source: end(source), destination: end(destination), ..any }
+}
+
+#[test]
+fn community_ids_are_those_of_the_specification() {
+    // From the specification's baseline for seed 0.
+    let (router, host) = ("fe80::200:86ff:fe05:80da", "fe80::260:97ff:fe07:69ea");
+    let far = "3ffe:507:0:1:200:86ff:fe05:80da";
+    let (six, mail) = ("2001:470:e5bf:dead:4957:2174:e82c:4887", "2607:f8b0:400c:c03::1a");
+    let icmpv6 = protocol::ICMPV6;
+    #[rustfmt::skip]
+    let cases = [
+        (protocol::TCP, ("128.232.110.120", 34855), ("66.35.250.204", 80), "1:LQU9qZlK+B5F3KDmev6m5PMibrg="),
+        (protocol::TCP, ("66.35.250.204", 80), ("128.232.110.120", 34855), "1:LQU9qZlK+B5F3KDmev6m5PMibrg="),
+        (protocol::TCP, (six, 63943), (mail, 25), "1:/qFaeAR+gFe1KYjMzVDsMv+wgU4="),
+        (protocol::TCP, (mail, 25), (six, 63943), "1:/qFaeAR+gFe1KYjMzVDsMv+wgU4="),
+        (protocol::UDP, ("192.168.1.52", 54585), ("8.8.8.8", 53), "1:d/FP5EW3wiY1vCndhwleRRKHowQ="),
+        (protocol::UDP, ("8.8.8.8", 53), ("192.168.1.52", 54585), "1:d/FP5EW3wiY1vCndhwleRRKHowQ="),
+        (protocol::SCTP, ("192.168.170.8", 7), ("192.168.170.56", 7), "1:MP2EtRCAUIZvTw6MxJHLV7N7JDs="),
+        (protocol::SCTP, ("192.168.170.56", 7), ("192.168.170.8", 7), "1:MP2EtRCAUIZvTw6MxJHLV7N7JDs="),
+        (protocol::ICMP, ("192.168.0.89", 8), ("192.168.0.1", 0), "1:X0snYXpgwiv9TZtqg64sgzUn6Dk="),
+        (protocol::ICMP, ("192.168.0.1", 0), ("192.168.0.89", 0), "1:X0snYXpgwiv9TZtqg64sgzUn6Dk="),
+        (protocol::ICMP, ("10.0.0.1", 11), ("10.0.0.2", 0), "1:YHxtAirCG//0OzkcVAukqKQN9xM="),
+        (icmpv6, (router, 135), (host, 0), "1:dGHyGvjMfljg6Bppwm3bg0LO8TY="),
+        (icmpv6, (host, 136), (router, 0), "1:dGHyGvjMfljg6Bppwm3bg0LO8TY="),
+        (icmpv6, (host, 135), (router, 0), "1:zavyT/cezQr1fmImYCwYnMXbgck="),
+        (icmpv6, (router, 133), ("ff02::2", 0), "1:hO+sN4H+MG5MY/8hIrXPqc4ZQz0="),
+        (icmpv6, (host, 134), ("ff02::1", 0), "1:pkvHqCL88/tg1k4cPigmZXUtL00="),
+        (icmpv6, (far, 128), ("3ffe:501:0:1001::2", 0), "1:+TW+HtLHvV1xnGhV1lv7XoJrqQg="),
+        (icmpv6, ("3ffe:501:1800:2345::2", 3), (far, 0), "1:2ObVBgIn28oZvibYZhZMBgh7WdQ="),
+        (icmpv6, ("3ffe:501:410:0:2c0:dfff:fe47:33e", 1), (far, 4), "1:hLZd0XGWojozrvxqE0dWB1iM6R0="),
+        (46, ("10.1.12.1", 0), ("10.1.12.2", 0), "1:KHlLkgoJW7ifUTyTSgyVfkFHzKw="),
+        (46, ("10.1.12.2", 0), ("10.1.12.1", 0), "1:KHlLkgoJW7ifUTyTSgyVfkFHzKw="),
+    ];
+    for (number, source, destination, expected) in cases {
+        let record = record(&[packet(number, source, destination)]);
+        assert_eq!(record.community_id(), expected, "protocol {number}, {source:?} to {destination:?}");
+    }
+}
+
+#[test]
+fn a_record_is_seen_from_who_sent_the_syn() {
+    let (client, server) = ("10.0.0.9:40000", "10.0.0.1:80");
+    let up = |time_ns, flags, window| Sample { window, ttl: 63, ..tcp(time_ns, client, server, flags) };
+    let down = |time_ns, flags| Sample { window: 500, payload: 100, ..tcp(time_ns, server, client, flags) };
+    // The server's packet was seen first, as can happen where two hooks count.
+    let record = record(&[down(1000, SYN | ACK), up(2000, SYN, 300), up(3000, ACK, 400)]);
+    assert_eq!((record.src_ip().to_string(), record.src_port()), ("10.0.0.9".to_owned(), 40_000));
+    assert_eq!((record.dst_ip().to_string(), record.dst_port()), ("10.0.0.1".to_owned(), 80));
+    assert_eq!(record.initiator, Sender::Upper);
+    assert_eq!((record.src2dst.packets, record.dst2src.packets, record.both.packets), (2, 1, 3));
+    assert_eq!((record.src2dst.flagged(TcpFlag::Syn), record.both.flagged(TcpFlag::Syn)), (1, 2));
+    assert_eq!(record.windows, [300, 500]);
+    assert_eq!((record.src2dst.ttl_max, record.dst2src.ttl_max), (63, 64));
+    assert!(record.syn_seen && !record.is_concurrent());
+    let first = |offset_us, length, from_initiator, payload| FirstPacket { offset_us, length, from_initiator, payload };
+    let expected = [first(0, 140, false, true), first(1, 40, true, false), first(2, 40, true, false)];
+    assert_eq!(record.first_packets(), expected);
+}
+
+#[test]
+fn icmp_types_stand_in_fields_of_their_own() {
+    let echo = record(&[packet(protocol::ICMP, ("192.168.0.89", 8), ("192.168.0.1", 0))]);
+    assert_eq!((echo.src_port(), echo.dst_port(), echo.icmp()), (0, 0, Some((8, 0))));
+    let unreachable = record(&[packet(protocol::ICMPV6, ("fe80::1", 1), ("fe80::2", 4))]);
+    assert_eq!(unreachable.icmp(), Some((1, 4)));
+    let tcp = record(&[packet(protocol::TCP, ("10.0.0.1", 8), ("10.0.0.2", 0))]);
+    assert_eq!(tcp.icmp(), None);
+}
+
+#[test]
+fn times_of_a_record_are_unix_time() {
+    let clock = Clock::new(5_000_000_000, 1_700_000_005_000_000_000);
+    assert_eq!(clock.unix_ms(6_001_999_999), 1_700_000_006_001);
+    let earlier = Clock::new(5_000_000_000, 1_000_000_000);
+    assert_eq!(earlier.unix_ns(5_500_000_000), 1_500_000_000);
+}
+
+#[test]
+fn identifiers_are_named_once_and_say_who_talked() {
+    let sample = Sample { hook: Hook::Xdp, ..packet(protocol::UDP, ("10.0.0.7", 5353), ("10.0.0.8", 53)) };
+    let record = record(&[sample]);
+    let value = |name: &str| {
+        let found: Vec<_> = FLOW_IDENTIFIERS.iter().filter(|identifier| identifier.name == name).collect();
+        assert_eq!(found.len(), 1, "{name}");
+        (found[0].of)(&record)
+    };
+    assert_eq!(value("src_ip"), Value::Text("10.0.0.7".to_owned()));
+    assert_eq!(value("dst_port"), Value::Number(53));
+    assert_eq!(value("src_mac"), Value::Text("02:00:00:00:00:01".to_owned()));
+    assert_eq!(value("icmp_type"), Value::Absent);
+    assert_eq!(value("end_reason"), Value::Name("idle_timeout"));
+    assert_eq!(value("hooks"), Value::Text("xdp".to_owned()));
+}
