@@ -82,7 +82,7 @@ impl Distinct {
         }
         let terms = self.kept.iter().filter(|(_, weight)| *weight > 0).map(|(_, weight)| {
             let share = f64::from(*weight) / total;
-            -share * share.log2()
+            share * share.recip().log2()
         });
         terms.sum::<f64>() * self.scale()
     }

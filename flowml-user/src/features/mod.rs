@@ -6,6 +6,8 @@ mod host;
 #[cfg(test)]
 mod tests;
 mod window;
+#[cfg(test)]
+mod window_tests;
 
 pub use flow::{FLOW_FEATURES, FlowRow};
 pub use host::{HOST_FEATURES, HOST_IDENTIFIERS};

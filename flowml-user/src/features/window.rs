@@ -314,7 +314,9 @@ impl HostWindows {
     /// Ends the window at `at_ns`, the time of a drain all of whose parts were added.
     pub fn advance(&mut self, at_ns: u64) -> Hosts {
         let mut current = self.current.take().unwrap_or_else(|| Slice::new(at_ns));
-        current.start_ns = self.slices.back().map_or(current.start_ns.min(at_ns), |slice| slice.end_ns);
+        // When the first slice began is unknown; it is no shorter than those that are joined.
+        let first_ns = current.start_ns.min(at_ns.saturating_sub(self.span_ns / SLICES));
+        current.start_ns = self.slices.back().map_or(first_ns, |slice| slice.end_ns);
         current.end_ns = at_ns;
         current.prune();
         self.slices.push_back(current);

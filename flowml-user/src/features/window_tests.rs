@@ -1,0 +1,224 @@
+//! Host windows count what is in two seconds, once, and stay bounded.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use flowml_common::flow::{ACK, RST, SYN};
+use proptest::prelude::*;
+
+use super::distinct::Distinct;
+use super::window::{HostWindow, HostWindows, Hosts};
+use crate::session::samples::{Sample, part_of, tcp, udp};
+use crate::session::{Sessions, Timeouts};
+
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1000 * MS;
+
+/// Sessions and windows as a run has them.
+struct Run {
+    sessions: Sessions,
+    windows: HostWindows,
+}
+
+impl Run {
+    fn new() -> Self {
+        Self { sessions: Sessions::new(Timeouts::default()), windows: HostWindows::new(Duration::from_secs(2)) }
+    }
+
+    /// One drain: a part for each list of packets.
+    fn drain(&mut self, at_ns: u64, parts: &[&[Sample]]) -> Hosts {
+        let entries: Vec<_> = parts.iter().map(|samples| part_of(samples)).collect();
+        self.sessions.absorb_drain(&entries, |part, standing| self.windows.add(part, standing));
+        self.windows.advance(at_ns)
+    }
+}
+
+fn find(hosts: &Hosts, address: &str) -> HostWindow {
+    let address: IpAddr = address.parse().unwrap();
+    *hosts.windows.iter().find(|window| window.ip() == address).unwrap()
+}
+
+fn syn(ms: u64, source: &str, destination: &str) -> Sample {
+    tcp(ms * MS, source, destination, SYN)
+}
+
+#[test]
+fn a_host_is_seen_in_both_of_its_roles() {
+    let mut run = Run::new();
+    let (client, server) = ("10.0.0.9:40000", "10.0.0.1:80");
+    let reply = |ms: u64, flags, payload| Sample { payload, ..tcp(ms * MS, server, client, flags) };
+    let web = [syn(0, client, server), reply(1, SYN | ACK, 0), tcp(2 * MS, client, server, ACK), reply(3, ACK, 1000)];
+    let refused = [syn(5, "10.0.0.9:40001", "10.0.0.1:81"), tcp(6 * MS, "10.0.0.1:81", "10.0.0.9:40001", RST | ACK)];
+    let ask = [udp(7 * MS, "10.0.0.1:5000", "10.0.0.3:53", 30)];
+    let hosts = run.drain(SECOND, &[&web, &refused, &ask]);
+    assert_eq!((hosts.windows.len(), hosts.left_out), (3, 0));
+
+    let client = find(&hosts, "10.0.0.9").source;
+    assert_eq!((client.flows, client.new_flows, client.unanswered), (2.0, 2, 0.0));
+    assert_eq!((client.peers, client.ports), (1.0, 2.0));
+    assert_eq!((client.packets_out, client.packets_in), (3, 3));
+    assert_eq!((client.bytes_out, client.bytes_in), (120, 1120));
+    assert_eq!((client.syn_packets, client.syn_ack_packets, client.rst_packets, client.small_packets), (2, 1, 1, 5));
+    assert_eq!((client.peer_entropy, client.port_entropy), (0.0, 1.0));
+    assert_eq!(find(&hosts, "10.0.0.9").destination.flows, 0.0);
+
+    let server = find(&hosts, "10.0.0.1");
+    assert_eq!((server.destination.flows, server.destination.ports), (2.0, 2.0));
+    assert_eq!((server.destination.packets_out, server.destination.bytes_out), (3, 1120));
+    assert_eq!((server.source.flows, server.source.unanswered, server.source.bytes_out), (1.0, 1.0, 58));
+}
+
+#[test]
+fn a_scan_shows_at_the_first_drain() {
+    let mut run = Run::new();
+    let scan: Vec<_> = (1..=300).map(|port| [syn(port, "10.0.0.9:40000", &format!("10.0.0.1:{port}"))]).collect();
+    let parts: Vec<&[Sample]> = scan.iter().map(<[Sample; 1]>::as_slice).collect();
+    let hosts = run.drain(SECOND, &parts);
+    let scanner = find(&hosts, "10.0.0.9").source;
+    assert_eq!((scanner.flows, scanner.ports, scanner.peers, scanner.unanswered), (300.0, 300.0, 1.0, 300.0));
+    assert!((scanner.port_entropy - 300f64.log2()).abs() < 1e-9);
+    assert_eq!(find(&hosts, "10.0.0.1").destination.unanswered_share(), 1.0);
+}
+
+#[test]
+fn a_window_is_two_seconds_and_counts_a_flow_in_it_once() {
+    let mut run = Run::new();
+    let (client, server) = ("10.0.0.9:40000", "10.0.0.1:80");
+    let packet = |ms: u64| [tcp(ms * MS, client, server, ACK)];
+    let flows = |hosts: &Hosts| {
+        let role = find(hosts, "10.0.0.9").source;
+        (role.flows, role.new_flows, role.packets_out)
+    };
+    // Drains come a little early and a little late.
+    assert_eq!(flows(&run.drain(1001 * MS, &[&packet(500)])), (1.0, 1, 1));
+    assert_eq!(flows(&run.drain(1999 * MS, &[&packet(1500)])), (1.0, 1, 2));
+    assert_eq!(flows(&run.drain(3002 * MS, &[&packet(2500)])), (1.0, 0, 2));
+    let hosts = run.drain(3998 * MS, &[]);
+    assert_eq!(flows(&hosts), (1.0, 0, 1));
+    let window = hosts.windows[0];
+    assert_eq!((window.start_ns, window.end_ns), (1999 * MS, 3998 * MS));
+    assert_eq!(run.drain(5 * SECOND, &[]).windows, []);
+}
+
+#[test]
+fn an_answer_that_comes_a_drain_later_is_an_answer() {
+    let mut run = Run::new();
+    let (client, server) = ("10.0.0.9:40000", "10.0.0.1:80");
+    let first = run.drain(SECOND, &[&[syn(999, client, server)]]);
+    assert_eq!(find(&first, "10.0.0.9").source.unanswered, 1.0);
+    let second = run.drain(2 * SECOND, &[&[tcp(1001 * MS, server, client, SYN | ACK)]]);
+    assert_eq!(find(&second, "10.0.0.9").source.unanswered, 0.0);
+    assert_eq!(find(&second, "10.0.0.9").source.flows, 1.0);
+    // In later windows without packets of the server the flow is still one that was answered.
+    run.drain(3 * SECOND, &[]);
+    let fourth = run.drain(4 * SECOND, &[&[tcp(3500 * MS, client, server, ACK)]]);
+    assert_eq!(find(&fourth, "10.0.0.9").source.unanswered, 0.0);
+}
+
+#[test]
+fn fast_drains_move_the_window_on_like_slow_ones() {
+    let (mut fast, mut slow) = (Run::new(), Run::new());
+    for step in 0..400 {
+        let source = format!("10.0.0.9:{}", 1000 + step);
+        let part = [udp((10 * step + 5) * MS, &source, "10.0.0.1:53", 20)];
+        let hosts = fast.drain(10 * (step + 1) * MS, &[&part]);
+        if (step + 1) % 100 == 0 {
+            let parts: Vec<_> = (step - 99..=step)
+                .map(|step| [udp((10 * step + 5) * MS, &format!("10.0.0.9:{}", 1000 + step), "10.0.0.1:53", 20)])
+                .collect();
+            let parts: Vec<&[Sample]> = parts.iter().map(<[Sample; 1]>::as_slice).collect();
+            let expected = slow.drain(10 * (step + 1) * MS, &parts);
+            let (fast, slow) = (find(&hosts, "10.0.0.9").source, find(&expected, "10.0.0.9").source);
+            // A slice is an eighth of the span, 25 of these drains.
+            assert!(fast.flows.max(slow.flows) - fast.flows.min(slow.flows) <= 26.0, "{fast:?} {slow:?}");
+        }
+    }
+}
+
+#[test]
+fn a_flow_finds_the_windows_of_the_time_when_it_was_active() {
+    let mut run = Run::new();
+    let flow = [udp(900 * MS, "10.0.0.9:1000", "10.0.0.1:53", 20)];
+    let hosts = run.drain(SECOND, &[&flow]);
+    for second in 2..=16 {
+        run.drain(second * SECOND, &[]);
+    }
+    let ended = run.sessions.expire(16 * SECOND);
+    let end = ended[0].key.endpoint(ended[0].initiator);
+    assert_eq!(run.windows.at(end.address, ended[0].stats.last_ns).copied(), Some(find(&hosts, "10.0.0.9")));
+    assert_eq!(run.windows.at(end.address, 3 * SECOND), None, "it was silent then");
+}
+
+#[test]
+fn spoofed_sources_are_bounded_and_the_victim_is_seen() {
+    let mut run = Run::new();
+    let sources = 60_000u32;
+    let mut parts: Vec<_> = (0..sources)
+        .map(|n| [syn(u64::from(n) / 100, &format!("{}:1024", Ipv4Addr::from(0x0b00_0000 + n)), "10.0.0.1:80")])
+        .collect();
+    // Someone ordinary in the middle of it.
+    parts.push([syn(300, "10.0.0.9:40000", "10.0.0.1:80")]);
+    let parts: Vec<&[Sample]> = parts.iter().map(<[Sample; 1]>::as_slice).collect();
+    let hosts = run.drain(SECOND, &parts);
+    assert!(hosts.windows.len() <= 8192);
+    assert_eq!(hosts.left_out as usize + hosts.windows.len(), sources as usize + 2);
+    let victim = find(&hosts, "10.0.0.1").destination;
+    assert_eq!(victim.new_flows, u64::from(sources) + 1);
+    let near = |estimate: f64| (estimate / f64::from(sources) - 1.0).abs() < 0.25;
+    assert!(near(victim.peers) && near(victim.flows) && near(victim.unanswered), "{victim:?}");
+    assert_eq!(victim.ports, 1.0);
+    assert!((victim.peer_entropy - f64::from(sources).log2()).abs() < 0.5, "{victim:?}");
+}
+
+#[test]
+fn the_same_capture_gives_the_same_windows() {
+    let hosts = || {
+        let mut run = Run::new();
+        let parts: Vec<_> = (0..20_000u32)
+            .map(|n| [syn(u64::from(n) / 50, &format!("{}:1024", Ipv4Addr::from(0x0b00_0000 + n)), "10.0.0.1:80")])
+            .collect();
+        let parts: Vec<&[Sample]> = parts.iter().map(<[Sample; 1]>::as_slice).collect();
+        run.drain(SECOND, &parts)
+    };
+    assert_eq!(hosts(), hosts());
+}
+
+proptest! {
+    #[test]
+    fn a_small_set_is_exact_however_it_is_joined(
+        left in prop::collection::vec((0..200u32, 1..5u32), 0..300),
+        right in prop::collection::vec((100..400u32, 1..5u32), 0..300),
+    ) {
+        let mut counts = std::collections::BTreeMap::<u32, u32>::new();
+        let (mut a, mut b, mut whole) = (Distinct::default(), Distinct::default(), Distinct::default());
+        for (part, set) in [(&left, &mut a), (&right, &mut b)] {
+            for &(hash, weight) in part {
+                *counts.entry(hash).or_default() += weight;
+                set.add(hash, weight);
+                whole.add(hash, weight);
+            }
+        }
+        a.merge(&b);
+        let total: f64 = counts.values().map(|weight| f64::from(*weight)).sum();
+        let entropy: f64 = counts.values().map(|weight| f64::from(*weight) / total).map(|share| -share * share.log2()).sum();
+        for set in [a, whole] {
+            prop_assert_eq!(set.count(), counts.len() as f64);
+            prop_assert!((set.entropy_bits() - entropy).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn a_large_set_is_estimated_and_bounded(seed: u64, size in 2000..20_000u32) {
+        // Hashes as good as random: multiples of an odd number, started anywhere.
+        let hash = |n: u32| (seed.wrapping_add(u64::from(n)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
+        let (mut a, mut b) = (Distinct::default(), Distinct::default());
+        for n in 0..size {
+            if n % 3 > 0 { a.add(hash(n), 1) }
+            if n % 3 < 2 { b.add(hash(n), 1) }
+        }
+        a.merge(&b);
+        let error = a.count() / f64::from(size) - 1.0;
+        prop_assert!(error.abs() < 0.3, "{size} taken for {}", a.count());
+    }
+}
