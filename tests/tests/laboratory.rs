@@ -274,7 +274,7 @@ fn frames_arrive_with_their_tags_and_as_they_were_sent() -> Result<()> {
         _ => (15..=1514).contains(&frame.len()),
     };
     let mut tagged = 0;
-    for Named { name, build } in NAMED {
+    for Named { name, build, .. } in NAMED {
         let Some(frame) = Some(build()).filter(sendable) else { continue };
         sender.send(std::slice::from_ref(&frame), 1, Rate::Full).with_context(|| format!("sending {name}"))?;
         let arrived = receiver.receive(Duration::from_secs(5))?.with_context(|| format!("{name} is missing"))?;

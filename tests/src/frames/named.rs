@@ -2,6 +2,7 @@
 
 use super::{Extension, Fragment, Frame, Ipv4, Ipv6, Layer, Ports, Tcp, ether_type, flag, protocol};
 use crate::lab::Mac;
+use flowml_common::packet::Skipped;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A frame and what it is a case of.
@@ -11,6 +12,8 @@ pub struct Named {
     pub name: &'static str,
     /// Makes the frame, always the same.
     pub build: fn() -> Vec<u8>,
+    /// Why the parser must skip it, or `None` if it must count in a flow.
+    pub skipped: Option<Skipped>,
 }
 
 const EIGHT: Extension = Extension::DestinationOptions { units: 0 };
@@ -67,11 +70,22 @@ fn arp_request() -> Vec<u8> {
     Frame::between(Mac([2, 0x77, 0, 0, 0, 1]), Mac([0xff; 6])).ether_type(ether_type::ARP, &request).padded().finish()
 }
 
-/// Writes the table: each line a name and an expression.
+/// Writes the table: each line a name, why it is skipped (if it is), and an expression.
 macro_rules! named {
-    ($($name:ident: $frame:expr,)*) => {
+    ($($name:ident $(($skipped:ident))?: $frame:expr,)*) => {
         /// Every named frame.
-        pub const NAMED: &[Named] = &[$(Named { name: stringify!($name), build: || $frame },)*];
+        pub const NAMED: &[Named] = &[
+            $(Named { name: stringify!($name), build: || $frame, skipped: skipped!($($skipped)?) },)*
+        ];
+    };
+}
+
+macro_rules! skipped {
+    () => {
+        None
+    };
+    ($reason:ident) => {
+        Some(Skipped::$reason)
     };
 }
 
@@ -142,7 +156,7 @@ named! {
     ipv4_middle_fragment: v4_part(Fragment::MIDDLE).protocol(protocol::UDP, &[0x55; 1480]).finish(),
     ipv4_last_fragment: v4_part(Fragment::LAST).protocol(protocol::UDP, &[0x55; 100]).finish(),
     ipv4_last_fragment_short: v4_part(Fragment::LAST).protocol(protocol::TCP, &[0x55; 3]).padded().finish(),
-    ipv4_first_fragment_cut_header: v4_part(Fragment::FIRST).protocol(protocol::TCP, &[0x9c, 0x40, 1, 0xbb, 0, 0, 0, 1]).finish(),
+    ipv4_first_fragment_cut_header (Truncated): v4_part(Fragment::FIRST).protocol(protocol::TCP, &[0x9c, 0x40, 1, 0xbb, 0, 0, 0, 1]).finish(),
     ipv4_fragment_of_icmp: v4_part(Fragment::LAST).protocol(protocol::ICMP, &[8, 0, 0, 0, 0, 0, 0, 0]).finish(),
 
     // VLAN tags.
@@ -155,49 +169,49 @@ named! {
     qinq_8100_8100: udp_query(tagged(&[(ether_type::VLAN, 10), (ether_type::VLAN, 20)]).ipv4(&Ipv4::default())).finish(),
     qinq_88a8_8100: udp_query(tagged(&[(ether_type::SERVICE_VLAN, 10), (ether_type::VLAN, 20)]).ipv4(&Ipv4::default())).finish(),
     qinq_ipv6_tcp: tagged(&[(ether_type::SERVICE_VLAN, 10), (ether_type::VLAN, 20)]).ipv6(&Ipv6::default()).tcp(&syn()).finish(),
-    qinq_9100: udp_query(tagged(&[(0x9100, 10), (ether_type::VLAN, 20)]).ipv4(&Ipv4::default())).finish(),
-    three_tags: udp_query(
+    qinq_9100 (NotIp): udp_query(tagged(&[(0x9100, 10), (ether_type::VLAN, 20)]).ipv4(&Ipv4::default())).finish(),
+    three_tags (NotIp): udp_query(
         tagged(&[(ether_type::SERVICE_VLAN, 1), (ether_type::VLAN, 2), (ether_type::VLAN, 3)]).ipv4(&Ipv4::default()),
     )
     .finish(),
-    vlan_arp: tagged(&[(ether_type::VLAN, 5)]).ether_type(ether_type::ARP, &[0; 28]).padded().finish(),
-    vlan_cut_in_tag: tagged(&[(ether_type::VLAN, 100)]).cut(Layer::Tag, 3).finish(),
-    vlan_cut_before_ip: tagged(&[(ether_type::VLAN, 100)]).ipv4(&Ipv4::default()).cut(Layer::Ip, 0).finish(),
-    qinq_cut_in_second_tag: tagged(&[(ether_type::SERVICE_VLAN, 10), (ether_type::VLAN, 20)]).cut(Layer::Tag, 1).finish(),
+    vlan_arp (NotIp): tagged(&[(ether_type::VLAN, 5)]).ether_type(ether_type::ARP, &[0; 28]).padded().finish(),
+    vlan_cut_in_tag (Truncated): tagged(&[(ether_type::VLAN, 100)]).cut(Layer::Tag, 3).finish(),
+    vlan_cut_before_ip (Truncated): tagged(&[(ether_type::VLAN, 100)]).ipv4(&Ipv4::default()).cut(Layer::Ip, 0).finish(),
+    qinq_cut_in_second_tag (Truncated): tagged(&[(ether_type::SERVICE_VLAN, 10), (ether_type::VLAN, 20)]).cut(Layer::Tag, 1).finish(),
 
     // Not IP.
-    arp: arp_request(),
-    lldp: Frame::between(Mac([2, 0x77, 0, 0, 0, 1]), Mac([1, 0x80, 0xc2, 0, 0, 0x0e]))
+    arp (NotIp): arp_request(),
+    lldp (NotIp): Frame::between(Mac([2, 0x77, 0, 0, 0, 1]), Mac([1, 0x80, 0xc2, 0, 0, 0x0e]))
         .ether_type(ether_type::LLDP, &[2, 7, 4, 2, 0x77, 0, 0, 0, 1, 4, 2, 7, 0x61, 6, 2, 0, 120, 0, 0])
         .padded()
         .finish(),
-    eapol: Frame::default().ether_type(ether_type::EAPOL, &[2, 1, 0, 0]).padded().finish(),
-    mpls: Frame::default().ether_type(ether_type::MPLS, &[&[0, 1, 1, 64][..], &udp_query(v4()).finish()[14..]].concat()).finish(),
-    local_experiment: Frame::default().ether_type(ether_type::LOCAL_EXPERIMENT, SEGMENT).padded().finish(),
+    eapol (NotIp): Frame::default().ether_type(ether_type::EAPOL, &[2, 1, 0, 0]).padded().finish(),
+    mpls (NotIp): Frame::default().ether_type(ether_type::MPLS, &[&[0, 1, 1, 64][..], &udp_query(v4()).finish()[14..]].concat()).finish(),
+    local_experiment (NotIp): Frame::default().ether_type(ether_type::LOCAL_EXPERIMENT, SEGMENT).padded().finish(),
     // An ethertype field up to 1500 is a length (IEEE 802.3 §3.2.6): here, of a spanning tree message.
-    llc_spanning_tree: Frame::default().ether_type(38, &[0x42, 0x42, 3, 0, 0, 0]).padded().finish(),
-    llc_longest: Frame::default().ether_type(1500, &[0xaa; 1500]).finish(),
+    llc_spanning_tree (NotIp): Frame::default().ether_type(38, &[0x42, 0x42, 3, 0, 0, 0]).padded().finish(),
+    llc_longest (NotIp): Frame::default().ether_type(1500, &[0xaa; 1500]).finish(),
 
     // IPv4 that lies.
-    ipv4_ihl_0: v4().udp(Ports::default()).poke(Layer::Ip, 0, &[0x40]).finish(),
-    ipv4_ihl_4: v4().udp(Ports::default()).poke(Layer::Ip, 0, &[0x44]).finish(),
-    ipv4_ihl_beyond_frame: v4().udp(Ports::default()).poke(Layer::Ip, 0, &[0x4f]).finish(),
-    ipv4_ihl_beyond_total_length: udp_query(v4()).payload(&[0; 40]).poke(Layer::Ip, 0, &[0x4f]).poke(Layer::Ip, 2, &[0, 40]).finish(),
-    ipv4_total_length_zero: udp_query(v4()).poke(Layer::Ip, 2, &[0, 0]).finish(),
-    ipv4_total_length_below_header: udp_query(v4()).poke(Layer::Ip, 2, &[0, 19]).finish(),
-    ipv4_total_length_header_only: udp_query(v4()).poke(Layer::Ip, 2, &[0, 20]).finish(),
-    ipv4_total_length_beyond_frame: udp_query(v4()).poke(Layer::Ip, 2, &[0x05, 0xdc]).finish(),
-    ipv4_total_length_largest: udp_query(v4()).poke(Layer::Ip, 2, &[0xff, 0xff]).finish(),
-    ipv4_total_length_cuts_transport: tcp_data().poke(Layer::Ip, 2, &[0, 30]).finish(),
-    ipv4_version_6: udp_query(v4()).poke(Layer::Ip, 0, &[0x65]).finish(),
-    ipv4_version_0: udp_query(v4()).poke(Layer::Ip, 0, &[0x05]).finish(),
+    ipv4_ihl_0 (Malformed): v4().udp(Ports::default()).poke(Layer::Ip, 0, &[0x40]).finish(),
+    ipv4_ihl_4 (Malformed): v4().udp(Ports::default()).poke(Layer::Ip, 0, &[0x44]).finish(),
+    ipv4_ihl_beyond_frame (Truncated): v4().udp(Ports::default()).poke(Layer::Ip, 0, &[0x4f]).finish(),
+    ipv4_ihl_beyond_total_length (Malformed): udp_query(v4()).payload(&[0; 40]).poke(Layer::Ip, 0, &[0x4f]).poke(Layer::Ip, 2, &[0, 40]).finish(),
+    ipv4_total_length_zero (Malformed): udp_query(v4()).poke(Layer::Ip, 2, &[0, 0]).finish(),
+    ipv4_total_length_below_header (Malformed): udp_query(v4()).poke(Layer::Ip, 2, &[0, 19]).finish(),
+    ipv4_total_length_header_only (Malformed): udp_query(v4()).poke(Layer::Ip, 2, &[0, 20]).finish(),
+    ipv4_total_length_beyond_frame (Truncated): udp_query(v4()).poke(Layer::Ip, 2, &[0x05, 0xdc]).finish(),
+    ipv4_total_length_largest (Truncated): udp_query(v4()).poke(Layer::Ip, 2, &[0xff, 0xff]).finish(),
+    ipv4_total_length_cuts_transport (Malformed): tcp_data().poke(Layer::Ip, 2, &[0, 30]).finish(),
+    ipv4_version_6 (Malformed): udp_query(v4()).poke(Layer::Ip, 0, &[0x65]).finish(),
+    ipv4_version_0 (Malformed): udp_query(v4()).poke(Layer::Ip, 0, &[0x05]).finish(),
     ipv4_bad_checksum: udp_query(v4()).poke(Layer::Ip, 10, &[0xde, 0xad]).finish(),
 
     // Transport headers that lie.
-    tcp_data_offset_0: tcp_data().poke(Layer::Transport, 12, &[0]).finish(),
-    tcp_data_offset_4: tcp_data().poke(Layer::Transport, 12, &[0x40]).finish(),
-    tcp_data_offset_beyond_packet: v4().tcp(&Tcp::default()).poke(Layer::Transport, 12, &[0xf0]).finish(),
-    tcp_data_offset_in_padding: v4().tcp(&Tcp::default()).padded().poke(Layer::Transport, 12, &[0x60]).finish(),
+    tcp_data_offset_0 (Malformed): tcp_data().poke(Layer::Transport, 12, &[0]).finish(),
+    tcp_data_offset_4 (Malformed): tcp_data().poke(Layer::Transport, 12, &[0x40]).finish(),
+    tcp_data_offset_beyond_packet (Malformed): v4().tcp(&Tcp::default()).poke(Layer::Transport, 12, &[0xf0]).finish(),
+    tcp_data_offset_in_padding (Malformed): v4().tcp(&Tcp::default()).padded().poke(Layer::Transport, 12, &[0x60]).finish(),
     tcp_reserved_bits: tcp_data().poke(Layer::Transport, 12, &[0x5f]).finish(),
     tcp_bad_checksum: tcp_data().poke(Layer::Transport, 16, &[0xde, 0xad]).finish(),
     udp_length_zero: udp_query(v4()).poke(Layer::Transport, 4, &[0, 0]).finish(),
@@ -206,29 +220,29 @@ named! {
     udp_length_beyond_packet: udp_query(v4()).poke(Layer::Transport, 4, &[0xff, 0xff]).finish(),
 
     // Cut at each layer.
-    empty: Vec::new(),
-    one_byte: vec![2],
-    cut_in_ethernet: tcp_data().cut(Layer::Ethernet, 13).finish(),
-    cut_after_ethernet: tcp_data().cut(Layer::Ip, 0).finish(),
-    ipv4_cut_after_first_byte: tcp_data().cut(Layer::Ip, 1).finish(),
-    ipv4_cut_in_header: tcp_data().cut(Layer::Ip, 19).finish(),
-    ipv4_cut_in_options: v4_with(&Ipv4 { options: vec![1; 12], ..Ipv4::default() }).udp(Ports::default()).cut(Layer::Ip, 27).finish(),
-    ipv4_cut_before_transport: tcp_data().cut(Layer::Transport, 0).finish(),
-    tcp_cut_in_ports: tcp_data().cut(Layer::Transport, 3).finish(),
-    tcp_cut_after_ports: tcp_data().cut(Layer::Transport, 4).finish(),
-    tcp_cut_in_header: tcp_data().cut(Layer::Transport, 19).finish(),
-    tcp_cut_in_options: v4().tcp(&syn()).cut(Layer::Transport, 30).finish(),
-    tcp_cut_in_payload: tcp_data().cut(Layer::Payload, 5).finish(),
-    udp_cut_in_header: udp_query(v4()).cut(Layer::Transport, 7).finish(),
-    sctp_cut_in_header: v4().sctp(Ports::default()).cut(Layer::Transport, 11).finish(),
-    icmp_cut_after_type: v4().icmp(8, 0, [0; 4]).cut(Layer::Transport, 1).finish(),
-    icmp_cut_in_header: v4().icmp(8, 0, [0; 4]).cut(Layer::Transport, 7).finish(),
-    ipv6_cut_after_first_byte: udp_query(v6()).cut(Layer::Ip, 1).finish(),
-    ipv6_cut_in_header: udp_query(v6()).cut(Layer::Ip, 39).finish(),
-    ipv6_cut_before_transport: udp_query(v6()).cut(Layer::Transport, 0).finish(),
-    ipv6_cut_in_extension: v6_chain(&[EIGHT]).udp(Ports::default()).cut(Layer::Extension, 7).finish(),
-    ipv6_cut_after_next_header: v6_chain(&[EIGHT]).udp(Ports::default()).cut(Layer::Extension, 1).finish(),
-    icmpv6_cut_in_header: v6().icmpv6(128, 0, [0; 4]).cut(Layer::Transport, 3).finish(),
+    empty (Truncated): Vec::new(),
+    one_byte (Truncated): vec![2],
+    cut_in_ethernet (Truncated): tcp_data().cut(Layer::Ethernet, 13).finish(),
+    cut_after_ethernet (Truncated): tcp_data().cut(Layer::Ip, 0).finish(),
+    ipv4_cut_after_first_byte (Truncated): tcp_data().cut(Layer::Ip, 1).finish(),
+    ipv4_cut_in_header (Truncated): tcp_data().cut(Layer::Ip, 19).finish(),
+    ipv4_cut_in_options (Truncated): v4_with(&Ipv4 { options: vec![1; 12], ..Ipv4::default() }).udp(Ports::default()).cut(Layer::Ip, 27).finish(),
+    ipv4_cut_before_transport (Truncated): tcp_data().cut(Layer::Transport, 0).finish(),
+    tcp_cut_in_ports (Truncated): tcp_data().cut(Layer::Transport, 3).finish(),
+    tcp_cut_after_ports (Truncated): tcp_data().cut(Layer::Transport, 4).finish(),
+    tcp_cut_in_header (Truncated): tcp_data().cut(Layer::Transport, 19).finish(),
+    tcp_cut_in_options (Truncated): v4().tcp(&syn()).cut(Layer::Transport, 30).finish(),
+    tcp_cut_in_payload (Truncated): tcp_data().cut(Layer::Payload, 5).finish(),
+    udp_cut_in_header (Truncated): udp_query(v4()).cut(Layer::Transport, 7).finish(),
+    sctp_cut_in_header (Truncated): v4().sctp(Ports::default()).cut(Layer::Transport, 11).finish(),
+    icmp_cut_after_type (Truncated): v4().icmp(8, 0, [0; 4]).cut(Layer::Transport, 1).finish(),
+    icmp_cut_in_header (Truncated): v4().icmp(8, 0, [0; 4]).cut(Layer::Transport, 7).finish(),
+    ipv6_cut_after_first_byte (Truncated): udp_query(v6()).cut(Layer::Ip, 1).finish(),
+    ipv6_cut_in_header (Truncated): udp_query(v6()).cut(Layer::Ip, 39).finish(),
+    ipv6_cut_before_transport (Truncated): udp_query(v6()).cut(Layer::Transport, 0).finish(),
+    ipv6_cut_in_extension (Truncated): v6_chain(&[EIGHT]).udp(Ports::default()).cut(Layer::Extension, 7).finish(),
+    ipv6_cut_after_next_header (Truncated): v6_chain(&[EIGHT]).udp(Ports::default()).cut(Layer::Extension, 1).finish(),
+    icmpv6_cut_in_header (Truncated): v6().icmpv6(128, 0, [0; 4]).cut(Layer::Transport, 3).finish(),
 
     // IPv6.
     ipv6_tcp_data: v6().tcp(&Tcp { flags: flag::ACK | flag::PSH, ..Tcp::default() }).payload(SEGMENT).finish(),
@@ -291,9 +305,9 @@ named! {
         Extension::DestinationOptions { units: 1 },
     ]))
     .finish(),
-    ipv6_chain_of_10: udp_query(v6_chain(&[EIGHT; 10])).finish(),
+    ipv6_chain_of_10 (ExtensionChain): udp_query(v6_chain(&[EIGHT; 10])).finish(),
     ipv6_hop_by_hop_not_first: udp_query(v6_chain(&[EIGHT, Extension::HopByHop { units: 0 }])).finish(),
-    ipv6_extension_beyond_packet: udp_query(v6_chain(&[EIGHT])).poke(Layer::Extension, 1, &[0xff]).finish(),
+    ipv6_extension_beyond_packet (Truncated): udp_query(v6_chain(&[EIGHT])).poke(Layer::Extension, 1, &[0xff]).finish(),
     ipv6_authentication_length_zero: udp_query(v6_chain(&[Extension::Authentication { icv_words: 3 }]))
         .poke(Layer::Extension, 1, &[0])
         .finish(),
@@ -323,14 +337,14 @@ named! {
         .poke(Layer::Ip, 4, &[0, 0])
         .poke(Layer::Extension, 2, &[0xc2, 4, 0, 1, 0, 0])
         .finish(),
-    ipv6_payload_length_zero: udp_query(v6()).poke(Layer::Ip, 4, &[0, 0]).finish(),
+    ipv6_payload_length_zero (Malformed): udp_query(v6()).poke(Layer::Ip, 4, &[0, 0]).finish(),
     ipv6_payload_length_short: udp_query(v6()).poke(Layer::Ip, 4, &[0, 10]).finish(),
-    ipv6_payload_length_beyond_frame: udp_query(v6()).poke(Layer::Ip, 4, &[0x05, 0xdc]).finish(),
-    ipv6_payload_length_cuts_transport: v6().tcp(&syn()).poke(Layer::Ip, 4, &[0, 12]).finish(),
-    ipv6_payload_length_cuts_extension: udp_query(v6_chain(&[Extension::DestinationOptions { units: 3 }]))
+    ipv6_payload_length_beyond_frame (Truncated): udp_query(v6()).poke(Layer::Ip, 4, &[0x05, 0xdc]).finish(),
+    ipv6_payload_length_cuts_transport (Malformed): v6().tcp(&syn()).poke(Layer::Ip, 4, &[0, 12]).finish(),
+    ipv6_payload_length_cuts_extension (Malformed): udp_query(v6_chain(&[Extension::DestinationOptions { units: 3 }]))
         .poke(Layer::Ip, 4, &[0, 16])
         .finish(),
-    ipv6_version_4: udp_query(v6()).poke(Layer::Ip, 0, &[0x40]).finish(),
+    ipv6_version_4 (Malformed): udp_query(v6()).poke(Layer::Ip, 0, &[0x40]).finish(),
     ipv6_trailing_bytes: v6().udp(Ports::default()).payload(&[0; 30]).poke(Layer::Ip, 4, &[0, 8]).poke(Layer::Transport, 4, &[0, 8]).finish(),
 }
 
@@ -339,6 +353,7 @@ mod tests {
     use super::*;
     use crate::frames::SHORTEST;
     use etherparse::{LaxSlicedPacket, SlicedPacket, TransportSlice};
+    use flowml_common::packet::{Hook, parse};
     use std::collections::HashSet;
 
     fn frame(name: &str) -> Vec<u8> {
@@ -349,9 +364,25 @@ mod tests {
     #[test]
     fn names_and_frames_are_different() {
         let (mut names, mut frames) = (HashSet::new(), HashSet::new());
-        for Named { name, build } in NAMED {
+        for Named { name, build, .. } in NAMED {
             assert!(names.insert(name), "two frames are named {name}");
             assert!(frames.insert(build()), "{name} is the same as an earlier frame");
+        }
+    }
+
+    #[test]
+    fn the_parser_skips_what_it_must_and_nothing_else() {
+        for Named { name, build, skipped } in NAMED {
+            let bytes = build();
+            let frame = flowml_common::packet::Frame {
+                time_ns: 0,
+                length: bytes.len() as u32,
+                interface: 1,
+                hook: Hook::Xdp,
+                stripped_vlan: None,
+                segments: None,
+            };
+            assert_eq!(parse(&frame, &bytes[..]).err(), *skipped, "{name}");
         }
     }
 
@@ -359,7 +390,7 @@ mod tests {
     #[test]
     fn honest_frames_are_right() {
         let mut transports = 0;
-        for Named { name, build } in NAMED {
+        for Named { name, build, .. } in NAMED {
             let bytes = build();
             let Ok(packet) = SlicedPacket::from_ethernet(&bytes) else { continue };
             let is_lie = ["bad_checksum", "length", "dont_fragment", "reserved", "fragment", "data_offset", "trailing"];
