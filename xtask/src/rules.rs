@@ -36,18 +36,26 @@ impl fmt::Display for Violation {
 
 /// Checks every Rust file under `root`.
 pub(crate) fn check(root: &Path) -> Result<Vec<Violation>> {
-    let mut files = Vec::new();
-    collect(root, &mut files)?;
-    ensure!(!files.is_empty(), "{}: expected Rust files", root.display());
-    files.sort();
     let mut violations = Vec::new();
-    for path in files {
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    for (path, text) in texts(root)? {
         let file = path.strip_prefix(root).unwrap_or(&path);
         let found = purpose(&text).into_iter().chain(words(&text)).chain(order(file, &text));
         violations.extend(found.map(|(line, message)| Violation { file: file.to_owned(), line, message }));
     }
     Ok(violations)
+}
+
+/// The Rust files under `root` with their texts, in the order of their names.
+pub(crate) fn texts(root: &Path) -> Result<Vec<(PathBuf, String)>> {
+    let mut files = Vec::new();
+    collect(root, &mut files)?;
+    ensure!(!files.is_empty(), "{}: expected Rust files", root.display());
+    files.sort();
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok((path, text))
+    };
+    files.into_iter().map(read).collect()
 }
 
 /// Finds the Rust files; a folder that carries a CACHEDIR.TAG is some tool's, as cargo's target directory is.

@@ -37,17 +37,13 @@ struct Tool {
     why: &'static str,
 }
 
-/// The programs that the laboratory, the integration tests, the demo and the benchmarks run.
+/// The programs that the laboratory, the integration tests, the demo and the benchmarks run; they make most traffic
+/// themselves.
 const TOOLS: &[Tool] = &[
     Tool { command: "ip", package: "iproute2", why: "makes the laboratory's namespaces, links and routes" },
     Tool { command: "tc", package: "iproute2", why: "shows whether filters are left behind" },
     Tool { command: "ethtool", package: "ethtool", why: "sets the offloads and queues of the laboratory's links" },
     Tool { command: "ping", package: "iputils-ping", why: "makes ICMP traffic" },
-    Tool { command: "iperf3", package: "iperf3", why: "makes TCP and UDP traffic" },
-    Tool { command: "hping3", package: "hping3", why: "makes floods" },
-    Tool { command: "nmap", package: "nmap", why: "makes port scans" },
-    Tool { command: "tcpdump", package: "tcpdump", why: "records the laboratory's traffic" },
-    Tool { command: "python3", package: "python3", why: "serves and fetches pages in the laboratory" },
 ];
 
 /// Programs beside cargo, by rustup's component.
@@ -324,4 +320,22 @@ fn offered(packages: &[String]) -> bool {
     let policy = shell::read(Command::new("apt-cache").arg("policy").args(packages).env("LC_ALL", "C"));
     let candidate = |line: &&str| line.contains("Candidate: ") && !line.contains("(none)");
     policy.is_some_and(|text| text.lines().filter(candidate).count() == packages.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::TOOLS;
+    use crate::rules;
+
+    #[test]
+    fn every_tool_that_is_installed_is_used() {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
+        let texts = rules::texts(&tests).expect("the laboratory's sources can be read");
+        for tool in TOOLS {
+            let name = format!("\"{}\"", tool.command);
+            assert!(texts.iter().any(|(_, text)| text.contains(&name)), "{} is run nowhere in tests/", tool.command);
+        }
+    }
 }
