@@ -455,32 +455,42 @@ impl FirstPackets {
     }
 
     /// The first of both, by time, as offsets to the earlier of the two starts.
+    ///
+    /// What came in the same microsecond is put in the order of [`get`](Self::get), whichever part it is from.
     fn merge(&self, first_us: u64, other: &Self, other_first_us: u64) -> Self {
-        let start = first_us.min(other_first_us);
+        let mut all = [(u64::MAX, false, 0, false); 2 * FIRST_PACKETS];
+        let (mine, theirs) = (usize::from(self.count), usize::from(other.count));
+        for (at, packet) in all.iter_mut().take(mine).enumerate() {
+            *packet = self.get(at, first_us);
+        }
+        for (at, packet) in all.iter_mut().skip(mine).take(theirs).enumerate() {
+            *packet = other.get(at, other_first_us);
+        }
+        all.sort_unstable();
         let mut merged: Self = Zeroable::zeroed();
-        let (mut mine, mut theirs) = (0, 0);
-        for at in 0..FIRST_PACKETS {
-            let left = (mine < usize::from(self.count)).then(|| self.get(mine, first_us));
-            let right = (theirs < usize::from(other.count)).then(|| other.get(theirs, other_first_us));
-            let (time_us, upper, length, payload) = match (left, right) {
-                (None, None) => break,
-                (Some(left), right) if right.is_none_or(|right| left <= right) => {
-                    mine += 1;
-                    left
-                }
-                (_, Some(right)) => {
-                    theirs += 1;
-                    right
-                }
-                (Some(left), None) => left,
-            };
-            merged.offset_us[at] = saturate_u32(time_us - start);
-            merged.length[at] = length;
-            merged.upper |= u8::from(upper) << at;
-            merged.payload |= u8::from(payload) << at;
-            merged.count += 1;
+        for packet in all.iter().take((mine + theirs).min(FIRST_PACKETS)) {
+            merged.append(*packet, first_us.min(other_first_us));
         }
         merged
+    }
+
+    /// These, and behind them as many of `next` as there is room for.
+    fn follow(&self, first_us: u64, next: &Self, next_first_us: u64) -> Self {
+        let mut followed = *self;
+        for at in 0..usize::from(next.count).min(FIRST_PACKETS - usize::from(self.count)) {
+            followed.append(next.get(at, next_first_us), first_us);
+        }
+        followed
+    }
+
+    /// Puts a packet as [`get`](Self::get) gives it behind the others, of which there are fewer than [`FIRST_PACKETS`].
+    fn append(&mut self, (time_us, upper, length, payload): (u64, bool, u16, bool), first_us: u64) {
+        let at = usize::from(self.count);
+        self.offset_us[at] = saturate_u32(time_us - first_us);
+        self.length[at] = length;
+        self.upper |= u8::from(upper) << at;
+        self.payload |= u8::from(payload) << at;
+        self.count += 1;
     }
 }
 
@@ -628,18 +638,20 @@ impl FlowStats {
     /// Joins a part that was counted later. Where it begins after this one ends, the gap between them is one more
     /// inter-arrival time, and the result is what one CPU that saw all packets would have counted.
     pub fn follow(&mut self, next: &Self) {
-        let next_first_ns = next.first_ns();
-        let gap_us = (self.last_ns <= next_first_ns).then(|| gap_us(self.last_ns, next_first_ns));
-        let gaps_us = [0, 1].map(|n| self.directions[n].gap_us(&next.directions[n]));
+        let (before, next_first_ns) = (*self, next.first_ns());
         self.merge(next);
-        if let Some(gap_us) = gap_us {
-            self.sample(gap_us);
+        if before.last_ns <= next_first_ns {
+            self.sample(gap_us(before.last_ns, next_first_ns));
             self.parts -= 1;
+            // Of packets at the same time, those of this part were first.
+            (self.opener, self.macs) = (before.opener, before.macs);
+            self.firsts = before.firsts.follow(before.first_ns() / 1000, &next.firsts, next_first_ns / 1000);
         }
-        for (direction, gap_us) in self.directions.iter_mut().zip(gaps_us) {
-            if let Some(gap_us) = gap_us {
+        for ((direction, before), next) in self.directions.iter_mut().zip(&before.directions).zip(&next.directions) {
+            if let Some(gap_us) = before.gap_us(next) {
                 direction.sample(gap_us);
                 direction.parts -= 1;
+                (direction.window, direction.dscp) = (before.window, before.dscp);
             }
         }
     }

@@ -1,0 +1,134 @@
+//! Flow statistics do not depend on who counted what: CPUs, hooks and epochs.
+
+mod frames;
+
+use flowml_common::flow::{FlowStats, length_bin, to_micros};
+use flowml_common::headers::protocol;
+use flowml_common::packet::{Hook, Packet};
+use frames::{HEADERS, Sample, flow};
+use proptest::prelude::*;
+
+/// As one CPU counts them.
+fn count<'a>(packets: impl IntoIterator<Item = &'a Packet>) -> Option<FlowStats> {
+    packets.into_iter().fold(None, |stats, packet| {
+        Some(match stats {
+            None => FlowStats::of(packet),
+            Some(mut stats) => {
+                stats.add(packet);
+                stats
+            }
+        })
+    })
+}
+
+/// The packets by CPU.
+fn split(packets: &[Packet], cpus: &[u8]) -> [Option<FlowStats>; 3] {
+    [0, 1, 2].map(|cpu| {
+        let mine = packets.iter().zip(cpus.iter().cycle()).filter(|(_, on)| **on == cpu);
+        count(mine.map(|(packet, _)| packet))
+    })
+}
+
+fn merge(parts: impl IntoIterator<Item = FlowStats>) -> Option<FlowStats> {
+    parts.into_iter().reduce(|mut a, b| {
+        a.merge(&b);
+        a
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn merge_is_commutative_and_associative(
+        packets in flow(3..60),
+        cpus in prop::collection::vec(0..3u8, 60),
+    ) {
+        let parts: Vec<_> = split(&packets, &cpus).into_iter().flatten().collect();
+        let forward = merge(parts.iter().copied());
+        prop_assert_eq!(merge(parts.iter().rev().copied()), forward);
+        let Some((first, others)) = parts.split_first() else { return Ok(()) };
+        let right = merge(others.iter().copied());
+        prop_assert_eq!(merge([Some(*first), right].into_iter().flatten()), forward);
+    }
+
+    #[test]
+    fn merging_loses_no_packet(packets in flow(1..60), cpus in prop::collection::vec(0..3u8, 60)) {
+        let parts: Vec<_> = split(&packets, &cpus).into_iter().flatten().collect();
+        let whole = count(&packets).unwrap_or_else(|| unreachable!("there is a packet"));
+        let merged = merge(parts.iter().copied()).unwrap_or_else(|| unreachable!("there is a part"));
+        prop_assert_eq!(merged.packets(), whole.packets());
+        prop_assert_eq!(merged.frame_bytes(), whole.frame_bytes());
+        prop_assert_eq!(merged.lengths, whole.lengths);
+        prop_assert_eq!((merged.first_ns(), merged.last_ns), (whole.first_ns(), whole.last_ns));
+        prop_assert_eq!((merged.syn_senders, merged.hooks), (whole.syn_senders, whole.hooks));
+        prop_assert_eq!(merged.parts as usize, parts.len());
+        prop_assert_eq!(merged.iat_samples(), whole.packets() - parts.len() as u64);
+        for (a, b) in merged.directions.iter().zip(&whole.directions) {
+            prop_assert_eq!((a.packets, a.ip_bytes, a.payload_bytes), (b.packets, b.ip_bytes, b.payload_bytes));
+            prop_assert_eq!((a.payload_packets, a.length_squares), (b.payload_packets, b.length_squares));
+            prop_assert_eq!((a.length_min, a.length_max, a.flags), (b.length_min, b.length_max, b.flags));
+            prop_assert_eq!((a.first_ns, a.last_ns, a.ttl_min, a.ttl_max), (b.first_ns, b.last_ns, b.ttl_min, b.ttl_max));
+        }
+        // The times and the number of the first packets are those of the whole flow, whoever counted them.
+        prop_assert_eq!((merged.firsts.count, merged.firsts.offset_us), (whole.firsts.count, whole.firsts.offset_us));
+    }
+
+    #[test]
+    fn parts_that_follow_each_other_are_what_one_cpu_would_have_counted(
+        packets in flow(1..60),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+    ) {
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(packets.len())).collect();
+        cuts.extend([0, packets.len()]);
+        cuts.sort_unstable();
+        let parts = cuts.windows(2).filter_map(|ends| count(&packets[ends[0]..ends[1]]));
+        let followed = parts.reduce(|mut a, b| {
+            a.follow(&b);
+            a
+        });
+        prop_assert_eq!(followed, count(&packets));
+    }
+
+    #[test]
+    fn a_super_packet_is_its_segments(
+        before in flow(0..3),
+        gap_ns in 0..1_000_000u64,
+        payload in 2..60_000u16,
+        size in 500..9000u16,
+        flags: u8,
+        from_upper: bool,
+    ) {
+        // Fewer bytes than a segment are one packet.
+        let time_ns = before.last().map_or(0, |packet| packet.time_ns) + gap_ns;
+        let buffer = Sample {
+            time_ns, protocol: protocol::TCP, from_upper, port: 5000, flags, window: 9, ttl: 3, service: 0, payload,
+            hook: Hook::Egress, mac: 1,
+        };
+        let pieces = payload.div_ceil(size);
+        let segments: Vec<_> = (0..pieces).map(|n| {
+            // Segmentation keeps CWR on the first packet alone, and FIN and PSH on the last.
+            let first = if n == 0 { 0 } else { 0b1000_0000 };
+            let last = if n == pieces - 1 { 0 } else { 0b0000_1001 };
+            let payload = size.min(payload - n * size);
+            Sample { payload, flags: flags & !first & !last, ..buffer }.packet()
+        }).collect();
+        prop_assert_eq!(
+            count(before.iter().chain([&buffer.super_packet(size.into())])),
+            count(before.iter().chain(&segments))
+        );
+        let frame_bytes: u32 = segments.iter().map(|segment| segment.frame_bytes).sum();
+        prop_assert_eq!(frame_bytes, u32::from(payload) + u32::from(pieces) * HEADERS);
+    }
+
+    #[test]
+    fn microseconds_are_exact(ns in prop_oneof![any::<u64>(), 0..1u64 << 33]) {
+        prop_assert_eq!(to_micros(ns), ns / 1000);
+    }
+
+    #[test]
+    fn a_length_is_in_the_bin_of_its_power_of_two(length in 0..100_000u32) {
+        let bits = 32 - length.leading_zeros();
+        prop_assert_eq!(length_bin(length), (bits.clamp(6, 13) - 6) as usize);
+    }
+}
