@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: finds or installs what building and testing need.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -213,7 +214,10 @@ fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
     let packages: Vec<String> = wanted.iter().flat_map(|thing| packages_of(thing.source)).collect();
     if !packages.is_empty() && shell::which("apt-get").is_some() && !may_install() {
         let packages = packages.join(" ");
-        bail!("only root may: type `apt-get update && apt-get install --no-install-recommends {packages}` as root");
+        bail!(
+            "only root may: type `apt-get update && apt-get install --no-install-recommends {packages}` as root, \
+             then this task again"
+        );
     }
     let tools = wanted.iter().filter(|thing| thing.need == Need::Traffic);
     install_packages(&tools.flat_map(|thing| packages_of(thing.source)).collect::<Vec<_>>())?;
@@ -228,7 +232,7 @@ fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
     Ok(())
 }
 
-/// The packages that bring a thing, on a distribution that has them.
+/// The packages that bring a thing, on a distribution that has them and without what is there already.
 fn packages_of(source: Source) -> Vec<String> {
     match source {
         Source::Package(package) => vec![package.to_owned()],
@@ -236,7 +240,9 @@ fn packages_of(source: Source) -> Vec<String> {
         Source::Compiler => COMPILER_PACKAGES.iter().map(|&package| package.to_owned()).collect(),
         Source::Linker => {
             let llvm = linker_llvm();
-            vec![format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")]
+            let parts = [("llvm", "include/llvm-c"), ("libpolly", "lib/libPolly.a")];
+            let missing = parts.iter().filter(|(_, file)| !Path::new(&llvm_prefix(llvm)).join(file).exists());
+            missing.map(|(part, _)| format!("{part}-{llvm}-dev")).collect()
         }
     }
 }
@@ -244,6 +250,11 @@ fn packages_of(source: Source) -> Vec<String> {
 /// The LLVM of the compiler that is there, or of the one that would be installed.
 fn linker_llvm() -> u32 {
     Compiler::find().as_ref().and_then(Compiler::llvm).unwrap_or(COMPILER_LLVM)
+}
+
+/// Where Debian puts this LLVM.
+fn llvm_prefix(llvm: u32) -> String {
+    format!("/usr/lib/llvm-{llvm}")
 }
 
 fn rustup() -> Command {
@@ -267,7 +278,7 @@ fn install_linker(workspace: &Workspace) -> Result<()> {
     let mut cargo = workspace.cargo("install");
     cargo.args(["bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"]);
     cargo.args(["--no-default-features", "--features", &format!("llvm-{llvm}")]);
-    cargo.env("LLVM_PREFIX", format!("/usr/lib/llvm-{llvm}"));
+    cargo.env("LLVM_PREFIX", llvm_prefix(llvm));
     // A target directory of cargo's own, removed afterwards; and no debug information, which costs time.
     cargo.env_remove("CARGO_TARGET_DIR").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
     let typed = shell::words(&cargo);
