@@ -203,6 +203,10 @@ impl Record {
         let now = self.stats().is_some_and(|stats| stats.direction(responder).packets > 0);
         now || matches!(self, Self::Further(Earlier { answered: true, .. }, _))
     }
+
+    fn standing(&self, new: bool) -> Standing {
+        Standing { new, initiator: self.initiator(), answered: self.answered() }
+    }
 }
 
 /// The other end.
@@ -275,8 +279,9 @@ impl Sessions {
         {
             self.end(number, reason);
         }
-        match self.numbers.get(key) {
-            Some(&number) => self.join(number, part),
+        let known = self.numbers.get(key).copied();
+        match known.and_then(|number| self.join(number, part)) {
+            Some(standing) => standing,
             None => self.open(key, part),
         }
     }
@@ -306,20 +311,16 @@ impl Sessions {
         self.slots.get(number as usize)?.as_ref()
     }
 
-    fn join(&mut self, number: u32, part: &FlowStats) -> Standing {
-        let Some(session) = &mut self.slots[number as usize] else {
-            unreachable!("flow {number} has a number and no session")
-        };
+    fn join(&mut self, number: u32, part: &FlowStats) -> Option<Standing> {
+        let session = self.slots.get_mut(number as usize)?.as_mut()?;
         let was_closed = session.record.stats().is_some_and(is_closed);
         session.record.absorb(part);
         session.last_ns = session.last_ns.max(part.last_ns);
-        let standing =
-            Standing { new: false, initiator: session.record.initiator(), answered: session.record.answered() };
         // The one event that brings the end nearer.
         if !was_closed && session.record.stats().is_some_and(is_closed) {
             session.due = self.timers.schedule(number, self.rules.deadline(session).0);
         }
-        standing
+        Some(session.record.standing(false))
     }
 
     fn open(&mut self, key: &FlowKey, part: &FlowStats) -> Standing {
@@ -327,8 +328,7 @@ impl Sessions {
         let mut session = Session { key: *key, record: Record::First(*part), last_ns: part.last_ns, due: 0 };
         let number = self.free.pop().unwrap_or(self.slots.len() as u32);
         session.due = self.timers.schedule(number, self.rules.deadline(&session).0);
-        let standing =
-            Standing { new: true, initiator: session.record.initiator(), answered: session.record.answered() };
+        let standing = session.record.standing(true);
         match self.slots.get_mut(number as usize) {
             Some(slot) => *slot = Some(session),
             None => self.slots.push(Some(session)),
