@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::sink::{Destination, Target};
+use crate::sink::{Destination, Target, Verbosity};
 
 /// For the help of the program and of each command, as `concat!` asks for.
 macro_rules! exit_codes {
@@ -135,17 +135,6 @@ pub enum Direction {
     Ingress,
     /// What comes in and what goes out
     Both,
-}
-
-/// How much is written for people, on standard error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verbosity {
-    /// Warnings and errors.
-    Errors,
-    /// And the closing summary.
-    Summary,
-    /// And a table at each interval.
-    Tables,
 }
 
 impl Run {

@@ -1,5 +1,199 @@
 //! Where records go: files and standard output for programs, standard error for people.
+//!
+//! [`Sinks`] takes every record with its verdict, derives the anomalies, and keeps the account: the last row of a JSON
+//! file counts the rows before it.
 
+mod activity;
+mod columns;
+mod console;
+mod csv;
+#[cfg(test)]
+mod document;
+#[cfg(test)]
+mod golden;
+mod jsonl;
+mod output;
+mod report;
+mod service;
 mod target;
+#[cfg(test)]
+mod tests;
+mod text;
+mod view;
 
-pub use target::{Destination, Format, Target, TargetError, grammar};
+use std::io;
+use std::ops::ControlFlow;
+
+use flowml_common::flow::FlowEntry;
+
+use crate::features::{FlowRow, HostWindow};
+use crate::model::Verdict;
+use crate::record::Clock;
+use crate::session::Standing;
+
+pub use self::columns::{OutputColumn, flow_columns, host_columns};
+pub use self::console::{Console, Verbosity};
+pub use self::report::{InterfaceReport, IntervalReport, LearnerReport, Totals};
+pub use self::target::{Destination, Format, Target, TargetError, grammar};
+
+use self::output::{Output, State};
+use self::report::Rows;
+use self::view::OutputLine;
+
+/// Why records are not where they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// An output cannot be opened.
+    #[error("cannot write records to {destination}: {source}")]
+    Open {
+        /// Where to.
+        destination: Destination,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Outputs failed while running. Each was told when it happened.
+    #[error("{rows} rows are missing from {destinations}")]
+    Lost {
+        /// Rows that were not written, or not wholly.
+        rows: u64,
+        /// Where they should be.
+        destinations: String,
+    },
+}
+
+/// An output and what it is written in.
+struct Writer {
+    format: Format,
+    output: Output,
+    /// Whether people were told of its failure.
+    told: bool,
+}
+
+/// All outputs and the console.
+pub struct Sinks {
+    writers: Vec<Writer>,
+    console: Console,
+    rows: Rows,
+}
+
+impl Sinks {
+    /// Opens all outputs; files are made anew.
+    ///
+    /// # Errors
+    /// If one of them cannot be written.
+    pub fn open(targets: &[Target], console: Console) -> Result<Self, SinkError> {
+        let mut writers = Vec::with_capacity(targets.len());
+        for Target { format, destination } in targets {
+            let writer = Writer::open(*format, destination.clone());
+            writers.push(writer.map_err(|source| SinkError::Open { destination: destination.clone(), source })?);
+        }
+        Ok(Self { writers, console, rows: Rows::default() })
+    }
+
+    /// Takes a part of a flow that was drained: it is no record yet, but it is traffic that a table shows.
+    pub fn part(&mut self, part: &FlowEntry, standing: Standing) {
+        self.console.part(part, standing);
+    }
+
+    /// Takes a flow that has ended. There is no verdict while the learner warms up.
+    pub fn flow(&mut self, row: &FlowRow, verdict: Option<&Verdict>) {
+        self.rows.flows += 1;
+        self.rows.sessions += u64::from(!row.record.continues);
+        for writer in &mut self.writers {
+            match writer.format {
+                Format::Jsonl => writer.output.row(|line| jsonl::write_flow(line, row, verdict)),
+                Format::Csv => writer.output.row(|line| csv::write_flow(line, row, verdict)),
+            }
+        }
+        let Some(verdict) = verdict else { return };
+        self.console.flow(row, verdict);
+        if verdict.anomaly {
+            self.rows.flow_anomalies += 1;
+            self.json(|line| jsonl::write_flow_anomaly(line, row, verdict));
+        }
+    }
+
+    /// Takes the window of a host.
+    pub fn host(&mut self, window: &HostWindow, clock: Clock, verdict: Option<&Verdict>) {
+        self.rows.hosts += 1;
+        self.json(|line| jsonl::write_host(line, window, clock, verdict));
+        let Some(verdict) = verdict else { return };
+        self.console.host(window, verdict);
+        if verdict.anomaly {
+            self.rows.host_anomalies += 1;
+            self.json(|line| jsonl::write_host_anomaly(line, window, clock, verdict));
+        }
+    }
+
+    /// Ends an interval: hands all rows to the system, so that a reader of the file sees them.
+    ///
+    /// Breaks where the run is to end, because the reader of standard output has gone.
+    pub fn interval(&mut self, report: IntervalReport) -> ControlFlow<()> {
+        self.flush();
+        self.console.interval(report);
+        let gone = self.writers.iter().any(|writer| matches!(writer.output.state(), State::ReaderGone));
+        if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Tells people something on standard error, whatever the verbosity.
+    pub fn notice(&mut self, text: &str) {
+        self.console.notice(text);
+    }
+
+    /// Ends the run with the summary.
+    ///
+    /// # Errors
+    /// If rows were lost on the way.
+    pub fn finish(mut self, totals: &Totals) -> Result<(), SinkError> {
+        let rows = self.rows;
+        self.json(|line| jsonl::write_summary(line, totals, &rows));
+        self.flush();
+        self.console.finish(totals, &rows, self.writers.iter().map(Writer::line).collect());
+        self.losses().map_or(Ok(()), Err)
+    }
+
+    /// Writes a row to the JSON outputs.
+    fn json(&mut self, write: impl Fn(&mut Vec<u8>)) {
+        for writer in self.writers.iter_mut().filter(|writer| writer.format == Format::Jsonl) {
+            writer.output.row(&write);
+        }
+    }
+
+    fn flush(&mut self) {
+        for Writer { output, told, .. } in &mut self.writers {
+            output.flush();
+            if let State::Failed(error) = output.state()
+                && !*told
+            {
+                *told = true;
+                self.console.notice(&format!(
+                    "cannot write to {}: {error}; its further rows are lost, metering goes on",
+                    output.destination()
+                ));
+            }
+        }
+    }
+
+    fn losses(&self) -> Option<SinkError> {
+        let failed = self.writers.iter().filter(|writer| matches!(writer.output.state(), State::Failed(_)));
+        let (rows, names): (Vec<u64>, Vec<String>) =
+            failed.map(|writer| (writer.output.rows_lost(), writer.output.destination().to_string())).unzip();
+        let lost = SinkError::Lost { rows: rows.iter().sum(), destinations: names.join(", ") };
+        (!names.is_empty()).then_some(lost)
+    }
+}
+
+impl Writer {
+    fn open(format: Format, destination: Destination) -> io::Result<Self> {
+        let mut output = Output::open(destination)?;
+        if format == Format::Csv {
+            output.header(csv::write_header)?;
+        }
+        Ok(Self { format, output, told: false })
+    }
+
+    fn line(&self) -> OutputLine {
+        let output = &self.output;
+        OutputLine { destination: output.destination().to_string(), rows: output.rows(), rows_lost: output.rows_lost() }
+    }
+}

@@ -1,0 +1,149 @@
+//! Who sends how much: the flows and hosts with the most bytes since the last table.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use flowml_common::flow::{Address, FlowKey, FlowStats};
+use flowml_common::packet::Sender;
+use flowml_common::table::Count;
+
+/// What one flow did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FlowActivity {
+    /// The end that opened the session, as far as is known.
+    pub(super) initiator: Sender,
+    /// What each end sent, in the order of the key.
+    pub(super) sent: [Count; 2],
+}
+
+impl FlowActivity {
+    /// Both directions.
+    pub(super) fn total(&self) -> Count {
+        let [mut total, other] = self.sent;
+        total.add(other.packets, other.bytes);
+        total
+    }
+
+    /// Whether both ends sent something.
+    pub(super) fn is_two_way(&self) -> bool {
+        self.sent.iter().all(|sent| sent.packets > 0)
+    }
+}
+
+/// What one host did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct HostActivity {
+    /// Flows that it took part in.
+    pub(super) flows: u64,
+    /// What it sent.
+    pub(super) sent: Count,
+    /// What was sent to it.
+    pub(super) received: Count,
+}
+
+impl HostActivity {
+    /// Bytes of both directions.
+    pub(super) fn bytes(&self) -> u64 {
+        self.sent.bytes + self.received.bytes
+    }
+
+    /// Packets of both directions.
+    pub(super) fn packets(&self) -> u64 {
+        self.sent.packets + self.received.packets
+    }
+}
+
+/// Flows, and hosts, that are kept at most: under a flood from spoofed addresses the heaviest half stays.
+const MOST: usize = 1 << 16;
+
+/// The traffic since the last table, by flow and by host.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    flows: HashMap<FlowKey, FlowActivity>,
+    hosts: HashMap<Address, HostActivity>,
+}
+
+impl Activity {
+    /// Adds a part of a flow.
+    pub(super) fn add(&mut self, key: &FlowKey, stats: &FlowStats, initiator: Sender) {
+        let sent = stats.directions.map(|direction| Count { packets: direction.packets, bytes: direction.frame_bytes });
+        let known = self.flows.contains_key(key);
+        make_room(&mut self.flows, |flow| flow.total().bytes);
+        let flow = self.flows.entry(*key).or_insert(FlowActivity { initiator, sent: [Count::default(); 2] });
+        flow.initiator = initiator;
+        for (sum, sent) in flow.sent.iter_mut().zip(sent) {
+            sum.add(sent.packets, sent.bytes);
+        }
+        for (end, other) in [(Sender::Lower, Sender::Upper), (Sender::Upper, Sender::Lower)] {
+            make_room(&mut self.hosts, HostActivity::bytes);
+            let host = self.hosts.entry(key.endpoint(end).address).or_default();
+            let [sent, received] = [sent[end as usize], sent[other as usize]];
+            host.flows += u64::from(!known);
+            host.sent.add(sent.packets, sent.bytes);
+            host.received.add(received.packets, received.bytes);
+        }
+    }
+
+    /// The `at_most` flows with the most bytes, the first first.
+    pub(super) fn top_flows(&self, at_most: usize) -> Vec<(FlowKey, FlowActivity)> {
+        let flows = self.flows.iter().map(|(key, flow)| (*key, *flow)).collect();
+        top(flows, at_most, |(key, flow)| (Reverse(flow.total().bytes), ends(key)))
+    }
+
+    /// The `at_most` hosts with the most bytes, the first first.
+    pub(super) fn top_hosts(&self, at_most: usize) -> Vec<(Address, HostActivity)> {
+        let hosts = self.hosts.iter().map(|(address, host)| (*address, *host)).collect();
+        top(hosts, at_most, |(address, host)| (Reverse(host.bytes()), *address))
+    }
+}
+
+/// Where the map is full, keeps the heavier half.
+fn make_room<K: Eq + Hash, V>(map: &mut HashMap<K, V>, bytes: impl Fn(&V) -> u64) {
+    if map.len() >= MOST {
+        let mut items: Vec<(K, V)> = map.drain().collect();
+        items.select_nth_unstable_by_key(MOST / 2, |(_, value)| Reverse(bytes(value)));
+        map.extend(items.into_iter().take(MOST / 2));
+    }
+}
+
+/// The ends of a key, to put flows of equal size in an order.
+fn ends(key: &FlowKey) -> impl Ord + use<> {
+    ([key.endpoint(Sender::Lower), key.endpoint(Sender::Upper)], key.protocol(), key.vlans(), key.interface())
+}
+
+/// The `at_most` items of the lowest rank, in its order.
+fn top<T, R: Ord>(mut items: Vec<T>, at_most: usize, rank: impl Fn(&T) -> R) -> Vec<T> {
+    if items.len() > at_most {
+        items.select_nth_unstable_by_key(at_most, &rank);
+        items.truncate(at_most);
+    }
+    items.sort_by_key(rank);
+    items
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_are_in_order_whatever_comes_in() {
+        for at_most in 0..12 {
+            let items: Vec<u32> = (0..10).map(|n| n * 7 % 10).collect();
+            let expected: Vec<u32> = (0..10).take(at_most).collect();
+            assert_eq!(top(items, at_most, |n| *n), expected);
+        }
+    }
+
+    #[test]
+    fn a_full_map_keeps_its_heaviest() {
+        let mut map: HashMap<usize, u64> = HashMap::new();
+        for n in 0..3 * MOST {
+            make_room(&mut map, |bytes| *bytes);
+            // Every thousandth is heavy.
+            map.insert(n, if n % 1000 == 0 { 1000 + n as u64 } else { 1 });
+            assert!(map.len() <= MOST);
+        }
+        assert!((0..3 * MOST).step_by(1000).all(|n| map.contains_key(&n)));
+    }
+}

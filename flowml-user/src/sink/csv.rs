@@ -1,0 +1,52 @@
+//! Comma-separated values (RFC 4180, with line feeds alone): flow rows under a header.
+
+use super::columns::{Cell, flow_cells, flow_columns};
+use crate::features::FlowRow;
+use crate::model::Verdict;
+use crate::record::Value;
+
+/// Appends the header.
+pub(super) fn write_header(line: &mut Vec<u8>) {
+    write_fields(line, flow_columns(), |line, column| write_text(line, column.name));
+}
+
+/// Appends a flow.
+pub(super) fn write_flow(line: &mut Vec<u8>, row: &FlowRow, verdict: Option<&Verdict>) {
+    write_fields(line, flow_cells(row, verdict), |line, (_, cell)| write_cell(line, &cell));
+}
+
+fn write_fields<T>(line: &mut Vec<u8>, fields: impl Iterator<Item = T>, write: impl Fn(&mut Vec<u8>, T)) {
+    for (at, field) in fields.enumerate() {
+        if at > 0 {
+            line.push(b',');
+        }
+        write(line, field);
+    }
+    line.push(b'\n');
+}
+
+/// Numbers and flags as in JSON; what is not there is empty.
+fn write_cell(line: &mut Vec<u8>, cell: &Cell) {
+    match cell {
+        Cell::Value(Value::Text(text)) => write_text(line, text),
+        Cell::Value(Value::Name(name)) => write_text(line, name),
+        _ if cell.is_absent() => {}
+        _ => cell.write_json(line),
+    }
+}
+
+/// Quotes what must be; a line feed, which would split the row, becomes a space.
+fn write_text(line: &mut Vec<u8>, text: &str) {
+    if !text.bytes().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
+        return line.extend_from_slice(text.as_bytes());
+    }
+    line.push(b'"');
+    for byte in text.bytes() {
+        match byte {
+            b'"' => line.extend_from_slice(b"\"\""),
+            b'\n' | b'\r' => line.push(b' '),
+            other => line.push(other),
+        }
+    }
+    line.push(b'"');
+}

@@ -1,0 +1,22 @@
+//! Texts that tests compare with files, which `FLOWML_BLESS=1 cargo test` writes anew.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// The files are read at run time: a blessed file needs no new build.
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// The file `name`, below the package's folder.
+pub(super) fn read(name: &str) -> String {
+    fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("cannot read {name}: {error}"))
+}
+
+/// Compares `text` with the file `name`.
+pub(super) fn assert_is(name: &str, text: &str) {
+    if env::var_os("FLOWML_BLESS").is_some() {
+        fs::write(path(name), text).unwrap_or_else(|error| panic!("cannot write {name}: {error}"));
+    }
+    assert!(read(name) == text, "{name} is not what was rendered (FLOWML_BLESS=1 writes it anew):\n{text}");
+}

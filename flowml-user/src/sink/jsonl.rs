@@ -1,0 +1,149 @@
+//! JSON lines: one object a row, its kind in `type`.
+
+use flowml_common::packet::Skipped;
+use flowml_common::table::{Count, OVERFLOW_PROTOCOLS};
+use serde::{Serialize, Serializer};
+
+use super::columns::{Cell, flow_anomaly_cells, flow_cells, host_anomaly_cells, host_cells, reason_cells};
+use super::report::{Rows, Totals};
+use crate::features::{FlowRow, HostWindow};
+use crate::model::{Reason, Verdict};
+use crate::record::{Clock, Value};
+
+/// Appends a flow.
+pub(super) fn write_flow(line: &mut Vec<u8>, row: &FlowRow, verdict: Option<&Verdict>) {
+    write_row(line, "flow", flow_cells(row, verdict), None);
+}
+
+/// Appends a host window.
+pub(super) fn write_host(line: &mut Vec<u8>, window: &HostWindow, clock: Clock, verdict: Option<&Verdict>) {
+    write_row(line, "host", host_cells(window, clock, verdict), None);
+}
+
+/// Appends the anomaly that a flow is.
+pub(super) fn write_flow_anomaly(line: &mut Vec<u8>, row: &FlowRow, verdict: &Verdict) {
+    write_row(line, "anomaly", flow_anomaly_cells(row, verdict), Some(&verdict.reasons));
+}
+
+/// Appends the anomaly that a host window is.
+pub(super) fn write_host_anomaly(line: &mut Vec<u8>, window: &HostWindow, clock: Clock, verdict: &Verdict) {
+    write_row(line, "anomaly", host_anomaly_cells(window, clock, verdict), Some(&verdict.reasons));
+}
+
+/// One object. It is written member by member: a tree of values for each row would cost more than the row itself.
+fn write_row(
+    line: &mut Vec<u8>,
+    kind: &'static str,
+    cells: impl Iterator<Item = (&'static str, Cell)>,
+    reasons: Option<&[Reason]>,
+) {
+    let kind = std::iter::once(("type", Cell::Value(Value::Name(kind))));
+    write_members(line, kind.chain(cells));
+    if let Some(reasons) = reasons {
+        line.extend_from_slice(b",\"reasons\":");
+        let mut separator = b'[';
+        for reason in reasons {
+            line.push(separator);
+            write_members(line, reason_cells(reason));
+            line.push(b'}');
+            separator = b',';
+        }
+        line.extend_from_slice(if reasons.is_empty() { b"[]" } else { b"]" });
+    }
+    line.extend_from_slice(b"}\n");
+}
+
+/// Opens an object with these members. The names are those of columns: nothing in them must be escaped.
+fn write_members(line: &mut Vec<u8>, members: impl Iterator<Item = (&'static str, Cell)>) {
+    let mut separator = b'{';
+    for (name, cell) in members {
+        line.extend_from_slice(&[separator, b'"']);
+        line.extend_from_slice(name.as_bytes());
+        line.extend_from_slice(b"\":");
+        cell.write_json(line);
+        separator = b',';
+    }
+}
+
+/// The last row of a run.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "summary")]
+struct SummaryRow<'a> {
+    packets_received: u64,
+    packets_in_flows: u64,
+    packets_skipped: Named<'a, u64>,
+    bytes_received: u64,
+    bytes_in_flows: u64,
+    bytes_skipped: Named<'a, u64>,
+    conserved: bool,
+    overflow: Named<'a, CountRow>,
+    flows: u64,
+    sessions: u64,
+    hosts: u64,
+    hosts_left_out: u64,
+    anomalies: u64,
+    flow_anomalies: u64,
+    host_anomalies: u64,
+    drains: u64,
+    interfaces: Vec<InterfaceRow<'a>>,
+    xdp_mode: &'a str,
+    duration_s: f64,
+}
+
+#[derive(Serialize)]
+struct CountRow {
+    packets: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct InterfaceRow<'a> {
+    name: &'a str,
+    xdp_mode: &'a str,
+}
+
+/// An object of values of the same kind.
+struct Named<'a, T>(Vec<(&'a str, T)>);
+
+impl<T: Serialize> Serialize for Named<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// Appends the summary.
+pub(super) fn write_summary(line: &mut Vec<u8>, totals: &Totals, rows: &Rows) {
+    let by_reason = |of: fn(&Count) -> u64| {
+        Named(Skipped::ALL.iter().zip(&totals.skipped).map(|(reason, count)| (reason.name(), of(count))).collect())
+    };
+    let overflow = OVERFLOW_PROTOCOLS.iter().zip(&totals.overflow);
+    let row = SummaryRow {
+        packets_received: totals.received.packets,
+        packets_in_flows: totals.in_flows.packets,
+        packets_skipped: by_reason(|count| count.packets),
+        bytes_received: totals.received.bytes,
+        bytes_in_flows: totals.in_flows.bytes,
+        bytes_skipped: by_reason(|count| count.bytes),
+        conserved: totals.is_conserved(),
+        overflow: Named(
+            overflow.map(|(name, count)| (*name, CountRow { packets: count.packets, bytes: count.bytes })).collect(),
+        ),
+        flows: rows.flows,
+        sessions: rows.sessions,
+        hosts: rows.hosts,
+        hosts_left_out: totals.hosts_left_out,
+        anomalies: rows.anomalies(),
+        flow_anomalies: rows.flow_anomalies,
+        host_anomalies: rows.host_anomalies,
+        drains: totals.drains,
+        interfaces: totals
+            .interfaces
+            .iter()
+            .map(|interface| InterfaceRow { name: &interface.name, xdp_mode: interface.xdp_mode })
+            .collect(),
+        xdp_mode: totals.xdp_mode(),
+        duration_s: totals.duration.as_secs_f64(),
+    };
+    serde_json::to_writer(&mut *line, &row).expect("memory takes every byte, and every key is text");
+    line.push(b'\n');
+}

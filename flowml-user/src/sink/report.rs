@@ -1,0 +1,116 @@
+//! What the sinks are told besides records: what happened in an interval, and in the whole run.
+
+use std::time::Duration;
+
+use flowml_common::packet::Skipped;
+use flowml_common::table::{Count, OVERFLOW_PROTOCOLS};
+
+use crate::model::{ClusterSummary, Status};
+
+/// An interface that is metered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceReport {
+    /// Its name.
+    pub name: String,
+    /// How its packets come in: `native`, `generic` or `tc`.
+    pub xdp_mode: &'static str,
+}
+
+/// How a learner stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LearnerReport {
+    /// How far it is.
+    pub status: Status,
+    /// Its clusters, the largest first.
+    pub clusters: Vec<ClusterSummary>,
+}
+
+/// What happened from one drain to the next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IntervalReport {
+    /// Unix time of the drain, ms.
+    pub end_ms: u64,
+    /// Time since the drain before.
+    pub elapsed: Duration,
+    /// What is metered.
+    pub interfaces: Vec<InterfaceReport>,
+    /// All that was received.
+    pub received: Count,
+    /// What is in no flow, by reason.
+    pub skipped: [Count; Skipped::COUNT],
+    /// Sessions that are open now.
+    pub flows_open: u64,
+    /// Sessions that were opened.
+    pub flows_new: u64,
+    /// The fullest CPU's part of its flow table in use before the drain, 0–1.
+    pub occupancy: f64,
+    /// The learner of flows.
+    pub flow_learner: LearnerReport,
+    /// The learner of host windows.
+    pub host_learner: LearnerReport,
+}
+
+/// What happened from the first packet to the last drain.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// What was metered.
+    pub interfaces: Vec<InterfaceReport>,
+    /// How long.
+    pub duration: Duration,
+    /// All that was received.
+    pub received: Count,
+    /// What is in flows.
+    pub in_flows: Count,
+    /// What is in no flow, by reason.
+    pub skipped: [Count; Skipped::COUNT],
+    /// Of what found the table full, how much was of which protocol.
+    pub overflow: [Count; OVERFLOW_PROTOCOLS.len()],
+    /// How often the kernel's table was emptied.
+    pub drains: u64,
+    /// Host windows that were given up because there were too many at once.
+    pub hosts_left_out: u64,
+}
+
+impl Totals {
+    /// All that was skipped.
+    #[must_use]
+    pub fn skipped_in_all(&self) -> Count {
+        self.skipped.iter().fold(Count::default(), |mut sum, count| {
+            sum.add(count.packets, count.bytes);
+            sum
+        })
+    }
+
+    /// Whether the conservation law holds: received = in flows + skipped.
+    #[must_use]
+    pub fn is_conserved(&self) -> bool {
+        let mut accounted = self.skipped_in_all();
+        accounted.add(self.in_flows.packets, self.in_flows.bytes);
+        accounted == self.received
+    }
+
+    /// The mode of all interfaces, `mixed` where they differ.
+    #[must_use]
+    pub fn xdp_mode(&self) -> &'static str {
+        let mut modes = self.interfaces.iter().map(|interface| interface.xdp_mode);
+        let first = modes.next().unwrap_or("none");
+        if modes.all(|mode| mode == first) { first } else { "mixed" }
+    }
+}
+
+/// Rows that were handed to the sinks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rows {
+    pub(super) flows: u64,
+    /// Flow rows that continue none before: the sessions.
+    pub(super) sessions: u64,
+    pub(super) hosts: u64,
+    pub(super) flow_anomalies: u64,
+    pub(super) host_anomalies: u64,
+}
+
+impl Rows {
+    pub(super) fn anomalies(&self) -> u64 {
+        self.flow_anomalies + self.host_anomalies
+    }
+}

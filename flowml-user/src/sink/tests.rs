@@ -1,0 +1,464 @@
+//! The sinks as the pipeline uses them: what is in the files, on the console, and what happens when a disk is full.
+
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytemuck::Zeroable;
+use flowml_common::flow::{FlowEntry, FlowStats};
+use flowml_common::packet::{Frame, Hook, Packet, Skipped, parse};
+use flowml_common::table::Count;
+use serde_json::Value;
+
+use super::text::Style;
+use super::*;
+use crate::features::HostWindows;
+use crate::model::{ClusterSummary, Reason, Status, TypicalValue};
+use crate::record::FlowRecord;
+use crate::session::{Sessions, Timeouts};
+
+/// Bytes that a test can look at while a sink writes them; with a limit, a disk that is full.
+#[derive(Clone, Default)]
+struct Memory {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    fails: Option<ErrorKind>,
+}
+
+impl Memory {
+    fn text(&self) -> String {
+        String::from_utf8(self.bytes.lock().expect("no test panicked").clone()).expect("rows are text")
+    }
+
+    fn json(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    }
+
+    fn output(&self, destination: Destination) -> Output {
+        Output::over(destination, Box::new(self.clone()))
+    }
+}
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(kind) = self.fails {
+            return Err(kind.into());
+        }
+        self.bytes.lock().expect("no test panicked").extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Sinks over memory, with the console's text.
+fn sinks(outputs: Vec<(Format, Output)>, verbosity: Verbosity) -> (Sinks, Memory) {
+    let people = Memory::default();
+    let console = Console::over(Box::new(people.clone()), verbosity, Style { colours: false }, Some(100));
+    let writers = outputs.into_iter().map(|(format, output)| Writer { format, output, told: false }).collect();
+    (Sinks { writers, console, rows: Rows::default() }, people)
+}
+
+fn file(name: &str) -> Destination {
+    Destination::File(PathBuf::from(name))
+}
+
+/// An Ethernet frame with a TCP segment over IPv4, as RFC 9293 §3.1 and RFC 791 §3.1 have them; `from` and `to` are the
+/// last bytes of the addresses.
+fn segment(from: u8, to: u8, ports: [u16; 2], flags: u8, payload: usize) -> Vec<u8> {
+    let ip_length = (40 + payload) as u16;
+    let mut frame = vec![2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, from, 0x08, 0x00];
+    frame.extend([0x45, 0, ip_length.to_be_bytes()[0], ip_length.to_be_bytes()[1], 0, 0, 0, 0, 64, 6, 0, 0]);
+    frame.extend([10, 0, 0, from, 10, 0, 0, to]);
+    frame.extend(ports.map(u16::to_be_bytes).concat());
+    frame.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    frame.resize(frame.len() + payload, 0);
+    frame
+}
+
+fn packet(bytes: &[u8], time_ns: u64) -> Packet {
+    let length = bytes.len() as u32;
+    let frame = Frame { time_ns, length, interface: 1, hook: Hook::File, stripped_vlan: None, segments: None };
+    parse(&frame, bytes).expect("the frame is sound")
+}
+
+/// The part that these packets make; all are of one flow.
+fn part(packets: &[Packet]) -> FlowEntry {
+    let mut stats = FlowStats::of(&packets[0]);
+    for packet in &packets[1..] {
+        stats.add(packet);
+    }
+    let mut entry = FlowEntry::zeroed();
+    (entry.key, entry.stats) = (packets[0].key, stats);
+    entry
+}
+
+/// A request of `from` to the web server `to` and its answer, 250 ms later.
+fn exchange(from: u8, to: u8) -> FlowEntry {
+    part(&[
+        packet(&segment(from, to, [40_000, 443], 0x02, 0), 1_000_000_000),
+        packet(&segment(to, from, [443, 40_000], 0x12, 100), 1_250_000_000),
+    ])
+}
+
+/// Runs parts through the modules to the left of the sinks.
+struct Upstream {
+    sessions: Sessions,
+    windows: HostWindows,
+}
+
+impl Upstream {
+    fn new() -> Self {
+        let sessions = Sessions::new(Timeouts::default());
+        Self { sessions, windows: HostWindows::new(Duration::from_secs(2)) }
+    }
+
+    fn absorb(&mut self, part: &FlowEntry, sinks: &mut Sinks) {
+        let standing = self.sessions.absorb(&part.key, &part.stats);
+        self.windows.add(part, standing);
+        sinks.part(part, standing);
+    }
+
+    fn windows(&mut self) -> Vec<HostWindow> {
+        self.windows.advance(2_000_000_000).windows
+    }
+
+    fn flows(&mut self) -> Vec<FlowRow> {
+        let ended = self.sessions.flush();
+        ended.iter().map(|ended| FlowRow::new(FlowRecord::new(ended, clock()), &self.windows)).collect()
+    }
+}
+
+/// A capture clock that began at Unix time 1,700,000,000.
+fn clock() -> Clock {
+    Clock::new(0, 1_700_000_000_000_000_000)
+}
+
+fn verdict(anomaly: bool) -> Verdict {
+    let reason = |column, value, share| Reason { column, unit: "flows", value, low: 1.0, high: 4.0, share };
+    let reasons = vec![reason("source_flows", 998.0, 0.75), reason("source_rst_share", f64::NAN, 0.25)];
+    Verdict {
+        cluster: 3,
+        score: 12.5,
+        probability: if anomaly { 3e-7 } else { 0.5 },
+        anomaly,
+        reasons: if anomaly { reasons } else { Vec::new() },
+    }
+}
+
+fn report(elapsed_ms: u64, end_ms: u64) -> IntervalReport {
+    let typical = TypicalValue { column: "source_flows", unit: "flows", low: 1.0, value: 3.0, high: 4.0 };
+    let cluster = |id, share| ClusterSummary { id, share, size: 100.0 * share, typical: vec![typical] };
+    IntervalReport {
+        end_ms: 1_700_000_000_000 + end_ms,
+        elapsed: Duration::from_millis(elapsed_ms),
+        interfaces: interfaces(),
+        received: Count { packets: 10, bytes: 1000 },
+        skipped: [Count::default(); Skipped::COUNT],
+        flows_open: 2,
+        flows_new: 1,
+        occupancy: 0.25,
+        flow_learner: LearnerReport {
+            status: Status::WarmingUp { rows: 1, rows_needed: 300, batches: 1, batches_needed: 30 },
+            clusters: Vec::new(),
+        },
+        host_learner: LearnerReport {
+            status: Status::Ready { clusters: 2, calibration_scores: 300 },
+            clusters: vec![cluster(1, 0.9), cluster(0, 0.1)],
+        },
+    }
+}
+
+fn interfaces() -> Vec<InterfaceReport> {
+    vec![InterfaceReport { name: "eth0".to_owned(), xdp_mode: "native" }]
+}
+
+fn totals() -> Totals {
+    let mut skipped = [Count::default(); Skipped::COUNT];
+    skipped[Skipped::NotIp as usize] = Count { packets: 2, bytes: 120 };
+    Totals {
+        interfaces: interfaces(),
+        duration: Duration::from_millis(2500),
+        received: Count { packets: 12, bytes: 1120 },
+        in_flows: Count { packets: 10, bytes: 1000 },
+        skipped,
+        drains: 3,
+        ..Totals::default()
+    }
+}
+
+/// A run of two flows between three hosts, of which the second flow and one host are anomalies.
+fn run(sinks: &mut Sinks) {
+    let mut upstream = Upstream::new();
+    for part in [exchange(1, 9), exchange(2, 9)] {
+        upstream.absorb(&part, sinks);
+    }
+    for window in upstream.windows() {
+        sinks.host(&window, clock(), Some(&verdict(window.ip().to_string() == "10.0.0.9")));
+    }
+    assert!(sinks.interval(report(1000, 1000)).is_continue());
+    let mut flows = upstream.flows();
+    flows.sort_by_key(|flow| flow.record.src_ip());
+    sinks.flow(&flows[0], None);
+    sinks.flow(&flows[1], Some(&verdict(true)));
+}
+
+fn of_type<'a>(rows: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    rows.iter().filter(|row| row["type"] == kind).collect()
+}
+
+#[test]
+fn names_are_told_apart_and_need_no_quotes() {
+    for columns in [flow_columns().collect::<Vec<_>>(), host_columns().collect()] {
+        let mut names: Vec<&str> = columns.iter().map(|column| column.name).collect();
+        for name in &names {
+            assert!(name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')), "{name}");
+            assert!(!["type", "subject", "reasons"].contains(name), "{name} is a member of its own");
+        }
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}
+
+#[test]
+fn a_json_flow_has_every_column_under_its_name() {
+    let memory = Memory::default();
+    let (mut sinks, _) = sinks(vec![(Format::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    run(&mut sinks);
+    sinks.finish(&totals()).expect("memory takes all");
+    let text = memory.text();
+    let line = text.lines().find(|line| line.contains(r#""type":"flow""#)).expect("there are flows");
+    let mut rest = line.strip_prefix(r#"{"type":"flow""#).expect("the type stands first");
+    for column in flow_columns() {
+        let at = rest.find(&format!(",\"{}\":", column.name)).expect(column.name);
+        rest = &rest[at + 1..];
+    }
+
+    let rows = memory.json();
+    let flows = of_type(&rows, "flow");
+    assert_eq!(flows.len(), 2);
+    let flow = flows[0];
+    assert_eq!((&flow["src_ip"], &flow["src_port"]), (&"10.0.0.1".into(), &40_000.into()));
+    assert_eq!((&flow["dst_ip"], &flow["dst_port"]), (&"10.0.0.9".into(), &443.into()));
+    assert_eq!(flow["bidirectional_packets"], 2);
+    assert_eq!(flow["bidirectional_first_seen_ms"], 1_700_000_001_000_u64);
+    assert_eq!(flow["end_reason"], "forced_end");
+    for column in ["cluster", "score", "probability", "anomaly", "reason"] {
+        assert_eq!(flow[column], Value::Null, "{column}: no learner was asked");
+    }
+    assert_eq!((&flows[1]["cluster"], &flows[1]["anomaly"]), (&3.into(), &true.into()));
+    assert_eq!(flows[1]["reason"], crate::model::one_line(&verdict(true).reasons));
+}
+
+#[test]
+fn a_json_host_has_every_column_and_its_window() {
+    let memory = Memory::default();
+    let (mut sinks, _) = sinks(vec![(Format::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    run(&mut sinks);
+    sinks.finish(&totals()).expect("memory takes all");
+    let rows = memory.json();
+    let hosts = of_type(&rows, "host");
+    assert_eq!(hosts.len(), 3);
+    for host in hosts {
+        let members = host.as_object().expect("a row is an object");
+        assert_eq!(members.len(), 1 + host_columns().count());
+        for column in host_columns() {
+            assert!(members.contains_key(column.name), "{}", column.name);
+        }
+        assert_eq!(host["window_end_ms"], 1_700_000_002_000_u64);
+    }
+}
+
+#[test]
+fn an_anomaly_follows_its_row_and_says_who_when_and_why() {
+    let memory = Memory::default();
+    let (mut sinks, _) = sinks(vec![(Format::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    run(&mut sinks);
+    sinks.finish(&totals()).expect("memory takes all");
+    let rows = memory.json();
+    let kinds: Vec<&str> = rows.iter().filter_map(|row| row["type"].as_str()).collect();
+    assert_eq!(kinds, ["host", "host", "host", "anomaly", "flow", "flow", "anomaly", "summary"]);
+
+    let [host, flow] = of_type(&rows, "anomaly")[..] else { panic!("a host and a flow are anomalies") };
+    assert_eq!((&host["subject"], &host["address"]), (&"host".into(), &"10.0.0.9".into()));
+    assert_eq!(host["window_end_ms"], 1_700_000_002_000_u64);
+    assert_eq!((&flow["subject"], &flow["src_ip"]), (&"flow".into(), &"10.0.0.2".into()));
+    assert_eq!((&flow["dst_ip"], &flow["dst_port"], &flow["protocol"]), (&"10.0.0.9".into(), &443.into(), &6.into()));
+    assert_eq!(flow["bidirectional_last_seen_ms"], 1_700_000_001_250_u64);
+    for row in [host, flow] {
+        assert_eq!((&row["score"], &row["probability"], &row["cluster"]), (&12.5.into(), &3e-7.into(), &3.into()));
+        let reason = &row["reasons"][0];
+        assert_eq!((&reason["feature"], &reason["value"]), (&"source_flows".into(), &998.into()));
+        assert_eq!((&reason["typical"], &reason["share"]), (&serde_json::json!([1, 4]), &0.75.into()));
+        assert_eq!(row["reasons"][1]["value"], Value::Null, "NaN is no JSON number");
+    }
+}
+
+#[test]
+fn the_summary_is_last_and_counts_what_stands_before_it() {
+    let memory = Memory::default();
+    let (mut sinks, _) = sinks(vec![(Format::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    run(&mut sinks);
+    sinks.finish(&totals()).expect("memory takes all");
+    let rows = memory.json();
+    let summary = rows.last().expect("there are rows");
+    assert_eq!(summary["type"], "summary");
+    for (member, kind) in [("flows", "flow"), ("hosts", "host"), ("anomalies", "anomaly")] {
+        assert_eq!(summary[member], of_type(&rows, kind).len(), "{member}");
+    }
+    assert_eq!((&summary["sessions"], &summary["drains"]), (&2.into(), &3.into()));
+    for unit in ["packets", "bytes"] {
+        let number = |value: &Value| value.as_u64().expect("a count");
+        let skipped = summary[format!("{unit}_skipped")].as_object().expect("by reason");
+        assert_eq!(skipped.keys().len(), Skipped::COUNT);
+        let accounted = number(&summary[format!("{unit}_in_flows")]) + skipped.values().map(number).sum::<u64>();
+        assert_eq!(number(&summary[format!("{unit}_received")]), accounted);
+    }
+    assert_eq!((&summary["xdp_mode"], &summary["conserved"]), (&"native".into(), &true.into()));
+    assert_eq!(summary["interfaces"], serde_json::json!([{"name": "eth0", "xdp_mode": "native"}]));
+    assert_eq!(summary["duration_s"], 2.5);
+}
+
+#[test]
+fn csv_has_the_same_flows_under_the_same_names() {
+    let (json, table) = (Memory::default(), Memory::default());
+    let mut output = table.output(file("x.csv"));
+    output.header(csv::write_header).expect("memory takes all");
+    let outputs = vec![(Format::Jsonl, json.output(file("x"))), (Format::Csv, output)];
+    let (mut sinks, _) = sinks(outputs, Verbosity::Errors);
+    run(&mut sinks);
+    sinks.finish(&totals()).expect("memory takes all");
+
+    let text = table.text();
+    let mut reader = ::csv::Reader::from_reader(text.as_bytes());
+    let header = reader.headers().expect("there is a header").clone();
+    assert!(header.iter().eq(flow_columns().map(|column| column.name)));
+    let rows = json.json();
+    let records: Vec<_> = reader.records().map(|record| record.expect("every row is as long")).collect();
+    assert_eq!(records.len(), 2);
+    for (record, row) in records.iter().zip(of_type(&rows, "flow")) {
+        for (name, field) in header.iter().zip(record) {
+            let expected = match &row[name] {
+                Value::Null => String::new(),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            assert_eq!(field, expected, "{name}");
+        }
+    }
+}
+
+#[test]
+fn tables_come_once_a_second_and_the_rest_at_the_end() {
+    let (mut sinks, people) = sinks(Vec::new(), Verbosity::Tables);
+    run(&mut sinks);
+    for tick in 1..=200 {
+        assert!(sinks.interval(report(10, 1000 + 10 * tick)).is_continue());
+    }
+    let told = people.text();
+    assert_eq!(told.matches(" UTC ").count(), 1 + 2, "{told}");
+    assert!(told.contains("10.0.0.1:40000 ↔ 10.0.0.9:443"), "{told}");
+    assert!(told.contains("! host 10.0.0.9"), "{told}");
+    assert!(told.contains("! flow 10.0.0.2:40000 → 10.0.0.9:443 (https)"), "{told}");
+    assert_eq!(told.matches("CLUSTERS OF HOSTS").count(), 1, "they have not changed: {told}");
+    assert_eq!(told.matches("10 packets/s · 8.00 kbit/s").count(), 1, "{told}");
+    assert_eq!(told.matches("1.00k packets/s · 800 kbit/s").count(), 2, "{told}");
+
+    sinks.finish(&totals()).expect("memory takes all");
+    let rest = people.text().split_off(told.len());
+    assert_eq!(rest.matches(" UTC ").count(), 1, "{rest}");
+    golden::assert_is("src/sink/golden/summary_100.txt", rest.split_once("\n\n").expect("the summary is last").1);
+}
+
+#[test]
+fn people_are_told_as_much_as_they_asked_for() {
+    for (verbosity, tables, summaries) in
+        [(Verbosity::Errors, 0, 0), (Verbosity::Summary, 0, 1), (Verbosity::Tables, 1, 1)]
+    {
+        let (mut sinks, people) = sinks(Vec::new(), verbosity);
+        run(&mut sinks);
+        sinks.notice("the interface eth0 has gone");
+        sinks.finish(&totals()).expect("memory takes all");
+        let told = people.text();
+        assert_eq!(told.matches(" UTC ").count(), tables, "{told}");
+        assert_eq!(told.matches("in flows + ").count(), 2 * summaries, "{told}");
+        assert_eq!(told.matches("flowml: the interface eth0 has gone\n").count(), 1, "{told}");
+    }
+}
+
+#[test]
+fn a_law_that_does_not_hold_is_not_told_to_hold() {
+    let (sinks, people) = sinks(Vec::new(), Verbosity::Summary);
+    let mut totals = totals();
+    totals.in_flows.packets -= 1;
+    assert!(!totals.is_conserved());
+    sinks.finish(&totals).expect("memory takes all");
+    assert!(people.text().contains("packets: received 12 ≠ 9 in flows + 2 skipped (2 not_ip)"), "{}", people.text());
+}
+
+#[test]
+fn an_output_that_fails_is_told_once_and_stops_nothing() {
+    let (good, bad) = (Memory::default(), Memory { fails: Some(ErrorKind::StorageFull), ..Memory::default() });
+    let outputs = vec![(Format::Jsonl, bad.output(file("bad"))), (Format::Jsonl, good.output(file("good")))];
+    let (mut sinks, people) = sinks(outputs, Verbosity::Summary);
+    run(&mut sinks);
+    assert!(sinks.interval(report(1000, 2000)).is_continue());
+    let error = sinks.finish(&totals()).expect_err("rows are lost");
+    assert_eq!(error.to_string(), "8 rows are missing from bad");
+    assert_eq!(good.json().len(), 8);
+    let told = people.text();
+    assert_eq!(told.matches("cannot write to bad: ").count(), 1, "{told}");
+    assert!(told.contains("bad: 0 rows\n    8 rows lost\n") && told.contains("good: 8 rows\n"), "{told}");
+}
+
+#[test]
+fn the_run_ends_well_when_the_reader_of_standard_output_goes() {
+    let (gone, good) = (Memory { fails: Some(ErrorKind::BrokenPipe), ..Memory::default() }, Memory::default());
+    let outputs =
+        vec![(Format::Jsonl, gone.output(Destination::StandardOutput)), (Format::Jsonl, good.output(file("good")))];
+    let (mut sinks, people) = sinks(outputs, Verbosity::Errors);
+    let mut upstream = Upstream::new();
+    upstream.absorb(&exchange(1, 2), &mut sinks);
+    for flow in upstream.flows() {
+        sinks.flow(&flow, None);
+    }
+    assert!(sinks.interval(report(1000, 1000)).is_break());
+    sinks.finish(&totals()).expect("nobody misses the rows");
+    assert_eq!((good.json().len(), people.text()), (2, String::new()));
+}
+
+#[test]
+fn a_path_that_cannot_be_written_is_told_before_anything_begins() {
+    let open = |text: &str| {
+        let target = text.parse().expect("the grammar is right");
+        let console = Console::over(Box::new(io::sink()), Verbosity::Errors, Style { colours: false }, None);
+        Sinks::open(&[target], console)
+    };
+    // The header is written at once, so a full disk shows.
+    for text in ["jsonl=/nonexistent/flows.jsonl", "csv=/", "csv=/dev/full"] {
+        let error = open(text).err().expect(text).to_string();
+        let path = text.split_once('=').expect("the grammar is right").1;
+        assert!(error.starts_with(&format!("cannot write records to {path}: ")), "{error}");
+    }
+    let error = open("jsonl=/dev/full").expect("it opens").finish(&totals()).expect_err("nothing fits");
+    assert_eq!(error.to_string(), "1 rows are missing from /dev/full");
+}
+
+#[test]
+fn a_file_holds_all_rows_at_each_interval() {
+    let folder = std::env::temp_dir().join(format!("flowml-sink-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("there is room");
+    let path = folder.join("flows.jsonl");
+    let target = Target { format: Format::Jsonl, destination: Destination::File(path.clone()) };
+    let console = Console::over(Box::new(io::sink()), Verbosity::Errors, Style { colours: false }, None);
+    let mut sinks = Sinks::open(&[target], console).expect("the folder is ours");
+    run(&mut sinks);
+    assert!(sinks.interval(report(1000, 2000)).is_continue());
+    let lines = || std::fs::read_to_string(&path).expect("the file is there").lines().count();
+    assert_eq!(lines(), 7);
+    sinks.finish(&totals()).expect("there is room");
+    assert_eq!(lines(), 8);
+    std::fs::remove_dir_all(folder).expect("the folder is ours");
+}

@@ -1,0 +1,278 @@
+//! Text for people: numbers with prefixes, cut and wrapped lines, tables, colours.
+
+/// A number with three digits and its decimal prefix.
+fn scale(value: f64) -> (String, &'static str) {
+    const PREFIXES: [&str; 6] = ["", "k", "M", "G", "T", "P"];
+    let mut scaled = value;
+    let mut prefix = 0;
+    // 999.5 would be printed as 1000.
+    while scaled.abs() >= 999.5 && prefix + 1 < PREFIXES.len() {
+        scaled /= 1000.0;
+        prefix += 1;
+    }
+    let decimals = match scaled.abs() {
+        _ if prefix == 0 && scaled.fract() == 0.0 => 0,
+        size if size < 9.995 => 2,
+        size if size < 99.95 => 1,
+        _ => 0,
+    };
+    (format!("{scaled:.decimals$}"), PREFIXES[prefix])
+}
+
+/// A number for a table: `980`, `1.23k`, `45.6M`.
+pub(super) fn short(value: f64) -> String {
+    let (number, prefix) = scale(value);
+    number + prefix
+}
+
+/// A number with its unit: `98.4 Mbit/s`.
+pub(super) fn with_unit(value: f64, unit: &str) -> String {
+    let (number, prefix) = scale(value);
+    format!("{number} {prefix}{unit}")
+}
+
+/// An exact number, its digits in groups of three: `1,234,567`.
+pub(super) fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number and its noun, in the plural where it takes one: `1 flow`, `1,200 flows`.
+pub(super) fn counted(value: u64, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(value), if value == 1 { "" } else { "s" })
+}
+
+/// The time of day of a Unix time in ms, UTC.
+pub(super) fn time_of_day(unix_ms: u64) -> String {
+    let seconds = unix_ms / 1000 % 86_400;
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// A probability in two digits, and in powers of ten where it is small.
+pub(super) fn probability(p: f64) -> String {
+    if p >= 0.001 { format!("{p:.3}") } else { format!("{p:.1e}") }
+}
+
+/// Columns on the screen. All that is printed here is one column wide each.
+pub(super) fn width_of(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// Cuts the end off.
+pub(super) fn cut_end(text: &str, width: usize) -> String {
+    if width_of(text) <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
+/// Cuts the middle out: of an address with a port, both ends tell more than the middle.
+pub(super) fn cut_middle(text: &str, width: usize) -> String {
+    let length = width_of(text);
+    if length <= width {
+        return text.to_owned();
+    }
+    let tail = width.saturating_sub(1).div_ceil(2);
+    let head = width.saturating_sub(1) - tail;
+    let first: String = text.chars().take(head).collect();
+    let last: String = text.chars().skip(length - tail).collect();
+    format!("{first}…{last}")
+}
+
+/// Breaks `text` between words into lines of at most `width`, the first behind `indent[0]` spaces, the others behind
+/// `indent[1]`. A word that is longer than a line stands alone on one.
+pub(super) fn wrap(text: &str, width: usize, indent: [usize; 2]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = " ".repeat(indent[0]);
+    let mut blank = true;
+    for word in text.split(' ') {
+        if !blank && width_of(&line) + 1 + width_of(word) > width {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent[1])));
+        } else if !blank {
+            line.push(' ');
+        }
+        line.push_str(word);
+        blank = false;
+    }
+    lines.push(line);
+    lines
+}
+
+/// Colours, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Style {
+    pub(super) colours: bool,
+}
+
+impl Style {
+    /// A heading.
+    pub(super) fn heading(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    /// What must not be overlooked.
+    pub(super) fn alarm(self, text: &str) -> String {
+        self.paint("1;31", text)
+    }
+
+    /// What matters less.
+    pub(super) fn aside(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    /// ECMA-48 §8.3.117, select graphic rendition.
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// The first cell of a row, which gives way where the line is too narrow.
+pub(super) enum Subject {
+    /// One name.
+    One(String),
+    /// Two names and a sign between them.
+    Pair([String; 2], &'static str),
+}
+
+impl Subject {
+    fn width(&self) -> usize {
+        match self {
+            Self::One(name) => width_of(name),
+            Self::Pair([one, two], sign) => width_of(one) + width_of(two) + width_of(sign) + 2,
+        }
+    }
+
+    fn fit(&self, width: usize) -> String {
+        match self {
+            Self::One(name) => cut_middle(name, width),
+            Self::Pair([one, two], sign) => {
+                let room = width.saturating_sub(width_of(sign) + 2);
+                // What the shorter name leaves of its half is the other's.
+                let half = room / 2;
+                let left = half.max(room.saturating_sub(width_of(two))).min(width_of(one));
+                let right = room - left.min(room);
+                format!("{} {sign} {}", cut_middle(one, left), cut_middle(two, right))
+            }
+        }
+    }
+}
+
+/// A table of one subject and several right-aligned values a row.
+pub(super) struct Table {
+    /// What the subjects are, then what the values are.
+    pub(super) header: Vec<&'static str>,
+    /// The rows.
+    pub(super) rows: Vec<(Subject, Vec<String>)>,
+}
+
+impl Table {
+    /// The lines, the header first, none longer than `width` unless the values alone are.
+    pub(super) fn lines(&self, width: usize, style: Style) -> Vec<String> {
+        const GAP: usize = 2;
+        let widths: Vec<usize> = self.header[1..]
+            .iter()
+            .enumerate()
+            .map(|(at, name)| {
+                self.rows.iter().map(|(_, values)| width_of(&values[at])).fold(width_of(name), usize::max)
+            })
+            .collect();
+        let values_width: usize = widths.iter().map(|width| width + GAP).sum();
+        let room = width.saturating_sub(values_width);
+        let line = |subject: String, values: &mut dyn Iterator<Item = &str>| {
+            let mut line = format!("{subject:<room$}");
+            for (value, width) in values.zip(&widths) {
+                line.push_str(&format!("{:GAP$}{value:>width$}", ""));
+            }
+            line
+        };
+        let header = line(cut_end(self.header[0], room), &mut self.header[1..].iter().copied());
+        let rows = self.rows.iter().map(|(subject, values)| {
+            let subject = if subject.width() <= room { subject.fit(subject.width()) } else { subject.fit(room) };
+            line(subject, &mut values.iter().map(String::as_str))
+        });
+        std::iter::once(style.heading(&header)).chain(rows).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_three_digits_and_a_prefix() {
+        let cases = [
+            (0.0, "0"),
+            (7.0, "7"),
+            (0.5, "0.50"),
+            (9.996, "10.0"),
+            (99.96, "100"),
+            (980.0, "980"),
+            (999.4, "999"),
+            (999.6, "1.00k"),
+            (1000.0, "1.00k"),
+            (1_234_567.0, "1.23M"),
+            (999_999_999.0, "1.00G"),
+            (2.5e18, "2500P"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(short(value), text, "{value}");
+        }
+        assert_eq!((with_unit(98.4e6, "bit/s"), with_unit(3.0, "bit/s")), ("98.4 Mbit/s".into(), "3 bit/s".into()));
+    }
+
+    #[test]
+    fn exact_numbers_are_grouped() {
+        let cases =
+            [(0, "0"), (999, "999"), (1000, "1,000"), (123_456, "123,456"), (u64::MAX, "18,446,744,073,709,551,615")];
+        for (value, text) in cases {
+            assert_eq!(grouped(value), text);
+        }
+        assert_eq!((counted(1, "flow"), counted(1200, "flow")), ("1 flow".into(), "1,200 flows".into()));
+    }
+
+    #[test]
+    fn texts_are_cut_to_their_width() {
+        assert_eq!(cut_middle("2001:db8::1234:443", 9), "2001…:443");
+        assert_eq!(cut_middle("10.0.0.1", 8), "10.0.0.1");
+        assert_eq!(cut_end("anomalies", 5), "anom…");
+        for width in 1..20 {
+            assert!(width_of(&cut_middle("2001:db8::1234:443", width)) <= width);
+            assert!(width_of(&cut_end("2001:db8::1234:443", width)) <= width);
+        }
+    }
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        assert_eq!(wrap("one two three", 8, [1, 2]), [" one two", "  three"]);
+        assert_eq!(wrap("one", 1, [0, 0]), ["one"]);
+        assert_eq!(wrap("a incomprehensible b", 5, [0, 1]), ["a", " incomprehensible", " b"]);
+    }
+
+    #[test]
+    fn a_pair_shares_the_room() {
+        let pair = |one: &str, two: &str, width| Subject::Pair([one.into(), two.into()], "→").fit(width);
+        assert_eq!(pair("10.0.0.1:1", "10.0.0.2:2", 23), "10.0.0.1:1 → 10.0.0.2:2");
+        assert_eq!(pair("ab", "0123456789", 12), "ab → 012…789");
+        assert_eq!(pair("0123456789", "ab", 12), "012…789 → ab");
+        assert_eq!(pair("0123456789", "0123456789", 13), "01…89 → 01…89");
+    }
+
+    #[test]
+    fn a_table_keeps_its_width() {
+        let rows = vec![
+            (Subject::One("a".into()), vec!["1".into(), "22".into()]),
+            (Subject::One("a very long name".into()), vec!["333".into(), "4".into()]),
+        ];
+        let table = Table { header: vec!["NAME", "N", "M"], rows };
+        let lines = table.lines(16, Style { colours: false });
+        assert_eq!(lines, ["NAME       N   M", "a          1  22", "a v…ame  333   4"]);
+    }
+}
