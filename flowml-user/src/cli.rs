@@ -76,9 +76,10 @@ pub struct Run {
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = |text: &str| duration(text, INTERVAL))]
     pub interval: Duration,
 
-    /// Flows that the kernel's table holds between two intervals, on each CPU, 64 to 16777216
-    #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(64..=16 << 20))]
-    pub flow_capacity: u32,
+    /// Flows that the kernel's table holds between two intervals, on each CPU, 64 to 16777216 [default: 32768, halved
+    /// until the table takes at most 512 MiB]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=16 << 20))]
+    pub flow_capacity: Option<u32>,
 
     /// A flow without a packet for so long has ended, 100ms to 1d
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = |text: &str| duration(text, TIMEOUT))]

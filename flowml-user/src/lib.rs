@@ -5,7 +5,9 @@
 pub mod capture;
 pub mod cli;
 pub mod features;
+pub mod model;
 pub mod object;
+pub mod pipeline;
 pub mod record;
 pub mod session;
 pub mod sink;

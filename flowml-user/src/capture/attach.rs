@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use aya::programs::tc::{self, TcAttachType};
-use aya::programs::xdp::XdpMode;
+use aya::programs::tc::{self, SchedClassifierLink, TcAttachType};
+use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{ProgramError, SchedClassifier};
 
 use super::interface::Interface;
@@ -21,13 +21,21 @@ pub enum Mode {
     Tc,
 }
 
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Mode {
+    /// The name in messages and records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Native => "native",
             Self::Generic => "generic",
             Self::Tc => "tc",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -40,8 +48,15 @@ pub enum Wanted {
     Only(Mode),
 }
 
-/// An interface that is being metered. The programs stay attached until the [`KernelTable`] is dropped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A program on an interface; dropping it detaches.
+#[derive(Debug)]
+enum Link {
+    Xdp(#[expect(dead_code, reason = "held to be dropped")] XdpLink),
+    Tc(#[expect(dead_code, reason = "held to be dropped")] SchedClassifierLink),
+}
+
+/// An interface that is being metered, until this is dropped.
+#[derive(Debug)]
 pub struct Attachment {
     /// Which interface.
     pub interface: Interface,
@@ -51,12 +66,13 @@ pub struct Attachment {
     pub egress: bool,
     /// Why a mode that would have been better was not taken, one line each.
     pub refused: Vec<String>,
+    _links: Vec<Link>,
 }
 
 /// Attaches ingress, and egress where `egress` says so.
 ///
 /// # Errors
-/// Where no mode that was wanted works; nothing stays attached to this interface then but what the table's drop undoes.
+/// Where no mode that was wanted works; nothing stays attached to this interface then.
 pub fn attach(
     table: &mut KernelTable,
     interface: Interface,
@@ -73,11 +89,12 @@ pub fn attach(
     let mut last_error = None;
     for &mode in modes {
         match attach_ingress(table, &interface, mode) {
-            Ok(()) => {
+            Ok(ingress) => {
+                let mut links = vec![ingress];
                 if egress {
-                    attach_tc(table, &interface, TcAttachType::Egress)?;
+                    links.push(attach_tc(table, &interface, TcAttachType::Egress)?);
                 }
-                return Ok(Attachment { interface, mode, egress, refused });
+                return Ok(Attachment { interface, mode, egress, refused, _links: links });
             }
             Err(error @ (CaptureError::Attach { .. } | CaptureError::XdpTaken { .. })) => {
                 refused.push(error.to_string());
@@ -89,7 +106,7 @@ pub fn attach(
     Err(last_error.unwrap_or(CaptureError::NoObject))
 }
 
-fn attach_ingress(table: &mut KernelTable, interface: &Interface, mode: Mode) -> Result<(), CaptureError> {
+fn attach_ingress(table: &mut KernelTable, interface: &Interface, mode: Mode) -> Result<Link, CaptureError> {
     let xdp_mode = match mode {
         Mode::Native => XdpMode::Driver,
         Mode::Generic => XdpMode::Skb,
@@ -98,29 +115,31 @@ fn attach_ingress(table: &mut KernelTable, interface: &Interface, mode: Mode) ->
     if let Some(program) = interface.xdp_program() {
         return Err(CaptureError::XdpTaken { interface: interface.name.clone(), program });
     }
-    let attached = table.xdp()?.attach_to_if_index(interface.index, xdp_mode);
-    attached.map_err(|error| refusal(interface, &mode.to_string(), &error))?;
-    Ok(())
+    let xdp = table.xdp()?;
+    let link = xdp.attach_to_if_index(interface.index, xdp_mode).and_then(|link| xdp.take_link(link));
+    link.map(Link::Xdp).map_err(|error| refusal(interface, mode.name(), &error))
 }
 
-fn attach_tc(table: &mut KernelTable, interface: &Interface, side: TcAttachType) -> Result<(), CaptureError> {
+fn attach_tc(table: &mut KernelTable, interface: &Interface, side: TcAttachType) -> Result<Link, CaptureError> {
     let (program, mode) = match side {
         TcAttachType::Ingress => ("flowml_ingress", "tc"),
         _ => ("flowml_egress", "tc egress"),
     };
     let refuse = |error: &(dyn std::error::Error + 'static)| refusal(interface, mode, error);
     let classifier: &mut SchedClassifier = table.tc(program)?;
-    let Err(error) = classifier.attach(&interface.name, side) else { return Ok(()) };
-    // Before Linux 6.6 there is no TCX, and a classifier needs the clsact qdisc.
-    if !matches!(error, ProgramError::TcError(_)) {
-        return Err(refuse(&error));
-    }
-    match tc::qdisc_add_clsact(&interface.name) {
-        Ok(()) | Err(tc::TcError::AlreadyAttached) => {}
-        Err(error) => return Err(refuse(&error)),
-    }
-    classifier.attach(&interface.name, side).map_err(|error| refuse(&error))?;
-    Ok(())
+    let link = match classifier.attach(&interface.name, side) {
+        // Before Linux 6.6 there is no TCX, and a classifier needs the clsact qdisc.
+        Err(ProgramError::TcError(_)) => {
+            match tc::qdisc_add_clsact(&interface.name) {
+                Ok(()) | Err(tc::TcError::AlreadyAttached) => {}
+                Err(error) => return Err(refuse(&error)),
+            }
+            classifier.attach(&interface.name, side)
+        }
+        other => other,
+    };
+    let link = link.and_then(|link| classifier.take_link(link));
+    link.map(Link::Tc).map_err(|error| refuse(&error))
 }
 
 fn refusal(interface: &Interface, mode: &str, error: &(dyn std::error::Error + 'static)) -> CaptureError {

@@ -249,10 +249,10 @@ pub fn monotonic_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC)
 }
 
-/// What to add to a packet's time to get ns since 1970 (CLOCK_REALTIME).
+/// Now, ns since 1970 (CLOCK_REALTIME).
 #[must_use]
-pub fn realtime_offset_ns() -> i128 {
-    i128::from(clock_ns(libc::CLOCK_REALTIME)) - i128::from(monotonic_ns())
+pub fn realtime_ns() -> u64 {
+    clock_ns(libc::CLOCK_REALTIME)
 }
 
 fn clock_ns(clock: libc::clockid_t) -> u64 {

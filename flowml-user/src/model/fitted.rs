@@ -1,0 +1,165 @@
+//! The model that the warm-up leaves behind: scaler, clusters, what is typical of them, and the calibration.
+
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
+use serde::{Deserialize, Serialize};
+
+use super::calibrate::Calibration;
+use super::kmeans::{Clusters, Nearest, choose_k};
+use super::online::{Lesson, Pace};
+use super::reason::{Explain, Typical};
+use super::scale::Scaler;
+use super::{Settings, sample};
+use crate::features::{Column, Learn};
+
+/// The warm-up rows that take part in a fit: k-means, its folds and the silhouette then take a fraction of a second.
+const FIT_ROWS: usize = 4096;
+
+/// Blocks of consecutive rows, each scored by clusters that were fitted on the others. Neighbours in time resemble
+/// each other, so a random split would call near-copies of training rows held out.
+const FOLDS: usize = 5;
+
+/// A cluster with less than this part of the rows does not vouch for its own rows when the farthest are trimmed.
+const VOUCHING_SHARE: f64 = 0.03;
+
+/// Scaler, clusters and calibration, each fitted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Fitted {
+    pub(super) scaler: Scaler,
+    pub(super) clusters: Clusters,
+    pub(super) typical: Typical,
+    pub(super) calibration: Calibration,
+}
+
+/// Working space for scoring, so that a row costs no allocation.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub(super) vector: Vec<f64>,
+    distances: Vec<f64>,
+}
+
+impl Fitted {
+    /// Fits on the rows of a warm-up, in the order of their time.
+    pub(super) fn fit(rows: ArrayView2<'_, f64>, learn: &[Learn], settings: &Settings) -> Self {
+        let seed = settings.seed;
+        let rows = rows.select(Axis(0), &sample(rows.nrows(), FIT_ROWS, seed));
+        let rough = Scaler::fit(rows.view(), learn);
+        let roughly_scaled = rough.scale_all(rows.view());
+        let k = settings.clusters.unwrap_or_else(|| choose_k(roughly_scaled.view(), seed));
+        let recipe = Recipe { below: &rough.below(), k, trim: settings.trim, seed };
+
+        let residuals = residuals(&recipe.fit(roughly_scaled.view()), roughly_scaled);
+        let scaler = rough.sharpened(residuals.view());
+        let scaled = scaler.scale_all(rows.view());
+        let clusters = recipe.fit(scaled.view());
+        let held_out = recipe.held_out_scores(&scaled);
+        let mut distances = Vec::new();
+        let members: Vec<usize> = scaled.outer_iter().map(|v| nearest(&clusters, v, &mut distances).cluster).collect();
+        let typical = Typical::of(scaled.view(), &members, &clusters);
+        let calibration = Calibration::new(held_out, settings.calibration_scores, settings.alpha);
+        Self { scaler, clusters, typical, calibration }
+    }
+
+    /// Scales a raw row into the scratch vector and finds the cluster that explains it best.
+    pub(super) fn score(&self, row: ArrayView1<'_, f64>, scratch: &mut Scratch) -> Nearest {
+        scratch.vector.resize(self.scaler.width(), 0.0);
+        self.scaler.scale(row, &mut scratch.vector);
+        self.clusters.nearest(&scratch.vector, &mut scratch.distances)
+    }
+
+    /// Learns from rows of one batch that were scored before: those above the margin move the clusters.
+    pub(super) fn learn<'a>(
+        &mut self,
+        scored: impl Iterator<Item = (ArrayView1<'a, f64>, f64, f64)>,
+        settings: &Settings,
+    ) {
+        let mut scratch = Scratch::default();
+        let mut lesson = Lesson::new(&self.clusters);
+        for (row, score, probability) in scored {
+            let entered = self.calibration.record(score, probability);
+            if entered && probability >= settings.margin {
+                let Nearest { cluster, distance2, .. } = self.score(row, &mut scratch);
+                lesson.add(cluster, &scratch.vector, distance2);
+                self.typical.follow(cluster, &scratch.vector);
+            }
+        }
+        lesson.teach(&mut self.clusters, Pace::new(settings.half_life_batches, settings.step));
+        self.calibration.refresh();
+    }
+
+    /// What a file got wrong about a model of these columns.
+    pub(super) fn inconsistency(&self, columns: &[Column]) -> Option<String> {
+        if self.scaler.columns() != columns.len() {
+            return Some(format!("it scales {} columns of {}", self.scaler.columns(), columns.len()));
+        }
+        let width = self.scaler.width();
+        (!self.clusters.fits(width) || !self.typical.fits(self.clusters.len(), width))
+            .then(|| format!("its clusters are not of the {width} slots that its scaler makes"))
+    }
+
+    /// What explains this model's scores.
+    pub(super) fn explain<'a>(&'a self, columns: &'a [Column]) -> Explain<'a> {
+        Explain { columns, scaler: &self.scaler, clusters: &self.clusters, typical: &self.typical }
+    }
+}
+
+fn nearest(clusters: &Clusters, vector: ArrayView1<'_, f64>, distances: &mut Vec<f64>) -> Nearest {
+    clusters.nearest(&vector.to_vec(), distances)
+}
+
+/// What a row differs in from its centroid, for each row.
+fn residuals(clusters: &Clusters, mut scaled: Array2<f64>) -> Array2<f64> {
+    let mut distances = Vec::new();
+    for mut row in scaled.rows_mut() {
+        let cluster = nearest(clusters, row.view(), &mut distances).cluster;
+        for (x, c) in row.iter_mut().zip(clusters.centroid(cluster)) {
+            *x -= c;
+        }
+    }
+    scaled
+}
+
+/// How clusters are fitted on scaled rows.
+struct Recipe<'a> {
+    below: &'a [f64],
+    k: usize,
+    trim: f64,
+    seed: u64,
+}
+
+impl Recipe<'_> {
+    /// Clusters of all rows but the farthest `trim` of them.
+    ///
+    /// k-means gives a few far rows a centroid of their own, and there they would be at home. So distance is measured
+    /// to the clusters that are large enough to vouch, and the fit is done again without the farthest rows.
+    fn fit(&self, scaled: ArrayView2<'_, f64>) -> Clusters {
+        let first = Clusters::fit(scaled, self.below, self.k, self.seed);
+        let drop = (scaled.nrows() as f64 * self.trim.clamp(0.0, 0.5)) as usize;
+        let vouching = first.only(|cluster| first.share(cluster) >= VOUCHING_SHARE);
+        let (true, Some(vouching)) = (drop > 0, vouching) else { return first };
+        let mut distances = Vec::new();
+        let mut scores: Vec<(f64, usize)> =
+            scaled.outer_iter().enumerate().map(|(i, v)| (nearest(&vouching, v, &mut distances).score, i)).collect();
+        scores.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut kept: Vec<usize> = scores[..scores.len() - drop].iter().map(|(_, row)| *row).collect();
+        kept.sort_unstable();
+        Clusters::fit(scaled.select(Axis(0), &kept).view(), self.below, self.k, self.seed)
+    }
+
+    /// The score of each row by clusters that have not seen its block.
+    fn held_out_scores(&self, scaled: &Array2<f64>) -> Vec<f64> {
+        let n = scaled.nrows();
+        let folds = FOLDS.min(n);
+        let mut scores = Vec::with_capacity(n);
+        let mut distances = Vec::new();
+        for fold in 0..folds {
+            let block = fold * n / folds..(fold + 1) * n / folds;
+            let others: Vec<usize> = (0..n).filter(|row| !block.contains(row)).collect();
+            if others.is_empty() {
+                continue;
+            }
+            let clusters = self.fit(scaled.select(Axis(0), &others).view());
+            scores.extend(block.map(|row| nearest(&clusters, scaled.row(row), &mut distances).score));
+        }
+        scores
+    }
+}

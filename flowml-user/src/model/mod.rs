@@ -1,0 +1,326 @@
+//! The learning loop: rows of feature values in, a cluster, a score, a probability and reasons out.
+//!
+//! It knows columns and nothing of flows or hosts, so the same [`Learner`] serves both.
+
+mod calibrate;
+mod fitted;
+mod kmeans;
+mod online;
+mod reason;
+mod scale;
+mod silhouette;
+mod store;
+#[cfg(test)]
+mod synthetic;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::Path;
+
+use ndarray::{ArrayView1, ArrayView2};
+use rand::SeedableRng;
+use rand_xoshiro::Xoshiro256Plus;
+use serde::{Deserialize, Serialize};
+
+pub use self::reason::{Reason, TypicalValue, one_line};
+pub use self::store::ModelError;
+
+use self::fitted::{Fitted, Scratch};
+use crate::features::{Column, Learn};
+
+/// How many columns a cluster's summary tells.
+const TOLD_COLUMNS: usize = 4;
+
+/// What can be set about learning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where random choices start; the same rows and seed give the same verdicts.
+    pub seed: u64,
+    /// A row whose probability is below this is an anomaly: the rate of false alarms per row.
+    pub alpha: f64,
+    /// The number of clusters; chosen of 8 to 16 by silhouette where not given.
+    pub clusters: Option<usize>,
+    /// The warm-up lasts until it has seen this many rows …
+    pub warm_up_rows: usize,
+    /// … and this many batches (drains, so seconds at the usual interval).
+    pub warm_up_batches: usize,
+    /// The part of the warm-up rows, the farthest, that the clusters do without: an attack may be among them.
+    pub trim: f64,
+    /// A row whose probability is below this does not move the clusters.
+    pub margin: f64,
+    /// After this many batches a row counts half.
+    pub half_life_batches: f64,
+    /// The largest part of the way to a batch's mean that one batch moves a centroid.
+    pub step: f64,
+    /// From a larger batch, this many rows at random are learnt; all are scored.
+    pub learnt_rows_per_batch: usize,
+    /// How many recent scores the probability rests on.
+    pub calibration_scores: usize,
+    /// An anomaly gives at most this many reasons.
+    pub reasons: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            alpha: 1e-4,
+            clusters: None,
+            warm_up_rows: 300,
+            warm_up_batches: 30,
+            trim: 0.02,
+            margin: 0.01,
+            half_life_batches: 600.0,
+            step: 0.1,
+            learnt_rows_per_batch: 1024,
+            calibration_scores: 4096,
+            reasons: 4,
+        }
+    }
+}
+
+/// What the learner says of one row.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// The cluster that explains the row best.
+    pub cluster: u32,
+    /// How badly it does so: `½(d/σ)² − ln π`.
+    pub score: f64,
+    /// The probability that an ordinary row scores as high.
+    pub probability: f64,
+    /// Whether the probability is below the alarm level.
+    pub anomaly: bool,
+    /// What made the score, the largest part first. Empty for an ordinary row: [`Learner::explain`] tells.
+    pub reasons: Vec<Reason>,
+}
+
+/// One cluster, for people.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClusterSummary {
+    /// Its number, as in [`Verdict::cluster`].
+    pub id: u32,
+    /// Its part of recent rows, 0–1.
+    pub share: f64,
+    /// The rows that it stands for, older ones counting less.
+    pub size: f64,
+    /// The columns in which it differs most from the rest, and their values.
+    pub typical: Vec<TypicalValue>,
+}
+
+/// How far the learner is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Status {
+    /// Collecting rows; nothing is scored yet.
+    WarmingUp {
+        /// Rows so far.
+        rows: usize,
+        /// Rows that are needed.
+        rows_needed: usize,
+        /// Batches so far.
+        batches: usize,
+        /// Batches that are needed.
+        batches_needed: usize,
+    },
+    /// Scoring.
+    Ready {
+        /// How many clusters there are.
+        clusters: usize,
+        /// On how many scores the probability rests.
+        calibration_scores: usize,
+    },
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::WarmingUp { rows, rows_needed, .. } if rows < rows_needed => {
+                write!(f, "warming up: {rows} of {rows_needed} rows")
+            }
+            Self::WarmingUp { batches, batches_needed, .. } => {
+                write!(f, "warming up: {batches} of {batches_needed} intervals")
+            }
+            Self::Ready { clusters, calibration_scores } => {
+                write!(f, "ready: {clusters} clusters, calibrated on {calibration_scores} scores")
+            }
+        }
+    }
+}
+
+/// Learns what ordinary rows look like and scores each row against it.
+#[derive(Clone, Debug)]
+pub struct Learner {
+    columns: Vec<Column>,
+    settings: Settings,
+    /// Batches observed; with the seed it makes each batch's random choices.
+    batches: u64,
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    WarmUp(WarmUp),
+    Ready(Box<Fitted>),
+}
+
+/// The rows kept for the first fit.
+#[derive(Clone, Debug, Default)]
+struct WarmUp {
+    /// Row-major.
+    values: Vec<f64>,
+    /// Rows seen, of which the kept ones may be a sample.
+    seen: usize,
+    batches: usize,
+}
+
+impl Learner {
+    /// A learner of rows with these columns, at the beginning of its warm-up.
+    #[must_use]
+    pub fn new(columns: Vec<Column>, settings: Settings) -> Self {
+        Self { columns, settings, batches: 0, state: State::WarmUp(WarmUp::default()) }
+    }
+
+    /// Reads a learner for rows with these columns; refuses one that was trained on others.
+    pub fn load(path: &Path, columns: Vec<Column>) -> Result<Self, ModelError> {
+        store::load(path, columns)
+    }
+
+    /// Writes the learner to a file, once it is ready.
+    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        store::save(self, path)
+    }
+
+    /// Takes the rows of one drain: scores all of them, then learns from the ordinary ones.
+    ///
+    /// The answer has one place for each row; nothing is said while warming up. A batch without rows still counts as
+    /// time.
+    ///
+    /// # Panics
+    /// If the rows do not have one value for each column.
+    pub fn observe(&mut self, rows: ArrayView2<'_, f64>) -> Vec<Option<Verdict>> {
+        assert_eq!(rows.ncols(), self.columns.len(), "a row has one value for each column");
+        self.batches += 1;
+        let learnt = sample(rows.nrows(), self.settings.learnt_rows_per_batch, self.settings.seed ^ self.batches);
+        match &mut self.state {
+            State::WarmUp(warm_up) => {
+                warm_up.collect(rows, &learnt);
+                if warm_up.is_over(&self.settings) {
+                    let learn: Vec<Learn> = self.columns.iter().map(|column| column.learn).collect();
+                    let kept = warm_up.rows(learn.len());
+                    self.state = State::Ready(Box::new(Fitted::fit(kept, &learn, &self.settings)));
+                }
+                vec![None; rows.nrows()]
+            }
+            State::Ready(fitted) => {
+                let verdicts = score(fitted, rows, &self.columns, &self.settings);
+                let scored = learnt.iter().map(|&row| (rows.row(row), verdicts[row].score, verdicts[row].probability));
+                fitted.learn(scored, &self.settings);
+                verdicts.into_iter().map(Some).collect()
+            }
+        }
+    }
+
+    /// The reasons for the score of any row, ordinary ones too; empty while warming up.
+    #[must_use]
+    pub fn explain(&self, row: ArrayView1<'_, f64>) -> Vec<Reason> {
+        let State::Ready(fitted) = &self.state else { return Vec::new() };
+        let mut scratch = Scratch::default();
+        let cluster = fitted.score(row, &mut scratch).cluster;
+        fitted.explain(&self.columns).reasons(row, &scratch.vector, cluster, self.settings.reasons)
+    }
+
+    /// How far the learner is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match &self.state {
+            State::WarmUp(warm_up) => Status::WarmingUp {
+                rows: warm_up.seen,
+                rows_needed: self.settings.warm_up_rows,
+                batches: warm_up.batches,
+                batches_needed: self.settings.warm_up_batches,
+            },
+            State::Ready(fitted) => {
+                Status::Ready { clusters: fitted.clusters.len(), calibration_scores: fitted.calibration.len() }
+            }
+        }
+    }
+
+    /// The clusters, the largest first; none while warming up.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<ClusterSummary> {
+        let State::Ready(fitted) = &self.state else { return Vec::new() };
+        let explain = fitted.explain(&self.columns);
+        let mut summaries: Vec<ClusterSummary> = (0..fitted.clusters.len())
+            .map(|cluster| ClusterSummary {
+                id: cluster as u32,
+                share: fitted.clusters.share(cluster),
+                size: fitted.clusters.rows[cluster],
+                typical: explain.distinguishing(cluster, TOLD_COLUMNS),
+            })
+            .collect();
+        summaries.sort_by(|a, b| b.share.total_cmp(&a.share));
+        summaries
+    }
+
+    /// The columns that the rows have.
+    #[must_use]
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+impl WarmUp {
+    /// Keeps the chosen rows of a batch.
+    fn collect(&mut self, rows: ArrayView2<'_, f64>, chosen: &[usize]) {
+        for &row in chosen {
+            self.values.extend(rows.row(row));
+        }
+        self.seen += rows.nrows();
+        self.batches += 1;
+    }
+
+    fn is_over(&self, settings: &Settings) -> bool {
+        self.seen >= settings.warm_up_rows.max(1) && self.batches >= settings.warm_up_batches
+    }
+
+    /// The kept rows, in the order of their time.
+    fn rows(&self, columns: usize) -> ArrayView2<'_, f64> {
+        let rows = self.values.len() / columns.max(1);
+        ArrayView2::from_shape((rows, columns), &self.values).expect("whole rows were kept")
+    }
+}
+
+/// Scores the rows of a batch, all by the same state of the model.
+fn score(fitted: &Fitted, rows: ArrayView2<'_, f64>, columns: &[Column], settings: &Settings) -> Vec<Verdict> {
+    let explain = fitted.explain(columns);
+    let mut scratch = Scratch::default();
+    let verdict = |row: ArrayView1<'_, f64>| {
+        let nearest = fitted.score(row, &mut scratch);
+        let probability = fitted.calibration.probability(nearest.score);
+        let anomaly = fitted.calibration.is_anomaly(probability);
+        let reasons = match anomaly {
+            true => explain.reasons(row, &scratch.vector, nearest.cluster, settings.reasons),
+            false => Vec::new(),
+        };
+        Verdict { cluster: nearest.cluster as u32, score: nearest.score, probability, anomaly, reasons }
+    };
+    rows.outer_iter().map(verdict).collect()
+}
+
+/// At most `at_most` of `rows` row numbers, drawn at random without repetition, in ascending order.
+fn sample(rows: usize, at_most: usize, seed: u64) -> Vec<usize> {
+    if rows <= at_most {
+        return (0..rows).collect();
+    }
+    let mut chosen = rand::seq::index::sample(&mut Xoshiro256Plus::seed_from_u64(seed), rows, at_most).into_vec();
+    chosen.sort_unstable();
+    chosen
+}

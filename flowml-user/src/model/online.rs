@@ -1,0 +1,135 @@
+//! Mini-batch k-means with forgetting: what ordinary rows teach the clusters after the warm-up.
+
+use super::kmeans::Clusters;
+
+/// How fast the clusters follow their rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// What a past row still counts after one more batch, 0–1.
+    pub(super) decay: f64,
+    /// The largest part of the way to a batch's mean that the batch can move a centroid, below 1.
+    pub(super) step: f64,
+}
+
+impl Pace {
+    /// Past rows count half after `half_life` batches.
+    pub(super) fn new(half_life: f64, step: f64) -> Self {
+        Self { decay: 0.5_f64.powf(1.0 / half_life.max(1e-3)), step: step.clamp(0.0, 0.99) }
+    }
+}
+
+/// The ordinary rows of one batch, summed up by cluster.
+pub(super) struct Lesson {
+    width: usize,
+    rows: Vec<f64>,
+    /// Cluster by cluster, the sums of the slots.
+    sums: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Lesson {
+    pub(super) fn new(clusters: &Clusters) -> Self {
+        let (k, width) = (clusters.len(), clusters.width());
+        Self { width, rows: vec![0.0; k], sums: vec![0.0; k * width], squares: vec![0.0; k] }
+    }
+
+    /// Adds a vector of `cluster` at this squared distance from its centroid.
+    pub(super) fn add(&mut self, cluster: usize, vector: &[f64], distance2: f64) {
+        self.rows[cluster] += 1.0;
+        self.squares[cluster] += distance2;
+        let sums = &mut self.sums[cluster * self.width..][..self.width];
+        for (sum, x) in sums.iter_mut().zip(vector) {
+            *sum += x;
+        }
+    }
+
+    /// Moves the clusters: `c ← (c·n·a + m·x̄) / (n·a + m)` with `n` past rows, `a` the decay and `m` rows of mean `x̄`
+    /// in this batch, of which no more count than the step allows. A batch without rows ages nothing.
+    pub(super) fn teach(mut self, clusters: &mut Clusters, pace: Pace) {
+        if self.rows.iter().all(|rows| *rows == 0.0) {
+            return;
+        }
+        for cluster in 0..clusters.len() {
+            // A cluster that stood for nothing for long counts as one row, and so takes up what is there now.
+            let past = (clusters.rows[cluster] * pace.decay).max(1.0);
+            let most = past * pace.step / (1.0 - pace.step);
+            let found = self.rows[cluster];
+            let counted = found.min(most);
+            clusters.rows[cluster] = past + counted;
+            if found > 0.0 {
+                let part = counted / (past + counted);
+                let mean = &mut self.sums[cluster * self.width..][..self.width];
+                mean.iter_mut().for_each(|sum| *sum /= found);
+                clusters.pull(cluster, mean, part);
+                clusters.spread[cluster] += (self.squares[cluster] / found - clusters.spread[cluster]) * part;
+            }
+        }
+        clusters.refresh();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array2;
+
+    fn one_cluster(rows: usize, at: f64) -> Clusters {
+        Clusters::fit(Array2::from_elem((rows, 2), at).view(), &[1.0; 2], 1, 0)
+    }
+
+    fn teach(clusters: &mut Clusters, at: f64, rows: usize, pace: Pace) {
+        let mut lesson = Lesson::new(clusters);
+        for _ in 0..rows {
+            let center: Vec<f64> = clusters.centroid(0).collect();
+            lesson.add(0, &[at, at], center.iter().map(|c| (at - c) * (at - c)).sum());
+        }
+        lesson.teach(clusters, pace);
+    }
+
+    #[test]
+    fn one_batch_is_the_weighted_mean_of_the_rule() {
+        let mut clusters = one_cluster(90, 0.0);
+        teach(&mut clusters, 1.0, 10, Pace { decay: 0.5, step: 0.9 });
+        // 90 rows at 0 count half, 10 rows at 1 count once.
+        let center: Vec<f64> = clusters.centroid(0).collect();
+        assert!((center[0] - 10.0 / 55.0).abs() < 1e-12);
+        assert!((clusters.rows[0] - 55.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_past_counts_half_after_the_half_life() {
+        let pace = Pace::new(10.0, 0.9);
+        let mut clusters = one_cluster(1000, 0.0);
+        (0..10).for_each(|_| teach(&mut clusters, 0.0, 1, pace));
+        let taught: f64 = (0..10).map(|age| pace.decay.powi(age)).sum();
+        assert!((clusters.rows[0] - (500.0 + taught)).abs() < 1e-9, "{}", clusters.rows[0]);
+    }
+
+    #[test]
+    fn forgetting_lets_the_centroid_arrive_where_the_rows_are() {
+        let mut forgets = one_cluster(300, 0.0);
+        let mut remembers = one_cluster(300, 0.0);
+        for _ in 0..300 {
+            teach(&mut forgets, 1.0, 2, Pace::new(30.0, 0.1));
+            teach(&mut remembers, 1.0, 2, Pace::new(1e9, 0.1));
+        }
+        assert!(forgets.centroid(0).all(|c| c > 0.99));
+        assert!(remembers.centroid(0).all(|c| c < 0.7));
+    }
+
+    #[test]
+    fn one_batch_moves_a_centroid_by_no_more_than_the_step() {
+        let mut clusters = one_cluster(10, 0.0);
+        teach(&mut clusters, 100.0, 100_000, Pace::new(600.0, 0.1));
+        assert!(clusters.centroid(0).all(|c| (c - 10.0).abs() < 1e-9));
+        assert!(clusters.rows[0] < 12.0);
+    }
+
+    #[test]
+    fn a_batch_without_rows_ages_nothing() {
+        let mut clusters = one_cluster(10, 0.0);
+        let before = clusters.clone();
+        Lesson::new(&clusters).teach(&mut clusters, Pace::new(1.0, 0.1));
+        assert_eq!(clusters, before);
+    }
+}

@@ -1,0 +1,311 @@
+//! Why a row scored as it did: the columns that made its distance, against what is typical of its cluster.
+
+use std::fmt;
+
+use ndarray::{ArrayView1, ArrayView2};
+use serde::{Deserialize, Serialize};
+
+use super::kmeans::Clusters;
+use super::scale::{Scaler, quantile};
+use crate::features::{Column, Learn};
+
+/// A column that made less than this part of the squared distance is no reason.
+const LEAST_SHARE: f64 = 0.05;
+
+/// How far one ordinary row moves the ends of a typical range, in scales.
+const NUDGE: f64 = 0.01;
+
+/// One column's part in a score.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Reason {
+    /// The column's name.
+    pub column: &'static str,
+    /// The unit of the values.
+    pub unit: &'static str,
+    /// The row's value.
+    pub value: f64,
+    /// The 10 % quantile among rows of the nearest cluster; for a category, the usual one.
+    pub low: f64,
+    /// The 90 % quantile; equal to `low` for a category.
+    pub high: f64,
+    /// The column's part of the squared distance, 0–1.
+    pub share: f64,
+}
+
+impl fmt::Display for Reason {
+    /// As in `dst ports 998 (typical 1–4)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (low, high) = (short(self.low), short(self.high));
+        write!(f, "{} {} (typical {low}", self.column.replace('_', " "), short(self.value))?;
+        if high != low {
+            write!(f, "–{high}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// All reasons in one line.
+#[must_use]
+pub fn one_line(reasons: &[Reason]) -> String {
+    let texts: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}
+
+/// A value as a person reads it: about three digits, thousands and more with a prefix.
+fn short(value: f64) -> String {
+    let (number, decimals, prefix) = match value.abs() {
+        _ if !value.is_finite() => return "undefined".to_owned(),
+        1e9.. => (value / 1e9, 1, "G"),
+        1e6.. => (value / 1e6, 1, "M"),
+        1e4.. => (value / 1e3, 1, "k"),
+        100.0.. => (value, 0, ""),
+        10.0.. => (value, 1, ""),
+        _ => (value, 2, ""),
+    };
+    let digits = format!("{number:.decimals$}");
+    let digits = if decimals > 0 { digits.trim_end_matches('0').trim_end_matches('.') } else { &digits };
+    let digits = if digits == "-0" { "0" } else { digits };
+    format!("{digits}{prefix}")
+}
+
+/// What is typical of each cluster, slot by slot, on the scaled axis.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Typical {
+    width: usize,
+    /// Cluster by cluster, slot by slot: the 10 %, 50 % and 90 % quantiles.
+    quantiles: Vec<[f64; 3]>,
+}
+
+/// The quantiles that are kept.
+const LEVELS: [f64; 3] = [0.1, 0.5, 0.9];
+
+impl Typical {
+    /// Of the training rows, each of which belongs to the cluster in `members`.
+    pub(super) fn of(scaled: ArrayView2<'_, f64>, members: &[usize], clusters: &Clusters) -> Self {
+        let width = clusters.width();
+        let mut quantiles = Vec::with_capacity(clusters.len() * width);
+        for cluster in 0..clusters.len() {
+            for (slot, center) in clusters.centroid(cluster).enumerate() {
+                let own = scaled.column(slot).into_iter().zip(members).filter(|(_, member)| **member == cluster);
+                let mut values: Vec<f64> = own.map(|(value, _)| *value).collect();
+                values.sort_unstable_by(f64::total_cmp);
+                let level = |q| if values.is_empty() { center } else { quantile(&values, q) };
+                quantiles.push(LEVELS.map(level));
+            }
+        }
+        Self { width, quantiles }
+    }
+
+    /// Moves the quantiles of `cluster` by one more row: up by `q` and down by `1 − q` of a small step, so that they
+    /// rest where a part `q` of the rows is below.
+    pub(super) fn follow(&mut self, cluster: usize, vector: &[f64]) {
+        for (quantiles, x) in self.quantiles[cluster * self.width..].iter_mut().zip(vector) {
+            for (value, level) in quantiles.iter_mut().zip(LEVELS) {
+                // Within a step of its value a quantile stays: counts repeat exactly and should print exactly.
+                if *x > *value + NUDGE {
+                    *value += NUDGE * level;
+                } else if *x < *value - NUDGE {
+                    *value -= NUDGE * (1.0 - level);
+                }
+            }
+        }
+    }
+
+    /// Whether there are quantiles for `clusters` of `width` slots.
+    pub(super) fn fits(&self, clusters: usize, width: usize) -> bool {
+        self.width == width && self.quantiles.len() == clusters * width
+    }
+
+    /// The quantiles of all slots of one cluster.
+    fn cluster(&self, cluster: usize) -> &[[f64; 3]] {
+        &self.quantiles[cluster * self.width..][..self.width]
+    }
+}
+
+/// Explains distances and clusters in the columns' own units.
+pub(super) struct Explain<'a> {
+    pub(super) columns: &'a [Column],
+    pub(super) scaler: &'a Scaler,
+    pub(super) clusters: &'a Clusters,
+    pub(super) typical: &'a Typical,
+}
+
+/// A column's typical value in a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TypicalValue {
+    /// The column's name.
+    pub column: &'static str,
+    /// The unit of the values.
+    pub unit: &'static str,
+    /// The 10 % quantile.
+    pub low: f64,
+    /// The median; for a category, the usual one.
+    pub value: f64,
+    /// The 90 % quantile.
+    pub high: f64,
+}
+
+impl fmt::Display for TypicalValue {
+    /// As in `dst ports 3 (1–4)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (low, high) = (short(self.low), short(self.high));
+        write!(f, "{} {}", self.column.replace('_', " "), short(self.value))?;
+        if low != high {
+            write!(f, " ({low}–{high})")?;
+        }
+        Ok(())
+    }
+}
+
+impl Explain<'_> {
+    /// The columns that made the distance of a row from the centroid of `cluster`, the largest part first.
+    pub(super) fn reasons(
+        &self,
+        row: ArrayView1<'_, f64>,
+        vector: &[f64],
+        cluster: usize,
+        at_most: usize,
+    ) -> Vec<Reason> {
+        let parts = self.by_column(self.clusters.parts(vector, cluster));
+        let all: f64 = parts.iter().map(|(_, part)| part).sum();
+        let told = parts.into_iter().take(at_most).filter(|(_, part)| *part > LEAST_SHARE * all);
+        told.filter_map(|(column, part)| {
+            let TypicalValue { column: name, unit, low, high, .. } = self.typical_value(cluster, column)?;
+            Some(Reason { column: name, unit, value: row[column], low, high, share: part / all })
+        })
+        .collect()
+    }
+
+    /// The columns in which a cluster differs most from all rows, the most different first.
+    pub(super) fn distinguishing(&self, cluster: usize, at_most: usize) -> Vec<TypicalValue> {
+        let shares: Vec<f64> = (0..self.clusters.len()).map(|other| self.clusters.share(other)).collect();
+        let mut mean = vec![0.0; self.clusters.width()];
+        for (other, share) in shares.iter().enumerate() {
+            for (sum, c) in mean.iter_mut().zip(self.clusters.centroid(other)) {
+                *sum += share * c;
+            }
+        }
+        let parts = self.by_column(self.clusters.centroid(cluster).zip(mean).map(|(c, m)| (c - m) * (c - m)));
+        parts.into_iter().filter_map(|(column, _)| self.typical_value(cluster, column)).take(at_most).collect()
+    }
+
+    /// Sums of `parts` (one for each slot) by column, the largest first.
+    fn by_column(&self, parts: impl Iterator<Item = f64>) -> Vec<(usize, f64)> {
+        let mut sums: Vec<(usize, f64)> = (0..self.columns.len()).map(|column| (column, 0.0)).collect();
+        for (origin, part) in self.scaler.origins().into_iter().zip(parts) {
+            sums[origin].1 += part;
+        }
+        sums.sort_by(|a, b| b.1.total_cmp(&a.1));
+        sums
+    }
+
+    fn typical_value(&self, cluster: usize, column: usize) -> Option<TypicalValue> {
+        let slots = self.scaler.slots_of(column);
+        let Column { name, unit, learn, .. } = self.columns[column];
+        let [low, value, high] = if learn == Learn::Category {
+            let centroid: Vec<f64> = self.clusters.centroid(cluster).skip(slots.start).take(slots.len()).collect();
+            [self.scaler.raw(column, &centroid)?; 3]
+        } else {
+            let quantiles = self.typical.cluster(cluster).get(slots.start)?;
+            let raw = |q: f64| self.scaler.raw(column, &[q]);
+            [raw(quantiles[0])?, raw(quantiles[1])?, raw(quantiles[2])?]
+        };
+        Some(TypicalValue { column: name, unit, low, value, high })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array2, array};
+
+    const COLUMNS: [Column; 3] = [
+        Column { name: "dst_ports", unit: "ports", meaning: "", learn: Learn::Amount },
+        Column { name: "syn_share", unit: "share", meaning: "", learn: Learn::Share },
+        Column { name: "protocol", unit: "", meaning: "", learn: Learn::Category },
+    ];
+
+    /// Explains rows against one cluster of rows with 1–4 ports, SYN shares of 0.05–0.2 and protocol 6.
+    fn with_one_cluster<R>(then: impl FnOnce(&Explain<'_>, &Scaler) -> R) -> R {
+        let rows = Array2::from_shape_fn((101, 3), |(row, column)| match column {
+            0 => 1.0 + (row % 4) as f64,
+            1 => 0.05 + 0.15 * row as f64 / 100.0,
+            _ => 6.0,
+        });
+        let scaler = Scaler::fit(rows.view(), &COLUMNS.map(|column| column.learn));
+        let scaled = scaler.scale_all(rows.view());
+        let clusters = Clusters::fit(scaled.view(), &scaler.below(), 1, 0);
+        let typical = Typical::of(scaled.view(), &[0; 101], &clusters);
+        then(&Explain { columns: &COLUMNS, scaler: &scaler, clusters: &clusters, typical: &typical }, &scaler)
+    }
+
+    fn reasons(row: [f64; 3]) -> Vec<Reason> {
+        with_one_cluster(|explain, scaler| {
+            let mut vector = vec![0.0; scaler.width()];
+            let row = array![row[0], row[1], row[2]];
+            scaler.scale(row.view(), &mut vector);
+            explain.reasons(row.view(), &vector, 0, 3)
+        })
+    }
+
+    #[test]
+    fn tells_the_columns_that_differ_with_their_typical_range() {
+        let told = reasons([998.0, 1.0, 6.0]);
+        assert_eq!(one_line(&told), "dst ports 998 (typical 1–4), syn share 1 (typical 0.07–0.18)");
+        assert!(told[0].share > told[1].share && told.iter().map(|r| r.share).sum::<f64>() <= 1.0 + 1e-9);
+    }
+
+    #[test]
+    fn tells_another_category() {
+        assert_eq!(one_line(&reasons([2.0, 0.1, 47.0])), "protocol 47 (typical 6)");
+    }
+
+    #[test]
+    fn a_row_at_the_centroid_has_no_reason_to_tell() {
+        let told = with_one_cluster(|explain, _| {
+            let center: Vec<f64> = explain.clusters.centroid(0).collect();
+            explain.reasons(array![2.0, 0.1, 6.0].view(), &center, 0, 3)
+        });
+        assert_eq!(told, []);
+    }
+
+    #[test]
+    fn typical_values_follow_the_rows() {
+        with_one_cluster(|explain, scaler| {
+            let mut typical = explain.typical.clone();
+            let mut vector = vec![0.0; scaler.width()];
+            for i in 0..20_000 {
+                scaler.scale(array![20.0 + f64::from(i % 11), 0.1, 6.0].view(), &mut vector);
+                typical.follow(0, &vector);
+            }
+            let now = Explain { typical: &typical, ..*explain }.typical_value(0, 0).expect("a learnt column");
+            assert!(
+                (now.low - 21.0).abs() < 1.5 && (now.value - 25.0).abs() < 1.5 && (now.high - 29.0).abs() < 1.5,
+                "{now}"
+            );
+        });
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let cases = [
+            (0.0, "0"),
+            (0.054, "0.05"),
+            (1.0, "1"),
+            (9.96, "9.96"),
+            (12.0, "12"),
+            (99.96, "100"),
+            (998.0, "998"),
+            (1500.0, "1500"),
+            (12_345.0, "12.3k"),
+            (3_000_000.0, "3M"),
+            (2.5e9, "2.5G"),
+            (-0.5, "-0.5"),
+            (-0.001, "0"),
+            (f64::NAN, "undefined"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(short(value), text, "{value}");
+        }
+    }
+}

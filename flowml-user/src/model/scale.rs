@@ -1,0 +1,350 @@
+//! Preprocessing: raw feature values into slots of comparable size, fitted on a warm-up set.
+
+use ndarray::{Array2, ArrayView1, ArrayView2};
+use serde::{Deserialize, Serialize};
+
+use crate::features::Learn;
+
+/// A value further than this from the middle, in scales, counts as this far: one absurd value must not outweigh
+/// agreement of several columns, and a thousand ports where five are usual (z about 15) must keep its weight.
+pub const CLIP: f64 = 20.0;
+
+/// The smallest scale of an amount, in units of `log1p`: a quarter more or less is nothing.
+///
+/// A column that is constant in the warm-up set is kept, not dropped: scans and floods show first in columns that
+/// ordinary traffic hardly moves (RST share, unanswered flows). The floor decides what counts as a change.
+const AMOUNT_FLOOR: f64 = 0.25;
+
+/// The smallest scale of a share. Shares of few packets jump between 0 and 1 (one query, unanswered), so a share that
+/// never moved during the warm-up and goes to its other end is worth five scales, while a thousand flows where four are
+/// usual are worth twenty.
+const SHARE_FLOOR: f64 = 0.2;
+
+/// The weight of an amount below its centroid in a squared distance, where one above weighs 1.
+///
+/// Less than usual is what ordinary hosts do whenever they pause: weighed alike, the farthest rows of ordinary windows
+/// are idle moments, which hide scans and floods behind a wide tail.
+const AMOUNT_BELOW: f64 = 0.1;
+
+/// The same for a share or an entropy; a lower one can be the sign (a flood on one port), but is seldom.
+const SHARE_BELOW: f64 = 0.3;
+
+/// A bound far from any share or entropy, so that differences of undue values stay finite.
+const LARGEST_SHARE: f64 = 1e9;
+
+/// The value of the slot that a category occupies; two rows of different categories are `√2` times this apart.
+const HOT: f64 = 1.5;
+
+/// Categories with a slot of their own, the most frequent first; the rest shares the slot of the unseen.
+const CATEGORIES: usize = 16;
+
+/// From an interquartile range to a standard deviation, for a normal distribution.
+const IQR_TO_SIGMA: f64 = 1.349;
+
+/// From the range between the 5 % and 95 % quantiles to a standard deviation, for a normal distribution.
+const Q90_TO_SIGMA: f64 = 3.290;
+
+/// How one column is scaled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Scale {
+    /// Takes no slot.
+    Out,
+    /// One slot: `(f(value) - middle) / scale`, where `f` is `log1p` or nothing.
+    Number { log: bool, middle: f64, scale: f64 },
+    /// One slot for each of `values` (sorted), and a last one for every other value.
+    OneHot { values: Vec<f64> },
+}
+
+/// The fitted scales of all columns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scaler {
+    columns: Vec<Scale>,
+}
+
+impl Scaler {
+    /// Fits the scales on `rows`, whose columns are learnt as `learn` says.
+    ///
+    /// A value that is not finite is not defined: it counts as the middle of its column, so it neither adds to a
+    /// distance nor takes part in the fit.
+    #[must_use]
+    pub fn fit(rows: ArrayView2<'_, f64>, learn: &[Learn]) -> Self {
+        let columns = learn
+            .iter()
+            .enumerate()
+            .map(|(column, learn)| match learn {
+                Learn::Never => Scale::Out,
+                Learn::Amount => fit_number(rows.column(column), true, AMOUNT_FLOOR),
+                Learn::Share => fit_number(rows.column(column), false, SHARE_FLOOR),
+                Learn::Category => fit_one_hot(rows.column(column)),
+            })
+            .collect();
+        Self { columns }
+    }
+
+    /// Columns of a raw row.
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Slots of a scaled row.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.columns.iter().map(Scale::slots).sum()
+    }
+
+    /// For each slot, the column that it comes from.
+    #[must_use]
+    pub fn origins(&self) -> Vec<usize> {
+        let slots = |(column, scale): (usize, &Scale)| std::iter::repeat_n(column, scale.slots());
+        self.columns.iter().enumerate().flat_map(slots).collect()
+    }
+
+    /// For each slot, the weight in a squared distance of a value below the centroid.
+    #[must_use]
+    pub fn below(&self) -> Vec<f64> {
+        let weights = |scale: &Scale| std::iter::repeat_n(scale.below(), scale.slots());
+        self.columns.iter().flat_map(weights).collect()
+    }
+
+    /// The slots of one column; empty for one that is left out.
+    #[must_use]
+    pub fn slots_of(&self, column: usize) -> std::ops::Range<usize> {
+        let start = self.columns[..column].iter().map(Scale::slots).sum();
+        start..start + self.columns[column].slots()
+    }
+
+    /// Writes the slots of one raw row to `slots`, which has [`Self::width`] places.
+    pub fn scale(&self, row: ArrayView1<'_, f64>, slots: &mut [f64]) {
+        let mut rest = slots;
+        for (scale, &value) in self.columns.iter().zip(row) {
+            let (own, after) = rest.split_at_mut(scale.slots());
+            scale.apply(value, own);
+            rest = after;
+        }
+    }
+
+    /// Makes the scale of each number that of its `residuals` (scaled rows less their centroids), floors kept.
+    ///
+    /// What sets clusters apart (a server moves a thousand times what a terminal does) is then no excuse for a row that
+    /// is unlike its cluster. Standard deviations, because a column that is often zero and now and then large must get
+    /// a scale that covers the large.
+    #[must_use]
+    pub fn sharpened(&self, residuals: ArrayView2<'_, f64>) -> Self {
+        let mut sharper = self.clone();
+        for (column, scale) in sharper.columns.iter_mut().enumerate() {
+            let slots = self.slots_of(column);
+            if let Scale::Number { log, scale, .. } = scale {
+                let own = residuals.column(slots.start);
+                let spread = (own.iter().map(|r| r * r).sum::<f64>() / own.len().max(1) as f64).sqrt();
+                let floor = if *log { AMOUNT_FLOOR } else { SHARE_FLOOR };
+                *scale = (*scale * spread).max(floor);
+            }
+        }
+        sharper
+    }
+
+    /// Scales many rows.
+    #[must_use]
+    pub fn scale_all(&self, rows: ArrayView2<'_, f64>) -> Array2<f64> {
+        let mut scaled = Array2::zeros((rows.nrows(), self.width()));
+        for (row, mut slots) in rows.rows().into_iter().zip(scaled.rows_mut()) {
+            // A freshly made array is in row-major order, so each of its rows is a slice.
+            self.scale(row, slots.as_slice_mut().unwrap_or(&mut []));
+        }
+        scaled
+    }
+
+    /// The raw values that the slots of `column` stand for: the inverse of scaling for a number, the hottest
+    /// category for a one-hot column (NaN where that is the slot of the unseen), nothing for a column left out.
+    #[must_use]
+    pub fn raw(&self, column: usize, own_slots: &[f64]) -> Option<f64> {
+        match &self.columns[column] {
+            Scale::Out => None,
+            Scale::Number { log, middle, scale } => {
+                let value = own_slots[0] * scale + middle;
+                Some(if *log { value.exp_m1().max(0.0) } else { value })
+            }
+            Scale::OneHot { values } => {
+                let hottest = (0..own_slots.len()).max_by(|&a, &b| own_slots[a].total_cmp(&own_slots[b]))?;
+                Some(values.get(hottest).copied().unwrap_or(f64::NAN))
+            }
+        }
+    }
+}
+
+impl Scale {
+    fn slots(&self) -> usize {
+        match self {
+            Self::Out => 0,
+            Self::Number { .. } => 1,
+            Self::OneHot { values } => values.len() + 1,
+        }
+    }
+
+    fn below(&self) -> f64 {
+        match self {
+            Self::Number { log: true, .. } => AMOUNT_BELOW,
+            Self::Number { log: false, .. } => SHARE_BELOW,
+            Self::Out | Self::OneHot { .. } => 1.0,
+        }
+    }
+
+    fn apply(&self, value: f64, slots: &mut [f64]) {
+        match self {
+            Self::Out => {}
+            Self::Number { log, middle, scale } => {
+                slots[0] = number(value, *log).map_or(0.0, |v| ((v - middle) / scale).clamp(-CLIP, CLIP));
+            }
+            Self::OneHot { values } => {
+                slots.fill(0.0);
+                if value.is_finite() {
+                    let slot = values.binary_search_by(|v| v.total_cmp(&value)).unwrap_or(values.len());
+                    slots[slot] = HOT;
+                }
+            }
+        }
+    }
+}
+
+/// The value on the scale on which it is learnt, where it is defined.
+fn number(value: f64, log: bool) -> Option<f64> {
+    value.is_finite().then(|| if log { value.max(0.0).ln_1p() } else { value.clamp(-LARGEST_SHARE, LARGEST_SHARE) })
+}
+
+/// Median and spread. The spread is the larger of two estimates, because counts are often constant in their middle
+/// half and still vary: the interquartile range alone would make every 2 among ones a far outlier.
+fn fit_number(column: ArrayView1<'_, f64>, log: bool, floor: f64) -> Scale {
+    let mut values: Vec<f64> = column.iter().filter_map(|&v| number(v, log)).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    let between = |low, high| quantile(&values, high) - quantile(&values, low);
+    let scale = (between(0.25, 0.75) / IQR_TO_SIGMA).max(between(0.05, 0.95) / Q90_TO_SIGMA).max(floor);
+    Scale::Number { log, middle: quantile(&values, 0.5), scale }
+}
+
+fn fit_one_hot(column: ArrayView1<'_, f64>) -> Scale {
+    let mut all: Vec<f64> = column.iter().copied().filter(|v| v.is_finite()).collect();
+    all.sort_unstable_by(f64::total_cmp);
+    let mut counted: Vec<(usize, f64)> =
+        all.chunk_by(|a, b| a.total_cmp(b).is_eq()).map(|same| (same.len(), same[0])).collect();
+    counted.sort_by(|a, b| b.0.cmp(&a.0));
+    counted.truncate(CATEGORIES);
+    let mut values: Vec<f64> = counted.into_iter().map(|(_, value)| value).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    Scale::OneHot { values }
+}
+
+/// The `q` quantile of sorted values, interpolated between neighbours; 0 where there is none.
+#[must_use]
+pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let at = q.clamp(0.0, 1.0) * last as f64;
+    let below = at.floor() as usize;
+    let above = (below + 1).min(last);
+    sorted[below] + (sorted[above] - sorted[below]) * (at - below as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array2, array};
+
+    fn fit_one(values: &[f64], learn: Learn) -> Scaler {
+        Scaler::fit(Array2::from_shape_vec((values.len(), 1), values.to_vec()).expect("one column").view(), &[learn])
+    }
+
+    fn scaled(scaler: &Scaler, value: f64) -> Vec<f64> {
+        scaler.scale_all(array![[value]].view()).row(0).to_vec()
+    }
+
+    #[test]
+    fn an_amount_scales_monotonically_within_the_clip_and_back() {
+        let values: Vec<f64> = (0..200).map(|i| f64::from(i * i)).collect();
+        let scaler = fit_one(&values, Learn::Amount);
+        let all: Vec<f64> = values.iter().map(|&v| scaled(&scaler, v)[0]).collect();
+        assert!(all.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!(scaled(&scaler, 1e300), [CLIP]);
+        for (value, z) in values.iter().zip(all) {
+            let back = scaler.raw(0, &[z]).expect("a number");
+            assert!((back - value).abs() <= 1e-9 * value.max(1.0), "{back} is not {value}");
+        }
+    }
+
+    #[test]
+    fn half_of_the_values_lie_within_the_interquartile_range_around_zero() {
+        let values: Vec<f64> = (0..1001).map(|i| f64::from(i) / 1000.0 * 20.0).collect();
+        let scaler = fit_one(&values, Learn::Share);
+        assert_eq!(scaled(&scaler, 10.0), [0.0]);
+        assert!((scaled(&scaler, 15.0)[0] - IQR_TO_SIGMA / 2.0).abs() < 1e-9);
+        assert!((scaled(&scaler, 5.0)[0] + IQR_TO_SIGMA / 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn negative_amounts_are_zero_and_undefined_values_are_the_middle() {
+        let scaler = fit_one(&[1.0, 2.0, 3.0, f64::NAN, f64::INFINITY], Learn::Amount);
+        assert_eq!(scaled(&scaler, -5.0), scaled(&scaler, 0.0));
+        for undefined in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(scaled(&scaler, undefined), [0.0]);
+        }
+        assert_eq!(scaled(&scaler, 2.0), [0.0]);
+    }
+
+    #[test]
+    fn a_constant_column_still_shows_a_change_and_only_a_real_one() {
+        let ports = fit_one(&[1.0; 50], Learn::Amount);
+        assert!(scaled(&ports, 1000.0)[0] > 10.0);
+        assert!(scaled(&ports, 2.0)[0] < 2.0);
+        let share = fit_one(&[0.0; 50], Learn::Share);
+        assert!((scaled(&share, 1.0)[0] - 1.0 / SHARE_FLOOR).abs() < 1e-12);
+    }
+
+    #[test]
+    fn categories_have_a_slot_each_and_the_unseen_share_one() {
+        let scaler = fit_one(&[6.0, 17.0, 6.0, f64::NAN], Learn::Category);
+        assert_eq!(scaler.width(), 3);
+        assert_eq!(scaled(&scaler, 6.0), [HOT, 0.0, 0.0]);
+        assert_eq!(scaled(&scaler, 17.0), [0.0, HOT, 0.0]);
+        assert_eq!(scaled(&scaler, 47.0), [0.0, 0.0, HOT]);
+        assert_eq!(scaled(&scaler, f64::NAN), [0.0; 3]);
+        assert_eq!(scaler.raw(0, &[0.2, 1.0, 0.0]), Some(17.0));
+    }
+
+    #[test]
+    fn only_the_frequent_categories_get_slots() {
+        let values: Vec<f64> = (0..100).flat_map(|i| vec![f64::from(i); if i < 16 { 3 } else { 1 }]).collect();
+        let scaler = fit_one(&values, Learn::Category);
+        assert_eq!(scaler.width(), CATEGORIES + 1);
+        assert_eq!(scaled(&scaler, 15.0)[15], HOT);
+        assert_eq!(scaled(&scaler, 16.0)[CATEGORIES], HOT);
+    }
+
+    #[test]
+    fn a_column_that_is_never_learnt_takes_no_slot() {
+        let rows = array![[1.0, 80.0, 0.5], [2.0, 443.0, 0.25]];
+        let scaler = Scaler::fit(rows.view(), &[Learn::Amount, Learn::Never, Learn::Share]);
+        assert_eq!(scaler.width(), 2);
+        assert_eq!(scaler.origins(), [0, 2]);
+        assert!(scaler.slots_of(1).is_empty());
+        let mut other_port = rows.clone();
+        other_port.column_mut(1).fill(f64::NAN);
+        assert_eq!(scaler.scale_all(rows.view()), scaler.scale_all(other_port.view()));
+    }
+
+    #[test]
+    fn sharpening_keeps_the_middle_and_the_floor() {
+        let values: Vec<f64> = (0..100).map(f64::from).collect();
+        let scaler = fit_one(&values, Learn::Share);
+        let half = scaler.sharpened(array![[0.5], [-0.5]].view());
+        assert!((scaled(&half, 99.0)[0] - 2.0 * scaled(&scaler, 99.0)[0]).abs() < 1e-9);
+        let none = scaler.sharpened(array![[0.0], [0.0]].view());
+        assert!((scaled(&none, 49.5 + SHARE_FLOOR)[0] - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn quantiles_interpolate() {
+        assert_eq!(quantile(&[], 0.5), 0.0);
+        assert_eq!(quantile(&[3.0], 0.9), 3.0);
+        assert_eq!(quantile(&[0.0, 10.0], 0.25), 2.5);
+    }
+}

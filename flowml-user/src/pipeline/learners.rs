@@ -1,0 +1,62 @@
+//! The two learners of the agent: one of flows, one of host windows, and their model files.
+
+use std::path::{Path, PathBuf};
+
+use crate::features::{Column, FLOW_FEATURES, HOST_FEATURES, columns};
+use crate::model::{Learner, ModelError, Settings, Status};
+
+/// The learners.
+pub struct Learners {
+    /// Of the flows, as they end.
+    pub flows: Learner,
+    /// Of the host windows.
+    pub hosts: Learner,
+}
+
+impl Learners {
+    /// Learners that know nothing yet.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            flows: Learner::new(columns(FLOW_FEATURES), settings.clone()),
+            hosts: Learner::new(columns(HOST_FEATURES), settings.clone()),
+        }
+    }
+
+    /// The learners that were saved under `path`, or new ones where there is nothing.
+    ///
+    /// # Errors
+    /// If a file that is there is no model of these features.
+    pub fn begin(path: Option<&Path>, settings: &Settings) -> Result<Self, ModelError> {
+        let Some(path) = path else { return Ok(Self::new(settings)) };
+        Ok(Self {
+            flows: load(path, columns(FLOW_FEATURES), settings)?,
+            hosts: load(&of_hosts(path), columns(HOST_FEATURES), settings)?,
+        })
+    }
+
+    /// Saves what was learnt under `path`; a learner that is still warming up has nothing to save.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn end(&self, path: Option<&Path>) -> Result<(), ModelError> {
+        let Some(path) = path else { return Ok(()) };
+        save(&self.flows, path)?;
+        save(&self.hosts, &of_hosts(path))
+    }
+}
+
+/// The model of hosts lies beside that of flows.
+fn of_hosts(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".hosts");
+    PathBuf::from(name)
+}
+
+fn load(path: &Path, columns: Vec<Column>, settings: &Settings) -> Result<Learner, ModelError> {
+    if path.exists() { Learner::load(path, columns) } else { Ok(Learner::new(columns, settings.clone())) }
+}
+
+fn save(learner: &Learner, path: &Path) -> Result<(), ModelError> {
+    if matches!(learner.status(), Status::WarmingUp { .. }) { Ok(()) } else { learner.save(path) }
+}

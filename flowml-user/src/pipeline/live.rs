@@ -1,0 +1,238 @@
+//! The live run: attach, drain at each interval and when a table fills, until a signal, the duration or the end of the
+//! last interface.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use aya_log::EbpfLogger;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Pipeline;
+use super::learners::Learners;
+use crate::capture::CaptureError;
+use crate::capture::attach::{Attachment, Mode, Wanted, attach};
+use crate::capture::interface::{Interface, Interfaces, exists};
+use crate::capture::kernel::{KernelTable, monotonic_ns, realtime_ns};
+use crate::cli::{Direction, Run, XdpMode};
+use crate::model::Settings;
+use crate::object;
+use crate::record::Clock;
+use crate::session::Timeouts;
+use crate::sink::{Console, InterfaceReport, Sinks};
+
+/// How often the agent looks how full the table is: a look at shared memory. At half a million new flows a second on
+/// one CPU the default table takes 30 ms from half full to full.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Meters live until something ends it.
+///
+/// # Errors
+/// Where metering cannot begin, where its last interface goes away, or where an output failed.
+pub async fn run(arguments: &Run) -> Result<()> {
+    // Before anything is attached: whatever comes from here on ends the run in order.
+    let mut stop = Stop::new()?;
+    let object = object::embedded().ok_or(CaptureError::NoObject)?;
+    let interfaces = choose(&arguments.interfaces).await?;
+    let settings = Settings { alpha: arguments.alpha, seed: arguments.seed, ..Settings::default() };
+    let learners = Learners::begin(arguments.model.as_deref(), &settings)?;
+    let mut sinks = Sinks::open(&arguments.outputs, Console::on_standard_error(arguments.verbosity()))?;
+
+    let mut table = KernelTable::load(object, arguments.flow_capacity)?;
+    let size = table.size();
+    sinks.notice(&format!(
+        "flow table: {} flows on each of {} CPUs, {:.0} MiB of locked memory",
+        size.shape.entries,
+        size.cpus,
+        size.bytes() as f64 / f64::from(1 << 20)
+    ));
+    let mut log = EbpfLogger::init_with_logger(table.ebpf(), KernelLog).context("the kernel programs' log")?;
+    let mut attached = Vec::new();
+    for interface in interfaces {
+        let attachment =
+            attach(&mut table, interface, wanted(arguments.xdp_mode), arguments.direction == Direction::Both)?;
+        for line in describe(&attachment) {
+            sinks.notice(&line);
+        }
+        attached.push(attachment);
+    }
+    let timeouts = Timeouts { idle: arguments.idle_timeout, active: arguments.active_timeout, ..Timeouts::default() };
+    let reports = attached.iter().map(report).collect();
+    let mut pipeline = Pipeline::new(timeouts, reports, learners, sinks, monotonic_ns());
+    stop.after(arguments.duration);
+
+    let ending = meter(&mut table, &mut pipeline, &mut attached, &mut log, arguments.interval, &mut stop).await?;
+    // Detach first, then count what came until then: nothing is received that is not in the summary.
+    drop(attached);
+    let at_ns = drain(&mut table, &mut pipeline)?;
+    let _reader_gone = pipeline.end_interval(at_ns, clock());
+    let finished = pipeline.finish(clock())?;
+    finished.learners.end(arguments.model.as_deref())?;
+    if !finished.conserved {
+        bail!("the account does not balance: packets received are not those in flows and those skipped");
+    }
+    match ending {
+        Ending::Asked => Ok(()),
+        Ending::NoInterface => bail!("no interface is left to meter"),
+    }
+}
+
+/// Why metering ended.
+enum Ending {
+    /// A signal, the duration, or the reader of standard output has gone.
+    Asked,
+    /// The last interface has gone.
+    NoInterface,
+}
+
+/// Drains until the end; the last epoch is still in the table then.
+async fn meter(
+    table: &mut KernelTable,
+    pipeline: &mut Pipeline,
+    attached: &mut Vec<Attachment>,
+    log: &mut EbpfLogger<KernelLog>,
+    every: Duration,
+    stop: &mut Stop,
+) -> Result<Ending> {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks.tick().await;
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.wait() => {
+                return Ok(Ending::Asked);
+            }
+            _ = ticks.tick() => {
+                let at_ns = drain(table, pipeline)?;
+                log.flush();
+                if pipeline.end_interval(at_ns, clock()).is_break() {
+                    return Ok(Ending::Asked);
+                }
+                if forget_gone(attached, pipeline).is_break() {
+                    return Ok(Ending::NoInterface);
+                }
+            }
+            _ = looks.tick() => {
+                if table.past_high_water() {
+                    drain(table, pipeline)?;
+                }
+            }
+        }
+    }
+}
+
+/// Moves one epoch from the kernel to the pipeline and says when it ended.
+fn drain(table: &mut KernelTable, pipeline: &mut Pipeline) -> Result<u64> {
+    let occupancy = table.occupancy();
+    let drained = table.drain().context("the flow table could not be drained")?;
+    pipeline.absorb(&drained.head_total(), occupancy, drained.entries());
+    Ok(drained.time_ns)
+}
+
+/// Tells of interfaces that have gone; breaks where none is left.
+fn forget_gone(attached: &mut Vec<Attachment>, pipeline: &mut Pipeline) -> ControlFlow<()> {
+    attached.retain(|attachment| {
+        let there = exists(attachment.interface.index);
+        if !there {
+            pipeline.notice(&format!("{} has gone; what it carried is counted", attachment.interface.name));
+        }
+        there
+    });
+    if attached.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+async fn choose(names: &[String]) -> Result<Vec<Interface>, CaptureError> {
+    let interfaces = Interfaces::read().await?;
+    if names.is_empty() {
+        return Ok(vec![interfaces.of_default_route().await?]);
+    }
+    names.iter().map(|name| interfaces.named(name)).collect()
+}
+
+const fn wanted(mode: XdpMode) -> Wanted {
+    match mode {
+        XdpMode::Auto => Wanted::Auto,
+        XdpMode::Native => Wanted::Only(Mode::Native),
+        XdpMode::Generic => Wanted::Only(Mode::Generic),
+        XdpMode::Tc => Wanted::Only(Mode::Tc),
+    }
+}
+
+/// What people are told of an attachment.
+fn describe(attachment: &Attachment) -> Vec<String> {
+    let Attachment { interface, mode, egress, refused, .. } = attachment;
+    let how = match mode {
+        Mode::Native => "native XDP",
+        Mode::Generic => "generic XDP",
+        Mode::Tc => "tc ingress",
+    };
+    let both = if *egress { " and tc egress" } else { "" };
+    let mut lines = vec![format!("metering {} by {how}{both}", interface.name)];
+    lines.extend(refused.iter().map(|reason| format!("not by a better mode: {reason}")));
+    if !interface.up {
+        lines.push(format!("{} is down: it is metered as soon as it comes up", interface.name));
+    }
+    lines
+}
+
+fn report(attachment: &Attachment) -> InterfaceReport {
+    InterfaceReport { name: attachment.interface.name.clone(), xdp_mode: attachment.mode.name() }
+}
+
+/// The clock by which packets are timed, at this moment.
+fn clock() -> Clock {
+    Clock::new(monotonic_ns(), realtime_ns())
+}
+
+/// Writes what the kernel programs log to standard error: rare things, such as a table that is full.
+struct KernelLog;
+
+impl log::Log for KernelLog {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        eprintln!("kernel: {}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+/// What ends a run: SIGINT, SIGTERM, or its time.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    end: Option<tokio::time::Instant>,
+}
+
+impl Stop {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())?, end: None })
+    }
+
+    /// Ends the run after `duration` from now, if there is one.
+    fn after(&mut self, duration: Option<Duration>) {
+        self.end = duration.map(|duration| tokio::time::Instant::now() + duration);
+    }
+
+    async fn wait(&mut self) {
+        let end = self.end;
+        let time = async {
+            match end {
+                Some(end) => tokio::time::sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            () = time => {}
+        }
+    }
+}

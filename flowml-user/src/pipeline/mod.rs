@@ -1,0 +1,182 @@
+//! The path of a drained epoch: sessions, host windows, records, learners, sinks; the same for every capture.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use flowml_common::flow::FlowEntry;
+use flowml_common::packet::Skipped;
+use flowml_common::table::{Count, Head};
+use ndarray::Array2;
+
+use crate::features::{FLOW_FEATURES, Feature, FlowRow, HOST_FEATURES, HostWindows, row};
+use crate::model::{Learner, Verdict};
+use crate::record::{Clock, FlowRecord};
+use crate::session::{Ended, Sessions, Timeouts};
+use crate::sink::{InterfaceReport, IntervalReport, LearnerReport, SinkError, Sinks, Totals};
+
+pub mod learners;
+pub mod live;
+
+use learners::Learners;
+
+/// Over how long a host is judged.
+const WINDOW: Duration = Duration::from_secs(2);
+
+/// Everything behind the capture.
+pub struct Pipeline {
+    sessions: Sessions,
+    windows: HostWindows,
+    learners: Learners,
+    sinks: Sinks,
+    interfaces: Vec<InterfaceReport>,
+    totals: Totals,
+    /// What came since the last interval ended.
+    interval: Interval,
+    /// When that was, ns of the capture's clock.
+    interval_began_ns: u64,
+}
+
+/// What is told of an interval, which may have had several drains.
+#[derive(Default)]
+struct Interval {
+    received: Count,
+    skipped: [Count; Skipped::COUNT],
+    flows_new: u64,
+    occupancy: f64,
+}
+
+impl Pipeline {
+    /// A pipeline for the flows of `interfaces` from `start_ns` of the capture's clock on, that judges by `learners` and
+    /// tells `sinks`.
+    #[must_use]
+    pub fn new(
+        timeouts: Timeouts,
+        interfaces: Vec<InterfaceReport>,
+        learners: Learners,
+        sinks: Sinks,
+        start_ns: u64,
+    ) -> Self {
+        // A flow's windows are asked for when its record is complete: at the latest an idle timeout after its last packet.
+        let horizon = timeouts.idle + 2 * WINDOW;
+        let totals = Totals { interfaces: interfaces.clone(), ..Totals::default() };
+        Self {
+            sessions: Sessions::new(timeouts),
+            windows: HostWindows::new(WINDOW).with_horizon(horizon).with_seed(rand::random()),
+            learners,
+            sinks,
+            interfaces,
+            totals,
+            interval: Interval::default(),
+            interval_began_ns: start_ns,
+        }
+    }
+
+    /// Takes what one epoch counted. `occupancy` is how full the fullest CPU's table was.
+    pub fn absorb<'a>(&mut self, head: &Head, occupancy: f64, parts: impl IntoIterator<Item = &'a FlowEntry>) {
+        self.count(head, occupancy);
+        let (windows, sinks) = (&mut self.windows, &mut self.sinks);
+        let (in_flows, flows_new) = (&mut self.totals.in_flows, &mut self.interval.flows_new);
+        self.sessions.absorb_drain(parts, |part, standing| {
+            in_flows.add(part.stats.packets(), part.stats.frame_bytes());
+            *flows_new += u64::from(standing.new);
+            windows.add(part, standing);
+            sinks.part(part, standing);
+        });
+    }
+
+    fn count(&mut self, head: &Head, occupancy: f64) {
+        self.totals.drains += 1;
+        self.interval.occupancy = self.interval.occupancy.max(occupancy);
+        for received in [&mut self.totals.received, &mut self.interval.received] {
+            received.add(head.received.packets, head.received.bytes);
+        }
+        for skipped in [&mut self.totals.skipped, &mut self.interval.skipped] {
+            add_all(skipped, &head.skipped);
+        }
+        add_all(&mut self.totals.overflow, &head.overflow);
+    }
+
+    /// Ends an interval at `at_ns` of the capture's clock: judges hosts and the flows that have ended, and tells.
+    ///
+    /// Breaks where the run is to end, because the reader of standard output has gone.
+    pub fn end_interval(&mut self, at_ns: u64, clock: Clock) -> ControlFlow<()> {
+        self.judge_hosts(at_ns, clock);
+        let ended = self.sessions.expire(at_ns);
+        self.judge_flows(&ended, clock);
+        let elapsed = Duration::from_nanos(at_ns.saturating_sub(self.interval_began_ns));
+        self.interval_began_ns = at_ns;
+        self.totals.duration += elapsed;
+        let Interval { received, skipped, flows_new, occupancy } = std::mem::take(&mut self.interval);
+        let report = |learner: &Learner| LearnerReport { status: learner.status(), clusters: learner.clusters() };
+        self.sinks.interval(IntervalReport {
+            end_ms: clock.unix_ms(at_ns),
+            elapsed,
+            interfaces: self.interfaces.clone(),
+            received,
+            skipped,
+            flows_open: self.sessions.len() as u64,
+            flows_new,
+            occupancy,
+            flow_learner: report(&self.learners.flows),
+            host_learner: report(&self.learners.hosts),
+        })
+    }
+
+    fn judge_hosts(&mut self, at_ns: u64, clock: Clock) {
+        let hosts = self.windows.advance(at_ns);
+        self.totals.hosts_left_out += hosts.left_out;
+        let verdicts = observe(&mut self.learners.hosts, HOST_FEATURES, &hosts.windows);
+        for (window, verdict) in hosts.windows.iter().zip(&verdicts) {
+            self.sinks.host(window, clock, verdict.as_ref());
+        }
+    }
+
+    fn judge_flows(&mut self, ended: &[Ended], clock: Clock) {
+        let rows: Vec<FlowRow> =
+            ended.iter().map(|ended| FlowRow::new(FlowRecord::new(ended, clock), &self.windows)).collect();
+        let verdicts = observe(&mut self.learners.flows, FLOW_FEATURES, &rows);
+        for (flow, verdict) in rows.iter().zip(&verdicts) {
+            self.sinks.flow(flow, verdict.as_ref());
+        }
+    }
+
+    /// Tells people something.
+    pub fn notice(&mut self, text: &str) {
+        self.sinks.notice(text);
+    }
+
+    /// Ends the run: all sessions become records, and the summary closes the account.
+    ///
+    /// # Errors
+    /// Where rows were lost on the way to an output.
+    pub fn finish(mut self, clock: Clock) -> Result<Finished, SinkError> {
+        let ended = self.sessions.flush();
+        self.judge_flows(&ended, clock);
+        let conserved = self.totals.is_conserved();
+        self.sinks.finish(&self.totals)?;
+        Ok(Finished { learners: self.learners, conserved })
+    }
+}
+
+/// What is left of a pipeline.
+pub struct Finished {
+    /// What was learnt.
+    pub learners: Learners,
+    /// Whether received = in flows + skipped.
+    pub conserved: bool,
+}
+
+/// Scores the units and learns from them.
+fn observe<T>(learner: &mut Learner, table: &[Feature<T>], units: &[T]) -> Vec<Option<Verdict>> {
+    let mut rows = Array2::zeros((units.len(), table.len()));
+    for (mut place, unit) in rows.outer_iter_mut().zip(units) {
+        place.iter_mut().zip(row(table, unit)).for_each(|(place, value)| *place = value);
+    }
+    learner.observe(rows.view())
+}
+
+fn add_all(sums: &mut [Count], counts: &[Count]) {
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        sum.add(count.packets, count.bytes);
+    }
+}
