@@ -109,7 +109,7 @@ pub struct Run {
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub seed: u64,
 
-    /// No tables, only the closing summary; -qq: no summary either. With records on standard output there are no tables
+    /// No tables, only notices and the closing summary; -qq: only warnings and errors. With records on standard output there are no tables
     #[arg(short, long, action = ArgAction::Count)]
     pub quiet: u8,
 }
@@ -242,12 +242,13 @@ fn is_question(error: &clap::Error) -> bool {
         || kind == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
 
-/// clap's error without its usage paragraphs, in one line.
+/// clap's error without its usage paragraphs, in one line that begins as all of flowml's do.
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let told = text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
     let told = told.filter(|words| !words.is_empty() && !words.starts_with("Usage:") && !words.starts_with("For more"));
-    format!("{} (see 'flowml help')", told.collect::<Vec<_>>().join("; "))
+    let told = told.collect::<Vec<_>>().join("; ");
+    format!("flowml: {} (see 'flowml help')", told.strip_prefix("error: ").unwrap_or(&told))
 }
 
 #[cfg(test)]
@@ -289,7 +290,7 @@ mod tests {
                     --alpha 1e-3 --seed 7";
         let run = read(line).expect("all of it is good");
         assert_eq!(run.interfaces, ["eth0", "eth1"]);
-        assert_eq!((run.xdp_mode, run.direction, run.flow_capacity), (XdpMode::Tc, Direction::Both, 64));
+        assert_eq!((run.xdp_mode, run.direction, run.flow_capacity), (XdpMode::Tc, Direction::Both, Some(64)));
         assert_eq!(run.interval, Duration::from_millis(10));
         assert_eq!((run.idle_timeout, run.active_timeout), (Duration::from_secs(120), Duration::from_secs(3600)));
         assert_eq!(run.model, Some("m.json".into()));
@@ -336,7 +337,7 @@ mod tests {
         ];
         for (line, parts) in cases {
             let message = read(line).expect_err(line);
-            assert!(!message.contains('\n'), "{message}");
+            assert!(message.starts_with("flowml: ") && !message.contains('\n'), "{message}");
             for part in parts {
                 assert!(message.contains(part), "{line}: no {part:?} in {message:?}");
             }

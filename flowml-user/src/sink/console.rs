@@ -24,7 +24,7 @@ use crate::session::{Standing, opposite};
 pub enum Verbosity {
     /// Warnings and errors.
     Errors,
-    /// And the closing summary.
+    /// And notices, and the closing summary.
     Summary,
     /// And a table at each interval.
     Tables,
@@ -237,8 +237,15 @@ impl Console {
         lines
     }
 
-    /// Tells something that is neither a table nor the summary, whatever the verbosity.
+    /// Tells what is as it should be.
     pub(super) fn notice(&mut self, text: &str) {
+        if self.verbosity >= Verbosity::Summary {
+            self.warn(text);
+        }
+    }
+
+    /// Tells what is not as it should be, whatever the verbosity.
+    pub(super) fn warn(&mut self, text: &str) {
         self.say(&format!("flowml: {text}\n"));
     }
 

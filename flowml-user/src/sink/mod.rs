@@ -44,7 +44,7 @@ use self::view::OutputLine;
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// An output cannot be opened.
-    #[error("cannot write records to {destination}: {source}")]
+    #[error("cannot write records to {destination}")]
     Open {
         /// Where to.
         destination: Destination,
@@ -135,9 +135,14 @@ impl Sinks {
         if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// Tells people something on standard error, whatever the verbosity.
+    /// Tells people what is as it should be; not where they want to know of errors alone.
     pub fn notice(&mut self, text: &str) {
         self.console.notice(text);
+    }
+
+    /// Tells people what is not as it should be, whatever the verbosity.
+    pub fn warn(&mut self, text: &str) {
+        self.console.warn(text);
     }
 
     /// Ends the run with the summary.
@@ -166,7 +171,7 @@ impl Sinks {
                 && !*told
             {
                 *told = true;
-                self.console.notice(&format!(
+                self.console.warn(&format!(
                     "cannot write to {}: {error}; its further rows are lost, metering goes on",
                     output.destination()
                 ));
@@ -194,6 +199,11 @@ impl Writer {
 
     fn line(&self) -> OutputLine {
         let output = &self.output;
-        OutputLine { destination: output.destination().to_string(), rows: output.rows(), rows_lost: output.rows_lost() }
+        OutputLine {
+            destination: output.destination().to_string(),
+            rows: output.rows(),
+            rows_lost: output.rows_lost(),
+            reader_gone: matches!(output.state(), State::ReaderGone),
+        }
     }
 }

@@ -177,6 +177,8 @@ impl Table {
     /// The lines, the header first, none longer than `width` unless the values alone are.
     pub(super) fn lines(&self, width: usize, style: Style) -> Vec<String> {
         const GAP: usize = 2;
+        // Two IPv4 addresses with their ports: tables of them keep their shape.
+        const STEADY: usize = 45;
         let widths: Vec<usize> = self.header[1..]
             .iter()
             .enumerate()
@@ -185,7 +187,8 @@ impl Table {
             })
             .collect();
         let values_width: usize = widths.iter().map(|width| width + GAP).sum();
-        let room = width.saturating_sub(values_width);
+        let natural = self.rows.iter().map(|(subject, _)| subject.width()).fold(STEADY, usize::max);
+        let room = width.saturating_sub(values_width).min(natural);
         let line = |subject: String, values: &mut dyn Iterator<Item = &str>| {
             let mut line = format!("{subject:<room$}");
             for (value, width) in values.zip(&widths) {

@@ -89,7 +89,11 @@ pub(super) struct View {
 impl View {
     /// The text, of lines at most `width` wide.
     pub(super) fn render(&self, width: usize, style: Style) -> String {
-        let mut lines = self.head(width, style);
+        let mut lines = vec![self.title(width, style)];
+        // With the end of the run flows end, but nothing has happened since the last interval.
+        if !self.elapsed.is_zero() {
+            lines.extend(self.state(width, style));
+        }
         lines.extend(self.anomaly_lines(width, style));
         for (of, clusters) in &self.clusters {
             lines.extend(cluster_lines(of, clusters, width, style));
@@ -102,19 +106,26 @@ impl View {
         lines.join("\n") + "\n"
     }
 
-    fn head(&self, width: usize, style: Style) -> Vec<String> {
-        let title =
-            format!("── {} UTC · {:.1} s · {} ", time_of_day(self.end_ms), self.elapsed.as_secs_f64(), self.interfaces);
-        let title = cut_end(&title, width);
+    fn title(&self, width: usize, style: Style) -> String {
+        let time = time_of_day(self.end_ms);
+        let elapsed = match self.elapsed.as_secs_f64() {
+            0.0 => "at the end".to_owned(),
+            seconds => format!("{seconds:.1} s"),
+        };
+        let title = cut_end(&format!("── {time} UTC · {elapsed} · {} ", self.interfaces), width);
         let rule = "─".repeat(width.saturating_sub(width_of(&title)));
+        style.heading(&format!("{title}{rule}"))
+    }
+
+    /// Rates, what was skipped, and how far the learners are.
+    fn state(&self, width: usize, style: Style) -> Vec<String> {
         let rates = [
             format!("{} packets/s", short(self.per_second(self.received.packets))),
             with_unit(8.0 * self.per_second(self.received.bytes), "bit/s"),
             format!("{} open, {} new", counted(self.flows_open, "flow"), grouped(self.flows_new)),
             format!("table {:.0} % full", 100.0 * self.occupancy),
         ];
-        let mut lines = vec![style.heading(&format!("{title}{rule}"))];
-        lines.extend(wrap(&rates.join(" · "), width, [0, 2]));
+        let mut lines = wrap(&rates.join(" · "), width, [0, 2]);
         if let Some(reasons) = by_reason(&self.skipped, |count| count.packets) {
             let full = self.skipped[Skipped::TableFull as usize].packets > 0;
             let paint = |line: &String| if full { style.alarm(line) } else { line.clone() };
@@ -232,6 +243,8 @@ pub(super) struct OutputLine {
     pub(super) destination: String,
     pub(super) rows: u64,
     pub(super) rows_lost: u64,
+    /// Then nobody misses the rows that were not written.
+    pub(super) reader_gone: bool,
 }
 
 impl SummaryView<'_> {
@@ -281,8 +294,9 @@ impl SummaryView<'_> {
 
 impl OutputLine {
     fn lines(&self, width: usize, style: Style) -> Vec<String> {
-        let mut lines = wrap(&format!("{}: {}", self.destination, counted(self.rows, "row")), width, [2, 4]);
-        if self.rows_lost > 0 {
+        let until = if self.reader_gone { ", until its reader went" } else { "" };
+        let mut lines = wrap(&format!("{}: {}{until}", self.destination, counted(self.rows, "row")), width, [2, 4]);
+        if self.rows_lost > 0 && !self.reader_gone {
             let lost = format!("{} lost", counted(self.rows_lost, "row"));
             lines.extend(wrap(&lost, width, [4, 4]).iter().map(|line| style.alarm(line)));
         }
