@@ -6,5 +6,6 @@ pub mod agent;
 pub mod frames;
 pub mod hooks;
 pub mod lab;
+pub mod objects;
 pub mod process;
 pub mod traffic;
