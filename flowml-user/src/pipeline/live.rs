@@ -1,6 +1,7 @@
 //! The live run: attach, drain at each interval and when a table fills, until a signal, the duration or the end of the
 //! last interface.
 
+use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -67,8 +68,10 @@ pub async fn run(arguments: &Run) -> Result<()> {
     drop(attached);
     let at_ns = drain(&mut table, &mut pipeline)?;
     let _reader_gone = pipeline.end_interval(at_ns, clock());
-    let finished = pipeline.finish(clock())?;
+    let finished = pipeline.finish(clock());
+    // What was learnt is kept whatever became of the rows.
     finished.learners.end(arguments.model.as_deref())?;
+    finished.outputs?;
     if !finished.conserved {
         bail!("the account does not balance: packets received are not those in flows and those skipped");
     }
@@ -138,7 +141,7 @@ fn forget_gone(attached: &mut Vec<Attachment>, pipeline: &mut Pipeline) -> Contr
     attached.retain(|attachment| {
         let there = exists(attachment.interface.index);
         if !there {
-            pipeline.notice(&format!("{} has gone; what it carried is counted", attachment.interface.name));
+            pipeline.warn(&format!("{} has gone; what it carried is counted", attachment.interface.name));
         }
         there
     });
@@ -197,7 +200,8 @@ impl log::Log for KernelLog {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        eprintln!("kernel: {}", record.args());
+        // A closed standard error is no reason to end.
+        let _ = writeln!(io::stderr(), "kernel: {}", record.args());
     }
 
     fn flush(&self) {}

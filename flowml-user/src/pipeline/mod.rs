@@ -140,21 +140,19 @@ impl Pipeline {
         }
     }
 
-    /// Tells people something.
-    pub fn notice(&mut self, text: &str) {
-        self.sinks.notice(text);
+    /// Tells people what went wrong.
+    pub fn warn(&mut self, text: &str) {
+        self.sinks.warn(text);
     }
 
     /// Ends the run: all sessions become records, and the summary closes the account.
-    ///
-    /// # Errors
-    /// Where rows were lost on the way to an output.
-    pub fn finish(mut self, clock: Clock) -> Result<Finished, SinkError> {
+    #[must_use]
+    pub fn finish(mut self, clock: Clock) -> Finished {
         let ended = self.sessions.flush();
         self.judge_flows(&ended, clock);
         let conserved = self.totals.is_conserved();
-        self.sinks.finish(&self.totals)?;
-        Ok(Finished { learners: self.learners, conserved })
+        let outputs = self.sinks.finish(&self.totals);
+        Finished { learners: self.learners, conserved, outputs }
     }
 }
 
@@ -164,6 +162,8 @@ pub struct Finished {
     pub learners: Learners,
     /// Whether received = in flows + skipped.
     pub conserved: bool,
+    /// Whether all rows are where they should be.
+    pub outputs: Result<(), SinkError>,
 }
 
 /// Scores the units and learns from them.
