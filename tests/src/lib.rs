@@ -8,4 +8,5 @@ pub mod hooks;
 pub mod lab;
 pub mod objects;
 pub mod process;
+pub mod scenario;
 pub mod traffic;

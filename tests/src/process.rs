@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,13 +30,20 @@ pub struct Process {
 
 impl Process {
     /// Starts `command`, without standard input, as the leader of a new process group.
-    pub fn start(mut command: Command) -> Result<Self> {
+    pub fn start(command: Command) -> Result<Self> {
+        let (mut process, stdout) = Self::start_piped(command)?;
+        process.stdout = Collected::from_pipe(stdout);
+        Ok(process)
+    }
+
+    /// As [`Self::start`], but standard output is the caller's to read: more than one would collect.
+    pub fn start_piped(mut command: Command) -> Result<(Self, Option<ChildStdout>)> {
         let name = format!("{command:?}");
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("starting {name}"))?;
-        let stdout = Collected::from_pipe(child.stdout.take());
+        let stdout = child.stdout.take();
         let stderr = Collected::from_pipe(child.stderr.take());
-        Ok(Self { name, child, stdout, stderr, ended: None })
+        Ok((Self { name, child, stdout: Collected::from_pipe(None::<ChildStdout>), stderr, ended: None }, stdout))
     }
 
     /// The process id, which is also the id of its process group.

@@ -1,0 +1,388 @@
+//! The demo: ordinary traffic and five attacks in a laboratory, and what the agent makes of them.
+
+use std::io::{IsTerminal, Write};
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use flowml_tests::lab::{Interface, Lab};
+use flowml_tests::scenario::{Alarm, Meter, Seen, Town, unix_ms};
+use flowml_tests::traffic::attack::{ATTACKS, Attack, Scene};
+use flowml_tests::traffic::background::Habits;
+
+/// Columns of the output.
+const WIDTH: usize = 80;
+
+/// The learner's warm-up, in intervals of a second.
+const WARM_UP: usize = 30;
+
+/// Longest that it may take on a busy machine.
+const WARM_UP_LIMIT: Duration = Duration::from_secs(120);
+
+/// Seconds of ordinary traffic that are scored before the first attack.
+const ORDINARY: usize = 5;
+
+/// Pause after each attack: its last window of two seconds is over then, and the next attack is not taken for it.
+const PAUSE: Duration = Duration::from_secs(4);
+
+/// What is shown, in this order.
+const ACTS: [Act; 5] = [
+    Act { attack: "port_scan", by: By::Stranger, names: &[Part::Attacker] },
+    // Its sources do not exist, so only the victim can be named.
+    Act { attack: "syn_flood", by: By::Stranger, names: &[Part::Victim] },
+    Act { attack: "udp_flood", by: By::Stranger, names: &[Part::Attacker, Part::Victim] },
+    Act { attack: "exfiltration", by: By::Client, names: &[Part::Attacker] },
+    Act { attack: "slow_connections", by: By::Stranger, names: &[Part::Attacker] },
+];
+
+/// One attack of the demo.
+struct Act {
+    /// Its name in [`ATTACKS`].
+    attack: &'static str,
+    by: By,
+    /// Whose anomaly counts as finding it.
+    names: &'static [Part],
+}
+
+/// Where an attack comes from.
+#[derive(Clone, Copy)]
+enum By {
+    /// A host that was silent until then.
+    Stranger,
+    /// A host that goes on with its ordinary traffic.
+    Client,
+}
+
+/// A role in an attack.
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    Attacker,
+    Victim,
+}
+
+impl Part {
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Attacker => "the attacker",
+            Self::Victim => "the victim",
+        }
+    }
+}
+
+/// An attack that has taken place.
+struct Past {
+    attack: &'static Attack,
+    /// Since the begin of the demo.
+    at: Duration,
+    /// Unix time.
+    began_ms: u64,
+    /// Until when an anomaly is counted as finding it, Unix time.
+    until_ms: u64,
+    /// Whose anomaly counts.
+    suspects: Vec<(IpAddr, Part)>,
+}
+
+impl Past {
+    fn alarm<'a>(&self, seen: &'a Seen) -> Option<&'a Alarm> {
+        let hosts: Vec<IpAddr> = self.suspects.iter().map(|(host, _)| *host).collect();
+        seen.first_alarm(&hosts, self.began_ms..=self.until_ms)
+    }
+
+    fn after(&self, alarm: &Alarm) -> String {
+        format!("{:.1} s", alarm.end_ms.saturating_sub(self.began_ms) as f64 / 1000.0)
+    }
+
+    fn whom(&self, alarm: &Alarm) -> String {
+        let part = self.suspects.iter().find(|(host, _)| *host == alarm.address).map_or("", |(_, part)| part.title());
+        format!("{}, {part}", alarm.address)
+    }
+}
+
+/// Set by SIGINT and SIGTERM.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+fn main() -> ExitCode {
+    let shown = watch_signals().and_then(|()| show());
+    match shown {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) if INTERRUPTED.load(Ordering::Relaxed) => {
+            eprintln!("\nstopped; the namespaces, the traffic and the agent are gone");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show() -> Result<()> {
+    let screen = Screen::new();
+    let town = Town::build(Lab::new()?)?;
+    screen.line(&bold("flowml: a demonstration in network namespaces"));
+    screen.text(0, &format!(
+        "{} clients are busy with a server, some of it over IPv6: pages, names, terminals, downloads, pings. The agent \
+         meters the server's interface and knows nothing yet: it learns what is ordinary in {WARM_UP} s. Then come {} \
+         attacks, of which nobody tells it.",
+        town.clients.len(),
+        ACTS.len()
+    ));
+    let _background = town.live(Habits { seed: 1, duration: Duration::from_secs(600), pace: 1.0 })?;
+    let meter = Meter::start(&town.server, &["--seed", "1"])?;
+    screen.line("");
+    for line in meter.stderr().lines() {
+        screen.text(2, line);
+    }
+    screen.line("");
+
+    warm_up(&screen, &meter)?;
+    let ordinary_until = ordinary(&screen, &meter)?;
+    let mut pasts = Vec::new();
+    for (n, act) in ACTS.iter().enumerate() {
+        pasts.push(perform(&screen, &meter, &town, n, act)?);
+    }
+    screen.progress("the agent drains once more and ends");
+    let (seen, said) = meter.stop()?;
+    screen.clear();
+    table(&screen, &seen, &pasts);
+    beside(&screen, &seen, &pasts, ordinary_until);
+    close(&screen, &seen, &said)
+}
+
+fn warm_up(screen: &Screen, meter: &Meter) -> Result<()> {
+    wait(meter, WARM_UP_LIMIT, |seen| {
+        let past = seen.interval_ends(0).len().min(WARM_UP);
+        screen.progress(&format!("ordinary traffic: {past} of {WARM_UP} s"));
+        seen.scored().next().is_some()
+    })
+    .context("waiting until the agent has learnt what is ordinary")?;
+    let seen = meter.seen();
+    let learnt = seen.windows.iter().filter(|window| window.score.is_none()).count();
+    screen.event(&format!("learnt what is ordinary from {learnt} host windows"));
+    Ok(())
+}
+
+/// Scores ordinary traffic for a while. Returns until when, Unix time.
+fn ordinary(screen: &Screen, meter: &Meter) -> Result<u64> {
+    let since = unix_ms();
+    wait(meter, WARM_UP_LIMIT, |seen| {
+        let past = seen.interval_ends(since).len();
+        screen.progress(&format!("ordinary traffic, now scored: {past} of {ORDINARY} s"));
+        past >= ORDINARY
+    })?;
+    Ok(unix_ms())
+}
+
+/// Runs an attack and tells what is found of it, as it is found.
+fn perform(screen: &Screen, meter: &Meter, town: &Town, n: usize, act: &Act) -> Result<Past> {
+    let attack = ATTACKS.iter().find(|attack| attack.name == act.attack);
+    let attack = attack.with_context(|| format!("there is no attack {}", act.attack))?;
+    let from = match act.by {
+        By::Stranger => &town.strangers,
+        By::Client => &town.clients,
+    };
+    let (attacker, victim) = (&from[n % from.len()], &town.server);
+    let host = |part: &Part| match part {
+        Part::Attacker => (attacker.v4.into(), Part::Attacker),
+        Part::Victim => (victim.v4.into(), Part::Victim),
+    };
+    screen.event(&bold(&format!("{}: {}", words(attack.name), attack.what)));
+    screen.text(6, &format!("{} {} → {} server", attacker.host.name(), attacker.v4, victim.v4));
+    let mut past = Past {
+        attack,
+        at: screen.begun.elapsed(),
+        began_ms: unix_ms(),
+        until_ms: u64::MAX,
+        suspects: act.names.iter().map(host).collect(),
+    };
+    let mut told = false;
+    let mut tell = |seen: &Seen| {
+        if let Some(alarm) = past.alarm(seen).filter(|_| !told) {
+            told = true;
+            screen.event(&red(&format!("! host {}, p = {:.1e}", past.whom(alarm), alarm.probability)));
+            screen.text(8, &alarm.reason);
+        }
+    };
+    let launched = launch(attack, attacker.clone(), victim.clone());
+    wait(meter, Duration::from_secs(60), |seen| {
+        tell(seen);
+        launched.is_finished()
+    })?;
+    let Ok(outcome) = launched.join() else { bail!("the attack {} panicked", attack.name) };
+    outcome.with_context(|| format!("the attack {}", attack.name))?;
+    let calm = Instant::now() + PAUSE;
+    wait(meter, 2 * PAUSE, |seen| {
+        tell(seen);
+        Instant::now() >= calm
+    })?;
+    past.until_ms = unix_ms();
+    Ok(past)
+}
+
+/// On a thread of its own, so that the demo can be stopped meanwhile.
+fn launch(attack: &'static Attack, attacker: Interface, victim: Interface) -> thread::JoinHandle<Result<()>> {
+    thread::spawn(move || (attack.launch)(Scene { attacker: &attacker, victim: &victim, seed: 7 }))
+}
+
+fn table(screen: &Screen, seen: &Seen, pasts: &[Past]) {
+    screen.line("");
+    screen.line(&bold(&format!("{:<18}{:>6}  {:>11}  {}", "ATTACK", "BEGAN", "FOUND AFTER", "AS HOST")));
+    for past in pasts {
+        let row = |after: &str, host: &str| {
+            format!("{:<18}{:>6}  {after:>11}  {host}", words(past.attack.name), clock(past.at))
+        };
+        match past.alarm(seen) {
+            Some(alarm) => {
+                screen.line(&row(&past.after(alarm), &past.whom(alarm)));
+                screen.text(4, &alarm.reason);
+            }
+            None => screen.line(&red(&row("not found", "–"))),
+        }
+    }
+    let found = pasts.iter().filter(|past| past.alarm(seen).is_some()).count();
+    screen.line(&bold(&format!("{found} of {} attacks found", pasts.len())));
+}
+
+/// What else was reported: false alarms, and what the attacks brought along.
+fn beside(screen: &Screen, seen: &Seen, pasts: &[Past], ordinary_until: u64) {
+    let scored = seen.scored().filter(|window| window.end_ms <= ordinary_until).count();
+    let wrong = seen.alarms.iter().filter(|alarm| alarm.end_ms <= ordinary_until).count();
+    let of_attacks = |alarm: &&Alarm| {
+        pasts.iter().any(|past| {
+            (past.began_ms..=past.until_ms).contains(&alarm.end_ms)
+                && past.suspects.iter().any(|(host, _)| *host == alarm.address)
+        })
+    };
+    let others = seen.alarms.iter().filter(|alarm| alarm.end_ms > ordinary_until).filter(|alarm| !of_attacks(alarm));
+    screen.line("");
+    screen.text(0, &format!(
+        "Before the attacks {scored} host windows were scored, and {wrong} called anomalies. During them, so were {} \
+         windows of other hosts (victims, the sources that a flood pretends), and {} flows in all.",
+        others.count(),
+        seen.flow_alarms
+    ));
+}
+
+fn close(screen: &Screen, seen: &Seen, said: &str) -> Result<()> {
+    let summary = said.find("flowml: ").map_or(said, |begin| &said[begin..]);
+    screen.line("");
+    for line in summary.lines() {
+        screen.text(line.len() - line.trim_start().len(), line.trim_start());
+    }
+    let summary = seen.summary.as_ref().context("the agent wrote no summary")?;
+    ensure!(summary["conserved"] == true, "the agent's account does not balance: {summary}");
+    Ok(())
+}
+
+/// Looks at what was reported until `done`, a few times a second.
+fn wait(meter: &Meter, limit: Duration, mut done: impl FnMut(&Seen) -> bool) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    while !done(&meter.seen()) {
+        ensure!(!INTERRUPTED.load(Ordering::Relaxed), "interrupted");
+        meter.ensure_running()?;
+        ensure!(Instant::now() < deadline, "it did not happen within {limit:?}");
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// SIGINT and SIGTERM set [`INTERRUPTED`] from now on, and what was made is undone in order. The processes that the
+/// demo starts get neither: they are in groups of their own, with signal masks that the standard library has emptied.
+fn watch_signals() -> Result<()> {
+    // SAFETY: all bytes zero is a `sigset_t`, which `sigemptyset` then makes an empty one.
+    let mut signals: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `signals` is a valid place for a set, and no other thread has been started that could have another mask.
+    let blocked = unsafe {
+        libc::sigemptyset(&raw mut signals);
+        libc::sigaddset(&raw mut signals, libc::SIGINT);
+        libc::sigaddset(&raw mut signals, libc::SIGTERM);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut())
+    };
+    ensure!(blocked == 0, "the signals cannot be blocked: error {blocked}");
+    thread::spawn(move || {
+        let mut signal = 0;
+        // SAFETY: both point at values that live as long as the call.
+        while unsafe { libc::sigwait(&raw const signals, &raw mut signal) } == 0 {
+            INTERRUPTED.store(true, Ordering::Relaxed);
+        }
+    });
+    Ok(())
+}
+
+/// Standard output: lines that stay, and on a terminal one that changes.
+struct Screen {
+    terminal: bool,
+    begun: Instant,
+}
+
+impl Screen {
+    fn new() -> Self {
+        Self { terminal: std::io::stdout().is_terminal(), begun: Instant::now() }
+    }
+
+    /// A line that the next replaces. Only for a terminal.
+    fn progress(&self, text: &str) {
+        if self.terminal {
+            print!("\r\x1b[K{}  {text}", clock(self.begun.elapsed()));
+            let _ = std::io::stdout().flush();
+        }
+    }
+
+    fn clear(&self) {
+        if self.terminal {
+            print!("\r\x1b[K");
+        }
+    }
+
+    /// A line with the time.
+    fn event(&self, text: &str) {
+        self.line(&format!("{}  {text}", clock(self.begun.elapsed())));
+    }
+
+    fn line(&self, text: &str) {
+        self.clear();
+        println!("{text}");
+    }
+
+    /// Text in lines of at most [`WIDTH`] columns, indented.
+    fn text(&self, indent: usize, text: &str) {
+        let mut line = String::new();
+        for word in text.split_whitespace() {
+            if !line.is_empty() && indent + line.chars().count() + 1 + word.chars().count() > WIDTH {
+                self.line(&format!("{:indent$}{line}", ""));
+                line.clear();
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        self.line(&format!("{:indent$}{line}", ""));
+    }
+}
+
+/// Minutes and seconds.
+fn clock(time: Duration) -> String {
+    format!("{}:{:02}", time.as_secs() / 60, time.as_secs() % 60)
+}
+
+fn words(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+fn bold(text: &str) -> String {
+    styled("1", text)
+}
+
+fn red(text: &str) -> String {
+    styled("31", text)
+}
+
+/// Only on a terminal, and not where `NO_COLOR` is set (no-color.org).
+fn styled(style: &str, text: &str) -> String {
+    let plain = !std::io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if plain { text.to_owned() } else { format!("\x1b[{style}m{text}\x1b[0m") }
+}

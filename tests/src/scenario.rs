@@ -1,0 +1,225 @@
+//! A town under a meter: clients busy with a server, strangers that attack it, and what the agent reports of them.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::agent;
+use crate::hooks::Hooks;
+use crate::lab::{Host, Interface, Lab, LinkOptions, wait_until};
+use crate::process::Process;
+use crate::traffic::background::{Background, Habits};
+
+/// Longest that the agent may take to load and attach its programs, on a busy machine.
+const ATTACH_LIMIT: Duration = Duration::from_secs(60);
+
+/// Longest that the agent may take to write what a flood has left, after a signal.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+const CLIENTS: usize = 5;
+
+const STRANGERS: usize = 4;
+
+/// Hosts on one segment: a server, its clients, and strangers, who are silent until they attack.
+#[derive(Debug)]
+pub struct Town {
+    /// Has the services, and is metered.
+    pub server: Interface,
+    /// Busy with the server.
+    pub clients: Vec<Interface>,
+    /// A new one for each attack, so that none is blamed for what another did.
+    pub strangers: Vec<Interface>,
+    _lab: Lab,
+}
+
+impl Town {
+    /// The hosts, all of them at rest.
+    pub fn build(lab: Lab) -> Result<Self> {
+        let numbered = |kind: &str, count: usize| (1..=count).map(|n| format!("{kind}{n}")).collect::<Vec<_>>();
+        let names = [vec!["server".to_owned()], numbered("client", CLIENTS), numbered("stranger", STRANGERS)].concat();
+        let hosts = names.iter().map(|name| lab.host(name)).collect::<Result<Vec<Host>>>()?;
+        let hosts: [&Host; 1 + CLIENTS + STRANGERS] = std::array::from_fn(|n| &hosts[n]);
+        let [server, others @ ..] = lab.segment(hosts, &LinkOptions::default())?;
+        let (clients, strangers) = others.split_at(CLIENTS);
+        Ok(Self { server, clients: clients.to_vec(), strangers: strangers.to_vec(), _lab: lab })
+    }
+
+    /// Ordinary traffic between the clients and the server.
+    pub fn live(&self, habits: Habits) -> Result<Background> {
+        Background::start(&self.clients.iter().collect::<Vec<_>>(), &self.server, habits)
+    }
+}
+
+/// The agent on the town's server, whose records are taken in as they come. Dropping it ends the process.
+///
+/// Flow rows are passed over: after a flood there are tens of thousands, too many to keep.
+#[derive(Debug)]
+pub struct Meter {
+    process: Process,
+    seen: Arc<Mutex<Seen>>,
+    reader: JoinHandle<Result<()>>,
+}
+
+impl Meter {
+    /// Starts `flowml run` on an interface, with further arguments, and waits until it counts.
+    pub fn start(interface: &Interface, arguments: &[&str]) -> Result<Self> {
+        let program = agent::binary()?.into_os_string();
+        let run = ["run", "-i", &interface.name, "-o", "jsonl=-"];
+        let run = run.iter().chain(arguments).map(Into::into);
+        let (process, stdout) = Process::start_piped(interface.host.command([program].into_iter().chain(run)))?;
+        let stdout = stdout.context("the agent has no standard output")?;
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let sink = Arc::clone(&seen);
+        let meter = Self { process, seen, reader: thread::spawn(move || read(stdout, &sink)) };
+        let attached = || {
+            ensure!(meter.process.is_running()?, "it has ended");
+            Ok(Hooks::of(interface)?.sees_ingress())
+        };
+        wait_until(ATTACH_LIMIT, attached)
+            .with_context(|| format!("waiting until the agent is attached; it said:\n{}", meter.stderr()))?;
+        Ok(meter)
+    }
+
+    /// What it has reported so far.
+    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it has said to people.
+    pub fn stderr(&self) -> String {
+        self.process.stderr().text()
+    }
+
+    /// Whether it is still at work; an error tells what it said if not.
+    pub fn ensure_running(&self) -> Result<()> {
+        ensure!(self.process.is_running()?, "the agent has ended; it said:\n{}", self.stderr());
+        Ok(())
+    }
+
+    /// Has it drain once more and end, which must be a success. Returns all that it reported, and said to people.
+    pub fn stop(self) -> Result<(Seen, String)> {
+        self.process.signal(Signal::TERM)?;
+        let output = self.process.wait(STOP_LIMIT)?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "the agent failed ({}); it said:\n{said}", output.status);
+        let Ok(read) = self.reader.join() else { bail!("reading the agent's records panicked") };
+        read?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((std::mem::take(&mut *seen), said))
+    }
+}
+
+/// What the agent has reported, flow rows aside.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The host rows, in the order in which they came.
+    pub windows: Vec<Window>,
+    /// The anomalies among hosts.
+    pub alarms: Vec<Alarm>,
+    /// Anomalies among flows.
+    pub flow_alarms: u64,
+    /// The last record.
+    pub summary: Option<Value>,
+}
+
+/// A host row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Window {
+    /// The host.
+    pub address: IpAddr,
+    /// When the window ended, Unix time.
+    pub end_ms: u64,
+    /// How odd it is; `None` while the agent warms up.
+    pub score: Option<f64>,
+    /// Whether it is an anomaly.
+    pub anomaly: bool,
+}
+
+/// An anomaly of a host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alarm {
+    /// The host.
+    pub address: IpAddr,
+    /// When the window ended, Unix time.
+    pub end_ms: u64,
+    /// The probability that an ordinary window is as odd.
+    pub probability: f64,
+    /// What made it one.
+    pub reason: String,
+}
+
+impl Seen {
+    /// When intervals ended since `since_ms`, Unix time, in order.
+    pub fn interval_ends(&self, since_ms: u64) -> BTreeSet<u64> {
+        self.windows.iter().map(|window| window.end_ms).filter(|&end| end >= since_ms).collect()
+    }
+
+    /// The host rows that have been scored.
+    pub fn scored(&self) -> impl Iterator<Item = &Window> {
+        self.windows.iter().filter(|window| window.score.is_some())
+    }
+
+    /// The first anomaly of one of these hosts in a window that ended within `times`, Unix time.
+    pub fn first_alarm(&self, hosts: &[IpAddr], times: std::ops::RangeInclusive<u64>) -> Option<&Alarm> {
+        self.alarms.iter().find(|alarm| hosts.contains(&alarm.address) && times.contains(&alarm.end_ms))
+    }
+
+    fn take(&mut self, line: &[u8]) -> Result<()> {
+        // Each record begins with its type: flows need not be parsed to be passed over.
+        if line.starts_with(br#"{"type":"flow","#) {
+            return Ok(());
+        }
+        let row: Value = serde_json::from_slice(line)
+            .with_context(|| format!("not a JSON record: {}", String::from_utf8_lossy(line)))?;
+        match (row["type"].as_str(), row["subject"].as_str()) {
+            (Some("host"), _) => self.windows.push(Window {
+                address: address(&row)?,
+                end_ms: end_ms(&row)?,
+                score: row["score"].as_f64(),
+                anomaly: row["anomaly"] == true,
+            }),
+            (Some("anomaly"), Some("host")) => self.alarms.push(Alarm {
+                address: address(&row)?,
+                end_ms: end_ms(&row)?,
+                probability: row["probability"].as_f64().with_context(|| format!("no probability in {row}"))?,
+                reason: row["reason"].as_str().unwrap_or_default().to_owned(),
+            }),
+            (Some("anomaly"), Some("flow")) => self.flow_alarms += 1,
+            (Some("summary"), _) => self.summary = Some(row),
+            _ => bail!("a record of no known type: {row}"),
+        }
+        Ok(())
+    }
+}
+
+fn address(row: &Value) -> Result<IpAddr> {
+    let text = row["address"].as_str().with_context(|| format!("no address in {row}"))?;
+    text.parse().with_context(|| format!("{text} is no address"))
+}
+
+fn end_ms(row: &Value) -> Result<u64> {
+    // Times may have a fraction.
+    let end = row["window_end_ms"].as_f64().with_context(|| format!("no end in {row}"))?;
+    Ok(end as u64)
+}
+
+fn read(stdout: impl Read, seen: &Mutex<Seen>) -> Result<()> {
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line.context("reading the agent's records")?;
+        seen.lock().unwrap_or_else(PoisonError::into_inner).take(&line)?;
+    }
+    Ok(())
+}
+
+/// Unix time.
+pub fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_millis() as u64
+}

@@ -1,0 +1,114 @@
+//! A scan and a flood against ordinary traffic are reported, soon and as the right host; the ordinary traffic is not.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use flowml_tests::lab::require_lab;
+use flowml_tests::scenario::{Meter, Seen, Town, unix_ms};
+use flowml_tests::traffic::attack::{Scene, port_scan, syn_flood};
+use flowml_tests::traffic::background::Habits;
+
+/// The learner warms up for 30 intervals of a second, and a busy machine may be late.
+const WARM_UP_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long ordinary traffic is scored before the first attack.
+const ORDINARY: usize = 20;
+
+/// At most this part of the host windows of ordinary traffic may be called anomalies. The alarm level promises 10⁻⁴ of
+/// independent windows; half a minute of warm-up, whose windows overlap and which has seen each kind of download but a
+/// few times, does not carry that far.
+const FALSE_ALARMS: f64 = 0.02;
+
+/// An attack must be reported within so many intervals, the one in which its first packet comes being the first.
+const INTERVALS: usize = 3;
+
+#[test]
+fn a_scan_and_a_flood_are_reported_within_three_intervals_as_the_right_host() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let town = Town::build(lab)?;
+    let _background = town.live(Habits { seed: 1, duration: Duration::from_secs(600), pace: 1.0 })?;
+    let meter = Meter::start(&town.server, &["--seed", "1"])?;
+
+    wait(&meter, WARM_UP_LIMIT, |seen| seen.scored().next().is_some()).context("waiting for the first score")?;
+    let ordinary_since = unix_ms();
+    wait_intervals(&meter, ordinary_since, ORDINARY)?;
+    let ordinary_until = unix_ms();
+
+    let scene = |stranger: usize| Scene { attacker: &town.strangers[stranger], victim: &town.server, seed: 7 };
+    let scan = attack(&meter, || port_scan(scene(0), 2000, 1000).map(drop))?;
+    let flood = attack(&meter, || syn_flood(scene(1), 80, 6000, 2000).map(drop))?;
+    let (seen, _) = meter.stop()?;
+
+    assert_ordinary(&seen, ordinary_until);
+    let scanner = town.strangers[0].v4;
+    assert_reported(&seen, "the scan", scan, |address| address == scanner, scanner.into())?;
+    // The sources of the flood, which do not exist.
+    let spoofed = |address: Ipv4Addr| address.octets()[..2] == [10, 78];
+    assert_reported(&seen, "the flood", flood, spoofed, town.server.v4.into())?;
+    let summary = seen.summary.context("there is no summary")?;
+    assert_eq!(summary["conserved"], true, "{summary}");
+    Ok(())
+}
+
+/// Runs an attack, and waits until its windows are over. Returns when it began, Unix time.
+fn attack(meter: &Meter, launch: impl FnOnce() -> Result<()>) -> Result<u64> {
+    let began = unix_ms();
+    launch()?;
+    wait_intervals(meter, unix_ms(), INTERVALS + 1)?;
+    Ok(began)
+}
+
+/// Waits for the ends of so many intervals from `since` on.
+fn wait_intervals(meter: &Meter, since: u64, intervals: usize) -> Result<()> {
+    let limit = Duration::from_secs(30 + 5 * intervals as u64);
+    wait(meter, limit, |seen| seen.interval_ends(since).len() >= intervals)
+        .with_context(|| format!("waiting for {intervals} intervals"))
+}
+
+fn wait(meter: &Meter, limit: Duration, mut done: impl FnMut(&Seen) -> bool) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    while !done(&meter.seen()) {
+        meter.ensure_running()?;
+        ensure!(Instant::now() < deadline, "it did not happen within {limit:?}");
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// Few windows of ordinary traffic are anomalies.
+fn assert_ordinary(seen: &Seen, until: u64) {
+    let scored: Vec<_> = seen.scored().filter(|window| window.end_ms < until).collect();
+    let false_alarms: Vec<_> = seen.alarms.iter().filter(|alarm| alarm.end_ms < until).collect();
+    eprintln!("ordinary traffic: {} host windows scored, {} anomalies", scored.len(), false_alarms.len());
+    // Server and clients, in at least one IP version each.
+    assert!(scored.len() >= 6 * ORDINARY, "only {} host windows were scored", scored.len());
+    let share = false_alarms.len() as f64 / scored.len() as f64;
+    assert!(share <= FALSE_ALARMS, "{share} of {} host windows were false alarms: {false_alarms:#?}", scored.len());
+}
+
+/// The attack that began at `began` is reported as `host` within [`INTERVALS`] of the first with a packet of its
+/// `sources`; the time that a busy machine takes to send that packet is no merit or fault of the agent.
+fn assert_reported(
+    seen: &Seen,
+    name: &str,
+    began: u64,
+    sources: impl Fn(Ipv4Addr) -> bool,
+    host: IpAddr,
+) -> Result<()> {
+    let from_source = |address| matches!(address, IpAddr::V4(address) if sources(address));
+    let onset = seen.windows.iter().find(|window| window.end_ms >= began && from_source(window.address));
+    let onset = onset.with_context(|| format!("no window of a host shows {name}"))?.end_ms;
+    let ends = seen.interval_ends(onset);
+    let last = *ends.iter().nth(INTERVALS - 1).with_context(|| format!("the run ended during {name}"))?;
+    let scores = || {
+        let windows = seen.windows.iter().filter(|window| window.address == host && window.end_ms + 3000 >= onset);
+        windows.take(12).collect::<Vec<_>>()
+    };
+    let alarm = seen.first_alarm(&[host], onset..=last);
+    let alarm = alarm.with_context(|| format!("{name} was not reported as {host}: {:#?}", scores()))?;
+    let after = alarm.end_ms.saturating_sub(began);
+    eprintln!("{name}: after {after} ms {host}, p = {:.1e}: {}", alarm.probability, alarm.reason);
+    Ok(())
+}
