@@ -8,7 +8,7 @@ use flowml_common::packet::{Frame, Hook, Segments, Skipped, parse};
 use flowml_common::table::{Metered, Storage, record, skip};
 
 use crate::cursor::PacketCursor;
-use crate::maps::{Partition, park};
+use crate::maps::{Partition, park, park_frame};
 
 /// Header bytes that tc wants in linear memory before it parses: Ethernet, two tags, IPv6 and TCP with all options.
 const LINEAR_HEADERS: u32 = 14 + 2 * 4 + 40 + 60;
@@ -81,21 +81,34 @@ pub fn of_tc(ctx: &TcContext, hook: Hook) -> Seen {
     Seen { frame, cursor: unsafe { PacketCursor::new(data, data_end) }, linear: (data_end - data) as u32 >= length }
 }
 
-/// Counts the frame in this CPU's partition.
+/// Counts the frame of an XDP program in this CPU's partition.
 #[inline(always)]
-pub fn meter<C: EbpfContext>(ctx: &C, seen: &Seen) {
+pub fn meter(ctx: &XdpContext, seen: &Seen) {
     let Some(mut partition) = Partition::current() else { return };
-    match parse(&seen.frame, seen.cursor) {
+    meter_in(&mut partition, ctx, &seen.frame, seen);
+}
+
+/// Counts the frame of a tc program in this CPU's partition.
+#[inline(always)]
+pub fn meter_tc(ctx: &TcContext, seen: &Seen) {
+    let Some(mut partition) = Partition::current() else { return };
+    let Some(frame) = park_frame(&partition, &seen.frame) else { return };
+    meter_in(&mut partition, ctx, frame, seen);
+}
+
+#[inline(always)]
+fn meter_in<C: EbpfContext>(partition: &mut Partition, ctx: &C, frame: &Frame, seen: &Seen) {
+    match parse(frame, seen.cursor) {
         Ok(packet) => {
-            let Some(packet) = park(&partition, &packet) else { return };
+            let Some(packet) = park(partition, &packet) else { return };
             let full_before = partition.head().skipped[Skipped::TableFull as usize].packets;
-            let metered = record(&mut partition, packet);
+            let metered = record(partition, packet);
             if matches!(metered, Metered::Skipped(_)) && full_before == 0 {
                 // Once per CPU and epoch: what it cost is in the summary.
                 warn!(ctx, "flow table full: packets of new flows go to the overflow counters until the next drain");
             }
         }
-        Err(Skipped::Truncated) if !seen.linear => skip(&mut partition, &seen.frame, Skipped::NotLinear),
-        Err(reason) => skip(&mut partition, &seen.frame, reason),
+        Err(Skipped::Truncated) if !seen.linear => skip(partition, frame, Skipped::NotLinear),
+        Err(reason) => skip(partition, frame, reason),
     }
 }

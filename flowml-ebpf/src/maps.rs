@@ -12,7 +12,7 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps};
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::btf_map;
 use flowml_common::flow::FlowEntry;
-use flowml_common::packet::Packet;
+use flowml_common::packet::{Frame, Packet};
 use flowml_common::table::{Bucket, Head, Seed, Shape, Storage};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -33,14 +33,16 @@ pub static BUCKET_INDEX: Array<Bucket, 1, MMAPABLE> = Array::new();
 #[btf_map]
 pub static ENTRIES: Array<FlowEntry, 1, MMAPABLE> = Array::new();
 
-/// A packet on cache lines of its own.
+/// A packet and a frame, on cache lines of their own.
 #[repr(C)]
 struct Parked {
     packet: Packet,
     rest: [u8; 128 - size_of::<Packet>()],
+    frame: Frame,
+    rest_of_frame: [u8; 64 - size_of::<Frame>()],
 }
 
-/// A packet per CPU, between parser and table.
+/// What each CPU is at work on: a frame before the parser, a packet between parser and table.
 ///
 /// The verifier follows the values of registers and stack, so each of the many ways through the parser would be
 /// another way through the table. It knows nothing of what a map holds: behind this all ways are one.
@@ -97,11 +99,28 @@ impl Partition {
 /// Puts the packet where the verifier forgets how it came about.
 #[inline(always)]
 pub fn park(partition: &Partition, packet: &Packet) -> Option<&'static Packet> {
-    let place = PACKETS.get_ptr_mut(partition.cpu)?.cast::<Packet>();
-    // SAFETY: the packet stands first in its place, which this CPU alone uses, for one packet at a time (module
-    // comment). The compiler must not carry over in registers what it wrote.
+    let place = PACKETS.get_ptr_mut(partition.cpu)?;
+    // SAFETY: the place is this CPU's alone, which is at work on one packet at a time (module comment).
+    unsafe { forget(&raw mut (*place).packet, *packet) }
+}
+
+/// Puts the frame where the verifier forgets whether it has a tag or segments: each would double its work.
+#[inline(always)]
+pub fn park_frame(partition: &Partition, frame: &Frame) -> Option<&'static Frame> {
+    let place = PACKETS.get_ptr_mut(partition.cpu)?;
+    // SAFETY: as for the packet.
+    unsafe { forget(&raw mut (*place).frame, *frame) }
+}
+
+/// Writes a value and answers a reference to it. The compiler must not carry over in registers what it wrote.
+///
+/// # Safety
+/// `place` may be written, and nobody else writes there while the reference is in use.
+#[inline(always)]
+unsafe fn forget<T>(place: *mut T, value: T) -> Option<&'static T> {
+    // SAFETY: the caller's word.
     unsafe {
-        place.write(*packet);
+        place.write(value);
         black_box(place).as_ref()
     }
 }

@@ -7,7 +7,7 @@ use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use flowml_common::packet::Hook;
-use flowml_ebpf::frame::{buffers_length, meter, of_tc, of_xdp};
+use flowml_ebpf::frame::{buffers_length, meter, meter_tc, of_tc, of_xdp};
 
 /// XDP for frames in one or several buffers (Linux 5.18).
 #[xdp(frags)]
@@ -29,7 +29,7 @@ pub fn flowml_xdp(ctx: XdpContext) -> u32 {
 #[classifier]
 pub fn flowml_ingress(ctx: TcContext) -> i32 {
     let seen = of_tc(&ctx, Hook::Ingress);
-    meter(&ctx, &seen);
+    meter_tc(&ctx, &seen);
     // To the next program, as if this one were not there (`TCX_NEXT` is the same number).
     TC_ACT_UNSPEC
 }
@@ -38,6 +38,6 @@ pub fn flowml_ingress(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn flowml_egress(ctx: TcContext) -> i32 {
     let seen = of_tc(&ctx, Hook::Egress);
-    meter(&ctx, &seen);
+    meter_tc(&ctx, &seen);
     TC_ACT_UNSPEC
 }
