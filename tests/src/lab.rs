@@ -44,11 +44,16 @@ const CARRIER_LIMIT: Duration = Duration::from_secs(10);
 /// let Some(lab) = flowml_tests::lab::require_lab() else { return };
 /// ```
 pub fn require_lab() -> Option<Lab> {
-    match Lab::new() {
-        Ok(lab) => Some(lab),
+    or_skip(Lab::new())
+}
+
+/// What a test cannot do without: as [`require_lab`].
+pub(crate) fn or_skip<T>(needed: Result<T>) -> Option<T> {
+    match needed {
+        Ok(needed) => Some(needed),
         Err(error) => {
             let required = std::env::var_os("FLOWML_REQUIRE_LAB").is_some_and(|value| value == "1");
-            assert!(!required, "FLOWML_REQUIRE_LAB=1, and there can be no laboratory: {error:#}");
+            assert!(!required, "FLOWML_REQUIRE_LAB=1, and this test cannot run: {error:#}");
             // Not `eprintln!`, which the test harness captures: a test that did not run must be seen.
             let _ = writeln!(std::io::stderr(), "skipped: {error:#}");
             None

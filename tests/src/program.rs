@@ -1,0 +1,257 @@
+//! The kernel's programs, run on frames of our own making by `BPF_PROG_TEST_RUN`.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use anyhow::{Context, Result, bail, ensure};
+use aya::programs::{Program as Loaded, ProgramError};
+use bytemuck::{Pod, Zeroable};
+use flowml_common::packet::{Hook, Segments};
+use flowml_user::capture::kernel::KernelTable;
+use flowml_user::object;
+
+use crate::lab::{Lab, or_skip, require_lab};
+
+/// The interface that frames of a test run come from and go to: every namespace's loopback (`net/bpf/test_run.c`).
+pub const LOOPBACK: u32 = 1;
+
+/// `enum xdp_action` (`include/uapi/linux/bpf.h`).
+const XDP_PASS: u32 = 2;
+
+/// `TC_ACT_UNSPEC`, -1 (`include/uapi/linux/pkt_cls.h`).
+const TC_ACT_UNSPEC: u32 = u32::MAX;
+
+/// The longest linear part that a test run of XDP makes: a page without headroom (`XDP_PACKET_HEADROOM`, 256) and
+/// without tailroom (`struct skb_shared_info`, 320 bytes in whole cache lines of x86-64).
+pub const LONGEST_LINEAR: usize = 4096 - 256 - 320;
+
+/// `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
+const BPF_PROG_TEST_RUN: libc::c_long = 10;
+
+/// As [`require_lab`], for tests that run the kernel's programs: this build must carry them.
+pub fn require_kernel() -> Option<Lab> {
+    let lab = require_lab()?;
+    or_skip(embedded()).map(|_| lab)
+}
+
+fn embedded() -> Result<&'static [u8]> {
+    object::embedded().context("this build carries no kernel programs: run `cargo xtask build`")
+}
+
+/// The flow table of this build's kernel programs.
+pub fn kernel_table(capacity: Option<u32>) -> Result<KernelTable> {
+    KernelTable::load(embedded()?, capacity).context("loading the kernel object")
+}
+
+/// A program of the kernel object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// XDP for frames in several buffers.
+    XdpFrags,
+    /// XDP for frames in one buffer.
+    Xdp,
+    /// tc ingress.
+    Ingress,
+    /// tc egress.
+    Egress,
+}
+
+impl Program {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::XdpFrags, Self::Xdp, Self::Ingress, Self::Egress];
+
+    /// Its name in the object.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::XdpFrags => "flowml_xdp_frags",
+            Self::Xdp => "flowml_xdp",
+            Self::Ingress => "flowml_ingress",
+            Self::Egress => "flowml_egress",
+        }
+    }
+
+    /// As what it counts.
+    pub const fn hook(self) -> Hook {
+        match self {
+            Self::XdpFrags | Self::Xdp => Hook::Xdp,
+            Self::Ingress => Hook::Ingress,
+            Self::Egress => Hook::Egress,
+        }
+    }
+
+    /// What it answers, which lets the packet pass.
+    const fn pass(self) -> u32 {
+        match self {
+            Self::XdpFrags | Self::Xdp => XDP_PASS,
+            Self::Ingress | Self::Egress => TC_ACT_UNSPEC,
+        }
+    }
+
+    /// Loads it.
+    pub fn load(self, table: &mut KernelTable) -> Result<Runner> {
+        let program = table.ebpf().program_mut(self.name());
+        let program = program.with_context(|| format!("the kernel object has no program {}", self.name()))?;
+        let loaded = match program {
+            Loaded::Xdp(xdp) => xdp.load(),
+            Loaded::SchedClassifier(classifier) => classifier.load(),
+            _ => bail!("{} is neither XDP nor a classifier", self.name()),
+        };
+        match loaded {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
+            Err(error) => return Err(error).with_context(|| format!("loading {}", self.name())),
+        }
+        let fd = program.fd()?.as_fd().try_clone_to_owned().context("duplicating a program's descriptor")?;
+        Ok(Runner { program: self, fd })
+    }
+}
+
+/// A loaded program.
+#[derive(Debug)]
+pub struct Runner {
+    program: Program,
+    fd: OwnedFd,
+}
+
+impl Runner {
+    /// Which one it is.
+    pub const fn program(&self) -> Program {
+        self.program
+    }
+
+    /// Runs the program once. It must let the frame pass, and leave it as it was.
+    ///
+    /// Answers whether it was run: the kernel does not without a whole Ethernet header, nor where the frame is too long
+    /// for the test run of a classifier; and no driver gives a frame in several buffers to [`Program::Xdp`].
+    pub fn run(&self, input: &Input<'_>) -> Result<bool> {
+        if self.program == Program::Xdp && input.linear() < input.bytes.len() {
+            return Ok(false);
+        }
+        let mut output = vec![0; input.bytes.len()];
+        let result = match self.test_run(input, Some(&mut output), 1) {
+            Ok(result) => result,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE)) => return Ok(false),
+            Err(error) => return Err(error).with_context(|| format!("running {}", self.program.name())),
+        };
+        self.check_verdict(&result)?;
+        let name = self.program.name();
+        ensure!(result.data_size_out as usize == input.bytes.len(), "{name} changed the frame's length");
+        ensure!(output == input.bytes, "{name} changed the frame's bytes");
+        Ok(true)
+    }
+
+    /// Runs the program many times on the same frame, as fast as the kernel does.
+    pub fn repeat(&self, bytes: &[u8], times: u32) -> Result<()> {
+        let result = self.test_run(&Input::frame(bytes), None, times);
+        self.check_verdict(&result.with_context(|| format!("running {} {times} times", self.program.name()))?)
+    }
+
+    fn check_verdict(&self, result: &TestRun) -> Result<()> {
+        let (found, expected) = (result.verdict as i32, self.program.pass() as i32);
+        ensure!(found == expected, "{} answered {found} instead of {expected}", self.program.name());
+        Ok(())
+    }
+
+    fn test_run(&self, input: &Input<'_>, output: Option<&mut [u8]>, repeat: u32) -> io::Result<TestRun> {
+        let (xdp, tc) = (input.xdp_context(), input.tc_context());
+        let context = match self.program {
+            Program::XdpFrags | Program::Xdp => xdp.as_ref().map(bytemuck::bytes_of),
+            Program::Ingress | Program::Egress => tc.as_ref().map(bytemuck::bytes_of),
+        };
+        let mut run = TestRun {
+            program: self.fd.as_raw_fd() as u32,
+            repeat,
+            data_size_in: input.bytes.len() as u32,
+            data_in: input.bytes.as_ptr() as u64,
+            ..TestRun::zeroed()
+        };
+        if let Some(output) = output {
+            (run.data_out, run.data_size_out) = (output.as_mut_ptr() as u64, output.len() as u32);
+        }
+        if let Some(context) = context {
+            (run.context_in, run.context_size_in) = (context.as_ptr() as u64, context.len() as u32);
+        }
+        // SAFETY: the kernel reads and writes `run` within the size given, and what its pointers point at within the
+        // lengths beside them; all of it outlives the call.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut run, size_of::<TestRun>()) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(run) }
+    }
+}
+
+/// What a program is run on.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The frame, without check sequence.
+    pub bytes: &'a [u8],
+    /// How much of it is in the linear part, where that is not left to the kernel (XDP alone, Linux 6.18).
+    pub linear: Option<usize>,
+    /// What is known of it as a super-packet (tc alone).
+    pub segments: Option<Segments>,
+}
+
+impl<'a> Input<'a> {
+    /// A frame that is one packet.
+    pub const fn frame(bytes: &'a [u8]) -> Self {
+        Self { bytes, linear: None, segments: None }
+    }
+
+    /// How much of it an XDP program can read.
+    pub fn linear(&self) -> usize {
+        self.linear.unwrap_or(self.bytes.len()).min(LONGEST_LINEAR)
+    }
+
+    fn xdp_context(&self) -> Option<XdpContext> {
+        self.linear.map(|linear| XdpContext { data_end: linear as u32, ..XdpContext::zeroed() })
+    }
+
+    fn tc_context(&self) -> Option<TcContext> {
+        self.segments.map(|Segments { count, size }| TcContext {
+            gso_segs: count,
+            gso_size: size,
+            ..TcContext::zeroed()
+        })
+    }
+}
+
+/// The part of `union bpf_attr` that `BPF_PROG_TEST_RUN` uses (`include/uapi/linux/bpf.h`).
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct TestRun {
+    program: u32,
+    verdict: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    context_size_in: u32,
+    context_size_out: u32,
+    context_in: u64,
+    context_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    padding: u32,
+}
+
+/// `struct xdp_md` (`include/uapi/linux/bpf.h`).
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct XdpContext {
+    data: u32,
+    data_end: u32,
+    behind: [u32; 4],
+}
+
+/// `struct __sk_buff` (`include/uapi/linux/bpf.h`); what has no name here must be zero.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct TcContext {
+    before: [u32; 41],
+    gso_segs: u32,
+    sk: u64,
+    gso_size: u32,
+    behind: [u32; 3],
+}
+
+const _: () = assert!(size_of::<XdpContext>() == 24 && size_of::<TcContext>() == 192);

@@ -1,0 +1,205 @@
+//! The flow table in the kernel beside the one in vectors: fed with the same frames, they must hold the same bytes.
+
+use std::fmt::Debug;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use aya::maps::Array;
+use bytemuck::{Pod, Zeroable, bytes_of};
+use flowml_common::flow::{FlowEntry, FlowKey};
+use flowml_common::packet::{Frame, Hook, Skipped, parse};
+use flowml_common::table::{Bucket, Head, Metered, Seed, Shape, record, skip};
+use flowml_user::capture::kernel::{KernelTable, monotonic_ns};
+use flowml_user::capture::vectors::VecTable;
+use rustix::thread::sched_getcpu;
+
+use crate::lab::wait_until;
+use crate::program::{Input, LOOPBACK, Runner, kernel_table};
+use crate::traffic::raw::on_cpu;
+
+/// Both tables. The kernel's times are taken for true where they lie between two looks at the clock, and the other
+/// parser and table are given them, so that everything else can be compared byte for byte.
+pub struct Twins {
+    kernel: KernelTable,
+    vectors: VecTable,
+    cpu: u32,
+    epoch: u32,
+}
+
+impl Twins {
+    /// Calls `work` on one CPU, with empty tables of `capacity` flows.
+    pub fn on_cpu<T: Send>(cpu: u32, capacity: u32, work: impl FnOnce(&mut Self) -> Result<T> + Send) -> Result<T> {
+        on_cpu(cpu as usize, || {
+            let kernel = kernel_table(Some(capacity))?;
+            // The kernel's seed is its secret. Flows stand in the order of their first packets whatever the seed.
+            let vectors = VecTable::new(Shape::for_capacity(capacity), Seed([0x9e37_79b9_7f4a_7c15; 6]));
+            work(&mut Self { kernel, vectors, cpu, epoch: 0 })
+        })?
+    }
+
+    /// The table in the kernel.
+    pub const fn kernel(&mut self) -> &mut KernelTable {
+        &mut self.kernel
+    }
+
+    /// Runs a program on a frame, and compares what became of it. `None` where the kernel refuses to try.
+    ///
+    /// # Errors
+    /// Any difference, with all that is needed to see it.
+    pub fn meter(&mut self, runner: &Runner, input: &Input<'_>) -> Result<Option<Metered>> {
+        ensure!(sched_getcpu() == self.cpu as usize, "expected to run on CPU {} alone", self.cpu);
+        let before_ns = monotonic_ns();
+        if !runner.run(input)? {
+            return Ok(None);
+        }
+        let program = runner.program();
+        let frame = Frame {
+            time_ns: 0,
+            length: input.bytes.len() as u32,
+            interface: LOOPBACK,
+            hook: program.hook(),
+            stripped_vlan: None,
+            // The kernel tells a super-packet by its segments' size.
+            segments: input.segments.filter(|segments| segments.size != 0),
+        };
+        let linear = match program.hook() {
+            Hook::Xdp => &input.bytes[..input.linear()],
+            _ => input.bytes,
+        };
+        let metered = self.compare(frame, linear, before_ns..=monotonic_ns());
+        metered.map(Some).with_context(|| format!("{}, linear {}, {:02x?}", program.name(), linear.len(), input.bytes))
+    }
+
+    /// Gives the other table a frame that the kernel has metered within `times_ns`, and compares. `linear` is what a
+    /// program can read of it.
+    ///
+    /// # Errors
+    /// Any difference.
+    pub fn compare(&mut self, frame: Frame, linear: &[u8], times_ns: RangeInclusive<u64>) -> Result<Metered> {
+        let head: Head = self.value("HEADS", self.partition())?;
+        let key = parse(&frame, linear).ok().map(|packet| packet.key);
+        let number = key.map(|key| self.number(&key)).filter(|&number| u64::from(number) < head.entries);
+        let entry: Option<FlowEntry> = number.map(|number| self.entry(number)).transpose()?;
+        let time_ns = entry.map_or(0, |entry| entry.stats.last_ns);
+        ensure!(entry.is_none() || times_ns.contains(&time_ns), "the packet's time is {time_ns}, not in {times_ns:?}");
+        let metered = self.meter_as_a_hook(&Frame { time_ns, ..frame }, linear);
+        same("head", &head, self.vectors.counts())?;
+        if metered == Metered::Counted {
+            let (entry, number) = entry.zip(number).context("the kernel has no such flow")?;
+            same("flow", &entry, &self.vectors.entries()[number as usize])?;
+        }
+        Ok(metered)
+    }
+
+    /// Waits until the kernel has metered one packet more than the other table.
+    ///
+    /// # Errors
+    /// Where it does not within `limit`.
+    pub fn wait_for_packet(&mut self, limit: Duration) -> Result<()> {
+        let awaited = self.vectors.counts().received.packets + 1;
+        wait_until(limit, || Ok(self.value::<Head>("HEADS", self.partition())?.received.packets >= awaited))
+    }
+
+    /// Ends the epoch, and compares all that it counted. Returns the number of flows.
+    ///
+    /// # Errors
+    /// Any difference.
+    pub fn drain(&mut self) -> Result<usize> {
+        self.epoch ^= 1;
+        let drained = self.kernel.drain()?;
+        let (head, entries) = self.vectors.drain();
+        same("drained head", &drained.head_total(), &head)?;
+        let mut flows = 0;
+        for (theirs, ours) in drained.entries().zip(&entries) {
+            same("drained flow", theirs, ours)?;
+            flows += 1;
+        }
+        ensure!(flows == entries.len() && drained.entries().count() == flows, "expected {} flows", entries.len());
+        Ok(flows)
+    }
+
+    /// Empties both tables at once, without the grace period of [`drain`](Self::drain): a test run is over when its
+    /// system call returns.
+    ///
+    /// # Errors
+    /// Where the kernel refuses to write to a map.
+    pub fn forget(&mut self) -> Result<()> {
+        self.vectors.drain();
+        let (partition, buckets) = (self.partition(), self.kernel.size().shape.buckets);
+        self.set("HEADS", partition..partition + 1, Head::zeroed())?;
+        self.set("BUCKET_INDEX", partition * buckets..(partition + 1) * buckets, Bucket::zeroed())
+    }
+
+    /// What the hooks do (`frame::meter` in flowml-ebpf), over a slice.
+    fn meter_as_a_hook(&mut self, frame: &Frame, linear: &[u8]) -> Metered {
+        let reason = match parse(frame, linear) {
+            Ok(packet) => return record(&mut self.vectors, &packet),
+            Err(Skipped::Truncated) if (linear.len() as u32) < frame.length => Skipped::NotLinear,
+            Err(reason) => reason,
+        };
+        skip(&mut self.vectors, frame, reason);
+        Metered::Skipped(reason)
+    }
+
+    /// Where the flow stands, or will stand.
+    fn number(&self, key: &FlowKey) -> u32 {
+        let entries = self.vectors.entries();
+        entries.iter().position(|entry| entry.key == *key).unwrap_or(entries.len()) as u32
+    }
+
+    fn partition(&self) -> u32 {
+        self.epoch * self.kernel.size().cpus + self.cpu
+    }
+
+    fn entry(&mut self, number: u32) -> Result<FlowEntry> {
+        let first = self.partition() * self.kernel.size().shape.entries;
+        self.value("ENTRIES", first + number)
+    }
+
+    fn value<T: Pod>(&mut self, map: &str, at: u32) -> Result<T> {
+        let map = self.kernel.ebpf().map(map).with_context(|| format!("the kernel object has no map {map}"))?;
+        let Value(value) = Array::<_, Value<T>>::try_from(map)?.get(&at, 0)?;
+        Ok(value)
+    }
+
+    fn set<T: Pod>(&mut self, map: &str, range: std::ops::Range<u32>, value: T) -> Result<()> {
+        let map = self.kernel.ebpf().map_mut(map).with_context(|| format!("the kernel object has no map {map}"))?;
+        let mut array = Array::<_, Value<T>>::try_from(map)?;
+        for at in range {
+            array.set(at, Value(value), 0)?;
+        }
+        Ok(())
+    }
+}
+
+/// A value of a map.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Value<T>(T);
+
+// SAFETY: any bytes are a `T`.
+unsafe impl<T: Pod> aya::Pod for Value<T> {}
+
+fn same<T: Pod + Debug>(what: &str, kernel: &T, vectors: &T) -> Result<()> {
+    ensure!(
+        bytes_of(kernel) == bytes_of(vectors),
+        "{what}, in the kernel and in vectors: {}",
+        differences(kernel, vectors)
+    );
+    Ok(())
+}
+
+/// The lines of both that differ, each behind the line before it: a field behind the name of its struct, mostly.
+fn differences(left: &impl Debug, right: &impl Debug) -> String {
+    let (left, right) = (format!("{left:#?}"), format!("{right:#?}"));
+    let mut text = String::new();
+    let mut before = "";
+    for (number, (left, right)) in left.lines().zip(right.lines()).enumerate() {
+        if left != right {
+            text += &format!("\nline {number}: {before} {} | {}", left.trim(), right.trim());
+        }
+        before = left.trim();
+    }
+    text
+}
