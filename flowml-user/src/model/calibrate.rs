@@ -43,7 +43,7 @@ const EXTREME: f64 = 0.01;
 /// The recent scores of ordinary rows, each computed before its row taught the model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Recent", into = "Recent")]
-pub struct Calibration {
+pub(super) struct Calibration {
     recent: Recent,
     sorted: Vec<f64>,
     tail: Tail,
@@ -63,7 +63,7 @@ struct Recent {
     odd: Credit,
 }
 
-/// A right to enter the ring, earned with every row.
+/// A right to enter the ring, earned in small parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Credit(f64);
 
@@ -81,7 +81,7 @@ impl Credit {
 
 /// A generalised Pareto distribution of the excesses over `start`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Tail {
+pub(super) struct Tail {
     start: f64,
     /// The probability of exceeding `start`.
     mass: f64,
@@ -92,7 +92,7 @@ struct Tail {
 impl Calibration {
     /// Starts from held-out `scores` of ordinary rows; rows with a p-value below `alpha` are anomalies.
     #[must_use]
-    pub fn new(scores: Vec<f64>, capacity: usize, alpha: f64) -> Self {
+    pub(super) fn new(scores: &[f64], capacity: usize, alpha: f64) -> Self {
         let surplus = scores.len().saturating_sub(capacity);
         let scores = scores[surplus..].to_vec();
         let (anomalies, odd) = (Credit::default(), Credit::default());
@@ -101,13 +101,13 @@ impl Calibration {
 
     /// On how many scores the probability rests.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.sorted.len()
     }
 
     /// The probability that an ordinary row scores at least `score`.
     #[must_use]
-    pub fn probability(&self, score: f64) -> f64 {
+    pub(super) fn probability(&self, score: f64) -> f64 {
         let n = self.sorted.len() as f64 + 1.0;
         let above = self.sorted.len() - self.sorted.partition_point(|s| *s < score);
         let conformal = (1 + above) as f64 / n;
@@ -120,7 +120,7 @@ impl Calibration {
 
     /// Whether a row of this probability is an anomaly.
     #[must_use]
-    pub fn is_anomaly(&self, probability: f64) -> bool {
+    pub(super) fn is_anomaly(&self, probability: f64) -> bool {
         probability < self.recent.alpha
     }
 
@@ -129,14 +129,17 @@ impl Calibration {
     /// If anomalies never entered, each turn of the ring would cut its own tail and flag more. So they do enter, as
     /// long as they are not far beyond the alarm level and not many times as frequent as chance makes them. Odd rows
     /// that are no anomalies each are held to their share too: a flood of them is not what is ordinary.
-    pub fn record(&mut self, score: f64, probability: f64) -> bool {
+    pub(super) fn record(&mut self, score: f64, probability: f64) -> bool {
         let alpha = self.recent.alpha;
-        self.recent.anomalies.earn(ENTERING_ANOMALIES * alpha);
-        self.recent.odd.earn(ENTERING_ODD * ODD);
         let enters = if self.is_anomaly(probability) {
             probability >= EXTREME * alpha && self.recent.anomalies.spend()
+        } else if probability < ODD {
+            self.recent.odd.spend()
         } else {
-            probability >= ODD || self.recent.odd.spend()
+            // Only rows that are not odd earn, so that a flood does not pay for itself.
+            self.recent.anomalies.earn(ENTERING_ANOMALIES * alpha / (1.0 - ODD));
+            self.recent.odd.earn(ENTERING_ODD * ODD / (1.0 - ODD));
+            true
         };
         if enters {
             self.recent.push(score);
@@ -145,7 +148,7 @@ impl Calibration {
     }
 
     /// Takes the scores entered since the last call into account.
-    pub fn refresh(&mut self) {
+    pub(super) fn refresh(&mut self) {
         self.sorted.clone_from(&self.recent.scores);
         self.sorted.sort_unstable_by(f64::total_cmp);
         self.tail = Tail::fit(&self.sorted);
@@ -181,7 +184,7 @@ impl From<Calibration> for Recent {
 impl Tail {
     /// Fits the largest of `sorted` by probability-weighted moments (Hosking and Wallis 1987), which stay sensible
     /// for the few dozen excesses of a short warm-up.
-    fn fit(sorted: &[f64]) -> Self {
+    pub(super) fn fit(sorted: &[f64]) -> Self {
         let n = sorted.len();
         let excesses = (n / 10).min(20 + 2 * n.isqrt()).max(COUNTED).min(n / 2);
         let start = n.checked_sub(excesses + 1).map_or(0.0, |place| sorted[place]);
@@ -196,6 +199,11 @@ impl Tail {
         Self { start, mass, scale: (a0 * (1.0 - shape)).max(SCALE_FLOOR), shape }
     }
 
+    /// The tail of the same start and scale with the largest shape that is deemed possible.
+    pub(super) fn at_its_heaviest(self) -> Self {
+        Self { shape: SHAPE_LIMIT, ..self }
+    }
+
     /// The probability of exceeding `score`, which is above the start.
     fn exceeds(&self, score: f64) -> f64 {
         let excess = (score - self.start) / self.scale;
@@ -206,8 +214,7 @@ impl Tail {
     }
 
     /// The score that is exceeded with this probability, at least the start.
-    #[cfg(test)]
-    fn quantile(&self, probability: f64) -> f64 {
+    pub(super) fn quantile(&self, probability: f64) -> f64 {
         let odds = (self.mass / probability).max(1.0);
         let excess = if self.shape < 1e-6 { odds.ln() } else { (odds.powf(self.shape) - 1.0) / self.shape };
         self.start + self.scale * excess
@@ -237,7 +244,7 @@ mod tests {
 
     #[test]
     fn ordinary_scores_get_uniform_probabilities() {
-        let calibration = Calibration::new(exponential(2000, 1), 4096, 1e-4);
+        let calibration = Calibration::new(&exponential(2000, 1), 4096, 1e-4);
         let mut probabilities: Vec<f64> =
             exponential(20_000, 2).into_iter().map(|score| calibration.probability(score)).collect();
         probabilities.sort_unstable_by(f64::total_cmp);
@@ -250,7 +257,7 @@ mod tests {
 
     #[test]
     fn the_tail_extrapolates_exponential_scores() {
-        let calibration = Calibration::new(exponential(4000, 3), 4096, 1e-4);
+        let calibration = Calibration::new(&exponential(4000, 3), 4096, 1e-4);
         for (score, orders) in [(9.0_f64, 0.7), (14.0, 1.8)] {
             let truth = (-score).exp().log10();
             let found = calibration.probability(score).log10();
@@ -261,7 +268,7 @@ mod tests {
     #[test]
     fn probabilities_fall_with_the_score_and_stay_positive() {
         for n in [0, 1, 2, 5, 15, 40, 300, 3000] {
-            let calibration = Calibration::new(exponential(n, 4), 4096, 1e-4);
+            let calibration = Calibration::new(&exponential(n, 4), 4096, 1e-4);
             let mut before = 1.0;
             for step in 0..400 {
                 let probability = calibration.probability(f64::from(step) * 0.1 - 1.0);
@@ -275,7 +282,7 @@ mod tests {
     fn what_the_ring_has_seen_is_not_called_rarer_than_that() {
         let mut scores = exponential(299, 5);
         scores.push(1000.0);
-        let calibration = Calibration::new(scores, 4096, 1e-4);
+        let calibration = Calibration::new(&scores, 4096, 1e-4);
         assert!(calibration.probability(1000.0) >= 1.0 / 301.0);
         assert!(calibration.probability(1e6) < 1e-4);
     }
@@ -283,7 +290,7 @@ mod tests {
     #[test]
     fn degenerate_scores_have_a_tail() {
         for scores in [vec![2.0; 300], vec![0.0; 300], vec![], vec![1.0], vec![0.0, 1e9], vec![-3.0; 12]] {
-            let calibration = Calibration::new(scores.clone(), 4096, 1e-4);
+            let calibration = Calibration::new(&scores, 4096, 1e-4);
             let start = scores.last().copied().unwrap_or(0.0);
             let (near, far) = (calibration.probability(start), calibration.probability(start + 1e12));
             assert!(near.is_finite() && near > far && far >= 0.0, "{scores:?}: {near} {far}");
@@ -293,7 +300,7 @@ mod tests {
 
     #[test]
     fn the_tails_quantiles_have_their_probability() {
-        let calibration = Calibration::new(exponential(2000, 6), 4096, 1e-4);
+        let calibration = Calibration::new(&exponential(2000, 6), 4096, 1e-4);
         for probability in [1e-3, 1e-4, 1e-6] {
             let found = calibration.tail.exceeds(calibration.tail.quantile(probability));
             assert!((found / probability - 1.0).abs() < 1e-9, "{found} for {probability}");
@@ -303,7 +310,8 @@ mod tests {
     /// Runs a ring over fresh normal scores for many turns and returns the rate of anomalies in the last ones.
     fn rate_after_many_turns(alpha: f64) -> f64 {
         let mut rng = Xoshiro256Plus::seed_from_u64(7);
-        let mut calibration = Calibration::new((0..1000).map(|_| rng.sample(StandardNormal)).collect(), 1000, alpha);
+        let mut calibration =
+            Calibration::new(&rng.clone().sample_iter(StandardNormal).take(1000).collect::<Vec<_>>(), 1000, alpha);
         let (turns, batch) = (600, 100);
         let mut flagged = 0;
         for turn in 0..turns {
@@ -328,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_lasting_attack_does_not_become_ordinary() {
-        let mut calibration = Calibration::new(exponential(1000, 8), 1000, 1e-3);
+        let mut calibration = Calibration::new(&exponential(1000, 8), 1000, 1e-3);
         for batch in 0..200 {
             for score in exponential(10, 9 + batch).into_iter().chain([500.0; 10]) {
                 calibration.record(score, calibration.probability(score));
@@ -341,7 +349,7 @@ mod tests {
 
     #[test]
     fn the_ring_follows_a_slow_shift_and_forgets() {
-        let mut calibration = Calibration::new(exponential(500, 10), 500, 1e-3);
+        let mut calibration = Calibration::new(&exponential(500, 10), 500, 1e-3);
         for batch in 0..400_u64 {
             for score in exponential(10, 100 + batch) {
                 let score = score + batch as f64 * 0.01;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::calibrate::Calibration;
 use super::kmeans::{Clusters, Nearest, choose_k};
 use super::online::{Lesson, Pace};
+use super::poison::transient_rows;
 use super::reason::{Explain, Typical};
 use super::scale::Scaler;
 use super::{Settings, sample};
@@ -17,6 +18,9 @@ const FIT_ROWS: usize = 4096;
 /// Blocks of consecutive rows, each scored by clusters that were fitted on the others. Neighbours in time resemble
 /// each other, so a random split would call near-copies of training rows held out.
 const FOLDS: usize = 5;
+
+/// The clusters among which rows that came and went are looked for.
+const PROBE_CLUSTERS: usize = 12;
 
 /// A cluster with less than this part of the rows does not vouch for its own rows when the farthest are trimmed.
 const VOUCHING_SHARE: f64 = 0.03;
@@ -38,10 +42,24 @@ pub(super) struct Scratch {
 }
 
 impl Fitted {
-    /// Fits on the rows of a warm-up, in the order of their time.
-    pub(super) fn fit(rows: ArrayView2<'_, f64>, learn: &[Learn], settings: &Settings) -> Self {
+    /// Fits on the rows of a warm-up in the order of their `times`.
+    pub(super) fn fit(rows: ArrayView2<'_, f64>, times: &[u32], learn: &[Learn], settings: &Settings) -> Self {
+        let chosen = sample(rows.nrows(), FIT_ROWS, settings.seed);
+        let times: Vec<u32> = chosen.iter().map(|&row| times[row]).collect();
+        let rows = rows.select(Axis(0), &chosen);
+        let transient = {
+            let scaler = Scaler::fit(rows.view(), learn);
+            let scaled = scaler.scale_all(rows.view());
+            let clusters = Clusters::fit(scaled.view(), &scaler.below(), PROBE_CLUSTERS, settings.seed);
+            transient_rows(&clusters, scaled.view(), &times)
+        };
+        let kept: Vec<usize> = (0..rows.nrows()).filter(|&row| !transient[row]).collect();
+        Self::fit_all(&rows.select(Axis(0), &kept), learn, settings)
+    }
+
+    /// Fits on rows all of which take part.
+    fn fit_all(rows: &Array2<f64>, learn: &[Learn], settings: &Settings) -> Self {
         let seed = settings.seed;
-        let rows = rows.select(Axis(0), &sample(rows.nrows(), FIT_ROWS, seed));
         let rough = Scaler::fit(rows.view(), learn);
         let roughly_scaled = rough.scale_all(rows.view());
         let k = settings.clusters.unwrap_or_else(|| choose_k(roughly_scaled.view(), seed));
@@ -55,7 +73,7 @@ impl Fitted {
         let mut distances = Vec::new();
         let members: Vec<usize> = scaled.outer_iter().map(|v| nearest(&clusters, v, &mut distances).cluster).collect();
         let typical = Typical::of(scaled.view(), &members, &clusters);
-        let calibration = Calibration::new(held_out, settings.calibration_scores, settings.alpha);
+        let calibration = Calibration::new(&held_out, settings.calibration_scores, settings.alpha);
         Self { scaler, clusters, typical, calibration }
     }
 

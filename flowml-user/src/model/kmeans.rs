@@ -10,11 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::silhouette::Silhouette;
 
-/// The numbers of clusters among which the silhouette chooses.
-const CANDIDATES: std::ops::RangeInclusive<usize> = 8..=16;
+/// The numbers of clusters among which the silhouette chooses, in ascending order.
+const CANDIDATES: [usize; 5] = [8, 10, 12, 14, 16];
 
 /// A cluster should have at least this many training rows on average, or its centroid is an anecdote.
 const ROWS_PER_CLUSTER: usize = 15;
+
+/// Starts of k-means, of which the best is kept.
+const RUNS: usize = 2;
 
 /// Rows on which candidates are compared: the silhouette is quadratic.
 const SAMPLE: usize = 512;
@@ -31,7 +34,7 @@ const SLOT_FLOOR: f64 = 0.3;
 
 /// Clusters of scaled vectors; plain data, in arrays laid out for scoring.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Clusters {
+pub(super) struct Clusters {
     k: usize,
     width: usize,
     /// For each slot, the weight of a value below the centroid.
@@ -50,7 +53,7 @@ pub struct Clusters {
 
 /// The cluster that explains a vector best.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Nearest {
+pub(super) struct Nearest {
     /// Its number.
     pub cluster: usize,
     /// `½(d/σ)² − ln π`, the least over all clusters.
@@ -69,7 +72,7 @@ impl Clusters {
     /// Fits `k` clusters (fewer where there are fewer different rows) by linfa's k-means; `below` weighs the slots'
     /// values below a centroid.
     #[must_use]
-    pub fn fit(scaled: ArrayView2<'_, f64>, below: &[f64], k: usize, seed: u64) -> Self {
+    pub(super) fn fit(scaled: ArrayView2<'_, f64>, below: &[f64], k: usize, seed: u64) -> Self {
         let (centroids, members) = partition(scaled, k, seed);
         let (k, width) = centroids.dim();
         let mut clusters = Self {
@@ -97,7 +100,7 @@ impl Clusters {
 
     /// The clusters that `keep` names, if any.
     #[must_use]
-    pub fn only(&self, keep: impl Fn(usize) -> bool) -> Option<Self> {
+    pub(super) fn only(&self, keep: impl Fn(usize) -> bool) -> Option<Self> {
         let kept: Vec<usize> = (0..self.k).filter(|&cluster| keep(cluster)).collect();
         let pick = |values: &[f64]| -> Vec<f64> {
             values.chunks_exact(self.k).flat_map(|row| kept.iter().map(|&cluster| row[cluster])).collect()
@@ -116,13 +119,13 @@ impl Clusters {
 
     /// How many clusters there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.k
     }
 
     /// How many slots a vector has.
     #[must_use]
-    pub fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         self.width
     }
 
@@ -135,12 +138,12 @@ impl Clusters {
     }
 
     /// The centroid of one cluster, slot by slot.
-    pub fn centroid(&self, cluster: usize) -> impl Iterator<Item = f64> + '_ {
+    pub(super) fn centroid(&self, cluster: usize) -> impl Iterator<Item = f64> + '_ {
         (0..self.width).map(move |slot| self.centroids[slot * self.k + cluster])
     }
 
     /// The slots' parts of the squared distance of a vector from the centroid of one cluster.
-    pub fn parts(&self, vector: &[f64], cluster: usize) -> impl Iterator<Item = f64> {
+    pub(super) fn parts(&self, vector: &[f64], cluster: usize) -> impl Iterator<Item = f64> {
         vector.iter().zip(self.centroid(cluster)).zip(&self.below).map(|((x, c), below)| part(*x, c, *below))
     }
 
@@ -154,13 +157,13 @@ impl Clusters {
 
     /// Part of all rows that a cluster stands for, never 0.
     #[must_use]
-    pub fn share(&self, cluster: usize) -> f64 {
+    pub(super) fn share(&self, cluster: usize) -> f64 {
         (self.rows[cluster] + 1.0) / (self.rows.iter().sum::<f64>() + self.k as f64)
     }
 
     /// The cluster with the least score; `scratch` is working space that keeps its allocation between calls.
     #[must_use]
-    pub fn nearest(&self, vector: &[f64], scratch: &mut Vec<f64>) -> Nearest {
+    pub(super) fn nearest(&self, vector: &[f64], scratch: &mut Vec<f64>) -> Nearest {
         scratch.clear();
         scratch.resize(self.k, 0.0);
         for ((x, centroids), below) in vector.iter().zip(self.centroids.chunks_exact(self.k)).zip(&self.below) {
@@ -196,19 +199,17 @@ impl Clusters {
 
 /// The number of clusters whose silhouette is best on a sample of the rows.
 #[must_use]
-pub fn choose_k(scaled: ArrayView2<'_, f64>, seed: u64) -> usize {
+pub(super) fn choose_k(scaled: ArrayView2<'_, f64>, seed: u64) -> usize {
     let at_most = (scaled.nrows() / ROWS_PER_CLUSTER).max(1);
-    if at_most <= *CANDIDATES.start() {
+    if at_most <= CANDIDATES[0] {
         return at_most;
     }
     let sample = scaled.select(Axis(0), &super::sample(scaled.nrows(), SAMPLE, seed));
     let silhouette = Silhouette::of(sample.view());
-    let width = |k: usize| silhouette.mean(&partition(sample.view(), k, seed).1);
-    CANDIDATES
-        .filter(|&k| k <= at_most)
-        .map(|k| (k, width(k)))
-        .fold((*CANDIDATES.start(), f64::NEG_INFINITY), |best, next| if next.1 > best.1 { next } else { best })
-        .0
+    let quality = |k: usize| silhouette.mean(&partition(sample.view(), k, seed).1);
+    let measured = CANDIDATES.into_iter().filter(|&k| k <= at_most).map(|k| (k, quality(k)));
+    // The smaller number where two are equally good.
+    measured.reduce(|best, next| if next.1 > best.1 { next } else { best }).map_or(CANDIDATES[0], |(k, _)| k)
 }
 
 /// Centroids without the empty ones, and for each row the number of its cluster.
@@ -225,9 +226,9 @@ fn partition(scaled: ArrayView2<'_, f64>, k: usize, seed: u64) -> (Array2<f64>, 
     // k-means++ and not k-means||, whose random numbers depend on how threads share the rows.
     let fitted = KMeans::params_with_rng(k, Xoshiro256Plus::seed_from_u64(seed))
         .init_method(KMeansInit::KMeansPlusPlus)
-        .n_runs(3)
-        .max_n_iterations(50)
-        .tolerance(1e-3)
+        .n_runs(RUNS)
+        .max_n_iterations(30)
+        .tolerance(1e-2)
         .fit(&rows)
         .expect("k is at least 2 and the scaled rows are finite");
     let members: Array1<usize> = fitted.predict(&scaled);

@@ -6,6 +6,7 @@ mod calibrate;
 mod fitted;
 mod kmeans;
 mod online;
+mod poison;
 mod reason;
 mod scale;
 mod silhouette;
@@ -45,7 +46,7 @@ pub struct Settings {
     /// The warm-up lasts until it has seen this many rows …
     pub warm_up_rows: usize,
     /// … and this many batches (drains, so seconds at the usual interval).
-    pub warm_up_batches: usize,
+    pub warm_up_batches: u32,
     /// The part of the warm-up rows, the farthest, that the clusters do without: an attack may be among them.
     pub trim: f64,
     /// A row whose probability is below this does not move the clusters.
@@ -120,9 +121,9 @@ pub enum Status {
         /// Rows that are needed.
         rows_needed: usize,
         /// Batches so far.
-        batches: usize,
+        batches: u32,
         /// Batches that are needed.
-        batches_needed: usize,
+        batches_needed: u32,
     },
     /// Scoring.
     Ready {
@@ -170,9 +171,11 @@ enum State {
 struct WarmUp {
     /// Row-major.
     values: Vec<f64>,
+    /// The batch of each kept row.
+    times: Vec<u32>,
     /// Rows seen, of which the kept ones may be a sample.
     seen: usize,
-    batches: usize,
+    batches: u32,
 }
 
 impl Learner {
@@ -209,7 +212,7 @@ impl Learner {
                 if warm_up.is_over(&self.settings) {
                     let learn: Vec<Learn> = self.columns.iter().map(|column| column.learn).collect();
                     let kept = warm_up.rows(learn.len());
-                    self.state = State::Ready(Box::new(Fitted::fit(kept, &learn, &self.settings)));
+                    self.state = State::Ready(Box::new(Fitted::fit(kept, &warm_up.times, &learn, &self.settings)));
                 }
                 vec![None; rows.nrows()]
             }
@@ -283,6 +286,7 @@ impl WarmUp {
         for &row in chosen {
             self.values.extend(rows.row(row));
         }
+        self.times.extend(std::iter::repeat_n(self.batches, chosen.len()));
         self.seen += rows.nrows();
         self.batches += 1;
     }

@@ -7,7 +7,7 @@ use crate::features::Learn;
 
 /// A value further than this from the middle, in scales, counts as this far: one absurd value must not outweigh
 /// agreement of several columns, and a thousand ports where five are usual (z about 15) must keep its weight.
-pub const CLIP: f64 = 20.0;
+pub(super) const CLIP: f64 = 20.0;
 
 /// The smallest scale of an amount, in units of `log1p`: a quarter more or less is nothing.
 ///
@@ -58,7 +58,7 @@ enum Scale {
 
 /// The fitted scales of all columns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Scaler {
+pub(super) struct Scaler {
     columns: Vec<Scale>,
 }
 
@@ -68,7 +68,7 @@ impl Scaler {
     /// A value that is not finite is not defined: it counts as the middle of its column, so it neither adds to a
     /// distance nor takes part in the fit.
     #[must_use]
-    pub fn fit(rows: ArrayView2<'_, f64>, learn: &[Learn]) -> Self {
+    pub(super) fn fit(rows: ArrayView2<'_, f64>, learn: &[Learn]) -> Self {
         let columns = learn
             .iter()
             .enumerate()
@@ -84,39 +84,39 @@ impl Scaler {
 
     /// Columns of a raw row.
     #[must_use]
-    pub fn columns(&self) -> usize {
+    pub(super) fn columns(&self) -> usize {
         self.columns.len()
     }
 
     /// Slots of a scaled row.
     #[must_use]
-    pub fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         self.columns.iter().map(Scale::slots).sum()
     }
 
     /// For each slot, the column that it comes from.
     #[must_use]
-    pub fn origins(&self) -> Vec<usize> {
+    pub(super) fn origins(&self) -> Vec<usize> {
         let slots = |(column, scale): (usize, &Scale)| std::iter::repeat_n(column, scale.slots());
         self.columns.iter().enumerate().flat_map(slots).collect()
     }
 
     /// For each slot, the weight in a squared distance of a value below the centroid.
     #[must_use]
-    pub fn below(&self) -> Vec<f64> {
+    pub(super) fn below(&self) -> Vec<f64> {
         let weights = |scale: &Scale| std::iter::repeat_n(scale.below(), scale.slots());
         self.columns.iter().flat_map(weights).collect()
     }
 
     /// The slots of one column; empty for one that is left out.
     #[must_use]
-    pub fn slots_of(&self, column: usize) -> std::ops::Range<usize> {
+    pub(super) fn slots_of(&self, column: usize) -> std::ops::Range<usize> {
         let start = self.columns[..column].iter().map(Scale::slots).sum();
         start..start + self.columns[column].slots()
     }
 
     /// Writes the slots of one raw row to `slots`, which has [`Self::width`] places.
-    pub fn scale(&self, row: ArrayView1<'_, f64>, slots: &mut [f64]) {
+    pub(super) fn scale(&self, row: ArrayView1<'_, f64>, slots: &mut [f64]) {
         let mut rest = slots;
         for (scale, &value) in self.columns.iter().zip(row) {
             let (own, after) = rest.split_at_mut(scale.slots());
@@ -131,7 +131,7 @@ impl Scaler {
     /// is unlike its cluster. Standard deviations, because a column that is often zero and now and then large must get
     /// a scale that covers the large.
     #[must_use]
-    pub fn sharpened(&self, residuals: ArrayView2<'_, f64>) -> Self {
+    pub(super) fn sharpened(&self, residuals: ArrayView2<'_, f64>) -> Self {
         let mut sharper = self.clone();
         for (column, scale) in sharper.columns.iter_mut().enumerate() {
             let slots = self.slots_of(column);
@@ -147,7 +147,7 @@ impl Scaler {
 
     /// Scales many rows.
     #[must_use]
-    pub fn scale_all(&self, rows: ArrayView2<'_, f64>) -> Array2<f64> {
+    pub(super) fn scale_all(&self, rows: ArrayView2<'_, f64>) -> Array2<f64> {
         let mut scaled = Array2::zeros((rows.nrows(), self.width()));
         for (row, mut slots) in rows.rows().into_iter().zip(scaled.rows_mut()) {
             // A freshly made array is in row-major order, so each of its rows is a slice.
@@ -159,7 +159,7 @@ impl Scaler {
     /// The raw values that the slots of `column` stand for: the inverse of scaling for a number, the hottest
     /// category for a one-hot column (NaN where that is the slot of the unseen), nothing for a column left out.
     #[must_use]
-    pub fn raw(&self, column: usize, own_slots: &[f64]) -> Option<f64> {
+    pub(super) fn raw(&self, column: usize, own_slots: &[f64]) -> Option<f64> {
         match &self.columns[column] {
             Scale::Out => None,
             Scale::Number { log, middle, scale } => {
@@ -228,7 +228,7 @@ fn fit_one_hot(column: ArrayView1<'_, f64>) -> Scale {
     all.sort_unstable_by(f64::total_cmp);
     let mut counted: Vec<(usize, f64)> =
         all.chunk_by(|a, b| a.total_cmp(b).is_eq()).map(|same| (same.len(), same[0])).collect();
-    counted.sort_by(|a, b| b.0.cmp(&a.0));
+    counted.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
     counted.truncate(CATEGORIES);
     let mut values: Vec<f64> = counted.into_iter().map(|(_, value)| value).collect();
     values.sort_unstable_by(f64::total_cmp);

@@ -249,8 +249,6 @@ pub(super) enum Attack {
     UdpFlood,
     /// One port of many hosts.
     Sweep,
-    /// Many short sessions to one port.
-    BruteForce,
 }
 
 /// The attacker's and the victim's number.
@@ -378,13 +376,10 @@ impl Attack {
             Self::SynFlood => (0..2000)
                 .map(|_| Seen { syn: 1.0, ..flow(VICTIM, 80, true, 1.0, f64::from(u8::from(rng.gen_bool(0.1))), 40.0) })
                 .collect(),
-            Self::UdpFlood => vec![flow(VICTIM, 5001, false, 20_000.0, 0.0, 500.0)],
+            Self::UdpFlood => vec![flow(VICTIM, 5001, false, 100_000.0, 0.0, 500.0)],
             Self::Sweep => (0..100)
                 .map(|_| Seen { syn: 1.0, ..flow(rng.gen_range(1000..60000), 445, true, 1.0, 0.0, 44.0) })
                 .collect(),
-            Self::BruteForce => {
-                (0..25).map(|_| Seen { syn: 1.0, synack: 1.0, ..flow(VICTIM, 22, true, 14.0, 13.0, 120.0) }).collect()
-            }
         };
         for seen in &mut attacker {
             seen.source = rng.gen_range(1024..60000);

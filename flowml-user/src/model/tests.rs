@@ -30,13 +30,14 @@ fn mixture(rows: usize, rng: &mut Xoshiro256Plus) -> Array2<f64> {
     Array2::from_shape_vec((rows, MIXED.len()), values).expect("four values a row")
 }
 
-/// A learner that has seen `rows` rows of the mixture, and the rest of its randomness.
-fn trained(rows: usize, settings: Settings) -> (Learner, Xoshiro256Plus) {
+/// A learner of eight clusters that has seen `rows` rows of the mixture, and the rest of its randomness.
+fn trained(rows: usize, settings: &Settings) -> (Learner, Xoshiro256Plus) {
     let mut rng = Xoshiro256Plus::seed_from_u64(settings.seed + 1000);
-    let mut learner = Learner::new(MIXED.to_vec(), Settings { warm_up_rows: rows, ..settings });
+    let settings = Settings { clusters: Some(8), warm_up_rows: rows, ..settings.clone() };
+    let mut learner = Learner::new(MIXED.to_vec(), settings);
     let batches = learner.settings().warm_up_batches;
     for _ in 0..batches {
-        let verdicts = learner.observe(mixture(rows.div_ceil(batches), &mut rng).view());
+        let verdicts = learner.observe(mixture(rows.div_ceil(batches as usize), &mut rng).view());
         assert!(verdicts.iter().all(Option::is_none));
     }
     assert!(matches!(learner.status(), Status::Ready { .. }), "{}", learner.status());
@@ -54,23 +55,24 @@ fn model_path(name: &str) -> PathBuf {
 
 #[test]
 fn the_rate_of_false_alarms_is_what_was_asked_for() {
-    for (alpha, batches) in [(0.01, 200), (0.001, 800)] {
+    for (alpha, batches) in [(0.01, 300), (0.001, 1200)] {
+        let settings = Settings { alpha, ..Settings::default() };
+        let (mut learner, mut rng) = trained(1500, &settings);
         let mut flagged = 0;
-        for seed in 0..2 {
-            let (mut learner, mut rng) = trained(3000, Settings { seed, alpha, ..Settings::default() });
-            for _ in 0..batches {
-                let rows = mixture(50, &mut rng);
-                flagged += verdicts(&mut learner, &rows).iter().filter(|verdict| verdict.anomaly).count();
-            }
+        for _ in 0..batches {
+            let rows = mixture(50, &mut rng);
+            flagged += verdicts(&mut learner, &rows).iter().filter(|verdict| verdict.anomaly).count();
         }
-        let rate = flagged as f64 / f64::from(2 * batches * 50);
+        let rate = flagged as f64 / f64::from(batches * 50);
         assert!(rate > alpha / 2.0 && rate < alpha * 2.0, "{rate} for {alpha}");
     }
 }
 
 #[test]
 fn probabilities_of_later_ordinary_rows_are_uniform() {
-    let (mut learner, mut rng) = trained(2000, Settings::default());
+    let (mut learner, mut rng) =
+        trained(600, &Settings { calibration_scores: 2000, learnt_rows_per_batch: 100, ..Settings::default() });
+    (0..30).for_each(|_| drop(verdicts(&mut learner, &mixture(100, &mut rng))));
     let mut probabilities: Vec<f64> = (0..100)
         .flat_map(|_| verdicts(&mut learner, &mixture(50, &mut rng)))
         .map(|verdict| verdict.probability)
@@ -85,7 +87,7 @@ fn probabilities_of_later_ordinary_rows_are_uniform() {
 
 #[test]
 fn a_dense_attack_at_test_time_does_not_look_normal() {
-    let (mut learner, mut rng) = trained(600, Settings::default());
+    let (mut learner, mut rng) = trained(600, &Settings::default());
     let attack =
         Array2::from_shape_fn((3000, 4), |(_, column)| [1.0, 60.0, 1.0, 6.0][column] * rng.gen_range(0.99..1.01));
     let ordinary = mixture(300, &mut rng);
@@ -105,7 +107,7 @@ fn a_dense_attack_at_test_time_does_not_look_normal() {
 
 #[test]
 fn suspicious_rows_do_not_teach() {
-    let (mut learner, _) = trained(600, Settings::default());
+    let (mut learner, _) = trained(600, &Settings::default());
     let centroids = |learner: &Learner| match &learner.state {
         State::Ready(fitted) => (fitted.clusters.clone(), fitted.typical.clone()),
         State::WarmUp(_) => panic!("the warm-up is over"),
@@ -121,7 +123,7 @@ fn suspicious_rows_do_not_teach() {
 #[test]
 fn ordinary_rows_that_drift_slowly_stay_ordinary() {
     let (mut learner, mut rng) =
-        trained(1000, Settings { half_life_batches: 50.0, alpha: 1e-3, ..Settings::default() });
+        trained(1000, &Settings { half_life_batches: 50.0, alpha: 1e-3, ..Settings::default() });
     let mut flagged = 0;
     for batch in 0..600 {
         let mut rows = mixture(20, &mut rng);
@@ -136,7 +138,7 @@ fn ordinary_rows_that_drift_slowly_stay_ordinary() {
 #[test]
 fn the_same_rows_and_seed_give_the_same_verdicts() {
     let run = || {
-        let (mut learner, mut rng) = trained(400, Settings { learnt_rows_per_batch: 16, ..Settings::default() });
+        let (mut learner, mut rng) = trained(400, &Settings { learnt_rows_per_batch: 16, ..Settings::default() });
         (0..5).flat_map(|_| verdicts(&mut learner, &mixture(40, &mut rng))).collect::<Vec<_>>()
     };
     assert_eq!(run(), run());
@@ -145,7 +147,7 @@ fn the_same_rows_and_seed_give_the_same_verdicts() {
 #[test]
 fn a_saved_learner_goes_on_as_the_one_that_was_saved() {
     let path = model_path("round-trip");
-    let (mut learner, mut rng) = trained(400, Settings { learnt_rows_per_batch: 16, ..Settings::default() });
+    let (mut learner, mut rng) = trained(400, &Settings { learnt_rows_per_batch: 16, ..Settings::default() });
     verdicts(&mut learner, &mixture(40, &mut rng));
     learner.save(&path).expect("saved");
     let mut loaded = Learner::load(&path, MIXED.to_vec()).expect("loaded");
@@ -162,7 +164,7 @@ fn a_saved_learner_goes_on_as_the_one_that_was_saved() {
 #[test]
 fn a_model_of_other_features_is_refused_by_the_first_that_differs() {
     let path = model_path("other-features");
-    trained(400, Settings::default()).0.save(&path).expect("saved");
+    trained(400, &Settings::default()).0.save(&path).expect("saved");
     let refusal = |columns: &[Column]| Learner::load(&path, columns.to_vec()).expect_err("refused").to_string();
     let mut renamed = MIXED;
     renamed[1].name = "octets";
@@ -188,7 +190,7 @@ fn a_file_that_is_no_model_is_refused_and_a_missing_one_named() {
     let path = model_path("no-model");
     let message = Learner::load(&path, MIXED.to_vec()).expect_err("missing").to_string();
     assert!(message.contains(&path.display().to_string()), "{message}");
-    trained(400, Settings::default()).0.save(&path).expect("saved");
+    trained(400, &Settings::default()).0.save(&path).expect("saved");
     let good = std::fs::read_to_string(&path).expect("read");
     let broken = [
         String::new(),
@@ -278,7 +280,7 @@ fn rows_that_were_all_equal_leave_room_for_a_little_noise() {
 
 #[test]
 fn a_huge_batch_is_scored_whole_and_learnt_in_part() {
-    let (mut learner, mut rng) = trained(400, Settings { learnt_rows_per_batch: 64, ..Settings::default() });
+    let (mut learner, mut rng) = trained(400, &Settings { learnt_rows_per_batch: 64, ..Settings::default() });
     let size = |learner: &Learner| learner.clusters().iter().map(|cluster| cluster.size).sum::<f64>();
     let before = size(&learner);
     assert_eq!(verdicts(&mut learner, &mixture(5000, &mut rng)).len(), 5000);
@@ -287,7 +289,7 @@ fn a_huge_batch_is_scored_whole_and_learnt_in_part() {
 
 #[test]
 fn clusters_are_summed_up_in_raw_units() {
-    let (learner, _) = trained(600, Settings::default());
+    let (learner, _) = trained(600, &Settings::default());
     let clusters = learner.clusters();
     assert!((clusters.iter().map(|cluster| cluster.share).sum::<f64>() - 1.0).abs() < 1e-9);
     assert!(clusters.windows(2).all(|pair| pair[0].share >= pair[1].share));
@@ -299,7 +301,7 @@ fn clusters_are_summed_up_in_raw_units() {
 
 #[test]
 fn explains_ordinary_rows_on_request() {
-    let (learner, _) = trained(600, Settings::default());
+    let (learner, _) = trained(600, &Settings::default());
     let told = learner.explain(array![1e7, 1e10, 0.01, 6.0].view());
     assert!(told.iter().any(|reason| reason.column == "bytes" && reason.value == 1e10), "{told:?}");
     assert!(Learner::new(MIXED.to_vec(), Settings::default()).explain(array![1.0, 1.0, 1.0, 6.0].view()).is_empty());
@@ -338,12 +340,11 @@ fn attack(learner: &mut Learner, network: &mut Network, attack: Attack, seconds:
 #[test]
 fn scans_and_floods_in_a_small_network_are_found_within_three_intervals() {
     for hosts in [4, 10] {
-        for seed in 0..6 {
+        for seed in 0..3 {
             let (learner, mut network) = watching(hosts, seed, |_| None);
-            for kind in [Attack::Scan, Attack::SynFlood] {
+            for (kind, expected) in [(Attack::Scan, "dst ports"), (Attack::SynFlood, "src new flows")] {
                 let (found, reasons) = attack(&mut learner.clone(), &mut network, kind, 3);
                 assert_eq!(found, [true; 2], "{kind:?} among {hosts} hosts, seed {seed}");
-                let expected = if kind == Attack::Scan { "dst ports" } else { "src new flows" };
                 assert!(reasons.contains(expected), "{kind:?}: {reasons}");
                 (0..3).for_each(|_| drop(network.second(None)));
             }
@@ -352,25 +353,32 @@ fn scans_and_floods_in_a_small_network_are_found_within_three_intervals() {
 }
 
 #[test]
+fn floods_of_one_flow_and_sweeps_are_found_among_ten_hosts() {
+    let (learner, mut network) = watching(10, 30, |_| None);
+    for (kind, expected) in [(Attack::UdpFlood, "packets out"), (Attack::Sweep, "src peers")] {
+        let (found, reasons) = attack(&mut learner.clone(), &mut network, kind, 3);
+        assert!(found[ATTACKER] && reasons.contains(expected), "{kind:?}: {reasons}");
+        (0..3).for_each(|_| drop(network.second(None)));
+    }
+}
+
+#[test]
 fn five_minutes_of_ordinary_windows_raise_a_handful_of_alarms_at_most() {
     let (mut flagged, mut rows) = (0, 0);
-    for (hosts, seed) in [(4, 20), (4, 21), (10, 22), (10, 23)] {
+    for (hosts, seed) in [(4, 20), (10, 22)] {
         let (mut learner, mut network) = watching(hosts, seed, |_| None);
-        let mut here = 0;
         for _ in 0..300 {
             let found = verdicts(&mut learner, &network.second(None).0);
             rows += found.len();
-            here += found.iter().filter(|verdict| verdict.anomaly).count();
+            flagged += found.iter().filter(|verdict| verdict.anomaly).count();
         }
-        assert!(here <= 5, "{here} among {hosts} hosts, seed {seed}");
-        flagged += here;
     }
-    assert!(flagged <= 8, "{flagged} of {rows}");
+    assert!(flagged <= 5, "{flagged} of {rows}");
 }
 
 #[test]
 fn a_scan_during_a_tenth_of_the_warm_up_does_not_hide_the_next_one() {
-    for seed in 40..44 {
+    for seed in 40..42 {
         let during = |second| (10..13).contains(&second).then_some(Attack::Scan);
         let (mut learner, mut network) = watching(10, seed, during);
         let (found, _) = attack(&mut learner, &mut network, Attack::Scan, 3);
