@@ -25,7 +25,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 const CLIENTS: usize = 5;
 
-const STRANGERS: usize = 4;
+const STRANGERS: usize = 5;
 
 /// Hosts on one segment: a server, its clients, and strangers, who are silent until they attack.
 #[derive(Debug)]

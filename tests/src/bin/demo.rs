@@ -133,8 +133,9 @@ fn show() -> Result<()> {
     let _background = town.live(Habits { seed: 1, duration: Duration::from_secs(600), pace: 1.0 })?;
     let meter = Meter::start(&town.server, &["--seed", "1"])?;
     screen.line("");
-    for line in meter.stderr().lines() {
-        screen.text(2, line);
+    let begun = meter.stderr();
+    for line in begun.lines() {
+        screen.text(0, line);
     }
     screen.line("");
 
@@ -149,7 +150,7 @@ fn show() -> Result<()> {
     screen.clear();
     table(&screen, &seen, &pasts);
     beside(&screen, &seen, &pasts, ordinary_until);
-    close(&screen, &seen, &said)
+    close(&screen, &seen, said.strip_prefix(&begun).unwrap_or(&said))
 }
 
 fn warm_up(screen: &Screen, meter: &Meter) -> Result<()> {
@@ -184,7 +185,8 @@ fn perform(screen: &Screen, meter: &Meter, town: &Town, n: usize, act: &Act) -> 
         By::Stranger => &town.strangers,
         By::Client => &town.clients,
     };
-    let (attacker, victim) = (&from[n % from.len()], &town.server);
+    let attacker = from.get(n).with_context(|| format!("the town has too few hosts for attack {n}"))?;
+    let victim = &town.server;
     let host = |part: &Part| match part {
         Part::Attacker => (attacker.v4.into(), Part::Attacker),
         Part::Victim => (victim.v4.into(), Part::Victim),
@@ -258,18 +260,22 @@ fn beside(screen: &Screen, seen: &Seen, pasts: &[Past], ordinary_until: u64) {
     };
     let others = seen.alarms.iter().filter(|alarm| alarm.end_ms > ordinary_until).filter(|alarm| !of_attacks(alarm));
     screen.line("");
-    screen.text(0, &format!(
-        "Before the attacks {scored} host windows were scored, and {wrong} called anomalies. During them, so were {} \
-         windows of other hosts (victims, the sources that a flood pretends), and {} flows in all.",
-        others.count(),
-        seen.flow_alarms
-    ));
+    screen.text(
+        0,
+        &format!(
+            "Before the attacks {scored} host windows were scored, of which {wrong} were called anomalies. After that, \
+         beside the hosts above, {} windows of others were (victims, and the sources that a flood pretends), and {} \
+         flows in all.",
+            others.count(),
+            seen.flow_alarms
+        ),
+    );
 }
 
+/// What the agent said to the end, with its summary.
 fn close(screen: &Screen, seen: &Seen, said: &str) -> Result<()> {
-    let summary = said.find("flowml: ").map_or(said, |begin| &said[begin..]);
     screen.line("");
-    for line in summary.lines() {
+    for line in said.lines() {
         screen.text(line.len() - line.trim_start().len(), line.trim_start());
     }
     let summary = seen.summary.as_ref().context("the agent wrote no summary")?;
@@ -289,26 +295,18 @@ fn wait(meter: &Meter, limit: Duration, mut done: impl FnMut(&Seen) -> bool) -> 
     Ok(())
 }
 
-/// SIGINT and SIGTERM set [`INTERRUPTED`] from now on, and what was made is undone in order. The processes that the
-/// demo starts get neither: they are in groups of their own, with signal masks that the standard library has emptied.
+/// SIGINT and SIGTERM set [`INTERRUPTED`] from now on, and what was made is undone in order. They are handled and not
+/// blocked, for a blocked signal stays so in the processes that the demo starts, and the agent would not hear it.
 fn watch_signals() -> Result<()> {
-    // SAFETY: all bytes zero is a `sigset_t`, which `sigemptyset` then makes an empty one.
-    let mut signals: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `signals` is a valid place for a set, and no other thread has been started that could have another mask.
-    let blocked = unsafe {
-        libc::sigemptyset(&raw mut signals);
-        libc::sigaddset(&raw mut signals, libc::SIGINT);
-        libc::sigaddset(&raw mut signals, libc::SIGTERM);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut())
-    };
-    ensure!(blocked == 0, "the signals cannot be blocked: error {blocked}");
-    thread::spawn(move || {
-        let mut signal = 0;
-        // SAFETY: both point at values that live as long as the call.
-        while unsafe { libc::sigwait(&raw const signals, &raw mut signal) } == 0 {
-            INTERRUPTED.store(true, Ordering::Relaxed);
-        }
-    });
+    extern "C" fn interrupt(_: libc::c_int) {
+        INTERRUPTED.store(true, Ordering::Relaxed);
+    }
+    let handler = interrupt as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the handler only stores to an atomic, which may be done in a signal handler.
+        let before = unsafe { libc::signal(signal, handler) };
+        ensure!(before != libc::SIG_ERR, "signal {signal} cannot be handled: {}", std::io::Error::last_os_error());
+    }
     Ok(())
 }
 
