@@ -7,6 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::shell;
+
 /// The workspace that this task runs in.
 pub(crate) struct Workspace {
     root: PathBuf,
@@ -41,8 +43,11 @@ impl Workspace {
 
     /// The program `name` of the toolchain that built this task: rustup's own stand-ins are always there, used or not.
     pub(crate) fn beside_cargo(&self, name: &str) -> Option<PathBuf> {
-        let path = Path::new(&self.cargo).parent()?.join(name);
-        path.is_file().then_some(path)
+        match Path::new(&self.cargo).parent() {
+            Some(folder) if folder.is_absolute() => Some(folder.join(name)).filter(|path| path.is_file()),
+            // Started without cargo, which tells where it is.
+            _ => shell::which(name),
+        }
     }
 
     /// The target directory of the kernel programs: their compiler differs, and would evict the host's artifacts.
