@@ -136,8 +136,8 @@ pub struct Window {
     pub address: IpAddr,
     /// When the window ended, Unix time.
     pub end_ms: u64,
-    /// How odd it is; `None` while the agent warms up.
-    pub score: Option<f64>,
+    /// The probability that an ordinary window is as odd; `None` while the agent warms up.
+    pub probability: Option<f64>,
     /// Whether it is an anomaly.
     pub anomaly: bool,
 }
@@ -163,7 +163,7 @@ impl Seen {
 
     /// The host rows that have been scored.
     pub fn scored(&self) -> impl Iterator<Item = &Window> {
-        self.windows.iter().filter(|window| window.score.is_some())
+        self.windows.iter().filter(|window| window.probability.is_some())
     }
 
     /// The first anomaly of one of these hosts in a window that ended within `times`, Unix time.
@@ -182,7 +182,7 @@ impl Seen {
             (Some("host"), _) => self.windows.push(Window {
                 address: address(&row)?,
                 end_ms: end_ms(&row)?,
-                score: row["score"].as_f64(),
+                probability: row["probability"].as_f64(),
                 anomaly: row["anomaly"] == true,
             }),
             (Some("anomaly"), Some("host")) => self.alarms.push(Alarm {

@@ -91,6 +91,16 @@ impl Past {
         seen.first_alarm(&hosts, self.began_ms..=self.until_ms)
     }
 
+    /// How near an anomaly it came at most.
+    fn nearest(&self, seen: &Seen) -> String {
+        let windows = seen.scored().filter(|window| {
+            (self.began_ms..=self.until_ms).contains(&window.end_ms)
+                && self.suspects.iter().any(|(host, _)| *host == window.address)
+        });
+        let least = windows.filter_map(|window| window.probability).min_by(f64::total_cmp);
+        least.map_or_else(|| "not even seen".to_owned(), |least| format!("least p = {least:.1e}"))
+    }
+
     fn after(&self, alarm: &Alarm) -> String {
         format!("{:.1} s", alarm.end_ms.saturating_sub(self.began_ms) as f64 / 1000.0)
     }
@@ -161,7 +171,7 @@ fn warm_up(screen: &Screen, meter: &Meter) -> Result<()> {
     })
     .context("waiting until the agent has learnt what is ordinary")?;
     let seen = meter.seen();
-    let learnt = seen.windows.iter().filter(|window| window.score.is_none()).count();
+    let learnt = seen.windows.iter().filter(|window| window.probability.is_none()).count();
     screen.event(&format!("learnt what is ordinary from {learnt} host windows"));
     Ok(())
 }
@@ -241,7 +251,7 @@ fn table(screen: &Screen, seen: &Seen, pasts: &[Past]) {
                 screen.line(&row(&past.after(alarm), &past.whom(alarm)));
                 screen.text(4, &alarm.reason);
             }
-            None => screen.line(&red(&row("not found", "–"))),
+            None => screen.line(&red(&row("not found", &past.nearest(seen)))),
         }
     }
     let found = pasts.iter().filter(|past| past.alarm(seen).is_some()).count();
