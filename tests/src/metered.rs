@@ -1,11 +1,21 @@
-//! Metering an interface of the laboratory with the real programs, in this process.
+//! Metering an interface of the laboratory with the real programs, in this process, and the account of what they count.
 
-use anyhow::{Context, Result};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use flowml_common::flow::FlowEntry;
+use flowml_common::packet::Skipped;
+use flowml_common::table::{Count, Head};
 use flowml_user::capture::attach::{Attachment, Mode, Wanted, attach};
 use flowml_user::capture::interface::Interfaces;
 use flowml_user::capture::kernel::KernelTable;
 
-use crate::lab::Interface;
+use crate::lab::{Interface, wait_until};
+use crate::traffic::raw::Sent;
+
+/// Longest that frames may be on their way once they are sent.
+pub const ARRIVAL_LIMIT: Duration = Duration::from_secs(30);
 
 /// Attaches the table's programs to what comes in at an interface, until the answer is dropped.
 pub fn attach_ingress(table: &mut KernelTable, interface: &Interface, mode: Mode) -> Result<Attachment> {
@@ -14,4 +24,118 @@ pub fn attach_ingress(table: &mut KernelTable, interface: &Interface, mode: Mode
         let found = runtime.block_on(async { Interfaces::read().await?.named(&interface.name) })?;
         attach(table, found, Wanted::Only(mode), false).context("attaching the programs")
     })?
+}
+
+/// What a table counted, over all its epochs until now.
+pub struct Account {
+    table: KernelTable,
+    total: Head,
+    in_flows: Count,
+    drains: u64,
+}
+
+impl Account {
+    /// Begins with a table that has counted nothing yet.
+    pub fn new(table: KernelTable) -> Self {
+        Self { table, total: bytemuck::Zeroable::zeroed(), in_flows: Count::default(), drains: 0 }
+    }
+
+    /// The table.
+    pub const fn table(&mut self) -> &mut KernelTable {
+        &mut self.table
+    }
+
+    /// What was drained until now, but for the flows.
+    pub const fn total(&self) -> &Head {
+        &self.total
+    }
+
+    /// Packets and bytes of the flows that were drained until now.
+    pub const fn in_flows(&self) -> Count {
+        self.in_flows
+    }
+
+    /// How many epochs were drained.
+    pub const fn drains(&self) -> u64 {
+        self.drains
+    }
+
+    /// Packets and bytes skipped for a reason until now.
+    pub const fn skipped(&self, reason: Skipped) -> Count {
+        self.total.skipped[reason as usize]
+    }
+
+    /// Drains one epoch, for which the law must hold by itself. Answers how many packets it had.
+    pub fn drain(&mut self, mut each: impl FnMut(&FlowEntry)) -> Result<u64> {
+        let capacity = u64::from(self.table.size().shape.entries) * u64::from(self.table.size().cpus);
+        let drained = self.table.drain()?;
+        let head = drained.head_total();
+        let (mut in_flows, mut flows) = (Count::default(), 0);
+        for entry in drained.entries() {
+            in_flows.add(entry.stats.packets(), entry.stats.frame_bytes());
+            flows += 1;
+            each(entry);
+        }
+        drop(drained);
+        check_epoch(&head, in_flows).with_context(|| format!("epoch {}: {head:?}", self.drains))?;
+        ensure!(
+            head.entries == flows && flows <= capacity,
+            "{flows} flows, {} entries, room for {capacity}",
+            head.entries
+        );
+        self.total.merge(&head);
+        self.in_flows.add(in_flows.packets, in_flows.bytes);
+        self.drains += 1;
+        Ok(head.received.packets)
+    }
+
+    /// Drains every `pause` while `work` is done on another thread.
+    pub fn drain_during<T: Send>(
+        &mut self,
+        pause: Duration,
+        work: impl FnOnce() -> Result<T> + Send,
+        mut each: impl FnMut(&FlowEntry),
+    ) -> Result<T> {
+        thread::scope(|scope| {
+            let working = scope.spawn(work);
+            while !working.is_finished() {
+                self.drain(&mut each)?;
+                thread::sleep(pause);
+            }
+            working.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Drains until all that was sent has arrived; then nothing more may come, and not a byte may be missing.
+    pub fn settle(&mut self, sent: Sent, mut each: impl FnMut(&FlowEntry)) -> Result<()> {
+        let arrived = wait_until(ARRIVAL_LIMIT, || {
+            self.drain(&mut each)?;
+            Ok(self.total.received.packets >= sent.packets)
+        });
+        arrived.with_context(|| format!("{sent:?}, but received {:?}", self.total.received))?;
+        for _ in 0..2 {
+            let more = self.drain(&mut each)?;
+            ensure!(more == 0, "{more} packets more than the {} sent", sent.packets);
+        }
+        let expected = Count { packets: sent.packets, bytes: sent.bytes };
+        ensure!(self.total.received == expected, "received {:?} of {expected:?}", self.total.received);
+        check_epoch(&self.total, self.in_flows)
+    }
+}
+
+/// The law: received = in flows + skipped, in packets and bytes; and what found the table full is known by protocol.
+fn check_epoch(head: &Head, in_flows: Count) -> Result<()> {
+    let skipped = sum(&head.skipped);
+    let accounted = sum(&[in_flows, skipped]);
+    ensure!(head.received == accounted, "received {:?}, in flows {in_flows:?}, skipped {skipped:?}", head.received);
+    let (full, overflow) = (head.skipped[Skipped::TableFull as usize], sum(&head.overflow));
+    ensure!(full == overflow, "{full:?} found the table full, {overflow:?} by protocol");
+    Ok(())
+}
+
+fn sum(counts: &[Count]) -> Count {
+    counts.iter().fold(Count::default(), |mut sum, count| {
+        sum.add(count.packets, count.bytes);
+        sum
+    })
 }
