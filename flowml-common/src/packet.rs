@@ -47,6 +47,21 @@ pub struct Frame {
     pub segments: Option<Segments>,
 }
 
+impl Frame {
+    /// Its length on the wire but for the FCS, bytes: with the tag that was taken out.
+    #[inline(always)]
+    #[must_use]
+    pub const fn wire_length(&self) -> u32 {
+        self.length + self.stripped_length()
+    }
+
+    /// Bytes of the tag that was taken out.
+    #[inline(always)]
+    const fn stripped_length(&self) -> u32 {
+        if self.stripped_vlan.is_some() { size_of::<Vlan>() as u32 } else { 0 }
+    }
+}
+
 /// Why a packet is in no flow: the parser's error and the index of the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -427,7 +442,7 @@ fn assemble(frame: &Frame, link: &Link, network: &Network, transport: &Transport
     );
     let headers = network.header_length + transport.header_length;
     let payload = network.ip_length - headers;
-    let stripped = if frame.stripped_vlan.is_some() { size_of::<Vlan>() as u32 } else { 0 };
+    let stripped = frame.stripped_length();
     let (count, size) = segment(frame, payload);
     let further = count - 1;
     Ok(Packet {

@@ -129,7 +129,7 @@ pub fn meter<S: Storage, C: Cursor>(storage: &mut S, frame: &Frame, cursor: C) -
     match parse(frame, cursor) {
         Ok(packet) => record(storage, &packet),
         Err(reason) => {
-            skip(storage, frame, reason);
+            skip(storage, frame.wire_length(), reason);
             Metered::Skipped(reason)
         }
     }
@@ -137,9 +137,9 @@ pub fn meter<S: Storage, C: Cursor>(storage: &mut S, frame: &Frame, cursor: C) -
 
 /// Counts a frame that is in no flow.
 #[inline(always)]
-pub fn skip<S: Storage>(storage: &mut S, frame: &Frame, reason: Skipped) {
+pub fn skip<S: Storage>(storage: &mut S, wire_length: u32, reason: Skipped) {
     // What is behind the first header of a skipped super-packet is unknown: it counts as the one buffer that it is.
-    storage.head().skip(reason, 1, u64::from(frame.length));
+    storage.head().skip(reason, 1, u64::from(wire_length));
 }
 
 /// Counts a packet in its flow, or as overflow where the table has no room for the flow.

@@ -85,7 +85,8 @@ pub fn of_tc(ctx: &TcContext, hook: Hook) -> Seen {
 #[inline(always)]
 pub fn meter(ctx: &XdpContext, seen: &Seen) {
     let Some(mut partition) = Partition::current() else { return };
-    meter_in(&mut partition, ctx, &seen.frame, seen);
+    // No tag is ever missing here; saying so spares the verifier half as much work again.
+    meter_in(&mut partition, ctx, &seen.frame, seen, |frame| frame.length);
 }
 
 /// Counts the frame of a tc program in this CPU's partition.
@@ -93,11 +94,17 @@ pub fn meter(ctx: &XdpContext, seen: &Seen) {
 pub fn meter_tc(ctx: &TcContext, seen: &Seen) {
     let Some(mut partition) = Partition::current() else { return };
     let Some(frame) = park_frame(&partition, &seen.frame) else { return };
-    meter_in(&mut partition, ctx, frame, seen);
+    meter_in(&mut partition, ctx, frame, seen, Frame::wire_length);
 }
 
 #[inline(always)]
-fn meter_in<C: EbpfContext>(partition: &mut Partition, ctx: &C, frame: &Frame, seen: &Seen) {
+fn meter_in<C: EbpfContext>(
+    partition: &mut Partition,
+    ctx: &C,
+    frame: &Frame,
+    seen: &Seen,
+    wire_length: impl Fn(&Frame) -> u32,
+) {
     match parse(frame, seen.cursor) {
         Ok(packet) => {
             let Some(packet) = park(partition, &packet) else { return };
@@ -108,7 +115,7 @@ fn meter_in<C: EbpfContext>(partition: &mut Partition, ctx: &C, frame: &Frame, s
                 warn!(ctx, "flow table full: packets of new flows go to the overflow counters until the next drain");
             }
         }
-        Err(Skipped::Truncated) if !seen.linear => skip(partition, frame, Skipped::NotLinear),
-        Err(reason) => skip(partition, frame, reason),
+        Err(Skipped::Truncated) if !seen.linear => skip(partition, wire_length(frame), Skipped::NotLinear),
+        Err(reason) => skip(partition, wire_length(frame), reason),
     }
 }

@@ -138,7 +138,7 @@ impl Twins {
             Err(Skipped::Truncated) if (linear.len() as u32) < frame.length => Skipped::NotLinear,
             Err(reason) => reason,
         };
-        skip(&mut self.vectors, frame, reason);
+        skip(&mut self.vectors, frame.wire_length(), reason);
         Metered::Skipped(reason)
     }
 
