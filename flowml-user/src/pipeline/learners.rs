@@ -19,7 +19,7 @@ impl Learners {
     pub fn new(settings: &Settings) -> Self {
         Self {
             flows: Learner::new(columns(FLOW_FEATURES), settings.clone()),
-            hosts: Learner::new(columns(HOST_FEATURES), settings.clone()),
+            hosts: Learner::new(columns(HOST_FEATURES), of_host_windows(settings)),
         }
     }
 
@@ -31,7 +31,7 @@ impl Learners {
         let Some(path) = path else { return Ok(Self::new(settings)) };
         Ok(Self {
             flows: load(path, columns(FLOW_FEATURES), settings)?,
-            hosts: load(&of_hosts(path), columns(HOST_FEATURES), settings)?,
+            hosts: load(&of_hosts(path), columns(HOST_FEATURES), &of_host_windows(settings))?,
         })
     }
 
@@ -44,6 +44,16 @@ impl Learners {
         save(&self.flows, path)?;
         save(&self.hosts, &of_hosts(path))
     }
+}
+
+/// The host windows of one drain from which the learner of hosts learns, at random; all are scored.
+///
+/// A flood invents thousands of sources a second, each of which looks like a quiet host by itself: learnt without
+/// measure they would become what is ordinary within seconds.
+const HOSTS_LEARNT: usize = 64;
+
+fn of_host_windows(settings: &Settings) -> Settings {
+    Settings { learnt_rows_per_batch: HOSTS_LEARNT.min(settings.learnt_rows_per_batch), ..settings.clone() }
 }
 
 /// The model of hosts lies beside that of flows.
