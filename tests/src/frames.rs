@@ -8,7 +8,7 @@ mod mutation;
 mod named;
 
 pub use mutation::mutate;
-pub use named::{NAMED, Named};
+pub use named::{DISCARDED_BEFORE_TC, NAMED, Named};
 
 /// Ethertypes and tag protocol identifiers (IEEE 802 numbers).
 pub mod ether_type {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use flowml_common::packet::{Frame as Seen, Hook, Segments, Skipped, parse};
 use flowml_common::table::Metered;
-use flowml_tests::frames::{Extension, Frame, Ipv4, Ipv6, NAMED, Named, Ports, Tcp, ether_type, mutate};
+use flowml_tests::frames::{
+    DISCARDED_BEFORE_TC, Extension, Frame, Ipv4, Ipv6, NAMED, Named, Ports, Tcp, ether_type, mutate,
+};
 use flowml_tests::lab::LinkOptions;
 use flowml_tests::metered::attach_ingress;
 use flowml_tests::program::{Input, LONGEST_LINEAR, Program, require_kernel};
@@ -269,9 +271,6 @@ fn a_full_table_agrees() -> Result<()> {
 /// Over a link, tc sees frames without their outer tag, and any length.
 #[test]
 fn frames_of_a_link_agree_with_their_tag_stripped() -> Result<()> {
-    /// The kernel wants two bytes behind the tag that it takes out, and discards these before tc
-    /// (`skb_vlan_untag`, net/core/skbuff.c).
-    const DISCARDED: [&str; 3] = ["vlan_cut_in_tag", "vlan_cut_before_ip", "qinq_cut_in_second_tag"];
     let Some(lab) = require_kernel() else { return Ok(()) };
     let (near, far) = (lab.host("near")?, lab.host("far")?);
     let [from, to] = lab.link([&near, &far], &LinkOptions { mtu: 9000, ..LinkOptions::quiet() })?;
@@ -281,7 +280,7 @@ fn frames_of_a_link_agree_with_their_tag_stripped() -> Result<()> {
     Twins::on_cpu(0, CAPACITY, |twins| {
         let _attachment = attach_ingress(twins.kernel(), &to, Mode::Tc)?;
         for Named { name, build, .. } in NAMED {
-            if NO_HEADER.contains(name) || DISCARDED.contains(name) {
+            if NO_HEADER.contains(name) || DISCARDED_BEFORE_TC.contains(name) {
                 continue;
             }
             let bytes = build();

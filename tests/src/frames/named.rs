@@ -16,6 +16,10 @@ pub struct Named {
     pub skipped: Option<Skipped>,
 }
 
+/// Named frames that the kernel discards before tc sees them: it wants two bytes behind the tag that it takes out
+/// (`skb_vlan_untag`, net/core/skbuff.c).
+pub const DISCARDED_BEFORE_TC: [&str; 3] = ["vlan_cut_in_tag", "vlan_cut_before_ip", "qinq_cut_in_second_tag"];
+
 const EIGHT: Extension = Extension::DestinationOptions { units: 0 };
 const SEGMENT: &[u8] = b"some bytes of a stream";
 
