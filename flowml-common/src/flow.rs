@@ -504,7 +504,7 @@ impl FlowStats {
 
     /// Makes this the statistics of a flow of one packet, in place: the kernel's stack has no room for them.
     #[inline(always)]
-    pub(crate) fn start(&mut self, packet: &Packet) {
+    pub fn start(&mut self, packet: &Packet) {
         self.zero();
         self.last_ns = packet.time_ns;
         self.iat_min_us = NO_SAMPLE;

@@ -1,0 +1,127 @@
+//! The programs that `cargo xtask bench` measures: the meter, less and less of it, and the kernel's own map in its place.
+//!
+//! All but `empty` write the next flow into the frame before they read it, in the same way and at the same cost, so
+//! what two of them differ by is what one has and the other has not.
+#![no_std]
+#![no_main]
+#![expect(missing_docs, unreachable_pub, reason = "the program macros make public functions that nobody imports")]
+
+use core::hint::black_box;
+
+use aya_ebpf::bindings::{BPF_NOEXIST, xdp_action};
+use aya_ebpf::btf_maps::{Array, PerCpuHashMap};
+use aya_ebpf::macros::{btf_map, xdp};
+use aya_ebpf::programs::XdpContext;
+use flowml_common::flow::{FlowKey, FlowStats};
+use flowml_common::packet::{Packet, parse};
+use flowml_ebpf::frame::{Seen, buffers_length, meter, of_xdp};
+
+/// The order of the flows: `at ← (at × multiplier + increment) & mask`. The benchmarks run on one CPU at a time.
+#[repr(C)]
+struct Walk {
+    at: u32,
+    multiplier: u32,
+    increment: u32,
+    mask: u32,
+}
+
+#[btf_map]
+static WALK: Array<Walk, 1> = Array::new();
+
+/// What the table is compared with, preallocated. The benchmark sets its size.
+#[btf_map]
+static PERCPU_HASH: PerCpuHashMap<FlowKey, FlowStats, 1> = PerCpuHashMap::new();
+
+/// Where the statistics of a new flow are made before they are inserted: the stack has no room.
+#[btf_map]
+static NEW_FLOW: Array<FlowStats, 1> = Array::new();
+
+/// Where a packet is parked between the parser and what counts it, as the meter does.
+#[btf_map]
+static PARKED: Array<[u64; 16], 1> = Array::new();
+
+const _: () = assert!(size_of::<Packet>() <= size_of::<[u64; 16]>());
+
+/// Source address and source port of an IPv4 packet without options behind an untagged Ethernet header.
+const SOURCE_ADDRESS: usize = 14 + 12;
+const SOURCE_PORT: usize = 14 + 20;
+
+/// Makes the frame one of the next flow: flow `n` comes from 10.(n >> 8), port n & 255.
+#[inline(always)]
+fn next_flow(ctx: &XdpContext) -> Option<()> {
+    // SAFETY: one CPU at a time (`Walk`).
+    let walk = unsafe { WALK.get_ptr_mut(black_box(0))?.as_mut()? };
+    walk.at = walk.at.wrapping_mul(walk.multiplier).wrapping_add(walk.increment) & walk.mask;
+    let address = 10 << 24 | walk.at >> 8;
+    let port = walk.at as u8;
+    let start = ctx.data();
+    if start + SOURCE_PORT + 2 > ctx.data_end() {
+        return None;
+    }
+    // SAFETY: both lie before the end of the frame.
+    unsafe {
+        ((start + SOURCE_ADDRESS) as *mut u32).write_unaligned(address.to_be());
+        ((start + SOURCE_PORT + 1) as *mut u8).write(port);
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn next_frame(ctx: &XdpContext) -> Option<Seen> {
+    next_flow(ctx)?;
+    Some(of_xdp(ctx, buffers_length(ctx)))
+}
+
+#[inline(always)]
+fn next_packet(ctx: &XdpContext) -> Option<&'static Packet> {
+    let seen = next_frame(ctx)?;
+    let packet = parse(&seen.frame, seen.cursor).ok()?;
+    let place = PARKED.get_ptr_mut(black_box(0))?.cast::<Packet>();
+    // SAFETY: one CPU at a time (`Walk`), and the place is large enough. As `maps::park`, but without a partition.
+    unsafe {
+        place.write(packet);
+        black_box(place).as_ref()
+    }
+}
+
+/// What it costs to run a program.
+#[xdp(frags)]
+pub fn empty(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+/// The meter without the flow table.
+#[xdp(frags)]
+pub fn parse_only(ctx: XdpContext) -> u32 {
+    if next_packet(&ctx).is_some() { xdp_action::XDP_PASS } else { xdp_action::XDP_ABORTED }
+}
+
+/// The meter.
+#[xdp(frags)]
+pub fn table(ctx: XdpContext) -> u32 {
+    let Some(seen) = next_frame(&ctx) else { return xdp_action::XDP_ABORTED };
+    meter(&ctx, &seen);
+    xdp_action::XDP_PASS
+}
+
+/// The meter with the kernel's map in place of the flow table.
+#[xdp(frags)]
+pub fn percpu_hash(ctx: XdpContext) -> u32 {
+    match next_packet(&ctx).and_then(count) {
+        Some(()) => xdp_action::XDP_PASS,
+        None => xdp_action::XDP_ABORTED,
+    }
+}
+
+#[inline(always)]
+fn count(packet: &'static Packet) -> Option<()> {
+    if let Some(stats) = PERCPU_HASH.get_ptr_mut(&packet.key) {
+        // SAFETY: a value of this CPU, on which nothing else runs meanwhile.
+        unsafe { stats.as_mut()? }.add(packet);
+        return Some(());
+    }
+    // SAFETY: one CPU at a time (`Walk`).
+    let stats = unsafe { NEW_FLOW.get_ptr_mut(black_box(0))?.as_mut()? };
+    stats.start(packet);
+    PERCPU_HASH.insert(&packet.key, &*stats, u64::from(BPF_NOEXIST)).ok()
+}

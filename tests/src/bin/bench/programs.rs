@@ -1,0 +1,84 @@
+//! Running the measured programs (flowml-ebpf/src/bin/bench.rs) by BPF_PROG_TEST_RUN.
+
+use anyhow::{Context, Result, ensure};
+use aya::maps::Array;
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use flowml_tests::frames::{Frame, Ipv4, Tcp};
+use rustix::time::{ClockId, clock_gettime};
+
+/// `XDP_PASS` (include/uapi/linux/bpf.h): what a program answers when it did all that it should.
+const XDP_PASS: u32 = 2;
+
+/// The order in which flows come, each once in `flows` packets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Flow after flow.
+    Ascending,
+    /// As good as random: the steps of the linear congruential generator of Numerical Recipes (2nd ed., §7.1), which
+    /// has the full period for any power of two. Entries lie in memory as their flows came first, so packets must come
+    /// in another order, or the processor would fetch ahead what no real traffic lets it foresee.
+    Scattered,
+}
+
+impl Order {
+    const fn step(self) -> [u32; 2] {
+        match self {
+            Self::Ascending => [1, 1],
+            Self::Scattered => [1_664_525, 1_013_904_223],
+        }
+    }
+}
+
+/// The frame whose flow the programs change: a TCP segment with some payload from the lower endpoint.
+pub(crate) fn frame() -> Vec<u8> {
+    Frame::default().ipv4(&Ipv4::default()).tcp(&Tcp::default()).payload(&[0; 10]).finish()
+}
+
+/// Loads a program by its name.
+pub(crate) fn load(ebpf: &mut Ebpf, name: &str) -> Result<()> {
+    let program = ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
+    let xdp: &mut Xdp = program.try_into()?;
+    xdp.load().with_context(|| format!("loading {name}"))
+}
+
+pub(crate) fn xdp<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
+    let program = ebpf.program(name).with_context(|| format!("the object has no program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+/// Sets the flows of the packets to come, from flow 0 on.
+pub(crate) fn walk(ebpf: &mut Ebpf, flows: u32, order: Order) -> Result<()> {
+    ensure!(flows.is_power_of_two(), "{flows} flows, expected a power of two");
+    let [multiplier, increment] = order.step();
+    let map = ebpf.map_mut("WALK").context("the object has no map WALK")?;
+    let mut map: Array<_, [u32; 4]> = map.try_into()?;
+    // `Walk` in the object: at, multiplier, increment, mask.
+    map.set(0, [0, multiplier, increment, flows - 1], 0)?;
+    Ok(())
+}
+
+/// Lets a program meter so many packets; what each cost, ns of this thread's time on the CPU.
+///
+/// The kernel reports whole nanoseconds, which is too coarse for a difference of two. Starting takes some microseconds,
+/// for all programs alike.
+pub(crate) fn run(ebpf: &Ebpf, name: &str, packets: u32) -> Result<f64> {
+    let xdp = xdp(ebpf, name)?;
+    let frame = frame();
+    let begun = cpu_time_ns();
+    let result = xdp.test_run(TestRunOptions { data_in: Some(&frame), repeat: packets, ..Default::default() })?;
+    let spent = cpu_time_ns() - begun;
+    ensure!(result.return_value == XDP_PASS, "{name} answered {}, expected XDP_PASS", result.return_value);
+    Ok(spent as f64 / f64::from(packets))
+}
+
+fn cpu_time_ns() -> i64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+/// The object with the programs that need no flow table; the kernel's map gets this size.
+pub(crate) fn without_table(object: &[u8], cpus: u32, flows: u32) -> Result<Ebpf> {
+    let loaded = EbpfLoader::new().map_max_entries("PACKETS", cpus).map_max_entries("PERCPU_HASH", flows).load(object);
+    loaded.context("loading the object of the benchmarks")
+}

@@ -1,0 +1,48 @@
+//! What a reader of flows makes of them, the same for both sides.
+
+use std::hint::black_box;
+
+use anyhow::{Result, ensure};
+use bytemuck::must_cast_ref;
+use flowml_common::flow::{FlowKey, FlowStats};
+
+/// All flows together. Every word of key and statistics is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Total {
+    pub(crate) flows: u64,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    /// Least and most packets of a flow.
+    pub(crate) per_flow: Option<(u64, u64)>,
+    words: u64,
+}
+
+impl Total {
+    pub(crate) fn add(&mut self, key: &FlowKey, stats: &FlowStats) {
+        let packets = stats.packets();
+        self.flows += 1;
+        self.packets += packets;
+        self.bytes += stats.frame_bytes();
+        let (least, most) = self.per_flow.unwrap_or((packets, packets));
+        self.per_flow = Some((least.min(packets), most.max(packets)));
+        let key: &[u64; size_of::<FlowKey>() / 8] = must_cast_ref(key);
+        let stats: &[u64; size_of::<FlowStats>() / 8] = must_cast_ref(stats);
+        self.words = key.iter().chain(stats).fold(self.words, |sum, word| sum.wrapping_add(*word));
+    }
+
+    /// Fails unless there are so many flows of so many packets each, in frames of this length.
+    pub(crate) fn expect(&self, whose: &str, flows: u32, packets_each: u64, frame: usize) -> Result<()> {
+        let packets = u64::from(flows) * packets_each;
+        let expected = Self {
+            flows: flows.into(),
+            packets,
+            bytes: packets * frame as u64,
+            per_flow: Some((packets_each, packets_each)),
+            words: self.words,
+        };
+        ensure!(*self == expected, "{whose} has {self:?}, expected {expected:?}");
+        // The sum is made for its reads, so nothing may make it disappear.
+        black_box(self.words);
+        Ok(())
+    }
+}
