@@ -10,8 +10,9 @@
 
 use core::cmp::Ordering;
 use core::hint::black_box;
+use core::mem::offset_of;
 
-use bytemuck::{Pod, Zeroable, must_cast_mut};
+use bytemuck::{Pod, Zeroable, must_cast_mut, must_cast_ref};
 
 use crate::headers::Mac;
 use crate::packet::{Packet, Sender};
@@ -61,6 +62,9 @@ pub struct Endpoint {
     /// Port.
     pub port: u16,
 }
+
+/// Halves of words of a [`FlowKey`].
+pub const KEY_HALVES: usize = size_of::<FlowKey>() / 4;
 
 /// Which flow a packet belongs to: 48 bytes, the same for both directions.
 ///
@@ -129,10 +133,20 @@ impl FlowKey {
         Self(words)
     }
 
+    /// The halves of words that the upper halves of both addresses are, and the others.
+    pub(crate) const UPPER_HALVES: [usize; 4] = [0, 1, 4, 5];
+    pub(crate) const LOWER_HALVES: [usize; 8] = [2, 3, 6, 7, 8, 9, 10, 11];
+
+    /// Whether the upper halves of both addresses are zero, as they are in IPv4.
+    #[inline(always)]
+    pub(crate) const fn is_below_2_64(&self) -> bool {
+        self.0[0] | self.0[2] == 0
+    }
+
     /// The key as the flow table hashes it.
     #[inline(always)]
-    pub(crate) const fn words(&self) -> &[u64; 6] {
-        &self.0
+    pub(crate) fn halves(&self) -> &[u32; KEY_HALVES] {
+        must_cast_ref(&self.0)
     }
 
     /// Equality in one branch: in the kernel a comparison field by field is six.
@@ -214,22 +228,23 @@ pub const NO_SAMPLE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct FirstPackets {
-    /// Time of each since the flow's first packet, µs; both times are cut to µs before they are subtracted.
-    pub offset_us: [u32; FIRST_PACKETS],
-    /// IP total length of each, bytes.
-    pub length: [u16; FIRST_PACKETS],
+    /// How many there are. First, as every packet asks for it: it lies in the cache line of what is before.
+    pub count: u8,
     /// Bit n: packet n was sent by the upper endpoint.
     pub upper: u8,
     /// Bit n: packet n had payload.
     pub payload: u8,
-    /// How many there are.
-    pub count: u8,
-    reserved: [u8; 13],
+    reserved: u8,
+    /// Time of each since the flow's first packet, µs; both times are cut to µs before they are subtracted.
+    pub offset_us: [u32; FIRST_PACKETS],
+    /// IP total length of each, bytes.
+    pub length: [u16; FIRST_PACKETS],
 }
 
 /// Statistics of a flow.
 ///
-/// The order of the fields is that of their use: the first 16 bytes share the key's cache line in a [`FlowEntry`].
+/// The order of the fields is that of their use: in a [`FlowEntry`] the first 16 bytes share the key's cache line, all
+/// else that a packet touches is in the next one and in the two of its direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct FlowStats {
@@ -255,11 +270,12 @@ pub struct FlowStats {
     ///
     /// [`Hook`]: crate::packet::Hook
     pub hooks: u8,
-    reserved: [u8; 5],
-    /// Statistics by direction, indexed by [`Sender`].
-    pub directions: [Direction; 2],
+    reserved: u8,
     /// The first packets.
     pub firsts: FirstPackets,
+    rest: [u64; 2],
+    /// Statistics by direction, indexed by [`Sender`].
+    pub directions: [Direction; 2],
 }
 
 /// A flow in the table: 448 bytes, seven cache lines.
@@ -297,12 +313,37 @@ const fn gap_us(before_ns: u64, now_ns: u64) -> u32 {
     saturate_u32(to_micros(now_ns.saturating_sub(before_ns)))
 }
 
-/// One more inter-arrival time. Its square fits 64 bits because it fits 32.
+/// Moves a time on to `now_ns` and says by how much, as [`gap_us`] does; it never moves back.
 #[inline(always)]
-fn sample_gap(gap_us: u32, squares: &mut u64, min_us: &mut u32, max_us: &mut u32) {
-    *squares = squares.saturating_add(u64::from(gap_us) * u64::from(gap_us));
-    *min_us = (*min_us).min(gap_us);
-    *max_us = (*max_us).max(gap_us);
+fn advance_us(last_ns: &mut u64, now_ns: u64) -> u32 {
+    let before_ns = *last_ns;
+    if now_ns <= before_ns {
+        return 0;
+    }
+    *last_ns = now_ns;
+    saturate_u32(to_micros(now_ns - before_ns))
+}
+
+/// The square of a gap. It fits 64 bits because the gap fits 32.
+#[inline(always)]
+const fn square(gap_us: u32) -> u64 {
+    gap_us as u64 * gap_us as u64
+}
+
+/// Lowers `least` to `value`. A branch: `min` would write to memory with every packet, and costs more instructions.
+#[inline(always)]
+fn lower<T: Copy + PartialOrd>(least: &mut T, value: T) {
+    if value < *least {
+        *least = value;
+    }
+}
+
+/// Raises `most` to `value`, likewise.
+#[inline(always)]
+fn raise<T: Copy + PartialOrd>(most: &mut T, value: T) {
+    if value > *most {
+        *most = value;
+    }
 }
 
 /// The bin of the length histogram, by halving: a chain of compares is cheaper in the kernel than a logarithm.
@@ -343,29 +384,44 @@ impl Direction {
             self.window = packet.window;
             self.dscp = packet.dscp;
         } else {
-            self.sample(gap_us(self.last_ns, packet.time_ns));
-            if packet.time_ns > self.last_ns {
-                self.last_ns = packet.time_ns;
-            }
-        }
-        let further = packet.count - 1;
-        if further > 0 {
-            self.iat_min_us = 0;
+            let gap_us = advance_us(&mut self.last_ns, packet.time_ns);
+            // Within an epoch, which is shorter than 2³² µs, Σ gap² ≤ (Σ gap)² fits 64 bits.
+            self.iat_squares = self.iat_squares.wrapping_add(square(gap_us));
+            lower(&mut self.iat_min_us, gap_us);
+            raise(&mut self.iat_max_us, gap_us);
         }
         self.packets += u64::from(packet.count);
         self.frame_bytes += u64::from(packet.frame_bytes);
         self.ip_bytes += u64::from(packet.ip_bytes);
         self.payload_bytes += u64::from(packet.payload_bytes);
-        let (length, last) = (u64::from(packet.ip_length), u64::from(packet.last_ip_length));
-        self.length_squares += u64::from(further) * length * length + last * last;
         if packet.payload_bytes > 0 {
             self.payload_packets += packet.count;
         }
-        self.length_min = self.length_min.min(saturate_u16(packet.last_ip_length));
-        self.length_max = self.length_max.max(saturate_u16(packet.ip_length));
-        self.ttl_min = self.ttl_min.min(packet.ttl);
-        self.ttl_max = self.ttl_max.max(packet.ttl);
+        let length = u64::from(packet.last_ip_length);
+        self.length_squares += length * length;
+        if packet.last_ip_length < u32::from(self.length_min) {
+            self.length_min = packet.last_ip_length as u16;
+        }
+        self.raise_length(packet.last_ip_length);
+        lower(&mut self.ttl_min, packet.ttl);
+        raise(&mut self.ttl_max, packet.ttl);
         self.add_flags(packet);
+    }
+
+    #[inline(always)]
+    fn raise_length(&mut self, ip_length: u32) {
+        if ip_length > u32::from(self.length_max) {
+            self.length_max = saturate_u16(ip_length);
+        }
+    }
+
+    /// What a super-packet is besides its last packet: others of one length, without gaps between them.
+    #[inline(always)]
+    fn add_further(&mut self, packet: &Packet) {
+        let length = u64::from(packet.ip_length);
+        self.length_squares += u64::from(packet.count - 1) * length * length;
+        self.raise_length(packet.ip_length);
+        self.iat_min_us = 0;
     }
 
     #[inline(always)]
@@ -382,9 +438,11 @@ impl Direction {
         }
     }
 
-    #[inline(always)]
+    /// One more inter-arrival time, between parts.
     fn sample(&mut self, gap_us: u32) {
-        sample_gap(gap_us, &mut self.iat_squares, &mut self.iat_min_us, &mut self.iat_max_us);
+        self.iat_squares = self.iat_squares.saturating_add(square(gap_us));
+        lower(&mut self.iat_min_us, gap_us);
+        raise(&mut self.iat_max_us, gap_us);
     }
 
     /// How many inter-arrival times were taken.
@@ -432,19 +490,21 @@ impl Direction {
 }
 
 impl FirstPackets {
-    /// Puts `packet` behind the others. The verifier wants to see the index masked, and the compiler would drop that.
+    /// Puts `packet` behind the others.
     #[inline(always)]
     fn push(&mut self, offset_us: u32, packet: &Packet) {
-        let mut times = 0;
-        while times < FIRST_PACKETS && (times as u32) < packet.count && usize::from(self.count) < FIRST_PACKETS {
-            let at = black_box(usize::from(self.count)) & (FIRST_PACKETS - 1);
-            times += 1;
-            let last = times as u32 == packet.count;
+        for nth in 1..=FIRST_PACKETS as u32 {
+            // From memory each time: the verifier would tell the rounds apart by a register.
+            let at = usize::from(*black_box(&mut self.count));
+            if at >= FIRST_PACKETS || nth > packet.count {
+                break;
+            }
+            let length = if nth == packet.count { packet.last_ip_length } else { packet.ip_length };
             self.offset_us[at] = offset_us;
-            self.length[at] = saturate_u16(if last { packet.last_ip_length } else { packet.ip_length });
+            self.length[at] = saturate_u16(length);
             self.upper |= (packet.sender as u8) << at;
             self.payload |= u8::from(packet.payload_bytes > 0) << at;
-            self.count += 1;
+            self.count = at as u8 + 1;
         }
     }
 
@@ -505,6 +565,13 @@ impl FlowStats {
     /// Makes this the statistics of a flow of one packet, in place: the kernel's stack has no room for them.
     #[inline(always)]
     pub fn start(&mut self, packet: &Packet) {
+        self.open(packet);
+        self.count(packet);
+    }
+
+    /// All of [`start`](Self::start) but what [`count`](Self::count) does.
+    #[inline(always)]
+    pub(crate) fn open(&mut self, packet: &Packet) {
         self.zero();
         self.last_ns = packet.time_ns;
         self.iat_min_us = NO_SAMPLE;
@@ -517,7 +584,6 @@ impl FlowStats {
         self.opener = packet.sender as u8;
         self.directions[0].clear();
         self.directions[1].clear();
-        self.count(packet);
     }
 
     /// Word by word, with a zero that the compiler does not know for one: it would call memset, which in a kernel
@@ -533,31 +599,43 @@ impl FlowStats {
     /// Adds a packet of the same flow.
     #[inline(always)]
     pub fn add(&mut self, packet: &Packet) {
-        self.sample(gap_us(self.last_ns, packet.time_ns));
-        if packet.time_ns > self.last_ns {
-            self.last_ns = packet.time_ns;
-        }
+        self.wait(packet);
         self.count(packet);
     }
 
-    /// All of [`add`](Self::add) but the gap to the packet before.
+    /// All of [`add`](Self::add) but what [`count`](Self::count) does: the gap to the packet before.
     #[inline(always)]
-    fn count(&mut self, packet: &Packet) {
+    pub(crate) fn wait(&mut self, packet: &Packet) {
+        let gap_us = advance_us(&mut self.last_ns, packet.time_ns);
+        // It fits, as for a direction.
+        self.iat_squares = self.iat_squares.wrapping_add(square(gap_us));
+        lower(&mut self.iat_min_us, gap_us);
+        raise(&mut self.iat_max_us, gap_us);
+    }
+
+    /// Counts a packet, the first or a later one.
+    ///
+    /// The verifier follows each outcome of a comparison to the next one that it decides, so nothing is compared twice.
+    #[inline(always)]
+    pub(crate) fn count(&mut self, packet: &Packet) {
+        // The verifier knows nothing of enums: it wants the mask, which the compiler would drop.
+        let sender = black_box(packet.sender as usize) & 1;
         if packet.count > 1 {
-            self.iat_min_us = 0;
             self.count_length(packet.ip_length, packet.count - 1);
+            self.iat_min_us = 0;
+            self.directions[sender].add_further(packet);
         }
         self.count_length(packet.last_ip_length, 1);
         self.hooks |= packet.hook as u8;
         if packet.tcp_flags & (SYN | ACK) == SYN {
             self.syn_senders |= 1 << packet.sender as u8;
         }
-        // The verifier knows nothing of enums: it wants the mask, which the compiler would drop.
-        self.directions[black_box(packet.sender as usize) & 1].add(packet);
+        self.directions[sender].add(packet);
         if usize::from(self.firsts.count) < FIRST_PACKETS {
             let first_us = self.first_ns() / 1000;
             let offset_us = (packet.time_ns / 1000).saturating_sub(first_us);
-            self.firsts.push(saturate_u32(offset_us), packet);
+            // Read anew, or the verifier would come here with all that it knows of the packet's fields.
+            self.firsts.push(saturate_u32(offset_us), black_box(packet));
         }
     }
 
@@ -566,9 +644,11 @@ impl FlowStats {
         self.lengths[length_bin(ip_length) & (LENGTH_BINS - 1)] += packets;
     }
 
-    #[inline(always)]
+    /// One more inter-arrival time, between parts.
     fn sample(&mut self, gap_us: u32) {
-        sample_gap(gap_us, &mut self.iat_squares, &mut self.iat_min_us, &mut self.iat_max_us);
+        self.iat_squares = self.iat_squares.saturating_add(square(gap_us));
+        lower(&mut self.iat_min_us, gap_us);
+        raise(&mut self.iat_max_us, gap_us);
     }
 
     /// Time of the first packet of either direction, ns.
@@ -661,4 +741,7 @@ impl FlowStats {
 // lines in place. `repr(align(64))` would say the same and is not to be used on anything that a kernel program copies:
 // LLVM's BPF back end expands a copy in steps of the alignment, and a copy shorter than one step vanishes.
 const _: () = assert!(size_of::<FlowEntry>() == 448 && align_of::<FlowEntry>() == 8);
-const _: () = assert!(size_of::<Direction>() == 128 && size_of::<FirstPackets>() == 64);
+const _: () = assert!(size_of::<Direction>() == 128 && size_of::<FirstPackets>() == 52);
+const _: () =
+    assert!(size_of::<FlowKey>() + offset_of!(FlowStats, firsts) + offset_of!(FirstPackets, offset_us) == 128);
+const _: () = assert!(size_of::<FlowKey>() + offset_of!(FlowStats, directions) == 192);

@@ -10,7 +10,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::cursor::Cursor;
-use crate::flow::{FlowEntry, FlowKey};
+use crate::flow::{FlowEntry, FlowKey, KEY_HALVES};
 use crate::headers::protocol;
 use crate::packet::{Frame, Packet, Skipped, parse};
 
@@ -80,7 +80,7 @@ impl Head {
 /// The secret of the hash: random at each start, so that nobody can aim flows at a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
-pub struct Seed(pub [u64; 6]);
+pub struct Seed(pub [u64; KEY_HALVES]);
 
 /// The sizes of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,16 +102,24 @@ impl Shape {
 /// Where a partition lives. An accessor answers `None` for a number out of range only, which does not happen: the
 /// kernel's verifier asks for the branch.
 pub trait Storage {
-    /// The sizes.
-    fn shape(&self) -> Shape;
-    /// The secret of the hash.
-    fn seed(&self) -> Seed;
+    /// Where an entry is: what was found once need not be looked for again.
+    type Located: Copy;
+    /// Entries.
+    fn capacity(&self) -> u32;
+    /// Buckets.
+    fn buckets(&self) -> u32;
+    /// Number `n` of the secret of the hash: one at a time, as kernel programs have few registers.
+    fn secret(&self, n: usize) -> u64;
     /// The head.
     fn head(&mut self) -> &mut Head;
     /// Bucket `n`.
     fn bucket(&mut self, n: u32) -> Option<&mut Bucket>;
-    /// Entry `n`.
-    fn entry(&mut self, n: u32) -> Option<&mut FlowEntry>;
+    /// The number of the first entry; the others follow.
+    fn first_entry(&self) -> u32;
+    /// Where entry `n` is, one that is in use or the next one.
+    fn locate(&mut self, n: u32) -> Option<Self::Located>;
+    /// The entry there.
+    fn entry(&mut self, at: Self::Located) -> &mut FlowEntry;
 }
 
 /// What became of a frame.
@@ -145,12 +153,13 @@ pub fn skip<S: Storage>(storage: &mut S, wire_length: u32, reason: Skipped) {
 /// Counts a packet in its flow, or as overflow where the table has no room for the flow.
 #[inline(always)]
 pub fn record<S: Storage>(storage: &mut S, packet: &Packet) -> Metered {
+    let counted = count(storage, packet);
+    let head = storage.head();
     let (packets, bytes) = (u64::from(packet.count), u64::from(packet.frame_bytes));
-    if count(storage, packet) {
-        storage.head().received.add(packets, bytes);
+    if counted {
+        head.received.add(packets, bytes);
         return Metered::Counted;
     }
-    let head = storage.head();
     head.skip(Skipped::TableFull, packets, bytes);
     head.overflow[overflow_index(packet.key.protocol())].add(packets, bytes);
     Metered::Skipped(Skipped::TableFull)
@@ -168,31 +177,36 @@ const fn overflow_index(protocol: u8) -> usize {
     }
 }
 
-/// The bucket where a flow is looked for first, its second bucket, and its tag (in the upper 32 bits).
+/// The bucket where a flow is looked for first, its second bucket, and its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     first: u32,
     second: u32,
-    tag: u64,
+    tag: u32,
 }
 
-/// Hashes the key: NH (Black et al., "UMAC: Fast and Secure Message Authentication", CRYPTO 1999), for whose six
-/// products the probability that two given keys collide is 2⁻³² over the choice of the seed, whoever chose the keys;
-/// then a bijective finish that spreads it over all bits.
+/// Hashes the key: the multilinear hash of its halves of words modulo 2⁶⁴ (Lemire and Kaser, "Strongly Universal String
+/// Hashing is Fast", 2014). Whoever chose two keys, over the choice of the seed their upper halves of the hash are
+/// independent and so equal with a probability of 2⁻³².
+///
+/// It is additions and multiplications only because that is what a kernel program has: no rotation, and of a product
+/// only the lower half.
 #[inline(always)]
-const fn hash(key: &FlowKey, seed: &Seed) -> u64 {
-    let (words, secret) = (key.words(), &seed.0);
-    let mut sum = 0u64;
-    let mut n = 0;
-    while n < words.len() {
-        let low = (words[n] as u32).wrapping_add(secret[n] as u32) as u64;
-        let high = ((words[n] >> 32) as u32).wrapping_add((secret[n] >> 32) as u32) as u64;
-        sum = sum.wrapping_add(low.wrapping_mul(high));
-        n += 1;
+fn hash<S: Storage>(storage: &S, key: &FlowKey) -> u64 {
+    let halves = key.halves();
+    let term = |n: usize| u64::from(halves[n]).wrapping_mul(storage.secret(n));
+    // Two sums: a long chain of additions is waited for.
+    let mut sums = [0u64; 2];
+    for n in FlowKey::LOWER_HALVES {
+        sums[n % 2] = sums[n % 2].wrapping_add(term(n));
     }
-    sum ^= sum >> 32;
-    sum = sum.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    sum ^ (sum >> 29)
+    // Nothing is added by zeroes: IPv4 costs two thirds.
+    if !key.is_below_2_64() {
+        for n in FlowKey::UPPER_HALVES {
+            sums[n % 2] = sums[n % 2].wrapping_add(term(n));
+        }
+    }
+    sums[0].wrapping_add(sums[1])
 }
 
 /// Scales 32 random bits to `0..buckets` (Lemire, "Fast Random Integer Generation in an Interval", 2019).
@@ -202,15 +216,14 @@ const fn scale(bits: u32, buckets: u32) -> u32 {
 }
 
 #[inline(always)]
-const fn place(key: &FlowKey, seed: &Seed, buckets: u32) -> Place {
-    let hash = hash(key, seed);
-    let tag = hash & TAG;
-    // The second bucket comes from the tag, multiplied by an odd number to be independent of the first.
-    let second = ((tag >> 32) as u32).wrapping_mul(0x85eb_ca6b);
-    Place { first: scale(hash as u32, buckets), second: scale(second, buckets), tag }
+fn place<S: Storage>(storage: &S, key: &FlowKey) -> Place {
+    let (hash, buckets) = (hash(storage, key), storage.buckets());
+    let tag = (hash >> 32) as u32;
+    // Keys in steps (a scan) have hashes in steps, upper and lower half each with a step of its own; together they have
+    // none. The second bucket comes from the tag, multiplied by an odd number to be independent of the first.
+    let (first, second) = (tag ^ hash as u32, tag.wrapping_mul(0x85eb_ca6b));
+    Place { first: scale(first, buckets), second: scale(second, buckets), tag }
 }
-
-const TAG: u64 = 0xffff_ffff_0000_0000;
 
 /// What a bucket says of a tag.
 #[derive(Clone, Copy)]
@@ -225,12 +238,12 @@ enum Probe {
 
 /// Looks at the slots of a bucket in the order in which they fill.
 #[inline(always)]
-fn probe(bucket: &Bucket, tag: u64) -> Probe {
+fn probe(bucket: &Bucket, tag: u32) -> Probe {
     for (slot, &value) in bucket.0.iter().enumerate() {
         if value == 0 {
             return Probe::Free(slot);
         }
-        if value & TAG == tag {
+        if (value >> 32) as u32 == tag {
             return Probe::Same(value as u32 - 1);
         }
     }
@@ -239,9 +252,9 @@ fn probe(bucket: &Bucket, tag: u64) -> Probe {
 
 /// Where a flow's entry is.
 #[derive(Clone, Copy)]
-enum Found {
+enum Found<L> {
     /// It has one.
-    Entry(u32),
+    Entry(L),
     /// It has none, and this slot of this bucket is free for it.
     Room(u32, usize),
     /// It has none, and there is no room for it.
@@ -253,13 +266,18 @@ enum Found {
 /// Two flows of one bucket have the same tag once in 2³² pairs. The later one then goes on to its second bucket, as it
 /// does when the first is full, and will do so each time: the first slot with a tag is always the same flow's.
 #[inline(always)]
-fn find<S: Storage>(storage: &mut S, key: &FlowKey, place: &Place) -> Found {
+fn find<S: Storage>(storage: &mut S, key: &FlowKey, place: &Place) -> Found<S::Located> {
     for at in [place.first, place.second] {
         let Some(bucket) = storage.bucket(at) else { break };
         match probe(bucket, place.tag) {
-            Probe::Same(n) if storage.entry(n).is_some_and(|entry| entry.key.is(key)) => return Found::Entry(n),
+            Probe::Same(n) => {
+                let Some(located) = storage.locate(n) else { break };
+                if storage.entry(located).key.is(key) {
+                    return Found::Entry(located);
+                }
+            }
             Probe::Free(slot) => return Found::Room(at, slot),
-            Probe::Same(_) | Probe::Full => {}
+            Probe::Full => {}
         }
     }
     Found::NoRoom
@@ -267,34 +285,39 @@ fn find<S: Storage>(storage: &mut S, key: &FlowKey, place: &Place) -> Found {
 
 /// Finds or makes the entry and counts the packet there; false where there is no room.
 ///
-/// The search ends before the packet is counted: the verifier would otherwise follow the counting from every slot.
+/// All ways of the search join before the packet is counted: the verifier would otherwise follow the counting from
+/// every slot.
 #[inline(always)]
 fn count<S: Storage>(storage: &mut S, packet: &Packet) -> bool {
-    let place = place(&packet.key, &storage.seed(), storage.shape().buckets);
-    match find(storage, &packet.key, &place) {
-        Found::Entry(n) => {
-            let Some(entry) = storage.entry(n) else { return false };
-            entry.stats.add(packet);
-            true
+    let place = place(storage, &packet.key);
+    let located = match find(storage, &packet.key, &place) {
+        Found::Entry(located) => {
+            storage.entry(located).stats.wait(packet);
+            Some(located)
         }
         Found::Room(at, slot) => insert(storage, &place, at, slot, packet),
-        Found::NoRoom => false,
-    }
+        Found::NoRoom => None,
+    };
+    let Some(located) = located else { return false };
+    storage.entry(located).stats.count(packet);
+    true
 }
 
+/// Makes the next entry that of the packet's flow, if there is one left.
 #[inline(always)]
-fn insert<S: Storage>(storage: &mut S, place: &Place, at: u32, slot: usize, packet: &Packet) -> bool {
-    let n = storage.head().entries as u32;
-    if n >= storage.shape().entries {
-        return false;
+fn insert<S: Storage>(storage: &mut S, place: &Place, at: u32, slot: usize, packet: &Packet) -> Option<S::Located> {
+    let entries = storage.head().entries;
+    if entries >= u64::from(storage.capacity()) {
+        return None;
     }
-    let Some(entry) = storage.entry(n) else { return false };
+    let number = storage.first_entry() + entries as u32;
+    let located = storage.locate(number)?;
+    storage.bucket(at)?.0[slot & (SLOTS - 1)] = u64::from(place.tag) << 32 | u64::from(number + 1);
+    storage.head().entries = entries + 1;
+    let entry = storage.entry(located);
     entry.key = packet.key;
-    entry.stats.start(packet);
-    let Some(bucket) = storage.bucket(at) else { return false };
-    bucket.0[slot & (SLOTS - 1)] = place.tag | u64::from(n + 1);
-    storage.head().entries = u64::from(n + 1);
-    true
+    entry.stats.open(packet);
+    Some(located)
 }
 
 // Whole cache lines, as the index and the CPUs' heads must not share any.

@@ -1,5 +1,7 @@
 //! What each hook knows of a frame, and metering it.
 
+use core::hint::black_box;
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_skb_pull_data, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -8,7 +10,7 @@ use flowml_common::packet::{Frame, Hook, Segments, Skipped, parse};
 use flowml_common::table::{Metered, Storage, record, skip};
 
 use crate::cursor::PacketCursor;
-use crate::maps::{Partition, park, park_frame};
+use crate::maps::{Partition, cpu, park, park_frame};
 
 /// Header bytes that tc wants in linear memory before it parses: Ethernet, two tags, IPv6 and TCP with all options.
 const LINEAR_HEADERS: u32 = 14 + 2 * 4 + 40 + 60;
@@ -21,6 +23,13 @@ pub struct Seen {
     pub cursor: PacketCursor,
     /// Whether the linear part is all of it.
     pub linear: bool,
+}
+
+/// Whether the linear part is at least so long. In 64 bits, or the compiler would keep halves of the pointers, which the
+/// verifier does not allow.
+#[inline(always)]
+const fn is_linear(data: usize, data_end: usize, length: u32) -> bool {
+    data_end - data >= length as usize
 }
 
 #[inline(always)]
@@ -43,7 +52,7 @@ pub fn of_xdp(ctx: &XdpContext, length: u32) -> Seen {
         segments: None,
     };
     // SAFETY: both pointers are the context's, and XDP helpers that move memory are not used.
-    Seen { frame, cursor: unsafe { PacketCursor::new(data, data_end) }, linear: (data_end - data) as u32 >= length }
+    Seen { frame, cursor: unsafe { PacketCursor::new(data, data_end) }, linear: is_linear(data, data_end, length) }
 }
 
 /// The length of an XDP frame in all its buffers (Linux 5.18).
@@ -60,12 +69,14 @@ pub fn of_tc(ctx: &TcContext, hook: Hook) -> Seen {
     let length = ctx.len();
     let time_ns = now_ns();
     let wanted = if length < LINEAR_HEADERS { length } else { LINEAR_HEADERS };
-    if ((ctx.data_end() - ctx.data()) as u32) < wanted {
+    if !is_linear(ctx.data(), ctx.data_end(), wanted) {
         // SAFETY: the context is this program's; its pointers are read anew below. Where memory is short the parser
         // finds less and says so.
         let _ = unsafe { bpf_skb_pull_data(skb, wanted) };
     }
-    let (data, data_end) = (ctx.data(), ctx.data_end());
+    // They are 32-bit fields of which the verifier makes 64-bit pointers; the compiler would widen them once more, and
+    // later, to numbers.
+    let (data, data_end) = (black_box(ctx.data()), black_box(ctx.data_end()));
     // SAFETY: plain loads from the context, which the verifier rewrites.
     let (interface, has_vlan, tci, count, size) =
         unsafe { ((*skb).ifindex, (*skb).vlan_present, (*skb).vlan_tci, (*skb).gso_segs, (*skb).gso_size) };
@@ -78,44 +89,41 @@ pub fn of_tc(ctx: &TcContext, hook: Hook) -> Seen {
         segments: if size != 0 { Some(Segments { count, size }) } else { None },
     };
     // SAFETY: both pointers were read after the last helper that moves memory.
-    Seen { frame, cursor: unsafe { PacketCursor::new(data, data_end) }, linear: (data_end - data) as u32 >= length }
+    Seen { frame, cursor: unsafe { PacketCursor::new(data, data_end) }, linear: is_linear(data, data_end, length) }
 }
 
 /// Counts the frame of an XDP program in this CPU's partition.
 #[inline(always)]
 pub fn meter(ctx: &XdpContext, seen: &Seen) {
-    let Some(mut partition) = Partition::current() else { return };
     // No tag is ever missing here; saying so spares the verifier half as much work again.
-    meter_in(&mut partition, ctx, &seen.frame, seen, |frame| frame.length);
+    meter_in(cpu(), ctx, &seen.frame, seen, |frame| frame.length);
 }
 
 /// Counts the frame of a tc program in this CPU's partition.
 #[inline(always)]
 pub fn meter_tc(ctx: &TcContext, seen: &Seen) {
-    let Some(mut partition) = Partition::current() else { return };
-    let Some(frame) = park_frame(&partition, &seen.frame) else { return };
-    meter_in(&mut partition, ctx, frame, seen, Frame::wire_length);
+    let cpu = cpu();
+    let Some(frame) = park_frame(cpu, &seen.frame) else { return };
+    meter_in(cpu, ctx, frame, seen, Frame::wire_length);
 }
 
 #[inline(always)]
-fn meter_in<C: EbpfContext>(
-    partition: &mut Partition,
-    ctx: &C,
-    frame: &Frame,
-    seen: &Seen,
-    wire_length: impl Fn(&Frame) -> u32,
-) {
+fn meter_in<C: EbpfContext>(cpu: u32, ctx: &C, frame: &Frame, seen: &Seen, wire_length: impl Fn(&Frame) -> u32) {
     match parse(frame, seen.cursor) {
         Ok(packet) => {
-            let Some(packet) = park(partition, &packet) else { return };
-            let full_before = partition.head().skipped[Skipped::TableFull as usize].packets;
-            let metered = record(partition, packet);
-            if matches!(metered, Metered::Skipped(_)) && full_before == 0 {
+            let Some(packet) = park(cpu, &packet) else { return };
+            let Some(mut partition) = Partition::current(cpu) else { return };
+            let metered = record(&mut partition, packet);
+            let full = partition.head().skipped[Skipped::TableFull as usize].packets;
+            if matches!(metered, Metered::Skipped(_)) && full == u64::from(packet.count) {
                 // Once per CPU and epoch: what it cost is in the summary.
                 warn!(ctx, "flow table full: packets of new flows go to the overflow counters until the next drain");
             }
         }
-        Err(Skipped::Truncated) if !seen.linear => skip(partition, wire_length(frame), Skipped::NotLinear),
-        Err(reason) => skip(partition, wire_length(frame), reason),
+        Err(reason) => {
+            let Some(mut partition) = Partition::current(cpu) else { return };
+            let outside = !seen.linear && matches!(reason, Skipped::Truncated);
+            skip(&mut partition, wire_length(frame), if outside { Skipped::NotLinear } else { reason });
+        }
     }
 }

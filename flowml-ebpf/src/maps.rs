@@ -1,25 +1,33 @@
 //! The contract with the agent: maps, and constants that the agent sets before it loads the programs.
 //!
-//! There are two epochs, and in each a partition of the flow table per CPU: partition = epoch × [`CPUS`] + CPU. XDP and
-//! tc run with bottom halves off, so a CPU never interrupts itself in here and no atomics are needed. The agent owns
-//! the partitions of the other epoch alone: it replaces the map in [`EPOCH`], the kernel waits for running programs
-//! before that call returns (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c), and then nobody writes there.
+//! There are two epochs, and in each a partition of the flow table per CPU: partition = 2 × CPU + epoch. XDP and tc run
+//! with bottom halves off, so a CPU never interrupts itself in here and no atomics are needed. The agent owns the
+//! partitions of the other epoch alone: it changes [`EPOCH`], waits by way of [`GRACE`] until no program runs that read
+//! the old number, and then nobody writes there.
 
 use core::hint::black_box;
+use core::ptr::NonNull;
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps};
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::btf_map;
-use flowml_common::flow::FlowEntry;
+use flowml_common::flow::{FlowEntry, KEY_HALVES};
 use flowml_common::packet::{Frame, Packet};
-use flowml_common::table::{Bucket, Head, Seed, Shape, Storage};
+use flowml_common::table::{Bucket, Head, Seed, Storage};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
-/// Slot 0 holds an array whose only value is the number of the epoch that the programs write to: 0 or 1.
+/// The number of the epoch that the programs write to: 0 or 1. A variable in a map of its own, which the agent writes
+/// to: the programs read it at a known address, where a value in any other map has to be looked up.
+#[unsafe(link_section = ".data.epoch")]
+#[unsafe(no_mangle)]
+static mut EPOCH: u32 = 0;
+
+/// No program reads it. When the agent puts a map into its slot, the kernel waits for one RCU grace period, and so for
+/// all running programs, before that call returns (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c).
 #[btf_map]
-pub static EPOCH: ArrayOfMaps<Array<u32, 1>, 1> = ArrayOfMaps::new();
+pub static GRACE: ArrayOfMaps<Array<u32, 1>, 1> = ArrayOfMaps::new();
 
 /// A head per partition. The agent sets the size of this map and the two below.
 #[btf_map]
@@ -53,9 +61,6 @@ static PACKETS: Array<Parked, 1> = Array::new();
 /// read-only data of equal bytes, and a literal that shares its place with one of these would change with it.
 const UNSET: u32 = 0x756e_7365;
 
-/// Possible CPUs.
-#[unsafe(no_mangle)]
-pub static CPUS: u32 = UNSET;
 /// Entries per partition.
 #[unsafe(no_mangle)]
 pub static CAPACITY: u32 = UNSET + 1;
@@ -64,7 +69,7 @@ pub static CAPACITY: u32 = UNSET + 1;
 pub static BUCKETS: u32 = UNSET + 2;
 /// The secret of the flow hash.
 #[unsafe(no_mangle)]
-pub static SEED: Seed = Seed([UNSET as u64; 6]);
+pub static SEED: Seed = Seed([UNSET as u64; KEY_HALVES]);
 
 /// A constant as the agent set it: the compiler must not believe the initial value.
 #[inline(always)]
@@ -73,41 +78,45 @@ fn constant<T: Copy>(of: &'static T) -> T {
     unsafe { core::ptr::from_ref(of).read_volatile() }
 }
 
-/// The partition that this CPU writes to in the current epoch.
+/// The CPU that the program runs on to its end.
+#[inline(always)]
+pub fn cpu() -> u32 {
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_get_smp_processor_id() }
+}
+
+/// The partition that a CPU writes to in the current epoch.
 pub struct Partition {
-    cpu: u32,
     number: u32,
     head: &'static mut Head,
-    shape: Shape,
 }
 
 impl Partition {
-    /// Reads the epoch, once per packet. `None` only where the agent did not set the maps up.
+    /// Reads the epoch, once per packet, for the CPU that the program runs on. `None` only where the agent did not set
+    /// the maps up.
     #[inline(always)]
-    pub fn current() -> Option<Self> {
-        let slot = black_box(0);
-        let epoch = *EPOCH.get_value(0, &slot)?;
-        // SAFETY: the helper takes nothing.
-        let cpu = unsafe { bpf_get_smp_processor_id() };
-        let number = epoch * constant(&CPUS) + cpu;
+    pub fn current(cpu: u32) -> Option<Self> {
+        // SAFETY: an aligned variable whose value is never but 0 or 1, of which any mixture of bytes is one too.
+        let epoch = unsafe { (&raw const EPOCH).read_volatile() };
+        let number = 2 * cpu + epoch;
         // SAFETY: this CPU alone writes to this partition, and not before this reference is gone (module comment).
         let head = unsafe { HEADS.get_ptr_mut(number)?.as_mut()? };
-        Some(Self { cpu, number, head, shape: Shape { entries: constant(&CAPACITY), buckets: constant(&BUCKETS) } })
+        Some(Self { number, head })
     }
 }
 
 /// Puts the packet where the verifier forgets how it came about.
 #[inline(always)]
-pub fn park(partition: &Partition, packet: &Packet) -> Option<&'static Packet> {
-    let place = PACKETS.get_ptr_mut(partition.cpu)?;
+pub fn park(cpu: u32, packet: &Packet) -> Option<&'static Packet> {
+    let place = PACKETS.get_ptr_mut(cpu)?;
     // SAFETY: the place is this CPU's alone, which is at work on one packet at a time (module comment).
     unsafe { forget(&raw mut (*place).packet, *packet) }
 }
 
 /// Puts the frame where the verifier forgets whether it has a tag or segments: each would double its work.
 #[inline(always)]
-pub fn park_frame(partition: &Partition, frame: &Frame) -> Option<&'static Frame> {
-    let place = PACKETS.get_ptr_mut(partition.cpu)?;
+pub fn park_frame(cpu: u32, frame: &Frame) -> Option<&'static Frame> {
+    let place = PACKETS.get_ptr_mut(cpu)?;
     // SAFETY: as for the packet.
     unsafe { forget(&raw mut (*place).frame, *frame) }
 }
@@ -125,15 +134,26 @@ unsafe fn forget<T>(place: *mut T, value: T) -> Option<&'static T> {
     }
 }
 
+/// An entry in its map: a number that was looked up once.
+#[derive(Clone, Copy)]
+pub struct Located(NonNull<FlowEntry>);
+
 impl Storage for Partition {
+    type Located = Located;
+
     #[inline(always)]
-    fn shape(&self) -> Shape {
-        self.shape
+    fn capacity(&self) -> u32 {
+        constant(&CAPACITY)
     }
 
     #[inline(always)]
-    fn seed(&self) -> Seed {
-        constant(&SEED)
+    fn buckets(&self) -> u32 {
+        constant(&BUCKETS)
+    }
+
+    #[inline(always)]
+    fn secret(&self, n: usize) -> u64 {
+        constant(&SEED.0[n])
     }
 
     #[inline(always)]
@@ -144,12 +164,22 @@ impl Storage for Partition {
     #[inline(always)]
     fn bucket(&mut self, n: u32) -> Option<&mut Bucket> {
         // SAFETY: as for the head; `&mut self` keeps a second reference from being made.
-        unsafe { BUCKET_INDEX.get_ptr_mut(self.number * self.shape.buckets + n)?.as_mut() }
+        unsafe { BUCKET_INDEX.get_ptr_mut(self.number * self.buckets() + n)?.as_mut() }
     }
 
     #[inline(always)]
-    fn entry(&mut self, n: u32) -> Option<&mut FlowEntry> {
-        // SAFETY: as above.
-        unsafe { ENTRIES.get_ptr_mut(self.number * self.shape.entries + n)?.as_mut() }
+    fn first_entry(&self) -> u32 {
+        self.number * self.capacity()
+    }
+
+    #[inline(always)]
+    fn locate(&mut self, n: u32) -> Option<Located> {
+        NonNull::new(ENTRIES.get_ptr_mut(n)?).map(Located)
+    }
+
+    #[inline(always)]
+    fn entry(&mut self, mut at: Located) -> &mut FlowEntry {
+        // SAFETY: as for a bucket; it was found in the map (`locate`), which keeps its values where they are.
+        unsafe { at.0.as_mut() }
     }
 }

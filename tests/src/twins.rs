@@ -33,7 +33,7 @@ impl Twins {
         on_cpu(cpu as usize, || {
             let kernel = kernel_table(Some(capacity))?;
             // The kernel's seed is its secret. Flows stand in the order of their first packets whatever the seed.
-            let vectors = VecTable::new(Shape::for_capacity(capacity), Seed([0x9e37_79b9_7f4a_7c15; 6]));
+            let vectors = VecTable::new(Shape::for_capacity(capacity), Seed([0x9e37_79b9_7f4a_7c15; 12]));
             work(&mut Self { kernel, vectors, cpu, epoch: 0 })
         })?
     }
@@ -149,7 +149,7 @@ impl Twins {
     }
 
     fn partition(&self) -> u32 {
-        self.epoch * self.kernel.size().cpus + self.cpu
+        2 * self.cpu + self.epoch
     }
 
     fn entry(&mut self, number: u32) -> Result<FlowEntry> {

@@ -1,8 +1,9 @@
 //! The flow table in the kernel: loading the programs, flipping the epoch, reading and handing back a partition.
 
 use std::mem::offset_of;
+use std::sync::atomic::{Ordering, fence};
 
-use aya::maps::{Array, ArrayOfMaps, MapData};
+use aya::maps::{Array, ArrayOfMaps, Map, MapData};
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use bytemuck::Zeroable;
@@ -64,11 +65,26 @@ impl Size {
     }
 }
 
+/// Waits for programs that are running.
+struct GracePeriod {
+    slot: ArrayOfMaps<MapData, Array<MapData, u32>>,
+    map: Array<MapData, u32>,
+}
+
+impl GracePeriod {
+    /// Waits for one RCU grace period, in which every program that was running comes to its end: the kernel does so
+    /// before an update of a map-in-map returns (`maybe_wait_bpf_programs`, kernel/bpf/syscall.c), of whichever.
+    fn wait(&mut self) -> Result<(), CaptureError> {
+        Ok(self.slot.set(0, &self.map, 0)?)
+    }
+}
+
 /// The loaded programs and their flow table.
 pub struct KernelTable {
     ebpf: Ebpf,
-    epoch_slot: ArrayOfMaps<MapData, Array<MapData, u32>>,
-    epoch_maps: [Array<MapData, u32>; EPOCHS as usize],
+    /// The programs' variable.
+    epoch_number: Array<MapData, u32>,
+    grace: GracePeriod,
     heads: SharedArray<Head>,
     buckets: SharedArray<Bucket>,
     entries: SharedArray<FlowEntry>,
@@ -92,7 +108,6 @@ impl KernelTable {
         let mut seed = Seed::zeroed();
         OsRng.fill_bytes(bytemuck::bytes_of_mut(&mut seed));
         let mut ebpf = EbpfLoader::new()
-            .override_global("CPUS", &size.cpus, true)
             .override_global("CAPACITY", &entries, true)
             .override_global("BUCKETS", &buckets, true)
             .override_global("SEED", &seed.0, true)
@@ -105,11 +120,9 @@ impl KernelTable {
         let heads = map_array(&ebpf, "HEADS", size.partitions())?;
         let buckets = map_array(&ebpf, "BUCKET_INDEX", total(buckets)?)?;
         let entries = map_array(&ebpf, "ENTRIES", total(entries)?)?;
-        let epoch_slot = ebpf.take_map("EPOCH").ok_or(CaptureError::NotOurObject { missing: "EPOCH" })?;
-        let mut epoch_slot = ArrayOfMaps::try_from(epoch_slot)?;
-        let epoch_maps = [epoch_map(0)?, epoch_map(1)?];
-        epoch_slot.set(0, &epoch_maps[0], 0)?;
-        Ok(Self { ebpf, epoch_slot, epoch_maps, heads, buckets, entries, size, epoch: 0 })
+        let epoch_number = take_map(&mut ebpf, ".data.epoch")?.try_into()?;
+        let grace = GracePeriod { slot: take_map(&mut ebpf, "GRACE")?.try_into()?, map: Array::create(1, 0)? };
+        Ok(Self { ebpf, epoch_number, grace, heads, buckets, entries, size, epoch: 0 })
     }
 
     /// How large the table is.
@@ -155,12 +168,17 @@ impl KernelTable {
     /// How full the fullest partition of the current epoch is, 0 to 1: a look at shared memory, no system call.
     #[must_use]
     pub fn occupancy(&self) -> f64 {
-        let first = self.epoch * self.size.cpus;
-        let fullest = (first..first + self.size.cpus)
-            .map(|partition| self.heads.load_u64(partition as usize, offset_of!(Head, entries)))
+        let fullest = self
+            .partitions(self.epoch)
+            .map(|partition| self.heads.load_u64(partition, offset_of!(Head, entries)))
             .max()
             .unwrap_or(0);
         fullest as f64 / f64::from(self.size.shape.entries.max(1))
+    }
+
+    /// The partitions of an epoch, CPU by CPU.
+    fn partitions(&self, epoch: u32) -> impl Iterator<Item = usize> + use<> {
+        (0..self.size.cpus).map(move |cpu| (EPOCHS * cpu + epoch) as usize)
     }
 
     /// Whether a partition is so full that waiting for the next interval would risk overflow.
@@ -175,9 +193,11 @@ impl KernelTable {
     /// Where the kernel refuses to change the epoch; nothing is lost then, and the epoch goes on.
     pub fn drain(&mut self) -> Result<Drained<'_>, CaptureError> {
         let next = self.epoch ^ 1;
-        // The kernel waits one RCU grace period before this returns (`maybe_wait_bpf_programs`, kernel/bpf/syscall.c,
-        // for a map-in-map): from then on no program writes to the old epoch.
-        self.epoch_slot.set(0, &self.epoch_maps[next as usize], 0)?;
+        // Whoever reads the new number also sees its partitions cleared.
+        fence(Ordering::Release);
+        self.epoch_number.set(0, next, 0)?;
+        // From then on no program writes to the old epoch.
+        self.grace.wait()?;
         let epoch = self.epoch;
         self.epoch = next;
         Ok(Drained { time_ns: monotonic_ns(), table: self, epoch })
@@ -194,8 +214,7 @@ pub struct Drained<'a> {
 
 impl Drained<'_> {
     fn partitions(&self) -> impl Iterator<Item = usize> + use<> {
-        let first = (self.epoch * self.table.size.cpus) as usize;
-        first..first + self.table.size.cpus as usize
+        self.table.partitions(self.epoch)
     }
 
     fn head(&self, partition: usize) -> &Head {
@@ -262,15 +281,13 @@ fn clock_ns(clock: libc::clockid_t) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-fn epoch_map(number: u32) -> Result<Array<MapData, u32>, CaptureError> {
-    let mut map = Array::create(1, 0)?;
-    map.set(0, number, 0)?;
-    Ok(map)
+fn take_map(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, CaptureError> {
+    ebpf.take_map(name).ok_or(CaptureError::NotOurObject { missing: name })
 }
 
 /// The object keeps the map: its descriptor is written into the programs when they are loaded.
 fn map_array<T: bytemuck::Pod>(ebpf: &Ebpf, name: &'static str, len: u32) -> Result<SharedArray<T>, CaptureError> {
-    let Some(aya::maps::Map::Array(data)) = ebpf.map(name) else {
+    let Some(Map::Array(data)) = ebpf.map(name) else {
         return Err(CaptureError::NotOurObject { missing: name });
     };
     SharedArray::map(data.fd(), len as usize).map_err(|error| CaptureError::Map { name, error })

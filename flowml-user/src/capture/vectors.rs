@@ -43,12 +43,18 @@ impl VecTable {
 }
 
 impl Storage for VecTable {
-    fn shape(&self) -> Shape {
-        self.shape
+    type Located = usize;
+
+    fn capacity(&self) -> u32 {
+        self.shape.entries
     }
 
-    fn seed(&self) -> Seed {
-        self.seed
+    fn buckets(&self) -> u32 {
+        self.shape.buckets
+    }
+
+    fn secret(&self, n: usize) -> u64 {
+        self.seed.0[n]
     }
 
     fn head(&mut self) -> &mut Head {
@@ -59,11 +65,19 @@ impl Storage for VecTable {
         self.buckets.get_mut(n as usize)
     }
 
-    fn entry(&mut self, n: u32) -> Option<&mut FlowEntry> {
+    fn first_entry(&self) -> u32 {
+        0
+    }
+
+    fn locate(&mut self, n: u32) -> Option<usize> {
         let at = n as usize;
         if at == self.entries.len() && n < self.shape.entries {
             self.entries.push(FlowEntry::zeroed());
         }
-        self.entries.get_mut(at)
+        (at < self.entries.len()).then_some(at)
+    }
+
+    fn entry(&mut self, at: usize) -> &mut FlowEntry {
+        &mut self.entries[at]
     }
 }
