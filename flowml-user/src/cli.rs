@@ -33,6 +33,27 @@ pub enum Command {
     /// Meter live interfaces.
     #[command(about = RUN_ABOUT, long_about = RUN_HELP, after_help = RUN_EXAMPLES)]
     Run(Run),
+    /// Print what every column of the records says
+    #[command(after_help = exit_codes!())]
+    Features(Features),
+}
+
+/// The arguments of `flowml features`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Features {
+    /// How it is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: ListFormat,
+}
+
+/// For whom a list is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// A table for people
+    #[default]
+    Text,
+    /// JSON lines for programs
+    Json,
 }
 
 const RUN_ABOUT: &str = "Meter live interfaces: flows, hosts and anomalies as they happen";
@@ -214,8 +235,11 @@ impl Arguments {
     /// clap's error for what is wrong, or its way of saying that help or the version was asked for.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let read = Self::try_parse_from(arguments)?;
-        let Command::Run(run) = &read.command;
-        match run.contradiction() {
+        let contradiction = match &read.command {
+            Command::Run(run) => run.contradiction(),
+            Command::Features(_) => None,
+        };
+        match contradiction {
             Some(message) => Err(Self::command().error(ErrorKind::ArgumentConflict, message)),
             None => Ok(read),
         }
@@ -259,6 +283,7 @@ mod tests {
         let words = std::iter::once("flowml").chain(arguments.split_whitespace()).map(OsString::from);
         match Arguments::read(words) {
             Ok(Arguments { command: Command::Run(run) }) => Ok(run),
+            Ok(other) => panic!("expected a run: {other:?}"),
             Err(error) => {
                 assert_eq!(error.exit_code(), 2, "{error}");
                 Err(one_line(&error))
@@ -297,6 +322,17 @@ mod tests {
         assert_eq!(run.outputs.len(), 2);
         assert_eq!((run.duration, run.seed), (Some(Duration::from_secs(DAY)), 7));
         assert!((run.alpha - 1e-3).abs() < 1e-12);
+    }
+
+    #[test]
+    fn lists_are_for_people_unless_asked_for_otherwise() {
+        let read = |line: &str| Arguments::read(line.split(' ').map(OsString::from)).map(|arguments| arguments.command);
+        for (line, expected) in
+            [("flowml features", ListFormat::Text), ("flowml features --format json", ListFormat::Json)]
+        {
+            let command = read(line).expect(line);
+            assert!(matches!(command, Command::Features(Features { format }) if format == expected), "{line}");
+        }
     }
 
     #[test]

@@ -1,18 +1,37 @@
 //! The agent: reads the command line and does what it says.
 
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
 
-use flowml_user::cli::{Arguments, Command};
+use anyhow::{Context, Result};
+use flowml_user::cli::{Arguments, Command, Features, ListFormat};
 use flowml_user::pipeline::live;
+use flowml_user::sink::catalogue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Command::Run(run) = Arguments::of_this_process().command;
-    match live::run(&run).await {
+    let done = match Arguments::of_this_process().command {
+        Command::Run(run) => live::run(&run).await,
+        Command::Features(features) => list(features),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("flowml: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints the columns of the records; that the reader has seen enough is no failure.
+fn list(Features { format }: Features) -> Result<()> {
+    let mut stream = BufWriter::new(io::stdout().lock());
+    let written = match format {
+        ListFormat::Text => catalogue::write_text(&mut stream),
+        ListFormat::Json => catalogue::write_json(&mut stream),
+    };
+    match written.and_then(|()| stream.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        _ => Ok(()),
     }
 }

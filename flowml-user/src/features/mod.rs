@@ -3,6 +3,8 @@
 mod distinct;
 mod flow;
 mod host;
+mod nfstream;
+mod splt;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -11,7 +13,11 @@ mod window_tests;
 
 pub use flow::{FLOW_FEATURES, FlowRow};
 pub use host::{HOST_FEATURES, HOST_IDENTIFIERS};
+pub use nfstream::{DIFFERENCES, Difference};
+pub use splt::{FLOW_SEQUENCES, Sequence};
 pub use window::{HostWindow, HostWindows, Hosts, Role};
+
+use crate::record::Kind;
 
 /// How a feature enters the learner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +42,38 @@ pub struct Feature<T: 'static> {
     pub meaning: &'static str,
     /// How the learner takes it.
     pub learn: Learn,
-    /// The value; NaN where it is not defined for this unit.
-    pub of: fn(&T) -> f64,
+    /// Whether NFStream has the same quantity under the same name.
+    pub nfstream: bool,
+    /// The value.
+    pub of: Of<T>,
+}
+
+/// How a feature is computed, and so of which type it is.
+pub enum Of<T: 'static> {
+    /// A whole number, always defined.
+    Count(fn(&T) -> u64),
+    /// A number that need not be whole; NaN where it is not defined for this unit.
+    Real(fn(&T) -> f64),
+}
+
+impl<T> Feature<T> {
+    /// The value for the learner.
+    #[must_use]
+    pub fn value(&self, unit: &T) -> f64 {
+        match self.of {
+            Of::Count(of) => of(unit) as f64,
+            Of::Real(of) => of(unit),
+        }
+    }
+
+    /// The type of its values.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self.of {
+            Of::Count(_) => Kind::Integer,
+            Of::Real(_) => Kind::Real,
+        }
+    }
 }
 
 /// A feature without its function: what the learner and the documents need to know of a column.
@@ -67,7 +103,7 @@ pub fn names<T>(table: &[Feature<T>]) -> impl Iterator<Item = &'static str> {
 /// The values of a unit, column by column.
 #[must_use]
 pub fn row<T>(table: &[Feature<T>], unit: &T) -> Vec<f64> {
-    table.iter().map(|feature| (feature.of)(unit)).collect()
+    table.iter().map(|feature| feature.value(unit)).collect()
 }
 
 /// `part` of `whole`, 0 of nothing.

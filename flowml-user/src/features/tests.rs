@@ -277,7 +277,7 @@ fn a_flow_of_one_packet_has_no_deviation_and_no_rate() {
         Ended { key: entry.key, stats: entry.stats, initiator, reason: EndReason::IdleTimeout, continues: false };
     let record = FlowRecord::new(&ended, Clock::default());
     let flow = FlowRow { record, src_window: None, dst_window: None };
-    let value = |name: &str| (FLOW_FEATURES.iter().find(|feature| feature.name == name).unwrap().of)(&flow);
+    let value = |name: &str| FLOW_FEATURES.iter().find(|feature| feature.name == name).unwrap().value(&flow);
     for name in ["src2dst_stddev_ps", "src2dst_stddev_piat_ms", "src2dst_mean_piat_ms", "src2dst_min_piat_ms"] {
         assert_eq!(value(name), 0.0, "{name}");
     }
@@ -289,7 +289,7 @@ fn a_flow_of_one_packet_has_no_deviation_and_no_rate() {
     }
     // Everything that is learnt of the flow itself is a number.
     for feature in FLOW_FEATURES.iter().filter(|feature| feature.learn != Learn::Never) {
-        assert!((feature.of)(&flow).is_finite() || feature.name.contains("_window_"), "{}", feature.name);
+        assert!(feature.value(&flow).is_finite() || feature.name.contains("_window_"), "{}", feature.name);
     }
 }
 

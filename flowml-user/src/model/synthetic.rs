@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, LogNormal, Poisson};
 use rand_xoshiro::Xoshiro256Plus;
 
-use crate::features::{Column, Feature, Learn};
+use crate::features::{Column, Feature, Learn, Of};
 
 /// What one flow did in one second, as its host saw it.
 #[derive(Clone, Copy, Default)]
@@ -82,7 +82,7 @@ fn entropy<K: Ord>(seen: &[Seen], key: impl Fn(&Seen) -> K) -> f64 {
 
 macro_rules! feature {
     ($name:literal, $unit:literal, $learn:ident, $of:expr) => {
-        Feature { name: $name, unit: $unit, meaning: $name, learn: Learn::$learn, of: $of }
+        Feature { name: $name, unit: $unit, meaning: $name, learn: Learn::$learn, nfstream: false, of: Of::Real($of) }
     };
 }
 
@@ -288,7 +288,7 @@ impl Network {
             let window = Window { seen: host.before.iter().chain(&seen).copied().collect() };
             host.before = seen;
             if !window.seen.is_empty() {
-                rows.extend(FEATURES.iter().map(|feature| (feature.of)(&window)));
+                rows.extend(FEATURES.iter().map(|feature| feature.value(&window)));
                 whose.push(number);
             }
         }

@@ -5,6 +5,8 @@ use flowml_common::headers::Mac;
 use flowml_common::packet::Hook;
 
 use super::FlowRecord;
+use super::identifiers::Kind::{Flag, Integer, Text};
+use crate::session::EndReason;
 
 /// The value of an identifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,58 +23,109 @@ pub enum Value {
     Absent,
 }
 
+/// The type of a column's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Text.
+    Text,
+    /// A whole number, not negative.
+    Integer,
+    /// A number that need not be whole.
+    Real,
+    /// Yes or no.
+    Flag,
+    /// Several whole numbers.
+    Integers,
+    /// Several numbers.
+    Reals,
+}
+
+impl Kind {
+    /// The name in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Integer => "integer",
+            Self::Real => "real",
+            Self::Flag => "flag",
+            Self::Integers => "integers",
+            Self::Reals => "reals",
+        }
+    }
+}
+
 /// One identifying column of the table over units of type `T`.
 pub struct Identifier<T: 'static> {
     /// The column's name; NFStream's where it has the same thing.
     pub name: &'static str,
+    /// The type of the values that are there.
+    pub kind: Kind,
     /// What the value says, in one line.
     pub meaning: &'static str,
+    /// Whether NFStream has the same thing under the same name.
+    pub nfstream: bool,
     /// The value.
     pub of: fn(&T) -> Value,
 }
 
-const fn identifier(name: &'static str, meaning: &'static str, of: fn(&FlowRecord) -> Value) -> Identifier<FlowRecord> {
-    Identifier { name, meaning, of }
+const fn own(
+    name: &'static str,
+    kind: Kind,
+    meaning: &'static str,
+    of: fn(&FlowRecord) -> Value,
+) -> Identifier<FlowRecord> {
+    Identifier { name, kind, meaning, nfstream: false, of }
+}
+
+const fn nfstream(
+    name: &'static str,
+    kind: Kind,
+    meaning: &'static str,
+    of: fn(&FlowRecord) -> Value,
+) -> Identifier<FlowRecord> {
+    Identifier { name, kind, meaning, nfstream: true, of }
 }
 
 /// The identifiers of a flow.
+#[rustfmt::skip]
 pub const FLOW_IDENTIFIERS: &[Identifier<FlowRecord>] = &[
-    identifier("community_id", "Community ID, version 1, seed 0", |flow| Value::Text(flow.community_id())),
-    identifier("src_ip", "Address of the initiator", |flow| Value::Text(flow.src_ip().to_string())),
-    identifier("src_port", "Port of the initiator", |flow| Value::Number(flow.src_port().into())),
-    identifier("dst_ip", "Address of the responder", |flow| Value::Text(flow.dst_ip().to_string())),
-    identifier("dst_port", "Port of the responder", |flow| Value::Number(flow.dst_port().into())),
-    identifier("protocol", "IP protocol number", |flow| Value::Number(flow.protocol().into())),
-    identifier("ip_version", "4 or 6", |flow| Value::Number(if flow.src_ip().is_ipv4() { 4 } else { 6 })),
-    identifier("vlan_id", "Outer VLAN id, 0 for none", |flow| vlan(&flow.key, 0)),
-    identifier("inner_vlan_id", "Inner VLAN id, 0 for none", |flow| vlan(&flow.key, 1)),
-    identifier("src_mac", "MAC address of the initiator in the first packet", |flow| mac(flow.macs[0])),
-    identifier("dst_mac", "MAC address of the responder in the first packet", |flow| mac(flow.macs[1])),
-    identifier("interface", "Interface index", |flow| Value::Number(flow.key.interface().into())),
-    identifier("icmp_type", "ICMP type of the initiator's messages", |flow| icmp(flow.icmp().map(|(kind, _)| kind))),
-    identifier("icmp_code", "ICMP code of the initiator's messages", |flow| icmp(flow.icmp().map(|(_, code)| code))),
-    identifier("fragments", "Whether these are fragments after the first, without ports", |flow| {
-        Value::Flag(flow.key.later_fragment())
-    }),
-    identifier("end_reason", "Why the record ended (IPFIX IE 136)", |flow| Value::Name(flow.end_reason.name())),
-    identifier("continues", "Whether it continues a record that ended by the active timeout", |flow| {
-        Value::Flag(flow.continues)
-    }),
-    identifier(
-        "concurrent",
-        "Whether CPUs counted at the same time, so that inter-arrival times are per CPU",
-        |flow| Value::Flag(flow.is_concurrent()),
-    ),
-    identifier("hooks", "Where the packets were counted", |flow| Value::Text(hooks(flow))),
+    own("community_id", Text, "Community ID, version 1, seed 0", |flow| Value::Text(flow.community_id())),
+    nfstream("src_ip", Text, "Address of the initiator", |flow| Value::Text(flow.src_ip().to_string())),
+    nfstream("src_port", Integer, "Port of the initiator", |flow| Value::Number(flow.src_port().into())),
+    nfstream("dst_ip", Text, "Address of the responder", |flow| Value::Text(flow.dst_ip().to_string())),
+    nfstream("dst_port", Integer, "Port of the responder", |flow| Value::Number(flow.dst_port().into())),
+    nfstream("protocol", Integer, "IP protocol number", |flow| Value::Number(flow.protocol().into())),
+    nfstream("ip_version", Integer, "4 or 6", |flow| Value::Number(if flow.src_ip().is_ipv4() { 4 } else { 6 })),
+    nfstream("vlan_id", Integer, "Outer VLAN id, 0 for none", |flow| vlan(&flow.key, 0)),
+    own("inner_vlan_id", Integer, "Inner VLAN id, 0 for none", |flow| vlan(&flow.key, 1)),
+    nfstream("src_mac", Text, "MAC address of the initiator in the first packet", |flow| mac(flow.macs[0], 6)),
+    nfstream("src_oui", Text, "First half of it: the maker of the device", |flow| mac(flow.macs[0], 3)),
+    nfstream("dst_mac", Text, "MAC address of the responder in the first packet", |flow| mac(flow.macs[1], 6)),
+    nfstream("dst_oui", Text, "First half of it: the maker of the device", |flow| mac(flow.macs[1], 3)),
+    own("interface", Integer, "Interface index", |flow| Value::Number(flow.key.interface().into())),
+    own("icmp_type", Integer, "ICMP type of the initiator's messages", |flow| icmp(flow.icmp().map(|(kind, _)| kind))),
+    own("icmp_code", Integer, "ICMP code of the initiator's messages", |flow| icmp(flow.icmp().map(|(_, code)| code))),
+    own("fragments", Flag, "Whether these are fragments after the first, without ports",
+        |flow| Value::Flag(flow.key.later_fragment())),
+    own("end_reason", Text, "Why the record ended (IPFIX IE 136)", |flow| Value::Name(flow.end_reason.name())),
+    nfstream("expiration_id", Integer, "1 where the record ended by the active timeout, else 0",
+        |flow| Value::Number((flow.end_reason == EndReason::ActiveTimeout).into())),
+    own("continues", Flag, "Whether it continues a record that ended by the active timeout",
+        |flow| Value::Flag(flow.continues)),
+    own("concurrent", Flag, "Whether CPUs counted at the same time, so that inter-arrival times are per CPU",
+        |flow| Value::Flag(flow.is_concurrent())),
+    own("hooks", Text, "Where the packets were counted", |flow| Value::Text(hooks(flow))),
 ];
 
 fn vlan(key: &FlowKey, tag: usize) -> Value {
     Value::Number(key.vlans()[tag].into())
 }
 
-fn mac(mac: Mac) -> Value {
-    let [a, b, c, d, e, f] = mac;
-    Value::Text(format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"))
+/// The first `bytes` of an address.
+fn mac(mac: Mac, bytes: usize) -> Value {
+    let pairs: Vec<String> = mac.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect();
+    Value::Text(pairs.join(":"))
 }
 
 fn icmp(number: Option<u8>) -> Value {

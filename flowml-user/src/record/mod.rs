@@ -13,7 +13,7 @@ use flowml_common::packet::{Hook, Sender, icmp_answer};
 
 use crate::session::{EndReason, Ended, opposite};
 
-pub use identifiers::{FLOW_IDENTIFIERS, Identifier, Value};
+pub use identifiers::{FLOW_IDENTIFIERS, Identifier, Kind, Value};
 
 /// From the clock of the capture to Unix time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

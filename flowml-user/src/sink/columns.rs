@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 
-use crate::features::{FLOW_FEATURES, Feature, FlowRow, HOST_FEATURES, HOST_IDENTIFIERS, HostWindow};
+use crate::features::{
+    FLOW_FEATURES, FLOW_SEQUENCES, Feature, FlowRow, HOST_FEATURES, HOST_IDENTIFIERS, HostWindow, Learn, Of, Sequence,
+};
 use crate::model::{Reason, Verdict, one_line};
-use crate::record::{Clock, FLOW_IDENTIFIERS, Identifier, Value};
+use crate::record::{Clock, FLOW_IDENTIFIERS, Identifier, Kind, Value};
 
 /// A value in a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,8 +15,8 @@ pub(super) enum Cell {
     Value(Value),
     /// A number that need not be whole; NaN where it is not defined.
     Real(f64),
-    /// Both ends of a range.
-    Range([f64; 2]),
+    /// Several numbers: both ends of a range, or one a packet.
+    List(Vec<f64>),
 }
 
 /// Whole numbers up to here are exact as `f64`.
@@ -26,7 +28,7 @@ impl Cell {
         match self {
             Self::Value(value) => *value == Value::Absent,
             Self::Real(number) => !number.is_finite(),
-            Self::Range(_) => false,
+            Self::List(_) => false,
         }
     }
 
@@ -42,11 +44,14 @@ impl Cell {
             }
             Self::Real(number) if number.is_finite() => write_json(line, number),
             Self::Value(Value::Absent) | Self::Real(_) => line.extend_from_slice(b"null"),
-            Self::Range([low, high]) => {
+            Self::List(numbers) => {
                 line.push(b'[');
-                Self::Real(*low).write_json(line);
-                line.push(b',');
-                Self::Real(*high).write_json(line);
+                for (at, number) in numbers.iter().enumerate() {
+                    if at > 0 {
+                        line.push(b',');
+                    }
+                    Self::Real(*number).write_json(line);
+                }
                 line.push(b']');
             }
         }
@@ -64,27 +69,39 @@ fn write_json<T: Serialize + ?Sized>(line: &mut Vec<u8>, value: &T) {
 /// A column of the verdict.
 pub(super) struct VerdictColumn {
     pub(super) name: &'static str,
+    pub(super) kind: Kind,
     pub(super) meaning: &'static str,
     pub(super) of: fn(&Verdict) -> Cell,
 }
 
-const fn column(name: &'static str, meaning: &'static str, of: fn(&Verdict) -> Cell) -> VerdictColumn {
-    VerdictColumn { name, meaning, of }
+const fn column(name: &'static str, kind: Kind, meaning: &'static str, of: fn(&Verdict) -> Cell) -> VerdictColumn {
+    VerdictColumn { name, kind, meaning, of }
 }
 
 /// What the learner says of a row; nothing while it warms up.
 pub(super) const VERDICT: [VerdictColumn; 5] = [
-    column("cluster", "Number of the cluster that explains the row best", |verdict| {
+    column("cluster", Kind::Integer, "Number of the cluster that explains the row best", |verdict| {
         Cell::Value(Value::Number(verdict.cluster.into()))
     }),
-    column("score", "How badly it does so: ½(d/σ)² − ln π", |verdict| Cell::Real(verdict.score)),
-    column("probability", "Probability that an ordinary row scores as high", |verdict| Cell::Real(verdict.probability)),
-    column("anomaly", "Whether the probability is below `--alpha`", |verdict| {
+    column("score", Kind::Real, "How badly it does so: ½(d/σ)² − ln π", |verdict| Cell::Real(verdict.score)),
+    column("probability", Kind::Real, "Probability that an ordinary row scores as high", |verdict| {
+        Cell::Real(verdict.probability)
+    }),
+    column("anomaly", Kind::Flag, "Whether the probability is below `--alpha`", |verdict| {
         Cell::Value(Value::Flag(verdict.anomaly))
     }),
-    column("reason", "For an anomaly, the features that made it one, with value and typical range", |verdict| {
-        Cell::Value(if verdict.reasons.is_empty() { Value::Absent } else { Value::Text(one_line(&verdict.reasons)) })
-    }),
+    column(
+        "reason",
+        Kind::Text,
+        "For an anomaly, the features that made it one, with value and typical range",
+        |verdict| {
+            Cell::Value(if verdict.reasons.is_empty() {
+                Value::Absent
+            } else {
+                Value::Text(one_line(&verdict.reasons))
+            })
+        },
+    ),
 ];
 
 fn verdict_cells(verdict: Option<&Verdict>) -> impl Iterator<Item = (&'static str, Cell)> {
@@ -94,41 +111,65 @@ fn verdict_cells(verdict: Option<&Verdict>) -> impl Iterator<Item = (&'static st
 /// What a column of the output is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputColumn {
-    /// Its name: the key in JSON, the header in CSV.
+    /// Its name: the key in JSON, the header in CSV, the field in Parquet.
     pub name: &'static str,
+    /// The type of the values that are there.
+    pub kind: Kind,
     /// The unit of its values; empty for names, numbers and flags.
     pub unit: &'static str,
     /// What it says, in one line.
     pub meaning: &'static str,
+    /// How the learner takes it.
+    pub learn: Learn,
+    /// Whether NFStream has the same under the same name.
+    pub nfstream: bool,
 }
 
 impl<T> From<&Identifier<T>> for OutputColumn {
-    fn from(&Identifier { name, meaning, .. }: &Identifier<T>) -> Self {
-        Self { name, unit: "", meaning }
+    fn from(&Identifier { name, kind, meaning, nfstream, .. }: &Identifier<T>) -> Self {
+        Self { name, kind, unit: "", meaning, learn: Learn::Never, nfstream }
     }
 }
 
 impl<T> From<&Feature<T>> for OutputColumn {
-    fn from(&Feature { name, unit, meaning, .. }: &Feature<T>) -> Self {
-        Self { name, unit, meaning }
+    fn from(feature: &Feature<T>) -> Self {
+        let &Feature { name, unit, meaning, learn, nfstream, .. } = feature;
+        Self { name, kind: feature.kind(), unit, meaning, learn, nfstream }
     }
 }
 
-fn verdict_columns() -> impl Iterator<Item = OutputColumn> {
-    VERDICT.iter().map(|&VerdictColumn { name, meaning, .. }| OutputColumn { name, unit: "", meaning })
+impl<T> From<&Sequence<T>> for OutputColumn {
+    fn from(&Sequence { name, kind, unit, meaning, .. }: &Sequence<T>) -> Self {
+        Self { name, kind, unit, meaning, learn: Learn::Never, nfstream: true }
+    }
+}
+
+impl From<&VerdictColumn> for OutputColumn {
+    fn from(&VerdictColumn { name, kind, meaning, .. }: &VerdictColumn) -> Self {
+        Self { name, kind, unit: "", meaning, learn: Learn::Never, nfstream: false }
+    }
+}
+
+impl From<&WindowColumn> for OutputColumn {
+    fn from(&WindowColumn { name, meaning, .. }: &WindowColumn) -> Self {
+        Self { name, kind: Kind::Integer, unit: "ms", meaning, learn: Learn::Never, nfstream: false }
+    }
 }
 
 /// The columns of a flow row, in their order.
 pub fn flow_columns() -> impl Iterator<Item = OutputColumn> {
     let identifiers = FLOW_IDENTIFIERS.iter().map(OutputColumn::from);
-    identifiers.chain(FLOW_FEATURES.iter().map(OutputColumn::from)).chain(verdict_columns())
+    let features = FLOW_FEATURES.iter().map(OutputColumn::from);
+    let sequences = FLOW_SEQUENCES.iter().map(OutputColumn::from);
+    identifiers.chain(features).chain(sequences).chain(VERDICT.iter().map(OutputColumn::from))
 }
 
 /// The columns of a host row, in their order.
 pub fn host_columns() -> impl Iterator<Item = OutputColumn> {
-    let times = WINDOW.iter().map(|&WindowColumn { name, meaning, .. }| OutputColumn { name, unit: "ms", meaning });
     let identifiers = HOST_IDENTIFIERS.iter().map(OutputColumn::from);
-    identifiers.chain(times).chain(HOST_FEATURES.iter().map(OutputColumn::from)).chain(verdict_columns())
+    let times = WINDOW.iter().map(OutputColumn::from);
+    let features = HOST_FEATURES.iter().map(OutputColumn::from);
+    identifiers.chain(times).chain(features).chain(VERDICT.iter().map(OutputColumn::from))
 }
 
 fn identifier_cells<T>(table: &'static [Identifier<T>], unit: &T) -> impl Iterator<Item = (&'static str, Cell)> {
@@ -136,13 +177,21 @@ fn identifier_cells<T>(table: &'static [Identifier<T>], unit: &T) -> impl Iterat
 }
 
 fn feature_cells<T>(table: &'static [Feature<T>], unit: &T) -> impl Iterator<Item = (&'static str, Cell)> {
-    table.iter().map(move |column| (column.name, Cell::Real((column.of)(unit))))
+    table.iter().map(move |column| match column.of {
+        Of::Count(of) => (column.name, Cell::Value(Value::Number(of(unit)))),
+        Of::Real(of) => (column.name, Cell::Real(of(unit))),
+    })
+}
+
+fn sequence_cells<T>(table: &'static [Sequence<T>], unit: &T) -> impl Iterator<Item = (&'static str, Cell)> {
+    table.iter().map(move |column| (column.name, Cell::List((column.of)(unit).to_vec())))
 }
 
 /// A flow row.
 pub(super) fn flow_cells(row: &FlowRow, verdict: Option<&Verdict>) -> impl Iterator<Item = (&'static str, Cell)> {
     let identifiers = identifier_cells(FLOW_IDENTIFIERS, &row.record);
-    identifiers.chain(feature_cells(FLOW_FEATURES, row)).chain(verdict_cells(verdict))
+    let measured = feature_cells(FLOW_FEATURES, row).chain(sequence_cells(FLOW_SEQUENCES, row));
+    identifiers.chain(measured).chain(verdict_cells(verdict))
 }
 
 /// The features that say when a flow was.
@@ -201,7 +250,7 @@ pub(super) fn reason_cells(reason: &Reason) -> impl Iterator<Item = (&'static st
         ("feature", Cell::Value(Value::Name(reason.column))),
         ("unit", Cell::Value(Value::Name(reason.unit))),
         ("value", Cell::Real(reason.value)),
-        ("typical", Cell::Range([reason.low, reason.high])),
+        ("typical", Cell::List(vec![reason.low, reason.high])),
         ("share", Cell::Real(reason.share)),
     ]
     .into_iter()

@@ -30,6 +30,11 @@ fn write_cell(line: &mut Vec<u8>, cell: &Cell) {
     match cell {
         Cell::Value(Value::Text(text)) => write_text(line, text),
         Cell::Value(Value::Name(name)) => write_text(line, name),
+        Cell::List(_) => {
+            line.push(b'"');
+            cell.write_json(line);
+            line.push(b'"');
+        }
         _ if cell.is_absent() => {}
         _ => cell.write_json(line),
     }

@@ -20,3 +20,11 @@ pub(super) fn assert_is(name: &str, text: &str) {
     }
     assert!(read(name) == text, "{name} is not what was rendered (FLOWML_BLESS=1 writes it anew):\n{text}");
 }
+
+/// `text` with `table` between the marks of `name`.
+pub(super) fn replaced(text: &str, name: &str, table: &str) -> String {
+    let (begin, end) = (format!("<!-- begin: {name} -->\n"), format!("<!-- end: {name} -->\n"));
+    let (head, rest) = text.split_once(&begin).expect("the document has the mark of the begin");
+    let (_, tail) = rest.split_once(&end).expect("the document has the mark of the end");
+    format!("{head}{begin}{table}{end}{tail}")
+}

@@ -4,6 +4,7 @@
 //! file counts the rows before it.
 
 mod activity;
+pub mod catalogue;
 mod columns;
 mod console;
 mod csv;

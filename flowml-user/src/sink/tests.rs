@@ -15,7 +15,7 @@ use super::text::Style;
 use super::*;
 use crate::features::HostWindows;
 use crate::model::{ClusterSummary, Reason, Status, TypicalValue};
-use crate::record::FlowRecord;
+use crate::record::{FlowRecord, Kind};
 use crate::session::{Sessions, Timeouts};
 
 /// Bytes that a test can look at while a sink writes them; with a limit, a disk that is full.
@@ -250,6 +250,31 @@ fn a_json_flow_has_every_column_under_its_name() {
     }
     assert_eq!((&flows[1]["cluster"], &flows[1]["anomaly"]), (&3.into(), &true.into()));
     assert_eq!(flows[1]["reason"], crate::model::one_line(&verdict(true).reasons));
+}
+
+#[test]
+fn values_are_of_the_type_of_their_column() {
+    let memory = Memory::default();
+    let (mut sinks, _) = sinks(vec![(Format::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    run(&mut sinks);
+    sinks.finish(&totals()).expect("memory takes all");
+    let is = |kind: Kind, value: &Value| match kind {
+        Kind::Text => value.is_string(),
+        Kind::Integer => value.is_u64(),
+        Kind::Real => value.is_number(),
+        Kind::Flag => value.is_boolean(),
+        Kind::Integers => value.as_array().is_some_and(|list| list.iter().all(Value::is_i64)),
+        Kind::Reals => value.as_array().is_some_and(|list| list.iter().all(Value::is_number)),
+    };
+    let rows = memory.json();
+    for (table, columns) in [("flow", flow_columns().collect::<Vec<_>>()), ("host", host_columns().collect())] {
+        for row in of_type(&rows, table) {
+            for OutputColumn { name, kind, .. } in &columns {
+                let value = &row[name];
+                assert!(value.is_null() || is(*kind, value), "{name}: {value} is not {}", kind.name());
+            }
+        }
+    }
 }
 
 #[test]

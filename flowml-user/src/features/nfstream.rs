@@ -1,0 +1,63 @@
+//! Where flowml's flows differ from NFStream's on purpose: the rules by which the two are compared.
+
+/// A rule by which NFStream says something else of the same packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// A word for it, which the comparison counts by.
+    pub name: &'static str,
+    /// The columns, or the flows, that it touches.
+    pub of: &'static str,
+    /// What NFStream does.
+    pub nfstream: &'static str,
+    /// What flowml does, and why.
+    pub flowml: &'static str,
+}
+
+/// All rules: version 6.6, with `accounting_mode=1`, `statistical_analysis=True`, `n_dissections=0`.
+#[rustfmt::skip]
+pub const DIFFERENCES: &[Difference] = &[
+    Difference { name: "whole_ms", of: "`…_duration_ms`, `…_piat_ms`",
+        nfstream: "cuts every time to whole ms before it subtracts",
+        flowml: "subtracts ns and counts gaps in µs: durations, smallest, mean and largest gaps differ by less than 1 ms, \
+            deviations of n gaps by at most √(n / (n − 1)) ms" },
+    Difference { name: "ipv6_header", of: "`…_bytes`, `…_ps` of IPv6",
+        nfstream: "takes the payload length field for the length of the packet",
+        flowml: "counts the 40 bytes of the IPv6 header too, as both do for IPv4" },
+    Difference { name: "initiator", of: "`src_…`, `dst_…`, `src2dst_…`, `dst2src_…`, `splt_direction`",
+        nfstream: "calls who sent the record's first packet the source",
+        flowml: "calls who sent the SYN the source, wherever one side alone sent one, and a record that continues another \
+            keeps its source: the same flow is never told the other way round" },
+    Difference { name: "icmp", of: "flows of ICMP and ICMPv6",
+        nfstream: "has one flow for all ICMP between two addresses",
+        flowml: "has one for each type (questions with their answers) and code, as Community ID does" },
+    Difference { name: "ports", of: "flows of SCTP",
+        nfstream: "knows the ports of TCP and UDP alone, so all SCTP between two addresses is one flow",
+        flowml: "reads the ports of SCTP as well" },
+    Difference { name: "fragments", of: "IP fragments after the first",
+        nfstream: "ignores them",
+        flowml: "counts them in flows of their own, marked `fragments`: no packet is lost" },
+    Difference { name: "tunnel", of: "IPv4 and IPv6 in IPv4 or IPv6",
+        nfstream: "reports the inner flow, also with `decode_tunnels=False`",
+        flowml: "reports the outer flow: tunnels are not looked into" },
+    Difference { name: "layers", of: "MPLS, PPPoE, a third VLAN tag, LLC with SNAP, PPP, Wi-Fi",
+        nfstream: "looks behind them",
+        flowml: "counts such frames as skipped (`not_ip`)" },
+    Difference { name: "short", of: "packets whose transport header is not whole, or whose lengths contradict each other",
+        nfstream: "takes some with ports that it did not read, and ignores others",
+        flowml: "counts them as skipped (`truncated`, `malformed`)" },
+    Difference { name: "snapped", of: "captures with fewer bytes a packet than there were",
+        nfstream: "ignores IPv6 packets that are not whole",
+        flowml: "reads their headers and counts their whole length" },
+    Difference { name: "order", of: "packets whose time is before that of an earlier packet of the capture",
+        nfstream: "moves their time up to the latest that it has seen in any flow",
+        flowml: "leaves times as they are; a gap that would be negative is 0" },
+    Difference { name: "epoch", of: "records that end by the active timeout",
+        nfstream: "ends them at the first packet behind it",
+        flowml: "ends them at the first drain (each second) behind it, live and offline alike" },
+    Difference { name: "vlan", of: "frames with two VLAN tags",
+        nfstream: "tells flows apart by one of the two ids",
+        flowml: "tells them apart by both (`vlan_id`, `inner_vlan_id`)" },
+    Difference { name: "numbers", of: "`id`, `tunnel_id`",
+        nfstream: "numbers the flows of a run, and names kinds of tunnels",
+        flowml: "has neither: `community_id` names a flow in every run, and tunnels are not looked into" },
+];

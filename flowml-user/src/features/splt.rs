@@ -1,0 +1,43 @@
+//! The first packets of a flow one by one, as NFStream has them: SPLT, the sequence of packet lengths and times.
+
+use flowml_common::flow::FIRST_PACKETS;
+
+use super::FlowRow;
+use crate::record::{FirstPacket, Kind};
+
+/// A column whose value is a list, with one number for each of the first packets.
+pub struct Sequence<T: 'static> {
+    /// The column's name, NFStream's.
+    pub name: &'static str,
+    /// The type of its values.
+    pub kind: Kind,
+    /// The unit of the numbers; empty for none.
+    pub unit: &'static str,
+    /// What the list says, in one line.
+    pub meaning: &'static str,
+    /// The numbers.
+    pub of: fn(&T) -> [f64; FIRST_PACKETS],
+}
+
+/// What stands for a packet that the flow has not, in NFStream too.
+const NO_PACKET: f64 = -1.0;
+
+/// The sequences of a flow. Never learnt: they are no columns of a matrix.
+#[rustfmt::skip]
+pub const FLOW_SEQUENCES: &[Sequence<FlowRow>] = &[
+    Sequence { name: "splt_direction", kind: Kind::Integers, unit: "",
+        meaning: "Who sent each of the first packets: 0 the initiator, 1 the responder, -1 no packet",
+        of: |row| each(row, |_, packet| f64::from(u8::from(!packet.from_initiator))) },
+    Sequence { name: "splt_ps", kind: Kind::Integers, unit: "bytes",
+        meaning: "IP length of each of the first packets, -1 no packet",
+        of: |row| each(row, |_, packet| packet.length.into()) },
+    Sequence { name: "splt_piat_ms", kind: Kind::Reals, unit: "ms",
+        meaning: "Gap before each of the first packets, 0 for the first, -1 no packet",
+        of: |row| each(row, |before, packet| f64::from(packet.offset_us.saturating_sub(before.offset_us)) / 1e3) },
+];
+
+/// The numbers of a list, made from each packet and the one before it; the first is its own predecessor.
+fn each(row: &FlowRow, of: fn(FirstPacket, FirstPacket) -> f64) -> [f64; FIRST_PACKETS] {
+    let packets = row.record.first_packets();
+    std::array::from_fn(|at| packets.get(at).map_or(NO_PACKET, |packet| of(packets[at.saturating_sub(1)], *packet)))
+}

@@ -1,0 +1,144 @@
+//! The catalogue of columns: what each says, for people, for programs and for the document.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::columns::{OutputColumn, flow_columns, host_columns};
+use crate::features::Learn;
+
+/// One table of rows with its columns.
+struct Table {
+    name: &'static str,
+    columns: Vec<OutputColumn>,
+}
+
+fn tables() -> [Table; 2] {
+    [
+        Table { name: "flow", columns: flow_columns().collect() },
+        Table { name: "host", columns: host_columns().collect() },
+    ]
+}
+
+/// How the learner takes a column, in a word.
+const fn learnt(learn: Learn) -> &'static str {
+    match learn {
+        Learn::Never => "no",
+        Learn::Amount => "amount",
+        Learn::Share => "share",
+        Learn::Category => "category",
+    }
+}
+
+/// A column as a row of text: what the catalogue says of it.
+fn entry(column: &OutputColumn) -> [&'static str; 6] {
+    let OutputColumn { name, kind, unit, meaning, learn, nfstream } = *column;
+    [name, kind.name(), unit, learnt(learn), if nfstream { "same" } else { "" }, meaning]
+}
+
+/// What stands above the entries.
+const HEADER: [&str; 6] = ["column", "type", "unit", "learnt", "NFStream", "meaning"];
+
+/// Writes all columns for people.
+///
+/// # Errors
+/// If the stream cannot be written.
+pub fn write_text(stream: &mut impl Write) -> io::Result<()> {
+    for (at, Table { name, columns }) in tables().iter().enumerate() {
+        let rows: Vec<_> = std::iter::once(HEADER).chain(columns.iter().map(entry)).collect();
+        let widths: Vec<usize> =
+            (0..HEADER.len() - 1).map(|field| rows.iter().map(|row| row[field].len()).max().unwrap_or(0)).collect();
+        writeln!(stream, "{}{name} rows", if at > 0 { "\n" } else { "" })?;
+        for row in rows {
+            for (text, width) in row.iter().zip(&widths) {
+                write!(stream, "{text:width$}  ")?;
+            }
+            writeln!(stream, "{}", row[HEADER.len() - 1])?;
+        }
+    }
+    Ok(())
+}
+
+/// A column as one JSON object.
+#[derive(Serialize)]
+struct Entry {
+    table: &'static str,
+    name: &'static str,
+    r#type: &'static str,
+    unit: &'static str,
+    learnt: &'static str,
+    nfstream: bool,
+    meaning: &'static str,
+}
+
+/// Writes all columns for programs: JSON lines, one object a column.
+///
+/// # Errors
+/// If the stream cannot be written.
+pub fn write_json(stream: &mut impl Write) -> io::Result<()> {
+    for Table { name: table, columns } in tables() {
+        for OutputColumn { name, kind, unit, meaning, learn, nfstream } in columns {
+            let entry = Entry { table, name, r#type: kind.name(), unit, learnt: learnt(learn), nfstream, meaning };
+            serde_json::to_writer(&mut *stream, &entry)?;
+            stream.write_all(b"\n")?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::features::DIFFERENCES;
+    use crate::sink::golden;
+
+    fn text(write: fn(&mut Vec<u8>) -> io::Result<()>) -> String {
+        let mut bytes = Vec::new();
+        write(&mut bytes).expect("memory takes every byte");
+        String::from_utf8(bytes).expect("the catalogue is text")
+    }
+
+    #[test]
+    fn people_and_programs_are_told_of_the_same_columns() {
+        let expected: Vec<&str> = flow_columns().chain(host_columns()).map(|column| column.name).collect();
+        let rows: Vec<Value> = text(write_json).lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+        assert_eq!(rows.iter().filter_map(|row| row["name"].as_str()).collect::<Vec<_>>(), expected);
+        for (row, column) in rows.iter().zip(flow_columns().chain(host_columns())) {
+            assert_eq!((row["unit"].as_str(), row["type"].as_str()), (Some(column.unit), Some(column.kind.name())));
+        }
+        let told = text(write_text);
+        let named = |line: &&str| line.split("  ").count() > 2 && !line.starts_with("column");
+        let names: Vec<&str> = told.lines().filter(named).filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(names, expected);
+    }
+
+    fn columns_table(columns: &[OutputColumn]) -> String {
+        let line = |fields: [&str; 6]| format!("| {} |\n", fields.join(" | "));
+        let rows = columns.iter().map(|column| {
+            let mut fields = entry(column);
+            let name = format!("`{}`", column.name);
+            fields[0] = &name;
+            line(fields)
+        });
+        format!("{}{}{}", line(HEADER), line(["---"; 6]), rows.collect::<String>())
+    }
+
+    fn differences_table() -> String {
+        let rows = DIFFERENCES
+            .iter()
+            .map(|rule| format!("| `{}` | {} | {} | {} |\n", rule.name, rule.of, rule.nfstream, rule.flowml));
+        format!("| rule | touches | NFStream | flowml |\n| --- | --- | --- | --- |\n{}", rows.collect::<String>())
+    }
+
+    #[test]
+    fn the_document_has_every_column_and_every_difference() {
+        let mut document = golden::read("../docs/FEATURES.md");
+        for table in tables() {
+            document = golden::replaced(&document, table.name, &columns_table(&table.columns));
+        }
+        document = golden::replaced(&document, "differences", &differences_table());
+        golden::assert_is("../docs/FEATURES.md", &document);
+    }
+}
