@@ -114,7 +114,7 @@ pub struct Run {
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
 
-    /// Write records, may be repeated: jsonl=PATH or csv=PATH, PATH '-' is standard output
+    /// Write records, may be repeated: jsonl=PATH, csv=PATH or parquet=DIR; PATH '-' is standard output
     #[arg(short, long = "output", value_name = "SINK")]
     pub outputs: Vec<Target>,
 
@@ -366,7 +366,7 @@ mod tests {
             ("run -i a/b", &["--interface", "'a/b'", "1 to 15 bytes"]),
             ("run -i sixteen-letters-", &["--interface", "1 to 15 bytes"]),
             ("run -i lo -i lo", &["--interface", "'lo'", "each name once"]),
-            ("run -o xml=a", &["--output", "'xml=a'", "jsonl=PATH or csv=PATH"]),
+            ("run -o xml=a", &["--output", "'xml=a'", "jsonl=PATH, csv=PATH or parquet=DIR"]),
             ("run -o jsonl=- -o csv=-", &["standard output", "--output", "another path"]),
             ("run -o jsonl=x -o csv=./x", &["./x", "--output", "another path"]),
             ("run --xdp-mode hardware", &["--xdp-mode", "'hardware'", "native", "generic", "tc", "auto"]),

@@ -23,6 +23,9 @@ pub(super) enum Cell {
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 impl Cell {
+    /// No value.
+    pub(super) const ABSENT: Self = Self::Value(Value::Absent);
+
     /// Whether there is no value.
     pub(super) fn is_absent(&self) -> bool {
         match self {
@@ -105,7 +108,7 @@ pub(super) const VERDICT: [VerdictColumn; 5] = [
 ];
 
 fn verdict_cells(verdict: Option<&Verdict>) -> impl Iterator<Item = (&'static str, Cell)> {
-    VERDICT.iter().map(move |column| (column.name, verdict.map_or(Cell::Value(Value::Absent), column.of)))
+    VERDICT.iter().map(move |column| (column.name, verdict.map_or(Cell::ABSENT, column.of)))
 }
 
 /// What a column of the output is.
@@ -172,6 +175,27 @@ pub fn host_columns() -> impl Iterator<Item = OutputColumn> {
     identifiers.chain(times).chain(features).chain(VERDICT.iter().map(OutputColumn::from))
 }
 
+/// What an anomaly is of.
+const SUBJECT: OutputColumn = OutputColumn {
+    name: "subject",
+    kind: Kind::Text,
+    unit: "",
+    meaning: "`flow` or `host`",
+    learn: Learn::Never,
+    nfstream: false,
+};
+
+/// The columns of anomalies where flows and hosts share a table, in their order.
+pub fn anomaly_columns() -> impl Iterator<Item = OutputColumn> {
+    let flow = FLOW_IDENTIFIERS.iter().map(OutputColumn::from);
+    let flow_times = FLOW_FEATURES.iter().filter(|column| FLOW_TIMES.contains(&column.name)).map(OutputColumn::from);
+    let shared = |name| FLOW_IDENTIFIERS.iter().any(|column| column.name == name);
+    let host = HOST_IDENTIFIERS.iter().filter(move |column| !shared(column.name)).map(OutputColumn::from);
+    let window = WINDOW.iter().map(OutputColumn::from);
+    let who = flow.chain(flow_times).chain(host).chain(window);
+    std::iter::once(SUBJECT).chain(who).chain(VERDICT.iter().map(OutputColumn::from))
+}
+
 fn identifier_cells<T>(table: &'static [Identifier<T>], unit: &T) -> impl Iterator<Item = (&'static str, Cell)> {
     table.iter().map(move |column| (column.name, Cell::Value((column.of)(unit))))
 }
@@ -199,7 +223,7 @@ const FLOW_TIMES: [&str; 2] = ["bidirectional_first_seen_ms", "bidirectional_las
 
 /// The row of a flow that is an anomaly: its flow row without what was measured.
 pub(super) fn flow_anomaly_cells(row: &FlowRow, verdict: &Verdict) -> impl Iterator<Item = (&'static str, Cell)> {
-    let subject = std::iter::once(("subject", Cell::Value(Value::Name("flow"))));
+    let subject = std::iter::once((SUBJECT.name, Cell::Value(Value::Name("flow"))));
     let times = feature_cells(FLOW_FEATURES, row).filter(|(name, _)| FLOW_TIMES.contains(name));
     subject.chain(identifier_cells(FLOW_IDENTIFIERS, &row.record)).chain(times).chain(verdict_cells(Some(verdict)))
 }
@@ -240,7 +264,7 @@ pub(super) fn host_anomaly_cells(
     clock: Clock,
     verdict: &Verdict,
 ) -> impl Iterator<Item = (&'static str, Cell)> {
-    let subject = std::iter::once(("subject", Cell::Value(Value::Name("host"))));
+    let subject = std::iter::once((SUBJECT.name, Cell::Value(Value::Name("host"))));
     subject.chain(window_cells(window, clock)).chain(verdict_cells(Some(verdict)))
 }
 

@@ -14,6 +14,7 @@ mod document;
 mod golden;
 mod jsonl;
 mod output;
+mod parquet;
 mod report;
 mod service;
 mod target;
@@ -21,6 +22,7 @@ mod target;
 mod tests;
 mod text;
 mod view;
+mod writer;
 
 use std::io;
 use std::ops::ControlFlow;
@@ -32,14 +34,14 @@ use crate::model::Verdict;
 use crate::record::Clock;
 use crate::session::Standing;
 
-pub use self::columns::{OutputColumn, flow_columns, host_columns};
+pub use self::columns::{OutputColumn, anomaly_columns, flow_columns, host_columns};
 pub use self::console::{Console, Verbosity};
 pub use self::report::{InterfaceReport, IntervalReport, LearnerReport, Totals};
 pub use self::target::{Destination, Format, Target, TargetError, grammar};
 
-use self::output::{Output, State};
+use self::output::State;
 use self::report::Rows;
-use self::view::OutputLine;
+use self::writer::Writer;
 
 /// Why records are not where they should be.
 #[derive(Debug, thiserror::Error)]
@@ -62,14 +64,6 @@ pub enum SinkError {
     },
 }
 
-/// An output and what it is written in.
-struct Writer {
-    format: Format,
-    output: Output,
-    /// Whether people were told of its failure.
-    told: bool,
-}
-
 /// All outputs and the console.
 pub struct Sinks {
     writers: Vec<Writer>,
@@ -84,8 +78,9 @@ impl Sinks {
     /// If one of them cannot be written.
     pub fn open(targets: &[Target], console: Console) -> Result<Self, SinkError> {
         let mut writers = Vec::with_capacity(targets.len());
-        for Target { format, destination } in targets {
-            let writer = Writer::open(*format, destination.clone());
+        for target in targets {
+            let destination = &target.destination;
+            let writer = Writer::open(target);
             writers.push(writer.map_err(|source| SinkError::Open { destination: destination.clone(), source })?);
         }
         Ok(Self { writers, console, rows: Rows::default() })
@@ -100,29 +95,24 @@ impl Sinks {
     pub fn flow(&mut self, row: &FlowRow, verdict: Option<&Verdict>) {
         self.rows.flows += 1;
         self.rows.sessions += u64::from(!row.record.continues);
-        for writer in &mut self.writers {
-            match writer.format {
-                Format::Jsonl => writer.output.row(|line| jsonl::write_flow(line, row, verdict)),
-                Format::Csv => writer.output.row(|line| csv::write_flow(line, row, verdict)),
-            }
-        }
+        self.writers.iter_mut().for_each(|writer| writer.flow(row, verdict));
         let Some(verdict) = verdict else { return };
         self.console.flow(row, verdict);
         if verdict.anomaly {
             self.rows.flow_anomalies += 1;
-            self.json(|line| jsonl::write_flow_anomaly(line, row, verdict));
+            self.writers.iter_mut().for_each(|writer| writer.flow_anomaly(row, verdict));
         }
     }
 
     /// Takes the window of a host.
     pub fn host(&mut self, window: &HostWindow, clock: Clock, verdict: Option<&Verdict>) {
         self.rows.hosts += 1;
-        self.json(|line| jsonl::write_host(line, window, clock, verdict));
+        self.writers.iter_mut().for_each(|writer| writer.host(window, clock, verdict));
         let Some(verdict) = verdict else { return };
         self.console.host(window, verdict);
         if verdict.anomaly {
             self.rows.host_anomalies += 1;
-            self.json(|line| jsonl::write_host_anomaly(line, window, clock, verdict));
+            self.writers.iter_mut().for_each(|writer| writer.host_anomaly(window, clock, verdict));
         }
     }
 
@@ -132,7 +122,7 @@ impl Sinks {
     pub fn interval(&mut self, report: IntervalReport) -> ControlFlow<()> {
         self.flush();
         self.console.interval(report);
-        let gone = self.writers.iter().any(|writer| matches!(writer.output.state(), State::ReaderGone));
+        let gone = self.writers.iter().any(|writer| matches!(writer.state(), State::ReaderGone));
         if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
@@ -152,59 +142,36 @@ impl Sinks {
     /// If rows were lost on the way.
     pub fn finish(mut self, totals: &Totals) -> Result<(), SinkError> {
         let rows = self.rows;
-        self.json(|line| jsonl::write_summary(line, totals, &rows));
-        self.flush();
+        self.writers.iter_mut().for_each(|writer| writer.finish(totals, &rows));
+        self.tell_failures();
         self.console.finish(totals, &rows, self.writers.iter().map(Writer::line).collect());
         self.losses().map_or(Ok(()), Err)
     }
 
-    /// Writes a row to the JSON outputs.
-    fn json(&mut self, write: impl Fn(&mut Vec<u8>)) {
-        for writer in self.writers.iter_mut().filter(|writer| writer.format == Format::Jsonl) {
-            writer.output.row(&write);
-        }
+    fn flush(&mut self) {
+        self.writers.iter_mut().for_each(Writer::flush);
+        self.tell_failures();
     }
 
-    fn flush(&mut self) {
-        for Writer { output, told, .. } in &mut self.writers {
-            output.flush();
-            if let State::Failed(error) = output.state()
-                && !*told
+    fn tell_failures(&mut self) {
+        for writer in &mut self.writers {
+            if let State::Failed(error) = writer.state()
+                && !writer.told
             {
-                *told = true;
+                let destination = writer.destination();
                 self.console.warn(&format!(
-                    "cannot write to {}: {error}; its further rows are lost, metering goes on",
-                    output.destination()
+                    "cannot write to {destination}: {error}; its further rows are lost, metering goes on"
                 ));
+                writer.told = true;
             }
         }
     }
 
     fn losses(&self) -> Option<SinkError> {
-        let failed = self.writers.iter().filter(|writer| matches!(writer.output.state(), State::Failed(_)));
+        let failed = self.writers.iter().filter(|writer| matches!(writer.state(), State::Failed(_)));
         let (rows, names): (Vec<u64>, Vec<String>) =
-            failed.map(|writer| (writer.output.rows_lost(), writer.output.destination().to_string())).unzip();
+            failed.map(|writer| (writer.rows_lost(), writer.destination().to_string())).unzip();
         let lost = SinkError::Lost { rows: rows.iter().sum(), destinations: names.join(", ") };
         (!names.is_empty()).then_some(lost)
-    }
-}
-
-impl Writer {
-    fn open(format: Format, destination: Destination) -> io::Result<Self> {
-        let mut output = Output::open(destination)?;
-        if format == Format::Csv {
-            output.header(csv::write_header)?;
-        }
-        Ok(Self { format, output, told: false })
-    }
-
-    fn line(&self) -> OutputLine {
-        let output = &self.output;
-        OutputLine {
-            destination: output.destination().to_string(),
-            rows: output.rows(),
-            rows_lost: output.rows_lost(),
-            reader_gone: matches!(output.state(), State::ReaderGone),
-        }
     }
 }

@@ -11,11 +11,21 @@ pub enum Format {
     Jsonl,
     /// Comma-separated flow rows under a header.
     Csv,
+    /// A folder with a Parquet file each for flows, hosts and anomalies.
+    Parquet,
 }
 
 impl Format {
     /// Every kind, with the name that `-o` knows it by.
-    pub const ALL: [(&str, Self); 2] = [("jsonl", Self::Jsonl), ("csv", Self::Csv)];
+    pub const ALL: [(&str, Self); 3] = [("jsonl", Self::Jsonl), ("csv", Self::Csv), ("parquet", Self::Parquet)];
+
+    /// What stands behind the `=`.
+    const fn place(self) -> &'static str {
+        match self {
+            Self::Jsonl | Self::Csv => "PATH",
+            Self::Parquet => "DIR",
+        }
+    }
 }
 
 /// Where records go.
@@ -23,7 +33,7 @@ impl Format {
 pub enum Destination {
     /// Standard output, written `-`.
     StandardOutput,
-    /// A file, made anew.
+    /// A file, made anew, or a folder.
     File(PathBuf),
 }
 
@@ -81,12 +91,17 @@ pub enum TargetError {
     /// The part behind `=` is empty.
     #[error("expected a path behind '{0}=', or '-' for standard output")]
     Path(String),
+    /// The part behind `=` names no folder.
+    #[error("expected a folder behind 'parquet=', as in parquet=flows: it takes several files")]
+    Folder,
 }
 
-/// All that `-o` takes: `jsonl=PATH or csv=PATH`.
+/// All that `-o` takes: `jsonl=PATH, csv=PATH or parquet=DIR`.
 #[must_use]
 pub fn grammar() -> String {
-    Format::ALL.map(|(name, _)| format!("{name}=PATH")).join(" or ")
+    let all = Format::ALL.map(|(name, format)| format!("{name}={}", format.place()));
+    let [first @ .., last] = &all;
+    format!("{} or {last}", first.join(", "))
 }
 
 impl FromStr for Target {
@@ -97,6 +112,7 @@ impl FromStr for Target {
         let found = Format::ALL.into_iter().find(|(name, _)| *name == kind);
         let (_, format) = found.ok_or_else(|| TargetError::Kind(kind.to_owned()))?;
         let destination = match path {
+            "" | "-" if format == Format::Parquet => return Err(TargetError::Folder),
             "" => return Err(TargetError::Path(kind.to_owned())),
             "-" => Destination::StandardOutput,
             path => Destination::File(path.into()),
@@ -116,6 +132,7 @@ mod tests {
             ("jsonl=-", Format::Jsonl, Destination::StandardOutput),
             ("csv=flows.csv", Format::Csv, file("flows.csv")),
             ("csv=a=b", Format::Csv, file("a=b")),
+            ("parquet=flows", Format::Parquet, file("flows")),
             ("jsonl=./-", Format::Jsonl, file("./-")),
         ];
         for (text, format, destination) in cases {
@@ -126,8 +143,12 @@ mod tests {
     #[test]
     fn a_wrong_target_is_told_what_was_expected() {
         let cases = [
-            ("flows.csv", "expected jsonl=PATH or csv=PATH, as in jsonl=flows.jsonl; PATH '-' is standard output"),
-            ("xml=a", "there is no output kind 'xml'; expected jsonl=PATH or csv=PATH"),
+            (
+                "flows.csv",
+                "expected jsonl=PATH, csv=PATH or parquet=DIR, as in jsonl=flows.jsonl; PATH '-' is standard output",
+            ),
+            ("xml=a", "there is no output kind 'xml'; expected jsonl=PATH, csv=PATH or parquet=DIR"),
+            ("parquet=-", "expected a folder behind 'parquet=', as in parquet=flows: it takes several files"),
             ("csv=", "expected a path behind 'csv=', or '-' for standard output"),
         ];
         for (text, message) in cases {

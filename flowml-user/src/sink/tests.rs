@@ -1,16 +1,23 @@
 //! The sinks as the pipeline uses them: what is in the files, on the console, and what happens when a disk is full.
 
+use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_schema::DataType;
 use bytemuck::Zeroable;
 use flowml_common::flow::{FlowEntry, FlowStats};
 use flowml_common::packet::{Frame, Hook, Packet, Skipped, parse};
 use flowml_common::table::Count;
 use serde_json::Value;
 
+use super::output::Output;
 use super::text::Style;
 use super::*;
 use crate::features::HostWindows;
@@ -57,7 +64,7 @@ impl Write for Memory {
 fn sinks(outputs: Vec<(Format, Output)>, verbosity: Verbosity) -> (Sinks, Memory) {
     let people = Memory::default();
     let console = Console::over(Box::new(people.clone()), verbosity, Style { colours: false }, Some(100));
-    let writers = outputs.into_iter().map(|(format, output)| Writer { format, output, told: false }).collect();
+    let writers = outputs.into_iter().map(|(format, output)| Writer::over(format, output)).collect();
     (Sinks { writers, console, rows: Rows::default() }, people)
 }
 
@@ -373,6 +380,148 @@ fn csv_has_the_same_flows_under_the_same_names() {
             assert_eq!(field, expected, "{name}");
         }
     }
+}
+
+/// The columns of a Parquet file by name, as text: lists and numbers as in JSON, null as nothing.
+fn parquet_rows(path: &Path) -> Vec<HashMap<String, String>> {
+    let file = std::fs::File::open(path).expect("the file has its place");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("it is Parquet").build().expect("it is whole");
+    let text = |array: &dyn Array, at: usize| match array.data_type() {
+        _ if array.is_null(at) => String::new(),
+        DataType::Utf8 => array.as_string::<i32>().value(at).to_owned(),
+        DataType::Int64 => array.as_primitive::<Int64Type>().value(at).to_string(),
+        DataType::Float64 => json_number(array.as_primitive::<Float64Type>().value(at)),
+        DataType::Boolean => array.as_boolean().value(at).to_string(),
+        DataType::List(_) => {
+            let list = array.as_list::<i32>().value(at);
+            let number = |at| match list.data_type() {
+                DataType::Int64 => list.as_primitive::<Int64Type>().value(at).to_string(),
+                _ => json_number(list.as_primitive::<Float64Type>().value(at)),
+            };
+            format!("[{}]", (0..list.len()).map(number).collect::<Vec<_>>().join(","))
+        }
+        other => panic!("no column is {other}"),
+    };
+    let mut rows = Vec::new();
+    for batch in reader {
+        let batch = batch.expect("it is whole");
+        for at in 0..batch.num_rows() {
+            let fields = batch.schema();
+            let names = fields.fields().iter().map(|field| field.name().clone());
+            rows.push(names.zip(batch.columns().iter().map(|array| text(array, at))).collect());
+        }
+    }
+    rows
+}
+
+fn json_number(number: f64) -> String {
+    let mut text = Vec::new();
+    columns::Cell::Real(number).write_json(&mut text);
+    String::from_utf8(text).expect("a number is text")
+}
+
+/// Sinks that write a folder of tables, and JSON lines to memory.
+fn with_tables(folder: &Path) -> (Sinks, Memory) {
+    let json = Memory::default();
+    let (mut sinks, _) = sinks(vec![(Format::Jsonl, json.output(file("x")))], Verbosity::Errors);
+    let target = Target { format: Format::Parquet, destination: Destination::File(folder.to_owned()) };
+    sinks.writers.push(Writer::open(&target).expect("the folder is ours"));
+    (sinks, json)
+}
+
+#[test]
+fn parquet_has_the_same_rows_under_the_same_names() {
+    let folder = std::env::temp_dir().join(format!("flowml-parquet-{}", std::process::id()));
+    let (mut sinks, json) = with_tables(&folder);
+    run(&mut sinks);
+    assert!(sinks.interval(report(1000, 2000)).is_continue());
+    assert!(!folder.join("flows.parquet").exists(), "a file has its name when it is whole");
+    sinks.finish(&totals()).expect("there is room");
+
+    let rows = json.json();
+    for (name, kind) in [("flows", "flow"), ("hosts", "host"), ("anomalies", "anomaly")] {
+        let table = parquet_rows(&folder.join(format!("{name}.parquet")));
+        let expected = of_type(&rows, kind);
+        assert_eq!(table.len(), expected.len(), "{name}");
+        assert!(!table.is_empty(), "{name}");
+        for (row, expected) in table.iter().zip(expected) {
+            for (column, text) in row {
+                let expected = match expected.get(column) {
+                    None | Some(Value::Null) => String::new(),
+                    Some(Value::String(text)) => text.clone(),
+                    Some(other) => other.to_string(),
+                };
+                assert_eq!(*text, expected, "{name}: {column}");
+            }
+            let members = expected.as_object().expect("a row is an object").keys();
+            let left_out = members.filter(|member| !["type", "reasons"].contains(&member.as_str()));
+            assert!(left_out.into_iter().all(|member| row.contains_key(member)), "{name}");
+        }
+    }
+    let left: Vec<_> = folder.read_dir().expect("the folder is ours").collect();
+    assert_eq!(left.len(), 3, "nothing but the tables is left: {left:?}");
+    std::fs::remove_dir_all(folder).expect("the folder is ours");
+}
+
+#[test]
+fn the_schema_of_parquet_says_unit_and_meaning() {
+    let folder = std::env::temp_dir().join(format!("flowml-schema-{}", std::process::id()));
+    let (sinks, _) = with_tables(&folder);
+    sinks.finish(&totals()).expect("there is room");
+    for (name, columns) in [
+        ("flows", flow_columns().collect::<Vec<_>>()),
+        ("hosts", host_columns().collect()),
+        ("anomalies", anomaly_columns().collect()),
+    ] {
+        let file = std::fs::File::open(folder.join(format!("{name}.parquet"))).expect("also without rows");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("it is Parquet");
+        let fields = reader.schema().fields();
+        assert_eq!(fields.len(), columns.len());
+        for (field, column) in fields.iter().zip(columns) {
+            assert_eq!(field.name(), column.name);
+            let told = |key: &str| field.metadata().get(key).map_or("", String::as_str);
+            assert_eq!((told("unit"), told("meaning")), (column.unit, column.meaning), "{}", column.name);
+        }
+    }
+    std::fs::remove_dir_all(folder).expect("the folder is ours");
+}
+
+#[test]
+fn many_rows_of_parquet_are_in_several_groups_and_all_there() {
+    let folder = std::env::temp_dir().join(format!("flowml-groups-{}", std::process::id()));
+    let (mut sinks, _) = with_tables(&folder);
+    let mut upstream = Upstream::new();
+    upstream.absorb(&exchange(1, 9), &mut sinks);
+    let mut flows = upstream.flows();
+    let flow = flows.pop().expect("there is one");
+    let rows = (1 << 16) + 5;
+    for _ in 0..rows {
+        sinks.flow(&flow, None);
+    }
+    sinks.finish(&totals()).expect("there is room");
+    let file = std::fs::File::open(folder.join("flows.parquet")).expect("the file has its place");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("it is Parquet");
+    assert!(reader.metadata().num_row_groups() > 1);
+    assert_eq!(reader.metadata().file_metadata().num_rows(), rows);
+    std::fs::remove_dir_all(folder).expect("the folder is ours");
+}
+
+#[test]
+fn tables_that_cannot_be_written_lose_all_their_rows() {
+    let folder = std::env::temp_dir().join(format!("flowml-full-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("there is room");
+    // A folder cannot be made below a file.
+    let path = folder.join("file");
+    std::fs::write(&path, "").expect("there is room");
+    let target = Target { format: Format::Parquet, destination: Destination::File(path.join("tables")) };
+    assert!(Writer::open(&target).is_err());
+    // Nor does a table take the place of a folder.
+    let (mut sinks, _) = with_tables(&folder);
+    std::fs::create_dir_all(folder.join("flows.parquet")).expect("there is room");
+    run(&mut sinks);
+    let error = sinks.finish(&totals()).expect_err("the flows have no place");
+    assert_eq!(error.to_string(), format!("7 rows are missing from {}", folder.display()));
+    std::fs::remove_dir_all(folder).expect("the folder is ours");
 }
 
 #[test]

@@ -1,0 +1,241 @@
+//! Parquet: a folder with a file for the flows, one for the hosts and one for the anomalies.
+//!
+//! A Parquet file can be read once its footer is written. So each table grows under a name of its own (`….part`) and
+//! takes its place, also that of an earlier run's file, when the run ends: what has the name is always whole.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ::parquet::arrow::ArrowWriter;
+use ::parquet::basic::{Compression, ZstdLevel};
+use ::parquet::errors::ParquetError;
+use ::parquet::file::metadata::KeyValue;
+use ::parquet::file::properties::WriterProperties;
+use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, ListBuilder, StringBuilder};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+
+use super::columns::{
+    Cell, OutputColumn, anomaly_columns, flow_anomaly_cells, flow_cells, flow_columns, host_anomaly_cells, host_cells,
+    host_columns,
+};
+use crate::features::{FlowRow, HostWindow};
+use crate::model::Verdict;
+use crate::record::{Clock, Kind, Value};
+
+/// Rows that are handed to the encoder at once.
+const BATCH: usize = 1024;
+
+/// Rows of a row group, the unit in which readers skip and share work.
+const GROUP_ROWS: usize = 1 << 16;
+
+/// A row group is ended before its encoded pages take more memory than this, bytes.
+const GROUP_BYTES: usize = 16 << 20;
+
+/// The folder of one run.
+pub(super) struct Tables {
+    flows: Table,
+    hosts: Table,
+    anomalies: Table,
+}
+
+impl Tables {
+    /// Makes the folder where there is none, and opens the files in it.
+    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        Ok(Self {
+            flows: Table::open(folder, "flows", flow_columns())?,
+            hosts: Table::open(folder, "hosts", host_columns())?,
+            anomalies: Table::open(folder, "anomalies", anomaly_columns())?,
+        })
+    }
+
+    /// Takes a flow.
+    pub(super) fn flow(&mut self, row: &FlowRow, verdict: Option<&Verdict>) -> io::Result<()> {
+        self.flows.append(flow_cells(row, verdict).map(|(_, cell)| cell))
+    }
+
+    /// Takes the window of a host.
+    pub(super) fn host(&mut self, window: &HostWindow, clock: Clock, verdict: Option<&Verdict>) -> io::Result<()> {
+        self.hosts.append(host_cells(window, clock, verdict).map(|(_, cell)| cell))
+    }
+
+    /// Takes the anomaly that a flow is.
+    pub(super) fn flow_anomaly(&mut self, row: &FlowRow, verdict: &Verdict) -> io::Result<()> {
+        self.anomaly(flow_anomaly_cells(row, verdict).collect())
+    }
+
+    /// Takes the anomaly that a host window is.
+    pub(super) fn host_anomaly(&mut self, window: &HostWindow, clock: Clock, verdict: &Verdict) -> io::Result<()> {
+        self.anomaly(host_anomaly_cells(window, clock, verdict).collect())
+    }
+
+    /// A row of the columns that flows and hosts have between them; of each, some are not there.
+    fn anomaly(&mut self, mut cells: HashMap<&'static str, Cell>) -> io::Result<()> {
+        self.anomalies.append(anomaly_columns().map(|column| cells.remove(column.name).unwrap_or(Cell::ABSENT)))
+    }
+
+    /// Ends all files: from now on they can be read.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        [&mut self.flows, &mut self.hosts, &mut self.anomalies].into_iter().try_for_each(Table::finish)
+    }
+}
+
+/// One file in the making.
+struct Table {
+    place: PathBuf,
+    part: PathBuf,
+    schema: SchemaRef,
+    columns: Vec<Builder>,
+    /// Rows in the builders.
+    waiting: usize,
+    /// None once the file is whole.
+    writer: Option<ArrowWriter<File>>,
+}
+
+impl Table {
+    fn open(folder: &Path, name: &str, columns: impl Iterator<Item = OutputColumn>) -> io::Result<Self> {
+        let columns: Vec<OutputColumn> = columns.collect();
+        let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
+        let place = folder.join(format!("{name}.parquet"));
+        let part = folder.join(format!("{name}.parquet.part"));
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .set_created_by(concat!("flowml ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_key_value_metadata(Some(vec![KeyValue::new("flowml.table".to_owned(), name.to_owned())]));
+        let writer = ArrowWriter::try_new(File::create(&part)?, Arc::clone(&schema), Some(properties.build()));
+        Ok(Self {
+            place,
+            part,
+            schema,
+            columns: columns.iter().map(|column| Builder::of(column.kind)).collect(),
+            waiting: 0,
+            writer: Some(writer.map_err(of_parquet)?),
+        })
+    }
+
+    fn append(&mut self, cells: impl Iterator<Item = Cell>) -> io::Result<()> {
+        let mut cells = cells;
+        for column in &mut self.columns {
+            column.append(cells.next().unwrap_or(Cell::ABSENT));
+        }
+        self.waiting += 1;
+        if self.waiting >= BATCH { self.encode() } else { Ok(()) }
+    }
+
+    /// Hands the waiting rows to the encoder, and its row group to the file when that has grown large.
+    fn encode(&mut self) -> io::Result<()> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let arrays = self.columns.iter_mut().map(Builder::finish).collect();
+        self.waiting = 0;
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(io::Error::other)?;
+        writer.write(&batch).map_err(of_parquet)?;
+        if writer.in_progress_size() > GROUP_BYTES {
+            writer.flush().map_err(of_parquet)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        if self.waiting > 0 {
+            self.encode()?;
+        }
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        writer.close().map_err(of_parquet)?;
+        fs::rename(&self.part, &self.place)
+    }
+}
+
+/// The system's error, which the library wraps.
+fn of_parquet(error: ParquetError) -> io::Error {
+    match error {
+        ParquetError::External(source) => match source.downcast::<io::Error>() {
+            Ok(error) => *error,
+            Err(other) => io::Error::other(other),
+        },
+        other => io::Error::other(other),
+    }
+}
+
+/// A column's field, with its unit and meaning as metadata: of the file formats only this one has room for them.
+fn field(column: &OutputColumn) -> Field {
+    let item = |of| DataType::List(Arc::new(Field::new_list_field(of, true)));
+    let of = match column.kind {
+        Kind::Text => DataType::Utf8,
+        Kind::Integer => DataType::Int64,
+        Kind::Real => DataType::Float64,
+        Kind::Flag => DataType::Boolean,
+        Kind::Integers => item(DataType::Int64),
+        Kind::Reals => item(DataType::Float64),
+    };
+    let told = [("unit", column.unit), ("meaning", column.meaning)].into_iter().filter(|(_, text)| !text.is_empty());
+    let metadata: HashMap<_, _> = told.map(|(key, text)| (key.to_owned(), text.to_owned())).collect();
+    Field::new(column.name, of, true).with_metadata(metadata)
+}
+
+/// The values of a column that wait for their batch.
+enum Builder {
+    Text(StringBuilder),
+    Integer(Int64Builder),
+    Real(Float64Builder),
+    Flag(BooleanBuilder),
+    Integers(ListBuilder<Int64Builder>),
+    Reals(ListBuilder<Float64Builder>),
+}
+
+impl Builder {
+    fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Text => Self::Text(StringBuilder::new()),
+            Kind::Integer => Self::Integer(Int64Builder::new()),
+            Kind::Real => Self::Real(Float64Builder::new()),
+            Kind::Flag => Self::Flag(BooleanBuilder::new()),
+            Kind::Integers => Self::Integers(ListBuilder::new(Int64Builder::new())),
+            Kind::Reals => Self::Reals(ListBuilder::new(Float64Builder::new())),
+        }
+    }
+
+    /// Takes a value of the column's type; what is not there, or of another type, is null.
+    fn append(&mut self, cell: Cell) {
+        match (self, cell) {
+            (Self::Text(column), Cell::Value(Value::Text(text))) => column.append_value(text),
+            (Self::Text(column), Cell::Value(Value::Name(name))) => column.append_value(name),
+            (Self::Text(column), cell) => column.append_option(unexpected::<String>(&cell)),
+            (Self::Integer(column), Cell::Value(Value::Number(number))) => {
+                column.append_option(i64::try_from(number).ok());
+            }
+            (Self::Integer(column), cell) => column.append_option(unexpected(&cell)),
+            (Self::Real(column), Cell::Real(number)) if number.is_finite() => column.append_value(number),
+            (Self::Real(column), cell) => column.append_option(unexpected(&cell)),
+            (Self::Flag(column), Cell::Value(Value::Flag(flag))) => column.append_value(flag),
+            (Self::Flag(column), cell) => column.append_option(unexpected(&cell)),
+            (Self::Integers(column), Cell::List(numbers)) => {
+                column.append_value(numbers.into_iter().map(|number| Some(number as i64)));
+            }
+            (Self::Integers(column), _) => column.append_null(),
+            (Self::Reals(column), Cell::List(numbers)) => column.append_value(numbers.into_iter().map(Some)),
+            (Self::Reals(column), _) => column.append_null(),
+        }
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Self::Text(column) => Arc::new(column.finish()),
+            Self::Integer(column) => Arc::new(column.finish()),
+            Self::Real(column) => Arc::new(column.finish()),
+            Self::Flag(column) => Arc::new(column.finish()),
+            Self::Integers(column) => Arc::new(column.finish()),
+            Self::Reals(column) => Arc::new(column.finish()),
+        }
+    }
+}
+
+/// Null for what is not there; the tests see to it that nothing else comes here.
+fn unexpected<T>(cell: &Cell) -> Option<T> {
+    debug_assert!(cell.is_absent(), "{cell:?} is not of its column's type");
+    None
+}
