@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::dataset::TableFormat;
 use crate::sink::{Destination, Target, Verbosity};
 
 /// For the help of the program and of each command, as `concat!` asks for.
@@ -33,9 +34,76 @@ pub enum Command {
     /// Meter live interfaces.
     #[command(about = RUN_ABOUT, long_about = RUN_HELP, after_help = RUN_EXAMPLES)]
     Run(Run),
+    /// Label flow records by rules or by another table, and clean them
+    #[command(long_about = LABEL_HELP, after_help = LABEL_EXAMPLES)]
+    Label(Label),
     /// Print what every column of the records says
     #[command(after_help = exit_codes!())]
     Features(Features),
+}
+
+const LABEL_HELP: &str = "\
+Adds a column of labels to flow records: CSV, JSON lines or Parquet of flowml, or any table with the columns src_ip, \
+src_port, dst_ip, dst_port, protocol and bidirectional_first_seen_ms (NFStream's have them). The label is that of the \
+first rule that holds, or of the flow in another table with the same 5-tuple that began at the same time.
+
+docs/LABELS.md describes the rules.";
+
+const LABEL_EXAMPLES: &str = concat!(
+    "\
+Examples:
+  flowml label flows.csv --rules attacks.toml -o labelled.csv
+  flowml label monday tuesday --rules attacks.toml --clean --report report.json -o week.parquet
+  flowml label flows.csv --labels truth.csv --labels-column attack -o labelled.csv
+
+",
+    exit_codes!()
+);
+
+/// The arguments of `flowml label`.
+#[derive(Args, Clone, Debug)]
+#[command(group = clap::ArgGroup::new("truth").required(true))]
+pub struct Label {
+    /// Tables of flows: CSV, JSON lines, Parquet, or a folder that '-o parquet=DIR' wrote
+    #[arg(required = true, value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+
+    /// Label by the rules of this file (TOML)
+    #[arg(long, value_name = "FILE", group = "truth")]
+    pub rules: Option<PathBuf>,
+
+    /// Label by this table
+    #[arg(long, value_name = "TABLE", group = "truth")]
+    pub labels: Option<PathBuf>,
+
+    /// Column of that table with the labels
+    #[arg(long, value_name = "NAME", default_value = "label", requires = "labels")]
+    pub labels_column: String,
+
+    /// How far the starts of a flow may lie apart in the two tables, 0ms to 1h
+    #[arg(long, value_name = "DURATION", default_value = "1s", requires = "labels",
+          value_parser = |text: &str| duration(text, TOLERANCE))]
+    pub tolerance: Duration,
+
+    /// Label of the other flows [default: that of the rules, else benign]
+    #[arg(long, value_name = "LABEL")]
+    pub default: Option<String>,
+
+    /// Name of the new column
+    #[arg(long, value_name = "NAME", default_value = "label")]
+    pub column: String,
+
+    /// Leave out rows that are incomplete, hold numbers that are none, or repeat another; say how many
+    #[arg(long)]
+    pub clean: bool,
+
+    /// Write the account of the rows to FILE as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+
+    /// Where the table goes: a file called .csv or .parquet, or '-' for CSV on standard output
+    #[arg(short, long, value_name = "FILE", value_parser = table)]
+    pub output: PathBuf,
 }
 
 /// The arguments of `flowml features`.
@@ -186,6 +254,7 @@ impl Run {
 
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(DAY);
+const TOLERANCE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 const RUN_TIME: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(365 * DAY);
 
 /// Seconds.
@@ -223,6 +292,12 @@ fn interface(text: &str) -> Result<String, String> {
     if valid { Ok(text.to_owned()) } else { Err("expected an interface name of 1 to 15 bytes, as in eth0".to_owned()) }
 }
 
+fn table(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let known = TableFormat::of(&path).is_some();
+    if known { Ok(path) } else { Err("expected a file called .csv or .parquet, or '-'".to_owned()) }
+}
+
 fn probability(text: &str) -> Result<f64, String> {
     let value = text.parse::<f64>().ok().filter(|value| *value > 0.0 && *value < 1.0);
     value.ok_or_else(|| "expected a number between 0 and 1, as in 0.0001".to_owned())
@@ -237,7 +312,7 @@ impl Arguments {
         let read = Self::try_parse_from(arguments)?;
         let contradiction = match &read.command {
             Command::Run(run) => run.contradiction(),
-            Command::Features(_) => None,
+            Command::Features(_) | Command::Label(_) => None,
         };
         match contradiction {
             Some(message) => Err(Self::command().error(ErrorKind::ArgumentConflict, message)),

@@ -1,9 +1,10 @@
-//! flowml in userspace: `capture → session → record → features → model → sink → pipeline`.
+//! flowml in userspace: `capture → session → record → features → model → sink → dataset → pipeline`.
 //!
 //! The modules stand in the order of the data, and each imports only from its left.
 
 pub mod capture;
 pub mod cli;
+pub mod dataset;
 pub mod features;
 pub mod model;
 pub mod object;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 /// The agent's modules in the order of the data: each imports only from its left.
-const ORDER: &[&str] = &["object", "capture", "session", "record", "features", "model", "sink", "cli", "pipeline"];
+const ORDER: &[&str] =
+    &["object", "capture", "session", "record", "features", "model", "sink", "dataset", "cli", "pipeline"];
 
 /// The crate whose modules stand in [`ORDER`].
 const ORDERED: &str = "flowml-user/src";

@@ -14,6 +14,7 @@ use crate::record::{Clock, FlowRecord};
 use crate::session::{Ended, Sessions, Timeouts};
 use crate::sink::{InterfaceReport, IntervalReport, LearnerReport, SinkError, Sinks, Totals};
 
+pub mod label;
 pub mod learners;
 pub mod live;
 

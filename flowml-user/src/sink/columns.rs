@@ -10,7 +10,7 @@ use crate::record::{Clock, FLOW_IDENTIFIERS, Identifier, Kind, Value};
 
 /// A value in a row.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Cell {
+pub(crate) enum Cell {
     /// An identifier's value.
     Value(Value),
     /// A number that need not be whole; NaN where it is not defined.
@@ -24,7 +24,7 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 
 impl Cell {
     /// No value.
-    pub(super) const ABSENT: Self = Self::Value(Value::Absent);
+    pub(crate) const ABSENT: Self = Self::Value(Value::Absent);
 
     /// Whether there is no value.
     pub(super) fn is_absent(&self) -> bool {

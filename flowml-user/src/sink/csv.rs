@@ -15,7 +15,8 @@ pub(super) fn write_flow(line: &mut Vec<u8>, row: &FlowRow, verdict: Option<&Ver
     write_fields(line, flow_cells(row, verdict), |line, (_, cell)| write_cell(line, &cell));
 }
 
-fn write_fields<T>(line: &mut Vec<u8>, fields: impl Iterator<Item = T>, write: impl Fn(&mut Vec<u8>, T)) {
+/// Appends a row of fields.
+pub(crate) fn write_fields<T>(line: &mut Vec<u8>, fields: impl Iterator<Item = T>, write: impl Fn(&mut Vec<u8>, T)) {
     for (at, field) in fields.enumerate() {
         if at > 0 {
             line.push(b',');
@@ -26,7 +27,7 @@ fn write_fields<T>(line: &mut Vec<u8>, fields: impl Iterator<Item = T>, write: i
 }
 
 /// Numbers and flags as in JSON; what is not there is empty.
-fn write_cell(line: &mut Vec<u8>, cell: &Cell) {
+pub(crate) fn write_cell(line: &mut Vec<u8>, cell: &Cell) {
     match cell {
         Cell::Value(Value::Text(text)) => write_text(line, text),
         Cell::Value(Value::Name(name)) => write_text(line, name),
@@ -41,7 +42,7 @@ fn write_cell(line: &mut Vec<u8>, cell: &Cell) {
 }
 
 /// Quotes what must be; a line feed, which would split the row, becomes a space.
-fn write_text(line: &mut Vec<u8>, text: &str) {
+pub(crate) fn write_text(line: &mut Vec<u8>, text: &str) {
     if !text.bytes().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
         return line.extend_from_slice(text.as_bytes());
     }

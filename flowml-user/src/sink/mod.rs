@@ -39,6 +39,13 @@ pub use self::console::{Console, Verbosity};
 pub use self::report::{InterfaceReport, IntervalReport, LearnerReport, Totals};
 pub use self::target::{Destination, Format, Target, TargetError, grammar};
 
+/// The cells of rows and how they are written, for tables that are read again.
+pub(crate) mod cells {
+    pub(crate) use super::columns::{Cell, OutputColumn, flow_columns};
+    pub(crate) use super::csv::{write_cell, write_fields, write_text};
+    pub(crate) use super::parquet::{Builder, field, parquet_properties, plain_field};
+}
+
 use self::output::State;
 use self::report::Rows;
 use self::writer::Writer;

@@ -102,12 +102,7 @@ impl Table {
         let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
         let place = folder.join(format!("{name}.parquet"));
         let part = folder.join(format!("{name}.parquet.part"));
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(GROUP_ROWS))
-            .set_created_by(concat!("flowml ", env!("CARGO_PKG_VERSION")).to_owned())
-            .set_key_value_metadata(Some(vec![KeyValue::new("flowml.table".to_owned(), name.to_owned())]));
-        let writer = ArrowWriter::try_new(File::create(&part)?, Arc::clone(&schema), Some(properties.build()));
+        let writer = ArrowWriter::try_new(File::create(&part)?, Arc::clone(&schema), Some(parquet_properties(name)));
         Ok(Self {
             place,
             part,
@@ -121,7 +116,9 @@ impl Table {
     fn append(&mut self, cells: impl Iterator<Item = Cell>) -> io::Result<()> {
         let mut cells = cells;
         for column in &mut self.columns {
-            column.append(cells.next().unwrap_or(Cell::ABSENT));
+            // Where a table has a number that is none, a reader is better told that there is no value.
+            let cell = cells.next().filter(|cell| !cell.is_absent());
+            column.append(cell.unwrap_or(Cell::ABSENT));
         }
         self.waiting += 1;
         if self.waiting >= BATCH { self.encode() } else { Ok(()) }
@@ -150,6 +147,16 @@ impl Table {
     }
 }
 
+/// How a file of a table is written.
+pub(crate) fn parquet_properties(table: &str) -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .set_created_by(concat!("flowml ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_key_value_metadata(Some(vec![KeyValue::new("flowml.table".to_owned(), table.to_owned())]))
+        .build()
+}
+
 /// The system's error, which the library wraps.
 fn of_parquet(error: ParquetError) -> io::Error {
     match error {
@@ -161,10 +168,10 @@ fn of_parquet(error: ParquetError) -> io::Error {
     }
 }
 
-/// A column's field, with its unit and meaning as metadata: of the file formats only this one has room for them.
-fn field(column: &OutputColumn) -> Field {
+/// A field of a column of which the name and the type are all that is known.
+pub(crate) fn plain_field(name: &str, kind: Kind) -> Field {
     let item = |of| DataType::List(Arc::new(Field::new_list_field(of, true)));
-    let of = match column.kind {
+    let of = match kind {
         Kind::Text => DataType::Utf8,
         Kind::Integer => DataType::Int64,
         Kind::Real => DataType::Float64,
@@ -172,13 +179,18 @@ fn field(column: &OutputColumn) -> Field {
         Kind::Integers => item(DataType::Int64),
         Kind::Reals => item(DataType::Float64),
     };
+    Field::new(name, of, true)
+}
+
+/// A column's field, with its unit and meaning as metadata: of the file formats only this one has room for them.
+pub(crate) fn field(column: &OutputColumn) -> Field {
     let told = [("unit", column.unit), ("meaning", column.meaning)].into_iter().filter(|(_, text)| !text.is_empty());
     let metadata: HashMap<_, _> = told.map(|(key, text)| (key.to_owned(), text.to_owned())).collect();
-    Field::new(column.name, of, true).with_metadata(metadata)
+    plain_field(column.name, column.kind).with_metadata(metadata)
 }
 
 /// The values of a column that wait for their batch.
-enum Builder {
+pub(crate) enum Builder {
     Text(StringBuilder),
     Integer(Int64Builder),
     Real(Float64Builder),
@@ -188,7 +200,8 @@ enum Builder {
 }
 
 impl Builder {
-    fn of(kind: Kind) -> Self {
+    /// No values yet.
+    pub(crate) fn of(kind: Kind) -> Self {
         match kind {
             Kind::Text => Self::Text(StringBuilder::new()),
             Kind::Integer => Self::Integer(Int64Builder::new()),
@@ -200,7 +213,7 @@ impl Builder {
     }
 
     /// Takes a value of the column's type; what is not there, or of another type, is null.
-    fn append(&mut self, cell: Cell) {
+    pub(crate) fn append(&mut self, cell: Cell) {
         match (self, cell) {
             (Self::Text(column), Cell::Value(Value::Text(text))) => column.append_value(text),
             (Self::Text(column), Cell::Value(Value::Name(name))) => column.append_value(name),
@@ -209,7 +222,7 @@ impl Builder {
                 column.append_option(i64::try_from(number).ok());
             }
             (Self::Integer(column), cell) => column.append_option(unexpected(&cell)),
-            (Self::Real(column), Cell::Real(number)) if number.is_finite() => column.append_value(number),
+            (Self::Real(column), Cell::Real(number)) => column.append_value(number),
             (Self::Real(column), cell) => column.append_option(unexpected(&cell)),
             (Self::Flag(column), Cell::Value(Value::Flag(flag))) => column.append_value(flag),
             (Self::Flag(column), cell) => column.append_option(unexpected(&cell)),
@@ -222,7 +235,8 @@ impl Builder {
         }
     }
 
-    fn finish(&mut self) -> ArrayRef {
+    /// The values, of which none is left.
+    pub(crate) fn finish(&mut self) -> ArrayRef {
         match self {
             Self::Text(column) => Arc::new(column.finish()),
             Self::Integer(column) => Arc::new(column.finish()),

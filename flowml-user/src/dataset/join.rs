@@ -1,0 +1,68 @@
+//! Labels from another table: joined by 5-tuple and start.
+
+use std::collections::HashMap;
+
+use super::columns::{numbers, texts};
+use super::keys::{End, Key, keys};
+use super::{DatasetError, TableReader};
+
+/// A flow whichever side opened it.
+type Pair = (End, End, u8);
+
+fn pair(key: &Key) -> Pair {
+    (key.source.min(key.destination), key.source.max(key.destination), key.protocol)
+}
+
+/// The labels of a table.
+pub struct Labels {
+    /// By flow, the starts in ms with their labels, in the order of time.
+    flows: HashMap<Pair, Vec<(i64, String)>>,
+    tolerance_ms: i64,
+}
+
+impl Labels {
+    /// Reads the labels in `column`. A start may differ by the tolerance, as meters time the first packet differently.
+    ///
+    /// # Errors
+    /// If the table cannot be read, or has not the columns of a flow and its label.
+    pub fn read(table: TableReader, column: &str, tolerance_ms: i64) -> Result<Self, DatasetError> {
+        let missing = || DatasetError::NoColumn { path: table.path().to_owned(), column: column.to_owned() };
+        table.schema().index_of(column).map_err(|_| missing())?;
+        let mut flows: HashMap<Pair, Vec<(i64, String)>> = HashMap::new();
+        for batch in table {
+            let batch = batch?;
+            let labels = label_texts(&batch, column)?;
+            for (key, label) in keys(&batch)?.into_iter().zip(labels) {
+                if let (Some(key), Some(label)) = (key, label) {
+                    flows.entry(pair(&key)).or_default().push((key.start_ms, label));
+                }
+            }
+        }
+        flows.values_mut().for_each(|starts| starts.sort());
+        Ok(Self { flows, tolerance_ms })
+    }
+
+    /// The label of the flow that began nearest to this one, within the tolerance; of two as near, the earlier's.
+    #[must_use]
+    pub fn label(&self, key: &Key) -> Option<&str> {
+        let starts = self.flows.get(&pair(key))?;
+        let next = starts.partition_point(|(start_ms, _)| *start_ms < key.start_ms);
+        let around = &starts[next.saturating_sub(1)..(next + 1).min(starts.len())];
+        let nearest = around.iter().min_by_key(|(start_ms, _)| start_ms.abs_diff(key.start_ms))?;
+        (nearest.0.abs_diff(key.start_ms) <= self.tolerance_ms.unsigned_abs()).then_some(nearest.1.as_str())
+    }
+}
+
+/// The labels of a column, which may be numbers.
+fn label_texts(batch: &arrow_array::RecordBatch, column: &str) -> Result<Vec<Option<String>>, DatasetError> {
+    let wrong = |found: String| DatasetError::Type { column: column.to_owned(), found, expected: "text or numbers" };
+    let array = batch.column_by_name(column).ok_or_else(|| wrong("nothing".to_owned()))?;
+    if let Some(texts) = texts(array.as_ref()) {
+        return Ok(texts.into_iter().map(|text| text.map(str::to_owned)).collect());
+    }
+    let numbers = numbers(array.as_ref()).ok_or_else(|| wrong(array.data_type().to_string()))?;
+    Ok(numbers
+        .into_iter()
+        .map(|number| Some(number).filter(|number| !number.is_nan()).map(|n| n.to_string()))
+        .collect())
+}

@@ -1,0 +1,97 @@
+//! Reading flowml's JSON lines: the flows of it.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Schema, SchemaRef};
+use serde_json::{Map, Value as Json};
+
+use super::csv::Batches;
+use super::{BATCH, DatasetError};
+use crate::record::{Kind, Value};
+use crate::sink::cells::{Builder, Cell, OutputColumn, field, flow_columns};
+
+/// Reads a table.
+pub(super) fn read(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {
+    let file = File::open(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
+    let columns: Vec<OutputColumn> = flow_columns().collect();
+    let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
+    let rows =
+        Rows { lines: BufReader::new(file), line: 0, columns, schema: Arc::clone(&schema), path: path.to_owned() };
+    Ok((schema, Box::new(rows)))
+}
+
+struct Rows {
+    lines: BufReader<File>,
+    /// Number of the last line that was read, from 1.
+    line: u64,
+    columns: Vec<OutputColumn>,
+    schema: SchemaRef,
+    path: PathBuf,
+}
+
+impl Iterator for Rows {
+    type Item = Result<RecordBatch, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.batch().transpose()
+    }
+}
+
+impl Rows {
+    fn batch(&mut self) -> Result<Option<RecordBatch>, DatasetError> {
+        let mut builders: Vec<Builder> = self.columns.iter().map(|column| Builder::of(column.kind)).collect();
+        let mut rows = 0;
+        while rows < BATCH {
+            let Some(row) = self.row()? else { break };
+            if row.get("type").and_then(Json::as_str) != Some("flow") {
+                continue;
+            }
+            for (builder, column) in builders.iter_mut().zip(&self.columns) {
+                let value = row.get(column.name).unwrap_or(&Json::Null);
+                builder.append(cell(value, column.kind).ok_or_else(|| {
+                    self.malformed(&format!("'{}' is {value}; expected {}", column.name, column.kind.name()))
+                })?);
+            }
+            rows += 1;
+        }
+        if rows == 0 {
+            return Ok(None);
+        }
+        let arrays = builders.iter_mut().map(Builder::finish).collect();
+        Ok(Some(RecordBatch::try_new(Arc::clone(&self.schema), arrays)?))
+    }
+
+    fn row(&mut self) -> Result<Option<Map<String, Json>>, DatasetError> {
+        let mut text = String::new();
+        let read = self.lines.read_line(&mut text);
+        if read.map_err(|source| DatasetError::Read { path: self.path.clone(), source })? == 0 {
+            return Ok(None);
+        }
+        self.line += 1;
+        serde_json::from_str(&text).map(Some).map_err(|error| self.malformed(&error.to_string()))
+    }
+
+    fn malformed(&self, message: &str) -> DatasetError {
+        DatasetError::Malformed { path: self.path.clone(), message: format!("line {}: {message}", self.line) }
+    }
+}
+
+/// The value for a column of this type; None where it is of another.
+fn cell(value: &Json, kind: Kind) -> Option<Cell> {
+    if value.is_null() {
+        return Some(Cell::ABSENT);
+    }
+    match kind {
+        Kind::Text => value.as_str().map(|text| Cell::Value(Value::Text(text.to_owned()))),
+        Kind::Integer => value.as_u64().map(|number| Cell::Value(Value::Number(number))),
+        Kind::Real => value.as_f64().map(Cell::Real),
+        Kind::Flag => value.as_bool().map(|flag| Cell::Value(Value::Flag(flag))),
+        Kind::Integers | Kind::Reals => {
+            value.as_array()?.iter().map(Json::as_f64).collect::<Option<_>>().map(Cell::List)
+        }
+    }
+}

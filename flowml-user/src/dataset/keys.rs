@@ -1,0 +1,62 @@
+//! Who talked to whom and when, of each row of a batch.
+
+use std::net::IpAddr;
+
+use arrow_array::RecordBatch;
+
+use super::DatasetError;
+use super::columns::{numbers_of, texts_of};
+
+/// The columns by which a row's flow is known.
+pub const KEY_COLUMNS: [&str; 6] =
+    ["src_ip", "src_port", "dst_ip", "dst_port", "protocol", "bidirectional_first_seen_ms"];
+
+/// One end of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct End {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+}
+
+/// A flow and when it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The initiator.
+    pub source: End,
+    /// The responder.
+    pub destination: End,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Unix time of the first packet, ms.
+    pub start_ms: i64,
+}
+
+/// The keys of all rows, None where a column has no value of its meaning.
+///
+/// # Errors
+/// If a column is not there, or of another type.
+pub fn keys(batch: &RecordBatch) -> Result<Vec<Option<Key>>, DatasetError> {
+    let [src_ip, src_port, dst_ip, dst_port, protocol, start] = KEY_COLUMNS;
+    let (src_ip, dst_ip) = (texts_of(batch, src_ip)?, texts_of(batch, dst_ip)?);
+    let (src_port, dst_port) = (numbers_of(batch, src_port)?, numbers_of(batch, dst_port)?);
+    let (protocol, start) = (numbers_of(batch, protocol)?, numbers_of(batch, start)?);
+    let key = |row: usize| {
+        let end = |address: Option<&str>, port: f64| {
+            Some(End { address: address?.parse().ok()?, port: whole(port, u16::MAX.into())? as u16 })
+        };
+        Some(Key {
+            source: end(src_ip[row], src_port[row])?,
+            destination: end(dst_ip[row], dst_port[row])?,
+            protocol: whole(protocol[row], u8::MAX.into())? as u8,
+            start_ms: whole(start[row].floor(), 1e15)? as i64,
+        })
+    };
+    Ok((0..batch.num_rows()).map(key).collect())
+}
+
+/// A whole number from 0 to `most`.
+fn whole(number: f64, most: f64) -> Option<f64> {
+    (number.fract() == 0.0 && (0.0..=most).contains(&number)).then_some(number)
+}

@@ -1,0 +1,81 @@
+//! Reading a table: CSV, flowml's JSON lines, or Parquet, told apart by their first bytes.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::{BATCH, DatasetError, csv, jsonl};
+
+/// The batches of a reader.
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, DatasetError>>>;
+
+/// A table that is being read, batch by batch.
+pub struct TableReader {
+    path: PathBuf,
+    schema: SchemaRef,
+    batches: Batches,
+}
+
+/// Parquet files begin and end with this.
+const PARQUET: &[u8] = b"PAR1";
+
+/// The table of flows in a folder that `-o parquet=DIR` wrote.
+const FLOWS: &str = "flows.parquet";
+
+impl TableReader {
+    /// Opens a file, or the flows of a folder that `-o parquet=DIR` wrote. The types of CSV columns are found by reading
+    /// the file once before: a column is of numbers if all of its fields are.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is no table.
+    pub fn open(path: &Path) -> Result<Self, DatasetError> {
+        let path = if path.is_dir() { path.join(FLOWS) } else { path.to_owned() };
+        let read = |source| DatasetError::Read { path: path.clone(), source };
+        let mut head = Vec::new();
+        File::open(&path).map_err(read)?.take(PARQUET.len() as u64).read_to_end(&mut head).map_err(read)?;
+        let (schema, batches) = match head.as_slice() {
+            PARQUET => parquet(&path)?,
+            [b'{', ..] => jsonl::read(&path)?,
+            _ => csv::read(&path)?,
+        };
+        Ok(Self { path, schema, batches })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its columns.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+}
+
+impl Iterator for TableReader {
+    type Item = Result<RecordBatch, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.batches.next()
+    }
+}
+
+fn parquet(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {
+    let malformed =
+        |error: &dyn std::fmt::Display| DatasetError::Malformed { path: path.to_owned(), message: error.to_string() };
+    let file = File::open(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| malformed(&error))?;
+    let schema = builder.schema().clone();
+    let reader = builder.with_batch_size(BATCH).build().map_err(|error| malformed(&error))?;
+    let path = path.to_owned();
+    let batches = reader.map(move |batch| {
+        batch.map_err(|error| DatasetError::Malformed { path: path.clone(), message: error.to_string() })
+    });
+    Ok((schema, Box::new(batches)))
+}

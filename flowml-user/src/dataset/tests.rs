@@ -1,0 +1,109 @@
+//! Tables are read as what they are, whatever wrote them.
+
+use std::fs;
+use std::path::PathBuf;
+
+use arrow_schema::DataType;
+
+use super::columns::{numbers_of, texts_of};
+use super::{DatasetError, TableReader};
+use crate::sink::cells::flow_columns;
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("flowml-dataset-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("there is room");
+        Self(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).expect("there is room");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).expect("the folder is ours");
+    }
+}
+
+#[test]
+fn a_column_of_csv_is_of_the_type_that_all_its_fields_have() {
+    let folder = Folder::new("types");
+    let text = "\u{feff}whole, real ,below,flag,text,007,empty,cluster,score\n\
+                1,1,-1,true,1,007,,,1\n\
+                2,Infinity,2,false,a,008,,,2\n\
+                ,,,,,009,,,\n";
+    let table = TableReader::open(&folder.file("a.csv", text)).expect("it is a table");
+    let types: Vec<_> =
+        table.schema().fields().iter().map(|field| (field.name().as_str(), field.data_type().clone())).collect();
+    let (text, whole, real) = (DataType::Utf8, DataType::Int64, DataType::Float64);
+    let expected = [
+        ("whole", whole.clone()),
+        ("real", real.clone()),
+        ("below", real.clone()),
+        ("flag", DataType::Boolean),
+        ("text", text.clone()),
+        ("007", text.clone()),
+        ("empty", text),
+        // Columns of flowml keep their types, whatever is in them.
+        ("cluster", whole),
+        ("score", real),
+    ];
+    assert_eq!(types, expected);
+    let batches: Vec<_> = table.collect::<Result<_, _>>().expect("it is whole");
+    assert_eq!(batches.len(), 1);
+    let numbers = numbers_of(&batches[0], "real").expect("it has numbers");
+    assert!(numbers[0] == 1.0 && numbers[1].is_infinite() && numbers[2].is_nan());
+    assert_eq!(texts_of(&batches[0], "text").expect("it has text"), [Some("1"), Some("a"), None]);
+    let error = numbers_of(&batches[0], "text").expect_err("it has text").to_string();
+    assert_eq!(error, "column 'text' is of the type Utf8; expected numbers");
+}
+
+#[test]
+fn the_flows_of_json_lines_have_the_columns_of_flowml() {
+    let folder = Folder::new("jsonl");
+    let text = "{\"type\":\"host\",\"address\":\"10.0.0.1\"}\n\
+                {\"type\":\"flow\",\"src_ip\":\"10.0.0.1\",\"src_port\":5,\"splt_ps\":[40,-1]}\n\
+                {\"type\":\"summary\"}\n";
+    let table = TableReader::open(&folder.file("a.jsonl", text)).expect("it is a table");
+    assert!(table.schema().fields().iter().map(|field| field.name()).eq(flow_columns().map(|column| column.name)));
+    let batches: Vec<_> = table.collect::<Result<_, _>>().expect("it is whole");
+    assert_eq!(batches.iter().map(arrow_array::RecordBatch::num_rows).sum::<usize>(), 1);
+    assert_eq!(numbers_of(&batches[0], "src_port").expect("it has numbers"), [5.0]);
+
+    let path = folder.file("b.jsonl", "{\"type\":\"flow\",\"src_port\":\"five\"}\n");
+    let error = TableReader::open(&path).expect("it begins well").next().expect("a row").expect_err("a wrong type");
+    assert!(error.to_string().contains("line 1: 'src_port' is \"five\"; expected integer"), "{error}");
+}
+
+#[test]
+fn what_is_no_table_is_told_with_its_place() {
+    let folder = Folder::new("wrong");
+    let cases = [
+        ("ragged.csv", "a,b\n1,2\n1\n", "line: 3"),
+        ("empty.csv", "", "expected CSV with a header, JSON lines or Parquet"),
+        ("torn.parquet", "PAR1 and no end", "torn.parquet: "),
+    ];
+    for (name, text, expected) in cases {
+        let error = TableReader::open(&folder.file(name, text)).err().expect(name);
+        assert!(matches!(error, DatasetError::Malformed { .. }), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    assert!(matches!(TableReader::open(&folder.0.join("none.csv")), Err(DatasetError::Read { .. })));
+}
+
+#[test]
+fn a_long_table_comes_in_batches() {
+    let folder = Folder::new("long");
+    let rows: String = (0..20_000).map(|row| format!("{row}\n")).collect();
+    let table = TableReader::open(&folder.file("a.csv", &format!("n\n{rows}"))).expect("it is a table");
+    let batches: Vec<_> = table.collect::<Result<_, _>>().expect("it is whole");
+    assert!(batches.len() > 1);
+    let numbers = batches.iter().flat_map(|batch| numbers_of(batch, "n").expect("it has numbers"));
+    assert!(numbers.eq((0..20_000).map(f64::from)));
+}

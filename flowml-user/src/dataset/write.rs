@@ -1,0 +1,173 @@
+//! Writing a table: CSV or Parquet.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, BooleanArray, Int64Array, ListArray, RecordBatch, UInt64Array};
+use arrow_schema::{DataType, SchemaRef};
+use parquet::arrow::ArrowWriter;
+
+use super::DatasetError;
+use super::columns::{numbers, texts};
+use crate::record::Value;
+use crate::sink::cells::{Cell, parquet_properties, write_cell, write_fields, write_text};
+
+/// What a table is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableFormat {
+    /// Comma-separated values under a header.
+    Csv,
+    /// One Parquet file.
+    Parquet,
+}
+
+impl TableFormat {
+    /// The format that a file's name asks for; `-` is CSV to standard output.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        if path.as_os_str() == "-" {
+            return Some(Self::Csv);
+        }
+        match path.extension()?.to_str()? {
+            "csv" => Some(Self::Csv),
+            "parquet" => Some(Self::Parquet),
+            _ => None,
+        }
+    }
+}
+
+/// A table that is being written.
+pub struct TableWriter {
+    path: PathBuf,
+    stream: Stream,
+}
+
+enum Stream {
+    Csv(BufWriter<Box<dyn Write>>),
+    Parquet(Box<ArrowWriter<File>>),
+}
+
+impl TableWriter {
+    /// Opens the file, which is made anew; `-` is standard output.
+    ///
+    /// # Errors
+    /// If it cannot be written, or a column has no form in CSV.
+    pub fn open(path: &Path, format: TableFormat, schema: &SchemaRef) -> Result<Self, DatasetError> {
+        let failed = |source| DatasetError::Write { path: path.to_owned(), source };
+        let stream = match format {
+            TableFormat::Csv => {
+                for field in schema.fields() {
+                    if !has_csv(field.data_type()) {
+                        return Err(DatasetError::Type {
+                            column: field.name().clone(),
+                            found: field.data_type().to_string(),
+                            expected: "text, numbers, flags or lists of numbers for CSV (Parquet takes all types)",
+                        });
+                    }
+                }
+                let out: Box<dyn Write> = match path.to_str() {
+                    Some("-") => Box::new(io::stdout()),
+                    _ => Box::new(File::create(path).map_err(failed)?),
+                };
+                let mut out = BufWriter::new(out);
+                let mut line = Vec::new();
+                write_fields(&mut line, schema.fields().iter(), |line, field| write_text(line, field.name()));
+                out.write_all(&line).map_err(failed)?;
+                Stream::Csv(out)
+            }
+            TableFormat::Parquet => {
+                let file = File::create(path).map_err(failed)?;
+                let properties = parquet_properties("labelled");
+                Stream::Parquet(Box::new(ArrowWriter::try_new(file, schema.clone(), Some(properties))?))
+            }
+        };
+        Ok(Self { path: path.to_owned(), stream })
+    }
+
+    /// Appends rows.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), DatasetError> {
+        match &mut self.stream {
+            Stream::Parquet(writer) => writer.write(batch)?,
+            Stream::Csv(out) => {
+                let mut line = Vec::new();
+                let columns: Vec<Column<'_>> = batch.columns().iter().map(|array| Column::of(array.as_ref())).collect();
+                for row in 0..batch.num_rows() {
+                    let cells = columns.iter().map(|column| column.cell(row));
+                    write_fields(&mut line, cells, |line, cell| write_cell(line, &cell));
+                }
+                out.write_all(&line).map_err(|source| DatasetError::Write { path: self.path.clone(), source })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// If what is left cannot be written.
+    pub fn finish(self) -> Result<(), DatasetError> {
+        match self.stream {
+            Stream::Parquet(writer) => drop(writer.close()?),
+            Stream::Csv(mut out) => {
+                out.flush().map_err(|source| DatasetError::Write { path: self.path.clone(), source })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn has_csv(of: &DataType) -> bool {
+    match of {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean => true,
+        DataType::List(item) => item.data_type().is_numeric(),
+        other => other.is_integer() || matches!(other, DataType::Float32 | DataType::Float64),
+    }
+}
+
+/// A column that [`has_csv`], ready to be read row by row.
+enum Column<'a> {
+    Texts(Vec<Option<&'a str>>),
+    Flags(&'a BooleanArray),
+    Integers(&'a Int64Array),
+    Naturals(&'a UInt64Array),
+    Numbers(Vec<f64>, &'a dyn Array),
+    Lists(&'a ListArray),
+}
+
+impl<'a> Column<'a> {
+    fn of(array: &'a dyn Array) -> Self {
+        match array.data_type() {
+            DataType::Boolean => Self::Flags(array.as_boolean()),
+            DataType::Int64 => Self::Integers(array.as_primitive()),
+            DataType::UInt64 => Self::Naturals(array.as_primitive()),
+            DataType::List(_) => Self::Lists(array.as_list()),
+            _ => match numbers(array) {
+                Some(numbers) => Self::Numbers(numbers, array),
+                None => Self::Texts(texts(array).unwrap_or_default()),
+            },
+        }
+    }
+
+    fn cell(&self, row: usize) -> Cell {
+        let text = |text: &dyn ToString| Cell::Value(Value::Text(text.to_string()));
+        match self {
+            Self::Texts(texts) => texts[row].map_or(Cell::ABSENT, |value| text(&value)),
+            Self::Flags(flags) if flags.is_valid(row) => Cell::Value(Value::Flag(flags.value(row))),
+            Self::Integers(numbers) if numbers.is_valid(row) => text(&numbers.value(row)),
+            Self::Naturals(numbers) if numbers.is_valid(row) => Cell::Value(Value::Number(numbers.value(row))),
+            Self::Numbers(numbers, array) if array.is_valid(row) => match numbers[row] {
+                number if number.is_finite() => Cell::Real(number),
+                number => text(&number),
+            },
+            Self::Lists(lists) if lists.is_valid(row) => {
+                Cell::List(numbers(lists.value(row).as_ref()).unwrap_or_default())
+            }
+            _ => Cell::ABSENT,
+        }
+    }
+}
