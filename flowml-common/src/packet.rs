@@ -35,7 +35,7 @@ pub struct Segments {
 pub struct Frame {
     /// When it was seen, ns; the clock is the caller's.
     pub time_ns: u64,
-    /// Its length from the Ethernet header on, without FCS, bytes; a snapped capture gives the original one.
+    /// Its length from the header of the link layer on, without FCS, bytes; a snapped capture gives the original one.
     pub length: u32,
     /// Interface index.
     pub interface: u32,
@@ -146,7 +146,18 @@ pub struct Packet {
     pub macs: [Mac; 2],
 }
 
-/// The Ethernet layer with its VLAN tags.
+/// What the header of the link layer says, whichever link layer it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkHeader {
+    /// Source and destination, zeroes where it has none.
+    pub macs: [Mac; 2],
+    /// The EtherType of what follows.
+    pub ethertype: u16,
+    /// Its own length, bytes.
+    pub length: u32,
+}
+
+/// The link layer with its VLAN tags.
 struct Link {
     macs: [Mac; 2],
     vlan: u16,
@@ -186,7 +197,22 @@ struct Transport {
 /// The reason why the frame belongs to no flow.
 #[inline(always)]
 pub fn parse<C: Cursor>(frame: &Frame, mut cursor: C) -> Result<Packet, Skipped> {
-    let link = parse_link(frame, &mut cursor)?;
+    let ethernet: Ethernet = cursor.take().ok_or(Skipped::Truncated)?;
+    let header = LinkHeader {
+        macs: [ethernet.source, ethernet.destination],
+        ethertype: ethernet.ethertype.get(),
+        length: size_of::<Ethernet>() as u32,
+    };
+    parse_behind(frame, &header, cursor)
+}
+
+/// Reads what follows the header of the link layer in a frame: VLAN tags, IP, transport.
+///
+/// # Errors
+/// The reason why the frame belongs to no flow.
+#[inline(always)]
+pub fn parse_behind<C: Cursor>(frame: &Frame, header: &LinkHeader, mut cursor: C) -> Result<Packet, Skipped> {
+    let link = parse_tags(frame, header, &mut cursor)?;
     let network = match link.ethertype {
         ethertype::IPV4 => parse_ipv4(frame, &link, &mut cursor)?,
         ethertype::IPV6 => parse_ipv6(frame, &link, &mut cursor)?,
@@ -197,15 +223,9 @@ pub fn parse<C: Cursor>(frame: &Frame, mut cursor: C) -> Result<Packet, Skipped>
 }
 
 #[inline(always)]
-fn parse_link<C: Cursor>(frame: &Frame, cursor: &mut C) -> Result<Link, Skipped> {
-    let ethernet: Ethernet = cursor.take().ok_or(Skipped::Truncated)?;
-    let mut link = Link {
-        macs: [ethernet.source, ethernet.destination],
-        vlan: 0,
-        inner_vlan: 0,
-        ethertype: ethernet.ethertype.get(),
-        length: size_of::<Ethernet>() as u32,
-    };
+fn parse_tags<C: Cursor>(frame: &Frame, header: &LinkHeader, cursor: &mut C) -> Result<Link, Skipped> {
+    let LinkHeader { macs, ethertype, length } = *header;
+    let mut link = Link { macs, vlan: 0, inner_vlan: 0, ethertype, length };
     let mut tags = 0;
     if let Some(control) = frame.stripped_vlan {
         link.vlan = control & VLAN_ID;

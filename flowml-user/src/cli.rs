@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::dataset::TableFormat;
+use crate::session::Timeouts;
 use crate::sink::{Destination, Target, Verbosity};
 
 /// For the help of the program and of each command, as `concat!` asks for.
@@ -34,6 +35,9 @@ pub enum Command {
     /// Meter live interfaces.
     #[command(about = RUN_ABOUT, long_about = RUN_HELP, after_help = RUN_EXAMPLES)]
     Run(Run),
+    /// Read captures.
+    #[command(about = READ_ABOUT, long_about = READ_HELP, after_help = READ_EXAMPLES)]
+    Read(Read),
     /// Label flow records by rules or by another table, and clean them
     #[command(long_about = LABEL_HELP, after_help = LABEL_EXAMPLES)]
     Label(Label),
@@ -203,6 +207,119 @@ pub struct Run {
     pub quiet: u8,
 }
 
+const READ_ABOUT: &str = "Read captures: the same records as live, by the times of the packets";
+
+const READ_HELP: &str = "\
+Reads captures through the parser and the flow table of the kernel programs, so that the records are those of a live run. \
+pcap and pcapng, as they are or compressed with gzip or zstd; Ethernet, raw IP, Linux cooked and BSD loopback. No \
+privileges are needed.
+
+Several files are read in their order as one capture, in which flows go on from one file to the next. A file that is cut \
+off or damaged is read as far as it goes, the others are read all the same, and the exit code is 1.";
+
+const READ_EXAMPLES: &str = concat!(
+    "\
+Examples:
+  flowml read capture.pcap -o csv=flows.csv
+  flowml read day.pcap.gz night.pcapng.zst -o jsonl=flows.jsonl
+  tcpdump -i eth0 -w - | flowml read - -o jsonl=-
+  flowml read capture.pcap --profile nfstream -o csv=-    flows end as NFStream's do
+
+A duration is a whole number and its unit: 10ms, 1s, 2m, 1h, 1d.
+",
+    exit_codes!()
+);
+
+/// The arguments of `flowml read`.
+#[derive(Args, Clone, Debug)]
+pub struct Read {
+    /// Captures, '-' is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Length of an interval of the packets' time, 10ms to 1h
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = |text: &str| duration(text, INTERVAL))]
+    pub interval: Duration,
+
+    /// How flows end
+    #[arg(long, value_name = "PROFILE", value_enum, default_value_t)]
+    pub profile: Profile,
+
+    /// A flow without a packet for so long has ended, 100ms to 1d [default: the profile's]
+    #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, TIMEOUT))]
+    pub idle_timeout: Option<Duration>,
+
+    /// A flow that lasts so long is reported and begun anew, 100ms to 1d [default: the profile's]
+    #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, TIMEOUT))]
+    pub active_timeout: Option<Duration>,
+
+    /// Model to begin with where FILE exists, and saved to it at the end [default: learn anew, save nothing]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+
+    /// Write records, may be repeated: jsonl=PATH, csv=PATH or parquet=DIR; PATH '-' is standard output
+    #[arg(short, long = "output", value_name = "SINK")]
+    pub outputs: Vec<Target>,
+
+    /// Part of the ordinary rows that may be called anomalies, between 0 and 1
+    #[arg(long, value_name = "P", default_value = "0.0001", value_parser = probability)]
+    pub alpha: f64,
+
+    /// Seed of all that is chosen at random, for the same rows from the same captures [default: 0]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub seed: u64,
+
+    /// Only warnings and errors: no progress, no closing summary
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// How flows end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// As in `flowml run`: after 15 s without a packet, 120 s in all, or FIN or RST
+    #[default]
+    Flowml,
+    /// As in NFStream: after 120 s without a packet or 1800 s in all
+    Nfstream,
+}
+
+impl Read {
+    /// When flows end: by the profile, but for what was said besides.
+    #[must_use]
+    pub fn timeouts(&self) -> Timeouts {
+        let profile = match self.profile {
+            Profile::Flowml => Timeouts::default(),
+            Profile::Nfstream => {
+                Timeouts { idle: Duration::from_secs(120), active: Duration::from_secs(1800), end_by_flags: false }
+            }
+        };
+        Timeouts {
+            idle: self.idle_timeout.unwrap_or(profile.idle),
+            active: self.active_timeout.unwrap_or(profile.active),
+            ..profile
+        }
+    }
+
+    /// What people are told.
+    #[must_use]
+    pub const fn verbosity(&self) -> Verbosity {
+        if self.quiet { Verbosity::Errors } else { Verbosity::Summary }
+    }
+
+    /// Whether people are told how far it is.
+    #[must_use]
+    pub const fn shows_progress(&self) -> bool {
+        !self.quiet
+    }
+
+    fn contradiction(&self) -> Option<String> {
+        let standard_input = self.files.iter().filter(|path| path.as_os_str() == "-").count();
+        let twice = (standard_input > 1).then(|| "standard input was given twice: expected '-' once".to_owned());
+        twice.or_else(|| same_destination(&self.outputs))
+    }
+}
+
 /// Where packets are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum XdpMode {
@@ -245,11 +362,15 @@ impl Run {
         if let Some(twice) = self.interfaces.iter().find(|name| !seen.insert(name.as_str())) {
             return Some(format!("interface '{twice}' was given twice with '--interface': expected each name once"));
         }
-        let mut outputs = self.outputs.iter().map(|output| &output.destination).enumerate();
-        outputs
-            .find(|(at, one)| self.outputs[..*at].iter().any(|earlier| earlier.destination.is_same(one)))
-            .map(|(_, twice)| format!("{twice} was given to two outputs ('--output'): expected another path for each"))
+        same_destination(&self.outputs)
     }
+}
+
+fn same_destination(targets: &[Target]) -> Option<String> {
+    let mut outputs = targets.iter().map(|output| &output.destination).enumerate();
+    outputs
+        .find(|(at, one)| targets[..*at].iter().any(|earlier| earlier.destination.is_same(one)))
+        .map(|(_, twice)| format!("{twice} was given to two outputs ('--output'): expected another path for each"))
 }
 
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
@@ -312,6 +433,7 @@ impl Arguments {
         let read = Self::try_parse_from(arguments)?;
         let contradiction = match &read.command {
             Command::Run(run) => run.contradiction(),
+            Command::Read(read) => read.contradiction(),
             Command::Features(_) | Command::Label(_) => None,
         };
         match contradiction {
@@ -407,6 +529,41 @@ mod tests {
         {
             let command = read(line).expect(line);
             assert!(matches!(command, Command::Features(Features { format }) if format == expected), "{line}");
+        }
+    }
+
+    fn read_files(arguments: &str) -> Result<Read, String> {
+        let words = std::iter::once("flowml").chain(arguments.split_whitespace()).map(OsString::from);
+        match Arguments::read(words) {
+            Ok(Arguments { command: Command::Read(read) }) => Ok(read),
+            Ok(other) => panic!("expected a reading: {other:?}"),
+            Err(error) => Err(one_line(&error)),
+        }
+    }
+
+    #[test]
+    fn files_are_read_by_the_same_rules_unless_a_profile_or_a_flag_says_otherwise() {
+        let seconds = |seconds| Duration::from_secs(seconds);
+        let cases = [
+            ("read a.pcap", (15, 120, true)),
+            ("read - b --profile flowml --idle-timeout 1m", (60, 120, true)),
+            ("read a --profile nfstream", (120, 1800, false)),
+            ("read a --profile nfstream --active-timeout 1h", (120, 3600, false)),
+        ];
+        for (line, (idle, active, end_by_flags)) in cases {
+            let expected = Timeouts { idle: seconds(idle), active: seconds(active), end_by_flags };
+            assert_eq!(read_files(line).map(|read| read.timeouts()), Ok(expected), "{line}");
+        }
+        let read = read_files("read a.pcap -q -o csv=-").expect("all of it is good");
+        assert_eq!((read.verbosity(), read.shows_progress(), read.interval), (Verbosity::Errors, false, seconds(1)));
+        for (line, expected) in [
+            ("read", "<FILE>..."),
+            ("read - a -", "standard input was given twice"),
+            ("read a -o jsonl=- -o csv=-", "standard output was given to two outputs"),
+            ("read a --profile cisco", "nfstream"),
+        ] {
+            let told = read_files(line).expect_err(line);
+            assert!(told.contains(expected) && !told.contains('\n'), "{line}: {told}");
         }
     }
 

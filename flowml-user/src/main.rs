@@ -5,13 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use flowml_user::cli::{Arguments, Command, Features, ListFormat};
-use flowml_user::pipeline::{label, live};
+use flowml_user::pipeline::{label, live, offline};
 use flowml_user::sink::catalogue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let done = match Arguments::of_this_process().command {
         Command::Run(run) => live::run(&run).await,
+        Command::Read(read) => offline::run(&read).await,
         Command::Label(arguments) => label::run(&arguments),
         Command::Features(features) => list(features),
     };

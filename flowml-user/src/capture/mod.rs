@@ -5,6 +5,7 @@ use std::io;
 use thiserror::Error;
 
 pub mod attach;
+pub mod file;
 pub mod interface;
 pub mod kernel;
 pub mod shared;

@@ -296,6 +296,11 @@ impl HostWindows {
         self
     }
 
+    /// Forgets all that was added, as if time began anew.
+    pub fn forget(&mut self) {
+        (self.current, self.slices, self.past) = (None, VecDeque::new(), VecDeque::new());
+    }
+
     /// Counts a part of a flow, as it stands in its session.
     pub fn add(&mut self, part: &FlowEntry, standing: Standing) {
         let [source, destination] =

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use aya_log::EbpfLogger;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Pipeline;
 use super::learners::Learners;
+use super::stop::Stop;
 use crate::capture::CaptureError;
 use crate::capture::attach::{Attachment, Mode, Wanted, attach};
 use crate::capture::interface::{Interface, Interfaces, exists};
@@ -60,7 +60,7 @@ pub async fn run(arguments: &Run) -> Result<()> {
     }
     let timeouts = Timeouts { idle: arguments.idle_timeout, active: arguments.active_timeout, ..Timeouts::default() };
     let reports = attached.iter().map(report).collect();
-    let mut pipeline = Pipeline::new(timeouts, reports, learners, sinks, monotonic_ns());
+    let mut pipeline = Pipeline::new(timeouts, reports, learners, sinks, monotonic_ns(), rand::random());
     stop.after(arguments.duration);
 
     let ending = meter(&mut table, &mut pipeline, &mut attached, &mut log, arguments.interval, &mut stop).await?;
@@ -205,38 +205,4 @@ impl log::Log for KernelLog {
     }
 
     fn flush(&self) {}
-}
-
-/// What ends a run: SIGINT, SIGTERM, or its time.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-    end: Option<tokio::time::Instant>,
-}
-
-impl Stop {
-    fn new() -> Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())?, end: None })
-    }
-
-    /// Ends the run after `duration` from now, if there is one.
-    fn after(&mut self, duration: Option<Duration>) {
-        self.end = duration.map(|duration| tokio::time::Instant::now() + duration);
-    }
-
-    async fn wait(&mut self) {
-        let end = self.end;
-        let time = async {
-            match end {
-                Some(end) => tokio::time::sleep_until(end).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            () = time => {}
-        }
-    }
 }

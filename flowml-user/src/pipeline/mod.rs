@@ -14,14 +14,18 @@ use crate::record::{Clock, FlowRecord};
 use crate::session::{Ended, Sessions, Timeouts};
 use crate::sink::{InterfaceReport, IntervalReport, LearnerReport, SinkError, Sinks, Totals};
 
+pub mod epochs;
 pub mod label;
 pub mod learners;
 pub mod live;
+pub mod offline;
+mod progress;
+mod stop;
 
 use learners::Learners;
 
 /// Over how long a host is judged.
-const WINDOW: Duration = Duration::from_secs(2);
+pub const WINDOW: Duration = Duration::from_secs(2);
 
 /// Everything behind the capture.
 pub struct Pipeline {
@@ -48,7 +52,7 @@ struct Interval {
 
 impl Pipeline {
     /// A pipeline for the flows of `interfaces` from `start_ns` of the capture's clock on, that judges by `learners` and
-    /// tells `sinks`.
+    /// tells `sinks`. Large windows are sampled by `seed` ([`HostWindows::with_seed`]).
     #[must_use]
     pub fn new(
         timeouts: Timeouts,
@@ -56,13 +60,14 @@ impl Pipeline {
         learners: Learners,
         sinks: Sinks,
         start_ns: u64,
+        seed: u64,
     ) -> Self {
         // A flow's windows are asked for when its record is complete: at the latest an idle timeout after its last packet.
         let horizon = timeouts.idle + 2 * WINDOW;
         let totals = Totals { interfaces: interfaces.clone(), ..Totals::default() };
         Self {
             sessions: Sessions::new(timeouts),
-            windows: HostWindows::new(WINDOW).with_horizon(horizon).with_seed(rand::random()),
+            windows: HostWindows::new(WINDOW).with_horizon(horizon).with_seed(seed),
             learners,
             sinks,
             interfaces,
@@ -121,6 +126,21 @@ impl Pipeline {
             flow_learner: report(&self.learners.flows),
             host_learner: report(&self.learners.hosts),
         })
+    }
+
+    /// Begins anew at `at_ns` of a clock that was set: what is open belongs to the time before, and ends.
+    pub fn begin(&mut self, at_ns: u64, clock: Clock) {
+        let ended = self.sessions.flush();
+        self.judge_flows(&ended, clock);
+        self.windows.forget();
+        self.interval_began_ns = at_ns;
+    }
+
+    /// When something may end by itself, ns of the capture's clock: before that, an interval without packets changes
+    /// nothing but the windows.
+    #[must_use]
+    pub fn next_due_ns(&self) -> Option<u64> {
+        self.sessions.next_due_ns()
     }
 
     fn judge_hosts(&mut self, at_ns: u64, clock: Clock) {

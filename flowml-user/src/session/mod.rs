@@ -297,6 +297,12 @@ impl Sessions {
         std::mem::take(&mut self.ended)
     }
 
+    /// Before when [`expire`](Self::expire) would find nothing, ns.
+    #[must_use]
+    pub fn next_due_ns(&self) -> Option<u64> {
+        self.timers.earliest_ns()
+    }
+
     /// Ends all sessions, because the agent stops.
     #[must_use]
     pub fn flush(&mut self) -> Vec<Ended> {

@@ -24,6 +24,11 @@ impl Timers {
         (*entry.key() <= now_ns / TICK_NS).then(|| entry.remove_entry())
     }
 
+    /// When the earliest tick comes, ns.
+    pub(super) fn earliest_ns(&self) -> Option<u64> {
+        self.0.first_key_value().map(|(tick, _)| tick.saturating_mul(TICK_NS))
+    }
+
     /// Takes one number of the earliest tick, come or not.
     pub(super) fn take_earliest(&mut self) -> Option<(u64, u32)> {
         loop {

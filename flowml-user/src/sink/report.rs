@@ -7,12 +7,12 @@ use flowml_common::table::{Count, OVERFLOW_PROTOCOLS};
 
 use crate::model::{ClusterSummary, Status};
 
-/// An interface that is metered.
+/// An interface that is metered, or a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceReport {
     /// Its name.
     pub name: String,
-    /// How its packets come in: `native`, `generic` or `tc`.
+    /// How its packets come in: `native`, `generic`, `tc`, or `file`.
     pub xdp_mode: &'static str,
 }
 

@@ -1,0 +1,281 @@
+//! Link types: how the frames of a capture begin, and metering them.
+
+use std::fmt;
+
+use bytemuck::{Pod, Zeroable};
+use flowml_common::cursor::Cursor;
+use flowml_common::headers::{Be16, Be32, ethertype};
+use flowml_common::packet::{LinkHeader, Skipped, parse_behind};
+use flowml_common::table::{self, Metered, Storage};
+
+use super::Captured;
+
+/// The number of a link type as files have it (draft-ietf-opsawg-pcaplinktype).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Number(pub u16);
+
+/// The names of link types that captures of other kinds have, for messages; the numbers of the registry.
+const OTHERS: [(u16, &str); 34] = [
+    (3, "AX25"),
+    (6, "IEEE802_5"),
+    (7, "ARCNET_BSD"),
+    (8, "SLIP"),
+    (9, "PPP"),
+    (10, "FDDI"),
+    (50, "PPP_HDLC"),
+    (51, "PPP_ETHER"),
+    (100, "ATM_RFC1483"),
+    (104, "C_HDLC"),
+    (105, "IEEE802_11"),
+    (106, "ATM_CLIP"),
+    (107, "FRELAY"),
+    (117, "PFLOG"),
+    (119, "IEEE802_11_PRISM"),
+    (122, "IP_OVER_FC"),
+    (123, "SUNATM"),
+    (127, "IEEE802_11_RADIOTAP"),
+    (129, "ARCNET_LINUX"),
+    (163, "IEEE802_11_AVS"),
+    (187, "BLUETOOTH_HCI_H4"),
+    (189, "USB_LINUX"),
+    (192, "PPI"),
+    (195, "IEEE802_15_4_WITHFCS"),
+    (201, "BLUETOOTH_HCI_H4_WITH_PHDR"),
+    (220, "USB_LINUX_MMAPPED"),
+    (226, "IPNET"),
+    (227, "CAN_SOCKETCAN"),
+    (230, "IEEE802_15_4_NOFCS"),
+    (239, "NFLOG"),
+    (249, "USBPCAP"),
+    (252, "WIRESHARK_UPPER_PDU"),
+    (253, "NETLINK"),
+    (258, "PKTAP"),
+];
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match OTHERS.iter().find(|(number, _)| *number == self.0) {
+            Some((number, name)) => write!(f, "{name} ({number})"),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// The link types that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkType {
+    /// Ethernet.
+    Ethernet,
+    /// An IPv4 or IPv6 packet, as its version says.
+    Raw,
+    /// An IPv4 packet.
+    Ipv4,
+    /// An IPv6 packet.
+    Ipv6,
+    /// BSD loopback: the address family in the byte order of the host that captured.
+    Null,
+    /// OpenBSD loopback: the address family in network byte order.
+    Loop,
+    /// Linux cooked capture, version 1.
+    Cooked,
+    /// Linux cooked capture, version 2.
+    Cooked2,
+}
+
+/// Linux cooked header, version 1, 16 bytes.
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C)]
+struct CookedHeader {
+    packet_type: Be16,
+    hardware: Be16,
+    address_length: Be16,
+    address: [u8; 8],
+    protocol: Be16,
+}
+
+/// Linux cooked header, version 2, 20 bytes.
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C)]
+struct Cooked2Header {
+    protocol: Be16,
+    reserved: Be16,
+    interface: Be32,
+    hardware: Be16,
+    packet_type: u8,
+    address_length: u8,
+    address: [u8; 8],
+}
+
+/// `AF_INET` is 2 everywhere; `AF_INET6` is 10 on Linux, 24 on NetBSD and OpenBSD, 28 on FreeBSD, 30 on macOS.
+const FAMILIES: [(u32, u16); 5] =
+    [(2, ethertype::IPV4), (10, ethertype::IPV6), (24, ethertype::IPV6), (28, ethertype::IPV6), (30, ethertype::IPV6)];
+
+/// What stands for an EtherType where there is none of ours: such a frame is [`Skipped::NotIp`].
+const NO_ETHERTYPE: u16 = 0;
+
+const NO_MACS: [[u8; 6]; 2] = [[0; 6]; 2];
+
+impl LinkType {
+    /// The link type of a number, if it can be read. 12 and 14 are raw IP too: BSDs wrote their own numbers.
+    #[must_use]
+    pub const fn of(number: Number) -> Option<Self> {
+        Some(match number.0 {
+            0 => Self::Null,
+            1 => Self::Ethernet,
+            12 | 14 | 101 => Self::Raw,
+            108 => Self::Loop,
+            113 => Self::Cooked,
+            228 => Self::Ipv4,
+            229 => Self::Ipv6,
+            276 => Self::Cooked2,
+            _ => return None,
+        })
+    }
+
+    /// The header of a frame that is not Ethernet's, and what follows it; `None` where the frame ends before. Ethernet's
+    /// is the parser's to read.
+    #[must_use]
+    pub fn header(self, mut bytes: &[u8]) -> Option<(LinkHeader, &[u8])> {
+        let whole = bytes.len();
+        let (macs, ethertype) = match self {
+            Self::Ethernet => return None,
+            Self::Ipv4 => (NO_MACS, ethertype::IPV4),
+            Self::Ipv6 => (NO_MACS, ethertype::IPV6),
+            Self::Raw => (NO_MACS, of_version(*bytes.first()?)),
+            Self::Null => (NO_MACS, of_family(host_order(bytes.take::<Be32>()?.get()))),
+            Self::Loop => (NO_MACS, of_family(bytes.take::<Be32>()?.get())),
+            Self::Cooked => {
+                let CookedHeader { address_length, address, protocol, .. } = bytes.take()?;
+                (macs(address_length.get(), address), protocol.get())
+            }
+            Self::Cooked2 => {
+                let Cooked2Header { address_length, address, protocol, .. } = bytes.take()?;
+                (macs(address_length.into(), address), protocol.get())
+            }
+        };
+        Some((LinkHeader { macs, ethertype, length: (whole - bytes.len()) as u32 }, bytes))
+    }
+
+    /// The interface that the header itself names.
+    pub(super) fn interface(self, mut bytes: &[u8]) -> Option<u32> {
+        if self != Self::Cooked2 {
+            return None;
+        }
+        bytes.take::<Cooked2Header>().map(|header| header.interface.get())
+    }
+}
+
+const fn of_version(first: u8) -> u16 {
+    match first >> 4 {
+        4 => ethertype::IPV4,
+        6 => ethertype::IPV6,
+        _ => NO_ETHERTYPE,
+    }
+}
+
+/// A family in either byte order: families are small numbers.
+const fn host_order(family: u32) -> u32 {
+    if family > 0xffff { family.swap_bytes() } else { family }
+}
+
+fn of_family(family: u32) -> u16 {
+    FAMILIES.iter().find(|(number, _)| *number == family).map_or(NO_ETHERTYPE, |(_, ethertype)| *ethertype)
+}
+
+/// The sender's address, where it has the length of a MAC address; the receiver's is not in the header.
+fn macs(length: u16, address: [u8; 8]) -> [[u8; 6]; 2] {
+    let mut macs = NO_MACS;
+    if usize::from(length) == macs[0].len() {
+        macs[0].copy_from_slice(&address[..6]);
+    }
+    macs
+}
+
+/// Meters a frame of a capture: the parser and the table of the kernel, whatever the frame begins with.
+///
+/// Frame bytes are those of the whole frame as it was captured, with the header of its own link layer.
+#[inline]
+pub fn meter<S: Storage>(storage: &mut S, captured: &Captured<'_>) -> Metered {
+    let frame = captured.frame();
+    if captured.link == LinkType::Ethernet {
+        return table::meter(storage, &frame, captured.bytes);
+    }
+    let header = captured.link.header(captured.bytes).ok_or(Skipped::Truncated);
+    match header.and_then(|(header, behind)| parse_behind(&frame, &header, behind)) {
+        Ok(packet) => table::record(storage, &packet),
+        Err(reason) => {
+            table::skip(storage, frame.wire_length(), reason);
+            Metered::Skipped(reason)
+        }
+    }
+}
+
+// As the registry has them.
+const _: () = assert!(size_of::<CookedHeader>() == 16 && size_of::<Cooked2Header>() == 20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
+
+    fn cooked(address_length: u8) -> [u8; 16] {
+        let mut header = [0, 4, 0, 1, 0, address_length, 2, 0, 0, 0, 0, 9, 0, 0, 0x86, 0xdd];
+        header[13] = 7;
+        header
+    }
+
+    fn cooked2(interface: u8) -> [u8; 20] {
+        [0x81, 0, 0, 0, 0, 0, 0, interface, 0, 1, 4, 6, 2, 0, 0, 0, 0, 9, 0, 0]
+    }
+
+    #[test]
+    fn a_header_says_what_follows_and_how_long_it_is() {
+        let from_mac = [MAC, [0; 6]];
+        let cases: [(LinkType, &[u8], Option<LinkHeader>); 16] = [
+            (LinkType::Raw, &[0x45, 0], header(NO_MACS, 0x0800, 0)),
+            (LinkType::Raw, &[0x60, 0], header(NO_MACS, 0x86dd, 0)),
+            (LinkType::Raw, &[0x10, 0], header(NO_MACS, 0, 0)),
+            (LinkType::Raw, &[], None),
+            (LinkType::Ipv4, &[], header(NO_MACS, 0x0800, 0)),
+            (LinkType::Ipv6, &[0x45], header(NO_MACS, 0x86dd, 0)),
+            (LinkType::Null, &[2, 0, 0, 0], header(NO_MACS, 0x0800, 4)),
+            (LinkType::Null, &[0, 0, 0, 30, 0x60], header(NO_MACS, 0x86dd, 4)),
+            (LinkType::Null, &[7, 0, 0, 0], header(NO_MACS, 0, 4)),
+            (LinkType::Loop, &[0, 0, 0, 24], header(NO_MACS, 0x86dd, 4)),
+            (LinkType::Loop, &[2, 0, 0, 0], header(NO_MACS, 0, 4)),
+            (LinkType::Loop, &[0, 0, 0], None),
+            (LinkType::Cooked, &cooked(6), header(from_mac, 0x86dd, 16)),
+            (LinkType::Cooked, &cooked(8), header(NO_MACS, 0x86dd, 16)),
+            (LinkType::Cooked2, &cooked2(3), header(from_mac, 0x8100, 20)),
+            (LinkType::Cooked2, &cooked2(3)[..19], None),
+        ];
+        for (link, bytes, expected) in cases {
+            let read = link.header(bytes);
+            assert_eq!(read.map(|(header, _)| header), expected, "{link:?} {bytes:x?}");
+            if let Some((header, rest)) = read {
+                assert_eq!(rest, &bytes[header.length as usize..], "{link:?} {bytes:x?}");
+            }
+        }
+    }
+
+    const fn header(macs: [[u8; 6]; 2], ethertype: u16, length: u32) -> Option<LinkHeader> {
+        Some(LinkHeader { macs, ethertype, length })
+    }
+
+    #[test]
+    fn an_interface_that_the_header_names_is_the_frame_s() {
+        let header = cooked2(3);
+        let captured = |link, bytes| Captured { time_ns: 0, length: 20, interface: 1, link, bytes };
+        assert_eq!(captured(LinkType::Cooked2, &header[..]).frame().interface, 3);
+        assert_eq!(captured(LinkType::Cooked2, &header[..19]).frame().interface, 1);
+        assert_eq!(captured(LinkType::Cooked, &header[..]).frame().interface, 1);
+    }
+
+    #[test]
+    fn a_link_type_is_named_where_it_has_a_name() {
+        assert_eq!(Number(127).to_string(), "IEEE802_11_RADIOTAP (127)");
+        assert_eq!(Number(999).to_string(), "999");
+        assert!(OTHERS.iter().all(|(number, _)| LinkType::of(Number(*number)).is_none()));
+    }
+}

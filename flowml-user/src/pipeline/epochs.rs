@@ -1,0 +1,159 @@
+//! The epochs of a capture: by the times of its packets, as the agent's clock makes them when it is live.
+
+use std::time::Duration;
+
+use super::WINDOW;
+
+/// What has to happen before a packet is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// Time begins here, ns: with the first packet, and where the capture's clock was set back. All that was counted
+    /// belongs to the time before.
+    Begin(u64),
+    /// An epoch ended here, ns.
+    End(u64),
+}
+
+/// The way of time through a capture, as its packets tell it.
+///
+/// Packets that come late are counted in the epoch in which they come, so time does not go back. Only where it goes
+/// back by more than an idle timeout, so that no flow could go on, it begins anew: the next file is of another day, or
+/// the clock was set.
+#[derive(Clone, Debug)]
+pub struct Epochs {
+    interval_ns: u64,
+    set_back_ns: u64,
+    /// Intervals without packets, behind packets and before them, that windows can see.
+    seen: u64,
+    now: Option<Now>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Now {
+    /// The latest time of a packet.
+    latest_ns: u64,
+    /// When the epoch ends.
+    end_ns: u64,
+    /// Epochs that ended since the last packet.
+    ended: u64,
+}
+
+impl Epochs {
+    /// Epochs of `interval`, for flows that end after `idle` without a packet.
+    #[must_use]
+    pub fn new(interval: Duration, idle: Duration) -> Self {
+        let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let interval_ns = ns(interval).max(1);
+        // A window may reach back by a slice more than its span.
+        let seen = 2 * ns(WINDOW) / interval_ns + 2;
+        Self { interval_ns, set_back_ns: ns(idle), seen, now: None }
+    }
+
+    /// The latest time of a packet, ns.
+    #[must_use]
+    pub fn latest_ns(&self) -> Option<u64> {
+        self.now.map(|now| now.latest_ns)
+    }
+
+    /// What has to happen before a packet of `time_ns`; to be asked until there is nothing more. `due_ns` says until when
+    /// nothing ends by itself: of the intervals of a long silence, those that change nothing are left out.
+    #[inline]
+    pub fn before(&mut self, time_ns: u64, due_ns: impl FnOnce() -> Option<u64>) -> Option<Passed> {
+        match &mut self.now {
+            Some(now) if time_ns < now.end_ns && now.latest_ns.saturating_sub(time_ns) <= self.set_back_ns => {
+                now.latest_ns = now.latest_ns.max(time_ns);
+                now.ended = 0;
+                None
+            }
+            Some(now) if time_ns >= now.end_ns => {
+                let whole = (time_ns - now.end_ns) / self.interval_ns;
+                if now.ended > self.seen && whole > self.seen {
+                    let due = due_ns().map_or(u64::MAX, |due_ns| due_ns.saturating_sub(now.end_ns));
+                    now.end_ns += (whole - self.seen).min(due.div_ceil(self.interval_ns)) * self.interval_ns;
+                }
+                let ended_ns = now.end_ns;
+                now.end_ns = ended_ns.saturating_add(self.interval_ns);
+                now.ended += 1;
+                Some(Passed::End(ended_ns))
+            }
+            _ => {
+                self.now = Some(Now { latest_ns: time_ns, end_ns: time_ns.saturating_add(self.interval_ns), ended: 0 });
+                Some(Passed::Begin(time_ns))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn epochs() -> Epochs {
+        Epochs::new(Duration::from_secs(1), Duration::from_secs(15))
+    }
+
+    fn before(epochs: &mut Epochs, time_ns: u64, due_ns: Option<u64>) -> Vec<Passed> {
+        std::iter::from_fn(|| epochs.before(time_ns, || due_ns)).collect()
+    }
+
+    #[test]
+    fn epochs_end_at_whole_intervals_after_the_first_packet() {
+        let mut epochs = epochs();
+        assert_eq!(before(&mut epochs, 500, None), [Passed::Begin(500)]);
+        assert_eq!(before(&mut epochs, SECOND + 499, None), []);
+        assert_eq!(before(&mut epochs, SECOND + 500, None), [Passed::End(SECOND + 500)]);
+        let ends = [2, 3].map(|second| Passed::End(second * SECOND + 500));
+        assert_eq!(before(&mut epochs, 3 * SECOND + 501, None), ends);
+        assert_eq!(epochs.latest_ns(), Some(3 * SECOND + 501));
+    }
+
+    #[test]
+    fn late_packets_do_not_move_time_and_a_clock_that_was_set_back_begins_anew() {
+        let mut epochs = epochs();
+        assert_eq!(before(&mut epochs, 100 * SECOND, None), [Passed::Begin(100 * SECOND)]);
+        assert_eq!(before(&mut epochs, 85 * SECOND, None), []);
+        assert_eq!(epochs.latest_ns(), Some(100 * SECOND));
+        assert_eq!(before(&mut epochs, 85 * SECOND - 1, None), [Passed::Begin(85 * SECOND - 1)]);
+        assert_eq!(before(&mut epochs, 86 * SECOND, None), [Passed::End(86 * SECOND - 1)]);
+    }
+
+    /// What is left out of a silence is what no window and no timer could tell.
+    #[test]
+    fn a_long_silence_costs_no_loop_per_interval() {
+        let year = 365 * 86_400 * SECOND;
+        let mut epochs = epochs();
+        before(&mut epochs, 0, None);
+        let ends = before(&mut epochs, year + 1, None);
+        // Six on both sides, and the interval of the packet before the silence.
+        let first = (1..=7).map(|second| Passed::End(second * SECOND));
+        let last = (0..=6).rev().map(|second| Passed::End(year - second * SECOND));
+        assert_eq!(ends, first.chain(last).collect::<Vec<_>>());
+        // On the way, a timer that is due is seen at the end of its interval.
+        let mut epochs = self::epochs();
+        before(&mut epochs, 0, None);
+        let due = 1000 * SECOND - 1;
+        let ends: Vec<_> = std::iter::from_fn({
+            let mut last_ns = 0;
+            move || {
+                let passed = epochs.before(year + 1, || (last_ns < due).then_some(due))?;
+                if let Passed::End(end_ns) = passed {
+                    last_ns = end_ns;
+                }
+                Some(passed)
+            }
+        })
+        .collect();
+        assert!(ends.contains(&Passed::End(1000 * SECOND)), "{ends:?}");
+        assert_eq!(ends.len(), 7 + 1 + 7, "{ends:?}");
+    }
+
+    #[test]
+    fn the_end_of_time_is_no_overflow() {
+        let mut epochs = epochs();
+        before(&mut epochs, 0, None);
+        assert!(before(&mut epochs, i64::MAX as u64, Some(u64::MAX)).len() < 20);
+        assert_eq!(before(&mut epochs, 5, None), [Passed::Begin(5)]);
+    }
+}

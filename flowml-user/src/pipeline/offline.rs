@@ -1,0 +1,240 @@
+//! The offline run: captures through the parser and the table of the kernel, and then the way of every epoch.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use bytemuck::Zeroable;
+use flowml_common::flow::FlowEntry;
+use flowml_common::packet::Skipped;
+use flowml_common::table::{Count, Head, Metered, OVERFLOW_PROTOCOLS, Seed, Shape};
+use rand::RngCore;
+use rand::rngs::OsRng;
+
+use super::epochs::{Epochs, Passed};
+use super::learners::Learners;
+use super::progress::Progress;
+use super::stop::Stop;
+use super::{Finished, Pipeline};
+use crate::capture::file::{self, CaptureFile, Captured, FileError, link};
+use crate::capture::vectors::VecTable;
+use crate::cli::Read;
+use crate::model::Settings;
+use crate::record::Clock;
+use crate::sink::{Console, InterfaceReport, Sinks};
+
+/// Flows in the table before it is emptied early. Larger tables are slower, as less of them is in the CPU's caches.
+const CAPACITY: u32 = 32_768;
+
+/// Frames between two looks at the signals and at the progress.
+const LOOK_EVERY: u32 = 4096;
+
+/// What stands for the hook in the summary.
+const FILE: &str = "file";
+
+/// The flow table of an offline run.
+pub trait FileTable {
+    /// Counts a frame. Where the answer is that the table is full, the frame comes again after the next drain.
+    fn meter(&mut self, captured: &Captured<'_>) -> Result<Metered>;
+
+    /// Empties the table, and shows what it counted.
+    fn drain(&mut self, absorb: impl FnOnce(&Head, &[FlowEntry])) -> Result<()>;
+}
+
+impl FileTable for VecTable {
+    fn meter(&mut self, captured: &Captured<'_>) -> Result<Metered> {
+        Ok(link::meter(self, captured))
+    }
+
+    fn drain(&mut self, absorb: impl FnOnce(&Head, &[FlowEntry])) -> Result<()> {
+        let (head, entries) = Self::drain(self);
+        absorb(&head, &entries);
+        Ok(())
+    }
+}
+
+/// A table in memory, with a secret of its own.
+#[must_use]
+pub fn table() -> VecTable {
+    let mut seed = Seed::zeroed();
+    OsRng.fill_bytes(bytemuck::bytes_of_mut(&mut seed));
+    VecTable::new(Shape::for_capacity(CAPACITY), seed)
+}
+
+/// A table between captures and pipeline.
+pub struct Offline<T> {
+    table: T,
+    pipeline: Pipeline,
+    epochs: Epochs,
+}
+
+impl<T: FileTable> Offline<T> {
+    /// Counts into `table`, which is emptied into `pipeline` whenever one of `epochs` ends.
+    pub const fn new(table: T, pipeline: Pipeline, epochs: Epochs) -> Self {
+        Self { table, pipeline, epochs }
+    }
+
+    /// Counts a frame. Breaks where the run is to end, because the reader of standard output has gone.
+    ///
+    /// # Errors
+    /// Those of the table.
+    #[inline]
+    pub fn count(&mut self, captured: &Captured<'_>) -> Result<ControlFlow<()>> {
+        let mut flow = ControlFlow::Continue(());
+        while let Some(passed) = self.epochs.before(captured.time_ns, || self.pipeline.next_due_ns()) {
+            if self.pass(passed)?.is_break() {
+                flow = ControlFlow::Break(());
+            }
+        }
+        if self.table.meter(captured)? == Metered::Skipped(Skipped::TableFull) {
+            self.drain()?;
+            self.table.meter(captured)?;
+        }
+        Ok(flow)
+    }
+
+    #[cold]
+    fn pass(&mut self, passed: Passed) -> Result<ControlFlow<()>> {
+        self.drain()?;
+        Ok(match passed {
+            Passed::End(at_ns) => self.pipeline.end_interval(at_ns, Clock::default()),
+            Passed::Begin(at_ns) => {
+                self.pipeline.begin(at_ns, Clock::default());
+                ControlFlow::Continue(())
+            }
+        })
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        let pipeline = &mut self.pipeline;
+        self.table.drain(|head, entries| {
+            let head = without_overflow(*head);
+            if head.received.packets > 0 {
+                pipeline.absorb(&head, entries.len() as f64 / f64::from(CAPACITY), entries);
+            }
+        })
+    }
+
+    /// The table.
+    pub const fn table(&mut self) -> &mut T {
+        &mut self.table
+    }
+
+    /// Tells people what went wrong.
+    pub fn warn(&mut self, text: &str) {
+        self.pipeline.warn(text);
+    }
+
+    /// Ends the last epoch with the last packet, and the run.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub fn finish(mut self) -> Result<Finished> {
+        self.drain()?;
+        if let Some(latest_ns) = self.epochs.latest_ns() {
+            // Where the reader of standard output has gone, this is the end anyway.
+            let _reader_gone = self.pipeline.end_interval(latest_ns, Clock::default());
+        }
+        Ok(self.pipeline.finish(Clock::default()))
+    }
+}
+
+/// The counts without packets that found the table full: they are counted when they come again.
+fn without_overflow(mut head: Head) -> Head {
+    let full = std::mem::take(&mut head.skipped[Skipped::TableFull as usize]);
+    head.received = Count { packets: head.received.packets - full.packets, bytes: head.received.bytes - full.bytes };
+    head.overflow = [Count::default(); OVERFLOW_PROTOCOLS.len()];
+    head
+}
+
+/// Reads captures, one after the other.
+///
+/// # Errors
+/// Where it cannot begin, where an output failed, and where a file could not be read to its end; then all that could be
+/// read is in the records.
+pub async fn run(arguments: &Read) -> Result<()> {
+    let mut stop = Stop::new()?;
+    let settings = Settings { alpha: arguments.alpha, seed: arguments.seed, ..Settings::default() };
+    let learners = Learners::begin(arguments.model.as_deref(), &settings)?;
+    let sinks = Sinks::open(&arguments.outputs, Console::on_standard_error(arguments.verbosity()))?;
+    let timeouts = arguments.timeouts();
+    let interfaces = arguments.files.iter().map(|path| report(path)).collect();
+    let pipeline = Pipeline::new(timeouts, interfaces, learners, sinks, 0, arguments.seed);
+    let mut offline = Offline::new(table(), pipeline, Epochs::new(arguments.interval, timeouts.idle));
+
+    let mut errors = Vec::new();
+    for path in &arguments.files {
+        let (read, problems) = read(path, arguments.shows_progress(), &mut offline, &mut stop).await?;
+        errors.extend(problems);
+        if read.is_break() {
+            break;
+        }
+    }
+    let finished = offline.finish()?;
+    finished.learners.end(arguments.model.as_deref())?;
+    finished.outputs?;
+    if !finished.conserved {
+        bail!("the account does not balance: packets received are not those in flows and those skipped");
+    }
+    match errors.as_slice() {
+        [] => Ok(()),
+        errors => bail!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nflowml: ")),
+    }
+}
+
+fn report(path: &Path) -> InterfaceReport {
+    InterfaceReport { name: file::name(path), xdp_mode: FILE }
+}
+
+/// Counts the frames of a file; breaks where the run is to end. What is wrong with the file is no error of the run.
+async fn read<T: FileTable>(
+    path: &Path,
+    shows_progress: bool,
+    offline: &mut Offline<T>,
+    stop: &mut Stop,
+) -> Result<(ControlFlow<()>, Vec<FileError>)> {
+    let mut file = match CaptureFile::open(path) {
+        Ok(file) => file,
+        Err(error) => return Ok((ControlFlow::Continue(()), vec![error])),
+    };
+    let progress = shows_progress.then(|| Progress::begin(path, file.bytes_read()));
+    let end = loop {
+        if stop.is_due().await {
+            break Ok(ControlFlow::Break(()));
+        }
+        if let Some(progress) = &progress {
+            progress.show();
+        }
+        match count_some(&mut file, offline)? {
+            Ok(Some(ControlFlow::Continue(()))) => {}
+            Ok(Some(ControlFlow::Break(()))) => break Ok(ControlFlow::Break(())),
+            Ok(None) => break Ok(ControlFlow::Continue(())),
+            Err(error) => break Err(error),
+        }
+    };
+    let mut problems = file.left_out();
+    let flow = end.unwrap_or_else(|error| {
+        problems.push(error);
+        ControlFlow::Continue(())
+    });
+    Ok((flow, problems))
+}
+
+/// Counts the next frames; `None` at the end of the file.
+fn count_some<T: FileTable>(
+    file: &mut CaptureFile,
+    offline: &mut Offline<T>,
+) -> Result<Result<Option<ControlFlow<()>>, FileError>> {
+    for _ in 0..LOOK_EVERY {
+        match file.next_frame() {
+            Ok(Some(captured)) => {
+                if offline.count(&captured)?.is_break() {
+                    return Ok(Ok(Some(ControlFlow::Break(()))));
+                }
+            }
+            Ok(None) => return Ok(Ok(None)),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Ok(Some(ControlFlow::Continue(()))))
+}
