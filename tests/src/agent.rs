@@ -27,9 +27,13 @@ pub fn binary() -> Result<PathBuf> {
 }
 
 fn default_binary() -> PathBuf {
+    target().join("release/flowml")
+}
+
+/// What builds and setup leave behind.
+pub(crate) fn target() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
-    target.join("release/flowml")
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from)
 }
 
 /// A running agent. Dropping it ends the process.

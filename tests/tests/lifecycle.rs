@@ -12,6 +12,7 @@ use flowml_tests::hooks::Hooks;
 use flowml_tests::lab::{Host, Interface, Lab, LinkOptions, require_lab, wait_until};
 use flowml_tests::objects::Objects;
 use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
+use flowml_user::dataset::TableReader;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -88,8 +89,10 @@ fn assert_refused(output: &Output, code: i32, words: &[&str]) -> Result<()> {
 fn a_signal_drains_once_and_leaves_nothing() -> Result<()> {
     for signal in [Signal::INT, Signal::TERM] {
         let (_lab, [peer, metered]) = quiet_pair!();
+        let tables = std::env::temp_dir().join(format!("flowml-signal-{}", std::process::id()));
+        let output = format!("parquet={}", tables.display());
         // An interval that does not end by itself: all that is counted comes from the last drain.
-        let agent = Agent::meter(&metered, &["--direction", "both", "--interval", "1h"])?;
+        let agent = Agent::meter(&metered, &["--direction", "both", "--interval", "1h", "-o", &output])?;
         let objects = Objects::held_by(agent.id())?;
         assert_eq!(objects.existing()?, objects);
         let sent = send(&peer, &metered, 500, 2000)?;
@@ -98,6 +101,12 @@ fn a_signal_drains_once_and_leaves_nothing() -> Result<()> {
         assert_accounts_for(&report, sent)?;
         assert_eq!(report.summary()?["drains"], 1);
         assert_eq!((report.of_type("flow").count(), &report.summary()?["flows"]), (500, &Value::from(500)));
+        let mut rows = 0;
+        for batch in TableReader::open(&tables)? {
+            rows += batch?.num_rows();
+        }
+        assert_eq!(rows, 500, "the file is whole");
+        fs::remove_dir_all(tables)?;
         assert_eq!(Hooks::of(&metered)?, Hooks::default());
         assert_gone(&objects)?;
     }

@@ -1,7 +1,8 @@
 //! `cargo xtask setup`: finds or installs what building and testing need.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(crate) enum Need {
     Lint,
     /// Make networks and traffic.
     Traffic,
+    /// Compare with other programs.
+    Peers,
 }
 
 /// A program that a Debian package brings.
@@ -65,7 +68,11 @@ enum Source {
     Component(&'static str),
     Compiler,
     Linker,
+    Peers,
 }
+
+/// What brings a Python environment with packages, on a distribution that ships the two apart.
+const PYTHON_PACKAGES: &[&str] = &["python3", "python3-venv"];
 
 /// A thing that is needed, there or not.
 struct Thing {
@@ -78,7 +85,7 @@ struct Thing {
 }
 
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let needs = [Need::Kernel, Need::Lint, Need::Traffic];
+    let needs = [Need::Kernel, Need::Lint, Need::Traffic, Need::Peers];
     print_table(&survey(workspace, &needs));
     if arguments.check {
         let missing = missing(workspace, &needs);
@@ -162,6 +169,15 @@ fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
             found: shell::which(tool.command).map(|path| path.display().to_string()),
         }));
     }
+    if needs.contains(&Need::Peers) {
+        things.push(Thing {
+            name: "peers",
+            need: Need::Peers,
+            why: "NFStream, pandas and DuckDB, which the tests compare with (Python)",
+            source: Source::Peers,
+            found: has_peers(workspace).then(|| workspace.peers().display().to_string()),
+        });
+    }
     things
 }
 
@@ -195,7 +211,7 @@ fn state(thing: &Thing, versions: &HashMap<String, String>) -> String {
         },
         Source::Component(_) => shell::read(Command::new(found).arg("--version"))
             .map_or_else(|| found.clone(), |version| version.trim().to_owned()),
-        Source::Compiler | Source::Linker => found.clone(),
+        Source::Compiler | Source::Linker | Source::Peers => found.clone(),
     }
 }
 
@@ -227,6 +243,7 @@ fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
             Source::Component(component) => shell::run(rustup().args(["component", "add", component]))?,
             Source::Compiler => install_compiler()?,
             Source::Linker => install_linker(workspace)?,
+            Source::Peers => install_peers(workspace)?,
         }
     }
     Ok(())
@@ -237,6 +254,8 @@ fn packages_of(source: Source) -> Vec<String> {
     match source {
         Source::Package(package) => vec![package.to_owned()],
         Source::Component(_) => Vec::new(),
+        Source::Peers if has_python() => Vec::new(),
+        Source::Peers => PYTHON_PACKAGES.iter().map(|&package| package.to_owned()).collect(),
         Source::Compiler => COMPILER_PACKAGES.iter().map(|&package| package.to_owned()).collect(),
         Source::Linker => {
             let llvm = linker_llvm();
@@ -284,6 +303,40 @@ fn install_linker(workspace: &Workspace) -> Result<()> {
     let typed = shell::words(&cargo);
     install_packages(&packages_of(Source::Linker)).with_context(|| format!("LLVM {llvm} is needed for `{typed}`"))?;
     shell::run(&mut cargo)
+}
+
+/// The versions that the environment is made of; a copy in it says which it has.
+fn requirements(workspace: &Workspace) -> PathBuf {
+    workspace.root().join("tests/peers/requirements.txt")
+}
+
+fn mark(workspace: &Workspace) -> PathBuf {
+    workspace.peers().join("requirements.txt")
+}
+
+fn has_peers(workspace: &Workspace) -> bool {
+    let text = |path: PathBuf| fs::read_to_string(path).ok();
+    let (wanted, there) = (text(requirements(workspace)), text(mark(workspace)));
+    wanted.is_some() && wanted == there && workspace.peers().join("bin/python").exists()
+}
+
+/// Whether Python is there, with what makes environments and brings packages into them.
+fn has_python() -> bool {
+    shell::read(Command::new("python3").args(["-c", "import venv, ensurepip"])).is_some()
+}
+
+/// Makes the environment anew, in the target directory: nothing of the system changes.
+fn install_peers(workspace: &Workspace) -> Result<()> {
+    if !has_python() {
+        install_packages(&packages_of(Source::Peers))?;
+    }
+    let (folder, requirements) = (workspace.peers(), requirements(workspace));
+    shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let mut pip = Command::new(folder.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]);
+    shell::run(pip.arg("--requirement").arg(&requirements))?;
+    fs::copy(&requirements, mark(workspace)).with_context(|| format!("cannot mark {} as whole", folder.display()))?;
+    Ok(())
 }
 
 /// Installs Debian packages without asking, without removing any, and without recommended ones.

@@ -60,6 +60,11 @@ impl Workspace {
         self.target.join("kernel")
     }
 
+    /// The Python environment of the programs that the tests compare with.
+    pub(crate) fn peers(&self) -> PathBuf {
+        self.target.join("peers")
+    }
+
     /// A binary that `cargo build --release` left.
     pub(crate) fn release(&self, name: &str) -> PathBuf {
         self.target.join("release").join(name)

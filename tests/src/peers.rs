@@ -1,0 +1,61 @@
+//! Other meters and readers, from Python's package index, in an environment that `cargo xtask setup` makes.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::agent;
+use crate::lab::or_skip;
+
+/// The environment, or why the test is left out: as [`require_lab`](crate::lab::require_lab).
+pub fn require_peers() -> Option<Peers> {
+    or_skip(Peers::find())
+}
+
+/// The environment.
+#[derive(Debug)]
+pub struct Peers {
+    python: PathBuf,
+}
+
+impl Peers {
+    fn find() -> Result<Self> {
+        let python = agent::target().join("peers/bin/python");
+        ensure!(python.is_file(), "there are no peers at {}: run `cargo xtask setup`", python.display());
+        Ok(Self { python })
+    }
+
+    /// Runs a script of `tests/peers`, and gives what it wrote to standard output.
+    pub fn run(&self, script: &str, arguments: &[&Path], input: &str) -> Result<String> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script);
+        let mut child = Command::new(&self.python)
+            .arg(&path)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {}", path.display()))?;
+        let mut stdin = child.stdin.take().context("its standard input")?;
+        // The script reads all of its input before the pipe of its output can be full.
+        stdin.write_all(input.as_bytes()).context("telling the script what to read")?;
+        drop(stdin);
+        let output = child.wait_with_output().with_context(|| format!("waiting for {script}"))?;
+        ensure!(output.status.success(), "{script}: {}", output.status);
+        String::from_utf8(output.stdout).with_context(|| format!("{script} wrote something else than text"))
+    }
+}
+
+/// What `flowml read` writes to standard output with these arguments, whatever its exit code: captures may be cut off.
+pub fn read(arguments: &[&str]) -> Result<String> {
+    let program = agent::binary()?;
+    let output = Command::new(&program)
+        .arg("read")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .with_context(|| format!("running {}", program.display()))?;
+    String::from_utf8(output.stdout).context("rows are text")
+}
