@@ -32,8 +32,9 @@ impl Seen {
             return;
         }
         self.any = true;
+        // What is whole is real as well.
         self.integer = self.integer && integer(text).is_some();
-        self.real = self.real && real(text).is_some();
+        self.real = self.integer || self.real && real(text).is_some();
         self.flag = self.flag && flag(text).is_some();
     }
 

@@ -158,7 +158,10 @@ impl<'a> Column<'a> {
         match self {
             Self::Texts(texts) => texts[row].map_or(Cell::ABSENT, |value| text(&value)),
             Self::Flags(flags) if flags.is_valid(row) => Cell::Value(Value::Flag(flags.value(row))),
-            Self::Integers(numbers) if numbers.is_valid(row) => text(&numbers.value(row)),
+            Self::Integers(numbers) if numbers.is_valid(row) => match numbers.value(row) {
+                number @ 0.. => Cell::Value(Value::Number(number.unsigned_abs())),
+                number => text(&number),
+            },
             Self::Naturals(numbers) if numbers.is_valid(row) => Cell::Value(Value::Number(numbers.value(row))),
             Self::Numbers(numbers, array) if array.is_valid(row) => match numbers[row] {
                 number if number.is_finite() => Cell::Real(number),
