@@ -30,6 +30,11 @@ fn default_binary() -> PathBuf {
     target().join("release/flowml")
 }
 
+/// What `cargo xtask build` leaves of the kernel programs.
+pub(crate) fn default_object() -> PathBuf {
+    target().join("kernel/flowml.o")
+}
+
 /// What builds and setup leave behind.
 pub(crate) fn target() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));

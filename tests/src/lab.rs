@@ -48,7 +48,7 @@ pub fn require_lab() -> Option<Lab> {
 }
 
 /// What a test cannot do without: as [`require_lab`].
-pub(crate) fn or_skip<T>(needed: Result<T>) -> Option<T> {
+pub fn or_skip<T>(needed: Result<T>) -> Option<T> {
     match needed {
         Ok(needed) => Some(needed),
         Err(error) => {

@@ -3,6 +3,7 @@
 //! Everything here works inside namespaces that [`lab::Lab`] made, and nowhere else.
 
 pub mod agent;
+pub mod captures;
 pub mod frames;
 pub mod hooks;
 pub mod lab;
@@ -12,6 +13,7 @@ pub mod objects;
 pub mod peers;
 pub mod process;
 pub mod program;
+pub mod replay;
 pub mod scenario;
 pub mod traffic;
 pub mod twins;

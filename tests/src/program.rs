@@ -16,7 +16,7 @@ use crate::lab::{Lab, or_skip, require_lab};
 pub const LOOPBACK: u32 = 1;
 
 /// `enum xdp_action` (`include/uapi/linux/bpf.h`).
-const XDP_PASS: u32 = 2;
+pub(crate) const XDP_PASS: u32 = 2;
 
 /// `TC_ACT_UNSPEC`, -1 (`include/uapi/linux/pkt_cls.h`).
 const TC_ACT_UNSPEC: u32 = u32::MAX;
@@ -170,11 +170,34 @@ impl Runner {
         if let Some(context) = context {
             (run.context_in, run.context_size_in) = (context.as_ptr() as u64, context.len() as u32);
         }
-        // SAFETY: the kernel reads and writes `run` within the size given, and what its pointers point at within the
-        // lengths beside them; all of it outlives the call.
-        let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut run, size_of::<TestRun>()) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(run) }
+        run.call()
     }
+}
+
+impl TestRun {
+    /// What its pointers point at outlives the call.
+    fn call(mut self) -> io::Result<Self> {
+        // SAFETY: the kernel reads and writes `self` within the size given, and what its pointers point at within the
+        // lengths beside them.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut self, size_of::<Self>()) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(self) }
+    }
+}
+
+/// Runs an XDP program once on a frame that has `metadata` bytes of metadata before it, and answers its verdict.
+pub(crate) fn run_with_metadata(program: &OwnedFd, bytes: &[u8], metadata: usize) -> io::Result<u32> {
+    let linear = bytes.len().min(LONGEST_LINEAR);
+    let context = XdpContext { data: metadata as u32, data_end: linear as u32, ..XdpContext::zeroed() };
+    let run = TestRun {
+        program: program.as_raw_fd() as u32,
+        data_size_in: bytes.len() as u32,
+        data_in: bytes.as_ptr() as u64,
+        repeat: 1,
+        context_size_in: size_of_val(&context) as u32,
+        context_in: (&raw const context) as u64,
+        ..TestRun::zeroed()
+    };
+    run.call().map(|run| run.verdict)
 }
 
 /// What a program is run on.

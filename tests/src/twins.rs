@@ -181,7 +181,11 @@ struct Value<T>(T);
 // SAFETY: any bytes are a `T`.
 unsafe impl<T: Pod> aya::Pod for Value<T> {}
 
-fn same<T: Pod + Debug>(what: &str, kernel: &T, vectors: &T) -> Result<()> {
+/// Compares byte for byte.
+///
+/// # Errors
+/// Any difference, field by field.
+pub(crate) fn same<T: Pod + Debug>(what: &str, kernel: &T, vectors: &T) -> Result<()> {
     ensure!(
         bytes_of(kernel) == bytes_of(vectors),
         "{what}, in the kernel and in vectors: {}",

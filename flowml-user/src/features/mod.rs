@@ -15,7 +15,7 @@ pub use flow::{FLOW_FEATURES, FlowRow};
 pub use host::{HOST_FEATURES, HOST_IDENTIFIERS};
 pub use nfstream::{DIFFERENCES, Difference};
 pub use splt::{FLOW_SEQUENCES, Sequence};
-pub use window::{HostWindow, HostWindows, Hosts, Role};
+pub use window::{HostWindow, HostWindows, Hosts, Role, SLICES};
 
 use crate::record::Kind;
 

@@ -19,7 +19,7 @@ const MAX_HOSTS: usize = 8192;
 const MAX_REMEMBERED: usize = 4096;
 
 /// A window moves on by at least this part of its span; drains that follow each other faster share a slice.
-const SLICES: u64 = 8;
+pub const SLICES: u64 = 8;
 
 /// What an address did in one role.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -313,6 +313,16 @@ impl HostWindows {
         slice.hosts.entry(destination).or_default().destination.add(&seen.turned(), source_hash);
         if slice.hosts.len() >= 2 * MAX_HOSTS {
             slice.prune();
+        }
+    }
+
+    /// Lets time go by in which nothing was added, and in which nobody can have been before: a whole number of slices,
+    /// so that the later ones begin where they would.
+    pub fn pass(&mut self, silence_ns: u64) {
+        for slice in self.slices.iter_mut().chain(&mut self.current) {
+            debug_assert!(slice.hosts.is_empty(), "a silence begins when the windows are empty");
+            slice.start_ns += silence_ns;
+            slice.end_ns += silence_ns;
         }
     }
 

@@ -225,6 +225,14 @@ impl Learner {
         }
     }
 
+    /// Lets batches without rows go by: all that they change is how many there were.
+    pub fn pass(&mut self, batches: u64) {
+        self.batches += batches;
+        if let State::WarmUp(warm_up) = &mut self.state {
+            warm_up.batches = warm_up.batches.saturating_add(u32::try_from(batches).unwrap_or(u32::MAX));
+        }
+    }
+
     /// The reasons for the score of any row, ordinary ones too; empty while warming up.
     #[must_use]
     pub fn explain(&self, row: ArrayView1<'_, f64>) -> Vec<Reason> {
@@ -288,7 +296,7 @@ impl WarmUp {
         }
         self.times.extend(std::iter::repeat_n(self.batches, chosen.len()));
         self.seen += rows.nrows();
-        self.batches += 1;
+        self.batches = self.batches.saturating_add(1);
     }
 
     fn is_over(&self, settings: &Settings) -> bool {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::WINDOW;
+use crate::features::SLICES;
 
 /// What has to happen before a packet is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,13 @@ pub enum Passed {
     Begin(u64),
     /// An epoch ended here, ns.
     End(u64),
+    /// Intervals went by without a packet, and without anything that could end.
+    Silence {
+        /// How many.
+        intervals: u64,
+        /// How long they are together, ns.
+        silence_ns: u64,
+    },
 }
 
 /// The way of time through a capture, as its packets tell it.
@@ -25,6 +33,8 @@ pub struct Epochs {
     set_back_ns: u64,
     /// Intervals without packets, behind packets and before them, that windows can see.
     seen: u64,
+    /// Intervals that one slice of a window takes: leaps are whole slices, so that the later ones begin where they would.
+    slice: u64,
     now: Option<Now>,
 }
 
@@ -46,7 +56,15 @@ impl Epochs {
         let interval_ns = ns(interval).max(1);
         // A window may reach back by a slice more than its span.
         let seen = 2 * ns(WINDOW) / interval_ns + 2;
-        Self { interval_ns, set_back_ns: ns(idle), seen, now: None }
+        let slice = (ns(WINDOW) / SLICES).div_ceil(interval_ns);
+        Self { interval_ns, set_back_ns: ns(idle), seen, slice, now: None }
+    }
+
+    /// The same, but each interval of a silence comes, whatever that costs.
+    #[must_use]
+    pub const fn without_leaps(mut self) -> Self {
+        self.seen = u64::MAX;
+        self
     }
 
     /// The latest time of a packet, ns.
@@ -69,7 +87,13 @@ impl Epochs {
                 let whole = (time_ns - now.end_ns) / self.interval_ns;
                 if now.ended > self.seen && whole > self.seen {
                     let due = due_ns().map_or(u64::MAX, |due_ns| due_ns.saturating_sub(now.end_ns));
-                    now.end_ns += (whole - self.seen).min(due.div_ceil(self.interval_ns)) * self.interval_ns;
+                    let intervals = (whole - self.seen).min(due.div_ceil(self.interval_ns));
+                    let intervals = intervals / self.slice * self.slice;
+                    if intervals > 0 {
+                        let silence_ns = intervals * self.interval_ns;
+                        now.end_ns += silence_ns;
+                        return Some(Passed::Silence { intervals, silence_ns });
+                    }
                 }
                 let ended_ns = now.end_ns;
                 now.end_ns = ended_ns.saturating_add(self.interval_ns);
@@ -125,16 +149,20 @@ mod tests {
         let year = 365 * 86_400 * SECOND;
         let mut epochs = epochs();
         before(&mut epochs, 0, None);
-        let ends = before(&mut epochs, year + 1, None);
+        let passed = before(&mut epochs, year + 1, None);
+        let ends = passed.iter().copied().filter(|passed| matches!(passed, Passed::End(_)));
         // Six on both sides, and the interval of the packet before the silence.
         let first = (1..=7).map(|second| Passed::End(second * SECOND));
         let last = (0..=6).rev().map(|second| Passed::End(year - second * SECOND));
-        assert_eq!(ends, first.chain(last).collect::<Vec<_>>());
+        assert!(ends.eq(first.chain(last)), "{passed:?}");
+        let intervals = 365 * 86_400 - 14;
+        let silence = Passed::Silence { intervals, silence_ns: intervals * SECOND };
+        assert!(passed.contains(&silence), "{passed:?}");
         // On the way, a timer that is due is seen at the end of its interval.
         let mut epochs = self::epochs();
         before(&mut epochs, 0, None);
         let due = 1000 * SECOND - 1;
-        let ends: Vec<_> = std::iter::from_fn({
+        let passed: Vec<_> = std::iter::from_fn({
             let mut last_ns = 0;
             move || {
                 let passed = epochs.before(year + 1, || (last_ns < due).then_some(due))?;
@@ -145,8 +173,8 @@ mod tests {
             }
         })
         .collect();
-        assert!(ends.contains(&Passed::End(1000 * SECOND)), "{ends:?}");
-        assert_eq!(ends.len(), 7 + 1 + 7, "{ends:?}");
+        assert!(passed.contains(&Passed::End(1000 * SECOND)), "{passed:?}");
+        assert_eq!(passed.len(), 7 + 1 + 1 + 1 + 7, "{passed:?}");
     }
 
     #[test]

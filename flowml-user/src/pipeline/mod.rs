@@ -136,6 +136,13 @@ impl Pipeline {
         self.interval_began_ns = at_ns;
     }
 
+    /// Lets `intervals` go by, in all `silence_ns`, in which no packet came, no window was open and nothing ended.
+    pub fn pass(&mut self, intervals: u64, silence_ns: u64) {
+        self.windows.pass(silence_ns);
+        self.learners.flows.pass(intervals);
+        self.learners.hosts.pass(intervals);
+    }
+
     /// When something may end by itself, ns of the capture's clock: before that, an interval without packets changes
     /// nothing but the windows.
     #[must_use]

@@ -24,7 +24,7 @@ use crate::record::Clock;
 use crate::sink::{Console, InterfaceReport, Sinks};
 
 /// Flows in the table before it is emptied early. Larger tables are slower, as less of them is in the CPU's caches.
-const CAPACITY: u32 = 32_768;
+pub const CAPACITY: u32 = 32_768;
 
 /// Frames between two looks at the signals and at the progress.
 const LOOK_EVERY: u32 = 4096;
@@ -96,13 +96,12 @@ impl<T: FileTable> Offline<T> {
     #[cold]
     fn pass(&mut self, passed: Passed) -> Result<ControlFlow<()>> {
         self.drain()?;
-        Ok(match passed {
-            Passed::End(at_ns) => self.pipeline.end_interval(at_ns, Clock::default()),
-            Passed::Begin(at_ns) => {
-                self.pipeline.begin(at_ns, Clock::default());
-                ControlFlow::Continue(())
-            }
-        })
+        match passed {
+            Passed::End(at_ns) => return Ok(self.pipeline.end_interval(at_ns, Clock::default())),
+            Passed::Begin(at_ns) => self.pipeline.begin(at_ns, Clock::default()),
+            Passed::Silence { intervals, silence_ns } => self.pipeline.pass(intervals, silence_ns),
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     fn drain(&mut self) -> Result<()> {

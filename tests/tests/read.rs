@@ -1,0 +1,310 @@
+//! `flowml read` as a program: what it is given, what it answers, and what is left when a file is not what it should be.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use flowml_tests::agent::binary;
+use flowml_tests::captures::{Interface, Order, PacketBlock, Pcap, Pcapng, Record, gzip, zstandard};
+use flowml_tests::frames::NAMED;
+use flowml_tests::lab::or_skip;
+use serde_json::Value;
+
+/// When the first packet was seen, ns.
+const BEGIN_NS: u64 = 1_700_000_000_000_000_000;
+
+/// A folder of its own for the files of a test, which goes with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("flowml-read-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<String> {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+        Ok(path.display().to_string())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// `count` packets, 0.1 s apart, of the named frames from the first one on.
+fn records(begin_ns: u64, count: u64) -> Vec<Record> {
+    let frames = NAMED.iter().cycle().map(|named| (named.build)());
+    frames.zip(0..count).map(|(bytes, n)| Record::whole(begin_ns + n * 100_000_000, bytes)).collect()
+}
+
+fn capture(count: u64) -> Vec<u8> {
+    Pcap::of(1).write(&records(BEGIN_NS, count))
+}
+
+/// The answer of a reading.
+struct Answer {
+    code: Option<i32>,
+    rows: Vec<Value>,
+    stderr: String,
+}
+
+impl Answer {
+    fn summary(&self) -> Result<&Value> {
+        self.rows.last().filter(|row| row["type"] == "summary").context("the last row is no summary")
+    }
+
+    /// What was received; the account must close.
+    fn packets(&self) -> Result<u64> {
+        let summary = self.summary()?;
+        ensure!(summary["conserved"] == true, "{summary}");
+        let number = |value: &Value| value.as_u64().context("a number");
+        let skipped = summary["packets_skipped"].as_object().context("by reason")?;
+        let skipped = skipped.values().map(number).sum::<Result<u64>>()?;
+        let received = number(&summary["packets_received"])?;
+        ensure!(received == number(&summary["packets_in_flows"])? + skipped, "{summary}");
+        Ok(received)
+    }
+}
+
+fn run(arguments: &[&str], input: Stdio) -> Result<Output> {
+    let mut command = Command::new(binary()?);
+    command.arg("read").args(arguments).stdin(input).output().context("running flowml read")
+}
+
+fn read_from(arguments: &[&str], input: Stdio) -> Result<Answer> {
+    let output = run(&[&["-o", "jsonl=-"], arguments].concat(), input)?;
+    let rows = output.stdout.split(|byte| *byte == b'\n').filter(|row| !row.is_empty());
+    Ok(Answer {
+        code: output.status.code(),
+        rows: rows.map(serde_json::from_slice).collect::<Result<_, _>>().context("rows of JSON")?,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+fn read(arguments: &[&str]) -> Result<Answer> {
+    read_from(arguments, Stdio::null())
+}
+
+/// Needs no privileges, but the agent.
+fn has_agent() -> bool {
+    or_skip(binary()).is_some()
+}
+
+#[test]
+fn a_capture_gives_its_flows_and_closes_the_account() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let folder = Folder::new("account")?;
+    let path = folder.write("a.pcap", &capture(200))?;
+    let answer = read(&[&path])?;
+    ensure!(answer.code == Some(0), "{}", answer.stderr);
+    ensure!(answer.packets()? == 200, "{:?}", answer.summary());
+    let summary = answer.summary()?;
+    ensure!(summary["interfaces"] == serde_json::json!([{"name": path, "xdp_mode": "file"}]), "{summary}");
+    ensure!(summary["duration_s"] == 19.9, "{summary}");
+    ensure!(answer.rows.iter().filter(|row| row["type"] == "flow").all(|row| row["hooks"] == "file"), "not by a file");
+    ensure!(answer.stderr.contains("received 200"), "{}", answer.stderr);
+    // Quiet is quiet, and the rows are the same.
+    let quiet = read(&["-q", &path])?;
+    ensure!((quiet.stderr.as_str(), &quiet.rows) == ("", &answer.rows), "{}", quiet.stderr);
+    Ok(())
+}
+
+#[test]
+fn standard_input_and_several_files_are_read_like_one_capture() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let folder = Folder::new("several")?;
+    let records = records(BEGIN_NS, 150);
+    let write = |name: &str, records: &[Record]| folder.write(name, &Pcap::of(1).write(records));
+    let (whole, first, second) =
+        (write("whole", &records)?, write("first", &records[..70])?, write("second", &records[70..])?);
+    let compressed = folder.write("second.zst", &zstandard(&[&fs::read(&second)?])?)?;
+    let flows = |answer: &Answer| -> Result<Vec<Value>> {
+        ensure!(answer.code == Some(0), "{}", answer.stderr);
+        ensure!(answer.packets()? == 150, "{:?}", answer.summary());
+        Ok(answer.rows.iter().filter(|row| row["type"] != "summary").cloned().collect())
+    };
+    let expected = flows(&read(&[&whole])?)?;
+    ensure!(flows(&read_from(&["-"], File::open(&whole)?.into())?)? == expected, "standard input");
+    ensure!(flows(&read(&[&first, &second])?)? == expected, "two files");
+    ensure!(flows(&read_from(&[&first, "-"], File::open(&compressed)?.into())?)? == expected, "a file and a pipe");
+    // A file of the day before is no part of the same flows, and nothing of it is lost.
+    let yesterday = write("yesterday", &self::records(BEGIN_NS - 86_400_000_000_000, 150))?;
+    let both = read(&[&whole, &yesterday])?;
+    ensure!(both.code == Some(0) && both.packets()? == 300, "{}", both.stderr);
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_cut_off_gives_what_is_there_and_says_where_it_ends() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let folder = Folder::new("cut")?;
+    let file = capture(60);
+    let last = Pcap::of(1).write(&records(BEGIN_NS, 59)).len();
+    let good = folder.write("good", &capture(10))?;
+    for (name, bytes) in [
+        ("in the packet", file[..file.len() - 1].to_vec()),
+        ("in its header", file[..last + 7].to_vec()),
+        ("in the packet, and compressed", gzip(&[&file[..file.len() - 1]])?),
+    ] {
+        let cut = folder.write("cut", &bytes)?;
+        let answer = read(&[&cut, &good])?;
+        ensure!(answer.code == Some(1), "{name}: {:?}", answer.code);
+        ensure!(answer.packets()? == 59 + 10, "{name}: {:?}", answer.summary());
+        let expected = format!("flowml: {cut}: it is cut off: the packet at byte {last} is not complete");
+        ensure!(answer.stderr.contains(&expected), "{name}: expected {expected:?}, found {}", answer.stderr);
+    }
+    let half = gzip(&[&file])?;
+    let answer = read(&[&folder.write("half.gz", &half[..half.len() / 2])?])?;
+    ensure!(answer.code == Some(1) && answer.packets()? > 0, "{}", answer.stderr);
+    ensure!(answer.stderr.contains("cut off") && answer.stderr.contains("decompressed"), "{}", answer.stderr);
+    Ok(())
+}
+
+#[test]
+fn a_damaged_file_gives_what_stands_before_the_damage() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let folder = Folder::new("damaged")?;
+    let at = capture(30).len();
+    let mut pcap = capture(60);
+    pcap[at + 8..at + 12].fill(0xff);
+    let interface = Interface::of(1);
+    let mut pcapng = Pcapng::new(Order::Big, &[interface]);
+    for record in &records(BEGIN_NS, 30) {
+        pcapng.packet(PacketBlock::Enhanced, 0, &interface, record);
+    }
+    let block_at = pcapng.finish().len();
+    pcapng.packet(PacketBlock::Enhanced, 0, &interface, &records(BEGIN_NS, 1)[0]);
+    let damaged = |from: usize, bytes: &[u8]| {
+        let mut file = pcapng.finish();
+        file[from..from + bytes.len()].copy_from_slice(bytes);
+        file
+    };
+    let cases = [
+        ("a length that cannot be", pcap, at, "a packet of 4294967295 bytes"),
+        ("a block that is too short", damaged(block_at + 4, &[0, 0, 0, 8]), block_at, "a block of 8 bytes"),
+        ("an unknown interface", damaged(block_at + 8, &[0, 0, 0, 9]), block_at, "interface 9"),
+        ("a packet longer than its block", damaged(block_at + 20, &[0, 1, 0, 0]), block_at, "contradicts itself"),
+    ];
+    for (name, bytes, offset, what) in cases {
+        let answer = read(&[&folder.write("damaged", &bytes)?])?;
+        ensure!(answer.code == Some(1) && answer.packets()? == 30, "{name}: {}", answer.stderr);
+        let place = format!("it is damaged at byte {offset}: ");
+        ensure!(answer.stderr.contains(&place) && answer.stderr.contains(what), "{name}: {}", answer.stderr);
+    }
+    let mut compressed = zstandard(&[&capture(60)])?;
+    let middle = compressed.len() / 2;
+    compressed[middle..middle + 8].fill(0xff);
+    let answer = read(&[&folder.write("damaged.zst", &compressed)?])?;
+    ensure!(answer.code == Some(1) && answer.stderr.contains("byte"), "{}", answer.stderr);
+    answer.packets()?;
+    Ok(())
+}
+
+#[test]
+fn what_is_no_capture_is_told_so_and_the_others_are_read() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let folder = Folder::new("others")?;
+    let good = folder.write("good", &capture(10))?;
+    let ppp = Pcap::of(9).write(&records(BEGIN_NS, 3));
+    let cases = [
+        ("nothing", folder.0.join("nothing").display().to_string(), "No such file"),
+        ("a folder", folder.0.display().to_string(), "it is a directory"),
+        ("no bytes", folder.write("empty", b"")?, "it is empty"),
+        ("a text", folder.write("text", b"#!/bin/sh\necho no capture at all\n")?, "it is no capture"),
+        ("a compressed text", folder.write("text.gz", &gzip(&[b"no capture either"])?)?, "it is no capture"),
+        ("half a header", folder.write("half", &capture(1)[..20])?, "cut off: its header at byte 0"),
+        ("a strange link", folder.write("ppp", &ppp)?, "link type PPP (9) cannot be read"),
+    ];
+    for (name, path, expected) in cases {
+        let answer = read(&[&path, &good])?;
+        ensure!(answer.code == Some(1), "{name}: {:?}", answer.code);
+        ensure!(answer.packets()? == 10, "{name}: the other file was not read");
+        ensure!(answer.stderr.contains(&path) && answer.stderr.contains(expected), "{name}: {}", answer.stderr);
+    }
+    Ok(())
+}
+
+/// A pcapng file may have interfaces of several link types: those that can be read are.
+#[test]
+fn interfaces_beside_one_of_a_strange_link_type_are_read() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let folder = Folder::new("interfaces")?;
+    let interfaces = [Interface::of(127), Interface::of(1)];
+    let mut file = Pcapng::new(Order::Little, &interfaces);
+    for (n, record) in records(BEGIN_NS, 30).iter().enumerate() {
+        let number = usize::from(n % 3 > 0);
+        file.packet(PacketBlock::Enhanced, number as u16, &interfaces[number], record);
+    }
+    let answer = read(&[&folder.write("mixed.pcapng", &file.finish())?])?;
+    ensure!(answer.code == Some(1) && answer.packets()? == 20, "{}", answer.stderr);
+    ensure!(
+        answer.stderr.contains("IEEE802_11_RADIOTAP (127)") && answer.stderr.contains("10 in all"),
+        "{}",
+        answer.stderr
+    );
+    let interface_of = |row: &&Value| row["type"] == "flow" && row["interface"] != 2;
+    ensure!(!answer.rows.iter().any(|row| interface_of(&row)), "flows of another interface than the second");
+    Ok(())
+}
+
+/// The profile of NFStream does not end flows by their flags.
+#[test]
+fn a_profile_says_when_flows_end() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let folder = Folder::new("profile")?;
+    let bytes = NAMED.iter().find(|named| named.skipped.is_none()).map(|named| (named.build)()).context("no frame")?;
+    let at = |offset_s: u64| Record::whole(BEGIN_NS + offset_s * 1_000_000_000, bytes.clone());
+    let path = folder.write("a.pcap", &Pcap::of(1).write(&[at(0), at(16), at(130), at(251)]))?;
+    for (arguments, expected) in [
+        (&[][..], 4),
+        (&["--profile", "nfstream"], 2),
+        (&["--profile", "nfstream", "--idle-timeout", "10m"], 1),
+        (&["--idle-timeout", "60s"], 3),
+    ] {
+        let answer = read(&[&[path.as_str()], arguments].concat())?;
+        let flows = answer.rows.iter().filter(|row| row["type"] == "flow").count();
+        ensure!(flows == expected, "{arguments:?}: {flows} flows instead of {expected}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_reader_of_the_rows_may_go() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let folder = Folder::new("gone")?;
+    let path = folder.write("a.pcap", &capture(20_000))?;
+    let mut child = Command::new(binary()?)
+        .args(["read", "-q", "-o", "jsonl=-", &path])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    drop(child.stdout.take());
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("{:?}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    ensure!(Path::new(&path).is_file(), "the capture is still there");
+    Ok(())
+}
