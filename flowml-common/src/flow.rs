@@ -1,21 +1,16 @@
-//! What is counted: the key of a flow and its statistics, how a packet is added and how parts are merged.
+//! Which flow a packet belongs to, and the statistics of a flow: how its parts are joined.
 //!
 //! A flow that is metered on several CPUs, hooks or epochs comes in *parts*. Inside a part every gap between two
 //! packets is known. [`FlowStats::merge`] joins parts without claiming to know the gaps between them (it is
 //! commutative and associative); [`FlowStats::follow`] does the same and adds the gap where one part is known to
 //! follow the other. So samples of inter-arrival time = packets − parts, always.
-//!
-//! A part never outlives an epoch, which has at most 2³² packets, so 32-bit counters cannot overflow while packets are
-//! added; where parts are merged they saturate.
 
 use core::cmp::Ordering;
-use core::hint::black_box;
-use core::mem::offset_of;
 
-use bytemuck::{Pod, Zeroable, must_cast_mut, must_cast_ref};
+use bytemuck::{Pod, Zeroable, must_cast_ref};
 
 use crate::headers::Mac;
-use crate::packet::{Packet, Sender};
+use crate::packet::Sender;
 
 /// An IPv6 address as a number; IPv4 as IPv4-mapped IPv6 (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2).
 ///
@@ -70,7 +65,7 @@ pub const KEY_HALVES: usize = size_of::<FlowKey>() / 4;
 ///
 /// As words: lower address (upper half, lower half), upper address (likewise), then
 /// `lower port | upper port << 16 | interface << 32`, then `VLAN | inner VLAN << 16 | protocol << 32 | fragment << 40`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct FlowKey([u64; 6]);
 
@@ -165,10 +160,10 @@ pub const FIN: u8 = 1;
 pub const SYN: u8 = 2;
 /// RST.
 pub const RST: u8 = 4;
+/// PSH.
+pub const PSH: u8 = 8;
 /// ACK.
 pub const ACK: u8 = 16;
-/// FIN, PSH and CWR stand on one packet only of a super-packet: segmentation offload clears them on the others.
-const ONCE_PER_BUFFER: u8 = 0b1000_1001;
 
 /// Bins of the length histogram: IP total length below 64, then doubling, the last from 4,096 on.
 pub const LENGTH_BINS: usize = 8;
@@ -176,9 +171,8 @@ pub const LENGTH_BINS: usize = 8;
 /// How many packets from the start of a flow are kept one by one.
 pub const FIRST_PACKETS: usize = 8;
 
-/// Statistics of one direction: 128 bytes, all of which a packet of that direction may touch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
+/// Statistics of one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Direction {
     /// Time of the first packet, ns.
     pub first_ns: u64,
@@ -197,9 +191,9 @@ pub struct Direction {
     /// Σ (inter-arrival time)², µs².
     pub iat_squares: u64,
     /// Packets by TCP flag, in the order of [`TCP_FLAGS`].
-    pub flags: [u32; 8],
+    pub flags: [u64; 8],
     /// Packets with payload.
-    pub payload_packets: u32,
+    pub payload_packets: u64,
     /// Runs of packets between which no inter-arrival time is known; 0 without packets.
     pub parts: u32,
     /// Smallest inter-arrival time, µs; [`NO_SAMPLE`] without one.
@@ -218,42 +212,35 @@ pub struct Direction {
     pub ttl_min: u8,
     /// Largest TTL.
     pub ttl_max: u8,
-    reserved: [u8; 7],
 }
 
 /// The smallest inter-arrival time where there was none yet.
 pub const NO_SAMPLE: u32 = u32::MAX;
 
 /// The first packets of a flow, one by one (all packets, of both directions).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FirstPackets {
-    /// How many there are. First, as every packet asks for it: it lies in the cache line of what is before.
+    /// How many there are.
     pub count: u8,
     /// Bit n: packet n was sent by the upper endpoint.
     pub upper: u8,
     /// Bit n: packet n had payload.
     pub payload: u8,
-    reserved: u8,
     /// Time of each since the flow's first packet, µs; both times are cut to µs before they are subtracted.
     pub offset_us: [u32; FIRST_PACKETS],
     /// IP total length of each, bytes.
     pub length: [u16; FIRST_PACKETS],
 }
 
-/// Statistics of a flow.
-///
-/// The order of the fields is that of their use: in a [`FlowEntry`] the first 16 bytes share the key's cache line, all
-/// else that a packet touches is in the next one and in the two of its direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
+/// Statistics of a flow, from one part or from several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowStats {
     /// Time of the last packet of either direction, ns.
     pub last_ns: u64,
     /// Σ (inter-arrival time)² over both directions, µs².
     pub iat_squares: u64,
     /// Packets by IP total length: below 64, below 128, …, below 4,096, and the rest.
-    pub lengths: [u32; LENGTH_BINS],
+    pub lengths: [u64; LENGTH_BINS],
     /// Smallest inter-arrival time over both directions, µs; [`NO_SAMPLE`] without one.
     pub iat_min_us: u32,
     /// Largest inter-arrival time over both directions, µs.
@@ -270,18 +257,15 @@ pub struct FlowStats {
     ///
     /// [`Hook`]: crate::packet::Hook
     pub hooks: u8,
-    reserved: u8,
     /// The first packets.
     pub firsts: FirstPackets,
-    rest: [u64; 2],
     /// Statistics by direction, indexed by [`Sender`].
     pub directions: [Direction; 2],
 }
 
-/// A flow in the table: 448 bytes, seven cache lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct FlowEntry {
+/// A part of a flow: what one CPU counted of it in one epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
     /// Which flow.
     pub key: FlowKey,
     /// What was counted.
@@ -298,12 +282,12 @@ pub const fn to_micros(ns: u64) -> u64 {
 }
 
 #[inline(always)]
-const fn saturate_u32(value: u64) -> u32 {
+pub(crate) const fn saturate_u32(value: u64) -> u32 {
     if value > u32::MAX as u64 { u32::MAX } else { value as u32 }
 }
 
 #[inline(always)]
-const fn saturate_u16(value: u32) -> u16 {
+pub(crate) const fn saturate_u16(value: u32) -> u16 {
     if value > u16::MAX as u32 { u16::MAX } else { value as u16 }
 }
 
@@ -313,37 +297,10 @@ const fn gap_us(before_ns: u64, now_ns: u64) -> u32 {
     saturate_u32(to_micros(now_ns.saturating_sub(before_ns)))
 }
 
-/// Moves a time on to `now_ns` and says by how much, as [`gap_us`] does; it never moves back.
-#[inline(always)]
-fn advance_us(last_ns: &mut u64, now_ns: u64) -> u32 {
-    let before_ns = *last_ns;
-    if now_ns <= before_ns {
-        return 0;
-    }
-    *last_ns = now_ns;
-    saturate_u32(to_micros(now_ns - before_ns))
-}
-
 /// The square of a gap. It fits 64 bits because the gap fits 32.
 #[inline(always)]
-const fn square(gap_us: u32) -> u64 {
+pub(crate) const fn square(gap_us: u32) -> u64 {
     gap_us as u64 * gap_us as u64
-}
-
-/// Lowers `least` to `value`. A branch: `min` would write to memory with every packet, and costs more instructions.
-#[inline(always)]
-fn lower<T: Copy + PartialOrd>(least: &mut T, value: T) {
-    if value < *least {
-        *least = value;
-    }
-}
-
-/// Raises `most` to `value`, likewise.
-#[inline(always)]
-fn raise<T: Copy + PartialOrd>(most: &mut T, value: T) {
-    if value > *most {
-        *most = value;
-    }
 }
 
 /// The bin of the length histogram, by halving: a chain of compares is cheaper in the kernel than a logarithm.
@@ -367,82 +324,11 @@ pub const fn length_bin(ip_length: u32) -> usize {
 }
 
 impl Direction {
-    /// Makes a zeroed direction one without packets.
-    #[inline(always)]
-    fn clear(&mut self) {
-        self.iat_min_us = NO_SAMPLE;
-        self.length_min = u16::MAX;
-        self.ttl_min = u8::MAX;
-    }
-
-    #[inline(always)]
-    fn add(&mut self, packet: &Packet) {
-        if self.packets == 0 {
-            self.first_ns = packet.time_ns;
-            self.last_ns = packet.time_ns;
-            self.parts = 1;
-            self.window = packet.window;
-            self.dscp = packet.dscp;
-        } else {
-            let gap_us = advance_us(&mut self.last_ns, packet.time_ns);
-            // Within an epoch, which is shorter than 2³² µs, Σ gap² ≤ (Σ gap)² fits 64 bits.
-            self.iat_squares = self.iat_squares.wrapping_add(square(gap_us));
-            lower(&mut self.iat_min_us, gap_us);
-            raise(&mut self.iat_max_us, gap_us);
-        }
-        self.packets += u64::from(packet.count);
-        self.frame_bytes += u64::from(packet.frame_bytes);
-        self.ip_bytes += u64::from(packet.ip_bytes);
-        self.payload_bytes += u64::from(packet.payload_bytes);
-        if packet.payload_bytes > 0 {
-            self.payload_packets += packet.count;
-        }
-        let length = u64::from(packet.last_ip_length);
-        self.length_squares += length * length;
-        if packet.last_ip_length < u32::from(self.length_min) {
-            self.length_min = packet.last_ip_length as u16;
-        }
-        self.raise_length(packet.last_ip_length);
-        lower(&mut self.ttl_min, packet.ttl);
-        raise(&mut self.ttl_max, packet.ttl);
-        self.add_flags(packet);
-    }
-
-    #[inline(always)]
-    fn raise_length(&mut self, ip_length: u32) {
-        if ip_length > u32::from(self.length_max) {
-            self.length_max = saturate_u16(ip_length);
-        }
-    }
-
-    /// What a super-packet is besides its last packet: others of one length, without gaps between them.
-    #[inline(always)]
-    fn add_further(&mut self, packet: &Packet) {
-        let length = u64::from(packet.ip_length);
-        self.length_squares += u64::from(packet.count - 1) * length * length;
-        self.raise_length(packet.ip_length);
-        self.iat_min_us = 0;
-    }
-
-    #[inline(always)]
-    fn add_flags(&mut self, packet: &Packet) {
-        // Most packets are a bare ACK or carry no flags at all; the others pay for eight counters, and without a
-        // branch for each, of which the verifier would follow both ways.
-        if packet.tcp_flags == ACK {
-            self.flags[4] += packet.count;
-        } else if packet.tcp_flags != 0 {
-            for (bit, counter) in self.flags.iter_mut().enumerate() {
-                let times = if ONCE_PER_BUFFER >> bit & 1 == 1 { 1 } else { packet.count };
-                *counter += u32::from(packet.tcp_flags >> bit & 1) * times;
-            }
-        }
-    }
-
     /// One more inter-arrival time, between parts.
     fn sample(&mut self, gap_us: u32) {
         self.iat_squares = self.iat_squares.saturating_add(square(gap_us));
-        lower(&mut self.iat_min_us, gap_us);
-        raise(&mut self.iat_max_us, gap_us);
+        self.iat_min_us = self.iat_min_us.min(gap_us);
+        self.iat_max_us = self.iat_max_us.max(gap_us);
     }
 
     /// How many inter-arrival times were taken.
@@ -470,9 +356,9 @@ impl Direction {
         self.length_squares = self.length_squares.saturating_add(other.length_squares);
         self.iat_squares = self.iat_squares.saturating_add(other.iat_squares);
         for (mine, theirs) in self.flags.iter_mut().zip(other.flags) {
-            *mine = mine.saturating_add(theirs);
+            *mine += theirs;
         }
-        self.payload_packets = self.payload_packets.saturating_add(other.payload_packets);
+        self.payload_packets += other.payload_packets;
         self.parts = self.parts.saturating_add(other.parts);
         self.iat_min_us = self.iat_min_us.min(other.iat_min_us);
         self.iat_max_us = self.iat_max_us.max(other.iat_max_us);
@@ -490,24 +376,6 @@ impl Direction {
 }
 
 impl FirstPackets {
-    /// Puts `packet` behind the others.
-    #[inline(always)]
-    fn push(&mut self, offset_us: u32, packet: &Packet) {
-        for nth in 1..=FIRST_PACKETS as u32 {
-            // From memory each time: the verifier would tell the rounds apart by a register.
-            let at = usize::from(*black_box(&mut self.count));
-            if at >= FIRST_PACKETS || nth > packet.count {
-                break;
-            }
-            let length = if nth == packet.count { packet.last_ip_length } else { packet.ip_length };
-            self.offset_us[at] = offset_us;
-            self.length[at] = saturate_u16(length);
-            self.upper |= (packet.sender as u8) << at;
-            self.payload |= u8::from(packet.payload_bytes > 0) << at;
-            self.count = at as u8 + 1;
-        }
-    }
-
     /// Packet `at` as (time in µs, sent by the upper endpoint, length, had payload), which is also the order of merging.
     fn get(&self, at: usize, first_us: u64) -> (u64, bool, u16, bool) {
         let bit = |mask: u8| mask >> at & 1 == 1;
@@ -527,7 +395,7 @@ impl FirstPackets {
             *packet = other.get(at, other_first_us);
         }
         all.sort_unstable();
-        let mut merged: Self = Zeroable::zeroed();
+        let mut merged = Self::default();
         for packet in all.iter().take((mine + theirs).min(FIRST_PACKETS)) {
             merged.append(*packet, first_us.min(other_first_us));
         }
@@ -555,100 +423,11 @@ impl FirstPackets {
 }
 
 impl FlowStats {
-    /// The statistics of a flow of this one packet.
-    pub fn of(packet: &Packet) -> Self {
-        let mut stats = Self::zeroed();
-        stats.start(packet);
-        stats
-    }
-
-    /// Makes this the statistics of a flow of one packet, in place: the kernel's stack has no room for them.
-    #[inline(always)]
-    pub fn start(&mut self, packet: &Packet) {
-        self.open(packet);
-        self.count(packet);
-    }
-
-    /// All of [`start`](Self::start) but what [`count`](Self::count) does.
-    #[inline(always)]
-    pub(crate) fn open(&mut self, packet: &Packet) {
-        self.zero();
-        self.last_ns = packet.time_ns;
-        self.iat_min_us = NO_SAMPLE;
-        self.parts = 1;
-        let [source, destination] = packet.macs;
-        self.macs = match packet.sender {
-            Sender::Lower => [source, destination],
-            Sender::Upper => [destination, source],
-        };
-        self.opener = packet.sender as u8;
-        self.directions[0].clear();
-        self.directions[1].clear();
-    }
-
-    /// Word by word, with a zero that the compiler does not know for one: it would call memset, which in a kernel
-    /// program is a loop over bytes.
-    #[inline(always)]
-    fn zero(&mut self) {
-        let zero = black_box(0);
-        for word in must_cast_mut::<Self, [u64; size_of::<Self>() / 8]>(self) {
-            *word = zero;
-        }
-    }
-
-    /// Adds a packet of the same flow.
-    #[inline(always)]
-    pub fn add(&mut self, packet: &Packet) {
-        self.wait(packet);
-        self.count(packet);
-    }
-
-    /// All of [`add`](Self::add) but what [`count`](Self::count) does: the gap to the packet before.
-    #[inline(always)]
-    pub(crate) fn wait(&mut self, packet: &Packet) {
-        let gap_us = advance_us(&mut self.last_ns, packet.time_ns);
-        // It fits, as for a direction.
-        self.iat_squares = self.iat_squares.wrapping_add(square(gap_us));
-        lower(&mut self.iat_min_us, gap_us);
-        raise(&mut self.iat_max_us, gap_us);
-    }
-
-    /// Counts a packet, the first or a later one.
-    ///
-    /// The verifier follows each outcome of a comparison to the next one that it decides, so nothing is compared twice.
-    #[inline(always)]
-    pub(crate) fn count(&mut self, packet: &Packet) {
-        // The verifier knows nothing of enums: it wants the mask, which the compiler would drop.
-        let sender = black_box(packet.sender as usize) & 1;
-        if packet.count > 1 {
-            self.count_length(packet.ip_length, packet.count - 1);
-            self.iat_min_us = 0;
-            self.directions[sender].add_further(packet);
-        }
-        self.count_length(packet.last_ip_length, 1);
-        self.hooks |= packet.hook as u8;
-        if packet.tcp_flags & (SYN | ACK) == SYN {
-            self.syn_senders |= 1 << packet.sender as u8;
-        }
-        self.directions[sender].add(packet);
-        if usize::from(self.firsts.count) < FIRST_PACKETS {
-            let first_us = self.first_ns() / 1000;
-            let offset_us = (packet.time_ns / 1000).saturating_sub(first_us);
-            // Read anew, or the verifier would come here with all that it knows of the packet's fields.
-            self.firsts.push(saturate_u32(offset_us), black_box(packet));
-        }
-    }
-
-    #[inline(always)]
-    fn count_length(&mut self, ip_length: u32, packets: u32) {
-        self.lengths[length_bin(ip_length) & (LENGTH_BINS - 1)] += packets;
-    }
-
     /// One more inter-arrival time, between parts.
     fn sample(&mut self, gap_us: u32) {
         self.iat_squares = self.iat_squares.saturating_add(square(gap_us));
-        lower(&mut self.iat_min_us, gap_us);
-        raise(&mut self.iat_max_us, gap_us);
+        self.iat_min_us = self.iat_min_us.min(gap_us);
+        self.iat_max_us = self.iat_max_us.max(gap_us);
     }
 
     /// Time of the first packet of either direction, ns.
@@ -703,7 +482,7 @@ impl FlowStats {
         self.last_ns = self.last_ns.max(other.last_ns);
         self.iat_squares = self.iat_squares.saturating_add(other.iat_squares);
         for (mine, theirs) in self.lengths.iter_mut().zip(other.lengths) {
-            *mine = mine.saturating_add(theirs);
+            *mine += theirs;
         }
         self.iat_min_us = self.iat_min_us.min(other.iat_min_us);
         self.iat_max_us = self.iat_max_us.max(other.iat_max_us);
@@ -736,12 +515,3 @@ impl FlowStats {
         }
     }
 }
-
-// The kernel and the agent must agree on every byte. Maps begin at a page, so whole cache lines in size are whole cache
-// lines in place. `repr(align(64))` would say the same and is not to be used on anything that a kernel program copies:
-// LLVM's BPF back end expands a copy in steps of the alignment, and a copy shorter than one step vanishes.
-const _: () = assert!(size_of::<FlowEntry>() == 448 && align_of::<FlowEntry>() == 8);
-const _: () = assert!(size_of::<Direction>() == 128 && size_of::<FirstPackets>() == 52);
-const _: () =
-    assert!(size_of::<FlowKey>() + offset_of!(FlowStats, firsts) + offset_of!(FirstPackets, offset_us) == 128);
-const _: () = assert!(size_of::<FlowKey>() + offset_of!(FlowStats, directions) == 192);

@@ -1,26 +1,118 @@
-//! The flow table: an index of buckets over dense entries, filled by one CPU and emptied as a whole.
+//! The flow table: buckets of tags, each tag standing for an entry, filled by one CPU and emptied as a whole.
 //!
-//! A *partition* is what one CPU fills in one epoch: a [`Head`], `entries / 4` buckets of eight slots and the entries.
-//! A slot is `tag << 32 | entry number + 1`, 0 when empty. Nothing is ever removed from a partition that is in use, so
-//! a bucket fills from its first slot, and an empty slot ends a search. A flow is in one of two buckets, and goes into
-//! the second only when the first is full: a packet costs at most sixteen comparisons of tags and two of keys.
+//! A *partition* is what one CPU fills in one epoch: a [`Head`], buckets of sixteen tags, and an entry for each tag. A tag
+//! is 16 bits of the hash of the flow in that entry, 0 where there is none. Two bytes for a flow keep the tags in the
+//! processor's cache when the entries are far too large for it: a packet waits for memory once.
+//!
+//! Nothing is ever removed from a partition that is in use. A flow has two buckets, and is looked for in the second only
+//! where the first has become crowded or holds its tag for another flow; a new one goes to the emptier of those looked
+//! at. So up to about 85 % of its entries a partition takes every flow.
 //!
 //! The algorithm is generic over its [`Storage`]: BPF maps in the kernel, vectors in userspace.
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::counts::{FlowEntry, FlowRarities};
 use crate::cursor::Cursor;
-use crate::flow::{FlowEntry, FlowKey, KEY_HALVES};
+use crate::flow::{FlowKey, KEY_HALVES};
 use crate::headers::protocol;
 use crate::packet::{Frame, Packet, Skipped, parse};
 
-/// Slots of a bucket: one cache line.
-pub const SLOTS: usize = 8;
+/// Entries of a bucket.
+pub const SLOTS: usize = 16;
 
-/// One cache line of the index.
+/// The tags of sixteen entries, four in each word, all of which are compared at once.
+///
+/// A set of tags is a number with bit `16 × lane + word` for the tag in that lane of that word. Tags are taken in the
+/// order of these bits, so the lowest bit of the free ones says how full the bucket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct Bucket(pub [u64; SLOTS]);
+#[repr(transparent)]
+pub struct Bucket(pub [u64; SLOTS / 4]);
+
+/// The lowest bit of each lane.
+const LANES: u64 = 0x0001_0001_0001_0001;
+
+impl Bucket {
+    const WORDS: usize = SLOTS / 4;
+    const ALL: u64 = 0x000f_000f_000f_000f;
+
+    /// The lowest free bit of a bucket with twelve flows or more is this one or a higher one.
+    const CROWDED: u64 = 1 << 48;
+
+    /// The set of tags that are equal to `tag`. Only its lowest bit is sure: above an equal lane the borrow of the
+    /// subtraction makes an equal lane of one that differs in its lowest bit (Warren, "Hacker's Delight", §6-1).
+    #[inline(always)]
+    const fn equal(&self, tag: u64) -> u64 {
+        let (repeated, mut set, mut word) = (tag * LANES, 0, 0);
+        while word < Self::WORDS {
+            let difference = self.0[word] ^ repeated;
+            let zero = difference.wrapping_sub(LANES) & !difference & LANES << 15;
+            set |= zero >> (15 - word);
+            word += 1;
+        }
+        set
+    }
+
+    /// The first free tag as a bit, or 0.
+    #[inline(always)]
+    const fn free(&self) -> u64 {
+        lowest(self.equal(0))
+    }
+
+    /// Takes the free tag that `bit` stands for.
+    #[inline(always)]
+    const fn take(&mut self, bit: u64, tag: u64) {
+        let mut word = 0;
+        while word < Self::WORDS {
+            self.0[word] |= (bit >> word & LANES) * tag;
+            word += 1;
+        }
+    }
+
+    /// Whether the tag is there that is taken after `nth` others.
+    const fn has(&self, nth: usize) -> bool {
+        self.0[nth % 4] >> (nth / 4 * 16) & 0xffff != 0
+    }
+
+    /// The number of tags.
+    pub const fn used(&self) -> u32 {
+        // Behind a free tag all are free, so what the borrow adds is in the set already.
+        (Self::ALL & !self.equal(0)).count_ones()
+    }
+}
+
+/// The lowest bit of a set, or 0.
+#[inline(always)]
+const fn lowest(set: u64) -> u64 {
+    set & set.wrapping_neg()
+}
+
+/// The slot of a tag as a bit: a perfect hash, as kernel programs cannot count zeroes. The multiplier has
+/// four pieces of a de Bruijn sequence where the bits move its windows of four bits (Leiserson, Prokop and Randall,
+/// "Using de Bruijn Sequences to Index a 1 in a Computer Word", 1998).
+#[inline(always)]
+const fn slot(bit: u64) -> u32 {
+    (bit.wrapping_mul(0x0800_9a00_ae00_f000) >> 60) as u32
+}
+
+/// The slots in the order in which they are taken.
+const ORDER: [u32; SLOTS] = {
+    let (mut order, mut n) = ([0; SLOTS], 0);
+    while n < SLOTS {
+        order[n] = slot(1 << (n / 4 * 16 + n % 4));
+        n += 1;
+    }
+    order
+};
+
+/// The numbers of the entries in use, the oldest of all buckets first.
+pub fn used(buckets: &[Bucket]) -> impl Iterator<Item = usize> {
+    let most = buckets.iter().map(Bucket::used).max().unwrap_or(0) as usize;
+    ORDER.iter().take(most).enumerate().flat_map(move |(nth, &slot)| {
+        let taken = buckets.iter().enumerate().filter(move |(_, bucket)| bucket.has(nth));
+        taken.map(move |(at, _)| entry_number(at as u32, slot, buckets.len() as u32) as usize)
+    })
+}
 
 /// Packets and their frame bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -51,9 +143,11 @@ pub const OVERFLOW_PROTOCOLS: [&str; 6] = ["tcp", "udp", "icmp", "icmpv6", "sctp
 pub struct Head {
     /// All packets that the program was given.
     pub received: Count,
-    /// Entries in use; never more than the capacity.
+    /// Entries in use.
     pub entries: u64,
-    reserved: [u64; 5],
+    /// The number of the entry that was counted in last, and one more; 0 before the first.
+    last: u64,
+    reserved: [u64; 4],
     /// Packets in no flow, by [`Skipped`].
     pub skipped: [Count; Skipped::COUNT],
     /// Packets that found the table full, by protocol: the overflow record.
@@ -61,13 +155,14 @@ pub struct Head {
 }
 
 impl Head {
-    /// Adds what another partition counted, but for its entries.
+    /// Adds what another partition counted, its entries included.
     pub fn merge(&mut self, other: &Self) {
         let counts = self.skipped.iter_mut().zip(&other.skipped).chain(self.overflow.iter_mut().zip(&other.overflow));
         for (mine, theirs) in counts {
             mine.add(theirs.packets, theirs.bytes);
         }
         self.received.add(other.received.packets, other.received.bytes);
+        self.entries += other.entries;
     }
 
     #[inline(always)]
@@ -82,20 +177,23 @@ impl Head {
 #[repr(transparent)]
 pub struct Seed(pub [u64; KEY_HALVES]);
 
-/// The sizes of a partition.
+/// The size of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Entries.
-    pub entries: u32,
-    /// Buckets: with a quarter of the entries, the index has twice as many slots as there are entries.
+    /// Buckets.
     pub buckets: u32,
 }
 
 impl Shape {
-    /// The shape for a capacity in flows.
+    /// The shape for a capacity in entries, rounded up to whole buckets.
     pub const fn for_capacity(entries: u32) -> Self {
-        let buckets = entries.div_ceil(SLOTS as u32 / 2);
-        Self { entries, buckets: if buckets == 0 { 1 } else { buckets } }
+        let buckets = entries.div_ceil(SLOTS as u32);
+        Self { buckets: if buckets == 0 { 1 } else { buckets } }
+    }
+
+    /// Entries.
+    pub const fn entries(self) -> u32 {
+        self.buckets * SLOTS as u32
     }
 }
 
@@ -104,8 +202,6 @@ impl Shape {
 pub trait Storage {
     /// Where an entry is: what was found once need not be looked for again.
     type Located: Copy;
-    /// Entries.
-    fn capacity(&self) -> u32;
     /// Buckets.
     fn buckets(&self) -> u32;
     /// Number `n` of the secret of the hash: one at a time, as kernel programs have few registers.
@@ -114,12 +210,12 @@ pub trait Storage {
     fn head(&mut self) -> &mut Head;
     /// Bucket `n`.
     fn bucket(&mut self, n: u32) -> Option<&mut Bucket>;
-    /// The number of the first entry; the others follow.
-    fn first_entry(&self) -> u32;
-    /// Where entry `n` is, one that is in use or the next one.
+    /// Where entry `n` is (see [`entry_number`]).
     fn locate(&mut self, n: u32) -> Option<Self::Located>;
     /// The entry there.
     fn entry(&mut self, at: Self::Located) -> &mut FlowEntry;
+    /// The rarities of entry `n`.
+    fn rarities(&mut self, n: u32) -> Option<&mut FlowRarities>;
 }
 
 /// What became of a frame.
@@ -156,7 +252,7 @@ pub fn record<S: Storage>(storage: &mut S, packet: &Packet) -> Metered {
     let counted = count(storage, packet);
     let head = storage.head();
     let (packets, bytes) = (u64::from(packet.count), u64::from(packet.frame_bytes));
-    if counted {
+    if counted.is_some() {
         head.received.add(packets, bytes);
         return Metered::Counted;
     }
@@ -177,12 +273,12 @@ const fn overflow_index(protocol: u8) -> usize {
     }
 }
 
-/// The bucket where a flow is looked for first, its second bucket, and its tag.
+/// The two buckets of a flow, and its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
-    first: u32,
-    second: u32,
-    tag: u32,
+    buckets: [u32; 2],
+    /// 1 to 65,535.
+    tag: u64,
 }
 
 /// Hashes the key: the multilinear hash of its halves of words modulo 2⁶⁴ (Lemire and Kaser, "Strongly Universal String
@@ -218,107 +314,118 @@ const fn scale(bits: u32, buckets: u32) -> u32 {
 #[inline(always)]
 fn place<S: Storage>(storage: &S, key: &FlowKey) -> Place {
     let (hash, buckets) = (hash(storage, key), storage.buckets());
-    let tag = (hash >> 32) as u32;
+    let upper = (hash >> 32) as u32;
     // Keys in steps (a scan) have hashes in steps, upper and lower half each with a step of its own; together they have
-    // none. The second bucket comes from the tag, multiplied by an odd number to be independent of the first.
-    let (first, second) = (tag ^ hash as u32, tag.wrapping_mul(0x85eb_ca6b));
-    Place { first: scale(first, buckets), second: scale(second, buckets), tag }
+    // none. The second bucket is multiplied by an odd number to be independent of the tag.
+    let (first, second) = (upper ^ hash as u32, upper.wrapping_mul(0x85eb_ca6b));
+    Place { buckets: [scale(first, buckets), scale(second, buckets)], tag: u64::from(scale(upper, 0xffff)) + 1 }
 }
 
-/// What a bucket says of a tag.
-#[derive(Clone, Copy)]
-enum Probe {
-    /// A slot has it: entry number.
-    Same(u32),
-    /// No slot has it, and this one is free.
-    Free(usize),
-    /// Neither.
-    Full,
-}
-
-/// Looks at the slots of a bucket in the order in which they fill.
+/// The number of an entry in its partition: the entries of all buckets that are taken first lie side by side, so that a
+/// table that is half full uses half of its memory, and half of the processor's means to address it.
 #[inline(always)]
-fn probe(bucket: &Bucket, tag: u32) -> Probe {
-    for (slot, &value) in bucket.0.iter().enumerate() {
-        if value == 0 {
-            return Probe::Free(slot);
-        }
-        if (value >> 32) as u32 == tag {
-            return Probe::Same(value as u32 - 1);
-        }
-    }
-    Probe::Full
+pub const fn entry_number(bucket: u32, slot: u32, buckets: u32) -> u32 {
+    slot * buckets + bucket
 }
 
-/// Where a flow's entry is.
+/// A free tag of a bucket, as a bit; 0 where there is none.
+#[derive(Clone, Copy)]
+struct Room {
+    bucket: u32,
+    bit: u64,
+}
+
+/// A flow's entry, by its number: its own, or the one that it may have.
 #[derive(Clone, Copy)]
 enum Found<L> {
-    /// It has one.
-    Entry(L),
-    /// It has none, and this slot of this bucket is free for it.
-    Room(u32, usize),
-    /// It has none, and there is no room for it.
-    NoRoom,
+    Own(u32, L),
+    Free(u32, L, Room),
 }
 
-/// Looks for the flow in its two buckets.
+/// Looks for the flow in its two buckets; `None` where it is in neither and both are full.
 ///
-/// Two flows of one bucket have the same tag once in 2³² pairs. The later one then goes on to its second bucket, as it
-/// does when the first is full, and will do so each time: the first slot with a tag is always the same flow's.
+/// A bucket never has a tag twice, so a tag that is another flow's says that this flow is not here, and may not be.
 #[inline(always)]
-fn find<S: Storage>(storage: &mut S, key: &FlowKey, place: &Place) -> Found<S::Located> {
-    for at in [place.first, place.second] {
-        let Some(bucket) = storage.bucket(at) else { break };
-        match probe(bucket, place.tag) {
-            Probe::Same(n) => {
-                let Some(located) = storage.locate(n) else { break };
-                if storage.entry(located).key.is(key) {
-                    return Found::Entry(located);
-                }
+fn find<S: Storage>(storage: &mut S, key: &FlowKey, place: &Place) -> Option<Found<S::Located>> {
+    let mut room = Room { bucket: 0, bit: 0 };
+    for bucket in place.buckets {
+        let tags = *storage.bucket(bucket)?;
+        let same = lowest(tags.equal(place.tag));
+        if same != 0 {
+            let number = entry_number(bucket, slot(same), storage.buckets());
+            let located = storage.locate(number)?;
+            if storage.entry(located).key.is(key) {
+                return Some(Found::Own(number, located));
             }
-            Probe::Free(slot) => return Found::Room(at, slot),
-            Probe::Full => {}
+            continue;
+        }
+        let bit = tags.free();
+        // None is the largest number.
+        if bit.wrapping_sub(1) < room.bit.wrapping_sub(1) {
+            room = Room { bucket, bit };
+        }
+        if bit.wrapping_sub(1) < Bucket::CROWDED - 1 {
+            break;
         }
     }
-    Found::NoRoom
-}
-
-/// Finds or makes the entry and counts the packet there; false where there is no room.
-///
-/// All ways of the search join before the packet is counted: the verifier would otherwise follow the counting from
-/// every slot.
-#[inline(always)]
-fn count<S: Storage>(storage: &mut S, packet: &Packet) -> bool {
-    let place = place(storage, &packet.key);
-    let located = match find(storage, &packet.key, &place) {
-        Found::Entry(located) => {
-            storage.entry(located).stats.wait(packet);
-            Some(located)
-        }
-        Found::Room(at, slot) => insert(storage, &place, at, slot, packet),
-        Found::NoRoom => None,
-    };
-    let Some(located) = located else { return false };
-    storage.entry(located).stats.count(packet);
-    true
-}
-
-/// Makes the next entry that of the packet's flow, if there is one left.
-#[inline(always)]
-fn insert<S: Storage>(storage: &mut S, place: &Place, at: u32, slot: usize, packet: &Packet) -> Option<S::Located> {
-    let entries = storage.head().entries;
-    if entries >= u64::from(storage.capacity()) {
+    if room.bit == 0 {
         return None;
     }
-    let number = storage.first_entry() + entries as u32;
-    let located = storage.locate(number)?;
-    storage.bucket(at)?.0[slot & (SLOTS - 1)] = u64::from(place.tag) << 32 | u64::from(number + 1);
-    storage.head().entries = entries + 1;
-    let entry = storage.entry(located);
-    entry.key = packet.key;
-    entry.stats.open(packet);
-    Some(located)
+    let number = entry_number(room.bucket, slot(room.bit), storage.buckets());
+    Some(Found::Free(number, storage.locate(number)?, room))
 }
 
-// Whole cache lines, as the index and the CPUs' heads must not share any.
-const _: () = assert!(size_of::<Bucket>() == 64 && size_of::<Head>().is_multiple_of(64));
+/// Where the entry is that the flow has, or would have; `None` where there is no room for it.
+pub fn entry_of<S: Storage>(storage: &mut S, key: &FlowKey) -> Option<S::Located> {
+    let place = place(storage, key);
+    find(storage, key, &place).map(|(Found::Own(_, located) | Found::Free(_, located, _))| located)
+}
+
+/// Finds or makes the entry and counts the packet there; `None` where there is no room.
+///
+/// All ways of the search join before the packet is counted: the verifier would otherwise follow the counting from each.
+#[inline(always)]
+fn count<S: Storage>(storage: &mut S, packet: &Packet) -> Option<()> {
+    let (number, located) = ready(storage, packet)?;
+    if let Some(rare) = storage.entry(located).counts.count(packet) {
+        storage.rarities(number)?.count(rare, packet);
+    }
+    Some(())
+}
+
+/// The packet's entry and where it is, ready for the packet to be counted.
+///
+/// Packets come in trains (Jain and Routhier, "Packet Trains", 1986): the entry of the packet before is looked at first.
+#[inline(always)]
+fn ready<S: Storage>(storage: &mut S, packet: &Packet) -> Option<(u32, S::Located)> {
+    let last = storage.head().last as u32;
+    if last != 0 {
+        let located = storage.locate(last - 1)?;
+        let entry = storage.entry(located);
+        if entry.key.is(&packet.key) {
+            entry.counts.wait(packet);
+            return Some((last - 1, located));
+        }
+    }
+    let place = place(storage, &packet.key);
+    let (number, located) = match find(storage, &packet.key, &place)? {
+        Found::Own(number, located) => {
+            storage.entry(located).counts.wait(packet);
+            (number, located)
+        }
+        Found::Free(number, located, room) => {
+            storage.bucket(room.bucket)?.take(room.bit, place.tag);
+            storage.head().entries += 1;
+            let entry = storage.entry(located);
+            entry.key = packet.key;
+            entry.counts.open(packet);
+            storage.rarities(number)?.open(packet);
+            (number, located)
+        }
+    };
+    storage.head().last = u64::from(number) + 1;
+    Some((number, located))
+}
+
+// A bucket never lies in two cache lines, and the CPUs' heads share none.
+const _: () = assert!(size_of::<Bucket>() == 32 && size_of::<Head>().is_multiple_of(64));

@@ -2,6 +2,7 @@
 
 mod frames;
 
+use flowml_common::counts::FlowValue;
 use flowml_common::flow::{FlowStats, length_bin, to_micros};
 use flowml_common::headers::protocol;
 use flowml_common::packet::{Hook, Packet};
@@ -10,15 +11,9 @@ use proptest::prelude::*;
 
 /// As one CPU counts them.
 fn count<'a>(packets: impl IntoIterator<Item = &'a Packet>) -> Option<FlowStats> {
-    packets.into_iter().fold(None, |stats, packet| {
-        Some(match stats {
-            None => FlowStats::of(packet),
-            Some(mut stats) => {
-                stats.add(packet);
-                stats
-            }
-        })
-    })
+    let mut packets = packets.into_iter().peekable();
+    let key = packets.peek()?.key;
+    FlowValue::of_all(packets).map(|value| value.counted(&key).part().stats)
 }
 
 /// The packets by CPU.

@@ -12,9 +12,10 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps};
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::btf_map;
-use flowml_common::flow::{FlowEntry, KEY_HALVES};
+use flowml_common::counts::{FlowEntry, FlowRarities};
+use flowml_common::flow::KEY_HALVES;
 use flowml_common::packet::{Frame, Packet};
-use flowml_common::table::{Bucket, Head, Seed, Storage};
+use flowml_common::table::{Bucket, Head, SLOTS, Seed, Storage};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
@@ -35,11 +36,15 @@ pub static HEADS: Array<Head, 1, MMAPABLE> = Array::new();
 
 /// [`BUCKETS`] buckets per partition.
 #[btf_map]
-pub static BUCKET_INDEX: Array<Bucket, 1, MMAPABLE> = Array::new();
+pub static TAGS: Array<Bucket, 1, MMAPABLE> = Array::new();
 
-/// [`CAPACITY`] entries per partition.
+/// As many entries as there are tags.
 #[btf_map]
 pub static ENTRIES: Array<FlowEntry, 1, MMAPABLE> = Array::new();
+
+/// What few packets add to, entry by entry.
+#[btf_map]
+pub static RARITIES: Array<FlowRarities, 1, MMAPABLE> = Array::new();
 
 /// A packet and a frame, on cache lines of their own.
 #[repr(C)]
@@ -61,12 +66,9 @@ static PACKETS: Array<Parked, 1> = Array::new();
 /// read-only data of equal bytes, and a literal that shares its place with one of these would change with it.
 const UNSET: u32 = 0x756e_7365;
 
-/// Entries per partition.
-#[unsafe(no_mangle)]
-pub static CAPACITY: u32 = UNSET + 1;
 /// Buckets per partition.
 #[unsafe(no_mangle)]
-pub static BUCKETS: u32 = UNSET + 2;
+pub static BUCKETS: u32 = UNSET + 1;
 /// The secret of the flow hash.
 #[unsafe(no_mangle)]
 pub static SEED: Seed = Seed([UNSET as u64; KEY_HALVES]);
@@ -102,6 +104,11 @@ impl Partition {
         // SAFETY: this CPU alone writes to this partition, and not before this reference is gone (module comment).
         let head = unsafe { HEADS.get_ptr_mut(number)?.as_mut()? };
         Some(Self { number, head })
+    }
+
+    #[inline(always)]
+    fn first_bucket(&self) -> u32 {
+        self.number * self.buckets()
     }
 }
 
@@ -142,11 +149,6 @@ impl Storage for Partition {
     type Located = Located;
 
     #[inline(always)]
-    fn capacity(&self) -> u32 {
-        constant(&CAPACITY)
-    }
-
-    #[inline(always)]
     fn buckets(&self) -> u32 {
         constant(&BUCKETS)
     }
@@ -164,17 +166,18 @@ impl Storage for Partition {
     #[inline(always)]
     fn bucket(&mut self, n: u32) -> Option<&mut Bucket> {
         // SAFETY: as for the head; `&mut self` keeps a second reference from being made.
-        unsafe { BUCKET_INDEX.get_ptr_mut(self.number * self.buckets() + n)?.as_mut() }
-    }
-
-    #[inline(always)]
-    fn first_entry(&self) -> u32 {
-        self.number * self.capacity()
+        unsafe { TAGS.get_ptr_mut(self.first_bucket() + n)?.as_mut() }
     }
 
     #[inline(always)]
     fn locate(&mut self, n: u32) -> Option<Located> {
-        NonNull::new(ENTRIES.get_ptr_mut(n)?).map(Located)
+        NonNull::new(ENTRIES.get_ptr_mut(self.first_bucket() * SLOTS as u32 + n)?).map(Located)
+    }
+
+    #[inline(always)]
+    fn rarities(&mut self, n: u32) -> Option<&mut FlowRarities> {
+        // SAFETY: as for a bucket.
+        unsafe { RARITIES.get_ptr_mut(self.first_bucket() * SLOTS as u32 + n)?.as_mut() }
     }
 
     #[inline(always)]

@@ -169,7 +169,8 @@ pub struct Run {
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = |text: &str| duration(text, INTERVAL))]
     pub interval: Duration,
 
-    /// Flows that the kernel's table holds between two intervals, on each CPU, 64 to 16777216 [default: 32768, halved
+    /// Entries of the kernel's table between two intervals, on each CPU, 64 to 16777216; it is emptied early when half of
+    /// them are in use, and takes every flow up to about 85 % of them [default: 32768, halved
     /// until the table takes at most 512 MiB]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=16 << 20))]
     pub flow_capacity: Option<u32>,

@@ -75,8 +75,8 @@ fn rows(drains: &[Vec<Timed>]) -> HashMap<u16, FlowRow> {
             };
             assert_eq!(meter(&mut table, &frame, bytes.as_slice()), Metered::Counted);
         }
-        let (_, entries) = table.drain();
-        sessions.absorb_drain(&entries, |_, _| {});
+        sessions.absorb_drain(table.flows(), |_, _| {});
+        table.clear();
     }
     let windows = HostWindows::new(Duration::from_secs(2));
     let rows = sessions.flush().into_iter().map(|ended| {

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use flowml_common::flow::FlowEntry;
+use flowml_common::counts::Counted;
 use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, Head};
 use flowml_user::capture::attach::{Attachment, Mode, Wanted, attach};
@@ -66,15 +66,15 @@ impl Account {
     }
 
     /// Drains one epoch, for which the law must hold by itself. Answers how many packets it had.
-    pub fn drain(&mut self, mut each: impl FnMut(&FlowEntry)) -> Result<u64> {
-        let capacity = u64::from(self.table.size().shape.entries) * u64::from(self.table.size().cpus);
+    pub fn drain(&mut self, mut each: impl FnMut(Counted<'_>)) -> Result<u64> {
+        let capacity = u64::from(self.table.size().shape.entries()) * u64::from(self.table.size().cpus);
         let drained = self.table.drain()?;
         let head = drained.head_total();
         let (mut in_flows, mut flows) = (Count::default(), 0);
-        for entry in drained.entries() {
-            in_flows.add(entry.stats.packets(), entry.stats.frame_bytes());
+        for flow in drained.flows() {
+            in_flows.add(flow.counts.packets(), flow.counts.frame_bytes());
             flows += 1;
-            each(entry);
+            each(flow);
         }
         drop(drained);
         check_epoch(&head, in_flows).with_context(|| format!("epoch {}: {head:?}", self.drains))?;
@@ -94,7 +94,7 @@ impl Account {
         &mut self,
         pause: Duration,
         work: impl FnOnce() -> Result<T> + Send,
-        mut each: impl FnMut(&FlowEntry),
+        mut each: impl FnMut(Counted<'_>),
     ) -> Result<T> {
         thread::scope(|scope| {
             let working = scope.spawn(work);
@@ -107,7 +107,7 @@ impl Account {
     }
 
     /// Drains until all that was sent has arrived; then nothing more may come, and not a byte may be missing.
-    pub fn settle(&mut self, sent: Sent, mut each: impl FnMut(&FlowEntry)) -> Result<()> {
+    pub fn settle(&mut self, sent: Sent, mut each: impl FnMut(Counted<'_>)) -> Result<()> {
         let arrived = wait_until(ARRIVAL_LIMIT, || {
             self.drain(&mut each)?;
             Ok(self.total.received.packets >= sent.packets)

@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use aya::maps::Map;
 use aya::programs::Xdp;
-use bytemuck::{Pod, Zeroable};
-use flowml_common::flow::{FlowEntry, FlowKey};
+use bytemuck::{Pod, must_cast_mut};
+use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
+use flowml_common::flow::FlowKey;
 use flowml_common::packet::{Packet, Sender, Skipped, parse_behind};
-use flowml_common::table::{Bucket, Head, Metered, Shape};
+use flowml_common::table::{Bucket, Head, Metered, Shape, used};
 use flowml_user::capture::file::Captured;
 use flowml_user::capture::file::link::{self, LinkType};
 use flowml_user::capture::kernel::KernelTable;
@@ -26,7 +27,7 @@ use crate::program::{LONGEST_LINEAR, XDP_PASS, run_with_metadata};
 use crate::twins::same;
 
 /// Flows after which both are emptied: so few that there is room for each, whatever the secrets of their hashes are.
-const ENOUGH: usize = CAPACITY as usize / 4;
+const ENOUGH: u64 = CAPACITY as u64 / 4;
 
 /// What the replaying program is told in front of a frame (`Told` in flowml-ebpf/src/bin/replay.rs), bytes.
 const TOLD: usize = 16;
@@ -120,13 +121,13 @@ impl Default for Reference {
 
 impl FileTable for Reference {
     fn meter(&mut self, captured: &Captured<'_>) -> Result<Metered> {
-        if self.0.entries().len() >= ENOUGH {
+        if self.0.counts().entries >= ENOUGH {
             return Ok(Metered::Skipped(Skipped::TableFull));
         }
         FileTable::meter(&mut self.0, captured)
     }
 
-    fn drain(&mut self, absorb: impl FnOnce(&Head, &[FlowEntry])) -> Result<()> {
+    fn drain(&mut self, absorb: impl FnOnce(&Head, &[Counted<'_>])) -> Result<()> {
         FileTable::drain(&mut self.0, absorb)
     }
 }
@@ -144,6 +145,26 @@ pub struct Compared {
     pub drains: u64,
 }
 
+/// What was counted of a flow.
+#[derive(Clone, Copy)]
+struct Flow {
+    entry: FlowEntry,
+    rarities: FlowRarities,
+}
+
+impl Flow {
+    const fn counted(&self) -> Counted<'_> {
+        Counted { key: &self.entry.key, counts: &self.entry.counts, rarities: &self.rarities }
+    }
+
+    /// The frame bytes of a direction: the first word of its cache line, of which an entry has four (`FlowEntry`,
+    /// flowml-common/src/counts.rs).
+    fn frame_bytes(&mut self, sender: Sender) -> &mut u64 {
+        let lines: &mut [[u64; 8]; 4] = must_cast_mut(&mut self.entry);
+        &mut lines[2 + sender as usize][0]
+    }
+}
+
 /// The partition of the kernel's table that a CPU fills, without the change of the epoch by which the agent empties it:
 /// that waits for programs that run, 10 ms each time, and here none does when the system call has returned.
 struct Partition {
@@ -152,6 +173,7 @@ struct Partition {
     heads: SharedArray<Head>,
     buckets: SharedArray<Bucket>,
     entries: SharedArray<FlowEntry>,
+    rarities: SharedArray<FlowRarities>,
 }
 
 impl Partition {
@@ -162,15 +184,15 @@ impl Partition {
             number: 2 * cpu,
             shape,
             heads: mapped(kernel, "HEADS", partitions)?,
-            buckets: mapped(kernel, "BUCKET_INDEX", partitions * shape.buckets)?,
-            entries: mapped(kernel, "ENTRIES", partitions * shape.entries)?,
+            buckets: mapped(kernel, "TAGS", partitions * shape.buckets)?,
+            entries: mapped(kernel, "ENTRIES", partitions * shape.entries())?,
+            rarities: mapped(kernel, "RARITIES", partitions * shape.entries())?,
         })
     }
 
     /// What was counted, and none of it is there any more.
-    fn drain(&mut self) -> Result<(Head, Vec<FlowEntry>)> {
-        let (first_entry, first_bucket) =
-            (self.number * self.shape.entries as usize, self.number * self.shape.buckets as usize);
+    fn drain(&mut self) -> Result<(Head, Vec<Flow>)> {
+        let [buckets, entries] = [self.shape.buckets, self.shape.entries()].map(|number| number as usize);
         // SAFETY: test runs are over when their system call returns, and only this thread makes them: nobody else reads
         // or writes the maps.
         unsafe {
@@ -178,10 +200,15 @@ impl Partition {
             let elsewhere = heads.iter().enumerate().find(|(n, head)| *n != self.number && head.received.packets > 0);
             ensure!(elsewhere.is_none(), "packets in partition {:?}", elsewhere.map(|(n, _)| n));
             let head = heads[self.number];
-            let entries = self.entries.slice(first_entry, head.entries as usize).to_vec();
+            let (all, rarities) = (
+                self.entries.slice(self.number * entries, entries),
+                self.rarities.slice(self.number * entries, entries),
+            );
+            let tags = self.buckets.slice(self.number * buckets, buckets);
+            let flows = used(tags).map(|n| Flow { entry: all[n], rarities: rarities[n] }).collect();
             self.heads.fill_zero(self.number, 1);
-            self.buckets.fill_zero(first_bucket, self.shape.buckets as usize);
-            Ok((head, entries))
+            self.buckets.fill_zero(self.number * buckets, buckets);
+            Ok((head, flows))
         }
     }
 }
@@ -229,9 +256,10 @@ impl Replay {
         let cpu = sched_getcpu();
         Ok(Self {
             partition: Partition::of(&mut kernel, cpu)?,
+            // Of the same shape and with the same secret, so that each flow has the same entry.
+            reference: Reference(VecTable::new(kernel.size().shape, kernel.seed())),
             _kernel: kernel,
             program,
-            reference: Reference::new(),
             cpu,
             input: Vec::new(),
             corrections: Corrections::default(),
@@ -271,13 +299,13 @@ impl Corrections {
     }
 
     /// Takes what is more out of the counts.
-    fn apply(&mut self, head: &mut Head, entries: &mut [FlowEntry]) {
+    fn apply(&mut self, head: &mut Head, drained: &mut [Flow]) {
         let flows = std::mem::take(&mut self.flows);
         let skipped = std::mem::take(&mut self.skipped);
-        for entry in entries {
+        for flow in drained {
             for sender in [Sender::Lower, Sender::Upper] {
-                let more = flows.get(&(entry.key, sender as usize)).copied().unwrap_or_default();
-                let bytes = &mut entry.stats.directions[sender as usize].frame_bytes;
+                let more = flows.get(&(flow.entry.key, sender as usize)).copied().unwrap_or_default();
+                let bytes = flow.frame_bytes(sender);
                 *bytes = bytes.wrapping_add_signed(-more);
             }
         }
@@ -301,22 +329,33 @@ impl FileTable for &mut Replay {
         Ok(metered)
     }
 
-    fn drain(&mut self, absorb: impl FnOnce(&Head, &[FlowEntry])) -> Result<()> {
+    fn drain(&mut self, absorb: impl FnOnce(&Head, &[Counted<'_>])) -> Result<()> {
         let Replay { partition, reference, corrections, compared, .. } = &mut **self;
-        let (mut head, mut entries) = partition.drain()?;
-        corrections.apply(&mut head, &mut entries);
-        let (mut expected_head, mut expected) = (Head::zeroed(), Vec::new());
-        reference.drain(|head, entries| (expected_head, expected) = (*head, entries.to_vec()))?;
-        same("the counts of an epoch", &head, &expected_head)?;
-        ensure!(entries.len() == expected.len(), "{} flows instead of {}", entries.len(), expected.len());
-        for (theirs, ours) in entries.iter().zip(&expected) {
-            same("a flow", theirs, ours)?;
-        }
-        compared.entries += entries.len() as u64;
+        let (mut head, mut flows) = partition.drain()?;
+        corrections.apply(&mut head, &mut flows);
+        let counted: Vec<_> = flows.iter().map(Flow::counted).collect();
+        let mut compare = Ok(());
+        reference
+            .drain(|expected_head, expected| compare = same_epoch((&head, &counted), (expected_head, expected)))?;
+        compare?;
+        compared.entries += flows.len() as u64;
         compared.drains += 1;
-        absorb(&head, &entries);
+        absorb(&head, &counted);
         Ok(())
     }
+}
+
+/// Compares all that both have counted in an epoch.
+fn same_epoch(kernel: (&Head, &[Counted<'_>]), reference: (&Head, &[Counted<'_>])) -> Result<()> {
+    same("the counts of an epoch", kernel.0, reference.0)?;
+    let numbers = [kernel.1.len(), reference.1.len()];
+    ensure!(numbers[0] == numbers[1], "{} flows instead of {}", numbers[0], numbers[1]);
+    for (theirs, ours) in kernel.1.iter().zip(reference.1) {
+        same("a key", theirs.key, ours.key)?;
+        same("a flow", theirs.counts, ours.counts)?;
+        same("a flow's rarities", theirs.rarities, ours.rarities)?;
+    }
+    Ok(())
 }
 
 /// Beside the agent's object: `$FLOWML_OBJECT`, else what `cargo xtask build` leaves.

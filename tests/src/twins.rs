@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use aya::maps::Array;
 use bytemuck::{Pod, Zeroable, bytes_of};
-use flowml_common::flow::{FlowEntry, FlowKey};
+use flowml_common::counts::{FlowEntry, FlowRarities};
 use flowml_common::packet::{Frame, Hook, Skipped, parse};
-use flowml_common::table::{Bucket, Head, Metered, Seed, Shape, record, skip};
+use flowml_common::table::{Bucket, Head, Metered, Shape, record, skip};
 use flowml_user::capture::kernel::{KernelTable, monotonic_ns};
 use flowml_user::capture::vectors::VecTable;
 use rustix::thread::sched_getcpu;
@@ -32,8 +32,7 @@ impl Twins {
     pub fn on_cpu<T: Send>(cpu: u32, capacity: u32, work: impl FnOnce(&mut Self) -> Result<T> + Send) -> Result<T> {
         on_cpu(cpu as usize, || {
             let kernel = kernel_table(Some(capacity))?;
-            // The kernel's seed is its secret. Flows stand in the order of their first packets whatever the seed.
-            let vectors = VecTable::new(Shape::for_capacity(capacity), Seed([0x9e37_79b9_7f4a_7c15; 12]));
+            let vectors = VecTable::new(Shape::for_capacity(capacity), kernel.seed());
             work(&mut Self { kernel, vectors, cpu, epoch: 0 })
         })?
     }
@@ -79,15 +78,18 @@ impl Twins {
     pub fn compare(&mut self, frame: Frame, linear: &[u8], times_ns: RangeInclusive<u64>) -> Result<Metered> {
         let head: Head = self.value("HEADS", self.partition())?;
         let key = parse(&frame, linear).ok().map(|packet| packet.key);
-        let number = key.map(|key| self.number(&key)).filter(|&number| u64::from(number) < head.entries);
-        let entry: Option<FlowEntry> = number.map(|number| self.entry(number)).transpose()?;
-        let time_ns = entry.map_or(0, |entry| entry.stats.last_ns);
+        let number = key.and_then(|key| self.vectors.number(&key));
+        let entry: Option<FlowEntry> = number.map(|number| self.of_entry("ENTRIES", number)).transpose()?;
+        let time_ns = entry.map_or(0, |entry| entry.counts.last_ns());
         ensure!(entry.is_none() || times_ns.contains(&time_ns), "the packet's time is {time_ns}, not in {times_ns:?}");
         let metered = self.meter_as_a_hook(&Frame { time_ns, ..frame }, linear);
         same("head", &head, self.vectors.counts())?;
         if metered == Metered::Counted {
             let (entry, number) = entry.zip(number).context("the kernel has no such flow")?;
-            same("flow", &entry, &self.vectors.entries()[number as usize])?;
+            let rarities: FlowRarities = self.of_entry("RARITIES", number)?;
+            let (own_entry, own_rarities) = self.vectors.at(number);
+            same("flow", &entry, own_entry)?;
+            same("rarities", &rarities, own_rarities)?;
         }
         Ok(metered)
     }
@@ -108,14 +110,19 @@ impl Twins {
     pub fn drain(&mut self) -> Result<usize> {
         self.epoch ^= 1;
         let drained = self.kernel.drain()?;
-        let (head, entries) = self.vectors.drain();
-        same("drained head", &drained.head_total(), &head)?;
+        let mut total = Head::zeroed();
+        total.merge(self.vectors.counts());
+        same("drained head", &drained.head_total(), &total)?;
         let mut flows = 0;
-        for (theirs, ours) in drained.entries().zip(&entries) {
-            same("drained flow", theirs, ours)?;
+        for (theirs, ours) in drained.flows().zip(self.vectors.flows()) {
+            same("drained key", theirs.key, ours.key)?;
+            same("drained counts", theirs.counts, ours.counts)?;
+            same("drained rarities", theirs.rarities, ours.rarities)?;
             flows += 1;
         }
-        ensure!(flows == entries.len() && drained.entries().count() == flows, "expected {} flows", entries.len());
+        let numbers = [drained.flows().count(), self.vectors.flows().count()];
+        ensure!(numbers == [flows; 2], "{numbers:?} flows, expected {flows}");
+        self.vectors.clear();
         Ok(flows)
     }
 
@@ -125,10 +132,10 @@ impl Twins {
     /// # Errors
     /// Where the kernel refuses to write to a map.
     pub fn forget(&mut self) -> Result<()> {
-        self.vectors.drain();
+        self.vectors.clear();
         let (partition, buckets) = (self.partition(), self.kernel.size().shape.buckets);
         self.set("HEADS", partition..partition + 1, Head::zeroed())?;
-        self.set("BUCKET_INDEX", partition * buckets..(partition + 1) * buckets, Bucket::zeroed())
+        self.set("TAGS", partition * buckets..(partition + 1) * buckets, Bucket::zeroed())
     }
 
     /// What the hooks do (`frame::meter` in flowml-ebpf), over a slice.
@@ -142,19 +149,14 @@ impl Twins {
         Metered::Skipped(reason)
     }
 
-    /// Where the flow stands, or will stand.
-    fn number(&self, key: &FlowKey) -> u32 {
-        let entries = self.vectors.entries();
-        entries.iter().position(|entry| entry.key == *key).unwrap_or(entries.len()) as u32
-    }
-
     fn partition(&self) -> u32 {
         2 * self.cpu + self.epoch
     }
 
-    fn entry(&mut self, number: u32) -> Result<FlowEntry> {
-        let first = self.partition() * self.kernel.size().shape.entries;
-        self.value("ENTRIES", first + number)
+    /// What lies in a map for an entry of the epoch.
+    fn of_entry<T: Pod>(&mut self, map: &str, number: usize) -> Result<T> {
+        let first = self.partition() * self.kernel.size().shape.entries();
+        self.value(map, first + number as u32)
     }
 
     fn value<T: Pod>(&mut self, map: &str, at: u32) -> Result<T> {

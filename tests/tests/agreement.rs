@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flowml_common::packet::{Frame as Seen, Hook, Segments, Skipped, parse};
-use flowml_common::table::Metered;
+use flowml_common::table::{Metered, SLOTS};
 use flowml_tests::frames::{
     DISCARDED_BEFORE_TC, Extension, Frame, Ipv4, Ipv6, NAMED, Named, Ports, Tcp, ether_type, mutate,
 };
@@ -252,8 +252,8 @@ fn super_packets() -> Vec<Vec<u8>> {
 #[test]
 fn a_full_table_agrees() -> Result<()> {
     let Some(_lab) = require_kernel() else { return Ok(()) };
-    // A bucket has room for all of them, so no hash decides who finds none.
-    const FULL: u32 = 5;
+    // One bucket, so no hash decides who finds room.
+    const FULL: u32 = SLOTS as u32;
     Twins::on_cpu(0, FULL, |twins| {
         for program in Program::ALL {
             let runner = program.load(twins.kernel())?;

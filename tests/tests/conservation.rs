@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bytemuck::bytes_of;
-use flowml_common::flow::{FlowEntry, FlowKey, FlowStats};
+use flowml_common::counts::{Counted, FlowValue};
+use flowml_common::flow::{FlowKey, FlowStats};
 use flowml_common::packet::{Frame as Seen, Hook, Packet, Sender, Skipped, parse};
 use flowml_common::table::Count;
 use flowml_tests::frames::{DISCARDED_BEFORE_TC, Extension, Frame, Ipv4, Ipv6, NAMED, NOBODY, Ports, Tcp};
@@ -71,7 +71,7 @@ impl Rig {
     }
 
     /// Sends from both CPUs at once, a spray each, draining meanwhile.
-    fn spray(&mut self, sprays: &[FlowSpray; 2], pause: Duration, mut each: impl FnMut(&FlowEntry)) -> Result<Sent> {
+    fn spray(&mut self, sprays: &[FlowSpray; 2], pause: Duration, mut each: impl FnMut(Counted<'_>)) -> Result<Sent> {
         let sender = &self.sender;
         let send = || on_both_cpus(|cpu| sender.spray(&sprays[cpu], Rate::Full));
         let [a, b] = self.account.drain_during(pause, send, &mut each)?;
@@ -82,7 +82,7 @@ impl Rig {
 
     /// Waits for all that was sent, and asks the interface as well. (While XDP is on a veth it counts frames of sockets
     /// without their Ethernet header, so only its packets mean the same.)
-    fn settle(&mut self, sent: Sent, each: impl FnMut(&FlowEntry)) -> Result<()> {
+    fn settle(&mut self, sent: Sent, each: impl FnMut(Counted<'_>)) -> Result<()> {
         self.account.settle(sent, each)?;
         let counted = self.to.counters()?.rx_packets - self.rx_packets_before;
         ensure!(counted == sent.packets, "the interface counted {counted} packets of {}", sent.packets);
@@ -114,8 +114,8 @@ fn sprays(to: &Interface, flows: u32, packets: u64) -> [FlowSpray; 2] {
 struct Flows(HashMap<FlowKey, u64>);
 
 impl Flows {
-    fn add(&mut self, entry: &FlowEntry) {
-        *self.0.entry(entry.key).or_default() += entry.stats.packets();
+    fn add(&mut self, flow: Counted<'_>) {
+        *self.0.entry(*flow.key).or_default() += flow.counts.packets();
     }
 
     /// Each flow of two sprays must have its share, to the packet.
@@ -153,7 +153,7 @@ fn a_flow_on_two_cpus_at_once_is_whole() -> Result<()> {
         let sender = &rig.sender;
         let sent = on_both_cpus(|_| sender.send(&frames, PACKETS, Rate::Full))?.into_iter().sum();
         let mut parts = Vec::new();
-        rig.settle(sent, |entry| parts.push(entry.stats))?;
+        rig.settle(sent, |flow| parts.push(flow.part().stats))?;
         let (first, others) = parts.split_first().context("no flow")?;
         ensure!(!others.is_empty(), "both CPUs should have counted");
         let mut whole = *first;
@@ -180,7 +180,7 @@ fn a_table_of_64_entries_under_100_000_flows_accounts_for_all() -> Result<()> {
         let sprays = sprays(&rig.to, FLOWS, volume::FULL_TABLE);
         let sent = rig.spray(&sprays, Duration::from_millis(20), |entry| {
             let is_tcp = entry.key.protocol() == 6;
-            in_flows[usize::from(is_tcp)].add(entry.stats.packets(), entry.stats.frame_bytes());
+            in_flows[usize::from(is_tcp)].add(entry.counts.packets(), entry.counts.frame_bytes());
         })?;
         let [tcp, udp, others @ ..] = rig.account.total().overflow;
         ensure!(others == [Count::default(); 4], "neither TCP nor UDP: {others:?}");
@@ -376,7 +376,7 @@ fn a_flow_over_epochs_and_cpus_has_the_moments_of_all_its_packets() -> Result<()
             let mut parts = Vec::new();
             wait_until(ARRIVAL_LIMIT, || {
                 let before = parts.len();
-                rig.account.drain(|entry| parts.push(entry.stats))?;
+                rig.account.drain(|flow| parts.push(flow.part().stats))?;
                 epochs_on_two += u32::from(parts.len() == before + 2);
                 Ok(rig.account.total().received.packets >= sent.packets)
             })?;
@@ -398,7 +398,7 @@ fn a_flow_over_epochs_and_cpus_has_the_moments_of_all_its_packets() -> Result<()
         let packets =
             all.iter().map(|(time_ns, bytes)| packet(*time_ns, bytes, interface)).collect::<Result<Vec<_>>>()?;
         let whole = counted(&packets)?;
-        ensure!(bytes_of(&joined) == bytes_of(&whole), "{joined:#?}\nof the whole sequence:\n{whole:#?}");
+        ensure!(joined == whole, "{joined:#?}\nof the whole sequence:\n{whole:#?}");
         check_moments(&joined, &all)
     })
 }
@@ -411,10 +411,9 @@ fn joined(parts: &[FlowStats]) -> Result<FlowStats> {
 }
 
 fn counted(packets: &[Packet]) -> Result<FlowStats> {
-    let (first, others) = packets.split_first().context("no packet")?;
-    let mut whole = FlowStats::of(first);
-    others.iter().for_each(|packet| whole.add(packet));
-    Ok(whole)
+    let key = packets.first().context("no packet")?.key;
+    let value = FlowValue::of_all(packets).context("no packet")?;
+    Ok(value.counted(&key).part().stats)
 }
 
 fn packet(time_ns: u64, bytes: &[u8], interface: u32) -> Result<Packet> {

@@ -12,7 +12,8 @@ use aya_ebpf::bindings::{BPF_NOEXIST, xdp_action};
 use aya_ebpf::btf_maps::{Array, PerCpuHashMap};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use flowml_common::flow::{FlowKey, FlowStats};
+use flowml_common::counts::FlowValue;
+use flowml_common::flow::FlowKey;
 use flowml_common::packet::{Packet, parse};
 use flowml_ebpf::frame::{Seen, buffers_length, meter, of_xdp};
 
@@ -30,11 +31,11 @@ static WALK: Array<Walk, 1> = Array::new();
 
 /// What the table is compared with, preallocated. The benchmark sets its size.
 #[btf_map]
-static PERCPU_HASH: PerCpuHashMap<FlowKey, FlowStats, 1> = PerCpuHashMap::new();
+static PERCPU_HASH: PerCpuHashMap<FlowKey, FlowValue, 1> = PerCpuHashMap::new();
 
 /// Where the statistics of a new flow are made before they are inserted: the stack has no room.
 #[btf_map]
-static NEW_FLOW: Array<FlowStats, 1> = Array::new();
+static NEW_FLOW: Array<FlowValue, 1> = Array::new();
 
 /// Where a packet is parked between the parser and what counts it, as the meter does.
 #[btf_map]
@@ -115,13 +116,13 @@ pub fn percpu_hash(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn count(packet: &'static Packet) -> Option<()> {
-    if let Some(stats) = PERCPU_HASH.get_ptr_mut(&packet.key) {
+    if let Some(value) = PERCPU_HASH.get_ptr_mut(&packet.key) {
         // SAFETY: a value of this CPU, on which nothing else runs meanwhile.
-        unsafe { stats.as_mut()? }.add(packet);
+        unsafe { value.as_mut()? }.add(packet);
         return Some(());
     }
     // SAFETY: one CPU at a time (`Walk`).
-    let stats = unsafe { NEW_FLOW.get_ptr_mut(black_box(0))?.as_mut()? };
-    stats.start(packet);
-    PERCPU_HASH.insert(&packet.key, &*stats, u64::from(BPF_NOEXIST)).ok()
+    let value = unsafe { NEW_FLOW.get_ptr_mut(black_box(0))?.as_mut()? };
+    value.start(packet);
+    PERCPU_HASH.insert(&packet.key, &*value, u64::from(BPF_NOEXIST)).ok()
 }

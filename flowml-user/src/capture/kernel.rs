@@ -7,13 +7,14 @@ use aya::maps::{Array, ArrayOfMaps, Map, MapData};
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use bytemuck::Zeroable;
-use flowml_common::flow::FlowEntry;
-use flowml_common::table::{Bucket, Head, Seed, Shape};
+use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
+use flowml_common::table::{Bucket, Head, SLOTS, Seed, Shape};
 use rand::RngCore;
 use rand::rngs::OsRng;
 
 use super::CaptureError;
 use super::shared::SharedArray;
+use super::vectors::flows;
 
 /// Flows per CPU and epoch where nothing else is asked for.
 pub const DEFAULT_CAPACITY: u32 = 32_768;
@@ -60,7 +61,7 @@ impl Size {
     pub const fn bytes(self) -> u64 {
         let partition = size_of::<Head>() as u64
             + self.shape.buckets as u64 * size_of::<Bucket>() as u64
-            + self.shape.entries as u64 * size_of::<FlowEntry>() as u64;
+            + self.shape.entries() as u64 * size_of::<(FlowEntry, FlowRarities)>() as u64;
         self.partitions() as u64 * partition
     }
 }
@@ -88,7 +89,9 @@ pub struct KernelTable {
     heads: SharedArray<Head>,
     buckets: SharedArray<Bucket>,
     entries: SharedArray<FlowEntry>,
+    rarities: SharedArray<FlowRarities>,
     size: Size,
+    seed: Seed,
     /// The epoch that the programs write to.
     epoch: u32,
 }
@@ -102,27 +105,35 @@ impl KernelTable {
     pub fn load(object: &[u8], capacity: Option<u32>) -> Result<Self, CaptureError> {
         let cpus = aya::util::nr_cpus().map_err(|(file, error)| CaptureError::Cpus { file, error })?;
         let size = Size::new(u32::try_from(cpus).unwrap_or(u32::MAX), capacity);
-        let Shape { entries, buckets } = size.shape;
-        let too_large = || CaptureError::TooLarge { capacity: entries, cpus: size.cpus };
+        let Shape { buckets } = size.shape;
+        let too_large = || CaptureError::TooLarge { capacity: size.shape.entries(), cpus: size.cpus };
         let total = |each: u32| size.partitions().checked_mul(each).ok_or_else(too_large);
+        let entries = total(size.shape.entries())?;
         let mut seed = Seed::zeroed();
         OsRng.fill_bytes(bytemuck::bytes_of_mut(&mut seed));
         let mut ebpf = EbpfLoader::new()
-            .override_global("CAPACITY", &entries, true)
             .override_global("BUCKETS", &buckets, true)
             .override_global("SEED", &seed.0, true)
             .map_max_entries("PACKETS", size.cpus)
             .map_max_entries("HEADS", size.partitions())
-            .map_max_entries("BUCKET_INDEX", total(buckets)?)
-            .map_max_entries("ENTRIES", total(entries)?)
+            .map_max_entries("TAGS", total(buckets)?)
+            .map_max_entries("ENTRIES", entries)
+            .map_max_entries("RARITIES", entries)
             .load(object)
             .map_err(|error| CaptureError::load(&error, size))?;
         let heads = map_array(&ebpf, "HEADS", size.partitions())?;
-        let buckets = map_array(&ebpf, "BUCKET_INDEX", total(buckets)?)?;
-        let entries = map_array(&ebpf, "ENTRIES", total(entries)?)?;
+        let buckets = map_array(&ebpf, "TAGS", total(buckets)?)?;
+        let rarities = map_array(&ebpf, "RARITIES", entries)?;
+        let entries = map_array(&ebpf, "ENTRIES", entries)?;
         let epoch_number = take_map(&mut ebpf, ".data.epoch")?.try_into()?;
         let grace = GracePeriod { slot: take_map(&mut ebpf, "GRACE")?.try_into()?, map: Array::create(1, 0)? };
-        Ok(Self { ebpf, epoch_number, grace, heads, buckets, entries, size, epoch: 0 })
+        Ok(Self { ebpf, epoch_number, grace, heads, buckets, entries, rarities, size, seed, epoch: 0 })
+    }
+
+    /// The secret of the hash, for a table in vectors in which each flow has the same entry.
+    #[must_use]
+    pub const fn seed(&self) -> Seed {
+        self.seed
     }
 
     /// How large the table is.
@@ -173,7 +184,7 @@ impl KernelTable {
             .map(|partition| self.heads.load_u64(partition, offset_of!(Head, entries)))
             .max()
             .unwrap_or(0);
-        fullest as f64 / f64::from(self.size.shape.entries.max(1))
+        fullest as f64 / f64::from(self.size.shape.entries())
     }
 
     /// The partitions of an epoch, CPU by CPU.
@@ -227,20 +238,25 @@ impl Drained<'_> {
     pub fn head_total(&self) -> Head {
         let mut total = Head::zeroed();
         for partition in self.partitions() {
-            let head = self.head(partition);
-            total.merge(head);
-            total.entries += head.entries;
+            total.merge(self.head(partition));
         }
         total
     }
 
-    /// The flow entries, CPU by CPU. A flow that was on two CPUs is there twice.
-    pub fn entries(&self) -> impl Iterator<Item = &FlowEntry> {
-        let capacity = self.table.size.shape.entries as usize;
-        self.partitions().flat_map(move |partition| {
-            let used = (self.head(partition).entries as usize).min(capacity);
+    /// The flows, CPU by CPU. A flow that was on two CPUs is there twice.
+    pub fn flows(&self) -> impl Iterator<Item = Counted<'_>> {
+        let table = &*self.table;
+        let buckets = table.size.shape.buckets as usize;
+        let entries = buckets * SLOTS;
+        self.partitions().filter(|partition| self.head(*partition).entries > 0).flat_map(move |partition| {
             // SAFETY: as in `head`.
-            unsafe { self.table.entries.slice(partition * capacity, used) }
+            unsafe {
+                flows(
+                    table.buckets.slice(partition * buckets, buckets),
+                    table.entries.slice(partition * entries, entries),
+                    table.rarities.slice(partition * entries, entries),
+                )
+            }
         })
     }
 }
@@ -249,7 +265,7 @@ impl Drop for Drained<'_> {
     fn drop(&mut self) {
         let buckets = self.table.size.shape.buckets as usize;
         for partition in self.partitions() {
-            // Entries are written anew when they are taken, so only the index and the counts have to go.
+            // Entries are written anew when they are taken, so only the tags and the counts have to go.
             let used = self.head(partition).entries > 0;
             // SAFETY: the epoch is over, so no program reads or writes there, and `&mut KernelTable` is ours.
             unsafe {

@@ -138,7 +138,7 @@ impl CaptureError {
         match os_error(error) {
             Some(libc::EPERM | libc::EACCES) => Self::NoPermission,
             Some(libc::ENOMEM | libc::E2BIG) => {
-                Self::NoMemory { capacity: size.shape.entries, mib: size.bytes() >> 20 }
+                Self::NoMemory { capacity: size.shape.entries(), mib: size.bytes() >> 20 }
             }
             _ => Self::Load { reason: chain(error) },
         }

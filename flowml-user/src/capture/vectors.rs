@@ -1,17 +1,19 @@
 //! The flow table in vectors: for capture files, and as the kernel's table on trial.
 
 use bytemuck::Zeroable;
-use flowml_common::flow::FlowEntry;
-use flowml_common::table::{Bucket, Head, Seed, Shape, Storage};
+use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
+use flowml_common::flow::FlowKey;
+use flowml_common::table::{Bucket, Head, Seed, Shape, Storage, entry_of, used};
 
 /// One partition of the flow table in memory of its own.
 pub struct VecTable {
-    shape: Shape,
     seed: Seed,
     head: Head,
     buckets: Vec<Bucket>,
-    /// Grows with use: a large capacity costs nothing until flows come.
+    /// In use where there is a tag. The system gives the memory of an entry when it is first used: a large capacity costs
+    /// little until flows come.
     entries: Vec<FlowEntry>,
+    rarities: Vec<FlowRarities>,
 }
 
 impl VecTable {
@@ -19,38 +21,66 @@ impl VecTable {
     #[must_use]
     pub fn new(shape: Shape, seed: Seed) -> Self {
         let buckets = vec![Bucket::zeroed(); shape.buckets as usize];
-        Self { shape, seed, head: Head::zeroed(), buckets, entries: Vec::new() }
+        let entries = shape.entries() as usize;
+        Self {
+            seed,
+            head: Head::zeroed(),
+            buckets,
+            entries: bytemuck::zeroed_vec(entries),
+            rarities: bytemuck::zeroed_vec(entries),
+        }
     }
 
-    /// What has been counted since the last [`drain`](Self::drain), but for the flows.
+    /// What has been counted since the last [`clear`](Self::clear), but for the flows.
     #[must_use]
     pub const fn counts(&self) -> &Head {
         &self.head
     }
 
-    /// The flows since the last [`drain`](Self::drain).
+    /// How full it is, 0 to 1.
     #[must_use]
-    pub fn entries(&self) -> &[FlowEntry] {
-        &self.entries
+    pub fn occupancy(&self) -> f64 {
+        self.head.entries as f64 / self.entries.len() as f64
+    }
+
+    /// The entry that a flow has, or would have, by its number.
+    #[must_use]
+    pub fn number(&mut self, key: &FlowKey) -> Option<usize> {
+        entry_of(self, key)
+    }
+
+    /// What lies at entry `number`, in use or not.
+    #[must_use]
+    pub fn at(&self, number: usize) -> (&FlowEntry, &FlowRarities) {
+        (&self.entries[number], &self.rarities[number])
+    }
+
+    /// The flows since the last [`clear`](Self::clear).
+    pub fn flows(&self) -> impl Iterator<Item = Counted<'_>> {
+        flows(&self.buckets, &self.entries, &self.rarities)
     }
 
     /// Empties the table: what it counted, and its flows.
-    pub fn drain(&mut self) -> (Head, Vec<FlowEntry>) {
+    pub fn clear(&mut self) {
         self.buckets.fill(Bucket::zeroed());
-        let entries = std::mem::take(&mut self.entries);
-        (std::mem::replace(&mut self.head, Head::zeroed()), entries)
+        self.head = Head::zeroed();
     }
+}
+
+/// The flows of a partition.
+pub(super) fn flows<'a>(
+    buckets: &'a [Bucket],
+    entries: &'a [FlowEntry],
+    rarities: &'a [FlowRarities],
+) -> impl Iterator<Item = Counted<'a>> {
+    used(buckets).map(|n| Counted { key: &entries[n].key, counts: &entries[n].counts, rarities: &rarities[n] })
 }
 
 impl Storage for VecTable {
     type Located = usize;
 
-    fn capacity(&self) -> u32 {
-        self.shape.entries
-    }
-
     fn buckets(&self) -> u32 {
-        self.shape.buckets
+        self.buckets.len() as u32
     }
 
     fn secret(&self, n: usize) -> u64 {
@@ -65,19 +95,16 @@ impl Storage for VecTable {
         self.buckets.get_mut(n as usize)
     }
 
-    fn first_entry(&self) -> u32 {
-        0
-    }
-
     fn locate(&mut self, n: u32) -> Option<usize> {
         let at = n as usize;
-        if at == self.entries.len() && n < self.shape.entries {
-            self.entries.push(FlowEntry::zeroed());
-        }
         (at < self.entries.len()).then_some(at)
     }
 
     fn entry(&mut self, at: usize) -> &mut FlowEntry {
         &mut self.entries[at]
+    }
+
+    fn rarities(&mut self, n: u32) -> Option<&mut FlowRarities> {
+        self.rarities.get_mut(n as usize)
     }
 }

@@ -313,7 +313,7 @@ fn per_second(amount: u64, row: &FlowRow) -> f64 {
 }
 
 fn lengths_share(row: &FlowRow, bins: Range<usize>) -> f64 {
-    let packets: u64 = row.record.lengths[bins].iter().copied().map(u64::from).sum();
+    let packets: u64 = row.record.lengths[bins].iter().sum();
     share(packets as f64, row.record.both.packets as f64)
 }
 

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use flowml_common::flow::{Address, Direction, FlowEntry, FlowKey, RST, SYN};
+use flowml_common::flow::{Address, Direction, FlowKey, Part, RST, SYN};
 use flowml_common::headers::protocol;
 use flowml_common::packet::Sender;
 
@@ -302,7 +302,7 @@ impl HostWindows {
     }
 
     /// Counts a part of a flow, as it stands in its session.
-    pub fn add(&mut self, part: &FlowEntry, standing: Standing) {
+    pub fn add(&mut self, part: &Part, standing: Standing) {
         let [source, destination] =
             [standing.initiator, opposite(standing.initiator)].map(|end| part.key.endpoint(end).address);
         let seen = observe(part, standing, self.seed);
@@ -421,7 +421,7 @@ impl Observation {
 }
 
 /// What a part gives to the window of the initiator.
-fn observe(part: &FlowEntry, standing: Standing, seed: u64) -> Observation {
+fn observe(part: &Part, standing: Standing, seed: u64) -> Observation {
     let (key, stats) = (&part.key, &part.stats);
     let responder = opposite(standing.initiator);
     let (sent, received) = (stats.direction(standing.initiator), stats.direction(responder));
@@ -432,7 +432,7 @@ fn observe(part: &FlowEntry, standing: Standing, seed: u64) -> Observation {
         bytes_in: received.ip_bytes,
         bytes_out: sent.ip_bytes,
         rst_packets: flagged(sent, RST) + flagged(received, RST),
-        small_packets: u64::from(stats.lengths[0]) + u64::from(stats.lengths[1]),
+        small_packets: stats.lengths[0] + stats.lengths[1],
         ..Role::default()
     };
     for sender in [Sender::Lower, Sender::Upper] {
@@ -449,7 +449,7 @@ fn observe(part: &FlowEntry, standing: Standing, seed: u64) -> Observation {
 }
 
 fn flagged(direction: &Direction, flag: u8) -> u64 {
-    u64::from(direction.flags[flag.trailing_zeros() as usize])
+    direction.flags[flag.trailing_zeros() as usize]
 }
 
 const fn has_ports(key: &FlowKey) -> bool {

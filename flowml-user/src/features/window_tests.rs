@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::distinct::Distinct;
 use super::window::{HostWindow, HostWindows, Hosts};
-use crate::session::samples::{Sample, part_of, tcp, udp};
+use crate::session::samples::{Sample, counted_of, tcp, udp};
 use crate::session::{Sessions, Timeouts};
 
 const MS: u64 = 1_000_000;
@@ -28,8 +28,9 @@ impl Run {
 
     /// One drain: a part for each list of packets.
     fn drain(&mut self, at_ns: u64, parts: &[&[Sample]]) -> Hosts {
-        let entries: Vec<_> = parts.iter().map(|samples| part_of(samples)).collect();
-        self.sessions.absorb_drain(&entries, |part, standing| self.windows.add(part, standing));
+        let parts: Vec<_> = parts.iter().map(|samples| counted_of(samples)).collect();
+        let counted = parts.iter().map(|(key, value)| value.counted(key));
+        self.sessions.absorb_drain(counted, |part, standing| self.windows.add(part, standing));
         self.windows.advance(at_ns)
     }
 }

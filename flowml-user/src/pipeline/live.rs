@@ -44,7 +44,7 @@ pub async fn run(arguments: &Run) -> Result<()> {
     let size = table.size();
     sinks.notice(&format!(
         "flow table: {} flows on each of {} CPUs, {:.0} MiB of locked memory",
-        size.shape.entries,
+        size.shape.entries(),
         size.cpus,
         size.bytes() as f64 / f64::from(1 << 20)
     ));
@@ -132,7 +132,7 @@ async fn meter(
 fn drain(table: &mut KernelTable, pipeline: &mut Pipeline) -> Result<u64> {
     let occupancy = table.occupancy();
     let drained = table.drain().context("the flow table could not be drained")?;
-    pipeline.absorb(&drained.head_total(), occupancy, drained.entries());
+    pipeline.absorb(&drained.head_total(), occupancy, drained.flows());
     Ok(drained.time_ns)
 }
 

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use flowml_common::flow::FlowEntry;
+use flowml_common::counts::Counted;
 use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, Head};
 use ndarray::Array2;
@@ -78,11 +78,11 @@ impl Pipeline {
     }
 
     /// Takes what one epoch counted. `occupancy` is how full the fullest CPU's table was.
-    pub fn absorb<'a>(&mut self, head: &Head, occupancy: f64, parts: impl IntoIterator<Item = &'a FlowEntry>) {
+    pub fn absorb<'a>(&mut self, head: &Head, occupancy: f64, flows: impl IntoIterator<Item = Counted<'a>>) {
         self.count(head, occupancy);
         let (windows, sinks) = (&mut self.windows, &mut self.sinks);
         let (in_flows, flows_new) = (&mut self.totals.in_flows, &mut self.interval.flows_new);
-        self.sessions.absorb_drain(parts, |part, standing| {
+        self.sessions.absorb_drain(flows, |part, standing| {
             in_flows.add(part.stats.packets(), part.stats.frame_bytes());
             *flows_new += u64::from(standing.new);
             windows.add(part, standing);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use bytemuck::Zeroable;
-use flowml_common::flow::FlowEntry;
+use flowml_common::counts::Counted;
 use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, Head, Metered, OVERFLOW_PROTOCOLS, Seed, Shape};
 use rand::RngCore;
@@ -38,7 +38,7 @@ pub trait FileTable {
     fn meter(&mut self, captured: &Captured<'_>) -> Result<Metered>;
 
     /// Empties the table, and shows what it counted.
-    fn drain(&mut self, absorb: impl FnOnce(&Head, &[FlowEntry])) -> Result<()>;
+    fn drain(&mut self, absorb: impl FnOnce(&Head, &[Counted<'_>])) -> Result<()>;
 }
 
 impl FileTable for VecTable {
@@ -46,9 +46,9 @@ impl FileTable for VecTable {
         Ok(link::meter(self, captured))
     }
 
-    fn drain(&mut self, absorb: impl FnOnce(&Head, &[FlowEntry])) -> Result<()> {
-        let (head, entries) = Self::drain(self);
-        absorb(&head, &entries);
+    fn drain(&mut self, absorb: impl FnOnce(&Head, &[Counted<'_>])) -> Result<()> {
+        absorb(self.counts(), &self.flows().collect::<Vec<_>>());
+        self.clear();
         Ok(())
     }
 }
@@ -106,10 +106,10 @@ impl<T: FileTable> Offline<T> {
 
     fn drain(&mut self) -> Result<()> {
         let pipeline = &mut self.pipeline;
-        self.table.drain(|head, entries| {
+        self.table.drain(|head, flows| {
             let head = without_overflow(*head);
             if head.received.packets > 0 {
-                pipeline.absorb(&head, entries.len() as f64 / f64::from(CAPACITY), entries);
+                pipeline.absorb(&head, flows.len() as f64 / f64::from(CAPACITY), flows.iter().copied());
             }
         })
     }

@@ -106,7 +106,7 @@ impl Traffic {
             frame_bytes: direction.frame_bytes,
             ip_bytes: direction.ip_bytes,
             payload_bytes: direction.payload_bytes,
-            payload_packets: u64::from(direction.payload_packets),
+            payload_packets: direction.payload_packets,
             first_ns: direction.first_ns,
             last_ns: direction.last_ns,
             first_ms: if any { clock.unix_ms(direction.first_ns) } else { 0 },
@@ -118,7 +118,7 @@ impl Traffic {
             iat_max_us: direction.iat_max_us,
             iat_squares: direction.iat_squares,
             parts: direction.parts,
-            flags: direction.flags.map(u64::from),
+            flags: direction.flags,
             ttl_min: if any { direction.ttl_min } else { 0 },
             ttl_max: direction.ttl_max,
         }
@@ -131,7 +131,7 @@ impl Traffic {
             frame_bytes: stats.frame_bytes(),
             ip_bytes: a.ip_bytes + b.ip_bytes,
             payload_bytes: a.payload_bytes + b.payload_bytes,
-            payload_packets: u64::from(a.payload_packets) + u64::from(b.payload_packets),
+            payload_packets: a.payload_packets + b.payload_packets,
             first_ns: stats.first_ns(),
             last_ns: stats.last_ns,
             first_ms: clock.unix_ms(stats.first_ns()),
@@ -144,7 +144,7 @@ impl Traffic {
             iat_max_us: stats.iat_max_us,
             iat_squares: stats.iat_squares,
             parts: stats.parts,
-            flags: std::array::from_fn(|n| u64::from(a.flags[n]) + u64::from(b.flags[n])),
+            flags: std::array::from_fn(|n| a.flags[n] + b.flags[n]),
             ttl_min: a.ttl_min.min(b.ttl_min),
             ttl_max: a.ttl_max.max(b.ttl_max),
         }
@@ -253,7 +253,7 @@ pub struct FlowRecord {
     /// From the responder to the initiator.
     pub dst2src: Traffic,
     /// Packets by IP total length: below 64, below 128, …, below 4,096, and the rest.
-    pub lengths: [u32; LENGTH_BINS],
+    pub lengths: [u64; LENGTH_BINS],
     /// MAC addresses of initiator and responder in the first packet.
     pub macs: [Mac; 2],
     /// TCP window in the first packet of the initiator and of the responder, not scaled.

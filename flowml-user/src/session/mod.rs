@@ -9,7 +9,8 @@ mod timers;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use flowml_common::flow::{FIN, FlowEntry, FlowKey, FlowStats, RST};
+use flowml_common::counts::Counted;
+use flowml_common::flow::{FIN, FlowKey, FlowStats, Part, RST};
 use flowml_common::packet::Sender;
 
 use timers::Timers;
@@ -262,13 +263,16 @@ impl Sessions {
     /// those that one CPU would have counted.
     pub fn absorb_drain<'a>(
         &mut self,
-        parts: impl IntoIterator<Item = &'a FlowEntry>,
-        mut observe: impl FnMut(&FlowEntry, Standing),
+        flows: impl IntoIterator<Item = Counted<'a>>,
+        mut observe: impl FnMut(&Part, Standing),
     ) {
-        let mut parts: Vec<_> = parts.into_iter().map(|part| (part.stats.first_ns(), part)).collect();
-        parts.sort_by_key(|(first_ns, _)| *first_ns);
-        for (_, part) in parts {
-            observe(part, self.absorb(&part.key, &part.stats));
+        let mut flows: Vec<_> = flows.into_iter().map(|flow| (flow.first_ns(), flow)).collect();
+        // Those of one time by their keys: the order must not come from the secret of the hash.
+        flows.sort_by_key(|(first_ns, flow)| (*first_ns, *flow.key));
+        for (_, flow) in flows {
+            let part = flow.part();
+            let standing = self.absorb(&part.key, &part.stats);
+            observe(&part, standing);
         }
     }
 

@@ -3,7 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use flowml_common::flow::{FlowEntry, FlowStats};
+use flowml_common::counts::FlowValue;
+use flowml_common::flow::{FlowKey, Part};
 use flowml_common::headers::protocol;
 use flowml_common::packet::{Frame, Hook, Packet, parse};
 
@@ -102,18 +103,25 @@ impl Sample {
     }
 }
 
-/// The part of a flow that these packets make, as one CPU counts them.
-pub(crate) fn part(packets: &[Packet]) -> FlowEntry {
-    let (first, others) = packets.split_first().expect("a packet");
-    let mut stats = FlowStats::of(first);
-    for packet in others {
-        assert_eq!(packet.key, first.key, "packets of one flow");
-        stats.add(packet);
-    }
-    FlowEntry { key: first.key, stats }
+/// What one CPU counts of these samples of one flow.
+pub(crate) fn counted_of(samples: &[Sample]) -> (FlowKey, FlowValue) {
+    counted(&samples.iter().map(Sample::packet).collect::<Vec<_>>())
+}
+
+/// What one CPU counts of these packets of one flow.
+pub(crate) fn counted(packets: &[Packet]) -> (FlowKey, FlowValue) {
+    let key = packets[0].key;
+    assert!(packets.iter().all(|packet| packet.key == key), "packets of one flow");
+    (key, FlowValue::of_all(packets).expect("a packet"))
+}
+
+/// The part of a flow that these packets make.
+pub(crate) fn part(packets: &[Packet]) -> Part {
+    let (key, value) = counted(packets);
+    value.counted(&key).part()
 }
 
 /// The part of a flow that these samples make.
-pub(crate) fn part_of(samples: &[Sample]) -> FlowEntry {
+pub(crate) fn part_of(samples: &[Sample]) -> Part {
     part(&samples.iter().map(Sample::packet).collect::<Vec<_>>())
 }

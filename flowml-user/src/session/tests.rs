@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use flowml_common::flow::{ACK, FIN, FlowEntry, FlowStats, RST, SYN};
+use flowml_common::flow::{ACK, FIN, RST, SYN};
 use flowml_common::packet::{Packet, Sender};
 use proptest::prelude::*;
 
-use super::samples::{Sample, part, part_of, tcp, udp};
+use super::samples::{Sample, counted, counted_of, part, part_of, tcp, udp};
 use super::{EndReason, Ended, Sessions, Timeouts};
 
 const SECOND: u64 = 1_000_000_000;
@@ -173,11 +173,12 @@ fn those_nearest_to_their_end_give_way_when_there_are_too_many() {
 fn a_flow_that_moves_between_cpus_is_what_one_cpu_would_have_counted() {
     let whole = [up(0, SYN), down(3, SYN | ACK), up(5, ACK), up(400, ACK), down(777, ACK), up(900, ACK)];
     // Two partitions in one drain: the second CPU's part is the earlier one.
-    let parts = [part_of(&whole[3..]), part_of(&whole[..3])];
+    let parts = [&whole[3..], &whole[..3]].map(counted_of);
     let mut sessions = sessions();
     let mut order = Vec::new();
-    sessions
-        .absorb_drain(&parts, |part, standing| order.push((part.stats.first_ns(), standing.new, standing.answered)));
+    sessions.absorb_drain(parts.iter().map(|(key, value)| value.counted(key)), |part, standing| {
+        order.push((part.stats.first_ns(), standing.new, standing.answered));
+    });
     assert_eq!(order, [(0, true, true), (400_000_000, false, true)]);
     assert_eq!(one(sessions.flush()).stats, part_of(&whole).stats);
 }
@@ -222,8 +223,8 @@ fn run(sessions: &mut Sessions, packets: &[(usize, Packet)], interval_ns: u64) -
             let port = packet.key.endpoint(Sender::Upper).port;
             parts.entry((*cpu, port)).or_default().push(*packet);
         }
-        let entries: Vec<FlowEntry> = parts.values().map(|packets| part(packets)).collect();
-        sessions.absorb_drain(&entries, |_, _| ());
+        let parts: Vec<_> = parts.values().map(|packets| counted(packets)).collect();
+        sessions.absorb_drain(parts.iter().map(|(key, value)| value.counted(key)), |_, _| ());
         ended.extend(sessions.expire((epoch[0].1.time_ns / interval_ns + 1) * interval_ns));
     }
     ended.extend(sessions.flush());
@@ -276,11 +277,11 @@ proptest! {
         let mut ended = run(&mut Sessions::new(timeouts), &packets, interval_ms * 1_000_000);
         ended.sort_by_key(|ended| ended.key.endpoint(Sender::Upper).port);
 
-        let mut whole: BTreeMap<u16, FlowStats> = BTreeMap::new();
+        let mut flows: BTreeMap<u16, Vec<Packet>> = BTreeMap::new();
         for (_, packet) in &packets {
-            let port = packet.key.endpoint(Sender::Upper).port;
-            whole.entry(port).and_modify(|stats| stats.add(packet)).or_insert_with(|| FlowStats::of(packet));
+            flows.entry(packet.key.endpoint(Sender::Upper).port).or_default().push(*packet);
         }
-        prop_assert_eq!(ended.iter().map(|ended| ended.stats).collect::<Vec<_>>(), whole.into_values().collect::<Vec<_>>());
+        let whole: Vec<_> = flows.values().map(|packets| part(packets).stats).collect();
+        prop_assert_eq!(ended.iter().map(|ended| ended.stats).collect::<Vec<_>>(), whole);
     }
 }

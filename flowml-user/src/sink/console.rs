@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 use std::{env, mem};
 
-use flowml_common::flow::{Address, Endpoint, FlowEntry, FlowKey};
+use flowml_common::flow::{Address, Endpoint, FlowKey, Part};
 use flowml_common::packet::{Sender, Skipped};
 use flowml_common::table::Count;
 
@@ -175,7 +175,7 @@ impl Console {
     }
 
     /// Adds a part of a flow to the traffic that the next table shows.
-    pub(super) fn part(&mut self, part: &FlowEntry, standing: Standing) {
+    pub(super) fn part(&mut self, part: &Part, standing: Standing) {
         if self.shows_tables() {
             self.period.activity.add(&part.key, &part.stats, standing.initiator);
         }

@@ -27,7 +27,7 @@ mod writer;
 use std::io;
 use std::ops::ControlFlow;
 
-use flowml_common::flow::FlowEntry;
+use flowml_common::flow::Part;
 
 use crate::features::{FlowRow, HostWindow};
 use crate::model::Verdict;
@@ -94,7 +94,7 @@ impl Sinks {
     }
 
     /// Takes a part of a flow that was drained: it is no record yet, but it is traffic that a table shows.
-    pub fn part(&mut self, part: &FlowEntry, standing: Standing) {
+    pub fn part(&mut self, part: &Part, standing: Standing) {
         self.console.part(part, standing);
     }
 

@@ -11,8 +11,8 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_schema::DataType;
-use bytemuck::Zeroable;
-use flowml_common::flow::{FlowEntry, FlowStats};
+use flowml_common::counts::FlowValue;
+use flowml_common::flow::Part;
 use flowml_common::packet::{Frame, Hook, Packet, Skipped, parse};
 use flowml_common::table::Count;
 use serde_json::Value;
@@ -92,18 +92,12 @@ fn packet(bytes: &[u8], time_ns: u64) -> Packet {
 }
 
 /// The part that these packets make; all are of one flow.
-fn part(packets: &[Packet]) -> FlowEntry {
-    let mut stats = FlowStats::of(&packets[0]);
-    for packet in &packets[1..] {
-        stats.add(packet);
-    }
-    let mut entry = FlowEntry::zeroed();
-    (entry.key, entry.stats) = (packets[0].key, stats);
-    entry
+fn part(packets: &[Packet]) -> Part {
+    FlowValue::of_all(packets).expect("a packet").counted(&packets[0].key).part()
 }
 
 /// A request of `from` to the web server `to` and its answer, 250 ms later.
-fn exchange(from: u8, to: u8) -> FlowEntry {
+fn exchange(from: u8, to: u8) -> Part {
     part(&[
         packet(&segment(from, to, [40_000, 443], 0x02, 0), 1_000_000_000),
         packet(&segment(to, from, [443, 40_000], 0x12, 100), 1_250_000_000),
@@ -122,7 +116,7 @@ impl Upstream {
         Self { sessions, windows: HostWindows::new(Duration::from_secs(2)) }
     }
 
-    fn absorb(&mut self, part: &FlowEntry, sinks: &mut Sinks) {
+    fn absorb(&mut self, part: &Part, sinks: &mut Sinks) {
         let standing = self.sessions.absorb(&part.key, &part.stats);
         self.windows.add(part, standing);
         sinks.part(part, standing);

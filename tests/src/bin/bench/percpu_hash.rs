@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 use aya::Ebpf;
 use aya::maps::Map;
 use bytemuck::Zeroable;
-use flowml_common::flow::{FlowKey, FlowStats};
+use flowml_common::counts::FlowValue;
+use flowml_common::flow::FlowKey;
 
 use crate::programs;
 use crate::total::Total;
@@ -18,7 +19,7 @@ pub(crate) struct PerCpuHash {
     cpus: usize,
     keys: Vec<FlowKey>,
     /// For each key, a value for each possible CPU.
-    values: Vec<FlowStats>,
+    values: Vec<FlowValue>,
 }
 
 /// Whether flows stay in the map when they are read.
@@ -53,7 +54,7 @@ impl PerCpuHash {
         for name in ["parse_only", "percpu_hash"] {
             programs::load(&mut ebpf, name)?;
         }
-        Ok(Self { ebpf, cpus, keys: vec![FlowKey::zeroed(); batch], values: vec![FlowStats::zeroed(); batch * cpus] })
+        Ok(Self { ebpf, cpus, keys: vec![FlowKey::zeroed(); batch], values: vec![FlowValue::zeroed(); batch * cpus] })
     }
 
     /// Reads all flows, `batch` at a time.
@@ -68,8 +69,8 @@ impl PerCpuHash {
         loop {
             let (count, next) = read_batch(map, read, position, &mut self.keys[..batch], &mut self.values)?;
             for (key, values) in self.keys[..count].iter().zip(self.values.chunks_exact(self.cpus)) {
-                for stats in values.iter().filter(|stats| stats.packets() > 0) {
-                    total.add(key, stats);
+                for flow in values.iter().map(|value| value.counted(key)).filter(|flow| flow.counts.packets() > 0) {
+                    total.add(flow);
                 }
             }
             if next.is_none() {
@@ -86,7 +87,7 @@ fn read_batch(
     read: Read,
     position: Option<u32>,
     keys: &mut [FlowKey],
-    values: &mut [FlowStats],
+    values: &mut [FlowValue],
 ) -> Result<(usize, Option<u32>)> {
     let command = match read {
         Read::Keep => BPF_MAP_LOOKUP_BATCH,

@@ -4,7 +4,8 @@ use std::hint::black_box;
 
 use anyhow::{Result, ensure};
 use bytemuck::must_cast_ref;
-use flowml_common::flow::{FlowKey, FlowStats};
+use flowml_common::counts::{Counted, FlowCounts, FlowRarities};
+use flowml_common::flow::FlowKey;
 
 /// All flows together. Every word of key and statistics is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,16 +19,18 @@ pub(crate) struct Total {
 }
 
 impl Total {
-    pub(crate) fn add(&mut self, key: &FlowKey, stats: &FlowStats) {
-        let packets = stats.packets();
+    pub(crate) fn add(&mut self, flow: Counted<'_>) {
+        let packets = flow.counts.packets();
         self.flows += 1;
         self.packets += packets;
-        self.bytes += stats.frame_bytes();
+        self.bytes += flow.counts.frame_bytes();
         let (least, most) = self.per_flow.unwrap_or((packets, packets));
         self.per_flow = Some((least.min(packets), most.max(packets)));
-        let key: &[u64; size_of::<FlowKey>() / 8] = must_cast_ref(key);
-        let stats: &[u64; size_of::<FlowStats>() / 8] = must_cast_ref(stats);
-        self.words = key.iter().chain(stats).fold(self.words, |sum, word| sum.wrapping_add(*word));
+        let key: &[u64; size_of::<FlowKey>() / 8] = must_cast_ref(flow.key);
+        let counts: &[u64; size_of::<FlowCounts>() / 8] = must_cast_ref(flow.counts);
+        let rarities: &[u64; size_of::<FlowRarities>() / 8] = must_cast_ref(flow.rarities);
+        let words = key.iter().chain(counts).chain(rarities);
+        self.words = words.fold(self.words, |sum, word| sum.wrapping_add(*word));
     }
 
     /// Fails unless there are so many flows of so many packets each, in frames of this length.

@@ -1,0 +1,488 @@
+//! What one CPU counts of a flow in one epoch: laid out so that a packet touches few cache lines.
+//!
+//! An epoch has fewer than 2³² packets of a CPU and lasts less than 2³² µs, so 32-bit counters and sums of squares of
+//! microseconds cannot overflow. What is joined from several epochs and CPUs is [`FlowStats`].
+
+use core::hint::black_box;
+use core::mem::offset_of;
+
+use bytemuck::{Pod, Zeroable, must_cast_mut};
+
+use crate::flow::{
+    ACK, Direction, FIRST_PACKETS, FirstPackets, FlowKey, FlowStats, LENGTH_BINS, NO_SAMPLE, PSH, Part, SYN,
+    length_bin, saturate_u16, saturate_u32, square, to_micros,
+};
+use crate::headers::Mac;
+use crate::packet::{Packet, Sender};
+
+/// FIN, PSH and CWR stand on one packet only of a super-packet: segmentation offload clears them on the others.
+const ONCE_PER_BUFFER: u8 = 0b1000_1001;
+
+/// Smallest and largest of some fields of one direction's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+struct Range {
+    length_min: u16,
+    length_max: u16,
+    ttl_min: u8,
+    ttl_max: u8,
+}
+
+/// What every packet of a direction adds to: a cache line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+struct Sums {
+    frame_bytes: u64,
+    ip_bytes: u64,
+    payload_bytes: u64,
+    length_squares: u64,
+    iat_squares: u64,
+    packets: u32,
+    payload_packets: u32,
+    iat_min_us: u32,
+    iat_max_us: u32,
+    pushes: u32,
+    acknowledgements: u32,
+}
+
+/// What every packet of a flow adds to: behind the key, three cache lines and the rest of the key's own. A packet touches
+/// the key's, the one behind it and that of its direction. The fields are those of [`FlowStats`], in the order of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct FlowCounts {
+    // In the key's line. Most packets only read it: a line that is not written to need not be written back.
+    ranges: [Range; 2],
+    opener: u8,
+    syn_senders: u8,
+    hooks: u8,
+    /// How many of the first packets [`FlowRarities`] has.
+    firsts: u8,
+    // A line.
+    /// Of the last packet by sender; 0 without one.
+    last_ns: [u64; 2],
+    iat_squares: u64,
+    lengths: [u32; LENGTH_BINS],
+    iat_min_us: u32,
+    iat_max_us: u32,
+    // A line for each.
+    sums: [Sums; 2],
+}
+
+/// A flow in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct FlowEntry {
+    /// Which flow.
+    pub key: FlowKey,
+    /// What was counted of all packets.
+    pub counts: FlowCounts,
+}
+
+/// What few packets of a direction add to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+struct Rarities {
+    first_ns: u64,
+    /// By TCP flag; those of [`Sums`] are not counted here.
+    flags: [u32; 8],
+    window: u16,
+    dscp: u8,
+    reserved: [u8; 5],
+}
+
+/// What few packets of a flow add to: the first ones, and those that open and end a connection. They lie apart from the
+/// entries, or two in five of the bytes between which all other packets jump about would never be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct FlowRarities {
+    directions: [Rarities; 2],
+    macs: [Mac; 2],
+    firsts_upper: u8,
+    firsts_payload: u8,
+    reserved: u16,
+    firsts_offset_us: [u32; FIRST_PACKETS],
+    firsts_length: [u16; FIRST_PACKETS],
+    rest: [u64; 4],
+}
+
+/// All that was counted of a flow, where it lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted<'a> {
+    /// Which flow.
+    pub key: &'a FlowKey,
+    /// What was counted of all packets.
+    pub counts: &'a FlowCounts,
+    /// What was counted of few.
+    pub rarities: &'a FlowRarities,
+}
+
+/// All that is counted of a flow in one piece, for stores that are not the flow table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct FlowValue {
+    counts: FlowCounts,
+    rarities: FlowRarities,
+}
+
+/// What makes a packet one of the few: it is one of the first of the flow or of its direction, or has rare flags.
+#[derive(Clone, Copy)]
+#[must_use]
+pub struct Rare {
+    /// Whether it is the first of its direction.
+    first: bool,
+    /// Whether there are packets of the other direction.
+    answered: bool,
+    /// How many of the flow's first packets are kept already.
+    kept: u8,
+}
+
+/// Lowers `least` to `value`. A branch: `min` would write to memory with every packet, and costs more instructions.
+#[inline(always)]
+fn lower<T: Copy + PartialOrd>(least: &mut T, value: T) {
+    if value < *least {
+        *least = value;
+    }
+}
+
+/// Raises `most` to `value`, likewise.
+#[inline(always)]
+fn raise<T: Copy + PartialOrd>(most: &mut T, value: T) {
+    if value > *most {
+        *most = value;
+    }
+}
+
+/// The time from `before` to `now` in whole microseconds, at most `u32::MAX` (71 minutes); a clock that went back is 0.
+#[inline(always)]
+const fn gap_us(before_ns: u64, now_ns: u64) -> u32 {
+    if now_ns <= before_ns { 0 } else { saturate_u32(to_micros(now_ns - before_ns)) }
+}
+
+impl Sums {
+    #[inline(always)]
+    fn add(&mut self, packet: &Packet) {
+        self.packets += packet.count;
+        self.frame_bytes += u64::from(packet.frame_bytes);
+        self.ip_bytes += u64::from(packet.ip_bytes);
+        self.payload_bytes += u64::from(packet.payload_bytes);
+        if packet.payload_bytes > 0 {
+            self.payload_packets += packet.count;
+        }
+        let length = u64::from(packet.last_ip_length);
+        self.length_squares += length * length;
+    }
+
+    #[inline(always)]
+    fn sample(&mut self, gap_us: u32) {
+        self.iat_squares = self.iat_squares.wrapping_add(square(gap_us));
+        lower(&mut self.iat_min_us, gap_us);
+        raise(&mut self.iat_max_us, gap_us);
+    }
+
+    /// What a super-packet is besides its last packet: others of one length, without gaps between them.
+    #[inline(always)]
+    fn add_further(&mut self, packet: &Packet) {
+        let length = u64::from(packet.ip_length);
+        self.length_squares += u64::from(packet.count - 1) * length * length;
+        self.iat_min_us = 0;
+    }
+}
+
+impl Range {
+    #[inline(always)]
+    fn add(&mut self, packet: &Packet) {
+        if packet.last_ip_length < u32::from(self.length_min) {
+            self.length_min = packet.last_ip_length as u16;
+        }
+        self.raise_length(packet.last_ip_length);
+        lower(&mut self.ttl_min, packet.ttl);
+        raise(&mut self.ttl_max, packet.ttl);
+    }
+
+    #[inline(always)]
+    fn raise_length(&mut self, ip_length: u32) {
+        if ip_length > u32::from(self.length_max) {
+            self.length_max = saturate_u16(ip_length);
+        }
+    }
+}
+
+impl FlowCounts {
+    /// Makes these the counts of a flow without packets, in place: the kernel's stack has no room for them.
+    #[inline(always)]
+    pub(crate) fn open(&mut self, packet: &Packet) {
+        zero(must_cast_mut::<Self, [u64; size_of::<Self>() / 8]>(self));
+        self.iat_min_us = NO_SAMPLE;
+        self.opener = packet.sender as u8;
+        for sums in &mut self.sums {
+            sums.iat_min_us = NO_SAMPLE;
+        }
+        for range in &mut self.ranges {
+            range.length_min = u16::MAX;
+            range.ttl_min = u8::MAX;
+        }
+    }
+
+    /// The gap to the packet before, if this is not the flow's first.
+    #[inline(always)]
+    pub(crate) fn wait(&mut self, packet: &Packet) {
+        let gap_us = gap_us(self.last_ns(), packet.time_ns);
+        self.iat_squares = self.iat_squares.wrapping_add(square(gap_us));
+        lower(&mut self.iat_min_us, gap_us);
+        raise(&mut self.iat_max_us, gap_us);
+    }
+
+    /// Counts a packet, the first or a later one; says whether [`FlowRarities`] has to count it too.
+    ///
+    /// The verifier follows each outcome of a comparison to the next one that it decides, so nothing is compared twice.
+    #[inline(always)]
+    pub(crate) fn count(&mut self, packet: &Packet) -> Option<Rare> {
+        // The verifier knows nothing of enums: it wants the mask, which the compiler would drop.
+        let sender = black_box(packet.sender as usize) & 1;
+        if packet.count > 1 {
+            self.count_length(packet.ip_length, packet.count - 1);
+            self.iat_min_us = 0;
+            self.sums[sender].add_further(packet);
+            self.ranges[sender].raise_length(packet.ip_length);
+        }
+        self.count_length(packet.last_ip_length, 1);
+        if self.hooks & packet.hook as u8 == 0 {
+            self.hooks |= packet.hook as u8;
+        }
+        let first = self.sums[sender].packets == 0;
+        if !first {
+            let gap_us = gap_us(self.last_ns[sender], packet.time_ns);
+            self.sums[sender].sample(gap_us);
+        }
+        raise(&mut self.last_ns[sender], packet.time_ns);
+        self.sums[sender].add(packet);
+        self.ranges[sender].add(packet);
+        let flags = packet.tcp_flags;
+        self.sums[sender].acknowledgements += u32::from(flags & ACK != 0) * packet.count;
+        self.sums[sender].pushes += u32::from(flags & PSH != 0);
+        if flags & (SYN | ACK) == SYN {
+            self.syn_senders |= 1 << sender;
+        }
+        let kept = self.firsts;
+        if !first && flags & !(PSH | ACK) == 0 && usize::from(kept) >= FIRST_PACKETS {
+            return None;
+        }
+        let kept_now = u32::from(kept) + packet.count;
+        self.firsts = if kept_now < FIRST_PACKETS as u32 { kept_now as u8 } else { FIRST_PACKETS as u8 };
+        Some(Rare { first, answered: self.sums[sender ^ 1].packets > 0, kept })
+    }
+
+    #[inline(always)]
+    fn count_length(&mut self, ip_length: u32, packets: u32) {
+        self.lengths[length_bin(ip_length) & (LENGTH_BINS - 1)] += packets;
+    }
+
+    /// Time of the last packet of either direction, ns.
+    #[inline(always)]
+    #[must_use]
+    pub const fn last_ns(&self) -> u64 {
+        let [lower, upper] = self.last_ns;
+        if lower > upper { lower } else { upper }
+    }
+
+    /// Packets of both directions.
+    #[must_use]
+    pub const fn packets(&self) -> u64 {
+        let [lower, upper] = &self.sums;
+        lower.packets as u64 + upper.packets as u64
+    }
+
+    /// Frame bytes of both directions, without FCS.
+    #[must_use]
+    pub const fn frame_bytes(&self) -> u64 {
+        self.sums[0].frame_bytes + self.sums[1].frame_bytes
+    }
+}
+
+impl FlowRarities {
+    /// Makes these the counts of a flow without packets, in place.
+    #[inline(always)]
+    pub(crate) fn open(&mut self, packet: &Packet) {
+        zero(must_cast_mut::<Self, [u64; size_of::<Self>() / 8]>(self));
+        let [source, destination] = packet.macs;
+        self.macs = match packet.sender {
+            Sender::Lower => [source, destination],
+            Sender::Upper => [destination, source],
+        };
+    }
+
+    /// Counts a packet that is one of the few.
+    #[inline(always)]
+    pub(crate) fn count(&mut self, rare: Rare, packet: &Packet) {
+        let direction = &mut self.directions[black_box(packet.sender as usize) & 1];
+        if rare.first {
+            direction.first_ns = packet.time_ns;
+            direction.window = packet.window;
+            direction.dscp = packet.dscp;
+        }
+        // Without a branch for each, of which the verifier would follow both ways.
+        for (bit, counter) in direction.flags.iter_mut().enumerate() {
+            if 1 << bit & (PSH | ACK) == 0 {
+                let times = if ONCE_PER_BUFFER >> bit & 1 == 1 { 1 } else { packet.count };
+                *counter += u32::from(packet.tcp_flags >> bit & 1) * times;
+            }
+        }
+        if usize::from(rare.kept) < FIRST_PACKETS {
+            self.keep(rare, packet);
+        }
+    }
+
+    /// Keeps `packet` behind the first ones.
+    #[inline(always)]
+    fn keep(&mut self, rare: Rare, packet: &Packet) {
+        let sender = black_box(packet.sender as usize) & 1;
+        let [own_ns, other_ns] = [sender, sender ^ 1].map(|sender| self.directions[sender].first_ns);
+        let first_ns = if rare.answered && other_ns < own_ns { other_ns } else { own_ns };
+        let offset_us = saturate_u32((packet.time_ns / 1000).saturating_sub(first_ns / 1000));
+        for nth in 0..FIRST_PACKETS as u32 {
+            // The verifier would tell the rounds apart by what it knows of the number.
+            let at = black_box(usize::from(rare.kept)) + nth as usize;
+            if at >= FIRST_PACKETS || nth >= packet.count {
+                break;
+            }
+            let length = if nth + 1 == packet.count { packet.last_ip_length } else { packet.ip_length };
+            self.firsts_offset_us[at] = offset_us;
+            self.firsts_length[at] = saturate_u16(length);
+            self.firsts_upper |= (packet.sender as u8) << at;
+            self.firsts_payload |= u8::from(packet.payload_bytes > 0) << at;
+        }
+    }
+}
+
+/// Word by word, with a zero that the compiler does not know for one: it would call memset, which in a kernel program is
+/// a loop over bytes.
+#[inline(always)]
+fn zero(words: &mut [u64]) {
+    let zero = black_box(0);
+    for word in words {
+        *word = zero;
+    }
+}
+
+impl FlowValue {
+    /// The value of a flow of this one packet.
+    #[must_use]
+    pub fn of(packet: &Packet) -> Self {
+        let mut value = Self::zeroed();
+        value.start(packet);
+        value
+    }
+
+    /// Makes this the value of a flow of one packet, in place.
+    #[inline(always)]
+    pub fn start(&mut self, packet: &Packet) {
+        self.counts.open(packet);
+        self.rarities.open(packet);
+        self.count(packet);
+    }
+
+    /// Adds a packet of the same flow.
+    #[inline(always)]
+    pub fn add(&mut self, packet: &Packet) {
+        self.counts.wait(packet);
+        self.count(packet);
+    }
+
+    #[inline(always)]
+    fn count(&mut self, packet: &Packet) {
+        if let Some(rare) = self.counts.count(packet) {
+            self.rarities.count(rare, packet);
+        }
+    }
+
+    /// What is counted of these packets of one flow; `None` without any.
+    pub fn of_all<'a>(packets: impl IntoIterator<Item = &'a Packet>) -> Option<Self> {
+        let mut packets = packets.into_iter();
+        let mut value = Self::of(packets.next()?);
+        packets.for_each(|packet| value.add(packet));
+        Some(value)
+    }
+
+    /// What was counted of the flow with this key.
+    #[must_use]
+    pub const fn counted<'a>(&'a self, key: &'a FlowKey) -> Counted<'a> {
+        Counted { key, counts: &self.counts, rarities: &self.rarities }
+    }
+}
+
+impl Counted<'_> {
+    /// Time of the first packet of either direction, ns.
+    #[must_use]
+    pub const fn first_ns(&self) -> u64 {
+        let ([lower, upper], [lower_sums, upper_sums]) = (&self.rarities.directions, &self.counts.sums);
+        if upper_sums.packets == 0 || (lower_sums.packets > 0 && lower.first_ns <= upper.first_ns) {
+            lower.first_ns
+        } else {
+            upper.first_ns
+        }
+    }
+
+    /// As a part of the flow, which can be joined with others.
+    #[must_use]
+    pub fn part(&self) -> Part {
+        let (counts, rarities) = (self.counts, self.rarities);
+        let stats = FlowStats {
+            last_ns: counts.last_ns(),
+            iat_squares: counts.iat_squares,
+            lengths: counts.lengths.map(u64::from),
+            iat_min_us: counts.iat_min_us,
+            iat_max_us: counts.iat_max_us,
+            parts: 1,
+            macs: rarities.macs,
+            opener: counts.opener,
+            syn_senders: counts.syn_senders,
+            hooks: counts.hooks,
+            directions: [0, 1].map(|sender| self.direction(sender)),
+            firsts: FirstPackets {
+                count: counts.firsts,
+                upper: rarities.firsts_upper,
+                payload: rarities.firsts_payload,
+                offset_us: rarities.firsts_offset_us,
+                length: rarities.firsts_length,
+            },
+        };
+        Part { key: *self.key, stats }
+    }
+
+    fn direction(&self, sender: usize) -> Direction {
+        let counts = self.counts;
+        let (sums, range, rare) = (&counts.sums[sender], &counts.ranges[sender], &self.rarities.directions[sender]);
+        let mut flags = rare.flags.map(u64::from);
+        flags[PSH.trailing_zeros() as usize] = sums.pushes.into();
+        flags[ACK.trailing_zeros() as usize] = sums.acknowledgements.into();
+        Direction {
+            first_ns: rare.first_ns,
+            last_ns: counts.last_ns[sender],
+            packets: sums.packets.into(),
+            frame_bytes: sums.frame_bytes,
+            ip_bytes: sums.ip_bytes,
+            payload_bytes: sums.payload_bytes,
+            length_squares: sums.length_squares,
+            iat_squares: sums.iat_squares,
+            flags,
+            payload_packets: sums.payload_packets.into(),
+            parts: u32::from(sums.packets > 0),
+            iat_min_us: sums.iat_min_us,
+            iat_max_us: sums.iat_max_us,
+            length_min: range.length_min,
+            length_max: range.length_max,
+            window: rare.window,
+            dscp: rare.dscp,
+            ttl_min: range.ttl_min,
+            ttl_max: range.ttl_max,
+        }
+    }
+}
+
+// The kernel and the agent must agree on every byte. Maps begin at a page, so whole cache lines in size are whole cache
+// lines in place. `repr(align(64))` would say the same and is not to be used on anything that a kernel program copies:
+// LLVM's BPF back end expands a copy in steps of the alignment, and a copy shorter than one step vanishes.
+const _: () = assert!(size_of::<FlowEntry>() == 256 && align_of::<FlowEntry>() == 8);
+const _: () = assert!(size_of::<FlowKey>() + offset_of!(FlowCounts, last_ns) == 64);
+const _: () = assert!(size_of::<FlowKey>() + offset_of!(FlowCounts, sums) == 128 && size_of::<Sums>() == 64);
+const _: () = assert!(size_of::<FlowRarities>() == 192);
