@@ -19,15 +19,15 @@ const ATTACH_LIMIT: Duration = Duration::from_secs(30);
 /// Longest that the agent may take to drain and flush after a signal.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
-/// The agent's file: `$FLOWML_BIN`, else what `cargo xtask build --release` leaves.
+/// The agent's file: `$FLOWML_BIN`, else what `cargo xtask build` leaves.
 pub fn binary() -> Result<PathBuf> {
     let path = std::env::var_os("FLOWML_BIN").map_or_else(default_binary, PathBuf::from);
-    ensure!(path.is_file(), "there is no agent at {}: run `cargo xtask build --release`", path.display());
+    ensure!(path.is_file(), "there is no agent at {}: run `cargo xtask build`", path.display());
     Ok(path)
 }
 
 fn default_binary() -> PathBuf {
-    target().join("release/flowml")
+    target().join("debug/flowml")
 }
 
 /// What `cargo xtask build` leaves of the kernel programs.

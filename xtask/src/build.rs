@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::setup::{self, Need};
 use crate::shell;
 use crate::toolchain::{Compiler, TARGET};
-use crate::workspace::Workspace;
+use crate::workspace::{Profile, Workspace};
 
 /// Build the kernel programs, then the agent that carries them.
 #[derive(clap::Args)]
@@ -25,19 +25,19 @@ pub(crate) enum Warnings {
 }
 
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    agent(workspace, if arguments.release { Profile::Release } else { Profile::Dev })
+}
+
+/// The kernel programs and the agent that carries them.
+pub(crate) fn agent(workspace: &Workspace, profile: Profile) -> Result<()> {
     setup::ensure(workspace, &[Need::Kernel])?;
     kernel(workspace, Warnings::Shown)?;
     let mut cargo = workspace.cargo("build");
     cargo.args(["--package", "flowml-user"]);
-    if arguments.release {
+    if profile == Profile::Release {
         cargo.arg("--release");
     }
     shell::run(&mut cargo)
-}
-
-/// The agent as it is shipped, at `target/release/flowml`.
-pub(crate) fn release(workspace: &Workspace) -> Result<()> {
-    task(workspace, &Arguments { release: true })
 }
 
 /// Builds the kernel programs and puts their objects where the agent's build and the tests take them.

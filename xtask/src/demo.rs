@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::setup::{self, Need};
-use crate::workspace::Workspace;
+use crate::workspace::{Profile, Workspace};
 use crate::{build, shell};
 
 /// Show the agent at work on ordinary traffic and a few attacks, in network namespaces of its own.
@@ -25,9 +25,9 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 pub(crate) fn program(workspace: &Workspace, name: &str) -> Result<Command> {
     setup::require_root(&format!("cargo xtask {name}"))?;
     setup::ensure(workspace, &[Need::Kernel, Need::Traffic])?;
-    build::release(workspace)?;
+    build::agent(workspace, Profile::Release)?;
     shell::run(workspace.cargo("build").args(["--release", "--package", "flowml-tests", "--bin", name]))?;
-    let mut program = Command::new(workspace.release(name));
-    workspace.announce(&mut program);
+    let mut program = Command::new(workspace.binary(Profile::Release, name));
+    workspace.announce(Profile::Release, &mut program);
     Ok(program)
 }

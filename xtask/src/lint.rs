@@ -16,8 +16,8 @@ pub(crate) fn task(workspace: &Workspace) -> Result<()> {
     build::kernel(workspace, Warnings::Denied)?;
     // The workspace's default members are those of the host.
     shell::run(workspace.cargo("clippy").args(["--all-targets", "--", "-Dwarnings"]))?;
-    // Of the kernel programs the library alone compiles for the host. In the profile that has its macros built already.
-    let kernel = ["--package", "flowml-ebpf", "--lib", "--release", "--", "-Dwarnings"];
+    // Of the kernel programs the library alone compiles for the host.
+    let kernel = ["--package", "flowml-ebpf", "--lib", "--", "-Dwarnings"];
     shell::run(workspace.cargo("clippy").args(kernel))?;
     let mut documentation = workspace.cargo("doc");
     shell::run(documentation.args(["--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-Dwarnings"))?;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::workspace::Workspace;
+use crate::workspace::{Profile, Workspace};
 use crate::{build, shell};
 
 /// Build the agent and run `flowml run ARGUMENTS`.
@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    build::release(workspace)?;
-    let mut agent = Command::new(workspace.release("flowml"));
+    build::agent(workspace, Profile::Release)?;
+    let mut agent = Command::new(workspace.binary(Profile::Release, "flowml"));
     Err(shell::become_command(agent.arg("run").args(&arguments.arguments)))
 }

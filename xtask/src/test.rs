@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::setup::{self, Need};
-use crate::workspace::Workspace;
+use crate::workspace::{Profile, Workspace};
 use crate::{build, lint, shell};
 
 /// Set up, build, lint, and run every test: unit, property, integration and documentation tests.
@@ -53,7 +53,7 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let begun = Instant::now();
     setup::require_root("cargo xtask test")?;
     setup::ensure(workspace, &[Need::Kernel, Need::Lint, Need::Traffic, Need::Peers])?;
-    build::release(workspace)?;
+    build::agent(workspace, Profile::Dev)?;
     lint::task(workspace)?;
     let mut total = Tally::default();
     for group in GROUPS {
@@ -75,7 +75,7 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 fn run(workspace: &Workspace, group: &Group, filter: &[String]) -> Result<Tally> {
     let mut cargo = workspace.cargo("test");
     cargo.arg("--no-fail-fast").args(group.targets).arg("--").args(group.arguments).args(filter);
-    workspace.announce(&mut cargo);
+    workspace.announce(Profile::Dev, &mut cargo);
     // Where this is set, a test that cannot run fails instead of passing by.
     cargo.env("FLOWML_REQUIRE_LAB", "1");
     eprintln!("$ {}", shell::words(&cargo));

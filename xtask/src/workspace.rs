@@ -9,6 +9,25 @@ use anyhow::{Context, Result};
 
 use crate::shell;
 
+/// How the agent and what belongs to it are built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Quickly, as the tests are.
+    Dev,
+    /// As it is shipped.
+    Release,
+}
+
+impl Profile {
+    /// In the target directory.
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        }
+    }
+}
+
 /// The workspace that this task runs in.
 pub(crate) struct Workspace {
     root: PathBuf,
@@ -65,13 +84,14 @@ impl Workspace {
         self.target.join("peers")
     }
 
-    /// A binary that `cargo build --release` left.
-    pub(crate) fn release(&self, name: &str) -> PathBuf {
-        self.target.join("release").join(name)
+    /// A binary that `cargo build` left.
+    pub(crate) fn binary(&self, profile: Profile, name: &str) -> PathBuf {
+        self.target.join(profile.folder()).join(name)
     }
 
     /// Names the agent and its kernel object to tests, the demo and the benchmarks; other objects lie beside that one.
-    pub(crate) fn announce(&self, command: &mut Command) {
-        command.env("FLOWML_BIN", self.release("flowml")).env("FLOWML_OBJECT", self.kernel_objects().join("flowml.o"));
+    pub(crate) fn announce(&self, profile: Profile, command: &mut Command) {
+        let agent = self.binary(profile, "flowml");
+        command.env("FLOWML_BIN", agent).env("FLOWML_OBJECT", self.kernel_objects().join("flowml.o"));
     }
 }
