@@ -22,10 +22,14 @@ pub enum Passed {
     },
 }
 
+/// A packet may come so late in its epoch: no two packets that are counted together are 2³² µs apart, within which the
+/// sums of squares of a flow's counts cannot overflow (an interval is an hour at most).
+const LATEST: Duration = Duration::from_secs(600);
+
 /// The way of time through a capture, as its packets tell it.
 ///
 /// Packets that come late are counted in the epoch in which they come, so time does not go back. Only where it goes
-/// back by more than an idle timeout, so that no flow could go on, it begins anew: the next file is of another day, or
+/// back by more than an idle timeout (or ten minutes), so that no flow could go on, it begins anew: the next file is of another day, or
 /// the clock was set.
 #[derive(Clone, Debug)]
 pub struct Epochs {
@@ -57,7 +61,7 @@ impl Epochs {
         // A window may reach back by a slice more than its span.
         let seen = 2 * ns(WINDOW) / interval_ns + 2;
         let slice = (ns(WINDOW) / SLICES).div_ceil(interval_ns);
-        Self { interval_ns, set_back_ns: ns(idle), seen, slice, now: None }
+        Self { interval_ns, set_back_ns: ns(idle.min(LATEST)), seen, slice, now: None }
     }
 
     /// The same, but each interval of a silence comes, whatever that costs.

@@ -27,6 +27,10 @@ use crate::sink::{Console, InterfaceReport, Sinks};
 /// one CPU the default table takes 30 ms from half full to full.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// The longest epoch, however long an interval is: the kernel counts packets of an epoch in 32 bits, which would take
+/// 429 million packets a second to fill.
+const LONGEST_EPOCH: Duration = Duration::from_secs(10);
+
 /// Meters live until something ends it.
 ///
 /// # Errors
@@ -103,6 +107,7 @@ async fn meter(
     ticks.tick().await;
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut epochs = interval(LONGEST_EPOCH);
     loop {
         tokio::select! {
             biased;
@@ -118,6 +123,9 @@ async fn meter(
                 if forget_gone(attached, pipeline).is_break() {
                     return Ok(Ending::NoInterface);
                 }
+            }
+            _ = epochs.tick(), if every > LONGEST_EPOCH => {
+                drain(table, pipeline)?;
             }
             _ = looks.tick() => {
                 if table.past_high_water() {
