@@ -215,6 +215,9 @@ Reads captures through the parser and the flow table of the kernel programs, so 
 pcap and pcapng, as they are or compressed with gzip or zstd; Ethernet, raw IP, Linux cooked and BSD loopback. No \
 privileges are needed.
 
+Rows are scored only where that is asked for: with '--model FILE' by what was learnt before, with '--learn' by what is \
+ordinary in the captures themselves. Otherwise the columns of the verdict are empty, and reading is much faster.
+
 Several files are read in their order as one capture, in which flows go on from one file to the next. A file that is cut \
 off or damaged is read as far as it goes, the others are read all the same, and the exit code is 1.";
 
@@ -225,6 +228,7 @@ Examples:
   flowml read day.pcap.gz night.pcapng.zst -o jsonl=flows.jsonl
   tcpdump -i eth0 -w - | flowml read - -o jsonl=-
   flowml read capture.pcap --profile nfstream -o csv=-    flows end as NFStream's do
+  flowml read capture.pcap --model office.json -o jsonl=-    scored by what 'flowml run' learnt
 
 A duration is a whole number and its unit: 10ms, 1s, 2m, 1h, 1d.
 ",
@@ -254,16 +258,20 @@ pub struct Read {
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, TIMEOUT))]
     pub active_timeout: Option<Duration>,
 
-    /// Model to begin with where FILE exists, and saved to it at the end [default: learn anew, save nothing]
-    #[arg(long, value_name = "FILE")]
+    /// Score by the model in FILE where it exists, learn on, and save it at the end [default: rows have no verdict]
+    #[arg(long, value_name = "FILE", group = "judgement")]
     pub model: Option<PathBuf>,
+
+    /// Learn anew from the captures and score by that, as a live run does; nothing is saved
+    #[arg(long, group = "judgement")]
+    pub learn: bool,
 
     /// Write records, may be repeated: jsonl=PATH, csv=PATH or parquet=DIR; PATH '-' is standard output
     #[arg(short, long = "output", value_name = "SINK")]
     pub outputs: Vec<Target>,
 
     /// Part of the ordinary rows that may be called anomalies, between 0 and 1
-    #[arg(long, value_name = "P", default_value = "0.0001", value_parser = probability)]
+    #[arg(long, value_name = "P", default_value = "0.0001", value_parser = probability, requires = "judgement")]
     pub alpha: f64,
 
     /// Seed of all that is chosen at random, for the same rows from the same captures [default: 0]
@@ -562,6 +570,8 @@ mod tests {
             ("read - a -", "standard input was given twice"),
             ("read a -o jsonl=- -o csv=-", "standard output was given to two outputs"),
             ("read a --profile cisco", "nfstream"),
+            ("read a --learn --model m.json", "cannot be used with"),
+            ("read a --alpha 0.01", "--learn"),
         ] {
             let told = read_files(line).expect_err(line);
             assert!(told.contains(expected) && !told.contains('\n'), "{line}: {told}");

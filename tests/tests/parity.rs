@@ -71,13 +71,12 @@ fn read<T: FileTable>(
     left_out: &mut BTreeMap<Unreplayable, u64>,
 ) -> Result<(Vec<u8>, Option<FileError>)> {
     // Scores are functions of the rows, and learning takes longer than all the rest here.
-    let settings = Settings { warm_up_rows: usize::MAX, ..Settings::default() };
     let epochs = Epochs::new(Duration::from_secs(1), Timeouts::default().idle);
-    read_with(&settings, epochs, table, path, folder, left_out)
+    read_with(None, epochs, table, path, folder, left_out)
 }
 
 fn read_with<T: FileTable>(
-    settings: &Settings,
+    learners: Option<Learners>,
     epochs: Epochs,
     table: T,
     path: &Path,
@@ -87,7 +86,7 @@ fn read_with<T: FileTable>(
     let rows = folder.0.join("rows.jsonl");
     let target = Target { format: Format::Jsonl, destination: Destination::File(rows.clone()) };
     let sinks = Sinks::open(&[target], Console::on_standard_error(Verbosity::Errors))?;
-    let pipeline = Pipeline::new(Timeouts::default(), Vec::new(), Learners::new(settings), sinks, 0, 0);
+    let pipeline = Pipeline::new(Timeouts::default(), Vec::new(), learners, sinks, 0, 0);
     let mut offline = Offline::new(table, pipeline, epochs);
     let mut file = CaptureFile::open(path)?;
     let error = loop {
@@ -360,8 +359,12 @@ fn silences_change_no_row() -> Result<()> {
     let settings = Settings { warm_up_rows: 8, warm_up_batches: 100, clusters: Some(2), ..Settings::default() };
     for interval in [100, 700, 1000, 5000].map(Duration::from_millis) {
         let epochs = Epochs::new(interval, Timeouts::default().idle);
-        let (with, _) = read_with(&settings, epochs.clone(), table(), &path, &folder, &mut BTreeMap::new())?;
-        let (without, _) = read_with(&settings, epochs.without_leaps(), table(), &path, &folder, &mut BTreeMap::new())?;
+        let read = |epochs| {
+            let learners = Some(Learners::new(&settings));
+            read_with(learners, epochs, table(), &path, &folder, &mut BTreeMap::new())
+        };
+        let (with, _) = read(epochs.clone())?;
+        let (without, _) = read(epochs.without_leaps())?;
         let rows = |bytes: &[u8]| bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>();
         for (with, without) in rows(&with).iter().zip(&rows(&without)) {
             let text = |row: &[u8]| String::from_utf8_lossy(row).into_owned();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::features::{Column, FLOW_FEATURES, HOST_FEATURES, columns};
 use crate::model::{Learner, ModelError, Settings, Status};
+use crate::sink::LearnerReport;
 
 /// The learners.
 pub struct Learners {
@@ -33,6 +34,15 @@ impl Learners {
             flows: load(path, columns(FLOW_FEATURES), settings)?,
             hosts: load(&of_hosts(path), columns(HOST_FEATURES), &of_host_windows(settings))?,
         })
+    }
+
+    /// How they stand.
+    #[must_use]
+    pub fn reports(&self) -> Vec<LearnerReport> {
+        let all = [("flows", &self.flows), ("hosts", &self.hosts)];
+        let report =
+            |(of, learner): (_, &Learner)| LearnerReport { of, status: learner.status(), clusters: learner.clusters() };
+        all.map(report).into()
     }
 
     /// Saves what was learnt under `path`; a learner that is still warming up has nothing to save.

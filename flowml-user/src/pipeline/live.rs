@@ -64,7 +64,7 @@ pub async fn run(arguments: &Run) -> Result<()> {
     }
     let timeouts = Timeouts { idle: arguments.idle_timeout, active: arguments.active_timeout, ..Timeouts::default() };
     let reports = attached.iter().map(report).collect();
-    let mut pipeline = Pipeline::new(timeouts, reports, learners, sinks, monotonic_ns(), rand::random());
+    let mut pipeline = Pipeline::new(timeouts, reports, Some(learners), sinks, monotonic_ns(), rand::random());
     stop.after(arguments.duration);
 
     let ending = meter(&mut table, &mut pipeline, &mut attached, &mut log, arguments.interval, &mut stop).await?;
@@ -74,7 +74,9 @@ pub async fn run(arguments: &Run) -> Result<()> {
     let _reader_gone = pipeline.end_interval(at_ns, clock());
     let finished = pipeline.finish(clock());
     // What was learnt is kept whatever became of the rows.
-    finished.learners.end(arguments.model.as_deref())?;
+    if let Some(learners) = finished.learners {
+        learners.end(arguments.model.as_deref())?;
+    }
     finished.outputs?;
     if !finished.conserved {
         bail!("the account does not balance: packets received are not those in flows and those skipped");

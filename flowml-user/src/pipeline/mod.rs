@@ -12,7 +12,7 @@ use crate::features::{FLOW_FEATURES, Feature, FlowRow, HOST_FEATURES, HostWindow
 use crate::model::{Learner, Verdict};
 use crate::record::{Clock, FlowRecord};
 use crate::session::{Ended, Sessions, Timeouts};
-use crate::sink::{InterfaceReport, IntervalReport, LearnerReport, SinkError, Sinks, Totals};
+use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals};
 
 pub mod epochs;
 pub mod label;
@@ -31,7 +31,7 @@ pub const WINDOW: Duration = Duration::from_secs(2);
 pub struct Pipeline {
     sessions: Sessions,
     windows: HostWindows,
-    learners: Learners,
+    learners: Option<Learners>,
     sinks: Sinks,
     interfaces: Vec<InterfaceReport>,
     totals: Totals,
@@ -51,13 +51,13 @@ struct Interval {
 }
 
 impl Pipeline {
-    /// A pipeline for the flows of `interfaces` from `start_ns` of the capture's clock on, that judges by `learners` and
-    /// tells `sinks`. Large windows are sampled by `seed` ([`HostWindows::with_seed`]).
+    /// A pipeline for the flows of `interfaces` from `start_ns` of the capture's clock on, that judges by `learners`,
+    /// where there are any, and tells `sinks`. Large windows are sampled by `seed` ([`HostWindows::with_seed`]).
     #[must_use]
     pub fn new(
         timeouts: Timeouts,
         interfaces: Vec<InterfaceReport>,
-        learners: Learners,
+        learners: Option<Learners>,
         sinks: Sinks,
         start_ns: u64,
         seed: u64,
@@ -113,7 +113,6 @@ impl Pipeline {
         self.interval_began_ns = at_ns;
         self.totals.duration += elapsed;
         let Interval { received, skipped, flows_new, occupancy } = std::mem::take(&mut self.interval);
-        let report = |learner: &Learner| LearnerReport { status: learner.status(), clusters: learner.clusters() };
         self.sinks.interval(IntervalReport {
             end_ms: clock.unix_ms(at_ns),
             elapsed,
@@ -123,8 +122,7 @@ impl Pipeline {
             flows_open: self.sessions.len() as u64,
             flows_new,
             occupancy,
-            flow_learner: report(&self.learners.flows),
-            host_learner: report(&self.learners.hosts),
+            learners: self.learners.as_ref().map(Learners::reports).unwrap_or_default(),
         })
     }
 
@@ -139,8 +137,10 @@ impl Pipeline {
     /// Lets `intervals` go by, in all `silence_ns`, in which no packet came, no window was open and nothing ended.
     pub fn pass(&mut self, intervals: u64, silence_ns: u64) {
         self.windows.pass(silence_ns);
-        self.learners.flows.pass(intervals);
-        self.learners.hosts.pass(intervals);
+        if let Some(learners) = &mut self.learners {
+            learners.flows.pass(intervals);
+            learners.hosts.pass(intervals);
+        }
     }
 
     /// When something may end by itself, ns of the capture's clock: before that, an interval without packets changes
@@ -153,8 +153,8 @@ impl Pipeline {
     fn judge_hosts(&mut self, at_ns: u64, clock: Clock) {
         let hosts = self.windows.advance(at_ns);
         self.totals.hosts_left_out += hosts.left_out;
-        let verdicts = observe(&mut self.learners.hosts, HOST_FEATURES, &hosts.windows);
-        for (window, verdict) in hosts.windows.iter().zip(&verdicts) {
+        let learner = self.learners.as_mut().map(|learners| &mut learners.hosts);
+        for (window, verdict) in hosts.windows.iter().zip(verdicts(learner, HOST_FEATURES, &hosts.windows)) {
             self.sinks.host(window, clock, verdict.as_ref());
         }
     }
@@ -162,8 +162,8 @@ impl Pipeline {
     fn judge_flows(&mut self, ended: &[Ended], clock: Clock) {
         let rows: Vec<FlowRow> =
             ended.iter().map(|ended| FlowRow::new(FlowRecord::new(ended, clock), &self.windows)).collect();
-        let verdicts = observe(&mut self.learners.flows, FLOW_FEATURES, &rows);
-        for (flow, verdict) in rows.iter().zip(&verdicts) {
+        let learner = self.learners.as_mut().map(|learners| &mut learners.flows);
+        for (flow, verdict) in rows.iter().zip(verdicts(learner, FLOW_FEATURES, &rows)) {
             self.sinks.flow(flow, verdict.as_ref());
         }
     }
@@ -186,12 +186,22 @@ impl Pipeline {
 
 /// What is left of a pipeline.
 pub struct Finished {
-    /// What was learnt.
-    pub learners: Learners,
+    /// What was learnt, by the learners that the pipeline was given.
+    pub learners: Option<Learners>,
     /// Whether received = in flows + skipped.
     pub conserved: bool,
     /// Whether all rows are where they should be.
     pub outputs: Result<(), SinkError>,
+}
+
+/// What the learner says of each unit; without one, nothing.
+fn verdicts<T>(
+    learner: Option<&mut Learner>,
+    table: &[Feature<T>],
+    units: &[T],
+) -> impl Iterator<Item = Option<Verdict>> {
+    let judged = learner.map(|learner| observe(learner, table, units));
+    judged.unwrap_or_default().into_iter().chain(std::iter::repeat(None))
 }
 
 /// Scores the units and learns from them.

@@ -19,7 +19,7 @@ use super::{Finished, Pipeline};
 use crate::capture::file::{self, CaptureFile, Captured, FileError, link};
 use crate::capture::vectors::VecTable;
 use crate::cli::Read;
-use crate::model::Settings;
+use crate::model::{ModelError, Settings};
 use crate::record::Clock;
 use crate::sink::{Console, InterfaceReport, Sinks};
 
@@ -153,9 +153,11 @@ fn without_overflow(mut head: Head) -> Head {
 /// read is in the records.
 pub async fn run(arguments: &Read) -> Result<()> {
     let mut stop = Stop::new()?;
-    let settings = Settings { alpha: arguments.alpha, seed: arguments.seed, ..Settings::default() };
-    let learners = Learners::begin(arguments.model.as_deref(), &settings)?;
-    let sinks = Sinks::open(&arguments.outputs, Console::on_standard_error(arguments.verbosity()))?;
+    let learners = learners(arguments)?;
+    let mut sinks = Sinks::open(&arguments.outputs, Console::on_standard_error(arguments.verbosity()))?;
+    if learners.is_none() {
+        sinks.notice("nothing is learnt or scored: that takes '--model FILE' or '--learn'");
+    }
     let timeouts = arguments.timeouts();
     let interfaces = arguments.files.iter().map(|path| report(path)).collect();
     let pipeline = Pipeline::new(timeouts, interfaces, learners, sinks, 0, arguments.seed);
@@ -170,7 +172,9 @@ pub async fn run(arguments: &Read) -> Result<()> {
         }
     }
     let finished = offline.finish()?;
-    finished.learners.end(arguments.model.as_deref())?;
+    if let Some(learners) = finished.learners {
+        learners.end(arguments.model.as_deref())?;
+    }
     finished.outputs?;
     if !finished.conserved {
         bail!("the account does not balance: packets received are not those in flows and those skipped");
@@ -179,6 +183,13 @@ pub async fn run(arguments: &Read) -> Result<()> {
         [] => Ok(()),
         errors => bail!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nflowml: ")),
     }
+}
+
+/// The learners, where rows are to be scored.
+fn learners(arguments: &Read) -> Result<Option<Learners>, ModelError> {
+    let settings = Settings { alpha: arguments.alpha, seed: arguments.seed, ..Settings::default() };
+    let wanted = arguments.learn || arguments.model.is_some();
+    wanted.then(|| Learners::begin(arguments.model.as_deref(), &settings)).transpose()
 }
 
 fn report(path: &Path) -> InterfaceReport {

@@ -81,7 +81,7 @@ const fn column(name: &'static str, kind: Kind, meaning: &'static str, of: fn(&V
     VerdictColumn { name, kind, meaning, of }
 }
 
-/// What the learner says of a row; nothing while it warms up.
+/// What the learner says of a row; nothing while it warms up, and where there is none.
 pub(super) const VERDICT: [VerdictColumn; 5] = [
     column("cluster", Kind::Integer, "Number of the cluster that explains the row best", |verdict| {
         Cell::Value(Value::Number(verdict.cluster.into()))

@@ -59,8 +59,8 @@ pub struct Console {
     elapsed: Duration,
     due: Duration,
     tables: u64,
-    /// The shares of the clusters that were last shown, of flows and of hosts.
-    shown: [Vec<(u32, f64)>; 2],
+    /// The shares of the clusters that were last shown, by what they are of.
+    shown: HashMap<&'static str, Vec<(u32, f64)>>,
 }
 
 /// What came since the last table.
@@ -228,10 +228,11 @@ impl Console {
     fn clusters(&mut self, report: &IntervalReport) -> Vec<(&'static str, Vec<ClusterLine>)> {
         let due = self.tables.is_multiple_of(CLUSTERS_EVERY);
         let mut lines = Vec::new();
-        for (shown, (of, learner)) in self.shown.iter_mut().zip(learners(report)) {
-            if !learner.clusters.is_empty() && (due || differ(shown, &learner.clusters)) {
-                *shown = learner.clusters.iter().map(|cluster| (cluster.id, cluster.share)).collect();
-                lines.push((of, learner.clusters.iter().map(cluster_line).collect()));
+        for LearnerReport { of, clusters, .. } in &report.learners {
+            let shown = self.shown.entry(of).or_default();
+            if !clusters.is_empty() && (due || differ(shown, clusters)) {
+                *shown = clusters.iter().map(|cluster| (cluster.id, cluster.share)).collect();
+                lines.push((*of, clusters.iter().map(cluster_line).collect()));
             }
         }
         lines
@@ -307,6 +308,7 @@ impl Period {
             bytes: [host.sent.bytes, host.received.bytes],
             cluster: self.host_clusters.get(&address).copied(),
         };
+        let learner_line = |learner: &LearnerReport| LearnerLine { of: learner.of, status: learner.status.to_string() };
         let names: Vec<&str> = last.interfaces.iter().map(|interface| interface.name.as_str()).collect();
         View {
             end_ms: last.end_ms,
@@ -317,18 +319,13 @@ impl Period {
             flows_open: last.flows_open,
             flows_new: self.flows_new,
             occupancy: self.occupancy,
-            learners: learners(last).map(|(of, learner)| LearnerLine { of, status: learner.status.to_string() }).into(),
+            learners: last.learners.iter().map(learner_line).collect(),
             anomalies: self.anomalies.lines(),
             flows: self.activity.top_flows(SHOWN).into_iter().map(flow_line).collect(),
             hosts: self.activity.top_hosts(SHOWN).into_iter().map(host_line).collect(),
             clusters,
         }
     }
-}
-
-/// The learners and what they learn.
-fn learners(report: &IntervalReport) -> [(&'static str, &LearnerReport); 2] {
-    [("flows", &report.flow_learner), ("hosts", &report.host_learner)]
 }
 
 fn cluster_line(cluster: &ClusterSummary) -> ClusterLine {

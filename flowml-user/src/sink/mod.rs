@@ -98,12 +98,13 @@ impl Sinks {
         self.console.part(part, standing);
     }
 
-    /// Takes a flow that has ended. There is no verdict while the learner warms up.
+    /// Takes a flow that has ended. There is no verdict while the learner warms up, nor without one.
     pub fn flow(&mut self, row: &FlowRow, verdict: Option<&Verdict>) {
         self.rows.flows += 1;
         self.rows.sessions += u64::from(!row.record.continues);
         self.writers.iter_mut().for_each(|writer| writer.flow(row, verdict));
         let Some(verdict) = verdict else { return };
+        self.rows.scored += 1;
         self.console.flow(row, verdict);
         if verdict.anomaly {
             self.rows.flow_anomalies += 1;
@@ -116,6 +117,7 @@ impl Sinks {
         self.rows.hosts += 1;
         self.writers.iter_mut().for_each(|writer| writer.host(window, clock, verdict));
         let Some(verdict) = verdict else { return };
+        self.rows.scored += 1;
         self.console.host(window, verdict);
         if verdict.anomaly {
             self.rows.host_anomalies += 1;

@@ -19,6 +19,8 @@ pub struct InterfaceReport {
 /// How a learner stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LearnerReport {
+    /// What it learns from: `flows` or `hosts`.
+    pub of: &'static str,
     /// How far it is.
     pub status: Status,
     /// Its clusters, the largest first.
@@ -44,10 +46,8 @@ pub struct IntervalReport {
     pub flows_new: u64,
     /// The fullest CPU's part of its flow table in use before the drain, 0–1.
     pub occupancy: f64,
-    /// The learner of flows.
-    pub flow_learner: LearnerReport,
-    /// The learner of host windows.
-    pub host_learner: LearnerReport,
+    /// The learners; none where nothing is scored.
+    pub learners: Vec<LearnerReport>,
 }
 
 /// What happened from the first packet to the last drain.
@@ -105,6 +105,8 @@ pub(super) struct Rows {
     /// Flow rows that continue none before: the sessions.
     pub(super) sessions: u64,
     pub(super) hosts: u64,
+    /// Rows of both that have a verdict.
+    pub(super) scored: u64,
     pub(super) flow_anomalies: u64,
     pub(super) host_anomalies: u64,
 }

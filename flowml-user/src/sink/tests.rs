@@ -161,14 +161,18 @@ fn report(elapsed_ms: u64, end_ms: u64) -> IntervalReport {
         flows_open: 2,
         flows_new: 1,
         occupancy: 0.25,
-        flow_learner: LearnerReport {
-            status: Status::WarmingUp { rows: 1, rows_needed: 300, batches: 1, batches_needed: 30 },
-            clusters: Vec::new(),
-        },
-        host_learner: LearnerReport {
-            status: Status::Ready { clusters: 2, calibration_scores: 300 },
-            clusters: vec![cluster(1, 0.9), cluster(0, 0.1)],
-        },
+        learners: vec![
+            LearnerReport {
+                of: "flows",
+                status: Status::WarmingUp { rows: 1, rows_needed: 300, batches: 1, batches_needed: 30 },
+                clusters: Vec::new(),
+            },
+            LearnerReport {
+                of: "hosts",
+                status: Status::Ready { clusters: 2, calibration_scores: 300 },
+                clusters: vec![cluster(1, 0.9), cluster(0, 0.1)],
+            },
+        ],
     }
 }
 
@@ -335,6 +339,9 @@ fn the_summary_is_last_and_counts_what_stands_before_it() {
         assert_eq!(summary[member], of_type(&rows, kind).len(), "{member}");
     }
     assert_eq!((&summary["sessions"], &summary["drains"]), (&2.into(), &3.into()));
+    let with_verdict = rows.iter().filter(|row| row["type"] != "anomaly" && row["score"].is_number()).count();
+    assert_eq!(summary["scored"], with_verdict);
+    assert!(with_verdict > 0);
     for unit in ["packets", "bytes"] {
         let number = |value: &Value| value.as_u64().expect("a count");
         let skipped = summary[format!("{unit}_skipped")].as_object().expect("by reason");

@@ -266,13 +266,11 @@ impl SummaryView<'_> {
             lines.extend(wrap(&law, width, [2, 4]).iter().map(paint));
         }
         let records = format!(
-            "records: {} of {}, {}, {} ({} of flows, {} of hosts)",
+            "records: {} of {}, {}, {}",
             counted(rows.flows, "flow"),
             counted(rows.sessions, "session"),
             counted(rows.hosts, "host window"),
-            anomalies(rows.anomalies()),
-            grouped(rows.flow_anomalies),
-            grouped(rows.host_anomalies),
+            judged(rows),
         );
         lines.extend(wrap(&records, width, [2, 4]));
         for output in &self.outputs {
@@ -304,8 +302,14 @@ impl OutputLine {
     }
 }
 
-fn anomalies(number: u64) -> String {
-    if number == 1 { "1 anomaly".to_owned() } else { format!("{} anomalies", grouped(number)) }
+/// `2 anomalies (1 of flows, 1 of hosts)`; where no row has a verdict, that no anomaly was found would say nothing.
+fn judged(rows: &Rows) -> String {
+    let anomalies = match rows.anomalies() {
+        _ if rows.scored == 0 => return "none of them scored".to_owned(),
+        1 => "1 anomaly".to_owned(),
+        number => format!("{} anomalies", grouped(number)),
+    };
+    format!("{anomalies} ({} of flows, {} of hosts)", grouped(rows.flow_anomalies), grouped(rows.host_anomalies))
 }
 
 #[cfg(test)]
