@@ -32,6 +32,10 @@ impl Distinct {
 
     /// Adds all of another set.
     pub(super) fn merge(&mut self, other: &Self) {
+        // Most addresses are in one role alone.
+        if other.kept.is_empty() && other.level <= self.level {
+            return;
+        }
         self.level = self.level.max(other.level);
         let mut merged = Vec::with_capacity(self.kept.len() + other.kept.len());
         let (mut mine, mut theirs) = (self.kept.iter().copied().peekable(), other.kept.iter().copied().peekable());

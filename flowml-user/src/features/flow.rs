@@ -25,8 +25,8 @@ impl FlowRow {
     #[must_use]
     pub fn new(record: FlowRecord, windows: &HostWindows) -> Self {
         let time_ns = record.both.last_ns;
-        let [src_window, dst_window] =
-            [record.source(), record.destination()].map(|end| windows.at(end.address, time_ns).copied());
+        let src_window = windows.at(record.source().address, time_ns).copied();
+        let dst_window = windows.at(record.destination().address, time_ns).copied();
         Self { record, src_window, dst_window }
     }
 }

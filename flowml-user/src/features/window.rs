@@ -252,7 +252,8 @@ impl Slice {
 /// A window's results, for the flows that were active in it and end later.
 struct Past {
     end_ns: u64,
-    windows: HashMap<Address, HostWindow>,
+    /// In the order of the addresses: they are written often, and few are looked for.
+    windows: Vec<HostWindow>,
 }
 
 /// The windows of all addresses, moved on drain by drain. Its memory is bounded whatever addresses packets carry.
@@ -354,7 +355,8 @@ impl HostWindows {
     #[must_use]
     pub fn at(&self, address: Address, time_ns: u64) -> Option<&HostWindow> {
         let n = self.past.partition_point(|past| past.end_ns < time_ns);
-        self.past.get(n)?.windows.get(&address)
+        let windows = &self.past.get(n)?.windows;
+        windows.binary_search_by_key(&address, |window| window.address).ok().map(|at| &windows[at])
     }
 
     /// Joins the slices address by address.
@@ -388,7 +390,6 @@ impl HostWindows {
     fn remember(&mut self, at_ns: u64, windows: &[HostWindow]) {
         let mut windows = windows.to_vec();
         keep_heaviest(&mut windows, MAX_REMEMBERED);
-        let windows = windows.into_iter().map(|window| (window.address, window)).collect();
         self.past.push_back(Past { end_ns: at_ns, windows });
         let oldest_ns = at_ns.saturating_sub(self.horizon_ns);
         while self.past.front().is_some_and(|past| past.end_ns < oldest_ns) {

@@ -1,5 +1,6 @@
 //! The path of a drained epoch: sessions, host windows, records, learners, sinks; the same for every capture.
 
+use std::borrow::Borrow;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -154,17 +155,17 @@ impl Pipeline {
         let hosts = self.windows.advance(at_ns);
         self.totals.hosts_left_out += hosts.left_out;
         let learner = self.learners.as_mut().map(|learners| &mut learners.hosts);
-        for (window, verdict) in hosts.windows.iter().zip(verdicts(learner, HOST_FEATURES, &hosts.windows)) {
+        for (window, verdict) in hosts.windows.iter().zip(verdicts(learner, HOST_FEATURES, hosts.windows.iter())) {
             self.sinks.host(window, clock, verdict.as_ref());
         }
     }
 
     fn judge_flows(&mut self, ended: &[Ended], clock: Clock) {
-        let rows: Vec<FlowRow> =
-            ended.iter().map(|ended| FlowRow::new(FlowRecord::new(ended, clock), &self.windows)).collect();
+        // A row is several times as large as what is counted of a flow: it is made anew rather than kept.
+        let row = |ended| FlowRow::new(FlowRecord::new(ended, clock), &self.windows);
         let learner = self.learners.as_mut().map(|learners| &mut learners.flows);
-        for (flow, verdict) in rows.iter().zip(verdicts(learner, FLOW_FEATURES, &rows)) {
-            self.sinks.flow(flow, verdict.as_ref());
+        for (ended, verdict) in ended.iter().zip(verdicts(learner, FLOW_FEATURES, ended.iter().map(row))) {
+            self.sinks.flow(&row(ended), verdict.as_ref());
         }
     }
 
@@ -198,17 +199,21 @@ pub struct Finished {
 fn verdicts<T>(
     learner: Option<&mut Learner>,
     table: &[Feature<T>],
-    units: &[T],
+    units: impl ExactSizeIterator<Item = impl Borrow<T>>,
 ) -> impl Iterator<Item = Option<Verdict>> {
     let judged = learner.map(|learner| observe(learner, table, units));
     judged.unwrap_or_default().into_iter().chain(std::iter::repeat(None))
 }
 
 /// Scores the units and learns from them.
-fn observe<T>(learner: &mut Learner, table: &[Feature<T>], units: &[T]) -> Vec<Option<Verdict>> {
+fn observe<T>(
+    learner: &mut Learner,
+    table: &[Feature<T>],
+    units: impl ExactSizeIterator<Item = impl Borrow<T>>,
+) -> Vec<Option<Verdict>> {
     let mut rows = Array2::zeros((units.len(), table.len()));
     for (mut place, unit) in rows.outer_iter_mut().zip(units) {
-        place.iter_mut().zip(row(table, unit)).for_each(|(place, value)| *place = value);
+        place.iter_mut().zip(row(table, unit.borrow())).for_each(|(place, value)| *place = value);
     }
     learner.observe(rows.view())
 }

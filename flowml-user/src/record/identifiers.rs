@@ -115,7 +115,7 @@ pub const FLOW_IDENTIFIERS: &[Identifier<FlowRecord>] = &[
         |flow| Value::Flag(flow.continues)),
     own("concurrent", Flag, "Whether CPUs counted at the same time, so that inter-arrival times are per CPU",
         |flow| Value::Flag(flow.is_concurrent())),
-    own("hooks", Text, "Where the packets were counted", |flow| Value::Text(hooks(flow))),
+    own("hooks", Text, "Where the packets were counted", hooks),
 ];
 
 fn vlan(key: &FlowKey, tag: usize) -> Value {
@@ -124,16 +124,26 @@ fn vlan(key: &FlowKey, tag: usize) -> Value {
 
 /// The first `bytes` of an address.
 fn mac(mac: Mac, bytes: usize) -> Value {
-    let pairs: Vec<String> = mac.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect();
-    Value::Text(pairs.join(":"))
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(3 * bytes);
+    for (at, byte) in mac.iter().take(bytes).enumerate() {
+        if at > 0 {
+            text.push(':');
+        }
+        text.extend([byte >> 4, byte & 15].map(|digit| char::from(DIGITS[usize::from(digit)])));
+    }
+    Value::Text(text)
 }
 
 fn icmp(number: Option<u8>) -> Value {
     number.map_or(Value::Absent, |number| Value::Number(number.into()))
 }
 
-fn hooks(flow: &FlowRecord) -> String {
+fn hooks(flow: &FlowRecord) -> Value {
     let all = [(Hook::Xdp, "xdp"), (Hook::Ingress, "ingress"), (Hook::Egress, "egress"), (Hook::File, "file")];
-    let names: Vec<_> = all.iter().filter(|(hook, _)| flow.is_counted_by(*hook)).map(|(_, name)| *name).collect();
-    names.join("+")
+    let mut names = all.iter().filter(|(hook, _)| flow.is_counted_by(*hook)).map(|(_, name)| *name);
+    match (names.next(), names.next()) {
+        (Some(name), None) => Value::Name(name),
+        (first, second) => Value::Text(first.into_iter().chain(second).chain(names).collect::<Vec<_>>().join("+")),
+    }
 }

@@ -115,5 +115,5 @@ fn identifiers_are_named_once_and_say_who_talked() {
     assert_eq!(value("src_mac"), Value::Text("02:00:00:00:00:01".to_owned()));
     assert_eq!(value("icmp_type"), Value::Absent);
     assert_eq!(value("end_reason"), Value::Name("idle_timeout"));
-    assert_eq!(value("hooks"), Value::Text("xdp".to_owned()));
+    assert_eq!(value("hooks"), Value::Name("xdp"));
 }

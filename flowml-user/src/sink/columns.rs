@@ -42,7 +42,8 @@ impl Cell {
             Self::Value(Value::Name(name)) => write_json(line, name),
             Self::Value(Value::Number(number)) => write_integer(line, *number),
             Self::Value(Value::Flag(flag)) => write_json(line, flag),
-            Self::Real(number) if number.fract() == 0.0 && number.abs() <= EXACT => {
+            // `fract` is a call where the processor need not know how to round.
+            Self::Real(number) if *number as i64 as f64 == *number && number.abs() <= EXACT => {
                 write_integer(line, *number as i64);
             }
             Self::Real(number) if number.is_finite() => write_json(line, number),
@@ -61,8 +62,12 @@ impl Cell {
     }
 }
 
-fn write_integer(line: &mut Vec<u8>, integer: impl itoa::Integer) {
-    line.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
+/// Most of the numbers of a row have one digit.
+fn write_integer(line: &mut Vec<u8>, integer: impl itoa::Integer + Copy + TryInto<u8>) {
+    match integer.try_into() {
+        Ok(digit @ 0..=9) => line.push(b'0' + digit),
+        _ => line.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes()),
+    }
 }
 
 fn write_json<T: Serialize + ?Sized>(line: &mut Vec<u8>, value: &T) {

@@ -56,13 +56,13 @@ fn write_row(
 /// Opens an object with these members. The names are those of columns: nothing in them must be escaped.
 fn write_members(line: &mut Vec<u8>, members: impl Iterator<Item = (&'static str, Cell)>) {
     let mut separator = b'{';
-    for (name, cell) in members {
+    members.for_each(|(name, cell)| {
         line.extend_from_slice(&[separator, b'"']);
         line.extend_from_slice(name.as_bytes());
         line.extend_from_slice(b"\":");
         cell.write_json(line);
         separator = b',';
-    }
+    });
 }
 
 /// The last row of a run.
