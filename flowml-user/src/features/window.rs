@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use ahash::RandomState;
 use flowml_common::flow::{Address, Direction, FlowKey, Part, RST, SYN};
 use flowml_common::headers::protocol;
 use flowml_common::packet::Sender;
@@ -226,13 +227,13 @@ impl Tally {
 struct Slice {
     start_ns: u64,
     end_ns: u64,
-    hosts: HashMap<Address, Host>,
+    hosts: HashMap<Address, Host, RandomState>,
     left_out: u64,
 }
 
 impl Slice {
     fn new(start_ns: u64) -> Self {
-        Self { start_ns, end_ns: start_ns, hosts: HashMap::new(), left_out: 0 }
+        Self { start_ns, end_ns: start_ns, hosts: HashMap::default(), left_out: 0 }
     }
 
     /// Leaves all but the [`MAX_HOSTS`] with the most packets out.

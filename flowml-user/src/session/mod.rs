@@ -9,6 +9,7 @@ mod timers;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use ahash::RandomState;
 use flowml_common::counts::Counted;
 use flowml_common::flow::{FIN, FlowKey, FlowStats, Part, RST};
 use flowml_common::packet::Sender;
@@ -123,7 +124,7 @@ pub struct Sessions {
     rules: Rules,
     capacity: usize,
     /// Where each flow's session is in `slots`.
-    numbers: HashMap<FlowKey, u32>,
+    numbers: HashMap<FlowKey, u32, RandomState>,
     slots: Vec<Option<Session>>,
     free: Vec<u32>,
     /// A packet does not move its session: a session that is not yet over when its tick comes is put under a later
@@ -230,7 +231,7 @@ impl Sessions {
                 end_by_flags: timeouts.end_by_flags,
             },
             capacity: DEFAULT_CAPACITY,
-            numbers: HashMap::new(),
+            numbers: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
             timers: Timers::default(),
