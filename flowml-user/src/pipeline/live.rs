@@ -110,6 +110,8 @@ async fn meter(
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut epochs = interval(LONGEST_EPOCH);
+    epochs.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    epochs.tick().await;
     loop {
         tokio::select! {
             biased;
