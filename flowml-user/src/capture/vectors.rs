@@ -37,12 +37,6 @@ impl VecTable {
         &self.head
     }
 
-    /// How full it is, 0 to 1.
-    #[must_use]
-    pub fn occupancy(&self) -> f64 {
-        self.head.entries as f64 / self.entries.len() as f64
-    }
-
     /// The entry that a flow has, or would have, by its number.
     #[must_use]
     pub fn number(&mut self, key: &FlowKey) -> Option<usize> {

@@ -29,8 +29,8 @@ const LATEST: Duration = Duration::from_secs(600);
 /// The way of time through a capture, as its packets tell it.
 ///
 /// Packets that come late are counted in the epoch in which they come, so time does not go back. Only where it goes
-/// back by more than an idle timeout (or ten minutes), so that no flow could go on, it begins anew: the next file is of another day, or
-/// the clock was set.
+/// back by more than an idle timeout (or by ten minutes where that is less) it begins anew: the next file is of another
+/// day, or the clock was set.
 #[derive(Clone, Debug)]
 pub struct Epochs {
     interval_ns: u64,
