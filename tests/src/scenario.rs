@@ -40,13 +40,13 @@ pub struct Town {
 }
 
 impl Town {
-    /// The hosts, all of them at rest.
+    /// The hosts, all of them at rest. Their links carry the packets of a wire, not the buffers of a local stack.
     pub fn build(lab: Lab) -> Result<Self> {
         let numbered = |kind: &str, count: usize| (1..=count).map(|n| format!("{kind}{n}")).collect::<Vec<_>>();
         let names = [vec!["server".to_owned()], numbered("client", CLIENTS), numbered("stranger", STRANGERS)].concat();
         let hosts = names.iter().map(|name| lab.host(name)).collect::<Result<Vec<Host>>>()?;
         let hosts: [&Host; 1 + CLIENTS + STRANGERS] = std::array::from_fn(|n| &hosts[n]);
-        let [server, others @ ..] = lab.segment(hosts, &LinkOptions::default())?;
+        let [server, others @ ..] = lab.segment(hosts, &LinkOptions { offloads: false, ..LinkOptions::default() })?;
         let (clients, strangers) = others.split_at(CLIENTS);
         Ok(Self { server, clients: clients.to_vec(), strangers: strangers.to_vec(), _lab: lab })
     }

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 /// Fewer scores than this at or above a score, and the tail decides.
 const COUNTED: usize = 10;
 
-/// Where a shape is uncertain it is drawn to this one: a little heavier than exponential, as sums of squares of
-/// log-normal traffic are.
-const PRIOR_SHAPE: f64 = 0.15;
+/// Where a shape is uncertain it is drawn to this one: a little heavier than exponential in the root of the score. The
+/// root is a distance on logarithmic scales, so amounts with the power-law tails of network traffic (Crovella and
+/// Bestavros 1997) have exponential ones there.
+const PRIOR_SHAPE: f64 = 0.05;
 
 /// The weight of the prior shape, in excesses. Rows of one host resemble each other from second to second, so a few
 /// dozen excesses are far fewer independent ones.
@@ -19,10 +20,11 @@ const PRIOR_EXCESSES: f64 = 30.0;
 
 /// No shape above this: scaled values are clipped, so no true tail is that heavy, and one odd second during warm-up
 /// must not make every later oddity ordinary.
-const SHAPE_LIMIT: f64 = 0.4;
+const SHAPE_LIMIT: f64 = 0.2;
 
-/// No tail scale below this, in units of score (a typical row scores about ½ above its cluster's `-ln π`).
-const SCALE_FLOOR: f64 = 0.2;
+/// No tail scale below this, in units of the root of the score: among a few hundred rows that are nearly equal there is
+/// no telling how far the next one is.
+const SCALE_FLOOR: f64 = 0.1;
 
 /// Anomalies enter the ring at no more than this many times the rate at which chance makes them: enough that a
 /// threshold that is too low finds its way up, and little enough that an attack stays an attack.
@@ -55,8 +57,11 @@ struct Recent {
     alpha: f64,
     capacity: usize,
     scores: Vec<f64>,
-    /// The place of the oldest score once the ring is full.
+    /// The place of the oldest score, which the next one replaces.
     next: usize,
+    /// How many of the oldest scores are stand-ins: of rows that clusters fitted on the other rows of the warm-up scored.
+    /// The ring does not grow before scores of the model that is in use have taken their places.
+    stand_ins: usize,
     /// How many anomalies may enter, see [`Calibration::record`].
     anomalies: Credit,
     /// How many odd rows that are no anomalies may.
@@ -79,7 +84,7 @@ impl Credit {
     }
 }
 
-/// A generalised Pareto distribution of the excesses over `start`.
+/// A generalised Pareto distribution of the excesses of a score's root over `start`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Tail {
     start: f64,
@@ -89,14 +94,24 @@ pub(super) struct Tail {
     shape: f64,
 }
 
+/// The scale on which tails are fitted: a distance where it is large, and no more sensitive than the score near zero.
+fn root(score: f64) -> f64 {
+    (1.0 + score.max(0.0)).sqrt()
+}
+
+/// The inverse of [`root`].
+fn score_of(root: f64) -> f64 {
+    root * root - 1.0
+}
+
 impl Calibration {
     /// Starts from held-out `scores` of ordinary rows; rows with a p-value below `alpha` are anomalies.
     #[must_use]
     pub(super) fn new(scores: &[f64], capacity: usize, alpha: f64) -> Self {
         let surplus = scores.len().saturating_sub(capacity);
         let scores = scores[surplus..].to_vec();
-        let (anomalies, odd) = (Credit::default(), Credit::default());
-        Recent { alpha, capacity: capacity.max(1), scores, next: 0, anomalies, odd }.into()
+        let (anomalies, odd, stand_ins) = (Credit::default(), Credit::default(), scores.len());
+        Recent { alpha, capacity: capacity.max(1), scores, next: 0, stand_ins, anomalies, odd }.into()
     }
 
     /// On how many scores the probability rests.
@@ -111,7 +126,7 @@ impl Calibration {
         let n = self.sorted.len() as f64 + 1.0;
         let above = self.sorted.len() - self.sorted.partition_point(|s| *s < score);
         let conformal = (1 + above) as f64 / n;
-        if above >= COUNTED || score <= self.tail.start {
+        if above >= COUNTED || root(score) <= self.tail.start {
             return conformal;
         }
         // What the ring has seen is not rarer than that, whatever the tail says.
@@ -157,11 +172,13 @@ impl Calibration {
 
 impl Recent {
     fn push(&mut self, score: f64) {
-        if self.scores.len() < self.capacity {
+        if self.stand_ins == 0 && self.scores.len() < self.capacity {
             self.scores.push(score);
         } else {
             self.scores[self.next] = score;
-            self.next = (self.next + 1) % self.capacity;
+            self.stand_ins = self.stand_ins.saturating_sub(1);
+            // With the last stand-in gone the oldest score is the first again.
+            self.next = (self.next + 1) % self.scores.len();
         }
     }
 }
@@ -187,11 +204,11 @@ impl Tail {
     pub(super) fn fit(sorted: &[f64]) -> Self {
         let n = sorted.len();
         let excesses = (n / 10).min(20 + 2 * n.isqrt()).max(COUNTED).min(n / 2);
-        let start = n.checked_sub(excesses + 1).map_or(0.0, |place| sorted[place]);
+        let start = n.checked_sub(excesses + 1).map_or(1.0, |place| root(sorted[place]));
         let mass = (excesses + 1) as f64 / (n + 1) as f64;
         let (mut a0, mut a1) = (0.0, 0.0);
         for (place, score) in sorted[n - excesses..].iter().enumerate() {
-            let excess = score - start;
+            let excess = root(*score) - start;
             a0 += excess / excesses as f64;
             a1 += excess / excesses as f64 * (1.0 - (place as f64 + 0.65) / excesses as f64);
         }
@@ -204,20 +221,20 @@ impl Tail {
         Self { shape: SHAPE_LIMIT, ..self }
     }
 
-    /// The probability of exceeding `score`, which is above the start.
+    /// The probability of exceeding `score`, whose root is above the start.
     fn exceeds(&self, score: f64) -> f64 {
-        let excess = (score - self.start) / self.scale;
+        let excess = (root(score) - self.start) / self.scale;
         // As the shape goes to 0 the distribution goes to the exponential one.
         let beyond =
             if self.shape < 1e-6 { (-excess).exp() } else { (1.0 + self.shape * excess).powf(-1.0 / self.shape) };
         self.mass * beyond
     }
 
-    /// The score that is exceeded with this probability, at least the start.
+    /// The score that is exceeded with this probability, at least that of the start.
     pub(super) fn quantile(&self, probability: f64) -> f64 {
         let odds = (self.mass / probability).max(1.0);
         let excess = if self.shape < 1e-6 { odds.ln() } else { (odds.powf(self.shape) - 1.0) / self.shape };
-        self.start + self.scale * excess
+        score_of(self.start + self.scale * excess)
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Settings {
     pub warm_up_rows: usize,
     /// … and this many batches (drains, so seconds at the usual interval).
     pub warm_up_batches: u32,
+    /// Of these, the first so many teach nothing.
+    pub settling_batches: u32,
     /// The part of the warm-up rows, the farthest, that the clusters do without: an attack may be among them.
     pub trim: f64,
     /// A row whose probability is below this does not move the clusters.
@@ -71,6 +73,7 @@ impl Default for Settings {
             clusters: None,
             warm_up_rows: 300,
             warm_up_batches: 30,
+            settling_batches: 0,
             trim: 0.02,
             margin: 0.01,
             half_life_batches: 600.0,
@@ -208,7 +211,7 @@ impl Learner {
         let learnt = sample(rows.nrows(), self.settings.learnt_rows_per_batch, self.settings.seed ^ self.batches);
         match &mut self.state {
             State::WarmUp(warm_up) => {
-                warm_up.collect(rows, &learnt);
+                warm_up.collect(rows, &learnt, &self.settings);
                 if warm_up.is_over(&self.settings) {
                     let learn: Vec<Learn> = self.columns.iter().map(|column| column.learn).collect();
                     let kept = warm_up.rows(learn.len());
@@ -289,13 +292,15 @@ impl Learner {
 }
 
 impl WarmUp {
-    /// Keeps the chosen rows of a batch.
-    fn collect(&mut self, rows: ArrayView2<'_, f64>, chosen: &[usize]) {
-        for &row in chosen {
-            self.values.extend(rows.row(row));
+    /// Keeps the chosen rows of a batch, unless it is one of those that pass until things have settled.
+    fn collect(&mut self, rows: ArrayView2<'_, f64>, chosen: &[usize], settings: &Settings) {
+        if self.batches >= settings.settling_batches.min(settings.warm_up_batches.saturating_sub(1)) {
+            for &row in chosen {
+                self.values.extend(rows.row(row));
+            }
+            self.times.extend(std::iter::repeat_n(self.batches, chosen.len()));
+            self.seen += rows.nrows();
         }
-        self.times.extend(std::iter::repeat_n(self.batches, chosen.len()));
-        self.seen += rows.nrows();
         self.batches = self.batches.saturating_add(1);
     }
 

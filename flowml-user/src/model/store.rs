@@ -13,7 +13,7 @@ use crate::features::{Column, Learn};
 const FORMAT: &str = "flowml-model";
 
 /// The version of the file's layout; another one is not read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why a model was not saved or loaded.
 #[derive(Debug, thiserror::Error)]

@@ -195,7 +195,7 @@ fn a_file_that_is_no_model_is_refused_and_a_missing_one_named() {
     let broken = [
         String::new(),
         "[1, 2".to_owned(),
-        good.replacen("\"version\": 1", "\"version\": 2", 1),
+        good.replacen("\"version\": 2", "\"version\": 1", 1),
         good.replacen("\"flowml-model\"", "\"other\"", 1),
         good.replacen("\"width\"", "\"wide\"", 1),
         good.replacen("\"features_hash\": \"", "\"features_hash\": \"0", 1),

@@ -19,7 +19,7 @@ impl Learners {
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
         Self {
-            flows: Learner::new(columns(FLOW_FEATURES), settings.clone()),
+            flows: Learner::new(columns(FLOW_FEATURES), of_flows(settings)),
             hosts: Learner::new(columns(HOST_FEATURES), of_host_windows(settings)),
         }
     }
@@ -31,7 +31,7 @@ impl Learners {
     pub fn begin(path: Option<&Path>, settings: &Settings) -> Result<Self, ModelError> {
         let Some(path) = path else { return Ok(Self::new(settings)) };
         Ok(Self {
-            flows: load(path, columns(FLOW_FEATURES), settings)?,
+            flows: load(path, columns(FLOW_FEATURES), &of_flows(settings))?,
             hosts: load(&of_hosts(path), columns(HOST_FEATURES), &of_host_windows(settings))?,
         })
     }
@@ -62,8 +62,16 @@ impl Learners {
 /// measure they would become what is ordinary within seconds.
 const HOSTS_LEARNT: usize = 64;
 
+/// Drains of the first two seconds show flows that were there before the meter, cut in the middle, and host windows that
+/// are not yet full: nothing to learn from.
+const SETTLING_BATCHES: u32 = 2;
+
+fn of_flows(settings: &Settings) -> Settings {
+    Settings { settling_batches: SETTLING_BATCHES, ..settings.clone() }
+}
+
 fn of_host_windows(settings: &Settings) -> Settings {
-    Settings { learnt_rows_per_batch: HOSTS_LEARNT.min(settings.learnt_rows_per_batch), ..settings.clone() }
+    Settings { learnt_rows_per_batch: HOSTS_LEARNT.min(settings.learnt_rows_per_batch), ..of_flows(settings) }
 }
 
 /// The model of hosts lies beside that of flows.

@@ -6,12 +6,14 @@ pub(crate) mod samples;
 mod tests;
 mod timers;
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use ahash::RandomState;
 use flowml_common::counts::Counted;
-use flowml_common::flow::{FIN, FlowKey, FlowStats, Part, RST};
+use flowml_common::flow::{FIN, FlowKey, FlowStats, Part, RST, SYN};
+use flowml_common::headers::protocol;
 use flowml_common::packet::Sender;
 
 use timers::Timers;
@@ -90,7 +92,7 @@ pub struct Ended {
 pub struct Standing {
     /// The session begins with this part.
     pub new: bool,
-    /// Who opened the session, as far as is known.
+    /// Who opened the session, by all that is known, see [`likely_initiator`].
     pub initiator: Sender,
     /// Whether the other side has ever sent a packet.
     pub answered: bool,
@@ -100,7 +102,7 @@ pub struct Standing {
 #[derive(Clone, Copy)]
 struct Earlier {
     initiator: Sender,
-    answered: bool,
+    standing: Standing,
 }
 
 /// The record in the making.
@@ -200,14 +202,29 @@ impl Record {
         }
     }
 
-    fn answered(&self) -> bool {
-        let responder = opposite(self.initiator());
-        let now = self.stats().is_some_and(|stats| stats.direction(responder).packets > 0);
-        now || matches!(self, Self::Further(Earlier { answered: true, .. }, _))
+    /// How a part stands that was absorbed last. Once known, it is not asked again who opened the session.
+    fn standing(&self, key: &FlowKey, new: bool) -> Standing {
+        let (initiator, before) = match self {
+            Self::First(stats) => (likely_initiator(key, stats), false),
+            Self::Further(earlier, _) => (earlier.standing.initiator, earlier.standing.answered),
+        };
+        let now = self.stats().is_some_and(|stats| stats.direction(opposite(initiator)).packets > 0);
+        Standing { new, initiator, answered: before || now }
     }
+}
 
-    fn standing(&self, new: bool) -> Standing {
-        Standing { new, initiator: self.initiator(), answered: self.answered() }
+/// Who opened the flow: of a TCP connection whose SYN was not seen, because it was there before the meter, the side
+/// with the higher port, as a service has a low one; else [`FlowStats::initiator`].
+///
+/// Records keep to who was seen first, as NFStream has it. What hosts do lately must not depend on who of them spoke
+/// first since the meter began: a client would seem to serve, and its first windows would be unlike all later ones.
+fn likely_initiator(key: &FlowKey, stats: &FlowStats) -> Sender {
+    let syn_seen = stats.directions.iter().any(|direction| direction.flags[bit(SYN)] > 0);
+    let [lower, upper] = [Sender::Lower, Sender::Upper].map(|end| key.endpoint(end).port);
+    match lower.cmp(&upper) {
+        Ordering::Less if key.protocol() == protocol::TCP && !syn_seen => Sender::Upper,
+        Ordering::Greater if key.protocol() == protocol::TCP && !syn_seen => Sender::Lower,
+        _ => stats.initiator(),
     }
 }
 
@@ -331,7 +348,7 @@ impl Sessions {
         if !was_closed && session.record.stats().is_some_and(is_closed) {
             session.due = self.timers.schedule(number, self.rules.deadline(session).0);
         }
-        Some(session.record.standing(false))
+        Some(session.record.standing(&session.key, false))
     }
 
     fn open(&mut self, key: &FlowKey, part: &FlowStats) -> Standing {
@@ -339,7 +356,7 @@ impl Sessions {
         let mut session = Session { key: *key, record: Record::First(*part), last_ns: part.last_ns, due: 0 };
         let number = self.free.pop().unwrap_or(self.slots.len() as u32);
         session.due = self.timers.schedule(number, self.rules.deadline(&session).0);
-        let standing = session.record.standing(true);
+        let standing = session.record.standing(key, true);
         match self.slots.get_mut(number as usize) {
             Some(slot) => *slot = Some(session),
             None => self.slots.push(Some(session)),
@@ -381,7 +398,8 @@ impl Sessions {
     /// Gives out the record in the making, if anything was counted. Only after an active timeout the session goes on.
     fn end(&mut self, number: u32, reason: EndReason) {
         let Some(session) = &mut self.slots[number as usize] else { return };
-        let earlier = Earlier { initiator: session.record.initiator(), answered: session.record.answered() };
+        let standing = session.record.standing(&session.key, false);
+        let earlier = Earlier { initiator: session.record.initiator(), standing };
         let ended = std::mem::replace(&mut session.record, Record::Further(earlier, None));
         let (stats, continues) = match ended {
             Record::First(stats) => (Some(stats), false),

@@ -119,6 +119,25 @@ fn fin_from_one_side_does_not_end_a_session() {
 }
 
 #[test]
+fn of_a_connection_that_was_there_before_the_side_with_the_higher_port_opened_it() {
+    // CLIENT has the higher port. A first SYN, or an opening of which the answer alone was seen, is told apart.
+    for (first, opener) in [
+        (down(0, ACK), CLIENT),
+        (up(0, ACK), CLIENT),
+        (down(0, SYN), SERVER),
+        (down(0, SYN | ACK), SERVER),
+        (udp(0, SERVER, CLIENT, 10), SERVER),
+    ] {
+        let (mut sessions, entry) = (sessions(), part_of(&[first]));
+        let standing = sessions.absorb(&entry.key, &entry.stats);
+        let end = |sender| entry.key.endpoint(sender).port.to_string();
+        assert!(opener.ends_with(&end(standing.initiator)), "{first:?}");
+        // The record keeps to who was seen first.
+        assert_eq!(end(one(sessions.flush()).initiator), first.source.port().to_string());
+    }
+}
+
+#[test]
 fn a_reset_ends_a_session() {
     let mut sessions = sessions();
     absorb(&mut sessions, &[up(0, SYN), down(1, RST | ACK)]);
