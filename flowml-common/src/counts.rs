@@ -8,6 +8,7 @@ use core::mem::offset_of;
 
 use bytemuck::{Pod, Zeroable, must_cast_mut};
 
+use crate::content::{Content, Contents, EntryPieces};
 use crate::flow::{
     ACK, Direction, FIRST_PACKETS, FirstPackets, FlowKey, FlowStats, LENGTH_BINS, NO_SAMPLE, PSH, Part, SYN,
     length_bin, saturate_u16, saturate_u32, square, to_micros,
@@ -102,7 +103,10 @@ pub struct FlowRarities {
     reserved: u16,
     firsts_offset_us: [u32; FIRST_PACKETS],
     firsts_length: [u16; FIRST_PACKETS],
-    rest: [u64; 4],
+    /// By sender, as all here: when the packet came whose payload is kept, and how many bytes of it are.
+    payload_ns: [u64; 2],
+    payload_kept: [u16; 2],
+    rest: [u32; 3],
 }
 
 /// All that was counted of a flow, where it lies.
@@ -114,6 +118,8 @@ pub struct Counted<'a> {
     pub counts: &'a FlowCounts,
     /// What was counted of few.
     pub rarities: &'a FlowRarities,
+    /// Where the first payload bytes lie, if they are kept.
+    pub pieces: Option<EntryPieces<'a>>,
 }
 
 /// All that is counted of a flow in one piece, for stores that are not the flow table.
@@ -272,6 +278,12 @@ impl FlowCounts {
         Some(Rare { first, answered: self.sums[sender ^ 1].packets > 0, kept })
     }
 
+    /// Whether the packet is the first with payload of its direction.
+    #[inline(always)]
+    pub(crate) fn is_first_payload(&self, packet: &Packet) -> bool {
+        packet.payload_bytes > 0 && self.sums[black_box(packet.sender as usize) & 1].payload_packets == 0
+    }
+
     #[inline(always)]
     fn count_length(&mut self, ip_length: u32, packets: u32) {
         self.lengths[length_bin(ip_length) & (LENGTH_BINS - 1)] += packets;
@@ -330,6 +342,14 @@ impl FlowRarities {
         if usize::from(rare.kept) < FIRST_PACKETS {
             self.keep(rare, packet);
         }
+    }
+
+    /// Notes that `kept` bytes of the packet's payload are kept.
+    #[inline(always)]
+    pub(crate) fn note_payload(&mut self, packet: &Packet, kept: u32) {
+        let sender = black_box(packet.sender as usize) & 1;
+        self.payload_ns[sender] = packet.time_ns;
+        self.payload_kept[sender] = kept as u16;
     }
 
     /// Keeps `packet` behind the first ones.
@@ -406,11 +426,23 @@ impl FlowValue {
     /// What was counted of the flow with this key.
     #[must_use]
     pub const fn counted<'a>(&'a self, key: &'a FlowKey) -> Counted<'a> {
-        Counted { key, counts: &self.counts, rarities: &self.rarities }
+        Counted { key, counts: &self.counts, rarities: &self.rarities, pieces: None }
     }
 }
 
-impl Counted<'_> {
+impl<'a> Counted<'a> {
+    /// The first payload bytes of each direction, if they are kept.
+    #[must_use]
+    pub fn contents(&self) -> Option<Contents<'a>> {
+        let pieces = self.pieces?;
+        Some([Sender::Lower, Sender::Upper].map(|sender| {
+            let at = sender as usize;
+            let bytes = pieces.bytes(sender, self.rarities.payload_kept[at]);
+            let content = Content { time_ns: self.rarities.payload_ns[at], bytes };
+            (self.counts.sums[at].payload_packets > 0).then_some(content)
+        }))
+    }
+
     /// Time of the first packet of either direction, ns.
     #[must_use]
     pub const fn first_ns(&self) -> u64 {

@@ -471,6 +471,11 @@ impl FlowStats {
         }
     }
 
+    /// Whether all that a direction has in `next`, a later part, came after what it has in this one.
+    pub const fn precedes(&self, next: &Self, sender: Sender) -> bool {
+        self.direction(sender).last_ns <= next.direction(sender).first_ns
+    }
+
     /// Joins a part of the same flow that was counted elsewhere. Commutative and associative; no packet is lost and
     /// no gap is invented: the inter-arrival moments are those within the parts.
     pub fn merge(&mut self, other: &Self) {

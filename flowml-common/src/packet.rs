@@ -134,6 +134,10 @@ pub struct Packet {
     pub ip_length: u32,
     /// IP total length of the last, or of the only one.
     pub last_ip_length: u32,
+    /// Where the payload begins in the bytes of the frame.
+    pub payload_offset: u32,
+    /// Payload bytes of the first, or of the only one.
+    pub first_payload_bytes: u32,
     /// TCP flags, 0 otherwise.
     pub tcp_flags: u8,
     /// TCP window as it stands in the header, 0 otherwise.
@@ -476,6 +480,8 @@ fn assemble(frame: &Frame, link: &Link, network: &Network, transport: &Transport
         payload_bytes: payload,
         ip_length: headers + size,
         last_ip_length: headers + payload.saturating_sub(further * size),
+        payload_offset: link.length + headers,
+        first_payload_bytes: size,
         tcp_flags: transport.tcp_flags,
         window: transport.window,
         ttl: network.ttl,

@@ -12,6 +12,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::content::{FrameBytes, PayloadLimit, Piece};
 use crate::counts::{FlowEntry, FlowRarities};
 use crate::cursor::Cursor;
 use crate::flow::{FlowKey, KEY_HALVES};
@@ -216,6 +217,10 @@ pub trait Storage {
     fn entry(&mut self, at: Self::Located) -> &mut FlowEntry;
     /// The rarities of entry `n`.
     fn rarities(&mut self, n: u32) -> Option<&mut FlowRarities>;
+    /// How much payload is kept; `None` where none is.
+    fn payload_limit(&self) -> Option<PayloadLimit>;
+    /// Piece `n` of payload (see [`PayloadLimit::first_piece`]).
+    fn piece(&mut self, n: u32) -> Option<&mut Piece>;
 }
 
 /// What became of a frame.
@@ -227,11 +232,11 @@ pub enum Metered {
     Skipped(Skipped),
 }
 
-/// The whole meter: parses a frame and counts it, in a flow or by the reason why not.
+/// The whole meter: parses a frame and counts it, in a flow or by the reason why not. The cursor is at its begin.
 #[inline(always)]
-pub fn meter<S: Storage, C: Cursor>(storage: &mut S, frame: &Frame, cursor: C) -> Metered {
+pub fn meter<S: Storage, C: Cursor + FrameBytes + Copy>(storage: &mut S, frame: &Frame, cursor: C) -> Metered {
     match parse(frame, cursor) {
-        Ok(packet) => record(storage, &packet),
+        Ok(packet) => record(storage, &packet, &cursor),
         Err(reason) => {
             skip(storage, frame.wire_length(), reason);
             Metered::Skipped(reason)
@@ -246,10 +251,11 @@ pub fn skip<S: Storage>(storage: &mut S, wire_length: u32, reason: Skipped) {
     storage.head().skip(reason, 1, u64::from(wire_length));
 }
 
-/// Counts a packet in its flow, or as overflow where the table has no room for the flow.
+/// Counts a packet in its flow, or as overflow where the table has no room for the flow. Payload is kept from `bytes`,
+/// those of its frame.
 #[inline(always)]
-pub fn record<S: Storage>(storage: &mut S, packet: &Packet) -> Metered {
-    let counted = count(storage, packet);
+pub fn record<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes: &B) -> Metered {
+    let counted = count(storage, packet, bytes);
     let head = storage.head();
     let (packets, bytes) = (u64::from(packet.count), u64::from(packet.frame_bytes));
     if counted.is_some() {
@@ -385,11 +391,40 @@ pub fn entry_of<S: Storage>(storage: &mut S, key: &FlowKey) -> Option<S::Located
 ///
 /// All ways of the search join before the packet is counted: the verifier would otherwise follow the counting from each.
 #[inline(always)]
-fn count<S: Storage>(storage: &mut S, packet: &Packet) -> Option<()> {
+fn count<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes: &B) -> Option<()> {
     let (number, located) = ready(storage, packet)?;
+    let limit = storage.payload_limit().filter(|_| storage.entry(located).counts.is_first_payload(packet));
     if let Some(rare) = storage.entry(located).counts.count(packet) {
         storage.rarities(number)?.count(rare, packet);
     }
+    if let Some(limit) = limit {
+        // The packet is counted, whether or not its bytes could be read.
+        let _ = keep(storage, limit, number, packet, bytes);
+    }
+    Some(())
+}
+
+/// Keeps the first payload bytes of the packet's direction.
+#[inline(always)]
+fn keep<S: Storage, B: FrameBytes>(
+    storage: &mut S,
+    limit: PayloadLimit,
+    number: u32,
+    packet: &Packet,
+    bytes: &B,
+) -> Option<()> {
+    let there = bytes.there().saturating_sub(packet.payload_offset);
+    let wanted = limit.bytes().min(packet.first_payload_bytes).min(packet.payload_bytes).min(there);
+    let first = limit.first_piece(number, packet.sender as u32);
+    let mut kept = 0;
+    for nth in 0..PayloadLimit::MAX / Piece::BYTES {
+        let count = (wanted - kept).min(Piece::BYTES);
+        if count == 0 || !bytes.copy(packet.payload_offset + kept, count, storage.piece(first + nth)?) {
+            break;
+        }
+        kept += count;
+    }
+    storage.rarities(number)?.note_payload(packet, kept);
     Some(())
 }
 

@@ -2,6 +2,7 @@
 
 mod frames;
 
+use flowml_common::content::Content;
 use flowml_common::counts::FlowValue;
 use flowml_common::flow::{FlowStats, length_bin, to_micros};
 use flowml_common::headers::protocol;
@@ -31,6 +32,10 @@ fn merge(parts: impl IntoIterator<Item = FlowStats>) -> Option<FlowStats> {
     })
 }
 
+fn content<'a>(parts: &[Option<Content<'a>>]) -> Option<Content<'a>> {
+    parts.iter().copied().fold(None, Content::merge)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -45,6 +50,24 @@ proptest! {
         let Some((first, others)) = parts.split_first() else { return Ok(()) };
         let right = merge(others.iter().copied());
         prop_assert_eq!(merge([Some(*first), right].into_iter().flatten()), forward);
+    }
+
+    #[test]
+    fn the_content_of_several_parts_is_that_of_the_earliest_whoever_joins_them(
+        parts in prop::collection::vec(prop::option::of((0..4u64, prop::collection::vec(0..3u8, 0..3))), 1..6),
+        cut: prop::sample::Index,
+    ) {
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|part| part.as_ref().map(|(time_ns, bytes)| Content { time_ns: *time_ns, bytes }))
+            .collect();
+        let forward = content(&parts);
+        prop_assert_eq!(forward.map(|content| content.time_ns), parts.iter().flatten().map(|part| part.time_ns).min());
+        let backward: Vec<_> = parts.iter().rev().copied().collect();
+        prop_assert!(content(&backward) == forward);
+        let (left, right) = parts.split_at(cut.index(parts.len()));
+        prop_assert!(Content::merge(content(left), content(right)) == forward);
+        prop_assert!(parts.contains(&forward));
     }
 
     #[test]

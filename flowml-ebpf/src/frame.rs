@@ -6,11 +6,13 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_skb_pull_data, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::warn;
+use flowml_common::content::FrameBytes;
 use flowml_common::packet::{Frame, Hook, Segments, Skipped, parse};
 use flowml_common::table::{Metered, Storage, record, skip};
 
 use crate::cursor::PacketCursor;
 use crate::maps::{Partition, cpu, park, park_frame};
+use crate::payload::Socket;
 
 /// Header bytes that tc wants in linear memory before it parses: Ethernet, two tags, IPv6 and TCP with all options.
 const LINEAR_HEADERS: u32 = 14 + 2 * 4 + 40 + 60;
@@ -94,9 +96,9 @@ pub fn of_tc(ctx: &TcContext, hook: Hook) -> Seen {
 
 /// Counts the frame of an XDP program in this CPU's partition.
 #[inline(always)]
-pub fn meter(ctx: &XdpContext, seen: &Seen) {
+pub fn meter<B: FrameBytes>(ctx: &XdpContext, seen: &Seen, bytes: &B) {
     // No tag is ever missing here; saying so spares the verifier half as much work again.
-    meter_in(cpu(), ctx, &seen.frame, seen, |frame| frame.length);
+    meter_in(cpu(), ctx, &seen.frame, seen, |frame| frame.length, bytes);
 }
 
 /// Counts the frame of a tc program in this CPU's partition.
@@ -104,16 +106,23 @@ pub fn meter(ctx: &XdpContext, seen: &Seen) {
 pub fn meter_tc(ctx: &TcContext, seen: &Seen) {
     let cpu = cpu();
     let Some(frame) = park_frame(cpu, &seen.frame) else { return };
-    meter_in(cpu, ctx, frame, seen, Frame::wire_length);
+    meter_in(cpu, ctx, frame, seen, Frame::wire_length, &Socket(ctx));
 }
 
 #[inline(always)]
-fn meter_in<C: EbpfContext>(cpu: u32, ctx: &C, frame: &Frame, seen: &Seen, wire_length: impl Fn(&Frame) -> u32) {
+fn meter_in<C: EbpfContext, B: FrameBytes>(
+    cpu: u32,
+    ctx: &C,
+    frame: &Frame,
+    seen: &Seen,
+    wire_length: impl Fn(&Frame) -> u32,
+    bytes: &B,
+) {
     match parse(frame, seen.cursor) {
         Ok(packet) => {
             let Some(packet) = park(cpu, &packet) else { return };
             let Some(mut partition) = Partition::current(cpu) else { return };
-            let metered = record(&mut partition, packet);
+            let metered = record(&mut partition, packet, bytes);
             let full = partition.head().skipped[Skipped::TableFull as usize].packets;
             if matches!(metered, Metered::Skipped(_)) && full == u64::from(packet.count) {
                 // Once per CPU and epoch: what it cost is in the summary.

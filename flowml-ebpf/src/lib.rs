@@ -7,6 +7,7 @@
 pub mod cursor;
 pub mod frame;
 pub mod maps;
+pub mod payload;
 
 /// A program without a panicking path needs a panic handler all the same: the compiler asks for one.
 #[panic_handler]

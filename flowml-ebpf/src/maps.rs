@@ -12,6 +12,7 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps};
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::btf_map;
+use flowml_common::content::{PayloadLimit, Piece};
 use flowml_common::counts::{FlowEntry, FlowRarities};
 use flowml_common::flow::KEY_HALVES;
 use flowml_common::packet::{Frame, Packet};
@@ -30,7 +31,7 @@ static mut EPOCH: u32 = 0;
 #[btf_map]
 pub static GRACE: ArrayOfMaps<Array<u32, 1>, 1> = ArrayOfMaps::new();
 
-/// A head per partition. The agent sets the size of this map and the two below.
+/// A head per partition. The agent sets the size of this map and those below.
 #[btf_map]
 pub static HEADS: Array<Head, 1, MMAPABLE> = Array::new();
 
@@ -45,6 +46,11 @@ pub static ENTRIES: Array<FlowEntry, 1, MMAPABLE> = Array::new();
 /// What few packets add to, entry by entry.
 #[btf_map]
 pub static RARITIES: Array<FlowRarities, 1, MMAPABLE> = Array::new();
+
+/// The first payload bytes of each direction, entry by entry, each with as many pieces as [`PAYLOAD`] takes; one in all
+/// where no payload is kept.
+#[btf_map]
+pub static PIECES: Array<Piece, 1, MMAPABLE> = Array::new();
 
 /// A packet and a frame, on cache lines of their own.
 #[repr(C)]
@@ -72,6 +78,10 @@ pub static BUCKETS: u32 = UNSET + 1;
 /// The secret of the flow hash.
 #[unsafe(no_mangle)]
 pub static SEED: Seed = Seed([UNSET as u64; KEY_HALVES]);
+
+/// Payload bytes that are kept of each direction; the verifier leaves out what is there for more than 0.
+#[unsafe(no_mangle)]
+pub static PAYLOAD: u32 = UNSET + 2;
 
 /// A constant as the agent set it: the compiler must not believe the initial value.
 #[inline(always)]
@@ -178,6 +188,18 @@ impl Storage for Partition {
     fn rarities(&mut self, n: u32) -> Option<&mut FlowRarities> {
         // SAFETY: as for a bucket.
         unsafe { RARITIES.get_ptr_mut(self.first_bucket() * SLOTS as u32 + n)?.as_mut() }
+    }
+
+    #[inline(always)]
+    fn payload_limit(&self) -> Option<PayloadLimit> {
+        PayloadLimit::new(constant(&PAYLOAD))
+    }
+
+    #[inline(always)]
+    fn piece(&mut self, n: u32) -> Option<&mut Piece> {
+        let first = PayloadLimit::new(constant(&PAYLOAD))?.first_piece(self.first_bucket() * SLOTS as u32, 0);
+        // SAFETY: as for a bucket.
+        unsafe { PIECES.get_ptr_mut(first + n)?.as_mut() }
     }
 
     #[inline(always)]

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use flowml_common::content::PayloadLimit;
 
 use crate::dataset::TableFormat;
+use crate::record::{Inspector, Pattern};
 use crate::session::Timeouts;
 use crate::sink::{Destination, Target, Verbosity};
 
@@ -203,9 +205,47 @@ pub struct Run {
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub seed: u64,
 
+    /// What is kept of payload.
+    #[command(flatten)]
+    pub content: ContentArguments,
+
     /// No tables, only notices and the closing summary; -qq: only warnings and errors. With records on standard output there are no tables
     #[arg(short, long, action = ArgAction::Count)]
     pub quiet: u8,
+}
+
+/// What is kept of payload, and what is looked for in it.
+#[derive(Args, Clone, Debug)]
+pub struct ContentArguments {
+    /// Keep the first N bytes of payload of each direction, 0 to 256, for columns that tell the application, the server's
+    /// name, entropy and matches; the bytes themselves are never written [default: 0, payload is not touched]
+    #[arg(long = "payload", value_name = "N", default_value_t = 0, hide_default_value = true,
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(PayloadLimit::MAX)))]
+    payload: u32,
+
+    /// Add a column match_NAME, 1 where REGEX matches the kept bytes of either direction, may be repeated
+    #[arg(long = "match", value_name = "NAME=REGEX", requires = "payload")]
+    pub matches: Vec<Pattern>,
+}
+
+impl ContentArguments {
+    /// How much payload is kept.
+    #[must_use]
+    pub const fn limit(&self) -> Option<PayloadLimit> {
+        PayloadLimit::new(self.payload)
+    }
+
+    fn contradiction(&self) -> Option<String> {
+        let mut seen = HashSet::new();
+        if self.limit().is_none() && !self.matches.is_empty() {
+            return Some("'--match' looks at payload, of which '--payload 0' keeps none: expected 1 to 256".to_owned());
+        }
+        if self.matches.len() > Inspector::MAX_PATTERNS {
+            return Some(format!("'--match' was given more often than {} times", Inspector::MAX_PATTERNS));
+        }
+        let twice = self.matches.iter().find(|pattern| !seen.insert(pattern.name()))?;
+        Some(format!("the name '{}' was given to two patterns ('--match'): expected another for each", twice.name()))
+    }
 }
 
 const READ_ABOUT: &str = "Read captures: the same records as live, by the times of the packets";
@@ -278,6 +318,10 @@ pub struct Read {
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub seed: u64,
 
+    /// What is kept of payload.
+    #[command(flatten)]
+    pub content: ContentArguments,
+
     /// Only warnings and errors: no progress, no closing summary
     #[arg(short, long)]
     pub quiet: bool,
@@ -325,7 +369,7 @@ impl Read {
     fn contradiction(&self) -> Option<String> {
         let standard_input = self.files.iter().filter(|path| path.as_os_str() == "-").count();
         let twice = (standard_input > 1).then(|| "standard input was given twice: expected '-' once".to_owned());
-        twice.or_else(|| same_destination(&self.outputs))
+        twice.or_else(|| same_destination(&self.outputs)).or_else(|| self.content.contradiction())
     }
 }
 
@@ -371,7 +415,7 @@ impl Run {
         if let Some(twice) = self.interfaces.iter().find(|name| !seen.insert(name.as_str())) {
             return Some(format!("interface '{twice}' was given twice with '--interface': expected each name once"));
         }
-        same_destination(&self.outputs)
+        same_destination(&self.outputs).or_else(|| self.content.contradiction())
     }
 }
 
@@ -512,13 +556,14 @@ mod tests {
         assert_eq!(run.active_timeout, Duration::from_secs(120));
         assert_eq!((run.duration, run.model.clone()), (None, None));
         assert_eq!(run.verbosity(), Verbosity::Tables);
+        assert_eq!(run.content.limit(), None);
     }
 
     #[test]
     fn every_flag_is_read() {
         let line = "run -i eth0 -i eth1 --xdp-mode tc --direction both --interval 10ms --flow-capacity 64 \
                     --idle-timeout 2m --active-timeout 1h --model m.json -o jsonl=- -o csv=f.csv --duration 1d \
-                    --alpha 1e-3 --seed 7";
+                    --alpha 1e-3 --seed 7 --payload 256 --match sql=(?i)union --match x=^x";
         let run = read(line).expect("all of it is good");
         assert_eq!(run.interfaces, ["eth0", "eth1"]);
         assert_eq!((run.xdp_mode, run.direction, run.flow_capacity), (XdpMode::Tc, Direction::Both, Some(64)));
@@ -528,6 +573,8 @@ mod tests {
         assert_eq!(run.outputs.len(), 2);
         assert_eq!((run.duration, run.seed), (Some(Duration::from_secs(DAY)), 7));
         assert!((run.alpha - 1e-3).abs() < 1e-12);
+        assert_eq!(run.content.limit(), PayloadLimit::new(256));
+        assert_eq!(run.content.matches.iter().map(Pattern::name).collect::<Vec<_>>(), ["sql", "x"]);
     }
 
     #[test]
@@ -594,7 +641,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_in_one_line_with_flag_value_and_expectation() {
-        let cases: [(&str, &[&str]); 18] = [
+        let cases: [(&str, &[&str]); 25] = [
             ("run --interval 5ms", &["--interval", "'5ms'", "10ms to 1h"]),
             ("run --interval 2h", &["--interval", "'2h'", "10ms to 1h"]),
             ("run --interval 1", &["--interval", "'1'", "its unit (ms, s, m, h, d)"]),
@@ -612,6 +659,13 @@ mod tests {
             ("run -o xml=a", &["--output", "'xml=a'", "jsonl=PATH, csv=PATH or parquet=DIR"]),
             ("run -o jsonl=- -o csv=-", &["standard output", "--output", "another path"]),
             ("run -o jsonl=x -o csv=./x", &["./x", "--output", "another path"]),
+            ("run --payload 257", &["--payload", "257", "0..=256"]),
+            ("run --payload x", &["--payload", "'x'"]),
+            ("run --match a=b", &["--payload <N>", "not provided"]),
+            ("run --payload 0 --match a=b", &["--match", "--payload 0", "1 to 256"]),
+            ("run --payload 9 --match a=(", &["--match", "'a=('", "no regular expression: unclosed group"]),
+            ("run --payload 9 --match A=b", &["--match", "'A' is no name", "a-z, 0-9 and _"]),
+            ("run --payload 9 --match a=b --match a=c", &["--match", "'a'", "two patterns"]),
             ("run --xdp-mode hardware", &["--xdp-mode", "'hardware'", "native", "generic", "tc", "auto"]),
         ];
         for (line, parts) in cases {

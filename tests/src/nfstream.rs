@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{Context, Result, bail};
 use flowml_common::packet::icmp_answer;
 use flowml_user::features::DIFFERENCES;
+use flowml_user::features::FlowColumns;
 use flowml_user::sink::flow_columns;
 use serde_json::{Map, Value};
 
@@ -187,7 +188,7 @@ fn difference(ours: &Flow, theirs: &Flow, times: Times, outcome: &mut Outcome) -
     let is_turned =
         (text(ours, "src_ip"), whole(ours, "src_port")) != (text(theirs, "src_ip"), whole(theirs, "src_port"));
     outcome.turned += u64::from(is_turned);
-    flow_columns().filter(|column| column.nfstream).find_map(|column| {
+    flow_columns(FlowColumns::Headers).filter(|column| column.nfstream).find_map(|column| {
         let name = column.name;
         let ours_name = if is_turned { turned(name) } else { name.to_owned() };
         let (our, their) = (&ours[&ours_name], theirs.get(name).unwrap_or(&Value::Null));

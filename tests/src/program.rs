@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use anyhow::{Context, Result, bail, ensure};
 use aya::programs::{Program as Loaded, ProgramError};
 use bytemuck::{Pod, Zeroable};
+use flowml_common::content::{PayloadLimit, Piece};
 use flowml_common::packet::{Hook, Segments};
 use flowml_user::capture::kernel::KernelTable;
 use flowml_user::object;
@@ -39,9 +40,19 @@ fn embedded() -> Result<&'static [u8]> {
 }
 
 /// The flow table of this build's kernel programs.
-pub fn kernel_table(capacity: Option<u32>) -> Result<KernelTable> {
-    KernelTable::load(embedded()?, capacity).context("loading the kernel object")
+pub fn kernel_table(capacity: Option<u32>, payload: Option<PayloadLimit>) -> Result<KernelTable> {
+    KernelTable::load(embedded()?, capacity, payload).context("loading the kernel object")
 }
+
+/// What `--payload` may ask for: nothing, as little as there is, whole pieces and parts of them, and the most.
+pub const PAYLOAD_LIMITS: [Option<PayloadLimit>; 6] = [
+    None,
+    PayloadLimit::new(1),
+    PayloadLimit::new(Piece::BYTES),
+    PayloadLimit::new(Piece::BYTES + 1),
+    PayloadLimit::new(200),
+    PayloadLimit::new(PayloadLimit::MAX),
+];
 
 /// A program of the kernel object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use aya::maps::Map;
 use aya::programs::Xdp;
 use bytemuck::{Pod, must_cast_mut};
+use flowml_common::content::{PayloadLimit, Piece, Pieces};
 use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
 use flowml_common::flow::FlowKey;
 use flowml_common::packet::{Packet, Sender, Skipped, parse_behind};
@@ -24,7 +25,7 @@ use rustix::thread::sched_getcpu;
 
 use crate::agent;
 use crate::program::{LONGEST_LINEAR, XDP_PASS, run_with_metadata};
-use crate::twins::same;
+use crate::twins::{same, same_flow};
 
 /// Flows after which both are emptied: so few that there is room for each, whatever the secrets of their hashes are.
 const ENOUGH: u64 = CAPACITY as u64 / 4;
@@ -106,16 +107,10 @@ fn ethernet<'a>(captured: &Captured<'a>) -> Option<Ethernet<'a>> {
 pub struct Reference(VecTable);
 
 impl Reference {
-    /// An empty table.
+    /// An empty table that keeps so much payload.
     #[must_use]
-    pub fn new() -> Self {
-        Self(table())
-    }
-}
-
-impl Default for Reference {
-    fn default() -> Self {
-        Self::new()
+    pub fn new(payload: Option<PayloadLimit>) -> Self {
+        Self(table().with_payload(payload))
     }
 }
 
@@ -143,18 +138,22 @@ pub struct Compared {
     pub entries: u64,
     /// Times that both tables were emptied.
     pub drains: u64,
+    /// First payload bytes of these entries.
+    pub payload_bytes: u64,
 }
 
 /// What was counted of a flow.
-#[derive(Clone, Copy)]
 struct Flow {
     entry: FlowEntry,
     rarities: FlowRarities,
+    /// Its own.
+    pieces: Option<(PayloadLimit, Vec<Piece>)>,
 }
 
 impl Flow {
-    const fn counted(&self) -> Counted<'_> {
-        Counted { key: &self.entry.key, counts: &self.entry.counts, rarities: &self.rarities }
+    fn counted(&self) -> Counted<'_> {
+        let pieces = self.pieces.as_ref().map(|(limit, pieces)| Pieces::new(*limit, pieces).of_entry(0));
+        Counted { key: &self.entry.key, counts: &self.entry.counts, rarities: &self.rarities, pieces }
     }
 
     /// The frame bytes of a direction: the first word of its cache line, of which an entry has four (`FlowEntry`,
@@ -174,6 +173,7 @@ struct Partition {
     buckets: SharedArray<Bucket>,
     entries: SharedArray<FlowEntry>,
     rarities: SharedArray<FlowRarities>,
+    payload: Option<(PayloadLimit, SharedArray<Piece>)>,
 }
 
 impl Partition {
@@ -187,6 +187,13 @@ impl Partition {
             buckets: mapped(kernel, "TAGS", partitions * shape.buckets)?,
             entries: mapped(kernel, "ENTRIES", partitions * shape.entries())?,
             rarities: mapped(kernel, "RARITIES", partitions * shape.entries())?,
+            payload: match kernel.size().payload {
+                Some(limit) => {
+                    let pieces = partitions * shape.entries() * limit.pieces_of_entry();
+                    Some((limit, mapped(kernel, "PIECES", pieces)?))
+                }
+                None => None,
+            },
         })
     }
 
@@ -205,7 +212,12 @@ impl Partition {
                 self.rarities.slice(self.number * entries, entries),
             );
             let tags = self.buckets.slice(self.number * buckets, buckets);
-            let flows = used(tags).map(|n| Flow { entry: all[n], rarities: rarities[n] }).collect();
+            let pieces = |n| {
+                let (limit, pieces) = self.payload.as_ref()?;
+                let each = limit.pieces_of_entry() as usize;
+                Some((*limit, pieces.slice((self.number * entries + n) * each, each).to_vec()))
+            };
+            let flows = used(tags).map(|n| Flow { entry: all[n], rarities: rarities[n], pieces: pieces(n) }).collect();
             self.heads.fill_zero(self.number, 1);
             self.buckets.fill_zero(self.number * buckets, buckets);
             Ok((head, flows))
@@ -241,14 +253,14 @@ struct Corrections {
 }
 
 impl Replay {
-    /// Loads the replaying program. What it counts on this CPU is compared, so the thread must stay here.
+    /// Loads the replaying program, which keeps so much payload. What it counts on this CPU is compared, so the thread must stay here.
     ///
     /// # Errors
     /// Where the object is missing, or the kernel refuses it.
-    pub fn load() -> Result<Self> {
+    pub fn load(payload: Option<PayloadLimit>) -> Result<Self> {
         let object = object()?;
         let bytes = fs::read(&object).with_context(|| format!("{}: run `cargo xtask build`", object.display()))?;
-        let mut kernel = KernelTable::load(&bytes, Some(CAPACITY))?;
+        let mut kernel = KernelTable::load(&bytes, Some(CAPACITY), payload)?;
         let program = kernel.ebpf().program_mut("replay").context("the object has no program replay")?;
         let program: &mut Xdp = program.try_into()?;
         program.load().context("loading the replaying program")?;
@@ -257,7 +269,7 @@ impl Replay {
         Ok(Self {
             partition: Partition::of(&mut kernel, cpu)?,
             // Of the same shape and with the same secret, so that each flow has the same entry.
-            reference: Reference(VecTable::new(kernel.size().shape, kernel.seed())),
+            reference: Reference(VecTable::new(kernel.size().shape, kernel.seed()).with_payload(payload)),
             _kernel: kernel,
             program,
             cpu,
@@ -265,6 +277,14 @@ impl Replay {
             corrections: Corrections::default(),
             compared: Compared::default(),
         })
+    }
+
+    /// How much payload is kept.
+    pub const fn payload(&self) -> Option<PayloadLimit> {
+        match &self.partition.payload {
+            Some((limit, _)) => Some(*limit),
+            None => None,
+        }
     }
 
     fn run(&mut self, captured: &Captured<'_>) -> Result<()> {
@@ -340,6 +360,8 @@ impl FileTable for &mut Replay {
         compare?;
         compared.entries += flows.len() as u64;
         compared.drains += 1;
+        let kept = counted.iter().filter_map(Counted::contents).flatten().flatten();
+        compared.payload_bytes += kept.map(|content| content.bytes.len() as u64).sum::<u64>();
         absorb(&head, &counted);
         Ok(())
     }
@@ -351,9 +373,7 @@ fn same_epoch(kernel: (&Head, &[Counted<'_>]), reference: (&Head, &[Counted<'_>]
     let numbers = [kernel.1.len(), reference.1.len()];
     ensure!(numbers[0] == numbers[1], "{} flows instead of {}", numbers[0], numbers[1]);
     for (theirs, ours) in kernel.1.iter().zip(reference.1) {
-        same("a key", theirs.key, ours.key)?;
-        same("a flow", theirs.counts, ours.counts)?;
-        same("a flow's rarities", theirs.rarities, ours.rarities)?;
+        same_flow(theirs, ours)?;
     }
     Ok(())
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use aya::maps::Array;
 use bytemuck::{Pod, Zeroable, bytes_of};
-use flowml_common::counts::{FlowEntry, FlowRarities};
+use flowml_common::content::{PayloadLimit, Piece, Pieces};
+use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
 use flowml_common::packet::{Frame, Hook, Skipped, parse};
 use flowml_common::table::{Bucket, Head, Metered, Shape, record, skip};
-use flowml_user::capture::kernel::{KernelTable, monotonic_ns};
+use flowml_user::capture::kernel::{KernelTable, Size, monotonic_ns};
 use flowml_user::capture::vectors::VecTable;
 use rustix::thread::sched_getcpu;
 
@@ -25,21 +26,32 @@ pub struct Twins {
     vectors: VecTable,
     cpu: u32,
     epoch: u32,
+    kept_bytes: u64,
 }
 
 impl Twins {
-    /// Calls `work` on one CPU, with empty tables of `capacity` flows.
-    pub fn on_cpu<T: Send>(cpu: u32, capacity: u32, work: impl FnOnce(&mut Self) -> Result<T> + Send) -> Result<T> {
+    /// Calls `work` on one CPU, with empty tables of `capacity` flows that keep so much payload.
+    pub fn on_cpu<T: Send>(
+        cpu: u32,
+        capacity: u32,
+        payload: Option<PayloadLimit>,
+        work: impl FnOnce(&mut Self) -> Result<T> + Send,
+    ) -> Result<T> {
         on_cpu(cpu as usize, || {
-            let kernel = kernel_table(Some(capacity))?;
-            let vectors = VecTable::new(Shape::for_capacity(capacity), kernel.seed());
-            work(&mut Self { kernel, vectors, cpu, epoch: 0 })
+            let kernel = kernel_table(Some(capacity), payload)?;
+            let vectors = VecTable::new(Shape::for_capacity(capacity), kernel.seed()).with_payload(payload);
+            work(&mut Self { kernel, vectors, cpu, epoch: 0, kept_bytes: 0 })
         })?
     }
 
     /// The table in the kernel.
     pub const fn kernel(&mut self) -> &mut KernelTable {
         &mut self.kernel
+    }
+
+    /// Payload bytes that were compared.
+    pub const fn kept_bytes(&self) -> u64 {
+        self.kept_bytes
     }
 
     /// Runs a program on a frame, and compares what became of it. `None` where the kernel refuses to try.
@@ -66,30 +78,44 @@ impl Twins {
             Hook::Xdp => &input.bytes[..input.linear()],
             _ => input.bytes,
         };
-        let metered = self.compare(frame, linear, before_ns..=monotonic_ns());
+        let metered = self.compare(frame, input.bytes, linear.len(), before_ns..=monotonic_ns());
         metered.map(Some).with_context(|| format!("{}, linear {}, {:02x?}", program.name(), linear.len(), input.bytes))
     }
 
-    /// Gives the other table a frame that the kernel has metered within `times_ns`, and compares. `linear` is what a
-    /// program can read of it.
+    /// Gives the other table a frame that the kernel has metered within `times_ns`, and compares. Headers can be read in
+    /// the first `linear` bytes.
     ///
     /// # Errors
     /// Any difference.
-    pub fn compare(&mut self, frame: Frame, linear: &[u8], times_ns: RangeInclusive<u64>) -> Result<Metered> {
+    pub fn compare(
+        &mut self,
+        frame: Frame,
+        bytes: &[u8],
+        linear: usize,
+        times_ns: RangeInclusive<u64>,
+    ) -> Result<Metered> {
+        let headers = &bytes[..linear];
         let head: Head = self.value("HEADS", self.partition())?;
-        let key = parse(&frame, linear).ok().map(|packet| packet.key);
+        let key = parse(&frame, headers).ok().map(|packet| packet.key);
         let number = key.and_then(|key| self.vectors.number(&key));
         let entry: Option<FlowEntry> = number.map(|number| self.of_entry("ENTRIES", number)).transpose()?;
         let time_ns = entry.map_or(0, |entry| entry.counts.last_ns());
         ensure!(entry.is_none() || times_ns.contains(&time_ns), "the packet's time is {time_ns}, not in {times_ns:?}");
-        let metered = self.meter_as_a_hook(&Frame { time_ns, ..frame }, linear);
+        let metered = self.meter_as_a_hook(&Frame { time_ns, ..frame }, bytes, headers);
         same("head", &head, self.vectors.counts())?;
         if metered == Metered::Counted {
             let (entry, number) = entry.zip(number).context("the kernel has no such flow")?;
             let rarities: FlowRarities = self.of_entry("RARITIES", number)?;
-            let (own_entry, own_rarities) = self.vectors.at(number);
-            same("flow", &entry, own_entry)?;
-            same("rarities", &rarities, own_rarities)?;
+            let pieces = self.pieces_of(number)?;
+            let kernel = Counted {
+                key: &entry.key,
+                counts: &entry.counts,
+                rarities: &rarities,
+                pieces: self.kernel.size().payload.map(|limit| Pieces::new(limit, &pieces).of_entry(0)),
+            };
+            same_flow(&kernel, &self.vectors.at(number))?;
+            let kept = kernel.contents().into_iter().flatten().flatten();
+            self.kept_bytes += kept.map(|content| content.bytes.len() as u64).sum::<u64>();
         }
         Ok(metered)
     }
@@ -115,9 +141,7 @@ impl Twins {
         same("drained head", &drained.head_total(), &total)?;
         let mut flows = 0;
         for (theirs, ours) in drained.flows().zip(self.vectors.flows()) {
-            same("drained key", theirs.key, ours.key)?;
-            same("drained counts", theirs.counts, ours.counts)?;
-            same("drained rarities", theirs.rarities, ours.rarities)?;
+            same_flow(&theirs, &ours).context("drained")?;
             flows += 1;
         }
         let numbers = [drained.flows().count(), self.vectors.flows().count()];
@@ -138,11 +162,12 @@ impl Twins {
         self.set("TAGS", partition * buckets..(partition + 1) * buckets, Bucket::zeroed())
     }
 
-    /// What the hooks do (`frame::meter` in flowml-ebpf), over a slice.
-    fn meter_as_a_hook(&mut self, frame: &Frame, linear: &[u8]) -> Metered {
-        let reason = match parse(frame, linear) {
-            Ok(packet) => return record(&mut self.vectors, &packet),
-            Err(Skipped::Truncated) if (linear.len() as u32) < frame.length => Skipped::NotLinear,
+    /// What the hooks do (`frame::meter` in flowml-ebpf), over slices: headers are read in the linear part, payload
+    /// wherever it is.
+    fn meter_as_a_hook(&mut self, frame: &Frame, bytes: &[u8], headers: &[u8]) -> Metered {
+        let reason = match parse(frame, headers) {
+            Ok(packet) => return record(&mut self.vectors, &packet, &bytes),
+            Err(Skipped::Truncated) if (headers.len() as u32) < frame.length => Skipped::NotLinear,
             Err(reason) => reason,
         };
         skip(&mut self.vectors, frame.wire_length(), reason);
@@ -157,6 +182,14 @@ impl Twins {
     fn of_entry<T: Pod>(&mut self, map: &str, number: usize) -> Result<T> {
         let first = self.partition() * self.kernel.size().shape.entries();
         self.value(map, first + number as u32)
+    }
+
+    /// The kernel's pieces of payload of an entry of the epoch.
+    fn pieces_of(&mut self, number: usize) -> Result<Vec<Piece>> {
+        let Size { shape, payload, .. } = self.kernel.size();
+        let Some(limit) = payload else { return Ok(Vec::new()) };
+        let first = limit.first_piece(self.partition() * shape.entries() + number as u32, 0);
+        (first..first + limit.pieces_of_entry()).map(|n| self.value("PIECES", n)).collect()
     }
 
     fn value<T: Pod>(&mut self, map: &str, at: u32) -> Result<T> {
@@ -182,6 +215,19 @@ struct Value<T>(T);
 
 // SAFETY: any bytes are a `T`.
 unsafe impl<T: Pod> aya::Pod for Value<T> {}
+
+/// Compares what both counted of a flow.
+///
+/// # Errors
+/// Any difference, field by field.
+pub(crate) fn same_flow(kernel: &Counted<'_>, vectors: &Counted<'_>) -> Result<()> {
+    same("key", kernel.key, vectors.key)?;
+    same("counts", kernel.counts, vectors.counts)?;
+    same("rarities", kernel.rarities, vectors.rarities)?;
+    let [theirs, ours] = [kernel, vectors].map(Counted::contents);
+    ensure!(theirs == ours, "first payloads, in the kernel and in vectors: {theirs:?}, {ours:?}");
+    Ok(())
+}
 
 /// Compares byte for byte.
 ///

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use flowml_common::packet::{Frame as Seen, Hook, Segments, Skipped, parse};
+use flowml_common::content::PayloadLimit;
+use flowml_common::packet::{Frame as Seen, Hook, Packet, Segments, Skipped, parse};
 use flowml_common::table::{Metered, SLOTS};
 use flowml_tests::frames::{
     DISCARDED_BEFORE_TC, Extension, Frame, Ipv4, Ipv6, NAMED, Named, Ports, Tcp, ether_type, mutate,
 };
 use flowml_tests::lab::LinkOptions;
 use flowml_tests::metered::attach_ingress;
-use flowml_tests::program::{Input, LONGEST_LINEAR, Program, require_kernel};
+use flowml_tests::program::{Input, LONGEST_LINEAR, PAYLOAD_LIMITS, Program, require_kernel};
 use flowml_tests::traffic::raw::{FrameSender, Rate};
 use flowml_tests::twins::Twins;
 use flowml_user::capture::attach::Mode;
@@ -59,12 +60,30 @@ fn ensure_occurred(tally: &Tally, reasons: &[Skipped]) -> Result<()> {
     Ok(())
 }
 
+/// Calls `work` with tables that keep no payload, and again with some that do.
+fn for_all_payloads(capacity: u32, work: impl Fn(&mut Twins) -> Result<()> + Sync) -> Result<()> {
+    for payload in PAYLOAD_LIMITS {
+        let kept = Twins::on_cpu(0, capacity, payload, |twins| {
+            work(twins)?;
+            Ok(twins.kept_bytes())
+        });
+        let kept = kept.with_context(|| format!("{payload:?}"))?;
+        ensure!((kept > 0) == payload.is_some(), "{payload:?}, but {kept} bytes were kept");
+    }
+    Ok(())
+}
+
+/// Bytes of which none is like its neighbours.
+fn payload(length: usize) -> Vec<u8> {
+    (0..length as u32).map(|n| (n.wrapping_mul(0x9e37_79b1) >> 24) as u8).collect()
+}
+
 const PARSER_REASONS: [Skipped; 4] = [Skipped::NotIp, Skipped::Truncated, Skipped::Malformed, Skipped::ExtensionChain];
 
 #[test]
 fn named_frames_agree() -> Result<()> {
     let Some(_lab) = require_kernel() else { return Ok(()) };
-    Twins::on_cpu(0, CAPACITY, |twins| {
+    for_all_payloads(CAPACITY, |twins| {
         for program in Program::ALL {
             let runner = program.load(twins.kernel())?;
             let mut tally = Tally::new();
@@ -89,22 +108,27 @@ fn named_frames_agree() -> Result<()> {
 fn mutated_frames_agree() -> Result<()> {
     let Some(_lab) = require_kernel() else { return Ok(()) };
     let frames: Vec<_> = NAMED.iter().map(|named| (named.build)()).collect();
-    Twins::on_cpu(0, CAPACITY, |twins| {
-        for (number, program) in (0..).zip(Program::ALL) {
-            let runner = program.load(twins.kernel())?;
-            let mut tally = Tally::new();
-            for seed in number * MUTATIONS..(number + 1) * MUTATIONS {
-                let bytes = mutate(&frames[seed as usize % frames.len()], seed);
-                let outcome = twins.meter(&runner, &Input::frame(&bytes));
-                count(&mut tally, outcome.with_context(|| format!("mutation {seed}"))?);
-                twins.forget()?;
-            }
-            ensure_occurred(&tally, &PARSER_REASONS)?;
-            let run = MUTATIONS - tally.get(&None).copied().unwrap_or(0);
-            ensure!(run >= 10_000, "{} was run on {run} mutations only: {tally:?}", program.name());
+    for payload in [None, PayloadLimit::new(100)] {
+        Twins::on_cpu(0, CAPACITY, payload, |twins| mutated_agree(twins, &frames))?;
+    }
+    Ok(())
+}
+
+fn mutated_agree(twins: &mut Twins, frames: &[Vec<u8>]) -> Result<()> {
+    for (number, program) in (0..).zip(Program::ALL) {
+        let runner = program.load(twins.kernel())?;
+        let mut tally = Tally::new();
+        for seed in number * MUTATIONS..(number + 1) * MUTATIONS {
+            let bytes = mutate(&frames[seed as usize % frames.len()], seed);
+            let outcome = twins.meter(&runner, &Input::frame(&bytes));
+            count(&mut tally, outcome.with_context(|| format!("mutation {seed}"))?);
+            twins.forget()?;
         }
-        Ok(())
-    })
+        ensure_occurred(&tally, &PARSER_REASONS)?;
+        let run = MUTATIONS - tally.get(&None).copied().unwrap_or(0);
+        ensure!(run >= 10_000, "{} was run on {run} mutations only: {tally:?}", program.name());
+    }
+    Ok(())
 }
 
 /// Multi-buffer frames: XDP reads the linear part alone, wherever that ends.
@@ -115,11 +139,13 @@ fn frames_in_several_buffers_agree() -> Result<()> {
     let cuts_of_small = small.flat_map(|bytes| (14..bytes.len()).map(move |linear| (bytes.clone(), linear)));
     let cuts_of_large =
         large_frames().into_iter().flat_map(|bytes| [60, 500, 4000].map(|linear| (bytes.clone(), linear)));
-    Twins::on_cpu(0, CAPACITY, |twins| {
+    let cuts: Vec<_> = cuts_of_small.chain(cuts_of_large).collect();
+    for_all_payloads(CAPACITY, |twins| {
         let runner = Program::XdpFrags.load(twins.kernel())?;
         let mut tally = Tally::new();
-        for (bytes, linear) in cuts_of_small.chain(cuts_of_large) {
-            let input = Input { linear: Some(linear.min(bytes.len())), ..Input::frame(&bytes) };
+        for (bytes, linear) in &cuts {
+            let linear = *linear;
+            let input = Input { linear: Some(linear.min(bytes.len())), ..Input::frame(bytes) };
             count(&mut tally, twins.meter(&runner, &input)?);
             twins.forget()?;
         }
@@ -136,7 +162,7 @@ fn large_frames() -> Vec<Vec<u8>> {
     let long = Extension::DestinationOptions { units: u8::MAX };
     let mut frames = Vec::new();
     for length in (1986..=8986).step_by(250) {
-        let payload = vec![0x55; length];
+        let payload = payload(length);
         frames.push(v4.clone().udp(Ports::default()).payload(&payload).finish());
         frames.push(v6.clone().tcp(&Tcp::default()).payload(&payload).finish());
         let tagged = Frame::default().tag(ether_type::SERVICE_VLAN, 10).tag(ether_type::VLAN, 20);
@@ -154,7 +180,7 @@ fn large_frames() -> Vec<Vec<u8>> {
 fn sequences_agree() -> Result<()> {
     let Some(_lab) = require_kernel() else { return Ok(()) };
     let frames: Vec<_> = NAMED.iter().map(|named| (named.build)()).collect();
-    Twins::on_cpu(0, CAPACITY, |twins| {
+    for_all_payloads(CAPACITY, |twins| {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(7);
         for program in Program::ALL {
             let runner = program.load(twins.kernel())?;
@@ -200,14 +226,14 @@ fn packet_of_a_conversation(random: &mut impl Rng) -> Vec<u8> {
         }),
     };
     let length = *[0, 0, 1, 30, 200, 700, 1400, 3000].choose(random).unwrap_or(&0);
-    frame.payload(&vec![0x55; length]).finish()
+    frame.payload(&payload(length)).finish()
 }
 
 /// Buffers that stand for several packets on the wire.
 #[test]
 fn super_packets_agree() -> Result<()> {
     let Some(_lab) = require_kernel() else { return Ok(()) };
-    Twins::on_cpu(0, CAPACITY, |twins| {
+    for_all_payloads(CAPACITY, |twins| {
         for program in [Program::Ingress, Program::Egress] {
             let runner = program.load(twins.kernel())?;
             let mut tally = Tally::new();
@@ -233,7 +259,7 @@ fn super_packets() -> Vec<Vec<u8>> {
     let mut frames: Vec<_> =
         NAMED.iter().filter(|named| ["arp", "ipv4_ihl_4"].contains(&named.name)).map(|named| (named.build)()).collect();
     for length in [0, 1, 1447, 1448, 1449, 2896, 3500] {
-        let payload = vec![0x55; length];
+        let payload = payload(length);
         frames.push(v4.clone().tcp(&Tcp { flags: 0xff, ..Tcp::default() }).payload(&payload).finish());
         frames.push(v6.clone().udp(Ports::default()).payload(&payload).finish());
         frames.push(
@@ -254,7 +280,7 @@ fn a_full_table_agrees() -> Result<()> {
     let Some(_lab) = require_kernel() else { return Ok(()) };
     // One bucket, so no hash decides who finds room.
     const FULL: u32 = SLOTS as u32;
-    Twins::on_cpu(0, FULL, |twins| {
+    for_all_payloads(FULL, |twins| {
         for program in Program::ALL {
             let runner = program.load(twins.kernel())?;
             let mut tally = Tally::new();
@@ -277,7 +303,7 @@ fn frames_of_a_link_agree_with_their_tag_stripped() -> Result<()> {
     let interface = to.index()?;
     let sender = FrameSender::open(&from)?;
     let mut stripped = 0;
-    Twins::on_cpu(0, CAPACITY, |twins| {
+    Twins::on_cpu(0, CAPACITY, PayloadLimit::new(PayloadLimit::MAX), |twins| {
         let _attachment = attach_ingress(twins.kernel(), &to, Mode::Tc)?;
         for Named { name, build, .. } in NAMED {
             if NO_HEADER.contains(name) || DISCARDED_BEFORE_TC.contains(name) {
@@ -297,9 +323,13 @@ fn frames_of_a_link_agree_with_their_tag_stripped() -> Result<()> {
                 stripped_vlan: tag,
                 segments: None,
             };
-            twins.compare(seen, &rest, begun_ns..=monotonic_ns()).context(*name)?;
+            twins.compare(seen, &rest, rest.len(), begun_ns..=monotonic_ns()).context(*name)?;
             let whole = Seen { length: bytes.len() as u32, stripped_vlan: None, ..seen };
-            ensure!(parse(&seen, &rest[..]) == parse(&whole, &bytes[..]), "{name} is another packet without its tag");
+            let with_tag = parse(&whole, &bytes[..]).map(|packet| Packet {
+                payload_offset: packet.payload_offset - (bytes.len() - rest.len()) as u32,
+                ..packet
+            });
+            ensure!(parse(&seen, &rest[..]) == with_tag, "{name} is another packet without its tag");
         }
         twins.drain()
     })?;

@@ -64,7 +64,7 @@ impl Rig {
         let (near, far) = (lab.host("near")?, lab.host("far")?);
         let [from, to] = lab.link([&near, &far], &LinkOptions { mtu: 9000, ..LinkOptions::quiet() })?;
         let sender = FrameSender::open(&from)?;
-        let mut account = Account::new(kernel_table(capacity)?);
+        let mut account = Account::new(kernel_table(capacity, None)?);
         let attachment = attach_ingress(account.table(), &to, mode)?;
         let rx_packets_before = to.counters()?.rx_packets;
         Ok(Some(Self { account, _attachment: attachment, to, sender, rx_packets_before, _lab: lab }))
@@ -233,7 +233,7 @@ fn test_runs_at_full_speed_lose_nothing() -> Result<()> {
     const BATCH: u32 = 25_000;
     repeat(|| {
         let Some(_lab) = require_kernel() else { return Ok(()) };
-        let mut account = Account::new(kernel_table(None)?);
+        let mut account = Account::new(kernel_table(None, None)?);
         let runners = [Program::XdpFrags.load(account.table())?, Program::Ingress.load(account.table())?];
         // Each CPU has flows of its own, and one that both have.
         let frames: Vec<_> = (0..4u16)

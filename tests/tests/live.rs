@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -240,6 +242,61 @@ fn fragments_of_a_datagram_are_a_flow_beside_its_first() -> Result<()> {
     Ok(())
 }
 
+/// A request and its answer over a connection of their own. What they carry is the metered side's to recognise.
+fn web_exchange(
+    here: &Interface,
+    there: &Interface,
+    request: &'static [u8],
+    answer: &'static [u8],
+) -> Result<SocketAddr> {
+    let address = there.socket(IpVersion::V4, 8000);
+    let listener = there.host.enter(|| TcpListener::bind(address))??;
+    let server = thread::spawn(move || -> Result<()> {
+        let (mut stream, _) = listener.accept()?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        stream.read_exact(&mut vec![0; request.len()])?;
+        stream.write_all(answer)?;
+        Ok(())
+    });
+    let mut stream = here.host.enter(|| TcpStream::connect_timeout(&address, LIMIT))??;
+    let client = stream.local_addr()?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.write_all(request)?;
+    let mut answered = Vec::new();
+    stream.read_to_end(&mut answered)?;
+    ensure!(answered == answer, "the answer is {answered:?}");
+    server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    Ok(client)
+}
+
+#[test]
+fn payload_tells_the_application_and_is_not_told_itself() -> Result<()> {
+    const REQUEST: &[u8] = b"GET /cart HTTP/1.1\r\nHost: Shop.Example:8000\r\nCookie: biscuit\r\n\r\n";
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\0\xff\0\xff";
+    for (mode, offloads) in [("native", false), ("generic", false), ("tc", true)] {
+        let (_lab, [here, there]) = pair!(LinkOptions { offloads, ..LinkOptions::default() });
+        let options = ["--direction", "both", "--xdp-mode", mode, "--payload", "40"];
+        let patterns = ["--match", "cart=/cart", "--match", "biscuit=biscuit", "--match", "ok=(?i)ok"];
+        let agent = Agent::meter(&there, &[&options[..], &patterns].concat())?;
+        let client = web_exchange(&here, &there, REQUEST, ANSWER)?;
+        let report = conserved(agent)?;
+        let flow = only(&report, &ends(protocol::TCP, client, there.socket(IpVersion::V4, 8000)))?;
+        assert_members(
+            flow,
+            &json!({
+                // The name ends behind 40 bytes, and so does the cookie; of the answer, 38 are of its head.
+                "application_name": "HTTP", "requested_server_name": null, "application_detail": "GET",
+                "src2dst_first_payload_bytes": 40, "dst2src_first_payload_bytes": 40,
+                "src2dst_first_payload_printable_share": 1, "dst2src_first_payload_printable_share": 0.95,
+                "match_cart": 1, "match_biscuit": 0, "match_ok": 1,
+            }),
+        )?;
+        ensure!(!report.records.iter().any(|row| row.to_string().contains("Content-Length")), "payload is in {flow}");
+        ensure!(!report.stderr.contains("/cart"), "{}", report.stderr);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_ping_and_its_answers_are_one_flow() -> Result<()> {
     for mode in MODES {
@@ -411,7 +468,7 @@ fn the_account_equals_the_interface_counters() -> Result<()> {
         // An acknowledgement or a FIN may still be on its way.
         let mut last = there.counters()?;
         wait_until(LIMIT, || {
-            std::thread::sleep(Duration::from_millis(300));
+            thread::sleep(Duration::from_millis(300));
             let now = there.counters()?;
             Ok(std::mem::replace(&mut last, now) == now)
         })?;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use flowml_tests::frames::{Frame, Ipv4, Ipv6, Ports, Tcp, ether_type, flag};
 use flowml_tests::nfstream::{Outcome, Times, captures, compare, flows};
 use flowml_tests::peers::{read, require_peers};
+use flowml_user::features::FlowColumns;
 use flowml_user::sink::flow_columns;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -227,7 +228,8 @@ fn every_column_of_nfstream_is_ours() {
     let theirs = captures(&peers.run("nfstream_flows.py", &[], &format!("{}\n", path.display())).unwrap()).unwrap();
     // By the rule `numbers`.
     let theirs: BTreeSet<&str> = theirs[0].flows[0].keys().map(String::as_str).filter(|name| *name != "id").collect();
-    let ours: BTreeSet<&str> = flow_columns().filter(|column| column.nfstream).map(|column| column.name).collect();
+    let ours: BTreeSet<&str> =
+        flow_columns(FlowColumns::Headers).filter(|column| column.nfstream).map(|column| column.name).collect();
     assert_eq!(ours, theirs);
 }
 
@@ -248,7 +250,7 @@ fn pandas_and_duckdb_read_what_was_written() {
     assert_eq!((&totals[0], &totals[1]), (&summary["flows"], &summary["packets_in_flows"]));
     assert_eq!((&found["duckdb_totals"], &found["csv_totals"]), (totals, totals));
     assert_eq!(found["differences"], serde_json::json!([]), "columns of Parquet that are not those of CSV");
-    for column in flow_columns() {
+    for column in flow_columns(FlowColumns::Headers) {
         let types = (&found["duckdb_types"][column.name], &found["units"][column.name]);
         let expected = match column.kind.name() {
             "text" => "VARCHAR",

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use flowml_common::content::PayloadLimit;
 use flowml_common::packet::Skipped;
 use flowml_common::table::Metered;
 use flowml_tests::captures::{Interface, Order, PacketBlock, Pcap, Pcapng, Record, gzip, zstandard};
@@ -20,16 +21,18 @@ use flowml_tests::program::require_kernel;
 use flowml_tests::replay::{Compared, Reference, Replay, Unreplayable};
 use flowml_tests::traffic::raw::on_cpu;
 use flowml_user::capture::file::{CaptureFile, Captured, FileError, Problem, link};
+use flowml_user::features::FlowColumns;
 use flowml_user::model::Settings;
 use flowml_user::pipeline::Pipeline;
 use flowml_user::pipeline::epochs::Epochs;
 use flowml_user::pipeline::learners::Learners;
 use flowml_user::pipeline::offline::{FileTable, Offline, table};
+use flowml_user::record::{Inspector, Pattern};
 use flowml_user::session::Timeouts;
 use flowml_user::sink::{Console, Destination, Format, Sinks, Target, Verbosity};
 
 /// What became of the files of a corpus.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
     files: u64,
     /// Files of another link type.
@@ -63,21 +66,22 @@ impl Drop for Folder {
     }
 }
 
-/// What `flowml read` does with a file, over any table: its rows, and what was wrong with the file.
+/// What `flowml read` does with a file, over any table that keeps so much payload: its rows, and what was wrong with the
+/// file.
 fn read<T: FileTable>(
     table: T,
+    payload: Option<PayloadLimit>,
     path: &Path,
     folder: &Folder,
     left_out: &mut BTreeMap<Unreplayable, u64>,
 ) -> Result<(Vec<u8>, Option<FileError>)> {
     // Scores are functions of the rows, and learning takes longer than all the rest here.
     let epochs = Epochs::new(Duration::from_secs(1), Timeouts::default().idle);
-    read_with(None, epochs, table, path, folder, left_out)
+    read_with((None, epochs, payload), table, path, folder, left_out)
 }
 
 fn read_with<T: FileTable>(
-    learners: Option<Learners>,
-    epochs: Epochs,
+    (learners, epochs, payload): (Option<Learners>, Epochs, Option<PayloadLimit>),
     table: T,
     path: &Path,
     folder: &Folder,
@@ -85,8 +89,10 @@ fn read_with<T: FileTable>(
 ) -> Result<(Vec<u8>, Option<FileError>)> {
     let rows = folder.0.join("rows.jsonl");
     let target = Target { format: Format::Jsonl, destination: Destination::File(rows.clone()) };
-    let sinks = Sinks::open(&[target], Console::on_standard_error(Verbosity::Errors))?;
-    let pipeline = Pipeline::new(Timeouts::default(), Vec::new(), learners, sinks, 0, 0);
+    let inspector = payload.map(|_| inspector()).transpose()?;
+    let columns = FlowColumns::of(inspector.as_ref());
+    let sinks = Sinks::open(&[target], columns, Console::on_standard_error(Verbosity::Errors))?;
+    let pipeline = Pipeline::new(Timeouts::default(), Vec::new(), learners, sinks, 0, 0).with_inspector(inspector);
     let mut offline = Offline::new(table, pipeline, epochs);
     let mut file = CaptureFile::open(path)?;
     let error = loop {
@@ -109,6 +115,13 @@ fn read_with<T: FileTable>(
     Ok((bytes, error))
 }
 
+/// Looks for what is in some of the captures.
+fn inspector() -> Result<Inspector> {
+    let patterns = ["get=^GET ", "zeroes=(?-u)\\x00{4}", "example=(?i)example"].map(str::parse::<Pattern>);
+    let patterns = patterns.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(Inspector::new(&patterns)?)
+}
+
 /// What the kernel cannot be given is what the rule says: a header that is cut is counted as truncated.
 fn check_rule(rule: Unreplayable, captured: &Captured<'_>) -> Result<()> {
     if rule == Unreplayable::CutHeader {
@@ -119,10 +132,11 @@ fn check_rule(rule: Unreplayable, captured: &Captured<'_>) -> Result<()> {
 }
 
 /// Reads a file twice, by the kernel and without it.
-fn compare(replay: &mut Replay, path: &Path, folder: &Folder, tally: &mut Tally) -> Result<Vec<u8>> {
+fn compare(replay: &mut Replay, path: &Path, folder: &Folder, tally: &mut Tally) -> Result<()> {
     tally.files += 1;
-    let (rows, error) = read(Reference::new(), path, folder, &mut BTreeMap::new())?;
-    let (kernel_rows, _) = read(&mut *replay, path, folder, &mut tally.left_out)?;
+    let payload = replay.payload();
+    let (rows, error) = read(Reference::new(payload), payload, path, folder, &mut BTreeMap::new())?;
+    let (kernel_rows, _) = read(&mut *replay, payload, path, folder, &mut tally.left_out)?;
     if let Some((kernel, offline)) =
         kernel_rows.split(|byte| *byte == b'\n').zip(rows.split(|byte| *byte == b'\n')).find(|(a, b)| a != b)
     {
@@ -132,14 +146,27 @@ fn compare(replay: &mut Replay, path: &Path, folder: &Folder, tally: &mut Tally)
     ensure!(kernel_rows.len() == rows.len(), "more rows here than there");
     tally.rows += rows.iter().filter(|byte| **byte == b'\n').count() as u64;
     tally.incomplete += u64::from(error.is_some());
-    Ok(rows)
+    Ok(())
 }
 
-/// Compares all files, and says how much that was.
+/// Payload that is kept in one of two comparisons: more than the smallest piece, and not whole ones.
+const PAYLOAD: Option<PayloadLimit> = PayloadLimit::new(200);
+
+/// Compares all files, without payload and with it, and says how much that was.
 fn compare_all(name: &str, paths: &[PathBuf]) -> Result<(Tally, Compared)> {
+    let without = compare_with(None, name, paths)?;
+    let with = compare_with(PAYLOAD, name, paths)?;
+    ensure!(without.0 == with.0, "without payload {:?}, with it {:?}", without.0, with.0);
+    let counts = |compared: Compared| Compared { payload_bytes: 0, ..compared };
+    ensure!(counts(without.1) == counts(with.1), "without payload {:?}, with it {:?}", without.1, with.1);
+    ensure!(without.1.payload_bytes == 0 && with.1.payload_bytes > 0, "{:?}", with.1);
+    Ok(with)
+}
+
+fn compare_with(payload: Option<PayloadLimit>, name: &str, paths: &[PathBuf]) -> Result<(Tally, Compared)> {
     let folder = Folder::new(name)?;
     let (tally, compared) = on_cpu(0, || {
-        let (mut tally, mut replay) = (Tally::default(), Replay::load()?);
+        let (mut tally, mut replay) = (Tally::default(), Replay::load(payload)?);
         for path in paths {
             match CaptureFile::open(path) {
                 Ok(_) => {}
@@ -158,7 +185,7 @@ fn compare_all(name: &str, paths: &[PathBuf]) -> Result<(Tally, Compared)> {
     writeln!(
         std::io::stderr(),
         "parity, {name}: {} files, {} frames, {} entries of flows in {} drains and {} rows are the same ({} files have \
-         another link type, {} are not complete, frames left out by rule: {:?})",
+         another link type, {} are not complete, frames left out by rule: {:?}); {} bytes of first payloads",
         tally.files,
         compared.frames,
         compared.entries,
@@ -167,6 +194,7 @@ fn compare_all(name: &str, paths: &[PathBuf]) -> Result<(Tally, Compared)> {
         tally.refused,
         tally.incomplete,
         tally.left_out,
+        compared.payload_bytes,
     )?;
     Ok((tally, compared))
 }
@@ -344,7 +372,7 @@ fn the_format_of_a_capture_does_not_matter() -> Result<()> {
     let mut expected = None;
     for (name, bytes) in files {
         let path = folder.write(name, &bytes)?;
-        let (rows, error) = read(table(), &path, &folder, &mut BTreeMap::new())?;
+        let (rows, error) = read(table(), None, &path, &folder, &mut BTreeMap::new())?;
         ensure!(error.is_none(), "{error:?}");
         ensure!(expected.get_or_insert_with(|| rows.clone()) == &rows, "{name} gives other rows than a plain pcap");
     }
@@ -360,8 +388,8 @@ fn silences_change_no_row() -> Result<()> {
     for interval in [100, 700, 1000, 5000].map(Duration::from_millis) {
         let epochs = Epochs::new(interval, Timeouts::default().idle);
         let read = |epochs| {
-            let learners = Some(Learners::new(&settings));
-            read_with(learners, epochs, table(), &path, &folder, &mut BTreeMap::new())
+            let learners = Some(Learners::new(FlowColumns::Headers, &settings));
+            read_with((learners, epochs, None), table(), &path, &folder, &mut BTreeMap::new())
         };
         let (with, _) = read(epochs.clone())?;
         let (without, _) = read(epochs.without_leaps())?;

@@ -117,6 +117,56 @@ fn a_capture_gives_its_flows_and_closes_the_account() -> Result<()> {
     Ok(())
 }
 
+/// The corpus has downloads by curl (tests/corpus/README.md).
+#[test]
+fn payload_adds_columns_and_changes_no_other() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let path = format!("{}/corpus/ethernet.pcap", env!("CARGO_MANIFEST_DIR"));
+    let without = read(&[&path])?;
+    let with = read(&[&path, "--payload", "256", "--match", "curl=curl/\\d", "--match", "letters=a{100}"])?;
+    ensure!(with.code == Some(0), "{}", with.stderr);
+    let added = ["application_", "requested_server_name", "src2dst_first_payload", "dst2src_first_payload", "match_"];
+    let is_added = |name: &str| added.iter().any(|begin| name.starts_with(begin));
+    ensure!(without.rows.len() == with.rows.len(), "{} rows and {}", without.rows.len(), with.rows.len());
+    let mut pages = 0;
+    for (without, with) in without.rows.iter().zip(&with.rows) {
+        let mut rest = with.as_object().context("a row")?.clone();
+        rest.retain(|name, _| !is_added(name));
+        ensure!(Some(&rest) == without.as_object(), "{without}\n{with}");
+        if with["application_name"] == "HTTP" {
+            pages += 1;
+            let server = with["dst_ip"].as_str().context("an address")?;
+            let name = with["requested_server_name"].as_str().context("curl names its host")?;
+            ensure!(name.trim_matches(['[', ']']) == server, "{name} at {server}");
+            ensure!((&with["application_detail"], &with["match_curl"]) == (&"GET".into(), &1.into()), "{with}");
+            ensure!(with["dst2src_first_payload_bytes"].as_u64() > Some(100), "{with}");
+        }
+        ensure!(!with.to_string().contains("User-Agent"), "payload is in {with}");
+    }
+    ensure!(pages == 6, "{pages} downloads");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_kept_or_looked_for_is_wrong_usage() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    for (arguments, expected) in [
+        (&["x", "--payload", "257"][..], "0..=256"),
+        (&["x", "--payload", "9", "--match", "a=("], "no regular expression: unclosed group"),
+        (&["x", "--payload", "9", "--match", "A=x"], "'A' is no name"),
+        (&["x", "--match", "a=x"], "--payload"),
+    ] {
+        let answer = read(arguments)?;
+        ensure!(answer.code == Some(2) && answer.stderr.contains(expected), "{arguments:?}: {}", answer.stderr);
+        ensure!(answer.stderr.lines().count() == 1 && answer.rows.is_empty(), "{}", answer.stderr);
+    }
+    Ok(())
+}
+
 #[test]
 fn standard_input_and_several_files_are_read_like_one_capture() -> Result<()> {
     if !has_agent() {

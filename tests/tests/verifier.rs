@@ -1,6 +1,7 @@
 //! The kernel's verifier accepts every program, at a cost within its budget.
 
 use anyhow::{Context, Result, ensure};
+use flowml_common::content::PayloadLimit;
 use flowml_tests::program::{Program, kernel_table, require_kernel};
 
 /// Instructions that the verifier may look at in a program: far below the 1,000,000 at which it gives up, as older
@@ -10,14 +11,16 @@ const BUDGET: u32 = 100_000;
 #[test]
 fn programs_load_within_the_budget() -> Result<()> {
     let Some(_lab) = require_kernel() else { return Ok(()) };
-    let mut table = kernel_table(None)?;
-    for program in Program::ALL {
-        program.load(&mut table)?;
-        let name = program.name();
-        let loaded = table.ebpf().program(name).with_context(|| format!("no program {name}"))?;
-        let cost = loaded.info()?.verified_instruction_count().with_context(|| format!("no count for {name}"))?;
-        println!("{name}: {cost} of {BUDGET} instructions verified");
-        ensure!(cost <= BUDGET, "{name}: the verifier looked at {cost} instructions, and the budget is {BUDGET}");
+    for payload in [None, PayloadLimit::new(PayloadLimit::MAX)] {
+        let mut table = kernel_table(None, payload)?;
+        for program in Program::ALL {
+            program.load(&mut table)?;
+            let name = program.name();
+            let loaded = table.ebpf().program(name).with_context(|| format!("no program {name}"))?;
+            let cost = loaded.info()?.verified_instruction_count().with_context(|| format!("no count for {name}"))?;
+            println!("{name}, payload {payload:?}: {cost} of {BUDGET} instructions verified");
+            ensure!(cost <= BUDGET, "{name}: the verifier looked at {cost} instructions, and the budget is {BUDGET}");
+        }
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use flowml_common::counts::FlowValue;
 use flowml_common::flow::FlowKey;
 use flowml_common::packet::{Packet, parse};
 use flowml_ebpf::frame::{Seen, buffers_length, meter, of_xdp};
+use flowml_ebpf::payload::Buffers;
 
 /// The order of the flows: `at ← (at × multiplier + increment) & mask`. The benchmarks run on one CPU at a time.
 #[repr(C)]
@@ -101,7 +102,7 @@ pub fn parse_only(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn table(ctx: XdpContext) -> u32 {
     let Some(seen) = next_frame(&ctx) else { return xdp_action::XDP_ABORTED };
-    meter(&ctx, &seen);
+    meter(&ctx, &seen, &Buffers(&ctx));
     xdp_action::XDP_PASS
 }
 

@@ -8,12 +8,13 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use flowml_common::packet::Hook;
 use flowml_ebpf::frame::{buffers_length, meter, meter_tc, of_tc, of_xdp};
+use flowml_ebpf::payload::{Buffers, Linear};
 
 /// XDP for frames in one or several buffers (Linux 5.18).
 #[xdp(frags)]
 pub fn flowml_xdp_frags(ctx: XdpContext) -> u32 {
     let seen = of_xdp(&ctx, buffers_length(&ctx));
-    meter(&ctx, &seen);
+    meter(&ctx, &seen, &Buffers(&ctx));
     xdp_action::XDP_PASS
 }
 
@@ -21,7 +22,7 @@ pub fn flowml_xdp_frags(ctx: XdpContext) -> u32 {
 #[xdp]
 pub fn flowml_xdp(ctx: XdpContext) -> u32 {
     let seen = of_xdp(&ctx, (ctx.data_end() - ctx.data()) as u32);
-    meter(&ctx, &seen);
+    meter(&ctx, &seen, &Linear(&ctx));
     xdp_action::XDP_PASS
 }
 

@@ -8,6 +8,7 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use flowml_common::packet::{Frame, Hook};
 use flowml_ebpf::frame::{Seen, buffers_length, meter, of_xdp};
+use flowml_ebpf::payload::Buffers;
 
 /// What the capture says of the frame, in front of it as XDP metadata.
 #[derive(Clone, Copy)]
@@ -36,6 +37,6 @@ pub fn replay(ctx: XdpContext) -> u32 {
     // Whether all of it is linear is a question of what is there.
     let seen = of_xdp(&ctx, buffers_length(&ctx));
     let seen = Seen { frame: Frame { time_ns, length, interface, hook: Hook::File, ..seen.frame }, ..seen };
-    meter(&ctx, &seen);
+    meter(&ctx, &seen, &Buffers(&ctx));
     xdp_action::XDP_PASS
 }

@@ -7,6 +7,7 @@ use aya::maps::{Array, ArrayOfMaps, Map, MapData};
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use bytemuck::Zeroable;
+use flowml_common::content::{PayloadLimit, Piece, Pieces};
 use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
 use flowml_common::table::{Bucket, Head, SLOTS, Seed, Shape};
 use rand::RngCore;
@@ -35,13 +36,15 @@ pub struct Size {
     pub cpus: u32,
     /// The shape of a partition.
     pub shape: Shape,
+    /// How much payload is kept.
+    pub payload: Option<PayloadLimit>,
 }
 
 impl Size {
-    /// The size for a capacity in flows per CPU, or for the default one.
+    /// The size for a capacity in flows per CPU, or for the default one, and for so much payload.
     #[must_use]
-    pub fn new(cpus: u32, capacity: Option<u32>) -> Self {
-        let size = |capacity| Self { cpus, shape: Shape::for_capacity(capacity) };
+    pub fn new(cpus: u32, capacity: Option<u32>, payload: Option<PayloadLimit>) -> Self {
+        let size = |capacity| Self { cpus, shape: Shape::for_capacity(capacity), payload };
         if let Some(capacity) = capacity {
             return size(capacity);
         }
@@ -59,10 +62,18 @@ impl Size {
     /// The kernel memory that the table locks, bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {
+        let entry = size_of::<(FlowEntry, FlowRarities)>() as u64 + self.pieces_of_entry() as u64 * Piece::BYTES as u64;
         let partition = size_of::<Head>() as u64
             + self.shape.buckets as u64 * size_of::<Bucket>() as u64
-            + self.shape.entries() as u64 * size_of::<(FlowEntry, FlowRarities)>() as u64;
+            + self.shape.entries() as u64 * entry;
         self.partitions() as u64 * partition
+    }
+
+    const fn pieces_of_entry(self) -> u32 {
+        match self.payload {
+            Some(limit) => limit.pieces_of_entry(),
+            None => 0,
+        }
     }
 }
 
@@ -90,6 +101,7 @@ pub struct KernelTable {
     buckets: SharedArray<Bucket>,
     entries: SharedArray<FlowEntry>,
     rarities: SharedArray<FlowRarities>,
+    pieces: SharedArray<Piece>,
     size: Size,
     seed: Seed,
     /// The epoch that the programs write to.
@@ -97,37 +109,42 @@ pub struct KernelTable {
 }
 
 impl KernelTable {
-    /// Loads the maps of `object` with `capacity` flows per CPU; programs are loaded by [`xdp`](Self::xdp) and
+    /// Loads the maps of `object` with `capacity` flows per CPU, and room for so much payload of each; programs are loaded by [`xdp`](Self::xdp) and
     /// [`tc`](Self::tc).
     ///
     /// # Errors
     /// Where the kernel refuses a map or this is no object of flowml's.
-    pub fn load(object: &[u8], capacity: Option<u32>) -> Result<Self, CaptureError> {
+    pub fn load(object: &[u8], capacity: Option<u32>, payload: Option<PayloadLimit>) -> Result<Self, CaptureError> {
         let cpus = aya::util::nr_cpus().map_err(|(file, error)| CaptureError::Cpus { file, error })?;
-        let size = Size::new(u32::try_from(cpus).unwrap_or(u32::MAX), capacity);
+        let size = Size::new(u32::try_from(cpus).unwrap_or(u32::MAX), capacity, payload);
         let Shape { buckets } = size.shape;
         let too_large = || CaptureError::TooLarge { capacity: size.shape.entries(), cpus: size.cpus };
         let total = |each: u32| size.partitions().checked_mul(each).ok_or_else(too_large);
         let entries = total(size.shape.entries())?;
+        // A map has at least one element.
+        let pieces = entries.checked_mul(size.pieces_of_entry()).ok_or_else(too_large)?.max(1);
         let mut seed = Seed::zeroed();
         OsRng.fill_bytes(bytemuck::bytes_of_mut(&mut seed));
         let mut ebpf = EbpfLoader::new()
             .override_global("BUCKETS", &buckets, true)
             .override_global("SEED", &seed.0, true)
+            .override_global("PAYLOAD", &payload.map_or(0, PayloadLimit::bytes), true)
             .map_max_entries("PACKETS", size.cpus)
             .map_max_entries("HEADS", size.partitions())
             .map_max_entries("TAGS", total(buckets)?)
             .map_max_entries("ENTRIES", entries)
             .map_max_entries("RARITIES", entries)
+            .map_max_entries("PIECES", pieces)
             .load(object)
             .map_err(|error| CaptureError::load(&error, size))?;
         let heads = map_array(&ebpf, "HEADS", size.partitions())?;
         let buckets = map_array(&ebpf, "TAGS", total(buckets)?)?;
         let rarities = map_array(&ebpf, "RARITIES", entries)?;
         let entries = map_array(&ebpf, "ENTRIES", entries)?;
+        let pieces = map_array(&ebpf, "PIECES", pieces)?;
         let epoch_number = take_map(&mut ebpf, ".data.epoch")?.try_into()?;
         let grace = GracePeriod { slot: take_map(&mut ebpf, "GRACE")?.try_into()?, map: Array::create(1, 0)? };
-        Ok(Self { ebpf, epoch_number, grace, heads, buckets, entries, rarities, size, seed, epoch: 0 })
+        Ok(Self { ebpf, epoch_number, grace, heads, buckets, entries, rarities, pieces, size, seed, epoch: 0 })
     }
 
     /// The secret of the hash, for a table in vectors in which each flow has the same entry.
@@ -251,10 +268,15 @@ impl Drained<'_> {
         self.partitions().filter(|partition| self.head(*partition).entries > 0).flat_map(move |partition| {
             // SAFETY: as in `head`.
             unsafe {
+                let pieces = table.size.payload.map(|limit| {
+                    let each = entries * limit.pieces_of_entry() as usize;
+                    Pieces::new(limit, table.pieces.slice(partition * each, each))
+                });
                 flows(
                     table.buckets.slice(partition * buckets, buckets),
                     table.entries.slice(partition * entries, entries),
                     table.rarities.slice(partition * entries, entries),
+                    pieces,
                 )
             }
         })

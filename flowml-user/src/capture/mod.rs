@@ -65,7 +65,9 @@ pub enum CaptureError {
     )]
     NoPermission,
     /// Memory is missing.
-    #[error("the kernel has no memory for a flow table of {mib} MiB: lower --flow-capacity (now {capacity} per CPU)")]
+    #[error(
+        "the kernel has no memory for a flow table of {mib} MiB: lower --flow-capacity (now {capacity} per CPU) or --payload"
+    )]
     NoMemory {
         /// Entries per CPU and epoch.
         capacity: u32,
@@ -73,7 +75,7 @@ pub enum CaptureError {
         mib: u64,
     },
     /// An array map has at most 2³² elements.
-    #[error("--flow-capacity {capacity} for {cpus} CPUs is more than a BPF map can hold")]
+    #[error("--flow-capacity {capacity} for {cpus} CPUs, and --payload for each, is more than a BPF map can hold")]
     TooLarge {
         /// Entries per CPU and epoch.
         capacity: u32,

@@ -1,6 +1,7 @@
 //! The flow table in vectors: for capture files, and as the kernel's table on trial.
 
 use bytemuck::Zeroable;
+use flowml_common::content::{PayloadLimit, Piece, Pieces};
 use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
 use flowml_common::flow::FlowKey;
 use flowml_common::table::{Bucket, Head, Seed, Shape, Storage, entry_of, used};
@@ -14,10 +15,12 @@ pub struct VecTable {
     /// little until flows come.
     entries: Vec<FlowEntry>,
     rarities: Vec<FlowRarities>,
+    payload: Option<PayloadLimit>,
+    pieces: Vec<Piece>,
 }
 
 impl VecTable {
-    /// An empty table.
+    /// An empty table that keeps no payload.
     #[must_use]
     pub fn new(shape: Shape, seed: Seed) -> Self {
         let buckets = vec![Bucket::zeroed(); shape.buckets as usize];
@@ -28,7 +31,17 @@ impl VecTable {
             buckets,
             entries: bytemuck::zeroed_vec(entries),
             rarities: bytemuck::zeroed_vec(entries),
+            payload: None,
+            pieces: Vec::new(),
         }
+    }
+
+    /// The same, but it keeps so much payload of each direction.
+    #[must_use]
+    pub fn with_payload(mut self, payload: Option<PayloadLimit>) -> Self {
+        let pieces = payload.map_or(0, |limit| self.entries.len() * limit.pieces_of_entry() as usize);
+        (self.payload, self.pieces) = (payload, bytemuck::zeroed_vec(pieces));
+        self
     }
 
     /// What has been counted since the last [`clear`](Self::clear), but for the flows.
@@ -45,13 +58,17 @@ impl VecTable {
 
     /// What lies at entry `number`, in use or not.
     #[must_use]
-    pub fn at(&self, number: usize) -> (&FlowEntry, &FlowRarities) {
-        (&self.entries[number], &self.rarities[number])
+    pub fn at(&self, number: usize) -> Counted<'_> {
+        counted(&self.entries, &self.rarities, self.kept(), number)
+    }
+
+    fn kept(&self) -> Option<Pieces<'_>> {
+        self.payload.map(|limit| Pieces::new(limit, &self.pieces))
     }
 
     /// The flows since the last [`clear`](Self::clear).
     pub fn flows(&self) -> impl Iterator<Item = Counted<'_>> {
-        flows(&self.buckets, &self.entries, &self.rarities)
+        flows(&self.buckets, &self.entries, &self.rarities, self.kept())
     }
 
     /// Empties the table: what it counted, and its flows.
@@ -66,8 +83,19 @@ pub(super) fn flows<'a>(
     buckets: &'a [Bucket],
     entries: &'a [FlowEntry],
     rarities: &'a [FlowRarities],
+    pieces: Option<Pieces<'a>>,
 ) -> impl Iterator<Item = Counted<'a>> {
-    used(buckets).map(|n| Counted { key: &entries[n].key, counts: &entries[n].counts, rarities: &rarities[n] })
+    used(buckets).map(move |number| counted(entries, rarities, pieces, number))
+}
+
+fn counted<'a>(
+    entries: &'a [FlowEntry],
+    rarities: &'a [FlowRarities],
+    pieces: Option<Pieces<'a>>,
+    number: usize,
+) -> Counted<'a> {
+    let FlowEntry { key, counts } = &entries[number];
+    Counted { key, counts, rarities: &rarities[number], pieces: pieces.map(|pieces| pieces.of_entry(number)) }
 }
 
 impl Storage for VecTable {
@@ -100,5 +128,13 @@ impl Storage for VecTable {
 
     fn rarities(&mut self, n: u32) -> Option<&mut FlowRarities> {
         self.rarities.get_mut(n as usize)
+    }
+
+    fn payload_limit(&self) -> Option<PayloadLimit> {
+        self.payload
+    }
+
+    fn piece(&mut self, n: u32) -> Option<&mut Piece> {
+        self.pieces.get_mut(n as usize)
     }
 }

@@ -9,6 +9,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 
 use super::{BATCH, DatasetError};
+use crate::features::FlowColumns;
 use crate::record::{Kind, Value};
 use crate::sink::cells::{Builder, Cell, OutputColumn, field, flow_columns, plain_field};
 
@@ -119,7 +120,7 @@ pub(super) fn read(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {
     while reader.read_record(&mut record).map_err(|error| malformed(path, &error))? {
         seen.iter_mut().zip(&record).for_each(|(seen, text)| seen.look_at(text));
     }
-    let known: Vec<OutputColumn> = flow_columns().collect();
+    let known: Vec<OutputColumn> = flow_columns(FlowColumns::Content(&[])).collect();
     let columns = names.iter().zip(seen).map(|(name, seen)| {
         let known = known.iter().find(|column| column.name == name);
         let kind = seen.kind(known.map(|column| column.kind));

@@ -11,17 +11,32 @@ use serde_json::{Map, Value as Json};
 
 use super::csv::Batches;
 use super::{BATCH, DatasetError};
-use crate::record::{Kind, Value};
+use crate::features::FlowColumns;
+use crate::record::{CONTENT_IDENTIFIERS, Kind, MATCH_PREFIX, Value};
 use crate::sink::cells::{Builder, Cell, OutputColumn, field, flow_columns};
 
 /// Reads a table.
 pub(super) fn read(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {
-    let file = File::open(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
-    let columns: Vec<OutputColumn> = flow_columns().collect();
+    let open = || File::open(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source });
+    let columns: Vec<OutputColumn> = flow_columns(columns_of(BufReader::new(open()?))).collect();
+    let file = open()?;
     let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
     let rows =
         Rows { lines: BufReader::new(file), line: 0, columns, schema: Arc::clone(&schema), path: path.to_owned() };
     Ok((schema, Box::new(rows)))
+}
+
+/// The columns of the first flow of a file.
+fn columns_of(lines: BufReader<File>) -> FlowColumns {
+    let rows = lines.lines().map_while(Result::ok).filter_map(|text| serde_json::from_str(&text).ok());
+    let flow = rows.into_iter().find(|row: &Map<String, Json>| row.get("type").and_then(Json::as_str) == Some("flow"));
+    let Some(flow) = flow.filter(|flow| CONTENT_IDENTIFIERS.iter().all(|column| flow.contains_key(column.name))) else {
+        return FlowColumns::Headers;
+    };
+    let matches = flow.keys().filter(|name| name.starts_with(MATCH_PREFIX));
+    // Names of columns are kept for the life of the program.
+    let names: Vec<&'static str> = matches.map(|name| &*name.clone().leak()).collect();
+    FlowColumns::Content(names.leak())
 }
 
 struct Rows {

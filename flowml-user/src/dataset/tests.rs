@@ -7,6 +7,7 @@ use arrow_schema::DataType;
 
 use super::columns::{numbers_of, texts_of};
 use super::{DatasetError, TableReader};
+use crate::features::FlowColumns;
 use crate::sink::cells::flow_columns;
 
 struct Folder(PathBuf);
@@ -71,10 +72,24 @@ fn the_flows_of_json_lines_have_the_columns_of_flowml() {
                 {\"type\":\"flow\",\"src_ip\":\"10.0.0.1\",\"src_port\":5,\"splt_ps\":[40,-1]}\n\
                 {\"type\":\"summary\"}\n";
     let table = TableReader::open(&folder.file("a.jsonl", text)).expect("it is a table");
-    assert!(table.schema().fields().iter().map(|field| field.name()).eq(flow_columns().map(|column| column.name)));
+    assert!(
+        table
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name())
+            .eq(flow_columns(FlowColumns::Headers).map(|column| column.name))
+    );
     let batches: Vec<_> = table.collect::<Result<_, _>>().expect("it is whole");
     assert_eq!(batches.iter().map(arrow_array::RecordBatch::num_rows).sum::<usize>(), 1);
     assert_eq!(numbers_of(&batches[0], "src_port").expect("it has numbers"), [5.0]);
+
+    let text = "{\"type\":\"flow\",\"src_port\":5,\"application_name\":\"TLS\",\"requested_server_name\":null,\
+                \"application_detail\":null,\"match_b\":1,\"match_a\":0}\n";
+    let table = TableReader::open(&folder.file("content.jsonl", text)).expect("it is a table");
+    let batches: Vec<_> = table.collect::<Result<_, _>>().expect("it is whole");
+    assert_eq!(texts_of(&batches[0], "application_name").expect("it has text"), [Some("TLS")]);
+    assert_eq!(numbers_of(&batches[0], "match_b").expect("it has numbers"), [1.0]);
 
     let path = folder.file("b.jsonl", "{\"type\":\"flow\",\"src_port\":\"five\"}\n");
     let error = TableReader::open(&path).expect("it begins well").next().expect("a row").expect_err("a wrong type");

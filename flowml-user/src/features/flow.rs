@@ -33,11 +33,23 @@ impl FlowRow {
 
 type Text = &'static str;
 
-const fn count(name: Text, unit: Text, learn: Learn, of: fn(&FlowRow) -> u64, meaning: Text) -> Feature<FlowRow> {
+pub(super) const fn count(
+    name: Text,
+    unit: Text,
+    learn: Learn,
+    of: fn(&FlowRow) -> u64,
+    meaning: Text,
+) -> Feature<FlowRow> {
     Feature { name, unit, meaning, learn, nfstream: false, of: Of::Count(of) }
 }
 
-const fn real(name: Text, unit: Text, learn: Learn, of: fn(&FlowRow) -> f64, meaning: Text) -> Feature<FlowRow> {
+pub(super) const fn real(
+    name: Text,
+    unit: Text,
+    learn: Learn,
+    of: fn(&FlowRow) -> f64,
+    meaning: Text,
+) -> Feature<FlowRow> {
     Feature { name, unit, meaning, learn, nfstream: false, of: Of::Real(of) }
 }
 

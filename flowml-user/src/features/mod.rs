@@ -1,5 +1,6 @@
 //! The feature tables: for every feature its name, unit, meaning, how it is learnt, and how it is computed.
 
+mod content;
 mod distinct;
 mod flow;
 mod host;
@@ -11,6 +12,7 @@ mod window;
 #[cfg(test)]
 mod window_tests;
 
+pub use content::{CONTENT_FEATURES, FlowColumns};
 pub use flow::{FLOW_FEATURES, FlowRow};
 pub use host::{HOST_FEATURES, HOST_IDENTIFIERS};
 pub use nfstream::{DIFFERENCES, Difference};
@@ -54,7 +56,26 @@ pub enum Of<T: 'static> {
     Count(fn(&T) -> u64),
     /// A number that need not be whole; NaN where it is not defined for this unit.
     Real(fn(&T) -> f64),
+    /// A bit of a number: 0 or 1.
+    Bit(fn(&T) -> u64, u32),
 }
+
+// By hand: derived, they would ask for a `T` that can be copied.
+impl<T> Clone for Of<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Of<T> {}
+
+impl<T> Clone for Feature<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Feature<T> {}
 
 impl<T> Feature<T> {
     /// The value for the learner.
@@ -63,6 +84,7 @@ impl<T> Feature<T> {
         match self.of {
             Of::Count(of) => of(unit) as f64,
             Of::Real(of) => of(unit),
+            Of::Bit(of, bit) => (of(unit) >> bit & 1) as f64,
         }
     }
 
@@ -70,7 +92,7 @@ impl<T> Feature<T> {
     #[must_use]
     pub const fn kind(&self) -> Kind {
         match self.of {
-            Of::Count(_) => Kind::Integer,
+            Of::Count(_) | Of::Bit(..) => Kind::Integer,
             Of::Real(_) => Kind::Real,
         }
     }

@@ -2,11 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 
 use flowml_common::flow::{ACK, FIN, SYN};
 
 use super::window::{HostWindow, Role};
-use super::{Column, FLOW_FEATURES, FlowRow, HOST_FEATURES, Learn, columns, names, row};
+use super::{CONTENT_FEATURES, Column, FLOW_FEATURES, FlowColumns, FlowRow, HOST_FEATURES, Learn, columns, names, row};
 use crate::record::{Clock, FlowRecord};
 use crate::session::samples::{Sample, part_of, tcp};
 use crate::session::{EndReason, Ended};
@@ -82,6 +83,7 @@ fn golden() -> FlowRow {
     let ended = Ended {
         key: entry.key,
         stats: entry.stats,
+        contents: None,
         initiator: entry.stats.initiator(),
         reason: EndReason::IdleTimeout,
         continues: false,
@@ -273,8 +275,14 @@ fn every_feature_of_a_host_is_of_the_role_that_it_names() {
 fn a_flow_of_one_packet_has_no_deviation_and_no_rate() {
     let entry = part_of(&[tcp(5, "192.0.2.9:40000", "192.0.2.1:22", SYN)]);
     let initiator = entry.stats.initiator();
-    let ended =
-        Ended { key: entry.key, stats: entry.stats, initiator, reason: EndReason::IdleTimeout, continues: false };
+    let ended = Ended {
+        key: entry.key,
+        stats: entry.stats,
+        contents: None,
+        initiator,
+        reason: EndReason::IdleTimeout,
+        continues: false,
+    };
     let record = FlowRecord::new(&ended, Clock::default());
     let flow = FlowRow { record, src_window: None, dst_window: None };
     let value = |name: &str| FLOW_FEATURES.iter().find(|feature| feature.name == name).unwrap().value(&flow);
@@ -293,7 +301,8 @@ fn a_flow_of_one_packet_has_no_deviation_and_no_rate() {
     }
 }
 
-fn check(columns: &[Column]) {
+/// Distances in too many columns mean nothing.
+fn check(columns: &[Column], learnt: RangeInclusive<usize>) {
     let mut seen = HashSet::new();
     for column in columns {
         assert!(seen.insert(column.name), "{} stands twice", column.name);
@@ -301,23 +310,28 @@ fn check(columns: &[Column]) {
         assert!(column.name.chars().all(plain), "{}: expected a-z, 0-9 and _", column.name);
         assert!(UNITS.contains(&column.unit), "{}: unit {}", column.name, column.unit);
         assert_eq!(column.learn == Learn::Category, column.unit == "class", "{}", column.name);
-        assert!(column.learn != Learn::Share || ["share", "bits"].contains(&column.unit), "{}", column.name);
+        assert!(column.learn != Learn::Share || ["share", "bits", "flag"].contains(&column.unit), "{}", column.name);
         assert!(!column.meaning.is_empty() && !column.meaning.ends_with('.'), "{}", column.name);
     }
-    let learnt = columns.iter().filter(|column| column.learn != Learn::Never).count();
-    assert!((15..=30).contains(&learnt), "{learnt} columns: distances in so many mean nothing");
+    let found = columns.iter().filter(|column| column.learn != Learn::Never).count();
+    assert!(learnt.contains(&found), "{found} columns are learnt, expected {learnt:?}");
 }
 
 #[test]
 fn names_are_unique_and_units_known() {
-    check(&columns(FLOW_FEATURES));
-    check(&columns(HOST_FEATURES));
+    check(&columns(FLOW_FEATURES), 15..=30);
+    check(&columns(HOST_FEATURES), 15..=30);
+    // Content adds four, and a pattern one.
+    let content = FlowColumns::Content(&["match_a", "match_b"]);
+    check(&columns(&content.features().collect::<Vec<_>>()), 15..=36);
 }
 
 #[test]
 fn what_leaks_labels_is_never_learnt() {
-    let leaks = ["ttl", "dscp", "first_window", "seen_ms"];
-    for column in columns(FLOW_FEATURES).iter().filter(|column| column.learn != Learn::Never) {
+    let leaks = ["ttl", "dscp", "first_window", "seen_ms", "payload_bytes"];
+    for column in
+        columns(FLOW_FEATURES).iter().chain(&columns(CONTENT_FEATURES)).filter(|column| column.learn != Learn::Never)
+    {
         assert!(!leaks.iter().any(|leak| column.name.contains(leak)), "{}", column.name);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::features::{Column, FLOW_FEATURES, HOST_FEATURES, columns};
+use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
 use crate::model::{Learner, ModelError, Settings, Status};
 use crate::sink::LearnerReport;
 
@@ -15,11 +15,11 @@ pub struct Learners {
 }
 
 impl Learners {
-    /// Learners that know nothing yet.
+    /// Learners that know nothing yet, for flows that have these columns.
     #[must_use]
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(flows: FlowColumns, settings: &Settings) -> Self {
         Self {
-            flows: Learner::new(columns(FLOW_FEATURES), of_flows(settings)),
+            flows: Learner::new(flow_columns(flows), of_flows(settings)),
             hosts: Learner::new(columns(HOST_FEATURES), of_host_windows(settings)),
         }
     }
@@ -28,10 +28,10 @@ impl Learners {
     ///
     /// # Errors
     /// If a file that is there is no model of these features.
-    pub fn begin(path: Option<&Path>, settings: &Settings) -> Result<Self, ModelError> {
-        let Some(path) = path else { return Ok(Self::new(settings)) };
+    pub fn begin(path: Option<&Path>, flows: FlowColumns, settings: &Settings) -> Result<Self, ModelError> {
+        let Some(path) = path else { return Ok(Self::new(flows, settings)) };
         Ok(Self {
-            flows: load(path, columns(FLOW_FEATURES), &of_flows(settings))?,
+            flows: load(path, flow_columns(flows), &of_flows(settings))?,
             hosts: load(&of_hosts(path), columns(HOST_FEATURES), &of_host_windows(settings))?,
         })
     }
@@ -54,6 +54,11 @@ impl Learners {
         save(&self.flows, path)?;
         save(&self.hosts, &of_hosts(path))
     }
+}
+
+/// What the learner of flows needs to know of their columns.
+fn flow_columns(flows: FlowColumns) -> Vec<Column> {
+    columns(&flows.features().collect::<Vec<_>>())
 }
 
 /// The host windows of one drain from which the learner of hosts learns, at random; all are scored.

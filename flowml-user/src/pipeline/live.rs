@@ -9,14 +9,15 @@ use anyhow::{Context, Result, bail};
 use aya_log::EbpfLogger;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Pipeline;
 use super::learners::Learners;
 use super::stop::Stop;
+use super::{Pipeline, inspector};
 use crate::capture::CaptureError;
 use crate::capture::attach::{Attachment, Mode, Wanted, attach};
 use crate::capture::interface::{Interface, Interfaces, exists};
 use crate::capture::kernel::{KernelTable, monotonic_ns, realtime_ns};
 use crate::cli::{Direction, Run, XdpMode};
+use crate::features::FlowColumns;
 use crate::model::Settings;
 use crate::object;
 use crate::record::Clock;
@@ -41,10 +42,12 @@ pub async fn run(arguments: &Run) -> Result<()> {
     let object = object::embedded().ok_or(CaptureError::NoObject)?;
     let interfaces = choose(&arguments.interfaces).await?;
     let settings = Settings { alpha: arguments.alpha, seed: arguments.seed, ..Settings::default() };
-    let learners = Learners::begin(arguments.model.as_deref(), &settings)?;
-    let mut sinks = Sinks::open(&arguments.outputs, Console::on_standard_error(arguments.verbosity()))?;
+    let inspector = inspector(&arguments.content)?;
+    let columns = FlowColumns::of(inspector.as_ref());
+    let learners = Learners::begin(arguments.model.as_deref(), columns, &settings)?;
+    let mut sinks = Sinks::open(&arguments.outputs, columns, Console::on_standard_error(arguments.verbosity()))?;
 
-    let mut table = KernelTable::load(object, arguments.flow_capacity)?;
+    let mut table = KernelTable::load(object, arguments.flow_capacity, arguments.content.limit())?;
     let size = table.size();
     sinks.notice(&format!(
         "flow table: {} flows on each of {} CPUs, {:.0} MiB of locked memory",
@@ -64,7 +67,8 @@ pub async fn run(arguments: &Run) -> Result<()> {
     }
     let timeouts = Timeouts { idle: arguments.idle_timeout, active: arguments.active_timeout, ..Timeouts::default() };
     let reports = attached.iter().map(report).collect();
-    let mut pipeline = Pipeline::new(timeouts, reports, Some(learners), sinks, monotonic_ns(), rand::random());
+    let mut pipeline = Pipeline::new(timeouts, reports, Some(learners), sinks, monotonic_ns(), rand::random())
+        .with_inspector(inspector);
     stop.after(arguments.duration);
 
     let ending = meter(&mut table, &mut pipeline, &mut attached, &mut log, arguments.interval, &mut stop).await?;

@@ -4,14 +4,16 @@ use std::borrow::Borrow;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use flowml_common::counts::Counted;
 use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, Head};
 use ndarray::Array2;
 
-use crate::features::{FLOW_FEATURES, Feature, FlowRow, HOST_FEATURES, HostWindows, row};
+use crate::cli::ContentArguments;
+use crate::features::{Feature, FlowColumns, FlowRow, HOST_FEATURES, HostWindows, row};
 use crate::model::{Learner, Verdict};
-use crate::record::{Clock, FlowRecord};
+use crate::record::{Clock, FlowRecord, Inspector};
 use crate::session::{Ended, Sessions, Timeouts};
 use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals};
 
@@ -33,6 +35,8 @@ pub struct Pipeline {
     sessions: Sessions,
     windows: HostWindows,
     learners: Option<Learners>,
+    inspector: Option<Inspector>,
+    features: Vec<Feature<FlowRow>>,
     sinks: Sinks,
     interfaces: Vec<InterfaceReport>,
     totals: Totals,
@@ -70,12 +74,22 @@ impl Pipeline {
             sessions: Sessions::new(timeouts),
             windows: HostWindows::new(WINDOW).with_horizon(horizon).with_seed(seed),
             learners,
+            inspector: None,
+            features: FlowColumns::Headers.features().collect(),
             sinks,
             interfaces,
             totals,
             interval: Interval::default(),
             interval_began_ns: start_ns,
         }
+    }
+
+    /// Lets `inspector`, if there is one, look at the first payload bytes of each flow. Learners and sinks have its columns.
+    #[must_use]
+    pub fn with_inspector(mut self, inspector: Option<Inspector>) -> Self {
+        self.features = FlowColumns::of(inspector.as_ref()).features().collect();
+        self.inspector = inspector;
+        self
     }
 
     /// Takes what one epoch counted. `occupancy` is how full the fullest CPU's table was.
@@ -162,9 +176,12 @@ impl Pipeline {
 
     fn judge_flows(&mut self, ended: &[Ended], clock: Clock) {
         // A row is several times as large as what is counted of a flow: it is made anew rather than kept.
-        let row = |ended| FlowRow::new(FlowRecord::new(ended, clock), &self.windows);
+        let row = |ended| {
+            let content = self.inspector.as_ref().map(|inspector| inspector.inspect(ended));
+            FlowRow::new(FlowRecord::new(ended, clock).with_content(content), &self.windows)
+        };
         let learner = self.learners.as_mut().map(|learners| &mut learners.flows);
-        for (ended, verdict) in ended.iter().zip(verdicts(learner, FLOW_FEATURES, ended.iter().map(row))) {
+        for (ended, verdict) in ended.iter().zip(verdicts(learner, &self.features, ended.iter().map(row))) {
             self.sinks.flow(&row(ended), verdict.as_ref());
         }
     }
@@ -183,6 +200,13 @@ impl Pipeline {
         let outputs = self.sinks.finish(&self.totals);
         Finished { learners: self.learners, conserved, outputs }
     }
+}
+
+/// Who looks at the content of flows, where that is asked for.
+fn inspector(arguments: &ContentArguments) -> Result<Option<Inspector>> {
+    let wanted = arguments.limit().is_some();
+    let inspector = wanted.then(|| Inspector::new(&arguments.matches)).transpose();
+    inspector.context("'--match' was given too much: the patterns together are too large")
 }
 
 /// What is left of a pipeline.

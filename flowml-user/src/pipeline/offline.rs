@@ -15,10 +15,11 @@ use super::epochs::{Epochs, Passed};
 use super::learners::Learners;
 use super::progress::Progress;
 use super::stop::Stop;
-use super::{Finished, Pipeline};
+use super::{Finished, Pipeline, inspector};
 use crate::capture::file::{self, CaptureFile, Captured, FileError, link};
 use crate::capture::vectors::VecTable;
 use crate::cli::Read;
+use crate::features::FlowColumns;
 use crate::model::{ModelError, Settings};
 use crate::record::Clock;
 use crate::sink::{Console, InterfaceReport, Sinks};
@@ -153,15 +154,18 @@ fn without_overflow(mut head: Head) -> Head {
 /// read is in the records.
 pub async fn run(arguments: &Read) -> Result<()> {
     let mut stop = Stop::new()?;
-    let learners = learners(arguments)?;
-    let mut sinks = Sinks::open(&arguments.outputs, Console::on_standard_error(arguments.verbosity()))?;
+    let inspector = inspector(&arguments.content)?;
+    let columns = FlowColumns::of(inspector.as_ref());
+    let learners = learners(arguments, columns)?;
+    let mut sinks = Sinks::open(&arguments.outputs, columns, Console::on_standard_error(arguments.verbosity()))?;
     if learners.is_none() {
         sinks.notice("nothing is learnt or scored: that takes '--model FILE' or '--learn'");
     }
     let timeouts = arguments.timeouts();
     let interfaces = arguments.files.iter().map(|path| report(path)).collect();
-    let pipeline = Pipeline::new(timeouts, interfaces, learners, sinks, 0, arguments.seed);
-    let mut offline = Offline::new(table(), pipeline, Epochs::new(arguments.interval, timeouts.idle));
+    let pipeline = Pipeline::new(timeouts, interfaces, learners, sinks, 0, arguments.seed).with_inspector(inspector);
+    let table = table().with_payload(arguments.content.limit());
+    let mut offline = Offline::new(table, pipeline, Epochs::new(arguments.interval, timeouts.idle));
 
     let mut errors = Vec::new();
     for path in &arguments.files {
@@ -186,10 +190,10 @@ pub async fn run(arguments: &Read) -> Result<()> {
 }
 
 /// The learners, where rows are to be scored.
-fn learners(arguments: &Read) -> Result<Option<Learners>, ModelError> {
+fn learners(arguments: &Read, columns: FlowColumns) -> Result<Option<Learners>, ModelError> {
     let settings = Settings { alpha: arguments.alpha, seed: arguments.seed, ..Settings::default() };
     let wanted = arguments.learn || arguments.model.is_some();
-    wanted.then(|| Learners::begin(arguments.model.as_deref(), &settings)).transpose()
+    wanted.then(|| Learners::begin(arguments.model.as_deref(), columns, &settings)).transpose()
 }
 
 fn report(path: &Path) -> InterfaceReport {

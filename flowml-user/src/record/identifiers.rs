@@ -4,8 +4,8 @@ use flowml_common::flow::FlowKey;
 use flowml_common::headers::Mac;
 use flowml_common::packet::Hook;
 
-use super::FlowRecord;
 use super::identifiers::Kind::{Flag, Integer, Text};
+use super::{Application, FlowRecord};
 use crate::session::EndReason;
 
 /// The value of an identifier.
@@ -117,6 +117,25 @@ pub const FLOW_IDENTIFIERS: &[Identifier<FlowRecord>] = &[
         |flow| Value::Flag(flow.is_concurrent())),
     own("hooks", Text, "Where the packets were counted", hooks),
 ];
+
+/// What the first payload bytes name, where they are kept.
+#[rustfmt::skip]
+pub const CONTENT_IDENTIFIERS: &[Identifier<FlowRecord>] = &[
+    own("application_name", Text, "Application that the first payload bytes show; none where it is not known",
+        |flow| application(flow).map_or(Value::Absent, |application| Value::Name(application.name))),
+    own("requested_server_name", Text, "Server that the application names, in lower case; none where it is cut off",
+        |flow| text(application(flow).and_then(|application| application.server_name.clone()))),
+    own("application_detail", Text, "What else the application says: see the table of applications",
+        |flow| text(application(flow).and_then(|application| application.detail.clone()))),
+];
+
+fn application(flow: &FlowRecord) -> Option<&Application> {
+    flow.content.as_ref()?.application.as_ref()
+}
+
+fn text(text: Option<String>) -> Value {
+    text.map_or(Value::Absent, Value::Text)
+}
 
 fn vlan(key: &FlowKey, tag: usize) -> Value {
     Value::Number(key.vlans()[tag].into())

@@ -1,6 +1,8 @@
 //! Flow records: what is said of a flow when it ends, seen from its initiator.
 
+mod application;
 mod community;
+mod content;
 mod identifiers;
 #[cfg(test)]
 mod tests;
@@ -13,7 +15,9 @@ use flowml_common::packet::{Hook, Sender, icmp_answer};
 
 use crate::session::{EndReason, Ended, opposite};
 
-pub use identifiers::{FLOW_IDENTIFIERS, Identifier, Kind, Value};
+pub use application::{Application, PROTOCOLS, Protocol};
+pub use content::{Content, FirstPayload, Inspector, MATCH_PREFIX, Pattern, PatternError};
+pub use identifiers::{CONTENT_IDENTIFIERS, FLOW_IDENTIFIERS, Identifier, Kind, Value};
 
 /// From the clock of the capture to Unix time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -264,6 +268,8 @@ pub struct FlowRecord {
     pub syn_seen: bool,
     /// Bits of [`Hook`]: who counted.
     pub hooks: u8,
+    /// What its first payload bytes say, where they are kept.
+    pub content: Option<Box<Content>>,
     firsts: [FirstPacket; FIRST_PACKETS],
     first_count: u8,
 }
@@ -289,6 +295,7 @@ impl FlowRecord {
             dscps: [source.dscp, destination.dscp],
             syn_seen: stats.syn_senders >> initiator as u8 & 1 == 1,
             hooks: stats.hooks,
+            content: None,
             firsts: std::array::from_fn(|n| FirstPacket {
                 offset_us: stats.firsts.offset_us[n],
                 length: stats.firsts.length[n],
@@ -297,6 +304,13 @@ impl FlowRecord {
             }),
             first_count: stats.firsts.count,
         }
+    }
+
+    /// The same, with what its first payload bytes say.
+    #[must_use]
+    pub fn with_content(mut self, content: Option<Content>) -> Self {
+        self.content = content.map(Box::new);
+        self
     }
 
     /// The initiator's end of the key.

@@ -14,8 +14,14 @@ use crate::session::{EndReason, Ended};
 fn record(samples: &[Sample]) -> FlowRecord {
     let entry = part_of(samples);
     let initiator = entry.stats.initiator();
-    let ended =
-        Ended { key: entry.key, stats: entry.stats, initiator, reason: EndReason::IdleTimeout, continues: false };
+    let ended = Ended {
+        key: entry.key,
+        stats: entry.stats,
+        contents: None,
+        initiator,
+        reason: EndReason::IdleTimeout,
+        continues: false,
+    };
     FlowRecord::new(&ended, Clock::default())
 }
 

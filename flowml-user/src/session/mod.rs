@@ -1,5 +1,6 @@
 //! Sessions: the parts of a flow, drained epoch by epoch, joined until the flow ends.
 
+mod contents;
 #[cfg(test)]
 pub(crate) mod samples;
 #[cfg(test)]
@@ -11,11 +12,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ahash::RandomState;
+use flowml_common::content::Contents as PartContents;
 use flowml_common::counts::Counted;
 use flowml_common::flow::{FIN, FlowKey, FlowStats, Part, RST, SYN};
 use flowml_common::headers::protocol;
 use flowml_common::packet::Sender;
 
+pub use contents::Contents;
 use timers::Timers;
 
 /// Why a record ends: the numbers of IPFIX's `flowEndReason` (IE 136).
@@ -69,7 +72,7 @@ impl Default for Timeouts {
 /// and are no flow of their own.
 const LINGER_NS: u64 = 2_000_000_000;
 
-/// Sessions that are kept at once unless told otherwise; each takes about half a KiB.
+/// Sessions that are kept at once unless told otherwise; each takes about half a KiB, and its payload where that is kept.
 pub const DEFAULT_CAPACITY: usize = 1 << 20;
 
 /// A record's worth of a session, complete.
@@ -79,6 +82,8 @@ pub struct Ended {
     pub key: FlowKey,
     /// What was counted.
     pub stats: FlowStats,
+    /// The first payload bytes of the session, where they are kept.
+    pub contents: Option<Box<Contents>>,
     /// Who opened the session. A record that continues another keeps its initiator, whoever speaks first in it.
     pub initiator: Sender,
     /// Why it is complete.
@@ -116,6 +121,7 @@ enum Record {
 struct Session {
     key: FlowKey,
     record: Record,
+    contents: Option<Box<Contents>>,
     last_ns: u64,
     /// The tick under which the session stands in the timers.
     due: u64,
@@ -289,22 +295,26 @@ impl Sessions {
         flows.sort_by_key(|(first_ns, flow)| (*first_ns, *flow.key));
         for (_, flow) in flows {
             let part = flow.part();
-            let standing = self.absorb(&part.key, &part.stats);
+            let standing = self.absorb_part(&part.key, &part.stats, flow.contents());
             observe(&part, standing);
         }
     }
 
-    /// Absorbs one part.
+    /// Absorbs one part, of which no payload was kept.
     pub fn absorb(&mut self, key: &FlowKey, part: &FlowStats) -> Standing {
+        self.absorb_part(key, part, None)
+    }
+
+    fn absorb_part(&mut self, key: &FlowKey, part: &FlowStats, contents: Option<PartContents<'_>>) -> Standing {
         if let Some(&number) = self.numbers.get(key)
             && let Some(reason) = self.slot(number).and_then(|session| self.rules.ends_before(session, part))
         {
             self.end(number, reason);
         }
         let known = self.numbers.get(key).copied();
-        match known.and_then(|number| self.join(number, part)) {
+        match known.and_then(|number| self.join(number, part, contents)) {
             Some(standing) => standing,
-            None => self.open(key, part),
+            None => self.open(key, part, contents),
         }
     }
 
@@ -339,8 +349,12 @@ impl Sessions {
         self.slots.get(number as usize)?.as_ref()
     }
 
-    fn join(&mut self, number: u32, part: &FlowStats) -> Option<Standing> {
+    fn join(&mut self, number: u32, part: &FlowStats, contents: Option<PartContents<'_>>) -> Option<Standing> {
         let session = self.slots.get_mut(number as usize)?.as_mut()?;
+        if let Some(contents) = contents {
+            let own = session.contents.get_or_insert_default();
+            own.follow(session.record.stats(), part, contents);
+        }
         let was_closed = session.record.stats().is_some_and(is_closed);
         session.record.absorb(part);
         session.last_ns = session.last_ns.max(part.last_ns);
@@ -351,9 +365,10 @@ impl Sessions {
         Some(session.record.standing(&session.key, false))
     }
 
-    fn open(&mut self, key: &FlowKey, part: &FlowStats) -> Standing {
+    fn open(&mut self, key: &FlowKey, part: &FlowStats, contents: Option<PartContents<'_>>) -> Standing {
         self.make_room();
-        let mut session = Session { key: *key, record: Record::First(*part), last_ns: part.last_ns, due: 0 };
+        let contents = contents.map(|contents| Box::new(Contents::of(contents)));
+        let mut session = Session { key: *key, record: Record::First(*part), contents, last_ns: part.last_ns, due: 0 };
         let number = self.free.pop().unwrap_or(self.slots.len() as u32);
         session.due = self.timers.schedule(number, self.rules.deadline(&session).0);
         let standing = session.record.standing(key, true);
@@ -406,7 +421,16 @@ impl Sessions {
             Record::Further(_, stats) => (stats, true),
         };
         if let Some(stats) = stats {
-            self.ended.push(Ended { key: session.key, stats, initiator: earlier.initiator, reason, continues });
+            let contents =
+                if reason == EndReason::ActiveTimeout { session.contents.clone() } else { session.contents.take() };
+            self.ended.push(Ended {
+                key: session.key,
+                stats,
+                contents,
+                initiator: earlier.initiator,
+                reason,
+                continues,
+            });
         }
         if reason == EndReason::ActiveTimeout {
             self.reschedule(number);

@@ -4,19 +4,25 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::columns::{OutputColumn, flow_columns, host_columns};
-use crate::features::Learn;
+use super::columns::{OutputColumn, content_columns, flow_columns, host_columns};
+use crate::features::{FlowColumns, Learn};
 
 /// One table of rows with its columns.
 struct Table {
     name: &'static str,
+    title: &'static str,
     columns: Vec<OutputColumn>,
 }
 
-fn tables() -> [Table; 2] {
+fn tables() -> [Table; 3] {
     [
-        Table { name: "flow", columns: flow_columns().collect() },
-        Table { name: "host", columns: host_columns().collect() },
+        Table { name: "flow", title: "flow rows", columns: flow_columns(FlowColumns::Headers).collect() },
+        Table {
+            name: "content",
+            title: "flow rows with --payload, before the verdict (and match_NAME for each --match NAME=REGEX)",
+            columns: content_columns(FlowColumns::Content(&[])).collect(),
+        },
+        Table { name: "host", title: "host rows", columns: host_columns().collect() },
     ]
 }
 
@@ -44,11 +50,11 @@ const HEADER: [&str; 6] = ["column", "type", "unit", "learnt", "NFStream", "mean
 /// # Errors
 /// If the stream cannot be written.
 pub fn write_text(stream: &mut impl Write) -> io::Result<()> {
-    for (at, Table { name, columns }) in tables().iter().enumerate() {
+    for (at, Table { title, columns, .. }) in tables().iter().enumerate() {
         let rows: Vec<_> = std::iter::once(HEADER).chain(columns.iter().map(entry)).collect();
         let widths: Vec<usize> =
             (0..HEADER.len() - 1).map(|field| rows.iter().map(|row| row[field].len()).max().unwrap_or(0)).collect();
-        writeln!(stream, "{}{name} rows", if at > 0 { "\n" } else { "" })?;
+        writeln!(stream, "{}{title}", if at > 0 { "\n" } else { "" })?;
         for row in rows {
             for (text, width) in row.iter().zip(&widths) {
                 write!(stream, "{text:width$}  ")?;
@@ -76,7 +82,7 @@ struct Entry {
 /// # Errors
 /// If the stream cannot be written.
 pub fn write_json(stream: &mut impl Write) -> io::Result<()> {
-    for Table { name: table, columns } in tables() {
+    for Table { name: table, columns, .. } in tables() {
         for OutputColumn { name, kind, unit, meaning, learn, nfstream } in columns {
             let entry = Entry { table, name, r#type: kind.name(), unit, learnt: learnt(learn), nfstream, meaning };
             serde_json::to_writer(&mut *stream, &entry)?;
@@ -92,6 +98,7 @@ mod tests {
 
     use super::*;
     use crate::features::DIFFERENCES;
+    use crate::record::{PROTOCOLS, Protocol};
     use crate::sink::golden;
 
     fn text(write: fn(&mut Vec<u8>) -> io::Result<()>) -> String {
@@ -102,14 +109,16 @@ mod tests {
 
     #[test]
     fn people_and_programs_are_told_of_the_same_columns() {
-        let expected: Vec<&str> = flow_columns().chain(host_columns()).map(|column| column.name).collect();
+        let expected: Vec<OutputColumn> = tables().into_iter().flat_map(|table| table.columns).collect();
         let rows: Vec<Value> = text(write_json).lines().map(|line| serde_json::from_str(line).expect(line)).collect();
-        assert_eq!(rows.iter().filter_map(|row| row["name"].as_str()).collect::<Vec<_>>(), expected);
-        for (row, column) in rows.iter().zip(flow_columns().chain(host_columns())) {
+        assert_eq!(rows.len(), expected.len());
+        for (row, column) in rows.iter().zip(&expected) {
+            assert_eq!(row["name"], column.name);
             assert_eq!((row["unit"].as_str(), row["type"].as_str()), (Some(column.unit), Some(column.kind.name())));
         }
         let told = text(write_text);
         let named = |line: &&str| line.split("  ").count() > 2 && !line.starts_with("column");
+        let expected: Vec<&str> = expected.iter().map(|column| column.name).collect();
         let names: Vec<&str> = told.lines().filter(named).filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!(names, expected);
     }
@@ -132,12 +141,23 @@ mod tests {
         format!("| rule | touches | NFStream | flowml |\n| --- | --- | --- | --- |\n{}", rows.collect::<String>())
     }
 
+    fn applications_table() -> String {
+        let rows = PROTOCOLS
+            .iter()
+            .map(|Protocol { name, server_name, detail, .. }| format!("| `{name}` | {server_name} | {detail} |\n"));
+        format!(
+            "| `application_name` | `requested_server_name` | `application_detail` |\n| --- | --- | --- |\n{}",
+            rows.collect::<String>()
+        )
+    }
+
     #[test]
     fn the_document_has_every_column_and_every_difference() {
         let mut document = golden::read("../docs/FEATURES.md");
         for table in tables() {
             document = golden::replaced(&document, table.name, &columns_table(&table.columns));
         }
+        document = golden::replaced(&document, "applications", &applications_table());
         document = golden::replaced(&document, "differences", &differences_table());
         golden::assert_is("../docs/FEATURES.md", &document);
     }

@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use crate::features::{
-    FLOW_FEATURES, FLOW_SEQUENCES, Feature, FlowRow, HOST_FEATURES, HOST_IDENTIFIERS, HostWindow, Learn, Of, Sequence,
+    FLOW_FEATURES, FLOW_SEQUENCES, Feature, FlowColumns, FlowRow, HOST_FEATURES, HOST_IDENTIFIERS, HostWindow, Learn,
+    Of, Sequence,
 };
 use crate::model::{Reason, Verdict, one_line};
-use crate::record::{Clock, FLOW_IDENTIFIERS, Identifier, Kind, Value};
+use crate::record::{CONTENT_IDENTIFIERS, Clock, Content, FLOW_IDENTIFIERS, Identifier, Kind, Value};
 
 /// A value in a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,11 +166,18 @@ impl From<&WindowColumn> for OutputColumn {
 }
 
 /// The columns of a flow row, in their order.
-pub fn flow_columns() -> impl Iterator<Item = OutputColumn> {
+pub fn flow_columns(of: FlowColumns) -> impl Iterator<Item = OutputColumn> {
     let identifiers = FLOW_IDENTIFIERS.iter().map(OutputColumn::from);
     let features = FLOW_FEATURES.iter().map(OutputColumn::from);
     let sequences = FLOW_SEQUENCES.iter().map(OutputColumn::from);
-    identifiers.chain(features).chain(sequences).chain(VERDICT.iter().map(OutputColumn::from))
+    let measured = identifiers.chain(features).chain(sequences);
+    measured.chain(content_columns(of)).chain(VERDICT.iter().map(OutputColumn::from))
+}
+
+/// Those of them that are of its content.
+pub fn content_columns(of: FlowColumns) -> impl Iterator<Item = OutputColumn> {
+    let identifiers = if of == FlowColumns::Headers { &[] } else { CONTENT_IDENTIFIERS };
+    identifiers.iter().map(OutputColumn::from).chain(of.content_features().map(|feature| (&feature).into()))
 }
 
 /// The columns of a host row, in their order.
@@ -206,10 +214,16 @@ fn identifier_cells<T>(table: &'static [Identifier<T>], unit: &T) -> impl Iterat
 }
 
 fn feature_cells<T>(table: &'static [Feature<T>], unit: &T) -> impl Iterator<Item = (&'static str, Cell)> {
-    table.iter().map(move |column| match column.of {
-        Of::Count(of) => (column.name, Cell::Value(Value::Number(of(unit)))),
-        Of::Real(of) => (column.name, Cell::Real(of(unit))),
-    })
+    table.iter().map(move |column| feature_cell(column, unit))
+}
+
+fn feature_cell<T>(column: &Feature<T>, unit: &T) -> (&'static str, Cell) {
+    let cell = match column.of {
+        Of::Count(of) => Cell::Value(Value::Number(of(unit))),
+        Of::Real(of) => Cell::Real(of(unit)),
+        Of::Bit(of, bit) => Cell::Value(Value::Number(of(unit) >> bit & 1)),
+    };
+    (column.name, cell)
 }
 
 fn sequence_cells<T>(table: &'static [Sequence<T>], unit: &T) -> impl Iterator<Item = (&'static str, Cell)> {
@@ -220,7 +234,14 @@ fn sequence_cells<T>(table: &'static [Sequence<T>], unit: &T) -> impl Iterator<I
 pub(super) fn flow_cells(row: &FlowRow, verdict: Option<&Verdict>) -> impl Iterator<Item = (&'static str, Cell)> {
     let identifiers = identifier_cells(FLOW_IDENTIFIERS, &row.record);
     let measured = feature_cells(FLOW_FEATURES, row).chain(sequence_cells(FLOW_SEQUENCES, row));
-    identifiers.chain(measured).chain(verdict_cells(verdict))
+    let content = row.record.content.iter().flat_map(|content| content_cells(row, content));
+    identifiers.chain(measured).chain(content).chain(verdict_cells(verdict))
+}
+
+/// What a flow row says of its content.
+fn content_cells(row: &FlowRow, content: &Content) -> impl Iterator<Item = (&'static str, Cell)> {
+    let features = FlowColumns::Content(content.match_columns).content_features();
+    identifier_cells(CONTENT_IDENTIFIERS, &row.record).chain(features.map(|column| feature_cell(&column, row)))
 }
 
 /// The features that say when a flow was.

@@ -1,13 +1,13 @@
 //! Comma-separated values (RFC 4180, with line feeds alone): flow rows under a header.
 
 use super::columns::{Cell, flow_cells, flow_columns};
-use crate::features::FlowRow;
+use crate::features::{FlowColumns, FlowRow};
 use crate::model::Verdict;
 use crate::record::Value;
 
 /// Appends the header.
-pub(super) fn write_header(line: &mut Vec<u8>) {
-    write_fields(line, flow_columns(), |line, column| write_text(line, column.name));
+pub(super) fn write_header(line: &mut Vec<u8>, columns: FlowColumns) {
+    write_fields(line, flow_columns(columns), |line, column| write_text(line, column.name));
 }
 
 /// Appends a flow.

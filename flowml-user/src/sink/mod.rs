@@ -29,12 +29,12 @@ use std::ops::ControlFlow;
 
 use flowml_common::flow::Part;
 
-use crate::features::{FlowRow, HostWindow};
+use crate::features::{FlowColumns, FlowRow, HostWindow};
 use crate::model::Verdict;
 use crate::record::Clock;
 use crate::session::Standing;
 
-pub use self::columns::{OutputColumn, anomaly_columns, flow_columns, host_columns};
+pub use self::columns::{OutputColumn, anomaly_columns, content_columns, flow_columns, host_columns};
 pub use self::console::{Console, Verbosity};
 pub use self::report::{InterfaceReport, IntervalReport, LearnerReport, Totals};
 pub use self::target::{Destination, Format, Target, TargetError, grammar};
@@ -79,15 +79,15 @@ pub struct Sinks {
 }
 
 impl Sinks {
-    /// Opens all outputs; files are made anew.
+    /// Opens all outputs, for flows that have these columns; files are made anew.
     ///
     /// # Errors
     /// If one of them cannot be written.
-    pub fn open(targets: &[Target], console: Console) -> Result<Self, SinkError> {
+    pub fn open(targets: &[Target], columns: FlowColumns, console: Console) -> Result<Self, SinkError> {
         let mut writers = Vec::with_capacity(targets.len());
         for target in targets {
             let destination = &target.destination;
-            let writer = Writer::open(target);
+            let writer = Writer::open(target, columns);
             writers.push(writer.map_err(|source| SinkError::Open { destination: destination.clone(), source })?);
         }
         Ok(Self { writers, console, rows: Rows::default() })

@@ -22,7 +22,7 @@ use super::columns::{
     Cell, OutputColumn, anomaly_columns, flow_anomaly_cells, flow_cells, flow_columns, host_anomaly_cells, host_cells,
     host_columns,
 };
-use crate::features::{FlowRow, HostWindow};
+use crate::features::{FlowColumns, FlowRow, HostWindow};
 use crate::model::Verdict;
 use crate::record::{Clock, Kind, Value};
 
@@ -44,10 +44,10 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Makes the folder where there is none, and opens the files in it.
-    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+    pub(super) fn open(folder: &Path, columns: FlowColumns) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         Ok(Self {
-            flows: Table::open(folder, "flows", flow_columns())?,
+            flows: Table::open(folder, "flows", flow_columns(columns))?,
             hosts: Table::open(folder, "hosts", host_columns())?,
             anomalies: Table::open(folder, "anomalies", anomaly_columns())?,
         })

@@ -11,18 +11,20 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_schema::DataType;
+use flowml_common::content::PayloadLimit;
 use flowml_common::counts::FlowValue;
 use flowml_common::flow::Part;
 use flowml_common::packet::{Frame, Hook, Packet, Skipped, parse};
-use flowml_common::table::Count;
+use flowml_common::table::{Count, Metered, Seed, Shape, meter};
 use serde_json::Value;
 
 use super::output::Output;
 use super::text::Style;
 use super::*;
+use crate::capture::vectors::VecTable;
 use crate::features::HostWindows;
 use crate::model::{ClusterSummary, Reason, Status, TypicalValue};
-use crate::record::{FlowRecord, Kind};
+use crate::record::{FlowRecord, Inspector, Kind};
 use crate::session::{Sessions, Timeouts};
 
 /// Bytes that a test can look at while a sink writes them; with a limit, a disk that is full.
@@ -216,7 +218,7 @@ fn of_type<'a>(rows: &'a [Value], kind: &str) -> Vec<&'a Value> {
 
 #[test]
 fn names_are_told_apart_and_need_no_quotes() {
-    for columns in [flow_columns().collect::<Vec<_>>(), host_columns().collect()] {
+    for columns in [flow_columns(FlowColumns::Headers).collect::<Vec<_>>(), host_columns().collect()] {
         let mut names: Vec<&str> = columns.iter().map(|column| column.name).collect();
         for name in &names {
             assert!(name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')), "{name}");
@@ -236,7 +238,7 @@ fn a_json_flow_has_every_column_under_its_name() {
     let text = memory.text();
     let line = text.lines().find(|line| line.contains(r#""type":"flow""#)).expect("there are flows");
     let mut rest = line.strip_prefix(r#"{"type":"flow""#).expect("the type stands first");
-    for column in flow_columns() {
+    for column in flow_columns(FlowColumns::Headers) {
         let at = rest.find(&format!(",\"{}\":", column.name)).expect(column.name);
         rest = &rest[at + 1..];
     }
@@ -272,7 +274,9 @@ fn values_are_of_the_type_of_their_column() {
         Kind::Reals => value.as_array().is_some_and(|list| list.iter().all(Value::is_number)),
     };
     let rows = memory.json();
-    for (table, columns) in [("flow", flow_columns().collect::<Vec<_>>()), ("host", host_columns().collect())] {
+    for (table, columns) in
+        [("flow", flow_columns(FlowColumns::Headers).collect::<Vec<_>>()), ("host", host_columns().collect())]
+    {
         for row in of_type(&rows, table) {
             for OutputColumn { name, kind, .. } in &columns {
                 let value = &row[name];
@@ -358,7 +362,7 @@ fn the_summary_is_last_and_counts_what_stands_before_it() {
 fn csv_has_the_same_flows_under_the_same_names() {
     let (json, table) = (Memory::default(), Memory::default());
     let mut output = table.output(file("x.csv"));
-    output.header(csv::write_header).expect("memory takes all");
+    output.header(|line| csv::write_header(line, FlowColumns::Headers)).expect("memory takes all");
     let outputs = vec![(Format::Jsonl, json.output(file("x"))), (Format::Csv, output)];
     let (mut sinks, _) = sinks(outputs, Verbosity::Errors);
     run(&mut sinks);
@@ -367,7 +371,7 @@ fn csv_has_the_same_flows_under_the_same_names() {
     let text = table.text();
     let mut reader = ::csv::Reader::from_reader(text.as_bytes());
     let header = reader.headers().expect("there is a header").clone();
-    assert!(header.iter().eq(flow_columns().map(|column| column.name)));
+    assert!(header.iter().eq(flow_columns(FlowColumns::Headers).map(|column| column.name)));
     let rows = json.json();
     let records: Vec<_> = reader.records().map(|record| record.expect("every row is as long")).collect();
     assert_eq!(records.len(), 2);
@@ -381,6 +385,69 @@ fn csv_has_the_same_flows_under_the_same_names() {
             assert_eq!(field, expected, "{name}");
         }
     }
+}
+
+/// Rows with content, in all formats: each has the columns of the run, and the same values.
+#[test]
+fn rows_with_content_have_its_columns_in_every_format() {
+    let folder = std::env::temp_dir().join(format!("flowml-content-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("there is room");
+    let patterns = ["get=^GET", "never=$.^"].map(|text| text.parse().expect("a pattern"));
+    let inspector = Inspector::new(&patterns).expect("small patterns");
+    let columns = FlowColumns::of(Some(&inspector));
+    let path = |name: &str| folder.join(name).display().to_string();
+    let targets =
+        [format!("jsonl={}", path("x")), format!("csv={}", path("y")), format!("parquet={}", folder.display())];
+    let targets = targets.map(|text| text.parse().expect("a target"));
+    let console = Console::over(Box::new(io::sink()), Verbosity::Errors, Style { colours: false }, None);
+    let mut sinks = Sinks::open(&targets, columns, console).expect("the folder is ours");
+
+    let ports = [40_000, 80];
+    let mut bytes = segment(1, 9, ports, 0x18, 0);
+    let request = b"GET / HTTP/1.1\r\nHost: secret.example\r\nCookie: biscuit\r\n\r\n";
+    bytes[16..18].copy_from_slice(&(40 + request.len() as u16).to_be_bytes());
+    bytes.extend(request);
+    let limit = PayloadLimit::new(200);
+    let mut table = VecTable::new(Shape::for_capacity(16), Seed([1; 12])).with_payload(limit);
+    let length = bytes.len() as u32;
+    let frame = Frame { time_ns: 5, length, interface: 1, hook: Hook::File, stripped_vlan: None, segments: None };
+    assert_eq!(meter(&mut table, &frame, bytes.as_slice()), Metered::Counted);
+    let mut sessions = Sessions::new(Timeouts::default());
+    sessions.absorb_drain(table.flows(), |_, _| {});
+    let ended = sessions.flush();
+    let record = FlowRecord::new(&ended[0], clock()).with_content(Some(inspector.inspect(&ended[0])));
+    sinks.flow(&FlowRow::new(record, &HostWindows::new(Duration::from_secs(2))), Some(&verdict(true)));
+    sinks.finish(&totals()).expect("there is room");
+
+    let read = |name: &str| std::fs::read_to_string(path(name)).expect("the file is there");
+    let json: Vec<Value> = read("x").lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let flow = &json[0];
+    assert_eq!(flow["requested_server_name"], "secret.example");
+    assert_eq!((&flow["match_get"], &flow["match_never"]), (&1.into(), &0.into()));
+    assert_eq!(flow["src2dst_first_payload_bytes"], request.len());
+    assert_eq!((&flow["dst2src_first_payload_entropy"], &flow["reason"].is_string()), (&Value::Null, &true));
+    let names: Vec<&str> = flow_columns(columns).map(|column| column.name).collect();
+    let keys: Vec<&str> = flow.as_object().expect("an object").keys().map(String::as_str).collect();
+    assert_eq!(keys.len(), 1 + names.len());
+    assert!(names.iter().all(|name| keys.contains(name)));
+
+    let table = read("y");
+    let mut table = ::csv::Reader::from_reader(table.as_bytes());
+    assert!(table.headers().expect("there is a header").iter().eq(names.iter().copied()));
+    let record = table.records().next().expect("a row").expect("as long as its header");
+    let parquet = parquet_rows(&folder.join("flows.parquet"));
+    for (name, field) in names.iter().zip(&record) {
+        let expected = match &flow[name] {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        assert_eq!((field, parquet[0][*name].as_str()), (expected.as_str(), expected.as_str()), "{name}");
+    }
+    for name in ["x", "y"] {
+        assert!(!read(name).contains("biscuit"), "what was sent is not written");
+    }
+    std::fs::remove_dir_all(folder).expect("the folder is ours");
 }
 
 /// The columns of a Parquet file by name, as text: lists and numbers as in JSON, null as nothing.
@@ -426,7 +493,7 @@ fn with_tables(folder: &Path) -> (Sinks, Memory) {
     let json = Memory::default();
     let (mut sinks, _) = sinks(vec![(Format::Jsonl, json.output(file("x")))], Verbosity::Errors);
     let target = Target { format: Format::Parquet, destination: Destination::File(folder.to_owned()) };
-    sinks.writers.push(Writer::open(&target).expect("the folder is ours"));
+    sinks.writers.push(Writer::open(&target, FlowColumns::Headers).expect("the folder is ours"));
     (sinks, json)
 }
 
@@ -470,7 +537,7 @@ fn the_schema_of_parquet_says_unit_and_meaning() {
     let (sinks, _) = with_tables(&folder);
     sinks.finish(&totals()).expect("there is room");
     for (name, columns) in [
-        ("flows", flow_columns().collect::<Vec<_>>()),
+        ("flows", flow_columns(FlowColumns::Headers).collect::<Vec<_>>()),
         ("hosts", host_columns().collect()),
         ("anomalies", anomaly_columns().collect()),
     ] {
@@ -515,7 +582,7 @@ fn tables_that_cannot_be_written_lose_all_their_rows() {
     let path = folder.join("file");
     std::fs::write(&path, "").expect("there is room");
     let target = Target { format: Format::Parquet, destination: Destination::File(path.join("tables")) };
-    assert!(Writer::open(&target).is_err());
+    assert!(Writer::open(&target, FlowColumns::Headers).is_err());
     // Nor does a table take the place of a folder.
     let (mut sinks, _) = with_tables(&folder);
     std::fs::create_dir_all(folder.join("flows.parquet")).expect("there is room");
@@ -613,7 +680,7 @@ fn a_path_that_cannot_be_written_is_told_before_anything_begins() {
     let open = |text: &str| {
         let target = text.parse().expect("the grammar is right");
         let console = Console::over(Box::new(io::sink()), Verbosity::Errors, Style { colours: false }, None);
-        Sinks::open(&[target], console)
+        Sinks::open(&[target], FlowColumns::Headers, console)
     };
     // The header is written at once, so a full disk shows.
     for text in ["jsonl=/nonexistent/flows.jsonl", "csv=/", "csv=/dev/full"] {
@@ -633,7 +700,7 @@ fn a_file_holds_all_rows_at_each_interval() {
     let path = folder.join("flows.jsonl");
     let target = Target { format: Format::Jsonl, destination: Destination::File(path.clone()) };
     let console = Console::over(Box::new(io::sink()), Verbosity::Errors, Style { colours: false }, None);
-    let mut sinks = Sinks::open(&[target], console).expect("the folder is ours");
+    let mut sinks = Sinks::open(&[target], FlowColumns::Headers, console).expect("the folder is ours");
     run(&mut sinks);
     assert!(sinks.interval(report(1000, 2000)).is_continue());
     let lines = || std::fs::read_to_string(&path).expect("the file is there").lines().count();

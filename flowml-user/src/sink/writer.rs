@@ -9,7 +9,7 @@ use super::report::{Rows, Totals};
 use super::target::{Destination, Format, Target, TargetError};
 use super::view::OutputLine;
 use super::{csv, jsonl};
-use crate::features::{FlowRow, HostWindow};
+use crate::features::{FlowColumns, FlowRow, HostWindow};
 use crate::model::Verdict;
 use crate::record::Clock;
 
@@ -36,18 +36,18 @@ struct Folder {
 }
 
 impl Writer {
-    /// Opens what `-o` names.
-    pub(super) fn open(Target { format, destination }: &Target) -> io::Result<Self> {
+    /// Opens what `-o` names, for flows that have these columns.
+    pub(super) fn open(Target { format, destination }: &Target, columns: FlowColumns) -> io::Result<Self> {
         let stream = match format {
             Format::Jsonl => Stream::Jsonl(Output::open(destination.clone())?),
             Format::Csv => {
                 let mut output = Output::open(destination.clone())?;
-                output.header(csv::write_header)?;
+                output.header(|line| csv::write_header(line, columns))?;
                 Stream::Csv(output)
             }
             Format::Parquet => {
                 let Destination::File(folder) = destination else { return Err(io::Error::other(TargetError::Folder)) };
-                Stream::Parquet(Box::new(Folder::open(folder.clone())?))
+                Stream::Parquet(Box::new(Folder::open(folder.clone(), columns)?))
             }
         };
         Ok(Self { stream, told: false })
@@ -146,8 +146,8 @@ impl Writer {
 }
 
 impl Folder {
-    fn open(path: PathBuf) -> io::Result<Self> {
-        let tables = Tables::open(&path)?;
+    fn open(path: PathBuf, columns: FlowColumns) -> io::Result<Self> {
+        let tables = Tables::open(&path, columns)?;
         Ok(Self { destination: Destination::File(path), tables, state: State::Writing, rows: 0, rows_lost: 0 })
     }
 

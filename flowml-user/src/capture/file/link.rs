@@ -202,7 +202,7 @@ pub fn meter<S: Storage>(storage: &mut S, captured: &Captured<'_>) -> Metered {
     }
     let header = captured.link.header(captured.bytes).ok_or(Skipped::Truncated);
     match header.and_then(|(header, behind)| parse_behind(&frame, &header, behind)) {
-        Ok(packet) => table::record(storage, &packet),
+        Ok(packet) => table::record(storage, &packet, &captured.bytes),
         Err(reason) => {
             table::skip(storage, frame.wire_length(), reason);
             Metered::Skipped(reason)

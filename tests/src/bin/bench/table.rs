@@ -8,7 +8,7 @@ use crate::total::Total;
 
 /// Loads the object and these programs of it, with the room that so many flows have in use: the agent drains at half.
 pub(crate) fn load(object: &[u8], flows: u32, programs: &[&str]) -> Result<KernelTable> {
-    let mut table = KernelTable::load(object, Some(2 * flows))?;
+    let mut table = KernelTable::load(object, Some(2 * flows), None)?;
     for name in programs {
         programs::load(table.ebpf(), name)?;
     }

@@ -1,0 +1,80 @@
+//! The features of a flow's content, and which columns the flows of a run have.
+
+use super::Learn::{Never, Share};
+use super::flow::{count, real};
+use super::{FLOW_FEATURES, Feature, FlowRow, Of};
+use crate::record::{Content, Inspector};
+
+/// The features of the first payload bytes, where they are kept.
+///
+/// How many bytes there are is not learnt: the limit decides it. Of a direction without payload nothing is defined, which
+/// the learner takes for the usual.
+#[rustfmt::skip]
+pub const CONTENT_FEATURES: &[Feature<FlowRow>] = &[
+    count("src2dst_first_payload_bytes", "bytes", Never, |row| of(row, |content| content.src2dst.bytes).unwrap_or(0),
+        "Bytes that were kept of the first payload of the initiator"),
+    real("src2dst_first_payload_entropy", "bits", Share, |row| real_of(row, |content| content.src2dst.entropy),
+        "Entropy of these bytes: 0 where all are alike, 8 where all values are as frequent"),
+    real("src2dst_first_payload_printable_share", "share", Share,
+        |row| real_of(row, |content| content.src2dst.printable_share),
+        "Visible ASCII and white space among these bytes"),
+    count("dst2src_first_payload_bytes", "bytes", Never, |row| of(row, |content| content.dst2src.bytes).unwrap_or(0),
+        "Bytes that were kept of the first payload of the responder"),
+    real("dst2src_first_payload_entropy", "bits", Share, |row| real_of(row, |content| content.dst2src.entropy),
+        "Entropy of these bytes: 0 where all are alike, 8 where all values are as frequent"),
+    real("dst2src_first_payload_printable_share", "share", Share,
+        |row| real_of(row, |content| content.dst2src.printable_share),
+        "Visible ASCII and white space among these bytes"),
+];
+
+fn of<T>(row: &FlowRow, of: fn(&Content) -> T) -> Option<T> {
+    row.record.content.as_deref().map(of)
+}
+
+fn real_of(row: &FlowRow, of: fn(&Content) -> f64) -> f64 {
+    self::of(row, of).unwrap_or(f64::NAN)
+}
+
+/// Which columns the flows of a run have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlowColumns {
+    /// Those of every run: what headers say.
+    #[default]
+    Headers,
+    /// These, what the first payload bytes say, and a column for each pattern that is looked for in them.
+    Content(&'static [&'static str]),
+}
+
+impl FlowColumns {
+    /// The columns of a run whose flows are looked at by `inspector`, or by none.
+    #[must_use]
+    pub fn of(inspector: Option<&Inspector>) -> Self {
+        inspector.map_or(Self::Headers, |inspector| Self::Content(inspector.match_columns()))
+    }
+
+    /// The features of a run's flows, in their order.
+    pub fn features(self) -> impl Iterator<Item = Feature<FlowRow>> {
+        FLOW_FEATURES.iter().copied().chain(self.content_features())
+    }
+
+    /// Those of them that are of the content.
+    pub fn content_features(self) -> impl Iterator<Item = Feature<FlowRow>> {
+        let (table, matches): (&[_], &[_]) = match self {
+            Self::Headers => (&[], &[]),
+            Self::Content(matches) => (CONTENT_FEATURES, matches),
+        };
+        table.iter().copied().chain((0..).zip(matches).map(|(bit, name)| of_pattern(name, bit)))
+    }
+}
+
+/// The feature of a pattern. The learner takes it as a share: of one flow, all or nothing.
+const fn of_pattern(name: &'static str, bit: u32) -> Feature<FlowRow> {
+    Feature {
+        name,
+        unit: "flag",
+        meaning: "1 where the pattern matches the first payload bytes of either side, else 0",
+        learn: Share,
+        nfstream: false,
+        of: Of::Bit(|row| of(row, |content| content.matched).unwrap_or(0), bit),
+    }
+}

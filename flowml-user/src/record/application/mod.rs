@@ -1,0 +1,114 @@
+//! Which application a flow is of, by the first payload bytes of its two directions; by no port and no address.
+//!
+//! Everything is read within the bytes that are there. What the limit or the capture has cut off is absent, never
+//! guessed: a name is whole or it is not there.
+
+mod dns;
+mod http;
+mod quic;
+mod reader;
+mod ssh;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::fmt::Write as _;
+
+use flowml_common::headers::protocol;
+
+/// An application protocol that is recognised.
+pub struct Protocol {
+    /// Its name in records.
+    pub name: &'static str,
+    /// The transport protocols over which it is looked for.
+    over: &'static [Transport],
+    /// What is its server name; empty where it has none.
+    pub server_name: &'static str,
+    /// What is its detail.
+    pub detail: &'static str,
+}
+
+/// A transport protocol, and how a message over it is read: `None` where it is another application's.
+type Transport = (u8, fn(&[u8]) -> Option<Said>);
+
+/// What the bytes of one direction say besides the application.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    server_name: Option<String>,
+    detail: Option<String>,
+}
+
+/// All protocols, in the order in which they are tried.
+pub const PROTOCOLS: &[Protocol] = &[
+    Protocol {
+        name: "TLS",
+        over: &[(protocol::TCP, tls::read)],
+        server_name: "name in the ClientHello (SNI)",
+        detail: "application protocols that the client offers (ALPN)",
+    },
+    Protocol {
+        name: "HTTP",
+        over: &[(protocol::TCP, http::read)],
+        server_name: "Host, without its port",
+        detail: "method",
+    },
+    Protocol {
+        name: "SSH",
+        over: &[(protocol::TCP, ssh::read)],
+        server_name: "",
+        detail: "software that the banner names, the initiator's where both are there",
+    },
+    Protocol {
+        name: "DNS",
+        over: &[(protocol::UDP, dns::read), (protocol::TCP, dns::read_stream)],
+        server_name: "name that is asked for",
+        detail: "type of the question",
+    },
+    Protocol {
+        name: "QUIC",
+        over: &[(protocol::UDP, quic::read)],
+        server_name: "",
+        detail: "version in the long header",
+    },
+];
+
+/// The application of a flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Application {
+    /// One of [`PROTOCOLS`].
+    pub name: &'static str,
+    /// The server that is asked for, in lower case.
+    pub server_name: Option<String>,
+    /// See [`Protocol::detail`].
+    pub detail: Option<String>,
+}
+
+impl Application {
+    /// Recognises the application by what initiator and responder sent first, the initiator being heard first.
+    #[must_use]
+    pub fn of(transport: u8, sent: [&[u8]; 2]) -> Option<Self> {
+        sent.into_iter().find_map(|bytes| Self::of_message(transport, bytes))
+    }
+
+    fn of_message(transport: u8, bytes: &[u8]) -> Option<Self> {
+        PROTOCOLS.iter().find_map(|&Protocol { name, over, .. }| {
+            let (_, read) = over.iter().find(|(over, _)| *over == transport)?;
+            let Said { server_name, detail } = read(bytes)?;
+            Some(Self { name, server_name: server_name.map(|name| name.to_ascii_lowercase()), detail })
+        })
+    }
+}
+
+/// Bytes of a peer as text that can stand anywhere: what is not visible ASCII is `\DDD`, as in RFC 1035 §5.1. `None` of
+/// nothing.
+fn visible(bytes: &[u8]) -> Option<String> {
+    let mut text = String::with_capacity(bytes.len());
+    for byte in bytes {
+        match byte {
+            b'\\' => text.push_str("\\\\"),
+            0x21..=0x7e => text.push(char::from(*byte)),
+            other => write!(text, "\\{other:03}").expect("a string takes all"),
+        }
+    }
+    (!text.is_empty()).then_some(text)
+}

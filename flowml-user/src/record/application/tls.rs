@@ -1,0 +1,72 @@
+//! TLS (RFC 8446, and the versions before it): the record, and the names in a `ClientHello`.
+
+use super::reader::Reader;
+use super::{Said, visible};
+
+/// The type of a record with handshake messages (RFC 8446 §5.1), among those of change-cipher-spec to heartbeat.
+const HANDSHAKE: u8 = 22;
+
+/// The longest fragment of a record: 2¹⁴ bytes and what encryption may add (RFC 5246 §6.2.3).
+const LONGEST_FRAGMENT: u16 = (1 << 14) + 2048;
+
+const CLIENT_HELLO: u8 = 1;
+
+/// Extensions (RFC 6066 §3, RFC 7301 §3.1).
+const SERVER_NAME: u16 = 0;
+const APPLICATION_PROTOCOLS: u16 = 16;
+
+/// The kind of a server name that is a host's.
+const HOST_NAME: u8 = 0;
+
+/// Reads the first record.
+pub(super) fn read(bytes: &[u8]) -> Option<Said> {
+    let mut record = Reader(bytes);
+    let (kind, version, length) = (record.u8()?, record.u16()?, record.u16()?);
+    let plausible =
+        (20..=24).contains(&kind) && (0x0300..=0x0304).contains(&version) && (1..=LONGEST_FRAGMENT).contains(&length);
+    if !plausible {
+        return None;
+    }
+    let mut said = Said::default();
+    if kind == HANDSHAKE {
+        // Whatever is cut off, what was read before is known.
+        let _ = read_client_hello(record.up_to(length.into()), &mut said);
+    }
+    Some(said)
+}
+
+fn read_client_hello(mut message: Reader<'_>, said: &mut Said) -> Option<()> {
+    if message.u8()? != CLIENT_HELLO {
+        return None;
+    }
+    let length = message.u24()?;
+    let mut hello = message.up_to(length as usize);
+    let (_version, _random, _session) = (hello.u16()?, hello.take(32)?, hello.vector8()?);
+    let (_cipher_suites, _compression) = (hello.vector16()?, hello.vector8()?);
+    let length = hello.u16()?;
+    let mut extensions = hello.up_to(length.into());
+    loop {
+        let (kind, data) = (extensions.u16()?, extensions.vector16()?);
+        match kind {
+            SERVER_NAME => said.server_name = server_name(data),
+            APPLICATION_PROTOCOLS => said.detail = application_protocols(data),
+            _ => {}
+        }
+    }
+}
+
+fn server_name(data: &[u8]) -> Option<String> {
+    let mut list = Reader(Reader(data).vector16()?);
+    loop {
+        let (kind, name) = (list.u8()?, list.vector16()?);
+        if kind == HOST_NAME {
+            return visible(name);
+        }
+    }
+}
+
+fn application_protocols(data: &[u8]) -> Option<String> {
+    let mut list = Reader(Reader(data).vector16()?);
+    let names: Vec<String> = std::iter::from_fn(|| list.vector8()).filter_map(visible).collect();
+    (!names.is_empty()).then(|| names.join(","))
+}
