@@ -1,4 +1,4 @@
-//! flowml in userspace: `capture → session → record → features → model → sink → dataset → pipeline`.
+//! flowml in userspace: `capture → session → record → features → model → incident → sink → dataset → pipeline`.
 //!
 //! The modules stand in the order of the data, and each imports only from its left.
 
@@ -6,6 +6,7 @@ pub mod capture;
 pub mod cli;
 pub mod dataset;
 pub mod features;
+pub mod incident;
 pub mod model;
 pub mod object;
 pub mod pipeline;

@@ -121,8 +121,8 @@ impl Meter {
 pub struct Seen {
     /// The host rows, in the order in which they came.
     pub windows: Vec<Window>,
-    /// The anomalies among hosts.
-    pub alarms: Vec<Alarm>,
+    /// The incidents, in the order of their begin.
+    pub incidents: Vec<Incident>,
     /// Anomalies among flows.
     pub flow_alarms: u64,
     /// The last record.
@@ -142,17 +142,26 @@ pub struct Window {
     pub anomaly: bool,
 }
 
-/// An anomaly of a host.
+/// An incident, as it was told when it began.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Alarm {
-    /// The host.
-    pub address: IpAddr,
-    /// When the window ended, Unix time.
-    pub end_ms: u64,
+pub struct Incident {
+    /// When the interval ended after which it was told, Unix time.
+    pub told_ms: u64,
+    /// The first hosts that did something.
+    pub sources: Vec<IpAddr>,
+    /// The first hosts to which it was done.
+    pub targets: Vec<IpAddr>,
     /// The probability that an ordinary window is as odd.
     pub probability: f64,
     /// What made it one.
     pub reason: String,
+}
+
+impl Incident {
+    /// Whether it names this host.
+    pub fn names(&self, host: IpAddr) -> bool {
+        self.sources.contains(&host) || self.targets.contains(&host)
+    }
 }
 
 impl Seen {
@@ -166,9 +175,9 @@ impl Seen {
         self.windows.iter().filter(|window| window.probability.is_some())
     }
 
-    /// The first anomaly of one of these hosts in a window that ended within `times`, Unix time.
-    pub fn first_alarm(&self, hosts: &[IpAddr], times: std::ops::RangeInclusive<u64>) -> Option<&Alarm> {
-        self.alarms.iter().find(|alarm| hosts.contains(&alarm.address) && times.contains(&alarm.end_ms))
+    /// The incidents that were told within `times`, Unix time.
+    pub fn incidents_within(&self, times: std::ops::RangeInclusive<u64>) -> impl Iterator<Item = &Incident> {
+        self.incidents.iter().filter(move |incident| times.contains(&incident.told_ms))
     }
 
     fn take(&mut self, line: &[u8]) -> Result<()> {
@@ -185,18 +194,26 @@ impl Seen {
                 probability: row["probability"].as_f64(),
                 anomaly: row["anomaly"] == true,
             }),
-            (Some("anomaly"), Some("host")) => self.alarms.push(Alarm {
-                address: address(&row)?,
-                end_ms: end_ms(&row)?,
+            (Some("incident"), _) if row["state"] == "open" => self.incidents.push(Incident {
+                told_ms: row["end_ms"].as_u64().with_context(|| format!("no end in {row}"))?,
+                sources: addresses(&row["sources"])?,
+                targets: addresses(&row["targets"])?,
                 probability: row["probability"].as_f64().with_context(|| format!("no probability in {row}"))?,
                 reason: row["reason"].as_str().unwrap_or_default().to_owned(),
             }),
+            // That it is over, and what each of its windows says.
+            (Some("incident"), _) | (Some("anomaly"), Some("host")) => {}
             (Some("anomaly"), Some("flow")) => self.flow_alarms += 1,
             (Some("summary"), _) => self.summary = Some(row),
             _ => bail!("a record of no known type: {row}"),
         }
         Ok(())
     }
+}
+
+fn addresses(names: &Value) -> Result<Vec<IpAddr>> {
+    let names = names.as_str().unwrap_or_default().split_whitespace();
+    names.map(|name| name.parse().with_context(|| format!("{name} is no address"))).collect()
 }
 
 fn address(row: &Value) -> Result<IpAddr> {

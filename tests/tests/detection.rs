@@ -21,6 +21,10 @@ const ORDINARY: usize = 20;
 /// few times, does not carry that far.
 const FALSE_ALARMS: f64 = 0.02;
 
+/// At most so many incidents may be told in the half minute of ordinary traffic: that is what chance makes in a day, but a
+/// learner of half a minute is no day old.
+const FALSE_INCIDENTS: usize = 1;
+
 /// An attack must be reported within so many intervals, the one in which its first packet comes being the first.
 const INTERVALS: usize = 3;
 
@@ -80,15 +84,22 @@ fn wait(meter: &Meter, limit: Duration, mut done: impl FnMut(&Seen) -> bool) -> 
 /// Few windows of ordinary traffic are anomalies.
 fn assert_ordinary(seen: &Seen, until: u64) {
     let scored: Vec<_> = seen.scored().filter(|window| window.end_ms < until).collect();
-    let false_alarms: Vec<_> = seen.alarms.iter().filter(|alarm| alarm.end_ms < until).collect();
-    eprintln!("ordinary traffic: {} host windows scored, {} anomalies", scored.len(), false_alarms.len());
+    let false_alarms: Vec<_> = scored.iter().filter(|window| window.anomaly).collect();
+    let incidents: Vec<_> = seen.incidents_within(0..=until).collect();
+    eprintln!(
+        "ordinary traffic: {} host windows scored, {} anomalies, {} incidents",
+        scored.len(),
+        false_alarms.len(),
+        incidents.len()
+    );
+    assert!(incidents.len() <= FALSE_INCIDENTS, "{incidents:#?}");
     // Server and clients, in at least one IP version each.
     assert!(scored.len() >= 6 * ORDINARY, "only {} host windows were scored", scored.len());
     let share = false_alarms.len() as f64 / scored.len() as f64;
     assert!(share <= FALSE_ALARMS, "{share} of {} host windows were false alarms: {false_alarms:#?}", scored.len());
 }
 
-/// The attack that began at `began` is reported as `host` within [`INTERVALS`] of the first with a packet of its
+/// The attack that began at `began` is reported as one incident of `host` within [`INTERVALS`] of the first with a packet of its
 /// `sources`; the time that a busy machine takes to send that packet is no merit or fault of the agent.
 fn assert_reported(
     seen: &Seen,
@@ -106,9 +117,10 @@ fn assert_reported(
         let windows = seen.windows.iter().filter(|window| window.address == host && window.end_ms + 3000 >= onset);
         windows.take(12).collect::<Vec<_>>()
     };
-    let alarm = seen.first_alarm(&[host], onset..=last);
-    let alarm = alarm.with_context(|| format!("{name} was not reported as {host}: {:#?}", scores()))?;
-    let after = alarm.end_ms.saturating_sub(began);
-    eprintln!("{name}: after {after} ms {host}, p = {:.1e}: {}", alarm.probability, alarm.reason);
+    let mut reported = seen.incidents_within(onset..=last).filter(|incident| incident.names(host));
+    let incident = reported.next().with_context(|| format!("{name} was not reported as {host}: {:#?}", scores()))?;
+    assert_eq!(reported.next(), None, "{name} is one incident");
+    let after = incident.told_ms.saturating_sub(began);
+    eprintln!("{name}: after {after} ms {host}, p = {:.1e}: {}", incident.probability, incident.reason);
     Ok(())
 }

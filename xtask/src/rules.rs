@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 /// The agent's modules in the order of the data: each imports only from its left.
 const ORDER: &[&str] =
-    &["object", "capture", "session", "record", "features", "model", "sink", "dataset", "cli", "pipeline"];
+    &["object", "capture", "session", "record", "features", "model", "incident", "sink", "dataset", "cli", "pipeline"];
 
 /// The crate whose modules stand in [`ORDER`].
 const ORDERED: &str = "flowml-user/src";

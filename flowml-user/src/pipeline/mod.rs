@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use flowml_common::counts::Counted;
-use flowml_common::packet::Skipped;
+use flowml_common::packet::{Sender, Skipped};
 use flowml_common::table::{Count, Head};
 use ndarray::Array2;
 
 use crate::cli::ContentArguments;
 use crate::features::{Feature, FlowColumns, FlowRow, HOST_FEATURES, HostWindows, row};
+use crate::incident::Incidents;
 use crate::model::{Learner, Verdict};
 use crate::record::{Clock, FlowRecord, Inspector};
-use crate::session::{Ended, Sessions, Timeouts};
+use crate::session::{Ended, Sessions, Timeouts, opposite};
 use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals};
 
 pub mod epochs;
@@ -37,6 +38,7 @@ pub struct Pipeline {
     learners: Option<Learners>,
     inspector: Option<Inspector>,
     features: Vec<Feature<FlowRow>>,
+    incidents: Incidents,
     sinks: Sinks,
     interfaces: Vec<InterfaceReport>,
     totals: Totals,
@@ -76,6 +78,7 @@ impl Pipeline {
             learners,
             inspector: None,
             features: FlowColumns::Headers.features().collect(),
+            incidents: Incidents::default(),
             sinks,
             interfaces,
             totals,
@@ -96,11 +99,17 @@ impl Pipeline {
     pub fn absorb<'a>(&mut self, head: &Head, occupancy: f64, flows: impl IntoIterator<Item = Counted<'a>>) {
         self.count(head, occupancy);
         let (windows, sinks) = (&mut self.windows, &mut self.sinks);
+        // Without learners there are no anomalies to join.
+        let mut incidents = self.learners.is_some().then_some(&mut self.incidents);
         let (in_flows, flows_new) = (&mut self.totals.in_flows, &mut self.interval.flows_new);
         self.sessions.absorb_drain(flows, |part, standing| {
             in_flows.add(part.stats.packets(), part.stats.frame_bytes());
             *flows_new += u64::from(standing.new);
             windows.add(part, standing);
+            if let Some(incidents) = &mut incidents {
+                let ends = [standing.initiator, opposite(standing.initiator)];
+                incidents.link(ends.map(|end| part.key.endpoint(end).address));
+            }
             sinks.part(part, standing);
         });
     }
@@ -138,6 +147,7 @@ impl Pipeline {
             flows_new,
             occupancy,
             learners: self.learners.as_ref().map(Learners::reports).unwrap_or_default(),
+            incidents: self.incidents.open().cloned().collect(),
         })
     }
 
@@ -145,6 +155,7 @@ impl Pipeline {
     pub fn begin(&mut self, at_ns: u64, clock: Clock) {
         let ended = self.sessions.flush();
         self.judge_flows(&ended, clock);
+        self.end_incidents(clock);
         self.windows.forget();
         self.interval_began_ns = at_ns;
     }
@@ -169,8 +180,14 @@ impl Pipeline {
         let hosts = self.windows.advance(at_ns);
         self.totals.hosts_left_out += hosts.left_out;
         let learner = self.learners.as_mut().map(|learners| &mut learners.hosts);
-        for (window, verdict) in hosts.windows.iter().zip(verdicts(learner, HOST_FEATURES, hosts.windows.iter())) {
+        let verdicts = verdicts(learner, HOST_FEATURES, hosts.windows.iter());
+        let judged: Vec<_> = hosts.windows.iter().zip(verdicts).collect();
+        for (window, verdict) in &judged {
             self.sinks.host(window, clock, verdict.as_ref());
+        }
+        let judged = judged.iter().map(|(window, verdict)| (*window, verdict.as_ref()));
+        for (state, incident) in self.incidents.observe(at_ns, judged) {
+            self.sinks.incident(state, &incident, clock);
         }
     }
 
@@ -182,7 +199,16 @@ impl Pipeline {
         };
         let learner = self.learners.as_mut().map(|learners| &mut learners.flows);
         for (ended, verdict) in ended.iter().zip(verdicts(learner, &self.features, ended.iter().map(row))) {
-            self.sinks.flow(&row(ended), verdict.as_ref());
+            let anomaly = verdict.as_ref().is_some_and(|verdict| verdict.anomaly);
+            let ends = [Sender::Lower, Sender::Upper].map(|end| ended.key.endpoint(end).address);
+            let in_incident = anomaly && self.incidents.flow(ends);
+            self.sinks.flow(&row(ended), verdict.as_ref(), in_incident);
+        }
+    }
+
+    fn end_incidents(&mut self, clock: Clock) {
+        for (state, incident) in self.incidents.finish() {
+            self.sinks.incident(state, &incident, clock);
         }
     }
 
@@ -196,6 +222,8 @@ impl Pipeline {
     pub fn finish(mut self, clock: Clock) -> Finished {
         let ended = self.sessions.flush();
         self.judge_flows(&ended, clock);
+        self.end_incidents(clock);
+        (self.totals.incidents, self.totals.incidents_left_out) = self.incidents.totals();
         let conserved = self.totals.is_conserved();
         let outputs = self.sinks.finish(&self.totals);
         Finished { learners: self.learners, conserved, outputs }

@@ -6,6 +6,7 @@ use crate::features::{
     FLOW_FEATURES, FLOW_SEQUENCES, Feature, FlowColumns, FlowRow, HOST_FEATURES, HOST_IDENTIFIERS, HostWindow, Learn,
     Of, Sequence,
 };
+use crate::incident::{Hosts, Incident, State};
 use crate::model::{Reason, Verdict, one_line};
 use crate::record::{CONTENT_IDENTIFIERS, Clock, Content, FLOW_IDENTIFIERS, Identifier, Kind, Value};
 
@@ -207,6 +208,108 @@ pub fn anomaly_columns() -> impl Iterator<Item = OutputColumn> {
     let window = WINDOW.iter().map(OutputColumn::from);
     let who = flow.chain(flow_times).chain(host).chain(window);
     std::iter::once(SUBJECT).chain(who).chain(VERDICT.iter().map(OutputColumn::from))
+}
+
+/// A column of incidents.
+pub(super) struct IncidentColumn {
+    name: &'static str,
+    kind: Kind,
+    unit: &'static str,
+    meaning: &'static str,
+    of: fn(State, &Incident, Clock) -> Cell,
+}
+
+const fn of_incident(
+    name: &'static str,
+    kind: Kind,
+    unit: &'static str,
+    meaning: &'static str,
+    of: fn(State, &Incident, Clock) -> Cell,
+) -> IncidentColumn {
+    IncidentColumn { name, kind, unit, meaning, of }
+}
+
+const INCIDENT: [IncidentColumn; 13] = [
+    of_incident("incident", Kind::Integer, "", "Number of the incident in this run, from 1", |_, incident, _| {
+        whole(incident.number)
+    }),
+    of_incident("state", Kind::Text, "", "`open` when it has begun, `closed` when it is over", |state, _, _| {
+        Cell::Value(Value::Name(match state {
+            State::Open => "open",
+            State::Closed => "closed",
+        }))
+    }),
+    of_incident("start_ms", Kind::Integer, "ms", "Unix time of the begin of its first window", |_, incident, clock| {
+        whole(clock.unix_ms(incident.start_ns))
+    }),
+    of_incident(
+        "end_ms",
+        Kind::Integer,
+        "ms",
+        "Unix time of the end of its last window so far",
+        |_, incident, clock| whole(clock.unix_ms(incident.end_ns)),
+    ),
+    of_incident("sources", Kind::Text, "", "The first hosts that did it, divided by spaces", |_, incident, _| {
+        named(&incident.sources)
+    }),
+    of_incident("sources_count", Kind::Integer, "addresses", "How many such hosts were found", |_, incident, _| {
+        whole(incident.sources.count as u64)
+    }),
+    of_incident(
+        "targets",
+        Kind::Text,
+        "",
+        "The first hosts to which it was done, divided by spaces",
+        |_, incident, _| named(&incident.targets),
+    ),
+    of_incident("targets_count", Kind::Integer, "addresses", "How many such hosts were found", |_, incident, _| {
+        whole(incident.targets.count as u64)
+    }),
+    of_incident("host_windows", Kind::Integer, "windows", "Host windows in it that are anomalies", |_, incident, _| {
+        whole(incident.windows)
+    }),
+    of_incident("flows", Kind::Integer, "flows", "Flows of its hosts that are anomalies", |_, incident, _| {
+        whole(incident.flows)
+    }),
+    of_incident("probability", Kind::Real, "", "That of its least probable window", |_, incident, _| {
+        Cell::Real(incident.probability)
+    }),
+    of_incident("severity", Kind::Real, "", "−log₁₀ of the probability", |_, incident, _| {
+        Cell::Real(incident.severity())
+    }),
+    of_incident("reason", Kind::Text, "", "What made that window an anomaly", |_, incident, _| {
+        Cell::Value(Value::Text(one_line(&incident.reasons)))
+    }),
+];
+
+fn whole(number: u64) -> Cell {
+    Cell::Value(Value::Number(number))
+}
+
+fn named(hosts: &Hosts) -> Cell {
+    let texts: Vec<String> = hosts.named.iter().map(|address| address.to_ip().to_string()).collect();
+    Cell::Value(if texts.is_empty() { Value::Absent } else { Value::Text(texts.join(" ")) })
+}
+
+/// The columns of an incident, in their order.
+pub fn incident_columns() -> impl Iterator<Item = OutputColumn> {
+    INCIDENT.iter().map(|&IncidentColumn { name, kind, unit, meaning, .. }| OutputColumn {
+        name,
+        kind,
+        unit,
+        meaning,
+        learn: Learn::Never,
+        nfstream: false,
+    })
+}
+
+/// The row of an incident.
+pub(super) fn incident_cells(
+    state: State,
+    incident: &Incident,
+    clock: Clock,
+) -> impl Iterator<Item = (&'static str, Cell)> {
+    INCIDENT.iter().map(move |column| (column.name, (column.of)(state, incident, clock)))
 }
 
 fn identifier_cells<T>(table: &'static [Identifier<T>], unit: &T) -> impl Iterator<Item = (&'static str, Cell)> {

@@ -13,9 +13,10 @@ use flowml_common::table::Count;
 use super::activity::{Activity, FlowActivity, HostActivity};
 use super::report::{IntervalReport, LearnerReport, Rows, Totals};
 use super::service::{has_ports, service_name};
-use super::text::Style;
+use super::text::{Style, counted};
 use super::view::{AnomalyLine, ClusterLine, FlowLine, HostLine, LearnerLine, OutputLine, SHOWN, SummaryView, View};
 use crate::features::{FlowRow, HostWindow};
+use crate::incident::{Hosts, Incident, State};
 use crate::model::{ClusterSummary, Verdict, one_line};
 use crate::session::{Standing, opposite};
 
@@ -77,10 +78,12 @@ struct Period {
     anomalies: Anomalies,
 }
 
-/// The anomalies of a period. A subject that is anomalous several times within it is one.
+/// What people are told of in a period. A subject that is anomalous several times within it is one.
 #[derive(Default)]
 struct Anomalies {
-    hosts: HashMap<Address, Anomaly>,
+    /// Incidents that have ended in it.
+    over: Vec<Incident>,
+    /// Flows that belong to no incident.
     flows: HashMap<(FlowKey, bool), Anomaly>,
 }
 
@@ -91,26 +94,49 @@ struct Anomaly {
 }
 
 impl Anomalies {
-    fn add_host(&mut self, window: &HostWindow, verdict: &Verdict) {
-        add(&mut self.hosts, window.address, verdict);
-    }
-
     fn add_flow(&mut self, row: &FlowRow, verdict: &Verdict) {
         add(&mut self.flows, (row.record.key, row.record.initiator == Sender::Lower), verdict);
     }
 
-    /// Hosts first, for they tell more than their flows, of which there may be thousands; the least probable first.
-    fn lines(&self) -> (Vec<AnomalyLine>, usize) {
-        let hosts = self.hosts.iter().map(|(address, anomaly)| (format!("host {}", address.to_ip()), anomaly));
+    /// The incidents first, those that are `open` before those that are over; the least probable first.
+    fn lines(&self, open: &[Incident]) -> (Vec<AnomalyLine>, usize) {
         let flows = self.flows.iter().map(|((key, lower), anomaly)| {
             let initiator = if *lower { Sender::Lower } else { Sender::Upper };
             let [source, destination] = ends(key, initiator);
-            (format!("flow {source} → {destination} ({})", service_name(key, initiator)), anomaly)
+            let subject = format!("flow {source} → {destination} ({})", service_name(key, initiator));
+            AnomalyLine { subject, probability: anomaly.probability, reason: anomaly.reason.clone() }
         });
-        let mut lines = in_order(hosts);
+        let mut lines = in_order(open.iter().map(|incident| incident_line(incident, "")));
+        lines.extend(in_order(self.over.iter().map(|incident| incident_line(incident, " is over"))));
         lines.extend(in_order(flows));
+        let all = lines.len();
         lines.truncate(SHOWN);
-        (lines, self.hosts.len() + self.flows.len())
+        (lines, all)
+    }
+}
+
+fn incident_line(incident: &Incident, state: &str) -> AnomalyLine {
+    let lasts = incident.end_ns.saturating_sub(incident.start_ns) as f64 / 1e9;
+    let hosts = match (hosts(&incident.sources), hosts(&incident.targets)) {
+        (Some(sources), Some(targets)) => format!("{sources} → {targets}"),
+        (Some(sources), None) => format!("by {sources}"),
+        (None, Some(targets)) => format!("against {targets}"),
+        (None, None) => String::new(),
+    };
+    AnomalyLine {
+        subject: format!("incident {}{state} ({lasts:.0} s): {hosts}", incident.number),
+        probability: incident.probability,
+        reason: one_line(&incident.reasons),
+    }
+}
+
+/// One or two by name, more by number.
+fn hosts(hosts: &Hosts) -> Option<String> {
+    let names: Vec<String> = hosts.named.iter().map(|address| address.to_ip().to_string()).collect();
+    match hosts.count {
+        0 => None,
+        1 | 2 => Some(names.join(", ")),
+        count => Some(counted(count as u64, "host")),
     }
 }
 
@@ -132,14 +158,8 @@ fn insert_bounded<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
     }
 }
 
-fn in_order<'a>(anomalies: impl Iterator<Item = (String, &'a Anomaly)>) -> Vec<AnomalyLine> {
-    let mut lines: Vec<AnomalyLine> = anomalies
-        .map(|(subject, Anomaly { probability, reason })| AnomalyLine {
-            subject,
-            probability: *probability,
-            reason: reason.clone(),
-        })
-        .collect();
+fn in_order(lines: impl Iterator<Item = AnomalyLine>) -> Vec<AnomalyLine> {
+    let mut lines: Vec<AnomalyLine> = lines.collect();
     lines.sort_by(|a, b| a.probability.total_cmp(&b.probability).then_with(|| a.subject.cmp(&b.subject)));
     lines
 }
@@ -181,10 +201,10 @@ impl Console {
         }
     }
 
-    pub(super) fn flow(&mut self, row: &FlowRow, verdict: &Verdict) {
+    pub(super) fn flow(&mut self, row: &FlowRow, verdict: &Verdict, in_incident: bool) {
         if self.shows_tables() {
             insert_bounded(&mut self.period.flow_clusters, row.record.key, verdict.cluster);
-            if verdict.anomaly {
+            if verdict.anomaly && !in_incident {
                 self.period.anomalies.add_flow(row, verdict);
             }
         }
@@ -193,9 +213,13 @@ impl Console {
     pub(super) fn host(&mut self, window: &HostWindow, verdict: &Verdict) {
         if self.shows_tables() {
             insert_bounded(&mut self.period.host_clusters, window.address, verdict.cluster);
-            if verdict.anomaly {
-                self.period.anomalies.add_host(window, verdict);
-            }
+        }
+    }
+
+    /// Takes note of an incident that is over; those that are open come with the interval.
+    pub(super) fn incident(&mut self, state: State, incident: &Incident) {
+        if self.shows_tables() && state == State::Closed && self.period.anomalies.over.len() < MOST {
+            self.period.anomalies.over.push(incident.clone());
         }
     }
 
@@ -289,7 +313,7 @@ impl Period {
 
     /// The flows that end with the run may be anomalies though no interval follows them.
     fn has_news(&self) -> bool {
-        !self.elapsed.is_zero() || !self.anomalies.hosts.is_empty() || !self.anomalies.flows.is_empty()
+        !self.elapsed.is_zero() || !self.anomalies.over.is_empty() || !self.anomalies.flows.is_empty()
     }
 
     /// What the table shows; `last` is the report of the period's last interval.
@@ -320,7 +344,7 @@ impl Period {
             flows_new: self.flows_new,
             occupancy: self.occupancy,
             learners: last.learners.iter().map(learner_line).collect(),
-            anomalies: self.anomalies.lines(),
+            anomalies: self.anomalies.lines(&last.incidents),
             flows: self.activity.top_flows(SHOWN).into_iter().map(flow_line).collect(),
             hosts: self.activity.top_hosts(SHOWN).into_iter().map(host_line).collect(),
             clusters,

@@ -4,9 +4,12 @@ use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, OVERFLOW_PROTOCOLS};
 use serde::{Serialize, Serializer};
 
-use super::columns::{Cell, flow_anomaly_cells, flow_cells, host_anomaly_cells, host_cells, reason_cells};
+use super::columns::{
+    Cell, flow_anomaly_cells, flow_cells, host_anomaly_cells, host_cells, incident_cells, reason_cells,
+};
 use super::report::{Rows, Totals};
 use crate::features::{FlowRow, HostWindow};
+use crate::incident::{Incident, State};
 use crate::model::{Reason, Verdict};
 use crate::record::{Clock, Value};
 
@@ -28,6 +31,11 @@ pub(super) fn write_flow_anomaly(line: &mut Vec<u8>, row: &FlowRow, verdict: &Ve
 /// Appends the anomaly that a host window is.
 pub(super) fn write_host_anomaly(line: &mut Vec<u8>, window: &HostWindow, clock: Clock, verdict: &Verdict) {
     write_row(line, "anomaly", host_anomaly_cells(window, clock, verdict), Some(&verdict.reasons));
+}
+
+/// Appends what became of an incident.
+pub(super) fn write_incident(line: &mut Vec<u8>, state: State, incident: &Incident, clock: Clock) {
+    write_row(line, "incident", incident_cells(state, incident, clock), Some(&incident.reasons));
 }
 
 /// One object. It is written member by member: a tree of values for each row would cost more than the row itself.
@@ -85,6 +93,8 @@ struct SummaryRow<'a> {
     anomalies: u64,
     flow_anomalies: u64,
     host_anomalies: u64,
+    incidents: u64,
+    incidents_left_out: u64,
     drains: u64,
     interfaces: Vec<InterfaceRow<'a>>,
     xdp_mode: &'a str,
@@ -137,6 +147,8 @@ pub(super) fn write_summary(line: &mut Vec<u8>, totals: &Totals, rows: &Rows) {
         anomalies: rows.anomalies(),
         flow_anomalies: rows.flow_anomalies,
         host_anomalies: rows.host_anomalies,
+        incidents: totals.incidents,
+        incidents_left_out: totals.incidents_left_out,
         drains: totals.drains,
         interfaces: totals
             .interfaces

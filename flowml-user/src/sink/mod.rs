@@ -30,11 +30,12 @@ use std::ops::ControlFlow;
 use flowml_common::flow::Part;
 
 use crate::features::{FlowColumns, FlowRow, HostWindow};
+use crate::incident::{Incident, State as Stage};
 use crate::model::Verdict;
 use crate::record::Clock;
 use crate::session::Standing;
 
-pub use self::columns::{OutputColumn, anomaly_columns, content_columns, flow_columns, host_columns};
+pub use self::columns::{OutputColumn, anomaly_columns, content_columns, flow_columns, host_columns, incident_columns};
 pub use self::console::{Console, Verbosity};
 pub use self::report::{InterfaceReport, IntervalReport, LearnerReport, Totals};
 pub use self::target::{Destination, Format, Target, TargetError, grammar};
@@ -98,14 +99,15 @@ impl Sinks {
         self.console.part(part, standing);
     }
 
-    /// Takes a flow that has ended. There is no verdict while the learner warms up, nor without one.
-    pub fn flow(&mut self, row: &FlowRow, verdict: Option<&Verdict>) {
+    /// Takes a flow that has ended. There is no verdict while the learner warms up, nor without one. People are not told
+    /// of an anomaly that is `in_incident`: they are told of that.
+    pub fn flow(&mut self, row: &FlowRow, verdict: Option<&Verdict>, in_incident: bool) {
         self.rows.flows += 1;
         self.rows.sessions += u64::from(!row.record.continues);
         self.writers.iter_mut().for_each(|writer| writer.flow(row, verdict));
         let Some(verdict) = verdict else { return };
         self.rows.scored += 1;
-        self.console.flow(row, verdict);
+        self.console.flow(row, verdict, in_incident);
         if verdict.anomaly {
             self.rows.flow_anomalies += 1;
             self.writers.iter_mut().for_each(|writer| writer.flow_anomaly(row, verdict));
@@ -123,6 +125,12 @@ impl Sinks {
             self.rows.host_anomalies += 1;
             self.writers.iter_mut().for_each(|writer| writer.host_anomaly(window, clock, verdict));
         }
+    }
+
+    /// Takes what became of an incident.
+    pub fn incident(&mut self, stage: Stage, incident: &Incident, clock: Clock) {
+        self.writers.iter_mut().for_each(|writer| writer.incident(stage, incident, clock));
+        self.console.incident(stage, incident);
     }
 
     /// Ends an interval: hands all rows to the system, so that a reader of the file sees them.

@@ -1,4 +1,4 @@
-//! Parquet: a folder with a file for the flows, one for the hosts and one for the anomalies.
+//! Parquet: a folder with a file each for the flows, the hosts, the anomalies and the incidents.
 //!
 //! A Parquet file can be read once its footer is written. So each table grows under a name of its own (`….part`) and
 //! takes its place, also that of an earlier run's file, when the run ends: what has the name is always whole.
@@ -20,9 +20,10 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use super::columns::{
     Cell, OutputColumn, anomaly_columns, flow_anomaly_cells, flow_cells, flow_columns, host_anomaly_cells, host_cells,
-    host_columns,
+    host_columns, incident_cells, incident_columns,
 };
 use crate::features::{FlowColumns, FlowRow, HostWindow};
+use crate::incident::{Incident, State};
 use crate::model::Verdict;
 use crate::record::{Clock, Kind, Value};
 
@@ -40,6 +41,7 @@ pub(super) struct Tables {
     flows: Table,
     hosts: Table,
     anomalies: Table,
+    incidents: Table,
 }
 
 impl Tables {
@@ -50,6 +52,7 @@ impl Tables {
             flows: Table::open(folder, "flows", flow_columns(columns))?,
             hosts: Table::open(folder, "hosts", host_columns())?,
             anomalies: Table::open(folder, "anomalies", anomaly_columns())?,
+            incidents: Table::open(folder, "incidents", incident_columns())?,
         })
     }
 
@@ -73,6 +76,11 @@ impl Tables {
         self.anomaly(host_anomaly_cells(window, clock, verdict).collect())
     }
 
+    /// Takes what became of an incident.
+    pub(super) fn incident(&mut self, state: State, incident: &Incident, clock: Clock) -> io::Result<()> {
+        self.incidents.append(incident_cells(state, incident, clock).map(|(_, cell)| cell))
+    }
+
     /// A row of the columns that flows and hosts have between them; of each, some are not there.
     fn anomaly(&mut self, mut cells: HashMap<&'static str, Cell>) -> io::Result<()> {
         self.anomalies.append(anomaly_columns().map(|column| cells.remove(column.name).unwrap_or(Cell::ABSENT)))
@@ -80,7 +88,9 @@ impl Tables {
 
     /// Ends all files: from now on they can be read.
     pub(super) fn finish(&mut self) -> io::Result<()> {
-        [&mut self.flows, &mut self.hosts, &mut self.anomalies].into_iter().try_for_each(Table::finish)
+        [&mut self.flows, &mut self.hosts, &mut self.anomalies, &mut self.incidents]
+            .into_iter()
+            .try_for_each(Table::finish)
     }
 }
 

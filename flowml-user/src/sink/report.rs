@@ -5,6 +5,7 @@ use std::time::Duration;
 use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, OVERFLOW_PROTOCOLS};
 
+use crate::incident::Incident;
 use crate::model::{ClusterSummary, Status};
 
 /// An interface that is metered, or a capture.
@@ -48,6 +49,8 @@ pub struct IntervalReport {
     pub occupancy: f64,
     /// The learners; none where nothing is scored.
     pub learners: Vec<LearnerReport>,
+    /// The incidents that are open, the oldest first.
+    pub incidents: Vec<Incident>,
 }
 
 /// What happened from the first packet to the last drain.
@@ -69,6 +72,10 @@ pub struct Totals {
     pub drains: u64,
     /// Host windows that were given up because there were too many at once.
     pub hosts_left_out: u64,
+    /// Incidents that have begun.
+    pub incidents: u64,
+    /// Anomalous host windows that are in no incident because too many were open.
+    pub incidents_left_out: u64,
 }
 
 impl Totals {

@@ -13,7 +13,7 @@ use arrow_array::types::{Float64Type, Int64Type};
 use arrow_schema::DataType;
 use flowml_common::content::PayloadLimit;
 use flowml_common::counts::FlowValue;
-use flowml_common::flow::Part;
+use flowml_common::flow::{Address, Part};
 use flowml_common::packet::{Frame, Hook, Packet, Skipped, parse};
 use flowml_common::table::{Count, Metered, Seed, Shape, meter};
 use serde_json::Value;
@@ -23,6 +23,7 @@ use super::text::Style;
 use super::*;
 use crate::capture::vectors::VecTable;
 use crate::features::HostWindows;
+use crate::incident::{Hosts, Incident, State};
 use crate::model::{ClusterSummary, Reason, Status, TypicalValue};
 use crate::record::{FlowRecord, Inspector, Kind};
 use crate::session::{Sessions, Timeouts};
@@ -175,6 +176,23 @@ fn report(elapsed_ms: u64, end_ms: u64) -> IntervalReport {
                 clusters: vec![cluster(1, 0.9), cluster(0, 0.1)],
             },
         ],
+        incidents: vec![incident()],
+    }
+}
+
+/// An attack of one host on another, and what was found of it.
+fn incident() -> Incident {
+    let hosts = |address: [u8; 4]| Hosts { named: vec![Address::from_v4(u32::from_be_bytes(address))], count: 1 };
+    Incident {
+        number: 1,
+        start_ns: 500_000_000,
+        end_ns: 3_500_000_000,
+        sources: hosts([10, 0, 0, 9]),
+        targets: hosts([10, 0, 0, 1]),
+        windows: 4,
+        flows: 1,
+        probability: 1e-9,
+        reasons: verdict(true).reasons,
     }
 }
 
@@ -205,11 +223,13 @@ fn run(sinks: &mut Sinks) {
     for window in upstream.windows() {
         sinks.host(&window, clock(), Some(&verdict(window.ip().to_string() == "10.0.0.9")));
     }
+    sinks.incident(State::Open, &incident(), clock());
     assert!(sinks.interval(report(1000, 1000)).is_continue());
     let mut flows = upstream.flows();
     flows.sort_by_key(|flow| flow.record.src_ip());
-    sinks.flow(&flows[0], None);
-    sinks.flow(&flows[1], Some(&verdict(true)));
+    sinks.flow(&flows[0], None, false);
+    sinks.flow(&flows[1], Some(&verdict(true)), false);
+    sinks.incident(State::Closed, &incident(), clock());
 }
 
 fn of_type<'a>(rows: &'a [Value], kind: &str) -> Vec<&'a Value> {
@@ -218,7 +238,9 @@ fn of_type<'a>(rows: &'a [Value], kind: &str) -> Vec<&'a Value> {
 
 #[test]
 fn names_are_told_apart_and_need_no_quotes() {
-    for columns in [flow_columns(FlowColumns::Headers).collect::<Vec<_>>(), host_columns().collect()] {
+    for columns in
+        [flow_columns(FlowColumns::Headers).collect::<Vec<_>>(), host_columns().collect(), incident_columns().collect()]
+    {
         let mut names: Vec<&str> = columns.iter().map(|column| column.name).collect();
         for name in &names {
             assert!(name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')), "{name}");
@@ -227,6 +249,23 @@ fn names_are_told_apart_and_need_no_quotes() {
         names.sort_unstable();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
     }
+}
+
+#[test]
+fn an_incident_is_told_when_it_begins_and_when_it_is_over() {
+    let memory = Memory::default();
+    let (mut sinks, _) = sinks(vec![(Format::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    run(&mut sinks);
+    sinks.finish(&Totals { incidents: 1, ..totals() }).expect("memory takes all");
+    let rows = memory.json();
+    let incidents = of_type(&rows, "incident");
+    assert_eq!(incidents.iter().map(|row| &row["state"]).collect::<Vec<_>>(), ["open", "closed"]);
+    let row = incidents[0];
+    assert_eq!((&row["incident"], &row["host_windows"], &row["flows"]), (&1.into(), &4.into(), &1.into()));
+    assert_eq!((&row["sources"], &row["targets"]), (&"10.0.0.9".into(), &"10.0.0.1".into()));
+    assert_eq!((row["severity"].as_f64(), row["start_ms"].as_u64()), (Some(9.0), Some(1_700_000_000_500)));
+    assert_eq!(row["reasons"].as_array().map(Vec::len), Some(verdict(true).reasons.len()));
+    assert_eq!(of_type(&rows, "summary")[0]["incidents"], 1);
 }
 
 #[test]
@@ -274,9 +313,11 @@ fn values_are_of_the_type_of_their_column() {
         Kind::Reals => value.as_array().is_some_and(|list| list.iter().all(Value::is_number)),
     };
     let rows = memory.json();
-    for (table, columns) in
-        [("flow", flow_columns(FlowColumns::Headers).collect::<Vec<_>>()), ("host", host_columns().collect())]
-    {
+    for (table, columns) in [
+        ("flow", flow_columns(FlowColumns::Headers).collect::<Vec<_>>()),
+        ("host", host_columns().collect()),
+        ("incident", incident_columns().collect()),
+    ] {
         for row in of_type(&rows, table) {
             for OutputColumn { name, kind, .. } in &columns {
                 let value = &row[name];
@@ -313,7 +354,10 @@ fn an_anomaly_follows_its_row_and_says_who_when_and_why() {
     sinks.finish(&totals()).expect("memory takes all");
     let rows = memory.json();
     let kinds: Vec<&str> = rows.iter().filter_map(|row| row["type"].as_str()).collect();
-    assert_eq!(kinds, ["host", "host", "host", "anomaly", "flow", "flow", "anomaly", "summary"]);
+    assert_eq!(
+        kinds,
+        ["host", "host", "host", "anomaly", "incident", "flow", "flow", "anomaly", "incident", "summary"]
+    );
 
     let [host, flow] = of_type(&rows, "anomaly")[..] else { panic!("a host and a flow are anomalies") };
     assert_eq!((&host["subject"], &host["address"]), (&"host".into(), &"10.0.0.9".into()));
@@ -416,7 +460,7 @@ fn rows_with_content_have_its_columns_in_every_format() {
     sessions.absorb_drain(table.flows(), |_, _| {});
     let ended = sessions.flush();
     let record = FlowRecord::new(&ended[0], clock()).with_content(Some(inspector.inspect(&ended[0])));
-    sinks.flow(&FlowRow::new(record, &HostWindows::new(Duration::from_secs(2))), Some(&verdict(true)));
+    sinks.flow(&FlowRow::new(record, &HostWindows::new(Duration::from_secs(2))), Some(&verdict(true)), false);
     sinks.finish(&totals()).expect("there is room");
 
     let read = |name: &str| std::fs::read_to_string(path(name)).expect("the file is there");
@@ -527,7 +571,7 @@ fn parquet_has_the_same_rows_under_the_same_names() {
         }
     }
     let left: Vec<_> = folder.read_dir().expect("the folder is ours").collect();
-    assert_eq!(left.len(), 3, "nothing but the tables is left: {left:?}");
+    assert_eq!(left.len(), 4, "nothing but the tables is left: {left:?}");
     std::fs::remove_dir_all(folder).expect("the folder is ours");
 }
 
@@ -539,6 +583,7 @@ fn the_schema_of_parquet_says_unit_and_meaning() {
     for (name, columns) in [
         ("flows", flow_columns(FlowColumns::Headers).collect::<Vec<_>>()),
         ("hosts", host_columns().collect()),
+        ("incidents", incident_columns().collect()),
         ("anomalies", anomaly_columns().collect()),
     ] {
         let file = std::fs::File::open(folder.join(format!("{name}.parquet"))).expect("also without rows");
@@ -564,7 +609,7 @@ fn many_rows_of_parquet_are_in_several_groups_and_all_there() {
     let flow = flows.pop().expect("there is one");
     let rows = (1 << 16) + 5;
     for _ in 0..rows {
-        sinks.flow(&flow, None);
+        sinks.flow(&flow, None, false);
     }
     sinks.finish(&totals()).expect("there is room");
     let file = std::fs::File::open(folder.join("flows.parquet")).expect("the file has its place");
@@ -588,7 +633,7 @@ fn tables_that_cannot_be_written_lose_all_their_rows() {
     std::fs::create_dir_all(folder.join("flows.parquet")).expect("there is room");
     run(&mut sinks);
     let error = sinks.finish(&totals()).expect_err("the flows have no place");
-    assert_eq!(error.to_string(), format!("7 rows are missing from {}", folder.display()));
+    assert_eq!(error.to_string(), format!("9 rows are missing from {}", folder.display()));
     std::fs::remove_dir_all(folder).expect("the folder is ours");
 }
 
@@ -602,7 +647,7 @@ fn tables_come_once_a_second_and_the_rest_at_the_end() {
     let told = people.text();
     assert_eq!(told.matches(" UTC ").count(), 1 + 2, "{told}");
     assert!(told.contains("10.0.0.1:40000 ↔ 10.0.0.9:443"), "{told}");
-    assert!(told.contains("! host 10.0.0.9"), "{told}");
+    assert!(told.contains("! incident 1 (3 s): 10.0.0.9 → 10.0.0.1"), "{told}");
     assert!(told.contains("! flow 10.0.0.2:40000 → 10.0.0.9:443 (https)"), "{told}");
     assert_eq!(told.matches("CLUSTERS OF HOSTS").count(), 1, "they have not changed: {told}");
     assert_eq!(told.matches("10 packets/s · 8.00 kbit/s").count(), 1, "{told}");
@@ -650,11 +695,11 @@ fn an_output_that_fails_is_told_once_and_stops_nothing() {
     run(&mut sinks);
     assert!(sinks.interval(report(1000, 2000)).is_continue());
     let error = sinks.finish(&totals()).expect_err("rows are lost");
-    assert_eq!(error.to_string(), "8 rows are missing from bad");
-    assert_eq!(good.json().len(), 8);
+    assert_eq!(error.to_string(), "10 rows are missing from bad");
+    assert_eq!(good.json().len(), 10);
     let told = people.text();
     assert_eq!(told.matches("cannot write to bad: ").count(), 1, "{told}");
-    assert!(told.contains("bad: 0 rows\n    8 rows lost\n") && told.contains("good: 8 rows\n"), "{told}");
+    assert!(told.contains("bad: 0 rows\n    10 rows lost\n") && told.contains("good: 10 rows\n"), "{told}");
 }
 
 #[test]
@@ -666,7 +711,7 @@ fn the_run_ends_well_when_the_reader_of_standard_output_goes() {
     let mut upstream = Upstream::new();
     upstream.absorb(&exchange(1, 2), &mut sinks);
     for flow in upstream.flows() {
-        sinks.flow(&flow, None);
+        sinks.flow(&flow, None, false);
     }
     assert!(sinks.interval(report(1000, 1000)).is_break());
     sinks.finish(&totals()).expect("nobody misses the rows");
@@ -704,8 +749,8 @@ fn a_file_holds_all_rows_at_each_interval() {
     run(&mut sinks);
     assert!(sinks.interval(report(1000, 2000)).is_continue());
     let lines = || std::fs::read_to_string(&path).expect("the file is there").lines().count();
-    assert_eq!(lines(), 7);
+    assert_eq!(lines(), 9);
     sinks.finish(&totals()).expect("there is room");
-    assert_eq!(lines(), 8);
+    assert_eq!(lines(), 10);
     std::fs::remove_dir_all(folder).expect("the folder is ours");
 }

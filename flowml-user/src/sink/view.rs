@@ -39,7 +39,7 @@ pub(super) struct HostLine {
 /// An anomaly.
 #[derive(Clone, Debug)]
 pub(super) struct AnomalyLine {
-    /// `host 10.0.0.1`, `flow 10.0.0.1:5 → 10.0.0.2:80 tcp`.
+    /// `incident 1 (4 s): 10.0.0.1 → 10.0.0.2`, `flow 10.0.0.1:5 → 10.0.0.2:80 (http)`.
     pub(super) subject: String,
     pub(super) probability: f64,
     pub(super) reason: String,
@@ -78,7 +78,7 @@ pub(super) struct View {
     /// The fullest CPU's part of the flow table in use, 0–1.
     pub(super) occupancy: f64,
     pub(super) learners: Vec<LearnerLine>,
-    /// The least probable first, and how many there are in all.
+    /// The incidents first, and how many there are in all.
     pub(super) anomalies: (Vec<AnomalyLine>, usize),
     pub(super) flows: Vec<FlowLine>,
     pub(super) hosts: Vec<HostLine>,
@@ -270,7 +270,7 @@ impl SummaryView<'_> {
             counted(rows.flows, "flow"),
             counted(rows.sessions, "session"),
             counted(rows.hosts, "host window"),
-            judged(rows),
+            judged(rows, totals.incidents),
         );
         lines.extend(wrap(&records, width, [2, 4]));
         for output in &self.outputs {
@@ -302,14 +302,15 @@ impl OutputLine {
     }
 }
 
-/// `2 anomalies (1 of flows, 1 of hosts)`; where no row has a verdict, that no anomaly was found would say nothing.
-fn judged(rows: &Rows) -> String {
+/// `2 anomalies (1 of flows, 1 of hosts), 1 incident`; where no row has a verdict, that no anomaly was found would say nothing.
+fn judged(rows: &Rows, incidents: u64) -> String {
     let anomalies = match rows.anomalies() {
         _ if rows.scored == 0 => return "none of them scored".to_owned(),
         1 => "1 anomaly".to_owned(),
         number => format!("{} anomalies", grouped(number)),
     };
-    format!("{anomalies} ({} of flows, {} of hosts)", grouped(rows.flow_anomalies), grouped(rows.host_anomalies))
+    let [flows, hosts] = [rows.flow_anomalies, rows.host_anomalies].map(grouped);
+    format!("{anomalies} ({flows} of flows, {hosts} of hosts), {}", counted(incidents, "incident"))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::target::{Destination, Format, Target, TargetError};
 use super::view::OutputLine;
 use super::{csv, jsonl};
 use crate::features::{FlowColumns, FlowRow, HostWindow};
+use crate::incident::{Incident, State as Stage};
 use crate::model::Verdict;
 use crate::record::Clock;
 
@@ -86,6 +87,15 @@ impl Writer {
             Stream::Jsonl(output) => output.row(|line| jsonl::write_host_anomaly(line, window, clock, verdict)),
             Stream::Csv(_) => {}
             Stream::Parquet(folder) => folder.row(|tables| tables.host_anomaly(window, clock, verdict)),
+        }
+    }
+
+    /// Takes what became of an incident.
+    pub(super) fn incident(&mut self, stage: Stage, incident: &Incident, clock: Clock) {
+        match &mut self.stream {
+            Stream::Jsonl(output) => output.row(|line| jsonl::write_incident(line, stage, incident, clock)),
+            Stream::Csv(_) => {}
+            Stream::Parquet(folder) => folder.row(|tables| tables.incident(stage, incident, clock)),
         }
     }
 

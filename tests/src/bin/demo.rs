@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use flowml_tests::lab::{Interface, Lab};
-use flowml_tests::scenario::{Alarm, Meter, Seen, Town, unix_ms};
+use flowml_tests::scenario::{Incident, Meter, Seen, Town, unix_ms};
 use flowml_tests::traffic::attack::{ATTACKS, Attack, Scene};
 use flowml_tests::traffic::background::Habits;
 
@@ -43,7 +43,7 @@ struct Act {
     /// Its name in [`ATTACKS`].
     attack: &'static str,
     by: By,
-    /// Whose anomaly counts as finding it.
+    /// Whom an incident must name that counts as finding it.
     names: &'static [Part],
 }
 
@@ -79,16 +79,20 @@ struct Past {
     at: Duration,
     /// Unix time.
     began_ms: u64,
-    /// Until when an anomaly is counted as finding it, Unix time.
+    /// Until when an incident is counted as finding it, Unix time.
     until_ms: u64,
-    /// Whose anomaly counts.
+    /// Whom it must name.
     suspects: Vec<(IpAddr, Part)>,
 }
 
 impl Past {
-    fn alarm<'a>(&self, seen: &'a Seen) -> Option<&'a Alarm> {
-        let hosts: Vec<IpAddr> = self.suspects.iter().map(|(host, _)| *host).collect();
-        seen.first_alarm(&hosts, self.began_ms..=self.until_ms)
+    fn incident<'a>(&self, seen: &'a Seen) -> Option<&'a Incident> {
+        seen.incidents_within(self.began_ms..=self.until_ms).find(|incident| self.named(incident).is_some())
+    }
+
+    /// Whom of its suspects an incident names.
+    fn named(&self, incident: &Incident) -> Option<&(IpAddr, Part)> {
+        self.suspects.iter().find(|(host, _)| incident.names(*host))
     }
 
     /// How near an anomaly it came at most.
@@ -101,13 +105,12 @@ impl Past {
         least.map_or_else(|| "not even seen".to_owned(), |least| format!("least p = {least:.1e}"))
     }
 
-    fn after(&self, alarm: &Alarm) -> String {
-        format!("{:.1} s", alarm.end_ms.saturating_sub(self.began_ms) as f64 / 1000.0)
+    fn after(&self, incident: &Incident) -> String {
+        format!("{:.1} s", incident.told_ms.saturating_sub(self.began_ms) as f64 / 1000.0)
     }
 
-    fn whom(&self, alarm: &Alarm) -> String {
-        let part = self.suspects.iter().find(|(host, _)| *host == alarm.address).map_or("", |(_, part)| part.title());
-        format!("{}, {part}", alarm.address)
+    fn whom(&self, incident: &Incident) -> String {
+        self.named(incident).map_or_else(String::new, |(host, part)| format!("{host}, {}", part.title()))
     }
 }
 
@@ -212,10 +215,10 @@ fn perform(screen: &Screen, meter: &Meter, town: &Town, n: usize, act: &Act) -> 
     };
     let mut told = false;
     let mut tell = |seen: &Seen| {
-        if let Some(alarm) = past.alarm(seen).filter(|_| !told) {
+        if let Some(incident) = past.incident(seen).filter(|_| !told) {
             told = true;
-            screen.event(&red(&format!("! host {}, p = {:.1e}", past.whom(alarm), alarm.probability)));
-            screen.text(8, &alarm.reason);
+            screen.event(&red(&format!("! incident: {}, p = {:.1e}", past.whom(incident), incident.probability)));
+            screen.text(8, &incident.reason);
         }
     };
     let launched = launch(attack, attacker.clone(), victim.clone());
@@ -241,42 +244,35 @@ fn launch(attack: &'static Attack, attacker: Interface, victim: Interface) -> th
 
 fn table(screen: &Screen, seen: &Seen, pasts: &[Past]) {
     screen.line("");
-    screen.line(&bold(&format!("{:<18}{:>6}  {:>11}  {}", "ATTACK", "BEGAN", "FOUND AFTER", "AS HOST")));
+    screen.line(&bold(&format!("{:<18}{:>6}  {:>11}  {}", "ATTACK", "BEGAN", "FOUND AFTER", "AS")));
     for past in pasts {
         let row = |after: &str, host: &str| {
             format!("{:<18}{:>6}  {after:>11}  {host}", words(past.attack.name), clock(past.at))
         };
-        match past.alarm(seen) {
-            Some(alarm) => {
-                screen.line(&row(&past.after(alarm), &past.whom(alarm)));
-                screen.text(4, &alarm.reason);
+        match past.incident(seen) {
+            Some(incident) => {
+                screen.line(&row(&past.after(incident), &past.whom(incident)));
+                screen.text(4, &incident.reason);
             }
             None => screen.line(&red(&row("not found", &past.nearest(seen)))),
         }
     }
-    let found = pasts.iter().filter(|past| past.alarm(seen).is_some()).count();
+    let found = pasts.iter().filter(|past| past.incident(seen).is_some()).count();
     screen.line(&bold(&format!("{found} of {} attacks found", pasts.len())));
 }
 
-/// What else was reported: false alarms, and what the attacks brought along.
+/// What else was reported: incidents without an attack, and what the attacks brought along.
 fn beside(screen: &Screen, seen: &Seen, pasts: &[Past], ordinary_until: u64) {
     let scored = seen.scored().filter(|window| window.end_ms <= ordinary_until).count();
-    let wrong = seen.alarms.iter().filter(|alarm| alarm.end_ms <= ordinary_until).count();
-    let of_attacks = |alarm: &&Alarm| {
-        pasts.iter().any(|past| {
-            (past.began_ms..=past.until_ms).contains(&alarm.end_ms)
-                && past.suspects.iter().any(|(host, _)| *host == alarm.address)
-        })
-    };
-    let others = seen.alarms.iter().filter(|alarm| alarm.end_ms > ordinary_until).filter(|alarm| !of_attacks(alarm));
+    let wrong = seen.incidents_within(0..=ordinary_until).count();
+    let found = pasts.iter().filter(|past| past.incident(seen).is_some()).count();
+    let others = seen.incidents.len() - wrong - found;
     screen.line("");
     screen.text(
         0,
         &format!(
-            "Before the attacks {scored} host windows were scored, of which {wrong} were called anomalies. After that, \
-         beside the hosts above, {} windows of others were (victims, and the sources that a flood pretends), and {} \
-         flows in all.",
-            others.count(),
+            "In ordinary traffic before the attacks {scored} host windows were scored, and {wrong} incidents told. After \
+             that, beside those above, {others} more were. {} flows were anomalies.",
             seen.flow_alarms
         ),
     );

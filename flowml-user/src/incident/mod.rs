@@ -1,0 +1,298 @@
+//! Incidents: anomalous host windows that have one cause, joined over hosts and over time.
+//!
+//! A scan makes two hosts odd for as long as it lasts, a flood with invented sources tens of thousands. Each is one
+//! event to an operator. A window is odd in what its host did to others (a source) or in what others did to it (a
+//! target). A source makes an incident, and the targets that it has flows to belong to it. Where more than a few odd
+//! sources have flows to one host, that host makes the incident, and they belong to it.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+
+use flowml_common::flow::Address;
+
+use crate::features::HostWindow;
+use crate::model::{Reason, Verdict};
+
+/// More odd sources than this with flows to one host are one attack on that host.
+const FEW: usize = 8;
+
+/// An incident ends when none of its windows was an anomaly for so long, ns.
+const QUIET_NS: u64 = 10_000_000_000;
+
+/// One window that is less probable than this is an incident; of others it takes two, as chance makes one now and then.
+const CERTAIN: f64 = 1e-9;
+
+/// So far back reach the windows of an interval, ns: a window and an interval. What was then may be why a host is odd.
+const TRAILING_NS: u64 = 3_000_000_000;
+
+/// Incidents that are open at once. Anomalies beyond are counted.
+const MOST_OPEN: usize = 4096;
+
+/// Hosts of an incident that are told apart; a flood can invent more.
+const MOST_HOSTS: usize = 1 << 16;
+
+/// Hosts of a role that are named.
+const NAMED: usize = 8;
+
+/// What an anomalous window says of its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// It did something odd to others.
+    Source,
+    /// Others did something odd to it.
+    Target,
+}
+
+/// Hosts of one role in an incident.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hosts {
+    /// The first of them, in the order in which they were found.
+    pub named: Vec<Address>,
+    /// How many there are, [`MOST_HOSTS`] at most.
+    pub count: usize,
+}
+
+/// Anomalies with one cause. Times are ns of the capture's clock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incident {
+    /// From 1, in the order of their begin.
+    pub number: u64,
+    /// Begin of the first window.
+    pub start_ns: u64,
+    /// End of the last window so far.
+    pub end_ns: u64,
+    /// Who did it, as far as it was seen.
+    pub sources: Hosts,
+    /// To whom.
+    pub targets: Hosts,
+    /// Host windows that are anomalies.
+    pub windows: u64,
+    /// Flows that are anomalies, between one of the hosts and anyone.
+    pub flows: u64,
+    /// The probability of the oddest window.
+    pub probability: f64,
+    /// What made it so.
+    pub reasons: Vec<Reason>,
+}
+
+impl Incident {
+    /// How bad it is: −log₁₀ of the probability, 300 at most.
+    #[must_use]
+    pub fn severity(&self) -> f64 {
+        -self.probability.max(1e-300).log10()
+    }
+
+    fn hosts_mut(&mut self, role: Role) -> &mut Hosts {
+        match role {
+            Role::Source => &mut self.sources,
+            Role::Target => &mut self.targets,
+        }
+    }
+}
+
+/// What became of an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It has begun, and goes on.
+    Open,
+    /// It is over.
+    Closed,
+}
+
+/// An incident in the making: one that nobody was told of is not yet certain.
+struct Open {
+    incident: Incident,
+    /// The host and role that make it one.
+    key: (Address, Role),
+    hosts: HashSet<(Address, Role)>,
+    /// End of the last window of a source.
+    source_end_ns: u64,
+    told: bool,
+}
+
+/// All incidents of a run.
+#[derive(Default)]
+pub struct Incidents {
+    open: Vec<Open>,
+    /// Initiators and responders of what was drained since the last interval …
+    links: Vec<[Address; 2]>,
+    /// … and in those before it that its windows reach back to, with the ends of the intervals.
+    past: VecDeque<(u64, Vec<[Address; 2]>)>,
+    told: u64,
+    left_out: u64,
+}
+
+/// One anomalous window.
+struct Odd<'a> {
+    window: &'a HostWindow,
+    verdict: &'a Verdict,
+    role: Role,
+}
+
+impl Incidents {
+    /// Takes note of a flow's initiator and responder.
+    pub fn link(&mut self, ends: [Address; 2]) {
+        // The flows of a scan follow each other.
+        if self.links.last() != Some(&ends) {
+            self.links.push(ends);
+        }
+    }
+
+    /// Takes the windows of an interval that ends at `now_ns`, of which some are anomalies. Returns the incidents that
+    /// have begun or ended.
+    pub fn observe<'a>(
+        &mut self,
+        now_ns: u64,
+        judged: impl Iterator<Item = (&'a HostWindow, Option<&'a Verdict>)>,
+    ) -> Vec<(State, Incident)> {
+        let odd: BTreeMap<Address, Odd<'a>> = judged
+            .filter_map(|(window, verdict)| Some((window, verdict.filter(|verdict| verdict.anomaly)?)))
+            .map(|(window, verdict)| (window.address, Odd { window, verdict, role: role(&verdict.reasons) }))
+            .collect();
+        self.past.push_back((now_ns, std::mem::take(&mut self.links)));
+        while self.past.front().is_some_and(|(end_ns, _)| end_ns.saturating_add(TRAILING_NS) <= now_ns) {
+            self.past.pop_front();
+        }
+        if !odd.is_empty() {
+            self.assign(&odd);
+        }
+        self.tell(now_ns)
+    }
+
+    /// Takes an anomalous flow. Returns whether it belongs to an incident.
+    pub fn flow(&mut self, ends: [Address; 2]) -> bool {
+        let belongs = |open: &&mut Open| {
+            let at = |role| ends.iter().any(|address| open.hosts.contains(&(*address, role)));
+            at(Role::Source) || at(Role::Target)
+        };
+        let found = self.open.iter_mut().find(belongs);
+        found.map(|open| open.incident.flows += 1).is_some()
+    }
+
+    /// Incidents that are open, the oldest first.
+    pub fn open(&self) -> impl Iterator<Item = &Incident> {
+        self.open.iter().filter(|open| open.told).map(|open| &open.incident)
+    }
+
+    /// How many incidents there were, and how many anomalous windows found no place.
+    #[must_use]
+    pub const fn totals(&self) -> (u64, u64) {
+        (self.told, self.left_out)
+    }
+
+    /// Ends all that are open, because the run ends.
+    pub fn finish(&mut self) -> Vec<(State, Incident)> {
+        let told = self.open.drain(..).filter(|open| open.told);
+        told.map(|open| (State::Closed, open.incident)).collect()
+    }
+
+    /// Gives each anomaly its incident.
+    fn assign(&mut self, odd: &BTreeMap<Address, Odd<'_>>) {
+        let is = |address: &Address, role| odd.get(address).is_some_and(|odd| odd.role == role);
+        let mut attacked: BTreeMap<Address, BTreeSet<Address>> = BTreeMap::new();
+        let links = self.past.iter().flat_map(|(_, links)| links);
+        for [from, to] in links.filter(|[from, _]| is(from, Role::Source)) {
+            attacked.entry(*to).or_default().insert(*from);
+        }
+        let hosts: Vec<&Odd<'_>> = odd.values().collect();
+        let mut by_many: BTreeMap<Address, Address> = BTreeMap::new();
+        for (to, sources) in attacked.iter().filter(|(_, sources)| sources.len() > FEW) {
+            by_many.extend(sources.iter().map(|source| (*source, *to)));
+        }
+        for odd in hosts.iter().filter(|odd| odd.role == Role::Source) {
+            let own = (odd.window.address, Role::Source);
+            let key = by_many.get(&odd.window.address).map_or(own, |target| (*target, Role::Target));
+            self.add(odd, key);
+        }
+        for odd in hosts.iter().filter(|odd| odd.role == Role::Target) {
+            let own = (odd.window.address, Role::Target);
+            match attacked.get(&odd.window.address) {
+                Some(sources) if sources.len() > FEW => self.add(odd, own),
+                Some(sources) => sources.iter().for_each(|source| self.add(odd, (*source, Role::Source))),
+                None => self.add(odd, self.trailing(odd).unwrap_or(own)),
+            }
+        }
+    }
+
+    /// The incident of a target whose source is not odd any more.
+    fn trailing(&self, odd: &Odd<'_>) -> Option<(Address, Role)> {
+        let HostWindow { address, end_ns, .. } = odd.window;
+        let belongs = |open: &&Open| {
+            open.hosts.contains(&(*address, Role::Target)) && *end_ns <= open.source_end_ns.saturating_add(TRAILING_NS)
+        };
+        self.open.iter().find(belongs).map(|open| open.key)
+    }
+
+    fn add(&mut self, odd: &Odd<'_>, key: (Address, Role)) {
+        let found = self.open.iter().position(|open| open.key == key);
+        let Some(at) = found.or_else(|| self.begin(odd, key)) else {
+            self.left_out += 1;
+            return;
+        };
+        let Open { incident, hosts, source_end_ns, .. } = &mut self.open[at];
+        let Odd { window, verdict, role } = odd;
+        if *role == Role::Source {
+            *source_end_ns = window.end_ns;
+        }
+        incident.windows += 1;
+        incident.start_ns = incident.start_ns.min(window.start_ns);
+        incident.end_ns = incident.end_ns.max(window.end_ns);
+        if hosts.len() < MOST_HOSTS && hosts.insert((window.address, *role)) {
+            let hosts = incident.hosts_mut(*role);
+            hosts.count += 1;
+            if hosts.named.len() < NAMED {
+                hosts.named.push(window.address);
+            }
+        }
+        if verdict.probability < incident.probability {
+            incident.probability = verdict.probability;
+            incident.reasons.clone_from(&verdict.reasons);
+        }
+    }
+
+    fn begin(&mut self, odd: &Odd<'_>, key: (Address, Role)) -> Option<usize> {
+        let incident = Incident {
+            number: 0,
+            start_ns: odd.window.start_ns,
+            end_ns: odd.window.end_ns,
+            sources: Hosts::default(),
+            targets: Hosts::default(),
+            windows: 0,
+            flows: 0,
+            probability: f64::INFINITY,
+            reasons: Vec::new(),
+        };
+        (self.open.len() < MOST_OPEN).then(|| {
+            self.open.push(Open { incident, key, hosts: HashSet::new(), source_end_ns: 0, told: false });
+            self.open.len() - 1
+        })
+    }
+
+    /// Numbers the incidents that have become certain, and takes out those that are over.
+    fn tell(&mut self, now_ns: u64) -> Vec<(State, Incident)> {
+        let mut news = Vec::new();
+        for open in &mut self.open {
+            let Open { incident, told, .. } = open;
+            if !*told && (incident.windows >= 2 || incident.probability < CERTAIN) {
+                *told = true;
+                self.told += 1;
+                incident.number = self.told;
+                news.push((State::Open, incident.clone()));
+            }
+        }
+        let over = |open: &mut Open| open.incident.end_ns.saturating_add(QUIET_NS) <= now_ns;
+        let ended = self.open.extract_if(.., over).filter(|open| open.told);
+        news.extend(ended.map(|open| (State::Closed, open.incident)));
+        news
+    }
+}
+
+/// Whether what is odd is what the host did, or what was done to it: by the larger part of the reasons.
+fn role(reasons: &[Reason]) -> Role {
+    let share = |role: &str| -> f64 {
+        reasons.iter().filter(|reason| reason.column.starts_with(role)).map(|reason| reason.share).sum()
+    };
+    if share("destination_") > share("source_") { Role::Target } else { Role::Source }
+}

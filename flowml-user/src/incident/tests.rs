@@ -1,0 +1,145 @@
+//! Each attack is one incident with its hosts, and what chance makes is none.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+use crate::features::{HOST_FEATURES, columns};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn host(number: u32) -> Address {
+    Address::from_v4(0x0a00_0000 | number)
+}
+
+/// What one host was judged to be in an interval.
+#[derive(Clone, Copy)]
+struct Seen(u32, Role, f64);
+
+/// Incidents, and the time.
+#[derive(Default)]
+struct Run {
+    incidents: Incidents,
+    now_ns: u64,
+}
+
+impl Run {
+    /// A second, with these flows and these anomalous windows.
+    fn second(&mut self, links: &[(u32, u32)], odd: &[Seen]) -> Vec<(State, Incident)> {
+        self.now_ns += SECOND;
+        links.iter().for_each(|&(from, to)| self.incidents.link([host(from), host(to)]));
+        let judged: Vec<_> = odd.iter().map(|seen| (self.window(seen.0), verdict(*seen))).collect();
+        let ordinary = (self.window(99), None);
+        let judged = judged.iter().map(|(window, verdict)| (window, Some(verdict)));
+        self.incidents.observe(self.now_ns, judged.chain([(&ordinary.0, ordinary.1)]))
+    }
+
+    fn window(&self, number: u32) -> HostWindow {
+        HostWindow {
+            address: host(number),
+            start_ns: self.now_ns.saturating_sub(2 * SECOND),
+            end_ns: self.now_ns,
+            source: Default::default(),
+            destination: Default::default(),
+        }
+    }
+}
+
+fn verdict(Seen(_, role, probability): Seen) -> Verdict {
+    let name = match role {
+        Source => "source_ports",
+        Target => "destination_ports",
+    };
+    let column = columns(HOST_FEATURES).into_iter().find(|column| column.name == name).unwrap();
+    let (column, unit) = (column.name, column.unit);
+    let reason = Reason { column, unit, value: 900.0, low: 1.0, high: 2.0, share: 0.9 };
+    Verdict { cluster: 0, score: 99.0, probability, anomaly: true, reasons: vec![reason] }
+}
+
+fn named(hosts: &Hosts) -> (Vec<Address>, usize) {
+    (hosts.named.clone(), hosts.count)
+}
+
+use Role::{Source, Target};
+
+#[test]
+fn a_scan_is_one_incident_from_its_begin_to_its_end() {
+    let mut run = Run::default();
+    let scan = [Seen(7, Source, 1e-10), Seen(1, Target, 1e-10)];
+    let news = run.second(&[(7, 1)], &scan);
+    let [(State::Open, begun)] = news.as_slice() else { panic!("{news:?}") };
+    assert_eq!(
+        (begun.number, named(&begun.sources), named(&begun.targets)),
+        (1, (vec![host(7)], 1), (vec![host(1)], 1))
+    );
+    assert_eq!(run.second(&[(7, 1)], &scan), []);
+    assert!(run.incidents.flow([host(7), host(1)]));
+    assert!(!run.incidents.flow([host(50), host(51)]));
+    // The last window of the target outlives that of the source.
+    assert_eq!(run.second(&[], &scan[1..]), []);
+    for _ in 0..9 {
+        assert_eq!(run.second(&[], &[]), []);
+    }
+    let news = run.second(&[], &[]);
+    let [(State::Closed, over)] = news.as_slice() else { panic!("{news:?}") };
+    assert_eq!((over.number, over.windows, over.flows, over.end_ns), (1, 5, 1, 3 * SECOND));
+    assert_eq!(over.probability, 1e-10);
+    assert!((over.severity() - 10.0).abs() < 1e-9);
+    assert_eq!(run.incidents.totals(), (1, 0));
+}
+
+#[test]
+fn a_flood_from_invented_sources_is_one_incident_of_its_target() {
+    let mut run = Run::default();
+    let mut told = Vec::new();
+    for second in 0..3 {
+        let sources = 1000 + second * 1000..1000 + second * 1000 + 500;
+        let links: Vec<_> = sources.clone().map(|source| (source, 1)).collect();
+        let odd = sources.map(|source| Seen(source, Source, 1e-5)).chain([Seen(1, Target, 1e-7)]);
+        told.extend(run.second(&links, &odd.collect::<Vec<_>>()));
+    }
+    // The windows of the sources reach into the next interval, in which they send nothing.
+    let odd: Vec<_> = (3000..3500).map(|source| Seen(source, Source, 1e-5)).collect();
+    told.extend(run.second(&[], &odd));
+    let [(State::Open, incident)] = told.as_slice() else { panic!("{}", told.len()) };
+    assert_eq!(named(&incident.targets), (vec![host(1)], 1));
+    let open: Vec<_> = run.incidents.open().collect();
+    assert_eq!((open.len(), open[0].sources.count, open[0].sources.named.len()), (1, 1500, NAMED));
+}
+
+#[test]
+fn two_attacks_on_one_host_are_two_incidents() {
+    let mut run = Run::default();
+    run.second(&[(7, 1)], &[Seen(7, Source, 1e-10), Seen(1, Target, 1e-10)]);
+    let news = run.second(&[(8, 1)], &[Seen(8, Source, 1e-10), Seen(1, Target, 1e-10)]);
+    let [(State::Open, second)] = news.as_slice() else { panic!("{news:?}") };
+    assert_eq!((second.number, named(&second.sources)), (2, (vec![host(8)], 1)));
+    // And one without a visible source, once those with one are past.
+    for _ in 0..3 {
+        run.second(&[], &[]);
+    }
+    let news = run.second(&[], &[Seen(1, Target, 1e-10)]);
+    assert!(matches!(news.as_slice(), [(State::Open, third)] if third.sources.count == 0), "{news:?}");
+}
+
+#[test]
+fn one_window_that_chance_may_make_is_no_incident_and_two_are() {
+    let mut run = Run::default();
+    assert_eq!(run.second(&[], &[Seen(5, Source, 5e-5)]), []);
+    assert_eq!(run.incidents.open().count(), 0);
+    for _ in 0..11 {
+        assert_eq!(run.second(&[], &[]), []);
+    }
+    // Too long after the first.
+    assert_eq!(run.second(&[], &[Seen(5, Source, 5e-5)]), []);
+    assert_eq!(run.second(&[], &[Seen(5, Source, 5e-5)]).len(), 1);
+}
+
+#[test]
+fn what_is_open_ends_with_the_run_and_too_many_are_counted() {
+    let mut run = Run::default();
+    let odd: Vec<_> = (0..MOST_OPEN as u32 + 10).map(|number| Seen(number, Source, 1e-10)).collect();
+    assert_eq!(run.second(&[], &odd).len(), MOST_OPEN);
+    assert_eq!(run.incidents.totals(), (MOST_OPEN as u64, 10));
+    let over = run.incidents.finish();
+    assert!(over.len() == MOST_OPEN && over.iter().all(|(state, _)| *state == State::Closed));
+    assert_eq!(run.incidents.finish(), []);
+}
