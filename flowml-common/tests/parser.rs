@@ -90,5 +90,7 @@ proptest! {
         prop_assert_eq!(up.key, down.key);
         prop_assert_ne!(up.sender, down.sender);
         prop_assert_eq!(up.payload_bytes, u32::from(payload));
+        prop_assert_eq!(up.first_payload_bytes, u32::from(payload));
+        prop_assert_eq!(up.payload_offset + u32::from(payload), sample(false).frame().length);
     }
 }

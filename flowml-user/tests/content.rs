@@ -6,6 +6,8 @@ use std::time::Duration;
 use flowml_common::content::PayloadLimit;
 use flowml_common::packet::{Frame, Hook, Sender};
 use flowml_common::table::{Metered, Seed, Shape, meter};
+use flowml_user::capture::file::Captured;
+use flowml_user::capture::file::link::{self, LinkType};
 use flowml_user::capture::vectors::VecTable;
 use flowml_user::features::{FlowColumns, FlowRow, HostWindows};
 use flowml_user::record::{CONTENT_IDENTIFIERS, Clock, FlowRecord, Inspector, Pattern, Value};
@@ -137,6 +139,28 @@ fn a_snapped_packet_gives_the_bytes_that_are_there() {
         let [content, none] = flow.contents().expect("payload is kept");
         assert_eq!(content.expect("a packet with payload").bytes, &long[..kept]);
         assert_eq!(none, None);
+    }
+}
+
+#[test]
+fn payload_is_found_behind_every_link_layer() {
+    let bytes = udp(1, true, b"payload").bytes();
+    let behind = &bytes[14..14 + 28 + 7];
+    let cooked2 = [8, 0, 0, 0, 0, 0, 0, 3, 0, 1, 4, 6, 2, 0, 0, 0, 0, 9, 0, 0];
+    let headers: [(LinkType, &[u8]); 4] = [
+        (LinkType::Ethernet, &bytes[..14]),
+        (LinkType::Raw, &[]),
+        (LinkType::Null, &[2, 0, 0, 0]),
+        (LinkType::Cooked2, &cooked2),
+    ];
+    for (link, header) in headers {
+        let frame = [header, behind].concat();
+        let captured = Captured { time_ns: 1, length: frame.len() as u32, interface: 1, link, bytes: &frame };
+        let mut table = table(limit(9));
+        assert_eq!(link::meter(&mut table, &captured), Metered::Counted);
+        let flow = table.flows().next().expect("a flow");
+        let [content, _] = flow.contents().expect("payload is kept");
+        assert_eq!(content.expect("a packet with payload").bytes, b"payload", "{link:?}");
     }
 }
 

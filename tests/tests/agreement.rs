@@ -131,6 +131,38 @@ fn mutated_agree(twins: &mut Twins, frames: &[Vec<u8>]) -> Result<()> {
     Ok(())
 }
 
+/// Both would agree on a wrong place: where payload lies is known of frames that end with it.
+#[test]
+fn payload_is_where_it_was_put() -> Result<()> {
+    let payload = payload(100);
+    let (v4, v6) = (Frame::default().ipv4(&Ipv4::default()), Frame::default().ipv6(&Ipv6::default()));
+    let tagged = Frame::default().tag(ether_type::SERVICE_VLAN, 10).tag(ether_type::VLAN, 20).ipv6(&Ipv6::default());
+    let long = Extension::DestinationOptions { units: 3 };
+    let frames = [
+        v4.clone().udp(Ports::default()),
+        v4.clone().tcp(&Tcp::default()),
+        v4.sctp(Ports::default()),
+        v6.extension(long).udp(Ports::default()),
+        tagged.clone().tcp(&Tcp::default()),
+        tagged.extension(long).extension(long).tcp(&Tcp::default()),
+    ];
+    for frame in frames {
+        let bytes = frame.payload(&payload).finish();
+        let seen = Seen {
+            time_ns: 0,
+            length: bytes.len() as u32,
+            interface: 1,
+            hook: Hook::File,
+            stripped_vlan: None,
+            segments: None,
+        };
+        let packet = parse(&seen, &bytes[..]).map_err(|reason| anyhow::anyhow!("{reason:?}"))?;
+        let found = &bytes[packet.payload_offset as usize..][..packet.first_payload_bytes as usize];
+        ensure!(found == payload, "{} bytes behind {} of headers", found.len(), packet.payload_offset);
+    }
+    Ok(())
+}
+
 /// Multi-buffer frames: XDP reads the linear part alone, wherever that ends.
 #[test]
 fn frames_in_several_buffers_agree() -> Result<()> {

@@ -1,4 +1,5 @@
-//! DNS (RFC 1035 §4), with that also multicast DNS (RFC 6762) and LLMNR (RFC 4795): the question.
+//! DNS (RFC 1035 §4), with that also multicast DNS (RFC 6762) and LLMNR (RFC 4795): the first question, or of what is
+//! announced without one the first answer.
 
 use super::reader::Reader;
 use super::{Said, visible};
@@ -8,6 +9,9 @@ const LONGEST_NAME: usize = 255;
 
 /// The longest label; larger numbers are pointers, which the first name of a message cannot be.
 const LONGEST_LABEL: u8 = 63;
+
+/// A message with more questions, or a query with more of anything, is not taken for one.
+const MOST_RECORDS: u16 = 64;
 
 /// The shortest message with a question: header, root, type and class.
 const SHORTEST: u16 = 12 + 1 + 4;
@@ -55,12 +59,15 @@ pub(super) fn read(bytes: &[u8]) -> Option<Said> {
     let [questions, answers, authorities, additional] =
         [message.u16()?, message.u16()?, message.u16()?, message.u16()?];
     let (is_query, operation, reserved, code) = (flags >> 15 == 0, flags >> 11 & 15, flags >> 6 & 1, flags & 15);
-    // Query, status, notify, update. The counts tell DNS from bytes of other kinds: a query carries little.
+    // Query, status, notify, update. The counts tell DNS from bytes of other kinds: a query carries little. Multicast DNS
+    // asks several questions at once, and announces without having been asked.
+    let is_told = if is_query { questions > 0 } else { questions > 0 || answers > 0 };
     let plausible = matches!(operation, 0 | 2 | 4 | 5)
         && reserved == 0
-        && questions == 1
-        && (!is_query || code == 0 && answers < 64 && authorities < 64)
-        && additional < 64;
+        && is_told
+        && questions <= MOST_RECORDS
+        && (!is_query || code == 0 && answers <= MOST_RECORDS && authorities <= MOST_RECORDS)
+        && additional <= MOST_RECORDS;
     if !plausible {
         return None;
     }
@@ -70,12 +77,12 @@ pub(super) fn read(bytes: &[u8]) -> Option<Said> {
     }
 }
 
-/// Type and class of the question (RFC 1035 §4.1.2); its name is known.
+/// Type and class, which a question (RFC 1035 §4.1.2) and a record (§4.1.3) have behind their names.
 fn read_type(mut message: Reader<'_>, name: String) -> Option<Said> {
     let Some((kind, class)) = message.u16().zip(message.u16()) else {
         return Some(Said { server_name: Some(name), detail: None });
     };
-    // Multicast DNS has a flag in the upper bit (RFC 6762 §5.4).
+    // Multicast DNS has flags in the upper bit (RFC 6762 §5.4, §10.2).
     let is_class = matches!(class & 0x7fff, 1 | 3 | 4 | 254 | 255);
     if kind == 0 || !is_class || is_netbios(kind, &name) {
         return None;

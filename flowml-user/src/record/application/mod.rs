@@ -52,17 +52,12 @@ pub const PROTOCOLS: &[Protocol] = &[
         server_name: "Host, without its port",
         detail: "method",
     },
-    Protocol {
-        name: "SSH",
-        over: &[(protocol::TCP, ssh::read)],
-        server_name: "",
-        detail: "software that the banner names, the initiator's where both are there",
-    },
+    Protocol { name: "SSH", over: &[(protocol::TCP, ssh::read)], server_name: "", detail: "software in the banner" },
     Protocol {
         name: "DNS",
         over: &[(protocol::UDP, dns::read), (protocol::TCP, dns::read_stream)],
-        server_name: "name that is asked for",
-        detail: "type of the question",
+        server_name: "name that is asked for, or announced",
+        detail: "its type",
     },
     Protocol {
         name: "QUIC",
@@ -84,10 +79,19 @@ pub struct Application {
 }
 
 impl Application {
-    /// Recognises the application by what initiator and responder sent first, the initiator being heard first.
+    /// Recognises the application by what initiator and responder sent first. The initiator is heard first; what it does
+    /// not say may be in what the responder says of the same application.
     #[must_use]
     pub fn of(transport: u8, sent: [&[u8]; 2]) -> Option<Self> {
-        sent.into_iter().find_map(|bytes| Self::of_message(transport, bytes))
+        let [initiator, responder] = sent.map(|bytes| Self::of_message(transport, bytes));
+        match (initiator, responder) {
+            (Some(one), Some(other)) if one.name == other.name => Some(Self {
+                name: one.name,
+                server_name: one.server_name.or(other.server_name),
+                detail: one.detail.or(other.detail),
+            }),
+            (one, other) => one.or(other),
+        }
     }
 
     fn of_message(transport: u8, bytes: &[u8]) -> Option<Self> {

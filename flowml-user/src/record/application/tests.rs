@@ -171,6 +171,13 @@ fn a_question_of_dns_names_what_is_asked_for() {
     // Multicast, with the bit that asks for an answer to one alone.
     check(UDP, &dns(0, &["_ipp", "_tcp", "local"], 12, 0x8001), Some(("DNS", "_ipp._tcp.local", "PTR")));
     check(UDP, &dns(0x0100, &["a.b", "c\\d\u{e9}"], 65_399, 1), Some(("DNS", "a\\.b.c\\\\d\\195\\169", "TYPE65399")));
+    // Several questions, and what is announced without one.
+    let mut several = dns(0, &["one", "local"], 255, 1);
+    several[5] = 2;
+    check(UDP, &several, Some(("DNS", "one.local", "ANY")));
+    let mut announced = dns(0x8400, &["linux", "local"], 1, 0x8001);
+    (announced[5], announced[7]) = (0, 1);
+    check(UDP, &announced, Some(("DNS", "linux.local", "A")));
     let stream = vector16(&question);
     check(TCP, &stream, Some(("DNS", "www.example.org", "AAAA")));
     check(TCP, &stream[..20], Some(("DNS", "", "")));
@@ -200,9 +207,9 @@ fn what_only_looks_like_dns_is_none() {
         bytes[at] = byte;
         bytes
     };
-    // No or two questions, a reserved bit, an operation that is none, an error in a question, a pointer, a class.
+    // No question and too many, a reserved bit, an operation that is none, an error in a question, a pointer, a class, a type.
     for (at, byte) in
-        [(5, 0), (5, 2), (3, 0x40), (2, 0x78), (3, 3), (12, 0xc0), (good.len() - 1, 9), (good.len() - 3, 0)]
+        [(5, 0), (5, 65), (3, 0x40), (2, 0x78), (3, 3), (12, 0xc0), (good.len() - 1, 9), (good.len() - 3, 0)]
     {
         check(UDP, &changed(at, byte), None);
     }
@@ -242,6 +249,12 @@ fn the_responder_is_heard_where_the_initiator_says_nothing() {
     let detail = |sent| Application::of(TCP, sent).and_then(|application| application.detail);
     assert_eq!(detail([&[], banner]).as_deref(), Some("server"));
     assert_eq!(detail([b"SSH-2.0-client\r\n", banner]).as_deref(), Some("client"));
+    assert_eq!(detail([b"SSH-2.0-cut", banner]).as_deref(), Some("server"));
+    let request = &b"GET / HTTP/1.1\r\nHost: example.org\r\n"[..];
+    // A capture that begins with an answer takes the server for the initiator.
+    let turned = Application::of(TCP, [b"HTTP/1.1 200 OK\r\n", request]).unwrap();
+    assert_eq!((turned.server_name.as_deref(), turned.detail.as_deref()), (Some("example.org"), Some("GET")));
+    assert_eq!(Application::of(TCP, [request, banner]).map(|application| application.name), Some("HTTP"));
     assert_eq!(Application::of(ICMP, [banner, banner]), None);
     assert_eq!(Application::of(TCP, [&[], &[]]), None);
 }
