@@ -50,7 +50,7 @@ pub enum Role {
 pub struct Hosts {
     /// The first of them, in the order in which they were found.
     pub named: Vec<Address>,
-    /// How many there are, [`MOST_HOSTS`] at most.
+    /// How many there are, 65,536 at most.
     pub count: usize,
 }
 

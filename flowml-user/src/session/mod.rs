@@ -97,7 +97,8 @@ pub struct Ended {
 pub struct Standing {
     /// The session begins with this part.
     pub new: bool,
-    /// Who opened the session, by all that is known, see [`likely_initiator`].
+    /// Who opened the session, by all that is known: of a TCP connection that was there before the meter, the side with the
+    /// higher port.
     pub initiator: Sender,
     /// Whether the other side has ever sent a packet.
     pub answered: bool,
