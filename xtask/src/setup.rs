@@ -50,6 +50,7 @@ const TOOLS: &[Tool] = &[
     Tool { command: "tc", package: "iproute2", why: "shows whether filters are left behind" },
     Tool { command: "ethtool", package: "ethtool", why: "sets the offloads and queues of the laboratory's links" },
     Tool { command: "ping", package: "iputils-ping", why: "makes ICMP traffic" },
+    Tool { command: "softflowd", package: "softflowd", why: "makes flows of captures, for the benchmarks" },
 ];
 
 /// Programs beside cargo, by rustup's component.
