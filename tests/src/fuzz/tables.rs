@@ -20,14 +20,12 @@ pub(super) fn run(bytes: &[u8]) {
     }
     let Some(batches) = read(bytes) else { return };
     clean(&batches);
-    // Once written, a table is what is read of it; formats are told apart by their first bytes.
-    let Some(second) = write(&batches).filter(|text| !text.starts_with(JSON) && !text.starts_with(PARQUET)) else {
-        return;
-    };
+    // Once written, a table is what is read of it.
+    let Some(second) = write(&batches) else { return };
     let again = read(&second).expect("what was written is a table");
     let rows = |batches: &[RecordBatch]| batches.iter().map(RecordBatch::num_rows).sum::<usize>();
     assert_eq!(rows(&again), rows(&batches), "rows that were written and read");
-    let third = write(&again).expect("what was read of CSV can be written as CSV");
+    let Some(third) = write(&again) else { return };
     assert_eq!(read(&third), Some(again), "a table that was written and read twice");
 }
 
@@ -63,12 +61,14 @@ fn clean(batches: &[RecordBatch]) {
     }
 }
 
-/// The table as CSV; `None` of no rows, which have no columns either.
+/// The table as CSV; `None` of no rows, which have no columns either, and where the first column has a name by which
+/// another format is known.
 fn write(batches: &[RecordBatch]) -> Option<Vec<u8>> {
     let file = MemoryFile::new(&[]);
     let schema = batches.first()?.schema();
     let mut writer = TableWriter::open(&file.path(), TableFormat::Csv, &schema).expect("CSV has all that CSV gives");
     batches.iter().for_each(|batch| writer.write(batch).expect("memory takes what is written"));
     writer.finish().expect("memory takes what is written");
-    Some(fs::read(file.path()).expect("the file is there"))
+    let text = fs::read(file.path()).expect("the file is there");
+    Some(text).filter(|text| !text.starts_with(JSON) && !text.starts_with(PARQUET))
 }
