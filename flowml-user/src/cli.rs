@@ -22,6 +22,10 @@ macro_rules! exit_codes {
     };
 }
 
+mod learning;
+
+pub use learning::{Eval, LearningArguments, Model, ModelCommand, Score, TableArguments, Train};
+
 /// A network flow meter for Linux that learns what is ordinary and says what is not.
 #[derive(Debug, Parser)]
 #[command(name = "flowml", version, after_help = exit_codes!(), subcommand_required = true, arg_required_else_help = true)]
@@ -43,6 +47,18 @@ pub enum Command {
     /// Label flow records by rules or by another table, and clean them
     #[command(long_about = LABEL_HELP, after_help = LABEL_EXAMPLES)]
     Label(Label),
+    /// Learn a detector or a classifier from tables
+    #[command(long_about = learning::TRAIN_HELP, after_help = learning::TRAIN_EXAMPLES)]
+    Train(Train),
+    /// Score the rows of tables by a model of 'flowml train'
+    #[command(long_about = learning::SCORE_HELP, after_help = learning::SCORE_EXAMPLES)]
+    Score(Score),
+    /// Measure detectors and classifiers on labelled tables
+    #[command(long_about = learning::EVAL_HELP, after_help = learning::EVAL_EXAMPLES)]
+    Eval(Eval),
+    /// Look into model files
+    #[command(after_help = exit_codes!())]
+    Model(Model),
     /// Print what every column of the records says
     #[command(after_help = exit_codes!())]
     Features(Features),
@@ -487,7 +503,10 @@ impl Arguments {
         let contradiction = match &read.command {
             Command::Run(run) => run.contradiction(),
             Command::Read(read) => read.contradiction(),
-            Command::Features(_) | Command::Label(_) => None,
+            Command::Eval(eval) => eval.contradiction(),
+            Command::Features(_) | Command::Label(_) | Command::Train(_) | Command::Score(_) | Command::Model(_) => {
+                None
+            }
         };
         match contradiction {
             Some(message) => Err(Self::command().error(ErrorKind::ArgumentConflict, message)),

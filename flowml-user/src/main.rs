@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use flowml_user::cli::{Arguments, Command, Features, ListFormat};
-use flowml_user::pipeline::{label, live, offline};
+use flowml_user::pipeline::{evaluate, label, live, offline, train};
 use flowml_user::sink::catalogue;
 
 #[tokio::main(flavor = "current_thread")]
@@ -14,6 +14,10 @@ async fn main() -> ExitCode {
         Command::Run(run) => live::run(&run).await,
         Command::Read(read) => offline::run(&read).await,
         Command::Label(arguments) => label::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments),
+        Command::Score(arguments) => train::score(&arguments),
+        Command::Eval(arguments) => evaluate::run(&arguments),
+        Command::Model(arguments) => train::show(&arguments),
         Command::Features(features) => list(features),
     };
     match done {

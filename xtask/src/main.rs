@@ -4,7 +4,6 @@
 mod bench;
 mod build;
 mod demo;
-mod fuzz;
 mod lint;
 mod rules;
 mod run;
@@ -38,7 +37,6 @@ enum Task {
     Lint,
     Bench(bench::Arguments),
     Demo(demo::Arguments),
-    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -51,7 +49,6 @@ fn main() -> ExitCode {
         Task::Lint => lint::task(&workspace),
         Task::Bench(arguments) => bench::task(&workspace, &arguments),
         Task::Demo(arguments) => demo::task(&workspace, &arguments),
-        Task::Fuzz(arguments) => fuzz::task(&workspace, &arguments),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,7 +8,7 @@ use ::csv::{Reader, ReaderBuilder, StringRecord, Trim};
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 
-use super::{BATCH, DatasetError};
+use super::{BATCH, DatasetError, HeaderRow};
 use crate::features::FlowColumns;
 use crate::record::{Kind, Value};
 use crate::sink::cells::{Builder, Cell, OutputColumn, field, flow_columns, plain_field};
@@ -95,16 +95,18 @@ fn cell(text: &str, kind: Kind) -> Cell {
     cell.unwrap_or(Cell::ABSENT)
 }
 
-/// Opens the file behind its header.
-fn open(path: &Path) -> Result<(Reader<File>, Vec<String>), DatasetError> {
+/// Opens the file behind its header; columns without one are called by their numbers, from 1.
+fn open(path: &Path, header: HeaderRow) -> Result<(Reader<File>, Vec<String>), DatasetError> {
     let file = File::open(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
-    let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(file);
+    let has_header = header == HeaderRow::Present;
+    let mut reader = ReaderBuilder::new().has_headers(has_header).trim(Trim::All).from_reader(file);
     let header = reader.headers().map_err(|error| malformed(path, &error))?;
     let names: Vec<String> = header.iter().map(|name| name.trim_start_matches('\u{feff}').to_owned()).collect();
     if names.iter().all(String::is_empty) {
         let message = "expected CSV with a header, JSON lines or Parquet".to_owned();
         return Err(DatasetError::Malformed { path: path.to_owned(), message });
     }
+    let names = if has_header { names } else { (1..=names.len()).map(|number| number.to_string()).collect() };
     Ok((reader, names))
 }
 
@@ -113,8 +115,8 @@ fn malformed(path: &Path, error: &::csv::Error) -> DatasetError {
 }
 
 /// Reads a table.
-pub(super) fn read(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {
-    let (mut reader, names) = open(path)?;
+pub(super) fn read(path: &Path, header: HeaderRow) -> Result<(SchemaRef, Batches), DatasetError> {
+    let (mut reader, names) = open(path, header)?;
     let mut seen = vec![Seen::NOTHING; names.len()];
     let mut record = StringRecord::new();
     while reader.read_record(&mut record).map_err(|error| malformed(path, &error))? {
@@ -132,7 +134,7 @@ pub(super) fn read(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {
     });
     let (fields, kinds): (Vec<_>, Vec<_>) = columns.unzip();
     let schema = Arc::new(Schema::new(fields));
-    let (reader, _) = open(path)?;
+    let (reader, _) = open(path, header)?;
     let rows = Rows { reader, kinds, schema: Arc::clone(&schema), path: path.to_owned() };
     Ok((schema, Box::new(rows)))
 }

@@ -54,7 +54,7 @@ impl Labels {
 }
 
 /// The labels of a column, which may be numbers.
-fn label_texts(batch: &arrow_array::RecordBatch, column: &str) -> Result<Vec<Option<String>>, DatasetError> {
+pub(super) fn label_texts(batch: &arrow_array::RecordBatch, column: &str) -> Result<Vec<Option<String>>, DatasetError> {
     let wrong = |found: String| DatasetError::Type { column: column.to_owned(), found, expected: "text or numbers" };
     let array = batch.column_by_name(column).ok_or_else(|| wrong("nothing".to_owned()))?;
     if let Some(texts) = texts(array.as_ref()) {

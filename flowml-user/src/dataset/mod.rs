@@ -9,6 +9,7 @@ mod csv;
 pub mod join;
 mod jsonl;
 pub mod keys;
+pub mod learnt;
 mod read;
 pub mod rules;
 mod shape;
@@ -21,7 +22,7 @@ use std::path::PathBuf;
 use arrow_schema::ArrowError;
 use parquet::errors::ParquetError;
 
-pub use read::TableReader;
+pub use read::{HeaderRow, TableReader};
 pub use shape::Shape;
 pub use write::{TableFormat, TableWriter};
 

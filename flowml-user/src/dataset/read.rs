@@ -20,6 +20,16 @@ pub struct TableReader {
     batches: Batches,
 }
 
+/// Whether the first row of a CSV file names its columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeaderRow {
+    /// It does.
+    #[default]
+    Present,
+    /// It is a row as all others; columns are called by their numbers, from 1.
+    Absent,
+}
+
 /// Parquet files begin and end with this.
 const PARQUET: &[u8] = b"PAR1";
 
@@ -33,6 +43,14 @@ impl TableReader {
     /// # Errors
     /// If the file cannot be read, or is no table.
     pub fn open(path: &Path) -> Result<Self, DatasetError> {
+        Self::open_with(path, HeaderRow::Present)
+    }
+
+    /// As [`Self::open`]; a CSV file has a header or none.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is no table.
+    pub fn open_with(path: &Path, header: HeaderRow) -> Result<Self, DatasetError> {
         let path = if path.is_dir() { path.join(FLOWS) } else { path.to_owned() };
         let read = |source| DatasetError::Read { path: path.clone(), source };
         let mut head = Vec::new();
@@ -40,7 +58,7 @@ impl TableReader {
         let (schema, batches) = match head.as_slice() {
             PARQUET => parquet(&path)?,
             [b'{', ..] => jsonl::read(&path)?,
-            _ => csv::read(&path)?,
+            _ => csv::read(&path, header)?,
         };
         Ok(Self { path, schema, batches })
     }

@@ -1,20 +1,31 @@
 //! The learning loop: rows of feature values in, a cluster, a score, a probability and reasons out.
 //!
-//! It knows columns and nothing of flows or hosts, so the same [`Learner`] serves both.
+//! It knows columns and nothing of flows or hosts, so the same [`Learner`] serves both. Beside it stands learning from
+//! tables, all of it at once ([`trained`]): detectors, classifiers, preparation, selection and measures.
 
 mod calibrate;
+pub mod classify;
+pub mod detect;
 mod fitted;
+pub mod folds;
+pub mod frame;
+mod held_out;
 mod kmeans;
+pub mod metrics;
 mod online;
 mod poison;
+pub mod prepare;
 mod reason;
 mod scale;
+pub mod select;
 mod silhouette;
 mod store;
 #[cfg(test)]
 mod synthetic;
 #[cfg(test)]
 mod tests;
+pub mod trained;
+mod vectors;
 
 use std::fmt;
 use std::path::Path;

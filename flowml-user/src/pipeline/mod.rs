@@ -19,12 +19,15 @@ use crate::session::{Ended, Sessions, Timeouts, opposite};
 use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals};
 
 pub mod epochs;
+pub mod evaluate;
+mod figures;
 pub mod label;
 pub mod learners;
 pub mod live;
 pub mod offline;
 mod progress;
 mod stop;
+pub mod train;
 
 use learners::Learners;
 

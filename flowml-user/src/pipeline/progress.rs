@@ -1,7 +1,9 @@
-//! How far a capture has been read, on a terminal.
+//! How far it is, on a terminal.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -31,6 +33,35 @@ impl Progress {
     /// Shows how far it is by now.
     pub(super) fn show(&self) {
         self.bar.set_position(self.read.get());
+    }
+}
+
+/// What is being done, where it is not known how long that takes; nothing where standard error is no terminal. It goes
+/// when it is dropped.
+pub(super) struct Step {
+    bar: ProgressBar,
+}
+
+impl Step {
+    /// Begins to show steps, or shows none.
+    pub(super) fn begin(shown: bool) -> Self {
+        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        let style = ProgressStyle::with_template("{spinner} {msg}, {elapsed}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar }
+    }
+
+    /// Says what is done from now on.
+    pub(super) fn show(&self, what: impl Into<Cow<'static, str>>) {
+        self.bar.set_message(what);
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }
 

@@ -1,0 +1,421 @@
+//! The arguments of learning from tables: `train`, `score`, `eval` and `model`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::PossibleValuesParser;
+use clap::builder::TypedValueParser;
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{probability, table};
+use crate::dataset::HeaderRow;
+use crate::dataset::learnt::Roles;
+use crate::model::classify::ClassifierKind;
+use crate::model::detect::DetectorKind;
+use crate::model::folds::Division;
+use crate::model::prepare::Scaling;
+use crate::model::select::Selection;
+use crate::model::trained::{Plan, Task};
+
+pub(super) const TRAIN_HELP: &str = "\
+Learns from tables of flows: CSV, JSON lines or Parquet of flowml, or any other CSV or Parquet table. Without a classifier \
+it learns what ordinary rows look like; with '--label-column' and '--benign' from the benign rows alone.
+
+Of flowml's own tables (and NFStream's) the columns are learnt as 'flowml features' says. Of others, numbers that cannot be \
+negative and reach beyond 1 are learnt as their log1p, texts as categories; addresses, Unix times and texts that name rows \
+are left out. docs/LEARNING.md describes it all.";
+
+pub(super) const TRAIN_EXAMPLES: &str = concat!(
+    "\
+Examples:
+  flowml train flows.csv --model office.json
+  flowml train week.parquet --label-column label --benign benign --model office.json --detector isolation-forest
+  flowml train KDDTrain+.txt --no-header --label-column 42 --ignore 43 --model tree.json --classifier decision-tree
+
+",
+    exit_codes!()
+);
+
+pub(super) const SCORE_HELP: &str = "\
+Writes the rows of tables with what a model of 'flowml train' says of them: the columns score, probability and anomaly, or \
+class. Columns of these names that are there already are replaced.";
+
+pub(super) const SCORE_EXAMPLES: &str = concat!(
+    "\
+Examples:
+  flowml score today.csv --model office.json -o scored.csv
+  flowml score today.parquet --model office.json -o - | head
+
+",
+    exit_codes!()
+);
+
+pub(super) const EVAL_HELP: &str = "\
+Says how good detectors and classifiers are on labelled rows: those of a model, or those that learn from '--train' tables. \
+With neither, they learn from the inputs themselves by cross-validation; with '--all-rows' detectors then learn from all \
+rows and judge the same.";
+
+pub(super) const EVAL_EXAMPLES: &str = concat!(
+    "\
+Examples:
+  flowml eval tuesday.csv --train monday.csv --label-column label --benign benign --detector kmeans,isolation-forest
+  flowml eval tuesday.csv --model office.json --label-column label --benign benign -o json=report.json
+  flowml eval week.parquet --label-column label --benign benign --classifier random-forest --folds 5 --division time
+
+",
+    exit_codes!()
+);
+
+/// Which columns of the tables are what.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TableArguments {
+    /// The first row of CSV files is a row as all others; columns are called 1, 2, …
+    #[arg(long)]
+    pub no_header: bool,
+
+    /// Column with the labels
+    #[arg(long, value_name = "NAME")]
+    pub label_column: Option<String>,
+
+    /// Columns that are not learnt
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub ignore: Vec<String>,
+}
+
+impl TableArguments {
+    /// How CSV files begin.
+    #[must_use]
+    pub const fn header(&self) -> HeaderRow {
+        if self.no_header { HeaderRow::Absent } else { HeaderRow::Present }
+    }
+
+    /// Which columns are what.
+    #[must_use]
+    pub fn roles(&self) -> Roles {
+        Roles { label: self.label_column.clone(), ignored: self.ignore.clone() }
+    }
+}
+
+/// How is learnt, whatever it is.
+#[derive(Args, Clone, Debug)]
+pub struct LearningArguments {
+    /// Label of ordinary rows: detectors learn from those alone, classifiers tell them from all others
+    #[arg(long, value_name = "LABEL", requires = "label_column")]
+    pub benign: Option<String>,
+
+    /// Detectors learn from all rows, whatever their label
+    #[arg(long)]
+    pub all_rows: bool,
+
+    /// Number of clusters or components, 1 to 1000 [default: of 8 to 16 clusters by silhouette, 8 components]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub k: Option<u16>,
+
+    /// How numbers are made comparable [default: robust for detectors, standard for classifiers]
+    #[arg(long, value_name = "SCALING", value_enum)]
+    pub scale: Option<ScalingName>,
+
+    /// Look at some of the prepared columns: variance:V, chi2:K, mutual-information:K, rfe:K, l1:K or tree:K
+    #[arg(long, value_name = "METHOD:K", value_parser = Selection::from_str)]
+    pub select: Option<Selection>,
+
+    /// Part of the ordinary rows that may be called anomalies, between 0 and 1
+    #[arg(long, value_name = "P", default_value = "0.01", value_parser = probability)]
+    pub alpha: f64,
+
+    /// Seed of all that is chosen at random, for the same model from the same rows [default: 0]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub seed: u64,
+}
+
+/// How numbers are made comparable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScalingName {
+    /// Mean 0, standard deviation 1
+    Standard,
+    /// From 0 to 1
+    MinMax,
+    /// By median and quantiles
+    Robust,
+}
+
+impl From<ScalingName> for Scaling {
+    fn from(name: ScalingName) -> Self {
+        match name {
+            ScalingName::Standard => Self::Standard,
+            ScalingName::MinMax => Self::MinMax,
+            ScalingName::Robust => Self::Robust,
+        }
+    }
+}
+
+impl LearningArguments {
+    /// The plan for a task.
+    #[must_use]
+    pub fn plan(&self, task: Task) -> Plan {
+        Plan {
+            task,
+            scaling: self.scale.map(Scaling::from),
+            selection: self.select,
+            k: self.k.map(usize::from),
+            seed: self.seed,
+            alpha: self.alpha,
+            benign: self.benign.clone(),
+            all_rows: self.all_rows,
+        }
+    }
+}
+
+/// By the names of the table of detectors.
+fn detector() -> impl TypedValueParser<Value = DetectorKind> {
+    let names =
+        DetectorKind::ALL.iter().map(|kind| clap::builder::PossibleValue::new(kind.name()).help(kind.meaning()));
+    PossibleValuesParser::new(names.collect::<Vec<_>>()).map(|name| {
+        *DetectorKind::ALL.iter().find(|kind| kind.name() == name).expect("the parser lets these names pass alone")
+    })
+}
+
+/// By the names of the table of classifiers.
+fn classifier() -> impl TypedValueParser<Value = ClassifierKind> {
+    let names =
+        ClassifierKind::ALL.iter().map(|kind| clap::builder::PossibleValue::new(kind.name()).help(kind.meaning()));
+    PossibleValuesParser::new(names.collect::<Vec<_>>()).map(|name| {
+        *ClassifierKind::ALL.iter().find(|kind| kind.name() == name).expect("the parser lets these names pass alone")
+    })
+}
+
+/// The arguments of `flowml train`.
+#[derive(Args, Clone, Debug)]
+pub struct Train {
+    /// Tables: CSV, JSON lines, Parquet, or a folder that '-o parquet=DIR' wrote
+    #[arg(required = true, value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+
+    /// Where the model goes
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+
+    /// What tells unusual rows [default: kmeans]
+    #[arg(long, value_name = "DETECTOR", value_parser = detector(), conflicts_with = "classifier")]
+    pub detector: Option<DetectorKind>,
+
+    /// Learn to tell labels apart, and not what is unusual
+    #[arg(long, value_name = "CLASSIFIER", value_parser = classifier(), requires = "label_column")]
+    pub classifier: Option<ClassifierKind>,
+
+    /// Which columns are what.
+    #[command(flatten)]
+    pub table: TableArguments,
+
+    /// How is learnt.
+    #[command(flatten)]
+    pub learning: LearningArguments,
+
+    /// Only warnings and errors
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+impl Train {
+    /// What is to be learnt, and how.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        self.learning.plan(match self.classifier {
+            Some(kind) => Task::Classify(kind),
+            None => Task::Detect(self.detector.unwrap_or(DetectorKind::Kmeans)),
+        })
+    }
+}
+
+/// The arguments of `flowml score`.
+#[derive(Args, Clone, Debug)]
+pub struct Score {
+    /// Tables with the columns that the model was trained on
+    #[arg(required = true, value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+
+    /// The model
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+
+    /// The first row of CSV files is a row as all others; columns are called 1, 2, …
+    #[arg(long)]
+    pub no_header: bool,
+
+    /// Where the table goes: a file called .csv or .parquet, or '-' for CSV on standard output
+    #[arg(short, long, value_name = "FILE", value_parser = table, default_value = "-")]
+    pub output: PathBuf,
+
+    /// Only warnings and errors
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// The arguments of `flowml eval`.
+#[derive(Args, Clone, Debug)]
+pub struct Eval {
+    /// Labelled tables that are judged
+    #[arg(required = true, value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+
+    /// Tables to learn from
+    #[arg(long, value_name = "INPUT", num_args = 1.., conflicts_with = "model")]
+    pub train: Vec<PathBuf>,
+
+    /// Judge by this model
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["detector", "classifier"])]
+    pub model: Option<PathBuf>,
+
+    /// Detectors, several with commas [default: kmeans, where no classifier is named]
+    #[arg(long, value_name = "DETECTOR", value_parser = detector(), value_delimiter = ',')]
+    pub detector: Vec<DetectorKind>,
+
+    /// Classifiers, several with commas
+    #[arg(long, value_name = "CLASSIFIER", value_parser = classifier(), value_delimiter = ',')]
+    pub classifier: Vec<ClassifierKind>,
+
+    /// Folds of the cross-validation, 2 to 20
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u8).range(2..=20))]
+    pub folds: u8,
+
+    /// How rows are divided into folds
+    #[arg(long, value_name = "DIVISION", value_enum, default_value_t)]
+    pub division: DivisionName,
+
+    /// Which columns are what.
+    #[command(flatten)]
+    pub table: TableArguments,
+
+    /// How is learnt.
+    #[command(flatten)]
+    pub learning: LearningArguments,
+
+    /// Write all figures and curves: json=PATH, '-' is standard output
+    #[arg(short, long, value_name = "json=PATH", value_parser = json_path)]
+    pub output: Option<PathBuf>,
+
+    /// Only warnings and errors: no table
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+impl Eval {
+    /// What is to be learnt.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<Task> {
+        let detectors = self.detector.iter().map(|kind| Task::Detect(*kind));
+        let mut tasks: Vec<Task> = detectors.chain(self.classifier.iter().map(|kind| Task::Classify(*kind))).collect();
+        if tasks.is_empty() {
+            tasks.push(Task::Detect(DetectorKind::Kmeans));
+        }
+        tasks
+    }
+
+    /// What clap cannot see.
+    pub(super) fn contradiction(&self) -> Option<String> {
+        let needed = "expected '--label-column' with the column of the labels";
+        if self.table.label_column.is_none() {
+            return Some(format!("'flowml eval' needs labels: {needed}"));
+        }
+        let detects = self.model.is_none() && self.tasks().iter().any(|task| matches!(task, Task::Detect(_)));
+        (detects && self.learning.benign.is_none()).then(|| {
+            "detectors are judged by what they say of benign rows: expected '--benign' with their label".to_owned()
+        })
+    }
+}
+
+/// How rows are divided into folds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DivisionName {
+    /// At random, each fold with the same share of every label
+    #[default]
+    Stratified,
+    /// By their order: each fold is judged by what was learnt from the rows before it
+    Time,
+}
+
+impl From<DivisionName> for Division {
+    fn from(name: DivisionName) -> Self {
+        match name {
+            DivisionName::Stratified => Self::Stratified,
+            DivisionName::Time => Self::Time,
+        }
+    }
+}
+
+fn json_path(text: &str) -> Result<PathBuf, String> {
+    let path = text.strip_prefix("json=").filter(|path| !path.is_empty());
+    path.map(PathBuf::from).ok_or_else(|| "expected json=PATH".to_owned())
+}
+
+/// The arguments of `flowml model`.
+#[derive(Args, Clone, Debug)]
+pub struct Model {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: ModelCommand,
+}
+
+/// What can be done with a model file.
+#[derive(Subcommand, Clone, Debug)]
+pub enum ModelCommand {
+    /// Say what a model was trained on, and how
+    Show {
+        /// A file that 'flowml train', 'flowml run' or 'flowml read' wrote
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::super::{Arguments, Command};
+    use super::*;
+
+    fn read(line: &str) -> Result<Command, String> {
+        let words = std::iter::once("flowml").chain(line.split_whitespace()).map(OsString::from);
+        Arguments::read(words).map(|arguments| arguments.command).map_err(|error| super::super::one_line(&error))
+    }
+
+    #[test]
+    fn what_is_learnt_is_what_was_asked_for() {
+        let plan = |line: &str| match read(line) {
+            Ok(Command::Train(train)) => train.plan(),
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(plan("train a.csv --model m").task, Task::Detect(DetectorKind::Kmeans));
+        let line = "train a b --model m --classifier svm --label-column 42 --ignore 43,44 --no-header --select chi2:9";
+        let plan = plan(line);
+        assert_eq!((plan.task, plan.selection), (Task::Classify(ClassifierKind::Svm), Some(Selection::Chi2(9))));
+        let Ok(Command::Eval(eval)) = read("eval a --label-column l --benign b --detector dbscan,kmeans -o json=-")
+        else {
+            panic!("all of it is good");
+        };
+        assert_eq!(eval.tasks(), [DetectorKind::Dbscan, DetectorKind::Kmeans].map(Task::Detect));
+        assert_eq!(eval.output, Some("-".into()));
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        let cases = [
+            ("train a.csv", "--model"),
+            ("train a --model m --detector best", "isolation-forest"),
+            ("train a --model m --classifier svm", "--label-column"),
+            ("train a --model m --benign x", "--label-column"),
+            ("train a --model m --detector kmeans --classifier svm", "cannot be used with"),
+            ("train a --model m --select best:3", "mutual-information:K"),
+            ("train a --model m --k 0", "1..=1000"),
+            ("eval a", "--label-column"),
+            ("eval a --label-column l", "--benign"),
+            ("eval a --label-column l --model m --train b", "cannot be used with"),
+            ("eval a --label-column l --benign b -o xml=x", "json=PATH"),
+            ("score a --model m -o x.txt", ".parquet"),
+        ];
+        for (line, expected) in cases {
+            let told = read(line).expect_err(line);
+            assert!(told.contains(expected) && !told.contains('\n'), "{line}: {told}");
+        }
+    }
+}

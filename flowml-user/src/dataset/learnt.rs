@@ -1,0 +1,187 @@
+//! Tables as they are learnt from: the columns that may say something, and the label of each row.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Schema};
+
+use super::columns::{numbers, texts};
+use super::join::label_texts;
+use super::keys::KEY_COLUMNS;
+use super::{DatasetError, Shape, TableReader};
+use crate::features::{CONTENT_FEATURES, FLOW_FEATURES, Learn};
+use crate::model::frame::{Frame, FrameColumn, Values};
+use crate::model::trained::Labelled;
+
+/// Which columns of a table are what.
+#[derive(Clone, Debug, Default)]
+pub struct Roles {
+    /// The column of the labels.
+    pub label: Option<String>,
+    /// Columns that are not learnt.
+    pub ignored: Vec<String>,
+}
+
+impl Roles {
+    /// Whether all columns that they name are there; labels may be missing where they are not needed.
+    ///
+    /// # Errors
+    /// If one is not.
+    pub fn check(&self, table: &TableReader, needs_label: bool) -> Result<(), DatasetError> {
+        let label = self.label.iter().filter(|_| needs_label);
+        let missing = label.chain(&self.ignored).find(|name| table.schema().index_of(name).is_err());
+        match missing {
+            Some(column) => Err(DatasetError::NoColumn { path: table.path().to_owned(), column: column.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// What may be learnt of the columns of a table, and how where that is known. Of a table with the identifiers of
+    /// flows, flowml's table of features says it: what is not in there is an identifier, a verdict, or somebody's note.
+    fn columns(&self, schema: &Schema) -> Vec<(usize, Option<Learn>)> {
+        let is_of_flows = KEY_COLUMNS.iter().all(|name| schema.index_of(name).is_ok());
+        let known = |name: &str| {
+            let feature = FLOW_FEATURES.iter().chain(CONTENT_FEATURES).find(|feature| feature.name == name);
+            is_of_flows.then(|| feature.map_or(Learn::Never, |feature| feature.learn))
+        };
+        let named = |name: &String| self.label.as_ref() != Some(name) && !self.ignored.contains(name);
+        let fields = schema.fields().iter().enumerate();
+        // A list says of its packets what other columns say of the flow.
+        let single = fields.filter(|(_, field)| named(field.name()) && !matches!(field.data_type(), DataType::List(_)));
+        single.map(|(place, field)| (place, known(field.name()))).collect()
+    }
+
+    /// What is learnt from a batch, without its labels.
+    ///
+    /// # Errors
+    /// If a column's type has no use here.
+    pub fn frame(&self, batch: &RecordBatch) -> Result<Frame, DatasetError> {
+        let mut gathered = Gathered::new(self, &batch.schema());
+        gathered.add(batch)?;
+        Ok(gathered.finish())
+    }
+
+    /// The labels of a batch, the empty text where there is none.
+    ///
+    /// # Errors
+    /// If the column is not there, or of a type that labels cannot be of.
+    pub fn labels(&self, batch: &RecordBatch) -> Result<Option<Vec<String>>, DatasetError> {
+        let Some(column) = self.label.as_deref() else { return Ok(None) };
+        Ok(Some(label_texts(batch, column)?.into_iter().map(Option::unwrap_or_default).collect()))
+    }
+
+    /// Reads tables of one shape into memory, telling how many rows there are by now.
+    ///
+    /// # Errors
+    /// If they cannot be read, differ in their columns, or have not the columns that are named.
+    pub fn read(&self, tables: Vec<TableReader>, mut rows_read: impl FnMut(usize)) -> Result<Labelled, DatasetError> {
+        let shape = Shape::of(&tables)?;
+        tables.iter().try_for_each(|table| self.check(table, true))?;
+        let mut gathered = Gathered::new(self, shape.schema());
+        let mut labels: Option<Vec<Arc<str>>> = self.label.as_ref().map(|_| Vec::new());
+        let mut interned = HashSet::new();
+        for batch in tables.into_iter().flatten() {
+            let batch = shape.take(&batch?)?;
+            gathered.add(&batch)?;
+            if let (Some(labels), Some(texts)) = (&mut labels, self.labels(&batch)?) {
+                labels.extend(texts.iter().map(|text| shared(text, &mut interned)));
+            }
+            rows_read(gathered.rows);
+        }
+        Ok(Labelled { frame: gathered.finish(), labels })
+    }
+}
+
+/// The text, once in memory.
+fn shared(text: &str, interned: &mut HashSet<Arc<str>>) -> Arc<str> {
+    if let Some(own) = interned.get(text) {
+        return Arc::clone(own);
+    }
+    let own: Arc<str> = Arc::from(text);
+    interned.insert(Arc::clone(&own));
+    own
+}
+
+/// Columns that are gathered from batches.
+struct Gathered {
+    rows: usize,
+    columns: Vec<(usize, FrameColumn)>,
+    interned: HashSet<Arc<str>>,
+}
+
+impl Gathered {
+    fn new(roles: &Roles, schema: &Schema) -> Self {
+        let column = |(place, learn): (usize, Option<Learn>)| {
+            let field = schema.field(place);
+            let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+            let values = if is_text { Values::Texts(Vec::new()) } else { Values::Numbers(Vec::new()) };
+            (place, FrameColumn { name: field.name().clone(), learn, values })
+        };
+        Self { rows: 0, columns: roles.columns(schema).into_iter().map(column).collect(), interned: HashSet::new() }
+    }
+
+    fn add(&mut self, batch: &RecordBatch) -> Result<(), DatasetError> {
+        for (place, column) in &mut self.columns {
+            let array = batch.column(*place).as_ref();
+            match (&mut column.values, texts(array), numbers(array)) {
+                (Values::Texts(all), Some(own), _) => {
+                    all.extend(own.into_iter().map(|text| text.map(|text| shared(text, &mut self.interned))));
+                }
+                (Values::Numbers(all), _, Some(own)) => all.extend(own),
+                _ => {
+                    return Err(DatasetError::Type {
+                        column: column.name.clone(),
+                        found: array.data_type().to_string(),
+                        expected: "text, numbers or flags to learn from; name it with '--ignore' to go without",
+                    });
+                }
+            }
+        }
+        self.rows += batch.num_rows();
+        Ok(())
+    }
+
+    fn finish(self) -> Frame {
+        Frame::new(self.rows, self.columns.into_iter().map(|(_, column)| column).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::HeaderRow;
+
+    fn read(name: &str, text: &str, header: HeaderRow, roles: &Roles) -> Result<Labelled, DatasetError> {
+        let path = std::env::temp_dir().join(format!("flowml-learnt-{name}-{}.csv", std::process::id()));
+        std::fs::write(&path, text).expect("there is room");
+        let labelled = TableReader::open_with(&path, header).and_then(|table| roles.read(vec![table], |_| ()));
+        std::fs::remove_file(path).expect("the file is ours");
+        labelled
+    }
+
+    #[test]
+    fn columns_of_a_table_without_a_header_have_numbers() {
+        let roles = Roles { label: Some("3".to_owned()), ignored: vec!["4".to_owned()] };
+        let table = read("bare", "1,tcp,normal,9\n2,udp,neptune,8\n", HeaderRow::Absent, &roles).expect("a table");
+        let names: Vec<_> = table.frame.columns().iter().map(|column| (column.name.as_str(), column.learn)).collect();
+        assert_eq!((names, table.frame.rows()), (vec![("1", None), ("2", None)], 2));
+        assert_eq!(table.labels.expect("there is a column"), ["normal".into(), "neptune".into()]);
+        let error = read("bare", "1,tcp\n", HeaderRow::Absent, &roles).expect_err("columns are missing");
+        assert!(error.to_string().contains("expected a column '3'"), "{error}");
+    }
+
+    #[test]
+    fn of_flows_only_what_is_a_feature_is_learnt() {
+        let keys = KEY_COLUMNS.join(",");
+        let text = format!("{keys},bidirectional_duration_ms,note,splt_ps\n10.0.0.1,1,10.0.0.2,80,6,1,3,x,[1]\n");
+        let table = read("flows", &text, HeaderRow::Present, &Roles::default()).expect("a table");
+        let learnt = |name: &str| table.frame.column(name).map(|column| column.learn);
+        assert_eq!(learnt("bidirectional_duration_ms"), Some(Some(Learn::Amount)));
+        for name in ["src_ip", "src_port", "bidirectional_first_seen_ms", "note"] {
+            assert_eq!(learnt(name), Some(Some(Learn::Never)), "{name}");
+        }
+        assert_eq!(learnt("splt_ps"), None);
+        assert_eq!(table.labels, None);
+    }
+}

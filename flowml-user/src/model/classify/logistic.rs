@@ -1,0 +1,75 @@
+//! Multinomial logistic regression, learnt by linfa.
+
+use linfa::DatasetBase;
+use linfa::traits::Fit;
+use linfa_logistic::MultiLogisticRegression;
+use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
+use serde::{Deserialize, Serialize};
+
+use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
+use crate::model::sample;
+
+/// Rows that are learnt from.
+const FIT_ROWS: usize = 100_000;
+
+/// Rounds of the optimisation at most.
+const ROUNDS: u64 = 200;
+
+/// A weight for each slot, and an intercept, of each class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::model) struct Logistic {
+    intercepts: Vec<f64>,
+    weights: Vec<Vec<f64>>,
+}
+
+impl Logistic {
+    /// The weights of each class.
+    pub(super) fn weights(&self) -> &[Vec<f64>] {
+        &self.weights
+    }
+}
+
+impl FitClassifier for Logistic {
+    fn fit(lessons: &Lessons<'_>) -> Result<Self, LearnError> {
+        let chosen = sample(lessons.rows.nrows(), FIT_ROWS, lessons.seed);
+        let rows = lessons.rows.select(Axis(0), &chosen);
+        let targets: Array1<usize> = chosen.iter().map(|&row| lessons.classes[row]).collect();
+        let failed = |error: linfa_logistic::error::Error| LearnError::Failed {
+            what: "logistic regression",
+            reason: error.to_string(),
+        };
+        // Rows weigh against a prior of one row, as scikit-learn's C of 1 does.
+        let params = MultiLogisticRegression::default().alpha(1.0).max_iterations(ROUNDS);
+        let fitted = params.fit(&DatasetBase::new(rows, targets)).map_err(failed)?;
+        // A sample may lack a class, which then is never the answer.
+        let place = |class: usize| fitted.classes().iter().position(|own| *own == class);
+        let intercept = |class| place(class).map_or(f64::MIN, |place| fitted.intercept()[place]);
+        let weights = |class| {
+            place(class).map_or_else(|| vec![0.0; lessons.rows.ncols()], |place| fitted.params().column(place).to_vec())
+        };
+        Ok(Self {
+            intercepts: (0..lessons.count).map(intercept).collect(),
+            weights: (0..lessons.count).map(weights).collect(),
+        })
+    }
+}
+
+impl Classifier for Logistic {
+    fn classify(&self, rows: ArrayView2<'_, f64>) -> Vec<usize> {
+        let class = |row: ArrayView1<'_, f64>| {
+            let weighed = |weights: &Vec<f64>| row.iter().zip(weights).map(|(x, weight)| x * weight).sum::<f64>();
+            largest(self.intercepts.iter().zip(&self.weights).map(|(intercept, weights)| intercept + weighed(weights)))
+        };
+        rows.outer_iter().map(class).collect()
+    }
+
+    fn describe(&self) -> String {
+        format!("{} classes", self.intercepts.len())
+    }
+
+    fn inconsistency(&self, width: usize, classes: usize) -> Option<String> {
+        let fits = self.weights.iter().all(|weights| weights.len() == width);
+        (self.intercepts.len() != classes || self.weights.len() != classes || !fits)
+            .then(|| format!("its weights are not of {width} slots and {classes} classes"))
+    }
+}

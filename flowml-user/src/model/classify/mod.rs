@@ -1,0 +1,127 @@
+//! Classifiers: each learns the classes of labelled rows and names the class of any row.
+
+mod bayes;
+mod forest;
+mod logistic;
+mod svm;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use ndarray::ArrayView2;
+use serde::{Deserialize, Serialize};
+
+use self::bayes::NaiveBayes;
+use self::forest::RandomForest;
+use self::logistic::Logistic;
+use self::svm::OneAgainstRest;
+use self::tree::DecisionTree;
+use super::detect::LearnError;
+
+/// What a classifier learns from.
+#[derive(Clone, Copy)]
+pub(super) struct Lessons<'a> {
+    /// Prepared rows.
+    pub(super) rows: ArrayView2<'a, f64>,
+    /// The number of each row's class.
+    pub(super) classes: &'a [usize],
+    /// How many classes there are, each with a row.
+    pub(super) count: usize,
+    /// Where random choices start.
+    pub(super) seed: u64,
+}
+
+/// Names the classes of rows.
+pub trait Classifier {
+    /// The number of the class of each row.
+    fn classify(&self, rows: ArrayView2<'_, f64>) -> Vec<usize>;
+
+    /// What it consists of, for people.
+    fn describe(&self) -> String;
+
+    /// What a file got wrong about it, for rows of `width` slots and so many classes.
+    fn inconsistency(&self, width: usize, classes: usize) -> Option<String>;
+}
+
+/// Is learnt from labelled rows.
+trait FitClassifier: Classifier + Sized {
+    fn fit(lessons: &Lessons<'_>) -> Result<Self, LearnError>;
+}
+
+/// The one table of classifiers: variant and type, name on the command line and in files, meaning.
+macro_rules! classifiers {
+    ($($kind:ident($fitted:ty) = $name:literal, $meaning:literal;)*) => {
+        /// The classifiers that there are.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum ClassifierKind {
+            $(#[doc = $meaning] #[serde(rename = $name)] $kind,)*
+        }
+
+        impl ClassifierKind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// Its name on the command line and in files.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name,)* }
+            }
+
+            /// What it does, in one line.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$kind => $meaning,)* }
+            }
+
+            /// Learns from labelled rows.
+            pub(super) fn fit(self, lessons: &Lessons<'_>) -> Result<FittedClassifier, LearnError> {
+                if lessons.rows.ncols() == 0 {
+                    return Err(LearnError::NoColumns);
+                }
+                match self { $(Self::$kind => <$fitted>::fit(lessons).map(FittedClassifier::$kind),)* }
+            }
+        }
+
+        /// A classifier that has learnt.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "classifier")]
+        pub(super) enum FittedClassifier {
+            $(#[serde(rename = $name)] $kind($fitted),)*
+        }
+
+        impl FittedClassifier {
+            /// What it can do.
+            pub(super) fn as_classifier(&self) -> &dyn Classifier {
+                match self { $(Self::$kind(fitted) => fitted,)* }
+            }
+        }
+    };
+}
+
+classifiers! {
+    DecisionTree(DecisionTree) = "decision-tree", "one tree of questions, each the one that parts the classes best";
+    RandomForest(RandomForest) = "random-forest", "the majority of many trees, each of other rows and questions";
+    NaiveBayes(NaiveBayes) = "naive-bayes", "the likeliest class if each column were normal and knew nothing of the others";
+    Svm(OneAgainstRest) = "svm", "the widest gap between classes, under a Gaussian kernel";
+    Logistic(Logistic) = "logistic", "a weight for each column and class";
+}
+
+/// The number of the largest value, the first of equal ones.
+fn largest(values: impl IntoIterator<Item = f64>) -> usize {
+    let numbered = values.into_iter().enumerate();
+    numbered.reduce(|best, next| if next.1 > best.1 { next } else { best }).map_or(0, |(number, _)| number)
+}
+
+/// For each slot the largest weight that a logistic regression gives it in any class, whatever its sign.
+pub(super) fn linear_weights(lessons: &Lessons<'_>) -> Result<Vec<f64>, LearnError> {
+    let fitted = Logistic::fit(lessons)?;
+    let heaviest =
+        |slot: usize| fitted.weights().iter().map(|weights: &Vec<f64>| weights[slot].abs()).fold(0.0, f64::max);
+    Ok((0..lessons.rows.ncols()).map(heaviest).collect())
+}
+
+/// How much each slot lowers the impurity in a random forest, in all 1.
+pub(super) fn tree_importance(lessons: &Lessons<'_>) -> Vec<f64> {
+    const TREES: u64 = 30;
+    RandomForest::grow(lessons, TREES).1
+}

@@ -1,0 +1,72 @@
+//! Support vector machines (Cortes and Vapnik 1995), one for each class against the others, learnt by linfa.
+
+use linfa::DatasetBase;
+use linfa::traits::Fit;
+use linfa_svm::Svm;
+use ndarray::{Array1, ArrayView2, Axis};
+use serde::{Deserialize, Serialize};
+
+use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
+use crate::model::sample;
+use crate::model::vectors::SupportVectors;
+
+/// The kernel matrix is quadratic in the rows: these make 72 MB.
+const FIT_ROWS: usize = 3000;
+
+/// What a row on the wrong side costs.
+const COST: f64 = 1.0;
+
+/// A boundary around each class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::model) struct OneAgainstRest {
+    /// None for a class that the sample did not have.
+    classes: Vec<Option<SupportVectors>>,
+}
+
+impl FitClassifier for OneAgainstRest {
+    fn fit(lessons: &Lessons<'_>) -> Result<Self, LearnError> {
+        let chosen = sample(lessons.rows.nrows(), FIT_ROWS, lessons.seed);
+        let rows = lessons.rows.select(Axis(0), &chosen);
+        let width = SupportVectors::usual_width(rows.view());
+        let params = Svm::<f64, bool>::params().gaussian_kernel(width).pos_neg_weights(COST, COST);
+        let failed = |error: linfa_svm::SvmError| LearnError::Failed {
+            what: "the support vector machine",
+            reason: error.to_string(),
+        };
+        let class = |class: usize| {
+            let targets: Array1<bool> = chosen.iter().map(|&row| lessons.classes[row] == class).collect();
+            if !targets.iter().any(|own| *own) {
+                return Ok(None);
+            }
+            let fitted = params.fit(&DatasetBase::new(rows.clone(), targets)).map_err(failed)?;
+            Ok(Some(SupportVectors::of(&fitted, rows.view(), width)))
+        };
+        // Of two classes, one boundary says all.
+        match lessons.count {
+            2 => Ok(Self { classes: vec![None, class(1)?] }),
+            count => Ok(Self { classes: (0..count).map(class).collect::<Result<_, _>>()? }),
+        }
+    }
+}
+
+impl Classifier for OneAgainstRest {
+    fn classify(&self, rows: ArrayView2<'_, f64>) -> Vec<usize> {
+        let none = if self.classes.len() == 2 { 0.0 } else { f64::MIN };
+        let decide = |class: &Option<SupportVectors>| class.as_ref().map(|vectors| vectors.decide(rows));
+        let decisions: Vec<Option<Vec<f64>>> = self.classes.iter().map(decide).collect();
+        let class = |row: usize| largest(decisions.iter().map(|class| class.as_ref().map_or(none, |all| all[row])));
+        (0..rows.nrows()).map(class).collect()
+    }
+
+    fn describe(&self) -> String {
+        let vectors: Vec<String> = self.classes.iter().flatten().map(SupportVectors::to_string).collect();
+        vectors.join("; ")
+    }
+
+    fn inconsistency(&self, width: usize, classes: usize) -> Option<String> {
+        if self.classes.len() != classes || self.classes.iter().all(Option::is_none) {
+            return Some(format!("its boundaries are not of {classes} classes"));
+        }
+        self.classes.iter().flatten().find_map(|vectors| vectors.inconsistency(width))
+    }
+}

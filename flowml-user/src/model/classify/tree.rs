@@ -1,0 +1,184 @@
+//! A decision tree (CART: Breiman, Friedman, Olshen, Stone 1984) with Gini's impurity.
+//!
+//! linfa's tree goes through all rows of the table at every node, and adds impurities in the order of a hash table whose
+//! seed changes, so that with three classes or more equal cuts may fall out differently each time. This one is also what a forest needs:
+//! it may look at some of the slots at every node.
+
+use ndarray::{ArrayView1, ArrayView2};
+use rand::SeedableRng;
+use rand::seq::index;
+use rand_xoshiro::Xoshiro256Plus;
+use serde::{Deserialize, Serialize};
+
+use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
+
+/// A tree as an array, whose children stand behind their parents.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::model) struct DecisionTree {
+    nodes: Vec<Node>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Node {
+    /// Values of `slot` up to `at` go on at the next node, others at `right`.
+    #[serde(rename = "c")]
+    Cut { slot: usize, at: f64, right: usize },
+    /// The class of the rows here.
+    #[serde(rename = "l")]
+    Leaf(usize),
+}
+
+/// How a tree grows.
+pub(super) struct Growth<'a> {
+    pub(super) rows: ArrayView2<'a, f64>,
+    pub(super) classes: &'a [usize],
+    pub(super) count: usize,
+    /// Slots that are looked at in each node, chosen at random.
+    pub(super) slots: usize,
+    pub(super) rng: Xoshiro256Plus,
+    /// By how much each slot lowered the impurity, times the rows that it was lowered for.
+    pub(super) importance: Vec<f64>,
+}
+
+/// The best cut of a node.
+struct Cut {
+    slot: usize,
+    at: f64,
+    /// The sum over both sides of rows times impurity.
+    impurity: f64,
+}
+
+/// Rows times Gini's impurity: `n − Σ nᵢ² / n`.
+fn impurity(counts: &[f64]) -> f64 {
+    let all: f64 = counts.iter().sum();
+    if all > 0.0 { all - counts.iter().map(|count| count * count).sum::<f64>() / all } else { 0.0 }
+}
+
+impl Growth<'_> {
+    /// A tree of these rows.
+    pub(super) fn grow(&mut self, mut chosen: Vec<usize>) -> DecisionTree {
+        let mut nodes = Vec::new();
+        self.node(&mut chosen, &mut nodes);
+        DecisionTree { nodes }
+    }
+
+    fn counts(&self, chosen: &[usize]) -> Vec<f64> {
+        let mut counts = vec![0.0; self.count];
+        chosen.iter().for_each(|&row| counts[self.classes[row]] += 1.0);
+        counts
+    }
+
+    /// Appends the tree of `chosen` rows.
+    fn node(&mut self, chosen: &mut [usize], nodes: &mut Vec<Node>) {
+        let counts = self.counts(chosen);
+        let before = impurity(&counts);
+        let place = nodes.len();
+        nodes.push(Node::Leaf(largest(counts.iter().copied())));
+        let Some(cut) = (before > 0.0).then(|| self.best_cut(chosen, &counts)).flatten() else { return };
+        self.importance[cut.slot] += before - cut.impurity;
+        chosen.sort_by_key(|&row| self.rows[[row, cut.slot]] > cut.at);
+        let middle = chosen.partition_point(|&row| self.rows[[row, cut.slot]] <= cut.at);
+        let (left, right) = chosen.split_at_mut(middle);
+        self.node(left, nodes);
+        nodes[place] = Node::Cut { slot: cut.slot, at: cut.at, right: nodes.len() };
+        self.node(right, nodes);
+    }
+
+    /// The cut that leaves the least impurity, of some slots that vary here; the first of equal ones.
+    fn best_cut(&mut self, chosen: &[usize], counts: &[f64]) -> Option<Cut> {
+        let width = self.rows.ncols();
+        let order: Vec<usize> = match self.slots {
+            slots if slots >= width => (0..width).collect(),
+            _ => index::sample(&mut self.rng, width, width).into_vec(),
+        };
+        let (mut best, mut looked_at) = (None::<Cut>, 0);
+        let mut sorted = Vec::with_capacity(chosen.len());
+        for slot in order {
+            if looked_at >= self.slots {
+                break;
+            }
+            let first = self.rows[[chosen[0], slot]];
+            // Slots that do not vary cost a look and no turn, as in scikit-learn.
+            if chosen.iter().all(|&row| self.rows[[row, slot]] == first) {
+                continue;
+            }
+            looked_at += 1;
+            sorted.clear();
+            sorted.extend(chosen.iter().map(|&row| (self.rows[[row, slot]], self.classes[row])));
+            sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+            best = best_of_slot(slot, &sorted, counts, best);
+        }
+        best
+    }
+}
+
+/// The best cut of sorted values, or the one that is better already.
+fn best_of_slot(slot: usize, sorted: &[(f64, usize)], counts: &[f64], mut best: Option<Cut>) -> Option<Cut> {
+    let (mut left, mut right) = (vec![0.0; counts.len()], counts.to_vec());
+    for pair in sorted.windows(2) {
+        left[pair[0].1] += 1.0;
+        right[pair[0].1] -= 1.0;
+        if pair[0].0 < pair[1].0 {
+            let impurity = impurity(&left) + impurity(&right);
+            if best.as_ref().is_none_or(|best| impurity < best.impurity) {
+                let middle = pair[0].0 + (pair[1].0 - pair[0].0) / 2.0;
+                // Neighbouring numbers have none between them.
+                let at = if middle < pair[1].0 { middle } else { pair[0].0 };
+                best = Some(Cut { slot, at, impurity });
+            }
+        }
+    }
+    best
+}
+
+impl DecisionTree {
+    /// The class of a row.
+    pub(super) fn class(&self, row: ArrayView1<'_, f64>) -> usize {
+        let mut place = 0;
+        loop {
+            match self.nodes[place] {
+                Node::Leaf(class) => return class,
+                Node::Cut { slot, at, right } => place = if row[slot] <= at { place + 1 } else { right },
+            }
+        }
+    }
+
+    /// How many nodes there are.
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+}
+
+impl FitClassifier for DecisionTree {
+    fn fit(lessons: &Lessons<'_>) -> Result<Self, LearnError> {
+        let mut growth = Growth {
+            rows: lessons.rows,
+            classes: lessons.classes,
+            count: lessons.count,
+            slots: lessons.rows.ncols(),
+            rng: Xoshiro256Plus::seed_from_u64(lessons.seed),
+            importance: vec![0.0; lessons.rows.ncols()],
+        };
+        Ok(growth.grow((0..lessons.rows.nrows()).collect()))
+    }
+}
+
+impl Classifier for DecisionTree {
+    fn classify(&self, rows: ArrayView2<'_, f64>) -> Vec<usize> {
+        rows.outer_iter().map(|row| self.class(row)).collect()
+    }
+
+    fn describe(&self) -> String {
+        format!("{} nodes", self.len())
+    }
+
+    fn inconsistency(&self, width: usize, classes: usize) -> Option<String> {
+        let wrong = |(at, node): (usize, &Node)| match node {
+            // Children stand behind their parent, so that every path ends.
+            Node::Cut { slot, right, .. } => *slot >= width || *right <= at + 1 || *right >= self.len(),
+            Node::Leaf(class) => *class >= classes,
+        };
+        (self.nodes.is_empty() || self.nodes.iter().enumerate().any(wrong))
+            .then(|| format!("its tree is not of {width} slots and {classes} classes"))
+    }
+}

@@ -1,0 +1,105 @@
+//! DBSCAN (Ester, Kriegel, Sander, Xu 1996) on a sample, by linfa; a row's score is its distance from a dense place.
+
+use linfa::ParamGuard;
+use linfa::traits::Transformer;
+use linfa_clustering::Dbscan as Clustering;
+use ndarray::{ArrayView1, ArrayView2, Axis};
+use serde::{Deserialize, Serialize};
+
+use super::{Detector, FitDetector, LearnError, Training};
+use crate::model::sample;
+use crate::model::scale::quantile;
+
+/// Neighbourhoods are searched for every row: quadratic where rows have many slots.
+const FIT_ROWS: usize = 2000;
+
+/// A row with so many rows in its neighbourhood, itself included, is in a dense place.
+const NEIGHBOURS: usize = 10;
+
+/// The part of the rows whose neighbourhood is to hold that many.
+const DENSE: f64 = 0.9;
+
+/// The rows in dense places.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::model) struct Dbscan {
+    /// The radius of a neighbourhood.
+    radius: f64,
+    /// The rows in dense places, by cluster.
+    clusters: Vec<Vec<Vec<f64>>>,
+}
+
+impl FitDetector for Dbscan {
+    fn fit(training: &Training<'_>) -> Result<Self, LearnError> {
+        let rows = training.rows.select(Axis(0), &sample(training.rows.nrows(), FIT_ROWS, training.seed));
+        let distances: Vec<Vec<f64>> = rows.outer_iter().map(|row| distances(rows.view(), row)).collect();
+        let radius = radius(&distances);
+        let failed = |reason: String| LearnError::Failed { what: "DBSCAN", reason };
+        let params =
+            Clustering::params(NEIGHBOURS).tolerance(radius).check().map_err(|error| failed(error.to_string()))?;
+        let members = params.transform(&rows);
+        let count = members.iter().flatten().max().map_or(0, |most| most + 1);
+        let mut clusters = vec![Vec::new(); count];
+        for ((row, member), distances) in rows.outer_iter().zip(&members).zip(&distances) {
+            let dense = distances.iter().filter(|distance| **distance < radius).count() >= NEIGHBOURS;
+            if let (Some(member), true) = (member, dense) {
+                clusters[*member].push(row.to_vec());
+            }
+        }
+        clusters.retain(|cluster| !cluster.is_empty());
+        if clusters.is_empty() {
+            return Err(failed(format!("no row has {NEIGHBOURS} others within {radius}")));
+        }
+        Ok(Self { radius, clusters })
+    }
+}
+
+fn distance(row: ArrayView1<'_, f64>, other: impl IntoIterator<Item = f64>) -> f64 {
+    row.iter().zip(other).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
+}
+
+fn distances(rows: ArrayView2<'_, f64>, from: ArrayView1<'_, f64>) -> Vec<f64> {
+    rows.outer_iter().map(|row| distance(from, row.iter().copied())).collect()
+}
+
+/// The radius within which [`DENSE`] of the rows have [`NEIGHBOURS`]: the knee of the k-distance plot of the paper, by
+/// its quantile. Just above, as a neighbourhood is open.
+fn radius(distances: &[Vec<f64>]) -> f64 {
+    let nearest = |distances: &Vec<f64>| {
+        let mut distances = distances.clone();
+        distances.sort_unstable_by(f64::total_cmp);
+        distances[(NEIGHBOURS - 1).min(distances.len() - 1)]
+    };
+    let mut all: Vec<f64> = distances.iter().map(nearest).collect();
+    all.sort_unstable_by(f64::total_cmp);
+    quantile(&all, DENSE).max(1e-6) * (1.0 + 1e-9)
+}
+
+impl Dbscan {
+    /// The nearest cluster and the distance of its nearest row.
+    fn nearest(&self, row: ArrayView1<'_, f64>) -> (usize, f64) {
+        let all =
+            self.clusters.iter().enumerate().flat_map(|(number, cluster)| cluster.iter().map(move |v| (number, v)));
+        let distances = all.map(|(number, vector)| (number, distance(row, vector.iter().copied())));
+        distances.reduce(|best, next| if next.1 < best.1 { next } else { best }).unwrap_or((0, f64::MAX))
+    }
+}
+
+impl Detector for Dbscan {
+    fn score(&self, rows: ArrayView2<'_, f64>) -> Vec<f64> {
+        rows.outer_iter().map(|row| self.nearest(row).1 / self.radius).collect()
+    }
+
+    fn clusters(&self, rows: ArrayView2<'_, f64>) -> Option<Vec<usize>> {
+        Some(rows.outer_iter().map(|row| self.nearest(row).0).collect())
+    }
+
+    fn describe(&self) -> String {
+        let rows = self.clusters.iter().map(Vec::len).sum::<usize>();
+        format!("{} clusters of {rows} rows, radius {:.3}", self.clusters.len(), self.radius)
+    }
+
+    fn inconsistency(&self, width: usize) -> Option<String> {
+        let fits = self.clusters.iter().flatten().all(|row| row.len() == width) && self.radius > 0.0;
+        (!fits || self.clusters.is_empty()).then(|| format!("its clusters are not of {width} slots"))
+    }
+}

@@ -1,0 +1,65 @@
+//! Several detectors that vote by their surprise.
+
+use ndarray::{ArrayView2, Axis};
+use serde::{Deserialize, Serialize};
+
+use super::{Detector, DetectorKind, FitDetector, FittedDetector, LearnError, Training};
+use crate::model::held_out::{Surprise, split};
+
+/// Who votes: three that look at rows differently, and learn in a time linear in the rows.
+const MEMBERS: [DetectorKind; 3] = [DetectorKind::Kmeans, DetectorKind::IsolationForest, DetectorKind::GaussianMixture];
+
+/// The members; the score is the mean of their `−ln p`, as their own scores have no common unit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::model) struct Ensemble {
+    members: Vec<Member>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Member {
+    model: FittedDetector,
+    surprise: Surprise,
+}
+
+impl FitDetector for Ensemble {
+    fn fit(training: &Training<'_>) -> Result<Self, LearnError> {
+        let (learnt, held_out) = split(training.rows.nrows(), training.seed);
+        let (learnt, held_out) = (training.rows.select(Axis(0), &learnt), training.rows.select(Axis(0), &held_out));
+        let member = |kind: DetectorKind| {
+            let model = kind.fit(&Training { rows: learnt.view(), ..*training })?;
+            let surprise = Surprise::of(model.as_detector().score(held_out.view()));
+            Ok(Member { model, surprise })
+        };
+        Ok(Self { members: MEMBERS.into_iter().map(member).collect::<Result<_, LearnError>>()? })
+    }
+}
+
+impl Detector for Ensemble {
+    fn score(&self, rows: ArrayView2<'_, f64>) -> Vec<f64> {
+        let mut sums = vec![0.0; rows.nrows()];
+        for Member { model, surprise } in &self.members {
+            for (sum, score) in sums.iter_mut().zip(model.as_detector().score(rows)) {
+                *sum -= surprise.probability(score).max(f64::MIN_POSITIVE).ln();
+            }
+        }
+        sums.into_iter().map(|sum| sum / self.members.len() as f64).collect()
+    }
+
+    fn describe(&self) -> String {
+        let members = self
+            .members
+            .iter()
+            .map(|member| format!("{} ({})", member.model.kind().name(), member.model.as_detector().describe()));
+        members.collect::<Vec<_>>().join("; ")
+    }
+
+    fn inconsistency(&self, width: usize) -> Option<String> {
+        if self.members.is_empty() {
+            return Some("it has no members".to_owned());
+        }
+        // Members do not nest, so that reading a file takes bounded space.
+        let nested = self.members.iter().any(|member| member.model.kind() == DetectorKind::Ensemble);
+        let inconsistency = |member: &Member| member.model.as_detector().inconsistency(width);
+        if nested { Some("a member is an ensemble".to_owned()) } else { self.members.iter().find_map(inconsistency) }
+    }
+}

@@ -1,0 +1,146 @@
+//! Isolation forest (Liu, Ting, Zhou 2008): rows that few random cuts set apart are unlike the others.
+
+use ndarray::{ArrayView1, ArrayView2};
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256Plus;
+use serde::{Deserialize, Serialize};
+
+use super::{Detector, FitDetector, LearnError, Training};
+use crate::model::sample;
+
+/// The paper's number of trees, with which path lengths have converged.
+const TREES: u64 = 100;
+
+/// The paper's rows for each tree: more of them hide anomalies behind ordinary rows.
+const ROWS: usize = 256;
+
+/// Euler and Mascheroni's constant.
+const GAMMA: f64 = 0.577_215_664_901_532_9;
+
+/// Trees of random cuts; the score is `2^(−E[h] / c(n))`, between 0 and 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::model) struct IsolationForest {
+    /// `c(n)`: the mean path in a tree of as many rows as each was grown from.
+    mean_path: f64,
+    trees: Vec<Vec<Node>>,
+}
+
+/// A node of a tree, whose children stand behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Node {
+    /// Values of `slot` below `at` go on at the next node, others at `right`.
+    #[serde(rename = "c")]
+    Cut { slot: usize, at: f64, right: usize },
+    /// The mean path that would be needed to set the rows here apart.
+    #[serde(rename = "l")]
+    Leaf(f64),
+}
+
+/// The mean path of an unsuccessful search in a binary search tree of `n` rows: equation 1 of the paper, with the exact
+/// harmonic numbers where the approximation is coarse.
+fn mean_path(n: usize) -> f64 {
+    match n {
+        0 | 1 => 0.0,
+        2 => 1.0,
+        _ => 2.0 * (((n - 1) as f64).ln() + GAMMA) - 2.0 * (n - 1) as f64 / n as f64,
+    }
+}
+
+impl FitDetector for IsolationForest {
+    fn fit(training: &Training<'_>) -> Result<Self, LearnError> {
+        let rows = ROWS.min(training.rows.nrows());
+        let depth = (rows as f64).log2().ceil() as usize;
+        let tree = |number: u64| {
+            // Every tree has numbers of its own, whatever the others drew.
+            let seed = training.seed.wrapping_mul(TREES).wrapping_add(number);
+            let mut chosen = sample(training.rows.nrows(), rows, seed);
+            let mut rng = Xoshiro256Plus::seed_from_u64(!seed);
+            let mut nodes = Vec::new();
+            grow(training.rows, &mut chosen, depth, &mut rng, &mut nodes);
+            nodes
+        };
+        Ok(Self { mean_path: mean_path(rows), trees: (0..TREES).map(tree).collect() })
+    }
+}
+
+/// Appends the tree of `chosen` rows to `nodes`.
+fn grow(
+    rows: ArrayView2<'_, f64>,
+    chosen: &mut [usize],
+    depth: usize,
+    rng: &mut Xoshiro256Plus,
+    nodes: &mut Vec<Node>,
+) {
+    let Some((slot, at)) = (depth > 0).then(|| cut(rows, chosen, rng)).flatten() else {
+        nodes.push(Node::Leaf(mean_path(chosen.len())));
+        return;
+    };
+    let place = nodes.len();
+    nodes.push(Node::Leaf(0.0));
+    chosen.sort_by_key(|&row| rows[[row, slot]] >= at);
+    let middle = chosen.partition_point(|&row| rows[[row, slot]] < at);
+    let (left, right) = chosen.split_at_mut(middle);
+    grow(rows, left, depth - 1, rng, nodes);
+    nodes[place] = Node::Cut { slot, at, right: nodes.len() };
+    grow(rows, right, depth - 1, rng, nodes);
+}
+
+/// A random cut through a random slot in which these rows differ, if there is one.
+fn cut(rows: ArrayView2<'_, f64>, chosen: &[usize], rng: &mut Xoshiro256Plus) -> Option<(usize, f64)> {
+    let range = |slot: usize| {
+        let values = chosen.iter().map(|&row| rows[[row, slot]]);
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), v| (least.min(v), most.max(v)))
+    };
+    let varying: Vec<(usize, f64, f64)> = (0..rows.ncols())
+        .map(|slot| (slot, range(slot)))
+        .filter(|(_, (a, b))| a < b)
+        .map(|(s, (a, b))| (s, a, b))
+        .collect();
+    if varying.is_empty() {
+        return None;
+    }
+    let (slot, least, most) = varying[rng.gen_range(0..varying.len())];
+    // Above the least value, so that both sides have rows.
+    let at = rng.gen_range(least..most);
+    Some((slot, if at > least { at } else { most }))
+}
+
+impl IsolationForest {
+    fn path(tree: &[Node], row: ArrayView1<'_, f64>) -> f64 {
+        let (mut at, mut depth) = (0, 0.0);
+        loop {
+            match tree[at] {
+                Node::Leaf(rest) => return depth + rest,
+                Node::Cut { slot, at: threshold, right } => {
+                    depth += 1.0;
+                    at = if row[slot] < threshold { at + 1 } else { right };
+                }
+            }
+        }
+    }
+}
+
+impl Detector for IsolationForest {
+    fn score(&self, rows: ArrayView2<'_, f64>) -> Vec<f64> {
+        let score = |row: ArrayView1<'_, f64>| {
+            let paths: f64 = self.trees.iter().map(|tree| Self::path(tree, row)).sum();
+            (-paths / (self.trees.len() as f64 * self.mean_path)).exp2()
+        };
+        rows.outer_iter().map(score).collect()
+    }
+
+    fn describe(&self) -> String {
+        format!("{} trees, {} nodes", self.trees.len(), self.trees.iter().map(Vec::len).sum::<usize>())
+    }
+
+    fn inconsistency(&self, width: usize) -> Option<String> {
+        let wrong = |(at, node): (usize, &Node), nodes: usize| match node {
+            // Children stand behind their parent, so that every path ends.
+            Node::Cut { slot, right, .. } => *slot >= width || at + 1 >= nodes || *right <= at || *right >= nodes,
+            Node::Leaf(rest) => !rest.is_finite(),
+        };
+        let broken = |tree: &Vec<Node>| tree.is_empty() || tree.iter().enumerate().any(|node| wrong(node, tree.len()));
+        (self.trees.is_empty() || self.mean_path.is_nan() || self.mean_path <= 0.0 || self.trees.iter().any(broken))
+            .then(|| format!("its trees are not of {width} slots"))
+    }
+}

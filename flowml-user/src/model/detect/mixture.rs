@@ -1,0 +1,142 @@
+//! A mixture of normal distributions with a variance for each slot, fitted by expectation and maximisation.
+//!
+//! linfa's has full covariances and takes the logarithm of sums of densities: with a hundred slots the densities of all
+//! components underflow for most rows, and every one-hot slot makes its covariances singular. Logarithms are summed
+//! here, and its k-means gives the start.
+
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
+use serde::{Deserialize, Serialize};
+
+use super::{Detector, FitDetector, LearnError, Training};
+use crate::model::kmeans::Clusters;
+use crate::model::sample;
+
+/// Rows that are learnt from.
+const FIT_ROWS: usize = 20_000;
+
+/// Components, unless given.
+const COMPONENTS: usize = 8;
+
+/// Rounds of expectation and maximisation at most.
+const ROUNDS: usize = 100;
+
+/// It has converged when the mean log-likelihood of a row gains less than this.
+const GAIN: f64 = 1e-3;
+
+/// What is added to every variance: values that never vary in a component are still not certain.
+const VARIANCE_FLOOR: f64 = 0.05;
+
+/// Components of the mixture; the score is `−ln` of the density.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::model) struct GaussianMixture {
+    components: Vec<Component>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Component {
+    weight: f64,
+    means: Vec<f64>,
+    variances: Vec<f64>,
+}
+
+impl Component {
+    /// Of rows that belong to it in these parts.
+    fn of(rows: ArrayView2<'_, f64>, parts: ArrayView1<'_, f64>) -> Self {
+        let all = parts.sum().max(f64::MIN_POSITIVE);
+        let means = rows.t().dot(&parts) / all;
+        let squares = rows.mapv(|x| x * x).t().dot(&parts) / all;
+        let variances =
+            squares.iter().zip(&means).map(|(square, mean)| (square - mean * mean).max(0.0) + VARIANCE_FLOOR);
+        Self { weight: all / rows.nrows() as f64, variances: variances.collect(), means: means.to_vec() }
+    }
+
+    /// `ln` of its weight and density at a row, but for the row's own terms.
+    fn log_density(&self, row: ArrayView1<'_, f64>, constant: f64) -> f64 {
+        let slots = row.iter().zip(&self.means).zip(&self.variances);
+        constant - 0.5 * slots.map(|((x, mean), variance)| (x - mean) * (x - mean) / variance).sum::<f64>()
+    }
+
+    /// The part of [`Self::log_density`] that is the same for all rows.
+    fn constant(&self) -> f64 {
+        let log_variances: f64 = self.variances.iter().map(|variance| (std::f64::consts::TAU * variance).ln()).sum();
+        self.weight.ln() - 0.5 * log_variances
+    }
+}
+
+/// `ln Σ exp`, without underflow.
+fn log_sum(logs: ArrayView1<'_, f64>) -> f64 {
+    let most = logs.fold(f64::NEG_INFINITY, |a, b| a.max(*b));
+    most + logs.iter().map(|log| (log - most).exp()).sum::<f64>().ln()
+}
+
+impl GaussianMixture {
+    /// For each row and component, `ln` of weight and density.
+    fn log_densities(&self, rows: ArrayView2<'_, f64>) -> Array2<f64> {
+        let constants: Vec<f64> = self.components.iter().map(Component::constant).collect();
+        Array2::from_shape_fn((rows.nrows(), self.components.len()), |(row, component)| {
+            self.components[component].log_density(rows.row(row), constants[component])
+        })
+    }
+
+    fn maximise(rows: ArrayView2<'_, f64>, parts: &Array2<f64>) -> Self {
+        // A component that no row is left to is none.
+        let kept = parts.columns().into_iter().filter(|parts| parts.sum() >= 1.0);
+        Self { components: kept.map(|parts| Component::of(rows, parts)).collect() }
+    }
+}
+
+impl FitDetector for GaussianMixture {
+    fn fit(training: &Training<'_>) -> Result<Self, LearnError> {
+        let rows = training.rows.select(Axis(0), &sample(training.rows.nrows(), FIT_ROWS, training.seed));
+        let even = vec![1.0; rows.ncols()];
+        let start = Clusters::fit(rows.view(), &even, training.k.unwrap_or(COMPONENTS), training.seed);
+        let mut scratch = Vec::new();
+        let mut parts = Array2::zeros((rows.nrows(), start.len()));
+        for (row, mut parts) in rows.outer_iter().zip(parts.rows_mut()) {
+            parts[start.nearest(&row.to_vec(), &mut scratch).cluster] = 1.0;
+        }
+        let mut mixture = Self::maximise(rows.view(), &parts);
+        let mut before = f64::NEG_INFINITY;
+        for _ in 0..ROUNDS {
+            let mut logs = mixture.log_densities(rows.view());
+            let mut likelihood = 0.0;
+            for mut logs in logs.rows_mut() {
+                let all = log_sum(logs.view());
+                likelihood += all / rows.nrows() as f64;
+                logs.mapv_inplace(|log| (log - all).exp());
+            }
+            mixture = Self::maximise(rows.view(), &logs);
+            if likelihood - before < GAIN {
+                break;
+            }
+            before = likelihood;
+        }
+        Ok(mixture)
+    }
+}
+
+impl Detector for GaussianMixture {
+    fn score(&self, rows: ArrayView2<'_, f64>) -> Vec<f64> {
+        self.log_densities(rows).rows().into_iter().map(|logs| -log_sum(logs)).collect()
+    }
+
+    fn clusters(&self, rows: ArrayView2<'_, f64>) -> Option<Vec<usize>> {
+        let likeliest =
+            |logs: ArrayView1<'_, f64>| (0..logs.len()).max_by(|&a, &b| logs[a].total_cmp(&logs[b])).unwrap_or(0);
+        Some(self.log_densities(rows).rows().into_iter().map(likeliest).collect())
+    }
+
+    fn describe(&self) -> String {
+        format!("{} components", self.components.len())
+    }
+
+    fn inconsistency(&self, width: usize) -> Option<String> {
+        let fits = |component: &Component| {
+            component.means.len() == width
+                && component.variances.len() == width
+                && component.variances.iter().all(|variance| *variance > 0.0)
+        };
+        (self.components.is_empty() || !self.components.iter().all(fits))
+            .then(|| format!("its components are not of {width} slots"))
+    }
+}

@@ -1,0 +1,152 @@
+//! Detectors: each learns what ordinary rows look like and gives any row a score, larger for what is less ordinary.
+
+mod density;
+mod ensemble;
+mod forest;
+mod kmeans;
+mod mixture;
+mod svm;
+#[cfg(test)]
+mod tests;
+
+use ndarray::ArrayView2;
+use serde::{Deserialize, Serialize};
+
+use self::density::Dbscan;
+use self::ensemble::Ensemble;
+use self::forest::IsolationForest;
+use self::kmeans::Kmeans;
+use self::mixture::GaussianMixture;
+use self::svm::OneClassSvm;
+
+/// Why nothing was learnt.
+#[derive(Debug, thiserror::Error)]
+pub enum LearnError {
+    /// There are too few rows.
+    #[error("{found} rows to learn from: expected at least {expected}")]
+    TooFewRows {
+        /// The rows that there are.
+        found: usize,
+        /// The rows that are needed.
+        expected: usize,
+    },
+    /// No column says anything.
+    #[error("no column is left to learn from: each is constant, empty, or never learnt")]
+    NoColumns,
+    /// A classifier was given one class.
+    #[error("all rows have the label '{0}': expected at least two labels")]
+    OneClass(String),
+    /// An algorithm did not come to an end.
+    #[error("{what} failed: {reason}")]
+    Failed {
+        /// Which.
+        what: &'static str,
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// What a detector learns from.
+#[derive(Clone, Copy)]
+pub(super) struct Training<'a> {
+    /// Prepared rows.
+    pub(super) rows: ArrayView2<'a, f64>,
+    /// For each slot, the weight in a squared distance of a value below the centroid.
+    pub(super) below: &'a [f64],
+    /// The number of clusters or components, if it is given.
+    pub(super) k: Option<usize>,
+    /// Where random choices start.
+    pub(super) seed: u64,
+}
+
+/// Scores rows.
+pub trait Detector {
+    /// One score for each row, larger for what is less ordinary.
+    fn score(&self, rows: ArrayView2<'_, f64>) -> Vec<f64>;
+
+    /// The cluster of each row, for a detector that has clusters.
+    fn clusters(&self, _rows: ArrayView2<'_, f64>) -> Option<Vec<usize>> {
+        None
+    }
+
+    /// What it consists of, for people.
+    fn describe(&self) -> String;
+
+    /// What a file got wrong about it, for rows of `width` slots.
+    fn inconsistency(&self, width: usize) -> Option<String>;
+}
+
+/// Is learnt from rows.
+trait FitDetector: Detector + Sized {
+    fn fit(training: &Training<'_>) -> Result<Self, LearnError>;
+}
+
+/// The one table of detectors: variant and type, name on the command line and in files, meaning.
+macro_rules! detectors {
+    ($($kind:ident($fitted:ty) = $name:literal, $meaning:literal;)*) => {
+        /// The detectors that there are.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum DetectorKind {
+            $(#[doc = $meaning] #[serde(rename = $name)] $kind,)*
+        }
+
+        impl DetectorKind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// Its name on the command line and in files.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name,)* }
+            }
+
+            /// What it does, in one line.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$kind => $meaning,)* }
+            }
+
+            /// Learns from rows.
+            pub(super) fn fit(self, training: &Training<'_>) -> Result<FittedDetector, LearnError> {
+                if training.rows.ncols() == 0 {
+                    return Err(LearnError::NoColumns);
+                }
+                if training.rows.nrows() < LEAST_ROWS {
+                    return Err(LearnError::TooFewRows { found: training.rows.nrows(), expected: LEAST_ROWS });
+                }
+                match self { $(Self::$kind => <$fitted>::fit(training).map(FittedDetector::$kind),)* }
+            }
+        }
+
+        /// A detector that has learnt.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "detector")]
+        pub(super) enum FittedDetector {
+            $(#[serde(rename = $name)] $kind($fitted),)*
+        }
+
+        impl FittedDetector {
+            /// Which it is.
+            pub(super) fn kind(&self) -> DetectorKind {
+                match self { $(Self::$kind(_) => DetectorKind::$kind,)* }
+            }
+
+            /// What it can do.
+            pub(super) fn as_detector(&self) -> &dyn Detector {
+                match self { $(Self::$kind(fitted) => fitted,)* }
+            }
+        }
+    };
+}
+
+detectors! {
+    Kmeans(Kmeans) = "kmeans", "k-means: distance from the best cluster in its radii, and how rare that cluster is";
+    IsolationForest(IsolationForest) = "isolation-forest", "how few random cuts set a row apart";
+    OneClassSvm(OneClassSvm) = "one-class-svm", "how far outside a boundary around the training rows";
+    GaussianMixture(GaussianMixture) = "gaussian-mixture", "how unlikely under a mixture of normal distributions";
+    Dbscan(Dbscan) = "dbscan", "distance from the nearest dense place";
+    Ensemble(Ensemble) = "ensemble", "mean surprise of k-means, isolation forest and Gaussian mixture";
+}
+
+/// Fewer rows teach nothing.
+const LEAST_ROWS: usize = 10;

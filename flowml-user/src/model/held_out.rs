@@ -1,0 +1,82 @@
+//! Rows that a detector does not learn from, and what their scores say of any score.
+
+use serde::{Deserialize, Serialize};
+
+use super::calibrate::Calibration;
+use super::sample;
+use super::scale::quantile;
+
+/// Of five rows one is held out.
+const PARTS: usize = 5;
+
+/// Scores that are kept.
+const SCORES: usize = 4096;
+
+/// From an interquartile range to a standard deviation, for a normal distribution.
+const IQR_TO_SIGMA: f64 = 1.349;
+
+/// The numbers of the rows that are learnt from, and of those that are held out, each ascending.
+pub(super) fn split(rows: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
+    let held_out = sample(rows, rows / PARTS, !seed);
+    let is_held_out = |row: &usize| held_out.binary_search(row).is_ok();
+    ((0..rows).filter(|row| !is_held_out(row)).collect(), held_out)
+}
+
+/// From a score to the probability that an ordinary row has one as high.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Surprise {
+    /// The median of the held-out scores and their spread: the calibration knows scores of about unit spread.
+    middle: f64,
+    spread: f64,
+    calibration: Calibration,
+}
+
+impl Surprise {
+    /// From the scores of rows that were held out.
+    pub(super) fn of(mut scores: Vec<f64>) -> Self {
+        let chosen = sample(scores.len(), SCORES, 0);
+        let mut sorted: Vec<f64> = scores.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let middle = quantile(&sorted, 0.5);
+        let quartiles = quantile(&sorted, 0.75) - quantile(&sorted, 0.25);
+        let spread = if quartiles > 0.0 { quartiles / IQR_TO_SIGMA } else { 1.0 };
+        scores.iter_mut().for_each(|score| *score = (*score - middle) / spread);
+        let kept: Vec<f64> = chosen.into_iter().map(|row| scores[row]).collect();
+        // What is an anomaly is the caller's to say: nothing is recorded here.
+        Self { middle, spread, calibration: Calibration::new(&kept, SCORES, 0.0) }
+    }
+
+    /// The probability of a score as high.
+    pub(super) fn probability(&self, score: f64) -> f64 {
+        self.calibration.probability((score - self.middle) / self.spread)
+    }
+
+    /// On how many scores it rests.
+    pub(super) fn len(&self) -> usize {
+        self.calibration.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_on_one_side() {
+        let (learnt, held_out) = split(103, 7);
+        assert_eq!((learnt.len(), held_out.len()), (83, 20));
+        let mut all = [learnt, held_out].concat();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..103));
+    }
+
+    #[test]
+    fn the_unit_of_the_scores_does_not_matter() {
+        let scores: Vec<f64> = (0..1000).map(|row| f64::from(row) / 1000.0).collect();
+        let (small, large) = (Surprise::of(scores.iter().map(|s| s * 1e-3).collect()), Surprise::of(scores));
+        for score in [0.1, 0.5, 0.99, 1.5, 3.0] {
+            assert!((small.probability(score * 1e-3) - large.probability(score)).abs() < 1e-9);
+        }
+        assert!((large.probability(0.9) - 0.1).abs() < 0.002 && large.probability(3.0) < 1e-3);
+    }
+}

@@ -1,0 +1,9 @@
+//! How good scores, classes and clusters are.
+
+mod clustering;
+mod confusion;
+mod ranking;
+
+pub use self::clustering::{davies_bouldin, silhouette};
+pub use self::confusion::{ClassFigures, Confusion};
+pub use self::ranking::{Curve, Ranking};

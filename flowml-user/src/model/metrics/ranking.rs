@@ -1,0 +1,139 @@
+//! How well a score separates two classes: ROC and precision-recall curves and what is read from them.
+
+use serde::Serialize;
+
+/// Points of a curve that are told; between them it is all but straight.
+const TOLD_POINTS: usize = 200;
+
+/// How many positive and negative rows score at least as high, at every score that occurs, from the highest down.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ranking {
+    /// True and false positives; the first point is that of a threshold above all scores.
+    points: Vec<(f64, f64)>,
+}
+
+/// A curve for pictures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Curve {
+    /// False-positive rate, or recall.
+    pub x: Vec<f64>,
+    /// True-positive rate, or precision.
+    pub y: Vec<f64>,
+}
+
+impl Ranking {
+    /// Ranks rows by score; those of the same score count together. None where one of the classes is missing.
+    #[must_use]
+    pub fn new(rows: impl IntoIterator<Item = (f64, bool)>) -> Option<Self> {
+        let mut rows: Vec<(f64, bool)> = rows.into_iter().collect();
+        rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut points = vec![(0.0, 0.0)];
+        let (mut hits, mut alarms) = (0.0, 0.0);
+        for same in rows.chunk_by(|a, b| a.0 == b.0) {
+            let positive = same.iter().filter(|(_, positive)| *positive).count();
+            hits += positive as f64;
+            alarms += (same.len() - positive) as f64;
+            points.push((hits, alarms));
+        }
+        (hits > 0.0 && alarms > 0.0).then_some(Self { points })
+    }
+
+    fn totals(&self) -> (f64, f64) {
+        self.points[self.points.len() - 1]
+    }
+
+    /// The area under the ROC curve: the probability that a positive row scores higher than a negative one, where
+    /// equal scores count half (Hanley and McNeil 1982).
+    #[must_use]
+    pub fn auroc(&self) -> f64 {
+        let (hits, alarms) = self.totals();
+        let area = |pair: &[(f64, f64)]| (pair[1].1 - pair[0].1) * (pair[1].0 + pair[0].0) / 2.0;
+        self.points.windows(2).map(area).sum::<f64>() / (hits * alarms)
+    }
+
+    /// The sum of precisions weighed by the steps of the recall: the precision-recall curve without interpolation.
+    #[must_use]
+    pub fn average_precision(&self) -> f64 {
+        let (hits, _) = self.totals();
+        let part = |pair: &[(f64, f64)]| (pair[1].0 - pair[0].0) * pair[1].0 / (pair[1].0 + pair[1].1);
+        self.points.windows(2).map(part).sum::<f64>() / hits
+    }
+
+    /// The largest true-positive rate of a threshold whose false-positive rate is at most this.
+    #[must_use]
+    pub fn tpr_at_fpr(&self, fpr: f64) -> f64 {
+        let (hits, alarms) = self.totals();
+        let within = self.points.partition_point(|(_, false_positives)| *false_positives <= fpr * alarms);
+        self.points[within - 1].0 / hits
+    }
+
+    /// The ROC curve.
+    #[must_use]
+    pub fn roc(&self) -> Curve {
+        let (hits, alarms) = self.totals();
+        let told = self.told(0);
+        Curve { x: told.iter().map(|p| p.1 / alarms).collect(), y: told.iter().map(|p| p.0 / hits).collect() }
+    }
+
+    /// Precision over recall.
+    #[must_use]
+    pub fn precision_recall(&self) -> Curve {
+        let (hits, _) = self.totals();
+        let told = self.told(1);
+        Curve { x: told.iter().map(|p| p.0 / hits).collect(), y: told.iter().map(|p| p.0 / (p.0 + p.1)).collect() }
+    }
+
+    /// The first point from `from` on, the last one, and those between them that are a step apart on either axis.
+    fn told(&self, from: usize) -> Vec<(f64, f64)> {
+        let (hits, alarms) = self.totals();
+        let step = 2.0 / TOLD_POINTS as f64;
+        let mut told: Vec<(f64, f64)> = Vec::new();
+        let last = self.points.len() - 1;
+        for (at, point) in self.points.iter().enumerate().skip(from) {
+            let moved = |before: &(f64, f64)| (point.0 - before.0) / hits + (point.1 - before.1) / alarms >= step;
+            if at == last || told.last().is_none_or(moved) {
+                told.push(*point);
+            }
+        }
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(rows: &[(f64, u8)]) -> Ranking {
+        Ranking::new(rows.iter().map(|(score, positive)| (*score, *positive == 1))).expect("both classes are there")
+    }
+
+    #[test]
+    fn areas_are_those_computed_by_hand() {
+        // Of the pairs (3 positive × 2 negative): 0.9 beats both, 0.5 ties one and beats one, 0.2 beats none.
+        let ranking = of(&[(0.9, 1), (0.5, 1), (0.5, 0), (0.4, 0), (0.2, 1)]);
+        assert!((ranking.auroc() - 3.5 / 6.0).abs() < 1e-12);
+        // Precision 1 at recall 1/3, 2/3 at 2/3, 3/5 at 1.
+        assert!((ranking.average_precision() - (1.0 + 2.0 / 3.0 + 0.6) / 3.0).abs() < 1e-12);
+        assert!((ranking.tpr_at_fpr(0.0) - 1.0 / 3.0).abs() < 1e-12);
+        assert!((ranking.tpr_at_fpr(0.49) - 1.0 / 3.0).abs() < 1e-12);
+        assert!((ranking.tpr_at_fpr(0.5) - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!(ranking.tpr_at_fpr(1.0), 1.0);
+    }
+
+    #[test]
+    fn one_class_alone_is_no_ranking() {
+        assert_eq!(Ranking::new([(1.0, true), (2.0, true)]), None);
+        assert_eq!(Ranking::new([]), None);
+    }
+
+    #[test]
+    fn curves_are_short_and_end_where_they_should() {
+        let ranking = of(&(0..10_000).map(|row| (f64::from(row), u8::from(row % 3 == 0))).collect::<Vec<_>>());
+        let roc = ranking.roc();
+        assert!(roc.x.len() <= TOLD_POINTS + 2 && roc.x.len() == roc.y.len());
+        assert_eq!((roc.x[0], roc.y[0]), (0.0, 0.0));
+        assert_eq!((roc.x.last(), roc.y.last()), (Some(&1.0), Some(&1.0)));
+        let precision = ranking.precision_recall();
+        assert!(precision.x.last() == Some(&1.0) && precision.y.iter().all(|p| (0.0..=1.0).contains(p)));
+    }
+}

@@ -1,0 +1,587 @@
+//! Preparation: the columns of any table into slots of comparable size, fitted once and kept with the model.
+//!
+//! [`Scaler`](super::scale::Scaler) does the same for the live learner, whose columns are known and whose constants are
+//! tuned for windows of hosts. Here the values tell what a column is, and every constant is part of the [`Recipe`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ndarray::{Array2, ArrayViewMut1};
+use serde::{Deserialize, Serialize};
+
+use super::frame::{Frame, FrameColumn, Values};
+use super::scale::quantile;
+use crate::features::Learn;
+
+/// Categories with a slot of their own, the most frequent first; the rest shares the slot of the unseen.
+const CATEGORIES: usize = 96;
+
+/// A text column with more different values than this part of its rows names its rows, and says nothing of their kind.
+const NAMING: f64 = 0.5;
+
+/// Rows from which that can be told.
+const NAMING_ROWS: usize = 100;
+
+/// From an interquartile range to a standard deviation, for a normal distribution.
+const IQR_TO_SIGMA: f64 = 1.349;
+
+/// From the range between the 5 % and 95 % quantiles to a standard deviation, for a normal distribution.
+const Q90_TO_SIGMA: f64 = 3.290;
+
+/// The years 2000 to 2100 as Unix time, s: a column whose values all lie here, in s, ms, µs or ns, is a clock.
+const CLOCK_S: std::ops::Range<f64> = 946_684_800.0..4_102_444_800.0;
+
+/// How numbers are made comparable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scaling {
+    /// Mean 0, standard deviation 1.
+    Standard,
+    /// From 0 to 1.
+    MinMax,
+    /// Median 0, and the larger of the spreads that the middle half and the middle 90 % tell.
+    #[default]
+    Robust,
+}
+
+/// What the slot of a category holds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Height {
+    /// 1, whatever the category.
+    Unit,
+    /// `1/√p` of a category with the share `p` of the rows, at most this: two rows then differ by their χ² distance, as
+    /// in correspondence analysis (Greenacre 1984), and what is rare is far.
+    Rarity(f64),
+}
+
+/// How a preparation is fitted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// How numbers are made comparable.
+    pub scaling: Scaling,
+    /// What the slot of a category holds.
+    pub height: Height,
+    /// The smallest scale of an amount, in units of `log1p`. Not for min-max.
+    pub amount_floor: f64,
+    /// The smallest scale of another number. Not for min-max.
+    pub share_floor: f64,
+    /// A number counts as no further than this from the middle, in scales.
+    pub clip: f64,
+    /// The weight of an amount below its centroid in a squared distance, where one above weighs 1.
+    pub amount_below: f64,
+    /// The same for another number.
+    pub share_below: f64,
+    /// Whether a number that never varies takes a slot: what never was is a sign when it comes.
+    pub keep_constants: bool,
+}
+
+impl Recipe {
+    /// For detectors. Nothing is known of foreign columns, so less than usual weighs as much as more.
+    #[must_use]
+    pub const fn for_detectors(scaling: Scaling) -> Self {
+        Self {
+            scaling,
+            height: Height::Rarity(20.0),
+            amount_floor: 0.1,
+            share_floor: 0.05,
+            clip: 10.0,
+            amount_below: 1.0,
+            share_below: 1.0,
+            keep_constants: true,
+        }
+    }
+
+    /// For classifiers, which weigh the slots themselves.
+    #[must_use]
+    pub const fn for_classifiers(scaling: Scaling) -> Self {
+        Self {
+            scaling,
+            height: Height::Unit,
+            amount_floor: 1e-9,
+            share_floor: 1e-9,
+            clip: f64::MAX,
+            amount_below: 1.0,
+            share_below: 1.0,
+            keep_constants: false,
+        }
+    }
+}
+
+/// Why a column takes no slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeftOut {
+    /// flowml's table of features says that it is not learnt, or does not know it.
+    Never,
+    /// It has one value in all rows.
+    Constant,
+    /// No row has a value.
+    Empty,
+    /// It holds IP addresses.
+    Address,
+    /// It holds Unix times.
+    Clock,
+    /// Most of its texts occur once.
+    Names,
+}
+
+impl LeftOut {
+    /// For people.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Never => "is not learnt",
+            Self::Constant => "has one value in all rows",
+            Self::Empty => "has no value",
+            Self::Address => "holds addresses",
+            Self::Clock => "holds Unix times",
+            Self::Names => "names the rows",
+        }
+    }
+}
+
+/// What becomes of one column.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "as", rename_all = "snake_case")]
+enum Slots {
+    /// No slot.
+    Out { because: LeftOut },
+    /// One slot: `(f(value) - middle) / scale`, where `f` is `log1p` or nothing.
+    Number { log: bool, middle: f64, scale: f64 },
+    /// One slot for each of `values` (sorted) with its height, and a last one for every other value.
+    OneHot { values: Vec<String>, heights: Vec<f64>, unseen: f64 },
+}
+
+impl Slots {
+    fn count(&self) -> usize {
+        match self {
+            Self::Out { .. } => 0,
+            Self::Number { .. } => 1,
+            Self::OneHot { values, .. } => values.len() + 1,
+        }
+    }
+}
+
+/// A column and what becomes of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Prepared {
+    name: String,
+    #[serde(flatten)]
+    slots: Slots,
+}
+
+/// What was found amiss in the values of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cleaning {
+    /// Rows whose number is not defined, by column: it counts as the middle of its column.
+    pub undefined: BTreeMap<String, usize>,
+    /// Rows with a category that was never learnt, by column.
+    pub unseen: BTreeMap<String, usize>,
+}
+
+impl Cleaning {
+    /// Adds what was found in other rows.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in [(&mut self.undefined, &other.undefined), (&mut self.unseen, &other.unseen)] {
+            theirs.iter().for_each(|(column, rows)| *mine.entry(column.clone()).or_default() += rows);
+        }
+    }
+}
+
+/// The first column of a table that is not what the preparation was fitted on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// It is not there.
+    #[error("there is no column '{0}', which the model was trained on")]
+    Missing(String),
+    /// It has texts.
+    #[error("column '{0}' holds text, and the model was trained on numbers in it")]
+    Text(String),
+}
+
+/// The fitted preparation of a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preparation {
+    recipe: Recipe,
+    columns: Vec<Prepared>,
+}
+
+impl Preparation {
+    /// Fits on all rows of a table.
+    #[must_use]
+    pub fn fit(frame: &Frame, recipe: Recipe) -> Self {
+        let prepared =
+            |column: &FrameColumn| Prepared { name: column.name.clone(), slots: fit_column(column, &recipe) };
+        Self { recipe, columns: frame.columns().iter().map(prepared).collect() }
+    }
+
+    /// How it was fitted.
+    #[must_use]
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// Slots of a row.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.columns.iter().map(|column| column.slots.count()).sum()
+    }
+
+    /// For each slot what it stands for: a column, or a column and its category.
+    #[must_use]
+    pub fn slot_names(&self) -> Vec<String> {
+        let names = |column: &Prepared| match &column.slots {
+            Slots::Out { .. } => Vec::new(),
+            Slots::Number { .. } => vec![column.name.clone()],
+            Slots::OneHot { values, .. } => {
+                let categories = values.iter().map(String::as_str).chain(["(unseen)"]);
+                categories.map(|value| format!("{}={value}", column.name)).collect()
+            }
+        };
+        self.columns.iter().flat_map(names).collect()
+    }
+
+    /// For each slot, the weight in a squared distance of a value below the centroid.
+    #[must_use]
+    pub fn below(&self) -> Vec<f64> {
+        let weights = |column: &Prepared| {
+            let weight = match column.slots {
+                Slots::Number { log: true, .. } => self.recipe.amount_below,
+                Slots::Number { log: false, .. } => self.recipe.share_below,
+                Slots::Out { .. } | Slots::OneHot { .. } => 1.0,
+            };
+            std::iter::repeat_n(weight, column.slots.count())
+        };
+        self.columns.iter().flat_map(weights).collect()
+    }
+
+    /// The columns that take no slot, and why.
+    pub fn left_out(&self) -> impl Iterator<Item = (&str, LeftOut)> {
+        self.columns.iter().filter_map(|column| match column.slots {
+            Slots::Out { because } => Some((column.name.as_str(), because)),
+            _ => None,
+        })
+    }
+
+    /// Every column as it is learnt: its name, and `number`, `log number`, `category`, or nothing.
+    pub fn columns(&self) -> impl Iterator<Item = (&str, Option<&'static str>)> {
+        self.columns.iter().map(|column| {
+            let learnt = match column.slots {
+                Slots::Out { .. } => None,
+                Slots::Number { log: false, .. } => Some("number"),
+                Slots::Number { log: true, .. } => Some("log number"),
+                Slots::OneHot { .. } => Some("category"),
+            };
+            (column.name.as_str(), learnt)
+        })
+    }
+
+    /// The slots of all rows, and what was amiss with their values.
+    ///
+    /// # Errors
+    /// If the table has not the columns that were learnt; others may be there besides.
+    pub fn apply(&self, frame: &Frame) -> Result<(Array2<f64>, Cleaning), Unfit> {
+        let mut rows = Array2::zeros((frame.rows(), self.width()));
+        let mut cleaning = Cleaning::default();
+        let mut at = 0;
+        for Prepared { name, slots } in &self.columns {
+            if slots.count() == 0 {
+                continue;
+            }
+            let column = frame.column(name).ok_or_else(|| Unfit::Missing(name.clone()))?;
+            let (missed, of) = match slots {
+                Slots::Out { .. } => (0, &mut cleaning.undefined),
+                Slots::Number { log, middle, scale } => {
+                    let number = Number { log: *log, middle: *middle, scale: *scale, clip: self.recipe.clip };
+                    let missed = number.write(&column.values, rows.column_mut(at));
+                    (missed.ok_or_else(|| Unfit::Text(name.clone()))?, &mut cleaning.undefined)
+                }
+                Slots::OneHot { values, heights, unseen } => {
+                    (write_one_hot(values, heights, *unseen, column, &mut rows, at), &mut cleaning.unseen)
+                }
+            };
+            if missed > 0 {
+                of.insert(name.clone(), missed);
+            }
+            at += slots.count();
+        }
+        Ok((rows, cleaning))
+    }
+
+    /// What a file got wrong about a preparation.
+    pub(super) fn inconsistency(&self) -> Option<String> {
+        let wrong = |column: &&Prepared| match &column.slots {
+            Slots::Out { .. } => false,
+            Slots::Number { middle, scale, .. } => !middle.is_finite() || !scale.is_finite() || *scale <= 0.0,
+            Slots::OneHot { values, heights, unseen } => {
+                values.len() != heights.len()
+                    || !values.is_sorted()
+                    || !heights.iter().all(|h| h.is_finite() && unseen.is_finite())
+            }
+        };
+        self.columns.iter().find(wrong).map(|column| format!("its preparation of column '{}' is none", column.name))
+    }
+}
+
+/// How the values of a numeric slot are made.
+struct Number {
+    log: bool,
+    middle: f64,
+    scale: f64,
+    clip: f64,
+}
+
+impl Number {
+    /// Fills a slot, 0 where a value is not defined, and says in how many rows that was. None for texts.
+    fn write(&self, values: &Values, mut slot: ArrayViewMut1<'_, f64>) -> Option<usize> {
+        let numbers = match values {
+            Values::Numbers(numbers) => numbers,
+            // A column without any value has no type.
+            Values::Texts(texts) if texts.iter().all(Option::is_none) => return Some(texts.len()),
+            Values::Texts(_) => return None,
+        };
+        let mut undefined = 0;
+        for (slot, &value) in slot.iter_mut().zip(numbers) {
+            if value.is_finite() {
+                *slot = ((bent(value, self.log) - self.middle) / self.scale).clamp(-self.clip, self.clip);
+            } else {
+                undefined += 1;
+            }
+        }
+        Some(undefined)
+    }
+}
+
+/// A value on the scale on which it is learnt.
+fn bent(value: f64, log: bool) -> f64 {
+    if log { value.max(0.0).ln_1p() } else { value }
+}
+
+/// Fills the slots of a category from `at` on, and says in how many rows it was unseen.
+fn write_one_hot(
+    values: &[String],
+    heights: &[f64],
+    unseen: f64,
+    column: &FrameColumn,
+    rows: &mut Array2<f64>,
+    at: usize,
+) -> usize {
+    let mut missed = 0;
+    for (row, category) in categories(&column.values).into_iter().enumerate() {
+        match values.binary_search_by(|value| value.as_str().cmp(&category)) {
+            Ok(place) => rows[[row, at + place]] = heights[place],
+            Err(_) => {
+                rows[[row, at + values.len()]] = unseen;
+                missed += 1;
+            }
+        }
+    }
+    missed
+}
+
+/// The categories that values are; no value is one as well, the empty text.
+fn categories(values: &Values) -> Vec<Arc<str>> {
+    match values {
+        Values::Texts(texts) => {
+            let none: Arc<str> = Arc::from("");
+            texts.iter().map(|text| text.clone().unwrap_or_else(|| none.clone())).collect()
+        }
+        Values::Numbers(numbers) => {
+            let mut names: HashMap<u64, Arc<str>> = HashMap::new();
+            let name = |number: f64| if number.is_finite() { number.to_string() } else { String::new() };
+            let named = |&number: &f64| names.entry(number.to_bits()).or_insert_with(|| name(number).into()).clone();
+            numbers.iter().map(named).collect()
+        }
+    }
+}
+
+fn fit_column(column: &FrameColumn, recipe: &Recipe) -> Slots {
+    match (column.learn, &column.values) {
+        (Some(Learn::Never), _) => Slots::Out { because: LeftOut::Never },
+        (Some(Learn::Category), values) => fit_one_hot(values, recipe),
+        (learn, Values::Numbers(numbers)) => fit_number(numbers, learn, recipe),
+        (_, values @ Values::Texts(texts)) => match text_left_out(texts) {
+            Some(because) => Slots::Out { because },
+            None => fit_one_hot(values, recipe),
+        },
+    }
+}
+
+/// Whether texts say nothing that may be learnt.
+fn text_left_out(texts: &[Option<Arc<str>>]) -> Option<LeftOut> {
+    let mut present = texts.iter().flatten().peekable();
+    present.peek()?;
+    if present.clone().all(|text| text.parse::<IpAddr>().is_ok()) {
+        return Some(LeftOut::Address);
+    }
+    let rows = present.clone().count();
+    let mut different: Vec<&Arc<str>> = present.collect();
+    different.sort_unstable();
+    different.dedup();
+    (rows >= NAMING_ROWS && different.len() as f64 > NAMING * rows as f64).then_some(LeftOut::Names)
+}
+
+fn fit_number(numbers: &[f64], learn: Option<Learn>, recipe: &Recipe) -> Slots {
+    let mut values: Vec<f64> = numbers.iter().copied().filter(|value| value.is_finite()).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    let (Some(&least), Some(&most)) = (values.first(), values.last()) else {
+        return Slots::Out { because: LeftOut::Empty };
+    };
+    let is_clock = |unit: f64| CLOCK_S.contains(&(least / unit)) && CLOCK_S.contains(&(most / unit));
+    if learn.is_none() && [1.0, 1e3, 1e6, 1e9].into_iter().any(is_clock) {
+        return Slots::Out { because: LeftOut::Clock };
+    }
+    if least == most && !recipe.keep_constants {
+        return Slots::Out { because: LeftOut::Constant };
+    }
+    // What cannot be negative and reaches beyond a share is an amount.
+    let log = learn.map_or(least >= 0.0 && most > 1.0, |learn| learn == Learn::Amount);
+    let values: Vec<f64> = values.into_iter().map(|value| bent(value, log)).collect();
+    let floor = if log { recipe.amount_floor } else { recipe.share_floor };
+    let (middle, scale) = middle_and_scale(&values, recipe.scaling, floor);
+    Slots::Number { log, middle, scale }
+}
+
+/// Of sorted values, of which there is at least one.
+fn middle_and_scale(values: &[f64], scaling: Scaling, floor: f64) -> (f64, f64) {
+    match scaling {
+        Scaling::Standard => {
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let variance = values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / values.len() as f64;
+            (mean, variance.sqrt().max(floor))
+        }
+        Scaling::MinMax => {
+            let (least, most) = (values[0], values[values.len() - 1]);
+            (least, if most > least { most - least } else { 1.0 })
+        }
+        Scaling::Robust => {
+            let between = |low, high| quantile(values, high) - quantile(values, low);
+            let spread = (between(0.25, 0.75) / IQR_TO_SIGMA).max(between(0.05, 0.95) / Q90_TO_SIGMA);
+            (quantile(values, 0.5), spread.max(floor))
+        }
+    }
+}
+
+fn fit_one_hot(values: &Values, recipe: &Recipe) -> Slots {
+    let all = categories(values);
+    let rows = all.len().max(1) as f64;
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    all.iter().for_each(|category| *counts.entry(category.as_ref()).or_default() += 1);
+    if counts.len() <= 1 && !recipe.keep_constants {
+        return Slots::Out { because: LeftOut::Constant };
+    }
+    let mut counted: Vec<(&str, usize)> = counts.into_iter().collect();
+    counted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counted.truncate(CATEGORIES);
+    counted.sort_unstable();
+    let height = |share: f64| match recipe.height {
+        Height::Unit => 1.0,
+        Height::Rarity(most) => share.powf(-0.5).min(most),
+    };
+    let (values, heights) =
+        counted.into_iter().map(|(value, count)| (value.to_owned(), height(count as f64 / rows))).unzip();
+    // The next row to come might be the first of its kind.
+    Slots::OneHot { values, heights, unseen: height(1.0 / (rows + 1.0)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(name: &str, values: &[f64]) -> FrameColumn {
+        FrameColumn { name: name.to_owned(), learn: None, values: Values::Numbers(values.to_vec()) }
+    }
+
+    fn texts(name: &str, values: &[&str]) -> FrameColumn {
+        let text = |text: &&str| (!text.is_empty()).then(|| Arc::from(*text));
+        FrameColumn { name: name.to_owned(), learn: None, values: Values::Texts(values.iter().map(text).collect()) }
+    }
+
+    fn slots(columns: Vec<FrameColumn>, recipe: Recipe) -> (Preparation, Array2<f64>) {
+        let frame = Frame::new(columns[0].values.len(), columns);
+        let preparation = Preparation::fit(&frame, recipe);
+        let (rows, _) = preparation.apply(&frame).expect("it was fitted on this");
+        (preparation, rows)
+    }
+
+    #[test]
+    fn values_tell_what_a_column_is() {
+        let columns = vec![
+            numbers("bytes", &[0.0, 10.0, 1000.0, 20.0]),
+            numbers("rate", &[0.0, 0.5, 1.0, 0.25]),
+            numbers("change", &[-5.0, 5.0, 1.0, 2.0]),
+            numbers("same", &[7.0; 4]),
+            numbers("none", &[f64::NAN; 4]),
+            numbers("seconds", &[1.7e9, 1.7e9 + 5.0, 1.7e9 + 9.0, 1.8e9]),
+            numbers("milliseconds", &[1.7e12; 4]),
+            texts("kind", &["a", "b", "a", ""]),
+            texts("host", &["10.0.0.1", "::1", "10.0.0.2", ""]),
+        ];
+        let (preparation, _) = slots(columns, Recipe::for_classifiers(Scaling::Standard));
+        let learnt: Vec<_> = preparation.columns().filter_map(|(name, learnt)| Some((name, learnt?))).collect();
+        assert_eq!(learnt, [("bytes", "log number"), ("rate", "number"), ("change", "number"), ("kind", "category")]);
+        let left: Vec<_> = preparation.left_out().collect();
+        let expected = [
+            ("same", LeftOut::Constant),
+            ("none", LeftOut::Empty),
+            ("seconds", LeftOut::Clock),
+            ("milliseconds", LeftOut::Clock),
+            ("host", LeftOut::Address),
+        ];
+        assert_eq!(left, expected);
+        assert_eq!(preparation.slot_names()[3..], ["kind=", "kind=a", "kind=b", "kind=(unseen)"]);
+        let names: Vec<String> = (0..200).map(|row| format!("row{row}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (preparation, _) = slots(vec![texts("uid", &names)], Recipe::for_detectors(Scaling::Robust));
+        assert_eq!(preparation.left_out().next(), Some(("uid", LeftOut::Names)));
+    }
+
+    #[test]
+    fn each_scaling_is_the_one_that_its_name_says() {
+        let column = || vec![numbers("x", &[-2.0, -1.0, 0.0, 3.0])];
+        let (_, rows) = slots(column(), Recipe::for_classifiers(Scaling::MinMax));
+        assert_eq!(rows.column(0).to_vec(), [0.0, 0.2, 0.4, 1.0]);
+        let (_, rows) = slots(column(), Recipe::for_classifiers(Scaling::Standard));
+        // Mean 0, variance (4 + 1 + 0 + 9) / 4.
+        assert!((rows[[3, 0]] - 3.0 / 3.5_f64.sqrt()).abs() < 1e-12);
+        let (_, rows) = slots(column(), Recipe::for_classifiers(Scaling::Robust));
+        // Median -0.5; quartiles -1.25 and 0.75, 5 % and 95 % at -1.85 and 2.55.
+        assert!((rows[[3, 0]] - 3.5 / (2.0 / IQR_TO_SIGMA)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_rare_category_is_high_and_an_unseen_one_highest() {
+        let kinds: Vec<&str> = (0..100).map(|row| if row == 0 { "rare" } else { "usual" }).collect();
+        let frame = Frame::new(100, vec![texts("kind", &kinds)]);
+        let preparation = Preparation::fit(&frame, Recipe::for_detectors(Scaling::Robust));
+        let other = Frame::new(3, vec![texts("kind", &["rare", "usual", "new"])]);
+        let (rows, cleaning) = preparation.apply(&other).expect("it has the column");
+        assert!((rows[[0, 0]] - 10.0).abs() < 1e-12 && (rows[[1, 1]] - 0.99_f64.powf(-0.5)).abs() < 1e-12);
+        assert!((rows[[2, 2]] - 101_f64.sqrt()).abs() < 1e-12);
+        assert_eq!(cleaning.unseen, BTreeMap::from([("kind".to_owned(), 1)]));
+    }
+
+    #[test]
+    fn what_is_not_defined_is_the_middle_and_told() {
+        let frame = Frame::new(4, vec![numbers("x", &[-1.0, f64::NAN, 3.0, f64::INFINITY])]);
+        let preparation = Preparation::fit(&frame, Recipe::for_detectors(Scaling::Robust));
+        let (rows, cleaning) = preparation.apply(&frame).expect("it was fitted on this");
+        assert_eq!((rows[[1, 0]], rows[[3, 0]]), (0.0, 0.0));
+        assert_eq!(cleaning.undefined, BTreeMap::from([("x".to_owned(), 2)]));
+    }
+
+    #[test]
+    fn another_table_is_refused_by_its_first_column_that_differs() {
+        let frame = Frame::new(2, vec![numbers("x", &[1.0, -2.0]), texts("kind", &["a", "b"])]);
+        let preparation = Preparation::fit(&frame, Recipe::for_detectors(Scaling::Robust));
+        let apply = |columns| preparation.apply(&Frame::new(2, columns)).map(|(rows, _)| rows.ncols());
+        assert_eq!(apply(vec![texts("kind", &["a", "b"])]), Err(Unfit::Missing("x".to_owned())));
+        assert_eq!(apply(vec![texts("x", &["a", "b"])]), Err(Unfit::Text("x".to_owned())));
+        // Numbers are categories too, columns may stand in another order, and there may be more of them.
+        let more = vec![numbers("kind", &[1.0, 2.0]), numbers("y", &[0.0; 2]), numbers("x", &[0.0; 2])];
+        assert_eq!(apply(more), Ok(4));
+    }
+}

@@ -1,0 +1,260 @@
+//! Selection: which prepared slots a model looks at, by what they say of the classes.
+
+use std::str::FromStr;
+
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
+use serde::{Deserialize, Serialize};
+
+use super::classify::{Lessons, linear_weights, tree_importance};
+use super::detect::LearnError;
+
+/// Bins of equal share into which a slot is cut for its mutual information.
+const BINS: usize = 32;
+
+/// The part of the slots that recursive elimination drops in a round.
+const ELIMINATED: f64 = 0.2;
+
+/// Rounds of coordinate descent at most, and the change below which it has converged.
+const LASSO_ROUNDS: usize = 200;
+const LASSO_CHANGE: f64 = 1e-6;
+
+/// How slots are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Selection {
+    /// Those whose variance is above this.
+    Variance(f64),
+    /// So many with the largest χ² statistic.
+    Chi2(usize),
+    /// So many with the largest mutual information.
+    MutualInformation(usize),
+    /// So many, by leaving out the least weights of a logistic regression again and again.
+    Rfe(usize),
+    /// So many, by the order in which a lasso takes them up.
+    L1(usize),
+    /// So many that a random forest found most important.
+    Tree(usize),
+}
+
+impl Selection {
+    /// What may be given, for people.
+    pub const GRAMMAR: &str = "variance:V, chi2:K, mutual-information:K, rfe:K, l1:K or tree:K";
+
+    /// Whether it needs labels.
+    #[must_use]
+    pub const fn is_supervised(self) -> bool {
+        !matches!(self, Self::Variance(_))
+    }
+
+    /// The numbers of the chosen slots, ascending.
+    pub(super) fn choose(self, lessons: &Lessons<'_>) -> Result<Vec<usize>, LearnError> {
+        let rows = lessons.rows;
+        let chosen = match self {
+            Self::Variance(least) => {
+                let variances = rows.var_axis(Axis(0), 0.0);
+                (0..rows.ncols()).filter(|&slot| variances[slot] > least).collect()
+            }
+            Self::Chi2(k) => best(&chi2(unit_range(rows).view(), lessons.classes, lessons.count), k),
+            Self::MutualInformation(k) => {
+                let information = |slot| mutual_information(&bins(rows.column(slot)), lessons.classes, lessons.count);
+                best(&(0..rows.ncols()).map(information).collect::<Vec<_>>(), k)
+            }
+            Self::Rfe(k) => eliminate(lessons, k)?,
+            Self::L1(k) => best(&lasso_entry(lessons), k),
+            Self::Tree(k) => best(&tree_importance(lessons), k),
+        };
+        if chosen.is_empty() { Err(LearnError::NoColumns) } else { Ok(chosen) }
+    }
+}
+
+impl FromStr for Selection {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("expected {}", Self::GRAMMAR);
+        let (method, number) = text.split_once(':').ok_or_else(wrong)?;
+        let k = || number.parse().ok().filter(|k| *k > 0).ok_or_else(wrong);
+        match method {
+            "variance" => {
+                number.parse().ok().filter(|v: &f64| *v >= 0.0 && v.is_finite()).map(Self::Variance).ok_or_else(wrong)
+            }
+            "chi2" => k().map(Self::Chi2),
+            "mutual-information" => k().map(Self::MutualInformation),
+            "rfe" => k().map(Self::Rfe),
+            "l1" => k().map(Self::L1),
+            "tree" => k().map(Self::Tree),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// The `k` largest, ascending by number; of equal ones the first.
+fn best(values: &[f64], k: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
+    order.truncate(k);
+    order.sort_unstable();
+    order
+}
+
+/// Every slot from 0 to 1, as χ² counts amounts.
+fn unit_range(rows: ArrayView2<'_, f64>) -> Array2<f64> {
+    let mut scaled = rows.to_owned();
+    for mut column in scaled.columns_mut() {
+        let least = column.fold(f64::INFINITY, |a, b| a.min(*b));
+        let most = column.fold(f64::NEG_INFINITY, |a, b| a.max(*b));
+        column.mapv_inplace(|x| if most > least { (x - least) / (most - least) } else { 0.0 });
+    }
+    scaled
+}
+
+/// The χ² statistic of each slot, whose values are amounts, against the classes: of the sums by class, what differs from
+/// the sums by the classes' shares (Liu and Setiono 1995, as in scikit-learn's `chi2`). 0 for a slot without amounts.
+#[must_use]
+pub fn chi2(rows: ArrayView2<'_, f64>, classes: &[usize], count: usize) -> Vec<f64> {
+    let mut observed = Array2::<f64>::zeros((count, rows.ncols()));
+    let mut shares = vec![0.0; count];
+    for (row, &class) in rows.outer_iter().zip(classes) {
+        let mut sums = observed.row_mut(class);
+        sums += &row;
+        shares[class] += 1.0 / classes.len() as f64;
+    }
+    let statistic = |sums: ArrayView1<'_, f64>| {
+        let all = sums.sum();
+        let part = |(sum, share): (&f64, &f64)| (sum - all * share).powi(2) / (all * share);
+        if all > 0.0 { sums.iter().zip(&shares).filter(|(_, share)| **share > 0.0).map(part).sum() } else { 0.0 }
+    };
+    observed.columns().into_iter().map(statistic).collect()
+}
+
+/// The number of each value's bin, of bins that hold about as many rows each; equal values are in one bin.
+fn bins(column: ArrayView1<'_, f64>) -> Vec<usize> {
+    let mut sorted = column.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let mut edges: Vec<f64> = (1..BINS).map(|bin| sorted[bin * sorted.len() / BINS]).collect();
+    edges.dedup();
+    column.iter().map(|value| edges.partition_point(|edge| edge <= value)).collect()
+}
+
+/// The mutual information of two divisions of the same rows, in nats.
+#[must_use]
+pub fn mutual_information(bins: &[usize], classes: &[usize], count: usize) -> f64 {
+    let most = bins.iter().max().map_or(0, |most| most + 1);
+    let mut joint = Array2::<f64>::zeros((most, count));
+    bins.iter().zip(classes).for_each(|(&bin, &class)| joint[[bin, class]] += 1.0 / bins.len() as f64);
+    let (by_bin, by_class) = (joint.sum_axis(Axis(1)), joint.sum_axis(Axis(0)));
+    let part = |((bin, class), p): ((usize, usize), &f64)| p * (p / (by_bin[bin] * by_class[class])).ln();
+    joint.indexed_iter().filter(|(_, p)| **p > 0.0).map(part).sum::<f64>().max(0.0)
+}
+
+/// Recursive feature elimination (Guyon and others 2002) with a logistic regression.
+fn eliminate(lessons: &Lessons<'_>, k: usize) -> Result<Vec<usize>, LearnError> {
+    let mut kept: Vec<usize> = (0..lessons.rows.ncols()).collect();
+    while kept.len() > k {
+        let rows = lessons.rows.select(Axis(1), &kept);
+        let weights = linear_weights(&Lessons { rows: rows.view(), ..*lessons })?;
+        let drop = ((kept.len() as f64 * ELIMINATED) as usize).clamp(1, kept.len() - k);
+        kept = best(&weights, kept.len() - drop).into_iter().map(|place| kept[place]).collect();
+    }
+    Ok(kept)
+}
+
+/// For each slot the largest penalty, relative to the first, at which a lasso of any class still gives it a weight
+/// (Tibshirani 1996), on a path of falling penalties by coordinate descent (Friedman and others 2010).
+fn lasso_entry(lessons: &Lessons<'_>) -> Vec<f64> {
+    const STEPS: i32 = 30;
+    let n = lessons.rows.nrows() as f64;
+    let mut rows = lessons.rows.to_owned();
+    for mut column in rows.columns_mut() {
+        let (mean, deviation) = (column.sum() / n, column.std(0.0));
+        column.mapv_inplace(|x| if deviation > 1e-12 { (x - mean) / deviation } else { 0.0 });
+    }
+    let gram = rows.t().dot(&rows) / n;
+    let mut entry = vec![0.0; rows.ncols()];
+    for class in 0..lessons.count {
+        let share = lessons.classes.iter().filter(|own| **own == class).count() as f64 / n;
+        let target: ndarray::Array1<f64> =
+            lessons.classes.iter().map(|own| f64::from(u8::from(*own == class)) - share).collect();
+        let covariances = rows.t().dot(&target) / n;
+        let first = covariances.fold(0.0, |most: f64, c| most.max(c.abs()));
+        let mut weights = ndarray::Array1::<f64>::zeros(rows.ncols());
+        for step in 1..=STEPS {
+            let relative = 0.8_f64.powi(step);
+            descend(gram.view(), covariances.view(), relative * first, &mut weights);
+            for (entry, weight) in entry.iter_mut().zip(&weights) {
+                if weight.abs() > 0.0 {
+                    *entry = f64::max(*entry, relative);
+                }
+            }
+        }
+        // Of slots that entered at the same step the heavier comes first.
+        let heaviest = weights.fold(1e-12, |most: f64, weight| most.max(weight.abs()));
+        entry.iter_mut().zip(&weights).for_each(|(entry, weight)| *entry += 1e-6 * weight.abs() / heaviest);
+    }
+    entry
+}
+
+/// Coordinate descent on the lasso, from the weights that there are; slots have variance 1 or 0.
+fn descend(
+    gram: ArrayView2<'_, f64>,
+    covariances: ArrayView1<'_, f64>,
+    penalty: f64,
+    weights: &mut ndarray::Array1<f64>,
+) {
+    for _ in 0..LASSO_ROUNDS {
+        let mut change: f64 = 0.0;
+        for slot in 0..weights.len() {
+            if gram[[slot, slot]] == 0.0 {
+                continue;
+            }
+            let rest = covariances[slot] - gram.row(slot).dot(&*weights) + gram[[slot, slot]] * weights[slot];
+            let weight = rest.signum() * (rest.abs() - penalty).max(0.0) / gram[[slot, slot]];
+            change = change.max((weight - weights[slot]).abs());
+            weights[slot] = weight;
+        }
+        if change < LASSO_CHANGE {
+            break;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+    use rand::{Rng, SeedableRng};
+    use rand_xoshiro::Xoshiro256Plus;
+
+    #[test]
+    fn statistics_are_those_computed_by_hand() {
+        // Sums by class 4 and 0 where the shares say 2 and 2; the second slot says nothing.
+        let rows = array![[1.0, 1.0], [3.0, 1.0], [0.0, 1.0], [0.0, 1.0]];
+        assert_eq!(chi2(rows.view(), &[0, 0, 1, 1], 2), [4.0, 0.0]);
+        assert!((mutual_information(&[0, 0, 1, 1], &[0, 0, 1, 1], 2) - 2_f64.ln()).abs() < 1e-12);
+        assert_eq!(mutual_information(&[0, 1, 0, 1], &[0, 0, 1, 1], 2), 0.0);
+    }
+
+    #[test]
+    fn every_method_finds_the_slots_that_tell_the_class() {
+        let mut rng = Xoshiro256Plus::seed_from_u64(3);
+        let classes: Vec<usize> = (0..300).map(|row| row % 3).collect();
+        let mut rows = Array2::from_shape_fn((300, 6), |_| rng.gen_range(-1.0..1.0));
+        for (row, class) in classes.iter().enumerate() {
+            rows[[row, 1]] += 4.0 * f64::from(u8::from(*class == 1));
+            rows[[row, 4]] += 4.0 * f64::from(u8::from(*class == 2));
+        }
+        let lessons = Lessons { rows: rows.view(), classes: &classes, count: 3, seed: 1 };
+        for method in ["variance:1", "chi2:2", "mutual-information:2", "rfe:2", "l1:2", "tree:2"] {
+            let selection: Selection = method.parse().expect(method);
+            assert_eq!(selection.choose(&lessons).expect(method), [1, 4], "{method}");
+        }
+        assert!(Selection::Variance(1e9).choose(&lessons).is_err());
+    }
+
+    #[test]
+    fn what_is_no_selection_is_refused() {
+        for text in ["", "chi2", "chi2:0", "chi2:-1", "variance:x", "variance:-1", "best:3"] {
+            assert!(text.parse::<Selection>().is_err(), "{text}");
+        }
+    }
+}

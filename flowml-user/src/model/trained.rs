@@ -1,0 +1,535 @@
+//! A model of a table: preparation, selection, and a detector or classifier, learnt in one go and kept in one file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ndarray::{Array2, ArrayView2, Axis};
+use serde::{Deserialize, Serialize};
+
+use super::classify::{ClassifierKind, FittedClassifier, Lessons};
+use super::detect::{DetectorKind, FittedDetector, LearnError, Training};
+use super::frame::Frame;
+use super::held_out::{Surprise, split};
+use super::prepare::{Cleaning, Preparation, Recipe, Scaling, Unfit};
+use super::select::Selection;
+
+/// What the file says it is.
+const FORMAT: &str = "flowml-table-model";
+
+/// The version of the file's layout; another one is not read.
+const VERSION: u32 = 1;
+
+/// What every label but the benign one is called where two classes are learnt.
+pub const ATTACK: &str = "attack";
+
+/// A table with the label of each row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Labelled {
+    /// The columns that may be learnt.
+    pub frame: Frame,
+    /// The labels, where there are any.
+    pub labels: Option<Vec<Arc<str>>>,
+}
+
+impl Labelled {
+    /// These rows of it.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let labels = self.labels.as_ref().map(|labels| rows.iter().map(|&row| Arc::clone(&labels[row])).collect());
+        Self { frame: self.frame.select(rows), labels }
+    }
+
+    /// The rows whose label is this.
+    fn rows_labelled(&self, label: &str) -> Option<Vec<usize>> {
+        let labels = self.labels.as_ref()?;
+        Some((0..labels.len()).filter(|&row| &*labels[row] == label).collect())
+    }
+}
+
+/// What is to be learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// What ordinary rows look like.
+    Detect(DetectorKind),
+    /// Which class a row is of.
+    Classify(ClassifierKind),
+}
+
+impl Task {
+    /// The name of its algorithm.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Detect(kind) => kind.name(),
+            Self::Classify(kind) => kind.name(),
+        }
+    }
+}
+
+/// How it is to be learnt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What is learnt.
+    pub task: Task,
+    /// How numbers are made comparable; robust for detectors and standard for classifiers where not given.
+    pub scaling: Option<Scaling>,
+    /// Which slots are looked at; all where not given.
+    pub selection: Option<Selection>,
+    /// The number of clusters, where it is given.
+    pub k: Option<usize>,
+    /// Where random choices start: the same rows and seed give the same model.
+    pub seed: u64,
+    /// A row whose probability is below this is an anomaly.
+    pub alpha: f64,
+    /// The label of ordinary rows. With it, classifiers learn two classes; without it, one for each label.
+    pub benign: Option<String>,
+    /// Whether detectors learn from all rows, and not from the benign ones alone.
+    pub all_rows: bool,
+}
+
+impl Plan {
+    fn recipe(&self) -> Recipe {
+        match self.task {
+            Task::Detect(_) => Recipe::for_detectors(self.scaling.unwrap_or(Scaling::Robust)),
+            Task::Classify(_) => Recipe::for_classifiers(self.scaling.unwrap_or(Scaling::Standard)),
+        }
+    }
+
+    /// The class of a label.
+    #[must_use]
+    pub fn class<'a>(&self, label: &'a str) -> &'a str {
+        if self.benign.as_deref().is_none_or(|benign| benign == label) { label } else { ATTACK }
+    }
+}
+
+/// What was learnt from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Rows of the table.
+    pub rows: usize,
+    /// Rows that were learnt from.
+    pub learnt_rows: usize,
+    /// Rows that the probability rests on, which were not learnt from.
+    pub held_out_rows: usize,
+    /// Rows of each label.
+    pub labels: BTreeMap<String, usize>,
+}
+
+/// What a model says of rows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Judgement {
+    /// Of a detector: a score, larger for what is less ordinary, and the probability that an ordinary row has one as high.
+    Scores {
+        /// The scores.
+        scores: Vec<f64>,
+        /// The probabilities.
+        probabilities: Vec<f64>,
+        /// The clusters, of a detector that has some.
+        clusters: Option<Vec<usize>>,
+    },
+    /// Of a classifier: the numbers of the classes.
+    Classes(Vec<usize>),
+}
+
+/// What was learnt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Learnt {
+    Detector { fitted: FittedDetector, surprise: Box<Surprise> },
+    Classifier { classes: Vec<String>, fitted: FittedClassifier },
+}
+
+/// A model of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableModel {
+    header: Header,
+    learnt: Learnt,
+}
+
+/// All but what was learnt: what people can read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Header {
+    format: String,
+    version: u32,
+    /// Of the columns and what they are learnt as.
+    columns_hash: String,
+    plan: Plan,
+    summary: Summary,
+    preparation: Preparation,
+    /// The slots that are looked at.
+    slots: Option<Vec<usize>>,
+}
+
+/// What every version of the file begins with.
+#[derive(Deserialize)]
+struct Signature {
+    format: String,
+    version: u32,
+}
+
+/// The file.
+#[derive(Deserialize)]
+struct TableModelFile {
+    #[serde(flatten)]
+    header: Header,
+    model: Learnt,
+}
+
+/// Why a model was not saved or loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum TableModelError {
+    /// The file could not be read or written.
+    #[error("model file {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not JSON of a model.
+    #[error("model file {} is not a flowml table model of version {VERSION}: {reason}", path.display())]
+    NotAModel {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl TableModel {
+    /// Learns from a table.
+    ///
+    /// # Errors
+    /// If there is not enough to learn from, or labels are needed and missing.
+    pub fn train(table: &Labelled, plan: Plan) -> Result<(Self, Cleaning), LearnError> {
+        match plan.task {
+            Task::Detect(kind) => detector(table, plan, kind),
+            Task::Classify(kind) => classifier(table, plan, kind),
+        }
+    }
+
+    /// How it was learnt.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.header.plan
+    }
+
+    /// What it was learnt from.
+    #[must_use]
+    pub fn summary(&self) -> &Summary {
+        &self.header.summary
+    }
+
+    /// What becomes of columns.
+    #[must_use]
+    pub fn preparation(&self) -> &Preparation {
+        &self.header.preparation
+    }
+
+    /// The names of the slots that it looks at.
+    #[must_use]
+    pub fn slot_names(&self) -> Vec<String> {
+        let all = self.header.preparation.slot_names();
+        match &self.header.slots {
+            Some(slots) => slots.iter().map(|&slot| all[slot].clone()).collect(),
+            None => all,
+        }
+    }
+
+    /// The classes that a classifier knows; none of a detector.
+    #[must_use]
+    pub fn classes(&self) -> &[String] {
+        match &self.learnt {
+            Learnt::Detector { .. } => &[],
+            Learnt::Classifier { classes, .. } => classes,
+        }
+    }
+
+    /// What it consists of, for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match &self.learnt {
+            Learnt::Detector { fitted, surprise } => {
+                format!("{}; calibrated on {} scores", fitted.as_detector().describe(), surprise.len())
+            }
+            Learnt::Classifier { fitted, .. } => fitted.as_classifier().describe(),
+        }
+    }
+
+    /// The slots of a table that it looks at, and what was amiss with the values.
+    ///
+    /// # Errors
+    /// If the table has not the columns that were learnt.
+    pub fn prepare(&self, frame: &Frame) -> Result<(Array2<f64>, Cleaning), Unfit> {
+        let (rows, cleaning) = self.header.preparation.apply(frame)?;
+        Ok((take(rows, self.header.slots.as_deref()), cleaning))
+    }
+
+    /// Judges prepared rows.
+    #[must_use]
+    pub fn judge(&self, rows: ArrayView2<'_, f64>) -> Judgement {
+        match &self.learnt {
+            Learnt::Detector { fitted, surprise } => {
+                let scores = fitted.as_detector().score(rows);
+                let probabilities = scores.iter().map(|score| surprise.probability(*score)).collect();
+                Judgement::Scores { scores, probabilities, clusters: fitted.as_detector().clusters(rows) }
+            }
+            Learnt::Classifier { fitted, .. } => Judgement::Classes(fitted.as_classifier().classify(rows)),
+        }
+    }
+
+    /// Writes it to a file, by way of a neighbour that is then renamed: a reader sees the old file or the new one. The
+    /// part for people comes first and in lines.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), TableModelError> {
+        let failed = |source| TableModelError::File { path: path.to_owned(), source };
+        let json = |error: serde_json::Error| failed(error.into());
+        let header = serde_json::to_string_pretty(&self.header).map_err(json)?;
+        let learnt = serde_json::to_string(&self.learnt).map_err(json)?;
+        let header = header.strip_suffix("\n}").expect("an object in lines ends so");
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(".partial");
+        fs::write(&partial, format!("{header},\n  \"model\": {learnt}\n}}\n")).map_err(failed)?;
+        fs::rename(&partial, path).map_err(failed)
+    }
+
+    /// Reads it from a file. Nothing in the file is executed, and what does not fit together is refused.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is no model.
+    pub fn load(path: &Path) -> Result<Self, TableModelError> {
+        let not_a_model = |reason: String| TableModelError::NotAModel { path: path.to_owned(), reason };
+        let json = fs::read(path).map_err(|source| TableModelError::File { path: path.to_owned(), source })?;
+        let signature: Signature = serde_json::from_slice(&json).map_err(|error| not_a_model(error.to_string()))?;
+        if signature.format != FORMAT || signature.version != VERSION {
+            return Err(not_a_model(format!("it says {:?}, version {}", signature.format, signature.version)));
+        }
+        let file: TableModelFile = serde_json::from_slice(&json).map_err(|error| not_a_model(error.to_string()))?;
+        let model = Self { header: file.header, learnt: file.model };
+        match model.inconsistency() {
+            Some(reason) => Err(not_a_model(reason)),
+            None => Ok(model),
+        }
+    }
+
+    fn inconsistency(&self) -> Option<String> {
+        let Header { columns_hash, preparation, slots, .. } = &self.header;
+        if *columns_hash != hash(preparation) {
+            return Some("its columns do not have the hash that it gives for them".to_owned());
+        }
+        if let Some(reason) = preparation.inconsistency() {
+            return Some(reason);
+        }
+        let all = preparation.width();
+        if slots.iter().flatten().any(|slot| *slot >= all) {
+            return Some(format!("it looks at more slots than the {all} of its columns"));
+        }
+        let width = slots.as_ref().map_or(all, Vec::len);
+        match &self.learnt {
+            Learnt::Detector { fitted, .. } => fitted.as_detector().inconsistency(width),
+            Learnt::Classifier { classes, fitted } => fitted.as_classifier().inconsistency(width, classes.len()),
+        }
+    }
+}
+
+fn take(rows: Array2<f64>, slots: Option<&[usize]>) -> Array2<f64> {
+    match slots {
+        Some(slots) => rows.select(Axis(1), slots),
+        None => rows,
+    }
+}
+
+/// The numbers of each row's class, and the classes in the order of their names.
+fn classes_of(labels: &[Arc<str>], plan: &Plan) -> (Vec<usize>, Vec<String>) {
+    let mut names: Vec<&str> = labels.iter().map(|label| plan.class(label)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let number = |label: &Arc<str>| names.partition_point(|name| *name < plan.class(label));
+    (labels.iter().map(number).collect(), names.into_iter().map(str::to_owned).collect())
+}
+
+/// The slots that a selection chooses; selection looks at all rows, labelled ones where it needs labels.
+fn choose(table: &Labelled, plan: &Plan, rows: &Array2<f64>) -> Result<Option<Vec<usize>>, LearnError> {
+    let Some(selection) = plan.selection else { return Ok(None) };
+    let (classes, names) = match &table.labels {
+        Some(labels) => classes_of(labels, plan),
+        None => (vec![0; rows.nrows()], vec![String::new()]),
+    };
+    if selection.is_supervised() && names.len() < 2 {
+        return Err(LearnError::OneClass(names.into_iter().next().unwrap_or_default()));
+    }
+    let lessons = Lessons { rows: rows.view(), classes: &classes, count: names.len(), seed: plan.seed };
+    selection.choose(&lessons).map(Some)
+}
+
+fn apply(preparation: &Preparation, frame: &Frame) -> (Array2<f64>, Cleaning) {
+    preparation.apply(frame).expect("the preparation was fitted on rows of this table")
+}
+
+fn header(
+    table: &Labelled,
+    plan: Plan,
+    preparation: Preparation,
+    slots: Option<Vec<usize>>,
+    learnt: [usize; 2],
+) -> Header {
+    let mut labels = BTreeMap::new();
+    table.labels.iter().flatten().for_each(|label| *labels.entry(label.to_string()).or_default() += 1);
+    let [learnt_rows, held_out_rows] = learnt;
+    Header {
+        format: FORMAT.to_owned(),
+        version: VERSION,
+        columns_hash: hash(&preparation),
+        plan,
+        summary: Summary { rows: table.frame.rows(), learnt_rows, held_out_rows, labels },
+        preparation,
+        slots,
+    }
+}
+
+fn detector(table: &Labelled, plan: Plan, kind: DetectorKind) -> Result<(TableModel, Cleaning), LearnError> {
+    let benign = plan.benign.as_deref().filter(|_| !plan.all_rows).and_then(|benign| table.rows_labelled(benign));
+    let learnt = benign.unwrap_or_else(|| (0..table.frame.rows()).collect());
+    let preparation = Preparation::fit(&table.frame.select(&learnt), plan.recipe());
+    let (rows, cleaning) = apply(&preparation, &table.frame);
+    let slots = choose(table, &plan, &rows)?;
+    let below = preparation.below();
+    let below = match &slots {
+        Some(slots) => slots.iter().map(|&slot| below[slot]).collect(),
+        None => below,
+    };
+    let rows = take(rows, slots.as_deref()).select(Axis(0), &learnt);
+    let (fit_on, held_out) = split(rows.nrows(), plan.seed);
+    let own = rows.select(Axis(0), &fit_on);
+    let fitted = kind.fit(&Training { rows: own.view(), below: &below, k: plan.k, seed: plan.seed })?;
+    let surprise = Box::new(Surprise::of(fitted.as_detector().score(rows.select(Axis(0), &held_out).view())));
+    let header = header(table, plan, preparation, slots, [fit_on.len(), held_out.len()]);
+    Ok((TableModel { header, learnt: Learnt::Detector { fitted, surprise } }, cleaning))
+}
+
+fn classifier(table: &Labelled, plan: Plan, kind: ClassifierKind) -> Result<(TableModel, Cleaning), LearnError> {
+    let labels = table.labels.as_deref().unwrap_or_default();
+    let (classes, names) = classes_of(labels, &plan);
+    if names.len() < 2 {
+        return Err(LearnError::OneClass(names.into_iter().next().unwrap_or_default()));
+    }
+    let preparation = Preparation::fit(&table.frame, plan.recipe());
+    let (rows, cleaning) = apply(&preparation, &table.frame);
+    let slots = choose(table, &plan, &rows)?;
+    let rows = take(rows, slots.as_deref());
+    let lessons = Lessons { rows: rows.view(), classes: &classes, count: names.len(), seed: plan.seed };
+    let fitted = kind.fit(&lessons)?;
+    let header = header(table, plan, preparation, slots, [rows.nrows(), 0]);
+    Ok((TableModel { header, learnt: Learnt::Classifier { classes: names, fitted } }, cleaning))
+}
+
+/// FNV-1a (64 bit) over the columns and what they are learnt as, each ended by a zero byte: tells tables apart at a
+/// glance, and is no protection against someone who edits the file.
+fn hash(preparation: &Preparation) -> String {
+    let texts = preparation.columns().flat_map(|(name, learnt)| [name, learnt.unwrap_or("nothing")]);
+    let bytes = texts.flat_map(|text| text.bytes().chain([0]));
+    let fnv = bytes
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    format!("{fnv:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::{FrameColumn, Values};
+    use super::*;
+
+    /// Rows of which every tenth is an attack, with many bytes and a protocol of its own.
+    fn table(rows: usize) -> Labelled {
+        let is_attack = |row: &usize| row % 10 == 9;
+        let numbers = |name: &str, of: &dyn Fn(usize) -> f64| FrameColumn {
+            name: name.to_owned(),
+            learn: None,
+            values: Values::Numbers((0..rows).map(of).collect()),
+        };
+        let bytes = |row| if is_attack(&row) { 1e6 + row as f64 } else { 100.0 + (row % 7) as f64 };
+        let protocols = (0..rows).map(|row| Some(Arc::from(if is_attack(&row) { "gre" } else { "tcp" }))).collect();
+        let columns = vec![
+            numbers("bytes", &bytes),
+            numbers("share", &|row| (row % 5) as f64 / 5.0 - 0.1),
+            FrameColumn { name: "protocol".to_owned(), learn: None, values: Values::Texts(protocols) },
+        ];
+        let names = ["scan", "flood"];
+        let label = |row| if is_attack(&row) { names[row / 10 % 2] } else { "normal" };
+        Labelled { frame: Frame::new(rows, columns), labels: Some((0..rows).map(|row| label(row).into()).collect()) }
+    }
+
+    fn plan(task: Task) -> Plan {
+        let benign = Some("normal".to_owned());
+        Plan { task, scaling: None, selection: None, k: Some(3), seed: 1, alpha: 0.01, benign, all_rows: false }
+    }
+
+    fn train(plan: Plan) -> TableModel {
+        TableModel::train(&table(400), plan).expect("there is enough to learn from").0
+    }
+
+    fn judge(model: &TableModel, table: &Labelled) -> Judgement {
+        model.judge(model.prepare(&table.frame).expect("it has the columns").0.view())
+    }
+
+    #[test]
+    fn detectors_learn_from_benign_rows_alone_unless_asked_otherwise() {
+        let detect = plan(Task::Detect(DetectorKind::Kmeans));
+        let model = train(detect.clone());
+        assert_eq!((model.summary().learnt_rows, model.summary().held_out_rows), (288, 72));
+        assert_eq!(model.summary().labels["flood"], 20);
+        assert_eq!(train(Plan { all_rows: true, ..detect }).summary().learnt_rows, 320);
+        let Judgement::Scores { probabilities, .. } = judge(&model, &table(100)) else { panic!("it is a detector") };
+        let attacks = probabilities.iter().enumerate().filter(|(_, p)| **p < 0.01).map(|(row, _)| row);
+        assert!(attacks.eq((0..100).filter(|row| row % 10 == 9)), "{probabilities:?}");
+    }
+
+    #[test]
+    fn with_a_benign_label_there_are_two_classes_and_without_one_all() {
+        let classify = plan(Task::Classify(ClassifierKind::DecisionTree));
+        assert_eq!(train(classify.clone()).classes(), [ATTACK, "normal"]);
+        let all = train(Plan { benign: None, ..classify.clone() });
+        assert_eq!(all.classes(), ["flood", "normal", "scan"]);
+        let Judgement::Classes(classes) = judge(&all, &table(400)) else { panic!("it is a classifier") };
+        let right =
+            classes.iter().zip(table(400).labels.expect("it has labels")).filter(|(a, b)| all.classes()[**a] == **b);
+        assert_eq!(right.count(), 400);
+        let unlabelled = Labelled { labels: None, ..table(50) };
+        assert!(matches!(TableModel::train(&unlabelled, classify), Err(LearnError::OneClass(_))));
+    }
+
+    #[test]
+    fn what_was_saved_is_what_is_loaded_and_people_can_read_its_head() {
+        let path = std::env::temp_dir().join(format!("flowml-table-model-{}.json", std::process::id()));
+        let tasks = DetectorKind::ALL.iter().map(|kind| Task::Detect(*kind));
+        for task in tasks.chain(ClassifierKind::ALL.iter().map(|kind| Task::Classify(*kind))) {
+            let selection = Some(Selection::Chi2(2));
+            let model = train(Plan { selection, ..plan(task) });
+            assert_eq!(model.slot_names().len(), 2);
+            model.save(&path).expect("there is room");
+            assert_eq!(TableModel::load(&path).expect("it was just saved"), model, "{}", task.name());
+            assert_eq!(judge(&TableModel::load(&path).expect("as before"), &table(60)), judge(&model, &table(60)));
+        }
+        let text = fs::read_to_string(&path).expect("it was just saved");
+        assert!(text.starts_with("{\n  \"format\": \"flowml-table-model\",\n  \"version\": 1,\n"), "{text}");
+
+        let wrong = [
+            ("\"version\": 1", "\"version\": 2", "version 2"),
+            ("\"bytes\"", "\"octets\"", "hash"),
+            ("\"columns_hash\"", "\"columns_cash\"", "columns_hash"),
+            ("\"slots\": [\n    ", "\"slots\": [\n    9", "slots"),
+        ];
+        for (from, to, expected) in wrong {
+            assert!(text.contains(from), "{from}");
+            fs::write(&path, text.replacen(from, to, 1)).expect("there is room");
+            let message = TableModel::load(&path).expect_err(to).to_string();
+            assert!(message.contains(expected) && message.contains("is not a flowml table model"), "{message}");
+        }
+        fs::remove_file(&path).expect("the file is ours");
+        assert!(matches!(TableModel::load(&path), Err(TableModelError::File { .. })));
+    }
+}

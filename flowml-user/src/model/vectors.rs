@@ -1,0 +1,59 @@
+//! Support vectors under a Gaussian kernel: what a support vector machine keeps of its training rows.
+
+use std::fmt;
+
+use linfa_svm::Svm;
+use ndarray::{ArrayView1, ArrayView2};
+use serde::{Deserialize, Serialize};
+
+/// Weights this small are those of rows that do not count; linfa's own bound (100 times the precision of `f64`).
+const NO_WEIGHT: f64 = 100.0 * f64::EPSILON;
+
+/// The decision `Σ α·exp(−‖x − v‖² / width) − ρ`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct SupportVectors {
+    width: f64,
+    rho: f64,
+    weights: Vec<f64>,
+    vectors: Vec<Vec<f64>>,
+}
+
+impl SupportVectors {
+    /// The kernel's width that scikit-learn calls `scale`: the number of slots times the variance of all values.
+    pub(super) fn usual_width(rows: ArrayView2<'_, f64>) -> f64 {
+        (rows.ncols() as f64 * rows.var(0.0)).max(1e-9)
+    }
+
+    /// What linfa learnt from these rows with a kernel of this width.
+    pub(super) fn of<T>(fitted: &Svm<f64, T>, rows: ArrayView2<'_, f64>, width: f64) -> Self {
+        let counting = fitted.alpha.iter().zip(rows.outer_iter()).filter(|(alpha, _)| alpha.abs() > NO_WEIGHT);
+        let (weights, vectors) = counting.map(|(alpha, row)| (*alpha, row.to_vec())).unzip();
+        Self { width, rho: fitted.rho, weights, vectors }
+    }
+
+    /// The decision for each row, positive inside.
+    pub(super) fn decide(&self, rows: ArrayView2<'_, f64>) -> Vec<f64> {
+        let decide = |row: ArrayView1<'_, f64>| {
+            let kernel = |vector: &Vec<f64>| {
+                let distance2: f64 = row.iter().zip(vector).map(|(x, v)| (x - v) * (x - v)).sum();
+                (-distance2 / self.width).exp()
+            };
+            let sum: f64 = self.weights.iter().zip(&self.vectors).map(|(weight, vector)| weight * kernel(vector)).sum();
+            sum - self.rho
+        };
+        rows.outer_iter().map(decide).collect()
+    }
+
+    /// What a file got wrong about it, for rows of `width` slots.
+    pub(super) fn inconsistency(&self, width: usize) -> Option<String> {
+        let fits = self.vectors.iter().all(|vector| vector.len() == width) && self.weights.len() == self.vectors.len();
+        (!fits || self.width.is_nan() || self.width <= 0.0)
+            .then(|| format!("its support vectors are not of {width} slots"))
+    }
+}
+
+impl fmt::Display for SupportVectors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} support vectors", self.vectors.len())
+    }
+}

@@ -1,0 +1,240 @@
+//! `flowml eval`: how good detectors and classifiers are on labelled tables.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use ndarray::{Array2, Axis};
+
+use super::figures::{ClassifierFigures, ClusterFigures, DetectorFigures, FPRS, LabelFigures, Report};
+use super::progress::Step;
+use super::train::{learn, read};
+use crate::cli::Eval;
+use crate::model::folds::folds;
+use crate::model::metrics::{ClassFigures, Confusion, Ranking, davies_bouldin, silhouette};
+use crate::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
+
+/// Rows on which clusters are judged: the silhouette is quadratic.
+const CLUSTER_ROWS: usize = 2000;
+
+/// Judges, and tells.
+///
+/// # Errors
+/// If tables or model cannot be read, or there is nothing to judge.
+pub fn run(arguments: &Eval) -> Result<()> {
+    let step = Step::begin(!arguments.quiet);
+    let table = read(&arguments.inputs, &arguments.table, &step)?;
+    ensure!(table.frame.rows() > 0, "the inputs have no rows");
+    let report = match &arguments.model {
+        Some(path) => by_model(&TableModel::load(path)?, &table, arguments)?,
+        None => by_learning(&table, arguments, &step)?,
+    };
+    drop(step);
+    if !arguments.quiet {
+        eprint!("{}", report.text());
+    }
+    arguments.output.as_deref().map_or(Ok(()), |path| write(&report, path))
+}
+
+fn write(report: &Report, path: &Path) -> Result<()> {
+    let json = serde_json::to_string(report)? + "\n";
+    let written = match path.to_str() {
+        Some("-") => io::stdout().write_all(json.as_bytes()),
+        _ => fs::write(path, json),
+    };
+    written.with_context(|| format!("cannot write the figures to {}", path.display()))
+}
+
+fn by_model(model: &TableModel, table: &Labelled, arguments: &Eval) -> Result<Report> {
+    // What is benign here may have another name than where the model learnt.
+    let benign = arguments.learning.benign.as_ref().or(model.plan().benign.as_ref());
+    let plan = Plan { benign: benign.cloned(), ..model.plan().clone() };
+    let mut report = Report::default();
+    match plan.task {
+        Task::Detect(_) => report.detectors.push(detector_figures(model, table, &plan)?),
+        Task::Classify(_) => {
+            let confusion = confusion(model, table, &plan)?;
+            report.classifiers.push(ClassifierFigures::of(plan.task.name(), confusion, Vec::new()));
+        }
+    }
+    Ok(report)
+}
+
+/// What is learnt from, and what is judged by that.
+struct Round {
+    train: Labelled,
+    test: Option<Labelled>,
+}
+
+fn by_learning(table: &Labelled, arguments: &Eval, step: &Step) -> Result<Report> {
+    let given = match arguments.train.as_slice() {
+        [] => None,
+        paths => Some(read(paths, &arguments.table, step)?),
+    };
+    let mut report = Report::default();
+    for task in arguments.tasks() {
+        let plan = arguments.learning.plan(task);
+        let rounds = rounds(table, given.as_ref(), &plan, arguments)?;
+        judge(&rounds, table, &plan, step, &mut report)?;
+    }
+    Ok(report)
+}
+
+/// The rounds of a task: one where a table to learn from is given, or all rows are learnt and judged; else one for each
+/// fold. A round without rows of its own to judge judges the inputs.
+fn rounds(table: &Labelled, given: Option<&Labelled>, plan: &Plan, arguments: &Eval) -> Result<Vec<Round>> {
+    if let Some(train) = given {
+        return Ok(vec![Round { train: train.clone(), test: None }]);
+    }
+    if plan.all_rows && matches!(plan.task, Task::Detect(_)) {
+        return Ok(vec![Round { train: table.clone(), test: None }]);
+    }
+    let labels = table.labels.as_deref().context("expected labels")?;
+    let divided = folds(labels, arguments.folds.into(), arguments.division.into(), plan.seed);
+    ensure!(divided.iter().all(|fold| !fold.test.is_empty()), "{} rows are too few to be divided", labels.len());
+    let round = |fold: &crate::model::folds::Fold| Round {
+        train: table.select(&fold.train),
+        test: Some(table.select(&fold.test)),
+    };
+    Ok(divided.iter().map(round).collect())
+}
+
+fn judge(rounds: &[Round], table: &Labelled, plan: &Plan, step: &Step, report: &mut Report) -> Result<()> {
+    match plan.task {
+        Task::Detect(_) => {
+            let figures = |round: &Round| {
+                let (model, _) = learn(&round.train, plan.clone(), step)?;
+                step.show(format!("judging: {}", plan.task.name()));
+                detector_figures(&model, round.test.as_ref().unwrap_or(table), plan)
+            };
+            let folds = rounds.iter().map(figures).collect::<Result<Vec<_>>>()?;
+            report.detectors.extend(DetectorFigures::of_folds(&folds));
+        }
+        Task::Classify(_) => {
+            let mut whole = Confusion::new(known_classes(rounds, table, plan));
+            let mut accuracies = Vec::new();
+            for round in rounds {
+                let (model, _) = learn(&round.train, plan.clone(), step)?;
+                step.show(format!("judging: {}", plan.task.name()));
+                let own = confusion(&model, round.test.as_ref().unwrap_or(table), plan)?;
+                accuracies.push(own.accuracy());
+                merge(&mut whole, &own);
+            }
+            let folds = if rounds.len() > 1 { accuracies } else { Vec::new() };
+            report.classifiers.push(ClassifierFigures::of(plan.task.name(), whole, folds));
+        }
+    }
+    Ok(())
+}
+
+/// The classes of all labels that are learnt or judged.
+fn known_classes(rounds: &[Round], table: &Labelled, plan: &Plan) -> Vec<String> {
+    let tables = rounds.iter().map(|round| &round.train).chain([table]);
+    classes(tables.flat_map(|table| table.labels.iter().flatten()).map(|label| plan.class(label)))
+}
+
+fn classes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let names: std::collections::BTreeSet<&str> = names.collect();
+    names.into_iter().map(str::to_owned).collect()
+}
+
+/// Adds counts by the names of their classes, all of which are known.
+fn merge(whole: &mut Confusion, part: &Confusion) {
+    let place =
+        |name: &String| whole.classes.iter().position(|class| class == name).expect("the whole has all classes");
+    let places: Vec<usize> = part.classes.iter().map(place).collect();
+    for (truth, counts) in places.iter().zip(&part.rows) {
+        for (predicted, count) in places.iter().zip(counts) {
+            whole.rows[*truth][*predicted] += count;
+        }
+    }
+}
+
+fn prepare(model: &TableModel, table: &Labelled) -> Result<Array2<f64>> {
+    Ok(model.prepare(&table.frame).context("the table does not fit the model")?.0)
+}
+
+/// What a classifier takes the rows of a table for.
+fn confusion(model: &TableModel, table: &Labelled, plan: &Plan) -> Result<Confusion> {
+    let labels = table.labels.as_deref().context("expected labels")?;
+    let Judgement::Classes(predicted) = model.judge(prepare(model, table)?.view()) else {
+        bail!("expected a classifier");
+    };
+    let known = model.classes().iter().map(String::as_str);
+    let mut confusion = Confusion::new(classes(labels.iter().map(|label| plan.class(label)).chain(known)));
+    let number: BTreeMap<String, usize> = confusion.classes.iter().cloned().zip(0..).collect();
+    for (label, class) in labels.iter().zip(predicted) {
+        confusion.count(number[plan.class(label)], number[&model.classes()[class]]);
+    }
+    Ok(confusion)
+}
+
+/// How a detector judges a table.
+fn detector_figures(model: &TableModel, table: &Labelled, plan: &Plan) -> Result<DetectorFigures> {
+    let labels = table.labels.as_deref().context("expected labels")?;
+    let benign = plan.benign.as_deref().context("expected '--benign' with the label of benign rows")?;
+    let rows = prepare(model, table)?;
+    let Judgement::Scores { scores, probabilities, clusters } = model.judge(rows.view()) else {
+        bail!("expected a detector");
+    };
+    let is_attack = |label: &Arc<str>| **label != *benign;
+    let ranking = Ranking::new(scores.iter().copied().zip(labels.iter().map(is_attack)))
+        .with_context(|| format!("expected rows with the label '{benign}' and others to judge"))?;
+    let mut confusion = Confusion::new(vec!["ordinary".to_owned(), "anomaly".to_owned()]);
+    for (label, probability) in labels.iter().zip(&probabilities) {
+        confusion.count(usize::from(is_attack(label)), usize::from(*probability < plan.alpha));
+    }
+    let fpr = |text: &'static str| (text, ranking.tpr_at_fpr(text.parse().expect("the table has numbers")));
+    let mut figures = DetectorFigures {
+        name: plan.task.name(),
+        rows: labels.len(),
+        attacks: labels.iter().filter(|label| is_attack(label)).count(),
+        auroc: ranking.auroc(),
+        average_precision: ranking.average_precision(),
+        tpr_at_fpr: FPRS.map(fpr).into(),
+        alpha: plan.alpha,
+        accuracy: 0.0,
+        at_alpha: ClassFigures { precision: 0.0, recall: 0.0, f1: 0.0, rows: 0 },
+        false_positive_rate: 0.0,
+        confusion,
+        classes: label_figures(&scores, labels, benign),
+        clusters: clusters.map(|members| cluster_figures(&rows, &members)),
+        folds: Vec::new(),
+        roc: Some(ranking.roc()),
+        precision_recall: Some(ranking.precision_recall()),
+    };
+    figures.read_confusion();
+    Ok(figures)
+}
+
+/// Each label against the benign rows.
+fn label_figures(scores: &[f64], labels: &[Arc<str>], benign: &str) -> BTreeMap<String, LabelFigures> {
+    let mut by_label: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    scores.iter().zip(labels).for_each(|(score, label)| by_label.entry(label).or_default().push(*score));
+    let ordinary = by_label.remove(benign).unwrap_or_default();
+    let figures = |(label, own): (&str, Vec<f64>)| {
+        let attacks = own.iter().map(|score| (*score, true));
+        let ranking = Ranking::new(attacks.chain(ordinary.iter().map(|score| (*score, false))))?;
+        Some((label.to_owned(), LabelFigures { auroc: ranking.auroc(), rows: own.len() }))
+    };
+    by_label.into_iter().filter_map(figures).collect()
+}
+
+fn cluster_figures(rows: &Array2<f64>, members: &[usize]) -> ClusterFigures {
+    let mut sizes = vec![0; members.iter().max().map_or(0, |most| most + 1)];
+    members.iter().for_each(|member| sizes[*member] += 1);
+    sizes.retain(|size| *size > 0);
+    sizes.sort_unstable_by_key(|size| std::cmp::Reverse(*size));
+    // Every so manieth row, so that the sample has all times of the table.
+    let chosen: Vec<usize> = (0..rows.nrows()).step_by(rows.nrows().div_ceil(CLUSTER_ROWS).max(1)).collect();
+    let sample = rows.select(Axis(0), &chosen);
+    let own: Vec<usize> = chosen.iter().map(|&row| members[row]).collect();
+    ClusterFigures {
+        sizes,
+        silhouette: silhouette(sample.view(), &own),
+        davies_bouldin: davies_bouldin(rows.view(), members),
+    }
+}

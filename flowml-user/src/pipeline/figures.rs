@@ -1,0 +1,273 @@
+//! What `flowml eval` found, for programs and for people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::model::metrics::{ClassFigures, Confusion, Curve};
+
+/// The false-positive rates at which the true-positive rate is told.
+pub(super) const FPRS: [&str; 2] = ["0.01", "0.001"];
+
+/// All that was found.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Report {
+    pub(super) detectors: Vec<DetectorFigures>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) classifiers: Vec<ClassifierFigures>,
+}
+
+/// How good a detector is.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct DetectorFigures {
+    pub(super) name: &'static str,
+    /// Rows that were judged.
+    pub(super) rows: usize,
+    /// Rows among them that are not benign.
+    pub(super) attacks: usize,
+    pub(super) auroc: f64,
+    pub(super) average_precision: f64,
+    pub(super) tpr_at_fpr: BTreeMap<&'static str, f64>,
+    /// Where a row is an anomaly below this probability.
+    pub(super) alpha: f64,
+    pub(super) accuracy: f64,
+    #[serde(flatten)]
+    pub(super) at_alpha: ClassFigures,
+    /// The part of the benign rows that are called anomalies.
+    pub(super) false_positive_rate: f64,
+    pub(super) confusion: Confusion,
+    /// By label, that label against the benign rows.
+    pub(super) classes: BTreeMap<String, LabelFigures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) clusters: Option<ClusterFigures>,
+    /// The AUROC of each fold; the other figures are means over the folds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) folds: Vec<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) roc: Option<Curve>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) precision_recall: Option<Curve>,
+}
+
+/// How well one label is told from the benign rows.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct LabelFigures {
+    pub(super) auroc: f64,
+    pub(super) rows: usize,
+}
+
+/// How good the clusters of a detector are.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ClusterFigures {
+    /// Rows of each cluster.
+    pub(super) sizes: Vec<usize>,
+    /// On a sample.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) silhouette: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) davies_bouldin: Option<f64>,
+}
+
+/// How good a classifier is; precision, recall and F1 are means over the classes.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ClassifierFigures {
+    pub(super) name: &'static str,
+    pub(super) rows: usize,
+    pub(super) accuracy: f64,
+    pub(super) precision: f64,
+    pub(super) recall: f64,
+    pub(super) f1: f64,
+    pub(super) classes: BTreeMap<String, ClassFigures>,
+    pub(super) confusion: Confusion,
+    /// The accuracy of each fold; the other figures are of all folds together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) folds: Vec<f64>,
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+    if count > 0.0 { sum / count } else { 0.0 }
+}
+
+fn add(sum: &mut Confusion, other: &Confusion) {
+    for (own, theirs) in sum.rows.iter_mut().flatten().zip(other.rows.iter().flatten()) {
+        *own += theirs;
+    }
+}
+
+impl DetectorFigures {
+    /// The figures of several folds as one. None of none.
+    pub(super) fn of_folds(folds: &[Self]) -> Option<Self> {
+        let mut whole = folds.first()?.clone();
+        if folds.len() < 2 {
+            return Some(whole);
+        }
+        let mean_of = |of: fn(&Self) -> f64| mean(folds.iter().map(of));
+        whole.auroc = mean_of(|fold| fold.auroc);
+        whole.average_precision = mean_of(|fold| fold.average_precision);
+        whole.rows = folds.iter().map(|fold| fold.rows).sum();
+        whole.attacks = folds.iter().map(|fold| fold.attacks).sum();
+        whole.tpr_at_fpr = FPRS.map(|fpr| (fpr, mean(folds.iter().map(|fold| fold.tpr_at_fpr[fpr])))).into();
+        folds[1..].iter().for_each(|fold| add(&mut whole.confusion, &fold.confusion));
+        whole.read_confusion();
+        let mut by_label: BTreeMap<String, Vec<LabelFigures>> = BTreeMap::new();
+        for (label, figures) in folds.iter().flat_map(|fold| &fold.classes) {
+            by_label.entry(label.clone()).or_default().push(*figures);
+        }
+        let joined = |figures: Vec<LabelFigures>| LabelFigures {
+            auroc: mean(figures.iter().map(|figures| figures.auroc)),
+            rows: figures.iter().map(|figures| figures.rows).sum(),
+        };
+        whole.classes = by_label.into_iter().map(|(label, figures)| (label, joined(figures))).collect();
+        whole.folds = folds.iter().map(|fold| fold.auroc).collect();
+        // Scores of models that learnt from different rows have no common threshold.
+        (whole.roc, whole.precision_recall, whole.clusters) = (None, None, None);
+        Some(whole)
+    }
+
+    /// Derives what follows from the confusion matrix, whose second class is that of the anomalies.
+    pub(super) fn read_confusion(&mut self) {
+        self.accuracy = self.confusion.accuracy();
+        self.at_alpha = self.confusion.figures(1);
+        self.false_positive_rate = 1.0 - self.confusion.figures(0).recall;
+    }
+}
+
+impl ClassifierFigures {
+    /// What follows from a confusion matrix.
+    pub(super) fn of(name: &'static str, confusion: Confusion, folds: Vec<f64>) -> Self {
+        let all = confusion.macro_figures();
+        let figures = |class: usize| (confusion.classes[class].clone(), confusion.figures(class));
+        Self {
+            name,
+            rows: all.rows as usize,
+            accuracy: confusion.accuracy(),
+            precision: all.precision,
+            recall: all.recall,
+            f1: all.f1,
+            classes: (0..confusion.classes.len()).map(figures).collect(),
+            confusion,
+            folds,
+        }
+    }
+}
+
+/// Labels and classes that are told one by one.
+const TOLD_LABELS: usize = 40;
+
+impl Report {
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text).expect("memory takes every text");
+        text
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        if let Some(first) = self.detectors.first() {
+            writeln!(text, "{} rows, {} of them attacks", first.rows, first.attacks)?;
+            write!(text, "{:<18}{:>9}{:>9}", "detector", "AUROC", "AP")?;
+            FPRS.iter().try_for_each(|fpr| write!(text, "{:>13}", format!("TPR@{fpr}")))?;
+            writeln!(text, "{:>11}{:>9}{:>9}{:>9}", "precision", "recall", "F1", "FPR")?;
+        }
+        for detector in &self.detectors {
+            let DetectorFigures { at_alpha, .. } = detector;
+            write!(text, "{:<18}{:>9.4}{:>9.4}", detector.name, detector.auroc, detector.average_precision)?;
+            FPRS.iter().try_for_each(|fpr| write!(text, "{:>13.4}", detector.tpr_at_fpr[fpr]))?;
+            let ClassFigures { precision, recall, f1, .. } = at_alpha;
+            writeln!(text, "{precision:>11.4}{recall:>9.4}{f1:>9.4}{:>9.4}", detector.false_positive_rate)?;
+        }
+        if let Some(first) = self.detectors.first() {
+            writeln!(text, "precision, recall, F1 and FPR where p < {}", first.alpha)?;
+            self.write_labels(text)?;
+            self.write_clusters(text)?;
+            self.detectors.iter().try_for_each(|detector| write_folds(text, detector.name, &detector.folds))?;
+        }
+        self.write_classifiers(text)
+    }
+
+    /// The AUROC of each label, a column for each detector.
+    fn write_labels(&self, text: &mut String) -> std::fmt::Result {
+        let labels: BTreeMap<&String, usize> = self
+            .detectors
+            .iter()
+            .flat_map(|detector| detector.classes.iter().map(|(label, figures)| (label, figures.rows)))
+            .collect();
+        if labels.len() < 2 {
+            return Ok(());
+        }
+        write!(text, "\n{:<26}{:>8}", "AUROC of", "rows")?;
+        self.detectors.iter().try_for_each(|detector| write!(text, "{:>18}", detector.name))?;
+        writeln!(text)?;
+        for (label, rows) in labels.iter().take(TOLD_LABELS) {
+            write!(text, "{label:<26}{rows:>8}")?;
+            for detector in &self.detectors {
+                match detector.classes.get(*label) {
+                    Some(figures) => write!(text, "{:>18.4}", figures.auroc)?,
+                    None => write!(text, "{:>18}", "")?,
+                }
+            }
+            writeln!(text)?;
+        }
+        match labels.len().saturating_sub(TOLD_LABELS) {
+            0 => Ok(()),
+            more => writeln!(text, "and {more} more labels"),
+        }
+    }
+
+    fn write_clusters(&self, text: &mut String) -> std::fmt::Result {
+        for detector in &self.detectors {
+            let Some(clusters) = &detector.clusters else { continue };
+            let sizes: Vec<String> = clusters.sizes.iter().map(usize::to_string).collect();
+            write!(text, "\n{}: {} clusters of {} rows", detector.name, sizes.len(), sizes.join(", "))?;
+            if let (Some(silhouette), Some(index)) = (clusters.silhouette, clusters.davies_bouldin) {
+                write!(text, "; silhouette {silhouette:.3}, Davies-Bouldin {index:.3}")?;
+            }
+            writeln!(text)?;
+        }
+        Ok(())
+    }
+
+    fn write_classifiers(&self, text: &mut String) -> std::fmt::Result {
+        if let Some(first) = self.classifiers.first() {
+            let gap = if self.detectors.is_empty() { "" } else { "\n" };
+            writeln!(text, "{gap}{} rows, {} classes", first.rows, first.confusion.classes.len())?;
+            writeln!(text, "{:<18}{:>9}{:>11}{:>9}{:>9}", "classifier", "accuracy", "precision", "recall", "F1")?;
+        }
+        for classifier in &self.classifiers {
+            let ClassifierFigures { name, accuracy, precision, recall, f1, .. } = classifier;
+            writeln!(text, "{name:<18}{accuracy:>9.4}{precision:>11.4}{recall:>9.4}{f1:>9.4}")?;
+        }
+        for classifier in &self.classifiers {
+            write_folds(text, classifier.name, &classifier.folds)?;
+            write_confusion(text, classifier)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_folds(text: &mut String, name: &str, folds: &[f64]) -> std::fmt::Result {
+    if folds.is_empty() {
+        return Ok(());
+    }
+    let told: Vec<String> = folds.iter().map(|fold| format!("{fold:.4}")).collect();
+    writeln!(text, "{name}, {} folds: {}", folds.len(), told.join(" "))
+}
+
+/// Rows are the labels, columns what they were taken for.
+fn write_confusion(text: &mut String, classifier: &ClassifierFigures) -> std::fmt::Result {
+    let Confusion { classes, rows } = &classifier.confusion;
+    if classes.len() > 12 {
+        return Ok(());
+    }
+    write!(text, "\n{:<18}", classifier.name)?;
+    classes.iter().try_for_each(|class| write!(text, " {class:>14}"))?;
+    writeln!(text)?;
+    for (class, counts) in classes.iter().zip(rows) {
+        write!(text, "{class:<18}")?;
+        counts.iter().try_for_each(|count| write!(text, " {count:>14}"))?;
+        writeln!(text)?;
+    }
+    Ok(())
+}

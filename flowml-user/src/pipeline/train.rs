@@ -1,0 +1,247 @@
+//! `flowml train`, `flowml score` and `flowml model`: tables in, a model or a table with its verdicts out.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+
+use super::progress::Step;
+use crate::cli::{Model, ModelCommand, Score, TableArguments, Train};
+use crate::dataset::learnt::Roles;
+use crate::dataset::{HeaderRow, Shape, TableFormat, TableReader, TableWriter};
+use crate::features::{FLOW_FEATURES, HOST_FEATURES, columns};
+use crate::model::prepare::Cleaning;
+use crate::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
+use crate::model::{ClusterSummary, Learner};
+
+/// How many columns of one kind are told by name.
+const TOLD_COLUMNS: usize = 12;
+
+/// Opens tables.
+fn open(paths: &[PathBuf], header: HeaderRow) -> Result<Vec<TableReader>> {
+    Ok(paths.iter().map(|path| TableReader::open_with(path, header)).collect::<Result<_, _>>()?)
+}
+
+/// Reads all rows of the inputs: what is learnt from, wherever it comes from, is a [`Labelled`].
+pub(super) fn read(paths: &[PathBuf], arguments: &TableArguments, step: &Step) -> Result<Labelled> {
+    step.show("reading");
+    let tables = open(paths, arguments.header())?;
+    Ok(arguments.roles().read(tables, |rows| step.show(format!("reading, {rows} rows")))?)
+}
+
+/// Learns from tables, and saves the model.
+///
+/// # Errors
+/// If the tables cannot be read or learnt from, or the model cannot be written.
+pub fn run(arguments: &Train) -> Result<()> {
+    let step = Step::begin(!arguments.quiet);
+    let table = read(&arguments.inputs, &arguments.table, &step)?;
+    let (model, cleaning) = learn(&table, arguments.plan(), &step)?;
+    model.save(&arguments.model)?;
+    drop(step);
+    if !arguments.quiet {
+        eprintln!("flowml: {}", description(&model));
+        tell_cleaning(&cleaning);
+        eprintln!("flowml: the model is in {}", arguments.model.display());
+    }
+    Ok(())
+}
+
+/// Learns by a plan.
+pub(super) fn learn(table: &Labelled, plan: Plan, step: &Step) -> Result<(TableModel, Cleaning)> {
+    let name = plan.task.name();
+    if let (Some(benign), Some(labels)) = (&plan.benign, &table.labels)
+        && !labels.iter().any(|label| **label == **benign)
+    {
+        bail!("no row has the label '{benign}' of benign rows");
+    }
+    step.show(format!("learning: {name}"));
+    TableModel::train(table, plan).with_context(|| format!("cannot learn: {name}"))
+}
+
+/// What a model is, for people.
+fn description(model: &TableModel) -> String {
+    let (plan, summary) = (model.plan(), model.summary());
+    let held_out = match summary.held_out_rows {
+        0 => String::new(),
+        rows => format!(", calibrated on {rows} others"),
+    };
+    let learnt = format!("{} learnt from {} of {} rows{held_out}", plan.task.name(), summary.learnt_rows, summary.rows);
+    let labels: Vec<String> = summary.labels.iter().map(|(label, rows)| format!("{label} ({rows})")).collect();
+    let mut lines = vec![learnt, format!("  {}", model.describe())];
+    lines.extend(names_line("labels", &labels));
+    for kind in ["log number", "number", "category"] {
+        let columns = model.preparation().columns().filter(|(_, learnt)| *learnt == Some(kind));
+        let names: Vec<String> = columns.map(|(name, _)| name.to_owned()).collect();
+        lines.extend(names_line(&format!("learnt as {kind}"), &names));
+    }
+    let left_out: Vec<String> =
+        model.preparation().left_out().map(|(name, because)| format!("{name} ({})", because.reason())).collect();
+    lines.extend(names_line("not learnt", &left_out));
+    if plan.selection.is_some() {
+        lines.extend(names_line("selected", &model.slot_names()));
+    }
+    lines.join("\n")
+}
+
+fn names_line(what: &str, names: &[String]) -> Option<String> {
+    let more = match names.len().saturating_sub(TOLD_COLUMNS) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let told: Vec<&str> = names.iter().take(TOLD_COLUMNS).map(String::as_str).collect();
+    (!names.is_empty()).then(|| format!("  {} {what}: {}{more}", names.len(), told.join(", ")))
+}
+
+/// Says what was amiss with the values.
+pub(super) fn tell_cleaning(cleaning: &Cleaning) {
+    for (column, rows) in &cleaning.undefined {
+        eprintln!("  {column}: not defined in {rows} rows, which count as its middle");
+    }
+    for (column, rows) in &cleaning.unseen {
+        eprintln!("  {column}: a category that was not learnt in {rows} rows");
+    }
+}
+
+/// Scores tables by a model.
+///
+/// # Errors
+/// If tables or model cannot be read or do not fit each other, or the output cannot be written.
+pub fn score(arguments: &Score) -> Result<()> {
+    let model = TableModel::load(&arguments.model)?;
+    let step = Step::begin(!arguments.quiet);
+    let header = if arguments.no_header { HeaderRow::Absent } else { HeaderRow::Present };
+    let tables = open(&arguments.inputs, header)?;
+    let is_output = |table: &TableReader| same_file(table.path(), &arguments.output);
+    let (output, overwritten) = (arguments.output.display(), tables.iter().any(is_output));
+    ensure!(!overwritten, "{output} is an input and would be overwritten: expected another path for the output");
+    let shape = Shape::of(&tables)?;
+    let verdict = Verdict::of(&model);
+    let (schema, kept) = verdict.behind(shape.schema());
+    let format = TableFormat::of(&arguments.output).context("expected an output called .csv or .parquet")?;
+    let mut writer: Option<TableWriter> = None;
+    let (mut rows, mut anomalies, mut cleaning) = (0, 0, Cleaning::default());
+    for batch in tables.into_iter().flatten() {
+        let batch = shape.take(&batch?)?;
+        let frame = Roles::default().frame(&batch)?;
+        let (prepared, found) = model.prepare(&frame).context("the table does not fit the model")?;
+        let (columns, odd) = verdict.columns(&model.judge(prepared.view()), &model);
+        let columns = kept.iter().map(|&place| Arc::clone(batch.column(place))).chain(columns).collect();
+        // Not before the first batch fits, so that nothing is overwritten in vain.
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            None => writer.insert(TableWriter::open(&arguments.output, format, &schema)?),
+        };
+        writer.write(&RecordBatch::try_new(Arc::clone(&schema), columns)?)?;
+        cleaning.add(&found);
+        rows += batch.num_rows();
+        anomalies += odd;
+        step.show(format!("scoring, {rows} rows"));
+    }
+    match writer {
+        Some(writer) => writer.finish()?,
+        None => TableWriter::open(&arguments.output, format, &schema)?.finish()?,
+    }
+    drop(step);
+    if !arguments.quiet {
+        match verdict {
+            Verdict::Scores => eprintln!("flowml: {rows} rows scored, {anomalies} are anomalies"),
+            Verdict::Class => eprintln!("flowml: {rows} rows classified"),
+        }
+        tell_cleaning(&cleaning);
+    }
+    Ok(())
+}
+
+fn same_file(one: &Path, two: &Path) -> bool {
+    matches!((one.canonicalize(), two.canonicalize()), (Ok(one), Ok(two)) if one == two)
+}
+
+/// The columns that a model adds.
+#[derive(Clone, Copy)]
+enum Verdict {
+    Scores,
+    Class,
+}
+
+impl Verdict {
+    fn of(model: &TableModel) -> Self {
+        match model.plan().task {
+            Task::Detect(_) => Self::Scores,
+            Task::Classify(_) => Self::Class,
+        }
+    }
+
+    fn fields(self) -> Vec<Field> {
+        match self {
+            Self::Scores => vec![
+                Field::new("score", DataType::Float64, false),
+                Field::new("probability", DataType::Float64, false),
+                Field::new("anomaly", DataType::Boolean, false),
+            ],
+            Self::Class => vec![Field::new("class", DataType::Utf8, false)],
+        }
+    }
+
+    /// The columns with its own behind them, and the places of those that stay.
+    fn behind(self, schema: &Schema) -> (SchemaRef, Vec<usize>) {
+        let own = self.fields();
+        let stays = |place: &usize| own.iter().all(|field| field.name() != schema.field(*place).name());
+        let kept: Vec<usize> = (0..schema.fields().len()).filter(stays).collect();
+        let fields = kept.iter().map(|&place| Arc::clone(&schema.fields()[place])).chain(own.into_iter().map(Arc::new));
+        (Arc::new(Schema::new(fields.collect::<Vec<_>>())), kept)
+    }
+
+    /// Its columns, and how many rows are anomalies.
+    fn columns(self, judgement: &Judgement, model: &TableModel) -> (Vec<ArrayRef>, usize) {
+        match judgement {
+            Judgement::Scores { scores, probabilities, .. } => {
+                let anomalies: Vec<bool> = probabilities.iter().map(|p| *p < model.plan().alpha).collect();
+                let count = anomalies.iter().filter(|anomaly| **anomaly).count();
+                let columns: Vec<ArrayRef> = vec![
+                    Arc::new(Float64Array::from(scores.clone())),
+                    Arc::new(Float64Array::from(probabilities.clone())),
+                    Arc::new(BooleanArray::from(anomalies)),
+                ];
+                (columns, count)
+            }
+            Judgement::Classes(classes) => {
+                let names = classes.iter().map(|class| model.classes()[*class].as_str());
+                (vec![Arc::new(StringArray::from_iter_values(names)) as Arc<dyn Array>], 0)
+            }
+        }
+    }
+}
+
+/// Says what is in a model file, of a table or of the live learner.
+///
+/// # Errors
+/// If it is none.
+pub fn show(arguments: &Model) -> Result<()> {
+    let ModelCommand::Show { file } = &arguments.command;
+    let of_live = [("flows", columns(FLOW_FEATURES)), ("hosts", columns(HOST_FEATURES))];
+    let live = of_live.into_iter().find_map(|(of, columns)| Some((of, Learner::load(file, columns).ok()?)));
+    let text = match live {
+        Some((of, learner)) => learner_description(of, &learner),
+        None => description(&TableModel::load(file)?),
+    };
+    // That the reader has seen enough is no failure.
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn learner_description(of: &str, learner: &Learner) -> String {
+    let cluster = |cluster: ClusterSummary| {
+        let typical: Vec<String> = cluster.typical.iter().map(ToString::to_string).collect();
+        format!("\n  {:.1} %: {}", cluster.share * 100.0, typical.join(", "))
+    };
+    let clusters: String = learner.clusters().into_iter().map(cluster).collect();
+    format!("the live learner of {of}, {}{clusters}", learner.status())
+}
