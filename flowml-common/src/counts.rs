@@ -474,7 +474,7 @@ impl<'a> Counted<'a> {
                 count: counts.firsts,
                 upper: rarities.firsts_upper,
                 payload: rarities.firsts_payload,
-                offset_us: rarities.firsts_offset_us,
+                offset_us: rarities.firsts_offset_us.map(u64::from),
                 length: rarities.firsts_length,
             },
         };

@@ -227,7 +227,7 @@ pub struct FirstPackets {
     /// Bit n: packet n had payload.
     pub payload: u8,
     /// Time of each since the flow's first packet, µs; both times are cut to µs before they are subtracted.
-    pub offset_us: [u32; FIRST_PACKETS],
+    pub offset_us: [u64; FIRST_PACKETS],
     /// IP total length of each, bytes.
     pub length: [u16; FIRST_PACKETS],
 }
@@ -379,7 +379,7 @@ impl FirstPackets {
     /// Packet `at` as (time in µs, sent by the upper endpoint, length, had payload), which is also the order of merging.
     fn get(&self, at: usize, first_us: u64) -> (u64, bool, u16, bool) {
         let bit = |mask: u8| mask >> at & 1 == 1;
-        (first_us + u64::from(self.offset_us[at]), bit(self.upper), self.length[at], bit(self.payload))
+        (first_us + self.offset_us[at], bit(self.upper), self.length[at], bit(self.payload))
     }
 
     /// The first of both, by time, as offsets to the earlier of the two starts.
@@ -414,7 +414,7 @@ impl FirstPackets {
     /// Puts a packet as [`get`](Self::get) gives it behind the others, of which there are fewer than [`FIRST_PACKETS`].
     fn append(&mut self, (time_us, upper, length, payload): (u64, bool, u16, bool), first_us: u64) {
         let at = usize::from(self.count);
-        self.offset_us[at] = saturate_u32(time_us - first_us);
+        self.offset_us[at] = time_us - first_us;
         self.length[at] = length;
         self.upper |= u8::from(upper) << at;
         self.payload |= u8::from(payload) << at;

@@ -36,7 +36,7 @@ pub(crate) fn default_object() -> PathBuf {
 }
 
 /// What builds and setup leave behind.
-pub(crate) fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from)
 }

@@ -107,6 +107,14 @@ impl Pcap {
     /// Writes a file.
     #[must_use]
     pub fn write(&self, records: &[Record]) -> Vec<u8> {
+        let mut file = self.header();
+        records.iter().for_each(|record| self.append(&mut file, record));
+        file
+    }
+
+    /// What a file begins with.
+    #[must_use]
+    pub fn header(&self) -> Vec<u8> {
         let magic = match (self.nanoseconds, self.modified) {
             (true, _) => 0xa1b2_3c4d,
             (false, true) => 0xa1b2_cd34,
@@ -114,17 +122,21 @@ impl Pcap {
         };
         let mut file = Bytes::new(self.order);
         file.u32(magic).u16(2).u16(4).u32(0).u32(0).u32(0x0004_0000).u32(self.link);
-        for record in records {
-            let unit = if self.nanoseconds { 1 } else { 1000 };
-            let (seconds, rest) = (record.time_ns / 1_000_000_000, record.time_ns % 1_000_000_000);
-            file.u32(seconds as u32).u32((rest / unit) as u32).u32(record.bytes.len() as u32).u32(record.original);
-            if self.modified {
-                // Interface, protocol, packet type, padding.
-                file.u32(1).u16(0x0800).u16(0);
-            }
-            file.raw(&record.bytes);
-        }
         file.bytes
+    }
+
+    /// Adds a packet to a file, or to a part of one.
+    pub fn append(&self, file: &mut Vec<u8>, record: &Record) {
+        let mut bytes = Bytes { order: self.order, bytes: std::mem::take(file) };
+        let unit = if self.nanoseconds { 1 } else { 1000 };
+        let (seconds, rest) = (record.time_ns / 1_000_000_000, record.time_ns % 1_000_000_000);
+        bytes.u32(seconds as u32).u32((rest / unit) as u32).u32(record.bytes.len() as u32).u32(record.original);
+        if self.modified {
+            // Interface, protocol, packet type, padding.
+            bytes.u32(1).u16(0x0800).u16(0);
+        }
+        bytes.raw(&record.bytes);
+        *file = bytes.bytes;
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod captures;
 pub mod frames;
+pub mod fuzz;
 pub mod hooks;
 pub mod lab;
 pub mod metered;

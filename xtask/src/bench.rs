@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::setup::Need;
 use crate::workspace::Workspace;
 use crate::{demo, shell};
 
-/// Measure the flow table and the drain against the kernel's own maps, as ratios.
+/// Measure the flow table and the drain against the kernel's own maps, and `flowml read` against other readers, as ratios.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Write the ratios to this file.
@@ -20,7 +21,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let mut bench = demo::program(workspace, "bench")?;
+    let mut bench = demo::program(workspace, "bench", &[Need::Peers])?;
     if let Some(path) = &arguments.json {
         bench.arg("--json").arg(path);
     }

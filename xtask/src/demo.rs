@@ -18,13 +18,13 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    Err(shell::become_command(program(workspace, "demo")?.args(&arguments.arguments)))
+    Err(shell::become_command(program(workspace, "demo", &[])?.args(&arguments.arguments)))
 }
 
-/// A program of the laboratory, with all that it works on built.
-pub(crate) fn program(workspace: &Workspace, name: &str) -> Result<Command> {
+/// A program of the laboratory, with all that it works on built; `further` is what it needs besides traffic.
+pub(crate) fn program(workspace: &Workspace, name: &str, further: &[Need]) -> Result<Command> {
     setup::require_root(&format!("cargo xtask {name}"))?;
-    setup::ensure(workspace, &[Need::Kernel, Need::Traffic])?;
+    setup::ensure(workspace, &[&[Need::Kernel, Need::Traffic], further].concat())?;
     build::agent(workspace, Profile::Release)?;
     shell::run(workspace.cargo("build").args(["--release", "--package", "flowml-tests", "--bin", name]))?;
     let mut program = Command::new(workspace.binary(Profile::Release, name));

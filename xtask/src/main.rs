@@ -4,6 +4,7 @@
 mod bench;
 mod build;
 mod demo;
+mod fuzz;
 mod lint;
 mod rules;
 mod run;
@@ -37,6 +38,7 @@ enum Task {
     Lint,
     Bench(bench::Arguments),
     Demo(demo::Arguments),
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Task::Lint => lint::task(&workspace),
         Task::Bench(arguments) => bench::task(&workspace, &arguments),
         Task::Demo(arguments) => demo::task(&workspace, &arguments),
+        Task::Fuzz(arguments) => fuzz::task(&workspace, &arguments),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

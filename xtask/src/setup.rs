@@ -32,6 +32,8 @@ pub(crate) enum Need {
     Traffic,
     /// Compare with other programs.
     Peers,
+    /// Look for inputs that break promises.
+    Fuzz,
 }
 
 /// A program that a Debian package brings.
@@ -48,6 +50,7 @@ const TOOLS: &[Tool] = &[
     Tool { command: "tc", package: "iproute2", why: "shows whether filters are left behind" },
     Tool { command: "ethtool", package: "ethtool", why: "sets the offloads and queues of the laboratory's links" },
     Tool { command: "ping", package: "iputils-ping", why: "makes ICMP traffic" },
+    Tool { command: "softflowd", package: "softflowd", why: "makes flows of captures, for the benchmarks" },
 ];
 
 /// Programs beside cargo, by rustup's component.
@@ -61,6 +64,9 @@ const COMPILER_LLVM: u32 = 22;
 const LINKER_VERSION: &str = "0.13.0";
 const LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
+/// The cargo-fuzz that is installed where there is none.
+const FUZZER_VERSION: &str = "0.13.2";
+
 /// How a missing thing is brought.
 #[derive(Clone, Copy)]
 enum Source {
@@ -69,6 +75,7 @@ enum Source {
     Compiler,
     Linker,
     Peers,
+    Fuzzer,
 }
 
 /// What brings a Python environment with packages, on a distribution that ships the two apart.
@@ -77,7 +84,6 @@ const PYTHON_PACKAGES: &[&str] = &["python3", "python3-venv"];
 /// A thing that is needed, there or not.
 struct Thing {
     name: &'static str,
-    need: Need,
     why: &'static str,
     source: Source,
     /// What it is and where, once found.
@@ -85,7 +91,7 @@ struct Thing {
 }
 
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let needs = [Need::Kernel, Need::Lint, Need::Traffic, Need::Peers];
+    let needs = [Need::Kernel, Need::Lint, Need::Traffic, Need::Peers, Need::Fuzz];
     print_table(&survey(workspace, &needs));
     if arguments.check {
         let missing = missing(workspace, &needs);
@@ -138,14 +144,12 @@ fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
     if needs.contains(&Need::Kernel) {
         things.push(Thing {
             name: "kernel compiler",
-            need: Need::Kernel,
             why: "compiles the kernel programs, with the standard library's source",
             source: Source::Compiler,
             found: Compiler::find().as_ref().and_then(describe),
         });
         things.push(Thing {
             name: "bpf-linker",
-            need: Need::Kernel,
             why: "links the kernel programs",
             source: Source::Linker,
             found: toolchain::linker_version().map(|version| format!("bpf-linker {version}")),
@@ -154,7 +158,6 @@ fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
     if needs.contains(&Need::Lint) {
         things.extend(COMPONENTS.iter().map(|&(name, program)| Thing {
             name,
-            need: Need::Lint,
             why: "checks the sources",
             source: Source::Component(name),
             found: workspace.beside_cargo(program).map(|path| path.display().to_string()),
@@ -163,7 +166,6 @@ fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
     if needs.contains(&Need::Traffic) {
         things.extend(TOOLS.iter().map(|tool| Thing {
             name: tool.command,
-            need: Need::Traffic,
             why: tool.why,
             source: Source::Package(tool.package),
             found: shell::which(tool.command).map(|path| path.display().to_string()),
@@ -172,10 +174,23 @@ fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
     if needs.contains(&Need::Peers) {
         things.push(Thing {
             name: "peers",
-            need: Need::Peers,
             why: "NFStream, pandas, DuckDB and scikit-learn, which the tests compare with (Python)",
             source: Source::Peers,
             found: has_peers(workspace).then(|| workspace.peers().display().to_string()),
+        });
+    }
+    if needs.contains(&Need::Fuzz) {
+        things.push(Thing {
+            name: "cargo-fuzz",
+            why: "builds the targets of tests/fuzz and runs them",
+            source: Source::Fuzzer,
+            found: shell::which("cargo-fuzz").map(|path| path.display().to_string()),
+        });
+        things.push(Thing {
+            name: "c++",
+            why: "compiles libFuzzer",
+            source: Source::Package("g++"),
+            found: shell::which("c++").map(|path| path.display().to_string()),
         });
     }
     things
@@ -211,7 +226,7 @@ fn state(thing: &Thing, versions: &HashMap<String, String>) -> String {
         },
         Source::Component(_) => shell::read(Command::new(found).arg("--version"))
             .map_or_else(|| found.clone(), |version| version.trim().to_owned()),
-        Source::Compiler | Source::Linker | Source::Peers => found.clone(),
+        Source::Compiler | Source::Linker | Source::Peers | Source::Fuzzer => found.clone(),
     }
 }
 
@@ -235,7 +250,7 @@ fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
              then this task again"
         );
     }
-    let tools = wanted.iter().filter(|thing| thing.need == Need::Traffic);
+    let tools = wanted.iter().filter(|thing| matches!(thing.source, Source::Package(_)));
     install_packages(&tools.flat_map(|thing| packages_of(thing.source)).collect::<Vec<_>>())?;
     for thing in wanted {
         match thing.source {
@@ -244,6 +259,9 @@ fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
             Source::Compiler => install_compiler()?,
             Source::Linker => install_linker(workspace)?,
             Source::Peers => install_peers(workspace)?,
+            Source::Fuzzer => {
+                shell::run(workspace.cargo("install").args(["cargo-fuzz", "--version", FUZZER_VERSION, "--locked"]))?;
+            }
         }
     }
     Ok(())
@@ -253,7 +271,7 @@ fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
 fn packages_of(source: Source) -> Vec<String> {
     match source {
         Source::Package(package) => vec![package.to_owned()],
-        Source::Component(_) => Vec::new(),
+        Source::Component(_) | Source::Fuzzer => Vec::new(),
         Source::Peers if has_python() => Vec::new(),
         Source::Peers => PYTHON_PACKAGES.iter().map(|&package| package.to_owned()).collect(),
         Source::Compiler => COMPILER_PACKAGES.iter().map(|&package| package.to_owned()).collect(),

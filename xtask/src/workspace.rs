@@ -84,6 +84,11 @@ impl Workspace {
         self.target.join("peers")
     }
 
+    /// What the fuzzer builds and finds: its artifacts have instrumentation that no others have.
+    pub(crate) fn fuzz(&self) -> PathBuf {
+        self.target.join("fuzz")
+    }
+
     /// A binary that `cargo build` left.
     pub(crate) fn binary(&self, profile: Profile, name: &str) -> PathBuf {
         self.target.join(profile.folder()).join(name)

@@ -33,7 +33,7 @@ pub const FLOW_SEQUENCES: &[Sequence<FlowRow>] = &[
         of: |row| each(row, |_, packet| packet.length.into()) },
     Sequence { name: "splt_piat_ms", kind: Kind::Reals, unit: "ms",
         meaning: "Gap before each of the first packets, 0 for the first, -1 no packet",
-        of: |row| each(row, |before, packet| f64::from(packet.offset_us.saturating_sub(before.offset_us)) / 1e3) },
+        of: |row| each(row, |before, packet| packet.offset_us.saturating_sub(before.offset_us) as f64 / 1e3) },
 ];
 
 /// The numbers of a list, made from each packet and the one before it; the first is its own predecessor.

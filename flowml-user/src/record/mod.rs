@@ -230,7 +230,7 @@ fn sample_stddev(samples: u64, sum: u64, squares: u64) -> f64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FirstPacket {
     /// Time since the flow's first packet, µs.
-    pub offset_us: u32,
+    pub offset_us: u64,
     /// IP total length, bytes.
     pub length: u16,
     /// Whether the initiator sent it.

@@ -15,8 +15,9 @@ pub(super) fn write_flow(line: &mut Vec<u8>, row: &FlowRow, verdict: Option<&Ver
     write_fields(line, flow_cells(row, verdict), |line, (_, cell)| write_cell(line, &cell));
 }
 
-/// Appends a row of fields.
+/// Appends a row of fields. One empty field alone is quoted: readers take an empty line for no row.
 pub(crate) fn write_fields<T>(line: &mut Vec<u8>, fields: impl Iterator<Item = T>, write: impl Fn(&mut Vec<u8>, T)) {
+    let begin = line.len();
     // From within, as the tables that the fields come from are many and each is gone through at once.
     fields.enumerate().for_each(|(at, field)| {
         if at > 0 {
@@ -24,6 +25,9 @@ pub(crate) fn write_fields<T>(line: &mut Vec<u8>, fields: impl Iterator<Item = T
         }
         write(line, field);
     });
+    if line.len() == begin {
+        line.extend_from_slice(b"\"\"");
+    }
     line.push(b'\n');
 }
 

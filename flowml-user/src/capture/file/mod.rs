@@ -1,7 +1,7 @@
 //! Capture files: pcap and pcapng, compressed or not, read frame by frame in bounded memory.
 
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use flowml_common::packet::{Frame, Hook};
@@ -167,15 +167,27 @@ impl CaptureFile {
     /// # Errors
     /// Where it is no capture whose frames can be read.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        Self::begin(path).map_err(|problem| FileError { file: name(path), problem })
+        Self::begin(Stream::open(path), name(path))
     }
 
-    fn begin(path: &Path) -> Result<Self, Problem> {
-        let Stream { bytes, compressed, read } = Stream::open(path)?;
-        let mut window = Window::new(bytes);
-        let begun = Format::begin(&mut window);
-        let format = begun.map_err(|fault| fault.problem(compressed))?;
-        Ok(Self { name: name(path), window, compressed, format, read })
+    /// Opens a capture whose bytes come from elsewhere; people are told of it by `name`.
+    ///
+    /// # Errors
+    /// Where it is no capture whose frames can be read.
+    pub fn over(source: impl Read + Send + 'static, name: String) -> Result<Self, FileError> {
+        Self::begin(Stream::over(source), name)
+    }
+
+    fn begin(stream: Result<Stream, Problem>, name: String) -> Result<Self, FileError> {
+        let begin = |Stream { bytes, compressed, read }| {
+            let mut window = Window::new(bytes);
+            let format = Format::begin(&mut window).map_err(|fault| fault.problem(compressed))?;
+            Ok((window, compressed, format, read))
+        };
+        match stream.and_then(begin) {
+            Ok((window, compressed, format, read)) => Ok(Self { name, window, compressed, format, read }),
+            Err(problem) => Err(FileError { file: name, problem }),
+        }
     }
 
     /// The next frame; `None` at the end.

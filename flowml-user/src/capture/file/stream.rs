@@ -78,7 +78,7 @@ impl Stream {
         Self::over(file)
     }
 
-    fn over(source: impl Read + Send + 'static) -> Result<Self, Problem> {
+    pub(super) fn over(source: impl Read + Send + 'static) -> Result<Self, Problem> {
         let read = BytesRead::default();
         let mut source = Counted { source, read: read.clone() };
         let mut mark = Vec::with_capacity(MARK);

@@ -1,16 +1,21 @@
-//! `cargo xtask bench`: the flow table and its drain against the kernel's own per-CPU hash map.
+//! `cargo xtask bench`: the flow table and its drain against the kernel's own per-CPU hash map, and `flowml read` against
+//! other readers of captures.
 //!
 //! Everything is measured in one run and alternately, so that what else the machine does meets both sides; what counts
 //! is the median of the ratios of neighbours. What was counted is checked as well as how long it took.
 
+mod child;
 mod drain;
+mod mixture;
 mod packet;
 mod percpu_hash;
 mod programs;
 mod ratio;
+mod reading;
 mod table;
 mod total;
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,17 +31,29 @@ const FLOWS: [(u32, Option<f64>); 4] = [(1, Some(0.7)), (1 << 10, None), (1 << 1
 /// Flows to be emptied, and the goal.
 const DRAINED: (u32, f64) = (1 << 18, 0.2);
 
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Table,
+    Read,
+}
+
+impl Part {
+    const ALL: [(&str, Self); 2] = [("table", Self::Table), ("read", Self::Read)];
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    let json = match &arguments[..] {
-        [] => None,
-        [flag, path] if flag == "--json" => Some(PathBuf::from(path)),
-        _ => {
-            eprintln!("usage: bench [--json PATH]");
-            return ExitCode::from(2);
-        }
+    let (json, names) = match &arguments[..] {
+        [flag, path, names @ ..] if flag == "--json" => (Some(PathBuf::from(path)), names),
+        names => (None, names),
     };
-    match run(json.as_deref()) {
+    let part = |name: &OsString| Part::ALL.into_iter().find(|(known, _)| name == known).map(|(_, part)| part);
+    let Some(parts) = names.iter().map(part).collect::<Option<Vec<_>>>() else {
+        eprintln!("usage: bench [--json PATH] [table] [read]");
+        return ExitCode::from(2);
+    };
+    match run(json.as_deref(), &parts) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -46,15 +63,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures everything; whether all goals are met.
-fn run(json: Option<&Path>) -> Result<bool> {
-    let object = object()?;
+/// Measures these parts, or everything where none is named; whether all goals are met.
+fn run(json: Option<&Path>, parts: &[Part]) -> Result<bool> {
     let cpus = aya::util::online_cpus().map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
     // Not the first one, where most interrupts go.
     let cpu = *cpus.last().context("no CPU is online")?;
     println!("{}", machine(cpus.len())?);
     println!("Programs and readers run on CPU {cpu} alone.\n");
-    let ratios = on_cpu(cpu as usize, || measure(&object))??;
+    let ratios = on_cpu(cpu as usize, || {
+        let mut ratios = Vec::new();
+        for (_, part) in Part::ALL.iter().filter(|(_, part)| parts.is_empty() || parts.contains(part)) {
+            ratios.extend(match part {
+                Part::Table => measure_table()?,
+                Part::Read => measure_reading()?,
+            });
+        }
+        anyhow::Ok(ratios)
+    })??;
     ratio::print(&ratios);
     if let Some(path) = json {
         fs::write(path, ratio::json(&ratios)).with_context(|| format!("cannot write {}", path.display()))?;
@@ -62,20 +87,27 @@ fn run(json: Option<&Path>) -> Result<bool> {
     Ok(ratios.iter().all(Ratio::is_met))
 }
 
-fn measure(object: &[u8]) -> Result<Vec<Ratio>> {
+fn measure_table() -> Result<Vec<Ratio>> {
+    let object = object()?;
     let mut ratios = Vec::new();
-    packet::print_sizes(object)?;
+    packet::print_sizes(&object)?;
     packet::print_heading();
     for (flows, goal) in FLOWS {
-        let costs = packet::measure(object, flows)?;
+        let costs = packet::measure(&object, flows)?;
         costs.print();
         ratios.push(costs.ratio(goal));
     }
     let (flows, goal) = DRAINED;
-    let drains = drain::measure(object, flows)?;
+    let drains = drain::measure(&object, flows)?;
     drains.print();
     ratios.extend(drains.ratios(goal));
     Ok(ratios)
+}
+
+fn measure_reading() -> Result<Vec<Ratio>> {
+    let readings = reading::measure()?;
+    readings.print();
+    Ok(readings.ratios().into())
 }
 
 /// The object of the benchmarks lies beside the agent's.

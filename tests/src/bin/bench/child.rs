@@ -1,0 +1,76 @@
+//! Running another program, and what it cost.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::fs::{MemfdFlags, memfd_create};
+
+/// What a program cost, with all programs that it started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    /// Time on the CPU, in the program and in the kernel for it, s.
+    pub(crate) cpu_s: f64,
+    /// Memory of the program itself that was resident at once, bytes.
+    pub(crate) memory: u64,
+}
+
+/// Runs a program to its end; what it wrote and what it cost.
+pub(crate) fn run(command: &mut Command) -> Result<(String, Cost)> {
+    let name = command.get_program().display().to_string();
+    // A file in memory rather than a pipe, so that nobody has to read while the program runs.
+    let output = File::from(memfd_create("output", MemfdFlags::CLOEXEC)?);
+    let errors = output.try_clone()?;
+    let child = command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(errors).spawn();
+    let child = child.with_context(|| format!("cannot start {name}"))?;
+    let (status, cost) = wait(child.id()).with_context(|| format!("waiting for {name}"))?;
+    let text = text_of(output)?;
+    ensure!(status == 0, "{name} failed with wait status {status}: {text}");
+    Ok((text, cost))
+}
+
+fn text_of(mut output: File) -> Result<String> {
+    output.rewind()?;
+    let mut text = String::new();
+    output.read_to_string(&mut text).context("the program wrote something else than text")?;
+    Ok(text)
+}
+
+/// Between two looks at a program's memory: what it takes within so short a time before its end is not seen.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Waits for a child: its status, and what it and those that it has waited for have used.
+fn wait(child: u32) -> Result<(i32, Cost)> {
+    let mut memory = 0;
+    loop {
+        // Not `ru_maxrss`, which begins with what the parent had when the child was made.
+        memory = memory.max(peak_memory(child).unwrap_or(0));
+        if let Some((status, cpu_s)) = try_wait(child)? {
+            return Ok((status, Cost { cpu_s, memory }));
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// The most memory that was resident at once, bytes; none of a program that has ended.
+fn peak_memory(child: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{child}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// wait4(2): the status of a child that has ended, and its time on the CPU in s.
+fn try_wait(child: u32) -> Result<Option<(i32, f64)>> {
+    let mut status = 0;
+    // SAFETY: a struct of numbers, for which zeroes are values.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both places are ours, and the kernel writes what it has there for it.
+    let waited = unsafe { libc::wait4(child as libc::pid_t, &raw mut status, libc::WNOHANG, &raw mut usage) };
+    ensure!(waited >= 0, "wait4: {}", io::Error::last_os_error());
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    Ok((waited > 0).then(|| (status, seconds(usage.ru_utime) + seconds(usage.ru_stime))))
+}

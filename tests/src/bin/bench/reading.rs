@@ -1,0 +1,143 @@
+//! `flowml read` with all features written to a file, against other programs that make flows of captures.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use flowml_tests::agent;
+
+use crate::child::{Cost, run};
+use crate::mixture;
+use crate::ratio::{Ratio, median};
+
+/// Packets of the capture; a second one has the first quarter of them.
+const PACKETS: u64 = 3_000_000;
+const QUARTER: u64 = PACKETS / 4;
+
+/// Goals of the time on the CPU, and of the memory for the capture against that for its first quarter.
+const SOFTFLOWD_GOAL: f64 = 1.0;
+const NFSTREAM_GOAL: f64 = 0.1;
+const MEMORY_GOAL: f64 = 1.1;
+
+/// NFStream takes as long for a round as the others together for all.
+const ROUNDS: usize = 7;
+const NFSTREAM_ROUNDS: usize = 3;
+
+/// What the programs took, round by round.
+pub(crate) struct Readings {
+    /// By program, with the packets that it read.
+    flowml: Vec<Cost>,
+    softflowd: Vec<Cost>,
+    quarter_flowml: Vec<Cost>,
+    quarter_nfstream: Vec<Cost>,
+}
+
+pub(crate) fn measure() -> Result<Readings> {
+    let (whole, quarter) = (capture(PACKETS)?, capture(QUARTER)?);
+    let rows = whole.with_extension("csv");
+    let mut readings = Readings { flowml: vec![], softflowd: vec![], quarter_flowml: vec![], quarter_nfstream: vec![] };
+    for _ in 0..ROUNDS {
+        readings.flowml.push(flowml(&whole, &rows)?);
+        readings.softflowd.push(softflowd(&whole)?);
+    }
+    verify(&rows, PACKETS)?;
+    for _ in 0..NFSTREAM_ROUNDS {
+        readings.quarter_flowml.push(flowml(&quarter, &rows)?);
+        readings.quarter_nfstream.push(nfstream(&quarter)?);
+    }
+    verify(&rows, QUARTER)?;
+    fs::remove_file(&rows).with_context(|| format!("cannot remove {}", rows.display()))?;
+    Ok(readings)
+}
+
+/// The capture of so many packets, made where it is not there.
+fn capture(packets: u64) -> Result<PathBuf> {
+    let folder = agent::target().join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let path = folder.join(format!("mixture-{packets}.pcap"));
+    mixture::make(&path, packets)?;
+    Ok(path)
+}
+
+fn flowml(capture: &Path, rows: &Path) -> Result<Cost> {
+    let mut command = Command::new(agent::binary()?);
+    command.arg("read").arg(capture).args(["--quiet", "-o"]).arg(format!("csv={}", rows.display()));
+    Ok(run(&mut command)?.1)
+}
+
+/// All packets of the capture are in the rows.
+fn verify(rows: &Path, packets: u64) -> Result<()> {
+    let text = fs::read_to_string(rows).with_context(|| format!("cannot read {}", rows.display()))?;
+    let mut lines = text.lines();
+    let header = lines.next().context("the rows have no header")?;
+    let column = header.split(',').position(|name| name == "bidirectional_packets").context("no such column")?;
+    // No text of ours stands before that column, so none has a comma in it.
+    let counts = lines.map(|line| line.split(',').nth(column).and_then(|count| count.parse::<u64>().ok()));
+    let found = counts.sum::<Option<u64>>().context("a row without a number of packets")?;
+    ensure!(found == packets, "flowml has {found} packets in flows, expected {packets}");
+    Ok(())
+}
+
+/// NetFlow 9 to a port of this host where nobody reads.
+fn softflowd(capture: &Path) -> Result<Cost> {
+    let collector = UdpSocket::bind("127.0.0.1:0").context("no port for a collector")?;
+    let mut command = Command::new("softflowd");
+    command.arg("-r").arg(capture).args(["-v", "9", "-d", "-c", "none", "-m", SOFTFLOWD_FLOWS]);
+    command.arg("-n").arg(collector.local_addr()?.to_string());
+    command.arg("-p").arg(capture.with_extension("pid"));
+    let (text, cost) = run(&mut command)?;
+    let processed = text.lines().find_map(|line| line.strip_prefix("Packets processed: "));
+    let processed = processed.with_context(|| format!("softflowd says no number of packets: {text}"))?;
+    ensure!(processed == PACKETS.to_string(), "softflowd processed {processed} packets, expected {PACKETS}");
+    Ok(cost)
+}
+
+/// As many as there are, so that it need not throw any out.
+const SOFTFLOWD_FLOWS: &str = "1000000";
+
+fn nfstream(capture: &Path) -> Result<Cost> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/nfstream_read.py");
+    let python = agent::target().join("peers/bin/python");
+    let (text, cost) = run(Command::new(python).arg(script).arg(capture))?;
+    let found = text.split_whitespace().last().and_then(|count| count.parse::<u64>().ok());
+    let found = found.with_context(|| format!("NFStream says no number of packets: {text}"))?;
+    // It leaves out IPv6 packets that were not captured whole, which is a tenth of these.
+    ensure!((QUARTER * 8 / 10..=QUARTER).contains(&found), "NFStream has {found} packets in flows, of {QUARTER}");
+    Ok(cost)
+}
+
+impl Readings {
+    pub(crate) fn ratios(&self) -> [Ratio; 3] {
+        let time = |cost: &Cost| cost.cpu_s;
+        let memory = |cost: &Cost| cost.memory as f64;
+        let ratio = |name: &str, goal, ours: &[Cost], theirs: &[Cost], of: fn(&Cost) -> f64| Ratio {
+            name: name.to_owned(),
+            goal: Some(goal),
+            rounds: ours.iter().zip(theirs).map(|(ours, theirs)| of(ours) / of(theirs)).collect(),
+        };
+        [
+            ratio("read_time_by_softflowd", SOFTFLOWD_GOAL, &self.flowml, &self.softflowd, time),
+            ratio("read_time_by_nfstream", NFSTREAM_GOAL, &self.quarter_flowml, &self.quarter_nfstream, time),
+            ratio("read_memory_4_times_the_length", MEMORY_GOAL, &self.flowml, &self.quarter_flowml, memory),
+        ]
+    }
+
+    pub(crate) fn print(&self) {
+        println!("Making flows of a capture, medians of {ROUNDS} rounds ({NFSTREAM_ROUNDS} for the quarter)");
+        println!("{:<44} {:>10} {:>8} {:>14} {:>8}", "", "packets", "CPU s", "ns per packet", "MiB");
+        let rows = [
+            ("flowml read, CSV with all features", PACKETS, &self.flowml),
+            ("softflowd, NetFlow 9", PACKETS, &self.softflowd),
+            ("flowml read, CSV with all features", QUARTER, &self.quarter_flowml),
+            ("NFStream, statistics and SPLT, no output", QUARTER, &self.quarter_nfstream),
+        ];
+        for (what, packets, costs) in rows {
+            let of = |of: fn(&Cost) -> f64| median(&costs.iter().map(of).collect::<Vec<_>>());
+            let (cpu_s, mib) = (of(|cost| cost.cpu_s), of(|cost| cost.memory as f64 / 1024.0 / 1024.0));
+            println!("{what:<44} {packets:>10} {cpu_s:>8.3} {:>14.0} {mib:>8.1}", cpu_s * 1e9 / packets as f64);
+        }
+        println!();
+    }
+}

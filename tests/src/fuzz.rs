@@ -1,0 +1,78 @@
+//! What the fuzzer runs: each target is an ordinary function of bytes that panics where a promise is broken.
+//!
+//! `cargo xtask fuzz` feeds them by coverage (tests/fuzz has their entry points), and `cargo xtask test` replays the
+//! inputs that were found that way (tests/fuzz/corpus) through the same functions.
+
+mod captures;
+mod flows;
+mod input;
+mod offline;
+mod rules;
+mod seeds;
+mod tables;
+
+use std::fs;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rustix::fs::{MemfdFlags, memfd_create};
+
+pub use seeds::{Seed, seeds};
+
+/// Something that takes any bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// The name of its entry point and of the folder of its inputs.
+    pub name: &'static str,
+    /// Runs one input.
+    ///
+    /// It panics where a promise is broken.
+    pub run: fn(&[u8]),
+}
+
+/// All targets.
+pub const TARGETS: [Target; 4] = [
+    Target { name: "flows", run: flows::run },
+    Target { name: "captures", run: captures::run },
+    Target { name: "tables", run: tables::run },
+    Target { name: "rules", run: rules::run },
+];
+
+/// Runs an input of the target of that name.
+///
+/// # Panics
+/// Where a promise is broken, and where there is no such target.
+pub fn run(name: &str, bytes: &[u8]) {
+    let target = TARGETS.iter().find(|target| target.name == name);
+    (target.unwrap_or_else(|| panic!("there is no target {name}")).run)(bytes);
+}
+
+/// The committed inputs of a target.
+///
+/// # Errors
+/// Where its folder cannot be read.
+pub fn corpus(target: &Target) -> Result<Vec<PathBuf>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target.name);
+    let entries = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// A file in memory, for readers that want a path.
+struct MemoryFile(fs::File);
+
+impl MemoryFile {
+    fn new(bytes: &[u8]) -> Self {
+        let descriptor = memfd_create("input", MemfdFlags::CLOEXEC).expect("the system has memory for a file");
+        let mut file = fs::File::from(descriptor);
+        file.write_all(bytes).expect("memory takes what is written");
+        Self(file)
+    }
+
+    fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+}

@@ -1,0 +1,204 @@
+//! Frames with their times out of any bytes: a small format in which most bytes mean something.
+
+use std::time::Duration;
+
+use bytemuck::{Pod, Zeroable};
+use flowml_common::content::PayloadLimit;
+use flowml_common::cursor::Cursor;
+use flowml_common::packet::Segments;
+use flowml_user::capture::file::link::LinkType;
+use flowml_user::session::Timeouts;
+
+/// Bits of [`Step::kind`].
+pub(super) mod kind {
+    /// Seen by the second of the two CPUs.
+    pub(crate) const OTHER_CPU: u8 = 1;
+    /// The epoch ends before.
+    pub(crate) const NEW_EPOCH: u8 = 1 << 1;
+    /// It begins with no Ethernet header.
+    pub(crate) const OTHER_LINK: u8 = 1 << 2;
+    /// The kernel has taken a tag out of it.
+    pub(crate) const STRIPPED_VLAN: u8 = 1 << 3;
+    /// It is a super-packet.
+    pub(crate) const SEGMENTS: u8 = 1 << 4;
+    /// More was on the wire than was captured.
+    pub(crate) const SNAPPED: u8 = 1 << 5;
+    /// Its time is before that of the frame before it.
+    pub(crate) const BACK: u8 = 1 << 6;
+}
+
+/// What stands before each frame.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Step {
+    /// Bits of [`kind`].
+    pub(super) kind: u8,
+    /// Time since the frame before: the lower half times 8 to the power of the upper half, ns. So it reaches from one ns
+    /// to six days.
+    pub(super) gap: u8,
+    /// Bytes of the frame, little-endian.
+    pub(super) length: [u8; 2],
+    /// The stripped tag, little-endian; else a number of bytes that were not captured.
+    pub(super) tag: [u8; 2],
+    /// Segments' payload, little-endian.
+    pub(super) size: [u8; 2],
+    /// Segments.
+    pub(super) count: u8,
+    /// Interface, and for frames without an Ethernet header their link type.
+    pub(super) interface: u8,
+}
+
+/// How the frames are metered.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Settings {
+    capacity: u8,
+    interval: u8,
+    timeouts: u8,
+}
+
+/// A frame as some hook or file sees it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub(super) time_ns: u64,
+    pub(super) other_cpu: bool,
+    pub(super) new_epoch: bool,
+    pub(super) link: LinkType,
+    pub(super) interface: u32,
+    pub(super) length: u32,
+    pub(super) stripped_vlan: Option<u16>,
+    pub(super) segments: Option<Segments>,
+    pub(super) bytes: &'a [u8],
+}
+
+/// An input that has been read.
+#[derive(Debug)]
+pub(super) struct Input<'a> {
+    pub(super) capacity: u32,
+    pub(super) payload: Option<PayloadLimit>,
+    pub(super) interval: Duration,
+    pub(super) timeouts: Timeouts,
+    pub(super) frames: Vec<Seen<'a>>,
+}
+
+const CAPACITIES: [u32; 4] = [1, 16, 64, 512];
+
+/// Payload bytes of each direction that are kept: the lowest bits but two of the capacity say which.
+const PAYLOADS: [u32; 4] = [0, 40, 256, 1];
+
+/// The first is the default, the last the longest that the command line takes.
+const INTERVALS: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_millis(100), Duration::from_secs(10), Duration::from_secs(3600)];
+
+/// Idle and active timeouts, s.
+const TIMEOUTS: [(u64, u64); 4] = [(15, 120), (1, 1), (120, 1800), (86_400, 2)];
+
+const LINKS: [LinkType; 7] = [
+    LinkType::Raw,
+    LinkType::Ipv4,
+    LinkType::Ipv6,
+    LinkType::Null,
+    LinkType::Loop,
+    LinkType::Cooked,
+    LinkType::Cooked2,
+];
+
+/// Frames of one input.
+const MOST: usize = 512;
+
+/// When the first frame comes, ns: a day, so that frames may come before it.
+const BEGIN_NS: u64 = 86_400_000_000_000;
+
+/// Times do not go beyond the year 2262, as in a capture.
+const LATEST_NS: u64 = i64::MAX as u64;
+
+impl<'a> Input<'a> {
+    /// Reads any bytes.
+    pub(super) fn of(mut bytes: &'a [u8]) -> Self {
+        let settings: Settings = bytes.take().unwrap_or(Settings::zeroed());
+        let (idle_s, active_s) = TIMEOUTS[usize::from(settings.timeouts & 3)];
+        let timeouts = Timeouts {
+            idle: Duration::from_secs(idle_s),
+            active: Duration::from_secs(active_s),
+            end_by_flags: settings.timeouts & 4 == 0,
+        };
+        let mut frames = Vec::new();
+        let mut time_ns = BEGIN_NS;
+        while frames.len() < MOST
+            && let Some(step) = bytes.take::<Step>()
+        {
+            let gap_ns = u64::from(step.gap & 0xf) << (3 * (step.gap >> 4));
+            time_ns = match step.kind & kind::BACK {
+                0 => time_ns.saturating_add(gap_ns).min(LATEST_NS),
+                _ => time_ns.saturating_sub(gap_ns),
+            };
+            let (frame, rest) = bytes.split_at(bytes.len().min(u16::from_le_bytes(step.length).into()));
+            bytes = rest;
+            frames.push(step.seen(time_ns, frame));
+        }
+        Self {
+            capacity: CAPACITIES[usize::from(settings.capacity & 3)],
+            payload: PayloadLimit::new(PAYLOADS[usize::from(settings.capacity >> 2 & 3)]),
+            interval: INTERVALS[usize::from(settings.interval & 3)],
+            timeouts,
+            frames,
+        }
+    }
+}
+
+impl Step {
+    fn seen<'a>(&self, time_ns: u64, bytes: &'a [u8]) -> Seen<'a> {
+        let is = |bit: u8| self.kind & bit != 0;
+        let tag = u16::from_le_bytes(self.tag);
+        let link = if is(kind::OTHER_LINK) {
+            LINKS[usize::from(self.interface >> 4) % LINKS.len()]
+        } else {
+            LinkType::Ethernet
+        };
+        let stripped_vlan = is(kind::STRIPPED_VLAN).then_some(tag);
+        let more = if is(kind::SNAPPED) { tag.into() } else { 0 };
+        let segments = Segments { count: self.count.into(), size: u16::from_le_bytes(self.size).into() };
+        Seen {
+            time_ns,
+            other_cpu: is(kind::OTHER_CPU),
+            new_epoch: is(kind::NEW_EPOCH),
+            link,
+            interface: u32::from(self.interface & 0xf),
+            length: bytes.len() as u32 + more,
+            stripped_vlan,
+            segments: is(kind::SEGMENTS).then_some(segments),
+            bytes,
+        }
+    }
+}
+
+/// Writes an input: the seeds.
+pub(super) struct Writer(Vec<u8>);
+
+impl Writer {
+    /// One that is metered in this way: indices of the tables above.
+    pub(super) fn new(capacity: u8, interval: u8, timeouts: u8) -> Self {
+        Self(bytemuck::bytes_of(&Settings { capacity, interval, timeouts }).to_vec())
+    }
+
+    /// Adds a frame; the length is that of the bytes.
+    pub(super) fn frame(&mut self, step: Step, bytes: &[u8]) -> &mut Self {
+        let length = (bytes.len() as u16).to_le_bytes();
+        self.0.extend(bytemuck::bytes_of(&Step { length, ..step }));
+        self.0.extend(&bytes[..usize::from(u16::from_le_bytes(length))]);
+        self
+    }
+
+    pub(super) fn finish(&self) -> Vec<u8> {
+        self.0.clone()
+    }
+}
+
+/// The gap that says about so many ns.
+pub(super) fn gap(ns: u64) -> u8 {
+    let mut power = 0;
+    while power < 15 && ns >> (3 * power) > 15 {
+        power += 1;
+    }
+    (power << 4) as u8 | (ns >> (3 * power)) as u8
+}

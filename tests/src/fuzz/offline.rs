@@ -1,0 +1,49 @@
+//! The way of `flowml read`, as far as it does not depend on files: the account closes, and every row can be written.
+
+use std::time::Duration;
+
+use flowml_user::capture::file::Captured;
+use flowml_user::capture::vectors::VecTable;
+use flowml_user::features::FlowColumns;
+use flowml_user::pipeline::Pipeline;
+use flowml_user::pipeline::epochs::Epochs;
+use flowml_user::pipeline::offline::Offline;
+use flowml_user::record::Inspector;
+use flowml_user::session::Timeouts;
+use flowml_user::sink::{Console, Destination, Format, Sinks, Target, Verbosity};
+
+/// Who looks at payload, for no pattern.
+pub(super) fn inspector() -> Inspector {
+    Inspector::new(&[]).expect("no pattern is too large")
+}
+
+/// A run over frames.
+pub(super) struct Run(Offline<VecTable>);
+
+impl Run {
+    /// One whose rows are written in all formats of lines, to nowhere.
+    pub(super) fn begin(table: VecTable, timeouts: Timeouts, interval: Duration) -> Self {
+        let inspector = Some(inspector());
+        let columns = FlowColumns::of(inspector.as_ref());
+        let nowhere = |format| Target { format, destination: Destination::File("/dev/null".into()) };
+        let targets = [Format::Jsonl, Format::Csv].map(nowhere);
+        let sinks = Sinks::open(&targets, columns, Console::on_standard_error(Verbosity::Errors));
+        let sinks = sinks.expect("nowhere is always there");
+        let pipeline = Pipeline::new(timeouts, Vec::new(), None, sinks, 0, 0).with_inspector(inspector);
+        let epochs = Epochs::new(interval, timeouts.idle);
+        Self(Offline::new(table, pipeline, epochs))
+    }
+
+    /// Counts a frame.
+    pub(super) fn count(&mut self, captured: &Captured<'_>) {
+        let flow = self.0.count(captured).expect("memory does not fail");
+        assert!(flow.is_continue(), "nobody reads the rows who could go");
+    }
+
+    /// Ends the run.
+    pub(super) fn finish(self) {
+        let finished = self.0.finish().expect("memory does not fail");
+        finished.outputs.expect("nowhere takes everything");
+        assert!(finished.conserved, "received = in flows + skipped");
+    }
+}

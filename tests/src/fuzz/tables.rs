@@ -1,0 +1,74 @@
+//! Tables of flows out of any bytes: rows or an error, and what was written is read again as it was.
+//!
+//! Parquet is left out: its reader is the arrow project's, which fuzzes it.
+
+use std::fs;
+
+use arrow_array::RecordBatch;
+use flowml_user::dataset::clean::{Account, Cleaner};
+use flowml_user::dataset::keys::keys;
+use flowml_user::dataset::{DatasetError, Shape, TableFormat, TableReader, TableWriter};
+
+use super::MemoryFile;
+
+const PARQUET: &[u8] = b"PAR1";
+const JSON: &[u8] = b"{";
+
+pub(super) fn run(bytes: &[u8]) {
+    if bytes.starts_with(PARQUET) {
+        return;
+    }
+    let Some(batches) = read(bytes) else { return };
+    clean(&batches);
+    // Once written, a table is what is read of it.
+    let Some(second) = write(&batches) else { return };
+    let again = read(&second).expect("what was written is a table");
+    let rows = |batches: &[RecordBatch]| batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+    assert_eq!(rows(&again), rows(&batches), "rows that were written and read");
+    let Some(third) = write(&again) else { return };
+    assert_eq!(read(&third), Some(again), "a table that was written and read twice");
+}
+
+/// The batches; `None` where the bytes are no table.
+fn read(bytes: &[u8]) -> Option<Vec<RecordBatch>> {
+    let file = MemoryFile::new(bytes);
+    let table = told(TableReader::open(&file.path()))?;
+    let shape = Shape::of(std::slice::from_ref(&table)).expect("a table fits itself");
+    let fields = table.schema().fields().len();
+    let batches = told(table.collect::<Result<Vec<_>, _>>())?;
+    for batch in &batches {
+        assert_eq!((batch.num_columns(), &shape.take(batch).expect("its own shape")), (fields, batch));
+    }
+    Some(batches)
+}
+
+/// The value; an error names the file and what was expected.
+fn told<T>(result: Result<T, DatasetError>) -> Option<T> {
+    result.inspect_err(|error| assert!(error.to_string().len() > 5)).ok()
+}
+
+/// Each row is kept or left out for one reason.
+fn clean(batches: &[RecordBatch]) {
+    let (mut cleaner, mut account) = (Cleaner::default(), Account::default());
+    for batch in batches {
+        let Ok(keys) = keys(batch) else { return };
+        assert_eq!(keys.len(), batch.num_rows());
+        let reasons = cleaner.look_at(batch, &keys, &mut account).expect("columns of CSV and JSON can be compared");
+        assert_eq!(reasons.len(), batch.num_rows());
+        assert!(reasons.iter().zip(&keys).all(|(reason, key)| reason.is_some() || key.is_some()));
+        let again = cleaner.look_at(batch, &keys, &mut account).expect("as before");
+        assert!(again.iter().all(Option::is_some), "a row that came before is a duplicate");
+    }
+}
+
+/// The table as CSV; `None` of no rows, which have no columns either, and where the first column has a name by which
+/// another format is known.
+fn write(batches: &[RecordBatch]) -> Option<Vec<u8>> {
+    let file = MemoryFile::new(&[]);
+    let schema = batches.first()?.schema();
+    let mut writer = TableWriter::open(&file.path(), TableFormat::Csv, &schema).expect("CSV has all that CSV gives");
+    batches.iter().for_each(|batch| writer.write(batch).expect("memory takes what is written"));
+    writer.finish().expect("memory takes what is written");
+    let text = fs::read(file.path()).expect("the file is there");
+    Some(text).filter(|text| !text.starts_with(JSON) && !text.starts_with(PARQUET))
+}

@@ -1,0 +1,372 @@
+//! Another parser's opinion: where etherparse takes a frame for right, ours says the same of it.
+//!
+//! Where the two are meant to differ, a [`Rule`] says how, and what ours must answer then.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Result;
+use etherparse::{
+    EtherType, IpNumber, Ipv4Slice, Ipv6ExtensionSlice, Ipv6Slice, LinkExtSlice, NetSlice, SlicedPacket, TcpSlice,
+    UdpSlice,
+};
+use flowml_common::packet::{Frame, Hook, MAX_EXTENSIONS, Packet, Sender, Skipped, icmp_answer, parse};
+use flowml_tests::frames::{NAMED, mutate, protocol};
+use flowml_user::capture::file::CaptureFile;
+use flowml_user::capture::file::link::LinkType;
+
+/// Mutations of each named frame.
+const MUTATIONS: u64 = 1000;
+
+/// Where the two are meant to differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rule {
+    /// etherparse follows 0x9100, which is no EtherType of IEEE 802.1Q: not IP to us.
+    UnregisteredTag,
+    /// etherparse takes three tags or MACsec headers, we two tags: not IP to us.
+    MoreThanTwoTags,
+    /// etherparse gives the lengths of IPv6 without payload length the whole rest of the frame. We do so only where RFC
+    /// 2675 allows it, before a hop-by-hop header.
+    NoPayloadLength,
+    /// etherparse follows any number of extension headers, we [`MAX_EXTENSIONS`].
+    ExtensionChain,
+    /// Behind the fragment header of a later fragment etherparse looks for headers. There is only payload.
+    LaterFragment,
+    /// etherparse leaves the first fragment's transport header alone. We count it in the flow of its ports; here
+    /// etherparse is asked for that header by itself.
+    FirstFragment,
+    /// etherparse looks behind an authentication header of IPv4. We do so in IPv6 only.
+    Ipv4Authentication,
+    /// UDP's payload ends where UDP says for etherparse, and for us where IP says, as in all protocols.
+    UdpLength,
+    /// etherparse knows no SCTP: the ports are the first bytes of what is SCTP's header by its length.
+    Sctp,
+    /// The header of ICMP has 8 bytes for etherparse and 4 for us: type, code and checksum, which all messages have.
+    IcmpHeader,
+}
+
+const RULES: [Rule; 10] = [
+    Rule::UnregisteredTag,
+    Rule::MoreThanTwoTags,
+    Rule::NoPayloadLength,
+    Rule::ExtensionChain,
+    Rule::LaterFragment,
+    Rule::FirstFragment,
+    Rule::Ipv4Authentication,
+    Rule::UdpLength,
+    Rule::Sctp,
+    Rule::IcmpHeader,
+];
+
+/// What is said of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Said {
+    macs: [[u8; 6]; 2],
+    vlans: [u16; 2],
+    /// IPv4 as IPv4-mapped IPv6 (RFC 4291 §2.5.5.2).
+    addresses: [[u8; 16]; 2],
+    ports: [u16; 2],
+    protocol: u8,
+    later_fragment: bool,
+    ttl: u8,
+    dscp: u8,
+    ip_bytes: u32,
+    payload_bytes: u32,
+    tcp_flags: u8,
+    window: u16,
+}
+
+impl Said {
+    fn by_us(packet: &Packet) -> Self {
+        let ends = match packet.sender {
+            Sender::Lower => [Sender::Lower, Sender::Upper],
+            Sender::Upper => [Sender::Upper, Sender::Lower],
+        };
+        let ends = ends.map(|sender| packet.key.endpoint(sender));
+        Self {
+            macs: packet.macs,
+            vlans: packet.key.vlans(),
+            addresses: ends.map(|end| end.address.octets()),
+            ports: ends.map(|end| end.port),
+            protocol: packet.key.protocol(),
+            later_fragment: packet.key.later_fragment(),
+            ttl: packet.ttl,
+            dscp: packet.dscp,
+            ip_bytes: packet.ip_bytes,
+            payload_bytes: packet.payload_bytes,
+            tcp_flags: packet.tcp_flags,
+            window: packet.window,
+        }
+    }
+}
+
+/// What etherparse says, in our terms.
+struct Oracle<'a> {
+    rules: &'a mut BTreeMap<Rule, u64>,
+}
+
+/// The IP layer as etherparse has it.
+struct Network<'a> {
+    protocol: IpNumber,
+    payload: &'a [u8],
+    /// Its transport header was left alone.
+    first_fragment: bool,
+}
+
+impl Oracle<'_> {
+    fn by(&mut self, rule: Rule) {
+        *self.rules.entry(rule).or_default() += 1;
+    }
+
+    /// What we must say of a frame that etherparse takes for right.
+    fn of(&mut self, packet: &SlicedPacket<'_>) -> Result<Said, Skipped> {
+        let Some(etherparse::LinkSlice::Ethernet2(ethernet)) = &packet.link else {
+            unreachable!("the frame was read as Ethernet's")
+        };
+        let vlans = self.vlans(packet, ethernet.ether_type())?;
+        let macs = [ethernet.source(), ethernet.destination()];
+        match &packet.net {
+            None | Some(NetSlice::Arp(_)) => Err(Skipped::NotIp),
+            Some(NetSlice::Ipv4(ip)) => self.ipv4(macs, vlans, ip),
+            Some(NetSlice::Ipv6(ip)) => self.ipv6(macs, vlans, ip),
+        }
+    }
+
+    fn vlans(&mut self, packet: &SlicedPacket<'_>, first: EtherType) -> Result<[u16; 2], Skipped> {
+        let mut ethertype = first;
+        let mut vlans = Vec::new();
+        for extension in &packet.link_exts {
+            if vlans.len() == 2 || !matches!(extension, LinkExtSlice::Vlan(_)) {
+                self.by(Rule::MoreThanTwoTags);
+                return Err(Skipped::NotIp);
+            }
+            if ethertype == EtherType::VLAN_DOUBLE_TAGGED_FRAME {
+                self.by(Rule::UnregisteredTag);
+                return Err(Skipped::NotIp);
+            }
+            if let LinkExtSlice::Vlan(tag) = extension {
+                vlans.push(tag.vlan_identifier().value());
+                ethertype = tag.ether_type();
+            }
+        }
+        vlans.resize(2, 0);
+        Ok([vlans[0], vlans[1]])
+    }
+
+    fn ipv4(&mut self, macs: [[u8; 6]; 2], vlans: [u16; 2], ip: &Ipv4Slice<'_>) -> Result<Said, Skipped> {
+        let header = ip.header();
+        let said = Said {
+            macs,
+            vlans,
+            addresses: [header.source_addr(), header.destination_addr()].map(|ip| ip.to_ipv6_mapped().octets()),
+            ports: [0; 2],
+            protocol: header.protocol().0,
+            later_fragment: header.fragments_offset().value() != 0,
+            ttl: header.ttl(),
+            dscp: header.dcp().value(),
+            ip_bytes: header.total_len().into(),
+            payload_bytes: u32::from(header.total_len()) - header.slice().len() as u32,
+            tcp_flags: 0,
+            window: 0,
+        };
+        if ip.extensions().auth.is_some() {
+            self.by(Rule::Ipv4Authentication);
+            return Ok(said);
+        }
+        let first_fragment = header.is_fragmenting_payload() && !said.later_fragment;
+        let payload = ip.payload().payload;
+        self.transport(said, &Network { protocol: header.protocol(), payload, first_fragment })
+    }
+
+    fn ipv6(&mut self, macs: [[u8; 6]; 2], vlans: [u16; 2], ip: &Ipv6Slice<'_>) -> Result<Said, Skipped> {
+        let header = ip.header();
+        let payload = ip.payload().payload;
+        let mut said = Said {
+            macs,
+            vlans,
+            addresses: [header.source(), header.destination()],
+            ports: [0; 2],
+            protocol: ip.payload().ip_number.0,
+            later_fragment: false,
+            ttl: header.hop_limit(),
+            dscp: header.dscp().value(),
+            ip_bytes: (40 + ip.extensions().slice().len() + payload.len()) as u32,
+            payload_bytes: payload.len() as u32,
+            tcp_flags: 0,
+            window: 0,
+        };
+        let mut behind = (ip.extensions().slice().len() + payload.len()) as u32;
+        for (number, extension) in (0..).zip(ip.extensions().clone()) {
+            if number == MAX_EXTENSIONS {
+                self.by(Rule::ExtensionChain);
+                return Err(Skipped::ExtensionChain);
+            }
+            let (length, fragment) = match extension {
+                Ipv6ExtensionSlice::HopByHop(header)
+                | Ipv6ExtensionSlice::Routing(header)
+                | Ipv6ExtensionSlice::DestinationOptions(header) => (header.slice().len(), None),
+                Ipv6ExtensionSlice::Authentication(header) => (header.slice().len(), None),
+                Ipv6ExtensionSlice::Fragment(header) => (header.slice().len(), Some(header)),
+            };
+            behind -= length as u32;
+            if let Some(fragment) = fragment
+                && fragment.fragment_offset().value() != 0
+            {
+                self.by(Rule::LaterFragment);
+                said.later_fragment = true;
+                (said.protocol, said.payload_bytes) = (fragment.next_header().0, behind);
+                break;
+            }
+        }
+        if header.payload_length() == 0 && header.next_header() != IpNumber::IPV6_HEADER_HOP_BY_HOP {
+            return self.without_payload_length(said, ip);
+        }
+        let first_fragment = ip.payload().fragmented && !said.later_fragment;
+        self.transport(said, &Network { protocol: ip.payload().ip_number, payload, first_fragment })
+    }
+
+    /// There are 40 bytes, so any header behind the first is malformed, and nothing is a packet.
+    fn without_payload_length(&mut self, said: Said, ip: &Ipv6Slice<'_>) -> Result<Said, Skipped> {
+        self.by(Rule::NoPayloadLength);
+        let has_header = !ip.extensions().is_empty()
+            || [protocol::TCP, protocol::UDP, protocol::SCTP, protocol::ICMP, protocol::ICMPV6]
+                .contains(&said.protocol);
+        let short = said.protocol == protocol::SCTP && said.payload_bytes < 12;
+        match (has_header, short) {
+            (true, true) => Err(Skipped::Truncated),
+            (true, false) => Err(Skipped::Malformed),
+            (false, _) => Ok(Said { ip_bytes: 40, payload_bytes: 0, ..said }),
+        }
+    }
+
+    /// Adds what the transport header says; that it is there, etherparse has seen, but for what the rules say.
+    fn transport(&mut self, said: Said, network: &Network<'_>) -> Result<Said, Skipped> {
+        if said.later_fragment {
+            return Ok(said);
+        }
+        if network.first_fragment {
+            self.by(Rule::FirstFragment);
+        }
+        let payload = network.payload;
+        let behind = |header: usize| said.payload_bytes - header as u32;
+        let number = |at: usize| u16::from_be_bytes([payload[at], payload[at + 1]]);
+        match network.protocol.0 {
+            protocol::TCP => {
+                // Of an unfragmented packet it is right.
+                let tcp = TcpSlice::from_slice(payload).map_err(|error| match error {
+                    etherparse::err::tcp::HeaderSliceError::Content(_) => Skipped::Malformed,
+                    etherparse::err::tcp::HeaderSliceError::Len(_) if payload.len() < 20 => Skipped::Truncated,
+                    etherparse::err::tcp::HeaderSliceError::Len(_) => Skipped::Malformed,
+                })?;
+                let flags = [tcp.fin(), tcp.syn(), tcp.rst(), tcp.psh(), tcp.ack(), tcp.urg(), tcp.ece(), tcp.cwr()];
+                Ok(Said {
+                    ports: [tcp.source_port(), tcp.destination_port()],
+                    payload_bytes: behind(tcp.header_slice().len()),
+                    tcp_flags: flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag)),
+                    window: tcp.window_size(),
+                    ..said
+                })
+            }
+            protocol::UDP => {
+                let udp = UdpSlice::from_slice_lax(payload).map_err(|_| Skipped::Truncated)?;
+                if udp.payload().len() as u32 != behind(8) {
+                    self.by(Rule::UdpLength);
+                }
+                Ok(Said { ports: [udp.source_port(), udp.destination_port()], payload_bytes: behind(8), ..said })
+            }
+            protocol::ICMP | protocol::ICMPV6 => {
+                self.by(Rule::IcmpHeader);
+                let [kind, code, _, _, ..] = *payload else { return Err(Skipped::Truncated) };
+                let answer = icmp_answer(said.protocol, kind).unwrap_or(code);
+                Ok(Said { ports: [kind.into(), answer.into()], payload_bytes: behind(4), ..said })
+            }
+            protocol::SCTP => {
+                self.by(Rule::Sctp);
+                if payload.len() < 12 {
+                    return Err(Skipped::Truncated);
+                }
+                Ok(Said { ports: [number(0), number(2)], payload_bytes: behind(12), ..said })
+            }
+            _ => Ok(said),
+        }
+    }
+}
+
+/// How many frames were compared, and by which rules.
+#[derive(Debug, Default)]
+struct Tally {
+    frames: u64,
+    packets: u64,
+    skipped: u64,
+    rules: BTreeMap<Rule, u64>,
+}
+
+impl Tally {
+    fn compare(&mut self, bytes: &[u8], what: &dyn std::fmt::Display) {
+        let Ok(theirs) = SlicedPacket::from_ethernet(bytes) else { return };
+        let length = bytes.len() as u32;
+        let frame = Frame { time_ns: 0, length, interface: 1, hook: Hook::File, stripped_vlan: None, segments: None };
+        let ours = parse(&frame, bytes);
+        let expected = Oracle { rules: &mut self.rules }.of(&theirs);
+        let agree = match (&expected, &ours) {
+            (Ok(expected), Ok(packet)) => *expected == Said::by_us(packet),
+            // A header that is not whole: by our reading it ends behind the frame, or behind the packet in the frame.
+            (Err(Skipped::Truncated), Err(Skipped::Malformed)) => true,
+            (Err(expected), Err(skipped)) => expected == skipped,
+            _ => false,
+        };
+        assert!(agree, "{what}: expected {expected:?}, found {:?}\n{bytes:02x?}", ours.as_ref().map(Said::by_us));
+        self.frames += 1;
+        *(if ours.is_ok() { &mut self.packets } else { &mut self.skipped }) += 1;
+    }
+
+    /// Not `eprintln!`, which the test harness captures: how much was compared must be seen.
+    fn tell(&self, name: &str) -> Result<()> {
+        let Self { frames, packets, skipped, rules } = self;
+        writeln!(
+            std::io::stderr(),
+            "oracle, {name}: of {frames} frames both parsers say the same ({packets} in flows, {skipped} skipped); by \
+             rule: {rules:?}"
+        )?;
+        Ok(())
+    }
+}
+
+#[test]
+fn etherparse_says_the_same_of_named_frames_and_their_mutations() -> Result<()> {
+    let mut tally = Tally::default();
+    for named in NAMED {
+        let frame = (named.build)();
+        tally.compare(&frame, &named.name);
+        for seed in 0..MUTATIONS {
+            tally.compare(&mutate(&frame, seed), &format_args!("{}, mutation {seed}", named.name));
+        }
+    }
+    tally.tell("named frames and mutations")?;
+    assert!(tally.packets > 1000 && tally.skipped > 100, "{tally:?}");
+    for rule in RULES {
+        assert!(tally.rules.contains_key(&rule), "no frame is a case of {rule:?}");
+    }
+    Ok(())
+}
+
+/// Every Ethernet frame that was captured whole.
+#[test]
+fn etherparse_says_the_same_of_captured_frames() -> Result<()> {
+    let mut tally = Tally::default();
+    for name in ["ethernet.pcap", "ethernet_ns.pcap.gz"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+        let mut file = CaptureFile::open(&path)?;
+        let mut number = 0;
+        while let Some(captured) = file.next_frame()? {
+            number += 1;
+            if captured.link == LinkType::Ethernet && captured.bytes.len() == captured.length as usize {
+                tally.compare(captured.bytes, &format_args!("{name}, frame {number}"));
+            }
+        }
+    }
+    tally.tell("captured frames")?;
+    assert!(tally.packets > 250, "{tally:?}");
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! `cargo xtask fuzz`: looks for inputs that break a promise, guided by coverage.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::setup::{self, Need};
+use crate::shell;
+use crate::workspace::Workspace;
+
+/// Look for inputs that break a promise of the parser, the table, the sessions or a reader.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// What is fed: a folder of tests/fuzz/corpus [default: all, one after the other]
+    target: Option<String>,
+    /// For how long, each
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    seconds: u32,
+    /// Instead, make of all that was found the smallest set that reaches as much, as the committed inputs.
+    #[arg(long)]
+    minimize: bool,
+}
+
+/// The longest input, bytes: what a longer one reaches a shorter one does as well.
+const LONGEST: u32 = 4096;
+
+/// Memory that a target may take, MiB: all inputs and their coverage, and a window of zstd (128 MiB).
+const MEMORY_MIB: u32 = 2048;
+
+pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    setup::ensure(workspace, &[Need::Fuzz])?;
+    let found = workspace.fuzz().join("corpus");
+    let mut seeds = workspace.cargo("run");
+    shell::run(seeds.args(["--package", "flowml-tests", "--example", "seeds", "--"]).arg(&found))?;
+    let known = targets(workspace)?;
+    let chosen: Vec<_> = match &arguments.target {
+        None => known,
+        Some(target) if known.contains(target) => vec![target.clone()],
+        Some(target) => bail!("there is no target {target}; expected one of {}", known.join(", ")),
+    };
+    for target in chosen {
+        let (found, committed) = (found.join(&target), committed(workspace).join(&target));
+        if arguments.minimize {
+            minimize(workspace, &target, &found, &committed)?;
+        } else {
+            feed(workspace, &target, arguments.seconds, &found, &committed)?;
+        }
+    }
+    Ok(())
+}
+
+fn committed(workspace: &Workspace) -> PathBuf {
+    workspace.root().join("tests/fuzz/corpus")
+}
+
+/// The targets by the folders of their inputs.
+fn targets(workspace: &Workspace) -> Result<Vec<String>> {
+    let folder = committed(workspace);
+    let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names = names.collect::<Result<Vec<_>>>()?;
+    names.sort();
+    Ok(names)
+}
+
+/// Runs the target on what it is given, as cargo-fuzz does. The address sanitizer would find little, as hardly any code
+/// is unsafe, and halve the speed.
+fn fuzzer(workspace: &Workspace, target: &str) -> Command {
+    let mut cargo = workspace.cargo("fuzz");
+    cargo.args(["run", target, "--sanitizer", "none", "--target-dir"]).arg(workspace.fuzz());
+    // Coverage is an unstable flag, which stable compilers take this way.
+    cargo.current_dir(workspace.root().join("tests")).env("RUSTC_BOOTSTRAP", "1").env_remove("CARGO_TARGET_DIR");
+    cargo
+}
+
+fn feed(workspace: &Workspace, target: &str, seconds: u32, found: &Path, committed: &Path) -> Result<()> {
+    let mut fuzzer = fuzzer(workspace, target);
+    fuzzer.arg(found).arg(committed).arg("--");
+    fuzzer.args([format!("-max_total_time={seconds}"), format!("-max_len={LONGEST}")]);
+    fuzzer.args([format!("-rss_limit_mb={MEMORY_MIB}"), "-timeout=10".to_owned(), "-print_final_stats=1".to_owned()]);
+    shell::run(&mut fuzzer)
+}
+
+fn minimize(workspace: &Workspace, target: &str, found: &Path, committed: &Path) -> Result<()> {
+    let smallest = workspace.fuzz().join("smallest").join(target);
+    if smallest.exists() {
+        fs::remove_dir_all(&smallest).with_context(|| format!("cannot remove {}", smallest.display()))?;
+    }
+    fs::create_dir_all(&smallest).with_context(|| format!("cannot make {}", smallest.display()))?;
+    let mut fuzzer = fuzzer(workspace, target);
+    shell::run(fuzzer.arg(&smallest).arg(found).arg(committed).args(["--", "-merge=1"]))?;
+    fs::remove_dir_all(committed).with_context(|| format!("cannot remove {}", committed.display()))?;
+    fs::create_dir_all(committed).with_context(|| format!("cannot make {}", committed.display()))?;
+    for entry in fs::read_dir(&smallest).with_context(|| format!("cannot read {}", smallest.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().context("an input without a name")?;
+        fs::copy(&path, committed.join(name)).with_context(|| format!("cannot copy {}", path.display()))?;
+    }
+    Ok(())
+}
