@@ -1,6 +1,6 @@
 //! Preparation: the columns of any table into slots of comparable size, fitted once and kept with the model.
 //!
-//! [`Scaler`](super::scale::Scaler) does the same for the live learner, whose columns are known and whose constants are
+//! `scale` does the same for the live learner, whose columns are known and whose constants are
 //! tuned for windows of hosts. Here the values tell what a column is, and every constant is part of the [`Recipe`].
 
 use std::collections::{BTreeMap, HashMap};
