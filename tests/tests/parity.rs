@@ -384,7 +384,7 @@ fn the_format_of_a_capture_does_not_matter() -> Result<()> {
 fn silences_change_no_row() -> Result<()> {
     let folder = Folder::new("silences")?;
     let path = folder.write("odd_times.pcap", &Pcap::of(1).write(&at_odd_times()))?;
-    let settings = Settings { warm_up_rows: 8, warm_up_batches: 100, clusters: Some(2), ..Settings::default() };
+    let settings = Settings { warm_up_rows: 4, warm_up_batches: 100, clusters: Some(2), ..Settings::default() };
     for interval in [100, 700, 1000, 5000].map(Duration::from_millis) {
         let epochs = Epochs::new(interval, Timeouts::default().idle);
         let read = |epochs| {

@@ -22,7 +22,7 @@ pub enum ModelError {
     #[error("the model is still {0}: there is nothing to save before the warm-up is over")]
     NotReady(String),
     /// The file could not be read or written.
-    #[error("model file {}: {source}", path.display())]
+    #[error("cannot read or write the model file {}", path.display())]
     File {
         /// The file.
         path: PathBuf,

@@ -182,7 +182,7 @@ struct TableModelFile {
 #[derive(Debug, thiserror::Error)]
 pub enum TableModelError {
     /// The file could not be read or written.
-    #[error("model file {}: {source}", path.display())]
+    #[error("cannot read or write the model file {}", path.display())]
     File {
         /// The file.
         path: PathBuf,
