@@ -196,17 +196,16 @@ impl Incidents {
         for [from, to] in links.filter(|[from, _]| is(from, Role::Source)) {
             attacked.entry(*to).or_default().insert(*from);
         }
-        let hosts: Vec<&Odd<'_>> = odd.values().collect();
         let mut by_many: BTreeMap<Address, Address> = BTreeMap::new();
         for (to, sources) in attacked.iter().filter(|(_, sources)| sources.len() > FEW) {
             by_many.extend(sources.iter().map(|source| (*source, *to)));
         }
-        for odd in hosts.iter().filter(|odd| odd.role == Role::Source) {
+        for odd in odd.values().filter(|odd| odd.role == Role::Source) {
             let own = (odd.window.address, Role::Source);
             let key = by_many.get(&odd.window.address).map_or(own, |target| (*target, Role::Target));
             self.add(odd, key);
         }
-        for odd in hosts.iter().filter(|odd| odd.role == Role::Target) {
+        for odd in odd.values().filter(|odd| odd.role == Role::Target) {
             let own = (odd.window.address, Role::Target);
             match attacked.get(&odd.window.address) {
                 Some(sources) if sources.len() > FEW => self.add(odd, own),

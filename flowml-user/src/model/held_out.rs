@@ -4,16 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::calibrate::Calibration;
 use super::sample;
-use super::scale::quantile;
+use super::scale::{IQR_TO_SIGMA, quantile};
 
 /// Of five rows one is held out.
 const PARTS: usize = 5;
 
 /// Scores that are kept.
 const SCORES: usize = 4096;
-
-/// From an interquartile range to a standard deviation, for a normal distribution.
-const IQR_TO_SIGMA: f64 = 1.349;
 
 /// The numbers of the rows that are learnt from, and of those that are held out, each ascending.
 pub(super) fn split(rows: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {

@@ -11,7 +11,7 @@ use ndarray::{Array2, ArrayViewMut1};
 use serde::{Deserialize, Serialize};
 
 use super::frame::{Frame, FrameColumn, Values};
-use super::scale::quantile;
+use super::scale::{quantile, spread};
 use crate::features::Learn;
 
 /// Categories with a slot of their own, the most frequent first; the rest shares the slot of the unseen.
@@ -22,12 +22,6 @@ const NAMING: f64 = 0.5;
 
 /// Rows from which that can be told.
 const NAMING_ROWS: usize = 100;
-
-/// From an interquartile range to a standard deviation, for a normal distribution.
-const IQR_TO_SIGMA: f64 = 1.349;
-
-/// From the range between the 5 % and 95 % quantiles to a standard deviation, for a normal distribution.
-const Q90_TO_SIGMA: f64 = 3.290;
 
 /// The years 2000 to 2100 as Unix time, s: a column whose values all lie here, in s, ms, µs or ns, is a clock.
 const CLOCK_S: std::ops::Range<f64> = 946_684_800.0..4_102_444_800.0;
@@ -457,11 +451,7 @@ fn middle_and_scale(values: &[f64], scaling: Scaling, floor: f64) -> (f64, f64) 
             let (least, most) = (values[0], values[values.len() - 1]);
             (least, if most > least { most - least } else { 1.0 })
         }
-        Scaling::Robust => {
-            let between = |low, high| quantile(values, high) - quantile(values, low);
-            let spread = (between(0.25, 0.75) / IQR_TO_SIGMA).max(between(0.05, 0.95) / Q90_TO_SIGMA);
-            (quantile(values, 0.5), spread.max(floor))
-        }
+        Scaling::Robust => (quantile(values, 0.5), spread(values).max(floor)),
     }
 }
 
@@ -490,6 +480,7 @@ fn fit_one_hot(values: &Values, recipe: &Recipe) -> Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::scale::IQR_TO_SIGMA;
 
     fn numbers(name: &str, values: &[f64]) -> FrameColumn {
         FrameColumn { name: name.to_owned(), learn: None, values: Values::Numbers(values.to_vec()) }

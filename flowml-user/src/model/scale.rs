@@ -39,7 +39,7 @@ const HOT: f64 = 1.5;
 const CATEGORIES: usize = 16;
 
 /// From an interquartile range to a standard deviation, for a normal distribution.
-const IQR_TO_SIGMA: f64 = 1.349;
+pub(super) const IQR_TO_SIGMA: f64 = 1.349;
 
 /// From the range between the 5 % and 95 % quantiles to a standard deviation, for a normal distribution.
 const Q90_TO_SIGMA: f64 = 3.290;
@@ -213,13 +213,18 @@ fn number(value: f64, log: bool) -> Option<f64> {
     value.is_finite().then(|| if log { value.max(0.0).ln_1p() } else { value.clamp(-LARGEST_SHARE, LARGEST_SHARE) })
 }
 
-/// Median and spread. The spread is the larger of two estimates, because counts are often constant in their middle
-/// half and still vary: the interquartile range alone would make every 2 among ones a far outlier.
+/// The spread of sorted values: the larger of two estimates, because counts are often constant in their middle half and
+/// still vary. The interquartile range alone would make every 2 among ones a far outlier.
+pub(super) fn spread(sorted: &[f64]) -> f64 {
+    let between = |low, high| quantile(sorted, high) - quantile(sorted, low);
+    (between(0.25, 0.75) / IQR_TO_SIGMA).max(between(0.05, 0.95) / Q90_TO_SIGMA)
+}
+
+/// Median and spread.
 fn fit_number(column: ArrayView1<'_, f64>, log: bool, floor: f64) -> Scale {
     let mut values: Vec<f64> = column.iter().filter_map(|&v| number(v, log)).collect();
     values.sort_unstable_by(f64::total_cmp);
-    let between = |low, high| quantile(&values, high) - quantile(&values, low);
-    let scale = (between(0.25, 0.75) / IQR_TO_SIGMA).max(between(0.05, 0.95) / Q90_TO_SIGMA).max(floor);
+    let scale = spread(&values).max(floor);
     Scale::Number { log, middle: quantile(&values, 0.5), scale }
 }
 
