@@ -24,7 +24,7 @@ macro_rules! exit_codes {
 
 mod learning;
 
-pub use learning::{Eval, LearningArguments, Model, ModelCommand, Score, TableArguments, Train};
+pub use learning::{Eval, InputArguments, LearningArguments, Model, ModelCommand, Score, TableArguments, Train, Unit};
 
 /// A network flow meter for Linux that learns what is ordinary and says what is not.
 #[derive(Debug, Parser)]

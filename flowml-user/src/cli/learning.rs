@@ -1,4 +1,4 @@
-//! The arguments of learning from tables: `train`, `score`, `eval` and `model`.
+//! The arguments of learning from tables and captures: `train`, `score`, `eval` and `model`.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,6 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::{probability, table};
 use crate::dataset::HeaderRow;
 use crate::dataset::learnt::Roles;
+use crate::dataset::truth;
 use crate::model::classify::ClassifierKind;
 use crate::model::detect::DetectorKind;
 use crate::model::folds::Division;
@@ -66,16 +67,52 @@ Examples:
     exit_codes!()
 );
 
-/// Which columns of the tables are what.
-#[derive(Args, Clone, Debug, Default)]
-pub struct TableArguments {
+/// What a row is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Unit {
+    /// A flow, with what its two hosts did around its end
+    #[default]
+    Flows,
+    /// What a host did within two seconds
+    Hosts,
+}
+
+/// How inputs become tables.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct InputArguments {
     /// The first row of CSV files is a row as all others; columns are called 1, 2, …
     #[arg(long)]
     pub no_header: bool,
 
+    /// What is taken of captures, and of folders that '-o parquet=DIR' wrote
+    #[arg(long, value_name = "UNIT", value_enum, default_value_t)]
+    pub unit: Unit,
+}
+
+impl InputArguments {
+    /// How CSV files begin.
+    #[must_use]
+    pub const fn header(&self) -> HeaderRow {
+        if self.no_header { HeaderRow::Absent } else { HeaderRow::Present }
+    }
+}
+
+/// Inputs, and which columns of them are what.
+#[derive(Args, Clone, Debug, Default)]
+#[command(group = clap::ArgGroup::new("labelled"))]
+pub struct TableArguments {
+    /// How inputs become tables.
+    #[command(flatten)]
+    pub input: InputArguments,
+
     /// Column with the labels
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", group = "labelled")]
     pub label_column: Option<String>,
+
+    /// Labels from elsewhere: rules as for 'flowml label' (.toml), a table of flows with a column label, or a list of inputs
+    /// with the columns file and label; what they do not name is benign
+    #[arg(long, value_name = "FILE", group = "labelled")]
+    pub labels: Option<PathBuf>,
 
     /// Columns that are not learnt
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
@@ -83,16 +120,11 @@ pub struct TableArguments {
 }
 
 impl TableArguments {
-    /// How CSV files begin.
-    #[must_use]
-    pub const fn header(&self) -> HeaderRow {
-        if self.no_header { HeaderRow::Absent } else { HeaderRow::Present }
-    }
-
     /// Which columns are what.
     #[must_use]
     pub fn roles(&self) -> Roles {
-        Roles { label: self.label_column.clone(), ignored: self.ignore.clone() }
+        let added = self.labels.as_ref().map(|_| truth::LABEL.to_owned());
+        Roles { label: self.label_column.clone().or(added), ignored: self.ignore.clone() }
     }
 }
 
@@ -100,7 +132,7 @@ impl TableArguments {
 #[derive(Args, Clone, Debug)]
 pub struct LearningArguments {
     /// Label of ordinary rows: detectors learn from those alone, classifiers tell them from all others
-    #[arg(long, value_name = "LABEL", requires = "label_column")]
+    #[arg(long, value_name = "LABEL", requires = "labelled")]
     pub benign: Option<String>,
 
     /// Detectors learn from all rows, whatever their label
@@ -187,7 +219,7 @@ fn classifier() -> impl TypedValueParser<Value = ClassifierKind> {
 /// The arguments of `flowml train`.
 #[derive(Args, Clone, Debug)]
 pub struct Train {
-    /// Tables: CSV, JSON lines, Parquet, or a folder that '-o parquet=DIR' wrote
+    /// Captures; tables: CSV, JSON lines, Parquet, or a folder that '-o parquet=DIR' wrote
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
 
@@ -200,7 +232,7 @@ pub struct Train {
     pub detector: Option<DetectorKind>,
 
     /// Learn to tell labels apart, and not what is unusual
-    #[arg(long, value_name = "CLASSIFIER", value_parser = classifier(), requires = "label_column")]
+    #[arg(long, value_name = "CLASSIFIER", value_parser = classifier(), requires = "labelled")]
     pub classifier: Option<ClassifierKind>,
 
     /// Which columns are what.
@@ -230,7 +262,7 @@ impl Train {
 /// The arguments of `flowml score`.
 #[derive(Args, Clone, Debug)]
 pub struct Score {
-    /// Tables with the columns that the model was trained on
+    /// Captures, or tables with the columns that the model was trained on
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
 
@@ -238,9 +270,9 @@ pub struct Score {
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
 
-    /// The first row of CSV files is a row as all others; columns are called 1, 2, …
-    #[arg(long)]
-    pub no_header: bool,
+    /// How inputs become tables.
+    #[command(flatten)]
+    pub input: InputArguments,
 
     /// Where the table goes: a file called .csv or .parquet, or '-' for CSV on standard output
     #[arg(short, long, value_name = "FILE", value_parser = table, default_value = "-")]
@@ -254,11 +286,11 @@ pub struct Score {
 /// The arguments of `flowml eval`.
 #[derive(Args, Clone, Debug)]
 pub struct Eval {
-    /// Labelled tables that are judged
+    /// Captures and tables that are judged
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
 
-    /// Tables to learn from
+    /// Captures and tables to learn from
     #[arg(long, value_name = "INPUT", num_args = 1.., conflicts_with = "model")]
     pub train: Vec<PathBuf>,
 
@@ -313,8 +345,8 @@ impl Eval {
 
     /// What clap cannot see.
     pub(super) fn contradiction(&self) -> Option<String> {
-        let needed = "expected '--label-column' with the column of the labels";
-        if self.table.label_column.is_none() {
+        let needed = "expected '--label-column' with the column of the labels, or '--labels' with a file of them";
+        if self.table.label_column.is_none() && self.table.labels.is_none() {
             return Some(format!("'flowml eval' needs labels: {needed}"));
         }
         let detects = self.model.is_none() && self.tasks().iter().any(|task| matches!(task, Task::Detect(_)));
@@ -332,6 +364,8 @@ pub enum DivisionName {
     Stratified,
     /// By their order: each fold is judged by what was learnt from the rows before it
     Time,
+    /// Each input as a whole, so that what is judged comes from other inputs than what was learnt
+    Input,
 }
 
 impl From<DivisionName> for Division {
@@ -339,6 +373,7 @@ impl From<DivisionName> for Division {
         match name {
             DivisionName::Stratified => Self::Stratified,
             DivisionName::Time => Self::Time,
+            DivisionName::Input => Self::Input,
         }
     }
 }
@@ -401,6 +436,7 @@ mod tests {
     fn what_is_missing_or_wrong_is_named() {
         let cases = [
             ("train a.csv", "--model"),
+            ("train a --model m --labels x --label-column y", "cannot be used with"),
             ("train a --model m --detector best", "isolation-forest"),
             ("train a --model m --classifier svm", "--label-column"),
             ("train a --model m --benign x", "--label-column"),

@@ -42,6 +42,8 @@ pub fn texts(array: &dyn Array) -> Option<Vec<Option<&str>>> {
         DataType::Utf8 => array.as_string::<i32>().iter().collect(),
         DataType::LargeUtf8 => array.as_string::<i64>().iter().collect(),
         DataType::Utf8View => array.as_string_view().iter().collect(),
+        // What a table without a single value of the column gives it.
+        DataType::Null => vec![None; array.len()],
         _ => return None,
     })
 }

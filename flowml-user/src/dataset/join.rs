@@ -14,6 +14,7 @@ fn pair(key: &Key) -> Pair {
 }
 
 /// The labels of a table.
+#[derive(Debug)]
 pub struct Labels {
     /// By flow, the starts in ms with their labels, in the order of time.
     flows: HashMap<Pair, Vec<(i64, String)>>,

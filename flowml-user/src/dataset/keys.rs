@@ -1,4 +1,4 @@
-//! Who talked to whom and when, of each row of a batch.
+//! What each row of a batch is about: who talked to whom and when, or which host at what time.
 
 use std::net::IpAddr;
 
@@ -33,6 +33,48 @@ pub struct Key {
     pub start_ms: i64,
 }
 
+/// A host and the time of its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostKey {
+    /// Its address.
+    pub address: IpAddr,
+    /// Unix time, ms: from, and until.
+    pub window_ms: (i64, i64),
+}
+
+/// The columns by which a row's host window is known.
+pub const HOST_KEY_COLUMNS: [&str; 3] = ["address", "window_start_ms", "window_end_ms"];
+
+/// What a row is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A flow.
+    Flow(Key),
+    /// A host over a window of time.
+    Host(HostKey),
+}
+
+/// What the rows are about, None where a column has no value of its meaning.
+///
+/// # Errors
+/// If the columns are neither those of flows nor those of host windows.
+pub fn subjects(batch: &RecordBatch) -> Result<Vec<Option<Subject>>, DatasetError> {
+    if HOST_KEY_COLUMNS.iter().any(|name| batch.column_by_name(name).is_none()) {
+        return Ok(keys(batch)?.into_iter().map(|key| key.map(Subject::Flow)).collect());
+    }
+    let [address, from, to] = HOST_KEY_COLUMNS;
+    let (address, from, to) = (texts_of(batch, address)?, numbers_of(batch, from)?, numbers_of(batch, to)?);
+    let host = |row: usize| {
+        let time = |number: f64| whole(number.floor(), LATEST_MS).map(|ms| ms as i64);
+        let window_ms = (time(from[row])?, time(to[row])?);
+        Some(Subject::Host(HostKey { address: address[row]?.parse().ok()?, window_ms }))
+    };
+    Ok((0..batch.num_rows()).map(host).collect())
+}
+
+/// A time beyond this is none, ms.
+const LATEST_MS: f64 = 1e15;
+
 /// The keys of all rows, None where a column has no value of its meaning.
 ///
 /// # Errors
@@ -50,7 +92,7 @@ pub fn keys(batch: &RecordBatch) -> Result<Vec<Option<Key>>, DatasetError> {
             source: end(src_ip[row], src_port[row])?,
             destination: end(dst_ip[row], dst_port[row])?,
             protocol: whole(protocol[row], u8::MAX.into())? as u8,
-            start_ms: whole(start[row].floor(), 1e15)? as i64,
+            start_ms: whole(start[row].floor(), LATEST_MS)? as i64,
         })
     };
     Ok((0..batch.num_rows()).map(key).collect())

@@ -8,9 +8,9 @@ use arrow_schema::{DataType, Schema};
 
 use super::columns::{numbers, texts};
 use super::join::label_texts;
-use super::keys::KEY_COLUMNS;
+use super::keys::{HOST_KEY_COLUMNS, KEY_COLUMNS};
 use super::{DatasetError, Shape, TableReader};
-use crate::features::{CONTENT_FEATURES, FLOW_FEATURES, Learn};
+use crate::features::{CONTENT_FEATURES, FLOW_FEATURES, HOST_FEATURES, Learn};
 use crate::model::frame::{Frame, FrameColumn, Values};
 use crate::model::trained::Labelled;
 
@@ -38,12 +38,17 @@ impl Roles {
     }
 
     /// What may be learnt of the columns of a table, and how where that is known. Of a table with the identifiers of
-    /// flows, flowml's table of features says it: what is not in there is an identifier, a verdict, or somebody's note.
+    /// flows or of host windows, flowml's table of features says it: what is not in there is an identifier, a verdict, or somebody's note.
     fn columns(&self, schema: &Schema) -> Vec<(usize, Option<Learn>)> {
-        let is_of_flows = KEY_COLUMNS.iter().all(|name| schema.index_of(name).is_ok());
+        let has = |names: &[&str]| names.iter().all(|name| schema.index_of(name).is_ok());
+        let features: Option<Vec<(&str, Learn)>> = if has(&KEY_COLUMNS) {
+            Some(FLOW_FEATURES.iter().chain(CONTENT_FEATURES).map(|feature| (feature.name, feature.learn)).collect())
+        } else {
+            has(&HOST_KEY_COLUMNS).then(|| HOST_FEATURES.iter().map(|feature| (feature.name, feature.learn)).collect())
+        };
         let known = |name: &str| {
-            let feature = FLOW_FEATURES.iter().chain(CONTENT_FEATURES).find(|feature| feature.name == name);
-            is_of_flows.then(|| feature.map_or(Learn::Never, |feature| feature.learn))
+            let own = features.as_ref()?.iter().find(|(feature, _)| *feature == name);
+            Some(own.map_or(Learn::Never, |(_, learn)| *learn))
         };
         let named = |name: &String| self.label.as_ref() != Some(name) && !self.ignored.contains(name);
         let fields = schema.fields().iter().enumerate();
@@ -80,16 +85,18 @@ impl Roles {
         tables.iter().try_for_each(|table| self.check(table, true))?;
         let mut gathered = Gathered::new(self, shape.schema());
         let mut labels: Option<Vec<Arc<str>>> = self.label.as_ref().map(|_| Vec::new());
-        let mut interned = HashSet::new();
-        for batch in tables.into_iter().flatten() {
+        let (mut interned, mut inputs) = (HashSet::new(), Vec::new());
+        let numbered = (0..).zip(tables).flat_map(|(number, table)| table.map(move |batch| (number, batch)));
+        for (number, batch) in numbered {
             let batch = shape.take(&batch?)?;
             gathered.add(&batch)?;
+            inputs.resize(gathered.rows, number);
             if let (Some(labels), Some(texts)) = (&mut labels, self.labels(&batch)?) {
                 labels.extend(texts.iter().map(|text| shared(text, &mut interned)));
             }
             rows_read(gathered.rows);
         }
-        Ok(Labelled { frame: gathered.finish(), labels })
+        Ok(Labelled { frame: gathered.finish(), labels, inputs })
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod clean;
 pub mod columns;
 mod csv;
+pub mod files;
 pub mod join;
 mod jsonl;
 pub mod keys;
@@ -15,6 +16,7 @@ pub mod rules;
 mod shape;
 #[cfg(test)]
 mod tests;
+pub mod truth;
 mod write;
 
 use std::path::PathBuf;

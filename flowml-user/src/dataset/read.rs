@@ -63,6 +63,18 @@ impl TableReader {
         Ok(Self { path, schema, batches })
     }
 
+    /// The same rows, each batch of them made anew by `change`, as a table of `path` with these columns.
+    #[must_use]
+    pub fn changed(
+        self,
+        path: &Path,
+        schema: SchemaRef,
+        change: impl Fn(&RecordBatch) -> Result<RecordBatch, DatasetError> + 'static,
+    ) -> Self {
+        let batches = self.batches.map(move |batch| batch.and_then(|batch| change(&batch)));
+        Self { path: path.to_owned(), schema, batches: Box::new(batches) }
+    }
+
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use toml::value::{Datetime, Offset};
 use toml::{Spanned, Value};
 
-use super::keys::{End, Key};
+use super::keys::{End, HostKey, Key};
 
 /// Why rules cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,22 @@ impl Ends {
     }
 }
 
+impl Ends {
+    fn name(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&address))
+    }
+}
+
 impl Rule {
+    /// Of hosts a rule names its two ends, for as long as its flows may begin; one that names no end holds for all.
+    fn holds_for_host(&self, host: &HostKey) -> bool {
+        let (from, to) = host.window_ms;
+        let ends = [&self.source, &self.destination];
+        from < self.time.end
+            && to > self.time.start
+            && (ends.iter().all(|ends| ends.networks.is_empty()) || ends.iter().any(|ends| ends.name(host.address)))
+    }
+
     fn holds(&self, key: &Key) -> bool {
         let ends = |from, to| self.source.allow(from) && self.destination.allow(to);
         self.time.contains(&key.start_ms)
@@ -110,6 +125,12 @@ impl Rules {
     #[must_use]
     pub fn label(&self, key: &Key) -> Option<&str> {
         self.rules.iter().find(|rule| rule.holds(key)).map(|rule| rule.label.as_str())
+    }
+
+    /// The label of the first rule that holds for a host.
+    #[must_use]
+    pub fn label_of_host(&self, host: &HostKey) -> Option<&str> {
+        self.rules.iter().find(|rule| rule.holds_for_host(host)).map(|rule| rule.label.as_str())
     }
 
     /// The rules of a text, or where in it what is wrong.

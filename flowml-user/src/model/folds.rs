@@ -15,6 +15,8 @@ pub enum Division {
     Stratified,
     /// By their order: each fold is judged by what was learnt from the rows before it.
     Time,
+    /// By their inputs, which are dealt out whole: neighbours in time and space are on one side.
+    Input,
 }
 
 /// The rows of one fold, ascending.
@@ -26,10 +28,17 @@ pub struct Fold {
     pub test: Vec<usize>,
 }
 
-/// Divides rows into folds; by time the first part is learnt from alone.
+/// Divides rows into folds; by time the first part is learnt from alone. `inputs` says where each row came from.
 #[must_use]
-pub fn folds(labels: &[Arc<str>], count: usize, division: Division, seed: u64) -> Vec<Fold> {
+pub fn folds(labels: &[Arc<str>], inputs: &[u32], count: usize, division: Division, seed: u64) -> Vec<Fold> {
     let rows = labels.len();
+    let dealt = |fold_of: &[usize]| {
+        let fold = |number| {
+            let (test, train) = (0..rows).partition(|&row| fold_of[row] == number);
+            Fold { train, test }
+        };
+        (0..count).map(fold).collect()
+    };
     match division {
         Division::Time => {
             let edge = |part: usize| rows * part / (count + 1);
@@ -50,13 +59,31 @@ pub fn folds(labels: &[Arc<str>], count: usize, division: Division, seed: u64) -
                     next += 1;
                 }
             }
-            let fold = |number| {
-                let (test, train) = (0..rows).partition(|&row| fold_of[row] == number);
-                Fold { train, test }
-            };
-            (0..count).map(fold).collect()
+            dealt(&fold_of)
+        }
+        Division::Input => {
+            // The inputs of one label go to one fold after the other, so that each fold has all labels if it can.
+            let mut by_label: BTreeMap<&str, BTreeMap<u32, usize>> = BTreeMap::new();
+            for (input, label) in main_labels(labels, inputs) {
+                let own = by_label.entry(label).or_default();
+                let next = own.len();
+                own.insert(input, next % count);
+            }
+            let fold_of_input: BTreeMap<u32, usize> = by_label.into_values().flatten().collect();
+            let fold_of: Vec<usize> = inputs.iter().map(|input| fold_of_input[input]).collect();
+            dealt(&fold_of)
         }
     }
+}
+
+/// Each input with the label that most of its rows have.
+fn main_labels<'a>(labels: &'a [Arc<str>], inputs: &[u32]) -> Vec<(u32, &'a str)> {
+    let mut counts: BTreeMap<u32, BTreeMap<&str, usize>> = BTreeMap::new();
+    for (label, &input) in labels.iter().zip(inputs) {
+        *counts.entry(input).or_default().entry(label).or_default() += 1;
+    }
+    let most = |counts: BTreeMap<&'a str, usize>| counts.into_iter().max_by_key(|(_, rows)| *rows);
+    counts.into_iter().filter_map(|(input, counts)| Some((input, most(counts)?.0))).collect()
 }
 
 #[cfg(test)]
@@ -70,7 +97,7 @@ mod tests {
     #[test]
     fn every_row_is_judged_once_and_labels_keep_their_share() {
         let labels = labels();
-        let folds = folds(&labels, 5, Division::Stratified, 1);
+        let folds = folds(&labels, &[0; 103], 5, Division::Stratified, 1);
         let mut judged: Vec<usize> = folds.iter().flat_map(|fold| fold.test.clone()).collect();
         judged.sort_unstable();
         assert!(judged.into_iter().eq(0..103));
@@ -84,9 +111,21 @@ mod tests {
 
     #[test]
     fn by_time_nothing_is_learnt_from_what_comes_later() {
-        let folds = folds(&labels(), 4, Division::Time, 1);
+        let folds = folds(&labels(), &[0; 103], 4, Division::Time, 1);
         assert_eq!(folds.len(), 4);
         assert!(folds.iter().all(|fold| fold.train.last() < fold.test.first()));
         assert_eq!(folds[3].test.last(), Some(&102));
+    }
+
+    #[test]
+    fn an_input_is_on_one_side_and_each_fold_has_every_label() {
+        let label = |row: u32| Arc::from(if row / 10 % 2 == 0 { "benign" } else { "attack" });
+        let (labels, inputs): (Vec<Arc<str>>, Vec<u32>) = (0..80).map(|row| (label(row), row / 10)).unzip();
+        let folds = folds(&labels, &inputs, 2, Division::Input, 1);
+        for Fold { train, test } in &folds {
+            let inputs_of = |rows: &[usize]| rows.iter().map(|&row| inputs[row]).collect::<std::collections::BTreeSet<_>>();
+            assert!(inputs_of(train).is_disjoint(&inputs_of(test)));
+            assert_eq!((test.len(), inputs_of(test).iter().filter(|input| *input % 2 == 0).count()), (40, 2));
+        }
     }
 }

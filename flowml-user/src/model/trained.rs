@@ -31,6 +31,8 @@ pub struct Labelled {
     pub frame: Frame,
     /// The labels, where there are any.
     pub labels: Option<Vec<Arc<str>>>,
+    /// For each row the number of the input that it came from.
+    pub inputs: Vec<u32>,
 }
 
 impl Labelled {
@@ -38,7 +40,7 @@ impl Labelled {
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Self {
         let labels = self.labels.as_ref().map(|labels| rows.iter().map(|&row| Arc::clone(&labels[row])).collect());
-        Self { frame: self.frame.select(rows), labels }
+        Self { frame: self.frame.select(rows), labels, inputs: rows.iter().map(|&row| self.inputs[row]).collect() }
     }
 
     /// The rows whose label is this.

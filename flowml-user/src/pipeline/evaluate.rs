@@ -10,8 +10,9 @@ use anyhow::{Context, Result, bail, ensure};
 use ndarray::{Array2, Axis};
 
 use super::figures::{ClassifierFigures, ClusterFigures, DetectorFigures, FPRS, LabelFigures, Report};
+use super::inputs::Inputs;
 use super::progress::Step;
-use super::train::{learn, read};
+use super::train::learn;
 use crate::cli::Eval;
 use crate::model::folds::folds;
 use crate::model::metrics::{ClassFigures, Confusion, Ranking, davies_bouldin, silhouette};
@@ -26,11 +27,12 @@ const CLUSTER_ROWS: usize = 2000;
 /// If tables or model cannot be read, or there is nothing to judge.
 pub fn run(arguments: &Eval) -> Result<()> {
     let step = Step::begin(!arguments.quiet);
-    let table = read(&arguments.inputs, &arguments.table, &step)?;
+    let mut inputs = Inputs::new(arguments.table.input, arguments.table.labels.as_deref(), &step)?;
+    let table = inputs.read(&arguments.inputs, &arguments.table.roles())?;
     ensure!(table.frame.rows() > 0, "the inputs have no rows");
     let report = match &arguments.model {
         Some(path) => by_model(&TableModel::load(path)?, &table, arguments)?,
-        None => by_learning(&table, arguments, &step)?,
+        None => by_learning(&table, arguments, &mut inputs, &step)?,
     };
     drop(step);
     if !arguments.quiet {
@@ -69,10 +71,10 @@ struct Round {
     test: Option<Labelled>,
 }
 
-fn by_learning(table: &Labelled, arguments: &Eval, step: &Step) -> Result<Report> {
+fn by_learning(table: &Labelled, arguments: &Eval, inputs: &mut Inputs<'_>, step: &Step) -> Result<Report> {
     let given = match arguments.train.as_slice() {
         [] => None,
-        paths => Some(read(paths, &arguments.table, step)?),
+        paths => Some(inputs.read(paths, &arguments.table.roles())?),
     };
     let mut report = Report::default();
     for task in arguments.tasks() {
@@ -93,7 +95,7 @@ fn rounds(table: &Labelled, given: Option<&Labelled>, plan: &Plan, arguments: &E
         return Ok(vec![Round { train: table.clone(), test: None }]);
     }
     let labels = table.labels.as_deref().context("expected labels")?;
-    let divided = folds(labels, arguments.folds.into(), arguments.division.into(), plan.seed);
+    let divided = folds(labels, &table.inputs, arguments.folds.into(), arguments.division.into(), plan.seed);
     ensure!(divided.iter().all(|fold| !fold.test.is_empty()), "{} rows are too few to be divided", labels.len());
     let round = |fold: &crate::model::folds::Fold| Round {
         train: table.select(&fold.train),

@@ -1,7 +1,7 @@
 //! `flowml label`: tables of flows in, one table with a column of labels out.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -12,42 +12,18 @@ use arrow_select::filter::filter_record_batch;
 use crate::cli::Label;
 use crate::dataset::clean::{Account, Cleaner, Dropped};
 use crate::dataset::join::Labels;
-use crate::dataset::keys::{KEY_COLUMNS, Key, keys};
+use crate::dataset::keys::{KEY_COLUMNS, Subject, keys};
 use crate::dataset::rules::Rules;
+use crate::dataset::truth::Truth;
 use crate::dataset::{DatasetError, Shape, TableFormat, TableReader, TableWriter};
 
-/// What flows without a label are called unless somebody says otherwise.
-const BENIGN: &str = "benign";
-
-/// Where labels come from.
-enum Truth {
-    Rules(Rules),
-    Labels(Labels),
-}
-
-impl Truth {
-    fn open(arguments: &Label) -> Result<Self> {
-        if let Some(path) = &arguments.rules {
-            return Ok(Self::Rules(Rules::read(path)?));
-        }
-        let path = arguments.labels.as_deref().context("expected '--rules' or '--labels'")?;
-        let tolerance_ms = i64::try_from(arguments.tolerance.as_millis())?;
-        Ok(Self::Labels(Labels::read(TableReader::open(path)?, &arguments.labels_column, tolerance_ms)?))
+fn open(arguments: &Label) -> Result<Truth> {
+    if let Some(path) = &arguments.rules {
+        return Ok(Truth::Rules(Rules::read(path)?));
     }
-
-    fn label(&self, key: &Key) -> Option<&str> {
-        match self {
-            Self::Rules(rules) => rules.label(key),
-            Self::Labels(labels) => labels.label(key),
-        }
-    }
-
-    fn default_label(&self) -> Option<&str> {
-        match self {
-            Self::Rules(rules) => rules.default_label(),
-            Self::Labels(_) => None,
-        }
-    }
+    let path = arguments.labels.as_deref().context("expected '--rules' or '--labels'")?;
+    let tolerance_ms = i64::try_from(arguments.tolerance.as_millis())?;
+    Ok(Truth::Flows(Labels::read(TableReader::open(path)?, &arguments.labels_column, tolerance_ms)?))
 }
 
 /// Labels the inputs, and tells people what became of the rows.
@@ -55,7 +31,7 @@ impl Truth {
 /// # Errors
 /// Where rules or tables cannot be read, or the output cannot be written.
 pub fn run(arguments: &Label) -> Result<()> {
-    let truth = Truth::open(arguments)?;
+    let truth = open(arguments)?;
     let tables = arguments.inputs.iter().map(|path| TableReader::open(path)).collect::<Result<Vec<_>, _>>()?;
     let shape = Shape::of(&tables)?;
     let schema = labelled(shape.schema(), &tables, &arguments.column)?;
@@ -64,10 +40,12 @@ pub fn run(arguments: &Label) -> Result<()> {
     let (output, overwritten) = (arguments.output.display(), tables.iter().any(is_output));
     ensure!(!overwritten, "{output} is an input and would be overwritten: expected another path for the output");
     let mut writer = TableWriter::open(&arguments.output, format, &schema)?;
-    let default = arguments.default.as_deref().or(truth.default_label()).unwrap_or(BENIGN);
+    let default = arguments.default.as_deref().unwrap_or(truth.default_label());
     let mut cleaner = arguments.clean.then(Cleaner::default);
     let mut account = Account::default();
-    for batch in tables.into_iter().flatten() {
+    let files: Vec<PathBuf> = tables.iter().map(|table| table.path().to_owned()).collect();
+    let batches = files.iter().zip(tables).flat_map(|(file, table)| table.map(move |batch| (file, batch)));
+    for (file, batch) in batches {
         let batch = shape.take(&batch?)?;
         let keys = keys(&batch)?;
         account.rows += batch.num_rows() as u64;
@@ -76,7 +54,7 @@ pub fn run(arguments: &Label) -> Result<()> {
             None => vec![None; keys.len()],
         };
         let labels: Vec<&str> =
-            keys.iter().map(|key| key.and_then(|key| truth.label(&key)).unwrap_or(default)).collect();
+            keys.iter().map(|key| key.and_then(|key| truth.label(file, &Subject::Flow(key))).unwrap_or(default)).collect();
         count(&mut account, &dropped, &labels);
         let kept: BooleanArray = dropped.iter().map(|reason| Some(reason.is_none())).collect();
         let labels: ArrayRef = Arc::new(StringArray::from(labels));

@@ -21,6 +21,7 @@ use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals};
 pub mod epochs;
 pub mod evaluate;
 mod figures;
+mod inputs;
 pub mod label;
 pub mod learners;
 pub mod live;

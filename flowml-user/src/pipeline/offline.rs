@@ -234,6 +234,28 @@ async fn read<T: FileTable>(
     Ok((flow, problems))
 }
 
+/// Counts all frames of a file, and says what is wrong with it, if anything. `counted` is told how many there are by now.
+pub(super) fn count_whole<T: FileTable>(
+    path: &Path,
+    offline: &mut Offline<T>,
+    mut counted: impl FnMut(u64),
+) -> Result<Vec<FileError>> {
+    let mut file = match CaptureFile::open(path) {
+        Ok(file) => file,
+        Err(error) => return Ok(vec![error]),
+    };
+    let mut frames = 0;
+    let end = loop {
+        counted(frames);
+        match count_some(&mut file, offline)? {
+            Ok(Some(_)) => frames += u64::from(LOOK_EVERY),
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        }
+    };
+    Ok(file.left_out().into_iter().chain(end).collect())
+}
+
 /// Counts the next frames; `None` at the end of the file.
 fn count_some<T: FileTable>(
     file: &mut CaptureFile,

@@ -57,6 +57,11 @@ impl Step {
     pub(super) fn show(&self, what: impl Into<Cow<'static, str>>) {
         self.bar.set_message(what);
     }
+
+    /// Tells people what is not as it should be, above the line of the step.
+    pub(super) fn warn(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("flowml: {text}"));
+    }
 }
 
 impl Drop for Step {

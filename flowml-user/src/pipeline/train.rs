@@ -1,17 +1,18 @@
 //! `flowml train`, `flowml score` and `flowml model`: tables in, a model or a table with its verdicts out.
 
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
+use super::inputs::Inputs;
 use super::progress::Step;
-use crate::cli::{Model, ModelCommand, Score, TableArguments, Train};
+use crate::cli::{Model, ModelCommand, Score, Train};
 use crate::dataset::learnt::Roles;
-use crate::dataset::{HeaderRow, Shape, TableFormat, TableReader, TableWriter};
+use crate::dataset::{Shape, TableFormat, TableReader, TableWriter};
 use crate::features::{FLOW_FEATURES, HOST_FEATURES, columns};
 use crate::model::prepare::Cleaning;
 use crate::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
@@ -20,25 +21,13 @@ use crate::model::{ClusterSummary, Learner};
 /// How many columns of one kind are told by name.
 const TOLD_COLUMNS: usize = 12;
 
-/// Opens tables.
-fn open(paths: &[PathBuf], header: HeaderRow) -> Result<Vec<TableReader>> {
-    Ok(paths.iter().map(|path| TableReader::open_with(path, header)).collect::<Result<_, _>>()?)
-}
-
-/// Reads all rows of the inputs: what is learnt from, wherever it comes from, is a [`Labelled`].
-pub(super) fn read(paths: &[PathBuf], arguments: &TableArguments, step: &Step) -> Result<Labelled> {
-    step.show("reading");
-    let tables = open(paths, arguments.header())?;
-    Ok(arguments.roles().read(tables, |rows| step.show(format!("reading, {rows} rows")))?)
-}
-
 /// Learns from tables, and saves the model.
 ///
 /// # Errors
 /// If the tables cannot be read or learnt from, or the model cannot be written.
 pub fn run(arguments: &Train) -> Result<()> {
     let step = Step::begin(!arguments.quiet);
-    let table = read(&arguments.inputs, &arguments.table, &step)?;
+    let table = read(arguments, &step)?;
     let (model, cleaning) = learn(&table, arguments.plan(), &step)?;
     model.save(&arguments.model)?;
     drop(step);
@@ -48,6 +37,11 @@ pub fn run(arguments: &Train) -> Result<()> {
         eprintln!("flowml: the model is in {}", arguments.model.display());
     }
     Ok(())
+}
+
+fn read(arguments: &Train, step: &Step) -> Result<Labelled> {
+    let table = &arguments.table;
+    Inputs::new(table.input, table.labels.as_deref(), step)?.read(&arguments.inputs, &table.roles())
 }
 
 /// Learns by a plan.
@@ -113,8 +107,7 @@ pub(super) fn tell_cleaning(cleaning: &Cleaning) {
 pub fn score(arguments: &Score) -> Result<()> {
     let model = TableModel::load(&arguments.model)?;
     let step = Step::begin(!arguments.quiet);
-    let header = if arguments.no_header { HeaderRow::Absent } else { HeaderRow::Present };
-    let tables = open(&arguments.inputs, header)?;
+    let tables = Inputs::new(arguments.input, None, &step)?.open(&arguments.inputs)?;
     let is_output = |table: &TableReader| same_file(table.path(), &arguments.output);
     let (output, overwritten) = (arguments.output.display(), tables.iter().any(is_output));
     ensure!(!overwritten, "{output} is an input and would be overwritten: expected another path for the output");

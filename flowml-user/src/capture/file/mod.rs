@@ -161,6 +161,15 @@ pub fn name(path: &Path) -> String {
     if stream::is_standard_input(path) { "standard input".to_owned() } else { path.display().to_string() }
 }
 
+/// Whether the file is a capture, whatever may be wrong with the rest of it; standard input is taken for one.
+#[must_use]
+pub fn is_capture(path: &Path) -> bool {
+    let is_none = |problem: &Problem| {
+        matches!(problem, Problem::Open(_) | Problem::Directory | Problem::Empty | Problem::NotACapture)
+    };
+    stream::is_standard_input(path) || CaptureFile::open(path).map_or_else(|error| !is_none(&error.problem), |_| true)
+}
+
 impl CaptureFile {
     /// Opens a file, `-` being standard input.
     ///

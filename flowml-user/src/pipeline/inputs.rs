@@ -1,0 +1,106 @@
+//! What is learnt from and judged: tables as they are, captures by way of the meter, each with its labels.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use super::Pipeline;
+use super::epochs::Epochs;
+use super::offline::{Offline, count_whole, table};
+use super::progress::Step;
+use crate::capture::file;
+use crate::cli::{InputArguments, Unit};
+use crate::dataset::TableReader;
+use crate::dataset::learnt::Roles;
+use crate::dataset::truth::{Truth, labelled};
+use crate::features::FlowColumns;
+use crate::model::trained::Labelled;
+use crate::session::Timeouts;
+use crate::sink::{Console, Destination, Format, Sinks, Target, Verbosity};
+
+/// The length of an interval of a capture, as live.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Opens inputs.
+pub(super) struct Inputs<'a> {
+    arguments: InputArguments,
+    truth: Option<Rc<Truth>>,
+    step: &'a Step,
+    /// Where captures become tables, until the run ends.
+    folder: Option<TempDir>,
+    metered: usize,
+}
+
+impl<'a> Inputs<'a> {
+    /// Inputs that are opened as the arguments say, with the labels that a file has for them, if one is named.
+    pub(super) fn new(arguments: InputArguments, labels: Option<&Path>, step: &'a Step) -> Result<Self> {
+        let truth = labels.map(Truth::open).transpose()?.map(Rc::new);
+        Ok(Self { arguments, truth, step, folder: None, metered: 0 })
+    }
+
+    /// All rows of the inputs: what is learnt from, wherever it comes from, is a [`Labelled`].
+    pub(super) fn read(&mut self, paths: &[PathBuf], roles: &Roles) -> Result<Labelled> {
+        let tables = self.open(paths)?;
+        self.step.show("reading");
+        Ok(roles.read(tables, |rows| self.step.show(format!("reading, {rows} rows")))?)
+    }
+
+    /// The inputs as tables.
+    pub(super) fn open(&mut self, paths: &[PathBuf]) -> Result<Vec<TableReader>> {
+        paths.iter().map(|path| self.open_one(path)).collect()
+    }
+
+    fn open_one(&mut self, path: &Path) -> Result<TableReader> {
+        let is_capture = file::is_capture(path);
+        let place = if is_capture { self.meter(path)? } else { path.to_owned() };
+        let place = if place.is_dir() { place.join(self.arguments.unit.file()) } else { place };
+        let mut table = TableReader::open_with(&place, self.arguments.header())?;
+        if is_capture {
+            let schema = Arc::clone(table.schema());
+            table = table.changed(path, schema, |batch| Ok(batch.clone()));
+        }
+        let Some(truth) = self.truth.clone() else { return Ok(table) };
+        truth.check(path)?;
+        let (schema, file) = (labelled(table.schema()), path.to_owned());
+        Ok(table.changed(path, schema, move |batch| truth.add(&file, batch)))
+    }
+
+    /// Meters a capture by itself, from its first packet to its last, into a folder of tables.
+    fn meter(&mut self, path: &Path) -> Result<PathBuf> {
+        let folder = match self.folder.take() {
+            Some(folder) => folder,
+            None => TempDir::with_prefix("flowml-").context("cannot make a folder for the flows of captures")?,
+        };
+        let place = self.folder.insert(folder).path().join(self.metered.to_string());
+        self.metered += 1;
+        let target = Target { format: Format::Parquet, destination: Destination::File(place.clone()) };
+        let sinks = Sinks::open(&[target], FlowColumns::Headers, Console::on_standard_error(Verbosity::Errors))?;
+        let timeouts = Timeouts::default();
+        let pipeline = Pipeline::new(timeouts, Vec::new(), None, sinks, 0, 0);
+        let mut offline = Offline::new(table(), pipeline, Epochs::new(INTERVAL, timeouts.idle));
+        let name = file::name(path);
+        let problems =
+            count_whole(path, &mut offline, |frames| self.step.show(format!("metering {name}, {frames} frames")))?;
+        let finished = offline.finish()?;
+        finished.outputs?;
+        ensure!(finished.conserved, "{name}: packets received are not those in flows and those skipped");
+        for problem in problems {
+            self.step.warn(&format!("{problem}; what could be read of it is used"));
+        }
+        Ok(place)
+    }
+}
+
+impl Unit {
+    /// The file of its rows in a folder that `-o parquet=DIR` wrote.
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Flows => "flows.parquet",
+            Self::Hosts => "hosts.parquet",
+        }
+    }
+}
