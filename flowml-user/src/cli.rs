@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use flowml_common::content::PayloadLimit;
 
 use crate::dataset::TableFormat;
@@ -201,9 +201,14 @@ pub struct Run {
     #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = |text: &str| duration(text, TIMEOUT))]
     pub active_timeout: Duration,
 
-    /// Model to begin with where FILE exists, and saved to it at the end [default: learn anew, save nothing]
+    /// Model to begin with where FILE exists, saved to it every ten minutes and at the end [default: builtin, the one that
+    /// ships with flowml, until what is here has been learnt; nothing is saved]
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
+
+    /// Begin with no model: nothing is scored before a warm-up of 30 s
+    #[arg(long)]
+    pub learn: bool,
 
     /// Write records, may be repeated: jsonl=PATH, csv=PATH or parquet=DIR; PATH '-' is standard output
     #[arg(short, long = "output", value_name = "SINK")]
@@ -213,9 +218,10 @@ pub struct Run {
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, RUN_TIME))]
     pub duration: Option<Duration>,
 
-    /// Part of the ordinary rows that may be called anomalies, between 0 and 1
-    #[arg(long, value_name = "P", default_value = "0.0001", value_parser = probability)]
-    pub alpha: f64,
+    /// Part of the ordinary rows that may be called anomalies, between 0 and 1 [default: the model's, 0.0001 unless it was
+    /// trained for another]
+    #[arg(long, value_name = "P", value_parser = probability)]
+    pub alpha: Option<f64>,
 
     /// Seed of the learner, for the same clusters from the same records [default: 0]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
@@ -314,7 +320,8 @@ pub struct Read {
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, TIMEOUT))]
     pub active_timeout: Option<Duration>,
 
-    /// Score by the model in FILE where it exists, learn on, and save it at the end [default: rows have no verdict]
+    /// Score by the model in FILE where it exists, learn on, and save it at the end; 'builtin' is the one that ships with
+    /// flowml and is not saved [default: rows have no verdict]
     #[arg(long, value_name = "FILE", group = "judgement")]
     pub model: Option<PathBuf>,
 
@@ -326,9 +333,10 @@ pub struct Read {
     #[arg(short, long = "output", value_name = "SINK")]
     pub outputs: Vec<Target>,
 
-    /// Part of the ordinary rows that may be called anomalies, between 0 and 1
-    #[arg(long, value_name = "P", default_value = "0.0001", value_parser = probability, requires = "judgement")]
-    pub alpha: f64,
+    /// Part of the ordinary rows that may be called anomalies, between 0 and 1 [default: the model's, 0.0001 unless it was
+    /// trained for another]
+    #[arg(long, value_name = "P", value_parser = probability, requires = "judgement")]
+    pub alpha: Option<f64>,
 
     /// Seed of all that is chosen at random, for the same rows from the same captures [default: 0]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
@@ -414,6 +422,15 @@ pub enum Direction {
 }
 
 impl Run {
+    /// A run over these interfaces that is otherwise as where nothing is said, and writes no records.
+    #[must_use]
+    pub fn until(interfaces: Vec<String>, duration: Option<Duration>, quiet: u8) -> Self {
+        let nothing = Self::augment_args(clap::Command::new("run").no_binary_name(true));
+        let matches = nothing.try_get_matches_from(std::iter::empty::<OsString>());
+        let run = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        Self { interfaces, duration, quiet, ..run.expect("every argument has a default") }
+    }
+
     /// What people are told: tables unless `-q` or records on standard output say otherwise.
     #[must_use]
     pub fn verbosity(&self) -> Verbosity {
@@ -591,7 +608,7 @@ mod tests {
         assert_eq!(run.model, Some("m.json".into()));
         assert_eq!(run.outputs.len(), 2);
         assert_eq!((run.duration, run.seed), (Some(Duration::from_secs(DAY)), 7));
-        assert!((run.alpha - 1e-3).abs() < 1e-12);
+        assert_eq!(run.alpha, Some(1e-3));
         assert_eq!(run.content.limit(), PayloadLimit::new(256));
         assert_eq!(run.content.matches.iter().map(Pattern::name).collect::<Vec<_>>(), ["sql", "x"]);
     }

@@ -14,7 +14,7 @@ async fn main() -> ExitCode {
         Command::Run(run) => live::run(&run).await,
         Command::Read(read) => offline::run(&read).await,
         Command::Label(arguments) => label::run(&arguments),
-        Command::Train(arguments) => train::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments).await,
         Command::Score(arguments) => train::score(&arguments),
         Command::Eval(arguments) => evaluate::run(&arguments),
         Command::Model(arguments) => train::show(&arguments),

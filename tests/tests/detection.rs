@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use flowml_tests::lab::require_lab;
 use flowml_tests::scenario::{Meter, Seen, Town, unix_ms};
-use flowml_tests::traffic::attack::{Scene, port_scan, syn_flood};
+use flowml_tests::traffic::attack::{Scene, brute_force, port_scan, syn_flood, udp_flood};
 use flowml_tests::traffic::background::Habits;
 
 /// The learner warms up for 30 intervals of a second, and a busy machine may be late.
@@ -33,7 +33,7 @@ fn a_scan_and_a_flood_are_reported_within_three_intervals_as_the_right_host() ->
     let Some(lab) = require_lab() else { return Ok(()) };
     let town = Town::build(lab)?;
     let _background = town.live(Habits { seed: 1, duration: Duration::from_secs(600), pace: 1.0 })?;
-    let meter = Meter::start(&town.server, &["--seed", "1"])?;
+    let meter = Meter::start(&town.server, &["--seed", "1", "--learn"])?;
 
     wait(&meter, WARM_UP_LIMIT, |seen| seen.scored().next().is_some()).context("waiting for the first score")?;
     let ordinary_since = unix_ms();
@@ -54,6 +54,37 @@ fn a_scan_and_a_flood_are_reported_within_three_intervals_as_the_right_host() ->
     let summary = seen.summary.context("there is no summary")?;
     assert_eq!(summary["conserved"], true, "{summary}");
     Ok(())
+}
+
+/// The model that ships with flowml finds attacks from the first second on.
+#[test]
+fn attacks_are_reported_without_any_training() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let town = Town::build(lab)?;
+    let _background = town.live(Habits { seed: 2, duration: Duration::from_secs(600), pace: 1.0 })?;
+    let meter = Meter::start(&town.server, &["--seed", "1"])?;
+    wait(&meter, WARM_UP_LIMIT, |seen| seen.scored().next().is_some()).context("waiting for the first score")?;
+    let first = unix_ms();
+    wait_intervals(&meter, first, 3)?;
+    let ordinary_until = unix_ms();
+
+    let scene = |stranger: usize| Scene { attacker: &town.strangers[stranger], victim: &town.server, seed: 7 };
+    let scan = attack(&meter, || port_scan(scene(0), 2000, 1000).map(drop))?;
+    let flood = attack(&meter, || syn_flood(scene(1), 80, 6000, 2000).map(drop))?;
+    let datagrams = attack(&meter, || udp_flood(scene(2), 512, 15_000, 5000).map(drop))?;
+    let guesses = attack(&meter, || brute_force(scene(3), 150, 30))?;
+    let (seen, _) = meter.stop()?;
+
+    let unscored = seen.windows.iter().filter(|window| window.probability.is_none()).count();
+    assert_eq!(unscored, 0, "there is no warm-up");
+    let incidents: Vec<_> = seen.incidents_within(0..=ordinary_until).collect();
+    assert!(incidents.len() <= FALSE_INCIDENTS, "{incidents:#?}");
+    let stranger = |number: usize| town.strangers[number].v4;
+    let spoofed = |address: Ipv4Addr| address.octets()[..2] == [10, 78];
+    assert_reported(&seen, "the scan", scan, |address| address == stranger(0), stranger(0).into())?;
+    assert_reported(&seen, "the flood", flood, spoofed, town.server.v4.into())?;
+    assert_reported(&seen, "the flood of datagrams", datagrams, |address| address == stranger(2), stranger(2).into())?;
+    assert_reported(&seen, "the guesses", guesses, |address| address == stranger(3), stranger(3).into())
 }
 
 /// Runs an attack, and waits until its windows are over. Returns when it began, Unix time.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
@@ -84,9 +85,9 @@ pub struct InputArguments {
     #[arg(long)]
     pub no_header: bool,
 
-    /// What is taken of captures, and of folders that '-o parquet=DIR' wrote
-    #[arg(long, value_name = "UNIT", value_enum, default_value_t)]
-    pub unit: Unit,
+    /// What is taken of captures, and of folders that '-o parquet=DIR' wrote [default: flows]
+    #[arg(long, value_name = "UNIT", value_enum)]
+    pub unit: Option<Unit>,
 }
 
 impl InputArguments {
@@ -128,6 +129,9 @@ impl TableArguments {
     }
 }
 
+/// The alarm level of models of tables, unless somebody says otherwise.
+const ALPHA: f64 = 0.01;
+
 /// How is learnt, whatever it is.
 #[derive(Args, Clone, Debug)]
 pub struct LearningArguments {
@@ -151,9 +155,9 @@ pub struct LearningArguments {
     #[arg(long, value_name = "METHOD:K", value_parser = Selection::from_str)]
     pub select: Option<Selection>,
 
-    /// Part of the ordinary rows that may be called anomalies, between 0 and 1
-    #[arg(long, value_name = "P", default_value = "0.01", value_parser = probability)]
-    pub alpha: f64,
+    /// Part of the ordinary rows that may be called anomalies, between 0 and 1 [default: 0.01; of a model of traffic 0.0001]
+    #[arg(long, value_name = "P", value_parser = probability)]
+    pub alpha: Option<f64>,
 
     /// Seed of all that is chosen at random, for the same model from the same rows [default: 0]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
@@ -191,7 +195,7 @@ impl LearningArguments {
             selection: self.select,
             k: self.k.map(usize::from),
             seed: self.seed,
-            alpha: self.alpha,
+            alpha: self.alpha.unwrap_or(ALPHA),
             benign: self.benign.clone(),
             all_rows: self.all_rows,
         }
@@ -220,8 +224,18 @@ fn classifier() -> impl TypedValueParser<Value = ClassifierKind> {
 #[derive(Args, Clone, Debug)]
 pub struct Train {
     /// Captures; tables: CSV, JSON lines, Parquet, or a folder that '-o parquet=DIR' wrote
-    #[arg(required = true, value_name = "INPUT")]
+    #[arg(required_unless_present = "interfaces", value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
+
+    /// Learn from the live traffic of this interface, may be repeated
+    #[arg(short, long = "interface", value_name = "IFACE", value_parser = super::interface, requires = "duration",
+          conflicts_with_all = ["inputs", "unit", "detector", "classifier", "labelled"])]
+    pub interfaces: Vec<String>,
+
+    /// For so long, 10ms to 365d
+    #[arg(long, value_name = "DURATION", requires = "interfaces",
+          value_parser = |text: &str| super::duration(text, super::RUN_TIME))]
+    pub duration: Option<Duration>,
 
     /// Where the model goes
     #[arg(long, value_name = "FILE")]
@@ -249,6 +263,12 @@ pub struct Train {
 }
 
 impl Train {
+    /// Whether rows have labels.
+    #[must_use]
+    pub const fn is_labelled(&self) -> bool {
+        self.table.label_column.is_some() || self.table.labels.is_some()
+    }
+
     /// What is to be learnt, and how.
     #[must_use]
     pub fn plan(&self) -> Plan {

@@ -178,9 +178,8 @@ mod tests {
         assert_eq!(label("night/x1.pcap", flow("10.0.0.2", "10.0.0.1")), Some("flood"));
         assert_eq!(label("night/x1.pcap", flow("10.0.0.3", "10.0.0.1")), Some(BENIGN));
         assert_eq!(label("night/y.pcap", flow("10.0.0.3", "10.0.0.2")), Some("probe"));
-        let host = |text: &str| {
-            Subject::Host(HostKey { address: text.parse().expect("an address"), window_ms: (0, 2000) })
-        };
+        let host =
+            |text: &str| Subject::Host(HostKey { address: text.parse().expect("an address"), window_ms: (0, 2000) });
         assert_eq!(label("night/y.pcap", host("10.0.0.2")), Some("probe"));
         assert_eq!(label("night/y.pcap", host("10.0.0.3")), Some(BENIGN));
         let error = files.check(Path::new("b.pcap")).expect_err("it is not there");

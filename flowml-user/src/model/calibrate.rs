@@ -133,6 +133,11 @@ impl Calibration {
         self.tail.exceeds(score).clamp(above as f64 / n, (1 + COUNTED) as f64 / n)
     }
 
+    /// Calls rows below another probability anomalies from now on.
+    pub(super) fn set_alpha(&mut self, alpha: f64) {
+        self.recent.alpha = alpha;
+    }
+
     /// Whether a row of this probability is an anomaly.
     #[must_use]
     pub(super) fn is_anomaly(&self, probability: f64) -> bool {

@@ -47,6 +47,9 @@ impl Fitted {
         let chosen = sample(rows.nrows(), FIT_ROWS, settings.seed);
         let times: Vec<u32> = chosen.iter().map(|&row| times[row]).collect();
         let rows = rows.select(Axis(0), &chosen);
+        if settings.trusted {
+            return Self::fit_all(&rows, learn, settings);
+        }
         let transient = {
             let scaler = Scaler::fit(rows.view(), learn);
             let scaled = scaler.scale_all(rows.view());
@@ -63,7 +66,8 @@ impl Fitted {
         let rough = Scaler::fit(rows.view(), learn);
         let roughly_scaled = rough.scale_all(rows.view());
         let k = settings.clusters.unwrap_or_else(|| choose_k(roughly_scaled.view(), seed));
-        let recipe = Recipe { below: &rough.below(), k, trim: settings.trim, seed };
+        let trim = if settings.trusted { 0.0 } else { settings.trim };
+        let recipe = Recipe { below: &rough.below(), k, trim, seed };
 
         let residuals = residuals(&recipe.fit(roughly_scaled.view()), roughly_scaled);
         let scaler = rough.sharpened(residuals.view());

@@ -119,11 +119,12 @@ mod tests {
 
     #[test]
     fn an_input_is_on_one_side_and_each_fold_has_every_label() {
-        let label = |row: u32| Arc::from(if row / 10 % 2 == 0 { "benign" } else { "attack" });
+        let label = |row: u32| Arc::from(if (row / 10).is_multiple_of(2) { "benign" } else { "attack" });
         let (labels, inputs): (Vec<Arc<str>>, Vec<u32>) = (0..80).map(|row| (label(row), row / 10)).unzip();
         let folds = folds(&labels, &inputs, 2, Division::Input, 1);
         for Fold { train, test } in &folds {
-            let inputs_of = |rows: &[usize]| rows.iter().map(|&row| inputs[row]).collect::<std::collections::BTreeSet<_>>();
+            let inputs_of =
+                |rows: &[usize]| rows.iter().map(|&row| inputs[row]).collect::<std::collections::BTreeSet<_>>();
             assert!(inputs_of(train).is_disjoint(&inputs_of(test)));
             assert_eq!((test.len(), inputs_of(test).iter().filter(|input| *input % 2 == 0).count()), (40, 2));
         }

@@ -6,6 +6,7 @@
 mod calibrate;
 pub mod classify;
 pub mod detect;
+mod file;
 mod fitted;
 pub mod folds;
 pub mod frame;
@@ -20,15 +21,16 @@ mod scale;
 pub mod select;
 mod silhouette;
 mod store;
+mod succession;
 #[cfg(test)]
 mod synthetic;
 #[cfg(test)]
 mod tests;
 pub mod trained;
 mod vectors;
+mod warm_up;
 
 use std::fmt;
-use std::path::Path;
 
 use ndarray::{ArrayView1, ArrayView2};
 use rand::SeedableRng;
@@ -36,9 +38,11 @@ use rand_xoshiro::Xoshiro256Plus;
 use serde::{Deserialize, Serialize};
 
 pub use self::reason::{Reason, TypicalValue, one_line};
-pub use self::store::ModelError;
+pub use self::store::{ModelError, ModelFile};
+pub use self::succession::{News, Succession};
 
 use self::fitted::{Fitted, Scratch};
+use self::warm_up::WarmUp;
 use crate::features::{Column, Learn};
 
 /// How many columns a cluster's summary tells.
@@ -62,6 +66,8 @@ pub struct Settings {
     pub settling_batches: u32,
     /// The part of the warm-up rows, the farthest, that the clusters do without: an attack may be among them.
     pub trim: f64,
+    /// Whether the warm-up rows are known to be ordinary: then none is left out, however odd or short-lived.
+    pub trusted: bool,
     /// A row whose probability is below this does not move the clusters.
     pub margin: f64,
     /// After this many batches a row counts half.
@@ -86,6 +92,7 @@ impl Default for Settings {
             warm_up_batches: 30,
             settling_batches: 0,
             trim: 0.02,
+            trusted: false,
             margin: 0.01,
             half_life_batches: 600.0,
             step: 0.1,
@@ -180,33 +187,11 @@ enum State {
     Ready(Box<Fitted>),
 }
 
-/// The rows kept for the first fit.
-#[derive(Clone, Debug, Default)]
-struct WarmUp {
-    /// Row-major.
-    values: Vec<f64>,
-    /// The batch of each kept row.
-    times: Vec<u32>,
-    /// Rows seen, of which the kept ones may be a sample.
-    seen: usize,
-    batches: u32,
-}
-
 impl Learner {
     /// A learner of rows with these columns, at the beginning of its warm-up.
     #[must_use]
     pub fn new(columns: Vec<Column>, settings: Settings) -> Self {
         Self { columns, settings, batches: 0, state: State::WarmUp(WarmUp::default()) }
-    }
-
-    /// Reads a learner for rows with these columns; refuses one that was trained on others.
-    pub fn load(path: &Path, columns: Vec<Column>) -> Result<Self, ModelError> {
-        store::load(path, columns)
-    }
-
-    /// Writes the learner to a file, once it is ready.
-    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
-        store::save(self, path)
     }
 
     /// Takes the rows of one drain: scores all of them, then learns from the ordinary ones.
@@ -217,16 +202,23 @@ impl Learner {
     /// # Panics
     /// If the rows do not have one value for each column.
     pub fn observe(&mut self, rows: ArrayView2<'_, f64>) -> Vec<Option<Verdict>> {
+        self.observe_suspecting(rows, |_| false)
+    }
+
+    /// As [`Self::observe`]; of the rows by whose numbers `suspect` holds, the warm-up learns only if they are most.
+    fn observe_suspecting(
+        &mut self,
+        rows: ArrayView2<'_, f64>,
+        suspect: impl Fn(usize) -> bool,
+    ) -> Vec<Option<Verdict>> {
         assert_eq!(rows.ncols(), self.columns.len(), "a row has one value for each column");
         self.batches += 1;
         let learnt = sample(rows.nrows(), self.settings.learnt_rows_per_batch, self.settings.seed ^ self.batches);
         match &mut self.state {
             State::WarmUp(warm_up) => {
-                warm_up.collect(rows, &learnt, &self.settings);
+                warm_up.collect(rows, &learnt, suspect, &self.settings);
                 if warm_up.is_over(&self.settings) {
-                    let learn: Vec<Learn> = self.columns.iter().map(|column| column.learn).collect();
-                    let kept = warm_up.rows(learn.len());
-                    self.state = State::Ready(Box::new(Fitted::fit(kept, &warm_up.times, &learn, &self.settings)));
+                    self.fit();
                 }
                 vec![None; rows.nrows()]
             }
@@ -239,11 +231,48 @@ impl Learner {
         }
     }
 
+    /// Ends the warm-up with what it has seen; false where that is nothing.
+    pub fn fit(&mut self) -> bool {
+        let State::WarmUp(warm_up) = &self.state else { return true };
+        let learn: Vec<Learn> = self.columns.iter().map(|column| column.learn).collect();
+        let Some((rows, times)) = warm_up.rows(learn.len()) else { return false };
+        self.state = State::Ready(Box::new(Fitted::fit(rows.view(), &times, &learn, &self.settings)));
+        true
+    }
+
+    /// The next batches show flows and hosts that were cut in the middle: a capture begins.
+    pub fn settle(&mut self) {
+        if let State::WarmUp(warm_up) = &mut self.state {
+            warm_up.settle();
+        }
+    }
+
+    /// The part of the warm-up rows that was suspect, 0–1; none after it.
+    fn suspected(&self) -> Option<f64> {
+        let State::WarmUp(warm_up) = &self.state else { return None };
+        Some(warm_up.suspected())
+    }
+
+    fn fitted(&self) -> Option<&Fitted> {
+        match &self.state {
+            State::WarmUp(_) => None,
+            State::Ready(fitted) => Some(fitted),
+        }
+    }
+
+    /// Judges by another alarm level from now on.
+    pub fn set_alpha(&mut self, alpha: f64) {
+        self.settings.alpha = alpha;
+        if let State::Ready(fitted) = &mut self.state {
+            fitted.calibration.set_alpha(alpha);
+        }
+    }
+
     /// Lets batches without rows go by: all that they change is how many there were.
     pub fn pass(&mut self, batches: u64) {
         self.batches += batches;
         if let State::WarmUp(warm_up) = &mut self.state {
-            warm_up.batches = warm_up.batches.saturating_add(u32::try_from(batches).unwrap_or(u32::MAX));
+            warm_up.pass(batches);
         }
     }
 
@@ -261,9 +290,9 @@ impl Learner {
     pub fn status(&self) -> Status {
         match &self.state {
             State::WarmUp(warm_up) => Status::WarmingUp {
-                rows: warm_up.seen,
+                rows: warm_up.seen(),
                 rows_needed: self.settings.warm_up_rows,
-                batches: warm_up.batches,
+                batches: warm_up.batches(),
                 batches_needed: self.settings.warm_up_batches,
             },
             State::Ready(fitted) => {
@@ -299,30 +328,6 @@ impl Learner {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
-    }
-}
-
-impl WarmUp {
-    /// Keeps the chosen rows of a batch, unless it is one of those that pass until things have settled.
-    fn collect(&mut self, rows: ArrayView2<'_, f64>, chosen: &[usize], settings: &Settings) {
-        if self.batches >= settings.settling_batches.min(settings.warm_up_batches.saturating_sub(1)) {
-            for &row in chosen {
-                self.values.extend(rows.row(row));
-            }
-            self.times.extend(std::iter::repeat_n(self.batches, chosen.len()));
-            self.seen += rows.nrows();
-        }
-        self.batches = self.batches.saturating_add(1);
-    }
-
-    fn is_over(&self, settings: &Settings) -> bool {
-        self.seen >= settings.warm_up_rows.max(1) && self.batches >= settings.warm_up_batches
-    }
-
-    /// The kept rows, in the order of their time.
-    fn rows(&self, columns: usize) -> ArrayView2<'_, f64> {
-        let rows = self.values.len() / columns.max(1);
-        ArrayView2::from_shape((rows, columns), &self.values).expect("whole rows were kept")
     }
 }
 

@@ -1,19 +1,21 @@
-//! A learner as a file: versioned JSON with the feature table that it was trained on.
+//! Learners as a file: versioned JSON with the feature tables that they were trained on.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::fitted::Fitted;
-use super::{Learner, Settings, State};
+use super::{Learner, Settings, State, file};
 use crate::features::{Column, Learn};
 
 /// What the file says it is.
 const FORMAT: &str = "flowml-model";
 
 /// The version of the file's layout; another one is not read.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Why a model was not saved or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -47,23 +49,34 @@ pub enum ModelError {
     },
 }
 
-/// The file's contents, the readable part first.
+/// What every version of the file begins with.
 #[derive(Serialize, Deserialize)]
-struct ModelFile<F, S> {
+struct Header {
     format: String,
     version: u32,
+}
+
+/// All learners of a file, as they stand there.
+#[derive(Deserialize)]
+struct Contents {
+    learners: BTreeMap<String, Value>,
+}
+
+/// A learner but for what it learnt: what people can read of it.
+#[derive(Serialize, Deserialize)]
+struct About<S> {
     features_hash: String,
     features: Vec<TrainedOn>,
     settings: S,
     batches: u64,
-    model: F,
 }
 
-/// The header alone, which every version has.
+/// A learner in the file.
 #[derive(Deserialize)]
-struct Header {
-    format: String,
-    version: u32,
+struct Saved {
+    #[serde(flatten)]
+    about: About<Settings>,
+    model: Fitted,
 }
 
 /// What the model remembers of a column: what it would compute wrongly if it changed.
@@ -86,49 +99,93 @@ impl From<&Column> for TrainedOn {
     }
 }
 
-/// Writes the learner to `path`, by way of a neighbour that is then renamed: a reader sees the old file or the new one.
-pub(super) fn save(learner: &Learner, path: &Path) -> Result<(), ModelError> {
-    let State::Ready(fitted) = &learner.state else {
-        return Err(ModelError::NotReady(learner.status().to_string()));
-    };
-    let features: Vec<TrainedOn> = learner.columns.iter().map(TrainedOn::from).collect();
-    let file = ModelFile {
-        format: FORMAT.to_owned(),
-        version: VERSION,
-        features_hash: hash(&features),
-        features,
-        settings: &learner.settings,
-        batches: learner.batches,
-        model: fitted.as_ref(),
-    };
-    let failed = |source| ModelError::File { path: path.to_owned(), source };
-    let json = serde_json::to_vec_pretty(&file).map_err(|error| failed(error.into()))?;
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    fs::write(&partial, json).map_err(failed)?;
-    fs::rename(&partial, path).map_err(failed)
+/// A file of learners that was read.
+pub struct ModelFile {
+    path: PathBuf,
+    learners: BTreeMap<String, Value>,
 }
 
-/// Reads a learner for `columns` from `path`.
-pub(super) fn load(path: &Path, columns: Vec<Column>) -> Result<Learner, ModelError> {
-    let not_a_model = |reason: String| ModelError::NotAModel { path: path.to_owned(), reason };
-    let json = fs::read(path).map_err(|source| ModelError::File { path: path.to_owned(), source })?;
-    let header: Header = serde_json::from_slice(&json).map_err(|error| not_a_model(error.to_string()))?;
-    if header.format != FORMAT || header.version != VERSION {
-        return Err(not_a_model(format!("it says {:?}, version {}", header.format, header.version)));
+impl ModelFile {
+    /// Writes the learners that are ready, each under its name.
+    ///
+    /// # Errors
+    /// If none is ready, or the file cannot be written.
+    pub fn write(path: &Path, learners: &[(&str, &Learner)]) -> Result<(), ModelError> {
+        let failed = |source| ModelError::File { path: path.to_owned(), source };
+        let ready = learners.iter().filter_map(|(name, learner)| Some((name, learner, learner.fitted()?)));
+        let texts = ready
+            .map(|(name, learner, fitted)| {
+                let features: Vec<TrainedOn> = learner.columns.iter().map(TrainedOn::from).collect();
+                let about = About {
+                    features_hash: hash(&features),
+                    features,
+                    settings: &learner.settings,
+                    batches: learner.batches,
+                };
+                Ok(format!("\"{name}\": {}", file::lines_and(&about, "model", fitted)?))
+            })
+            .collect::<serde_json::Result<Vec<_>>>()
+            .map_err(|error| failed(error.into()))?;
+        if texts.is_empty() {
+            let states: Vec<String> =
+                learners.iter().map(|(name, learner)| format!("{name}: {}", learner.status())).collect();
+            return Err(ModelError::NotReady(states.join(", ")));
+        }
+        let header = format!("\"format\": \"{FORMAT}\",\n\"version\": {VERSION}");
+        let text = format!("{{\n{header},\n\"learners\": {{\n{}\n}}\n}}\n", texts.join(",\n"));
+        file::write_whole(path, &text).map_err(failed)
     }
-    let file: ModelFile<Fitted, Settings> =
-        serde_json::from_slice(&json).map_err(|error| not_a_model(error.to_string()))?;
-    if let Some(difference) = first_difference(&file.features, &columns) {
-        return Err(ModelError::OtherFeatures { path: path.to_owned(), difference });
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is no file of learners.
+    pub fn read(path: &Path) -> Result<Self, ModelError> {
+        let text = fs::read(path).map_err(|source| ModelError::File { path: path.to_owned(), source })?;
+        Self::parse(path, &text)
     }
-    if file.features_hash != hash(&file.features) {
-        return Err(not_a_model("its features do not have the hash that it gives for them".to_owned()));
+
+    /// What a file contains; people are told of it by its path.
+    ///
+    /// # Errors
+    /// If that is no file of learners.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, ModelError> {
+        let not_a_model = |reason: String| ModelError::NotAModel { path: path.to_owned(), reason };
+        let header: Header = serde_json::from_slice(text).map_err(|error| not_a_model(error.to_string()))?;
+        if header.format != FORMAT || header.version != VERSION {
+            return Err(not_a_model(format!("it says {:?}, version {}", header.format, header.version)));
+        }
+        let contents: Contents = serde_json::from_slice(text).map_err(|error| not_a_model(error.to_string()))?;
+        Ok(Self { path: path.to_owned(), learners: contents.learners })
     }
-    if let Some(reason) = file.model.inconsistency(&columns) {
-        return Err(not_a_model(reason));
+
+    /// The learner of this name for rows of these columns; none where the file has none.
+    ///
+    /// # Errors
+    /// If it was trained on other columns, or its parts do not fit each other.
+    pub fn learner(&self, name: &str, columns: Vec<Column>) -> Result<Option<Learner>, ModelError> {
+        let not_a_model =
+            |reason: String| ModelError::NotAModel { path: self.path.clone(), reason: format!("{name}: {reason}") };
+        let Some(value) = self.learners.get(name) else { return Ok(None) };
+        // The columns first: of another version's table the rest may have another shape.
+        let about = About::<Value>::deserialize(value).map_err(|error| not_a_model(error.to_string()))?;
+        if let Some(difference) = first_difference(&about.features, &columns) {
+            return Err(ModelError::OtherFeatures { path: self.path.clone(), difference });
+        }
+        if about.features_hash != hash(&about.features) {
+            return Err(not_a_model("its features do not have the hash that it gives for them".to_owned()));
+        }
+        let Saved { about, model } = Saved::deserialize(value).map_err(|error| not_a_model(error.to_string()))?;
+        match model.inconsistency(&columns) {
+            Some(reason) => Err(not_a_model(reason)),
+            None => Ok(Some(Learner {
+                columns,
+                settings: about.settings,
+                batches: about.batches,
+                state: State::Ready(Box::new(model)),
+            })),
+        }
     }
-    Ok(Learner { columns, settings: file.settings, batches: file.batches, state: State::Ready(Box::new(file.model)) })
 }
 
 /// Says which column is the first that is not what the model was trained on.
@@ -155,12 +212,7 @@ fn describe(feature: &TrainedOn) -> String {
     format!("{:?} in {:?}, learnt as {}", feature.name, feature.unit, feature.learn)
 }
 
-/// FNV-1a (64 bit) over names, units and kinds, each ended by a zero byte: tells tables apart at a glance, and is no
-/// protection against someone who edits the file.
+/// Of names, units and kinds.
 fn hash(features: &[TrainedOn]) -> String {
-    let texts = features.iter().flat_map(|f| [&f.name, &f.unit, &f.learn]);
-    let bytes = texts.flat_map(|text| text.bytes().chain([0]));
-    let fnv = bytes
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    format!("{fnv:016x}")
+    file::hash(features.iter().flat_map(|f| [f.name.as_str(), &f.unit, &f.learn]))
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::classify::{ClassifierKind, FittedClassifier, Lessons};
 use super::detect::{DetectorKind, FittedDetector, LearnError, Training};
+use super::file;
 use super::frame::Frame;
 use super::held_out::{Surprise, split};
 use super::prepare::{Cleaning, Preparation, Recipe, Scaling, Unfit};
@@ -283,21 +284,14 @@ impl TableModel {
         }
     }
 
-    /// Writes it to a file, by way of a neighbour that is then renamed: a reader sees the old file or the new one. The
-    /// part for people comes first and in lines.
+    /// Writes it to a file, the part for people first.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), TableModelError> {
         let failed = |source| TableModelError::File { path: path.to_owned(), source };
-        let json = |error: serde_json::Error| failed(error.into());
-        let header = serde_json::to_string_pretty(&self.header).map_err(json)?;
-        let learnt = serde_json::to_string(&self.learnt).map_err(json)?;
-        let header = header.strip_suffix("\n}").expect("an object in lines ends so");
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        fs::write(&partial, format!("{header},\n  \"model\": {learnt}\n}}\n")).map_err(failed)?;
-        fs::rename(&partial, path).map_err(failed)
+        let text = file::lines_and(&self.header, "model", &self.learnt).map_err(|error| failed(error.into()))?;
+        file::write_whole(path, &(text + "\n")).map_err(failed)
     }
 
     /// Reads it from a file. Nothing in the file is executed, and what does not fit together is refused.
@@ -430,14 +424,9 @@ fn classifier(table: &Labelled, plan: Plan, kind: ClassifierKind) -> Result<(Tab
     Ok((TableModel { header, learnt: Learnt::Classifier { classes: names, fitted } }, cleaning))
 }
 
-/// FNV-1a (64 bit) over the columns and what they are learnt as, each ended by a zero byte: tells tables apart at a
-/// glance, and is no protection against someone who edits the file.
+/// Of the columns and what they are learnt as.
 fn hash(preparation: &Preparation) -> String {
-    let texts = preparation.columns().flat_map(|(name, learnt)| [name, learnt.unwrap_or("nothing")]);
-    let bytes = texts.flat_map(|text| text.bytes().chain([0]));
-    let fnv = bytes
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    format!("{fnv:016x}")
+    file::hash(preparation.columns().flat_map(|(name, learnt)| [name, learnt.unwrap_or("nothing")]))
 }
 
 #[cfg(test)]
@@ -462,7 +451,8 @@ mod tests {
         ];
         let names = ["scan", "flood"];
         let label = |row| if is_attack(&row) { names[row / 10 % 2] } else { "normal" };
-        Labelled { frame: Frame::new(rows, columns), labels: Some((0..rows).map(|row| label(row).into()).collect()) }
+        let labels = (0..rows).map(|row| label(row).into()).collect();
+        Labelled { frame: Frame::new(rows, columns), labels: Some(labels), inputs: vec![0; rows] }
     }
 
     fn plan(task: Task) -> Plan {

@@ -23,7 +23,7 @@ use crate::session::Timeouts;
 use crate::sink::{Console, Destination, Format, Sinks, Target, Verbosity};
 
 /// The length of an interval of a capture, as live.
-const INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Opens inputs.
 pub(super) struct Inputs<'a> {
@@ -57,7 +57,7 @@ impl<'a> Inputs<'a> {
     fn open_one(&mut self, path: &Path) -> Result<TableReader> {
         let is_capture = file::is_capture(path);
         let place = if is_capture { self.meter(path)? } else { path.to_owned() };
-        let place = if place.is_dir() { place.join(self.arguments.unit.file()) } else { place };
+        let place = if place.is_dir() { place.join(self.arguments.unit.unwrap_or_default().file()) } else { place };
         let mut table = TableReader::open_with(&place, self.arguments.header())?;
         if is_capture {
             let schema = Arc::clone(table.schema());

@@ -53,8 +53,10 @@ pub fn run(arguments: &Label) -> Result<()> {
             Some(cleaner) => cleaner.look_at(&batch, &keys, &mut account)?,
             None => vec![None; keys.len()],
         };
-        let labels: Vec<&str> =
-            keys.iter().map(|key| key.and_then(|key| truth.label(file, &Subject::Flow(key))).unwrap_or(default)).collect();
+        let labels: Vec<&str> = keys
+            .iter()
+            .map(|key| key.and_then(|key| truth.label(file, &Subject::Flow(key))).unwrap_or(default))
+            .collect();
         count(&mut account, &dropped, &labels);
         let kept: BooleanArray = dropped.iter().map(|reason| Some(reason.is_none())).collect();
         let labels: ArrayRef = Arc::new(StringArray::from(labels));

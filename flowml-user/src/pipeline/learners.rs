@@ -1,17 +1,40 @@
-//! The two learners of the agent: one of flows, one of host windows, and their model files.
+//! The two learners of the agent, one of flows and one of host windows: where they come from, and their file.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
-use crate::model::{Learner, ModelError, Settings, Status};
+use crate::model::{Learner, ModelError, ModelFile, News, Settings, Status, Succession};
 use crate::sink::LearnerReport;
+
+/// The name of the learner of flows in reports and files.
+const FLOWS: &str = "flows";
+
+/// The name of the learner of host windows.
+const HOSTS: &str = "hosts";
+
+/// The name of the model that ships with flowml, where a file may be named.
+pub const BUILTIN: &str = "builtin";
+
+/// That model: of the ordinary traffic of the laboratory (`cargo xtask corpus --model`).
+const LABORATORY: &str = include_str!("../../models/laboratory.json");
 
 /// The learners.
 pub struct Learners {
     /// Of the flows, as they end.
-    pub flows: Learner,
+    pub flows: Succession,
     /// Of the host windows.
-    pub hosts: Learner,
+    pub hosts: Succession,
+}
+
+/// Where learners begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin<'a> {
+    /// With nothing: a warm-up comes first.
+    Anew,
+    /// With what ships with flowml, until what is here has been learnt.
+    Builtin,
+    /// With what is in a file.
+    File(&'a Path),
 }
 
 impl Learners {
@@ -19,41 +42,104 @@ impl Learners {
     #[must_use]
     pub fn new(flows: FlowColumns, settings: &Settings) -> Self {
         Self {
-            flows: Learner::new(flow_columns(flows), of_flows(settings)),
-            hosts: Learner::new(columns(HOST_FEATURES), of_host_windows(settings)),
+            flows: Succession::of(Learner::new(flow_columns(flows), of_flows(settings))),
+            hosts: Succession::of(Learner::new(columns(HOST_FEATURES), of_host_windows(settings))),
         }
     }
 
-    /// The learners that were saved under `path`, or new ones where there is nothing.
+    /// Learners that begin there. A row whose probability is below `alpha` is an anomaly; where that is not given, the
+    /// model's own level counts.
     ///
     /// # Errors
-    /// If a file that is there is no model of these features.
-    pub fn begin(path: Option<&Path>, flows: FlowColumns, settings: &Settings) -> Result<Self, ModelError> {
-        let Some(path) = path else { return Ok(Self::new(flows, settings)) };
-        Ok(Self {
-            flows: load(path, flow_columns(flows), &of_flows(settings))?,
-            hosts: load(&of_hosts(path), columns(HOST_FEATURES), &of_host_windows(settings))?,
-        })
+    /// If a file is no model of these features.
+    pub fn begin(
+        from: Begin<'_>,
+        flows: FlowColumns,
+        settings: &Settings,
+        alpha: Option<f64>,
+    ) -> Result<Self, ModelError> {
+        let settings = &Settings { alpha: alpha.unwrap_or(settings.alpha), ..settings.clone() };
+        let mut learners = match from {
+            Begin::Anew => Self::new(flows, settings),
+            Begin::Builtin => Self::builtin(flows, settings)?,
+            Begin::File(path) => Self::of_file(&ModelFile::read(path)?, flows, settings)?,
+        };
+        if let Some(alpha) = alpha {
+            learners.flows.acting_mut().set_alpha(alpha);
+            learners.hosts.acting_mut().set_alpha(alpha);
+        }
+        Ok(learners)
+    }
+
+    /// The learners of a file; one that it does not have begins anew.
+    ///
+    /// # Errors
+    /// If the file has models of other features.
+    pub fn of_file(file: &ModelFile, flows: FlowColumns, settings: &Settings) -> Result<Self, ModelError> {
+        let mut learners = Self::new(flows, settings);
+        if let Some(learner) = file.learner(FLOWS, flow_columns(flows))? {
+            learners.flows = Succession::of(learner);
+        }
+        if let Some(learner) = file.learner(HOSTS, columns(HOST_FEATURES))? {
+            learners.hosts = Succession::of(learner);
+        }
+        Ok(learners)
+    }
+
+    fn builtin(flows: FlowColumns, settings: &Settings) -> Result<Self, ModelError> {
+        let file = ModelFile::parse(Path::new(BUILTIN), LABORATORY.as_bytes())?;
+        let mut learners = Self::new(flows, settings);
+        // It knows nothing of payload: flows that have some are learnt anew.
+        if flows == FlowColumns::Headers
+            && let Some(learner) = file.learner(FLOWS, flow_columns(flows))?
+        {
+            learners.flows = Succession::from_elsewhere(learner, of_flows(settings));
+        }
+        if let Some(learner) = file.learner(HOSTS, columns(HOST_FEATURES))? {
+            learners.hosts = Succession::from_elsewhere(learner, of_host_windows(settings));
+        }
+        Ok(learners)
     }
 
     /// How they stand.
     #[must_use]
     pub fn reports(&self) -> Vec<LearnerReport> {
-        let all = [("flows", &self.flows), ("hosts", &self.hosts)];
-        let report =
-            |(of, learner): (_, &Learner)| LearnerReport { of, status: learner.status(), clusters: learner.clusters() };
-        all.map(report).into()
+        let report = |(of, learner): (_, &Succession)| LearnerReport {
+            of,
+            status: learner.status(),
+            beside: learner.shadow_status(),
+            clusters: learner.clusters(),
+        };
+        self.named().map(report).into()
     }
 
-    /// Saves what was learnt under `path`; a learner that is still warming up has nothing to save.
+    /// What the operator should know of them and was not told.
+    pub fn news(&mut self) -> impl Iterator<Item = (&'static str, News)> {
+        let [flows, hosts] = [self.flows.news(), self.hosts.news()];
+        let named = |name| move |news| (name, news);
+        flows.into_iter().map(named(FLOWS)).chain(hosts.into_iter().map(named(HOSTS)))
+    }
+
+    /// Saves what was learnt; where nothing was, because all are warming up, nothing.
     ///
     /// # Errors
-    /// If a file cannot be written.
-    pub fn end(&self, path: Option<&Path>) -> Result<(), ModelError> {
-        let Some(path) = path else { return Ok(()) };
-        save(&self.flows, path)?;
-        save(&self.hosts, &of_hosts(path))
+    /// If the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        if self.named().iter().all(|(_, learner)| matches!(learner.status(), Status::WarmingUp { .. })) {
+            return Ok(());
+        }
+        ModelFile::write(path, &self.named().map(|(name, learner)| (name, learner.acting())))
     }
+
+    const fn named(&self) -> [(&'static str, &Succession); 2] {
+        [(FLOWS, &self.flows), (HOSTS, &self.hosts)]
+    }
+}
+
+/// Whether what stands for a model is a file, which is saved to.
+#[must_use]
+pub fn is_file(model: &Path) -> bool {
+    model.as_os_str() != BUILTIN
 }
 
 /// What the learner of flows needs to know of their columns.
@@ -79,17 +165,17 @@ fn of_host_windows(settings: &Settings) -> Settings {
     Settings { learnt_rows_per_batch: HOSTS_LEARNT.min(settings.learnt_rows_per_batch), ..of_flows(settings) }
 }
 
-/// The model of hosts lies beside that of flows.
-fn of_hosts(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".hosts");
-    PathBuf::from(name)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn load(path: &Path, columns: Vec<Column>, settings: &Settings) -> Result<Learner, ModelError> {
-    if path.exists() { Learner::load(path, columns) } else { Ok(Learner::new(columns, settings.clone())) }
-}
-
-fn save(learner: &Learner, path: &Path) -> Result<(), ModelError> {
-    if matches!(learner.status(), Status::WarmingUp { .. }) { Ok(()) } else { learner.save(path) }
+    #[test]
+    fn the_model_that_ships_with_flowml_is_one_of_its_features() {
+        let learners = Learners::begin(Begin::Builtin, FlowColumns::Headers, &Settings::default(), None);
+        let learners = learners.expect("after a change of the features, 'cargo xtask corpus --model' makes it anew");
+        for report in learners.reports() {
+            assert!(matches!(report.status, Status::Ready { .. }), "{}: {}", report.of, report.status);
+            assert!(matches!(report.beside, Some(Status::WarmingUp { .. })), "{}", report.of);
+        }
+    }
 }

@@ -3,13 +3,15 @@
 
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use aya_log::EbpfLogger;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
-use super::learners::Learners;
+use super::learners::{Begin, Learners, is_file};
 use super::stop::Stop;
 use super::{Pipeline, inspector};
 use crate::capture::CaptureError;
@@ -18,7 +20,7 @@ use crate::capture::interface::{Interface, Interfaces, exists};
 use crate::capture::kernel::{KernelTable, monotonic_ns, realtime_ns};
 use crate::cli::{Direction, Run, XdpMode};
 use crate::features::FlowColumns;
-use crate::model::Settings;
+use crate::model::{ModelError, Settings};
 use crate::object;
 use crate::record::Clock;
 use crate::session::Timeouts;
@@ -32,19 +34,33 @@ const LOOK: Duration = Duration::from_millis(10);
 /// 429 million packets a second to fill.
 const LONGEST_EPOCH: Duration = Duration::from_secs(10);
 
+/// How often the model is saved to its file.
+const SAVE_EVERY: Duration = Duration::from_secs(600);
+
 /// Meters live until something ends it.
 ///
 /// # Errors
 /// Where metering cannot begin, where its last interface goes away, or where an output failed.
 pub async fn run(arguments: &Run) -> Result<()> {
+    let columns = FlowColumns::of(inspector(&arguments.content)?.as_ref());
+    let settings = Settings { seed: arguments.seed, ..Settings::default() };
+    let learners = Learners::begin(begin(arguments), columns, &settings, arguments.alpha)?;
+    let file = arguments.model.as_deref().filter(|path| is_file(path));
+    learn(arguments, learners, file).await.map(|_| ())
+}
+
+/// Meters live with these learners until something ends it, saves them to `file` now and then and at the end, and gives
+/// them back.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn learn(arguments: &Run, learners: Learners, file: Option<&Path>) -> Result<Learners> {
     // Before anything is attached: whatever comes from here on ends the run in order.
     let mut stop = Stop::new()?;
     let object = object::embedded().ok_or(CaptureError::NoObject)?;
     let interfaces = choose(&arguments.interfaces).await?;
-    let settings = Settings { alpha: arguments.alpha, seed: arguments.seed, ..Settings::default() };
     let inspector = inspector(&arguments.content)?;
     let columns = FlowColumns::of(inspector.as_ref());
-    let learners = Learners::begin(arguments.model.as_deref(), columns, &settings)?;
     let mut sinks = Sinks::open(&arguments.outputs, columns, Console::on_standard_error(arguments.verbosity()))?;
 
     let mut table = KernelTable::load(object, arguments.flow_capacity, arguments.content.limit())?;
@@ -71,23 +87,35 @@ pub async fn run(arguments: &Run) -> Result<()> {
         .with_inspector(inspector);
     stop.after(arguments.duration);
 
-    let ending = meter(&mut table, &mut pipeline, &mut attached, &mut log, arguments.interval, &mut stop).await?;
+    let mut kept = KeptModel::new(file, columns, arguments.alpha)?;
+    let ending =
+        meter(&mut table, &mut pipeline, &mut attached, &mut log, arguments.interval, &mut kept, &mut stop).await?;
     // Detach first, then count what came until then: nothing is received that is not in the summary.
     drop(attached);
     let at_ns = drain(&mut table, &mut pipeline)?;
     let _reader_gone = pipeline.end_interval(at_ns, clock());
     let finished = pipeline.finish(clock());
     // What was learnt is kept whatever became of the rows.
-    if let Some(learners) = finished.learners {
-        learners.end(arguments.model.as_deref())?;
+    let learners = finished.learners.context("the pipeline was given learners")?;
+    if let Some(path) = file {
+        learners.save(path)?;
     }
     finished.outputs?;
     if !finished.conserved {
         bail!("the account does not balance: packets received are not those in flows and those skipped");
     }
     match ending {
-        Ending::Asked => Ok(()),
+        Ending::Asked => Ok(learners),
         Ending::NoInterface => bail!("no interface is left to meter"),
+    }
+}
+
+/// Where learning begins: with the file where there is one, else with what ships with flowml, unless from nothing.
+fn begin(arguments: &Run) -> Begin<'_> {
+    match &arguments.model {
+        _ if arguments.learn => Begin::Anew,
+        Some(path) if is_file(path) && path.exists() => Begin::File(path),
+        _ => Begin::Builtin,
     }
 }
 
@@ -106,6 +134,7 @@ async fn meter(
     attached: &mut Vec<Attachment>,
     log: &mut EbpfLogger<KernelLog>,
     every: Duration,
+    model: &mut KeptModel<'_>,
     stop: &mut Stop,
 ) -> Result<Ending> {
     let mut ticks = interval(every);
@@ -132,6 +161,9 @@ async fn meter(
                     return Ok(Ending::NoInterface);
                 }
             }
+            due = model.due() => {
+                model.meet(due, pipeline);
+            }
             _ = epochs.tick(), if every > LONGEST_EPOCH => {
                 drain(table, pipeline)?;
             }
@@ -141,6 +173,61 @@ async fn meter(
                 }
             }
         }
+    }
+}
+
+/// The file of the model: saved to now and then, and read again at SIGHUP.
+struct KeptModel<'a> {
+    file: Option<&'a Path>,
+    columns: FlowColumns,
+    alpha: Option<f64>,
+    saves: Interval,
+    hangup: Signal,
+}
+
+/// What is due with the file of the model.
+#[derive(Clone, Copy)]
+enum Due {
+    Save,
+    Load,
+}
+
+impl<'a> KeptModel<'a> {
+    fn new(file: Option<&'a Path>, columns: FlowColumns, alpha: Option<f64>) -> Result<Self> {
+        let mut saves = interval_at(Instant::now() + SAVE_EVERY, SAVE_EVERY);
+        saves.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+        Ok(Self { file, columns, alpha, saves, hangup })
+    }
+
+    async fn due(&mut self) -> Due {
+        tokio::select! {
+            _ = self.saves.tick(), if self.file.is_some() => Due::Save,
+            _ = self.hangup.recv() => Due::Load,
+        }
+    }
+
+    /// Whatever goes wrong with the file is told, and metering goes on with the model in use.
+    fn meet(&self, due: Due, pipeline: &mut Pipeline) {
+        let Some(path) = self.file else {
+            return pipeline.warn("SIGHUP reads the file of '--model' again, and none was named");
+        };
+        let done = match due {
+            Due::Save => pipeline.learners().map_or(Ok(()), |learners| learners.save(path)),
+            Due::Load => self.load(path, pipeline),
+        };
+        if let Err(error) = done {
+            pipeline.warn(&format!("{:#}; the model in use stays", anyhow::Error::from(error)));
+        }
+    }
+
+    fn load(&self, path: &Path, pipeline: &mut Pipeline) -> Result<(), ModelError> {
+        let learners = Learners::begin(Begin::File(path), self.columns, &Settings::default(), self.alpha)?;
+        if let Some(own) = pipeline.learners() {
+            *own = learners;
+        }
+        pipeline.notice(&format!("from now on the model in {} judges", path.display()));
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use ndarray::Array2;
 use crate::cli::ContentArguments;
 use crate::features::{Feature, FlowColumns, FlowRow, HOST_FEATURES, HostWindows, row};
 use crate::incident::Incidents;
-use crate::model::{Learner, Verdict};
+use crate::model::{Succession, Verdict};
 use crate::record::{Clock, FlowRecord, Inspector};
 use crate::session::{Ended, Sessions, Timeouts, opposite};
 use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals};
@@ -28,6 +28,7 @@ pub mod live;
 pub mod offline;
 mod progress;
 mod stop;
+mod traffic;
 pub mod train;
 
 use learners::Learners;
@@ -137,6 +138,7 @@ impl Pipeline {
         self.judge_hosts(at_ns, clock);
         let ended = self.sessions.expire(at_ns);
         self.judge_flows(&ended, clock);
+        self.tell_news();
         let elapsed = Duration::from_nanos(at_ns.saturating_sub(self.interval_began_ns));
         self.interval_began_ns = at_ns;
         self.totals.duration += elapsed;
@@ -216,6 +218,24 @@ impl Pipeline {
         }
     }
 
+    fn tell_news(&mut self) {
+        let Some(learners) = &mut self.learners else { return };
+        for (of, news) in learners.news() {
+            let text = format!("{of}: {news}");
+            if news.is_warning() { self.sinks.warn(&text) } else { self.sinks.notice(&text) }
+        }
+    }
+
+    /// The learners, where there are any.
+    pub fn learners(&mut self) -> Option<&mut Learners> {
+        self.learners.as_mut()
+    }
+
+    /// Tells people what is as it should be.
+    pub fn notice(&mut self, text: &str) {
+        self.sinks.notice(text);
+    }
+
     /// Tells people what went wrong.
     pub fn warn(&mut self, text: &str) {
         self.sinks.warn(text);
@@ -253,7 +273,7 @@ pub struct Finished {
 
 /// What the learner says of each unit; without one, nothing.
 fn verdicts<T>(
-    learner: Option<&mut Learner>,
+    learner: Option<&mut Succession>,
     table: &[Feature<T>],
     units: impl ExactSizeIterator<Item = impl Borrow<T>>,
 ) -> impl Iterator<Item = Option<Verdict>> {
@@ -263,7 +283,7 @@ fn verdicts<T>(
 
 /// Scores the units and learns from them.
 fn observe<T>(
-    learner: &mut Learner,
+    learner: &mut Succession,
     table: &[Feature<T>],
     units: impl ExactSizeIterator<Item = impl Borrow<T>>,
 ) -> Vec<Option<Verdict>> {

@@ -12,7 +12,7 @@ use rand::RngCore;
 use rand::rngs::OsRng;
 
 use super::epochs::{Epochs, Passed};
-use super::learners::Learners;
+use super::learners::{BUILTIN, Begin, Learners, is_file};
 use super::progress::Progress;
 use super::stop::Stop;
 use super::{Finished, Pipeline, inspector};
@@ -176,8 +176,8 @@ pub async fn run(arguments: &Read) -> Result<()> {
         }
     }
     let finished = offline.finish()?;
-    if let Some(learners) = finished.learners {
-        learners.end(arguments.model.as_deref())?;
+    if let (Some(learners), Some(path)) = (finished.learners, arguments.model.as_deref().filter(|path| is_file(path))) {
+        learners.save(path)?;
     }
     finished.outputs?;
     if !finished.conserved {
@@ -191,9 +191,14 @@ pub async fn run(arguments: &Read) -> Result<()> {
 
 /// The learners, where rows are to be scored.
 fn learners(arguments: &Read, columns: FlowColumns) -> Result<Option<Learners>, ModelError> {
-    let settings = Settings { alpha: arguments.alpha, seed: arguments.seed, ..Settings::default() };
-    let wanted = arguments.learn || arguments.model.is_some();
-    wanted.then(|| Learners::begin(arguments.model.as_deref(), columns, &settings)).transpose()
+    let settings = Settings { seed: arguments.seed, ..Settings::default() };
+    let begin = match &arguments.model {
+        Some(path) if path.as_os_str() == BUILTIN => Some(Begin::Builtin),
+        Some(path) if path.exists() => Some(Begin::File(path)),
+        Some(_) => Some(Begin::Anew),
+        None => arguments.learn.then_some(Begin::Anew),
+    };
+    begin.map(|begin| Learners::begin(begin, columns, &settings, arguments.alpha)).transpose()
 }
 
 fn report(path: &Path) -> InterfaceReport {

@@ -10,13 +10,13 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use super::inputs::Inputs;
 use super::progress::Step;
+use super::traffic;
 use crate::cli::{Model, ModelCommand, Score, Train};
 use crate::dataset::learnt::Roles;
 use crate::dataset::{Shape, TableFormat, TableReader, TableWriter};
-use crate::features::{FLOW_FEATURES, HOST_FEATURES, columns};
 use crate::model::prepare::Cleaning;
 use crate::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
-use crate::model::{ClusterSummary, Learner};
+use crate::model::{ModelError, ModelFile};
 
 /// How many columns of one kind are told by name.
 const TOLD_COLUMNS: usize = 12;
@@ -25,7 +25,10 @@ const TOLD_COLUMNS: usize = 12;
 ///
 /// # Errors
 /// If the tables cannot be read or learnt from, or the model cannot be written.
-pub fn run(arguments: &Train) -> Result<()> {
+pub async fn run(arguments: &Train) -> Result<()> {
+    if traffic::is_meant(arguments) {
+        return traffic::run(arguments).await;
+    }
     let step = Step::begin(!arguments.quiet);
     let table = read(arguments, &step)?;
     let (model, cleaning) = learn(&table, arguments.plan(), &step)?;
@@ -215,26 +218,16 @@ impl Verdict {
 /// If it is none.
 pub fn show(arguments: &Model) -> Result<()> {
     let ModelCommand::Show { file } = &arguments.command;
-    let of_live = [("flows", columns(FLOW_FEATURES)), ("hosts", columns(HOST_FEATURES))];
-    let live = of_live.into_iter().find_map(|(of, columns)| Some((of, Learner::load(file, columns).ok()?)));
-    let text = match live {
-        Some((of, learner)) => learner_description(of, &learner),
-        None => description(&TableModel::load(file)?),
+    let text = match ModelFile::read(file) {
+        Ok(learners) => traffic::describe(&learners)?,
+        Err(ModelError::File { path, source }) => return Err(ModelError::File { path, source }.into()),
+        Err(_) => description(&TableModel::load(file)?) + "\n",
     };
     // That the reader has seen enough is no failure.
-    match writeln!(io::stdout(), "{text}") {
+    match write!(io::stdout(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).context("cannot write to standard output")
         }
         _ => Ok(()),
     }
-}
-
-fn learner_description(of: &str, learner: &Learner) -> String {
-    let cluster = |cluster: ClusterSummary| {
-        let typical: Vec<String> = cluster.typical.iter().map(ToString::to_string).collect();
-        format!("\n  {:.1} %: {}", cluster.share * 100.0, typical.join(", "))
-    };
-    let clusters: String = learner.clusters().into_iter().map(cluster).collect();
-    format!("the live learner of {of}, {}{clusters}", learner.status())
 }

@@ -332,7 +332,10 @@ impl Period {
             bytes: [host.sent.bytes, host.received.bytes],
             cluster: self.host_clusters.get(&address).copied(),
         };
-        let learner_line = |learner: &LearnerReport| LearnerLine { of: learner.of, status: learner.status.to_string() };
+        let learner_line = |learner: &LearnerReport| {
+            let beside = learner.beside.map_or_else(String::new, |status| format!("; beside it another, {status}"));
+            LearnerLine { of: learner.of, status: format!("{}{beside}", learner.status) }
+        };
         let names: Vec<&str> = last.interfaces.iter().map(|interface| interface.name.as_str()).collect();
         View {
             end_ms: last.end_ms,

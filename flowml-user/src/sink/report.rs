@@ -24,6 +24,8 @@ pub struct LearnerReport {
     pub of: &'static str,
     /// How far it is.
     pub status: Status,
+    /// How far the one beside it is, which is to take over, if there is one.
+    pub beside: Option<Status>,
     /// Its clusters, the largest first.
     pub clusters: Vec<ClusterSummary>,
 }

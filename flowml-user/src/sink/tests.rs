@@ -168,11 +168,13 @@ fn report(elapsed_ms: u64, end_ms: u64) -> IntervalReport {
             LearnerReport {
                 of: "flows",
                 status: Status::WarmingUp { rows: 1, rows_needed: 300, batches: 1, batches_needed: 30 },
+                beside: None,
                 clusters: Vec::new(),
             },
             LearnerReport {
                 of: "hosts",
                 status: Status::Ready { clusters: 2, calibration_scores: 300 },
+                beside: Some(Status::WarmingUp { rows: 400, rows_needed: 300, batches: 12, batches_needed: 30 }),
                 clusters: vec![cluster(1, 0.9), cluster(0, 0.1)],
             },
         ],

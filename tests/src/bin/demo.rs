@@ -144,7 +144,7 @@ fn show() -> Result<()> {
         ACTS.len()
     ));
     let _background = town.live(Habits { seed: 1, duration: Duration::from_secs(600), pace: 1.0 })?;
-    let meter = Meter::start(&town.server, &["--seed", "1"])?;
+    let meter = Meter::start(&town.server, &["--seed", "1", "--learn"])?;
     screen.line("");
     let begun = meter.stderr();
     for line in begun.lines() {

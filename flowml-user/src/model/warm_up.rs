@@ -1,0 +1,169 @@
+//! The rows from which a learner makes its first model.
+
+use ndarray::{Array2, ArrayView2};
+
+use super::Settings;
+
+/// Rows that are kept: beyond, every second one goes, and of those to come as many.
+const KEPT: usize = 1 << 16;
+
+/// Where more than this part of the rows is suspect, whoever suspects them knows other traffic, or nothing here is
+/// ordinary: then there is nothing better to learn from than all of them.
+const MOST_SUSPECTED: f64 = 0.5;
+
+/// The rows kept for the first fit, in the order of their time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WarmUp {
+    /// Row-major.
+    values: Vec<f64>,
+    /// The batch of each kept row.
+    times: Vec<u32>,
+    /// Whether somebody suspects it.
+    suspects: Vec<bool>,
+    /// Rows seen, of which the kept ones may be a sample.
+    seen: usize,
+    /// Of the chosen rows, one in `2^thinned` is kept.
+    thinned: u32,
+    chosen: usize,
+    batches: u32,
+    /// Batches since things were last cut.
+    settled: u32,
+}
+
+impl WarmUp {
+    /// Keeps the chosen rows of a batch, unless it is one of those that pass until things have settled.
+    pub(super) fn collect(
+        &mut self,
+        rows: ArrayView2<'_, f64>,
+        chosen: &[usize],
+        suspect: impl Fn(usize) -> bool,
+        settings: &Settings,
+    ) {
+        if self.settled >= settings.settling_batches.min(settings.warm_up_batches.saturating_sub(1)) {
+            for &row in chosen {
+                if self.chosen & ((1 << self.thinned) - 1) == 0 {
+                    self.values.extend(rows.row(row));
+                    self.times.push(self.batches);
+                    self.suspects.push(suspect(row));
+                }
+                self.chosen += 1;
+            }
+            self.seen += rows.nrows();
+            if self.times.len() > KEPT {
+                self.thin(rows.ncols());
+            }
+        }
+        self.pass(1);
+    }
+
+    /// Lets every second row go.
+    fn thin(&mut self, columns: usize) {
+        let rows = self.times.len().div_ceil(2);
+        for row in 1..rows {
+            self.values.copy_within(2 * row * columns..(2 * row + 1) * columns, row * columns);
+            self.times[row] = self.times[2 * row];
+            self.suspects[row] = self.suspects[2 * row];
+        }
+        self.values.truncate(rows * columns);
+        self.times.truncate(rows);
+        self.suspects.truncate(rows);
+        self.thinned += 1;
+    }
+
+    /// Lets batches go by.
+    pub(super) fn pass(&mut self, batches: u64) {
+        let batches = u32::try_from(batches).unwrap_or(u32::MAX);
+        self.batches = self.batches.saturating_add(batches);
+        self.settled = self.settled.saturating_add(batches);
+    }
+
+    /// What comes next is cut in the middle.
+    pub(super) const fn settle(&mut self) {
+        self.settled = 0;
+    }
+
+    pub(super) fn is_over(&self, settings: &Settings) -> bool {
+        self.seen >= settings.warm_up_rows.max(1) && self.batches >= settings.warm_up_batches
+    }
+
+    /// The rows to learn from and their batches; none where there are no rows.
+    pub(super) fn rows(&self, columns: usize) -> Option<(Array2<f64>, Vec<u32>)> {
+        let all = self.suspected() > MOST_SUSPECTED;
+        let kept: Vec<usize> = (0..self.times.len()).filter(|&row| all || !self.suspects[row]).collect();
+        let whole = ArrayView2::from_shape((self.times.len(), columns), &self.values).expect("whole rows were kept");
+        let times = kept.iter().map(|&row| self.times[row]).collect();
+        (!kept.is_empty()).then(|| (whole.select(ndarray::Axis(0), &kept), times))
+    }
+
+    /// The part of the kept rows that is suspect, 0–1.
+    pub(super) fn suspected(&self) -> f64 {
+        let suspects = self.suspects.iter().filter(|suspect| **suspect).count();
+        suspects as f64 / self.suspects.len().max(1) as f64
+    }
+
+    /// Whether all rows are learnt from although most are suspect.
+    pub(super) fn is_suspicious(suspected: f64) -> bool {
+        suspected > MOST_SUSPECTED
+    }
+
+    pub(super) const fn seen(&self) -> usize {
+        self.seen
+    }
+
+    pub(super) const fn batches(&self) -> u32 {
+        self.batches
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(first: usize, rows: usize) -> Array2<f64> {
+        Array2::from_shape_fn((rows, 2), |(row, column)| (2 * (first + row) + column) as f64)
+    }
+
+    fn collect(warm_up: &mut WarmUp, first: usize, rows: usize, suspect: impl Fn(usize) -> bool) {
+        let chosen: Vec<usize> = (0..rows).collect();
+        warm_up.collect(batch(first, rows).view(), &chosen, suspect, &Settings::default());
+    }
+
+    #[test]
+    fn of_many_rows_those_of_all_times_are_kept_alike() {
+        let mut warm_up = WarmUp::default();
+        (0..300).for_each(|number| collect(&mut warm_up, number * 1000, 1000, |_| false));
+        let (rows, times) = warm_up.rows(2).expect("there are rows");
+        assert_eq!(warm_up.seen(), 300_000);
+        assert!((KEPT / 2..=KEPT).contains(&rows.nrows()) && times.len() == rows.nrows());
+        let step = 300_000 / rows.nrows();
+        assert_eq!(step, 8);
+        for (place, row) in rows.outer_iter().enumerate() {
+            assert_eq!(row.to_vec(), [(2 * step * place) as f64, (2 * step * place + 1) as f64]);
+            assert_eq!(times[place] as usize, step * place / 1000);
+        }
+    }
+
+    #[test]
+    fn suspects_are_learnt_from_only_where_they_are_most() {
+        let mut few = WarmUp::default();
+        collect(&mut few, 0, 10, |row| row < 4);
+        assert_eq!(few.rows(2).expect("there are rows").0, batch(4, 6));
+        let mut most = WarmUp::default();
+        collect(&mut most, 0, 10, |row| row < 6);
+        assert_eq!(most.rows(2).expect("there are rows").0, batch(0, 10));
+        assert!(WarmUp::is_suspicious(most.suspected()) && !WarmUp::is_suspicious(few.suspected()));
+    }
+
+    #[test]
+    fn after_each_cut_batches_pass_unlearnt() {
+        let settings = Settings { settling_batches: 2, ..Settings::default() };
+        let mut warm_up = WarmUp::default();
+        for number in 0..8 {
+            if number == 4 {
+                warm_up.settle();
+            }
+            warm_up.collect(batch(number, 1).view(), &[0], |_| false, &settings);
+        }
+        assert_eq!(warm_up.rows(2).expect("there are rows").1, [2, 3, 6, 7]);
+    }
+}
