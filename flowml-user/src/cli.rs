@@ -201,7 +201,7 @@ pub struct Run {
     #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = |text: &str| duration(text, TIMEOUT))]
     pub active_timeout: Duration,
 
-    /// Model to begin with where FILE exists, saved to it every ten minutes and at the end [default: builtin, the one that
+    /// Model to begin with where FILE exists, saved to it every ten minutes and at the end [default: the one that
     /// ships with flowml, until what is here has been learnt; nothing is saved]
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
@@ -320,8 +320,8 @@ pub struct Read {
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, TIMEOUT))]
     pub active_timeout: Option<Duration>,
 
-    /// Score by the model in FILE where it exists, learn on, and save it at the end; 'builtin' is the one that ships with
-    /// flowml and is not saved [default: rows have no verdict]
+    /// Score by the model in FILE where it exists, learn on, and save it at the end; 'builtin' and 'builtin-ingress'
+    /// are those that ship with flowml, of both directions or of what comes in alone, and are not saved [default: rows have no verdict]
     #[arg(long, value_name = "FILE", group = "judgement")]
     pub model: Option<PathBuf>,
 

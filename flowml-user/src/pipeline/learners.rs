@@ -12,11 +12,39 @@ const FLOWS: &str = "flows";
 /// The name of the learner of host windows.
 const HOSTS: &str = "hosts";
 
-/// The name of the model that ships with flowml, where a file may be named.
-pub const BUILTIN: &str = "builtin";
+/// A model that ships with flowml: of the ordinary traffic of the laboratory, as `cargo xtask corpus --models` makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Builtin {
+    /// Of what comes in and what goes out.
+    Both,
+    /// Of what comes in alone, as XDP sees it.
+    Ingress,
+}
 
-/// That model: of the ordinary traffic of the laboratory (`cargo xtask corpus --model`).
-const LABORATORY: &str = include_str!("../../models/laboratory.json");
+impl Builtin {
+    const ALL: [Self; 2] = [Self::Both, Self::Ingress];
+
+    /// What stands for it where a file may be named.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Both => "builtin",
+            Self::Ingress => "builtin-ingress",
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Both => include_str!("../../models/both.json"),
+            Self::Ingress => include_str!("../../models/ingress.json"),
+        }
+    }
+
+    /// The one that is meant by what may be a file.
+    #[must_use]
+    pub fn named(model: &Path) -> Option<Self> {
+        Self::ALL.into_iter().find(|own| model.as_os_str() == own.name())
+    }
+}
 
 /// The learners.
 pub struct Learners {
@@ -32,7 +60,7 @@ pub enum Begin<'a> {
     /// With nothing: a warm-up comes first.
     Anew,
     /// With what ships with flowml, until what is here has been learnt.
-    Builtin,
+    Builtin(Builtin),
     /// With what is in a file.
     File(&'a Path),
 }
@@ -61,7 +89,7 @@ impl Learners {
         let settings = &Settings { alpha: alpha.unwrap_or(settings.alpha), ..settings.clone() };
         let mut learners = match from {
             Begin::Anew => Self::new(flows, settings),
-            Begin::Builtin => Self::builtin(flows, settings)?,
+            Begin::Builtin(which) => Self::builtin(which, flows, settings)?,
             Begin::File(path) => Self::of_file(&ModelFile::read(path)?, flows, settings)?,
         };
         if let Some(alpha) = alpha {
@@ -86,8 +114,8 @@ impl Learners {
         Ok(learners)
     }
 
-    fn builtin(flows: FlowColumns, settings: &Settings) -> Result<Self, ModelError> {
-        let file = ModelFile::parse(Path::new(BUILTIN), LABORATORY.as_bytes())?;
+    fn builtin(which: Builtin, flows: FlowColumns, settings: &Settings) -> Result<Self, ModelError> {
+        let file = ModelFile::parse(Path::new(which.name()), which.text().as_bytes())?;
         let mut learners = Self::new(flows, settings);
         // It knows nothing of payload: flows that have some are learnt anew.
         if flows == FlowColumns::Headers
@@ -139,7 +167,7 @@ impl Learners {
 /// Whether what stands for a model is a file, which is saved to.
 #[must_use]
 pub fn is_file(model: &Path) -> bool {
-    model.as_os_str() != BUILTIN
+    Builtin::named(model).is_none()
 }
 
 /// What the learner of flows needs to know of their columns.
@@ -170,10 +198,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_model_that_ships_with_flowml_is_one_of_its_features() {
-        let learners = Learners::begin(Begin::Builtin, FlowColumns::Headers, &Settings::default(), None);
-        let learners = learners.expect("after a change of the features, 'cargo xtask corpus --model' makes it anew");
-        for report in learners.reports() {
+    fn the_models_that_ship_with_flowml_are_of_its_features() {
+        let begin = |which| Learners::begin(Begin::Builtin(which), FlowColumns::Headers, &Settings::default(), None);
+        let learners = Builtin::ALL
+            .map(|which| begin(which).expect("after a change of the features, 'cargo xtask corpus --models' makes them anew"));
+        for report in learners.iter().flat_map(Learners::reports) {
             assert!(matches!(report.status, Status::Ready { .. }), "{}: {}", report.of, report.status);
             assert!(matches!(report.beside, Some(Status::WarmingUp { .. })), "{}", report.of);
         }

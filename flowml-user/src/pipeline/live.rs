@@ -11,7 +11,7 @@ use aya_log::EbpfLogger;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
-use super::learners::{Begin, Learners, is_file};
+use super::learners::{Begin, Builtin, Learners, is_file};
 use super::stop::Stop;
 use super::{Pipeline, inspector};
 use crate::capture::CaptureError;
@@ -115,7 +115,16 @@ fn begin(arguments: &Run) -> Begin<'_> {
     match &arguments.model {
         _ if arguments.learn => Begin::Anew,
         Some(path) if is_file(path) && path.exists() => Begin::File(path),
-        _ => Begin::Builtin,
+        Some(path) => Begin::Builtin(Builtin::named(path).unwrap_or_else(|| builtin(arguments))),
+        None => Begin::Builtin(builtin(arguments)),
+    }
+}
+
+/// What ships with flowml for what is seen.
+const fn builtin(arguments: &Run) -> Builtin {
+    match arguments.direction {
+        Direction::Ingress => Builtin::Ingress,
+        Direction::Both => Builtin::Both,
     }
 }
 

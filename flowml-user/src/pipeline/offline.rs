@@ -12,7 +12,7 @@ use rand::RngCore;
 use rand::rngs::OsRng;
 
 use super::epochs::{Epochs, Passed};
-use super::learners::{BUILTIN, Begin, Learners, is_file};
+use super::learners::{Begin, Builtin, Learners, is_file};
 use super::progress::Progress;
 use super::stop::Stop;
 use super::{Finished, Pipeline, inspector};
@@ -193,10 +193,12 @@ pub async fn run(arguments: &Read) -> Result<()> {
 fn learners(arguments: &Read, columns: FlowColumns) -> Result<Option<Learners>, ModelError> {
     let settings = Settings { seed: arguments.seed, ..Settings::default() };
     let begin = match &arguments.model {
-        Some(path) if path.as_os_str() == BUILTIN => Some(Begin::Builtin),
-        Some(path) if path.exists() => Some(Begin::File(path)),
-        Some(_) => Some(Begin::Anew),
         None => arguments.learn.then_some(Begin::Anew),
+        Some(path) => Some(match Builtin::named(path) {
+            Some(which) => Begin::Builtin(which),
+            None if path.exists() => Begin::File(path),
+            None => Begin::Anew,
+        }),
     };
     begin.map(|begin| Learners::begin(begin, columns, &settings, arguments.alpha)).transpose()
 }
