@@ -1,6 +1,6 @@
 //! The features of a host window.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::Learn::{Amount, Never, Share};
 use super::window::HostWindow;
@@ -106,6 +106,14 @@ pub const HOST_FEATURES: &[Feature<HostWindow>] = &[
 ];
 
 impl HostWindow {
+    /// Whether the address is that of a host, and not of a group, of all, or of none. What is sent to a group shows in the
+    /// windows of those who send it.
+    #[must_use]
+    pub fn is_of_a_host(&self) -> bool {
+        let ip = self.ip();
+        !ip.is_multicast() && !ip.is_unspecified() && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
+    }
+
     /// The address, IPv4 as IPv4.
     #[must_use]
     pub fn ip(&self) -> IpAddr {

@@ -344,11 +344,12 @@ impl HostWindows {
         {
             self.slices.pop_front();
         }
-        let hosts = self.collect();
+        let mut hosts = self.collect();
         if self.slices.back().is_some_and(|slice| slice.end_ns - slice.start_ns < self.span_ns / SLICES) {
             self.current = self.slices.pop_back();
         }
         self.remember(at_ns, &hosts.windows);
+        hosts.windows.retain(HostWindow::is_of_a_host);
         hosts
     }
 

@@ -200,8 +200,9 @@ mod tests {
     #[test]
     fn the_models_that_ship_with_flowml_are_of_its_features() {
         let begin = |which| Learners::begin(Begin::Builtin(which), FlowColumns::Headers, &Settings::default(), None);
-        let learners = Builtin::ALL
-            .map(|which| begin(which).expect("after a change of the features, 'cargo xtask corpus --models' makes them anew"));
+        let learners = Builtin::ALL.map(|which| {
+            begin(which).expect("after a change of the features, 'cargo xtask corpus --models' makes them anew")
+        });
         for report in learners.iter().flat_map(Learners::reports) {
             assert!(matches!(report.status, Status::Ready { .. }), "{}: {}", report.of, report.status);
             assert!(matches!(report.beside, Some(Status::WarmingUp { .. })), "{}", report.of);
