@@ -1,12 +1,13 @@
-//! Reading a table: CSV, flowml's JSON lines, or Parquet, told apart by their first bytes.
+//! Reading a table: CSV, flowml's JSON lines, or Parquet, told apart by how they begin.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde::de::IgnoredAny;
 
 use super::{BATCH, DatasetError, csv, jsonl};
 
@@ -33,8 +34,43 @@ pub enum HeaderRow {
 /// Parquet files begin and end with this.
 const PARQUET: &[u8] = b"PAR1";
 
+/// What a file that calls itself JSON lines is called.
+const JSON_LINES: &str = "jsonl";
+
+/// How far the end of the first line is looked for, bytes: a row of ours has a few thousand.
+const FIRST_LINE: u64 = 1 << 20;
+
 /// The table of flows in a folder that `-o parquet=DIR` wrote.
 const FLOWS: &str = "flows.parquet";
+
+enum Format {
+    Parquet,
+    JsonLines,
+    Csv,
+}
+
+impl Format {
+    /// The name decides where the first line is no row of JSON: either its damage is to be told, or it is the header of
+    /// another tool's CSV that happens to begin with a brace.
+    fn of(path: &Path) -> io::Result<Self> {
+        let mut file = BufReader::new(File::open(path)?).take(FIRST_LINE);
+        let mut head = Vec::new();
+        file.by_ref().take(PARQUET.len() as u64).read_to_end(&mut head)?;
+        if head == PARQUET {
+            return Ok(Self::Parquet);
+        }
+        if !head.starts_with(b"{") {
+            return Ok(Self::Csv);
+        }
+        if !head.contains(&b'\n') {
+            file.read_until(b'\n', &mut head)?;
+        }
+        let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let is_row = serde_json::from_slice::<IgnoredAny>(line).is_ok();
+        let is_called_so = path.extension().is_some_and(|extension| extension == JSON_LINES);
+        Ok(if is_row || is_called_so { Self::JsonLines } else { Self::Csv })
+    }
+}
 
 impl TableReader {
     /// Opens a file, or the flows of a folder that `-o parquet=DIR` wrote. The types of CSV columns are found by reading
@@ -52,13 +88,11 @@ impl TableReader {
     /// If the file cannot be read, or is no table.
     pub fn open_with(path: &Path, header: HeaderRow) -> Result<Self, DatasetError> {
         let path = if path.is_dir() { path.join(FLOWS) } else { path.to_owned() };
-        let read = |source| DatasetError::Read { path: path.clone(), source };
-        let mut head = Vec::new();
-        File::open(&path).map_err(read)?.take(PARQUET.len() as u64).read_to_end(&mut head).map_err(read)?;
-        let (schema, batches) = match head.as_slice() {
-            PARQUET => parquet(&path)?,
-            [b'{', ..] => jsonl::read(&path)?,
-            _ => csv::read(&path, header)?,
+        let format = Format::of(&path).map_err(|source| DatasetError::Read { path: path.clone(), source })?;
+        let (schema, batches) = match format {
+            Format::Parquet => parquet(&path)?,
+            Format::JsonLines => jsonl::read(&path)?,
+            Format::Csv => csv::read(&path, header)?,
         };
         Ok(Self { path, schema, batches })
     }

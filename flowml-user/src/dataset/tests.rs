@@ -97,6 +97,26 @@ fn the_flows_of_json_lines_have_the_columns_of_flowml() {
 }
 
 #[test]
+fn a_brace_does_not_make_json_lines_of_csv() {
+    let folder = Folder::new("brace");
+    let names = |name: &str, text: &str| -> Vec<String> {
+        let table = TableReader::open(&folder.file(name, text)).expect("it is a table");
+        table.schema().fields().iter().map(|field| field.name().clone()).collect()
+    };
+    assert_eq!(names("a.csv", "{id},bytes\n7,60\n"), ["{id}", "bytes"]);
+    // Not all of a row of JSON is one.
+    assert_eq!(names("b.csv", "{},bytes\n7,60\n"), ["{}", "bytes"]);
+    assert_eq!(names("c", "{\n7\n"), ["{"]);
+    for text in ["{}\n", "{\"type\":\"summary\"}\n", "{\"type\":\"flow\"}"] {
+        assert!(names("rows", text).iter().any(|name| name == "src_ip"), "{text}");
+    }
+    // What is called JSON lines is told where it is none, from its first line on.
+    let torn = folder.file("torn.jsonl", "{\"type\":\"fl");
+    let error = TableReader::open(&torn).expect("it begins well").next().expect("a row").expect_err("half a row");
+    assert!(error.to_string().contains("torn.jsonl: line 1: "), "{error}");
+}
+
+#[test]
 fn what_is_no_table_is_told_with_its_place() {
     let folder = Folder::new("wrong");
     let cases = [

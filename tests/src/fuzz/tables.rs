@@ -8,11 +8,11 @@ use arrow_array::RecordBatch;
 use flowml_user::dataset::clean::{Account, Cleaner};
 use flowml_user::dataset::keys::keys;
 use flowml_user::dataset::{DatasetError, Shape, TableFormat, TableReader, TableWriter};
+use serde_json::Value;
 
 use super::MemoryFile;
 
 const PARQUET: &[u8] = b"PAR1";
-const JSON: &[u8] = b"{";
 
 pub(super) fn run(bytes: &[u8]) {
     if bytes.starts_with(PARQUET) {
@@ -61,8 +61,8 @@ fn clean(batches: &[RecordBatch]) {
     }
 }
 
-/// The table as CSV; `None` of no rows, which have no columns either, and where the first column has a name by which
-/// another format is known.
+/// The table as CSV; `None` of no rows, which have no columns either, and where the names of the columns are how another
+/// format begins.
 fn write(batches: &[RecordBatch]) -> Option<Vec<u8>> {
     let file = MemoryFile::new(&[]);
     let schema = batches.first()?.schema();
@@ -70,5 +70,12 @@ fn write(batches: &[RecordBatch]) -> Option<Vec<u8>> {
     batches.iter().for_each(|batch| writer.write(batch).expect("memory takes what is written"));
     writer.finish().expect("memory takes what is written");
     let text = fs::read(file.path()).expect("the file is there");
-    Some(text).filter(|text| !text.starts_with(JSON) && !text.starts_with(PARQUET))
+    Some(text).filter(|text| !text.starts_with(PARQUET) && !is_json(text))
+}
+
+/// Whether the header is a row of JSON: `{}` is one.
+fn is_json(text: &[u8]) -> bool {
+    text.split(|byte| *byte == b'\n')
+        .next()
+        .is_some_and(|line| serde_json::from_slice::<Value>(line).is_ok_and(|row| row.is_object()))
 }
