@@ -1,7 +1,8 @@
 //! What one CPU counts of a flow in one epoch: laid out so that a packet touches few cache lines.
 //!
 //! An epoch has fewer than 2³² packets of a CPU and lasts less than 2³² µs, so 32-bit counters and sums of squares of
-//! microseconds cannot overflow. What is joined from several epochs and CPUs is [`FlowStats`].
+//! microseconds cannot overflow. The sum of squares of lengths could: jumbograms have up to 16 MiB in a capture, 512 KiB in
+//! the kernel. It stays at its largest value, here and where parts are joined. What is joined from several epochs and CPUs is [`FlowStats`].
 
 use core::hint::black_box;
 use core::mem::offset_of;
@@ -175,7 +176,12 @@ impl Sums {
             self.payload_packets += packet.count;
         }
         let length = u64::from(packet.last_ip_length);
-        self.length_squares += length * length;
+        self.add_length_squares(length * length);
+    }
+
+    #[inline(always)]
+    fn add_length_squares(&mut self, squares: u64) {
+        self.length_squares = self.length_squares.saturating_add(squares);
     }
 
     #[inline(always)]
@@ -188,8 +194,9 @@ impl Sums {
     /// What a super-packet is besides its last packet: others of one length, without gaps between them.
     #[inline(always)]
     fn add_further(&mut self, packet: &Packet) {
+        // Fewer than 2¹⁶ segments of less than 2¹⁷ bytes.
         let length = u64::from(packet.ip_length);
-        self.length_squares += u64::from(packet.count - 1) * length * length;
+        self.add_length_squares(u64::from(packet.count - 1) * length * length);
         self.iat_min_us = 0;
     }
 }

@@ -186,7 +186,7 @@ pub struct Direction {
     pub ip_bytes: u64,
     /// Payload bytes.
     pub payload_bytes: u64,
-    /// Σ (IP total length)², bytes².
+    /// Σ (IP total length)², bytes²; it stays at `u64::MAX`, which takes 65,536 packets of 16 MiB.
     pub length_squares: u64,
     /// Σ (inter-arrival time)², µs².
     pub iat_squares: u64,

@@ -150,3 +150,34 @@ proptest! {
         prop_assert_eq!(length_bin(length), (bits.clamp(6, 13) - 6) as usize);
     }
 }
+
+/// The longest packet that a capture can have is 16 MiB: 65,536 of them are 2⁶⁴ bytes².
+#[test]
+fn squares_of_lengths_stay_at_their_largest_sum() {
+    let sample = Sample {
+        time_ns: 1,
+        protocol: protocol::UDP,
+        from_upper: false,
+        port: 5000,
+        flags: 0,
+        window: 0,
+        ttl: 64,
+        service: 0,
+        payload: 0,
+        hook: Hook::File,
+        mac: 1,
+    };
+    let packet = sample.packet();
+    let jumbogram = Packet { last_ip_length: 1 << 24, ip_length: 1 << 24, ip_bytes: 1 << 24, ..packet };
+    let squares = |packets: usize| {
+        let stats = count(std::iter::repeat_n(&jumbogram, packets)).expect("there are packets");
+        (stats, stats.direction(jumbogram.sender).length_squares)
+    };
+    let (most, exact) = squares(65_535);
+    assert_eq!(exact, 65_535 << 48);
+    assert_eq!(squares(65_536).1, u64::MAX);
+    assert_eq!(squares(65_537).1, u64::MAX);
+    let mut joined = most;
+    joined.merge(&most);
+    assert_eq!(joined.direction(jumbogram.sender).length_squares, u64::MAX);
+}
