@@ -29,6 +29,10 @@ const OBSOLETE_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const ENHANCED_PACKET: u32 = 6;
 
+/// The most interfaces of a section, which bounds the memory: old packets have 16 bits for their numbers, and dumpcap
+/// writes as many as the host has.
+const MOST_INTERFACES: usize = 1 << 16;
+
 /// The bytes before the packet in the body of an obsolete packet block.
 const OBSOLETE_FIELDS: usize = 20;
 
@@ -166,6 +170,9 @@ impl Pcapng {
     fn learn(&mut self, block: &[u8]) -> Result<(), String> {
         match self.number(block, 0) {
             SECTION => self.interfaces.clear(),
+            INTERFACE if self.interfaces.len() == MOST_INTERFACES => {
+                return Err(format!("an interface behind {MOST_INTERFACES} others; expected no more in a section"));
+            }
             INTERFACE => match self.parse(block) {
                 Some(Block::InterfaceDescription(description)) => {
                     self.interfaces.push(Interface::of(&description, self.big_endian));
@@ -275,6 +282,28 @@ fn offset(option: &PcapNGOption<'_>, big_endian: bool) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+        let length = (body.len() as u32 + SHORTEST_BLOCK).to_le_bytes();
+        [&kind.to_le_bytes(), &length, body, &length].concat()
+    }
+
+    #[test]
+    fn a_section_has_a_bound_of_interfaces_and_a_file_has_none() {
+        let section = block(SECTION, &[&LITTLE_ENDIAN[..], &[1, 0, 0, 0], &[0xff; 8]].concat());
+        let interface = block(INTERFACE, &[1, 0, 0, 0, 0, 0, 0, 0]);
+        let full = [section, interface.repeat(MOST_INTERFACES)].concat();
+        let read = |bytes: Vec<u8>| {
+            let mut window = Window::new(Box::new(std::io::Cursor::new(bytes)));
+            Pcapng::begin(&mut window)?.next(&mut window).map(|frame| frame.is_some())
+        };
+        assert!(matches!(read(full.repeat(2)), Ok(false)), "two sections that are full");
+        let Err(Fault::Corrupt { what, offset }) = read([full.clone(), interface].concat()) else {
+            panic!("a section has one interface too many");
+        };
+        assert_eq!(offset, full.len() as u64);
+        assert!(what.contains("behind 65536 others"), "{what}");
+    }
 
     #[test]
     fn times_have_the_unit_and_the_offset_of_their_interface() {
