@@ -12,7 +12,7 @@ use flowml_user::sink::catalogue;
 async fn main() -> ExitCode {
     let done = match Arguments::of_this_process().command {
         Command::Run(run) => live::run(&run).await,
-        Command::Read(read) => offline::run(&read).await,
+        Command::Read(read) => offline::run(&read),
         Command::Label(arguments) => label::run(&arguments),
         Command::Train(arguments) => train::run(&arguments).await,
         Command::Score(arguments) => train::score(&arguments),

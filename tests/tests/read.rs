@@ -1,14 +1,21 @@
 //! `flowml read` as a program: what it is given, what it answers, and what is left when a file is not what it should be.
 
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use flowml_tests::agent::binary;
 use flowml_tests::captures::{Interface, Order, PacketBlock, Pcap, Pcapng, Record, gzip, zstandard};
 use flowml_tests::frames::{Frame, Ipv4, NAMED, Ports};
 use flowml_tests::lab::or_skip;
+use rustix::io::ioctl_fionread;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// When the first packet was seen, ns.
@@ -55,6 +62,15 @@ struct Answer {
 }
 
 impl Answer {
+    fn of(output: &Output) -> Result<Self> {
+        let rows = output.stdout.split(|byte| *byte == b'\n').filter(|row| !row.is_empty());
+        Ok(Self {
+            code: output.status.code(),
+            rows: rows.map(serde_json::from_slice).collect::<Result<_, _>>().context("rows of JSON")?,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
     fn summary(&self) -> Result<&Value> {
         self.rows.last().filter(|row| row["type"] == "summary").context("the last row is no summary")
     }
@@ -78,13 +94,7 @@ fn run(arguments: &[&str], input: Stdio) -> Result<Output> {
 }
 
 fn read_from(arguments: &[&str], input: Stdio) -> Result<Answer> {
-    let output = run(&[&["-o", "jsonl=-"], arguments].concat(), input)?;
-    let rows = output.stdout.split(|byte| *byte == b'\n').filter(|row| !row.is_empty());
-    Ok(Answer {
-        code: output.status.code(),
-        rows: rows.map(serde_json::from_slice).collect::<Result<_, _>>().context("rows of JSON")?,
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    Answer::of(&run(&[&["-o", "jsonl=-"], arguments].concat(), input)?)
 }
 
 fn read(arguments: &[&str]) -> Result<Answer> {
@@ -215,10 +225,6 @@ fn a_file_that_is_cut_off_gives_what_is_there_and_says_where_it_ends() -> Result
         let expected = format!("flowml: {cut}: it is cut off: the packet at byte {last} is not complete");
         ensure!(answer.stderr.contains(&expected), "{name}: expected {expected:?}, found {}", answer.stderr);
     }
-    let half = gzip(&[&file])?;
-    let answer = read(&[&folder.write("half.gz", &half[..half.len() / 2])?])?;
-    ensure!(answer.code == Some(1) && answer.packets()? > 0, "{}", answer.stderr);
-    ensure!(answer.stderr.contains("cut off") && answer.stderr.contains("decompressed"), "{}", answer.stderr);
     Ok(())
 }
 
@@ -255,13 +261,110 @@ fn a_damaged_file_gives_what_stands_before_the_damage() -> Result<()> {
         let place = format!("it is damaged at byte {offset}: ");
         ensure!(answer.stderr.contains(&place) && answer.stderr.contains(what), "{name}: {}", answer.stderr);
     }
-    let mut compressed = zstandard(&[&capture(60)])?;
-    let middle = compressed.len() / 2;
-    compressed[middle..middle + 8].fill(0xff);
-    let answer = read(&[&folder.write("damaged.zst", &compressed)?])?;
-    ensure!(answer.code == Some(1) && answer.stderr.contains("byte"), "{}", answer.stderr);
-    answer.packets()?;
     Ok(())
+}
+
+/// A compressed capture, and where in it a block begins, of whose packets [`PARTS`] says how many stand before it.
+struct Flushed {
+    compressed: Vec<u8>,
+    at: usize,
+}
+
+/// Packets in the first part of a [`Flushed`] capture, and in all of it. Each part is several times as long as what is
+/// asked of a decompressor at once.
+const PARTS: [u64; 2] = [9_000, 18_000];
+
+fn flushed<W: Write>(
+    mut encoder: W,
+    compressed: impl Fn(&W) -> &Vec<u8>,
+    end: impl FnOnce(W) -> io::Result<Vec<u8>>,
+) -> Result<Flushed> {
+    let file = capture(PARTS[1]);
+    let (first, second) = file.split_at(capture(PARTS[0]).len());
+    encoder.write_all(first)?;
+    encoder.flush()?;
+    let at = compressed(&encoder).len();
+    encoder.write_all(second)?;
+    Ok(Flushed { compressed: end(encoder)?, at })
+}
+
+/// Whatever a decompressor has in hand when it meets the damage is given.
+#[test]
+fn a_compressed_file_gives_what_stands_before_its_damage() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let folder = Folder::new("compressed")?;
+    let gzip = flushed(GzEncoder::new(Vec::new(), Compression::default()), GzEncoder::get_ref, GzEncoder::finish)?;
+    let zstd = flushed(zstd::Encoder::new(Vec::new(), 3)?, zstd::Encoder::get_ref, zstd::Encoder::finish)?;
+    for (name, Flushed { compressed, at }) in [("gzip", gzip), ("zstd", zstd)] {
+        // A type of block that there is not: the two bits behind the one that says whether it is the last.
+        let mut damaged = compressed.clone();
+        damaged[at] |= 0b110;
+        let answer = read(&[&folder.write("damaged", &damaged)?])?;
+        ensure!(answer.code == Some(1) && answer.packets()? == PARTS[0], "{name}: {}", answer.stderr);
+        let place = format!("cannot read it behind byte {}: ", capture(PARTS[0]).len());
+        ensure!(answer.stderr.contains(&place) && answer.stderr.contains("decompressed"), "{name}: {}", answer.stderr);
+        for cut in [at, at + 1] {
+            let answer = read(&[&folder.write("cut", &compressed[..cut])?])?;
+            ensure!(answer.code == Some(1) && answer.packets()? == PARTS[0], "{name}: {}", answer.stderr);
+            let place = format!("cut off: what is compressed at byte {}", capture(PARTS[0]).len());
+            ensure!(answer.stderr.contains(&place), "{name}: {}", answer.stderr);
+        }
+        // In the middle of a block.
+        let mut damaged = compressed.clone();
+        let middle = usize::midpoint(at, compressed.len());
+        damaged[middle..middle + 64].fill(0xff);
+        let answer = read(&[&folder.write("damaged", &damaged)?])?;
+        ensure!(answer.code == Some(1) && answer.packets()? >= PARTS[0], "{name}: {}", answer.stderr);
+    }
+    Ok(())
+}
+
+/// A pipe that says nothing more: what was read is in the records.
+#[test]
+fn a_signal_ends_the_wait_for_standard_input() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let file = capture(40);
+    let compressed = gzip(&[&file])?;
+    for (name, begin, packets, signal) in [
+        ("nothing yet", &[][..], 0, Signal::TERM),
+        ("half a header", &file[..10], 0, Signal::INT),
+        ("whole packets", &file[..], 40, Signal::INT),
+        ("half a packet", &file[..file.len() - 1], 39, Signal::TERM),
+        ("half a compressed capture", &compressed[..compressed.len() / 2], 1, Signal::TERM),
+    ] {
+        let mut command = Command::new(binary()?);
+        command.args(["read", "-q", "-o", "jsonl=-", "-"]).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut input = child.stdin.take().context("its standard input")?;
+        input.write_all(begin)?;
+        until_it_waits(&child, &input)?;
+        kill_process(Pid::from_child(&child), signal)?;
+        let answer = Answer::of(&child.wait_with_output()?)?;
+        drop(input);
+        ensure!(answer.code == Some(0) && answer.stderr.is_empty(), "{name}: {:?} {}", answer.code, answer.stderr);
+        ensure!(answer.packets()? >= packets && answer.packets()? <= 40, "{name}: {:?}", answer.summary());
+    }
+    Ok(())
+}
+
+/// Waits until a process listens for signals, has emptied its pipe, and sleeps.
+fn until_it_waits(child: &Child, input: &ChildStdin) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+        let of = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let caught = u64::from_str_radix(of("SigCgt:").context("caught signals")?, 16)?;
+        let listens = [Signal::INT, Signal::TERM].iter().all(|signal| caught >> (signal.as_raw() - 1) & 1 == 1);
+        if listens && ioctl_fionread(input)? == 0 && of("State:").is_some_and(|state| state.starts_with('S')) {
+            return Ok(());
+        }
+        ensure!(begin.elapsed() < Duration::from_secs(20), "it does not wait for standard input:\n{status}");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]

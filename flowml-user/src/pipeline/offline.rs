@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use bytemuck::Zeroable;
 use flowml_common::counts::Counted;
 use flowml_common::packet::Skipped;
@@ -14,9 +14,8 @@ use rand::rngs::OsRng;
 use super::epochs::{Epochs, Passed};
 use super::learners::{Begin, Builtin, Learners, is_file};
 use super::progress::Progress;
-use super::stop::Stop;
 use super::{Finished, Pipeline, inspector};
-use crate::capture::file::{self, CaptureFile, Captured, FileError, link};
+use crate::capture::file::{self, CaptureFile, Captured, FileError, Signals, link};
 use crate::capture::vectors::VecTable;
 use crate::cli::Read;
 use crate::features::FlowColumns;
@@ -67,12 +66,14 @@ pub struct Offline<T> {
     table: T,
     pipeline: Pipeline,
     epochs: Epochs,
+    /// Frames in the table, or skipped, since it was emptied: its counters have 32 bits.
+    counted: u32,
 }
 
 impl<T: FileTable> Offline<T> {
     /// Counts into `table`, which is emptied into `pipeline` whenever one of `epochs` ends.
     pub const fn new(table: T, pipeline: Pipeline, epochs: Epochs) -> Self {
-        Self { table, pipeline, epochs }
+        Self { table, pipeline, epochs, counted: 0 }
     }
 
     /// Counts a frame. Breaks where the run is to end, because the reader of standard output has gone.
@@ -87,10 +88,11 @@ impl<T: FileTable> Offline<T> {
                 flow = ControlFlow::Break(());
             }
         }
-        if self.table.meter(captured)? == Metered::Skipped(Skipped::TableFull) {
+        if self.counted == u32::MAX || self.table.meter(captured)? == Metered::Skipped(Skipped::TableFull) {
             self.drain()?;
             self.table.meter(captured)?;
         }
+        self.counted += 1;
         Ok(flow)
     }
 
@@ -106,6 +108,7 @@ impl<T: FileTable> Offline<T> {
     }
 
     fn drain(&mut self) -> Result<()> {
+        self.counted = 0;
         let pipeline = &mut self.pipeline;
         self.table.drain(|head, flows| {
             let head = without_overflow(*head);
@@ -152,8 +155,8 @@ fn without_overflow(mut head: Head) -> Head {
 /// # Errors
 /// Where it cannot begin, where an output failed, and where a file could not be read to its end; then all that could be
 /// read is in the records.
-pub async fn run(arguments: &Read) -> Result<()> {
-    let mut stop = Stop::new()?;
+pub fn run(arguments: &Read) -> Result<()> {
+    let signals = Signals::listen().context("cannot listen for signals")?;
     let inspector = inspector(&arguments.content)?;
     let columns = FlowColumns::of(inspector.as_ref());
     let learners = learners(arguments, columns)?;
@@ -169,7 +172,7 @@ pub async fn run(arguments: &Read) -> Result<()> {
 
     let mut errors = Vec::new();
     for path in &arguments.files {
-        let (read, problems) = read(path, arguments.shows_progress(), &mut offline, &mut stop).await?;
+        let (read, problems) = read(path, arguments.shows_progress(), &mut offline, &signals)?;
         errors.extend(problems);
         if read.is_break() {
             break;
@@ -208,19 +211,20 @@ fn report(path: &Path) -> InterfaceReport {
 }
 
 /// Counts the frames of a file; breaks where the run is to end. What is wrong with the file is no error of the run.
-async fn read<T: FileTable>(
+fn read<T: FileTable>(
     path: &Path,
     shows_progress: bool,
     offline: &mut Offline<T>,
-    stop: &mut Stop,
+    signals: &Signals,
 ) -> Result<(ControlFlow<()>, Vec<FileError>)> {
-    let mut file = match CaptureFile::open(path) {
+    let mut file = match CaptureFile::open_until(path, signals) {
         Ok(file) => file,
+        Err(error) if error.is_stopped() => return Ok((ControlFlow::Break(()), Vec::new())),
         Err(error) => return Ok((ControlFlow::Continue(()), vec![error])),
     };
     let progress = shows_progress.then(|| Progress::begin(path, file.bytes_read()));
     let end = loop {
-        if stop.is_due().await {
+        if signals.have_come()? {
             break Ok(ControlFlow::Break(()));
         }
         if let Some(progress) = &progress {
@@ -230,6 +234,7 @@ async fn read<T: FileTable>(
             Ok(Some(ControlFlow::Continue(()))) => {}
             Ok(Some(ControlFlow::Break(()))) => break Ok(ControlFlow::Break(())),
             Ok(None) => break Ok(ControlFlow::Continue(())),
+            Err(error) if error.is_stopped() => break Ok(ControlFlow::Break(())),
             Err(error) => break Err(error),
         }
     };
@@ -280,4 +285,31 @@ fn count_some<T: FileTable>(
         }
     }
     Ok(Ok(Some(ControlFlow::Continue(()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::capture::file::link::LinkType;
+    use crate::session::Timeouts;
+    use crate::sink::Verbosity;
+
+    #[test]
+    fn a_table_is_emptied_before_its_counters_overflow() {
+        let sinks = Sinks::open(&[], FlowColumns::Headers, Console::on_standard_error(Verbosity::Errors));
+        let sinks = sinks.expect("there is nothing to open");
+        let timeouts = Timeouts::default();
+        let pipeline = Pipeline::new(timeouts, Vec::new(), None, sinks, 0, 0);
+        let mut offline = Offline::new(table(), pipeline, Epochs::new(Duration::from_secs(1), timeouts.idle));
+        let frame = Captured { time_ns: 5, length: 60, interface: 1, link: LinkType::Raw, bytes: &[0x45; 60] };
+        for (counted, expected) in [(0, 1), (u32::MAX - 1, 2), (u32::MAX, 1)] {
+            offline.counted = counted;
+            assert!(offline.count(&frame).expect("memory does not fail").is_continue());
+            assert_eq!(offline.table.counts().received.packets, expected, "behind {counted} frames");
+        }
+        assert_eq!(offline.counted, 1);
+        assert!(offline.finish().expect("memory does not fail").conserved);
+    }
 }

@@ -37,14 +37,4 @@ impl Stop {
             () = time => {}
         }
     }
-
-    /// Whether it is time to end, for work that does not wait: gives way to the signals once.
-    pub(super) async fn is_due(&mut self) -> bool {
-        tokio::task::yield_now().await;
-        tokio::select! {
-            biased;
-            () = self.wait() => true,
-            () = std::future::ready(()) => false,
-        }
-    }
 }

@@ -7,10 +7,12 @@ use std::path::Path;
 use flowml_common::packet::{Frame, Hook};
 use thiserror::Error;
 
+mod decompress;
 pub mod link;
 mod pcap;
 mod pcapng;
 mod stream;
+mod wait;
 mod window;
 
 use link::LinkType;
@@ -18,6 +20,7 @@ use pcap::Pcap;
 use pcapng::Pcapng;
 pub use stream::BytesRead;
 use stream::Stream;
+pub use wait::Signals;
 use window::Window;
 
 /// The longest packet or block that is read, bytes: BIG TCP's buffers have 512 KiB, and what says that it is longer than
@@ -32,6 +35,14 @@ pub struct FileError {
     pub file: String,
     /// What is wrong with it.
     pub problem: Problem,
+}
+
+impl FileError {
+    /// Whether nothing is wrong with it but that the run is to end.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        matches!(&self.problem, Problem::Read { error, .. } if wait::is_stopped(error))
+    }
 }
 
 /// What is wrong with a file. Offsets count the bytes of the capture itself, decompressed where it is compressed.
@@ -176,7 +187,15 @@ impl CaptureFile {
     /// # Errors
     /// Where it is no capture whose frames can be read.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        Self::begin(Stream::open(path), name(path))
+        Self::begin(Stream::open(path, None), name(path))
+    }
+
+    /// Opens a file, whose reading fails as soon as a signal has come ([`FileError::is_stopped`]).
+    ///
+    /// # Errors
+    /// Where it is no capture whose frames can be read.
+    pub fn open_until(path: &Path, signals: &Signals) -> Result<Self, FileError> {
+        Self::begin(Stream::open(path, Some(signals)), name(path))
     }
 
     /// Opens a capture whose bytes come from elsewhere; people are told of it by `name`.

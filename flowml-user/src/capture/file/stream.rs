@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::bufread::MultiGzDecoder;
-
 use super::Problem;
+use super::decompress::{Decompressed, Gzip, Zstandard};
+use super::wait::{Signals, Waiting};
 
 /// What stands for standard input among the names of files.
 const STANDARD_INPUT: &str = "-";
@@ -66,16 +67,21 @@ pub(super) fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == STANDARD_INPUT
 }
 
+/// Standard input without the buffer that the standard library puts before it: whether there are bytes must be known.
+fn open(path: &Path) -> io::Result<File> {
+    if is_standard_input(path) { Ok(io::stdin().as_fd().try_clone_to_owned()?.into()) } else { File::open(path) }
+}
+
 impl Stream {
-    pub(super) fn open(path: &Path) -> Result<Self, Problem> {
-        if is_standard_input(path) {
-            return Self::over(io::stdin());
-        }
-        let file = File::open(path).map_err(Problem::Open)?;
+    pub(super) fn open(path: &Path, signals: Option<&Signals>) -> Result<Self, Problem> {
+        let file = open(path).map_err(Problem::Open)?;
         if file.metadata().map_err(Problem::Open)?.is_dir() {
             return Err(Problem::Directory);
         }
-        Self::over(file)
+        match signals {
+            Some(signals) => Self::over(Waiting::new(file, signals.clone())),
+            None => Self::over(file),
+        }
     }
 
     pub(super) fn over(source: impl Read + Send + 'static) -> Result<Self, Problem> {
@@ -89,11 +95,12 @@ impl Stream {
         })?;
         let (gzip, zstd) = (mark.starts_with(&GZIP), mark.starts_with(&ZSTD));
         let whole = Cursor::new(mark).chain(source);
+        let compressed = |source| BufReader::with_capacity(COMPRESSED_CHUNK, source);
         let bytes: Box<dyn Read + Send> = if gzip {
-            Box::new(MultiGzDecoder::new(BufReader::with_capacity(COMPRESSED_CHUNK, whole)))
+            Box::new(Decompressed::new(compressed(whole), Gzip::new()))
         } else if zstd {
-            let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(COMPRESSED_CHUNK, whole));
-            Box::new(decoder.map_err(|error| Problem::Read { offset: 0, compressed: true, error })?)
+            let decoder = Zstandard::new().map_err(|error| Problem::Read { offset: 0, compressed: true, error })?;
+            Box::new(Decompressed::new(compressed(whole), decoder))
         } else {
             Box::new(whole)
         };
