@@ -22,8 +22,8 @@ def is_ordered(path):
 
 
 def main():
-    for line in sys.stdin:
-        path = line.rstrip("\n")
+    # All of them before the first row is written: nobody reads the rows as long as there are paths to be told.
+    for path in sys.stdin.read().splitlines():
         try:
             ordered = is_ordered(path)
             flows = list(
