@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod captures;
+pub mod corpus;
 pub mod frames;
 pub mod fuzz;
 pub mod hooks;

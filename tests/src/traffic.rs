@@ -2,6 +2,8 @@
 
 pub mod attack;
 pub mod background;
+pub mod dns;
 pub mod peers;
 pub mod raw;
-mod span;
+pub(crate) mod rhythm;
+pub(crate) mod span;

@@ -3,6 +3,7 @@
 
 mod bench;
 mod build;
+mod corpus;
 mod demo;
 mod fuzz;
 mod lint;
@@ -38,6 +39,7 @@ enum Task {
     Lint,
     Bench(bench::Arguments),
     Demo(demo::Arguments),
+    Corpus(corpus::Arguments),
     Fuzz(fuzz::Arguments),
 }
 
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Task::Lint => lint::task(&workspace),
         Task::Bench(arguments) => bench::task(&workspace, &arguments),
         Task::Demo(arguments) => demo::task(&workspace, &arguments),
+        Task::Corpus(arguments) => corpus::task(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::task(&workspace, &arguments),
     });
     match done {

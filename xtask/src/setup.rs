@@ -32,6 +32,8 @@ pub(crate) enum Need {
     Traffic,
     /// Compare with other programs.
     Peers,
+    /// Make ordinary traffic and attacks with the programs that others use.
+    Corpus,
     /// Look for inputs that break promises.
     Fuzz,
 }
@@ -50,8 +52,48 @@ const TOOLS: &[Tool] = &[
     Tool { command: "tc", package: "iproute2", why: "shows whether filters are left behind" },
     Tool { command: "ethtool", package: "ethtool", why: "sets the offloads and queues of the laboratory's links" },
     Tool { command: "ping", package: "iputils-ping", why: "makes ICMP traffic" },
+    Tool { command: "tcpdump", package: "tcpdump", why: "captures the traffic of the corpus" },
+    Tool { command: "dnsmasq", package: "dnsmasq-base", why: "answers for names" },
     Tool { command: "softflowd", package: "softflowd", why: "makes flows of captures, for the benchmarks" },
 ];
+
+/// The programs that only the corpus runs: those of ordinary clients, and those of attackers.
+const CORPUS_TOOLS: &[Tool] = &[
+    Tool { command: "curl", package: "curl", why: "fetches pages and files, sends mail" },
+    Tool { command: "ssh", package: "openssh-client", why: "logs in, copies files" },
+    Tool { command: "openssl", package: "openssl", why: "makes the web servers' certificates" },
+    Tool { command: "nmap", package: "nmap", why: "scans ports and hosts" },
+    Tool { command: "masscan", package: "masscan", why: "scans networks" },
+    Tool { command: "hping3", package: "hping3", why: "floods, hides data in pings" },
+    Tool { command: "slowhttptest", package: "slowhttptest", why: "keeps connections to web servers up" },
+    Tool { command: "hydra", package: "hydra", why: "guesses passwords" },
+    Tool { command: "ifconfig", package: "net-tools", why: "sets the addresses of iodine's tunnel" },
+];
+
+/// The servers of the corpus. They are unpacked in the target directory and not installed, because their packages would
+/// start them; what they are linked with, beyond what every Debian system has, is installed.
+const SERVERS: &[Server] = &[
+    Server { command: "nginx", package: "nginx", libraries: &[], why: "serves pages" },
+    Server { command: "sshd", package: "openssh-server", libraries: &["libwrap0"], why: "serves terminals and copies" },
+    Server { command: "iodined", package: "iodine", libraries: &[], why: "makes a tunnel of names, both its ends" },
+];
+
+/// A program of a package that is not to be installed.
+struct Server {
+    command: &'static str,
+    package: &'static str,
+    libraries: &'static [&'static str],
+    why: &'static str,
+}
+
+/// Modules of the distribution's Python that serve in the corpus, with their packages.
+const PYTHON_SERVERS: &[Tool] = &[
+    Tool { command: "pyftpdlib", package: "python3-pyftpdlib", why: "serves files" },
+    Tool { command: "aiosmtpd", package: "python3-aiosmtpd", why: "takes mail" },
+];
+
+/// Where Debian puts them.
+const PYTHON_MODULES: &str = "/usr/lib/python3/dist-packages";
 
 /// Programs beside cargo, by rustup's component.
 const COMPONENTS: &[(&str, &str)] = &[("rustfmt", "cargo-fmt"), ("clippy", "cargo-clippy")];
@@ -71,6 +113,7 @@ const FUZZER_VERSION: &str = "0.13.2";
 #[derive(Clone, Copy)]
 enum Source {
     Package(&'static str),
+    Unpacked(&'static Server),
     Component(&'static str),
     Compiler,
     Linker,
@@ -91,7 +134,7 @@ struct Thing {
 }
 
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let needs = [Need::Kernel, Need::Lint, Need::Traffic, Need::Peers, Need::Fuzz];
+    let needs = [Need::Kernel, Need::Lint, Need::Traffic, Need::Peers, Need::Corpus, Need::Fuzz];
     print_table(&survey(workspace, &needs));
     if arguments.check {
         let missing = missing(workspace, &needs);
@@ -164,11 +207,23 @@ fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
         }));
     }
     if needs.contains(&Need::Traffic) {
-        things.extend(TOOLS.iter().map(|tool| Thing {
-            name: tool.command,
-            why: tool.why,
-            source: Source::Package(tool.package),
-            found: shell::which(tool.command).map(|path| path.display().to_string()),
+        things.extend(TOOLS.iter().map(installed));
+    }
+    if needs.contains(&Need::Corpus) {
+        things.extend(CORPUS_TOOLS.iter().map(installed));
+        things.extend(PYTHON_SERVERS.iter().map(|module| {
+            let path = Path::new(PYTHON_MODULES).join(module.command);
+            Thing { found: path.exists().then(|| path.display().to_string()), ..installed(module) }
+        }));
+        things.extend(SERVERS.iter().map(|server| {
+            let unpacked = Some(workspace.servers().join("usr/sbin").join(server.command)).filter(|path| path.exists());
+            let found = unpacked.or_else(|| shell::which(server.command));
+            Thing {
+                name: server.command,
+                why: server.why,
+                source: Source::Unpacked(server),
+                found: found.map(|path| path.display().to_string()),
+            }
         }));
     }
     if needs.contains(&Need::Peers) {
@@ -194,6 +249,16 @@ fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
         });
     }
     things
+}
+
+/// A program that a package brings.
+fn installed(tool: &Tool) -> Thing {
+    Thing {
+        name: tool.command,
+        why: tool.why,
+        source: Source::Package(tool.package),
+        found: shell::which(tool.command).map(|path| path.display().to_string()),
+    }
 }
 
 fn describe(compiler: &Compiler) -> Option<String> {
@@ -226,14 +291,19 @@ fn state(thing: &Thing, versions: &HashMap<String, String>) -> String {
         },
         Source::Component(_) => shell::read(Command::new(found).arg("--version"))
             .map_or_else(|| found.clone(), |version| version.trim().to_owned()),
-        Source::Compiler | Source::Linker | Source::Peers | Source::Fuzzer => found.clone(),
+        Source::Unpacked(_) | Source::Compiler | Source::Linker | Source::Peers | Source::Fuzzer => found.clone(),
     }
+}
+
+/// All that packages bring.
+fn tools() -> impl Iterator<Item = &'static Tool> {
+    TOOLS.iter().chain(CORPUS_TOOLS).chain(PYTHON_SERVERS)
 }
 
 /// The versions of the tools' packages, where the distribution is one that dpkg knows.
 fn package_versions() -> HashMap<String, String> {
     let mut query = Command::new("dpkg-query");
-    query.args(["--show", "--showformat", "${Package} ${Version}\n"]).args(TOOLS.iter().map(|tool| tool.package));
+    query.args(["--show", "--showformat", "${Package} ${Version}\n"]).args(tools().map(|tool| tool.package));
     // dpkg-query fails where one package is missing, and still shows the others.
     let output = query.stdin(Stdio::null()).output().map(|output| output.stdout).unwrap_or_default();
     let lines = String::from_utf8_lossy(&output);
@@ -255,6 +325,7 @@ fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
     for thing in wanted {
         match thing.source {
             Source::Package(_) => {}
+            Source::Unpacked(server) => unpack(workspace, server)?,
             Source::Component(component) => shell::run(rustup().args(["component", "add", component]))?,
             Source::Compiler => install_compiler()?,
             Source::Linker => install_linker(workspace)?,
@@ -271,6 +342,7 @@ fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
 fn packages_of(source: Source) -> Vec<String> {
     match source {
         Source::Package(package) => vec![package.to_owned()],
+        Source::Unpacked(server) => server.libraries.iter().map(|&library| library.to_owned()).collect(),
         Source::Component(_) | Source::Fuzzer => Vec::new(),
         Source::Peers if has_python() => Vec::new(),
         Source::Peers => PYTHON_PACKAGES.iter().map(|&package| package.to_owned()).collect(),
@@ -371,15 +443,37 @@ fn install_packages(packages: &[String]) -> Result<()> {
         return Ok(());
     }
     // There is no list of packages yet, or one that names files which are gone.
-    shell::run(apt().arg("update")).or_else(|_| {
-        // The lock of the lists, unlike the packages', is not waited for.
-        thread::sleep(Duration::from_secs(10));
-        shell::run(apt().arg("update"))
-    })?;
+    update_lists()?;
     if !offered(packages) {
         bail!("apt offers not all of these packages: {}", packages.join(", "));
     }
     shell::run(&mut install)
+}
+
+/// Unpacks the server's package in the target directory: nothing of the system changes but for libraries.
+fn unpack(workspace: &Workspace, server: &'static Server) -> Result<()> {
+    install_packages(&packages_of(Source::Unpacked(server)))?;
+    let (folder, package) = (workspace.servers(), server.package.to_owned());
+    if !offered(std::slice::from_ref(&package)) {
+        update_lists()?;
+    }
+    let archives = folder.join("archives");
+    fs::create_dir_all(&archives).with_context(|| format!("cannot make {}", archives.display()))?;
+    shell::run(Command::new("apt-get").args(["-qq", "download", &package]).current_dir(&archives))?;
+    for entry in archives.read_dir().with_context(|| format!("cannot read {}", archives.display()))? {
+        let archive = entry.with_context(|| format!("cannot read {}", archives.display()))?.path();
+        shell::run(Command::new("dpkg-deb").arg("--extract").arg(archive).arg(&folder))?;
+    }
+    fs::remove_dir_all(&archives).with_context(|| format!("cannot remove {}", archives.display()))
+}
+
+/// Fetches apt's lists of packages.
+fn update_lists() -> Result<()> {
+    shell::run(apt().arg("update")).or_else(|_| {
+        // The lock of the lists, unlike the packages', is not waited for.
+        thread::sleep(Duration::from_secs(10));
+        shell::run(apt().arg("update"))
+    })
 }
 
 /// Whether apt can be run as root without a question.
@@ -408,16 +502,19 @@ fn offered(packages: &[String]) -> bool {
 mod tests {
     use std::path::Path;
 
-    use super::TOOLS;
+    use super::{SERVERS, tools};
     use crate::rules;
 
     #[test]
     fn every_tool_that_is_installed_is_used() {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
         let texts = rules::texts(&tests).expect("the laboratory's sources can be read");
-        for tool in TOOLS {
-            let name = format!("\"{}\"", tool.command);
-            assert!(texts.iter().any(|(_, text)| text.contains(&name)), "{} is run nowhere in tests/", tool.command);
+        let servers = SERVERS.iter().map(|server| server.command);
+        for command in tools().map(|tool| tool.command).chain(servers) {
+            // Alone, or as the first word of a command line.
+            let (alone, first) = (format!("\"{command}\""), format!("\"{command} "));
+            let used = texts.iter().any(|(_, text)| text.contains(&alone) || text.contains(&first));
+            assert!(used, "{command} is run nowhere in tests/");
         }
     }
 }

