@@ -121,7 +121,7 @@ fn table(rows: &Array2<f64>, classes: &[usize]) -> Labelled {
     };
     let columns = rows.columns().into_iter().enumerate().map(column).collect();
     let labels = classes.iter().map(|class| format!("class{class}").into()).collect();
-    Labelled { frame: Frame::new(rows.nrows(), columns), labels: Some(labels) }
+    Labelled { frame: Frame::new(rows.nrows(), columns), labels: Some(labels), inputs: vec![0; rows.nrows()] }
 }
 
 fn plan(task: Task, benign: Option<&str>) -> Plan {

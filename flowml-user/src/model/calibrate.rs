@@ -33,8 +33,13 @@ const ENTERING_ANOMALIES: f64 = 5.0;
 /// A probability below this is odd: no anomaly, but seldom.
 const ODD: f64 = 0.1;
 
-/// Odd rows enter the ring at no more than this many times the rate at which chance makes them.
+/// Odd rows enter the ring at no more than this many times the rate at which chance makes them, and so do those of each
+/// tenth and hundredth of that probability: held to their number alone, the oddest of a row of attacks would make the next
+/// one ordinary.
 const ENTERING_ODD: f64 = 2.0;
+
+/// The probabilities below which rows are held to their share.
+const TIERS: [f64; 3] = [ODD, ODD / 10.0, ODD / 100.0];
 
 /// The rows that may be saved up for entering.
 const CREDIT_LIMIT: f64 = 5.0;
@@ -64,8 +69,8 @@ struct Recent {
     stand_ins: usize,
     /// How many anomalies may enter, see [`Calibration::record`].
     anomalies: Credit,
-    /// How many odd rows that are no anomalies may.
-    odd: Credit,
+    /// How many rows below each of the tiers may.
+    odd: [Credit; TIERS.len()],
 }
 
 /// A right to enter the ring, earned in small parts.
@@ -77,9 +82,13 @@ impl Credit {
         self.0 = (self.0 + part).min(CREDIT_LIMIT);
     }
 
-    fn spend(&mut self) -> bool {
-        let enough = self.0 >= 1.0;
-        self.0 -= f64::from(u8::from(enough));
+    /// Spends one of each, if there is one of each.
+    fn spend<'a>(credits: impl IntoIterator<Item = &'a mut Self>) -> bool {
+        let mut credits: Vec<&mut Self> = credits.into_iter().collect();
+        let enough = credits.iter().all(|credit| credit.0 >= 1.0);
+        if enough {
+            credits.iter_mut().for_each(|credit| credit.0 -= 1.0);
+        }
         enough
     }
 }
@@ -110,7 +119,7 @@ impl Calibration {
     pub(super) fn new(scores: &[f64], capacity: usize, alpha: f64) -> Self {
         let surplus = scores.len().saturating_sub(capacity);
         let scores = scores[surplus..].to_vec();
-        let (anomalies, odd, stand_ins) = (Credit::default(), Credit::default(), scores.len());
+        let (anomalies, odd, stand_ins) = (Credit::default(), Default::default(), scores.len());
         Recent { alpha, capacity: capacity.max(1), scores, next: 0, stand_ins, anomalies, odd }.into()
     }
 
@@ -152,13 +161,16 @@ impl Calibration {
     pub(super) fn record(&mut self, score: f64, probability: f64) -> bool {
         let alpha = self.recent.alpha;
         let enters = if self.is_anomaly(probability) {
-            probability >= EXTREME * alpha && self.recent.anomalies.spend()
+            probability >= EXTREME * alpha && Credit::spend([&mut self.recent.anomalies])
         } else if probability < ODD {
-            self.recent.odd.spend()
+            let tiers = self.recent.odd.iter_mut().zip(TIERS);
+            Credit::spend(tiers.filter(|(_, bound)| probability < *bound).map(|(credit, _)| credit))
         } else {
             // Only rows that are not odd earn, so that a flood does not pay for itself.
             self.recent.anomalies.earn(ENTERING_ANOMALIES * alpha / (1.0 - ODD));
-            self.recent.odd.earn(ENTERING_ODD * ODD / (1.0 - ODD));
+            for (credit, bound) in self.recent.odd.iter_mut().zip(TIERS) {
+                credit.earn(ENTERING_ODD * bound / (1.0 - ODD));
+            }
             true
         };
         if enters {

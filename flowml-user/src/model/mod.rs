@@ -247,10 +247,10 @@ impl Learner {
         }
     }
 
-    /// The part of the warm-up rows that was suspect, 0–1; none after it.
-    fn suspected(&self) -> Option<f64> {
+    /// The part of the warm-up rows that is suspect, 0–1, where that is why the warm-up goes on.
+    fn overdue(&self) -> Option<f64> {
         let State::WarmUp(warm_up) = &self.state else { return None };
-        Some(warm_up.suspected())
+        warm_up.is_overdue(&self.settings).then(|| warm_up.suspected())
     }
 
     fn fitted(&self) -> Option<&Fitted> {

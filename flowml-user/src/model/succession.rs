@@ -9,7 +9,6 @@ use std::fmt;
 
 use ndarray::ArrayView2;
 
-use super::warm_up::WarmUp;
 use super::{ClusterSummary, Learner, Settings, Status, Verdict};
 use crate::features::Column;
 
@@ -82,7 +81,7 @@ impl fmt::Display for News {
             ),
             Self::Suspicious { part } => write!(
                 f,
-                "suspicious baseline: {:.0} % of what was seen is unusual to the model in use; either the traffic here is unlike what it learnt, or an attack has lasted all the time. Another model learns from all of it",
+                "suspicious baseline: {:.0} % of what was seen is unusual to the model in use; either the traffic here is unlike what it learnt, or an attack has lasted all the time; if it goes on like this, another model will learn from all of it",
                 part * 100.0
             ),
             Self::Drift { part } => write!(
@@ -112,16 +111,17 @@ struct Shadow {
     rows: u64,
     /// Rows that it calls anomalies, and those that the acting one calls so.
     alarms: [u64; 2],
+    /// Whether it was told that the baseline is suspicious.
+    told: bool,
 }
 
 impl Shadow {
     fn new(columns: Vec<Column>, settings: Settings) -> Self {
-        Self { learner: Learner::new(columns, settings), batches: 0, rows: 0, alarms: [0; 2] }
+        Self { learner: Learner::new(columns, settings), batches: 0, rows: 0, alarms: [0; 2], told: false }
     }
 
     /// Lets it see what the acting learner judged.
     fn observe(&mut self, rows: ArrayView2<'_, f64>, acting: &[Option<Verdict>]) -> Option<News> {
-        let suspected = self.learner.suspected();
         let unusual = |row: usize| acting[row].as_ref().is_some_and(|verdict| verdict.probability < UNUSUAL);
         let own = self.learner.observe_suspecting(rows, unusual);
         let alarms = |verdicts: &[Option<Verdict>]| verdicts.iter().flatten().filter(|own| own.anomaly).count() as u64;
@@ -131,8 +131,8 @@ impl Shadow {
             self.alarms[0] += alarms(&own);
             self.alarms[1] += alarms(acting);
         }
-        let ready = self.learner.suspected().is_none();
-        let part = suspected.filter(|part| ready && WarmUp::is_suspicious(*part))?;
+        let part = self.learner.overdue().filter(|_| !self.told)?;
+        self.told = true;
         Some(News::Suspicious { part })
     }
 
@@ -196,8 +196,10 @@ impl Succession {
     }
 
     fn begin_shadow(&mut self) {
-        // What the one in use learnt from may have been known to be ordinary; what is here is not.
-        let Settings { warm_up_rows, warm_up_batches, trusted, .. } = Settings::default();
+        // What the one in use learnt from may have been known to be ordinary; what is here is not. And what is to replace a
+        // model that has changed with its traffic so far must have seen more than an attack of minutes.
+        let Settings { warm_up_rows, trusted, .. } = Settings::default();
+        let warm_up_batches = self.acting.settings().half_life_batches as u32;
         let settings = Settings { warm_up_rows, warm_up_batches, trusted, ..self.acting.settings().clone() };
         self.shadow = Some(Shadow::new(self.acting.columns().to_vec(), settings));
         self.drift = Drift::default();
@@ -299,13 +301,13 @@ mod tests {
         let mut rng = Xoshiro256Plus::seed_from_u64(1);
         let mut succession = Succession::from_elsewhere(learnt(0.0, &mut rng), settings());
         let mut news = Vec::new();
-        for _ in 0..61 {
+        for _ in 0..151 {
             anomalies(&mut succession, &rows(40.0, &mut rng));
             news.extend(succession.news());
         }
         assert!(matches!(news[0], News::Suspicious { part } if part > 0.99), "{news:?}");
         assert!(matches!(news[1], News::TookOver { new, old, rows: 900 } if new < 5 && old > 800), "{news:?}");
-        assert_eq!(anomalies(&mut succession, &rows(40.0, &mut rng)), 0);
+        assert!(anomalies(&mut succession, &rows(40.0, &mut rng)) <= 1);
         assert_eq!(anomalies(&mut succession, &rows(0.0, &mut rng)), 30);
     }
 
@@ -322,7 +324,8 @@ mod tests {
         }
         assert!(found.iter().all(|found| (3..=5).contains(found)), "{found:?}");
         let news = succession.news();
-        assert!(matches!(news[..], [News::TookOver { .. }]), "{news:?}");
+        // What took over did not learn the attack: to it, too, many rows are unusual.
+        assert!(matches!(news[..], [News::TookOver { .. }, News::Drift { .. }]), "{news:?}");
     }
 
     #[test]
@@ -352,7 +355,11 @@ mod tests {
             anomalies(&mut succession, &rows(3.5, &mut rng));
         }
         let news = succession.news();
-        assert!(matches!(news[0], News::Drift { part } if part > 0.05), "{news:?}");
+        assert!(matches!(news[..], [News::Drift { part }] if part > 0.05), "{news:?}");
+        for _ in 0..2600 {
+            anomalies(&mut succession, &rows(3.5, &mut rng));
+        }
+        let news = succession.news();
         assert!(news.iter().any(|news| matches!(news, News::TookOver { .. })), "{news:?}");
     }
 }

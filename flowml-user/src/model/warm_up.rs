@@ -11,6 +11,9 @@ const KEPT: usize = 1 << 16;
 /// ordinary: then there is nothing better to learn from than all of them.
 const MOST_SUSPECTED: f64 = 0.5;
 
+/// So many times as long lasts a warm-up most of whose rows are suspect.
+const PATIENCE: u32 = 4;
+
 /// The rows kept for the first fit, in the order of their time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WarmUp {
@@ -82,8 +85,19 @@ impl WarmUp {
         self.settled = 0;
     }
 
+    /// Whether there is enough to learn from: where most of it is suspect, that takes longer, as an attack may pass.
     pub(super) fn is_over(&self, settings: &Settings) -> bool {
-        self.seen >= settings.warm_up_rows.max(1) && self.batches >= settings.warm_up_batches
+        let patience = if self.suspected() > MOST_SUSPECTED { PATIENCE } else { 1 };
+        self.has_seen(settings) && self.batches >= settings.warm_up_batches.saturating_mul(patience)
+    }
+
+    /// Whether there would be enough to learn from, if most of it were not suspect.
+    pub(super) fn is_overdue(&self, settings: &Settings) -> bool {
+        self.has_seen(settings) && self.batches >= settings.warm_up_batches && !self.is_over(settings)
+    }
+
+    const fn has_seen(&self, settings: &Settings) -> bool {
+        self.seen > 0 && self.seen >= settings.warm_up_rows
     }
 
     /// The rows to learn from and their batches; none where there are no rows.
@@ -99,11 +113,6 @@ impl WarmUp {
     pub(super) fn suspected(&self) -> f64 {
         let suspects = self.suspects.iter().filter(|suspect| **suspect).count();
         suspects as f64 / self.suspects.len().max(1) as f64
-    }
-
-    /// Whether all rows are learnt from although most are suspect.
-    pub(super) fn is_suspicious(suspected: f64) -> bool {
-        suspected > MOST_SUSPECTED
     }
 
     pub(super) const fn seen(&self) -> usize {
@@ -151,7 +160,12 @@ mod tests {
         let mut most = WarmUp::default();
         collect(&mut most, 0, 10, |row| row < 6);
         assert_eq!(most.rows(2).expect("there are rows").0, batch(0, 10));
-        assert!(WarmUp::is_suspicious(most.suspected()) && !WarmUp::is_suspicious(few.suspected()));
+        // Ten rows are enough for both, but not ten of which most are suspect.
+        let settings = Settings { warm_up_rows: 10, warm_up_batches: 1, ..Settings::default() };
+        assert!(few.is_over(&settings) && !few.is_overdue(&settings));
+        assert!(!most.is_over(&settings) && most.is_overdue(&settings));
+        most.pass(3);
+        assert!(most.is_over(&settings));
     }
 
     #[test]
