@@ -1,7 +1,7 @@
 //! The labelled corpus: ordinary traffic and attacks of the laboratory as captures, with the rules that label their flows.
 //!
 //! It has two parts, to learn from and to be tested by, which differ in hosts, times, seeds, rates and the options of the
-//! tools. Each is a folder with `ordinary.pcap`, `attacks.pcap` (ordinary traffic goes on meanwhile) and `attacks.toml`,
+//! tools. Each is a folder with `ordinary.pcap`, `ordinary-ingress.pcap` (what comes in alone), `attacks.pcap` (ordinary traffic goes on meanwhile) and `attacks.toml`,
 //! captured at the site's server.
 
 mod attacks;
@@ -29,17 +29,21 @@ pub use self::check::{Labelled, labelled};
 pub use self::rules::BENIGN;
 
 use self::attacks::Scene;
-use self::capture::Capture;
+use self::capture::{Capture, View};
 use self::files::Files;
 use self::ordinary::{Habits, People};
 use self::rules::Rule;
 use self::servers::Servers;
 use self::site::{Census, Site};
-use crate::lab::Lab;
-use crate::scenario::unix_ms;
+use crate::lab::{Interface, Lab};
+use crate::scenario::{Town, unix_ms};
+use crate::traffic::background;
 
 /// Between attacks, and before the first and after the last of them: a window of two seconds and a drain are over then.
 const PAUSE: Duration = Duration::from_secs(4);
+
+/// Longer than captures take to begin and end.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// What an attack leaves behind belongs to it: answers to its last packets, and connections that it left open.
 const TAIL: Duration = Duration::from_secs(1);
@@ -171,13 +175,13 @@ fn make_part(lab: &Lab, part: Part, plan: &Plan) -> Result<Vec<Past>> {
     let people = People::start(&site, &files, part, seed, plan.equipment)?;
 
     eprintln!("{}: ordinary traffic for {} s", part.name(), plan.ordinary.as_secs());
-    let capture = Capture::start(&site.server, &folder.join("ordinary.pcap"))?;
+    let captures = capture_views(&site.server, &folder, "ordinary")?;
     thread::sleep(plan.ordinary);
     let done = people.wait_for_all()?;
-    capture.stop()?;
+    captures.into_iter().try_for_each(Capture::stop)?;
     eprintln!("{}: {done}", part.name());
 
-    let capture = Capture::start(&site.server, &folder.join("attacks.pcap"))?;
+    let capture = Capture::start(&site.server, View::Both, &folder.join("attacks.pcap"))?;
     let mut attacks = plan.attacks()?;
     attacks.shuffle(&mut random);
     let mut scene = Scene { part, site: &site, files: &files, attacker: far, far, random };
@@ -199,6 +203,26 @@ fn make_part(lab: &Lab, part: Part, plan: &Plan) -> Result<Vec<Past>> {
     drop(people);
     check(&folder, &mut pasts)?;
     Ok(pasts)
+}
+
+/// Captures the ordinary traffic of the town as well, in which the tests of the agent are set: what ships with flowml is
+/// to know both.
+pub fn make_town(lab: Lab, plan: &Plan) -> Result<()> {
+    let folder = plan.folder.join(Part::Train.name());
+    let town = Town::build(lab)?;
+    let duration = plan.ordinary + LIMIT;
+    let background = town.live(background::Habits { seed: plan.seed, duration, pace: 1.0 })?;
+    eprintln!("the town: ordinary traffic for {} s", plan.ordinary.as_secs());
+    let captures = capture_views(&town.server, &folder, "town")?;
+    thread::sleep(plan.ordinary);
+    captures.into_iter().try_for_each(Capture::stop)?;
+    drop(background);
+    Ok(())
+}
+
+/// Begins a capture of each view.
+fn capture_views(at: &Interface, folder: &Path, name: &str) -> Result<Vec<Capture>> {
+    View::ALL.map(|(view, end)| Capture::start(at, view, &folder.join(format!("{name}{end}")))).into_iter().collect()
 }
 
 /// Every attack has its packets under its label, and ordinary traffic alone has no other label.

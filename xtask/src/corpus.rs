@@ -1,11 +1,12 @@
 //! `cargo xtask corpus`: labelled captures of ordinary traffic and attacks, made in a laboratory of network namespaces.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::Result;
 
 use crate::setup::Need;
-use crate::workspace::Workspace;
+use crate::workspace::{Profile, Workspace};
 use crate::{demo, shell};
 
 /// Make the labelled corpus: captures of ordinary traffic and of attacks by their real tools, in network namespaces of
@@ -23,11 +24,28 @@ pub(crate) struct Arguments {
     /// Only attacks of this class; may be given several times
     #[arg(long, value_name = "CLASS")]
     only: Vec<String>,
+    /// Train the models that ship with flowml from it, and from the traffic in which the tests are set
+    #[arg(long)]
+    models: bool,
 }
+
+/// The models that ship with flowml, by the ends of the captures that they are learnt from.
+const MODELS: [(&str, &str); 2] = [("both.json", ".pcap"), ("ingress.json", "-ingress.pcap")];
 
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let mut corpus = demo::program(workspace, "corpus", &[Need::Corpus])?;
-    corpus.arg(arguments.folder.clone().unwrap_or_else(|| workspace.corpus()));
+    let folder = arguments.folder.clone().unwrap_or_else(|| workspace.corpus());
+    corpus.args(arguments.models.then_some("--town")).arg(&folder);
     corpus.args([arguments.seconds.to_string(), arguments.seed.to_string()]).args(&arguments.only);
-    Err(shell::become_command(&mut corpus))
+    if !arguments.models {
+        return Err(shell::become_command(&mut corpus));
+    }
+    shell::run(&mut corpus)?;
+    let train = folder.join("train");
+    for (model, end) in MODELS {
+        let mut flowml = Command::new(workspace.binary(Profile::Release, "flowml"));
+        flowml.arg("train").args(["ordinary", "town"].map(|name| train.join(format!("{name}{end}"))));
+        shell::run(flowml.arg("--model").arg(workspace.root().join("flowml-user/models").join(model)))?;
+    }
+    Ok(())
 }

@@ -10,11 +10,16 @@ use flowml_tests::lab::Lab;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    let Some(plan) = plan(&arguments) else {
-        eprintln!("usage: corpus FOLDER SECONDS SEED [CLASS]...");
+    let (town, arguments) = match arguments.as_slice() {
+        [first, rest @ ..] if first == "--town" => (true, rest),
+        all => (false, all),
+    };
+    let Some(plan) = plan(arguments) else {
+        eprintln!("usage: corpus [--town] FOLDER SECONDS SEED [CLASS]...");
         return ExitCode::from(2);
     };
-    match show(&plan) {
+    let town = || if town { corpus::make_town(Lab::new()?, &plan) } else { Ok(()) };
+    match show(&plan).and_then(|()| town()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -19,14 +19,51 @@ const BUFFER: &str = "65536";
 /// Longest that it may take to begin, and to write what it has.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A capture of everything that an interface sends and receives.
+/// What is captured of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    /// What it sends and what it receives.
+    Both,
+    /// What it receives, as the meter sees it by XDP alone.
+    Ingress,
+}
+
+impl View {
+    /// Each with what stands behind the name of a capture of it.
+    pub(super) const ALL: [(Self, &str); 2] = [(Self::Both, ".pcap"), (Self::Ingress, "-ingress.pcap")];
+
+    /// For tcpdump.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Both => "inout",
+            Self::Ingress => "in",
+        }
+    }
+}
+
+/// A capture of an interface.
 pub(super) struct Capture(Process);
 
 impl Capture {
-    pub(super) fn start(at: &Interface, file: &Path) -> Result<Self> {
+    pub(super) fn start(at: &Interface, view: View, file: &Path) -> Result<Self> {
         let file = file.to_str().context("the capture's path: expected UTF-8")?;
-        let command =
-            ["tcpdump", "-n", "-p", "-s", SNAP_LENGTH, "-B", BUFFER, "-Z", "root", "-i", &at.name, "-w", file];
+        let command = [
+            "tcpdump",
+            "-n",
+            "-p",
+            "-s",
+            SNAP_LENGTH,
+            "-B",
+            BUFFER,
+            "-Z",
+            "root",
+            "-Q",
+            view.name(),
+            "-i",
+            &at.name,
+            "-w",
+            file,
+        ];
         let capture = Self(at.host.spawn(command)?);
         let begun = || {
             ensure!(capture.0.is_running()?, "it has ended");
