@@ -13,7 +13,7 @@ use flowml_common::content::PayloadLimit;
 use crate::dataset::TableFormat;
 use crate::record::{Inspector, Pattern};
 use crate::session::Timeouts;
-use crate::sink::{Destination, Target, Verbosity};
+use crate::sink::{Target, Verbosity};
 
 /// For the help of the program and of each command, as `concat!` asks for.
 macro_rules! exit_codes {
@@ -210,7 +210,8 @@ pub struct Run {
     #[arg(long)]
     pub learn: bool,
 
-    /// Write records, may be repeated: jsonl=PATH, csv=PATH or parquet=DIR; PATH '-' is standard output
+    /// Write records, may be repeated: jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT (ipfix=tcp://HOST:PORT by TCP);
+    /// PATH '-' is standard output
     #[arg(short, long = "output", value_name = "SINK")]
     pub outputs: Vec<Target>,
 
@@ -329,7 +330,8 @@ pub struct Read {
     #[arg(long, group = "judgement")]
     pub learn: bool,
 
-    /// Write records, may be repeated: jsonl=PATH, csv=PATH or parquet=DIR; PATH '-' is standard output
+    /// Write records, may be repeated: jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT (ipfix=tcp://HOST:PORT by TCP);
+    /// PATH '-' is standard output
     #[arg(short, long = "output", value_name = "SINK")]
     pub outputs: Vec<Target>,
 
@@ -434,7 +436,7 @@ impl Run {
     /// What people are told: tables unless `-q` or records on standard output say otherwise.
     #[must_use]
     pub fn verbosity(&self) -> Verbosity {
-        let records_on_stdout = self.outputs.iter().any(|output| output.destination == Destination::StandardOutput);
+        let records_on_stdout = self.outputs.iter().any(Target::is_standard_output);
         match self.quiet {
             0 if !records_on_stdout => Verbosity::Tables,
             0 | 1 => Verbosity::Summary,
@@ -453,10 +455,10 @@ impl Run {
 }
 
 fn same_destination(targets: &[Target]) -> Option<String> {
-    let mut outputs = targets.iter().map(|output| &output.destination).enumerate();
+    let mut outputs = targets.iter().enumerate();
     outputs
-        .find(|(at, one)| targets[..*at].iter().any(|earlier| earlier.destination.is_same(one)))
-        .map(|(_, twice)| format!("{twice} was given to two outputs ('--output'): expected another path for each"))
+        .find(|(at, one)| targets[..*at].iter().any(|earlier| earlier.is_same(one)))
+        .map(|(_, twice)| format!("{twice} was given to two outputs ('--output'): expected another place for each"))
 }
 
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
@@ -677,7 +679,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_in_one_line_with_flag_value_and_expectation() {
-        let cases: [(&str, &[&str]); 25] = [
+        let cases: [(&str, &[&str]); 26] = [
             ("run --interval 5ms", &["--interval", "'5ms'", "10ms to 1h"]),
             ("run --interval 2h", &["--interval", "'2h'", "10ms to 1h"]),
             ("run --interval 1", &["--interval", "'1'", "its unit (ms, s, m, h, d)"]),
@@ -692,9 +694,10 @@ mod tests {
             ("run -i a/b", &["--interface", "'a/b'", "1 to 15 bytes"]),
             ("run -i sixteen-letters-", &["--interface", "1 to 15 bytes"]),
             ("run -i lo -i lo", &["--interface", "'lo'", "each name once"]),
-            ("run -o xml=a", &["--output", "'xml=a'", "jsonl=PATH, csv=PATH or parquet=DIR"]),
-            ("run -o jsonl=- -o csv=-", &["standard output", "--output", "another path"]),
-            ("run -o jsonl=x -o csv=./x", &["./x", "--output", "another path"]),
+            ("run -o xml=a", &["--output", "'xml=a'", "jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT"]),
+            ("run -o ipfix=collector", &["--output", "'collector'", "HOST:PORT", "tcp://HOST:PORT"]),
+            ("run -o jsonl=- -o csv=-", &["standard output", "--output", "another place"]),
+            ("run -o jsonl=x -o csv=./x", &["./x", "--output", "another place"]),
             ("run --payload 257", &["--payload", "257", "0..=256"]),
             ("run --payload x", &["--payload", "'x'"]),
             ("run --match a=b", &["--payload <N>", "not provided"]),

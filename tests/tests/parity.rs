@@ -29,7 +29,7 @@ use flowml_user::pipeline::learners::Learners;
 use flowml_user::pipeline::offline::{FileTable, Offline, table};
 use flowml_user::record::{Inspector, Pattern};
 use flowml_user::session::Timeouts;
-use flowml_user::sink::{Console, Destination, Format, Sinks, Target, Verbosity};
+use flowml_user::sink::{Console, Destination, Pace, Sinks, Target, Verbosity};
 
 /// What became of the files of a corpus.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -88,10 +88,10 @@ fn read_with<T: FileTable>(
     left_out: &mut BTreeMap<Unreplayable, u64>,
 ) -> Result<(Vec<u8>, Option<FileError>)> {
     let rows = folder.0.join("rows.jsonl");
-    let target = Target { format: Format::Jsonl, destination: Destination::File(rows.clone()) };
+    let target = Target::Jsonl(Destination::File(rows.clone()));
     let inspector = payload.map(|_| inspector()).transpose()?;
     let columns = FlowColumns::of(inspector.as_ref());
-    let sinks = Sinks::open(&[target], columns, Console::on_standard_error(Verbosity::Errors))?;
+    let sinks = Sinks::open(&[target], columns, Pace::Offline, Console::on_standard_error(Verbosity::Errors))?;
     let pipeline = Pipeline::new(Timeouts::default(), Vec::new(), learners, sinks, 0, 0).with_inspector(inspector);
     let mut offline = Offline::new(table, pipeline, epochs);
     let mut file = CaptureFile::open(path)?;

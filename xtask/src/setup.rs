@@ -1,6 +1,6 @@
 //! `cargo xtask setup`: finds or installs what building and testing need.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -32,6 +32,8 @@ pub(crate) enum Need {
     Traffic,
     /// Compare with other programs.
     Peers,
+    /// Let other programs collect what is exported.
+    Collectors,
     /// Make ordinary traffic and attacks with the programs that others use.
     Corpus,
     /// Look for inputs that break promises.
@@ -56,6 +58,18 @@ const TOOLS: &[Tool] = &[
     Tool { command: "dnsmasq", package: "dnsmasq-base", why: "answers for names" },
     Tool { command: "softflowd", package: "softflowd", why: "makes flows of captures, for the benchmarks" },
 ];
+
+/// The programs that take and read what is exported, which the tests alone run.
+const COLLECTORS: &[Tool] = &[
+    Tool { command: "nfcapd", package: "nfdump", why: "collects IPFIX" },
+    Tool { command: "nfdump", package: "nfdump", why: "says what nfcapd collected" },
+    Tool { command: "nfacctd", package: "pmacct", why: "collects IPFIX" },
+    Tool { command: "ipfixDump", package: "libfixbuf-tools", why: "reads streams of IPFIX" },
+    Tool { command: "tshark", package: "tshark", why: "decodes what collectors are sent" },
+];
+
+/// The services that some of these packages start, which nobody has asked for here.
+const SERVICES: &[(&str, &str)] = &[("nfdump", "nfdump"), ("pmacct", "nfacctd")];
 
 /// The programs that only the corpus runs: those of ordinary clients, and those of attackers.
 const CORPUS_TOOLS: &[Tool] = &[
@@ -134,7 +148,7 @@ struct Thing {
 }
 
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let needs = [Need::Kernel, Need::Lint, Need::Traffic, Need::Peers, Need::Corpus, Need::Fuzz];
+    let needs = [Need::Kernel, Need::Lint, Need::Traffic, Need::Peers, Need::Collectors, Need::Corpus, Need::Fuzz];
     print_table(&survey(workspace, &needs));
     if arguments.check {
         let missing = missing(workspace, &needs);
@@ -208,6 +222,9 @@ fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
     }
     if needs.contains(&Need::Traffic) {
         things.extend(TOOLS.iter().map(installed));
+    }
+    if needs.contains(&Need::Collectors) {
+        things.extend(COLLECTORS.iter().map(installed));
     }
     if needs.contains(&Need::Corpus) {
         things.extend(CORPUS_TOOLS.iter().map(installed));
@@ -297,7 +314,7 @@ fn state(thing: &Thing, versions: &HashMap<String, String>) -> String {
 
 /// All that packages bring.
 fn tools() -> impl Iterator<Item = &'static Tool> {
-    TOOLS.iter().chain(CORPUS_TOOLS).chain(PYTHON_SERVERS)
+    TOOLS.iter().chain(COLLECTORS).chain(CORPUS_TOOLS).chain(PYTHON_SERVERS)
 }
 
 /// The versions of the tools' packages, where the distribution is one that dpkg knows.
@@ -321,7 +338,10 @@ fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
         );
     }
     let tools = wanted.iter().filter(|thing| matches!(thing.source, Source::Package(_)));
-    install_packages(&tools.flat_map(|thing| packages_of(thing.source)).collect::<Vec<_>>())?;
+    // Two tools may be of one package.
+    let packages: BTreeSet<String> = tools.flat_map(|thing| packages_of(thing.source)).collect();
+    install_packages(&packages.iter().cloned().collect::<Vec<_>>())?;
+    end_services(&packages)?;
     for thing in wanted {
         match thing.source {
             Source::Package(_) => {}
@@ -334,6 +354,18 @@ fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
                 shell::run(workspace.cargo("install").args(["cargo-fuzz", "--version", FUZZER_VERSION, "--locked"]))?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Ends the services that packages have just brought and started, and lets them not begin again: tests start the programs
+/// by themselves, inside namespaces. Without systemd no service was started.
+fn end_services(brought: &BTreeSet<String>) -> Result<()> {
+    if !Path::new("/run/systemd/system").exists() {
+        return Ok(());
+    }
+    for (_, service) in SERVICES.iter().filter(|(package, _)| brought.contains(*package)) {
+        shell::run(as_root("systemctl").args(["disable", "--now", "--quiet", service]))?;
     }
     Ok(())
 }
@@ -481,12 +513,19 @@ fn may_install() -> bool {
     shell::is_root() || shell::read(Command::new("sudo").args(["-n", "true"])).is_some()
 }
 
-fn apt() -> Command {
+/// A command that only root may run, or the first variable of its environment.
+fn as_root(first: &str) -> Command {
     let mut command = Command::new(if shell::is_root() { "env" } else { "sudo" });
     if !shell::is_root() {
         command.args(["-n", "env"]);
     }
-    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]);
+    command.arg(first);
+    command
+}
+
+fn apt() -> Command {
+    let mut command = as_root("DEBIAN_FRONTEND=noninteractive");
+    command.args(["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]);
     command.args(["-o", "Acquire::Retries=3", "-o", "Dpkg::Use-Pty=0"]);
     command
 }

@@ -20,7 +20,7 @@ use crate::dataset::truth::{Truth, labelled};
 use crate::features::FlowColumns;
 use crate::model::trained::Labelled;
 use crate::session::Timeouts;
-use crate::sink::{Console, Destination, Format, Sinks, Target, Verbosity};
+use crate::sink::{Console, Pace, Sinks, Target, Verbosity};
 
 /// The length of an interval of a capture, as live.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
@@ -77,8 +77,8 @@ impl<'a> Inputs<'a> {
         };
         let place = self.folder.insert(folder).path().join(self.metered.to_string());
         self.metered += 1;
-        let target = Target { format: Format::Parquet, destination: Destination::File(place.clone()) };
-        let sinks = Sinks::open(&[target], FlowColumns::Headers, Console::on_standard_error(Verbosity::Errors))?;
+        let console = Console::on_standard_error(Verbosity::Errors);
+        let sinks = Sinks::open(&[Target::Parquet(place.clone())], FlowColumns::Headers, Pace::Offline, console)?;
         let timeouts = Timeouts::default();
         let pipeline = Pipeline::new(timeouts, Vec::new(), None, sinks, 0, 0);
         let mut offline = Offline::new(table(), pipeline, Epochs::new(INTERVAL, timeouts.idle));

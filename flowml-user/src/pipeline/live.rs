@@ -24,7 +24,7 @@ use crate::model::{ModelError, Settings};
 use crate::object;
 use crate::record::Clock;
 use crate::session::Timeouts;
-use crate::sink::{Console, InterfaceReport, Sinks};
+use crate::sink::{Console, InterfaceReport, Pace, Sinks};
 
 /// How often the agent looks how full the table is: a look at shared memory. At half a million new flows a second on
 /// one CPU the default table takes 30 ms from half full to full.
@@ -61,7 +61,8 @@ pub(super) async fn learn(arguments: &Run, learners: Learners, file: Option<&Pat
     let interfaces = choose(&arguments.interfaces).await?;
     let inspector = inspector(&arguments.content)?;
     let columns = FlowColumns::of(inspector.as_ref());
-    let mut sinks = Sinks::open(&arguments.outputs, columns, Console::on_standard_error(arguments.verbosity()))?;
+    let console = Console::on_standard_error(arguments.verbosity());
+    let mut sinks = Sinks::open(&arguments.outputs, columns, Pace::Live, console)?;
 
     let mut table = KernelTable::load(object, arguments.flow_capacity, arguments.content.limit())?;
     let size = table.size();

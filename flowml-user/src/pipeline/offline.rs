@@ -21,7 +21,7 @@ use crate::cli::Read;
 use crate::features::FlowColumns;
 use crate::model::{ModelError, Settings};
 use crate::record::Clock;
-use crate::sink::{Console, InterfaceReport, Sinks};
+use crate::sink::{Console, InterfaceReport, Pace, Sinks};
 
 /// Flows in the table before it is emptied early. Larger tables are slower, as less of them is in the CPU's caches.
 pub const CAPACITY: u32 = 32_768;
@@ -160,7 +160,8 @@ pub fn run(arguments: &Read) -> Result<()> {
     let inspector = inspector(&arguments.content)?;
     let columns = FlowColumns::of(inspector.as_ref());
     let learners = learners(arguments, columns)?;
-    let mut sinks = Sinks::open(&arguments.outputs, columns, Console::on_standard_error(arguments.verbosity()))?;
+    let console = Console::on_standard_error(arguments.verbosity());
+    let mut sinks = Sinks::open(&arguments.outputs, columns, Pace::Offline, console)?;
     if learners.is_none() {
         sinks.notice("nothing is learnt or scored: that takes '--model FILE' or '--learn'");
     }
@@ -298,7 +299,8 @@ mod tests {
 
     #[test]
     fn a_table_is_emptied_before_its_counters_overflow() {
-        let sinks = Sinks::open(&[], FlowColumns::Headers, Console::on_standard_error(Verbosity::Errors));
+        let console = Console::on_standard_error(Verbosity::Errors);
+        let sinks = Sinks::open(&[], FlowColumns::Headers, Pace::Offline, console);
         let sinks = sinks.expect("there is nothing to open");
         let timeouts = Timeouts::default();
         let pipeline = Pipeline::new(timeouts, Vec::new(), None, sinks, 0, 0);

@@ -16,7 +16,7 @@ use crate::cli::{Run, Train};
 use crate::features::FlowColumns;
 use crate::model::{ModelFile, Settings};
 use crate::session::Timeouts;
-use crate::sink::{Console, Sinks, Verbosity};
+use crate::sink::{Console, Pace, Sinks, Verbosity};
 
 /// Whether a model of traffic is asked for, and not one of a table.
 pub(super) fn is_meant(arguments: &Train) -> bool {
@@ -65,7 +65,8 @@ fn of_captures(paths: &[PathBuf], settings: &Settings, shown: bool) -> Result<Le
     let step = Step::begin(shown);
     let mut learners = Learners::new(FlowColumns::Headers, settings);
     for path in paths {
-        let sinks = Sinks::open(&[], FlowColumns::Headers, Console::on_standard_error(Verbosity::Errors))?;
+        let console = Console::on_standard_error(Verbosity::Errors);
+        let sinks = Sinks::open(&[], FlowColumns::Headers, Pace::Offline, console)?;
         let timeouts = Timeouts::default();
         learners.flows.acting_mut().settle();
         learners.hosts.acting_mut().settle();

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use super::columns::{
     Cell, flow_anomaly_cells, flow_cells, host_anomaly_cells, host_cells, incident_cells, reason_cells,
 };
-use super::report::{Rows, Totals};
+use super::report::{CollectorReport, Rows, Totals};
 use crate::features::{FlowRow, HostWindow};
 use crate::incident::{Incident, State};
 use crate::model::{Reason, Verdict};
@@ -96,6 +96,7 @@ struct SummaryRow<'a> {
     incidents: u64,
     incidents_left_out: u64,
     drains: u64,
+    collectors: &'a [CollectorReport],
     interfaces: Vec<InterfaceRow<'a>>,
     xdp_mode: &'a str,
     duration_s: f64,
@@ -123,7 +124,7 @@ impl<T: Serialize> Serialize for Named<'_, T> {
 }
 
 /// Appends the summary.
-pub(super) fn write_summary(line: &mut Vec<u8>, totals: &Totals, rows: &Rows) {
+pub(super) fn write_summary(line: &mut Vec<u8>, totals: &Totals, rows: &Rows, collectors: &[CollectorReport]) {
     let by_reason = |of: fn(&Count) -> u64| {
         Named(Skipped::ALL.iter().zip(&totals.skipped).map(|(reason, count)| (reason.name(), of(count))).collect())
     };
@@ -150,6 +151,7 @@ pub(super) fn write_summary(line: &mut Vec<u8>, totals: &Totals, rows: &Rows) {
         incidents: totals.incidents,
         incidents_left_out: totals.incidents_left_out,
         drains: totals.drains,
+        collectors,
         interfaces: totals
             .interfaces
             .iter()

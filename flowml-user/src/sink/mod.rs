@@ -1,4 +1,4 @@
-//! Where records go: files and standard output for programs, standard error for people.
+//! Where records go: files, standard output and collectors for programs, standard error for people.
 //!
 //! [`Sinks`] takes every record with its verdict, derives the anomalies, and keeps the account: the last row of a JSON
 //! file counts the rows before it.
@@ -12,6 +12,7 @@ mod csv;
 mod document;
 #[cfg(test)]
 mod golden;
+mod ipfix;
 mod jsonl;
 mod output;
 mod parquet;
@@ -38,7 +39,7 @@ use crate::session::Standing;
 pub use self::columns::{OutputColumn, anomaly_columns, content_columns, flow_columns, host_columns, incident_columns};
 pub use self::console::{Console, Verbosity};
 pub use self::report::{InterfaceReport, IntervalReport, LearnerReport, Totals};
-pub use self::target::{Destination, Format, Target, TargetError, grammar};
+pub use self::target::{Collector, Destination, Target, TargetError, Transport, grammar};
 
 /// The cells of rows and how they are written, for tables that are read again.
 pub(crate) mod cells {
@@ -55,10 +56,10 @@ use self::writer::Writer;
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// An output cannot be opened.
-    #[error("cannot write records to {destination}")]
+    #[error("cannot write records to {target}")]
     Open {
         /// Where to.
-        destination: Destination,
+        target: Target,
         /// The system's reason.
         source: io::Error,
     },
@@ -70,6 +71,15 @@ pub enum SinkError {
         /// Where they should be.
         destinations: String,
     },
+}
+
+/// Whether something waits for the outputs, or is held up by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Packets come whether rows are taken or not: a collector must not hold the drains up.
+    Live,
+    /// A file is read as fast as its rows are taken.
+    Offline,
 }
 
 /// All outputs and the console.
@@ -84,12 +94,11 @@ impl Sinks {
     ///
     /// # Errors
     /// If one of them cannot be written.
-    pub fn open(targets: &[Target], columns: FlowColumns, console: Console) -> Result<Self, SinkError> {
+    pub fn open(targets: &[Target], columns: FlowColumns, pace: Pace, console: Console) -> Result<Self, SinkError> {
         let mut writers = Vec::with_capacity(targets.len());
         for target in targets {
-            let destination = &target.destination;
-            let writer = Writer::open(target, columns);
-            writers.push(writer.map_err(|source| SinkError::Open { destination: destination.clone(), source })?);
+            let writer = Writer::open(target, columns, pace);
+            writers.push(writer.map_err(|source| SinkError::Open { target: target.clone(), source })?);
         }
         Ok(Self { writers, console, rows: Rows::default() })
     }
@@ -159,35 +168,35 @@ impl Sinks {
     /// If rows were lost on the way.
     pub fn finish(mut self, totals: &Totals) -> Result<(), SinkError> {
         let rows = self.rows;
-        self.writers.iter_mut().for_each(|writer| writer.finish(totals, &rows));
-        self.tell_failures();
+        // The summary says what became of the records for collectors: those end first.
+        let (mut collectors, mut others): (Vec<_>, Vec<_>) =
+            self.writers.iter_mut().partition(|writer| writer.collector().is_some());
+        collectors.iter_mut().for_each(|writer| writer.finish());
+        let reports: Vec<_> = collectors.iter().filter_map(|writer| writer.collector()).collect();
+        for writer in &mut others {
+            writer.summary(totals, &rows, &reports);
+            writer.finish();
+        }
+        self.tell_news();
         self.console.finish(totals, &rows, self.writers.iter().map(Writer::line).collect());
         self.losses().map_or(Ok(()), Err)
     }
 
     fn flush(&mut self) {
         self.writers.iter_mut().for_each(Writer::flush);
-        self.tell_failures();
+        self.tell_news();
     }
 
-    fn tell_failures(&mut self) {
-        for writer in &mut self.writers {
-            if let State::Failed(error) = writer.state()
-                && !writer.told
-            {
-                let destination = writer.destination();
-                self.console.warn(&format!(
-                    "cannot write to {destination}: {error}; its further rows are lost, metering goes on"
-                ));
-                writer.told = true;
-            }
+    fn tell_news(&mut self) {
+        for text in self.writers.iter_mut().filter_map(Writer::news) {
+            self.console.warn(&text);
         }
     }
 
     fn losses(&self) -> Option<SinkError> {
         let failed = self.writers.iter().filter(|writer| matches!(writer.state(), State::Failed(_)));
         let (rows, names): (Vec<u64>, Vec<String>) =
-            failed.map(|writer| (writer.rows_lost(), writer.destination().to_string())).unzip();
+            failed.map(|writer| (writer.rows().1, writer.target().to_string())).unzip();
         let lost = SinkError::Lost { rows: rows.iter().sum(), destinations: names.join(", ") };
         (!names.is_empty()).then_some(lost)
     }

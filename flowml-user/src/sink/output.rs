@@ -110,6 +110,7 @@ impl Output {
         self.destination == Destination::StandardOutput && error.kind() == ErrorKind::BrokenPipe
     }
 
+    #[cfg(test)]
     pub(super) fn destination(&self) -> &Destination {
         &self.destination
     }

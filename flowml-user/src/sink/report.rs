@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, OVERFLOW_PROTOCOLS};
+use serde::Serialize;
 
 use crate::incident::Incident;
 use crate::model::{ClusterSummary, Status};
@@ -105,6 +106,19 @@ impl Totals {
         let first = modes.next().unwrap_or("none");
         if modes.all(|mode| mode == first) { first } else { "mixed" }
     }
+}
+
+/// What became of the records for a collector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct CollectorReport {
+    /// Which one.
+    pub(super) destination: String,
+    /// Records that were sent.
+    #[serde(rename = "records_sent")]
+    pub(super) sent: u64,
+    /// Records that were not, or that it is known to have refused.
+    #[serde(rename = "records_lost")]
+    pub(super) lost: u64,
 }
 
 /// Rows that were handed to the sinks.

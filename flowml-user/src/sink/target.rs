@@ -1,50 +1,156 @@
 //! What `-o` names: a kind of output and where it goes.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// A kind of output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// One JSON object a line: flows, hosts, anomalies, and the summary at the end.
-    Jsonl,
-    /// Comma-separated flow rows under a header.
-    Csv,
-    /// A folder with a Parquet file each for flows, hosts and anomalies.
-    Parquet,
-}
-
-impl Format {
-    /// Every kind, with the name that `-o` knows it by.
-    pub const ALL: [(&str, Self); 3] = [("jsonl", Self::Jsonl), ("csv", Self::Csv), ("parquet", Self::Parquet)];
-
-    /// What stands behind the `=`.
-    const fn place(self) -> &'static str {
-        match self {
-            Self::Jsonl | Self::Csv => "PATH",
-            Self::Parquet => "DIR",
-        }
-    }
-}
-
-/// Where records go.
+/// Where a stream of rows goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// Standard output, written `-`.
     StandardOutput,
-    /// A file, made anew, or a folder.
+    /// A file, made anew.
     File(PathBuf),
 }
 
-impl Destination {
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StandardOutput => f.write_str("standard output"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// How messages go to a collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// One message a datagram.
+    Udp,
+    /// One message after the other.
+    Tcp,
+}
+
+impl Transport {
+    /// The names in front of a collector, the one that need not be said first.
+    const ALL: [(&str, Self); 2] = [("udp://", Self::Udp), ("tcp://", Self::Tcp)];
+}
+
+/// Who takes IPFIX messages (RFC 7011), and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    /// How the messages go there.
+    pub transport: Transport,
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl fmt::Display for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix =
+            Transport::ALL.iter().find(|(_, transport)| *transport == self.transport).map_or("", |(name, _)| name);
+        let Self { host, port, .. } = self;
+        if host.contains(':') { write!(f, "{prefix}[{host}]:{port}") } else { write!(f, "{prefix}{host}:{port}") }
+    }
+}
+
+impl FromStr for Collector {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        let prefixed = Transport::ALL.iter().find_map(|(name, transport)| Some((*transport, text.strip_prefix(name)?)));
+        let (transport, place) = prefixed.unwrap_or((Transport::Udp, text));
+        let error = || TargetError::Collector(text.to_owned());
+        let (host, port) = place.rsplit_once(':').ok_or_else(error)?;
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(error)?;
+        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(address) => address.parse::<Ipv6Addr>().map_err(|_| error())?.to_string(),
+            None if host.is_empty() || host.contains([':', '/', '[', ']']) => return Err(error()),
+            None => host.to_owned(),
+        };
+        Ok(Self { transport, host, port })
+    }
+}
+
+/// One `-o KIND=PLACE`: what is written, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One JSON object a line: flows, hosts, anomalies, and the summary at the end.
+    Jsonl(Destination),
+    /// Comma-separated flow rows under a header.
+    Csv(Destination),
+    /// A folder with a Parquet file each for flows, hosts and anomalies.
+    Parquet(PathBuf),
+    /// Flow records for a collector.
+    Ipfix(Collector),
+}
+
+/// A kind of output by the name that `-o` knows it by.
+struct Kind {
+    name: &'static str,
+    /// What stands behind the `=`.
+    place: &'static str,
+    read: fn(&str) -> Result<Target, TargetError>,
+}
+
+const KINDS: [Kind; 4] = [
+    Kind { name: "jsonl", place: "PATH", read: |path| stream("jsonl", path).map(Target::Jsonl) },
+    Kind { name: "csv", place: "PATH", read: |path| stream("csv", path).map(Target::Csv) },
+    Kind { name: "parquet", place: "DIR", read: folder },
+    Kind { name: "ipfix", place: "HOST:PORT", read: |place| place.parse().map(Target::Ipfix) },
+];
+
+fn stream(kind: &'static str, path: &str) -> Result<Destination, TargetError> {
+    match path {
+        "" => Err(TargetError::Path(kind)),
+        "-" => Ok(Destination::StandardOutput),
+        path => Ok(Destination::File(path.into())),
+    }
+}
+
+fn folder(path: &str) -> Result<Target, TargetError> {
+    if matches!(path, "" | "-") { Err(TargetError::Folder) } else { Ok(Target::Parquet(path.into())) }
+}
+
+impl Target {
     /// Whether both lead to the same place: the same file may be written in two ways.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::StandardOutput, Self::StandardOutput) => true,
-            (Self::File(one), Self::File(two)) => resolved(one) == resolved(two),
+        match (self.path(), other.path()) {
+            (Some(one), Some(two)) => resolved(one) == resolved(two),
+            (None, None) => match (self, other) {
+                (Self::Ipfix(one), Self::Ipfix(two)) => one == two,
+                _ => self.is_standard_output() && other.is_standard_output(),
+            },
             _ => false,
+        }
+    }
+
+    /// Whether its rows go to standard output.
+    #[must_use]
+    pub const fn is_standard_output(&self) -> bool {
+        matches!(self, Self::Jsonl(Destination::StandardOutput) | Self::Csv(Destination::StandardOutput))
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Jsonl(Destination::File(path)) | Self::Csv(Destination::File(path)) | Self::Parquet(path) => {
+                Some(path)
+            }
+            Self::Jsonl(Destination::StandardOutput) | Self::Csv(Destination::StandardOutput) | Self::Ipfix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Jsonl(destination) | Self::Csv(destination) => destination.fmt(f),
+            Self::Parquet(path) => path.display().fmt(f),
+            Self::Ipfix(collector) => collector.fmt(f),
         }
     }
 }
@@ -61,45 +167,33 @@ fn resolved(path: &Path) -> PathBuf {
     }
 }
 
-impl fmt::Display for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::StandardOutput => f.write_str("standard output"),
-            Self::File(path) => path.display().fmt(f),
-        }
-    }
-}
-
-/// One `-o KIND=PATH`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// What is written.
-    pub format: Format,
-    /// Where to.
-    pub destination: Destination,
-}
-
 /// Why an `-o` means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// There is no `=` in it.
     #[error("expected {}, as in jsonl=flows.jsonl; PATH '-' is standard output", grammar())]
     Grammar,
-    /// The part before `=` is no [`Format`].
+    /// The part before `=` is no kind of output.
     #[error("there is no output kind '{0}'; expected {grammar}", grammar = grammar())]
     Kind(String),
     /// The part behind `=` is empty.
     #[error("expected a path behind '{0}=', or '-' for standard output")]
-    Path(String),
+    Path(&'static str),
     /// The part behind `=` names no folder.
     #[error("expected a folder behind 'parquet=', as in parquet=flows: it takes several files")]
     Folder,
+    /// The part behind `=` names no collector.
+    #[error(
+        "'{0}' is no collector; expected HOST:PORT (by UDP) or tcp://HOST:PORT, an IPv6 address in brackets, as in \
+         ipfix=tcp://[2001:db8::1]:4739"
+    )]
+    Collector(String),
 }
 
-/// All that `-o` takes: `jsonl=PATH, csv=PATH or parquet=DIR`.
+/// All that `-o` takes: `jsonl=PATH, csv=PATH, … or ipfix=HOST:PORT`.
 #[must_use]
 pub fn grammar() -> String {
-    let all = Format::ALL.map(|(name, format)| format!("{name}={}", format.place()));
+    let all = KINDS.map(|Kind { name, place, .. }| format!("{name}={place}"));
     let [first @ .., last] = &all;
     format!("{} or {last}", first.join(", "))
 }
@@ -108,16 +202,9 @@ impl FromStr for Target {
     type Err = TargetError;
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
-        let (kind, path) = text.split_once('=').ok_or(TargetError::Grammar)?;
-        let found = Format::ALL.into_iter().find(|(name, _)| *name == kind);
-        let (_, format) = found.ok_or_else(|| TargetError::Kind(kind.to_owned()))?;
-        let destination = match path {
-            "" | "-" if format == Format::Parquet => return Err(TargetError::Folder),
-            "" => return Err(TargetError::Path(kind.to_owned())),
-            "-" => Destination::StandardOutput,
-            path => Destination::File(path.into()),
-        };
-        Ok(Self { format, destination })
+        let (kind, place) = text.split_once('=').ok_or(TargetError::Grammar)?;
+        let found = KINDS.iter().find(|known| known.name == kind);
+        (found.ok_or_else(|| TargetError::Kind(kind.to_owned()))?.read)(place)
     }
 }
 
@@ -125,18 +212,32 @@ impl FromStr for Target {
 mod tests {
     use super::*;
 
+    fn file(path: &str) -> Destination {
+        Destination::File(path.into())
+    }
+
+    fn collector(transport: Transport, host: &str, port: u16) -> Target {
+        Target::Ipfix(Collector { transport, host: host.to_owned(), port })
+    }
+
     #[test]
-    fn a_target_is_a_kind_and_a_path() {
-        let file = |path: &str| Destination::File(path.into());
+    fn a_target_is_a_kind_and_a_place() {
         let cases = [
-            ("jsonl=-", Format::Jsonl, Destination::StandardOutput),
-            ("csv=flows.csv", Format::Csv, file("flows.csv")),
-            ("csv=a=b", Format::Csv, file("a=b")),
-            ("parquet=flows", Format::Parquet, file("flows")),
-            ("jsonl=./-", Format::Jsonl, file("./-")),
+            ("jsonl=-", Target::Jsonl(Destination::StandardOutput)),
+            ("csv=flows.csv", Target::Csv(file("flows.csv"))),
+            ("csv=a=b", Target::Csv(file("a=b"))),
+            ("parquet=flows", Target::Parquet("flows".into())),
+            ("jsonl=./-", Target::Jsonl(file("./-"))),
+            ("ipfix=10.0.0.1:4739", collector(Transport::Udp, "10.0.0.1", 4739)),
+            ("ipfix=udp://collector.example:2055", collector(Transport::Udp, "collector.example", 2055)),
+            ("ipfix=tcp://[2001:DB8::1]:4739", collector(Transport::Tcp, "2001:db8::1", 4739)),
         ];
-        for (text, format, destination) in cases {
-            assert_eq!(text.parse(), Ok(Target { format, destination }), "{text}");
+        for (text, target) in cases {
+            assert_eq!(text.parse(), Ok(target), "{text}");
+        }
+        for text in ["udp://10.0.0.1:4739", "tcp://[2001:db8::1]:1", "tcp://localhost:65535"] {
+            let read: Collector = text.parse().expect(text);
+            assert_eq!(read.to_string(), text);
         }
     }
 
@@ -145,25 +246,38 @@ mod tests {
         let cases = [
             (
                 "flows.csv",
-                "expected jsonl=PATH, csv=PATH or parquet=DIR, as in jsonl=flows.jsonl; PATH '-' is standard output",
+                "expected jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT, as in jsonl=flows.jsonl; PATH '-' is \
+                 standard output",
             ),
-            ("xml=a", "there is no output kind 'xml'; expected jsonl=PATH, csv=PATH or parquet=DIR"),
+            ("xml=a", "there is no output kind 'xml'; expected jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT"),
             ("parquet=-", "expected a folder behind 'parquet=', as in parquet=flows: it takes several files"),
             ("csv=", "expected a path behind 'csv=', or '-' for standard output"),
         ];
         for (text, message) in cases {
             assert_eq!(text.parse::<Target>().map_err(|error| error.to_string()), Err(message.to_owned()), "{text}");
         }
+        for place in
+            ["", "host", "host:", ":4739", "host:0", "host:65536", "2001:db8::1:4739", "[host]:1", "sctp://a:1"]
+        {
+            let wrong = TargetError::Collector(place.to_owned());
+            assert_eq!(format!("ipfix={place}").parse::<Target>(), Err(wrong), "{place}");
+        }
     }
 
     #[test]
-    fn two_spellings_of_a_path_are_the_same_destination() {
-        let file = |path: &str| Destination::File(path.into());
+    fn two_spellings_of_a_place_are_the_same() {
         let folder = std::env::temp_dir();
-        let spelt = |name: &str| folder.join(name).display().to_string();
-        assert!(file(&spelt("x.csv")).is_same(&file(&spelt("./x.csv"))));
-        assert!(file("x.csv").is_same(&file("./x.csv")));
-        assert!(!file(&spelt("x.csv")).is_same(&file(&spelt("y.csv"))));
-        assert!(!file("-").is_same(&Destination::StandardOutput));
+        let spelt = |name: &str| Target::Csv(Destination::File(folder.join(name)));
+        assert!(spelt("x.csv").is_same(&spelt("./x.csv")));
+        assert!(Target::Csv(file("x.csv")).is_same(&Target::Jsonl(file("./x.csv"))));
+        assert!(Target::Csv(file("x")).is_same(&Target::Parquet("x".into())));
+        assert!(!spelt("x.csv").is_same(&spelt("y.csv")));
+        let standard_output = Target::Csv(Destination::StandardOutput);
+        assert!(standard_output.is_same(&Target::Jsonl(Destination::StandardOutput)));
+        assert!(!Target::Csv(file("-")).is_same(&standard_output));
+        let udp = collector(Transport::Udp, "a", 1);
+        assert!(
+            udp.is_same(&udp) && !udp.is_same(&collector(Transport::Tcp, "a", 1)) && !udp.is_same(&standard_output)
+        );
     }
 }

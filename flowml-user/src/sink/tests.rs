@@ -63,11 +63,14 @@ impl Write for Memory {
     }
 }
 
+/// Streams that are open, and how each is written.
+type Streams = Vec<(fn(Destination) -> Target, Output)>;
+
 /// Sinks over memory, with the console's text.
-fn sinks(outputs: Vec<(Format, Output)>, verbosity: Verbosity) -> (Sinks, Memory) {
+fn sinks(outputs: Streams, verbosity: Verbosity) -> (Sinks, Memory) {
     let people = Memory::default();
     let console = Console::over(Box::new(people.clone()), verbosity, Style { colours: false }, Some(100));
-    let writers = outputs.into_iter().map(|(format, output)| Writer::over(format, output)).collect();
+    let writers = outputs.into_iter().map(|(target, output)| Writer::over(target, output)).collect();
     (Sinks { writers, console, rows: Rows::default() }, people)
 }
 
@@ -256,7 +259,7 @@ fn names_are_told_apart_and_need_no_quotes() {
 #[test]
 fn an_incident_is_told_when_it_begins_and_when_it_is_over() {
     let memory = Memory::default();
-    let (mut sinks, _) = sinks(vec![(Format::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))], Verbosity::Errors);
     run(&mut sinks);
     sinks.finish(&Totals { incidents: 1, ..totals() }).expect("memory takes all");
     let rows = memory.json();
@@ -273,7 +276,7 @@ fn an_incident_is_told_when_it_begins_and_when_it_is_over() {
 #[test]
 fn a_json_flow_has_every_column_under_its_name() {
     let memory = Memory::default();
-    let (mut sinks, _) = sinks(vec![(Format::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))], Verbosity::Errors);
     run(&mut sinks);
     sinks.finish(&totals()).expect("memory takes all");
     let text = memory.text();
@@ -303,7 +306,7 @@ fn a_json_flow_has_every_column_under_its_name() {
 #[test]
 fn values_are_of_the_type_of_their_column() {
     let memory = Memory::default();
-    let (mut sinks, _) = sinks(vec![(Format::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))], Verbosity::Errors);
     run(&mut sinks);
     sinks.finish(&totals()).expect("memory takes all");
     let is = |kind: Kind, value: &Value| match kind {
@@ -332,7 +335,7 @@ fn values_are_of_the_type_of_their_column() {
 #[test]
 fn a_json_host_has_every_column_and_its_window() {
     let memory = Memory::default();
-    let (mut sinks, _) = sinks(vec![(Format::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))], Verbosity::Errors);
     run(&mut sinks);
     sinks.finish(&totals()).expect("memory takes all");
     let rows = memory.json();
@@ -351,7 +354,7 @@ fn a_json_host_has_every_column_and_its_window() {
 #[test]
 fn an_anomaly_follows_its_row_and_says_who_when_and_why() {
     let memory = Memory::default();
-    let (mut sinks, _) = sinks(vec![(Format::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))], Verbosity::Errors);
     run(&mut sinks);
     sinks.finish(&totals()).expect("memory takes all");
     let rows = memory.json();
@@ -379,7 +382,7 @@ fn an_anomaly_follows_its_row_and_says_who_when_and_why() {
 #[test]
 fn the_summary_is_last_and_counts_what_stands_before_it() {
     let memory = Memory::default();
-    let (mut sinks, _) = sinks(vec![(Format::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))], Verbosity::Errors);
     run(&mut sinks);
     sinks.finish(&totals()).expect("memory takes all");
     let rows = memory.json();
@@ -409,7 +412,7 @@ fn csv_has_the_same_flows_under_the_same_names() {
     let (json, table) = (Memory::default(), Memory::default());
     let mut output = table.output(file("x.csv"));
     output.header(|line| csv::write_header(line, FlowColumns::Headers)).expect("memory takes all");
-    let outputs = vec![(Format::Jsonl, json.output(file("x"))), (Format::Csv, output)];
+    let outputs: Streams = vec![(Target::Jsonl, json.output(file("x"))), (Target::Csv, output)];
     let (mut sinks, _) = sinks(outputs, Verbosity::Errors);
     run(&mut sinks);
     sinks.finish(&totals()).expect("memory takes all");
@@ -446,7 +449,7 @@ fn rows_with_content_have_its_columns_in_every_format() {
         [format!("jsonl={}", path("x")), format!("csv={}", path("y")), format!("parquet={}", folder.display())];
     let targets = targets.map(|text| text.parse().expect("a target"));
     let console = Console::over(Box::new(io::sink()), Verbosity::Errors, Style { colours: false }, None);
-    let mut sinks = Sinks::open(&targets, columns, console).expect("the folder is ours");
+    let mut sinks = Sinks::open(&targets, columns, Pace::Live, console).expect("the folder is ours");
 
     let ports = [40_000, 80];
     let mut bytes = segment(1, 9, ports, 0x18, 0);
@@ -537,9 +540,9 @@ fn json_number(number: f64) -> String {
 /// Sinks that write a folder of tables, and JSON lines to memory.
 fn with_tables(folder: &Path) -> (Sinks, Memory) {
     let json = Memory::default();
-    let (mut sinks, _) = sinks(vec![(Format::Jsonl, json.output(file("x")))], Verbosity::Errors);
-    let target = Target { format: Format::Parquet, destination: Destination::File(folder.to_owned()) };
-    sinks.writers.push(Writer::open(&target, FlowColumns::Headers).expect("the folder is ours"));
+    let (mut sinks, _) = sinks(vec![(Target::Jsonl, json.output(file("x")))], Verbosity::Errors);
+    let target = Target::Parquet(folder.to_owned());
+    sinks.writers.push(Writer::open(&target, FlowColumns::Headers, Pace::Live).expect("the folder is ours"));
     (sinks, json)
 }
 
@@ -628,8 +631,8 @@ fn tables_that_cannot_be_written_lose_all_their_rows() {
     // A folder cannot be made below a file.
     let path = folder.join("file");
     std::fs::write(&path, "").expect("there is room");
-    let target = Target { format: Format::Parquet, destination: Destination::File(path.join("tables")) };
-    assert!(Writer::open(&target, FlowColumns::Headers).is_err());
+    let target = Target::Parquet(path.join("tables"));
+    assert!(Writer::open(&target, FlowColumns::Headers, Pace::Live).is_err());
     // Nor does a table take the place of a folder.
     let (mut sinks, _) = with_tables(&folder);
     std::fs::create_dir_all(folder.join("flows.parquet")).expect("there is room");
@@ -692,7 +695,7 @@ fn a_law_that_does_not_hold_is_not_told_to_hold() {
 #[test]
 fn an_output_that_fails_is_told_once_and_stops_nothing() {
     let (good, bad) = (Memory::default(), Memory { fails: Some(ErrorKind::StorageFull), ..Memory::default() });
-    let outputs = vec![(Format::Jsonl, bad.output(file("bad"))), (Format::Jsonl, good.output(file("good")))];
+    let outputs: Streams = vec![(Target::Jsonl, bad.output(file("bad"))), (Target::Jsonl, good.output(file("good")))];
     let (mut sinks, people) = sinks(outputs, Verbosity::Summary);
     run(&mut sinks);
     assert!(sinks.interval(report(1000, 2000)).is_continue());
@@ -707,8 +710,8 @@ fn an_output_that_fails_is_told_once_and_stops_nothing() {
 #[test]
 fn the_run_ends_well_when_the_reader_of_standard_output_goes() {
     let (gone, good) = (Memory { fails: Some(ErrorKind::BrokenPipe), ..Memory::default() }, Memory::default());
-    let outputs =
-        vec![(Format::Jsonl, gone.output(Destination::StandardOutput)), (Format::Jsonl, good.output(file("good")))];
+    let outputs: Streams =
+        vec![(Target::Jsonl, gone.output(Destination::StandardOutput)), (Target::Jsonl, good.output(file("good")))];
     let (mut sinks, people) = sinks(outputs, Verbosity::Summary);
     let mut upstream = Upstream::new();
     upstream.absorb(&exchange(1, 2), &mut sinks);
@@ -727,7 +730,7 @@ fn a_path_that_cannot_be_written_is_told_before_anything_begins() {
     let open = |text: &str| {
         let target = text.parse().expect("the grammar is right");
         let console = Console::over(Box::new(io::sink()), Verbosity::Errors, Style { colours: false }, None);
-        Sinks::open(&[target], FlowColumns::Headers, console)
+        Sinks::open(&[target], FlowColumns::Headers, Pace::Live, console)
     };
     // The header is written at once, so a full disk shows.
     for text in ["jsonl=/nonexistent/flows.jsonl", "csv=/", "csv=/dev/full"] {
@@ -745,9 +748,9 @@ fn a_file_holds_all_rows_at_each_interval() {
     let folder = std::env::temp_dir().join(format!("flowml-sink-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("there is room");
     let path = folder.join("flows.jsonl");
-    let target = Target { format: Format::Jsonl, destination: Destination::File(path.clone()) };
+    let target = Target::Jsonl(Destination::File(path.clone()));
     let console = Console::over(Box::new(io::sink()), Verbosity::Errors, Style { colours: false }, None);
-    let mut sinks = Sinks::open(&[target], FlowColumns::Headers, console).expect("the folder is ours");
+    let mut sinks = Sinks::open(&[target], FlowColumns::Headers, Pace::Live, console).expect("the folder is ours");
     run(&mut sinks);
     assert!(sinks.interval(report(1000, 2000)).is_continue());
     let lines = || std::fs::read_to_string(&path).expect("the file is there").lines().count();

@@ -10,7 +10,7 @@ use flowml_user::pipeline::epochs::Epochs;
 use flowml_user::pipeline::offline::Offline;
 use flowml_user::record::Inspector;
 use flowml_user::session::Timeouts;
-use flowml_user::sink::{Console, Destination, Format, Sinks, Target, Verbosity};
+use flowml_user::sink::{Console, Destination, Pace, Sinks, Target, Verbosity};
 
 /// Who looks at payload, for no pattern.
 pub(super) fn inspector() -> Inspector {
@@ -25,9 +25,9 @@ impl Run {
     pub(super) fn begin(table: VecTable, timeouts: Timeouts, interval: Duration) -> Self {
         let inspector = Some(inspector());
         let columns = FlowColumns::of(inspector.as_ref());
-        let nowhere = |format| Target { format, destination: Destination::File("/dev/null".into()) };
-        let targets = [Format::Jsonl, Format::Csv].map(nowhere);
-        let sinks = Sinks::open(&targets, columns, Console::on_standard_error(Verbosity::Errors));
+        let nowhere = || Destination::File("/dev/null".into());
+        let targets = [Target::Jsonl(nowhere()), Target::Csv(nowhere())];
+        let sinks = Sinks::open(&targets, columns, Pace::Offline, Console::on_standard_error(Verbosity::Errors));
         let sinks = sinks.expect("nowhere is always there");
         let pipeline = Pipeline::new(timeouts, Vec::new(), None, sinks, 0, 0).with_inspector(inspector);
         let epochs = Epochs::new(interval, timeouts.idle);

@@ -1,0 +1,269 @@
+//! The information elements of a flow record: the one table from which templates, records and docs/IPFIX.md come.
+
+use flowml_common::flow::Address;
+use flowml_common::headers::Mac;
+
+use crate::model::{Verdict, one_line};
+use crate::record::{FlowRecord, Traffic};
+
+/// The enterprise number of the elements that IANA has not: the one for documentation (RFC 5612), as flowml has none of
+/// its own. A collector that meets it elsewhere must tell the two apart by their exporters.
+pub(super) const ENTERPRISE: u32 = 32473;
+
+/// The enterprise number of the reverse of IANA's elements (RFC 5103 §6.1).
+pub(super) const REVERSE_ENTERPRISE: u32 = 29305;
+
+/// What a record is made from, in one of its directions.
+pub(super) struct Seen<'a> {
+    pub(super) record: &'a FlowRecord,
+    pub(super) verdict: Option<&'a Verdict>,
+    /// Whether it is seen from the responder: the reverse direction.
+    pub(super) reverse: bool,
+}
+
+impl Seen<'_> {
+    fn way(&self) -> &Traffic {
+        if self.reverse { &self.record.dst2src } else { &self.record.src2dst }
+    }
+
+    /// A part of a long session in which the initiator said nothing has the times of both directions.
+    fn times(&self) -> &Traffic {
+        if self.way().packets > 0 { self.way() } else { &self.record.both }
+    }
+}
+
+/// How a value is computed and written, by its abstract data type (RFC 7011 §6.1). The type says how long it is.
+#[derive(Clone, Copy)]
+pub(super) enum Value {
+    Boolean(fn(&Seen<'_>) -> bool),
+    Unsigned8(fn(&Seen<'_>) -> u8),
+    Unsigned16(fn(&Seen<'_>) -> u16),
+    Unsigned32(fn(&Seen<'_>) -> u32),
+    Unsigned64(fn(&Seen<'_>) -> u64),
+    /// An unsigned64 of which two bytes are enough (reduced-size encoding, RFC 7011 §6.2).
+    Unsigned64In16(fn(&Seen<'_>) -> u16),
+    /// An unsigned16 of which one byte is enough.
+    Unsigned16In8(fn(&Seen<'_>) -> u8),
+    /// A number for each TCP flag, four bytes each, in the order of their bits.
+    Flags(fn(&Seen<'_>) -> [u32; 8]),
+    Float64(fn(&Seen<'_>) -> f64),
+    /// Unix time, ms.
+    Milliseconds(fn(&Seen<'_>) -> u64),
+    Mac(fn(&Seen<'_>) -> Mac),
+    Ipv4(fn(&Seen<'_>) -> Address),
+    Ipv6(fn(&Seen<'_>) -> Address),
+    /// Of variable length; what is longer than [`LONGEST_STRING`] is cut.
+    String(fn(&Seen<'_>) -> String),
+}
+
+/// The length in a template of what has another in each record (RFC 7011 §7).
+pub(super) const VARIABLE: u16 = u16::MAX;
+
+/// The longest string of which the length is written in one byte (RFC 7011 §7).
+pub(super) const LONGEST_STRING: usize = 254;
+
+impl Value {
+    /// Its length in bytes, as templates say it.
+    pub(super) const fn length(self) -> u16 {
+        match self {
+            Self::Boolean(_) | Self::Unsigned8(_) | Self::Unsigned16In8(_) => 1,
+            Self::Unsigned16(_) | Self::Unsigned64In16(_) => 2,
+            Self::Unsigned32(_) | Self::Ipv4(_) => 4,
+            Self::Mac(_) => 6,
+            Self::Unsigned64(_) | Self::Float64(_) | Self::Milliseconds(_) => 8,
+            Self::Ipv6(_) => 16,
+            Self::Flags(_) => 32,
+            Self::String(_) => VARIABLE,
+        }
+    }
+
+    /// The name of its type in IANA's registry, with its length where that is not the type's.
+    #[cfg(test)]
+    pub(super) const fn type_name(self) -> &'static str {
+        match self {
+            Self::Boolean(_) => "boolean",
+            Self::Unsigned8(_) => "unsigned8",
+            Self::Unsigned16(_) => "unsigned16",
+            Self::Unsigned32(_) => "unsigned32",
+            Self::Unsigned64(_) => "unsigned64",
+            Self::Unsigned64In16(_) => "unsigned64 in 2 bytes",
+            Self::Unsigned16In8(_) => "unsigned16 in 1 byte",
+            Self::Flags(_) => "octetArray of 32 bytes",
+            Self::Float64(_) => "float64",
+            Self::Milliseconds(_) => "dateTimeMilliseconds",
+            Self::Mac(_) => "macAddress",
+            Self::Ipv4(_) => "ipv4Address",
+            Self::Ipv6(_) => "ipv6Address",
+            Self::String(_) => "string, of variable length",
+        }
+    }
+
+    /// Appends the value.
+    pub(super) fn write(self, seen: &Seen<'_>, bytes: &mut Vec<u8>) {
+        match self {
+            // True is 1 and false is 2 (RFC 7011 §6.1.5).
+            Self::Boolean(of) => bytes.push(if of(seen) { 1 } else { 2 }),
+            Self::Unsigned8(of) | Self::Unsigned16In8(of) => bytes.push(of(seen)),
+            Self::Unsigned16(of) | Self::Unsigned64In16(of) => bytes.extend(of(seen).to_be_bytes()),
+            Self::Unsigned32(of) => bytes.extend(of(seen).to_be_bytes()),
+            Self::Unsigned64(of) | Self::Milliseconds(of) => bytes.extend(of(seen).to_be_bytes()),
+            Self::Float64(of) => bytes.extend(of(seen).to_be_bytes()),
+            Self::Flags(of) => bytes.extend(of(seen).iter().flat_map(|number| number.to_be_bytes())),
+            Self::Mac(of) => bytes.extend(of(seen)),
+            // IPv4 is in the last four bytes of a mapped address (RFC 4291 §2.5.5.2).
+            Self::Ipv4(of) => bytes.extend_from_slice(&of(seen).octets()[12..]),
+            Self::Ipv6(of) => bytes.extend(of(seen).octets()),
+            Self::String(of) => {
+                let text = of(seen);
+                let end =
+                    (0..=text.len().min(LONGEST_STRING)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+                bytes.push(end as u8);
+                bytes.extend_from_slice(&text.as_bytes()[..end]);
+            }
+        }
+    }
+}
+
+/// Whose number it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Registry {
+    /// IANA's registry of IPFIX information elements.
+    Iana,
+    /// Ours, under [`ENTERPRISE`].
+    Own,
+}
+
+/// Of which flows it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    /// Every flow.
+    Every,
+    /// Flows over IPv4.
+    Ipv4,
+    /// Flows over IPv6.
+    Ipv6,
+    /// Flows of other protocols than ICMP.
+    Ports,
+    /// ICMP over IPv4.
+    Icmpv4,
+    /// ICMPv6 over IPv6.
+    Icmpv6,
+    /// The initiator's direction of every flow, and as a reverse element the responder's of two-way flows.
+    EachWay,
+    /// Two-way flows.
+    TwoWay,
+    /// Flows that the learner has judged.
+    Judged,
+}
+
+/// A row of the table.
+pub(super) struct Element {
+    #[cfg_attr(not(test), expect(dead_code, reason = "it is for docs/IPFIX.md"))]
+    pub(super) name: &'static str,
+    pub(super) registry: Registry,
+    pub(super) number: u16,
+    pub(super) of: Of,
+    pub(super) value: Value,
+    /// What it says, where the name does not, and its unit.
+    #[cfg_attr(not(test), expect(dead_code, reason = "it is for docs/IPFIX.md"))]
+    pub(super) meaning: &'static str,
+}
+
+const fn iana(name: &'static str, number: u16, of: Of, value: Value, meaning: &'static str) -> Element {
+    Element { name, registry: Registry::Iana, number, of, value, meaning }
+}
+
+const fn own(name: &'static str, number: u16, of: Of, value: Value, meaning: &'static str) -> Element {
+    Element { name, registry: Registry::Own, number, of, value, meaning }
+}
+
+use Of::{EachWay, Every, Icmpv4, Icmpv6, Ipv4, Ipv6, Judged, Ports, TwoWay};
+use Value::{
+    Boolean, Float64, Milliseconds, Unsigned8, Unsigned16, Unsigned16In8, Unsigned32, Unsigned64, Unsigned64In16,
+};
+
+/// All elements, in the order of a record's values. Numbers of our own stay as they are; new ones are added behind.
+///
+/// What follows from others is left out (means and deviations of lengths from sums and sums of squares), and little things
+/// share an element: Wireshark reads templates of at most 60 fields unless it is told otherwise.
+#[rustfmt::skip]
+pub(super) const ELEMENTS: &[Element] = &[
+    iana("sourceIPv4Address", 8, Ipv4, Value::Ipv4(|seen| seen.record.source().address), "initiator"),
+    iana("destinationIPv4Address", 12, Ipv4, Value::Ipv4(|seen| seen.record.destination().address), "responder"),
+    iana("sourceIPv6Address", 27, Ipv6, Value::Ipv6(|seen| seen.record.source().address), "initiator"),
+    iana("destinationIPv6Address", 28, Ipv6, Value::Ipv6(|seen| seen.record.destination().address), "responder"),
+    iana("protocolIdentifier", 4, Every, Unsigned8(|seen| seen.record.protocol()), ""),
+    iana("sourceTransportPort", 7, Ports, Unsigned16(|seen| seen.record.src_port()), "0 for protocols without, and fragments after the first"),
+    iana("destinationTransportPort", 11, Ports, Unsigned16(|seen| seen.record.dst_port()), "likewise"),
+    iana("icmpTypeCodeIPv4", 32, Icmpv4, Unsigned16(icmp_type_code), "of the initiator's messages, type × 256 + code"),
+    iana("icmpTypeCodeIPv6", 139, Icmpv6, Unsigned16(icmp_type_code), "likewise"),
+    iana("vlanId", 58, Every, Unsigned16(|seen| seen.record.key.vlans()[0]), "outer VLAN id, 0 for none"),
+    iana("dot1qCustomerVlanId", 245, Every, Unsigned16(|seen| seen.record.key.vlans()[1]), "inner VLAN id, 0 for none"),
+    iana("sourceMacAddress", 56, Every, Value::Mac(|seen| seen.record.macs[0]), "of the initiator, in the first packet"),
+    iana("destinationMacAddress", 80, Every, Value::Mac(|seen| seen.record.macs[1]), "of the responder, in the first packet"),
+    iana("ingressInterface", 10, Every, Unsigned32(|seen| seen.record.key.interface()), "index of the interface at which the flow was metered, whichever way it went"),
+    iana("flowEndReason", 136, Every, Unsigned8(|seen| seen.record.end_reason as u8), "1 idle timeout, 2 active timeout, 3 end of flow, 4 the agent stopped, 5 too many sessions at once"),
+    iana("biflowDirection", 239, TwoWay, Unsigned8(|_| BIFLOW_DIRECTION_INITIATOR), "always 1: the source is the initiator"),
+
+    iana("packetDeltaCount", 2, EachWay, Unsigned64(|seen| seen.way().packets), ""),
+    iana("octetDeltaCount", 1, EachWay, Unsigned64(|seen| seen.way().ip_bytes), "IP headers and payload"),
+    iana("layer2OctetDeltaCount", 352, EachWay, Unsigned64(|seen| seen.way().frame_bytes), "frames without FCS, as in the account of the summary"),
+    iana("flowStartMilliseconds", 152, EachWay, Milliseconds(|seen| seen.times().first_ms), "first packet of the direction; of both directions where this one has none"),
+    iana("flowEndMilliseconds", 153, EachWay, Milliseconds(|seen| seen.times().last_ms), "last packet, likewise"),
+    iana("octetDeltaSumOfSquares", 198, EachWay, Unsigned64(|seen| seen.way().length_squares), "of IP lengths"),
+    iana("minimumIpTotalLength", 25, EachWay, Unsigned64In16(|seen| seen.way().length_min), "0 without packets"),
+    iana("maximumIpTotalLength", 26, EachWay, Unsigned64In16(|seen| seen.way().length_max), "65,535 for jumbograms"),
+    iana("minimumTTL", 52, EachWay, Unsigned8(|seen| seen.way().ttl_min), "or hop limit"),
+    iana("maximumTTL", 53, EachWay, Unsigned8(|seen| seen.way().ttl_max), "or hop limit"),
+    iana("ipDiffServCodePoint", 195, EachWay, Unsigned8(|seen| seen.record.dscps[usize::from(seen.reverse)]), "of the first packet"),
+    iana("tcpControlBits", 6, EachWay, Unsigned16In8(tcp_control_bits), "all flags that were seen"),
+
+    own("payloadOctetDeltaCount", 1, EachWay, Unsigned64(|seen| seen.way().payload_bytes), "bytes of payload"),
+    own("payloadPacketDeltaCount", 2, EachWay, Unsigned64(|seen| seen.way().payload_packets), "packets with payload"),
+    own("interArrivalMinimum", 3, EachWay, Unsigned32(|seen| seen.way().iat_min_us), "smallest gap between packets of the direction, µs"),
+    own("interArrivalMaximum", 4, EachWay, Unsigned32(|seen| seen.way().iat_max_us), "largest gap, µs; 2³² − 1 beyond 71 minutes"),
+    own("interArrivalMean", 5, EachWay, Float64(|seen| seen.way().iat_mean_ms()), "mean gap, ms"),
+    own("interArrivalDeviation", 6, EachWay, Float64(|seen| seen.way().iat_stddev_ms()), "its sample standard deviation, ms; NaN where CPUs counted at the same time"),
+    own("tcpFlagDeltaCounts", 7, EachWay, Value::Flags(flag_counts), "packets with FIN, SYN, RST, PSH, ACK, URG, ECE and CWR: 4 bytes each, 2³² − 1 for more as well"),
+
+    own("bidirectionalInterArrivalMinimum", 8, TwoWay, Unsigned32(|seen| seen.record.both.iat_min_us), "smallest gap between packets of either direction, µs"),
+    own("bidirectionalInterArrivalMaximum", 9, TwoWay, Unsigned32(|seen| seen.record.both.iat_max_us), "largest gap, µs; 2³² − 1 beyond 71 minutes"),
+    own("bidirectionalInterArrivalMean", 10, TwoWay, Float64(|seen| seen.record.both.iat_mean_ms()), "mean gap, ms"),
+    own("bidirectionalInterArrivalDeviation", 11, TwoWay, Float64(|seen| seen.record.both.iat_stddev_ms()), "its sample standard deviation, ms; NaN where CPUs counted at the same time"),
+
+    own("flowProperties", 12, Every, Unsigned16(properties), "bits: 1 counted by XDP, 2 by tc ingress, 4 by tc egress, 8 from a capture; 256 fragments after the first, without ports; 512 continues a record that ended by the active timeout; 1024 the initiator sent a SYN (else it was only seen first); 2048 CPUs counted at the same time, so that inter-arrival times are per CPU"),
+
+    own("cluster", 13, Judged, Unsigned32(|seen| judged(seen, 0, |verdict| verdict.cluster)), "number of the cluster that explains the flow best"),
+    own("anomalyScore", 14, Judged, Float64(|seen| judged(seen, f64::NAN, |verdict| verdict.score)), "how badly it does so: ½(d/σ)² − ln π"),
+    own("anomalyProbability", 15, Judged, Float64(|seen| judged(seen, f64::NAN, |verdict| verdict.probability)), "probability that an ordinary flow scores as high"),
+    own("anomaly", 16, Judged, Boolean(|seen| judged(seen, false, |verdict| verdict.anomaly)), "whether the probability is below `--alpha`"),
+    own("anomalyReason", 17, Judged, Value::String(|seen| judged(seen, String::new(), |verdict| one_line(&verdict.reasons))), "for an anomaly, the features that made it one, UTF-8, at most 254 bytes; else empty"),
+];
+
+/// RFC 5103 §6.3: the source is who opened the flow.
+const BIFLOW_DIRECTION_INITIATOR: u8 = 1;
+
+fn icmp_type_code(seen: &Seen<'_>) -> u16 {
+    seen.record.icmp().map_or(0, |(kind, code)| u16::from_be_bytes([kind, code]))
+}
+
+/// The flags in the order of their bits, as in the header (RFC 9293 §3.1, RFC 7125).
+fn tcp_control_bits(seen: &Seen<'_>) -> u8 {
+    let flags = seen.way().flags.iter().enumerate();
+    flags.fold(0, |bits, (bit, packets)| bits | u8::from(*packets > 0) << bit)
+}
+
+fn flag_counts(seen: &Seen<'_>) -> [u32; 8] {
+    seen.way().flags.map(|packets| u32::try_from(packets).unwrap_or(u32::MAX))
+}
+
+fn properties(seen: &Seen<'_>) -> u16 {
+    let FlowRecord { key, continues, syn_seen, hooks, .. } = seen.record;
+    let bits = [key.later_fragment(), *continues, *syn_seen, seen.record.is_concurrent()].into_iter().enumerate();
+    bits.fold(u16::from(*hooks), |all, (at, bit)| all | u16::from(bit) << (8 + at))
+}
+
+/// What the learner says; templates without these elements are used where it says nothing.
+fn judged<T>(seen: &Seen<'_>, nothing: T, of: impl FnOnce(&Verdict) -> T) -> T {
+    seen.verdict.map_or(nothing, of)
+}

@@ -1,0 +1,124 @@
+//! Messages: sets of records behind a header (RFC 7011 §3), and what is the same for all messages of a transport session.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::template::Template;
+
+/// Bytes of a message's header (RFC 7011 §3.1).
+const HEADER: usize = 16;
+
+/// Bytes of a set's header (RFC 7011 §3.3.2).
+pub(super) const SET_HEADER: usize = 4;
+
+/// The version of IPFIX (RFC 7011 §3.1).
+const VERSION: u16 = 10;
+
+/// The set of templates (RFC 7011 §3.3.2).
+const TEMPLATE_SET: u16 = 2;
+
+/// One agent is one observation domain: a flow may have been seen by several of its interfaces. 0 would say that the
+/// messages belong to none (RFC 7011 §3.1).
+const DOMAIN: u32 = 1;
+
+/// A message in the making.
+#[derive(Clone, Debug)]
+pub(super) struct Message {
+    /// Room for the header, then whole sets.
+    bytes: Vec<u8>,
+    /// The last set: its identifier and where it begins.
+    set: Option<(u16, usize)>,
+    /// Data records in it.
+    records: u32,
+}
+
+impl Message {
+    /// No records yet.
+    pub(super) fn new() -> Self {
+        Self { bytes: vec![0; HEADER], set: None, records: 0 }
+    }
+
+    /// All templates, in messages of at most `limit` bytes.
+    pub(super) fn of_templates(limit: usize) -> Vec<Self> {
+        let mut messages: Vec<Self> = Vec::new();
+        let mut record = Vec::new();
+        for template in Template::all() {
+            record.clear();
+            template.write(&mut record);
+            match messages.last_mut().filter(|message| message.has_room(record.len(), limit)) {
+                Some(message) => message.append(TEMPLATE_SET, &record),
+                None => {
+                    let mut message = Self::new();
+                    message.append(TEMPLATE_SET, &record);
+                    messages.push(message);
+                }
+            }
+        }
+        messages
+    }
+
+    /// Whether a record of so many bytes, of whichever set, leaves the message within `limit` bytes.
+    pub(super) fn has_room(&self, record: usize, limit: usize) -> bool {
+        self.bytes.len() + SET_HEADER + record <= limit
+    }
+
+    /// Appends a data record of a template.
+    pub(super) fn push(&mut self, template: Template, record: &[u8]) {
+        self.append(template.id(), record);
+        self.records += 1;
+    }
+
+    /// Appends a record to the last set, or to a new one.
+    fn append(&mut self, set: u16, record: &[u8]) {
+        let begin = match self.set {
+            Some((open, begin)) if open == set => begin,
+            _ => {
+                let begin = self.bytes.len();
+                self.bytes.extend(set.to_be_bytes());
+                self.bytes.extend([0; 2]);
+                self.set = Some((set, begin));
+                begin
+            }
+        };
+        self.bytes.extend_from_slice(record);
+        let length = (self.bytes.len() - begin) as u16;
+        self.bytes[begin + 2..begin + 4].copy_from_slice(&length.to_be_bytes());
+    }
+
+    /// Data records in it.
+    pub(super) const fn records(&self) -> u64 {
+        self.records as u64
+    }
+
+    /// Bytes of it.
+    pub(super) const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// The numbering of the messages of one transport session (RFC 7011 §3.1).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Numbering {
+    /// Data records that were sent in it, modulo 2³².
+    sequence: u32,
+}
+
+impl Numbering {
+    /// The message as it is sent now.
+    pub(super) fn complete<'a>(&self, message: &'a mut Message) -> &'a [u8] {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let length = message.bytes.len() as u16;
+        let header = &mut message.bytes[..HEADER];
+        header[0..2].copy_from_slice(&VERSION.to_be_bytes());
+        header[2..4].copy_from_slice(&length.to_be_bytes());
+        // Seconds since 1970, unsigned: until 2106 (RFC 7011 §6.1.7).
+        header[4..8].copy_from_slice(&(now as u32).to_be_bytes());
+        header[8..12].copy_from_slice(&self.sequence.to_be_bytes());
+        header[12..16].copy_from_slice(&DOMAIN.to_be_bytes());
+        &message.bytes
+    }
+
+    /// Takes note that it was.
+    pub(super) const fn sent(&mut self, message: &Message) {
+        self.sequence = self.sequence.wrapping_add(message.records);
+    }
+}

@@ -1,0 +1,241 @@
+//! Messages over TCP: a thread of their own writes them, so that a collector that is slow or away holds up nothing else.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::super::Pace;
+use super::super::target::Collector;
+use super::Account;
+use super::message::{Message, Numbering};
+
+/// The longest message: some dozen records, so that sets and headers cost little.
+pub(super) const LONGEST: usize = 8192;
+
+/// What waits for the collector takes at most so many bytes: some 50,000 flows.
+const WAITING_BYTES: usize = 16 << 20;
+
+/// How long a connection may take to come about …
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// … and how long a collector may take nothing before the connection is given up.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Until the next attempt, doubled with each that fails.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long the end of the run waits for what is still to be written.
+const FLUSH_LIMIT: Duration = Duration::from_secs(10);
+
+/// The messages for a collector.
+pub(super) struct Tcp {
+    queue: Arc<Queue>,
+    pace: Pace,
+}
+
+/// What the run and the thread that writes have in common.
+struct Queue {
+    collector: Collector,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Message>,
+    /// Bytes that are waiting.
+    bytes: usize,
+    /// Records of the message that is being written.
+    writing: u64,
+    account: Account,
+    /// Why there is no connection; nothing before the first attempt has failed.
+    away: Option<String>,
+    /// Whether records were lost because there was no room, since that was last asked.
+    overflowed: bool,
+    /// Set at the end of the run: when the thread gives up.
+    end: Option<Instant>,
+    /// The thread has nothing more to do.
+    done: bool,
+}
+
+impl Tcp {
+    /// Looks the collector up, and begins to connect.
+    pub(super) fn open(collector: &Collector, pace: Pace) -> io::Result<Self> {
+        // A name that is none is told now; afterwards it may have other addresses, or none for a time.
+        (collector.host.as_str(), collector.port).to_socket_addrs()?;
+        let state = Mutex::default();
+        let queue = Arc::new(Queue { collector: collector.clone(), state, changed: Condvar::new() });
+        let of_thread = Arc::clone(&queue);
+        thread::Builder::new().name("ipfix".to_owned()).spawn(move || of_thread.work())?;
+        Ok(Self { queue, pace })
+    }
+
+    /// Hands a message to the thread. Without room for it its records are lost; where nothing is held up by that, it
+    /// waits for room as long as there is a connection.
+    pub(super) fn send(&self, message: Message) {
+        let mut state = self.queue.lock();
+        while self.pace == Pace::Offline && !state.has_room(&message) && state.away.is_none() {
+            state = self.queue.wait(state, WRITE_LIMIT);
+        }
+        if state.has_room(&message) {
+            state.bytes += message.len();
+            state.waiting.push_back(message);
+            self.queue.changed.notify_all();
+        } else {
+            state.account.lost += message.records();
+            state.overflowed = true;
+        }
+    }
+
+    /// Lets the thread write what is waiting, for a time; what is left then is lost.
+    pub(super) fn finish(&self) {
+        let mut state = self.queue.lock();
+        let end = Instant::now() + FLUSH_LIMIT;
+        state.end = Some(end);
+        self.queue.changed.notify_all();
+        while !state.done && Instant::now() < end {
+            state = self.queue.wait(state, end.saturating_duration_since(Instant::now()));
+        }
+        let waiting: u64 = state.waiting.drain(..).map(|message| message.records()).sum();
+        state.account.lost += waiting + std::mem::take(&mut state.writing);
+        state.bytes = 0;
+    }
+
+    pub(super) fn account(&self) -> Account {
+        self.queue.lock().account
+    }
+
+    pub(super) fn take_trouble(&self) -> Option<String> {
+        let mut state = self.queue.lock();
+        let overflowed = std::mem::take(&mut state.overflowed);
+        state.away.clone().or_else(|| overflowed.then(|| "it takes them too slowly".to_owned()))
+    }
+}
+
+impl State {
+    fn has_room(&self, message: &Message) -> bool {
+        self.bytes + message.len() <= WAITING_BYTES
+    }
+
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| self.waiting.is_empty() || end <= Instant::now())
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
+        self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// What the thread does: connects, and writes until the connection breaks or the run ends.
+    fn work(&self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match self.connect() {
+                Ok(stream) => {
+                    self.lock().away = None;
+                    pause = FIRST_PAUSE;
+                    match self.serve(stream) {
+                        Ok(()) => break,
+                        Err(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            let mut state = self.lock();
+            state.away = Some(error.to_string());
+            self.changed.notify_all();
+            let again = Instant::now() + pause;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+            // At the end of the run there is one more attempt, and no waiting.
+            if state.end.is_some() {
+                break;
+            }
+            while state.end.is_none() && Instant::now() < again {
+                state = self.wait(state, again.saturating_duration_since(Instant::now()));
+            }
+            if state.is_over() {
+                break;
+            }
+        }
+        self.lock().done = true;
+        self.changed.notify_all();
+    }
+
+    /// Connects to the first address that answers.
+    fn connect(&self) -> io::Result<TcpStream> {
+        let mut outcome = Err(io::Error::new(ErrorKind::NotFound, "the name has no address"));
+        for address in (self.collector.host.as_str(), self.collector.port).to_socket_addrs()? {
+            outcome = TcpStream::connect_timeout(&address, CONNECT_LIMIT);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        let stream = outcome?;
+        stream.set_write_timeout(Some(WRITE_LIMIT))?;
+        Ok(stream)
+    }
+
+    /// Writes the templates and then the messages, until the run ends. A message that was written in part is lost, and
+    /// the connection with it.
+    fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
+        let mut numbering = Numbering::default();
+        for mut templates in Message::of_templates(LONGEST) {
+            stream.write_all(numbering.complete(&mut templates))?;
+        }
+        while let Some(mut message) = self.next() {
+            let written = still_open(&mut stream).and_then(|()| stream.write_all(numbering.complete(&mut message)));
+            let mut state = self.lock();
+            let records = std::mem::take(&mut state.writing);
+            match written {
+                Ok(()) => {
+                    numbering.sent(&message);
+                    state.account.sent += records;
+                }
+                Err(error) => {
+                    state.account.lost += records;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The next message; none at the end of the run.
+    fn next(&self) -> Option<Message> {
+        let mut state = self.lock();
+        loop {
+            if state.is_over() {
+                return None;
+            }
+            if let Some(message) = state.waiting.pop_front() {
+                state.bytes -= message.len();
+                state.writing = message.records();
+                self.changed.notify_all();
+                return Some(message);
+            }
+            state = self.wait(state, WRITE_LIMIT);
+        }
+    }
+}
+
+/// A collector sends nothing (RFC 7011 §10.4): what can be read is its end. Without this look the first message after
+/// it would be written without an error, and be lost.
+fn still_open(stream: &mut TcpStream) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    let read = stream.read(&mut [0; 64]);
+    stream.set_nonblocking(false)?;
+    match read {
+        Ok(0) => Err(io::Error::new(ErrorKind::ConnectionReset, "the collector has closed the connection")),
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+        _ => Ok(()),
+    }
+}

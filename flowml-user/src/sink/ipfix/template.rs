@@ -1,0 +1,121 @@
+//! Templates: which elements the record of a flow has, by what kind of flow it is.
+
+use std::net::IpAddr;
+
+use super::element::{ELEMENTS, ENTERPRISE, Element, Of, REVERSE_ENTERPRISE, Registry, Seen};
+use crate::model::Verdict;
+use crate::record::FlowRecord;
+
+/// Identifiers of templates begin here (RFC 7011 §3.4.1).
+const FIRST_TEMPLATE: u16 = 256;
+
+/// The bit before the number of an element that an enterprise defined (RFC 7011 §3.2).
+const ENTERPRISE_BIT: u16 = 0x8000;
+
+/// The bit that makes one of our own elements its reverse (RFC 5103 §6.2).
+const REVERSE_BIT: u16 = 0x4000;
+
+/// What kind of flow a template is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Template {
+    ipv6: bool,
+    icmp: bool,
+    two_way: bool,
+    judged: bool,
+}
+
+impl Template {
+    /// All of them, in the order of their identifiers.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        (0..1_u16 << 4).map(|bits| {
+            let bit = |at: u16| bits >> at & 1 == 1;
+            Self { ipv6: bit(0), icmp: bit(1), two_way: bit(2), judged: bit(3) }
+        })
+    }
+
+    /// The one for a flow.
+    pub(super) fn of(record: &FlowRecord, verdict: Option<&Verdict>) -> Self {
+        Self {
+            ipv6: matches!(record.src_ip(), IpAddr::V6(_)),
+            icmp: record.icmp().is_some(),
+            two_way: record.dst2src.packets > 0,
+            judged: verdict.is_some(),
+        }
+    }
+
+    /// Its identifier, which is that of its sets too.
+    pub(super) fn id(self) -> u16 {
+        let bits = [self.ipv6, self.icmp, self.two_way, self.judged].into_iter().enumerate();
+        FIRST_TEMPLATE + bits.map(|(at, bit)| u16::from(bit) << at).sum::<u16>()
+    }
+
+    /// In words.
+    #[cfg(test)]
+    pub(super) fn name(self) -> String {
+        let version = if self.ipv6 { "IPv6" } else { "IPv4" };
+        let protocol = if self.icmp { ", ICMP" } else { "" };
+        let ways = if self.two_way { ", two-way" } else { ", one-way" };
+        let judged = if self.judged { ", judged" } else { "" };
+        format!("{version}{protocol}{ways}{judged}")
+    }
+
+    /// Its fields: elements, and whether they are the reverse ones.
+    pub(super) fn fields(self) -> impl Iterator<Item = (&'static Element, bool)> {
+        let forward = ELEMENTS.iter().filter(move |element| self.has(element.of)).map(|element| (element, false));
+        let reverse = ELEMENTS.iter().filter(move |element| self.two_way && element.of == Of::EachWay);
+        forward.chain(reverse.map(|element| (element, true)))
+    }
+
+    const fn has(self, of: Of) -> bool {
+        match of {
+            Of::Every | Of::EachWay => true,
+            Of::Ipv4 => !self.ipv6,
+            Of::Ipv6 => self.ipv6,
+            Of::Ports => !self.icmp,
+            Of::Icmpv4 => self.icmp && !self.ipv6,
+            Of::Icmpv6 => self.icmp && self.ipv6,
+            Of::TwoWay => self.two_way,
+            Of::Judged => self.judged,
+        }
+    }
+
+    /// Appends its template record (RFC 7011 §3.4.1).
+    pub(super) fn write(self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.id().to_be_bytes());
+        bytes.extend((self.fields().count() as u16).to_be_bytes());
+        for (element, reverse) in self.fields() {
+            let Specifier { number, enterprise } = element.specifier(reverse);
+            let bit = if enterprise.is_some() { ENTERPRISE_BIT } else { 0 };
+            bytes.extend((bit | number).to_be_bytes());
+            bytes.extend(element.value.length().to_be_bytes());
+            bytes.extend(enterprise.into_iter().flat_map(u32::to_be_bytes));
+        }
+    }
+
+    /// Appends the data record of a flow of this kind (RFC 7011 §3.4.3).
+    pub(super) fn write_record(self, record: &FlowRecord, verdict: Option<&Verdict>, bytes: &mut Vec<u8>) {
+        for (element, reverse) in self.fields() {
+            element.value.write(&Seen { record, verdict, reverse }, bytes);
+        }
+    }
+}
+
+/// What names an element in a template (RFC 7011 §3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Specifier {
+    /// Without the enterprise bit.
+    pub(super) number: u16,
+    pub(super) enterprise: Option<u32>,
+}
+
+impl Element {
+    /// What names it, or its reverse.
+    pub(super) const fn specifier(&self, reverse: bool) -> Specifier {
+        match (self.registry, reverse) {
+            (Registry::Iana, false) => Specifier { number: self.number, enterprise: None },
+            (Registry::Iana, true) => Specifier { number: self.number, enterprise: Some(REVERSE_ENTERPRISE) },
+            (Registry::Own, false) => Specifier { number: self.number, enterprise: Some(ENTERPRISE) },
+            (Registry::Own, true) => Specifier { number: REVERSE_BIT | self.number, enterprise: Some(ENTERPRISE) },
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! What is in the messages, read by the rules of RFC 7011 from their bytes alone, and what a collector costs that is away.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::element::{ELEMENTS, Of};
+use super::template::Specifier;
+use super::*;
+use crate::features::HostWindows;
+use crate::model::Reason;
+use crate::record::{Clock, FlowRecord};
+use crate::session::samples::{Sample, part_of, tcp};
+use crate::session::{EndReason, Ended};
+
+/// Fields of a record by what names them in its template.
+type Record = HashMap<(Option<u32>, u16), Vec<u8>>;
+
+/// What a collector knows of a transport session.
+#[derive(Default)]
+struct Reader {
+    templates: HashMap<u16, Vec<(Option<u32>, u16, u16)>>,
+    sequence: u32,
+    records: Vec<Record>,
+}
+
+fn word(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn double_word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+impl Reader {
+    /// Takes a message; every byte of it must be accounted for.
+    fn read(&mut self, message: &[u8]) {
+        assert_eq!((word(message, 0), usize::from(word(message, 2))), (10, message.len()));
+        assert_eq!(double_word(message, 8), self.sequence, "records that were sent before");
+        assert_eq!(double_word(message, 12), 1);
+        let mut rest = &message[16..];
+        while !rest.is_empty() {
+            let (set, length) = (word(rest, 0), usize::from(word(rest, 2)));
+            let body = &rest[4..length];
+            if set == 2 {
+                self.read_templates(body);
+            } else {
+                self.read_records(set, body);
+            }
+            rest = &rest[length..];
+        }
+    }
+
+    fn read_templates(&mut self, mut body: &[u8]) {
+        while !body.is_empty() {
+            let (id, count) = (word(body, 0), word(body, 2));
+            body = &body[4..];
+            let mut fields = Vec::new();
+            for _ in 0..count {
+                let (number, length) = (word(body, 0), word(body, 2));
+                let enterprise = (number & 0x8000 != 0).then(|| double_word(body, 4));
+                fields.push((enterprise, number & 0x7fff, length));
+                body = &body[if enterprise.is_some() { 8 } else { 4 }..];
+            }
+            let unique: HashSet<_> = fields.iter().map(|(enterprise, number, _)| (enterprise, number)).collect();
+            assert_eq!(unique.len(), fields.len(), "template {id} has an element twice");
+            let before = self.templates.insert(id, fields);
+            assert!(before.is_none_or(|before| before == self.templates[&id]), "template {id} has changed");
+        }
+    }
+
+    fn read_records(&mut self, set: u16, mut body: &[u8]) {
+        let fields = &self.templates[&set];
+        while !body.is_empty() {
+            let mut record = Record::new();
+            for (enterprise, number, length) in fields {
+                let length = match length {
+                    0xffff => {
+                        let length = usize::from(body[0]);
+                        body = &body[1..];
+                        length
+                    }
+                    length => usize::from(*length),
+                };
+                record.insert((*enterprise, *number), body[..length].to_vec());
+                body = &body[length..];
+            }
+            self.records.push(record);
+            self.sequence += 1;
+        }
+    }
+}
+
+/// A flow of these packets.
+fn row(samples: &[Sample]) -> FlowRow {
+    let part = part_of(samples);
+    let initiator = samples[0].packet().sender;
+    let ended = Ended {
+        key: part.key,
+        stats: part.stats,
+        initiator,
+        reason: EndReason::IdleTimeout,
+        continues: false,
+        contents: None,
+    };
+    FlowRow::new(FlowRecord::new(&ended, Clock::default()), &HostWindows::new(Duration::from_secs(2)))
+}
+
+fn verdict(reasons: usize) -> Verdict {
+    let reason = Reason { column: "source_flows", unit: "flows", value: 998.0, low: 1.0, high: 4.0, share: 0.5 };
+    Verdict { cluster: 3, score: 12.5, probability: 3e-7, anomaly: reasons > 0, reasons: vec![reason; reasons] }
+}
+
+fn number(record: &Record, enterprise: Option<u32>, number: u16) -> u64 {
+    record[&(enterprise, number)].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+/// Packets of one flow: of which version and protocol, who sends how much, and when.
+fn flow() -> impl Strategy<Value = Vec<Sample>> {
+    let packet = (any::<bool>(), 0_u64..10_000_000_000, any::<u8>(), 0_u16..1400);
+    (any::<bool>(), 0..4_usize, prop::collection::vec(packet, 1..6)).prop_map(|(ipv6, protocol, packets)| {
+        let ends = if ipv6 { ["[fd77::1]:8", "[fd77::2]:0"] } else { ["10.0.0.1:8", "10.0.0.2:0"] };
+        let protocol = [6, 17, if ipv6 { 58 } else { 1 }, 47][protocol];
+        let sample = |(back, time_ns, flags, payload): (bool, u64, u8, u16)| {
+            let [from, to] = if back && protocol != 58 && protocol != 1 { [ends[1], ends[0]] } else { ends };
+            Sample { protocol, payload, ..tcp(time_ns, from, to, flags) }
+        };
+        let mut samples: Vec<Sample> = packets.into_iter().map(sample).collect();
+        samples.sort_by_key(|sample| sample.time_ns);
+        samples
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_record_has_the_length_of_its_template_and_the_values_of_its_flow(
+        flows in prop::collection::vec((flow(), prop::option::of(0_usize..12)), 1..40),
+    ) {
+        let mut reader = Reader::default();
+        let mut numbering = message::Numbering::default();
+        let mut messages = Message::of_templates(udp::LONGEST);
+        let mut message = Message::new();
+        let mut bytes = Vec::new();
+        let flows: Vec<_> = flows.iter().map(|(samples, reasons)| (row(samples), reasons.map(verdict))).collect();
+        for (row, verdict) in &flows {
+            bytes.clear();
+            let template = Template::of(&row.record, verdict.as_ref());
+            template.write_record(&row.record, verdict.as_ref(), &mut bytes);
+            if !message.has_room(bytes.len(), udp::LONGEST) {
+                messages.push(std::mem::replace(&mut message, Message::new()));
+            }
+            message.push(template, &bytes);
+        }
+        messages.push(message);
+        for mut message in messages {
+            let bytes = numbering.complete(&mut message).to_vec();
+            prop_assert!(bytes.len() <= udp::LONGEST);
+            reader.read(&bytes);
+            numbering.sent(&message);
+        }
+        prop_assert_eq!(reader.records.len(), flows.len());
+        for (record, (row, verdict)) in reader.records.iter().zip(&flows) {
+            let FlowRecord { src2dst, dst2src, .. } = &row.record;
+            prop_assert_eq!(number(record, None, 2), src2dst.packets);
+            prop_assert_eq!(number(record, None, 1), src2dst.ip_bytes);
+            prop_assert_eq!(number(record, None, 198), src2dst.length_squares);
+            prop_assert_eq!(record.contains_key(&(Some(29305), 2)), dst2src.packets > 0);
+            if dst2src.packets > 0 {
+                prop_assert_eq!(number(record, Some(29305), 2), dst2src.packets);
+                prop_assert_eq!(number(record, Some(29305), 352), dst2src.frame_bytes);
+                prop_assert_eq!(number(record, Some(32473), 0x4000 | 1), dst2src.payload_bytes);
+                prop_assert_eq!(number(record, None, 239), 1);
+            }
+            let (addresses, length) = if row.record.src_ip().is_ipv4() { ([8, 12], 4) } else { ([27, 28], 16) };
+            prop_assert!(addresses.iter().all(|address| record[&(None, *address)].len() == length));
+            prop_assert_eq!(record.contains_key(&(Some(32473), 14)), verdict.is_some());
+            if let Some(verdict) = verdict {
+                prop_assert_eq!(number(record, Some(32473), 14), verdict.score.to_bits());
+                let reason = std::str::from_utf8(&record[&(Some(32473), 17)]).expect("UTF-8");
+                prop_assert!(crate::model::one_line(&verdict.reasons).starts_with(reason));
+                prop_assert_eq!(reason.is_empty(), verdict.reasons.is_empty());
+            }
+        }
+    }
+}
+
+/// A SYN and its answer 250 ms later.
+fn exchange() -> FlowRow {
+    let (client, server) = ("10.0.0.1:40000", "10.0.0.9:443");
+    let answer = Sample { payload: 100, ttl: 61, ..tcp(1_250_000_000, server, client, 0x12) };
+    row(&[tcp(1_000_000_000, client, server, 0x02), answer])
+}
+
+#[test]
+fn values_are_those_of_the_packets() {
+    let mut bytes = Vec::new();
+    let row = exchange();
+    let template = Template::of(&row.record, None);
+    template.write_record(&row.record, None, &mut bytes);
+    let mut reader = Reader::default();
+    let mut numbering = message::Numbering::default();
+    for mut message in Message::of_templates(udp::LONGEST) {
+        reader.read(numbering.complete(&mut message));
+    }
+    let mut message = Message::new();
+    message.push(template, &bytes);
+    reader.read(numbering.complete(&mut message));
+    numbering.sent(&message);
+    let record = &reader.records[0];
+    // Number and value of the initiator's direction, and of the responder's.
+    for (element, forward, reverse) in [
+        (1, 40, 140),
+        (2, 1, 1),
+        (6, 0x02, 0x12),
+        (25, 40, 140),
+        (52, 64, 61),
+        (152, 1000, 1250),
+        (153, 1000, 1250),
+        (198, 1600, 19_600),
+        (352, 54, 154),
+    ] {
+        assert_eq!(
+            (number(record, None, element), number(record, Some(29305), element)),
+            (forward, reverse),
+            "{element}"
+        );
+    }
+    for (element, value) in [(4, 6), (7, 40_000), (11, 443), (8, 0x0a00_0001), (12, 0x0a00_0009), (10, 1), (136, 1)] {
+        assert_eq!(number(record, None, element), value, "{element}");
+    }
+    assert_eq!(number(record, Some(32473), 8), 250_000, "the gap between both directions, µs");
+    let flags: Vec<u32> = [0, 1, 0, 0, 1, 0, 0, 0].to_vec();
+    assert_eq!(record[&(Some(32473), 0x4000 | 7)], flags.iter().flat_map(|n| n.to_be_bytes()).collect::<Vec<_>>());
+    assert_eq!(number(record, Some(32473), 12), 8 | 1024, "of a capture, with a SYN of the initiator");
+}
+
+#[test]
+fn elements_are_told_apart() {
+    let all = ELEMENTS.iter().map(|element| element.specifier(false));
+    let reverse = ELEMENTS.iter().filter(|element| element.of == Of::EachWay).map(|element| element.specifier(true));
+    let all: Vec<Specifier> = all.chain(reverse).collect();
+    assert!(all.iter().enumerate().all(|(at, one)| !all[..at].contains(one)));
+    // Wireshark's default, above which it reads no records (`cflow.max_template_fields`).
+    assert!(Template::all().all(|template| template.fields().count() <= 60));
+    let names: HashSet<_> = ELEMENTS.iter().map(|element| element.name).collect();
+    assert_eq!(names.len(), ELEMENTS.len());
+}
+
+fn collector(transport: Transport, address: SocketAddr) -> Collector {
+    Collector { transport, host: address.ip().to_string(), port: address.port() }
+}
+
+#[test]
+fn a_datagram_that_is_refused_is_counted_and_one_that_is_not_has_its_templates() {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let address = socket.local_addr().expect("it has an address");
+    drop(socket);
+    let mut exporter = Exporter::open(&collector(Transport::Udp, address), Pace::Live).expect("loopback is there");
+    for _ in 0..10 {
+        (0..5).for_each(|_| exporter.flow(&exchange(), None));
+        exporter.flush();
+    }
+    assert_eq!(exporter.account(), Account { sent: 0, lost: 50 });
+    let told = exporter.news().expect("people should know");
+    assert!(told.contains("takes no records") && told.contains(&address.to_string()), "{told}");
+    assert_eq!(exporter.news(), None);
+
+    let socket = UdpSocket::bind(address).expect("nobody took it since");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a time");
+    std::thread::sleep(Duration::from_millis(1100));
+    exporter.flow(&exchange(), None);
+    exporter.finish();
+    assert_eq!(exporter.account(), Account { sent: 1, lost: 50 });
+    assert!(exporter.news().is_some_and(|told| told.contains("again; so far 50")));
+    let mut reader = Reader::default();
+    let mut message = [0; 2000];
+    while reader.records.is_empty() {
+        let length = socket.recv(&mut message).expect("a message");
+        if reader.templates.is_empty() {
+            // Messages that were refused count too, as they were sent.
+            reader.sequence = double_word(&message, 8);
+        }
+        reader.read(&message[..length]);
+    }
+    assert_eq!(reader.templates.len(), Template::all().count());
+}
+
+/// Reads what a connection brings to its end.
+fn read_all(mut stream: std::net::TcpStream) -> Reader {
+    let (mut reader, mut bytes) = (Reader::default(), Vec::new());
+    stream.read_to_end(&mut bytes).expect("it ends in order");
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        let (message, behind) = rest.split_at(usize::from(word(rest, 2)));
+        reader.read(message);
+        rest = behind;
+    }
+    reader
+}
+
+#[test]
+fn a_connection_begins_with_the_templates_and_its_records_are_numbered_from_0() {
+    let listener = TcpListener::bind("[::1]:0").expect("a port is free");
+    let address = listener.local_addr().expect("it has an address");
+    for pace in [Pace::Live, Pace::Offline] {
+        let mut exporter = Exporter::open(&collector(Transport::Tcp, address), pace).expect("loopback is there");
+        (0..1000).for_each(|_| exporter.flow(&exchange(), Some(&verdict(2))));
+        let taken = std::thread::spawn({
+            let listener = listener.try_clone().expect("a descriptor");
+            move || read_all(listener.accept().expect("a connection").0)
+        });
+        exporter.finish();
+        let reader = taken.join().expect("it was read");
+        assert_eq!((reader.records.len(), reader.templates.len()), (1000, Template::all().count()));
+        assert_eq!(exporter.account(), Account { sent: 1000, lost: 0 });
+    }
+}
+
+#[test]
+fn a_collector_that_is_away_costs_neither_memory_nor_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it has an address");
+    drop(listener);
+    let mut exporter = Exporter::open(&collector(Transport::Tcp, address), Pace::Live).expect("loopback is there");
+    let row = exchange();
+    // More than what may wait.
+    (0..100_000).for_each(|_| exporter.flow(&row, None));
+    exporter.flush();
+    let lost = exporter.account().lost;
+    assert!((1..100_000).contains(&lost), "{lost}");
+    let begun = Instant::now();
+    exporter.finish();
+    assert_eq!(exporter.account(), Account { sent: 0, lost: 100_000 });
+    assert!(begun.elapsed() < Duration::from_secs(9), "nobody waits for whom nothing can be sent to");
+    assert!(exporter.news().is_some_and(|told| told.contains("takes no records: Connection refused")));
+}
+
+#[test]
+fn what_waited_for_a_collector_is_sent_when_it_is_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it has an address");
+    drop(listener);
+    let mut exporter = Exporter::open(&collector(Transport::Tcp, address), Pace::Live).expect("loopback is there");
+    exporter.flow(&exchange(), None);
+    exporter.flush();
+    let begun = Instant::now();
+    while exporter.news().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "an attempt was made");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let listener = TcpListener::bind(address).expect("nobody took it since");
+    let (stream, _) = listener.accept().expect("it tries again");
+    exporter.flow(&exchange(), None);
+    exporter.finish();
+    assert_eq!(exporter.account(), Account { sent: 2, lost: 0 });
+    drop(exporter);
+    assert_eq!(read_all(stream).records.len(), 2);
+}
