@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use flowml_common::headers::protocol;
 
-use super::Learn::{self, Amount, Category, Never, Share};
+use super::Learn::{self, Amount, Category, FaintAmount, FaintShare, Never, Share};
 use super::window::{HostWindow, HostWindows, Role};
 use super::{Feature, Of, share};
 use crate::record::{FlowRecord, TcpFlag};
@@ -293,15 +293,15 @@ pub const FLOW_FEATURES: &[Feature<FlowRow>] = &[
         "SYN among the packets of the initiator's flows in its window"),
     real("dst_window_flows", "flows", Never, |row| destination(row, |role| role.flows),
         "Flows open to the responder in its window"),
-    real("dst_window_new_flows", "flows", Amount, |row| destination(row, |role| role.new_flows as f64),
+    real("dst_window_new_flows", "flows", FaintAmount, |row| destination(row, |role| role.new_flows as f64),
         "Flows opened to the responder in its window"),
-    real("dst_window_peers", "addresses", Amount, |row| destination(row, |role| role.peers),
+    real("dst_window_peers", "addresses", FaintAmount, |row| destination(row, |role| role.peers),
         "Addresses that had flows to the responder in its window"),
-    real("dst_window_ports", "ports", Amount, |row| destination(row, |role| role.ports),
+    real("dst_window_ports", "ports", FaintAmount, |row| destination(row, |role| role.ports),
         "Ports of the responder that had flows in its window"),
-    real("dst_window_unanswered_share", "share", Share, |row| destination(row, Role::unanswered_share),
+    real("dst_window_unanswered_share", "share", FaintShare, |row| destination(row, Role::unanswered_share),
         "Flows to the responder in its window that it did not answer"),
-    real("dst_window_syn_share", "share", Share, |row| destination(row, Role::syn_share),
+    real("dst_window_syn_share", "share", FaintShare, |row| destination(row, Role::syn_share),
         "SYN among the packets of the responder's flows in its window"),
 ];
 

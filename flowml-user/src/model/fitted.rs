@@ -70,7 +70,7 @@ impl Fitted {
         let recipe = Recipe { below: &rough.below(), k, trim, seed };
 
         let residuals = residuals(&recipe.fit(roughly_scaled.view()), roughly_scaled);
-        let scaler = rough.sharpened(residuals.view());
+        let scaler = rough.sharpened(residuals.view(), learn);
         let scaled = scaler.scale_all(rows.view());
         let clusters = recipe.fit(scaled.view());
         let held_out = recipe.held_out_scores(&scaled);

@@ -70,6 +70,8 @@ pub struct Recipe {
     pub share_below: f64,
     /// Whether a number that never varies takes a slot: what never was is a sign when it comes.
     pub keep_constants: bool,
+    /// Whether numbers that are faint weigh less.
+    pub knows_faint: bool,
 }
 
 impl Recipe {
@@ -85,6 +87,7 @@ impl Recipe {
             amount_below: 1.0,
             share_below: 1.0,
             keep_constants: true,
+            knows_faint: true,
         }
     }
 
@@ -100,6 +103,7 @@ impl Recipe {
             amount_below: 1.0,
             share_below: 1.0,
             keep_constants: false,
+            knows_faint: false,
         }
     }
 }
@@ -432,11 +436,12 @@ fn fit_number(numbers: &[f64], learn: Option<Learn>, recipe: &Recipe) -> Slots {
         return Slots::Out { because: LeftOut::Constant };
     }
     // What cannot be negative and reaches beyond a share is an amount.
-    let log = learn.map_or(least >= 0.0 && most > 1.0, |learn| learn == Learn::Amount);
+    let log = learn.map_or(least >= 0.0 && most > 1.0, Learn::is_amount);
     let values: Vec<f64> = values.into_iter().map(|value| bent(value, log)).collect();
     let floor = if log { recipe.amount_floor } else { recipe.share_floor };
     let (middle, scale) = middle_and_scale(&values, recipe.scaling, floor);
-    Slots::Number { log, middle, scale }
+    let faintness = learn.filter(|_| recipe.knows_faint).map_or(1.0, Learn::faintness);
+    Slots::Number { log, middle, scale: scale * faintness }
 }
 
 /// Of sorted values, of which there is at least one.

@@ -69,16 +69,14 @@ impl Scaler {
     /// distance nor takes part in the fit.
     #[must_use]
     pub(super) fn fit(rows: ArrayView2<'_, f64>, learn: &[Learn]) -> Self {
-        let columns = learn
-            .iter()
-            .enumerate()
-            .map(|(column, learn)| match learn {
-                Learn::Never => Scale::Out,
-                Learn::Amount => fit_number(rows.column(column), true, AMOUNT_FLOOR),
-                Learn::Share => fit_number(rows.column(column), false, SHARE_FLOOR),
-                Learn::Category => fit_one_hot(rows.column(column)),
-            })
-            .collect();
+        let fit = |(column, learn): (usize, &Learn)| match learn {
+            Learn::Never => Scale::Out,
+            Learn::Category => fit_one_hot(rows.column(column)),
+            Learn::Amount | Learn::FaintAmount | Learn::Share | Learn::FaintShare => {
+                fit_number(rows.column(column), *learn)
+            }
+        };
+        let columns = learn.iter().enumerate().map(fit).collect();
         Self { columns }
     }
 
@@ -131,15 +129,14 @@ impl Scaler {
     /// is unlike its cluster. Standard deviations, because a column that is often zero and now and then large must get
     /// a scale that covers the large.
     #[must_use]
-    pub(super) fn sharpened(&self, residuals: ArrayView2<'_, f64>) -> Self {
+    pub(super) fn sharpened(&self, residuals: ArrayView2<'_, f64>, learn: &[Learn]) -> Self {
         let mut sharper = self.clone();
         for (column, scale) in sharper.columns.iter_mut().enumerate() {
             let slots = self.slots_of(column);
-            if let Scale::Number { log, scale, .. } = scale {
+            if let Scale::Number { scale, .. } = scale {
                 let own = residuals.column(slots.start);
                 let spread = (own.iter().map(|r| r * r).sum::<f64>() / own.len().max(1) as f64).sqrt();
-                let floor = if *log { AMOUNT_FLOOR } else { SHARE_FLOOR };
-                *scale = (*scale * spread).max(floor);
+                *scale = (*scale * spread).max(floor(learn[column])) * learn[column].faintness();
             }
         }
         sharper
@@ -221,10 +218,16 @@ pub(super) fn spread(sorted: &[f64]) -> f64 {
 }
 
 /// Median and spread.
-fn fit_number(column: ArrayView1<'_, f64>, log: bool, floor: f64) -> Scale {
+/// The smallest scale of a number.
+const fn floor(learn: Learn) -> f64 {
+    if learn.is_amount() { AMOUNT_FLOOR } else { SHARE_FLOOR }
+}
+
+fn fit_number(column: ArrayView1<'_, f64>, learn: Learn) -> Scale {
+    let log = learn.is_amount();
     let mut values: Vec<f64> = column.iter().filter_map(|&v| number(v, log)).collect();
     values.sort_unstable_by(f64::total_cmp);
-    let scale = spread(&values).max(floor);
+    let scale = spread(&values).max(floor(learn)) * learn.faintness();
     Scale::Number { log, middle: quantile(&values, 0.5), scale }
 }
 
@@ -340,9 +343,9 @@ mod tests {
     fn sharpening_keeps_the_middle_and_the_floor() {
         let values: Vec<f64> = (0..100).map(f64::from).collect();
         let scaler = fit_one(&values, Learn::Share);
-        let half = scaler.sharpened(array![[0.5], [-0.5]].view());
+        let half = scaler.sharpened(array![[0.5], [-0.5]].view(), &[Learn::Share]);
         assert!((scaled(&half, 99.0)[0] - 2.0 * scaled(&scaler, 99.0)[0]).abs() < 1e-9);
-        let none = scaler.sharpened(array![[0.0], [0.0]].view());
+        let none = scaler.sharpened(array![[0.0], [0.0]].view(), &[Learn::Share]);
         assert!((scaled(&none, 49.5 + SHARE_FLOOR)[0] - 1.0).abs() < 1e-9);
     }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::fitted::Fitted;
 use super::{Learner, Settings, State, file};
-use crate::features::{Column, Learn};
+use crate::features::Column;
 
 /// What the file says it is.
 const FORMAT: &str = "flowml-model";
@@ -89,13 +89,8 @@ struct TrainedOn {
 
 impl From<&Column> for TrainedOn {
     fn from(column: &Column) -> Self {
-        let learn = match column.learn {
-            Learn::Never => "never",
-            Learn::Amount => "amount",
-            Learn::Share => "share",
-            Learn::Category => "category",
-        };
-        Self { name: column.name.to_owned(), unit: column.unit.to_owned(), learn: learn.to_owned() }
+        let Column { name, unit, learn, .. } = column;
+        Self { name: (*name).to_owned(), unit: (*unit).to_owned(), learn: learn.name().to_owned() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::columns::{OutputColumn, content_columns, flow_columns, host_columns, incident_columns};
-use crate::features::{FlowColumns, Learn};
+use crate::features::FlowColumns;
 
 /// One table of rows with its columns.
 struct Table {
@@ -27,20 +27,10 @@ fn tables() -> [Table; 4] {
     ]
 }
 
-/// How the learner takes a column, in a word.
-const fn learnt(learn: Learn) -> &'static str {
-    match learn {
-        Learn::Never => "no",
-        Learn::Amount => "amount",
-        Learn::Share => "share",
-        Learn::Category => "category",
-    }
-}
-
 /// A column as a row of text: what the catalogue says of it.
 fn entry(column: &OutputColumn) -> [&'static str; 6] {
     let OutputColumn { name, kind, unit, meaning, learn, nfstream } = *column;
-    [name, kind.name(), unit, learnt(learn), if nfstream { "same" } else { "" }, meaning]
+    [name, kind.name(), unit, learn.name(), if nfstream { "same" } else { "" }, meaning]
 }
 
 /// What stands above the entries.
@@ -85,7 +75,7 @@ struct Entry {
 pub fn write_json(stream: &mut impl Write) -> io::Result<()> {
     for Table { name: table, columns, .. } in tables() {
         for OutputColumn { name, kind, unit, meaning, learn, nfstream } in columns {
-            let entry = Entry { table, name, r#type: kind.name(), unit, learnt: learnt(learn), nfstream, meaning };
+            let entry = Entry { table, name, r#type: kind.name(), unit, learnt: learn.name(), nfstream, meaning };
             serde_json::to_writer(&mut *stream, &entry)?;
             stream.write_all(b"\n")?;
         }
