@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod corpus;
 mod demo;
+mod figures;
 mod fuzz;
 mod lint;
 mod rules;
@@ -40,6 +41,7 @@ enum Task {
     Bench(bench::Arguments),
     Demo(demo::Arguments),
     Corpus(corpus::Arguments),
+    Figures(figures::Arguments),
     Fuzz(fuzz::Arguments),
 }
 
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::task(&workspace, &arguments),
         Task::Demo(arguments) => demo::task(&workspace, &arguments),
         Task::Corpus(arguments) => corpus::task(&workspace, &arguments),
+        Task::Figures(arguments) => figures::task(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::task(&workspace, &arguments),
     });
     match done {
