@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -214,6 +215,10 @@ pub struct Run {
     /// PATH '-' is standard output
     #[arg(short, long = "output", value_name = "SINK")]
     pub outputs: Vec<Target>,
+
+    /// Offer metrics for Prometheus at http://ADDR/metrics; ADDR is an address and a port, as in 127.0.0.1:9750
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
 
     /// End after so long, 10ms to 365d [default: until SIGINT or SIGTERM]
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, RUN_TIME))]
@@ -601,7 +606,7 @@ mod tests {
     fn every_flag_is_read() {
         let line = "run -i eth0 -i eth1 --xdp-mode tc --direction both --interval 10ms --flow-capacity 64 \
                     --idle-timeout 2m --active-timeout 1h --model m.json -o jsonl=- -o csv=f.csv --duration 1d \
-                    --alpha 1e-3 --seed 7 --payload 256 --match sql=(?i)union --match x=^x";
+                    --metrics [::1]:9750 --alpha 1e-3 --seed 7 --payload 256 --match sql=(?i)union --match x=^x";
         let run = read(line).expect("all of it is good");
         assert_eq!(run.interfaces, ["eth0", "eth1"]);
         assert_eq!((run.xdp_mode, run.direction, run.flow_capacity), (XdpMode::Tc, Direction::Both, Some(64)));
@@ -609,6 +614,7 @@ mod tests {
         assert_eq!((run.idle_timeout, run.active_timeout), (Duration::from_secs(120), Duration::from_secs(3600)));
         assert_eq!(run.model, Some("m.json".into()));
         assert_eq!(run.outputs.len(), 2);
+        assert_eq!(run.metrics, "[::1]:9750".parse().ok());
         assert_eq!((run.duration, run.seed), (Some(Duration::from_secs(DAY)), 7));
         assert_eq!(run.alpha, Some(1e-3));
         assert_eq!(run.content.limit(), PayloadLimit::new(256));
@@ -679,7 +685,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_in_one_line_with_flag_value_and_expectation() {
-        let cases: [(&str, &[&str]); 26] = [
+        let cases: [(&str, &[&str]); 27] = [
             ("run --interval 5ms", &["--interval", "'5ms'", "10ms to 1h"]),
             ("run --interval 2h", &["--interval", "'2h'", "10ms to 1h"]),
             ("run --interval 1", &["--interval", "'1'", "its unit (ms, s, m, h, d)"]),
@@ -695,6 +701,7 @@ mod tests {
             ("run -i sixteen-letters-", &["--interface", "1 to 15 bytes"]),
             ("run -i lo -i lo", &["--interface", "'lo'", "each name once"]),
             ("run -o xml=a", &["--output", "'xml=a'", "jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT"]),
+            ("run --metrics 9750", &["--metrics", "'9750'", "socket address"]),
             ("run -o ipfix=collector", &["--output", "'collector'", "HOST:PORT", "tcp://HOST:PORT"]),
             ("run -o jsonl=- -o csv=-", &["standard output", "--output", "another place"]),
             ("run -o jsonl=x -o csv=./x", &["./x", "--output", "another place"]),

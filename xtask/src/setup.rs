@@ -59,17 +59,18 @@ const TOOLS: &[Tool] = &[
     Tool { command: "softflowd", package: "softflowd", why: "makes flows of captures, for the benchmarks" },
 ];
 
-/// The programs that take and read what is exported, which the tests alone run.
+/// The programs that take and read what is exported and measured, which the tests alone run.
 const COLLECTORS: &[Tool] = &[
     Tool { command: "nfcapd", package: "nfdump", why: "collects IPFIX" },
     Tool { command: "nfdump", package: "nfdump", why: "says what nfcapd collected" },
     Tool { command: "nfacctd", package: "pmacct", why: "collects IPFIX" },
     Tool { command: "ipfixDump", package: "libfixbuf-tools", why: "reads streams of IPFIX" },
     Tool { command: "tshark", package: "tshark", why: "decodes what collectors are sent" },
+    Tool { command: "prometheus", package: "prometheus", why: "scrapes metrics" },
 ];
 
 /// The services that some of these packages start, which nobody has asked for here.
-const SERVICES: &[(&str, &str)] = &[("nfdump", "nfdump"), ("pmacct", "nfacctd")];
+const SERVICES: &[(&str, &str)] = &[("nfdump", "nfdump"), ("pmacct", "nfacctd"), ("prometheus", "prometheus")];
 
 /// The programs that only the corpus runs: those of ordinary clients, and those of attackers.
 const CORPUS_TOOLS: &[Tool] = &[

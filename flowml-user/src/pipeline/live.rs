@@ -24,7 +24,7 @@ use crate::model::{ModelError, Settings};
 use crate::object;
 use crate::record::Clock;
 use crate::session::Timeouts;
-use crate::sink::{Console, InterfaceReport, Pace, Sinks};
+use crate::sink::{Console, InterfaceReport, Metrics, Pace, Scrapes, Sinks};
 
 /// How often the agent looks how full the table is: a look at shared memory. At half a million new flows a second on
 /// one CPU the default table takes 30 ms from half full to full.
@@ -63,6 +63,14 @@ pub(super) async fn learn(arguments: &Run, learners: Learners, file: Option<&Pat
     let columns = FlowColumns::of(inspector.as_ref());
     let console = Console::on_standard_error(arguments.verbosity());
     let mut sinks = Sinks::open(&arguments.outputs, columns, Pace::Live, console)?;
+    let scrapes = match arguments.metrics {
+        Some(address) => {
+            let scrapes = Scrapes::listen(address).await?;
+            sinks.notice(&format!("metrics at http://{}/metrics", scrapes.address()?));
+            Some(scrapes)
+        }
+        None => None,
+    };
 
     let mut table = KernelTable::load(object, arguments.flow_capacity, arguments.content.limit())?;
     let size = table.size();
@@ -83,7 +91,11 @@ pub(super) async fn learn(arguments: &Run, learners: Learners, file: Option<&Pat
         attached.push(attachment);
     }
     let timeouts = Timeouts { idle: arguments.idle_timeout, active: arguments.active_timeout, ..Timeouts::default() };
-    let reports = attached.iter().map(report).collect();
+    let reports: Vec<_> = attached.iter().map(report).collect();
+    let metrics = Metrics::new(&reports, size.shape.entries(), size.cpus);
+    // It serves until this is dropped.
+    let _serving = scrapes.map(|scrapes| scrapes.serve(metrics.registry()));
+    let sinks = sinks.with_metrics(Some(metrics));
     let mut pipeline = Pipeline::new(timeouts, reports, Some(learners), sinks, monotonic_ns(), rand::random())
         .with_inspector(inspector);
     stop.after(arguments.duration);
@@ -243,9 +255,10 @@ impl<'a> KeptModel<'a> {
 
 /// Moves one epoch from the kernel to the pipeline and says when it ended.
 fn drain(table: &mut KernelTable, pipeline: &mut Pipeline) -> Result<u64> {
-    let occupancy = table.occupancy();
+    let (begun, occupancy) = (Instant::now(), table.occupancy());
     let drained = table.drain().context("the flow table could not be drained")?;
     pipeline.absorb(&drained.head_total(), occupancy, drained.flows());
+    pipeline.drained(begun.elapsed());
     Ok(drained.time_ns)
 }
 

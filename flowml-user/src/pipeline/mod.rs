@@ -60,6 +60,7 @@ struct Interval {
     skipped: [Count; Skipped::COUNT],
     flows_new: u64,
     occupancy: f64,
+    drains: Vec<Duration>,
 }
 
 impl Pipeline {
@@ -131,6 +132,11 @@ impl Pipeline {
         add_all(&mut self.totals.overflow, &head.overflow);
     }
 
+    /// Takes note of how long a drain took, all that was absorbed of it included.
+    pub fn drained(&mut self, took: Duration) {
+        self.interval.drains.push(took);
+    }
+
     /// Ends an interval at `at_ns` of the capture's clock: judges hosts and the flows that have ended, and tells.
     ///
     /// Breaks where the run is to end, because the reader of standard output has gone.
@@ -142,7 +148,7 @@ impl Pipeline {
         let elapsed = Duration::from_nanos(at_ns.saturating_sub(self.interval_began_ns));
         self.interval_began_ns = at_ns;
         self.totals.duration += elapsed;
-        let Interval { received, skipped, flows_new, occupancy } = std::mem::take(&mut self.interval);
+        let Interval { received, skipped, flows_new, occupancy, drains } = std::mem::take(&mut self.interval);
         self.sinks.interval(IntervalReport {
             end_ms: clock.unix_ms(at_ns),
             elapsed,
@@ -152,6 +158,7 @@ impl Pipeline {
             flows_open: self.sessions.len() as u64,
             flows_new,
             occupancy,
+            drains,
             learners: self.learners.as_ref().map(Learners::reports).unwrap_or_default(),
             incidents: self.incidents.open().cloned().collect(),
         })

@@ -14,9 +14,11 @@ mod document;
 mod golden;
 mod ipfix;
 mod jsonl;
+mod metrics;
 mod output;
 mod parquet;
 mod report;
+mod scrape;
 mod service;
 mod target;
 #[cfg(test)]
@@ -26,6 +28,7 @@ mod view;
 mod writer;
 
 use std::io;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
 use flowml_common::flow::Part;
@@ -38,7 +41,9 @@ use crate::session::Standing;
 
 pub use self::columns::{OutputColumn, anomaly_columns, content_columns, flow_columns, host_columns, incident_columns};
 pub use self::console::{Console, Verbosity};
+pub use self::metrics::Metrics;
 pub use self::report::{InterfaceReport, IntervalReport, LearnerReport, Totals};
+pub use self::scrape::Scrapes;
 pub use self::target::{Collector, Destination, Target, TargetError, Transport, grammar};
 
 /// The cells of rows and how they are written, for tables that are read again.
@@ -60,6 +65,14 @@ pub enum SinkError {
     Open {
         /// Where to.
         target: Target,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Metrics cannot be offered.
+    #[error("cannot offer metrics at {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
         /// The system's reason.
         source: io::Error,
     },
@@ -86,6 +99,7 @@ pub enum Pace {
 pub struct Sinks {
     writers: Vec<Writer>,
     console: Console,
+    metrics: Option<Metrics>,
     rows: Rows,
 }
 
@@ -100,7 +114,14 @@ impl Sinks {
             let writer = Writer::open(target, columns, pace);
             writers.push(writer.map_err(|source| SinkError::Open { target: target.clone(), source })?);
         }
-        Ok(Self { writers, console, rows: Rows::default() })
+        Ok(Self { writers, console, metrics: None, rows: Rows::default() })
+    }
+
+    /// Keeps `metrics`, if there are any, up to date.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Option<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// Takes a part of a flow that was drained: it is no record yet, but it is traffic that a table shows.
@@ -139,6 +160,9 @@ impl Sinks {
     /// Takes what became of an incident.
     pub fn incident(&mut self, stage: Stage, incident: &Incident, clock: Clock) {
         self.writers.iter_mut().for_each(|writer| writer.incident(stage, incident, clock));
+        if let (Some(metrics), Stage::Open) = (&self.metrics, stage) {
+            metrics.incident();
+        }
         self.console.incident(stage, incident);
     }
 
@@ -147,6 +171,10 @@ impl Sinks {
     /// Breaks where the run is to end, because the reader of standard output has gone.
     pub fn interval(&mut self, report: IntervalReport) -> ControlFlow<()> {
         self.flush();
+        if let Some(metrics) = &self.metrics {
+            let outputs = self.writers.iter().map(|writer| (writer.target().to_string(), writer.rows()));
+            metrics.interval(&report, &self.rows, outputs);
+        }
         self.console.interval(report);
         let gone = self.writers.iter().any(|writer| matches!(writer.state(), State::ReaderGone));
         if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

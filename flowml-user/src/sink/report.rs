@@ -50,6 +50,8 @@ pub struct IntervalReport {
     pub flows_new: u64,
     /// The fullest CPU's part of its flow table in use before the drain, 0–1.
     pub occupancy: f64,
+    /// How long each drain took, where that is measured.
+    pub drains: Vec<Duration>,
     /// The learners; none where nothing is scored.
     pub learners: Vec<LearnerReport>,
     /// The incidents that are open, the oldest first.

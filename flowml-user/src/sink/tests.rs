@@ -71,7 +71,7 @@ fn sinks(outputs: Streams, verbosity: Verbosity) -> (Sinks, Memory) {
     let people = Memory::default();
     let console = Console::over(Box::new(people.clone()), verbosity, Style { colours: false }, Some(100));
     let writers = outputs.into_iter().map(|(target, output)| Writer::over(target, output)).collect();
-    (Sinks { writers, console, rows: Rows::default() }, people)
+    (Sinks { writers, console, metrics: None, rows: Rows::default() }, people)
 }
 
 fn file(name: &str) -> Destination {
@@ -167,6 +167,7 @@ fn report(elapsed_ms: u64, end_ms: u64) -> IntervalReport {
         flows_open: 2,
         flows_new: 1,
         occupancy: 0.25,
+        drains: vec![Duration::from_millis(3)],
         learners: vec![
             LearnerReport {
                 of: "flows",

@@ -1,0 +1,336 @@
+//! Metrics of a live run for Prometheus: what the summary will say, while it grows, and how the agent is doing.
+//!
+//! They have no label for flows, hosts or incidents: how many there are depends on the traffic.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use flowml_common::packet::Skipped;
+use flowml_common::table::Count;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry, Unit};
+
+use super::report::{InterfaceReport, IntervalReport, Rows};
+
+/// Before each name.
+const PREFIX: &str = "flowml";
+
+/// Bounds of the buckets of drains, s: from a few flows to more than a table of the default size takes.
+const DRAIN_SECONDS: [f64; 9] = [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0];
+
+/// One label and its value.
+type Label = [(&'static str, String); 1];
+
+/// The metrics of a run, which grow at the end of each interval: between two of them they agree with each other.
+pub struct Metrics {
+    registry: Arc<Registry>,
+    received_packets: Counter,
+    received_bytes: Counter,
+    skipped_packets: Family<Label, Counter>,
+    skipped_bytes: Family<Label, Counter>,
+    flows: Counter,
+    sessions: Counter,
+    host_windows: Counter,
+    scored_rows: Counter,
+    anomalies: Family<Label, Counter>,
+    incidents: Counter,
+    open_sessions: Gauge,
+    open_incidents: Gauge,
+    table_occupancy: Gauge<f64, AtomicU64>,
+    drains: Histogram,
+    output_rows: Family<Label, Counter>,
+    output_lost_rows: Family<Label, Counter>,
+}
+
+/// Where metrics are registered, so that each is named once.
+struct Names(Registry);
+
+impl Names {
+    fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    /// The unit becomes the end of the name.
+    fn add_with_unit<M: Metric + Clone>(&mut self, name: &str, unit: Unit, help: &str, metric: M) -> M {
+        self.0.register_with_unit(name, help, unit, metric.clone());
+        metric
+    }
+}
+
+impl Metrics {
+    /// The metrics of a run on these interfaces, with so many entries in the flow table of each of so many CPUs.
+    #[must_use]
+    pub fn new(interfaces: &[InterfaceReport], entries: u32, cpus: u32) -> Self {
+        let mut names = Names(Registry::with_prefix(PREFIX));
+        let packets = || Unit::Other("packets".to_owned());
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        names.0.register("build", "What runs", build);
+        let metered = names.add(
+            "interface_info",
+            "Interfaces that were metered from the start on, and how (native, generic, tc)",
+            Family::<[(&'static str, String); 2], Gauge>::default(),
+        );
+        for InterfaceReport { name, xdp_mode } in interfaces {
+            metered.get_or_create(&[("interface", name.clone()), ("xdp_mode", (*xdp_mode).to_owned())]).set(1);
+        }
+        let capacity: Gauge =
+            names.add("table_capacity_flows", "Entries of the kernel's flow table, of all CPUs", Gauge::default());
+        capacity.set(i64::from(entries) * i64::from(cpus));
+        let mut metrics = Self {
+            received_packets: names.add_with_unit("received", packets(), "Packets that were seen", Counter::default()),
+            received_bytes: names.add_with_unit(
+                "received",
+                Unit::Bytes,
+                "Frame bytes that were seen, without FCS",
+                Counter::default(),
+            ),
+            skipped_packets: names.add_with_unit(
+                "skipped",
+                packets(),
+                "Packets in no flow, by reason; the others are in flows",
+                Family::default(),
+            ),
+            skipped_bytes: names.add_with_unit(
+                "skipped",
+                Unit::Bytes,
+                "Frame bytes in no flow, by reason",
+                Family::default(),
+            ),
+            flows: names.add("flows", "Flow records", Counter::default()),
+            sessions: names.add("sessions", "Sessions of which the first record was written", Counter::default()),
+            host_windows: names.add("host_windows", "Host windows", Counter::default()),
+            scored_rows: names.add("scored_rows", "Flow records and host windows that were judged", Counter::default()),
+            anomalies: names.add("anomalies", "Flow records and host windows that are anomalies", Family::default()),
+            incidents: names.add("incidents", "Incidents that have begun", Counter::default()),
+            open_sessions: names.add("open_sessions", "Sessions that are open", Gauge::default()),
+            open_incidents: names.add("open_incidents", "Incidents that are open", Gauge::default()),
+            table_occupancy: names.add(
+                "table_occupancy_ratio",
+                "Part of the flow table of the fullest CPU that was in use, at most, in the last interval",
+                Gauge::default(),
+            ),
+            drains: names.add_with_unit(
+                "drain_duration",
+                Unit::Seconds,
+                "How long it took to empty the kernel's flow table and to take in what was there",
+                Histogram::new(DRAIN_SECONDS),
+            ),
+            output_rows: names.add(
+                "output_rows",
+                "Rows and records that an output was given, with those that were lost",
+                Family::default(),
+            ),
+            output_lost_rows: names.add(
+                "output_lost_rows",
+                "Rows and records that an output did not take",
+                Family::default(),
+            ),
+            registry: Arc::default(),
+        };
+        // So that each is there from the first scrape on, and rates begin at 0.
+        for reason in Skipped::ALL {
+            metrics.skipped_packets.get_or_create_owned(&by_reason(reason));
+            metrics.skipped_bytes.get_or_create_owned(&by_reason(reason));
+        }
+        for of in ["flow", "host"] {
+            metrics.anomalies.get_or_create_owned(&[("of", of.to_owned())]);
+        }
+        metrics.registry = Arc::new(names.0);
+        metrics
+    }
+
+    /// What is scraped.
+    #[must_use]
+    pub fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
+    }
+
+    /// Takes note of an incident that has begun.
+    pub(super) fn incident(&self) {
+        self.incidents.inc();
+    }
+
+    /// Takes note of an interval, of the rows so far, and of what became of those that each output was given: how many
+    /// it took, and how many it did not.
+    pub(super) fn interval(
+        &self,
+        report: &IntervalReport,
+        rows: &Rows,
+        outputs: impl Iterator<Item = (String, (u64, u64))>,
+    ) {
+        self.received_packets.inc_by(report.received.packets);
+        self.received_bytes.inc_by(report.received.bytes);
+        for (reason, Count { packets, bytes }) in Skipped::ALL.iter().zip(&report.skipped) {
+            self.skipped_packets.get_or_create(&by_reason(*reason)).inc_by(*packets);
+            self.skipped_bytes.get_or_create(&by_reason(*reason)).inc_by(*bytes);
+        }
+        let anomalies = |of: &str| self.anomalies.get_or_create_owned(&[("of", of.to_owned())]);
+        for (counter, total) in [
+            (self.flows.clone(), rows.flows),
+            (self.sessions.clone(), rows.sessions),
+            (self.host_windows.clone(), rows.hosts),
+            (self.scored_rows.clone(), rows.scored),
+            (anomalies("flow"), rows.flow_anomalies),
+            (anomalies("host"), rows.host_anomalies),
+        ] {
+            raise(&counter, total);
+        }
+        self.open_sessions.set(report.flows_open as i64);
+        self.open_incidents.set(report.incidents.len() as i64);
+        self.table_occupancy.set(report.occupancy);
+        report.drains.iter().for_each(|drain| self.drains.observe(drain.as_secs_f64()));
+        for (output, (taken, lost)) in outputs {
+            let label = [("output", output)];
+            // Rows that were sent may turn out to be lost, so their number alone may fall: the sum does not.
+            raise(&self.output_rows.get_or_create(&label), taken + lost);
+            raise(&self.output_lost_rows.get_or_create(&label), lost);
+        }
+    }
+}
+
+fn by_reason(reason: Skipped) -> Label {
+    [("reason", reason.name().to_owned())]
+}
+
+/// Lets a counter catch up with a total.
+fn raise(counter: &Counter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashSet};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sink::golden;
+
+    fn metrics() -> Metrics {
+        Metrics::new(&[InterfaceReport { name: "eth0".to_owned(), xdp_mode: "native" }], 1000, 4)
+    }
+
+    /// As after an interval: metrics with labels that were not known before are there from then on.
+    fn used() -> Metrics {
+        let metrics = metrics();
+        metrics.interval(&report(), &Rows::default(), std::iter::once(("standard output".to_owned(), (1, 0))));
+        metrics
+    }
+
+    fn text(metrics: &Metrics) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &metrics.registry()).expect("memory takes every byte");
+        text
+    }
+
+    fn report() -> IntervalReport {
+        let mut skipped = [Count::default(); Skipped::COUNT];
+        skipped[Skipped::NotIp as usize] = Count { packets: 2, bytes: 120 };
+        IntervalReport {
+            end_ms: 0,
+            elapsed: Duration::from_secs(1),
+            interfaces: Vec::new(),
+            received: Count { packets: 10, bytes: 1000 },
+            skipped,
+            flows_open: 3,
+            flows_new: 1,
+            occupancy: 0.25,
+            drains: vec![Duration::from_millis(2), Duration::from_millis(20)],
+            learners: Vec::new(),
+            incidents: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_scraped_is_the_sum_of_the_intervals() {
+        let metrics = metrics();
+        let outputs = |taken, lost| std::iter::once(("udp://10.0.0.1:4739".to_owned(), (taken, lost)));
+        let rows = Rows { flows: 5, sessions: 4, hosts: 7, scored: 6, flow_anomalies: 1, host_anomalies: 2 };
+        metrics.interval(&report(), &Rows::default(), outputs(3, 0));
+        metrics.incident();
+        metrics.interval(&report(), &rows, outputs(1, 4));
+        let text = text(&metrics);
+        for line in [
+            "flowml_received_packets_total 20",
+            "flowml_received_bytes_total 2000",
+            "flowml_skipped_packets_total{reason=\"not_ip\"} 4",
+            "flowml_skipped_bytes_total{reason=\"table_full\"} 0",
+            "flowml_flows_total 5",
+            "flowml_sessions_total 4",
+            "flowml_anomalies_total{of=\"host\"} 2",
+            "flowml_incidents_total 1",
+            "flowml_open_sessions 3",
+            "flowml_table_capacity_flows 4000",
+            "flowml_table_occupancy_ratio 0.25",
+            "flowml_drain_duration_seconds_count 4",
+            "flowml_drain_duration_seconds_bucket{le=\"0.003\"} 2",
+            "flowml_output_rows_total{output=\"udp://10.0.0.1:4739\"} 5",
+            "flowml_output_lost_rows_total{output=\"udp://10.0.0.1:4739\"} 4",
+            "flowml_interface_info{interface=\"eth0\",xdp_mode=\"native\"} 1",
+            concat!("flowml_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        ] {
+            assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+        }
+    }
+
+    /// Name, type and help of each family.
+    fn families(text: &str) -> BTreeMap<String, (String, String)> {
+        let mut families = BTreeMap::new();
+        for line in text.lines() {
+            let mut words = line.splitn(4, ' ').skip(1);
+            let (kind, name, rest) = (words.next(), words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let family: &mut (String, String) = match kind {
+                Some("HELP" | "TYPE") => families.entry(name.to_owned()).or_default(),
+                _ => continue,
+            };
+            *(if kind == Some("HELP") { &mut family.1 } else { &mut family.0 }) = rest.trim_end_matches('.').to_owned();
+        }
+        families
+    }
+
+    /// What Prometheus calls its series.
+    fn series(name: &str, kind: &str) -> Vec<String> {
+        let ends: &[&str] = match kind {
+            "counter" => &["_total"],
+            "histogram" => &["_count", "_sum", "_bucket"],
+            "info" => &["_info"],
+            _ => &[""],
+        };
+        ends.iter().map(|end| format!("{name}{end}")).collect()
+    }
+
+    #[test]
+    fn the_document_has_every_metric_and_each_has_help_and_type() {
+        let mut table = "| metric | type | meaning |\n| --- | --- | --- |\n".to_owned();
+        for (name, (kind, help)) in families(&text(&used())) {
+            assert!(!kind.is_empty() && !help.is_empty(), "{name}");
+            let names: Vec<_> = series(&name, &kind).iter().map(|name| format!("`{name}`")).collect();
+            table += &format!("| {} | {kind} | {help} |\n", names.join(", "));
+        }
+        let document = golden::replaced(&golden::read("../docs/OPERATIONS.md"), "metrics", &table);
+        golden::assert_is("../docs/OPERATIONS.md", &document);
+    }
+
+    #[test]
+    fn the_dashboard_asks_for_metrics_that_there_are() {
+        let there: HashSet<String> =
+            families(&text(&used())).iter().flat_map(|(name, (kind, _))| series(name, kind)).collect();
+        let dashboard: serde_json::Value = serde_json::from_str(&golden::read("../docs/grafana.json")).expect("JSON");
+        let panels = dashboard["panels"].as_array().expect("panels");
+        let mut asked = HashSet::new();
+        for target in panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten() {
+            let query = target["expr"].as_str().expect("a query");
+            let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let names: Vec<&str> = words.filter(|word| word.starts_with(PREFIX)).collect();
+            assert!(!names.is_empty(), "{query} asks for none of ours");
+            asked.extend(names.into_iter().map(str::to_owned));
+        }
+        let unknown: Vec<_> = asked.difference(&there).collect();
+        assert!(unknown.is_empty(), "there is no {unknown:?}");
+        assert!(asked.len() > 10, "{asked:?}");
+    }
+}

@@ -1,0 +1,109 @@
+//! The HTTP server that Prometheus scrapes, between the drains of the agent's one thread.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::SinkError;
+
+/// What the text is (OpenMetrics 1.0 §Text Format).
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Where metrics are.
+const PATH: &str = "/metrics";
+
+/// Connections at once, and how long one may take: a scraper needs one, for milliseconds.
+const CONNECTIONS: usize = 16;
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Until the next attempt to take a connection, where the system has no room for one.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A place where metrics can be had.
+pub struct Scrapes {
+    listener: TcpListener,
+}
+
+impl Scrapes {
+    /// Listens; connections wait until [`Scrapes::serve`].
+    ///
+    /// # Errors
+    /// Where the address is not ours, or in use.
+    pub async fn listen(address: SocketAddr) -> Result<Self, SinkError> {
+        let listener = TcpListener::bind(address).await.map_err(|source| SinkError::Listen { address, source })?;
+        Ok(Self { listener })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves the metrics until what it answers is dropped.
+    #[must_use]
+    pub fn serve(self, registry: Arc<Registry>) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(self.listener, registry));
+        tasks
+    }
+}
+
+async fn accept(listener: TcpListener, registry: Arc<Registry>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let registry = Arc::clone(&registry);
+                tokio::spawn(async move {
+                    converse(stream, &registry).await;
+                    drop(place);
+                });
+            }
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+/// Answers one request; what goes wrong is the scraper's to notice.
+async fn converse(stream: TcpStream, registry: &Registry) {
+    let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request, registry))));
+    let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    let _ = timeout(LIMIT, connection).await;
+}
+
+fn answer(request: &Request<Incoming>, registry: &Registry) -> Response<Full<Bytes>> {
+    let mut body = String::new();
+    let status = match (request.uri().path(), request.method()) {
+        (PATH, &Method::GET | &Method::HEAD) => match text::encode(&mut body, registry) {
+            Ok(()) => StatusCode::OK,
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        },
+        (PATH, _) => StatusCode::METHOD_NOT_ALLOWED,
+        _ => StatusCode::NOT_FOUND,
+    };
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    if status == StatusCode::OK {
+        response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(OPEN_METRICS));
+    }
+    response
+}
