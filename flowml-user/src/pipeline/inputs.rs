@@ -8,10 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use super::Pipeline;
 use super::epochs::Epochs;
+use super::learners::Learners;
 use super::offline::{Offline, count_whole, table};
 use super::progress::Step;
+use super::{Finished, Pipeline};
 use crate::capture::file;
 use crate::cli::{InputArguments, Unit};
 use crate::dataset::TableReader;
@@ -23,7 +24,7 @@ use crate::session::Timeouts;
 use crate::sink::{Console, Pace, Sinks, Target, Verbosity};
 
 /// The length of an interval of a capture, as live.
-pub(super) const INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Opens inputs.
 pub(super) struct Inputs<'a> {
@@ -69,7 +70,7 @@ impl<'a> Inputs<'a> {
         Ok(table.changed(path, schema, move |batch| truth.add(&file, batch)))
     }
 
-    /// Meters a capture by itself, from its first packet to its last, into a folder of tables.
+    /// Meters a capture into a folder of tables.
     fn meter(&mut self, path: &Path) -> Result<PathBuf> {
         let folder = match self.folder.take() {
             Some(folder) => folder,
@@ -77,22 +78,32 @@ impl<'a> Inputs<'a> {
         };
         let place = self.folder.insert(folder).path().join(self.metered.to_string());
         self.metered += 1;
-        let console = Console::on_standard_error(Verbosity::Errors);
-        let sinks = Sinks::open(&[Target::Parquet(place.clone())], FlowColumns::Headers, Pace::Offline, console)?;
-        let timeouts = Timeouts::default();
-        let pipeline = Pipeline::new(timeouts, Vec::new(), None, sinks, 0, 0);
-        let mut offline = Offline::new(table(), pipeline, Epochs::new(INTERVAL, timeouts.idle));
-        let name = file::name(path);
-        let problems =
-            count_whole(path, &mut offline, |frames| self.step.show(format!("metering {name}, {frames} frames")))?;
-        let finished = offline.finish()?;
-        finished.outputs?;
-        ensure!(finished.conserved, "{name}: packets received are not those in flows and those skipped");
-        for problem in problems {
-            self.step.warn(&format!("{problem}; what could be read of it is used"));
-        }
+        meter(path, &[Target::Parquet(place.clone())], None, self.step)?;
         Ok(place)
     }
+}
+
+/// Meters a capture by itself, from its first packet to its last, as a live run would have. Gives the learners back.
+pub(super) fn meter(
+    path: &Path,
+    targets: &[Target],
+    learners: Option<Learners>,
+    step: &Step,
+) -> Result<Option<Learners>> {
+    let console = Console::on_standard_error(Verbosity::Errors);
+    let sinks = Sinks::open(targets, FlowColumns::Headers, Pace::Offline, console)?;
+    let timeouts = Timeouts::default();
+    let pipeline = Pipeline::new(timeouts, Vec::new(), learners, sinks, 0, 0);
+    let mut offline = Offline::new(table(), pipeline, Epochs::new(INTERVAL, timeouts.idle));
+    let name = file::name(path);
+    let problems = count_whole(path, &mut offline, |frames| step.show(format!("metering {name}, {frames} frames")))?;
+    let Finished { learners, conserved, outputs } = offline.finish()?;
+    outputs?;
+    ensure!(conserved, "{name}: packets received are not those in flows and those skipped");
+    for problem in problems {
+        step.warn(&format!("{problem}; what could be read of it is used"));
+    }
+    Ok(learners)
 }
 
 impl Unit {

@@ -2,21 +2,17 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
-use super::epochs::Epochs;
-use super::inputs::INTERVAL;
+use super::inputs::meter;
 use super::learners::{Begin, Learners};
 use super::live;
-use super::offline::{Offline, count_whole, table};
 use super::progress::Step;
-use super::{Finished, Pipeline};
 use crate::capture::file;
 use crate::cli::{Run, Train};
 use crate::features::FlowColumns;
-use crate::model::{ModelFile, Settings};
-use crate::session::Timeouts;
-use crate::sink::{Console, Pace, Sinks, Verbosity};
+use crate::model::{ClusterSummary, ModelFile, Settings};
+use crate::sink::LearnerReport;
 
 /// Whether a model of traffic is asked for, and not one of a table.
 pub(super) fn is_meant(arguments: &Train) -> bool {
@@ -65,23 +61,9 @@ fn of_captures(paths: &[PathBuf], settings: &Settings, shown: bool) -> Result<Le
     let step = Step::begin(shown);
     let mut learners = Learners::new(FlowColumns::Headers, settings);
     for path in paths {
-        let console = Console::on_standard_error(Verbosity::Errors);
-        let sinks = Sinks::open(&[], FlowColumns::Headers, Pace::Offline, console)?;
-        let timeouts = Timeouts::default();
         learners.flows.acting_mut().settle();
         learners.hosts.acting_mut().settle();
-        let pipeline = Pipeline::new(timeouts, Vec::new(), Some(learners), sinks, 0, settings.seed);
-        let mut offline = Offline::new(table(), pipeline, Epochs::new(INTERVAL, timeouts.idle));
-        let name = file::name(path);
-        let problems =
-            count_whole(path, &mut offline, |frames| step.show(format!("metering {name}, {frames} frames")))?;
-        for problem in problems {
-            step.warn(&format!("{problem}; what could be read of it is used"));
-        }
-        let Finished { learners: learnt, conserved, outputs } = offline.finish()?;
-        outputs?;
-        ensure!(conserved, "{name}: packets received are not those in flows and those skipped");
-        learners = learnt.expect("the pipeline was given learners");
+        learners = meter(path, &[], Some(learners), &step)?.context("the pipeline was given learners")?;
     }
     step.show("learning");
     Ok(learners)
@@ -90,11 +72,11 @@ fn of_captures(paths: &[PathBuf], settings: &Settings, shown: bool) -> Result<Le
 /// What a file of learners says, for people.
 pub(super) fn describe(file: &ModelFile) -> Result<String> {
     let learners = Learners::of_file(file, FlowColumns::Headers, &Settings::default())?;
-    let cluster = |cluster: crate::model::ClusterSummary| {
+    let cluster = |cluster: ClusterSummary| {
         let typical: Vec<String> = cluster.typical.iter().map(ToString::to_string).collect();
         format!("  {:.1} %: {}\n", cluster.share * 100.0, typical.join(", "))
     };
-    let describe = |report: crate::sink::LearnerReport| {
+    let describe = |report: LearnerReport| {
         let clusters: String = report.clusters.into_iter().map(cluster).collect();
         format!("the learner of {}, {}\n{clusters}", report.of, report.status)
     };

@@ -1,0 +1,142 @@
+//! `flowml train`, `read`, `score`, `eval` and `model` on captures: what was learnt from one judges the next.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, ensure};
+use flowml_tests::agent::binary;
+use flowml_tests::captures::{Pcap, Record};
+use flowml_tests::frames::{Frame, Ipv4, Ports};
+use flowml_tests::lab::or_skip;
+use serde_json::Value;
+
+/// When the first packet was seen, ns.
+const BEGIN_NS: u64 = 1_700_000_000_000_000_000;
+
+/// Five hosts ask a server, 60 s long, each ten times a second and from another port each time.
+fn ordinary(begin_ns: u64) -> Vec<Record> {
+    let ask = |n: u64| {
+        let ports = Ports { source: 20_000 + (n % 30_000) as u16, destination: 53 };
+        let frame = Frame::default().ipv4(&Ipv4 { source: [10, 0, 0, 1 + (n % 5) as u8].into(), ..server() });
+        let payload = vec![0; 20 + (n * 7 % 40) as usize];
+        Record::whole(begin_ns + n * 20_000_000, frame.udp(ports).payload(&payload).finish())
+    };
+    (0..3000).map(ask).collect()
+}
+
+/// For three seconds one host asks for every port.
+fn scan(begin_ns: u64) -> Vec<Record> {
+    let ask = |n: u64| {
+        let ports = Ports { source: 40_000, destination: 1 + n as u16 };
+        let frame = Frame::default().ipv4(&Ipv4 { source: [10, 0, 0, 66].into(), ..server() });
+        Record::whole(begin_ns + n * 1_000_000, frame.udp(ports).finish())
+    };
+    (0..3000).map(ask).collect()
+}
+
+fn server() -> Ipv4 {
+    Ipv4 { destination: [10, 0, 9, 9].into(), ..Ipv4::default() }
+}
+
+fn flowml(folder: &Path, line: &str) -> Result<Output> {
+    let output = Command::new(binary()?).current_dir(folder).args(line.split_whitespace()).output();
+    output.with_context(|| format!("flowml {line}"))
+}
+
+/// What a command that succeeds writes to standard output.
+fn done(folder: &Path, line: &str) -> Result<String> {
+    let output = flowml(folder, line)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "flowml {line}: {said}");
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// A folder with an ordinary capture, another one, and one of an attack.
+fn captures() -> Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    let write = |name: &str, records: &[Record]| std::fs::write(folder.path().join(name), Pcap::of(1).write(records));
+    write("monday.pcap", &ordinary(BEGIN_NS))?;
+    write("tuesday.pcap", &ordinary(BEGIN_NS + 86_400_000_000_000))?;
+    write("attack.pcap", &scan(BEGIN_NS + 90_000_000_000_000))?;
+    std::fs::write(folder.path().join("labels.csv"), "file,label\n*day.pcap,benign\nattack.pcap,scan\n")?;
+    Ok(folder)
+}
+
+fn rows(text: &str, kind: &str) -> Result<Vec<Value>> {
+    let rows = text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+    Ok(rows.into_iter().filter(|row| row["type"] == kind).collect())
+}
+
+#[test]
+fn what_was_learnt_from_one_capture_judges_the_next() -> Result<()> {
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
+    let folder = captures()?;
+    let folder = folder.path();
+    done(folder, "train monday.pcap --model office.json -q")?;
+    let shown = done(folder, "model show office.json")?;
+    ensure!(shown.contains("the learner of flows, ready") && shown.contains("the learner of hosts, ready"), "{shown}");
+
+    let quiet = done(folder, "read tuesday.pcap --model office.json -q -o jsonl=-")?;
+    let hosts = rows(&quiet, "host")?;
+    let unscored = hosts.iter().filter(|row| row["probability"].as_f64().is_none()).count();
+    ensure!(hosts.len() > 300 && unscored == 0, "{unscored} of {} windows are not scored", hosts.len());
+    ensure!(rows(&quiet, "incident")?.is_empty(), "tuesday is as monday was");
+    let loud = done(folder, "read attack.pcap --model office.json -q -o jsonl=-")?;
+    let incidents = rows(&loud, "incident")?;
+    let first = incidents.first().context("the scan is no incident")?;
+    ensure!(first["sources"].as_str().is_some_and(|sources| sources.contains("10.0.0.66")), "{first}");
+
+    // The same capture and seed give the same model, to the last byte.
+    done(folder, "train monday.pcap --model again.json -q")?;
+    done(folder, "train monday.pcap --model once_more.json -q")?;
+    let read = |name: &str| std::fs::read(folder.join(name));
+    ensure!(read("again.json")? == read("once_more.json")?, "two trainings differ");
+    Ok(())
+}
+
+#[test]
+fn captures_are_tables_of_flows_or_hosts_with_labels_from_a_list() -> Result<()> {
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
+    let folder = captures()?;
+    let folder = folder.path();
+    for unit in ["flows", "hosts"] {
+        let line = format!(
+            "eval tuesday.pcap attack.pcap --train monday.pcap --labels labels.csv --benign benign --unit {unit} -q -o json=-"
+        );
+        let report: Value = serde_json::from_str(&done(folder, &line)?)?;
+        let kmeans = &report["detectors"][0];
+        ensure!(kmeans["name"] == "kmeans" && kmeans["auroc"].as_f64() > Some(0.99), "{unit}: {kmeans}");
+        ensure!(kmeans["classes"]["scan"]["rows"].as_u64() > Some(0), "{unit}: {kmeans}");
+    }
+    done(folder, "train monday.pcap --unit flows --detector isolation-forest --model table.json -q")?;
+    let scored = done(folder, "score attack.pcap --model table.json -q")?;
+    let header = scored.lines().next().context("there is a header")?;
+    ensure!(header.ends_with("score,probability,anomaly"), "{header}");
+    ensure!(scored.lines().count() == 1 + 3000, "{} lines", scored.lines().count());
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_is_refused_in_one_line() -> Result<()> {
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
+    let folder = captures()?;
+    let folder = folder.path();
+    done(folder, "train monday.pcap --unit flows --model table.json -q")?;
+    let cases = [
+        ("read tuesday.pcap --model table.json -o csv=-", 1, "flowml model of version"),
+        ("eval tuesday.pcap other.pcap --train monday.pcap --labels labels.csv --benign benign", 1, "other.pcap"),
+        ("train -i lo --model m.json", 2, "--duration"),
+        ("train monday.pcap --labels labels.csv --label-column x --model m.json", 2, "cannot be used with"),
+    ];
+    for (line, code, words) in cases {
+        let output = flowml(folder, line)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.code() == Some(code) && said.contains(words),
+            "flowml {line}: {:?} {said}",
+            output.status
+        );
+        ensure!(said.lines().count() == 1, "flowml {line}: {said}");
+    }
+    Ok(())
+}
