@@ -48,13 +48,13 @@ pub enum Command {
     /// Label flow records by rules or by another table, and clean them
     #[command(long_about = LABEL_HELP, after_help = LABEL_EXAMPLES)]
     Label(Label),
-    /// Learn a detector or a classifier from tables
+    /// Learn from captures, live traffic or tables
     #[command(long_about = learning::TRAIN_HELP, after_help = learning::TRAIN_EXAMPLES)]
     Train(Train),
-    /// Score the rows of tables by a model of 'flowml train'
+    /// Score the rows of tables, or the flows of captures, by a model of a table
     #[command(long_about = learning::SCORE_HELP, after_help = learning::SCORE_EXAMPLES)]
     Score(Score),
-    /// Measure detectors and classifiers on labelled tables
+    /// Measure detectors and classifiers on labelled tables and captures
     #[command(long_about = learning::EVAL_HELP, after_help = learning::EVAL_EXAMPLES)]
     Eval(Eval),
     /// Look into model files

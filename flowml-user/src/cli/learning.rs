@@ -20,8 +20,11 @@ use crate::model::select::Selection;
 use crate::model::trained::{Plan, Task};
 
 pub(super) const TRAIN_HELP: &str = "\
-Learns from tables of flows: CSV, JSON lines or Parquet of flowml, or any other CSV or Parquet table. Without a classifier \
-it learns what ordinary rows look like; with '--label-column' and '--benign' from the benign rows alone.
+From captures or interfaces, without '--unit', '--detector', '--classifier' and labels, it learns a model of ordinary \
+traffic: of flows and of hosts, by which 'flowml run' and 'flowml read' judge. Each capture is metered by itself.
+
+Otherwise it learns from a table: CSV, JSON lines or Parquet of flowml, any other CSV or Parquet table, or the flows or hosts \
+of captures. Without a classifier it learns what ordinary rows look like; with labels and '--benign' from the benign rows alone.
 
 Of flowml's own tables (and NFStream's) the columns are learnt as 'flowml features' says. Of others, numbers that cannot be \
 negative and reach beyond 1 are learnt as their log1p, texts as categories; addresses, Unix times and texts that name rows \
@@ -30,6 +33,8 @@ are left out. docs/LEARNING.md describes it all.";
 pub(super) const TRAIN_EXAMPLES: &str = concat!(
     "\
 Examples:
+  flowml train monday.pcap tuesday.pcap --model traffic.json
+  flowml train -i eth0 --duration 1h --model traffic.json
   flowml train flows.csv --model office.json
   flowml train week.parquet --label-column label --benign benign --model office.json --detector isolation-forest
   flowml train KDDTrain+.txt --no-header --label-column 42 --ignore 43 --model tree.json --classifier decision-tree

@@ -106,6 +106,19 @@ pub(super) fn meter(
     Ok(learners)
 }
 
+/// Whether an output would overwrite a table that is read for it.
+///
+/// # Errors
+/// If it would.
+pub(super) fn ensure_no_input(output: &Path, tables: &[TableReader]) -> Result<()> {
+    let place = output.canonicalize().ok();
+    let is_place = |table: &TableReader| place.is_some() && table.path().canonicalize().ok() == place;
+    let overwritten = tables.iter().any(is_place);
+    let output = output.display();
+    ensure!(!overwritten, "{output} is an input and would be overwritten: expected another path for the output");
+    Ok(())
+}
+
 impl Unit {
     /// The file of its rows in a folder that `-o parquet=DIR` wrote.
     const fn file(self) -> &'static str {

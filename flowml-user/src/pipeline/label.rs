@@ -1,7 +1,7 @@
 //! `flowml label`: tables of flows in, one table with a column of labels out.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +9,7 @@ use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 
+use super::inputs::ensure_no_input;
 use crate::cli::Label;
 use crate::dataset::clean::{Account, Cleaner, Dropped};
 use crate::dataset::join::Labels;
@@ -36,9 +37,7 @@ pub fn run(arguments: &Label) -> Result<()> {
     let shape = Shape::of(&tables)?;
     let schema = labelled(shape.schema(), &tables, &arguments.column)?;
     let format = TableFormat::of(&arguments.output).context("expected an output called .csv or .parquet")?;
-    let is_output = |table: &TableReader| same_file(table.path(), &arguments.output);
-    let (output, overwritten) = (arguments.output.display(), tables.iter().any(is_output));
-    ensure!(!overwritten, "{output} is an input and would be overwritten: expected another path for the output");
+    ensure_no_input(&arguments.output, &tables)?;
     let mut writer = TableWriter::open(&arguments.output, format, &schema)?;
     let default = arguments.default.as_deref().unwrap_or(truth.default_label());
     let mut cleaner = arguments.clean.then(Cleaner::default);
@@ -71,10 +70,6 @@ pub fn run(arguments: &Label) -> Result<()> {
     }
     tell(&account);
     Ok(())
-}
-
-fn same_file(one: &Path, two: &Path) -> bool {
-    matches!((one.canonicalize(), two.canonicalize()), (Ok(one), Ok(two)) if one == two)
 }
 
 /// The columns with that of the labels behind them.

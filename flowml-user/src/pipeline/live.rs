@@ -22,7 +22,7 @@ use crate::cli::{Direction, Run, XdpMode};
 use crate::features::FlowColumns;
 use crate::model::{ModelError, Settings};
 use crate::object;
-use crate::record::Clock;
+use crate::record::{Clock, Inspector};
 use crate::session::Timeouts;
 use crate::sink::{Console, InterfaceReport, Metrics, Pace, Scrapes, Sinks};
 
@@ -42,11 +42,12 @@ const SAVE_EVERY: Duration = Duration::from_secs(600);
 /// # Errors
 /// Where metering cannot begin, where its last interface goes away, or where an output failed.
 pub async fn run(arguments: &Run) -> Result<()> {
-    let columns = FlowColumns::of(inspector(&arguments.content)?.as_ref());
+    let inspector = inspector(&arguments.content)?;
+    let columns = FlowColumns::of(inspector.as_ref());
     let settings = Settings { seed: arguments.seed, ..Settings::default() };
     let learners = Learners::begin(begin(arguments), columns, &settings, arguments.alpha)?;
     let file = arguments.model.as_deref().filter(|path| is_file(path));
-    learn(arguments, learners, file).await.map(|_| ())
+    learn(arguments, inspector, learners, file).await.map(|_| ())
 }
 
 /// Meters live with these learners until something ends it, saves them to `file` now and then and at the end, and gives
@@ -54,12 +55,16 @@ pub async fn run(arguments: &Run) -> Result<()> {
 ///
 /// # Errors
 /// As [`run`].
-pub(super) async fn learn(arguments: &Run, learners: Learners, file: Option<&Path>) -> Result<Learners> {
+pub(super) async fn learn(
+    arguments: &Run,
+    inspector: Option<Inspector>,
+    learners: Learners,
+    file: Option<&Path>,
+) -> Result<Learners> {
     // Before anything is attached: whatever comes from here on ends the run in order.
     let mut stop = Stop::new()?;
     let object = object::embedded().ok_or(CaptureError::NoObject)?;
     let interfaces = choose(&arguments.interfaces).await?;
-    let inspector = inspector(&arguments.content)?;
     let columns = FlowColumns::of(inspector.as_ref());
     let console = Console::on_standard_error(arguments.verbosity());
     let mut sinks = Sinks::open(&arguments.outputs, columns, Pace::Live, console)?;

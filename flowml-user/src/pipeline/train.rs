@@ -1,19 +1,18 @@
 //! `flowml train`, `flowml score` and `flowml model`: tables in, a model or a table with its verdicts out.
 
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
-use super::inputs::Inputs;
+use super::inputs::{Inputs, ensure_no_input};
 use super::progress::Step;
 use super::traffic;
 use crate::cli::{Model, ModelCommand, Score, Train};
 use crate::dataset::learnt::Roles;
-use crate::dataset::{Shape, TableFormat, TableReader, TableWriter};
+use crate::dataset::{Shape, TableFormat, TableWriter};
 use crate::model::prepare::Cleaning;
 use crate::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
 use crate::model::{ModelError, ModelFile};
@@ -111,9 +110,7 @@ pub fn score(arguments: &Score) -> Result<()> {
     let model = TableModel::load(&arguments.model)?;
     let step = Step::begin(!arguments.quiet);
     let tables = Inputs::new(arguments.input, None, &step)?.open(&arguments.inputs)?;
-    let is_output = |table: &TableReader| same_file(table.path(), &arguments.output);
-    let (output, overwritten) = (arguments.output.display(), tables.iter().any(is_output));
-    ensure!(!overwritten, "{output} is an input and would be overwritten: expected another path for the output");
+    ensure_no_input(&arguments.output, &tables)?;
     let shape = Shape::of(&tables)?;
     let verdict = Verdict::of(&model);
     let (schema, kept) = verdict.behind(shape.schema());
@@ -150,10 +147,6 @@ pub fn score(arguments: &Score) -> Result<()> {
         tell_cleaning(&cleaning);
     }
     Ok(())
-}
-
-fn same_file(one: &Path, two: &Path) -> bool {
-    matches!((one.canonicalize(), two.canonicalize()), (Ok(one), Ok(two)) if one == two)
 }
 
 /// The columns that a model adds.
