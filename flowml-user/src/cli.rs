@@ -23,8 +23,10 @@ macro_rules! exit_codes {
     };
 }
 
+mod alarms;
 mod learning;
 
+pub use alarms::{AlarmArguments, AlarmLevel, FalseAlarms};
 pub use learning::{Eval, InputArguments, LearningArguments, Model, ModelCommand, Score, TableArguments, Train, Unit};
 
 /// A network flow meter for Linux that learns what is ordinary and says what is not.
@@ -224,10 +226,9 @@ pub struct Run {
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, RUN_TIME))]
     pub duration: Option<Duration>,
 
-    /// Part of the ordinary rows that may be called anomalies, between 0 and 1 [default: the model's, 0.0001 unless it was
-    /// trained for another]
-    #[arg(long, value_name = "P", value_parser = probability)]
-    pub alpha: Option<f64>,
+    /// How rare an anomaly is.
+    #[command(flatten)]
+    pub alarms: AlarmArguments,
 
     /// Seed of the learner, for the same clusters from the same records [default: 0]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
@@ -340,10 +341,9 @@ pub struct Read {
     #[arg(short, long = "output", value_name = "SINK")]
     pub outputs: Vec<Target>,
 
-    /// Part of the ordinary rows that may be called anomalies, between 0 and 1 [default: the model's, 0.0001 unless it was
-    /// trained for another]
-    #[arg(long, value_name = "P", value_parser = probability, requires = "judgement")]
-    pub alpha: Option<f64>,
+    /// How rare an anomaly is.
+    #[command(flatten)]
+    pub alarms: AlarmArguments,
 
     /// Seed of all that is chosen at random, for the same rows from the same captures [default: 0]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
@@ -400,7 +400,11 @@ impl Read {
     fn contradiction(&self) -> Option<String> {
         let standard_input = self.files.iter().filter(|path| path.as_os_str() == "-").count();
         let twice = (standard_input > 1).then(|| "standard input was given twice: expected '-' once".to_owned());
-        twice.or_else(|| same_destination(&self.outputs)).or_else(|| self.content.contradiction())
+        let unjudged = (self.alarms.level().is_some() && self.model.is_none() && !self.learn).then(|| {
+            "'--alpha' and '--false-alarms' are for rows that are judged: expected '--model FILE' or '--learn' as well".to_owned()
+        });
+        let other = || same_destination(&self.outputs).or_else(|| self.content.contradiction());
+        twice.or(unjudged).or_else(other)
     }
 }
 
@@ -616,7 +620,7 @@ mod tests {
         assert_eq!(run.outputs.len(), 2);
         assert_eq!(run.metrics, "[::1]:9750".parse().ok());
         assert_eq!((run.duration, run.seed), (Some(Duration::from_secs(DAY)), 7));
-        assert_eq!(run.alpha, Some(1e-3));
+        assert_eq!(run.alarms.level(), Some(AlarmLevel::Probability(1e-3)));
         assert_eq!(run.content.limit(), PayloadLimit::new(256));
         assert_eq!(run.content.matches.iter().map(Pattern::name).collect::<Vec<_>>(), ["sql", "x"]);
     }
@@ -663,6 +667,7 @@ mod tests {
             ("read a --profile cisco", "nfstream"),
             ("read a --learn --model m.json", "cannot be used with"),
             ("read a --alpha 0.01", "--learn"),
+            ("read a --false-alarms 1/day", "--learn"),
         ] {
             let told = read_files(line).expect_err(line);
             assert!(told.contains(expected) && !told.contains('\n'), "{line}: {told}");
@@ -685,7 +690,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_in_one_line_with_flag_value_and_expectation() {
-        let cases: [(&str, &[&str]); 27] = [
+        let cases: [(&str, &[&str]); 29] = [
             ("run --interval 5ms", &["--interval", "'5ms'", "10ms to 1h"]),
             ("run --interval 2h", &["--interval", "'2h'", "10ms to 1h"]),
             ("run --interval 1", &["--interval", "'1'", "its unit (ms, s, m, h, d)"]),
@@ -697,6 +702,8 @@ mod tests {
             ("run --flow-capacity x", &["--flow-capacity", "'x'"]),
             ("run --alpha 0", &["--alpha", "'0'", "between 0 and 1"]),
             ("run --alpha NaN", &["--alpha", "'NaN'", "between 0 and 1"]),
+            ("run --false-alarms 1/year", &["--false-alarms", "'1/year'", "as in 1/day"]),
+            ("run --alpha 0.1 --false-alarms 1/day", &["--alpha", "--false-alarms", "cannot be used with"]),
             ("run -i a/b", &["--interface", "'a/b'", "1 to 15 bytes"]),
             ("run -i sixteen-letters-", &["--interface", "1 to 15 bytes"]),
             ("run -i lo -i lo", &["--interface", "'lo'", "each name once"]),

@@ -37,6 +37,7 @@ fn role(flows: f64) -> Role {
     Role {
         flows,
         new_flows: 3,
+        login_flows: 2,
         unanswered: 2.0,
         peers: 5.0,
         ports: 6.0,
@@ -199,12 +200,14 @@ const GOLDEN: &[(&str, f64)] = &[
     ("dst_port_class", 2.0),
     ("src_window_flows", 8.0),
     ("src_window_new_flows", 3.0),
+    ("src_window_login_flows", 2.0),
     ("src_window_peers", 5.0),
     ("src_window_ports", 6.0),
     ("src_window_unanswered_share", 0.25),
     ("src_window_syn_share", 0.1),
     ("dst_window_flows", 4.0),
     ("dst_window_new_flows", 3.0),
+    ("dst_window_login_flows", 2.0),
     ("dst_window_peers", 5.0),
     ("dst_window_ports", 6.0),
     ("dst_window_unanswered_share", 0.5),
@@ -226,6 +229,7 @@ fn every_feature_of_a_host_is_of_the_role_that_it_names() {
     let role = |base: u64| Role {
         flows: 10.0,
         new_flows: base + 1,
+        login_flows: base + 5,
         unanswered: 4.0,
         peers: base as f64 + 2.0,
         ports: base as f64 + 3.0,
@@ -245,6 +249,7 @@ fn every_feature_of_a_host_is_of_the_role_that_it_names() {
     let expected = |name: &str, base: f64| match name {
         "flows" => 10.0,
         "new_flows" => base + 1.0,
+        "login_flows" => base + 5.0,
         "peers" => base + 2.0,
         "ports" => base + 3.0,
         "packets_out" => 3.0 * base,
@@ -319,11 +324,11 @@ fn check(columns: &[Column], learnt: RangeInclusive<usize>) {
 
 #[test]
 fn names_are_unique_and_units_known() {
-    check(&columns(FLOW_FEATURES), 15..=30);
-    check(&columns(HOST_FEATURES), 15..=30);
+    check(&columns(FLOW_FEATURES), 15..=32);
+    check(&columns(HOST_FEATURES), 15..=32);
     // Content adds four, and a pattern one.
     let content = FlowColumns::Content(&["match_a", "match_b"]);
-    check(&columns(&content.features().collect::<Vec<_>>()), 15..=36);
+    check(&columns(&content.features().collect::<Vec<_>>()), 15..=38);
 }
 
 #[test]

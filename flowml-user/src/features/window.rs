@@ -22,6 +22,11 @@ const MAX_REMEMBERED: usize = 4096;
 /// A window moves on by at least this part of its span; drains that follow each other faster share a slice.
 pub const SLICES: u64 = 8;
 
+/// TCP ports of services that begin with a login: FTP, SSH, Telnet, mail (POP3, IMAP, submission), databases (SQL Server,
+/// Oracle, MySQL, PostgreSQL) and desktops (RDP, VNC), by IANA's registry. LDAP and SMB are not among them: members of a
+/// domain use them all the time.
+const LOGINS: [u16; 15] = [21, 22, 23, 110, 143, 465, 587, 993, 995, 1433, 1521, 3306, 3389, 5432, 5900];
+
 /// What an address did in one role.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Role {
@@ -29,6 +34,8 @@ pub struct Role {
     pub flows: f64,
     /// Flows that began in the window.
     pub new_flows: u64,
+    /// Of these, those to a service that begins with a login.
+    pub login_flows: u64,
     /// Flows whose responder has never sent a packet.
     pub unanswered: f64,
     /// Addresses on the other side.
@@ -200,6 +207,7 @@ impl Tally {
     fn add_counts(&mut self, other: &Role) {
         let mine = &mut self.counts;
         mine.new_flows += other.new_flows;
+        mine.login_flows += other.login_flows;
         mine.packets_in += other.packets_in;
         mine.packets_out += other.packets_out;
         mine.bytes_in += other.bytes_in;
@@ -303,8 +311,11 @@ impl HostWindows {
         (self.current, self.slices, self.past) = (None, VecDeque::new(), VecDeque::new());
     }
 
-    /// Counts a part of a flow, as it stands in its session.
+    /// Counts a part of a flow, as it stands in its session. What a link does to run itself is no host's deed.
     pub fn add(&mut self, part: &Part, standing: Standing) {
+        if is_housekeeping(&part.key) {
+            return;
+        }
         let [source, destination] =
             [standing.initiator, opposite(standing.initiator)].map(|end| part.key.endpoint(end).address);
         let seen = observe(part, standing, self.seed);
@@ -428,8 +439,11 @@ fn observe(part: &Part, standing: Standing, seed: u64) -> Observation {
     let (key, stats) = (&part.key, &part.stats);
     let responder = opposite(standing.initiator);
     let (sent, received) = (stats.direction(standing.initiator), stats.direction(responder));
+    let port = key.endpoint(responder).port;
+    let login = standing.new && key.protocol() == protocol::TCP && LOGINS.contains(&port);
     let mut counts = Role {
         new_flows: standing.new.into(),
+        login_flows: login.into(),
         packets_in: received.packets,
         packets_out: sent.packets,
         bytes_in: received.ip_bytes,
@@ -447,12 +461,29 @@ fn observe(part: &Part, standing: Standing, seed: u64) -> Observation {
             counts.syn_ack_packets += syns;
         }
     }
-    let port = has_ports(key).then(|| hash([u64::from(key.protocol()), key.endpoint(responder).port.into()], seed));
+    let port = has_ports(key).then(|| hash([u64::from(key.protocol()), port.into()], seed));
     Observation { counts, flow: hash(bytemuck::cast::<_, [u64; 6]>(*key), seed), port, answered: standing.answered }
 }
 
 fn flagged(direction: &Direction, flag: u8) -> u64 {
     direction.flags[flag.trailing_zeros() as usize]
+}
+
+/// Whether the packets keep a link going: neighbour discovery (RFC 4861), which is to IPv6 what ARP is to IPv4, and
+/// membership of groups (IGMP; MLD, RFC 3810). They come at the stack's own whim, and one of them would be a window.
+const fn is_housekeeping(key: &FlowKey) -> bool {
+    match key.protocol() {
+        protocol::IGMP => true,
+        protocol::ICMPV6 if !key.later_fragment() => {
+            is_of_link(key.endpoint(Sender::Lower).port) || is_of_link(key.endpoint(Sender::Upper).port)
+        }
+        _ => false,
+    }
+}
+
+/// ICMPv6 types: of a question and its answer each end has its own, of other messages the sender has it.
+const fn is_of_link(kind: u16) -> bool {
+    matches!(kind, 130..=137 | 143)
 }
 
 const fn has_ports(key: &FlowKey) -> bool {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use flowml_common::flow::{ACK, RST, SYN};
+use flowml_common::headers::protocol;
 use proptest::prelude::*;
 
 use super::distinct::Distinct;
@@ -80,6 +81,36 @@ fn a_scan_shows_at_the_first_drain() {
     assert_eq!((scanner.flows, scanner.ports, scanner.peers, scanner.unanswered), (300.0, 300.0, 1.0, 300.0));
     assert!((scanner.port_entropy - 300f64.log2()).abs() < 1e-9);
     assert_eq!(find(&hosts, "10.0.0.1").destination.unanswered_share(), 1.0);
+}
+
+#[test]
+fn logins_are_flows_that_begin_at_a_service_with_a_login() {
+    let mut run = Run::new();
+    let (client, server) = ("10.0.0.9:40000", "10.0.0.1:22");
+    let web = [syn(2, "10.0.0.9:40001", "10.0.0.1:443")];
+    let first =
+        run.drain(SECOND, &[&[syn(1, client, server)], &web, &[udp(3 * MS, "10.0.0.9:40002", "10.0.0.1:22", 9)]]);
+    let logins =
+        |hosts: &Hosts| (find(hosts, "10.0.0.9").source.login_flows, find(hosts, "10.0.0.1").destination.login_flows);
+    assert_eq!(logins(&first), (1, 1));
+    run.drain(2 * SECOND, &[&[tcp(1500 * MS, client, server, ACK)]]);
+    // It goes on, and does not begin.
+    assert_eq!(logins(&run.drain(3 * SECOND, &[&[tcp(2500 * MS, client, server, ACK)]])), (0, 0));
+}
+
+#[test]
+fn what_keeps_a_link_going_is_in_no_window() {
+    let mut run = Run::new();
+    let icmp = |protocol, kind, code| Sample {
+        protocol,
+        ..udp(MS, &format!("[fe80::1]:{kind}"), &format!("[fe80::2]:{code}"), 24)
+    };
+    let discovery = [icmp(protocol::ICMPV6, 135, 136)];
+    let redirect = [icmp(protocol::ICMPV6, 137, 0)];
+    let membership = [icmp(protocol::IGMP, 0, 0)];
+    assert_eq!(run.drain(SECOND, &[&discovery, &redirect, &membership]).windows, []);
+    let ping = [icmp(protocol::ICMPV6, 128, 129)];
+    assert_eq!(run.drain(2 * SECOND, &[&ping]).windows.len(), 2);
 }
 
 #[test]

@@ -21,8 +21,9 @@ const FEW: usize = 8;
 /// An incident ends when none of its windows was an anomaly for so long, ns.
 const QUIET_NS: u64 = 10_000_000_000;
 
-/// One window that is less probable than this is an incident; of others it takes two, as chance makes one now and then.
-const CERTAIN: f64 = 1e-9;
+/// The severities of its windows make an incident when they come to this: three windows of a probability of 10⁻⁴ do, two
+/// of 10⁻⁵, or one of 10⁻¹⁰. Chance makes an odd window now and then, and as windows overlap a second one with it.
+const CERTAIN: f64 = 10.0;
 
 /// So far back reach the windows of an interval, ns: a window and an interval. What was then may be why a host is odd.
 const TRAILING_NS: u64 = 3_000_000_000;
@@ -78,10 +79,10 @@ pub struct Incident {
 }
 
 impl Incident {
-    /// How bad it is: −log₁₀ of the probability, 300 at most.
+    /// How bad it is: that of its oddest window.
     #[must_use]
     pub fn severity(&self) -> f64 {
-        -self.probability.max(1e-300).log10()
+        severity(self.probability)
     }
 
     fn hosts_mut(&mut self, role: Role) -> &mut Hosts {
@@ -90,6 +91,11 @@ impl Incident {
             Role::Target => &mut self.targets,
         }
     }
+}
+
+/// −log₁₀ of a probability, 300 at most.
+fn severity(probability: f64) -> f64 {
+    -probability.max(1e-300).log10()
 }
 
 /// What became of an incident.
@@ -109,6 +115,8 @@ struct Open {
     hosts: HashSet<(Address, Role)>,
     /// End of the last window of a source.
     source_end_ns: u64,
+    /// Sum of the severities of its windows.
+    evidence: f64,
     told: bool,
 }
 
@@ -230,12 +238,13 @@ impl Incidents {
             self.left_out += 1;
             return;
         };
-        let Open { incident, hosts, source_end_ns, .. } = &mut self.open[at];
+        let Open { incident, hosts, source_end_ns, evidence, .. } = &mut self.open[at];
         let Odd { window, verdict, role } = odd;
         if *role == Role::Source {
             *source_end_ns = window.end_ns;
         }
         incident.windows += 1;
+        *evidence += severity(verdict.probability);
         incident.start_ns = incident.start_ns.min(window.start_ns);
         incident.end_ns = incident.end_ns.max(window.end_ns);
         if hosts.len() < MOST_HOSTS && hosts.insert((window.address, *role)) {
@@ -264,7 +273,7 @@ impl Incidents {
             reasons: Vec::new(),
         };
         (self.open.len() < MOST_OPEN).then(|| {
-            self.open.push(Open { incident, key, hosts: HashSet::new(), source_end_ns: 0, told: false });
+            self.open.push(Open { incident, key, hosts: HashSet::new(), source_end_ns: 0, evidence: 0.0, told: false });
             self.open.len() - 1
         })
     }
@@ -273,8 +282,8 @@ impl Incidents {
     fn tell(&mut self, now_ns: u64) -> Vec<(State, Incident)> {
         let mut news = Vec::new();
         for open in &mut self.open {
-            let Open { incident, told, .. } = open;
-            if !*told && (incident.windows >= 2 || incident.probability < CERTAIN) {
+            let Open { incident, told, evidence, .. } = open;
+            if !*told && *evidence >= CERTAIN {
                 *told = true;
                 self.told += 1;
                 incident.number = self.told;

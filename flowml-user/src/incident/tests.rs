@@ -121,7 +121,7 @@ fn two_attacks_on_one_host_are_two_incidents() {
 }
 
 #[test]
-fn one_window_that_chance_may_make_is_no_incident_and_two_are() {
+fn what_chance_may_make_is_no_incident_and_more_is() {
     let mut run = Run::default();
     assert_eq!(run.second(&[], &[Seen(5, Source, 5e-5)]), []);
     assert_eq!(run.incidents.open().count(), 0);
@@ -130,7 +130,12 @@ fn one_window_that_chance_may_make_is_no_incident_and_two_are() {
     }
     // Too long after the first.
     assert_eq!(run.second(&[], &[Seen(5, Source, 5e-5)]), []);
+    // The same event, as windows overlap.
+    assert_eq!(run.second(&[], &[Seen(5, Source, 5e-5)]), []);
     assert_eq!(run.second(&[], &[Seen(5, Source, 5e-5)]).len(), 1);
+    // Where odd windows are rarer it takes fewer of them.
+    assert_eq!(run.second(&[], &[Seen(6, Source, 1e-6)]), []);
+    assert_eq!(run.second(&[], &[Seen(6, Source, 1e-6)]).len(), 1);
 }
 
 #[test]

@@ -219,6 +219,14 @@ impl Succession {
         std::mem::take(&mut self.news)
     }
 
+    /// Judges by another alarm level from now on, also the one beside.
+    pub fn set_alpha(&mut self, alpha: f64) {
+        self.acting.set_alpha(alpha);
+        if let Some(shadow) = &mut self.shadow {
+            shadow.learner.set_alpha(alpha);
+        }
+    }
+
     /// As [`Learner::pass`].
     pub fn pass(&mut self, batches: u64) {
         self.acting.pass(batches);

@@ -1,7 +1,10 @@
 //! The two learners of the agent, one of flows and one of host windows: where they come from, and their file.
 
 use std::path::Path;
+use std::time::Duration;
 
+use super::budget::Budget;
+use crate::cli::AlarmLevel;
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
 use crate::model::{Learner, ModelError, ModelFile, News, Settings, Status, Succession};
 use crate::sink::LearnerReport;
@@ -52,6 +55,8 @@ pub struct Learners {
     pub flows: Succession,
     /// Of the host windows.
     pub hosts: Succession,
+    /// Where the alarm level follows the number of rows: that of flows, and that of host windows.
+    budgets: Option<[Budget; 2]>,
 }
 
 /// Where learners begin.
@@ -72,11 +77,11 @@ impl Learners {
         Self {
             flows: Succession::of(Learner::new(flow_columns(flows), of_flows(settings))),
             hosts: Succession::of(Learner::new(columns(HOST_FEATURES), of_host_windows(settings))),
+            budgets: None,
         }
     }
 
-    /// Learners that begin there. A row whose probability is below `alpha` is an anomaly; where that is not given, the
-    /// model's own level counts.
+    /// Learners that begin there. `alarms` says which rows are anomalies; where that is not given, the model does.
     ///
     /// # Errors
     /// If a file is no model of these features.
@@ -84,19 +89,38 @@ impl Learners {
         from: Begin<'_>,
         flows: FlowColumns,
         settings: &Settings,
-        alpha: Option<f64>,
+        alarms: Option<AlarmLevel>,
     ) -> Result<Self, ModelError> {
-        let settings = &Settings { alpha: alpha.unwrap_or(settings.alpha), ..settings.clone() };
         let mut learners = match from {
             Begin::Anew => Self::new(flows, settings),
             Begin::Builtin(which) => Self::builtin(which, flows, settings)?,
             Begin::File(path) => Self::of_file(&ModelFile::read(path)?, flows, settings)?,
         };
-        if let Some(alpha) = alpha {
-            learners.flows.acting_mut().set_alpha(alpha);
-            learners.hosts.acting_mut().set_alpha(alpha);
+        match alarms {
+            Some(AlarmLevel::Probability(alpha)) => {
+                learners.flows.set_alpha(alpha);
+                learners.hosts.set_alpha(alpha);
+            }
+            Some(AlarmLevel::FalseAlarms(rate)) => {
+                learners.budgets = Some([Budget::new(rate.per_second / 2.0); 2]);
+            }
+            None => {}
         }
         Ok(learners)
+    }
+
+    /// Sets the alarm level for the flows of an interval, if it follows their number.
+    pub fn expect_flows(&mut self, rows: usize, elapsed: Duration) {
+        if let Some([budget, _]) = &mut self.budgets {
+            self.flows.set_alpha(budget.level(rows, elapsed));
+        }
+    }
+
+    /// The same for host windows.
+    pub fn expect_hosts(&mut self, rows: usize, elapsed: Duration) {
+        if let Some([_, budget]) = &mut self.budgets {
+            self.hosts.set_alpha(budget.level(rows, elapsed));
+        }
     }
 
     /// The learners of a file; one that it does not have begins anew.

@@ -18,7 +18,7 @@ use crate::capture::CaptureError;
 use crate::capture::attach::{Attachment, Mode, Wanted, attach};
 use crate::capture::interface::{Interface, Interfaces, exists};
 use crate::capture::kernel::{KernelTable, monotonic_ns, realtime_ns};
-use crate::cli::{Direction, Run, XdpMode};
+use crate::cli::{AlarmLevel, Direction, Run, XdpMode};
 use crate::features::FlowColumns;
 use crate::model::{ModelError, Settings};
 use crate::object;
@@ -45,7 +45,7 @@ pub async fn run(arguments: &Run) -> Result<()> {
     let inspector = inspector(&arguments.content)?;
     let columns = FlowColumns::of(inspector.as_ref());
     let settings = Settings { seed: arguments.seed, ..Settings::default() };
-    let learners = Learners::begin(begin(arguments), columns, &settings, arguments.alpha)?;
+    let learners = Learners::begin(begin(arguments), columns, &settings, arguments.alarms.level())?;
     let file = arguments.model.as_deref().filter(|path| is_file(path));
     learn(arguments, inspector, learners, file).await.map(|_| ())
 }
@@ -105,7 +105,7 @@ pub(super) async fn learn(
         .with_inspector(inspector);
     stop.after(arguments.duration);
 
-    let mut kept = KeptModel::new(file, columns, arguments.alpha)?;
+    let mut kept = KeptModel::new(file, columns, arguments.alarms.level())?;
     let ending =
         meter(&mut table, &mut pipeline, &mut attached, &mut log, arguments.interval, &mut kept, &mut stop).await?;
     // Detach first, then count what came until then: nothing is received that is not in the summary.
@@ -207,7 +207,7 @@ async fn meter(
 struct KeptModel<'a> {
     file: Option<&'a Path>,
     columns: FlowColumns,
-    alpha: Option<f64>,
+    alarms: Option<AlarmLevel>,
     saves: Interval,
     hangup: Signal,
 }
@@ -220,11 +220,11 @@ enum Due {
 }
 
 impl<'a> KeptModel<'a> {
-    fn new(file: Option<&'a Path>, columns: FlowColumns, alpha: Option<f64>) -> Result<Self> {
+    fn new(file: Option<&'a Path>, columns: FlowColumns, alarms: Option<AlarmLevel>) -> Result<Self> {
         let mut saves = interval_at(Instant::now() + SAVE_EVERY, SAVE_EVERY);
         saves.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
-        Ok(Self { file, columns, alpha, saves, hangup })
+        Ok(Self { file, columns, alarms, saves, hangup })
     }
 
     async fn due(&mut self) -> Due {
@@ -249,7 +249,7 @@ impl<'a> KeptModel<'a> {
     }
 
     fn load(&self, path: &Path, pipeline: &mut Pipeline) -> Result<(), ModelError> {
-        let learners = Learners::begin(Begin::File(path), self.columns, &Settings::default(), self.alpha)?;
+        let learners = Learners::begin(Begin::File(path), self.columns, &Settings::default(), self.alarms)?;
         if let Some(own) = pipeline.learners() {
             *own = learners;
         }

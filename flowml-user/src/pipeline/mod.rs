@@ -11,13 +11,14 @@ use flowml_common::table::{Count, Head};
 use ndarray::Array2;
 
 use crate::cli::ContentArguments;
-use crate::features::{Feature, FlowColumns, FlowRow, HOST_FEATURES, HostWindows, row};
+use crate::features::{Feature, FlowColumns, FlowRow, HOST_FEATURES, HostWindows, Hosts, row};
 use crate::incident::Incidents;
 use crate::model::{Succession, Verdict};
 use crate::record::{Clock, FlowRecord, Inspector};
 use crate::session::{Ended, Sessions, Timeouts, opposite};
 use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals};
 
+mod budget;
 pub mod epochs;
 pub mod evaluate;
 mod figures;
@@ -141,11 +142,16 @@ impl Pipeline {
     ///
     /// Breaks where the run is to end, because the reader of standard output has gone.
     pub fn end_interval(&mut self, at_ns: u64, clock: Clock) -> ControlFlow<()> {
-        self.judge_hosts(at_ns, clock);
+        let elapsed = Duration::from_nanos(at_ns.saturating_sub(self.interval_began_ns));
+        let hosts = self.windows.advance(at_ns);
         let ended = self.sessions.expire(at_ns);
+        if let Some(learners) = &mut self.learners {
+            learners.expect_hosts(hosts.windows.len(), elapsed);
+            learners.expect_flows(ended.len(), elapsed);
+        }
+        self.judge_hosts(&hosts, at_ns, clock);
         self.judge_flows(&ended, clock);
         self.tell_news();
-        let elapsed = Duration::from_nanos(at_ns.saturating_sub(self.interval_began_ns));
         self.interval_began_ns = at_ns;
         self.totals.duration += elapsed;
         let Interval { received, skipped, flows_new, occupancy, drains } = std::mem::take(&mut self.interval);
@@ -189,8 +195,7 @@ impl Pipeline {
         self.sessions.next_due_ns()
     }
 
-    fn judge_hosts(&mut self, at_ns: u64, clock: Clock) {
-        let hosts = self.windows.advance(at_ns);
+    fn judge_hosts(&mut self, hosts: &Hosts, at_ns: u64, clock: Clock) {
         self.totals.hosts_left_out += hosts.left_out;
         let learner = self.learners.as_mut().map(|learners| &mut learners.hosts);
         let verdicts = verdicts(learner, HOST_FEATURES, hosts.windows.iter());

@@ -204,7 +204,7 @@ fn learners(arguments: &Read, columns: FlowColumns) -> Result<Option<Learners>, 
             None => Begin::Anew,
         }),
     };
-    begin.map(|begin| Learners::begin(begin, columns, &settings, arguments.alpha)).transpose()
+    begin.map(|begin| Learners::begin(begin, columns, &settings, arguments.alarms.level())).transpose()
 }
 
 fn report(path: &Path) -> InterfaceReport {
