@@ -12,6 +12,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use flowml_common::content::PayloadLimit;
 
 use crate::dataset::TableFormat;
+use crate::process::journal::{Priority, told};
 use crate::record::{Inspector, Pattern};
 use crate::session::Timeouts;
 use crate::sink::{Target, Verbosity};
@@ -24,9 +25,13 @@ macro_rules! exit_codes {
 }
 
 mod alarms;
+mod configuration;
+mod doctor;
 mod learning;
 
 pub use alarms::{AlarmArguments, AlarmLevel, FalseAlarms};
+pub use configuration::Configuration;
+pub use doctor::Doctor;
 pub use learning::{Eval, InputArguments, LearningArguments, Model, ModelCommand, Score, TableArguments, Train, Unit};
 
 /// A network flow meter for Linux that learns what is ordinary and says what is not.
@@ -59,6 +64,9 @@ pub enum Command {
     /// Measure detectors and classifiers on labelled tables and captures
     #[command(long_about = learning::EVAL_HELP, after_help = learning::EVAL_EXAMPLES)]
     Eval(Eval),
+    /// Say whether 'flowml run' would work here, and what to type where it would not
+    #[command(long_about = doctor::DOCTOR_HELP, after_help = doctor::DOCTOR_EXAMPLES)]
+    Doctor(Doctor),
     /// Look into model files
     #[command(after_help = exit_codes!())]
     Model(Model),
@@ -174,6 +182,14 @@ A duration is a whole number and its unit: 10ms, 1s, 2m, 1h, 1d.
 /// The arguments of `flowml run`.
 #[derive(Args, Clone, Debug)]
 pub struct Run {
+    /// Take what is not said here from FILE (TOML), in which every flag is a key of the same name
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// What that file says.
+    #[arg(skip)]
+    pub configuration: Option<Configuration>,
+
     /// Interface to meter, may be repeated [default: that of the default route]
     #[arg(short, long = "interface", value_name = "IFACE", value_parser = interface)]
     pub interfaces: Vec<String>,
@@ -433,6 +449,11 @@ pub enum Direction {
 }
 
 impl Run {
+    /// The name of the command.
+    const NAME: &'static str = "run";
+    /// The name of the field of its file.
+    const CONFIG: &'static str = "config";
+
     /// A run over these interfaces that is otherwise as where nothing is said, and writes no records.
     #[must_use]
     pub fn until(interfaces: Vec<String>, duration: Option<Duration>, quiet: u8) -> Self {
@@ -455,12 +476,15 @@ impl Run {
 
     /// What clap cannot see: arguments that are good one by one and contradict each other.
     fn contradiction(&self) -> Option<String> {
-        let mut seen = HashSet::new();
-        if let Some(twice) = self.interfaces.iter().find(|name| !seen.insert(name.as_str())) {
-            return Some(format!("interface '{twice}' was given twice with '--interface': expected each name once"));
-        }
-        same_destination(&self.outputs).or_else(|| self.content.contradiction())
+        let twice = interface_twice(&self.interfaces);
+        twice.or_else(|| same_destination(&self.outputs)).or_else(|| self.content.contradiction())
     }
+}
+
+fn interface_twice(interfaces: &[String]) -> Option<String> {
+    let mut seen = HashSet::new();
+    let twice = interfaces.iter().find(|name| !seen.insert(name.as_str()))?;
+    Some(format!("interface '{twice}' was given twice with '--interface': expected each name once"))
 }
 
 fn same_destination(targets: &[Target]) -> Option<String> {
@@ -527,11 +551,17 @@ impl Arguments {
     /// # Errors
     /// clap's error for what is wrong, or its way of saying that help or the version was asked for.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let read = Self::try_parse_from(arguments)?;
+        let wrong = |message| Self::command().error(ErrorKind::ValueValidation, message);
+        let (configuration, arguments) = Configuration::of(arguments.into_iter().collect()).map_err(wrong)?;
+        let mut read = Self::try_parse_from(arguments)?;
+        if let Command::Run(run) = &mut read.command {
+            run.configuration = configuration;
+        }
         let contradiction = match &read.command {
             Command::Run(run) => run.contradiction(),
             Command::Read(read) => read.contradiction(),
             Command::Eval(eval) => eval.contradiction(),
+            Command::Doctor(doctor) => interface_twice(&doctor.interfaces),
             Command::Features(_) | Command::Label(_) | Command::Train(_) | Command::Score(_) | Command::Model(_) => {
                 None
             }
@@ -539,6 +569,18 @@ impl Arguments {
         match contradiction {
             Some(message) => Err(Self::command().error(ErrorKind::ArgumentConflict, message)),
             None => Ok(read),
+        }
+    }
+
+    /// What this process was asked to run, with the file of its configuration as it is now.
+    ///
+    /// # Errors
+    /// What is wrong with that file, in one line.
+    pub fn of_this_run() -> Result<Run, String> {
+        match Self::read(std::env::args_os()) {
+            Ok(Self { command: Command::Run(run) }) => Ok(run),
+            Ok(_) => Err("this process was not asked to run by its arguments".to_owned()),
+            Err(error) => Err(without_usage(&error)),
         }
     }
 
@@ -550,7 +592,7 @@ impl Arguments {
             if is_question(&error) {
                 error.exit();
             }
-            eprintln!("{}", one_line(&error));
+            eprintln!("{}", told(Priority::Error, &one_line(&error)));
             std::process::exit(error.exit_code());
         })
     }
@@ -563,13 +605,18 @@ fn is_question(error: &clap::Error) -> bool {
         || kind == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
 
-/// clap's error without its usage paragraphs, in one line that begins as all of flowml's do.
+/// clap's error in one line that begins as all of flowml's do.
 fn one_line(error: &clap::Error) -> String {
+    format!("flowml: {} (see 'flowml help')", without_usage(error))
+}
+
+/// clap's error without its usage paragraphs, in one line.
+fn without_usage(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let told = text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
     let told = told.filter(|words| !words.is_empty() && !words.starts_with("Usage:") && !words.starts_with("For more"));
     let told = told.collect::<Vec<_>>().join("; ");
-    format!("flowml: {} (see 'flowml help')", told.strip_prefix("error: ").unwrap_or(&told))
+    told.strip_prefix("error: ").unwrap_or(&told).to_owned()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! flowml in userspace: `capture → session → record → features → model → incident → sink → dataset → pipeline`.
+//! flowml in userspace: `process → capture → session → record → features → model → incident → sink → dataset → pipeline`.
 //!
 //! The modules stand in the order of the data, and each imports only from its left.
 
@@ -10,6 +10,7 @@ pub mod incident;
 pub mod model;
 pub mod object;
 pub mod pipeline;
+pub mod process;
 pub mod record;
 pub mod session;
 pub mod sink;

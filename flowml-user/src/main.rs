@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use flowml_user::cli::{Arguments, Command, Features, ListFormat};
-use flowml_user::pipeline::{evaluate, label, live, offline, train};
+use flowml_user::pipeline::{doctor, evaluate, label, live, offline, train};
+use flowml_user::process::journal::{Priority, told};
 use flowml_user::sink::catalogue;
 
 #[tokio::main(flavor = "current_thread")]
@@ -18,12 +19,13 @@ async fn main() -> ExitCode {
         Command::Score(arguments) => train::score(&arguments),
         Command::Eval(arguments) => evaluate::run(&arguments),
         Command::Model(arguments) => train::show(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments).await,
         Command::Features(features) => list(features),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("flowml: {error:#}");
+            eprintln!("{}", told(Priority::Error, &format!("flowml: {error:#}")));
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,8 @@
 //! The agent under test: started in a host, its records read as it writes them, ended with its guard.
 
 use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::hooks::Hooks;
 use crate::lab::{Host, Interface, wait_until};
@@ -62,7 +65,8 @@ impl Agent {
         Ok(agent)
     }
 
-    fn start_program(host: &Host, program: OsString, arguments: &[&str]) -> Result<Self> {
+    /// Starts a program that becomes the agent.
+    pub fn start_program(host: &Host, program: OsString, arguments: &[&str]) -> Result<Self> {
         let wants_egress = arguments.iter().any(|argument| matches!(*argument, "both" | "--direction=both"));
         let command = [program].into_iter().chain(arguments.iter().map(OsString::from));
         Ok(Self { process: host.spawn(command)?, wants_egress })
@@ -142,11 +146,31 @@ impl Agent {
 
     /// Processor time that the agent has used, in user and kernel mode.
     pub fn cpu_time(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).context("reading the agent's times")?;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).context("reading the agent's times")?;
         // proc_pid_stat(5): fields 14 and 15, in ticks; the name in parentheses before them may hold anything.
         let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace().skip(11).take(2));
         let ticks: u64 = fields.into_iter().flatten().filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
         Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+    }
+}
+
+/// A copy of the agent that everybody may run, in a directory that goes with it.
+#[derive(Debug)]
+pub struct PublicBinary(TempDir);
+
+impl PublicBinary {
+    /// Copies the agent.
+    pub fn new() -> Result<Self> {
+        let copy = Self(tempfile::tempdir().context("making a directory for a copy of the agent")?);
+        fs::set_permissions(copy.0.path(), fs::Permissions::from_mode(0o755))?;
+        fs::copy(binary()?, copy.program())?;
+        fs::set_permissions(copy.program(), fs::Permissions::from_mode(0o755))?;
+        Ok(copy)
+    }
+
+    /// Where it is.
+    pub fn program(&self) -> PathBuf {
+        self.0.path().join("flowml")
     }
 }
 

@@ -1,13 +1,11 @@
 //! How the agent begins and ends: each way out leaves nothing behind, each refusal is one clear line.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use flowml_tests::agent::{Agent, Report, binary};
+use flowml_tests::agent::{Agent, PublicBinary, Report, binary};
 use flowml_tests::hooks::Hooks;
 use flowml_tests::lab::{Host, Interface, Lab, LinkOptions, require_lab, wait_until};
 use flowml_tests::objects::Objects;
@@ -211,33 +209,6 @@ fn an_xdp_program_that_is_there_is_named_and_left_alone() -> Result<()> {
         assert_nothing_attached(&metered)?;
     }
     Ok(())
-}
-
-/// A copy of the agent that everybody may run, in a directory that goes with it.
-struct PublicBinary(PathBuf);
-
-impl PublicBinary {
-    fn new() -> Result<Self> {
-        let directory = std::env::temp_dir().join(format!("flowml-public-{}", std::process::id()));
-        fs::create_dir(&directory).with_context(|| format!("making {}", directory.display()))?;
-        let copy = Self(directory);
-        fs::set_permissions(&copy.0, fs::Permissions::from_mode(0o755))?;
-        fs::copy(binary()?, copy.program())?;
-        fs::set_permissions(copy.program(), fs::Permissions::from_mode(0o755))?;
-        Ok(copy)
-    }
-
-    fn program(&self) -> PathBuf {
-        self.0.join("flowml")
-    }
-}
-
-impl Drop for PublicBinary {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("{} is left behind: {error}", self.0.display());
-        }
-    }
 }
 
 #[test]

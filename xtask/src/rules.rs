@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 /// The agent's modules in the order of the data: each imports only from its left.
-const ORDER: &[&str] =
-    &["object", "capture", "session", "record", "features", "model", "incident", "sink", "dataset", "cli", "pipeline"];
+const ORDER: &[&str] = &[
+    "object", "process", "capture", "session", "record", "features", "model", "incident", "sink", "dataset", "cli",
+    "pipeline",
+];
 
 /// The crate whose modules stand in [`ORDER`].
 const ORDERED: &str = "flowml-user/src";

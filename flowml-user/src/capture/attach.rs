@@ -4,11 +4,12 @@ use std::fmt;
 
 use aya::programs::tc::{self, SchedClassifierLink, TcAttachType};
 use aya::programs::xdp::{XdpLink, XdpMode};
-use aya::programs::{ProgramError, SchedClassifier};
+use aya::programs::{ProgramError, ProgramInfo, SchedClassifier};
 
 use super::interface::Interface;
 use super::kernel::KernelTable;
 use super::{CaptureError, chain};
+use crate::process::capabilities::CapabilitySet;
 
 /// Where ingress is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +52,10 @@ pub enum Wanted {
 /// A program on an interface; dropping it detaches.
 #[derive(Debug)]
 enum Link {
+    /// By a bpf_link, which all kernels from 5.9 on have.
     Xdp(#[expect(dead_code, reason = "held to be dropped")] XdpLink),
-    Tc(#[expect(dead_code, reason = "held to be dropped")] SchedClassifierLink),
+    /// By a bpf_link, before Linux 6.6 by a filter.
+    Tc(SchedClassifierLink),
 }
 
 /// An interface that is being metered, until this is dropped.
@@ -66,7 +69,17 @@ pub struct Attachment {
     pub egress: bool,
     /// Why a mode that would have been better was not taken, one line each.
     pub refused: Vec<String>,
-    _links: Vec<Link>,
+    links: Vec<Link>,
+}
+
+impl Attachment {
+    /// The capabilities that detaching needs: none where the kernel detaches what nobody holds any more (bpf_link), and
+    /// CAP_NET_ADMIN where a tc filter has to be taken away (before Linux 6.6).
+    #[must_use]
+    pub fn needs(&self) -> CapabilitySet {
+        let by_netlink = |link: &Link| matches!(link, Link::Tc(link) if link.priority().is_ok());
+        if self.links.iter().any(by_netlink) { CapabilitySet::NET_ADMIN } else { CapabilitySet::empty() }
+    }
 }
 
 /// Attaches ingress, and egress where `egress` says so.
@@ -94,7 +107,7 @@ pub fn attach(
                 if egress {
                     links.push(attach_tc(table, &interface, TcAttachType::Egress)?);
                 }
-                return Ok(Attachment { interface, mode, egress, refused, _links: links });
+                return Ok(Attachment { interface, mode, egress, refused, links });
             }
             Err(error @ (CaptureError::Attach { .. } | CaptureError::XdpTaken { .. })) => {
                 refused.push(error.to_string());
@@ -113,7 +126,7 @@ fn attach_ingress(table: &mut KernelTable, interface: &Interface, mode: Mode) ->
         Mode::Tc => return attach_tc(table, interface, TcAttachType::Ingress),
     };
     if let Some(program) = interface.xdp_program() {
-        return Err(CaptureError::XdpTaken { interface: interface.name.clone(), program });
+        return Err(CaptureError::XdpTaken { interface: interface.name.clone(), program: program.to_string() });
     }
     let xdp = table.xdp()?;
     let link = xdp.attach_to_if_index(interface.index, xdp_mode).and_then(|link| xdp.take_link(link));
@@ -140,6 +153,17 @@ fn attach_tc(table: &mut KernelTable, interface: &Interface, side: TcAttachType)
     };
     let link = link.and_then(|link| classifier.take_link(link));
     link.map(Link::Tc).map_err(|error| refuse(&error))
+}
+
+/// The programs at tc ingress of the interface, by name or id, where the kernel tells: it has TCX, and we may ask.
+#[must_use]
+pub fn tc_ingress_programs(interface: &Interface) -> Option<Vec<String>> {
+    let (_, programs) = SchedClassifier::query_tcx(&interface.name, TcAttachType::Ingress).ok()?;
+    let name = |program: &ProgramInfo| {
+        let name = program.name_as_str().filter(|name| !name.is_empty()).unwrap_or("unnamed");
+        format!("{name} (id {})", program.id())
+    };
+    Some(programs.iter().map(name).collect())
 }
 
 fn refusal(interface: &Interface, mode: &str, error: &(dyn std::error::Error + 'static)) -> CaptureError {

@@ -1,9 +1,10 @@
 //! Interfaces of the host: which there are, which carries the default route, what XDP program one has.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{fmt, fs};
 
 use futures_util::stream::TryStreamExt;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
@@ -18,10 +19,52 @@ pub struct Interface {
     pub index: u32,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Largest packet, bytes, without the Ethernet header.
+    pub mtu: u32,
+    carrier: bool,
     /// Whether its frames begin with an Ethernet header.
     link_type: LinkLayerType,
-    /// The id of the XDP program that it has, in whichever mode.
-    xdp_program: Option<u32>,
+    /// The XDP program that it has, in whichever mode.
+    xdp_program: Option<XdpId>,
+    /// What makes it, where that is the kernel alone, such as veth.
+    kind: Option<String>,
+    /// The device that it belongs to: its bus and its name there.
+    parent: [Option<String>; 2],
+}
+
+/// Whether packets may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// They may.
+    Up,
+    /// Nobody is at the other end.
+    NoCarrier,
+    /// It was not switched on.
+    Down,
+}
+
+/// The number of an XDP program, and where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct XdpId {
+    id: u32,
+    generic: bool,
+}
+
+/// An XDP program that an interface has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XdpProgram {
+    /// The kernel's number of it.
+    pub id: u32,
+    /// Whether it is behind the driver, in the network stack.
+    pub generic: bool,
+    /// Its name, which only CAP_SYS_ADMIN may ask for.
+    name: Option<String>,
+}
+
+impl fmt::Display for XdpProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (id {})", self.name.as_deref().unwrap_or("unnamed"), self.id)
+    }
 }
 
 impl Interface {
@@ -30,37 +73,73 @@ impl Interface {
             name: String::new(),
             index: message.header.index,
             up: message.header.flags.contains(LinkFlags::Up),
+            mtu: 0,
+            carrier: message.header.flags.contains(LinkFlags::LowerUp),
             link_type: message.header.link_layer_type,
             xdp_program: None,
+            kind: None,
+            parent: [None, None],
         };
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => interface.name.clone_from(name),
+                LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
                 LinkAttribute::Xdp(parts) => interface.xdp_program = parts.iter().find_map(program_id),
+                LinkAttribute::LinkInfo(parts) => interface.kind = parts.iter().find_map(kind),
+                LinkAttribute::ParentDevBusName(bus) => interface.parent[0] = Some(bus.clone()),
+                LinkAttribute::ParentDevName(name) => interface.parent[1] = Some(name.clone()),
                 _ => {}
             }
         }
         interface
     }
 
-    /// The XDP program that it has, as people know it: name and id.
+    /// The XDP program that it has.
     #[must_use]
-    pub fn xdp_program(&self) -> Option<String> {
-        let id = self.xdp_program?;
+    pub fn xdp_program(&self) -> Option<XdpProgram> {
+        let XdpId { id, generic } = self.xdp_program?;
         let name = aya::programs::loaded_programs()
             .filter_map(Result::ok)
             .find(|program| program.id() == id)
-            .and_then(|program| program.name_as_str().map(str::to_owned))
-            .unwrap_or_else(|| "unnamed".to_owned());
-        Some(format!("{name} (id {id})"))
+            .and_then(|program| program.name_as_str().map(str::to_owned));
+        Some(XdpProgram { id, generic, name })
+    }
+
+    /// Whether packets may come.
+    #[must_use]
+    pub const fn link(&self) -> Link {
+        match (self.up, self.carrier) {
+            (false, _) => Link::Down,
+            (true, false) => Link::NoCarrier,
+            (true, true) => Link::Up,
+        }
+    }
+
+    /// The driver of its device, else what kind of device without one it is.
+    #[must_use]
+    pub fn driver(&self) -> Option<String> {
+        let [bus, name] = self.parent.each_ref().map(Option::as_deref);
+        let of_parent = bus.zip(name).and_then(|(bus, name)| {
+            // Unlike /sys/class/net this is the same in all network namespaces.
+            let driver = fs::read_link(format!("/sys/bus/{bus}/devices/{name}/driver")).ok()?;
+            Some(driver.file_name()?.to_string_lossy().into_owned())
+        });
+        of_parent.or_else(|| self.kind.clone())
     }
 }
 
-fn program_id(part: &LinkXdp) -> Option<u32> {
+fn program_id(part: &LinkXdp) -> Option<XdpId> {
+    let (id, generic) = match part {
+        LinkXdp::SkbProgId(id) => (*id, true),
+        LinkXdp::DrvProgId(id) | LinkXdp::HwProgId(id) => (*id, false),
+        _ => return None,
+    };
+    (id != 0).then_some(XdpId { id, generic })
+}
+
+fn kind(part: &LinkInfo) -> Option<String> {
     match part {
-        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) if *id != 0 => {
-            Some(*id)
-        }
+        LinkInfo::Kind(kind) => Some(kind.to_string()),
         _ => None,
     }
 }

@@ -13,9 +13,10 @@ use flowml_common::table::{Bucket, Head, SLOTS, Seed, Shape};
 use rand::RngCore;
 use rand::rngs::OsRng;
 
-use super::CaptureError;
 use super::shared::SharedArray;
 use super::vectors::flows;
+use super::{CaptureError, os_error};
+use crate::process::capabilities::{self, CapabilitySet};
 
 /// Flows per CPU and epoch where nothing else is asked for.
 pub const DEFAULT_CAPACITY: u32 = 32_768;
@@ -159,6 +160,20 @@ impl KernelTable {
         self.size
     }
 
+    /// The capabilities that draining needs, which it is asked by doing it without any: none from Linux 5.19 on, where a
+    /// descriptor of a map is enough; before that CAP_BPF where `kernel.unprivileged_bpf_disabled` is set.
+    ///
+    /// # Errors
+    /// Where the kernel refuses the update for another reason, or to set capabilities aside.
+    pub fn needs(&mut self) -> Result<CapabilitySet, CaptureError> {
+        let refused = |error: &CaptureError| os_error(error) == Some(libc::EPERM);
+        match capabilities::without(|| self.grace.wait()).map_err(CaptureError::Capabilities)? {
+            Ok(()) => Ok(CapabilitySet::empty()),
+            Err(error) if refused(&error) => Ok(CapabilitySet::BPF),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The object, for its log and for tests that run a program without attaching it.
     pub const fn ebpf(&mut self) -> &mut Ebpf {
         &mut self.ebpf
@@ -169,13 +184,18 @@ impl KernelTable {
     /// # Errors
     /// What the verifier says of the plain program.
     pub fn xdp(&mut self) -> Result<&mut Xdp, CaptureError> {
-        let name = if self.load_xdp("flowml_xdp_frags").is_ok() {
+        let name = if self.takes_frags() {
             "flowml_xdp_frags"
         } else {
             self.load_xdp("flowml_xdp")?;
             "flowml_xdp"
         };
         program(&mut self.ebpf, name)
+    }
+
+    /// Whether the kernel takes an XDP program for frames in several buffers (Linux 5.18).
+    pub fn takes_frags(&mut self) -> bool {
+        self.load_xdp("flowml_xdp_frags").is_ok()
     }
 
     fn load_xdp(&mut self, name: &'static str) -> Result<(), CaptureError> {

@@ -4,8 +4,12 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::process::capabilities;
+
 pub mod attach;
+pub mod device;
 pub mod file;
+mod generic;
 pub mod interface;
 pub mod kernel;
 pub mod shared;
@@ -117,6 +121,9 @@ pub enum CaptureError {
     /// Opening the netlink socket.
     #[error("cannot open a netlink socket: {0}")]
     Socket(#[source] io::Error),
+    /// capset(2).
+    #[error("cannot set capabilities aside: {0}")]
+    Capabilities(#[source] io::Error),
     /// A map operation.
     #[error("flow table: {0}")]
     Table(#[from] aya::maps::MapError),
@@ -149,9 +156,15 @@ impl CaptureError {
     fn program(error: &aya::programs::ProgramError) -> Self {
         match os_error(error) {
             Some(libc::EPERM) => Self::NoPermission,
+            // What the verifier says of programs that do with pointers what CAP_PERFMON allows.
+            Some(libc::EACCES) if lacks_capabilities() => Self::NoPermission,
             _ => Self::Program { reason: chain(error) },
         }
     }
+}
+
+fn lacks_capabilities() -> bool {
+    capabilities::effective().is_ok_and(|there| !capabilities::missing(there).is_empty())
 }
 
 /// The error and its causes in one line.

@@ -403,7 +403,7 @@ impl From<DivisionName> for Division {
     }
 }
 
-fn json_path(text: &str) -> Result<PathBuf, String> {
+pub(super) fn json_path(text: &str) -> Result<PathBuf, String> {
     let path = text.strip_prefix("json=").filter(|path| !path.is_empty());
     path.map(PathBuf::from).ok_or_else(|| "expected json=PATH".to_owned())
 }

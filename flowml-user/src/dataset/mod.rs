@@ -11,6 +11,7 @@ pub mod join;
 mod jsonl;
 pub mod keys;
 pub mod learnt;
+mod position;
 mod read;
 pub mod rules;
 mod shape;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use arrow_schema::ArrowError;
 use parquet::errors::ParquetError;
 
+pub use position::Position;
 pub use read::{HeaderRow, TableReader};
 pub use shape::Shape;
 pub use write::{TableFormat, TableWriter};

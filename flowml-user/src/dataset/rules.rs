@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::value::{Datetime, Offset};
 use toml::{Spanned, Value};
 
+use super::Position;
 use super::keys::{End, HostKey, Key};
 
 /// Why rules cannot be used.
@@ -104,14 +105,8 @@ impl Rules {
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|source| RulesError::Read { path: path.to_owned(), source })?;
         Self::parse(&text).map_err(|(at, message)| {
-            let before = &text[..at.min(text.len())];
-            let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-            RulesError::Malformed {
-                path: path.to_owned(),
-                line: 1 + before.matches('\n').count(),
-                column: 1 + before[line_start..].chars().count(),
-                message,
-            }
+            let Position { line, column } = Position::of(&text, at);
+            RulesError::Malformed { path: path.to_owned(), line, column, message }
         })
     }
 

@@ -96,17 +96,24 @@ impl Learners {
             Begin::Builtin(which) => Self::builtin(which, flows, settings)?,
             Begin::File(path) => Self::of_file(&ModelFile::read(path)?, flows, settings)?,
         };
-        match alarms {
-            Some(AlarmLevel::Probability(alpha)) => {
-                learners.flows.set_alpha(alpha);
-                learners.hosts.set_alpha(alpha);
-            }
-            Some(AlarmLevel::FalseAlarms(rate)) => {
-                learners.budgets = Some([Budget::new(rate.per_second / 2.0); 2]);
-            }
-            None => {}
+        if let Some(level) = alarms {
+            learners.set_alarms(level);
         }
         Ok(learners)
+    }
+
+    /// From now on this says which rows are anomalies.
+    pub fn set_alarms(&mut self, level: AlarmLevel) {
+        match level {
+            AlarmLevel::Probability(alpha) => {
+                self.budgets = None;
+                self.flows.set_alpha(alpha);
+                self.hosts.set_alpha(alpha);
+            }
+            AlarmLevel::FalseAlarms(rate) => {
+                self.budgets = Some([Budget::new(rate.per_second / 2.0); 2]);
+            }
+        }
     }
 
     /// Sets the alarm level for the flows of an interval, if it follows their number.

@@ -3,14 +3,13 @@
 
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use aya_log::EbpfLogger;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::kept::KeptModel;
 use super::learners::{Begin, Builtin, Learners, is_file};
 use super::stop::Stop;
 use super::{Pipeline, inspector};
@@ -18,10 +17,13 @@ use crate::capture::CaptureError;
 use crate::capture::attach::{Attachment, Mode, Wanted, attach};
 use crate::capture::interface::{Interface, Interfaces, exists};
 use crate::capture::kernel::{KernelTable, monotonic_ns, realtime_ns};
-use crate::cli::{AlarmLevel, Direction, Run, XdpMode};
+use crate::cli::{Direction, Run, XdpMode};
 use crate::features::FlowColumns;
-use crate::model::{ModelError, Settings};
+use crate::model::Settings;
 use crate::object;
+use crate::process::capabilities::{self, CapabilitySet};
+use crate::process::journal::{Priority, told};
+use crate::process::service::Service;
 use crate::record::{Clock, Inspector};
 use crate::session::Timeouts;
 use crate::sink::{Console, InterfaceReport, Metrics, Pace, Scrapes, Sinks};
@@ -34,9 +36,6 @@ const LOOK: Duration = Duration::from_millis(10);
 /// 429 million packets a second to fill.
 const LONGEST_EPOCH: Duration = Duration::from_secs(10);
 
-/// How often the model is saved to its file.
-const SAVE_EVERY: Duration = Duration::from_secs(600);
-
 /// Meters live until something ends it.
 ///
 /// # Errors
@@ -46,21 +45,15 @@ pub async fn run(arguments: &Run) -> Result<()> {
     let columns = FlowColumns::of(inspector.as_ref());
     let settings = Settings { seed: arguments.seed, ..Settings::default() };
     let learners = Learners::begin(begin(arguments), columns, &settings, arguments.alarms.level())?;
-    let file = arguments.model.as_deref().filter(|path| is_file(path));
-    learn(arguments, inspector, learners, file).await.map(|_| ())
+    learn(arguments, inspector, learners).await.map(|_| ())
 }
 
-/// Meters live with these learners until something ends it, saves them to `file` now and then and at the end, and gives
-/// them back.
+/// Meters live with these learners until something ends it, saves them to the file of the model, if there is one, now and
+/// then and at the end, and gives them back.
 ///
 /// # Errors
 /// As [`run`].
-pub(super) async fn learn(
-    arguments: &Run,
-    inspector: Option<Inspector>,
-    learners: Learners,
-    file: Option<&Path>,
-) -> Result<Learners> {
+pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learners: Learners) -> Result<Learners> {
     // Before anything is attached: whatever comes from here on ends the run in order.
     let mut stop = Stop::new()?;
     let object = object::embedded().ok_or(CaptureError::NoObject)?;
@@ -77,6 +70,7 @@ pub(super) async fn learn(
         None => None,
     };
 
+    let service = Service::of_environment();
     let mut table = KernelTable::load(object, arguments.flow_capacity, arguments.content.limit())?;
     let size = table.size();
     sinks.notice(&format!(
@@ -85,7 +79,7 @@ pub(super) async fn learn(
         size.cpus,
         size.bytes() as f64 / f64::from(1 << 20)
     ));
-    let mut log = EbpfLogger::init_with_logger(table.ebpf(), KernelLog).context("the kernel programs' log")?;
+    let log = EbpfLogger::init_with_logger(table.ebpf(), KernelLog).context("the kernel programs' log")?;
     let mut attached = Vec::new();
     for interface in interfaces {
         let attachment =
@@ -105,17 +99,20 @@ pub(super) async fn learn(
         .with_inspector(inspector);
     stop.after(arguments.duration);
 
-    let mut kept = KeptModel::new(file, columns, arguments.alarms.level())?;
-    let ending =
-        meter(&mut table, &mut pipeline, &mut attached, &mut log, arguments.interval, &mut kept, &mut stop).await?;
+    let mut kept = KeptModel::new(arguments, columns)?;
+    give_up_capabilities(&mut table, &attached)?;
+    service.ready(&pipeline.status());
+    let mut metered = Metered { table, attached, log };
+    let ending = meter(&mut metered, &mut pipeline, arguments.interval, &mut kept, &service, &mut stop).await?;
+    service.stopping();
     // Detach first, then count what came until then: nothing is received that is not in the summary.
-    drop(attached);
-    let at_ns = drain(&mut table, &mut pipeline)?;
+    drop(metered.attached);
+    let at_ns = drain(&mut metered.table, &mut pipeline)?;
     let _reader_gone = pipeline.end_interval(at_ns, clock());
     let finished = pipeline.finish(clock());
     // What was learnt is kept whatever became of the rows.
     let learners = finished.learners.context("the pipeline was given learners")?;
-    if let Some(path) = file {
+    if let Some(path) = kept.file() {
         learners.save(path)?;
     }
     finished.outputs?;
@@ -154,14 +151,28 @@ enum Ending {
     NoInterface,
 }
 
+/// What is in the kernel.
+struct Metered {
+    table: KernelTable,
+    attached: Vec<Attachment>,
+    log: EbpfLogger<KernelLog>,
+}
+
+/// From here on this process needs what draining and detaching need, and CAP_DAC_OVERRIDE, where it has that, for files:
+/// what root may write at the start it may write at the end.
+fn give_up_capabilities(table: &mut KernelTable, attached: &[Attachment]) -> Result<()> {
+    let detaching = attached.iter().map(Attachment::needs);
+    let needed = detaching.fold(table.needs()? | CapabilitySet::DAC_OVERRIDE, |all, needed| all | needed);
+    capabilities::keep(needed).context("cannot give up the capabilities that are needed no more")
+}
+
 /// Drains until the end; the last epoch is still in the table then.
 async fn meter(
-    table: &mut KernelTable,
+    Metered { table, attached, log }: &mut Metered,
     pipeline: &mut Pipeline,
-    attached: &mut Vec<Attachment>,
-    log: &mut EbpfLogger<KernelLog>,
     every: Duration,
-    model: &mut KeptModel<'_>,
+    model: &mut KeptModel,
+    service: &Service,
     stop: &mut Stop,
 ) -> Result<Ending> {
     let mut ticks = interval(every);
@@ -172,6 +183,9 @@ async fn meter(
     let mut epochs = interval(LONGEST_EPOCH);
     epochs.set_missed_tick_behavior(MissedTickBehavior::Delay);
     epochs.tick().await;
+    let beat = service.beat();
+    let mut beats = interval(beat.unwrap_or(LONGEST_EPOCH));
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
@@ -189,7 +203,10 @@ async fn meter(
                 }
             }
             due = model.due() => {
-                model.meet(due, pipeline);
+                model.meet(due, pipeline, service);
+            }
+            _ = beats.tick(), if beat.is_some() => {
+                service.alive(&pipeline.status());
             }
             _ = epochs.tick(), if every > LONGEST_EPOCH => {
                 drain(table, pipeline)?;
@@ -200,61 +217,6 @@ async fn meter(
                 }
             }
         }
-    }
-}
-
-/// The file of the model: saved to now and then, and read again at SIGHUP.
-struct KeptModel<'a> {
-    file: Option<&'a Path>,
-    columns: FlowColumns,
-    alarms: Option<AlarmLevel>,
-    saves: Interval,
-    hangup: Signal,
-}
-
-/// What is due with the file of the model.
-#[derive(Clone, Copy)]
-enum Due {
-    Save,
-    Load,
-}
-
-impl<'a> KeptModel<'a> {
-    fn new(file: Option<&'a Path>, columns: FlowColumns, alarms: Option<AlarmLevel>) -> Result<Self> {
-        let mut saves = interval_at(Instant::now() + SAVE_EVERY, SAVE_EVERY);
-        saves.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
-        Ok(Self { file, columns, alarms, saves, hangup })
-    }
-
-    async fn due(&mut self) -> Due {
-        tokio::select! {
-            _ = self.saves.tick(), if self.file.is_some() => Due::Save,
-            _ = self.hangup.recv() => Due::Load,
-        }
-    }
-
-    /// Whatever goes wrong with the file is told, and metering goes on with the model in use.
-    fn meet(&self, due: Due, pipeline: &mut Pipeline) {
-        let Some(path) = self.file else {
-            return pipeline.warn("SIGHUP reads the file of '--model' again, and none was named");
-        };
-        let done = match due {
-            Due::Save => pipeline.learners().map_or(Ok(()), |learners| learners.save(path)),
-            Due::Load => self.load(path, pipeline),
-        };
-        if let Err(error) = done {
-            pipeline.warn(&format!("{:#}; the model in use stays", anyhow::Error::from(error)));
-        }
-    }
-
-    fn load(&self, path: &Path, pipeline: &mut Pipeline) -> Result<(), ModelError> {
-        let learners = Learners::begin(Begin::File(path), self.columns, &Settings::default(), self.alarms)?;
-        if let Some(own) = pipeline.learners() {
-            *own = learners;
-        }
-        pipeline.notice(&format!("from now on the model in {} judges", path.display()));
-        Ok(())
     }
 }
 
@@ -332,7 +294,7 @@ impl log::Log for KernelLog {
 
     fn log(&self, record: &log::Record<'_>) {
         // A closed standard error is no reason to end.
-        let _ = writeln!(io::stderr(), "kernel: {}", record.args());
+        let _ = writeln!(io::stderr(), "{}", told(Priority::Warning, &format!("kernel: {}", record.args())));
     }
 
     fn flush(&self) {}

@@ -16,13 +16,15 @@ use crate::incident::Incidents;
 use crate::model::{Succession, Verdict};
 use crate::record::{Clock, FlowRecord, Inspector};
 use crate::session::{Ended, Sessions, Timeouts, opposite};
-use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals};
+use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals, counted};
 
 mod budget;
+pub mod doctor;
 pub mod epochs;
 pub mod evaluate;
 mod figures;
 mod inputs;
+mod kept;
 pub mod label;
 pub mod learners;
 pub mod live;
@@ -236,6 +238,18 @@ impl Pipeline {
             let text = format!("{of}: {news}");
             if news.is_warning() { self.sinks.warn(&text) } else { self.sinks.notice(&text) }
         }
+    }
+
+    /// How the run stands, in one line for a service manager.
+    #[must_use]
+    pub fn status(&self) -> String {
+        let interface = |of: &InterfaceReport| format!("{} ({})", of.name, of.xdp_mode);
+        let interfaces: Vec<String> = self.interfaces.iter().map(interface).collect();
+        let (received, sessions) = (self.totals.received.packets, self.sessions.len() as u64);
+        let incidents = self.incidents.open().count() as u64;
+        let counts = [(received, "packet"), (sessions, "open session"), (incidents, "open incident")];
+        let counts = counts.map(|(count, of)| counted(count, of));
+        format!("metering {}: {}", interfaces.join(", "), counts.join(", "))
     }
 
     /// The learners, where there are any.

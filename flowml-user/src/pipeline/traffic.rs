@@ -41,7 +41,7 @@ pub(super) async fn run(arguments: &Train) -> Result<()> {
         interfaces => {
             let run = Run::until(interfaces.to_vec(), arguments.duration, u8::from(arguments.quiet));
             let learners = Learners::begin(Begin::Anew, FlowColumns::Headers, &settings, None)?;
-            live::learn(&run, None, learners, None).await?
+            live::learn(&run, None, learners).await?
         }
     };
     for (unit, learner) in [("flows", &mut learners.flows), ("host windows", &mut learners.hosts)] {

@@ -18,6 +18,7 @@ use super::view::{AnomalyLine, ClusterLine, FlowLine, HostLine, LearnerLine, Out
 use crate::features::{FlowRow, HostWindow};
 use crate::incident::{Hosts, Incident, State};
 use crate::model::{ClusterSummary, Verdict, one_line};
+use crate::process::journal::{self, Priority};
 use crate::session::{Standing, opposite};
 
 /// How much people are told.
@@ -51,6 +52,8 @@ pub struct Console {
     out: Box<dyn Write + Send>,
     verbosity: Verbosity,
     style: Style,
+    /// Whether it is read by the journal, which takes a priority in front of each line.
+    journal: bool,
     /// The terminal's where there is one, which may change.
     width: Option<usize>,
     period: Period,
@@ -184,14 +187,15 @@ impl Console {
         // no-color.org
         let colours =
             stderr.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb");
-        Self::over(Box::new(stderr), verbosity, Style { colours }, None)
+        let console = Self::over(Box::new(stderr), verbosity, Style { colours }, None);
+        Self { journal: journal::is_journal(), ..console }
     }
 
     /// A console over any stream.
     pub(super) fn over(out: Box<dyn Write + Send>, verbosity: Verbosity, style: Style, width: Option<usize>) -> Self {
         let (elapsed, due) = (Duration::ZERO, TABLE_PERIOD);
         let (period, shown) = Default::default();
-        Self { out, verbosity, style, width, period, report: None, elapsed, due, tables: 0, shown }
+        Self { out, verbosity, style, journal: false, width, period, report: None, elapsed, due, tables: 0, shown }
     }
 
     /// Adds a part of a flow to the traffic that the next table shows.
@@ -241,7 +245,7 @@ impl Console {
         let period = mem::take(&mut self.period);
         if let Some(report) = self.report.take() {
             let view = period.view(&report, self.clusters(&report));
-            self.say(&view.render(self.width(), self.style));
+            self.say(Priority::Information, &view.render(self.width(), self.style));
             self.tables += 1;
             self.report = Some(report);
         }
@@ -265,13 +269,13 @@ impl Console {
     /// Tells what is as it should be.
     pub(super) fn notice(&mut self, text: &str) {
         if self.verbosity >= Verbosity::Summary {
-            self.warn(text);
+            self.say(Priority::Information, &format!("flowml: {text}\n"));
         }
     }
 
     /// Tells what is not as it should be, whatever the verbosity.
     pub(super) fn warn(&mut self, text: &str) {
-        self.say(&format!("flowml: {text}\n"));
+        self.say(Priority::Warning, &format!("flowml: {text}\n"));
     }
 
     /// Shows the rest and the closing summary.
@@ -281,7 +285,7 @@ impl Console {
         }
         if self.verbosity >= Verbosity::Summary {
             let view = SummaryView { totals, rows, outputs };
-            self.say(&view.render(self.width(), self.style));
+            self.say(Priority::Information, &view.render(self.width(), self.style));
         }
     }
 
@@ -295,7 +299,8 @@ impl Console {
     }
 
     /// Where people cannot be told, there is nobody to be told that: the records go on.
-    fn say(&mut self, text: &str) {
+    fn say(&mut self, priority: Priority, text: &str) {
+        let text = if self.journal { &journal::prefixed(priority, text) } else { text };
         let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
     }
 }

@@ -9,12 +9,12 @@ fn path(name: &str) -> PathBuf {
 }
 
 /// The file `name`, below the package's folder.
-pub(super) fn read(name: &str) -> String {
+pub(crate) fn read(name: &str) -> String {
     fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("cannot read {name}: {error}"))
 }
 
 /// Compares `text` with the file `name`.
-pub(super) fn assert_is(name: &str, text: &str) {
+pub(crate) fn assert_is(name: &str, text: &str) {
     if env::var_os("FLOWML_BLESS").is_some() {
         fs::write(path(name), text).unwrap_or_else(|error| panic!("cannot write {name}: {error}"));
     }
@@ -22,7 +22,7 @@ pub(super) fn assert_is(name: &str, text: &str) {
 }
 
 /// `text` with `table` between the marks of `name`.
-pub(super) fn replaced(text: &str, name: &str, table: &str) -> String {
+pub(crate) fn replaced(text: &str, name: &str, table: &str) -> String {
     let (begin, end) = (format!("<!-- begin: {name} -->\n"), format!("<!-- end: {name} -->\n"));
     let (head, rest) = text.split_once(&begin).expect("the document has the mark of the begin");
     let (_, tail) = rest.split_once(&end).expect("the document has the mark of the end");

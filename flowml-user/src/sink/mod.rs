@@ -11,7 +11,7 @@ mod csv;
 #[cfg(test)]
 mod document;
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;
 mod ipfix;
 mod jsonl;
 mod metrics;
@@ -23,7 +23,7 @@ mod service;
 mod target;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(crate) mod text;
 mod view;
 mod writer;
 
@@ -45,6 +45,7 @@ pub use self::metrics::Metrics;
 pub use self::report::{InterfaceReport, IntervalReport, LearnerReport, Totals};
 pub use self::scrape::Scrapes;
 pub use self::target::{Collector, Destination, Target, TargetError, Transport, grammar};
+pub(crate) use self::text::counted;
 
 /// The cells of rows and how they are written, for tables that are read again.
 pub(crate) mod cells {

@@ -45,7 +45,7 @@ pub(super) fn grouped(value: u64) -> String {
 }
 
 /// A number and its noun, in the plural where it takes one: `1 flow`, `1,200 flows`.
-pub(super) fn counted(value: u64, noun: &str) -> String {
+pub(crate) fn counted(value: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(value), if value == 1 { "" } else { "s" })
 }
 
@@ -89,7 +89,7 @@ pub(super) fn cut_middle(text: &str, width: usize) -> String {
 
 /// Breaks `text` between words into lines of at most `width`, the first behind `indent[0]` spaces, the others behind
 /// `indent[1]`. A word that is longer than a line stands alone on one.
-pub(super) fn wrap(text: &str, width: usize, indent: [usize; 2]) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize, indent: [usize; 2]) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = " ".repeat(indent[0]);
     let mut blank = true;
@@ -108,23 +108,23 @@ pub(super) fn wrap(text: &str, width: usize, indent: [usize; 2]) -> Vec<String> 
 
 /// Colours, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Style {
-    pub(super) colours: bool,
+pub(crate) struct Style {
+    pub(crate) colours: bool,
 }
 
 impl Style {
     /// A heading.
-    pub(super) fn heading(self, text: &str) -> String {
+    pub(crate) fn heading(self, text: &str) -> String {
         self.paint("1", text)
     }
 
     /// What must not be overlooked.
-    pub(super) fn alarm(self, text: &str) -> String {
+    pub(crate) fn alarm(self, text: &str) -> String {
         self.paint("1;31", text)
     }
 
     /// What matters less.
-    pub(super) fn aside(self, text: &str) -> String {
+    pub(crate) fn aside(self, text: &str) -> String {
         self.paint("2", text)
     }
 

@@ -11,6 +11,7 @@ use super::super::Pace;
 use super::super::target::Collector;
 use super::Account;
 use super::message::{Message, Numbering};
+use crate::process::capabilities::{self, CapabilitySet};
 
 /// The longest message: some dozen records, so that sets and headers cost little.
 pub(super) const LONGEST: usize = 8192;
@@ -70,7 +71,11 @@ impl Tcp {
         let state = Mutex::default();
         let queue = Arc::new(Queue { collector: collector.clone(), state, changed: Condvar::new() });
         let of_thread = Arc::clone(&queue);
-        thread::Builder::new().name("ipfix".to_owned()).spawn(move || of_thread.work())?;
+        thread::Builder::new().name("ipfix".to_owned()).spawn(move || {
+            // It has sockets to write to and nothing else, so that it does without where that is refused.
+            let _ = capabilities::keep(CapabilitySet::empty());
+            of_thread.work();
+        })?;
         Ok(Self { queue, pace })
     }
 

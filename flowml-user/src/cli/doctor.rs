@@ -1,0 +1,35 @@
+//! The arguments of `flowml doctor`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::interface;
+use super::learning::json_path;
+
+pub(super) const DOCTOR_HELP: &str = "\
+Looks at this host and its interfaces: kernel, capabilities, memory; driver, XDP, MTU, offloads, queues, and other programs \
+that are attached. Says what stands in the way of 'flowml run' or lessens what it sees, and what to type to mend it.
+
+Nothing is attached or changed. Where the capabilities are there, the kernel programs are loaded and dropped again, which \
+shows whether this kernel takes them.";
+
+pub(super) const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  flowml doctor                          the interface of the default route
+  flowml doctor -i eth0 -i eth1
+  flowml doctor -o json=- | jq '.findings[] | select(.mend)'
+
+Exit codes: 0 'flowml run' would work, 1 it would not, 2 wrong usage.";
+
+/// The arguments of `flowml doctor`.
+#[derive(Args, Clone, Debug)]
+pub struct Doctor {
+    /// Interface to look at, may be repeated [default: that of the default route]
+    #[arg(short, long = "interface", value_name = "IFACE", value_parser = interface)]
+    pub interfaces: Vec<String>,
+
+    /// Write the findings for programs: json=PATH; '-' is standard output, in place of the text
+    #[arg(short, long, value_name = "json=PATH", value_parser = json_path)]
+    pub output: Option<PathBuf>,
+}

@@ -1,0 +1,265 @@
+//! What the host has to offer: kernel, capabilities, memory.
+
+use std::fs;
+
+use rustix::process::{Resource, getrlimit};
+use serde_json::Value;
+
+use super::{Finding, Severity};
+use crate::capture::CaptureError;
+use crate::capture::kernel::{KernelTable, Size};
+use crate::object;
+use crate::process::capabilities::{self, CapabilitySet};
+
+/// The kernel floor: what flowml asks for is there from then on.
+const FLOOR: (u32, u32) = (5, 15);
+
+/// When maps ceased to count as locked memory (they count as the control group's).
+const NO_MEMLOCK: (u32, u32) = (5, 11);
+
+/// Flows per CPU of the table that is loaded to see whether one can be.
+const TRIAL_CAPACITY: u32 = 64;
+
+/// What was found out.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    /// As in `uname -r`.
+    release: String,
+    has_object: bool,
+    capabilities: CapabilitySet,
+    /// What became of loading the programs, where that was tried: whether XDP takes frames in several buffers.
+    pub(super) programs: Option<Result<bool, String>>,
+    jit: Option<u8>,
+    realtime: bool,
+    /// Bytes; none is no limit.
+    memlock: Option<u64>,
+    pub(super) cpus: u32,
+    /// Bytes.
+    available: Option<u64>,
+}
+
+impl Facts {
+    pub(super) fn read() -> Self {
+        let read = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+        let capabilities = capabilities::effective().unwrap_or(CapabilitySet::empty());
+        let able = capabilities::missing(capabilities).is_empty();
+        Self {
+            release: read("/proc/sys/kernel/osrelease").unwrap_or_default(),
+            has_object: object::embedded().is_some(),
+            capabilities,
+            programs: object::embedded().filter(|_| able).map(|object| load(object).map_err(|error| error.to_string())),
+            jit: read("/proc/sys/net/core/bpf_jit_enable").and_then(|text| text.parse().ok()),
+            realtime: read("/sys/kernel/realtime").is_some_and(|text| text == "1"),
+            memlock: getrlimit(Resource::Memlock).current,
+            cpus: aya::util::nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1),
+            available: read("/proc/meminfo").and_then(|text| available(&text)),
+        }
+    }
+
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let mut findings = vec![self.kernel(), self.agent(), self.permission()];
+        findings.extend(self.programs());
+        findings.extend(self.jit());
+        findings.extend([self.preemption(), self.cpus(), self.memory(), self.memlock()]);
+        findings
+    }
+
+    fn kernel(&self) -> Finding {
+        let (major, minor) = FLOOR;
+        let (severity, says) = match version(&self.release) {
+            Some(version) if version >= FLOOR => (Severity::Ok, format!("Linux {}", self.release)),
+            Some(_) => (Severity::Problem, format!("Linux {}: {major}.{minor} or newer is needed", self.release)),
+            None => (Severity::Note, format!("Linux {:?}: {major}.{minor} or newer is needed", self.release)),
+        };
+        Finding::new("kernel", severity, says).value(self.release.as_str())
+    }
+
+    fn agent(&self) -> Finding {
+        let finding = if self.has_object {
+            Finding::new("agent", Severity::Ok, "this build carries the kernel programs")
+        } else {
+            Finding::new("agent", Severity::Problem, CaptureError::NoObject.to_string())
+                .mend("cargo xtask build --release")
+        };
+        finding.value(self.has_object)
+    }
+
+    fn permission(&self) -> Finding {
+        let missing = capabilities::missing(self.capabilities);
+        let finding = if missing.is_empty() {
+            Finding::new("capabilities", Severity::Ok, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are there")
+        } else {
+            Finding::new("capabilities", Severity::Problem, format!("{} missing", missing.join(", ")))
+                .mend("sudo flowml run, or systemctl start flowml, which has these three and no other")
+        };
+        finding.value(missing)
+    }
+
+    fn programs(&self) -> Option<Finding> {
+        Some(match self.programs.as_ref()? {
+            Ok(true) => Finding::new("programs", Severity::Ok, "the kernel takes them, frames in several buffers too")
+                .value(true),
+            Ok(false) => {
+                let says = "the kernel takes them, but XDP for frames in one buffer only, as before Linux 5.18";
+                Finding::new("programs", Severity::Note, says).value(false)
+            }
+            Err(error) => Finding::new("programs", Severity::Problem, error.as_str()),
+        })
+    }
+
+    fn jit(&self) -> Option<Finding> {
+        let jit = self.jit?;
+        let finding = match jit {
+            0 => Finding::new("jit", Severity::Warning, "BPF programs are interpreted, some ten times slower")
+                .mend("sysctl -w net.core.bpf_jit_enable=1"),
+            _ => Finding::new("jit", Severity::Ok, "BPF programs are compiled"),
+        };
+        Some(finding.value(jit))
+    }
+
+    fn preemption(&self) -> Finding {
+        let finding = if self.realtime {
+            let says = "a PREEMPT_RT kernel lets tasks preempt each other with bottom halves off: counts may be lost";
+            Finding::new("preemption", Severity::Warning, says).mend("boot a kernel without PREEMPT_RT")
+        } else {
+            Finding::new("preemption", Severity::Ok, "not PREEMPT_RT")
+        };
+        finding.value(self.realtime)
+    }
+
+    fn cpus(&self) -> Finding {
+        let says = match self.cpus {
+            1 => "1 possible CPU".to_owned(),
+            cpus => format!("{cpus} possible CPUs, each with its own part of the flow table"),
+        };
+        Finding::new("cpu", Severity::Ok, says).value(self.cpus)
+    }
+
+    fn memory(&self) -> Finding {
+        let size = Size::new(self.cpus, None, None);
+        let mib = |bytes: u64| bytes >> 20;
+        let table = format!("the flow table takes {} MiB", mib(size.bytes()));
+        let fewer = format!("flowml run --flow-capacity {}", size.shape.entries() / 4);
+        let finding = match self.available {
+            None => Finding::new("memory", Severity::Note, format!("{table}; how much is free is not told here")),
+            Some(free) if free < size.bytes() => {
+                let says = format!("{table}, and {} MiB are available", mib(free));
+                Finding::new("memory", Severity::Problem, says).mend(fewer)
+            }
+            Some(free) if free < 4 * size.bytes() => {
+                let says = format!("{table} of {} MiB that are available", mib(free));
+                Finding::new("memory", Severity::Warning, says).mend(fewer)
+            }
+            Some(free) => {
+                Finding::new("memory", Severity::Ok, format!("{table} of {} MiB that are available", mib(free)))
+            }
+        };
+        finding.value(size.bytes())
+    }
+
+    fn memlock(&self) -> Finding {
+        let limit = self.memlock.map_or_else(|| "no limit".to_owned(), |bytes| format!("{} KiB", bytes >> 10));
+        let counts = version(&self.release).is_some_and(|version| version < NO_MEMLOCK);
+        let finding = match self.memlock {
+            Some(_) if counts => {
+                Finding::new("memlock", Severity::Warning, format!("{limit}, and BPF maps count as locked memory"))
+                    .mend("ulimit -l unlimited")
+            }
+            Some(_) => Finding::new("memlock", Severity::Ok, format!("{limit}, which BPF maps do not count for")),
+            None => Finding::new("memlock", Severity::Ok, limit),
+        };
+        finding.value(self.memlock.map_or(Value::Null, Value::from))
+    }
+}
+
+/// Loads all programs that `run` may attach, over a small table, and drops them: whether XDP takes frames in several
+/// buffers.
+fn load(object: &[u8]) -> Result<bool, CaptureError> {
+    let mut table = KernelTable::load(object, Some(TRIAL_CAPACITY), None)?;
+    table.xdp()?;
+    for name in ["flowml_ingress", "flowml_egress"] {
+        table.tc(name)?;
+    }
+    Ok(table.takes_frags())
+}
+
+/// Major and minor number of a release as in `6.18.5-amd64`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// `MemAvailable` of /proc/meminfo, bytes.
+fn available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::assert_known;
+    use super::*;
+
+    fn good() -> Facts {
+        Facts {
+            release: "6.12.9-amd64".to_owned(),
+            has_object: true,
+            capabilities: capabilities::NEEDED.iter().map(|(needed, _)| *needed).collect(),
+            programs: Some(Ok(true)),
+            jit: Some(1),
+            realtime: false,
+            memlock: Some(8 << 20),
+            cpus: 4,
+            available: Some(8 << 30),
+        }
+    }
+
+    fn severity(facts: &Facts, check: &str) -> Severity {
+        let findings = facts.findings();
+        assert_known(&findings);
+        findings.iter().find(|finding| finding.check == check).map(|finding| finding.severity).expect(check)
+    }
+
+    #[test]
+    fn a_good_host_has_nothing_to_mend() {
+        assert!(good().findings().iter().all(|finding| finding.severity == Severity::Ok && finding.mend.is_none()));
+    }
+
+    #[test]
+    fn what_is_wrong_has_its_severity() {
+        let cases = [
+            ("kernel", Severity::Problem, Facts { release: "5.10.0".to_owned(), ..good() }),
+            ("kernel", Severity::Note, Facts { release: "homegrown".to_owned(), ..good() }),
+            ("agent", Severity::Problem, Facts { has_object: false, ..good() }),
+            ("capabilities", Severity::Problem, Facts { capabilities: CapabilitySet::empty(), ..good() }),
+            ("capabilities", Severity::Problem, Facts { capabilities: CapabilitySet::SYS_ADMIN, ..good() }),
+            (
+                "capabilities",
+                Severity::Ok,
+                Facts { capabilities: CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN, ..good() },
+            ),
+            ("programs", Severity::Note, Facts { programs: Some(Ok(false)), ..good() }),
+            ("programs", Severity::Problem, Facts { programs: Some(Err("too long".to_owned())), ..good() }),
+            ("jit", Severity::Warning, Facts { jit: Some(0), ..good() }),
+            ("preemption", Severity::Warning, Facts { realtime: true, ..good() }),
+            ("memory", Severity::Problem, Facts { available: Some(1 << 20), ..good() }),
+            ("memory", Severity::Warning, Facts { available: Some(200 << 20), ..good() }),
+            ("memory", Severity::Note, Facts { available: None, ..good() }),
+            ("memlock", Severity::Warning, Facts { release: "5.10.0".to_owned(), ..good() }),
+            ("memlock", Severity::Ok, Facts { memlock: None, ..good() }),
+        ];
+        for (check, expected, facts) in cases {
+            assert_eq!(severity(&facts, check), expected, "{check} of {facts:?}");
+        }
+    }
+
+    #[test]
+    fn texts_of_the_kernel_are_read() {
+        assert_eq!(version("6.18.5-amd64"), Some((6, 18)));
+        assert_eq!(version("5.15+"), Some((5, 15)));
+        assert_eq!(version("homegrown"), None);
+        assert_eq!(available("MemTotal: 9 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
+        assert_eq!(available("MemTotal: 9 kB\n"), None);
+    }
+}

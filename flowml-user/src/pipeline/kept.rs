@@ -1,0 +1,119 @@
+//! The model of a live run and its file: saved to now and then, read again with the configuration at SIGHUP.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Error, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use super::Pipeline;
+use super::learners::{Begin, Learners, is_file};
+use crate::capture::kernel::monotonic_ns;
+use crate::cli::{AlarmLevel, Arguments, Configuration, Run};
+use crate::features::FlowColumns;
+use crate::model::Settings;
+use crate::process::service::Service;
+
+/// How often the model is saved to its file.
+const SAVE_EVERY: Duration = Duration::from_secs(600);
+
+/// The keys of a configuration that take effect while the run lasts.
+const KEYS: [&str; 3] = ["alpha", "false-alarms", "model"];
+
+/// The file of the model: saved to now and then. At SIGHUP it is read again, and so is the configuration, which may name
+/// another.
+pub(super) struct KeptModel {
+    file: Option<PathBuf>,
+    columns: FlowColumns,
+    alarms: Option<AlarmLevel>,
+    /// As it was when the run began.
+    configuration: Option<Configuration>,
+    saves: Interval,
+    hangup: Signal,
+}
+
+/// What is due with the file of the model.
+#[derive(Clone, Copy)]
+pub(super) enum Due {
+    Save,
+    Load,
+}
+
+impl KeptModel {
+    pub(super) fn new(run: &Run, columns: FlowColumns) -> Result<Self> {
+        let mut saves = interval_at(Instant::now() + SAVE_EVERY, SAVE_EVERY);
+        saves.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+        let configuration = run.configuration.clone();
+        Ok(Self { file: file(run), columns, alarms: run.alarms.level(), configuration, saves, hangup })
+    }
+
+    /// Where the model is saved, if anywhere.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    pub(super) async fn due(&mut self) -> Due {
+        tokio::select! {
+            _ = self.saves.tick(), if self.file.is_some() => Due::Save,
+            _ = self.hangup.recv() => Due::Load,
+        }
+    }
+
+    /// Whatever goes wrong with a file is told, and metering goes on with the model in use.
+    pub(super) fn meet(&mut self, due: Due, pipeline: &mut Pipeline, service: &Service) {
+        let done = match due {
+            Due::Save => self.save(pipeline),
+            Due::Load => {
+                service.reloading(monotonic_ns());
+                let loaded = self.configure(pipeline).and_then(|()| self.load(pipeline));
+                service.ready(&pipeline.status());
+                loaded
+            }
+        };
+        if let Err(error) = done {
+            pipeline.warn(&format!("{error:#}; the model in use stays"));
+        }
+    }
+
+    fn save(&self, pipeline: &mut Pipeline) -> Result<()> {
+        let Some((path, learners)) = self.file().zip(pipeline.learners()) else { return Ok(()) };
+        Ok(learners.save(path)?)
+    }
+
+    /// Reads the configuration again, where there is one, and tells what of it has to wait.
+    fn configure(&mut self, pipeline: &mut Pipeline) -> Result<()> {
+        let Some(begun) = &self.configuration else { return Ok(()) };
+        let run = Arguments::of_this_run().map_err(Error::msg)?;
+        let now = run.configuration.as_ref().context("the configuration has gone from the command line")?;
+        let changed = begun.changed(now);
+        let waiting: Vec<&str> = changed.into_iter().filter(|key| !KEYS.contains(key)).collect();
+        if !waiting.is_empty() {
+            let (path, keys) = (now.path().display(), waiting.join(", "));
+            pipeline.warn(&format!("{path}: what has changed of {keys} takes effect at the next start"));
+        }
+        (self.file, self.alarms) = (file(&run), run.alarms.level());
+        Ok(())
+    }
+
+    fn load(&self, pipeline: &mut Pipeline) -> Result<()> {
+        let Some(own) = pipeline.learners() else { return Ok(()) };
+        let Some(path) = self.file() else {
+            if let Some(level) = self.alarms {
+                own.set_alarms(level);
+            }
+            if self.configuration.is_none() {
+                pipeline.warn("SIGHUP reads the files of '--config' and '--model' again, and none was named");
+            }
+            return Ok(());
+        };
+        *own = Learners::begin(Begin::File(path), self.columns, &Settings::default(), self.alarms)?;
+        pipeline.notice(&format!("from now on the model in {} judges", path.display()));
+        Ok(())
+    }
+}
+
+fn file(run: &Run) -> Option<PathBuf> {
+    run.model.clone().filter(|path| is_file(path))
+}

@@ -1,0 +1,5 @@
+//! What the system grants this process and hears from it: capabilities, the service manager, the journal.
+
+pub mod capabilities;
+pub mod journal;
+pub mod service;

@@ -1,0 +1,255 @@
+//! The agent as the unit runs it: no root, three capabilities that it gives up, a service manager that hears of it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use flowml_tests::agent::{Agent, PublicBinary, Report, binary};
+use flowml_tests::hooks::Hooks;
+use flowml_tests::lab::{Interface, LinkOptions, require_lab, wait_until};
+use flowml_tests::objects::Objects;
+use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
+use rustix::process::Signal;
+use rustix::thread::CapabilitySet;
+use tempfile::TempDir;
+
+/// Longest that the agent may take to begin, to say something or to end, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Nobody, on every Linux (user_namespaces(7), overflowuid).
+const NOBODY: u32 = 65534;
+
+/// What the unit gives the agent: a user, the capabilities of the unit, a folder of its own, a socket for news.
+struct Unit {
+    folder: TempDir,
+    manager: UnixDatagram,
+    program: PublicBinary,
+}
+
+impl Unit {
+    fn new() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+        let unit =
+            Self { manager: UnixDatagram::bind(folder.path().join("notify"))?, program: PublicBinary::new()?, folder };
+        unit.manager.set_read_timeout(Some(LIMIT))?;
+        fs::set_permissions(unit.folder.path().join("notify"), fs::Permissions::from_mode(0o777))?;
+        fs::create_dir(unit.state())?;
+        fs::set_permissions(unit.state(), fs::Permissions::from_mode(0o700))?;
+        chown(unit.state(), Some(NOBODY), Some(NOBODY))?;
+        Ok(unit)
+    }
+
+    /// Where the agent may write.
+    fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    fn model(&self) -> String {
+        self.state().join("model.json").display().to_string()
+    }
+
+    /// Starts the agent behind these words, and waits until it says that it is ready.
+    fn start(&self, metered: &Interface, behind: &[String], arguments: &[&str]) -> Result<Agent> {
+        let notify = format!("NOTIFY_SOCKET={}", self.folder.path().join("notify").display());
+        let program = self.program.program().display().to_string();
+        let behind: Vec<&str> = behind.iter().map(String::as_str).collect();
+        let run = [&*program, "run", "-i", &metered.name, "-o", "jsonl=-"];
+        let command = [&[&*notify, "WATCHDOG_USEC=200000"], &behind[..], &run[..], arguments].concat();
+        let agent = Agent::start_program(&metered.host, "env".into(), &command)?;
+        let ready = self.hear("READY=1").with_context(|| agent.stderr())?;
+        assert!(ready.contains(&format!("STATUS=metering {}", metered.name)), "{ready}");
+        assert!(Hooks::of(metered)?.sees_ingress(), "it was not ready");
+        Ok(agent)
+    }
+
+    /// The first message from now on that has this line.
+    fn hear(&self, line: &str) -> Result<String> {
+        let mut buffer = [0; 1024];
+        loop {
+            let length = self.manager.recv(&mut buffer).with_context(|| format!("waiting for {line}"))?;
+            let message = String::from_utf8(buffer[..length].to_vec())?;
+            if message.lines().any(|heard| heard == line) {
+                return Ok(message);
+            }
+        }
+    }
+}
+
+/// The words of a setting of the unit that is packaged.
+fn setting(name: &str) -> Result<Vec<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/flowml.service");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    let value = value.with_context(|| format!("the unit has no {name}"))?;
+    Ok(value.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The capabilities of the unit, as setpriv takes them.
+fn of_the_unit() -> Result<String> {
+    let [ambient, bounding] = [setting("AmbientCapabilities")?, setting("CapabilityBoundingSet")?];
+    assert_eq!(ambient, ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"]);
+    assert_eq!(ambient, bounding);
+    let names = ambient.iter().map(|name| format!("+{}", name.trim_start_matches("CAP_").to_lowercase()));
+    Ok(names.collect::<Vec<_>>().join(","))
+}
+
+/// The words that make of a command one of nobody's, with these capabilities.
+fn as_nobody(capabilities: &str) -> Vec<String> {
+    let sets = ["bounding-set", "inh-caps", "ambient-caps"].map(|set| format!("--{set}=-all,{capabilities}"));
+    let user = ["reuid", "regid"].map(|id| format!("--{id}={NOBODY}"));
+    let rest = ["--clear-groups", "--no-new-privs"].map(str::to_owned);
+    ["setpriv".to_owned()].into_iter().chain(user).chain(rest).chain(sets).collect()
+}
+
+/// The capabilities that any thread of the process has or could have again.
+fn capabilities(process: u32) -> Result<CapabilitySet> {
+    let mut all = CapabilitySet::empty();
+    let mut threads = 0;
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        let status = fs::read_to_string(thread?.path().join("status"))?;
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            let value = status.lines().find_map(|line| line.strip_prefix(set)?.strip_prefix(":\t"));
+            let bits = u64::from_str_radix(value.with_context(|| format!("no {set}"))?, 16)?;
+            all |= CapabilitySet::from_bits_retain(bits);
+        }
+        threads += 1;
+    }
+    ensure!(threads > 0, "process {process} has no threads");
+    Ok(all)
+}
+
+fn send(from: &Interface, to: &Interface) -> Result<Sent> {
+    let before = to.counters()?.rx_packets;
+    let sent = FrameSender::open(from)?.spray(&FlowSpray::unanswered(to, 50, 1000), Rate::Full)?;
+    wait_until(LIMIT, || Ok(to.counters()?.rx_packets - before == sent.packets)).context("waiting for the frames")?;
+    Ok(sent)
+}
+
+fn assert_counted(report: &Report, sent: Sent) -> Result<()> {
+    assert_eq!(report.code, Some(0), "{}", report.stderr);
+    let summary = report.summary()?;
+    assert_eq!(
+        (&summary["packets_in_flows"], &summary["conserved"]),
+        (&sent.packets.into(), &true.into()),
+        "{summary}"
+    );
+    assert!(report.of_type("flow").count() >= 50);
+    Ok(())
+}
+
+fn assert_nothing_left(metered: &Interface, objects: &Objects) -> Result<()> {
+    wait_until(LIMIT, || Ok(Hooks::of(metered)? == Hooks::default())).context("a program is left attached")?;
+    wait_until(LIMIT, || Ok(objects.existing()?.is_empty())).context("a program or map is left")
+}
+
+#[test]
+fn as_the_unit_it_meters_without_root_and_gives_its_capabilities_up() -> Result<()> {
+    for mode in ["native", "generic", "tc"] {
+        let Some(lab) = require_lab() else { return Ok(()) };
+        let [peer, metered] = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
+        let unit = Unit::new()?;
+        let model = unit.model();
+        // A collector that is away: the thread that tries to reach it is looked at as well.
+        let arguments = ["-q", "--xdp-mode", mode, "--direction", "both", "--model", &model, "--interval", "100ms"];
+        let arguments = [&arguments[..], &["-o", "ipfix=tcp://127.0.0.1:1"]].concat();
+        for begun_before in [false, true] {
+            let agent = unit.start(&metered, &as_nobody(&of_the_unit()?), &arguments)?;
+            let objects = Objects::held_by(agent.id())?;
+            wait_until(LIMIT, || Ok(capabilities(agent.id())?.is_empty()))
+                .with_context(|| format!("{mode}: it keeps {:?}", capabilities(agent.id())))?;
+            let sent = send(&peer, &metered)?;
+            unit.hear("WATCHDOG=1").with_context(|| agent.stderr())?;
+
+            agent.signal(Signal::HUP)?;
+            unit.hear("READY=1").with_context(|| agent.stderr())?;
+            let said = if begun_before { "judges" } else { "the model in use stays" };
+            wait_until(LIMIT, || Ok(agent.stderr().contains(said))).with_context(|| agent.stderr())?;
+
+            let report = agent.stop(Signal::TERM)?;
+            unit.hear("STOPPING=1").with_context(|| report.stderr.clone())?;
+            // The records of the collector are lost, which is told and fails nothing.
+            assert_counted(&report, sent)?;
+            assert_nothing_left(&metered, &objects)?;
+            assert!(fs::metadata(&model).is_ok(), "no model was saved");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn root_keeps_what_files_need_and_nothing_else() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let [peer, metered] = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
+    let unit = Unit::new()?;
+    let agent = unit.start(&metered, &[], &["-q", "--model", &unit.model()])?;
+    assert_eq!(capabilities(agent.id())?, CapabilitySet::DAC_OVERRIDE);
+    let objects = Objects::held_by(agent.id())?;
+    let sent = send(&peer, &metered)?;
+    assert_counted(&agent.stop(Signal::TERM)?, sent)?;
+    assert_nothing_left(&metered, &objects)?;
+    // The folder is somebody else's.
+    assert!(fs::metadata(unit.model()).is_ok(), "no model was saved");
+    Ok(())
+}
+
+#[test]
+fn each_of_the_three_capabilities_is_needed() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let [_, metered] = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
+    let unit = Unit::new()?;
+    unit.manager.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let all = of_the_unit()?;
+    for missing in all.split(',') {
+        let left: Vec<&str> = all.split(',').filter(|name| *name != missing).collect();
+        let refused = unit.start(&metered, &as_nobody(&left.join(",")), &["--duration", "10ms"]);
+        let said = format!("{:#}", refused.err().with_context(|| format!("it runs without {missing}"))?);
+        assert!(said.contains("CAP_"), "{missing}: {said}");
+    }
+    assert_eq!(Hooks::of(&metered)?, Hooks::default());
+    Ok(())
+}
+
+#[test]
+fn a_reload_takes_what_can_change_and_names_what_cannot() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let [peer, metered] = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
+    let unit = Unit::new()?;
+    let path = unit.folder.path().join("flowml.toml");
+    let named = path.display().to_string();
+    fs::write(&path, "alpha = 0.001\nquiet = 1\n")?;
+    let agent = unit.start(&metered, &as_nobody(&of_the_unit()?), &["--config", &named])?;
+    let reload = |text: &str, expected: &[&str]| {
+        fs::write(&path, text)?;
+        agent.signal(Signal::HUP)?;
+        unit.hear("READY=1").with_context(|| agent.stderr())?;
+
+        wait_until(LIMIT, || Ok(expected.iter().all(|words| agent.stderr().contains(words))))
+            .with_context(|| format!("{expected:?} expected of {}", agent.stderr()))
+    };
+    let model = unit.model();
+    let waiting = format!("{named}: what has changed of interval takes effect at the next start");
+    reload(&format!("alpha = 0.01\nmodel = '{model}'\nquiet = 1\ninterval = '2s'\n"), &[&waiting, &model])?;
+    reload("alpha = 2\n", &[&format!("{named}:1:9: invalid value '2' for '--alpha <P>'"), "the model in use stays"])?;
+    let sent = send(&peer, &metered)?;
+    assert_counted(&agent.stop(Signal::TERM)?, sent)?;
+    assert!(fs::metadata(&model).is_ok(), "no model was saved where the configuration names one now");
+    Ok(())
+}
+
+#[test]
+fn lines_for_the_journal_say_how_much_they_matter() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let host = lab.host("metered")?;
+    let program = binary()?.display().to_string();
+    // Standard error as the journal's socket: the shell names the pipe that it is.
+    let script = r#"exec env JOURNAL_STREAM="$(stat -L -c %d:%i /proc/self/fd/2)" "$@""#;
+    let output = host.run(["sh", "-c", script, "sh", &program, "run", "-i", "nowhere7"])?;
+    assert!(output.stderr.starts_with(b"<3>flowml: no interface"), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = host.run(["env", "JOURNAL_STREAM=1:1", &program, "run", "-i", "nowhere7"])?;
+    assert!(output.stderr.starts_with(b"flowml: "), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
