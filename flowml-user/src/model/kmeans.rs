@@ -64,7 +64,7 @@ pub(super) struct Nearest {
 
 /// The part of one slot in a squared distance.
 #[inline]
-fn part(x: f64, c: f64, below: f64) -> f64 {
+pub(super) fn part(x: f64, c: f64, below: f64) -> f64 {
     (x - c) * (x - c) * if x < c { below } else { 1.0 }
 }
 
@@ -181,12 +181,17 @@ impl Clusters {
         best
     }
 
-    /// Derives precision and rarity from rows and spread; to be called after either changed.
-    pub(super) fn refresh(&mut self) {
+    /// The mean squared distance of all rows from their centroids.
+    pub(super) fn pooled_spread(&self) -> f64 {
         let all: f64 = self.rows.iter().sum();
         let squares: f64 = self.rows.iter().zip(&self.spread).map(|(rows, spread)| rows * spread).sum();
         let floor = SLOT_FLOOR * SLOT_FLOOR * self.width.max(1) as f64;
-        let pooled = (squares / all.max(1.0)).max(floor);
+        (squares / all.max(1.0)).max(floor)
+    }
+
+    /// Derives precision and rarity from rows and spread; to be called after either changed.
+    pub(super) fn refresh(&mut self) {
+        let pooled = self.pooled_spread();
         for cluster in 0..self.k {
             let (rows, spread) = (self.rows[cluster], self.spread[cluster]);
             let shrunk = (rows * spread + POOLED_ROWS * pooled) / (rows + POOLED_ROWS);

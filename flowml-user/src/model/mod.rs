@@ -12,6 +12,7 @@ pub mod folds;
 pub mod frame;
 mod held_out;
 mod kmeans;
+mod marks;
 pub mod metrics;
 mod online;
 mod poison;
@@ -32,16 +33,18 @@ mod warm_up;
 
 use std::fmt;
 
-use ndarray::{ArrayView1, ArrayView2};
+use ndarray::{ArrayView1, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256Plus;
 use serde::{Deserialize, Serialize};
 
+pub use self::marks::{Mark, Opinion};
 pub use self::reason::{Reason, TypicalValue, one_line};
 pub use self::store::{ModelError, ModelFile};
 pub use self::succession::{News, Succession};
 
 use self::fitted::{Fitted, Scratch};
+use self::marks::{Likeness, Marks};
 use self::warm_up::WarmUp;
 use crate::features::{Column, Learn};
 
@@ -178,20 +181,56 @@ pub struct Learner {
     settings: Settings,
     /// Batches observed; with the seed it makes each batch's random choices.
     batches: u64,
+    marks: Marks,
     state: State,
 }
 
 #[derive(Clone, Debug)]
 enum State {
     WarmUp(WarmUp),
-    Ready(Box<Fitted>),
+    Ready(Box<Ready>),
+}
+
+/// What judges.
+#[derive(Clone, Debug)]
+struct Ready {
+    fitted: Fitted,
+    /// What the marks are to it.
+    likeness: Likeness,
+}
+
+impl State {
+    fn ready(fitted: Fitted, marks: &Marks) -> Self {
+        let likeness = Likeness::new(marks, &fitted);
+        Self::Ready(Box::new(Ready { fitted, likeness }))
+    }
 }
 
 impl Learner {
     /// A learner of rows with these columns, at the beginning of its warm-up.
     #[must_use]
     pub fn new(columns: Vec<Column>, settings: Settings) -> Self {
-        Self { columns, settings, batches: 0, state: State::WarmUp(WarmUp::default()) }
+        Self { columns, settings, batches: 0, marks: Marks::default(), state: State::WarmUp(WarmUp::default()) }
+    }
+
+    /// A learner of the same columns at the beginning of its warm-up, that knows what the operator said.
+    #[must_use]
+    pub fn successor(&self, settings: Settings) -> Self {
+        Self { marks: self.marks.clone(), ..Self::new(self.columns.clone(), settings) }
+    }
+
+    /// Takes note of what an operator says of rows, for all models of here to come.
+    pub fn mark(&mut self, mark: Mark) {
+        self.marks.add(mark);
+        if let State::Ready(ready) = &mut self.state {
+            ready.likeness = Likeness::new(&self.marks, &ready.fitted);
+        }
+    }
+
+    /// What operators said, the oldest first.
+    #[must_use]
+    pub fn marks(&self) -> &[Mark] {
+        self.marks.all()
     }
 
     /// Takes the rows of one drain: scores all of them, then learns from the ordinary ones.
@@ -222,10 +261,14 @@ impl Learner {
                 }
                 vec![None; rows.nrows()]
             }
-            State::Ready(fitted) => {
-                let verdicts = score(fitted, rows, &self.columns, &self.settings);
+            State::Ready(ready) => {
+                let verdicts = score(ready, rows, &self.columns, &self.settings);
+                // An anomaly that is not rare is one by what the operator said.
+                let taught =
+                    |verdict: &Verdict| !verdict.anomaly || ready.fitted.calibration.is_anomaly(verdict.probability);
+                let learnt: Vec<usize> = learnt.into_iter().filter(|&row| taught(&verdicts[row])).collect();
                 let scored = learnt.iter().map(|&row| (rows.row(row), verdicts[row].score, verdicts[row].probability));
-                fitted.learn(scored, &self.settings);
+                ready.fitted.learn(scored, &self.settings);
                 verdicts.into_iter().map(Some).collect()
             }
         }
@@ -236,7 +279,22 @@ impl Learner {
         let State::WarmUp(warm_up) = &self.state else { return true };
         let learn: Vec<Learn> = self.columns.iter().map(|column| column.learn).collect();
         let Some((rows, times)) = warm_up.rows(learn.len()) else { return false };
-        self.state = State::Ready(Box::new(Fitted::fit(rows.view(), &times, &learn, &self.settings)));
+        let fit = |kept: &[usize]| {
+            let times: Vec<u32> = kept.iter().map(|&row| times[row]).collect();
+            Fitted::fit(rows.select(Axis(0), kept).view(), &times, &learn, &self.settings)
+        };
+        let all: Vec<usize> = (0..rows.nrows()).collect();
+        let fitted = fit(&all);
+        // What the operator called an attack is found by a first fit, whatever it takes for ordinary, and left out.
+        let likeness = Likeness::new(&self.marks, &fitted);
+        let mut scratch = Scratch::default();
+        let is_attack = |row: &usize| {
+            fitted.score(rows.row(*row), &mut scratch);
+            likeness.of(&scratch.vector, 0.0) == Some(Opinion::Attack)
+        };
+        let (attacks, kept): (Vec<usize>, Vec<usize>) = all.into_iter().partition(is_attack);
+        let fitted = if attacks.is_empty() || kept.is_empty() { fitted } else { fit(&kept) };
+        self.state = State::ready(fitted, &self.marks);
         true
     }
 
@@ -256,15 +314,15 @@ impl Learner {
     fn fitted(&self) -> Option<&Fitted> {
         match &self.state {
             State::WarmUp(_) => None,
-            State::Ready(fitted) => Some(fitted),
+            State::Ready(ready) => Some(&ready.fitted),
         }
     }
 
     /// Judges by another alarm level from now on.
     pub fn set_alpha(&mut self, alpha: f64) {
         self.settings.alpha = alpha;
-        if let State::Ready(fitted) = &mut self.state {
-            fitted.calibration.set_alpha(alpha);
+        if let State::Ready(ready) = &mut self.state {
+            ready.fitted.calibration.set_alpha(alpha);
         }
     }
 
@@ -279,7 +337,7 @@ impl Learner {
     /// The reasons for the score of any row, ordinary ones too; empty while warming up.
     #[must_use]
     pub fn explain(&self, row: ArrayView1<'_, f64>) -> Vec<Reason> {
-        let State::Ready(fitted) = &self.state else { return Vec::new() };
+        let Some(fitted) = self.fitted() else { return Vec::new() };
         let mut scratch = Scratch::default();
         let cluster = fitted.score(row, &mut scratch).cluster;
         fitted.explain(&self.columns).reasons(row, &scratch.vector, cluster, self.settings.reasons)
@@ -295,8 +353,9 @@ impl Learner {
                 batches: warm_up.batches(),
                 batches_needed: self.settings.warm_up_batches,
             },
-            State::Ready(fitted) => {
-                Status::Ready { clusters: fitted.clusters.len(), calibration_scores: fitted.calibration.len() }
+            State::Ready(ready) => {
+                let Fitted { clusters, calibration, .. } = &ready.fitted;
+                Status::Ready { clusters: clusters.len(), calibration_scores: calibration.len() }
             }
         }
     }
@@ -304,7 +363,7 @@ impl Learner {
     /// The clusters, the largest first; none while warming up.
     #[must_use]
     pub fn clusters(&self) -> Vec<ClusterSummary> {
-        let State::Ready(fitted) = &self.state else { return Vec::new() };
+        let Some(fitted) = self.fitted() else { return Vec::new() };
         let explain = fitted.explain(&self.columns);
         let mut summaries: Vec<ClusterSummary> = (0..fitted.clusters.len())
             .map(|cluster| ClusterSummary {
@@ -332,13 +391,18 @@ impl Learner {
 }
 
 /// Scores the rows of a batch, all by the same state of the model.
-fn score(fitted: &Fitted, rows: ArrayView2<'_, f64>, columns: &[Column], settings: &Settings) -> Vec<Verdict> {
+fn score(ready: &Ready, rows: ArrayView2<'_, f64>, columns: &[Column], settings: &Settings) -> Vec<Verdict> {
+    let Ready { fitted, likeness } = ready;
     let explain = fitted.explain(columns);
     let mut scratch = Scratch::default();
     let verdict = |row: ArrayView1<'_, f64>| {
         let nearest = fitted.score(row, &mut scratch);
         let probability = fitted.calibration.probability(nearest.score);
-        let anomaly = fitted.calibration.is_anomaly(probability);
+        let anomaly = match likeness.of(&scratch.vector, probability) {
+            Some(Opinion::Benign) => false,
+            Some(Opinion::Attack) => true,
+            None => fitted.calibration.is_anomaly(probability),
+        };
         let reasons = match anomaly {
             true => explain.reasons(row, &scratch.vector, nearest.cluster, settings.reasons),
             false => Vec::new(),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fitted::Fitted;
+use super::marks::Marks;
 use super::{Learner, Settings, State, file};
 use crate::features::Column;
 
@@ -69,6 +70,9 @@ struct About<S> {
     features: Vec<TrainedOn>,
     settings: S,
     batches: u64,
+    /// What operators said; not in files of before there was such a thing.
+    #[serde(default)]
+    marks: Marks,
 }
 
 /// A learner in the file.
@@ -116,6 +120,7 @@ impl ModelFile {
                     features,
                     settings: &learner.settings,
                     batches: learner.batches,
+                    marks: learner.marks.clone(),
                 };
                 Ok(format!("\"{name}\": {}", file::lines_and(&about, "model", fitted)?))
             })
@@ -173,11 +178,15 @@ impl ModelFile {
         let Saved { about, model } = Saved::deserialize(value).map_err(|error| not_a_model(error.to_string()))?;
         match model.inconsistency(&columns) {
             Some(reason) => Err(not_a_model(reason)),
+            None if !about.marks.fit(&columns) => {
+                Err(not_a_model(format!("its marks are not of rows of {} columns", columns.len())))
+            }
             None => Ok(Some(Learner {
                 columns,
                 settings: about.settings,
                 batches: about.batches,
-                state: State::Ready(Box::new(model)),
+                state: State::ready(model, &about.marks),
+                marks: about.marks,
             })),
         }
     }

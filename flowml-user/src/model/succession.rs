@@ -10,7 +10,6 @@ use std::fmt;
 use ndarray::ArrayView2;
 
 use super::{ClusterSummary, Learner, Settings, Status, Verdict};
-use crate::features::Column;
 
 /// Batches for which both judge.
 const TRIAL_BATCHES: u32 = 30;
@@ -116,8 +115,8 @@ struct Shadow {
 }
 
 impl Shadow {
-    fn new(columns: Vec<Column>, settings: Settings) -> Self {
-        Self { learner: Learner::new(columns, settings), batches: 0, rows: 0, alarms: [0; 2], told: false }
+    fn new(learner: Learner) -> Self {
+        Self { learner, batches: 0, rows: 0, alarms: [0; 2], told: false }
     }
 
     /// Lets it see what the acting learner judged.
@@ -176,7 +175,7 @@ impl Succession {
     /// A learner that learnt elsewhere: another is learnt beside it from the start, by these settings.
     #[must_use]
     pub fn from_elsewhere(acting: Learner, settings: Settings) -> Self {
-        let shadow = Some(Shadow::new(acting.columns().to_vec(), settings));
+        let shadow = Some(Shadow::new(acting.successor(settings)));
         Self { shadow, ..Self::of(acting) }
     }
 
@@ -201,7 +200,7 @@ impl Succession {
         let Settings { warm_up_rows, trusted, .. } = Settings::default();
         let warm_up_batches = self.acting.settings().half_life_batches as u32;
         let settings = Settings { warm_up_rows, warm_up_batches, trusted, ..self.acting.settings().clone() };
-        self.shadow = Some(Shadow::new(self.acting.columns().to_vec(), settings));
+        self.shadow = Some(Shadow::new(self.acting.successor(settings)));
         self.drift = Drift::default();
     }
 
@@ -273,7 +272,7 @@ mod tests {
     use rand_xoshiro::Xoshiro256Plus;
 
     use super::*;
-    use crate::features::Learn;
+    use crate::features::{Column, Learn};
 
     const fn column(name: &'static str) -> Column {
         Column { name, unit: "", meaning: "", learn: Learn::Share }

@@ -109,7 +109,7 @@ fn a_dense_attack_at_test_time_does_not_look_normal() {
 fn suspicious_rows_do_not_teach() {
     let (mut learner, _) = trained(600, &Settings::default());
     let centroids = |learner: &Learner| match &learner.state {
-        State::Ready(fitted) => (fitted.clusters.clone(), fitted.typical.clone()),
+        State::Ready(ready) => (ready.fitted.clusters.clone(), ready.fitted.typical.clone()),
         State::WarmUp(_) => panic!("the warm-up is over"),
     };
     let before = centroids(&learner);

@@ -1,0 +1,222 @@
+//! What an operator said of rows that were anomalies: ordinary after all, or an attack whenever the like comes again.
+
+use serde::{Deserialize, Serialize};
+
+use super::fitted::Fitted;
+use super::kmeans::part;
+use crate::features::Column;
+
+/// Rows that are kept of one mark, spread over it: windows of one incident resemble each other.
+const ROWS_OF_A_MARK: usize = 32;
+
+/// Rows of all marks, as each odd row is compared with all of them. The oldest marks are forgotten first.
+const MOST_ROWS: usize = 1024;
+
+/// A row that is more probable than this is ordinary, whatever it resembles.
+const NOTABLE: f64 = 0.1;
+
+/// What the operator takes rows for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Opinion {
+    /// Ordinary after all.
+    Benign,
+    /// An attack.
+    Attack,
+}
+
+/// Rows that an operator spoke about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mark {
+    /// What they are of, for people.
+    pub note: String,
+    /// What they are taken for.
+    pub opinion: Opinion,
+    rows: Vec<Vec<f64>>,
+}
+
+impl Mark {
+    /// A mark of these rows, each with a value for each column of the learner.
+    #[must_use]
+    pub fn new(note: String, opinion: Opinion, rows: &[Vec<f64>]) -> Self {
+        let step = rows.len().div_ceil(ROWS_OF_A_MARK).max(1);
+        Self { note, opinion, rows: rows.iter().step_by(step).cloned().collect() }
+    }
+}
+
+/// All marks of a learner, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Marks(Vec<Mark>);
+
+impl Marks {
+    pub(super) fn add(&mut self, mark: Mark) {
+        self.0.push(mark);
+        while self.0.len() > 1 && self.0.iter().map(|mark| mark.rows.len()).sum::<usize>() > MOST_ROWS {
+            self.0.remove(0);
+        }
+    }
+
+    pub(super) fn all(&self) -> &[Mark] {
+        &self.0
+    }
+
+    /// Whether every row has a value for each of the columns.
+    pub(super) fn fit(&self, columns: &[Column]) -> bool {
+        self.0.iter().flat_map(|mark| &mark.rows).all(|row| row.len() == columns.len())
+    }
+}
+
+/// The marks as one fitted model sees them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Likeness {
+    /// A row is like a marked one if it is no farther from it than ordinary rows are from their centroid on average.
+    radius2: f64,
+    below: Vec<f64>,
+    marked: Vec<(Opinion, Vec<f64>)>,
+}
+
+impl Likeness {
+    pub(super) fn new(marks: &Marks, fitted: &Fitted) -> Self {
+        let scaled = |row: &Vec<f64>| {
+            let mut slots = vec![0.0; fitted.scaler.width()];
+            fitted.scaler.scale(row.as_slice().into(), &mut slots);
+            slots
+        };
+        let rows = marks.0.iter().flat_map(|mark| mark.rows.iter().map(|row| (mark.opinion, scaled(row))));
+        Self { radius2: fitted.clusters.pooled_spread(), below: fitted.scaler.below(), marked: rows.collect() }
+    }
+
+    /// What a row of this probability is taken for, if it is like a marked one: as the nearest is.
+    pub(super) fn of(&self, vector: &[f64], probability: f64) -> Option<Opinion> {
+        if probability >= NOTABLE {
+            return None;
+        }
+        let distances =
+            self.marked.iter().map(|(opinion, marked)| (self.distance2(vector, *opinion, marked), *opinion));
+        let nearest = distances.min_by(|a, b| a.0.total_cmp(&b.0))?;
+        (nearest.0 <= self.radius2).then_some(nearest.1)
+    }
+
+    /// Less of what was found ordinary is so too, and more of an attack is one: such differences weigh what differences
+    /// below a centroid do.
+    fn distance2(&self, vector: &[f64], opinion: Opinion, marked: &[f64]) -> f64 {
+        let parts = vector.iter().zip(marked).zip(&self.below);
+        parts
+            .map(|((x, marked), below)| match opinion {
+                Opinion::Benign => part(*x, *marked, *below),
+                Opinion::Attack => part(*marked, *x, *below),
+            })
+            .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array2, ArrayView2};
+    use rand::{Rng, SeedableRng};
+    use rand_distr::StandardNormal;
+    use rand_xoshiro::Xoshiro256Plus;
+
+    use super::*;
+    use crate::features::Learn;
+    use crate::model::{Learner, ModelFile, Settings};
+
+    const COLUMNS: [Column; 2] = [
+        Column { name: "a", unit: "", meaning: "", learn: Learn::Share },
+        Column { name: "b", unit: "", meaning: "", learn: Learn::Share },
+    ];
+
+    fn noise(rows: usize, rng: &mut Xoshiro256Plus) -> Array2<f64> {
+        Array2::from_shape_fn((rows, COLUMNS.len()), |_| rng.sample(StandardNormal))
+    }
+
+    /// A learner of noise around zero.
+    fn learnt() -> Learner {
+        let mut rng = Xoshiro256Plus::seed_from_u64(1);
+        let settings = Settings { clusters: Some(1), alpha: 1e-3, warm_up_rows: 600, ..Settings::default() };
+        let mut learner = Learner::new(COLUMNS.to_vec(), settings);
+        for _ in 0..30 {
+            learner.observe(noise(30, &mut rng).view());
+        }
+        assert!(learner.fit());
+        learner
+    }
+
+    fn is_anomaly(learner: &mut Learner, row: [f64; 2]) -> bool {
+        let verdicts = learner.observe(ArrayView2::from(&[row]));
+        verdicts[0].as_ref().is_some_and(|verdict| verdict.anomaly)
+    }
+
+    fn mark(learner: &mut Learner, opinion: Opinion, row: [f64; 2]) {
+        learner.mark(Mark::new("incident 1".to_owned(), opinion, &[row.to_vec()]));
+    }
+
+    #[test]
+    fn what_was_found_benign_is_no_anomaly_any_more_nor_less_of_it() {
+        let mut learner = learnt();
+        assert!(is_anomaly(&mut learner, [12.0, 0.0]) && is_anomaly(&mut learner, [11.0, 0.0]));
+        mark(&mut learner, Opinion::Benign, [12.0, 0.0]);
+        assert!(!is_anomaly(&mut learner, [12.0, 0.0]) && !is_anomaly(&mut learner, [11.0, 0.0]));
+        assert!(is_anomaly(&mut learner, [18.0, 0.0]) && is_anomaly(&mut learner, [0.0, 12.0]));
+    }
+
+    #[test]
+    fn what_was_found_an_attack_is_an_anomaly_and_is_not_learnt() {
+        let mut learner = learnt();
+        assert!(!is_anomaly(&mut learner, [2.4, 1.9]));
+        mark(&mut learner, Opinion::Attack, [2.4, 1.9]);
+        let before = learner.clusters();
+        for _ in 0..300 {
+            assert!(is_anomaly(&mut learner, [2.4, 1.9]));
+        }
+        assert_eq!(before[0].typical, learner.clusters()[0].typical);
+        // What is ordinary stays so, however near.
+        assert!(!is_anomaly(&mut learner, [0.5, 0.5]));
+    }
+
+    #[test]
+    fn a_successor_and_a_file_keep_the_marks() {
+        let mut learner = learnt();
+        mark(&mut learner, Opinion::Benign, [12.0, 0.0]);
+        let file = tempfile::tempdir().expect("a folder").path().join("m.json");
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+        ModelFile::write(&file, &[("own", &learner)]).expect("written");
+        let read = ModelFile::read(&file).expect("read");
+        let mut again = read.learner("own", COLUMNS.to_vec()).expect("fits").expect("there");
+        assert!(!is_anomaly(&mut again, [12.0, 0.0]));
+        let mut rng = Xoshiro256Plus::seed_from_u64(2);
+        let mut next = learner.successor(learner.settings().clone());
+        for _ in 0..30 {
+            next.observe(noise(30, &mut rng).view());
+        }
+        assert!(!is_anomaly(&mut next, [12.0, 0.0]) && is_anomaly(&mut next, [0.0, 12.0]));
+    }
+
+    #[test]
+    fn a_successor_does_not_learn_an_attack_of_its_warm_up() {
+        let mut learner = learnt();
+        mark(&mut learner, Opinion::Attack, [12.0, 12.0]);
+        let mut rng = Xoshiro256Plus::seed_from_u64(3);
+        let mut next = learner.successor(learner.settings().clone());
+        for _ in 0..30 {
+            let mut rows = noise(30, &mut rng);
+            rows.slice_mut(ndarray::s![..6, ..]).fill(12.0);
+            next.observe(rows.view());
+        }
+        assert!(is_anomaly(&mut next, [12.0, 12.0]));
+        assert!(next.clusters().iter().all(|cluster| cluster.typical.iter().all(|value| value.value < 6.0)));
+    }
+
+    #[test]
+    fn marks_are_bounded_the_oldest_going_first() {
+        let mut marks = Marks::default();
+        let rows = vec![vec![0.0; 2]; 100];
+        for number in 0..60 {
+            marks.add(Mark::new(number.to_string(), Opinion::Benign, &rows));
+        }
+        assert!(marks.all().iter().map(|mark| mark.rows.len()).sum::<usize>() <= MOST_ROWS);
+        assert_eq!(marks.all().last().map(|mark| mark.note.as_str()), Some("59"));
+        assert!(marks.all().iter().all(|mark| (16..=ROWS_OF_A_MARK).contains(&mark.rows.len())));
+    }
+}
