@@ -9,7 +9,8 @@ use crate::setup::Need;
 use crate::workspace::Workspace;
 use crate::{demo, shell};
 
-/// Measure the flow table and the drain against the kernel's own maps, and `flowml read` against other readers, as ratios.
+/// Measure the flow table and the drain against the kernel's own maps, `flowml read` against other readers, and learning
+/// against scikit-learn, as ratios.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Write the ratios to this file.

@@ -25,6 +25,17 @@ pub enum Opinion {
     Attack,
 }
 
+impl Opinion {
+    /// In a word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Benign => "benign",
+            Self::Attack => "attack",
+        }
+    }
+}
+
 /// Rows that an operator spoke about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mark {
@@ -94,7 +105,8 @@ impl Likeness {
         }
         let distances =
             self.marked.iter().map(|(opinion, marked)| (self.distance2(vector, *opinion, marked), *opinion));
-        let nearest = distances.min_by(|a, b| a.0.total_cmp(&b.0))?;
+        // Of equally near ones what was said last counts.
+        let nearest = distances.rev().min_by(|a, b| a.0.total_cmp(&b.0))?;
         (nearest.0 <= self.radius2).then_some(nearest.1)
     }
 

@@ -1,11 +1,12 @@
-//! `cargo xtask bench`: the flow table and its drain against the kernel's own per-CPU hash map, and `flowml read` against
-//! other readers of captures.
+//! `cargo xtask bench`: the flow table and its drain against the kernel's own per-CPU hash map, `flowml read` against other
+//! readers of captures, and learning against scikit-learn.
 //!
 //! Everything is measured in one run and alternately, so that what else the machine does meets both sides; what counts
 //! is the median of the ratios of neighbours. What was counted is checked as well as how long it took.
 
 mod child;
 mod drain;
+mod learning;
 mod mixture;
 mod packet;
 mod percpu_hash;
@@ -36,10 +37,11 @@ const DRAINED: (u32, f64) = (1 << 18, 0.2);
 enum Part {
     Table,
     Read,
+    Learn,
 }
 
 impl Part {
-    const ALL: [(&str, Self); 2] = [("table", Self::Table), ("read", Self::Read)];
+    const ALL: [(&str, Self); 3] = [("table", Self::Table), ("read", Self::Read), ("learn", Self::Learn)];
 }
 
 fn main() -> ExitCode {
@@ -50,7 +52,7 @@ fn main() -> ExitCode {
     };
     let part = |name: &OsString| Part::ALL.into_iter().find(|(known, _)| name == known).map(|(_, part)| part);
     let Some(parts) = names.iter().map(part).collect::<Option<Vec<_>>>() else {
-        eprintln!("usage: bench [--json PATH] [table] [read]");
+        eprintln!("usage: bench [--json PATH] [table] [read] [learn]");
         return ExitCode::from(2);
     };
     match run(json.as_deref(), &parts) {
@@ -76,6 +78,7 @@ fn run(json: Option<&Path>, parts: &[Part]) -> Result<bool> {
             ratios.extend(match part {
                 Part::Table => measure_table()?,
                 Part::Read => measure_reading()?,
+                Part::Learn => measure_learning()?,
             });
         }
         anyhow::Ok(ratios)
@@ -108,6 +111,12 @@ fn measure_reading() -> Result<Vec<Ratio>> {
     let readings = reading::measure()?;
     readings.print();
     Ok(readings.ratios().into())
+}
+
+fn measure_learning() -> Result<Vec<Ratio>> {
+    let costs = learning::measure(&reading::quarter()?)?;
+    costs.print();
+    Ok(costs.ratios().into())
 }
 
 /// The object of the benchmarks lies beside the agent's.

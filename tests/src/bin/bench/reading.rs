@@ -52,6 +52,11 @@ pub(crate) fn measure() -> Result<Readings> {
     Ok(readings)
 }
 
+/// The smaller of the two captures.
+pub(crate) fn quarter() -> Result<PathBuf> {
+    capture(QUARTER)
+}
+
 /// The capture of so many packets, made where it is not there.
 fn capture(packets: u64) -> Result<PathBuf> {
     let folder = agent::target().join("bench");

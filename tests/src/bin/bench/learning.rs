@@ -1,0 +1,163 @@
+//! What learning and scoring cost: `flowml train` against scikit-learn's MiniBatchKMeans, and a score against a microsecond.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use flowml_tests::agent;
+use flowml_user::dataset::TableReader;
+use flowml_user::dataset::columns::numbers_of;
+use flowml_user::features::{FLOW_FEATURES, columns, names};
+use flowml_user::model::{Learner, Settings};
+use ndarray::{Array2, s};
+use rand::{Rng, SeedableRng};
+use rand_distr::StandardNormal;
+use rand_xoshiro::Xoshiro256Plus;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::child::run;
+use crate::ratio::{Ratio, median};
+
+/// The table that both learn from.
+const ROWS: usize = 1_000_000;
+const COLUMNS: usize = 20;
+const CLUSTERS: usize = 12;
+const TRAIN_ROUNDS: usize = 3;
+const TRAIN_GOAL: f64 = 1.0;
+
+/// Flows of a batch that is scored, and how often.
+const BATCH: usize = 4096;
+const SCORE_ROUNDS: usize = 21;
+const SCORE_GOAL_US: f64 = 1.0;
+
+/// CPU time, round by round.
+pub(crate) struct Costs {
+    /// Of the whole of `flowml train`, reading and calibration included, s.
+    train: Vec<f64>,
+    /// Of the fit alone, s.
+    minibatch: Vec<f64>,
+    /// Of a score with all that comes with it, µs.
+    score: Vec<f64>,
+}
+
+pub(crate) fn measure(flows: &Path) -> Result<Costs> {
+    let table = table()?;
+    let mut costs = Costs { train: vec![], minibatch: vec![], score: score(flows)? };
+    for _ in 0..TRAIN_ROUNDS {
+        costs.train.push(train(&table)?);
+        costs.minibatch.push(minibatch(&table)?);
+    }
+    Ok(costs)
+}
+
+/// Twelve clouds in twenty dimensions, as a Parquet table.
+fn table() -> Result<PathBuf> {
+    let path = agent::target().join("bench/clouds.parquet");
+    if path.exists() {
+        return Ok(path);
+    }
+    let mut random = Xoshiro256Plus::seed_from_u64(1);
+    let centers = Array2::from_shape_fn((CLUSTERS, COLUMNS), |_| 4.0 * random.sample::<f64, _>(StandardNormal));
+    let rows = Array2::from_shape_fn((ROWS, COLUMNS), |(row, column)| {
+        centers[[row * 7 % CLUSTERS, column]] + random.sample::<f64, _>(StandardNormal)
+    });
+    write(&rows, &path)?;
+    Ok(path)
+}
+
+fn write(rows: &Array2<f64>, path: &Path) -> Result<()> {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Float64Array, RecordBatch};
+    use flowml_user::dataset::{TableFormat, TableWriter};
+
+    let column = |(number, values): (usize, ndarray::ArrayView1<'_, f64>)| {
+        (format!("x{number}"), Arc::new(values.iter().copied().collect::<Float64Array>()) as ArrayRef)
+    };
+    let batch = RecordBatch::try_from_iter(rows.columns().into_iter().enumerate().map(column))?;
+    let mut writer = TableWriter::open(path, TableFormat::Parquet, &batch.schema())?;
+    writer.write(&batch)?;
+    writer.finish()?;
+    Ok(())
+}
+
+fn train(table: &Path) -> Result<f64> {
+    let model = table.with_extension("json");
+    let mut command = Command::new(agent::binary()?);
+    command.arg("train").arg(table).args(["--quiet", "--detector", "kmeans", "--k", &CLUSTERS.to_string()]);
+    let (_, cost) = run(command.arg("--model").arg(&model))?;
+    fs::remove_file(&model).with_context(|| format!("cannot remove {}", model.display()))?;
+    Ok(cost.cpu_s)
+}
+
+fn minibatch(table: &Path) -> Result<f64> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/minibatch_kmeans.py");
+    let mut command = Command::new(agent::target().join("peers/bin/python"));
+    let (text, _) = run(command.arg(script).arg(table).arg(CLUSTERS.to_string()))?;
+    text.trim().parse().with_context(|| format!("MiniBatchKMeans says no time: {text}"))
+}
+
+/// µs a flow: scaled, its cluster found, its probability, reasons where it is an anomaly, and the model taught by it.
+fn score(flows: &Path) -> Result<Vec<f64>> {
+    let rows = features(flows)?;
+    ensure!(rows.nrows() >= 2 * BATCH, "{} has {} flows, too few", flows.display(), rows.nrows());
+    let mut learner = Learner::new(columns(FLOW_FEATURES), Settings { warm_up_batches: 1, ..Settings::default() });
+    let batch = |number: usize| {
+        let begin = number * BATCH % (rows.nrows() - BATCH);
+        rows.slice(s![begin..begin + BATCH, ..])
+    };
+    learner.observe(batch(0));
+    let mut round = |number: usize| {
+        let begun = cpu_time();
+        let verdicts = learner.observe(batch(number));
+        let took = cpu_time() - begun;
+        ensure!(verdicts.iter().all(Option::is_some), "the learner is not ready");
+        Ok(took.as_secs_f64() * 1e6 / BATCH as f64)
+    };
+    (1..=SCORE_ROUNDS).map(&mut round).collect()
+}
+
+/// The features of the flows of a capture.
+fn features(capture: &Path) -> Result<Array2<f64>> {
+    let folder = tempfile::tempdir().context("making a folder")?;
+    let mut command = Command::new(agent::binary()?);
+    command.arg("read").arg(capture).args(["--quiet", "-o"]).arg(format!("parquet={}", folder.path().display()));
+    run(&mut command)?;
+    let mut values = Vec::new();
+    for batch in TableReader::open(folder.path())? {
+        let batch = batch?;
+        let of = names(FLOW_FEATURES).map(|name| numbers_of(&batch, name)).collect::<Result<Vec<_>, _>>()?;
+        values.extend((0..batch.num_rows()).flat_map(|row| of.iter().map(move |column| column[row])));
+    }
+    Ok(Array2::from_shape_vec((values.len() / FLOW_FEATURES.len(), FLOW_FEATURES.len()), values)?)
+}
+
+/// Time of this thread on the CPU.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+impl Costs {
+    pub(crate) fn ratios(&self) -> [Ratio; 2] {
+        let trained = self.train.iter().zip(&self.minibatch).map(|(ours, theirs)| ours / theirs);
+        [
+            Ratio {
+                name: "train_time_by_minibatchkmeans".to_owned(),
+                goal: Some(TRAIN_GOAL),
+                rounds: trained.collect(),
+            },
+            Ratio { name: "score_time_by_1_us".to_owned(), goal: Some(SCORE_GOAL_US), rounds: self.score.clone() },
+        ]
+    }
+
+    pub(crate) fn print(&self) {
+        println!("Learning from {ROWS} rows of {COLUMNS} columns, CPU s, medians of {TRAIN_ROUNDS} rounds");
+        println!("{:<60} {:>7.2}", "flowml train, k-means, all of it", median(&self.train));
+        println!("{:<60} {:>7.2}", "scikit-learn's MiniBatchKMeans, the fit alone", median(&self.minibatch));
+        println!("Scoring a flow and learning from it, CPU µs, median of {SCORE_ROUNDS} batches of {BATCH}");
+        println!("{:<60} {:>7.2}\n", "k-means of a run", median(&self.score));
+    }
+}
