@@ -28,11 +28,13 @@ mod alarms;
 mod configuration;
 mod doctor;
 mod learning;
+mod pages;
 
 pub use alarms::{AlarmArguments, AlarmLevel, FalseAlarms};
 pub use configuration::Configuration;
 pub use doctor::Doctor;
 pub use learning::{Eval, InputArguments, LearningArguments, Model, ModelCommand, Score, TableArguments, Train, Unit};
+pub use pages::Pages;
 
 /// A network flow meter for Linux that learns what is ordinary and says what is not.
 #[derive(Debug, Parser)]
@@ -73,6 +75,9 @@ pub enum Command {
     /// Print what every column of the records says
     #[command(after_help = exit_codes!())]
     Features(Features),
+    /// Write the pages of the manual and the completions for shells, as packages have them
+    #[command(hide = true)]
+    Pages(Pages),
 }
 
 const LABEL_HELP: &str = "\
@@ -562,9 +567,12 @@ impl Arguments {
             Command::Read(read) => read.contradiction(),
             Command::Eval(eval) => eval.contradiction(),
             Command::Doctor(doctor) => interface_twice(&doctor.interfaces),
-            Command::Features(_) | Command::Label(_) | Command::Train(_) | Command::Score(_) | Command::Model(_) => {
-                None
-            }
+            Command::Features(_)
+            | Command::Label(_)
+            | Command::Train(_)
+            | Command::Score(_)
+            | Command::Model(_)
+            | Command::Pages(_) => None,
         };
         match contradiction {
             Some(message) => Err(Self::command().error(ErrorKind::ArgumentConflict, message)),

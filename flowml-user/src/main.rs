@@ -21,6 +21,7 @@ async fn main() -> ExitCode {
         Command::Model(arguments) => train::show(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments).await,
         Command::Features(features) => list(features),
+        Command::Pages(pages) => pages.write().context("cannot write pages and completions"),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::setup::{self, Need};
 use crate::shell;
 use crate::toolchain::{Compiler, TARGET};
-use crate::workspace::{Profile, Workspace};
+use crate::workspace::{Profile, Workspace, static_target};
 
 /// Build the kernel programs, then the agent that carries them.
 #[derive(clap::Args)]
@@ -34,8 +34,13 @@ pub(crate) fn agent(workspace: &Workspace, profile: Profile) -> Result<()> {
     kernel(workspace, Warnings::Shown)?;
     let mut cargo = workspace.cargo("build");
     cargo.args(["--package", "flowml-user"]);
-    if profile == Profile::Release {
+    if profile != Profile::Dev {
         cargo.arg("--release");
+    }
+    if profile == Profile::Static {
+        // zstd is in C; its objects are linked with the rest, statically.
+        let target = static_target();
+        cargo.args(["--target", &target]).env(format!("CC_{}", target.replace('-', "_")), "musl-gcc");
     }
     shell::run(&mut cargo)
 }

@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod corpus;
 mod demo;
+mod dist;
 mod figures;
 mod fuzz;
 mod lint;
@@ -43,6 +44,7 @@ enum Task {
     Corpus(corpus::Arguments),
     Figures(figures::Arguments),
     Fuzz(fuzz::Arguments),
+    Dist(dist::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Task::Corpus(arguments) => corpus::task(&workspace, &arguments),
         Task::Figures(arguments) => figures::task(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::task(&workspace, &arguments),
+        Task::Dist(arguments) => dist::task(&workspace, &arguments),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell;
 use crate::toolchain::{self, Compiler};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, static_target};
 
 /// Find or install what building and testing need, and say what was found.
 #[derive(clap::Args)]
@@ -38,6 +38,12 @@ pub(crate) enum Need {
     Corpus,
     /// Look for inputs that break promises.
     Fuzz,
+    /// Make a package of an agent.
+    Package,
+    /// Link an agent statically.
+    Static,
+    /// Install and look at the package.
+    Installed,
 }
 
 /// A program that a Debian package brings.
@@ -68,6 +74,27 @@ const COLLECTORS: &[Tool] = &[
     Tool { command: "tshark", package: "tshark", why: "decodes what collectors are sent" },
     Tool { command: "prometheus", package: "prometheus", why: "scrapes metrics" },
 ];
+
+/// The programs that make a package.
+const PACKAGERS: &[Tool] = &[
+    Tool { command: "dpkg-deb", package: "dpkg", why: "makes the Debian package" },
+    Tool { command: "strip", package: "binutils", why: "takes lines of sources out of the agent" },
+    Tool { command: "gzip", package: "gzip", why: "compresses pages of the manual" },
+];
+
+/// The programs by which the tests install the package and look at it.
+const INSPECTORS: &[Tool] = &[
+    Tool { command: "debootstrap", package: "debootstrap", why: "makes the system that the package is installed in" },
+    Tool { command: "systemd-analyze", package: "systemd", why: "verifies the unit" },
+    Tool { command: "man", package: "man-db", why: "shows the pages of the manual" },
+];
+
+/// The C compiler of the static agent.
+const STATIC_COMPILER: Tool =
+    Tool { command: "musl-gcc", package: "musl-tools", why: "compiles zstd for the static agent" };
+
+/// The Debian that the package is installed in by the tests.
+const DEBIAN: &str = "bookworm";
 
 /// The services that some of these packages start, which nobody has asked for here.
 const SERVICES: &[(&str, &str)] = &[("nfdump", "nfdump"), ("pmacct", "nfacctd"), ("prometheus", "prometheus")];
@@ -134,6 +161,8 @@ enum Source {
     Linker,
     Peers,
     Fuzzer,
+    Target,
+    Debian,
 }
 
 /// What brings a Python environment with packages, on a distribution that ships the two apart.
@@ -149,7 +178,18 @@ struct Thing {
 }
 
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let needs = [Need::Kernel, Need::Lint, Need::Traffic, Need::Peers, Need::Collectors, Need::Corpus, Need::Fuzz];
+    let needs = [
+        Need::Kernel,
+        Need::Lint,
+        Need::Traffic,
+        Need::Peers,
+        Need::Collectors,
+        Need::Corpus,
+        Need::Fuzz,
+        Need::Package,
+        Need::Static,
+        Need::Installed,
+    ];
     print_table(&survey(workspace, &needs));
     if arguments.check {
         let missing = missing(workspace, &needs);
@@ -266,6 +306,28 @@ fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
             found: shell::which("c++").map(|path| path.display().to_string()),
         });
     }
+    if needs.contains(&Need::Package) {
+        things.extend(PACKAGERS.iter().map(installed));
+    }
+    if needs.contains(&Need::Static) {
+        things.push(installed(&STATIC_COMPILER));
+        things.push(Thing {
+            name: "musl target",
+            why: "Rust's standard library for the static agent",
+            source: Source::Target,
+            found: has_static_target(workspace).then(static_target),
+        });
+    }
+    if needs.contains(&Need::Installed) {
+        things.extend(INSPECTORS.iter().map(installed));
+        let whole = workspace.debian().join("etc/debian_version");
+        things.push(Thing {
+            name: "debian",
+            why: "a Debian system in the target directory, to install the package in",
+            source: Source::Debian,
+            found: whole.exists().then(|| workspace.debian().display().to_string()),
+        });
+    }
     things
 }
 
@@ -309,13 +371,19 @@ fn state(thing: &Thing, versions: &HashMap<String, String>) -> String {
         },
         Source::Component(_) => shell::read(Command::new(found).arg("--version"))
             .map_or_else(|| found.clone(), |version| version.trim().to_owned()),
-        Source::Unpacked(_) | Source::Compiler | Source::Linker | Source::Peers | Source::Fuzzer => found.clone(),
+        Source::Unpacked(_)
+        | Source::Compiler
+        | Source::Linker
+        | Source::Peers
+        | Source::Fuzzer
+        | Source::Target
+        | Source::Debian => found.clone(),
     }
 }
 
 /// All that packages bring.
 fn tools() -> impl Iterator<Item = &'static Tool> {
-    TOOLS.iter().chain(COLLECTORS).chain(CORPUS_TOOLS).chain(PYTHON_SERVERS)
+    TOOLS.iter().chain(COLLECTORS).chain(CORPUS_TOOLS).chain(PYTHON_SERVERS).chain(INSPECTORS)
 }
 
 /// The versions of the tools' packages, where the distribution is one that dpkg knows.
@@ -351,6 +419,8 @@ fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
             Source::Compiler => install_compiler()?,
             Source::Linker => install_linker(workspace)?,
             Source::Peers => install_peers(workspace)?,
+            Source::Target => shell::run(rustup().args(["target", "add", &static_target()]))?,
+            Source::Debian => install_debian(workspace)?,
             Source::Fuzzer => {
                 shell::run(workspace.cargo("install").args(["cargo-fuzz", "--version", FUZZER_VERSION, "--locked"]))?;
             }
@@ -376,7 +446,7 @@ fn packages_of(source: Source) -> Vec<String> {
     match source {
         Source::Package(package) => vec![package.to_owned()],
         Source::Unpacked(server) => server.libraries.iter().map(|&library| library.to_owned()).collect(),
-        Source::Component(_) | Source::Fuzzer => Vec::new(),
+        Source::Component(_) | Source::Fuzzer | Source::Target | Source::Debian => Vec::new(),
         Source::Peers if has_python() => Vec::new(),
         Source::Peers => PYTHON_PACKAGES.iter().map(|&package| package.to_owned()).collect(),
         Source::Compiler => COMPILER_PACKAGES.iter().map(|&package| package.to_owned()).collect(),
@@ -460,6 +530,27 @@ fn install_peers(workspace: &Workspace) -> Result<()> {
     shell::run(pip.arg("--requirement").arg(&requirements))?;
     fs::copy(&requirements, mark(workspace)).with_context(|| format!("cannot mark {} as whole", folder.display()))?;
     Ok(())
+}
+
+/// Whether the toolchain that builds has a standard library for the static agent.
+fn has_static_target(workspace: &Workspace) -> bool {
+    let folder = workspace.beside_cargo("rustc").and_then(|rustc| {
+        let sysroot = shell::read(Command::new(rustc).args(["--print", "sysroot"]))?;
+        Some(Path::new(sysroot.trim()).join("lib/rustlib").join(static_target()))
+    });
+    folder.is_some_and(|folder| folder.join("lib").exists())
+}
+
+/// Unpacks the least Debian system in the target directory. It is made aside and moved in, so that what is there is whole.
+fn install_debian(workspace: &Workspace) -> Result<()> {
+    let (whole, part) = (workspace.debian(), workspace.debian().with_extension("part"));
+    for folder in [&whole, &part] {
+        if folder.exists() {
+            fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+        }
+    }
+    shell::run(as_root("debootstrap").args(["--variant=minbase", DEBIAN]).arg(&part))?;
+    fs::rename(&part, &whole).with_context(|| format!("cannot move {} to its place", part.display()))
 }
 
 /// Installs Debian packages without asking, without removing any, and without recommended ones.

@@ -52,7 +52,10 @@ impl AddAssign for Tally {
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let begun = Instant::now();
     setup::require_root("cargo xtask test")?;
-    setup::ensure(workspace, &[Need::Kernel, Need::Lint, Need::Traffic, Need::Peers, Need::Collectors])?;
+    setup::ensure(
+        workspace,
+        &[Need::Kernel, Need::Lint, Need::Traffic, Need::Peers, Need::Collectors, Need::Package, Need::Installed],
+    )?;
     build::agent(workspace, Profile::Dev)?;
     lint::task(workspace)?;
     let mut total = Tally::default();

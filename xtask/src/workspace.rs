@@ -14,16 +14,24 @@ use crate::shell;
 pub(crate) enum Profile {
     /// Quickly, as the tests are.
     Dev,
-    /// As it is shipped.
+    /// For the machine that builds it.
     Release,
+    /// For any machine of its kind: linked statically with musl.
+    Static,
+}
+
+/// The target of [`Profile::Static`].
+pub(crate) fn static_target() -> String {
+    format!("{}-unknown-linux-musl", env::consts::ARCH)
 }
 
 impl Profile {
     /// In the target directory.
-    const fn folder(self) -> &'static str {
+    fn folder(self) -> PathBuf {
         match self {
-            Self::Dev => "debug",
-            Self::Release => "release",
+            Self::Dev => "debug".into(),
+            Self::Release => "release".into(),
+            Self::Static => Path::new(&static_target()).join("release"),
         }
     }
 }
@@ -92,6 +100,21 @@ impl Workspace {
     /// Where the corpus goes unless told otherwise.
     pub(crate) fn corpus(&self) -> PathBuf {
         self.target.join("corpus")
+    }
+
+    /// What is given to others.
+    pub(crate) fn dist(&self) -> PathBuf {
+        self.target.join("dist")
+    }
+
+    /// A Debian system as it is when nothing was installed yet, for the tests of the package.
+    pub(crate) fn debian(&self) -> PathBuf {
+        self.target.join("debian")
+    }
+
+    /// The files of the package that are no program.
+    pub(crate) fn packaging(&self) -> PathBuf {
+        self.root.join("packaging")
     }
 
     /// What the fuzzer builds and finds: its artifacts have instrumentation that no others have.

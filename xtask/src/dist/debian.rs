@@ -1,0 +1,136 @@
+//! A Debian package of an agent: a tree of files as they will lie, and what dpkg has to know of them.
+
+use std::env::consts::ARCH;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::{place, write};
+use crate::shell;
+use crate::workspace::Workspace;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What packaging/ has, and where it goes.
+const FILES: &[(&str, &str)] = &[
+    ("packaging/flowml.service", "usr/lib/systemd/system/flowml.service"),
+    ("packaging/flowml.toml", "etc/flowml/flowml.toml"),
+    ("README.md", "usr/share/doc/flowml/README.md"),
+    ("CHANGELOG.md", "usr/share/doc/flowml/changelog"),
+    ("docs/GUIDE.md", "usr/share/doc/flowml/docs/GUIDE.md"),
+    ("docs/OPERATIONS.md", "usr/share/doc/flowml/docs/OPERATIONS.md"),
+    ("docs/FEATURES.md", "usr/share/doc/flowml/docs/FEATURES.md"),
+    ("docs/OUTPUT.md", "usr/share/doc/flowml/docs/OUTPUT.md"),
+    ("docs/IPFIX.md", "usr/share/doc/flowml/docs/IPFIX.md"),
+    ("docs/LEARNING.md", "usr/share/doc/flowml/docs/LEARNING.md"),
+    ("docs/LABELS.md", "usr/share/doc/flowml/docs/LABELS.md"),
+    ("docs/grafana.json", "usr/share/doc/flowml/docs/grafana.json"),
+];
+
+/// Where the completions of each shell lie.
+const COMPLETIONS: &[(&str, &str)] = &[
+    ("flowml.bash", "usr/share/bash-completion/completions/flowml"),
+    ("_flowml", "usr/share/zsh/vendor-completions/_flowml"),
+    ("flowml.fish", "usr/share/fish/vendor_completions.d/flowml.fish"),
+];
+
+/// What dpkg runs.
+const SCRIPTS: &[&str] = &["postinst", "prerm", "postrm"];
+
+/// Makes the package in `folder`.
+pub(super) fn package(workspace: &Workspace, folder: &Path, agent: &Path, pages: &Path) -> Result<PathBuf> {
+    let tree = folder.join("debian");
+    place(agent, &tree.join("usr/bin/flowml"), 0o755)?;
+    for (from, to) in FILES {
+        place(&workspace.root().join(from), &tree.join(to), 0o644)?;
+    }
+    for (from, to) in COMPLETIONS {
+        place(&pages.join(from), &tree.join(to), 0o644)?;
+    }
+    for page in manual(pages)? {
+        let to = tree.join("usr/share/man/man1").join(page.file_name().unwrap_or_default());
+        place(&page, &to, 0o644)?;
+        compress(&to)?;
+    }
+    compress(&tree.join("usr/share/doc/flowml/changelog"))?;
+    write(&tree.join("usr/share/doc/flowml/third-party.txt"), third_party(workspace)?.as_bytes(), 0o644)?;
+    let templates = workspace.packaging().join("debian");
+    let template = |name: &str| {
+        let path = templates.join(name);
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let mit = fs::read_to_string(workspace.root().join("LICENSE-MIT")).context("cannot read LICENSE-MIT")?;
+    let copyright = template("copyright")?.replace("@MIT@", &indented(&mit));
+    write(&tree.join("usr/share/doc/flowml/copyright"), copyright.as_bytes(), 0o644)?;
+
+    let control = template("control")?
+        .replace("@VERSION@", VERSION)
+        .replace("@ARCHITECTURE@", architecture()?)
+        .replace("@SIZE@", &kib(&tree)?.to_string());
+    write(&tree.join("DEBIAN/control"), control.as_bytes(), 0o644)?;
+    write(&tree.join("DEBIAN/conffiles"), b"/etc/flowml/flowml.toml\n", 0o644)?;
+    for script in SCRIPTS {
+        place(&templates.join(script), &tree.join("DEBIAN").join(script), 0o755)?;
+    }
+    let package = folder.join(format!("flowml_{VERSION}_{}.deb", architecture()?));
+    // Files are root's, whoever builds.
+    let mut build = Command::new("dpkg-deb");
+    shell::run(build.args(["--root-owner-group", "-Zxz", "--build"]).arg(&tree).arg(&package))?;
+    fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))?;
+    Ok(package)
+}
+
+/// Debian's name of the machine.
+fn architecture() -> Result<&'static str> {
+    match ARCH {
+        "x86_64" => Ok("amd64"),
+        "aarch64" => Ok("arm64"),
+        other => bail!("{other}: expected a machine that Debian's name is known of here, x86_64 or aarch64"),
+    }
+}
+
+/// The pages of the manual, in the order of their names.
+fn manual(pages: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(pages).with_context(|| format!("cannot read {}", pages.display()))? {
+        let path = entry.with_context(|| format!("cannot read {}", pages.display()))?.path();
+        found.extend(path.extension().is_some_and(|section| section == "1").then_some(path));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// As Debian has pages and changelogs: best, and without name and time of the file.
+fn compress(path: &Path) -> Result<()> {
+    shell::run(Command::new("gzip").args(["-9", "-n"]).arg(path))
+}
+
+/// What is linked into the agent, with licences.
+fn third_party(workspace: &Workspace) -> Result<String> {
+    let mut tree = workspace.cargo("tree");
+    tree.args(["--package", "flowml-user", "--edges", "normal", "--prefix", "none", "--no-dedupe"]);
+    let listed = shell::read(tree.args(["--format", "{p} {l}"])).context("`cargo tree` does not list the libraries")?;
+    let mut lines: Vec<&str> = listed.lines().filter(|line| !line.starts_with("flowml-")).collect();
+    lines.sort_unstable();
+    lines.dedup();
+    Ok(lines.join("\n") + "\n")
+}
+
+/// A text as a field of Debian's copyright file continues: behind a space, a dot for an empty line.
+fn indented(text: &str) -> String {
+    let line = |line: &str| if line.trim().is_empty() { " .".to_owned() } else { format!(" {line}") };
+    text.trim_end().lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The size of all files, each rounded up to KiB, as dpkg counts.
+fn kib(folder: &Path) -> Result<u64> {
+    let mut sum = 0;
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
+        let metadata = path.symlink_metadata().with_context(|| format!("cannot look at {}", path.display()))?;
+        sum += if metadata.is_dir() { 1 + kib(&path)? } else { metadata.len().div_ceil(1024) };
+    }
+    Ok(sum)
+}
