@@ -29,12 +29,14 @@ mod configuration;
 mod doctor;
 mod learning;
 mod pages;
+mod report;
 
 pub use alarms::{AlarmArguments, AlarmLevel, FalseAlarms};
 pub use configuration::Configuration;
 pub use doctor::Doctor;
 pub use learning::{Eval, InputArguments, LearningArguments, Model, ModelCommand, Score, TableArguments, Train, Unit};
 pub use pages::Pages;
+pub use report::Report;
 
 /// A network flow meter for Linux that learns what is ordinary and says what is not.
 #[derive(Debug, Parser)]
@@ -69,6 +71,9 @@ pub enum Command {
     /// Say whether 'flowml run' would work here, and what to type where it would not
     #[command(long_about = doctor::DOCTOR_HELP, after_help = doctor::DOCTOR_EXAMPLES)]
     Doctor(Doctor),
+    /// Show what captures or records hold: a page with pictures
+    #[command(long_about = report::REPORT_HELP, after_help = report::REPORT_EXAMPLES)]
+    Report(Report),
     /// Look into model files
     #[command(after_help = exit_codes!())]
     Model(Model),
@@ -571,6 +576,7 @@ impl Arguments {
             | Command::Label(_)
             | Command::Train(_)
             | Command::Score(_)
+            | Command::Report(_)
             | Command::Model(_)
             | Command::Pages(_) => None,
         };

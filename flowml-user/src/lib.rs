@@ -1,6 +1,6 @@
-//! flowml in userspace: `process → capture → session → record → features → model → incident → sink → dataset → pipeline`.
+//! flowml in userspace: everything but the kernel programs.
 //!
-//! The modules stand in the order of the data, and each imports only from its left.
+//! The modules stand in the order of the data (ARCHITECTURE.md), and each imports only from its left.
 
 pub mod capture;
 pub mod cli;
@@ -9,6 +9,7 @@ pub mod features;
 pub mod incident;
 pub mod model;
 pub mod object;
+pub mod page;
 pub mod pipeline;
 pub mod process;
 pub mod record;

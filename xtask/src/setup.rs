@@ -73,6 +73,7 @@ const COLLECTORS: &[Tool] = &[
     Tool { command: "ipfixDump", package: "libfixbuf-tools", why: "reads streams of IPFIX" },
     Tool { command: "tshark", package: "tshark", why: "decodes what collectors are sent" },
     Tool { command: "prometheus", package: "prometheus", why: "scrapes metrics" },
+    Tool { command: "chromium", package: "chromium", why: "opens reports" },
 ];
 
 /// The programs that make a package.

@@ -9,9 +9,9 @@ use clap::builder::TypedValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{probability, table};
-use crate::dataset::HeaderRow;
 use crate::dataset::learnt::Roles;
 use crate::dataset::truth;
+use crate::dataset::{HeaderRow, RowType};
 use crate::model::classify::ClassifierKind;
 use crate::model::detect::DetectorKind;
 use crate::model::folds::Division;
@@ -68,6 +68,7 @@ Examples:
   flowml eval tuesday.csv --train monday.csv --label-column label --benign benign --detector kmeans,isolation-forest
   flowml eval tuesday.csv --model office.json --label-column label --benign benign -o json=report.json
   flowml eval week.parquet --label-column label --benign benign --classifier random-forest --folds 5 --division time
+  flowml eval attack.pcap --train monday.pcap --labels attacks.toml --benign benign --report report.html
 
 ",
     exit_codes!()
@@ -81,6 +82,17 @@ pub enum Unit {
     Flows,
     /// What a host did within two seconds
     Hosts,
+}
+
+impl Unit {
+    /// As tables have it.
+    #[must_use]
+    pub const fn row_type(self) -> RowType {
+        match self {
+            Self::Flows => RowType::Flow,
+            Self::Hosts => RowType::Host,
+        }
+    }
 }
 
 /// How inputs become tables.
@@ -350,6 +362,10 @@ pub struct Eval {
     /// Write all figures and curves: json=PATH, '-' is standard output
     #[arg(short, long, value_name = "json=PATH", value_parser = json_path)]
     pub output: Option<PathBuf>,
+
+    /// Write a page with pictures to FILE: HTML in one file, which asks for nothing from elsewhere
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 
     /// Only warnings and errors: no table
     #[arg(short, long)]

@@ -1,4 +1,4 @@
-//! Reading flowml's JSON lines: the flows of it.
+//! Reading flowml's JSON lines: the rows of one type.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -10,19 +10,24 @@ use arrow_schema::{Schema, SchemaRef};
 use serde_json::{Map, Value as Json};
 
 use super::csv::Batches;
-use super::{BATCH, DatasetError};
+use super::{BATCH, DatasetError, RowType};
 use crate::features::FlowColumns;
 use crate::record::{CONTENT_IDENTIFIERS, Kind, MATCH_PREFIX, Value};
 use crate::sink::cells::{Builder, Cell, OutputColumn, field, flow_columns};
+use crate::sink::{host_columns, incident_columns};
 
 /// Reads a table.
-pub(super) fn read(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {
+pub(super) fn read(path: &Path, of: RowType) -> Result<(SchemaRef, Batches), DatasetError> {
     let open = || File::open(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source });
-    let columns: Vec<OutputColumn> = flow_columns(columns_of(BufReader::new(open()?))).collect();
+    let columns: Vec<OutputColumn> = match of {
+        RowType::Flow => flow_columns(columns_of(BufReader::new(open()?))).collect(),
+        RowType::Host => host_columns().collect(),
+        RowType::Incident => incident_columns().collect(),
+    };
     let file = open()?;
     let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
     let rows =
-        Rows { lines: BufReader::new(file), line: 0, columns, schema: Arc::clone(&schema), path: path.to_owned() };
+        Rows { lines: BufReader::new(file), line: 0, of, columns, schema: Arc::clone(&schema), path: path.to_owned() };
     Ok((schema, Box::new(rows)))
 }
 
@@ -43,6 +48,7 @@ struct Rows {
     lines: BufReader<File>,
     /// Number of the last line that was read, from 1.
     line: u64,
+    of: RowType,
     columns: Vec<OutputColumn>,
     schema: SchemaRef,
     path: PathBuf,
@@ -62,7 +68,7 @@ impl Rows {
         let mut rows = 0;
         while rows < BATCH {
             let Some(row) = self.row()? else { break };
-            if row.get("type").and_then(Json::as_str) != Some("flow") {
+            if row.get("type").and_then(Json::as_str) != Some(self.of.name()) {
                 continue;
             }
             for (builder, column) in builders.iter_mut().zip(&self.columns) {

@@ -26,7 +26,7 @@ use arrow_schema::ArrowError;
 use parquet::errors::ParquetError;
 
 pub use position::Position;
-pub use read::{HeaderRow, TableReader};
+pub use read::{HeaderRow, RowType, TableReader};
 pub use shape::Shape;
 pub use write::{TableFormat, TableWriter};
 

@@ -31,6 +31,39 @@ pub enum HeaderRow {
     Absent,
 }
 
+/// What a row is of, where a file or a folder has rows of several types.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RowType {
+    /// A flow.
+    #[default]
+    Flow,
+    /// A host over a window of time.
+    Host,
+    /// What became of an incident.
+    Incident,
+}
+
+impl RowType {
+    /// Its table in a folder that `-o parquet=DIR` wrote.
+    #[must_use]
+    pub const fn file(self) -> &'static str {
+        match self {
+            Self::Flow => "flows.parquet",
+            Self::Host => "hosts.parquet",
+            Self::Incident => "incidents.parquet",
+        }
+    }
+
+    /// The member `type` of its JSON lines.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Flow => "flow",
+            Self::Host => "host",
+            Self::Incident => "incident",
+        }
+    }
+}
+
 /// Parquet files begin and end with this.
 const PARQUET: &[u8] = b"PAR1";
 
@@ -39,9 +72,6 @@ const JSON_LINES: &str = "jsonl";
 
 /// How far the end of the first line is looked for, bytes: a row of ours has a few thousand.
 const FIRST_LINE: u64 = 1 << 20;
-
-/// The table of flows in a folder that `-o parquet=DIR` wrote.
-const FLOWS: &str = "flows.parquet";
 
 enum Format {
     Parquet,
@@ -87,14 +117,32 @@ impl TableReader {
     /// # Errors
     /// If the file cannot be read, or is no table.
     pub fn open_with(path: &Path, header: HeaderRow) -> Result<Self, DatasetError> {
-        let path = if path.is_dir() { path.join(FLOWS) } else { path.to_owned() };
+        let path = place(path, RowType::Flow);
         let format = Format::of(&path).map_err(|source| DatasetError::Read { path: path.clone(), source })?;
         let (schema, batches) = match format {
             Format::Parquet => parquet(&path)?,
-            Format::JsonLines => jsonl::read(&path)?,
+            Format::JsonLines => jsonl::read(&path, RowType::Flow)?,
             Format::Csv => csv::read(&path, header)?,
         };
         Ok(Self { path, schema, batches })
+    }
+
+    /// As [`Self::open`], but rows of this type. None where the file is of flows alone, as CSV and single Parquet files are.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is no table.
+    pub fn open_type(path: &Path, of: RowType) -> Result<Option<Self>, DatasetError> {
+        if of == RowType::Flow {
+            return Self::open(path).map(Some);
+        }
+        let place = place(path, of);
+        let read = |source| DatasetError::Read { path: place.clone(), source };
+        let (schema, batches) = match Format::of(&place).map_err(read)? {
+            Format::Parquet if path.is_dir() => parquet(&place)?,
+            Format::JsonLines => jsonl::read(&place, of)?,
+            Format::Parquet | Format::Csv => return Ok(None),
+        };
+        Ok(Some(Self { path: place, schema, batches }))
     }
 
     /// The same rows, each batch of them made anew by `change`, as a table of `path` with these columns.
@@ -128,6 +176,11 @@ impl Iterator for TableReader {
     fn next(&mut self) -> Option<Self::Item> {
         self.batches.next()
     }
+}
+
+/// The file with the rows of a type: in a folder, one of its tables.
+fn place(path: &Path, of: RowType) -> PathBuf {
+    if path.is_dir() { path.join(of.file()) } else { path.to_owned() }
 }
 
 fn parquet(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {

@@ -12,7 +12,7 @@ use toml::value::{Datetime, Offset};
 use toml::{Spanned, Value};
 
 use super::Position;
-use super::keys::{End, HostKey, Key};
+use super::keys::{End, HostKey, Key, Subject};
 
 /// Why rules cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -119,13 +119,18 @@ impl Rules {
     /// The label of the first rule that holds.
     #[must_use]
     pub fn label(&self, key: &Key) -> Option<&str> {
-        self.rules.iter().find(|rule| rule.holds(key)).map(|rule| rule.label.as_str())
+        self.find(&Subject::Flow(*key)).map(|(_, label)| label)
     }
 
-    /// The label of the first rule that holds for a host.
+    /// The number of the first rule that holds, from 1, and its label.
     #[must_use]
-    pub fn label_of_host(&self, host: &HostKey) -> Option<&str> {
-        self.rules.iter().find(|rule| rule.holds_for_host(host)).map(|rule| rule.label.as_str())
+    pub fn find(&self, subject: &Subject) -> Option<(usize, &str)> {
+        let holds = |rule: &Rule| match subject {
+            Subject::Flow(key) => rule.holds(key),
+            Subject::Host(host) => rule.holds_for_host(host),
+        };
+        let place = self.rules.iter().position(holds)?;
+        Some((place + 1, self.rules[place].label.as_str()))
     }
 
     /// The rules of a text, or where in it what is wrong.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, StringArray};
+use arrow_array::{RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use super::files::FileLabels;
@@ -17,6 +17,9 @@ pub const BENIGN: &str = "benign";
 
 /// The column of the labels, unless somebody says otherwise.
 pub const LABEL: &str = "label";
+
+/// The column with the number of the rule that gave the label, from 1; empty where no rule did.
+pub const RULE: &str = "label_rule";
 
 /// How far the starts of a flow may lie apart where labels come from a table, unless somebody says otherwise.
 pub const TOLERANCE_MS: i64 = 1000;
@@ -60,16 +63,23 @@ impl Truth {
         })
     }
 
+    /// The label of what a row of `file` is about, and the number of the rule that gives it; none where nothing is known
+    /// of it.
+    fn ruling(&self, file: &Path, subject: &Subject) -> Option<(&str, Option<u32>)> {
+        let by_rule = |(number, label)| (label, u32::try_from(number).ok());
+        let by_itself = |label| (label, None);
+        match (self, subject) {
+            (Self::Rules(rules), subject) => rules.find(subject).map(by_rule),
+            (Self::Flows(labels), Subject::Flow(key)) => labels.label(key).map(by_itself),
+            (Self::Flows(_), Subject::Host(_)) => None,
+            (Self::Files(files), subject) => files.label(file, subject).map(by_itself),
+        }
+    }
+
     /// The label of what a row of `file` is about; none where nothing is known of it.
     #[must_use]
     pub fn label(&self, file: &Path, subject: &Subject) -> Option<&str> {
-        match (self, subject) {
-            (Self::Rules(rules), Subject::Flow(key)) => rules.label(key),
-            (Self::Rules(rules), Subject::Host(host)) => rules.label_of_host(host),
-            (Self::Flows(labels), Subject::Flow(key)) => labels.label(key),
-            (Self::Flows(_), Subject::Host(_)) => None,
-            (Self::Files(files), subject) => files.label(file, subject),
-        }
+        self.ruling(file, subject).map(|(label, _)| label)
     }
 
     /// The label of rows of which nothing is known.
@@ -92,24 +102,25 @@ impl Truth {
         }
     }
 
-    /// The rows of `file` with their labels in a column behind the others.
+    /// The rows of `file` with their labels, and the rules that gave them, in two columns behind the others.
     ///
     /// # Errors
     /// If the rows are neither flows nor host windows.
     pub fn add(&self, file: &Path, batch: &RecordBatch) -> Result<RecordBatch, DatasetError> {
-        let label = |subject: &Option<Subject>| match subject {
-            Some(subject) => self.label(file, subject).unwrap_or(self.default_label()),
-            None => self.default_label(),
+        let label = |subject: &Option<Subject>| {
+            let found = subject.as_ref().and_then(|subject| self.ruling(file, subject));
+            found.map_or((Some(self.default_label()), None), |(label, rule)| (Some(label), rule))
         };
-        let labels: StringArray = subjects(batch)?.iter().map(|subject| Some(label(subject))).collect();
-        let columns = batch.columns().iter().cloned().chain([Arc::new(labels) as _]).collect();
+        let (labels, rules): (Vec<Option<&str>>, Vec<Option<u32>>) = subjects(batch)?.iter().map(label).unzip();
+        let own = [Arc::new(StringArray::from(labels)) as _, Arc::new(UInt32Array::from(rules)) as _];
+        let columns = batch.columns().iter().cloned().chain(own).collect();
         Ok(RecordBatch::try_new(labelled(&batch.schema()), columns)?)
     }
 }
 
-/// The columns with that of the labels behind them.
+/// The columns with those of the labels behind them.
 #[must_use]
 pub fn labelled(schema: &Schema) -> SchemaRef {
-    let own = Arc::new(Field::new(LABEL, DataType::Utf8, false));
-    Arc::new(Schema::new(schema.fields().iter().cloned().chain([own]).collect::<Vec<_>>()))
+    let own = [Field::new(LABEL, DataType::Utf8, false), Field::new(RULE, DataType::UInt32, true)].map(Arc::new);
+    Arc::new(Schema::new(schema.fields().iter().cloned().chain(own).collect::<Vec<_>>()))
 }

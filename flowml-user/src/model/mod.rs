@@ -15,6 +15,7 @@ mod kmeans;
 mod marks;
 pub mod metrics;
 mod online;
+pub mod pca;
 mod poison;
 pub mod prepare;
 mod reason;

@@ -1,5 +1,6 @@
 //! `flowml eval`: how good detectors and classifiers are on labelled tables.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
@@ -11,12 +12,17 @@ use ndarray::{Array2, Axis};
 
 use super::figures::{ClassifierFigures, ClusterFigures, DetectorFigures, FPRS, LabelFigures, Report};
 use super::inputs::Inputs;
+use super::moments::moments;
+use super::pictures;
 use super::progress::Step;
 use super::train::learn;
 use crate::cli::Eval;
+use crate::dataset::truth;
 use crate::model::folds::folds;
-use crate::model::metrics::{ClassFigures, Confusion, Ranking, davies_bouldin, silhouette};
+use crate::model::frame::Values;
+use crate::model::metrics::{ClassFigures, Confusion, Moment, Ranking, Watch, davies_bouldin, silhouette};
 use crate::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
+use crate::page;
 
 /// Rows on which clusters are judged: the silhouette is quadratic.
 const CLUSTER_ROWS: usize = 2000;
@@ -30,13 +36,18 @@ pub fn run(arguments: &Eval) -> Result<()> {
     let mut inputs = Inputs::new(arguments.table.input, arguments.table.labels.as_deref(), &step)?;
     let table = inputs.read(&arguments.inputs, &arguments.table.roles())?;
     ensure!(table.frame.rows() > 0, "the inputs have no rows");
+    let judged = Judged::new(table);
     let report = match &arguments.model {
-        Some(path) => by_model(&TableModel::load(path)?, &table, arguments)?,
-        None => by_learning(&table, arguments, &mut inputs, &step)?,
+        Some(path) => by_model(&TableModel::load(path)?, &judged, arguments)?,
+        None => by_learning(&judged, arguments, &mut inputs, &step)?,
     };
     drop(step);
     if !arguments.quiet {
         eprint!("{}", report.text());
+    }
+    if let Some(path) = &arguments.report {
+        let page = pictures::page(&report, &arguments.inputs);
+        page::write(&page, path).with_context(|| format!("cannot write the report to {}", path.display()))?;
     }
     arguments.output.as_deref().map_or(Ok(()), |path| write(&report, path))
 }
@@ -50,28 +61,55 @@ fn write(report: &Report, path: &Path) -> Result<()> {
     written.with_context(|| format!("cannot write the figures to {}", path.display()))
 }
 
-fn by_model(model: &TableModel, table: &Labelled, arguments: &Eval) -> Result<Report> {
+fn by_model(model: &TableModel, judged: &Judged, arguments: &Eval) -> Result<Report> {
     // What is benign here may have another name than where the model learnt.
     let benign = arguments.learning.benign.as_ref().or(model.plan().benign.as_ref());
     let plan = Plan { benign: benign.cloned(), ..model.plan().clone() };
     let mut report = Report::default();
     match plan.task {
-        Task::Detect(_) => report.detectors.push(detector_figures(model, table, &plan)?),
+        Task::Detect(_) => report.detectors.push(detector_figures(model, judged, &plan)?),
         Task::Classify(_) => {
-            let confusion = confusion(model, table, &plan)?;
+            let confusion = confusion(model, &judged.table, &plan)?;
             report.classifiers.push(ClassifierFigures::of(plan.task.name(), confusion, Vec::new()));
         }
     }
     Ok(report)
 }
 
-/// What is learnt from, and what is judged by that.
+/// What is learnt from, and which rows of the inputs are judged by that; all of them where none are named.
 struct Round {
     train: Labelled,
-    test: Option<Labelled>,
+    test: Option<Vec<usize>>,
 }
 
-fn by_learning(table: &Labelled, arguments: &Eval, inputs: &mut Inputs<'_>, step: &Step) -> Result<Report> {
+impl Round {
+    fn judged<'a>(&self, inputs: &'a Judged) -> Cow<'a, Judged> {
+        match &self.test {
+            None => Cow::Borrowed(inputs),
+            Some(rows) => Cow::Owned(inputs.select(rows)),
+        }
+    }
+}
+
+/// Rows that are judged, with their times where they have some.
+#[derive(Clone)]
+struct Judged {
+    table: Labelled,
+    moments: Option<Vec<Moment>>,
+}
+
+impl Judged {
+    fn new(table: Labelled) -> Self {
+        Self { moments: moments(&table), table }
+    }
+
+    fn select(&self, rows: &[usize]) -> Self {
+        let moments = self.moments.as_ref().map(|moments| rows.iter().map(|&row| moments[row]).collect());
+        Self { table: self.table.select(rows), moments }
+    }
+}
+
+fn by_learning(judged: &Judged, arguments: &Eval, inputs: &mut Inputs<'_>, step: &Step) -> Result<Report> {
     let given = match arguments.train.as_slice() {
         [] => None,
         paths => Some(inputs.read(paths, &arguments.table.roles())?),
@@ -79,8 +117,8 @@ fn by_learning(table: &Labelled, arguments: &Eval, inputs: &mut Inputs<'_>, step
     let mut report = Report::default();
     for task in arguments.tasks() {
         let plan = arguments.learning.plan(task);
-        let rounds = rounds(table, given.as_ref(), &plan, arguments)?;
-        judge(&rounds, table, &plan, step, &mut report)?;
+        let rounds = rounds(&judged.table, given.as_ref(), &plan, arguments)?;
+        judge(&rounds, judged, &plan, step, &mut report)?;
     }
     Ok(report)
 }
@@ -97,31 +135,29 @@ fn rounds(table: &Labelled, given: Option<&Labelled>, plan: &Plan, arguments: &E
     let labels = table.labels.as_deref().context("expected labels")?;
     let divided = folds(labels, &table.inputs, arguments.folds.into(), arguments.division.into(), plan.seed);
     ensure!(divided.iter().all(|fold| !fold.test.is_empty()), "{} rows are too few to be divided", labels.len());
-    let round = |fold: &crate::model::folds::Fold| Round {
-        train: table.select(&fold.train),
-        test: Some(table.select(&fold.test)),
-    };
+    let round =
+        |fold: &crate::model::folds::Fold| Round { train: table.select(&fold.train), test: Some(fold.test.clone()) };
     Ok(divided.iter().map(round).collect())
 }
 
-fn judge(rounds: &[Round], table: &Labelled, plan: &Plan, step: &Step, report: &mut Report) -> Result<()> {
+fn judge(rounds: &[Round], inputs: &Judged, plan: &Plan, step: &Step, report: &mut Report) -> Result<()> {
     match plan.task {
         Task::Detect(_) => {
             let figures = |round: &Round| {
                 let (model, _) = learn(&round.train, plan.clone(), step)?;
                 step.show(format!("judging: {}", plan.task.name()));
-                detector_figures(&model, round.test.as_ref().unwrap_or(table), plan)
+                detector_figures(&model, &round.judged(inputs), plan)
             };
             let folds = rounds.iter().map(figures).collect::<Result<Vec<_>>>()?;
             report.detectors.extend(DetectorFigures::of_folds(&folds));
         }
         Task::Classify(_) => {
-            let mut whole = Confusion::new(known_classes(rounds, table, plan));
+            let mut whole = Confusion::new(known_classes(rounds, &inputs.table, plan));
             let mut accuracies = Vec::new();
             for round in rounds {
                 let (model, _) = learn(&round.train, plan.clone(), step)?;
                 step.show(format!("judging: {}", plan.task.name()));
-                let own = confusion(&model, round.test.as_ref().unwrap_or(table), plan)?;
+                let own = confusion(&model, &round.judged(inputs).table, plan)?;
                 accuracies.push(own.accuracy());
                 merge(&mut whole, &own);
             }
@@ -175,7 +211,8 @@ fn confusion(model: &TableModel, table: &Labelled, plan: &Plan) -> Result<Confus
 }
 
 /// How a detector judges a table.
-fn detector_figures(model: &TableModel, table: &Labelled, plan: &Plan) -> Result<DetectorFigures> {
+fn detector_figures(model: &TableModel, judged: &Judged, plan: &Plan) -> Result<DetectorFigures> {
+    let Judged { table, moments } = judged;
     let labels = table.labels.as_deref().context("expected labels")?;
     let benign = plan.benign.as_deref().context("expected '--benign' with the label of benign rows")?;
     let rows = prepare(model, table)?;
@@ -205,11 +242,31 @@ fn detector_figures(model: &TableModel, table: &Labelled, plan: &Plan) -> Result
         classes: label_figures(&scores, labels, benign),
         clusters: clusters.map(|members| cluster_figures(&rows, &members)),
         folds: Vec::new(),
-        roc: Some(ranking.roc()),
-        precision_recall: Some(ranking.precision_recall()),
+        roc: ranking.roc(),
+        precision_recall: ranking.precision_recall(),
+        false_alarms_per_hour: None,
+        watch: moments.as_ref().map(|moments| {
+            let alarms = probabilities.iter().map(|probability| *probability < plan.alpha);
+            watch(table, moments, benign, alarms)
+        }),
     };
     figures.read_confusion();
+    figures.read_watch();
     Ok(figures)
+}
+
+/// When the attacks among the rows were found, and how long nothing else happened.
+fn watch(table: &Labelled, moments: &[Moment], benign: &str, alarms: impl Iterator<Item = bool>) -> Watch {
+    let rules = match table.frame.column(truth::RULE).map(|column| &column.values) {
+        Some(Values::Numbers(rules)) => Some(rules),
+        _ => None,
+    };
+    let mut watch = Watch::default();
+    for (row, (label, alarm)) in table.labels.iter().flatten().zip(alarms).enumerate() {
+        let rule = rules.map(|rules| rules[row]).filter(|rule| rule.is_finite()).map(|rule| rule as u32);
+        watch.add(table.inputs[row], moments[row], (**label != *benign).then_some((label, rule)), alarm);
+    }
+    watch
 }
 
 /// Each label against the benign rows.
@@ -220,7 +277,7 @@ fn label_figures(scores: &[f64], labels: &[Arc<str>], benign: &str) -> BTreeMap<
     let figures = |(label, own): (&str, Vec<f64>)| {
         let attacks = own.iter().map(|score| (*score, true));
         let ranking = Ranking::new(attacks.chain(ordinary.iter().map(|score| (*score, false))))?;
-        Some((label.to_owned(), LabelFigures { auroc: ranking.auroc(), rows: own.len() }))
+        Some((label.to_owned(), LabelFigures { auroc: ranking.auroc(), rows: own.len(), found: None }))
     };
     by_label.into_iter().filter_map(figures).collect()
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::model::metrics::{ClassFigures, Confusion, Curve};
+use crate::model::metrics::{ClassFigures, Confusion, Curve, Found, Watch};
 
 /// The false-positive rates at which the true-positive rate is told.
 pub(super) const FPRS: [&str; 2] = ["0.01", "0.001"];
@@ -44,10 +44,14 @@ pub(super) struct DetectorFigures {
     /// The AUROC of each fold; the other figures are means over the folds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) folds: Vec<f64>,
+    pub(super) roc: Curve,
+    pub(super) precision_recall: Curve,
+    /// Of rows that have times.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) roc: Option<Curve>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) precision_recall: Option<Curve>,
+    pub(super) false_alarms_per_hour: Option<f64>,
+    /// What that rests on.
+    #[serde(skip)]
+    pub(super) watch: Option<Watch>,
 }
 
 /// How well one label is told from the benign rows.
@@ -55,6 +59,9 @@ pub(super) struct DetectorFigures {
 pub(super) struct LabelFigures {
     pub(super) auroc: f64,
     pub(super) rows: usize,
+    /// Of rows that have times.
+    #[serde(flatten)]
+    pub(super) found: Option<Found>,
 }
 
 /// How good the clusters of a detector are.
@@ -118,12 +125,31 @@ impl DetectorFigures {
         let joined = |figures: Vec<LabelFigures>| LabelFigures {
             auroc: mean(figures.iter().map(|figures| figures.auroc)),
             rows: figures.iter().map(|figures| figures.rows).sum(),
+            found: None,
         };
         whole.classes = by_label.into_iter().map(|(label, figures)| (label, joined(figures))).collect();
         whole.folds = folds.iter().map(|fold| fold.auroc).collect();
-        // Scores of models that learnt from different rows have no common threshold.
-        (whole.roc, whole.precision_recall, whole.clusters) = (None, None, None);
+        // Scores of models that learnt from different rows have no common threshold: their rates are averaged.
+        whole.roc = Curve::mean_roc(&folds.iter().map(|fold| &fold.roc).collect::<Vec<_>>());
+        let precision_recall: Vec<&Curve> = folds.iter().map(|fold| &fold.precision_recall).collect();
+        whole.precision_recall = Curve::mean_precision_recall(&precision_recall);
+        whole.clusters = None;
+        if let Some(watch) = &mut whole.watch {
+            folds[1..].iter().filter_map(|fold| fold.watch.as_ref()).for_each(|other| watch.merge(other));
+        }
+        whole.read_watch();
         Some(whole)
+    }
+
+    /// Derives what follows from when rows were.
+    pub(super) fn read_watch(&mut self) {
+        let Some(watch) = &self.watch else { return };
+        self.false_alarms_per_hour = watch.false_alarms_per_hour();
+        for (label, found) in watch.found() {
+            if let Some(figures) = self.classes.get_mut(&label) {
+                figures.found = Some(found);
+            }
+        }
     }
 
     /// Derives what follows from the confusion matrix, whose second class is that of the anomalies.
@@ -154,7 +180,7 @@ impl ClassifierFigures {
 }
 
 /// Labels and classes that are told one by one.
-const TOLD_LABELS: usize = 40;
+pub(super) const TOLD_LABELS: usize = 40;
 
 impl Report {
     /// For people.
@@ -181,6 +207,7 @@ impl Report {
         if let Some(first) = self.detectors.first() {
             writeln!(text, "precision, recall, F1 and FPR where p < {}", first.alpha)?;
             self.write_labels(text)?;
+            self.write_detection(text)?;
             self.write_clusters(text)?;
             self.detectors.iter().try_for_each(|detector| write_folds(text, detector.name, &detector.folds))?;
         }
@@ -216,6 +243,35 @@ impl Report {
         }
     }
 
+    /// How soon the attacks of each label were found, a column for each detector, and the false alarms of each.
+    fn write_detection(&self, text: &mut String) -> std::fmt::Result {
+        let found: BTreeMap<&String, Found> = self
+            .detectors
+            .iter()
+            .flat_map(|detector| detector.classes.iter().filter_map(|(label, figures)| Some((label, figures.found?))))
+            .collect();
+        if found.is_empty() {
+            return Ok(());
+        }
+        write!(text, "\n{:<26}{:>8}", "seconds to detection of", "attacks")?;
+        self.detectors.iter().try_for_each(|detector| write!(text, "{:>18}", detector.name))?;
+        writeln!(text)?;
+        for (label, Found { attacks, .. }) in found.iter().take(TOLD_LABELS) {
+            write!(text, "{label:<26}{attacks:>8}")?;
+            for detector in &self.detectors {
+                let found = detector.classes.get(*label).and_then(|figures| figures.found);
+                write!(text, "{:>18}", found.map_or_else(String::new, |found| tell_found(&found)))?;
+            }
+            writeln!(text)?;
+        }
+        write!(text, "{:<34}", "false alarms an hour")?;
+        for detector in &self.detectors {
+            let told = detector.false_alarms_per_hour.map_or_else(String::new, |rate| format!("{rate:.1}"));
+            write!(text, "{told:>18}")?;
+        }
+        writeln!(text)
+    }
+
     fn write_clusters(&self, text: &mut String) -> std::fmt::Result {
         for detector in &self.detectors {
             let Some(clusters) = &detector.clusters else { continue };
@@ -244,6 +300,15 @@ impl Report {
             write_confusion(text, classifier)?;
         }
         Ok(())
+    }
+}
+
+/// The median time to detection, and how many attacks were never found.
+pub(super) fn tell_found(found: &Found) -> String {
+    match (found.time_to_detection_s, found.attacks_not_found) {
+        (None, _) => "never".to_owned(),
+        (Some(seconds), 0) => format!("{seconds:.1}"),
+        (Some(seconds), missed) => format!("{seconds:.1}, {missed} never"),
     }
 }
 

@@ -14,17 +14,17 @@ use super::offline::{Offline, count_whole, table};
 use super::progress::Step;
 use super::{Finished, Pipeline};
 use crate::capture::file;
-use crate::cli::{InputArguments, Unit};
-use crate::dataset::TableReader;
+use crate::cli::InputArguments;
 use crate::dataset::learnt::Roles;
 use crate::dataset::truth::{Truth, labelled};
+use crate::dataset::{RowType, TableReader};
 use crate::features::FlowColumns;
 use crate::model::trained::Labelled;
 use crate::session::Timeouts;
 use crate::sink::{Console, Pace, Sinks, Target, Verbosity};
 
 /// The length of an interval of a capture, as live.
-const INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Opens inputs.
 pub(super) struct Inputs<'a> {
@@ -34,13 +34,28 @@ pub(super) struct Inputs<'a> {
     /// Where captures become tables, until the run ends.
     folder: Option<TempDir>,
     metered: usize,
+    /// Who judges captures while they are metered, if anybody.
+    learners: Option<Learners>,
+}
+
+/// Where the rows of an input are.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    input: PathBuf,
+    /// The input itself, or the folder of tables that a capture became.
+    rows: PathBuf,
 }
 
 impl<'a> Inputs<'a> {
     /// Inputs that are opened as the arguments say, with the labels that a file has for them, if one is named.
     pub(super) fn new(arguments: InputArguments, labels: Option<&Path>, step: &'a Step) -> Result<Self> {
         let truth = labels.map(Truth::open).transpose()?.map(Rc::new);
-        Ok(Self { arguments, truth, step, folder: None, metered: 0 })
+        Ok(Self { arguments, truth, step, folder: None, metered: 0, learners: None })
+    }
+
+    /// The same, but captures are judged while they are metered.
+    pub(super) fn judged_by(self, learners: Learners) -> Self {
+        Self { learners: Some(learners), ..self }
     }
 
     /// All rows of the inputs: what is learnt from, wherever it comes from, is a [`Labelled`].
@@ -52,22 +67,51 @@ impl<'a> Inputs<'a> {
 
     /// The inputs as tables.
     pub(super) fn open(&mut self, paths: &[PathBuf]) -> Result<Vec<TableReader>> {
-        paths.iter().map(|path| self.open_one(path)).collect()
+        let places = self.places(paths)?;
+        let open = |place: Place| {
+            let is_folder = place.rows.is_dir();
+            let file = if is_folder {
+                place.rows.join(self.arguments.unit.unwrap_or_default().row_type().file())
+            } else {
+                place.rows
+            };
+            let table = TableReader::open_with(&file, self.arguments.header())?;
+            self.of_input(&place.input, table)
+        };
+        places.into_iter().map(open).collect()
     }
 
-    fn open_one(&mut self, path: &Path) -> Result<TableReader> {
-        let is_capture = file::is_capture(path);
-        let place = if is_capture { self.meter(path)? } else { path.to_owned() };
-        let place = if place.is_dir() { place.join(self.arguments.unit.unwrap_or_default().file()) } else { place };
-        let mut table = TableReader::open_with(&place, self.arguments.header())?;
-        if is_capture {
-            let schema = Arc::clone(table.schema());
-            table = table.changed(path, schema, |batch| Ok(batch.clone()));
+    /// Where the rows of the inputs are; captures are metered for it.
+    pub(super) fn places(&mut self, paths: &[PathBuf]) -> Result<Vec<Place>> {
+        let place = |path: &PathBuf| {
+            let rows = if file::is_capture(path) { self.meter(path)? } else { path.clone() };
+            Ok(Place { input: path.clone(), rows })
+        };
+        paths.iter().map(place).collect()
+    }
+
+    /// The rows of one type, of those inputs that have some.
+    pub(super) fn tables(&self, places: &[Place], of: RowType) -> Result<Vec<TableReader>> {
+        let mut tables = Vec::new();
+        for place in places {
+            let Some(table) = TableReader::open_type(&place.rows, of)? else { continue };
+            tables.push(if of == RowType::Flow { self.of_input(&place.input, table)? } else { table });
         }
+        Ok(tables)
+    }
+
+    /// A table under the name of its input, with its labels.
+    fn of_input(&self, input: &Path, table: TableReader) -> Result<TableReader> {
+        let table = if table.path().starts_with(input) {
+            table
+        } else {
+            let schema = Arc::clone(table.schema());
+            table.changed(input, schema, |batch| Ok(batch.clone()))
+        };
         let Some(truth) = self.truth.clone() else { return Ok(table) };
-        truth.check(path)?;
-        let (schema, file) = (labelled(table.schema()), path.to_owned());
-        Ok(table.changed(path, schema, move |batch| truth.add(&file, batch)))
+        truth.check(input)?;
+        let (schema, file) = (labelled(table.schema()), input.to_owned());
+        Ok(table.changed(input, schema, move |batch| truth.add(&file, batch)))
     }
 
     /// Meters a capture into a folder of tables.
@@ -78,7 +122,7 @@ impl<'a> Inputs<'a> {
         };
         let place = self.folder.insert(folder).path().join(self.metered.to_string());
         self.metered += 1;
-        meter(path, &[Target::Parquet(place.clone())], None, self.step)?;
+        self.learners = meter(path, &[Target::Parquet(place.clone())], self.learners.take(), self.step)?;
         Ok(place)
     }
 }
@@ -117,14 +161,4 @@ pub(super) fn ensure_no_input(output: &Path, tables: &[TableReader]) -> Result<(
     let output = output.display();
     ensure!(!overwritten, "{output} is an input and would be overwritten: expected another path for the output");
     Ok(())
-}
-
-impl Unit {
-    /// The file of its rows in a folder that `-o parquet=DIR` wrote.
-    const fn file(self) -> &'static str {
-        match self {
-            Self::Flows => "flows.parquet",
-            Self::Hosts => "hosts.parquet",
-        }
-    }
 }

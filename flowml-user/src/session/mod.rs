@@ -49,6 +49,15 @@ impl EndReason {
             Self::LackOfResources => "lack_of_resources",
         }
     }
+
+    const ALL: [Self; 5] =
+        [Self::IdleTimeout, Self::ActiveTimeout, Self::EndOfFlow, Self::ForcedEnd, Self::LackOfResources];
+
+    /// The one of this name in records.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
 }
 
 /// When a session ends.
@@ -60,6 +69,21 @@ pub struct Timeouts {
     pub active: Duration,
     /// Whether FIN from both sides, or RST, ends a session.
     pub end_by_flags: bool,
+}
+
+impl Timeouts {
+    /// By when a record was over that ended for this reason, given its first and its last packet, all in ms of one clock;
+    /// none where that was up to the agent.
+    #[must_use]
+    pub fn over_ms(&self, reason: EndReason, first_ms: f64, last_ms: f64) -> Option<f64> {
+        let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
+        match reason {
+            EndReason::IdleTimeout => Some(last_ms + ms(self.idle)),
+            EndReason::ActiveTimeout => Some(first_ms + ms(self.active)),
+            EndReason::EndOfFlow => Some(last_ms + ms(Duration::from_nanos(LINGER_NS))),
+            EndReason::ForcedEnd | EndReason::LackOfResources => None,
+        }
+    }
 }
 
 impl Default for Timeouts {

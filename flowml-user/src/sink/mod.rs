@@ -54,6 +54,11 @@ pub(crate) mod cells {
     pub(crate) use super::parquet::{Builder, field, parquet_properties, plain_field};
 }
 
+/// Numbers as people read them.
+pub(crate) mod words {
+    pub(crate) use super::text::{grouped, probability, short, with_unit};
+}
+
 use self::output::State;
 use self::report::Rows;
 use self::writer::Writer;

@@ -20,19 +20,19 @@ fn scale(value: f64) -> (String, &'static str) {
 }
 
 /// A number for a table: `980`, `1.23k`, `45.6M`.
-pub(super) fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let (number, prefix) = scale(value);
     number + prefix
 }
 
 /// A number with its unit: `98.4 Mbit/s`.
-pub(super) fn with_unit(value: f64, unit: &str) -> String {
+pub(crate) fn with_unit(value: f64, unit: &str) -> String {
     let (number, prefix) = scale(value);
     format!("{number} {prefix}{unit}")
 }
 
 /// An exact number, its digits in groups of three: `1,234,567`.
-pub(super) fn grouped(value: u64) -> String {
+pub(crate) fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -56,7 +56,7 @@ pub(super) fn time_of_day(unix_ms: u64) -> String {
 }
 
 /// A probability in two digits, and in powers of ten where it is small.
-pub(super) fn probability(p: f64) -> String {
+pub(crate) fn probability(p: f64) -> String {
     if p >= 0.001 { format!("{p:.3}") } else { format!("{p:.1e}") }
 }
 

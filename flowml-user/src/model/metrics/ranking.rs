@@ -21,6 +21,41 @@ pub struct Curve {
     pub y: Vec<f64>,
 }
 
+impl Curve {
+    /// The mean of ROC curves: of their true-positive rates at each false-positive rate (Fawcett 2006, vertical averaging).
+    #[must_use]
+    pub fn mean_roc(curves: &[&Self]) -> Self {
+        let rate = |curve: &Self, fpr: f64| {
+            let next = curve.x.partition_point(|x| *x <= fpr);
+            let (x, y) = (curve.x[next - 1], curve.y[next - 1]);
+            match (curve.x.get(next), curve.y.get(next)) {
+                (Some(to_x), Some(to_y)) => y + (to_y - y) * (fpr - x) / (to_x - x),
+                _ => y,
+            }
+        };
+        Self::mean(curves, rate)
+    }
+
+    /// The mean of precision-recall curves: of the precisions with which each recall is reached.
+    #[must_use]
+    pub fn mean_precision_recall(curves: &[&Self]) -> Self {
+        let precision = |curve: &Self, recall: f64| {
+            // As a sum of parts, the last recall may fall short of 1 by a rounding.
+            let reached = curve.x.partition_point(|x| *x < recall).min(curve.x.len() - 1);
+            curve.y[reached]
+        };
+        Self::mean(curves, precision)
+    }
+
+    /// Of curves that have points, at even steps.
+    fn mean(curves: &[&Self], at: impl Fn(&Self, f64) -> f64) -> Self {
+        let x: Vec<f64> = (0..=TOLD_POINTS).map(|point| point as f64 / TOLD_POINTS as f64).collect();
+        let mean = |x: &f64| curves.iter().map(|curve| at(curve, *x)).sum::<f64>() / curves.len() as f64;
+        let y = x.iter().map(mean).collect();
+        Self { x, y }
+    }
+}
+
 impl Ranking {
     /// Ranks rows by score; those of the same score count together. None where one of the classes is missing.
     #[must_use]
@@ -135,5 +170,26 @@ mod tests {
         assert_eq!((roc.x.last(), roc.y.last()), (Some(&1.0), Some(&1.0)));
         let precision = ranking.precision_recall();
         assert!(precision.x.last() == Some(&1.0) && precision.y.iter().all(|p| (0.0..=1.0).contains(p)));
+    }
+
+    #[test]
+    fn mean_curves_are_those_computed_by_hand() {
+        let curve = |points: &[(f64, f64)]| {
+            let (x, y) = points.iter().copied().unzip();
+            Curve { x, y }
+        };
+        let at = |curve: &Curve, x: f64| curve.y[(x * TOLD_POINTS as f64).round() as usize];
+        // One rises at once to 0.8, the other along the diagonal.
+        let roc = [curve(&[(0.0, 0.0), (0.0, 0.8), (1.0, 1.0)]), curve(&[(0.0, 0.0), (1.0, 1.0)])];
+        let mean = Curve::mean_roc(&[&roc[0], &roc[1]]);
+        for (fpr, rate) in [(0.0, 0.4), (0.5, 0.7), (1.0, 1.0)] {
+            assert!((at(&mean, fpr) - rate).abs() < 1e-12, "{fpr}: {}", at(&mean, fpr));
+        }
+        // Half of the positives come first and pure, the rest with as many others.
+        let precision = [curve(&[(0.5, 1.0), (1.0, 0.5)]), curve(&[(1.0, 0.9)])];
+        let mean = Curve::mean_precision_recall(&[&precision[0], &precision[1]]);
+        for (recall, expected) in [(0.0, 0.95), (0.5, 0.95), (0.6, 0.7), (1.0, 0.7)] {
+            assert!((at(&mean, recall) - expected).abs() < 1e-12, "{recall}: {}", at(&mean, recall));
+        }
     }
 }

@@ -1,0 +1,41 @@
+//! A confusion matrix as a table whose cells are darker the larger their part of the row is.
+
+use maud::{Markup, html};
+
+use crate::model::metrics::Confusion;
+use crate::sink::words::grouped;
+
+/// The matrix: rows are the labels, columns what they were taken for. Classes that neither occur nor were named are left
+/// out on their side.
+#[must_use]
+pub fn confusion(caption: &str, matrix: &Confusion) -> Markup {
+    let Confusion { classes, rows } = matrix;
+    let all: Vec<usize> = (0..classes.len()).collect();
+    let occur: Vec<usize> = all.iter().copied().filter(|&truth| rows[truth].iter().any(|count| *count > 0)).collect();
+    let named: Vec<usize> = all.iter().copied().filter(|&taken| rows.iter().any(|row| row[taken] > 0)).collect();
+    let share = |truth: usize, taken: usize| {
+        let all: u64 = rows[truth].iter().sum();
+        format!("--part:{:.0}%", 70.0 * rows[truth][taken] as f64 / all.max(1) as f64)
+    };
+    html! {
+        div.scroll {
+            table {
+                caption { (caption) }
+                thead {
+                    tr { th { "label" } @for &taken in &named { th.number { (classes[taken]) } } th.number { "recall" } }
+                }
+                tbody {
+                    @for &truth in &occur {
+                        tr {
+                            td.name { (classes[truth]) }
+                            @for &taken in &named {
+                                td.number.shade style=(share(truth, taken)) { (grouped(rows[truth][taken])) }
+                            }
+                            td.number { (format!("{:.3}", matrix.figures(truth).recall)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

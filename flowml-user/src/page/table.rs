@@ -1,0 +1,118 @@
+//! Tables of a page.
+
+use maud::{Markup, html};
+
+/// How a column is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Set {
+    Name,
+    Names,
+    Number,
+    Words,
+}
+
+impl Set {
+    const fn class(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Names => "names",
+            Self::Number => "number",
+            Self::Words => "words",
+        }
+    }
+}
+
+/// The head of a column.
+#[derive(Clone, Debug)]
+pub struct Column {
+    head: String,
+    set: Set,
+}
+
+impl Column {
+    /// Of names: one line each.
+    #[must_use]
+    pub fn name(head: &str) -> Self {
+        Self { head: head.to_owned(), set: Set::Name }
+    }
+
+    /// Of several names each.
+    #[must_use]
+    pub fn names(head: &str) -> Self {
+        Self { head: head.to_owned(), set: Set::Names }
+    }
+
+    /// Of numbers: their ends under each other.
+    #[must_use]
+    pub fn number(head: &str) -> Self {
+        Self { head: head.to_owned(), set: Set::Number }
+    }
+
+    /// Of sentences.
+    #[must_use]
+    pub fn words(head: &str) -> Self {
+        Self { head: head.to_owned(), set: Set::Words }
+    }
+}
+
+/// Rows under their heads.
+#[derive(Clone, Debug)]
+pub struct Table {
+    caption: Option<String>,
+    columns: Vec<Column>,
+    rows: Vec<Row>,
+}
+
+/// The cells of a row, and how long the bar under it is, as a part of the longest.
+type Row = (Vec<Markup>, Option<f64>);
+
+impl Table {
+    /// A table.
+    #[must_use]
+    pub fn new(columns: Vec<Column>, rows: Vec<Vec<Markup>>) -> Self {
+        Self { caption: None, columns, rows: rows.into_iter().map(|cells| (cells, None)).collect() }
+    }
+
+    /// The same under a caption.
+    #[must_use]
+    pub fn captioned(mut self, caption: &str) -> Self {
+        self.caption = Some(caption.to_owned());
+        self
+    }
+
+    /// The same with a bar under the first cell of each row.
+    #[must_use]
+    pub fn with_bars(mut self, amounts: &[f64]) -> Self {
+        let longest = amounts.iter().copied().fold(0.0, f64::max);
+        for (row, amount) in self.rows.iter_mut().zip(amounts) {
+            row.1 = (longest > 0.0).then_some(amount / longest);
+        }
+        self
+    }
+
+    /// As it stands in a page; where there is no room, it scrolls by itself.
+    #[must_use]
+    pub fn markup(&self) -> Markup {
+        let bar = |part: Option<f64>| part.map(|part| format!("--part:{:.1}%", part * 100.0));
+        let cells = |(cells, part): &Row| {
+            html! {
+                @for (at, (cell, column)) in cells.iter().zip(&self.columns).enumerate() {
+                    @if let (0, Some(style)) = (at, bar(*part)) {
+                        td class=(column.set.class()).bar style=(style) data-head=(column.head) { (cell) }
+                    } @else {
+                        td class=(column.set.class()) data-head=(column.head) { (cell) }
+                    }
+                }
+            }
+        };
+        html! {
+            div.scroll {
+                table {
+                    @if let Some(caption) = &self.caption { caption { (caption) } }
+                    thead { tr { @for column in &self.columns { th class=(column.set.class()) { (column.head) } } } }
+                    tbody { @for row in &self.rows { tr { (cells(row)) } } }
+                }
+            }
+        }
+    }
+}
