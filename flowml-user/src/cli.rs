@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -173,14 +174,15 @@ const RUN_HELP: &str = "\
 Counts every packet of the interfaces in the kernel (XDP or tc), empties that table at each interval, learns what is \
 ordinary there, and gives each flow and each host a score, a probability and the reason for it.
 
-Standard output is for records (-o), standard error for people: a table at each interval (at most one a second) and a \
-closing summary. Packets are never dropped or changed. Needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.";
+Standard output is for records (-o), standard error for people: a table at each interval (at most one a second), or a \
+screen of it (--tui), and a closing summary. Packets are never dropped or changed. Needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.";
 
 const RUN_EXAMPLES: &str = concat!(
     "\
 Examples:
   flowml run                                     watch the interface of the default route
   flowml run -i eth0 -i eth1 --direction both    what comes in and what goes out
+  flowml run -i eth0 --tui                       look around: sort, filter, open a flow, a host, an incident
   flowml run -i eth0 --duration 1m -o csv=flows.csv
   flowml run -i eth0 -o jsonl=- | jq 'select(.type == \"anomaly\")'
 
@@ -263,6 +265,11 @@ pub struct Run {
     /// What is kept of payload.
     #[command(flatten)]
     pub content: ContentArguments,
+
+    /// Show a screen to look around in instead of tables: rates, anomalies and why, flows, hosts, clusters; keys sort, filter,
+    /// pause and open a row ('?' lists them), q ends the run
+    #[arg(long, conflicts_with = "quiet")]
+    pub tui: bool,
 
     /// No tables, only notices and the closing summary; -qq: only warnings and errors. With records on standard output there are no tables
     #[arg(short, long, action = ArgAction::Count)]
@@ -486,8 +493,20 @@ impl Run {
 
     /// What clap cannot see: arguments that are good one by one and contradict each other.
     fn contradiction(&self) -> Option<String> {
+        if self.tui && self.outputs.iter().any(Target::is_standard_output) {
+            let told =
+                "'--tui' cannot be used with records on standard output ('--output'): expected a file or a collector";
+            return Some(told.to_owned());
+        }
         let twice = interface_twice(&self.interfaces);
         twice.or_else(|| same_destination(&self.outputs)).or_else(|| self.content.contradiction())
+    }
+
+    /// What is wrong with where it runs.
+    fn unfit(&self) -> Option<String> {
+        let streams = [("output", io::stdout().is_terminal()), ("error", io::stderr().is_terminal())];
+        let none = streams.iter().find(|(_, is_terminal)| self.tui && !is_terminal);
+        none.map(|(name, _)| format!("'--tui' needs a terminal, and standard {name} is none"))
     }
 }
 
@@ -602,7 +621,14 @@ impl Arguments {
     /// they ask for help or the version.
     #[must_use]
     pub fn of_this_process() -> Self {
-        Self::read(std::env::args_os()).unwrap_or_else(|error| {
+        let read = Self::read(std::env::args_os()).and_then(|read| match &read.command {
+            Command::Run(run) => match run.unfit() {
+                Some(message) => Err(Self::command().error(ErrorKind::Io, message)),
+                None => Ok(read),
+            },
+            _ => Ok(read),
+        });
+        read.unwrap_or_else(|error| {
             if is_question(&error) {
                 error.exit();
             }
@@ -739,6 +765,7 @@ mod tests {
     fn people_are_told_less_where_it_would_disturb() {
         let cases = [
             ("run -o jsonl=f", Verbosity::Tables),
+            ("run --tui", Verbosity::Tables),
             ("run -o jsonl=-", Verbosity::Summary),
             ("run -q", Verbosity::Summary),
             ("run -qq", Verbosity::Errors),
@@ -773,6 +800,8 @@ mod tests {
             ("run -o ipfix=collector", &["--output", "'collector'", "HOST:PORT", "tcp://HOST:PORT"]),
             ("run -o jsonl=- -o csv=-", &["standard output", "--output", "another place"]),
             ("run -o jsonl=x -o csv=./x", &["./x", "--output", "another place"]),
+            ("run --tui -q", &["--tui", "--quiet"]),
+            ("run --tui -o csv=x -o jsonl=-", &["--tui", "standard output", "a file or a collector"]),
             ("run --payload 257", &["--payload", "257", "0..=256"]),
             ("run --payload x", &["--payload", "'x'"]),
             ("run --match a=b", &["--payload <N>", "not provided"]),

@@ -17,5 +17,6 @@ pub mod process;
 pub mod program;
 pub mod replay;
 pub mod scenario;
+pub mod terminal;
 pub mod traffic;
 pub mod twins;

@@ -65,7 +65,7 @@ const TOOLS: &[Tool] = &[
     Tool { command: "softflowd", package: "softflowd", why: "makes flows of captures, for the benchmarks" },
 ];
 
-/// The programs that take and read what is exported and measured, which the tests alone run.
+/// The programs that take and read what is exported, measured and shown, which the tests alone run.
 const COLLECTORS: &[Tool] = &[
     Tool { command: "nfcapd", package: "nfdump", why: "collects IPFIX" },
     Tool { command: "nfdump", package: "nfdump", why: "says what nfcapd collected" },
@@ -74,6 +74,7 @@ const COLLECTORS: &[Tool] = &[
     Tool { command: "tshark", package: "tshark", why: "decodes what collectors are sent" },
     Tool { command: "prometheus", package: "prometheus", why: "scrapes metrics" },
     Tool { command: "chromium", package: "chromium", why: "opens reports" },
+    Tool { command: "tmux", package: "tmux", why: "is the terminal of the screen" },
 ];
 
 /// The programs that make a package.

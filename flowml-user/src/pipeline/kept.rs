@@ -9,6 +9,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::Pipeline;
 use super::learners::{Begin, Learners, is_file};
+use super::stop::received;
 use crate::capture::kernel::monotonic_ns;
 use crate::cli::{AlarmLevel, Arguments, Configuration, Run};
 use crate::features::FlowColumns;
@@ -22,7 +23,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(600);
 const KEYS: [&str; 3] = ["alpha", "false-alarms", "model"];
 
 /// The file of the model: saved to now and then. At SIGHUP it is read again, and so is the configuration, which may name
-/// another.
+/// another; a run with a screen ends then.
 pub(super) struct KeptModel {
     file: Option<PathBuf>,
     columns: FlowColumns,
@@ -30,7 +31,8 @@ pub(super) struct KeptModel {
     /// As it was when the run began.
     configuration: Option<Configuration>,
     saves: Interval,
-    hangup: Signal,
+    /// None where it says that a terminal has gone.
+    hangup: Option<Signal>,
 }
 
 /// What is due with the file of the model.
@@ -44,7 +46,8 @@ impl KeptModel {
     pub(super) fn new(run: &Run, columns: FlowColumns) -> Result<Self> {
         let mut saves = interval_at(Instant::now() + SAVE_EVERY, SAVE_EVERY);
         saves.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+        let hangup = (!run.tui).then(|| signal(SignalKind::hangup())).transpose();
+        let hangup = hangup.context("cannot listen for signals")?;
         let configuration = run.configuration.clone();
         Ok(Self { file: file(run), columns, alarms: run.alarms.level(), configuration, saves, hangup })
     }
@@ -57,7 +60,7 @@ impl KeptModel {
     pub(super) async fn due(&mut self) -> Due {
         tokio::select! {
             _ = self.saves.tick(), if self.file.is_some() => Due::Save,
-            _ = self.hangup.recv() => Due::Load,
+            () = received(self.hangup.as_mut()) => Due::Load,
         }
     }
 

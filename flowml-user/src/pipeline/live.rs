@@ -1,8 +1,8 @@
 //! The live run: attach, drain at each interval and when a table fills, until a signal, the duration or the end of the
 //! last interface.
 
-use std::io::{self, Write as _};
 use std::ops::ControlFlow;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -22,11 +22,10 @@ use crate::features::FlowColumns;
 use crate::model::Settings;
 use crate::object;
 use crate::process::capabilities::{self, CapabilitySet};
-use crate::process::journal::{Priority, told};
 use crate::process::service::Service;
 use crate::record::{Clock, Inspector};
 use crate::session::Timeouts;
-use crate::sink::{Console, InterfaceReport, Metrics, Pace, Scrapes, Sinks};
+use crate::sink::{Console, Events, InterfaceReport, Metrics, Pace, Scrapes, Sinks};
 
 /// How often the agent looks how full the table is: a look at shared memory. At half a million new flows a second on
 /// one CPU the default table takes 30 ms from half full to full.
@@ -55,7 +54,7 @@ pub async fn run(arguments: &Run) -> Result<()> {
 /// As [`run`].
 pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learners: Learners) -> Result<Learners> {
     // Before anything is attached: whatever comes from here on ends the run in order.
-    let mut stop = Stop::new()?;
+    let mut stop = Stop::new(arguments.tui)?;
     let object = object::embedded().ok_or(CaptureError::NoObject)?;
     let interfaces = choose(&arguments.interfaces).await?;
     let columns = FlowColumns::of(inspector.as_ref());
@@ -79,7 +78,7 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
         size.cpus,
         size.bytes() as f64 / f64::from(1 << 20)
     ));
-    let log = EbpfLogger::init_with_logger(table.ebpf(), KernelLog).context("the kernel programs' log")?;
+    let log = KernelLog::of(&mut table)?;
     let mut attached = Vec::new();
     for interface in interfaces {
         let attachment =
@@ -100,11 +99,19 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
     stop.after(arguments.duration);
 
     let mut kept = KeptModel::new(arguments, columns)?;
+    // What is wrong until here is told on the terminal as it is.
+    if arguments.tui {
+        pipeline.sinks().enter_screen()?;
+    }
+    let mut events = Events::of_screen(arguments.tui);
     give_up_capabilities(&mut table, &attached)?;
     service.ready(&pipeline.status());
     let mut metered = Metered { table, attached, log };
-    let ending = meter(&mut metered, &mut pipeline, arguments.interval, &mut kept, &service, &mut stop).await?;
+    let every = arguments.interval;
+    let ending = meter(&mut metered, &mut pipeline, every, &mut kept, &service, &mut events, &mut stop).await?;
     service.stopping();
+    // What is left to do may take a while: people see their terminal again, and then the summary.
+    pipeline.sinks().leave_screen();
     // Detach first, then count what came until then: nothing is received that is not in the summary.
     drop(metered.attached);
     let at_ns = drain(&mut metered.table, &mut pipeline)?;
@@ -155,7 +162,7 @@ enum Ending {
 struct Metered {
     table: KernelTable,
     attached: Vec<Attachment>,
-    log: EbpfLogger<KernelLog>,
+    log: KernelLog,
 }
 
 /// From here on this process needs what draining and detaching need, and CAP_DAC_OVERRIDE, where it has that, for files:
@@ -173,6 +180,7 @@ async fn meter(
     every: Duration,
     model: &mut KeptModel,
     service: &Service,
+    events: &mut Events,
     stop: &mut Stop,
 ) -> Result<Ending> {
     let mut ticks = interval(every);
@@ -194,7 +202,7 @@ async fn meter(
             }
             _ = ticks.tick() => {
                 let at_ns = drain(table, pipeline)?;
-                log.flush();
+                log.tell(pipeline);
                 if pipeline.end_interval(at_ns, clock()).is_break() {
                     return Ok(Ending::Asked);
                 }
@@ -214,6 +222,12 @@ async fn meter(
             _ = looks.tick() => {
                 if table.past_high_water() {
                     drain(table, pipeline)?;
+                }
+            }
+            // Last: however many keys come, the table is emptied.
+            event = events.next() => {
+                if pipeline.sinks().event(&event).is_break() {
+                    return Ok(Ending::Asked);
                 }
             }
         }
@@ -284,17 +298,36 @@ fn clock() -> Clock {
     Clock::new(monotonic_ns(), realtime_ns())
 }
 
-/// Writes what the kernel programs log to standard error: rare things, such as a table that is full.
-struct KernelLog;
+/// What the kernel programs log: rare things, such as a table that is full.
+struct KernelLog {
+    logger: EbpfLogger<Logged>,
+    told: Receiver<String>,
+}
 
-impl log::Log for KernelLog {
+/// Takes the lines of the log until they are told.
+struct Logged(Sender<String>);
+
+impl KernelLog {
+    fn of(table: &mut KernelTable) -> Result<Self> {
+        let (lines, told) = channel();
+        let logger = EbpfLogger::init_with_logger(table.ebpf(), Logged(lines)).context("the kernel programs' log")?;
+        Ok(Self { logger, told })
+    }
+
+    fn tell(&mut self, pipeline: &mut Pipeline) {
+        self.logger.flush();
+        self.told.try_iter().for_each(|line| pipeline.warn(&line));
+    }
+}
+
+impl log::Log for Logged {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        // A closed standard error is no reason to end.
-        let _ = writeln!(io::stderr(), "{}", told(Priority::Warning, &format!("kernel: {}", record.args())));
+        // Whoever drops the receiver drops the logger with it.
+        let _ = self.0.send(format!("kernel: {}", record.args()));
     }
 
     fn flush(&self) {}

@@ -162,6 +162,7 @@ impl Pipeline {
         let Interval { received, skipped, flows_new, occupancy, drains } = std::mem::take(&mut self.interval);
         self.sinks.interval(IntervalReport {
             end_ms: clock.unix_ms(at_ns),
+            clock,
             elapsed,
             interfaces: self.interfaces.clone(),
             received,
@@ -258,6 +259,11 @@ impl Pipeline {
     /// The learners, where there are any.
     pub fn learners(&mut self) -> Option<&mut Learners> {
         self.learners.as_mut()
+    }
+
+    /// What is told, and to whom.
+    pub const fn sinks(&mut self) -> &mut Sinks {
+        &mut self.sinks
     }
 
     /// Tells people what is as it should be.

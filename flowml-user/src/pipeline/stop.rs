@@ -5,17 +5,23 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What ends a run: SIGINT, SIGTERM, or its time.
+/// What ends a run: SIGINT, SIGTERM, or its time; SIGHUP, where people look at it on a terminal, which has gone then.
 pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Option<Signal>,
     end: Option<tokio::time::Instant>,
 }
 
 impl Stop {
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(on_terminal: bool) -> Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())?, end: None })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: on_terminal.then(|| listen(SignalKind::hangup())).transpose()?,
+            end: None,
+        })
     }
 
     /// Ends the run after `duration` from now, if there is one.
@@ -34,7 +40,16 @@ impl Stop {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            () = received(self.hangup.as_mut()) => {}
             () = time => {}
         }
+    }
+}
+
+/// When the signal comes; never, where none is waited for.
+pub(super) async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }

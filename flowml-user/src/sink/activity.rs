@@ -85,16 +85,12 @@ impl Activity {
         }
     }
 
-    /// The `at_most` flows with the most bytes, the first first.
-    pub(super) fn top_flows(&self, at_most: usize) -> Vec<(FlowKey, FlowActivity)> {
-        let flows = self.flows.iter().map(|(key, flow)| (*key, *flow)).collect();
-        top(flows, at_most, |(key, flow)| (Reverse(flow.total().bytes), ends(key)))
+    pub(super) const fn flows(&self) -> &HashMap<FlowKey, FlowActivity> {
+        &self.flows
     }
 
-    /// The `at_most` hosts with the most bytes, the first first.
-    pub(super) fn top_hosts(&self, at_most: usize) -> Vec<(Address, HostActivity)> {
-        let hosts = self.hosts.iter().map(|(address, host)| (*address, *host)).collect();
-        top(hosts, at_most, |(address, host)| (Reverse(host.bytes()), *address))
+    pub(super) const fn hosts(&self) -> &HashMap<Address, HostActivity> {
+        &self.hosts
     }
 }
 
@@ -108,12 +104,12 @@ fn make_room<K: Eq + Hash, V>(map: &mut HashMap<K, V>, bytes: impl Fn(&V) -> u64
 }
 
 /// The ends of a key, to put flows of equal size in an order.
-fn ends(key: &FlowKey) -> impl Ord + use<> {
+pub(super) fn by_ends(key: &FlowKey) -> impl Ord + use<> {
     ([key.endpoint(Sender::Lower), key.endpoint(Sender::Upper)], key.protocol(), key.vlans(), key.interface())
 }
 
 /// The `at_most` items of the lowest rank, in its order.
-fn top<T, R: Ord>(mut items: Vec<T>, at_most: usize, rank: impl Fn(&T) -> R) -> Vec<T> {
+pub(super) fn top<T, R: Ord>(mut items: Vec<T>, at_most: usize, rank: impl Fn(&T) -> R) -> Vec<T> {
     if items.len() > at_most {
         items.select_nth_unstable_by_key(at_most, &rank);
         items.truncate(at_most);

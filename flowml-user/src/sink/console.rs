@@ -1,25 +1,24 @@
-//! The console: tables and the closing summary for people, on standard error.
+//! The console: tables or a screen, and the closing summary, for people, on standard error.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::time::Duration;
 use std::{env, mem};
 
-use flowml_common::flow::{Address, Endpoint, FlowKey, Part};
-use flowml_common::packet::{Sender, Skipped};
-use flowml_common::table::Count;
+use flowml_common::flow::Part;
 
-use super::activity::{Activity, FlowActivity, HostActivity};
+use super::period::Period;
 use super::report::{IntervalReport, LearnerReport, Rows, Totals};
-use super::service::{has_ports, service_name};
-use super::text::{Style, counted};
-use super::view::{AnomalyLine, ClusterLine, FlowLine, HostLine, LearnerLine, OutputLine, SHOWN, SummaryView, View};
+use super::screen::{Event, Screen, Tone};
+use super::tables::SummaryView;
+use super::text::Style;
+use super::view::OutputLine;
 use crate::features::{FlowRow, HostWindow};
-use crate::incident::{Hosts, Incident, State};
-use crate::model::{ClusterSummary, Verdict, one_line};
+use crate::incident::{Incident, State};
+use crate::model::{ClusterSummary, Verdict};
 use crate::process::journal::{self, Priority};
-use crate::session::{Standing, opposite};
+use crate::session::Standing;
 
 /// How much people are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,11 +27,11 @@ pub enum Verbosity {
     Errors,
     /// And notices, and the closing summary.
     Summary,
-    /// And a table at each interval.
+    /// And a table at each interval, or a screen of it.
     Tables,
 }
 
-/// There is at most one table in this time …
+/// There is at most one table, or change of the screen, in this time …
 const TABLE_PERIOD: Duration = Duration::from_secs(1);
 
 /// … and one that is due so soon comes now: a drain may be a little early.
@@ -65,117 +64,8 @@ pub struct Console {
     tables: u64,
     /// The shares of the clusters that were last shown, by what they are of.
     shown: HashMap<&'static str, Vec<(u32, f64)>>,
-}
-
-/// What came since the last table.
-#[derive(Default)]
-struct Period {
-    elapsed: Duration,
-    received: Count,
-    skipped: [Count; Skipped::COUNT],
-    flows_new: u64,
-    occupancy: f64,
-    activity: Activity,
-    flow_clusters: HashMap<FlowKey, u32>,
-    host_clusters: HashMap<Address, u32>,
-    anomalies: Anomalies,
-}
-
-/// What people are told of in a period. A subject that is anomalous several times within it is one.
-#[derive(Default)]
-struct Anomalies {
-    /// Incidents that have ended in it.
-    over: Vec<Incident>,
-    /// Flows that belong to no incident.
-    flows: HashMap<(FlowKey, bool), Anomaly>,
-}
-
-/// The least probable row of a subject.
-struct Anomaly {
-    probability: f64,
-    reason: String,
-}
-
-impl Anomalies {
-    fn add_flow(&mut self, row: &FlowRow, verdict: &Verdict) {
-        add(&mut self.flows, (row.record.key, row.record.initiator == Sender::Lower), verdict);
-    }
-
-    /// The incidents first, those that are `open` before those that are over; the least probable first.
-    fn lines(&self, open: &[Incident]) -> (Vec<AnomalyLine>, usize) {
-        let flows = self.flows.iter().map(|((key, lower), anomaly)| {
-            let initiator = if *lower { Sender::Lower } else { Sender::Upper };
-            let [source, destination] = ends(key, initiator);
-            let subject = format!("flow {source} → {destination} ({})", service_name(key, initiator));
-            AnomalyLine { subject, probability: anomaly.probability, reason: anomaly.reason.clone() }
-        });
-        let mut lines = in_order(open.iter().map(|incident| incident_line(incident, "")));
-        lines.extend(in_order(self.over.iter().map(|incident| incident_line(incident, " is over"))));
-        lines.extend(in_order(flows));
-        let all = lines.len();
-        lines.truncate(SHOWN);
-        (lines, all)
-    }
-}
-
-fn incident_line(incident: &Incident, state: &str) -> AnomalyLine {
-    let lasts = incident.end_ns.saturating_sub(incident.start_ns) as f64 / 1e9;
-    let hosts = match (hosts(&incident.sources), hosts(&incident.targets)) {
-        (Some(sources), Some(targets)) => format!("{sources} → {targets}"),
-        (Some(sources), None) => format!("by {sources}"),
-        (None, Some(targets)) => format!("against {targets}"),
-        (None, None) => String::new(),
-    };
-    AnomalyLine {
-        subject: format!("incident {}{state} ({lasts:.0} s): {hosts}", incident.number),
-        probability: incident.probability,
-        reason: one_line(&incident.reasons),
-    }
-}
-
-/// One or two by name, more by number.
-fn hosts(hosts: &Hosts) -> Option<String> {
-    let names: Vec<String> = hosts.named.iter().map(|address| address.to_ip().to_string()).collect();
-    match hosts.count {
-        0 => None,
-        1 | 2 => Some(names.join(", ")),
-        count => Some(counted(count as u64, "host")),
-    }
-}
-
-fn add<S: Eq + Hash>(anomalies: &mut HashMap<S, Anomaly>, subject: S, verdict: &Verdict) {
-    let known = anomalies.get(&subject);
-    let news = known.is_none_or(|known| verdict.probability < known.probability);
-    if news {
-        let anomaly = Anomaly { probability: verdict.probability, reason: one_line(&verdict.reasons) };
-        insert_bounded(anomalies, subject, anomaly);
-    }
-}
-
-/// Subjects of a kind that are remembered until the next table; the summary counts all rows.
-const MOST: usize = 1 << 14;
-
-fn insert_bounded<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
-    if map.len() < MOST || map.contains_key(&key) {
-        map.insert(key, value);
-    }
-}
-
-fn in_order(lines: impl Iterator<Item = AnomalyLine>) -> Vec<AnomalyLine> {
-    let mut lines: Vec<AnomalyLine> = lines.collect();
-    lines.sort_by(|a, b| a.probability.total_cmp(&b.probability).then_with(|| a.subject.cmp(&b.subject)));
-    lines
-}
-
-/// Initiator and responder, with their ports where there are any.
-fn ends(key: &FlowKey, initiator: Sender) -> [String; 2] {
-    [initiator, opposite(initiator)].map(|end| {
-        let Endpoint { address, port } = key.endpoint(end);
-        match address.to_ip() {
-            address if !has_ports(key) => address.to_string(),
-            address => std::net::SocketAddr::new(address, port).to_string(),
-        }
-    })
+    /// Shows everything instead, while it is there.
+    screen: Option<Screen>,
 }
 
 impl Console {
@@ -187,101 +77,142 @@ impl Console {
         // no-color.org
         let colours =
             stderr.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb");
-        let console = Self::over(Box::new(stderr), verbosity, Style { colours }, None);
-        Self { journal: journal::is_journal(), ..console }
+        let mut console = Self::over(Box::new(stderr), verbosity, Style { colours }, None);
+        console.journal = journal::is_journal();
+        console
     }
 
     /// A console over any stream.
     pub(super) fn over(out: Box<dyn Write + Send>, verbosity: Verbosity, style: Style, width: Option<usize>) -> Self {
         let (elapsed, due) = (Duration::ZERO, TABLE_PERIOD);
         let (period, shown) = Default::default();
-        Self { out, verbosity, style, journal: false, width, period, report: None, elapsed, due, tables: 0, shown }
+        let journal = false;
+        Self {
+            out,
+            verbosity,
+            style,
+            journal,
+            width,
+            period,
+            report: None,
+            elapsed,
+            due,
+            tables: 0,
+            shown,
+            screen: None,
+        }
     }
 
-    /// Adds a part of a flow to the traffic that the next table shows.
+    /// Shows a screen from now on, instead of tables and messages.
+    pub(super) fn enter_screen(&mut self) -> io::Result<()> {
+        self.screen = Some(Screen::enter(self.style.colours)?);
+        Ok(())
+    }
+
+    /// Ends the screen, if there is one: its warnings are told again, and tables have no place behind it.
+    pub(super) fn leave_screen(&mut self) {
+        let Some(screen) = self.screen.take() else { return };
+        self.verbosity = self.verbosity.min(Verbosity::Summary);
+        for text in screen.leave() {
+            self.say_line(Tone::Warning, &text);
+        }
+    }
+
+    /// Takes what came from the terminal of the screen. Breaks where that asks for the end of the run.
+    pub(super) fn event(&mut self, event: &Event) -> ControlFlow<()> {
+        self.screen.as_mut().map_or(ControlFlow::Continue(()), |screen| screen.event(event))
+    }
+
+    /// Adds a part of a flow to the traffic that is shown next.
     pub(super) fn part(&mut self, part: &Part, standing: Standing) {
         if self.shows_tables() {
-            self.period.activity.add(&part.key, &part.stats, standing.initiator);
+            self.period.part(part, standing);
         }
     }
 
     pub(super) fn flow(&mut self, row: &FlowRow, verdict: &Verdict, in_incident: bool) {
         if self.shows_tables() {
-            insert_bounded(&mut self.period.flow_clusters, row.record.key, verdict.cluster);
-            if verdict.anomaly && !in_incident {
-                self.period.anomalies.add_flow(row, verdict);
-            }
+            self.period.flow(row, verdict, in_incident);
         }
     }
 
     pub(super) fn host(&mut self, window: &HostWindow, verdict: &Verdict) {
         if self.shows_tables() {
-            insert_bounded(&mut self.period.host_clusters, window.address, verdict.cluster);
+            self.period.host(window, verdict);
         }
     }
 
-    /// Takes note of an incident that is over; those that are open come with the interval.
     pub(super) fn incident(&mut self, state: State, incident: &Incident) {
-        if self.shows_tables() && state == State::Closed && self.period.anomalies.over.len() < MOST {
-            self.period.anomalies.over.push(incident.clone());
+        if self.shows_tables() {
+            self.period.incident(state, incident);
         }
     }
 
-    /// Takes note of an interval, and shows a table if the last one was long enough ago.
-    pub(super) fn interval(&mut self, report: IntervalReport) {
+    /// Takes note of an interval, and shows what came if that was done long enough ago.
+    pub(super) fn interval(&mut self, report: IntervalReport, outputs: impl Iterator<Item = OutputLine>) {
         if self.shows_tables() {
             self.elapsed += report.elapsed;
-            self.period.add(&report);
-            self.report = Some(report);
+            self.period.interval(report);
             if self.elapsed + EARLY >= self.due {
                 self.due = self.due.max(self.elapsed) + TABLE_PERIOD;
-                self.table();
+                self.show(outputs.collect());
             }
         }
     }
 
-    /// Shows what came since the last table.
-    fn table(&mut self) {
-        let period = mem::take(&mut self.period);
-        if let Some(report) = self.report.take() {
-            let view = period.view(&report, self.clusters(&report));
-            self.say(Priority::Information, &view.render(self.width(), self.style));
-            self.tables += 1;
-            self.report = Some(report);
+    /// Shows what came since the last time.
+    fn show(&mut self, outputs: Vec<OutputLine>) {
+        let Some(view) = mem::take(&mut self.period).view(self.report.as_ref(), outputs) else { return };
+        self.report = Some(view.report.clone());
+        match &mut self.screen {
+            Some(screen) => screen.show(view),
+            None => {
+                let clusters = self.clusters_due(&view.report);
+                self.say(Priority::Information, &view.render(&clusters, self.width(), self.style));
+                self.tables += 1;
+            }
         }
     }
 
-    /// The clusters, where they are due: when there are any for the first time, when they have changed much, and from
+    /// The learners whose clusters are due: when there are any for the first time, when they have changed much, and from
     /// time to time.
-    fn clusters(&mut self, report: &IntervalReport) -> Vec<(&'static str, Vec<ClusterLine>)> {
+    fn clusters_due(&mut self, report: &IntervalReport) -> Vec<&'static str> {
         let due = self.tables.is_multiple_of(CLUSTERS_EVERY);
-        let mut lines = Vec::new();
+        let mut learners = Vec::new();
         for LearnerReport { of, clusters, .. } in &report.learners {
             let shown = self.shown.entry(of).or_default();
             if !clusters.is_empty() && (due || differ(shown, clusters)) {
                 *shown = clusters.iter().map(|cluster| (cluster.id, cluster.share)).collect();
-                lines.push((*of, clusters.iter().map(cluster_line).collect()));
+                learners.push(*of);
             }
         }
-        lines
+        learners
     }
 
     /// Tells what is as it should be.
     pub(super) fn notice(&mut self, text: &str) {
         if self.verbosity >= Verbosity::Summary {
-            self.say(Priority::Information, &format!("flowml: {text}\n"));
+            self.tell(Tone::Notice, text);
         }
     }
 
     /// Tells what is not as it should be, whatever the verbosity.
     pub(super) fn warn(&mut self, text: &str) {
-        self.say(Priority::Warning, &format!("flowml: {text}\n"));
+        self.tell(Tone::Warning, text);
+    }
+
+    fn tell(&mut self, tone: Tone, text: &str) {
+        match &mut self.screen {
+            Some(screen) if screen.is_up() => screen.message(tone, text),
+            _ => self.say_line(tone, text),
+        }
     }
 
     /// Shows the rest and the closing summary.
     pub(super) fn finish(&mut self, totals: &Totals, rows: &Rows, outputs: Vec<OutputLine>) {
-        if self.period.has_news() {
-            self.table();
+        self.leave_screen();
+        if self.shows_tables() && self.period.has_news() {
+            self.show(outputs.clone());
         }
         if self.verbosity >= Verbosity::Summary {
             let view = SummaryView { totals, rows, outputs };
@@ -298,6 +229,14 @@ impl Console {
         self.width.or_else(terminal).unwrap_or(DEFAULT_WIDTH).max(LEAST_WIDTH)
     }
 
+    fn say_line(&mut self, tone: Tone, text: &str) {
+        let priority = match tone {
+            Tone::Notice => Priority::Information,
+            Tone::Warning => Priority::Warning,
+        };
+        self.say(priority, &format!("flowml: {text}\n"));
+    }
+
     /// Where people cannot be told, there is nobody to be told that: the records go on.
     fn say(&mut self, priority: Priority, text: &str) {
         let text = if self.journal { &journal::prefixed(priority, text) } else { text };
@@ -305,64 +244,11 @@ impl Console {
     }
 }
 
-impl Period {
-    fn add(&mut self, report: &IntervalReport) {
-        self.elapsed += report.elapsed;
-        self.received.add(report.received.packets, report.received.bytes);
-        for (sum, count) in self.skipped.iter_mut().zip(&report.skipped) {
-            sum.add(count.packets, count.bytes);
-        }
-        self.flows_new += report.flows_new;
-        self.occupancy = self.occupancy.max(report.occupancy);
+impl Drop for Console {
+    /// A run that fails has told its warnings, too.
+    fn drop(&mut self) {
+        self.leave_screen();
     }
-
-    /// The flows that end with the run may be anomalies though no interval follows them.
-    fn has_news(&self) -> bool {
-        !self.elapsed.is_zero() || !self.anomalies.over.is_empty() || !self.anomalies.flows.is_empty()
-    }
-
-    /// What the table shows; `last` is the report of the period's last interval.
-    fn view(&self, last: &IntervalReport, clusters: Vec<(&'static str, Vec<ClusterLine>)>) -> View {
-        let flow_line = |(key, flow): (FlowKey, FlowActivity)| FlowLine {
-            ends: ends(&key, flow.initiator),
-            two_way: flow.is_two_way(),
-            service: service_name(&key, flow.initiator),
-            total: flow.total(),
-            cluster: self.flow_clusters.get(&key).copied(),
-        };
-        let host_line = |(address, host): (Address, HostActivity)| HostLine {
-            address: address.to_ip().to_string(),
-            flows: host.flows,
-            packets: host.packets(),
-            bytes: [host.sent.bytes, host.received.bytes],
-            cluster: self.host_clusters.get(&address).copied(),
-        };
-        let learner_line = |learner: &LearnerReport| {
-            let beside = learner.beside.map_or_else(String::new, |status| format!("; beside it another, {status}"));
-            LearnerLine { of: learner.of, status: format!("{}{beside}", learner.status) }
-        };
-        let names: Vec<&str> = last.interfaces.iter().map(|interface| interface.name.as_str()).collect();
-        View {
-            end_ms: last.end_ms,
-            elapsed: self.elapsed,
-            interfaces: names.join(", "),
-            received: self.received,
-            skipped: self.skipped,
-            flows_open: last.flows_open,
-            flows_new: self.flows_new,
-            occupancy: self.occupancy,
-            learners: last.learners.iter().map(learner_line).collect(),
-            anomalies: self.anomalies.lines(&last.incidents),
-            flows: self.activity.top_flows(SHOWN).into_iter().map(flow_line).collect(),
-            hosts: self.activity.top_hosts(SHOWN).into_iter().map(host_line).collect(),
-            clusters,
-        }
-    }
-}
-
-fn cluster_line(cluster: &ClusterSummary) -> ClusterLine {
-    let typical = cluster.typical.iter().map(ToString::to_string).collect();
-    ClusterLine { id: cluster.id, share: cluster.share, typical }
 }
 
 /// Whether a cluster is new, or has gained or lost a tenth of all rows.

@@ -208,6 +208,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::record::Clock;
     use crate::sink::golden;
 
     fn metrics() -> Metrics {
@@ -232,6 +233,7 @@ mod tests {
         skipped[Skipped::NotIp as usize] = Count { packets: 2, bytes: 120 };
         IntervalReport {
             end_ms: 0,
+            clock: Clock::default(),
             elapsed: Duration::from_secs(1),
             interfaces: Vec::new(),
             received: Count { packets: 10, bytes: 1000 },

@@ -17,9 +17,12 @@ mod jsonl;
 mod metrics;
 mod output;
 mod parquet;
+mod period;
 mod report;
 mod scrape;
+mod screen;
 mod service;
+mod tables;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -44,6 +47,7 @@ pub use self::console::{Console, Verbosity};
 pub use self::metrics::Metrics;
 pub use self::report::{InterfaceReport, IntervalReport, LearnerReport, Totals};
 pub use self::scrape::Scrapes;
+pub use self::screen::{Event, Events};
 pub use self::target::{Collector, Destination, Target, TargetError, Transport, grammar};
 pub(crate) use self::text::counted;
 
@@ -82,6 +86,9 @@ pub enum SinkError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The terminal cannot show a screen.
+    #[error("cannot show a screen on this terminal")]
+    Screen(#[source] io::Error),
     /// Outputs failed while running. Each was told when it happened.
     #[error("{rows} rows are missing from {destinations}")]
     Lost {
@@ -181,9 +188,27 @@ impl Sinks {
             let outputs = self.writers.iter().map(|writer| (writer.target().to_string(), writer.rows()));
             metrics.interval(&report, &self.rows, outputs);
         }
-        self.console.interval(report);
+        self.console.interval(report, self.writers.iter().map(Writer::line));
         let gone = self.writers.iter().any(|writer| matches!(writer.state(), State::ReaderGone));
         if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Shows people a screen from now on, instead of tables and messages.
+    ///
+    /// # Errors
+    /// If the terminal is fit for none.
+    pub fn enter_screen(&mut self) -> Result<(), SinkError> {
+        self.console.enter_screen().map_err(SinkError::Screen)
+    }
+
+    /// Ends the screen, if there is one.
+    pub fn leave_screen(&mut self) {
+        self.console.leave_screen();
+    }
+
+    /// Takes what came from the terminal of the screen. Breaks where people ask for the end of the run.
+    pub fn event(&mut self, event: &Event) -> ControlFlow<()> {
+        self.console.event(event)
     }
 
     /// Tells people what is as it should be; not where they want to know of errors alone.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::incident::Incident;
 use crate::model::{ClusterSummary, Status};
+use crate::record::Clock;
 
 /// An interface that is metered, or a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct LearnerReport {
 pub struct IntervalReport {
     /// Unix time of the drain, ms.
     pub end_ms: u64,
+    /// For the times of its incidents.
+    pub clock: Clock,
     /// Time since the drain before.
     pub elapsed: Duration,
     /// What is metered.
@@ -56,6 +59,43 @@ pub struct IntervalReport {
     pub learners: Vec<LearnerReport>,
     /// The incidents that are open, the oldest first.
     pub incidents: Vec<Incident>,
+}
+
+impl IntervalReport {
+    /// Both intervals as one.
+    #[must_use]
+    pub(super) fn followed_by(self, later: Self) -> Self {
+        let add = |mut one: Count, other: Count| {
+            one.add(other.packets, other.bytes);
+            one
+        };
+        let mut skipped = self.skipped;
+        skipped.iter_mut().zip(later.skipped).for_each(|(sum, count)| *sum = add(*sum, count));
+        Self {
+            elapsed: self.elapsed + later.elapsed,
+            received: add(self.received, later.received),
+            skipped,
+            flows_new: self.flows_new + later.flows_new,
+            occupancy: self.occupancy.max(later.occupancy),
+            drains: [self.drains, later.drains].concat(),
+            ..later
+        }
+    }
+
+    /// How it stands right after the interval, when nothing more has come. Its incidents are over if the run is.
+    #[must_use]
+    pub(super) fn afterwards(&self) -> Self {
+        Self {
+            elapsed: Duration::ZERO,
+            received: Count::default(),
+            skipped: Default::default(),
+            flows_new: 0,
+            occupancy: 0.0,
+            drains: Vec::new(),
+            incidents: Vec::new(),
+            ..self.clone()
+        }
+    }
 }
 
 /// What happened from the first packet to the last drain.

@@ -160,6 +160,7 @@ fn report(elapsed_ms: u64, end_ms: u64) -> IntervalReport {
     let cluster = |id, share| ClusterSummary { id, share, size: 100.0 * share, typical: vec![typical] };
     IntervalReport {
         end_ms: 1_700_000_000_000 + end_ms,
+        clock: clock(),
         elapsed: Duration::from_millis(elapsed_ms),
         interfaces: interfaces(),
         received: Count { packets: 10, bytes: 1000 },

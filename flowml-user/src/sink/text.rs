@@ -140,12 +140,14 @@ pub(super) enum Subject {
     One(String),
     /// Two names and a sign between them.
     Pair([String; 2], &'static str),
+    /// A text, of which the begin tells most.
+    Words(String),
 }
 
 impl Subject {
     fn width(&self) -> usize {
         match self {
-            Self::One(name) => width_of(name),
+            Self::One(text) | Self::Words(text) => width_of(text),
             Self::Pair([one, two], sign) => width_of(one) + width_of(two) + width_of(sign) + 2,
         }
     }
@@ -153,6 +155,7 @@ impl Subject {
     fn fit(&self, width: usize) -> String {
         match self {
             Self::One(name) => cut_middle(name, width),
+            Self::Words(text) => cut_end(text, width),
             Self::Pair([one, two], sign) => {
                 let room = width.saturating_sub(width_of(sign) + 2);
                 // What the shorter name leaves of its half is the other's.
@@ -168,9 +171,11 @@ impl Subject {
 /// A table of one subject and several right-aligned values a row.
 pub(super) struct Table {
     /// What the subjects are, then what the values are.
-    pub(super) header: Vec<&'static str>,
+    pub(super) header: Vec<String>,
     /// The rows.
     pub(super) rows: Vec<(Subject, Vec<String>)>,
+    /// Whether it is as wide as there is room for, however short its subjects are.
+    pub(super) fills: bool,
 }
 
 impl Table {
@@ -188,7 +193,8 @@ impl Table {
             .collect();
         let values_width: usize = widths.iter().map(|width| width + GAP).sum();
         let natural = self.rows.iter().map(|(subject, _)| subject.width()).fold(STEADY, usize::max);
-        let room = width.saturating_sub(values_width).min(natural);
+        let room = width.saturating_sub(values_width);
+        let room = if self.fills { room } else { room.min(natural) };
         let line = |subject: String, values: &mut dyn Iterator<Item = &str>| {
             let mut line = format!("{subject:<room$}");
             for (value, width) in values.zip(&widths) {
@@ -196,7 +202,7 @@ impl Table {
             }
             line
         };
-        let header = line(cut_end(self.header[0], room), &mut self.header[1..].iter().copied());
+        let header = line(cut_end(&self.header[0], room), &mut self.header[1..].iter().map(String::as_str));
         let rows = self.rows.iter().map(|(subject, values)| {
             let subject = if subject.width() <= room { subject.fit(subject.width()) } else { subject.fit(room) };
             line(subject, &mut values.iter().map(String::as_str))
@@ -274,7 +280,7 @@ mod tests {
             (Subject::One("a".into()), vec!["1".into(), "22".into()]),
             (Subject::One("a very long name".into()), vec!["333".into(), "4".into()]),
         ];
-        let table = Table { header: vec!["NAME", "N", "M"], rows };
+        let table = Table { header: ["NAME", "N", "M"].map(str::to_owned).into(), rows, fills: false };
         let lines = table.lines(16, Style { colours: false });
         assert_eq!(lines, ["NAME       N   M", "a          1  22", "a v…ame  333   4"]);
     }

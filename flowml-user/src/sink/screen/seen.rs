@@ -1,0 +1,129 @@
+//! What the screen shows: the last view, and what is remembered of those before it.
+
+use std::collections::{HashMap, VecDeque};
+
+use flowml_common::packet::Skipped;
+use flowml_common::table::Count;
+
+use super::super::report::LearnerReport;
+use super::super::view::{Anomaly, View};
+use super::Tone;
+use super::rows::{Id, Row};
+use crate::incident::State as Stage;
+use crate::model::{ClusterSummary, Status};
+
+/// Anomalies that are remembered: those that are open, and the latest of the others.
+const MOST_ANOMALIES: usize = 1000;
+
+/// Messages that are remembered.
+const MOST_MESSAGES: usize = 200;
+
+/// An anomaly and when it began, Unix time.
+#[derive(Clone, Debug)]
+pub(super) struct Noted {
+    pub(super) anomaly: Anomaly,
+    pub(super) began_ms: u64,
+}
+
+/// A cluster, and the learner that has it.
+#[derive(Clone, Debug)]
+pub(super) struct Learnt {
+    pub(super) of: &'static str,
+    pub(super) status: Status,
+    pub(super) cluster: ClusterSummary,
+}
+
+impl Learnt {
+    /// What is typical of it, the most telling first.
+    pub(super) fn typical(&self) -> Vec<String> {
+        self.cluster.typical.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// What was told.
+#[derive(Clone, Debug)]
+pub(super) struct Message {
+    pub(super) at_ms: u64,
+    pub(super) tone: Tone,
+    pub(super) text: String,
+}
+
+/// All that there is to show.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    pub(super) view: Option<View>,
+    /// Of all learners.
+    pub(super) learnt: Vec<Learnt>,
+    anomalies: HashMap<Id, Noted>,
+    /// The latest last.
+    pub(super) messages: VecDeque<Message>,
+    /// Since the screen began.
+    pub(super) received: Count,
+    pub(super) skipped: [Count; Skipped::COUNT],
+}
+
+impl Seen {
+    pub(super) fn push(&mut self, view: View) {
+        let report = &view.report;
+        self.received.add(report.received.packets, report.received.bytes);
+        for (sum, count) in self.skipped.iter_mut().zip(&report.skipped) {
+            sum.add(count.packets, count.bytes);
+        }
+        self.learnt = report.learners.iter().flat_map(clusters).collect();
+        for anomaly in &view.anomalies {
+            let began_ms = match anomaly {
+                Anomaly::Incident(_, incident) => report.clock.unix_ms(incident.start_ns),
+                Anomaly::Flow(_) => report.end_ms,
+            };
+            let noted = Noted { anomaly: anomaly.clone(), began_ms };
+            self.anomalies.insert(noted.id(), noted);
+        }
+        self.forget();
+        self.view = Some(view);
+    }
+
+    /// Gives up the oldest anomalies that are no longer open where there are too many.
+    fn forget(&mut self) {
+        let surplus = self.anomalies.len().saturating_sub(MOST_ANOMALIES);
+        if surplus > 0 {
+            let is_open = |noted: &Noted| matches!(noted.anomaly, Anomaly::Incident(Stage::Open, _));
+            let mut others: Vec<_> = self.anomalies.iter().filter(|(_, noted)| !is_open(noted)).collect();
+            others.sort_unstable_by_key(|(_, noted)| noted.began_ms);
+            let oldest: Vec<Id> = others.into_iter().take(surplus).map(|(id, _)| id.clone()).collect();
+            for id in oldest {
+                self.anomalies.remove(&id);
+            }
+        }
+    }
+
+    pub(super) fn message(&mut self, message: Message) {
+        if self.messages.len() == MOST_MESSAGES {
+            self.messages.pop_front();
+        }
+        self.messages.push_back(message);
+    }
+
+    pub(super) fn anomalies(&self) -> impl Iterator<Item = &Noted> {
+        self.anomalies.values()
+    }
+
+    /// The row, if it is still listed.
+    pub(super) fn find(&self, id: &Id) -> Option<&dyn Row> {
+        id.panel().rows(self).into_iter().find(|row| row.id() == *id)
+    }
+
+    /// The cluster of the learner of `of`.
+    pub(super) fn cluster(&self, of: &str, id: u32) -> Option<&Learnt> {
+        self.learnt.iter().find(|learnt| learnt.of == of && learnt.cluster.id == id)
+    }
+
+    /// The length of the last view, seconds.
+    pub(super) fn seconds(&self) -> f64 {
+        self.view.as_ref().map_or(0.0, |view| view.report.elapsed.as_secs_f64())
+    }
+}
+
+fn clusters(learner: &LearnerReport) -> impl Iterator<Item = Learnt> {
+    let LearnerReport { of, status, clusters, .. } = learner;
+    clusters.iter().map(|cluster| Learnt { of, status: *status, cluster: cluster.clone() })
+}
