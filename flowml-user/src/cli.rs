@@ -778,7 +778,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_in_one_line_with_flag_value_and_expectation() {
-        let cases: [(&str, &[&str]); 29] = [
+        let cases: [(&str, &[&str]); 31] = [
             ("run --interval 5ms", &["--interval", "'5ms'", "10ms to 1h"]),
             ("run --interval 2h", &["--interval", "'2h'", "10ms to 1h"]),
             ("run --interval 1", &["--interval", "'1'", "its unit (ms, s, m, h, d)"]),

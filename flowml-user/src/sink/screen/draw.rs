@@ -204,7 +204,7 @@ impl<'a> Picture<'a> {
         let title = format!("{} {} {count}", panel as usize + 1, panel.title());
         let columns = self.columns(panel);
         let cells = window.iter().map(|row| (row.subject(), row.cells(&columns, self.seen().seconds())));
-        let table = Table { header: self.header(panel, &columns, title), rows: cells.collect(), fills: true };
+        let table = Table { header: self.header(panel, &columns, &title), rows: cells.collect(), fills: true };
         let mut text = table.lines(self.width - MARK_WIDTH, text::Style { colours: false }).into_iter();
         let head = format!("{:MARK_WIDTH$}{}", "", text.next().unwrap_or_default());
         let style = if focused { self.theme.chosen() } else { self.theme.heading() };
@@ -236,14 +236,14 @@ impl<'a> Picture<'a> {
         (1..columns.len()).filter(has_room).collect()
     }
 
-    fn header(&self, panel: Panel, shown: &[usize], title: String) -> Vec<String> {
+    fn header(&self, panel: Panel, shown: &[usize], title: &str) -> Vec<String> {
         let (order, columns) = (self.state.order(panel), panel.columns());
         let mark = if order.reversed { "▴" } else { "▾" };
         let marked = |column: usize, name: &str| {
             if column == order.column { format!("{name}{mark}") } else { name.to_owned() }
         };
         let values = shown.iter().map(|column| marked(*column, columns[*column].name));
-        std::iter::once(marked(0, &title)).chain(values).collect()
+        std::iter::once(marked(0, title)).chain(values).collect()
     }
 
     /// All lines of what is open.
