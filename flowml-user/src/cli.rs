@@ -28,6 +28,7 @@ macro_rules! exit_codes {
 mod alarms;
 mod configuration;
 mod doctor;
+mod feedback;
 mod learning;
 mod pages;
 mod report;
@@ -35,6 +36,7 @@ mod report;
 pub use alarms::{AlarmArguments, AlarmLevel, FalseAlarms};
 pub use configuration::Configuration;
 pub use doctor::Doctor;
+pub use feedback::Feedback;
 pub use learning::{Eval, InputArguments, LearningArguments, Model, ModelCommand, Score, TableArguments, Train, Unit};
 pub use pages::Pages;
 pub use report::Report;
@@ -75,6 +77,9 @@ pub enum Command {
     /// Show what captures or records hold: a page with pictures
     #[command(long_about = report::REPORT_HELP, after_help = report::REPORT_EXAMPLES)]
     Report(Report),
+    /// Tell a model of traffic what an incident was
+    #[command(long_about = feedback::FEEDBACK_HELP, after_help = feedback::FEEDBACK_EXAMPLES)]
+    Feedback(Feedback),
     /// Look into model files
     #[command(after_help = exit_codes!())]
     Model(Model),
@@ -596,6 +601,7 @@ impl Arguments {
             | Command::Train(_)
             | Command::Score(_)
             | Command::Report(_)
+            | Command::Feedback(_)
             | Command::Model(_)
             | Command::Pages(_) => None,
         };

@@ -95,6 +95,39 @@ fn what_was_learnt_from_one_capture_judges_the_next() -> Result<()> {
 }
 
 #[test]
+fn what_an_operator_says_of_an_incident_is_known_the_next_time() -> Result<()> {
+    let Some(_) = or_skip(binary()) else { return Ok(()) };
+    let folder = captures()?;
+    let folder = folder.path();
+    done(folder, "train monday.pcap --model office.json -q")?;
+    // Judged by a copy each time: reading learns on.
+    let judge = |model: &str, outputs: &str| {
+        std::fs::copy(folder.join(model), folder.join("used.json"))?;
+        done(folder, &format!("read attack.pcap --model used.json -q {outputs} -o jsonl=-"))
+    };
+    let before = judge("office.json", "-o parquet=records")?;
+    std::fs::write(folder.join("records.jsonl"), &before)?;
+    ensure!(rows(&before, "incident")?.len() == 2, "one that begins and ends: {before}");
+
+    for records in ["records.jsonl", "records"] {
+        std::fs::copy(folder.join("office.json"), folder.join("told.json"))?;
+        done(folder, &format!("feedback {records} --incident 1 --benign --model told.json"))?;
+        let after = judge("told.json", "")?;
+        ensure!(rows(&after, "incident")?.is_empty(), "{records}: it was nothing, and is told again");
+        let shown = done(folder, "model show told.json")?;
+        ensure!(shown.contains(&format!("benign: incident 1 of {records}")), "{shown}");
+    }
+    done(folder, "feedback records --incident 1 --attack --model told.json")?;
+    let after = judge("told.json", "")?;
+    ensure!(!rows(&after, "incident")?.is_empty(), "what is nearest was said last, and is an attack");
+
+    let other = flowml(folder, "feedback records --incident 7 --benign --model told.json")?;
+    let said = String::from_utf8_lossy(&other.stderr);
+    ensure!(other.status.code() == Some(1) && said.contains("no incident 7: expected 1 to 1"), "{said}");
+    Ok(())
+}
+
+#[test]
 fn captures_are_tables_of_flows_or_hosts_with_labels_from_a_list() -> Result<()> {
     let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = captures()?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fitted::Fitted;
-use super::marks::Marks;
+use super::marks::{Mark, Marks};
 use super::{Learner, Settings, State, file};
 use crate::features::Column;
 
@@ -122,7 +122,7 @@ impl ModelFile {
                     batches: learner.batches,
                     marks: learner.marks.clone(),
                 };
-                Ok(format!("\"{name}\": {}", file::lines_and(&about, "model", fitted)?))
+                member(name, &about, fitted)
             })
             .collect::<serde_json::Result<Vec<_>>>()
             .map_err(|error| failed(error.into()))?;
@@ -131,9 +131,27 @@ impl ModelFile {
                 learners.iter().map(|(name, learner)| format!("{name}: {}", learner.status())).collect();
             return Err(ModelError::NotReady(states.join(", ")));
         }
-        let header = format!("\"format\": \"{FORMAT}\",\n\"version\": {VERSION}");
-        let text = format!("{{\n{header},\n\"learners\": {{\n{}\n}}\n}}\n", texts.join(",\n"));
-        file::write_whole(path, &text).map_err(failed)
+        file::write_whole(path, &whole(&texts)).map_err(failed)
+    }
+
+    /// Writes the file anew with what an operator says of rows of these columns, to the learner of this name.
+    ///
+    /// # Errors
+    /// If the file has no such learner, it was trained on other columns, or the file cannot be written.
+    pub fn mark(mut self, name: &str, columns: &[Column], mark: Mark) -> Result<(), ModelError> {
+        let path = self.path.clone();
+        let not_a_model = |reason: String| ModelError::NotAModel { path: path.clone(), reason };
+        let value = self.learners.get_mut(name).ok_or_else(|| not_a_model(format!("it has no learner of {name}")))?;
+        let mut about = about(&path, name, value, columns)?;
+        about.marks.add(mark);
+        value["marks"] = serde_json::to_value(&about.marks).map_err(|error| not_a_model(error.to_string()))?;
+        let texts = self.learners.iter().map(|(name, value)| {
+            let about = About::<Value>::deserialize(value)?;
+            member(name, &about, &value["model"])
+        });
+        let texts = texts.collect::<serde_json::Result<Vec<_>>>().map_err(|error| not_a_model(error.to_string()))?;
+        let failed = |source| ModelError::File { path: path.clone(), source };
+        file::write_whole(&path, &whole(&texts)).map_err(failed)
     }
 
     /// Reads a file.
@@ -167,14 +185,7 @@ impl ModelFile {
         let not_a_model =
             |reason: String| ModelError::NotAModel { path: self.path.clone(), reason: format!("{name}: {reason}") };
         let Some(value) = self.learners.get(name) else { return Ok(None) };
-        // The columns first: of another version's table the rest may have another shape.
-        let about = About::<Value>::deserialize(value).map_err(|error| not_a_model(error.to_string()))?;
-        if let Some(difference) = first_difference(&about.features, &columns) {
-            return Err(ModelError::OtherFeatures { path: self.path.clone(), difference });
-        }
-        if about.features_hash != hash(&about.features) {
-            return Err(not_a_model("its features do not have the hash that it gives for them".to_owned()));
-        }
+        about(&self.path, name, value, &columns)?;
         let Saved { about, model } = Saved::deserialize(value).map_err(|error| not_a_model(error.to_string()))?;
         match model.inconsistency(&columns) {
             Some(reason) => Err(not_a_model(reason)),
@@ -190,6 +201,31 @@ impl ModelFile {
             })),
         }
     }
+}
+
+/// What people can read of a learner, which was trained on these columns. The rest may have another shape where it was not.
+fn about(path: &Path, name: &str, value: &Value, columns: &[Column]) -> Result<About<Value>, ModelError> {
+    let not_a_model =
+        |reason: String| ModelError::NotAModel { path: path.to_owned(), reason: format!("{name}: {reason}") };
+    let about = About::<Value>::deserialize(value).map_err(|error| not_a_model(error.to_string()))?;
+    if let Some(difference) = first_difference(&about.features, columns) {
+        return Err(ModelError::OtherFeatures { path: path.to_owned(), difference });
+    }
+    if about.features_hash != hash(&about.features) {
+        return Err(not_a_model("its features do not have the hash that it gives for them".to_owned()));
+    }
+    Ok(about)
+}
+
+/// A learner in the text of a file.
+fn member<S: Serialize>(name: &str, about: &About<S>, model: &impl Serialize) -> serde_json::Result<String> {
+    Ok(format!("\"{name}\": {}", file::lines_and(about, "model", model)?))
+}
+
+/// The text of a file of these learners.
+fn whole(members: &[String]) -> String {
+    let header = format!("\"format\": \"{FORMAT}\",\n\"version\": {VERSION}");
+    format!("{{\n{header},\n\"learners\": {{\n{}\n}}\n}}\n", members.join(",\n"))
 }
 
 /// Says which column is the first that is not what the model was trained on.

@@ -13,7 +13,7 @@ use crate::sink::LearnerReport;
 const FLOWS: &str = "flows";
 
 /// The name of the learner of host windows.
-const HOSTS: &str = "hosts";
+pub(super) const HOSTS: &str = "hosts";
 
 /// A model that ships with flowml: of the ordinary traffic of the laboratory, as `cargo xtask corpus --models` makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

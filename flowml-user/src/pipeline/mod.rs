@@ -22,6 +22,7 @@ mod budget;
 pub mod doctor;
 pub mod epochs;
 pub mod evaluate;
+pub mod feedback;
 mod figures;
 mod inputs;
 mod kept;

@@ -76,9 +76,11 @@ pub(super) fn describe(file: &ModelFile) -> Result<String> {
         let typical: Vec<String> = cluster.typical.iter().map(ToString::to_string).collect();
         format!("  {:.1} %: {}\n", cluster.share * 100.0, typical.join(", "))
     };
+    let marks = learners.hosts.acting().marks().iter().map(|mark| format!("{}: {}\n", mark.opinion.name(), mark.note));
+    let marks: String = marks.collect();
     let describe = |report: LearnerReport| {
         let clusters: String = report.clusters.into_iter().map(cluster).collect();
         format!("the learner of {}, {}\n{clusters}", report.of, report.status)
     };
-    Ok(learners.reports().into_iter().map(describe).collect())
+    Ok(learners.reports().into_iter().map(describe).collect::<String>() + &marks)
 }

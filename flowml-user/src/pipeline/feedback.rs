@@ -1,0 +1,85 @@
+//! `flowml feedback`: what an operator says of an incident, kept in the model for the next time.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use super::learners::HOSTS;
+use crate::cli::Feedback;
+use crate::dataset::columns::{numbers_of, texts_of};
+use crate::dataset::{DatasetError, RowType, TableReader};
+use crate::features::{HOST_FEATURES, columns, names};
+use crate::model::{Mark, ModelFile, Opinion};
+
+/// What the records say of an incident.
+struct Told {
+    /// Begin of its first window and end of its last, Unix time, whole ms.
+    span_ms: [f64; 2],
+    hosts: HashSet<String>,
+}
+
+/// Marks the windows of the incident in the model.
+///
+/// # Errors
+/// If records or model cannot be read or written, or have no such incident.
+pub fn run(arguments: &Feedback) -> Result<()> {
+    let Feedback { records, incident, model, .. } = arguments;
+    let told = find(records, *incident)?;
+    let rows = windows(records, &told)?;
+    ensure!(!rows.is_empty(), "{}: incident {incident} has no anomalous host rows there", records.display());
+    let (count, note) = (rows.len(), format!("incident {incident} of {}", records.display()));
+    let mark = Mark::new(note, arguments.opinion(), &rows);
+    ModelFile::read(model)?.mark(HOSTS, &columns(HOST_FEATURES), mark)?;
+    let now = match arguments.opinion() {
+        Opinion::Benign => "ordinary",
+        Opinion::Attack => "an attack",
+    };
+    eprintln!("flowml: incident {incident}: the like of its {count} host windows is {now} to {}", model.display());
+    Ok(())
+}
+
+fn table(records: &Path, of: RowType) -> Result<TableReader> {
+    let table = TableReader::open_type(records, of)?;
+    table.with_context(|| format!("{}: expected JSON lines, or the folder of '-o parquet=DIR'", records.display()))
+}
+
+/// The incident as it was told last.
+fn find(records: &Path, number: u64) -> Result<Told> {
+    let (mut found, mut last) = (None, 0);
+    for batch in table(records, RowType::Incident)? {
+        let batch = batch?;
+        let [numbers, starts, ends] = ["incident", "start_ms", "end_ms"].map(|name| numbers_of(&batch, name));
+        let (numbers, starts, ends) = (numbers?, starts?, ends?);
+        let (sources, targets) = (texts_of(&batch, "sources")?, texts_of(&batch, "targets")?);
+        for row in 0..batch.num_rows() {
+            last = last.max(numbers[row] as u64);
+            if numbers[row] as u64 == number {
+                let hosts = [sources[row], targets[row]].into_iter().flatten().flat_map(str::split_whitespace);
+                found = Some(Told { span_ms: [starts[row], ends[row]], hosts: hosts.map(str::to_owned).collect() });
+            }
+        }
+    }
+    found.with_context(|| format!("{} has no incident {number}: expected 1 to {last}", records.display()))
+}
+
+/// The features of the anomalous windows of the incident's hosts, in the order of the records.
+fn windows(records: &Path, told: &Told) -> Result<Vec<Vec<f64>>> {
+    let mut rows = Vec::new();
+    for batch in table(records, RowType::Host)? {
+        let batch = batch?;
+        let [starts, ends, anomalies] =
+            ["window_start_ms", "window_end_ms", "anomaly"].map(|name| numbers_of(&batch, name));
+        let (starts, ends, anomalies) = (starts?, ends?, anomalies?);
+        let addresses = texts_of(&batch, "address")?;
+        let features = names(HOST_FEATURES).map(|name| numbers_of(&batch, name));
+        let features = features.collect::<Result<Vec<_>, DatasetError>>()?;
+        let belongs = |row: &usize| {
+            let within = starts[*row] >= told.span_ms[0] && ends[*row] < told.span_ms[1] + 1.0;
+            within && anomalies[*row] == 1.0 && addresses[*row].is_some_and(|address| told.hosts.contains(address))
+        };
+        let chosen = (0..batch.num_rows()).filter(belongs);
+        rows.extend(chosen.map(|row| features.iter().map(|column| column[row]).collect::<Vec<f64>>()));
+    }
+    Ok(rows)
+}
