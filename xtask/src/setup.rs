@@ -47,6 +47,7 @@ pub(crate) enum Need {
 }
 
 /// A program that a Debian package brings.
+#[derive(Clone, Copy)]
 struct Tool {
     command: &'static str,
     package: &'static str,
@@ -86,7 +87,6 @@ const PACKAGERS: &[Tool] = &[
 
 /// The programs by which the tests install the package and look at it.
 const INSPECTORS: &[Tool] = &[
-    Tool { command: "debootstrap", package: "debootstrap", why: "makes the system that the package is installed in" },
     Tool { command: "systemd-analyze", package: "systemd", why: "verifies the unit" },
     Tool { command: "man", package: "man-db", why: "shows the pages of the manual" },
 ];
@@ -94,6 +94,10 @@ const INSPECTORS: &[Tool] = &[
 /// The C compiler of the static agent.
 const STATIC_COMPILER: Tool =
     Tool { command: "musl-gcc", package: "musl-tools", why: "compiles zstd for the static agent" };
+
+/// The program that unpacks the system below.
+const BOOTSTRAPPER: Tool =
+    Tool { command: "debootstrap", package: "debootstrap", why: "makes the system that the package is installed in" };
 
 /// The Debian that the package is installed in by the tests.
 const DEBIAN: &str = "bookworm";
@@ -321,7 +325,7 @@ fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
         });
     }
     if needs.contains(&Need::Installed) {
-        things.extend(INSPECTORS.iter().map(installed));
+        things.extend(INSPECTORS.iter().chain([&BOOTSTRAPPER]).map(installed));
         let whole = workspace.debian().join("etc/debian_version");
         things.push(Thing {
             name: "debian",
@@ -354,7 +358,7 @@ fn describe(compiler: &Compiler) -> Option<String> {
 }
 
 fn print_table(things: &[Thing]) {
-    let versions = package_versions();
+    let versions = package_versions(things);
     let rows: Vec<_> = things.iter().map(|thing| (thing.name, state(thing, &versions), thing.why)).collect();
     let name_width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or_default();
     let state_width = rows.iter().map(|(_, state, _)| state.len()).max().unwrap_or_default();
@@ -383,15 +387,14 @@ fn state(thing: &Thing, versions: &HashMap<String, String>) -> String {
     }
 }
 
-/// All that packages bring.
-fn tools() -> impl Iterator<Item = &'static Tool> {
-    TOOLS.iter().chain(COLLECTORS).chain(CORPUS_TOOLS).chain(PYTHON_SERVERS).chain(INSPECTORS)
-}
-
-/// The versions of the tools' packages, where the distribution is one that dpkg knows.
-fn package_versions() -> HashMap<String, String> {
+/// The versions of these things' packages, where the distribution is one that dpkg knows.
+fn package_versions(things: &[Thing]) -> HashMap<String, String> {
+    let package = |thing: &Thing| match thing.source {
+        Source::Package(package) => Some(package),
+        _ => None,
+    };
     let mut query = Command::new("dpkg-query");
-    query.args(["--show", "--showformat", "${Package} ${Version}\n"]).args(tools().map(|tool| tool.package));
+    query.args(["--show", "--showformat", "${Package} ${Version}\n"]).args(things.iter().filter_map(package));
     // dpkg-query fails where one package is missing, and still shows the others.
     let output = query.stdin(Stdio::null()).output().map(|output| output.stdout).unwrap_or_default();
     let lines = String::from_utf8_lossy(&output);
@@ -635,18 +638,24 @@ fn offered(packages: &[String]) -> bool {
 mod tests {
     use std::path::Path;
 
-    use super::{SERVERS, tools};
+    use super::{COLLECTORS, CORPUS_TOOLS, INSPECTORS, PYTHON_SERVERS, SERVERS, TOOLS};
     use crate::rules;
 
     #[test]
     fn every_tool_that_is_installed_is_used() {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
         let texts = rules::texts(&tests).expect("the laboratory's sources can be read");
+        let tools = [TOOLS, COLLECTORS, CORPUS_TOOLS, PYTHON_SERVERS, INSPECTORS].concat();
         let servers = SERVERS.iter().map(|server| server.command);
-        for command in tools().map(|tool| tool.command).chain(servers) {
-            // Alone, or as the first word of a command line.
-            let (alone, first) = (format!("\"{command}\""), format!("\"{command} "));
-            let used = texts.iter().any(|(_, text)| text.contains(&alone) || text.contains(&first));
+        for command in tools.iter().map(|tool| tool.command).chain(servers) {
+            // Alone, or as the first word of a command line, or of a line of a script.
+            let (alone, first, line) = (format!("\"{command}\""), format!("\"{command} "), format!("{command} "));
+            let is_used = |text: &str| {
+                text.contains(&alone)
+                    || text.contains(&first)
+                    || text.lines().any(|own| own.trim_start().starts_with(&line))
+            };
+            let used = texts.iter().any(|(_, text)| is_used(text));
             assert!(used, "{command} is run nowhere in tests/");
         }
     }

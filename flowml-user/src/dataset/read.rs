@@ -44,6 +44,9 @@ pub enum RowType {
 }
 
 impl RowType {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Flow, Self::Host, Self::Incident];
+
     /// Its table in a folder that `-o parquet=DIR` wrote.
     #[must_use]
     pub const fn file(self) -> &'static str {

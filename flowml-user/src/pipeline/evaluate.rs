@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ndarray::{Array2, Axis};
 
 use super::figures::{ClassifierFigures, ClusterFigures, DetectorFigures, FPRS, LabelFigures, Report};
-use super::inputs::Inputs;
+use super::inputs::{Inputs, check_output};
 use super::moments::moments;
 use super::pictures;
 use super::progress::Step;
@@ -32,6 +32,8 @@ const CLUSTER_ROWS: usize = 2000;
 /// # Errors
 /// If tables or model cannot be read, or there is nothing to judge.
 pub fn run(arguments: &Eval) -> Result<()> {
+    let outputs = [&arguments.report, &arguments.output];
+    outputs.into_iter().flatten().try_for_each(|output| check_output(output, &arguments.inputs))?;
     let step = Step::begin(!arguments.quiet);
     let mut inputs = Inputs::new(arguments.table.input, arguments.table.labels.as_deref(), &step)?;
     let table = inputs.read(&arguments.inputs, &arguments.table.roles())?;

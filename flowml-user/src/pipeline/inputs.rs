@@ -150,14 +150,20 @@ pub(super) fn meter(
     Ok(learners)
 }
 
-/// Whether an output would overwrite a table that is read for it.
+/// Whether an output can be written and is none of the inputs, before anything is done for it.
 ///
 /// # Errors
-/// If it would.
-pub(super) fn ensure_no_input(output: &Path, tables: &[TableReader]) -> Result<()> {
+/// If it would overwrite an input, or there is no folder for it.
+pub(super) fn check_output(output: &Path, inputs: &[PathBuf]) -> Result<()> {
+    if output == Path::new("-") {
+        return Ok(());
+    }
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    ensure!(folder.is_dir(), "cannot write {}: there is no folder {}", output.display(), folder.display());
     let place = output.canonicalize().ok();
-    let is_place = |table: &TableReader| place.is_some() && table.path().canonicalize().ok() == place;
-    let overwritten = tables.iter().any(is_place);
+    let is_place = |path: PathBuf| place.is_some() && path.canonicalize().ok() == place;
+    let tables = |input: &PathBuf| RowType::ALL.map(|of| input.join(of.file()));
+    let overwritten = inputs.iter().any(|input| is_place(input.clone()) || tables(input).into_iter().any(is_place));
     let output = output.display();
     ensure!(!overwritten, "{output} is an input and would be overwritten: expected another path for the output");
     Ok(())

@@ -9,7 +9,7 @@ use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 
-use super::inputs::ensure_no_input;
+use super::inputs::check_output;
 use crate::cli::Label;
 use crate::dataset::clean::{Account, Cleaner, Dropped};
 use crate::dataset::join::Labels;
@@ -32,12 +32,12 @@ fn open(arguments: &Label) -> Result<Truth> {
 /// # Errors
 /// Where rules or tables cannot be read, or the output cannot be written.
 pub fn run(arguments: &Label) -> Result<()> {
+    check_output(&arguments.output, &arguments.inputs)?;
     let truth = open(arguments)?;
     let tables = arguments.inputs.iter().map(|path| TableReader::open(path)).collect::<Result<Vec<_>, _>>()?;
     let shape = Shape::of(&tables)?;
     let schema = labelled(shape.schema(), &tables, &arguments.column)?;
     let format = TableFormat::of(&arguments.output).context("expected an output called .csv or .parquet")?;
-    ensure_no_input(&arguments.output, &tables)?;
     let mut writer = TableWriter::open(&arguments.output, format, &schema)?;
     let default = arguments.default.as_deref().unwrap_or(truth.default_label());
     let mut cleaner = arguments.clean.then(Cleaner::default);

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
-use super::inputs::{Inputs, ensure_no_input};
+use super::inputs::{Inputs, check_output};
 use super::progress::Step;
 use super::traffic;
 use crate::cli::{Model, ModelCommand, Score, Train};
@@ -107,10 +107,10 @@ pub(super) fn tell_cleaning(cleaning: &Cleaning) {
 /// # Errors
 /// If tables or model cannot be read or do not fit each other, or the output cannot be written.
 pub fn score(arguments: &Score) -> Result<()> {
+    check_output(&arguments.output, &arguments.inputs)?;
     let model = TableModel::load(&arguments.model)?;
     let step = Step::begin(!arguments.quiet);
     let tables = Inputs::new(arguments.input, None, &step)?.open(&arguments.inputs)?;
-    ensure_no_input(&arguments.output, &tables)?;
     let shape = Shape::of(&tables)?;
     let verdict = Verdict::of(&model);
     let (schema, kept) = verdict.behind(shape.schema());

@@ -22,7 +22,7 @@ use self::judged::Judged;
 use self::rows::{FLOW_COLUMNS, Flow, flows, windows};
 use self::sample::Sample;
 use self::timeline::{Amount, Timeline};
-use super::inputs::{Inputs, ensure_no_input};
+use super::inputs::{Inputs, check_output};
 use super::learners::{Begin, Builtin, Learners};
 use super::progress::Step;
 use crate::cli::{InputArguments, Report};
@@ -42,12 +42,12 @@ const ODD_POINTS: usize = 400;
 /// # Errors
 /// If the inputs cannot be read or metered, have no flows, or the page cannot be written.
 pub fn run(arguments: &Report) -> Result<()> {
+    check_output(&arguments.output, &arguments.inputs)?;
     let step = Step::begin(!arguments.quiet);
     let inputs = Inputs::new(InputArguments::default(), arguments.labels.as_deref(), &step)?;
     let mut inputs = inputs.judged_by(learners(arguments)?);
     let places = inputs.places(&arguments.inputs)?;
     let tables = inputs.tables(&places, RowType::Flow)?;
-    ensure_no_input(&arguments.output, &tables)?;
     tables.iter().try_for_each(has_flows)?;
     let roles = Roles { label: label_column(arguments, &tables), ignored: Vec::new() };
     tables.iter().try_for_each(|table| roles.check(table, true))?;
