@@ -478,12 +478,27 @@ fn rustup() -> Command {
     Command::new("rustup")
 }
 
-/// The distribution's compiler where apt has it, since its versions are fixed; else a nightly with its source.
+/// The distribution's compiler where apt has one that is new enough, since its versions are fixed; else a nightly with its
+/// source.
 fn install_compiler() -> Result<()> {
-    let Err(by_packages) = install_packages(&packages_of(Source::Compiler)) else { return Ok(()) };
+    let Err(by_packages) = install_packaged_compiler() else { return Ok(()) };
     eprintln!("{by_packages:#}; trying rustup");
     let nightly = ["toolchain", "install", "nightly", "--profile", "minimal", "--component", "rust-src"];
     shell::run(rustup().args(nightly)).with_context(|| format!("{by_packages:#}; and by rustup"))
+}
+
+/// The lists are fetched first: those of a system's image may know only the compiler that it was released with.
+fn install_packaged_compiler() -> Result<()> {
+    if shell::which("apt-get").is_some() {
+        update_lists()?;
+    }
+    let packages = packages_of(Source::Compiler);
+    install_packages(&packages)?;
+    let (major, minor) = toolchain::OLDEST;
+    if Compiler::find().is_none() {
+        bail!("{} of apt are older than {major}.{minor}", packages.join(" and "));
+    }
+    Ok(())
 }
 
 /// Builds bpf-linker for the LLVM of the compiler that is there.

@@ -21,7 +21,7 @@ const RUSTFLAGS: &str = "-C debuginfo=2 -C target-cpu=v3 -C link-arg=--btf \
                          -C link-arg=--cpu-features=+allows-misaligned-mem-access";
 
 /// The oldest compiler that builds the kernel programs: `rust-version` of the workspace.
-const OLDEST: (u32, u32) = (1, 88);
+pub(crate) const OLDEST: (u32, u32) = (1, 88);
 
 /// A compiler of kernel programs.
 pub(crate) enum Compiler {
