@@ -59,7 +59,8 @@ Examples:
 
 pub(super) const EVAL_HELP: &str = "\
 Says how good detectors and classifiers are on labelled rows: those of a model, or those that learn from '--train' tables. \
-With neither, they learn from the inputs themselves by cross-validation; with '--all-rows' detectors then learn from all \
+A model of traffic, or 'builtin', judges captures as a run would; by a model, rows without labels are benign. With neither, \
+they learn from the inputs themselves by cross-validation; with '--all-rows' detectors then learn from all \
 rows and judge the same.";
 
 pub(super) const EVAL_EXAMPLES: &str = concat!(
@@ -69,6 +70,7 @@ Examples:
   flowml eval tuesday.csv --model office.json --label-column label --benign benign -o json=report.json
   flowml eval week.parquet --label-column label --benign benign --classifier random-forest --folds 5 --division time
   flowml eval attack.pcap --train monday.pcap --labels attacks.toml --benign benign --report report.html
+  flowml eval tuesday.pcap --model builtin --alpha 0.001 --unit hosts
 
 ",
     exit_codes!()
@@ -85,6 +87,15 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Flows => "flows",
+            Self::Hosts => "hosts",
+        }
+    }
+
     /// As tables have it.
     #[must_use]
     pub const fn row_type(self) -> RowType {
@@ -387,7 +398,8 @@ impl Eval {
     /// What clap cannot see.
     pub(super) fn contradiction(&self) -> Option<String> {
         let needed = "expected '--label-column' with the column of the labels, or '--labels' with a file of them";
-        if self.table.label_column.is_none() && self.table.labels.is_none() {
+        let is_labelled = self.table.label_column.is_some() || self.table.labels.is_some();
+        if !is_labelled && self.model.is_none() {
             return Some(format!("'flowml eval' needs labels: {needed}"));
         }
         let detects = self.model.is_none() && self.tasks().iter().any(|task| matches!(task, Task::Detect(_)));

@@ -51,7 +51,7 @@ impl Fitted {
             return Self::fit_all(&rows, learn, settings);
         }
         let transient = {
-            let scaler = Scaler::fit(rows.view(), learn);
+            let scaler = Scaler::fit(rows.view(), learn, settings.below);
             let scaled = scaler.scale_all(rows.view());
             let clusters = Clusters::fit(scaled.view(), &scaler.below(), PROBE_CLUSTERS, settings.seed);
             transient_rows(&clusters, scaled.view(), &times)
@@ -63,7 +63,7 @@ impl Fitted {
     /// Fits on rows all of which take part.
     fn fit_all(rows: &Array2<f64>, learn: &[Learn], settings: &Settings) -> Self {
         let seed = settings.seed;
-        let rough = Scaler::fit(rows.view(), learn);
+        let rough = Scaler::fit(rows.view(), learn, settings.below);
         let roughly_scaled = rough.scale_all(rows.view());
         let k = settings.clusters.unwrap_or_else(|| choose_k(roughly_scaled.view(), seed));
         let trim = if settings.trusted { 0.0 } else { settings.trim };

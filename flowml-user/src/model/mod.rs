@@ -41,6 +41,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::marks::{Mark, Opinion};
 pub use self::reason::{Reason, TypicalValue, one_line};
+pub use self::scale::Below;
 pub use self::store::{ModelError, ModelFile};
 pub use self::succession::{News, Succession};
 
@@ -66,6 +67,8 @@ pub struct Settings {
     pub warm_up_rows: usize,
     /// … and this many batches (drains, so seconds at the usual interval).
     pub warm_up_batches: u32,
+    /// … or, where most rows are suspect to a model in use, this many, as an attack may pass.
+    pub suspect_batches: u32,
     /// Of these, the first so many teach nothing.
     pub settling_batches: u32,
     /// The part of the warm-up rows, the farthest, that the clusters do without: an attack may be among them.
@@ -82,6 +85,8 @@ pub struct Settings {
     pub learnt_rows_per_batch: usize,
     /// How many recent scores the probability rests on.
     pub calibration_scores: usize,
+    /// What a value weighs that is less than usual.
+    pub below: Below,
     /// An anomaly gives at most this many reasons.
     pub reasons: usize,
 }
@@ -94,6 +99,7 @@ impl Default for Settings {
             clusters: None,
             warm_up_rows: 300,
             warm_up_batches: 30,
+            suspect_batches: 120,
             settling_batches: 0,
             trim: 0.02,
             trusted: false,
@@ -102,8 +108,18 @@ impl Default for Settings {
             step: 0.1,
             learnt_rows_per_batch: 1024,
             calibration_scores: 4096,
+            below: Below::EVEN,
             reasons: 4,
         }
+    }
+}
+
+impl Settings {
+    /// With a warm-up as long as a row counts before it counts half: of less, a model knows little of what is rare, and
+    /// calls nothing an anomaly.
+    #[must_use]
+    pub fn unhurried(self) -> Self {
+        Self { warm_up_batches: self.half_life_batches as u32, ..self }
     }
 }
 
@@ -272,6 +288,19 @@ impl Learner {
                 ready.fitted.learn(scored, &self.settings);
                 verdicts.into_iter().map(Some).collect()
             }
+        }
+    }
+
+    /// Scores rows and learns nothing; nothing is said while warming up.
+    ///
+    /// # Panics
+    /// If the rows do not have one value for each column.
+    #[must_use]
+    pub fn judge(&self, rows: ArrayView2<'_, f64>) -> Vec<Option<Verdict>> {
+        assert_eq!(rows.ncols(), self.columns.len(), "a row has one value for each column");
+        match &self.state {
+            State::WarmUp(_) => vec![None; rows.nrows()],
+            State::Ready(ready) => score(ready, rows, &self.columns, &self.settings).into_iter().map(Some).collect(),
         }
     }
 

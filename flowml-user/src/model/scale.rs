@@ -20,14 +20,25 @@ const AMOUNT_FLOOR: f64 = 0.25;
 /// usual are worth twenty.
 const SHARE_FLOOR: f64 = 0.2;
 
-/// The weight of an amount below its centroid in a squared distance, where one above weighs 1.
-///
-/// Less than usual is what ordinary hosts do whenever they pause: weighed alike, the farthest rows of ordinary windows
-/// are idle moments, which hide scans and floods behind a wide tail.
-const AMOUNT_BELOW: f64 = 0.1;
+/// The weights of values below their centroid in a squared distance, where those above weigh 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Below {
+    /// Of an amount.
+    pub amount: f64,
+    /// Of a share or an entropy.
+    pub share: f64,
+}
 
-/// The same for a share or an entropy; a lower one can be the sign (a flood on one port), but is seldom.
-const SHARE_BELOW: f64 = 0.3;
+impl Below {
+    /// Less is as odd as more: a flow that is not answered is one with less of everything.
+    pub const EVEN: Self = Self { amount: 1.0, share: 1.0 };
+
+    /// Less is what ordinary hosts do whenever they pause: weighed as more, the farthest rows of ordinary windows are
+    /// idle moments, which hide scans and floods behind a wide tail. A lower share or entropy can be the sign (a flood on
+    /// one port), but is seldom.
+    pub const PAUSES: Self = Self { amount: 0.1, share: 0.3 };
+}
 
 /// A bound far from any share or entropy, so that differences of undue values stay finite.
 const LARGEST_SHARE: f64 = 1e9;
@@ -59,6 +70,7 @@ enum Scale {
 /// The fitted scales of all columns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Scaler {
+    below: Below,
     columns: Vec<Scale>,
 }
 
@@ -68,7 +80,7 @@ impl Scaler {
     /// A value that is not finite is not defined: it counts as the middle of its column, so it neither adds to a
     /// distance nor takes part in the fit.
     #[must_use]
-    pub(super) fn fit(rows: ArrayView2<'_, f64>, learn: &[Learn]) -> Self {
+    pub(super) fn fit(rows: ArrayView2<'_, f64>, learn: &[Learn], below: Below) -> Self {
         let fit = |(column, learn): (usize, &Learn)| match learn {
             Learn::Never => Scale::Out,
             Learn::Category => fit_one_hot(rows.column(column)),
@@ -77,7 +89,7 @@ impl Scaler {
             }
         };
         let columns = learn.iter().enumerate().map(fit).collect();
-        Self { columns }
+        Self { below, columns }
     }
 
     /// Columns of a raw row.
@@ -102,7 +114,12 @@ impl Scaler {
     /// For each slot, the weight in a squared distance of a value below the centroid.
     #[must_use]
     pub(super) fn below(&self) -> Vec<f64> {
-        let weights = |scale: &Scale| std::iter::repeat_n(scale.below(), scale.slots());
+        let weight = |scale: &Scale| match scale {
+            Scale::Number { log: true, .. } => self.below.amount,
+            Scale::Number { log: false, .. } => self.below.share,
+            Scale::Out | Scale::OneHot { .. } => 1.0,
+        };
+        let weights = |scale: &Scale| std::iter::repeat_n(weight(scale), scale.slots());
         self.columns.iter().flat_map(weights).collect()
     }
 
@@ -180,14 +197,6 @@ impl Scale {
         }
     }
 
-    fn below(&self) -> f64 {
-        match self {
-            Self::Number { log: true, .. } => AMOUNT_BELOW,
-            Self::Number { log: false, .. } => SHARE_BELOW,
-            Self::Out | Self::OneHot { .. } => 1.0,
-        }
-    }
-
     fn apply(&self, value: f64, slots: &mut [f64]) {
         match self {
             Self::Out => {}
@@ -217,7 +226,6 @@ pub(super) fn spread(sorted: &[f64]) -> f64 {
     (between(0.25, 0.75) / IQR_TO_SIGMA).max(between(0.05, 0.95) / Q90_TO_SIGMA)
 }
 
-/// Median and spread.
 /// The smallest scale of a number.
 const fn floor(learn: Learn) -> f64 {
     if learn.is_amount() { AMOUNT_FLOOR } else { SHARE_FLOOR }
@@ -259,7 +267,11 @@ mod tests {
     use ndarray::{Array2, array};
 
     fn fit_one(values: &[f64], learn: Learn) -> Scaler {
-        Scaler::fit(Array2::from_shape_vec((values.len(), 1), values.to_vec()).expect("one column").view(), &[learn])
+        Scaler::fit(
+            Array2::from_shape_vec((values.len(), 1), values.to_vec()).expect("one column").view(),
+            &[learn],
+            Below::EVEN,
+        )
     }
 
     fn scaled(scaler: &Scaler, value: f64) -> Vec<f64> {
@@ -330,7 +342,8 @@ mod tests {
     #[test]
     fn a_column_that_is_never_learnt_takes_no_slot() {
         let rows = array![[1.0, 80.0, 0.5], [2.0, 443.0, 0.25]];
-        let scaler = Scaler::fit(rows.view(), &[Learn::Amount, Learn::Never, Learn::Share]);
+        let scaler = Scaler::fit(rows.view(), &[Learn::Amount, Learn::Never, Learn::Share], Below::PAUSES);
+        assert_eq!(scaler.below(), [0.1, 0.3]);
         assert_eq!(scaler.width(), 2);
         assert_eq!(scaler.origins(), [0, 2]);
         assert!(scaler.slots_of(1).is_empty());

@@ -16,7 +16,7 @@ use crate::features::Column;
 const FORMAT: &str = "flowml-model";
 
 /// The version of the file's layout; another one is not read.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Why a model was not saved or loaded.
 #[derive(Debug, thiserror::Error)]

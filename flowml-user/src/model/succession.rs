@@ -100,6 +100,8 @@ pub struct Succession {
     shadow: Option<Shadow>,
     drift: Drift,
     news: Vec<News>,
+    /// Whether nothing is learnt.
+    held: bool,
 }
 
 /// A learner on trial.
@@ -169,7 +171,7 @@ impl Succession {
     /// A learner that begins with nothing, or goes on with what it learnt here.
     #[must_use]
     pub fn of(acting: Learner) -> Self {
-        Self { acting, shadow: None, drift: Drift::default(), news: Vec::new() }
+        Self { acting, shadow: None, drift: Drift::default(), news: Vec::new(), held: false }
     }
 
     /// A learner that learnt elsewhere: another is learnt beside it from the start, by these settings.
@@ -179,8 +181,17 @@ impl Succession {
         Self { shadow, ..Self::of(acting) }
     }
 
+    /// From now on all is judged by what was learnt so far, and nothing more is learnt.
+    pub fn hold(&mut self) {
+        self.held = true;
+        self.shadow = None;
+    }
+
     /// As [`Learner::observe`], by the one that acts.
     pub fn observe(&mut self, rows: ArrayView2<'_, f64>) -> Vec<Option<Verdict>> {
+        if self.held {
+            return self.acting.judge(rows);
+        }
         let verdicts = self.acting.observe(rows);
         if let Some(shadow) = &mut self.shadow {
             self.news.extend(shadow.observe(rows, &verdicts));
@@ -198,8 +209,8 @@ impl Succession {
         // What the one in use learnt from may have been known to be ordinary; what is here is not. And what is to replace a
         // model that has changed with its traffic so far must have seen more than an attack of minutes.
         let Settings { warm_up_rows, trusted, .. } = Settings::default();
-        let warm_up_batches = self.acting.settings().half_life_batches as u32;
-        let settings = Settings { warm_up_rows, warm_up_batches, trusted, ..self.acting.settings().clone() };
+        let settings = self.acting.settings().clone().unhurried();
+        let settings = Settings { warm_up_rows, trusted, suspect_batches: 4 * settings.warm_up_batches, ..settings };
         self.shadow = Some(Shadow::new(self.acting.successor(settings)));
         self.drift = Drift::default();
     }

@@ -204,7 +204,7 @@ fn a_file_that_is_no_model_is_refused_and_a_missing_one_named() {
     let broken = [
         String::new(),
         "[1, 2".to_owned(),
-        good.replacen("\"version\": 3", "\"version\": 2", 1),
+        good.replacen("\"version\": 4", "\"version\": 3", 1),
         good.replacen("\"flowml-model\"", "\"other\"", 1),
         good.replacen("\"width\"", "\"wide\"", 1),
         good.replacen("\"features_hash\": \"", "\"features_hash\": \"0", 1),
@@ -322,7 +322,8 @@ fn explains_ordinary_rows_on_request() {
 /// A learner that has watched a small network for its warm-up, with an attack in some of its seconds.
 fn watching(hosts: usize, seed: u64, attacked: impl Fn(usize) -> Option<Attack>) -> (Learner, Network) {
     let mut network = Network::new(hosts, seed);
-    let mut learner = Learner::new(synthetic::columns(), Settings { seed, ..Settings::default() });
+    let mut learner =
+        Learner::new(synthetic::columns(), Settings { seed, below: super::Below::PAUSES, ..Settings::default() });
     let mut second = 0;
     while matches!(learner.status(), Status::WarmingUp { .. }) {
         learner.observe(network.second(attacked(second)).0.view());

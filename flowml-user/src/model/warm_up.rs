@@ -11,8 +11,8 @@ const KEPT: usize = 1 << 16;
 /// ordinary: then there is nothing better to learn from than all of them.
 const MOST_SUSPECTED: f64 = 0.5;
 
-/// So many times as long lasts a warm-up most of whose rows are suspect.
-const PATIENCE: u32 = 4;
+/// After this part of a warm-up most of whose rows are suspect, somebody should know.
+const TOLD_AFTER: u32 = 4;
 
 /// The rows kept for the first fit, in the order of their time.
 #[derive(Clone, Debug, Default)]
@@ -85,15 +85,20 @@ impl WarmUp {
         self.settled = 0;
     }
 
-    /// Whether there is enough to learn from: where most of it is suspect, that takes longer, as an attack may pass.
+    /// Whether there is enough to learn from.
     pub(super) fn is_over(&self, settings: &Settings) -> bool {
-        let patience = if self.suspected() > MOST_SUSPECTED { PATIENCE } else { 1 };
-        self.has_seen(settings) && self.batches >= settings.warm_up_batches.saturating_mul(patience)
+        let batches = if self.is_suspect() { settings.suspect_batches } else { settings.warm_up_batches };
+        self.has_seen(settings) && self.batches >= batches
     }
 
-    /// Whether there would be enough to learn from, if most of it were not suspect.
+    /// Whether most of what was seen is suspect, and has been for long.
     pub(super) fn is_overdue(&self, settings: &Settings) -> bool {
-        self.has_seen(settings) && self.batches >= settings.warm_up_batches && !self.is_over(settings)
+        let is_long = self.batches >= settings.suspect_batches / TOLD_AFTER;
+        self.is_suspect() && is_long && self.has_seen(settings) && !self.is_over(settings)
+    }
+
+    fn is_suspect(&self) -> bool {
+        self.suspected() > MOST_SUSPECTED
     }
 
     const fn has_seen(&self, settings: &Settings) -> bool {
@@ -102,7 +107,7 @@ impl WarmUp {
 
     /// The rows to learn from and their batches; none where there are no rows.
     pub(super) fn rows(&self, columns: usize) -> Option<(Array2<f64>, Vec<u32>)> {
-        let all = self.suspected() > MOST_SUSPECTED;
+        let all = self.is_suspect();
         let kept: Vec<usize> = (0..self.times.len()).filter(|&row| all || !self.suspects[row]).collect();
         let whole = ArrayView2::from_shape((self.times.len(), columns), &self.values).expect("whole rows were kept");
         let times = kept.iter().map(|&row| self.times[row]).collect();
@@ -161,7 +166,7 @@ mod tests {
         collect(&mut most, 0, 10, |row| row < 6);
         assert_eq!(most.rows(2).expect("there are rows").0, batch(0, 10));
         // Ten rows are enough for both, but not ten of which most are suspect.
-        let settings = Settings { warm_up_rows: 10, warm_up_batches: 1, ..Settings::default() };
+        let settings = Settings { warm_up_rows: 10, warm_up_batches: 1, suspect_batches: 4, ..Settings::default() };
         assert!(few.is_over(&settings) && !few.is_overdue(&settings));
         assert!(!most.is_over(&settings) && most.is_overdue(&settings));
         most.pass(3);

@@ -1,31 +1,29 @@
 //! `flowml eval`: how good detectors and classifiers are on labelled tables.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use ndarray::{Array2, Axis};
+use ndarray::Array2;
 
-use super::figures::{ClassifierFigures, ClusterFigures, DetectorFigures, FPRS, LabelFigures, Report};
+use super::figures::{ClassifierFigures, Report};
 use super::inputs::{Inputs, check_output};
-use super::moments::moments;
+use super::judged::{Judged, Said, cluster_figures};
 use super::pictures;
 use super::progress::Step;
+use super::traffic;
 use super::train::learn;
 use crate::cli::Eval;
-use crate::dataset::truth;
+use crate::dataset::RowType;
+use crate::dataset::columns::numbers_of;
+use crate::dataset::truth::BENIGN;
 use crate::model::folds::folds;
-use crate::model::frame::Values;
-use crate::model::metrics::{ClassFigures, Confusion, Moment, Ranking, Watch, davies_bouldin, silhouette};
+use crate::model::metrics::Confusion;
 use crate::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
 use crate::page;
-
-/// Rows on which clusters are judged: the silhouette is quadratic.
-const CLUSTER_ROWS: usize = 2000;
 
 /// Judges, and tells.
 ///
@@ -36,12 +34,10 @@ pub fn run(arguments: &Eval) -> Result<()> {
     outputs.into_iter().flatten().try_for_each(|output| check_output(output, &arguments.inputs))?;
     let step = Step::begin(!arguments.quiet);
     let mut inputs = Inputs::new(arguments.table.input, arguments.table.labels.as_deref(), &step)?;
-    let table = inputs.read(&arguments.inputs, &arguments.table.roles())?;
-    ensure!(table.frame.rows() > 0, "the inputs have no rows");
-    let judged = Judged::new(table);
     let report = match &arguments.model {
-        Some(path) => by_model(&TableModel::load(path)?, &judged, arguments)?,
-        None => by_learning(&judged, arguments, &mut inputs, &step)?,
+        Some(path) if traffic::is_model(path)? => by_traffic(path, arguments, inputs)?,
+        Some(path) => by_model(&TableModel::load(path)?, arguments, &mut inputs)?,
+        None => by_learning(arguments, &mut inputs, &step)?,
     };
     drop(step);
     if !arguments.quiet {
@@ -63,13 +59,56 @@ fn write(report: &Report, path: &Path) -> Result<()> {
     written.with_context(|| format!("cannot write the figures to {}", path.display()))
 }
 
-fn by_model(model: &TableModel, judged: &Judged, arguments: &Eval) -> Result<Report> {
+/// All rows of the inputs.
+fn read(arguments: &Eval, inputs: &mut Inputs<'_>) -> Result<Judged> {
+    let table = inputs.read(&arguments.inputs, &arguments.table.roles())?;
+    ensure!(table.frame.rows() > 0, "the inputs have no rows");
+    Ok(Judged::new(table))
+}
+
+/// By a model of traffic, which judges captures while they are metered, as a run would, but learns nothing of them.
+fn by_traffic(model: &Path, arguments: &Eval, inputs: Inputs<'_>) -> Result<Report> {
+    traffic::check_captures(&arguments.inputs)?;
+    let learners = traffic::learners(model, arguments.learning.alpha)?;
+    let alpha = learners.flows.acting().settings().alpha;
+    let mut inputs = inputs.judged_by(learners.held());
+    let places = inputs.places(&arguments.inputs)?;
+    let unit = arguments.table.input.unit.unwrap_or_default();
+    let table = arguments.table.roles().read(inputs.tables(&places, unit.row_type())?, |_| {})?;
+    let benign = arguments.learning.benign.as_deref().unwrap_or(BENIGN);
+    let judged = Judged::new(table).labelled_or(benign);
+    let (judged, scores, probabilities) = judged.by_verdicts()?;
+    let said = Said { name: unit.name(), alpha, scores, probabilities, clusters: None };
+    let mut told = said.told(&judged, benign, judged.has_attacks(benign))?;
+    let mut incidents = 0;
+    for place in &places {
+        let tables = inputs.tables(std::slice::from_ref(place), RowType::Incident)?;
+        // Each is told again while it lasts.
+        let mut numbers = BTreeSet::new();
+        for batch in tables.into_iter().flatten() {
+            numbers.extend(numbers_of(&batch?, "incident")?.into_iter().map(|number| number as u64));
+        }
+        incidents += numbers.len();
+    }
+    told.0.incidents = Some(incidents);
+    let mut report = Report::default();
+    report.add_detector(&[told]);
+    Ok(report)
+}
+
+fn by_model(model: &TableModel, arguments: &Eval, inputs: &mut Inputs<'_>) -> Result<Report> {
     // What is benign here may have another name than where the model learnt.
     let benign = arguments.learning.benign.as_ref().or(model.plan().benign.as_ref());
     let plan = Plan { benign: benign.cloned(), ..model.plan().clone() };
+    let judged = read(arguments, inputs)?;
     let mut report = Report::default();
     match plan.task {
-        Task::Detect(_) => report.detectors.push(detector_figures(model, judged, &plan)?),
+        Task::Detect(_) => {
+            let benign = plan.benign.as_deref().unwrap_or(BENIGN);
+            let judged = judged.labelled_or(benign);
+            let said = said(model, &judged, &plan)?;
+            report.add_detector(&[said.told(&judged, benign, judged.has_attacks(benign))?]);
+        }
         Task::Classify(_) => {
             let confusion = confusion(model, &judged.table, &plan)?;
             report.classifiers.push(ClassifierFigures::of(plan.task.name(), confusion, Vec::new()));
@@ -93,25 +132,8 @@ impl Round {
     }
 }
 
-/// Rows that are judged, with their times where they have some.
-#[derive(Clone)]
-struct Judged {
-    table: Labelled,
-    moments: Option<Vec<Moment>>,
-}
-
-impl Judged {
-    fn new(table: Labelled) -> Self {
-        Self { moments: moments(&table), table }
-    }
-
-    fn select(&self, rows: &[usize]) -> Self {
-        let moments = self.moments.as_ref().map(|moments| rows.iter().map(|&row| moments[row]).collect());
-        Self { table: self.table.select(rows), moments }
-    }
-}
-
-fn by_learning(judged: &Judged, arguments: &Eval, inputs: &mut Inputs<'_>, step: &Step) -> Result<Report> {
+fn by_learning(arguments: &Eval, inputs: &mut Inputs<'_>, step: &Step) -> Result<Report> {
+    let judged = read(arguments, inputs)?;
     let given = match arguments.train.as_slice() {
         [] => None,
         paths => Some(inputs.read(paths, &arguments.table.roles())?),
@@ -120,7 +142,7 @@ fn by_learning(judged: &Judged, arguments: &Eval, inputs: &mut Inputs<'_>, step:
     for task in arguments.tasks() {
         let plan = arguments.learning.plan(task);
         let rounds = rounds(&judged.table, given.as_ref(), &plan, arguments)?;
-        judge(&rounds, judged, &plan, step, &mut report)?;
+        judge(&rounds, &judged, &plan, step, &mut report)?;
     }
     Ok(report)
 }
@@ -145,13 +167,15 @@ fn rounds(table: &Labelled, given: Option<&Labelled>, plan: &Plan, arguments: &E
 fn judge(rounds: &[Round], inputs: &Judged, plan: &Plan, step: &Step, report: &mut Report) -> Result<()> {
     match plan.task {
         Task::Detect(_) => {
-            let figures = |round: &Round| {
+            let benign = plan.benign.as_deref().context("expected '--benign' with the label of benign rows")?;
+            let has_attacks = inputs.has_attacks(benign);
+            let told = |round: &Round| {
                 let (model, _) = learn(&round.train, plan.clone(), step)?;
                 step.show(format!("judging: {}", plan.task.name()));
-                detector_figures(&model, &round.judged(inputs), plan)
+                let judged = round.judged(inputs);
+                said(&model, &judged, plan)?.told(&judged, benign, has_attacks)
             };
-            let folds = rounds.iter().map(figures).collect::<Result<Vec<_>>>()?;
-            report.detectors.extend(DetectorFigures::of_folds(&folds));
+            report.add_detector(&rounds.iter().map(told).collect::<Result<Vec<_>>>()?);
         }
         Task::Classify(_) => {
             let mut whole = Confusion::new(known_classes(rounds, &inputs.table, plan));
@@ -177,7 +201,7 @@ fn known_classes(rounds: &[Round], table: &Labelled, plan: &Plan) -> Vec<String>
 }
 
 fn classes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let names: std::collections::BTreeSet<&str> = names.collect();
+    let names: BTreeSet<&str> = names.collect();
     names.into_iter().map(str::to_owned).collect()
 }
 
@@ -212,90 +236,12 @@ fn confusion(model: &TableModel, table: &Labelled, plan: &Plan) -> Result<Confus
     Ok(confusion)
 }
 
-/// How a detector judges a table.
-fn detector_figures(model: &TableModel, judged: &Judged, plan: &Plan) -> Result<DetectorFigures> {
-    let Judged { table, moments } = judged;
-    let labels = table.labels.as_deref().context("expected labels")?;
-    let benign = plan.benign.as_deref().context("expected '--benign' with the label of benign rows")?;
-    let rows = prepare(model, table)?;
+/// What a detector says of rows.
+fn said(model: &TableModel, judged: &Judged, plan: &Plan) -> Result<Said> {
+    let rows = prepare(model, &judged.table)?;
     let Judgement::Scores { scores, probabilities, clusters } = model.judge(rows.view()) else {
         bail!("expected a detector");
     };
-    let is_attack = |label: &Arc<str>| **label != *benign;
-    let ranking = Ranking::new(scores.iter().copied().zip(labels.iter().map(is_attack)))
-        .with_context(|| format!("expected rows with the label '{benign}' and others to judge"))?;
-    let mut confusion = Confusion::new(vec!["ordinary".to_owned(), "anomaly".to_owned()]);
-    for (label, probability) in labels.iter().zip(&probabilities) {
-        confusion.count(usize::from(is_attack(label)), usize::from(*probability < plan.alpha));
-    }
-    let fpr = |text: &'static str| (text, ranking.tpr_at_fpr(text.parse().expect("the table has numbers")));
-    let mut figures = DetectorFigures {
-        name: plan.task.name(),
-        rows: labels.len(),
-        attacks: labels.iter().filter(|label| is_attack(label)).count(),
-        auroc: ranking.auroc(),
-        average_precision: ranking.average_precision(),
-        tpr_at_fpr: FPRS.map(fpr).into(),
-        alpha: plan.alpha,
-        accuracy: 0.0,
-        at_alpha: ClassFigures { precision: 0.0, recall: 0.0, f1: 0.0, rows: 0 },
-        false_positive_rate: 0.0,
-        confusion,
-        classes: label_figures(&scores, labels, benign),
-        clusters: clusters.map(|members| cluster_figures(&rows, &members)),
-        folds: Vec::new(),
-        roc: ranking.roc(),
-        precision_recall: ranking.precision_recall(),
-        false_alarms_per_hour: None,
-        watch: moments.as_ref().map(|moments| {
-            let alarms = probabilities.iter().map(|probability| *probability < plan.alpha);
-            watch(table, moments, benign, alarms)
-        }),
-    };
-    figures.read_confusion();
-    figures.read_watch();
-    Ok(figures)
-}
-
-/// When the attacks among the rows were found, and how long nothing else happened.
-fn watch(table: &Labelled, moments: &[Moment], benign: &str, alarms: impl Iterator<Item = bool>) -> Watch {
-    let rules = match table.frame.column(truth::RULE).map(|column| &column.values) {
-        Some(Values::Numbers(rules)) => Some(rules),
-        _ => None,
-    };
-    let mut watch = Watch::default();
-    for (row, (label, alarm)) in table.labels.iter().flatten().zip(alarms).enumerate() {
-        let rule = rules.map(|rules| rules[row]).filter(|rule| rule.is_finite()).map(|rule| rule as u32);
-        watch.add(table.inputs[row], moments[row], (**label != *benign).then_some((label, rule)), alarm);
-    }
-    watch
-}
-
-/// Each label against the benign rows.
-fn label_figures(scores: &[f64], labels: &[Arc<str>], benign: &str) -> BTreeMap<String, LabelFigures> {
-    let mut by_label: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    scores.iter().zip(labels).for_each(|(score, label)| by_label.entry(label).or_default().push(*score));
-    let ordinary = by_label.remove(benign).unwrap_or_default();
-    let figures = |(label, own): (&str, Vec<f64>)| {
-        let attacks = own.iter().map(|score| (*score, true));
-        let ranking = Ranking::new(attacks.chain(ordinary.iter().map(|score| (*score, false))))?;
-        Some((label.to_owned(), LabelFigures { auroc: ranking.auroc(), rows: own.len(), found: None }))
-    };
-    by_label.into_iter().filter_map(figures).collect()
-}
-
-fn cluster_figures(rows: &Array2<f64>, members: &[usize]) -> ClusterFigures {
-    let mut sizes = vec![0; members.iter().max().map_or(0, |most| most + 1)];
-    members.iter().for_each(|member| sizes[*member] += 1);
-    sizes.retain(|size| *size > 0);
-    sizes.sort_unstable_by_key(|size| std::cmp::Reverse(*size));
-    // Every so manieth row, so that the sample has all times of the table.
-    let chosen: Vec<usize> = (0..rows.nrows()).step_by(rows.nrows().div_ceil(CLUSTER_ROWS).max(1)).collect();
-    let sample = rows.select(Axis(0), &chosen);
-    let own: Vec<usize> = chosen.iter().map(|&row| members[row]).collect();
-    ClusterFigures {
-        sizes,
-        silhouette: silhouette(sample.view(), &own),
-        davies_bouldin: davies_bouldin(rows.view(), members),
-    }
+    let clusters = clusters.map(|members| cluster_figures(&rows, &members));
+    Ok(Said { name: plan.task.name(), alpha: plan.alpha, scores, probabilities, clusters })
 }

@@ -5,17 +5,48 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::judged::Told;
 use crate::model::metrics::{ClassFigures, Confusion, Curve, Found, Watch};
 
-/// The false-positive rates at which the true-positive rate is told.
+/// The false-positive rates at which the true-positive rate is told, and the levels of probability for benign rows.
 pub(super) const FPRS: [&str; 2] = ["0.01", "0.001"];
 
 /// All that was found.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
+    /// None where all rows are benign.
     pub(super) detectors: Vec<DetectorFigures>,
+    /// What each detector says of the benign rows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) benign: Vec<BenignFigures>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) classifiers: Vec<ClassifierFigures>,
+}
+
+/// What a detector says of benign rows: how honest its probabilities are.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct BenignFigures {
+    pub(super) name: &'static str,
+    /// Benign rows that were judged.
+    pub(super) rows: usize,
+    /// The part of them whose probability is below a level, which is to be that level.
+    pub(super) p_below: BTreeMap<&'static str, f64>,
+    /// Incidents of a model of traffic, whatever the label of their rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) incidents: Option<usize>,
+}
+
+impl BenignFigures {
+    /// The figures of several folds as one. None of none.
+    fn of_folds<'a>(folds: impl Iterator<Item = &'a Self> + Clone) -> Option<Self> {
+        let rows: usize = folds.clone().map(|fold| fold.rows).sum();
+        let share = |level: &'static str| {
+            let anomalies: f64 = folds.clone().map(|fold| fold.p_below[level] * fold.rows as f64).sum();
+            (level, anomalies / rows as f64)
+        };
+        let p_below = FPRS.map(share).into();
+        folds.clone().next().map(|first| Self { name: first.name, rows, p_below, incidents: first.incidents })
+    }
 }
 
 /// How good a detector is.
@@ -183,6 +214,13 @@ impl ClassifierFigures {
 pub(super) const TOLD_LABELS: usize = 40;
 
 impl Report {
+    /// Adds a detector by what is told of each of its folds.
+    pub(super) fn add_detector(&mut self, folds: &[Told]) {
+        self.benign.extend(BenignFigures::of_folds(folds.iter().map(|(benign, _)| benign)));
+        let figures: Vec<DetectorFigures> = folds.iter().filter_map(|(_, figures)| figures.clone()).collect();
+        self.detectors.extend(DetectorFigures::of_folds(&figures));
+    }
+
     /// For people.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
@@ -211,7 +249,26 @@ impl Report {
             self.write_clusters(text)?;
             self.detectors.iter().try_for_each(|detector| write_folds(text, detector.name, &detector.folds))?;
         }
+        self.write_benign(text)?;
         self.write_classifiers(text)
+    }
+
+    /// What the detectors say of benign rows.
+    fn write_benign(&self, text: &mut String) -> std::fmt::Result {
+        if self.benign.is_empty() {
+            return Ok(());
+        }
+        let gap = if self.detectors.is_empty() { "" } else { "\n" };
+        write!(text, "{gap}{:<18}{:>9}", "of benign rows", "rows")?;
+        FPRS.iter().try_for_each(|level| write!(text, "{:>12}", format!("p < {level}")))?;
+        let incidents = self.benign.iter().any(|benign| benign.incidents.is_some());
+        writeln!(text, "{}", if incidents { "   incidents" } else { "" })?;
+        for BenignFigures { name, rows, p_below, incidents } in &self.benign {
+            write!(text, "{name:<18}{rows:>9}")?;
+            FPRS.iter().try_for_each(|level| write!(text, "{:>12}", format!("{:.3} %", p_below[level] * 100.0)))?;
+            writeln!(text, "{}", incidents.map_or_else(String::new, |incidents| format!("{incidents:>12}")))?;
+        }
+        Ok(())
     }
 
     /// The AUROC of each label, a column for each detector.

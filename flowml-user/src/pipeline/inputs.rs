@@ -90,12 +90,12 @@ impl<'a> Inputs<'a> {
         paths.iter().map(place).collect()
     }
 
-    /// The rows of one type, of those inputs that have some.
+    /// The rows of one type, of those inputs that have some; flows and host windows with their labels.
     pub(super) fn tables(&self, places: &[Place], of: RowType) -> Result<Vec<TableReader>> {
         let mut tables = Vec::new();
         for place in places {
             let Some(table) = TableReader::open_type(&place.rows, of)? else { continue };
-            tables.push(if of == RowType::Flow { self.of_input(&place.input, table)? } else { table });
+            tables.push(if of == RowType::Incident { table } else { self.of_input(&place.input, table)? });
         }
         Ok(tables)
     }

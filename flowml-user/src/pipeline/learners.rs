@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::budget::Budget;
 use crate::cli::AlarmLevel;
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
-use crate::model::{Learner, ModelError, ModelFile, News, Settings, Status, Succession};
+use crate::model::{Below, Learner, ModelError, ModelFile, News, Settings, Status, Succession};
 use crate::sink::LearnerReport;
 
 /// The name of the learner of flows in reports and files.
@@ -70,6 +70,14 @@ pub enum Begin<'a> {
     File(&'a Path),
 }
 
+impl<'a> Begin<'a> {
+    /// What is meant by a path that may stand for a model that ships with flowml.
+    #[must_use]
+    pub fn named(model: &'a Path) -> Self {
+        Builtin::named(model).map_or(Self::File(model), Self::Builtin)
+    }
+}
+
 impl Learners {
     /// Learners that know nothing yet, for flows that have these columns.
     #[must_use]
@@ -100,6 +108,14 @@ impl Learners {
             learners.set_alarms(level);
         }
         Ok(learners)
+    }
+
+    /// From now on they judge by what they learnt so far, and learn nothing more.
+    #[must_use]
+    pub fn held(mut self) -> Self {
+        self.flows.hold();
+        self.hosts.hold();
+        self
     }
 
     /// From now on this says which rows are anomalies.
@@ -152,10 +168,10 @@ impl Learners {
         if flows == FlowColumns::Headers
             && let Some(learner) = file.learner(FLOWS, flow_columns(flows))?
         {
-            learners.flows = Succession::from_elsewhere(learner, of_flows(settings));
+            learners.flows = Succession::from_elsewhere(learner, of_flows(settings).unhurried());
         }
         if let Some(learner) = file.learner(HOSTS, columns(HOST_FEATURES))? {
-            learners.hosts = Succession::from_elsewhere(learner, of_host_windows(settings));
+            learners.hosts = Succession::from_elsewhere(learner, of_host_windows(settings).unhurried());
         }
         Ok(learners)
     }
@@ -221,7 +237,8 @@ fn of_flows(settings: &Settings) -> Settings {
 }
 
 fn of_host_windows(settings: &Settings) -> Settings {
-    Settings { learnt_rows_per_batch: HOSTS_LEARNT.min(settings.learnt_rows_per_batch), ..of_flows(settings) }
+    let learnt_rows_per_batch = HOSTS_LEARNT.min(settings.learnt_rows_per_batch);
+    Settings { learnt_rows_per_batch, below: Below::PAUSES, ..of_flows(settings) }
 }
 
 #[cfg(test)]

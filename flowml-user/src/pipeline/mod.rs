@@ -25,6 +25,7 @@ pub mod evaluate;
 pub mod feedback;
 mod figures;
 mod inputs;
+mod judged;
 mod kept;
 pub mod label;
 pub mod learners;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use maud::{Markup, html};
 
-use super::figures::{ClassifierFigures, DetectorFigures, FPRS, Report, TOLD_LABELS, tell_found};
+use super::figures::{BenignFigures, ClassifierFigures, DetectorFigures, FPRS, Report, TOLD_LABELS, tell_found};
 use crate::model::metrics::Watch;
 use crate::page::{Colour, Column, Table, confusion, curves, document, figure, section, tile, tiles};
 use crate::sink::words::grouped;
@@ -22,6 +22,7 @@ pub(super) fn page(report: &Report, inputs: &[PathBuf]) -> String {
             (section("Detectors", &detectors(&report.detectors)))
             (section("By attack", &labels(&report.detectors)))
         }
+        @if !report.benign.is_empty() { (section("Benign rows", &benign(&report.benign))) }
         @if report.detectors.iter().any(|detector| detector.clusters.is_some()) {
             (section("Clusters", &clusters(&report.detectors)))
         }
@@ -93,6 +94,22 @@ fn detectors(detectors: &[DetectorFigures]) -> Markup {
                 (confusion(&format!("{}, p < {alpha}", detector.name), &detector.confusion))
             }
         }
+    }
+}
+
+/// How often benign rows have low probabilities.
+fn benign(detectors: &[BenignFigures]) -> Markup {
+    let levels = FPRS.map(|level| Column::number(&format!("p < {level}")));
+    let heads = [Column::name("detector"), Column::number("benign rows")].into_iter().chain(levels).collect();
+    let row = |own: &BenignFigures| {
+        let shares = FPRS.map(|level| html! { (format!("{:.3} %", own.p_below[level] * 100.0)) });
+        [html! { (own.name) }, html! { (grouped(own.rows as u64)) }].into_iter().chain(shares).collect()
+    };
+    let incidents: Option<usize> = detectors.iter().filter_map(|own| own.incidents).reduce(|a, b| a + b);
+    html! {
+        (Table::new(heads, detectors.iter().map(row).collect()).markup())
+        p.note { "An honest probability is below p for the part p of benign rows." }
+        @if let Some(incidents) = incidents { p.note { "Incidents, of all rows: " (incidents) } }
     }
 }
 

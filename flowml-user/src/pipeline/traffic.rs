@@ -1,17 +1,19 @@
-//! `flowml train` on captures or interfaces: a model of ordinary traffic, by which `run` and `read` judge.
+//! Models of ordinary traffic: `flowml train` on captures or interfaces makes one, and captures are judged by it as a run would.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
-use super::inputs::meter;
-use super::learners::{Begin, Learners};
+use super::inputs::{Inputs, meter};
+use super::learners::{Begin, Builtin, Learners};
 use super::live;
 use super::progress::Step;
 use crate::capture::file;
-use crate::cli::{Run, Train};
+use crate::cli::{AlarmLevel, Run, Score, Train};
+use crate::dataset::columns::numbers_of;
+use crate::dataset::{Shape, TableFormat, TableWriter};
 use crate::features::FlowColumns;
-use crate::model::{ClusterSummary, ModelFile, Settings};
+use crate::model::{ClusterSummary, ModelError, ModelFile, Settings};
 use crate::sink::LearnerReport;
 
 /// Whether a model of traffic is asked for, and not one of a table.
@@ -19,6 +21,60 @@ pub(super) fn is_meant(arguments: &Train) -> bool {
     let plain = arguments.table.input.unit.is_none() && arguments.detector.is_none() && arguments.classifier.is_none();
     let captures = || arguments.inputs.iter().all(|path| file::is_capture(path));
     !arguments.interfaces.is_empty() || plain && !arguments.is_labelled() && captures()
+}
+
+/// Whether a model is one of traffic; if not, it may be one of a table.
+///
+/// # Errors
+/// If there is no such file.
+pub(super) fn is_model(path: &Path) -> Result<bool> {
+    if Builtin::named(path).is_some() {
+        return Ok(true);
+    }
+    match ModelFile::read(path) {
+        Ok(_) => Ok(true),
+        Err(ModelError::File { path, source }) => Err(ModelError::File { path, source }.into()),
+        Err(_) => Ok(false),
+    }
+}
+
+/// The learners of a model of traffic; below `alpha` rows are anomalies, or where the model says so.
+pub(super) fn learners(model: &Path, alpha: Option<f64>) -> Result<Learners> {
+    let level = alpha.map(AlarmLevel::Probability);
+    Ok(Learners::begin(Begin::named(model), FlowColumns::Headers, &Settings::default(), level)?)
+}
+
+/// Scores captures by a model of traffic: the rows that `flowml read` writes with it, of one unit.
+pub(super) fn score(arguments: &Score) -> Result<()> {
+    check_captures(&arguments.inputs)?;
+    let step = Step::begin(!arguments.quiet);
+    let inputs = Inputs::new(arguments.input, None, &step)?;
+    let tables = inputs.judged_by(learners(&arguments.model, None)?.held()).open(&arguments.inputs)?;
+    let shape = Shape::of(&tables)?;
+    let format = TableFormat::of(&arguments.output).context("expected an output called .csv or .parquet")?;
+    let mut writer = TableWriter::open(&arguments.output, format, shape.schema())?;
+    let (mut rows, mut anomalies) = (0, 0);
+    for batch in tables.into_iter().flatten() {
+        let batch = shape.take(&batch?)?;
+        writer.write(&batch)?;
+        rows += batch.num_rows();
+        anomalies += numbers_of(&batch, "anomaly")?.into_iter().filter(|anomaly| *anomaly == 1.0).count();
+    }
+    writer.finish()?;
+    drop(step);
+    if !arguments.quiet {
+        eprintln!("flowml: {rows} rows scored, {anomalies} are anomalies");
+    }
+    Ok(())
+}
+
+/// Whether all inputs can be judged by a model of traffic.
+///
+/// # Errors
+/// If one is no capture.
+pub(super) fn check_captures(inputs: &[PathBuf]) -> Result<()> {
+    let other = inputs.iter().find(|path| !file::is_capture(path));
+    other.map_or(Ok(()), |path| bail!("{}: expected a capture, as the model is one of traffic", path.display()))
 }
 
 /// Learns, and saves the model.
@@ -50,7 +106,7 @@ pub(super) async fn run(arguments: &Train) -> Result<()> {
     }
     learners.save(&arguments.model)?;
     if !arguments.quiet {
-        eprint!("{}", describe(&ModelFile::read(&arguments.model)?)?);
+        eprint!("{}", describe(&learners));
         eprintln!("flowml: the model is in {}", arguments.model.display());
     }
     Ok(())
@@ -69,9 +125,8 @@ fn of_captures(paths: &[PathBuf], settings: &Settings, shown: bool) -> Result<Le
     Ok(learners)
 }
 
-/// What a file of learners says, for people.
-pub(super) fn describe(file: &ModelFile) -> Result<String> {
-    let learners = Learners::of_file(file, FlowColumns::Headers, &Settings::default())?;
+/// What learners know, for people.
+pub(super) fn describe(learners: &Learners) -> String {
     let cluster = |cluster: ClusterSummary| {
         let typical: Vec<String> = cluster.typical.iter().map(ToString::to_string).collect();
         format!("  {:.1} %: {}\n", cluster.share * 100.0, typical.join(", "))
@@ -82,5 +137,5 @@ pub(super) fn describe(file: &ModelFile) -> Result<String> {
         let clusters: String = report.clusters.into_iter().map(cluster).collect();
         format!("the learner of {}, {}\n{clusters}", report.of, report.status)
     };
-    Ok(learners.reports().into_iter().map(describe).collect::<String>() + &marks)
+    learners.reports().into_iter().map(describe).collect::<String>() + &marks
 }

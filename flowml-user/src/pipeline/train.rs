@@ -15,7 +15,6 @@ use crate::dataset::learnt::Roles;
 use crate::dataset::{Shape, TableFormat, TableWriter};
 use crate::model::prepare::Cleaning;
 use crate::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
-use crate::model::{ModelError, ModelFile};
 
 /// How many columns of one kind are told by name.
 const TOLD_COLUMNS: usize = 12;
@@ -108,6 +107,9 @@ pub(super) fn tell_cleaning(cleaning: &Cleaning) {
 /// If tables or model cannot be read or do not fit each other, or the output cannot be written.
 pub fn score(arguments: &Score) -> Result<()> {
     check_output(&arguments.output, &arguments.inputs)?;
+    if traffic::is_model(&arguments.model)? {
+        return traffic::score(arguments);
+    }
     let model = TableModel::load(&arguments.model)?;
     let step = Step::begin(!arguments.quiet);
     let tables = Inputs::new(arguments.input, None, &step)?.open(&arguments.inputs)?;
@@ -211,10 +213,10 @@ impl Verdict {
 /// If it is none.
 pub fn show(arguments: &Model) -> Result<()> {
     let ModelCommand::Show { file } = &arguments.command;
-    let text = match ModelFile::read(file) {
-        Ok(learners) => traffic::describe(&learners)?,
-        Err(ModelError::File { path, source }) => return Err(ModelError::File { path, source }.into()),
-        Err(_) => description(&TableModel::load(file)?) + "\n",
+    let text = if traffic::is_model(file)? {
+        traffic::describe(&traffic::learners(file, None)?)
+    } else {
+        description(&TableModel::load(file)?) + "\n"
     };
     // That the reader has seen enough is no failure.
     match write!(io::stdout(), "{text}") {

@@ -91,7 +91,7 @@ fn has_flows(table: &TableReader) -> Result<(), DatasetError> {
 /// Who judges captures.
 fn learners(arguments: &Report) -> Result<Learners> {
     let begin = match &arguments.model {
-        Some(path) => Builtin::named(path).map_or(Begin::File(path), Begin::Builtin),
+        Some(path) => Begin::named(path),
         None if arguments.learn => Begin::Anew,
         None => Begin::Builtin(Builtin::Both),
     };
