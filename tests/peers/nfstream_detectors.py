@@ -2,7 +2,9 @@
 
 Arguments, one of:
     corpus FOLDER      the folder of `cargo xtask corpus`: learns from train/ordinary.pcap, judges both captures of test
-    captures FOLDER    a folder with labels.csv (file, label): three folds, whose captures are dealt out label by label
+    captures FOLDER [FILE]...
+                       a folder with labels.csv (file, label): three folds, whose captures are dealt out label by label,
+                       but for those that are named: they teach in each fold, and are not judged
 
 Prints a table in the form of `flowml eval`. Rows are NFStream's flows with its own timeouts and statistics.
 """
@@ -90,13 +92,14 @@ def corpus(folder):
     return [judge(train, *(numpy.concatenate(part) for part in zip(*parts)))]
 
 
-def captures(folder):
-    folder = pathlib.Path(folder)
+def captures(folder, *taught):
+    folder, taught = pathlib.Path(folder), [pathlib.Path(path) for path in taught]
+    given = [flows(path, lambda flow: BENIGN)[0] for path in taught]
     with open(folder / "labels.csv", encoding="utf-8") as listed:
         lines = list(csv.DictReader(listed))
     label_of = {}
     for line in lines:
-        for path in sorted(folder.glob(line["file"])):
+        for path in sorted(set(folder.glob(line["file"])) - set(taught)):
             label_of.setdefault(path, line["label"])
     parts, dealt = [], {}
     for path in sorted(label_of, key=lambda path: (len(path.parts), path)):
@@ -107,13 +110,13 @@ def captures(folder):
     for fold in range(FOLDS):
         learnt = [rows[labels == BENIGN] for number, rows, labels in parts if number != fold and (labels == BENIGN).any()]
         own = [(rows, labels) for number, rows, labels in parts if number == fold]
-        found.append(judge(numpy.concatenate(learnt), *(numpy.concatenate(part) for part in zip(*own))))
+        found.append(judge(numpy.concatenate(given + learnt), *(numpy.concatenate(part) for part in zip(*own))))
     return found
 
 
 def main():
-    kind, folder = sys.argv[1:]
-    found = {"corpus": corpus, "captures": captures}[kind](folder)
+    kind, *folders = sys.argv[1:]
+    found = {"corpus": corpus, "captures": captures}[kind](*folders)
     classes = sorted({name for fold in found for figures in fold.values() for name in figures} - {"all"})
     print(f"{'AUROC':<20}" + "".join(f"{name:>18}" for name in DETECTORS))
     for name in ["all"] + classes:

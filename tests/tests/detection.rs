@@ -15,7 +15,8 @@ use flowml_tests::traffic::background::Habits;
 /// The learner warms up for 30 intervals of a second, and a busy machine may be late.
 const WARM_UP_LIMIT: Duration = Duration::from_secs(120);
 
-/// A successor warms up for half a minute, four times as long where it suspects much, and is on trial for as long.
+/// A successor warms up for 600 drains, and is on trial for 30: of four a second here, so that it takes minutes and not ten.
+const TAKE_OVER_INTERVAL: &str = "250ms";
 const TAKE_OVER_LIMIT: Duration = Duration::from_secs(400);
 
 /// How long ordinary traffic is scored before the first attack.
@@ -117,7 +118,7 @@ fn an_attack_that_lasts_from_before_the_start_is_found_on_and_on() -> Result<()>
                 .try_for_each(|_| port_scan(scene, 500, 500).map(drop))
         }
     })?;
-    let meter = Meter::start(&town.server, &["--seed", "1"])?;
+    let meter = Meter::start(&town.server, &["--seed", "1", "--interval", TAKE_OVER_INTERVAL])?;
     let attacked = |seen: &Seen| {
         let windows = seen.windows.iter().filter(|window| window.address == IpAddr::V4(scanner.v4));
         windows.copied().collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! `cargo xtask figures`: how well attacks are told in labelled captures, beside scikit-learn on NFStream's features.
+//! `cargo xtask figures`: how well flowml tells attacks in captures and tables, beside scikit-learn.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,15 +10,21 @@ use crate::setup::{self, Need};
 use crate::workspace::{Profile, Workspace};
 use crate::{build, shell};
 
-/// Print how well flowml tells attacks in captures, and how well scikit-learn does on NFStream's features.
+/// Print how well flowml tells attacks in captures and tables, and how well scikit-learn does.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The folder of `cargo xtask corpus` [default: target/corpus, where neither is named]
+    /// The folder of `cargo xtask corpus` [default: target/corpus]
     #[arg(long, value_name = "FOLDER")]
     corpus: Option<PathBuf>,
-    /// A folder of captures with labels.csv (file, label)
+    /// A folder of captures with labels.csv (file, label), in three folds
     #[arg(long, value_name = "FOLDER")]
     captures: Option<PathBuf>,
+    /// A capture of that folder that teaches in every fold and is not judged, may be repeated
+    #[arg(long, value_name = "FILE", requires = "captures")]
+    taught: Vec<PathBuf>,
+    /// A folder of tables: nsl_kdd (KDDTrain+_20Percent.txt, KDDTest+.txt), adbench (16_http.npz)
+    #[arg(long, value_name = "FOLDER")]
+    tables: Option<PathBuf>,
 }
 
 /// What is compared; the ensemble is of some of the others.
@@ -27,35 +33,115 @@ const DETECTORS: &str = "kmeans,isolation-forest,one-class-svm,gaussian-mixture,
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     setup::ensure(workspace, &[Need::Kernel, Need::Peers])?;
     build::agent(workspace, Profile::Release)?;
-    let own = arguments.corpus.clone().or_else(|| arguments.captures.is_none().then(|| workspace.corpus()));
-    if let Some(folder) = own {
-        let [train, test] = ["train", "test"].map(|part| folder.join(part));
-        ensure!(test.is_dir(), "{}: expected the corpus that 'cargo xtask corpus' makes", folder.display());
-        let mut eval = eval(workspace);
-        eval.args(["attacks.pcap", "ordinary.pcap"].map(|name| test.join(name)));
-        eval.arg("--train").arg(train.join("ordinary.pcap")).arg("--labels").arg(test.join("attacks.toml"));
-        shell::run(&mut eval)?;
-        shell::run(peer(workspace).arg("corpus").arg(&folder))?;
-    }
+    let corpus = arguments.corpus.clone().unwrap_or_else(|| workspace.corpus());
+    ensure!(corpus.join("test").is_dir(), "{}: expected what 'cargo xtask corpus' makes", corpus.display());
+    of_corpus(workspace, &corpus)?;
+    of_false_alarms(workspace, &corpus)?;
     if let Some(folder) = &arguments.captures {
-        let mut eval = eval(workspace);
-        eval.args(captures(folder)?).arg("--labels").arg(folder.join("labels.csv"));
-        shell::run(eval.args(["--division", "input", "--folds", "3"]))?;
-        shell::run(peer(workspace).arg("captures").arg(folder))?;
+        of_captures(workspace, folder, &[])?;
+        if !arguments.taught.is_empty() {
+            of_captures(workspace, folder, &arguments.taught)?;
+        }
+    }
+    if let Some(folder) = &arguments.tables {
+        of_nsl_kdd(workspace, &folder.join("nsl_kdd"))?;
+        of_adbench(workspace, &folder.join("adbench/16_http.npz"))?;
     }
     Ok(())
 }
 
-fn eval(workspace: &Workspace) -> Command {
-    let mut flowml = Command::new(workspace.binary(Profile::Release, "flowml"));
-    flowml.args(["eval", "--benign", "benign", "--detector", DETECTORS]);
+fn of_corpus(workspace: &Workspace, corpus: &Path) -> Result<()> {
+    begin("The corpus: its ordinary training traffic teaches, its test part is judged");
+    let test = corpus.join("test");
+    let mut eval = eval(workspace, DETECTORS, "benign");
+    eval.args(["attacks.pcap", "ordinary.pcap"].map(|name| test.join(name)));
+    eval.arg("--train").arg(ordinary(corpus)).arg("--labels").arg(test.join("attacks.toml"));
+    shell::run(&mut eval)?;
+    begin("The same by scikit-learn, on NFStream's features");
+    shell::run(peer(workspace, "nfstream_detectors.py").arg("corpus").arg(corpus))
+}
+
+/// By a model of traffic, as in a run that learns nothing.
+fn of_false_alarms(workspace: &Workspace, corpus: &Path) -> Result<()> {
+    begin("False alarms: a model of the corpus' ordinary training traffic judges that of the test part");
+    let model = scratch(workspace, "ordinary.json")?;
+    shell::run(flowml(workspace).arg("train").arg(ordinary(corpus)).arg("--model").arg(&model).arg("--quiet"))?;
+    for unit in ["flows", "hosts"] {
+        let mut eval = flowml(workspace);
+        eval.arg("eval").arg(corpus.join("test/ordinary.pcap")).arg("--model").arg(&model);
+        shell::run(eval.args(["--unit", unit]))?;
+    }
+    Ok(())
+}
+
+fn of_captures(workspace: &Workspace, folder: &Path, taught: &[PathBuf]) -> Result<()> {
+    let names: Vec<_> = taught.iter().map(|path| path.display().to_string()).collect();
+    let besides = if names.is_empty() { String::new() } else { format!(" and {}", names.join(", ")) };
+    begin(&format!("Captures in three folds: the ordinary ones of two{besides} teach, the third is judged"));
+    let taught: Vec<PathBuf> = taught.iter().map(|path| folder.join(path)).collect();
+    let mut eval = eval(workspace, DETECTORS, "benign");
+    eval.args(captures(folder)?.iter().filter(|path| !taught.contains(path)));
+    eval.arg("--labels").arg(folder.join("labels.csv")).args(["--division", "input", "--folds", "3"]);
+    if !taught.is_empty() {
+        eval.arg("--train").args(&taught);
+    }
+    shell::run(&mut eval)?;
+    begin("The same by scikit-learn, on NFStream's features");
+    shell::run(peer(workspace, "nfstream_detectors.py").arg("captures").arg(folder).args(taught))
+}
+
+fn of_nsl_kdd(workspace: &Workspace, folder: &Path) -> Result<()> {
+    let [train, test] = ["KDDTrain+_20Percent.txt", "KDDTest+.txt"].map(|name| folder.join(name));
+    for (what, all_rows) in [("benign rows teach", None), ("all rows teach", Some("--all-rows"))] {
+        begin(&format!("NSL-KDD: {what}"));
+        let mut eval = eval(workspace, "kmeans", "normal");
+        eval.arg(&test).args(["--no-header", "--label-column", "42", "--ignore", "43"]);
+        // With all rows a detector judges those that it learnt from, unless it has others.
+        shell::run(eval.args(all_rows).arg("--train").arg(&train))?;
+    }
+    begin("NSL-KDD: classifiers");
+    let mut eval = flowml(workspace);
+    eval.args(["eval", "--benign", "normal", "--classifier", "naive-bayes,decision-tree"]).arg(&test);
+    shell::run(eval.args(["--no-header", "--label-column", "42", "--ignore", "43"]).arg("--train").arg(&train))
+}
+
+fn of_adbench(workspace: &Workspace, dataset: &Path) -> Result<()> {
+    begin("ADBench http: all rows teach and are judged");
+    let table = scratch(workspace, "http.csv")?;
+    shell::run(peer(workspace, "adbench_table.py").args([dataset, &table]))?;
+    shell::run(eval(workspace, "kmeans", "0").arg(&table).args(["--label-column", "label", "--all-rows"]))
+}
+
+fn begin(what: &str) {
+    println!("\n== {what}");
+}
+
+fn flowml(workspace: &Workspace) -> Command {
+    Command::new(workspace.binary(Profile::Release, "flowml"))
+}
+
+fn eval(workspace: &Workspace, detectors: &str, benign: &str) -> Command {
+    let mut flowml = flowml(workspace);
+    flowml.args(["eval", "--benign", benign, "--detector", detectors]);
     flowml
 }
 
-fn peer(workspace: &Workspace) -> Command {
+fn peer(workspace: &Workspace, script: &str) -> Command {
     let mut python = Command::new(workspace.peers().join("bin/python"));
-    python.arg(workspace.root().join("tests/peers/nfstream_detectors.py"));
+    python.arg(workspace.root().join("tests/peers").join(script));
     python
+}
+
+/// The ordinary traffic that the corpus has to learn from.
+fn ordinary(corpus: &Path) -> PathBuf {
+    corpus.join("train/ordinary.pcap")
+}
+
+/// A file that lasts until it is made anew.
+fn scratch(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+    let folder = workspace.figures();
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder.join(name))
 }
 
 /// The captures of a folder and of those in it, those nearer to it first.

@@ -102,6 +102,11 @@ impl Workspace {
         self.target.join("corpus")
     }
 
+    /// What figures are computed from, beside the corpus.
+    pub(crate) fn figures(&self) -> PathBuf {
+        self.target.join("figures")
+    }
+
     /// What is given to others.
     pub(crate) fn dist(&self) -> PathBuf {
         self.target.join("dist")

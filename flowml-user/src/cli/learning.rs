@@ -60,8 +60,8 @@ Examples:
 pub(super) const EVAL_HELP: &str = "\
 Says how good detectors and classifiers are on labelled rows: those of a model, or those that learn from '--train' tables. \
 A model of traffic, or 'builtin', judges captures as a run would; by a model, rows without labels are benign. With neither, \
-they learn from the inputs themselves by cross-validation; with '--all-rows' detectors then learn from all \
-rows and judge the same.";
+they learn from the inputs themselves by cross-validation, and with '--train' and '--folds' or '--division' from both; \
+with '--all-rows' and without '--train' detectors learn from all rows and judge the same.";
 
 pub(super) const EVAL_EXAMPLES: &str = concat!(
     "\
@@ -171,7 +171,7 @@ pub struct LearningArguments {
     #[arg(long)]
     pub all_rows: bool,
 
-    /// Number of clusters or components, 1 to 1000 [default: of 8 to 16 clusters by silhouette, 8 components]
+    /// Number of clusters or components, 1 to 1000 [default: of 16 to 24 clusters by silhouette, 8 components]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub k: Option<u16>,
 
@@ -338,7 +338,7 @@ pub struct Eval {
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
 
-    /// Captures and tables to learn from
+    /// Captures and tables to learn from; beside the other folds, where the inputs are to be divided
     #[arg(long, value_name = "INPUT", num_args = 1.., conflicts_with = "model")]
     pub train: Vec<PathBuf>,
 
@@ -354,13 +354,13 @@ pub struct Eval {
     #[arg(long, value_name = "CLASSIFIER", value_parser = classifier(), value_delimiter = ',')]
     pub classifier: Vec<ClassifierKind>,
 
-    /// Folds of the cross-validation, 2 to 20
-    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u8).range(2..=20))]
-    pub folds: u8,
+    /// Folds of the cross-validation, 2 to 20 [default: 5]
+    #[arg(long, value_name = "N", conflicts_with = "model", value_parser = clap::value_parser!(u8).range(2..=20))]
+    pub folds: Option<u8>,
 
-    /// How rows are divided into folds
-    #[arg(long, value_name = "DIVISION", value_enum, default_value_t)]
-    pub division: DivisionName,
+    /// How rows are divided into folds [default: stratified]
+    #[arg(long, value_name = "DIVISION", value_enum, conflicts_with = "model")]
+    pub division: Option<DivisionName>,
 
     /// Which columns are what.
     #[command(flatten)]
@@ -384,6 +384,12 @@ pub struct Eval {
 }
 
 impl Eval {
+    /// Whether the inputs are divided into folds, each of which is judged by what the others teach.
+    #[must_use]
+    pub const fn is_divided(&self) -> bool {
+        self.train.is_empty() || self.folds.is_some() || self.division.is_some()
+    }
+
     /// What is to be learnt.
     #[must_use]
     pub fn tasks(&self) -> Vec<Task> {

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::silhouette::Silhouette;
 
-/// The numbers of clusters among which the silhouette chooses, in ascending order.
-const CANDIDATES: [usize; 5] = [8, 10, 12, 14, 16];
+/// The numbers of clusters among which the silhouette chooses, in ascending order. Of fewer it would often take the fewest,
+/// tidy and coarse, which tell attacks from ordinary rows less well.
+const CANDIDATES: [usize; 5] = [16, 18, 20, 22, 24];
 
 /// A cluster should have at least this many training rows on average, or its centroid is an anecdote.
 const ROWS_PER_CLUSTER: usize = 15;
@@ -22,11 +23,9 @@ const RUNS: usize = 2;
 /// Rows on which candidates are compared: the silhouette is quadratic.
 const SAMPLE: usize = 512;
 
-/// A cluster's radius is a mean over its own rows and this many rows of the pooled radius.
+/// A cluster's radius is a mean over its own rows and this many rows of the pooled radius, and never less than that: the rows
+/// of a tight cluster were alike by now, which does not make their neighbours far.
 const POOLED_ROWS: f64 = 20.0;
-
-/// No radius below this part of the pooled one, so that a cluster of equal rows does not call its neighbours far.
-const RADIUS_FLOOR: f64 = 0.5;
 
 /// No pooled radius below this many scales per slot (root mean square): the scales' floors say what a change is, and
 /// rows that are all equal do not overrule them.
@@ -195,8 +194,7 @@ impl Clusters {
         for cluster in 0..self.k {
             let (rows, spread) = (self.rows[cluster], self.spread[cluster]);
             let shrunk = (rows * spread + POOLED_ROWS * pooled) / (rows + POOLED_ROWS);
-            let radius2 = shrunk.max(RADIUS_FLOOR * RADIUS_FLOOR * pooled);
-            self.precision[cluster] = 0.5 / radius2;
+            self.precision[cluster] = 0.5 / shrunk.max(pooled);
             self.rarity[cluster] = -self.share(cluster).ln();
         }
     }
@@ -352,8 +350,8 @@ mod tests {
 
     #[test]
     fn the_silhouette_finds_the_number_of_far_clusters() {
-        let centers: Vec<f64> = (0..10).map(|i| f64::from(i) * 30.0).collect();
-        assert_eq!(choose_k(blobs(&centers, 400, 1.0, 8).view(), 1), 10);
+        let centers: Vec<f64> = (0..20).map(|i| f64::from(i) * 30.0).collect();
+        assert_eq!(choose_k(blobs(&centers, 400, 1.0, 8).view(), 1), 20);
         assert_eq!(choose_k(blobs(&centers, 60, 1.0, 8).view(), 1), 60 / ROWS_PER_CLUSTER);
         assert_eq!(choose_k(Array2::zeros((0, 3)).view(), 1), 1);
     }

@@ -61,7 +61,7 @@ pub struct Settings {
     pub seed: u64,
     /// A row whose probability is below this is an anomaly: the rate of false alarms per row.
     pub alpha: f64,
-    /// The number of clusters; chosen of 8 to 16 by silhouette where not given.
+    /// The number of clusters; chosen of 16 to 24 by silhouette where not given.
     pub clusters: Option<usize>,
     /// The warm-up lasts until it has seen this many rows …
     pub warm_up_rows: usize,

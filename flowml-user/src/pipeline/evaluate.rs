@@ -1,6 +1,5 @@
 //! `flowml eval`: how good detectors and classifiers are on labelled tables.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write as _};
@@ -20,10 +19,13 @@ use crate::cli::Eval;
 use crate::dataset::RowType;
 use crate::dataset::columns::numbers_of;
 use crate::dataset::truth::BENIGN;
-use crate::model::folds::folds;
+use crate::model::folds::{Fold, folds};
 use crate::model::metrics::Confusion;
 use crate::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
 use crate::page;
+
+/// Folds where their number is not given.
+const FOLDS: u8 = 5;
 
 /// Judges, and tells.
 ///
@@ -117,62 +119,58 @@ fn by_model(model: &TableModel, arguments: &Eval, inputs: &mut Inputs<'_>) -> Re
     Ok(report)
 }
 
-/// What is learnt from, and which rows of the inputs are judged by that; all of them where none are named.
+/// What is learnt from, and which rows are judged by that.
 struct Round {
     train: Labelled,
-    test: Option<Vec<usize>>,
-}
-
-impl Round {
-    fn judged<'a>(&self, inputs: &'a Judged) -> Cow<'a, Judged> {
-        match &self.test {
-            None => Cow::Borrowed(inputs),
-            Some(rows) => Cow::Owned(inputs.select(rows)),
-        }
-    }
+    test: Vec<usize>,
 }
 
 fn by_learning(arguments: &Eval, inputs: &mut Inputs<'_>, step: &Step) -> Result<Report> {
-    let judged = read(arguments, inputs)?;
-    let given = match arguments.train.as_slice() {
-        [] => None,
-        paths => Some(inputs.read(paths, &arguments.table.roles())?),
-    };
+    let paths = [arguments.inputs.as_slice(), &arguments.train].concat();
+    let table = inputs.read(&paths, &arguments.table.roles())?;
+    let judged_inputs = arguments.inputs.len() as u32;
+    // The rows of the inputs come first.
+    let judged_rows = table.inputs.partition_point(|input| *input < judged_inputs);
+    ensure!(judged_rows > 0, "the inputs have no rows");
+    let table = Judged::new(table);
     let mut report = Report::default();
     for task in arguments.tasks() {
         let plan = arguments.learning.plan(task);
-        let rounds = rounds(&judged.table, given.as_ref(), &plan, arguments)?;
-        judge(&rounds, &judged, &plan, step, &mut report)?;
+        let rounds = rounds(&table.table, judged_rows, &plan, arguments)?;
+        judge(&rounds, &table, &plan, step, &mut report)?;
     }
     Ok(report)
 }
 
-/// The rounds of a task: one where a table to learn from is given, or all rows are learnt and judged; else one for each
-/// fold. A round without rows of its own to judge judges the inputs.
-fn rounds(table: &Labelled, given: Option<&Labelled>, plan: &Plan, arguments: &Eval) -> Result<Vec<Round>> {
-    if let Some(train) = given {
-        return Ok(vec![Round { train: train.clone(), test: None }]);
+/// The rounds of a task: one where the inputs are judged by what else is there, or all rows are learnt and judged; else one
+/// for each fold, whose teachers are the other folds and what else is there.
+fn rounds(table: &Labelled, judged_rows: usize, plan: &Plan, arguments: &Eval) -> Result<Vec<Round>> {
+    let (own, given): (Vec<usize>, Vec<usize>) = (0..table.frame.rows()).partition(|row| *row < judged_rows);
+    if !arguments.is_divided() {
+        return Ok(vec![Round { train: table.select(&given), test: own }]);
     }
     if plan.all_rows && matches!(plan.task, Task::Detect(_)) {
-        return Ok(vec![Round { train: table.clone(), test: None }]);
+        return Ok(vec![Round { train: table.clone(), test: own }]);
     }
-    let labels = table.labels.as_deref().context("expected labels")?;
-    let divided = folds(labels, &table.inputs, arguments.folds.into(), arguments.division.into(), plan.seed);
-    ensure!(divided.iter().all(|fold| !fold.test.is_empty()), "{} rows are too few to be divided", labels.len());
-    let round =
-        |fold: &crate::model::folds::Fold| Round { train: table.select(&fold.train), test: Some(fold.test.clone()) };
-    Ok(divided.iter().map(round).collect())
+    let labels = &table.labels.as_deref().context("expected labels")?[..judged_rows];
+    let count = arguments.folds.unwrap_or(FOLDS).into();
+    let division = arguments.division.unwrap_or_default().into();
+    let divided = folds(labels, &table.inputs[..judged_rows], count, division, plan.seed);
+    ensure!(divided.iter().all(|fold| !fold.test.is_empty()), "{judged_rows} rows are too few to be divided");
+    let round = |fold: Fold| Round { train: table.select(&[fold.train, given.clone()].concat()), test: fold.test };
+    Ok(divided.into_iter().map(round).collect())
 }
 
 fn judge(rounds: &[Round], inputs: &Judged, plan: &Plan, step: &Step, report: &mut Report) -> Result<()> {
     match plan.task {
         Task::Detect(_) => {
             let benign = plan.benign.as_deref().context("expected '--benign' with the label of benign rows")?;
-            let has_attacks = inputs.has_attacks(benign);
+            let labels = inputs.table.labels.as_deref().context("expected labels")?;
+            let has_attacks = rounds.iter().flat_map(|round| &round.test).any(|&row| *labels[row] != *benign);
             let told = |round: &Round| {
                 let (model, _) = learn(&round.train, plan.clone(), step)?;
                 step.show(format!("judging: {}", plan.task.name()));
-                let judged = round.judged(inputs);
+                let judged = inputs.select(&round.test);
                 said(&model, &judged, plan)?.told(&judged, benign, has_attacks)
             };
             report.add_detector(&rounds.iter().map(told).collect::<Result<Vec<_>>>()?);
@@ -183,7 +181,7 @@ fn judge(rounds: &[Round], inputs: &Judged, plan: &Plan, step: &Step, report: &m
             for round in rounds {
                 let (model, _) = learn(&round.train, plan.clone(), step)?;
                 step.show(format!("judging: {}", plan.task.name()));
-                let own = confusion(&model, &round.judged(inputs).table, plan)?;
+                let own = confusion(&model, &inputs.select(&round.test).table, plan)?;
                 accuracies.push(own.accuracy());
                 merge(&mut whole, &own);
             }
