@@ -28,6 +28,10 @@ const CERTAIN: f64 = 10.0;
 /// So far back reach the windows of an interval, ns: a window and an interval. What was then may be why a host is odd.
 const TRAILING_NS: u64 = 3_000_000_000;
 
+/// For so long after its end the hosts of an incident are suspect, ns: flows that fell silent with it end by the idle
+/// timeout, which is 15 s unless told otherwise.
+const SUSPECT_NS: u64 = 10_000_000_000;
+
 /// Incidents that are open at once. Anomalies beyond are counted.
 const MOST_OPEN: usize = 4096;
 
@@ -124,6 +128,8 @@ struct Open {
 #[derive(Default)]
 pub struct Incidents {
     open: Vec<Open>,
+    /// When incidents ended of late, and their hosts.
+    ended: VecDeque<(u64, HashSet<(Address, Role)>)>,
     /// Initiators and responders of what was drained since the last interval …
     links: Vec<[Address; 2]>,
     /// … and in those before it that its windows reach back to, with the ends of the intervals.
@@ -169,6 +175,14 @@ impl Incidents {
         self.tell(now_ns)
     }
 
+    /// Whether a host is part of an incident, or was of late: what it does then is no model for what is ordinary.
+    #[must_use]
+    pub fn is_suspect(&self, address: Address) -> bool {
+        let told = self.open.iter().filter(|open| open.told).map(|open| &open.hosts);
+        let mut all = told.chain(self.ended.iter().map(|(_, hosts)| hosts));
+        all.any(|hosts| [Role::Source, Role::Target].iter().any(|role| hosts.contains(&(address, *role))))
+    }
+
     /// Takes an anomalous flow. Returns whether it belongs to an incident.
     pub fn flow(&mut self, ends: [Address; 2]) -> bool {
         let belongs = |open: &&mut Open| {
@@ -192,6 +206,7 @@ impl Incidents {
 
     /// Ends all that are open, because the run ends.
     pub fn finish(&mut self) -> Vec<(State, Incident)> {
+        self.ended.clear();
         let told = self.open.drain(..).filter(|open| open.told);
         told.map(|open| (State::Closed, open.incident)).collect()
     }
@@ -291,8 +306,13 @@ impl Incidents {
             }
         }
         let over = |open: &mut Open| open.incident.end_ns.saturating_add(QUIET_NS) <= now_ns;
-        let ended = self.open.extract_if(.., over).filter(|open| open.told);
-        news.extend(ended.map(|open| (State::Closed, open.incident)));
+        for open in self.open.extract_if(.., over).filter(|open| open.told) {
+            self.ended.push_back((now_ns, open.hosts));
+            news.push((State::Closed, open.incident));
+        }
+        while self.ended.front().is_some_and(|(end_ns, _)| end_ns.saturating_add(SUSPECT_NS) <= now_ns) {
+            self.ended.pop_front();
+        }
         news
     }
 }

@@ -148,3 +148,19 @@ fn what_is_open_ends_with_the_run_and_too_many_are_counted() {
     assert!(over.len() == MOST_OPEN && over.iter().all(|(state, _)| *state == State::Closed));
     assert_eq!(run.incidents.finish(), []);
 }
+
+#[test]
+fn its_hosts_are_suspect_from_its_begin_until_flows_of_it_are_over() {
+    let mut run = Run::default();
+    let suspects = |run: &Run| (1..=3).filter(|number| run.incidents.is_suspect(host(*number))).collect::<Vec<u32>>();
+    // What chance may make is not suspect.
+    run.second(&[(2, 1)], &[Seen(2, Source, 1e-6)]);
+    assert!(suspects(&run).is_empty());
+    run.second(&[(2, 1)], &[Seen(2, Source, 1e-6), Seen(1, Target, 1e-6)]);
+    assert_eq!(suspects(&run), [1, 2]);
+    let quiet = (QUIET_NS + SUSPECT_NS) / SECOND;
+    (1..quiet).for_each(|_| drop(run.second(&[], &[])));
+    assert_eq!(suspects(&run), [1, 2]);
+    run.second(&[], &[]);
+    assert!(suspects(&run).is_empty());
+}

@@ -44,7 +44,8 @@ const TIERS: [f64; 3] = [ODD, ODD / 10.0, ODD / 100.0];
 /// The rows that may be saved up for entering.
 const CREDIT_LIMIT: f64 = 5.0;
 
-/// An anomaly with less than this part of the alarm level is too far to enter.
+/// An anomaly with less than this part of the alarm level is too far to enter. One that does enters as if it were just an
+/// anomaly: a few that are far would make a tail behind which the next attack is ordinary.
 const EXTREME: f64 = 0.01;
 
 /// The recent scores of ordinary rows, each computed before its row taught the model.
@@ -174,7 +175,7 @@ impl Calibration {
             true
         };
         if enters {
-            self.recent.push(score);
+            self.recent.push(if self.is_anomaly(probability) { score.min(self.tail.quantile(alpha)) } else { score });
         }
         enters
     }

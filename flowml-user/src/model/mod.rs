@@ -123,6 +123,18 @@ impl Settings {
     }
 }
 
+/// Whether a row may teach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Teaching {
+    /// It may, unless it is odd.
+    #[default]
+    Welcome,
+    /// Somebody suspects it: it may not, but in a warm-up most of whose rows are.
+    Suspect,
+    /// Enough of its kind teach in this batch.
+    Surplus,
+}
+
 /// What the learner says of one row.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
@@ -258,21 +270,24 @@ impl Learner {
     /// # Panics
     /// If the rows do not have one value for each column.
     pub fn observe(&mut self, rows: ArrayView2<'_, f64>) -> Vec<Option<Verdict>> {
-        self.observe_suspecting(rows, |_| false)
+        self.observe_choosing(rows, |_| Teaching::Welcome)
     }
 
-    /// As [`Self::observe`]; of the rows by whose numbers `suspect` holds, the warm-up learns only if they are most.
-    fn observe_suspecting(
+    /// As [`Self::observe`]; `teaching` says of the numbers of rows whether they may teach.
+    fn observe_choosing(
         &mut self,
         rows: ArrayView2<'_, f64>,
-        suspect: impl Fn(usize) -> bool,
+        teaching: impl Fn(usize) -> Teaching,
     ) -> Vec<Option<Verdict>> {
         assert_eq!(rows.ncols(), self.columns.len(), "a row has one value for each column");
         self.batches += 1;
-        let learnt = sample(rows.nrows(), self.settings.learnt_rows_per_batch, self.settings.seed ^ self.batches);
+        let offered: Vec<usize> = (0..rows.nrows()).filter(|&row| teaching(row) != Teaching::Surplus).collect();
+        let chosen = sample(offered.len(), self.settings.learnt_rows_per_batch, self.settings.seed ^ self.batches);
+        let learnt: Vec<usize> = chosen.into_iter().map(|place| offered[place]).collect();
+        let is_suspect = |row: usize| teaching(row) == Teaching::Suspect;
         match &mut self.state {
             State::WarmUp(warm_up) => {
-                warm_up.collect(rows, &learnt, suspect, &self.settings);
+                warm_up.collect(rows, &learnt, is_suspect, &self.settings);
                 if warm_up.is_over(&self.settings) {
                     self.fit();
                 }
@@ -283,7 +298,8 @@ impl Learner {
                 // An anomaly that is not rare is one by what the operator said.
                 let taught =
                     |verdict: &Verdict| !verdict.anomaly || ready.fitted.calibration.is_anomaly(verdict.probability);
-                let learnt: Vec<usize> = learnt.into_iter().filter(|&row| taught(&verdicts[row])).collect();
+                let taught = |row: &usize| !is_suspect(*row) && taught(&verdicts[*row]);
+                let learnt: Vec<usize> = learnt.into_iter().filter(taught).collect();
                 let scored = learnt.iter().map(|&row| (rows.row(row), verdicts[row].score, verdicts[row].probability));
                 ready.fitted.learn(scored, &self.settings);
                 verdicts.into_iter().map(Some).collect()

@@ -9,7 +9,7 @@ use std::fmt;
 
 use ndarray::ArrayView2;
 
-use super::{ClusterSummary, Learner, Settings, Status, Verdict};
+use super::{ClusterSummary, Learner, Settings, Status, Teaching, Verdict};
 
 /// Batches for which both judge.
 const TRIAL_BATCHES: u32 = 30;
@@ -122,9 +122,20 @@ impl Shadow {
     }
 
     /// Lets it see what the acting learner judged.
-    fn observe(&mut self, rows: ArrayView2<'_, f64>, acting: &[Option<Verdict>]) -> Option<News> {
+    fn observe(
+        &mut self,
+        rows: ArrayView2<'_, f64>,
+        teaching: &[Teaching],
+        acting: &[Option<Verdict>],
+    ) -> Option<News> {
         let unusual = |row: usize| acting[row].as_ref().is_some_and(|verdict| verdict.probability < UNUSUAL);
-        let own = self.learner.observe_suspecting(rows, unusual);
+        // Once it judges, it judges for itself what is unusual.
+        let in_warm_up = self.learner.fitted().is_none();
+        let teaching = |row: usize| match teaching[row] {
+            Teaching::Welcome if in_warm_up && unusual(row) => Teaching::Suspect,
+            other => other,
+        };
+        let own = self.learner.observe_choosing(rows, teaching);
         let alarms = |verdicts: &[Option<Verdict>]| verdicts.iter().flatten().filter(|own| own.anomaly).count() as u64;
         if own.iter().any(Option::is_some) {
             self.batches += 1;
@@ -187,14 +198,18 @@ impl Succession {
         self.shadow = None;
     }
 
-    /// As [`Learner::observe`], by the one that acts.
-    pub fn observe(&mut self, rows: ArrayView2<'_, f64>) -> Vec<Option<Verdict>> {
+    /// As [`Learner::observe`], by the one that acts; `teaching` says of each row whether it may teach.
+    ///
+    /// # Panics
+    /// If `teaching` has not one element for each row.
+    pub fn observe(&mut self, rows: ArrayView2<'_, f64>, teaching: &[Teaching]) -> Vec<Option<Verdict>> {
+        assert_eq!(rows.nrows(), teaching.len(), "each row may teach or not");
         if self.held {
             return self.acting.judge(rows);
         }
-        let verdicts = self.acting.observe(rows);
+        let verdicts = self.acting.observe_choosing(rows, |row| teaching[row]);
         if let Some(shadow) = &mut self.shadow {
-            self.news.extend(shadow.observe(rows, &verdicts));
+            self.news.extend(shadow.observe(rows, teaching, &verdicts));
             if let Some(outcome) = shadow.outcome() {
                 self.end_trial(outcome);
             }
@@ -311,7 +326,8 @@ mod tests {
     }
 
     fn anomalies(succession: &mut Succession, rows: &Array2<f64>) -> usize {
-        succession.observe(rows.view()).iter().flatten().filter(|verdict| verdict.anomaly).count()
+        let welcome = vec![Teaching::Welcome; rows.nrows()];
+        succession.observe(rows.view(), &welcome).iter().flatten().filter(|verdict| verdict.anomaly).count()
     }
 
     #[test]

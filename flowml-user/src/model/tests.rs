@@ -323,7 +323,7 @@ fn explains_ordinary_rows_on_request() {
 fn watching(hosts: usize, seed: u64, attacked: impl Fn(usize) -> Option<Attack>) -> (Learner, Network) {
     let mut network = Network::new(hosts, seed);
     let mut learner =
-        Learner::new(synthetic::columns(), Settings { seed, below: super::Below::PAUSES, ..Settings::default() });
+        Learner::new(synthetic::columns(), Settings { seed, below: Below::PAUSES, ..Settings::default() });
     let mut second = 0;
     while matches!(learner.status(), Status::WarmingUp { .. }) {
         learner.observe(network.second(attacked(second)).0.view());
@@ -397,4 +397,23 @@ fn a_scan_during_a_tenth_of_the_warm_up_does_not_hide_the_next_one() {
         let (found, _) = attack(&mut learner, &mut network, Attack::Scan, 3);
         assert!(found[ATTACKER], "seed {seed}");
     }
+}
+
+#[test]
+fn what_is_suspect_or_surplus_teaches_nothing() {
+    let (learner, mut rng) = trained(400, &Settings::default());
+    let probability = |learner: &Learner, row: &Array2<f64>| {
+        learner.judge(row.view())[0].as_ref().expect("the warm-up is over").probability
+    };
+    // Odd enough to tell, and no more than may be learnt.
+    let rows = std::iter::repeat_with(|| mixture(1, &mut rng));
+    let odd = rows.take(2000).find(|row| (0.12..0.2).contains(&probability(&learner, row))).expect("one in twenty");
+    let after = |teaching: Teaching| {
+        let mut learner = learner.clone();
+        (0..100).for_each(|_| drop(learner.observe_choosing(odd.view(), |_| teaching)));
+        probability(&learner, &odd)
+    };
+    let before = probability(&learner, &odd);
+    assert_eq!([Teaching::Suspect, Teaching::Surplus].map(after), [before; 2]);
+    assert!(after(Teaching::Welcome) > before);
 }

@@ -13,7 +13,7 @@ use ndarray::Array2;
 use crate::cli::ContentArguments;
 use crate::features::{Feature, FlowColumns, FlowRow, HOST_FEATURES, HostWindows, Hosts, row};
 use crate::incident::Incidents;
-use crate::model::{Succession, Verdict};
+use crate::model::{Succession, Teaching, Verdict};
 use crate::record::{Clock, FlowRecord, Inspector};
 use crate::session::{Ended, Sessions, Timeouts, opposite};
 use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals, counted};
@@ -36,6 +36,7 @@ mod pictures;
 mod progress;
 pub mod report;
 mod stop;
+mod teaching;
 mod traffic;
 pub mod train;
 
@@ -206,7 +207,8 @@ impl Pipeline {
     fn judge_hosts(&mut self, hosts: &Hosts, at_ns: u64, clock: Clock) {
         self.totals.hosts_left_out += hosts.left_out;
         let learner = self.learners.as_mut().map(|learners| &mut learners.hosts);
-        let verdicts = verdicts(learner, HOST_FEATURES, hosts.windows.iter());
+        let teaching = teaching::of_hosts(&self.incidents, &hosts.windows);
+        let verdicts = verdicts(learner, HOST_FEATURES, hosts.windows.iter(), &teaching);
         let judged: Vec<_> = hosts.windows.iter().zip(verdicts).collect();
         for (window, verdict) in &judged {
             self.sinks.host(window, clock, verdict.as_ref());
@@ -224,7 +226,8 @@ impl Pipeline {
             FlowRow::new(FlowRecord::new(ended, clock).with_content(content), &self.windows)
         };
         let learner = self.learners.as_mut().map(|learners| &mut learners.flows);
-        for (ended, verdict) in ended.iter().zip(verdicts(learner, &self.features, ended.iter().map(row))) {
+        let teaching = teaching::of_flows(&self.incidents, ended);
+        for (ended, verdict) in ended.iter().zip(verdicts(learner, &self.features, ended.iter().map(row), &teaching)) {
             let anomaly = verdict.as_ref().is_some_and(|verdict| verdict.anomaly);
             let ends = [Sender::Lower, Sender::Upper].map(|end| ended.key.endpoint(end).address);
             let in_incident = anomaly && self.incidents.flow(ends);
@@ -313,22 +316,24 @@ fn verdicts<T>(
     learner: Option<&mut Succession>,
     table: &[Feature<T>],
     units: impl ExactSizeIterator<Item = impl Borrow<T>>,
+    teaching: &[Teaching],
 ) -> impl Iterator<Item = Option<Verdict>> {
-    let judged = learner.map(|learner| observe(learner, table, units));
+    let judged = learner.map(|learner| observe(learner, table, units, teaching));
     judged.unwrap_or_default().into_iter().chain(std::iter::repeat(None))
 }
 
-/// Scores the units and learns from them.
+/// Scores the units and learns from those that may teach.
 fn observe<T>(
     learner: &mut Succession,
     table: &[Feature<T>],
     units: impl ExactSizeIterator<Item = impl Borrow<T>>,
+    teaching: &[Teaching],
 ) -> Vec<Option<Verdict>> {
     let mut rows = Array2::zeros((units.len(), table.len()));
     for (mut place, unit) in rows.outer_iter_mut().zip(units) {
         place.iter_mut().zip(row(table, unit.borrow())).for_each(|(place, value)| *place = value);
     }
-    learner.observe(rows.view())
+    learner.observe(rows.view(), teaching)
 }
 
 fn add_all(sums: &mut [Count], counts: &[Count]) {

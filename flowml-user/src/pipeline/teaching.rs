@@ -1,0 +1,36 @@
+//! Which flows and host windows may teach a model what is ordinary.
+
+use std::collections::HashMap;
+
+use ahash::RandomState;
+use flowml_common::flow::Address;
+
+use crate::features::HostWindow;
+use crate::incident::Incidents;
+use crate::model::Teaching;
+use crate::session::{Ended, opposite};
+
+/// Flows of one initiator that may teach in one interval: who makes many is not to say alone what is ordinary.
+const PER_SOURCE: u32 = 64;
+
+/// None that are of an incident's hosts.
+pub(super) fn of_hosts(incidents: &Incidents, windows: &[HostWindow]) -> Vec<Teaching> {
+    windows.iter().map(|window| by_trust(incidents, &[window.address])).collect()
+}
+
+/// None that are of an incident's hosts, and not too many of one initiator.
+pub(super) fn of_flows(incidents: &Incidents, ended: &[Ended]) -> Vec<Teaching> {
+    let mut by_source: HashMap<Address, u32, RandomState> = HashMap::default();
+    let one = |ended: &Ended| {
+        let ends = [ended.initiator, opposite(ended.initiator)].map(|end| ended.key.endpoint(end).address);
+        let flows = by_source.entry(ends[0]).or_default();
+        *flows += 1;
+        if *flows > PER_SOURCE { Teaching::Surplus } else { by_trust(incidents, &ends) }
+    };
+    ended.iter().map(one).collect()
+}
+
+fn by_trust(incidents: &Incidents, addresses: &[Address]) -> Teaching {
+    let is_suspect = addresses.iter().any(|address| incidents.is_suspect(*address));
+    if is_suspect { Teaching::Suspect } else { Teaching::Welcome }
+}
