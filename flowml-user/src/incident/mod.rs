@@ -16,7 +16,7 @@ use crate::features::HostWindow;
 use crate::model::{Reason, Verdict};
 
 /// More odd sources than this with flows to one host are one attack on that host.
-const FEW: usize = 8;
+const FEW: usize = 4;
 
 /// An incident ends when none of its windows was an anomaly for so long, ns.
 const QUIET_NS: u64 = 10_000_000_000;

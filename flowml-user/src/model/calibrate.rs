@@ -28,18 +28,15 @@ const SCALE_FLOOR: f64 = 0.1;
 
 /// Anomalies enter the ring at no more than this many times the rate at which chance makes them: enough that a
 /// threshold that is too low finds its way up, and little enough that an attack stays an attack.
-const ENTERING_ANOMALIES: f64 = 5.0;
+const ENTERING_ANOMALIES: f64 = 2.0;
 
 /// A probability below this is odd: no anomaly, but seldom.
 const ODD: f64 = 0.1;
 
-/// Odd rows enter the ring at no more than this many times the rate at which chance makes them, and so do those of each
-/// tenth and hundredth of that probability: held to their number alone, the oddest of a row of attacks would make the next
-/// one ordinary.
-const ENTERING_ODD: f64 = 2.0;
-
-/// The probabilities below which rows are held to their share.
-const TIERS: [f64; 3] = [ODD, ODD / 10.0, ODD / 100.0];
+/// Rows below these probabilities enter the ring at no more than so many times the rate at which chance makes them: at
+/// twice that the ring follows a shift, and the rarer they are the less, or the oddest of a row of attacks would make the
+/// next one ordinary.
+const TIERS: [(f64, f64); 3] = [(ODD, 2.0), (ODD / 10.0, 1.25), (ODD / 100.0, 1.25)];
 
 /// The rows that may be saved up for entering.
 const CREDIT_LIMIT: f64 = 5.0;
@@ -165,12 +162,12 @@ impl Calibration {
             probability >= EXTREME * alpha && Credit::spend([&mut self.recent.anomalies])
         } else if probability < ODD {
             let tiers = self.recent.odd.iter_mut().zip(TIERS);
-            Credit::spend(tiers.filter(|(_, bound)| probability < *bound).map(|(credit, _)| credit))
+            Credit::spend(tiers.filter(|(_, (bound, _))| probability < *bound).map(|(credit, _)| credit))
         } else {
             // Only rows that are not odd earn, so that a flood does not pay for itself.
             self.recent.anomalies.earn(ENTERING_ANOMALIES * alpha / (1.0 - ODD));
-            for (credit, bound) in self.recent.odd.iter_mut().zip(TIERS) {
-                credit.earn(ENTERING_ODD * bound / (1.0 - ODD));
+            for (credit, (bound, times)) in self.recent.odd.iter_mut().zip(TIERS) {
+                credit.earn(times * bound / (1.0 - ODD));
             }
             true
         };
