@@ -3,7 +3,8 @@
 //! A scan makes two hosts odd for as long as it lasts, a flood with invented sources tens of thousands. Each is one
 //! event to an operator. A window is odd in what its host did to others (a source) or in what others did to it (a
 //! target). A source makes an incident, and the targets that it has flows to belong to it. Where more than a few odd
-//! sources have flows to one host, that host makes the incident, and they belong to it.
+//! sources have flows to one host, or one with hardly a flow is odd with its target, that host makes the incident, and they
+//! belong to it.
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,9 @@ use crate::model::{Reason, Verdict};
 
 /// More odd sources than this with flows to one host are one attack on that host.
 const FEW: usize = 4;
+
+/// Flows in its window with which a source has done hardly anything.
+const SLIGHT: f64 = 2.0;
 
 /// An incident ends when none of its windows was an anomaly for so long, ns.
 const QUIET_NS: u64 = 10_000_000_000;
@@ -219,19 +223,27 @@ impl Incidents {
         for [from, to] in links.filter(|[from, _]| is(from, Role::Source)) {
             attacked.entry(*to).or_default().insert(*from);
         }
-        let mut by_many: BTreeMap<Address, Address> = BTreeMap::new();
-        for (to, sources) in attacked.iter().filter(|(_, sources)| sources.len() > FEW) {
-            by_many.extend(sources.iter().map(|source| (*source, *to)));
+        // Whose incident it is what a source did: that of the target, of many, or of one that did hardly anything and is odd
+        // with its target alone, as the first of a flood from invented sources are.
+        let is_slight =
+            |source: &Address| odd.get(source).is_some_and(|odd| (1.0..=SLIGHT).contains(&odd.window.source.flows));
+        let mut by_target: BTreeMap<Address, Address> = BTreeMap::new();
+        for (to, sources) in &attacked {
+            let many = sources.len() > FEW;
+            let slight = |source: &&Address| is(to, Role::Target) && is_slight(source);
+            by_target.extend(sources.iter().filter(|source| many || slight(source)).map(|source| (*source, *to)));
         }
         for odd in odd.values().filter(|odd| odd.role == Role::Source) {
             let own = (odd.window.address, Role::Source);
-            let key = by_many.get(&odd.window.address).map_or(own, |target| (*target, Role::Target));
+            let key = by_target.get(&odd.window.address).map_or(own, |target| (*target, Role::Target));
             self.add(odd, key);
         }
         for odd in odd.values().filter(|odd| odd.role == Role::Target) {
             let own = (odd.window.address, Role::Target);
             match attacked.get(&odd.window.address) {
-                Some(sources) if sources.len() > FEW => self.add(odd, own),
+                Some(sources) if sources.iter().any(|source| by_target.get(source) == Some(&odd.window.address)) => {
+                    self.add(odd, own);
+                }
                 Some(sources) => sources.iter().for_each(|source| self.add(odd, (*source, Role::Source))),
                 None => self.add(odd, self.trailing(odd).unwrap_or(own)),
             }

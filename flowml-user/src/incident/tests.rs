@@ -164,3 +164,21 @@ fn its_hosts_are_suspect_from_its_begin_until_flows_of_it_are_over() {
     run.second(&[], &[]);
     assert!(suspects(&run).is_empty());
 }
+
+#[test]
+fn the_first_of_a_flood_belong_to_their_target() {
+    let mut run = Run::default();
+    let mut slight = run.window(5);
+    slight.source.flows = 1.0;
+    let (target, odd) = (run.window(1), [verdict(Seen(5, Source, 1e-12)), verdict(Seen(1, Target, 1e-12))]);
+    run.incidents.link([host(5), host(1)]);
+    let news = run.incidents.observe(SECOND, [&slight, &target].into_iter().zip(odd.iter().map(Some)));
+    let [(State::Open, incident)] = news.as_slice() else { panic!("{news:?}") };
+    assert_eq!((named(&incident.sources), named(&incident.targets)), ((vec![host(5)], 1), (vec![host(1)], 1)));
+    // The flood that follows is the same incident.
+    run.now_ns = SECOND;
+    let links: Vec<_> = (10..30).map(|source| (source, 1)).collect();
+    let odd: Vec<_> = (10..30).map(|source| Seen(source, Source, 1e-12)).chain([Seen(1, Target, 1e-12)]).collect();
+    assert_eq!(run.second(&links, &odd), []);
+    assert_eq!(run.incidents.open().map(|incident| incident.sources.count).collect::<Vec<_>>(), [21]);
+}
