@@ -252,7 +252,7 @@ pub struct Run {
     pub outputs: Vec<Target>,
 
     /// Offer metrics for Prometheus at http://ADDR/metrics; ADDR is an address and a port, as in 127.0.0.1:9750
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub metrics: Option<SocketAddr>,
 
     /// End after so long, 10ms to 365d [default: until SIGINT or SIGTERM]
@@ -559,6 +559,10 @@ fn spell(duration: Duration) -> String {
     exact.map_or_else(|| format!("{ms}ms"), |(name, unit)| format!("{}{name}", ms / u128::from(*unit)))
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an IP address and a port, as in 127.0.0.1:9750 or [::1]:9750".to_owned())
+}
+
 /// An interface name as the kernel takes it (`dev_valid_name` in net/core/dev.c; IFNAMSIZ is 16 with the final 0).
 fn interface(text: &str) -> Result<String, String> {
     let valid = (1..=15).contains(&text.len())
@@ -802,7 +806,7 @@ mod tests {
             ("run -i sixteen-letters-", &["--interface", "1 to 15 bytes"]),
             ("run -i lo -i lo", &["--interface", "'lo'", "each name once"]),
             ("run -o xml=a", &["--output", "'xml=a'", "jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT"]),
-            ("run --metrics 9750", &["--metrics", "'9750'", "socket address"]),
+            ("run --metrics 9750", &["--metrics", "'9750'", "an IP address and a port, as in 127.0.0.1:9750"]),
             ("run -o ipfix=collector", &["--output", "'collector'", "HOST:PORT", "tcp://HOST:PORT"]),
             ("run -o jsonl=- -o csv=-", &["standard output", "--output", "another place"]),
             ("run -o jsonl=x -o csv=./x", &["./x", "--output", "another place"]),

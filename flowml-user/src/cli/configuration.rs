@@ -6,9 +6,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::builder::ValueParser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, Args as _, Command, CommandFactory as _};
+use clap::{Arg, ArgAction, Args as _, Command, CommandFactory as _, FromArgMatches as _};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -73,7 +73,7 @@ impl Configuration {
     fn read(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|error| format!("cannot read the configuration {}: {error}", path.display()))?;
-        let keys = parse(&text);
+        let keys = parse(&text).and_then(beside_each_other);
         let keys = keys.map_err(|(at, wrong)| format!("{}:{}: {wrong}", path.display(), Position::of(&text, at)))?;
         Ok(Self { path: path.to_owned(), keys })
     }
@@ -90,23 +90,56 @@ fn flags(definition: &Command) -> impl Iterator<Item = (String, &Arg)> {
     flags.filter_map(|flag| Some((flag.get_long()?.to_owned(), flag)))
 }
 
-fn parse(text: &str) -> Result<Vec<Key>, Wrong> {
+/// The keys in the order in which they stand, and where.
+fn parse(text: &str) -> Result<Vec<(usize, Key)>, Wrong> {
     let table = DeTable::parse(text)
         .map_err(|error| (error.span().map_or(0, |span| span.start), error.message().replace('\n', "; ")))?;
     let definition = definition();
     let mut keys = Vec::new();
     for (name, value) in table.get_ref() {
+        let place = name.span().start;
         let flag = flags(&definition).find(|(flag, _)| flag == name.get_ref());
         let Some((name, flag)) = flag else {
-            let mut known: Vec<String> = flags(&definition).map(|(flag, _)| flag).collect();
-            known.sort_unstable();
-            let wrong = format!("unknown key '{}': expected one of {}", name.get_ref(), known.join(", "));
-            return Err((name.span().start, wrong));
+            return Err((place, format!("unknown key '{}': {}", name.get_ref(), meant(name.get_ref()))));
         };
         let arguments = arguments(&name, flag, value)?;
-        keys.push(Key { name, arguments });
+        keys.push((place, Key { name, arguments }));
     }
+    keys.sort_unstable_by_key(|(place, _)| *place);
     Ok(keys)
+}
+
+/// The key that was meant, as far as the command line would know of such a flag, or all that there are.
+fn meant(unknown: &str) -> String {
+    let mut known: Vec<String> = flags(&definition()).map(|(name, _)| name).collect();
+    let error = definition().try_get_matches_from([format!("--{unknown}")]).err();
+    let like = error.and_then(|error| match error.get(ContextKind::SuggestedArg) {
+        Some(ContextValue::String(flag)) => Some(flag.trim_start_matches("--").to_owned()),
+        _ => None,
+    });
+    if let Some(like) = like.filter(|like| known.contains(like)) {
+        return format!("'{like}' is the nearest that there is");
+    }
+    known.sort_unstable();
+    format!("expected one of {}", known.join(", "))
+}
+
+/// The keys, if each goes with those before it. What one of them needs as well may come from the command line.
+fn beside_each_other(keys: Vec<(usize, Key)>) -> Result<Vec<Key>, Wrong> {
+    let mut before: Vec<Key> = Vec::new();
+    for (place, key) in keys {
+        before.push(key);
+        let arguments = before.iter().flat_map(|key| &key.arguments);
+        let wrong = match definition().try_get_matches_from(arguments) {
+            Ok(matches) => Run::from_arg_matches(&matches).ok().and_then(|run| run.contradiction()),
+            Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => None,
+            Err(error) => Some(super::without_usage(&error)),
+        };
+        if let Some(wrong) = wrong {
+            return Err((place, wrong));
+        }
+    }
+    Ok(before)
 }
 
 /// The arguments that a value stands for.
@@ -245,7 +278,7 @@ mod tests {
             [key.unwrap_or(line), "\n"]
         };
         let whole: String = packaged.lines().flat_map(uncommented).collect();
-        let mut named: Vec<String> = parse(&whole).expect("keys").into_iter().map(|key| key.name).collect();
+        let mut named: Vec<String> = parse(&whole).expect("keys").into_iter().map(|(_, key)| key.name).collect();
         let mut known: Vec<String> = flags(&definition()).map(|(name, _)| name).collect();
         named.sort_unstable();
         known.sort_unstable();
@@ -265,8 +298,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_with_its_place() {
         let cases = [
-            ("\n  intervall = '1s'", "c.toml:2:3: unknown key 'intervall': expected one of active-timeout, alpha"),
-            ("config = 'x'", "c.toml:1:1: unknown key 'config'"),
+            ("\n  intervall = '1s'", "c.toml:2:3: unknown key 'intervall': 'interval' is the nearest that there is"),
+            ("xdp_mode = 'tc'", "c.toml:1:1: unknown key 'xdp_mode': 'xdp-mode' is the nearest that there is"),
+            ("colour = 1", "c.toml:1:1: unknown key 'colour': expected one of active-timeout, alpha"),
+            ("config = 'x'", "c.toml:1:1: unknown key 'config': expected one of active-timeout, alpha"),
             ("learn = false\ninterval = '5ms'", "c.toml:2:12: invalid value '5ms' for '--interval <DURATION>'"),
             ("interval = 1", "c.toml:1:12: 'interval' is of type integer: expected a text in quotes"),
             ("seed = '7'", "c.toml:1:8: 'seed' is of type string: expected a whole number"),
@@ -283,7 +318,14 @@ mod tests {
             ("xdp-mode = 'hardware'", "c.toml:1:12: invalid value 'hardware' for '--xdp-mode <MODE>'"),
             ("learn = true\nlearn = true", "c.toml:2:1: duplicate key"),
             ("learn = ", "c.toml:1:"),
-            ("output = ['csv=a', 'jsonl=a']", "a was given to two outputs"),
+            ("alpha = 0.1\n\nfalse-alarms = '1/day'", "c.toml:3:1: the argument '--"),
+            ("tui = true\nquiet = 1", "c.toml:2:1: the argument '--"),
+            ("seed = 1\noutput = ['csv=a', 'jsonl=a']", "c.toml:2:1: a was given to two outputs"),
+            ("interface = ['lo', 'lo']", "c.toml:1:1: interface 'lo' was given twice"),
+            (
+                "metrics = 'localhost:9750'",
+                "c.toml:1:11: invalid value 'localhost:9750' for '--metrics <ADDR>': expected an",
+            ),
         ];
         for (text, expected) in cases {
             let said = read(text, "").expect_err(text);
