@@ -185,12 +185,17 @@ pub fn panels(label: &str, time: Range<f64>, panels: &[Panel], bands: &[Band]) -
 fn draw_panel(area: &Area<'_>, time: &Range<f64>, panel: &Panel, bands: &[Band]) -> Drawn {
     let most = panel.steps.iter().map(|step| step.2).fold(0.0, f64::max);
     let top = if most > 0.0 { most * 1.08 } else { 1.0 };
-    let ticks = Ticks::of(time);
+    let times = Axis { range: time.clone(), at: Ticks::of(time).at };
+    // Of what is counted there are no halves.
+    let is_counted = panel.steps.iter().all(|step| step.2.fract() == 0.0);
+    let mut amounts = Axis { range: 0.0..top, at: ticks_of(0.0, top, false, 4) };
+    amounts.at.retain(|tick| *tick <= top && (!is_counted || tick.fract() == 0.0));
     let mut chart = ChartBuilder::on(area)
         .margin_top(24)
+        .margin_left(10)
         .margin_right(RIGHT)
-        .y_label_area_size(BESIDE + 40)
-        .build_cartesian_2d(Axis { range: time.clone(), at: ticks.at }, 0.0..top)?;
+        .y_label_area_size(BESIDE + 30)
+        .build_cartesian_2d(times, amounts)?;
     for band in bands {
         // As wide as can be seen, however short.
         let least = (time.end - time.start) / 500.0;
@@ -204,7 +209,6 @@ fn draw_panel(area: &Area<'_>, time: &Range<f64>, panel: &Panel, bands: &[Band])
         .max_light_lines(0)
         .label_style(words(Colour::Muted))
         .axis_desc_style(words(Colour::Text))
-        .y_labels(4)
         .y_label_formatter(&|value| short(*value))
         .y_desc(&panel.name)
         .draw()?;
@@ -321,7 +325,9 @@ pub fn boxes(feature: &Boxes) -> Picture {
     let values = || feature.groups.iter().flat_map(|(_, _, spread)| spread.quantiles);
     let range = around(values().map(place));
     let (low, high) = values().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
-    let ticks = ticks_of(low, high, feature.logarithmic);
+    let mut ticks = ticks_of(low, high, feature.logarithmic, 6);
+    // Beyond the axis there is no place for a word.
+    ticks.retain(|tick| range.contains(&place(*tick)));
     let at: Vec<f64> = ticks.iter().copied().map(place).collect();
     let told = |drawn: &f64| {
         let tick = ticks.iter().find(|tick| place(**tick) == *drawn);
@@ -354,7 +360,7 @@ pub fn boxes(feature: &Boxes) -> Picture {
             let [least, low, middle, high, most] = spread.quantiles.map(place);
             let (centre, colour) = (row as f64 + 0.5, colour.stand_in());
             let (_, y) = chart.backend_coord(&(least, centre));
-            area.draw_text(name, &words(Colour::Muted).pos(right), (BESIDE + 36, y))?;
+            area.draw_text(name, &words(Colour::Muted).pos(right), (BESIDE + 20, y))?;
             chart.draw_series([PathElement::new([(least, centre), (most, centre)], colour.stroke_width(LINE))])?;
             chart.draw_series([Rectangle::new(
                 [(low, centre - 0.3), (high, centre + 0.3)],
@@ -369,17 +375,25 @@ pub fn boxes(feature: &Boxes) -> Picture {
     })
 }
 
-/// Round values at which to put words, at most eight or so.
-fn ticks_of(low: f64, high: f64, logarithmic: bool) -> Vec<f64> {
-    let within = |tick: &f64| (low..=high).contains(tick) || *tick == 0.0 && low <= 1.0;
+/// Round values at which to put words: about `count`, on logarithmic scales some more.
+fn ticks_of(low: f64, high: f64, logarithmic: bool, count: u8) -> Vec<f64> {
     if logarithmic && high > 10.0 {
-        let decades: Vec<f64> = std::iter::once(0.0).chain((0..=18).map(|n| 10_f64.powi(n))).filter(within).collect();
-        let step = decades.len().div_ceil(8).max(1);
-        return decades.into_iter().step_by(step).collect();
+        let within = |tick: &f64| (low..=high).contains(tick) || *tick == 0.0 && low <= 1.0;
+        let of_decades = |digits: &[f64]| -> Vec<f64> {
+            let all = (0..=18).flat_map(|n| digits.iter().map(move |digit| digit * 10_f64.powi(n)));
+            std::iter::once(0.0).chain(all).filter(within).collect()
+        };
+        let mut ticks = of_decades(&[1.0]);
+        if ticks.len() < 3 {
+            ticks = of_decades(&[1.0, 2.0, 5.0]);
+        }
+        let step = ticks.len().div_ceil(8).max(1);
+        return ticks.into_iter().step_by(step).collect();
     }
     let span = if high > low { high - low } else { 1.0 };
     let power = 10_f64.powf((span / 5.0).log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|n| n * power).into_iter().find(|step| span / step <= 6.0).unwrap_or(span);
+    let steps = [1.0, 2.0, 5.0, 10.0].map(|n| n * power);
+    let step = steps.into_iter().find(|step| span / step <= f64::from(count)).unwrap_or(span);
     let first = (low / step).floor() as i64;
     (first..first + 9)
         .map(|n| n as f64 * step)
@@ -425,9 +439,11 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_few() {
-        assert_eq!(ticks_of(0.0, 1500.0, true), [0.0, 1.0, 10.0, 100.0, 1000.0]);
-        assert_eq!(ticks_of(0.0, 1.0, false), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]);
-        assert!((1..=9).contains(&ticks_of(0.0, 1e18, true).len()));
-        assert!((1..=9).contains(&ticks_of(5.0, 5.0, false).len()));
+        assert_eq!(ticks_of(0.0, 1500.0, true, 6), [0.0, 1.0, 10.0, 100.0, 1000.0]);
+        assert_eq!(ticks_of(4.0, 160.0, true, 6), [5.0, 10.0, 20.0, 50.0, 100.0]);
+        assert_eq!(ticks_of(0.0, 1.0, false, 6), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]);
+        assert_eq!(ticks_of(0.0, 1.0, false, 4), [0.0, 0.5, 1.0]);
+        assert!((1..=9).contains(&ticks_of(0.0, 1e18, true, 6).len()));
+        assert!((1..=9).contains(&ticks_of(5.0, 5.0, false, 6).len()));
     }
 }

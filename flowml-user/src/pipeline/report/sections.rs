@@ -260,16 +260,17 @@ fn findings(contents: &Contents) -> Markup {
 
 fn shown_clusters(clusters: &Clusters, contents: &Contents) -> Markup {
     let all: usize = clusters.groups.iter().map(|group| group.points.len()).sum();
-    let share = |points: usize| 100.0 * points as f64 / all.max(1) as f64;
+    let share = |points: usize| match 100.0 * points as f64 / all.max(1) as f64 {
+        little if little < 0.05 => "under 0.1 %".to_owned(),
+        part => format!("{part:.1} %"),
+    };
     let clouds =
         clusters.groups.iter().map(|group| Cloud { colour: group.colour, points: group.points.clone(), ringed: false });
     let odd =
         (!clusters.odd.is_empty()).then(|| Cloud { colour: Colour::Alarm, points: clusters.odd.clone(), ringed: true });
     let clouds: Vec<Cloud> = clouds.chain(odd).collect();
-    let legend = clusters
-        .groups
-        .iter()
-        .map(|group| (group.colour, format!("{}, {:.1} %", group.name, share(group.points.len()))));
+    let legend =
+        clusters.groups.iter().map(|group| (group.colour, format!("{}, {}", group.name, share(group.points.len()))));
     let ringed = (!clusters.odd.is_empty()).then(|| (Colour::Alarm, "anomalies (rings)".to_owned()));
     let legend: Vec<_> = legend.chain(ringed).collect();
     let axes = [0, 1].map(|axis| {
