@@ -85,6 +85,8 @@ fn findings_are_true_to_the_interface_and_what_they_say_mends_it() -> Result<()>
     metered.host.run_ok(["ethtool", "-L", &metered.name, "rx", "1"])?;
     let said = examine(&metered)?;
     expect(&said, &metered, &[("xdp", "note", json!([])), ("mode", "ok", json!("tc")), ("queues", "note", json!(1))])?;
+    // A smaller one would be of no use.
+    expect(&said, &metered, &[("mtu", "ok", json!(9000))])?;
     let agent = Agent::meter(&metered, &["-q"])?;
     assert_eq!(agent.stop(Signal::TERM)?.summary()?["xdp_mode"], "tc");
     assert_eq!(Hooks::of(&metered)?, Hooks::default());

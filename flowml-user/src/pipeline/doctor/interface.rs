@@ -129,6 +129,8 @@ impl Facts {
         } else if frags {
             let says = format!("{mtu}: larger than a buffer (about {ONE_BUFFER_MTU}), XDP takes frames in several");
             Finding::new("mtu", Severity::Ok, says)
+        } else if self.device.xdp.is_some_and(|features| !features.native()) {
+            Finding::new("mtu", Severity::Ok, format!("{mtu}: tc takes frames of any size"))
         } else {
             let says = format!(
                 "{mtu}: larger than a buffer (about {ONE_BUFFER_MTU}), and frames in several are not to be had by \
