@@ -231,8 +231,9 @@ fn a_reload_takes_what_can_change_and_names_what_cannot() -> Result<()> {
             .with_context(|| format!("{expected:?} expected of {}", agent.stderr()))
     };
     let model = unit.model();
+    let missing = format!("{model} is not there yet: the model in use stays");
     let waiting = format!("{named}: what has changed of interval takes effect at the next start");
-    reload(&format!("alpha = 0.01\nmodel = '{model}'\nquiet = 1\ninterval = '2s'\n"), &[&waiting, &model])?;
+    reload(&format!("alpha = 0.01\nmodel = '{model}'\nquiet = 1\ninterval = '2s'\n"), &[&waiting, &missing])?;
     reload("alpha = 2\n", &[&format!("{named}:1:9: invalid value '2' for '--alpha <P>'"), "the model in use stays"])?;
     let sent = send(&peer, &metered)?;
     assert_counted(&agent.stop(Signal::TERM)?, sent)?;

@@ -102,12 +102,17 @@ impl KeptModel {
 
     fn load(&self, pipeline: &mut Pipeline) -> Result<()> {
         let Some(own) = pipeline.learners() else { return Ok(()) };
-        let Some(path) = self.file() else {
+        let Some(path) = self.file().filter(|path| path.exists()) else {
             if let Some(level) = self.alarms {
                 own.set_alarms(level);
             }
-            if self.configuration.is_none() {
-                pipeline.warn("SIGHUP reads the files of '--config' and '--model' again, and none was named");
+            match self.file() {
+                // As in the first minutes of a service.
+                Some(path) => pipeline.notice(&format!("{} is not there yet: the model in use stays", path.display())),
+                None if self.configuration.is_none() => {
+                    pipeline.warn("SIGHUP reads the files of '--config' and '--model' again, and none was named");
+                }
+                None => {}
             }
             return Ok(());
         };
