@@ -175,7 +175,13 @@ fn the_package_says_what_it_is_and_has_what_the_unit_names() -> Result<()> {
     let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).context("ExecStart=")?;
     let paths = start.split(' ').filter(|word| word.starts_with('/'));
     let rest = ["/usr/share/man/man1/flowml-run.1.gz", "/usr/share/bash-completion/completions/flowml"];
-    for path in paths.chain(rest).chain(["/usr/share/doc/flowml/copyright", "/usr/lib/systemd/system/flowml.service"]) {
+    let documents = ["README.md", "docs/GUIDE.md", "docs/REPORT.md", "docs/grafana.json"];
+    let documents = documents.map(|name| format!("/usr/share/doc/flowml/{name}"));
+    for path in paths
+        .chain(rest)
+        .chain(documents.iter().map(String::as_str))
+        .chain(["/usr/share/doc/flowml/copyright", "/usr/lib/systemd/system/flowml.service"])
+    {
         let line = listed.lines().find(|line| line.ends_with(&format!(".{path}")));
         let line = line.with_context(|| format!("no {path} in\n{listed}"))?;
         ensure!(line.contains("root/root"), "{line}");

@@ -2,6 +2,7 @@
 
 use std::env::consts::ARCH;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,20 +14,14 @@ use crate::workspace::Workspace;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What packaging/ has, and where it goes.
+/// What goes where; the files of docs/ go beside the README, which leads to them.
 const FILES: &[(&str, &str)] = &[
     ("packaging/flowml.service", "usr/lib/systemd/system/flowml.service"),
     ("packaging/flowml.toml", "etc/flowml/flowml.toml"),
     ("README.md", "usr/share/doc/flowml/README.md"),
+    ("ARCHITECTURE.md", "usr/share/doc/flowml/ARCHITECTURE.md"),
+    ("BENCHMARKS.md", "usr/share/doc/flowml/BENCHMARKS.md"),
     ("CHANGELOG.md", "usr/share/doc/flowml/changelog"),
-    ("docs/GUIDE.md", "usr/share/doc/flowml/docs/GUIDE.md"),
-    ("docs/OPERATIONS.md", "usr/share/doc/flowml/docs/OPERATIONS.md"),
-    ("docs/FEATURES.md", "usr/share/doc/flowml/docs/FEATURES.md"),
-    ("docs/OUTPUT.md", "usr/share/doc/flowml/docs/OUTPUT.md"),
-    ("docs/IPFIX.md", "usr/share/doc/flowml/docs/IPFIX.md"),
-    ("docs/LEARNING.md", "usr/share/doc/flowml/docs/LEARNING.md"),
-    ("docs/LABELS.md", "usr/share/doc/flowml/docs/LABELS.md"),
-    ("docs/grafana.json", "usr/share/doc/flowml/docs/grafana.json"),
 ];
 
 /// Where the completions of each shell lie.
@@ -46,10 +41,15 @@ pub(super) fn package(workspace: &Workspace, folder: &Path, agent: &Path, pages:
     for (from, to) in FILES {
         place(&workspace.root().join(from), &tree.join(to), 0o644)?;
     }
+    for document in files_of(&workspace.root().join("docs"))? {
+        let name = document.file_name().unwrap_or_default();
+        place(&document, &tree.join("usr/share/doc/flowml/docs").join(name), 0o644)?;
+    }
     for (from, to) in COMPLETIONS {
         place(&pages.join(from), &tree.join(to), 0o644)?;
     }
-    for page in manual(pages)? {
+    let is_page = |path: &PathBuf| path.extension().is_some_and(|section| section == "1");
+    for page in files_of(pages)?.into_iter().filter(is_page) {
         let to = tree.join("usr/share/man/man1").join(page.file_name().unwrap_or_default());
         place(&page, &to, 0o644)?;
         compress(&to)?;
@@ -91,15 +91,12 @@ fn architecture() -> Result<&'static str> {
     }
 }
 
-/// The pages of the manual, in the order of their names.
-fn manual(pages: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(pages).with_context(|| format!("cannot read {}", pages.display()))? {
-        let path = entry.with_context(|| format!("cannot read {}", pages.display()))?.path();
-        found.extend(path.extension().is_some_and(|section| section == "1").then_some(path));
-    }
-    found.sort();
-    Ok(found)
+/// What is in a folder, in the order of the names.
+fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
+    let read = || fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
+    let mut files = read().with_context(|| format!("cannot read {}", folder.display()))?;
+    files.sort();
+    Ok(files)
 }
 
 /// As Debian has pages and changelogs: best, and without name and time of the file.
