@@ -23,6 +23,8 @@ type Record = HashMap<(Option<u32>, u16), Vec<u8>>;
 #[derive(Default)]
 struct Reader {
     templates: HashMap<u16, Vec<(Option<u32>, u16, u16)>>,
+    /// How often it was told of a template.
+    told: usize,
     sequence: u32,
     records: Vec<Record>,
 }
@@ -58,6 +60,7 @@ impl Reader {
         while !body.is_empty() {
             let (id, count) = (word(body, 0), word(body, 2));
             body = &body[4..];
+            self.told += 1;
             let mut fields = Vec::new();
             for _ in 0..count {
                 let (number, length) = (word(body, 0), word(body, 2));
@@ -286,6 +289,26 @@ fn a_datagram_that_is_refused_is_counted_and_one_that_is_not_has_its_templates()
         reader.read(&message[..length]);
     }
     assert_eq!(reader.templates.len(), Template::all().count());
+}
+
+/// So that a collector that begins late, or misses them, can read records soon (RFC 7011 §8.4).
+#[test]
+fn datagrams_with_templates_come_again() {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a time");
+    let address = socket.local_addr().expect("it has an address");
+    let mut exporter = Exporter::open(&collector(Transport::Udp, address), Pace::Offline).expect("loopback is there");
+    let (mut reader, mut message) = (Reader::default(), [0; 2000]);
+    let all = Template::all().count();
+    for before in 0..=udp::TEMPLATES_EVERY_MESSAGES {
+        exporter.flow(&exchange(), None);
+        exporter.flush();
+        while reader.records.len() <= before as usize {
+            let length = socket.recv(&mut message).expect("a message");
+            reader.read(&message[..length]);
+        }
+        assert_eq!(reader.told, if before < udp::TEMPLATES_EVERY_MESSAGES { all } else { 2 * all }, "{before}");
+    }
 }
 
 /// Reads what a connection brings to its end.

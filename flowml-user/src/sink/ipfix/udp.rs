@@ -16,7 +16,7 @@ pub(super) const LONGEST: usize = 1280 - 40 - 8;
 /// Templates are sent again after this time or so many messages, so that a collector that began later, or missed them,
 /// soon can read records (RFC 7011 §8.4; RFC 6728 has 10 minutes as the default).
 const TEMPLATES_EVERY: Duration = Duration::from_secs(60);
-const TEMPLATES_EVERY_MESSAGES: u32 = 1000;
+pub(super) const TEMPLATES_EVERY_MESSAGES: u32 = 1000;
 
 /// A collector that is back is given the templates not later than this, but not with each of its refusals.
 const TEMPLATES_AFTER_REFUSAL: Duration = Duration::from_secs(1);
