@@ -257,6 +257,9 @@ impl<'a> Picture<'a> {
                     now.is_none().then(|| Line::styled("not listed any more; when it last was:", self.theme.aside()));
                 gone.into_iter().chain(facts.iter().flat_map(|fact| self.fact(fact))).collect()
             }
+            Open::Messages if self.seen().messages.is_empty() => {
+                vec![Line::styled("nothing was told since the screen came", self.theme.aside())]
+            }
             Open::Messages => self.seen().messages.iter().rev().flat_map(|message| self.message(message)).collect(),
             Open::Keys => {
                 let key = |label, meaning: &str| self.labelled(label, meaning);

@@ -95,6 +95,10 @@ fn details_look_as_agreed() {
         typed(&mut state, &key.to_string());
         golden::assert_is(&format!("src/sink/golden/screen_{name}.txt"), &text(&mut state, (80, 24)));
     }
+    let mut state = State::default();
+    state.push(busy());
+    typed(&mut state, "m");
+    assert!(text(&mut state, (80, 24)).contains("nothing was told"));
 }
 
 #[test]
