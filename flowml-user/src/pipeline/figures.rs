@@ -38,14 +38,14 @@ pub(super) struct BenignFigures {
 
 impl BenignFigures {
     /// The figures of several folds as one. None of none.
-    fn of_folds<'a>(folds: impl Iterator<Item = &'a Self> + Clone) -> Option<Self> {
+    fn of_folds<'a>(mut folds: impl Iterator<Item = &'a Self> + Clone) -> Option<Self> {
         let rows: usize = folds.clone().map(|fold| fold.rows).sum();
         let share = |level: &'static str| {
             let anomalies: f64 = folds.clone().map(|fold| fold.p_below[level] * fold.rows as f64).sum();
             (level, anomalies / rows as f64)
         };
         let p_below = FPRS.map(share).into();
-        folds.clone().next().map(|first| Self { name: first.name, rows, p_below, incidents: first.incidents })
+        folds.next().map(|first| Self { name: first.name, rows, p_below, incidents: first.incidents })
     }
 }
 
