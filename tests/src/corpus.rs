@@ -174,6 +174,8 @@ fn make_part(lab: &Lab, part: Part, plan: &Plan) -> Result<Vec<Past>> {
     let _servers = Servers::start(&site, far, &files, plan.equipment)?;
     let people = People::start(&site, &files, part, seed, plan.equipment)?;
 
+    // Everybody begins at once, which is no ordinary moment.
+    thread::sleep(PAUSE);
     eprintln!("{}: ordinary traffic for {} s", part.name(), plan.ordinary.as_secs());
     let captures = capture_views(&site.server, &folder, "ordinary")?;
     thread::sleep(plan.ordinary);

@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::sample;
+
 /// Fewer scores than this at or above a score, and the tail decides.
 const COUNTED: usize = 10;
 
@@ -112,11 +114,11 @@ fn score_of(root: f64) -> f64 {
 }
 
 impl Calibration {
-    /// Starts from held-out `scores` of ordinary rows; rows with a p-value below `alpha` are anomalies.
+    /// Starts from held-out `scores` of ordinary rows, of too many from some of all times; rows with a p-value below `alpha`
+    /// are anomalies.
     #[must_use]
     pub(super) fn new(scores: &[f64], capacity: usize, alpha: f64) -> Self {
-        let surplus = scores.len().saturating_sub(capacity);
-        let scores = scores[surplus..].to_vec();
+        let scores: Vec<f64> = sample(scores.len(), capacity, 0).into_iter().map(|place| scores[place]).collect();
         let (anomalies, odd, stand_ins) = (Credit::default(), Default::default(), scores.len());
         Recent { alpha, capacity: capacity.max(1), scores, next: 0, stand_ins, anomalies, odd }.into()
     }
