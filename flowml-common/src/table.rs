@@ -4,9 +4,13 @@
 //! is 16 bits of the hash of the flow in that entry, 0 where there is none. Two bytes for a flow keep the tags in the
 //! processor's cache when the entries are far too large for it: a packet waits for memory once.
 //!
-//! Nothing is ever removed from a partition that is in use. A flow has two buckets, and is looked for in the second only
-//! where the first has become crowded or holds its tag for another flow; a new one goes to the emptier of those looked
-//! at. So up to about 85 % of its entries a partition takes every flow.
+//! The hash gives each flow an entry of its own, its *home*, where three in four are when half of the entries are in use.
+//! The processor expects that and fetches the home while it looks at the tag there, so the wait begins with the hash and
+//! not with the search. A flow whose home was taken is in another entry of that bucket or in its second bucket. It is
+//! looked for in the second only where the first has become crowded or holds its tag for another flow; a new one goes to
+//! the emptier of those looked at. So up to about 85 % of its entries a partition takes every flow.
+//!
+//! Nothing is ever removed from a partition that is in use: what was taken when a flow came is taken when it is looked for.
 //!
 //! The algorithm is generic over its [`Storage`]: BPF maps in the kernel, vectors in userspace.
 
@@ -24,21 +28,22 @@ pub const SLOTS: usize = 16;
 
 /// The tags of sixteen entries, four in each word, all of which are compared at once.
 ///
-/// A set of tags is a number with bit `16 × lane + word` for the tag in that lane of that word. Tags are taken in the
-/// order of these bits, so the lowest bit of the free ones says how full the bucket is.
+/// A set of tags is a number with a bit for each, that of its slot (`bit`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Bucket(pub [u64; SLOTS / 4]);
 
 /// The lowest bit of each lane.
 const LANES: u64 = 0x0001_0001_0001_0001;
+/// All bits of each lane but its highest.
+const LOWER_BITS: u64 = 0x7fff * LANES;
 
 impl Bucket {
     const WORDS: usize = SLOTS / 4;
     const ALL: u64 = 0x000f_000f_000f_000f;
 
-    /// The lowest free bit of a bucket with twelve flows or more is this one or a higher one.
-    const CROWDED: u64 = 1 << 48;
+    /// A bucket with no more free tags than these is crowded.
+    const CROWDED: u32 = 4;
 
     /// The set of tags that are equal to `tag`. Only its lowest bit is sure: above an equal lane the borrow of the
     /// subtraction makes an equal lane of one that differs in its lowest bit (Warren, "Hacker's Delight", §6-1).
@@ -54,10 +59,17 @@ impl Bucket {
         set
     }
 
-    /// The first free tag as a bit, or 0.
+    /// The set of free tags. All of its bits are sure, at an instruction more for each word: no sum leaves its lane.
     #[inline(always)]
     const fn free(&self) -> u64 {
-        lowest(self.equal(0))
+        let (mut used, mut word) = (0, 0);
+        while word < Self::WORDS {
+            let tags = self.0[word];
+            let not_zero = ((tags & LOWER_BITS) + LOWER_BITS) | tags;
+            used |= (not_zero & LANES << 15) >> (15 - word);
+            word += 1;
+        }
+        Self::ALL & !used
     }
 
     /// Takes the free tag that `bit` stands for.
@@ -70,16 +82,27 @@ impl Bucket {
         }
     }
 
-    /// Whether the tag is there that is taken after `nth` others.
-    const fn has(&self, nth: usize) -> bool {
-        self.0[nth % 4] >> (nth / 4 * 16) & 0xffff != 0
+    /// The tag in a slot, 0 where it is free.
+    #[inline(always)]
+    const fn at(&self, slot: u32) -> u64 {
+        self.0[slot as usize % 4] >> (slot / 4 * 16) & 0xffff
     }
 
     /// The number of tags.
     pub const fn used(&self) -> u32 {
-        // Behind a free tag all are free, so what the borrow adds is in the set already.
-        (Self::ALL & !self.equal(0)).count_ones()
+        SLOTS as u32 - count_of(self.free())
     }
+}
+
+/// How many tags are in a set: kernel programs cannot count ones.
+#[inline(always)]
+const fn count_of(set: u64) -> u32 {
+    // Each lane has a bit for each word, of which every other one is taken with the one above it, and pairs likewise.
+    const SINGLES: u64 = 0b0101 * LANES;
+    const PAIRS: u64 = 0b0011 * LANES;
+    let pairs = (set & SINGLES) + ((set >> 1) & SINGLES);
+    let lanes = (pairs & PAIRS) + ((pairs >> 2) & PAIRS);
+    (lanes.wrapping_mul(LANES) >> 48) as u32
 }
 
 /// The lowest bit of a set, or 0.
@@ -88,30 +111,42 @@ const fn lowest(set: u64) -> u64 {
     set & set.wrapping_neg()
 }
 
-/// The slot of a tag as a bit: a perfect hash, as kernel programs cannot count zeroes. The multiplier has
-/// four pieces of a de Bruijn sequence where the bits move its windows of four bits (Leiserson, Prokop and Randall,
-/// "Using de Bruijn Sequences to Index a 1 in a Computer Word", 1998).
+/// The bit of a slot in a set of tags: slot `4 × lane + word` is bit `16 × lane + word`.
 #[inline(always)]
-const fn slot(bit: u64) -> u32 {
-    (bit.wrapping_mul(0x0800_9a00_ae00_f000) >> 60) as u32
+const fn bit(slot: u32) -> u64 {
+    1 << (slot / 4 * 16 + slot % 4)
 }
 
-/// The slots in the order in which they are taken.
-const ORDER: [u32; SLOTS] = {
-    let (mut order, mut n) = ([0; SLOTS], 0);
-    while n < SLOTS {
-        order[n] = slot(1 << (n / 4 * 16 + n % 4));
-        n += 1;
+/// The slot of a bit, by a perfect hash, as kernel programs cannot count zeroes.
+#[inline(always)]
+const fn slot(bit: u64) -> u32 {
+    (SLOTS_BY_WINDOW >> (window(bit) * 4)) as u32 % SLOTS as u32
+}
+
+/// The multiplier has four pieces of a de Bruijn sequence where the bits move its windows of four bits (Leiserson, Prokop
+/// and Randall, "Using de Bruijn Sequences to Index a 1 in a Computer Word", 1998).
+#[inline(always)]
+const fn window(bit: u64) -> u64 {
+    bit.wrapping_mul(0x0800_9a00_ae00_f000) >> 60
+}
+
+/// Four bits for each window: the slot whose bit moves it.
+const SLOTS_BY_WINDOW: u64 = {
+    let (mut slots, mut slot) = (0, 0);
+    while slot < SLOTS as u32 {
+        slots |= (slot as u64) << (window(bit(slot)) * 4);
+        slot += 1;
     }
-    order
+    slots
 };
 
-/// The numbers of the entries in use, the oldest of all buckets first.
+/// The numbers of the entries in use, in their order.
 pub fn used(buckets: &[Bucket]) -> impl Iterator<Item = usize> {
-    let most = buckets.iter().map(Bucket::used).max().unwrap_or(0) as usize;
-    ORDER.iter().take(most).enumerate().flat_map(move |(nth, &slot)| {
-        let taken = buckets.iter().enumerate().filter(move |(_, bucket)| bucket.has(nth));
-        taken.map(move |(at, _)| entry_number(at as u32, slot, buckets.len() as u32) as usize)
+    (0..).zip(buckets).flat_map(|(number, bucket)| {
+        let free = bucket.free();
+        (0..SLOTS as u32)
+            .filter(move |slot| free & bit(*slot) == 0)
+            .map(move |slot| entry_number(number, slot) as usize)
     })
 }
 
@@ -279,10 +314,13 @@ const fn overflow_index(protocol: u8) -> usize {
     }
 }
 
-/// The two buckets of a flow, and its tag.
+/// Where a flow may be, and its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
-    buckets: [u32; 2],
+    /// An entry of the first bucket.
+    home: u32,
+    /// The second bucket.
+    second: u32,
     /// 1 to 65,535.
     tag: u64,
 }
@@ -324,21 +362,27 @@ fn place<S: Storage>(storage: &S, key: &FlowKey) -> Place {
     // Keys in steps (a scan) have hashes in steps, upper and lower half each with a step of its own; together they have
     // none. The second bucket is multiplied by an odd number to be independent of the tag.
     let (first, second) = (upper ^ hash as u32, upper.wrapping_mul(0x85eb_ca6b));
-    Place { buckets: [scale(first, buckets), scale(second, buckets)], tag: u64::from(scale(upper, 0xffff)) + 1 }
+    Place {
+        home: scale(first, buckets * SLOTS as u32),
+        second: scale(second, buckets),
+        tag: u64::from(scale(upper, 0xffff)) + 1,
+    }
 }
 
-/// The number of an entry in its partition: the entries of all buckets that are taken first lie side by side, so that a
-/// table that is half full uses half of its memory, and half of the processor's means to address it.
+/// The number of an entry in its partition. The entries of a bucket fill one page of memory: where the flow is not at its
+/// home, the processor has the address of the page already.
 #[inline(always)]
-pub const fn entry_number(bucket: u32, slot: u32, buckets: u32) -> u32 {
-    slot * buckets + bucket
+pub const fn entry_number(bucket: u32, slot: u32) -> u32 {
+    bucket * SLOTS as u32 + slot
 }
 
-/// A free tag of a bucket, as a bit; 0 where there is none.
+/// A free tag of a bucket, as a bit.
 #[derive(Clone, Copy)]
 struct Room {
     bucket: u32,
     bit: u64,
+    /// How many are free there, a home counting alone; 0 where none is.
+    free: u32,
 }
 
 /// A flow's entry, by its number: its own, or the one that it may have.
@@ -348,36 +392,49 @@ enum Found<L> {
     Free(u32, L, Room),
 }
 
-/// Looks for the flow in its two buckets; `None` where it is in neither and both are full.
+/// Looks for the flow at its home and in its two buckets; `None` where it is in neither and both are full.
 ///
 /// A bucket never has a tag twice, so a tag that is another flow's says that this flow is not here, and may not be.
 #[inline(always)]
 fn find<S: Storage>(storage: &mut S, key: &FlowKey, place: &Place) -> Option<Found<S::Located>> {
-    let mut room = Room { bucket: 0, bit: 0 };
-    for bucket in place.buckets {
+    let (first, home) = (place.home / SLOTS as u32, place.home % SLOTS as u32);
+    // A branch that is foreseen, not a choice of the entry by the tags: that would be waited for.
+    if storage.bucket(first)?.at(home) == place.tag {
+        let located = storage.locate(place.home)?;
+        if storage.entry(located).key.is(key) {
+            return Some(Found::Own(place.home, located));
+        }
+    }
+    let mut room = Room { bucket: 0, bit: 0, free: 0 };
+    for (bucket, home) in [(first, bit(home)), (place.second, 0)] {
         let tags = *storage.bucket(bucket)?;
         let same = lowest(tags.equal(place.tag));
         if same != 0 {
-            let number = entry_number(bucket, slot(same), storage.buckets());
+            let number = entry_number(bucket, slot(same));
             let located = storage.locate(number)?;
             if storage.entry(located).key.is(key) {
                 return Some(Found::Own(number, located));
             }
             continue;
         }
-        let bit = tags.free();
-        // None is the largest number.
-        if bit.wrapping_sub(1) < room.bit.wrapping_sub(1) {
-            room = Room { bucket, bit };
+        let set = tags.free();
+        if set & home != 0 {
+            // Had the flow come before, it would be there: nothing that is free was ever taken.
+            room = Room { bucket, bit: home, free: 1 };
+            break;
         }
-        if bit.wrapping_sub(1) < Bucket::CROWDED - 1 {
+        let free = count_of(set);
+        if free > room.free {
+            room = Room { bucket, bit: lowest(set), free };
+        }
+        if free > Bucket::CROWDED {
             break;
         }
     }
-    if room.bit == 0 {
+    if room.free == 0 {
         return None;
     }
-    let number = entry_number(room.bucket, slot(room.bit), storage.buckets());
+    let number = entry_number(room.bucket, slot(room.bit));
     Some(Found::Free(number, storage.locate(number)?, room))
 }
 

@@ -109,10 +109,15 @@ fn bytes_of(step: &Step) -> Vec<u8> {
     bytes
 }
 
+/// Random seeds, and small ones: the upper halves of their hashes are small too, and most flows share a few tags.
+fn seed() -> impl Strategy<Value = [u64; 12]> {
+    prop_oneof![any::<[u64; 12]>(), prop::array::uniform12(0..1u64 << 12)]
+}
+
 proptest! {
     #[test]
     fn received_is_what_is_in_flows_and_what_was_skipped(
-        seed: [u64; 12],
+        seed in seed(),
         capacity in 1..80u32,
         epochs in prop::collection::vec(prop::collection::vec(step(120), 0..300), 1..4),
     ) {
@@ -133,7 +138,7 @@ proptest! {
     }
 
     #[test]
-    fn a_flow_that_has_an_entry_keeps_it(seed: [u64; 12], capacity in 1..200u32, flows in 1..400u32) {
+    fn a_flow_that_has_an_entry_keeps_it(seed in seed(), capacity in 1..200u32, flows in 1..400u32) {
         // Every flow twice: what the first pass counted the second finds again, what found no room finds none again.
         let mut table = VecTable::new(Shape::for_capacity(capacity), Seed(seed));
         let mut pass = || -> Vec<Metered> {
