@@ -12,11 +12,25 @@ const PARTS: usize = 5;
 /// Scores that are kept.
 const SCORES: usize = 4096;
 
+/// Rows that are learnt from, more than any detector takes of them.
+const LEARNT: usize = 50_000;
+
+/// Rows that are held out.
+const HELD_OUT: usize = 4 * SCORES;
+
 /// The numbers of the rows that are learnt from, and of those that are held out, each ascending.
-pub(super) fn split(rows: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
+pub(super) struct Split {
+    pub(super) fit_on: Vec<usize>,
+    pub(super) held_out: Vec<usize>,
+}
+
+/// Divides rows; of very many, some are neither learnt from nor held out.
+pub(super) fn split(rows: usize, seed: u64) -> Split {
     let held_out = sample(rows, rows / PARTS, !seed);
     let is_held_out = |row: &usize| held_out.binary_search(row).is_ok();
-    ((0..rows).filter(|row| !is_held_out(row)).collect(), held_out)
+    let others: Vec<usize> = (0..rows).filter(|row| !is_held_out(row)).collect();
+    let some = |of: Vec<usize>, most| sample(of.len(), most, seed).into_iter().map(|place| of[place]).collect();
+    Split { fit_on: some(others, LEARNT), held_out: some(held_out, HELD_OUT) }
 }
 
 /// From a score to the probability that an ordinary row has one as high.
@@ -60,11 +74,21 @@ mod tests {
 
     #[test]
     fn every_row_is_on_one_side() {
-        let (learnt, held_out) = split(103, 7);
-        assert_eq!((learnt.len(), held_out.len()), (83, 20));
-        let mut all = [learnt, held_out].concat();
+        let Split { fit_on, held_out } = split(103, 7);
+        assert_eq!((fit_on.len(), held_out.len()), (83, 20));
+        let mut all = [fit_on, held_out].concat();
         all.sort_unstable();
         assert!(all.into_iter().eq(0..103));
+    }
+
+    #[test]
+    fn of_very_many_rows_some_are_on_one_side() {
+        let Split { fit_on, held_out } = split(1_000_000, 7);
+        assert_eq!((fit_on.len(), held_out.len()), (LEARNT, HELD_OUT));
+        assert!(fit_on.is_sorted() && held_out.is_sorted());
+        assert!(!fit_on.iter().any(|row| held_out.binary_search(row).is_ok()));
+        // From all of them.
+        assert!(fit_on[0] < 1000 && fit_on[LEARNT - 1] > 999_000);
     }
 
     #[test]

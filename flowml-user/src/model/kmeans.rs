@@ -166,8 +166,12 @@ impl Clusters {
         scratch.clear();
         scratch.resize(self.k, 0.0);
         for ((x, centroids), below) in vector.iter().zip(self.centroids.chunks_exact(self.k)).zip(&self.below) {
-            for (sum, c) in scratch.iter_mut().zip(centroids) {
-                *sum += part(*x, *c, *below);
+            let sums = scratch.iter_mut().zip(centroids);
+            // Of most slots a value below weighs as one above: without the choice it is half the work.
+            if *below == 1.0 {
+                sums.for_each(|(sum, c)| *sum += (x - c) * (x - c));
+            } else {
+                sums.for_each(|(sum, c)| *sum += part(*x, *c, *below));
             }
         }
         let mut best = Nearest { cluster: 0, score: f64::INFINITY, distance2: 0.0 };

@@ -11,7 +11,7 @@ use ndarray::{Array2, ArrayViewMut1};
 use serde::{Deserialize, Serialize};
 
 use super::frame::{Frame, FrameColumn, Values};
-use super::scale::{quantile, spread};
+use super::scale::{log1p, quantile, spread};
 use crate::features::Learn;
 
 /// Categories with a slot of their own, the most frequent first; the rest shares the slot of the unseen.
@@ -22,6 +22,9 @@ const NAMING: f64 = 0.5;
 
 /// Rows from which that can be told.
 const NAMING_ROWS: usize = 100;
+
+/// Values by whose order a number is scaled: of more, that many tell the same.
+const RANKED: usize = 1 << 16;
 
 /// The years 2000 to 2100 as Unix time, s: a column whose values all lie here, in s, ms, µs or ns, is a clock.
 const CLOCK_S: std::ops::Range<f64> = 946_684_800.0..4_102_444_800.0;
@@ -355,7 +358,7 @@ impl Number {
 
 /// A value on the scale on which it is learnt.
 fn bent(value: f64, log: bool) -> f64 {
-    if log { value.max(0.0).ln_1p() } else { value }
+    if log { log1p(value) } else { value }
 }
 
 /// Fills the slots of a category from `at` on, and says in how many rows it was unseen.
@@ -423,11 +426,9 @@ fn text_left_out(texts: &[Option<Arc<str>>]) -> Option<LeftOut> {
 }
 
 fn fit_number(numbers: &[f64], learn: Option<Learn>, recipe: &Recipe) -> Slots {
-    let mut values: Vec<f64> = numbers.iter().copied().filter(|value| value.is_finite()).collect();
-    values.sort_unstable_by(f64::total_cmp);
-    let (Some(&least), Some(&most)) = (values.first(), values.last()) else {
-        return Slots::Out { because: LeftOut::Empty };
-    };
+    let values: Vec<f64> = numbers.iter().copied().filter(|value| value.is_finite()).collect();
+    let (least, most) = (values.iter().copied().reduce(f64::min), values.iter().copied().reduce(f64::max));
+    let (Some(least), Some(most)) = (least, most) else { return Slots::Out { because: LeftOut::Empty } };
     let is_clock = |unit: f64| CLOCK_S.contains(&(least / unit)) && CLOCK_S.contains(&(most / unit));
     if learn.is_none() && [1.0, 1e3, 1e6, 1e9].into_iter().any(is_clock) {
         return Slots::Out { because: LeftOut::Clock };
@@ -444,7 +445,7 @@ fn fit_number(numbers: &[f64], learn: Option<Learn>, recipe: &Recipe) -> Slots {
     Slots::Number { log, middle, scale: scale * faintness }
 }
 
-/// Of sorted values, of which there is at least one.
+/// Of values, of which there is at least one.
 fn middle_and_scale(values: &[f64], scaling: Scaling, floor: f64) -> (f64, f64) {
     match scaling {
         Scaling::Standard => {
@@ -453,10 +454,14 @@ fn middle_and_scale(values: &[f64], scaling: Scaling, floor: f64) -> (f64, f64) 
             (mean, variance.sqrt().max(floor))
         }
         Scaling::MinMax => {
-            let (least, most) = (values[0], values[values.len() - 1]);
+            let (least, most) = values.iter().fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
             (least, if most > least { most - least } else { 1.0 })
         }
-        Scaling::Robust => (quantile(values, 0.5), spread(values).max(floor)),
+        Scaling::Robust => {
+            let mut ranked: Vec<f64> = values.iter().copied().step_by(values.len().div_ceil(RANKED)).collect();
+            ranked.sort_unstable_by(f64::total_cmp);
+            (quantile(&ranked, 0.5), spread(&ranked).max(floor))
+        }
     }
 }
 

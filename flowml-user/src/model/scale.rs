@@ -216,7 +216,12 @@ impl Scale {
 
 /// The value on the scale on which it is learnt, where it is defined.
 fn number(value: f64, log: bool) -> Option<f64> {
-    value.is_finite().then(|| if log { value.max(0.0).ln_1p() } else { value.clamp(-LARGEST_SHARE, LARGEST_SHARE) })
+    value.is_finite().then(|| if log { log1p(value) } else { value.clamp(-LARGEST_SHARE, LARGEST_SHARE) })
+}
+
+/// ln(1 + x) of an amount. `ln_1p` takes several times as long for digits of values near zero, which no amount has.
+pub(super) fn log1p(amount: f64) -> f64 {
+    (1.0 + amount.max(0.0)).ln()
 }
 
 /// The spread of sorted values: the larger of two estimates, because counts are often constant in their middle half and

@@ -12,7 +12,7 @@ use super::classify::{ClassifierKind, FittedClassifier, Lessons};
 use super::detect::{DetectorKind, FittedDetector, LearnError, Training};
 use super::file;
 use super::frame::Frame;
-use super::held_out::{Surprise, split};
+use super::held_out::{Split, Surprise, split};
 use super::prepare::{Cleaning, Preparation, Recipe, Scaling, Unfit};
 use super::select::Selection;
 
@@ -391,19 +391,30 @@ fn header(
 fn detector(table: &Labelled, plan: Plan, kind: DetectorKind) -> Result<(TableModel, Cleaning), LearnError> {
     let benign = plan.benign.as_deref().filter(|_| !plan.all_rows).and_then(|benign| table.rows_labelled(benign));
     let learnt = benign.unwrap_or_else(|| (0..table.frame.rows()).collect());
-    let preparation = Preparation::fit(&table.frame.select(&learnt), plan.recipe());
-    let (rows, cleaning) = apply(&preparation, &table.frame);
-    let slots = choose(table, &plan, &rows)?;
+    let Split { fit_on, held_out } = split(learnt.len(), plan.seed);
+    // Of a large table, only the rows that are looked at are prepared.
+    let mut seen = [fit_on.as_slice(), &held_out].concat();
+    seen.sort_unstable();
+    let frame = table.frame.select(&seen.iter().map(|&place| learnt[place]).collect::<Vec<_>>());
+    let preparation = Preparation::fit(&frame, plan.recipe());
+    let (rows, cleaning) = apply(&preparation, &frame);
+    let slots = match plan.selection {
+        Some(_) => choose(table, &plan, &apply(&preparation, &table.frame).0)?,
+        None => None,
+    };
     let below = preparation.below();
     let below = match &slots {
         Some(slots) => slots.iter().map(|&slot| below[slot]).collect(),
         None => below,
     };
-    let rows = take(rows, slots.as_deref()).select(Axis(0), &learnt);
-    let (fit_on, held_out) = split(rows.nrows(), plan.seed);
-    let own = rows.select(Axis(0), &fit_on);
+    let rows = take(rows, slots.as_deref());
+    let rows_of = |places: &[usize]| {
+        let rows_of: Vec<usize> = places.iter().map(|place| seen.partition_point(|own| own < place)).collect();
+        rows.select(Axis(0), &rows_of)
+    };
+    let own = rows_of(&fit_on);
     let fitted = kind.fit(&Training { rows: own.view(), below: &below, k: plan.k, seed: plan.seed })?;
-    let surprise = Box::new(Surprise::of(fitted.as_detector().score(rows.select(Axis(0), &held_out).view())));
+    let surprise = Box::new(Surprise::of(fitted.as_detector().score(rows_of(&held_out).view())));
     let header = header(table, plan, preparation, slots, [fit_on.len(), held_out.len()]);
     Ok((TableModel { header, learnt: Learnt::Detector { fitted, surprise } }, cleaning))
 }

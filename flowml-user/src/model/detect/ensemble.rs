@@ -4,7 +4,7 @@ use ndarray::{ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::{Detector, DetectorKind, FitDetector, FittedDetector, LearnError, Training};
-use crate::model::held_out::{Surprise, split};
+use crate::model::held_out::{Split, Surprise, split};
 
 /// Who votes: three that look at rows differently, and learn in a time linear in the rows.
 const MEMBERS: [DetectorKind; 3] = [DetectorKind::Kmeans, DetectorKind::IsolationForest, DetectorKind::GaussianMixture];
@@ -23,7 +23,7 @@ struct Member {
 
 impl FitDetector for Ensemble {
     fn fit(training: &Training<'_>) -> Result<Self, LearnError> {
-        let (learnt, held_out) = split(training.rows.nrows(), training.seed);
+        let Split { fit_on: learnt, held_out } = split(training.rows.nrows(), training.seed);
         let (learnt, held_out) = (training.rows.select(Axis(0), &learnt), training.rows.select(Axis(0), &held_out));
         let member = |kind: DetectorKind| {
             let model = kind.fit(&Training { rows: learnt.view(), ..*training })?;
