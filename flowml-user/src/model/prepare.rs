@@ -24,7 +24,7 @@ const NAMING: f64 = 0.5;
 const NAMING_ROWS: usize = 100;
 
 /// Values by whose order a number is scaled: of more, that many tell the same.
-const RANKED: usize = 1 << 16;
+const RANKED: usize = 1 << 15;
 
 /// The years 2000 to 2100 as Unix time, s: a column whose values all lie here, in s, ms, µs or ns, is a clock.
 const CLOCK_S: std::ops::Range<f64> = 946_684_800.0..4_102_444_800.0;

@@ -8,7 +8,7 @@ use crate::model::kmeans::{Clusters, Nearest, choose_k};
 use crate::model::sample;
 
 /// Rows from which centroids are learnt: more move them by less than their starts do.
-const FIT_ROWS: usize = 16_384;
+const FIT_ROWS: usize = 12_288;
 
 /// Starts, of which the one with the tightest clusters is kept: what is rare is far here, and draws a start's centroids.
 const STARTS: u64 = 4;
