@@ -479,7 +479,7 @@ fn assemble(frame: &Frame, link: &Link, network: &Network, transport: &Transport
         ip_bytes: network.ip_length + further * headers,
         payload_bytes: payload,
         ip_length: headers + size,
-        last_ip_length: headers + payload.saturating_sub(further * size),
+        last_ip_length: headers + (payload - further * size),
         payload_offset: link.length + headers,
         first_payload_bytes: size,
         tcp_flags: transport.tcp_flags,
@@ -495,8 +495,9 @@ fn assemble(frame: &Frame, link: &Link, network: &Network, transport: &Transport
 fn segment(frame: &Frame, payload: u32) -> (u32, u32) {
     let Some(Segments { count, size }) = frame.segments else { return (1, payload) };
     let count = if count == 0 { payload.div_ceil(size.max(1)) } else { count };
-    // A buffer of 64 KiB (512 KiB with BIG TCP) is never cut in more pieces than `GSO_MAX_SEGS`.
-    if count > 1 && count <= GSO_MAX_SEGS { (count, size) } else { (1, payload) }
+    // A buffer of 64 KiB (512 KiB with BIG TCP) is never cut in more pieces than `GSO_MAX_SEGS`, and all but the last are full.
+    let is_cut = count > 1 && count <= GSO_MAX_SEGS && u64::from(count - 1) * u64::from(size) <= u64::from(payload);
+    if is_cut { (count, size) } else { (1, payload) }
 }
 
 /// The kernel's limit for one buffer (`include/linux/netdevice.h`).

@@ -8,7 +8,9 @@ use frames::Sample;
 use proptest::prelude::*;
 
 fn frame() -> impl Strategy<Value = Frame> {
-    let segments = prop::option::of((any::<u32>(), any::<u32>()).prop_map(|(count, size)| Segments { count, size }));
+    // Some that fit the payload, and any.
+    let segments = prop_oneof![(0..8u32, 0..80u32), (any::<u32>(), any::<u32>()), (0..8u32, any::<u32>())];
+    let segments = prop::option::of(segments.prop_map(|(count, size)| Segments { count, size }));
     (any::<u64>(), prop_oneof![0..2000u32, any::<u32>()], any::<u32>(), prop::option::of(any::<u16>()), segments)
         .prop_map(|(time_ns, length, interface, stripped_vlan, segments)| Frame {
             time_ns,
@@ -55,6 +57,9 @@ proptest! {
         if let Ok(packet) = parse(&frame, bytes.as_slice()) {
             prop_assert!(packet.count >= 1);
             prop_assert!(packet.payload_bytes < packet.ip_bytes);
+            // All packets but the last are of one length, which adds up.
+            let further = u64::from(packet.count - 1) * u64::from(packet.ip_length);
+            prop_assert_eq!(further + u64::from(packet.last_ip_length), u64::from(packet.ip_bytes));
             prop_assert!(packet.key.endpoint(packet.sender).address.octets().len() == 16);
             if frame.segments.is_none() {
                 prop_assert_eq!(packet.count, 1);
