@@ -178,7 +178,10 @@ fn tcp_records(mode: &str, offloads: bool) -> Result<()> {
         let without_ack = number(flow, "bidirectional_packets")? - number(flow, "bidirectional_ack_packets")?;
         assert_eq!(without_ack, number(flow, "src2dst_syn_packets")?);
     }
-    assert_eq!(packets, [client.sent, server.sent], "segments of client and server: {client:?}, {server:?}");
+    // A segment that was lost before the hook, as a full queue of a veth loses some on a busy machine, was sent again.
+    for (counted, of) in packets.iter().zip([client, server]) {
+        assert!((of.sent - of.retransmitted..=of.sent).contains(counted), "{counted} segments of {of:?}");
+    }
     Ok(())
 }
 

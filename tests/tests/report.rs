@@ -231,10 +231,10 @@ fn a_report_shows_what_the_records_say() -> Result<()> {
     ] {
         ensure!(page.contains(expected), "no {expected} in {page}");
     }
-    // The scan is the incident.
+    // The scan is one incident; that a server answers none of fifty questions a second may be another.
     let (_, incidents) = page.split_once("<h2>Incidents</h2>").context("incidents")?;
     let (incidents, _) = incidents.split_once("</section>").context("their end")?;
-    ensure!(incidents.matches("<tr>").count() == 2 && incidents.contains("10.0.0.66"), "{incidents}");
+    ensure!(incidents.matches("10.0.0.66").count() == 1, "{incidents}");
 
     let cases = [
         ("report missing.csv -o x.html", 1, "missing.csv"),
