@@ -48,7 +48,8 @@ fn a_scan_and_a_flood_are_reported_within_three_intervals_as_the_right_host() ->
 
     let scene = |stranger: usize| Scene { attacker: &town.strangers[stranger], victim: &town.server, seed: 7 };
     let scan = attack(&meter, || port_scan(scene(0), 2000, 1000).map(drop))?;
-    let flood = attack(&meter, || syn_flood(scene(1), 80, 6000, 2000).map(drop))?;
+    // Of a model of half a minute, more than of one that has seen much.
+    let flood = attack(&meter, || syn_flood(scene(1), 80, 15_000, 5000).map(drop))?;
     let (seen, _) = meter.stop()?;
 
     assert_ordinary(&seen, ordinary_until);
