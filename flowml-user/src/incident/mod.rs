@@ -183,16 +183,12 @@ impl Incidents {
     #[must_use]
     pub fn is_suspect(&self, address: Address) -> bool {
         let told = self.open.iter().filter(|open| open.told).map(|open| &open.hosts);
-        let mut all = told.chain(self.ended.iter().map(|(_, hosts)| hosts));
-        all.any(|hosts| [Role::Source, Role::Target].iter().any(|role| hosts.contains(&(address, *role))))
+        told.chain(self.ended.iter().map(|(_, hosts)| hosts)).any(|hosts| is_among(hosts, address))
     }
 
     /// Takes an anomalous flow. Returns whether it belongs to an incident.
     pub fn flow(&mut self, ends: [Address; 2]) -> bool {
-        let belongs = |open: &&mut Open| {
-            let at = |role| ends.iter().any(|address| open.hosts.contains(&(*address, role)));
-            at(Role::Source) || at(Role::Target)
-        };
+        let belongs = |open: &&mut Open| ends.iter().any(|address| is_among(&open.hosts, *address));
         let found = self.open.iter_mut().find(belongs);
         found.map(|open| open.incident.flows += 1).is_some()
     }
@@ -238,10 +234,12 @@ impl Incidents {
             let key = by_target.get(&odd.window.address).map_or(own, |target| (*target, Role::Target));
             self.add(odd, key);
         }
+        // A source of several targets is of one of them.
+        let is_mine = |source: &Address, target: &Odd<'_>| by_target.get(source) == Some(&target.window.address);
         for odd in odd.values().filter(|odd| odd.role == Role::Target) {
             let own = (odd.window.address, Role::Target);
             match attacked.get(&odd.window.address) {
-                Some(sources) if sources.iter().any(|source| by_target.get(source) == Some(&odd.window.address)) => {
+                Some(sources) if sources.len() > FEW || sources.iter().any(|source| is_mine(source, odd)) => {
                     self.add(odd, own);
                 }
                 Some(sources) => sources.iter().for_each(|source| self.add(odd, (*source, Role::Source))),
@@ -327,6 +325,11 @@ impl Incidents {
         }
         news
     }
+}
+
+/// Whether a host is among these, in either role.
+fn is_among(hosts: &HashSet<(Address, Role)>, address: Address) -> bool {
+    [Role::Source, Role::Target].iter().any(|role| hosts.contains(&(address, *role)))
 }
 
 /// Whether what is odd is what the host did, or what was done to it: by the larger part of the reasons.

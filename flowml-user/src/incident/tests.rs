@@ -182,3 +182,13 @@ fn the_first_of_a_flood_belong_to_their_target() {
     assert_eq!(run.second(&links, &odd), []);
     assert_eq!(run.incidents.open().map(|incident| incident.sources.count).collect::<Vec<_>>(), [21]);
 }
+
+#[test]
+fn sources_of_two_targets_make_no_incidents_of_their_own() {
+    let mut run = Run::default();
+    let links: Vec<_> = (10..30).flat_map(|source| [(source, 1), (source, 2)]).collect();
+    let targets = [Seen(1, Target, 1e-12), Seen(2, Target, 1e-12)];
+    let odd: Vec<_> = (10..30).map(|source| Seen(source, Source, 1e-12)).chain(targets).collect();
+    let news = run.second(&links, &odd);
+    assert_eq!(news.iter().map(|(_, incident)| incident.targets.named[0]).collect::<Vec<_>>(), [host(2), host(1)]);
+}

@@ -206,9 +206,9 @@ impl Pipeline {
 
     fn judge_hosts(&mut self, hosts: &Hosts, at_ns: u64, clock: Clock) {
         self.totals.hosts_left_out += hosts.left_out;
-        let learner = self.learners.as_mut().map(|learners| &mut learners.hosts);
-        let teaching = teaching::of_hosts(&self.incidents, &hosts.windows);
-        let verdicts = verdicts(learner, HOST_FEATURES, hosts.windows.iter(), &teaching);
+        let teaching = || teaching::of_hosts(&self.incidents, &hosts.windows);
+        let learner = self.learners.as_mut().map(|learners| (&mut learners.hosts, teaching()));
+        let verdicts = verdicts(learner, HOST_FEATURES, hosts.windows.iter());
         let judged: Vec<_> = hosts.windows.iter().zip(verdicts).collect();
         for (window, verdict) in &judged {
             self.sinks.host(window, clock, verdict.as_ref());
@@ -225,9 +225,9 @@ impl Pipeline {
             let content = self.inspector.as_ref().map(|inspector| inspector.inspect(ended));
             FlowRow::new(FlowRecord::new(ended, clock).with_content(content), &self.windows)
         };
-        let learner = self.learners.as_mut().map(|learners| &mut learners.flows);
-        let teaching = teaching::of_flows(&self.incidents, ended);
-        for (ended, verdict) in ended.iter().zip(verdicts(learner, &self.features, ended.iter().map(row), &teaching)) {
+        let teaching = || teaching::of_flows(&self.incidents, ended);
+        let learner = self.learners.as_mut().map(|learners| (&mut learners.flows, teaching()));
+        for (ended, verdict) in ended.iter().zip(verdicts(learner, &self.features, ended.iter().map(row))) {
             let anomaly = verdict.as_ref().is_some_and(|verdict| verdict.anomaly);
             let ends = [Sender::Lower, Sender::Upper].map(|end| ended.key.endpoint(end).address);
             let in_incident = anomaly && self.incidents.flow(ends);
@@ -313,12 +313,11 @@ pub struct Finished {
 
 /// What the learner says of each unit; without one, nothing.
 fn verdicts<T>(
-    learner: Option<&mut Succession>,
+    learner: Option<(&mut Succession, Vec<Teaching>)>,
     table: &[Feature<T>],
     units: impl ExactSizeIterator<Item = impl Borrow<T>>,
-    teaching: &[Teaching],
 ) -> impl Iterator<Item = Option<Verdict>> {
-    let judged = learner.map(|learner| observe(learner, table, units, teaching));
+    let judged = learner.map(|(learner, teaching)| observe(learner, table, units, &teaching));
     judged.unwrap_or_default().into_iter().chain(std::iter::repeat(None))
 }
 
