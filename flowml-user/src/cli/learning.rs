@@ -23,7 +23,7 @@ pub(super) const TRAIN_HELP: &str = "\
 From captures or interfaces, without '--unit', '--detector', '--classifier' and labels, it learns a model of ordinary \
 traffic: of flows and of hosts, by which 'flowml run' and 'flowml read' judge. Each capture is metered by itself.
 
-Otherwise it learns from a table: CSV, JSON lines or Parquet of flowml, any other CSV or Parquet table, or the flows or hosts \
+Otherwise it learns from a table: CSV, JSON lines or Parquet of flowml, a log of Zeek, any other CSV or Parquet table, or the flows or hosts \
 of captures. Without a classifier it learns what ordinary rows look like; with labels and '--benign' from the benign rows alone.
 
 Of flowml's own tables (and NFStream's) the columns are learnt as 'flowml features' says. Of others, numbers that cannot be \
@@ -251,7 +251,7 @@ fn classifier() -> impl TypedValueParser<Value = ClassifierKind> {
 /// The arguments of `flowml train`.
 #[derive(Args, Clone, Debug)]
 pub struct Train {
-    /// Captures; tables: CSV, JSON lines, Parquet, or a folder that '-o parquet=DIR' wrote
+    /// Captures; tables: CSV, JSON lines, Parquet, Zeek logs, or a folder that '-o parquet=DIR' wrote
     #[arg(required_unless_present = "interfaces", value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
 

@@ -103,7 +103,7 @@ fn open(path: &Path, header: HeaderRow) -> Result<(Reader<File>, Vec<String>), D
     let header = reader.headers().map_err(|error| malformed(path, &error))?;
     let names: Vec<String> = header.iter().map(|name| name.trim_start_matches('\u{feff}').to_owned()).collect();
     if names.iter().all(String::is_empty) {
-        let message = "expected CSV with a header, JSON lines or Parquet".to_owned();
+        let message = "expected CSV with a header, JSON lines, Parquet or a Zeek log".to_owned();
         return Err(DatasetError::Malformed { path: path.to_owned(), message });
     }
     let names = if has_header { names } else { (1..=names.len()).map(|number| number.to_string()).collect() };

@@ -9,7 +9,7 @@ use arrow_schema::{DataType, Schema};
 use super::columns::{numbers, texts};
 use super::join::label_texts;
 use super::keys::{HOST_KEY_COLUMNS, KEY_COLUMNS};
-use super::{DatasetError, Shape, TableReader};
+use super::{DatasetError, Shape, TableReader, zeek};
 use crate::features::{CONTENT_FEATURES, FLOW_FEATURES, HOST_FEATURES, Learn};
 use crate::model::frame::{Frame, FrameColumn, Values};
 use crate::model::trained::Labelled;
@@ -38,13 +38,16 @@ impl Roles {
     }
 
     /// What may be learnt of the columns of a table, and how where that is known. Of a table with the identifiers of
-    /// flows or of host windows, flowml's table of features says it: what is not in there is an identifier, a verdict, or somebody's note.
+    /// flows or of host windows, flowml's table of features says it, and of Zeek's connection logs a table of their own: what
+    /// is not in there is an identifier, a verdict, or somebody's note.
     fn columns(&self, schema: &Schema) -> Vec<(usize, Option<Learn>)> {
         let has = |names: &[&str]| names.iter().all(|name| schema.index_of(name).is_ok());
         let features: Option<Vec<(&str, Learn)>> = if has(&KEY_COLUMNS) {
             Some(FLOW_FEATURES.iter().chain(CONTENT_FEATURES).map(|feature| (feature.name, feature.learn)).collect())
+        } else if has(&HOST_KEY_COLUMNS) {
+            Some(HOST_FEATURES.iter().map(|feature| (feature.name, feature.learn)).collect())
         } else {
-            has(&HOST_KEY_COLUMNS).then(|| HOST_FEATURES.iter().map(|feature| (feature.name, feature.learn)).collect())
+            has(&zeek::CONN_COLUMNS).then(|| zeek::CONN_FEATURES.to_vec())
         };
         let known = |name: &str| {
             let own = features.as_ref()?.iter().find(|(feature, _)| *feature == name);

@@ -19,6 +19,7 @@ mod shape;
 mod tests;
 pub mod truth;
 mod write;
+mod zeek;
 
 use std::path::PathBuf;
 

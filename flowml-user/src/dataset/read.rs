@@ -1,4 +1,4 @@
-//! Reading a table: CSV, flowml's JSON lines, or Parquet, told apart by how they begin.
+//! Reading a table: CSV, flowml's JSON lines, Parquet or a Zeek log, recognised by how they begin.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,7 +9,7 @@ use arrow_schema::SchemaRef;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::de::IgnoredAny;
 
-use super::{BATCH, DatasetError, csv, jsonl};
+use super::{BATCH, DatasetError, csv, jsonl, zeek};
 
 /// The batches of a reader.
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, DatasetError>>>;
@@ -79,6 +79,7 @@ const FIRST_LINE: u64 = 1 << 20;
 enum Format {
     Parquet,
     JsonLines,
+    Zeek,
     Csv,
 }
 
@@ -91,6 +92,10 @@ impl Format {
         file.by_ref().take(PARQUET.len() as u64).read_to_end(&mut head)?;
         if head == PARQUET {
             return Ok(Self::Parquet);
+        }
+        if zeek::MAGIC.starts_with(&head) && !head.is_empty() {
+            file.by_ref().take((zeek::MAGIC.len() - head.len()) as u64).read_to_end(&mut head)?;
+            return Ok(if head == zeek::MAGIC { Self::Zeek } else { Self::Csv });
         }
         if !head.starts_with(b"{") {
             return Ok(Self::Csv);
@@ -125,6 +130,7 @@ impl TableReader {
         let (schema, batches) = match format {
             Format::Parquet => parquet(&path)?,
             Format::JsonLines => jsonl::read(&path, RowType::Flow)?,
+            Format::Zeek => zeek::read(&path)?,
             Format::Csv => csv::read(&path, header)?,
         };
         Ok(Self { path, schema, batches })
@@ -143,7 +149,7 @@ impl TableReader {
         let (schema, batches) = match Format::of(&place).map_err(read)? {
             Format::Parquet if path.is_dir() => parquet(&place)?,
             Format::JsonLines => jsonl::read(&place, of)?,
-            Format::Parquet | Format::Csv => return Ok(None),
+            Format::Parquet | Format::Zeek | Format::Csv => return Ok(None),
         };
         Ok(Some(Self { path: place, schema, batches }))
     }

@@ -121,7 +121,7 @@ fn what_is_no_table_is_told_with_its_place() {
     let folder = Folder::new("wrong");
     let cases = [
         ("ragged.csv", "a,b\n1,2\n1\n", "line: 3"),
-        ("empty.csv", "", "expected CSV with a header, JSON lines or Parquet"),
+        ("empty.csv", "", "expected CSV with a header, JSON lines, Parquet or a Zeek log"),
         ("torn.parquet", "PAR1 and no end", "torn.parquet: "),
     ];
     for (name, text, expected) in cases {

@@ -1,0 +1,307 @@
+//! Reading Zeek's logs in their tab-separated form, and what is learnt of a connection log (`conn.log`).
+//!
+//! The format is that of Zeek's ASCII writer (`src/logging/writers/ascii`): lines that begin with `#` describe the log
+//! (`#separator`, `#unset_field`, `#empty_field`, `#fields`, `#types`), every other line is a row, and bytes that would
+//! be misread are written as `\xNN`. Nothing is quoted.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Schema, SchemaRef};
+
+use super::csv::Batches;
+use super::{BATCH, DatasetError};
+use crate::features::Learn;
+use crate::record::{Kind, Value};
+use crate::sink::cells::{Builder, Cell, plain_field};
+
+/// How every such log begins.
+pub(super) const MAGIC: &[u8] = b"#separator ";
+
+/// The columns by which a connection log is recognised.
+pub(super) const CONN_COLUMNS: [&str; 6] = ["ts", "uid", "id.orig_h", "id.resp_h", "proto", "conn_state"];
+
+/// What is learnt of a connection log, and how. Its other columns are identifiers, times, the position of the sensor
+/// (`local_orig`), labels, or repeat these (`history`).
+pub(super) const CONN_FEATURES: &[(&str, Learn)] = &[
+    ("proto", Learn::Category),
+    ("service", Learn::Category),
+    ("conn_state", Learn::Category),
+    ("duration", Learn::Amount),
+    ("orig_bytes", Learn::Amount),
+    ("resp_bytes", Learn::Amount),
+    ("missed_bytes", Learn::Amount),
+    ("orig_pkts", Learn::Amount),
+    ("orig_ip_bytes", Learn::Amount),
+    ("resp_pkts", Learn::Amount),
+    ("resp_ip_bytes", Learn::Amount),
+];
+
+/// Reads a log.
+pub(super) fn read(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {
+    let file = File::open(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
+    let mut lines = Lines { lines: BufReader::new(file), line: 0, path: path.to_owned() };
+    let mut header = Header::default();
+    let first = loop {
+        let Some(line) = lines.next()? else { break None };
+        match line.strip_prefix('#') {
+            Some(directive) => header.set(directive).map_err(|message| lines.malformed(&message))?,
+            None => break Some(line),
+        }
+    };
+    let kinds = header.kinds().map_err(|message| lines.malformed(&message))?;
+    let fields = header.fields.iter().zip(&kinds).map(|(name, kind)| plain_field(name, *kind));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let rows = Rows { lines, header, kinds, next: first, schema: Arc::clone(&schema) };
+    Ok((schema, Box::new(rows)))
+}
+
+/// What the lines that begin with `#` say.
+#[derive(Default)]
+struct Header {
+    separator: String,
+    unset: String,
+    empty: String,
+    fields: Vec<String>,
+    types: Vec<String>,
+}
+
+impl Header {
+    /// Takes a line without its `#`; directives that do not matter here are ignored (`#path`, `#open`, `#close`).
+    fn set(&mut self, directive: &str) -> Result<(), String> {
+        if let Some(separator) = directive.strip_prefix("separator ") {
+            self.separator = unescaped(separator);
+            return if self.separator.is_empty() { Err("expected a separator".to_owned()) } else { Ok(()) };
+        }
+        let mut words = directive.split(self.separator.as_str());
+        let name = words.next().unwrap_or_default();
+        let mut all = || words.by_ref().map(ToOwned::to_owned).collect::<Vec<String>>();
+        match name {
+            "unset_field" => self.unset = all().concat(),
+            "empty_field" => self.empty = all().concat(),
+            "fields" => set_once(&mut self.fields, all(), "#fields")?,
+            "types" => set_once(&mut self.types, all(), "#types")?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The type of each column.
+    fn kinds(&self) -> Result<Vec<Kind>, String> {
+        let (fields, types) = (self.fields.len(), self.types.len());
+        if fields == 0 || fields != types {
+            return Err(format!("expected #fields and as many #types; found {fields} and {types}"));
+        }
+        Ok(self.types.iter().map(|name| kind(name)).collect())
+    }
+
+    /// The value of a field; None where it is not of its type.
+    fn cell(&self, text: &str, kind: Kind) -> Option<Cell> {
+        if text == self.unset {
+            return Some(Cell::ABSENT);
+        }
+        match kind {
+            Kind::Integer => text.parse().ok().map(|number| Cell::Value(Value::Number(number))),
+            Kind::Real => text.parse().ok().map(Cell::Real),
+            Kind::Flag => ["F", "T"].iter().position(|own| *own == text).map(|at| Cell::Value(Value::Flag(at == 1))),
+            _ if text == self.empty => Some(Cell::Value(Value::Text(String::new()))),
+            _ => Some(Cell::Value(Value::Text(unescaped(text)))),
+        }
+    }
+}
+
+/// Keeps what a log says first. Logs that were joined say it again, and must say the same.
+fn set_once(own: &mut Vec<String>, new: Vec<String>, directive: &str) -> Result<(), String> {
+    if !own.is_empty() && *own != new {
+        return Err(format!("{directive} differs from the one before: expected logs of the same columns"));
+    }
+    *own = new;
+    Ok(())
+}
+
+/// The type of the values of a Zeek type; sets and vectors are texts.
+fn kind(of: &str) -> Kind {
+    match of {
+        "count" | "port" => Kind::Integer,
+        "int" | "double" | "interval" | "time" => Kind::Real,
+        "bool" => Kind::Flag,
+        _ => Kind::Text,
+    }
+}
+
+/// The text that `\xNN` stand in. Bytes that are not UTF-8 become the replacement character.
+fn unescaped(text: &str) -> String {
+    if !text.contains("\\x") {
+        return text.to_owned();
+    }
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let [first, behind @ ..] = rest {
+        let escaped = match rest {
+            [b'\\', b'x', high, low, ..] => {
+                std::str::from_utf8(&[*high, *low]).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            }
+            _ => None,
+        };
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &rest[4..] } else { behind };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The longest line that is read, bytes.
+const LONGEST_LINE: u64 = 1 << 20;
+
+struct Lines {
+    lines: BufReader<File>,
+    /// Number of the last line that was read, from 1.
+    line: u64,
+    path: PathBuf,
+}
+
+impl Lines {
+    fn next(&mut self) -> Result<Option<String>, DatasetError> {
+        let mut bytes = Vec::new();
+        let read = std::io::Read::take(&mut self.lines, LONGEST_LINE).read_until(b'\n', &mut bytes);
+        if read.map_err(|source| DatasetError::Read { path: self.path.clone(), source })? == 0 {
+            return Ok(None);
+        }
+        self.line += 1;
+        if bytes.len() as u64 == LONGEST_LINE && bytes.last() != Some(&b'\n') {
+            return Err(self.malformed(&format!("expected a line of at most {LONGEST_LINE} bytes")));
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
+    }
+
+    fn malformed(&self, message: &str) -> DatasetError {
+        DatasetError::Malformed { path: self.path.clone(), message: format!("line {}: {message}", self.line) }
+    }
+}
+
+struct Rows {
+    lines: Lines,
+    header: Header,
+    kinds: Vec<Kind>,
+    /// A line that was read and not yet taken.
+    next: Option<String>,
+    schema: SchemaRef,
+}
+
+impl Iterator for Rows {
+    type Item = Result<RecordBatch, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.batch().transpose()
+    }
+}
+
+impl Rows {
+    fn batch(&mut self) -> Result<Option<RecordBatch>, DatasetError> {
+        let mut builders: Vec<Builder> = self.kinds.iter().map(|kind| Builder::of(*kind)).collect();
+        let mut rows = 0;
+        while rows < BATCH {
+            let Some(line) = self.line()? else { break };
+            self.append(&line, &mut builders).map_err(|message| self.lines.malformed(&message))?;
+            rows += 1;
+        }
+        if rows == 0 {
+            return Ok(None);
+        }
+        let arrays = builders.iter_mut().map(Builder::finish).collect();
+        Ok(Some(RecordBatch::try_new(Arc::clone(&self.schema), arrays)?))
+    }
+
+    /// The next line that is a row.
+    fn line(&mut self) -> Result<Option<String>, DatasetError> {
+        loop {
+            let line = match self.next.take() {
+                Some(line) => Some(line),
+                None => self.lines.next()?,
+            };
+            match line {
+                Some(line) if line.is_empty() => {}
+                Some(line) => match line.strip_prefix('#') {
+                    Some(directive) => self.header.set(directive).map_err(|message| self.lines.malformed(&message))?,
+                    None => return Ok(Some(line)),
+                },
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn append(&self, line: &str, builders: &mut [Builder]) -> Result<(), String> {
+        let texts: Vec<&str> = line.split(self.header.separator.as_str()).collect();
+        if texts.len() != builders.len() {
+            return Err(format!("expected {} fields, found {}", builders.len(), texts.len()));
+        }
+        for (n, text) in texts.into_iter().enumerate() {
+            let (name, of) = (&self.header.fields[n], &self.header.types[n]);
+            let cell = self.header.cell(text, self.kinds[n]);
+            builders[n].append(cell.ok_or_else(|| format!("'{name}' is '{text}'; expected a {of}"))?);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Float64Type;
+
+    use super::super::TableReader;
+    use super::*;
+
+    const HEADER: &str = "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n#path\tconn\n\
+        #fields\tts\tuid\tid.orig_h\tid.resp_h\tid.resp_p\tproto\tduration\tlocal_orig\tconn_state\n\
+        #types\ttime\tstring\taddr\taddr\tport\tenum\tinterval\tbool\tstring\n";
+
+    fn read(text: &str) -> Result<Vec<RecordBatch>, DatasetError> {
+        let path = std::env::temp_dir().join(format!("flowml-zeek-{:p}-{}.log", text.as_ptr(), std::process::id()));
+        std::fs::write(&path, text).expect("there is room");
+        let table = TableReader::open(&path).and_then(Iterator::collect);
+        std::fs::remove_file(path).expect("the file is ours");
+        table
+    }
+
+    #[test]
+    fn a_log_has_the_types_that_it_names() {
+        let rows = "1.5\tC1\t10.0.0.1\t10.0.0.2\t80\ttcp\t-\tT\tS0\n#close\t2022\n2\tC\\x092\t::1\t::2\t53\tudp\t0.25\tF\t(empty)\n";
+        let batches = read(&format!("{HEADER}{rows}")).expect("a log");
+        let batch = &batches[0];
+        assert_eq!((batches.len(), batch.num_rows()), (1, 2));
+        let numbers = |name: &str| batch.column_by_name(name).expect("a column").as_primitive::<Float64Type>().clone();
+        assert_eq!(numbers("ts").values(), &[1.5, 2.0]);
+        let duration = numbers("duration");
+        assert!(arrow_array::Array::is_null(&duration, 0) && (duration.value(1) - 0.25).abs() < 1e-12);
+        let texts = |name: &str| batch.column_by_name(name).expect("a column").as_string::<i32>().clone();
+        assert_eq!(texts("uid").value(1), "C\t2");
+        assert_eq!(texts("conn_state").value(1), "");
+        let flags = batch.column_by_name("local_orig").expect("a column").as_boolean();
+        assert_eq!((flags.value(0), flags.value(1)), (true, false));
+    }
+
+    #[test]
+    fn logs_that_were_joined_are_one_table() {
+        let row = "1\tC1\t10.0.0.1\t10.0.0.2\t80\ttcp\t1\tT\tSF\n";
+        let batches = read(&format!("{HEADER}{row}{HEADER}{row}")).expect("logs");
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        let row = "1\tC1\t10.0.0.1\t10.0.0.2\t80\ttcp\t1\tT\tSF\n";
+        let cases = [
+            (HEADER.replace("#types", "#kinds"), "expected #fields and as many #types; found 9 and 0"),
+            (format!("{HEADER}1\tC1\n"), "line 8: expected 9 fields, found 2"),
+            (format!("{HEADER}{}", row.replace("80", "http")), "line 8: 'id.resp_p' is 'http'; expected a port"),
+            (format!("{HEADER}{row}#fields\tts\n"), "line 9: #fields differs"),
+        ];
+        for (text, expected) in cases {
+            let error = read(&text).expect_err(expected);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+}
