@@ -6,19 +6,32 @@
 //! follow the other. So samples of inter-arrival time = packets − parts, always.
 
 use core::cmp::Ordering;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytemuck::{Pod, Zeroable, must_cast_ref};
 
 use crate::headers::Mac;
 use crate::packet::Sender;
 
-/// An IPv6 address as a number; IPv4 as IPv4-mapped IPv6 (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2).
+/// Which version of IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum IpVersion {
+    /// IPv4.
+    V4 = 4,
+    /// IPv6.
+    V6 = 6,
+}
+
+/// An address: that of IPv6 as a number, that of IPv4 as the number of its IPv4-mapped IPv6 address (`::ffff:a.b.c.d`, RFC
+/// 4291 §2.5.5.2), and of which of the two it is. An IPv6 packet may carry mapped addresses: they are no IPv4 addresses.
 ///
 /// Ordered as its 16 bytes in network order are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     high: u64,
     low: u64,
+    version: IpVersion,
 }
 
 impl Address {
@@ -27,23 +40,31 @@ impl Address {
     /// From an IPv4 address as a number.
     #[inline(always)]
     pub const fn from_v4(address: u32) -> Self {
-        Self { high: 0, low: Self::V4_MAPPED | address as u64 }
+        Self { high: 0, low: Self::V4_MAPPED | address as u64, version: IpVersion::V4 }
     }
 
     /// From the upper and the lower half of an IPv6 address.
     #[inline(always)]
-    pub const fn from_halves(high: u64, low: u64) -> Self {
-        Self { high, low }
+    pub const fn from_v6(high: u64, low: u64) -> Self {
+        Self { high, low, version: IpVersion::V6 }
     }
 
-    /// The 16 bytes in network order.
+    /// The 16 bytes in network order; of IPv4 those of the mapped address.
     pub const fn octets(self) -> [u8; 16] {
         (((self.high as u128) << 64) | self.low as u128).to_be_bytes()
     }
 
-    /// The address, IPv4-mapped ones as IPv4.
-    pub fn to_ip(self) -> core::net::IpAddr {
-        core::net::Ipv6Addr::from(self.octets()).to_canonical()
+    /// Of which version of IP it is.
+    pub const fn version(self) -> IpVersion {
+        self.version
+    }
+
+    /// The address.
+    pub const fn to_ip(self) -> IpAddr {
+        match self.version {
+            IpVersion::V4 => IpAddr::V4(Ipv4Addr::from_bits(self.low as u32)),
+            IpVersion::V6 => IpAddr::V6(Ipv6Addr::from_bits((self.high as u128) << 64 | self.low as u128)),
+        }
     }
 }
 
@@ -58,19 +79,37 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+impl Endpoint {
+    /// Whether it stands first in a key with `other`, which is of the same version. (Derived, the comparison would look at
+    /// the versions too, with every packet.)
+    #[inline(always)]
+    pub(crate) const fn is_first(&self, other: &Self) -> bool {
+        let (one, two) = (&self.address, &other.address);
+        if one.high != two.high {
+            one.high < two.high
+        } else if one.low != two.low {
+            one.low < two.low
+        } else {
+            self.port <= other.port
+        }
+    }
+}
+
 /// Halves of words of a [`FlowKey`].
 pub const KEY_HALVES: usize = size_of::<FlowKey>() / 4;
 
 /// Which flow a packet belongs to: 48 bytes, the same for both directions.
 ///
 /// As words: lower address (upper half, lower half), upper address (likewise), then
-/// `lower port | upper port << 16 | interface << 32`, then `VLAN | inner VLAN << 16 | protocol << 32 | fragment << 40`.
+/// `lower port | upper port << 16 | interface << 32`, then
+/// `VLAN | inner VLAN << 16 | protocol << 32 | fragment << 40 | IPv6 << 41`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct FlowKey([u64; 6]);
 
 impl FlowKey {
-    /// The key of a flow between two endpoints, the smaller first; `vlans` are the outer and the inner id, 0 for none.
+    /// The key of a flow between two endpoints of one version of IP, the smaller first; `vlans` are the outer and the inner
+    /// id, 0 for none.
     #[inline(always)]
     pub(crate) const fn new(
         ends: [Endpoint; 2],
@@ -86,18 +125,26 @@ impl FlowKey {
             upper.address.high,
             upper.address.low,
             lower.port as u64 | (upper.port as u64) << 16 | (interface as u64) << 32,
-            vlans[0] as u64 | (vlans[1] as u64) << 16 | (protocol as u64) << 32 | (later_fragment as u64) << 40,
+            vlans[0] as u64
+                | (vlans[1] as u64) << 16
+                | (protocol as u64) << 32
+                | (later_fragment as u64) << 40
+                | (matches!(lower.address.version, IpVersion::V6) as u64) << 41,
         ])
     }
 
     /// The endpoint that sends as `sender`.
     pub const fn endpoint(&self, sender: Sender) -> Endpoint {
-        match sender {
-            Sender::Lower => Endpoint { address: Address::from_halves(self.0[0], self.0[1]), port: self.0[4] as u16 },
-            Sender::Upper => {
-                Endpoint { address: Address::from_halves(self.0[2], self.0[3]), port: (self.0[4] >> 16) as u16 }
-            }
-        }
+        let (high, low, port) = match sender {
+            Sender::Lower => (self.0[0], self.0[1], self.0[4] as u16),
+            Sender::Upper => (self.0[2], self.0[3], (self.0[4] >> 16) as u16),
+        };
+        Endpoint { address: Address { high, low, version: self.ip_version() }, port }
+    }
+
+    /// The version of IP.
+    pub const fn ip_version(&self) -> IpVersion {
+        if self.0[5] >> 41 & 1 == 1 { IpVersion::V6 } else { IpVersion::V4 }
     }
 
     /// Interface index.

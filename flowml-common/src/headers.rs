@@ -56,6 +56,12 @@ pub mod ethertype {
     pub const VLAN: u16 = 0x8100;
     /// IEEE 802.1ad service tag.
     pub const QINQ: u16 = 0x88a8;
+    /// An outer tag of switches from before IEEE 802.1ad, never registered (`ETH_P_QINQ1` of Linux).
+    pub const QINQ_9100: u16 = 0x9100;
+    /// Likewise (`ETH_P_QINQ2`).
+    pub const QINQ_9200: u16 = 0x9200;
+    /// Likewise (`ETH_P_QINQ3`).
+    pub const QINQ_9300: u16 = 0x9300;
 }
 
 /// IP protocol numbers (IANA "Assigned Internet Protocol Numbers") that the parser knows.
@@ -78,6 +84,8 @@ pub mod protocol {
     pub const AUTHENTICATION: u8 = 51;
     /// ICMP for IPv6 (RFC 4443).
     pub const ICMPV6: u8 = 58;
+    /// Nothing follows (RFC 8200 §4.7).
+    pub const NO_NEXT_HEADER: u8 = 59;
     /// IPv6 destination options (RFC 8200 §4.6).
     pub const DESTINATION: u8 = 60;
     /// SCTP (RFC 9260).
@@ -148,7 +156,7 @@ impl Ipv4 {
         self.service >> 2
     }
 
-    /// Header and payload, bytes.
+    /// Header and payload, bytes; 0 in a buffer that is yet to be segmented.
     #[inline(always)]
     pub const fn total_length(&self) -> u16 {
         self.total_length.get()
@@ -194,7 +202,7 @@ impl Ipv6 {
         ((self.version_class.get() >> 6) & 0x3f) as u8
     }
 
-    /// All behind the fixed header, bytes; 0 in a jumbogram (RFC 2675).
+    /// All behind the fixed header, bytes; 0 in a jumbogram (RFC 2675) and in a buffer that is yet to be segmented.
     #[inline(always)]
     pub const fn payload_length(&self) -> u16 {
         self.payload_length.get()

@@ -250,7 +250,10 @@ const VLAN_ID: u16 = 0x0fff;
 
 #[inline(always)]
 const fn is_vlan(ethertype: u16) -> bool {
-    matches!(ethertype, ethertype::VLAN | ethertype::QINQ)
+    matches!(
+        ethertype,
+        ethertype::VLAN | ethertype::QINQ | ethertype::QINQ_9100 | ethertype::QINQ_9200 | ethertype::QINQ_9300
+    )
 }
 
 #[inline(always)]
@@ -267,11 +270,17 @@ fn take_vlan<C: Cursor>(cursor: &mut C, link: &mut Link, tags: u8) -> Result<u8,
     Ok(tags + 1)
 }
 
-/// The IP length that counts: what the header says, unless the buffer is larger than a header can say.
+/// What a header says of a length that it leaves open.
+const TO_THE_END: u32 = 0;
+
+/// The IP length: what the header says, or [`TO_THE_END`] of the frame.
+///
+/// A buffer that the sender or the NIC will segment has no length in its header: the stack writes 0 where the field is too
+/// small (BIG TCP, RFC 2675), and drivers do so before segmentation offload. Of a super-packet the header is not asked.
 #[inline(always)]
-fn checked_ip_length(frame: &Frame, link: &Link, said: u32, jumbo: bool) -> Result<u32, Skipped> {
+fn ip_length(frame: &Frame, link: &Link, said: u32) -> Result<u32, Skipped> {
     let there = frame.length.checked_sub(link.length).ok_or(Skipped::Truncated)?;
-    if jumbo || frame.segments.is_some() {
+    if said == TO_THE_END || frame.segments.is_some() {
         return Ok(there);
     }
     if said > there { Err(Skipped::Truncated) } else { Ok(said) }
@@ -287,7 +296,7 @@ fn parse_ipv4<C: Cursor>(frame: &Frame, link: &Link, cursor: &mut C) -> Result<N
     if header_length > Ipv4::LENGTH {
         cursor.skip(header_length - Ipv4::LENGTH).ok_or(Skipped::Truncated)?;
     }
-    let ip_length = checked_ip_length(frame, link, u32::from(ip.total_length()), false)?;
+    let ip_length = ip_length(frame, link, u32::from(ip.total_length()))?;
     if ip_length < u32::from(header_length) {
         return Err(Skipped::Malformed);
     }
@@ -309,13 +318,16 @@ fn parse_ipv6<C: Cursor>(frame: &Frame, link: &Link, cursor: &mut C) -> Result<N
     if ip.version() != 6 {
         return Err(Skipped::Malformed);
     }
-    // RFC 2675 §3: a jumbogram says 0 and carries its length in a hop-by-hop option; the frame knows it as well.
-    let jumbo = ip.payload_length() == 0 && ip.next_header == protocol::HOP_BY_HOP;
-    let said = u32::from(Ipv6::LENGTH) + u32::from(ip.payload_length());
-    let ip_length = checked_ip_length(frame, link, said, jumbo)?;
+    // RFC 2675 §3: a jumbogram says 0 and carries its length in a hop-by-hop option; the frame knows it as well. Behind No
+    // Next Header there is nothing (RFC 8200 §4.7), so that 0 is the length: the rest of the frame is padding.
+    let said = match (ip.payload_length(), ip.next_header) {
+        (0, next) if next != protocol::NO_NEXT_HEADER => TO_THE_END,
+        (length, _) => u32::from(Ipv6::LENGTH) + u32::from(length),
+    };
+    let ip_length = ip_length(frame, link, said)?;
     let mut network = Network {
-        source: Address::from_halves(ip.source[0].get(), ip.source[1].get()),
-        destination: Address::from_halves(ip.destination[0].get(), ip.destination[1].get()),
+        source: Address::from_v6(ip.source[0].get(), ip.source[1].get()),
+        destination: Address::from_v6(ip.destination[0].get(), ip.destination[1].get()),
         protocol: ip.next_header,
         later_fragment: false,
         ttl: ip.hop_limit,
@@ -455,8 +467,11 @@ pub const fn icmp_answer(protocol: u8, kind: u8) -> Option<u8> {
 fn assemble(frame: &Frame, link: &Link, network: &Network, transport: &Transport) -> Result<Packet, Skipped> {
     let source = Endpoint { address: network.source, port: transport.source };
     let destination = Endpoint { address: network.destination, port: transport.destination };
-    let (sender, lower, upper) =
-        if source <= destination { (Sender::Lower, source, destination) } else { (Sender::Upper, destination, source) };
+    let (sender, lower, upper) = if source.is_first(&destination) {
+        (Sender::Lower, source, destination)
+    } else {
+        (Sender::Upper, destination, source)
+    };
     let key = FlowKey::new(
         [lower, upper],
         network.protocol,

@@ -20,6 +20,8 @@ pub mod ether_type {
     pub const MPLS: u16 = 0x8847;
     pub const EAPOL: u16 = 0x888e;
     pub const SERVICE_VLAN: u16 = 0x88a8;
+    /// Outer tags of switches from before IEEE 802.1ad, never registered.
+    pub const OLDER_SERVICE_VLANS: [u16; 3] = [0x9100, 0x9200, 0x9300];
     pub const LLDP: u16 = 0x88cc;
     pub const LOCAL_EXPERIMENT: u16 = 0x88b5;
 }

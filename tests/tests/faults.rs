@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use flowml_tests::agent::binary;
 use flowml_tests::captures::{Pcap, Record};
-use flowml_tests::frames::{Frame, Ipv4, Tcp};
+use flowml_tests::frames::{Extension, Frame, Ipv4, Ipv6, Layer, Ports, Tcp, ether_type};
 use flowml_tests::lab::or_skip;
 use serde_json::Value;
 
@@ -76,5 +76,93 @@ fn the_deviation_of_gaps_is_that_of_their_times() -> Result<()> {
     let deviation = flows[0]["bidirectional_stddev_piat_ms"].as_f64().context("a number")?;
     ensure!((deviation - 2.886_751_345_948_129).abs() < 1e-12, "{deviation}");
     ensure!(flows[0]["bidirectional_duration_ms"].as_f64() == Some((16 * MS) as f64 / 1e6), "{}", flows[0]);
+    Ok(())
+}
+
+/// Bytes of both directions by IP version.
+fn ip_bytes(flows: &[Value], version: u64) -> Option<u64> {
+    flows.iter().find(|flow| flow["ip_version"] == version)?["bidirectional_bytes"].as_u64()
+}
+
+/// Captures of a host that leaves segmentation to its NIC, of BIG TCP and of generic XDP: the packet ends with its frame,
+/// however much of it was captured.
+#[test]
+fn an_ip_length_of_zero_means_to_the_end_of_the_frame() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let large = [0x55; 100_000];
+    let v4 = Frame::default().ipv4(&Ipv4::default()).tcp(&Tcp::default());
+    let v6 = Frame::default().ipv6(&Ipv6::default()).tcp(&Tcp::default());
+    let router_alert = Frame::default().ipv6(&Ipv6::default()).extension(Extension::HopByHop { units: 0 });
+    let zero = [0, 0];
+    let frames = [
+        v4.clone().payload(&large[..4000]).poke(Layer::Ip, 2, &zero).finish(),
+        v4.payload(&large).poke(Layer::Ip, 2, &zero).finish(),
+        v6.clone().payload(&large[..4000]).poke(Layer::Ip, 4, &zero).finish(),
+        v6.payload(&large).poke(Layer::Ip, 4, &zero).finish(),
+        router_alert.tcp(&Tcp::default()).payload(&large[..4000]).poke(Layer::Ip, 4, &zero).finish(),
+    ];
+    for snap in [usize::MAX, 96] {
+        let records: Vec<_> = frames.iter().map(|bytes| Record::whole(BEGIN_NS, bytes.clone()).snapped(snap)).collect();
+        let flows = flows_of("ip-length-0", &Pcap::of(1).write(&records), &[])?;
+        ensure!(flows.len() == 2, "{flows:?}");
+        ensure!(ip_bytes(&flows, 4) == Some(2 * 40 + 104_000), "{flows:?}");
+        ensure!(ip_bytes(&flows, 6) == Some(3 * 60 + 8 + 108_000), "{flows:?}");
+    }
+    Ok(())
+}
+
+/// Behind No Next Header there is nothing but padding, so a length of 0 is the length.
+#[test]
+fn an_ipv6_packet_may_be_its_header_alone() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let frame = Frame::default().ipv6(&Ipv6::default()).protocol(59, &[]).padded().finish();
+    let flows = flows("no-next-header", &[(0, frame)], &[])?;
+    ensure!(flows.len() == 1 && ip_bytes(&flows, 6) == Some(40), "{flows:?}");
+    Ok(())
+}
+
+#[test]
+fn ipv6_between_ipv4_mapped_addresses_is_no_ipv4() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let v4 = Ipv4::default();
+    let mapped =
+        Ipv6 { source: v4.source.to_ipv6_mapped(), destination: v4.destination.to_ipv6_mapped(), ..Ipv6::default() };
+    let frames = [
+        (0, Frame::default().ipv4(&v4).udp(Ports::default()).finish()),
+        (MS, Frame::default().ipv6(&mapped).udp(Ports::default()).finish()),
+    ];
+    let flows = flows("mapped", &frames, &[])?;
+    ensure!(flows.len() == 2, "{flows:?}");
+    for (version, address) in [(4, "10.77.0.1"), (6, "::ffff:10.77.0.1")] {
+        let flow = flows.iter().find(|flow| flow["ip_version"] == version).context("a flow of each version")?;
+        ensure!(flow["src_ip"] == address && flow["bidirectional_packets"] == 1, "{flow}");
+    }
+    ensure!(flows[0]["community_id"] != flows[1]["community_id"], "{flows:?}");
+    Ok(())
+}
+
+/// Tags of switches from before IEEE 802.1ad, outer and inner, on Ethernet and behind a cooked header.
+#[test]
+fn older_tags_are_tags() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    for outer in ether_type::OLDER_SERVICE_VLANS {
+        let tagged = Frame::default().tag(outer, 100).tag(ether_type::VLAN, 200);
+        let frame = tagged.ipv4(&Ipv4::default()).udp(Ports::default()).finish();
+        // Version 1: outgoing, Ethernet, an address of 6 bytes, then the EtherType.
+        let cooked = [&[0, 4, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0][..], &frame[12..]].concat();
+        for (link, bytes) in [(1, frame), (113, cooked)] {
+            let flows = flows_of("older-tag", &Pcap::of(link).write(&[Record::whole(BEGIN_NS, bytes)]), &[])?;
+            ensure!(flows.len() == 1, "{outer:#x}: {flows:?}");
+            ensure!(flows[0]["vlan_id"] == 100 && flows[0]["inner_vlan_id"] == 200, "{}", flows[0]);
+        }
+    }
     Ok(())
 }

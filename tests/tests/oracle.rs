@@ -4,15 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Result;
 use etherparse::{
-    EtherType, IpNumber, Ipv4Slice, Ipv6ExtensionSlice, Ipv6Slice, LinkExtSlice, NetSlice, SlicedPacket, TcpSlice,
-    UdpSlice,
+    IpNumber, Ipv4Slice, Ipv6ExtensionSlice, Ipv6Slice, LinkExtSlice, NetSlice, SlicedPacket, TcpSlice, UdpSlice,
 };
 use flowml_common::packet::{Frame, Hook, MAX_EXTENSIONS, Packet, Sender, Skipped, icmp_answer, parse};
-use flowml_tests::frames::{NAMED, mutate, protocol};
+use flowml_tests::frames::{NAMED, ether_type, mutate, protocol};
 use flowml_user::capture::file::CaptureFile;
 use flowml_user::capture::file::link::LinkType;
 
@@ -22,13 +22,13 @@ const MUTATIONS: u64 = 1000;
 /// Where the two are meant to differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rule {
-    /// etherparse follows 0x9100, which is no EtherType of IEEE 802.1Q: not IP to us.
-    UnregisteredTag,
+    /// etherparse follows 0x9100 but neither 0x9200 nor 0x9300, which we follow alike: it is shown the first in their place.
+    OlderTag,
     /// etherparse takes three tags or MACsec headers, we two tags: not IP to us.
     MoreThanTwoTags,
-    /// etherparse gives the lengths of IPv6 without payload length the whole rest of the frame. We do so only where RFC
-    /// 2675 allows it, before a hop-by-hop header.
-    NoPayloadLength,
+    /// etherparse gives IPv6 without payload length the whole rest of the frame. We do so but for No Next Header, behind
+    /// which there is padding.
+    NoNextHeader,
     /// etherparse follows any number of extension headers, we [`MAX_EXTENSIONS`].
     ExtensionChain,
     /// Behind the fragment header of a later fragment etherparse looks for headers. There is only payload.
@@ -47,9 +47,9 @@ enum Rule {
 }
 
 const RULES: [Rule; 10] = [
-    Rule::UnregisteredTag,
+    Rule::OlderTag,
     Rule::MoreThanTwoTags,
-    Rule::NoPayloadLength,
+    Rule::NoNextHeader,
     Rule::ExtensionChain,
     Rule::LaterFragment,
     Rule::FirstFragment,
@@ -64,8 +64,7 @@ const RULES: [Rule; 10] = [
 struct Said {
     macs: [[u8; 6]; 2],
     vlans: [u16; 2],
-    /// IPv4 as IPv4-mapped IPv6 (RFC 4291 §2.5.5.2).
-    addresses: [[u8; 16]; 2],
+    addresses: [IpAddr; 2],
     ports: [u16; 2],
     protocol: u8,
     later_fragment: bool,
@@ -87,7 +86,7 @@ impl Said {
         Self {
             macs: packet.macs,
             vlans: packet.key.vlans(),
-            addresses: ends.map(|end| end.address.octets()),
+            addresses: ends.map(|end| end.address.to_ip()),
             ports: ends.map(|end| end.port),
             protocol: packet.key.protocol(),
             later_fragment: packet.key.later_fragment(),
@@ -124,7 +123,7 @@ impl Oracle<'_> {
         let Some(etherparse::LinkSlice::Ethernet2(ethernet)) = &packet.link else {
             unreachable!("the frame was read as Ethernet's")
         };
-        let vlans = self.vlans(packet, ethernet.ether_type())?;
+        let vlans = self.vlans(packet)?;
         let macs = [ethernet.source(), ethernet.destination()];
         match &packet.net {
             None | Some(NetSlice::Arp(_)) => Err(Skipped::NotIp),
@@ -133,21 +132,15 @@ impl Oracle<'_> {
         }
     }
 
-    fn vlans(&mut self, packet: &SlicedPacket<'_>, first: EtherType) -> Result<[u16; 2], Skipped> {
-        let mut ethertype = first;
+    fn vlans(&mut self, packet: &SlicedPacket<'_>) -> Result<[u16; 2], Skipped> {
         let mut vlans = Vec::new();
         for extension in &packet.link_exts {
             if vlans.len() == 2 || !matches!(extension, LinkExtSlice::Vlan(_)) {
                 self.by(Rule::MoreThanTwoTags);
                 return Err(Skipped::NotIp);
             }
-            if ethertype == EtherType::VLAN_DOUBLE_TAGGED_FRAME {
-                self.by(Rule::UnregisteredTag);
-                return Err(Skipped::NotIp);
-            }
             if let LinkExtSlice::Vlan(tag) = extension {
                 vlans.push(tag.vlan_identifier().value());
-                ethertype = tag.ether_type();
             }
         }
         vlans.resize(2, 0);
@@ -159,7 +152,7 @@ impl Oracle<'_> {
         let said = Said {
             macs,
             vlans,
-            addresses: [header.source_addr(), header.destination_addr()].map(|ip| ip.to_ipv6_mapped().octets()),
+            addresses: [header.source_addr(), header.destination_addr()].map(IpAddr::V4),
             ports: [0; 2],
             protocol: header.protocol().0,
             later_fragment: header.fragments_offset().value() != 0,
@@ -185,7 +178,7 @@ impl Oracle<'_> {
         let mut said = Said {
             macs,
             vlans,
-            addresses: [header.source(), header.destination()],
+            addresses: [header.source_addr(), header.destination_addr()].map(IpAddr::V6),
             ports: [0; 2],
             protocol: ip.payload().ip_number.0,
             later_fragment: false,
@@ -219,25 +212,12 @@ impl Oracle<'_> {
                 break;
             }
         }
-        if header.payload_length() == 0 && header.next_header() != IpNumber::IPV6_HEADER_HOP_BY_HOP {
-            return self.without_payload_length(said, ip);
+        if header.payload_length() == 0 && header.next_header().0 == protocol::NO_NEXT_HEADER {
+            self.by(Rule::NoNextHeader);
+            return Ok(Said { ip_bytes: 40, payload_bytes: 0, ..said });
         }
         let first_fragment = ip.payload().fragmented && !said.later_fragment;
         self.transport(said, &Network { protocol: ip.payload().ip_number, payload, first_fragment })
-    }
-
-    /// There are 40 bytes, so any header behind the first is malformed, and nothing is a packet.
-    fn without_payload_length(&mut self, said: Said, ip: &Ipv6Slice<'_>) -> Result<Said, Skipped> {
-        self.by(Rule::NoPayloadLength);
-        let has_header = !ip.extensions().is_empty()
-            || [protocol::TCP, protocol::UDP, protocol::SCTP, protocol::ICMP, protocol::ICMPV6]
-                .contains(&said.protocol);
-        let short = said.protocol == protocol::SCTP && said.payload_bytes < 12;
-        match (has_header, short) {
-            (true, true) => Err(Skipped::Truncated),
-            (true, false) => Err(Skipped::Malformed),
-            (false, _) => Ok(Said { ip_bytes: 40, payload_bytes: 0, ..said }),
-        }
     }
 
     /// Adds what the transport header says; that it is there, etherparse has seen, but for what the rules say.
@@ -303,8 +283,26 @@ struct Tally {
 }
 
 impl Tally {
+    /// The frame with 0x9100 in the place of the other two older tags: as far as there are tags, of which we read two.
+    fn with_one_older_tag(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let [first, others @ ..] = ether_type::OLDER_SERVICE_VLANS;
+        let mut shown = bytes.to_vec();
+        for at in [12, 16] {
+            let Some(place) = shown.get_mut(at..at + 2) else { break };
+            let tag = u16::from_be_bytes([place[0], place[1]]);
+            if others.contains(&tag) {
+                place.copy_from_slice(&first.to_be_bytes());
+                *self.rules.entry(Rule::OlderTag).or_default() += 1;
+            } else if ![ether_type::VLAN, ether_type::SERVICE_VLAN, first].contains(&tag) {
+                break;
+            }
+        }
+        shown
+    }
+
     fn compare(&mut self, bytes: &[u8], what: &dyn std::fmt::Display) {
-        let Ok(theirs) = SlicedPacket::from_ethernet(bytes) else { return };
+        let shown = self.with_one_older_tag(bytes);
+        let Ok(theirs) = SlicedPacket::from_ethernet(&shown) else { return };
         let length = bytes.len() as u32;
         let frame = Frame { time_ns: 0, length, interface: 1, hook: Hook::File, stripped_vlan: None, segments: None };
         let ours = parse(&frame, bytes);

@@ -31,7 +31,7 @@ pub const HOST_IDENTIFIERS: &[Identifier<HostWindow>] = &[
         kind: Kind::Integer,
         meaning: "4 or 6",
         nfstream: false,
-        of: |host| Value::Number(if host.ip().is_ipv4() { 4 } else { 6 }),
+        of: |host| Value::Number(host.address.version() as u64),
     },
 ];
 

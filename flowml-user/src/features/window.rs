@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use ahash::RandomState;
-use flowml_common::flow::{Address, Direction, FlowKey, Part, RST, SYN};
+use flowml_common::flow::{Address, Direction, FlowKey, IpVersion, Part, RST, SYN};
 use flowml_common::headers::protocol;
 use flowml_common::packet::Sender;
 
@@ -491,6 +491,8 @@ const fn has_ports(key: &FlowKey) -> bool {
 }
 
 fn hash_address(address: Address, seed: u64) -> u32 {
+    // An IPv4 address and the IPv6 address that it is mapped to are two hosts.
+    let seed = seed.wrapping_add((address.version() == IpVersion::V6).into());
     hash(bytemuck::cast::<_, [u64; 2]>(address.octets()), seed)
 }
 

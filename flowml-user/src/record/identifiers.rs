@@ -96,7 +96,7 @@ pub const FLOW_IDENTIFIERS: &[Identifier<FlowRecord>] = &[
     nfstream("dst_ip", Text, "Address of the responder", |flow| Value::Text(flow.dst_ip().to_string())),
     nfstream("dst_port", Integer, "Port of the responder", |flow| Value::Number(flow.dst_port().into())),
     nfstream("protocol", Integer, "IP protocol number", |flow| Value::Number(flow.protocol().into())),
-    nfstream("ip_version", Integer, "4 or 6", |flow| Value::Number(if flow.src_ip().is_ipv4() { 4 } else { 6 })),
+    nfstream("ip_version", Integer, "4 or 6", |flow| Value::Number(flow.key.ip_version() as u64)),
     nfstream("vlan_id", Integer, "Outer VLAN id, 0 for none", |flow| vlan(&flow.key, 0)),
     own("inner_vlan_id", Integer, "Inner VLAN id, 0 for none", |flow| vlan(&flow.key, 1)),
     nfstream("src_mac", Text, "MAC address of the initiator in the first packet", |flow| mac(flow.macs[0], 6)),

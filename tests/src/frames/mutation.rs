@@ -105,7 +105,9 @@ fn extend(frame: &mut Vec<u8>, random: &mut impl Rng) {
 
 fn insert_tag(frame: &mut Vec<u8>, random: &mut impl Rng) {
     if frame.len() >= 14 {
-        let tpid = [ether_type::VLAN, ether_type::SERVICE_VLAN][random.gen_range(0..2)];
+        let [old, older, oldest] = ether_type::OLDER_SERVICE_VLANS;
+        let tpids = [ether_type::VLAN, ether_type::SERVICE_VLAN, old, older, oldest];
+        let tpid = tpids[random.gen_range(0..tpids.len())];
         let tag = u32::from(tpid) << 16 | u32::from(random.r#gen::<u16>());
         frame.splice(12..12, tag.to_be_bytes());
     }

@@ -173,7 +173,12 @@ named! {
     qinq_8100_8100: udp_query(tagged(&[(ether_type::VLAN, 10), (ether_type::VLAN, 20)]).ipv4(&Ipv4::default())).finish(),
     qinq_88a8_8100: udp_query(tagged(&[(ether_type::SERVICE_VLAN, 10), (ether_type::VLAN, 20)]).ipv4(&Ipv4::default())).finish(),
     qinq_ipv6_tcp: tagged(&[(ether_type::SERVICE_VLAN, 10), (ether_type::VLAN, 20)]).ipv6(&Ipv6::default()).tcp(&syn()).finish(),
-    qinq_9100 (NotIp): udp_query(tagged(&[(0x9100, 10), (ether_type::VLAN, 20)]).ipv4(&Ipv4::default())).finish(),
+    qinq_9100_8100: udp_query(tagged(&[(0x9100, 10), (ether_type::VLAN, 20)]).ipv4(&Ipv4::default())).finish(),
+    qinq_9200_8100: udp_query(tagged(&[(0x9200, 10), (ether_type::VLAN, 20)]).ipv6(&Ipv6::default())).finish(),
+    qinq_9300_9100: udp_query(tagged(&[(0x9300, 10), (0x9100, 20)]).ipv4(&Ipv4::default())).finish(),
+    vlan_9200_tcp: tagged(&[(0x9200, 10)]).ipv4(&Ipv4::default()).tcp(&syn()).finish(),
+    ether_type_below_9100 (NotIp): udp_query(tagged(&[(0x9000, 10), (ether_type::VLAN, 20)]).ipv4(&Ipv4::default())).finish(),
+    ether_type_above_9300 (NotIp): udp_query(tagged(&[(0x9400, 10), (ether_type::VLAN, 20)]).ipv4(&Ipv4::default())).finish(),
     three_tags (NotIp): udp_query(
         tagged(&[(ether_type::SERVICE_VLAN, 1), (ether_type::VLAN, 2), (ether_type::VLAN, 3)]).ipv4(&Ipv4::default()),
     )
@@ -201,7 +206,13 @@ named! {
     ipv4_ihl_4 (Malformed): v4().udp(Ports::default()).poke(Layer::Ip, 0, &[0x44]).finish(),
     ipv4_ihl_beyond_frame (Truncated): v4().udp(Ports::default()).poke(Layer::Ip, 0, &[0x4f]).finish(),
     ipv4_ihl_beyond_total_length (Malformed): udp_query(v4()).payload(&[0; 40]).poke(Layer::Ip, 0, &[0x4f]).poke(Layer::Ip, 2, &[0, 40]).finish(),
-    ipv4_total_length_zero (Malformed): udp_query(v4()).poke(Layer::Ip, 2, &[0, 0]).finish(),
+    // Of a buffer that will be segmented: the packet goes to the end of the frame, whatever is there.
+    ipv4_total_length_zero: udp_query(v4()).poke(Layer::Ip, 2, &[0, 0]).finish(),
+    ipv4_total_length_zero_of_8_kib: v4().tcp(&Tcp::default()).payload(&[0x55; 8192]).poke(Layer::Ip, 2, &[0, 0]).finish(),
+    ipv4_total_length_zero_shortest_frame: v4().tcp(&Tcp::default()).padded().poke(Layer::Ip, 2, &[0, 0]).finish(),
+    ipv4_total_length_zero_fragment: v4_part(Fragment::LAST).protocol(protocol::UDP, &[0x55; 100]).poke(Layer::Ip, 2, &[0, 0]).finish(),
+    ipv4_total_length_zero_cut (Truncated): v4().tcp(&Tcp::default()).poke(Layer::Ip, 2, &[0, 0]).cut(Layer::Transport, 12).finish(),
+    ipv4_total_length_zero_ihl_beyond_frame (Truncated): v4().udp(Ports::default()).poke(Layer::Ip, 0, &[0x4f]).poke(Layer::Ip, 2, &[0, 0]).finish(),
     ipv4_total_length_below_header (Malformed): udp_query(v4()).poke(Layer::Ip, 2, &[0, 19]).finish(),
     ipv4_total_length_header_only (Malformed): udp_query(v4()).poke(Layer::Ip, 2, &[0, 20]).finish(),
     ipv4_total_length_beyond_frame (Truncated): udp_query(v4()).poke(Layer::Ip, 2, &[0x05, 0xdc]).finish(),
@@ -341,7 +352,16 @@ named! {
         .poke(Layer::Ip, 4, &[0, 0])
         .poke(Layer::Extension, 2, &[0xc2, 4, 0, 1, 0, 0])
         .finish(),
-    ipv6_payload_length_zero (Malformed): udp_query(v6()).poke(Layer::Ip, 4, &[0, 0]).finish(),
+    // To the end of the frame, as in IPv4; only behind No Next Header there is nothing.
+    ipv6_payload_length_zero: udp_query(v6()).poke(Layer::Ip, 4, &[0, 0]).finish(),
+    ipv6_payload_length_zero_of_8_kib: v6().tcp(&Tcp::default()).payload(&[0x55; 8192]).poke(Layer::Ip, 4, &[0, 0]).finish(),
+    ipv6_payload_length_zero_fragment: v6_part(Fragment::LAST).protocol(protocol::UDP, &[0x55; 100]).poke(Layer::Ip, 4, &[0, 0]).finish(),
+    ipv6_payload_length_zero_router_alert: v6_chain(&[Extension::HopByHop { units: 0 }])
+        .udp(Ports::default())
+        .poke(Layer::Ip, 4, &[0, 0])
+        .poke(Layer::Extension, 2, &[5, 2, 0, 0, 1, 0])
+        .finish(),
+    ipv6_payload_length_zero_cut (Truncated): v6().tcp(&Tcp::default()).poke(Layer::Ip, 4, &[0, 0]).cut(Layer::Transport, 12).finish(),
     ipv6_payload_length_short: udp_query(v6()).poke(Layer::Ip, 4, &[0, 10]).finish(),
     ipv6_payload_length_beyond_frame (Truncated): udp_query(v6()).poke(Layer::Ip, 4, &[0x05, 0xdc]).finish(),
     ipv6_payload_length_cuts_transport (Malformed): v6().tcp(&syn()).poke(Layer::Ip, 4, &[0, 12]).finish(),

@@ -1,6 +1,6 @@
 //! Templates: which elements the record of a flow has, by what kind of flow it is.
 
-use std::net::IpAddr;
+use flowml_common::flow::IpVersion;
 
 use super::element::{ELEMENTS, ENTERPRISE, Element, Of, REVERSE_ENTERPRISE, Registry, Seen};
 use crate::model::Verdict;
@@ -36,7 +36,7 @@ impl Template {
     /// The one for a flow.
     pub(super) fn of(record: &FlowRecord, verdict: Option<&Verdict>) -> Self {
         Self {
-            ipv6: matches!(record.src_ip(), IpAddr::V6(_)),
+            ipv6: record.key.ip_version() == IpVersion::V6,
             icmp: record.icmp().is_some(),
             two_way: record.dst2src.packets > 0,
             judged: verdict.is_some(),

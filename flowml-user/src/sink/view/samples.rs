@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flowml_common::flow::{Address, Endpoint, FlowKey};
+use flowml_common::flow::{Address, Endpoint, FlowKey, IpVersion};
 use flowml_common::headers::protocol;
 use flowml_common::packet::{Sender, Skipped};
 use flowml_common::table::Count;
@@ -19,7 +19,7 @@ pub(in crate::sink) fn address(text: &str) -> Address {
         std::net::IpAddr::V4(address) => Address::from_v4(address.into()),
         std::net::IpAddr::V6(address) => {
             let bits = u128::from(address);
-            Address::from_halves((bits >> 64) as u64, bits as u64)
+            Address::from_v6((bits >> 64) as u64, bits as u64)
         }
     }
 }
@@ -37,7 +37,10 @@ pub(in crate::sink) fn key(ends: [(&str, u16); 2], protocol: u8) -> (FlowKey, Se
     let words = [
         halves(lower.address),
         halves(upper.address),
-        [u64::from(lower.port) | u64::from(upper.port) << 16 | 2 << 32, u64::from(protocol) << 32],
+        [
+            u64::from(lower.port) | u64::from(upper.port) << 16 | 2 << 32,
+            u64::from(protocol) << 32 | u64::from(lower.address.version() == IpVersion::V6) << 41,
+        ],
     ];
     (bytemuck::cast(words), initiator)
 }
