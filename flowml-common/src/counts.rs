@@ -16,6 +16,7 @@ use crate::flow::{
 };
 use crate::headers::Mac;
 use crate::packet::{Packet, Sender};
+use crate::quote::{KeptQuote, Quote};
 
 /// FIN, PSH and CWR stand on one packet only of a super-packet: segmentation offload clears them on the others.
 const ONCE_PER_BUFFER: u8 = 0b1000_1001;
@@ -107,7 +108,9 @@ pub struct FlowRarities {
     /// By sender, as all here: when the packet came whose payload is kept, and how many bytes of it are.
     payload_ns: [u64; 2],
     payload_kept: [u16; 2],
-    rest: [u32; 3],
+    /// Of ICMP errors, what the first of them quotes.
+    quote: KeptQuote,
+    rest: u32,
 }
 
 /// All that was counted of a flow, where it lies.
@@ -359,6 +362,18 @@ impl FlowRarities {
         self.payload_kept[sender] = kept as u16;
     }
 
+    /// Whether a quote is kept.
+    #[inline(always)]
+    pub(crate) const fn has_quote(&self) -> bool {
+        self.quote.is_there()
+    }
+
+    /// Keeps the packet that an ICMP error quotes.
+    #[inline(always)]
+    pub(crate) const fn keep_quote(&mut self, quote: KeptQuote) {
+        self.quote = quote;
+    }
+
     /// Keeps `packet` behind the first ones.
     #[inline(always)]
     fn keep(&mut self, rare: Rare, packet: &Packet) {
@@ -448,6 +463,12 @@ impl<'a> Counted<'a> {
             let content = Content { time_ns: self.rarities.payload_ns[at], bytes };
             (self.counts.sums[at].payload_packets > 0).then_some(content)
         }))
+    }
+
+    /// Of ICMP errors, what the first of them quotes.
+    #[must_use]
+    pub fn quote(&self) -> Option<Quote> {
+        self.rarities.quote.get()
     }
 
     /// Time of the first packet of either direction, ns.

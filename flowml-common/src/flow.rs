@@ -10,8 +10,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytemuck::{Pod, Zeroable, must_cast_ref};
 
-use crate::headers::Mac;
-use crate::packet::Sender;
+use crate::headers::{Mac, protocol};
+use crate::packet::{Sender, icmp_answer};
 
 /// Which version of IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +52,12 @@ impl Address {
     /// The 16 bytes in network order; of IPv4 those of the mapped address.
     pub const fn octets(self) -> [u8; 16] {
         (((self.high as u128) << 64) | self.low as u128).to_be_bytes()
+    }
+
+    /// Equality of two addresses of one version.
+    #[inline(always)]
+    pub(crate) const fn is(&self, other: &Self) -> bool {
+        (self.high ^ other.high) | (self.low ^ other.low) == 0
     }
 
     /// Of which version of IP it is.
@@ -160,6 +166,21 @@ impl FlowKey {
     /// IP protocol number.
     pub const fn protocol(&self) -> u8 {
         (self.0[5] >> 32) as u8
+    }
+
+    /// Whether the messages are ICMP.
+    pub const fn is_icmp(&self) -> bool {
+        matches!(self.protocol(), protocol::ICMP | protocol::ICMPV6)
+    }
+
+    /// Whether these are ICMP questions and their answers: each end has the type of its messages in place of a port. Of other
+    /// messages the sender has the type there and the receiver the code.
+    pub const fn is_icmp_exchange(&self) -> bool {
+        let [lower, upper] = [self.endpoint(Sender::Lower).port, self.endpoint(Sender::Upper).port];
+        match icmp_answer(self.protocol(), lower as u8) {
+            Some(answer) => !self.later_fragment() && answer as u16 == upper,
+            None => false,
+        }
     }
 
     /// Whether these are fragments after the first, which carry no ports.
@@ -506,16 +527,6 @@ impl FlowStats {
     /// The statistics of one direction.
     pub const fn direction(&self, sender: Sender) -> &Direction {
         &self.directions[sender as usize]
-    }
-
-    /// Who opened the session: who alone sent a SYN, else who was seen first.
-    pub const fn initiator(&self) -> Sender {
-        match self.syn_senders {
-            1 => Sender::Lower,
-            2 => Sender::Upper,
-            _ if self.opener == Sender::Lower as u8 => Sender::Lower,
-            _ => Sender::Upper,
-        }
     }
 
     /// Whether all that a direction has in `next`, a later part, came after what it has in this one.

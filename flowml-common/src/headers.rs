@@ -276,6 +276,9 @@ impl Tcp {
     /// The header without options, bytes.
     pub const LENGTH: u16 = 20;
 
+    /// Where the flags are, bytes.
+    pub const FLAGS_OFFSET: u32 = 13;
+
     /// Header with options, bytes: data offset × 4, which can be less than 20 in a lying packet.
     #[inline(always)]
     pub const fn header_length(&self) -> u16 {

@@ -463,6 +463,36 @@ pub const fn icmp_answer(protocol: u8, kind: u8) -> Option<u8> {
     })
 }
 
+/// Whether a message asks, for one of those that come in pairs: the other one answers.
+pub const fn is_icmp_question(protocol: u8, kind: u8) -> bool {
+    match protocol {
+        protocol::ICMP => matches!(kind, 8 | 10 | 13 | 15 | 17),
+        protocol::ICMPV6 => matches!(kind, 128 | 130 | 133 | 135 | 139 | 144),
+        _ => false,
+    }
+}
+
+/// Whether a message is an error: it informs a host of what became of a packet that this host sent, and quotes it. Of IPv4
+/// unreachable, source quench, redirect, time exceeded and parameter problem (RFC 1122 §3.2.2), of IPv6 the types below
+/// 128 that are assigned (RFC 4443 §2.1).
+#[inline(always)]
+pub const fn is_icmp_error(protocol: u8, kind: u8) -> bool {
+    match protocol {
+        protocol::ICMP => matches!(kind, 3 | 4 | 5 | 11 | 12),
+        protocol::ICMPV6 => matches!(kind, 1..=4),
+        _ => false,
+    }
+}
+
+impl Packet {
+    /// Whether it is an ICMP error.
+    #[inline(always)]
+    pub const fn is_icmp_error(&self) -> bool {
+        let kind = self.key.endpoint(self.sender).port as u8;
+        !self.key.later_fragment() && is_icmp_error(self.key.protocol(), kind)
+    }
+}
+
 #[inline(always)]
 fn assemble(frame: &Frame, link: &Link, network: &Network, transport: &Transport) -> Result<Packet, Skipped> {
     let source = Endpoint { address: network.source, port: transport.source };

@@ -22,6 +22,7 @@ use crate::cursor::Cursor;
 use crate::flow::{FlowKey, KEY_HALVES};
 use crate::headers::protocol;
 use crate::packet::{Frame, Packet, Skipped, parse};
+use crate::quote::KeptQuote;
 
 /// Entries of a bucket.
 pub const SLOTS: usize = 16;
@@ -254,6 +255,8 @@ pub trait Storage {
     fn rarities(&mut self, n: u32) -> Option<&mut FlowRarities>;
     /// How much payload is kept; `None` where none is.
     fn payload_limit(&self) -> Option<PayloadLimit>;
+    /// Room for what is at work on a packet, of any content.
+    fn scratch(&mut self) -> Option<&mut Piece>;
     /// Piece `n` of payload (see [`PayloadLimit::first_piece`]).
     fn piece(&mut self, n: u32) -> Option<&mut Piece>;
 }
@@ -453,6 +456,12 @@ fn count<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes: &B)
     let limit = storage.payload_limit().filter(|_| storage.entry(located).counts.is_first_payload(packet));
     if let Some(rare) = storage.entry(located).counts.count(packet) {
         storage.rarities(number)?.count(rare, packet);
+    }
+    if packet.is_icmp_error() && !storage.rarities(number)?.has_quote() {
+        // The packet is counted, whether or not its quote could be read.
+        if let Some(quote) = KeptQuote::read(packet, bytes, storage.scratch()?) {
+            storage.rarities(number)?.keep_quote(quote);
+        }
     }
     if let Some(limit) = limit {
         // The packet is counted, whether or not its bytes could be read.

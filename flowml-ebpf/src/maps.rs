@@ -52,13 +52,14 @@ pub static RARITIES: Array<FlowRarities, 1, MMAPABLE> = Array::new();
 #[btf_map]
 pub static PIECES: Array<Piece, 1, MMAPABLE> = Array::new();
 
-/// A packet and a frame, on cache lines of their own.
+/// A packet, a frame and what is read of a packet that is quoted, on cache lines of their own.
 #[repr(C)]
 struct Parked {
     packet: Packet,
     rest: [u8; 128 - size_of::<Packet>()],
     frame: Frame,
     rest_of_frame: [u8; 64 - size_of::<Frame>()],
+    quoted: Piece,
 }
 
 /// What each CPU is at work on: a frame before the parser, a packet between parser and table.
@@ -193,6 +194,14 @@ impl Storage for Partition {
     #[inline(always)]
     fn payload_limit(&self) -> Option<PayloadLimit> {
         PayloadLimit::new(constant(&PAYLOAD))
+    }
+
+    #[inline(always)]
+    fn scratch(&mut self) -> Option<&mut Piece> {
+        // Two partitions a CPU (`current`). Not on the stack, where the verifier wants every access aligned.
+        let place = PACKETS.get_ptr_mut(self.number / 2)?;
+        // SAFETY: as for the packet, which is another field.
+        unsafe { (&raw mut (*place).quoted).as_mut() }
     }
 
     #[inline(always)]

@@ -15,7 +15,7 @@ use flowml_common::content::PayloadLimit;
 use crate::dataset::TableFormat;
 use crate::process::journal::{Priority, told};
 use crate::record::{Inspector, Pattern};
-use crate::session::Timeouts;
+use crate::session::{InitiatorRule, Timeouts};
 use crate::sink::{Target, Verbosity};
 
 /// For the help of the program and of each command, as `concat!` asks for.
@@ -402,19 +402,22 @@ pub enum Profile {
     /// As in `flowml run`: after 15 s without a packet, 120 s in all, or FIN or RST
     #[default]
     Flowml,
-    /// As in NFStream: after 120 s without a packet or 1800 s in all
+    /// As in NFStream: after 120 s without a packet or 1800 s in all, and the source of a record is who sent its first packet
     Nfstream,
 }
 
 impl Read {
-    /// When flows end: by the profile, but for what was said besides.
+    /// When flows end and who opened them: by the profile, but for what was said besides.
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
         let profile = match self.profile {
             Profile::Flowml => Timeouts::default(),
-            Profile::Nfstream => {
-                Timeouts { idle: Duration::from_secs(120), active: Duration::from_secs(1800), end_by_flags: false }
-            }
+            Profile::Nfstream => Timeouts {
+                idle: Duration::from_secs(120),
+                active: Duration::from_secs(1800),
+                end_by_flags: false,
+                initiator: InitiatorRule::FirstPacket,
+            },
         };
         Timeouts {
             idle: self.idle_timeout.unwrap_or(profile.idle),
@@ -752,7 +755,9 @@ mod tests {
             ("read a --profile nfstream --active-timeout 1h", (120, 3600, false)),
         ];
         for (line, (idle, active, end_by_flags)) in cases {
-            let expected = Timeouts { idle: seconds(idle), active: seconds(active), end_by_flags };
+            // What belongs to a profile goes together.
+            let initiator = if end_by_flags { InitiatorRule::Evidence } else { InitiatorRule::FirstPacket };
+            let expected = Timeouts { idle: seconds(idle), active: seconds(active), end_by_flags, initiator };
             assert_eq!(read_files(line).map(|read| read.timeouts()), Ok(expected), "{line}");
         }
         let read = read_files("read a.pcap -q -o csv=-").expect("all of it is good");

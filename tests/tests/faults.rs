@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use flowml_tests::agent::binary;
 use flowml_tests::captures::{Pcap, Record};
-use flowml_tests::frames::{Extension, Frame, Ipv4, Ipv6, Layer, Ports, Tcp, ether_type};
+use flowml_tests::frames::{Extension, Frame, Ipv4, Ipv6, Layer, Ports, Tcp, ether_type, flag};
 use flowml_tests::lab::or_skip;
 use serde_json::Value;
 
@@ -34,6 +34,11 @@ fn tcp(from_client: bool, ports: [u16; 2], flags: u8, sequence: u32, payload: &[
 
 /// The flow rows of `flowml read` over a capture file with these bytes. The account must close.
 fn flows_of(name: &str, capture: &[u8], arguments: &[&str]) -> Result<Vec<Value>> {
+    rows_of("flow", name, capture, arguments)
+}
+
+/// The rows of a type, likewise.
+fn rows_of(kind: &str, name: &str, capture: &[u8], arguments: &[&str]) -> Result<Vec<Value>> {
     let path = std::env::temp_dir().join(format!("flowml-fault-{name}-{}.pcap", std::process::id()));
     fs::write(&path, capture).with_context(|| format!("writing {}", path.display()))?;
     let mut command = Command::new(binary()?);
@@ -46,7 +51,7 @@ fn flows_of(name: &str, capture: &[u8], arguments: &[&str]) -> Result<Vec<Value>
     let rows: Vec<Value> = lines.map(serde_json::from_slice).collect::<Result<_, _>>().context("rows of JSON")?;
     let summary = rows.last().context("there is no row")?;
     ensure!(summary["type"] == "summary" && summary["conserved"] == true, "{summary}");
-    Ok(rows.into_iter().filter(|row| row["type"] == "flow").collect())
+    Ok(rows.into_iter().filter(|row| row["type"] == kind).collect())
 }
 
 /// The flow rows of a capture of these frames, each with its time since the begin, ns.
@@ -66,9 +71,8 @@ fn the_deviation_of_gaps_is_that_of_their_times() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
-    let frames: Vec<_> = [0, 1500, 8000, 9500, 16_000]
-        .map(|us| (us * 1000, tcp(true, [40_000, 80], flowml_tests::frames::flag::ACK, 1, b"")))
-        .into();
+    let frames: Vec<_> =
+        [0, 1500, 8000, 9500, 16_000].map(|us| (us * 1000, tcp(true, [40_000, 80], flag::ACK, 1, b""))).into();
     let flows = flows("deviation", &frames, &[])?;
     ensure!(flows.len() == 1, "{flows:?}");
     ensure!(flows[0]["bidirectional_mean_piat_ms"] == 4.0, "{}", flows[0]);
@@ -163,6 +167,106 @@ fn older_tags_are_tags() -> Result<()> {
             ensure!(flows.len() == 1, "{outer:#x}: {flows:?}");
             ensure!(flows[0]["vlan_id"] == 100 && flows[0]["inner_vlan_id"] == 200, "{}", flows[0]);
         }
+    }
+    Ok(())
+}
+
+const SECOND: u64 = 1000 * MS;
+
+/// Every flow row must say who opened the flow, to which port, and by which evidence.
+fn opened(flows: &[Value], count: usize, destination: (&str, u64), by: &str) -> Result<()> {
+    ensure!(flows.len() == count, "{} flows, not {count}: {flows:?}", flows.len());
+    for flow in flows {
+        ensure!(flow["dst_ip"] == destination.0 && flow["dst_port"] == destination.1, "{flow}");
+        ensure!(flow["initiator_by"] == by, "{flow}");
+    }
+    Ok(())
+}
+
+/// What comes in at a client: the answers of a server alone, or a connection that was there before.
+#[test]
+fn a_connection_is_its_client_s_whatever_is_seen_of_it() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let down = |client, flags| tcp(false, [client, 8080], flags, 1, b"");
+    // In many connections, each of which is answered.
+    let frames: Vec<_> = (0..400u16)
+        .flat_map(|n| {
+            let ns = u64::from(n) * 50 * MS;
+            [(ns, down(20_000 + n, flag::SYN | flag::ACK)), (ns + MS, down(20_000 + n, flag::ACK))]
+        })
+        .collect();
+    let answers = flows("answers", &frames, &[])?;
+    opened(&answers, 400, ("10.0.0.2", 8080), "syn_ack")?;
+    ensure!(answers.iter().all(|flow| flow["src2dst_packets"] == 0 && flow["dst2src_packets"] == 2), "{}", answers[0]);
+    let before = [(0, down(40_000, flag::ACK)), (MS, tcp(true, [40_000, 8080], flag::ACK, 1, b""))];
+    opened(&flows("before", &before, &[])?, 1, ("10.0.0.2", 8080), "service_port")?;
+    // NFStream's rule is kept by its profile.
+    opened(&flows("nfstream", &before, &["--profile", "nfstream"])?, 1, ("10.0.0.1", 40_000), "first_packet")
+}
+
+#[test]
+fn answers_without_their_questions_are_the_responder_s() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    for port in [53, 123] {
+        let ports = Ports { source: port, destination: 40_000 };
+        let answer = Frame::default().ipv4(&ipv4(false)).udp(ports).payload(&[0; 48]).finish();
+        opened(&flows("answer", &[(0, answer)], &[])?, 1, ("10.0.0.2", port.into()), "service_port")?;
+    }
+    let reply = Frame::default().ipv4(&ipv4(false)).icmp(0, 0, [0, 1, 0, 1]).finish();
+    let request = Frame::default().ipv4(&ipv4(true)).icmp(8, 0, [0, 1, 0, 1]).finish();
+    opened(&flows("echo", &[(0, reply), (MS, request)], &[])?, 1, ("10.0.0.2", 0), "icmp_type")
+}
+
+/// A packet now and then, less often than the idle timeout, by either side; neither port is a service's.
+#[test]
+fn a_connection_does_not_turn_round_when_it_idles() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let segment = |up, flags| tcp(up, [40_000, 50_000], flags, 1, b"");
+    let mut frames = vec![(0, segment(true, flag::SYN)), (MS, segment(false, flag::SYN | flag::ACK))];
+    frames.extend((1..5).map(|n| (n * 60 * SECOND, segment(n % 2 == 0, flag::ACK))));
+    let flows = flows("keepalive", &frames, &[])?;
+    opened(&flows[..1], 1, ("10.0.0.2", 50_000), "syn")?;
+    opened(&flows[1..], 4, ("10.0.0.2", 50_000), "continues")
+}
+
+/// A scan of closed UDP ports, and of ports behind a router that rejects: errors are no flows to the scanner.
+#[test]
+fn an_icmp_error_is_counted_with_the_flow_that_it_quotes() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let router = Ipv4 { source: [10, 0, 0, 254].into(), ..ipv4(false) };
+    let mut records = Vec::new();
+    for (n, port) in (0..100).zip(30_000..) {
+        let probe = Frame::default().ipv4(&ipv4(true)).udp(Ports { source: 50_000, destination: port }).finish();
+        let error = |ip: &Ipv4, code| Frame::default().ipv4(ip).icmp(3, code, [0; 4]).payload(&probe[14..]).finish();
+        let errors = [error(&ipv4(false), 3), error(&router, 13)];
+        for (at, bytes) in [probe.clone()].into_iter().chain(errors).enumerate() {
+            records.push(Record::whole(BEGIN_NS + n * 10 * MS + at as u64 * MS, bytes));
+        }
+    }
+    let capture = Pcap::of(1).write(&records);
+    let flows = flows_of("icmp-error", &capture, &[])?;
+    let errors: Vec<_> = flows.iter().filter(|flow| flow["protocol"] == 1).collect();
+    ensure!(flows.len() == 102 && errors.len() == 2, "{flows:?}");
+    for (flow, code) in errors.iter().zip([3, 13]) {
+        ensure!(flow["src_ip"] == "10.0.0.1" && flow["initiator_by"] == "icmp_error", "{flow}");
+        ensure!(flow["icmp_type"] == 3 && flow["icmp_code"] == code, "{flow}");
+        ensure!(flow["src2dst_packets"] == 0 && flow["dst2src_packets"] == 100, "{flow}");
+    }
+    let hosts = rows_of("host", "icmp-error", &capture, &["--learn"])?;
+    ensure!(!hosts.is_empty(), "there are no host windows");
+    for host in &hosts {
+        ensure!(host["address"] != "10.0.0.254", "a router is no part of what it reports: {host}");
+        let (flows, peers) = (host["source_flows"].as_f64(), host["source_peers"].as_f64());
+        let expected = if host["address"] == "10.0.0.1" { Some(1.0) } else { Some(0.0) };
+        ensure!(peers == expected && (flows > Some(0.0)) == (expected == Some(1.0)), "{host}");
     }
     Ok(())
 }

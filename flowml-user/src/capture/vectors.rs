@@ -17,6 +17,7 @@ pub struct VecTable {
     rarities: Vec<FlowRarities>,
     payload: Option<PayloadLimit>,
     pieces: Vec<Piece>,
+    scratch: Piece,
 }
 
 impl VecTable {
@@ -33,6 +34,7 @@ impl VecTable {
             rarities: bytemuck::zeroed_vec(entries),
             payload: None,
             pieces: Vec::new(),
+            scratch: Piece::zeroed(),
         }
     }
 
@@ -132,6 +134,10 @@ impl Storage for VecTable {
 
     fn payload_limit(&self) -> Option<PayloadLimit> {
         self.payload
+    }
+
+    fn scratch(&mut self) -> Option<&mut Piece> {
+        Some(&mut self.scratch)
     }
 
     fn piece(&mut self, n: u32) -> Option<&mut Piece> {

@@ -22,8 +22,9 @@ pub const DIFFERENCES: &[Difference] = &[
             deviations of n gaps by at most √(n / (n − 1)) ms" },
     Difference { name: "initiator", of: "`src_…`, `dst_…`, `src2dst_…`, `dst2src_…`, `splt_direction`",
         nfstream: "calls who sent the record's first packet the source",
-        flowml: "calls who sent the SYN the source, wherever one side alone sent one, and a record that continues another \
-            keeps its source: the same flow is never told the other way round" },
+        flowml: "says by the strongest evidence who opened the flow (`initiator_by`, see above), and a record that continues \
+            another keeps its source: the same flow is never told the other way round. With `--profile nfstream` NFStream's \
+            rule holds" },
     Difference { name: "icmp", of: "flows of ICMP and ICMPv6",
         nfstream: "has one flow for all ICMP between two addresses",
         flowml: "has one for each type (questions with their answers) and code, as Community ID does" },

@@ -10,7 +10,7 @@ use super::window::{HostWindow, Role};
 use super::{CONTENT_FEATURES, Column, FLOW_FEATURES, FlowColumns, FlowRow, HOST_FEATURES, Learn, columns, names, row};
 use crate::record::{Clock, FlowRecord};
 use crate::session::samples::{Sample, part_of, tcp};
-use crate::session::{EndReason, Ended};
+use crate::session::{EndReason, Ended, Initiator};
 
 const PSH: u8 = 8;
 
@@ -85,11 +85,11 @@ fn golden() -> FlowRow {
         key: entry.key,
         stats: entry.stats,
         contents: None,
-        initiator: entry.stats.initiator(),
+        initiator: Initiator::of(&entry.key, &entry.stats),
         reason: EndReason::IdleTimeout,
         continues: false,
     };
-    let address = entry.key.endpoint(ended.initiator).address;
+    let address = entry.key.endpoint(ended.initiator.sender).address;
     let window = HostWindow { address, start_ns: 0, end_ns: 1, source: role(8.0), destination: role(4.0) };
     FlowRow {
         record: FlowRecord::new(&ended, Clock::new(0, 1_700_000_000_000_000_000)),
@@ -279,7 +279,7 @@ fn every_feature_of_a_host_is_of_the_role_that_it_names() {
 #[test]
 fn a_flow_of_one_packet_has_no_deviation_and_no_rate() {
     let entry = part_of(&[tcp(5, "192.0.2.9:40000", "192.0.2.1:22", SYN)]);
-    let initiator = entry.stats.initiator();
+    let initiator = Initiator::of(&entry.key, &entry.stats);
     let ended = Ended {
         key: entry.key,
         stats: entry.stats,

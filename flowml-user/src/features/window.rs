@@ -11,7 +11,7 @@ use flowml_common::packet::Sender;
 
 use super::distinct::Distinct;
 use super::share;
-use crate::session::{Standing, opposite};
+use crate::session::{Standing, informed, opposite};
 
 /// Addresses that are kept in a window: under a flood from spoofed sources, those with the most packets.
 const MAX_HOSTS: usize = 8192;
@@ -111,6 +111,17 @@ impl Role {
     #[must_use]
     pub fn unanswered_share(&self) -> f64 {
         share(self.unanswered, self.flows)
+    }
+
+    /// The counts as the other side has them.
+    const fn turned(self) -> Self {
+        Self {
+            packets_in: self.packets_out,
+            packets_out: self.packets_in,
+            bytes_in: self.bytes_out,
+            bytes_out: self.bytes_in,
+            ..self
+        }
     }
 
     fn share_of_packets(&self, packets: u64) -> f64 {
@@ -316,6 +327,10 @@ impl HostWindows {
         if is_housekeeping(&part.key) {
             return;
         }
+        if let Some(informed) = informed(&part.key, &part.stats) {
+            self.add_error(part, standing, informed);
+            return;
+        }
         let [source, destination] =
             [standing.initiator, opposite(standing.initiator)].map(|end| part.key.endpoint(end).address);
         let seen = observe(part, standing, self.seed);
@@ -324,6 +339,28 @@ impl HostWindows {
         let slice = self.current.get_or_insert_with(|| Slice::new(first_ns));
         slice.hosts.entry(source).or_default().source.add(&seen, destination_hash);
         slice.hosts.entry(destination).or_default().destination.add(&seen.turned(), source_hash);
+        if slice.hosts.len() >= 2 * MAX_HOSTS {
+            slice.prune();
+        }
+    }
+
+    /// Counts the packets of ICMP errors in the roles of the flow that they quote, which their sender has not opened: they are
+    /// no flow to a peer. Who sends them has no part in that flow unless it is the other end.
+    fn add_error(&mut self, part: &Part, standing: Standing, informed: Sender) {
+        let seen = observe(part, Standing { new: false, ..standing }, self.seed);
+        let first_ns = part.stats.first_ns();
+        let slice = self.current.get_or_insert_with(|| Slice::new(first_ns));
+        for end in [informed, opposite(informed)] {
+            if end != informed && !standing.about_sender {
+                continue;
+            }
+            let host = slice.hosts.entry(part.key.endpoint(end).address).or_default();
+            if end == standing.initiator {
+                host.source.add_counts(&seen.counts);
+            } else {
+                host.destination.add_counts(&seen.counts.turned());
+            }
+        }
         if slice.hosts.len() >= 2 * MAX_HOSTS {
             slice.prune();
         }
@@ -424,13 +461,8 @@ fn keep_heaviest(windows: &mut Vec<HostWindow>, limit: usize) -> u64 {
 
 impl Observation {
     /// The same as the responder sees it.
-    const fn turned(mut self) -> Self {
-        let counts = self.counts;
-        self.counts.packets_in = counts.packets_out;
-        self.counts.packets_out = counts.packets_in;
-        self.counts.bytes_in = counts.bytes_out;
-        self.counts.bytes_out = counts.bytes_in;
-        self
+    const fn turned(self) -> Self {
+        Self { counts: self.counts.turned(), ..self }
     }
 }
 

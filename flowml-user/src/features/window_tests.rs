@@ -177,7 +177,7 @@ fn a_flow_finds_the_windows_of_the_time_when_it_was_active() {
         run.drain(second * SECOND, &[]);
     }
     let ended = run.sessions.expire(16 * SECOND);
-    let end = ended[0].key.endpoint(ended[0].initiator);
+    let end = ended[0].key.endpoint(ended[0].initiator.sender);
     assert_eq!(run.windows.at(end.address, ended[0].stats.last_ns).copied(), Some(find(&hosts, "10.0.0.9")));
     assert_eq!(run.windows.at(end.address, 3 * SECOND), None, "it was silent then");
 }

@@ -15,7 +15,7 @@ use crate::features::{Feature, FlowColumns, FlowRow, HOST_FEATURES, HostWindows,
 use crate::incident::Incidents;
 use crate::model::{Succession, Teaching, Verdict};
 use crate::record::{Clock, FlowRecord, Inspector};
-use crate::session::{Ended, Sessions, Timeouts, opposite};
+use crate::session::{Ended, Sessions, Timeouts, informed, opposite};
 use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals, counted};
 
 mod budget;
@@ -121,7 +121,10 @@ impl Pipeline {
             in_flows.add(part.stats.packets(), part.stats.frame_bytes());
             *flows_new += u64::from(standing.new);
             windows.add(part, standing);
-            if let Some(incidents) = &mut incidents {
+            // Who sends an ICMP error has not dealt with the host that it informs.
+            if let Some(incidents) = &mut incidents
+                && informed(&part.key, &part.stats).is_none()
+            {
                 let ends = [standing.initiator, opposite(standing.initiator)];
                 incidents.link(ends.map(|end| part.key.endpoint(end).address));
             }

@@ -22,7 +22,8 @@ pub(super) fn of_hosts(incidents: &Incidents, windows: &[HostWindow]) -> Vec<Tea
 pub(super) fn of_flows(incidents: &Incidents, ended: &[Ended]) -> Vec<Teaching> {
     let mut by_source: HashMap<Address, u32, RandomState> = HashMap::default();
     let one = |ended: &Ended| {
-        let ends = [ended.initiator, opposite(ended.initiator)].map(|end| ended.key.endpoint(end).address);
+        let ends =
+            [ended.initiator.sender, opposite(ended.initiator.sender)].map(|end| ended.key.endpoint(end).address);
         let flows = by_source.entry(ends[0]).or_default();
         *flows += 1;
         if *flows > PER_SOURCE { Teaching::Surplus } else { by_trust(incidents, &ends) }

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use flowml_common::flow::FlowKey;
 use flowml_common::headers::protocol;
-use flowml_common::packet::{Sender, icmp_answer};
+use flowml_common::packet::Sender;
 use sha1::{Digest, Sha1};
 
 use crate::session::opposite;
@@ -13,8 +13,9 @@ use crate::session::opposite;
 ///
 /// The smaller end stands first, as in the key; but an ICMP message that has no answer keeps its direction, type and
 /// code standing in for the ports. Protocols without ports leave these out.
-pub(super) fn id(key: &FlowKey, initiator: Sender, seed: u16) -> String {
-    let first = if is_one_way(key, initiator) { initiator } else { Sender::Lower };
+pub(super) fn id(key: &FlowKey, opener: Sender, seed: u16) -> String {
+    let is_one_way = key.is_icmp() && !key.is_icmp_exchange();
+    let first = if is_one_way { opener } else { Sender::Lower };
     let ends = [first, opposite(first)].map(|end| key.endpoint(end));
     let mut hash = Sha1::new();
     hash.update(seed.to_be_bytes());
@@ -33,16 +34,7 @@ pub(super) fn id(key: &FlowKey, initiator: Sender, seed: u16) -> String {
     format!("1:{}", BASE64_STANDARD.encode(hash.finalize()))
 }
 
-fn is_icmp(key: &FlowKey) -> bool {
-    matches!(key.protocol(), protocol::ICMP | protocol::ICMPV6)
-}
-
-fn is_one_way(key: &FlowKey, initiator: Sender) -> bool {
-    let kind = key.endpoint(initiator).port as u8;
-    is_icmp(key) && icmp_answer(key.protocol(), kind).is_none()
-}
-
 fn has_ports(key: &FlowKey) -> bool {
-    let ported = matches!(key.protocol(), protocol::TCP | protocol::UDP | protocol::SCTP) || is_icmp(key);
+    let ported = matches!(key.protocol(), protocol::TCP | protocol::UDP | protocol::SCTP) || key.is_icmp();
     ported && !key.later_fragment()
 }

@@ -163,7 +163,7 @@ impl Inspector {
     pub fn inspect(&self, ended: &Ended) -> Content {
         let nothing = Contents::default();
         let contents = ended.contents.as_deref().unwrap_or(&nothing);
-        let senders: [Sender; 2] = [ended.initiator, opposite(ended.initiator)];
+        let senders: [Sender; 2] = [ended.initiator.sender, opposite(ended.initiator.sender)];
         let sent = senders.map(|sender| contents.sent_by(sender));
         let matched = sent.iter().flat_map(|bytes| self.patterns.matches(bytes)).fold(0, |bits, n| bits | 1 << n);
         let is_message = !ended.key.later_fragment();

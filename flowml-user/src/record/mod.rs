@@ -10,10 +10,10 @@ mod tests;
 use std::net::IpAddr;
 
 use flowml_common::flow::{Direction, Endpoint, FIRST_PACKETS, FlowKey, FlowStats, LENGTH_BINS, NO_SAMPLE, to_micros};
-use flowml_common::headers::{Mac, protocol};
-use flowml_common::packet::{Hook, Sender, icmp_answer};
+use flowml_common::headers::Mac;
+use flowml_common::packet::{Hook, Sender};
 
-use crate::session::{EndReason, Ended, opposite};
+use crate::session::{EndReason, Ended, Evidence, opposite};
 
 pub use application::{Application, PROTOCOLS, Protocol};
 pub use content::{Content, FirstPayload, Inspector, MATCH_PREFIX, Pattern, PatternError};
@@ -246,6 +246,10 @@ pub struct FlowRecord {
     pub key: FlowKey,
     /// The end of the key that is the initiator.
     pub initiator: Sender,
+    /// What shows that it is.
+    pub initiator_by: Evidence,
+    /// Who sent the first packet.
+    opener: Sender,
     /// Why it ended.
     pub end_reason: EndReason,
     /// Whether an earlier record of the same session ended by the active timeout.
@@ -278,12 +282,14 @@ impl FlowRecord {
     /// The record of a session, or of a part of it, that has ended.
     #[must_use]
     pub fn new(ended: &Ended, clock: Clock) -> Self {
-        let (stats, initiator) = (&ended.stats, ended.initiator);
+        let (stats, initiator) = (&ended.stats, ended.initiator.sender);
         let ends = [initiator, opposite(initiator)];
         let [source, destination] = ends.map(|end| stats.direction(end));
         Self {
             key: ended.key,
             initiator,
+            initiator_by: ended.initiator.by,
+            opener: if stats.opener == Sender::Lower as u8 { Sender::Lower } else { Sender::Upper },
             end_reason: ended.reason,
             continues: ended.continues,
             both: Traffic::of_both(stats, clock),
@@ -340,13 +346,13 @@ impl FlowRecord {
     /// The initiator's port, 0 for protocols without.
     #[must_use]
     pub const fn src_port(&self) -> u16 {
-        if self.is_icmp() { 0 } else { self.source().port }
+        if self.key.is_icmp() { 0 } else { self.source().port }
     }
 
     /// The responder's port, 0 for protocols without.
     #[must_use]
     pub const fn dst_port(&self) -> u16 {
-        if self.is_icmp() { 0 } else { self.destination().port }
+        if self.key.is_icmp() { 0 } else { self.destination().port }
     }
 
     /// The IP protocol number.
@@ -355,16 +361,22 @@ impl FlowRecord {
         self.key.protocol()
     }
 
-    /// Type and code of the initiator's ICMP messages. For a question that has an answer the key holds the type of the
-    /// answer in place of the code, which is 0 in all of them.
+    /// Type and code of the ICMP messages; of questions and their answers those of the initiator's, of which the code is 0.
     #[must_use]
     pub const fn icmp(&self) -> Option<(u8, u8)> {
-        if !self.is_icmp() || self.key.later_fragment() {
+        if !self.key.is_icmp() || self.key.later_fragment() {
             return None;
         }
-        let kind = self.source().port as u8;
-        let code = if icmp_answer(self.protocol(), kind).is_some() { 0 } else { self.destination().port as u8 };
-        Some((kind, code))
+        let [kind, code] = self.icmp_ends();
+        let code = if self.key.is_icmp_exchange() { 0 } else { self.key.endpoint(code).port as u8 };
+        Some((self.key.endpoint(kind).port as u8, code))
+    }
+
+    /// The ends of the key that hold type and code. Where messages have no answers, the type is their sender's, who need not be
+    /// the initiator.
+    const fn icmp_ends(&self) -> [Sender; 2] {
+        let kind = if self.key.is_icmp_exchange() { self.initiator } else { self.opener };
+        [kind, opposite(kind)]
     }
 
     /// Whether several CPUs counted at the same time: inter-arrival times are then known per CPU only.
@@ -388,10 +400,6 @@ impl FlowRecord {
     /// Community ID, version 1, seed 0: the name of the flow in Zeek, Suricata and others.
     #[must_use]
     pub fn community_id(&self) -> String {
-        community::id(&self.key, self.initiator, 0)
-    }
-
-    const fn is_icmp(&self) -> bool {
-        matches!(self.key.protocol(), protocol::ICMP | protocol::ICMPV6)
+        community::id(&self.key, self.opener, 0)
     }
 }

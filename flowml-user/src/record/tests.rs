@@ -9,11 +9,11 @@ use flowml_common::packet::{Hook, Sender};
 
 use super::{Clock, FLOW_IDENTIFIERS, FirstPacket, FlowRecord, TcpFlag, Value};
 use crate::session::samples::{Sample, part_of, tcp};
-use crate::session::{EndReason, Ended};
+use crate::session::{EndReason, Ended, Initiator};
 
 fn record(samples: &[Sample]) -> FlowRecord {
     let entry = part_of(samples);
-    let initiator = entry.stats.initiator();
+    let initiator = Initiator::of(&entry.key, &entry.stats);
     let ended = Ended {
         key: entry.key,
         stats: entry.stats,

@@ -1,24 +1,30 @@
 //! Sessions: the parts of a flow, drained epoch by epoch, joined until the flow ends.
 
 mod contents;
+mod initiator;
+mod memory;
 #[cfg(test)]
 pub(crate) mod samples;
+mod services;
 #[cfg(test)]
 mod tests;
 mod timers;
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use ahash::RandomState;
 use flowml_common::content::Contents as PartContents;
 use flowml_common::counts::Counted;
-use flowml_common::flow::{FIN, FlowKey, FlowStats, Part, RST, SYN};
-use flowml_common::headers::protocol;
+use flowml_common::flow::{FIN, FlowKey, FlowStats, Part, RST};
 use flowml_common::packet::Sender;
+use flowml_common::quote::Quote;
 
 pub use contents::Contents;
+use initiator::Known;
+pub(crate) use initiator::informed;
+pub use initiator::{Evidence, Initiator, InitiatorRule};
+use memory::Memory;
 use timers::Timers;
 
 /// Why a record ends: the numbers of IPFIX's `flowEndReason` (IE 136).
@@ -60,7 +66,7 @@ impl EndReason {
     }
 }
 
-/// When a session ends.
+/// When a session ends, and by which rule its initiator is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Without a packet for so long, the session is over.
@@ -69,6 +75,8 @@ pub struct Timeouts {
     pub active: Duration,
     /// Whether FIN from both sides, or RST, ends a session.
     pub end_by_flags: bool,
+    /// Who is said to have opened it.
+    pub initiator: InitiatorRule,
 }
 
 impl Timeouts {
@@ -88,7 +96,12 @@ impl Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { idle: Duration::from_secs(15), active: Duration::from_secs(120), end_by_flags: true }
+        Self {
+            idle: Duration::from_secs(15),
+            active: Duration::from_secs(120),
+            end_by_flags: true,
+            initiator: InitiatorRule::Evidence,
+        }
     }
 }
 
@@ -108,8 +121,9 @@ pub struct Ended {
     pub stats: FlowStats,
     /// The first payload bytes of the session, where they are kept.
     pub contents: Option<Box<Contents>>,
-    /// Who opened the session. A record that continues another keeps its initiator, whoever speaks first in it.
-    pub initiator: Sender,
+    /// Who opened the session, by all that is known. A record that continues another keeps its initiator, whoever speaks
+    /// first in it, unless there is stronger evidence in its own packets.
+    pub initiator: Initiator,
     /// Why it is complete.
     pub reason: EndReason,
     /// Whether an earlier record of the same session ended by the active timeout.
@@ -121,18 +135,12 @@ pub struct Ended {
 pub struct Standing {
     /// The session begins with this part.
     pub new: bool,
-    /// Who opened the session, by all that is known: of a TCP connection that was there before the meter, the side with the
-    /// higher port.
+    /// Who opened the session, by all that is known so far: what the record says, unless stronger evidence comes later.
     pub initiator: Sender,
     /// Whether the other side has ever sent a packet.
     pub answered: bool,
-}
-
-/// What is kept of a session's records that were given out.
-#[derive(Clone, Copy)]
-struct Earlier {
-    initiator: Sender,
-    standing: Standing,
+    /// Of ICMP errors, whether they are about packets to who sends them, and not to a host behind it.
+    pub about_sender: bool,
 }
 
 /// The record in the making.
@@ -140,12 +148,15 @@ enum Record {
     /// The session's first.
     First(FlowStats),
     /// One after an active timeout; it has no statistics until a packet comes.
-    Further(Earlier, Option<FlowStats>),
+    Further(Option<FlowStats>),
 }
 
 struct Session {
     key: FlowKey,
     record: Record,
+    known: Known,
+    /// Who has ever sent a packet, by sender.
+    sent: [bool; 2],
     contents: Option<Box<Contents>>,
     last_ns: u64,
     /// The tick under which the session stands in the timers.
@@ -163,6 +174,8 @@ pub struct Sessions {
     /// A packet does not move its session: a session that is not yet over when its tick comes is put under a later
     /// one, so it is looked at about once in an idle timeout, however many drains there are.
     timers: Timers,
+    /// Who opened the sessions that a timeout ended.
+    memory: Memory,
     ended: Vec<Ended>,
 }
 
@@ -171,6 +184,7 @@ struct Rules {
     idle_ns: u64,
     active_ns: u64,
     end_by_flags: bool,
+    initiator: InitiatorRule,
 }
 
 impl Rules {
@@ -215,47 +229,35 @@ impl Record {
     fn stats(&self) -> Option<&FlowStats> {
         match self {
             Self::First(stats) => Some(stats),
-            Self::Further(_, stats) => stats.as_ref(),
+            Self::Further(stats) => stats.as_ref(),
         }
     }
 
     fn absorb(&mut self, part: &FlowStats) {
         match self {
-            Self::First(stats) | Self::Further(_, Some(stats)) => stats.follow(part),
-            Self::Further(_, none) => *none = Some(*part),
+            Self::First(stats) | Self::Further(Some(stats)) => stats.follow(part),
+            Self::Further(none) => *none = Some(*part),
         }
-    }
-
-    fn initiator(&self) -> Sender {
-        match self {
-            Self::First(stats) => stats.initiator(),
-            Self::Further(earlier, _) => earlier.initiator,
-        }
-    }
-
-    /// How a part stands that was absorbed last. Once known, it is not asked again who opened the session.
-    fn standing(&self, key: &FlowKey, new: bool) -> Standing {
-        let (initiator, before) = match self {
-            Self::First(stats) => (likely_initiator(key, stats), false),
-            Self::Further(earlier, _) => (earlier.standing.initiator, earlier.standing.answered),
-        };
-        let now = self.stats().is_some_and(|stats| stats.direction(opposite(initiator)).packets > 0);
-        Standing { new, initiator, answered: before || now }
     }
 }
 
-/// Who opened the flow: of a TCP connection whose SYN was not seen, because it was there before the meter, the side
-/// with the higher port, as a service has a low one; else [`FlowStats::initiator`].
-///
-/// Records keep to who was seen first, as NFStream has it. What hosts do lately must not depend on who of them spoke
-/// first since the meter began: a client would seem to serve, and its first windows would be unlike all later ones.
-fn likely_initiator(key: &FlowKey, stats: &FlowStats) -> Sender {
-    let syn_seen = stats.directions.iter().any(|direction| direction.flags[bit(SYN)] > 0);
-    let [lower, upper] = [Sender::Lower, Sender::Upper].map(|end| key.endpoint(end).port);
-    match lower.cmp(&upper) {
-        Ordering::Less if key.protocol() == protocol::TCP && !syn_seen => Sender::Upper,
-        Ordering::Greater if key.protocol() == protocol::TCP && !syn_seen => Sender::Lower,
-        _ => stats.initiator(),
+impl Session {
+    /// Who opened it, by the record in the making; `None` of a further record without packets.
+    fn initiator(&self, rule: InitiatorRule) -> Option<Initiator> {
+        let stats = self.record.stats()?;
+        Some(match rule {
+            InitiatorRule::Evidence => Initiator::known(&self.key, stats, self.known),
+            InitiatorRule::FirstPacket => Initiator::first(stats),
+        })
+    }
+
+    /// How the part stands that was absorbed last.
+    fn standing(&mut self, part: &FlowStats, rule: InitiatorRule, new: bool) -> Standing {
+        for (sent, direction) in self.sent.iter_mut().zip(&part.directions) {
+            *sent |= direction.packets > 0;
+        }
+        let initiator = self.initiator(rule).unwrap_or_else(|| Initiator::first(part)).sender;
+        Standing { new, initiator, answered: self.sent[opposite(initiator) as usize], about_sender: false }
     }
 }
 
@@ -277,12 +279,14 @@ impl Sessions {
                 idle_ns: ns(timeouts.idle),
                 active_ns: ns(timeouts.active),
                 end_by_flags: timeouts.end_by_flags,
+                initiator: timeouts.initiator,
             },
             capacity: DEFAULT_CAPACITY,
             numbers: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
             timers: Timers::default(),
+            memory: Memory::default(),
             ended: Vec::new(),
         }
     }
@@ -320,27 +324,35 @@ impl Sessions {
         flows.sort_by_key(|(first_ns, flow)| (*first_ns, *flow.key));
         for (_, flow) in flows {
             let part = flow.part();
-            let standing = self.absorb_part(&part.key, &part.stats, flow.contents());
+            let standing = self.absorb_part(&part.key, &part.stats, flow.contents(), flow.quote());
             observe(&part, standing);
         }
     }
 
     /// Absorbs one part, of which no payload was kept.
     pub fn absorb(&mut self, key: &FlowKey, part: &FlowStats) -> Standing {
-        self.absorb_part(key, part, None)
+        self.absorb_part(key, part, None, None)
     }
 
-    fn absorb_part(&mut self, key: &FlowKey, part: &FlowStats, contents: Option<PartContents<'_>>) -> Standing {
+    fn absorb_part(
+        &mut self,
+        key: &FlowKey,
+        part: &FlowStats,
+        contents: Option<PartContents<'_>>,
+        quote: Option<Quote>,
+    ) -> Standing {
         if let Some(&number) = self.numbers.get(key)
             && let Some(reason) = self.slot(number).and_then(|session| self.rules.ends_before(session, part))
         {
             self.end(number, reason);
         }
         let known = self.numbers.get(key).copied();
-        match known.and_then(|number| self.join(number, part, contents)) {
+        let quoted = self.quoted(key, part, quote);
+        let standing = match known.and_then(|number| self.join(number, part, contents, quoted)) {
             Some(standing) => standing,
-            None => self.open(key, part, contents),
-        }
+            None => self.open(key, part, contents, quoted),
+        };
+        Standing { about_sender: quote.is_some_and(|quote| quote.to_sender), ..standing }
     }
 
     /// Ends what is over at `now_ns`: the records that are complete since the last call.
@@ -367,6 +379,7 @@ impl Sessions {
             self.end(number, EndReason::ForcedEnd);
         }
         self.timers.clear();
+        self.memory.clear();
         std::mem::take(&mut self.ended)
     }
 
@@ -374,8 +387,15 @@ impl Sessions {
         self.slots.get(number as usize)?.as_ref()
     }
 
-    fn join(&mut self, number: u32, part: &FlowStats, contents: Option<PartContents<'_>>) -> Option<Standing> {
+    fn join(
+        &mut self,
+        number: u32,
+        part: &FlowStats,
+        contents: Option<PartContents<'_>>,
+        quoted: Option<Sender>,
+    ) -> Option<Standing> {
         let session = self.slots.get_mut(number as usize)?.as_mut()?;
+        session.known.quoted = session.known.quoted.or(quoted);
         if let Some(contents) = contents {
             let own = session.contents.get_or_insert_default();
             own.follow(session.record.stats(), part, contents);
@@ -387,22 +407,56 @@ impl Sessions {
         if !was_closed && session.record.stats().is_some_and(is_closed) {
             session.due = self.timers.schedule(number, self.rules.deadline(session).0);
         }
-        Some(session.record.standing(&session.key, false))
+        Some(session.standing(part, self.rules.initiator, false))
     }
 
-    fn open(&mut self, key: &FlowKey, part: &FlowStats, contents: Option<PartContents<'_>>) -> Standing {
+    fn open(
+        &mut self,
+        key: &FlowKey,
+        part: &FlowStats,
+        contents: Option<PartContents<'_>>,
+        quoted: Option<Sender>,
+    ) -> Standing {
         self.make_room();
         let contents = contents.map(|contents| Box::new(Contents::of(contents)));
-        let mut session = Session { key: *key, record: Record::First(*part), contents, last_ns: part.last_ns, due: 0 };
+        let mut session = Session {
+            key: *key,
+            record: Record::First(*part),
+            known: Known { earlier: self.earlier(key, part), quoted },
+            sent: [false; 2],
+            contents,
+            last_ns: part.last_ns,
+            due: 0,
+        };
         let number = self.free.pop().unwrap_or(self.slots.len() as u32);
         session.due = self.timers.schedule(number, self.rules.deadline(&session).0);
-        let standing = session.record.standing(key, true);
+        let standing = session.standing(part, self.rules.initiator, true);
         match self.slots.get_mut(number as usize) {
             Some(slot) => *slot = Some(session),
             None => self.slots.push(Some(session)),
         }
         self.numbers.insert(*key, number);
         standing
+    }
+
+    /// Who opened the session that one beginning with `part` continues: none where a SYN opens another.
+    fn earlier(&mut self, key: &FlowKey, part: &FlowStats) -> Option<Sender> {
+        self.memory.take(key).filter(|_| part.syn_senders == 0)
+    }
+
+    /// Which end of an ICMP error opened the flow that it quotes: as that session says where it is open, else by what is
+    /// quoted. Without a quote it is the informed host, which has sent the packet that the error is about.
+    fn quoted(&self, key: &FlowKey, part: &FlowStats, quote: Option<Quote>) -> Option<Sender> {
+        let informed = informed(key, part)?;
+        let Some(quote) = quote else { return Some(informed) };
+        let of_session = quote.flow(key, informed).and_then(|(flow, informed_there)| {
+            let session = self.slot(*self.numbers.get(&flow)?)?;
+            let opener =
+                session.initiator(InitiatorRule::Evidence).map(|found| found.sender).or(session.known.earlier)?;
+            Some(opener == informed_there)
+        });
+        let informed_opened = of_session.unwrap_or_else(|| initiator::informed_opened(&quote));
+        Some(if informed_opened { informed } else { opposite(informed) })
     }
 
     fn make_room(&mut self) {
@@ -438,24 +492,23 @@ impl Sessions {
     /// Gives out the record in the making, if anything was counted. Only after an active timeout the session goes on.
     fn end(&mut self, number: u32, reason: EndReason) {
         let Some(session) = &mut self.slots[number as usize] else { return };
-        let standing = session.record.standing(&session.key, false);
-        let earlier = Earlier { initiator: session.record.initiator(), standing };
-        let ended = std::mem::replace(&mut session.record, Record::Further(earlier, None));
+        let initiator = session.initiator(self.rules.initiator);
+        let opener = initiator.map(|found| found.sender).or(session.known.earlier);
+        session.known.earlier = opener;
+        let ended = std::mem::replace(&mut session.record, Record::Further(None));
         let (stats, continues) = match ended {
             Record::First(stats) => (Some(stats), false),
-            Record::Further(_, stats) => (stats, true),
+            Record::Further(stats) => (stats, true),
         };
-        if let Some(stats) = stats {
+        if let Some((stats, initiator)) = stats.zip(initiator) {
             let contents =
                 if reason == EndReason::ActiveTimeout { session.contents.clone() } else { session.contents.take() };
-            self.ended.push(Ended {
-                key: session.key,
-                stats,
-                contents,
-                initiator: earlier.initiator,
-                reason,
-                continues,
-            });
+            self.ended.push(Ended { key: session.key, stats, contents, initiator, reason, continues });
+        }
+        if matches!(reason, EndReason::IdleTimeout | EndReason::LackOfResources)
+            && let Some(opener) = opener
+        {
+            self.memory.keep(session.key, opener);
         }
         if reason == EndReason::ActiveTimeout {
             self.reschedule(number);

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use flowml_common::flow::{ACK, FIN, RST, SYN};
+use flowml_common::headers::protocol;
 use flowml_common::packet::{Packet, Sender};
 use proptest::prelude::*;
 
 use super::samples::{Sample, counted, counted_of, part, part_of, tcp, udp};
-use super::{EndReason, Ended, Sessions, Timeouts};
+use super::{EndReason, Ended, Evidence, Initiator, InitiatorRule, Sessions, Timeouts};
 
 const SECOND: u64 = 1_000_000_000;
 const CLIENT: &str = "10.0.0.9:40000";
@@ -47,7 +48,7 @@ fn silence_ends_a_session_after_the_idle_timeout() {
     let ended = one(sessions.expire(15 * SECOND + 900_000_000));
     assert_eq!((ended.reason, ended.continues), (EndReason::IdleTimeout, false));
     assert_eq!(ended.stats.packets(), 3);
-    assert_eq!(ended.key.endpoint(ended.initiator).port, 40_000);
+    assert_eq!(ended.key.endpoint(ended.initiator.sender).port, 40_000);
     assert!(sessions.is_empty());
 }
 
@@ -77,12 +78,7 @@ fn a_record_ends_at_the_active_timeout_and_the_next_keeps_the_initiator() {
     assert!(!standing.new && standing.answered);
     let second = one(sessions.expire(140 * SECOND));
     assert_eq!((second.reason, second.continues), (EndReason::IdleTimeout, true));
-    assert_eq!(second.initiator, first.initiator);
-    assert_ne!(
-        second.stats.initiator(),
-        first.initiator,
-        "by itself the second record would be taken for the server's"
-    );
+    assert_eq!(second.initiator, Initiator { sender: first.initiator.sender, by: Evidence::Continues });
 }
 
 #[test]
@@ -118,23 +114,116 @@ fn fin_from_one_side_does_not_end_a_session() {
     assert_eq!(one(sessions.expire(16 * SECOND)).reason, EndReason::IdleTimeout);
 }
 
+/// Who opened a session of these packets, as an end of the first one, and by which evidence.
+fn opened(samples: &[Sample]) -> (String, Evidence) {
+    let (mut sessions, entry) = (sessions(), part_of(samples));
+    let standing = sessions.absorb(&entry.key, &entry.stats);
+    let Ended { initiator, key, .. } = one(sessions.flush());
+    assert_eq!(standing.initiator, initiator.sender, "a record and the host windows agree");
+    let end = key.endpoint(initiator.sender);
+    (format!("{}:{}", end.address.to_ip(), end.port), initiator.by)
+}
+
 #[test]
-fn of_a_connection_that_was_there_before_the_side_with_the_higher_port_opened_it() {
-    // CLIENT has the higher port. A first SYN, or an opening of which the answer alone was seen, is told apart.
-    for (first, opener) in [
-        (down(0, ACK), CLIENT),
-        (up(0, ACK), CLIENT),
-        (down(0, SYN), SERVER),
-        (down(0, SYN | ACK), SERVER),
-        (udp(0, SERVER, CLIENT, 10), SERVER),
-    ] {
-        let (mut sessions, entry) = (sessions(), part_of(&[first]));
-        let standing = sessions.absorb(&entry.key, &entry.stats);
-        let end = |sender| entry.key.endpoint(sender).port.to_string();
-        assert!(opener.ends_with(&end(standing.initiator)), "{first:?}");
-        // The record keeps to who was seen first.
-        assert_eq!(end(one(sessions.flush()).initiator), first.source.port().to_string());
+fn the_strongest_evidence_says_who_opened_a_session() {
+    const HIGH: [&str; 2] = ["10.0.0.9:40000", "10.0.0.1:50000"];
+    let high = |from: usize, flags| tcp(0, HIGH[from], HIGH[1 - from], flags);
+    let cases: [(&[Sample], &str, Evidence); 17] = [
+        (&[up(0, SYN), down(1, SYN | ACK)], CLIENT, Evidence::Syn),
+        (&[down(0, SYN)], SERVER, Evidence::Syn),
+        (&[down(0, SYN | ACK)], CLIENT, Evidence::SynAck),
+        (&[down(0, ACK), down(1, SYN | ACK)], CLIENT, Evidence::SynAck),
+        (&[high(1, SYN | ACK)], HIGH[0], Evidence::SynAck),
+        // A simultaneous open.
+        (&[high(1, SYN), high(0, SYN)], HIGH[1], Evidence::FirstPacket),
+        (&[down(0, ACK), up(1, ACK)], CLIENT, Evidence::ServicePort),
+        (&[down(0, RST)], CLIENT, Evidence::ServicePort),
+        (&[up(0, ACK)], CLIENT, Evidence::ServicePort),
+        (&[high(1, ACK), high(0, ACK)], HIGH[1], Evidence::FirstPacket),
+        // A null scan of high ports.
+        (&[high(0, 0), high(1, RST | ACK)], HIGH[0], Evidence::FirstPacket),
+        (&[udp(0, "10.0.0.1:53", "10.0.0.9:1024", 10)], "10.0.0.9:1024", Evidence::ServicePort),
+        (&[udp(0, "10.0.0.1:123", "10.0.0.9:40000", 10)], "10.0.0.9:40000", Evidence::ServicePort),
+        (&[udp(0, "10.0.0.1:123", "10.0.0.9:123", 10)], "10.0.0.1:123", Evidence::FirstPacket),
+        (&[udp(0, "10.0.0.1:67", "10.0.0.9:68", 10)], "10.0.0.9:68", Evidence::ServicePort),
+        // A group opens nothing.
+        (&[udp(0, "10.0.0.1:67", "255.255.255.255:68", 10)], "10.0.0.1:67", Evidence::FirstPacket),
+        (&[udp(0, "10.0.0.1:5060", "224.0.0.9:40000", 10)], "10.0.0.1:5060", Evidence::FirstPacket),
+    ];
+    for (samples, opener, by) in cases {
+        assert_eq!(opened(samples), (opener.to_owned(), by), "{samples:?}");
     }
+}
+
+#[test]
+fn of_icmp_who_asks_has_opened() {
+    let icmp = |number, source: &str, destination: &str| Sample { protocol: number, ..tcp(0, source, destination, 0) };
+    let (v4, v6) = (protocol::ICMP, protocol::ICMPV6);
+    let cases: [(&[Sample], &str, Evidence); 8] = [
+        (&[icmp(v4, "10.0.0.1:8", "10.0.0.2:0")], "10.0.0.1:8", Evidence::IcmpType),
+        (&[icmp(v4, "10.0.0.2:0", "10.0.0.1:0")], "10.0.0.1:8", Evidence::IcmpType),
+        (&[icmp(v4, "10.0.0.2:14", "10.0.0.1:0")], "10.0.0.1:13", Evidence::IcmpType),
+        (&[icmp(v4, "10.0.0.2:18", "10.0.0.1:0")], "10.0.0.1:17", Evidence::IcmpType),
+        (&[icmp(v6, "[fd00::2]:129", "[fd00::1]:0")], "fd00::1:128", Evidence::IcmpType),
+        (&[icmp(v6, "[fd00::2]:136", "[fd00::1]:0")], "fd00::1:135", Evidence::IcmpType),
+        // An advertisement that nobody asked for.
+        (&[icmp(v6, "[fd00::2]:134", "[ff02::1]:0")], "fd00::2:134", Evidence::FirstPacket),
+        // An error without its quote: the informed host has sent what it is about. Its end of the key has the code.
+        (&[icmp(v4, "10.0.0.2:3", "10.0.0.1:1")], "10.0.0.1:1", Evidence::IcmpError),
+    ];
+    for (samples, opener, by) in cases {
+        assert_eq!(opened(samples), (opener.to_owned(), by), "{samples:?}");
+    }
+}
+
+#[test]
+fn stronger_evidence_wins_while_the_record_is_open() {
+    let mut sessions = sessions();
+    let (ack, syn_ack) =
+        (part_of(&[tcp(0, "10.0.0.1:50000", CLIENT, ACK)]), part_of(&[tcp(1, "10.0.0.1:50000", CLIENT, SYN | ACK)]));
+    let first = sessions.absorb(&ack.key, &ack.stats).initiator;
+    let second = sessions.absorb(&syn_ack.key, &syn_ack.stats).initiator;
+    assert_eq!(second, super::opposite(first), "windows use what is known at the time");
+    assert_eq!(one(sessions.flush()).initiator, Initiator { sender: second, by: Evidence::SynAck });
+}
+
+#[test]
+fn a_session_keeps_the_initiator_of_the_one_that_it_continues() {
+    let high = "10.0.0.1:50000";
+    let mut sessions = sessions();
+    absorb(&mut sessions, &[tcp(0, CLIENT, high, SYN), tcp(1, high, CLIENT, SYN | ACK)]);
+    let first = one(sessions.expire(60 * SECOND));
+    // Sent to keep the connection, by the side that did not open it.
+    for minute in 2..4 {
+        absorb(&mut sessions, &[tcp(minute * 60 * SECOND, high, CLIENT, ACK)]);
+        let next = one(sessions.expire(minute * 60 * SECOND + 30 * SECOND));
+        assert_eq!(next.initiator, Initiator { sender: first.initiator.sender, by: Evidence::Continues });
+        assert!(!next.continues, "that is said where the active timeout cut");
+    }
+    // The other side opens a connection of its own on the same ports; what it says later goes on with that.
+    absorb(&mut sessions, &[tcp(300 * SECOND, high, CLIENT, SYN)]);
+    let other = one(sessions.expire(330 * SECOND));
+    assert_eq!(other.initiator, Initiator { sender: super::opposite(first.initiator.sender), by: Evidence::Syn });
+    absorb(&mut sessions, &[tcp(360 * SECOND, CLIENT, high, ACK)]);
+    assert_eq!(one(sessions.flush()).initiator, Initiator { by: Evidence::Continues, ..other.initiator });
+}
+
+#[test]
+fn what_flags_ended_is_not_continued() {
+    let high = "10.0.0.1:50000";
+    let mut sessions = sessions();
+    absorb(&mut sessions, &[tcp(0, CLIENT, high, SYN), tcp(1, high, CLIENT, RST | ACK)]);
+    assert_eq!(one(sessions.expire(60 * SECOND)).reason, EndReason::EndOfFlow);
+    absorb(&mut sessions, &[tcp(60 * SECOND, high, CLIENT, ACK)]);
+    assert_eq!(one(sessions.flush()).initiator.by, Evidence::FirstPacket);
+}
+
+#[test]
+fn by_nfstreams_rule_the_first_packet_of_a_record_decides() {
+    let mut sessions = Sessions::new(Timeouts { initiator: InitiatorRule::FirstPacket, ..Timeouts::default() });
+    absorb(&mut sessions, &[down(0, SYN | ACK), up(1, ACK)]);
+    let Ended { initiator, key, .. } = one(sessions.flush());
+    assert_eq!((key.endpoint(initiator.sender).port, initiator.by), (80, Evidence::FirstPacket));
 }
 
 #[test]
@@ -292,7 +381,7 @@ proptest! {
         // Timeouts that no gap reaches, and one CPU: one record per flow, equal to counting all packets at once.
         let packets: Vec<_> = packets(&steps).into_iter().map(|(_, packet)| (0, packet)).collect();
         let forever = Duration::from_secs(1_000_000);
-        let timeouts = Timeouts { idle: forever, active: forever, end_by_flags: false };
+        let timeouts = Timeouts { idle: forever, active: forever, end_by_flags: false, ..Timeouts::default() };
         let mut ended = run(&mut Sessions::new(timeouts), &packets, interval_ms * 1_000_000);
         ended.sort_by_key(|ended| ended.key.endpoint(Sender::Upper).port);
 

@@ -65,6 +65,19 @@ fn udp_query(frame: Frame) -> Frame {
     frame.udp(Ports::default()).payload(b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x04test\x00\x00\x01\x00\x01")
 }
 
+/// From the destination of the other frames to their source.
+fn tcp_to_source() -> Vec<u8> {
+    let Ipv4 { source, destination, .. } = Ipv4::default();
+    v4_with(&Ipv4 { source: destination, destination: source, ..Ipv4::default() }).tcp(&Tcp::default()).finish()
+}
+
+/// An error about a packet to who sends it.
+fn udp_error_of_ipv6() -> Vec<u8> {
+    let Ipv6 { source, destination, .. } = Ipv6::default();
+    let probe = Frame::default().ipv6(&Ipv6 { source: destination, destination: source, ..Ipv6::default() });
+    v6().icmpv6(1, 3, [0; 4]).payload(&probe.udp(Ports::default()).finish()[14..]).finish()
+}
+
 fn tagged(tags: &[(u16, u16)]) -> Frame {
     tags.iter().fold(Frame::default(), |frame, &(tpid, tci)| frame.tag(tpid, tci))
 }
@@ -127,6 +140,20 @@ named! {
     ipv4_icmp_echo_request: v4().icmp(8, 0, [0x12, 0x34, 0, 1]).payload(&[0x61; 56]).finish(),
     ipv4_icmp_echo_reply: v4().icmp(0, 0, [0x12, 0x34, 0, 1]).payload(&[0x61; 56]).finish(),
     ipv4_icmp_port_unreachable: v4().icmp(3, 3, [0; 4]).payload(&udp_query(v4()).finish()[14..42]).finish(),
+    ipv4_icmp_quote_of_tcp: v4().icmp(11, 0, [0; 4]).payload(&v4().tcp(&syn()).finish()[14..]).finish(),
+    ipv4_icmp_quote_of_a_flow_back: v4().icmp(3, 1, [0; 4]).payload(&tcp_to_source()[14..]).finish(),
+    ipv4_icmp_quote_with_options: v4()
+        .icmp(12, 0, [20, 0, 0, 0])
+        .payload(&v4_with(&Ipv4 { options: vec![1; 12], ..Ipv4::default() }).udp(Ports::default()).finish()[14..])
+        .finish(),
+    ipv4_icmp_quote_of_icmp: v4().icmp(5, 1, [10, 77, 0, 3]).payload(&v4().icmp(8, 0, [0; 4]).finish()[14..]).finish(),
+    ipv4_icmp_quote_of_fragment: v4()
+        .icmp(11, 1, [0; 4])
+        .payload(&v4_part(Fragment::LAST).protocol(protocol::UDP, &[0x55; 8]).finish()[14..])
+        .finish(),
+    ipv4_icmp_quote_cut: v4().icmp(3, 0, [0; 4]).payload(&tcp_data().finish()[14..37]).finish(),
+    ipv4_icmp_quote_that_lies: v4().icmp(3, 2, [0; 4]).payload(&[0x4f; 28]).finish(),
+    ipv4_icmp_without_quote: v4().icmp(3, 4, [0; 4]).finish(),
     ipv4_igmp_report: v4_with(&Ipv4 { ttl: 1, options: vec![148, 4, 0, 0], ..Ipv4::default() })
         .protocol(protocol::IGMP, &[0x22, 0, 0, 0, 0, 0, 0, 0])
         .finish(),
@@ -267,6 +294,12 @@ named! {
     ipv6_sctp: v6().sctp(Ports { source: 5000, destination: 36412 }).payload(&[1, 0, 0, 4]).finish(),
     ipv6_icmpv6_echo_request: v6().icmpv6(128, 0, [0x12, 0x34, 0, 1]).payload(&[0x61; 56]).finish(),
     ipv6_icmpv6_echo_reply: v6().icmpv6(129, 0, [0x12, 0x34, 0, 1]).payload(&[0x61; 56]).finish(),
+    ipv6_icmpv6_quote_of_tcp: v6().icmpv6(1, 4, [0; 4]).payload(&v6().tcp(&syn()).finish()[14..]).finish(),
+    ipv6_icmpv6_quote_of_udp: udp_error_of_ipv6(),
+    ipv6_icmpv6_quote_with_extension: v6()
+        .icmpv6(3, 0, [0; 4])
+        .payload(&v6_chain(&[EIGHT]).udp(Ports::default()).finish()[14..])
+        .finish(),
     ipv6_neighbour_solicitation: Frame::default()
         .ipv6(&Ipv6 {
             destination: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 2),

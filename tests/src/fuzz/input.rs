@@ -121,6 +121,7 @@ impl<'a> Input<'a> {
             idle: Duration::from_secs(idle_s),
             active: Duration::from_secs(active_s),
             end_by_flags: settings.timeouts & 4 == 0,
+            ..Timeouts::default()
         };
         let mut frames = Vec::new();
         let mut time_ns = BEGIN_NS;

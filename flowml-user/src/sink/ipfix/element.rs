@@ -195,7 +195,7 @@ pub(super) const ELEMENTS: &[Element] = &[
     iana("protocolIdentifier", 4, Every, Unsigned8(|seen| seen.record.protocol()), ""),
     iana("sourceTransportPort", 7, Ports, Unsigned16(|seen| seen.record.src_port()), "0 for protocols without, and fragments after the first"),
     iana("destinationTransportPort", 11, Ports, Unsigned16(|seen| seen.record.dst_port()), "likewise"),
-    iana("icmpTypeCodeIPv4", 32, Icmpv4, Unsigned16(icmp_type_code), "of the initiator's messages, type × 256 + code"),
+    iana("icmpTypeCodeIPv4", 32, Icmpv4, Unsigned16(icmp_type_code), "type × 256 + code; of questions and their answers those of the initiator"),
     iana("icmpTypeCodeIPv6", 139, Icmpv6, Unsigned16(icmp_type_code), "likewise"),
     iana("vlanId", 58, Every, Unsigned16(|seen| seen.record.key.vlans()[0]), "outer VLAN id, 0 for none"),
     iana("dot1qCustomerVlanId", 245, Every, Unsigned16(|seen| seen.record.key.vlans()[1]), "inner VLAN id, 0 for none"),
@@ -231,7 +231,7 @@ pub(super) const ELEMENTS: &[Element] = &[
     own("bidirectionalInterArrivalMean", 10, TwoWay, Float64(|seen| seen.record.both.iat_mean_ms()), "mean gap, ms"),
     own("bidirectionalInterArrivalDeviation", 11, TwoWay, Float64(|seen| seen.record.both.iat_stddev_ms()), "its sample standard deviation, ms; NaN where CPUs counted at the same time"),
 
-    own("flowProperties", 12, Every, Unsigned16(properties), "bits: 1 counted by XDP, 2 by tc ingress, 4 by tc egress, 8 from a capture; 256 fragments after the first, without ports; 512 continues a record that ended by the active timeout; 1024 the initiator sent a SYN (else it was only seen first); 2048 CPUs counted at the same time, so that inter-arrival times are per CPU"),
+    own("flowProperties", 12, Every, Unsigned16(properties), "bits: 1 counted by XDP, 2 by tc ingress, 4 by tc egress, 8 from a capture; 256 fragments after the first, without ports; 512 continues a record that ended by the active timeout; 1024 the initiator sent a SYN (else weaker evidence shows it); 2048 CPUs counted at the same time, so that inter-arrival times are per CPU"),
 
     own("cluster", 13, Judged, Unsigned32(|seen| judged(seen, 0, |verdict| verdict.cluster)), "number of the cluster that explains the flow best"),
     own("anomalyScore", 14, Judged, Float64(|seen| judged(seen, f64::NAN, |verdict| verdict.score)), "how badly it does so: ½(d/σ)² − ln π"),

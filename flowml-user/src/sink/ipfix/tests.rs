@@ -14,7 +14,7 @@ use crate::features::HostWindows;
 use crate::model::Reason;
 use crate::record::{Clock, FlowRecord};
 use crate::session::samples::{Sample, part_of, tcp};
-use crate::session::{EndReason, Ended};
+use crate::session::{EndReason, Ended, Initiator};
 
 /// Fields of a record by what names them in its template.
 type Record = HashMap<(Option<u32>, u16), Vec<u8>>;
@@ -100,7 +100,7 @@ impl Reader {
 /// A flow of these packets.
 fn row(samples: &[Sample]) -> FlowRow {
     let part = part_of(samples);
-    let initiator = samples[0].packet().sender;
+    let initiator = Initiator::of(&part.key, &part.stats);
     let ended = Ended {
         key: part.key,
         stats: part.stats,

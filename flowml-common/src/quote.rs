@@ -1,0 +1,153 @@
+//! The packet that an ICMP error quotes: reading it, and what is kept of it.
+//!
+//! An error quotes the packet that it is about: its IP header and at least 8 bytes more (RFC 792, RFC 1812 §4.3.2.3; RFC
+//! 4443 §2.4: as much as there is room for). The host that is informed sent that packet.
+
+use bytemuck::{Pod, Zeroable, must_cast_ref};
+
+use crate::content::{FrameBytes, Piece};
+use crate::cursor::Cursor;
+use crate::flow::{Address, Endpoint, FlowKey, IpVersion};
+use crate::headers::{Be16, Icmp, Ipv4, Ipv6, Tcp, protocol};
+use crate::packet::{Packet, Sender, icmp_answer};
+
+/// What is kept of the packet that an ICMP error quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quote {
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Port of the informed host; as in a key, of ICMP its type.
+    pub source: u16,
+    /// Port of whom it sent the packet to; as in a key, of ICMP the type of the answer, or the code.
+    pub destination: u16,
+    /// The TCP flags, where the quote is so long.
+    pub tcp_flags: Option<u8>,
+    /// Whether the packet was sent to who sends the error, and not to a host behind it.
+    pub to_sender: bool,
+}
+
+impl Quote {
+    /// The key of the quoted flow, and which end of it is the informed host. It is known of a packet to who sends the error,
+    /// as the address is not kept of others.
+    #[must_use]
+    pub const fn flow(&self, error: &FlowKey, informed: Sender) -> Option<(FlowKey, Sender)> {
+        if !self.to_sender {
+            return None;
+        }
+        let other = match informed {
+            Sender::Lower => Sender::Upper,
+            Sender::Upper => Sender::Lower,
+        };
+        let source = Endpoint { port: self.source, ..error.endpoint(informed) };
+        let destination = Endpoint { port: self.destination, ..error.endpoint(other) };
+        let (sender, ends) = if source.is_first(&destination) {
+            (Sender::Lower, [source, destination])
+        } else {
+            (Sender::Upper, [destination, source])
+        };
+        Some((FlowKey::new(ends, self.protocol, false, error.vlans(), error.interface()), sender))
+    }
+}
+
+/// A quote as it lies in an entry; all zero where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct KeptQuote {
+    source: u16,
+    destination: u16,
+    protocol: u8,
+    tcp_flags: u8,
+    known: u8,
+    reserved: u8,
+}
+
+/// Bits of what is known of a quote.
+const THERE: u8 = 1;
+const TO_SENDER: u8 = 2;
+const TCP_FLAGS: u8 = 4;
+
+impl KeptQuote {
+    /// Whether there is a quote.
+    #[inline(always)]
+    pub(crate) const fn is_there(&self) -> bool {
+        self.known != 0
+    }
+
+    /// What it says.
+    pub(crate) fn get(&self) -> Option<Quote> {
+        self.is_there().then_some(Quote {
+            protocol: self.protocol,
+            source: self.source,
+            destination: self.destination,
+            tcp_flags: (self.known & TCP_FLAGS != 0).then_some(self.tcp_flags),
+            to_sender: self.known & TO_SENDER != 0,
+        })
+    }
+
+    /// Reads the quote of an ICMP error. Extension headers of IPv6 are not followed, and of later fragments nothing is known
+    /// but their protocol: there is a quote where its ports are, or where its protocol has none. The headers are copied to
+    /// `piece` one by one.
+    #[inline(always)]
+    pub(crate) fn read<B: FrameBytes>(packet: &Packet, bytes: &B, piece: &mut Piece) -> Option<Self> {
+        // Four bytes more than what is counted as the header of ICMP: unused, a pointer or an MTU.
+        let start = packet.payload_offset + (ERROR_HEADER - Icmp::LENGTH) as u32;
+        let (protocol, length, destination) = match packet.key.ip_version() {
+            IpVersion::V4 => {
+                let ip: Ipv4 = read(bytes, start, piece)?;
+                if ip.version() != 4 || ip.header_length() < Ipv4::LENGTH || ip.fragment_offset() != 0 {
+                    return None;
+                }
+                (ip.protocol, ip.header_length(), Address::from_v4(ip.destination.get()))
+            }
+            IpVersion::V6 => {
+                let ip: Ipv6 = read(bytes, start, piece)?;
+                if ip.version() != 6 {
+                    return None;
+                }
+                let [high, low] = ip.destination;
+                (ip.next_header, Ipv6::LENGTH, Address::from_v6(high.get(), low.get()))
+            }
+        };
+        let to_sender = destination.is(&packet.key.endpoint(packet.sender).address);
+        let mut quote = Self { protocol, known: THERE | if to_sender { TO_SENDER } else { 0 }, ..Self::zeroed() };
+        quote.read_transport(bytes, start + u32::from(length), piece)?;
+        Some(quote)
+    }
+
+    #[inline(always)]
+    fn read_transport<B: FrameBytes>(&mut self, bytes: &B, at: u32, piece: &mut Piece) -> Option<()> {
+        match self.protocol {
+            protocol::TCP | protocol::UDP | protocol::SCTP => {
+                let ports: [Be16; 2] = read(bytes, at, piece)?;
+                [self.source, self.destination] = [ports[0].get(), ports[1].get()];
+            }
+            protocol::ICMP | protocol::ICMPV6 => {
+                let icmp: Icmp = read(bytes, at, piece)?;
+                self.source = u16::from(icmp.kind);
+                self.destination = u16::from(icmp_answer(self.protocol, icmp.kind).unwrap_or(icmp.code));
+            }
+            _ => {}
+        }
+        if self.protocol == protocol::TCP
+            && let Some(flags) = read::<[u8; 1], _>(bytes, at + Tcp::FLAGS_OFFSET, piece)
+        {
+            self.tcp_flags = flags[0];
+            self.known |= TCP_FLAGS;
+        }
+        Some(())
+    }
+}
+
+/// Bytes before the quote in an ICMP error.
+const ERROR_HEADER: u16 = 8;
+
+/// Reads a `T` from the bytes of a frame.
+#[inline(always)]
+fn read<T: Pod, B: FrameBytes>(bytes: &B, at: u32, piece: &mut Piece) -> Option<T> {
+    let length = size_of::<T>() as u32;
+    if at + length > bytes.there() || !bytes.copy(at, length, piece) {
+        return None;
+    }
+    let copied: &[u8; Piece::BYTES as usize] = must_cast_ref(piece);
+    copied.as_slice().take()
+}
