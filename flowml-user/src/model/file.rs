@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::process::replace::replace;
+
 /// An object in lines, with a last member in one line: what was learnt is numbers that nobody reads.
 pub(super) fn lines_and(header: &impl Serialize, last: &str, value: &impl Serialize) -> serde_json::Result<String> {
     let header = serde_json::to_string_pretty(header)?;
@@ -13,12 +15,16 @@ pub(super) fn lines_and(header: &impl Serialize, last: &str, value: &impl Serial
     Ok(format!("{header},\n  \"{last}\": {}\n}}", serde_json::to_string(value)?))
 }
 
-/// Writes a file by way of a neighbour that is then renamed: a reader sees the old file or the new one.
+/// Writes a file by way of a neighbour that is then renamed: a reader sees the old file or the new one, after a power
+/// loss too. What cannot be written whole is removed.
 pub(super) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
-    fs::write(&partial, text)?;
-    fs::rename(&partial, path)
+    let partial = Path::new(&partial);
+    fs::write(partial, text).and_then(|()| replace(partial, path)).inspect_err(|_| {
+        // The error that is reported is why it was not written.
+        let _ = fs::remove_file(partial);
+    })
 }
 
 /// FNV-1a (64 bit) over texts, each ended by a zero byte: tells tables of columns apart at a glance, and is no protection

@@ -25,6 +25,7 @@ use super::columns::{
 use crate::features::{FlowColumns, FlowRow, HostWindow};
 use crate::incident::{Incident, State};
 use crate::model::Verdict;
+use crate::process::replace::replace;
 use crate::record::{Clock, Kind, Value};
 
 /// Rows that are handed to the encoder at once.
@@ -153,7 +154,7 @@ impl Table {
         }
         let Some(writer) = self.writer.take() else { return Ok(()) };
         writer.close().map_err(of_parquet)?;
-        fs::rename(&self.part, &self.place)
+        replace(&self.part, &self.place)
     }
 }
 
