@@ -13,7 +13,7 @@ use super::stop::received;
 use crate::capture::kernel::monotonic_ns;
 use crate::cli::{AlarmLevel, Arguments, Configuration, Run};
 use crate::features::FlowColumns;
-use crate::model::Settings;
+use crate::model::{ModelError, Settings};
 use crate::process::service::Service;
 
 /// How often the model is saved to its file.
@@ -27,6 +27,8 @@ const KEYS: [&str; 3] = ["alpha", "false-alarms", "model"];
 pub(super) struct KeptModel {
     file: Option<PathBuf>,
     columns: FlowColumns,
+    /// As the run began.
+    settings: Settings,
     alarms: Option<AlarmLevel>,
     /// As it was when the run began.
     configuration: Option<Configuration>,
@@ -48,8 +50,8 @@ impl KeptModel {
         saves.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let hangup = (!run.tui).then(|| signal(SignalKind::hangup())).transpose();
         let hangup = hangup.context("cannot listen for signals")?;
-        let configuration = run.configuration.clone();
-        Ok(Self { file: file(run), columns, alarms: run.alarms.level(), configuration, saves, hangup })
+        let (configuration, settings) = (run.configuration.clone(), settings(run));
+        Ok(Self { file: file(run), columns, settings, alarms: run.alarms.level(), configuration, saves, hangup })
     }
 
     /// Where the model is saved, if anywhere.
@@ -100,6 +102,11 @@ impl KeptModel {
         Ok(())
     }
 
+    /// The learners of a file, with the settings of the run where the file has none.
+    fn read(&self, path: &Path) -> Result<Learners, ModelError> {
+        Learners::begin(Begin::File(path), self.columns, &self.settings, self.alarms)
+    }
+
     fn load(&self, pipeline: &mut Pipeline) -> Result<()> {
         let Some(own) = pipeline.learners() else { return Ok(()) };
         let Some(path) = self.file().filter(|path| path.exists()) else {
@@ -116,12 +123,39 @@ impl KeptModel {
             }
             return Ok(());
         };
-        *own = Learners::begin(Begin::File(path), self.columns, &Settings::default(), self.alarms)?;
+        *own = self.read(path)?;
         pipeline.notice(&format!("from now on the model in {} judges", path.display()));
         Ok(())
     }
 }
 
+/// The settings with which a run's learners begin.
+pub(super) fn settings(run: &Run) -> Settings {
+    Settings { seed: run.seed, ..Settings::default() }
+}
+
 fn file(run: &Run) -> Option<PathBuf> {
     run.model.clone().filter(|path| is_file(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::learners::Builtin;
+
+    #[tokio::test]
+    async fn a_model_that_is_read_again_has_the_seed_of_the_run() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let path = folder.path().join("model.json");
+        let begin = |from, settings: &Settings| Learners::begin(from, FlowColumns::Headers, settings, None);
+        let builtin = begin(Begin::Builtin(Builtin::Both), &Settings::default()).expect("it ships with flowml");
+        builtin.save(&path).expect("there is room");
+        // A file with one learner: the other begins with the settings of the run.
+        let text = std::fs::read_to_string(&path).expect("it was just written");
+        std::fs::write(&path, text.replacen("\"hosts\": {", "\"others\": {", 1)).expect("there is room");
+        let run = Run { seed: 7, model: Some(path.clone()), ..Run::until(Vec::new(), None, 0) };
+        let kept = KeptModel::new(&run, FlowColumns::Headers).expect("signals can be heard");
+        let learners = kept.read(&path).expect("it is a model");
+        assert_eq!(learners.hosts.acting().settings().seed, 7);
+    }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use aya_log::EbpfLogger;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::kept::KeptModel;
+use super::kept::{KeptModel, settings};
 use super::learners::{Begin, Builtin, Learners, is_file};
 use super::stop::Stop;
 use super::{Pipeline, inspector};
@@ -19,7 +19,6 @@ use crate::capture::interface::{Interface, Interfaces, exists};
 use crate::capture::kernel::{KernelTable, monotonic_ns, realtime_ns};
 use crate::cli::{Direction, Run, XdpMode};
 use crate::features::FlowColumns;
-use crate::model::Settings;
 use crate::object;
 use crate::process::capabilities::{self, CapabilitySet};
 use crate::process::service::Service;
@@ -42,8 +41,7 @@ const LONGEST_EPOCH: Duration = Duration::from_secs(10);
 pub async fn run(arguments: &Run) -> Result<()> {
     let inspector = inspector(&arguments.content)?;
     let columns = FlowColumns::of(inspector.as_ref());
-    let settings = Settings { seed: arguments.seed, ..Settings::default() };
-    let learners = Learners::begin(begin(arguments), columns, &settings, arguments.alarms.level())?;
+    let learners = Learners::begin(begin(arguments), columns, &settings(arguments), arguments.alarms.level())?;
     learn(arguments, inspector, learners).await.map(|_| ())
 }
 
