@@ -40,6 +40,14 @@ pub(super) struct Growth<'a> {
     pub(super) importance: Vec<f64>,
 }
 
+/// Rows of which a node is still to be made.
+struct Waiting {
+    /// Their places in the order of all rows.
+    rows: std::ops::Range<usize>,
+    /// The parent of which it is the right child.
+    right_of: Option<usize>,
+}
+
 /// The best cut of a node.
 struct Cut {
     slot: usize,
@@ -56,9 +64,26 @@ fn impurity(counts: &[f64]) -> f64 {
 
 impl Growth<'_> {
     /// A tree of these rows.
+    ///
+    /// The nodes that are still to be made wait on a stack of ours and not on the thread's: a tree may be as deep as it
+    /// has rows.
     pub(super) fn grow(&mut self, mut chosen: Vec<usize>) -> DecisionTree {
         let mut nodes = Vec::new();
-        self.node(&mut chosen, &mut nodes);
+        let mut waiting = vec![Waiting { rows: 0..chosen.len(), right_of: None }];
+        while let Some(Waiting { rows, right_of }) = waiting.pop() {
+            let place = nodes.len();
+            if let Some(Node::Cut { right, .. }) = right_of.and_then(|parent: usize| nodes.get_mut(parent)) {
+                *right = place;
+            }
+            let (node, left) = self.node(&mut chosen[rows.clone()]);
+            nodes.push(node);
+            if let Node::Cut { .. } = node {
+                let middle = rows.start + left;
+                waiting.push(Waiting { rows: middle..rows.end, right_of: Some(place) });
+                // The left child stands right behind its parent.
+                waiting.push(Waiting { rows: rows.start..middle, right_of: None });
+            }
+        }
         DecisionTree { nodes }
     }
 
@@ -68,20 +93,16 @@ impl Growth<'_> {
         counts
     }
 
-    /// Appends the tree of `chosen` rows.
-    fn node(&mut self, chosen: &mut [usize], nodes: &mut Vec<Node>) {
+    /// The node of these rows. If it is a cut, the rows are put in its order, and so many go to the left.
+    fn node(&mut self, chosen: &mut [usize]) -> (Node, usize) {
         let counts = self.counts(chosen);
         let before = impurity(&counts);
-        let place = nodes.len();
-        nodes.push(Node::Leaf(largest(counts.iter().copied())));
-        let Some(cut) = (before > 0.0).then(|| self.best_cut(chosen, &counts)).flatten() else { return };
-        self.importance[cut.slot] += before - cut.impurity;
-        chosen.sort_by_key(|&row| self.rows[[row, cut.slot]] > cut.at);
-        let middle = chosen.partition_point(|&row| self.rows[[row, cut.slot]] <= cut.at);
-        let (left, right) = chosen.split_at_mut(middle);
-        self.node(left, nodes);
-        nodes[place] = Node::Cut { slot: cut.slot, at: cut.at, right: nodes.len() };
-        self.node(right, nodes);
+        let Some(Cut { slot, at, impurity }) = (before > 0.0).then(|| self.best_cut(chosen, &counts)).flatten() else {
+            return (Node::Leaf(largest(counts)), 0);
+        };
+        self.importance[slot] += before - impurity;
+        chosen.sort_by_key(|&row| self.rows[[row, slot]] > at);
+        (Node::Cut { slot, at, right: 0 }, chosen.partition_point(|&row| self.rows[[row, slot]] <= at))
     }
 
     /// The cut that leaves the least impurity, of some slots that vary here; the first of equal ones.
@@ -180,5 +201,33 @@ impl Classifier for DecisionTree {
         };
         (self.nodes.is_empty() || self.nodes.iter().enumerate().any(wrong))
             .then(|| format!("its tree is not of {width} slots and {classes} classes"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::model::classify::ClassifierKind;
+
+    /// Neighbours are of different classes, so that every cut parts one row from the others.
+    #[test]
+    fn a_tree_as_deep_as_it_has_rows_is_grown_used_and_saved_on_a_small_stack() {
+        const ROWS: usize = 3000;
+        let grown = std::thread::Builder::new().stack_size(128 << 10).spawn(|| {
+            let rows = Array2::from_shape_fn((ROWS, 1), |(row, _)| row as f64);
+            let classes: Vec<usize> = (0..ROWS).map(|row| row % 2).collect();
+            let lessons = Lessons { rows: rows.view(), classes: &classes, count: 2, seed: 0 };
+            let fitted = ClassifierKind::DecisionTree.fit(&lessons).expect("there are two classes");
+            assert_eq!(fitted.as_classifier().describe(), format!("{} nodes", 2 * ROWS - 1));
+            let text = serde_json::to_string(&fitted).expect("it has a form");
+            let again: super::super::FittedClassifier = serde_json::from_str(&text).expect("it is its own form");
+            assert_eq!(again, fitted);
+            assert_eq!(again.as_classifier().classify(rows.view()), classes);
+            let few = Lessons { rows: rows.slice(ndarray::s![..300, ..]), classes: &classes[..300], ..lessons };
+            ClassifierKind::RandomForest.fit(&few).expect("there are two classes");
+        });
+        grown.expect("a thread can be begun").join().expect("the stack is large enough");
     }
 }
