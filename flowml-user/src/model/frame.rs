@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::defined::defined;
 use crate::features::Learn;
 
 /// A table, column by column.
@@ -25,7 +26,7 @@ pub struct FrameColumn {
 /// The values of a column.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
-    /// Numbers; what is not finite is not defined.
+    /// Numbers; in a [`Frame`] NaN where one is not defined.
     Numbers(Vec<f64>),
     /// Texts, None where there is none. Equal ones share their memory.
     Texts(Vec<Option<Arc<str>>>),
@@ -57,13 +58,19 @@ impl Values {
 }
 
 impl Frame {
-    /// A table of these columns.
+    /// A table of these columns. A number that is not defined ([`defined`]) becomes NaN here, before anything is learnt
+    /// from it or scored.
     ///
     /// # Panics
     /// If one has not a value for each of the rows.
     #[must_use]
-    pub fn new(rows: usize, columns: Vec<FrameColumn>) -> Self {
+    pub fn new(rows: usize, mut columns: Vec<FrameColumn>) -> Self {
         assert!(columns.iter().all(|column| column.values.len() == rows), "a column has one value for each row");
+        for column in &mut columns {
+            if let Values::Numbers(numbers) = &mut column.values {
+                numbers.iter_mut().for_each(|number| *number = defined(*number).unwrap_or(f64::NAN));
+            }
+        }
         Self { rows, columns }
     }
 

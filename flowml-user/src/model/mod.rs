@@ -5,6 +5,7 @@
 
 mod calibrate;
 pub mod classify;
+mod defined;
 pub mod detect;
 mod file;
 mod fitted;

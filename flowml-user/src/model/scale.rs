@@ -3,6 +3,7 @@
 use ndarray::{Array2, ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
 
+use super::defined::defined;
 use crate::features::Learn;
 
 /// A value further than this from the middle, in scales, counts as this far: one absurd value must not outweigh
@@ -77,7 +78,7 @@ pub(super) struct Scaler {
 impl Scaler {
     /// Fits the scales on `rows`, whose columns are learnt as `learn` says.
     ///
-    /// A value that is not finite is not defined: it counts as the middle of its column, so it neither adds to a
+    /// A value that is not [`defined`] counts as the middle of its column, so it neither adds to a
     /// distance nor takes part in the fit.
     #[must_use]
     pub(super) fn fit(rows: ArrayView2<'_, f64>, learn: &[Learn], below: Below) -> Self {
@@ -205,7 +206,7 @@ impl Scale {
             }
             Self::OneHot { values } => {
                 slots.fill(0.0);
-                if value.is_finite() {
+                if let Some(value) = defined(value) {
                     let slot = values.binary_search_by(|v| v.total_cmp(&value)).unwrap_or(values.len());
                     slots[slot] = HOT;
                 }
@@ -216,7 +217,7 @@ impl Scale {
 
 /// The value on the scale on which it is learnt, where it is defined.
 fn number(value: f64, log: bool) -> Option<f64> {
-    value.is_finite().then(|| if log { log1p(value) } else { value.clamp(-LARGEST_SHARE, LARGEST_SHARE) })
+    defined(value).map(|value| if log { log1p(value) } else { value.clamp(-LARGEST_SHARE, LARGEST_SHARE) })
 }
 
 /// ln(1 + x) of an amount. `ln_1p` takes several times as long for digits of values near zero, which no amount has.
@@ -245,7 +246,7 @@ fn fit_number(column: ArrayView1<'_, f64>, learn: Learn) -> Scale {
 }
 
 fn fit_one_hot(column: ArrayView1<'_, f64>) -> Scale {
-    let mut all: Vec<f64> = column.iter().copied().filter(|v| v.is_finite()).collect();
+    let mut all: Vec<f64> = column.iter().copied().filter_map(defined).collect();
     all.sort_unstable_by(f64::total_cmp);
     let mut counted: Vec<(usize, f64)> =
         all.chunk_by(|a, b| a.total_cmp(b).is_eq()).map(|same| (same.len(), same[0])).collect();
@@ -289,7 +290,7 @@ mod tests {
         let scaler = fit_one(&values, Learn::Amount);
         let all: Vec<f64> = values.iter().map(|&v| scaled(&scaler, v)[0]).collect();
         assert!(all.windows(2).all(|pair| pair[0] < pair[1]));
-        assert_eq!(scaled(&scaler, 1e300), [CLIP]);
+        assert_eq!(scaled(&scaler, 1e38), [CLIP]);
         for (value, z) in values.iter().zip(all) {
             let back = scaler.raw(0, &[z]).expect("a number");
             assert!((back - value).abs() <= 1e-9 * value.max(1.0), "{back} is not {value}");
@@ -309,7 +310,7 @@ mod tests {
     fn negative_amounts_are_zero_and_undefined_values_are_the_middle() {
         let scaler = fit_one(&[1.0, 2.0, 3.0, f64::NAN, f64::INFINITY], Learn::Amount);
         assert_eq!(scaled(&scaler, -5.0), scaled(&scaler, 0.0));
-        for undefined in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        for undefined in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e308, -1e153] {
             assert_eq!(scaled(&scaler, undefined), [0.0]);
         }
         assert_eq!(scaled(&scaler, 2.0), [0.0]);
