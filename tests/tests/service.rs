@@ -213,6 +213,9 @@ fn each_of_the_three_capabilities_is_needed() -> Result<()> {
     Ok(())
 }
 
+/// A model that ships with flowml.
+const SHIPPED: &str = include_str!("../../flowml-user/models/ingress.json");
+
 #[test]
 fn a_reload_takes_what_can_change_and_names_what_cannot() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
@@ -235,6 +238,11 @@ fn a_reload_takes_what_can_change_and_names_what_cannot() -> Result<()> {
     let waiting = format!("{named}: what has changed of interval takes effect at the next start");
     reload(&format!("alpha = 0.01\nmodel = '{model}'\nquiet = 1\ninterval = '2s'\n"), &[&waiting, &missing])?;
     reload("alpha = 2\n", &[&format!("{named}:1:9: invalid value '2' for '--alpha <P>'"), "the model in use stays"])?;
+    let broken = SHIPPED.replacen("\"next\":0", "\"next\":4096", 1);
+    anyhow::ensure!(broken != SHIPPED, "the shipped model has another form");
+    fs::write(&model, broken)?;
+    let refused = [model.as_str(), "calibration: 'next' has the value 4096", "the model in use stays"];
+    reload(&format!("alpha = 0.01\nmodel = '{model}'\nquiet = 1\n"), &refused)?;
     let sent = send(&peer, &metered)?;
     assert_counted(&agent.stop(Signal::TERM)?, sent)?;
     assert!(fs::metadata(&model).is_ok(), "no model was saved where the configuration names one now");

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::checked::{Checked, Outcome, SHARES, all_within, any, checked, within};
 use super::sample;
 
 /// Fewer scores than this at or above a score, and the tail decides.
@@ -40,6 +41,9 @@ const ODD: f64 = 0.1;
 /// next one ordinary.
 const TIERS: [(f64, f64); 3] = [(ODD, 2.0), (ODD / 10.0, 1.25), (ODD / 100.0, 1.25)];
 
+/// Scores that a calibration can be made to rest on.
+pub(super) const MOST_SCORES: usize = 1 << 20;
+
 /// The rows that may be saved up for entering.
 const CREDIT_LIMIT: f64 = 5.0;
 
@@ -58,6 +62,7 @@ pub(super) struct Calibration {
 
 /// What is kept of a calibration; the rest follows from it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 struct Recent {
     alpha: f64,
     capacity: usize,
@@ -71,6 +76,32 @@ struct Recent {
     anomalies: Credit,
     /// How many rows below each of the tiers may.
     odd: [Credit; TIERS.len()],
+}
+
+checked!(Recent);
+
+impl Checked for Recent {
+    const NAME: &str = "calibration";
+
+    fn check(&self) -> Outcome {
+        let scores = self.scores.len();
+        within("alpha", self.alpha, SHARES)?;
+        within("capacity", self.capacity as f64, 1.0..=MOST_SCORES as f64)?;
+        within("the number of scores", scores as f64, 0.0..=self.capacity as f64)?;
+        within("next", self.next as f64, 0.0..=scores.saturating_sub(1) as f64)?;
+        within("stand_ins", self.stand_ins as f64, 0.0..=scores as f64)?;
+        all_within("scores", &self.scores, &any())?;
+        let credits = self.odd.iter().chain([&self.anomalies]).map(|credit| &credit.0);
+        all_within("anomalies or odd", credits, &(0.0..=CREDIT_LIMIT))
+    }
+}
+
+impl Checked for Calibration {
+    const NAME: &str = Recent::NAME;
+
+    fn check(&self) -> Outcome {
+        self.recent.check()
+    }
 }
 
 /// A right to enter the ring, earned in small parts.

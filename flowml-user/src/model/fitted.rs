@@ -4,6 +4,7 @@ use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::calibrate::Calibration;
+use super::checked::{Checked, Outcome, checked, holds};
 use super::kmeans::{Clusters, Nearest, choose_k};
 use super::online::{Lesson, Pace};
 use super::poison::transient_rows;
@@ -30,11 +31,24 @@ const VOUCHING_SHARE: f64 = 0.03;
 
 /// Scaler, clusters and calibration, each fitted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub(super) struct Fitted {
     pub(super) scaler: Scaler,
     pub(super) clusters: Clusters,
     pub(super) typical: Typical,
     pub(super) calibration: Calibration,
+}
+
+checked!(Fitted);
+
+impl Checked for Fitted {
+    const NAME: &str = "model";
+
+    fn check(&self) -> Outcome {
+        let width = self.scaler.width();
+        let fits = self.clusters.width() == width && self.typical.fits(self.clusters.len(), width);
+        holds(fits, "expected clusters, and quantiles of them, of the slots that its scaler makes")
+    }
 }
 
 /// Working space for scoring, so that a row costs no allocation.
@@ -114,12 +128,8 @@ impl Fitted {
 
     /// What a file got wrong about a model of these columns.
     pub(super) fn inconsistency(&self, columns: &[Column]) -> Option<String> {
-        if self.scaler.columns() != columns.len() {
-            return Some(format!("it scales {} columns of {}", self.scaler.columns(), columns.len()));
-        }
-        let width = self.scaler.width();
-        (!self.clusters.fits(width) || !self.typical.fits(self.clusters.len(), width))
-            .then(|| format!("its clusters are not of the {width} slots that its scaler makes"))
+        (!self.scaler.fits(columns))
+            .then(|| format!("it does not scale the {} columns as they are learnt", columns.len()))
     }
 
     /// What explains this model's scores.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::calibrate::Calibration;
+use super::checked::{Checked, Outcome, any, checked, divisor, within};
 use super::sample;
 use super::scale::{IQR_TO_SIGMA, quantile};
 
@@ -17,6 +18,9 @@ const LEARNT: usize = 50_000;
 
 /// Rows that are held out.
 const HELD_OUT: usize = 4 * SCORES;
+
+/// Quartiles nearer to each other than this are equal but for rounding.
+const LEAST_QUARTILES: f64 = 1e-12;
 
 /// The numbers of the rows that are learnt from, and of those that are held out, each ascending.
 pub(super) struct Split {
@@ -35,11 +39,24 @@ pub(super) fn split(rows: usize, seed: u64) -> Split {
 
 /// From a score to the probability that an ordinary row has one as high.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub(super) struct Surprise {
     /// The median of the held-out scores and their spread: the calibration knows scores of about unit spread.
     middle: f64,
     spread: f64,
     calibration: Calibration,
+}
+
+checked!(Surprise);
+
+impl Checked for Surprise {
+    const NAME: &str = "surprise";
+
+    fn check(&self) -> Outcome {
+        within("middle", self.middle, any())?;
+        within("spread", self.spread, divisor())?;
+        self.calibration.check()
+    }
 }
 
 impl Surprise {
@@ -50,7 +67,7 @@ impl Surprise {
         sorted.sort_unstable_by(f64::total_cmp);
         let middle = quantile(&sorted, 0.5);
         let quartiles = quantile(&sorted, 0.75) - quantile(&sorted, 0.25);
-        let spread = if quartiles > 0.0 { quartiles / IQR_TO_SIGMA } else { 1.0 };
+        let spread = if quartiles > LEAST_QUARTILES { quartiles / IQR_TO_SIGMA } else { 1.0 };
         scores.iter_mut().for_each(|score| *score = (*score - middle) / spread);
         let kept: Vec<f64> = chosen.into_iter().map(|row| scores[row]).collect();
         // What is an anomaly is the caller's to say: nothing is recorded here.

@@ -8,6 +8,7 @@ use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256Plus;
 use serde::{Deserialize, Serialize};
 
+use super::checked::{Checked, Outcome, WEIGHTS, all_within, amount, any, as_many, checked, divisor, holds};
 use super::silhouette::Silhouette;
 
 /// The numbers of clusters among which the silhouette chooses, in ascending order. Of fewer it would often take the fewest,
@@ -33,6 +34,7 @@ const SLOT_FLOOR: f64 = 0.3;
 
 /// Clusters of scaled vectors; plain data, in arrays laid out for scoring.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub(super) struct Clusters {
     k: usize,
     width: usize,
@@ -48,6 +50,30 @@ pub(super) struct Clusters {
     precision: Vec<f64>,
     /// `-ln π` of each cluster: follows from `rows`.
     rarity: Vec<f64>,
+}
+
+checked!(Clusters);
+
+impl Checked for Clusters {
+    const NAME: &str = "clusters";
+
+    fn check(&self) -> Outcome {
+        holds(self.k > 0, "expected at least one")?;
+        as_many("below", self.below.len(), self.width)?;
+        as_many("centroids", self.centroids.len(), self.k.saturating_mul(self.width))?;
+        let arrays = [
+            ("rows", &self.rows, amount()),
+            ("spread", &self.spread, amount()),
+            ("precision", &self.precision, divisor()),
+            ("rarity", &self.rarity, amount()),
+        ];
+        for (name, values, bounds) in arrays {
+            as_many(name, values.len(), self.k)?;
+            all_within(name, values, &bounds)?;
+        }
+        all_within("below", &self.below, &WEIGHTS)?;
+        all_within("centroids", &self.centroids, &any())
+    }
 }
 
 /// The cluster that explains a vector best.
@@ -126,14 +152,6 @@ impl Clusters {
     #[must_use]
     pub(super) fn width(&self) -> usize {
         self.width
-    }
-
-    /// Whether the arrays are all there and finite, for vectors of `width` slots.
-    pub(super) fn fits(&self, width: usize) -> bool {
-        let arrays = [&self.rows, &self.spread, &self.precision, &self.rarity];
-        let finite = arrays.into_iter().chain([&self.centroids]).flatten().all(|value| value.is_finite());
-        let sized = arrays.into_iter().all(|array| array.len() == self.k) && self.below.len() == width;
-        self.k > 0 && self.width == width && self.centroids.len() == self.k * width && sized && finite
     }
 
     /// The centroid of one cluster, slot by slot.

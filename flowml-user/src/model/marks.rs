@@ -1,7 +1,8 @@
 //! What an operator said of rows that were anomalies: ordinary after all, or an attack whenever the like comes again.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use super::checked::{Checked, Outcome, checked, within};
 use super::fitted::Fitted;
 use super::kmeans::part;
 use crate::features::Column;
@@ -43,7 +44,15 @@ pub struct Mark {
     pub note: String,
     /// What they are taken for.
     pub opinion: Opinion,
+    /// NaN where a value is not defined, for which JSON has null.
+    #[serde(deserialize_with = "undefined_as_nan")]
     rows: Vec<Vec<f64>>,
+}
+
+/// Reads rows of numbers, of which some are null.
+fn undefined_as_nan<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Vec<f64>>, D::Error> {
+    let rows = Vec::<Vec<Option<f64>>>::deserialize(from)?;
+    Ok(rows.into_iter().map(|row| row.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect()).collect())
 }
 
 impl Mark {
@@ -57,15 +66,29 @@ impl Mark {
 
 /// All marks of a learner, the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(transparent, remote = "Self")]
 pub(super) struct Marks(Vec<Mark>);
+
+checked!(Marks);
+
+impl Checked for Marks {
+    const NAME: &str = "marks";
+
+    fn check(&self) -> Outcome {
+        within("the number of rows", self.rows() as f64, 0.0..=MOST_ROWS as f64)
+    }
+}
 
 impl Marks {
     pub(super) fn add(&mut self, mark: Mark) {
         self.0.push(mark);
-        while self.0.len() > 1 && self.0.iter().map(|mark| mark.rows.len()).sum::<usize>() > MOST_ROWS {
+        while self.0.len() > 1 && self.rows() > MOST_ROWS {
             self.0.remove(0);
         }
+    }
+
+    fn rows(&self) -> usize {
+        self.0.iter().map(|mark| mark.rows.len()).sum()
     }
 
     pub(super) fn all(&self) -> &[Mark] {
@@ -191,6 +214,8 @@ mod tests {
     fn a_successor_and_a_file_keep_the_marks() {
         let mut learner = learnt();
         mark(&mut learner, Opinion::Benign, [12.0, 0.0]);
+        // Of a flow without packets in one direction some columns are not defined.
+        mark(&mut learner, Opinion::Attack, [f64::NAN, 20.0]);
         let file = tempfile::tempdir().expect("a folder").path().join("m.json");
         std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
         ModelFile::write(&file, &[("own", &learner)]).expect("written");

@@ -4,6 +4,7 @@
 //! tables, all of it at once ([`trained`]): detectors, classifiers, preparation, selection and measures.
 
 mod calibrate;
+mod checked;
 pub mod classify;
 mod defined;
 pub mod detect;
@@ -15,6 +16,8 @@ mod held_out;
 mod kmeans;
 mod marks;
 pub mod metrics;
+#[cfg(test)]
+mod mutations;
 mod online;
 pub mod pca;
 mod poison;
@@ -46,6 +49,8 @@ pub use self::scale::Below;
 pub use self::store::{ModelError, ModelFile};
 pub use self::succession::{News, Succession};
 
+use self::calibrate::MOST_SCORES;
+use self::checked::{Checked, Outcome, SHARES, amount, checked, holds, within};
 use self::fitted::{Fitted, Scratch};
 use self::marks::{Likeness, Marks};
 use self::warm_up::WarmUp;
@@ -56,7 +61,7 @@ const TOLD_COLUMNS: usize = 4;
 
 /// What can be set about learning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct Settings {
     /// Where random choices start; the same rows and seed give the same verdicts.
     pub seed: u64,
@@ -90,6 +95,22 @@ pub struct Settings {
     pub below: Below,
     /// An anomaly gives at most this many reasons.
     pub reasons: usize,
+}
+
+checked!(Settings);
+
+impl Checked for Settings {
+    const NAME: &str = "settings";
+
+    fn check(&self) -> Outcome {
+        holds(self.clusters != Some(0), "expected at least one of 'clusters'")?;
+        for (name, share) in [("alpha", self.alpha), ("trim", self.trim), ("margin", self.margin), ("step", self.step)]
+        {
+            within(name, share, SHARES)?;
+        }
+        within("half_life_batches", self.half_life_batches, amount())?;
+        within("calibration_scores", self.calibration_scores as f64, 1.0..=MOST_SCORES as f64)
+    }
 }
 
 impl Default for Settings {
@@ -281,7 +302,7 @@ impl Learner {
         teaching: impl Fn(usize) -> Teaching,
     ) -> Vec<Option<Verdict>> {
         assert_eq!(rows.ncols(), self.columns.len(), "a row has one value for each column");
-        self.batches += 1;
+        self.batches = self.batches.saturating_add(1);
         let offered: Vec<usize> = (0..rows.nrows()).filter(|&row| teaching(row) != Teaching::Surplus).collect();
         let chosen = sample(offered.len(), self.settings.learnt_rows_per_batch, self.settings.seed ^ self.batches);
         let learnt: Vec<usize> = chosen.into_iter().map(|place| offered[place]).collect();
@@ -375,7 +396,7 @@ impl Learner {
 
     /// Lets batches without rows go by: all that they change is how many there were.
     pub fn pass(&mut self, batches: u64) {
-        self.batches += batches;
+        self.batches = self.batches.saturating_add(batches);
         if let State::WarmUp(warm_up) = &mut self.state {
             warm_up.pass(batches);
         }

@@ -10,6 +10,9 @@ use std::sync::Arc;
 use ndarray::{Array2, ArrayViewMut1};
 use serde::{Deserialize, Serialize};
 
+use super::checked::{
+    Checked, Outcome, SMALLEST, WEIGHTS, all_within, amount, any, as_many, checked, divisor, holds, within,
+};
 use super::frame::{Frame, FrameColumn, Values};
 use super::scale::{log1p, quantile, spread};
 use crate::features::Learn;
@@ -28,6 +31,9 @@ const RANKED: usize = 1 << 15;
 
 /// The years 2000 to 2100 as Unix time, s: a column whose values all lie here, in s, ms, µs or ns, is a clock.
 const CLOCK_S: std::ops::Range<f64> = 946_684_800.0..4_102_444_800.0;
+
+/// The largest magnitude in a slot: what an algorithm squares and adds up stays finite.
+const LARGEST_SLOT: f64 = 1e20;
 
 /// How numbers are made comparable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +61,7 @@ pub enum Height {
 
 /// How a preparation is fitted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct Recipe {
     /// How numbers are made comparable.
     pub scaling: Scaling,
@@ -65,7 +71,7 @@ pub struct Recipe {
     pub amount_floor: f64,
     /// The smallest scale of another number. Not for min-max.
     pub share_floor: f64,
-    /// A number counts as no further than this from the middle, in scales.
+    /// A number counts as no further than this from the middle, in scales, and never as further than [`LARGEST_SLOT`].
     pub clip: f64,
     /// The weight of an amount below its centroid in a squared distance, where one above weighs 1.
     pub amount_below: f64,
@@ -75,6 +81,23 @@ pub struct Recipe {
     pub keep_constants: bool,
     /// Whether numbers that are faint weigh less.
     pub knows_faint: bool,
+}
+
+checked!(Recipe);
+
+impl Checked for Recipe {
+    const NAME: &str = "recipe";
+
+    fn check(&self) -> Outcome {
+        if let Height::Rarity(most) = self.height {
+            within("rarity", most, SMALLEST..=LARGEST_SLOT)?;
+        }
+        within("amount_floor", self.amount_floor, amount())?;
+        within("share_floor", self.share_floor, amount())?;
+        within("clip", self.clip, SMALLEST..=f64::MAX)?;
+        within("amount_below", self.amount_below, WEIGHTS)?;
+        within("share_below", self.share_below, WEIGHTS)
+    }
 }
 
 impl Recipe {
@@ -102,7 +125,7 @@ impl Recipe {
             height: Height::Unit,
             amount_floor: 1e-9,
             share_floor: 1e-9,
-            clip: f64::MAX,
+            clip: LARGEST_SLOT,
             amount_below: 1.0,
             share_below: 1.0,
             keep_constants: false,
@@ -157,6 +180,21 @@ enum Slots {
 }
 
 impl Slots {
+    fn check(&self) -> Outcome {
+        match self {
+            Self::Out { .. } => Ok(()),
+            Self::Number { middle, scale, .. } => {
+                within("middle", *middle, any())?;
+                within("scale", *scale, divisor())
+            }
+            Self::OneHot { values, heights, unseen } => {
+                holds(values.is_sorted_by(|a, b| a < b), "expected different 'values' in their order")?;
+                as_many("heights", heights.len(), values.len())?;
+                all_within("heights or unseen", heights.iter().chain([unseen]), &(0.0..=LARGEST_SLOT))
+            }
+        }
+    }
+
     fn count(&self) -> usize {
         match self {
             Self::Out { .. } => 0,
@@ -168,10 +206,21 @@ impl Slots {
 
 /// A column and what becomes of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 struct Prepared {
     name: String,
     #[serde(flatten)]
     slots: Slots,
+}
+
+checked!(Prepared);
+
+impl Checked for Prepared {
+    const NAME: &str = "preparation of a column";
+
+    fn check(&self) -> Outcome {
+        self.slots.check().map_err(|reason| format!("column '{}': {reason}", self.name))
+    }
 }
 
 /// What was found amiss in the values of a table.
@@ -311,20 +360,6 @@ impl Preparation {
         }
         Ok((rows, cleaning))
     }
-
-    /// What a file got wrong about a preparation.
-    pub(super) fn inconsistency(&self) -> Option<String> {
-        let wrong = |column: &&Prepared| match &column.slots {
-            Slots::Out { .. } => false,
-            Slots::Number { middle, scale, .. } => !middle.is_finite() || !scale.is_finite() || *scale <= 0.0,
-            Slots::OneHot { values, heights, unseen } => {
-                values.len() != heights.len()
-                    || !values.is_sorted()
-                    || !heights.iter().all(|h| h.is_finite() && unseen.is_finite())
-            }
-        };
-        self.columns.iter().find(wrong).map(|column| format!("its preparation of column '{}' is none", column.name))
-    }
 }
 
 /// How the values of a numeric slot are made.
@@ -344,10 +379,10 @@ impl Number {
             Values::Texts(texts) if texts.iter().all(Option::is_none) => return Some(texts.len()),
             Values::Texts(_) => return None,
         };
-        let mut undefined = 0;
+        let (mut undefined, clip) = (0, self.clip.min(LARGEST_SLOT));
         for (slot, &value) in slot.iter_mut().zip(numbers) {
             if value.is_finite() {
-                *slot = ((bent(value, self.log) - self.middle) / self.scale).clamp(-self.clip, self.clip);
+                *slot = ((bent(value, self.log) - self.middle) / self.scale).clamp(-clip, clip);
             } else {
                 undefined += 1;
             }
@@ -455,7 +490,7 @@ fn middle_and_scale(values: &[f64], scaling: Scaling, floor: f64) -> (f64, f64) 
         }
         Scaling::MinMax => {
             let (least, most) = values.iter().fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
-            (least, if most > least { most - least } else { 1.0 })
+            (least, if most > least { (most - least).max(SMALLEST) } else { 1.0 })
         }
         Scaling::Robust => {
             let mut ranked: Vec<f64> = values.iter().copied().step_by(values.len().div_ceil(RANKED)).collect();

@@ -5,6 +5,7 @@ use std::fmt;
 use ndarray::{ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
 
+use super::checked::{Checked, Outcome, all_within, any, checked};
 use super::kmeans::Clusters;
 use super::scale::{Scaler, quantile};
 use crate::features::{Column, Learn};
@@ -70,10 +71,21 @@ fn short(value: f64) -> String {
 
 /// What is typical of each cluster, slot by slot, on the scaled axis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub(super) struct Typical {
     width: usize,
     /// Cluster by cluster, slot by slot: the 10 %, 50 % and 90 % quantiles.
     quantiles: Vec<[f64; 3]>,
+}
+
+checked!(Typical);
+
+impl Checked for Typical {
+    const NAME: &str = "typical";
+
+    fn check(&self) -> Outcome {
+        all_within("quantiles", self.quantiles.as_flattened(), &any())
+    }
 }
 
 /// The quantiles that are kept.

@@ -3,8 +3,9 @@
 use ndarray::{Array2, ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
 
-use super::defined::defined;
-use crate::features::Learn;
+use super::checked::{Checked, Outcome, WEIGHTS, all_within, any, checked, divisor, holds, within};
+use super::defined::{LARGEST, defined};
+use crate::features::{Column, Learn};
 
 /// A value further than this from the middle, in scales, counts as this far: one absurd value must not outweigh
 /// agreement of several columns, and a thousand ports where five are usual (z about 15) must keep its weight.
@@ -23,12 +24,23 @@ const SHARE_FLOOR: f64 = 0.2;
 
 /// The weights of values below their centroid in a squared distance, where those above weigh 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct Below {
     /// Of an amount.
     pub amount: f64,
     /// Of a share or an entropy.
     pub share: f64,
+}
+
+checked!(Below);
+
+impl Checked for Below {
+    const NAME: &str = "below";
+
+    fn check(&self) -> Outcome {
+        within("amount", self.amount, WEIGHTS)?;
+        within("share", self.share, WEIGHTS)
+    }
 }
 
 impl Below {
@@ -58,7 +70,7 @@ const Q90_TO_SIGMA: f64 = 3.290;
 
 /// How one column is scaled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", remote = "Self")]
 enum Scale {
     /// Takes no slot.
     Out,
@@ -66,6 +78,26 @@ enum Scale {
     Number { log: bool, middle: f64, scale: f64 },
     /// One slot for each of `values` (sorted), and a last one for every other value.
     OneHot { values: Vec<f64> },
+}
+
+checked!(Scale);
+
+impl Checked for Scale {
+    const NAME: &str = "the scale of a column";
+
+    fn check(&self) -> Outcome {
+        match self {
+            Self::Out => Ok(()),
+            Self::Number { middle, scale, .. } => {
+                within("middle", *middle, any())?;
+                within("scale", *scale, divisor())
+            }
+            Self::OneHot { values } => {
+                all_within("values", values, &any())?;
+                holds(values.is_sorted_by(|a, b| a.total_cmp(b).is_lt()), "expected different 'values' in their order")
+            }
+        }
+    }
 }
 
 /// The fitted scales of all columns.
@@ -93,10 +125,17 @@ impl Scaler {
         Self { below, columns }
     }
 
-    /// Columns of a raw row.
+    /// Whether every column is scaled as it is learnt.
     #[must_use]
-    pub(super) fn columns(&self) -> usize {
-        self.columns.len()
+    pub(super) fn fits(&self, columns: &[Column]) -> bool {
+        let fits = |(scale, column): (&Scale, &Column)| match (scale, column.learn) {
+            (Scale::Out, learn) => learn == Learn::Never,
+            (Scale::OneHot { .. }, learn) => learn == Learn::Category,
+            (Scale::Number { log, .. }, learn) => {
+                !matches!(learn, Learn::Never | Learn::Category) && *log == learn.is_amount()
+            }
+        };
+        self.columns.len() == columns.len() && self.columns.iter().zip(columns).all(fits)
     }
 
     /// Slots of a scaled row.
@@ -179,7 +218,8 @@ impl Scaler {
             Scale::Out => None,
             Scale::Number { log, middle, scale } => {
                 let value = own_slots[0] * scale + middle;
-                Some(if *log { value.exp_m1().max(0.0) } else { value })
+                // No value that a slot stands for is beyond those that are learnt.
+                Some(if *log { value.exp_m1().max(0.0) } else { value }.clamp(-LARGEST, LARGEST))
             }
             Scale::OneHot { values } => {
                 let hottest = (0..own_slots.len()).max_by(|&a, &b| own_slots[a].total_cmp(&own_slots[b]))?;

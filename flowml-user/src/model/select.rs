@@ -5,6 +5,7 @@ use std::str::FromStr;
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
+use super::checked::{Checked, Outcome, amount, checked, holds, within};
 use super::classify::{Lessons, linear_weights, tree_importance};
 use super::detect::LearnError;
 
@@ -20,7 +21,7 @@ const LASSO_CHANGE: f64 = 1e-6;
 
 /// How slots are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", remote = "Self")]
 pub enum Selection {
     /// Those whose variance is above this.
     Variance(f64),
@@ -34,6 +35,21 @@ pub enum Selection {
     L1(usize),
     /// So many that a random forest found most important.
     Tree(usize),
+}
+
+checked!(Selection);
+
+impl Checked for Selection {
+    const NAME: &str = "selection";
+
+    fn check(&self) -> Outcome {
+        match *self {
+            Self::Variance(least) => within("variance", least, amount()),
+            Self::Chi2(k) | Self::MutualInformation(k) | Self::Rfe(k) | Self::L1(k) | Self::Tree(k) => {
+                holds(k > 0, "expected at least one slot")
+            }
+        }
+    }
 }
 
 impl Selection {

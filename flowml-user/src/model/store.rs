@@ -182,25 +182,24 @@ impl ModelFile {
     /// # Errors
     /// If it was trained on other columns, or its parts do not fit each other.
     pub fn learner(&self, name: &str, columns: Vec<Column>) -> Result<Option<Learner>, ModelError> {
-        let not_a_model =
-            |reason: String| ModelError::NotAModel { path: self.path.clone(), reason: format!("{name}: {reason}") };
-        let Some(value) = self.learners.get(name) else { return Ok(None) };
-        about(&self.path, name, value, &columns)?;
-        let Saved { about, model } = Saved::deserialize(value).map_err(|error| not_a_model(error.to_string()))?;
-        match model.inconsistency(&columns) {
-            Some(reason) => Err(not_a_model(reason)),
-            None if !about.marks.fit(&columns) => {
-                Err(not_a_model(format!("its marks are not of rows of {} columns", columns.len())))
-            }
-            None => Ok(Some(Learner {
-                columns,
-                settings: about.settings,
-                batches: about.batches,
-                state: State::ready(model, &about.marks),
-                marks: about.marks,
-            })),
-        }
+        self.learners.get(name).map(|value| learner(&self.path, name, value, columns)).transpose()
     }
+}
+
+/// The learner of a file's value under this name.
+pub(super) fn learner(path: &Path, name: &str, value: &Value, columns: Vec<Column>) -> Result<Learner, ModelError> {
+    let not_a_model =
+        |reason: String| ModelError::NotAModel { path: path.to_owned(), reason: format!("{name}: {reason}") };
+    about(path, name, value, &columns)?;
+    let Saved { about, model } = Saved::deserialize(value).map_err(|error| not_a_model(error.to_string()))?;
+    if let Some(reason) = model.inconsistency(&columns) {
+        return Err(not_a_model(reason));
+    }
+    if !about.marks.fit(&columns) {
+        return Err(not_a_model(format!("its marks are not of rows of {} columns", columns.len())));
+    }
+    let state = State::ready(model, &about.marks);
+    Ok(Learner { columns, settings: about.settings, batches: about.batches, state, marks: about.marks })
 }
 
 /// What people can read of a learner, which was trained on these columns. The rest may have another shape where it was not.

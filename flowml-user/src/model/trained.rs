@@ -8,8 +8,9 @@ use std::sync::Arc;
 use ndarray::{Array2, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
+use super::checked::{Checked, Outcome, SHARES, checked, holds, within};
 use super::classify::{ClassifierKind, FittedClassifier, Lessons};
-use super::detect::{DetectorKind, FittedDetector, LearnError, Training};
+use super::detect::{DetectorKind, FittedDetector, LearnError, Training, sound};
 use super::file;
 use super::frame::Frame;
 use super::held_out::{Split, Surprise, split};
@@ -74,6 +75,7 @@ impl Task {
 
 /// How it is to be learnt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Plan {
     /// What is learnt.
     pub task: Task,
@@ -93,6 +95,17 @@ pub struct Plan {
     pub all_rows: bool,
 }
 
+checked!(Plan);
+
+impl Checked for Plan {
+    const NAME: &str = "plan";
+
+    fn check(&self) -> Outcome {
+        holds(self.k != Some(0), "expected 'k' of at least 1")?;
+        within("alpha", self.alpha, SHARES)
+    }
+}
+
 impl Plan {
     fn recipe(&self) -> Recipe {
         match self.task {
@@ -110,6 +123,7 @@ impl Plan {
 
 /// What was learnt from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Summary {
     /// Rows of the table.
     pub rows: usize,
@@ -119,6 +133,17 @@ pub struct Summary {
     pub held_out_rows: usize,
     /// Rows of each label.
     pub labels: BTreeMap<String, usize>,
+}
+
+checked!(Summary);
+
+impl Checked for Summary {
+    const NAME: &str = "summary";
+
+    fn check(&self) -> Outcome {
+        let seen = self.learnt_rows.checked_add(self.held_out_rows);
+        holds(seen.is_some_and(|seen| seen <= self.rows), "more rows were learnt from and held out than there were")
+    }
 }
 
 /// What a model says of rows.
@@ -145,8 +170,19 @@ enum Learnt {
     Classifier { classes: Vec<String>, fitted: FittedClassifier },
 }
 
+impl Learnt {
+    /// What was to be learnt for it to be this.
+    fn task(&self) -> Task {
+        match self {
+            Self::Detector { fitted, .. } => Task::Detect(fitted.kind()),
+            Self::Classifier { fitted, .. } => Task::Classify(fitted.kind()),
+        }
+    }
+}
+
 /// A model of a table.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "TableModelFile")]
 pub struct TableModel {
     header: Header,
     learnt: Learnt,
@@ -200,6 +236,19 @@ pub enum TableModelError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl TryFrom<TableModelFile> for TableModel {
+    type Error = String;
+
+    /// The model, if its parts fit each other.
+    fn try_from(file: TableModelFile) -> Result<Self, String> {
+        let model = Self { header: file.header, learnt: file.model };
+        match model.inconsistency() {
+            Some(reason) => Err(reason),
+            None => Ok(model),
+        }
+    }
 }
 
 impl TableModel {
@@ -305,29 +354,29 @@ impl TableModel {
         if signature.format != FORMAT || signature.version != VERSION {
             return Err(not_a_model(format!("it says {:?}, version {}", signature.format, signature.version)));
         }
-        let file: TableModelFile = serde_json::from_slice(&json).map_err(|error| not_a_model(error.to_string()))?;
-        let model = Self { header: file.header, learnt: file.model };
-        match model.inconsistency() {
-            Some(reason) => Err(not_a_model(reason)),
-            None => Ok(model),
-        }
+        serde_json::from_slice(&json).map_err(|error| not_a_model(error.to_string()))
     }
 
     fn inconsistency(&self) -> Option<String> {
-        let Header { columns_hash, preparation, slots, .. } = &self.header;
+        let Header { columns_hash, plan, preparation, slots, .. } = &self.header;
         if *columns_hash != hash(preparation) {
             return Some("its columns do not have the hash that it gives for them".to_owned());
         }
-        if let Some(reason) = preparation.inconsistency() {
-            return Some(reason);
+        if self.learnt.task() != plan.task {
+            return Some(format!("it is no {}, which its plan says it is", plan.task.name()));
         }
         let all = preparation.width();
-        if slots.iter().flatten().any(|slot| *slot >= all) {
-            return Some(format!("it looks at more slots than the {all} of its columns"));
+        if let Some(slots) = slots
+            && (slots.is_empty() || !slots.is_sorted_by(|a, b| a < b) || slots.iter().any(|slot| *slot >= all))
+        {
+            return Some(format!("expected different 'slots' in their order, of the {all} of its columns"));
         }
         let width = slots.as_ref().map_or(all, Vec::len);
         match &self.learnt {
             Learnt::Detector { fitted, .. } => fitted.as_detector().inconsistency(width),
+            Learnt::Classifier { classes, .. } if classes.len() < 2 || !classes.is_sorted_by(|a, b| a < b) => {
+                Some("expected at least two different 'classes' in their order".to_owned())
+            }
             Learnt::Classifier { classes, fitted } => fitted.as_classifier().inconsistency(width, classes.len()),
         }
     }
@@ -414,7 +463,8 @@ fn detector(table: &Labelled, plan: Plan, kind: DetectorKind) -> Result<(TableMo
     };
     let own = rows_of(&fit_on);
     let fitted = kind.fit(&Training { rows: own.view(), below: &below, k: plan.k, seed: plan.seed })?;
-    let surprise = Box::new(Surprise::of(fitted.as_detector().score(rows_of(&held_out).view())));
+    let surprise = Surprise::of(fitted.as_detector().score(rows_of(&held_out).view()));
+    let surprise = Box::new(sound(surprise)?);
     let header = header(table, plan, preparation, slots, [fit_on.len(), held_out.len()]);
     Ok((TableModel { header, learnt: Learnt::Detector { fitted, surprise } }, cleaning))
 }

@@ -6,16 +6,33 @@ use linfa_svm::Svm;
 use ndarray::{ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
 
+use super::checked::{Checked, Outcome, all_within, any, as_many, checked, divisor, within};
+
 /// Weights this small are those of rows that do not count; linfa's own bound (100 times the precision of `f64`).
 const NO_WEIGHT: f64 = 100.0 * f64::EPSILON;
 
 /// The decision `Σ α·exp(−‖x − v‖² / width) − ρ`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub(super) struct SupportVectors {
     width: f64,
     rho: f64,
     weights: Vec<f64>,
     vectors: Vec<Vec<f64>>,
+}
+
+checked!(SupportVectors);
+
+impl Checked for SupportVectors {
+    const NAME: &str = "support vectors";
+
+    fn check(&self) -> Outcome {
+        within("width", self.width, divisor())?;
+        within("rho", self.rho, any())?;
+        as_many("weights", self.weights.len(), self.vectors.len())?;
+        all_within("weights", &self.weights, &any())?;
+        all_within("vectors", self.vectors.iter().flatten(), &any())
+    }
 }
 
 impl SupportVectors {
@@ -46,9 +63,8 @@ impl SupportVectors {
 
     /// What a file got wrong about it, for rows of `width` slots.
     pub(super) fn inconsistency(&self, width: usize) -> Option<String> {
-        let fits = self.vectors.iter().all(|vector| vector.len() == width) && self.weights.len() == self.vectors.len();
-        (!fits || self.width.is_nan() || self.width <= 0.0)
-            .then(|| format!("its support vectors are not of {width} slots"))
+        let fits = self.vectors.iter().all(|vector| vector.len() == width);
+        (!fits).then(|| format!("its support vectors are not of {width} slots"))
     }
 }
 

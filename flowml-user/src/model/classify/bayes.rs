@@ -9,18 +9,44 @@ use ndarray::{Array1, ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
+use crate::model::checked::{Checked, Outcome, SMALLEST, all_within, any, checked, divisor, holds, within};
 
 /// Mean and variance of each slot in each class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub(in crate::model) struct NaiveBayes {
     classes: Vec<Class>,
 }
 
+checked!(NaiveBayes);
+
+impl Checked for NaiveBayes {
+    const NAME: &str = "naive Bayes";
+
+    fn check(&self) -> Outcome {
+        holds(!self.classes.is_empty(), "expected at least one of 'classes'")?;
+        self.classes.iter().try_for_each(Class::check)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 struct Class {
     prior: f64,
     means: Vec<f64>,
     variances: Vec<f64>,
+}
+
+checked!(Class);
+
+impl Checked for Class {
+    const NAME: &str = "class of naive Bayes";
+
+    fn check(&self) -> Outcome {
+        within("prior", self.prior, SMALLEST..=1.0 + 1e-6)?;
+        all_within("means", &self.means, &any())?;
+        all_within("variances", &self.variances, &divisor())
+    }
 }
 
 /// linfa's model as serde shows it, which is the only way to its parameters. It looks classes up in a hash table whose
@@ -76,10 +102,7 @@ impl Classifier for NaiveBayes {
     }
 
     fn inconsistency(&self, width: usize, classes: usize) -> Option<String> {
-        let fits = |class: &Class| {
-            let positive = class.variances.iter().all(|variance| *variance > 0.0);
-            class.means.len() == width && class.variances.len() == width && positive
-        };
+        let fits = |class: &Class| class.means.len() == width && class.variances.len() == width;
         (self.classes.len() != classes || !self.classes.iter().all(fits))
             .then(|| format!("its classes are not {classes} of {width} slots"))
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tree::{DecisionTree, Growth};
 use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
+use crate::model::checked::{Checked, Outcome, checked, holds};
 
 /// As many as scikit-learn grows.
 const TREES: u64 = 100;
@@ -16,9 +17,21 @@ const ROWS: usize = 50_000;
 
 /// The trees.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub(in crate::model) struct RandomForest {
     classes: usize,
     trees: Vec<DecisionTree>,
+}
+
+checked!(RandomForest);
+
+impl Checked for RandomForest {
+    const NAME: &str = "random forest";
+
+    fn check(&self) -> Outcome {
+        holds(!self.trees.is_empty(), "expected at least one of 'trees'")?;
+        self.trees.iter().try_for_each(DecisionTree::check)
+    }
 }
 
 impl RandomForest {
@@ -67,7 +80,7 @@ impl Classifier for RandomForest {
     }
 
     fn inconsistency(&self, width: usize, classes: usize) -> Option<String> {
-        if self.trees.is_empty() || self.classes != classes {
+        if self.classes != classes {
             return Some(format!("its trees are not of {classes} classes"));
         }
         self.trees.iter().find_map(|tree| tree.inconsistency(width, classes))

@@ -7,6 +7,7 @@ use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
+use crate::model::checked::{Checked, LARGEST, Outcome, all_within, any, checked};
 use crate::model::sample;
 
 /// Rows that are learnt from.
@@ -17,9 +18,21 @@ const ROUNDS: u64 = 200;
 
 /// A weight for each slot, and an intercept, of each class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub(in crate::model) struct Logistic {
     intercepts: Vec<f64>,
     weights: Vec<Vec<f64>>,
+}
+
+checked!(Logistic);
+
+impl Checked for Logistic {
+    const NAME: &str = "logistic regression";
+
+    fn check(&self) -> Outcome {
+        all_within("intercepts", &self.intercepts, &any())?;
+        all_within("weights", self.weights.iter().flatten(), &any())
+    }
 }
 
 impl Logistic {
@@ -43,7 +56,7 @@ impl FitClassifier for Logistic {
         let fitted = params.fit(&DatasetBase::new(rows, targets)).map_err(failed)?;
         // A sample may lack a class, which then is never the answer.
         let place = |class: usize| fitted.classes().iter().position(|own| *own == class);
-        let intercept = |class| place(class).map_or(f64::MIN, |place| fitted.intercept()[place]);
+        let intercept = |class| place(class).map_or(-LARGEST, |place| fitted.intercept()[place]);
         let weights = |class| {
             place(class).map_or_else(|| vec![0.0; lessons.rows.ncols()], |place| fitted.params().column(place).to_vec())
         };

@@ -16,7 +16,8 @@ use self::forest::RandomForest;
 use self::logistic::Logistic;
 use self::svm::OneAgainstRest;
 use self::tree::DecisionTree;
-use super::detect::LearnError;
+use super::checked::Checked;
+use super::detect::{LearnError, sound};
 
 /// What a classifier learns from.
 #[derive(Clone, Copy)]
@@ -44,7 +45,7 @@ pub trait Classifier {
 }
 
 /// Is learnt from labelled rows.
-trait FitClassifier: Classifier + Sized {
+trait FitClassifier: Classifier + Checked {
     fn fit(lessons: &Lessons<'_>) -> Result<Self, LearnError>;
 }
 
@@ -78,7 +79,7 @@ macro_rules! classifiers {
                 if lessons.rows.ncols() == 0 {
                     return Err(LearnError::NoColumns);
                 }
-                match self { $(Self::$kind => <$fitted>::fit(lessons).map(FittedClassifier::$kind),)* }
+                match self { $(Self::$kind => <$fitted>::fit(lessons).and_then(sound).map(FittedClassifier::$kind),)* }
             }
         }
 
@@ -90,6 +91,11 @@ macro_rules! classifiers {
         }
 
         impl FittedClassifier {
+            /// Which it is.
+            pub(super) fn kind(&self) -> ClassifierKind {
+                match self { $(Self::$kind(_) => ClassifierKind::$kind,)* }
+            }
+
             /// What it can do.
             pub(super) fn as_classifier(&self) -> &dyn Classifier {
                 match self { $(Self::$kind(fitted) => fitted,)* }

@@ -7,6 +7,7 @@ use ndarray::{Array1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
+use crate::model::checked::{Checked, Outcome, checked, holds};
 use crate::model::sample;
 use crate::model::vectors::SupportVectors;
 
@@ -18,9 +19,21 @@ const COST: f64 = 1.0;
 
 /// A boundary around each class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub(in crate::model) struct OneAgainstRest {
     /// None for a class that the sample did not have.
     classes: Vec<Option<SupportVectors>>,
+}
+
+checked!(OneAgainstRest);
+
+impl Checked for OneAgainstRest {
+    const NAME: &str = "boundaries of classes";
+
+    fn check(&self) -> Outcome {
+        holds(self.classes.iter().any(Option::is_some), "expected a boundary of at least one of 'classes'")?;
+        self.classes.iter().flatten().try_for_each(SupportVectors::check)
+    }
 }
 
 impl FitClassifier for OneAgainstRest {
@@ -64,7 +77,7 @@ impl Classifier for OneAgainstRest {
     }
 
     fn inconsistency(&self, width: usize, classes: usize) -> Option<String> {
-        if self.classes.len() != classes || self.classes.iter().all(Option::is_none) {
+        if self.classes.len() != classes {
             return Some(format!("its boundaries are not of {classes} classes"));
         }
         self.classes.iter().flatten().find_map(|vectors| vectors.inconsistency(width))

@@ -11,11 +11,28 @@ use rand_xoshiro::Xoshiro256Plus;
 use serde::{Deserialize, Serialize};
 
 use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
+use crate::model::checked::{Checked, Outcome, TreeNode, all_within, any, checked, is_tree};
 
 /// A tree as an array, whose children stand behind their parents.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub(in crate::model) struct DecisionTree {
     nodes: Vec<Node>,
+}
+
+checked!(DecisionTree);
+
+impl Checked for DecisionTree {
+    const NAME: &str = "decision tree";
+
+    fn check(&self) -> Outcome {
+        is_tree(&self.nodes)?;
+        let cuts = self.nodes.iter().filter_map(|node| match node {
+            Node::Cut { at, .. } => Some(at),
+            Node::Leaf(_) => None,
+        });
+        all_within("at", cuts, &any())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +43,15 @@ enum Node {
     /// The class of the rows here.
     #[serde(rename = "l")]
     Leaf(usize),
+}
+
+impl TreeNode for Node {
+    fn right(&self) -> Option<usize> {
+        match self {
+            Self::Cut { right, .. } => Some(*right),
+            Self::Leaf(_) => None,
+        }
+    }
 }
 
 /// How a tree grows.
@@ -194,13 +220,11 @@ impl Classifier for DecisionTree {
     }
 
     fn inconsistency(&self, width: usize, classes: usize) -> Option<String> {
-        let wrong = |(at, node): (usize, &Node)| match node {
-            // Children stand behind their parent, so that every path ends.
-            Node::Cut { slot, right, .. } => *slot >= width || *right <= at + 1 || *right >= self.len(),
-            Node::Leaf(class) => *class >= classes,
+        let fits = |node: &Node| match node {
+            Node::Cut { slot, .. } => *slot < width,
+            Node::Leaf(class) => *class < classes,
         };
-        (self.nodes.is_empty() || self.nodes.iter().enumerate().any(wrong))
-            .then(|| format!("its tree is not of {width} slots and {classes} classes"))
+        (!self.nodes.iter().all(fits)).then(|| format!("its tree is not of {width} slots and {classes} classes"))
     }
 }
 

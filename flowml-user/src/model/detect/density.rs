@@ -7,6 +7,7 @@ use ndarray::{ArrayView1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::{Detector, FitDetector, LearnError, Training};
+use crate::model::checked::{Checked, Outcome, all_within, any, checked, divisor, holds, within};
 use crate::model::sample;
 use crate::model::scale::quantile;
 
@@ -21,11 +22,25 @@ const DENSE: f64 = 0.9;
 
 /// The rows in dense places.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub(in crate::model) struct Dbscan {
     /// The radius of a neighbourhood.
     radius: f64,
     /// The rows in dense places, by cluster.
     clusters: Vec<Vec<Vec<f64>>>,
+}
+
+checked!(Dbscan);
+
+impl Checked for Dbscan {
+    const NAME: &str = "DBSCAN";
+
+    fn check(&self) -> Outcome {
+        within("radius", self.radius, divisor())?;
+        holds(!self.clusters.is_empty(), "expected at least one of 'clusters'")?;
+        holds(self.clusters.iter().all(|cluster| !cluster.is_empty()), "expected rows in each of 'clusters'")?;
+        all_within("clusters", self.clusters.iter().flatten().flatten(), &any())
+    }
 }
 
 impl FitDetector for Dbscan {
@@ -99,7 +114,7 @@ impl Detector for Dbscan {
     }
 
     fn inconsistency(&self, width: usize) -> Option<String> {
-        let fits = self.clusters.iter().flatten().all(|row| row.len() == width) && self.radius > 0.0;
-        (!fits || self.clusters.is_empty()).then(|| format!("its clusters are not of {width} slots"))
+        let fits = self.clusters.iter().flatten().all(|row| row.len() == width);
+        (!fits).then(|| format!("its clusters are not of {width} slots"))
     }
 }

@@ -4,6 +4,7 @@ use ndarray::{ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::{Detector, DetectorKind, FitDetector, FittedDetector, LearnError, Training};
+use crate::model::checked::{Checked, Outcome, checked, holds};
 use crate::model::held_out::{Split, Surprise, split};
 
 /// Who votes: three that look at rows differently, and learn in a time linear in the rows.
@@ -11,8 +12,23 @@ const MEMBERS: [DetectorKind; 3] = [DetectorKind::Kmeans, DetectorKind::Isolatio
 
 /// The members; the score is the mean of their `−ln p`, as their own scores have no common unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub(in crate::model) struct Ensemble {
     members: Vec<Member>,
+}
+
+checked!(Ensemble);
+
+impl Checked for Ensemble {
+    const NAME: &str = "ensemble";
+
+    fn check(&self) -> Outcome {
+        holds(!self.members.is_empty(), "expected at least one of 'members'")?;
+        // Members do not nest, so that reading a file takes bounded space.
+        let nested = self.members.iter().any(|member| member.model.kind() == DetectorKind::Ensemble);
+        holds(!nested, "expected members that are no ensembles")?;
+        self.members.iter().try_for_each(|member| member.surprise.check())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,12 +70,6 @@ impl Detector for Ensemble {
     }
 
     fn inconsistency(&self, width: usize) -> Option<String> {
-        if self.members.is_empty() {
-            return Some("it has no members".to_owned());
-        }
-        // Members do not nest, so that reading a file takes bounded space.
-        let nested = self.members.iter().any(|member| member.model.kind() == DetectorKind::Ensemble);
-        let inconsistency = |member: &Member| member.model.as_detector().inconsistency(width);
-        if nested { Some("a member is an ensemble".to_owned()) } else { self.members.iter().find_map(inconsistency) }
+        self.members.iter().find_map(|member| member.model.as_detector().inconsistency(width))
     }
 }

@@ -6,6 +6,7 @@ use rand_xoshiro::Xoshiro256Plus;
 use serde::{Deserialize, Serialize};
 
 use super::{Detector, FitDetector, LearnError, Training};
+use crate::model::checked::{Checked, Outcome, TreeNode, amount, any, checked, divisor, holds, is_tree, within};
 use crate::model::sample;
 
 /// The paper's number of trees, with which path lengths have converged.
@@ -19,10 +20,32 @@ const GAMMA: f64 = 0.577_215_664_901_532_9;
 
 /// Trees of random cuts; the score is `2^(−E[h] / c(n))`, between 0 and 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub(in crate::model) struct IsolationForest {
     /// `c(n)`: the mean path in a tree of as many rows as each was grown from.
     mean_path: f64,
     trees: Vec<Vec<Node>>,
+}
+
+checked!(IsolationForest);
+
+impl Checked for IsolationForest {
+    const NAME: &str = "isolation forest";
+
+    fn check(&self) -> Outcome {
+        within("mean_path", self.mean_path, divisor())?;
+        holds(!self.trees.is_empty(), "expected at least one of 'trees'")?;
+        for tree in &self.trees {
+            is_tree(tree)?;
+            for node in tree {
+                match node {
+                    Node::Cut { at, .. } => within("at", *at, any())?,
+                    Node::Leaf(rest) => within("the path behind a leaf", *rest, amount())?,
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A node of a tree, whose children stand behind it.
@@ -34,6 +57,15 @@ enum Node {
     /// The mean path that would be needed to set the rows here apart.
     #[serde(rename = "l")]
     Leaf(f64),
+}
+
+impl TreeNode for Node {
+    fn right(&self) -> Option<usize> {
+        match self {
+            Self::Cut { right, .. } => Some(*right),
+            Self::Leaf(_) => None,
+        }
+    }
 }
 
 /// The mean path of an unsuccessful search in a binary search tree of `n` rows: equation 1 of the paper, with the exact
@@ -134,13 +166,7 @@ impl Detector for IsolationForest {
     }
 
     fn inconsistency(&self, width: usize) -> Option<String> {
-        let wrong = |(at, node): (usize, &Node), nodes: usize| match node {
-            // Children stand behind their parent, so that every path ends.
-            Node::Cut { slot, right, .. } => *slot >= width || at + 1 >= nodes || *right <= at || *right >= nodes,
-            Node::Leaf(rest) => !rest.is_finite(),
-        };
-        let broken = |tree: &Vec<Node>| tree.is_empty() || tree.iter().enumerate().any(|node| wrong(node, tree.len()));
-        (self.trees.is_empty() || self.mean_path.is_nan() || self.mean_path <= 0.0 || self.trees.iter().any(broken))
-            .then(|| format!("its trees are not of {width} slots"))
+        let fits = |node: &Node| !matches!(node, Node::Cut { slot, .. } if *slot >= width);
+        (!self.trees.iter().flatten().all(fits)).then(|| format!("its trees are not of {width} slots"))
     }
 }

@@ -4,6 +4,7 @@ use ndarray::{ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::{Detector, FitDetector, LearnError, Training};
+use crate::model::checked::{Checked, Outcome};
 use crate::model::kmeans::{Clusters, Nearest, choose_k};
 use crate::model::sample;
 
@@ -17,6 +18,14 @@ const STARTS: u64 = 4;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(in crate::model) struct Kmeans(Clusters);
+
+impl Checked for Kmeans {
+    const NAME: &str = Clusters::NAME;
+
+    fn check(&self) -> Outcome {
+        self.0.check()
+    }
+}
 
 impl FitDetector for Kmeans {
     fn fit(training: &Training<'_>) -> Result<Self, LearnError> {
@@ -61,6 +70,6 @@ impl Detector for Kmeans {
     }
 
     fn inconsistency(&self, width: usize) -> Option<String> {
-        (!self.0.fits(width)).then(|| format!("its clusters are not of {width} slots"))
+        (self.0.width() != width).then(|| format!("its clusters are not of {width} slots"))
     }
 }

@@ -8,6 +8,7 @@ use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::{Detector, FitDetector, LearnError, Training};
+use crate::model::checked::{Checked, Outcome, SMALLEST, all_within, any, checked, divisor, holds, within};
 use crate::model::kmeans::Clusters;
 use crate::model::sample;
 
@@ -28,15 +29,41 @@ const VARIANCE_FLOOR: f64 = 0.05;
 
 /// Components of the mixture; the score is `−ln` of the density.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub(in crate::model) struct GaussianMixture {
     components: Vec<Component>,
 }
 
+checked!(GaussianMixture);
+
+impl Checked for GaussianMixture {
+    const NAME: &str = "mixture";
+
+    fn check(&self) -> Outcome {
+        holds(!self.components.is_empty(), "expected at least one of 'components'")?;
+        self.components.iter().try_for_each(Component::check)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 struct Component {
     weight: f64,
     means: Vec<f64>,
     variances: Vec<f64>,
+}
+
+checked!(Component);
+
+impl Checked for Component {
+    const NAME: &str = "component of the mixture";
+
+    fn check(&self) -> Outcome {
+        // Weights are means of parts, with what rounding makes of them.
+        within("weight", self.weight, SMALLEST..=1.0 + 1e-6)?;
+        all_within("means", &self.means, &any())?;
+        all_within("variances", &self.variances, &divisor())
+    }
 }
 
 impl Component {
@@ -131,12 +158,7 @@ impl Detector for GaussianMixture {
     }
 
     fn inconsistency(&self, width: usize) -> Option<String> {
-        let fits = |component: &Component| {
-            component.means.len() == width
-                && component.variances.len() == width
-                && component.variances.iter().all(|variance| *variance > 0.0)
-        };
-        (self.components.is_empty() || !self.components.iter().all(fits))
-            .then(|| format!("its components are not of {width} slots"))
+        let fits = |component: &Component| component.means.len() == width && component.variances.len() == width;
+        (!self.components.iter().all(fits)).then(|| format!("its components are not of {width} slots"))
     }
 }

@@ -18,6 +18,7 @@ use self::forest::IsolationForest;
 use self::kmeans::Kmeans;
 use self::mixture::GaussianMixture;
 use self::svm::OneClassSvm;
+use super::checked::Checked;
 
 /// Why nothing was learnt.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,14 @@ pub enum LearnError {
         /// What it said.
         reason: String,
     },
+}
+
+/// What was learnt, if it works and can be read again.
+pub(super) fn sound<T: Checked>(fitted: T) -> Result<T, LearnError> {
+    match fitted.check() {
+        Ok(()) => Ok(fitted),
+        Err(reason) => Err(LearnError::Failed { what: T::NAME, reason }),
+    }
 }
 
 /// What a detector learns from.
@@ -77,7 +86,7 @@ pub trait Detector {
 }
 
 /// Is learnt from rows.
-trait FitDetector: Detector + Sized {
+trait FitDetector: Detector + Checked {
     fn fit(training: &Training<'_>) -> Result<Self, LearnError>;
 }
 
@@ -114,7 +123,7 @@ macro_rules! detectors {
                 if training.rows.nrows() < LEAST_ROWS {
                     return Err(LearnError::TooFewRows { found: training.rows.nrows(), expected: LEAST_ROWS });
                 }
-                match self { $(Self::$kind => <$fitted>::fit(training).map(FittedDetector::$kind),)* }
+                match self { $(Self::$kind => <$fitted>::fit(training).and_then(sound).map(FittedDetector::$kind),)* }
             }
         }
 

@@ -8,6 +8,7 @@ use ndarray::{Array1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::{Detector, FitDetector, LearnError, Training};
+use crate::model::checked::{Checked, Outcome};
 use crate::model::sample;
 use crate::model::vectors::SupportVectors;
 
@@ -21,6 +22,14 @@ const NU: f64 = 0.05;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(in crate::model) struct OneClassSvm(SupportVectors);
+
+impl Checked for OneClassSvm {
+    const NAME: &str = SupportVectors::NAME;
+
+    fn check(&self) -> Outcome {
+        self.0.check()
+    }
+}
 
 impl FitDetector for OneClassSvm {
     fn fit(training: &Training<'_>) -> Result<Self, LearnError> {

@@ -1,0 +1,334 @@
+//! Model files of which one value was changed: each is refused with a reason, or its scores are finite.
+//!
+//! Every value of every kind of model is changed. Of arrays of many alike values each is changed in one way, in turn;
+//! with `FLOWML_ALL_MUTATIONS` set, in all ways.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use ndarray::Array2;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::classify::ClassifierKind;
+use super::detect::DetectorKind;
+use super::frame::{Frame, FrameColumn, Values};
+use super::select::Selection;
+use super::trained::{Judgement, Labelled, Plan, TableModel, Task};
+use super::{Learner, Mark, Opinion, store};
+use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
+
+/// The values of a longer array are alike.
+const ALIKE: usize = 24;
+
+/// Of so many changed values of long arrays one model is not only asked, but also learns.
+const LEARNS: usize = 32;
+
+/// A change of one place in a file.
+#[derive(Clone, Debug)]
+enum Change {
+    /// Another value.
+    Set(Value),
+    /// The key or the element is missing.
+    Remove,
+    /// An array without its last element.
+    Shorter,
+    /// An array with its last element twice.
+    Longer,
+}
+
+/// All changes of a value.
+fn changes(value: &Value) -> Vec<Change> {
+    let mut changes = vec![Change::Remove];
+    let numbers = [0.0, -0.5, 0.5, 2.5, -10.0, 1e5, 1e59, 1e153, -1e153, 1e308, -1e308, f64::MAX, 1e-61, 5e-324];
+    let others = [json!(null), json!("x"), json!(true), json!([]), json!({}), json!([0.5])];
+    let whole = [json!(0), json!(-1), json!(1), json!(4096), json!(u32::MAX), json!(i64::MIN), json!(u64::MAX)];
+    match value {
+        Value::Number(_) => changes.extend(numbers.map(|n| Change::Set(json!(n)))),
+        Value::Array(own) if !own.is_empty() => changes.extend([Change::Shorter, Change::Longer]),
+        Value::Bool(own) => changes.push(Change::Set(json!(!own))),
+        Value::String(_) => changes.extend([json!(""), json!("kmeans"), json!("never")].map(Change::Set)),
+        _ => {}
+    }
+    changes.extend(whole.into_iter().chain(others).filter(|other| other != value).map(Change::Set));
+    changes
+}
+
+/// A place in a file, as a JSON pointer, and whether it is in an array of many alike values.
+struct Place {
+    pointer: String,
+    is_one_of_many: bool,
+}
+
+/// All places below the root, those of arrays and objects too.
+fn places(value: &Value, pointer: &str, is_one_of_many: bool, found: &mut Vec<Place>) {
+    if !pointer.is_empty() {
+        found.push(Place { pointer: pointer.to_owned(), is_one_of_many });
+    }
+    match value {
+        Value::Array(own) => {
+            let many = is_one_of_many || own.len() > ALIKE;
+            own.iter().enumerate().for_each(|(at, own)| places(own, &format!("{pointer}/{at}"), many, found));
+        }
+        Value::Object(own) => own.iter().for_each(|(key, own)| {
+            let key = key.replace('~', "~0").replace('/', "~1");
+            places(own, &format!("{pointer}/{key}"), is_one_of_many, found);
+        }),
+        _ => {}
+    }
+}
+
+/// Makes a change while `what` runs.
+fn while_changed(file: &mut Value, pointer: &str, change: &Change, what: impl FnOnce(&Value)) {
+    fn place<'a>(file: &'a mut Value, pointer: &str) -> &'a mut Value {
+        file.pointer_mut(pointer).expect("the place was found in this file")
+    }
+    match change {
+        Change::Set(value) => {
+            let own = std::mem::replace(place(file, pointer), value.clone());
+            what(file);
+            *place(file, pointer) = own;
+        }
+        Change::Remove => {
+            let (parent, key) = pointer.rsplit_once('/').expect("it is below the root");
+            match place(file, parent) {
+                Value::Array(parent_values) => {
+                    let at = key.parse().expect("an array has numbers");
+                    let own = parent_values.remove(at);
+                    what(file);
+                    place(file, parent).as_array_mut().expect("as before").insert(at, own);
+                }
+                Value::Object(members) => {
+                    let key = key.replace("~1", "/").replace("~0", "~");
+                    let own = members.remove(&key).expect("the key was found");
+                    what(file);
+                    place(file, parent).as_object_mut().expect("as before").insert(key, own);
+                }
+                other => panic!("{other} has no members"),
+            }
+        }
+        Change::Shorter => {
+            let own = place(file, pointer).as_array_mut().and_then(Vec::pop).expect("it is not empty");
+            what(file);
+            place(file, pointer).as_array_mut().expect("as before").push(own);
+        }
+        Change::Longer => {
+            let values = place(file, pointer).as_array_mut().expect("only arrays become longer");
+            values.push(values.last().cloned().expect("it is not empty"));
+            what(file);
+            place(file, pointer).as_array_mut().expect("as before").pop();
+        }
+    }
+}
+
+/// How thoroughly a model that was not refused is tried.
+#[derive(Clone, Copy, PartialEq)]
+enum Trial {
+    Judges,
+    Learns,
+}
+
+/// Changes every value, and tries what is read of it: `read` says why a file is refused.
+fn change_all(name: &str, mut file: Value, read: impl Fn(&Value, Trial) -> Result<(), String>) {
+    read(&file, Trial::Learns).unwrap_or_else(|reason| panic!("{name} as it is: {reason}"));
+    let all = std::env::var_os("FLOWML_ALL_MUTATIONS").is_some();
+    let mut found = Vec::new();
+    places(&file, "", false, &mut found);
+    let (mut tried, mut refused) = (0, 0);
+    for (number, Place { pointer, is_one_of_many }) in found.iter().enumerate() {
+        let changes = changes(file.pointer(pointer).expect("it was found"));
+        let chosen = match *is_one_of_many && !all {
+            // Neighbours are changed in different ways.
+            true => &changes[(number.wrapping_mul(2_654_435_761) >> 8) % changes.len()..][..1],
+            false => &changes[..],
+        };
+        let trial = if *is_one_of_many && number % LEARNS != 0 { Trial::Judges } else { Trial::Learns };
+        for change in chosen {
+            while_changed(&mut file, pointer, change, |file| {
+                let outcome = catch_unwind(AssertUnwindSafe(|| read(file, trial)));
+                let outcome = outcome.unwrap_or_else(|_| panic!("{name}: {pointer}: {change:?}"));
+                if let Err(reason) = outcome {
+                    assert!(reason.len() > 10, "{name}: {pointer}: {change:?}: {reason}");
+                    refused += 1;
+                }
+                tried += 1;
+            });
+        }
+    }
+    eprintln!("{name}: {} places, {tried} changes, {refused} refused", found.len());
+    assert!(refused > tried / 2, "{name}: {refused} of {tried} changes were refused");
+}
+
+/// Rows of which some have values that no measurement has.
+fn odd_rows(width: usize) -> Array2<f64> {
+    let values = [0.0, 1.0, 1500.0, 6.0, -1.0, f64::NAN, f64::INFINITY, 1e308, -1e308, 1e153, 3e38, 0.25];
+    Array2::from_shape_fn((values.len(), width), |(row, column)| match row {
+        0..3 => values[(row * 5 + column) % values.len()],
+        _ => values[row],
+    })
+}
+
+fn try_learner(mut learner: Learner, rows: &Array2<f64>, trial: Trial) {
+    let rounds = if trial == Trial::Learns { 3 } else { 0 };
+    let verdicts = learner.judge(rows.view()).into_iter();
+    let verdicts: Vec<_> = verdicts.chain((0..rounds).flat_map(|_| learner.observe(rows.view()))).flatten().collect();
+    for verdict in verdicts {
+        assert!(verdict.score.is_finite() && (0.0..=1.0).contains(&verdict.probability), "{verdict:?}");
+        let shares = verdict.reasons.iter().map(|reason| reason.share);
+        assert!(shares.into_iter().all(|share| (0.0..=1.0).contains(&share)), "{:?}", verdict.reasons);
+    }
+    if trial == Trial::Learns {
+        let _ = (learner.explain(rows.row(1)), learner.status());
+        assert!(learner.clusters().iter().all(|cluster| cluster.share.is_finite() && cluster.size.is_finite()));
+        let mut successor = learner.successor(learner.settings().clone());
+        successor.observe(rows.view());
+    }
+}
+
+/// The learners of a model that ships with flowml, with a mark.
+fn change_shipped(text: &str, name: &str, columns: &[Column]) {
+    let file: Value = serde_json::from_str(text).expect("it ships with flowml");
+    let mut value = file["learners"][name].clone();
+    let mark = Mark::new("incident 1".to_owned(), Opinion::Attack, &[vec![1.0; columns.len()]]);
+    value["marks"] = json!([mark]);
+    let rows = odd_rows(columns.len());
+    change_all(name, value, |value, trial| {
+        let learner = store::learner(Path::new("m"), name, value, columns.to_vec());
+        try_learner(learner.map_err(|error| error.to_string())?, &rows, trial);
+        Ok(())
+    });
+}
+
+const BOTH: &str = include_str!("../../models/both.json");
+const INGRESS: &str = include_str!("../../models/ingress.json");
+
+fn flow_columns() -> Vec<Column> {
+    columns(&FlowColumns::Headers.features().collect::<Vec<_>>())
+}
+
+#[test]
+fn any_change_of_the_flows_of_the_shipped_model_of_both_directions_is_refused_or_harmless() {
+    change_shipped(BOTH, "flows", &flow_columns());
+}
+
+#[test]
+fn any_change_of_the_hosts_of_the_shipped_model_of_both_directions_is_refused_or_harmless() {
+    change_shipped(BOTH, "hosts", &columns(HOST_FEATURES));
+}
+
+#[test]
+fn any_change_of_the_flows_of_the_shipped_model_of_ingress_is_refused_or_harmless() {
+    change_shipped(INGRESS, "flows", &flow_columns());
+}
+
+#[test]
+fn any_change_of_the_hosts_of_the_shipped_model_of_ingress_is_refused_or_harmless() {
+    change_shipped(INGRESS, "hosts", &columns(HOST_FEATURES));
+}
+
+/// A small table with an amount, a share, and a category; every third row is an attack.
+fn table(rows: usize) -> Labelled {
+    let numbers = |name: &str, of: &dyn Fn(usize) -> f64| FrameColumn {
+        name: name.to_owned(),
+        learn: None,
+        values: Values::Numbers((0..rows).map(of).collect()),
+    };
+    let protocols = (0..rows).map(|row| Some(Arc::from(["tcp", "udp"][row / 2 % 2]))).collect();
+    let columns = vec![
+        numbers("bytes", &|row| (row * row % 17) as f64 * if row % 3 == 0 { 90.0 } else { 10.0 }),
+        numbers("share", &|row| (row % 5) as f64 / 5.0 - 0.1),
+        FrameColumn { name: "protocol".to_owned(), learn: None, values: Values::Texts(protocols) },
+        numbers("same", &|_| 7.0),
+    ];
+    let label = |row: usize| ["attack", "scan", "normal", "normal"][row % 4].into();
+    let labels = (0..rows).map(label).collect();
+    Labelled { frame: Frame::new(rows, columns), labels: Some(labels), inputs: vec![0; rows] }
+}
+
+/// Rows of that table with values that no measurement has.
+fn odd_table() -> Frame {
+    let values = odd_rows(1).into_raw_vec_and_offset().0;
+    let protocols = values.iter().enumerate().map(|(row, _)| (row % 2 == 0).then(|| Arc::from("tcp"))).collect();
+    let column =
+        |name: &str| FrameColumn { name: name.to_owned(), learn: None, values: Values::Numbers(values.clone()) };
+    let protocol = FrameColumn { name: "protocol".to_owned(), learn: None, values: Values::Texts(protocols) };
+    Frame::new(values.len(), vec![column("bytes"), column("share"), protocol, column("same")])
+}
+
+fn try_table_model(value: &Value, rows: &Frame) -> Result<(), String> {
+    let model = TableModel::deserialize(value).map_err(|error| error.to_string())?;
+    let _ = (model.describe(), model.slot_names(), model.summary());
+    let (prepared, _) = model.prepare(rows).map_err(|error| error.to_string())?;
+    match model.judge(prepared.view()) {
+        Judgement::Scores { scores, probabilities, .. } => {
+            assert!(scores.iter().all(|score| score.is_finite()), "{scores:?}");
+            assert!(probabilities.iter().all(|p| (0.0..=1.0).contains(p)), "{probabilities:?}");
+        }
+        Judgement::Classes(classes) => assert!(classes.iter().all(|class| *class < model.classes().len())),
+    }
+    Ok(())
+}
+
+fn change_table_model(task: Task) {
+    let is_tree = matches!(task, Task::Classify(ClassifierKind::DecisionTree));
+    let plan = Plan {
+        task,
+        scaling: None,
+        selection: is_tree.then_some(Selection::Tree(3)),
+        k: Some(2),
+        seed: 1,
+        alpha: 0.01,
+        benign: None,
+        all_rows: false,
+    };
+    let (model, _) = TableModel::train(&table(20), plan).expect("there is enough to learn from");
+    let path = std::env::temp_dir().join(format!("flowml-mutations-{}-{}.json", task.name(), std::process::id()));
+    model.save(&path).expect("there is room");
+    let text = std::fs::read(&path).expect("it was just saved");
+    std::fs::remove_file(&path).expect("the file is ours");
+    let (file, rows) = (serde_json::from_slice(&text).expect("a model is JSON"), odd_table());
+    change_all(task.name(), file, |value, _| try_table_model(value, &rows));
+}
+
+#[test]
+fn any_change_of_a_detector_of_tables_is_refused_or_harmless() {
+    let single = DetectorKind::ALL.iter().filter(|kind| **kind != DetectorKind::Ensemble);
+    single.for_each(|kind| change_table_model(Task::Detect(*kind)));
+}
+
+#[test]
+fn any_change_of_an_ensemble_of_detectors_is_refused_or_harmless() {
+    change_table_model(Task::Detect(DetectorKind::Ensemble));
+}
+
+#[test]
+fn any_change_of_a_classifier_of_tables_is_refused_or_harmless() {
+    ClassifierKind::ALL.iter().for_each(|kind| change_table_model(Task::Classify(*kind)));
+}
+
+#[test]
+fn huge_numbers_are_learnt_from_and_judged_by_every_algorithm() {
+    let mut train = table(60);
+    let huge = [1e308, -1e308, 1e153, -1e153, 3e38, -3e38, f64::MAX, f64::INFINITY];
+    let columns = train.frame.columns().iter().cloned().map(|mut column| {
+        if let Values::Numbers(numbers) = &mut column.values {
+            numbers.iter_mut().step_by(7).zip(huge.iter().cycle()).for_each(|(number, huge)| *number = *huge);
+        }
+        column
+    });
+    train.frame = Frame::new(60, columns.collect());
+    let tasks = DetectorKind::ALL.iter().map(|kind| Task::Detect(*kind));
+    let path = std::env::temp_dir().join(format!("flowml-huge-{}.json", std::process::id()));
+    for task in tasks.chain(ClassifierKind::ALL.iter().map(|kind| Task::Classify(*kind))) {
+        let plan =
+            Plan { task, scaling: None, selection: None, k: None, seed: 1, alpha: 0.01, benign: None, all_rows: false };
+        let (model, cleaning) = TableModel::train(&train, plan).expect("there is enough to learn from");
+        assert!(cleaning.undefined.contains_key("bytes"), "{}: {cleaning:?}", task.name());
+        model.save(&path).expect("there is room");
+        let text = std::fs::read(&path).expect("it was just saved");
+        let file = serde_json::from_slice(&text).expect("a model is JSON");
+        try_table_model(&file, &odd_table()).unwrap_or_else(|reason| panic!("{}: {reason}", task.name()));
+    }
+    std::fs::remove_file(path).expect("the file is ours");
+}
