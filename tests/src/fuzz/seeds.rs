@@ -129,7 +129,7 @@ fn captures() -> Vec<(String, Vec<u8>)> {
 }
 
 /// Small tables, with what is odd in the tables of other tools.
-const TABLES: [(&str, &str); 5] = [
+const TABLES: [(&str, &str); 8] = [
     (
         "csv",
         "src_ip,src_port,dst_ip,dst_port,protocol,bidirectional_first_seen_ms,bidirectional_duration_ms,splt_ps,label\n\
@@ -141,6 +141,13 @@ const TABLES: [(&str, &str); 5] = [
         "csv_foreign",
         "\u{feff} Flow Duration , Flow Bytes/s,Label\n3,Infinity,BENIGN\n-4,1e300,\"Web\nAttack\"\n+1,007,x\n",
     ),
+    (
+        "csv_huge",
+        "x,y,label\n1e308,1,a\n-1e308,2,b\n1e153,3,a\n-1e153,4,b\n3e38,5,a\n-3e38,6,b\n1e-308,7,a\n0,8,b\n5,9,a\n\
+         6,1,b\n7,2,a\n8,3,b\n9,4,a\n1,5,b\n",
+    ),
+    ("csv_semicolon", "sep=;\na;b;c\n1,5;1.234,5;x\n-2,5;2;\"y;z\"\na;b;c\n3;4;w\n"),
+    ("csv_index", ",x,y\n0,1,a\n1,5,b\n2,9,a\n3,7,b\n4,2,a\n5,3,b\n6,1,a\n7,4,b\n8,9,a\n9,8,b\n10,3,a\n"),
     ("csv_flags", "a,b\ntrue,1\nFalse,-2\n,18446744073709551615\n"),
     (
         "jsonl",

@@ -1,4 +1,5 @@
-//! Tables of flows out of any bytes: rows or an error, and what was written is read again as it was.
+//! Tables of flows out of any bytes: rows or an error, what was written is read again as it was, and what is learnt from the
+//! rows gives finite scores.
 //!
 //! Parquet is left out: its reader is the arrow project's, which fuzzes it.
 
@@ -7,7 +8,11 @@ use std::fs;
 use arrow_array::RecordBatch;
 use flowml_user::dataset::clean::{Account, Cleaner};
 use flowml_user::dataset::keys::keys;
+use flowml_user::dataset::learnt::Roles;
 use flowml_user::dataset::{DatasetError, Shape, TableFormat, TableReader, TableWriter};
+use flowml_user::model::classify::ClassifierKind;
+use flowml_user::model::detect::DetectorKind;
+use flowml_user::model::trained::{Judgement, Plan, TableModel, Task};
 use serde_json::Value;
 
 use super::MemoryFile;
@@ -20,6 +25,7 @@ pub(super) fn run(bytes: &[u8]) {
     }
     let Some(batches) = read(bytes) else { return };
     clean(&batches);
+    learn(bytes);
     // Once written, a table is what is read of it.
     let Some(second) = write(&batches) else { return };
     let again = read(&second).expect("what was written is a table");
@@ -59,6 +65,36 @@ fn clean(batches: &[RecordBatch]) {
         let again = cleaner.look_at(batch, &keys, &mut account).expect("as before");
         assert!(again.iter().all(Option::is_some), "a row that came before is a duplicate");
     }
+}
+
+/// What can be learnt from is learnt from, by an algorithm that the input chooses, and judged by finite scores.
+fn learn(bytes: &[u8]) {
+    let file = MemoryFile::new(bytes);
+    let Some(table) = told(TableReader::open(&file.path())) else { return };
+    let label = table.schema().fields().last().map(|field| field.name().clone());
+    let chosen = bytes.len() % (DetectorKind::ALL.len() + ClassifierKind::ALL.len());
+    let (task, label) = match DetectorKind::ALL.get(chosen) {
+        Some(kind) => (Task::Detect(*kind), None),
+        None => (Task::Classify(ClassifierKind::ALL[chosen - DetectorKind::ALL.len()]), label),
+    };
+    let roles = Roles { label, ignored: Vec::new() };
+    let Some(table) = told(roles.read(vec![table], |_| ())) else { return };
+    let plan =
+        Plan { task, scaling: None, selection: None, k: None, seed: 0, alpha: 0.01, benign: None, all_rows: false };
+    // What cannot be learnt from is an error, and no model.
+    let Ok((model, _)) = TableModel::train(&table, plan) else { return };
+    let (rows, _) = model.prepare(&table.frame).expect("it was learnt from this table");
+    assert!(rows.iter().all(|value| value.is_finite()), "what is learnt is finite");
+    let judgement = model.judge(rows.view());
+    if let Judgement::Scores { scores, probabilities, .. } = &judgement {
+        assert!(scores.iter().all(|score| score.is_finite()), "{scores:?}");
+        assert!(probabilities.iter().all(|p| (0.0..=1.0).contains(p)), "{probabilities:?}");
+    }
+    let folder = tempfile::tempdir().expect("there is room");
+    let path = folder.path().join("model.json");
+    model.save(&path).expect("there is room");
+    let again = TableModel::load(&path).expect("a model that was written can be read");
+    assert_eq!(again.judge(rows.view()), judgement, "a model that was saved judges as before");
 }
 
 /// The table as CSV; `None` of no rows, which have no columns either, and where the names of the columns are how another
