@@ -1,6 +1,7 @@
 //! Inputs that flowml once got wrong, after reports of users of flow meters: the rows of `flowml read` are the right ones.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -267,6 +268,159 @@ fn an_icmp_error_is_counted_with_the_flow_that_it_quotes() -> Result<()> {
         let (flows, peers) = (host["source_flows"].as_f64(), host["source_peers"].as_f64());
         let expected = if host["address"] == "10.0.0.1" { Some(1.0) } else { Some(0.0) };
         ensure!(peers == expected && (flows > Some(0.0)) == (expected == Some(1.0)), "{host}");
+    }
+    Ok(())
+}
+
+/// A folder of inputs, and what `flowml` says of them.
+struct Inputs(tempfile::TempDir);
+
+impl Inputs {
+    fn new() -> Result<Self> {
+        Ok(Self(tempfile::tempdir()?))
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
+        let path = self.0.path().join(name);
+        fs::write(&path, bytes)?;
+        Ok(path)
+    }
+}
+
+/// Whether `flowml` succeeds with these arguments over a table, and what it writes to standard output and error.
+fn flowml(path: &Path, arguments: &[&str]) -> Result<(bool, String, String)> {
+    let (command, rest) = arguments.split_first().context("a command")?;
+    let output = Command::new(binary()?).arg(command).arg(path).args(rest).stdin(Stdio::null()).output()?;
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).context("text");
+    Ok((output.status.success(), text(output.stdout)?, text(output.stderr)?))
+}
+
+/// The figures of a decision tree over a table in a cross-validation, and what was said.
+fn tree(path: &Path, label: &str) -> Result<(Value, String)> {
+    let arguments = ["eval", "--label-column", label, "--classifier", "decision-tree", "-o", "json=-"];
+    let (succeeded, figures, said) = flowml(path, &arguments)?;
+    ensure!(succeeded, "{said}");
+    let figures: Value = serde_json::from_str(&figures).context("figures in JSON")?;
+    Ok((figures["classifiers"][0].clone(), said))
+}
+
+/// Rows of a table: a number that tells an attack, one that does not, and whether it is one; every tenth is.
+fn measured() -> Vec<(f64, f64, bool)> {
+    let mut state = 1_u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as f64 / f64::from(1_u32 << 31)
+    };
+    (0..600)
+        .map(|row| (if row % 10 == 0 { 5000.0 } else { 500.0 } + 50.0 * random(), random(), row % 10 == 0))
+        .collect()
+}
+
+/// The input under this name among those that users reported, where they are there.
+fn reported(name: &str) -> Option<PathBuf> {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/faults")).join(name);
+    if !path.is_file() {
+        eprintln!("{} is not there", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+#[test]
+fn tables_are_read_in_the_form_in_which_data_sets_are_published() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let inputs = Inputs::new()?;
+    let label = |attack: bool| if attack { "Web Attack – XSS" } else { "BENIGN" };
+    let header = " Bytes, Share, Label\n";
+    let row = |(bytes, share, attack): &(f64, f64, bool)| format!("{bytes:.3},{share:.3},{}\n", label(*attack));
+    let rows: Vec<String> = measured().iter().map(row).collect();
+    let plain = header.to_owned() + &rows.concat();
+    let windows_1252: Vec<u8> = plain.chars().map(|c| if c == '–' { 0x96 } else { c as u8 }).collect();
+    let utf_16: Vec<u8> =
+        "\u{feff}".chars().chain(plain.replace(',', "\t").chars()).flat_map(|c| (c as u16).to_le_bytes()).collect();
+    let repeated = [header, &rows[..200].concat(), "Bytes,Share,Label\n", &rows[200..].concat(), header].concat();
+    let excel = plain.replace(',', ";").replace('.', ",");
+    let cases: [(&str, &[u8], &[&str]); 5] = [
+        ("plain.csv", plain.as_bytes(), &[]),
+        ("windows-1252.csv", &windows_1252, &["is not UTF-8", "windows-1252"]),
+        ("utf-16.txt", &utf_16, &["delimiter '\\t'"]),
+        ("repeated.csv", repeated.as_bytes(), &["2 rows repeat the header"]),
+        ("excel.csv", excel.as_bytes(), &["delimiter ';', and numbers with decimal commas"]),
+    ];
+    for (name, bytes, notices) in cases {
+        let (figures, said) = tree(&inputs.file(name, bytes)?, "Label")?;
+        ensure!(figures["rows"] == 600 && figures["accuracy"] == 1.0, "{name}: {figures}");
+        let classes: Vec<_> = figures["classes"].as_object().context("classes")?.keys().collect();
+        ensure!(classes == ["BENIGN", "Web Attack – XSS"], "{name}: {classes:?}");
+        ensure!(notices.iter().all(|notice| said.contains(notice)), "{name}: {notices:?} expected of {said}");
+        ensure!(said.contains(&format!("{name}: ")) != notices.is_empty(), "{name}: {said}");
+    }
+    let shared = [
+        ("cic2017_cp1252.csv", "Label", 2),
+        ("cic2018_repeated_header.csv", "Label", 2),
+        ("excel_semicolon.csv", "label", 2),
+        ("pandas_index.csv", "label", 2),
+    ];
+    for (name, label, classes) in shared {
+        let Some(path) = reported(name) else { continue };
+        let (figures, said) = tree(&path, label)?;
+        ensure!(figures["rows"] == 600, "{name}: {figures}");
+        ensure!(figures["classes"].as_object().is_some_and(|own| own.len() == classes), "{name}: {figures}");
+        ensure!(said.contains("flowml: "), "{name}: no notice in {said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_column_without_a_name_that_counts_the_rows_is_not_learnt() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let inputs = Inputs::new()?;
+    // Sorted by its label, so that a row's number says all, and nothing else says anything.
+    let rows: String = measured()
+        .iter()
+        .enumerate()
+        .map(|(row, (_, share, _))| format!("{row},{share:.3},{}\n", if row < 300 { "a" } else { "b" }))
+        .collect();
+    for name in ["", "Unnamed: 0"] {
+        let (figures, said) =
+            tree(&inputs.file("index.csv", format!("{name},share,label\n{rows}").as_bytes())?, "label")?;
+        let accuracy = figures["accuracy"].as_f64().context("a number")?;
+        ensure!(accuracy < 0.7, "'{name}': {accuracy}");
+        ensure!(said.contains(&format!("column '{name}' only counts the rows")), "'{name}': {said}");
+    }
+    let (figures, _) = tree(&inputs.file("named.csv", format!("time,share,label\n{rows}").as_bytes())?, "label")?;
+    ensure!(figures["accuracy"].as_f64().is_some_and(|accuracy| accuracy > 0.99), "{figures}");
+    if let Some(path) = reported("pandas_index_sorted.csv") {
+        let accuracy = tree(&path, "label")?.0["accuracy"].as_f64().context("a number")?;
+        ensure!((accuracy - 0.59).abs() <= 0.03, "{accuracy}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_label_or_column_that_is_not_there_is_an_error_that_lists_those_that_are() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let inputs = Inputs::new()?;
+    let path = inputs.file("a.csv", format!("x,Label\n{}", "1,BENIGN\n2,scan\n".repeat(20)).as_bytes())?;
+    let model = inputs.0.path().join("m.json").display().to_string();
+    let cases: [(&[&str], &str); 4] = [
+        (&["train", "--model", &model, "--label-column", "label"], "expected a column 'label', found 'Label', 'x'"),
+        (&["train", "--model", &model, "--ignore", "y"], "expected a column 'y', found 'x', 'Label'"),
+        (
+            &["train", "--model", &model, "--label-column", "Label", "--benign", "benign"],
+            "the labels are 'BENIGN', 'scan'",
+        ),
+        (&["eval", "--label-column", "Label", "--benign", "benign"], "the labels are 'BENIGN', 'scan'"),
+    ];
+    for (arguments, expected) in cases {
+        let (succeeded, _, said) = flowml(&path, arguments)?;
+        ensure!(!succeeded && said.contains(expected), "{arguments:?}: {said}");
     }
     Ok(())
 }

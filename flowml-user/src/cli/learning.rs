@@ -11,7 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::{probability, table};
 use crate::dataset::learnt::Roles;
 use crate::dataset::truth;
-use crate::dataset::{HeaderRow, RowType};
+use crate::dataset::{Encoding, HeaderRow, Reading, RowType};
 use crate::model::classify::ClassifierKind;
 use crate::model::detect::DetectorKind;
 use crate::model::folds::Division;
@@ -28,7 +28,8 @@ of captures. Without a classifier it learns what ordinary rows look like; with l
 
 Of flowml's own tables (and NFStream's) the columns are learnt as 'flowml features' says. Of others, numbers that cannot be \
 negative and reach beyond 1 are learnt as their log1p, texts as categories; addresses, Unix times and texts that name rows \
-are left out. docs/LEARNING.md describes it all.";
+are left out, and so is a column without a name that only counts the rows. CSV may be separated by commas, semicolons, tabs or \
+bars, with decimal points or commas. docs/LEARNING.md describes it all.";
 
 pub(super) const TRAIN_EXAMPLES: &str = concat!(
     "\
@@ -113,16 +114,22 @@ pub struct InputArguments {
     #[arg(long)]
     pub no_header: bool,
 
+    /// Encoding of CSV files: utf-8, utf-16le, utf-16be, windows-1252 or latin1 [default: UTF-8, UTF-16 where a file begins
+    /// so, and windows-1252 for what is neither]
+    #[arg(long, value_name = "ENCODING", value_parser = encoding)]
+    pub encoding: Option<Encoding>,
+
     /// What is taken of captures, and of folders that '-o parquet=DIR' wrote [default: flows]
     #[arg(long, value_name = "UNIT", value_enum)]
     pub unit: Option<Unit>,
 }
 
 impl InputArguments {
-    /// How CSV files begin.
+    /// How CSV files are read.
     #[must_use]
-    pub const fn header(&self) -> HeaderRow {
-        if self.no_header { HeaderRow::Absent } else { HeaderRow::Present }
+    pub const fn reading(&self) -> Reading {
+        let header = if self.no_header { HeaderRow::Absent } else { HeaderRow::Present };
+        Reading { header, encoding: self.encoding }
     }
 }
 
@@ -228,6 +235,11 @@ impl LearningArguments {
             all_rows: self.all_rows,
         }
     }
+}
+
+/// By the names of encodings.
+fn encoding(text: &str) -> Result<Encoding, String> {
+    Encoding::named(text).ok_or_else(|| format!("expected {}", Encoding::ALL.map(Encoding::name).join(", ")))
 }
 
 /// By the names of the table of detectors.
@@ -507,6 +519,7 @@ mod tests {
             ("eval a --label-column l --model m --train b", "cannot be used with"),
             ("eval a --label-column l --benign b -o xml=x", "json=PATH"),
             ("score a --model m -o x.txt", ".parquet"),
+            ("train a --model m --encoding ebcdic", "windows-1252"),
         ];
         for (line, expected) in cases {
             let told = read(line).expect_err(line);

@@ -15,6 +15,8 @@ use super::keys::Key;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dropped {
+    /// It is the header of the table once more.
+    RepeatedHeader,
     /// It does not say who talked to whom and when.
     Incomplete,
     /// A column of it holds an infinity, or a number that is none.

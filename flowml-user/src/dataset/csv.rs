@@ -1,6 +1,6 @@
-//! Reading CSV: types are found in a first pass over the file, values in a second.
+//! Reading CSV, whatever separates its columns: types are found in a first pass over the file, values in a second.
 
-use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use ::csv::{Reader, ReaderBuilder, StringRecord, Trim};
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 
-use super::{BATCH, DatasetError, HeaderRow};
+use super::encoding::Decoded;
+use super::{BATCH, DatasetError, Encoding, HeaderRow, Notice, Reading};
 use crate::features::FlowColumns;
 use crate::record::{Kind, Value};
 use crate::sink::cells::{Builder, Cell, OutputColumn, field, flow_columns, plain_field};
@@ -16,17 +17,46 @@ use crate::sink::cells::{Builder, Cell, OutputColumn, field, flow_columns, plain
 /// The batches of a CSV file.
 pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, DatasetError>>>;
 
+/// What columns may be separated by; of equally good ones the first is taken.
+pub(super) const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+/// How much of a file is looked at for its delimiter.
+const SAMPLE: u64 = 1 << 16;
+
+/// What stands between the whole part of a number and its fraction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Decimal {
+    #[default]
+    Point,
+    /// Where columns are not separated by commas.
+    Comma,
+}
+
+/// How a file is read.
+#[derive(Clone, Copy)]
+struct Form {
+    encoding: Encoding,
+    delimiter: u8,
+    /// Whether the first line says what the delimiter is, for Excel: `sep=;`.
+    has_directive: bool,
+    header: HeaderRow,
+}
+
 /// What the fields of a column may be.
 #[derive(Clone, Copy)]
 struct Seen {
     any: bool,
     integer: bool,
     real: bool,
+    /// Numbers with decimal commas.
+    comma: bool,
     flag: bool,
 }
 
 impl Seen {
-    const NOTHING: Self = Self { any: false, integer: true, real: true, flag: true };
+    fn nothing(delimiter: u8) -> Self {
+        Self { any: false, integer: true, real: true, comma: delimiter != b',', flag: true }
+    }
 
     fn look_at(&mut self, text: &str) {
         if text.is_empty() {
@@ -36,24 +66,27 @@ impl Seen {
         // What is whole is real as well.
         self.integer = self.integer && integer(text).is_some();
         self.real = self.integer || self.real && real(text).is_some();
+        self.comma = self.comma && decimal_comma(text).is_some();
         self.flag = self.flag && flag(text).is_some();
     }
 
     /// The type, given the one that flowml's own column of this name has.
-    fn kind(self, known: Option<Kind>) -> Kind {
+    fn kind(self, known: Option<Kind>) -> (Kind, Decimal) {
         let found = match self {
-            Self { any: false, .. } => return known.unwrap_or(Kind::Text),
+            Self { any: false, .. } => return (known.unwrap_or(Kind::Text), Decimal::Point),
             Self { flag: true, .. } => Kind::Flag,
             Self { integer: true, .. } => Kind::Integer,
             Self { real: true, .. } => Kind::Real,
+            Self { comma: true, .. } => return (Kind::Real, Decimal::Comma),
             _ => Kind::Text,
         };
-        match (known, found) {
+        let kind = match (known, found) {
             // All numbers of a real column may happen to be whole.
             (Some(Kind::Real), Kind::Integer) => Kind::Real,
             (Some(list @ (Kind::Integers | Kind::Reals)), Kind::Text) => list,
             _ => found,
-        }
+        };
+        (kind, Decimal::Point)
     }
 }
 
@@ -73,6 +106,29 @@ fn is_amount(text: &str) -> bool {
     !matches!(digits, [b'+', ..] | [b'0', b'0'..=b'9', ..])
 }
 
+/// A number with a decimal comma, whose whole part may be divided into groups of three digits.
+fn decimal_comma(text: &str) -> Option<f64> {
+    let (whole, fraction) = match text.split_once(',') {
+        Some((_, "")) => return None,
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (text, None),
+    };
+    let mut groups = whole.split(['.', ' ', '\'', '\u{a0}', '\u{202f}']);
+    let mut number = groups.next().unwrap_or_default().to_owned();
+    let may_be_grouped = matches!(number.trim_start_matches('-').len(), 1..=3);
+    for group in groups {
+        if !may_be_grouped || group.len() != 3 || !group.bytes().all(|digit| digit.is_ascii_digit()) {
+            return None;
+        }
+        number.push_str(group);
+    }
+    if let Some(fraction) = fraction {
+        number.push('.');
+        number.push_str(fraction);
+    }
+    real(&number)
+}
+
 fn flag(text: &str) -> Option<bool> {
     match text {
         "true" | "True" | "TRUE" => Some(true),
@@ -81,13 +137,14 @@ fn flag(text: &str) -> Option<bool> {
     }
 }
 
-fn cell(text: &str, kind: Kind) -> Cell {
+fn cell(text: &str, kind: Kind, decimal: Decimal) -> Cell {
     if text.is_empty() {
         return Cell::ABSENT;
     }
     let cell = match kind {
         Kind::Text => Some(Cell::Value(Value::Text(text.to_owned()))),
         Kind::Integer => integer(text).map(|number| Cell::Value(Value::Number(number))),
+        Kind::Real if decimal == Decimal::Comma => decimal_comma(text).map(Cell::Real),
         Kind::Real => real(text).map(Cell::Real),
         Kind::Flag => flag(text).map(|flag| Cell::Value(Value::Flag(flag))),
         Kind::Integers | Kind::Reals => serde_json::from_str(text).ok().map(Cell::List),
@@ -95,54 +152,153 @@ fn cell(text: &str, kind: Kind) -> Cell {
     cell.unwrap_or(Cell::ABSENT)
 }
 
-/// Opens the file behind its header; columns without one are called by their numbers, from 1.
-fn open(path: &Path, header: HeaderRow) -> Result<(Reader<File>, Vec<String>), DatasetError> {
-    let file = File::open(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
-    let has_header = header == HeaderRow::Present;
-    let mut reader = ReaderBuilder::new().has_headers(has_header).trim(Trim::All).from_reader(file);
-    let header = reader.headers().map_err(|error| malformed(path, &error))?;
-    let names: Vec<String> = header.iter().map(|name| name.trim_start_matches('\u{feff}').to_owned()).collect();
-    if names.iter().all(String::is_empty) {
-        let message = "expected CSV with a header, JSON lines, Parquet or a Zeek log".to_owned();
-        return Err(DatasetError::Malformed { path: path.to_owned(), message });
+impl Form {
+    /// How the file is to be read, and the first byte that is not UTF-8 where nobody said what the file is instead.
+    fn of(path: &Path, reading: Reading) -> io::Result<(Self, Option<u64>)> {
+        let (encoding, not_utf8) = match reading.encoding {
+            Some(encoding) => (encoding, None),
+            None => Encoding::of(path)?,
+        };
+        let mut sample = Vec::new();
+        Decoded::open(path, encoding)?.take(SAMPLE).read_to_end(&mut sample)?;
+        let first = sample.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
+        let directive = match first {
+            [b's', b'e', b'p', b'=', delimiter] if DELIMITERS.contains(delimiter) => Some(*delimiter),
+            _ => None,
+        };
+        let delimiter = directive.unwrap_or_else(|| delimiter_of(&sample));
+        Ok((Self { encoding, delimiter, has_directive: directive.is_some(), header: reading.header }, not_utf8))
     }
-    let names = if has_header { names } else { (1..=names.len()).map(|number| number.to_string()).collect() };
-    Ok((reader, names))
+
+    /// Opens the file behind its header; columns without one are called by their numbers, from 1.
+    fn open(&self, path: &Path) -> Result<(Records, Vec<String>), DatasetError> {
+        let failed = |source| DatasetError::Read { path: path.to_owned(), source };
+        let mut text = BufReader::new(Decoded::open(path, self.encoding).map_err(failed)?);
+        if self.has_directive {
+            text.skip_until(b'\n').map_err(failed)?;
+        }
+        let has_header = self.header == HeaderRow::Present;
+        let mut builder = ReaderBuilder::new();
+        let builder = builder.has_headers(has_header).delimiter(self.delimiter).trim(Trim::All);
+        let mut reader = builder.from_reader(text);
+        let header = reader.headers().map_err(|error| self.malformed(path, &error))?;
+        let names: Vec<String> = header.iter().map(ToOwned::to_owned).collect();
+        if names.iter().all(String::is_empty) {
+            let message = "expected CSV with a header, JSON lines, Parquet or a Zeek log".to_owned();
+            return Err(DatasetError::Malformed { path: path.to_owned(), message });
+        }
+        // Where all names could be values, a row may be equal to them by chance.
+        let is_recognised = has_header && names.iter().all(|name| !is_value(name));
+        let header = is_recognised.then(|| names.clone());
+        let names = if has_header { names } else { (1..=names.len()).map(|number| number.to_string()).collect() };
+        Ok((Records { reader, header, repeated: 0 }, names))
+    }
+
+    fn malformed(&self, path: &Path, error: &::csv::Error) -> DatasetError {
+        let message = match error.kind() {
+            ::csv::ErrorKind::UnequalLengths { .. } => {
+                format!("{error}, with the delimiter {:?}", char::from(self.delimiter))
+            }
+            ::csv::ErrorKind::Io(error) => error.to_string(),
+            _ => error.to_string(),
+        };
+        DatasetError::Malformed { path: path.to_owned(), message }
+    }
 }
 
-fn malformed(path: &Path, error: &::csv::Error) -> DatasetError {
-    DatasetError::Malformed { path: path.to_owned(), message: error.to_string() }
+/// What separates the columns of the file that begins so: what divides all its rows into the same number of fields, more
+/// than one; the more fields the better.
+fn delimiter_of(sample: &[u8]) -> u8 {
+    // The last line may be cut.
+    let is_cut = sample.len() as u64 >= SAMPLE;
+    let fields = |delimiter: u8| {
+        let mut builder = ReaderBuilder::new();
+        let mut reader = builder.has_headers(false).flexible(true).delimiter(delimiter).from_reader(sample);
+        let mut counts: Vec<usize> = reader.byte_records().map_while(Result::ok).map(|record| record.len()).collect();
+        if is_cut && counts.len() > 1 {
+            counts.pop();
+        }
+        let first = *counts.first()?;
+        (first > 1 && counts.iter().all(|count| *count == first)).then_some(first)
+    };
+    let found = DELIMITERS.into_iter().filter_map(|delimiter| Some((fields(delimiter)?, delimiter)));
+    found.reduce(|best, next| if next.0 > best.0 { next } else { best }).map_or(b',', |(_, delimiter)| delimiter)
 }
 
-/// Reads a table.
-pub(super) fn read(path: &Path, header: HeaderRow) -> Result<(SchemaRef, Batches), DatasetError> {
-    let (mut reader, names) = open(path, header)?;
-    let mut seen = vec![Seen::NOTHING; names.len()];
+/// Whether a name of a column may be a value of one that is not of texts.
+fn is_value(name: &str) -> bool {
+    real(name).is_some() || decimal_comma(name).is_some() || flag(name).is_some() || name.starts_with('[')
+}
+
+/// The rows of a file, without those that are its header once more.
+struct Records {
+    reader: Reader<BufReader<Decoded>>,
+    /// None where a header would not be recognised.
+    header: Option<Vec<String>>,
+    repeated: u64,
+}
+
+impl Records {
+    /// Reads the next row; false where there is none.
+    fn next(&mut self, record: &mut StringRecord) -> Result<bool, ::csv::Error> {
+        while self.reader.read_record(record)? {
+            if !self.is_header(record) {
+                return Ok(true);
+            }
+            self.repeated += 1;
+        }
+        Ok(false)
+    }
+
+    fn is_header(&self, record: &StringRecord) -> bool {
+        // Files with byte order marks may have been joined. A number that is none is written as no value.
+        let is_none = |text: &str| real(text).is_some_and(|number| !number.is_finite());
+        let is = |name: &String, text: &str| {
+            let text = text.trim_start_matches('\u{feff}').trim();
+            name == text || name.is_empty() && is_none(text)
+        };
+        self.header.as_ref().is_some_and(|header| header.iter().zip(record).all(|(name, text)| is(name, text)))
+    }
+}
+
+/// Reads a table, and says what was found of the file.
+pub(super) fn read(path: &Path, reading: Reading) -> Result<(SchemaRef, Batches, Vec<Notice>), DatasetError> {
+    let form = Form::of(path, reading);
+    let (form, not_utf8) = form.map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
+    let (mut records, names) = form.open(path)?;
+    let mut seen = vec![Seen::nothing(form.delimiter); names.len()];
     let mut record = StringRecord::new();
-    while reader.read_record(&mut record).map_err(|error| malformed(path, &error))? {
+    while records.next(&mut record).map_err(|error| form.malformed(path, &error))? {
         seen.iter_mut().zip(&record).for_each(|(seen, text)| seen.look_at(text));
     }
     let known: Vec<OutputColumn> = flow_columns(FlowColumns::Content(&[])).collect();
     let columns = names.iter().zip(seen).map(|(name, seen)| {
         let known = known.iter().find(|column| column.name == name);
-        let kind = seen.kind(known.map(|column| column.kind));
+        let (kind, decimal) = seen.kind(known.map(|column| column.kind));
         let field = match known {
             Some(column) => field(&OutputColumn { kind, ..*column }),
             None => plain_field(name, kind),
         };
-        (field, kind)
+        (field, (kind, decimal))
     });
     let (fields, kinds): (Vec<_>, Vec<_>) = columns.unzip();
     let schema = Arc::new(Schema::new(fields));
-    let (reader, _) = open(path, header)?;
-    let rows = Rows { reader, kinds, schema: Arc::clone(&schema), path: path.to_owned() };
-    Ok((schema, Box::new(rows)))
+    let decimal_comma = kinds.iter().any(|(_, decimal)| *decimal == Decimal::Comma);
+    let notices = [
+        not_utf8.map(|at| Notice::Encoding { taken_for: form.encoding, at }),
+        (form.delimiter != b',').then(|| Notice::Delimiter { delimiter: form.delimiter.into(), decimal_comma }),
+        (records.repeated > 0).then_some(Notice::RepeatedHeaders(records.repeated)),
+    ];
+    let (records, _) = form.open(path)?;
+    let rows = Rows { form, records, kinds, schema: Arc::clone(&schema), path: path.to_owned() };
+    Ok((schema, Box::new(rows), notices.into_iter().flatten().collect()))
 }
 
 /// The second pass.
 struct Rows {
-    reader: Reader<File>,
-    kinds: Vec<Kind>,
+    form: Form,
+    records: Records,
+    kinds: Vec<(Kind, Decimal)>,
     schema: SchemaRef,
     path: std::path::PathBuf,
 }
@@ -157,12 +313,16 @@ impl Iterator for Rows {
 
 impl Rows {
     fn batch(&mut self) -> Result<Option<RecordBatch>, DatasetError> {
-        let mut builders: Vec<Builder> = self.kinds.iter().map(|kind| Builder::of(*kind)).collect();
+        let mut builders: Vec<Builder> = self.kinds.iter().map(|(kind, _)| Builder::of(*kind)).collect();
         let mut record = StringRecord::new();
         let mut rows = 0;
-        while rows < BATCH && self.reader.read_record(&mut record).map_err(|error| malformed(&self.path, &error))? {
-            for ((builder, kind), text) in builders.iter_mut().zip(&self.kinds).zip(&record) {
-                builder.append(cell(text, *kind));
+        while rows < BATCH {
+            let more = self.records.next(&mut record).map_err(|error| self.form.malformed(&self.path, &error))?;
+            if !more {
+                break;
+            }
+            for ((builder, (kind, decimal)), text) in builders.iter_mut().zip(&self.kinds).zip(&record) {
+                builder.append(cell(text, *kind, *decimal));
             }
             rows += 1;
         }

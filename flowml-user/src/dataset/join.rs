@@ -27,8 +27,7 @@ impl Labels {
     /// # Errors
     /// If the table cannot be read, or has not the columns of a flow and its label.
     pub fn read(table: TableReader, column: &str, tolerance_ms: i64) -> Result<Self, DatasetError> {
-        let missing = || DatasetError::NoColumn { path: table.path().to_owned(), column: column.to_owned() };
-        table.schema().index_of(column).map_err(|_| missing())?;
+        table.schema().index_of(column).map_err(|_| DatasetError::no_column(&table, column))?;
         let mut flows: HashMap<Pair, Vec<(i64, String)>> = HashMap::new();
         for batch in table {
             let batch = batch?;

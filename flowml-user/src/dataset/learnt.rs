@@ -14,6 +14,9 @@ use crate::features::{CONTENT_FEATURES, FLOW_FEATURES, HOST_FEATURES, Learn};
 use crate::model::frame::{Frame, FrameColumn, Values};
 use crate::model::trained::Labelled;
 
+/// Rows from which a column of a table without a header is found to count them.
+const COUNTED_ROWS: usize = 100;
+
 /// Which columns of a table are what.
 #[derive(Clone, Debug, Default)]
 pub struct Roles {
@@ -32,7 +35,7 @@ impl Roles {
         let label = self.label.iter().filter(|_| needs_label);
         let missing = label.chain(&self.ignored).find(|name| table.schema().index_of(name).is_err());
         match missing {
-            Some(column) => Err(DatasetError::NoColumn { path: table.path().to_owned(), column: column.clone() }),
+            Some(column) => Err(DatasetError::no_column(table, column)),
             None => Ok(()),
         }
     }
@@ -67,7 +70,7 @@ impl Roles {
     pub fn frame(&self, batch: &RecordBatch) -> Result<Frame, DatasetError> {
         let mut gathered = Gathered::new(self, &batch.schema());
         gathered.add(batch)?;
-        Ok(gathered.finish())
+        Ok(gathered.finish(&[]))
     }
 
     /// The labels of a batch, the empty text where there is none.
@@ -99,8 +102,66 @@ impl Roles {
             }
             rows_read(gathered.rows);
         }
-        Ok(Labelled { frame: gathered.finish(), labels, inputs })
+        let counters = counters(shape.schema(), &gathered, &inputs);
+        Ok(Labelled { frame: gathered.finish(&counters), labels, inputs })
     }
+}
+
+/// Whether a column of this name and place has none: pandas calls a column without a name so when it reads it, and its
+/// index so when it writes Parquet. In a table without a header, the first.
+fn is_unnamed(name: &str, place: usize, has_header: bool) -> bool {
+    let number = name.strip_prefix("Unnamed: ").or_else(|| name.strip_prefix("__index_level_")?.strip_suffix("__"));
+    let is_number = |text: &str| text.starts_with(|digit: char| digit.is_ascii_digit());
+    if has_header { name.is_empty() || number.is_some_and(is_number) } else { place == 0 }
+}
+
+/// The places of columns that have no name and only count the rows, as the index of a data frame does, whatever its order
+/// became: learnt, they would say where in its file a row was.
+fn counters(schema: &Schema, gathered: &Gathered, inputs: &[u32]) -> Vec<usize> {
+    let has_header =
+        !schema.fields().iter().zip(1..).all(|(field, number): (_, usize)| *field.name() == number.to_string());
+    let counts = |(place, column): &&(usize, FrameColumn)| match &column.values {
+        Values::Numbers(numbers) if is_unnamed(&column.name, *place, has_header) => {
+            (has_header || numbers.len() >= COUNTED_ROWS) && count_rows(numbers, inputs, has_header)
+        }
+        _ => false,
+    };
+    gathered.columns.iter().filter(counts).map(|(place, _)| *place).collect()
+}
+
+/// Whether numbers only count the rows: whole ones, and in each input all different; or in each input the same step from one
+/// to the next but where the count begins again, as in tables that were joined. In the strict sense, which is taken where
+/// no header says that the column has no name, one step in each input.
+fn count_rows(numbers: &[f64], inputs: &[u32], may_be_shuffled: bool) -> bool {
+    let (mut first, mut counted) = (0, false);
+    for rows in inputs.chunk_by(|a, b| a == b) {
+        let own = &numbers[first..first + rows.len()];
+        first += rows.len();
+        if own.iter().any(|number| number.fract() != 0.0) {
+            return false;
+        }
+        counted |= own.len() > 1;
+        let step = own.get(1).map_or(1.0, |second| second - own[0]);
+        let goes_on = |pair: &[f64]| pair[1] - pair[0] == step;
+        let begins_again = |pair: &[f64]| pair[1] == own[0];
+        let in_steps = step != 0.0 && own.windows(2).all(|pair| goes_on(pair) || may_be_shuffled && begins_again(pair));
+        let different = || own.iter().map(|number| number.to_bits()).collect::<HashSet<u64>>().len() == own.len();
+        if !in_steps && !(may_be_shuffled && different()) {
+            return false;
+        }
+    }
+    counted
+}
+
+/// The names of the columns of a table that were found to count its rows, and are not learnt therefore.
+#[must_use]
+pub fn counting(table: &Labelled) -> Vec<&str> {
+    let columns = table.frame.columns().iter().enumerate();
+    let has_header = !table.frame.columns().iter().all(|column| column.name.parse::<usize>().is_ok());
+    let unnamed = |(place, column): &(usize, &FrameColumn)| {
+        column.learn == Some(Learn::Never) && is_unnamed(&column.name, *place, has_header)
+    };
+    columns.filter(unnamed).map(|(_, column)| column.name.as_str()).collect()
 }
 
 /// The text, once in memory.
@@ -152,8 +213,13 @@ impl Gathered {
         Ok(())
     }
 
-    fn finish(self) -> Frame {
-        Frame::new(self.rows, self.columns.into_iter().map(|(_, column)| column).collect())
+    /// The table, of which the columns at these places are not learnt.
+    fn finish(self, never: &[usize]) -> Frame {
+        let columns = self.columns.into_iter().map(|(place, column)| match never.contains(&place) {
+            true => FrameColumn { learn: Some(Learn::Never), ..column },
+            false => column,
+        });
+        Frame::new(self.rows, columns.collect())
     }
 }
 
@@ -179,6 +245,49 @@ mod tests {
         assert_eq!(table.labels.expect("there is a column"), ["normal".into(), "neptune".into()]);
         let error = read("bare", "1,tcp\n", HeaderRow::Absent, &roles).expect_err("columns are missing");
         assert!(error.to_string().contains("expected a column '3'"), "{error}");
+    }
+
+    #[test]
+    fn an_unnamed_column_that_counts_the_rows_is_not_learnt() {
+        let counts_rows = |name: &str, numbers: &[&str]| {
+            let rows: String = numbers.iter().enumerate().map(|(row, n)| format!("{n},{}\n", row * row)).collect();
+            let table = read("count", &format!("{name},x\n{rows}"), HeaderRow::Present, &Roles::default());
+            let table = table.expect("a table");
+            assert_eq!(table.frame.column("x").map(|column| column.learn), Some(None));
+            counting(&table).len() == 1
+        };
+        for name in ["", "Unnamed: 0", "Unnamed: 0.1", "__index_level_0__", "\"\""] {
+            assert!(counts_rows(name, &["0", "1", "2", "3"]), "{name}");
+        }
+        let counts = [
+            // Any begin and step, descending, as reals, in another order, a sample, tables that were joined.
+            ["17", "18", "19", "20", "21", "22"],
+            ["0", "10", "20", "30", "40", "50"],
+            ["5", "4", "3", "2", "1", "0"],
+            ["0.0", "1.0", "2.0", "3.0", "4.0", "5.0"],
+            ["3", "0", "5", "1", "4", "2"],
+            ["812", "7", "93", "400", "11", "5012"],
+            ["0", "1", "2", "0", "1", "2"],
+        ];
+        for numbers in counts {
+            assert!(counts_rows("", &numbers), "{numbers:?}");
+            assert!(!counts_rows("bytes", &numbers), "{numbers:?}");
+        }
+        let measures =
+            [["0", "0", "1", "0", "1", "1"], ["1.5", "2.5", "3.5", "4.5", "5.5", "6.5"], ["1", "2", "", "4", "5", "6"]];
+        for numbers in measures {
+            assert!(!counts_rows("", &numbers), "{numbers:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_column_without_a_header_is_not_learnt_where_it_counts_many_rows() {
+        let of = |rows: usize, step: usize| {
+            let text: String = (0..rows).map(|row| format!("{},{}\n", row * step % 101, row % 7)).collect();
+            let table = read("bare-count", &text, HeaderRow::Absent, &Roles::default()).expect("a table");
+            counting(&table).len()
+        };
+        assert_eq!([of(100, 1), of(99, 1), of(100, 7)], [1, 0, 0]);
     }
 
     #[test]

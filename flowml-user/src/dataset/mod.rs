@@ -6,11 +6,13 @@
 pub mod clean;
 pub mod columns;
 mod csv;
+mod encoding;
 pub mod files;
 pub mod join;
 mod jsonl;
 pub mod keys;
 pub mod learnt;
+pub mod names;
 mod position;
 mod read;
 pub mod rules;
@@ -26,8 +28,9 @@ use std::path::PathBuf;
 use arrow_schema::ArrowError;
 use parquet::errors::ParquetError;
 
+pub use encoding::Encoding;
 pub use position::Position;
-pub use read::{HeaderRow, RowType, TableReader};
+pub use read::{HeaderRow, Notice, Reading, RowType, TableReader};
 pub use shape::Shape;
 pub use write::{TableFormat, TableWriter};
 
@@ -62,12 +65,14 @@ pub enum DatasetError {
         message: String,
     },
     /// A column that is needed is not there.
-    #[error("{path}: expected a column '{column}'")]
+    #[error("{path}: expected a column '{column}', found {found}")]
     NoColumn {
         /// The file.
         path: PathBuf,
         /// Its name.
         column: String,
+        /// The columns that there are, as far as that is told.
+        found: String,
     },
     /// A column's type has no use here.
     #[error("column '{column}' is of the type {found}; expected {expected}")]
@@ -93,4 +98,14 @@ pub enum DatasetError {
     /// The Parquet file is damaged, or cannot be written.
     #[error("Parquet")]
     Parquet(#[from] ParquetError),
+}
+
+impl DatasetError {
+    /// The table has no such column.
+    #[must_use]
+    pub fn no_column(table: &TableReader, column: &str) -> Self {
+        let names = table.schema().fields().iter().map(|field| field.name().as_str());
+        let (path, found) = (table.path().to_owned(), names::listed(names, column));
+        Self::NoColumn { path, column: column.to_owned(), found }
+    }
 }

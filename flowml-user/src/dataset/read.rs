@@ -1,5 +1,6 @@
 //! Reading a table: CSV, flowml's JSON lines, Parquet or a Zeek log, recognised by how they begin.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use arrow_schema::SchemaRef;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::de::IgnoredAny;
 
-use super::{BATCH, DatasetError, csv, jsonl, zeek};
+use super::{BATCH, DatasetError, Encoding, csv, jsonl, zeek};
 
 /// The batches of a reader.
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, DatasetError>>>;
@@ -19,6 +20,7 @@ pub struct TableReader {
     path: PathBuf,
     schema: SchemaRef,
     batches: Batches,
+    notices: Vec<Notice>,
 }
 
 /// Whether the first row of a CSV file names its columns.
@@ -29,6 +31,52 @@ pub enum HeaderRow {
     Present,
     /// It is a row as all others; columns are called by their numbers, from 1.
     Absent,
+}
+
+/// How a text file is to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Whether a CSV file has a header.
+    pub header: HeaderRow,
+    /// The encoding of CSV files; what a file begins with and holds tells where it is not given.
+    pub encoding: Option<Encoding>,
+}
+
+/// What was found of a file, and how it is read therefore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// It is not UTF-8 and does not say what it is.
+    Encoding {
+        /// What it is taken for.
+        taken_for: Encoding,
+        /// The first byte that is not UTF-8, from 0.
+        at: u64,
+    },
+    /// Its columns are not separated by commas.
+    Delimiter {
+        /// What separates them.
+        delimiter: char,
+        /// Whether numbers have a comma where others have a point.
+        decimal_comma: bool,
+    },
+    /// So many of its rows are the header once more, as in files that were joined.
+    RepeatedHeaders(u64),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Encoding { taken_for, at } => {
+                let name = taken_for.name();
+                write!(f, "byte {at} is not UTF-8: the file is read as {name}, unless '--encoding' names another")
+            }
+            Self::Delimiter { delimiter, decimal_comma } => {
+                let numbers = if *decimal_comma { ", and numbers with decimal commas" } else { "" };
+                write!(f, "read with the delimiter {delimiter:?}{numbers}")
+            }
+            Self::RepeatedHeaders(rows) => write!(f, "{rows} rows repeat the header and are left out"),
+        }
+    }
 }
 
 /// What a row is of, where a file or a folder has rows of several types.
@@ -125,15 +173,26 @@ impl TableReader {
     /// # Errors
     /// If the file cannot be read, or is no table.
     pub fn open_with(path: &Path, header: HeaderRow) -> Result<Self, DatasetError> {
+        Self::open_as(path, Reading { header, encoding: None })
+    }
+
+    /// As [`Self::open`]; a CSV file is as `reading` says.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is no table.
+    pub fn open_as(path: &Path, reading: Reading) -> Result<Self, DatasetError> {
         let path = place(path, RowType::Flow);
         let format = Format::of(&path).map_err(|source| DatasetError::Read { path: path.clone(), source })?;
         let (schema, batches) = match format {
             Format::Parquet => parquet(&path)?,
             Format::JsonLines => jsonl::read(&path, RowType::Flow)?,
             Format::Zeek => zeek::read(&path)?,
-            Format::Csv => csv::read(&path, header)?,
+            Format::Csv => {
+                let (schema, batches, notices) = csv::read(&path, reading)?;
+                return Ok(Self { path, schema, batches, notices });
+            }
         };
-        Ok(Self { path, schema, batches })
+        Ok(Self { path, schema, batches, notices: Vec::new() })
     }
 
     /// As [`Self::open`], but rows of this type. None where the file is of flows alone, as CSV and single Parquet files are.
@@ -151,7 +210,7 @@ impl TableReader {
             Format::JsonLines => jsonl::read(&place, of)?,
             Format::Parquet | Format::Zeek | Format::Csv => return Ok(None),
         };
-        Ok(Some(Self { path: place, schema, batches }))
+        Ok(Some(Self { path: place, schema, batches, notices: Vec::new() }))
     }
 
     /// The same rows, each batch of them made anew by `change`, as a table of `path` with these columns.
@@ -163,7 +222,13 @@ impl TableReader {
         change: impl Fn(&RecordBatch) -> Result<RecordBatch, DatasetError> + 'static,
     ) -> Self {
         let batches = self.batches.map(move |batch| batch.and_then(|batch| change(&batch)));
-        Self { path: path.to_owned(), schema, batches: Box::new(batches) }
+        Self { path: path.to_owned(), schema, batches: Box::new(batches), notices: self.notices }
+    }
+
+    /// What was found of the file, and how it is read therefore.
+    #[must_use]
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
     }
 
     /// The file.
@@ -194,7 +259,7 @@ fn place(path: &Path, of: RowType) -> PathBuf {
 
 fn parquet(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {
     let malformed =
-        |error: &dyn std::fmt::Display| DatasetError::Malformed { path: path.to_owned(), message: error.to_string() };
+        |error: &dyn fmt::Display| DatasetError::Malformed { path: path.to_owned(), message: error.to_string() };
     let file = File::open(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| malformed(&error))?;
     let schema = builder.schema().clone();

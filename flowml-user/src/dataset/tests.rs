@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use arrow_schema::DataType;
 
 use super::columns::{numbers_of, texts_of};
-use super::{DatasetError, TableReader};
+use super::{DatasetError, Notice, TableFormat, TableReader, TableWriter};
 use crate::features::FlowColumns;
 use crate::sink::cells::flow_columns;
 
@@ -141,4 +141,58 @@ fn a_long_table_comes_in_batches() {
     assert!(batches.len() > 1);
     let numbers = batches.iter().flat_map(|batch| numbers_of(batch, "n").expect("it has numbers"));
     assert!(numbers.eq((0..20_000).map(f64::from)));
+}
+
+#[test]
+fn delimiters_and_decimal_commas_are_found_and_what_is_quoted_is_one_field() {
+    let folder = Folder::new("delimiters");
+    let table = "a;b;c;d\n1,5;1.234,5;\"x;y\";7\n-2,25;999;z, w;8\n0;1\u{202f}000,25;;9\n";
+    let cases = [
+        ("semicolon", table.to_owned(), Some(';')),
+        ("tab", table.replace("x;y", "x y").replace(';', "\t"), Some('\t')),
+        ("bar", table.replace("x;y", "x y").replace(';', "|"), Some('|')),
+        ("directive", format!("sep=;\r\n{table}"), Some(';')),
+        ("comma", "a,b,c,d\n1.5,1234.5,\"x;y;z;w;v\",7\n-2.25,999,z,8\n0,1000.25,,9\n".to_owned(), None),
+    ];
+    for (name, text, expected) in cases {
+        let table = TableReader::open(&folder.file(name, &text)).expect(name);
+        let delimiter = table.notices().iter().find_map(|notice| match notice {
+            Notice::Delimiter { delimiter, decimal_comma: true } => Some(*delimiter),
+            _ => None,
+        });
+        assert_eq!(delimiter, expected, "{name}");
+        let batch = table.map(|batch| batch.expect(name)).next().expect(name);
+        assert_eq!(numbers_of(&batch, "a").expect(name), [1.5, -2.25, 0.0], "{name}");
+        assert_eq!(numbers_of(&batch, "b").expect(name), [1234.5, 999.0, 1000.25], "{name}");
+        assert_eq!(numbers_of(&batch, "d").expect(name), [7.0, 8.0, 9.0], "{name}");
+        assert_eq!(texts_of(&batch, "c").expect(name)[2], None, "{name}");
+    }
+    // Texts that look like it are none: groups are of three digits, and names may begin with zeros.
+    let table = TableReader::open(&folder.file("text", "a;b;c\n1.23,5;007,5;1,2,3\n")).expect("a table");
+    assert!(table.schema().fields().iter().all(|field| *field.data_type() == DataType::Utf8));
+}
+
+#[test]
+fn a_header_that_is_repeated_is_no_row() {
+    let folder = Folder::new("repeated");
+    let text = "\u{feff}x, y\n1,a\nx,y\n2,b\n \u{feff}x , y \n3,y\n";
+    let table = TableReader::open(&folder.file("a.csv", text)).expect("a table");
+    assert_eq!(table.notices(), [Notice::RepeatedHeaders(2)]);
+    let batch = table.map(|batch| batch.expect("whole")).next().expect("rows");
+    assert_eq!(numbers_of(&batch, "x").expect("numbers"), [1.0, 2.0, 3.0]);
+    // Names that may be values are no header that would be recognised.
+    let table = TableReader::open(&folder.file("b.csv", "1,2\n1,2\n")).expect("a table");
+    assert_eq!(table.map(|batch| batch.expect("whole").num_rows()).sum::<usize>(), 1);
+}
+
+#[test]
+fn a_name_with_a_delimiter_in_it_is_read_as_it_was_written() {
+    let folder = Folder::new("names");
+    let table = TableReader::open(&folder.file("a.csv", "\"a;b;c\",\"d\te\"\n1,x;y;z\n")).expect("a table");
+    let schema = table.schema().clone();
+    let written = folder.0.join("b.csv");
+    let mut writer = TableWriter::open(&written, TableFormat::Csv, &schema).expect("there is room");
+    table.for_each(|batch| writer.write(&batch.expect("whole")).expect("there is room"));
+    writer.finish().expect("there is room");
+    assert_eq!(*TableReader::open(&written).expect("a table").schema(), schema);
 }

@@ -11,6 +11,7 @@ use parquet::arrow::ArrowWriter;
 
 use super::DatasetError;
 use super::columns::{numbers, texts};
+use super::csv::DELIMITERS;
 use crate::record::Value;
 use crate::sink::cells::{Cell, parquet_properties, write_cell, write_fields, write_text};
 
@@ -35,6 +36,16 @@ impl TableFormat {
             "parquet" => Some(Self::Parquet),
             _ => None,
         }
+    }
+}
+
+/// A name in the header; in quotes where a reader might take a character of it for the delimiter.
+fn write_name(line: &mut Vec<u8>, name: &str) {
+    let is_quoted = name.bytes().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r'));
+    if !is_quoted && name.bytes().any(|byte| DELIMITERS.contains(&byte)) {
+        line.extend([b"\"", name.as_bytes(), b"\""].concat());
+    } else {
+        write_text(line, name);
     }
 }
 
@@ -73,7 +84,7 @@ impl TableWriter {
                 };
                 let mut out = BufWriter::new(out);
                 let mut line = Vec::new();
-                write_fields(&mut line, schema.fields().iter(), |line, field| write_text(line, field.name()));
+                write_fields(&mut line, schema.fields().iter(), |line, field| write_name(line, field.name()));
                 out.write_all(&line).map_err(failed)?;
                 Stream::Csv(out)
             }

@@ -15,7 +15,7 @@ use super::progress::Step;
 use super::{Finished, Pipeline};
 use crate::capture::file;
 use crate::cli::InputArguments;
-use crate::dataset::learnt::Roles;
+use crate::dataset::learnt::{Roles, counting};
 use crate::dataset::truth::{Truth, labelled};
 use crate::dataset::{RowType, TableReader};
 use crate::features::FlowColumns;
@@ -62,7 +62,11 @@ impl<'a> Inputs<'a> {
     pub(super) fn read(&mut self, paths: &[PathBuf], roles: &Roles) -> Result<Labelled> {
         let tables = self.open(paths)?;
         self.step.show("reading");
-        Ok(roles.read(tables, |rows| self.step.show(format!("reading, {rows} rows")))?)
+        let table = roles.read(tables, |rows| self.step.show(format!("reading, {rows} rows")))?;
+        for name in counting(&table) {
+            self.step.notice(&format!("column '{name}' only counts the rows, and is not learnt"));
+        }
+        Ok(table)
     }
 
     /// The inputs as tables.
@@ -75,7 +79,10 @@ impl<'a> Inputs<'a> {
             } else {
                 place.rows
             };
-            let table = TableReader::open_with(&file, self.arguments.header())?;
+            let table = TableReader::open_as(&file, self.arguments.reading())?;
+            for notice in table.notices() {
+                self.step.notice(&format!("{}: {notice}", place.input.display()));
+            }
             self.of_input(&place.input, table)
         };
         places.into_iter().map(open).collect()

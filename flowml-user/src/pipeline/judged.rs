@@ -8,6 +8,7 @@ use ndarray::{Array2, Axis};
 
 use super::figures::{BenignFigures, ClusterFigures, DetectorFigures, FPRS, LabelFigures};
 use super::moments::moments;
+use super::train::no_label;
 use crate::dataset::truth;
 use crate::model::frame::Values;
 use crate::model::metrics::{ClassFigures, Confusion, Moment, Ranking, Watch, davies_bouldin, silhouette};
@@ -88,7 +89,7 @@ impl Said {
         let labels = judged.labels()?;
         let rows = labels.iter().zip(&self.probabilities).filter(|(label, _)| ***label == *benign);
         let own: Vec<f64> = rows.map(|(_, probability)| *probability).collect();
-        ensure!(!own.is_empty(), "expected rows with the label '{benign}' to judge");
+        ensure!(!own.is_empty(), no_label(benign, labels));
         let share = |level: &'static str| {
             let level_number: f64 = level.parse().expect("the table has numbers");
             (level, own.iter().filter(|probability| **probability < level_number).count() as f64 / own.len() as f64)

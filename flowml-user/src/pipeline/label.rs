@@ -16,7 +16,7 @@ use crate::dataset::join::Labels;
 use crate::dataset::keys::{KEY_COLUMNS, Subject, keys};
 use crate::dataset::rules::Rules;
 use crate::dataset::truth::Truth;
-use crate::dataset::{DatasetError, Shape, TableFormat, TableReader, TableWriter};
+use crate::dataset::{DatasetError, Notice, Shape, TableFormat, TableReader, TableWriter};
 
 fn open(arguments: &Label) -> Result<Truth> {
     if let Some(path) = &arguments.rules {
@@ -42,6 +42,15 @@ pub fn run(arguments: &Label) -> Result<()> {
     let default = arguments.default.as_deref().unwrap_or(truth.default_label());
     let mut cleaner = arguments.clean.then(Cleaner::default);
     let mut account = Account::default();
+    for table in &tables {
+        for notice in table.notices() {
+            eprintln!("flowml: {}: {notice}", table.path().display());
+            if let Notice::RepeatedHeaders(rows) = notice {
+                account.rows += rows;
+                *account.dropped.entry(Dropped::RepeatedHeader).or_default() += rows;
+            }
+        }
+    }
     let files: Vec<PathBuf> = tables.iter().map(|table| table.path().to_owned()).collect();
     let batches = files.iter().zip(tables).flat_map(|(file, table)| table.map(move |batch| (file, batch)));
     for (file, batch) in batches {
@@ -75,8 +84,7 @@ pub fn run(arguments: &Label) -> Result<()> {
 /// The columns with that of the labels behind them.
 fn labelled(schema: &Schema, tables: &[TableReader], column: &str) -> Result<SchemaRef> {
     for (table, name) in tables.iter().take(1).flat_map(|table| KEY_COLUMNS.map(|name| (table, name))) {
-        let missing = || DatasetError::NoColumn { path: table.path().to_owned(), column: name.to_owned() };
-        schema.index_of(name).map_err(|_| missing())?;
+        schema.index_of(name).map_err(|_| DatasetError::no_column(table, name))?;
     }
     ensure!(schema.index_of(column).is_err(), "there is a column '{column}' already; name another with '--column'");
     let mut fields = schema.fields().to_vec();
@@ -103,6 +111,7 @@ fn tell(account: &Account) {
     }
     for (reason, rows) in &account.dropped {
         let why = match reason {
+            Dropped::RepeatedHeader => "repeat the header",
             Dropped::Incomplete => "do not say who talked to whom and when",
             Dropped::NonFinite => "hold an infinity or a number that is none",
             Dropped::Duplicate => "say what another row says",

@@ -40,6 +40,8 @@ impl Progress {
 /// when it is dropped.
 pub(super) struct Step {
     bar: ProgressBar,
+    /// Whether people want to know more than warnings.
+    shown: bool,
 }
 
 impl Step {
@@ -50,12 +52,19 @@ impl Step {
         let style = ProgressStyle::with_template("{spinner} {msg}, {elapsed}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar }
+        Self { bar, shown }
     }
 
     /// Says what is done from now on.
     pub(super) fn show(&self, what: impl Into<Cow<'static, str>>) {
         self.bar.set_message(what);
+    }
+
+    /// Tells people what they may want to know, unless only warnings are shown.
+    pub(super) fn notice(&self, text: &str) {
+        if self.shown {
+            self.warn(text);
+        }
     }
 
     /// Tells people what is not as it should be, above the line of the step.

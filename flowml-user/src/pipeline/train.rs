@@ -1,5 +1,6 @@
 //! `flowml train`, `flowml score` and `flowml model`: tables in, a model or a table with its verdicts out.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use super::progress::Step;
 use super::traffic;
 use crate::cli::{Model, ModelCommand, Score, Train};
 use crate::dataset::learnt::Roles;
+use crate::dataset::names::listed;
 use crate::dataset::{Shape, TableFormat, TableWriter};
 use crate::model::prepare::Cleaning;
 use crate::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
@@ -51,10 +53,16 @@ pub(super) fn learn(table: &Labelled, plan: Plan, step: &Step) -> Result<(TableM
     if let (Some(benign), Some(labels)) = (&plan.benign, &table.labels)
         && !labels.iter().any(|label| **label == **benign)
     {
-        bail!("no row has the label '{benign}' of benign rows");
+        bail!("{}", no_label(benign, labels));
     }
     step.show(format!("learning: {name}"));
     TableModel::train(table, plan).with_context(|| format!("cannot learn: {name}"))
+}
+
+/// That no row has this label, and which there are.
+pub(super) fn no_label(benign: &str, labels: &[Arc<str>]) -> String {
+    let found: BTreeSet<&str> = labels.iter().map(AsRef::as_ref).collect();
+    format!("no row has the label '{benign}' of benign rows; the labels are {}", listed(found, benign))
 }
 
 /// What a model is, for people.

@@ -83,7 +83,7 @@ pub fn run(arguments: &Report) -> Result<()> {
 /// Whether a table has the columns of flows.
 fn has_flows(table: &TableReader) -> Result<(), DatasetError> {
     match FLOW_COLUMNS.iter().find(|name| table.schema().index_of(name).is_err()) {
-        Some(column) => Err(DatasetError::NoColumn { path: table.path().to_owned(), column: (*column).to_owned() }),
+        Some(column) => Err(DatasetError::no_column(table, column)),
         None => Ok(()),
     }
 }

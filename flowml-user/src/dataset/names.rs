@@ -1,0 +1,48 @@
+//! What there is, for people who named something that is not: the most similar names first, and not too many.
+
+/// How many names are listed.
+const LISTED: usize = 12;
+
+/// The names, those that are most like `wanted` first, with how many more there are.
+#[must_use]
+pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>, wanted: &str) -> String {
+    let wanted = wanted.to_lowercase();
+    let mut all: Vec<(usize, &str)> =
+        names.into_iter().map(|name| (distance(&name.to_lowercase(), &wanted), name)).collect();
+    // Stable: what is as similar stays in its order.
+    all.sort_by_key(|(distance, _)| *distance);
+    let shown: Vec<String> = all.iter().take(LISTED).map(|(_, name)| format!("'{name}'")).collect();
+    match all.len().saturating_sub(LISTED) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// The least number of characters to insert, delete or replace between two texts (Levenshtein 1966).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (number, own) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], number + 1);
+        for (at, theirs) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(own != *theirs);
+            diagonal = row[at + 1];
+            row[at + 1] = replaced.min(diagonal + 1).min(row[at] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_similar_names_come_first_and_the_list_is_bounded() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(listed(["bytes", "Label"], "label"), "'Label', 'bytes'");
+        let names: Vec<String> = (0..80).map(|number| format!("column {number}")).chain(["Label".to_owned()]).collect();
+        let text = listed(names.iter().map(String::as_str), "labels");
+        assert!(text.starts_with("'Label', 'column 0', ") && text.ends_with(" and 69 more"), "{text}");
+    }
+}
