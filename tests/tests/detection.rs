@@ -1,4 +1,4 @@
-//! A scan and a flood against ordinary traffic are reported, soon and as the right host; the ordinary traffic is not.
+//! Attacks against ordinary traffic are reported, soon, as the right host and as one incident each; ordinary traffic is not.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use flowml_tests::lab::require_lab;
 use flowml_tests::scenario::{Meter, Seen, Town, unix_ms};
-use flowml_tests::traffic::attack::{Scene, brute_force, port_scan, syn_flood, udp_flood};
+use flowml_tests::traffic::attack::{Scene, brute_force, port_scan, slow_connections, syn_flood, udp_flood};
 use flowml_tests::traffic::background::Habits;
 
 /// The learner warms up for 30 intervals of a second, and a busy machine may be late.
@@ -35,7 +35,7 @@ const FALSE_INCIDENTS: usize = 1;
 const INTERVALS: usize = 3;
 
 #[test]
-fn a_scan_and_a_flood_are_reported_within_three_intervals_as_the_right_host() -> Result<()> {
+fn attacks_are_reported_within_three_intervals_as_the_right_host_and_one_incident_each() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let town = Town::build(lab)?;
     let _background = town.live(Habits { seed: 1, duration: Duration::from_secs(600), pace: 1.0 })?;
@@ -50,14 +50,19 @@ fn a_scan_and_a_flood_are_reported_within_three_intervals_as_the_right_host() ->
     let scan = attack(&meter, || port_scan(scene(0), 2000, 1000).map(drop))?;
     // Of a model of half a minute, more than of one that has seen much.
     let flood = attack(&meter, || syn_flood(scene(1), 80, 15_000, 5000).map(drop))?;
+    // Its source is an anomaly while it connects, its target for as long as the connections last.
+    let held = attack(&meter, || slow_connections(scene(2), 80, 200, Duration::from_secs(5)))?;
     let (seen, _) = meter.stop()?;
 
     assert_ordinary(&seen, ordinary_until);
+    assert_incidents(&seen, ordinary_until, 3);
     let scanner = town.strangers[0].v4;
     assert_reported(&seen, "the scan", scan, |address| address == scanner, scanner.into())?;
     // The sources of the flood, which do not exist.
     let spoofed = |address: Ipv4Addr| address.octets()[..2] == [10, 78];
     assert_reported(&seen, "the flood", flood, spoofed, town.server.v4.into())?;
+    let holder = town.strangers[2].v4;
+    assert_reported(&seen, "the slow connections", held, |address| address == holder, holder.into())?;
     let summary = seen.summary.context("there is no summary")?;
     assert_eq!(summary["conserved"], true, "{summary}");
     Ok(())
@@ -86,6 +91,7 @@ fn attacks_are_reported_without_any_training() -> Result<()> {
     assert_eq!(unscored, 0, "there is no warm-up");
     let incidents: Vec<_> = seen.incidents_within(0..=ordinary_until).collect();
     assert!(incidents.len() <= FALSE_INCIDENTS, "{incidents:#?}");
+    assert_incidents(&seen, ordinary_until, 4);
     let stranger = |number: usize| town.strangers[number].v4;
     let spoofed = |address: Ipv4Addr| address.octets()[..2] == [10, 78];
     assert_reported(&seen, "the scan", scan, |address| address == stranger(0), stranger(0).into())?;
@@ -183,6 +189,12 @@ fn assert_ordinary(seen: &Seen, until: u64) {
     assert!(scored.len() >= 6 * ORDINARY, "only {} host windows were scored", scored.len());
     let share = false_alarms.len() as f64 / scored.len() as f64;
     assert!(share <= FALSE_ALARMS, "{share} of {} host windows were false alarms: {false_alarms:#?}", scored.len());
+}
+
+/// So many attacks from `since` on are so many incidents: none is reported twice, not by what it leaves behind either.
+fn assert_incidents(seen: &Seen, since: u64, attacks: usize) {
+    let incidents: Vec<_> = seen.incidents_within(since + 1..=u64::MAX).collect();
+    assert_eq!(incidents.len(), attacks, "{incidents:#?}");
 }
 
 /// The attack that began at `began` is reported as one incident of `host` within [`INTERVALS`] of the first with a packet of its

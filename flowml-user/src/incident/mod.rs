@@ -128,6 +128,13 @@ struct Open {
     told: bool,
 }
 
+/// Flows with the same initiator and responder, drained one after the other.
+struct Link {
+    initiator: Address,
+    responder: Address,
+    flows: u64,
+}
+
 /// All incidents of a run.
 #[derive(Default)]
 pub struct Incidents {
@@ -135,9 +142,9 @@ pub struct Incidents {
     /// When incidents ended of late, and their hosts.
     ended: VecDeque<(u64, HashSet<(Address, Role)>)>,
     /// Initiators and responders of what was drained since the last interval …
-    links: Vec<[Address; 2]>,
+    links: Vec<Link>,
     /// … and in those before it that its windows reach back to, with the ends of the intervals.
-    past: VecDeque<(u64, Vec<[Address; 2]>)>,
+    past: VecDeque<(u64, Vec<Link>)>,
     told: u64,
     left_out: u64,
 }
@@ -152,9 +159,11 @@ struct Odd<'a> {
 impl Incidents {
     /// Takes note of a flow's initiator and responder.
     pub fn link(&mut self, ends: [Address; 2]) {
+        let [initiator, responder] = ends;
         // The flows of a scan follow each other.
-        if self.links.last() != Some(&ends) {
-            self.links.push(ends);
+        match self.links.last_mut() {
+            Some(last) if [last.initiator, last.responder] == ends => last.flows += 1,
+            _ => self.links.push(Link { initiator, responder, flows: 1 }),
         }
     }
 
@@ -215,9 +224,14 @@ impl Incidents {
     fn assign(&mut self, odd: &BTreeMap<Address, Odd<'_>>) {
         let is = |address: &Address, role| odd.get(address).is_some_and(|odd| odd.role == role);
         let mut attacked: BTreeMap<Address, BTreeSet<Address>> = BTreeMap::new();
-        let links = self.past.iter().flat_map(|(_, links)| links);
-        for [from, to] in links.filter(|[from, _]| is(from, Role::Source)) {
-            attacked.entry(*to).or_default().insert(*from);
+        let mut flows_to: BTreeMap<Address, BTreeMap<Address, u64>> = BTreeMap::new();
+        for Link { initiator, responder, flows } in self.past.iter().flat_map(|(_, links)| links) {
+            if is(initiator, Role::Source) {
+                attacked.entry(*responder).or_default().insert(*initiator);
+            }
+            if is(responder, Role::Target) {
+                *flows_to.entry(*responder).or_default().entry(*initiator).or_default() += flows;
+            }
         }
         // Whose incident it is what a source did: that of the target, of many, or of one that did hardly anything and is odd
         // with its target alone, as the first of a flood from invented sources are.
@@ -243,18 +257,27 @@ impl Incidents {
                     self.add(odd, own);
                 }
                 Some(sources) => sources.iter().for_each(|source| self.add(odd, (*source, Role::Source))),
-                None => self.add(odd, self.trailing(odd).unwrap_or(own)),
+                None => {
+                    let flows = flows_to.get(&odd.window.address);
+                    self.add(odd, self.going_on(odd, flows).unwrap_or(own));
+                }
             }
         }
     }
 
-    /// The incident of a target whose source is not odd any more.
-    fn trailing(&self, odd: &Odd<'_>) -> Option<(Address, Role)> {
+    /// The incident of a target whose source is not an anomaly any more: its source was one until a moment ago, or has
+    /// most of the `flows` to the target (by initiator), as one that opened many connections and now holds them open.
+    fn going_on(&self, odd: &Odd<'_>, flows: Option<&BTreeMap<Address, u64>>) -> Option<(Address, Role)> {
         let HostWindow { address, end_ns, .. } = odd.window;
-        let belongs = |open: &&Open| {
-            open.hosts.contains(&(*address, Role::Target)) && *end_ns <= open.source_end_ns.saturating_add(TRAILING_NS)
+        let is_trailing = |open: &Open| *end_ns <= open.source_end_ns.saturating_add(TRAILING_NS);
+        let has_most = |open: &Open| {
+            let is_its = |initiator: &Address| open.hosts.contains(&(*initiator, Role::Source));
+            let all: u64 = flows.into_iter().flat_map(BTreeMap::values).sum();
+            let its: u64 = flows.into_iter().flatten().filter(|(from, _)| is_its(from)).map(|(_, flows)| flows).sum();
+            2 * its > all
         };
-        self.open.iter().find(belongs).map(|open| open.key)
+        let mut of_target = self.open.iter().filter(|open| open.hosts.contains(&(*address, Role::Target)));
+        of_target.find(|open| is_trailing(open) || has_most(open)).map(|open| open.key)
     }
 
     fn add(&mut self, odd: &Odd<'_>, key: (Address, Role)) {

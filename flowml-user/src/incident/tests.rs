@@ -105,6 +105,26 @@ fn a_flood_from_invented_sources_is_one_incident_of_its_target() {
     assert_eq!((open.len(), open[0].sources.count, open[0].sources.named.len()), (1, 1500, NAMED));
 }
 
+/// Connections that are opened at once and held open: while they last the target alone is an anomaly.
+#[test]
+fn a_target_that_stays_busy_with_a_source_of_before_is_in_the_same_incident() {
+    let mut run = Run::default();
+    let held = [(7, 1); 20];
+    assert_eq!(run.second(&held, &[Seen(7, Source, 1e-10), Seen(1, Target, 1e-10)]).len(), 1);
+    let of_others = [(50, 1), (51, 1), (52, 1)];
+    for _ in 0..20 {
+        assert_eq!(run.second(&[&held[..], &of_others].concat(), &[Seen(1, Target, 1e-7)]), []);
+    }
+    assert_eq!(run.incidents.open().map(|incident| incident.number).collect::<Vec<_>>(), [1]);
+    // Where others have most of the flows, the source that has a few is not why the target is an anomaly.
+    for _ in 0..TRAILING_NS / SECOND {
+        run.second(&of_others, &[]);
+    }
+    let others: Vec<_> = (50..90).map(|host| (host, 1)).collect();
+    let news = run.second(&[&[(7, 1)], &others[..]].concat(), &[Seen(1, Target, 1e-10)]);
+    assert!(matches!(news.as_slice(), [(State::Open, second)] if second.number == 2), "{news:?}");
+}
+
 #[test]
 fn two_attacks_on_one_host_are_two_incidents() {
     let mut run = Run::default();
