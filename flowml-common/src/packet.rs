@@ -78,15 +78,24 @@ pub enum Skipped {
     NotLinear,
     /// The flow table of this CPU was full: the packet is in the overflow counters of its protocol.
     TableFull,
+    /// A CPU counted it whose number is beyond those that the flow table was made for.
+    NoPartition,
 }
 
 impl Skipped {
     /// How many reasons there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 
     /// All reasons, each at its own index.
-    pub const ALL: [Self; Self::COUNT] =
-        [Self::NotIp, Self::Truncated, Self::Malformed, Self::ExtensionChain, Self::NotLinear, Self::TableFull];
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::NotIp,
+        Self::Truncated,
+        Self::Malformed,
+        Self::ExtensionChain,
+        Self::NotLinear,
+        Self::TableFull,
+        Self::NoPartition,
+    ];
 
     /// The name in summaries and metrics.
     pub const fn name(self) -> &'static str {
@@ -97,6 +106,7 @@ impl Skipped {
             Self::ExtensionChain => "extension_chain",
             Self::NotLinear => "not_linear",
             Self::TableFull => "table_full",
+            Self::NoPartition => "no_partition",
         }
     }
 }

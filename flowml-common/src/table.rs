@@ -184,7 +184,7 @@ pub struct Head {
     pub entries: u64,
     /// The number of the entry that was counted in last, and one more; 0 before the first.
     last: u64,
-    reserved: [u64; 4],
+    reserved: [u64; 2],
     /// Packets in no flow, by [`Skipped`].
     pub skipped: [Count; Skipped::COUNT],
     /// Packets that found the table full, by protocol: the overflow record.

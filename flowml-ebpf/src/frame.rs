@@ -11,7 +11,7 @@ use flowml_common::packet::{Frame, Hook, Segments, Skipped, parse};
 use flowml_common::table::{Metered, Storage, record, skip};
 
 use crate::cursor::PacketCursor;
-use crate::maps::{Partition, cpu, park, park_frame};
+use crate::maps::{Partition, Place, count_stray, cpu};
 use crate::payload::Socket;
 
 /// Header bytes that tc wants in linear memory before it parses: Ethernet, two tags, IPv6 and TCP with all options.
@@ -97,21 +97,25 @@ pub fn of_tc(ctx: &TcContext, hook: Hook) -> Seen {
 /// Counts the frame of an XDP program in this CPU's partition.
 #[inline(always)]
 pub fn meter<B: FrameBytes>(ctx: &XdpContext, seen: &Seen, bytes: &B) {
+    let cpu = cpu();
+    let Some(place) = Place::of(cpu) else { return count_stray(seen.frame.length) };
     // No tag is ever missing here; saying so spares the verifier half as much work again.
-    meter_in(cpu(), ctx, &seen.frame, seen, |frame| frame.length, bytes);
+    meter_in(cpu, place, ctx, &seen.frame, seen, |frame| frame.length, bytes);
 }
 
 /// Counts the frame of a tc program in this CPU's partition.
 #[inline(always)]
 pub fn meter_tc(ctx: &TcContext, seen: &Seen) {
     let cpu = cpu();
-    let Some(frame) = park_frame(cpu, &seen.frame) else { return };
-    meter_in(cpu, ctx, frame, seen, Frame::wire_length, &Socket(ctx));
+    let Some(place) = Place::of(cpu) else { return count_stray(seen.frame.wire_length()) };
+    let Some(frame) = place.park_frame(&seen.frame) else { return };
+    meter_in(cpu, place, ctx, frame, seen, Frame::wire_length, &Socket(ctx));
 }
 
 #[inline(always)]
 fn meter_in<C: EbpfContext, B: FrameBytes>(
     cpu: u32,
+    place: Place,
     ctx: &C,
     frame: &Frame,
     seen: &Seen,
@@ -120,7 +124,7 @@ fn meter_in<C: EbpfContext, B: FrameBytes>(
 ) {
     match parse(frame, seen.cursor) {
         Ok(packet) => {
-            let Some(packet) = park(cpu, &packet) else { return };
+            let Some(packet) = place.park(&packet) else { return };
             let Some(mut partition) = Partition::current(cpu) else { return };
             let metered = record(&mut partition, packet, bytes);
             let full = partition.head().skipped[Skipped::TableFull as usize].packets;

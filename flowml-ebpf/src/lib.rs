@@ -3,6 +3,7 @@
 //! This is the only place where packet memory is dereferenced. Nothing here panics, and every program lets every
 //! packet pass.
 #![no_std]
+#![feature(asm_experimental_arch)]
 
 pub mod cursor;
 pub mod frame;

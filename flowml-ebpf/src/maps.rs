@@ -5,6 +5,7 @@
 //! partitions of the other epoch alone: it changes [`EPOCH`], waits by way of [`GRACE`] until no program runs that read
 //! the old number, and then nobody writes there.
 
+use core::arch::asm;
 use core::hint::black_box;
 use core::ptr::NonNull;
 
@@ -16,7 +17,7 @@ use flowml_common::content::{PayloadLimit, Piece};
 use flowml_common::counts::{FlowEntry, FlowRarities};
 use flowml_common::flow::KEY_HALVES;
 use flowml_common::packet::{Frame, Packet};
-use flowml_common::table::{Bucket, Head, SLOTS, Seed, Storage};
+use flowml_common::table::{Bucket, Count, Head, SLOTS, Seed, Storage};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
@@ -34,6 +35,10 @@ pub static GRACE: ArrayOfMaps<Array<u32, 1>, 1> = ArrayOfMaps::new();
 /// A head per partition. The agent sets the size of this map and those below.
 #[btf_map]
 pub static HEADS: Array<Head, 1, MMAPABLE> = Array::new();
+
+/// Frames that came to CPUs without a partition, by epoch: all such CPUs add to the same counters, so with atomics.
+#[btf_map]
+pub static STRAYS: Array<Count, 2, MMAPABLE> = Array::new();
 
 /// [`BUCKETS`] buckets per partition.
 #[btf_map]
@@ -98,6 +103,34 @@ pub fn cpu() -> u32 {
     unsafe { bpf_get_smp_processor_id() }
 }
 
+/// The number of the epoch, to be read once per packet.
+#[inline(always)]
+fn epoch() -> u32 {
+    // SAFETY: an aligned variable whose value is never but 0 or 1, of which any mixture of bytes is one too.
+    unsafe { (&raw const EPOCH).read_volatile() }
+}
+
+/// Counts a frame that came to a CPU without a place, and so without a partition.
+#[inline(always)]
+pub fn count_stray(bytes: u32) {
+    let Some(count) = STRAYS.get_ptr_mut(epoch()) else { return };
+    // SAFETY: two aligned words of the map, to which only atomic additions are made in this epoch.
+    unsafe {
+        add(&raw mut (*count).packets, 1);
+        add(&raw mut (*count).bytes, u64::from(bytes));
+    }
+}
+
+/// Adds to a number that other CPUs add to as well. The standard library has no atomic additions for this target.
+///
+/// # Safety
+/// The number is aligned and may be written.
+#[inline(always)]
+unsafe fn add(to: *mut u64, value: u64) {
+    // SAFETY: the caller's word.
+    unsafe { asm!("lock *(u64 *)({to} + 0) += {value}", to = in(reg) to, value = in(reg) value) };
+}
+
 /// The partition that a CPU writes to in the current epoch.
 pub struct Partition {
     number: u32,
@@ -105,13 +138,11 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// Reads the epoch, once per packet, for the CPU that the program runs on. `None` only where the agent did not set
-    /// the maps up.
+    /// Reads the epoch, once per packet, for the CPU that the program runs on. `None` only where that has no [`Place`]
+    /// either.
     #[inline(always)]
     pub fn current(cpu: u32) -> Option<Self> {
-        // SAFETY: an aligned variable whose value is never but 0 or 1, of which any mixture of bytes is one too.
-        let epoch = unsafe { (&raw const EPOCH).read_volatile() };
-        let number = 2 * cpu + epoch;
+        let number = 2 * cpu + epoch();
         // SAFETY: this CPU alone writes to this partition, and not before this reference is gone (module comment).
         let head = unsafe { HEADS.get_ptr_mut(number)?.as_mut()? };
         Some(Self { number, head })
@@ -123,20 +154,30 @@ impl Partition {
     }
 }
 
-/// Puts the packet where the verifier forgets how it came about.
-#[inline(always)]
-pub fn park(cpu: u32, packet: &Packet) -> Option<&'static Packet> {
-    let place = PACKETS.get_ptr_mut(cpu)?;
-    // SAFETY: the place is this CPU's alone, which is at work on one packet at a time (module comment).
-    unsafe { forget(&raw mut (*place).packet, *packet) }
-}
+/// Where a CPU parks what it is at work on.
+#[derive(Clone, Copy)]
+pub struct Place(*mut Parked);
 
-/// Puts the frame where the verifier forgets whether it has a tag or segments: each would double its work.
-#[inline(always)]
-pub fn park_frame(cpu: u32, frame: &Frame) -> Option<&'static Frame> {
-    let place = PACKETS.get_ptr_mut(cpu)?;
-    // SAFETY: as for the packet.
-    unsafe { forget(&raw mut (*place).frame, *frame) }
+impl Place {
+    /// That of a CPU; `None` where its number is beyond those that the agent made the maps for.
+    #[inline(always)]
+    pub fn of(cpu: u32) -> Option<Self> {
+        PACKETS.get_ptr_mut(cpu).map(Self)
+    }
+
+    /// Puts the packet where the verifier forgets how it came about.
+    #[inline(always)]
+    pub fn park(self, packet: &Packet) -> Option<&'static Packet> {
+        // SAFETY: the place is this CPU's alone, which is at work on one packet at a time (module comment).
+        unsafe { forget(&raw mut (*self.0).packet, *packet) }
+    }
+
+    /// Puts the frame where the verifier forgets whether it has a tag or segments: each would double its work.
+    #[inline(always)]
+    pub fn park_frame(self, frame: &Frame) -> Option<&'static Frame> {
+        // SAFETY: as for the packet.
+        unsafe { forget(&raw mut (*self.0).frame, *frame) }
+    }
 }
 
 /// Writes a value and answers a reference to it. The compiler must not carry over in registers what it wrote.

@@ -1,10 +1,13 @@
 //! How the agent begins and ends: each way out leaves nothing behind, each refusal is one clear line.
 
 use std::fs;
+use std::io::Write as _;
 use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use flowml_tests::agent::{Agent, PublicBinary, Report, binary};
 use flowml_tests::hooks::Hooks;
 use flowml_tests::lab::{Host, Interface, Lab, LinkOptions, require_lab, wait_until};
@@ -225,6 +228,40 @@ fn without_permission_there_is_one_clear_line() -> Result<()> {
         assert_refused(&output, 1, &["permission", "root", "CAP_BPF", "CAP_NET_ADMIN"])?;
     }
     assert_eq!(Hooks::of(&metered)?, Hooks::default());
+    Ok(())
+}
+
+/// The facts of the kernel are made up, in a mount namespace of the agent's own.
+#[test]
+fn a_kernel_whose_programs_preempt_each_other_is_refused() -> Result<()> {
+    const MAKE_UP: &str = r#"
+        mount -t tmpfs none /sys/kernel && echo 1 > /sys/kernel/realtime || exit 99
+        if test -e /proc/config.gz; then mount --bind "$1" /proc/config.gz || exit 99
+        else mount -t tmpfs none /boot && gunzip -c "$1" > "/boot/config-$(uname -r)" || exit 99
+        fi
+        shift; exec "$@""#;
+    let (_lab, [_, metered]) = quiet_pair!();
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("config.gz");
+    let mut file = GzEncoder::new(fs::File::create(&config)?, Compression::fast());
+    file.write_all(b"CONFIG_PREEMPT_RT=y\n# CONFIG_PREEMPT_RT_NEEDS_BH_LOCK is not set\n")?;
+    file.finish()?;
+    let (program, config) = (binary()?, config.to_string_lossy().into_owned());
+    let program = program.to_str().context("a path in UTF-8")?;
+    let inside = |arguments: &[&str]| {
+        let made_up = ["unshare", "--mount", "sh", "-c", MAKE_UP, "sh", &config, program];
+        metered.host.spawn([&made_up, arguments].concat())?.wait(LIMIT)
+    };
+    let output = inside(&["run", "-i", &metered.name])?;
+    assert_refused(&output, 1, &["PREEMPT_RT without PREEMPT_RT_NEEDS_BH_LOCK"])?;
+    assert_eq!(Hooks::of(&metered)?, Hooks::default());
+    // doctor says the same.
+    let output = inside(&["doctor", "-i", &metered.name, "-o", "json=-"])?;
+    assert_eq!(output.status.code(), Some(1));
+    let examination: Value = serde_json::from_slice(&output.stdout)?;
+    let findings = examination["findings"].as_array().context("findings")?;
+    let preemption = findings.iter().find(|finding| finding["check"] == "preemption").context("preemption")?;
+    assert_eq!((&preemption["severity"], &preemption["value"]), (&"problem".into(), &true.into()), "{preemption}");
     Ok(())
 }
 

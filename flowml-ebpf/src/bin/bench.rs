@@ -79,7 +79,7 @@ fn next_packet(ctx: &XdpContext) -> Option<&'static Packet> {
     let seen = next_frame(ctx)?;
     let packet = parse(&seen.frame, seen.cursor).ok()?;
     let place = PARKED.get_ptr_mut(black_box(0))?.cast::<Packet>();
-    // SAFETY: one CPU at a time (`Walk`), and the place is large enough. As `maps::park`, but without a partition.
+    // SAFETY: one CPU at a time (`Walk`), and the place is large enough. As `maps::Place`, but without a partition.
     unsafe {
         place.write(packet);
         black_box(place).as_ref()

@@ -2,14 +2,16 @@
 
 use std::fmt;
 
-use aya::programs::tc::{self, SchedClassifierLink, TcAttachType};
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType};
 use aya::programs::xdp::{XdpLink, XdpMode};
-use aya::programs::{ProgramError, ProgramInfo, SchedClassifier};
+use aya::programs::{LinkOrder, ProgramInfo, SchedClassifier};
 
+use super::clsact::Clsact;
 use super::interface::Interface;
 use super::kernel::KernelTable;
 use super::{CaptureError, chain};
 use crate::process::capabilities::CapabilitySet;
+use crate::process::kernel::{release, version};
 
 /// Where ingress is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +45,28 @@ impl fmt::Display for Mode {
 /// Which modes may be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Native, else tc, else generic.
+    /// Native, else tc, else generic: XDP in the stack costs a copy of most packets, which tc does not.
     Auto,
     /// This one.
     Only(Mode),
+}
+
+/// How tc programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TcHook {
+    /// By a bpf_link (TCX, Linux 6.6).
+    Tcx,
+    /// By a filter of the queueing discipline clsact, which any kernel has.
+    Clsact,
+}
+
+impl TcHook {
+    /// The better one that this kernel has.
+    #[must_use]
+    pub fn of_kernel() -> Self {
+        let has_tcx = version(&release()).is_none_or(|version| version >= (6, 6));
+        if has_tcx { Self::Tcx } else { Self::Clsact }
+    }
 }
 
 /// A program on an interface; dropping it detaches.
@@ -54,8 +74,15 @@ pub enum Wanted {
 enum Link {
     /// By a bpf_link, which all kernels from 5.9 on have.
     Xdp(#[expect(dead_code, reason = "held to be dropped")] XdpLink),
-    /// By a bpf_link, before Linux 6.6 by a filter.
+    /// By the hook that was asked for.
     Tc(SchedClassifierLink),
+}
+
+/// The programs on an interface, and what they hang on. They are dropped in this order: clsact goes once it is empty.
+#[derive(Debug, Default)]
+struct Links {
+    programs: Vec<Link>,
+    clsact: Option<Clsact>,
 }
 
 /// An interface that is being metered, until this is dropped.
@@ -69,7 +96,7 @@ pub struct Attachment {
     pub egress: bool,
     /// Why a mode that would have been better was not taken, one line each.
     pub refused: Vec<String>,
-    links: Vec<Link>,
+    links: Links,
 }
 
 impl Attachment {
@@ -78,7 +105,7 @@ impl Attachment {
     #[must_use]
     pub fn needs(&self) -> CapabilitySet {
         let by_netlink = |link: &Link| matches!(link, Link::Tc(link) if link.priority().is_ok());
-        if self.links.iter().any(by_netlink) { CapabilitySet::NET_ADMIN } else { CapabilitySet::empty() }
+        if self.links.programs.iter().any(by_netlink) { CapabilitySet::NET_ADMIN } else { CapabilitySet::empty() }
     }
 }
 
@@ -92,6 +119,20 @@ pub fn attach(
     wanted: Wanted,
     egress: bool,
 ) -> Result<Attachment, CaptureError> {
+    attach_by(table, interface, wanted, egress, TcHook::of_kernel())
+}
+
+/// As [`attach`], with tc programs at this hook.
+///
+/// # Errors
+/// As there.
+pub fn attach_by(
+    table: &mut KernelTable,
+    interface: Interface,
+    wanted: Wanted,
+    egress: bool,
+    hook: TcHook,
+) -> Result<Attachment, CaptureError> {
     let modes: &[Mode] = match wanted {
         Wanted::Auto => &[Mode::Native, Mode::Tc, Mode::Generic],
         Wanted::Only(Mode::Native) => &[Mode::Native],
@@ -101,16 +142,24 @@ pub fn attach(
     let mut refused = Vec::new();
     let mut last_error = None;
     for &mode in modes {
-        match attach_ingress(table, &interface, mode) {
-            Ok(ingress) => {
-                let mut links = vec![ingress];
+        let mut links = Links::default();
+        let ingress = match mode {
+            Mode::Native => links.attach_xdp(table, &interface, mode, XdpMode::Driver),
+            Mode::Generic => links.attach_xdp(table, &interface, mode, XdpMode::Skb),
+            Mode::Tc => links.attach_tc(table, &interface, TcAttachType::Ingress, hook),
+        };
+        match ingress {
+            Ok(()) => {
                 if egress {
-                    links.push(attach_tc(table, &interface, TcAttachType::Egress)?);
+                    links.attach_tc(table, &interface, TcAttachType::Egress, hook)?;
                 }
                 return Ok(Attachment { interface, mode, egress, refused, links });
             }
-            Err(error @ (CaptureError::Attach { .. } | CaptureError::XdpTaken { .. })) => {
-                refused.push(error.to_string());
+            // What stands against one mode or its program need not stand against the next.
+            Err(
+                error @ (CaptureError::Attach { .. } | CaptureError::XdpTaken { .. } | CaptureError::Program { .. }),
+            ) => {
+                refused.push(error.summary());
                 last_error = Some(error);
             }
             Err(error) => return Err(error),
@@ -119,40 +168,49 @@ pub fn attach(
     Err(last_error.unwrap_or(CaptureError::NoObject))
 }
 
-fn attach_ingress(table: &mut KernelTable, interface: &Interface, mode: Mode) -> Result<Link, CaptureError> {
-    let xdp_mode = match mode {
-        Mode::Native => XdpMode::Driver,
-        Mode::Generic => XdpMode::Skb,
-        Mode::Tc => return attach_tc(table, interface, TcAttachType::Ingress),
-    };
-    if let Some(program) = interface.xdp_program() {
-        return Err(CaptureError::XdpTaken { interface: interface.name.clone(), program: program.to_string() });
-    }
-    let xdp = table.xdp()?;
-    let link = xdp.attach_to_if_index(interface.index, xdp_mode).and_then(|link| xdp.take_link(link));
-    link.map(Link::Xdp).map_err(|error| refusal(interface, mode.name(), &error))
-}
-
-fn attach_tc(table: &mut KernelTable, interface: &Interface, side: TcAttachType) -> Result<Link, CaptureError> {
-    let (program, mode) = match side {
-        TcAttachType::Ingress => ("flowml_ingress", "tc"),
-        _ => ("flowml_egress", "tc egress"),
-    };
-    let refuse = |error: &(dyn std::error::Error + 'static)| refusal(interface, mode, error);
-    let classifier: &mut SchedClassifier = table.tc(program)?;
-    let link = match classifier.attach(&interface.name, side) {
-        // Before Linux 6.6 there is no TCX, and a classifier needs the clsact qdisc.
-        Err(ProgramError::TcError(_)) => {
-            match tc::qdisc_add_clsact(&interface.name) {
-                Ok(()) | Err(tc::TcError::AlreadyAttached) => {}
-                Err(error) => return Err(refuse(&error)),
-            }
-            classifier.attach(&interface.name, side)
+impl Links {
+    fn attach_xdp(
+        &mut self,
+        table: &mut KernelTable,
+        interface: &Interface,
+        mode: Mode,
+        xdp_mode: XdpMode,
+    ) -> Result<(), CaptureError> {
+        if let Some(program) = interface.xdp_program() {
+            return Err(CaptureError::XdpTaken { interface: interface.name.clone(), program: program.to_string() });
         }
-        other => other,
-    };
-    let link = link.and_then(|link| classifier.take_link(link));
-    link.map(Link::Tc).map_err(|error| refuse(&error))
+        let xdp = table.xdp()?;
+        let link = xdp.attach_to_if_index(interface.index, xdp_mode).and_then(|link| xdp.take_link(link));
+        self.programs.push(link.map(Link::Xdp).map_err(|error| refusal(interface, mode.name(), &error))?);
+        Ok(())
+    }
+
+    fn attach_tc(
+        &mut self,
+        table: &mut KernelTable,
+        interface: &Interface,
+        side: TcAttachType,
+        hook: TcHook,
+    ) -> Result<(), CaptureError> {
+        let (program, mode) = match side {
+            TcAttachType::Ingress => ("flowml_ingress", "tc"),
+            _ => ("flowml_egress", "tc egress"),
+        };
+        let refuse = |error: &(dyn std::error::Error + 'static)| refusal(interface, mode, error);
+        let classifier: &mut SchedClassifier = table.tc(program)?;
+        let options = match hook {
+            TcHook::Tcx => TcAttachOptions::TcxOrder(LinkOrder::default()),
+            TcHook::Clsact => {
+                let added = Clsact::add(interface).map_err(|error| refuse(&error))?;
+                self.clsact = self.clsact.take().or(added);
+                TcAttachOptions::Netlink(NlOptions::default())
+            }
+        };
+        let link = classifier.attach_with_options(&interface.name, side, options);
+        let link = link.and_then(|link| classifier.take_link(link));
+        self.programs.push(link.map(Link::Tc).map_err(|error| refuse(&error))?);
+        Ok(())
+    }
 }
 
 /// The programs at tc ingress of the interface, by name or id, where the kernel tells: it has TCX, and we may ask.

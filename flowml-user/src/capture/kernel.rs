@@ -9,10 +9,12 @@ use aya::{Ebpf, EbpfLoader};
 use bytemuck::Zeroable;
 use flowml_common::content::{PayloadLimit, Piece, Pieces};
 use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
-use flowml_common::table::{Bucket, Head, SLOTS, Seed, Shape};
+use flowml_common::packet::Skipped;
+use flowml_common::table::{Bucket, Count, Head, SLOTS, Seed, Shape};
 use rand::RngCore;
 use rand::rngs::OsRng;
 
+use super::cpus::Cpus;
 use super::shared::SharedArray;
 use super::vectors::flows;
 use super::{CaptureError, os_error};
@@ -33,7 +35,7 @@ const HIGH_WATER: f64 = 0.5;
 /// How large the flow table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// Possible CPUs, each with its own partitions.
+    /// Numbers of CPUs, each with its own partitions: one more than the highest ([`Cpus::numbers`]).
     pub cpus: u32,
     /// The shape of a partition.
     pub shape: Shape,
@@ -99,6 +101,7 @@ pub struct KernelTable {
     epoch_number: Array<MapData, u32>,
     grace: GracePeriod,
     heads: SharedArray<Head>,
+    strays: SharedArray<Count>,
     buckets: SharedArray<Bucket>,
     entries: SharedArray<FlowEntry>,
     rarities: SharedArray<FlowRarities>,
@@ -110,15 +113,21 @@ pub struct KernelTable {
 }
 
 impl KernelTable {
-    /// Loads the maps of `object` with `capacity` flows per CPU, and room for so much payload of each; programs are loaded by [`xdp`](Self::xdp) and
-    /// [`tc`](Self::tc).
+    /// As [`with_size`](Self::with_size), for the CPUs of this host, `capacity` flows of each, and so much payload of a
+    /// flow.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load(object: &[u8], capacity: Option<u32>, payload: Option<PayloadLimit>) -> Result<Self, CaptureError> {
+        Self::with_size(object, Size::new(Cpus::possible()?.numbers, capacity, payload))
+    }
+
+    /// Loads the maps of `object`; programs are loaded by [`xdp`](Self::xdp) and [`tc`](Self::tc).
     ///
     /// # Errors
     /// Where the kernel refuses a map or this is no object of flowml's.
-    pub fn load(object: &[u8], capacity: Option<u32>, payload: Option<PayloadLimit>) -> Result<Self, CaptureError> {
-        let cpus = aya::util::nr_cpus().map_err(|(file, error)| CaptureError::Cpus { file, error })?;
-        let size = Size::new(u32::try_from(cpus).unwrap_or(u32::MAX), capacity, payload);
-        let Shape { buckets } = size.shape;
+    pub fn with_size(object: &[u8], size: Size) -> Result<Self, CaptureError> {
+        let Size { shape: Shape { buckets }, payload, .. } = size;
         let too_large = || CaptureError::TooLarge { capacity: size.shape.entries(), cpus: size.cpus };
         let total = |each: u32| size.partitions().checked_mul(each).ok_or_else(too_large);
         let entries = total(size.shape.entries())?;
@@ -139,13 +148,14 @@ impl KernelTable {
             .load(object)
             .map_err(|error| CaptureError::load(&error, size))?;
         let heads = map_array(&ebpf, "HEADS", size.partitions())?;
+        let strays = map_array(&ebpf, "STRAYS", EPOCHS)?;
         let buckets = map_array(&ebpf, "TAGS", total(buckets)?)?;
         let rarities = map_array(&ebpf, "RARITIES", entries)?;
         let entries = map_array(&ebpf, "ENTRIES", entries)?;
         let pieces = map_array(&ebpf, "PIECES", pieces)?;
         let epoch_number = take_map(&mut ebpf, ".data.epoch")?.try_into()?;
         let grace = GracePeriod { slot: take_map(&mut ebpf, "GRACE")?.try_into()?, map: Array::create(1, 0)? };
-        Ok(Self { ebpf, epoch_number, grace, heads, buckets, entries, rarities, pieces, size, seed, epoch: 0 })
+        Ok(Self { ebpf, epoch_number, grace, heads, strays, buckets, entries, rarities, pieces, size, seed, epoch: 0 })
     }
 
     /// The secret of the hash, for a table in vectors in which each flow has the same entry.
@@ -270,6 +280,12 @@ impl Drained<'_> {
         unsafe { &self.table.heads.slice(partition, 1)[0] }
     }
 
+    /// What came to CPUs that have no partition.
+    fn stray(&self) -> Count {
+        // SAFETY: as in `head`.
+        unsafe { self.table.strays.slice(self.epoch as usize, 1)[0] }
+    }
+
     /// The counts of all CPUs.
     #[must_use]
     pub fn head_total(&self) -> Head {
@@ -277,6 +293,9 @@ impl Drained<'_> {
         for partition in self.partitions() {
             total.merge(self.head(partition));
         }
+        let Count { packets, bytes } = self.stray();
+        total.received.add(packets, bytes);
+        total.skipped[Skipped::NoPartition as usize].add(packets, bytes);
         total
     }
 
@@ -317,6 +336,8 @@ impl Drop for Drained<'_> {
                 self.table.heads.fill_zero(partition, 1);
             }
         }
+        // SAFETY: as above.
+        unsafe { self.table.strays.fill_zero(self.epoch as usize, 1) };
     }
 }
 

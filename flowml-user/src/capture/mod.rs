@@ -7,6 +7,8 @@ use thiserror::Error;
 use crate::process::capabilities;
 
 pub mod attach;
+mod clsact;
+pub mod cpus;
 pub mod device;
 pub mod file;
 mod generic;
@@ -14,6 +16,10 @@ pub mod interface;
 pub mod kernel;
 pub mod shared;
 pub mod vectors;
+
+/// What is said where it cannot be known whether counts may be lost ([`CaptureError::Preemptible`]).
+pub const UNKNOWN_PREEMPTION: &str = "the kernel is PREEMPT_RT, and its configuration cannot be read: without \
+     PREEMPT_RT_NEEDS_BH_LOCK programs of one CPU preempt each other, and counts may be lost";
 
 /// Why metering could not begin or go on. Each message names the object and what was expected.
 #[derive(Debug, Error)]
@@ -26,6 +32,12 @@ pub enum CaptureError {
         /// What there is.
         known: String,
     },
+    /// The programs count without atomic operations.
+    #[error(
+        "the kernel is PREEMPT_RT without PREEMPT_RT_NEEDS_BH_LOCK: programs of one CPU preempt each other there, and \
+         counts would be lost"
+    )]
+    Preemptible,
     /// Without `-i`, the default route decides.
     #[error("no default route, so no interface to take: name one with -i; there are: {known}")]
     NoDefaultRoute {
@@ -142,6 +154,16 @@ pub enum CaptureError {
 }
 
 impl CaptureError {
+    /// What it says but for the log of the verifier, of which the last line with words is the reason for a refusal.
+    fn summary(&self) -> String {
+        let text = self.to_string();
+        let Some((first, log)) = text.split_once('\n') else { return text };
+        let statistics = ["processed ", "verification time ", "stack depth "];
+        let is_reason = |line: &&str| !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start));
+        let reason = log.lines().map(str::trim).rfind(is_reason);
+        reason.map_or_else(|| first.to_owned(), |reason| format!("{first} {reason}"))
+    }
+
     /// Sorts the errors of loading by what a user can do about them.
     fn load(error: &aya::EbpfError, size: kernel::Size) -> Self {
         match os_error(error) {

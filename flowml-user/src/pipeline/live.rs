@@ -13,14 +13,15 @@ use super::kept::{KeptModel, settings};
 use super::learners::{Begin, Builtin, Learners, is_file};
 use super::stop::Stop;
 use super::{Pipeline, inspector};
-use crate::capture::CaptureError;
 use crate::capture::attach::{Attachment, Mode, Wanted, attach};
 use crate::capture::interface::{Interface, Interfaces, exists};
 use crate::capture::kernel::{KernelTable, monotonic_ns, realtime_ns};
+use crate::capture::{CaptureError, UNKNOWN_PREEMPTION};
 use crate::cli::{Direction, Run, XdpMode};
 use crate::features::FlowColumns;
 use crate::object;
 use crate::process::capabilities::{self, CapabilitySet};
+use crate::process::kernel::Preemption;
 use crate::process::service::Service;
 use crate::record::{Clock, Inspector};
 use crate::session::Timeouts;
@@ -67,6 +68,11 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
         None => None,
     };
 
+    match Preemption::of_kernel() {
+        Preemption::Disabled | Preemption::Locked => {}
+        Preemption::Possible => return Err(CaptureError::Preemptible.into()),
+        Preemption::Unknown => sinks.notice(UNKNOWN_PREEMPTION),
+    }
     let service = Service::of_environment();
     let mut table = KernelTable::load(object, arguments.flow_capacity, arguments.content.limit())?;
     let size = table.size();

@@ -6,10 +6,12 @@ use rustix::process::{Resource, getrlimit};
 use serde_json::Value;
 
 use super::{Finding, Severity};
-use crate::capture::CaptureError;
+use crate::capture::cpus::Cpus;
 use crate::capture::kernel::{KernelTable, Size};
+use crate::capture::{CaptureError, UNKNOWN_PREEMPTION};
 use crate::object;
 use crate::process::capabilities::{self, CapabilitySet};
+use crate::process::kernel::{Preemption, release, version};
 
 /// The kernel floor: what flowml asks for is there from then on.
 const FLOOR: (u32, u32) = (5, 15);
@@ -30,10 +32,10 @@ pub(super) struct Facts {
     /// What became of loading the programs, where that was tried: whether XDP takes frames in several buffers.
     pub(super) programs: Option<Result<bool, String>>,
     jit: Option<u8>,
-    realtime: bool,
+    preemption: Preemption,
     /// Bytes; none is no limit.
     memlock: Option<u64>,
-    pub(super) cpus: u32,
+    pub(super) cpus: Cpus,
     /// Bytes.
     available: Option<u64>,
 }
@@ -44,14 +46,14 @@ impl Facts {
         let capabilities = capabilities::effective().unwrap_or(CapabilitySet::empty());
         let able = capabilities::missing(capabilities).is_empty();
         Self {
-            release: read("/proc/sys/kernel/osrelease").unwrap_or_default(),
+            release: release(),
             has_object: object::embedded().is_some(),
             capabilities,
             programs: object::embedded().filter(|_| able).map(|object| load(object).map_err(|error| error.to_string())),
             jit: read("/proc/sys/net/core/bpf_jit_enable").and_then(|text| text.parse().ok()),
-            realtime: read("/sys/kernel/realtime").is_some_and(|text| text == "1"),
+            preemption: Preemption::of_kernel(),
             memlock: getrlimit(Resource::Memlock).current,
-            cpus: aya::util::nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1),
+            cpus: Cpus::possible().unwrap_or(Cpus { count: 1, numbers: 1 }),
             available: read("/proc/meminfo").and_then(|text| available(&text)),
         }
     }
@@ -118,25 +120,32 @@ impl Facts {
     }
 
     fn preemption(&self) -> Finding {
-        let finding = if self.realtime {
-            let says = "a PREEMPT_RT kernel lets tasks preempt each other with bottom halves off: counts may be lost";
-            Finding::new("preemption", Severity::Warning, says).mend("boot a kernel without PREEMPT_RT")
-        } else {
-            Finding::new("preemption", Severity::Ok, "not PREEMPT_RT")
+        let found = |severity, says: &str| Finding::new("preemption", severity, says);
+        let mend = "boot a kernel without PREEMPT_RT, or one with PREEMPT_RT_NEEDS_BH_LOCK";
+        let finding = match self.preemption {
+            Preemption::Disabled => found(Severity::Ok, "not PREEMPT_RT"),
+            Preemption::Locked => found(Severity::Ok, "PREEMPT_RT, where bottom halves of a CPU exclude each other"),
+            Preemption::Possible => found(Severity::Problem, &CaptureError::Preemptible.to_string()).mend(mend),
+            Preemption::Unknown => found(Severity::Warning, UNKNOWN_PREEMPTION).mend(mend),
         };
-        finding.value(self.realtime)
+        finding.value(self.preemption != Preemption::Disabled)
     }
 
     fn cpus(&self) -> Finding {
         let says = match self.cpus {
-            1 => "1 possible CPU".to_owned(),
-            cpus => format!("{cpus} possible CPUs, each with its own part of the flow table"),
+            Cpus { count: 1, .. } => "1 possible CPU".to_owned(),
+            Cpus { count, numbers } if numbers > count => {
+                format!(
+                    "{count} possible CPUs with numbers below {numbers}, each number with its own part of the flow table"
+                )
+            }
+            Cpus { count, .. } => format!("{count} possible CPUs, each with its own part of the flow table"),
         };
-        Finding::new("cpu", Severity::Ok, says).value(self.cpus)
+        Finding::new("cpu", Severity::Ok, says).value(self.cpus.count)
     }
 
     fn memory(&self) -> Finding {
-        let size = Size::new(self.cpus, None, None);
+        let size = Size::new(self.cpus.numbers, None, None);
         let mib = |bytes: u64| bytes >> 20;
         let table = format!("the flow table takes {} MiB", mib(size.bytes()));
         let fewer = format!("flowml run --flow-capacity {}", size.shape.entries() / 4);
@@ -183,12 +192,6 @@ fn load(object: &[u8]) -> Result<bool, CaptureError> {
     Ok(table.takes_frags())
 }
 
-/// Major and minor number of a release as in `6.18.5-amd64`.
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-}
-
 /// `MemAvailable` of /proc/meminfo, bytes.
 fn available(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -208,9 +211,9 @@ mod tests {
             capabilities: capabilities::NEEDED.iter().map(|(needed, _)| *needed).collect(),
             programs: Some(Ok(true)),
             jit: Some(1),
-            realtime: false,
+            preemption: Preemption::Disabled,
             memlock: Some(8 << 20),
-            cpus: 4,
+            cpus: Cpus { count: 4, numbers: 4 },
             available: Some(8 << 30),
         }
     }
@@ -242,7 +245,9 @@ mod tests {
             ("programs", Severity::Note, Facts { programs: Some(Ok(false)), ..good() }),
             ("programs", Severity::Problem, Facts { programs: Some(Err("too long".to_owned())), ..good() }),
             ("jit", Severity::Warning, Facts { jit: Some(0), ..good() }),
-            ("preemption", Severity::Warning, Facts { realtime: true, ..good() }),
+            ("preemption", Severity::Ok, Facts { preemption: Preemption::Locked, ..good() }),
+            ("preemption", Severity::Warning, Facts { preemption: Preemption::Unknown, ..good() }),
+            ("preemption", Severity::Problem, Facts { preemption: Preemption::Possible, ..good() }),
             ("memory", Severity::Problem, Facts { available: Some(1 << 20), ..good() }),
             ("memory", Severity::Warning, Facts { available: Some(200 << 20), ..good() }),
             ("memory", Severity::Note, Facts { available: None, ..good() }),
@@ -256,9 +261,6 @@ mod tests {
 
     #[test]
     fn texts_of_the_kernel_are_read() {
-        assert_eq!(version("6.18.5-amd64"), Some((6, 18)));
-        assert_eq!(version("5.15+"), Some((5, 15)));
-        assert_eq!(version("homegrown"), None);
         assert_eq!(available("MemTotal: 9 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
         assert_eq!(available("MemTotal: 9 kB\n"), None);
     }

@@ -32,7 +32,7 @@ impl Facts {
             device: Device::of(interface.index).unwrap_or_default(),
             program: interface.xdp_program(),
             tc: tc_ingress_programs(&interface),
-            cpus: host.cpus,
+            cpus: host.cpus.count,
             frags: matches!(host.programs, Some(Ok(true))),
             interface,
         }
