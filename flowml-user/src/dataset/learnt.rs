@@ -146,7 +146,8 @@ fn count_rows(numbers: &[f64], inputs: &[u32], may_be_shuffled: bool) -> bool {
         let begins_again = |pair: &[f64]| pair[1] == own[0];
         let in_steps = step != 0.0 && own.windows(2).all(|pair| goes_on(pair) || may_be_shuffled && begins_again(pair));
         let different = || own.iter().map(|number| number.to_bits()).collect::<HashSet<u64>>().len() == own.len();
-        if !in_steps && !(may_be_shuffled && different()) {
+        let counts = in_steps || may_be_shuffled && different();
+        if !counts {
             return false;
         }
     }

@@ -58,7 +58,7 @@ impl Values {
 }
 
 impl Frame {
-    /// A table of these columns. A number that is not defined ([`defined`]) becomes NaN here, before anything is learnt
+    /// A table of these columns. A number that is not defined (`model::defined`) becomes NaN here, before anything is learnt
     /// from it or scored.
     ///
     /// # Panics

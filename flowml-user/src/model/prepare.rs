@@ -71,7 +71,7 @@ pub struct Recipe {
     pub amount_floor: f64,
     /// The smallest scale of another number. Not for min-max.
     pub share_floor: f64,
-    /// A number counts as no further than this from the middle, in scales, and never as further than [`LARGEST_SLOT`].
+    /// A number counts as no further than this from the middle, in scales, and never as further than 10²⁰.
     pub clip: f64,
     /// The weight of an amount below its centroid in a squared distance, where one above weighs 1.
     pub amount_below: f64,
