@@ -90,7 +90,7 @@ impl KeptQuote {
     #[inline(always)]
     pub(crate) fn read<B: FrameBytes>(packet: &Packet, bytes: &B, piece: &mut Piece) -> Option<Self> {
         // Four bytes more than what is counted as the header of ICMP: unused, a pointer or an MTU.
-        let start = packet.payload_offset + (ERROR_HEADER - Icmp::LENGTH) as u32;
+        let start = packet.payload_offset + u32::from(ERROR_HEADER - Icmp::LENGTH);
         let (protocol, length, destination) = match packet.key.ip_version() {
             IpVersion::V4 => {
                 let ip: Ipv4 = read(bytes, start, piece)?;
