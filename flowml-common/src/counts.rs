@@ -11,15 +11,19 @@ use bytemuck::{Pod, Zeroable, must_cast_mut};
 
 use crate::content::{Content, Contents, EntryPieces};
 use crate::flow::{
-    ACK, Direction, FIRST_PACKETS, FirstPackets, FlowKey, FlowStats, LENGTH_BINS, NO_SAMPLE, PSH, Part, SYN,
-    length_bin, saturate_u16, saturate_u32, square, to_micros,
+    ACK, Direction, FIN, FIRST_PACKETS, FirstPackets, FlowKey, FlowStats, LENGTH_BINS, NO_SAMPLE, Opening, PSH, Part,
+    RST, SYN, length_bin, saturate_u16,
 };
 use crate::headers::Mac;
 use crate::packet::{Packet, Sender};
 use crate::quote::{KeptQuote, Quote};
+use crate::time::Stamp;
 
 /// FIN, PSH and CWR stand on one packet only of a super-packet: segmentation offload clears them on the others.
 const ONCE_PER_BUFFER: u8 = 0b1000_1001;
+
+/// The smallest gap of an entry where there was none yet, µs.
+const NO_GAP: u32 = u32::MAX;
 
 /// Smallest and largest of some fields of one direction's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -62,7 +66,7 @@ pub struct FlowCounts {
     firsts: u8,
     // A line.
     /// Of the last packet by sender; 0 without one.
-    last_ns: [u64; 2],
+    last: [Stamp; 2],
     iat_squares: u64,
     lengths: [u32; LENGTH_BINS],
     iat_min_us: u32,
@@ -85,13 +89,31 @@ pub struct FlowEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 struct Rarities {
-    first_ns: u64,
+    first: Stamp,
     /// By TCP flag; those of [`Sums`] are not counted here.
     flags: [u32; 8],
     window: u16,
     dscp: u8,
-    reserved: [u8; 5],
+    /// By which packet the initial sequence number is known: [`BY_SYN`], [`BY_SYN_ACK`], or 0 where it is not.
+    opening: u8,
+    initial_sequence: u32,
 }
+
+/// The kinds of packets that open a TCP connection; of a direction that has sent both the number in the SYN counts.
+const BY_SYN: u8 = 2;
+const BY_SYN_ACK: u8 = 1;
+
+/// How a packet opens a connection: by its flags, a SYN with FIN or RST opens none.
+#[inline(always)]
+const fn opening(packet: &Packet) -> u8 {
+    match packet.tcp_flags & (SYN | ACK | FIN | RST) {
+        SYN => BY_SYN,
+        SYN_ACK => BY_SYN_ACK,
+        _ => 0,
+    }
+}
+
+const SYN_ACK: u8 = SYN | ACK;
 
 /// What few packets of a flow add to: the first ones, and those that open and end a connection. They lie apart from the
 /// entries, or two in five of the bytes between which all other packets jump about would never be used.
@@ -106,11 +128,12 @@ pub struct FlowRarities {
     firsts_offset_us: [u32; FIRST_PACKETS],
     firsts_length: [u16; FIRST_PACKETS],
     /// By sender, as all here: when the packet came whose payload is kept, and how many bytes of it are.
-    payload_ns: [u64; 2],
+    payload: [Stamp; 2],
     payload_kept: [u16; 2],
     /// Of ICMP errors, what the first of them quotes.
     quote: KeptQuote,
-    rest: u32,
+    /// How many entries the partition had when this one was taken: the order of the entries of one flow.
+    birth: u32,
 }
 
 /// All that was counted of a flow, where it lies.
@@ -138,6 +161,8 @@ pub struct FlowValue {
 #[derive(Clone, Copy)]
 #[must_use]
 pub struct Rare {
+    /// When it is counted.
+    now: Stamp,
     /// Whether it is the first of its direction.
     first: bool,
     /// Whether there are packets of the other direction.
@@ -162,12 +187,6 @@ fn raise<T: Copy + PartialOrd>(most: &mut T, value: T) {
     }
 }
 
-/// The time from `before` to `now` in whole microseconds, at most `u32::MAX` (71 minutes); a clock that went back is 0.
-#[inline(always)]
-const fn gap_us(before_ns: u64, now_ns: u64) -> u32 {
-    if now_ns <= before_ns { 0 } else { saturate_u32(to_micros(now_ns - before_ns)) }
-}
-
 impl Sums {
     #[inline(always)]
     fn add(&mut self, packet: &Packet) {
@@ -189,7 +208,7 @@ impl Sums {
 
     #[inline(always)]
     fn sample(&mut self, gap_us: u32) {
-        self.iat_squares = self.iat_squares.wrapping_add(square(gap_us));
+        self.iat_squares = self.iat_squares.wrapping_add(u64::from(gap_us) * u64::from(gap_us));
         lower(&mut self.iat_min_us, gap_us);
         raise(&mut self.iat_max_us, gap_us);
     }
@@ -228,10 +247,10 @@ impl FlowCounts {
     #[inline(always)]
     pub(crate) fn open(&mut self, packet: &Packet) {
         zero(must_cast_mut::<Self, [u64; size_of::<Self>() / 8]>(self));
-        self.iat_min_us = NO_SAMPLE;
+        self.iat_min_us = NO_GAP;
         self.opener = packet.sender as u8;
         for sums in &mut self.sums {
-            sums.iat_min_us = NO_SAMPLE;
+            sums.iat_min_us = NO_GAP;
         }
         for range in &mut self.ranges {
             range.length_min = u16::MAX;
@@ -239,20 +258,27 @@ impl FlowCounts {
         }
     }
 
+    /// When the packet is counted: at its own time, but not before the packet that was counted last. So the clock of a
+    /// flow does not go back, and a late packet has a gap of 0.
+    #[inline(always)]
+    pub(crate) fn now(&self, packet: &Packet) -> Stamp {
+        packet.time.later(self.last())
+    }
+
     /// The gap to the packet before, if this is not the flow's first.
     #[inline(always)]
-    pub(crate) fn wait(&mut self, packet: &Packet) {
-        let gap_us = gap_us(self.last_ns(), packet.time_ns);
-        self.iat_squares = self.iat_squares.wrapping_add(square(gap_us));
+    pub(crate) fn wait(&mut self, now: Stamp) {
+        let gap_us = now.gap_us(self.last());
+        self.iat_squares = self.iat_squares.wrapping_add(u64::from(gap_us) * u64::from(gap_us));
         lower(&mut self.iat_min_us, gap_us);
         raise(&mut self.iat_max_us, gap_us);
     }
 
-    /// Counts a packet, the first or a later one; says whether [`FlowRarities`] has to count it too.
+    /// Counts a packet at its time ([`now`](Self::now)), the first or a later one; says whether [`FlowRarities`] has to count it too.
     ///
     /// The verifier follows each outcome of a comparison to the next one that it decides, so nothing is compared twice.
     #[inline(always)]
-    pub(crate) fn count(&mut self, packet: &Packet) -> Option<Rare> {
+    pub(crate) fn count(&mut self, packet: &Packet, now: Stamp) -> Option<Rare> {
         // The verifier knows nothing of enums: it wants the mask, which the compiler would drop.
         let sender = black_box(packet.sender as usize) & 1;
         if packet.count > 1 {
@@ -267,10 +293,10 @@ impl FlowCounts {
         }
         let first = self.sums[sender].packets == 0;
         if !first {
-            let gap_us = gap_us(self.last_ns[sender], packet.time_ns);
+            let gap_us = now.gap_us(self.last[sender]);
             self.sums[sender].sample(gap_us);
         }
-        raise(&mut self.last_ns[sender], packet.time_ns);
+        self.last[sender] = now;
         self.sums[sender].add(packet);
         self.ranges[sender].add(packet);
         let flags = packet.tcp_flags;
@@ -285,7 +311,7 @@ impl FlowCounts {
         }
         let kept_now = u32::from(kept) + packet.count;
         self.firsts = if kept_now < FIRST_PACKETS as u32 { kept_now as u8 } else { FIRST_PACKETS as u8 };
-        Some(Rare { first, answered: self.sums[sender ^ 1].packets > 0, kept })
+        Some(Rare { now, first, answered: self.sums[sender ^ 1].packets > 0, kept })
     }
 
     /// Whether the packet is the first with payload of its direction.
@@ -299,12 +325,19 @@ impl FlowCounts {
         self.lengths[length_bin(ip_length) & (LENGTH_BINS - 1)] += packets;
     }
 
-    /// Time of the last packet of either direction, ns.
+    /// Time of the last packet of either direction.
     #[inline(always)]
     #[must_use]
-    pub const fn last_ns(&self) -> u64 {
-        let [lower, upper] = self.last_ns;
-        if lower > upper { lower } else { upper }
+    pub const fn last(&self) -> Stamp {
+        let [lower, upper] = self.last;
+        lower.later(upper)
+    }
+
+    /// Packets of the packet's direction, and of the other one.
+    #[inline(always)]
+    pub(crate) fn sent(&self, packet: &Packet) -> (u32, u32) {
+        let sender = black_box(packet.sender as usize) & 1;
+        (self.sums[sender].packets, self.sums[sender ^ 1].packets)
     }
 
     /// Packets of both directions.
@@ -322,15 +355,35 @@ impl FlowCounts {
 }
 
 impl FlowRarities {
-    /// Makes these the counts of a flow without packets, in place.
+    /// Makes these the counts of a flow without packets, in place. It is the entry with the number `birth` in the order
+    /// in which they are taken.
     #[inline(always)]
-    pub(crate) fn open(&mut self, packet: &Packet) {
+    pub(crate) fn open(&mut self, packet: &Packet, birth: u64) {
         zero(must_cast_mut::<Self, [u64; size_of::<Self>() / 8]>(self));
         let [source, destination] = packet.macs;
         self.macs = match packet.sender {
             Sender::Lower => [source, destination],
             Sender::Upper => [destination, source],
         };
+        self.birth = birth as u32;
+    }
+
+    /// Whether a packet with SYN goes on with the entry that has counted these, `sent` packets of its direction and
+    /// `answered` ones of the other. Any that may open a connection begins an entry of its own, but for a SYN,ACK that
+    /// answers a SYN of this entry, and for the packet that began this entry, sent again.
+    #[inline(always)]
+    pub(crate) fn go_on_with(&self, (sent, answered): (u32, u32), packet: &Packet) -> bool {
+        let opening = opening(packet);
+        let sender = black_box(packet.sender as usize) & 1;
+        let (own, other) = (&self.directions[sender], &self.directions[sender ^ 1]);
+        if opening == 0 || opening == BY_SYN_ACK && other.opening == BY_SYN {
+            return true;
+        }
+        // In one comparison: whether the direction opened in this way, by this number, and has sent nothing else, and the
+        // other nothing at all. What has SYN but opens nothing has FIN or RST.
+        let [fins, syns, resets] = [own.flags[0], own.flags[1], own.flags[2]];
+        let others = sent ^ syns | fins | resets | answered;
+        (own.opening ^ opening) as u32 | own.initial_sequence ^ packet.sequence | others == 0
     }
 
     /// Counts a packet that is one of the few.
@@ -338,9 +391,14 @@ impl FlowRarities {
     pub(crate) fn count(&mut self, rare: Rare, packet: &Packet) {
         let direction = &mut self.directions[black_box(packet.sender as usize) & 1];
         if rare.first {
-            direction.first_ns = packet.time_ns;
+            direction.first = rare.now;
             direction.window = packet.window;
             direction.dscp = packet.dscp;
+        }
+        let opening = opening(packet);
+        if opening > direction.opening {
+            direction.opening = opening;
+            direction.initial_sequence = packet.sequence;
         }
         // Without a branch for each, of which the verifier would follow both ways.
         for (bit, counter) in direction.flags.iter_mut().enumerate() {
@@ -356,9 +414,9 @@ impl FlowRarities {
 
     /// Notes that `kept` bytes of the packet's payload are kept.
     #[inline(always)]
-    pub(crate) fn note_payload(&mut self, packet: &Packet, kept: u32) {
+    pub(crate) fn note_payload(&mut self, packet: &Packet, now: Stamp, kept: u32) {
         let sender = black_box(packet.sender as usize) & 1;
-        self.payload_ns[sender] = packet.time_ns;
+        self.payload[sender] = now;
         self.payload_kept[sender] = kept as u16;
     }
 
@@ -378,9 +436,9 @@ impl FlowRarities {
     #[inline(always)]
     fn keep(&mut self, rare: Rare, packet: &Packet) {
         let sender = black_box(packet.sender as usize) & 1;
-        let [own_ns, other_ns] = [sender, sender ^ 1].map(|sender| self.directions[sender].first_ns);
-        let first_ns = if rare.answered && other_ns < own_ns { other_ns } else { own_ns };
-        let offset_us = saturate_u32((packet.time_ns / 1000).saturating_sub(first_ns / 1000));
+        let [own, other] = [sender, sender ^ 1].map(|sender| self.directions[sender].first);
+        let first = if rare.answered && other < own { other } else { own };
+        let offset_us = rare.now.gap_us(first);
         for nth in 0..FIRST_PACKETS as u32 {
             // The verifier would tell the rounds apart by what it knows of the number.
             let at = black_box(usize::from(rare.kept)) + nth as usize;
@@ -419,20 +477,21 @@ impl FlowValue {
     #[inline(always)]
     pub fn start(&mut self, packet: &Packet) {
         self.counts.open(packet);
-        self.rarities.open(packet);
-        self.count(packet);
+        self.rarities.open(packet, 0);
+        self.count(packet, packet.time);
     }
 
     /// Adds a packet of the same flow.
     #[inline(always)]
     pub fn add(&mut self, packet: &Packet) {
-        self.counts.wait(packet);
-        self.count(packet);
+        let now = self.counts.now(packet);
+        self.counts.wait(now);
+        self.count(packet, now);
     }
 
     #[inline(always)]
-    fn count(&mut self, packet: &Packet) {
-        if let Some(rare) = self.counts.count(packet) {
+    fn count(&mut self, packet: &Packet, now: Stamp) {
+        if let Some(rare) = self.counts.count(packet, now) {
             self.rarities.count(rare, packet);
         }
     }
@@ -460,7 +519,7 @@ impl<'a> Counted<'a> {
         Some([Sender::Lower, Sender::Upper].map(|sender| {
             let at = sender as usize;
             let bytes = pieces.bytes(sender, self.rarities.payload_kept[at]);
-            let content = Content { time_ns: self.rarities.payload_ns[at], bytes };
+            let content = Content { time_ns: self.rarities.payload[at].ns(), bytes };
             (self.counts.sums[at].payload_packets > 0).then_some(content)
         }))
     }
@@ -473,13 +532,19 @@ impl<'a> Counted<'a> {
 
     /// Time of the first packet of either direction, ns.
     #[must_use]
-    pub const fn first_ns(&self) -> u64 {
+    pub fn first_ns(&self) -> u64 {
         let ([lower, upper], [lower_sums, upper_sums]) = (&self.rarities.directions, &self.counts.sums);
-        if upper_sums.packets == 0 || (lower_sums.packets > 0 && lower.first_ns <= upper.first_ns) {
-            lower.first_ns
+        if upper_sums.packets == 0 || (lower_sums.packets > 0 && lower.first <= upper.first) {
+            lower.first.ns()
         } else {
-            upper.first_ns
+            upper.first.ns()
         }
+    }
+
+    /// The place of this part among those of its flow that a partition has, where they began at the same time.
+    #[must_use]
+    pub const fn birth(&self) -> u32 {
+        self.rarities.birth
     }
 
     /// As a part of the flow, which can be joined with others.
@@ -487,11 +552,11 @@ impl<'a> Counted<'a> {
     pub fn part(&self) -> Part {
         let (counts, rarities) = (self.counts, self.rarities);
         let stats = FlowStats {
-            last_ns: counts.last_ns(),
-            iat_squares: counts.iat_squares,
+            last_ns: counts.last().ns(),
+            iat_squares: counts.iat_squares.into(),
             lengths: counts.lengths.map(u64::from),
-            iat_min_us: counts.iat_min_us,
-            iat_max_us: counts.iat_max_us,
+            iat_min_us: sampled(counts.iat_min_us),
+            iat_max_us: counts.iat_max_us.into(),
             parts: 1,
             macs: rarities.macs,
             opener: counts.opener,
@@ -516,22 +581,27 @@ impl<'a> Counted<'a> {
         flags[PSH.trailing_zeros() as usize] = sums.pushes.into();
         flags[ACK.trailing_zeros() as usize] = sums.acknowledgements.into();
         Direction {
-            first_ns: rare.first_ns,
-            last_ns: counts.last_ns[sender],
+            first_ns: rare.first.ns(),
+            last_ns: counts.last[sender].ns(),
             packets: sums.packets.into(),
             frame_bytes: sums.frame_bytes,
             ip_bytes: sums.ip_bytes,
             payload_bytes: sums.payload_bytes,
             length_squares: sums.length_squares,
-            iat_squares: sums.iat_squares,
+            iat_squares: sums.iat_squares.into(),
             flags,
             payload_packets: sums.payload_packets.into(),
             parts: u32::from(sums.packets > 0),
-            iat_min_us: sums.iat_min_us,
-            iat_max_us: sums.iat_max_us,
+            iat_min_us: sampled(sums.iat_min_us),
+            iat_max_us: sums.iat_max_us.into(),
             length_min: range.length_min,
             length_max: range.length_max,
             window: rare.window,
+            opening: match rare.opening {
+                BY_SYN => Some(Opening::Syn(rare.initial_sequence)),
+                BY_SYN_ACK => Some(Opening::SynAck(rare.initial_sequence)),
+                _ => None,
+            },
             dscp: rare.dscp,
             ttl_min: range.ttl_min,
             ttl_max: range.ttl_max,
@@ -539,10 +609,15 @@ impl<'a> Counted<'a> {
     }
 }
 
+/// The smallest gap as parts have it.
+fn sampled(gap_us: u32) -> u64 {
+    if gap_us == NO_GAP { NO_SAMPLE } else { gap_us.into() }
+}
+
 // The kernel and the agent must agree on every byte. Maps begin at a page, so whole cache lines in size are whole cache
 // lines in place. `repr(align(64))` would say the same and is not to be used on anything that a kernel program copies:
 // LLVM's BPF back end expands a copy in steps of the alignment, and a copy shorter than one step vanishes.
 const _: () = assert!(size_of::<FlowEntry>() == 256 && align_of::<FlowEntry>() == 8);
-const _: () = assert!(size_of::<FlowKey>() + offset_of!(FlowCounts, last_ns) == 64);
+const _: () = assert!(size_of::<FlowKey>() + offset_of!(FlowCounts, last) == 64);
 const _: () = assert!(size_of::<FlowKey>() + offset_of!(FlowCounts, sums) == 128 && size_of::<Sums>() == 64);
 const _: () = assert!(size_of::<FlowRarities>() == 192);

@@ -12,6 +12,7 @@ use bytemuck::{Pod, Zeroable, must_cast_ref};
 
 use crate::headers::{Mac, protocol};
 use crate::packet::{Sender, icmp_answer};
+use crate::time::to_micros;
 
 /// Which version of IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -257,7 +258,7 @@ pub struct Direction {
     /// Σ (IP total length)², bytes²; it stays at `u64::MAX`, which takes 65,536 packets of 16 MiB.
     pub length_squares: u64,
     /// Σ (inter-arrival time)², µs².
-    pub iat_squares: u64,
+    pub iat_squares: u128,
     /// Packets by TCP flag, in the order of [`TCP_FLAGS`].
     pub flags: [u64; 8],
     /// Packets with payload.
@@ -265,9 +266,11 @@ pub struct Direction {
     /// Runs of packets between which no inter-arrival time is known; 0 without packets.
     pub parts: u32,
     /// Smallest inter-arrival time, µs; [`NO_SAMPLE`] without one.
-    pub iat_min_us: u32,
-    /// Largest inter-arrival time, µs; it stays at `u32::MAX` beyond 71 minutes.
-    pub iat_max_us: u32,
+    pub iat_min_us: u64,
+    /// Largest inter-arrival time, µs.
+    pub iat_max_us: u64,
+    /// How it opened its TCP connection.
+    pub opening: Option<Opening>,
     /// Smallest IP total length, bytes.
     pub length_min: u16,
     /// Largest IP total length, bytes; it stays at 65,535 for jumbograms.
@@ -283,7 +286,36 @@ pub struct Direction {
 }
 
 /// The smallest inter-arrival time where there was none yet.
-pub const NO_SAMPLE: u32 = u32::MAX;
+pub const NO_SAMPLE: u64 = u64::MAX;
+
+/// How a direction opened its TCP connection, with its initial sequence number. The order is that of what counts where
+/// both were seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Opening {
+    /// By a SYN with ACK.
+    SynAck(u32),
+    /// By a SYN without ACK.
+    Syn(u32),
+}
+
+impl Opening {
+    /// The initial sequence number.
+    #[must_use]
+    pub const fn sequence(self) -> u32 {
+        match self {
+            Self::SynAck(sequence) | Self::Syn(sequence) => sequence,
+        }
+    }
+
+    /// What is known where `next` came after `before`: of several the first, but a SYN without ACK is more than one with.
+    #[must_use]
+    pub const fn follow(before: Option<Self>, next: Option<Self>) -> Option<Self> {
+        match (before, next) {
+            (None, known) | (Some(Self::SynAck(_)), known @ Some(Self::Syn(_))) => known,
+            _ => before,
+        }
+    }
+}
 
 /// The first packets of a flow, one by one (all packets, of both directions).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -306,13 +338,13 @@ pub struct FlowStats {
     /// Time of the last packet of either direction, ns.
     pub last_ns: u64,
     /// Σ (inter-arrival time)² over both directions, µs².
-    pub iat_squares: u64,
+    pub iat_squares: u128,
     /// Packets by IP total length: below 64, below 128, …, below 4,096, and the rest.
     pub lengths: [u64; LENGTH_BINS],
     /// Smallest inter-arrival time over both directions, µs; [`NO_SAMPLE`] without one.
-    pub iat_min_us: u32,
+    pub iat_min_us: u64,
     /// Largest inter-arrival time over both directions, µs.
-    pub iat_max_us: u32,
+    pub iat_max_us: u64,
     /// Runs of packets between which no inter-arrival time is known; at least 1.
     pub parts: u32,
     /// MAC address of the lower and the upper endpoint in the first packet.
@@ -340,35 +372,14 @@ pub struct Part {
     pub stats: FlowStats,
 }
 
-/// Whole microseconds in `ns`.
-///
-/// 64-bit division is the slowest instruction that a kernel program has; below 2³² ns the product with 2³⁸/1000
-/// (rounded up) is exact and fits 64 bits.
-#[inline(always)]
-pub const fn to_micros(ns: u64) -> u64 {
-    if ns >> 32 == 0 { (ns * 274_877_907) >> 38 } else { ns / 1000 }
-}
-
-#[inline(always)]
-pub(crate) const fn saturate_u32(value: u64) -> u32 {
-    if value > u32::MAX as u64 { u32::MAX } else { value as u32 }
-}
-
 #[inline(always)]
 pub(crate) const fn saturate_u16(value: u32) -> u16 {
     if value > u16::MAX as u32 { u16::MAX } else { value as u16 }
 }
 
-/// The time from `before` to `now` in whole microseconds, at most `u32::MAX` (71 minutes); a clock that went back is 0.
-#[inline(always)]
-const fn gap_us(before_ns: u64, now_ns: u64) -> u32 {
-    saturate_u32(to_micros(now_ns.saturating_sub(before_ns)))
-}
-
-/// The square of a gap. It fits 64 bits because the gap fits 32.
-#[inline(always)]
-pub(crate) const fn square(gap_us: u32) -> u64 {
-    gap_us as u64 * gap_us as u64
+/// The gap between the times of two packets, of which the first is not later: the difference of their whole microseconds.
+const fn gap_us(before_ns: u64, now_ns: u64) -> u64 {
+    to_micros(now_ns) - to_micros(before_ns)
 }
 
 /// The bin of the length histogram, by halving: a chain of compares is cheaper in the kernel than a logarithm.
@@ -393,8 +404,8 @@ pub const fn length_bin(ip_length: u32) -> usize {
 
 impl Direction {
     /// One more inter-arrival time, between parts.
-    fn sample(&mut self, gap_us: u32) {
-        self.iat_squares = self.iat_squares.saturating_add(square(gap_us));
+    fn sample(&mut self, gap_us: u64) {
+        self.iat_squares += u128::from(gap_us).pow(2);
         self.iat_min_us = self.iat_min_us.min(gap_us);
         self.iat_max_us = self.iat_max_us.max(gap_us);
     }
@@ -416,13 +427,14 @@ impl Direction {
         if first == Ordering::Less {
             (self.first_ns, self.window, self.dscp) = (other.first_ns, other.window, other.dscp);
         }
+        self.opening = self.opening.max(other.opening);
         self.last_ns = self.last_ns.max(other.last_ns);
         self.packets += other.packets;
         self.frame_bytes += other.frame_bytes;
         self.ip_bytes += other.ip_bytes;
         self.payload_bytes += other.payload_bytes;
         self.length_squares = self.length_squares.saturating_add(other.length_squares);
-        self.iat_squares = self.iat_squares.saturating_add(other.iat_squares);
+        self.iat_squares += other.iat_squares;
         for (mine, theirs) in self.flags.iter_mut().zip(other.flags) {
             *mine += theirs;
         }
@@ -437,7 +449,7 @@ impl Direction {
     }
 
     /// The gap to a part that begins after this one ends.
-    fn gap_us(&self, next: &Self) -> Option<u32> {
+    fn gap_us(&self, next: &Self) -> Option<u64> {
         let apart = self.packets > 0 && next.packets > 0 && self.last_ns <= next.first_ns;
         apart.then(|| gap_us(self.last_ns, next.first_ns))
     }
@@ -492,8 +504,8 @@ impl FirstPackets {
 
 impl FlowStats {
     /// One more inter-arrival time, between parts.
-    fn sample(&mut self, gap_us: u32) {
-        self.iat_squares = self.iat_squares.saturating_add(square(gap_us));
+    fn sample(&mut self, gap_us: u64) {
+        self.iat_squares += u128::from(gap_us).pow(2);
         self.iat_min_us = self.iat_min_us.min(gap_us);
         self.iat_max_us = self.iat_max_us.max(gap_us);
     }
@@ -538,12 +550,12 @@ impl FlowStats {
     /// no gap is invented: the inter-arrival moments are those within the parts.
     pub fn merge(&mut self, other: &Self) {
         let (first_ns, other_first_ns) = (self.first_ns(), other.first_ns());
-        self.firsts = self.firsts.merge(first_ns / 1000, &other.firsts, other_first_ns / 1000);
+        self.firsts = self.firsts.merge(to_micros(first_ns), &other.firsts, to_micros(other_first_ns));
         if (other_first_ns, other.opener, other.macs) < (first_ns, self.opener, self.macs) {
             (self.opener, self.macs) = (other.opener, other.macs);
         }
         self.last_ns = self.last_ns.max(other.last_ns);
-        self.iat_squares = self.iat_squares.saturating_add(other.iat_squares);
+        self.iat_squares += other.iat_squares;
         for (mine, theirs) in self.lengths.iter_mut().zip(other.lengths) {
             *mine += theirs;
         }
@@ -567,13 +579,14 @@ impl FlowStats {
             self.parts -= 1;
             // Of packets at the same time, those of this part were first.
             (self.opener, self.macs) = (before.opener, before.macs);
-            self.firsts = before.firsts.follow(before.first_ns() / 1000, &next.firsts, next_first_ns / 1000);
+            self.firsts = before.firsts.follow(to_micros(before.first_ns()), &next.firsts, to_micros(next_first_ns));
         }
         for ((direction, before), next) in self.directions.iter_mut().zip(&before.directions).zip(&next.directions) {
             if let Some(gap_us) = before.gap_us(next) {
                 direction.sample(gap_us);
                 direction.parts -= 1;
                 (direction.window, direction.dscp) = (before.window, before.dscp);
+                direction.opening = Opening::follow(before.opening, next.opening);
             }
         }
     }

@@ -262,7 +262,7 @@ pub struct Tcp {
     pub source: Be16,
     /// Destination port.
     pub destination: Be16,
-    _sequence: Be32,
+    sequence: Be32,
     _acknowledgment: Be32,
     data_offset: u8,
     /// CWR, ECE, URG, ACK, PSH, RST, SYN, FIN from the highest bit to the lowest.
@@ -283,6 +283,12 @@ impl Tcp {
     #[inline(always)]
     pub const fn header_length(&self) -> u16 {
         (self.data_offset as u16 >> 4) * 4
+    }
+
+    /// The sequence number: of a SYN the initial one.
+    #[inline(always)]
+    pub const fn sequence(&self) -> u32 {
+        self.sequence.get()
     }
 
     /// The window field, not scaled.

@@ -15,3 +15,4 @@ pub mod headers;
 pub mod packet;
 pub mod quote;
 pub mod table;
+pub mod time;

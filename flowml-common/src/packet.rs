@@ -3,6 +3,7 @@
 use crate::cursor::Cursor;
 use crate::flow::{Address, Endpoint, FlowKey};
 use crate::headers::{Ethernet, Extension, Fragment, Icmp, Ipv4, Ipv6, Mac, Sctp, Tcp, Udp, Vlan, ethertype, protocol};
+use crate::time::Stamp;
 
 /// IPv6 extension headers that are followed before the packet is skipped; more than six are seen in attacks only.
 pub const MAX_EXTENSIONS: u32 = 8;
@@ -130,8 +131,8 @@ pub struct Packet {
     pub sender: Sender,
     /// As in [`Frame`].
     pub hook: Hook,
-    /// When it was seen, ns.
-    pub time_ns: u64,
+    /// When it was seen.
+    pub time: Stamp,
     /// Packets on the wire, at least 1.
     pub count: u32,
     /// Frame bytes of them all, without FCS.
@@ -152,6 +153,8 @@ pub struct Packet {
     pub tcp_flags: u8,
     /// TCP window as it stands in the header, 0 otherwise.
     pub window: u16,
+    /// TCP sequence number, 0 otherwise.
+    pub sequence: u32,
     /// Time to live or hop limit.
     pub ttl: u8,
     /// Differentiated services code point.
@@ -203,6 +206,7 @@ struct Transport {
     header_length: u32,
     tcp_flags: u8,
     window: u16,
+    sequence: u32,
 }
 
 /// Reads a frame that begins with an Ethernet header.
@@ -424,7 +428,7 @@ fn parse_transport<C: Cursor>(network: &Network, cursor: &mut C) -> Result<Trans
 
 #[inline(always)]
 fn ports(source: u16, destination: u16, header_length: u16) -> Transport {
-    Transport { source, destination, header_length: u32::from(header_length), tcp_flags: 0, window: 0 }
+    Transport { source, destination, header_length: u32::from(header_length), tcp_flags: 0, window: 0, sequence: 0 }
 }
 
 #[inline(always)]
@@ -437,6 +441,7 @@ fn parse_tcp<C: Cursor>(cursor: &mut C) -> Result<Transport, Skipped> {
     Ok(Transport {
         tcp_flags: tcp.flags,
         window: tcp.window(),
+        sequence: tcp.sequence(),
         ..ports(tcp.source.get(), tcp.destination.get(), header_length)
     })
 }
@@ -528,7 +533,7 @@ fn assemble(frame: &Frame, link: &Link, network: &Network, transport: &Transport
         key,
         sender,
         hook: frame.hook,
-        time_ns: frame.time_ns,
+        time: Stamp::of_ns(frame.time_ns),
         count,
         frame_bytes: frame.length + stripped + further * (link.length + stripped + headers),
         ip_bytes: network.ip_length + further * headers,
@@ -539,6 +544,7 @@ fn assemble(frame: &Frame, link: &Link, network: &Network, transport: &Transport
         first_payload_bytes: size,
         tcp_flags: transport.tcp_flags,
         window: transport.window,
+        sequence: transport.sequence,
         ttl: network.ttl,
         dscp: network.dscp,
         macs: link.macs,

@@ -12,6 +12,12 @@
 //!
 //! Nothing is ever removed from a partition that is in use: what was taken when a flow came is taken when it is looked for.
 //!
+//! An entry is a part of a flow that lies in one session, whatever was before it: where a session might end before a
+//! packet, or a record by the active timeout, that packet begins another entry of its flow ([`Boundaries`],
+//! [`FlowRarities`]). So it does not depend on the moments at which the table is emptied which packets are in a record. The
+//! entry before is *retired*: it keeps its place, but its tag becomes one that no flow has, and the new entry takes the
+//! tag and a free place of the same bucket. A flow has one entry with its tag, and is found as before.
+//!
 //! The algorithm is generic over its [`Storage`]: BPF maps in the kernel, vectors in userspace.
 
 use bytemuck::{Pod, Zeroable};
@@ -19,10 +25,11 @@ use bytemuck::{Pod, Zeroable};
 use crate::content::{FrameBytes, PayloadLimit, Piece};
 use crate::counts::{FlowEntry, FlowRarities};
 use crate::cursor::Cursor;
-use crate::flow::{FlowKey, KEY_HALVES};
+use crate::flow::{FlowKey, KEY_HALVES, SYN};
 use crate::headers::protocol;
-use crate::packet::{Frame, Packet, Skipped, parse};
+use crate::packet::{Frame, Hook, Packet, Skipped, parse};
 use crate::quote::KeptQuote;
+use crate::time::{Boundaries, Stamp};
 
 /// Entries of a bucket.
 pub const SLOTS: usize = 16;
@@ -36,6 +43,8 @@ pub struct Bucket(pub [u64; SLOTS / 4]);
 
 /// The lowest bit of each lane.
 const LANES: u64 = 0x0001_0001_0001_0001;
+/// The tag of an entry that is retired: no flow has it.
+const RETIRED: u64 = 0xffff;
 /// All bits of each lane but its highest.
 const LOWER_BITS: u64 = 0x7fff * LANES;
 
@@ -81,6 +90,12 @@ impl Bucket {
             self.0[word] |= (bit >> word & LANES) * tag;
             word += 1;
         }
+    }
+
+    /// Makes the tag in a slot that of a retired entry.
+    #[inline(always)]
+    const fn retire(&mut self, slot: u32) {
+        self.0[slot as usize % 4] |= RETIRED << (slot / 4 * 16);
     }
 
     /// The tag in a slot, 0 where it is free.
@@ -184,7 +199,9 @@ pub struct Head {
     pub entries: u64,
     /// The number of the entry that was counted in last, and one more; 0 before the first.
     last: u64,
-    reserved: [u64; 2],
+    /// Packets that should have begun another entry of their flow but are in the one before, as its bucket was crowded.
+    pub boundaries_lost: u64,
+    reserved: u64,
     /// Packets in no flow, by [`Skipped`].
     pub skipped: [Count; Skipped::COUNT],
     /// Packets that found the table full, by protocol: the overflow record.
@@ -200,6 +217,13 @@ impl Head {
         }
         self.received.add(other.received.packets, other.received.bytes);
         self.entries += other.entries;
+        self.boundaries_lost += other.boundaries_lost;
+    }
+
+    /// The number of the entry in which the last packet was counted that is in a flow.
+    #[must_use]
+    pub fn last_entry(&self) -> Option<usize> {
+        self.last.checked_sub(1).map(|number| number as usize)
     }
 
     #[inline(always)]
@@ -243,6 +267,8 @@ pub trait Storage {
     fn buckets(&self) -> u32;
     /// Number `n` of the secret of the hash: one at a time, as kernel programs have few registers.
     fn secret(&self, n: usize) -> u64;
+    /// Where an entry has to end.
+    fn boundaries(&self) -> Boundaries;
     /// The head.
     fn head(&mut self) -> &mut Head;
     /// Bucket `n`.
@@ -324,7 +350,7 @@ struct Place {
     home: u32,
     /// The second bucket.
     second: u32,
-    /// 1 to 65,535.
+    /// 1 to 65,534.
     tag: u64,
 }
 
@@ -368,7 +394,7 @@ fn place<S: Storage>(storage: &S, key: &FlowKey) -> Place {
     Place {
         home: scale(first, buckets * SLOTS as u32),
         second: scale(second, buckets),
-        tag: u64::from(scale(upper, 0xffff)) + 1,
+        tag: u64::from(scale(upper, RETIRED as u32 - 1)) + 1,
     }
 }
 
@@ -452,9 +478,9 @@ pub fn entry_of<S: Storage>(storage: &mut S, key: &FlowKey) -> Option<S::Located
 /// All ways of the search join before the packet is counted: the verifier would otherwise follow the counting from each.
 #[inline(always)]
 fn count<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes: &B) -> Option<()> {
-    let (number, located) = ready(storage, packet)?;
+    let Ready { number, located, now } = ready(storage, packet)?;
     let limit = storage.payload_limit().filter(|_| storage.entry(located).counts.is_first_payload(packet));
-    if let Some(rare) = storage.entry(located).counts.count(packet) {
+    if let Some(rare) = storage.entry(located).counts.count(packet, now) {
         storage.rarities(number)?.count(rare, packet);
     }
     if packet.is_icmp_error() && !storage.rarities(number)?.has_quote() {
@@ -465,7 +491,7 @@ fn count<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes: &B)
     }
     if let Some(limit) = limit {
         // The packet is counted, whether or not its bytes could be read.
-        let _ = keep(storage, limit, number, packet, bytes);
+        let _ = keep(storage, limit, number, packet, now, bytes);
     }
     Some(())
 }
@@ -477,6 +503,7 @@ fn keep<S: Storage, B: FrameBytes>(
     limit: PayloadLimit,
     number: u32,
     packet: &Packet,
+    now: Stamp,
     bytes: &B,
 ) -> Option<()> {
     let there = bytes.there().saturating_sub(packet.payload_offset);
@@ -490,42 +517,96 @@ fn keep<S: Storage, B: FrameBytes>(
         }
         kept += count;
     }
-    storage.rarities(number)?.note_payload(packet, kept);
+    storage.rarities(number)?.note_payload(packet, now, kept);
     Some(())
 }
 
-/// The packet's entry and where it is, ready for the packet to be counted.
+/// An entry in which a packet can be counted, and when.
+struct Ready<L> {
+    number: u32,
+    located: L,
+    now: Stamp,
+}
+
+/// The packet's entry, ready for the packet to be counted.
+#[inline(always)]
+fn ready<S: Storage>(storage: &mut S, packet: &Packet) -> Option<Ready<S::Located>> {
+    let (mut number, mut located, is_own) = search(storage, packet)?;
+    let mut now = packet.time;
+    if is_own {
+        let (boundaries, counts) = (storage.boundaries(), &mut storage.entry(located).counts);
+        now = counts.now(packet);
+        let mut goes_on = !boundaries.part(counts.last(), now);
+        if packet.tcp_flags & SYN != 0 && goes_on {
+            let sent = counts.sent(packet);
+            goes_on = storage.rarities(number)?.go_on_with(sent, packet);
+        }
+        if !goes_on {
+            match split(storage, number, packet)? {
+                Some(free) => (number, located) = (free, storage.locate(free)?),
+                None => goes_on = true,
+            }
+        }
+        if goes_on {
+            storage.entry(located).counts.wait(now);
+            return Some(Ready { number, located, now });
+        }
+    }
+    let birth = storage.head().entries;
+    storage.head().entries = birth + 1;
+    storage.head().last = u64::from(number) + 1;
+    let entry = storage.entry(located);
+    entry.key = packet.key;
+    entry.counts.open(packet);
+    storage.rarities(number)?.open(packet, birth);
+    Some(Ready { number, located, now })
+}
+
+/// The flow's entry, or a free one that is now its own; says which.
 ///
 /// Packets come in trains (Jain and Routhier, "Packet Trains", 1986): the entry of the packet before is looked at first.
 #[inline(always)]
-fn ready<S: Storage>(storage: &mut S, packet: &Packet) -> Option<(u32, S::Located)> {
+fn search<S: Storage>(storage: &mut S, packet: &Packet) -> Option<(u32, S::Located, bool)> {
     let last = storage.head().last as u32;
     if last != 0 {
         let located = storage.locate(last - 1)?;
-        let entry = storage.entry(located);
-        if entry.key.is(&packet.key) {
-            entry.counts.wait(packet);
-            return Some((last - 1, located));
+        if storage.entry(located).key.is(&packet.key) {
+            return Some((last - 1, located, true));
         }
     }
     let place = place(storage, &packet.key);
-    let (number, located) = match find(storage, &packet.key, &place)? {
+    match find(storage, &packet.key, &place)? {
         Found::Own(number, located) => {
-            storage.entry(located).counts.wait(packet);
-            (number, located)
+            storage.head().last = u64::from(number) + 1;
+            Some((number, located, true))
         }
         Found::Free(number, located, room) => {
             storage.bucket(room.bucket)?.take(room.bit, place.tag);
-            storage.head().entries += 1;
-            let entry = storage.entry(located);
-            entry.key = packet.key;
-            entry.counts.open(packet);
-            storage.rarities(number)?.open(packet);
-            (number, located)
+            Some((number, located, false))
         }
-    };
-    storage.head().last = u64::from(number) + 1;
-    Some((number, located))
+    }
+}
+
+/// Retires an entry, and answers the number of the one that takes its place.
+///
+/// One flow does not fill the bucket of others: where that is crowded, the frame of a file comes again when the table has
+/// been emptied. Other packets are counted where they are (`Some(None)`), and it is said that a boundary was lost.
+#[inline(always)]
+fn split<S: Storage>(storage: &mut S, number: u32, packet: &Packet) -> Option<Option<u32>> {
+    let (first, own) = (number / SLOTS as u32, number % SLOTS as u32);
+    let bucket = storage.bucket(first)?;
+    let free = bucket.free();
+    if count_of(free) > Bucket::CROWDED {
+        let (room, tag) = (lowest(free), bucket.at(own));
+        bucket.retire(own);
+        bucket.take(room, tag);
+        return Some(Some(entry_number(first, slot(room))));
+    }
+    if packet.hook as u8 == Hook::File as u8 {
+        return None;
+    }
+    storage.head().boundaries_lost += u64::from(packet.count);
+    Some(None)
 }
 
 // A bucket never lies in two cache lines, and the CPUs' heads share none.

@@ -2,11 +2,14 @@
 
 mod frames;
 
+use std::time::Duration;
+
 use flowml_common::content::Content;
 use flowml_common::counts::FlowValue;
-use flowml_common::flow::{FlowStats, length_bin, to_micros};
+use flowml_common::flow::{FlowStats, length_bin};
 use flowml_common::headers::protocol;
 use flowml_common::packet::{Hook, Packet};
+use flowml_common::time::{Boundaries, Stamp, to_micros};
 use frames::{HEADERS, Sample, flow};
 use proptest::prelude::*;
 
@@ -117,8 +120,10 @@ proptest! {
         flags: u8,
         from_upper: bool,
     ) {
+        // A SYN with FIN opens nothing, and of its segments only the last would have FIN.
+        prop_assume!(flags & 0b11 != 0b11);
         // Fewer bytes than a segment are one packet.
-        let time_ns = before.last().map_or(0, |packet| packet.time_ns) + gap_ns;
+        let time_ns = before.last().map_or(0, |packet| packet.time.ns()) + gap_ns;
         let buffer = Sample {
             time_ns, protocol: protocol::TCP, from_upper, port: 5000, flags, window: 9, ttl: 3, service: 0, payload,
             hook: Hook::Egress, mac: 1,
@@ -140,8 +145,40 @@ proptest! {
     }
 
     #[test]
-    fn microseconds_are_exact(ns in prop_oneof![any::<u64>(), 0..1u64 << 33]) {
+    fn microseconds_are_exact(ns in prop_oneof![any::<u64>(), 0..1u64 << 33, 0..1u64 << 57], thousand in 0..1u64 << 53) {
         prop_assert_eq!(to_micros(ns), ns / 1000);
+        // Around whole microseconds a product that is too small, or too large, is seen.
+        for ns in [(thousand * 1000).saturating_sub(1), thousand * 1000, thousand * 1000 + 1] {
+            prop_assert_eq!(to_micros(ns), ns / 1000);
+        }
+    }
+
+    #[test]
+    fn a_stamp_is_its_time_and_in_its_order(one_ns in 0..1u64 << 63, other_ns in 0..1u64 << 63, near_ns in 0..3000u64) {
+        for other_ns in [other_ns, one_ns + near_ns] {
+            let [one, other] = [one_ns, other_ns].map(Stamp::of_ns);
+            prop_assert_eq!([one.ns(), one.micros()], [one_ns, one_ns / 1000]);
+            prop_assert_eq!(one.cmp(&other), one_ns.cmp(&other_ns));
+        }
+    }
+
+    #[test]
+    fn boundaries_are_gaps_in_ns_and_the_begins_of_slots(
+        before_ns in 0..1u64 << 62,
+        wait_ns in prop_oneof![0..3_000_000u64, 0..1u64 << 33],
+        gap_us in 1..4_000_000u64,
+        slot_us in 1..4_000_000u64,
+    ) {
+        let boundaries = Boundaries::new(Duration::from_micros(gap_us), Duration::from_micros(slot_us));
+        let slot_ns = boundaries.slot().as_nanos() as u64;
+        prop_assert!(slot_ns <= slot_us * 1000 && slot_us * 1000 < 2 * slot_ns);
+        for wait_ns in [wait_ns, gap_us * 1000 - 1, gap_us * 1000] {
+            let now_ns = before_ns + wait_ns;
+            let parts = wait_ns >= gap_us * 1000 || now_ns / slot_ns != before_ns / slot_ns;
+            prop_assert_eq!(boundaries.part(Stamp::of_ns(before_ns), Stamp::of_ns(now_ns)), parts);
+        }
+        let from_ns = boundaries.slot_from(before_ns);
+        prop_assert!(from_ns % slot_ns == 0 && from_ns >= before_ns && from_ns - before_ns < slot_ns);
     }
 
     #[test]

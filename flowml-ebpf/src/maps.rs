@@ -18,6 +18,7 @@ use flowml_common::counts::{FlowEntry, FlowRarities};
 use flowml_common::flow::KEY_HALVES;
 use flowml_common::packet::{Frame, Packet};
 use flowml_common::table::{Bucket, Count, Head, SLOTS, Seed, Storage};
+use flowml_common::time::Boundaries;
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
@@ -88,6 +89,10 @@ pub static SEED: Seed = Seed([UNSET as u64; KEY_HALVES]);
 /// Payload bytes that are kept of each direction; the verifier leaves out what is there for more than 0.
 #[unsafe(no_mangle)]
 pub static PAYLOAD: u32 = UNSET + 2;
+
+/// Where an entry has to end, by the timeouts of the agent: the words of [`Boundaries`].
+#[unsafe(no_mangle)]
+pub static BOUNDARIES: [u64; 2] = [UNSET as u64 + 3, UNSET as u64 + 4];
 
 /// A constant as the agent set it: the compiler must not believe the initial value.
 #[inline(always)]
@@ -208,6 +213,12 @@ impl Storage for Partition {
     #[inline(always)]
     fn secret(&self, n: usize) -> u64 {
         constant(&SEED.0[n])
+    }
+
+    #[inline(always)]
+    fn boundaries(&self) -> Boundaries {
+        // Word by word: a struct that is read as a whole goes by way of the stack.
+        Boundaries::of_words([constant(&BOUNDARIES[0]), constant(&BOUNDARIES[1])])
     }
 
     #[inline(always)]

@@ -416,6 +416,8 @@ impl Read {
                 idle: Duration::from_secs(120),
                 active: Duration::from_secs(1800),
                 end_by_flags: false,
+                // NFStream looks at the active timeout with each packet.
+                active_slots: 1024,
                 initiator: InitiatorRule::FirstPacket,
             },
         };
@@ -757,7 +759,9 @@ mod tests {
         for (line, (idle, active, end_by_flags)) in cases {
             // What belongs to a profile goes together.
             let initiator = if end_by_flags { InitiatorRule::Evidence } else { InitiatorRule::FirstPacket };
-            let expected = Timeouts { idle: seconds(idle), active: seconds(active), end_by_flags, initiator };
+            let active_slots = if end_by_flags { 16 } else { 1024 };
+            let expected =
+                Timeouts { idle: seconds(idle), active: seconds(active), end_by_flags, active_slots, initiator };
             assert_eq!(read_files(line).map(|read| read.timeouts()), Ok(expected), "{line}");
         }
         let read = read_files("read a.pcap -q -o csv=-").expect("all of it is good");

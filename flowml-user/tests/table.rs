@@ -219,3 +219,89 @@ fn overflow_is_counted_by_protocol() {
     let udp = OVERFLOW_PROTOCOLS.iter().position(|name| *name == "udp").expect("UDP has a counter");
     assert_eq!(table.counts().overflow[udp], Count { packets: 9, bytes: 9 * 142 });
 }
+
+/// What becomes of one flow whose packets come 2 s apart, each the first of another entry.
+fn sparse(hook: Hook, packets: u64) -> (VecTable, Vec<Metered>) {
+    let mut table = VecTable::new(Shape::for_capacity(1), secret(7));
+    let bytes = frame_bytes(1, 2, [9, 53], 0);
+    let metered = (1..=packets)
+        .map(|n| meter(&mut table, &Frame { hook, ..frame(n * 2_000_000_000, &bytes) }, bytes.as_slice()))
+        .collect();
+    (table, metered)
+}
+
+#[test]
+fn a_flow_takes_another_entry_where_a_session_might_end_and_is_found_in_the_latest() {
+    let (mut table, metered) = sparse(Hook::File, 3);
+    assert_eq!(metered, [Metered::Counted; 3]);
+    // A packet of another flow comes in between, so that the flow has to be looked for.
+    for (time_ns, port) in [(6_000_000_001, 10), (6_000_000_002, 9)] {
+        let bytes = frame_bytes(1, 2, [port, 53], 0);
+        assert_eq!(meter(&mut table, &frame(time_ns, &bytes), bytes.as_slice()), Metered::Counted);
+    }
+    assert_eq!(table.counts().entries, 4);
+    let mut parts: Vec<_> = table.flows().map(|flow| (flow.birth(), flow.first_ns(), flow.counts.packets())).collect();
+    parts.sort_unstable();
+    assert_eq!(parts, [(0, 2_000_000_000, 1), (1, 4_000_000_000, 1), (2, 6_000_000_000, 2), (3, 6_000_000_001, 1)]);
+}
+
+#[test]
+fn one_flow_does_not_fill_a_bucket() {
+    // Entries are taken as long as a bucket has more than four free ones.
+    let most = SLOTS as u64 - 4;
+    let (table, metered) = sparse(Hook::File, 20);
+    assert_eq!(table.counts().entries, most);
+    assert!(metered[..most as usize].iter().all(|metered| *metered == Metered::Counted));
+    assert!(metered[most as usize..].iter().all(|metered| *metered == Metered::Skipped(Skipped::TableFull)));
+    // A packet that does not come again is counted where it is.
+    let (table, metered) = sparse(Hook::Xdp, 20);
+    assert_eq!((table.counts().entries, table.counts().boundaries_lost), (most, 20 - most));
+    assert!(metered.iter().all(|metered| *metered == Metered::Counted));
+    assert_eq!(table.flows().map(|flow| flow.counts.packets()).sum::<u64>(), 20);
+    assert_eq!(total(table.counts()), Count::default());
+}
+
+/// A TCP segment without payload between two ends.
+fn segment(from_client: bool, flags: u8, sequence: u32) -> Vec<u8> {
+    let (ends, ports) = if from_client { ((1, 2), [9, 80]) } else { ((2, 1), [80, 9]) };
+    let mut bytes = frame_bytes(ends.0, ends.1, ports, 12);
+    bytes[23] = 6;
+    bytes[38..42].copy_from_slice(&sequence.to_be_bytes());
+    bytes[46..48].copy_from_slice(&[0x50, flags]);
+    bytes
+}
+
+/// How many packets each entry has, in the order in which they were taken.
+#[test]
+fn entries_begin_with_what_may_open_a_connection() {
+    const SYN: u8 = 2;
+    const RST: u8 = 4;
+    const ACK: u8 = 16;
+    const SYN_ACK: u8 = SYN | ACK;
+    type Sent = (bool, u8, u32);
+    let cases: [(&str, &[Sent], &[u64]); 9] = [
+        ("a connection", &[(true, SYN, 1), (false, SYN_ACK, 5), (true, ACK, 2)], &[3]),
+        ("SYN sent again", &[(true, SYN, 1), (true, SYN, 1), (false, SYN_ACK, 5)], &[3]),
+        ("another SYN", &[(true, SYN, 1), (true, SYN, 2), (false, SYN_ACK, 5)], &[1, 2]),
+        ("the same SYN after an answer", &[(true, SYN, 1), (false, RST, 0), (true, SYN, 1)], &[2, 1]),
+        ("both sides", &[(true, SYN, 1), (false, SYN, 1)], &[1, 1]),
+        ("answers alone", &[(false, SYN_ACK, 5), (false, SYN_ACK, 5), (false, ACK, 6), (false, SYN_ACK, 9)], &[3, 1]),
+        ("an answer to a SYN that is in another entry", &[(true, ACK, 9), (false, SYN_ACK, 5)], &[1, 1]),
+        ("several answers to one SYN", &[(true, SYN, 1), (false, SYN_ACK, 5), (false, SYN_ACK, 6)], &[3]),
+        (
+            "SYN with RST opens nothing, and the next SYN may",
+            &[(true, SYN, 1), (true, SYN | RST, 1), (true, SYN, 1)],
+            &[2, 1],
+        ),
+    ];
+    for (name, sent, expected) in cases {
+        let mut table = VecTable::new(Shape::for_capacity(1), secret(7));
+        for (n, (from_client, flags, sequence)) in (1..).zip(sent) {
+            let bytes = segment(*from_client, *flags, *sequence);
+            assert_eq!(meter(&mut table, &frame(n * 1000, &bytes), bytes.as_slice()), Metered::Counted, "{name}");
+        }
+        let mut parts: Vec<_> = table.flows().map(|flow| (flow.birth(), flow.counts.packets())).collect();
+        parts.sort_unstable();
+        assert_eq!(parts.iter().map(|(_, packets)| *packets).collect::<Vec<_>>(), expected, "{name}");
+    }
+}

@@ -8,6 +8,7 @@ use aya::programs::{Program as Loaded, ProgramError};
 use bytemuck::{Pod, Zeroable};
 use flowml_common::content::{PayloadLimit, Piece};
 use flowml_common::packet::{Hook, Segments};
+use flowml_common::time::Boundaries;
 use flowml_user::capture::kernel::{KernelTable, Size};
 use flowml_user::object;
 
@@ -42,12 +43,13 @@ pub fn embedded() -> Result<&'static [u8]> {
 
 /// The flow table of this build's kernel programs.
 pub fn kernel_table(capacity: Option<u32>, payload: Option<PayloadLimit>) -> Result<KernelTable> {
-    KernelTable::load(embedded()?, capacity, payload).context("loading the kernel object")
+    KernelTable::load(embedded()?, capacity, payload, Boundaries::default()).context("loading the kernel object")
 }
 
 /// The same table for CPUs of so many numbers, whatever this host has.
 pub fn kernel_table_for(cpus: u32, capacity: u32) -> Result<KernelTable> {
-    KernelTable::with_size(embedded()?, Size::new(cpus, Some(capacity), None)).context("loading the kernel object")
+    KernelTable::with_size(embedded()?, Size::new(cpus, Some(capacity), None), Boundaries::default())
+        .context("loading the kernel object")
 }
 
 /// What `--payload` may ask for: nothing, as little as there is, whole pieces and parts of them, and the most.

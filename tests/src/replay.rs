@@ -12,9 +12,9 @@ use aya::programs::Xdp;
 use bytemuck::{Pod, must_cast_mut};
 use flowml_common::content::{PayloadLimit, Piece, Pieces};
 use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
-use flowml_common::flow::FlowKey;
 use flowml_common::packet::{Packet, Sender, Skipped, parse_behind};
 use flowml_common::table::{Bucket, Head, Metered, Shape, used};
+use flowml_common::time::Boundaries;
 use flowml_user::capture::file::Captured;
 use flowml_user::capture::file::link::{self, LinkType};
 use flowml_user::capture::kernel::KernelTable;
@@ -144,6 +144,8 @@ pub struct Compared {
 
 /// What was counted of a flow.
 struct Flow {
+    /// That of its entry.
+    number: usize,
     entry: FlowEntry,
     rarities: FlowRarities,
     /// Its own.
@@ -217,7 +219,9 @@ impl Partition {
                 let each = limit.pieces_of_entry() as usize;
                 Some((*limit, pieces.slice((self.number * entries + n) * each, each).to_vec()))
             };
-            let flows = used(tags).map(|n| Flow { entry: all[n], rarities: rarities[n], pieces: pieces(n) }).collect();
+            let flows = used(tags)
+                .map(|n| Flow { number: n, entry: all[n], rarities: rarities[n], pieces: pieces(n) })
+                .collect();
             self.heads.fill_zero(self.number, 1);
             self.buckets.fill_zero(self.number * buckets, buckets);
             Ok((head, flows))
@@ -248,7 +252,8 @@ pub struct Replay {
 /// have another one.
 #[derive(Default)]
 struct Corrections {
-    flows: HashMap<(FlowKey, usize), i64>,
+    /// By the number of the entry and the sender.
+    entries: HashMap<(usize, usize), i64>,
     skipped: [i64; Skipped::COUNT],
 }
 
@@ -260,7 +265,7 @@ impl Replay {
     pub fn load(payload: Option<PayloadLimit>) -> Result<Self> {
         let object = object()?;
         let bytes = fs::read(&object).with_context(|| format!("{}: run `cargo xtask build`", object.display()))?;
-        let mut kernel = KernelTable::load(&bytes, Some(CAPACITY), payload)?;
+        let mut kernel = KernelTable::load(&bytes, Some(CAPACITY), payload, Boundaries::default())?;
         let program = kernel.ebpf().program_mut("replay").context("the object has no program replay")?;
         let program: &mut Xdp = program.try_into()?;
         program.load().context("loading the replaying program")?;
@@ -303,28 +308,34 @@ impl Replay {
             Err(error) => return Err(error).with_context(|| format!("replaying {} bytes", frame.length())),
         }
         if frame.longer != 0 {
-            self.corrections.add(captured, frame.longer);
+            let entry = self.reference.0.counts().last_entry();
+            self.corrections.add(captured, entry, frame.longer);
         }
         Ok(())
     }
 }
 
 impl Corrections {
-    fn add(&mut self, captured: &Captured<'_>, longer: i64) {
+    /// `entry` is the one in which the last packet was counted that has one.
+    fn add(&mut self, captured: &Captured<'_>, entry: Option<usize>, longer: i64) {
         let parsed = captured.link.header(captured.bytes).ok_or(Skipped::Truncated);
         match parsed.and_then(|(header, behind)| parse_behind(&captured.frame(), &header, behind)) {
-            Ok(Packet { key, sender, .. }) => *self.flows.entry((key, sender as usize)).or_default() += longer,
+            Ok(Packet { sender, .. }) => {
+                if let Some(entry) = entry {
+                    *self.entries.entry((entry, sender as usize)).or_default() += longer;
+                }
+            }
             Err(reason) => self.skipped[reason as usize] += longer,
         }
     }
 
     /// Takes what is more out of the counts.
     fn apply(&mut self, head: &mut Head, drained: &mut [Flow]) {
-        let flows = std::mem::take(&mut self.flows);
+        let entries = std::mem::take(&mut self.entries);
         let skipped = std::mem::take(&mut self.skipped);
         for flow in drained {
             for sender in [Sender::Lower, Sender::Upper] {
-                let more = flows.get(&(flow.entry.key, sender as usize)).copied().unwrap_or_default();
+                let more = entries.get(&(flow.number, sender as usize)).copied().unwrap_or_default();
                 let bytes = flow.frame_bytes(sender);
                 *bytes = bytes.wrapping_add_signed(-more);
             }
@@ -332,7 +343,7 @@ impl Corrections {
         for (count, more) in head.skipped.iter_mut().zip(skipped) {
             count.bytes = count.bytes.wrapping_add_signed(-more);
         }
-        let more = flows.values().chain(&skipped).sum::<i64>();
+        let more = entries.values().chain(&skipped).sum::<i64>();
         head.received.bytes = head.received.bytes.wrapping_add_signed(-more);
     }
 }

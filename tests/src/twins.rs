@@ -97,9 +97,12 @@ impl Twins {
         let headers = &bytes[..linear];
         let head: Head = self.value("HEADS", self.partition())?;
         let key = parse(&frame, headers).ok().map(|packet| packet.key);
-        let number = key.and_then(|key| self.vectors.number(&key));
+        let full = |head: &Head| head.skipped[Skipped::TableFull as usize].packets;
+        // Where it was counted, which may be another entry than the flow had.
+        let is_counted = key.is_some() && full(&head) == full(self.vectors.counts());
+        let number = if is_counted { head.last_entry() } else { None };
         let entry: Option<FlowEntry> = number.map(|number| self.of_entry("ENTRIES", number)).transpose()?;
-        let time_ns = entry.map_or(0, |entry| entry.counts.last_ns());
+        let time_ns = entry.map_or(0, |entry| entry.counts.last().ns());
         ensure!(entry.is_none() || times_ns.contains(&time_ns), "the packet's time is {time_ns}, not in {times_ns:?}");
         let metered = self.meter_as_a_hook(&Frame { time_ns, ..frame }, bytes, headers);
         same("head", &head, self.vectors.counts())?;

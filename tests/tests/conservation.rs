@@ -473,21 +473,21 @@ fn check_moments(stats: &FlowStats, frames: &[(u64, Vec<u8>)]) -> Result<()> {
                 "flag {bit}: {found:?}"
             );
         }
-        let iat = (found.iat_squares, Some(u64::from(found.iat_min_us)), Some(u64::from(found.iat_max_us)));
+        let iat = (found.iat_squares, Some(found.iat_min_us), Some(found.iat_max_us));
         ensure!(iat == moments(&gaps), "{iat:?} of {gaps:?}");
     }
     let times: Vec<u64> = frames.iter().map(|&(time_ns, _)| time_ns).collect();
     let gaps = gaps_us(&times);
-    let iat = (stats.iat_squares, Some(u64::from(stats.iat_min_us)), Some(u64::from(stats.iat_max_us)));
+    let iat = (stats.iat_squares, Some(stats.iat_min_us), Some(stats.iat_max_us));
     ensure!(iat == moments(&gaps) && stats.iat_samples() == gaps.len() as u64, "{iat:?} of {gaps:?}");
     Ok(())
 }
 
 fn gaps_us(times_ns: &[u64]) -> Vec<u64> {
-    times_ns.windows(2).map(|pair| (pair[1] - pair[0]) / 1000).collect()
+    times_ns.windows(2).map(|pair| pair[1] / 1000 - pair[0] / 1000).collect()
 }
 
 /// Sum of squares, smallest, largest.
-fn moments(gaps: &[u64]) -> (u64, Option<u64>, Option<u64>) {
-    (gaps.iter().map(|gap| gap * gap).sum(), gaps.iter().min().copied(), gaps.iter().max().copied())
+fn moments(gaps: &[u64]) -> (u128, Option<u64>, Option<u64>) {
+    (gaps.iter().map(|gap| u128::from(*gap).pow(2)).sum(), gaps.iter().min().copied(), gaps.iter().max().copied())
 }

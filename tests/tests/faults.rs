@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use flowml_tests::agent::binary;
 use flowml_tests::captures::{Pcap, Record};
-use flowml_tests::frames::{Extension, Frame, Ipv4, Ipv6, Layer, Ports, Tcp, ether_type, flag};
+use flowml_tests::frames::flag::{ACK, FIN, PSH, RST, SYN};
+use flowml_tests::frames::{Extension, Frame, Ipv4, Ipv6, Layer, Ports, Tcp, ether_type};
 use flowml_tests::lab::or_skip;
 use serde_json::Value;
 
@@ -73,7 +74,7 @@ fn the_deviation_of_gaps_is_that_of_their_times() -> Result<()> {
         return Ok(());
     }
     let frames: Vec<_> =
-        [0, 1500, 8000, 9500, 16_000].map(|us| (us * 1000, tcp(true, [40_000, 80], flag::ACK, 1, b""))).into();
+        [0, 1500, 8000, 9500, 16_000].map(|us| (us * 1000, tcp(true, [40_000, 80], ACK, 1, b""))).into();
     let flows = flows("deviation", &frames, &[])?;
     ensure!(flows.len() == 1, "{flows:?}");
     ensure!(flows[0]["bidirectional_mean_piat_ms"] == 4.0, "{}", flows[0]);
@@ -195,13 +196,13 @@ fn a_connection_is_its_client_s_whatever_is_seen_of_it() -> Result<()> {
     let frames: Vec<_> = (0..400u16)
         .flat_map(|n| {
             let ns = u64::from(n) * 50 * MS;
-            [(ns, down(20_000 + n, flag::SYN | flag::ACK)), (ns + MS, down(20_000 + n, flag::ACK))]
+            [(ns, down(20_000 + n, SYN | ACK)), (ns + MS, down(20_000 + n, ACK))]
         })
         .collect();
     let answers = flows("answers", &frames, &[])?;
     opened(&answers, 400, ("10.0.0.2", 8080), "syn_ack")?;
     ensure!(answers.iter().all(|flow| flow["src2dst_packets"] == 0 && flow["dst2src_packets"] == 2), "{}", answers[0]);
-    let before = [(0, down(40_000, flag::ACK)), (MS, tcp(true, [40_000, 8080], flag::ACK, 1, b""))];
+    let before = [(0, down(40_000, ACK)), (MS, tcp(true, [40_000, 8080], ACK, 1, b""))];
     opened(&flows("before", &before, &[])?, 1, ("10.0.0.2", 8080), "service_port")?;
     // NFStream's rule is kept by its profile.
     opened(&flows("nfstream", &before, &["--profile", "nfstream"])?, 1, ("10.0.0.1", 40_000), "first_packet")
@@ -229,8 +230,8 @@ fn a_connection_does_not_turn_round_when_it_idles() -> Result<()> {
         return Ok(());
     }
     let segment = |up, flags| tcp(up, [40_000, 50_000], flags, 1, b"");
-    let mut frames = vec![(0, segment(true, flag::SYN)), (MS, segment(false, flag::SYN | flag::ACK))];
-    frames.extend((1..5).map(|n| (n * 60 * SECOND, segment(n % 2 == 0, flag::ACK))));
+    let mut frames = vec![(0, segment(true, SYN)), (MS, segment(false, SYN | ACK))];
+    frames.extend((1..5).map(|n| (n * 60 * SECOND, segment(n % 2 == 0, ACK))));
     let flows = flows("keepalive", &frames, &[])?;
     opened(&flows[..1], 1, ("10.0.0.2", 50_000), "syn")?;
     opened(&flows[1..], 4, ("10.0.0.2", 50_000), "continues")
@@ -268,6 +269,118 @@ fn an_icmp_error_is_counted_with_the_flow_that_it_quotes() -> Result<()> {
         let (flows, peers) = (host["source_flows"].as_f64(), host["source_peers"].as_f64());
         let expected = if host["address"] == "10.0.0.1" { Some(1.0) } else { Some(0.0) };
         ensure!(peers == expected && (flows > Some(0.0)) == (expected == Some(1.0)), "{host}");
+    }
+    Ok(())
+}
+
+/// A UDP datagram from the client.
+fn udp(ports: [u16; 2], payload: &[u8]) -> Vec<u8> {
+    let [source, destination] = ports;
+    Frame::default().ipv4(&ipv4(true)).udp(Ports { source, destination }).payload(payload).finish()
+}
+
+/// Gaps of 1.5 and 6.5 ms less or more some ns: sums of their squares do not lose what is below a µs.
+#[test]
+fn the_deviation_of_gaps_in_nanoseconds_is_that_of_whole_microseconds() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let times = [0, 1_500_999, 8_001_998, 9_502_997, 16_003_996];
+    let frames: Vec<_> = times.map(|ns| (ns, tcp(true, [40_000, 80], ACK, 1, b""))).into();
+    let records: Vec<_> = frames.iter().map(|(ns, bytes)| Record::whole(BEGIN_NS + ns, bytes.clone())).collect();
+    let capture = Pcap { nanoseconds: true, ..Pcap::of(1) }.write(&records);
+    let flows = flows_of("nanoseconds", &capture, &[])?;
+    ensure!(flows.len() == 1, "{flows:?}");
+    // The gaps are 1500, 6501, 1501 and 6501 µs.
+    let gaps = [1.5, 6.501, 1.501, 6.501];
+    let mean = gaps.iter().sum::<f64>() / 4.0;
+    let deviation = (gaps.iter().map(|gap: &f64| (gap - mean).powi(2)).sum::<f64>() / 3.0).sqrt();
+    for (column, expected) in [
+        ("bidirectional_mean_piat_ms", mean),
+        ("bidirectional_stddev_piat_ms", deviation),
+        ("bidirectional_min_piat_ms", 1.5),
+        ("bidirectional_max_piat_ms", 6.501),
+    ] {
+        let found = flows[0][column].as_f64().context("a number")?;
+        ensure!((found - expected).abs() < 1e-9, "{column}: {found} instead of {expected}");
+    }
+    Ok(())
+}
+
+/// A whole connection of nine packets from `begin` on.
+fn connection(begin: u64) -> Vec<(u64, Vec<u8>)> {
+    let ports = [40_000, 80];
+    let packets: [(bool, u8, u32, &[u8]); 9] = [
+        (true, SYN, 1, b""),
+        (false, SYN | ACK, 1, b""),
+        (true, ACK, 2, b""),
+        (true, PSH | ACK, 2, b"GET / HTTP/1.1"),
+        (false, PSH | ACK, 2, b"HTTP/1.1 200 OK"),
+        (true, ACK, 16, b""),
+        (true, FIN | ACK, 16, b""),
+        (false, FIN | ACK, 17, b""),
+        (true, ACK, 17, b""),
+    ];
+    let frame = |(n, (from_client, flags, sequence, payload)): (u64, (bool, u8, u32, &[u8]))| {
+        (begin + n * MS, tcp(from_client, ports, flags, sequence, payload))
+    };
+    (0..).zip(packets).map(frame).collect()
+}
+
+/// What a row says of how its flow ended, for those that are to be the same at any interval.
+fn packets(flows: &[Value]) -> Vec<u64> {
+    let mut packets: Vec<_> = flows.iter().filter_map(|flow| flow["bidirectional_packets"].as_u64()).collect();
+    packets.sort_unstable();
+    packets
+}
+
+const INTERVALS: [&str; 4] = ["10ms", "500ms", "1s", "10s"];
+
+#[test]
+fn two_connections_on_the_same_ports_are_two_records_at_any_interval() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    for apart_ms in [300, 3000] {
+        let frames = [connection(0), connection(apart_ms * MS)].concat();
+        for interval in INTERVALS {
+            let flows = flows("reuse", &frames, &["--interval", interval])?;
+            ensure!(packets(&flows) == [9, 9], "{apart_ms} ms apart, every {interval}: {flows:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn each_refused_attempt_on_the_same_ports_is_a_record_at_any_interval_and_phase() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    for phase_ms in [200, 700] {
+        let mut frames = vec![(0, udp([1, 2], b"z"))];
+        for attempt in 0..3 {
+            let begin = (phase_ms + attempt * 500) * MS;
+            frames.push((begin + MS, tcp(true, [50_000, 81], SYN, 1, b"")));
+            frames.push((begin + 2 * MS, tcp(false, [50_000, 81], RST | ACK, 0, b"")));
+        }
+        for interval in INTERVALS {
+            let flows = flows("retry", &frames, &["--interval", interval])?;
+            ensure!(packets(&flows) == [1, 2, 2, 2], "{phase_ms} ms, every {interval}: {flows:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_idle_timeout_shorter_than_the_interval_is_kept() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let frames: Vec<_> = (0..5).map(|n| (n * 3000 * MS, udp([5000, 53], &[b'x'; 20]))).collect();
+    for interval in INTERVALS {
+        let flows = flows("idle", &frames, &["--idle-timeout", "1s", "--interval", interval])?;
+        ensure!(packets(&flows) == [1; 5], "every {interval}: {flows:?}");
+        ensure!(flows[..4].iter().all(|flow| flow["end_reason"] == "idle_timeout"), "every {interval}: {flows:?}");
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::mem::offset_of;
 use std::sync::atomic::{Ordering, fence};
+use std::time::Duration;
 
 use aya::maps::{Array, ArrayOfMaps, Map, MapData};
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
@@ -11,6 +12,7 @@ use flowml_common::content::{PayloadLimit, Piece, Pieces};
 use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
 use flowml_common::packet::Skipped;
 use flowml_common::table::{Bucket, Count, Head, SLOTS, Seed, Shape};
+use flowml_common::time::{Boundaries, Stamp};
 use rand::RngCore;
 use rand::rngs::OsRng;
 
@@ -31,6 +33,9 @@ const EPOCHS: u32 = 2;
 
 /// How full a partition may become before the agent drains early: the other half is for what arrives meanwhile.
 const HIGH_WATER: f64 = 0.5;
+
+/// Epochs end with slots that are not shorter.
+const SHORTEST_EPOCH: Duration = Duration::from_secs(1);
 
 /// How large the flow table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,8 +113,11 @@ pub struct KernelTable {
     pieces: SharedArray<Piece>,
     size: Size,
     seed: Seed,
+    boundaries: Boundaries,
     /// The epoch that the programs write to.
     epoch: u32,
+    /// When it began.
+    began: Stamp,
 }
 
 impl KernelTable {
@@ -118,15 +126,21 @@ impl KernelTable {
     ///
     /// # Errors
     /// As there.
-    pub fn load(object: &[u8], capacity: Option<u32>, payload: Option<PayloadLimit>) -> Result<Self, CaptureError> {
-        Self::with_size(object, Size::new(Cpus::possible()?.numbers, capacity, payload))
+    pub fn load(
+        object: &[u8],
+        capacity: Option<u32>,
+        payload: Option<PayloadLimit>,
+        boundaries: Boundaries,
+    ) -> Result<Self, CaptureError> {
+        Self::with_size(object, Size::new(Cpus::possible()?.numbers, capacity, payload), boundaries)
     }
 
-    /// Loads the maps of `object`; programs are loaded by [`xdp`](Self::xdp) and [`tc`](Self::tc).
+    /// Loads the maps of `object`, whose entries end at these boundaries; programs are loaded by [`xdp`](Self::xdp) and
+    /// [`tc`](Self::tc).
     ///
     /// # Errors
     /// Where the kernel refuses a map or this is no object of flowml's.
-    pub fn with_size(object: &[u8], size: Size) -> Result<Self, CaptureError> {
+    pub fn with_size(object: &[u8], size: Size, boundaries: Boundaries) -> Result<Self, CaptureError> {
         let Size { shape: Shape { buckets }, payload, .. } = size;
         let too_large = || CaptureError::TooLarge { capacity: size.shape.entries(), cpus: size.cpus };
         let total = |each: u32| size.partitions().checked_mul(each).ok_or_else(too_large);
@@ -138,6 +152,7 @@ impl KernelTable {
         let mut ebpf = EbpfLoader::new()
             .override_global("BUCKETS", &buckets, true)
             .override_global("SEED", &seed.0, true)
+            .override_global("BOUNDARIES", &boundaries.words(), true)
             .override_global("PAYLOAD", &payload.map_or(0, PayloadLimit::bytes), true)
             .map_max_entries("PACKETS", size.cpus)
             .map_max_entries("HEADS", size.partitions())
@@ -155,7 +170,22 @@ impl KernelTable {
         let pieces = map_array(&ebpf, "PIECES", pieces)?;
         let epoch_number = take_map(&mut ebpf, ".data.epoch")?.try_into()?;
         let grace = GracePeriod { slot: take_map(&mut ebpf, "GRACE")?.try_into()?, map: Array::create(1, 0)? };
-        Ok(Self { ebpf, epoch_number, grace, heads, strays, buckets, entries, rarities, pieces, size, seed, epoch: 0 })
+        Ok(Self {
+            ebpf,
+            epoch_number,
+            grace,
+            heads,
+            strays,
+            buckets,
+            entries,
+            rarities,
+            pieces,
+            size,
+            seed,
+            boundaries,
+            epoch: 0,
+            began: Stamp::of_ns(monotonic_ns()),
+        })
     }
 
     /// The secret of the hash, for a table in vectors in which each flow has the same entry.
@@ -226,12 +256,12 @@ impl KernelTable {
     /// How full the fullest partition of the current epoch is, 0 to 1: a look at shared memory, no system call.
     #[must_use]
     pub fn occupancy(&self) -> f64 {
-        let fullest = self
-            .partitions(self.epoch)
-            .map(|partition| self.heads.load_u64(partition, offset_of!(Head, entries)))
-            .max()
-            .unwrap_or(0);
-        fullest as f64 / f64::from(self.size.shape.entries())
+        self.largest(offset_of!(Head, entries)) as f64 / f64::from(self.size.shape.entries())
+    }
+
+    /// The largest of the numbers that the heads of the current epoch have at `offset`.
+    fn largest(&self, offset: usize) -> u64 {
+        self.partitions(self.epoch).map(|partition| self.heads.load_u64(partition, offset)).max().unwrap_or(0)
     }
 
     /// The partitions of an epoch, CPU by CPU.
@@ -239,10 +269,17 @@ impl KernelTable {
         (0..self.size.cpus).map(move |cpu| (EPOCHS * cpu + epoch) as usize)
     }
 
-    /// Whether a partition is so full that waiting for the next interval would risk overflow.
+    /// Whether the table is to be emptied before the interval ends: a partition is so full that waiting would risk
+    /// overflow, a bucket had no room for another entry of a flow, or a slot has ended, after which each flow takes another.
     #[must_use]
-    pub fn past_high_water(&self) -> bool {
-        self.occupancy() >= HIGH_WATER
+    pub fn is_due(&self) -> bool {
+        self.occupancy() >= HIGH_WATER || self.largest(offset_of!(Head, boundaries_lost)) > 0 || self.slot_ended()
+    }
+
+    /// Short slots are left to the programs: emptying the table waits for them some milliseconds.
+    fn slot_ended(&self) -> bool {
+        let boundaries = self.boundaries;
+        boundaries.slot() >= SHORTEST_EPOCH && !boundaries.in_one_slot(self.began, Stamp::of_ns(monotonic_ns()))
     }
 
     /// Ends the current epoch: the programs go on in the other one, and what this one counted is the answer's.
@@ -258,7 +295,9 @@ impl KernelTable {
         self.grace.wait()?;
         let epoch = self.epoch;
         self.epoch = next;
-        Ok(Drained { time_ns: monotonic_ns(), table: self, epoch })
+        let time_ns = monotonic_ns();
+        self.began = Stamp::of_ns(time_ns);
+        Ok(Drained { time_ns, table: self, epoch })
     }
 }
 

@@ -5,10 +5,12 @@ use flowml_common::content::{PayloadLimit, Piece, Pieces};
 use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
 use flowml_common::flow::FlowKey;
 use flowml_common::table::{Bucket, Head, Seed, Shape, Storage, entry_of, used};
+use flowml_common::time::Boundaries;
 
 /// One partition of the flow table in memory of its own.
 pub struct VecTable {
     seed: Seed,
+    boundaries: Boundaries,
     head: Head,
     buckets: Vec<Bucket>,
     /// In use where there is a tag. The system gives the memory of an entry when it is first used: a large capacity costs
@@ -21,13 +23,14 @@ pub struct VecTable {
 }
 
 impl VecTable {
-    /// An empty table that keeps no payload.
+    /// An empty table that keeps no payload, for the default timeouts.
     #[must_use]
     pub fn new(shape: Shape, seed: Seed) -> Self {
         let buckets = vec![Bucket::zeroed(); shape.buckets as usize];
         let entries = shape.entries() as usize;
         Self {
             seed,
+            boundaries: Boundaries::default(),
             head: Head::zeroed(),
             buckets,
             entries: bytemuck::zeroed_vec(entries),
@@ -43,6 +46,13 @@ impl VecTable {
     pub fn with_payload(mut self, payload: Option<PayloadLimit>) -> Self {
         let pieces = payload.map_or(0, |limit| self.entries.len() * limit.pieces_of_entry() as usize);
         (self.payload, self.pieces) = (payload, bytemuck::zeroed_vec(pieces));
+        self
+    }
+
+    /// The same, but entries end at these boundaries.
+    #[must_use]
+    pub const fn with_boundaries(mut self, boundaries: Boundaries) -> Self {
+        self.boundaries = boundaries;
         self
     }
 
@@ -109,6 +119,10 @@ impl Storage for VecTable {
 
     fn secret(&self, n: usize) -> u64 {
         self.seed.0[n]
+    }
+
+    fn boundaries(&self) -> Boundaries {
+        self.boundaries
     }
 
     fn head(&mut self) -> &mut Head {

@@ -137,29 +137,29 @@ pub const FLOW_FEATURES: &[Feature<FlowRow>] = &[
         "Standard deviation of the IP length of the responder"),
     nfstream_count("dst2src_max_ps", "bytes", Never, |row| row.record.dst2src.length_max.into(),
         "Largest IP length of the responder"),
-    nfstream_real("bidirectional_min_piat_ms", "ms", Never, |row| ms(row.record.both.iat_min_us),
+    nfstream_real("bidirectional_min_piat_ms", "ms", Never, |row| row.record.both.iat_min_ms(),
         "Smallest gap between packets"),
     nfstream_real("bidirectional_mean_piat_ms", "ms", Never, |row| row.record.both.iat_mean_ms(),
         "Mean gap between packets"),
     nfstream_real("bidirectional_stddev_piat_ms", "ms", Never, |row| row.record.both.iat_stddev_ms(),
         "Standard deviation of the gap between packets"),
-    nfstream_real("bidirectional_max_piat_ms", "ms", Never, |row| ms(row.record.both.iat_max_us),
+    nfstream_real("bidirectional_max_piat_ms", "ms", Never, |row| row.record.both.iat_max_ms(),
         "Largest gap between packets"),
-    nfstream_real("src2dst_min_piat_ms", "ms", Never, |row| ms(row.record.src2dst.iat_min_us),
+    nfstream_real("src2dst_min_piat_ms", "ms", Never, |row| row.record.src2dst.iat_min_ms(),
         "Smallest gap between packets of the initiator"),
     nfstream_real("src2dst_mean_piat_ms", "ms", Amount, |row| row.record.src2dst.iat_mean_ms(),
         "Mean gap between packets of the initiator"),
     nfstream_real("src2dst_stddev_piat_ms", "ms", Amount, |row| row.record.src2dst.iat_stddev_ms(),
         "Standard deviation of the gap between packets of the initiator"),
-    nfstream_real("src2dst_max_piat_ms", "ms", Never, |row| ms(row.record.src2dst.iat_max_us),
+    nfstream_real("src2dst_max_piat_ms", "ms", Never, |row| row.record.src2dst.iat_max_ms(),
         "Largest gap between packets of the initiator"),
-    nfstream_real("dst2src_min_piat_ms", "ms", Never, |row| ms(row.record.dst2src.iat_min_us),
+    nfstream_real("dst2src_min_piat_ms", "ms", Never, |row| row.record.dst2src.iat_min_ms(),
         "Smallest gap between packets of the responder"),
     nfstream_real("dst2src_mean_piat_ms", "ms", Amount, |row| row.record.dst2src.iat_mean_ms(),
         "Mean gap between packets of the responder"),
     nfstream_real("dst2src_stddev_piat_ms", "ms", Amount, |row| row.record.dst2src.iat_stddev_ms(),
         "Standard deviation of the gap between packets of the responder"),
-    nfstream_real("dst2src_max_piat_ms", "ms", Never, |row| ms(row.record.dst2src.iat_max_us),
+    nfstream_real("dst2src_max_piat_ms", "ms", Never, |row| row.record.dst2src.iat_max_ms(),
         "Largest gap between packets of the responder"),
     nfstream_count("bidirectional_syn_packets", "packets", Never, |row| row.record.both.flagged(TcpFlag::Syn),
         "Packets with SYN"),
@@ -308,10 +308,6 @@ pub const FLOW_FEATURES: &[Feature<FlowRow>] = &[
     real("dst_window_syn_share", "share", FaintShare, |row| destination(row, Role::syn_share),
         "SYN among the packets of the responder's flows in its window"),
 ];
-
-fn ms(us: u32) -> f64 {
-    f64::from(us) / 1e3
-}
 
 fn bytes_share(row: &FlowRow) -> f64 {
     share(row.record.src2dst.ip_bytes as f64, row.record.both.ip_bytes as f64)

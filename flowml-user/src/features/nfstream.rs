@@ -18,7 +18,7 @@ pub struct Difference {
 pub const DIFFERENCES: &[Difference] = &[
     Difference { name: "whole_ms", of: "`…_duration_ms`, `…_piat_ms`",
         nfstream: "cuts every time to whole ms before it subtracts",
-        flowml: "subtracts ns and counts gaps in µs: durations, smallest, mean and largest gaps differ by less than 1 ms, \
+        flowml: "subtracts ns for durations, and whole µs for gaps: durations, smallest, mean and largest gaps differ by less than 1 ms, \
             deviations of n gaps by at most √(n / (n − 1)) ms" },
     Difference { name: "initiator", of: "`src_…`, `dst_…`, `src2dst_…`, `dst2src_…`, `splt_direction`",
         nfstream: "calls who sent the record's first packet the source",
@@ -51,7 +51,7 @@ pub const DIFFERENCES: &[Difference] = &[
         flowml: "reads what is there of their headers and counts their whole length" },
     Difference { name: "order", of: "packets whose time is before that of an earlier packet of the capture",
         nfstream: "moves their time up to the latest that it has seen in any flow",
-        flowml: "leaves times as they are; a gap that would be negative is 0" },
+        flowml: "does so for each flow: its clock does not go back" },
     Difference { name: "fraction", of: "captures whose fractions of a second are a second or more",
         nfstream: "takes no more than a second of them",
         flowml: "adds them to the second as they are" },

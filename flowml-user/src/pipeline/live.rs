@@ -74,7 +74,9 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
         Preemption::Unknown => sinks.notice(UNKNOWN_PREEMPTION),
     }
     let service = Service::of_environment();
-    let mut table = KernelTable::load(object, arguments.flow_capacity, arguments.content.limit())?;
+    let timeouts = Timeouts { idle: arguments.idle_timeout, active: arguments.active_timeout, ..Timeouts::default() };
+    let mut table =
+        KernelTable::load(object, arguments.flow_capacity, arguments.content.limit(), timeouts.boundaries())?;
     let size = table.size();
     sinks.notice(&format!(
         "flow table: {} flows on each of {} CPUs, {:.0} MiB of locked memory",
@@ -92,7 +94,6 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
         }
         attached.push(attachment);
     }
-    let timeouts = Timeouts { idle: arguments.idle_timeout, active: arguments.active_timeout, ..Timeouts::default() };
     let reports: Vec<_> = attached.iter().map(report).collect();
     let metrics = Metrics::new(&reports, size.shape.entries(), size.cpus);
     // It serves until this is dropped.
@@ -224,7 +225,7 @@ async fn meter(
                 drain(table, pipeline)?;
             }
             _ = looks.tick() => {
-                if table.past_high_water() {
+                if table.is_due() {
                     drain(table, pipeline)?;
                 }
             }

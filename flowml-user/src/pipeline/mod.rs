@@ -142,6 +142,7 @@ impl Pipeline {
             add_all(skipped, &head.skipped);
         }
         add_all(&mut self.totals.overflow, &head.overflow);
+        self.totals.boundaries_lost += head.boundaries_lost;
     }
 
     /// Takes note of how long a drain took, all that was absorbed of it included.

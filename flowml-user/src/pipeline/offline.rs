@@ -168,7 +168,7 @@ pub fn run(arguments: &Read) -> Result<()> {
     let timeouts = arguments.timeouts();
     let interfaces = arguments.files.iter().map(|path| report(path)).collect();
     let pipeline = Pipeline::new(timeouts, interfaces, learners, sinks, 0, arguments.seed).with_inspector(inspector);
-    let table = table().with_payload(arguments.content.limit());
+    let table = table().with_boundaries(timeouts.boundaries()).with_payload(arguments.content.limit());
     let mut offline = Offline::new(table, pipeline, Epochs::new(arguments.interval, timeouts.idle));
 
     let mut errors = Vec::new();

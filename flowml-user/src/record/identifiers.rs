@@ -115,7 +115,7 @@ pub const FLOW_IDENTIFIERS: &[Identifier<FlowRecord>] = &[
         |flow| Value::Flag(flow.continues)),
     own("initiator_by", Text, "What shows who the initiator is: `syn`, `syn_ack`, `icmp_type`, `icmp_error`, `continues`, `service_port`, `first_packet`",
         |flow| Value::Name(flow.initiator_by.name())),
-    own("concurrent", Flag, "Whether CPUs counted at the same time, so that inter-arrival times are per CPU",
+    own("concurrent", Flag, "Whether CPUs counted at the same time, so that of the gaps the mean alone is known",
         |flow| Value::Flag(flow.is_concurrent())),
     own("hooks", Text, "Where the packets were counted", hooks),
 ];

@@ -9,9 +9,10 @@ mod tests;
 
 use std::net::IpAddr;
 
-use flowml_common::flow::{Direction, Endpoint, FIRST_PACKETS, FlowKey, FlowStats, LENGTH_BINS, NO_SAMPLE, to_micros};
+use flowml_common::flow::{Direction, Endpoint, FIRST_PACKETS, FlowKey, FlowStats, LENGTH_BINS, NO_SAMPLE};
 use flowml_common::headers::Mac;
 use flowml_common::packet::{Hook, Sender};
+use flowml_common::time::to_micros;
 
 use crate::session::{EndReason, Ended, Evidence, opposite};
 
@@ -87,11 +88,11 @@ pub struct Traffic {
     /// Σ (IP total length)², bytes².
     pub length_squares: u64,
     /// Smallest inter-arrival time, µs; 0 without a sample.
-    pub iat_min_us: u32,
+    pub iat_min_us: u64,
     /// Largest inter-arrival time, µs; 0 without a sample.
-    pub iat_max_us: u32,
+    pub iat_max_us: u64,
     /// Σ (inter-arrival time)², µs².
-    pub iat_squares: u64,
+    pub iat_squares: u128,
     /// Runs of packets between which no inter-arrival time is known.
     pub parts: u32,
     /// Packets by [`TcpFlag`].
@@ -187,42 +188,65 @@ impl Traffic {
     /// Sample standard deviation of the IP total length, bytes; 0 below two packets.
     #[must_use]
     pub fn length_stddev(&self) -> f64 {
-        sample_stddev(self.packets, self.ip_bytes, self.length_squares)
+        sample_stddev(self.packets, self.ip_bytes, self.length_squares.into())
+    }
+
+    /// The sum of the inter-arrival times, µs: each is a difference of whole µs, so all between the first and the last
+    /// packet add up to theirs.
+    const fn iat_sum_us(&self) -> u64 {
+        to_micros(self.last_ns) - to_micros(self.first_ns)
+    }
+
+    /// Whether each inter-arrival time was known when it was counted. Where CPUs counted at the same time, the gaps
+    /// between their packets were not.
+    const fn knows_gaps(&self) -> bool {
+        self.parts <= 1
     }
 
     /// Mean inter-arrival time, ms; 0 below two packets. It needs the first and the last time alone, so it is exact
     /// whichever CPUs counted.
     #[must_use]
     pub fn iat_mean_ms(&self) -> f64 {
-        if self.packets < 2 { 0.0 } else { self.duration_ms() / (self.packets - 1) as f64 }
+        if self.packets < 2 { 0.0 } else { self.iat_sum_us() as f64 / (self.packets - 1) as f64 / 1e3 }
+    }
+
+    /// Smallest inter-arrival time, ms; 0 below two packets, NaN where CPUs counted at the same time.
+    #[must_use]
+    pub fn iat_min_ms(&self) -> f64 {
+        if self.knows_gaps() { self.iat_min_us as f64 / 1e3 } else { f64::NAN }
+    }
+
+    /// Largest inter-arrival time, ms; 0 below two packets, NaN where CPUs counted at the same time.
+    #[must_use]
+    pub fn iat_max_ms(&self) -> f64 {
+        if self.knows_gaps() { self.iat_max_us as f64 / 1e3 } else { f64::NAN }
     }
 
     /// Sample standard deviation of the inter-arrival time, ms; 0 below two samples, NaN where CPUs counted at the same
-    /// time, because the gaps between their packets are unknown.
+    /// time.
     #[must_use]
     pub fn iat_stddev_ms(&self) -> f64 {
-        if self.parts > 1 {
+        if !self.knows_gaps() {
             return f64::NAN;
         }
-        let sum_us = to_micros(self.last_ns - self.first_ns);
-        sample_stddev(self.packets.saturating_sub(1), sum_us, self.iat_squares) / 1e3
+        sample_stddev(self.packets.saturating_sub(1), self.iat_sum_us(), self.iat_squares) / 1e3
     }
 }
 
 /// A minimum that may have had no sample.
-const fn sampled(minimum_us: u32) -> u32 {
+const fn sampled(minimum_us: u64) -> u64 {
     if minimum_us == NO_SAMPLE { 0 } else { minimum_us }
 }
 
 /// √((n·Σx² − (Σx)²) / (n·(n − 1))), in whole numbers up to the division: the difference of two large sums is small.
 ///
-/// Each inter-arrival time is cut to µs and their sum only once, so Σx² may be too small by a little: never below 0.
-fn sample_stddev(samples: u64, sum: u64, squares: u64) -> f64 {
+/// Σx² of lengths stays at its largest value, which may be too small: never below 0.
+fn sample_stddev(samples: u64, sum: u64, squares: u128) -> f64 {
     if samples < 2 {
         return 0.0;
     }
     let (n, sum) = (u128::from(samples), u128::from(sum));
-    let spread = (n * u128::from(squares)).saturating_sub(sum * sum);
+    let spread = n.saturating_mul(squares).saturating_sub(sum.saturating_mul(sum));
     (spread as f64 / (n * (n - 1)) as f64).sqrt()
 }
 
@@ -379,7 +403,7 @@ impl FlowRecord {
         [kind, opposite(kind)]
     }
 
-    /// Whether several CPUs counted at the same time: inter-arrival times are then known per CPU only.
+    /// Whether several CPUs counted at the same time: of the inter-arrival times the mean alone is known then.
     #[must_use]
     pub const fn is_concurrent(&self) -> bool {
         self.both.parts > 1

@@ -7,9 +7,11 @@ use flowml_common::flow::{ACK, SYN};
 use flowml_common::headers::protocol;
 use flowml_common::packet::{Hook, Sender};
 
+use proptest::prelude::*;
+
 use super::{Clock, FLOW_IDENTIFIERS, FirstPacket, FlowRecord, TcpFlag, Value};
 use crate::session::samples::{Sample, part_of, tcp};
-use crate::session::{EndReason, Ended, Initiator};
+use crate::session::{EndReason, Ended, Initiator, Sessions, Timeouts};
 
 fn record(samples: &[Sample]) -> FlowRecord {
     let entry = part_of(samples);
@@ -122,4 +124,89 @@ fn identifiers_are_named_once_and_say_who_talked() {
     assert_eq!(value("icmp_type"), Value::Absent);
     assert_eq!(value("end_reason"), Value::Name("idle_timeout"));
     assert_eq!(value("hooks"), Value::Name("xdp"));
+}
+
+/// Number, sum, smallest, largest, and the spread Σ (n·x − Σx)², which is n² (n − 1) times the sample variance, of whole
+/// numbers: exact.
+fn exact(values: &[u64]) -> (f64, f64, f64, f64) {
+    let (n, sum) = (values.len() as u128, values.iter().map(|value| u128::from(*value)).sum::<u128>());
+    let spread: u128 = values.iter().map(|value| (n * u128::from(*value)).abs_diff(sum).pow(2)).sum();
+    let variance = if n < 2 { 0.0 } else { spread as f64 / (n * n * (n - 1)) as f64 };
+    let mean = if n == 0 { 0.0 } else { sum as f64 / n as f64 };
+    let least = values.iter().min().copied().unwrap_or_default();
+    (least as f64, mean, variance.sqrt(), values.iter().max().copied().unwrap_or_default() as f64)
+}
+
+fn is_close(found: f64, expected: f64) -> bool {
+    (found - expected).abs() <= expected.abs() * 1e-9 + 1e-12
+}
+
+proptest! {
+    /// Gaps and lengths of both directions and of each, of packets in any order of time, counted in any parts.
+    #[test]
+    fn moments_are_those_of_exact_arithmetic(
+        packets in prop::collection::vec(
+            (prop_oneof![4 => 0..5000u64, 4 => 0..20_000_000u64, 1 => 0..9_000_000_000_000u64], 0..4_000_000u64, any::<bool>(), 0..1400u16),
+            1..40,
+        ),
+        begin_ns in 0..2_000_000_000_000_000_000u64,
+        cuts in prop::collection::vec(any::<bool>(), 40),
+    ) {
+        let (client, server) = ("10.0.0.1:40000", "10.0.0.2:80");
+        // Some packets are late.
+        let mut time_ns = begin_ns + 4_000_000;
+        let samples: Vec<_> = packets.iter().map(|&(gap_ns, late_ns, down, payload)| {
+            time_ns += gap_ns;
+            let (source, destination) = if down { (server, client) } else { (client, server) };
+            Sample { payload, ..tcp(time_ns - late_ns * u64::from(late_ns % 4 == 0), source, destination, ACK) }
+        }).collect();
+        // A late packet counts at the latest time before it.
+        let times: Vec<_> = samples.iter().scan(0, |latest, sample| {
+            *latest = sample.time_ns.max(*latest);
+            Some(*latest)
+        }).collect();
+        // In one part, and where nothing is late in several.
+        let forever = std::time::Duration::from_secs(1_000_000_000);
+        let mut sessions = Sessions::new(Timeouts { idle: forever, active: forever, ..Timeouts::default() });
+        let in_order: Vec<_> = samples.iter().zip(&times).map(|(sample, time_ns)| Sample { time_ns: *time_ns, ..*sample }).collect();
+        let short = times.last().unwrap() - times[0] < u64::from(u32::MAX) * 1000;
+        if short && !cuts[0] {
+            let entry = part_of(&samples);
+            sessions.absorb(&entry.key, &entry.stats);
+        } else {
+            let mut begin = 0;
+            for end in 1..=in_order.len() {
+                if end == in_order.len() || cuts[end] || times[end] - times[begin] >= u64::from(u32::MAX) * 1000 {
+                    let entry = part_of(&in_order[begin..end]);
+                    sessions.absorb(&entry.key, &entry.stats);
+                    begin = end;
+                }
+            }
+        }
+        let ended = sessions.flush();
+        prop_assert_eq!(ended.len(), 1);
+        let record = FlowRecord::new(&ended[0], Clock::default());
+        let initiator = record.src_port();
+        let of = |source: Option<bool>| -> Vec<Sample> {
+            let mine = |sample: &&Sample| source.is_none_or(|source| (sample.source.port() == initiator) == source);
+            in_order.iter().filter(mine).copied().collect()
+        };
+        for (traffic, samples) in [(record.both, of(None)), (record.src2dst, of(Some(true))), (record.dst2src, of(Some(false)))] {
+            let gaps: Vec<_> = samples.windows(2).map(|pair| pair[1].time_ns / 1000 - pair[0].time_ns / 1000).collect();
+            let (least, mean, deviation, most) = exact(&gaps);
+            let found = [traffic.iat_min_ms(), traffic.iat_mean_ms(), traffic.iat_stddev_ms(), traffic.iat_max_ms()];
+            for (found, expected) in found.into_iter().zip([least, mean, deviation, most]) {
+                prop_assert!(is_close(found * 1e3, expected), "{:?} of gaps {:?}", found, gaps);
+            }
+            prop_assert_eq!(traffic.iat_squares, gaps.iter().map(|gap| u128::from(*gap).pow(2)).sum::<u128>());
+            let lengths: Vec<_> = samples.iter().map(|sample| 40 + u64::from(sample.payload)).collect();
+            let (least, mean, deviation, most) = exact(&lengths);
+            let found = [traffic.length_min.into(), traffic.length_mean(), traffic.length_stddev(), traffic.length_max.into()];
+            for (found, expected) in found.into_iter().zip([least, mean, deviation, most]) {
+                prop_assert!(is_close(found, expected), "{:?} of lengths {:?}", found, lengths);
+            }
+        }
+        let offsets = times.iter().map(|time_ns| time_ns / 1000 - times[0] / 1000).take(8);
+        prop_assert!(record.first_packets().iter().map(|packet| packet.offset_us).eq(offsets));
+    }
 }

@@ -16,9 +16,10 @@ use std::time::Duration;
 use ahash::RandomState;
 use flowml_common::content::Contents as PartContents;
 use flowml_common::counts::Counted;
-use flowml_common::flow::{FIN, FlowKey, FlowStats, Part, RST};
+use flowml_common::flow::{FIN, FlowKey, FlowStats, Opening, Part, RST};
 use flowml_common::packet::Sender;
 use flowml_common::quote::Quote;
+use flowml_common::time::Boundaries;
 
 pub use contents::Contents;
 use initiator::Known;
@@ -35,7 +36,7 @@ pub enum EndReason {
     IdleTimeout = 1,
     /// The record was open for the active timeout; the session goes on in a record that continues it.
     ActiveTimeout = 2,
-    /// FIN from both sides, or RST.
+    /// FIN from both sides, RST, or another connection on the same ports.
     EndOfFlow = 3,
     /// The agent stopped.
     ForcedEnd = 4,
@@ -73,13 +74,22 @@ pub struct Timeouts {
     pub idle: Duration,
     /// After so long a record is given out, and the session goes on in another.
     pub active: Duration,
-    /// Whether FIN from both sides, or RST, ends a session.
+    /// Whether a session ends by what TCP says: FIN from both sides, RST, or a SYN that opens another connection.
     pub end_by_flags: bool,
+    /// Into at least how many slots the active timeout is divided. A record ends by it where the next slot begins, which
+    /// does not depend on when the flow table is emptied.
+    pub active_slots: u32,
     /// Who is said to have opened it.
     pub initiator: InitiatorRule,
 }
 
 impl Timeouts {
+    /// Where an entry of the flow table has to end: wherever a session or a record might.
+    #[must_use]
+    pub fn boundaries(&self) -> Boundaries {
+        Boundaries::new(self.idle.min(Duration::from_nanos(LINGER_NS)), self.active / self.active_slots)
+    }
+
     /// By when a record was over that ended for this reason, given its first and its last packet, all in ms of one clock;
     /// none where that was up to the agent.
     #[must_use]
@@ -87,7 +97,7 @@ impl Timeouts {
         let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
         match reason {
             EndReason::IdleTimeout => Some(last_ms + ms(self.idle)),
-            EndReason::ActiveTimeout => Some(first_ms + ms(self.active)),
+            EndReason::ActiveTimeout => Some(first_ms + ms(self.active) + ms(self.boundaries().slot())),
             EndReason::EndOfFlow => Some(last_ms + ms(Duration::from_nanos(LINGER_NS))),
             EndReason::ForcedEnd | EndReason::LackOfResources => None,
         }
@@ -100,6 +110,7 @@ impl Default for Timeouts {
             idle: Duration::from_secs(15),
             active: Duration::from_secs(120),
             end_by_flags: true,
+            active_slots: 16,
             initiator: InitiatorRule::Evidence,
         }
     }
@@ -151,12 +162,57 @@ enum Record {
     Further(Option<FlowStats>),
 }
 
+/// What TCP has said in a session, by sender.
+#[derive(Default)]
+struct Connection {
+    openings: [Option<Opening>; 2],
+    fins: [bool; 2],
+    resets: [bool; 2],
+}
+
+impl Connection {
+    fn absorb(&mut self, part: &FlowStats) {
+        for (sender, direction) in part.directions.iter().enumerate() {
+            self.openings[sender] = Opening::follow(self.openings[sender], direction.opening);
+            self.fins[sender] |= direction.flags[bit(FIN)] > 0;
+            self.resets[sender] |= direction.flags[bit(RST)] > 0;
+        }
+    }
+
+    /// Whether both sides have sent FIN, or one has sent RST.
+    fn is_closed(&self) -> bool {
+        self.fins == [true; 2] || self.resets != [false; 2]
+    }
+
+    /// Whether `part` begins with the opening of another connection (RFC 9293 §3.6.1): a SYN after the end, or with
+    /// another initial sequence number. A SYN,ACK says so only where the SYN that it answers was not seen.
+    ///
+    /// What a part knows of an opening is its first packet, but for a SYN,ACK whose SYN is in it as well: the flow table
+    /// sees to that.
+    fn is_followed_by(&self, part: &FlowStats) -> bool {
+        let openings = part.directions.each_ref().map(|direction| direction.opening);
+        let (sender, sequence) = match openings {
+            [Some(Opening::Syn(sequence)), _] => (0, sequence),
+            [_, Some(Opening::Syn(sequence))] => (1, sequence),
+            [Some(Opening::SynAck(sequence)), _] if !matches!(self.openings[1], Some(Opening::Syn(_))) => (0, sequence),
+            [_, Some(Opening::SynAck(sequence))] if !matches!(self.openings[0], Some(Opening::Syn(_))) => (1, sequence),
+            _ => return false,
+        };
+        let is_syn = matches!(openings[sender], Some(Opening::Syn(_)));
+        match self.openings[sender] {
+            Some(own) => own.sequence() != sequence || is_syn && self.is_closed(),
+            None => self.is_closed(),
+        }
+    }
+}
+
 struct Session {
     key: FlowKey,
     record: Record,
     known: Known,
     /// Who has ever sent a packet, by sender.
     sent: [bool; 2],
+    connection: Connection,
     contents: Option<Box<Contents>>,
     last_ns: u64,
     /// The tick under which the session stands in the timers.
@@ -176,6 +232,8 @@ pub struct Sessions {
     timers: Timers,
     /// Who opened the sessions that a timeout ended.
     memory: Memory,
+    /// The latest time that is known, of a packet or of the clock.
+    latest_ns: u64,
     ended: Vec<Ended>,
 }
 
@@ -183,6 +241,7 @@ pub struct Sessions {
 struct Rules {
     idle_ns: u64,
     active_ns: u64,
+    boundaries: Boundaries,
     end_by_flags: bool,
     initiator: InitiatorRule,
 }
@@ -191,9 +250,11 @@ impl Rules {
     /// When and why the session, or its record, is over unless a packet comes.
     fn deadline(&self, session: &Session) -> (u64, EndReason) {
         let idle = (session.last_ns.saturating_add(self.idle_ns), EndReason::IdleTimeout);
-        let Some(stats) = session.record.stats() else { return idle };
-        let active = (stats.first_ns().saturating_add(self.active_ns), EndReason::ActiveTimeout);
-        let end = if self.end_by_flags && is_closed(stats) {
+        let active = session.record.stats().map_or(idle, |stats| {
+            let active_ns = stats.first_ns().saturating_add(self.active_ns);
+            (self.boundaries.slot_from(active_ns), EndReason::ActiveTimeout)
+        });
+        let end = if self.end_by_flags && session.connection.is_closed() {
             (session.last_ns.saturating_add(LINGER_NS), EndReason::EndOfFlow)
         } else {
             idle
@@ -208,16 +269,8 @@ impl Rules {
         if deadline_ns <= part.first_ns() {
             return Some(reason);
         }
-        // A SYN after the end opens a session that uses the ports again (RFC 9293 §3.6.1).
-        let closed = self.end_by_flags && session.record.stats().is_some_and(is_closed);
-        (closed && part.syn_senders != 0 && session.last_ns <= part.first_ns()).then_some(EndReason::EndOfFlow)
+        (self.end_by_flags && session.connection.is_followed_by(part)).then_some(EndReason::EndOfFlow)
     }
-}
-
-/// Whether both sides have sent FIN, or one has sent RST.
-fn is_closed(stats: &FlowStats) -> bool {
-    let sent = |flag: u8| stats.directions.each_ref().map(|direction| direction.flags[bit(flag)] > 0);
-    sent(FIN) == [true, true] || sent(RST) != [false, false]
 }
 
 /// Where a flag stands among the counters.
@@ -278,6 +331,7 @@ impl Sessions {
             rules: Rules {
                 idle_ns: ns(timeouts.idle),
                 active_ns: ns(timeouts.active),
+                boundaries: timeouts.boundaries(),
                 end_by_flags: timeouts.end_by_flags,
                 initiator: timeouts.initiator,
             },
@@ -287,6 +341,7 @@ impl Sessions {
             free: Vec::new(),
             timers: Timers::default(),
             memory: Memory::default(),
+            latest_ns: 0,
             ended: Vec::new(),
         }
     }
@@ -320,8 +375,8 @@ impl Sessions {
         mut observe: impl FnMut(&Part, Standing),
     ) {
         let mut flows: Vec<_> = flows.into_iter().map(|flow| (flow.first_ns(), flow)).collect();
-        // Those of one time by their keys: the order must not come from the secret of the hash.
-        flows.sort_by_key(|(first_ns, flow)| (*first_ns, *flow.key));
+        // Those of one time by their keys: the order must not come from the secret of the hash. Of a flow, as they came.
+        flows.sort_by_key(|(first_ns, flow)| (*first_ns, *flow.key, flow.birth()));
         for (_, flow) in flows {
             let part = flow.part();
             let standing = self.absorb_part(&part.key, &part.stats, flow.contents(), flow.quote());
@@ -341,7 +396,9 @@ impl Sessions {
         contents: Option<PartContents<'_>>,
         quote: Option<Quote>,
     ) -> Standing {
-        if let Some(&number) = self.numbers.get(key)
+        self.latest_ns = self.latest_ns.max(part.last_ns);
+        // After the active timeout the session may be over as well.
+        while let Some(&number) = self.numbers.get(key)
             && let Some(reason) = self.slot(number).and_then(|session| self.rules.ends_before(session, part))
         {
             self.end(number, reason);
@@ -358,6 +415,7 @@ impl Sessions {
     /// Ends what is over at `now_ns`: the records that are complete since the last call.
     #[must_use]
     pub fn expire(&mut self, now_ns: u64) -> Vec<Ended> {
+        self.latest_ns = self.latest_ns.max(now_ns);
         while let Some((tick, numbers)) = self.timers.take_due(now_ns) {
             for number in numbers {
                 self.look_at(number, tick, now_ns);
@@ -372,14 +430,20 @@ impl Sessions {
         self.timers.earliest_ns()
     }
 
-    /// Ends all sessions, because the agent stops.
+    /// Ends all sessions, because the agent stops; those that are over, for their own reason.
     #[must_use]
     pub fn flush(&mut self) -> Vec<Ended> {
         for number in 0..self.slots.len() as u32 {
+            while let Some((deadline_ns, reason)) = self.slot(number).map(|session| self.rules.deadline(session))
+                && deadline_ns <= self.latest_ns
+            {
+                self.end(number, reason);
+            }
             self.end(number, EndReason::ForcedEnd);
         }
         self.timers.clear();
         self.memory.clear();
+        self.latest_ns = 0;
         std::mem::take(&mut self.ended)
     }
 
@@ -400,12 +464,13 @@ impl Sessions {
             let own = session.contents.get_or_insert_default();
             own.follow(session.record.stats(), part, contents);
         }
-        let was_closed = session.record.stats().is_some_and(is_closed);
         session.record.absorb(part);
+        session.connection.absorb(part);
         session.last_ns = session.last_ns.max(part.last_ns);
-        // The one event that brings the end nearer.
-        if !was_closed && session.record.stats().is_some_and(is_closed) {
-            session.due = self.timers.schedule(number, self.rules.deadline(session).0);
+        // The end of a connection brings that of the session nearer, and so does the first part of a further record.
+        let (deadline_ns, _) = self.rules.deadline(session);
+        if Timers::tick(deadline_ns) < session.due {
+            session.due = self.timers.schedule(number, deadline_ns);
         }
         Some(session.standing(part, self.rules.initiator, false))
     }
@@ -419,11 +484,14 @@ impl Sessions {
     ) -> Standing {
         self.make_room();
         let contents = contents.map(|contents| Box::new(Contents::of(contents)));
+        let mut connection = Connection::default();
+        connection.absorb(part);
         let mut session = Session {
             key: *key,
             record: Record::First(*part),
             known: Known { earlier: self.earlier(key, part), quoted },
             sent: [false; 2],
+            connection,
             contents,
             last_ns: part.last_ns,
             due: 0,

@@ -21,6 +21,7 @@ pub(crate) struct Sample {
     pub(crate) payload: u16,
     pub(crate) ttl: u8,
     pub(crate) window: u16,
+    pub(crate) sequence: u32,
     pub(crate) hook: Hook,
 }
 
@@ -36,6 +37,7 @@ pub(crate) fn tcp(time_ns: u64, source: &str, destination: &str, flags: u8) -> S
         payload: 0,
         ttl: 64,
         window: 1000,
+        sequence: 0,
         hook: Hook::File,
     }
 }
@@ -89,7 +91,8 @@ impl Sample {
         let mut bytes = match self.protocol {
             protocol::TCP => {
                 let [high, low] = self.window.to_be_bytes();
-                [&ports[..], &[0, 0, 0, 0, 0, 0, 0, 0, 0x50, self.flags, high, low, 0, 0, 0, 0]].concat()
+                let sequence = self.sequence.to_be_bytes();
+                [&ports[..], &sequence, &[0, 0, 0, 0, 0x50, self.flags, high, low, 0, 0, 0, 0]].concat()
             }
             protocol::UDP => [&ports[..], &(8 + self.payload).to_be_bytes(), &[0, 0]].concat(),
             protocol::SCTP => [&ports[..], &[0; 8]].concat(),

@@ -4,13 +4,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use flowml_common::content::PayloadLimit;
 use flowml_common::flow::{ACK, FIN, RST, SYN};
 use flowml_common::headers::protocol;
-use flowml_common::packet::{Packet, Sender};
+use flowml_common::packet::{Packet, Sender, Skipped};
+use flowml_common::table::{Metered, Seed, Shape, record};
+use flowml_common::time::Boundaries;
 use proptest::prelude::*;
 
 use super::samples::{Sample, counted, counted_of, part, part_of, tcp, udp};
-use super::{EndReason, Ended, Evidence, Initiator, InitiatorRule, Sessions, Timeouts};
+use super::{EndReason, Ended, Evidence, Initiator, InitiatorRule, LINGER_NS, Sessions, Timeouts};
+use crate::capture::vectors::VecTable;
 
 const SECOND: u64 = 1_000_000_000;
 const CLIENT: &str = "10.0.0.9:40000";
@@ -70,10 +74,12 @@ fn a_record_ends_at_the_active_timeout_and_the_next_keeps_the_initiator() {
         absorb(&mut sessions, &[up(1000 * second, ACK)]);
         assert_eq!(sessions.expire(second * SECOND + 1), []);
     }
-    let first = one(sessions.expire(120 * SECOND));
+    // Slots have 2²² µs: the 29th ends at 121.6 s.
+    assert_eq!(sessions.expire(121 * SECOND), []);
+    let first = one(sessions.expire(122 * SECOND));
     assert_eq!((first.reason, first.continues, first.stats.packets()), (EndReason::ActiveTimeout, false, 122));
 
-    let entry = part_of(&[down(121_000, ACK)]);
+    let entry = part_of(&[down(122_000, ACK)]);
     let standing = sessions.absorb(&entry.key, &entry.stats);
     assert!(!standing.new && standing.answered);
     let second = one(sessions.expire(140 * SECOND));
@@ -88,7 +94,7 @@ fn a_session_that_stays_silent_after_the_active_timeout_gives_no_empty_record() 
         absorb(&mut sessions, &[up(10_000 * second, ACK)]);
         assert_eq!(sessions.expire(10 * second * SECOND + 1), []);
     }
-    assert_eq!(one(sessions.expire(121 * SECOND)).reason, EndReason::ActiveTimeout);
+    assert_eq!(one(sessions.expire(122 * SECOND)).reason, EndReason::ActiveTimeout);
     assert_eq!(sessions.len(), 1);
     assert_eq!(sessions.expire(125 * SECOND), []);
     assert!(sessions.is_empty());
@@ -325,7 +331,7 @@ fn packets(steps: &[Step]) -> Vec<(usize, Packet)> {
 /// Meters packets as the kernel does: one drain per interval, one part per flow and CPU.
 fn run(sessions: &mut Sessions, packets: &[(usize, Packet)], interval_ns: u64) -> Vec<Ended> {
     let mut ended = Vec::new();
-    for epoch in packets.chunk_by(|a, b| a.1.time_ns / interval_ns == b.1.time_ns / interval_ns) {
+    for epoch in packets.chunk_by(|a, b| a.1.time.ns() / interval_ns == b.1.time.ns() / interval_ns) {
         let mut parts: BTreeMap<(usize, u16), Vec<Packet>> = BTreeMap::new();
         for (cpu, packet) in epoch {
             let port = packet.key.endpoint(Sender::Upper).port;
@@ -333,7 +339,7 @@ fn run(sessions: &mut Sessions, packets: &[(usize, Packet)], interval_ns: u64) -
         }
         let parts: Vec<_> = parts.values().map(|packets| counted(packets)).collect();
         sessions.absorb_drain(parts.iter().map(|(key, value)| value.counted(key)), |_, _| ());
-        ended.extend(sessions.expire((epoch[0].1.time_ns / interval_ns + 1) * interval_ns));
+        ended.extend(sessions.expire((epoch[0].1.time.ns() / interval_ns + 1) * interval_ns));
     }
     ended.extend(sessions.flush());
     ended
@@ -391,5 +397,206 @@ proptest! {
         }
         let whole: Vec<_> = flows.values().map(|packets| part(packets).stats).collect();
         prop_assert_eq!(ended.iter().map(|ended| ended.stats).collect::<Vec<_>>(), whole);
+    }
+}
+
+#[test]
+fn the_table_has_the_boundaries_of_the_default_timeouts_unless_told_otherwise() {
+    assert_eq!(Timeouts::default().boundaries(), Boundaries::default());
+}
+
+/// Whether `samples` after `before` begin another session, each absorbed by itself.
+fn begins_another(before: &[Sample], sample: Sample) -> bool {
+    let mut sessions = sessions();
+    before.iter().for_each(|sample| absorb(&mut sessions, &[*sample]));
+    let entry = part_of(&[sample]);
+    sessions.absorb(&entry.key, &entry.stats).new
+}
+
+fn numbered(sample: Sample, sequence: u32) -> Sample {
+    Sample { sequence, ..sample }
+}
+
+#[test]
+fn a_syn_begins_another_session_after_an_end_or_with_another_number() {
+    let opened = [numbered(up(0, SYN), 7), numbered(down(1, SYN | ACK), 9), up(2, ACK)];
+    let reset = [&opened[..], &[down(3, RST)]].concat();
+    let finished = [&opened[..], &[up(3, FIN | ACK), down(4, FIN | ACK)]].concat();
+    let cases: [(&str, &[Sample], Sample, bool); 12] = [
+        ("sent again", &opened, numbered(up(500, SYN), 7), false),
+        ("another number", &opened, numbered(up(500, SYN), 8), true),
+        ("the number of the other side", &opened, numbered(down(500, SYN), 9), false),
+        ("after a reset, the same number", &reset, numbered(up(500, SYN), 7), true),
+        ("after FIN from both sides", &finished, numbered(up(500, SYN), 8), true),
+        ("data after the end", &finished, up(500, ACK), false),
+        ("an answer sent again after the end", &reset, numbered(down(500, SYN | ACK), 9), false),
+        ("another answer to a SYN that was seen", &opened, numbered(down(500, SYN | ACK), 10), false),
+        ("one side: sent again", &opened[1..2], numbered(down(500, SYN | ACK), 9), false),
+        ("one side: another number", &opened[1..2], numbered(down(500, SYN | ACK), 10), true),
+        ("one side: the first answer after an end", &[down(3, RST)], numbered(down(500, SYN | ACK), 9), true),
+        ("SYN with FIN opens nothing", &reset, numbered(up(500, SYN | FIN), 8), false),
+    ];
+    for (name, before, sample, expected) in cases {
+        assert_eq!(begins_another(before, sample), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_gap_beyond_both_timeouts_ends_the_record_and_the_session() {
+    let mut sessions = sessions();
+    for second in 0..11 {
+        absorb(&mut sessions, &[up(10_000 * second, ACK)]);
+    }
+    let entry = part_of(&[up(500_000, ACK)]);
+    assert!(sessions.absorb(&entry.key, &entry.stats).new);
+    // 100 s after the first packet, the record is not yet over when the session is.
+    assert_eq!(one(sessions.expire(501 * SECOND)).reason, EndReason::IdleTimeout);
+}
+
+/// When a packet comes after the one before.
+#[derive(Clone, Copy, Debug)]
+enum Pause {
+    Ns(u64),
+    /// Around a time at which something may end: which of them, and how many ns more than 2 less.
+    Around(usize, u64),
+    /// Around the begin of a slot: how many slots later, and as above.
+    Slot(u64, u64),
+}
+
+/// What a packet is, on one of a few flows.
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    pause: Pause,
+    flow: usize,
+    down: bool,
+    flags: u8,
+    sequence: u32,
+    payload: u16,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let pause = prop_oneof![
+        2 => Just(Pause::Ns(0)),
+        4 => (0..3000u64).prop_map(Pause::Ns),
+        6 => (0..50_000_000u64).prop_map(Pause::Ns),
+        3 => (0..3_000_000_000u64).prop_map(Pause::Ns),
+        4 => (0..3usize, 0..5u64).prop_map(|(which, ns)| Pause::Around(which, ns)),
+        3 => (1..4u64, 0..5u64).prop_map(|(slots, ns)| Pause::Slot(slots, ns)),
+    ];
+    let flags = prop_oneof![
+        8 => Just(ACK),
+        5 => Just(SYN),
+        3 => Just(SYN | ACK),
+        3 => Just(FIN | ACK),
+        2 => Just(RST),
+        1 => Just(RST | ACK),
+        1 => Just(SYN | RST),
+        1 => Just(SYN | FIN),
+        1 => any::<u8>(),
+    ];
+    // Two flows of TCP, one of UDP.
+    (pause, 0..3usize, any::<bool>(), flags, 1..3u32, 0..20u16)
+        .prop_map(|(pause, flow, down, flags, sequence, payload)| Event { pause, flow, down, flags, sequence, payload })
+}
+
+/// Timeouts longer and shorter than intervals, and than each other.
+fn timeouts() -> impl Strategy<Value = Timeouts> {
+    let times = prop_oneof![
+        3 => Just((15_000, 120_000)),
+        2 => Just((1000, 2000)),
+        1 => Just((100, 100)),
+        1 => Just((5000, 1000)),
+        1 => Just((300, 20_000)),
+    ];
+    (times, prop::bool::weighted(0.8)).prop_map(|((idle, active), end_by_flags)| Timeouts {
+        idle: Duration::from_millis(idle),
+        active: Duration::from_millis(active),
+        end_by_flags,
+        ..Timeouts::default()
+    })
+}
+
+/// The packets of the events as a view sees them: of both directions, or of one.
+fn seen(events: &[Event], timeouts: &Timeouts, view: usize) -> Vec<Packet> {
+    let slot_ns = timeouts.boundaries().slot().as_nanos() as u64;
+    let ends_ns = [timeouts.idle.as_nanos() as u64, LINGER_NS, timeouts.active.as_nanos() as u64];
+    let mut time_ns = 1_700_000_000_000_000_000;
+    let mut packets = Vec::new();
+    for event in events {
+        time_ns = match event.pause {
+            Pause::Ns(ns) => time_ns + ns,
+            Pause::Around(which, ns) => time_ns + ends_ns[which] + ns - 2,
+            Pause::Slot(slots, ns) => time_ns.max((time_ns / slot_ns + slots) * slot_ns + ns - 2),
+        };
+        if view == 1 && event.down || view == 2 && !event.down {
+            continue;
+        }
+        let (client, server) = (format!("10.0.0.9:{}", 1000 + event.flow), SERVER);
+        let (source, destination) = if event.down { (server, &*client) } else { (&*client, server) };
+        let sample = match event.flow {
+            2 => udp(time_ns, source, destination, event.payload),
+            _ => Sample {
+                sequence: event.sequence,
+                payload: event.payload,
+                ..tcp(time_ns, source, destination, event.flags)
+            },
+        };
+        packets.push(sample.packet());
+    }
+    packets
+}
+
+/// Meters the packets as `flowml read` does, and empties the table at each interval; with none, after each packet.
+fn metered(packets: &[Packet], timeouts: Timeouts, interval: Option<(u64, u64)>) -> Vec<Ended> {
+    let (mut sessions, mut ended) = (Sessions::new(timeouts), Vec::new());
+    let mut table = VecTable::new(Shape::for_capacity(32), Seed([0x9e37_79b9_7f4a_7c15; 12]))
+        .with_boundaries(timeouts.boundaries())
+        .with_payload(PayloadLimit::new(4));
+    let drain = |table: &mut VecTable, sessions: &mut Sessions| {
+        sessions.absorb_drain(table.flows(), |_, _| ());
+        table.clear();
+    };
+    let mut number = 0;
+    for packet in packets {
+        if let Some((interval_ns, phase_ns)) = interval {
+            let next = (packet.time.ns() + phase_ns) / interval_ns;
+            if next != number {
+                drain(&mut table, &mut sessions);
+                ended.extend(sessions.expire(next * interval_ns - phase_ns));
+                number = next;
+            }
+        } else {
+            drain(&mut table, &mut sessions);
+        }
+        let bytes = [7; 200].as_slice();
+        if record(&mut table, packet, &bytes) == Metered::Skipped(Skipped::TableFull) {
+            drain(&mut table, &mut sessions);
+            assert_eq!(record(&mut table, packet, &bytes), Metered::Counted, "in an empty table");
+        }
+    }
+    drain(&mut table, &mut sessions);
+    if let Some(packet) = packets.last() {
+        ended.extend(sessions.expire(packet.time.ns()));
+    }
+    ended.extend(sessions.flush());
+    ended.sort_by_key(|ended| ended.key);
+    ended
+}
+
+proptest! {
+    /// `PROPTEST_CASES=10000 cargo test -p flowml-user --lib session` tries more.
+    #[test]
+    fn records_do_not_depend_on_when_the_table_is_emptied(
+        events in prop::collection::vec(event(), 1..60),
+        timeouts in timeouts(),
+        view in 0..3usize,
+        phase: u64,
+    ) {
+        let packets = seen(&events, &timeouts, view);
+        let expected = metered(&packets, timeouts, None);
+        for interval_ns in [SECOND / 100, SECOND, 10 * SECOND, 1000 * SECOND] {
+            let found = metered(&packets, timeouts, Some((interval_ns, phase % interval_ns)));
+            prop_assert_eq!(&found, &expected, "with an interval of {} ns", interval_ns);
+        }
     }
 }

@@ -11,9 +11,14 @@ const TICK_NS: u64 = 100_000_000;
 pub(super) struct Timers(BTreeMap<u64, Vec<u32>>);
 
 impl Timers {
+    /// The first tick at or after `deadline_ns`.
+    pub(super) const fn tick(deadline_ns: u64) -> u64 {
+        deadline_ns.div_ceil(TICK_NS)
+    }
+
     /// Schedules `number` for the first tick at or after `deadline_ns`, and answers that tick.
     pub(super) fn schedule(&mut self, number: u32, deadline_ns: u64) -> u64 {
-        let tick = deadline_ns.div_ceil(TICK_NS);
+        let tick = Self::tick(deadline_ns);
         self.0.entry(tick).or_default().push(number);
         tick
     }

@@ -85,6 +85,7 @@ struct SummaryRow<'a> {
     bytes_skipped: Named<'a, u64>,
     conserved: bool,
     overflow: Named<'a, CountRow>,
+    boundaries_lost: u64,
     flows: u64,
     sessions: u64,
     hosts: u64,
@@ -140,6 +141,7 @@ pub(super) fn write_summary(line: &mut Vec<u8>, totals: &Totals, rows: &Rows, co
         overflow: Named(
             overflow.map(|(name, count)| (*name, CountRow { packets: count.packets, bytes: count.bytes })).collect(),
         ),
+        boundaries_lost: totals.boundaries_lost,
         flows: rows.flows,
         sessions: rows.sessions,
         hosts: rows.hosts,

@@ -113,6 +113,8 @@ pub struct Totals {
     pub skipped: [Count; Skipped::COUNT],
     /// Of what found the table full, how much was of which protocol.
     pub overflow: [Count; OVERFLOW_PROTOCOLS.len()],
+    /// Packets at which a session might have ended, but which stayed with those before for want of room in the flow table.
+    pub boundaries_lost: u64,
     /// How often the kernel's table was emptied.
     pub drains: u64,
     /// Host windows that were given up because there were too many at once.

@@ -43,7 +43,8 @@ pub(super) fn run(bytes: &[u8]) {
     input.frames.iter().for_each(|seen| meter.see(seen));
     meter.finish().values().for_each(|packets| check_parts(packets));
     let frames = input.frames.iter().map(Seen::captured);
-    let table = VecTable::new(Shape::for_capacity(input.capacity), SEED).with_payload(input.payload);
+    let table = VecTable::new(Shape::for_capacity(input.capacity), SEED);
+    let table = table.with_boundaries(input.timeouts.boundaries()).with_payload(input.payload);
     let mut run = Run::begin(table, input.timeouts, input.interval);
     frames.for_each(|captured| run.count(&captured));
     run.finish();
@@ -119,8 +120,14 @@ impl Partition {
         let Self { table, truth } = self;
         let head: &Head = table.counts();
         assert_eq!((head.received, head.skipped), (truth.received, truth.skipped));
-        let found: BTreeMap<_, _> = table.flows().map(|flow| (*flow.key, flow.part().stats)).collect();
-        assert_eq!((table.flows().count(), head.entries as usize), (found.len(), found.len()), "one entry for a flow");
+        let mut parts: Vec<_> =
+            table.flows().map(|flow| (*flow.key, flow.first_ns(), flow.birth(), flow.part().stats)).collect();
+        assert_eq!(parts.len(), head.entries as usize);
+        parts.sort_by_key(|(key, first_ns, birth, _)| (*key, *first_ns, *birth));
+        let found: BTreeMap<_, _> = parts
+            .chunk_by(|(key, ..), (next, ..)| key == next)
+            .filter_map(|parts| Some((parts[0].0, joined(parts.iter().map(|part| part.3), FlowStats::follow)?)))
+            .collect();
         let mut sum = Count::default();
         found.values().for_each(|stats| sum.add(stats.packets(), stats.frame_bytes()));
         head.skipped.iter().for_each(|count| sum.add(count.packets, count.bytes));
@@ -131,7 +138,10 @@ impl Partition {
         });
         assert_eq!(overflow, head.skipped[Skipped::TableFull as usize]);
         let truth = truth.flows.iter().map(|(key, value)| (*key, value.counted(key).part().stats));
-        assert!(found.iter().map(|(key, stats)| (*key, *stats)).eq(truth), "flows are what was counted of them");
+        assert!(
+            found.iter().map(|(key, stats)| (*key, *stats)).eq(truth),
+            "the entries of a flow are what was counted of it"
+        );
     }
 }
 
@@ -164,7 +174,8 @@ struct Meter {
 impl Meter {
     fn new(input: &Input<'_>) -> Self {
         let shape = Shape::for_capacity(input.capacity);
-        let table = || VecTable::new(shape, SEED).with_payload(input.payload);
+        let boundaries = input.timeouts.boundaries();
+        let table = || VecTable::new(shape, SEED).with_boundaries(boundaries).with_payload(input.payload);
         let partition = || Partition { table: table(), truth: Truth::default() };
         let intervals = |time: std::time::Duration| time.as_nanos().div_ceil(input.interval.as_nanos()) as u64;
         Self {
@@ -348,7 +359,7 @@ fn check_parts(packets: &[Placed]) {
         );
     }
     assert_eq!(merged.as_ref().map(Kept::of), Some(Kept::of(&whole)), "merging loses nothing");
-    let in_order = packets.is_sorted_by_key(|placed| placed.packet.time_ns);
+    let in_order = packets.is_sorted_by_key(|placed| placed.packet.time);
     if in_order && whole.last_ns - whole.first_ns() < SHORT_NS {
         let epochs = packets.chunk_by(|a, b| a.epoch == b.epoch).filter_map(count);
         assert_eq!(joined(epochs, FlowStats::follow), Some(whole), "parts that follow each other are the whole");

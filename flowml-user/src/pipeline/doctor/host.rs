@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use flowml_common::time::Boundaries;
 use rustix::process::{Resource, getrlimit};
 use serde_json::Value;
 
@@ -184,7 +185,7 @@ impl Facts {
 /// Loads all programs that `run` may attach, over a small table, and drops them: whether XDP takes frames in several
 /// buffers.
 fn load(object: &[u8]) -> Result<bool, CaptureError> {
-    let mut table = KernelTable::load(object, Some(TRIAL_CAPACITY), None)?;
+    let mut table = KernelTable::load(object, Some(TRIAL_CAPACITY), None, Boundaries::default())?;
     table.xdp()?;
     for name in ["flowml_ingress", "flowml_egress"] {
         table.tc(name)?;

@@ -220,18 +220,18 @@ pub(super) const ELEMENTS: &[Element] = &[
 
     own("payloadOctetDeltaCount", 1, EachWay, Unsigned64(|seen| seen.way().payload_bytes), "bytes of payload"),
     own("payloadPacketDeltaCount", 2, EachWay, Unsigned64(|seen| seen.way().payload_packets), "packets with payload"),
-    own("interArrivalMinimum", 3, EachWay, Unsigned32(|seen| seen.way().iat_min_us), "smallest gap between packets of the direction, µs"),
-    own("interArrivalMaximum", 4, EachWay, Unsigned32(|seen| seen.way().iat_max_us), "largest gap, µs; 2³² − 1 beyond 71 minutes"),
+    own("interArrivalMinimum", 3, EachWay, Unsigned32(|seen| gap_us(seen.way().iat_min_ms())), "smallest gap between packets of the direction, µs; 0 where CPUs counted at the same time"),
+    own("interArrivalMaximum", 4, EachWay, Unsigned32(|seen| gap_us(seen.way().iat_max_ms())), "largest gap, µs; 2³² − 1 beyond 71 minutes, 0 where CPUs counted at the same time"),
     own("interArrivalMean", 5, EachWay, Float64(|seen| seen.way().iat_mean_ms()), "mean gap, ms"),
     own("interArrivalDeviation", 6, EachWay, Float64(|seen| seen.way().iat_stddev_ms()), "its sample standard deviation, ms; NaN where CPUs counted at the same time"),
     own("tcpFlagDeltaCounts", 7, EachWay, Value::Flags(flag_counts), "packets with FIN, SYN, RST, PSH, ACK, URG, ECE and CWR: 4 bytes each, 2³² − 1 for more as well"),
 
-    own("bidirectionalInterArrivalMinimum", 8, TwoWay, Unsigned32(|seen| seen.record.both.iat_min_us), "smallest gap between packets of either direction, µs"),
-    own("bidirectionalInterArrivalMaximum", 9, TwoWay, Unsigned32(|seen| seen.record.both.iat_max_us), "largest gap, µs; 2³² − 1 beyond 71 minutes"),
+    own("bidirectionalInterArrivalMinimum", 8, TwoWay, Unsigned32(|seen| gap_us(seen.record.both.iat_min_ms())), "smallest gap between packets of either direction, µs; 0 where CPUs counted at the same time"),
+    own("bidirectionalInterArrivalMaximum", 9, TwoWay, Unsigned32(|seen| gap_us(seen.record.both.iat_max_ms())), "largest gap, µs; 2³² − 1 beyond 71 minutes, 0 where CPUs counted at the same time"),
     own("bidirectionalInterArrivalMean", 10, TwoWay, Float64(|seen| seen.record.both.iat_mean_ms()), "mean gap, ms"),
     own("bidirectionalInterArrivalDeviation", 11, TwoWay, Float64(|seen| seen.record.both.iat_stddev_ms()), "its sample standard deviation, ms; NaN where CPUs counted at the same time"),
 
-    own("flowProperties", 12, Every, Unsigned16(properties), "bits: 1 counted by XDP, 2 by tc ingress, 4 by tc egress, 8 from a capture; 256 fragments after the first, without ports; 512 continues a record that ended by the active timeout; 1024 the initiator sent a SYN (else weaker evidence shows it); 2048 CPUs counted at the same time, so that inter-arrival times are per CPU"),
+    own("flowProperties", 12, Every, Unsigned16(properties), "bits: 1 counted by XDP, 2 by tc ingress, 4 by tc egress, 8 from a capture; 256 fragments after the first, without ports; 512 continues a record that ended by the active timeout; 1024 the initiator sent a SYN (else weaker evidence shows it); 2048 CPUs counted at the same time, so that of the gaps the mean alone is known"),
 
     own("cluster", 13, Judged, Unsigned32(|seen| judged(seen, 0, |verdict| verdict.cluster)), "number of the cluster that explains the flow best"),
     own("anomalyScore", 14, Judged, Float64(|seen| judged(seen, f64::NAN, |verdict| verdict.score)), "how badly it does so: ½(d/σ)² − ln π"),
@@ -251,6 +251,11 @@ fn icmp_type_code(seen: &Seen<'_>) -> u16 {
 fn tcp_control_bits(seen: &Seen<'_>) -> u8 {
     let flags = seen.way().flags.iter().enumerate();
     flags.fold(0, |bits, (bit, packets)| bits | u8::from(*packets > 0) << bit)
+}
+
+/// A gap in µs, 0 where it is not known.
+fn gap_us(gap_ms: f64) -> u32 {
+    (gap_ms * 1e3).round() as u32
 }
 
 fn flag_counts(seen: &Seen<'_>) -> [u32; 8] {

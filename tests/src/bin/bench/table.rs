@@ -1,6 +1,7 @@
 //! The flow table as the agent has it: the same code loads, ends an epoch, reads and clears.
 
 use anyhow::{Result, ensure};
+use flowml_common::time::Boundaries;
 use flowml_user::capture::kernel::{Drained, KernelTable};
 
 use crate::programs;
@@ -8,7 +9,7 @@ use crate::total::Total;
 
 /// Loads the object and these programs of it, with the room that so many flows have in use: the agent drains at half.
 pub(crate) fn load(object: &[u8], flows: u32, programs: &[&str]) -> Result<KernelTable> {
-    let mut table = KernelTable::load(object, Some(2 * flows), None)?;
+    let mut table = KernelTable::load(object, Some(2 * flows), None, Boundaries::default())?;
     for name in programs {
         programs::load(table.ebpf(), name)?;
     }
