@@ -326,6 +326,24 @@ fn a_ping_and_its_answers_are_one_flow() -> Result<()> {
     Ok(())
 }
 
+/// What leaves by the loopback interface comes in there: it is one packet, and counted once.
+#[test]
+fn loopback_counts_each_packet_once() -> Result<()> {
+    for mode in ["generic", "tc"] {
+        let Some(lab) = require_lab() else { return Ok(()) };
+        let host = lab.host("alone")?;
+        let agent =
+            Agent::start(&host, &["run", "-i", "lo", "-o", "jsonl=-", "--direction", "both", "--xdp-mode", mode])?;
+        let metering = "ingress alone counts each packet once";
+        wait_until(LIMIT, || Ok(agent.stderr().contains(metering))).with_context(|| agent.stderr())?;
+        host.run_ok(["ping", "-n", "-c5", "-i0.01", "-s56", "-W10", "127.0.0.1"])?;
+        let report = conserved(agent)?;
+        only(&report, &json!({"protocol": 1, "src2dst_packets": 5, "dst2src_packets": 5}))
+            .with_context(|| format!("--xdp-mode {mode}"))?;
+    }
+    Ok(())
+}
+
 /// Sends frames that nobody answers, each once, and waits until the other end has received them all.
 fn send(from: &Interface, to: &Interface, frames: &[Vec<u8>]) -> Result<Sent> {
     let before = to.counters()?.rx_packets;

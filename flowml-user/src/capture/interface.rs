@@ -115,6 +115,12 @@ impl Interface {
         }
     }
 
+    /// Whether it is the loopback interface: what is sent there comes in there.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.link_type == LinkLayerType::Loopback
+    }
+
     /// The driver of its device, else what kind of device without one it is.
     #[must_use]
     pub fn driver(&self) -> Option<String> {

@@ -87,9 +87,9 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
     let log = KernelLog::of(&mut table)?;
     let mut attached = Vec::new();
     for interface in interfaces {
-        let attachment =
-            attach(&mut table, interface, wanted(arguments.xdp_mode), arguments.direction == Direction::Both)?;
-        for line in describe(&attachment) {
+        let egress = arguments.direction == Direction::Both && !interface.is_loopback();
+        let attachment = attach(&mut table, interface, wanted(arguments.xdp_mode), egress)?;
+        for line in describe(&attachment, arguments.direction) {
             sinks.notice(&line);
         }
         attached.push(attachment);
@@ -278,7 +278,7 @@ const fn wanted(mode: XdpMode) -> Wanted {
 }
 
 /// What people are told of an attachment.
-fn describe(attachment: &Attachment) -> Vec<String> {
+fn describe(attachment: &Attachment, direction: Direction) -> Vec<String> {
     let Attachment { interface, mode, egress, refused, .. } = attachment;
     let how = match mode {
         Mode::Native => "native XDP",
@@ -288,6 +288,12 @@ fn describe(attachment: &Attachment) -> Vec<String> {
     let both = if *egress { " and tc egress" } else { "" };
     let mut lines = vec![format!("metering {} by {how}{both}", interface.name)];
     lines.extend(refused.iter().map(|reason| format!("not by a better mode: {reason}")));
+    if direction == Direction::Both && !egress {
+        lines.push(format!(
+            "{} is a loopback interface: what leaves there comes in there, so ingress alone counts each packet once",
+            interface.name
+        ));
+    }
     if !interface.up {
         lines.push(format!("{} is down: it is metered as soon as it comes up", interface.name));
     }

@@ -59,7 +59,12 @@ impl Facts {
 
     fn driver(&self) -> Finding {
         let driver = self.interface.driver();
-        let says = driver.as_deref().unwrap_or("not told: a device without hardware");
+        let without = if self.interface.is_loopback() {
+            "none: loopback, where '--direction both' counts each packet once, as it comes in"
+        } else {
+            "not told: a device without hardware"
+        };
+        let says = driver.as_deref().unwrap_or(without);
         Finding::new("driver", Severity::Ok, says).value(driver.clone())
     }
 
