@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 
 use anyhow::{Context, Result, ensure};
+use flowml_common::time::Boundaries;
 use flowml_tests::hooks::Hooks;
 use flowml_tests::lab::{Interface, LinkOptions};
 use flowml_tests::metered::Account;
@@ -67,7 +68,7 @@ fn auto_goes_on_where_the_verifier_refuses_a_program() -> Result<()> {
     let no_frags: &[&CStr] = &[c"xdp.frags"];
     let no_xdp: &[&CStr] = &[c"xdp.frags", c"xdp"];
     for (sections, mode) in [(no_frags, Mode::Native), (no_xdp, Mode::Tc)] {
-        let mut account = Account::new(KernelTable::load(&refused(sections)?, Some(64), None)?);
+        let mut account = Account::new(KernelTable::load(&refused(sections)?, Some(64), None, Boundaries::default())?);
         let attached = attach(account.table(), &metered, Wanted::Auto, false, TcHook::of_kernel())??;
         assert_eq!(attached.mode, mode);
         let reasons = &attached.refused;
@@ -82,7 +83,7 @@ fn auto_goes_on_where_the_verifier_refuses_a_program() -> Result<()> {
         assert_eq!(Hooks::of(&metered)?, Hooks::default());
     }
     // Who asks for native XDP is given the reason.
-    let mut table = KernelTable::load(&refused(no_xdp)?, Some(64), None)?;
+    let mut table = KernelTable::load(&refused(no_xdp)?, Some(64), None, Boundaries::default())?;
     let outcome = attach(&mut table, &metered, Wanted::Only(Mode::Native), false, TcHook::of_kernel())?;
     let error = outcome.err().context("a program that the verifier refuses was attached")?;
     ensure!(matches!(error, CaptureError::Program { .. }), "{error}");

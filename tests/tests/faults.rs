@@ -1,12 +1,16 @@
 //! Inputs that flowml once got wrong, after reports of users of flow meters: the rows of `flowml read` are the right ones.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flowml_tests::agent::binary;
-use flowml_tests::captures::{Pcap, Record};
+use flowml_tests::captures::{Interface, Order, PacketBlock, Pcap, Pcapng, Record};
 use flowml_tests::frames::flag::{ACK, FIN, PSH, RST, SYN};
 use flowml_tests::frames::{Extension, Frame, Ipv4, Ipv6, Layer, Ports, Tcp, ether_type};
 use flowml_tests::lab::or_skip;
@@ -47,7 +51,11 @@ fn rows_of(kind: &str, name: &str, capture: &[u8], arguments: &[&str]) -> Result
     command.args(["read", "-o", "jsonl=-"]).args(arguments).arg(&path).stdin(Stdio::null());
     let output = command.output().context("running flowml read");
     fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
-    let output = output?;
+    rows_in(kind, &output?)
+}
+
+/// The rows of a kind that `flowml read` has written. The account must close.
+fn rows_in(kind: &str, output: &Output) -> Result<Vec<Value>> {
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = output.stdout.split(|byte| *byte == b'\n').filter(|row| !row.is_empty());
     let rows: Vec<Value> = lines.map(serde_json::from_slice).collect::<Result<_, _>>().context("rows of JSON")?;
@@ -535,5 +543,200 @@ fn a_label_or_column_that_is_not_there_is_an_error_that_lists_those_that_are() -
         let (succeeded, _, said) = flowml(&path, arguments)?;
         ensure!(!succeeded && said.contains(expected), "{arguments:?}: {said}");
     }
+    Ok(())
+}
+
+/// A connection from port `client` to port 80 whose nine packets come every 100 ms from `begin` on, ns.
+fn paced_connection(client: u16, begin: u64) -> Vec<(u64, Vec<u8>)> {
+    let packet = |from_client, flags, payload: &[u8]| tcp(from_client, [client, 80], flags, 1, payload);
+    let packets = [
+        packet(true, SYN, b""),
+        packet(false, SYN | ACK, b""),
+        packet(true, ACK, b""),
+        packet(true, PSH | ACK, b"question"),
+        packet(false, PSH | ACK, b"answer"),
+        packet(true, ACK, b""),
+        packet(true, FIN | ACK, b""),
+        packet(false, FIN | ACK, b""),
+        packet(true, ACK, b""),
+    ];
+    (0..).map(|n| begin + n * 100 * MS).zip(packets).collect()
+}
+
+/// Writes a pcapng of packets with the number of their interface, the time of their arrival and that of their clock, both
+/// ns since the begin.
+fn of_interfaces(packets: &mut [(u16, u64, u64, Vec<u8>)]) -> Vec<u8> {
+    packets.sort_by_key(|(_, arrival, ..)| *arrival);
+    let interface = Interface::of(1);
+    let mut file = Pcapng::new(Order::Little, &[interface; 3]);
+    for (number, _, time, bytes) in packets {
+        let record = Record::whole(BEGIN_NS + *time, bytes.clone());
+        file.packet(PacketBlock::Enhanced, *number, &interface, &record);
+    }
+    file.finish()
+}
+
+/// Reads standard input, and says the flows and what is said on standard error.
+fn read_input(bytes: &[u8]) -> Result<(Vec<Value>, String)> {
+    let mut command = Command::new(binary()?);
+    command.args(["read", "-o", "jsonl=-", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("running flowml read")?;
+    let (mut input, bytes) = (child.stdin.take().context("standard input")?, bytes.to_vec());
+    let writer = thread::spawn(move || input.write_all(&bytes));
+    let output = child.wait_with_output()?;
+    writer.join().ok().context("the writer")??;
+    Ok((rows_in("flow", &output)?, String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+/// Two or three interfaces, a connection each, with clocks that differ by a minute in either direction, or by an hour.
+#[test]
+fn interfaces_may_have_clocks_of_their_own() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    const HOUR: i64 = 3600 * SECOND as i64;
+    const MINUTE: i64 = 60 * SECOND as i64;
+    for skews in
+        [&[0, -MINUTE][..], &[0, MINUTE], &[0, -MINUTE, MINUTE], &[0, HOUR, -20 * SECOND as i64], &[0, 0, HOUR]]
+    {
+        let mut packets = Vec::new();
+        for (number, skew) in (0u16..).zip(skews) {
+            let begin = 7200 * SECOND + u64::from(number) * 30 * MS;
+            let connection = paced_connection(40_000 + number, begin).into_iter();
+            packets.extend(connection.map(|(at, bytes)| (number, at, at.saturating_add_signed(*skew), bytes)));
+        }
+        let (flows, said) = read_input(&of_interfaces(&mut packets))?;
+        ensure!(flows.len() == skews.len(), "{} flows with clocks of {skews:?}", flows.len());
+        for (number, skew) in (0u16..).zip(skews) {
+            let port = 40_000 + number;
+            let flow = flows.iter().find(|flow| flow["src_port"] == port).context("a flow of each")?;
+            ensure!(flow["bidirectional_packets"] == 9 && flow["bidirectional_duration_ms"] == 800.0, "{flow}");
+            let begin = (BEGIN_NS + 7200 * SECOND + u64::from(number) * 30 * MS).saturating_add_signed(*skew);
+            ensure!(flow["bidirectional_first_seen_ms"] == begin / MS, "{flow}");
+            let expected = format!("the clock of interface {} is about", number + 1);
+            ensure!(said.contains(&expected) == (*skew != 0), "clocks of {skews:?}: {said}");
+        }
+    }
+    Ok(())
+}
+
+/// An interface whose first packet comes after a long silence has the clock of the others.
+#[test]
+fn an_interface_may_be_silent_for_long() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let mut packets: Vec<_> = paced_connection(40_000, 0).into_iter().map(|(at, bytes)| (0, at, at, bytes)).collect();
+    for (number, port, begin) in [(1, 40_001, 600), (0, 40_002, 601), (2, 40_003, 1200), (2, 40_004, 1300)] {
+        let connection = paced_connection(port, begin * SECOND).into_iter();
+        packets.extend(connection.map(|(at, bytes)| (number, at, at, bytes)));
+    }
+    let (flows, said) = read_input(&of_interfaces(&mut packets))?;
+    ensure!(flows.len() == 5 && flows.iter().all(|flow| flow["bidirectional_packets"] == 9), "{flows:?}");
+    ensure!(!said.contains("clock"), "{said}");
+    Ok(())
+}
+
+/// A packet that is late counts at the latest time before it; a clock that is set back ends what is open.
+#[test]
+fn what_goes_back_by_more_than_a_second_is_said_once() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let ack = |at: u64| (at, tcp(true, [40_000, 80], ACK, 1, b""));
+    let capture = |times: &[u64]| {
+        let records = times.iter().map(|at| Record::whole(BEGIN_NS + 100 * SECOND + at * SECOND, ack(0).1));
+        Pcap::of(1).write(&records.collect::<Vec<_>>())
+    };
+    let (flows, said) = read_input(&capture(&[20, 24, 18, 22, 26]))?;
+    ensure!(flows.len() == 1 && flows[0]["bidirectional_duration_ms"] == 6000.0, "{flows:?}");
+    ensure!(said.matches("2 packets came more than a second late, by 6.0 s at most").count() == 1, "{said}");
+    let (flows, said) = read_input(&capture(&[20, 21, 0, 1]))?;
+    ensure!(flows.len() == 2 && flows.iter().all(|flow| flow["bidirectional_duration_ms"] == 1000.0), "{flows:?}");
+    ensure!(said.matches("time goes back 1 time by more than the idle timeout, by 21.0 s").count() == 1, "{said}");
+    Ok(())
+}
+
+/// What `tcpdump -C` writes of one flow, in the order in which a shell names it and in others.
+#[test]
+fn rotated_files_are_one_capture_in_any_order() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let folder = std::env::temp_dir().join(format!("flowml-rotated-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    let name = |n: usize| folder.join(if n == 0 { "rot.pcap".to_owned() } else { format!("rot.pcap{n}") });
+    let ack = |n: u64| tcp(true, [40_000, 80], ACK, n as u32, b"");
+    for n in 0..12 {
+        let records = (0..20).map(|i| Record::whole(BEGIN_NS + (n * 10 * 1000 + i * 500) * MS, ack(n)));
+        fs::write(name(n as usize), Pcap::of(1).write(&records.collect::<Vec<_>>()))?;
+    }
+    let nothing = folder.join("nothing.pcap");
+    fs::write(&nothing, Pcap::of(1).header())?;
+    for order in [vec![0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9], (0..12).rev().collect()] {
+        let mut command = Command::new(binary()?);
+        command.args(["read", "-o", "jsonl=-", "--active-timeout", "1h"]).args(order.iter().map(|n| name(*n)));
+        let output = command.arg(&nothing).stdin(Stdio::null()).output()?;
+        let flows = rows_in("flow", &output)?;
+        ensure!(flows.len() == 1 && flows[0]["bidirectional_packets"] == 240, "{order:?}: {flows:?}");
+    }
+    // What cannot be read is reported under its name, and the others are one capture all the same.
+    let missing = folder.join("missing.pcap");
+    let mut command = Command::new(binary()?);
+    command.args(["read", "-o", "jsonl=-"]).args([name(1), missing, name(0)]).stdin(Stdio::null());
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(1) && said.contains("missing.pcap: cannot open it"), "{said}");
+    let rows = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(rows.contains("\"bidirectional_packets\":40"), "{rows}");
+    fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+/// Timers run while nobody writes to a pipe, and what comes then is no earlier time.
+#[test]
+fn flows_end_while_a_pipe_is_silent() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let ack = |port: u16| tcp(true, [port, 80], ACK, 1, b"");
+    let record = |seconds: u64, port| Record::whole(BEGIN_NS + seconds * SECOND, ack(port));
+    let mut command = Command::new(binary()?);
+    command.args(["read", "-o", "jsonl=-", "--idle-timeout", "1s", "--interval", "100ms", "-"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (mut input, output) = (child.stdin.take().context("its input")?, child.stdout.take().context("its output")?);
+    let (rows, read) = channel();
+    let reader = thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let row: Value = serde_json::from_str(&line).unwrap_or_default();
+            if rows.send(row).is_err() {
+                break;
+            }
+        }
+    });
+    let wait_for = |port: u16| loop {
+        let row = read.recv_timeout(Duration::from_secs(120)).context("no record while the pipe is silent")?;
+        if row["type"] == "flow" && row["src_port"] == port {
+            return Ok::<_, anyhow::Error>(row);
+        }
+    };
+    input.write_all(&Pcap::of(1).write(&[record(0, 1001), record(0, 1002)]))?;
+    input.flush()?;
+    for port in [1001, 1002] {
+        let row = wait_for(port)?;
+        ensure!(row["bidirectional_packets"] == 1, "{row}");
+    }
+    // Seen before the silence, but written after it: late, and no clock that was set.
+    let mut late = Vec::new();
+    Pcap::of(1).append(&mut late, &record(0, 1003));
+    input.write_all(&late)?;
+    wait_for(1003)?;
+    drop(input);
+    let ended = child.wait_with_output()?;
+    ensure!(reader.join().is_ok());
+    let summary = read.try_iter().find(|row| row["type"] == "summary").context("a summary")?;
+    ensure!(summary["conserved"] == true && summary["packets_received"] == 3, "{summary}");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    ensure!(ended.status.success() && !said.contains("goes back"), "{said}");
     Ok(())
 }

@@ -199,9 +199,9 @@ fn compare_with(payload: Option<PayloadLimit>, name: &str, paths: &[PathBuf]) ->
     Ok((tally, compared))
 }
 
-/// Tables of labels lie among the captures.
+/// Tables of labels and a description lie among the captures.
 fn is_capture(path: &Path) -> bool {
-    path.extension().is_none_or(|extension| extension != "csv")
+    path.extension().is_none_or(|extension| extension != "csv" && extension != "md")
 }
 
 /// All files below a folder, in the order of their names.
@@ -362,6 +362,7 @@ fn the_format_of_a_capture_does_not_matter() -> Result<()> {
         ("nanoseconds", Pcap { nanoseconds: true, ..plain }.write(&records)),
         ("nanoseconds_big_endian", Pcap { order: Order::Big, nanoseconds: true, ..plain }.write(&records)),
         ("modified", Pcap { modified: true, ..plain }.write(&records)),
+        ("modified_big_endian", Pcap { order: Order::Big, modified: true, ..plain }.write(&records)),
         ("pcapng", pcapng(Order::Little)),
         ("pcapng_big_endian", pcapng(Order::Big)),
         ("gzip", gzip(&[&file])?),

@@ -57,7 +57,7 @@ pub const DIFFERENCES: &[Difference] = &[
         flowml: "adds them to the second as they are" },
     Difference { name: "epoch", of: "records that end by the active timeout",
         nfstream: "ends them at the first packet behind it",
-        flowml: "ends them at the first drain (each second) behind it, live and offline alike" },
+        flowml: "ends them where the first slot of time begins behind it; with `--profile nfstream` a slot is at most a 1,024th of the timeout" },
     Difference { name: "vlan", of: "frames with two VLAN tags",
         nfstream: "tells flows apart by one of the two ids",
         flowml: "tells them apart by both (`vlan_id`, `inner_vlan_id`)" },

@@ -71,10 +71,32 @@ impl Epochs {
         self
     }
 
+    /// By how much time has to go back to begin again, ns.
+    #[must_use]
+    pub const fn set_back_ns(&self) -> u64 {
+        self.set_back_ns
+    }
+
     /// The latest time of a packet, ns.
     #[must_use]
     pub fn latest_ns(&self) -> Option<u64> {
         self.now.map(|now| now.latest_ns)
+    }
+
+    /// The latest time that is known: that of a packet, or the end of the last interval of a silence ([`Self::silent`]), ns.
+    #[must_use]
+    pub fn now_ns(&self) -> Option<u64> {
+        self.now.map(|now| now.latest_ns.max(now.end_ns.saturating_sub(self.interval_ns)))
+    }
+
+    /// What happens until `now_ns` if no packet comes; to be asked until there is nothing more. Packets that come later and
+    /// were seen before are late, and are not before their time.
+    pub fn silent(&mut self, now_ns: u64) -> Option<Passed> {
+        let now = self.now.as_mut().filter(|now| now.end_ns <= now_ns)?;
+        let ended_ns = now.end_ns;
+        now.end_ns = ended_ns.saturating_add(self.interval_ns);
+        now.ended += 1;
+        Some(Passed::End(ended_ns))
     }
 
     /// What has to happen before a packet of `time_ns`; to be asked until there is nothing more. `due_ns` says until when
@@ -179,6 +201,18 @@ mod tests {
         .collect();
         assert!(passed.contains(&Passed::End(1000 * SECOND)), "{passed:?}");
         assert_eq!(passed.len(), 7 + 1 + 1 + 1 + 7, "{passed:?}");
+    }
+
+    #[test]
+    fn time_goes_on_in_a_silence_and_late_packets_do_not_set_it_back() {
+        let mut epochs = epochs();
+        assert_eq!(epochs.silent(100 * SECOND), None, "no time before the first packet");
+        before(&mut epochs, 100 * SECOND, None);
+        let silent = |epochs: &mut Epochs, now_ns| std::iter::from_fn(|| epochs.silent(now_ns)).count();
+        assert_eq!(silent(&mut epochs, 130 * SECOND), 30);
+        assert_eq!((epochs.latest_ns(), epochs.now_ns()), (Some(100 * SECOND), Some(130 * SECOND)));
+        assert_eq!(before(&mut epochs, 101 * SECOND, None), [], "30 s late, and not set back");
+        assert_eq!(before(&mut epochs, 131 * SECOND, None), [Passed::End(131 * SECOND)]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::epochs::Epochs;
 use super::learners::Learners;
-use super::offline::{Offline, count_whole, table};
+use super::offline::{Offline, Wrong, count_whole, table};
 use super::progress::Step;
 use super::{Finished, Pipeline};
 use crate::capture::file;
@@ -94,7 +94,7 @@ impl<'a> Inputs<'a> {
             let rows = if file::is_capture(path) { self.meter(path)? } else { path.clone() };
             Ok(Place { input: path.clone(), rows })
         };
-        paths.iter().map(place).collect()
+        file::in_order_of_time(paths).iter().map(place).collect()
     }
 
     /// The rows of one type, of those inputs that have some; flows and host windows with their labels.
@@ -147,12 +147,16 @@ pub(super) fn meter(
     let pipeline = Pipeline::new(timeouts, Vec::new(), learners, sinks, 0, 0);
     let mut offline = Offline::new(table(), pipeline, Epochs::new(INTERVAL, timeouts.idle));
     let name = file::name(path);
-    let problems = count_whole(path, &mut offline, |frames| step.show(format!("metering {name}, {frames} frames")))?;
+    let Wrong { problems, irregular } =
+        count_whole(path, &mut offline, |frames| step.show(format!("metering {name}, {frames} frames")))?;
     let Finished { learners, conserved, outputs } = offline.finish()?;
     outputs?;
     ensure!(conserved, "{name}: packets received are not those in flows and those skipped");
     for problem in problems {
         step.warn(&format!("{problem}; what could be read of it is used"));
+    }
+    for what in irregular {
+        step.warn(&format!("{name}: {what}"));
     }
     Ok(learners)
 }

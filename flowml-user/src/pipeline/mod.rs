@@ -1,6 +1,7 @@
 //! The path of a drained epoch: sessions, host windows, records, learners, sinks; the same for every capture.
 
 use std::borrow::Borrow;
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -18,7 +19,9 @@ use crate::record::{Clock, FlowRecord, Inspector};
 use crate::session::{Ended, Sessions, Timeouts, informed, opposite};
 use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals, counted};
 
+mod ahead;
 mod budget;
+mod clocks;
 pub mod doctor;
 pub mod epochs;
 pub mod evaluate;
@@ -34,6 +37,7 @@ mod moments;
 pub mod offline;
 mod pictures;
 mod progress;
+mod quiet;
 pub mod report;
 mod stop;
 mod teaching;
@@ -55,6 +59,8 @@ pub struct Pipeline {
     incidents: Incidents,
     sinks: Sinks,
     interfaces: Vec<InterfaceReport>,
+    /// Of interfaces whose clocks differ from that of the capture: what was added to their times, ns.
+    shifts: HashMap<u32, i64>,
     totals: Totals,
     /// What came since the last interval ended.
     interval: Interval,
@@ -96,6 +102,7 @@ impl Pipeline {
             incidents: Incidents::default(),
             sinks,
             interfaces,
+            shifts: HashMap::new(),
             totals,
             interval: Interval::default(),
             interval_began_ns: start_ns,
@@ -189,7 +196,14 @@ impl Pipeline {
         self.judge_flows(&ended, clock);
         self.end_incidents(clock);
         self.windows.forget();
+        self.shifts.clear();
         self.interval_began_ns = at_ns;
+    }
+
+    /// Takes note that the times of an interface's packets are those of its own clock and `shift_ns`, which its records do
+    /// not have. It stays so until the next [`begin`](Self::begin).
+    pub fn shift(&mut self, interface: u32, shift_ns: i64) {
+        self.shifts.insert(interface, shift_ns);
     }
 
     /// Lets `intervals` go by, in all `silence_ns`, in which no packet came, no window was open and nothing ended.
@@ -227,6 +241,7 @@ impl Pipeline {
         // A row is several times as large as what is counted of a flow: it is made anew rather than kept.
         let row = |ended| {
             let content = self.inspector.as_ref().map(|inspector| inspector.inspect(ended));
+            let clock = self.shifts.get(&ended.key.interface()).map_or(clock, |shift_ns| clock.without(*shift_ns));
             FlowRow::new(FlowRecord::new(ended, clock).with_content(content), &self.windows)
         };
         let teaching = || teaching::of_flows(&self.incidents, ended);

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytemuck::Zeroable;
@@ -11,9 +12,12 @@ use flowml_common::table::{Count, Head, Metered, OVERFLOW_PROTOCOLS, Seed, Shape
 use rand::RngCore;
 use rand::rngs::OsRng;
 
+use super::ahead::Ahead;
+use super::clocks::{Clocks, Irregular, Placed};
 use super::epochs::{Epochs, Passed};
 use super::learners::{Begin, Builtin, Learners, is_file};
 use super::progress::Progress;
+use super::quiet::Quiet;
 use super::{Finished, Pipeline, inspector};
 use crate::capture::file::{self, CaptureFile, Captured, FileError, Signals, link};
 use crate::capture::vectors::VecTable;
@@ -21,7 +25,7 @@ use crate::cli::Read;
 use crate::features::FlowColumns;
 use crate::model::{ModelError, Settings};
 use crate::record::Clock;
-use crate::sink::{Console, InterfaceReport, Pace, Sinks};
+use crate::sink::{Console, InterfaceReport, Pace, Sinks, counted};
 
 /// Flows in the table before it is emptied early. Larger tables are slower, as less of them is in the CPU's caches.
 pub const CAPACITY: u32 = 32_768;
@@ -65,28 +69,81 @@ pub fn table() -> VecTable {
 pub struct Offline<T> {
     table: T,
     pipeline: Pipeline,
+    clocks: Clocks,
+    ahead: Ahead,
     epochs: Epochs,
+    quiet: Quiet,
     /// Frames in the table, or skipped, since it was emptied: its counters have 32 bits.
     counted: u32,
 }
 
 impl<T: FileTable> Offline<T> {
     /// Counts into `table`, which is emptied into `pipeline` whenever one of `epochs` ends.
-    pub const fn new(table: T, pipeline: Pipeline, epochs: Epochs) -> Self {
-        Self { table, pipeline, epochs, counted: 0 }
+    pub fn new(table: T, pipeline: Pipeline, epochs: Epochs) -> Self {
+        let clocks = Clocks::new(epochs.set_back_ns());
+        let (ahead, quiet) = (Ahead::default(), Quiet::default());
+        Self { table, pipeline, clocks, ahead, epochs, quiet, counted: 0 }
     }
 
-    /// Counts a frame. Breaks where the run is to end, because the reader of standard output has gone.
+    /// Counts a frame at its time on the clock of the run. Breaks where the run is to end, because the reader of standard
+    /// output has gone.
     ///
     /// # Errors
     /// Those of the table.
     #[inline]
     pub fn count(&mut self, captured: &Captured<'_>) -> Result<ControlFlow<()>> {
+        if self.ahead.is_empty()
+            && let Placed::At { time_ns, shift_ns } = self.clocks.place(captured.interface, captured.time_ns)
+        {
+            return self.count_at(&Captured { time_ns, ..*captured }, shift_ns);
+        }
+        self.ahead.push(captured);
+        if self.clocks.knows(captured.interface) {
+            self.release(self.clocks.run_ns(captured.interface, captured.time_ns))
+        } else if self.ahead.is_full() {
+            self.release(None)
+        } else {
+            Ok(ControlFlow::Continue(()))
+        }
+    }
+
+    /// Counts the frames that waited, now that it is known that it is `now_ns` on the clock of the run, or never will be.
+    #[cold]
+    fn release(&mut self, now_ns: Option<u64>) -> Result<ControlFlow<()>> {
+        let ahead = std::mem::take(&mut self.ahead);
+        for (interface, span) in ahead.spans() {
+            if self.clocks.is_ahead(interface, span[0]) {
+                self.clocks.align(interface, span, now_ns);
+            }
+        }
+        let mut flow = ControlFlow::Continue(());
+        for captured in ahead.frames() {
+            let placed = self.clocks.place(captured.interface, captured.time_ns);
+            let Placed::At { time_ns, shift_ns } = placed else {
+                // A clock that was set back has made the others unknown.
+                self.clocks.align(captured.interface, [captured.time_ns; 2], None);
+                flow = later(flow, self.count_at(&captured, 0)?);
+                continue;
+            };
+            flow = later(flow, self.count_at(&Captured { time_ns, ..captured }, shift_ns)?);
+        }
+        Ok(flow)
+    }
+
+    /// Counts a frame whose time is that of the run, and differs by `shift_ns` from that of its interface.
+    #[inline]
+    fn count_at(&mut self, captured: &Captured<'_>, shift_ns: i64) -> Result<ControlFlow<()>> {
+        if self.quiet.is_silent() {
+            self.quiet.end(captured.time_ns.saturating_sub(self.epochs.latest_ns().unwrap_or_default()));
+        }
         let mut flow = ControlFlow::Continue(());
         while let Some(passed) = self.epochs.before(captured.time_ns, || self.pipeline.next_due_ns()) {
             if self.pass(passed)?.is_break() {
                 flow = ControlFlow::Break(());
             }
+        }
+        if shift_ns != 0 {
+            self.pipeline.shift(captured.frame().interface, shift_ns);
         }
         if self.counted == u32::MAX || self.table.meter(captured)? == Metered::Skipped(Skipped::TableFull) {
             self.drain()?;
@@ -118,6 +175,30 @@ impl<T: FileTable> Offline<T> {
         })
     }
 
+    /// Lets time go on because no bytes came for as long as `waited`, behind whole packets or within one.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub fn silent(&mut self, waited: Duration, between_packets: bool) -> Result<ControlFlow<()>> {
+        let mut flow = self.release(None)?;
+        let silence_ns = self.quiet.wait(waited, between_packets);
+        let Some(latest_ns) = self.epochs.latest_ns() else { return Ok(flow) };
+        while let Some(passed) = self.epochs.silent(latest_ns.saturating_add(silence_ns)) {
+            flow = later(flow, self.pass(passed)?);
+        }
+        Ok(flow)
+    }
+
+    /// Ends a file, and says what was not as it should be with its times, a sentence each.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub fn end_file(&mut self) -> Result<(ControlFlow<()>, Vec<String>)> {
+        let flow = self.release(None)?;
+        self.clocks.begin_file();
+        Ok((flow, describe(&self.clocks.irregular())))
+    }
+
     /// The table.
     pub const fn table(&mut self) -> &mut T {
         &mut self.table
@@ -133,13 +214,40 @@ impl<T: FileTable> Offline<T> {
     /// # Errors
     /// Those of the table.
     pub fn finish(mut self) -> Result<Finished> {
+        // Where the reader of standard output has gone, this is the end anyway.
+        let _reader_gone = self.release(None)?;
         self.drain()?;
-        if let Some(latest_ns) = self.epochs.latest_ns() {
-            // Where the reader of standard output has gone, this is the end anyway.
-            let _reader_gone = self.pipeline.end_interval(latest_ns, Clock::default());
+        if let Some(now_ns) = self.epochs.now_ns() {
+            let _reader_gone = self.pipeline.end_interval(now_ns, Clock::default());
         }
         Ok(self.pipeline.finish(Clock::default()))
     }
+}
+
+/// Breaks where one of both does.
+fn later(before: ControlFlow<()>, now: ControlFlow<()>) -> ControlFlow<()> {
+    if before.is_break() { before } else { now }
+}
+
+/// What was not as it should be with the times of a file.
+fn describe(irregular: &Irregular) -> Vec<String> {
+    let seconds = |ns: u64| format!("{:.1} s", ns as f64 / 1e9);
+    let shifted = irregular.shifted.iter().map(|(interface, shift_ns)| {
+        let (by, side) = (seconds(shift_ns.unsigned_abs()), if *shift_ns > 0 { "behind" } else { "ahead of" });
+        format!(
+            "the clock of interface {interface} is about {by} {side} that of the first packet; its flows have its times, \
+             and host windows those of the first"
+        )
+    });
+    let late = Some(irregular.late).filter(|late| late.count > 0).map(|late| {
+        let (packets, by) = (counted(late.count, "packet"), seconds(late.most_ns));
+        format!("{packets} came more than a second late, by {by} at most, and count at the latest time before them")
+    });
+    let set_back = Some(irregular.set_back).filter(|set_back| set_back.count > 0).map(|set_back| {
+        let (times, by) = (counted(set_back.count, "time"), seconds(set_back.most_ns));
+        format!("time goes back {times} by more than the idle timeout, by {by} at most, and all open flows end there")
+    });
+    shifted.chain(late).chain(set_back).collect()
 }
 
 /// The counts without packets that found the table full: they are counted when they come again.
@@ -166,14 +274,18 @@ pub fn run(arguments: &Read) -> Result<()> {
         sinks.notice("nothing is learnt or scored: that takes '--model FILE' or '--learn'");
     }
     let timeouts = arguments.timeouts();
-    let interfaces = arguments.files.iter().map(|path| report(path)).collect();
+    let files = file::in_order_of_time(&arguments.files);
+    if files != arguments.files {
+        sinks.notice("the files are read in the order of the times of their first packets");
+    }
+    let interfaces = files.iter().map(|path| report(path)).collect();
     let pipeline = Pipeline::new(timeouts, interfaces, learners, sinks, 0, arguments.seed).with_inspector(inspector);
     let table = table().with_boundaries(timeouts.boundaries()).with_payload(arguments.content.limit());
     let mut offline = Offline::new(table, pipeline, Epochs::new(arguments.interval, timeouts.idle));
 
     let mut errors = Vec::new();
-    for path in &arguments.files {
-        let (read, problems) = read(path, arguments.shows_progress(), &mut offline, &signals)?;
+    for path in &files {
+        let (read, problems) = read(path, arguments, &mut offline, &signals)?;
         errors.extend(problems);
         if read.is_break() {
             break;
@@ -214,16 +326,16 @@ fn report(path: &Path) -> InterfaceReport {
 /// Counts the frames of a file; breaks where the run is to end. What is wrong with the file is no error of the run.
 fn read<T: FileTable>(
     path: &Path,
-    shows_progress: bool,
+    arguments: &Read,
     offline: &mut Offline<T>,
     signals: &Signals,
 ) -> Result<(ControlFlow<()>, Vec<FileError>)> {
-    let mut file = match CaptureFile::open_until(path, signals) {
+    let mut file = match CaptureFile::open_until(path, signals, arguments.interval) {
         Ok(file) => file,
         Err(error) if error.is_stopped() => return Ok((ControlFlow::Break(()), Vec::new())),
         Err(error) => return Ok((ControlFlow::Continue(()), vec![error])),
     };
-    let progress = shows_progress.then(|| Progress::begin(path, file.bytes_read()));
+    let progress = arguments.shows_progress().then(|| Progress::begin(path, file.bytes_read()));
     let end = loop {
         if signals.have_come()? {
             break Ok(ControlFlow::Break(()));
@@ -236,26 +348,44 @@ fn read<T: FileTable>(
             Ok(Some(ControlFlow::Break(()))) => break Ok(ControlFlow::Break(())),
             Ok(None) => break Ok(ControlFlow::Continue(())),
             Err(error) if error.is_stopped() => break Ok(ControlFlow::Break(())),
+            Err(error) if error.is_silent() => {
+                if offline.silent(arguments.interval, file.is_between_packets())?.is_break() {
+                    break Ok(ControlFlow::Break(()));
+                }
+            }
             Err(error) => break Err(error),
         }
     };
+    drop(progress);
+    let (reader, irregular) = offline.end_file()?;
+    for what in irregular {
+        offline.pipeline.notice(&format!("{}: {what}", file::name(path)));
+    }
     let mut problems = file.left_out();
     let flow = end.unwrap_or_else(|error| {
         problems.push(error);
         ControlFlow::Continue(())
     });
-    Ok((flow, problems))
+    Ok((later(flow, reader), problems))
 }
 
-/// Counts all frames of a file, and says what is wrong with it, if anything. `counted` is told how many there are by now.
+/// What was wrong with a file, if anything.
+pub(super) struct Wrong {
+    /// Why not all of it could be read.
+    pub(super) problems: Vec<FileError>,
+    /// What was not as it should be with its times.
+    pub(super) irregular: Vec<String>,
+}
+
+/// Counts all frames of a file, and says what is wrong with it. `counted` is told how many there are by now.
 pub(super) fn count_whole<T: FileTable>(
     path: &Path,
     offline: &mut Offline<T>,
     mut counted: impl FnMut(u64),
-) -> Result<Vec<FileError>> {
+) -> Result<Wrong> {
     let mut file = match CaptureFile::open(path) {
         Ok(file) => file,
-        Err(error) => return Ok(vec![error]),
+        Err(error) => return Ok(Wrong { problems: vec![error], irregular: Vec::new() }),
     };
     let mut frames = 0;
     let end = loop {
@@ -266,7 +396,8 @@ pub(super) fn count_whole<T: FileTable>(
             Err(error) => break Some(error),
         }
     };
-    Ok(file.left_out().into_iter().chain(end).collect())
+    let (_, irregular) = offline.end_file()?;
+    Ok(Wrong { problems: file.left_out().into_iter().chain(end).collect(), irregular })
 }
 
 /// Counts the next frames; `None` at the end of the file.

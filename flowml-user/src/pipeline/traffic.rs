@@ -116,7 +116,7 @@ pub(super) async fn run(arguments: &Train) -> Result<()> {
 fn of_captures(paths: &[PathBuf], settings: &Settings, shown: bool) -> Result<Learners> {
     let step = Step::begin(shown);
     let mut learners = Learners::new(FlowColumns::Headers, settings);
-    for path in paths {
+    for path in &file::in_order_of_time(paths) {
         learners.flows.acting_mut().settle();
         learners.hosts.acting_mut().settle();
         learners = meter(path, &[], Some(learners), &step)?.context("the pipeline was given learners")?;

@@ -33,6 +33,12 @@ impl Clock {
         Self { offset_ns: unix_ns.wrapping_sub(capture_ns) as i64 }
     }
 
+    /// The clock of an interface to whose times `shift_ns` was added.
+    #[must_use]
+    pub const fn without(self, shift_ns: i64) -> Self {
+        Self { offset_ns: self.offset_ns.saturating_sub(shift_ns) }
+    }
+
     /// Unix time of a time of the capture, ns.
     #[must_use]
     pub const fn unix_ns(self, capture_ns: u64) -> u64 {

@@ -56,7 +56,7 @@ pub(super) fn run(bytes: &[u8]) {
         End::Problem(problem) => check_problem(problem, bytes),
     }
     let captured: usize = frames.iter().map(|frame| frame.captured).sum();
-    let plain = matches!(bytes, [0x0a, 0x0d, ..] | [0xa1 | 0x4d | 0xd4 | 0x34, ..]);
+    let plain = matches!(bytes, [0x0a, 0x0d, ..] | [0xa1 | 0x4d | 0xd4 | 0x34 | 0x1c | 0xab | 0xac, ..]);
     let gzip = matches!(bytes, [0x1f, 0x8b, ..]);
     assert!(!plain || captured + SHORTEST * frames.len() <= bytes.len(), "more frames than bytes");
     // Wherever a file is cut off, what is before that is read as it was. A block of zstd that is found to be damaged at its
@@ -112,7 +112,7 @@ fn check_problem(problem: &Problem, bytes: &[u8]) {
         }
         // What is compressed may be nothing.
         Problem::Empty => assert!(matches!(bytes, [] | [0x1f, 0x8b, ..] | [0x28, 0xb5, ..]), "{text}"),
-        Problem::NotACapture | Problem::LinkType { .. } => {}
+        Problem::NotACapture | Problem::Variant { .. } | Problem::LinkType { .. } => {}
         Problem::Open(_) | Problem::Directory => panic!("{text}"),
     }
 }

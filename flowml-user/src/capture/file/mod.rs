@@ -3,12 +3,14 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use flowml_common::packet::{Frame, Hook};
 use thiserror::Error;
 
 mod decompress;
 pub mod link;
+mod order;
 mod pcap;
 mod pcapng;
 mod stream;
@@ -16,6 +18,7 @@ mod wait;
 mod window;
 
 use link::LinkType;
+pub use order::in_order_of_time;
 use pcap::Pcap;
 use pcapng::Pcapng;
 pub use stream::BytesRead;
@@ -43,6 +46,12 @@ impl FileError {
     pub fn is_stopped(&self) -> bool {
         matches!(&self.problem, Problem::Read { error, .. } if wait::is_stopped(error))
     }
+
+    /// Whether nothing is wrong with it but that no bytes came for an interval: more frames may come.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        matches!(&self.problem, Problem::Read { error, .. } if wait::is_silent(error))
+    }
 }
 
 /// What is wrong with a file. Offsets count the bytes of the capture itself, decompressed where it is compressed.
@@ -60,6 +69,12 @@ pub enum Problem {
     /// Its first bytes are not those of a capture.
     #[error("it is no capture that flowml reads; expected pcap or pcapng, as it is or compressed with gzip or zstd")]
     NotACapture,
+    /// Its magic number is that of a variant of pcap that cannot be read.
+    #[error("it is {whose} variant of pcap, which flowml does not read; expected pcap or pcapng")]
+    Variant {
+        /// Whose.
+        whose: &'static str,
+    },
     /// The parser does not know how its frames begin.
     #[error(
         "link type {link} cannot be read{packets}; expected Ethernet, raw IP, Linux cooked or BSD loopback",
@@ -190,12 +205,13 @@ impl CaptureFile {
         Self::begin(Stream::open(path, None), name(path))
     }
 
-    /// Opens a file, whose reading fails as soon as a signal has come ([`FileError::is_stopped`]).
+    /// Opens a file, whose reading fails as soon as a signal has come ([`FileError::is_stopped`]), and goes on after it
+    /// failed because no bytes came for as long as `every` ([`FileError::is_silent`]).
     ///
     /// # Errors
     /// Where it is no capture whose frames can be read.
-    pub fn open_until(path: &Path, signals: &Signals) -> Result<Self, FileError> {
-        Self::begin(Stream::open(path, Some(signals)), name(path))
+    pub fn open_until(path: &Path, signals: &Signals, every: Duration) -> Result<Self, FileError> {
+        Self::begin(Stream::open(path, Some((signals, every))), name(path))
     }
 
     /// Opens a capture whose bytes come from elsewhere; people are told of it by `name`.
@@ -209,7 +225,13 @@ impl CaptureFile {
     fn begin(stream: Result<Stream, Problem>, name: String) -> Result<Self, FileError> {
         let begin = |Stream { bytes, compressed, read }| {
             let mut window = Window::new(bytes);
-            let format = Format::begin(&mut window).map_err(|fault| fault.problem(compressed))?;
+            // Without a packet there is no time that could go on: this wait ends with bytes or a signal.
+            let format = loop {
+                match Format::begin(&mut window) {
+                    Err(Fault::Read { error, .. }) if wait::is_silent(&error) => {}
+                    format => break format.map_err(|fault| fault.problem(compressed))?,
+                }
+            };
             Ok((window, compressed, format, read))
         };
         match stream.and_then(begin) {
@@ -228,6 +250,12 @@ impl CaptureFile {
             Format::Pcapng(pcapng) => pcapng.next(&mut self.window),
         };
         next.map_err(|fault| FileError { file: self.name.clone(), problem: fault.problem(self.compressed) })
+    }
+
+    /// Whether all bytes that came are whole packets: a writer that buffers stops in the middle of one.
+    #[must_use]
+    pub const fn is_between_packets(&self) -> bool {
+        self.window.is_empty()
     }
 
     /// What was left out so far, because of its link type.

@@ -1,72 +1,141 @@
-//! pcap (draft-ietf-opsawg-pcap): one link type, times in µs or ns, the byte order of the machine that wrote it.
-
-use pcap_parser::nom::IResult;
-use pcap_parser::{LegacyPcapBlock, PcapError, PcapHeader, pcap};
+//! pcap (draft-ietf-opsawg-pcap) and its variants: one link type, times in µs or ns, the byte order of the machine that wrote it.
 
 use super::link::{LinkType, Number};
 use super::window::Window;
 use super::{Captured, Fault, LATEST_NS, LONGEST, Problem, whole, wire_length};
 
-/// The header of the file, bytes.
+/// The magic number, versions, time zone, accuracy, snap length and link type that all variants begin with, bytes.
 const HEADER: usize = 24;
 
-/// The header of a packet, bytes, and where in it the captured length stands.
-const RECORD: usize = 16;
-const CAPTURED_LENGTH: usize = 8;
-
-/// Kuznetsov's modified format has eight bytes more in it.
-const MODIFIED_RECORD: usize = 24;
+/// The fields of a packet's header that all variants have: seconds, fraction, captured length, original length.
+const FIELDS: [usize; 4] = [0, 4, 8, 12];
 
 /// Bits of the link type's field: whether the length of the FCS is given, and that length in units of 16 bits.
 const FCS_GIVEN: u32 = 1 << 26;
 const FCS_UNITS: u32 = 28;
 
-type Parse = fn(&[u8]) -> IResult<&[u8], LegacyPcapBlock<'_>, PcapError<&[u8]>>;
+/// What a magic number says of a file, whichever byte order it has.
+struct Variant {
+    magic: u32,
+    /// The unit of the fraction of a second, ns.
+    unit: u64,
+    /// The header of the file, bytes.
+    header: usize,
+    /// The header of a packet, bytes.
+    record: usize,
+}
+
+const MICROSECOND: u64 = 1000;
+
+/// The variants that can be read, as Wireshark has them in `wiretap/libpcap.h`.
+const VARIANTS: [Variant; 5] = [
+    Variant { magic: 0xa1b2_c3d4, unit: MICROSECOND, header: HEADER, record: 16 },
+    Variant { magic: 0xa1b2_3c4d, unit: 1, header: HEADER, record: 16 },
+    // Kuznetsov's modified pcap: interface, protocol and packet type are behind the four fields.
+    Variant { magic: 0xa1b2_cd34, unit: MICROSECOND, header: HEADER, record: 24 },
+    // Ixia's lcap, captured in hardware and in software: the length of all packets is behind the header.
+    Variant { magic: 0x1c00_01ac, unit: MICROSECOND, header: HEADER + 4, record: 16 },
+    Variant { magic: 0x1c00_01ab, unit: MICROSECOND, header: HEADER + 4, record: 16 },
+];
+
+/// Variants that libpcap names and nobody reads any more: their packets have headers of other kinds.
+const UNREADABLE: [(u32, &str); 3] =
+    [(0xa1b2_34cd, "Mesquita's"), (0xa12b_3c4d, "Navtel's"), (0xa1b2_c3cb, "a filter program's")];
+
+/// Where a file has the two lengths of a packet. Before version 2.3 they were the other way round (libpcap, `sf-pcap.c`).
+#[derive(Clone, Copy)]
+enum Lengths {
+    CapturedFirst,
+    OriginalFirst,
+    /// Version 2.3: both orders were written.
+    LesserIsCaptured,
+}
+
+impl Lengths {
+    const fn of(version: (u16, u16)) -> Self {
+        match version {
+            // DG/UX wrote 543.
+            (2, 0..=2) | (543, _) => Self::OriginalFirst,
+            (2, 3) => Self::LesserIsCaptured,
+            _ => Self::CapturedFirst,
+        }
+    }
+
+    /// The captured and the original length.
+    fn order(self, first: u32, second: u32) -> (u32, u32) {
+        match self {
+            Self::OriginalFirst => (second, first),
+            Self::LesserIsCaptured if first > second => (second, first),
+            Self::CapturedFirst | Self::LesserIsCaptured => (first, second),
+        }
+    }
+}
 
 /// What the header of the file says.
 pub(super) struct Pcap {
-    big_endian: bool,
+    order: ByteOrder,
     record: usize,
-    parse: Parse,
-    /// ns.
     unit: u64,
+    lengths: Lengths,
     link: LinkType,
     /// Of the frame check sequence that is part of each frame, bytes.
     fcs: u32,
 }
 
+#[derive(Clone, Copy)]
+enum ByteOrder {
+    Little,
+    Big,
+}
+
+impl ByteOrder {
+    fn u32(self, bytes: &[u8], at: usize) -> u32 {
+        let field = bytes[at..].first_chunk().copied().unwrap_or_default();
+        match self {
+            Self::Little => u32::from_le_bytes(field),
+            Self::Big => u32::from_be_bytes(field),
+        }
+    }
+
+    fn u16(self, bytes: &[u8], at: usize) -> u16 {
+        let field = bytes[at..].first_chunk().copied().unwrap_or_default();
+        match self {
+            Self::Little => u16::from_le_bytes(field),
+            Self::Big => u16::from_be_bytes(field),
+        }
+    }
+}
+
+/// The byte order in which these first bytes are a magic number of `known`, and which one.
+fn magic<T>(bytes: &[u8], known: &'static [T], number: impl Fn(&T) -> u32) -> Option<(ByteOrder, &'static T)> {
+    let magic = *bytes.first_chunk()?;
+    let orders = [(ByteOrder::Little, u32::from_le_bytes(magic)), (ByteOrder::Big, u32::from_be_bytes(magic))];
+    orders.into_iter().find_map(|(order, read)| Some((order, known.iter().find(|known| number(known) == read)?)))
+}
+
 impl Pcap {
     pub(super) fn begin(window: &mut Window) -> Result<Self, Fault> {
         let offset = window.offset();
-        let header = window.peek(HEADER).map_err(|error| Fault::Read { offset, error })?;
-        let header = match pcap::parse_pcap_header(header) {
-            Ok((_, header)) => header,
-            Err(error) if error.is_incomplete() && is_magic(header) => {
-                return Err(Fault::CutOff { what: "its header", offset });
-            }
-            Err(_) => return Err(Fault::Other(Problem::NotACapture)),
+        let start = window.peek(HEADER).map_err(|error| Fault::Read { offset, error })?;
+        let Some((order, variant)) = magic(start, &VARIANTS, |variant| variant.magic) else {
+            let unreadable = magic(start, &UNREADABLE, |(magic, _)| *magic);
+            let problem = unreadable.map(|(_, (_, whose))| Problem::Variant { whose });
+            return Err(Fault::Other(problem.unwrap_or(Problem::NotACapture)));
         };
-        window.take(HEADER);
-        Self::of(&header)
-    }
-
-    fn of(header: &PcapHeader) -> Result<Self, Fault> {
-        let network = header.network.0 as u32;
-        let number = Number(network as u16);
-        let link = LinkType::of(number);
-        let link = link.ok_or(Fault::Other(Problem::LinkType { link: number, packets: None }))?;
-        let (big_endian, modified) = (header.is_bigendian(), header.is_modified_format());
-        let (record, parse): (_, Parse) = match (modified, big_endian) {
-            (true, _) => (MODIFIED_RECORD, pcap::parse_pcap_frame_modified),
-            (false, true) => (RECORD, pcap::parse_pcap_frame_be),
-            (false, false) => (RECORD, pcap::parse_pcap_frame),
+        let header = whole(window, variant.header, "its header")?;
+        let version = (order.u16(header, 4), order.u16(header, 6));
+        let network = order.u32(header, 20);
+        window.take(variant.header);
+        let (link, unit) = match of_aix(variant, version, network) {
+            Some(link) => (link, 1),
+            None => (Number(network as u16), variant.unit),
         };
         Ok(Self {
-            big_endian,
-            record,
-            parse,
-            unit: if header.is_nanosecond_precision() { 1 } else { 1000 },
-            link,
+            order,
+            record: variant.record,
+            unit,
+            lengths: Lengths::of(version),
+            link: LinkType::of(link).ok_or(Fault::Other(Problem::LinkType { link, packets: None }))?,
             fcs: if network & FCS_GIVEN == 0 { 0 } else { 2 * (network >> FCS_UNITS) },
         })
     }
@@ -76,39 +145,112 @@ impl Pcap {
         if window.peek(1).map_err(|error| Fault::Read { offset, error })?.is_empty() {
             return Ok(None);
         }
-        let captured = self.captured_length(whole(window, self.record, "the packet")?);
+        let header = whole(window, self.record, "the packet")?;
+        let [seconds, fraction, first, second] = FIELDS.map(|at| self.order.u32(header, at));
+        let (captured, original) = self.lengths.order(first, second);
         if captured > LONGEST {
             let what = format!("a packet of {captured} bytes; expected at most {LONGEST}");
             return Err(Fault::Corrupt { what, offset });
         }
         let length = self.record + captured as usize;
         whole(window, length, "the packet")?;
-        match (self.parse)(window.take(length)) {
-            Ok((_, packet)) => Ok(Some(self.captured(&packet))),
-            Err(_) => Err(Fault::Corrupt { what: "no packet; expected one".to_owned(), offset }),
-        }
-    }
-
-    fn captured_length(&self, record: &[u8]) -> u32 {
-        let field = record[CAPTURED_LENGTH..].first_chunk().copied().unwrap_or_default();
-        if self.big_endian { u32::from_be_bytes(field) } else { u32::from_le_bytes(field) }
-    }
-
-    fn captured<'a>(&self, packet: &LegacyPcapBlock<'a>) -> Captured<'a> {
         // Neither factor is larger than 32 bits.
-        let time_ns = u64::from(packet.ts_sec) * 1_000_000_000 + u64::from(packet.ts_usec) * self.unit;
-        Captured {
+        let time_ns = u64::from(seconds) * 1_000_000_000 + u64::from(fraction) * self.unit;
+        Ok(Some(Captured {
             time_ns: time_ns.min(LATEST_NS),
-            length: wire_length(packet.origlen, packet.caplen, self.fcs),
+            length: wire_length(original, captured, self.fcs),
             interface: 1,
             link: self.link,
-            bytes: packet.data,
-        }
+            bytes: &window.take(length)[self.record..],
+        }))
     }
 }
 
-/// Whether these are the first bytes of a pcap, as far as there are any.
-fn is_magic(bytes: &[u8]) -> bool {
-    const MAGICS: [u32; 5] = [0xa1b2_c3d4, 0xa1b2_3c4d, 0xa1b2_cd34, 0xd4c3_b2a1, 0x4d3c_b2a1];
-    bytes.first_chunk().is_some_and(|magic| MAGICS.contains(&u32::from_le_bytes(*magic)))
+/// The link type of a file that AIX wrote: it has version 2.2, numbers of interface types (RFC 1573) for its link type, and
+/// times in ns.
+fn of_aix(variant: &Variant, version: (u16, u16), network: u32) -> Option<Number> {
+    let is_standard = variant.magic == VARIANTS[0].magic && version == (2, 2);
+    let number = match network {
+        6 => 1,
+        9 => 6,
+        15 => 10,
+        24 => 0,
+        _ => return None,
+    };
+    is_standard.then_some(Number(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of one packet of 14 bytes on the wire, of which 10 were captured, with times 1 s and 5 units.
+    fn file(magic: u32, version: [u16; 2], network: u32, big: bool) -> Vec<u8> {
+        let variant = VARIANTS.iter().find(|variant| variant.magic == magic).expect("a variant");
+        let u16 = |number: u16| if big { number.to_be_bytes() } else { number.to_le_bytes() };
+        let u32 = |number: u32| if big { number.to_be_bytes() } else { number.to_le_bytes() };
+        let mut bytes =
+            [&u32(magic)[..], &u16(version[0]), &u16(version[1]), &[0; 8], &u32(65535), &u32(network)].concat();
+        bytes.resize(variant.header, 0xee);
+        let lengths = if version < [2, 3] { [14, 10] } else { [10, 14] };
+        let begin = bytes.len();
+        bytes.extend([1, 5, lengths[0], lengths[1]].map(u32).concat());
+        bytes.resize(begin + variant.record, 0xee);
+        bytes.extend(0..10);
+        bytes
+    }
+
+    fn read(bytes: Vec<u8>) -> Result<Option<(u64, u32, Vec<u8>)>, Fault> {
+        let mut window = Window::new(Box::new(std::io::Cursor::new(bytes)));
+        let pcap = Pcap::begin(&mut window)?;
+        let packet = pcap.next(&mut window)?.map(|packet| (packet.time_ns, packet.length, packet.bytes.to_vec()));
+        assert!(matches!(pcap.next(&mut window), Ok(None)), "one packet");
+        Ok(packet)
+    }
+
+    #[test]
+    fn every_variant_is_read_in_both_byte_orders() {
+        for variant in &VARIANTS {
+            for big in [false, true] {
+                let packet = read(file(variant.magic, [2, 4], 1, big)).ok().flatten();
+                let expected = (1_000_000_000 + 5 * variant.unit, 14, (0..10).collect());
+                assert_eq!(packet, Some(expected), "{:#x}, big-endian: {big}", variant.magic);
+            }
+        }
+    }
+
+    #[test]
+    fn old_versions_have_their_lengths_the_other_way_round() {
+        for version in [[2, 0], [2, 2], [2, 3], [2, 4]] {
+            let packet = read(file(0xa1b2_c3d4, version, 1, true)).ok().flatten();
+            assert_eq!(packet.map(|(_, length, bytes)| (length, bytes.len())), Some((14, 10)), "{version:?}");
+        }
+        assert_eq!(Lengths::of((543, 0)).order(14, 10), (10, 14));
+        assert_eq!(Lengths::of((2, 3)).order(14, 10), (10, 14));
+        assert_eq!(Lengths::of((2, 4)).order(14, 10), (14, 10), "a damaged file is no old one");
+    }
+
+    #[test]
+    fn aix_has_its_own_link_types_and_unit() {
+        let time =
+            |version, network| read(file(0xa1b2_c3d4, version, network, true)).ok().flatten().map(|packet| packet.0);
+        assert_eq!(time([2, 2], 6), Some(1_000_000_005), "Ethernet");
+        assert_eq!(time([2, 2], 24), Some(1_000_000_005), "loopback");
+        assert_eq!(time([2, 2], 1), Some(1_000_005_000), "not AIX");
+        assert_eq!(time([2, 4], 6), None, "token ring");
+    }
+
+    #[test]
+    fn what_is_no_variant_is_refused_by_its_name_if_it_has_one() {
+        for (magic, whose) in UNREADABLE {
+            for bytes in [magic.to_le_bytes(), magic.to_be_bytes()] {
+                let refused = read([&bytes[..], &[0; 60]].concat());
+                assert!(matches!(refused, Err(Fault::Other(Problem::Variant { whose: named })) if named == whose));
+            }
+        }
+        let refused = read(vec![0xa1, 0xb2, 0xc3, 0xd5, 0, 0, 0, 0]);
+        assert!(matches!(refused, Err(Fault::Other(Problem::NotACapture))));
+        let refused = read(file(0x1c00_01ac, [2, 4], 1, false)[..26].to_vec());
+        assert!(matches!(refused, Err(Fault::CutOff { what: "its header", offset: 0 })));
+    }
 }

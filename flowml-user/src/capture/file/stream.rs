@@ -6,10 +6,11 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::Problem;
 use super::decompress::{Decompressed, Gzip, Zstandard};
-use super::wait::{Signals, Waiting};
+use super::wait::{Signals, Waiting, is_silent};
 
 /// What stands for standard input among the names of files.
 const STANDARD_INPUT: &str = "-";
@@ -73,13 +74,14 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 impl Stream {
-    pub(super) fn open(path: &Path, signals: Option<&Signals>) -> Result<Self, Problem> {
+    /// Opens a file. With signals, a reading ends with the first of them, and each such interval without bytes.
+    pub(super) fn open(path: &Path, until: Option<(&Signals, Duration)>) -> Result<Self, Problem> {
         let file = open(path).map_err(Problem::Open)?;
         if file.metadata().map_err(Problem::Open)?.is_dir() {
             return Err(Problem::Directory);
         }
-        match signals {
-            Some(signals) => Self::over(Waiting::new(file, signals.clone())),
+        match until {
+            Some((signals, every)) => Self::over(Waiting::new(file, signals.clone(), every)),
             None => Self::over(file),
         }
     }
@@ -88,11 +90,13 @@ impl Stream {
         let read = BytesRead::default();
         let mut source = Counted { source, read: read.clone() };
         let mut mark = Vec::with_capacity(MARK);
-        (&mut source).take(MARK as u64).read_to_end(&mut mark).map_err(|error| Problem::Read {
-            offset: 0,
-            compressed: false,
-            error,
-        })?;
+        loop {
+            match (&mut source).take((MARK - mark.len()) as u64).read_to_end(&mut mark) {
+                Ok(_) => break,
+                Err(error) if is_silent(&error) => {}
+                Err(error) => return Err(Problem::Read { offset: 0, compressed: false, error }),
+            }
+        }
         let (gzip, zstd) = (mark.starts_with(&GZIP), mark.starts_with(&ZSTD));
         let whole = Cursor::new(mark).chain(source);
         let compressed = |source| BufReader::with_capacity(COMPRESSED_CHUNK, source);

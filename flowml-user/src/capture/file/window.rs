@@ -26,10 +26,15 @@ impl Window {
         self.offset
     }
 
+    /// Whether nothing is in it that has not been taken.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.begin == self.end
+    }
+
     /// The next `length` bytes; fewer where the stream ends before. The caller bounds `length`, and so the memory.
     ///
     /// # Errors
-    /// Where the stream fails before that many have come.
+    /// Where the stream fails before that many have come. What came until then is still there, and may be asked for again.
     pub(super) fn peek(&mut self, length: usize) -> io::Result<&[u8]> {
         if self.end - self.begin < length {
             self.fill(length)?;
