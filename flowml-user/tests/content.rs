@@ -16,7 +16,7 @@ use proptest::prelude::*;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// A packet to be, between 10.0.0.1 port 1000 (the lower endpoint) and 10.0.0.2 port 2000.
+/// A packet to be, between 10.0.0.1 port 1025 (the lower endpoint) and 10.0.0.2 port 2000.
 #[derive(Clone, Debug)]
 struct Sent {
     time_ns: u64,
@@ -36,7 +36,7 @@ fn udp(time_ns: u64, upwards: bool, payload: &[u8]) -> Sent {
 impl Sent {
     /// An Ethernet frame, padded to 60 bytes as Ethernet has it.
     fn bytes(&self) -> Vec<u8> {
-        let ends = [([10, 0, 0, 1], 1000_u16), ([10, 0, 0, 2], 2000)];
+        let ends = [([10, 0, 0, 1], 1025_u16), ([10, 0, 0, 2], 2000)];
         let [source, destination] = if self.upwards { ends } else { [ends[1], ends[0]] };
         let mut transport = [source.1.to_be_bytes(), destination.1.to_be_bytes()].concat();
         match self.protocol {
