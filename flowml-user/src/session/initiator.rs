@@ -174,3 +174,35 @@ pub(super) fn informed_opened(quote: &Quote) -> bool {
 fn serves(quote: &Quote) -> bool {
     is_service(quote.protocol, quote.source) && !is_service(quote.protocol, quote.destination)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quoted_packet_says_who_opened_the_quoted_flow() {
+        let (tcp, udp) = (protocol::TCP, protocol::UDP);
+        let cases = [
+            (tcp, 40_000, 80, Some(SYN), true),
+            (tcp, 80, 40_000, Some(SYN), true),
+            (tcp, 40_000, 50_000, Some(SYN | ACK), false),
+            (tcp, 40_000, 50_000, Some(RST | ACK), false),
+            (tcp, 80, 40_000, Some(ACK), false),
+            (tcp, 40_000, 80, Some(ACK), true),
+            (tcp, 40_000, 50_000, None, true),
+            (tcp, 443, 40_000, None, false),
+            (udp, 53, 40_000, None, false),
+            (udp, 40_000, 33_434, None, true),
+            (udp, 123, 123, None, true),
+            (protocol::ICMP, 8, 0, None, true),
+            (protocol::ICMP, 0, 8, None, false),
+            (protocol::ICMPV6, 129, 128, None, false),
+            (protocol::ICMP, 40, 1, None, true),
+            (47, 0, 0, None, true),
+        ];
+        for (protocol, source, destination, tcp_flags, expected) in cases {
+            let quote = Quote { protocol, source, destination, tcp_flags, to_sender: true };
+            assert_eq!(informed_opened(&quote), expected, "{quote:?}");
+        }
+    }
+}
