@@ -383,7 +383,7 @@ impl FlowRarities {
         // other nothing at all. What has SYN but opens nothing has FIN or RST.
         let [fins, syns, resets] = [own.flags[0], own.flags[1], own.flags[2]];
         let others = sent ^ syns | fins | resets | answered;
-        (own.opening ^ opening) as u32 | own.initial_sequence ^ packet.sequence | others == 0
+        u32::from(own.opening ^ opening) | own.initial_sequence ^ packet.sequence | others == 0
     }
 
     /// Counts a packet that is one of the few.

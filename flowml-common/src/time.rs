@@ -75,7 +75,7 @@ pub const fn to_micros(ns: u64) -> u64 {
         return ns / 1000;
     }
     let (high, low) = (ns >> 35, ns >> 3 & 0xffff_ffff);
-    high * 34_359_738 + ((high * 46 + low) * 1_099_511_628 >> 37)
+    high * 34_359_738 + (((high * 46 + low) * 1_099_511_628) >> 37)
 }
 
 /// Where in time an entry of the flow table ends: at a gap that may end a session, and at the end of each *slot*, of

@@ -178,7 +178,7 @@ proptest! {
             prop_assert_eq!(boundaries.part(Stamp::of_ns(before_ns), Stamp::of_ns(now_ns)), parts);
         }
         let from_ns = boundaries.slot_from(before_ns);
-        prop_assert!(from_ns % slot_ns == 0 && from_ns >= before_ns && from_ns - before_ns < slot_ns);
+        prop_assert!(from_ns.is_multiple_of(slot_ns) && from_ns >= before_ns && from_ns - before_ns < slot_ns);
     }
 
     #[test]
