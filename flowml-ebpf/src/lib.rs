@@ -3,7 +3,8 @@
 //! This is the only place where packet memory is dereferenced. Nothing here panics, and every program lets every
 //! packet pass.
 #![no_std]
-#![feature(asm_experimental_arch)]
+// Atomic additions are written in assembly, which the BPF target does not have on stable.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod cursor;
 pub mod frame;
