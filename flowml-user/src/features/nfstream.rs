@@ -51,7 +51,7 @@ pub const DIFFERENCES: &[Difference] = &[
         flowml: "reads what is there of their headers and counts their whole length" },
     Difference { name: "order", of: "packets whose time is before that of an earlier packet of the capture",
         nfstream: "moves their time up to the latest that it has seen in any flow",
-        flowml: "does so for each flow: its clock does not go back" },
+        flowml: "moves it up to the latest of its interface alone; where time goes back by more than the idle timeout, all flows end and time begins again" },
     Difference { name: "fraction", of: "captures whose fractions of a second are a second or more",
         nfstream: "takes no more than a second of them",
         flowml: "adds them to the second as they are" },

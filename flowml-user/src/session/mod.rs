@@ -509,7 +509,9 @@ impl Sessions {
 
     /// Who opened the session that one beginning with `part` continues: none where a SYN opens another.
     fn earlier(&mut self, key: &FlowKey, part: &FlowStats) -> Option<Sender> {
-        self.memory.take(key).filter(|_| part.syn_senders == 0)
+        // An opening is the first packet of its part, however the packets behind it are divided into parts.
+        let opens = part.directions.iter().any(|direction| matches!(direction.opening, Some(Opening::Syn(_))));
+        self.memory.take(key).filter(|_| !opens)
     }
 
     /// Which end of an ICMP error opened the flow that it quotes: as that session says where it is open, else by what is
