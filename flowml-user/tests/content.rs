@@ -168,7 +168,8 @@ fn payload_is_found_behind_every_link_layer() {
 fn records_of_a_session_have_the_same_content_and_another_session_has_its_own() {
     let talk = |second: u64, payload: &[u8]| [tcp(second * SECOND, true, payload)];
     let mut drains = vec![talk(0, b"first")];
-    drains.extend((1..=130).step_by(10).map(|second| talk(second, b"later")));
+    // The active timeout ends the record where the first slot of time begins after it.
+    drains.extend((1..=140).step_by(10).map(|second| talk(second, b"later")));
     drains.push(talk(300, b"other"));
     let drains: Vec<&[Sent]> = drains.iter().map(<[Sent; 1]>::as_slice).collect();
     let ended = ended(limit(100), &drains);
