@@ -88,13 +88,13 @@ impl<'a> Inputs<'a> {
         places.into_iter().map(open).collect()
     }
 
-    /// Where the rows of the inputs are; captures are metered for it.
+    /// Where the rows of the inputs are, in their order; captures are metered for it, each by itself.
     pub(super) fn places(&mut self, paths: &[PathBuf]) -> Result<Vec<Place>> {
         let place = |path: &PathBuf| {
             let rows = if file::is_capture(path) { self.meter(path)? } else { path.clone() };
             Ok(Place { input: path.clone(), rows })
         };
-        file::in_order_of_time(paths).iter().map(place).collect()
+        paths.iter().map(place).collect()
     }
 
     /// The rows of one type, of those inputs that have some; flows and host windows with their labels.
