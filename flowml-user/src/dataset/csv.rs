@@ -8,14 +8,12 @@ use ::csv::{Reader, ReaderBuilder, StringRecord, Trim};
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 
+use super::batch::{Batches, fill};
 use super::encoding::Decoded;
-use super::{BATCH, DatasetError, Encoding, HeaderRow, Notice, Reading};
+use super::{DatasetError, Encoding, HeaderRow, Notice, Reading};
 use crate::features::FlowColumns;
 use crate::record::{Kind, Value};
-use crate::sink::cells::{Builder, Cell, OutputColumn, field, flow_columns, plain_field};
-
-/// The batches of a CSV file.
-pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, DatasetError>>>;
+use crate::sink::cells::{Cell, OutputColumn, field, flow_columns, plain_field};
 
 /// What columns may be separated by; of equally good ones the first is taken.
 pub(super) const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
@@ -313,23 +311,16 @@ impl Iterator for Rows {
 
 impl Rows {
     fn batch(&mut self) -> Result<Option<RecordBatch>, DatasetError> {
-        let mut builders: Vec<Builder> = self.kinds.iter().map(|(kind, _)| Builder::of(*kind)).collect();
+        let Self { form, records, kinds, schema, path } = self;
         let mut record = StringRecord::new();
-        let mut rows = 0;
-        while rows < BATCH {
-            let more = self.records.next(&mut record).map_err(|error| self.form.malformed(&self.path, &error))?;
-            if !more {
-                break;
+        fill(schema, kinds.iter().map(|(kind, _)| *kind), |builders| {
+            let more = records.next(&mut record).map_err(|error| form.malformed(path, &error))?;
+            if more {
+                for ((builder, (kind, decimal)), text) in builders.iter_mut().zip(&*kinds).zip(&record) {
+                    builder.append(cell(text, *kind, *decimal));
+                }
             }
-            for ((builder, (kind, decimal)), text) in builders.iter_mut().zip(&self.kinds).zip(&record) {
-                builder.append(cell(text, *kind, *decimal));
-            }
-            rows += 1;
-        }
-        if rows == 0 {
-            return Ok(None);
-        }
-        let arrays = builders.iter_mut().map(Builder::finish).collect();
-        Ok(Some(RecordBatch::try_new(Arc::clone(&self.schema), arrays)?))
+            Ok(more)
+        })
     }
 }

@@ -9,11 +9,11 @@ use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use serde_json::{Map, Value as Json};
 
-use super::csv::Batches;
-use super::{BATCH, DatasetError, RowType};
+use super::batch::{Batches, fill};
+use super::{DatasetError, RowType};
 use crate::features::FlowColumns;
 use crate::record::{CONTENT_IDENTIFIERS, Kind, MATCH_PREFIX, Value};
-use crate::sink::cells::{Builder, Cell, OutputColumn, field, flow_columns};
+use crate::sink::cells::{Cell, OutputColumn, field, flow_columns};
 use crate::sink::{host_columns, incident_columns};
 
 /// Reads a table.
@@ -64,26 +64,28 @@ impl Iterator for Rows {
 
 impl Rows {
     fn batch(&mut self) -> Result<Option<RecordBatch>, DatasetError> {
-        let mut builders: Vec<Builder> = self.columns.iter().map(|column| Builder::of(column.kind)).collect();
-        let mut rows = 0;
-        while rows < BATCH {
-            let Some(row) = self.row()? else { break };
-            if row.get("type").and_then(Json::as_str) != Some(self.of.name()) {
-                continue;
-            }
-            for (builder, column) in builders.iter_mut().zip(&self.columns) {
+        let (schema, columns) = (Arc::clone(&self.schema), self.columns.clone());
+        fill(&schema, columns.iter().map(|column| column.kind), |builders| {
+            let Some(row) = self.row_of_type()? else { return Ok(false) };
+            for (builder, column) in builders.iter_mut().zip(&columns) {
                 let value = row.get(column.name).unwrap_or(&Json::Null);
                 builder.append(cell(value, column.kind).ok_or_else(|| {
                     self.malformed(&format!("'{}' is {value}; expected {}", column.name, column.kind.name()))
                 })?);
             }
-            rows += 1;
+            Ok(true)
+        })
+    }
+
+    /// The next row of the type that is read.
+    fn row_of_type(&mut self) -> Result<Option<Map<String, Json>>, DatasetError> {
+        loop {
+            let row = self.row()?;
+            let is_other = |row: &Map<String, Json>| row.get("type").and_then(Json::as_str) != Some(self.of.name());
+            if !row.as_ref().is_some_and(is_other) {
+                return Ok(row);
+            }
         }
-        if rows == 0 {
-            return Ok(None);
-        }
-        let arrays = builders.iter_mut().map(Builder::finish).collect();
-        Ok(Some(RecordBatch::try_new(Arc::clone(&self.schema), arrays)?))
     }
 
     fn row(&mut self) -> Result<Option<Map<String, Json>>, DatasetError> {

@@ -3,6 +3,7 @@
 //! A table comes as Arrow record batches of bounded size, whatever the file's format, so that a table of any length fits
 //! and other tools' columns pass through as they are.
 
+mod batch;
 pub mod clean;
 pub mod columns;
 mod csv;

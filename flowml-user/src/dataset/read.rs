@@ -10,10 +10,8 @@ use arrow_schema::SchemaRef;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::de::IgnoredAny;
 
+use super::batch::Batches;
 use super::{BATCH, DatasetError, Encoding, csv, jsonl, zeek};
-
-/// The batches of a reader.
-type Batches = Box<dyn Iterator<Item = Result<RecordBatch, DatasetError>>>;
 
 /// A table that is being read, batch by batch.
 pub struct TableReader {

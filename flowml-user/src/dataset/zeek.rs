@@ -12,8 +12,8 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 
-use super::csv::Batches;
-use super::{BATCH, DatasetError};
+use super::DatasetError;
+use super::batch::{Batches, fill};
 use crate::features::Learn;
 use crate::record::{Kind, Value};
 use crate::sink::cells::{Builder, Cell, plain_field};
@@ -200,18 +200,12 @@ impl Iterator for Rows {
 
 impl Rows {
     fn batch(&mut self) -> Result<Option<RecordBatch>, DatasetError> {
-        let mut builders: Vec<Builder> = self.kinds.iter().map(|kind| Builder::of(*kind)).collect();
-        let mut rows = 0;
-        while rows < BATCH {
-            let Some(line) = self.line()? else { break };
-            self.append(&line, &mut builders).map_err(|message| self.lines.malformed(&message))?;
-            rows += 1;
-        }
-        if rows == 0 {
-            return Ok(None);
-        }
-        let arrays = builders.iter_mut().map(Builder::finish).collect();
-        Ok(Some(RecordBatch::try_new(Arc::clone(&self.schema), arrays)?))
+        let (schema, kinds) = (Arc::clone(&self.schema), self.kinds.clone());
+        fill(&schema, kinds.into_iter(), |builders| {
+            let Some(line) = self.line()? else { return Ok(false) };
+            self.append(&line, builders).map_err(|message| self.lines.malformed(&message))?;
+            Ok(true)
+        })
     }
 
     /// The next line that is a row.
