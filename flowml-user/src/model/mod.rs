@@ -46,7 +46,7 @@ use serde::{Deserialize, Serialize};
 pub use self::marks::{Mark, Opinion};
 pub use self::reason::{Reason, TypicalValue, one_line};
 pub use self::scale::Below;
-pub use self::store::{ModelError, ModelFile};
+pub use self::store::{ModelError, ModelFile, Snapshot};
 pub use self::succession::{News, Succession};
 
 use self::calibrate::MOST_SCORES;

@@ -98,6 +98,22 @@ impl From<&Column> for TrainedOn {
     }
 }
 
+/// A file of learners as it is to be written. Writing waits for the disk, and may be done on another thread.
+pub struct Snapshot {
+    path: PathBuf,
+    text: String,
+}
+
+impl Snapshot {
+    /// Writes the file in the place of the one before.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(self) -> Result<(), ModelError> {
+        file::write_whole(&self.path, &self.text).map_err(|source| ModelError::File { path: self.path, source })
+    }
+}
+
 /// A file of learners that was read.
 pub struct ModelFile {
     path: PathBuf,
@@ -110,6 +126,14 @@ impl ModelFile {
     /// # Errors
     /// If none is ready, or the file cannot be written.
     pub fn write(path: &Path, learners: &[(&str, &Learner)]) -> Result<(), ModelError> {
+        Self::snapshot(path, learners)?.write()
+    }
+
+    /// What [`write`](Self::write) would write now.
+    ///
+    /// # Errors
+    /// If none is ready.
+    pub fn snapshot(path: &Path, learners: &[(&str, &Learner)]) -> Result<Snapshot, ModelError> {
         let failed = |source| ModelError::File { path: path.to_owned(), source };
         let ready = learners.iter().filter_map(|(name, learner)| Some((name, learner, learner.fitted()?)));
         let texts = ready
@@ -131,7 +155,7 @@ impl ModelFile {
                 learners.iter().map(|(name, learner)| format!("{name}: {}", learner.status())).collect();
             return Err(ModelError::NotReady(states.join(", ")));
         }
-        file::write_whole(path, &whole(&texts)).map_err(failed)
+        Ok(Snapshot { path: path.to_owned(), text: whole(&texts) })
     }
 
     /// Writes the file anew with what an operator says of rows of these columns, to the learner of this name.
@@ -150,8 +174,7 @@ impl ModelFile {
             member(name, &about, &value["model"])
         });
         let texts = texts.collect::<serde_json::Result<Vec<_>>>().map_err(|error| not_a_model(error.to_string()))?;
-        let failed = |source| ModelError::File { path: path.clone(), source };
-        file::write_whole(&path, &whole(&texts)).map_err(failed)
+        Snapshot { path, text: whole(&texts) }.write()
     }
 
     /// Reads a file.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::Pipeline;
@@ -33,14 +34,17 @@ pub(super) struct KeptModel {
     /// As it was when the run began.
     configuration: Option<Configuration>,
     saves: Interval,
+    /// A snapshot that is being written: the disk may be slow, and the table is emptied meanwhile.
+    writing: Option<JoinHandle<Result<(), ModelError>>>,
     /// None where it says that a terminal has gone.
     hangup: Option<Signal>,
 }
 
 /// What is due with the file of the model.
-#[derive(Clone, Copy)]
 pub(super) enum Due {
     Save,
+    /// A snapshot was written, or could not be.
+    Written(Result<()>),
     Load,
 }
 
@@ -51,7 +55,16 @@ impl KeptModel {
         let hangup = (!run.tui).then(|| signal(SignalKind::hangup())).transpose();
         let hangup = hangup.context("cannot listen for signals")?;
         let (configuration, settings) = (run.configuration.clone(), settings(run));
-        Ok(Self { file: file(run), columns, settings, alarms: run.alarms.level(), configuration, saves, hangup })
+        Ok(Self {
+            file: file(run),
+            columns,
+            settings,
+            alarms: run.alarms.level(),
+            configuration,
+            saves,
+            writing: None,
+            hangup,
+        })
     }
 
     /// Where the model is saved, if anywhere.
@@ -60,9 +73,18 @@ impl KeptModel {
     }
 
     pub(super) async fn due(&mut self) -> Due {
+        let Self { file, saves, writing, hangup, .. } = self;
         tokio::select! {
-            _ = self.saves.tick(), if self.file.is_some() => Due::Save,
-            () = received(self.hangup.as_mut()) => Due::Load,
+            _ = saves.tick(), if file.is_some() && writing.is_none() => Due::Save,
+            written = written(writing), if writing.is_some() => Due::Written(written),
+            () = received(hangup.as_mut()) => Due::Load,
+        }
+    }
+
+    /// Waits until the snapshot that is being written is in its file, so that a later one can take its place.
+    pub(super) async fn finish(&mut self, pipeline: &mut Pipeline) {
+        if let Err(error) = written(&mut self.writing).await {
+            pipeline.warn(&format!("{error:#}"));
         }
     }
 
@@ -70,6 +92,7 @@ impl KeptModel {
     pub(super) fn meet(&mut self, due: Due, pipeline: &mut Pipeline, service: &Service) {
         let done = match due {
             Due::Save => self.save(pipeline),
+            Due::Written(written) => written,
             Due::Load => {
                 service.reloading(monotonic_ns());
                 let loaded = self.configure(pipeline).and_then(|()| self.load(pipeline));
@@ -82,9 +105,12 @@ impl KeptModel {
         }
     }
 
-    fn save(&self, pipeline: &mut Pipeline) -> Result<()> {
+    /// Begins to write what was learnt so far.
+    fn save(&mut self, pipeline: &mut Pipeline) -> Result<()> {
         let Some((path, learners)) = self.file().zip(pipeline.learners()) else { return Ok(()) };
-        Ok(learners.save(path)?)
+        let snapshot = learners.snapshot(path)?;
+        self.writing = snapshot.map(|snapshot| spawn_blocking(|| snapshot.write()));
+        Ok(())
     }
 
     /// Reads the configuration again, where there is one, and tells what of it has to wait.
@@ -127,6 +153,14 @@ impl KeptModel {
         pipeline.notice(&format!("from now on the model in {} judges", path.display()));
         Ok(())
     }
+}
+
+/// Waits for the snapshot that is being written, if there is one.
+async fn written(writing: &mut Option<JoinHandle<Result<(), ModelError>>>) -> Result<()> {
+    let Some(handle) = writing else { return Ok(()) };
+    let done = handle.await;
+    *writing = None;
+    Ok(done.context("the model was not written")??)
 }
 
 /// The settings with which a run's learners begin.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::budget::Budget;
 use crate::cli::AlarmLevel;
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
-use crate::model::{Below, Learner, ModelError, ModelFile, News, Settings, Status, Succession};
+use crate::model::{Below, Learner, ModelError, ModelFile, News, Settings, Snapshot, Status, Succession};
 use crate::sink::LearnerReport;
 
 /// The name of the learner of flows in reports and files.
@@ -200,10 +200,18 @@ impl Learners {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        self.snapshot(path)?.map_or(Ok(()), Snapshot::write)
+    }
+
+    /// What [`save`](Self::save) would write now.
+    ///
+    /// # Errors
+    /// If what was learnt cannot be written as text.
+    pub fn snapshot(&self, path: &Path) -> Result<Option<Snapshot>, ModelError> {
         if self.named().iter().all(|(_, learner)| matches!(learner.status(), Status::WarmingUp { .. })) {
-            return Ok(());
+            return Ok(None);
         }
-        ModelFile::write(path, &self.named().map(|(name, learner)| (name, learner.acting())))
+        ModelFile::snapshot(path, &self.named().map(|(name, learner)| (name, learner.acting()))).map(Some)
     }
 
     const fn named(&self) -> [(&'static str, &Succession); 2] {

@@ -57,6 +57,11 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
     let object = object::embedded().ok_or(CaptureError::NoObject)?;
     let interfaces = choose(&arguments.interfaces).await?;
     let columns = FlowColumns::of(inspector.as_ref());
+    // Before the outputs are opened: what they replace stays.
+    let preemption = Preemption::of_kernel();
+    if preemption == Preemption::Possible {
+        return Err(CaptureError::Preemptible.into());
+    }
     let console = Console::on_standard_error(arguments.verbosity());
     let mut sinks = Sinks::open(&arguments.outputs, columns, Pace::Live, console)?;
     let scrapes = match arguments.metrics {
@@ -68,10 +73,8 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
         None => None,
     };
 
-    match Preemption::of_kernel() {
-        Preemption::Disabled | Preemption::Locked => {}
-        Preemption::Possible => return Err(CaptureError::Preemptible.into()),
-        Preemption::Unknown => sinks.notice(UNKNOWN_PREEMPTION),
+    if preemption == Preemption::Unknown {
+        sinks.notice(UNKNOWN_PREEMPTION);
     }
     let service = Service::of_environment();
     let timeouts = Timeouts { idle: arguments.idle_timeout, active: arguments.active_timeout, ..Timeouts::default() };
@@ -121,6 +124,7 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
     drop(metered.attached);
     let at_ns = drain(&mut metered.table, &mut pipeline)?;
     let _reader_gone = pipeline.end_interval(at_ns, clock());
+    kept.finish(&mut pipeline).await;
     let finished = pipeline.finish(clock());
     // What was learnt is kept whatever became of the rows.
     let learners = finished.learners.context("the pipeline was given learners")?;
