@@ -23,7 +23,7 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference { name: "initiator", of: "`src_…`, `dst_…`, `src2dst_…`, `dst2src_…`, `splt_direction`",
         nfstream: "calls who sent the record's first packet the source",
         flowml: "says by the strongest evidence who opened the flow (`initiator_by`, see above), and a record that continues \
-            another keeps its source: the same flow is never told the other way round. With `--profile nfstream` NFStream's \
+            another keeps its source: the same flow is never reported with its ends exchanged. With `--profile nfstream` NFStream's \
             rule holds" },
     Difference { name: "icmp", of: "flows of ICMP and ICMPv6",
         nfstream: "has one flow for all ICMP between two addresses",
