@@ -114,6 +114,7 @@ fn captures() -> Vec<(String, Vec<u8>)> {
     let mut inputs = vec![
         of("pcap_big_endian_ns", Pcap { order: Order::Big, nanoseconds: true, ..little }.write(&records)),
         of("pcap_modified", Pcap { modified: true, ..little }.write(&records)),
+        of("pcap_modified_big_endian", Pcap { order: Order::Big, modified: true, ..little }.write(&records)),
         of("pcap_fcs", Pcap { link: 1 | 1 << 26 | 2 << 28, ..little }.write(&records)),
         of("pcapng_little_endian", pcapng(Order::Little)),
         of("pcapng_big_endian", pcapng(Order::Big)),
