@@ -187,6 +187,12 @@ fn raise<T: Copy + PartialOrd>(most: &mut T, value: T) {
     }
 }
 
+/// The square of a gap. It fits 64 bits because the gap fits 32.
+#[inline(always)]
+const fn square(gap_us: u32) -> u64 {
+    gap_us as u64 * gap_us as u64
+}
+
 impl Sums {
     #[inline(always)]
     fn add(&mut self, packet: &Packet) {
@@ -208,7 +214,7 @@ impl Sums {
 
     #[inline(always)]
     fn sample(&mut self, gap_us: u32) {
-        self.iat_squares = self.iat_squares.wrapping_add(u64::from(gap_us) * u64::from(gap_us));
+        self.iat_squares = self.iat_squares.wrapping_add(square(gap_us));
         lower(&mut self.iat_min_us, gap_us);
         raise(&mut self.iat_max_us, gap_us);
     }
@@ -269,7 +275,7 @@ impl FlowCounts {
     #[inline(always)]
     pub(crate) fn wait(&mut self, now: Stamp) {
         let gap_us = now.gap_us(self.last());
-        self.iat_squares = self.iat_squares.wrapping_add(u64::from(gap_us) * u64::from(gap_us));
+        self.iat_squares = self.iat_squares.wrapping_add(square(gap_us));
         lower(&mut self.iat_min_us, gap_us);
         raise(&mut self.iat_max_us, gap_us);
     }

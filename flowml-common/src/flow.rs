@@ -90,7 +90,7 @@ impl Endpoint {
     /// Whether it stands first in a key with `other`, which is of the same version. (Derived, the comparison would look at
     /// the versions too, with every packet.)
     #[inline(always)]
-    pub(crate) const fn is_first(&self, other: &Self) -> bool {
+    const fn is_first(&self, other: &Self) -> bool {
         let (one, two) = (&self.address, &other.address);
         if one.high != two.high {
             one.high < two.high
@@ -115,16 +115,24 @@ pub const KEY_HALVES: usize = size_of::<FlowKey>() / 4;
 pub struct FlowKey([u64; 6]);
 
 impl FlowKey {
-    /// The key of a flow between two endpoints of one version of IP, the smaller first; `vlans` are the outer and the inner
-    /// id, 0 for none.
+    /// The key of a flow between two endpoints of one version of IP, in whichever order, and which end of it the first is.
     #[inline(always)]
-    pub(crate) const fn new(
-        ends: [Endpoint; 2],
+    pub(crate) const fn between(
+        [one, other]: [Endpoint; 2],
         protocol: u8,
         later_fragment: bool,
         vlans: [u16; 2],
         interface: u32,
-    ) -> Self {
+    ) -> (Self, Sender) {
+        let (sender, ends) =
+            if one.is_first(&other) { (Sender::Lower, [one, other]) } else { (Sender::Upper, [other, one]) };
+        (Self::new(ends, protocol, later_fragment, vlans, interface), sender)
+    }
+
+    /// The key of a flow between two endpoints of one version of IP, the smaller first; `vlans` are the outer and the inner
+    /// id, 0 for none.
+    #[inline(always)]
+    const fn new(ends: [Endpoint; 2], protocol: u8, later_fragment: bool, vlans: [u16; 2], interface: u32) -> Self {
         let [lower, upper] = ends;
         Self([
             lower.address.high,

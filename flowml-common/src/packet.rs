@@ -122,6 +122,18 @@ pub enum Sender {
     Upper = 1,
 }
 
+impl Sender {
+    /// The other end.
+    #[inline(always)]
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Lower => Self::Upper,
+            Self::Upper => Self::Lower,
+        }
+    }
+}
+
 /// One packet as the flow table counts it; a super-packet is several that differ in length only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
@@ -512,13 +524,8 @@ impl Packet {
 fn assemble(frame: &Frame, link: &Link, network: &Network, transport: &Transport) -> Result<Packet, Skipped> {
     let source = Endpoint { address: network.source, port: transport.source };
     let destination = Endpoint { address: network.destination, port: transport.destination };
-    let (sender, lower, upper) = if source.is_first(&destination) {
-        (Sender::Lower, source, destination)
-    } else {
-        (Sender::Upper, destination, source)
-    };
-    let key = FlowKey::new(
-        [lower, upper],
+    let (key, sender) = FlowKey::between(
+        [source, destination],
         network.protocol,
         network.later_fragment,
         [link.vlan, link.inner_vlan],

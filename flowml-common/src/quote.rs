@@ -34,18 +34,9 @@ impl Quote {
         if !self.to_sender {
             return None;
         }
-        let other = match informed {
-            Sender::Lower => Sender::Upper,
-            Sender::Upper => Sender::Lower,
-        };
         let source = Endpoint { port: self.source, ..error.endpoint(informed) };
-        let destination = Endpoint { port: self.destination, ..error.endpoint(other) };
-        let (sender, ends) = if source.is_first(&destination) {
-            (Sender::Lower, [source, destination])
-        } else {
-            (Sender::Upper, [destination, source])
-        };
-        Some((FlowKey::new(ends, self.protocol, false, error.vlans(), error.interface()), sender))
+        let destination = Endpoint { port: self.destination, ..error.endpoint(informed.opposite()) };
+        Some(FlowKey::between([source, destination], self.protocol, false, error.vlans(), error.interface()))
     }
 }
 

@@ -11,7 +11,7 @@ use flowml_common::packet::Sender;
 
 use super::distinct::Distinct;
 use super::share;
-use crate::session::{Standing, informed, opposite};
+use crate::session::{Standing, informed};
 
 /// Addresses that are kept in a window: under a flood from spoofed sources, those with the most packets.
 const MAX_HOSTS: usize = 8192;
@@ -332,7 +332,7 @@ impl HostWindows {
             return;
         }
         let [source, destination] =
-            [standing.initiator, opposite(standing.initiator)].map(|end| part.key.endpoint(end).address);
+            [standing.initiator, standing.initiator.opposite()].map(|end| part.key.endpoint(end).address);
         let seen = observe(part, standing, self.seed);
         let [source_hash, destination_hash] = [source, destination].map(|address| hash_address(address, self.seed));
         let first_ns = part.stats.first_ns();
@@ -350,7 +350,7 @@ impl HostWindows {
         let seen = observe(part, Standing { new: false, ..standing }, self.seed);
         let first_ns = part.stats.first_ns();
         let slice = self.current.get_or_insert_with(|| Slice::new(first_ns));
-        for end in [informed, opposite(informed)] {
+        for end in [informed, informed.opposite()] {
             if end != informed && !standing.about_sender {
                 continue;
             }
@@ -469,7 +469,7 @@ impl Observation {
 /// What a part gives to the window of the initiator.
 fn observe(part: &Part, standing: Standing, seed: u64) -> Observation {
     let (key, stats) = (&part.key, &part.stats);
-    let responder = opposite(standing.initiator);
+    let responder = standing.initiator.opposite();
     let (sent, received) = (stats.direction(standing.initiator), stats.direction(responder));
     let port = key.endpoint(responder).port;
     let login = standing.new && key.protocol() == protocol::TCP && LOGINS.contains(&port);

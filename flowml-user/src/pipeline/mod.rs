@@ -16,7 +16,7 @@ use crate::features::{Feature, FlowColumns, FlowRow, HOST_FEATURES, HostWindows,
 use crate::incident::Incidents;
 use crate::model::{Succession, Teaching, Verdict};
 use crate::record::{Clock, FlowRecord, Inspector};
-use crate::session::{Ended, Sessions, Timeouts, informed, opposite};
+use crate::session::{Ended, Sessions, Timeouts, informed};
 use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals, counted};
 
 mod ahead;
@@ -132,7 +132,7 @@ impl Pipeline {
             if let Some(incidents) = &mut incidents
                 && informed(&part.key, &part.stats).is_none()
             {
-                let ends = [standing.initiator, opposite(standing.initiator)];
+                let ends = [standing.initiator, standing.initiator.opposite()];
                 incidents.link(ends.map(|end| part.key.endpoint(end).address));
             }
             sinks.part(part, standing);

@@ -8,7 +8,7 @@ use flowml_common::flow::Address;
 use crate::features::HostWindow;
 use crate::incident::Incidents;
 use crate::model::Teaching;
-use crate::session::{Ended, opposite};
+use crate::session::Ended;
 
 /// Flows of one initiator that may teach in one interval: who makes many is not to say alone what is ordinary.
 const PER_SOURCE: u32 = 64;
@@ -23,7 +23,7 @@ pub(super) fn of_flows(incidents: &Incidents, ended: &[Ended]) -> Vec<Teaching> 
     let mut by_source: HashMap<Address, u32, RandomState> = HashMap::default();
     let one = |ended: &Ended| {
         let ends =
-            [ended.initiator.sender, opposite(ended.initiator.sender)].map(|end| ended.key.endpoint(end).address);
+            [ended.initiator.sender, ended.initiator.sender.opposite()].map(|end| ended.key.endpoint(end).address);
         let flows = by_source.entry(ends[0]).or_default();
         *flows += 1;
         if *flows > PER_SOURCE { Teaching::Surplus } else { by_trust(incidents, &ends) }

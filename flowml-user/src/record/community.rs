@@ -7,8 +7,6 @@ use flowml_common::headers::protocol;
 use flowml_common::packet::Sender;
 use sha1::{Digest, Sha1};
 
-use crate::session::opposite;
-
 /// `1:` and base64 of SHA-1 over seed, both addresses, protocol, a zero and both ports, all in network order.
 ///
 /// The smaller end stands first, as in the key; but an ICMP message that has no answer keeps its direction, type and
@@ -16,7 +14,7 @@ use crate::session::opposite;
 pub(super) fn id(key: &FlowKey, opener: Sender, seed: u16) -> String {
     let is_one_way = key.is_icmp() && !key.is_icmp_exchange();
     let first = if is_one_way { opener } else { Sender::Lower };
-    let ends = [first, opposite(first)].map(|end| key.endpoint(end));
+    let ends = [first, first.opposite()].map(|end| key.endpoint(end));
     let mut hash = Sha1::new();
     hash.update(seed.to_be_bytes());
     for end in ends {

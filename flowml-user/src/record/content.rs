@@ -7,7 +7,7 @@ use flowml_common::packet::Sender;
 use regex::bytes::{Regex, RegexSet};
 
 use super::application::Application;
-use crate::session::{Contents, Ended, opposite};
+use crate::session::{Contents, Ended};
 
 /// What the first payload bytes of one direction are like.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -163,7 +163,7 @@ impl Inspector {
     pub fn inspect(&self, ended: &Ended) -> Content {
         let nothing = Contents::default();
         let contents = ended.contents.as_deref().unwrap_or(&nothing);
-        let senders: [Sender; 2] = [ended.initiator.sender, opposite(ended.initiator.sender)];
+        let senders: [Sender; 2] = [ended.initiator.sender, ended.initiator.sender.opposite()];
         let sent = senders.map(|sender| contents.sent_by(sender));
         let matched = sent.iter().flat_map(|bytes| self.patterns.matches(bytes)).fold(0, |bits, n| bits | 1 << n);
         let is_message = !ended.key.later_fragment();

@@ -14,7 +14,7 @@ use flowml_common::headers::Mac;
 use flowml_common::packet::{Hook, Sender};
 use flowml_common::time::to_micros;
 
-use crate::session::{EndReason, Ended, Evidence, opposite};
+use crate::session::{EndReason, Ended, Evidence};
 
 pub use application::{Application, PROTOCOLS, Protocol};
 pub use content::{Content, FirstPayload, Inspector, MATCH_PREFIX, Pattern, PatternError};
@@ -313,7 +313,7 @@ impl FlowRecord {
     #[must_use]
     pub fn new(ended: &Ended, clock: Clock) -> Self {
         let (stats, initiator) = (&ended.stats, ended.initiator.sender);
-        let ends = [initiator, opposite(initiator)];
+        let ends = [initiator, initiator.opposite()];
         let [source, destination] = ends.map(|end| stats.direction(end));
         Self {
             key: ended.key,
@@ -358,7 +358,7 @@ impl FlowRecord {
     /// The responder's end of the key.
     #[must_use]
     pub const fn destination(&self) -> Endpoint {
-        self.key.endpoint(opposite(self.initiator))
+        self.key.endpoint(self.initiator.opposite())
     }
 
     /// The initiator's address.
@@ -406,7 +406,7 @@ impl FlowRecord {
     /// the initiator.
     const fn icmp_ends(&self) -> [Sender; 2] {
         let kind = if self.key.is_icmp_exchange() { self.initiator } else { self.opener };
-        [kind, opposite(kind)]
+        [kind, kind.opposite()]
     }
 
     /// Whether several CPUs counted at the same time: of the inter-arrival times the mean alone is known then.

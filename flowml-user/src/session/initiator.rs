@@ -7,8 +7,8 @@ use flowml_common::headers::protocol;
 use flowml_common::packet::{Sender, icmp_answer, is_icmp_error, is_icmp_question};
 use flowml_common::quote::Quote;
 
+use super::bit;
 use super::services::{is_service, is_service_to};
-use super::{bit, opposite};
 
 /// What shows who opened a session, the strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,7 +85,7 @@ impl Initiator {
         type Rule<'a> = (Evidence, &'a dyn Fn() -> Option<Sender>);
         let rules: [Rule<'_>; 6] = [
             (Evidence::Syn, &|| alone(syn_senders(stats).0)),
-            (Evidence::SynAck, &|| alone(syn_senders(stats).1).map(opposite)),
+            (Evidence::SynAck, &|| alone(syn_senders(stats).1).map(Sender::opposite)),
             (Evidence::IcmpType, &|| asking(key)),
             (Evidence::IcmpError, &|| known.quoted),
             (Evidence::Continues, &|| known.earlier),
@@ -149,7 +149,7 @@ fn is_group(address: Address) -> bool {
 pub(crate) const fn informed(key: &FlowKey, stats: &FlowStats) -> Option<Sender> {
     let sender = opener(stats);
     let is_error = !key.later_fragment() && is_icmp_error(key.protocol(), key.endpoint(sender).port as u8);
-    if is_error { Some(opposite(sender)) } else { None }
+    if is_error { Some(sender.opposite()) } else { None }
 }
 
 /// Whether the host that was informed of an error opened the flow that the error quotes, by the quoted packet, which it

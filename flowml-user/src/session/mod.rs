@@ -1,5 +1,6 @@
 //! Sessions: the parts of a flow, drained epoch by epoch, joined until the flow ends.
 
+mod connection;
 mod contents;
 mod initiator;
 mod memory;
@@ -16,11 +17,12 @@ use std::time::Duration;
 use ahash::RandomState;
 use flowml_common::content::Contents as PartContents;
 use flowml_common::counts::Counted;
-use flowml_common::flow::{FIN, FlowKey, FlowStats, Opening, Part, RST};
+use flowml_common::flow::{FlowKey, FlowStats, Opening, Part};
 use flowml_common::packet::Sender;
 use flowml_common::quote::Quote;
 use flowml_common::time::Boundaries;
 
+use connection::Connection;
 pub use contents::Contents;
 use initiator::Known;
 pub(crate) use initiator::informed;
@@ -162,50 +164,6 @@ enum Record {
     Further(Option<FlowStats>),
 }
 
-/// What TCP has said in a session, by sender.
-#[derive(Default)]
-struct Connection {
-    openings: [Option<Opening>; 2],
-    fins: [bool; 2],
-    resets: [bool; 2],
-}
-
-impl Connection {
-    fn absorb(&mut self, part: &FlowStats) {
-        for (sender, direction) in part.directions.iter().enumerate() {
-            self.openings[sender] = Opening::follow(self.openings[sender], direction.opening);
-            self.fins[sender] |= direction.flags[bit(FIN)] > 0;
-            self.resets[sender] |= direction.flags[bit(RST)] > 0;
-        }
-    }
-
-    /// Whether both sides have sent FIN, or one has sent RST.
-    fn is_closed(&self) -> bool {
-        self.fins == [true; 2] || self.resets != [false; 2]
-    }
-
-    /// Whether `part` begins with the opening of another connection (RFC 9293 §3.6.1): a SYN after the end, or with
-    /// another initial sequence number. A SYN,ACK says so only where the SYN that it answers was not seen.
-    ///
-    /// What a part knows of an opening is its first packet, but for a SYN,ACK whose SYN is in it as well: the flow table
-    /// sees to that.
-    fn is_followed_by(&self, part: &FlowStats) -> bool {
-        let openings = part.directions.each_ref().map(|direction| direction.opening);
-        let (sender, sequence) = match openings {
-            [Some(Opening::Syn(sequence)), _] => (0, sequence),
-            [_, Some(Opening::Syn(sequence))] => (1, sequence),
-            [Some(Opening::SynAck(sequence)), _] if !matches!(self.openings[1], Some(Opening::Syn(_))) => (0, sequence),
-            [_, Some(Opening::SynAck(sequence))] if !matches!(self.openings[0], Some(Opening::Syn(_))) => (1, sequence),
-            _ => return false,
-        };
-        let is_syn = matches!(openings[sender], Some(Opening::Syn(_)));
-        match self.openings[sender] {
-            Some(own) => own.sequence() != sequence || is_syn && self.is_closed(),
-            None => self.is_closed(),
-        }
-    }
-}
-
 struct Session {
     key: FlowKey,
     record: Record,
@@ -310,15 +268,7 @@ impl Session {
             *sent |= direction.packets > 0;
         }
         let initiator = self.initiator(rule).unwrap_or_else(|| Initiator::first(part)).sender;
-        Standing { new, initiator, answered: self.sent[opposite(initiator) as usize], about_sender: false }
-    }
-}
-
-/// The other end.
-pub(crate) const fn opposite(sender: Sender) -> Sender {
-    match sender {
-        Sender::Lower => Sender::Upper,
-        Sender::Upper => Sender::Lower,
+        Standing { new, initiator, answered: self.sent[initiator.opposite() as usize], about_sender: false }
     }
 }
 
@@ -526,7 +476,7 @@ impl Sessions {
             Some(opener == informed_there)
         });
         let informed_opened = of_session.unwrap_or_else(|| initiator::informed_opened(&quote));
-        Some(if informed_opened { informed } else { opposite(informed) })
+        Some(if informed_opened { informed } else { informed.opposite() })
     }
 
     fn make_room(&mut self) {

@@ -189,7 +189,7 @@ fn stronger_evidence_wins_while_the_record_is_open() {
         (part_of(&[tcp(0, "10.0.0.1:50000", CLIENT, ACK)]), part_of(&[tcp(1, "10.0.0.1:50000", CLIENT, SYN | ACK)]));
     let first = sessions.absorb(&ack.key, &ack.stats).initiator;
     let second = sessions.absorb(&syn_ack.key, &syn_ack.stats).initiator;
-    assert_eq!(second, super::opposite(first), "windows use what is known at the time");
+    assert_eq!(second, first.opposite(), "windows use what is known at the time");
     assert_eq!(one(sessions.flush()).initiator, Initiator { sender: second, by: Evidence::SynAck });
 }
 
@@ -209,7 +209,7 @@ fn a_session_keeps_the_initiator_of_the_one_that_it_continues() {
     // The other side opens a connection of its own on the same ports; what it says later goes on with that.
     absorb(&mut sessions, &[tcp(300 * SECOND, high, CLIENT, SYN)]);
     let other = one(sessions.expire(330 * SECOND));
-    assert_eq!(other.initiator, Initiator { sender: super::opposite(first.initiator.sender), by: Evidence::Syn });
+    assert_eq!(other.initiator, Initiator { sender: first.initiator.sender.opposite(), by: Evidence::Syn });
     absorb(&mut sessions, &[tcp(360 * SECOND, CLIENT, high, ACK)]);
     assert_eq!(one(sessions.flush()).initiator, Initiator { by: Evidence::Continues, ..other.initiator });
 }

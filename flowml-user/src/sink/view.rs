@@ -13,7 +13,6 @@ use super::service::{has_ports, service_name};
 use super::text::{counted, grouped};
 use crate::incident::{Hosts, Incident, State};
 use crate::model::{Reason, Verdict};
-use crate::session::opposite;
 
 /// What a flow did.
 #[derive(Clone, Debug)]
@@ -172,7 +171,7 @@ fn hosts(hosts: &Hosts) -> Option<String> {
 
 /// Initiator and responder, with their ports where there are any.
 fn ends(key: &FlowKey, initiator: Sender) -> [String; 2] {
-    [initiator, opposite(initiator)].map(|end| {
+    [initiator, initiator.opposite()].map(|end| {
         let Endpoint { address, port } = key.endpoint(end);
         match address.to_ip() {
             address if !has_ports(key) => address.to_string(),

@@ -12,7 +12,6 @@ use super::super::view::{Anomaly, FlowLine, HostLine};
 use super::seen::{Learnt, Noted, Seen};
 use crate::incident::{Hosts, Incident, State as Stage};
 use crate::model::{Reason, Verdict};
-use crate::session::opposite;
 
 /// Flows of a host that are told.
 const FLOWS_TOLD: usize = 5;
@@ -41,7 +40,7 @@ pub(super) fn of_flow(flow: &FlowLine, seen: &Seen) -> Vec<Fact> {
     let mut told = vec![
         fact("flow", format!("{source} {} {destination} ({})", flow.sign(), flow.service())),
         fact("sent", format!("{}, {}", sent(activity.initiator), rate(activity.total().bytes, seen.seconds()))),
-        fact("received", sent(opposite(activity.initiator))),
+        fact("received", sent(activity.initiator.opposite())),
     ];
     match key.vlans() {
         [0, _] => {}
@@ -52,7 +51,7 @@ pub(super) fn of_flow(flow: &FlowLine, seen: &Seen) -> Vec<Fact> {
         Some(verdict) => told.extend(of_verdict(verdict, FLOWS, seen)),
         None => told.push(fact("verdict", "none before it ends, or has lasted for the active timeout")),
     }
-    let ends = [activity.initiator, opposite(activity.initiator)].map(|end| key.endpoint(end).address);
+    let ends = [activity.initiator, activity.initiator.opposite()].map(|end| key.endpoint(end).address);
     let host = |address: &Address| {
         let verdict = host_verdict(*address, seen).map_or_else(|| "not judged".to_owned(), in_short);
         format!("{}: {verdict}", address.to_ip())

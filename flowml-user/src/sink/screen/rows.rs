@@ -11,7 +11,6 @@ use super::detail::Fact;
 use super::seen::{Learnt, Noted, Seen};
 use crate::incident::State as Stage;
 use crate::model::{Verdict, one_line};
-use crate::session::opposite;
 
 /// The parts of the screen that list something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -316,7 +315,7 @@ impl Kind for FlowLine {
 
     fn by_name(&self) -> Rank {
         let initiator = self.activity.initiator;
-        Rank::Ends(self.key.endpoint(initiator), self.key.endpoint(opposite(initiator)))
+        Rank::Ends(self.key.endpoint(initiator), self.key.endpoint(initiator.opposite()))
     }
 
     fn found_by(&self) -> String {

@@ -1,0 +1,49 @@
+//! What TCP says of a session: how its sides opened the connection, and whether they have ended it.
+
+use flowml_common::flow::{FIN, FlowStats, Opening, RST};
+
+use super::bit;
+
+/// What TCP has said in a session, by sender.
+#[derive(Default)]
+pub(super) struct Connection {
+    openings: [Option<Opening>; 2],
+    fins: [bool; 2],
+    resets: [bool; 2],
+}
+
+impl Connection {
+    pub(super) fn absorb(&mut self, part: &FlowStats) {
+        for (sender, direction) in part.directions.iter().enumerate() {
+            self.openings[sender] = Opening::follow(self.openings[sender], direction.opening);
+            self.fins[sender] |= direction.flags[bit(FIN)] > 0;
+            self.resets[sender] |= direction.flags[bit(RST)] > 0;
+        }
+    }
+
+    /// Whether both sides have sent FIN, or one has sent RST.
+    pub(super) fn is_closed(&self) -> bool {
+        self.fins == [true; 2] || self.resets != [false; 2]
+    }
+
+    /// Whether `part` begins with the opening of another connection (RFC 9293 §3.6.1): a SYN after the end, or with
+    /// another initial sequence number. A SYN,ACK says so only where the SYN that it answers was not seen.
+    ///
+    /// What a part knows of an opening is its first packet, but for a SYN,ACK whose SYN is in it as well: the flow table
+    /// sees to that.
+    pub(super) fn is_followed_by(&self, part: &FlowStats) -> bool {
+        let openings = part.directions.each_ref().map(|direction| direction.opening);
+        let (sender, sequence) = match openings {
+            [Some(Opening::Syn(sequence)), _] => (0, sequence),
+            [_, Some(Opening::Syn(sequence))] => (1, sequence),
+            [Some(Opening::SynAck(sequence)), _] if !matches!(self.openings[1], Some(Opening::Syn(_))) => (0, sequence),
+            [_, Some(Opening::SynAck(sequence))] if !matches!(self.openings[0], Some(Opening::Syn(_))) => (1, sequence),
+            _ => return false,
+        };
+        let is_syn = matches!(openings[sender], Some(Opening::Syn(_)));
+        match self.openings[sender] {
+            Some(own) => own.sequence() != sequence || is_syn && self.is_closed(),
+            None => self.is_closed(),
+        }
+    }
+}
