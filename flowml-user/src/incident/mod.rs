@@ -6,13 +6,16 @@
 //! sources have flows to one host, or one with hardly a flow is odd with its target, that host makes the incident, and they
 //! belong to it.
 
+mod index;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use ahash::RandomState;
 use flowml_common::flow::Address;
 
+use self::index::{Index, Members, Number};
 use crate::features::HostWindow;
 use crate::model::{Reason, Verdict};
 
@@ -120,7 +123,7 @@ struct Open {
     incident: Incident,
     /// The host and role that make it one.
     key: (Address, Role),
-    hosts: HashSet<(Address, Role)>,
+    hosts: Members,
     /// End of the last window of a source.
     source_end_ns: u64,
     /// Sum of the severities of its windows.
@@ -138,9 +141,15 @@ struct Link {
 /// All incidents of a run.
 #[derive(Default)]
 pub struct Incidents {
-    open: Vec<Open>,
+    /// The oldest first.
+    open: BTreeMap<Number, Open>,
+    by_key: HashMap<(Address, Role), Number, RandomState>,
+    /// How many incidents have begun, reported or not.
+    begun: Number,
     /// When incidents ended of late, and their hosts.
-    ended: VecDeque<(u64, HashSet<(Address, Role)>)>,
+    ended: VecDeque<(u64, Members)>,
+    /// The incidents of each host, open or ended a short time ago.
+    index: Index,
     /// Initiators and responders of what was drained since the last interval …
     links: Vec<Link>,
     /// … and in those before it that its windows reach back to, with the ends of the intervals.
@@ -191,20 +200,19 @@ impl Incidents {
     /// Whether a host is part of an incident, or was of late: what it does then is no model for what is ordinary.
     #[must_use]
     pub fn is_suspect(&self, address: Address) -> bool {
-        let told = self.open.iter().filter(|open| open.told).map(|open| &open.hosts);
-        told.chain(self.ended.iter().map(|(_, hosts)| hosts)).any(|hosts| is_among(hosts, address))
+        self.index.is_suspect(address)
     }
 
     /// Takes an anomalous flow. Returns whether it belongs to an incident.
     pub fn flow(&mut self, ends: [Address; 2]) -> bool {
-        let belongs = |open: &&mut Open| ends.iter().any(|address| is_among(&open.hosts, *address));
-        let found = self.open.iter_mut().find(belongs);
+        let first = ends.iter().filter_map(|address| self.index.first(*address)).min();
+        let found = first.and_then(|number| self.open.get_mut(&number));
         found.map(|open| open.incident.flows += 1).is_some()
     }
 
     /// Incidents that are open, the oldest first.
     pub fn open(&self) -> impl Iterator<Item = &Incident> {
-        self.open.iter().filter(|open| open.told).map(|open| &open.incident)
+        self.open.values().filter(|open| open.told).map(|open| &open.incident)
     }
 
     /// How many incidents there were, and how many anomalous windows found no place.
@@ -216,7 +224,9 @@ impl Incidents {
     /// Ends all that are open, because the run ends.
     pub fn finish(&mut self) -> Vec<(State, Incident)> {
         self.ended.clear();
-        let told = self.open.drain(..).filter(|open| open.told);
+        self.by_key.clear();
+        self.index.clear();
+        let told = std::mem::take(&mut self.open).into_values().filter(|open| open.told);
         told.map(|open| (State::Closed, open.incident)).collect()
     }
 
@@ -268,25 +278,26 @@ impl Incidents {
     /// The incident of a target whose source is not an anomaly any more: its source was one until a moment ago, or has
     /// most of the `flows` to the target (by initiator), as one that opened many connections and now holds them open.
     fn going_on(&self, odd: &Odd<'_>, flows: Option<&BTreeMap<Address, u64>>) -> Option<(Address, Role)> {
-        let HostWindow { address, end_ns, .. } = odd.window;
-        let is_trailing = |open: &Open| *end_ns <= open.source_end_ns.saturating_add(TRAILING_NS);
+        let &HostWindow { address, end_ns, .. } = odd.window;
+        let is_trailing = |open: &Open| end_ns <= open.source_end_ns.saturating_add(TRAILING_NS);
+        let all: u64 = flows.into_iter().flat_map(BTreeMap::values).sum();
         let has_most = |open: &Open| {
             let is_its = |initiator: &Address| open.hosts.contains(&(*initiator, Role::Source));
-            let all: u64 = flows.into_iter().flat_map(BTreeMap::values).sum();
             let its: u64 = flows.into_iter().flatten().filter(|(from, _)| is_its(from)).map(|(_, flows)| flows).sum();
             2 * its > all
         };
-        let mut of_target = self.open.iter().filter(|open| open.hosts.contains(&(*address, Role::Target)));
+        let of_host = self.index.all(address).filter_map(|number| self.open.get(&number));
+        let mut of_target = of_host.filter(|open| open.hosts.contains(&(address, Role::Target)));
         of_target.find(|open| is_trailing(open) || has_most(open)).map(|open| open.key)
     }
 
     fn add(&mut self, odd: &Odd<'_>, key: (Address, Role)) {
-        let found = self.open.iter().position(|open| open.key == key);
-        let Some(at) = found.or_else(|| self.begin(odd, key)) else {
+        let found = self.by_key.get(&key).copied().or_else(|| self.begin(odd, key));
+        let Some((number, open)) = found.and_then(|number| Some((number, self.open.get_mut(&number)?))) else {
             self.left_out += 1;
             return;
         };
-        let Open { incident, hosts, source_end_ns, evidence, .. } = &mut self.open[at];
+        let Open { incident, hosts, source_end_ns, evidence, told, .. } = open;
         let Odd { window, verdict, role } = odd;
         if *role == Role::Source {
             *source_end_ns = window.end_ns;
@@ -296,6 +307,7 @@ impl Incidents {
         incident.start_ns = incident.start_ns.min(window.start_ns);
         incident.end_ns = incident.end_ns.max(window.end_ns);
         if hosts.len() < MOST_HOSTS && hosts.insert((window.address, *role)) {
+            self.index.enter(window.address, number, *told);
             let hosts = incident.hosts_mut(*role);
             hosts.count += 1;
             if hosts.named.len() < NAMED {
@@ -308,7 +320,7 @@ impl Incidents {
         }
     }
 
-    fn begin(&mut self, odd: &Odd<'_>, key: (Address, Role)) -> Option<usize> {
+    fn begin(&mut self, odd: &Odd<'_>, key: (Address, Role)) -> Option<Number> {
         let incident = Incident {
             number: 0,
             start_ns: odd.window.start_ns,
@@ -321,38 +333,47 @@ impl Incidents {
             reasons: Vec::new(),
         };
         (self.open.len() < MOST_OPEN).then(|| {
-            self.open.push(Open { incident, key, hosts: HashSet::new(), source_end_ns: 0, evidence: 0.0, told: false });
-            self.open.len() - 1
+            self.begun += 1;
+            let hosts = Members::default();
+            let open = Open { incident, key, hosts, source_end_ns: 0, evidence: 0.0, told: false };
+            self.open.insert(self.begun, open);
+            self.by_key.insert(key, self.begun);
+            self.begun
         })
     }
 
     /// Numbers the incidents that have become certain, and takes out those that are over.
     fn tell(&mut self, now_ns: u64) -> Vec<(State, Incident)> {
         let mut news = Vec::new();
-        for open in &mut self.open {
-            let Open { incident, told, evidence, .. } = open;
+        for open in self.open.values_mut() {
+            let Open { incident, hosts, told, evidence, .. } = open;
             if !*told && *evidence >= CERTAIN {
                 *told = true;
+                self.index.tell(hosts);
                 self.told += 1;
                 incident.number = self.told;
                 news.push((State::Open, incident.clone()));
             }
         }
-        let over = |open: &mut Open| open.incident.end_ns.saturating_add(QUIET_NS) <= now_ns;
-        for open in self.open.extract_if(.., over).filter(|open| open.told) {
-            self.ended.push_back((now_ns, open.hosts));
-            news.push((State::Closed, open.incident));
+        let is_over = |open: &Open| open.incident.end_ns.saturating_add(QUIET_NS) <= now_ns;
+        let over: Vec<Number> = self.open.iter().filter(|(_, open)| is_over(open)).map(|(number, _)| *number).collect();
+        for number in over {
+            let Some(open) = self.open.remove(&number) else { continue };
+            self.by_key.remove(&open.key);
+            self.index.end(&open.hosts, number, open.told);
+            if open.told {
+                self.ended.push_back((now_ns, open.hosts));
+                news.push((State::Closed, open.incident));
+            }
         }
-        while self.ended.front().is_some_and(|(end_ns, _)| end_ns.saturating_add(SUSPECT_NS) <= now_ns) {
-            self.ended.pop_front();
+        let is_past = |(end_ns, _): &(u64, Members)| end_ns.saturating_add(SUSPECT_NS) <= now_ns;
+        while self.ended.front().is_some_and(is_past)
+            && let Some((_, hosts)) = self.ended.pop_front()
+        {
+            self.index.forget(&hosts);
         }
         news
     }
-}
-
-/// Whether a host is among these, in either role.
-fn is_among(hosts: &HashSet<(Address, Role)>, address: Address) -> bool {
-    [Role::Source, Role::Target].iter().any(|role| hosts.contains(&(address, *role)))
 }
 
 /// Whether what is odd is what the host did, or what was done to it: by the larger part of the reasons.

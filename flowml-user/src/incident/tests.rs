@@ -212,3 +212,38 @@ fn sources_of_two_targets_make_no_incidents_of_their_own() {
     let news = run.second(&links, &odd);
     assert_eq!(news.iter().map(|(_, incident)| incident.targets.named[0]).collect::<Vec<_>>(), [host(2), host(1)]);
 }
+
+/// What a row asks costs the same number of look-ups, however many incidents are open; the answers are those of going
+/// through all of them.
+#[test]
+fn what_a_row_asks_does_not_depend_on_how_many_incidents_are_open() {
+    let looks = |open: u32| {
+        let mut run = Run::default();
+        let odd: Vec<_> = (0..open).map(|number| Seen(1000 + number, Source, 1e-10)).collect();
+        let links: Vec<_> = (0..open).map(|number| (1000 + number, 1_000_000 + number)).collect();
+        assert_eq!(run.second(&links, &odd).len(), open as usize);
+        let before = run.incidents.index.looks.get();
+        for number in [1000, 1000 + open - 1, 7] {
+            assert_eq!(run.incidents.is_suspect(host(number)), number != 7);
+            assert_eq!(run.incidents.flow([host(number), host(8)]), number != 7);
+        }
+        let oldest = run.incidents.flow([host(1000 + open - 1), host(1000)]);
+        assert!(oldest && run.incidents.open().next().is_some_and(|incident| incident.flows == 2 || open == 1));
+        run.incidents.index.looks.get() - before
+    };
+    assert_eq!(looks(10), looks(MOST_OPEN as u32));
+}
+
+/// The index has the hosts of the incidents that are open or ended a short time ago, and no others.
+#[test]
+fn hosts_that_are_suspect_no_more_take_no_memory() {
+    let mut run = Run::default();
+    run.second(&[(7, 1)], &[Seen(7, Source, 1e-10), Seen(1, Target, 1e-10)]);
+    // This one never becomes certain.
+    run.second(&[], &[Seen(9, Source, 1e-5)]);
+    assert_eq!(run.incidents.index.len(), 3);
+    (0..=QUIET_NS / SECOND).for_each(|_| drop(run.second(&[], &[])));
+    assert_eq!(run.incidents.index.len(), 2);
+    (0..=SUSPECT_NS / SECOND).for_each(|_| drop(run.second(&[], &[])));
+    assert_eq!(run.incidents.index.len(), 0);
+}
