@@ -3,6 +3,7 @@
 //! It knows columns and nothing of flows or hosts, so the same [`Learner`] serves both. Beside it stands learning from
 //! tables, all of it at once ([`trained`]): detectors, classifiers, preparation, selection and measures.
 
+mod beside;
 mod calibrate;
 mod checked;
 pub mod classify;
@@ -49,6 +50,7 @@ pub use self::scale::Below;
 pub use self::store::{ModelError, ModelFile, Snapshot};
 pub use self::succession::{News, Succession};
 
+use self::beside::{Job, Place};
 use self::calibrate::MOST_SCORES;
 use self::checked::{Checked, Outcome, SHARES, amount, checked, holds, within};
 use self::fitted::{Fitted, Scratch};
@@ -234,6 +236,8 @@ pub struct Learner {
     batches: u64,
     marks: Marks,
     state: State,
+    /// Where the model is made that ends the warm-up.
+    place: Place<Option<Fitted>>,
 }
 
 #[derive(Clone, Debug)]
@@ -261,13 +265,21 @@ impl Learner {
     /// A learner of rows with these columns, at the beginning of its warm-up.
     #[must_use]
     pub fn new(columns: Vec<Column>, settings: Settings) -> Self {
-        Self { columns, settings, batches: 0, marks: Marks::default(), state: State::WarmUp(WarmUp::default()) }
+        let (marks, state) = (Marks::default(), State::WarmUp(WarmUp::default()));
+        Self { columns, settings, batches: 0, marks, state, place: Place::OnPath }
+    }
+
+    /// From now on models are made on a thread of their own, and rows are not held up by it. When a model takes effect then
+    /// depends on how long it takes.
+    pub fn learn_beside(&mut self) {
+        self.place = Place::Beside(None);
     }
 
     /// A learner of the same columns at the beginning of its warm-up, that knows what the operator said.
     #[must_use]
     pub fn successor(&self, settings: Settings) -> Self {
-        Self { marks: self.marks.clone(), ..Self::new(self.columns.clone(), settings) }
+        let (marks, place) = (self.marks.clone(), self.place.clone());
+        Self { marks, place, ..Self::new(self.columns.clone(), settings) }
     }
 
     /// Takes note of what an operator says of rows, for all models of here to come.
@@ -311,7 +323,7 @@ impl Learner {
             State::WarmUp(warm_up) => {
                 warm_up.collect(rows, &learnt, is_suspect, &self.settings);
                 if warm_up.is_over(&self.settings) {
-                    self.fit();
+                    self.end_warm_up();
                 }
                 vec![None; rows.nrows()]
             }
@@ -342,26 +354,33 @@ impl Learner {
         }
     }
 
+    /// Makes the model that the warm-up was for, or takes it where it was made beside.
+    fn end_warm_up(&mut self) {
+        let State::WarmUp(warm_up) = &self.state else { return };
+        let Place::Beside(job) = &mut self.place else {
+            self.fit();
+            return;
+        };
+        match job.as_ref().map(Job::outcome) {
+            None => {
+                let (warm_up, columns) = (warm_up.clone(), self.columns.clone());
+                let (settings, marks) = (self.settings.clone(), self.marks.clone());
+                *job = Job::begin(move || learn(&warm_up, &columns, &settings, &marks));
+            }
+            Some(Ok(None)) => {}
+            Some(made) => {
+                *job = None;
+                if let Ok(Some(Some(fitted))) = made {
+                    self.state = State::ready(fitted, &self.marks);
+                }
+            }
+        }
+    }
+
     /// Ends the warm-up with what it has seen; false where that is nothing.
     pub fn fit(&mut self) -> bool {
         let State::WarmUp(warm_up) = &self.state else { return true };
-        let learn: Vec<Learn> = self.columns.iter().map(|column| column.learn).collect();
-        let Some((rows, times)) = warm_up.rows(learn.len()) else { return false };
-        let fit = |kept: &[usize]| {
-            let times: Vec<u32> = kept.iter().map(|&row| times[row]).collect();
-            Fitted::fit(rows.select(Axis(0), kept).view(), &times, &learn, &self.settings)
-        };
-        let all: Vec<usize> = (0..rows.nrows()).collect();
-        let fitted = fit(&all);
-        // What the operator called an attack is found by a first fit, whatever it takes for ordinary, and left out.
-        let likeness = Likeness::new(&self.marks, &fitted);
-        let mut scratch = Scratch::default();
-        let is_attack = |row: &usize| {
-            fitted.score(rows.row(*row), &mut scratch);
-            likeness.of(&scratch.vector, 0.0) == Some(Opinion::Attack)
-        };
-        let (attacks, kept): (Vec<usize>, Vec<usize>) = all.into_iter().partition(is_attack);
-        let fitted = if attacks.is_empty() || kept.is_empty() { fitted } else { fit(&kept) };
+        let Some(fitted) = learn(warm_up, &self.columns, &self.settings, &self.marks) else { return false };
         self.state = State::ready(fitted, &self.marks);
         true
     }
@@ -478,6 +497,27 @@ fn score(ready: &Ready, rows: ArrayView2<'_, f64>, columns: &[Column], settings:
         Verdict { cluster: nearest.cluster as u32, score: nearest.score, probability, anomaly, reasons }
     };
     rows.outer_iter().map(verdict).collect()
+}
+
+/// The model of what a warm-up has seen; none where that is nothing.
+fn learn(warm_up: &WarmUp, columns: &[Column], settings: &Settings, marks: &Marks) -> Option<Fitted> {
+    let learn: Vec<Learn> = columns.iter().map(|column| column.learn).collect();
+    let (rows, times) = warm_up.rows(learn.len())?;
+    let fit = |kept: &[usize]| {
+        let times: Vec<u32> = kept.iter().map(|&row| times[row]).collect();
+        Fitted::fit(rows.select(Axis(0), kept).view(), &times, &learn, settings)
+    };
+    let all: Vec<usize> = (0..rows.nrows()).collect();
+    let fitted = fit(&all);
+    // What the operator called an attack is found by a first fit, whatever it takes for ordinary, and left out.
+    let likeness = Likeness::new(marks, &fitted);
+    let mut scratch = Scratch::default();
+    let is_attack = |row: &usize| {
+        fitted.score(rows.row(*row), &mut scratch);
+        likeness.of(&scratch.vector, 0.0) == Some(Opinion::Attack)
+    };
+    let (attacks, kept): (Vec<usize>, Vec<usize>) = all.into_iter().partition(is_attack);
+    Some(if attacks.is_empty() || kept.is_empty() { fitted } else { fit(&kept) })
 }
 
 /// At most `at_most` of `rows` row numbers, drawn at random without repetition, in ascending order.

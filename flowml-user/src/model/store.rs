@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::beside::Place;
 use super::fitted::Fitted;
 use super::marks::{Mark, Marks};
 use super::{Learner, Settings, State, file};
@@ -222,7 +223,8 @@ pub(super) fn learner(path: &Path, name: &str, value: &Value, columns: Vec<Colum
         return Err(not_a_model(format!("its marks are not of rows of {} columns", columns.len())));
     }
     let state = State::ready(model, &about.marks);
-    Ok(Learner { columns, settings: about.settings, batches: about.batches, state, marks: about.marks })
+    let About { settings, batches, marks, .. } = about;
+    Ok(Learner { columns, settings, batches, state, marks, place: Place::OnPath })
 }
 
 /// What people can read of a learner, which was trained on these columns. The rest may have another shape where it was not.

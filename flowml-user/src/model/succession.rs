@@ -192,6 +192,14 @@ impl Succession {
         Self { shadow, ..Self::of(acting) }
     }
 
+    /// From now on models are made beside the path of the rows ([`Learner::learn_beside`]).
+    pub fn learn_beside(&mut self) {
+        self.acting.learn_beside();
+        if let Some(shadow) = &mut self.shadow {
+            shadow.learner.learn_beside();
+        }
+    }
+
     /// From now on all is judged by what was learnt so far, and nothing more is learnt.
     pub fn hold(&mut self) {
         self.held = true;
@@ -343,6 +351,29 @@ mod tests {
         assert!(matches!(news[1], News::TookOver { new, old, rows: 900 } if new < 5 && old > 800), "{news:?}");
         assert!(anomalies(&mut succession, &rows(40.0, &mut rng)) <= 1);
         assert_eq!(anomalies(&mut succession, &rows(0.0, &mut rng)), 30);
+    }
+
+    #[test]
+    fn a_model_that_is_made_beside_is_the_same_and_holds_no_row_up() {
+        let settings = Settings { warm_up_batches: 30, ..settings() };
+        let mut on_path = Succession::of(Learner::new(COLUMNS.to_vec(), settings.clone()));
+        let mut beside = Succession::of(Learner::new(COLUMNS.to_vec(), settings));
+        beside.learn_beside();
+        let mut rng = Xoshiro256Plus::seed_from_u64(5);
+        for _ in 0..30 {
+            let rows = rows(0.0, &mut rng);
+            anomalies(&mut on_path, &rows);
+            anomalies(&mut beside, &rows);
+        }
+        assert!(matches!(on_path.status(), Status::Ready { .. }));
+        // The last of the batches began it; the next to come after it is made takes it.
+        let none = Array2::zeros((0, COLUMNS.len()));
+        while matches!(beside.status(), Status::WarmingUp { .. }) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            anomalies(&mut beside, &none);
+        }
+        let rows = rows(3.0, &mut rng);
+        assert_eq!(beside.acting().judge(rows.view()), on_path.acting().judge(rows.view()));
     }
 
     #[test]

@@ -110,6 +110,14 @@ impl Learners {
         Ok(learners)
     }
 
+    /// From now on models are made beside the path of the rows ([`Learner::learn_beside`]), as packets come meanwhile.
+    #[must_use]
+    pub fn beside(mut self) -> Self {
+        self.flows.learn_beside();
+        self.hosts.learn_beside();
+        self
+    }
+
     /// From now on they judge by what they learnt so far, and learn nothing more.
     #[must_use]
     pub fn held(mut self) -> Self {
