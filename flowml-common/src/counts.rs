@@ -264,13 +264,6 @@ impl FlowCounts {
         }
     }
 
-    /// When the packet is counted: at its own time, but not before the packet that was counted last. So the clock of a
-    /// flow does not go back, and a late packet has a gap of 0.
-    #[inline(always)]
-    pub(crate) fn now(&self, packet: &Packet) -> Stamp {
-        packet.time.later(self.last())
-    }
-
     /// The gap to the packet before, if this is not the flow's first.
     #[inline(always)]
     pub(crate) fn wait(&mut self, now: Stamp) {
@@ -280,7 +273,8 @@ impl FlowCounts {
         raise(&mut self.iat_max_us, gap_us);
     }
 
-    /// Counts a packet at its time ([`now`](Self::now)), the first or a later one; says whether [`FlowRarities`] has to count it too.
+    /// Counts a packet, the first or a later one; says whether [`FlowRarities`] has to count it too. `now` is the packet's
+    /// own time, but not before [`last`](Self::last): the clock of a flow does not go back, and a late packet has a gap of 0.
     ///
     /// The verifier follows each outcome of a comparison to the next one that it decides, so nothing is compared twice.
     #[inline(always)]
@@ -490,7 +484,7 @@ impl FlowValue {
     /// Adds a packet of the same flow.
     #[inline(always)]
     pub fn add(&mut self, packet: &Packet) {
-        let now = self.counts.now(packet);
+        let now = packet.time.later(self.counts.last());
         self.counts.wait(now);
         self.count(packet, now);
     }

@@ -261,12 +261,12 @@ fn parse_tags<C: Cursor>(frame: &Frame, header: &LinkHeader, cursor: &mut C) -> 
         link.vlan = control & VLAN_ID;
         tags = 1;
     }
-    // Twice, written out: the verifier then sees constant offsets.
+    // Twice, written out: the verifier then sees constant offsets. Nested: an untagged frame is asked once.
     if is_vlan(link.ethertype) {
         tags = take_vlan(cursor, &mut link, tags)?;
-    }
-    if tags < 2 && is_vlan(link.ethertype) {
-        take_vlan(cursor, &mut link, tags)?;
+        if tags < 2 && is_vlan(link.ethertype) {
+            take_vlan(cursor, &mut link, tags)?;
+        }
     }
     Ok(link)
 }

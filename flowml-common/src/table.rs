@@ -482,11 +482,12 @@ fn count<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes: &B)
     let limit = storage.payload_limit().filter(|_| storage.entry(located).counts.is_first_payload(packet));
     if let Some(rare) = storage.entry(located).counts.count(packet, now) {
         storage.rarities(number)?.count(rare, packet);
-    }
-    if packet.is_icmp_error() && !storage.rarities(number)?.has_quote() {
-        // The packet is counted, whether or not its quote could be read.
-        if let Some(quote) = KeptQuote::read(packet, bytes, storage.scratch()?) {
-            storage.rarities(number)?.keep_quote(quote);
+        // All packets of an entry of ICMP have one type: where the first ones cannot be read, no later one is tried.
+        if packet.is_icmp_error() && !storage.rarities(number)?.has_quote() {
+            // The packet is counted, whether or not its quote could be read.
+            if let Some(quote) = KeptQuote::read(packet, bytes, storage.scratch()?) {
+                storage.rarities(number)?.keep_quote(quote);
+            }
         }
     }
     if let Some(limit) = limit {
@@ -535,8 +536,9 @@ fn ready<S: Storage>(storage: &mut S, packet: &Packet) -> Option<Ready<S::Locate
     let mut now = packet.time;
     if is_own {
         let (boundaries, counts) = (storage.boundaries(), &mut storage.entry(located).counts);
-        now = counts.now(packet);
-        let mut goes_on = !boundaries.part(counts.last(), now);
+        let before = counts.last();
+        now = packet.time.later(before);
+        let mut goes_on = !boundaries.part(before, now);
         if packet.tcp_flags & SYN != 0 && goes_on {
             let sent = counts.sent(packet);
             goes_on = storage.rarities(number)?.go_on_with(sent, packet);

@@ -87,6 +87,8 @@ pub struct Boundaries {
     gap: u64,
     /// A power of two, likewise: two times are in one slot where they differ in lower bits alone.
     slot: u64,
+    /// The smaller of both.
+    least: u64,
 }
 
 impl Boundaries {
@@ -104,26 +106,29 @@ impl Boundaries {
                 micros as u64
             }
         }
-        Self { gap: micros(gap) << NS_BITS, slot: 1 << (micros(slot).ilog2() + NS_BITS) }
+        let (gap, slot) = (micros(gap) << NS_BITS, 1 << (micros(slot).ilog2() + NS_BITS));
+        Self { gap, slot, least: if gap < slot { gap } else { slot } }
     }
 
     /// Those with these bytes, which the agent replaces.
     #[must_use]
-    pub const fn of_words([gap, slot]: [u64; 2]) -> Self {
-        Self { gap, slot }
+    pub const fn of_words([gap, slot, least]: [u64; 3]) -> Self {
+        Self { gap, slot, least }
     }
 
-    /// As two words.
+    /// As words.
     #[must_use]
-    pub const fn words(self) -> [u64; 2] {
-        [self.gap, self.slot]
+    pub const fn words(self) -> [u64; 3] {
+        [self.gap, self.slot, self.least]
     }
 
     /// Whether there is a boundary behind `before` and not behind `now`, which is not earlier.
     #[inline(always)]
     #[must_use]
     pub const fn part(self, before: Stamp, now: Stamp) -> bool {
-        now.0.wrapping_sub(before.0) >= self.gap || !self.in_one_slot(before, now)
+        // No difference is larger than the exclusive or: one comparison says of most packets that there is none.
+        let changed = now.0 ^ before.0;
+        changed >= self.least && (changed >= self.slot || now.0.wrapping_sub(before.0) >= self.gap)
     }
 
     /// Whether two times are in one slot.
@@ -151,5 +156,33 @@ impl Default for Boundaries {
     /// Those of the default timeouts.
     fn default() -> Self {
         Self::new(Duration::from_secs(2), Duration::from_millis(7500))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_boundary_is_a_long_gap_or_the_end_of_a_slot(
+            gap in 1..1u64 << 40,
+            slot in 1..1u64 << 40,
+            before in 0..1u64 << 55,
+            // Of all sizes: as often short as long.
+            later in (0..1u64 << 42, 0..42u32).prop_map(|(ns, shift)| ns >> shift),
+        ) {
+            let boundaries = Boundaries::new(Duration::from_nanos(gap), Duration::from_nanos(slot));
+            let (one, other) = (Stamp::of_ns(before), Stamp::of_ns(before + later));
+            let micros = (slot / 1000).max(1);
+            let slot = 1 << micros.ilog2();
+            // Whole microseconds on their own, and nanoseconds on theirs, as a stamp has them.
+            let units = |stamp: Stamp| (stamp.micros() << NS_BITS) + stamp.ns() % 1000;
+            let gap = (gap / 1000).max(1) << NS_BITS;
+            let expected = units(other) - units(one) >= gap || one.micros() / slot != other.micros() / slot;
+            prop_assert_eq!(boundaries.part(one, other), expected);
+        }
     }
 }

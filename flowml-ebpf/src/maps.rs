@@ -92,7 +92,7 @@ pub static PAYLOAD: u32 = UNSET + 2;
 
 /// Where an entry has to end, by the timeouts of the agent: the words of [`Boundaries`].
 #[unsafe(no_mangle)]
-pub static BOUNDARIES: [u64; 2] = [UNSET as u64 + 3, UNSET as u64 + 4];
+pub static BOUNDARIES: [u64; 3] = [UNSET as u64 + 3, UNSET as u64 + 4, UNSET as u64 + 5];
 
 /// A constant as the agent set it: the compiler must not believe the initial value.
 #[inline(always)]
@@ -218,7 +218,7 @@ impl Storage for Partition {
     #[inline(always)]
     fn boundaries(&self) -> Boundaries {
         // Word by word: a struct that is read as a whole goes by way of the stack.
-        Boundaries::of_words([constant(&BOUNDARIES[0]), constant(&BOUNDARIES[1])])
+        Boundaries::of_words([constant(&BOUNDARIES[0]), constant(&BOUNDARIES[1]), constant(&BOUNDARIES[2])])
     }
 
     #[inline(always)]
