@@ -154,6 +154,12 @@ impl fmt::Debug for EntryPieces<'_> {
 }
 
 impl<'a> EntryPieces<'a> {
+    /// The pieces of both endpoints, to be copied.
+    #[must_use]
+    pub const fn all(self) -> &'a [Piece] {
+        self.pieces
+    }
+
     /// The first `count` bytes of what an endpoint sent.
     pub(crate) fn bytes(self, sender: Sender, count: u16) -> &'a [u8] {
         let (lower, upper) = self.pieces.split_at(self.pieces.len() / 2);

@@ -14,6 +14,7 @@ use flowml_common::content::PayloadLimit;
 
 use crate::dataset::TableFormat;
 use crate::process::journal::{Priority, told};
+use crate::process::memory;
 use crate::record::{Inspector, Pattern};
 use crate::session::{InitiatorRule, Timeouts};
 use crate::sink::{Target, Verbosity};
@@ -228,6 +229,11 @@ pub struct Run {
     /// until the table takes at most 512 MiB]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=16 << 20))]
     pub flow_capacity: Option<u32>,
+
+    /// Memory for flows that were taken from the kernel's table and wait to be processed, 1MiB to 1024GiB; where there is no
+    /// room, the table is not emptied [default: an eighth of the host's memory, or of its control group's]
+    #[arg(long, value_name = "SIZE", value_parser = |text: &str| size(text, MEMORY))]
+    pub memory_max: Option<Size>,
 
     /// A flow without a packet for so long has ended, 100ms to 1d
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = |text: &str| duration(text, TIMEOUT))]
@@ -490,6 +496,14 @@ impl Run {
         Self { interfaces, duration, quiet, ..run.expect("every argument has a default") }
     }
 
+    /// Bytes of flows that may wait to be processed.
+    #[must_use]
+    pub fn memory_limit(&self) -> usize {
+        let share = || memory::available().map_or(DEFAULT_MEMORY, |bytes| bytes / 8);
+        let limit = self.memory_max.map_or_else(share, |Size(bytes)| bytes).clamp(*MEMORY.start(), *MEMORY.end());
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    }
+
     /// What people are told: tables unless `-q` or records on standard output say otherwise.
     #[must_use]
     pub fn verbosity(&self) -> Verbosity {
@@ -562,6 +576,32 @@ fn spell(duration: Duration) -> String {
     let ms = duration.as_millis();
     let exact = UNITS.iter().rev().find(|(_, unit)| ms.is_multiple_of(u128::from(*unit)) && ms > 0);
     exact.map_or_else(|| format!("{ms}ms"), |(name, unit)| format!("{}{name}", ms / u128::from(*unit)))
+}
+
+/// The units of a size in bytes.
+const SIZES: [(&str, u64); 6] =
+    [("KB", 1000), ("KiB", 1 << 10), ("MB", 1_000_000), ("MiB", 1 << 20), ("GB", 1_000_000_000), ("GiB", 1 << 30)];
+
+/// `--memory-max` where the system does not tell how much memory there is.
+const DEFAULT_MEMORY: u64 = 256 << 20;
+
+/// What `--memory-max` may be.
+const MEMORY: RangeInclusive<u64> = 1 << 20..=1 << 40;
+
+/// Bytes, which are given with their unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+fn size(text: &str, range: RangeInclusive<u64>) -> Result<Size, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = SIZES.iter().find(|(name, _)| *name == unit).map(|(_, bytes)| *bytes);
+    let bytes = number.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
+    let within = format!("{}MiB to {}GiB", range.start() >> 20, range.end() >> 30);
+    let Some(bytes) = bytes else {
+        return Err(format!("expected a whole number and its unit (KB, MB, GB, KiB, MiB, GiB), {within}"));
+    };
+    if range.contains(&bytes) { Ok(Size(bytes)) } else { Err(format!("expected {within}")) }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -712,14 +752,14 @@ mod tests {
     fn every_flag_is_read() {
         let line = "run -i eth0 -i eth1 --xdp-mode tc --direction both --interval 10ms --flow-capacity 64 \
                     --idle-timeout 2m --active-timeout 1h --model m.json -o jsonl=- -o csv=f.csv --duration 1d \
-                    --metrics [::1]:9750 --alpha 1e-3 --seed 7 --payload 256 --match sql=(?i)union --match x=^x";
+                    --metrics [::1]:9750 --memory-max 64MB --alpha 1e-3 --seed 7 --payload 256 --match sql=(?i)union --match x=^x";
         let run = read(line).expect("all of it is good");
         assert_eq!(run.interfaces, ["eth0", "eth1"]);
         assert_eq!((run.xdp_mode, run.direction, run.flow_capacity), (XdpMode::Tc, Direction::Both, Some(64)));
         assert_eq!(run.interval, Duration::from_millis(10));
         assert_eq!((run.idle_timeout, run.active_timeout), (Duration::from_secs(120), Duration::from_secs(3600)));
         assert_eq!(run.model, Some("m.json".into()));
-        assert_eq!(run.outputs.len(), 2);
+        assert_eq!((run.outputs.len(), run.memory_limit()), (2, 64_000_000));
         assert_eq!(run.metrics, "[::1]:9750".parse().ok());
         assert_eq!((run.duration, run.seed), (Some(Duration::from_secs(DAY)), 7));
         assert_eq!(run.alarms.level(), Some(AlarmLevel::Probability(1e-3)));
@@ -797,7 +837,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_in_one_line_with_flag_value_and_expectation() {
-        let cases: [(&str, &[&str]); 31] = [
+        let cases: [(&str, &[&str]); 33] = [
             ("run --interval 5ms", &["--interval", "'5ms'", "10ms to 1h"]),
             ("run --interval 2h", &["--interval", "'2h'", "10ms to 1h"]),
             ("run --interval 1", &["--interval", "'1'", "its unit (ms, s, m, h, d)"]),
@@ -807,6 +847,8 @@ mod tests {
             ("run --idle-timeout 1ms", &["--idle-timeout", "100ms to 1d"]),
             ("run --flow-capacity 63", &["--flow-capacity", "63", "64..=16777216"]),
             ("run --flow-capacity x", &["--flow-capacity", "'x'"]),
+            ("run --memory-max 100", &["--memory-max", "'100'", "its unit (KB, MB, GB, KiB, MiB, GiB)"]),
+            ("run --memory-max 1KB", &["--memory-max", "'1KB'", "1MiB to 1024GiB"]),
             ("run --alpha 0", &["--alpha", "'0'", "between 0 and 1"]),
             ("run --alpha NaN", &["--alpha", "'NaN'", "between 0 and 1"]),
             ("run --false-alarms 1/year", &["--false-alarms", "'1/year'", "as in 1/day"]),

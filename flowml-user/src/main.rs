@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use flowml_user::cli::{Arguments, Command, Features, ListFormat};
 use flowml_user::pipeline::{doctor, evaluate, feedback, label, live, offline, report, train};
 use flowml_user::process::journal::{Priority, told};
-use flowml_user::sink::catalogue;
+use flowml_user::sink::{catalogue, tell_last};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -28,7 +28,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", told(Priority::Error, &format!("flowml: {error:#}")));
+            tell_last(&told(Priority::Error, &format!("flowml: {error:#}\n")));
             ExitCode::FAILURE
         }
     }

@@ -14,17 +14,24 @@ use crate::{build, lint, shell};
 /// Set up, build, lint, and run every test: unit, property, integration and documentation tests.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
+    /// Also the tests that take minutes, or in which timing decides: on a machine that does nothing else.
+    #[arg(long)]
+    long: bool,
+
     /// What the tests are given, after `--`: a part of their names, or a flag of libtest.
     #[arg(last = true)]
     filter: Vec<String>,
 }
+
+/// The name of the group of examples in documentation.
+const DOCUMENTATION: &str = "documentation tests";
 
 /// The tests by the targets that hold them: one selection of packages, so that nothing is compiled for each anew.
 const GROUPS: &[Group] = &[
     Group { name: "unit tests", targets: &["--lib", "--bins", "--examples"], arguments: &[] },
     // They share the machine's CPUs, its clock and its count of kernel programs.
     Group { name: "integration tests", targets: &["--test", "*"], arguments: &["--test-threads=1"] },
-    Group { name: "documentation tests", targets: &["--doc"], arguments: &[] },
+    Group { name: DOCUMENTATION, targets: &["--doc"], arguments: &[] },
 ];
 
 struct Group {
@@ -61,7 +68,7 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let mut total = Tally::default();
     for group in GROUPS {
         eprintln!("{}:", group.name);
-        total += run(workspace, group, &arguments.filter)?;
+        total += run(workspace, group, arguments)?;
     }
     eprintln!("{} s, builds included; {} tests are marked `#[ignore]`", begun.elapsed().as_secs(), total.ignored);
     println!("{} passed, {} failed", total.passed, total.failed);
@@ -75,9 +82,13 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 }
 
 /// Runs one group, showing what its tests write.
-fn run(workspace: &Workspace, group: &Group, filter: &[String]) -> Result<Tally> {
+fn run(workspace: &Workspace, group: &Group, Arguments { long, filter }: &Arguments) -> Result<Tally> {
     let mut cargo = workspace.cargo("test");
     cargo.arg("--no-fail-fast").args(group.targets).arg("--").args(group.arguments).args(filter);
+    // Examples in documentation that are marked so are no tests.
+    if *long && group.name != DOCUMENTATION {
+        cargo.arg("--include-ignored");
+    }
     workspace.announce(Profile::Dev, &mut cargo);
     // Where this is set, a test that cannot run fails instead of passing by.
     cargo.env("FLOWML_REQUIRE_LAB", "1");

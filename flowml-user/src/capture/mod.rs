@@ -8,6 +8,7 @@ use crate::process::capabilities;
 
 pub mod attach;
 mod clsact;
+pub mod copied;
 pub mod cpus;
 pub mod device;
 pub mod file;

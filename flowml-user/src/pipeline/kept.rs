@@ -1,11 +1,11 @@
 //! The model of a live run and its file: saved to now and then, read again with the configuration at SIGHUP.
 
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::Pipeline;
@@ -33,38 +33,42 @@ pub(super) struct KeptModel {
     alarms: Option<AlarmLevel>,
     /// As it was when the run began.
     configuration: Option<Configuration>,
-    saves: Interval,
-    /// A snapshot that is being written: the disk may be slow, and the table is emptied meanwhile.
+    /// A snapshot that is being written: the disk may be slow, and rows are processed meanwhile.
     writing: Option<JoinHandle<Result<(), ModelError>>>,
+}
+
+/// When something is due with the file of the model.
+pub(super) struct Dues {
+    saves: Interval,
     /// None where it says that a terminal has gone.
     hangup: Option<Signal>,
 }
 
+impl Dues {
+    pub(super) async fn next(&mut self) -> Due {
+        tokio::select! {
+            _ = self.saves.tick() => Due::Save,
+            () = received(self.hangup.as_mut()) => Due::Load,
+        }
+    }
+}
+
 /// What is due with the file of the model.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Due {
     Save,
-    /// A snapshot was written, or could not be.
-    Written(Result<()>),
     Load,
 }
 
 impl KeptModel {
-    pub(super) fn new(run: &Run, columns: FlowColumns) -> Result<Self> {
+    pub(super) fn new(run: &Run, columns: FlowColumns) -> Result<(Self, Dues)> {
         let mut saves = interval_at(Instant::now() + SAVE_EVERY, SAVE_EVERY);
         saves.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let hangup = (!run.tui).then(|| signal(SignalKind::hangup())).transpose();
         let hangup = hangup.context("cannot listen for signals")?;
         let (configuration, settings) = (run.configuration.clone(), settings(run));
-        Ok(Self {
-            file: file(run),
-            columns,
-            settings,
-            alarms: run.alarms.level(),
-            configuration,
-            saves,
-            writing: None,
-            hangup,
-        })
+        let (file, alarms, writing) = (file(run), run.alarms.level(), None);
+        Ok((Self { file, columns, settings, alarms, configuration, writing }, Dues { saves, hangup }))
     }
 
     /// Where the model is saved, if anywhere.
@@ -72,19 +76,18 @@ impl KeptModel {
         self.file.as_deref()
     }
 
-    pub(super) async fn due(&mut self) -> Due {
-        let Self { file, saves, writing, hangup, .. } = self;
-        tokio::select! {
-            _ = saves.tick(), if file.is_some() && writing.is_none() => Due::Save,
-            written = written(writing), if writing.is_some() => Due::Written(written),
-            () = received(hangup.as_mut()) => Due::Load,
+    /// Reports what became of the snapshot that was being written, once it is in its file or could not be put there.
+    pub(super) fn look(&mut self, pipeline: &mut Pipeline) {
+        if self.writing.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.finish(pipeline);
         }
     }
 
-    /// Waits until the snapshot that is being written is in its file, so that a later one can take its place.
-    pub(super) async fn finish(&mut self, pipeline: &mut Pipeline) {
-        if let Err(error) = written(&mut self.writing).await {
-            pipeline.warn(&format!("{error:#}"));
+    /// The same, but waits for it, so that a later one can take its place.
+    pub(super) fn finish(&mut self, pipeline: &mut Pipeline) {
+        let Some(thread) = self.writing.take() else { return };
+        if let Err(error) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+            pipeline.warn(&format!("{:#}; the model in use stays", Error::new(error)));
         }
     }
 
@@ -92,7 +95,6 @@ impl KeptModel {
     pub(super) fn meet(&mut self, due: Due, pipeline: &mut Pipeline, service: &Service) {
         let done = match due {
             Due::Save => self.save(pipeline),
-            Due::Written(written) => written,
             Due::Load => {
                 service.reloading(monotonic_ns());
                 let loaded = self.configure(pipeline).and_then(|()| self.load(pipeline));
@@ -105,11 +107,17 @@ impl KeptModel {
         }
     }
 
-    /// Begins to write what was learnt so far.
+    /// Begins to write what was learnt so far, on a thread of its own, unless that is still done with what was learnt before.
     fn save(&mut self, pipeline: &mut Pipeline) -> Result<()> {
+        self.look(pipeline);
+        if self.writing.is_some() {
+            return Ok(());
+        }
         let Some((path, learners)) = self.file().zip(pipeline.learners()) else { return Ok(()) };
         let snapshot = learners.snapshot(path)?;
-        self.writing = snapshot.map(|snapshot| spawn_blocking(|| snapshot.write()));
+        let Some(snapshot) = snapshot else { return Ok(()) };
+        let thread = thread::Builder::new().name("model".to_owned()).spawn(|| snapshot.write());
+        self.writing = Some(thread.context("cannot start the thread that writes the model")?);
         Ok(())
     }
 
@@ -149,18 +157,10 @@ impl KeptModel {
             }
             return Ok(());
         };
-        *own = self.read(path)?;
+        *own = self.read(path)?.beside();
         pipeline.notice(&format!("from now on the model in {} judges", path.display()));
         Ok(())
     }
-}
-
-/// Waits for the snapshot that is being written, if there is one.
-async fn written(writing: &mut Option<JoinHandle<Result<(), ModelError>>>) -> Result<()> {
-    let Some(handle) = writing else { return Ok(()) };
-    let done = handle.await;
-    *writing = None;
-    Ok(done.context("the model was not written")??)
 }
 
 /// The settings with which a run's learners begin.
@@ -188,7 +188,7 @@ mod tests {
         let text = std::fs::read_to_string(&path).expect("it was just written");
         std::fs::write(&path, text.replacen("\"hosts\": {", "\"others\": {", 1)).expect("there is room");
         let run = Run { seed: 7, model: Some(path.clone()), ..Run::until(Vec::new(), None, 0) };
-        let kept = KeptModel::new(&run, FlowColumns::Headers).expect("signals can be heard");
+        let (kept, _dues) = KeptModel::new(&run, FlowColumns::Headers).expect("signals can be heard");
         let learners = kept.read(&path).expect("it is a model");
         assert_eq!(learners.hosts.acting().settings().seed, 7);
     }

@@ -1,19 +1,28 @@
-//! The live run: attach, drain at each interval and when a table fills, until a signal, the duration or the end of the
-//! last interface.
+//! The live run: attach, and keep its stages going until a signal, the duration or the end of the last interface.
+//!
+//! The drain (`super::drain`) and the way of what it takes (`super::stages`) have threads of their own; this one serves
+//! signals, keys, metrics and the service manager.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use aya_log::EbpfLogger;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
 
-use super::kept::{KeptModel, settings};
+use super::drain::Drain;
+use super::kept::{Due, Dues, KeptModel, settings};
 use super::learners::{Begin, Builtin, Learners, is_file};
+use super::repeats::Repeats;
+use super::stages::{Flows, Over, Status};
 use super::stop::Stop;
 use super::{Pipeline, inspector};
 use crate::capture::attach::{Attachment, Mode, Wanted, attach};
+use crate::capture::copied::Copied;
 use crate::capture::interface::{Interface, Interfaces, exists};
 use crate::capture::kernel::{KernelTable, monotonic_ns, realtime_ns};
 use crate::capture::{CaptureError, UNKNOWN_PREEMPTION};
@@ -22,18 +31,11 @@ use crate::features::FlowColumns;
 use crate::object;
 use crate::process::capabilities::{self, CapabilitySet};
 use crate::process::kernel::Preemption;
+use crate::process::queue::Queue;
 use crate::process::service::Service;
 use crate::record::{Clock, Inspector};
 use crate::session::Timeouts;
-use crate::sink::{Console, Events, InterfaceReport, Metrics, Pace, Scrapes, Sinks};
-
-/// How often the agent looks how full the table is: a look at shared memory. At half a million new flows a second on
-/// one CPU the default table takes 30 ms from half full to full.
-const LOOK: Duration = Duration::from_millis(10);
-
-/// The longest epoch, however long an interval is: the kernel counts packets of an epoch in 32 bits, which would take
-/// 429 million packets a second to fill.
-const LONGEST_EPOCH: Duration = Duration::from_secs(10);
+use crate::sink::{Console, Event, Events, InterfaceReport, Metrics, Pace, Scrapes, Sinks};
 
 /// Meters live until something ends it.
 ///
@@ -102,35 +104,44 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
     // It serves until this is dropped.
     let _serving = scrapes.map(|scrapes| scrapes.serve(metrics.registry()));
     let sinks = sinks.with_metrics(Some(metrics));
-    let mut pipeline = Pipeline::new(timeouts, reports, Some(learners), sinks, monotonic_ns(), rand::random())
+    let mut pipeline = Pipeline::new(timeouts, reports, Some(learners.beside()), sinks, monotonic_ns(), rand::random())
         .with_inspector(inspector);
     stop.after(arguments.duration);
 
-    let mut kept = KeptModel::new(arguments, columns)?;
+    let (kept, dues) = KeptModel::new(arguments, columns)?;
     // What is wrong until here is told on the terminal as it is.
     if arguments.tui {
         pipeline.sinks().enter_screen()?;
     }
-    let mut events = Events::of_screen(arguments.tui);
     give_up_capabilities(&mut table, &attached)?;
     service.ready(&pipeline.status());
-    let mut metered = Metered { table, attached, log };
-    let every = arguments.interval;
-    let ending = meter(&mut metered, &mut pipeline, every, &mut kept, &service, &mut events, &mut stop).await?;
-    service.stopping();
+    let backlog = Arc::new(Queue::new(arguments.memory_limit()));
+    let (over, ended) = unbounded_channel();
+    let status = Arc::new(Status::new(pipeline.status()));
+    let service = Arc::new(service);
+    // From here on threads have what capabilities are left.
+    let (drain, returns) = Drain::begin(table, arguments.interval, Arc::clone(&backlog), Over::new(&over))?;
+    let (own_service, own_status, repeats) = (Arc::clone(&service), Arc::clone(&status), Repeats::default());
+    let flows = Flows { pipeline, kept, service: own_service, returns, status: own_status, repeats };
+    let flows = flows.begin(Arc::clone(&backlog), Over::new(&over))?;
+
+    let events = Events::of_screen(arguments.tui);
+    let mut serving = Serving { attached, log, backlog, status, service, events, dues, ended };
+    let ending = serving.serve(arguments.interval, &mut stop).await;
+    serving.service.stopping();
     // What is left to do may take a while: people see their terminal again, and then the summary.
-    pipeline.sinks().leave_screen();
+    serving.backlog.force(Message::LeaveScreen);
     // Detach first, then count what came until then: nothing is received that is not in the summary.
-    drop(metered.attached);
-    let at_ns = drain(&mut metered.table, &mut pipeline)?;
-    let _reader_gone = pipeline.end_interval(at_ns, clock());
-    kept.finish(&mut pipeline).await;
-    let finished = pipeline.finish(clock());
+    drop(serving.attached);
+    let drained = drain.end();
+    // Metrics are served until the end.
+    let (finished, kept) = spawn_blocking(move || flows.join()).await.context("the thread of the flows")?;
     // What was learnt is kept whatever became of the rows.
     let learners = finished.learners.context("the pipeline was given learners")?;
     if let Some(path) = kept.file() {
         learners.save(path)?;
     }
+    drained?;
     finished.outputs?;
     if !finished.conserved {
         bail!("the account does not balance: packets received are not those in flows and those skipped");
@@ -167,11 +178,20 @@ enum Ending {
     NoInterface,
 }
 
-/// What is in the kernel.
-struct Metered {
-    table: KernelTable,
-    attached: Vec<Attachment>,
-    log: KernelLog,
+/// What goes through the backlog, in its order.
+pub(super) enum Message {
+    /// An epoch, and how long it took to copy it. With an interval that ends, how late that is.
+    Drained { copied: Box<Copied>, took: Duration, late: Option<Duration>, clock: Clock },
+    /// There was no room for an epoch.
+    Held,
+    /// What people should know.
+    Warning(String),
+    /// A key of the screen.
+    Event(Event),
+    /// What is due with the file of the model.
+    Model(Due),
+    /// The screen is to end.
+    LeaveScreen,
 }
 
 /// From here on this process needs what draining and detaching need, and CAP_DAC_OVERRIDE, where it has that, for files:
@@ -182,86 +202,59 @@ fn give_up_capabilities(table: &mut KernelTable, attached: &[Attachment]) -> Res
     capabilities::keep(needed).context("cannot give up the capabilities that are needed no more")
 }
 
-/// Drains until the end; the last epoch is still in the table then.
-async fn meter(
-    Metered { table, attached, log }: &mut Metered,
-    pipeline: &mut Pipeline,
-    every: Duration,
-    model: &mut KeptModel,
-    service: &Service,
-    events: &mut Events,
-    stop: &mut Stop,
-) -> Result<Ending> {
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    ticks.tick().await;
-    let mut looks = interval(LOOK);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut epochs = interval(LONGEST_EPOCH);
-    epochs.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    epochs.tick().await;
-    let beat = service.beat();
-    let mut beats = interval(beat.unwrap_or(LONGEST_EPOCH));
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.wait() => {
-                return Ok(Ending::Asked);
-            }
-            _ = ticks.tick() => {
-                let at_ns = drain(table, pipeline)?;
-                log.tell(pipeline);
-                if pipeline.end_interval(at_ns, clock()).is_break() {
-                    return Ok(Ending::Asked);
+/// What is served while the stages work.
+struct Serving {
+    attached: Vec<Attachment>,
+    log: KernelLog,
+    backlog: Arc<Queue<Message>>,
+    status: Arc<Status>,
+    service: Arc<Service>,
+    events: Events,
+    dues: Dues,
+    /// Receives a message when a stage has ended or asks for the end of the run.
+    ended: UnboundedReceiver<()>,
+}
+
+impl Serving {
+    /// Serves until something ends the run.
+    async fn serve(&mut self, every: Duration, stop: &mut Stop) -> Ending {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let beat = self.service.beat();
+        let mut beats = interval(beat.unwrap_or(every));
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.wait() => return Ending::Asked,
+                _ = self.ended.recv() => return Ending::Asked,
+                due = self.dues.next() => self.backlog.force(Message::Model(due)),
+                _ = beats.tick(), if beat.is_some() => self.service.alive(&self.status.now()),
+                _ = ticks.tick() => {
+                    for line in self.log.lines() {
+                        self.warn(line);
+                    }
+                    if self.forget_gone().is_break() {
+                        return Ending::NoInterface;
+                    }
                 }
-                if forget_gone(attached, pipeline).is_break() {
-                    return Ok(Ending::NoInterface);
-                }
-            }
-            due = model.due() => {
-                model.meet(due, pipeline, service);
-            }
-            _ = beats.tick(), if beat.is_some() => {
-                service.alive(&pipeline.status());
-            }
-            _ = epochs.tick(), if every > LONGEST_EPOCH => {
-                drain(table, pipeline)?;
-            }
-            _ = looks.tick() => {
-                if table.is_due() {
-                    drain(table, pipeline)?;
-                }
-            }
-            // Last: however many keys come, the table is emptied.
-            event = events.next() => {
-                if pipeline.sinks().event(&event).is_break() {
-                    return Ok(Ending::Asked);
-                }
+                event = self.events.next() => self.backlog.force(Message::Event(event)),
             }
         }
     }
-}
 
-/// Moves one epoch from the kernel to the pipeline and says when it ended.
-fn drain(table: &mut KernelTable, pipeline: &mut Pipeline) -> Result<u64> {
-    let (begun, occupancy) = (Instant::now(), table.occupancy());
-    let drained = table.drain().context("the flow table could not be drained")?;
-    pipeline.absorb(&drained.head_total(), occupancy, drained.flows());
-    pipeline.drained(begun.elapsed());
-    Ok(drained.time_ns)
-}
+    fn warn(&self, text: String) {
+        self.backlog.force(Message::Warning(text));
+    }
 
-/// Tells of interfaces that have gone; breaks where none is left.
-fn forget_gone(attached: &mut Vec<Attachment>, pipeline: &mut Pipeline) -> ControlFlow<()> {
-    attached.retain(|attachment| {
-        let there = exists(attachment.interface.index);
-        if !there {
-            pipeline.warn(&format!("{} has gone; what it carried is counted", attachment.interface.name));
+    /// Reports interfaces that have gone; breaks where none is left.
+    fn forget_gone(&mut self) -> ControlFlow<()> {
+        let gone = self.attached.extract_if(.., |attachment| !exists(attachment.interface.index));
+        for attachment in gone.collect::<Vec<_>>() {
+            self.warn(format!("{} has gone; what it carried is counted", attachment.interface.name));
         }
-        there
-    });
-    if attached.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.attached.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
 }
 
 async fn choose(names: &[String]) -> Result<Vec<Interface>, CaptureError> {
@@ -309,7 +302,7 @@ fn report(attachment: &Attachment) -> InterfaceReport {
 }
 
 /// The clock by which packets are timed, at this moment.
-fn clock() -> Clock {
+pub(super) fn clock() -> Clock {
     Clock::new(monotonic_ns(), realtime_ns())
 }
 
@@ -317,6 +310,7 @@ fn clock() -> Clock {
 struct KernelLog {
     logger: EbpfLogger<Logged>,
     told: Receiver<String>,
+    repeats: Repeats,
 }
 
 /// Takes the lines of the log until they are told.
@@ -326,12 +320,13 @@ impl KernelLog {
     fn of(table: &mut KernelTable) -> Result<Self> {
         let (lines, told) = channel();
         let logger = EbpfLogger::init_with_logger(table.ebpf(), Logged(lines)).context("the kernel programs' log")?;
-        Ok(Self { logger, told })
+        Ok(Self { logger, told, repeats: Repeats::default() })
     }
 
-    fn tell(&mut self, pipeline: &mut Pipeline) {
+    /// What is to be reported now.
+    fn lines(&mut self) -> Vec<String> {
         self.logger.flush();
-        self.told.try_iter().for_each(|line| pipeline.warn(&line));
+        self.repeats.report(self.told.try_iter(), Instant::now())
     }
 }
 

@@ -23,6 +23,7 @@ mod ahead;
 mod budget;
 mod clocks;
 pub mod doctor;
+mod drain;
 pub mod epochs;
 pub mod evaluate;
 pub mod feedback;
@@ -38,7 +39,9 @@ pub mod offline;
 mod pictures;
 mod progress;
 mod quiet;
+mod repeats;
 pub mod report;
+mod stages;
 mod stop;
 mod teaching;
 mod traffic;
@@ -76,6 +79,7 @@ struct Interval {
     flows_new: u64,
     occupancy: f64,
     drains: Vec<Duration>,
+    late: Duration,
 }
 
 impl Pipeline {
@@ -152,9 +156,10 @@ impl Pipeline {
         self.totals.boundaries_lost += head.boundaries_lost;
     }
 
-    /// Takes note of how long a drain took, all that was absorbed of it included.
-    pub fn drained(&mut self, took: Duration) {
+    /// Takes note of how long it took to empty the table, and, at the end of an interval, how late that was.
+    pub fn drained(&mut self, took: Duration, late: Option<Duration>) {
         self.interval.drains.push(took);
+        self.interval.late = self.interval.late.max(late.unwrap_or_default());
     }
 
     /// Ends an interval at `at_ns` of the capture's clock: judges hosts and the flows that have ended, and tells.
@@ -173,7 +178,7 @@ impl Pipeline {
         self.tell_news();
         self.interval_began_ns = at_ns;
         self.totals.duration += elapsed;
-        let Interval { received, skipped, flows_new, occupancy, drains } = std::mem::take(&mut self.interval);
+        let Interval { received, skipped, flows_new, occupancy, drains, late } = std::mem::take(&mut self.interval);
         self.sinks.interval(IntervalReport {
             end_ms: clock.unix_ms(at_ns),
             clock,
@@ -185,6 +190,7 @@ impl Pipeline {
             flows_new,
             occupancy,
             drains,
+            late,
             learners: self.learners.as_ref().map(Learners::reports).unwrap_or_default(),
             incidents: self.incidents.open().cloned().collect(),
         })
@@ -228,12 +234,12 @@ impl Pipeline {
         let learner = self.learners.as_mut().map(|learners| (&mut learners.hosts, teaching()));
         let verdicts = verdicts(learner, HOST_FEATURES, hosts.windows.iter());
         let judged: Vec<_> = hosts.windows.iter().zip(verdicts).collect();
-        for (window, verdict) in &judged {
-            self.sinks.host(window, clock, verdict.as_ref());
+        let news = self.incidents.observe(at_ns, judged.iter().map(|(window, verdict)| (*window, verdict.as_ref())));
+        for (window, verdict) in judged {
+            self.sinks.host(*window, clock, verdict);
         }
-        let judged = judged.iter().map(|(window, verdict)| (*window, verdict.as_ref()));
-        for (state, incident) in self.incidents.observe(at_ns, judged) {
-            self.sinks.incident(state, &incident, clock);
+        for (state, incident) in news {
+            self.sinks.incident(state, incident, clock);
         }
     }
 
@@ -250,13 +256,13 @@ impl Pipeline {
             let anomaly = verdict.as_ref().is_some_and(|verdict| verdict.anomaly);
             let ends = [Sender::Lower, Sender::Upper].map(|end| ended.key.endpoint(end).address);
             let in_incident = anomaly && self.incidents.flow(ends);
-            self.sinks.flow(&row(ended), verdict.as_ref(), in_incident);
+            self.sinks.flow(row(ended), verdict, in_incident);
         }
     }
 
     fn end_incidents(&mut self, clock: Clock) {
         for (state, incident) in self.incidents.finish() {
-            self.sinks.incident(state, &incident, clock);
+            self.sinks.incident(state, incident, clock);
         }
     }
 
@@ -303,6 +309,7 @@ impl Pipeline {
     /// Ends the run: all sessions become records, and the summary closes the account.
     #[must_use]
     pub fn finish(mut self, clock: Clock) -> Finished {
+        self.sinks.end();
         let ended = self.sessions.flush();
         self.judge_flows(&ended, clock);
         self.end_incidents(clock);

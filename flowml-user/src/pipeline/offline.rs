@@ -269,7 +269,8 @@ pub fn run(arguments: &Read) -> Result<()> {
     let columns = FlowColumns::of(inspector.as_ref());
     let learners = learners(arguments, columns)?;
     let console = Console::on_standard_error(arguments.verbosity());
-    let mut sinks = Sinks::open(&arguments.outputs, columns, Pace::Offline, console)?;
+    let sinks = Sinks::open(&arguments.outputs, columns, Pace::Offline, console)?;
+    let mut sinks = sinks.with_signals(signals.clone());
     if learners.is_none() {
         sinks.notice("nothing is learnt or scored: that takes '--model FILE' or '--learn'");
     }

@@ -1,7 +1,10 @@
-//! What the system is, grants this process and hears from it: the kernel, capabilities, the service manager, the journal, durable files.
+//! What the system is, grants this process and hears from it: the kernel, memory, capabilities, the service manager, the
+//! journal, durable files; and the queues between its threads.
 
 pub mod capabilities;
 pub mod journal;
 pub mod kernel;
+pub mod memory;
+pub mod queue;
 pub mod replace;
 pub mod service;

@@ -8,6 +8,7 @@ use std::{env, mem};
 
 use flowml_common::flow::Part;
 
+use super::outward::Outward;
 use super::period::Period;
 use super::report::{IntervalReport, LearnerReport, Rows, Totals};
 use super::screen::{Event, Screen, Tone};
@@ -77,7 +78,7 @@ impl Console {
         // no-color.org
         let colours =
             stderr.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb");
-        let mut console = Self::over(Box::new(stderr), verbosity, Style { colours }, None);
+        let mut console = Self::over(Box::new(Outward::standard_error()), verbosity, Style { colours }, None);
         console.journal = journal::is_journal();
         console
     }
@@ -240,7 +241,7 @@ impl Console {
     /// Where people cannot be told, there is nobody to be told that: the records go on.
     fn say(&mut self, priority: Priority, text: &str) {
         let text = if self.journal { &journal::prefixed(priority, text) } else { text };
-        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        let _ = self.out.write_all(text.as_bytes());
     }
 }
 
@@ -248,6 +249,7 @@ impl Drop for Console {
     /// A run that fails has told its warnings, too.
     fn drop(&mut self) {
         self.leave_screen();
+        let _ = self.out.flush();
     }
 }
 

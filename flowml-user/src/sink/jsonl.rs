@@ -4,37 +4,59 @@ use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, OVERFLOW_PROTOCOLS};
 use serde::{Serialize, Serializer};
 
+use super::batch::{Batch, anomalous};
 use super::columns::{
     Cell, flow_anomaly_cells, flow_cells, host_anomaly_cells, host_cells, incident_cells, reason_cells,
 };
-use super::report::{CollectorReport, Rows, Totals};
+use super::report::{CollectorReport, OutputLoss, Summary};
 use crate::features::{FlowRow, HostWindow};
 use crate::incident::{Incident, State};
 use crate::model::{Reason, Verdict};
 use crate::record::{Clock, Value};
 
+/// Hands what writes a row to `row`, row by row; an anomaly follows the flow or host window that it is of.
+pub(super) fn write(batch: &Batch, mut row: impl FnMut(&dyn Fn(&mut Vec<u8>))) {
+    match batch {
+        Batch::Flows(rows) => rows.iter().for_each(|(flow, verdict)| {
+            row(&|line| write_flow(line, flow, verdict.as_ref()));
+            if let Some(verdict) = anomalous(verdict) {
+                row(&|line| write_flow_anomaly(line, flow, verdict));
+            }
+        }),
+        Batch::Hosts(rows) => rows.iter().for_each(|(window, clock, verdict)| {
+            row(&|line| write_host(line, window, *clock, verdict.as_ref()));
+            if let Some(verdict) = anomalous(verdict) {
+                row(&|line| write_host_anomaly(line, window, *clock, verdict));
+            }
+        }),
+        Batch::Incidents(rows) => rows.iter().for_each(|(state, incident, clock)| {
+            row(&|line| write_incident(line, *state, incident, *clock));
+        }),
+    }
+}
+
 /// Appends a flow.
-pub(super) fn write_flow(line: &mut Vec<u8>, row: &FlowRow, verdict: Option<&Verdict>) {
+fn write_flow(line: &mut Vec<u8>, row: &FlowRow, verdict: Option<&Verdict>) {
     write_row(line, "flow", flow_cells(row, verdict), None);
 }
 
 /// Appends a host window.
-pub(super) fn write_host(line: &mut Vec<u8>, window: &HostWindow, clock: Clock, verdict: Option<&Verdict>) {
+fn write_host(line: &mut Vec<u8>, window: &HostWindow, clock: Clock, verdict: Option<&Verdict>) {
     write_row(line, "host", host_cells(window, clock, verdict), None);
 }
 
 /// Appends the anomaly that a flow is.
-pub(super) fn write_flow_anomaly(line: &mut Vec<u8>, row: &FlowRow, verdict: &Verdict) {
+fn write_flow_anomaly(line: &mut Vec<u8>, row: &FlowRow, verdict: &Verdict) {
     write_row(line, "anomaly", flow_anomaly_cells(row, verdict), Some(&verdict.reasons));
 }
 
 /// Appends the anomaly that a host window is.
-pub(super) fn write_host_anomaly(line: &mut Vec<u8>, window: &HostWindow, clock: Clock, verdict: &Verdict) {
+fn write_host_anomaly(line: &mut Vec<u8>, window: &HostWindow, clock: Clock, verdict: &Verdict) {
     write_row(line, "anomaly", host_anomaly_cells(window, clock, verdict), Some(&verdict.reasons));
 }
 
 /// Appends what became of an incident.
-pub(super) fn write_incident(line: &mut Vec<u8>, state: State, incident: &Incident, clock: Clock) {
+fn write_incident(line: &mut Vec<u8>, state: State, incident: &Incident, clock: Clock) {
     write_row(line, "incident", incident_cells(state, incident, clock), Some(&incident.reasons));
 }
 
@@ -98,6 +120,7 @@ struct SummaryRow<'a> {
     incidents_left_out: u64,
     drains: u64,
     collectors: &'a [CollectorReport],
+    losses: &'a [OutputLoss],
     interfaces: Vec<InterfaceRow<'a>>,
     xdp_mode: &'a str,
     duration_s: f64,
@@ -125,7 +148,8 @@ impl<T: Serialize> Serialize for Named<'_, T> {
 }
 
 /// Appends the summary.
-pub(super) fn write_summary(line: &mut Vec<u8>, totals: &Totals, rows: &Rows, collectors: &[CollectorReport]) {
+pub(super) fn write_summary(line: &mut Vec<u8>, summary: &Summary) {
+    let Summary { totals, rows, collectors, losses } = summary;
     let by_reason = |of: fn(&Count) -> u64| {
         Named(Skipped::ALL.iter().zip(&totals.skipped).map(|(reason, count)| (reason.name(), of(count))).collect())
     };
@@ -154,6 +178,7 @@ pub(super) fn write_summary(line: &mut Vec<u8>, totals: &Totals, rows: &Rows, co
         incidents_left_out: totals.incidents_left_out,
         drains: totals.drains,
         collectors,
+        losses,
         interfaces: totals
             .interfaces
             .iter()

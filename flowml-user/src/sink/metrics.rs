@@ -42,6 +42,7 @@ pub struct Metrics {
     open_incidents: Gauge,
     table_occupancy: Gauge<f64, AtomicU64>,
     drains: Histogram,
+    lateness: Histogram,
     output_rows: Family<Label, Counter>,
     output_lost_rows: Family<Label, Counter>,
 }
@@ -117,7 +118,13 @@ impl Metrics {
             drains: names.add_with_unit(
                 "drain_duration",
                 Unit::Seconds,
-                "How long it took to empty the kernel's flow table and to take in what was there",
+                "How long it took to copy what was in the kernel's flow table and to empty it",
+                Histogram::new(DRAIN_SECONDS),
+            ),
+            lateness: names.add_with_unit(
+                "drain_lateness",
+                Unit::Seconds,
+                "By how much the drain at the end of an interval was late",
                 Histogram::new(DRAIN_SECONDS),
             ),
             output_rows: names.add(
@@ -184,6 +191,7 @@ impl Metrics {
         self.open_incidents.set(report.incidents.len() as i64);
         self.table_occupancy.set(report.occupancy);
         report.drains.iter().for_each(|drain| self.drains.observe(drain.as_secs_f64()));
+        self.lateness.observe(report.late.as_secs_f64());
         for (output, (taken, lost)) in outputs {
             let label = [("output", output)];
             // Rows that were sent may turn out to be lost, so their number alone may fall: the sum does not.
@@ -242,6 +250,7 @@ mod tests {
             flows_new: 1,
             occupancy: 0.25,
             drains: vec![Duration::from_millis(2), Duration::from_millis(20)],
+            late: Duration::ZERO,
             learners: Vec::new(),
             incidents: Vec::new(),
         }

@@ -3,19 +3,24 @@
 //! [`Sinks`] takes every record with its verdict, derives the anomalies, and keeps the account: the last row of a JSON
 //! file counts the rows before it.
 
+mod account;
 mod activity;
+mod batch;
 pub mod catalogue;
 mod columns;
 mod console;
 mod csv;
 #[cfg(test)]
 mod document;
+mod ending;
 #[cfg(test)]
 pub(crate) mod golden;
 mod ipfix;
 mod jsonl;
 mod metrics;
+mod outlet;
 mod output;
+mod outward;
 mod parquet;
 mod period;
 mod report;
@@ -33,9 +38,11 @@ mod writer;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use flowml_common::flow::Part;
 
+use crate::capture::file::Signals;
 use crate::features::{FlowColumns, FlowRow, HostWindow};
 use crate::incident::{Incident, State as Stage};
 use crate::model::Verdict;
@@ -45,6 +52,7 @@ use crate::session::Standing;
 pub use self::columns::{OutputColumn, anomaly_columns, content_columns, flow_columns, host_columns, incident_columns};
 pub use self::console::{Console, Verbosity};
 pub use self::metrics::Metrics;
+pub use self::outward::tell_last;
 pub use self::report::{InterfaceReport, IntervalReport, LearnerReport, Totals};
 pub use self::scrape::Scrapes;
 pub use self::screen::{Event, Events};
@@ -63,9 +71,10 @@ pub(crate) mod words {
     pub(crate) use super::text::{grouped, probability, short, with_unit};
 }
 
-use self::output::State;
-use self::report::Rows;
-use self::writer::Writer;
+use self::batch::Batch;
+use self::ending::Ending;
+use self::outlet::Outlet;
+use self::report::{Rows, Summary};
 
 /// Why records are not where they should be.
 #[derive(Debug, thiserror::Error)]
@@ -110,30 +119,46 @@ pub enum Pace {
 
 /// All outputs and the console.
 pub struct Sinks {
-    writers: Vec<Writer>,
+    outlets: Vec<Outlet>,
+    /// Rows that are on their way to the outputs next.
+    batch: Batch,
+    ending: Ending,
+    pace: Pace,
     console: Console,
     metrics: Option<Metrics>,
     rows: Rows,
 }
 
 impl Sinks {
-    /// Opens all outputs, for flows that have these columns; files are made anew.
+    /// Opens all outputs, for flows that have these columns; files are truncated.
     ///
     /// # Errors
     /// If one of them cannot be written.
     pub fn open(targets: &[Target], columns: FlowColumns, pace: Pace, console: Console) -> Result<Self, SinkError> {
-        let mut writers = Vec::with_capacity(targets.len());
+        let mut outlets = Vec::with_capacity(targets.len());
         for target in targets {
-            let writer = Writer::open(target, columns, pace);
-            writers.push(writer.map_err(|source| SinkError::Open { target: target.clone(), source })?);
+            let outlet = Outlet::open(target, columns, pace);
+            outlets.push(outlet.map_err(|source| SinkError::Open { target: target.clone(), source })?);
         }
-        Ok(Self { writers, console, metrics: None, rows: Rows::default() })
+        Ok(Self::over(outlets, pace, console))
+    }
+
+    fn over(outlets: Vec<Outlet>, pace: Pace, console: Console) -> Self {
+        let (ending, rows) = Default::default();
+        Self { outlets, batch: Batch::new(), ending, pace, console, metrics: None, rows }
     }
 
     /// Keeps `metrics`, if there are any, up to date.
     #[must_use]
     pub fn with_metrics(mut self, metrics: Option<Metrics>) -> Self {
         self.metrics = metrics;
+        self
+    }
+
+    /// Lets a signal end every wait for an output that takes nothing.
+    #[must_use]
+    pub fn with_signals(mut self, signals: Signals) -> Self {
+        self.ending = Ending::at(signals);
         self
     }
 
@@ -144,39 +169,81 @@ impl Sinks {
 
     /// Takes a flow that has ended. There is no verdict while the learner warms up, nor without one. People are not told
     /// of an anomaly that is `in_incident`: they are told of that.
-    pub fn flow(&mut self, row: &FlowRow, verdict: Option<&Verdict>, in_incident: bool) {
+    pub fn flow(&mut self, row: FlowRow, verdict: Option<Verdict>, in_incident: bool) {
         self.rows.flows += 1;
         self.rows.sessions += u64::from(!row.record.continues);
-        self.writers.iter_mut().for_each(|writer| writer.flow(row, verdict));
-        let Some(verdict) = verdict else { return };
-        self.rows.scored += 1;
-        self.console.flow(row, verdict, in_incident);
-        if verdict.anomaly {
-            self.rows.flow_anomalies += 1;
-            self.writers.iter_mut().for_each(|writer| writer.flow_anomaly(row, verdict));
+        if let Some(verdict) = &verdict {
+            self.rows.scored += 1;
+            self.rows.flow_anomalies += u64::from(verdict.anomaly);
+            self.console.flow(&row, verdict, in_incident);
         }
+        if self.outlets.is_empty() {
+            return;
+        }
+        match &mut self.batch {
+            Batch::Flows(rows) => rows.push((row, verdict)),
+            _ => self.begin_batch(Batch::Flows(vec![(row, verdict)])),
+        }
+        self.send_if_full();
     }
 
     /// Takes the window of a host.
-    pub fn host(&mut self, window: &HostWindow, clock: Clock, verdict: Option<&Verdict>) {
+    pub fn host(&mut self, window: HostWindow, clock: Clock, verdict: Option<Verdict>) {
         self.rows.hosts += 1;
-        self.writers.iter_mut().for_each(|writer| writer.host(window, clock, verdict));
-        let Some(verdict) = verdict else { return };
-        self.rows.scored += 1;
-        self.console.host(window, verdict);
-        if verdict.anomaly {
-            self.rows.host_anomalies += 1;
-            self.writers.iter_mut().for_each(|writer| writer.host_anomaly(window, clock, verdict));
+        if let Some(verdict) = &verdict {
+            self.rows.scored += 1;
+            self.rows.host_anomalies += u64::from(verdict.anomaly);
+            self.console.host(&window, verdict);
         }
+        if self.outlets.is_empty() {
+            return;
+        }
+        match &mut self.batch {
+            Batch::Hosts(rows) => rows.push((window, clock, verdict)),
+            _ => self.begin_batch(Batch::Hosts(vec![(window, clock, verdict)])),
+        }
+        self.send_if_full();
     }
 
     /// Takes what became of an incident.
-    pub fn incident(&mut self, stage: Stage, incident: &Incident, clock: Clock) {
-        self.writers.iter_mut().for_each(|writer| writer.incident(stage, incident, clock));
+    pub fn incident(&mut self, stage: Stage, incident: Incident, clock: Clock) {
         if let (Some(metrics), Stage::Open) = (&self.metrics, stage) {
             metrics.incident();
         }
-        self.console.incident(stage, incident);
+        self.console.incident(stage, &incident);
+        if self.outlets.is_empty() {
+            return;
+        }
+        match &mut self.batch {
+            Batch::Incidents(rows) => rows.push((stage, incident, clock)),
+            _ => self.begin_batch(Batch::Incidents(vec![(stage, incident, clock)])),
+        }
+        self.send_if_full();
+    }
+
+    /// Rows of another kind follow.
+    fn begin_batch(&mut self, batch: Batch) {
+        self.send();
+        self.batch = batch;
+    }
+
+    fn send_if_full(&mut self) {
+        if self.batch.is_full() {
+            self.send();
+        }
+    }
+
+    /// Sends the rows to the outputs.
+    fn send(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let batch = std::mem::replace(&mut self.batch, Batch::new());
+        let bytes = batch.bytes();
+        let batch = Arc::new(batch);
+        for outlet in &mut self.outlets {
+            outlet.take(&batch, bytes, &self.ending);
+        }
     }
 
     /// Ends an interval: hands all rows to the system, so that a reader of the file sees them.
@@ -185,11 +252,11 @@ impl Sinks {
     pub fn interval(&mut self, report: IntervalReport) -> ControlFlow<()> {
         self.flush();
         if let Some(metrics) = &self.metrics {
-            let outputs = self.writers.iter().map(|writer| (writer.target().to_string(), writer.rows()));
+            let outputs = self.outlets.iter().map(|outlet| (outlet.target().to_string(), outlet.rows()));
             metrics.interval(&report, &self.rows, outputs);
         }
-        self.console.interval(report, self.writers.iter().map(Writer::line));
-        let gone = self.writers.iter().any(|writer| matches!(writer.state(), State::ReaderGone));
+        self.console.interval(report, self.outlets.iter().map(Outlet::line));
+        let gone = self.outlets.iter().any(Outlet::is_reader_gone);
         if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
@@ -221,41 +288,58 @@ impl Sinks {
         self.console.warn(text);
     }
 
+    /// Says that the run comes to its end: from now on rows wait for outputs that still take some, for a time.
+    pub fn end(&mut self) {
+        if self.pace == Pace::Live {
+            self.ending.begin();
+        }
+    }
+
     /// Ends the run with the summary.
     ///
     /// # Errors
     /// If rows were lost on the way.
     pub fn finish(mut self, totals: &Totals) -> Result<(), SinkError> {
         let rows = self.rows;
-        // The summary says what became of the records for collectors: those end first.
-        let (mut collectors, mut others): (Vec<_>, Vec<_>) =
-            self.writers.iter_mut().partition(|writer| writer.collector().is_some());
-        collectors.iter_mut().for_each(|writer| writer.finish());
-        let reports: Vec<_> = collectors.iter().filter_map(|writer| writer.collector()).collect();
-        for writer in &mut others {
-            writer.summary(totals, &rows, &reports);
-            writer.finish();
+        self.end();
+        self.send();
+        // The summary says what became of the rows of the other outputs: all are asked to write what they have, and those that
+        // have no summary end.
+        let (mut with_summary, mut others): (Vec<_>, Vec<_>) =
+            self.outlets.iter_mut().partition(|outlet| outlet.target().has_summary());
+        others.iter().for_each(|outlet| outlet.close());
+        with_summary.iter().for_each(|outlet| outlet.settle());
+        others.iter_mut().for_each(|outlet| outlet.wait(true, &self.ending));
+        with_summary.iter_mut().for_each(|outlet| outlet.wait(false, &self.ending));
+        let collectors: Vec<_> = self.outlets.iter().filter_map(Outlet::collector).collect();
+        let losses: Vec<_> = self.outlets.iter().filter_map(Outlet::loss).collect();
+        for outlet in self.outlets.iter_mut().filter(|outlet| outlet.target().has_summary()) {
+            let (totals, collectors, losses) = (totals.clone(), collectors.clone(), losses.clone());
+            outlet.summary(Summary { totals, rows, collectors, losses });
+            outlet.close();
         }
+        self.outlets.iter_mut().for_each(|outlet| outlet.wait(true, &self.ending));
         self.tell_news();
-        self.console.finish(totals, &rows, self.writers.iter().map(Writer::line).collect());
+        self.console.finish(totals, &rows, self.outlets.iter().map(Outlet::line).collect());
         self.losses().map_or(Ok(()), Err)
     }
 
     fn flush(&mut self) {
-        self.writers.iter_mut().for_each(Writer::flush);
+        self.send();
+        self.outlets.iter_mut().for_each(Outlet::flush);
         self.tell_news();
     }
 
     fn tell_news(&mut self) {
-        for text in self.writers.iter_mut().filter_map(Writer::news) {
+        for text in self.outlets.iter_mut().flat_map(Outlet::news) {
             self.console.warn(&text);
         }
     }
 
     fn losses(&self) -> Option<SinkError> {
-        let failed = self.writers.iter().filter(|writer| matches!(writer.state(), State::Failed(_)));
+        let lossy = self.outlets.iter().filter(|outlet| outlet.has_losses());
         let (rows, names): (Vec<u64>, Vec<String>) =
-            failed.map(|writer| (writer.rows().1, writer.target().to_string())).unzip();
+            lossy.map(|outlet| (outlet.rows().1, outlet.target().to_string())).unzip();
         let lost = SinkError::Lost { rows: rows.iter().sum(), destinations: names.join(", ") };
         (!names.is_empty()).then_some(lost)
     }

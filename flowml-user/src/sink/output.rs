@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::account::Account;
 use super::target::Destination;
 
 /// Rows are handed to the system in pieces of about this size, bytes, and at each flush.
@@ -32,32 +34,31 @@ pub(super) struct Output {
     stream: Box<dyn Write + Send>,
     buffer: Vec<u8>,
     state: State,
-    rows: u64,
-    rows_lost: u64,
+    account: Arc<Account>,
 }
 
 impl Output {
-    /// Opens the destination; a file is made anew.
-    pub(super) fn open(destination: Destination) -> io::Result<Self> {
+    /// Opens the destination; a file is truncated. This waits for the reader of a FIFO.
+    pub(super) fn open(destination: Destination, account: Arc<Account>) -> io::Result<Self> {
         let stream: Box<dyn Write + Send> = match &destination {
             // Not `stdout()`, which would write each row by itself.
             Destination::StandardOutput => Box::new(duplicate_stdout()?),
-            Destination::File(path) => Box::new(File::create(path)?),
+            Destination::File(path) => Box::new(account.wait_in(|| File::create(path))?),
         };
-        Ok(Self::over(destination, stream))
+        Ok(Self::over(destination, stream, account))
     }
 
     /// An output to a stream that is already open.
-    pub(super) fn over(destination: Destination, stream: Box<dyn Write + Send>) -> Self {
+    pub(super) fn over(destination: Destination, stream: Box<dyn Write + Send>, account: Arc<Account>) -> Self {
         let buffer = Vec::with_capacity(PIECE + PIECE / 4);
-        Self { destination, stream, buffer, state: State::Writing, rows: 0, rows_lost: 0 }
+        Self { destination, stream, buffer, state: State::Writing, account }
     }
 
     /// Writes what stands before the rows and is none.
     pub(super) fn header(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         let mut header = Vec::new();
         write(&mut header);
-        match self.stream.write_all(&header) {
+        match self.account.wait_in(|| self.stream.write_all(&header)) {
             Err(error) if self.is_reader_gone(&error) => self.state = State::ReaderGone,
             written => written?,
         }
@@ -67,12 +68,11 @@ impl Output {
     /// Takes the row that `write` appends to the buffer. The row must end with its only line feed.
     pub(super) fn row(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if !matches!(self.state, State::Writing) {
-            self.rows_lost += 1;
+            self.account.add_lost(1);
             return;
         }
         write(&mut self.buffer);
         debug_assert_eq!(self.buffer.last(), Some(&ROW_END), "a row ends with a line feed");
-        self.rows += 1;
         if self.buffer.len() >= PIECE {
             self.flush();
         }
@@ -85,12 +85,13 @@ impl Output {
         }
         let mut written = 0;
         while written < self.buffer.len() {
-            match self.stream.write(&self.buffer[written..]) {
+            let rest = &self.buffer[written..];
+            match self.account.wait_in(|| write_some(&mut *self.stream, rest)) {
                 Ok(0) => return self.fail(ErrorKind::WriteZero.into(), written),
-                Ok(more) => written += more,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // A pipe that its other end made non-blocking.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(FULL_PIPE),
+                Ok(more) => {
+                    self.account.add_written(rows_in(&rest[..more]));
+                    written += more;
+                }
                 Err(error) => return self.fail(error, written),
             }
         }
@@ -99,15 +100,18 @@ impl Output {
 
     /// Counts the rows that are not wholly in the first `written` bytes of the buffer as lost.
     fn fail(&mut self, error: io::Error, written: usize) {
-        let lost = self.buffer[written..].iter().filter(|byte| **byte == ROW_END).count() as u64;
-        self.rows -= lost;
-        self.rows_lost += lost;
+        self.account.add_lost(rows_in(&self.buffer[written..]));
         self.buffer = Vec::new();
         self.state = if self.is_reader_gone(&error) { State::ReaderGone } else { State::Failed(error) };
     }
 
     fn is_reader_gone(&self, error: &io::Error) -> bool {
         self.destination == Destination::StandardOutput && error.kind() == ErrorKind::BrokenPipe
+    }
+
+    #[cfg(test)]
+    pub(super) fn account(&self) -> Arc<Account> {
+        Arc::clone(&self.account)
     }
 
     #[cfg(test)]
@@ -118,16 +122,22 @@ impl Output {
     pub(super) fn state(&self) -> &State {
         &self.state
     }
+}
 
-    /// Rows that were written, or wait in the buffer.
-    pub(super) fn rows(&self) -> u64 {
-        self.rows
+/// Writes at least a byte; waits while a pipe is full that its other end made non-blocking.
+fn write_some(stream: &mut dyn Write, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match stream.write(bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(FULL_PIPE),
+            written => return written,
+        }
     }
+}
 
-    /// Rows that were not, or not wholly, written.
-    pub(super) fn rows_lost(&self) -> u64 {
-        self.rows_lost
-    }
+/// Rows that end in these bytes.
+fn rows_in(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == ROW_END).count() as u64
 }
 
 /// Standard output as a file of its own, unbuffered.
@@ -138,7 +148,7 @@ fn duplicate_stdout() -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -168,7 +178,11 @@ mod tests {
     fn full(destination: Destination, room: usize, error: ErrorKind) -> (Output, Arc<Mutex<Vec<u8>>>) {
         let taken = Arc::new(Mutex::new(Vec::new()));
         let stream = Full { taken: Arc::clone(&taken), room, error };
-        (Output::over(destination, Box::new(stream)), taken)
+        (Output::over(destination, Box::new(stream), Arc::new(Account::new())), taken)
+    }
+
+    fn account(output: &Output) -> (u64, u64) {
+        (output.account.written(), output.account.lost())
     }
 
     /// Bytes of a row of these tests.
@@ -188,7 +202,7 @@ mod tests {
         let taken = taken.lock().expect("no test panicked");
         let expected: String = (0..20_000).map(|row| format!("row {row:5}\n")).collect();
         assert!(*taken == expected.as_bytes());
-        assert_eq!((output.rows(), output.rows_lost()), (20_000, 0));
+        assert_eq!(account(&output), (20_000, 0));
     }
 
     #[test]
@@ -198,7 +212,7 @@ mod tests {
             write_rows(&mut output, 9_000);
             write_rows(&mut output, 1_000);
             let whole = taken.lock().expect("no test panicked").iter().filter(|byte| **byte == ROW_END).count() as u64;
-            assert_eq!((output.rows(), output.rows_lost()), (whole, 10_000 - whole), "{room}");
+            assert_eq!(account(&output), (whole, 10_000 - whole), "{room}");
             let failed = matches!(output.state(), State::Failed(error) if error.kind() == ErrorKind::StorageFull);
             assert_eq!(failed, whole < 10_000, "{room}");
         }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, ListBui
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
+use super::account::Account;
+use super::batch::{Batch, anomalous};
 use super::columns::{
     Cell, OutputColumn, anomaly_columns, flow_anomaly_cells, flow_cells, flow_columns, host_anomaly_cells, host_cells,
     host_columns, incident_cells, incident_columns,
@@ -47,38 +49,55 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Makes the folder where there is none, and opens the files in it.
-    pub(super) fn open(folder: &Path, columns: FlowColumns) -> io::Result<Self> {
+    pub(super) fn open(folder: &Path, columns: FlowColumns, account: &Arc<Account>) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         Ok(Self {
-            flows: Table::open(folder, "flows", flow_columns(columns))?,
-            hosts: Table::open(folder, "hosts", host_columns())?,
-            anomalies: Table::open(folder, "anomalies", anomaly_columns())?,
-            incidents: Table::open(folder, "incidents", incident_columns())?,
+            flows: Table::open(folder, "flows", flow_columns(columns), account)?,
+            hosts: Table::open(folder, "hosts", host_columns(), account)?,
+            anomalies: Table::open(folder, "anomalies", anomaly_columns(), account)?,
+            incidents: Table::open(folder, "incidents", incident_columns(), account)?,
         })
     }
 
+    /// Takes rows, and the anomalies among them.
+    pub(super) fn take(&mut self, batch: &Batch) -> io::Result<()> {
+        match batch {
+            Batch::Flows(rows) => rows.iter().try_for_each(|(row, verdict)| {
+                self.flow(row, verdict.as_ref())?;
+                anomalous(verdict).map_or(Ok(()), |verdict| self.flow_anomaly(row, verdict))
+            }),
+            Batch::Hosts(rows) => rows.iter().try_for_each(|(window, clock, verdict)| {
+                self.host(window, *clock, verdict.as_ref())?;
+                anomalous(verdict).map_or(Ok(()), |verdict| self.host_anomaly(window, *clock, verdict))
+            }),
+            Batch::Incidents(rows) => {
+                rows.iter().try_for_each(|(state, incident, clock)| self.incident(*state, incident, *clock))
+            }
+        }
+    }
+
     /// Takes a flow.
-    pub(super) fn flow(&mut self, row: &FlowRow, verdict: Option<&Verdict>) -> io::Result<()> {
+    fn flow(&mut self, row: &FlowRow, verdict: Option<&Verdict>) -> io::Result<()> {
         self.flows.append(flow_cells(row, verdict).map(|(_, cell)| cell))
     }
 
     /// Takes the window of a host.
-    pub(super) fn host(&mut self, window: &HostWindow, clock: Clock, verdict: Option<&Verdict>) -> io::Result<()> {
+    fn host(&mut self, window: &HostWindow, clock: Clock, verdict: Option<&Verdict>) -> io::Result<()> {
         self.hosts.append(host_cells(window, clock, verdict).map(|(_, cell)| cell))
     }
 
     /// Takes the anomaly that a flow is.
-    pub(super) fn flow_anomaly(&mut self, row: &FlowRow, verdict: &Verdict) -> io::Result<()> {
+    fn flow_anomaly(&mut self, row: &FlowRow, verdict: &Verdict) -> io::Result<()> {
         self.anomaly(flow_anomaly_cells(row, verdict).collect())
     }
 
     /// Takes the anomaly that a host window is.
-    pub(super) fn host_anomaly(&mut self, window: &HostWindow, clock: Clock, verdict: &Verdict) -> io::Result<()> {
+    fn host_anomaly(&mut self, window: &HostWindow, clock: Clock, verdict: &Verdict) -> io::Result<()> {
         self.anomaly(host_anomaly_cells(window, clock, verdict).collect())
     }
 
     /// Takes what became of an incident.
-    pub(super) fn incident(&mut self, state: State, incident: &Incident, clock: Clock) -> io::Result<()> {
+    fn incident(&mut self, state: State, incident: &Incident, clock: Clock) -> io::Result<()> {
         self.incidents.append(incident_cells(state, incident, clock).map(|(_, cell)| cell))
     }
 
@@ -104,16 +123,39 @@ struct Table {
     /// Rows in the builders.
     waiting: usize,
     /// None once the file is whole.
-    writer: Option<ArrowWriter<File>>,
+    writer: Option<ArrowWriter<Watched>>,
+}
+
+/// A file, with the account that shows when a write of it waits.
+struct Watched {
+    file: File,
+    account: Arc<Account>,
+}
+
+impl Write for Watched {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.account.wait_in(|| self.file.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 impl Table {
-    fn open(folder: &Path, name: &str, columns: impl Iterator<Item = OutputColumn>) -> io::Result<Self> {
+    fn open(
+        folder: &Path,
+        name: &str,
+        columns: impl Iterator<Item = OutputColumn>,
+        account: &Arc<Account>,
+    ) -> io::Result<Self> {
         let columns: Vec<OutputColumn> = columns.collect();
         let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
         let place = folder.join(format!("{name}.parquet"));
         let part = folder.join(format!("{name}.parquet.part"));
-        let writer = ArrowWriter::try_new(File::create(&part)?, Arc::clone(&schema), Some(parquet_properties(name)));
+        let account = Arc::clone(account);
+        let file = Watched { file: account.wait_in(|| File::create(&part))?, account };
+        let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(parquet_properties(name)));
         Ok(Self {
             place,
             part,

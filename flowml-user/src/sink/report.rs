@@ -55,6 +55,8 @@ pub struct IntervalReport {
     pub occupancy: f64,
     /// How long each drain took, where that is measured.
     pub drains: Vec<Duration>,
+    /// By how much the drain at its end was late.
+    pub late: Duration,
     /// The learners; none where nothing is scored.
     pub learners: Vec<LearnerReport>,
     /// The incidents that are open, the oldest first.
@@ -78,6 +80,7 @@ impl IntervalReport {
             flows_new: self.flows_new + later.flows_new,
             occupancy: self.occupancy.max(later.occupancy),
             drains: [self.drains, later.drains].concat(),
+            late: self.late.max(later.late),
             ..later
         }
     }
@@ -92,6 +95,7 @@ impl IntervalReport {
             flows_new: 0,
             occupancy: 0.0,
             drains: Vec::new(),
+            late: Duration::ZERO,
             incidents: Vec::new(),
             ..self.clone()
         }
@@ -163,6 +167,24 @@ pub(super) struct CollectorReport {
     /// Records that were not, or that it is known to have refused.
     #[serde(rename = "records_lost")]
     pub(super) lost: u64,
+}
+
+/// What an output that is no collector did not get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct OutputLoss {
+    /// Which one.
+    pub(super) destination: String,
+    /// Rows that are not there.
+    pub(super) rows_lost: u64,
+}
+
+/// What the last row of a run says.
+pub(super) struct Summary {
+    pub(super) totals: Totals,
+    pub(super) rows: Rows,
+    pub(super) collectors: Vec<CollectorReport>,
+    /// Of the outputs that lost rows before the summary.
+    pub(super) losses: Vec<OutputLoss>,
 }
 
 /// Rows that were handed to the sinks.

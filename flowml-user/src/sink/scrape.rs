@@ -1,4 +1,4 @@
-//! The HTTP server that Prometheus scrapes, between the drains of the agent's one thread.
+//! The HTTP server that Prometheus scrapes, on the thread that serves signals.
 
 use std::convert::Infallible;
 use std::io;

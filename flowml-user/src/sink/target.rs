@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -133,6 +134,22 @@ impl Target {
     #[must_use]
     pub const fn is_standard_output(&self) -> bool {
         matches!(self, Self::Jsonl(Destination::StandardOutput) | Self::Csv(Destination::StandardOutput))
+    }
+
+    /// Whether it has rows of flows alone.
+    pub(super) const fn takes_only_flows(&self) -> bool {
+        matches!(self, Self::Csv(_) | Self::Ipfix(_))
+    }
+
+    /// Whether its last row is the summary.
+    pub(super) const fn has_summary(&self) -> bool {
+        matches!(self, Self::Jsonl(_))
+    }
+
+    /// Whether it is a FIFO, which opens once it has a reader.
+    pub(super) fn is_fifo(&self) -> bool {
+        let file_type = self.path().and_then(|path| path.metadata().ok()).map(|metadata| metadata.file_type());
+        file_type.is_some_and(|file_type| file_type.is_fifo())
     }
 
     fn path(&self) -> Option<&Path> {

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use arrow_array::Array;
@@ -18,6 +18,8 @@ use flowml_common::packet::{Frame, Hook, Packet, Skipped, parse};
 use flowml_common::table::{Count, Metered, Seed, Shape, meter};
 use serde_json::Value;
 
+use super::account::Account;
+use super::outlet::Outlet;
 use super::output::Output;
 use super::text::Style;
 use super::*;
@@ -44,8 +46,12 @@ impl Memory {
         self.text().lines().map(|line| serde_json::from_str(line).expect(line)).collect()
     }
 
+    fn json_lines(&self) -> u64 {
+        self.bytes.lock().expect("no test panicked").iter().filter(|byte| **byte == b'\n').count() as u64
+    }
+
     fn output(&self, destination: Destination) -> Output {
-        Output::over(destination, Box::new(self.clone()))
+        Output::over(destination, Box::new(self.clone()), Arc::new(Account::new()))
     }
 }
 
@@ -70,8 +76,8 @@ type Streams = Vec<(fn(Destination) -> Target, Output)>;
 fn sinks(outputs: Streams, verbosity: Verbosity) -> (Sinks, Memory) {
     let people = Memory::default();
     let console = Console::over(Box::new(people.clone()), verbosity, Style { colours: false }, Some(100));
-    let writers = outputs.into_iter().map(|(target, output)| Writer::over(target, output)).collect();
-    (Sinks { writers, console, metrics: None, rows: Rows::default() }, people)
+    let outlets = outputs.into_iter().map(|(target, output)| Outlet::over(target, output)).collect();
+    (Sinks::over(outlets, Pace::Live, console), people)
 }
 
 fn file(name: &str) -> Destination {
@@ -169,6 +175,7 @@ fn report(elapsed_ms: u64, end_ms: u64) -> IntervalReport {
         flows_new: 1,
         occupancy: 0.25,
         drains: vec![Duration::from_millis(3)],
+        late: Duration::ZERO,
         learners: vec![
             LearnerReport {
                 of: "flows",
@@ -228,15 +235,25 @@ fn run(sinks: &mut Sinks) {
         upstream.absorb(&part, sinks);
     }
     for window in upstream.windows() {
-        sinks.host(&window, clock(), Some(&verdict(window.ip().to_string() == "10.0.0.9")));
+        let odd = window.ip().to_string() == "10.0.0.9";
+        sinks.host(window, clock(), Some(verdict(odd)));
     }
-    sinks.incident(State::Open, &incident(), clock());
+    sinks.incident(State::Open, incident(), clock());
     assert!(sinks.interval(report(1000, 1000)).is_continue());
     let mut flows = upstream.flows();
     flows.sort_by_key(|flow| flow.record.src_ip());
-    sinks.flow(&flows[0], None, false);
-    sinks.flow(&flows[1], Some(&verdict(true)), false);
-    sinks.incident(State::Closed, &incident(), clock());
+    sinks.flow(flows[0].clone(), None, false);
+    sinks.flow(flows[1].clone(), Some(verdict(true)), false);
+    sinks.incident(State::Closed, incident(), clock());
+}
+
+/// Waits for what another thread does.
+fn until(mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the thread does it");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn of_type<'a>(rows: &'a [Value], kind: &str) -> Vec<&'a Value> {
@@ -467,7 +484,7 @@ fn rows_with_content_have_its_columns_in_every_format() {
     sessions.absorb_drain(table.flows(), |_, _| {});
     let ended = sessions.flush();
     let record = FlowRecord::new(&ended[0], clock()).with_content(Some(inspector.inspect(&ended[0])));
-    sinks.flow(&FlowRow::new(record, &HostWindows::new(Duration::from_secs(2))), Some(&verdict(true)), false);
+    sinks.flow(FlowRow::new(record, &HostWindows::new(Duration::from_secs(2))), Some(verdict(true)), false);
     sinks.finish(&totals()).expect("there is room");
 
     let read = |name: &str| std::fs::read_to_string(path(name)).expect("the file is there");
@@ -542,9 +559,12 @@ fn json_number(number: f64) -> String {
 /// Sinks that write a folder of tables, and JSON lines to memory.
 fn with_tables(folder: &Path) -> (Sinks, Memory) {
     let json = Memory::default();
-    let (mut sinks, _) = sinks(vec![(Target::Jsonl, json.output(file("x")))], Verbosity::Errors);
+    let (mut sinks, _) = sinks(Vec::new(), Verbosity::Errors);
     let target = Target::Parquet(folder.to_owned());
-    sinks.writers.push(Writer::open(&target, FlowColumns::Headers, Pace::Live).expect("the folder is ours"));
+    // Rows wait for the files, however many come at once.
+    sinks.outlets.push(Outlet::over_at(Target::Jsonl, json.output(file("x")), Pace::Offline));
+    let outlet = Outlet::open(&target, FlowColumns::Headers, Pace::Offline);
+    sinks.outlets.push(outlet.expect("the folder is ours"));
     (sinks, json)
 }
 
@@ -616,7 +636,7 @@ fn many_rows_of_parquet_are_in_several_groups_and_all_there() {
     let flow = flows.pop().expect("there is one");
     let rows = (1 << 16) + 5;
     for _ in 0..rows {
-        sinks.flow(&flow, None, false);
+        sinks.flow(flow.clone(), None, false);
     }
     sinks.finish(&totals()).expect("there is room");
     let file = std::fs::File::open(folder.join("flows.parquet")).expect("the file has its place");
@@ -634,7 +654,7 @@ fn tables_that_cannot_be_written_lose_all_their_rows() {
     let path = folder.join("file");
     std::fs::write(&path, "").expect("there is room");
     let target = Target::Parquet(path.join("tables"));
-    assert!(Writer::open(&target, FlowColumns::Headers, Pace::Live).is_err());
+    assert!(Outlet::open(&target, FlowColumns::Headers, Pace::Live).is_err());
     // Nor does a table take the place of a folder.
     let (mut sinks, _) = with_tables(&folder);
     std::fs::create_dir_all(folder.join("flows.parquet")).expect("there is room");
@@ -718,9 +738,10 @@ fn the_run_ends_well_when_the_reader_of_standard_output_goes() {
     let mut upstream = Upstream::new();
     upstream.absorb(&exchange(1, 2), &mut sinks);
     for flow in upstream.flows() {
-        sinks.flow(&flow, None, false);
+        sinks.flow(flow, None, false);
     }
-    assert!(sinks.interval(report(1000, 1000)).is_break());
+    // The output finds out on its own thread.
+    until(|| sinks.interval(report(1000, 1000)).is_break());
     sinks.finish(&totals()).expect("nobody misses the rows");
     assert_eq!(good.json().len(), 2);
     let told = people.text();
@@ -756,8 +777,134 @@ fn a_file_holds_all_rows_at_each_interval() {
     run(&mut sinks);
     assert!(sinks.interval(report(1000, 2000)).is_continue());
     let lines = || std::fs::read_to_string(&path).expect("the file is there").lines().count();
-    assert_eq!(lines(), 9);
+    until(|| lines() == 9);
     sinks.finish(&totals()).expect("there is room");
     assert_eq!(lines(), 10);
     std::fs::remove_dir_all(folder).expect("the folder is ours");
+}
+
+/// A reader that takes nothing until it is told to.
+#[derive(Clone, Default)]
+struct Stalled {
+    taken: Memory,
+    gate: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Stalled {
+    fn release(&self) {
+        *self.gate.0.lock().expect("no test panicked") = true;
+        self.gate.1.notify_all();
+    }
+
+    fn output(&self, name: &str) -> Output {
+        Output::over(file(name), Box::new(self.clone()), Arc::new(Account::new()))
+    }
+}
+
+impl Write for Stalled {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let closed = self.gate.0.lock().expect("no test panicked");
+        drop(self.gate.1.wait_while(closed, |open| !*open).expect("no test panicked"));
+        self.taken.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A flow to give many times.
+fn some_flow(sinks: &mut Sinks) -> FlowRow {
+    let mut upstream = Upstream::new();
+    upstream.absorb(&exchange(1, 9), sinks);
+    upstream.flows().pop().expect("there is one")
+}
+
+#[test]
+fn an_output_that_takes_nothing_holds_up_nothing_and_its_losses_are_counted() {
+    let (stalled, good) = (Stalled::default(), Memory::default());
+    let outputs: Streams = vec![(Target::Jsonl, stalled.output("stalled")), (Target::Jsonl, good.output(file("good")))];
+    let (mut sinks, people) = sinks(outputs, Verbosity::Summary);
+    let flow = some_flow(&mut sinks);
+    let mut given = 0;
+    // More than what may wait; the other output is given time to write it.
+    while sinks.outlets[0].rows().1 == 0 {
+        for _ in 0..1000 {
+            sinks.flow(flow.clone(), None, false);
+            given += 1;
+        }
+        assert!(sinks.interval(report(1000, 1000)).is_continue());
+        until(|| good.json_lines() == given);
+    }
+    let (_, lost) = sinks.outlets[0].rows();
+    assert!(lost > 0);
+    assert!(sinks.interval(report(1000, 2000)).is_continue());
+    let error = sinks.finish(&totals()).expect_err("rows are lost");
+    assert_eq!(error.to_string(), format!("{} rows are missing from stalled", given + 1));
+    let told = people.text();
+    assert_eq!(told.matches("stalled takes rows too slowly").count(), 1, "{told}");
+    assert_eq!(told.matches("stalled does not take its last rows").count(), 1, "{told}");
+    assert!(told.contains(&format!("good: {} rows\n", text::grouped(given + 1))), "{told}");
+    let summary = good.json().pop().expect("the summary");
+    let losses = serde_json::json!([{"destination": "stalled", "rows_lost": given}]);
+    assert_eq!((&summary["flows"], &summary["losses"]), (&given.into(), &losses));
+    stalled.release();
+}
+
+#[test]
+fn an_output_that_takes_rows_again_gets_all_that_waited() {
+    let stalled = Stalled::default();
+    let (mut sinks, people) = sinks(vec![(Target::Jsonl, stalled.output("slow"))], Verbosity::Summary);
+    let flow = some_flow(&mut sinks);
+    let mut given = 0;
+    while sinks.outlets[0].rows().1 == 0 {
+        sinks.flow(flow.clone(), None, false);
+        given += 1;
+    }
+    let (_, lost) = sinks.outlets[0].rows();
+    stalled.release();
+    until(|| {
+        assert!(sinks.interval(report(10, 2000)).is_continue());
+        people.text().contains("slow takes rows again")
+    });
+    sinks.flow(flow, None, false);
+    let error = sinks.finish(&totals()).expect_err("rows are lost");
+    assert_eq!(error.to_string(), format!("{lost} rows are missing from slow"));
+    let rows = stalled.taken.json();
+    assert_eq!(of_type(&rows, "flow").len() as u64, given + 1 - lost);
+    assert_eq!(rows.last().expect("the summary")["losses"][0]["rows_lost"], lost);
+}
+
+#[test]
+fn where_a_file_is_read_rows_wait_for_the_output() {
+    let stalled = Stalled::default();
+    let account = Arc::new(Account::new());
+    let output = Output::over(file("slow"), Box::new(stalled.clone()), account);
+    let (mut sinks, _) = sinks(Vec::new(), Verbosity::Errors);
+    sinks.pace = Pace::Offline;
+    sinks.outlets.push(Outlet::over_at(Target::Jsonl, output, Pace::Offline));
+    let flow = some_flow(&mut sinks);
+    let rows = 2 * outlet::ROOM_OF_TESTS / size_of::<batch::JudgedFlow>();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        stalled.release();
+    });
+    (0..rows).for_each(|_| sinks.flow(flow.clone(), None, false));
+    sinks.finish(&totals()).expect("nothing is lost");
+}
+
+#[test]
+fn a_fifo_without_a_reader_holds_up_neither_start_nor_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).expect("a FIFO");
+    for format in ["jsonl", "csv"] {
+        let target = format!("{format}={}", path.display()).parse().expect("a target");
+        let console = Console::over(Box::new(io::sink()), Verbosity::Errors, Style { colours: false }, None);
+        let mut sinks = Sinks::open(&[target], FlowColumns::Headers, Pace::Live, console).expect("it may open later");
+        run(&mut sinks);
+        assert!(sinks.interval(report(1000, 2000)).is_continue());
+        let error = sinks.finish(&totals()).expect_err("nobody read");
+        assert!(error.to_string().contains("rows are missing from"), "{error}");
+    }
 }

@@ -13,6 +13,7 @@ mod tests;
 mod udp;
 
 use std::io;
+use std::sync::Arc;
 
 use self::message::Message;
 use self::tcp::Tcp;
@@ -36,6 +37,8 @@ pub(super) struct Account {
 pub(super) struct Exporter {
     collector: Collector,
     session: Session,
+    /// Where others read the account of it.
+    shown: Arc<super::account::Account>,
     /// The message that is being filled, and a place to write records.
     message: Message,
     record: Vec<u8>,
@@ -51,13 +54,13 @@ enum Session {
 
 impl Exporter {
     /// Looks the collector up. That it does not listen is no error.
-    pub(super) fn open(collector: &Collector, pace: Pace) -> io::Result<Self> {
+    pub(super) fn open(collector: &Collector, pace: Pace, shown: &Arc<super::account::Account>) -> io::Result<Self> {
         let session = match collector.transport {
             Transport::Udp => Session::Udp(Box::new(Udp::open(collector, pace)?)),
-            Transport::Tcp => Session::Tcp(Tcp::open(collector, pace)?),
+            Transport::Tcp => Session::Tcp(Tcp::open(collector, pace, Arc::clone(shown))?),
         };
-        let (collector, message, record) = (collector.clone(), Message::new(), Vec::new());
-        Ok(Self { collector, session, message, record, told: false, sent_then: 0 })
+        let (collector, shown, message, record) = (collector.clone(), Arc::clone(shown), Message::new(), Vec::new());
+        Ok(Self { collector, session, shown, message, record, told: false, sent_then: 0 })
     }
 
     /// Takes a flow.
@@ -84,6 +87,12 @@ impl Exporter {
             Session::Udp(udp) => udp.send(message),
             Session::Tcp(tcp) => tcp.send(message),
         }
+        self.show();
+    }
+
+    fn show(&self) {
+        let Account { sent, lost } = self.account();
+        self.shown.set(sent, lost);
     }
 
     /// Sends what there is.
@@ -94,6 +103,7 @@ impl Exporter {
         if let Session::Udp(udp) = &mut self.session {
             udp.settle();
         }
+        self.show();
     }
 
     /// Ends the export: what was not sent a little later is lost.
@@ -102,6 +112,7 @@ impl Exporter {
         if let Session::Tcp(tcp) = &self.session {
             tcp.finish();
         }
+        self.show();
     }
 
     /// What became of the records that it took, but for those that wait.

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::Pace;
+use super::super::account::Account as Shown;
 use super::super::target::Collector;
 use super::Account;
 use super::message::{Message, Numbering};
@@ -43,6 +44,8 @@ struct Queue {
     collector: Collector,
     state: Mutex<State>,
     changed: Condvar,
+    /// Where others see how long it has been waiting for the collector.
+    shown: Arc<Shown>,
 }
 
 #[derive(Default)]
@@ -65,11 +68,11 @@ struct State {
 
 impl Tcp {
     /// Looks the collector up, and begins to connect.
-    pub(super) fn open(collector: &Collector, pace: Pace) -> io::Result<Self> {
+    pub(super) fn open(collector: &Collector, pace: Pace, shown: Arc<Shown>) -> io::Result<Self> {
         // A name that is none is told now; afterwards it may have other addresses, or none for a time.
         (collector.host.as_str(), collector.port).to_socket_addrs()?;
         let state = Mutex::default();
-        let queue = Arc::new(Queue { collector: collector.clone(), state, changed: Condvar::new() });
+        let queue = Arc::new(Queue { collector: collector.clone(), state, changed: Condvar::new(), shown });
         let of_thread = Arc::clone(&queue);
         thread::Builder::new().name("ipfix".to_owned()).spawn(move || {
             // It has sockets to write to and nothing else, so that it does without where that is refused.
@@ -144,7 +147,7 @@ impl Queue {
     fn work(&self) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let error = match self.connect() {
+            let error = match self.shown.wait_in(|| self.connect()) {
                 Ok(stream) => {
                     self.lock().away = None;
                     pause = FIRST_PAUSE;
@@ -165,7 +168,8 @@ impl Queue {
                 break;
             }
             while state.end.is_none() && Instant::now() < again {
-                state = self.wait(state, again.saturating_duration_since(Instant::now()));
+                let left = again.saturating_duration_since(Instant::now());
+                state = self.shown.wait_in(|| self.wait(state, left));
             }
             if state.is_over() {
                 break;
@@ -194,10 +198,11 @@ impl Queue {
     fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
         let mut numbering = Numbering::default();
         for mut templates in Message::of_templates(LONGEST) {
-            stream.write_all(numbering.complete(&mut templates))?;
+            self.shown.wait_in(|| stream.write_all(numbering.complete(&mut templates)))?;
         }
         while let Some(mut message) = self.next() {
-            let written = still_open(&mut stream).and_then(|()| stream.write_all(numbering.complete(&mut message)));
+            let bytes = numbering.complete(&mut message);
+            let written = still_open(&mut stream).and_then(|()| self.shown.wait_in(|| stream.write_all(bytes)));
             let mut state = self.lock();
             let records = std::mem::take(&mut state.writing);
             match written {
@@ -205,11 +210,10 @@ impl Queue {
                     numbering.sent(&message);
                     state.account.sent += records;
                 }
-                Err(error) => {
-                    state.account.lost += records;
-                    return Err(error);
-                }
+                Err(_) => state.account.lost += records,
             }
+            self.shown.set(state.account.sent, state.account.lost);
+            written?;
         }
         Ok(())
     }

@@ -256,12 +256,16 @@ fn collector(transport: Transport, address: SocketAddr) -> Collector {
     Collector { transport, host: address.ip().to_string(), port: address.port() }
 }
 
+fn open(transport: Transport, address: SocketAddr, pace: Pace) -> io::Result<Exporter> {
+    Exporter::open(&collector(transport, address), pace, &Arc::new(crate::sink::account::Account::new()))
+}
+
 #[test]
 fn a_datagram_that_is_refused_is_counted_and_one_that_is_not_has_its_templates() {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
     let address = socket.local_addr().expect("it has an address");
     drop(socket);
-    let mut exporter = Exporter::open(&collector(Transport::Udp, address), Pace::Live).expect("loopback is there");
+    let mut exporter = open(Transport::Udp, address, Pace::Live).expect("loopback is there");
     for _ in 0..10 {
         (0..5).for_each(|_| exporter.flow(&exchange(), None));
         exporter.flush();
@@ -297,7 +301,7 @@ fn datagrams_with_templates_come_again() {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
     socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a time");
     let address = socket.local_addr().expect("it has an address");
-    let mut exporter = Exporter::open(&collector(Transport::Udp, address), Pace::Offline).expect("loopback is there");
+    let mut exporter = open(Transport::Udp, address, Pace::Offline).expect("loopback is there");
     let (mut reader, mut message) = (Reader::default(), [0; 2000]);
     let all = Template::all().count();
     for before in 0..=udp::TEMPLATES_EVERY_MESSAGES {
@@ -329,7 +333,7 @@ fn a_connection_begins_with_the_templates_and_its_records_are_numbered_from_0() 
     let listener = TcpListener::bind("[::1]:0").expect("a port is free");
     let address = listener.local_addr().expect("it has an address");
     for pace in [Pace::Live, Pace::Offline] {
-        let mut exporter = Exporter::open(&collector(Transport::Tcp, address), pace).expect("loopback is there");
+        let mut exporter = open(Transport::Tcp, address, pace).expect("loopback is there");
         (0..1000).for_each(|_| exporter.flow(&exchange(), Some(&verdict(2))));
         let taken = std::thread::spawn({
             let listener = listener.try_clone().expect("a descriptor");
@@ -347,7 +351,7 @@ fn a_collector_that_is_away_costs_neither_memory_nor_time() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it has an address");
     drop(listener);
-    let mut exporter = Exporter::open(&collector(Transport::Tcp, address), Pace::Live).expect("loopback is there");
+    let mut exporter = open(Transport::Tcp, address, Pace::Live).expect("loopback is there");
     let row = exchange();
     // More than what may wait.
     (0..100_000).for_each(|_| exporter.flow(&row, None));
@@ -366,7 +370,7 @@ fn what_waited_for_a_collector_is_sent_when_it_is_back() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it has an address");
     drop(listener);
-    let mut exporter = Exporter::open(&collector(Transport::Tcp, address), Pace::Live).expect("loopback is there");
+    let mut exporter = open(Transport::Tcp, address, Pace::Live).expect("loopback is there");
     exporter.flow(&exchange(), None);
     exporter.flush();
     let begun = Instant::now();

@@ -118,7 +118,7 @@ impl Screen {
     }
 
     fn draw(&mut self) -> io::Result<()> {
-        if !self.is_up() {
+        if !self.is_up() || terminal::is_behind() {
             return Ok(());
         }
         let (state, theme) = (&mut self.state, self.theme);

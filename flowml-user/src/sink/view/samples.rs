@@ -144,6 +144,7 @@ pub(in crate::sink) fn busy() -> View {
             flows_new: 1_987,
             occupancy: 0.374,
             drains: Vec::new(),
+            late: Duration::ZERO,
             learners: learners(),
             incidents: Vec::new(),
         },

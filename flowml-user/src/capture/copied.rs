@@ -1,0 +1,118 @@
+//! What one epoch counted, copied out of the flow table, so that the table is free again at once.
+
+use bytemuck::Zeroable;
+use flowml_common::content::{PayloadLimit, Piece, Pieces};
+use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
+use flowml_common::table::Head;
+
+/// The counts and flows of an epoch in memory of their own, which can be used again.
+pub struct Copied {
+    /// When the epoch ended, ns of the clock of the packets' times.
+    pub time_ns: u64,
+    /// The counts of all CPUs.
+    pub head: Head,
+    /// How full the fullest CPU's partition was, 0 to 1.
+    pub occupancy: f64,
+    entries: Vec<FlowEntry>,
+    rarities: Vec<FlowRarities>,
+    payload: Option<PayloadLimit>,
+    pieces: Vec<Piece>,
+}
+
+impl Copied {
+    /// Nothing yet, of a table that keeps so much payload.
+    #[must_use]
+    pub fn new(payload: Option<PayloadLimit>) -> Self {
+        Self {
+            time_ns: 0,
+            head: Head::zeroed(),
+            occupancy: 0.0,
+            entries: Vec::new(),
+            rarities: Vec::new(),
+            payload,
+            pieces: Vec::new(),
+        }
+    }
+
+    /// Copies these flows in place of those that were there.
+    pub fn fill<'a>(&mut self, flows: impl Iterator<Item = Counted<'a>>) {
+        self.entries.clear();
+        self.rarities.clear();
+        self.pieces.clear();
+        for Counted { key, counts, rarities, pieces } in flows {
+            self.entries.push(FlowEntry { key: *key, counts: *counts });
+            self.rarities.push(*rarities);
+            if let Some(pieces) = pieces {
+                self.pieces.extend_from_slice(pieces.all());
+            }
+        }
+    }
+
+    /// The flows, in the order in which they were copied.
+    pub fn flows(&self) -> impl Iterator<Item = Counted<'_>> {
+        let pieces = self.payload.map(|limit| Pieces::new(limit, &self.pieces));
+        let both = self.entries.iter().zip(&self.rarities).enumerate();
+        both.map(move |(number, (FlowEntry { key, counts }, rarities))| Counted {
+            key,
+            counts,
+            rarities,
+            pieces: pieces.map(|pieces| pieces.of_entry(number)),
+        })
+    }
+
+    /// Memory that it takes, bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + size_of_val(self.entries.as_slice())
+            + size_of_val(self.rarities.as_slice())
+            + size_of_val(self.pieces.as_slice())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flowml_common::packet::{Frame, Hook};
+    use flowml_common::table::{Metered, Seed, Shape, meter};
+
+    use super::*;
+    use crate::capture::vectors::VecTable;
+
+    /// A UDP datagram (RFC 768 over RFC 791) from this port, with a payload of one byte.
+    fn datagram(port: u8) -> Vec<u8> {
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+        frame.extend([0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend([0, port, 0, 53, 0, 9, 0, 0, port]);
+        frame
+    }
+
+    #[test]
+    fn a_copy_has_the_flows_of_its_table_and_nothing_of_an_earlier_one() {
+        for payload in [None, PayloadLimit::new(100)] {
+            let mut copied = Copied::new(payload);
+            for ports in [1..200_u8, 3..7] {
+                let seed = Seed(std::array::from_fn(|at| 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(at as u64 + 1)));
+                let mut table = VecTable::new(Shape::for_capacity(1024), seed).with_payload(payload);
+                for port in ports {
+                    let bytes = datagram(port);
+                    let length = bytes.len() as u32;
+                    let frame = Frame {
+                        time_ns: 5,
+                        length,
+                        interface: 1,
+                        hook: Hook::File,
+                        stripped_vlan: None,
+                        segments: None,
+                    };
+                    assert_eq!(meter(&mut table, &frame, bytes.as_slice()), Metered::Counted);
+                }
+                copied.fill(table.flows());
+                let shown = |flow: Counted<'_>| {
+                    let part = flow.part();
+                    (part.key, part.stats, flow.pieces.map(|pieces| pieces.all().to_vec()))
+                };
+                assert!(copied.flows().map(shown).eq(table.flows().map(shown)));
+            }
+        }
+    }
+}

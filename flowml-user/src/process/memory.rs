@@ -1,0 +1,38 @@
+//! How much memory this process may use: that of the host, or of its control group where that is less.
+
+use std::fs;
+use std::path::Path;
+
+/// The memory, bytes; none where the system does not tell.
+#[must_use]
+pub fn available() -> Option<u64> {
+    let of_host = fs::read_to_string("/proc/meminfo").ok().and_then(|text| of_host(&text));
+    [of_host, of_group()].into_iter().flatten().min()
+}
+
+/// `MemTotal` of proc_meminfo(5), which is in KiB.
+fn of_host(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// The least limit of this process's control group and those above it (cgroup v2).
+fn of_group() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let root = Path::new("/sys/fs/cgroup");
+    let limit = |folder: &Path| fs::read_to_string(folder.join("memory.max")).ok()?.trim().parse::<u64>().ok();
+    root.join(path).ancestors().take_while(|folder| folder.starts_with(root)).filter_map(limit).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_the_host_is_read() {
+        assert_eq!(of_host("MemTotal:        8014332 kB\nMemFree: 1 kB\n"), Some(8_014_332 * 1024));
+        assert_eq!(of_host("MemFree: 1 kB\n"), None);
+        assert!(available().is_some_and(|bytes| bytes > 1 << 20));
+    }
+}

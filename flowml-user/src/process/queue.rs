@@ -1,0 +1,189 @@
+//! A queue between two threads, bounded in bytes: the one that fills it can go on without waiting.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How often one who waits for room asks whether to go on waiting.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// A queue between two threads, bounded in bytes. One thread puts items in, another takes them out in the same order.
+pub struct Queue<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+    /// The items that wait take at most so many bytes.
+    room: usize,
+}
+
+struct State<T> {
+    waiting: VecDeque<(T, usize)>,
+    bytes: usize,
+    closed: bool,
+    /// Nobody takes items out any more.
+    abandoned: bool,
+}
+
+impl<T> Queue<T> {
+    /// A queue in which items wait that take at most so many bytes.
+    #[must_use]
+    pub fn new(room: usize) -> Self {
+        let state = State { waiting: VecDeque::new(), bytes: 0, closed: false, abandoned: false };
+        Self { state: Mutex::new(state), changed: Condvar::new(), room }
+    }
+
+    /// Puts in an item of so many bytes, if there is room. An item that is larger than the queue has room in an empty one.
+    ///
+    /// # Errors
+    /// The item, where there is no room.
+    pub fn offer(&self, item: T, bytes: usize) -> Result<(), T> {
+        let mut state = self.lock();
+        if state.abandoned || !state.has_room(self.room, bytes) {
+            return Err(item);
+        }
+        self.insert(&mut state, item, bytes);
+        Ok(())
+    }
+
+    /// The same, but waits for room as long as `goes_on`.
+    ///
+    /// # Errors
+    /// The item, where there was no room until then.
+    pub fn push(&self, item: T, bytes: usize, goes_on: impl Fn() -> bool) -> Result<(), T> {
+        let mut state = self.lock();
+        while state.abandoned || !state.has_room(self.room, bytes) {
+            if state.abandoned || !goes_on() {
+                return Err(item);
+            }
+            state = self.changed.wait_timeout(state, ASK_EVERY).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        self.insert(&mut state, item, bytes);
+        Ok(())
+    }
+
+    /// Puts in an item whether there is room or not, for the few that end a stream.
+    pub fn force(&self, item: T) {
+        self.put(item, 0);
+    }
+
+    /// Puts in an item of so many bytes whether there is room or not, where that was asked for before.
+    pub fn put(&self, item: T, bytes: usize) {
+        self.insert(&mut self.lock(), item, bytes);
+    }
+
+    /// Whether there is room for so many bytes.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.lock().has_room(self.room, bytes)
+    }
+
+    /// Says that nothing more comes.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Says that nobody takes items out any more: those that wait are dropped, and there is no room for others.
+    pub fn abandon(&self) {
+        let mut state = self.lock();
+        state.abandoned = true;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        self.changed.notify_all();
+        drop(waiting);
+    }
+
+    /// Bytes of what may wait.
+    #[must_use]
+    pub const fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Bytes of what waits.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// The next item, once there is one; none where the queue is closed and empty.
+    pub fn next(&self) -> Option<T> {
+        let mut state = self.lock();
+        loop {
+            if let Some((item, bytes)) = state.waiting.pop_front() {
+                state.bytes -= bytes;
+                self.changed.notify_all();
+                return Some(item);
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn insert(&self, state: &mut State<T>, item: T, bytes: usize) {
+        state.bytes += bytes;
+        state.waiting.push_back((item, bytes));
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> State<T> {
+    const fn has_room(&self, room: usize, bytes: usize) -> bool {
+        self.bytes == 0 || self.bytes + bytes <= room
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn what_has_no_room_comes_back_and_the_rest_keeps_its_order() {
+        let queue = Queue::new(10);
+        assert_eq!(queue.offer('a', 50), Ok(()), "an empty queue takes what is larger than itself");
+        assert_eq!(queue.offer('b', 1), Err('b'));
+        assert_eq!(queue.next(), Some('a'));
+        for (item, taken) in [('c', Ok(())), ('d', Ok(())), ('e', Err('e'))] {
+            assert_eq!(queue.offer(item, 5), taken);
+        }
+        assert_eq!(queue.push('f', 1, || false), Err('f'));
+        queue.force('g');
+        queue.close();
+        assert_eq!(std::iter::from_fn(|| queue.next()).collect::<String>(), "cdg");
+        assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_queue_that_was_abandoned() {
+        let queue = Queue::new(10);
+        thread::scope(|scope| {
+            let filling = scope.spawn(|| (0..).find_map(|item| queue.push(item, 7, || true).err()));
+            while queue.bytes() == 0 {
+                thread::yield_now();
+            }
+            queue.abandon();
+            assert_eq!(filling.join().expect("no panic"), Some(1));
+            assert_eq!(queue.offer(5, 1), Err(5));
+        });
+    }
+
+    #[test]
+    fn one_who_waits_for_room_gets_it() {
+        let queue = Queue::new(10);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for item in 0..1000 {
+                    queue.push(item, 7, || true).expect("it goes on");
+                }
+                queue.close();
+            });
+            assert!(std::iter::from_fn(|| queue.next()).eq(0..1000));
+        });
+    }
+}

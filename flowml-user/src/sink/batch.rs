@@ -1,0 +1,85 @@
+//! Rows of one kind that follow each other, on their way to the outputs.
+
+use crate::features::{FlowRow, HostWindow};
+use crate::incident::{Incident, State};
+use crate::model::{Reason, Verdict};
+use crate::record::Clock;
+
+/// A batch is full when its rows take so many bytes of memory.
+const FULL_BYTES: usize = 256 << 10;
+
+/// A flow and its verdict.
+pub(super) type JudgedFlow = (FlowRow, Option<Verdict>);
+
+/// A host window, the clock of its times, and its verdict.
+pub(super) type JudgedHost = (HostWindow, Clock, Option<Verdict>);
+
+/// What became of an incident, and the clock of its times.
+pub(super) type IncidentNews = (State, Incident, Clock);
+
+/// Rows of one kind in their order. An anomaly is not in it: its row follows that of the flow or host window.
+pub(super) enum Batch {
+    Flows(Vec<JudgedFlow>),
+    Hosts(Vec<JudgedHost>),
+    Incidents(Vec<IncidentNews>),
+}
+
+impl Batch {
+    /// No rows yet.
+    pub(super) const fn new() -> Self {
+        Self::Flows(Vec::new())
+    }
+
+    /// Memory of the rows, bytes: what they take by themselves, and their reasons.
+    pub(super) fn bytes(&self) -> usize {
+        let reasons = |verdict: &Option<Verdict>| verdict.as_ref().map_or(0, |verdict| verdict.reasons.len());
+        let (each, reasons): (usize, usize) = match self {
+            Self::Flows(rows) => (size_of_val(rows.as_slice()), rows.iter().map(|(_, verdict)| reasons(verdict)).sum()),
+            Self::Hosts(rows) => {
+                (size_of_val(rows.as_slice()), rows.iter().map(|(.., verdict)| reasons(verdict)).sum())
+            }
+            Self::Incidents(rows) => {
+                (size_of_val(rows.as_slice()), rows.iter().map(|(_, incident, _)| incident.reasons.len()).sum())
+            }
+        };
+        each + reasons * size_of::<Reason>()
+    }
+
+    /// Whether the next row belongs into another batch.
+    pub(super) const fn is_full(&self) -> bool {
+        let bytes = match self {
+            Self::Flows(rows) => rows.len() * size_of::<JudgedFlow>(),
+            Self::Hosts(rows) => rows.len() * size_of::<JudgedHost>(),
+            Self::Incidents(rows) => rows.len() * size_of::<IncidentNews>(),
+        };
+        bytes >= FULL_BYTES
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        match self {
+            Self::Flows(rows) => rows.is_empty(),
+            Self::Hosts(rows) => rows.is_empty(),
+            Self::Incidents(rows) => rows.is_empty(),
+        }
+    }
+
+    /// How many of its rows are flows, and how many rows it has in all with those of the anomalies.
+    pub(super) fn rows(&self) -> (u64, u64) {
+        let anomaly = |verdict: &Option<Verdict>| u64::from(anomalous(verdict).is_some());
+        match self {
+            Self::Flows(rows) => {
+                let flows = rows.len() as u64;
+                (flows, flows + rows.iter().map(|(_, verdict)| anomaly(verdict)).sum::<u64>())
+            }
+            Self::Hosts(rows) => {
+                (0, rows.len() as u64 + rows.iter().map(|(.., verdict)| anomaly(verdict)).sum::<u64>())
+            }
+            Self::Incidents(rows) => (0, rows.len() as u64),
+        }
+    }
+}
+
+/// The verdict, where it says that its row is an anomaly.
+pub(super) fn anomalous(verdict: &Option<Verdict>) -> Option<&Verdict> {
+    verdict.as_ref().filter(|verdict| verdict.anomaly)
+}

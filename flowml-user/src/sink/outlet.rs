@@ -1,0 +1,362 @@
+//! An output on a thread of its own, behind a bounded queue, so that a slow output delays nothing else.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use super::account::Account;
+use super::batch::Batch;
+use super::output::State;
+use super::report::{CollectorReport, OutputLoss, Summary};
+use super::target::Target;
+use super::view::OutputLine;
+use super::writer::Writer;
+use super::{Ending, Pace};
+use crate::features::FlowColumns;
+use crate::process::capabilities::{self, CapabilitySet};
+use crate::process::queue::Queue;
+
+/// Rows that wait for one output take at most so much memory, bytes: more than the 65,536 flows of a scan of all ports,
+/// which may end together, take as flows and as host windows. Outputs that wait for the same rows share them.
+const ROOM: usize = 256 << 20;
+
+/// For so long the start of a run waits for an output to open, so that a path that is wrong ends it. A FIFO may have to
+/// wait for its reader, and is opened while the run goes on.
+const OPEN_LIMIT: Duration = Duration::from_secs(1);
+
+/// At the end of a run an output is given up that has waited for the system for so long.
+const STALLED: Duration = Duration::from_secs(1);
+
+/// How often the end of a run looks at that.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What the thread of an output does next.
+enum Work {
+    Rows(Arc<Batch>),
+    /// Hands all rows before to the system.
+    Flush,
+    /// The same, and says so.
+    Settle,
+    Summary(Box<Summary>),
+}
+
+/// What the thread of an output says.
+enum Report {
+    Opened,
+    /// Its further rows are lost.
+    Failed(State),
+    News(String),
+    /// All rows until [`Work::Settle`] are with the system.
+    Settled,
+}
+
+/// An output, as seen from the thread that makes the rows.
+pub(super) struct Outlet {
+    target: Target,
+    pace: Pace,
+    /// Bytes of the rows that may wait.
+    room: usize,
+    queue: Arc<Queue<Work>>,
+    account: Arc<Account>,
+    reports: Receiver<Report>,
+    /// Rows that it was to take.
+    given: u64,
+    /// Of these, the ones for which the queue had no room.
+    dropped: u64,
+    /// Whether rows were dropped since the output was last reported to take rows.
+    drops: bool,
+    /// What it said last.
+    state: State,
+    settled: bool,
+    /// Its thread has ended, or was given up.
+    over: bool,
+    news: Vec<String>,
+}
+
+impl Outlet {
+    /// Opens what `-o` names, for flows that have these columns.
+    ///
+    /// # Errors
+    /// Where that is known to fail soon; what takes longer than a moment fails, if it does, while the run goes on.
+    pub(super) fn open(target: &Target, columns: FlowColumns, pace: Pace) -> io::Result<Self> {
+        let of_thread = target.clone();
+        let open = move |account: &_| Writer::open(&of_thread, columns, pace, account);
+        let mut outlet = Self::begin(target, pace, ROOM, Arc::new(Account::new()), open)?;
+        let limit = if target.is_fifo() { Duration::ZERO } else { OPEN_LIMIT };
+        match outlet.reports.recv_timeout(limit) {
+            Ok(Report::Failed(State::Failed(error))) => return Err(error),
+            Ok(report) => outlet.note(report),
+            Err(_) => outlet.news.push(format!("{target} is not open yet: rows wait for it")),
+        }
+        Ok(outlet)
+    }
+
+    /// Starts the thread, which opens what it writes to.
+    fn begin(
+        target: &Target,
+        pace: Pace,
+        room: usize,
+        account: Arc<Account>,
+        open: impl FnOnce(&Arc<Account>) -> io::Result<Writer> + Send + 'static,
+    ) -> io::Result<Self> {
+        let queue = Arc::new(Queue::new(room));
+        let (sender, reports) = channel();
+        let (of_thread, own_account) = (Arc::clone(&queue), Arc::clone(&account));
+        thread::Builder::new().name("output".to_owned()).spawn(move || {
+            // Of a file, what root may open at the start it may open later. Where that is refused, nothing is lost by it.
+            let _ = capabilities::keep(CapabilitySet::DAC_OVERRIDE);
+            let _abandoned = Abandoned(&of_thread);
+            match open(&own_account) {
+                Ok(writer) => work(writer, &of_thread, &sender),
+                Err(error) => drop(sender.send(Report::Failed(State::Failed(error)))),
+            }
+        })?;
+        Ok(Self {
+            target: target.clone(),
+            pace,
+            room,
+            queue,
+            account,
+            reports,
+            given: 0,
+            dropped: 0,
+            drops: false,
+            state: State::Writing,
+            settled: false,
+            over: false,
+            news: Vec::new(),
+        })
+    }
+
+    /// Where its rows go.
+    pub(super) const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Takes rows. Live, those without room are dropped; where `ending` says so, it waits for room.
+    pub(super) fn take(&mut self, batch: &Arc<Batch>, bytes: usize, ending: &Ending) {
+        let (flows, all) = batch.rows();
+        let rows = if self.target.takes_only_flows() { flows } else { all };
+        if rows == 0 {
+            return;
+        }
+        self.given += rows;
+        let work = Work::Rows(Arc::clone(batch));
+        let taken = if self.over || !matches!(self.state, State::Writing) {
+            Err(work)
+        } else if self.pace == Pace::Offline || ending.has_begun() {
+            let account = &self.account;
+            self.queue.push(work, bytes, || !ending.gives_up(account.waits() >= STALLED))
+        } else {
+            self.queue.offer(work, bytes)
+        };
+        if taken.is_err() {
+            self.dropped += rows;
+            self.drop_is_news();
+        }
+    }
+
+    fn drop_is_news(&mut self) {
+        if !self.drops && matches!(self.state, State::Writing) {
+            self.drops = true;
+            self.news.push(format!(
+                "{} takes rows too slowly: {} MiB of them wait, further ones are lost and counted until there is room; \
+                 metering goes on",
+                self.target,
+                self.room >> 20
+            ));
+        }
+    }
+
+    /// Lets the thread hand all rows to the system, and takes note of what it said.
+    pub(super) fn flush(&mut self) {
+        // Without room for that there is enough for it to do.
+        let _ = self.queue.offer(Work::Flush, size_of::<Work>());
+        self.look();
+        if self.drops && self.queue.bytes() < self.room / 2 {
+            self.drops = false;
+            self.news.push(format!("{} takes rows again; so far {} were lost", self.target, self.rows().1));
+        }
+    }
+
+    /// Asks for all rows before to be handed to the system, at the end of the run.
+    pub(super) fn settle(&self) {
+        self.queue.force(Work::Settle);
+    }
+
+    /// Gives it the summary.
+    pub(super) fn summary(&mut self, summary: Summary) {
+        self.given += 1;
+        self.queue.force(Work::Summary(Box::new(summary)));
+    }
+
+    /// Says that nothing more comes.
+    pub(super) fn close(&self) {
+        self.queue.close();
+    }
+
+    /// Waits until all is with the system, if `until_end`, also for the end of the output. It is given up where it has
+    /// waited for long, if the run is to end soon.
+    pub(super) fn wait(&mut self, until_end: bool, ending: &Ending) {
+        while !self.over && (until_end || !self.settled) {
+            match self.reports.recv_timeout(LOOK_EVERY) {
+                Ok(report) => self.note(report),
+                Err(RecvTimeoutError::Disconnected) => self.over = true,
+                Err(RecvTimeoutError::Timeout) => {
+                    if ending.gives_up(self.account.waits() >= STALLED) {
+                        self.give_up();
+                    }
+                }
+            }
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.over = true;
+        if self.rows().1 > 0 {
+            self.news.push(format!("{} does not take its last rows, and is given up", self.target));
+        }
+    }
+
+    /// Takes note of what the thread said.
+    fn look(&mut self) {
+        while let Ok(report) = self.reports.try_recv() {
+            self.note(report);
+        }
+    }
+
+    fn note(&mut self, report: Report) {
+        match report {
+            Report::Opened => {}
+            Report::Failed(state) => {
+                if let State::Failed(error) = &state {
+                    let target = &self.target;
+                    self.news.push(format!(
+                        "cannot write to {target}: {error}; its further rows are lost, metering goes on"
+                    ));
+                }
+                self.state = state;
+            }
+            Report::News(news) => self.news.push(news),
+            Report::Settled => self.settled = true,
+        }
+    }
+
+    /// Whether standard output is a pipe whose reader has gone.
+    pub(super) const fn is_reader_gone(&self) -> bool {
+        matches!(self.state, State::ReaderGone)
+    }
+
+    /// Whether rows are missing that somebody misses: live, a collector may be away.
+    pub(super) fn has_losses(&self) -> bool {
+        match (&self.state, &self.target) {
+            (State::ReaderGone, _) => false,
+            (State::Failed(_), _) => true,
+            (State::Writing, Target::Ipfix(_)) => self.pace == Pace::Offline && self.rows().1 > 0,
+            (State::Writing, _) => self.rows().1 > 0,
+        }
+    }
+
+    /// What is to be reported of it and was not reported yet.
+    pub(super) fn news(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Rows that were written, or wait for it, and rows that are lost.
+    pub(super) fn rows(&self) -> (u64, u64) {
+        let written = self.account.written();
+        // After the end of its thread, all that is not written is lost.
+        let lost = if self.over { self.given - written } else { self.dropped + self.account.lost() };
+        (self.given - lost, lost)
+    }
+
+    /// What a collector was sent, where this is one.
+    pub(super) fn collector(&self) -> Option<CollectorReport> {
+        let (sent, lost) = self.rows();
+        let destination = self.target.to_string();
+        matches!(self.target, Target::Ipfix(_)).then_some(CollectorReport { destination, sent, lost })
+    }
+
+    /// What it did not get, where that is something, and it is no collector.
+    pub(super) fn loss(&self) -> Option<OutputLoss> {
+        let (_, rows_lost) = self.rows();
+        let counts = self.collector().is_none() && !self.is_reader_gone() && rows_lost > 0;
+        counts.then(|| OutputLoss { destination: self.target.to_string(), rows_lost })
+    }
+
+    /// Its line in the closing summary.
+    pub(super) fn line(&self) -> OutputLine {
+        let (rows, rows_lost) = self.rows();
+        OutputLine { destination: self.target.to_string(), rows, rows_lost, reader_gone: self.is_reader_gone() }
+    }
+}
+
+/// Abandons the queue when it is dropped, whatever ended the thread: nobody is to wait for room then.
+struct Abandoned<'a>(&'a Queue<Work>);
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+/// What the thread of an output does. Its reports are ignored where the run has given it up.
+fn work(mut writer: Writer, queue: &Queue<Work>, reports: &Sender<Report>) {
+    let report = |report| drop(reports.send(report));
+    report(Report::Opened);
+    let mut reported = false;
+    while let Some(work) = queue.next() {
+        match &work {
+            Work::Rows(batch) => writer.take(batch),
+            Work::Flush | Work::Settle => {
+                writer.flush();
+                writer.news().into_iter().for_each(|news| report(Report::News(news)));
+            }
+            Work::Summary(summary) => writer.summary(summary),
+        }
+        if !reported && let Some(state) = failure(writer.state()) {
+            reported = true;
+            report(Report::Failed(state));
+        }
+        if matches!(work, Work::Settle) {
+            report(Report::Settled);
+        }
+    }
+    writer.finish();
+    writer.news().into_iter().for_each(|news| report(Report::News(news)));
+    if !reported && let Some(state) = failure(writer.state()) {
+        report(Report::Failed(state));
+    }
+}
+
+/// The state, where rows are lost by it.
+fn failure(state: &State) -> Option<State> {
+    match state {
+        State::Writing => None,
+        State::ReaderGone => Some(State::ReaderGone),
+        State::Failed(error) => Some(State::Failed(match error.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => io::Error::new(error.kind(), error.to_string()),
+        })),
+    }
+}
+
+/// As [`ROOM`], for outputs of tests.
+#[cfg(test)]
+pub(super) const ROOM_OF_TESTS: usize = 4 << 20;
+
+#[cfg(test)]
+impl Outlet {
+    /// An output that is open already.
+    pub(super) fn over(target: fn(super::Destination) -> Target, output: super::output::Output) -> Self {
+        Self::over_at(target, output, Pace::Live)
+    }
+
+    pub(super) fn over_at(target: fn(super::Destination) -> Target, output: super::output::Output, pace: Pace) -> Self {
+        let account = output.account();
+        let (target, writer) = Writer::over(target, output);
+        Self::begin(&target, pace, ROOM_OF_TESTS, account, |_| Ok(writer)).expect("a thread")
+    }
+}

@@ -1,0 +1,185 @@
+//! Outputs that take nothing, or fail, beside an agent that meters: what it costs, and what it does not.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use flowml_tests::agent::{Agent, binary};
+use flowml_tests::lab::{Interface, LinkOptions, require_lab, wait_until};
+use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longest that something may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Two hosts and a quiet link between them: the peer's end, and the end that is metered.
+macro_rules! quiet_pair {
+    () => {{
+        let Some(lab) = require_lab() else { return Ok(()) };
+        let ends = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
+        (lab, ends)
+    }};
+}
+
+/// Sends packets, each of a flow of its own, and waits until the other end has received them all.
+fn send(from: &Interface, to: &Interface, packets: u32) -> Result<Sent> {
+    let before = to.counters()?.rx_packets;
+    let spray = FlowSpray::unanswered(to, packets, u64::from(packets));
+    let sent = FrameSender::open(from)?.spray(&spray, Rate::PerSecond(20_000))?;
+    wait_until(LIMIT, || Ok(to.counters()?.rx_packets - before == sent.packets)).context("waiting for the frames")?;
+    Ok(sent)
+}
+
+fn fifo(path: &Path) -> Result<&Path> {
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+    Ok(path)
+}
+
+fn json_rows(path: &Path) -> Result<Vec<Value>> {
+    fs::read_to_string(path)?.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+fn count(rows: &[Value], kind: &str) -> u64 {
+    rows.iter().filter(|row| row["type"] == kind).count() as u64
+}
+
+/// The outputs of a test, of which some take nothing.
+struct Outputs {
+    folder: TempDir,
+}
+
+impl Outputs {
+    fn new() -> Result<Self> {
+        Ok(Self { folder: tempfile::tempdir()? })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn argument(&self, format: &str, name: &str) -> String {
+        format!("{format}={}", self.path(name).display())
+    }
+}
+
+/// Runs the agent with one output that is whole and others that are stalled: metering and the whole output go on, and the
+/// end does not wait.
+fn with_stalled(from: &Interface, to: &Interface, outputs: &Outputs, stalled: &[String]) -> Result<()> {
+    let whole = outputs.path("whole.jsonl");
+    let mut arguments =
+        vec!["run".to_owned(), "-i".to_owned(), to.name.clone(), "--idle-timeout".to_owned(), "1s".to_owned()];
+    for output in [outputs.argument("jsonl", "whole.jsonl")].iter().chain(stalled) {
+        arguments.extend(["-o".to_owned(), output.clone()]);
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let agent = Agent::start(&to.host, &arguments)?;
+    agent.wait_attached(to)?;
+    let sent = send(from, to, 20_000)?;
+    // The flows end by their idle timeout: the whole output has them while the others are stalled.
+    let all_there = || Ok(whole.exists() && fs::read_to_string(&whole)?.matches("\"type\":\"flow\"").count() == 20_000);
+    wait_until(LIMIT, all_there).with_context(|| format!("the agent said:\n{}", agent.stderr()))?;
+    let begun = Instant::now();
+    let report = agent.stop(Signal::TERM)?;
+    ensure!(report.code == Some(1), "rows are lost: {:?}\n{}", report.code, report.stderr);
+    let rows = json_rows(&whole)?;
+    let summary = rows.last().context("rows")?;
+    assert_eq!(summary["type"], "summary", "after {:?}: {}", begun.elapsed(), report.stderr);
+    assert_eq!(summary["conserved"], true, "{summary}");
+    assert_eq!(summary["packets_skipped"]["table_full"], 0, "{summary}");
+    assert_eq!(
+        (&summary["packets_received"], &summary["packets_in_flows"]),
+        (&sent.packets.into(), &sent.packets.into())
+    );
+    let losses = summary["losses"].as_array().context("losses")?;
+    assert_eq!(losses.len(), stalled.len(), "{summary}\n{}", report.stderr);
+    for loss in losses {
+        assert!(loss["rows_lost"].as_u64() > Some(0), "{summary}");
+        let line = format!("{}: 0 rows", loss["destination"].as_str().context("a text")?);
+        assert!(report.stderr.contains(&line), "{line} in {}", report.stderr);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_stalled_output_holds_up_nothing() -> Result<()> {
+    let (_lab, [from, to]) = quiet_pair!();
+    for format in ["jsonl", "csv"] {
+        let outputs = Outputs::new()?;
+        fifo(&outputs.path("fifo"))?;
+        with_stalled(&from, &to, &outputs, &[outputs.argument(format, "fifo")])
+            .with_context(|| format!("a FIFO without a reader as {format}"))?;
+    }
+    let outputs = Outputs::new()?;
+    let stalled = ["one", "two", "three"].map(|name| (outputs.path(name), name));
+    stalled.iter().try_for_each(|(path, _)| fifo(path).map(drop))?;
+    let arguments = [("jsonl", "one"), ("csv", "two"), ("jsonl", "three")];
+    with_stalled(&from, &to, &outputs, &arguments.map(|(format, name)| outputs.argument(format, name)))
+        .context("several at once")
+}
+
+/// A reader that opens the FIFO late gets all rows from the first on.
+#[test]
+fn a_fifo_is_opened_when_its_reader_comes() -> Result<()> {
+    let (_lab, [from, to]) = quiet_pair!();
+    let outputs = Outputs::new()?;
+    let path = outputs.path("fifo");
+    fifo(&path)?;
+    let output = outputs.argument("jsonl", "fifo");
+    let arguments = ["run", "-i", &to.name, "--idle-timeout", "1s", "-qq", "-o", &output];
+    let agent = Agent::start(&to.host, &arguments)?;
+    agent.wait_attached(&to)?;
+    send(&from, &to, 1000)?;
+    let (opened, is_open) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || -> Result<String> {
+        let mut text = String::new();
+        let mut fifo = fs::File::open(path)?;
+        opened.send(())?;
+        fifo.read_to_string(&mut text)?;
+        Ok(text)
+    });
+    is_open.recv_timeout(LIMIT).context("the agent has opened the FIFO, too")?;
+    let report = agent.stop(Signal::INT)?;
+    ensure!(report.code == Some(0), "{:?}: {}", report.code, report.stderr);
+    let text = reader.join().expect("no panic")?;
+    let rows: Vec<Value> = text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect::<Result<_>>()?;
+    assert_eq!(count(&rows, "flow"), 1000);
+    assert_eq!(rows.last().context("rows")?["type"], "summary");
+    Ok(())
+}
+
+/// Outputs and standard error are pipes that nobody reads: every way to end a run does so.
+#[test]
+fn a_run_whose_words_nobody_reads_ends() -> Result<()> {
+    let (_lab, [from, to]) = quiet_pair!();
+    let outputs = Outputs::new()?;
+    fifo(&outputs.path("fifo"))?;
+    let program = binary()?;
+    let program = program.to_str().context("a path in UTF-8")?;
+    for signal in [Some(Signal::TERM), Some(Signal::INT), None] {
+        let output = if signal.is_some() { "jsonl=-".to_owned() } else { outputs.argument("jsonl", "fifo") };
+        let mut command = vec![program, "run", "-i", &to.name, "-o", &output];
+        command.extend(if signal.is_none() { &["--duration", "1s"][..] } else { &[] });
+        let mut child = to.host.command(command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        if let Some(signal) = signal {
+            let hooks = || Ok(flowml_tests::hooks::Hooks::of(&to)?.sees_ingress());
+            wait_until(LIMIT, hooks).context("waiting until it is attached")?;
+            // More than the pipe takes.
+            send(&from, &to, 5000)?;
+            rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal)?;
+        }
+        let ended = wait_until(LIMIT, || Ok(child.try_wait()?.is_some()));
+        if ended.is_err() {
+            child.kill()?;
+        }
+        let status = child.wait()?;
+        ended.with_context(|| format!("waiting for the end by {signal:?}"))?;
+        assert_eq!(status.code(), Some(1), "rows are lost, by {signal:?}");
+    }
+    Ok(())
+}
