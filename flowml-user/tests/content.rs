@@ -9,7 +9,7 @@ use flowml_common::table::{Metered, Seed, Shape, meter};
 use flowml_user::capture::file::Captured;
 use flowml_user::capture::file::link::{self, LinkType};
 use flowml_user::capture::vectors::VecTable;
-use flowml_user::features::{FlowColumns, FlowRow, HostWindows};
+use flowml_user::features::{FlowColumns, FlowRow};
 use flowml_user::record::{CONTENT_IDENTIFIERS, Clock, FlowRecord, Inspector, Pattern, Value};
 use flowml_user::session::{EndReason, Ended, Sessions, Timeouts};
 use proptest::prelude::*;
@@ -232,7 +232,7 @@ fn inspector(patterns: &[&str]) -> Inspector {
 /// The columns of the content of a flow, as text.
 fn said(inspector: &Inspector, ended: &Ended) -> HashMap<&'static str, String> {
     let record = FlowRecord::new(ended, Clock::default()).with_content(Some(inspector.inspect(ended)));
-    let row = FlowRow::new(record, &HostWindows::new(Duration::from_secs(2)));
+    let row = FlowRow::new(record, None);
     let names = CONTENT_IDENTIFIERS.iter().map(|column| {
         let text = match (column.of)(&row.record) {
             Value::Text(text) => text,

@@ -59,10 +59,12 @@ fn udp(vlan: Option<u16>, ends: [([u8; 4], u16); 2], length: u16) -> Vec<u8> {
     ipv4(vlan, ends.map(|(address, _)| address), 64, 17, &transport, length)
 }
 
-/// The rows of what is counted in these drains, by the port of the source.
+/// The rows of what is counted in these drains, one a second, by the port of the source.
 fn rows(drains: &[Vec<Timed>]) -> HashMap<u16, FlowRow> {
     let mut table = VecTable::new(Shape::for_capacity(64), Seed([7; 12]));
     let mut sessions = Sessions::new(Timeouts::default());
+    let mut windows = HostWindows::new(Duration::from_secs(2));
+    let mut end_ns = BEGIN_US * 1000;
     for frames in drains {
         for (time_us, bytes) in frames {
             let frame = Frame {
@@ -75,12 +77,14 @@ fn rows(drains: &[Vec<Timed>]) -> HashMap<u16, FlowRow> {
             };
             assert_eq!(meter(&mut table, &frame, bytes.as_slice()), Metered::Counted);
         }
-        sessions.absorb_drain(table.flows(), |_, _| {});
+        sessions.absorb_drain(table.flows(), |part, standing| windows.add(part, standing));
         table.clear();
+        end_ns += 1_000_000_000;
+        windows.advance(end_ns);
+        sessions.set_windows(|part, standing| windows.around(part, standing));
     }
-    let windows = HostWindows::new(Duration::from_secs(2));
     let rows = sessions.flush().into_iter().map(|ended| {
-        let row = FlowRow::new(FlowRecord::new(&ended, Clock::default()), &windows);
+        let row = FlowRow::new(FlowRecord::new(&ended, Clock::default()), ended.windows);
         (row.record.src_port(), row)
     });
     rows.collect()

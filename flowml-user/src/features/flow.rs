@@ -4,30 +4,25 @@ use std::ops::Range;
 
 use flowml_common::headers::protocol;
 
-use super::Learn::{self, Amount, Category, FaintAmount, FaintShare, Never, Share};
-use super::window::{HostWindow, HostWindows, Role};
+use super::Learn::{self, Amount, Category, Never, Share, ShareOf};
 use super::{Feature, Of, share};
 use crate::record::{FlowRecord, TcpFlag};
+use crate::session::{BeginWindows, HostCounts};
 
 /// A flow with the windows of its two hosts.
 #[derive(Clone, Debug)]
 pub struct FlowRow {
     /// The flow.
     pub record: FlowRecord,
-    /// The initiator's window when the flow was last active, if that is known.
-    pub src_window: Option<HostWindow>,
-    /// The responder's window when the flow was last active, if that is known.
-    pub dst_window: Option<HostWindow>,
+    /// What its hosts did when the record began, if that is known.
+    pub windows: Option<BeginWindows>,
 }
 
 impl FlowRow {
-    /// Adds the windows of the time of the flow's last packet.
+    /// Joins a record with what its hosts did when it began ([`Ended::windows`](crate::session::Ended::windows)).
     #[must_use]
-    pub fn new(record: FlowRecord, windows: &HostWindows) -> Self {
-        let time_ns = record.both.last_ns;
-        let src_window = windows.at(record.source().address, time_ns).copied();
-        let dst_window = windows.at(record.destination().address, time_ns).copied();
-        Self { record, src_window, dst_window }
+    pub const fn new(record: FlowRecord, windows: Option<BeginWindows>) -> Self {
+        Self { record, windows }
     }
 }
 
@@ -278,34 +273,34 @@ pub const FLOW_FEATURES: &[Feature<FlowRow>] = &[
         "0 other, 1 TCP, 2 UDP, 3 ICMP, 4 ICMPv6, 5 SCTP"),
     count("dst_port_class", "class", Category, port_class,
         "Port of the responder: 0 none, 1 system, 2 user, 3 dynamic (RFC 6335)"),
-    // What the two hosts were doing when the flow was last active.
-    real("src_window_flows", "flows", Never, |row| source(row, |role| role.flows),
+    // What the two hosts did in the windows that ended with the interval in which the record began.
+    real("src_window_flows", "flows", Never, |row| source(row, |host| host.flows.into()),
         "Flows that the initiator had open in its window"),
-    real("src_window_new_flows", "flows", Amount, |row| source(row, |role| role.new_flows as f64),
+    real("src_window_new_flows", "flows", Amount, |row| source(row, |host| host.new_flows.into()),
         "Flows that the initiator opened in its window"),
-    real("src_window_login_flows", "flows", Amount, |row| source(row, |role| role.login_flows as f64),
+    real("src_window_login_flows", "flows", Amount, |row| source(row, |host| host.login_flows.into()),
         "Flows that the initiator opened in its window to services that begin with a login"),
-    real("src_window_peers", "addresses", Amount, |row| source(row, |role| role.peers),
+    real("src_window_peers", "addresses", Amount, |row| source(row, |host| host.peers.into()),
         "Addresses that the initiator had flows to in its window"),
-    real("src_window_ports", "ports", Amount, |row| source(row, |role| role.ports),
+    real("src_window_ports", "ports", Amount, |row| source(row, |host| host.ports.into()),
         "Ports that the initiator had flows to in its window"),
-    real("src_window_unanswered_share", "share", Share, |row| source(row, Role::unanswered_share),
+    real("src_window_unanswered_share", "share", ShareOf("src_window_flows"), |row| source(row, HostCounts::unanswered_share),
         "Flows of the initiator in its window that nobody answered"),
-    real("src_window_syn_share", "share", Never, |row| source(row, Role::syn_share),
+    real("src_window_syn_share", "share", Never, |row| source(row, HostCounts::syn_share),
         "SYN among the packets of the initiator's flows in its window"),
-    real("dst_window_flows", "flows", Never, |row| destination(row, |role| role.flows),
+    real("dst_window_flows", "flows", Never, |row| destination(row, |host| host.flows.into()),
         "Flows open to the responder in its window"),
-    real("dst_window_new_flows", "flows", FaintAmount, |row| destination(row, |role| role.new_flows as f64),
+    real("dst_window_new_flows", "flows", Amount, |row| destination(row, |host| host.new_flows.into()),
         "Flows opened to the responder in its window"),
-    real("dst_window_login_flows", "flows", FaintAmount, |row| destination(row, |role| role.login_flows as f64),
+    real("dst_window_login_flows", "flows", Amount, |row| destination(row, |host| host.login_flows.into()),
         "Flows opened to the responder in its window to services that begin with a login"),
-    real("dst_window_peers", "addresses", FaintAmount, |row| destination(row, |role| role.peers),
+    real("dst_window_peers", "addresses", Amount, |row| destination(row, |host| host.peers.into()),
         "Addresses that had flows to the responder in its window"),
-    real("dst_window_ports", "ports", FaintAmount, |row| destination(row, |role| role.ports),
+    real("dst_window_ports", "ports", Amount, |row| destination(row, |host| host.ports.into()),
         "Ports of the responder that had flows in its window"),
-    real("dst_window_unanswered_share", "share", FaintShare, |row| destination(row, Role::unanswered_share),
+    real("dst_window_unanswered_share", "share", ShareOf("dst_window_flows"), |row| destination(row, HostCounts::unanswered_share),
         "Flows to the responder in its window that it did not answer"),
-    real("dst_window_syn_share", "share", FaintShare, |row| destination(row, Role::syn_share),
+    real("dst_window_syn_share", "share", ShareOf("dst_window_flows"), |row| destination(row, HostCounts::syn_share),
         "SYN among the packets of the responder's flows in its window"),
 ];
 
@@ -349,10 +344,10 @@ const fn port_class(row: &FlowRow) -> u64 {
     }
 }
 
-fn source(row: &FlowRow, of: fn(&Role) -> f64) -> f64 {
-    row.src_window.map_or(f64::NAN, |host| of(&host.source))
+fn source(row: &FlowRow, of: fn(&HostCounts) -> f64) -> f64 {
+    row.windows.map_or(f64::NAN, |windows| of(&windows.source))
 }
 
-fn destination(row: &FlowRow, of: fn(&Role) -> f64) -> f64 {
-    row.dst_window.map_or(f64::NAN, |host| of(&host.destination))
+fn destination(row: &FlowRow, of: fn(&HostCounts) -> f64) -> f64 {
+    row.windows.map_or(f64::NAN, |windows| of(&windows.destination))
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::Learn::{Amount, Never, Share};
+use super::Learn::{Amount, Never, ShareOf};
 use super::window::HostWindow;
 use super::{Feature, Learn, Of};
 use crate::record::{Identifier, Kind, Value};
@@ -59,19 +59,19 @@ pub const HOST_FEATURES: &[Feature<HostWindow>] = &[
         "IP bytes that it received in its own flows"),
     real("source_bytes_out_share", "share", Never, |host| host.source.bytes_out_share(),
         "What it sent among the IP bytes of its own flows"),
-    real("source_syn_share", "share", Share, |host| host.source.syn_share(),
+    real("source_syn_share", "share", ShareOf("source_flows"), |host| host.source.syn_share(),
         "SYN without ACK among the packets of its own flows"),
     real("source_syn_ack_share", "share", Never, |host| host.source.syn_ack_share(),
         "SYN with ACK among the packets of its own flows"),
-    real("source_rst_share", "share", Share, |host| host.source.rst_share(),
+    real("source_rst_share", "share", ShareOf("source_flows"), |host| host.source.rst_share(),
         "RST among the packets of its own flows"),
-    real("source_unanswered_share", "share", Share, |host| host.source.unanswered_share(),
+    real("source_unanswered_share", "share", ShareOf("source_flows"), |host| host.source.unanswered_share(),
         "Flows without an answer among its own flows"),
-    real("source_small_packet_share", "share", Share, |host| host.source.small_packet_share(),
+    real("source_small_packet_share", "share", ShareOf("source_flows"), |host| host.source.small_packet_share(),
         "Packets below 128 bytes among those of its own flows"),
-    real("source_peer_entropy", "bits", Share, |host| host.source.peer_entropy,
+    real("source_peer_entropy", "bits", ShareOf("source_flows"), |host| host.source.peer_entropy,
         "Entropy of its own flows over the other addresses"),
-    real("source_port_entropy", "bits", Share, |host| host.source.port_entropy,
+    real("source_port_entropy", "bits", ShareOf("source_flows"), |host| host.source.port_entropy,
         "Entropy of its own flows over the ports of the responder"),
     real("destination_flows", "flows", Never, |host| host.destination.flows,
         "Flows opened to it"),
@@ -93,19 +93,19 @@ pub const HOST_FEATURES: &[Feature<HostWindow>] = &[
         "IP bytes that it received in flows opened to it"),
     real("destination_bytes_out_share", "share", Never, |host| host.destination.bytes_out_share(),
         "What it sent among the IP bytes of flows opened to it"),
-    real("destination_syn_share", "share", Share, |host| host.destination.syn_share(),
+    real("destination_syn_share", "share", ShareOf("destination_flows"), |host| host.destination.syn_share(),
         "SYN without ACK among the packets of flows opened to it"),
     real("destination_syn_ack_share", "share", Never, |host| host.destination.syn_ack_share(),
         "SYN with ACK among the packets of flows opened to it"),
-    real("destination_rst_share", "share", Share, |host| host.destination.rst_share(),
+    real("destination_rst_share", "share", ShareOf("destination_flows"), |host| host.destination.rst_share(),
         "RST among the packets of flows opened to it"),
-    real("destination_unanswered_share", "share", Share, |host| host.destination.unanswered_share(),
+    real("destination_unanswered_share", "share", ShareOf("destination_flows"), |host| host.destination.unanswered_share(),
         "Flows without an answer among flows opened to it"),
-    real("destination_small_packet_share", "share", Share, |host| host.destination.small_packet_share(),
+    real("destination_small_packet_share", "share", ShareOf("destination_flows"), |host| host.destination.small_packet_share(),
         "Packets below 128 bytes among those of flows opened to it"),
-    real("destination_peer_entropy", "bits", Share, |host| host.destination.peer_entropy,
+    real("destination_peer_entropy", "bits", ShareOf("destination_flows"), |host| host.destination.peer_entropy,
         "Entropy of flows opened to it over the other addresses"),
-    real("destination_port_entropy", "bits", Share, |host| host.destination.port_entropy,
+    real("destination_port_entropy", "bits", ShareOf("destination_flows"), |host| host.destination.port_entropy,
         "Entropy of flows opened to it over the ports of the responder"),
 ];
 

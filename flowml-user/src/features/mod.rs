@@ -30,10 +30,9 @@ pub enum Learn {
     Amount,
     /// A share or an entropy, already of bounded range: robust scaling.
     Share,
-    /// As an amount that says what others did meanwhile, see [`Learn::faintness`].
-    FaintAmount,
-    /// As a share of that kind.
-    FaintShare,
+    /// A share, or an entropy, of as many things as the column of this name counts: where they are few it is drawn towards
+    /// what is typical, then robust scaling.
+    ShareOf(&'static str),
     /// A small category (protocol, port class): one-hot.
     Category,
 }
@@ -46,29 +45,15 @@ impl Learn {
             Self::Never => "no",
             Self::Amount => "amount",
             Self::Share => "share",
-            Self::FaintAmount => "faint amount",
-            Self::FaintShare => "faint share",
+            Self::ShareOf(_) => "share of few",
             Self::Category => "category",
-        }
-    }
-
-    /// By how much the scale of such a number is larger than it would be.
-    ///
-    /// What others do to the responder of a flow may be a part of the same attack (a flood from many sources), and may be
-    /// none of this flow's doing. At full weight every ordinary flow to a host under attack looked like the attack, and
-    /// slow attacks were less odd than those; without it floods from many sources were not told as well.
-    #[must_use]
-    pub const fn faintness(self) -> f64 {
-        match self {
-            Self::FaintAmount | Self::FaintShare => 7.0,
-            Self::Never | Self::Amount | Self::Share | Self::Category => 1.0,
         }
     }
 
     /// Whether it is learnt as its `log1p`.
     #[must_use]
     pub const fn is_amount(self) -> bool {
-        matches!(self, Self::Amount | Self::FaintAmount)
+        matches!(self, Self::Amount)
     }
 }
 

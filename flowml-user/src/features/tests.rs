@@ -10,7 +10,7 @@ use super::window::{HostWindow, Role};
 use super::{CONTENT_FEATURES, Column, FLOW_FEATURES, FlowColumns, FlowRow, HOST_FEATURES, Learn, columns, names, row};
 use crate::record::{Clock, FlowRecord};
 use crate::session::samples::{Sample, part_of, tcp};
-use crate::session::{EndReason, Ended, Initiator};
+use crate::session::{BeginWindows, EndReason, Ended, HostCounts, Initiator};
 
 const PSH: u8 = 8;
 
@@ -33,19 +33,8 @@ const UNITS: &[&str] = &[
     "flag",
 ];
 
-fn role(flows: f64) -> Role {
-    Role {
-        flows,
-        new_flows: 3,
-        login_flows: 2,
-        unanswered: 2.0,
-        peers: 5.0,
-        ports: 6.0,
-        packets_in: 10,
-        packets_out: 30,
-        syn_packets: 4,
-        ..Role::default()
-    }
+fn counts(flows: u32) -> HostCounts {
+    HostCounts { flows, new_flows: 3, login_flows: 2, unanswered: 2, peers: 5, ports: 6, syn_packets: 4, packets: 40 }
 }
 
 /// Seven packets, lengths being IP total lengths:
@@ -85,16 +74,14 @@ fn golden() -> FlowRow {
         key: entry.key,
         stats: entry.stats,
         contents: None,
+        windows: None,
         initiator: Initiator::of(&entry.key, &entry.stats),
         reason: EndReason::IdleTimeout,
         continues: false,
     };
-    let address = entry.key.endpoint(ended.initiator.sender).address;
-    let window = HostWindow { address, start_ns: 0, end_ns: 1, source: role(8.0), destination: role(4.0) };
     FlowRow {
         record: FlowRecord::new(&ended, Clock::new(0, 1_700_000_000_000_000_000)),
-        src_window: Some(window),
-        dst_window: Some(window),
+        windows: Some(BeginWindows { source: counts(8), destination: counts(4) }),
     }
 }
 
@@ -284,12 +271,13 @@ fn a_flow_of_one_packet_has_no_deviation_and_no_rate() {
         key: entry.key,
         stats: entry.stats,
         contents: None,
+        windows: None,
         initiator,
         reason: EndReason::IdleTimeout,
         continues: false,
     };
     let record = FlowRecord::new(&ended, Clock::default());
-    let flow = FlowRow { record, src_window: None, dst_window: None };
+    let flow = FlowRow { record, windows: None };
     let value = |name: &str| FLOW_FEATURES.iter().find(|feature| feature.name == name).unwrap().value(&flow);
     for name in ["src2dst_stddev_ps", "src2dst_stddev_piat_ms", "src2dst_mean_piat_ms", "src2dst_min_piat_ms"] {
         assert_eq!(value(name), 0.0, "{name}");

@@ -11,13 +11,10 @@ use flowml_common::packet::Sender;
 
 use super::distinct::Distinct;
 use super::share;
-use crate::session::{Standing, informed};
+use crate::session::{BeginWindows, HostCounts, Standing, informed};
 
 /// Addresses that are kept in a window: under a flood from spoofed sources, those with the most packets.
 const MAX_HOSTS: usize = 8192;
-
-/// Addresses whose past windows are kept for the flows that end later.
-const MAX_REMEMBERED: usize = 4096;
 
 /// A window moves on by at least this part of its span; drains that follow each other faster share a slice.
 pub const SLICES: u64 = 8;
@@ -121,6 +118,26 @@ impl Role {
             bytes_in: self.bytes_out,
             bytes_out: self.bytes_in,
             ..self
+        }
+    }
+
+    /// Whether there was a flow in this role.
+    const fn is_active(&self) -> bool {
+        self.packets() > 0
+    }
+
+    /// What a session keeps of it. Numbers of different things are whole.
+    fn counts(&self) -> HostCounts {
+        let of = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        HostCounts {
+            flows: self.flows as u32,
+            new_flows: of(self.new_flows),
+            login_flows: of(self.login_flows),
+            unanswered: self.unanswered as u32,
+            peers: self.peers as u32,
+            ports: self.ports as u32,
+            syn_packets: of(self.syn_packets),
+            packets: of(self.packets()),
         }
     }
 
@@ -269,22 +286,15 @@ impl Slice {
     }
 }
 
-/// A window's results, for the flows that were active in it and end later.
-struct Past {
-    end_ns: u64,
-    /// In the order of the addresses: they are written often, and few are looked for.
-    windows: Vec<HostWindow>,
-}
-
 /// The windows of all addresses, moved on drain by drain. Its memory is bounded whatever addresses packets carry.
 pub struct HostWindows {
     span_ns: u64,
-    horizon_ns: u64,
     seed: u64,
     slices: VecDeque<Slice>,
     /// The slice in the making; its start is known once a window has ended.
     current: Option<Slice>,
-    past: VecDeque<Past>,
+    /// Those that ended last, in the order of the addresses.
+    latest: Vec<HostWindow>,
 }
 
 impl HostWindows {
@@ -292,21 +302,7 @@ impl HostWindows {
     #[must_use]
     pub fn new(span: Duration) -> Self {
         let span_ns = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        Self {
-            span_ns,
-            horizon_ns: 10 * span_ns,
-            seed: 0,
-            slices: VecDeque::new(),
-            current: None,
-            past: VecDeque::new(),
-        }
-    }
-
-    /// Keeps past windows for `horizon`: as long as a flow may stay open after its last packet, and a drain.
-    #[must_use]
-    pub fn with_horizon(mut self, horizon: Duration) -> Self {
-        self.horizon_ns = u64::try_from(horizon.as_nanos()).unwrap_or(u64::MAX);
-        self
+        Self { span_ns, seed: 0, slices: VecDeque::new(), current: None, latest: Vec::new() }
     }
 
     /// Samples large sets by a secret, so that nobody can choose addresses that the sample misses. Without it the same
@@ -319,7 +315,7 @@ impl HostWindows {
 
     /// Forgets all that was added, as if time began anew.
     pub fn forget(&mut self) {
-        (self.current, self.slices, self.past) = (None, VecDeque::new(), VecDeque::new());
+        (self.current, self.slices, self.latest) = (None, VecDeque::new(), Vec::new());
     }
 
     /// Counts a part of a flow, as it stands in its session. What a link does to run itself is no host's deed.
@@ -396,17 +392,38 @@ impl HostWindows {
         if self.slices.back().is_some_and(|slice| slice.end_ns - slice.start_ns < self.span_ns / SLICES) {
             self.current = self.slices.pop_back();
         }
-        self.remember(at_ns, &hosts.windows);
+        self.latest.clone_from(&hosts.windows);
         hosts.windows.retain(HostWindow::is_of_a_host);
         hosts
     }
 
-    /// The window of `address` when a packet at `time_ns` had just been drained, if it is still known.
+    /// What both hosts of a flow did in the windows that ended last, given what was counted of the flow in them.
+    ///
+    /// A host that is not among them was left out because there were too many; it is one of those with the fewest packets,
+    /// so this flow alone is what is known of it.
     #[must_use]
-    pub fn at(&self, address: Address, time_ns: u64) -> Option<&HostWindow> {
-        let n = self.past.partition_point(|past| past.end_ns < time_ns);
-        let windows = &self.past.get(n)?.windows;
-        windows.binary_search_by_key(&address, |window| window.address).ok().map(|at| &windows[at])
+    pub fn around(&self, part: &Part, standing: Standing) -> BeginWindows {
+        let [source, destination] =
+            [standing.initiator, standing.initiator.opposite()].map(|end| part.key.endpoint(end).address);
+        let alone = |seen: &Observation, peer| {
+            let mut tally = Tally::default();
+            tally.add(seen, hash_address(peer, self.seed));
+            tally.role()
+        };
+        // An ICMP error opens no flow of its own.
+        let new = standing.new && informed(&part.key, &part.stats).is_none();
+        let seen = || observe(part, Standing { new, ..standing }, self.seed);
+        let source_role = self.latest(source).map(|host| host.source).filter(Role::is_active);
+        let destination_role = self.latest(destination).map(|host| host.destination).filter(Role::is_active);
+        BeginWindows {
+            source: source_role.unwrap_or_else(|| alone(&seen(), destination)).counts(),
+            destination: destination_role.unwrap_or_else(|| alone(&seen().turned(), source)).counts(),
+        }
+    }
+
+    fn latest(&self, address: Address) -> Option<&HostWindow> {
+        let found = self.latest.binary_search_by_key(&address, |window| window.address);
+        found.ok().map(|at| &self.latest[at])
     }
 
     /// Joins the slices address by address.
@@ -435,16 +452,6 @@ impl HostWindows {
         let left_out =
             self.slices.iter().map(|slice| slice.left_out).sum::<u64>() + keep_heaviest(&mut windows, MAX_HOSTS);
         Hosts { windows, left_out }
-    }
-
-    fn remember(&mut self, at_ns: u64, windows: &[HostWindow]) {
-        let mut windows = windows.to_vec();
-        keep_heaviest(&mut windows, MAX_REMEMBERED);
-        self.past.push_back(Past { end_ns: at_ns, windows });
-        let oldest_ns = at_ns.saturating_sub(self.horizon_ns);
-        while self.past.front().is_some_and(|past| past.end_ns < oldest_ns) {
-            self.past.pop_front();
-        }
     }
 }
 

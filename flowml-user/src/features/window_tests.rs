@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::distinct::Distinct;
 use super::window::{HostWindow, HostWindows, Hosts};
 use crate::session::samples::{Sample, counted_of, tcp, udp};
-use crate::session::{Sessions, Timeouts};
+use crate::session::{BeginWindows, Ended, HostCounts, Sessions, Timeouts};
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;
@@ -32,7 +32,9 @@ impl Run {
         let parts: Vec<_> = parts.iter().map(|samples| counted_of(samples)).collect();
         let counted = parts.iter().map(|(key, value)| value.counted(key));
         self.sessions.absorb_drain(counted, |part, standing| self.windows.add(part, standing));
-        self.windows.advance(at_ns)
+        let hosts = self.windows.advance(at_ns);
+        self.sessions.set_windows(|part, standing| self.windows.around(part, standing));
+        hosts
     }
 }
 
@@ -169,17 +171,72 @@ fn fast_drains_move_the_window_on_like_slow_ones() {
 }
 
 #[test]
-fn a_flow_finds_the_windows_of_the_time_when_it_was_active() {
+fn a_record_has_the_windows_of_the_drain_in_which_it_began() {
     let mut run = Run::new();
-    let flow = [udp(900 * MS, "10.0.0.9:1000", "10.0.0.1:53", 20)];
-    let hosts = run.drain(SECOND, &[&flow]);
-    for second in 2..=16 {
-        run.drain(second * SECOND, &[]);
+    let flow = |ms: u64| udp(ms * MS, "10.0.0.9:1000", "10.0.0.1:53", 20);
+    let others = [udp(300 * MS, "10.0.0.9:1001", "10.0.0.2:53", 20), udp(400 * MS, "10.0.0.8:7", "10.0.0.1:53", 20)];
+    let [other, asker] = &others;
+    run.drain(SECOND, &[&[flow(900)], &[*other], &[*asker]]);
+    // Later packets, and later windows, change nothing …
+    let scan: Vec<_> = (0..50).map(|port| [syn(1500, "10.0.0.9:5", &format!("10.0.0.1:{port}"))]).collect();
+    let scan = scan.iter().map(<[Sample; 1]>::as_slice);
+    run.drain(2 * SECOND, &scan.chain([[flow(1600)].as_slice()]).collect::<Vec<_>>());
+    // The active timeout ends the record where the first slot of time begins after it.
+    for second in 3..=134 {
+        run.drain(second * SECOND, &[&[flow(second * 1000 - 500)]]);
     }
-    let ended = run.sessions.expire(16 * SECOND);
-    let end = ended[0].key.endpoint(ended[0].initiator.sender);
-    assert_eq!(run.windows.at(end.address, ended[0].stats.last_ns).copied(), Some(find(&hosts, "10.0.0.9")));
-    assert_eq!(run.windows.at(end.address, 3 * SECOND), None, "it was silent then");
+    let ended = run.sessions.expire(135 * SECOND);
+    let of_flow = |ended: &[Ended]| {
+        let port = |ended: &Ended| ended.key.endpoint(ended.initiator.sender).port;
+        ended.iter().find(|ended| port(ended) == 1000).and_then(|ended| ended.windows).unwrap()
+    };
+    let BeginWindows { source, destination } = of_flow(&ended);
+    assert_eq!((source.flows, source.new_flows, source.peers, source.ports, source.packets), (2, 2, 2, 1, 2));
+    assert_eq!((destination.flows, destination.new_flows, destination.peers), (2, 2, 2));
+    // … until a record begins that continues the first: it has the windows of its own beginning.
+    run.drain(136 * SECOND, &[&[flow(135_500)]]);
+    let BeginWindows { source, destination } = of_flow(&run.sessions.flush());
+    assert_eq!((source.flows, source.new_flows, destination.flows, destination.new_flows), (1, 0, 1, 0));
+}
+
+/// What is left out of the windows of a flood is no hole in the flows' vectors.
+#[test]
+fn every_flow_of_a_flood_has_windows_also_where_its_source_was_left_out() {
+    let mut run = Run::new();
+    let sources = 40_000u32;
+    let address = |n: u32| format!("{}:1024", Ipv4Addr::from(0x0b00_0000 + n));
+    let parts: Vec<_> = (0..sources).map(|n| [syn(u64::from(n) / 100, &address(n), "10.0.0.1:80")]).collect();
+    let hosts = run.drain(SECOND, &parts.iter().map(<[Sample; 1]>::as_slice).collect::<Vec<_>>());
+    assert!(hosts.left_out > 0);
+    let ended = run.sessions.flush();
+    assert_eq!(ended.len(), sources as usize);
+    let alone = HostCounts {
+        flows: 1,
+        new_flows: 1,
+        login_flows: 0,
+        unanswered: 1,
+        peers: 1,
+        ports: 1,
+        syn_packets: 1,
+        packets: 1,
+    };
+    for ended in ended {
+        let BeginWindows { source, destination } = ended.windows.unwrap();
+        assert_eq!(source, alone);
+        assert_eq!(destination.new_flows, sources);
+    }
+}
+
+#[test]
+fn a_flow_that_ends_within_a_drain_has_its_windows_too() {
+    let mut run = Run::new();
+    let client = "10.0.0.9:40000";
+    let reset = |ms: u64| tcp(ms * MS, "10.0.0.1:80", client, RST | ACK);
+    // The same ports again: the SYN ends the first session.
+    run.drain(SECOND, &[&[syn(0, client, "10.0.0.1:80"), reset(1)], &[syn(500, client, "10.0.0.1:80")]]);
+    let ended = run.sessions.flush();
+    let counts: Vec<_> = ended.iter().map(|ended| ended.windows.unwrap().source.new_flows).collect();
+    assert_eq!(counts, [2, 2]);
 }
 
 #[test]

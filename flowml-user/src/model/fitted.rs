@@ -11,7 +11,7 @@ use super::poison::transient_rows;
 use super::reason::{Explain, Typical};
 use super::scale::Scaler;
 use super::{Settings, sample};
-use crate::features::{Column, Learn};
+use crate::features::Column;
 
 /// The warm-up rows that take part in a fit: k-means, its folds and the silhouette then take a fraction of a second.
 const FIT_ROWS: usize = 4096;
@@ -60,35 +60,35 @@ pub(super) struct Scratch {
 
 impl Fitted {
     /// Fits on the rows of a warm-up in the order of their `times`.
-    pub(super) fn fit(rows: ArrayView2<'_, f64>, times: &[u32], learn: &[Learn], settings: &Settings) -> Self {
+    pub(super) fn fit(rows: ArrayView2<'_, f64>, times: &[u32], columns: &[Column], settings: &Settings) -> Self {
         let most = if settings.trusted { TRUSTED_FIT_ROWS } else { FIT_ROWS };
         let chosen = sample(rows.nrows(), most, settings.seed);
         let times: Vec<u32> = chosen.iter().map(|&row| times[row]).collect();
         let rows = rows.select(Axis(0), &chosen);
         if settings.trusted {
-            return Self::fit_all(&rows, learn, settings);
+            return Self::fit_all(&rows, columns, settings);
         }
         let transient = {
-            let scaler = Scaler::fit(rows.view(), learn, settings.below);
+            let scaler = Scaler::fit(rows.view(), columns, settings.below);
             let scaled = scaler.scale_all(rows.view());
             let clusters = Clusters::fit(scaled.view(), &scaler.below(), PROBE_CLUSTERS, settings.seed);
             transient_rows(&clusters, scaled.view(), &times)
         };
         let kept: Vec<usize> = (0..rows.nrows()).filter(|&row| !transient[row]).collect();
-        Self::fit_all(&rows.select(Axis(0), &kept), learn, settings)
+        Self::fit_all(&rows.select(Axis(0), &kept), columns, settings)
     }
 
     /// Fits on rows all of which take part.
-    fn fit_all(rows: &Array2<f64>, learn: &[Learn], settings: &Settings) -> Self {
+    fn fit_all(rows: &Array2<f64>, columns: &[Column], settings: &Settings) -> Self {
         let seed = settings.seed;
-        let rough = Scaler::fit(rows.view(), learn, settings.below);
+        let rough = Scaler::fit(rows.view(), columns, settings.below);
         let roughly_scaled = rough.scale_all(rows.view());
         let k = settings.clusters.unwrap_or_else(|| choose_k(roughly_scaled.view(), seed));
         let trim = if settings.trusted { 0.0 } else { settings.trim };
         let recipe = Recipe { below: &rough.below(), k, trim, seed };
 
         let residuals = residuals(&recipe.fit(roughly_scaled.view()), roughly_scaled);
-        let scaler = rough.sharpened(residuals.view(), learn);
+        let scaler = rough.sharpened(residuals.view(), columns);
         let scaled = scaler.scale_all(rows.view());
         let clusters = recipe.fit(scaled.view());
         let held_out = recipe.held_out_scores(&scaled);

@@ -9,6 +9,7 @@ mod checked;
 pub mod classify;
 mod defined;
 pub mod detect;
+mod few;
 mod file;
 mod fitted;
 pub mod folds;
@@ -48,7 +49,7 @@ pub use self::marks::{Mark, Opinion};
 pub use self::reason::{Reason, TypicalValue, one_line};
 pub use self::scale::Below;
 pub use self::store::{ModelError, ModelFile, Snapshot};
-pub use self::succession::{News, Succession};
+pub use self::succession::{News, Succession, Trial};
 
 use self::beside::{Job, Place};
 use self::calibrate::MOST_SCORES;
@@ -56,7 +57,7 @@ use self::checked::{Checked, Outcome, SHARES, amount, checked, holds, within};
 use self::fitted::{Fitted, Scratch};
 use self::marks::{Likeness, Marks};
 use self::warm_up::WarmUp;
-use crate::features::{Column, Learn};
+use crate::features::Column;
 
 /// How many columns a cluster's summary tells.
 const TOLD_COLUMNS: usize = 4;
@@ -75,7 +76,7 @@ pub struct Settings {
     pub warm_up_rows: usize,
     /// … and this many batches (drains, so seconds at the usual interval).
     pub warm_up_batches: u32,
-    /// … or, where most rows are suspect to a model in use, this many, as an attack may pass.
+    /// … or, where most rows are unusual to a model in use, this many, as an attack may pass.
     pub suspect_batches: u32,
     /// Of these, the first so many teach nothing.
     pub settling_batches: u32,
@@ -150,10 +151,12 @@ impl Settings {
 /// Whether a row may teach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Teaching {
-    /// It may, unless it is odd.
+    /// It may, unless it is unusual.
     #[default]
     Welcome,
-    /// Somebody suspects it: it may not, but in a warm-up most of whose rows are.
+    /// The model in use finds it unusual: it may not, but in the warm-up of a candidate most of whose rows are so.
+    Unusual,
+    /// A host of it is in an incident: it never may.
     Suspect,
     /// Enough of its kind teach in this batch.
     Surplus,
@@ -315,13 +318,16 @@ impl Learner {
     ) -> Vec<Option<Verdict>> {
         assert_eq!(rows.ncols(), self.columns.len(), "a row has one value for each column");
         self.batches = self.batches.saturating_add(1);
-        let offered: Vec<usize> = (0..rows.nrows()).filter(|&row| teaching(row) != Teaching::Surplus).collect();
+        let is_suspect = |row: usize| teaching(row) == Teaching::Suspect;
+        let may_teach = |row: &usize| !matches!(teaching(*row), Teaching::Suspect | Teaching::Surplus);
+        let offered: Vec<usize> = (0..rows.nrows()).filter(may_teach).collect();
         let chosen = sample(offered.len(), self.settings.learnt_rows_per_batch, self.settings.seed ^ self.batches);
         let learnt: Vec<usize> = chosen.into_iter().map(|place| offered[place]).collect();
-        let is_suspect = |row: usize| teaching(row) == Teaching::Suspect;
         match &mut self.state {
             State::WarmUp(warm_up) => {
-                warm_up.collect(rows, &learnt, is_suspect, &self.settings);
+                let unusual = |row: usize| teaching(row) == Teaching::Unusual;
+                let seen = (0..rows.nrows()).filter(|&row| !is_suspect(row)).count();
+                warm_up.collect(rows, &learnt, seen, unusual, &self.settings);
                 if warm_up.is_over(&self.settings) {
                     self.end_warm_up();
                 }
@@ -332,7 +338,7 @@ impl Learner {
                 // An anomaly that is not rare is one by what the operator said.
                 let taught =
                     |verdict: &Verdict| !verdict.anomaly || ready.fitted.calibration.is_anomaly(verdict.probability);
-                let taught = |row: &usize| !is_suspect(*row) && taught(&verdicts[*row]);
+                let taught = |row: &usize| taught(&verdicts[*row]);
                 let learnt: Vec<usize> = learnt.into_iter().filter(taught).collect();
                 let scored = learnt.iter().map(|&row| (rows.row(row), verdicts[row].score, verdicts[row].probability));
                 ready.fitted.learn(scored, &self.settings);
@@ -392,10 +398,15 @@ impl Learner {
         }
     }
 
-    /// The part of the warm-up rows that is suspect, 0–1, where that is why the warm-up goes on.
+    /// The part of the warm-up rows that is unusual, 0–1, where that is why the warm-up goes on.
     fn overdue(&self) -> Option<f64> {
         let State::WarmUp(warm_up) = &self.state else { return None };
-        warm_up.is_overdue(&self.settings).then(|| warm_up.suspected())
+        warm_up.is_overdue(&self.settings).then(|| warm_up.unusual_part())
+    }
+
+    /// Whether most of the rows of its warm-up are unusual to the model in use.
+    fn is_mostly_unusual(&self) -> bool {
+        matches!(&self.state, State::WarmUp(warm_up) if warm_up.is_mostly_unusual())
     }
 
     fn fitted(&self) -> Option<&Fitted> {
@@ -501,11 +512,10 @@ fn score(ready: &Ready, rows: ArrayView2<'_, f64>, columns: &[Column], settings:
 
 /// The model of what a warm-up has seen; none where that is nothing.
 fn learn(warm_up: &WarmUp, columns: &[Column], settings: &Settings, marks: &Marks) -> Option<Fitted> {
-    let learn: Vec<Learn> = columns.iter().map(|column| column.learn).collect();
-    let (rows, times) = warm_up.rows(learn.len())?;
+    let (rows, times) = warm_up.rows(columns.len())?;
     let fit = |kept: &[usize]| {
         let times: Vec<u32> = kept.iter().map(|&row| times[row]).collect();
-        Fitted::fit(rows.select(Axis(0), kept).view(), &times, &learn, settings)
+        Fitted::fit(rows.select(Axis(0), kept).view(), &times, columns, settings)
     };
     let all: Vec<usize> = (0..rows.nrows()).collect();
     let fitted = fit(&all);

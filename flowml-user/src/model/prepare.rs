@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::checked::{
     Checked, Outcome, SMALLEST, WEIGHTS, all_within, amount, any, as_many, checked, divisor, holds, within,
 };
+use super::few::Few;
 use super::frame::{Frame, FrameColumn, Values};
 use super::scale::{log1p, quantile, spread};
 use crate::features::Learn;
@@ -79,8 +80,6 @@ pub struct Recipe {
     pub share_below: f64,
     /// Whether a number that never varies takes a slot: what never was is a sign when it comes.
     pub keep_constants: bool,
-    /// Whether numbers that are faint weigh less.
-    pub knows_faint: bool,
 }
 
 checked!(Recipe);
@@ -113,7 +112,6 @@ impl Recipe {
             amount_below: 1.0,
             share_below: 1.0,
             keep_constants: true,
-            knows_faint: true,
         }
     }
 
@@ -129,7 +127,6 @@ impl Recipe {
             amount_below: 1.0,
             share_below: 1.0,
             keep_constants: false,
-            knows_faint: false,
         }
     }
 }
@@ -174,7 +171,14 @@ enum Slots {
     /// No slot.
     Out { because: LeftOut },
     /// One slot: `(f(value) - middle) / scale`, where `f` is `log1p` or nothing.
-    Number { log: bool, middle: f64, scale: f64 },
+    Number {
+        log: bool,
+        middle: f64,
+        scale: f64,
+        /// For a share of few: `count` is the column that counts them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        few: Option<Few<String>>,
+    },
     /// One slot for each of `values` (sorted) with its height, and a last one for every other value.
     OneHot { values: Vec<String>, heights: Vec<f64>, unseen: f64 },
 }
@@ -183,7 +187,8 @@ impl Slots {
     fn check(&self) -> Outcome {
         match self {
             Self::Out { .. } => Ok(()),
-            Self::Number { middle, scale, .. } => {
+            Self::Number { middle, scale, few, .. } => {
+                few.as_ref().map_or(Ok(()), |few| within("typical", few.typical, any()))?;
                 within("middle", *middle, any())?;
                 within("scale", *scale, divisor())
             }
@@ -264,7 +269,7 @@ impl Preparation {
     #[must_use]
     pub fn fit(frame: &Frame, recipe: Recipe) -> Self {
         let prepared =
-            |column: &FrameColumn| Prepared { name: column.name.clone(), slots: fit_column(column, &recipe) };
+            |column: &FrameColumn| Prepared { name: column.name.clone(), slots: fit_column(column, frame, &recipe) };
         Self { recipe, columns: frame.columns().iter().map(prepared).collect() }
     }
 
@@ -344,9 +349,10 @@ impl Preparation {
             let column = frame.column(name).ok_or_else(|| Unfit::Missing(name.clone()))?;
             let (missed, of) = match slots {
                 Slots::Out { .. } => (0, &mut cleaning.undefined),
-                Slots::Number { log, middle, scale } => {
+                Slots::Number { log, middle, scale, few } => {
                     let number = Number { log: *log, middle: *middle, scale: *scale, clip: self.recipe.clip };
-                    let missed = number.write(&column.values, rows.column_mut(at));
+                    let drawn = few.as_ref().map(|few| drawn(&column.values, few, frame)).transpose()?;
+                    let missed = number.write(drawn.as_ref().unwrap_or(&column.values), rows.column_mut(at));
                     (missed.ok_or_else(|| Unfit::Text(name.clone()))?, &mut cleaning.undefined)
                 }
                 Slots::OneHot { values, heights, unseen } => {
@@ -434,11 +440,36 @@ fn categories(values: &Values) -> Vec<Arc<str>> {
     }
 }
 
-fn fit_column(column: &FrameColumn, recipe: &Recipe) -> Slots {
+/// The values of a column that are shares of few.
+fn drawn(shares: &Values, few: &Few<String>, frame: &Frame) -> Result<Values, Unfit> {
+    let counts = frame.column(&few.count).ok_or_else(|| Unfit::Missing(few.count.clone()))?;
+    match (shares, &counts.values) {
+        (Values::Numbers(shares), Values::Numbers(counts)) => {
+            Ok(Values::Numbers(shares.iter().zip(counts).map(|(share, count)| few.drawn(*share, *count)).collect()))
+        }
+        // Whoever takes it for numbers says what is wrong with it.
+        (Values::Texts(_), _) => Ok(shares.clone()),
+        (_, Values::Texts(texts)) if texts.iter().all(Option::is_none) => Ok(shares.clone()),
+        (_, Values::Texts(_)) => Err(Unfit::Text(few.count.clone())),
+    }
+}
+
+fn fit_column(column: &FrameColumn, frame: &Frame, recipe: &Recipe) -> Slots {
+    let count = match column.learn {
+        Some(Learn::ShareOf(count)) => frame.column(count),
+        _ => None,
+    };
     match (column.learn, &column.values) {
+        (learn, Values::Numbers(shares))
+            if let Some(FrameColumn { name, values: Values::Numbers(counts), .. }) = count =>
+        {
+            let few = Few::fit(name.clone(), shares.iter().copied().zip(counts.iter().copied()));
+            let shares: Vec<f64> = shares.iter().zip(counts).map(|(share, count)| few.drawn(*share, *count)).collect();
+            fit_number(&shares, learn, Some(few), recipe)
+        }
         (Some(Learn::Never), _) => Slots::Out { because: LeftOut::Never },
         (Some(Learn::Category), values) => fit_one_hot(values, recipe),
-        (learn, Values::Numbers(numbers)) => fit_number(numbers, learn, recipe),
+        (learn, Values::Numbers(numbers)) => fit_number(numbers, learn, None, recipe),
         (_, values @ Values::Texts(texts)) => match text_left_out(texts) {
             Some(because) => Slots::Out { because },
             None => fit_one_hot(values, recipe),
@@ -460,7 +491,7 @@ fn text_left_out(texts: &[Option<Arc<str>>]) -> Option<LeftOut> {
     (rows >= NAMING_ROWS && different.len() as f64 > NAMING * rows as f64).then_some(LeftOut::Names)
 }
 
-fn fit_number(numbers: &[f64], learn: Option<Learn>, recipe: &Recipe) -> Slots {
+fn fit_number(numbers: &[f64], learn: Option<Learn>, few: Option<Few<String>>, recipe: &Recipe) -> Slots {
     let values: Vec<f64> = numbers.iter().copied().filter(|value| value.is_finite()).collect();
     let (least, most) = (values.iter().copied().reduce(f64::min), values.iter().copied().reduce(f64::max));
     let (Some(least), Some(most)) = (least, most) else { return Slots::Out { because: LeftOut::Empty } };
@@ -476,8 +507,7 @@ fn fit_number(numbers: &[f64], learn: Option<Learn>, recipe: &Recipe) -> Slots {
     let values: Vec<f64> = values.into_iter().map(|value| bent(value, log)).collect();
     let floor = if log { recipe.amount_floor } else { recipe.share_floor };
     let (middle, scale) = middle_and_scale(&values, recipe.scaling, floor);
-    let faintness = learn.filter(|_| recipe.knows_faint).map_or(1.0, Learn::faintness);
-    Slots::Number { log, middle, scale: scale * faintness }
+    Slots::Number { log, middle, scale, few }
 }
 
 /// Of values, of which there is at least one.

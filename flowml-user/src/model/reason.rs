@@ -244,7 +244,7 @@ mod tests {
             1 => 0.05 + 0.15 * row as f64 / 100.0,
             _ => 6.0,
         });
-        let scaler = Scaler::fit(rows.view(), &COLUMNS.map(|column| column.learn), crate::model::Below::EVEN);
+        let scaler = Scaler::fit(rows.view(), &COLUMNS, crate::model::Below::EVEN);
         let scaled = scaler.scale_all(rows.view());
         let clusters = Clusters::fit(scaled.view(), &scaler.below(), 1, 0);
         let typical = Typical::of(scaled.view(), &[0; 101], &clusters);

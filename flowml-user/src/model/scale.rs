@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checked::{Checked, Outcome, WEIGHTS, all_within, any, checked, divisor, holds, within};
 use super::defined::{LARGEST, defined};
+use super::few::Few;
 use crate::features::{Column, Learn};
 
 /// A value further than this from the middle, in scales, counts as this far: one absurd value must not outweigh
@@ -75,7 +76,14 @@ enum Scale {
     /// Takes no slot.
     Out,
     /// One slot: `(f(value) - middle) / scale`, where `f` is `log1p` or nothing.
-    Number { log: bool, middle: f64, scale: f64 },
+    Number {
+        log: bool,
+        middle: f64,
+        scale: f64,
+        /// For a share of few: `count` is the place of the column that counts them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        few: Option<Few<usize>>,
+    },
     /// One slot for each of `values` (sorted), and a last one for every other value.
     OneHot { values: Vec<f64> },
 }
@@ -88,7 +96,8 @@ impl Checked for Scale {
     fn check(&self) -> Outcome {
         match self {
             Self::Out => Ok(()),
-            Self::Number { middle, scale, .. } => {
+            Self::Number { middle, scale, few, .. } => {
+                few.as_ref().map_or(Ok(()), |few| within("typical", few.typical, any()))?;
                 within("middle", *middle, any())?;
                 within("scale", *scale, divisor())
             }
@@ -108,20 +117,24 @@ pub(super) struct Scaler {
 }
 
 impl Scaler {
-    /// Fits the scales on `rows`, whose columns are learnt as `learn` says.
+    /// Fits the scales on `rows`, which have these columns.
     ///
     /// A value that is not [`defined`] counts as the middle of its column, so it neither adds to a
     /// distance nor takes part in the fit.
     #[must_use]
-    pub(super) fn fit(rows: ArrayView2<'_, f64>, learn: &[Learn], below: Below) -> Self {
-        let fit = |(column, learn): (usize, &Learn)| match learn {
+    pub(super) fn fit(rows: ArrayView2<'_, f64>, columns: &[Column], below: Below) -> Self {
+        let fit = |(place, column): (usize, &Column)| match column.learn {
             Learn::Never => Scale::Out,
-            Learn::Category => fit_one_hot(rows.column(column)),
-            Learn::Amount | Learn::FaintAmount | Learn::Share | Learn::FaintShare => {
-                fit_number(rows.column(column), *learn)
+            Learn::Category => fit_one_hot(rows.column(place)),
+            Learn::Amount | Learn::Share => fit_number(rows.column(place).iter().copied(), column.learn, None),
+            Learn::ShareOf(count) => {
+                let count = columns.iter().position(|column| column.name == count);
+                let few = count.map(|count| Few::fit(count, pairs(rows, place, count)));
+                let value = |row: ArrayView1<'_, f64>| drawn(row[place], row, few.as_ref());
+                fit_number(rows.outer_iter().map(value), column.learn, few.clone())
             }
         };
-        let columns = learn.iter().enumerate().map(fit).collect();
+        let columns = columns.iter().enumerate().map(fit).collect();
         Self { below, columns }
     }
 
@@ -131,8 +144,15 @@ impl Scaler {
         let fits = |(scale, column): (&Scale, &Column)| match (scale, column.learn) {
             (Scale::Out, learn) => learn == Learn::Never,
             (Scale::OneHot { .. }, learn) => learn == Learn::Category,
-            (Scale::Number { log, .. }, learn) => {
-                !matches!(learn, Learn::Never | Learn::Category) && *log == learn.is_amount()
+            (Scale::Number { log, few, .. }, learn) => {
+                let place = |count| columns.iter().position(|column| column.name == count);
+                let count = match learn {
+                    Learn::ShareOf(count) => place(count),
+                    _ => None,
+                };
+                !matches!(learn, Learn::Never | Learn::Category)
+                    && *log == learn.is_amount()
+                    && few.as_ref().map(|few| few.count) == count
             }
         };
         self.columns.len() == columns.len() && self.columns.iter().zip(columns).all(fits)
@@ -175,7 +195,7 @@ impl Scaler {
         let mut rest = slots;
         for (scale, &value) in self.columns.iter().zip(row) {
             let (own, after) = rest.split_at_mut(scale.slots());
-            scale.apply(value, own);
+            scale.apply(value, row, own);
             rest = after;
         }
     }
@@ -186,14 +206,14 @@ impl Scaler {
     /// is unlike its cluster. Standard deviations, because a column that is often zero and now and then large must get
     /// a scale that covers the large.
     #[must_use]
-    pub(super) fn sharpened(&self, residuals: ArrayView2<'_, f64>, learn: &[Learn]) -> Self {
+    pub(super) fn sharpened(&self, residuals: ArrayView2<'_, f64>, columns: &[Column]) -> Self {
         let mut sharper = self.clone();
         for (column, scale) in sharper.columns.iter_mut().enumerate() {
             let slots = self.slots_of(column);
             if let Scale::Number { scale, .. } = scale {
                 let own = residuals.column(slots.start);
                 let spread = (own.iter().map(|r| r * r).sum::<f64>() / own.len().max(1) as f64).sqrt();
-                *scale = (*scale * spread).max(floor(learn[column])) * learn[column].faintness();
+                *scale = (*scale * spread).max(floor(columns[column].learn));
             }
         }
         sharper
@@ -216,7 +236,7 @@ impl Scaler {
     pub(super) fn raw(&self, column: usize, own_slots: &[f64]) -> Option<f64> {
         match &self.columns[column] {
             Scale::Out => None,
-            Scale::Number { log, middle, scale } => {
+            Scale::Number { log, middle, scale, .. } => {
                 let value = own_slots[0] * scale + middle;
                 // No value that a slot stands for is beyond those that are learnt.
                 Some(if *log { value.exp_m1().max(0.0) } else { value }.clamp(-LARGEST, LARGEST))
@@ -238,10 +258,12 @@ impl Scale {
         }
     }
 
-    fn apply(&self, value: f64, slots: &mut [f64]) {
+    /// `row` is the whole row of the value.
+    fn apply(&self, value: f64, row: ArrayView1<'_, f64>, slots: &mut [f64]) {
         match self {
             Self::Out => {}
-            Self::Number { log, middle, scale } => {
+            Self::Number { log, middle, scale, few } => {
+                let value = drawn(value, row, few.as_ref());
                 slots[0] = number(value, *log).map_or(0.0, |v| ((v - middle) / scale).clamp(-CLIP, CLIP));
             }
             Self::OneHot { values } => {
@@ -277,12 +299,22 @@ const fn floor(learn: Learn) -> f64 {
     if learn.is_amount() { AMOUNT_FLOOR } else { SHARE_FLOOR }
 }
 
-fn fit_number(column: ArrayView1<'_, f64>, learn: Learn) -> Scale {
+/// A share and the number of things that it is of, row by row.
+fn pairs(rows: ArrayView2<'_, f64>, share: usize, count: usize) -> impl Iterator<Item = (f64, f64)> {
+    rows.column(share).to_vec().into_iter().zip(rows.column(count).to_vec())
+}
+
+/// The value as it is learnt, but for its scale.
+fn drawn(value: f64, row: ArrayView1<'_, f64>, few: Option<&Few<usize>>) -> f64 {
+    few.map_or(value, |few| few.drawn(value, row[few.count]))
+}
+
+fn fit_number(values: impl Iterator<Item = f64>, learn: Learn, few: Option<Few<usize>>) -> Scale {
     let log = learn.is_amount();
-    let mut values: Vec<f64> = column.iter().filter_map(|&v| number(v, log)).collect();
+    let mut values: Vec<f64> = values.filter_map(|v| number(v, log)).collect();
     values.sort_unstable_by(f64::total_cmp);
-    let scale = spread(&values).max(floor(learn)) * learn.faintness();
-    Scale::Number { log, middle: quantile(&values, 0.5), scale }
+    let scale = spread(&values).max(floor(learn));
+    Scale::Number { log, middle: quantile(&values, 0.5), scale, few }
 }
 
 fn fit_one_hot(column: ArrayView1<'_, f64>) -> Scale {
@@ -312,10 +344,14 @@ mod tests {
     use super::*;
     use ndarray::{Array2, array};
 
+    fn column(learn: Learn) -> Column {
+        Column { name: "x", unit: "", meaning: "", learn }
+    }
+
     fn fit_one(values: &[f64], learn: Learn) -> Scaler {
         Scaler::fit(
             Array2::from_shape_vec((values.len(), 1), values.to_vec()).expect("one column").view(),
-            &[learn],
+            &[column(learn)],
             Below::EVEN,
         )
     }
@@ -377,6 +413,20 @@ mod tests {
     }
 
     #[test]
+    fn a_share_of_few_is_near_the_typical_one() {
+        let flows = Column { name: "flows", ..column(Learn::Never) };
+        let columns = [column(Learn::ShareOf("flows")), flows];
+        let rows = Array2::from_shape_fn((100, 2), |(_, column)| if column == 0 { 0.0 } else { 50.0 });
+        let scaler = Scaler::fit(rows.view(), &columns, Below::EVEN);
+        let unanswered = |flows: f64| scaler.scale_all(array![[1.0, flows]].view())[[0, 0]];
+        assert!((unanswered(1.0) - 0.2 / SHARE_FLOOR).abs() < 1e-12);
+        assert!((unanswered(96.0) - 0.96 / SHARE_FLOOR).abs() < 1e-12);
+        assert_eq!(unanswered(0.0), 0.0);
+        assert!(scaler.fits(&columns));
+        assert!(!scaler.fits(&[column(Learn::ShareOf("packets")), flows]), "another column counts");
+    }
+
+    #[test]
     fn only_the_frequent_categories_get_slots() {
         let values: Vec<f64> = (0..100).flat_map(|i| vec![f64::from(i); if i < 16 { 3 } else { 1 }]).collect();
         let scaler = fit_one(&values, Learn::Category);
@@ -388,7 +438,7 @@ mod tests {
     #[test]
     fn a_column_that_is_never_learnt_takes_no_slot() {
         let rows = array![[1.0, 80.0, 0.5], [2.0, 443.0, 0.25]];
-        let scaler = Scaler::fit(rows.view(), &[Learn::Amount, Learn::Never, Learn::Share], Below::PAUSES);
+        let scaler = Scaler::fit(rows.view(), &[Learn::Amount, Learn::Never, Learn::Share].map(column), Below::PAUSES);
         assert_eq!(scaler.below(), [0.1, 0.3]);
         assert_eq!(scaler.width(), 2);
         assert_eq!(scaler.origins(), [0, 2]);
@@ -402,9 +452,9 @@ mod tests {
     fn sharpening_keeps_the_middle_and_the_floor() {
         let values: Vec<f64> = (0..100).map(f64::from).collect();
         let scaler = fit_one(&values, Learn::Share);
-        let half = scaler.sharpened(array![[0.5], [-0.5]].view(), &[Learn::Share]);
+        let half = scaler.sharpened(array![[0.5], [-0.5]].view(), &[column(Learn::Share)]);
         assert!((scaled(&half, 99.0)[0] - 2.0 * scaled(&scaler, 99.0)[0]).abs() < 1e-9);
-        let none = scaler.sharpened(array![[0.0], [0.0]].view(), &[Learn::Share]);
+        let none = scaler.sharpened(array![[0.0], [0.0]].view(), &[column(Learn::Share)]);
         assert!((scaled(&none, 49.5 + SHARE_FLOOR)[0] - 1.0).abs() < 1e-9);
     }
 

@@ -8,6 +8,7 @@ use rand_distr::LogNormal;
 
 use super::synthetic::{self, ATTACKER, Attack, Network, VICTIM};
 use super::*;
+use crate::features::Learn;
 
 const MIXED: [Column; 4] = [
     Column { name: "packets", unit: "packets", meaning: "", learn: Learn::Amount },

@@ -21,7 +21,7 @@ use super::select::Selection;
 const FORMAT: &str = "flowml-table-model";
 
 /// The version of the file's layout; another one is not read.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What every label but the benign one is called where two classes are learnt.
 pub const ATTACK: &str = "attack";
@@ -568,10 +568,10 @@ mod tests {
             assert_eq!(judge(&TableModel::load(&path).expect("as before"), &table(60)), judge(&model, &table(60)));
         }
         let text = fs::read_to_string(&path).expect("it was just saved");
-        assert!(text.starts_with("{\n  \"format\": \"flowml-table-model\",\n  \"version\": 2,\n"), "{text}");
+        assert!(text.starts_with("{\n  \"format\": \"flowml-table-model\",\n  \"version\": 3,\n"), "{text}");
 
         let wrong = [
-            ("\"version\": 2", "\"version\": 3", "version 3"),
+            ("\"version\": 3", "\"version\": 4", "version 4"),
             ("\"bytes\"", "\"octets\"", "hash"),
             ("\"columns_hash\"", "\"columns_cash\"", "columns_hash"),
             ("\"slots\": [\n    ", "\"slots\": [\n    9", "slots"),

@@ -7,11 +7,11 @@ use super::Settings;
 /// Rows that are kept: beyond, every second one goes, and of those to come as many.
 const KEPT: usize = 1 << 16;
 
-/// Where more than this part of the rows is suspect, whoever suspects them knows other traffic, or nothing here is
-/// ordinary: then there is nothing better to learn from than all of them.
-const MOST_SUSPECTED: f64 = 0.5;
+/// Where more than this part of the rows is unusual to the model in use, that model knows other traffic: then all of them are
+/// learnt. What is in an incident is not among them.
+const MOST_UNUSUAL: f64 = 0.5;
 
-/// After this part of a warm-up most of whose rows are suspect, somebody should know.
+/// After this part of a warm-up most of whose rows are unusual, somebody should know.
 const TOLD_AFTER: u32 = 4;
 
 /// The rows kept for the first fit, in the order of their time.
@@ -21,9 +21,9 @@ pub(super) struct WarmUp {
     values: Vec<f64>,
     /// The batch of each kept row.
     times: Vec<u32>,
-    /// Whether somebody suspects it.
-    suspects: Vec<bool>,
-    /// Rows seen, of which the kept ones may be a sample.
+    /// Whether the model in use finds it unusual.
+    unusual: Vec<bool>,
+    /// Rows seen that are in no incident, of which the kept ones may be a sample.
     seen: usize,
     /// Of the chosen rows, one in `2^thinned` is kept.
     thinned: u32,
@@ -34,12 +34,13 @@ pub(super) struct WarmUp {
 }
 
 impl WarmUp {
-    /// Keeps the chosen rows of a batch, unless it is one of those that pass until things have settled.
+    /// Keeps the chosen rows of a batch, in which `seen` rows are in no incident, unless it is one of those that pass until things have settled.
     pub(super) fn collect(
         &mut self,
         rows: ArrayView2<'_, f64>,
         chosen: &[usize],
-        suspect: impl Fn(usize) -> bool,
+        seen: usize,
+        unusual: impl Fn(usize) -> bool,
         settings: &Settings,
     ) {
         if self.settled >= settings.settling_batches.min(settings.warm_up_batches.saturating_sub(1)) {
@@ -47,11 +48,11 @@ impl WarmUp {
                 if self.chosen & ((1 << self.thinned) - 1) == 0 {
                     self.values.extend(rows.row(row));
                     self.times.push(self.batches);
-                    self.suspects.push(suspect(row));
+                    self.unusual.push(unusual(row));
                 }
                 self.chosen += 1;
             }
-            self.seen += rows.nrows();
+            self.seen += seen;
             if self.times.len() > KEPT {
                 self.thin(rows.ncols());
             }
@@ -65,11 +66,11 @@ impl WarmUp {
         for row in 1..rows {
             self.values.copy_within(2 * row * columns..(2 * row + 1) * columns, row * columns);
             self.times[row] = self.times[2 * row];
-            self.suspects[row] = self.suspects[2 * row];
+            self.unusual[row] = self.unusual[2 * row];
         }
         self.values.truncate(rows * columns);
         self.times.truncate(rows);
-        self.suspects.truncate(rows);
+        self.unusual.truncate(rows);
         self.thinned += 1;
     }
 
@@ -87,18 +88,18 @@ impl WarmUp {
 
     /// Whether there is enough to learn from.
     pub(super) fn is_over(&self, settings: &Settings) -> bool {
-        let batches = if self.is_suspect() { settings.suspect_batches } else { settings.warm_up_batches };
+        let batches = if self.is_mostly_unusual() { settings.suspect_batches } else { settings.warm_up_batches };
         self.has_seen(settings) && self.batches >= batches
     }
 
-    /// Whether most of what was seen is suspect, and has been for long.
+    /// Whether most of what was seen is unusual, and has been for long.
     pub(super) fn is_overdue(&self, settings: &Settings) -> bool {
         let is_long = self.batches >= settings.suspect_batches / TOLD_AFTER;
-        self.is_suspect() && is_long && self.has_seen(settings) && !self.is_over(settings)
+        self.is_mostly_unusual() && is_long && self.has_seen(settings) && !self.is_over(settings)
     }
 
-    fn is_suspect(&self) -> bool {
-        self.suspected() > MOST_SUSPECTED
+    pub(super) fn is_mostly_unusual(&self) -> bool {
+        self.unusual_part() > MOST_UNUSUAL
     }
 
     const fn has_seen(&self, settings: &Settings) -> bool {
@@ -107,17 +108,17 @@ impl WarmUp {
 
     /// The rows to learn from and their batches; none where there are no rows.
     pub(super) fn rows(&self, columns: usize) -> Option<(Array2<f64>, Vec<u32>)> {
-        let all = self.is_suspect();
-        let kept: Vec<usize> = (0..self.times.len()).filter(|&row| all || !self.suspects[row]).collect();
+        let all = self.is_mostly_unusual();
+        let kept: Vec<usize> = (0..self.times.len()).filter(|&row| all || !self.unusual[row]).collect();
         let whole = ArrayView2::from_shape((self.times.len(), columns), &self.values).expect("whole rows were kept");
         let times = kept.iter().map(|&row| self.times[row]).collect();
         (!kept.is_empty()).then(|| (whole.select(ndarray::Axis(0), &kept), times))
     }
 
-    /// The part of the kept rows that is suspect, 0–1.
-    pub(super) fn suspected(&self) -> f64 {
-        let suspects = self.suspects.iter().filter(|suspect| **suspect).count();
-        suspects as f64 / self.suspects.len().max(1) as f64
+    /// The part of the kept rows that is unusual, 0–1.
+    pub(super) fn unusual_part(&self) -> f64 {
+        let unusual = self.unusual.iter().filter(|unusual| **unusual).count();
+        unusual as f64 / self.unusual.len().max(1) as f64
     }
 
     pub(super) const fn seen(&self) -> usize {
@@ -137,9 +138,9 @@ mod tests {
         Array2::from_shape_fn((rows, 2), |(row, column)| (2 * (first + row) + column) as f64)
     }
 
-    fn collect(warm_up: &mut WarmUp, first: usize, rows: usize, suspect: impl Fn(usize) -> bool) {
+    fn collect(warm_up: &mut WarmUp, first: usize, rows: usize, unusual: impl Fn(usize) -> bool) {
         let chosen: Vec<usize> = (0..rows).collect();
-        warm_up.collect(batch(first, rows).view(), &chosen, suspect, &Settings::default());
+        warm_up.collect(batch(first, rows).view(), &chosen, rows, unusual, &Settings::default());
     }
 
     #[test]
@@ -158,14 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn suspects_are_learnt_from_only_where_they_are_most() {
+    fn what_is_unusual_is_learnt_only_where_it_is_most() {
         let mut few = WarmUp::default();
         collect(&mut few, 0, 10, |row| row < 4);
         assert_eq!(few.rows(2).expect("there are rows").0, batch(4, 6));
         let mut most = WarmUp::default();
         collect(&mut most, 0, 10, |row| row < 6);
         assert_eq!(most.rows(2).expect("there are rows").0, batch(0, 10));
-        // Ten rows are enough for both, but not ten of which most are suspect.
+        // Ten rows are enough for both, but not ten of which most are unusual.
         let settings = Settings { warm_up_rows: 10, warm_up_batches: 1, suspect_batches: 4, ..Settings::default() };
         assert!(few.is_over(&settings) && !few.is_overdue(&settings));
         assert!(!most.is_over(&settings) && most.is_overdue(&settings));
@@ -181,7 +182,7 @@ mod tests {
             if number == 4 {
                 warm_up.settle();
             }
-            warm_up.collect(batch(number, 1).view(), &[0], |_| false, &settings);
+            warm_up.collect(batch(number, 1).view(), &[0], 1, |_| false, &settings);
         }
         assert_eq!(warm_up.rows(2).expect("there are rows").1, [2, 3, 6, 7]);
     }

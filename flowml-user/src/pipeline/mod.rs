@@ -94,12 +94,10 @@ impl Pipeline {
         start_ns: u64,
         seed: u64,
     ) -> Self {
-        // A flow's windows are asked for when its record is complete: at the latest an idle timeout after its last packet.
-        let horizon = timeouts.idle + 2 * WINDOW;
         let totals = Totals { interfaces: interfaces.clone(), ..Totals::default() };
         Self {
             sessions: Sessions::new(timeouts),
-            windows: HostWindows::new(WINDOW).with_horizon(horizon).with_seed(seed),
+            windows: HostWindows::new(WINDOW).with_seed(seed),
             learners,
             inspector: None,
             features: FlowColumns::Headers.features().collect(),
@@ -168,6 +166,7 @@ impl Pipeline {
     pub fn end_interval(&mut self, at_ns: u64, clock: Clock) -> ControlFlow<()> {
         let elapsed = Duration::from_nanos(at_ns.saturating_sub(self.interval_began_ns));
         let hosts = self.windows.advance(at_ns);
+        self.sessions.set_windows(|part, standing| self.windows.around(part, standing));
         let ended = self.sessions.expire(at_ns);
         if let Some(learners) = &mut self.learners {
             learners.expect_hosts(hosts.windows.len(), elapsed);
@@ -245,10 +244,10 @@ impl Pipeline {
 
     fn judge_flows(&mut self, ended: &[Ended], clock: Clock) {
         // A row is several times as large as what is counted of a flow: it is made anew rather than kept.
-        let row = |ended| {
+        let row = |ended: &Ended| {
             let content = self.inspector.as_ref().map(|inspector| inspector.inspect(ended));
             let clock = self.shifts.get(&ended.key.interface()).map_or(clock, |shift_ns| clock.without(*shift_ns));
-            FlowRow::new(FlowRecord::new(ended, clock).with_content(content), &self.windows)
+            FlowRow::new(FlowRecord::new(ended, clock).with_content(content), ended.windows)
         };
         let teaching = || teaching::of_flows(&self.incidents, ended);
         let learner = self.learners.as_mut().map(|learners| (&mut learners.flows, teaching()));

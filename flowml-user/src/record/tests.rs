@@ -20,6 +20,7 @@ fn record(samples: &[Sample]) -> FlowRecord {
         key: entry.key,
         stats: entry.stats,
         contents: None,
+        windows: None,
         initiator,
         reason: EndReason::IdleTimeout,
         continues: false,

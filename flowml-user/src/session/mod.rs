@@ -1,5 +1,6 @@
 //! Sessions: the parts of a flow, drained epoch by epoch, joined until the flow ends.
 
+mod beginning;
 mod connection;
 mod contents;
 mod initiator;
@@ -22,6 +23,7 @@ use flowml_common::packet::Sender;
 use flowml_common::quote::Quote;
 use flowml_common::time::Boundaries;
 
+pub use beginning::{BeginWindows, HostCounts};
 use connection::Connection;
 pub use contents::Contents;
 use initiator::Known;
@@ -134,6 +136,8 @@ pub struct Ended {
     pub stats: FlowStats,
     /// The first payload bytes of the session, where they are kept.
     pub contents: Option<Box<Contents>>,
+    /// What the hosts did when the record began; none where the interval in which it began was cut short.
+    pub windows: Option<BeginWindows>,
     /// Who opened the session, by all that is known. A record that continues another keeps its initiator, whoever speaks
     /// first in it, unless there is stronger evidence in its own packets.
     pub initiator: Initiator,
@@ -172,6 +176,8 @@ struct Session {
     sent: [bool; 2],
     connection: Connection,
     contents: Option<Box<Contents>>,
+    /// Of the record in the making.
+    windows: Option<BeginWindows>,
     last_ns: u64,
     /// The tick under which the session stands in the timers.
     due: u64,
@@ -192,6 +198,8 @@ pub struct Sessions {
     memory: Memory,
     /// The latest time that is known, of a packet or of the clock.
     latest_ns: u64,
+    /// The sessions whose records have begun since windows were last set.
+    begun: Vec<u32>,
     ended: Vec<Ended>,
 }
 
@@ -292,6 +300,7 @@ impl Sessions {
             timers: Timers::default(),
             memory: Memory::default(),
             latest_ns: 0,
+            begun: Vec::new(),
             ended: Vec::new(),
         }
     }
@@ -362,6 +371,17 @@ impl Sessions {
         Standing { about_sender: quote.is_some_and(|quote| quote.to_sender), ..standing }
     }
 
+    /// Gives the records that have begun since the last call what their hosts did meanwhile: `of` says it of what was counted
+    /// so far. It is called at the end of each interval, before [`Self::expire`].
+    pub fn set_windows(&mut self, of: impl Fn(&Part, Standing) -> BeginWindows) {
+        for number in self.begun.drain(..) {
+            if let Some(session) = &mut self.slots[number as usize] {
+                session.set_windows(self.rules.initiator, &of);
+            }
+        }
+        self.ended.iter_mut().for_each(|ended| ended.set_windows(&of));
+    }
+
     /// Ends what is over at `now_ns`: the records that are complete since the last call.
     #[must_use]
     pub fn expire(&mut self, now_ns: u64) -> Vec<Ended> {
@@ -414,6 +434,9 @@ impl Sessions {
             let own = session.contents.get_or_insert_default();
             own.follow(session.record.stats(), part, contents);
         }
+        if session.record.stats().is_none() {
+            self.begun.push(number);
+        }
         session.record.absorb(part);
         session.connection.absorb(part);
         session.last_ns = session.last_ns.max(part.last_ns);
@@ -443,6 +466,7 @@ impl Sessions {
             sent: [false; 2],
             connection,
             contents,
+            windows: None,
             last_ns: part.last_ns,
             due: 0,
         };
@@ -454,6 +478,7 @@ impl Sessions {
             None => self.slots.push(Some(session)),
         }
         self.numbers.insert(*key, number);
+        self.begun.push(number);
         standing
     }
 
@@ -523,7 +548,8 @@ impl Sessions {
         if let Some((stats, initiator)) = stats.zip(initiator) {
             let contents =
                 if reason == EndReason::ActiveTimeout { session.contents.clone() } else { session.contents.take() };
-            self.ended.push(Ended { key: session.key, stats, contents, initiator, reason, continues });
+            let windows = session.windows.take();
+            self.ended.push(Ended { key: session.key, stats, contents, windows, initiator, reason, continues });
         }
         if matches!(reason, EndReason::IdleTimeout | EndReason::LackOfResources)
             && let Some(opener) = opener

@@ -135,12 +135,14 @@ impl Upstream {
     }
 
     fn windows(&mut self) -> Vec<HostWindow> {
-        self.windows.advance(2_000_000_000).windows
+        let windows = self.windows.advance(2_000_000_000).windows;
+        self.sessions.set_windows(|part, standing| self.windows.around(part, standing));
+        windows
     }
 
     fn flows(&mut self) -> Vec<FlowRow> {
         let ended = self.sessions.flush();
-        ended.iter().map(|ended| FlowRow::new(FlowRecord::new(ended, clock()), &self.windows)).collect()
+        ended.iter().map(|ended| FlowRow::new(FlowRecord::new(ended, clock()), ended.windows)).collect()
     }
 }
 
@@ -484,7 +486,7 @@ fn rows_with_content_have_its_columns_in_every_format() {
     sessions.absorb_drain(table.flows(), |_, _| {});
     let ended = sessions.flush();
     let record = FlowRecord::new(&ended[0], clock()).with_content(Some(inspector.inspect(&ended[0])));
-    sinks.flow(FlowRow::new(record, &HostWindows::new(Duration::from_secs(2))), Some(verdict(true)), false);
+    sinks.flow(FlowRow::new(record, None), Some(verdict(true)), false);
     sinks.finish(&totals()).expect("there is room");
 
     let read = |name: &str| std::fs::read_to_string(path(name)).expect("the file is there");

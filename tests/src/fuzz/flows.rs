@@ -189,7 +189,7 @@ impl Meter {
             epoch: 0,
             cpus: [partition(), partition()],
             sessions: Sessions::new(input.timeouts),
-            windows: HostWindows::new(WINDOW).with_horizon(input.timeouts.idle + 2 * WINDOW),
+            windows: HostWindows::new(WINDOW),
             inspector: inspector(),
             counted: Counted::new(),
             recorded: BTreeMap::new(),
@@ -244,6 +244,7 @@ impl Meter {
     fn end_interval(&mut self, at_ns: u64) {
         let hosts = self.windows.advance(at_ns);
         hosts.windows.iter().for_each(|window| check_features(HOST_FEATURES, window));
+        self.sessions.set_windows(|part, standing| self.windows.around(part, standing));
         let ended = self.sessions.expire(at_ns);
         self.record(&ended);
     }
@@ -257,7 +258,7 @@ impl Meter {
             self.recorded.entry(ended.key).and_modify(|sum| sum.add(&kept)).or_insert(kept);
             let content = self.inspector.inspect(ended);
             let record = FlowRecord::new(ended, Clock::default()).with_content(Some(content));
-            let row = FlowRow::new(record, &self.windows);
+            let row = FlowRow::new(record, ended.windows);
             check_features(FLOW_FEATURES, &row);
             check_features(CONTENT_FEATURES, &row);
             assert!(row.record.community_id().starts_with("1:"));

@@ -10,7 +10,6 @@ use proptest::prelude::*;
 use super::element::{ELEMENTS, Of};
 use super::template::Specifier;
 use super::*;
-use crate::features::HostWindows;
 use crate::model::Reason;
 use crate::record::{Clock, FlowRecord};
 use crate::session::samples::{Sample, part_of, tcp};
@@ -108,8 +107,9 @@ fn row(samples: &[Sample]) -> FlowRow {
         reason: EndReason::IdleTimeout,
         continues: false,
         contents: None,
+        windows: None,
     };
-    FlowRow::new(FlowRecord::new(&ended, Clock::default()), &HostWindows::new(Duration::from_secs(2)))
+    FlowRow::new(FlowRecord::new(&ended, Clock::default()), None)
 }
 
 fn verdict(reasons: usize) -> Verdict {
