@@ -15,3 +15,4 @@ pub mod process;
 pub mod record;
 pub mod session;
 pub mod sink;
+pub mod witness;

@@ -142,9 +142,13 @@ pub struct Window {
     pub anomaly: bool,
 }
 
-/// An incident, as it was told when it began.
+/// An incident, as it was told when it began; its kind as it was told last.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incident {
+    /// Its number in the run.
+    pub number: u64,
+    /// What it is.
+    pub kind: String,
     /// When the interval ended after which it was told, Unix time.
     pub told_ms: u64,
     /// The first hosts that did something.
@@ -195,12 +199,23 @@ impl Seen {
                 anomaly: row["anomaly"] == true,
             }),
             (Some("incident"), _) if row["state"] == "open" => self.incidents.push(Incident {
-                told_ms: row["end_ms"].as_u64().with_context(|| format!("no end in {row}"))?,
+                number: row["incident"].as_u64().with_context(|| format!("no number in {row}"))?,
+                kind: row["kind"].as_str().with_context(|| format!("no kind in {row}"))?.to_owned(),
+                // An event may have ended before the interval after which it was told, whose host windows come first.
+                told_ms: {
+                    let end_ms = row["end_ms"].as_u64().with_context(|| format!("no end in {row}"))?;
+                    self.windows.last().map_or(end_ms, |window| window.end_ms.max(end_ms))
+                },
                 sources: addresses(&row["sources"])?,
                 targets: addresses(&row["targets"])?,
                 probability: row["probability"].as_f64().with_context(|| format!("no probability in {row}"))?,
                 reason: row["reason"].as_str().unwrap_or_default().to_owned(),
             }),
+            (Some("incident"), _) if row["state"] == "named" => {
+                for incident in self.incidents.iter_mut().filter(|incident| row["incident"] == incident.number) {
+                    incident.kind = row["kind"].as_str().unwrap_or_default().to_owned();
+                }
+            }
             // That it is over, and what each of its windows says.
             (Some("incident"), _) | (Some("anomaly"), Some("host")) => {}
             (Some("anomaly"), Some("flow")) => self.flow_alarms += 1,

@@ -160,7 +160,7 @@ fn keys_lead_through_everything_and_out_again() -> Result<()> {
         let anomalies = panel(screen, "ANOMALIES");
         anomalies
             .windows(2)
-            .any(|lines| lines[0].contains("incident") && lines[0].contains(&scanner) && lines[1].contains("(typical "))
+            .any(|lines| lines[0].contains("incident") && lines[0].contains(&scanner) && lines[1].contains("scanned"))
     };
     terminal.press(&["1"])?;
     let screen = terminal.wait_for("the scan", LIMIT, is_told)?;

@@ -25,6 +25,9 @@ pub(crate) struct Arguments {
     /// A folder of tables: nsl_kdd (KDDTrain+_20Percent.txt, KDDTest+.txt), adbench (16_http.npz)
     #[arg(long, value_name = "FOLDER")]
     tables: Option<PathBuf>,
+    /// A folder with benign and labelled captures: the incidents of each by itself
+    #[arg(long, value_name = "FOLDER")]
+    incidents: Option<PathBuf>,
 }
 
 /// What is compared; the ensemble is of some of the others.
@@ -42,6 +45,11 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         if !arguments.taught.is_empty() {
             of_captures(workspace, folder, &arguments.taught)?;
         }
+    }
+    if let Some(folder) = &arguments.incidents {
+        begin("Incidents of captures, each by itself, by the model that ships with flowml");
+        let flowml = workspace.binary(Profile::Release, "flowml");
+        shell::run(peer(workspace, "incidents.py").arg(flowml).arg(folder))?;
     }
     if let Some(folder) = &arguments.tables {
         of_nsl_kdd(workspace, &folder.join("nsl_kdd"))?;

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 
 /// The agent's modules in the order of the data: each imports only from its left.
 const ORDER: &[&str] = &[
-    "object", "process", "capture", "session", "record", "features", "model", "incident", "sink", "dataset", "page",
-    "cli", "pipeline",
+    "object", "process", "capture", "session", "record", "features", "witness", "model", "incident", "sink", "dataset",
+    "page", "cli", "pipeline",
 ];
 
 /// The crate whose modules stand in [`ORDER`].

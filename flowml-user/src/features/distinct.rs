@@ -8,7 +8,7 @@ const CAPACITY: usize = 512;
 /// stays is a random sample of the different things, each with all its sightings. The number of things is then known
 /// to about 1.2/√512 = 5 %.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Distinct {
+pub(crate) struct Distinct {
     /// Hash and weight, in the order of the hashes.
     kept: Vec<(u32, u32)>,
     /// Trailing zeros of the hashes that are kept.
@@ -17,7 +17,7 @@ pub(super) struct Distinct {
 
 impl Distinct {
     /// Adds a thing, or adds to its weight.
-    pub(super) fn add(&mut self, hash: u32, weight: u32) {
+    pub(crate) fn add(&mut self, hash: u32, weight: u32) {
         if hash.trailing_zeros() < self.level {
             return;
         }
@@ -31,7 +31,7 @@ impl Distinct {
     }
 
     /// Adds all of another set.
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         // Most addresses are in one role alone.
         if other.kept.is_empty() && other.level <= self.level {
             return;
@@ -69,17 +69,17 @@ impl Distinct {
     }
 
     /// How many different things there were.
-    pub(super) fn count(&self) -> f64 {
+    pub(crate) fn count(&self) -> f64 {
         self.kept.len() as f64 * self.scale()
     }
 
     /// How many of them have weight 0.
-    pub(super) fn count_without_weight(&self) -> f64 {
+    pub(crate) fn count_without_weight(&self) -> f64 {
         self.kept.iter().filter(|(_, weight)| *weight == 0).count() as f64 * self.scale()
     }
 
     /// Shannon entropy of the weights, bits: 0 when all weight is on one thing, log2(n) when n things are even.
-    pub(super) fn entropy_bits(&self) -> f64 {
+    pub(crate) fn entropy_bits(&self) -> f64 {
         let total: f64 = self.kept.iter().map(|(_, weight)| f64::from(*weight)).sum::<f64>() * self.scale();
         if total == 0.0 {
             return 0.0;

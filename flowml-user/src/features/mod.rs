@@ -13,10 +13,12 @@ mod window;
 mod window_tests;
 
 pub use content::{CONTENT_FEATURES, FlowColumns};
+pub(crate) use distinct::Distinct;
 pub use flow::{FLOW_FEATURES, FlowRow};
 pub use host::{HOST_FEATURES, HOST_IDENTIFIERS};
 pub use nfstream::{DIFFERENCES, Difference};
 pub use splt::{FLOW_SEQUENCES, Sequence};
+pub(crate) use window::hash_address;
 pub use window::{HostWindow, HostWindows, Hosts, Role, SLICES};
 
 use crate::record::Kind;

@@ -529,7 +529,8 @@ const fn has_ports(key: &FlowKey) -> bool {
     matches!(key.protocol(), protocol::TCP | protocol::UDP | protocol::SCTP) && !key.later_fragment()
 }
 
-fn hash_address(address: Address, seed: u64) -> u32 {
+/// Well-mixed bits of an address.
+pub(crate) fn hash_address(address: Address, seed: u64) -> u32 {
     // An IPv4 address and the IPv6 address that it is mapped to are two hosts.
     let seed = seed.wrapping_add((address.version() == IpVersion::V6).into());
     hash(bytemuck::cast::<_, [u64; 2]>(address.octets()), seed)

@@ -55,6 +55,14 @@ impl Index {
         });
     }
 
+    /// These hosts are no part of an open incident any more, and were none.
+    pub(super) fn leave(&mut self, members: &Members, number: Number, told: bool) {
+        self.end(members, number, told);
+        if told {
+            self.forget(members);
+        }
+    }
+
     /// The hosts of an incident that ended are suspect no more.
     pub(super) fn forget(&mut self, members: &Members) {
         self.change(members, |memberships| memberships.ended -= 1);

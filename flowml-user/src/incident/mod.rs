@@ -5,10 +5,15 @@
 //! target). A source makes an incident, and the targets that it has flows to belong to it. Where more than a few odd
 //! sources have flows to one host, or one with hardly a flow is odd with its target, that host makes the incident, and they
 //! belong to it.
+//!
+//! What a test has found (`crate::witness`) makes an incident of a kind, with the hosts that the test names. Odd windows of
+//! these hosts, and of those that they have flows with, belong to it. An incident that odd windows made first takes the kind and
+//! the hosts of the test's finding: a model does not know who attacks whom.
 
 mod index;
 #[cfg(test)]
 mod tests;
+mod witnessed;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -18,6 +23,7 @@ use flowml_common::flow::Address;
 use self::index::{Index, Members, Number};
 use crate::features::HostWindow;
 use crate::model::{Reason, Verdict};
+use crate::witness::{Evidence, Kind, Story};
 
 /// More odd sources than this with flows to one host are one attack on that host.
 const FEW: usize = 4;
@@ -66,11 +72,28 @@ pub struct Hosts {
     pub count: usize,
 }
 
+impl Hosts {
+    /// One or two by name, more by number.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let names: Vec<String> = self.named.iter().map(|address| address.to_ip().to_string()).collect();
+        match (self.count, names.as_slice()) {
+            (1 | 2, _) => names.join(" and "),
+            (0, _) => String::new(),
+            (count, _) => format!("{count} hosts"),
+        }
+    }
+}
+
 /// Anomalies with one cause. Times are ns of the capture's clock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incident {
     /// From 1, in the order of their begin.
     pub number: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// What a test counted of it.
+    pub evidence: Evidence,
     /// Begin of the first window.
     pub start_ns: u64,
     /// End of the last window so far.
@@ -83,17 +106,34 @@ pub struct Incident {
     pub windows: u64,
     /// Flows that are anomalies, between one of the hosts and anyone.
     pub flows: u64,
-    /// The probability of the oddest window.
+    /// That of the oddest window; of what a test has found, the chance that it says so of ordinary traffic.
     pub probability: f64,
-    /// What made it so.
+    /// What made that window odd.
     pub reasons: Vec<Reason>,
 }
 
 impl Incident {
-    /// How bad it is: that of its oddest window.
+    /// How improbable it is where all is ordinary: −log₁₀ of the probability.
     #[must_use]
     pub fn severity(&self) -> f64 {
         severity(self.probability)
+    }
+
+    /// The chance that ordinary traffic does not look so.
+    #[must_use]
+    pub fn confidence(&self) -> f64 {
+        1.0 - self.probability
+    }
+
+    /// What a person would say of it.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        self.kind.sentence(&Story {
+            sources: self.sources.in_words(),
+            targets: self.targets.in_words(),
+            evidence: self.evidence,
+            seconds: self.end_ns.saturating_sub(self.start_ns) as f64 / 1e9,
+        })
     }
 
     fn hosts_mut(&mut self, role: Role) -> &mut Hosts {
@@ -114,12 +154,15 @@ fn severity(probability: f64) -> f64 {
 pub enum State {
     /// It has begun, and goes on.
     Open,
+    /// It goes on, and a test has said of what kind it is.
+    Named,
     /// It is over.
     Closed,
 }
 
 /// An incident in the making: one that nobody was told of is not yet certain.
 struct Open {
+    number: Number,
     incident: Incident,
     /// The host and role that make it one.
     key: (Address, Role),
@@ -128,6 +171,8 @@ struct Open {
     source_end_ns: u64,
     /// Sum of the severities of its windows.
     evidence: f64,
+    /// The probability of the oddest window.
+    oddest: f64,
     told: bool,
 }
 
@@ -136,6 +181,34 @@ struct Link {
     initiator: Address,
     responder: Address,
     flows: u64,
+}
+
+impl Open {
+    fn new(number: Number, incident: Incident, key: (Address, Role)) -> Self {
+        let hosts = Members::default();
+        Self { number, incident, key, hosts, source_end_ns: 0, evidence: 0.0, oddest: f64::INFINITY, told: false }
+    }
+
+    /// Takes a host in, if it is not there.
+    fn name(&mut self, index: &mut Index, address: Address, role: Role) {
+        if self.hosts.len() < MOST_HOSTS && self.hosts.insert((address, role)) {
+            index.enter(address, self.number, self.told);
+            let hosts = self.incident.hosts_mut(role);
+            hosts.count += 1;
+            if hosts.named.len() < NAMED {
+                hosts.named.push(address);
+            }
+        }
+    }
+
+    /// Counts an odd window, and keeps the reasons of the oddest.
+    fn take(&mut self, verdict: &Verdict) {
+        self.incident.windows += 1;
+        if verdict.probability < self.oddest {
+            self.oddest = verdict.probability;
+            self.incident.reasons.clone_from(&verdict.reasons);
+        }
+    }
 }
 
 /// All incidents of a run.
@@ -156,6 +229,10 @@ pub struct Incidents {
     past: VecDeque<(u64, Vec<Link>)>,
     told: u64,
     left_out: u64,
+    /// Hosts of which an operator has said that what they do is no attack, and when they did it last.
+    excused: HashMap<Address, u64, RandomState>,
+    /// What tests have said since the last interval.
+    news: Vec<(State, Number)>,
 }
 
 /// One anomalous window.
@@ -191,6 +268,7 @@ impl Incidents {
         while self.past.front().is_some_and(|(end_ns, _)| end_ns.saturating_add(TRAILING_NS) <= now_ns) {
             self.past.pop_front();
         }
+        let odd = self.join_witnessed(odd);
         if !odd.is_empty() {
             self.assign(&odd);
         }
@@ -226,8 +304,9 @@ impl Incidents {
         self.ended.clear();
         self.by_key.clear();
         self.index.clear();
+        let news = self.take_news();
         let told = std::mem::take(&mut self.open).into_values().filter(|open| open.told);
-        told.map(|open| (State::Closed, open.incident)).collect()
+        news.into_iter().chain(told.map(|open| (State::Closed, open.incident))).collect()
     }
 
     /// Gives each anomaly its incident.
@@ -293,58 +372,51 @@ impl Incidents {
 
     fn add(&mut self, odd: &Odd<'_>, key: (Address, Role)) {
         let found = self.by_key.get(&key).copied().or_else(|| self.begin(odd, key));
-        let Some((number, open)) = found.and_then(|number| Some((number, self.open.get_mut(&number)?))) else {
+        let Some(open) = found.and_then(|number| self.open.get_mut(&number)) else {
             self.left_out += 1;
             return;
         };
-        let Open { incident, hosts, source_end_ns, evidence, told, .. } = open;
         let Odd { window, verdict, role } = odd;
         if *role == Role::Source {
-            *source_end_ns = window.end_ns;
+            open.source_end_ns = window.end_ns;
         }
-        incident.windows += 1;
-        *evidence += severity(verdict.probability);
-        incident.start_ns = incident.start_ns.min(window.start_ns);
-        incident.end_ns = incident.end_ns.max(window.end_ns);
-        if hosts.len() < MOST_HOSTS && hosts.insert((window.address, *role)) {
-            self.index.enter(window.address, number, *told);
-            let hosts = incident.hosts_mut(*role);
-            hosts.count += 1;
-            if hosts.named.len() < NAMED {
-                hosts.named.push(window.address);
-            }
-        }
-        if verdict.probability < incident.probability {
-            incident.probability = verdict.probability;
-            incident.reasons.clone_from(&verdict.reasons);
+        open.evidence += severity(verdict.probability);
+        open.incident.start_ns = open.incident.start_ns.min(window.start_ns);
+        open.incident.end_ns = open.incident.end_ns.max(window.end_ns);
+        open.name(&mut self.index, window.address, *role);
+        open.take(verdict);
+        if !open.is_witnessed() {
+            open.incident.probability = open.oddest;
         }
     }
 
     fn begin(&mut self, odd: &Odd<'_>, key: (Address, Role)) -> Option<Number> {
-        let incident = Incident {
-            number: 0,
-            start_ns: odd.window.start_ns,
-            end_ns: odd.window.end_ns,
-            sources: Hosts::default(),
-            targets: Hosts::default(),
-            windows: 0,
-            flows: 0,
-            probability: f64::INFINITY,
-            reasons: Vec::new(),
-        };
+        self.open_one(Incident::unusual(odd.window.start_ns, odd.window.end_ns), key)
+    }
+
+    /// Opens an incident, if there is room.
+    fn open_one(&mut self, incident: Incident, key: (Address, Role)) -> Option<Number> {
         (self.open.len() < MOST_OPEN).then(|| {
             self.begun += 1;
-            let hosts = Members::default();
-            let open = Open { incident, key, hosts, source_end_ns: 0, evidence: 0.0, told: false };
-            self.open.insert(self.begun, open);
-            self.by_key.insert(key, self.begun);
+            self.open.insert(self.begun, Open::new(self.begun, incident, key));
+            self.by_key.entry(key).or_insert(self.begun);
             self.begun
         })
     }
 
+    /// Takes an incident out. Its hosts stay suspect if it was reported, until the index forgets them.
+    fn take_out(&mut self, number: Number) -> Option<Open> {
+        let open = self.open.remove(&number)?;
+        if self.by_key.get(&open.key) == Some(&number) {
+            self.by_key.remove(&open.key);
+        }
+        self.index.end(&open.hosts, number, open.told);
+        Some(open)
+    }
+
     /// Numbers the incidents that have become certain, and takes out those that are over.
     fn tell(&mut self, now_ns: u64) -> Vec<(State, Incident)> {
-        let mut news = Vec::new();
+        let mut news = self.take_news();
         for open in self.open.values_mut() {
             let Open { incident, hosts, told, evidence, .. } = open;
             if !*told && *evidence >= CERTAIN {
@@ -355,12 +427,10 @@ impl Incidents {
                 news.push((State::Open, incident.clone()));
             }
         }
-        let is_over = |open: &Open| open.incident.end_ns.saturating_add(QUIET_NS) <= now_ns;
+        let is_over = |open: &Open| open.incident.end_ns.saturating_add(open.quiet_ns()) <= now_ns;
         let over: Vec<Number> = self.open.iter().filter(|(_, open)| is_over(open)).map(|(number, _)| *number).collect();
         for number in over {
-            let Some(open) = self.open.remove(&number) else { continue };
-            self.by_key.remove(&open.key);
-            self.index.end(&open.hosts, number, open.told);
+            let Some(open) = self.take_out(number) else { continue };
             if open.told {
                 self.ended.push_back((now_ns, open.hosts));
                 news.push((State::Closed, open.incident));

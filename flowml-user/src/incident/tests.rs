@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::features::{HOST_FEATURES, columns};
+use crate::witness::{Finding, Party};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -51,7 +52,7 @@ fn verdict(Seen(_, role, probability): Seen) -> Verdict {
     let column = columns(HOST_FEATURES).into_iter().find(|column| column.name == name).unwrap();
     let (column, unit) = (column.name, column.unit);
     let reason = Reason { column, unit, value: 900.0, low: 1.0, high: 2.0, share: 0.9 };
-    Verdict { cluster: 0, score: 99.0, probability, anomaly: true, reasons: vec![reason] }
+    Verdict { cluster: 0, score: 99.0, probability, anomaly: true, opinion: None, reasons: vec![reason] }
 }
 
 fn named(hosts: &Hosts) -> (Vec<Address>, usize) {
@@ -59,6 +60,77 @@ fn named(hosts: &Hosts) -> (Vec<Address>, usize) {
 }
 
 use Role::{Source, Target};
+
+/// What a test found at these times, s.
+fn finding(kind: Kind, sources: &[u32], targets: &[u32], times: [u64; 2], attempts: u64) -> Finding {
+    let party =
+        |numbers: &[u32]| Party { named: numbers.iter().map(|number| host(*number)).collect(), count: numbers.len() };
+    Finding {
+        kind,
+        sources: party(sources),
+        targets: party(targets),
+        evidence: Evidence { protocol: 6, attempts, failures: attempts, ..Evidence::default() },
+        start_ns: times[0] * SECOND,
+        end_ns: times[1] * SECOND,
+        bound: 1e-6,
+    }
+}
+
+#[test]
+fn what_tests_find_is_one_incident_for_each_event() {
+    let mut run = Run::default();
+    run.incidents.testify(&[finding(Kind::PortScan, &[7], &[1], [0, 1], 100)], SECOND);
+    let news = run.second(&[(7, 1)], &[]);
+    let [(State::Open, begun)] = news.as_slice() else { panic!("{news:?}") };
+    assert_eq!((begun.number, begun.kind, begun.probability), (1, Kind::PortScan, 1e-6));
+    assert_eq!(begun.summary(), "10.0.0.7 scanned 100 TCP ports of 10.0.0.1 in 1.0 s; 100 were closed or silent");
+    // Another scanner of the same victim, the same one after a minute, and its scan of hosts; a flood is another event.
+    (0..60).for_each(|_| assert_eq!(run.second(&[], &[]), []));
+    let more = [
+        finding(Kind::PortScan, &[8], &[1], [60, 61], 50),
+        finding(Kind::PortScan, &[7], &[1], [60, 61], 100),
+        finding(Kind::HostScan, &[7], &[1, 2, 3], [60, 61], 30),
+        finding(Kind::BruteForce, &[9], &[4], [60, 61], 30),
+    ];
+    run.incidents.testify(&more, 61 * SECOND);
+    let news = run.second(&[], &[]);
+    let [(State::Open, other)] = news.as_slice() else { panic!("{news:?}") };
+    assert_eq!((other.number, other.kind), (2, Kind::BruteForce));
+    let open: Vec<_> = run.incidents.open().collect();
+    assert_eq!((open.len(), open[0].kind, open[0].evidence.attempts), (2, Kind::PortScan, 250));
+    assert_eq!((open[0].sources.count, open[0].targets.count), (2, 3));
+    let suspects = (1..10).filter(|number| run.incidents.is_suspect(host(*number))).collect::<Vec<u32>>();
+    assert_eq!(suspects, [1, 2, 3, 4, 7, 8, 9], "they teach nothing");
+}
+
+#[test]
+fn a_test_names_what_windows_opened_and_its_hosts_make_no_other() {
+    let mut run = Run::default();
+    // The model takes the victim, which refuses, for the source.
+    let news = run.second(&[(1, 7)], &[Seen(1, Source, 1e-12)]);
+    assert!(matches!(news.as_slice(), [(State::Open, it)] if it.kind == Kind::Unusual), "{news:?}");
+    run.incidents.testify(&[finding(Kind::PortScan, &[7], &[1], [0, 2], 100)], SECOND);
+    let news =
+        run.second(&[(1, 7), (30, 7)], &[Seen(1, Source, 1e-12), Seen(7, Target, 1e-12), Seen(30, Source, 1e-20)]);
+    let [(State::Named, named)] = news.as_slice() else { panic!("{news:?}") };
+    assert_eq!((named.number, named.kind), (1, Kind::PortScan));
+    assert_eq!((&named.sources.named, &named.targets.named), (&vec![host(7)], &vec![host(1)]));
+    let open: Vec<_> = run.incidents.open().collect();
+    assert_eq!((open.len(), open[0].windows, open[0].probability), (1, 4, 1e-6));
+    assert_eq!(run.incidents.totals(), (1, 0));
+}
+
+#[test]
+fn a_scan_that_is_a_flood_is_one() {
+    let mut run = Run::default();
+    let scan = |at| finding(Kind::PortScan, &[7], &[1], [at, at + 1], 3000);
+    run.incidents.testify(&[scan(0), finding(Kind::SynFlood, &[7], &[1], [0, 1], 9000), scan(0)], SECOND);
+    let news = run.second(&[], &[]);
+    let told: Vec<_> = news.iter().map(|(state, incident)| (*state, incident.kind)).collect();
+    assert_eq!(told, [(State::Open, Kind::SynFlood), (State::Named, Kind::SynFlood)]);
+    let kinds: Vec<_> = run.incidents.open().map(|open| (open.kind, open.evidence.attempts)).collect();
+    assert_eq!(kinds, [(Kind::SynFlood, 9000)]);
+}
 
 #[test]
 fn a_scan_is_one_incident_from_its_begin_to_its_end() {

@@ -171,8 +171,10 @@ pub struct Verdict {
     pub score: f64,
     /// The probability that an ordinary row scores as high.
     pub probability: f64,
-    /// Whether the probability is below the alarm level.
+    /// Whether the probability is below the alarm level, or an operator has said so of the like.
     pub anomaly: bool,
+    /// What an operator has said of the like.
+    pub opinion: Option<Opinion>,
     /// What made the score, the largest part first. Empty for an ordinary row: [`Learner::explain`] tells.
     pub reasons: Vec<Reason>,
 }
@@ -496,7 +498,8 @@ fn score(ready: &Ready, rows: ArrayView2<'_, f64>, columns: &[Column], settings:
     let verdict = |row: ArrayView1<'_, f64>| {
         let nearest = fitted.score(row, &mut scratch);
         let probability = fitted.calibration.probability(nearest.score);
-        let anomaly = match likeness.of(&scratch.vector, probability) {
+        let opinion = likeness.of(&scratch.vector, probability);
+        let anomaly = match opinion {
             Some(Opinion::Benign) => false,
             Some(Opinion::Attack) => true,
             None => fitted.calibration.is_anomaly(probability),
@@ -505,7 +508,7 @@ fn score(ready: &Ready, rows: ArrayView2<'_, f64>, columns: &[Column], settings:
             true => explain.reasons(row, &scratch.vector, nearest.cluster, settings.reasons),
             false => Vec::new(),
         };
-        Verdict { cluster: nearest.cluster as u32, score: nearest.score, probability, anomaly, reasons }
+        Verdict { cluster: nearest.cluster as u32, score: nearest.score, probability, anomaly, opinion, reasons }
     };
     rows.outer_iter().map(verdict).collect()
 }

@@ -14,7 +14,7 @@ use ndarray::Array2;
 use crate::cli::ContentArguments;
 use crate::features::{Feature, FlowColumns, FlowRow, HOST_FEATURES, HostWindows, Hosts, row};
 use crate::incident::Incidents;
-use crate::model::{Succession, Teaching, Verdict};
+use crate::model::{Opinion, Succession, Teaching, Verdict};
 use crate::record::{Clock, FlowRecord, Inspector};
 use crate::session::{Ended, Sessions, Timeouts, informed};
 use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals, counted};
@@ -47,6 +47,7 @@ mod teaching;
 mod traffic;
 pub mod train;
 
+use crate::witness::{Finding, Witnesses};
 use learners::Learners;
 
 /// Over how long a host is judged.
@@ -59,6 +60,7 @@ pub struct Pipeline {
     learners: Option<Learners>,
     inspector: Option<Inspector>,
     features: Vec<Feature<FlowRow>>,
+    witnesses: Witnesses,
     incidents: Incidents,
     sinks: Sinks,
     interfaces: Vec<InterfaceReport>,
@@ -101,6 +103,7 @@ impl Pipeline {
             learners,
             inspector: None,
             features: FlowColumns::Headers.features().collect(),
+            witnesses: Witnesses::new(seed),
             incidents: Incidents::default(),
             sinks,
             interfaces,
@@ -122,7 +125,7 @@ impl Pipeline {
     /// Takes what one epoch counted. `occupancy` is how full the fullest CPU's table was.
     pub fn absorb<'a>(&mut self, head: &Head, occupancy: f64, flows: impl IntoIterator<Item = Counted<'a>>) {
         self.count(head, occupancy);
-        let (windows, sinks) = (&mut self.windows, &mut self.sinks);
+        let (windows, witnesses, sinks) = (&mut self.windows, &mut self.witnesses, &mut self.sinks);
         // Without learners there are no anomalies to join.
         let mut incidents = self.learners.is_some().then_some(&mut self.incidents);
         let (in_flows, flows_new) = (&mut self.totals.in_flows, &mut self.interval.flows_new);
@@ -130,6 +133,7 @@ impl Pipeline {
             in_flows.add(part.stats.packets(), part.stats.frame_bytes());
             *flows_new += u64::from(standing.new);
             windows.add(part, standing);
+            witnesses.observe(part, standing);
             // Who sends an ICMP error has not dealt with the host that it informs.
             if let Some(incidents) = &mut incidents
                 && informed(&part.key, &part.stats).is_none()
@@ -172,7 +176,10 @@ impl Pipeline {
             learners.expect_hosts(hosts.windows.len(), elapsed);
             learners.expect_flows(ended.len(), elapsed);
         }
-        self.judge_hosts(&hosts, at_ns, clock);
+        // First of all: what tests speak against is not learnt.
+        self.witnesses.ended(&ended);
+        let findings = self.witnesses.interval(at_ns);
+        self.judge_hosts(&hosts, &findings, at_ns, clock);
         self.judge_flows(&ended, clock);
         self.tell_news();
         self.interval_began_ns = at_ns;
@@ -198,8 +205,10 @@ impl Pipeline {
     /// Begins anew at `at_ns` of a clock that was set: what is open belongs to the time before, and ends.
     pub fn begin(&mut self, at_ns: u64, clock: Clock) {
         let ended = self.sessions.flush();
+        self.end_witnesses(&ended);
         self.judge_flows(&ended, clock);
         self.end_incidents(clock);
+        self.witnesses.forget();
         self.windows.forget();
         self.shifts.clear();
         self.interval_began_ns = at_ns;
@@ -227,12 +236,18 @@ impl Pipeline {
         self.sessions.next_due_ns()
     }
 
-    fn judge_hosts(&mut self, hosts: &Hosts, at_ns: u64, clock: Clock) {
+    fn judge_hosts(&mut self, hosts: &Hosts, findings: &[Finding], at_ns: u64, clock: Clock) {
         self.totals.hosts_left_out += hosts.left_out;
-        let teaching = || teaching::of_hosts(&self.incidents, &hosts.windows);
+        let teaching = || teaching::of_hosts(&self.incidents, findings, &hosts.windows);
         let learner = self.learners.as_mut().map(|learners| (&mut learners.hosts, teaching()));
         let verdicts = verdicts(learner, HOST_FEATURES, hosts.windows.iter());
         let judged: Vec<_> = hosts.windows.iter().zip(verdicts).collect();
+        for (window, verdict) in &judged {
+            if verdict.as_ref().is_some_and(|verdict| verdict.opinion == Some(Opinion::Benign)) {
+                self.incidents.excuse(window.address, at_ns);
+            }
+        }
+        self.incidents.testify(findings, at_ns);
         let news = self.incidents.observe(at_ns, judged.iter().map(|(window, verdict)| (*window, verdict.as_ref())));
         for (window, verdict) in judged {
             self.sinks.host(*window, clock, verdict);
@@ -257,6 +272,12 @@ impl Pipeline {
             let in_incident = anomaly && self.incidents.flow(ends);
             self.sinks.flow(row(ended), verdict, in_incident);
         }
+    }
+
+    /// Lets tests say what they have found until the end.
+    fn end_witnesses(&mut self, ended: &[Ended]) {
+        self.witnesses.ended(ended);
+        self.incidents.testify(&self.witnesses.finish(self.interval_began_ns), self.interval_began_ns);
     }
 
     fn end_incidents(&mut self, clock: Clock) {
@@ -310,6 +331,7 @@ impl Pipeline {
     pub fn finish(mut self, clock: Clock) -> Finished {
         self.sinks.end();
         let ended = self.sessions.flush();
+        self.end_witnesses(&ended);
         self.judge_flows(&ended, clock);
         self.end_incidents(clock);
         (self.totals.incidents, self.totals.incidents_left_out) = self.incidents.totals();

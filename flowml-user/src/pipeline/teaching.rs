@@ -1,6 +1,6 @@
 //! Which flows and host windows may teach a model what is ordinary.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ahash::RandomState;
 use flowml_common::flow::Address;
@@ -9,13 +9,20 @@ use crate::features::HostWindow;
 use crate::incident::Incidents;
 use crate::model::Teaching;
 use crate::session::Ended;
+use crate::witness::Finding;
 
 /// Flows of one initiator that may teach in one interval: who makes many is not to say alone what is ordinary.
 const PER_SOURCE: u32 = 64;
 
-/// None that are of an incident's hosts.
-pub(super) fn of_hosts(incidents: &Incidents, windows: &[HostWindow]) -> Vec<Teaching> {
-    windows.iter().map(|window| by_trust(incidents, &[window.address])).collect()
+/// None that are of an incident's hosts, or of those that a test speaks against.
+pub(super) fn of_hosts(incidents: &Incidents, findings: &[Finding], windows: &[HostWindow]) -> Vec<Teaching> {
+    let parties = findings.iter().flat_map(|finding| [&finding.sources, &finding.targets]);
+    let accused: HashSet<Address, RandomState> = parties.flat_map(|party| party.named.iter().copied()).collect();
+    let one = |window: &HostWindow| match accused.contains(&window.address) {
+        true => Teaching::Suspect,
+        false => by_trust(incidents, &[window.address]),
+    };
+    windows.iter().map(one).collect()
 }
 
 /// None that are of an incident's hosts, and not too many of one initiator.

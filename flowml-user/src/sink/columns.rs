@@ -229,15 +229,34 @@ const fn of_incident(
     IncidentColumn { name, kind, unit, meaning, of }
 }
 
-const INCIDENT: [IncidentColumn; 13] = [
+const INCIDENT: [IncidentColumn; 24] = [
     of_incident("incident", Kind::Integer, "", "Number of the incident in this run, from 1", |_, incident, _| {
         whole(incident.number)
     }),
-    of_incident("state", Kind::Text, "", "`open` when it has begun, `closed` when it is over", |state, _, _| {
-        Cell::Value(Value::Name(match state {
-            State::Open => "open",
-            State::Closed => "closed",
-        }))
+    of_incident(
+        "state",
+        Kind::Text,
+        "",
+        "`open` when it has begun, `named` when a test has said of what kind it is, `closed` when it is over",
+        |state, _, _| {
+            Cell::Value(Value::Name(match state {
+                State::Open => "open",
+                State::Named => "named",
+                State::Closed => "closed",
+            }))
+        },
+    ),
+    of_incident("kind", Kind::Text, "", "What it is: see DETECTION.md", |_, incident, _| {
+        Cell::Value(Value::Name(incident.kind.name()))
+    }),
+    of_incident("technique", Kind::Text, "", "Technique of MITRE ATT&CK", |_, incident, _| {
+        Cell::Value(incident.kind.technique().map_or(Value::Absent, Value::Name))
+    }),
+    of_incident("confidence", Kind::Real, "", "1 − the probability", |_, incident, _| {
+        Cell::Real(incident.confidence())
+    }),
+    of_incident("summary", Kind::Text, "", "The incident in one sentence", |_, incident, _| {
+        Cell::Value(Value::Text(incident.summary()))
     }),
     of_incident("start_ms", Kind::Integer, "ms", "Unix time of the begin of its first window", |_, incident, clock| {
         whole(clock.unix_ms(incident.start_ns))
@@ -265,15 +284,42 @@ const INCIDENT: [IncidentColumn; 13] = [
     of_incident("targets_count", Kind::Integer, "addresses", "How many such hosts were found", |_, incident, _| {
         whole(incident.targets.count as u64)
     }),
+    of_incident("protocol", Kind::Integer, "", "IP protocol that a test counted", |_, incident, _| {
+        counted(incident.evidence.protocol.into())
+    }),
+    of_incident("service_port", Kind::Integer, "", "Port of the service that it is about", |_, incident, _| {
+        counted(incident.evidence.port.into())
+    }),
+    of_incident(
+        "attempts",
+        Kind::Integer,
+        "",
+        "Ports or hosts that were tried, connections, or dialogues",
+        |_, incident, _| counted(incident.evidence.attempts),
+    ),
+    of_incident("failures", Kind::Integer, "", "Those of them that failed", |_, incident, _| {
+        counted(incident.evidence.failures)
+    }),
+    of_incident("packets", Kind::Integer, "packets", "Packets that a test counted", |_, incident, _| {
+        counted(incident.evidence.packets)
+    }),
+    of_incident("bytes", Kind::Integer, "bytes", "IP bytes of them", |_, incident, _| counted(incident.evidence.bytes)),
+    of_incident("period_ms", Kind::Integer, "ms", "Time between two connections of a beacon", |_, incident, _| {
+        counted(incident.evidence.period_ms)
+    }),
     of_incident("host_windows", Kind::Integer, "windows", "Host windows in it that are anomalies", |_, incident, _| {
         whole(incident.windows)
     }),
     of_incident("flows", Kind::Integer, "flows", "Flows of its hosts that are anomalies", |_, incident, _| {
         whole(incident.flows)
     }),
-    of_incident("probability", Kind::Real, "", "That of its least probable window", |_, incident, _| {
-        Cell::Real(incident.probability)
-    }),
+    of_incident(
+        "probability",
+        Kind::Real,
+        "",
+        "Of its least probable window; of what a test found, the chance that it says so of ordinary traffic",
+        |_, incident, _| Cell::Real(incident.probability),
+    ),
     of_incident("severity", Kind::Real, "", "−log₁₀ of the probability", |_, incident, _| {
         Cell::Real(incident.severity())
     }),
@@ -281,6 +327,11 @@ const INCIDENT: [IncidentColumn; 13] = [
         Cell::Value(Value::Text(one_line(&incident.reasons)))
     }),
 ];
+
+/// What a test counted; nothing where it does not count that.
+fn counted(number: u64) -> Cell {
+    Cell::Value(if number == 0 { Value::Absent } else { Value::Number(number) })
+}
 
 fn whole(number: u64) -> Cell {
     Cell::Value(Value::Number(number))

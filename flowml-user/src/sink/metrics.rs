@@ -1,6 +1,6 @@
 //! Metrics of a live run for Prometheus: what the summary will say, while it grows, and how the agent is doing.
 //!
-//! They have no label for flows, hosts or incidents: how many there are depends on the traffic.
+//! They have no label for flows, hosts or single incidents: how many there are depends on the traffic.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -15,6 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::report::{InterfaceReport, IntervalReport, Rows};
+use crate::witness::Kind;
 
 /// Before each name.
 const PREFIX: &str = "flowml";
@@ -37,7 +38,7 @@ pub struct Metrics {
     host_windows: Counter,
     scored_rows: Counter,
     anomalies: Family<Label, Counter>,
-    incidents: Counter,
+    incidents: Family<[(&'static str, &'static str); 1], Counter>,
     open_sessions: Gauge,
     open_incidents: Gauge,
     table_occupancy: Gauge<f64, AtomicU64>,
@@ -107,7 +108,7 @@ impl Metrics {
             host_windows: names.add("host_windows", "Host windows", Counter::default()),
             scored_rows: names.add("scored_rows", "Flow records and host windows that were judged", Counter::default()),
             anomalies: names.add("anomalies", "Flow records and host windows that are anomalies", Family::default()),
-            incidents: names.add("incidents", "Incidents that have begun", Counter::default()),
+            incidents: names.add("incidents", "Incidents that have begun, by kind", Family::default()),
             open_sessions: names.add("open_sessions", "Sessions that are open", Gauge::default()),
             open_incidents: names.add("open_incidents", "Incidents that are open", Gauge::default()),
             table_occupancy: names.add(
@@ -147,6 +148,9 @@ impl Metrics {
         for of in ["flow", "host"] {
             metrics.anomalies.get_or_create_owned(&[("of", of.to_owned())]);
         }
+        for kind in Kind::all() {
+            metrics.incidents.get_or_create_owned(&[("kind", kind.name())]);
+        }
         metrics.registry = Arc::new(names.0);
         metrics
     }
@@ -158,8 +162,8 @@ impl Metrics {
     }
 
     /// Takes note of an incident that has begun.
-    pub(super) fn incident(&self) {
-        self.incidents.inc();
+    pub(super) fn incident(&self, kind: Kind) {
+        self.incidents.get_or_create_owned(&[("kind", kind.name())]).inc();
     }
 
     /// Takes note of an interval, of the rows so far, and of what became of those that each output was given: how many
@@ -262,7 +266,7 @@ mod tests {
         let outputs = |taken, lost| std::iter::once(("udp://10.0.0.1:4739".to_owned(), (taken, lost)));
         let rows = Rows { flows: 5, sessions: 4, hosts: 7, scored: 6, flow_anomalies: 1, host_anomalies: 2 };
         metrics.interval(&report(), &Rows::default(), outputs(3, 0));
-        metrics.incident();
+        metrics.incident(Kind::PortScan);
         metrics.interval(&report(), &rows, outputs(1, 4));
         let text = text(&metrics);
         for line in [
@@ -273,7 +277,7 @@ mod tests {
             "flowml_flows_total 5",
             "flowml_sessions_total 4",
             "flowml_anomalies_total{of=\"host\"} 2",
-            "flowml_incidents_total 1",
+            "flowml_incidents_total{kind=\"port_scan\"} 1",
             "flowml_open_sessions 3",
             "flowml_table_capacity_flows 4000",
             "flowml_table_occupancy_ratio 0.25",

@@ -208,7 +208,7 @@ impl Sinks {
     /// Takes what became of an incident.
     pub fn incident(&mut self, stage: Stage, incident: Incident, clock: Clock) {
         if let (Some(metrics), Stage::Open) = (&self.metrics, stage) {
-            metrics.incident();
+            metrics.incident(incident.kind);
         }
         self.console.incident(stage, &incident);
         if self.outlets.is_empty() {

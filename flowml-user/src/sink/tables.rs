@@ -83,7 +83,9 @@ impl View {
         for anomaly in &shown {
             let (subject, p) = (anomaly.subject(), probability(anomaly.probability()));
             lines.extend(wrap(&format!("! {subject}"), width, [0, 4]).iter().map(|line| style.alarm(line)));
-            lines.extend(wrap(&format!("p = {p}: {}", one_line(anomaly.reasons())), width, [4, 4]));
+            let reasons = one_line(anomaly.reasons());
+            let said = anomaly.summary().unwrap_or_else(|| format!("p = {p}: {reasons}"));
+            lines.extend(wrap(&said, width, [4, 4]));
         }
         let all = self.anomalies.len();
         if all > shown.len() {

@@ -159,6 +159,7 @@ fn verdict(anomaly: bool) -> Verdict {
         score: 12.5,
         probability: if anomaly { 3e-7 } else { 0.5 },
         anomaly,
+        opinion: None,
         reasons: if anomaly { reasons } else { Vec::new() },
     }
 }
@@ -201,6 +202,8 @@ fn incident() -> Incident {
     let hosts = |address: [u8; 4]| Hosts { named: vec![Address::from_v4(u32::from_be_bytes(address))], count: 1 };
     Incident {
         number: 1,
+        kind: crate::witness::Kind::PortScan,
+        evidence: crate::witness::Evidence { protocol: 6, attempts: 946, failures: 944, ..Default::default() },
         start_ns: 500_000_000,
         end_ns: 3_500_000_000,
         sources: hosts([10, 0, 0, 9]),
@@ -676,7 +679,7 @@ fn tables_come_once_a_second_and_the_rest_at_the_end() {
     let told = people.text();
     assert_eq!(told.matches(" UTC ").count(), 1 + 2, "{told}");
     assert!(told.contains("10.0.0.1:40000 ↔ 10.0.0.9:443"), "{told}");
-    assert!(told.contains("! incident 1 (3 s): 10.0.0.9 → 10.0.0.1"), "{told}");
+    assert!(told.contains("! incident 1 (3 s): port_scan: 10.0.0.9 → 10.0.0.1"), "{told}");
     assert!(told.contains("! flow 10.0.0.2:40000 → 10.0.0.9:443 (https)"), "{told}");
     assert_eq!(told.matches("CLUSTERS OF HOSTS").count(), 1, "they have not changed: {told}");
     assert_eq!(told.matches("10 packets/s · 8.00 kbit/s").count(), 1, "{told}");

@@ -13,6 +13,7 @@ use super::service::{has_ports, service_name};
 use super::text::{counted, grouped};
 use crate::incident::{Hosts, Incident, State};
 use crate::model::{Reason, Verdict};
+use crate::witness::Kind;
 
 /// What a flow did.
 #[derive(Clone, Debug)]
@@ -107,14 +108,14 @@ impl FlowLine {
 }
 
 impl Anomaly {
-    /// `incident 1 (4 s): 10.0.0.1 → 10.0.0.2`, `flow 10.0.0.1:5 → 10.0.0.2:80 (http)`.
+    /// `incident 1 (4 s): port_scan: 10.0.0.1 → 10.0.0.2`, `flow 10.0.0.1:5 → 10.0.0.2:80 (http)`.
     pub(super) fn subject(&self) -> String {
         match self {
             Self::Incident(state, incident) => {
                 let over = if *state == State::Closed { " is over" } else { "" };
-                let Incident { number, start_ns, end_ns, .. } = incident;
+                let Incident { number, kind, start_ns, end_ns, .. } = incident;
                 let lasts = end_ns.saturating_sub(*start_ns) as f64 / 1e9;
-                format!("incident {number}{over} ({lasts:.0} s): {}", who(incident))
+                format!("incident {number}{over} ({lasts:.0} s): {}: {}", kind.name(), who(incident))
             }
             Self::Flow(OddFlow { key, initiator, .. }) => {
                 let [source, destination] = ends(key, *initiator);
@@ -137,10 +138,18 @@ impl Anomaly {
         }
     }
 
+    /// What a person would say of it, where a test has found it.
+    pub(super) fn summary(&self) -> Option<String> {
+        match self {
+            Self::Incident(_, incident) if incident.kind != Kind::Unusual => Some(incident.summary()),
+            _ => None,
+        }
+    }
+
     /// Incidents that are open first, then those that are over; the least probable first.
     pub(super) fn rank(&self) -> impl Ord + use<> {
         let (kind, number, key) = match self {
-            Self::Incident(State::Open, incident) => (0, incident.number, None),
+            Self::Incident(State::Open | State::Named, incident) => (0, incident.number, None),
             Self::Incident(State::Closed, incident) => (1, incident.number, None),
             Self::Flow(flow) => (2, 0, Some(flow.key)),
         };

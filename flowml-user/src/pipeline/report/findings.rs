@@ -164,6 +164,8 @@ mod tests {
     fn an_incident_is_as_it_was_told_last_and_the_severest_stay() {
         let incident = |number: u64, severity: f64, end_ms: f64| Incident {
             number,
+            kind: String::new(),
+            summary: String::new(),
             start_ms: -(number as f64),
             end_ms,
             sources: String::new(),

@@ -130,6 +130,8 @@ pub(super) fn windows(batch: &RecordBatch) -> Result<impl Iterator<Item = Window
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Incident {
     pub(super) number: u64,
+    pub(super) kind: String,
+    pub(super) summary: String,
     pub(super) start_ms: f64,
     pub(super) end_ms: f64,
     pub(super) sources: String,
@@ -156,9 +158,11 @@ pub(super) fn incidents(batch: &RecordBatch) -> Result<impl Iterator<Item = Inci
         }
     };
     let (sources, targets) = (side("sources", "sources_count"), side("targets", "targets_count"));
-    let reason = optional_texts(batch, "reason");
+    let [reason, kind, summary] = ["reason", "kind", "summary"].map(|name| optional_texts(batch, name));
     Ok((0..batch.num_rows()).map(move |row| Incident {
         number: number[row] as u64,
+        kind: kind[row].unwrap_or("unusual").to_owned(),
+        summary: summary[row].unwrap_or_default().to_owned(),
         start_ms: start[row],
         end_ms: end[row],
         sources: sources(row),

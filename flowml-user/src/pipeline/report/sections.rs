@@ -193,11 +193,12 @@ fn incidents(contents: &Contents) -> Markup {
     let row = |incident: &&super::rows::Incident| {
         vec![
             html! { (date_and_time(incident.start_ms)) br; small { (length_of_time(incident.end_ms - incident.start_ms)) } },
+            html! { (incident.kind) },
             html! { span.alarm { (format!("{:.1}", incident.severity)) } },
             html! { (incident.sources) @if incident.sources.is_empty() { "–" } },
             html! { (incident.targets) @if incident.targets.is_empty() { "–" } },
             html! { (count(incident.host_windows)) " / " (count(incident.flows)) },
-            html! { (incident.reason) },
+            html! { (incident.summary) @if !incident.reason.is_empty() { br; small { (incident.reason) } } },
         ]
     };
     // Where not all are told, the most severe are.
@@ -207,17 +208,18 @@ fn incidents(contents: &Contents) -> Markup {
     severe.sort_by(|a, b| a.start_ms.total_cmp(&b.start_ms));
     let heads = vec![
         Column::name("start, UTC"),
+        Column::name("kind"),
         Column::number("severity"),
         Column::names("sources"),
         Column::names("targets"),
         Column::number("windows / flows"),
-        Column::words("reason"),
+        Column::words("what was found"),
     ];
     let more = contents.incidents.count() - severe.len();
     html! {
         (Table::new(heads, severe.iter().map(row).collect()).markup())
         p.note {
-            "Severity is −log₁₀ of the probability that an ordinary host does as the oddest of these did; windows and flows are odd ones."
+            "Severity is −log₁₀ of the probability that an ordinary host does as the oddest of these did, or of the chance that a test says so of ordinary traffic; windows and flows are odd ones."
             @if more > 0 { " " (grouped(more as u64)) " less severe ones are left out." }
         }
     }

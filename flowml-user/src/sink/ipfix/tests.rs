@@ -114,7 +114,14 @@ fn row(samples: &[Sample]) -> FlowRow {
 
 fn verdict(reasons: usize) -> Verdict {
     let reason = Reason { column: "source_flows", unit: "flows", value: 998.0, low: 1.0, high: 4.0, share: 0.5 };
-    Verdict { cluster: 3, score: 12.5, probability: 3e-7, anomaly: reasons > 0, reasons: vec![reason; reasons] }
+    Verdict {
+        cluster: 3,
+        score: 12.5,
+        probability: 3e-7,
+        anomaly: reasons > 0,
+        opinion: None,
+        reasons: vec![reason; reasons],
+    }
 }
 
 fn number(record: &Record, enterprise: Option<u32>, number: u16) -> u64 {

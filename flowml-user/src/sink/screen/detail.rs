@@ -106,12 +106,14 @@ pub(super) fn of_anomaly(noted: &Noted, seen: &Seen) -> Vec<Fact> {
 fn of_incident(stage: Stage, incident: &Incident, began_ms: u64) -> Vec<Fact> {
     let seconds = incident.end_ns.saturating_sub(incident.start_ns) as f64 / 1e9;
     let lasts = match stage {
-        Stage::Open => format!("goes on for {seconds:.0} s by now"),
+        Stage::Open | Stage::Named => format!("goes on for {seconds:.0} s by now"),
         Stage::Closed => format!("over after {seconds:.0} s"),
     };
     let odd = format!("{} and {}", counted(incident.windows, "host window"), counted(incident.flows, "flow"));
     let mut told = vec![
         fact("incident", incident.number.to_string()),
+        fact("kind", of_kind(incident)),
+        fact("summary", incident.summary()),
         fact("began", format!("{} UTC, {lasts}", time_of_day(began_ms))),
         fact("sources", hosts(&incident.sources)),
         fact("targets", hosts(&incident.targets)),
@@ -120,6 +122,12 @@ fn of_incident(stage: Stage, incident: &Incident, began_ms: u64) -> Vec<Fact> {
     ];
     told.extend(facts("because", incident.reasons.iter().map(because)));
     told
+}
+
+/// `port_scan (ATT&CK T1046), confidence 0.999999`.
+fn of_kind(incident: &Incident) -> String {
+    let technique = incident.kind.technique().map_or_else(String::new, |technique| format!(" (ATT&CK {technique})"));
+    format!("{}{technique}, confidence {:.6}", incident.kind.name(), incident.confidence())
 }
 
 pub(super) fn of_cluster(learnt: &Learnt) -> Vec<Fact> {

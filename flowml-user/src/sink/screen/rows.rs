@@ -413,7 +413,7 @@ impl Kind for Noted {
     }
 
     fn more(&self) -> Option<String> {
-        Some(one_line(self.anomaly.reasons()))
+        Some(self.anomaly.summary().unwrap_or_else(|| one_line(self.anomaly.reasons())))
     }
 
     /// What is over is told more quietly.

@@ -12,6 +12,7 @@ use super::super::report::LearnerReport;
 use super::*;
 use crate::model::{ClusterSummary, Status, TypicalValue};
 use crate::record::Clock;
+use crate::witness::{Evidence, Kind};
 
 /// An address, as people write it.
 pub(in crate::sink) fn address(text: &str) -> Address {
@@ -46,7 +47,7 @@ pub(in crate::sink) fn key(ends: [(&str, u16); 2], protocol: u8) -> (FlowKey, Se
 }
 
 pub(in crate::sink) fn verdict(cluster: u32, probability: f64, reasons: Vec<Reason>) -> Verdict {
-    Verdict { cluster, score: 12.5, probability, anomaly: !reasons.is_empty(), reasons }
+    Verdict { cluster, score: 12.5, probability, anomaly: !reasons.is_empty(), opinion: None, reasons }
 }
 
 pub(in crate::sink) const fn reason(column: &'static str, value: f64, typical: [f64; 2], share: f64) -> Reason {
@@ -77,6 +78,8 @@ pub(in crate::sink) fn scan() -> Incident {
     let hosts = |text| Hosts { named: vec![address(text)], count: 1 };
     Incident {
         number: 3,
+        kind: Kind::Unusual,
+        evidence: Evidence::default(),
         start_ns: 1_000_000_000,
         end_ns: 5_000_000_000,
         sources: hosts("10.9.0.2"),

@@ -1,0 +1,224 @@
+//! What tests have found as incidents: one for each event, which odd windows join.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flowml_common::flow::Address;
+
+use super::index::{Index, Number};
+use super::{FEW, Incident, Incidents, Link, Odd, Open, QUIET_NS, Role, State};
+use crate::witness::{Evidence, Family, Finding, Kind, Party};
+
+/// An event of which nothing more is found for so long is over, ns: as long as the tests remember it.
+const PAUSE_NS: u64 = 300_000_000_000;
+
+/// What others do to the same targets after so long is another event, ns: a minute's pause, and what it takes to see it end.
+const NEAR_NS: u64 = 65_000_000_000;
+
+impl Open {
+    /// How long it is quiet when it is over.
+    pub(super) const fn quiet_ns(&self) -> u64 {
+        if self.is_witnessed() { PAUSE_NS } else { QUIET_NS }
+    }
+
+    pub(super) const fn is_witnessed(&self) -> bool {
+        !matches!(self.incident.kind, Kind::Unusual)
+    }
+
+    /// Whether the finding is of the same event: of a kind that it may be of, by the same sources or against the same targets. A
+    /// tunnel that a resolver passes on is one, whoever sends a part of it to whom.
+    fn is_event_of(&self, finding: &Finding) -> bool {
+        let family = finding.kind.family();
+        let has = |party: &Party, role| party.named.iter().any(|address| self.hosts.contains(&(*address, role)));
+        let (same_sources, same_targets) = (has(&finding.sources, Role::Source), has(&finding.targets, Role::Target));
+        let passes_on = has(&finding.sources, Role::Target) || has(&finding.targets, Role::Source);
+        let is_near = finding.start_ns <= self.incident.end_ns.saturating_add(NEAR_NS);
+        // Of several kinds is what the same sources do; what others do to the same targets is one event if it is of one kind.
+        let is_joint = is_near && same_targets && self.incident.kind == finding.kind;
+        let shares = same_sources || is_joint || is_near && passes_on && family == Family::Own(Kind::Tunnel);
+        // A scan that is as much as a flood is one.
+        let kinds = [self.incident.kind, finding.kind];
+        let is_both =
+            kinds.contains(&Kind::PortScan) && kinds.contains(&Kind::SynFlood) && same_sources && same_targets;
+        let is_pair = same_sources && same_targets && kinds.into_iter().any(is_faint);
+        self.is_witnessed() && (self.incident.kind.family() == family && shares || is_both || is_pair)
+    }
+
+    /// Adds what a test has found.
+    fn testify(&mut self, finding: &Finding, index: &mut Index) {
+        let Finding { kind, sources, targets, evidence, start_ns, end_ns, bound } = finding;
+        let incident = &mut self.incident;
+        if !matches!(incident.kind, Kind::Unusual) {
+            // Of two kinds that an event shows, the one with more to it.
+            let is_more = match (incident.kind.family(), kind.family()) {
+                (own, other) if own == other => weight(evidence) > weight(&incident.evidence),
+                _ if is_faint(incident.kind) || is_faint(*kind) => !is_faint(*kind),
+                (_, other) => other == Family::Flood,
+            };
+            if incident.kind == *kind {
+                incident.evidence.add(evidence);
+            } else if is_more {
+                (incident.kind, incident.evidence) = (*kind, *evidence);
+            }
+            incident.start_ns = incident.start_ns.min(*start_ns);
+            incident.end_ns = incident.end_ns.max(*end_ns);
+        } else {
+            (incident.kind, incident.evidence, incident.probability) = (*kind, *evidence, *bound);
+            (incident.start_ns, incident.end_ns) = (*start_ns, *end_ns);
+            // Who is odd is not who did it.
+            (incident.sources, incident.targets) = Default::default();
+            index.leave(&self.hosts, self.number, self.told);
+            self.hosts.clear();
+        }
+        for (party, role) in [(sources, Role::Source), (targets, Role::Target)] {
+            party.named.iter().for_each(|address| self.name(index, *address, role));
+            let hosts = self.incident.hosts_mut(role);
+            hosts.count = hosts.count.max(party.count);
+        }
+    }
+}
+
+/// Whether it is what another event between the same hosts looks like too: guesses may be even, and a flood sends much.
+const fn is_faint(kind: Kind) -> bool {
+    matches!(kind, Kind::Beacon | Kind::Exfiltration)
+}
+
+/// How much a test has to say.
+fn weight(evidence: &Evidence) -> u64 {
+    evidence.attempts.max(evidence.packets)
+}
+
+impl Incidents {
+    /// Takes note that an operator has said of what a host does at `now_ns` that it is no attack.
+    pub fn excuse(&mut self, address: Address, now_ns: u64) {
+        self.excused.insert(address, now_ns);
+    }
+
+    /// Takes what tests have found in an interval that ends at `now_ns`. It is told with the next [`observe`](Self::observe).
+    pub fn testify(&mut self, findings: &[Finding], now_ns: u64) {
+        self.excused.retain(|_, at_ns| at_ns.saturating_add(NEAR_NS) > now_ns);
+        for finding in findings {
+            if !self.is_excused(finding) {
+                self.witness(finding);
+            }
+        }
+    }
+
+    /// Whether an operator has said of what its hosts do that it is no attack: those that did it, or where that are many, those to
+    /// whom it was done.
+    fn is_excused(&self, finding: &Finding) -> bool {
+        let party = if finding.sources.count > FEW { &finding.targets } else { &finding.sources };
+        party.named.iter().all(|address| self.excused.contains_key(address))
+    }
+
+    fn witness(&mut self, finding: &Finding) {
+        let named = finding.sources.named.iter().chain(&finding.targets.named);
+        let near: BTreeSet<Number> = named.flat_map(|address| self.index.all(*address)).collect();
+        let known = near.iter().find(|number| self.open.get(number).is_some_and(|open| open.is_event_of(finding)));
+        if let Some(open) = known.and_then(|number| self.open.get_mut(number)) {
+            let before = open.incident.kind;
+            open.testify(finding, &mut self.index);
+            if open.incident.kind != before {
+                self.news.push((State::Named, open.number));
+            }
+            return;
+        }
+        // Odd windows of the same hosts.
+        let is_suspicion = |open: &&Open| !open.is_witnessed();
+        let suspicions: Vec<(Number, bool)> = near
+            .iter()
+            .filter_map(|number| self.open.get(number).filter(is_suspicion).map(|open| (*number, open.told)))
+            .collect();
+        let first = suspicions.iter().find(|(_, told)| *told).or_else(|| suspicions.first()).map(|(number, _)| *number);
+        let Some(number) = first.or_else(|| self.begin_event(finding)) else {
+            self.left_out += 1;
+            return;
+        };
+        self.accuse(number, finding);
+        // What was not reported is a part of this.
+        for (other, _) in suspicions.into_iter().filter(|(other, told)| !told && *other != number) {
+            self.take_out(other);
+        }
+    }
+
+    /// Makes an incident that is new, or one of odd windows, that of a finding.
+    fn accuse(&mut self, number: Number, finding: &Finding) {
+        let Some(open) = self.open.get_mut(&number) else { return };
+        open.testify(finding, &mut self.index);
+        let state = if open.told { State::Named } else { State::Open };
+        if !open.told {
+            self.told += 1;
+            (open.told, open.incident.number) = (true, self.told);
+            self.index.tell(&open.hosts);
+        }
+        self.news.push((state, number));
+    }
+
+    /// The incidents that tests have begun or named, as they are by now.
+    pub(super) fn take_news(&mut self) -> Vec<(State, Incident)> {
+        let news = std::mem::take(&mut self.news);
+        let incident = |(state, number)| {
+            let open = self.open.get(&number).filter(|open| open.told)?;
+            Some((state, open.incident.clone()))
+        };
+        news.into_iter().filter_map(incident).collect()
+    }
+
+    fn begin_event(&mut self, finding: &Finding) -> Option<Number> {
+        let (party, role) = if finding.sources.named.len() == 1 {
+            (&finding.sources, Role::Source)
+        } else {
+            (&finding.targets, Role::Target)
+        };
+        let key = (*party.named.first()?, role);
+        self.open_one(Incident::unusual(finding.start_ns, finding.end_ns), key)
+    }
+
+    /// Gives odd windows to the events of which their host is a part, or has flows with a part while it lasts. Returns the others.
+    pub(super) fn join_witnessed<'a>(&mut self, mut odd: BTreeMap<Address, Odd<'a>>) -> BTreeMap<Address, Odd<'a>> {
+        let mut joined: BTreeMap<Address, Number> = BTreeMap::new();
+        for Link { initiator, responder, .. } in self.past.iter().flat_map(|(_, links)| links) {
+            for (one, other) in [(initiator, responder), (responder, initiator)] {
+                if let Some(odd) = odd.get(one)
+                    && !joined.contains_key(one)
+                    && let Some(number) = self.event_of(*other)
+                    && self.open.get(&number).is_some_and(|open| odd.window.start_ns <= open.incident.end_ns)
+                {
+                    joined.insert(*one, number);
+                }
+            }
+        }
+        joined.extend(odd.keys().filter_map(|address| Some((*address, self.event_of(*address)?))));
+        for (address, number) in joined {
+            if let Some(odd) = odd.remove(&address)
+                && let Some(open) = self.open.get_mut(&number)
+            {
+                open.take(odd.verdict);
+            }
+        }
+        odd
+    }
+
+    /// The oldest event that tests have found a host in.
+    fn event_of(&self, host: Address) -> Option<Number> {
+        self.index.all(host).find(|number| self.open.get(number).is_some_and(Open::is_witnessed))
+    }
+}
+
+impl Incident {
+    /// One of which nothing is known yet.
+    pub(super) fn unusual(start_ns: u64, end_ns: u64) -> Self {
+        Self {
+            number: 0,
+            kind: Kind::Unusual,
+            evidence: Evidence::default(),
+            start_ns,
+            end_ns,
+            sources: Default::default(),
+            targets: Default::default(),
+            windows: 0,
+            flows: 0,
+            probability: f64::INFINITY,
+            reasons: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What became of the first packets of flows: connections, and attempts that led to none.
+//!
+//! Outcomes hold where only one direction is seen. An initiator that sends ACK has a connection, whoever saw the answer. One
+//! that sent a SYN and nothing more for a second, which is the first retransmission timeout (RFC 6298), has none.
+
+use std::collections::HashMap;
+
+use ahash::RandomState;
+use flowml_common::flow::{ACK, Address, FlowKey, RST, SYN};
+use flowml_common::headers::protocol;
+
+use super::contact::{Contact, established, flagged, is_unicast};
+
+/// Without an answer for so long an attempt has failed, ns.
+const FAILED_NS: u64 = 1_000_000_000;
+
+/// At the end of a run there is no more to wait for: what is so old has failed, ns (a round trip within a continent).
+const FAILED_AT_END_NS: u64 = 50_000_000;
+
+/// Attempts that are waited for. Those beyond have no outcome.
+const PENDING: usize = 1 << 16;
+
+/// Packets with a smaller time to live were not meant to arrive: hosts begin with 64, 128 or 255, and paths are shorter than
+/// 32 hops. traceroute sends them.
+const PROBE_TTL: u8 = 32;
+
+/// Without an answer, a datagram or two are a question; three are a stream that needs none.
+const QUESTION: u64 = 2;
+
+/// What an attempt led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Outcome {
+    /// An answer, or a connection.
+    Success,
+    /// None.
+    Failure,
+    /// A SYN with ACK to a host that did not ask for it.
+    Unasked,
+}
+
+/// An attempt that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Attempt {
+    pub(super) at_ns: u64,
+    pub(super) source: Address,
+    pub(super) target: Address,
+    pub(super) source_port: u16,
+    pub(super) port: u16,
+    pub(super) protocol: u8,
+    pub(super) outcome: Outcome,
+    /// Whether an answer would have been seen.
+    pub(super) visible: bool,
+    /// A segment of no connection, and not one that begins one.
+    pub(super) is_stray: bool,
+    /// Packets and IP bytes of the sender.
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+}
+
+/// What a part says of an attempt.
+enum Said {
+    Over(Outcome),
+    Wait,
+    /// It is none, or says nothing.
+    Nothing,
+}
+
+/// The attempts that wait for an outcome.
+#[derive(Default)]
+pub(super) struct Attempts {
+    pending: HashMap<FlowKey, Attempt, RandomState>,
+    over: Vec<Attempt>,
+}
+
+impl Attempts {
+    /// Takes a part. Returns the attempt whose outcome it shows.
+    pub(super) fn observe(&mut self, contact: &Contact<'_>, visible: bool) -> Option<Attempt> {
+        if contact.new {
+            return self.begin(contact, visible);
+        }
+        // Most parts go on with what is known.
+        if self.pending.is_empty() {
+            return None;
+        }
+        let waiting = self.pending.get_mut(&contact.part.key)?;
+        waiting.packets += contact.sent.packets;
+        waiting.bytes += contact.sent.ip_bytes;
+        let said = match (contact.protocol, waiting.outcome) {
+            (protocol::TCP, Outcome::Unasked) => of_unasked(contact),
+            (protocol::TCP, _) if waiting.is_stray => match flagged(contact.received, RST) {
+                0 => Said::Nothing,
+                _ => Said::Over(Outcome::Failure),
+            },
+            (protocol::TCP, _) => of_syn(contact),
+            _ if contact.answered => Said::Over(Outcome::Success),
+            _ if waiting.packets > QUESTION => Said::Nothing,
+            _ => Said::Wait,
+        };
+        match said {
+            Said::Wait => None,
+            Said::Over(outcome) => self.pending.remove(&contact.part.key).map(|attempt| Attempt { outcome, ..attempt }),
+            Said::Nothing => {
+                self.pending.remove(&contact.part.key);
+                None
+            }
+        }
+    }
+
+    fn begin(&mut self, contact: &Contact<'_>, visible: bool) -> Option<Attempt> {
+        let attempt = |outcome| {
+            let sender = if outcome == Outcome::Unasked { contact.received } else { contact.sent };
+            Attempt {
+                at_ns: contact.first_ns(),
+                source: contact.source.address,
+                target: contact.target.address,
+                source_port: contact.source.port,
+                port: contact.target.port,
+                protocol: contact.protocol,
+                outcome,
+                visible,
+                is_stray: contact.protocol == protocol::TCP && !contact.opened && outcome != Outcome::Unasked,
+                packets: sender.packets,
+                bytes: sender.ip_bytes,
+            }
+        };
+        let (said, wait_for) = said(contact, visible);
+        match said {
+            Said::Over(outcome) => Some(attempt(outcome)),
+            Said::Wait if self.pending.len() < PENDING => {
+                self.pending.insert(contact.part.key, attempt(wait_for));
+                None
+            }
+            // Nobody can wait for so many: to a service under a flood they are what they look like.
+            Said::Wait if contact.protocol == protocol::TCP => Some(attempt(wait_for)),
+            Said::Wait | Said::Nothing => None,
+        }
+    }
+
+    /// The attempts for which there was no answer in time, in their order; at the end of a run, in what time there was.
+    pub(super) fn expire(&mut self, now_ns: u64, is_end: bool) -> Vec<Attempt> {
+        let patience_ns = if is_end { FAILED_AT_END_NS } else { FAILED_NS };
+        let over = &mut self.over;
+        self.pending.retain(|_, attempt| {
+            let waits = attempt.at_ns.saturating_add(patience_ns) > now_ns;
+            if !waits {
+                over.push(*attempt);
+            }
+            waits
+        });
+        let mut over = std::mem::take(&mut self.over);
+        over.sort_unstable();
+        over
+    }
+}
+
+/// What the first part of a flow says, and what becomes of the attempt if nothing follows.
+fn said(contact: &Contact<'_>, visible: bool) -> (Said, Outcome) {
+    let Contact { sent, received, .. } = contact;
+    if contact.is_fragment() || !is_unicast(contact.target.address) {
+        return (Said::Nothing, Outcome::Failure);
+    }
+    let said = match contact.protocol {
+        protocol::TCP if contact.opened => of_syn(contact),
+        protocol::TCP if flagged(received, SYN) > 0 => return (of_unasked(contact), Outcome::Unasked),
+        protocol::TCP => of_stray(contact, visible),
+        // An answer that is seen first is none to what was seen.
+        protocol::UDP if sent.packets == 0 => Said::Nothing,
+        protocol::UDP if contact.answered => Said::Over(Outcome::Success),
+        protocol::UDP if sent.packets <= QUESTION && sent.ttl_max >= PROBE_TTL && is_question(contact, visible) => {
+            Said::Wait
+        }
+        protocol::ICMP | protocol::ICMPV6 if contact.is_echo() => match contact.answered {
+            true => Said::Over(Outcome::Success),
+            false if visible && sent.ttl_max >= PROBE_TTL => Said::Wait,
+            false => Said::Nothing,
+        },
+        _ => Said::Nothing,
+    };
+    (said, Outcome::Failure)
+}
+
+/// Of a connection whose SYN was seen.
+fn of_syn(Contact { sent, received, .. }: &Contact<'_>) -> Said {
+    if flagged(received, SYN) > 0 || established(sent) {
+        Said::Over(Outcome::Success)
+    } else if flagged(received, RST) > 0 {
+        Said::Over(Outcome::Failure)
+    } else {
+        Said::Wait
+    }
+}
+
+/// Of a connection of which the responder's SYN with ACK was seen, and no SYN of the initiator: there was one if either side goes
+/// on.
+fn of_unasked(Contact { sent, received, .. }: &Contact<'_>) -> Said {
+    let goes_on =
+        flagged(received, ACK) > flagged(received, SYN) + flagged(received, RST) || received.payload_bytes > 0;
+    if goes_on || established(sent) { Said::Over(Outcome::Success) } else { Said::Wait }
+}
+
+/// Of segments that belong to no connection that was seen to begin. All segments of a connection but its first have ACK
+/// (RFC 9293): those without are of FIN, NULL and Xmas scans. One with ACK and without data is refused where there is no connection,
+/// and answered where there is one.
+fn of_stray(Contact { sent, received, .. }: &Contact<'_>, visible: bool) -> Said {
+    let flags = |flag| flagged(sent, flag);
+    if sent.packets == 0 || flags(SYN) + flags(RST) > 0 {
+        return Said::Nothing;
+    }
+    let is_probe = sent.packets <= QUESTION && sent.payload_bytes == 0;
+    match (flags(ACK), received.packets) {
+        (0, _) => Said::Over(Outcome::Failure),
+        (_, 0) if is_probe && visible => Said::Wait,
+        (_, packets) if is_probe && packets > 0 && flagged(received, RST) == packets => Said::Over(Outcome::Failure),
+        _ => Said::Nothing,
+    }
+}
+
+/// Whether a datagram without an answer may be a question: where answers are not seen, what comes from the lower port is rather
+/// an answer itself.
+fn is_question(contact: &Contact<'_>, visible: bool) -> bool {
+    let (from, to) = (contact.source.port, contact.target.port);
+    if visible { from >= 1024 || to < 1024 } else { from > to }
+}

@@ -1,0 +1,132 @@
+//! Beacons: a host that calls another, which nobody else calls, at even intervals.
+//!
+//! Source: the regularity of inter-arrival times and the popularity of targets as in X. Hu, J. Jang, M. P. Stoecklin et al.,
+//! "BAYWATCH: robust beaconing detection to identify infected hosts in large-scale enterprise networks", DSN 2016, as a sequential
+//! test.
+//! What counts: new TCP connections at least half a second apart; who tries again, as its server is down, has none. A gap is even if it is within 15 % of the one before, whatever
+//! it is. A target that more than one source calls, and a source that calls three targets evenly (a monitor), are none.
+//! Parameters: of chance gaps at most one in five is even (of a Poisson process 0.075), of a beacon 0.9. Bound: 10⁻⁶ for each walk
+//! that chance made even; ten even gaps in a row are a beacon.
+//! Limits: software that polls its own server by design is as even as malware that does.
+
+use flowml_common::flow::Address;
+use flowml_common::headers::protocol;
+
+use super::attempts::{Attempt, Outcome};
+use super::generations::Generations;
+use super::sequential::{ALPHA, Hypotheses, Stand, Walk};
+use super::{Evidence, Finding, Kind, Party};
+
+const EVEN: Hypotheses = Hypotheses { ordinary: 0.2, attack: 0.9 };
+
+/// Pairs, targets and sources of a generation, each.
+const HOSTS: usize = 1 << 15;
+
+/// Connections nearer to each other are one call, ns.
+const ONE_CALL_NS: u64 = 500_000_000;
+
+/// A source that calls so many targets evenly watches them.
+const MONITORED: usize = 3;
+
+#[derive(Default)]
+struct Pair {
+    walk: Walk,
+    is_beacon: bool,
+    is_even: bool,
+    last_ns: u64,
+    gap_ns: u64,
+    calls: u64,
+    first_ns: u64,
+}
+
+/// Source, target and port.
+type Key = (Address, Address, u16);
+
+pub(super) struct Beacons {
+    pairs: Generations<Key, Pair>,
+    /// Who called a target first; none where others did too.
+    callers: Generations<Address, Option<Address>>,
+    /// How many targets a source calls evenly.
+    even: Generations<Address, usize>,
+    news: Vec<Key>,
+}
+
+impl Beacons {
+    pub(super) fn new() -> Self {
+        Self {
+            pairs: Generations::new(HOSTS),
+            callers: Generations::new(HOSTS),
+            even: Generations::new(HOSTS),
+            news: Vec::new(),
+        }
+    }
+
+    pub(super) fn observe(&mut self, attempt: &Attempt) {
+        let &Attempt { at_ns, source, target, port, protocol, outcome, .. } = attempt;
+        if protocol != protocol::TCP || outcome != Outcome::Success {
+            return;
+        }
+        let caller = self.callers.entry(target, at_ns, || Some(source));
+        if *caller != Some(source) {
+            *caller = None;
+            return;
+        }
+        let key = (source, target, port);
+        let pair = self.pairs.entry(key, at_ns, Pair::default);
+        if pair.calls == 0 {
+            *pair = Pair { calls: 1, first_ns: at_ns, last_ns: at_ns, ..Pair::default() };
+            return;
+        }
+        let gap_ns = at_ns.saturating_sub(pair.last_ns);
+        if gap_ns < ONE_CALL_NS {
+            return;
+        }
+        let before_ns = std::mem::replace(&mut pair.gap_ns, gap_ns);
+        pair.last_ns = at_ns;
+        pair.calls += 1;
+        if before_ns == 0 {
+            return;
+        }
+        let is_even = gap_ns.abs_diff(before_ns) * 100 <= 15 * before_ns;
+        let stand = pair.walk.step(EVEN, is_even);
+        let was_even = pair.is_even;
+        pair.is_even = stand != Stand::Ordinary && (was_even || stand == Stand::Attack || pair.walk.is_half());
+        let count = self.even.entry(source, at_ns, || 0);
+        match (was_even, pair.is_even) {
+            (false, true) => *count += 1,
+            (true, false) => *count = count.saturating_sub(1),
+            _ => {}
+        }
+        match stand {
+            Stand::Attack => pair.is_beacon = true,
+            Stand::Undecided => {}
+            Stand::Ordinary => *pair = Pair { calls: 1, first_ns: at_ns, last_ns: at_ns, ..Pair::default() },
+        }
+        if pair.is_beacon && *count < MONITORED {
+            self.news.push(key);
+        }
+    }
+
+    pub(super) fn findings(&mut self) -> Vec<Finding> {
+        self.news.sort_unstable();
+        self.news.dedup();
+        let pairs = &mut self.pairs;
+        let finding = |(source, target, port): Key| {
+            let pair = pairs.get_mut(&(source, target, port)).filter(|pair| pair.is_beacon && pair.calls > 0)?;
+            let evidence = Evidence {
+                protocol: protocol::TCP,
+                port,
+                attempts: pair.calls,
+                period_ms: pair.gap_ns / 1_000_000,
+                ..Evidence::default()
+            };
+            pair.calls = 0;
+            let bound = ALPHA;
+            let (start_ns, end_ns) = (pair.first_ns, pair.last_ns);
+            let [sources, targets] = [source, target].map(Party::of);
+            // What is counted from here on is news.
+            Some(Finding { kind: Kind::Beacon, sources, targets, evidence, start_ns, end_ns, bound })
+        };
+        self.news.drain(..).filter_map(finding).collect()
+    }
+}

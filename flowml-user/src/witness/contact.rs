@@ -1,0 +1,98 @@
+//! A part of a flow as the tests look at it: who opened it, and what each side sent.
+
+use flowml_common::flow::{ACK, Address, Direction, Endpoint, Part, RST, SYN};
+use flowml_common::headers::protocol;
+
+use crate::session::Standing;
+
+/// A part of a flow, from its initiator's point of view.
+#[derive(Clone, Copy)]
+pub(super) struct Contact<'a> {
+    pub(super) part: &'a Part,
+    pub(super) source: Endpoint,
+    pub(super) target: Endpoint,
+    pub(super) protocol: u8,
+    /// The session begins with this part.
+    pub(super) new: bool,
+    /// The responder has ever sent a packet.
+    pub(super) answered: bool,
+    /// The initiator sent a SYN without ACK in this part.
+    pub(super) opened: bool,
+    /// What the initiator sent in this part.
+    pub(super) sent: &'a Direction,
+    /// What the responder did.
+    pub(super) received: &'a Direction,
+}
+
+impl<'a> Contact<'a> {
+    pub(super) fn new(part: &'a Part, standing: Standing) -> Self {
+        // Who sends SYN with ACK answers.
+        let stats = &part.stats;
+        let answers = |end| flagged(stats.direction(end), SYN) > 0 && stats.syn_senders >> end as u8 & 1 == 0;
+        let initiator = if answers(standing.initiator) { standing.initiator.opposite() } else { standing.initiator };
+        let responder = initiator.opposite();
+        let answered = stats.direction(responder).packets > 0 || standing.answered;
+        Self {
+            part,
+            source: part.key.endpoint(initiator),
+            target: part.key.endpoint(responder),
+            protocol: part.key.protocol(),
+            new: standing.new,
+            answered,
+            opened: part.stats.syn_senders >> initiator as u8 & 1 == 1,
+            sent: part.stats.direction(initiator),
+            received: part.stats.direction(responder),
+        }
+    }
+
+    pub(super) const fn first_ns(&self) -> u64 {
+        self.part.stats.first_ns()
+    }
+
+    pub(super) const fn last_ns(&self) -> u64 {
+        self.part.stats.last_ns
+    }
+
+    /// Whether it is a question of ping.
+    pub(super) const fn is_echo(&self) -> bool {
+        match self.protocol {
+            protocol::ICMP => self.source.port == 8,
+            protocol::ICMPV6 => self.source.port == 128,
+            _ => false,
+        }
+    }
+
+    /// Whether these are fragments after the first, without ports.
+    pub(super) const fn is_fragment(&self) -> bool {
+        self.part.key.later_fragment()
+    }
+}
+
+/// Packets with a flag.
+pub(super) const fn flagged(direction: &Direction, flag: u8) -> u64 {
+    direction.flags[flag.trailing_zeros() as usize]
+}
+
+/// Packets of an initiator that belong to a connection which it takes for established: ACK, and neither SYN nor RST.
+pub(super) const fn established(sent: &Direction) -> bool {
+    flagged(sent, ACK) > flagged(sent, RST) + flagged(sent, SYN)
+}
+
+/// Whether a packet to it is for one host.
+pub(super) fn is_unicast(address: Address) -> bool {
+    match address.to_ip() {
+        std::net::IpAddr::V4(address) => {
+            !address.is_multicast() && !address.is_broadcast() && !address.is_unspecified()
+        }
+        std::net::IpAddr::V6(address) => !address.is_multicast() && !address.is_unspecified(),
+    }
+}
+
+/// The network of an address that an attack on a site is spread over: /24 of IPv4, /64 of IPv6 (the longest prefixes that are
+/// commonly routed, and the size of one link).
+pub(super) fn prefix(address: Address) -> Address {
+    match address.to_ip() {
+        std::net::IpAddr::V4(address) => Address::from_v4(address.to_bits() & !0xff),
+        std::net::IpAddr::V6(address) => Address::from_v6((address.to_bits() >> 64) as u64, 0),
+    }
+}

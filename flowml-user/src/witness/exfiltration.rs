@@ -1,0 +1,136 @@
+//! Exfiltration: a host that sends far more in a minute than it ever did.
+//!
+//! Source: records of a sequence, with a tail no heavier than Zipf's law, which is what the sizes of transfers follow
+//! (M. E. Crovella, A. Bestavros, "Self-similarity in World Wide Web traffic", IEEE/ACM ToN 5, 1997: tail indices of 1.0 to 1.3).
+//! Bound: of `n` minutes that are alike the next one is the largest with the probability 1/(n + 1), and with a tail index of 1 it
+//! is `r` times as large as the largest of them with 1/(r(n + 1)). An alarm has this at most 10⁻⁴: after ten minutes nine hundred
+//! times as much as in any minute before, after two hours eighty times.
+//! What counts: a host that was seen for ten minutes at least, and sends ten times what it receives. A minute's largest receiver is
+//! the target. Flows of less than 64 KiB in an interval are left out: a minute counts as 1 MiB at least.
+//! Limits: a server that never served so much, and a first backup, are what they are: far more than ever.
+
+use flowml_common::flow::Address;
+use flowml_common::packet::Sender;
+
+use super::contact::Contact;
+use super::generations::Generations;
+use super::{Evidence, Finding, Kind, Party};
+
+/// Hosts of a generation.
+const HOSTS: usize = 1 << 15;
+
+/// Bytes in a part that are looked at.
+const LARGE: u64 = 64 << 10;
+
+const MINUTE_NS: u64 = 60_000_000_000;
+
+/// Minutes that must be known.
+const KNOWN: u64 = 10;
+
+/// The least that a minute counts as, bytes.
+const LEAST: u64 = 1 << 20;
+
+/// The chance of an alarm in a minute.
+const BOUND: f64 = 1e-4;
+
+#[derive(Default)]
+struct Host {
+    born_ns: u64,
+    minute: u64,
+    sent: u64,
+    received: u64,
+    most: u64,
+    /// The receiver of most, by majority vote, and its votes in bytes.
+    receiver: Option<Address>,
+    votes: u64,
+    told: u64,
+    last_ns: u64,
+}
+
+pub(super) struct Exfiltration {
+    hosts: Generations<Address, Host>,
+    news: Vec<Address>,
+}
+
+impl Exfiltration {
+    pub(super) fn new() -> Self {
+        Self { hosts: Generations::new(HOSTS), news: Vec::new() }
+    }
+
+    pub(super) fn observe(&mut self, contact: &Contact<'_>) {
+        let now_ns = contact.last_ns();
+        let born = || Host { born_ns: now_ns, ..Host::default() };
+        if contact.new {
+            self.hosts.entry(contact.source.address, now_ns, born);
+        }
+        for sender in [Sender::Lower, Sender::Upper] {
+            let bytes = contact.part.stats.direction(sender).ip_bytes;
+            if bytes < LARGE {
+                continue;
+            }
+            let [from, to] = [sender, sender.opposite()].map(|end| contact.part.key.endpoint(end).address);
+            self.hosts.entry(to, now_ns, born).turn(now_ns).received += bytes;
+            let host = self.hosts.entry(from, now_ns, born).turn(now_ns);
+            host.sent += bytes;
+            host.last_ns = now_ns;
+            host.vote(to, bytes);
+            if host.is_alarm() {
+                self.news.push(from);
+            }
+        }
+    }
+
+    pub(super) fn findings(&mut self) -> Vec<Finding> {
+        self.news.sort_unstable();
+        self.news.dedup();
+        let hosts = &mut self.hosts;
+        let finding = |source| {
+            let host = hosts.get_mut(&source)?;
+            let bytes = host.sent - std::mem::replace(&mut host.told, host.sent);
+            Some(Finding {
+                kind: Kind::Exfiltration,
+                sources: Party::of(source),
+                targets: Party::of(host.receiver?),
+                evidence: Evidence { bytes, ..Evidence::default() },
+                start_ns: host.minute * MINUTE_NS,
+                end_ns: host.last_ns,
+                bound: BOUND,
+            })
+        };
+        self.news.drain(..).filter_map(finding).collect()
+    }
+}
+
+impl Host {
+    /// Begins a minute where it is time. One with an alarm is no part of the past.
+    fn turn(&mut self, now_ns: u64) -> &mut Self {
+        let minute = now_ns / MINUTE_NS;
+        if minute != self.minute {
+            if self.told == 0 {
+                self.most = self.most.max(self.sent);
+            }
+            (self.minute, self.sent, self.received, self.told) = (minute, 0, 0, 0);
+            (self.receiver, self.votes) = (None, 0);
+        }
+        self
+    }
+
+    /// The majority vote of Boyer and Moore.
+    fn vote(&mut self, to: Address, bytes: u64) {
+        if self.receiver == Some(to) {
+            self.votes += bytes;
+        } else if self.votes >= bytes {
+            self.votes -= bytes;
+        } else {
+            (self.receiver, self.votes) = (Some(to), bytes - self.votes);
+        }
+    }
+
+    fn is_alarm(&self) -> bool {
+        let known = (self.minute * MINUTE_NS).saturating_sub(self.born_ns) / MINUTE_NS;
+        let times = 1.0 / (BOUND * (known + 1) as f64);
+        known >= KNOWN
+            && self.sent as f64 >= times.max(2.0) * self.most.max(LEAST) as f64
+            && self.sent >= 10 * self.received
+    }
+}

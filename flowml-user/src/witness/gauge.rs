@@ -1,0 +1,226 @@
+//! How much of something comes to each host and each network, and when that becomes a flood: what the tests for floods share.
+//!
+//! A gauge counts events at a victim by interval. Ordinary are at most as many as twice its own mean (a moving one, of a minute),
+//! and at least as many as a floor that its test states. A [`Cusum`] looks for twice that.
+
+use flowml_common::flow::Address;
+
+use super::contact::prefix;
+use super::generations::Generations;
+use super::sequential::{ALPHA, Cusum};
+use super::{Evidence, Finding, Kind, Party};
+use crate::features::{Distinct, hash_address};
+
+/// Victims of a generation; their sources are sampled, so each takes at most some 10 KiB, and most a tenth of one.
+const VICTIMS: usize = 1 << 12;
+
+/// The time constant of a victim's own mean, s.
+const MEMORY_S: f64 = 60.0;
+
+/// How long the own past of a victim is learnt that was there before the meter, ns.
+const PAST_NS: u64 = 10_000_000_000;
+
+/// Of a host that answers, so many unanswered events for each answer are ordinary (a of Wang et al.).
+const UNANSWERED: f64 = 0.35;
+
+/// Without too much for so long a flood is over, ns.
+const OVER_NS: u64 = 10_000_000_000;
+
+/// An attack on a network goes to so many of its hosts at least.
+const SPREAD_HOSTS: f64 = 8.0;
+
+/// What a test says of a flood of its kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    pub(super) kind: Kind,
+    /// So many events a second are ordinary for any host.
+    pub(super) floor: f64,
+    /// Whether much is no evidence where the past is not known: it may always have been so.
+    pub(super) needs_past: bool,
+}
+
+/// Something that came to a victim.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Event {
+    pub(super) victim: Address,
+    pub(super) source: Address,
+    pub(super) protocol: u8,
+    /// The port of the service, at whichever end it is.
+    pub(super) port: u16,
+    /// How much it counts.
+    pub(super) count: u64,
+    /// How much it counts where the past is not known.
+    pub(super) spread: u64,
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    pub(super) first_ns: u64,
+    pub(super) last_ns: u64,
+}
+
+#[derive(Default)]
+struct Gauge {
+    born_ns: u64,
+    /// Of this interval.
+    count: u64,
+    spread: u64,
+    answered: u64,
+    /// Events a second.
+    mean: f64,
+    change: Cusum,
+    spreading: Cusum,
+    is_flood: bool,
+    /// The last interval in which there was too much.
+    flood_ns: u64,
+    sources: Distinct,
+    targets: Distinct,
+    named_sources: Party,
+    named_targets: Party,
+    evidence: Evidence,
+    first_ns: u64,
+    last_ns: u64,
+}
+
+/// The gauges of one kind.
+pub(super) struct Gauges {
+    rule: Rule,
+    hosts: Generations<Address, Gauge>,
+    networks: Generations<Address, Gauge>,
+    /// For samples of addresses: nobody can choose those that a sample misses.
+    seed: u64,
+}
+
+impl Gauges {
+    pub(super) fn new(rule: Rule, seed: u64) -> Self {
+        Self { rule, hosts: Generations::new(VICTIMS), networks: Generations::new(VICTIMS), seed }
+    }
+
+    pub(super) fn add(&mut self, event: &Event) {
+        let hashes = [event.source, event.victim].map(|address| hash_address(address, self.seed));
+        let born = |born_ns| move || Gauge { born_ns, ..Gauge::default() };
+        self.hosts.entry(event.victim, event.first_ns, born(event.first_ns)).add(event, hashes);
+        self.networks.entry(prefix(event.victim), event.first_ns, born(event.first_ns)).add(event, hashes);
+    }
+
+    /// Takes note that a victim, if it is one, answered.
+    pub(super) fn answer(&mut self, victim: Address) {
+        for (gauges, key) in [(&mut self.hosts, victim), (&mut self.networks, prefix(victim))] {
+            if let Some(gauge) = gauges.get_mut(&key) {
+                gauge.answered += 1;
+            }
+        }
+    }
+
+    /// Whether something came to it lately.
+    pub(super) fn knows(&mut self, victim: Address) -> bool {
+        self.hosts.get_mut(&victim).is_some()
+    }
+
+    /// Whether a flood goes on against it.
+    pub(super) fn is_flood(&mut self, victim: Address) -> bool {
+        self.hosts.get_mut(&victim).is_some_and(|gauge| gauge.is_flood)
+    }
+
+    /// Ends an interval of `seconds` of a run that began at `began_ns`. The floods of hosts, and those of networks none of whose hosts has one.
+    pub(super) fn interval(&mut self, began_ns: u64, now_ns: u64, seconds: f64) -> Vec<Finding> {
+        let rule = self.rule;
+        let mut findings = Vec::new();
+        let mut flooded = Vec::new();
+        for (victim, gauge) in self.hosts.iter_mut() {
+            if gauge.interval(rule, began_ns, now_ns, seconds) {
+                flooded.push(prefix(*victim));
+                findings.push(gauge.finding(rule.kind));
+            } else if gauge.is_flood {
+                flooded.push(prefix(*victim));
+            }
+        }
+        for (network, gauge) in self.networks.iter_mut() {
+            let has_flood = gauge.interval(rule, began_ns, now_ns, seconds);
+            if has_flood && !flooded.contains(network) && gauge.targets.count() >= SPREAD_HOSTS {
+                findings.push(gauge.finding(rule.kind));
+            }
+        }
+        for gauges in [&mut self.hosts, &mut self.networks] {
+            gauges.retain(|_, gauge| !gauge.is_forgotten());
+            gauges.iter_mut().for_each(|(_, gauge)| gauge.begin());
+        }
+        findings.sort_by(|a, b| (a.start_ns, &a.targets.named).cmp(&(b.start_ns, &b.targets.named)));
+        findings
+    }
+}
+
+impl Gauge {
+    fn add(&mut self, event: &Event, [source, target]: [u32; 2]) {
+        if self.first_ns == 0 {
+            self.first_ns = event.first_ns;
+        }
+        self.last_ns = self.last_ns.max(event.last_ns);
+        self.count += event.count;
+        self.spread += event.spread;
+        self.sources.add(source, 0);
+        self.targets.add(target, 0);
+        self.named_sources.name(event.source);
+        self.named_targets.name(event.victim);
+        let Event { protocol, port, count, packets, bytes, .. } = *event;
+        self.evidence.add(&Evidence {
+            protocol,
+            port,
+            attempts: count,
+            failures: count,
+            packets,
+            bytes,
+            ..Evidence::default()
+        });
+    }
+
+    /// Whether there is a flood in the interval that ends.
+    fn interval(&mut self, rule: Rule, began_ns: u64, now_ns: u64, seconds: f64) -> bool {
+        let rate = self.count as f64 / seconds;
+        let ordinary = (2.0 * self.mean).max(rule.floor).max(UNANSWERED * self.answered as f64 / seconds);
+        let was_there = self.born_ns.saturating_sub(began_ns) < PAST_NS;
+        let is_learnt = !rule.needs_past || !was_there || now_ns.saturating_sub(self.born_ns) >= PAST_NS;
+        let changed = is_learnt && self.change.step(self.count as f64, seconds, ordinary);
+        let spread = self.spreading.step(self.spread as f64, seconds, ordinary);
+        if changed || spread {
+            (self.is_flood, self.flood_ns) = (true, now_ns);
+        } else if now_ns.saturating_sub(self.flood_ns) >= OVER_NS {
+            self.is_flood = false;
+        }
+        if !self.is_flood {
+            let memory_s = if is_learnt { MEMORY_S } else { PAST_NS as f64 / 1e9 };
+            self.mean += (rate - self.mean) * -(-seconds / memory_s).exp_m1();
+        }
+        self.is_flood && self.count > 0
+    }
+
+    fn finding(&mut self, kind: Kind) -> Finding {
+        let many = |party: &Party, distinct: &Distinct| Party {
+            named: party.named.clone(),
+            count: party.named.len().max(distinct.count() as usize),
+        };
+        Finding {
+            kind,
+            sources: many(&self.named_sources, &self.sources),
+            targets: many(&self.named_targets, &self.targets),
+            evidence: std::mem::take(&mut self.evidence),
+            start_ns: self.first_ns,
+            end_ns: self.last_ns,
+            bound: ALPHA,
+        }
+    }
+
+    /// Begins an interval. What came before a flood is no part of it.
+    fn begin(&mut self) {
+        (self.count, self.spread, self.answered) = (0, 0, 0);
+        if !self.is_flood && self.change.is_at_rest() && self.spreading.is_at_rest() {
+            (self.sources, self.targets) = (Distinct::default(), Distinct::default());
+            (self.named_sources, self.named_targets) = (Party::default(), Party::default());
+            self.evidence = Evidence::default();
+            self.first_ns = 0;
+        }
+    }
+
+    /// Whether it says no more than a new one would.
+    fn is_forgotten(&self) -> bool {
+        !self.is_flood && self.count == 0 && self.mean < 0.1 && self.change.is_at_rest() && self.spreading.is_at_rest()
+    }
+}

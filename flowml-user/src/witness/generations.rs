@@ -1,0 +1,88 @@
+//! A map of bounded size that forgets what was not touched for a while: two generations, of which the older is dropped.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use ahash::RandomState;
+
+/// How long a generation lasts, ns: what was not touched for one to two of these is forgotten.
+pub(super) const GENERATION_NS: u64 = 300_000_000_000;
+
+/// Entries by key. Each operation is one or two look-ups, whatever keys come: the hash has a secret of its own.
+pub(super) struct Generations<K, V> {
+    young: HashMap<K, V, RandomState>,
+    old: HashMap<K, V, RandomState>,
+    capacity: usize,
+    began_ns: u64,
+}
+
+impl<K: Eq + Hash, V> Generations<K, V> {
+    /// At most `capacity` entries in each generation.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { young: HashMap::default(), old: HashMap::default(), capacity, began_ns: 0 }
+    }
+
+    /// Begins a generation where it is time, or where the young one is full.
+    fn turn(&mut self, now_ns: u64) {
+        if self.young.len() >= self.capacity || now_ns.saturating_sub(self.began_ns) >= GENERATION_NS {
+            self.old = std::mem::take(&mut self.young);
+            self.began_ns = now_ns;
+        }
+    }
+
+    /// The entry of `key`, which is made where there is none.
+    pub(super) fn entry(&mut self, key: K, now_ns: u64, make: impl FnOnce() -> V) -> &mut V {
+        if !self.young.contains_key(&key) {
+            self.turn(now_ns);
+        }
+        let old = &mut self.old;
+        self.young.entry(key).or_insert_with_key(|key| old.remove(key).unwrap_or_else(make))
+    }
+
+    /// The entry of `key`, if there is one.
+    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.young.get_mut(key).or_else(|| self.old.get_mut(key))
+    }
+
+    /// All entries, in no order.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
+        self.young.iter_mut().chain(&mut self.old)
+    }
+
+    /// Forgets the entries for which `keep` is false.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
+        self.young.retain(&mut keep);
+        self.old.retain(keep);
+    }
+
+    /// Whether there are no entries.
+    pub(super) fn is_empty(&self) -> bool {
+        self.young.is_empty() && self.old.is_empty()
+    }
+
+    /// How many entries there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_touched_stays_and_the_size_is_bounded() {
+        let mut map = Generations::new(100);
+        for n in 0..10_000u32 {
+            *map.entry(u32::MAX, u64::from(n), || 0u64) += 1;
+            map.entry(n, u64::from(n), || 0);
+            assert!(map.len() <= 201, "{}", map.len());
+        }
+        assert_eq!(map.get_mut(&u32::MAX).copied(), Some(10_000));
+        assert_eq!(map.get_mut(&5), None, "it gave way");
+        map.entry(1, 2 * GENERATION_NS, || 0);
+        map.entry(2, 4 * GENERATION_NS, || 0);
+        assert_eq!(map.get_mut(&u32::MAX), None, "it was not touched for two generations");
+    }
+}

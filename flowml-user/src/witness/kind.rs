@@ -1,0 +1,304 @@
+//! What kinds of incidents there are: their names, techniques of MITRE ATT&CK, and what a person would say of one.
+
+use std::fmt::Write as _;
+
+use flowml_common::headers::protocol;
+
+/// What an incident is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// One host tries many ports of another.
+    PortScan,
+    /// One host tries a port of many others.
+    HostScan,
+    /// Connections that nobody means to complete.
+    SynFlood,
+    /// Datagrams that nobody answers.
+    UdpFlood,
+    /// Echo requests.
+    IcmpFlood,
+    /// Answers that nobody asked for.
+    Reflection,
+    /// More connections to a service than it ever had.
+    HttpFlood,
+    /// Many short dialogues with one service.
+    BruteForce,
+    /// Connections that are kept open by next to nothing.
+    SlowConnections,
+    /// Connections at even intervals.
+    Beacon,
+    /// More bytes than a host ever sent.
+    Exfiltration,
+    /// Another protocol in questions about names, or in pings.
+    Tunnel,
+    /// What a model calls rare, and no test has a name for.
+    Unusual,
+}
+
+/// What is known of an incident when it is put in words.
+#[derive(Clone, Debug, Default)]
+pub struct Story {
+    /// Who did it.
+    pub sources: String,
+    /// To whom.
+    pub targets: String,
+    /// What was counted.
+    pub evidence: Evidence,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// What was counted of an incident. What a kind does not count is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// IP protocol.
+    pub protocol: u8,
+    /// The service's port, where it is one.
+    pub port: u16,
+    /// Different ports or hosts that were tried, connections, or questions.
+    pub attempts: u64,
+    /// Those of them that failed.
+    pub failures: u64,
+    /// Packets.
+    pub packets: u64,
+    /// IP bytes.
+    pub bytes: u64,
+    /// Time between two connections, ms.
+    pub period_ms: u64,
+}
+
+impl Evidence {
+    /// Adds what was counted later, or of another pair of hosts.
+    pub fn add(&mut self, other: &Self) {
+        if other.protocol != 0 {
+            self.protocol = other.protocol;
+        }
+        if self.port == 0 {
+            self.port = other.port;
+        }
+        self.attempts += other.attempts;
+        self.failures += other.failures;
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.period_ms = if other.period_ms > 0 { other.period_ms } else { self.period_ms };
+    }
+
+    /// `TCP port 80`.
+    fn service(&self) -> String {
+        match self.port {
+            0 => self.protocol(),
+            port => format!("{} port {port}", self.protocol()),
+        }
+    }
+
+    fn protocol(&self) -> String {
+        match self.protocol {
+            protocol::TCP => "TCP".to_owned(),
+            protocol::UDP => "UDP".to_owned(),
+            protocol::SCTP => "SCTP".to_owned(),
+            protocol::ICMP | protocol::ICMPV6 => "ICMP".to_owned(),
+            number => format!("IP protocol {number}"),
+        }
+    }
+}
+
+/// Kinds that may be what one event shows: a scan of many ports of many hosts is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Scans.
+    Scan,
+    /// Floods.
+    Flood,
+    /// Of each other kind by itself.
+    Own(Kind),
+}
+
+/// What there is to say of a kind.
+struct Row {
+    kind: Kind,
+    name: &'static str,
+    /// ATT&CK, version 15.
+    technique: &'static str,
+    sentence: fn(&Story) -> String,
+}
+
+const KINDS: [Row; 13] = [
+    Row { kind: Kind::PortScan, name: "port_scan", technique: "T1046", sentence: port_scan },
+    Row { kind: Kind::HostScan, name: "host_scan", technique: "T1018", sentence: host_scan },
+    Row { kind: Kind::SynFlood, name: "syn_flood", technique: "T1499.001", sentence: syn_flood },
+    Row { kind: Kind::UdpFlood, name: "udp_flood", technique: "T1498.001", sentence: packet_flood },
+    Row { kind: Kind::IcmpFlood, name: "icmp_flood", technique: "T1498.001", sentence: packet_flood },
+    Row { kind: Kind::Reflection, name: "reflection", technique: "T1498.002", sentence: reflection },
+    Row { kind: Kind::HttpFlood, name: "http_flood", technique: "T1499.002", sentence: http_flood },
+    Row { kind: Kind::BruteForce, name: "brute_force", technique: "T1110", sentence: brute_force },
+    Row { kind: Kind::SlowConnections, name: "slow_connections", technique: "T1499.002", sentence: slow_connections },
+    Row { kind: Kind::Beacon, name: "beacon", technique: "T1071", sentence: beacon },
+    Row { kind: Kind::Exfiltration, name: "exfiltration", technique: "T1048", sentence: exfiltration },
+    Row { kind: Kind::Tunnel, name: "tunnel", technique: "T1572", sentence: tunnel },
+    Row { kind: Kind::Unusual, name: "unusual", technique: "", sentence: unusual },
+];
+
+impl Kind {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        KINDS.iter().map(|row| row.kind)
+    }
+
+    fn row(self) -> &'static Row {
+        &KINDS[self as usize]
+    }
+
+    /// The name in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// The technique of MITRE ATT&CK; none for what has no name.
+    #[must_use]
+    pub fn technique(self) -> Option<&'static str> {
+        Some(self.row().technique).filter(|technique| !technique.is_empty())
+    }
+
+    /// The incident in one sentence.
+    #[must_use]
+    pub fn sentence(self, story: &Story) -> String {
+        (self.row().sentence)(story)
+    }
+
+    /// With which others it may be one event.
+    #[must_use]
+    pub const fn family(self) -> Family {
+        match self {
+            Self::PortScan | Self::HostScan => Family::Scan,
+            Self::SynFlood | Self::UdpFlood | Self::IcmpFlood | Self::Reflection | Self::HttpFlood => Family::Flood,
+            kind => Family::Own(kind),
+        }
+    }
+}
+
+fn port_scan(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
+    let Evidence { attempts, failures, .. } = evidence;
+    let protocol = evidence.protocol();
+    format!(
+        "{sources} scanned {attempts} {protocol} ports of {targets} in {}; {failures} were closed or silent",
+        time(*seconds)
+    )
+}
+
+fn host_scan(Story { sources, evidence, seconds, .. }: &Story) -> String {
+    let Evidence { attempts, failures, .. } = evidence;
+    let (service, time) = (evidence.service(), time(*seconds));
+    format!("{sources} scanned {attempts} hosts for {service} in {time}; {failures} were closed or silent")
+}
+
+fn syn_flood(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
+    let (attempts, service) = (evidence.attempts, evidence.service());
+    format!(
+        "{sources} flooded {targets} ({service}) with {attempts} connections in {} that were never completed",
+        time(*seconds)
+    )
+}
+
+fn packet_flood(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
+    let (packets, bytes, protocol) = (evidence.packets, evidence.bytes, evidence.protocol());
+    format!("{sources} flooded {targets} with {packets} {protocol} packets ({}) in {}", size(bytes), time(*seconds))
+}
+
+fn reflection(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
+    let (packets, bytes, service) = (evidence.packets.max(evidence.attempts), evidence.bytes, evidence.service());
+    format!(
+        "{sources} sent {targets} {packets} answers from {service} ({}) in {} that were not asked for",
+        size(bytes),
+        time(*seconds)
+    )
+}
+
+fn http_flood(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
+    let (attempts, service) = (evidence.attempts, evidence.service());
+    format!("{sources} opened {attempts} connections to {service} of {targets} in {}", time(*seconds))
+}
+
+fn brute_force(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
+    let (attempts, service) = (evidence.attempts, evidence.service());
+    format!(
+        "{sources} had {attempts} short dialogues of the same kind with {service} of {targets} in {}, as somebody who guesses passwords",
+        time(*seconds)
+    )
+}
+
+fn slow_connections(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
+    let (attempts, service) = (evidence.attempts, evidence.service());
+    format!(
+        "{sources} kept {attempts} connections to {service} of {targets} open for {} with next to no data",
+        time(*seconds)
+    )
+}
+
+fn beacon(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
+    let (attempts, period) = (evidence.attempts, time(evidence.period_ms as f64 / 1000.0));
+    let service = evidence.service();
+    format!("{sources} called {targets} ({service}) {attempts} times in {}, every {period}", time(*seconds))
+}
+
+fn exfiltration(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
+    format!("{sources} sent {} to {targets} in {}, far more than it ever did", size(evidence.bytes), time(*seconds))
+}
+
+fn tunnel(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
+    let what = if evidence.port == 53 { "names" } else { "pings" };
+    let (packets, bytes) = (evidence.packets, size(evidence.bytes));
+    format!("{sources} sent {targets} {bytes} in {packets} long {what} in {}", time(*seconds))
+}
+
+fn unusual(Story { sources, targets, .. }: &Story) -> String {
+    let mut text = String::from("unusual traffic");
+    for (word, hosts) in [("of", sources), ("to", targets)] {
+        if !hosts.is_empty() {
+            // Writing to a string cannot fail.
+            let _ = write!(text, " {word} {hosts}");
+        }
+    }
+    text
+}
+
+/// `0.4 s`, `12 s`, `3 min`.
+fn time(seconds: f64) -> String {
+    match seconds {
+        ..9.95 => format!("{seconds:.1} s"),
+        ..300.0 => format!("{seconds:.0} s"),
+        _ => format!("{:.0} min", seconds / 60.0),
+    }
+}
+
+/// `940 B`, `40.0 MB`.
+fn size(bytes: u64) -> String {
+    let bytes = bytes as f64;
+    match bytes {
+        ..1e3 => format!("{bytes:.0} B"),
+        ..1e6 => format!("{:.1} kB", bytes / 1e3),
+        ..1e9 => format!("{:.1} MB", bytes / 1e6),
+        _ => format!("{:.1} GB", bytes / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_stands_in_its_row_with_a_name_of_its_own() {
+        let names: std::collections::BTreeSet<&str> = Kind::all().map(Kind::name).collect();
+        assert_eq!(names.len(), KINDS.len());
+        Kind::all().zip(&KINDS).for_each(|(kind, row)| assert_eq!(kind.row().name, row.name));
+        assert_eq!(Kind::Unusual.technique(), None);
+    }
+
+    #[test]
+    fn a_scan_is_what_a_person_would_say() {
+        let evidence = Evidence { protocol: 6, attempts: 946, failures: 944, ..Evidence::default() };
+        let story = Story { sources: "10.77.1.7".to_owned(), targets: "10.77.1.1".to_owned(), evidence, seconds: 2.04 };
+        let expected = "10.77.1.7 scanned 946 TCP ports of 10.77.1.1 in 2.0 s; 944 were closed or silent";
+        assert_eq!(Kind::PortScan.sentence(&story), expected);
+    }
+}

@@ -1,0 +1,182 @@
+//! Guessed passwords: dialogues of one source with one service that follow each other and are alike.
+//!
+//! Source: the sequential test of Jung et al. (see `scans`) with another trial, after what tells guesses from logins in flow
+//! records: A. Sperotto, R. Sadre, P. de Boer, A. Pras, "Hidden Markov model modeling of SSH brute-force attacks", DSOM 2009;
+//! R. Hofstede, L. Hendriks, A. Sperotto, A. Pras, "SSH compromise detection using NetFlow/IPFIX", ACM CCR 44, 2014: attempts are
+//! short, near each other, and have nearly the same size ("flat traffic").
+//! What counts: a TCP connection that its ends closed within a minute, in which the client sent little in at least two pieces,
+//! and the server spoke first, or the client began with hardly more than a greeting; a request of a client that speaks first
+//! (HTTP, TLS, DNS) is none. Where the server is not seen, the ports of login services stand for that. Port 25 is left out: mail
+//! servers have such dialogues with each other.
+//! Parameters: of ordinary dialogues at most half are within two seconds of the one before and of its size by a tenth, of guesses
+//! 0.9. Bound: 10⁻⁶ for each walk; 24 in a row are an attack.
+//! Limits: an application that opens a connection for each small dialogue of the same size, several times a minute, looks the
+//! same (a database without a pool). Guesses over HTTP or TLS, and those that are more than two seconds apart, are not seen.
+
+use flowml_common::flow::{Address, Direction, FIN, RST, SYN};
+use flowml_common::headers::protocol;
+
+use super::contact::flagged;
+use super::generations::Generations;
+use super::sequential::{ALPHA, Hypotheses, Stand, Walk};
+use super::{Evidence, Finding, Kind, Party};
+use crate::session::{EndReason, Ended};
+
+const ALIKE: Hypotheses = Hypotheses { ordinary: 0.5, attack: 0.9 };
+
+/// Pairs of a source and a service, of a generation.
+const PAIRS: usize = 1 << 14;
+
+/// Longest time between the begins of two attempts, ns.
+const APART_NS: u64 = 2_000_000_000;
+
+/// Longest attempt, ns: OpenSSH's LoginGraceTime is two minutes, and a guesser is faster than a person.
+const LONGEST_NS: u64 = 60_000_000_000;
+
+/// Most that a client sends in an attempt, bytes: an SSH handshake with a few passwords takes 3,000.
+const MOST_BYTES: u64 = 8192;
+
+/// Longest first packet of a client that is a greeting, bytes of payload: the identification of SSH is at most 255 long, and is
+/// seldom above 64.
+const GREETING: u16 = 64;
+
+/// Services of logins in which the server speaks first or both do: FTP, SSH, Telnet, POP3, IMAP, submission, VNC, RDP.
+const SERVICES: [u16; 8] = [21, 22, 23, 110, 143, 587, 3389, 5900];
+
+#[derive(Default)]
+struct Pair {
+    walk: Walk,
+    is_attack: bool,
+    /// Begin and size of the attempt before.
+    before: Option<(u64, u64)>,
+    attempts: u64,
+    bytes: u64,
+    first_ns: u64,
+    last_ns: u64,
+}
+
+/// Source, target and port.
+type Key = (Address, Address, u16);
+
+pub(super) struct Logins {
+    pairs: Generations<Key, Pair>,
+    news: Vec<Key>,
+}
+
+impl Logins {
+    pub(super) fn new() -> Self {
+        Self { pairs: Generations::new(PAIRS), news: Vec::new() }
+    }
+
+    /// Takes sessions that have ended, whatever their order.
+    pub(super) fn observe(&mut self, ended: &[Ended]) {
+        let attempt = |ended| Some((Attempt::of(ended)?, ended));
+        let mut attempts: Vec<_> = ended.iter().filter_map(attempt).collect();
+        attempts.sort_by_key(|(attempt, ended)| (attempt.first_ns, ended.key));
+        attempts.iter().for_each(|(attempt, ended)| self.attempt(attempt, ended));
+    }
+
+    fn attempt(&mut self, attempt: &Attempt, ended: &Ended) {
+        let [source, target] =
+            [ended.initiator.sender, ended.initiator.sender.opposite()].map(|end| ended.key.endpoint(end));
+        let key = (source.address, target.address, target.port);
+        let pair = self.pairs.entry(key, attempt.first_ns, Pair::default);
+        if pair.attempts == 0 {
+            pair.first_ns = attempt.first_ns;
+        }
+        pair.attempts += 1;
+        pair.bytes += attempt.bytes;
+        pair.last_ns = pair.last_ns.max(attempt.last_ns);
+        let Some((before_ns, before)) = pair.before.replace((attempt.first_ns, attempt.size)) else { return };
+        let near = attempt.first_ns.abs_diff(before_ns) <= APART_NS;
+        let alike = attempt.size.abs_diff(before) * 10 <= attempt.size.max(before);
+        match pair.walk.step(ALIKE, near && alike) {
+            Stand::Attack => pair.is_attack = true,
+            Stand::Undecided => {}
+            Stand::Ordinary => {
+                *pair = Pair { before: Some((attempt.first_ns, attempt.size)), ..Pair::default() };
+            }
+        }
+        if pair.is_attack && self.news.last() != Some(&key) {
+            self.news.push(key);
+        }
+    }
+
+    pub(super) fn findings(&mut self) -> Vec<Finding> {
+        self.news.sort_unstable();
+        self.news.dedup();
+        let pairs = &mut self.pairs;
+        let finding = |(source, target, port): Key| {
+            let pair = pairs.get_mut(&(source, target, port)).filter(|pair| pair.is_attack && pair.attempts > 0)?;
+            let evidence = Evidence {
+                protocol: protocol::TCP,
+                port,
+                attempts: std::mem::take(&mut pair.attempts),
+                bytes: std::mem::take(&mut pair.bytes),
+                ..Evidence::default()
+            };
+            Some(Finding {
+                kind: Kind::BruteForce,
+                sources: Party::of(source),
+                targets: Party::of(target),
+                evidence,
+                start_ns: pair.first_ns,
+                end_ns: pair.last_ns,
+                bound: ALPHA,
+            })
+        };
+        self.news.drain(..).filter_map(finding).collect()
+    }
+}
+
+/// A connection that may be an attempt to log in.
+struct Attempt {
+    first_ns: u64,
+    last_ns: u64,
+    /// Payload of the client, or of the server where only that is seen.
+    size: u64,
+    bytes: u64,
+}
+
+impl Attempt {
+    fn of(ended: &Ended) -> Option<Self> {
+        let stats = &ended.stats;
+        let [client, server] =
+            [ended.initiator.sender, ended.initiator.sender.opposite()].map(|end| stats.direction(end));
+        let port = ended.key.endpoint(ended.initiator.sender.opposite()).port;
+        // Where only the client is seen, its FIN is the end, and silence that of the session.
+        let is_half = server.packets == 0 && flagged(client, FIN) + flagged(client, RST) > 0;
+        let is_closed = ended.reason == EndReason::EndOfFlow || is_half;
+        let is_whole = ended.key.protocol() == protocol::TCP
+            && is_closed
+            && !ended.continues
+            && flagged(client, SYN) > 0
+            && port != 25;
+        let is_short =
+            stats.last_ns.saturating_sub(stats.first_ns()) <= LONGEST_NS && client.payload_bytes <= MOST_BYTES;
+        let is_dialogue = client.payload_packets >= 2;
+        (is_whole && is_short && is_dialogue && is_of_login(ended, server, port)).then(|| Self {
+            first_ns: stats.first_ns(),
+            last_ns: stats.last_ns,
+            size: client.payload_bytes,
+            bytes: client.ip_bytes + server.ip_bytes,
+        })
+    }
+}
+
+/// Whether the server greets, or the client does.
+fn is_of_login(ended: &Ended, server: &Direction, port: u16) -> bool {
+    if server.packets == 0 {
+        return SERVICES.contains(&port);
+    }
+    if server.payload_packets < 2 {
+        return false;
+    }
+    let firsts = &ended.stats.firsts;
+    let first = (0..firsts.count).find(|packet| firsts.payload >> packet & 1 == 1);
+    first.is_some_and(|packet| {
+        let by_client = (firsts.upper >> packet & 1) == ended.initiator.sender as u8;
+        // IP and TCP headers take 40 to 80 bytes.
+        !by_client || firsts.length[usize::from(packet)] <= GREETING + 60
+    })
+}

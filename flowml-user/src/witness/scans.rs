@@ -1,0 +1,177 @@
+//! Scans: threshold random walks on the outcomes of first contacts.
+//!
+//! Source: J. Jung, V. Paxson, A. W. Berger, H. Balakrishnan, "Fast portscan detection using sequential hypothesis testing",
+//! IEEE Symposium on Security and Privacy 2004. Their walk is over the hosts that a source contacts first; here there is one for
+//! each port of a source (hosts) and one for each pair of hosts (ports), since who scans tries one thing on many, and a
+//! peer-to-peer client does not.
+//! Parameters: of an ordinary host at most half of the first contacts fail (θ₀ = 0.5; the paper has 0.2, which peer-to-peer
+//! clients are above), of a scanner 0.9. What was contacted before says nothing, so a server that is down is one failure.
+//! A host that gets SYN with ACK from many, which lead to no connection, did not ask for them: the same walk over its connections is a
+//! test for reflection.
+//! Bound: 10⁻⁶ for each walk; 24 failures in a row are a scan.
+
+use std::collections::HashSet;
+
+use ahash::RandomState;
+use flowml_common::flow::Address;
+use flowml_common::headers::protocol;
+
+use super::attempts::{Attempt, Outcome};
+use super::generations::{GENERATION_NS, Generations};
+use super::sequential::{ALPHA, Hypotheses, Stand, Walk};
+use super::{Evidence, Finding, Kind, Party};
+
+const FAILURES: Hypotheses = Hypotheses { ordinary: 0.5, attack: 0.9 };
+
+/// Contacts of a generation that are remembered, 8 bytes each.
+const CONTACTS: usize = 1 << 18;
+
+/// Walks of a generation, of either kind.
+const WALKS: usize = 1 << 16;
+
+/// How often a scanner tries the same, at most: nmap's --max-retries is 10 unless told otherwise, of which it uses few.
+const REPEATS: u64 = 10;
+
+/// What a walk is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Of {
+    /// The ports of one host.
+    Ports { source: Address, target: Address, protocol: u8 },
+    /// The hosts with one port.
+    Hosts { source: Address, port: u16, protocol: u8 },
+    /// The hosts that answer one that did not ask.
+    Answers { victim: Address },
+}
+
+#[derive(Default)]
+struct Scan {
+    walk: Walk,
+    is_scan: bool,
+    /// Whether it is among those to be reported.
+    is_news: bool,
+    first_ns: u64,
+    last_ns: u64,
+    contacts: u64,
+    failures: u64,
+    /// Contacts, and others with what was contacted before, since it is a scan.
+    attempts: u64,
+    /// How many of them were reported.
+    reported: [u64; 2],
+    /// Hosts that were tried, the first of them.
+    targets: Party,
+}
+
+/// The walks of all sources.
+pub(super) struct Scans {
+    contacts: Generations<u64, ()>,
+    secret: RandomState,
+    walks: Generations<Of, Scan>,
+    news: HashSet<Of, RandomState>,
+}
+
+impl Scans {
+    pub(super) fn new() -> Self {
+        Self {
+            contacts: Generations::new(CONTACTS),
+            secret: RandomState::new(),
+            walks: Generations::new(2 * WALKS),
+            news: HashSet::default(),
+        }
+    }
+
+    pub(super) fn observe(&mut self, attempt: &Attempt) {
+        let &Attempt { source, target, port, protocol, outcome, at_ns, visible, .. } = attempt;
+        let contact = self.secret.hash_one((source, target, port, protocol));
+        let mut is_first = false;
+        self.contacts.entry(contact, at_ns, || is_first = true);
+        if !is_first {
+            return;
+        }
+        // Of a host that nobody answered unasked, connections say nothing.
+        let answers = Of::Answers { victim: source };
+        if outcome == Outcome::Unasked || self.walks.get_mut(&answers).is_some() {
+            self.step(answers, target, at_ns, outcome == Outcome::Unasked);
+        }
+        let failed = match outcome {
+            Outcome::Success => false,
+            Outcome::Failure => true,
+            Outcome::Unasked => return,
+        };
+        if protocol == protocol::TCP || protocol == protocol::UDP {
+            self.step(Of::Ports { source, target, protocol }, target, at_ns, failed);
+        }
+        // A question to each of many servers is no scan where their answers are not seen.
+        if protocol == protocol::TCP || visible || !failed {
+            self.step(Of::Hosts { source, port, protocol }, target, at_ns, failed);
+        }
+    }
+
+    fn step(&mut self, of: Of, target: Address, at_ns: u64, failed: bool) {
+        let scan = self.walks.entry(of, at_ns, Scan::default);
+        if scan.is_scan && at_ns.saturating_sub(scan.last_ns) > GENERATION_NS {
+            *scan = Scan::default();
+        }
+        if scan.contacts == 0 {
+            scan.first_ns = at_ns;
+        }
+        scan.last_ns = scan.last_ns.max(at_ns);
+        scan.contacts += 1;
+        scan.failures += u64::from(failed);
+        scan.targets.name(target);
+        match scan.walk.step(FAILURES, failed) {
+            Stand::Attack => scan.is_scan = true,
+            Stand::Undecided => {}
+            // What was not reported of a scan that is over never is.
+            Stand::Ordinary => *scan = Scan { is_news: scan.is_news, ..Scan::default() },
+        }
+        if scan.is_scan && !scan.is_news {
+            scan.is_news = true;
+            self.news.insert(of);
+        }
+    }
+
+    /// Whether an attempt is one of a scan, and so no part of a flood. Who tries the same again and again does not scan.
+    pub(super) fn is_scan(&mut self, attempt: &Attempt) -> bool {
+        let &Attempt { source, target, port, protocol, .. } = attempt;
+        [Of::Ports { source, target, protocol }, Of::Hosts { source, port, protocol }].iter().any(|of| {
+            let scan = self.walks.get_mut(of).filter(|scan| scan.is_scan);
+            scan.is_some_and(|scan| {
+                scan.attempts += 1;
+                scan.attempts <= REPEATS * scan.contacts
+            })
+        })
+    }
+
+    /// What is new of all scans.
+    pub(super) fn findings(&mut self) -> Vec<Finding> {
+        let mut news: Vec<Of> = self.news.drain().collect();
+        news.sort_unstable();
+        news.into_iter().filter_map(|of| self.finding(of)).collect()
+    }
+
+    fn finding(&mut self, of: Of) -> Option<Finding> {
+        let scan = self.walks.get_mut(&of)?;
+        scan.is_news = false;
+        if !scan.is_scan {
+            return None;
+        }
+        let totals = [scan.contacts, scan.failures];
+        let [attempts, failures] = [0, 1].map(|n| totals[n] - scan.reported[n]);
+        scan.reported = totals;
+        let evidence = Evidence { attempts, failures, ..Evidence::default() };
+        let many = Party { count: scan.contacts as usize, ..scan.targets.clone() };
+        let (kind, sources, targets, evidence) = match of {
+            Of::Ports { source, target, protocol } => {
+                (Kind::PortScan, Party::of(source), Party::of(target), Evidence { protocol, ..evidence })
+            }
+            Of::Hosts { source, port, protocol } => {
+                let port = if protocol == protocol::TCP || protocol == protocol::UDP { port } else { 0 };
+                (Kind::HostScan, Party::of(source), many, Evidence { protocol, port, ..evidence })
+            }
+            Of::Answers { victim } => {
+                (Kind::Reflection, many, Party::of(victim), Evidence { protocol: protocol::TCP, ..evidence })
+            }
+        };
+        Some(Finding { kind, sources, targets, evidence, start_ns: scan.first_ns, end_ns: scan.last_ns, bound: ALPHA })
+    }
+}

@@ -1,0 +1,453 @@
+//! What is an attack is found in every view of it, what is ordinary is not, and chance makes no more of it than is stated.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeSet;
+
+use flowml_common::flow::{ACK, FIN, PSH, RST, SYN};
+use flowml_common::headers::protocol;
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::attempts::Outcome;
+use super::sequential::{Cusum, Hypotheses, Stand, Walk};
+use super::*;
+use crate::session::samples::{Sample, counted_of, tcp, udp};
+use crate::session::{Sessions, Timeouts};
+
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1000 * MS;
+
+/// Which packets are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum View {
+    Both,
+    /// Only what is sent to this host.
+    Into(&'static str),
+}
+
+/// Sessions and witnesses as a run has them.
+struct Run {
+    sessions: Sessions,
+    witnesses: Witnesses,
+    view: View,
+    now_ns: u64,
+    findings: Vec<Finding>,
+}
+
+impl Run {
+    fn new(view: View) -> Self {
+        let sessions = Sessions::new(Timeouts::default());
+        Self { sessions, witnesses: Witnesses::new(0), view, now_ns: 0, findings: Vec::new() }
+    }
+
+    /// An interval of a second with these flows; times of packets are ms from its begin.
+    fn second(&mut self, flows: &[Vec<Sample>]) {
+        let seen = |sample: &&Sample| match self.view {
+            View::Both => true,
+            View::Into(host) => sample.destination.ip().to_string() == host,
+        };
+        let shifted = |sample: &Sample| Sample { time_ns: self.now_ns + sample.time_ns, ..*sample };
+        let flows = flows.iter().map(|flow| flow.iter().filter(seen).map(shifted).collect::<Vec<_>>());
+        let parts: Vec<_> = flows.filter(|flow| !flow.is_empty()).map(|flow| counted_of(&flow)).collect();
+        let witnesses = &mut self.witnesses;
+        self.sessions.absorb_drain(parts.iter().map(|(key, value)| value.counted(key)), |part, standing| {
+            witnesses.observe(part, standing);
+        });
+        self.now_ns += SECOND;
+        witnesses.ended(&self.sessions.expire(self.now_ns));
+        self.findings.extend(witnesses.interval(self.now_ns));
+    }
+
+    /// The kinds that were found.
+    fn kinds(&self) -> BTreeSet<&'static str> {
+        self.findings.iter().map(|finding| finding.kind.name()).collect()
+    }
+
+    fn found(&self, kind: Kind) -> Evidence {
+        let mut evidence = Evidence::default();
+        self.findings.iter().filter(|finding| finding.kind == kind).for_each(|finding| evidence.add(&finding.evidence));
+        evidence
+    }
+}
+
+fn at(ms: u64, from: &str, to: &str, flags: u8) -> Sample {
+    tcp(ms * MS, from, to, flags)
+}
+
+/// A connection with a request and an answer.
+fn connection(ms: u64, client: &str, server: &str) -> Vec<Sample> {
+    vec![
+        at(ms, client, server, SYN),
+        at(ms + 1, server, client, SYN | ACK),
+        at(ms + 2, client, server, ACK),
+        Sample { payload: 300, ..at(ms + 3, client, server, ACK | PSH) },
+        Sample { payload: 1000, ..at(ms + 4, server, client, ACK | PSH) },
+        at(ms + 5, client, server, ACK | FIN),
+        at(ms + 6, server, client, ACK | FIN),
+    ]
+}
+
+fn refused(ms: u64, client: &str, server: &str) -> Vec<Sample> {
+    vec![at(ms, client, server, SYN), at(ms + 1, server, client, RST | ACK)]
+}
+
+const ATTACKER: &str = "10.0.0.7";
+const VICTIM: &str = "10.0.0.1";
+
+fn port_scan(flags: u8, open: u64) -> Vec<Vec<Sample>> {
+    let one = |n: u64| {
+        let (client, server) = (format!("{ATTACKER}:40000"), format!("{VICTIM}:{}", n + 1));
+        let probe = at(n, &client, &server, flags);
+        if n < open {
+            vec![probe, at(n + 1, &server, &client, SYN | ACK), at(n + 2, &client, &server, RST)]
+        } else {
+            vec![probe, at(n + 1, &server, &client, RST | ACK)]
+        }
+    };
+    (0..500).map(one).collect()
+}
+
+#[test]
+fn a_port_scan_is_found_whatever_is_seen_of_it() {
+    for view in [View::Both, View::Into(VICTIM)] {
+        for flags in [SYN, FIN, 0] {
+            let mut run = Run::new(view);
+            run.second(&port_scan(flags, if flags == SYN { 3 } else { 0 }));
+            (0..3).for_each(|_| run.second(&[]));
+            assert_eq!(run.kinds(), BTreeSet::from(["port_scan"]), "{view:?}, flags {flags}");
+            let evidence = run.found(Kind::PortScan);
+            assert!(evidence.attempts >= 497 && evidence.failures >= 497, "{evidence:?}");
+            let finding = &run.findings[0];
+            let host = |text: &str| finding_host(text);
+            assert_eq!((&finding.sources.named, &finding.targets.named), (&vec![host(ATTACKER)], &vec![host(VICTIM)]));
+            assert!(finding.end_ns <= SECOND && run.findings.iter().all(|finding| finding.bound <= 1e-6));
+        }
+    }
+}
+
+fn finding_host(text: &str) -> Address {
+    counted_of(&[at(0, &format!("{text}:1"), "255.0.0.1:1", SYN)])
+        .0
+        .endpoint(flowml_common::packet::Sender::Lower)
+        .address
+}
+
+#[test]
+fn silent_hosts_are_a_scan_of_hosts_and_of_one_is_none() {
+    let mut run = Run::new(View::Both);
+    let flows: Vec<_> = (0..200).map(|n| vec![at(n, "10.0.0.7:40000", &format!("10.1.0.{n}:445"), SYN)]).collect();
+    run.second(&flows);
+    (0..3).for_each(|_| run.second(&[]));
+    assert_eq!(run.kinds(), BTreeSet::from(["host_scan"]));
+    let evidence = run.found(Kind::HostScan);
+    assert_eq!((evidence.attempts, evidence.failures, evidence.port), (200, 200, 445));
+    // A client whose server is down.
+    let mut run = Run::new(View::Both);
+    for n in 0..200 {
+        run.second(&[refused(0, &format!("10.0.0.9:{}", 2000 + n), "10.0.0.1:80")]);
+    }
+    assert_eq!(run.kinds(), BTreeSet::new());
+}
+
+#[test]
+fn ordinary_hosts_are_no_attackers() {
+    for view in [View::Both, View::Into("10.0.0.9"), View::Into("10.0.0.1")] {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(5);
+        let mut run = Run::new(view);
+        for second in 0..60 {
+            let mut flows = Vec::new();
+            for n in 0..10u64 {
+                let port = 1024 + (second * 10 + n) as u16;
+                // A browser and a server with many clients; peers, of which half are gone; a resolver; health checks.
+                flows.push(connection(n * 50, &format!("10.0.0.9:{port}"), &format!("93.1.{second}.{n}:443")));
+                flows.push(connection(n * 50, &format!("93.2.{second}.{n}:{port}"), "10.0.0.1:443"));
+                let peer = format!("93.3.{second}.{n}:{}", random.gen_range(1024..u16::MAX));
+                let peers = if random.gen_bool(0.5) { connection } else { refused };
+                flows.push(peers(n * 50, &format!("10.0.0.9:{}", 20_000 + port), &peer));
+                let (client, server) = (format!("10.0.0.9:{}", 40_000 + port), format!("93.4.{second}.{n}:53"));
+                flows.push(vec![udp(n * 50 * MS, &client, &server, 40), udp((n * 50 + 9) * MS, &server, &client, 200)]);
+            }
+            run.second(&flows);
+        }
+        assert_eq!(run.kinds(), BTreeSet::new(), "{view:?}");
+    }
+}
+
+#[test]
+fn a_flood_of_syns_is_of_its_victim_and_none_where_they_are_completed() {
+    for view in [View::Both, View::Into(VICTIM)] {
+        let mut run = Run::new(view);
+        for second in 0..4u64 {
+            let one = |n: u64| {
+                vec![at(n / 2, &format!("172.{}.{}.{}:999", 16 + second, n / 250, n % 250), "10.0.0.1:80", SYN)]
+            };
+            run.second(&(0..1500).map(one).collect::<Vec<_>>());
+        }
+        assert_eq!(run.kinds(), BTreeSet::from(["syn_flood"]), "{view:?}");
+        let finding = run.findings.last().unwrap();
+        assert_eq!((&finding.targets.named, finding.evidence.port), (&vec![finding_host(VICTIM)], 80));
+        assert!(finding.sources.count > 2000, "{}", finding.sources.count);
+    }
+}
+
+#[test]
+fn datagrams_without_answer_and_answers_without_question_are_floods() {
+    // Each of another client.
+    let both = |run: &mut Run, n: u64| run.second(&[connection(0, &format!("10.0.0.{}:999", 9 + n), "10.0.0.1:80")]);
+    let mut run = Run::new(View::Both);
+    (0..12).for_each(|n| both(&mut run, n));
+    for second in 0..3u64 {
+        let one =
+            |n: u64| vec![udp(n * MS / 3, &format!("10.0.0.7:{}", 1024 + 3000 * second + n), "10.0.0.1:9000", 512)];
+        run.second(&(0..2000).map(one).collect::<Vec<_>>());
+    }
+    assert_eq!(run.kinds(), BTreeSet::from(["udp_flood"]));
+    let mut run = Run::new(View::Both);
+    both(&mut run, 0);
+    for second in 0..4u64 {
+        let port = |n: u64| 1024 + 300 * second + n;
+        let one = |n: u64| vec![udp(n * MS, &format!("93.1.1.{}:53", n % 200), &format!("10.0.0.1:{}", port(n)), 1200)];
+        run.second(&(0..300).map(one).collect::<Vec<_>>());
+    }
+    assert_eq!(run.kinds(), BTreeSet::from(["reflection"]));
+    assert_eq!(run.findings.last().unwrap().targets.named, [finding_host(VICTIM)]);
+}
+
+#[test]
+fn pings_are_a_flood_or_a_tunnel_or_none() {
+    let ping =
+        |ms: u64, payload| Sample { protocol: protocol::ICMP, payload, ..udp(ms * MS, "10.0.0.7:8", "10.0.0.1:0", 0) };
+    for (a_second, payload, kind) in
+        [(1500, 56, Some("icmp_flood")), (30, 1200, Some("tunnel")), (1, 1400, None), (50, 48, None)]
+    {
+        let mut run = Run::new(View::Both);
+        for _ in 0..5 {
+            run.second(&[(0..a_second).map(|n| ping(n * 999 / a_second, payload)).collect()]);
+        }
+        assert_eq!(run.kinds(), kind.into_iter().collect(), "{a_second} of {payload}");
+    }
+}
+
+/// A connection in which the server greets, and the client says a few things.
+fn login(ms: u64, client: &str, server: &str, sent: u16) -> Vec<Sample> {
+    let said = |ms, from: &str, to: &str, payload| Sample { payload, ..at(ms, from, to, ACK | PSH) };
+    vec![
+        at(ms, client, server, SYN),
+        at(ms, server, client, SYN | ACK),
+        at(ms, client, server, ACK),
+        said(ms + 1, server, client, 22),
+        said(ms + 2, client, server, 21),
+        said(ms + 3, client, server, sent),
+        said(ms + 4, server, client, 900),
+        at(ms + 5, client, server, ACK | FIN),
+        at(ms + 6, server, client, ACK | FIN),
+    ]
+}
+
+#[test]
+fn dialogues_that_are_alike_are_guesses_and_others_are_not() {
+    type Talk = fn(u64, &str, u64) -> Vec<Sample>;
+    let guess: Talk = |ms, client, n| login(ms, client, "10.0.0.1:902", 600 + (n % 7) as u16);
+    let mail: Talk = |ms, client, n| login(ms, client, "10.0.0.1:902", 300 + (n * 7919 % 3000) as u16);
+    let web: Talk = |ms, client, _| connection(ms, client, "10.0.0.1:8080");
+    let ftp: Talk = |ms, client, _| login(ms, client, "10.0.0.1:21", 60);
+    let both = View::Both;
+    let cases = [(guess, both, true), (ftp, View::Into(VICTIM), true), (mail, both, false), (web, both, false)];
+    for (talk, view, is_attack) in cases {
+        let mut run = Run::new(view);
+        for second in 0..40u64 {
+            let client = |n: u64| format!("10.0.0.7:{}", 2000 + second * 2 + n);
+            run.second(
+                &(0..2)
+                    .map(|n| talk(n * 400 + second * second * 37 % 400, &client(n), 2 * second + n))
+                    .collect::<Vec<_>>(),
+            );
+        }
+        (0..20).for_each(|_| run.second(&[]));
+        assert_eq!(run.kinds(), is_attack.then_some("brute_force").into_iter().collect(), "{view:?}");
+    }
+}
+
+#[test]
+fn connections_that_drip_are_slow_and_those_that_wait_are_not() {
+    for (drips, view) in [(true, View::Both), (true, View::Into(VICTIM)), (false, View::Both)] {
+        let mut run = Run::new(view);
+        let ends = |n: u64| (format!("10.0.0.7:{}", 2000 + n), "10.0.0.1:80");
+        let begin = |n: u64| {
+            let (client, server) = ends(n);
+            let begun = Sample { payload: 200, ..at(4, &client, server, ACK | PSH) };
+            vec![at(1, &client, server, SYN), at(2, server, &client, SYN | ACK), at(3, &client, server, ACK), begun]
+        };
+        run.second(&(0..100).map(begin).collect::<Vec<_>>());
+        for _ in 0..6 {
+            let drip = |n| vec![Sample { payload: 12, ..at(1, &ends(n).0, ends(n).1, ACK | PSH) }];
+            run.second(&if drips { (0..100).map(drip).collect::<Vec<_>>() } else { Vec::new() });
+        }
+        assert_eq!(run.kinds(), drips.then_some("slow_connections").into_iter().collect(), "{view:?}");
+        assert_eq!(run.found(Kind::SlowConnections).attempts, if drips { 100 } else { 0 });
+    }
+}
+
+#[test]
+fn even_calls_are_a_beacon_and_those_of_a_monitor_are_not() {
+    for (targets, kind) in [(1u64, Some("beacon")), (5, None)] {
+        let mut run = Run::new(View::Both);
+        for second in 0..60 {
+            let call = |n| connection(n * 10, &format!("10.0.0.1:{}", 2000 + second), &format!("93.1.1.{n}:443"));
+            run.second(&if second % 3 == 0 { (0..targets).map(call).collect::<Vec<_>>() } else { Vec::new() });
+        }
+        assert_eq!(run.kinds(), kind.into_iter().collect());
+        assert_eq!(run.found(Kind::Beacon).period_ms, if kind.is_some() { 3000 } else { 0 });
+    }
+}
+
+#[test]
+fn long_names_are_a_tunnel() {
+    for (length, kind) in [(200, Some("tunnel")), (40, None)] {
+        let mut run = Run::new(View::Both);
+        for second in 0..20 {
+            let (client, server) = (format!("10.0.0.7:{}", 2000 + second), "10.0.0.1:53");
+            run.second(&[vec![udp(MS, &client, server, length), udp(9 * MS, server, &client, 100)]]);
+        }
+        assert_eq!(run.kinds(), kind.into_iter().collect());
+    }
+}
+
+#[test]
+fn what_is_far_more_than_ever_is_exfiltration() {
+    let mut run = Run::new(View::Both);
+    let upload = |packets: u64| {
+        let one = |n: u64| Sample { payload: 60_000, ..at(n * 900 / packets, "10.0.0.7:2000", "93.1.1.1:443", ACK) };
+        vec![(0..packets).map(one).collect::<Vec<_>>()]
+    };
+    for second in 0..15 * 60 {
+        run.second(&if second % 10 == 0 { upload(2) } else { Vec::new() });
+    }
+    assert_eq!(run.kinds(), BTreeSet::new());
+    (0..20).for_each(|_| run.second(&upload(1600)));
+    assert_eq!(run.kinds(), BTreeSet::from(["exfiltration"]));
+}
+
+/// How many ordinary hosts are simulated: a million takes minutes.
+fn simulated() -> u64 {
+    std::env::var("FLOWML_SIMULATED_HOSTS").map_or(20_000, |text| text.parse().unwrap())
+}
+
+/// That chance makes no more false alarms than so many with a probability of 10⁻⁴ or more, where the mean is at most `mean`.
+fn assert_bounded(name: &str, alarms: u64, mean: f64) {
+    let most = mean + 4.0 * mean.sqrt() + 4.0;
+    eprintln!("{name}: {alarms} false alarms, where at most {mean:.3} are expected");
+    assert!((alarms as f64) <= most, "{name}: {alarms} false alarms of at most {most}");
+}
+
+#[test]
+fn walks_of_ordinary_hosts_end_as_the_bound_says() {
+    let hypotheses = Hypotheses { ordinary: 0.5, attack: 0.9 };
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
+    let (mut alarms, mut walks) = (0, 0u64);
+    for _ in 0..simulated() {
+        let mut walk = Walk::default();
+        for _ in 0..200 {
+            match walk.step(hypotheses, random.gen_bool(0.5)) {
+                Stand::Undecided => {}
+                Stand::Ordinary => walks += 1,
+                Stand::Attack => {
+                    alarms += 1;
+                    break;
+                }
+            }
+        }
+    }
+    assert_bounded("walks", alarms, 1e-6 * (walks + simulated()) as f64);
+}
+
+#[test]
+fn scans_of_ordinary_hosts_are_as_rare_as_the_bound_says() {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(2);
+    let mut scans = Scans::new();
+    let (mut alarms, mut now_ns) = (0, 0);
+    for host in 0..simulated() {
+        // Ports of the same service of many hosts, of which half answer: the worst that is still ordinary.
+        for n in 0..40u32 {
+            now_ns += MS;
+            scans.observe(&Attempt {
+                at_ns: now_ns,
+                source: Address::from_v4(0x0b00_0000 + host as u32),
+                target: Address::from_v4(n),
+                source_port: 1,
+                port: 443,
+                protocol: protocol::TCP,
+                outcome: if random.gen_bool(0.5) { Outcome::Failure } else { Outcome::Success },
+                visible: true,
+                is_stray: false,
+                packets: 1,
+                bytes: 40,
+            });
+        }
+        alarms += scans.findings().len() as u64;
+    }
+    // Each host has at most 40 walks that begin.
+    assert_bounded("scans", alarms, 1e-6 * (simulated() * 14) as f64);
+}
+
+#[test]
+fn rates_that_do_not_change_are_no_floods() {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(3);
+    let (mut alarms, seconds) = (0, 50);
+    for _ in 0..simulated() {
+        let mut cusum = Cusum::default();
+        // Trains of 16 at 500 a second.
+        let is_flood = (0..seconds).any(|_| cusum.step(16.0 * poisson(&mut random, 500.0 / 16.0) as f64, 1.0, 500.0));
+        alarms += u64::from(is_flood);
+    }
+    assert_bounded("floods", alarms, 1e-6 * (simulated() * seconds) as f64);
+}
+
+#[test]
+fn chance_is_seldom_even() {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(4);
+    let mut beacons = Beacons::new();
+    let (mut alarms, calls) = (0, 30);
+    for host in 0..simulated() {
+        let [source, target] = [0x0b00_0000, 0x1b00_0000].map(|net| Address::from_v4(net + host as u32));
+        let mut at_ns = SECOND;
+        for _ in 0..calls {
+            at_ns += (-(1.0 - random.r#gen::<f64>()).ln() * 60e9) as u64;
+            let outcome = Outcome::Success;
+            let (port, protocol, visible, is_stray) = (443, protocol::TCP, true, false);
+            let attempt = Attempt {
+                at_ns,
+                source,
+                target,
+                source_port: 1,
+                port,
+                protocol,
+                outcome,
+                visible,
+                is_stray,
+                packets: 1,
+                bytes: 40,
+            };
+            beacons.observe(&attempt);
+        }
+        alarms += beacons.findings().len() as u64;
+    }
+    assert_bounded("beacons", alarms, 1e-6 * (simulated() * calls) as f64);
+}
+
+#[test]
+fn eight_slow_connections_are_seldom_thirty_two() {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(6);
+    let alarms = (0..simulated()).filter(|_| poisson(&mut random, 8.0) >= 32).count() as u64;
+    assert_bounded("slow connections", alarms, 1e-9 * simulated() as f64);
+}
+
+/// Knuth's method, for small means.
+fn poisson(random: &mut Xoshiro256PlusPlus, mean: f64) -> u64 {
+    let (limit, mut product, mut count) = ((-mean).exp(), random.r#gen::<f64>(), 0);
+    while product > limit {
+        product *= random.r#gen::<f64>();
+        count += 1;
+    }
+    count
+}

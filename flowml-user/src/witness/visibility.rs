@@ -1,0 +1,53 @@
+//! Where both directions of flows are seen, so that a missing answer is evidence.
+
+use std::collections::HashMap;
+
+use ahash::RandomState;
+use flowml_common::headers::protocol;
+
+use super::contact::{Contact, established};
+
+/// Interfaces that are told apart.
+const INTERFACES: usize = 1024;
+
+/// Flows of an interface by what was seen of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Packets of both ends.
+    both: f64,
+    /// TCP connections that the initiator took for established, without a packet of the responder: there must have been one.
+    one: f64,
+}
+
+/// By interface, which flows were seen in both directions.
+#[derive(Default)]
+pub(super) struct Visibility {
+    interfaces: HashMap<u32, Seen, RandomState>,
+}
+
+impl Visibility {
+    pub(super) fn observe(&mut self, contact: &Contact<'_>) {
+        let both = contact.answered && contact.sent.packets > 0 && contact.received.packets > 0;
+        let one = contact.protocol == protocol::TCP && !contact.answered && established(contact.sent);
+        if !(both || one) {
+            return;
+        }
+        let interface = contact.part.key.interface();
+        if self.interfaces.len() < INTERFACES || self.interfaces.contains_key(&interface) {
+            let seen = self.interfaces.entry(interface).or_default();
+            if both { seen.both += 1.0 } else { seen.one += 1.0 }
+        }
+    }
+
+    /// Whether an answer would be seen: no evidence of either is no.
+    pub(super) fn of(&self, contact: &Contact<'_>) -> bool {
+        self.interfaces.get(&contact.part.key.interface()).is_some_and(|seen| seen.both > seen.one)
+    }
+
+    /// Lets older flows count less: half after about 70 intervals.
+    pub(super) fn age(&mut self) {
+        for seen in self.interfaces.values_mut() {
+            (seen.both, seen.one) = (seen.both * 0.99, seen.one * 0.99);
+        }
+    }
+}
