@@ -52,7 +52,15 @@ fn verdict(Seen(_, role, probability): Seen) -> Verdict {
     let column = columns(HOST_FEATURES).into_iter().find(|column| column.name == name).unwrap();
     let (column, unit) = (column.name, column.unit);
     let reason = Reason { column, unit, value: 900.0, low: 1.0, high: 2.0, share: 0.9 };
-    Verdict { cluster: 0, score: 99.0, probability, anomaly: true, opinion: None, reasons: vec![reason] }
+    Verdict {
+        cluster: 0,
+        score: 99.0,
+        probability,
+        anomaly: true,
+        withheld: false,
+        opinion: None,
+        reasons: vec![reason],
+    }
 }
 
 fn named(hosts: &Hosts) -> (Vec<Address>, usize) {

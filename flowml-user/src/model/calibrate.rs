@@ -210,6 +210,11 @@ impl Calibration {
         enters
     }
 
+    /// Enters a score, however odd.
+    pub(super) fn take(&mut self, score: f64) {
+        self.recent.push(score);
+    }
+
     /// Takes the scores entered since the last call into account.
     pub(super) fn refresh(&mut self) {
         self.sorted.clone_from(&self.recent.scores);

@@ -16,6 +16,7 @@ pub mod folds;
 pub mod frame;
 mod held_out;
 mod kmeans;
+mod local;
 mod marks;
 pub mod metrics;
 #[cfg(test)]
@@ -171,8 +172,10 @@ pub struct Verdict {
     pub score: f64,
     /// The probability that an ordinary row scores as high.
     pub probability: f64,
-    /// Whether the probability is below the alarm level, or an operator has said so of the like.
+    /// Whether the probability is below the alarm level and holds here, or an operator has said so of the like.
     pub anomaly: bool,
+    /// Whether it would be an anomaly if the model's probabilities were known to hold here.
+    pub withheld: bool,
     /// What an operator has said of the like.
     pub opinion: Option<Opinion>,
     /// What made the score, the largest part first. Empty for an ordinary row: [`Learner::explain`] tells.
@@ -508,7 +511,15 @@ fn score(ready: &Ready, rows: ArrayView2<'_, f64>, columns: &[Column], settings:
             true => explain.reasons(row, &scratch.vector, nearest.cluster, settings.reasons),
             false => Vec::new(),
         };
-        Verdict { cluster: nearest.cluster as u32, score: nearest.score, probability, anomaly, opinion, reasons }
+        Verdict {
+            cluster: nearest.cluster as u32,
+            score: nearest.score,
+            probability,
+            anomaly,
+            withheld: false,
+            opinion,
+            reasons,
+        }
     };
     rows.outer_iter().map(verdict).collect()
 }

@@ -10,6 +10,7 @@ use std::fmt;
 
 use ndarray::ArrayView2;
 
+use super::local::{self, Local, holds};
 use super::{ClusterSummary, Learner, Settings, Status, Teaching, Verdict};
 
 /// Batches for which both judge.
@@ -20,13 +21,6 @@ const TRIAL_ROWS: u64 = 300;
 
 /// Rarer than this by the learner's own probability, a row is unusual; rows beyond the margin are not learnt.
 const UNUSUAL: f64 = 0.01;
-
-/// A probability holds where rows are below it at no more than so many times the rate that it promises. Host windows overlap,
-/// so what is rare in one is in two or three of them.
-const HELD: f64 = 2.0;
-
-/// The standard deviations that chance may add to that: one candidate in 700 fails by chance, were its rows independent.
-const CHANCE: f64 = 3.0;
 
 /// Things have changed where so many times more rows are unusual than should be.
 const DRIFT: f64 = 5.0;
@@ -46,6 +40,10 @@ pub enum News {
         /// The part that is, 0–1.
         part: f64,
     },
+    /// Anomalies are withheld until the model's probabilities hold here.
+    Withheld,
+    /// They do from now on.
+    Holds,
     /// Too many rows are unusual.
     Drift {
         /// The part that is, 0–1.
@@ -64,6 +62,12 @@ impl News {
 impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Withheld => write!(
+                f,
+                "unusual behaviour is withheld until the model's probabilities hold here, {} intervals at least; scores are in the records, and so is the column 'withheld'",
+                local::BATCHES
+            ),
+            Self::Holds => write!(f, "the model's probabilities hold here: unusual behaviour is reported from now on"),
             Self::TookOver(Trial { rows, anomalies, .. }) => write!(
                 f,
                 "the model of this host's own traffic takes over: its probabilities hold ({anomalies} anomalies in {rows} rows of no incident)"
@@ -95,6 +99,8 @@ impl fmt::Display for News {
 #[derive(Clone, Debug)]
 pub struct Succession {
     acting: Learner,
+    /// Of a model from elsewhere: whether its probabilities hold here.
+    local: Option<Local>,
     shadow: Option<Shadow>,
     drift: Drift,
     news: Vec<News>,
@@ -120,7 +126,8 @@ impl Trial {
     /// is in an incident.
     fn is_passed(&self, alpha: f64) -> bool {
         let [found, again] = self.incident;
-        holds(self.unusual, self.rows, UNUSUAL) && holds(self.anomalies, self.rows, alpha) && 2 * again >= found
+        let holds = |below: u64, probability| holds(below as f64, self.rows as f64, probability);
+        holds(self.unusual, UNUSUAL) && holds(self.anomalies, alpha) && 2 * again >= found
     }
 }
 
@@ -142,12 +149,6 @@ impl Trial {
             Teaching::Suspect | Teaching::Surplus => {}
         }
     }
-}
-
-/// Whether so many rows of `rows` may be below a probability that holds.
-fn holds(below: u64, rows: u64, probability: f64) -> bool {
-    let expected = HELD * probability * rows as f64;
-    below as f64 <= 1.0 + expected + CHANCE * expected.sqrt()
 }
 
 /// A candidate: a learner that warms up, and then is on trial.
@@ -229,14 +230,15 @@ impl Succession {
     /// A learner that begins with nothing, or goes on with what it learnt here.
     #[must_use]
     pub fn of(acting: Learner) -> Self {
-        Self { acting, shadow: None, drift: Drift::default(), news: Vec::new(), held: false }
+        Self { acting, local: None, shadow: None, drift: Drift::default(), news: Vec::new(), held: false }
     }
 
     /// A learner that learnt elsewhere: another is learnt beside it from the start, by these settings.
     #[must_use]
     pub fn from_elsewhere(acting: Learner, settings: Settings) -> Self {
         let shadow = Some(Shadow::new(acting.successor(settings)));
-        Self { shadow, ..Self::of(acting) }
+        let local = Some(Local::new(acting.settings()));
+        Self { local, shadow, news: vec![News::Withheld], ..Self::of(acting) }
     }
 
     /// From now on models are made beside the path of the rows ([`Learner::learn_beside`]).
@@ -250,7 +252,8 @@ impl Succession {
     /// From now on all is judged by what was learnt so far, and nothing more is learnt.
     pub fn hold(&mut self) {
         self.held = true;
-        self.shadow = None;
+        (self.shadow, self.local) = (None, None);
+        self.news.clear();
     }
 
     /// As [`Learner::observe`], by the one that acts; `teaching` says of each row whether it may teach.
@@ -262,7 +265,7 @@ impl Succession {
         if self.held {
             return self.acting.judge(rows);
         }
-        let verdicts = self.acting.observe_choosing(rows, |row| teaching[row]);
+        let mut verdicts = self.acting.observe_choosing(rows, |row| teaching[row]);
         if let Some(shadow) = &mut self.shadow {
             self.news.extend(shadow.observe(rows, teaching, &verdicts));
             if let Some(outcome) = shadow.outcome() {
@@ -271,6 +274,11 @@ impl Succession {
         } else if let Some(part) = self.drift.observe(&verdicts) {
             self.news.push(News::Drift { part });
             self.begin_shadow();
+        }
+        if let Some(local) = &mut self.local
+            && local.check(&mut verdicts, teaching, self.acting.settings())
+        {
+            self.news.push(News::Holds);
         }
         verdicts
     }
@@ -288,7 +296,7 @@ impl Succession {
     fn end_trial(&mut self, outcome: News) {
         let shadow = self.shadow.take();
         match (&outcome, shadow) {
-            (News::TookOver { .. }, Some(shadow)) => self.acting = shadow.learner,
+            (News::TookOver(_), Some(shadow)) => (self.acting, self.local) = (shadow.learner, None),
             _ => self.begin_shadow(),
         }
         self.news.push(outcome);
@@ -310,6 +318,9 @@ impl Succession {
     /// As [`Learner::pass`].
     pub fn pass(&mut self, batches: u64) {
         self.acting.pass(batches);
+        if let Some(local) = &mut self.local {
+            local.pass(batches);
+        }
         if let Some(shadow) = &mut self.shadow {
             shadow.learner.pass(batches);
         }
@@ -380,15 +391,27 @@ mod tests {
         learner
     }
 
+    /// A succession of a learner from elsewhere. What is withheld counts as an anomaly here.
+    fn elsewhere(learner: Learner) -> Succession {
+        let mut succession = Succession::from_elsewhere(learner, settings());
+        assert_eq!(succession.news(), [News::Withheld]);
+        succession
+    }
+
     fn anomalies(succession: &mut Succession, rows: &Array2<f64>) -> usize {
         let welcome = vec![Teaching::Welcome; rows.nrows()];
-        succession.observe(rows.view(), &welcome).iter().flatten().filter(|verdict| verdict.anomaly).count()
+        raised(&succession.observe(rows.view(), &welcome))
+    }
+
+    /// How many are anomalies, or would be if the probabilities were known to hold.
+    fn raised(verdicts: &[Option<Verdict>]) -> usize {
+        verdicts.iter().flatten().filter(|verdict| verdict.anomaly || verdict.withheld).count()
     }
 
     #[test]
     fn what_fits_here_takes_over_from_what_came_from_elsewhere() {
         let mut rng = Xoshiro256Plus::seed_from_u64(1);
-        let mut succession = Succession::from_elsewhere(learnt(0.0, &mut rng), settings());
+        let mut succession = elsewhere(learnt(0.0, &mut rng));
         let mut news = Vec::new();
         for _ in 0..151 {
             anomalies(&mut succession, &rows(40.0, &mut rng));
@@ -426,13 +449,15 @@ mod tests {
     #[test]
     fn an_attack_that_lasts_from_the_start_is_found_on_and_on() {
         let mut rng = Xoshiro256Plus::seed_from_u64(2);
-        let mut succession = Succession::from_elsewhere(learnt(0.0, &mut rng), settings());
-        // One row in ten is the attacker's, in the warm-up, on trial, and after that.
+        let mut succession = elsewhere(learnt(0.0, &mut rng));
+        // One row in ten is the attacker's, in the warm-up, on trial, and after that. A witness speaks against it.
         let mut found = Vec::new();
         for _ in 0..90 {
             let mut rows = rows(0.0, &mut rng);
             rows.slice_mut(ndarray::s![..3, ..]).fill(15.0);
-            found.push(anomalies(&mut succession, &rows));
+            let teaching = |row| if row < 3 { Teaching::Suspect } else { Teaching::Welcome };
+            let teaching: Vec<Teaching> = (0..rows.nrows()).map(teaching).collect();
+            found.push(raised(&succession.observe(rows.view(), &teaching)));
         }
         assert!(found.iter().all(|found| (3..=5).contains(found)), "{found:?}");
         let news = succession.news();
@@ -443,7 +468,7 @@ mod tests {
     #[test]
     fn what_raises_more_alarms_does_not_take_over() {
         let mut rng = Xoshiro256Plus::seed_from_u64(3);
-        let mut succession = Succession::from_elsewhere(learnt(0.0, &mut rng), settings());
+        let mut succession = elsewhere(learnt(0.0, &mut rng));
         for _ in 0..30 {
             anomalies(&mut succession, &(rows(0.0, &mut rng) * 0.1));
         }
@@ -455,12 +480,12 @@ mod tests {
         assert!(matches!(succession.shadow_status(), Some(Status::WarmingUp { .. })));
     }
 
-    /// Each batch is a scan, and nearly nothing else: its host is in an incident from the second batch of each scan on, until
+    /// Each batch is a scan, and nearly nothing else: its host is in an incident from the first batch of each scan on, until
     /// some batches after the scan.
     #[test]
     fn a_scan_from_the_start_that_comes_again_and_again_teaches_nothing() {
         let mut rng = Xoshiro256Plus::seed_from_u64(5);
-        let mut succession = Succession::from_elsewhere(learnt(0.0, &mut rng), settings());
+        let mut succession = elsewhere(learnt(0.0, &mut rng));
         let mut found = Vec::new();
         for _ in 0..6 {
             for batch in 0..60 {
@@ -469,14 +494,14 @@ mod tests {
                 if is_scan {
                     rows.slice_mut(ndarray::s![2.., ..]).mapv_inplace(|value| 15.0 + 0.1 * value);
                 }
-                let teaching = |row| match row >= 2 && (1..50).contains(&batch) {
+                let teaching = |row| match row >= 2 && batch < 50 {
                     true => Teaching::Suspect,
                     false => Teaching::Welcome,
                 };
                 let teaching: Vec<Teaching> = (0..30).map(teaching).collect();
                 let verdicts = succession.observe(rows.view(), &teaching);
                 if is_scan {
-                    found.push(verdicts.iter().skip(2).flatten().filter(|verdict| verdict.anomaly).count());
+                    found.push(raised(&verdicts[2..]));
                 }
             }
         }

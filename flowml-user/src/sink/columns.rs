@@ -89,7 +89,7 @@ const fn column(name: &'static str, kind: Kind, meaning: &'static str, of: fn(&V
 }
 
 /// What the learner says of a row; nothing while it warms up, and where there is none.
-pub(super) const VERDICT: [VerdictColumn; 5] = [
+pub(super) const VERDICT: [VerdictColumn; 6] = [
     column("cluster", Kind::Integer, "Number of the cluster that explains the row best", |verdict| {
         Cell::Value(Value::Number(verdict.cluster.into()))
     }),
@@ -97,9 +97,15 @@ pub(super) const VERDICT: [VerdictColumn; 5] = [
     column("probability", Kind::Real, "Probability that an ordinary row scores as high", |verdict| {
         Cell::Real(verdict.probability)
     }),
-    column("anomaly", Kind::Flag, "Whether the probability is below `--alpha`", |verdict| {
+    column("anomaly", Kind::Flag, "Whether the probability is below `--alpha`, and holds here", |verdict| {
         Cell::Value(Value::Flag(verdict.anomaly))
     }),
+    column(
+        "withheld",
+        Kind::Flag,
+        "Whether it would be an anomaly if it were known that the model's probabilities hold here",
+        |verdict| Cell::Value(Value::Flag(verdict.withheld)),
+    ),
     column(
         "reason",
         Kind::Text,

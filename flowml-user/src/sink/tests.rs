@@ -160,6 +160,7 @@ fn verdict(anomaly: bool) -> Verdict {
         probability: if anomaly { 3e-7 } else { 0.5 },
         anomaly,
         opinion: None,
+        withheld: false,
         reasons: if anomaly { reasons } else { Vec::new() },
     }
 }

@@ -120,6 +120,7 @@ fn verdict(reasons: usize) -> Verdict {
         probability: 3e-7,
         anomaly: reasons > 0,
         opinion: None,
+        withheld: false,
         reasons: vec![reason; reasons],
     }
 }

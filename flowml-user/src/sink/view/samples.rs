@@ -47,7 +47,7 @@ pub(in crate::sink) fn key(ends: [(&str, u16); 2], protocol: u8) -> (FlowKey, Se
 }
 
 pub(in crate::sink) fn verdict(cluster: u32, probability: f64, reasons: Vec<Reason>) -> Verdict {
-    Verdict { cluster, score: 12.5, probability, anomaly: !reasons.is_empty(), opinion: None, reasons }
+    Verdict { cluster, score: 12.5, probability, anomaly: !reasons.is_empty(), withheld: false, opinion: None, reasons }
 }
 
 pub(in crate::sink) const fn reason(column: &'static str, value: f64, typical: [f64; 2], share: f64) -> Reason {
