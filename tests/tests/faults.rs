@@ -210,6 +210,11 @@ fn a_connection_is_its_client_s_whatever_is_seen_of_it() -> Result<()> {
     let answers = flows("answers", &frames, &[])?;
     opened(&answers, 400, ("10.0.0.2", 8080), "syn_ack")?;
     ensure!(answers.iter().all(|flow| flow["src2dst_packets"] == 0 && flow["dst2src_packets"] == 2), "{}", answers[0]);
+    // A server that answers all of them is neither a scanner nor a target.
+    let records: Vec<_> = frames.iter().map(|(ns, bytes)| Record::whole(BEGIN_NS + ns, bytes.clone())).collect();
+    let capture = Pcap::of(1).write(&records);
+    let incidents = rows_of("incident", "answers-judged", &capture, &["--model", "builtin"])?;
+    ensure!(incidents.is_empty(), "{incidents:?}");
     let before = [(0, down(40_000, ACK)), (MS, tcp(true, [40_000, 8080], ACK, 1, b""))];
     opened(&flows("before", &before, &[])?, 1, ("10.0.0.2", 8080), "service_port")?;
     // NFStream's rule is kept by its profile.

@@ -3,8 +3,10 @@
 //! Source: the regularity of inter-arrival times and the popularity of targets as in X. Hu, J. Jang, M. P. Stoecklin et al.,
 //! "BAYWATCH: robust beaconing detection to identify infected hosts in large-scale enterprise networks", DSN 2016, as a sequential
 //! test.
-//! What counts: new TCP connections at least half a second apart; who tries again, as its server is down, has none. A gap is even if it is within 15 % of the one before, whatever
-//! it is. A target that more than one source calls, and a source that calls three targets evenly (a monitor), are none.
+//! What counts: calls, which are one TCP connection or several with less than half a second between each and the next. The
+//! gap between two calls is that between their first connections. Who connects all the time is in one call; who tries again,
+//! as its server is down, has no connection. A gap is even if it is within 15 % of the one before, whatever it is. A target
+//! that more than one source calls, and a source that calls three targets evenly (a monitor), are none.
 //! Parameters: of chance gaps at most one in five is even (of a Poisson process 0.075), of a beacon 0.9. Bound: 10⁻⁶ for each walk
 //! that chance made even; ten even gaps in a row are a beacon.
 //! Limits: software that polls its own server by design is as even as malware that does.
@@ -22,7 +24,7 @@ const EVEN: Hypotheses = Hypotheses { ordinary: 0.2, attack: 0.9 };
 /// Pairs, targets and sources of a generation, each.
 const HOSTS: usize = 1 << 15;
 
-/// Connections nearer to each other are one call, ns.
+/// Connections with less than so long between one and the next are one call, ns.
 const ONE_CALL_NS: u64 = 500_000_000;
 
 /// A source that calls so many targets evenly watches them.
@@ -33,10 +35,20 @@ struct Pair {
     walk: Walk,
     is_beacon: bool,
     is_even: bool,
+    /// When the last call began.
+    call_ns: u64,
+    /// When the last connection began.
     last_ns: u64,
     gap_ns: u64,
     calls: u64,
     first_ns: u64,
+}
+
+impl Pair {
+    /// One that calls for the first time.
+    fn beginning(at_ns: u64) -> Self {
+        Self { calls: 1, first_ns: at_ns, call_ns: at_ns, last_ns: at_ns, ..Self::default() }
+    }
 }
 
 /// Source, target and port.
@@ -74,15 +86,17 @@ impl Beacons {
         let key = (source, target, port);
         let pair = self.pairs.entry(key, at_ns, Pair::default);
         if pair.calls == 0 {
-            *pair = Pair { calls: 1, first_ns: at_ns, last_ns: at_ns, ..Pair::default() };
+            *pair = Pair::beginning(at_ns);
             return;
         }
-        let gap_ns = at_ns.saturating_sub(pair.last_ns);
-        if gap_ns < ONE_CALL_NS {
+        let silence_ns = at_ns.saturating_sub(pair.last_ns);
+        pair.last_ns = pair.last_ns.max(at_ns);
+        if silence_ns < ONE_CALL_NS {
             return;
         }
+        let gap_ns = at_ns.saturating_sub(pair.call_ns);
         let before_ns = std::mem::replace(&mut pair.gap_ns, gap_ns);
-        pair.last_ns = at_ns;
+        pair.call_ns = at_ns;
         pair.calls += 1;
         if before_ns == 0 {
             return;
@@ -100,7 +114,7 @@ impl Beacons {
         match stand {
             Stand::Attack => pair.is_beacon = true,
             Stand::Undecided => {}
-            Stand::Ordinary => *pair = Pair { calls: 1, first_ns: at_ns, last_ns: at_ns, ..Pair::default() },
+            Stand::Ordinary => *pair = Pair::beginning(at_ns),
         }
         if pair.is_beacon && *count < MONITORED {
             self.news.push(key);

@@ -403,6 +403,30 @@ fn rates_that_do_not_change_are_no_floods() {
     assert_bounded("floods", alarms, 1e-6 * (simulated() * seconds) as f64);
 }
 
+/// However even: a busy client of one server has no pauses between its calls.
+#[test]
+fn connections_all_the_time_are_no_beacon() {
+    let mut beacons = Beacons::new();
+    let [source, target] = [0x0b00_0001, 0x1b00_0001].map(Address::from_v4);
+    for n in 0..1000 {
+        let attempt = Attempt {
+            at_ns: SECOND + n * SECOND / 20,
+            source,
+            target,
+            source_port: 1,
+            port: 8080,
+            protocol: protocol::TCP,
+            outcome: Outcome::Success,
+            visible: true,
+            is_stray: false,
+            packets: 1,
+            bytes: 40,
+        };
+        beacons.observe(&attempt);
+    }
+    assert!(beacons.findings().is_empty());
+}
+
 #[test]
 fn chance_is_seldom_even() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(4);
