@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use flowml_tests::lab::require_lab;
-use flowml_tests::scenario::{Meter, Seen, Town, unix_ms};
+use flowml_tests::scenario::{Meter, Seen, Town, Window, unix_ms};
 use flowml_tests::traffic::attack::{Scene, brute_force, port_scan, slow_connections, syn_flood, udp_flood};
 use flowml_tests::traffic::background::Habits;
 
@@ -86,7 +86,7 @@ fn attacks_are_reported_without_any_training() -> Result<()> {
     let scan = attack(&meter, || port_scan(scene(0), 2000, 1000).map(drop))?;
     let flood = attack(&meter, || syn_flood(scene(1), 80, 6000, 2000).map(drop))?;
     let datagrams = attack(&meter, || udp_flood(scene(2), 512, 15_000, 5000).map(drop))?;
-    let logins = attack(&meter, || brute_force(scene(3), 150, 30))?;
+    attack(&meter, || brute_force(scene(3), 150, 30))?;
     let (seen, _) = meter.stop()?;
 
     let unscored = seen.windows.iter().filter(|window| window.probability.is_none()).count();
@@ -99,13 +99,16 @@ fn attacks_are_reported_without_any_training() -> Result<()> {
     assert_reported(&seen, "the scan", scan, |address| address == stranger(0), stranger(0).into())?;
     assert_reported(&seen, "the flood", flood, spoofed, town.server.v4.into())?;
     assert_reported(&seen, "the flood of datagrams", datagrams, |address| address == stranger(2), stranger(2).into())?;
-    assert_reported(&seen, "the logins", logins, |address| address == stranger(3), stranger(3).into())?;
+    // The server's answers are not seen: a connection ends with its idle timeout, and what the model says is withheld.
+    let guessed = stranger(3);
+    let reported: Vec<_> = seen.incidents.iter().filter(|incident| incident.names(guessed.into())).collect();
+    assert!(matches!(reported[..], [incident] if incident.kind == "brute_force"), "{reported:#?}");
     assert_kinds(&seen, &["port_scan", "syn_flood", "udp_flood", "brute_force"]);
     Ok(())
 }
 
-/// An attack that is there before the meter, and lasts until a model of the town's own traffic has taken over, is found by
-/// both models: what the one that ships with flowml suspects, its successor does not learn.
+/// An attack that is there before the meter, and lasts until a model of the town's own traffic has taken over, is one incident
+/// from the start, by a test that needs no model. Its host does not train the model that takes over: to that, it is an anomaly.
 #[test]
 fn an_attack_that_lasts_from_before_the_start_is_found_on_and_on() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
@@ -126,25 +129,25 @@ fn an_attack_that_lasts_from_before_the_start_is_found_on_and_on() -> Result<()>
         }
     })?;
     let meter = Meter::start(&town.server, &["--seed", "1", "--interval", TAKE_OVER_INTERVAL])?;
-    let attacked = |seen: &Seen| {
-        let windows = seen.windows.iter().filter(|window| window.address == IpAddr::V4(scanner.v4));
-        windows.copied().collect::<Vec<_>>()
-    };
     let outcome = wait(&meter, TAKE_OVER_LIMIT, |_| {
         meter.stderr().contains("hosts: the model of this host's own traffic takes over")
     })
-    .and_then(|()| wait_intervals(&meter, unix_ms(), 10));
+    .and_then(|()| {
+        let taken_over = unix_ms();
+        wait_intervals(&meter, taken_over, 10).map(|()| taken_over)
+    });
     stopped.store(true, Ordering::Relaxed);
     scan.join().map_err(|_| anyhow!("the scan panicked"))???;
-    outcome.with_context(|| format!("it said:\n{}", meter.stderr()))?;
+    let taken_over = outcome.with_context(|| format!("it said:\n{}", meter.stderr()))?;
     let (seen, said) = meter.stop()?;
 
-    let windows = attacked(&seen);
+    let is_attack = |window: &&Window| window.address == IpAddr::V4(scanner.v4) && window.end_ms > taken_over;
+    let windows: Vec<_> = seen.windows.iter().filter(is_attack).collect();
     let found = windows.iter().filter(|window| window.anomaly).count();
-    eprintln!("a scan from before the start: {found} of {} windows are anomalies", windows.len());
-    assert!(found * 10 >= windows.len() * 9 && windows.len() >= 60, "{found} of {}:\n{said}", windows.len());
-    let told: Vec<_> = seen.incidents.iter().filter(|incident| incident.names(scanner.v4.into())).collect();
-    assert_eq!(told.len(), 1, "{told:#?}");
+    eprintln!("a scan from before the start: {found} of {} windows are anomalies of what took over", windows.len());
+    assert!(found * 10 >= windows.len() * 9 && windows.len() >= 8, "{found} of {}:\n{said}", windows.len());
+    let reported: Vec<_> = seen.incidents.iter().filter(|incident| incident.names(scanner.v4.into())).collect();
+    assert!(matches!(reported[..], [incident] if incident.kind == "port_scan"), "{reported:#?}");
     Ok(())
 }
 

@@ -494,7 +494,7 @@ fn rows_are_scored_by_a_model_or_after_learning_and_not_otherwise() -> Result<()
 }
 
 /// What a learner says of a row.
-const VERDICT: [&str; 5] = ["cluster", "score", "probability", "anomaly", "reason"];
+const VERDICT: [&str; 6] = ["cluster", "score", "probability", "anomaly", "withheld", "reason"];
 
 #[test]
 fn the_reader_of_the_rows_may_go() -> Result<()> {

@@ -172,7 +172,9 @@ fn keys_lead_through_everything_and_out_again() -> Result<()> {
     let detail = terminal.wait_for("the detail of the scan", LIMIT, |screen| screen.contains("\nincident  "))?;
     eprintln!("{detail}");
     let words = detail.split_whitespace().collect::<Vec<_>>().join(" ");
-    for part in [format!("sources 1 host: {scanner}"), server, "because source ".to_owned(), "UTC, ".to_owned()] {
+    for part in
+        [format!("sources 1 host: {scanner}"), server, "kind port_scan (ATT&CK T1046)".to_owned(), "UTC, ".to_owned()]
+    {
         ensure!(words.contains(&part), "no {part} in\n{detail}");
     }
 
