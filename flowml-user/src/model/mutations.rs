@@ -157,7 +157,8 @@ fn change_all(name: &str, mut file: Value, read: impl Fn(&Value, Trial) -> Resul
         }
     }
     eprintln!("{name}: {} places, {tried} changes, {refused} refused", found.len());
-    assert!(refused > tried / 2, "{name}: {refused} of {tried} changes were refused");
+    // Of a calibration's many scores most changes are scores too.
+    assert!(refused > tried / 3, "{name}: {refused} of {tried} changes were refused");
 }
 
 /// Rows of which some have values that no measurement has.
