@@ -61,7 +61,7 @@ pub(super) struct Attempt {
 enum Said {
     Over(Outcome),
     Wait,
-    /// It is none, or says nothing.
+    /// It is not an attempt, or shows nothing of its outcome.
     Nothing,
 }
 
@@ -163,7 +163,7 @@ fn said(contact: &Contact<'_>, visible: bool) -> (Said, Outcome) {
         protocol::TCP if contact.opened => of_syn(contact),
         protocol::TCP if flagged(received, SYN) > 0 => return (of_unasked(contact), Outcome::Unasked),
         protocol::TCP => of_stray(contact, visible),
-        // An answer that is seen first is none to what was seen.
+        // What is seen first answers nothing that was seen.
         protocol::UDP if sent.packets == 0 => Said::Nothing,
         protocol::UDP if contact.answered => Said::Over(Outcome::Success),
         protocol::UDP if sent.packets <= QUESTION && sent.ttl_max >= PROBE_TTL && is_question(contact, visible) => {

@@ -6,7 +6,8 @@
 //! What counts: calls, which are one TCP connection or several with less than half a second between each and the next. The
 //! gap between two calls is that between their first connections. Who connects all the time is in one call; who tries again,
 //! as its server is down, has no connection. A gap is even if it is within 15 % of the one before, whatever it is. A target
-//! that more than one source calls, and a source that calls three targets evenly (a monitor), are none.
+//! that more than one source calls, and a source that calls three targets evenly (a monitor), are not
+//! beacons.
 //! Parameters: of chance gaps at most one in five is even (of a Poisson process 0.075), of a beacon 0.9. Bound: 10⁻⁶ for each walk
 //! that chance made even; ten even gaps in a row are a beacon.
 //! Limits: software that polls its own server by design is as even as malware that does.
@@ -16,6 +17,7 @@ use flowml_common::headers::protocol;
 
 use super::attempts::{Attempt, Outcome};
 use super::generations::Generations;
+use super::news::News;
 use super::sequential::{ALPHA, Hypotheses, Stand, Walk};
 use super::{Evidence, Finding, Kind, Party};
 
@@ -60,7 +62,7 @@ pub(super) struct Beacons {
     callers: Generations<Address, Option<Address>>,
     /// How many targets a source calls evenly.
     even: Generations<Address, usize>,
-    news: Vec<Key>,
+    news: News<Key>,
 }
 
 impl Beacons {
@@ -69,7 +71,7 @@ impl Beacons {
             pairs: Generations::new(HOSTS),
             callers: Generations::new(HOSTS),
             even: Generations::new(HOSTS),
-            news: Vec::new(),
+            news: News::default(),
         }
     }
 
@@ -117,13 +119,11 @@ impl Beacons {
             Stand::Ordinary => *pair = Pair::beginning(at_ns),
         }
         if pair.is_beacon && *count < MONITORED {
-            self.news.push(key);
+            self.news.add(key);
         }
     }
 
     pub(super) fn findings(&mut self) -> Vec<Finding> {
-        self.news.sort_unstable();
-        self.news.dedup();
         let pairs = &mut self.pairs;
         let finding = |(source, target, port): Key| {
             let pair = pairs.get_mut(&(source, target, port)).filter(|pair| pair.is_beacon && pair.calls > 0)?;
@@ -141,6 +141,6 @@ impl Beacons {
             // What is counted from here on is news.
             Some(Finding { kind: Kind::Beacon, sources, targets, evidence, start_ns, end_ns, bound })
         };
-        self.news.drain(..).filter_map(finding).collect()
+        self.news.take().filter_map(finding).collect()
     }
 }

@@ -14,6 +14,7 @@ use flowml_common::packet::Sender;
 
 use super::contact::Contact;
 use super::generations::Generations;
+use super::news::News;
 use super::{Evidence, Finding, Kind, Party};
 
 /// Hosts of a generation.
@@ -49,12 +50,12 @@ struct Host {
 
 pub(super) struct Exfiltration {
     hosts: Generations<Address, Host>,
-    news: Vec<Address>,
+    news: News<Address>,
 }
 
 impl Exfiltration {
     pub(super) fn new() -> Self {
-        Self { hosts: Generations::new(HOSTS), news: Vec::new() }
+        Self { hosts: Generations::new(HOSTS), news: News::default() }
     }
 
     pub(super) fn observe(&mut self, contact: &Contact<'_>) {
@@ -75,14 +76,12 @@ impl Exfiltration {
             host.last_ns = now_ns;
             host.vote(to, bytes);
             if host.is_alarm() {
-                self.news.push(from);
+                self.news.add(from);
             }
         }
     }
 
     pub(super) fn findings(&mut self) -> Vec<Finding> {
-        self.news.sort_unstable();
-        self.news.dedup();
         let hosts = &mut self.hosts;
         let finding = |source| {
             let host = hosts.get_mut(&source)?;
@@ -97,7 +96,7 @@ impl Exfiltration {
                 bound: BOUND,
             })
         };
-        self.news.drain(..).filter_map(finding).collect()
+        self.news.take().filter_map(finding).collect()
     }
 }
 

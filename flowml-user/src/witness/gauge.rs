@@ -3,6 +3,9 @@
 //! A gauge counts events at a victim by interval. Ordinary are at most as many as twice its own mean (a moving one, of a minute),
 //! and at least as many as a floor that its test states. A [`Cusum`] looks for twice that.
 
+use std::collections::HashSet;
+
+use ahash::RandomState;
 use flowml_common::flow::Address;
 
 use super::contact::prefix;
@@ -124,13 +127,13 @@ impl Gauges {
     pub(super) fn interval(&mut self, began_ns: u64, now_ns: u64, seconds: f64) -> Vec<Finding> {
         let rule = self.rule;
         let mut findings = Vec::new();
-        let mut flooded = Vec::new();
+        let mut flooded: HashSet<Address, RandomState> = HashSet::default();
         for (victim, gauge) in self.hosts.iter_mut() {
             if gauge.interval(rule, began_ns, now_ns, seconds) {
-                flooded.push(prefix(*victim));
                 findings.push(gauge.finding(rule.kind));
-            } else if gauge.is_flood {
-                flooded.push(prefix(*victim));
+            }
+            if gauge.is_flood {
+                flooded.insert(prefix(*victim));
             }
         }
         for (network, gauge) in self.networks.iter_mut() {

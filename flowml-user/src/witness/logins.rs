@@ -6,7 +6,7 @@
 //! short, near each other, and have nearly the same size ("flat traffic").
 //! What counts: a TCP connection that its ends closed within a minute, in which the client sent little in at least two pieces,
 //! and the server spoke first, or the client began with hardly more than a greeting; a request of a client that speaks first
-//! (HTTP, TLS, DNS) is none. Where the server is not seen, the ports of login services stand for that. Port 25 is left out: mail
+//! (HTTP, TLS, DNS) does not count. Where the server is not seen, the ports of login services stand for that. Port 25 is left out: mail
 //! servers have such dialogues with each other.
 //! Parameters: of ordinary dialogues at most half are within two seconds of the one before and of its size by a tenth, of guesses
 //! 0.9. Bound: 10⁻⁶ for each walk; 24 in a row are an attack.
@@ -18,6 +18,7 @@ use flowml_common::headers::protocol;
 
 use super::contact::flagged;
 use super::generations::Generations;
+use super::news::News;
 use super::sequential::{ALPHA, Hypotheses, Stand, Walk};
 use super::{Evidence, Finding, Kind, Party};
 use crate::session::{EndReason, Ended};
@@ -60,12 +61,12 @@ type Key = (Address, Address, u16);
 
 pub(super) struct Logins {
     pairs: Generations<Key, Pair>,
-    news: Vec<Key>,
+    news: News<Key>,
 }
 
 impl Logins {
     pub(super) fn new() -> Self {
-        Self { pairs: Generations::new(PAIRS), news: Vec::new() }
+        Self { pairs: Generations::new(PAIRS), news: News::default() }
     }
 
     /// Takes sessions that have ended, whatever their order.
@@ -97,14 +98,12 @@ impl Logins {
                 *pair = Pair { before: Some((attempt.first_ns, attempt.size)), ..Pair::default() };
             }
         }
-        if pair.is_attack && self.news.last() != Some(&key) {
-            self.news.push(key);
+        if pair.is_attack {
+            self.news.add(key);
         }
     }
 
     pub(super) fn findings(&mut self) -> Vec<Finding> {
-        self.news.sort_unstable();
-        self.news.dedup();
         let pairs = &mut self.pairs;
         let finding = |(source, target, port): Key| {
             let pair = pairs.get_mut(&(source, target, port)).filter(|pair| pair.is_attack && pair.attempts > 0)?;
@@ -125,7 +124,7 @@ impl Logins {
                 bound: ALPHA,
             })
         };
-        self.news.drain(..).filter_map(finding).collect()
+        self.news.take().filter_map(finding).collect()
     }
 }
 

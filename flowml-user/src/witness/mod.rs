@@ -12,6 +12,7 @@ mod gauge;
 mod generations;
 mod kind;
 mod logins;
+mod news;
 mod scans;
 mod sequential;
 mod slow;
@@ -179,7 +180,7 @@ impl Witnesses {
         }
     }
 
-    /// Forgets all, as if time began anew.
+    /// Forgets everything, as at the start of a run.
     pub fn forget(&mut self) {
         *self = Self::new(self.seed);
     }

@@ -10,14 +10,13 @@
 //! test for reflection.
 //! Bound: 10⁻⁶ for each walk; 24 failures in a row are a scan.
 
-use std::collections::HashSet;
-
 use ahash::RandomState;
 use flowml_common::flow::Address;
 use flowml_common::headers::protocol;
 
 use super::attempts::{Attempt, Outcome};
 use super::generations::{GENERATION_NS, Generations};
+use super::news::News;
 use super::sequential::{ALPHA, Hypotheses, Stand, Walk};
 use super::{Evidence, Finding, Kind, Party};
 
@@ -29,7 +28,7 @@ const CONTACTS: usize = 1 << 18;
 /// Walks of a generation, of either kind.
 const WALKS: usize = 1 << 16;
 
-/// How often a scanner tries the same, at most: nmap's --max-retries is 10 unless told otherwise, of which it uses few.
+/// How often a scanner tries the same, at most: nmap's --max-retries is 10 by default, of which it uses few.
 const REPEATS: u64 = 10;
 
 /// What a walk is about.
@@ -66,7 +65,7 @@ pub(super) struct Scans {
     contacts: Generations<u64, ()>,
     secret: RandomState,
     walks: Generations<Of, Scan>,
-    news: HashSet<Of, RandomState>,
+    news: News<Of>,
 }
 
 impl Scans {
@@ -75,7 +74,7 @@ impl Scans {
             contacts: Generations::new(CONTACTS),
             secret: RandomState::new(),
             walks: Generations::new(2 * WALKS),
-            news: HashSet::default(),
+            news: News::default(),
         }
     }
 
@@ -126,7 +125,7 @@ impl Scans {
         }
         if scan.is_scan && !scan.is_news {
             scan.is_news = true;
-            self.news.insert(of);
+            self.news.add(of);
         }
     }
 
@@ -144,9 +143,7 @@ impl Scans {
 
     /// What is new of all scans.
     pub(super) fn findings(&mut self) -> Vec<Finding> {
-        let mut news: Vec<Of> = self.news.drain().collect();
-        news.sort_unstable();
-        news.into_iter().filter_map(|of| self.finding(of)).collect()
+        self.news.take().filter_map(|of| self.finding(of)).collect()
     }
 
     fn finding(&mut self, of: Of) -> Option<Finding> {

@@ -4,7 +4,7 @@
 //! and categorisation", Int. J. Trust Management in Computing and Communications 1, 2013).
 //! What counts: a connection that is open for three seconds, to which the server has sent no payload while the client went on with
 //! at most 64 bytes at a time, or whose client began with a receive window below the smallest segment size that every host takes
-//! (536 bytes, RFC 9293). A request that waits for its answer is none, as nothing goes on.
+//! (536 bytes, RFC 9293). A request that waits for its answer does not count, as nothing goes on.
 //! Parameters and bound: an ordinary client has at most eight such connections to a service at once on average (browsers open six);
 //! that a Poisson number of that mean reaches 32 has a probability below 10⁻⁹.
 //! Limits: where the server is not seen, many clients behind one address that send a few bytes now and then over a connection each
@@ -114,16 +114,13 @@ impl Slow {
     /// Counts the connections of each source to each service at the end of an interval.
     pub(super) fn findings(&mut self, now_ns: u64) -> Vec<Finding> {
         self.connections.retain(|_, watched| watched.last_ns.saturating_add(GONE_NS) > now_ns);
-        let mut pairs: BTreeMap<(Address, Address, u16), Finding> = BTreeMap::new();
-        let mut counts: BTreeMap<(Address, Address, u16), u64> = BTreeMap::new();
+        let mut pairs: BTreeMap<(Address, Address, u16), (u64, Finding)> = BTreeMap::new();
         for watched in self.connections.values_mut() {
             let &mut Watched { source, target, port, first_ns, last_ns, drips, is_narrow, .. } = watched;
             if now_ns.saturating_sub(first_ns) < OLD_NS || !(is_narrow || drips >= 2) {
                 continue;
             }
-            let key = (source, target, port);
-            *counts.entry(key).or_default() += 1;
-            let finding = pairs.entry(key).or_insert_with(|| Finding {
+            let nothing = || Finding {
                 kind: Kind::SlowConnections,
                 sources: Party::of(source),
                 targets: Party::of(target),
@@ -131,17 +128,19 @@ impl Slow {
                 start_ns: first_ns,
                 end_ns: last_ns,
                 bound: BOUND,
-            });
+            };
+            let (count, finding) = pairs.entry((source, target, port)).or_insert_with(|| (0, nothing()));
+            *count += 1;
             finding.evidence.attempts += u64::from(!watched.is_counted);
             watched.is_counted = true;
             finding.start_ns = finding.start_ns.min(first_ns);
             finding.end_ns = finding.end_ns.max(last_ns);
         }
-        let is_many = |key: &(Address, Address, u16)| counts.get(key).is_some_and(|count| *count >= MANY);
+        pairs.retain(|_, (count, _)| *count >= MANY);
         // Those of pairs that are no attack yet are counted when it is one.
         for watched in self.connections.values_mut() {
-            watched.is_counted &= is_many(&(watched.source, watched.target, watched.port));
+            watched.is_counted &= pairs.contains_key(&(watched.source, watched.target, watched.port));
         }
-        pairs.into_iter().filter(|(key, _)| is_many(key)).map(|(_, finding)| finding).collect()
+        pairs.into_values().map(|(_, finding)| finding).collect()
     }
 }

@@ -3,7 +3,7 @@
 //! Source: what the tools have in common by G. Farnham, A. Atlasis, "Detecting DNS tunneling", SANS 2013 (long names, many of them),
 //! and of pings D. Singh, V. Kumar, "ICMP tunneling", as sequential tests.
 //! What counts, for each pair of hosts: a question to port 53 is long if its packet is longer than the longest that protocols make
-//! by themselves ([`LONGEST_ORDINARY`]); a ping is large above 128 bytes (ping sends 60 or 84 unless told otherwise).
+//! by themselves ([`LONGEST_ORDINARY`]); a ping is large above 128 bytes (ping sends 60 or 84 by default).
 //! Parameters: of ordinary questions at most one in twenty is long, of a tunnel's three in ten; ordinary are at most five large pings a second.
 //! Bound: 10⁻⁶ for each walk over questions, and for each interval of pings that come one by one.
 //! Limits: a tunnel that only receives has short questions. Questions over TLS or HTTPS are not seen.
@@ -65,7 +65,7 @@ impl Tunnels {
         Self { pairs: Generations::new(PAIRS) }
     }
 
-    /// Takes a part; pings of a flood are none.
+    /// Takes a part; pings of a flood do not count.
     pub(super) fn observe(&mut self, contact: &Contact<'_>, is_flood: bool) {
         let sent = contact.sent;
         let is_question = contact.target.port == DOMAIN && contact.protocol == protocol::UDP && !contact.is_fragment();

@@ -7,7 +7,7 @@ use flowml_common::headers::protocol;
 
 use super::contact::{Contact, established};
 
-/// Interfaces that are told apart.
+/// Most interfaces that are distinguished.
 const INTERFACES: usize = 1024;
 
 /// Flows of an interface by what was seen of them.

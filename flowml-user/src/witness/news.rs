@@ -1,0 +1,29 @@
+//! What a test has found and not reported yet: each key once, in order.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+
+use ahash::RandomState;
+
+/// Keys of findings. It takes no more room than there are different keys, however often one is added.
+pub(super) struct News<K>(HashSet<K, RandomState>);
+
+impl<K> Default for News<K> {
+    fn default() -> Self {
+        Self(HashSet::default())
+    }
+}
+
+impl<K: Eq + Hash + Ord> News<K> {
+    /// Adds a key.
+    pub(super) fn add(&mut self, key: K) {
+        self.0.insert(key);
+    }
+
+    /// Takes all keys out, the smallest first.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = K> + use<K> {
+        let mut keys: Vec<K> = self.0.drain().collect();
+        keys.sort_unstable();
+        keys.into_iter()
+    }
+}
