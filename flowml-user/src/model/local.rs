@@ -66,10 +66,8 @@ impl Local {
         self.pass(1);
         let clean: Vec<usize> = (0..verdicts.len()).filter(|&row| teaching[row] == Teaching::Welcome).collect();
         let chosen = sample(clean.len(), settings.learnt_rows_per_batch, settings.seed ^ self.batches);
-        let scores: Vec<f64> = verdicts.iter().map(|verdict| verdict.as_ref().map_or(0.0, |it| it.score)).collect();
         for verdict in verdicts.iter_mut().flatten() {
-            let elsewhere = verdict.probability;
-            verdict.probability = elsewhere.max(self.scores.probability(verdict.score));
+            verdict.probability = verdict.probability.max(self.scores.probability(verdict.score));
             // What an operator called an attack is one, however probable.
             if verdict.anomaly && verdict.opinion.is_none() {
                 let rare = verdict.probability < settings.alpha;
@@ -86,7 +84,7 @@ impl Local {
             for (below, level) in self.below.iter_mut().zip(LEVELS) {
                 *below += f64::from(u8::from(verdict.probability < level));
             }
-            self.scores.take(scores[row]);
+            self.scores.take(verdict.score);
         }
         self.scores.refresh();
         let begins = !self.is_believed && self.batches >= BATCHES && self.rows >= ROWS && self.hold();

@@ -129,9 +129,7 @@ impl Trial {
         let holds = |below: u64, probability| holds(below as f64, self.rows as f64, probability);
         holds(self.unusual, UNUSUAL) && holds(self.anomalies, alpha) && 2 * again >= found
     }
-}
 
-impl Trial {
     /// Takes a row that the candidate judged, and that the model in use judged if that judges.
     fn add(&mut self, teaching: Teaching, learns_unusual: bool, own: &Verdict, acting: Option<&Verdict>) {
         match teaching {

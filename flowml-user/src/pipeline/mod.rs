@@ -18,6 +18,7 @@ use crate::model::{Opinion, Succession, Teaching, Verdict};
 use crate::record::{Clock, FlowRecord, Inspector};
 use crate::session::{Ended, Sessions, Timeouts, informed};
 use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals, counted};
+use crate::witness::{Finding, Witnesses};
 
 mod ahead;
 mod budget;
@@ -47,7 +48,6 @@ mod teaching;
 mod traffic;
 pub mod train;
 
-use crate::witness::{Finding, Witnesses};
 use learners::Learners;
 
 /// Over how long a host is judged.

@@ -49,16 +49,11 @@ impl Account {
 
     /// Does what may wait for a reader or for the system, so that others see that it waits.
     pub(super) fn wait_in<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.begin_wait();
+        let now = self.begun.elapsed().as_nanos() as u64;
+        self.waits_since.store(now.max(1), Ordering::Release);
         let done = work();
         self.waits_since.store(0, Ordering::Release);
         done
-    }
-
-    /// Begins to wait, if it does not yet.
-    fn begin_wait(&self) {
-        let now = self.begun.elapsed().as_nanos() as u64;
-        self.waits_since.store(now.max(1), Ordering::Release);
     }
 
     /// For how long its thread has been waiting for the system by now.
