@@ -582,7 +582,7 @@ fn spell(duration: Duration) -> String {
 const SIZES: [(&str, u64); 6] =
     [("KB", 1000), ("KiB", 1 << 10), ("MB", 1_000_000), ("MiB", 1 << 20), ("GB", 1_000_000_000), ("GiB", 1 << 30)];
 
-/// `--memory-max` where the system does not tell how much memory there is.
+/// `--memory-max` where the system does not report its memory.
 const DEFAULT_MEMORY: u64 = 256 << 20;
 
 /// What `--memory-max` may be.

@@ -28,7 +28,7 @@ KINDS = {
 
 
 def incidents(flowml, capture, arguments):
-    """The incidents of a capture as they were told last, and for how many seconds hosts were active."""
+    """The incidents of a capture as they were reported last, and for how many seconds hosts were active."""
     last, active = {}, set()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.jsonl"

@@ -142,7 +142,7 @@ pub struct Window {
     pub anomaly: bool,
 }
 
-/// An incident, as it was told when it began; its kind as it was told last.
+/// An incident, as it was reported when it began; its kind as it was reported last.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incident {
     /// Its number in the run.
@@ -201,7 +201,7 @@ impl Seen {
             (Some("incident"), _) if row["state"] == "open" => self.incidents.push(Incident {
                 number: row["incident"].as_u64().with_context(|| format!("no number in {row}"))?,
                 kind: row["kind"].as_str().with_context(|| format!("no kind in {row}"))?.to_owned(),
-                // An event may have ended before the interval after which it was told, whose host windows come first.
+                // An event may have ended before the interval after which it is reported, whose host windows come first.
                 told_ms: {
                     let end_ms = row["end_ms"].as_u64().with_context(|| format!("no end in {row}"))?;
                     self.windows.last().map_or(end_ms, |window| window.end_ms.max(end_ms))

@@ -93,7 +93,7 @@ impl Incidents {
         self.excused.insert(address, now_ns);
     }
 
-    /// Takes what tests have found in an interval that ends at `now_ns`. It is told with the next [`observe`](Self::observe).
+    /// Takes what tests have found in an interval that ends at `now_ns`. The next [`observe`](Self::observe) reports it.
     pub fn testify(&mut self, findings: &[Finding], now_ns: u64) {
         self.excused.retain(|_, at_ns| at_ns.saturating_add(NEAR_NS) > now_ns);
         for finding in findings {

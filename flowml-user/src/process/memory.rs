@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-/// The memory, bytes; none where the system does not tell.
+/// The memory, bytes, where the system reports it.
 #[must_use]
 pub fn available() -> Option<u64> {
     let of_host = fs::read_to_string("/proc/meminfo").ok().and_then(|text| of_host(&text));
