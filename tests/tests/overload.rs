@@ -11,6 +11,7 @@ use flowml_tests::agent::{Agent, Report};
 use flowml_tests::lab::{Host, Interface, LinkOptions, require_lab, wait_until};
 use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
 use rustix::process::Signal;
+use serde_json::Value;
 
 /// Longest that something may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -82,6 +83,37 @@ fn what_has_no_room_is_counted_and_the_run_goes_on() -> Result<()> {
     let held = report.stderr.matches("flows come faster than they are processed").count();
     let logged = report.stderr.matches("flow table").count();
     assert!(held + logged < 50, "few lines for {} packets: {}", sent.packets, report.stderr);
+    Ok(())
+}
+
+/// More flows are open at the end than can be written in the time of an end: whatever gets no row is counted, and no packet is
+/// missing in the account.
+#[test]
+fn the_end_of_a_run_accounts_for_a_flood_of_open_flows() -> Result<()> {
+    let (_lab, [from, to]) = quiet_pair!();
+    let folder = tempfile::tempdir()?;
+    let rows = folder.path().join("rows.jsonl");
+    let output = format!("jsonl={}", rows.display());
+    let arguments = ["run", "-i", &to.name, "-q", "-o", &output];
+    let agent = Agent::start(&to.host, &arguments)?;
+    agent.wait_attached(&to)?;
+    let sent = flood(&from, &to, 600_000, Rate::PerSecond(100_000))?;
+    let begun = Instant::now();
+    let report = agent.stop(Signal::TERM)?;
+    eprintln!("the end took {:?}", begun.elapsed());
+    let text = std::fs::read_to_string(&rows)?;
+    let summary: Value = serde_json::from_str(text.lines().last().context("a summary")?)?;
+    assert_eq!((&summary["type"], &summary["conserved"]), (&"summary".into(), &true.into()), "{summary}");
+    let count = |value: &Value| value.as_u64().with_context(|| format!("a count in {summary}"));
+    let (full, in_flows) = (count(&summary["packets_skipped"]["table_full"])?, count(&summary["packets_in_flows"])?);
+    assert_eq!((count(&summary["packets_received"])?, in_flows + full), (sent.packets, sent.packets), "{summary}");
+    // A packet each: a flow is written or lost. Other rows may be lost too.
+    let written = text.matches("\"type\":\"flow\"").count() as u64;
+    let losses = summary["losses"].as_array().context("losses")?;
+    let lost: u64 = losses.iter().map(|loss| count(&loss["rows_lost"])).sum::<Result<_>>()?;
+    assert_eq!(count(&summary["flows"])?, in_flows, "{summary}");
+    assert!(written > 0 && written + lost >= in_flows, "{written} of {in_flows} flows: {summary}");
+    ensure!(report.code == Some(i32::from(lost > 0)), "{:?}: {}", report.code, report.stderr);
     Ok(())
 }
 

@@ -35,7 +35,7 @@ use crate::process::queue::Queue;
 use crate::process::service::Service;
 use crate::record::{Clock, Inspector};
 use crate::session::Timeouts;
-use crate::sink::{Console, Event, Events, InterfaceReport, Metrics, Pace, Scrapes, Sinks};
+use crate::sink::{Closing, Console, Event, Events, InterfaceReport, Metrics, Pace, Scrapes, Sinks};
 
 /// Meters live until something ends it.
 ///
@@ -103,7 +103,8 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
     let metrics = Metrics::new(&reports, size.shape.entries(), size.cpus);
     // It serves until this is dropped.
     let _serving = scrapes.map(|scrapes| scrapes.serve(metrics.registry()));
-    let sinks = sinks.with_metrics(Some(metrics));
+    let closing = Closing::default();
+    let sinks = sinks.with_metrics(Some(metrics)).with_closing(closing.clone());
     let mut pipeline = Pipeline::new(timeouts, reports, Some(learners.beside()), sinks, monotonic_ns(), rand::random())
         .with_inspector(inspector);
     stop.after(arguments.duration);
@@ -122,12 +123,13 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
     // From here on threads have what capabilities are left.
     let (drain, returns) = Drain::begin(table, arguments.interval, Arc::clone(&backlog), Over::new(&over))?;
     let (own_service, own_status, repeats) = (Arc::clone(&service), Arc::clone(&status), Repeats::default());
-    let flows = Flows { pipeline, kept, service: own_service, returns, status: own_status, repeats };
+    let flows = Flows { pipeline, kept, service: own_service, returns, status: own_status, repeats, unended: None };
     let flows = flows.begin(Arc::clone(&backlog), Over::new(&over))?;
 
     let events = Events::of_screen(arguments.tui);
     let mut serving = Serving { attached, log, backlog, status, service, events, dues, ended };
     let ending = serving.serve(arguments.interval, &mut stop).await;
+    closing.begin();
     serving.service.stopping();
     // What is left to do may take a while: people see their terminal again, and then the summary.
     serving.backlog.force(Message::LeaveScreen);

@@ -239,7 +239,8 @@ impl Pipeline {
     fn judge_hosts(&mut self, hosts: &Hosts, findings: &[Finding], at_ns: u64, clock: Clock) {
         self.totals.hosts_left_out += hosts.left_out;
         let teaching = || teaching::of_hosts(&self.incidents, findings, &hosts.windows);
-        let learner = self.learners.as_mut().map(|learners| (&mut learners.hosts, teaching()));
+        let learners = self.learners.as_mut().filter(|_| self.sinks.closing().scores(hosts.windows.len()));
+        let learner = learners.map(|learners| (&mut learners.hosts, teaching()));
         let verdicts = verdicts(learner, HOST_FEATURES, hosts.windows.iter());
         let judged: Vec<_> = hosts.windows.iter().zip(verdicts).collect();
         for (window, verdict) in &judged {
@@ -265,12 +266,28 @@ impl Pipeline {
             FlowRow::new(FlowRecord::new(ended, clock).with_content(content), ended.windows)
         };
         let teaching = || teaching::of_flows(&self.incidents, ended);
-        let learner = self.learners.as_mut().map(|learners| (&mut learners.flows, teaching()));
-        for (ended, verdict) in ended.iter().zip(verdicts(learner, &self.features, ended.iter().map(row))) {
+        let closing = self.sinks.closing().clone();
+        let learners = self.learners.as_mut().filter(|_| closing.scores(ended.len()));
+        let learner = learners.map(|learners| (&mut learners.flows, teaching()));
+        let (mut without, mut sessions_without) = (0, 0);
+        let judged = ended.iter().zip(verdicts(learner, &self.features, ended.iter().map(row)));
+        for (place, (ended, verdict)) in judged.enumerate() {
+            if !closing.records(place, ended.stats.packets()) {
+                without += 1;
+                sessions_without += u64::from(!ended.continues);
+                continue;
+            }
             let anomaly = verdict.as_ref().is_some_and(|verdict| verdict.anomaly);
             let ends = [Sender::Lower, Sender::Upper].map(|end| ended.key.endpoint(end).address);
             let in_incident = anomaly && self.incidents.flow(ends);
             self.sinks.flow(row(ended), verdict, in_incident);
+        }
+        self.sinks.without_records(without, sessions_without);
+        if !closing.scores(ended.len()) {
+            self.sinks.warn(&format!(
+                "{} flows are open at the end of the run: they have no scores, and there was no time for the records of {without}",
+                ended.len()
+            ));
         }
     }
 

@@ -61,6 +61,8 @@ pub(super) struct Flows {
     pub(super) returns: Returns,
     pub(super) status: Arc<Status>,
     pub(super) repeats: Repeats,
+    /// The end of an interval that is to end with a later one, ns of the capture's clock.
+    pub(super) unended: Option<u64>,
 }
 
 /// The thread, which ends with the backlog.
@@ -81,6 +83,9 @@ impl Flows {
             while let Some(message) = backlog.next() {
                 self.process(message, backlog.room(), &over, &mut last);
             }
+            if let Some(at_ns) = self.unended {
+                let _reader_gone = self.pipeline.end_interval(at_ns, last);
+            }
             self.kept.finish(&mut self.pipeline);
             (self.pipeline.finish(last), self.kept)
         });
@@ -97,7 +102,9 @@ impl Flows {
                 // The drain may have ended, and then nobody fills it again.
                 let _ = self.returns.send(*copied);
                 *last = clock;
-                if late.is_some() {
+                if late.is_some() && pipeline.sinks().closing().merges_intervals() {
+                    self.unended = Some(at_ns);
+                } else if late.is_some() {
                     if pipeline.end_interval(at_ns, clock).is_break() {
                         over.tell();
                     }

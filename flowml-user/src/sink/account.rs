@@ -1,6 +1,6 @@
 //! What became of the rows of one output: its thread counts them, and the run reads the counts.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Rows of an output, and whether its thread waits for the system.
@@ -11,6 +11,8 @@ pub(super) struct Account {
     begun: Instant,
     /// Since when the thread waits, ns after `begun`; 0 where it does not.
     waits_since: AtomicU64,
+    /// There is no time for all rows that wait.
+    hurries: AtomicBool,
 }
 
 impl Account {
@@ -20,6 +22,7 @@ impl Account {
             lost: AtomicU64::new(0),
             begun: Instant::now(),
             waits_since: AtomicU64::new(0),
+            hurries: AtomicBool::new(false),
         }
     }
 
@@ -54,6 +57,15 @@ impl Account {
         let done = work();
         self.waits_since.store(0, Ordering::Release);
         done
+    }
+
+    /// From now on there is no time for all rows that wait.
+    pub(super) fn hurry(&self) {
+        self.hurries.store(true, Ordering::Release);
+    }
+
+    pub(super) fn hurries(&self) -> bool {
+        self.hurries.load(Ordering::Acquire)
     }
 
     /// For how long its thread has been waiting for the system by now.

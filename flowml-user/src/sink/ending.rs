@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use super::closing::Closing;
 use crate::capture::file::Signals;
 
 /// So long the end of a run waits for outputs that take rows.
@@ -13,12 +14,23 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub(super) struct Ending {
     begun: Cell<Option<Instant>>,
     signals: Option<Signals>,
+    closing: Closing,
 }
 
 impl Ending {
     /// One that begins with a signal.
     pub(super) fn at(signals: Signals) -> Self {
-        Self { begun: Cell::new(None), signals: Some(signals) }
+        Self { signals: Some(signals), ..Self::default() }
+    }
+
+    /// One that has no time for all that waits when `closing` has taken long.
+    pub(super) fn of(closing: Closing) -> Self {
+        Self { closing, ..Self::default() }
+    }
+
+    /// How long the end of a live run may take.
+    pub(super) const fn closing(&self) -> &Closing {
+        &self.closing
     }
 
     /// It has begun.

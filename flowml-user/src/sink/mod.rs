@@ -7,6 +7,7 @@ mod account;
 mod activity;
 mod batch;
 pub mod catalogue;
+mod closing;
 mod columns;
 mod console;
 mod csv;
@@ -49,6 +50,7 @@ use crate::model::Verdict;
 use crate::record::Clock;
 use crate::session::Standing;
 
+pub use self::closing::Closing;
 pub use self::columns::{OutputColumn, anomaly_columns, content_columns, flow_columns, host_columns, incident_columns};
 pub use self::console::{Console, Verbosity};
 pub use self::metrics::Metrics;
@@ -162,6 +164,19 @@ impl Sinks {
         self
     }
 
+    /// Lets the end of a live run be bounded by `closing`.
+    #[must_use]
+    pub fn with_closing(mut self, closing: Closing) -> Self {
+        self.ending = Ending::of(closing);
+        self
+    }
+
+    /// How long the end of the run may take.
+    #[must_use]
+    pub const fn closing(&self) -> &Closing {
+        self.ending.closing()
+    }
+
     /// Takes a part of a flow that was drained: it is no record yet, but it is traffic that a table shows.
     pub fn part(&mut self, part: &Part, standing: Standing) {
         self.console.part(part, standing);
@@ -185,6 +200,13 @@ impl Sinks {
             _ => self.begin_batch(Batch::Flows(vec![(row, verdict)])),
         }
         self.send_if_full();
+    }
+
+    /// Takes note of flows that have ended and get no record, and of how many sessions they are.
+    pub fn without_records(&mut self, flows: u64, sessions: u64) {
+        self.rows.flows += flows;
+        self.rows.sessions += sessions;
+        self.outlets.iter_mut().for_each(|outlet| outlet.lose(flows));
     }
 
     /// Takes the window of a host.

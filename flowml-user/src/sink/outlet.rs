@@ -29,6 +29,9 @@ const OPEN_LIMIT: Duration = Duration::from_secs(1);
 /// At the end of a run an output is given up that has waited for the system for so long.
 const STALLED: Duration = Duration::from_secs(1);
 
+/// Where there is no time for all rows that wait, rows are lost until those that wait take so few bytes.
+const LAST_ROWS: usize = 64 << 20;
+
 /// How often the end of a run looks at that.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -147,8 +150,7 @@ impl Outlet {
         let taken = if self.over || !matches!(self.state, State::Writing) {
             Err(work)
         } else if self.pace == Pace::Offline || ending.has_begun() {
-            let account = &self.account;
-            self.queue.push(work, bytes, || !ending.gives_up(account.waits() >= STALLED))
+            self.queue.push(work, bytes, || !self.is_given_up(ending))
         } else {
             self.queue.offer(work, bytes)
         };
@@ -156,6 +158,12 @@ impl Outlet {
             self.dropped += rows;
             self.drop_is_news();
         }
+    }
+
+    /// Takes note of flows that get no record.
+    pub(super) fn lose(&mut self, flows: u64) {
+        self.given += flows;
+        self.dropped += flows;
     }
 
     fn drop_is_news(&mut self) {
@@ -205,12 +213,20 @@ impl Outlet {
                 Ok(report) => self.note(report),
                 Err(RecvTimeoutError::Disconnected) => self.over = true,
                 Err(RecvTimeoutError::Timeout) => {
-                    if ending.gives_up(self.account.waits() >= STALLED) {
+                    if self.is_given_up(ending) {
                         self.give_up();
                     }
                 }
             }
         }
+    }
+
+    /// Whether it is waited for no longer. Where time is short, it is to leave rows out.
+    fn is_given_up(&self, ending: &Ending) -> bool {
+        if ending.closing().is_late() {
+            self.account.hurry();
+        }
+        ending.gives_up(self.account.waits() >= STALLED)
     }
 
     fn give_up(&mut self) {
@@ -309,6 +325,7 @@ fn work(mut writer: Writer, queue: &Queue<Work>, reports: &Sender<Report>) {
     let mut reported = false;
     while let Some(work) = queue.next() {
         match &work {
+            Work::Rows(batch) if queue.bytes() > LAST_ROWS => writer.take_or_lose(batch),
             Work::Rows(batch) => writer.take(batch),
             Work::Flush | Work::Settle => {
                 writer.flush();

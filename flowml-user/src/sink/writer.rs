@@ -73,6 +73,17 @@ impl Writer {
         }
     }
 
+    /// Takes rows, or counts them as lost where there is no time for all. A collector's rows have an account of their own, and
+    /// wait for nothing.
+    pub(super) fn take_or_lose(&mut self, batch: &Batch) {
+        let (flows, all) = batch.rows();
+        match &self.stream {
+            Stream::Csv(_) if self.account.hurries() => self.account.add_lost(flows),
+            Stream::Jsonl(_) | Stream::Parquet(_) if self.account.hurries() => self.account.add_lost(all),
+            _ => self.take(batch),
+        }
+    }
+
     /// Hands what it can to the system.
     pub(super) fn flush(&mut self) {
         match &mut self.stream {

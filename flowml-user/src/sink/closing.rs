@@ -1,0 +1,77 @@
+//! How long the end of a live run may take, and what is left out so that it takes no longer.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// So many rows that end with the run are scored and written, however long that takes.
+const WHOLE: usize = 65_536;
+
+/// After so long no further records are made of flows that end with the run.
+const LIMIT: Duration = Duration::from_millis(1500);
+
+/// When the end of a live run has begun, as all its threads see it; in a run over files, it never has.
+#[derive(Clone, Debug, Default)]
+pub struct Closing(Arc<OnceLock<Instant>>);
+
+impl Closing {
+    /// The end begins now, if it has not yet.
+    pub fn begin(&self) {
+        self.0.get_or_init(Instant::now);
+    }
+
+    /// Whether intervals that wait to be processed become one, as where ticks are missed.
+    #[must_use]
+    pub fn merges_intervals(&self) -> bool {
+        self.has_taken(LIMIT / 4)
+    }
+
+    /// Whether so many rows, which wait together, are scored.
+    #[must_use]
+    pub fn scores(&self, rows: usize) -> bool {
+        rows <= WHOLE || !self.has_taken(Duration::ZERO)
+    }
+
+    /// Whether the flow at this `place` of those that end together gets a record. Flows of one packet have none first.
+    #[must_use]
+    pub fn records(&self, place: usize, packets: u64) -> bool {
+        place < WHOLE || !self.has_taken(if packets > 1 { LIMIT } else { LIMIT / 2 })
+    }
+
+    /// Whether there is no time any more for what waits.
+    pub(super) fn is_late(&self) -> bool {
+        self.has_taken(LIMIT)
+    }
+
+    fn has_taken(&self, limit: Duration) -> bool {
+        self.0.get().is_some_and(|begun| begun.elapsed() >= limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An end that began so long ago.
+    fn begun(ago: Duration) -> Closing {
+        let closing = Closing::default();
+        closing.0.set(Instant::now().checked_sub(ago).expect("the machine is up for longer")).expect("it is new");
+        closing
+    }
+
+    #[test]
+    fn nothing_is_left_out_before_the_end() {
+        let closing = Closing::default();
+        assert!(closing.scores(usize::MAX) && closing.records(usize::MAX, 1));
+        assert!(!closing.merges_intervals() && !closing.is_late());
+    }
+
+    #[test]
+    fn at_the_end_scores_are_left_out_first_and_records_of_busy_flows_last() {
+        let (early, middle, late) = (begun(Duration::ZERO), begun(LIMIT * 2 / 3), begun(LIMIT));
+        for (closing, expected) in [(&early, [true, true]), (&middle, [false, true]), (&late, [false, false])] {
+            assert!(!closing.scores(WHOLE + 1));
+            assert_eq!([1, 2].map(|packets| closing.records(WHOLE, packets)), expected, "{closing:?}");
+        }
+        assert!(late.scores(WHOLE) && late.records(WHOLE - 1, 1), "what an ordinary run has open is whole");
+    }
+}
