@@ -5,6 +5,7 @@
 
 mod account;
 mod activity;
+mod backoff;
 mod batch;
 pub mod catalogue;
 mod closing;

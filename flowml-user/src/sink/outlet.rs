@@ -48,8 +48,10 @@ enum Work {
 /// What the thread of an output says.
 enum Report {
     Opened,
-    /// Its further rows are lost.
+    /// Its further rows are lost, for ever or until it takes rows again.
     Failed(State),
+    /// It takes rows again.
+    Recovered,
     News(String),
     /// All rows until [`Work::Settle`] are with the system.
     Settled,
@@ -147,7 +149,7 @@ impl Outlet {
         }
         self.given += rows;
         let work = Work::Rows(Arc::clone(batch));
-        let taken = if self.over || !matches!(self.state, State::Writing) {
+        let taken = if self.over || matches!(self.state, State::ReaderGone) {
             Err(work)
         } else if self.pace == Pace::Offline || ending.has_begun() {
             self.queue.push(work, bytes, || !self.is_given_up(ending))
@@ -250,10 +252,19 @@ impl Outlet {
                 if let State::Failed(error) = &state {
                     let target = &self.target;
                     self.news.push(format!(
-                        "cannot write to {target}: {error}; its further rows are lost, metering goes on"
+                        "cannot write to {target}: {error}; its further rows are lost until it can be written again, \
+                         metering goes on"
                     ));
                 }
                 self.state = state;
+            }
+            Report::Recovered => {
+                self.state = State::Writing;
+                self.news.push(format!(
+                    "{} is written again; so far {} of its rows were lost",
+                    self.target,
+                    self.rows().1
+                ));
             }
             Report::News(news) => self.news.push(news),
             Report::Settled => self.settled = true,
@@ -333,9 +344,16 @@ fn work(mut writer: Writer, queue: &Queue<Work>, reports: &Sender<Report>) {
             }
             Work::Summary(summary) => writer.summary(summary),
         }
-        if !reported && let Some(state) = failure(writer.state()) {
-            reported = true;
-            report(Report::Failed(state));
+        match failure(writer.state()) {
+            Some(state) if !reported => {
+                reported = true;
+                report(Report::Failed(state));
+            }
+            None if reported => {
+                reported = false;
+                report(Report::Recovered);
+            }
+            _ => {}
         }
         if matches!(work, Work::Settle) {
             report(Report::Settled);

@@ -1,11 +1,13 @@
 //! A file or standard output that rows are written to, and the account of those that could not be.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::account::Account;
+use super::backoff::Backoff;
 use super::target::Destination;
 
 /// Rows are handed to the system in pieces of about this size, bytes, and at each flush.
@@ -24,7 +26,7 @@ pub(super) enum State {
     Writing,
     /// Standard output is a pipe and its reader has gone: nobody misses the rows.
     ReaderGone,
-    /// It could not be written; rows are counted from then on, and lost.
+    /// It could not be written; rows are lost, and counted, until it can be again.
     Failed(io::Error),
 }
 
@@ -35,30 +37,44 @@ pub(super) struct Output {
     buffer: Vec<u8>,
     state: State,
     account: Arc<Account>,
+    /// What stands before the rows of a file.
+    header: Vec<u8>,
+    /// The file, where it is one that can be opened again.
+    file: Option<Reopened>,
+}
+
+/// A file that is opened again where it could not be written.
+struct Reopened {
+    path: PathBuf,
+    /// What is written to, where a part of a row is cut off.
+    file: File,
+    /// When the next attempt is due, while it cannot be written.
+    backoff: Option<Backoff>,
 }
 
 impl Output {
     /// Opens the destination; a file is truncated. This waits for the reader of a FIFO.
     pub(super) fn open(destination: Destination, account: Arc<Account>) -> io::Result<Self> {
-        let stream: Box<dyn Write + Send> = match &destination {
+        let path = match &destination {
             // Not `stdout()`, which would write each row by itself.
-            Destination::StandardOutput => Box::new(duplicate_stdout()?),
-            Destination::File(path) => Box::new(account.wait_in(|| File::create(path))?),
+            Destination::StandardOutput => return Ok(Self::over(destination, Box::new(duplicate_stdout()?), account)),
+            Destination::File(path) => path.clone(),
         };
-        Ok(Self::over(destination, stream, account))
+        let file = account.wait_in(|| File::create(&path))?;
+        let stream = Box::new(file.try_clone()?);
+        Ok(Self { file: Some(Reopened { path, file, backoff: None }), ..Self::over(destination, stream, account) })
     }
 
     /// An output to a stream that is already open.
     pub(super) fn over(destination: Destination, stream: Box<dyn Write + Send>, account: Arc<Account>) -> Self {
         let buffer = Vec::with_capacity(PIECE + PIECE / 4);
-        Self { destination, stream, buffer, state: State::Writing, account }
+        Self { destination, stream, buffer, state: State::Writing, account, header: Vec::new(), file: None }
     }
 
     /// Writes what stands before the rows and is none.
     pub(super) fn header(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
-        let mut header = Vec::new();
-        write(&mut header);
-        match self.account.wait_in(|| self.stream.write_all(&header)) {
+        write(&mut self.header);
+        match self.account.wait_in(|| self.stream.write_all(&self.header)) {
             Err(error) if self.is_reader_gone(&error) => self.state = State::ReaderGone,
             written => written?,
         }
@@ -67,13 +83,16 @@ impl Output {
 
     /// Takes the row that `write` appends to the buffer. The row must end with its only line feed.
     pub(super) fn row(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if !matches!(self.state, State::Writing) {
+        let is_writing = matches!(self.state, State::Writing);
+        if !is_writing && !self.is_due() {
             self.account.add_lost(1);
             return;
         }
         write(&mut self.buffer);
         debug_assert_eq!(self.buffer.last(), Some(&ROW_END), "a row ends with a line feed");
-        if self.buffer.len() >= PIECE {
+        if !is_writing {
+            self.try_again();
+        } else if self.buffer.len() >= PIECE {
             self.flush();
         }
     }
@@ -101,8 +120,49 @@ impl Output {
     /// Counts the rows that are not wholly in the first `written` bytes of the buffer as lost.
     fn fail(&mut self, error: io::Error, written: usize) {
         self.account.add_lost(rows_in(&self.buffer[written..]));
+        let whole = self.buffer[..written].iter().rposition(|byte| *byte == ROW_END).map_or(0, |end| end + 1);
+        if let Some(Reopened { file, backoff, .. }) = &mut self.file {
+            // A part of a row would make the next one unreadable. A disk that refuses this as well keeps the part.
+            let _ = self.account.wait_in(|| cut(file, (written - whole) as u64));
+            backoff.get_or_insert_with(|| Backoff::begin(Instant::now()));
+        }
         self.buffer = Vec::new();
         self.state = if self.is_reader_gone(&error) { State::ReaderGone } else { State::Failed(error) };
+    }
+
+    /// Whether a file that could not be written is to be tried again.
+    fn is_due(&mut self) -> bool {
+        let backoff = self.file.as_mut().and_then(|file| file.backoff.as_mut());
+        backoff.is_some_and(|backoff| backoff.is_due(Instant::now()))
+    }
+
+    /// Opens the file again, and writes the row that is in the buffer.
+    fn try_again(&mut self) {
+        match self.reopen() {
+            Ok(()) => {
+                self.state = State::Writing;
+                self.flush();
+            }
+            Err(error) => self.fail(error, 0),
+        }
+        if matches!(self.state, State::Writing)
+            && let Some(file) = &mut self.file
+        {
+            file.backoff = None;
+        }
+    }
+
+    /// Goes on at the end of the file of this name, which is made if there is none.
+    fn reopen(&mut self) -> io::Result<()> {
+        let Some(reopened) = &mut self.file else { return Ok(()) };
+        let path = &reopened.path;
+        let mut file = self.account.wait_in(|| OpenOptions::new().append(true).create(true).open(path))?;
+        if file.metadata()?.len() == 0 {
+            self.account.wait_in(|| file.write_all(&self.header))?;
+        }
+        self.stream = Box::new(file.try_clone()?);
+        reopened.file = file;
+        Ok(())
     }
 
     fn is_reader_gone(&self, error: &io::Error) -> bool {
@@ -133,6 +193,12 @@ fn write_some(stream: &mut dyn Write, bytes: &[u8]) -> io::Result<usize> {
             written => return written,
         }
     }
+}
+
+/// Takes so many bytes off the end of a file; what is no regular file has no end.
+fn cut(file: &File, bytes: u64) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    if metadata.is_file() && bytes > 0 { file.set_len(metadata.len().saturating_sub(bytes)) } else { Ok(()) }
 }
 
 /// Rows that end in these bytes.
@@ -216,6 +282,50 @@ mod tests {
             let failed = matches!(output.state(), State::Failed(error) if error.kind() == ErrorKind::StorageFull);
             assert_eq!(failed, whole < 10_000, "{room}");
         }
+    }
+
+    /// A file on a disk that has room for so many bytes more.
+    struct Disk {
+        file: File,
+        room: usize,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let more = bytes.len().min(self.room);
+            self.room -= more;
+            if more == 0 { Err(ErrorKind::StorageFull.into()) } else { self.file.write(&bytes[..more]) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_file_is_written_again_when_there_is_room_and_the_gap_is_counted() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let path = folder.path().join("rows.csv");
+        let mut output = Output::open(Destination::File(path.clone()), Arc::new(Account::new())).expect("it is ours");
+        output.header(|line| line.extend(b"header\n")).expect("there is room");
+        let file = output.file.as_ref().expect("it is a file").file.try_clone().expect("a descriptor");
+        output.stream = Box::new(Disk { file, room: 2 * ROW + 3 });
+        write_rows(&mut output, 5);
+        assert!(matches!(output.state(), State::Failed(error) if error.kind() == ErrorKind::StorageFull));
+        assert_eq!(account(&output), (2, 3));
+        let begun = Instant::now();
+        let mut given = 5;
+        while !matches!(output.state(), State::Writing) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it is tried again");
+            std::thread::sleep(Duration::from_millis(10));
+            write_rows(&mut output, 1);
+            given += 1;
+        }
+        write_rows(&mut output, 2);
+        assert_eq!(account(&output), (5, given - 3), "each row is written or lost");
+        let text = std::fs::read_to_string(&path).expect("it is there");
+        let rows = ["row     0", "row     1", "row     0", "row     0", "row     1"];
+        assert!(text.lines().eq(std::iter::once("header").chain(rows)), "{text}");
     }
 
     #[test]

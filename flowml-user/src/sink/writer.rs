@@ -1,10 +1,12 @@
 //! One output with its format: what becomes of each kind of row, on the thread of the output.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::account::Account;
+use super::backoff::Backoff;
 use super::batch::Batch;
 use super::ipfix::Exporter;
 use super::output::{Output, State};
@@ -35,6 +37,10 @@ struct Folder {
     state: State,
     /// Rows in files that are not whole yet.
     rows: u64,
+    path: PathBuf,
+    columns: FlowColumns,
+    /// When it is tried again, while it cannot be written.
+    backoff: Option<Backoff>,
 }
 
 impl Writer {
@@ -129,10 +135,16 @@ impl Writer {
 
 impl Folder {
     fn open(path: &Path, columns: FlowColumns, account: &Arc<Account>) -> io::Result<Self> {
-        Ok(Self { tables: Tables::open(path, columns, account)?, state: State::Writing, rows: 0 })
+        let (tables, path) = (Tables::open(path, columns, account)?, path.to_owned());
+        Ok(Self { tables, state: State::Writing, rows: 0, path, columns, backoff: None })
     }
 
-    fn take(&mut self, batch: &Batch, account: &Account) {
+    fn take(&mut self, batch: &Batch, account: &Arc<Account>) {
+        if self.backoff.as_mut().is_some_and(|backoff| backoff.is_due(Instant::now()))
+            && let Ok(tables) = Tables::open(&self.path, self.columns, account)
+        {
+            (self.tables, self.state, self.backoff) = (tables, State::Writing, None);
+        }
         self.rows += batch.rows().1;
         self.attempt(account, |tables| tables.take(batch));
     }
@@ -142,12 +154,13 @@ impl Folder {
         account.add_written(std::mem::take(&mut self.rows));
     }
 
-    /// Without its footer a file cannot be read: a table that fails takes all rows with it.
+    /// Without its footer a file cannot be read: a table that fails takes all rows with it. Others are begun later.
     fn attempt(&mut self, account: &Account, write: impl FnOnce(&mut Tables) -> io::Result<()>) {
         if matches!(self.state, State::Writing)
             && let Err(error) = write(&mut self.tables)
         {
             self.state = State::Failed(error);
+            self.backoff = Some(Backoff::begin(Instant::now()));
         }
         if !matches!(self.state, State::Writing) {
             account.add_lost(std::mem::take(&mut self.rows));
