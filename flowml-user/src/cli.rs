@@ -253,7 +253,7 @@ pub struct Run {
     pub learn: bool,
 
     /// Write records, may be repeated: jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT (ipfix=tcp://HOST:PORT by TCP);
-    /// PATH '-' is standard output
+    /// PATH '-' is standard output. Only their owner reads the files, unless ',mode=0640' behind PATH or DIR permits others to
     #[arg(short, long = "output", value_name = "SINK")]
     pub outputs: Vec<Target>,
 
@@ -381,7 +381,7 @@ pub struct Read {
     pub learn: bool,
 
     /// Write records, may be repeated: jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT (ipfix=tcp://HOST:PORT by TCP);
-    /// PATH '-' is standard output
+    /// PATH '-' is standard output. Only their owner reads the files, unless ',mode=0640' behind PATH or DIR permits others to
     #[arg(short, long = "output", value_name = "SINK")]
     pub outputs: Vec<Target>,
 

@@ -88,7 +88,7 @@ fn read_with<T: FileTable>(
     left_out: &mut BTreeMap<Unreplayable, u64>,
 ) -> Result<(Vec<u8>, Option<FileError>)> {
     let rows = folder.0.join("rows.jsonl");
-    let target = Target::Jsonl(Destination::File(rows.clone()));
+    let target = Target::Jsonl(Destination::File(rows.clone().into()));
     let inspector = payload.map(|_| inspector()).transpose()?;
     let columns = FlowColumns::of(inspector.as_ref());
     let sinks = Sinks::open(&[target], columns, Pace::Offline, Console::on_standard_error(Verbosity::Errors))?;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::thread;
@@ -128,6 +129,50 @@ fn a_capture_gives_its_flows_and_closes_the_account() -> Result<()> {
 }
 
 /// The corpus has downloads by curl (tests/corpus/README.md).
+/// The permissions of a file.
+fn permissions(path: impl AsRef<Path>) -> Result<u32> {
+    let path = path.as_ref();
+    Ok(fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?.permissions().mode() & 0o777)
+}
+
+#[test]
+fn outputs_are_private_unless_the_umask_or_an_option_says_otherwise() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    for (umask, private) in [("022", 0o600), ("0277", 0o400)] {
+        let folder = Folder::new(&format!("private-{umask}"))?;
+        let capture = folder.write("a.pcap", &capture(3))?;
+        let path = |name: &str| folder.0.join(name).display().to_string();
+        let outputs = [
+            format!("csv={}", path("a.csv")),
+            format!("jsonl={}", path("a.jsonl")),
+            format!("parquet={}", path("a")),
+            format!("csv={},mode=0640", path("b,c.csv")),
+            format!("parquet={},mode=0644", path("b")),
+        ];
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"])
+            .arg(binary()?)
+            .args(["read", &capture, "-q"]);
+        for output in &outputs {
+            command.args(["-o", output]);
+        }
+        let answer = command.output().context("running flowml read")?;
+        ensure!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+        for name in ["a.csv", "a.jsonl", "a/flows.parquet", "a/hosts.parquet", "a/anomalies.parquet"] {
+            assert_eq!(permissions(path(name))?, private, "{name}, umask {umask}");
+        }
+        assert_eq!(
+            (permissions(path("b,c.csv"))?, permissions(path("b/flows.parquet"))?),
+            (0o640, 0o644),
+            "umask {umask}"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn payload_adds_columns_and_changes_no_other() -> Result<()> {
     if !has_agent() {

@@ -12,6 +12,7 @@ use parquet::arrow::ArrowWriter;
 use super::DatasetError;
 use super::columns::{numbers, texts};
 use super::csv::DELIMITERS;
+use crate::process::private;
 use crate::record::Value;
 use crate::sink::cells::{Cell, parquet_properties, write_cell, write_fields, write_text};
 
@@ -80,7 +81,7 @@ impl TableWriter {
                 }
                 let out: Box<dyn Write> = match path.to_str() {
                     Some("-") => Box::new(io::stdout()),
-                    _ => Box::new(File::create(path).map_err(failed)?),
+                    _ => Box::new(private::create(path, None).map_err(failed)?),
                 };
                 let mut out = BufWriter::new(out);
                 let mut line = Vec::new();
@@ -89,7 +90,7 @@ impl TableWriter {
                 Stream::Csv(out)
             }
             TableFormat::Parquet => {
-                let file = File::create(path).map_err(failed)?;
+                let file = private::create(path, None).map_err(failed)?;
                 let properties = parquet_properties("labelled");
                 Stream::Parquet(Box::new(ArrowWriter::try_new(file, schema.clone(), Some(properties))?))
             }

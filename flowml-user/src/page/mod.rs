@@ -6,11 +6,12 @@ mod plot;
 mod table;
 mod time;
 
-use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::process::private;
 
 pub use self::colour::{Colour, SERIES};
 pub use self::confusion::confusion;
@@ -57,7 +58,7 @@ pub fn document(title: &str, about: &str, body: &Markup) -> String {
 pub fn write(page: &str, path: &Path) -> io::Result<()> {
     match path.to_str() {
         Some("-") => io::stdout().write_all(page.as_bytes()),
-        _ => fs::write(path, page),
+        _ => private::write(path, page),
     }
 }
 

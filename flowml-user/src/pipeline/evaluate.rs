@@ -1,7 +1,6 @@
 //! `flowml eval`: how good detectors and classifiers are on labelled tables.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -23,6 +22,7 @@ use crate::model::folds::{Fold, folds};
 use crate::model::metrics::Confusion;
 use crate::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
 use crate::page;
+use crate::process::private;
 
 /// Folds where their number is not given.
 const FOLDS: u8 = 5;
@@ -56,7 +56,7 @@ fn write(report: &Report, path: &Path) -> Result<()> {
     let json = serde_json::to_string(report)? + "\n";
     let written = match path.to_str() {
         Some("-") => io::stdout().write_all(json.as_bytes()),
-        _ => fs::write(path, json),
+        _ => private::write(path, json),
     };
     written.with_context(|| format!("cannot write the figures to {}", path.display()))
 }

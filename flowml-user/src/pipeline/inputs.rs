@@ -129,7 +129,7 @@ impl<'a> Inputs<'a> {
         };
         let place = self.folder.insert(folder).path().join(self.metered.to_string());
         self.metered += 1;
-        self.learners = meter(path, &[Target::Parquet(place.clone())], self.learners.take(), self.step)?;
+        self.learners = meter(path, &[Target::Parquet(place.clone().into())], self.learners.take(), self.step)?;
         Ok(place)
     }
 }

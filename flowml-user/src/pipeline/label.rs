@@ -1,6 +1,5 @@
 //! `flowml label`: tables of flows in, one table with a column of labels out.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use crate::dataset::keys::{KEY_COLUMNS, Subject, keys};
 use crate::dataset::rules::Rules;
 use crate::dataset::truth::Truth;
 use crate::dataset::{DatasetError, Notice, Shape, TableFormat, TableReader, TableWriter};
+use crate::process::private;
 
 fn open(arguments: &Label) -> Result<Truth> {
     if let Some(path) = &arguments.rules {
@@ -75,7 +75,7 @@ pub fn run(arguments: &Label) -> Result<()> {
     writer.finish()?;
     if let Some(path) = &arguments.report {
         let text = serde_json::to_string_pretty(&account)? + "\n";
-        fs::write(path, text).with_context(|| format!("cannot write the report to {}", path.display()))?;
+        private::write(path, text).with_context(|| format!("cannot write the report to {}", path.display()))?;
     }
     tell(&account);
     Ok(())
@@ -125,6 +125,7 @@ fn tell(account: &Account) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::PathBuf;
     use std::time::Duration;
 

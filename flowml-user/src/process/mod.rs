@@ -1,10 +1,11 @@
 //! What the system is, grants this process and hears from it: the kernel, memory, capabilities, the service manager, the
-//! journal, durable files; and the queues between its threads.
+//! journal, durable and private files; and the queues between its threads.
 
 pub mod capabilities;
 pub mod journal;
 pub mod kernel;
 pub mod memory;
+pub mod private;
 pub mod queue;
 pub mod replace;
 pub mod service;

@@ -59,7 +59,7 @@ pub use self::outward::tell_last;
 pub use self::report::{InterfaceReport, IntervalReport, LearnerReport, Totals};
 pub use self::scrape::Scrapes;
 pub use self::screen::{Event, Events};
-pub use self::target::{Collector, Destination, Target, TargetError, Transport, grammar};
+pub use self::target::{Collector, Destination, FileTarget, Target, TargetError, Transport, grammar};
 pub(crate) use self::text::counted;
 
 /// The cells of rows and how they are written, for tables that are read again.

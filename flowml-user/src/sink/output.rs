@@ -1,14 +1,14 @@
 //! A file or standard output that rows are written to, and the account of those that could not be.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::account::Account;
 use super::backoff::Backoff;
-use super::target::Destination;
+use super::target::{Destination, FileTarget};
+use crate::process::private;
 
 /// Rows are handed to the system in pieces of about this size, bytes, and at each flush.
 const PIECE: usize = 64 * 1024;
@@ -45,7 +45,7 @@ pub(super) struct Output {
 
 /// A file that is opened again where it could not be written.
 struct Reopened {
-    path: PathBuf,
+    target: FileTarget,
     /// What is written to, where a part of a row is cut off.
     file: File,
     /// When the next attempt is due, while it cannot be written.
@@ -55,14 +55,14 @@ struct Reopened {
 impl Output {
     /// Opens the destination; a file is truncated. This waits for the reader of a FIFO.
     pub(super) fn open(destination: Destination, account: Arc<Account>) -> io::Result<Self> {
-        let path = match &destination {
+        let target = match &destination {
             // Not `stdout()`, which would write each row by itself.
             Destination::StandardOutput => return Ok(Self::over(destination, Box::new(duplicate_stdout()?), account)),
-            Destination::File(path) => path.clone(),
+            Destination::File(target) => target.clone(),
         };
-        let file = account.wait_in(|| File::create(&path))?;
+        let file = account.wait_in(|| private::create(&target.path, target.mode))?;
         let stream = Box::new(file.try_clone()?);
-        Ok(Self { file: Some(Reopened { path, file, backoff: None }), ..Self::over(destination, stream, account) })
+        Ok(Self { file: Some(Reopened { target, file, backoff: None }), ..Self::over(destination, stream, account) })
     }
 
     /// An output to a stream that is already open.
@@ -155,8 +155,8 @@ impl Output {
     /// Goes on at the end of the file of this name, which is made if there is none.
     fn reopen(&mut self) -> io::Result<()> {
         let Some(reopened) = &mut self.file else { return Ok(()) };
-        let path = &reopened.path;
-        let mut file = self.account.wait_in(|| OpenOptions::new().append(true).create(true).open(path))?;
+        let FileTarget { path, mode } = &reopened.target;
+        let mut file = self.account.wait_in(|| private::append(path, *mode))?;
         if file.metadata()?.len() == 0 {
             self.account.wait_in(|| file.write_all(&self.header))?;
         }
@@ -306,7 +306,8 @@ mod tests {
     fn a_file_is_written_again_when_there_is_room_and_the_gap_is_counted() {
         let folder = tempfile::tempdir().expect("there is room");
         let path = folder.path().join("rows.csv");
-        let mut output = Output::open(Destination::File(path.clone()), Arc::new(Account::new())).expect("it is ours");
+        let mut output =
+            Output::open(Destination::File(path.clone().into()), Arc::new(Account::new())).expect("it is ours");
         output.header(|line| line.extend(b"header\n")).expect("there is room");
         let file = output.file.as_ref().expect("it is a file").file.try_clone().expect("a descriptor");
         output.stream = Box::new(Disk { file, room: 2 * ROW + 3 });

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
@@ -24,9 +24,11 @@ use super::columns::{
     Cell, OutputColumn, anomaly_columns, flow_anomaly_cells, flow_cells, flow_columns, host_anomaly_cells, host_cells,
     host_columns, incident_cells, incident_columns,
 };
+use super::target::FileTarget;
 use crate::features::{FlowColumns, FlowRow, HostWindow};
 use crate::incident::{Incident, State};
 use crate::model::Verdict;
+use crate::process::private;
 use crate::process::replace::replace;
 use crate::record::{Clock, Kind, Value};
 
@@ -49,8 +51,8 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Makes the folder where there is none, and opens the files in it.
-    pub(super) fn open(folder: &Path, columns: FlowColumns, account: &Arc<Account>) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+    pub(super) fn open(folder: &FileTarget, columns: FlowColumns, account: &Arc<Account>) -> io::Result<Self> {
+        fs::create_dir_all(&folder.path)?;
         Ok(Self {
             flows: Table::open(folder, "flows", flow_columns(columns), account)?,
             hosts: Table::open(folder, "hosts", host_columns(), account)?,
@@ -144,17 +146,17 @@ impl Write for Watched {
 
 impl Table {
     fn open(
-        folder: &Path,
+        folder: &FileTarget,
         name: &str,
         columns: impl Iterator<Item = OutputColumn>,
         account: &Arc<Account>,
     ) -> io::Result<Self> {
         let columns: Vec<OutputColumn> = columns.collect();
         let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
-        let place = folder.join(format!("{name}.parquet"));
-        let part = folder.join(format!("{name}.parquet.part"));
+        let place = folder.path.join(format!("{name}.parquet"));
+        let part = folder.path.join(format!("{name}.parquet.part"));
         let account = Arc::clone(account);
-        let file = Watched { file: account.wait_in(|| File::create(&part))?, account };
+        let file = Watched { file: account.wait_in(|| private::fresh(&part, folder.mode))?, account };
         let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(parquet_properties(name)));
         Ok(Self {
             place,

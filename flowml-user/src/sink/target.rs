@@ -6,20 +6,90 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::process::private::Mode;
+
 /// Where a stream of rows goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// Standard output, written `-`.
     StandardOutput,
     /// A file, made anew.
-    File(PathBuf),
+    File(FileTarget),
+}
+
+/// A file, or a folder of files, and how files are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileTarget {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The permissions that were asked for; files are private otherwise.
+    pub mode: Option<Mode>,
+}
+
+impl FileTarget {
+    /// Makes its files as an option says.
+    fn with(mut self, name: &str, value: &str) -> Result<Self, TargetError> {
+        let option = OPTIONS.iter().find(|option| option.name == name);
+        let option = option.ok_or_else(|| TargetError::Option(name.to_owned()))?;
+        let wrong = |expected| TargetError::Value { name: option.name, value: value.to_owned(), expected };
+        if !(option.set)(&mut self, value).map_err(wrong)? {
+            return Err(TargetError::Twice(option.name));
+        }
+        Ok(self)
+    }
+}
+
+impl From<PathBuf> for FileTarget {
+    fn from(path: PathBuf) -> Self {
+        Self { path, mode: None }
+    }
+}
+
+impl From<&str> for FileTarget {
+    fn from(path: &str) -> Self {
+        PathBuf::from(path).into()
+    }
+}
+
+/// An option of files by the name that it has behind their path.
+struct FileOption {
+    name: &'static str,
+    /// An example of its value.
+    example: &'static str,
+    /// Sets it, or says what was expected; false where it was set before.
+    set: fn(&mut FileTarget, &str) -> Result<bool, String>,
+}
+
+const OPTIONS: [FileOption; 1] =
+    [FileOption { name: "mode", example: "0640", set: |target, text| set(&mut target.mode, text.parse()?) }];
+
+fn set<T>(place: &mut Option<T>, value: T) -> Result<bool, String> {
+    Ok(place.replace(value).is_none())
+}
+
+/// A path, and the options behind it: they begin at the first comma behind which a name and `=` follow.
+fn path_and_options(text: &str) -> (&str, Option<&str>) {
+    let is_option = |text: &str| {
+        let rest = text.trim_start_matches(|c: char| c.is_ascii_lowercase());
+        rest.len() < text.len() && rest.starts_with('=')
+    };
+    let comma = text.match_indices(',').map(|(at, _)| at).find(|at| is_option(&text[at + 1..]));
+    comma.map_or((text, None), |at| (&text[..at], Some(&text[at + 1..])))
+}
+
+/// A path with its options.
+fn file_target(path: &str, options: Option<&str>) -> Result<FileTarget, TargetError> {
+    options.into_iter().flat_map(|options| options.split(',')).try_fold(path.into(), |target: FileTarget, option| {
+        let (name, value) = option.split_once('=').ok_or_else(|| TargetError::Option(option.to_owned()))?;
+        target.with(name, value)
+    })
 }
 
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StandardOutput => f.write_str("standard output"),
-            Self::File(path) => path.display().fmt(f),
+            Self::File(target) => target.path.display().fmt(f),
         }
     }
 }
@@ -84,7 +154,7 @@ pub enum Target {
     /// Comma-separated flow rows under a header.
     Csv(Destination),
     /// A folder with a Parquet file each for flows, hosts and anomalies.
-    Parquet(PathBuf),
+    Parquet(FileTarget),
     /// Flow records for a collector.
     Ipfix(Collector),
 }
@@ -101,19 +171,30 @@ const KINDS: [Kind; 4] = [
     Kind { name: "jsonl", place: "PATH", read: |path| stream("jsonl", path).map(Target::Jsonl) },
     Kind { name: "csv", place: "PATH", read: |path| stream("csv", path).map(Target::Csv) },
     Kind { name: "parquet", place: "DIR", read: folder },
-    Kind { name: "ipfix", place: "HOST:PORT", read: |place| place.parse().map(Target::Ipfix) },
+    Kind { name: "ipfix", place: "HOST:PORT", read: ipfix },
 ];
 
-fn stream(kind: &'static str, path: &str) -> Result<Destination, TargetError> {
-    match path {
-        "" => Err(TargetError::Path(kind)),
-        "-" => Ok(Destination::StandardOutput),
-        path => Ok(Destination::File(path.into())),
+fn stream(kind: &'static str, text: &str) -> Result<Destination, TargetError> {
+    match path_and_options(text) {
+        ("", _) => Err(TargetError::Path(kind)),
+        ("-", None) => Ok(Destination::StandardOutput),
+        ("-", Some(_)) => Err(TargetError::NoFile("standard output")),
+        (path, options) => Ok(Destination::File(file_target(path, options)?)),
     }
 }
 
-fn folder(path: &str) -> Result<Target, TargetError> {
-    if matches!(path, "" | "-") { Err(TargetError::Folder) } else { Ok(Target::Parquet(path.into())) }
+fn folder(text: &str) -> Result<Target, TargetError> {
+    match path_and_options(text) {
+        ("" | "-", _) => Err(TargetError::Folder),
+        (path, options) => Ok(Target::Parquet(file_target(path, options)?)),
+    }
+}
+
+fn ipfix(text: &str) -> Result<Target, TargetError> {
+    match path_and_options(text) {
+        (place, None) => place.parse().map(Target::Ipfix),
+        (_, Some(_)) => Err(TargetError::NoFile("a collector")),
+    }
 }
 
 impl Target {
@@ -154,8 +235,8 @@ impl Target {
 
     fn path(&self) -> Option<&Path> {
         match self {
-            Self::Jsonl(Destination::File(path)) | Self::Csv(Destination::File(path)) | Self::Parquet(path) => {
-                Some(path)
+            Self::Jsonl(Destination::File(target)) | Self::Csv(Destination::File(target)) | Self::Parquet(target) => {
+                Some(&target.path)
             }
             Self::Jsonl(Destination::StandardOutput) | Self::Csv(Destination::StandardOutput) | Self::Ipfix(_) => None,
         }
@@ -166,7 +247,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Jsonl(destination) | Self::Csv(destination) => destination.fmt(f),
-            Self::Parquet(path) => path.display().fmt(f),
+            Self::Parquet(target) => target.path.display().fmt(f),
             Self::Ipfix(collector) => collector.fmt(f),
         }
     }
@@ -205,6 +286,30 @@ pub enum TargetError {
          ipfix=tcp://[2001:db8::1]:4739"
     )]
     Collector(String),
+    /// What stands behind the path is no option.
+    #[error("there is no option '{0}' of an output; behind a path, {options} may follow, as in csv=flows.csv,{options}", options = options())]
+    Option(String),
+    /// An option has a value that means nothing.
+    #[error("'{value}' is no value of '{name}'; expected {expected}")]
+    Value {
+        /// The option.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// What is one.
+        expected: String,
+    },
+    /// An option was given twice.
+    #[error("'{0}' was given twice to an output")]
+    Twice(&'static str),
+    /// What is no file has no options of files.
+    #[error("{0} takes no options: they are of files")]
+    NoFile(&'static str),
+}
+
+/// All options of files, with examples.
+fn options() -> String {
+    OPTIONS.map(|FileOption { name, example, .. }| format!("{name}={example}")).join(",")
 }
 
 /// All that `-o` takes: `jsonl=PATH, csv=PATH, … or ipfix=HOST:PORT`.
@@ -233,6 +338,10 @@ mod tests {
         Destination::File(path.into())
     }
 
+    fn private(path: &str, mode: &str) -> FileTarget {
+        FileTarget { mode: Some(mode.parse().expect("a mode")), ..path.into() }
+    }
+
     fn collector(transport: Transport, host: &str, port: u16) -> Target {
         Target::Ipfix(Collector { transport, host: host.to_owned(), port })
     }
@@ -243,6 +352,9 @@ mod tests {
             ("jsonl=-", Target::Jsonl(Destination::StandardOutput)),
             ("csv=flows.csv", Target::Csv(file("flows.csv"))),
             ("csv=a=b", Target::Csv(file("a=b"))),
+            ("csv=a,b,C=d,", Target::Csv(file("a,b,C=d,"))),
+            ("csv=a,b,mode=0640", Target::Csv(Destination::File(private("a,b", "0640")))),
+            ("parquet=flows,mode=600", Target::Parquet(private("flows", "0600"))),
             ("parquet=flows", Target::Parquet("flows".into())),
             ("jsonl=./-", Target::Jsonl(file("./-"))),
             ("ipfix=10.0.0.1:4739", collector(Transport::Udp, "10.0.0.1", 4739)),
@@ -269,6 +381,18 @@ mod tests {
             ("xml=a", "there is no output kind 'xml'; expected jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT"),
             ("parquet=-", "expected a folder behind 'parquet=', as in parquet=flows: it takes several files"),
             ("csv=", "expected a path behind 'csv=', or '-' for standard output"),
+            (
+                "csv=a,mod=0600",
+                "there is no option 'mod' of an output; behind a path, mode=0640 may follow, as in csv=flows.csv,mode=0640",
+            ),
+            (
+                "csv=a,mode=rw",
+                "'rw' is no value of 'mode'; expected permissions in octal, of which the owner's are to read and write, as \
+                 in mode=0640",
+            ),
+            ("csv=a,mode=0600,mode=0600", "'mode' was given twice to an output"),
+            ("jsonl=-,mode=0600", "standard output takes no options: they are of files"),
+            ("ipfix=a:1,mode=0600", "a collector takes no options: they are of files"),
         ];
         for (text, message) in cases {
             assert_eq!(text.parse::<Target>().map_err(|error| error.to_string()), Err(message.to_owned()), "{text}");
@@ -284,7 +408,7 @@ mod tests {
     #[test]
     fn two_spellings_of_a_place_are_the_same() {
         let folder = std::env::temp_dir();
-        let spelt = |name: &str| Target::Csv(Destination::File(folder.join(name)));
+        let spelt = |name: &str| Target::Csv(Destination::File(folder.join(name).into()));
         assert!(spelt("x.csv").is_same(&spelt("./x.csv")));
         assert!(Target::Csv(file("x.csv")).is_same(&Target::Jsonl(file("./x.csv"))));
         assert!(Target::Csv(file("x")).is_same(&Target::Parquet("x".into())));

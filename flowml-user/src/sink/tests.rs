@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -81,7 +81,7 @@ fn sinks(outputs: Streams, verbosity: Verbosity) -> (Sinks, Memory) {
 }
 
 fn file(name: &str) -> Destination {
-    Destination::File(PathBuf::from(name))
+    Destination::File(name.into())
 }
 
 /// An Ethernet frame with a TCP segment over IPv4, as RFC 9293 §3.1 and RFC 791 §3.1 have them; `from` and `to` are the
@@ -566,7 +566,7 @@ fn json_number(number: f64) -> String {
 fn with_tables(folder: &Path) -> (Sinks, Memory) {
     let json = Memory::default();
     let (mut sinks, _) = sinks(Vec::new(), Verbosity::Errors);
-    let target = Target::Parquet(folder.to_owned());
+    let target = Target::Parquet(folder.to_owned().into());
     // Rows wait for the files, however many come at once.
     sinks.outlets.push(Outlet::over_at(Target::Jsonl, json.output(file("x")), Pace::Offline));
     let outlet = Outlet::open(&target, FlowColumns::Headers, Pace::Offline);
@@ -659,7 +659,7 @@ fn tables_that_cannot_be_written_lose_all_their_rows() {
     // A folder cannot be made below a file.
     let path = folder.join("file");
     std::fs::write(&path, "").expect("there is room");
-    let target = Target::Parquet(path.join("tables"));
+    let target = Target::Parquet(path.join("tables").into());
     assert!(Outlet::open(&target, FlowColumns::Headers, Pace::Live).is_err());
     // Nor does a table take the place of a folder.
     let (mut sinks, _) = with_tables(&folder);
@@ -777,7 +777,7 @@ fn a_file_holds_all_rows_at_each_interval() {
     let folder = std::env::temp_dir().join(format!("flowml-sink-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("there is room");
     let path = folder.join("flows.jsonl");
-    let target = Target::Jsonl(Destination::File(path.clone()));
+    let target = Target::Jsonl(Destination::File(path.clone().into()));
     let console = Console::over(Box::new(io::sink()), Verbosity::Errors, Style { colours: false }, None);
     let mut sinks = Sinks::open(&[target], FlowColumns::Headers, Pace::Live, console).expect("the folder is ours");
     run(&mut sinks);

@@ -1,7 +1,6 @@
 //! One output with its format: what becomes of each kind of row, on the thread of the output.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +13,7 @@ use super::parquet::Tables;
 use super::report::Summary;
 #[cfg(test)]
 use super::target::Destination;
-use super::target::Target;
+use super::target::{FileTarget, Target};
 use super::{Pace, csv, jsonl};
 use crate::features::FlowColumns;
 
@@ -37,7 +36,7 @@ struct Folder {
     state: State,
     /// Rows in files that are not whole yet.
     rows: u64,
-    path: PathBuf,
+    target: FileTarget,
     columns: FlowColumns,
     /// When it is tried again, while it cannot be written.
     backoff: Option<Backoff>,
@@ -134,14 +133,14 @@ impl Writer {
 }
 
 impl Folder {
-    fn open(path: &Path, columns: FlowColumns, account: &Arc<Account>) -> io::Result<Self> {
-        let (tables, path) = (Tables::open(path, columns, account)?, path.to_owned());
-        Ok(Self { tables, state: State::Writing, rows: 0, path, columns, backoff: None })
+    fn open(target: &FileTarget, columns: FlowColumns, account: &Arc<Account>) -> io::Result<Self> {
+        let (tables, target) = (Tables::open(target, columns, account)?, target.clone());
+        Ok(Self { tables, state: State::Writing, rows: 0, target, columns, backoff: None })
     }
 
     fn take(&mut self, batch: &Batch, account: &Arc<Account>) {
         if self.backoff.as_mut().is_some_and(|backoff| backoff.is_due(Instant::now()))
-            && let Ok(tables) = Tables::open(&self.path, self.columns, account)
+            && let Ok(tables) = Tables::open(&self.target, self.columns, account)
         {
             (self.tables, self.state, self.backoff) = (tables, State::Writing, None);
         }

@@ -2,9 +2,9 @@
 //!
 //! Nothing is attached and nothing is changed: the kernel is asked, and the programs are loaded and dropped again.
 
+use std::env;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
-use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::capture::CaptureError;
 use crate::capture::interface::{Interface, Interfaces};
 use crate::cli::Doctor;
+use crate::process::private;
 use crate::sink::counted;
 
 mod host;
@@ -119,7 +120,7 @@ fn tell(examination: &Examination, output: Option<&Path>) -> Result<()> {
         Some(path) if path.as_os_str() == "-" => json()?,
         output => {
             if let Some(path) = output {
-                fs::write(path, json()?).with_context(|| format!("cannot write to {}", path.display()))?;
+                private::write(path, json()?).with_context(|| format!("cannot write to {}", path.display()))?;
             }
             // no-color.org
             let colours = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

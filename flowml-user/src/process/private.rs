@@ -1,0 +1,113 @@
+//! Making files that their owner alone reads and writes, unless other permissions are asked for.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::str::FromStr;
+
+/// Permissions of a new file where none are asked for. A umask takes away further ones.
+const PRIVATE: u32 = 0o600;
+
+/// What everybody may be permitted: files of data are no programs.
+const READ_AND_WRITE: u32 = 0o666;
+
+/// Permissions of a file that are asked for, whatever the umask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode(u32);
+
+impl FromStr for Mode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let bits = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| u32::from_str_radix(text, 8).ok()).flatten();
+        let mode = bits.filter(|bits| bits & PRIVATE == PRIVATE && bits & !READ_AND_WRITE == 0);
+        mode.map(Self).ok_or("permissions in octal, of which the owner's are to read and write, as in mode=0640")
+    }
+}
+
+/// Opens a file for writing from its beginning. One that is there keeps its permissions where no `mode` is asked for.
+///
+/// # Errors
+/// If the system refuses, the permissions for one.
+pub fn create(path: &Path, mode: Option<Mode>) -> io::Result<File> {
+    open(OpenOptions::new().write(true).create(true).truncate(true), path, mode)
+}
+
+/// Opens a file for writing behind its end, as [`create`] does otherwise.
+///
+/// # Errors
+/// If the system refuses, the permissions for one.
+pub fn append(path: &Path, mode: Option<Mode>) -> io::Result<File> {
+    open(OpenOptions::new().append(true).create(true), path, mode)
+}
+
+/// Makes a file in the place of one that may be there: that one's permissions and links do not matter.
+///
+/// # Errors
+/// If the system refuses, the permissions for one.
+pub fn fresh(path: &Path, mode: Option<Mode>) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    open(OpenOptions::new().write(true).create_new(true), path, mode)
+}
+
+/// Writes a whole file. One that is there keeps its permissions.
+///
+/// # Errors
+/// If the system refuses.
+pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+    create(path, None)?.write_all(bytes.as_ref())
+}
+
+fn open(options: &mut OpenOptions, path: &Path, mode: Option<Mode>) -> io::Result<File> {
+    let file = options.mode(PRIVATE).open(path)?;
+    if let Some(Mode(bits)) = mode
+        // A pipe or a device is not ours to change.
+        && file.metadata()?.is_file()
+    {
+        file.set_permissions(Permissions::from_mode(bits))?;
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bits(path: &Path) -> u32 {
+        fs::metadata(path).expect("it is there").permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_file_is_private_unless_it_is_there_or_a_mode_is_asked_for() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let path = |name: &str| folder.path().join(name);
+        let mode = |text: &str| Some(text.parse().expect("a mode"));
+        write(&path("a"), "x").expect("the folder is ours");
+        assert_eq!(bits(&path("a")), 0o600);
+        fs::set_permissions(path("a"), Permissions::from_mode(0o644)).expect("it is ours");
+        write(&path("a"), "y").expect("it is ours");
+        assert_eq!(bits(&path("a")), 0o644, "it was there");
+        drop(append(&path("a"), mode("640")).expect("it is ours"));
+        assert_eq!((bits(&path("a")), fs::read(path("a")).expect("it is ours")), (0o640, b"y".to_vec()));
+        drop(create(&path("b"), mode("0666")).expect("the folder is ours"));
+        assert_eq!(bits(&path("b")), 0o666, "whatever the umask");
+        drop(fresh(&path("b"), None).expect("the folder is ours"));
+        assert_eq!(bits(&path("b")), 0o600, "it is another file");
+        drop(create(Path::new("/dev/null"), mode("0600")).expect("everybody may write to it"));
+        assert_eq!(bits(Path::new("/dev/null")), 0o666, "a device keeps its permissions");
+    }
+
+    #[test]
+    fn modes_are_permissions_of_data() {
+        for text in ["0600", "600", "0640", "644", "0666"] {
+            assert!(text.parse::<Mode>().is_ok(), "{text}");
+        }
+        for text in ["", "0400", "0755", "1600", "rw", "0o640", "-600", "+640", "888", "99999999999"] {
+            assert!(text.parse::<Mode>().is_err(), "{text}");
+        }
+    }
+}
