@@ -22,6 +22,9 @@ use crate::time::Stamp;
 /// FIN, PSH and CWR stand on one packet only of a super-packet: segmentation offload clears them on the others.
 const ONCE_PER_BUFFER: u8 = 0b1000_1001;
 
+/// The bits of the TCP flags that few packets have: all but PSH and ACK, which [`Sums`] counts.
+const RARE_FLAGS: [u8; 6] = [0, 1, 2, 5, 6, 7];
+
 /// The smallest gap of an entry where there was none yet, µs.
 const NO_GAP: u32 = u32::MAX;
 
@@ -90,8 +93,8 @@ pub struct FlowEntry {
 #[repr(C)]
 struct Rarities {
     first: Stamp,
-    /// By TCP flag; those of [`Sums`] are not counted here.
-    flags: [u32; 8],
+    /// By TCP flag, in the order of [`RARE_FLAGS`].
+    flags: [u32; RARE_FLAGS.len()],
     window: u16,
     dscp: u8,
     /// By which packet the initial sequence number is known: [`BY_SYN`], [`BY_SYN_ACK`], or 0 where it is not.
@@ -129,9 +132,9 @@ pub struct FlowRarities {
     firsts_length: [u16; FIRST_PACKETS],
     /// By sender, as all here: when the packet came whose payload is kept, and how many bytes of it are.
     payload: [Stamp; 2],
-    payload_kept: [u16; 2],
     /// Of ICMP errors, what the first of them quotes.
     quote: KeptQuote,
+    payload_kept: [u16; 2],
     /// How many entries the partition had when this one was taken: the order of the entries of one flow.
     birth: u32,
 }
@@ -401,11 +404,9 @@ impl FlowRarities {
             direction.initial_sequence = packet.sequence;
         }
         // Without a branch for each, of which the verifier would follow both ways.
-        for (bit, counter) in direction.flags.iter_mut().enumerate() {
-            if 1 << bit & (PSH | ACK) == 0 {
-                let times = if ONCE_PER_BUFFER >> bit & 1 == 1 { 1 } else { packet.count };
-                *counter += u32::from(packet.tcp_flags >> bit & 1) * times;
-            }
+        for (counter, bit) in direction.flags.iter_mut().zip(RARE_FLAGS) {
+            let times = if ONCE_PER_BUFFER >> bit & 1 == 1 { 1 } else { packet.count };
+            *counter += u32::from(packet.tcp_flags >> bit & 1) * times;
         }
         if usize::from(rare.kept) < FIRST_PACKETS {
             self.keep(rare, packet);
@@ -577,7 +578,10 @@ impl<'a> Counted<'a> {
     fn direction(&self, sender: usize) -> Direction {
         let counts = self.counts;
         let (sums, range, rare) = (&counts.sums[sender], &counts.ranges[sender], &self.rarities.directions[sender]);
-        let mut flags = rare.flags.map(u64::from);
+        let mut flags = [0; 8];
+        for (count, bit) in rare.flags.into_iter().zip(RARE_FLAGS) {
+            flags[usize::from(bit)] = count.into();
+        }
         flags[PSH.trailing_zeros() as usize] = sums.pushes.into();
         flags[ACK.trailing_zeros() as usize] = sums.acknowledgements.into();
         Direction {

@@ -55,10 +55,10 @@ impl Address {
         (((self.high as u128) << 64) | self.low as u128).to_be_bytes()
     }
 
-    /// Equality of two addresses of one version.
+    /// The upper and the lower half.
     #[inline(always)]
-    pub(crate) const fn is(&self, other: &Self) -> bool {
-        (self.high ^ other.high) | (self.low ^ other.low) == 0
+    pub(crate) const fn halves(self) -> [u64; 2] {
+        [self.high, self.low]
     }
 
     /// Of which version of IP it is.

@@ -18,25 +18,25 @@ pub struct Quote {
     pub protocol: u8,
     /// Port of the informed host; as in a key, of ICMP its type.
     pub source: u16,
-    /// Port of whom it sent the packet to; as in a key, of ICMP the type of the answer, or the code.
-    pub destination: u16,
+    /// Whom it sent the packet to: who sends the error, or a host behind it. As in a key, the port is of ICMP the type of the
+    /// answer, or the code.
+    pub destination: Endpoint,
     /// The TCP flags, where the quote is so long.
     pub tcp_flags: Option<u8>,
-    /// Whether the packet was sent to who sends the error, and not to a host behind it.
-    pub to_sender: bool,
 }
 
 impl Quote {
-    /// The key of the quoted flow, and which end of it is the informed host. It is known of a packet to who sends the error,
-    /// as the address is not kept of others.
+    /// The key of the quoted flow, and which end of it is the informed host.
     #[must_use]
-    pub const fn flow(&self, error: &FlowKey, informed: Sender) -> Option<(FlowKey, Sender)> {
-        if !self.to_sender {
-            return None;
-        }
+    pub const fn flow(&self, error: &FlowKey, informed: Sender) -> (FlowKey, Sender) {
         let source = Endpoint { port: self.source, ..error.endpoint(informed) };
-        let destination = Endpoint { port: self.destination, ..error.endpoint(informed.opposite()) };
-        Some(FlowKey::between([source, destination], self.protocol, false, error.vlans(), error.interface()))
+        FlowKey::between([source, self.destination], self.protocol, false, error.vlans(), error.interface())
+    }
+
+    /// Whether the packet was sent to the host at this end of the flow of errors.
+    #[must_use]
+    pub fn is_to(&self, error: &FlowKey, end: Sender) -> bool {
+        self.destination.address == error.endpoint(end).address
     }
 }
 
@@ -44,6 +44,8 @@ impl Quote {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct KeptQuote {
+    /// Whom the packet was sent to: the upper and the lower half.
+    address: [u64; 2],
     source: u16,
     destination: u16,
     protocol: u8,
@@ -54,7 +56,7 @@ pub(crate) struct KeptQuote {
 
 /// Bits of what is known of a quote.
 const THERE: u8 = 1;
-const TO_SENDER: u8 = 2;
+const V6: u8 = 2;
 const TCP_FLAGS: u8 = 4;
 
 impl KeptQuote {
@@ -66,12 +68,13 @@ impl KeptQuote {
 
     /// What it says.
     pub(crate) fn get(&self) -> Option<Quote> {
+        let [high, low] = self.address;
+        let address = if self.known & V6 != 0 { Address::from_v6(high, low) } else { Address::from_v4(low as u32) };
         self.is_there().then_some(Quote {
             protocol: self.protocol,
             source: self.source,
-            destination: self.destination,
+            destination: Endpoint { address, port: self.destination },
             tcp_flags: (self.known & TCP_FLAGS != 0).then_some(self.tcp_flags),
-            to_sender: self.known & TO_SENDER != 0,
         })
     }
 
@@ -82,13 +85,13 @@ impl KeptQuote {
     pub(crate) fn read<B: FrameBytes>(packet: &Packet, bytes: &B, piece: &mut Piece) -> Option<Self> {
         // Four bytes more than what is counted as the header of ICMP: unused, a pointer or an MTU.
         let start = packet.payload_offset + u32::from(ERROR_HEADER - Icmp::LENGTH);
-        let (protocol, length, destination) = match packet.key.ip_version() {
+        let (protocol, length, destination, known) = match packet.key.ip_version() {
             IpVersion::V4 => {
                 let ip: Ipv4 = read(bytes, start, piece)?;
                 if ip.version() != 4 || ip.header_length() < Ipv4::LENGTH || ip.fragment_offset() != 0 {
                     return None;
                 }
-                (ip.protocol, ip.header_length(), Address::from_v4(ip.destination.get()))
+                (ip.protocol, ip.header_length(), Address::from_v4(ip.destination.get()), THERE)
             }
             IpVersion::V6 => {
                 let ip: Ipv6 = read(bytes, start, piece)?;
@@ -96,11 +99,10 @@ impl KeptQuote {
                     return None;
                 }
                 let [high, low] = ip.destination;
-                (ip.next_header, Ipv6::LENGTH, Address::from_v6(high.get(), low.get()))
+                (ip.next_header, Ipv6::LENGTH, Address::from_v6(high.get(), low.get()), THERE | V6)
             }
         };
-        let to_sender = destination.is(&packet.key.endpoint(packet.sender).address);
-        let mut quote = Self { protocol, known: THERE | if to_sender { TO_SENDER } else { 0 }, ..Self::zeroed() };
+        let mut quote = Self { address: destination.halves(), protocol, known, ..Self::zeroed() };
         quote.read_transport(bytes, start + u32::from(length), piece)?;
         Some(quote)
     }

@@ -250,6 +250,47 @@ fn a_connection_does_not_turn_round_when_it_idles() -> Result<()> {
     opened(&flows[1..], 4, ("10.0.0.2", 50_000), "continues")
 }
 
+/// A server sends FIN again, long after both sides have; neither port is a service's.
+#[test]
+fn a_late_segment_of_a_closed_connection_does_not_turn_it_round() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let segment = |up, flags| tcp(up, [40_000, 50_000], flags, 1, b"");
+    let closed = [(true, SYN), (false, SYN | ACK), (true, FIN | ACK), (false, FIN | ACK)];
+    let mut frames: Vec<_> = (0..).zip(closed).map(|(n, (up, flags))| (n * 100 * MS, segment(up, flags))).collect();
+    frames.extend([(5 * SECOND, segment(false, FIN | ACK)), (5100 * MS, segment(false, RST | ACK))]);
+    let flows = flows("late-segment", &frames, &[])?;
+    opened(&flows[..1], 1, ("10.0.0.2", 50_000), "syn")?;
+    opened(&flows[1..], 1, ("10.0.0.2", 50_000), "continues")
+}
+
+/// A router tells a server that its packet is too long for the way to the client, which has opened the connection.
+#[test]
+fn a_router_s_error_has_the_initiator_of_the_open_session_that_it_quotes() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let segment = |up, flags, payload: &[u8]| tcp(up, [40_000, 9000], flags, 1, payload);
+    let data = segment(false, PSH | ACK, &[0; 1000]);
+    let router = Ipv4 { source: [10, 0, 0, 254].into(), destination: [10, 0, 0, 2].into(), ..Ipv4::default() };
+    let error = Frame::default().ipv4(&router).icmp(3, 4, [0; 4]).payload(&data[14..42]).finish();
+    let (syn, syn_ack) = (segment(true, SYN, b""), segment(false, SYN | ACK, b""));
+    let frames = [syn, syn_ack, segment(true, ACK, b""), data, error, segment(true, ACK, b"")];
+    let records: Vec<_> = (0..).zip(frames).map(|(n, bytes)| Record::whole(BEGIN_NS + n * 10 * MS, bytes)).collect();
+    let capture = Pcap::of(1).write(&records);
+    let flows = flows_of("router-error", &capture, &[])?;
+    let error = flows.iter().find(|flow| flow["protocol"] == 1).context("a record of the error")?;
+    ensure!(error["src_ip"] == "10.0.0.254" && error["initiator_by"] == "icmp_error", "{error}");
+    for host in rows_of("host", "router-error", &capture, &["--learn"])? {
+        ensure!(host["address"] != "10.0.0.254", "{host}");
+        let (opened, was_opened_to) = (host["source_packets_in"].as_f64(), host["destination_packets_in"].as_f64());
+        let expected = if host["address"] == "10.0.0.1" { (Some(2.0), Some(0.0)) } else { (Some(0.0), Some(4.0)) };
+        ensure!((opened, was_opened_to) == expected, "{host}");
+    }
+    Ok(())
+}
+
 /// A scan of closed UDP ports, and of ports behind a router that rejects: errors are no flows to the scanner.
 #[test]
 fn an_icmp_error_is_counted_with_the_flow_that_it_quotes() -> Result<()> {

@@ -340,8 +340,8 @@ impl HostWindows {
         }
     }
 
-    /// Counts the packets of ICMP errors in the roles of the flow that they quote, which their sender has not opened: they are
-    /// no flow to a peer. Who sends them has no part in that flow unless it is the other end.
+    /// Counts the packets of ICMP errors in the roles of the flow that they quote: they are no flow to a peer. Who sends them
+    /// has no part in that flow unless it is the other end.
     fn add_error(&mut self, part: &Part, standing: Standing, informed: Sender) {
         let seen = observe(part, Standing { new: false, ..standing }, self.seed);
         let first_ns = part.stats.first_ns();

@@ -21,7 +21,7 @@ pub enum Evidence {
     IcmpType,
     /// Of an ICMP error, the flow that it quotes.
     IcmpError,
-    /// The session continues one that ended by a timeout.
+    /// The session continues one that ended, with packets that open none.
     Continues,
     /// One of the two ports is that of a service.
     ServicePort,
@@ -172,11 +172,13 @@ pub(super) fn informed_opened(quote: &Quote) -> bool {
 
 /// Whether the port from which the quoted packet was sent is that of a service, and the other is not.
 fn serves(quote: &Quote) -> bool {
-    is_service(quote.protocol, quote.source) && !is_service(quote.protocol, quote.destination)
+    is_service(quote.protocol, quote.source) && !is_service(quote.protocol, quote.destination.port)
 }
 
 #[cfg(test)]
 mod tests {
+    use flowml_common::flow::Endpoint;
+
     use super::*;
 
     #[test]
@@ -201,7 +203,8 @@ mod tests {
             (47, 0, 0, None, true),
         ];
         for (protocol, source, destination, tcp_flags, expected) in cases {
-            let quote = Quote { protocol, source, destination, tcp_flags, to_sender: true };
+            let destination = Endpoint { address: Address::from_v4(1), port: destination };
+            let quote = Quote { protocol, source, destination, tcp_flags };
             assert_eq!(informed_opened(&quote), expected, "{quote:?}");
         }
     }

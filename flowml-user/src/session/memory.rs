@@ -1,4 +1,4 @@
-//! Who opened the sessions that a timeout ended, for those that continue them.
+//! Who opened the sessions that ended, for those that continue them.
 
 use std::collections::HashMap;
 

@@ -194,8 +194,10 @@ pub struct Sessions {
     /// A packet does not move its session: a session that is not yet over when its tick comes is put under a later
     /// one, so it is looked at about once in an idle timeout, however many drains there are.
     timers: Timers,
-    /// Who opened the sessions that a timeout ended.
-    memory: Memory,
+    /// Who opened the sessions that silence or lack of room ended.
+    silent: Memory,
+    /// Who opened the sessions that TCP ended. They are apart, so that many short connections do not displace the others.
+    closed: Memory,
     /// The latest time that is known, of a packet or of the clock.
     latest_ns: u64,
     /// The sessions whose records have begun since windows were last set.
@@ -298,7 +300,8 @@ impl Sessions {
             slots: Vec::new(),
             free: Vec::new(),
             timers: Timers::default(),
-            memory: Memory::default(),
+            silent: Memory::default(),
+            closed: Memory::default(),
             latest_ns: 0,
             begun: Vec::new(),
             ended: Vec::new(),
@@ -363,12 +366,15 @@ impl Sessions {
             self.end(number, reason);
         }
         let known = self.numbers.get(key).copied();
-        let quoted = self.quoted(key, part, quote);
+        let informed = informed(key, part);
+        let quoted = informed.map(|informed| self.quoted(key, informed, quote));
         let standing = match known.and_then(|number| self.join(number, part, contents, quoted)) {
             Some(standing) => standing,
             None => self.open(key, part, contents, quoted),
         };
-        Standing { about_sender: quote.is_some_and(|quote| quote.to_sender), ..standing }
+        let error = informed.zip(quote);
+        let about_sender = error.is_some_and(|(informed, quote)| quote.is_to(key, informed.opposite()));
+        Standing { about_sender, ..standing }
     }
 
     /// Gives the records that have begun since the last call what their hosts did meanwhile: `of` says it of what was counted
@@ -412,7 +418,8 @@ impl Sessions {
             self.end(number, EndReason::ForcedEnd);
         }
         self.timers.clear();
-        self.memory.clear();
+        self.silent.clear();
+        self.closed.clear();
         self.latest_ns = 0;
         std::mem::take(&mut self.ended)
     }
@@ -486,22 +493,25 @@ impl Sessions {
     fn earlier(&mut self, key: &FlowKey, part: &FlowStats) -> Option<Sender> {
         // An opening is the first packet of its part, however the packets behind it are divided into parts.
         let opens = part.directions.iter().any(|direction| matches!(direction.opening, Some(Opening::Syn(_))));
-        self.memory.take(key).filter(|_| !opens)
+        let (silent, closed) = (self.silent.take(key), self.closed.take(key));
+        silent.or(closed).filter(|_| !opens)
     }
 
     /// Which end of an ICMP error opened the flow that it quotes: as that session says where it is open, else by what is
     /// quoted. Without a quote it is the informed host, which has sent the packet that the error is about.
-    fn quoted(&self, key: &FlowKey, part: &FlowStats, quote: Option<Quote>) -> Option<Sender> {
-        let informed = informed(key, part)?;
-        let Some(quote) = quote else { return Some(informed) };
-        let of_session = quote.flow(key, informed).and_then(|(flow, informed_there)| {
-            let session = self.slot(*self.numbers.get(&flow)?)?;
-            let opener =
-                session.initiator(InitiatorRule::Evidence).map(|found| found.sender).or(session.known.earlier)?;
-            Some(opener == informed_there)
+    fn quoted(&self, key: &FlowKey, informed: Sender, quote: Option<Quote>) -> Sender {
+        let Some(quote) = quote else { return informed };
+        let (flow, informed_there) = quote.flow(key, informed);
+        let session = self.numbers.get(&flow).and_then(|number| self.slot(*number));
+        let opener = session.and_then(|session| {
+            session.initiator(InitiatorRule::Evidence).map(|found| found.sender).or(session.known.earlier)
         });
-        let informed_opened = of_session.unwrap_or_else(|| initiator::informed_opened(&quote));
-        Some(if informed_opened { informed } else { informed.opposite() })
+        let informed_opened = opener.map(|opener| opener == informed_there);
+        if informed_opened.unwrap_or_else(|| initiator::informed_opened(&quote)) {
+            informed
+        } else {
+            informed.opposite()
+        }
     }
 
     fn make_room(&mut self) {
@@ -551,10 +561,13 @@ impl Sessions {
             let windows = session.windows.take();
             self.ended.push(Ended { key: session.key, stats, contents, windows, initiator, reason, continues });
         }
-        if matches!(reason, EndReason::IdleTimeout | EndReason::LackOfResources)
-            && let Some(opener) = opener
-        {
-            self.memory.keep(session.key, opener);
+        let memory = match reason {
+            EndReason::IdleTimeout | EndReason::LackOfResources => Some(&mut self.silent),
+            EndReason::EndOfFlow => Some(&mut self.closed),
+            EndReason::ActiveTimeout | EndReason::ForcedEnd => None,
+        };
+        if let Some((memory, opener)) = memory.zip(opener) {
+            memory.keep(session.key, opener);
         }
         if reason == EndReason::ActiveTimeout {
             self.reschedule(number);

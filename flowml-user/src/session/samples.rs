@@ -8,6 +8,9 @@ use flowml_common::flow::{FlowKey, Part};
 use flowml_common::headers::protocol;
 use flowml_common::packet::{Frame, Hook, Packet, parse};
 
+/// Bytes of the frames before the IP header.
+const ETHERNET: usize = 14;
+
 /// A packet to be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
@@ -50,7 +53,20 @@ pub(crate) fn udp(time_ns: u64, source: &str, destination: &str, payload: u16) -
 impl Sample {
     /// The packet of the parser.
     pub(crate) fn packet(&self) -> Packet {
-        let bytes = self.frame();
+        self.parsed(&self.frame())
+    }
+
+    /// This packet as an ICMP error that quotes `about`, and its bytes.
+    pub(crate) fn quoting(self, about: &Self) -> (Packet, Vec<u8>) {
+        let quote = about.frame().split_off(ETHERNET);
+        let error = Self { payload: 4 + quote.len() as u16, ..self };
+        let mut bytes = error.frame();
+        let begin = bytes.len() - quote.len();
+        bytes[begin..].copy_from_slice(&quote);
+        (error.parsed(&bytes), bytes)
+    }
+
+    fn parsed(&self, bytes: &[u8]) -> Packet {
         let frame = Frame {
             time_ns: self.time_ns,
             length: bytes.len() as u32,
@@ -59,7 +75,7 @@ impl Sample {
             stripped_vlan: None,
             segments: None,
         };
-        parse(&frame, bytes.as_slice()).expect("a frame that the parser takes")
+        parse(&frame, bytes).expect("a frame that the parser takes")
     }
 
     fn frame(&self) -> Vec<u8> {

@@ -13,7 +13,7 @@ use flowml_common::time::Boundaries;
 use proptest::prelude::*;
 
 use super::samples::{Sample, counted, counted_of, part, part_of, tcp, udp};
-use super::{EndReason, Ended, Evidence, Initiator, InitiatorRule, LINGER_NS, Sessions, Timeouts};
+use super::{EndReason, Ended, Evidence, Initiator, InitiatorRule, LINGER_NS, Sessions, Standing, Timeouts};
 use crate::capture::vectors::VecTable;
 
 const SECOND: u64 = 1_000_000_000;
@@ -182,6 +182,47 @@ fn of_icmp_who_asks_has_opened() {
     }
 }
 
+/// Who opened the flow that an error quotes, by the session that a part of this packet begins.
+fn quoted(sessions: &mut Sessions, (packet, bytes): &(Packet, Vec<u8>)) -> (Standing, String) {
+    let mut table = VecTable::new(Shape::for_capacity(32), Seed([1; 12]));
+    assert_eq!(record(&mut table, packet, &bytes.as_slice()), Metered::Counted);
+    let mut standing = None;
+    sessions.absorb_drain(table.flows(), |part, found| standing = Some((part.key, found)));
+    let (key, standing) = standing.unwrap();
+    (standing, key.endpoint(standing.initiator).address.to_ip().to_string())
+}
+
+/// Errors about the packets of either end of an open session, by the other end and by a router.
+#[test]
+fn an_icmp_error_has_the_initiator_of_the_open_session_that_it_quotes() {
+    let v4 = (["10.0.0.9:40000", "10.0.0.1:9000"], ["10.0.0.9:50000", "10.0.0.2:443"], "10.0.0.254:3", "10.0.0.9:4");
+    let v6 =
+        (["[fd00::9]:40000", "[fd00::1]:9000"], ["[fd00::9]:50000", "[fd00::2]:443"], "[fd00::fe]:2", "[fd00::9]:0");
+    for (protocol, (high, other, router, code)) in [(protocol::ICMP, v4), (protocol::ICMPV6, v6)] {
+        let (kind, code) = (router.rsplit(':').next().unwrap(), code.rsplit(':').next().unwrap());
+        let host = |end: &str| end.rsplit_once(':').unwrap().0.to_owned();
+        // Another session of the same host to the ports of the first must not be taken for it.
+        let same_ports = format!("{}:9000", host(other[1]));
+        for opener in [0, 1] {
+            let mut sessions = sessions();
+            absorb(&mut sessions, &[tcp(0, high[opener], high[1 - opener], SYN)]);
+            let others = [&*same_ports, high[0]];
+            absorb(&mut sessions, &[tcp(0, others[opener], others[1 - opener], SYN)]);
+            for informed in [0, 1] {
+                let about = tcp(0, high[informed], high[1 - informed], ACK);
+                for (sender, is_end) in [(host(high[1 - informed]), true), (host(router), false)] {
+                    let [from, to] = [format!("{sender}:{kind}"), format!("{}:{code}", host(high[informed]))];
+                    let error = Sample { protocol, ..tcp(1_000_000, &from, &to, 0) };
+                    let (standing, initiator) = quoted(&mut sessions, &error.quoting(&about));
+                    let expected = if opener == informed { host(high[informed]) } else { sender };
+                    assert_eq!(initiator, expected.trim_matches(['[', ']']), "{from} tells {to}, {opener} opened");
+                    assert_eq!(standing.about_sender, is_end, "{from} tells {to}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn stronger_evidence_wins_while_the_record_is_open() {
     let mut sessions = sessions();
@@ -215,13 +256,44 @@ fn a_session_keeps_the_initiator_of_the_one_that_it_continues() {
 }
 
 #[test]
-fn what_flags_ended_is_not_continued() {
+fn a_late_segment_of_a_connection_that_tcp_ended_keeps_its_initiator() {
+    let high = "10.0.0.1:50000";
+    let ends: [&[Sample]; 3] = [
+        &[tcp(2, CLIENT, high, FIN | ACK), tcp(3, high, CLIENT, FIN | ACK)],
+        &[tcp(2, CLIENT, high, RST)],
+        &[tcp(2, high, CLIENT, RST | ACK)],
+    ];
+    for end in ends {
+        let mut sessions = sessions();
+        let open = [tcp(0, CLIENT, high, SYN), tcp(1, high, CLIENT, SYN | ACK)];
+        absorb(&mut sessions, &[&open[..], end].concat());
+        let first = one(sessions.expire(60 * SECOND));
+        assert_eq!(first.reason, EndReason::EndOfFlow);
+        for (minute, flags) in [(1, FIN | ACK), (2, RST), (3, ACK)] {
+            absorb(&mut sessions, &[tcp(minute * 60 * SECOND, high, CLIENT, flags)]);
+            let late = one(sessions.expire((minute + 1) * 60 * SECOND));
+            assert_eq!(late.initiator, Initiator { by: Evidence::Continues, ..first.initiator });
+        }
+        absorb(&mut sessions, &[tcp(300 * SECOND, high, CLIENT, SYN)]);
+        let other = Initiator { sender: first.initiator.sender.opposite(), by: Evidence::Syn };
+        assert_eq!(one(sessions.flush()).initiator, other);
+    }
+}
+
+#[test]
+fn connections_that_tcp_ended_do_not_displace_what_is_remembered_of_silent_ones() {
     let high = "10.0.0.1:50000";
     let mut sessions = sessions();
-    absorb(&mut sessions, &[tcp(0, CLIENT, high, SYN), tcp(1, high, CLIENT, RST | ACK)]);
-    assert_eq!(one(sessions.expire(60 * SECOND)).reason, EndReason::EndOfFlow);
-    absorb(&mut sessions, &[tcp(60 * SECOND, high, CLIENT, ACK)]);
-    assert_eq!(one(sessions.flush()).initiator.by, Evidence::FirstPacket);
+    absorb(&mut sessions, &[tcp(0, CLIENT, high, SYN)]);
+    let silent = one(sessions.expire(60 * SECOND));
+    let time_ns = 60 * SECOND;
+    for n in 0..200_000u32 {
+        let client = format!("10.{}.{}.{}:40000", 1 + (n >> 16), n >> 8 & 255, n & 255);
+        absorb(&mut sessions, &[tcp(time_ns, &client, high, SYN), tcp(time_ns, high, &client, RST | ACK)]);
+    }
+    assert_eq!(sessions.expire(70 * SECOND).len(), 200_000);
+    absorb(&mut sessions, &[tcp(70 * SECOND, high, CLIENT, ACK)]);
+    assert_eq!(one(sessions.flush()).initiator, Initiator { by: Evidence::Continues, ..silent.initiator });
 }
 
 #[test]
