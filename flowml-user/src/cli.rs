@@ -331,8 +331,9 @@ privileges are needed.
 Rows are scored only where that is asked for: with '--model FILE' by what was learnt before, with '--learn' by what is \
 ordinary in the captures themselves. Otherwise the columns of the verdict are empty, and reading is much faster.
 
-Several files are read in their order as one capture, in which flows go on from one file to the next. A file that is cut \
-off or damaged is read as far as it goes, the others are read all the same, and the exit code is 1.";
+Several files are one capture, in which flows go on from one file to the next. They are read in the order of the times of \
+their first packets, compared interface by interface; standard input, pipes and files without packets keep their place. A \
+file that is cut off or damaged is read as far as it goes, the others are read all the same, and the exit code is 1.";
 
 const READ_EXAMPLES: &str = concat!(
     "\

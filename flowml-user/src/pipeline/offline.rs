@@ -233,10 +233,10 @@ fn later(before: ControlFlow<()>, now: ControlFlow<()>) -> ControlFlow<()> {
 fn describe(irregular: &Irregular) -> Vec<String> {
     let seconds = |ns: u64| format!("{:.1} s", ns as f64 / 1e9);
     let shifted = irregular.shifted.iter().map(|(interface, shift_ns)| {
-        let (by, side) = (seconds(shift_ns.unsigned_abs()), if *shift_ns > 0 { "behind" } else { "ahead of" });
+        let (by, side) = (seconds(shift_ns.unsigned_abs()), if *shift_ns > 0 { "before" } else { "after" });
         format!(
-            "the clock of interface {interface} is about {by} {side} that of the first packet; its flows have its times, \
-             and host windows those of the first"
+            "the times of interface {interface} are about {by} {side} those of the packets around it: its clock differs, or \
+             the file is not in the order of time. Its flows keep its times; host windows have those of the packets around"
         )
     });
     let late = Some(irregular.late).filter(|late| late.count > 0).map(|late| {

@@ -252,6 +252,14 @@ impl CaptureFile {
         next.map_err(|fault| FileError { file: self.name.clone(), problem: fault.problem(self.compressed) })
     }
 
+    /// How many interfaces are known so far, of a pcapng file those of its section.
+    fn interfaces(&self) -> usize {
+        match &self.format {
+            Format::Pcap(_) => 1,
+            Format::Pcapng(pcapng) => pcapng.interfaces(),
+        }
+    }
+
     /// Whether all bytes that came are whole packets: a writer that buffers stops in the middle of one.
     #[must_use]
     pub const fn is_between_packets(&self) -> bool {

@@ -1,37 +1,97 @@
-//! The order of several captures: that of the times of their first packets, as rotated files have it whatever their names are.
+//! The order of several captures: that of the times of their packets, as rotated files have it whatever their names are.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::CaptureFile;
+use super::{CaptureFile, FileError};
 
-/// The files in the order of the times of their first packets. What cannot be looked into beforehand keeps its place:
-/// standard input, pipes, files without a packet, and what is no capture.
+/// Packets at the begin of a file among which the first of each interface is looked for.
+const LOOKED_AT: usize = 1000;
+
+/// When the first packet of an interface was seen, ns, by the number of the interface.
+type FirstTimes = BTreeMap<u32, u64>;
+
+/// The files in the order of the times of their first packets. Times of one interface alone are compared, as interfaces may
+/// have different clocks. What cannot be looked into beforehand keeps its place: standard input, pipes, files without a packet,
+/// and what is no capture.
 #[must_use]
 pub fn in_order_of_time(paths: &[PathBuf]) -> Vec<PathBuf> {
     if paths.len() < 2 {
         return paths.to_vec();
     }
-    let times: Vec<_> = paths.iter().map(|path| first_ns(path)).collect();
-    let mut order: Vec<_> = times.iter().zip(paths).filter_map(|(time_ns, path)| Some(((*time_ns)?, path))).collect();
-    order.sort_by_key(|(time_ns, _)| *time_ns);
-    let mut ordered = order.into_iter().map(|(_, path)| path);
-    let placed = times.iter().zip(paths).map(|(time_ns, path)| time_ns.and_then(|_| ordered.next()).unwrap_or(path));
-    placed.cloned().collect()
+    let times: Vec<_> = paths.iter().map(|path| first_times(path)).collect();
+    let mut ordered = order(&times).into_iter();
+    let placed = (0..paths.len()).map(|at| if times[at].is_empty() { at } else { ordered.next().unwrap_or(at) });
+    placed.map(|at| paths[at].clone()).collect()
 }
 
-/// When the first packet was seen; 0 is no time.
-fn first_ns(path: &Path) -> Option<u64> {
-    if !fs::metadata(path).ok()?.is_file() {
-        return None;
+/// The files with packets, by their numbers: each behind those that are earlier on one of its interfaces. Where no interface
+/// says which of two files is earlier, or interfaces contradict each other, they keep the given order.
+fn order(times: &[FirstTimes]) -> Vec<usize> {
+    let mut of_interfaces: BTreeMap<u32, Vec<(u64, usize)>> = BTreeMap::new();
+    for (file, times) in times.iter().enumerate() {
+        for (interface, time_ns) in times {
+            of_interfaces.entry(*interface).or_default().push((*time_ns, file));
+        }
     }
-    let mut file = CaptureFile::open(path).ok()?;
-    let first = file.next_frame().ok()??;
-    Some(first.time_ns).filter(|time_ns| *time_ns > 0)
+    let mut followers = vec![Vec::new(); times.len()];
+    let mut earlier = vec![0; times.len()];
+    for files in of_interfaces.values_mut() {
+        files.sort_unstable();
+        for pair in files.windows(2) {
+            let [(_, before), (_, behind)] = [pair[0], pair[1]];
+            followers[before].push(behind);
+            earlier[behind] += 1;
+        }
+    }
+    let mut left: BTreeSet<usize> = (0..times.len()).filter(|file| !times[*file].is_empty()).collect();
+    let mut ready: BTreeSet<usize> = left.iter().copied().filter(|file| earlier[*file] == 0).collect();
+    let mut ordered = Vec::new();
+    // Where each of the files left is behind another, their interfaces contradict each other.
+    while let Some(file) = ready.pop_first().or_else(|| left.first().copied()) {
+        left.remove(&file);
+        ordered.push(file);
+        for behind in &followers[file] {
+            earlier[*behind] -= 1;
+            if earlier[*behind] == 0 && left.contains(behind) {
+                ready.insert(*behind);
+            }
+        }
+    }
+    ordered
+}
+
+/// When the first packets of a file were seen, as far as its begin says; 0 is no time.
+fn first_times(path: &Path) -> FirstTimes {
+    let mut times = FirstTimes::new();
+    if fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        // What is wrong with the file is reported when it is read.
+        let _ = look_at(path, &mut times);
+    }
+    times
+}
+
+/// Looks at packets until one of each interface was seen.
+fn look_at(path: &Path, times: &mut FirstTimes) -> Result<(), FileError> {
+    let mut file = CaptureFile::open(path)?;
+    for _ in 0..LOOKED_AT {
+        let Some(captured) = file.next_frame()? else { break };
+        let (interface, time_ns) = (captured.interface, captured.time_ns);
+        if time_ns > 0 {
+            times.entry(interface).or_insert(time_ns);
+        }
+        if times.len() >= file.interfaces() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// A capture of one packet.
@@ -56,5 +116,57 @@ mod tests {
         let named = [&late, &input, &early, &no_packets, &missing, &no_capture, &middle].map(Clone::clone);
         let ordered = [early, input, middle, no_packets, missing, no_capture, late];
         assert_eq!(in_order_of_time(&named), ordered);
+    }
+
+    fn times<const N: usize>(times: [&[(u32, u64)]; N]) -> Vec<FirstTimes> {
+        times.map(|times| times.iter().copied().collect()).to_vec()
+    }
+
+    #[test]
+    fn times_of_different_clocks_are_not_compared() {
+        let cases: [(Vec<FirstTimes>, &[usize]); 6] = [
+            // Interface 2 is a minute behind, and the second file begins with it.
+            (times([&[(1, 100), (2, 41)], &[(2, 42), (1, 103)], &[(1, 106), (2, 45)]]), &[0, 1, 2]),
+            (times([&[(2, 45), (1, 106)], &[(1, 100), (2, 41)], &[(2, 42), (1, 103)]]), &[1, 2, 0]),
+            // Files of which one interface says it, and another has packets in some of them alone.
+            (times([&[(1, 106)], &[(1, 103), (2, 42)], &[(2, 41)]]), &[2, 1, 0]),
+            // Nothing says it.
+            (times([&[(3, 9)], &[(2, 5)], &[(1, 1)]]), &[0, 1, 2]),
+            // Interfaces contradict each other; the last file is the earliest on both.
+            (times([&[(1, 5), (2, 8)], &[(1, 7), (2, 6)], &[(1, 1), (2, 2)]]), &[2, 0, 1]),
+            (times([&[(1, 5)], &[(1, 5)], &[], &[(1, 5)]]), &[0, 1, 3]),
+        ];
+        for (files, expected) in cases {
+            assert_eq!(order(&files), expected, "{files:?}");
+        }
+    }
+
+    proptest! {
+        /// A capture of interfaces with any clocks that was cut anywhere, its files named in any order.
+        #[test]
+        fn rotated_files_are_in_order_on_every_interface(
+            packets in prop::collection::vec(0..3u32, 1..60),
+            clocks in prop::array::uniform3(1_000_000..2_000_000u64),
+            cuts in prop::collection::vec(1..8usize, 60),
+            seed: u64,
+        ) {
+            let mut files = Vec::new();
+            let mut seen = (0u64..).zip(&packets).map(|(n, interface)| (*interface, clocks[*interface as usize] + n));
+            for length in cuts {
+                let mut times = FirstTimes::new();
+                for (interface, time_ns) in seen.by_ref().take(length) {
+                    times.entry(interface).or_insert(time_ns);
+                }
+                files.push(times);
+            }
+            files.sort_by_key(|times| times.values().fold(seed, |hash, time| (hash ^ time).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+            let ordered = order(&files);
+            let mut all = ordered.clone();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..files.len()).filter(|file| !files[*file].is_empty()).collect::<Vec<_>>());
+            for interface in 0..3 {
+                prop_assert!(ordered.iter().filter_map(|file| files[*file].get(&interface)).is_sorted());
+            }
+        }
     }
 }

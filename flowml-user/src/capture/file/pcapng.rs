@@ -107,6 +107,11 @@ impl Pcapng {
         self.left_out.iter().map(|(link, packets)| (*link, *packets))
     }
 
+    /// How many interfaces the section has so far.
+    pub(super) const fn interfaces(&self) -> usize {
+        self.interfaces.len()
+    }
+
     pub(super) fn next<'a>(&mut self, window: &'a mut Window) -> Result<Option<Captured<'a>>, Fault> {
         loop {
             let offset = window.offset();
