@@ -28,7 +28,7 @@ of captures. Without a classifier it learns what ordinary rows look like; with l
 
 Of flowml's own tables (and NFStream's) the columns are learnt as 'flowml features' says. Of others, numbers that cannot be \
 negative and reach beyond 1 are learnt as their log1p, texts as categories; addresses, Unix times and texts that name rows \
-are left out, and so is a column without a name that only counts the rows. CSV may be separated by commas, semicolons, tabs or \
+are left out, and so is the index of a data frame: whole numbers in a column without a name. CSV may be separated by commas, semicolons, tabs or \
 bars, with decimal points or commas. docs/LEARNING.md describes it all.";
 
 pub(super) const TRAIN_EXAMPLES: &str = concat!(

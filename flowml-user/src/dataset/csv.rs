@@ -26,7 +26,7 @@ const SAMPLE: u64 = 1 << 16;
 enum Decimal {
     #[default]
     Point,
-    /// Where columns are not separated by commas.
+    /// Where columns are not separated by commas, or such fields are in quotes.
     Comma,
 }
 
@@ -48,12 +48,14 @@ struct Seen {
     real: bool,
     /// Numbers with decimal commas.
     comma: bool,
+    /// Whether a comma was seen that divides no groups of three digits; where commas do not separate the columns, none does.
+    decimal: bool,
     flag: bool,
 }
 
 impl Seen {
     fn nothing(delimiter: u8) -> Self {
-        Self { any: false, integer: true, real: true, comma: delimiter != b',', flag: true }
+        Self { any: false, integer: true, real: true, comma: true, decimal: delimiter != b',', flag: true }
     }
 
     fn look_at(&mut self, text: &str) {
@@ -65,6 +67,7 @@ impl Seen {
         self.integer = self.integer && integer(text).is_some();
         self.real = self.integer || self.real && real(text).is_some();
         self.comma = self.comma && decimal_comma(text).is_some();
+        self.decimal = self.decimal || !may_be_grouped(text);
         self.flag = self.flag && flag(text).is_some();
     }
 
@@ -75,7 +78,7 @@ impl Seen {
             Self { flag: true, .. } => Kind::Flag,
             Self { integer: true, .. } => Kind::Integer,
             Self { real: true, .. } => Kind::Real,
-            Self { comma: true, .. } => return (Kind::Real, Decimal::Comma),
+            Self { comma: true, decimal: true, .. } => return (Kind::Real, Decimal::Comma),
             _ => Kind::Text,
         };
         let kind = match (known, found) {
@@ -125,6 +128,13 @@ fn decimal_comma(text: &str) -> Option<f64> {
         number.push_str(fraction);
     }
     real(&number)
+}
+
+/// Whether the commas of a number may divide its whole part into groups of three digits (`12,345`), or it has none.
+fn may_be_grouped(text: &str) -> bool {
+    let Some((whole, groups)) = text.split_once(',') else { return true };
+    let whole = whole.trim_start_matches('-');
+    whole != "0" && matches!(whole.len(), 1..=3) && groups.split(',').all(|group| group.len() == 3)
 }
 
 fn flag(text: &str) -> Option<bool> {
@@ -284,7 +294,8 @@ pub(super) fn read(path: &Path, reading: Reading) -> Result<(SchemaRef, Batches,
     let decimal_comma = kinds.iter().any(|(_, decimal)| *decimal == Decimal::Comma);
     let notices = [
         not_utf8.map(|at| Notice::Encoding { taken_for: form.encoding, at }),
-        (form.delimiter != b',').then(|| Notice::Delimiter { delimiter: form.delimiter.into(), decimal_comma }),
+        (form.delimiter != b',' || decimal_comma)
+            .then(|| Notice::Delimiter { delimiter: form.delimiter.into(), decimal_comma }),
         (records.repeated > 0).then_some(Notice::RepeatedHeaders(records.repeated)),
     ];
     let (records, _) = form.open(path)?;

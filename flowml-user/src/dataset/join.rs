@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::columns::{numbers, texts};
 use super::keys::{End, Key, keys};
+use super::names::column_named;
 use super::{DatasetError, TableReader};
 
 /// A flow whichever side opened it.
@@ -27,7 +28,7 @@ impl Labels {
     /// # Errors
     /// If the table cannot be read, or has not the columns of a flow and its label.
     pub fn read(table: TableReader, column: &str, tolerance_ms: i64) -> Result<Self, DatasetError> {
-        table.schema().index_of(column).map_err(|_| DatasetError::no_column(&table, column))?;
+        column_named(table.schema(), column).ok_or_else(|| DatasetError::no_column(&table, column))?;
         let mut flows: HashMap<Pair, Vec<(i64, String)>> = HashMap::new();
         for batch in table {
             let batch = batch?;
@@ -56,7 +57,8 @@ impl Labels {
 /// The labels of a column, which may be numbers.
 pub(super) fn label_texts(batch: &arrow_array::RecordBatch, column: &str) -> Result<Vec<Option<String>>, DatasetError> {
     let wrong = |found: String| DatasetError::Type { column: column.to_owned(), found, expected: "text or numbers" };
-    let array = batch.column_by_name(column).ok_or_else(|| wrong("nothing".to_owned()))?;
+    let place = column_named(&batch.schema(), column).ok_or_else(|| wrong("nothing".to_owned()))?;
+    let array = batch.column(place);
     if let Some(texts) = texts(array.as_ref()) {
         return Ok(texts.into_iter().map(|text| text.map(str::to_owned)).collect());
     }

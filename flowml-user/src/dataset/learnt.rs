@@ -9,6 +9,7 @@ use arrow_schema::{DataType, Schema};
 use super::columns::{numbers, texts};
 use super::join::label_texts;
 use super::keys::{HOST_KEY_COLUMNS, KEY_COLUMNS};
+use super::names::column_named;
 use super::{DatasetError, Shape, TableReader, zeek};
 use crate::features::{CONTENT_FEATURES, FLOW_FEATURES, HOST_FEATURES, Learn};
 use crate::model::frame::{Frame, FrameColumn, Values};
@@ -33,7 +34,7 @@ impl Roles {
     /// If one is not.
     pub fn check(&self, table: &TableReader, needs_label: bool) -> Result<(), DatasetError> {
         let label = self.label.iter().filter(|_| needs_label);
-        let missing = label.chain(&self.ignored).find(|name| table.schema().index_of(name).is_err());
+        let missing = label.chain(&self.ignored).find(|name| column_named(table.schema(), name).is_none());
         match missing {
             Some(column) => Err(DatasetError::no_column(table, column)),
             None => Ok(()),
@@ -56,10 +57,11 @@ impl Roles {
             let own = features.as_ref()?.iter().find(|(feature, _)| *feature == name);
             Some(own.map_or(Learn::Never, |(_, learn)| *learn))
         };
-        let named = |name: &String| self.label.as_ref() != Some(name) && !self.ignored.contains(name);
-        let fields = schema.fields().iter().enumerate();
+        let named = self.label.iter().chain(&self.ignored).filter_map(|name| column_named(schema, name));
+        let left_out: Vec<usize> = named.collect();
+        let fields = schema.fields().iter().enumerate().filter(|(place, _)| !left_out.contains(place));
         // A list says of its packets what other columns say of the flow.
-        let single = fields.filter(|(_, field)| named(field.name()) && !matches!(field.data_type(), DataType::List(_)));
+        let single = fields.filter(|(_, field)| !matches!(field.data_type(), DataType::List(_)));
         single.map(|(place, field)| (place, known(field.name()))).collect()
     }
 
@@ -70,7 +72,7 @@ impl Roles {
     pub fn frame(&self, batch: &RecordBatch) -> Result<Frame, DatasetError> {
         let mut gathered = Gathered::new(self, &batch.schema());
         gathered.add(batch)?;
-        Ok(gathered.finish(&[]))
+        Ok(gathered.finish(|_, _| false))
     }
 
     /// The labels of a batch, the empty text where there is none.
@@ -102,67 +104,64 @@ impl Roles {
             }
             rows_read(gathered.rows);
         }
-        let counters = counters(shape.schema(), &gathered, &inputs);
-        Ok(Labelled { frame: gathered.finish(&counters), labels, inputs })
+        let has_header = !shape
+            .schema()
+            .fields()
+            .iter()
+            .zip(1..)
+            .all(|(field, number): (_, usize)| *field.name() == number.to_string());
+        let is_index = |place: usize, column: &FrameColumn| is_index(column, place, has_header, &inputs);
+        let frame = gathered.finish(is_index);
+        Ok(Labelled { frame, labels, inputs })
     }
 }
 
-/// Whether a column of this name and place has none: pandas calls a column without a name so when it reads it, and its
-/// index so when it writes Parquet. In a table without a header, the first.
-fn is_unnamed(name: &str, place: usize, has_header: bool) -> bool {
-    let number = name.strip_prefix("Unnamed: ").or_else(|| name.strip_prefix("__index_level_")?.strip_suffix("__"));
-    let is_number = |text: &str| text.starts_with(|digit: char| digit.is_ascii_digit());
-    if has_header { name.is_empty() || number.is_some_and(is_number) } else { place == 0 }
-}
-
-/// The places of columns that have no name and only count the rows, as the index of a data frame does, whatever its order
-/// became: learnt, they would say where in its file a row was.
-fn counters(schema: &Schema, gathered: &Gathered, inputs: &[u32]) -> Vec<usize> {
-    let has_header =
-        !schema.fields().iter().zip(1..).all(|(field, number): (_, usize)| *field.name() == number.to_string());
-    let counts = |(place, column): &&(usize, FrameColumn)| match &column.values {
-        Values::Numbers(numbers) if is_unnamed(&column.name, *place, has_header) => {
-            (has_header || numbers.len() >= COUNTED_ROWS) && count_rows(numbers, inputs, has_header)
-        }
-        _ => false,
-    };
-    gathered.columns.iter().filter(counts).map(|(place, _)| *place).collect()
-}
-
-/// Whether numbers only count the rows: whole ones, and in each input all different; or in each input the same step from one
-/// to the next but where the count begins again, as in tables that were joined. In the strict sense, which is taken where
-/// no header says that the column has no name, one step in each input.
-fn count_rows(numbers: &[f64], inputs: &[u32], may_be_shuffled: bool) -> bool {
-    let (mut first, mut counted) = (0, false);
-    for rows in inputs.chunk_by(|a, b| a == b) {
-        let own = &numbers[first..first + rows.len()];
-        first += rows.len();
-        if own.iter().any(|number| number.fract() != 0.0) {
-            return false;
-        }
-        counted |= own.len() > 1;
-        let step = own.get(1).map_or(1.0, |second| second - own[0]);
-        let goes_on = |pair: &[f64]| pair[1] - pair[0] == step;
-        let begins_again = |pair: &[f64]| pair[1] == own[0];
-        let in_steps = step != 0.0 && own.windows(2).all(|pair| goes_on(pair) || may_be_shuffled && begins_again(pair));
-        let different = || own.iter().map(|number| number.to_bits()).collect::<HashSet<u64>>().len() == own.len();
-        let counts = in_steps || may_be_shuffled && different();
-        if !counts {
-            return false;
-        }
-    }
-    counted
-}
-
-/// The names of the columns of a table that were found to count its rows, and are not learnt therefore.
+/// The names of columns that have no name and hold the index of a data frame, or count the rows: they are not learnt, as they
+/// would say where in its file a row was.
 #[must_use]
-pub fn counting(table: &Labelled) -> Vec<&str> {
-    let columns = table.frame.columns().iter().enumerate();
-    let has_header = !table.frame.columns().iter().all(|column| column.name.parse::<usize>().is_ok());
-    let unnamed = |(place, column): &(usize, &FrameColumn)| {
-        column.learn == Some(Learn::Never) && is_unnamed(&column.name, *place, has_header)
+pub fn indexes(table: &Labelled) -> Vec<&str> {
+    let columns = table.frame.columns();
+    let has_header = !columns.iter().all(|column| column.name.parse::<usize>().is_ok());
+    let found = columns.iter().enumerate().filter(|(place, column)| {
+        column.learn == Some(Learn::Never) && is_index(column, *place, has_header, &table.inputs)
+    });
+    found.map(|(_, column)| column.name.as_str()).collect()
+}
+
+/// Whether a column without a name holds the index of a data frame, whatever was done to its rows: whole numbers, of which
+/// none is negative. Without a header no column has a name: there the first has to count the rows.
+fn is_index(column: &FrameColumn, place: usize, has_header: bool, inputs: &[u32]) -> bool {
+    let Values::Numbers(numbers) = &column.values else { return false };
+    if has_header { is_unnamed(&column.name) && are_whole(numbers) } else { place == 0 && count_rows(numbers, inputs) }
+}
+
+/// Whether pandas calls a column without a name so: its index when it writes CSV or Parquet, any when it reads CSV (two of
+/// one name are told apart by what stands behind the number).
+fn is_unnamed(name: &str) -> bool {
+    let number = name.strip_prefix("Unnamed: ").or_else(|| name.strip_prefix("__index_level_")?.strip_suffix("__"));
+    name.trim().is_empty() || number.is_some_and(|text| text.starts_with(|digit: char| digit.is_ascii_digit()))
+}
+
+/// Whether the numbers that there are are whole, and none is negative.
+fn are_whole(numbers: &[f64]) -> bool {
+    let mut defined = numbers.iter().filter(|number| !number.is_nan()).peekable();
+    defined.peek().is_some() && defined.all(|number| *number >= 0.0 && number.fract() == 0.0)
+}
+
+/// Whether numbers only count the rows: whole ones with one step from each to the next in each input, over many rows.
+fn count_rows(numbers: &[f64], inputs: &[u32]) -> bool {
+    let mut first = 0;
+    let counts = |own: &[f64]| {
+        let step = own.get(1).map_or(1.0, |second| second - own[0]);
+        let in_steps = step != 0.0 && own.windows(2).all(|pair| pair[1] - pair[0] == step);
+        in_steps && own.iter().all(|number| number.fract() == 0.0)
     };
-    columns.filter(unnamed).map(|(_, column)| column.name.as_str()).collect()
+    numbers.len() >= COUNTED_ROWS
+        && inputs.chunk_by(|a, b| a == b).all(|rows| {
+            let own = &numbers[first..first + rows.len()];
+            first += rows.len();
+            counts(own)
+        })
 }
 
 /// The text, once in memory.
@@ -214,9 +213,9 @@ impl Gathered {
         Ok(())
     }
 
-    /// The table, of which the columns at these places are not learnt.
-    fn finish(self, never: &[usize]) -> Frame {
-        let columns = self.columns.into_iter().map(|(place, column)| match never.contains(&place) {
+    /// The table, of which columns are not learnt where `never` says so, by their places.
+    fn finish(self, never: impl Fn(usize, &FrameColumn) -> bool) -> Frame {
+        let columns = self.columns.into_iter().map(|(place, column)| match never(place, &column) {
             true => FrameColumn { learn: Some(Learn::Never), ..column },
             false => column,
         });
@@ -226,6 +225,8 @@ impl Gathered {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::dataset::HeaderRow;
 
@@ -248,37 +249,58 @@ mod tests {
         assert!(error.to_string().contains("expected a column '3'"), "{error}");
     }
 
+    /// Whether a column of this name and these numbers beside another is found to be an index, in a file called so.
+    fn is_index_of(file: &str, name: &str, numbers: &[&str]) -> bool {
+        let rows: String = numbers.iter().enumerate().map(|(row, n)| format!("{n},{}\n", row * row)).collect();
+        let table = read(file, &format!("{name},x\n{rows}"), HeaderRow::Present, &Roles::default());
+        let table = table.expect("a table");
+        assert_eq!(table.frame.column("x").map(|column| column.learn), Some(None));
+        indexes(&table).len() == 1
+    }
+
     #[test]
-    fn an_unnamed_column_that_counts_the_rows_is_not_learnt() {
-        let counts_rows = |name: &str, numbers: &[&str]| {
-            let rows: String = numbers.iter().enumerate().map(|(row, n)| format!("{n},{}\n", row * row)).collect();
-            let table = read("count", &format!("{name},x\n{rows}"), HeaderRow::Present, &Roles::default());
-            let table = table.expect("a table");
-            assert_eq!(table.frame.column("x").map(|column| column.learn), Some(None));
-            counting(&table).len() == 1
-        };
-        for name in ["", "Unnamed: 0", "Unnamed: 0.1", "__index_level_0__", "\"\""] {
-            assert!(counts_rows(name, &["0", "1", "2", "3"]), "{name}");
+    fn whole_numbers_without_a_name_are_the_index_of_a_data_frame() {
+        for name in ["", " ", "\"\"", "Unnamed: 0", "Unnamed: 0.1", "Unnamed: 0_x", "Unnamed: 1", "__index_level_0__"] {
+            assert!(is_index_of("index", name, &["0", "1", "2", "3"]), "{name}");
         }
-        let counts = [
-            // Any begin and step, descending, as reals, in another order, a sample, tables that were joined.
+        let indexes = [
+            // Any begin and step, descending, as reals, shuffled, sampled, joined, with one twice, with one missing.
             ["17", "18", "19", "20", "21", "22"],
             ["0", "10", "20", "30", "40", "50"],
             ["5", "4", "3", "2", "1", "0"],
             ["0.0", "1.0", "2.0", "3.0", "4.0", "5.0"],
             ["3", "0", "5", "1", "4", "2"],
             ["812", "7", "93", "400", "11", "5012"],
-            ["0", "1", "2", "0", "1", "2"],
+            ["0", "3", "4", "1", "2", "4"],
+            ["0", "1", "2", "2", "4", "5"],
+            ["0", "1", "", "3", "4", "5"],
+            ["7", "7", "7", "2", "2", "9"],
         ];
-        for numbers in counts {
-            assert!(counts_rows("", &numbers), "{numbers:?}");
-            assert!(!counts_rows("bytes", &numbers), "{numbers:?}");
+        for numbers in indexes {
+            assert!(is_index_of("index", "", &numbers), "{numbers:?}");
+            assert!(!is_index_of("index", "bytes", &numbers), "{numbers:?}");
         }
-        let measures =
-            [["0", "0", "1", "0", "1", "1"], ["1.5", "2.5", "3.5", "4.5", "5.5", "6.5"], ["1", "2", "", "4", "5", "6"]];
-        for numbers in measures {
-            assert!(!counts_rows("", &numbers), "{numbers:?}");
+        for numbers in [["1.5", "2.5", "3.5"], ["0", "-1", "2"], ["0", "1", "Infinity"], ["a", "1", "2"], ["", "", ""]]
+        {
+            assert!(!is_index_of("index", "", &numbers), "{numbers:?}");
         }
+    }
+
+    proptest! {
+        /// An index stays one whatever was done to its rows: drawn with replacement, in any order, from any frames.
+        #[test]
+        fn an_index_is_found_whichever_of_its_rows_are_there(rows in prop::collection::vec(0..100_000u32, 1..50)) {
+            let texts: Vec<String> = rows.iter().map(u32::to_string).collect();
+            prop_assert!(is_index_of("rows", "Unnamed: 0", &texts.iter().map(String::as_str).collect::<Vec<_>>()));
+        }
+    }
+
+    #[test]
+    fn columns_are_named_with_or_without_the_space_around_their_names() {
+        let roles = Roles { label: Some(" Label".to_owned()), ignored: vec![" id ".to_owned()] };
+        let table = read("spaces", "id, a, Label\n1,2,x\n3,4,y\n", HeaderRow::Present, &roles).expect("a table");
+        assert_eq!(table.frame.columns().iter().map(|column| &*column.name).collect::<Vec<_>>(), ["a"]);
+        assert_eq!(table.labels.expect("there is a column"), ["x".into(), "y".into()]);
     }
 
     #[test]
@@ -286,7 +308,7 @@ mod tests {
         let of = |rows: usize, step: usize| {
             let text: String = (0..rows).map(|row| format!("{},{}\n", row * step % 101, row % 7)).collect();
             let table = read("bare-count", &text, HeaderRow::Absent, &Roles::default()).expect("a table");
-            counting(&table).len()
+            indexes(&table).len()
         };
         assert_eq!([of(100, 1), of(99, 1), of(100, 7)], [1, 0, 0]);
     }

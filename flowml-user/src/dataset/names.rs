@@ -1,7 +1,17 @@
-//! What there is, for people who named something that is not: the most similar names first, and not too many.
+//! Columns by the names that people give them, and what there is where nothing has the name: the most similar names first.
+
+use arrow_schema::Schema;
 
 /// How many names are listed.
 const LISTED: usize = 12;
+
+/// The place of the column with this name; where there is none, of the one whose name differs by space around it alone, as
+/// CICFlowMeter writes names (` Label`), which CSV is read without.
+#[must_use]
+pub fn column_named(schema: &Schema, name: &str) -> Option<usize> {
+    let trimmed = || schema.fields().iter().position(|field| field.name().trim() == name.trim());
+    schema.index_of(name).ok().or_else(trimmed)
+}
 
 /// The names, those that are most like `wanted` first, with how many more there are.
 #[must_use]
@@ -35,7 +45,21 @@ fn distance(one: &str, other: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use arrow_schema::{DataType, Field};
+
     use super::*;
+
+    #[test]
+    fn a_name_is_that_of_a_column_with_or_without_space_around_it() {
+        let schema = |names: &[&str]| {
+            Schema::new(names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>())
+        };
+        assert_eq!(column_named(&schema(&["a", "Label"]), " Label"), Some(1));
+        assert_eq!(column_named(&schema(&["a", " Label"]), "Label"), Some(1));
+        assert_eq!(column_named(&schema(&[" Label", "Label"]), "Label"), Some(1));
+        assert_eq!(column_named(&schema(&["Label", " Label "]), " Label "), Some(1));
+        assert_eq!(column_named(&schema(&["a", "Label"]), "label"), None);
+    }
 
     #[test]
     fn the_most_similar_names_come_first_and_the_list_is_bounded() {

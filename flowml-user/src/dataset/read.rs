@@ -50,7 +50,7 @@ pub enum Notice {
         /// The first byte that is not UTF-8, from 0.
         at: u64,
     },
-    /// Its columns are not separated by commas.
+    /// Its columns are not separated by commas, or its numbers have decimal commas.
     Delimiter {
         /// What separates them.
         delimiter: char,

@@ -167,6 +167,17 @@ fn delimiters_and_decimal_commas_are_found_and_what_is_quoted_is_one_field() {
         assert_eq!(numbers_of(&batch, "d").expect(name), [7.0, 8.0, 9.0], "{name}");
         assert_eq!(texts_of(&batch, "c").expect(name)[2], None, "{name}");
     }
+    // In a file with commas such numbers are in quotes.
+    let text = "a,b,c\n\"1,5\",\"1,234\",\"1,234\"\n7,\"0,5\",999\n,\"-2,25\",\"12,345,678\"\n";
+    let table = TableReader::open(&folder.file("quoted", text)).expect("a table");
+    assert_eq!(table.notices(), [Notice::Delimiter { delimiter: ',', decimal_comma: true }]);
+    let batch = table.map(|batch| batch.expect("whole")).next().expect("rows");
+    assert_eq!(numbers_of(&batch, "a").expect("numbers")[..2], [1.5, 7.0]);
+    assert_eq!(numbers_of(&batch, "b").expect("numbers"), [1.234, 0.5, -2.25]);
+    // Groups of three digits: no decimal commas.
+    assert_eq!(texts_of(&batch, "c").expect("texts"), [Some("1,234"), Some("999"), Some("12,345,678")]);
+    let table = TableReader::open(&folder.file("mixed", "a,b\n\"1,5\",\"10,5\"\nx,1.5\n")).expect("a table");
+    assert!(table.notices().is_empty(), "not all values are such numbers");
     // Texts that look like it are none: groups are of three digits, and names may begin with zeros.
     let table = TableReader::open(&folder.file("text", "a;b;c\n1.23,5;007,5;1,2,3\n")).expect("a table");
     assert!(table.schema().fields().iter().all(|field| *field.data_type() == DataType::Utf8));

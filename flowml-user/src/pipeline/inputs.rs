@@ -15,7 +15,7 @@ use super::progress::Step;
 use super::{Finished, Pipeline};
 use crate::capture::file;
 use crate::cli::InputArguments;
-use crate::dataset::learnt::{Roles, counting};
+use crate::dataset::learnt::{Roles, indexes};
 use crate::dataset::truth::{Truth, labelled};
 use crate::dataset::{RowType, TableReader};
 use crate::features::FlowColumns;
@@ -63,8 +63,11 @@ impl<'a> Inputs<'a> {
         let tables = self.open(paths)?;
         self.step.show("reading");
         let table = roles.read(tables, |rows| self.step.show(format!("reading, {rows} rows")))?;
-        for name in counting(&table) {
-            self.step.notice(&format!("column '{name}' only counts the rows, and is not learnt"));
+        for name in indexes(&table) {
+            self.step.notice(&format!(
+                "column '{name}' is not learnt: it has no name and holds whole numbers, as the index of a data frame does, \
+                 which says where in a file a row was"
+            ));
         }
         Ok(table)
     }
