@@ -201,6 +201,22 @@ impl ModelFile {
         Ok(Self { path: path.to_owned(), learners: contents.learners })
     }
 
+    /// Whether the file has learners of these names: one at least, as others may not have been ready, and none of another.
+    ///
+    /// # Errors
+    /// If it has not.
+    pub fn check(&self, names: &[&str]) -> Result<(), ModelError> {
+        let other = self.learners.keys().find(|name| !names.contains(&name.as_str()));
+        let found = match other {
+            Some(other) => format!("a learner '{other}'"),
+            None if self.learners.is_empty() => "no learner".to_owned(),
+            None => return Ok(()),
+        };
+        let expected: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+        let reason = format!("it has {found}; expected the learners {}", expected.join(" and "));
+        Err(ModelError::NotAModel { path: self.path.clone(), reason })
+    }
+
     /// The learner of this name for rows of these columns; none where the file has none.
     ///
     /// # Errors

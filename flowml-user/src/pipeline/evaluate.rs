@@ -71,11 +71,11 @@ fn read(arguments: &Eval, inputs: &mut Inputs<'_>) -> Result<Judged> {
 /// By a model of traffic, which judges captures while they are metered, as a run would, but learns nothing of them.
 fn by_traffic(model: &Path, arguments: &Eval, inputs: Inputs<'_>) -> Result<Report> {
     traffic::check_captures(&arguments.inputs)?;
-    let learners = traffic::learners(model, arguments.learning.alpha)?;
-    let alpha = learners.flows.acting().settings().alpha;
-    let mut inputs = inputs.judged_by(learners.held());
-    let places = inputs.places(&arguments.inputs)?;
     let unit = arguments.table.input.unit.unwrap_or_default();
+    let learners = traffic::judges(model, arguments.learning.alpha, unit)?;
+    let alpha = learners.flows.acting().settings().alpha;
+    let mut inputs = inputs.judged_by(learners);
+    let places = inputs.places(&arguments.inputs)?;
     let table = arguments.table.roles().read(inputs.tables(&places, unit.row_type())?, |_| {})?;
     let benign = arguments.learning.benign.as_deref().unwrap_or(BENIGN);
     let judged = Judged::new(table).labelled_or(benign);

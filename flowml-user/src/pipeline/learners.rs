@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::budget::Budget;
 use crate::cli::AlarmLevel;
+use crate::dataset::RowType;
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
 use crate::model::{Below, Learner, ModelError, ModelFile, News, Settings, Snapshot, Status, Succession};
 use crate::sink::LearnerReport;
@@ -126,6 +127,16 @@ impl Learners {
         self
     }
 
+    /// The learner of rows of this type, if there is a model to judge them by.
+    #[must_use]
+    pub fn can_judge(&self, rows: RowType) -> bool {
+        let learner = match rows {
+            RowType::Flow => &self.flows,
+            RowType::Host | RowType::Incident => &self.hosts,
+        };
+        matches!(learner.status(), Status::Ready { .. })
+    }
+
     /// From now on this says which rows are anomalies.
     pub fn set_alarms(&mut self, level: AlarmLevel) {
         match level {
@@ -157,8 +168,9 @@ impl Learners {
     /// The learners of a file; one that it does not have begins anew.
     ///
     /// # Errors
-    /// If the file has models of other features.
+    /// If the file has no learner, one of another name, or models of other features.
     pub fn of_file(file: &ModelFile, flows: FlowColumns, settings: &Settings) -> Result<Self, ModelError> {
+        file.check(&[FLOWS, HOSTS])?;
         let mut learners = Self::new(flows, settings);
         if let Some(learner) = file.learner(FLOWS, flow_columns(flows))? {
             learners.flows = Succession::of(learner);
@@ -260,6 +272,34 @@ fn of_host_windows(settings: &Settings) -> Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_without_a_learner_or_with_another_is_refused() {
+        let begin = |learners: &str| {
+            let text = format!("{{\"format\": \"flowml-model\", \"version\": 4, \"learners\": {learners}}}");
+            let file = ModelFile::parse(Path::new("a.json"), text.as_bytes()).expect("JSON of this version");
+            Learners::of_file(&file, FlowColumns::Headers, &Settings::default()).map(|_| ())
+        };
+        for (learners, found) in [("{}", "no learner"), ("{\"flow\": {}}", "a learner 'flow'")] {
+            let error = begin(learners).expect_err("it is no model").to_string();
+            assert!(error.ends_with(&format!("it has {found}; expected the learners 'flows' and 'hosts'")), "{error}");
+        }
+    }
+
+    #[test]
+    fn rows_are_judged_by_a_learner_of_them() {
+        let all: serde_json::Value = serde_json::from_str(Builtin::Both.text()).expect("a model");
+        for (name, other, of) in [(FLOWS, HOSTS, RowType::Flow), (HOSTS, FLOWS, RowType::Host)] {
+            let mut file = all.clone();
+            file["learners"].as_object_mut().expect("learners").remove(other);
+            let file = ModelFile::parse(Path::new("a.json"), file.to_string().as_bytes()).expect("a model");
+            let learners =
+                Learners::of_file(&file, FlowColumns::Headers, &Settings::default()).expect("of its features");
+            for rows in [RowType::Flow, RowType::Host] {
+                assert_eq!(learners.can_judge(rows), rows == of, "{rows:?} by the learner of {name}");
+            }
+        }
+    }
 
     #[test]
     fn the_models_that_ship_with_flowml_are_of_its_features() {

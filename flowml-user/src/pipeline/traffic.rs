@@ -9,7 +9,7 @@ use super::learners::{Begin, Builtin, Learners};
 use super::live;
 use super::progress::Step;
 use crate::capture::file;
-use crate::cli::{AlarmLevel, Run, Score, Train};
+use crate::cli::{AlarmLevel, Run, Score, Train, Unit};
 use crate::dataset::columns::numbers_of;
 use crate::dataset::{Shape, TableFormat, TableWriter};
 use crate::features::FlowColumns;
@@ -44,12 +44,27 @@ pub(super) fn learners(model: &Path, alpha: Option<f64>) -> Result<Learners> {
     Ok(Learners::begin(Begin::named(model), FlowColumns::Headers, &Settings::default(), level)?)
 }
 
+/// The learners of a model of traffic that judge rows of a unit and learn nothing more.
+///
+/// # Errors
+/// If it is no model of traffic, or has none of this unit.
+pub(super) fn judges(model: &Path, alpha: Option<f64>, unit: Unit) -> Result<Learners> {
+    let learners = learners(model, alpha)?;
+    let (path, name) = (model.display(), unit.name());
+    ensure!(
+        learners.can_judge(unit.row_type()),
+        "{path}: it has no model of {name}; expected a learner '{name}' in the file"
+    );
+    Ok(learners.held())
+}
+
 /// Scores captures by a model of traffic: the rows that `flowml read` writes with it, of one unit.
 pub(super) fn score(arguments: &Score) -> Result<()> {
     check_captures(&arguments.inputs)?;
     let step = Step::begin(!arguments.quiet);
     let inputs = Inputs::new(arguments.input, None, &step)?;
-    let tables = inputs.judged_by(learners(&arguments.model, None)?.held()).open(&arguments.inputs)?;
+    let learners = judges(&arguments.model, None, arguments.input.unit.unwrap_or_default())?;
+    let tables = inputs.judged_by(learners).open(&arguments.inputs)?;
     let shape = Shape::of(&tables)?;
     let format = TableFormat::of(&arguments.output).context("expected an output called .csv or .parquet")?;
     let mut writer = TableWriter::open(&arguments.output, format, shape.schema())?;
