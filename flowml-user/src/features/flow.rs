@@ -7,7 +7,7 @@ use flowml_common::headers::protocol;
 use super::Learn::{self, Amount, Category, Never, Share, ShareOf};
 use super::{Feature, Of, share};
 use crate::record::{FlowRecord, TcpFlag};
-use crate::session::{BeginWindows, HostCounts};
+use crate::session::{BeginWindows, HostCounts, SlowCounts};
 
 /// A flow with the windows of its two hosts.
 #[derive(Clone, Debug)]
@@ -302,6 +302,17 @@ pub const FLOW_FEATURES: &[Feature<FlowRow>] = &[
         "Flows to the responder in its window that it did not answer"),
     real("dst_window_syn_share", "share", ShareOf("dst_window_flows"), |row| destination(row, HostCounts::syn_share),
         "SYN among the packets of the responder's flows in its window"),
+    // What the initiator did over minutes, by the end of that interval.
+    real("src_10m_peers", "addresses", Amount, |row| slow(row, |slow| slow.peers),
+        "Addresses that the initiator opened flows to, over ten minutes"),
+    real("pair_10m_ports", "ports", Amount, |row| slow(row, |slow| slow.ports),
+        "Ports of the responder that the initiator opened flows to, over ten minutes"),
+    real("pair_2s_connections", "flows", Amount, |row| slow(row, |slow| slow.connections[0]),
+        "TCP connections that the initiator opened to this port of the responder, over two seconds"),
+    real("pair_1m_connections", "flows", Amount, |row| slow(row, |slow| slow.connections[1]),
+        "TCP connections that the initiator opened to this port of the responder, over a minute"),
+    real("pair_10m_connections", "flows", Amount, |row| slow(row, |slow| slow.connections[2]),
+        "TCP connections that the initiator opened to this port of the responder, over ten minutes"),
 ];
 
 fn bytes_share(row: &FlowRow) -> f64 {
@@ -342,6 +353,10 @@ const fn port_class(row: &FlowRow) -> u64 {
         1024..=49151 => 2,
         49152.. => 3,
     }
+}
+
+fn slow(row: &FlowRow, of: fn(&SlowCounts) -> f32) -> f64 {
+    row.windows.map_or(f64::NAN, |windows| of(&windows.slow).into())
 }
 
 fn source(row: &FlowRow, of: fn(&HostCounts) -> f64) -> f64 {

@@ -3,8 +3,10 @@
 mod content;
 mod distinct;
 mod flow;
+mod generations;
 mod host;
 mod nfstream;
+mod slow;
 mod splt;
 #[cfg(test)]
 mod tests;
@@ -15,6 +17,7 @@ mod window_tests;
 pub use content::{CONTENT_FEATURES, FlowColumns};
 pub(crate) use distinct::Distinct;
 pub use flow::{FLOW_FEATURES, FlowRow};
+pub(crate) use generations::{GENERATION_NS, Generations};
 pub use host::{HOST_FEATURES, HOST_IDENTIFIERS};
 pub use nfstream::{DIFFERENCES, Difference};
 pub use splt::{FLOW_SEQUENCES, Sequence};

@@ -10,7 +10,7 @@ use super::window::{HostWindow, Role};
 use super::{CONTENT_FEATURES, Column, FLOW_FEATURES, FlowColumns, FlowRow, HOST_FEATURES, Learn, columns, names, row};
 use crate::record::{Clock, FlowRecord};
 use crate::session::samples::{Sample, part_of, tcp};
-use crate::session::{BeginWindows, EndReason, Ended, HostCounts, Initiator};
+use crate::session::{BeginWindows, EndReason, Ended, HostCounts, Initiator, SlowCounts};
 
 const PSH: u8 = 8;
 
@@ -81,7 +81,11 @@ fn golden() -> FlowRow {
     };
     FlowRow {
         record: FlowRecord::new(&ended, Clock::new(0, 1_700_000_000_000_000_000)),
-        windows: Some(BeginWindows { source: counts(8), destination: counts(4) }),
+        windows: Some(BeginWindows {
+            source: counts(8),
+            destination: counts(4),
+            slow: SlowCounts { peers: 7.5, ports: 1.25, connections: [2.5, 4.5, 8.5] },
+        }),
     }
 }
 
@@ -199,6 +203,11 @@ const GOLDEN: &[(&str, f64)] = &[
     ("dst_window_ports", 6.0),
     ("dst_window_unanswered_share", 0.5),
     ("dst_window_syn_share", 0.1),
+    ("src_10m_peers", 7.5),
+    ("pair_10m_ports", 1.25),
+    ("pair_2s_connections", 2.5),
+    ("pair_1m_connections", 4.5),
+    ("pair_10m_connections", 8.5),
 ];
 
 #[test]
@@ -289,8 +298,9 @@ fn a_flow_of_one_packet_has_no_deviation_and_no_rate() {
         assert!(value(name).is_nan(), "{name}");
     }
     // Everything that is learnt of the flow itself is a number.
+    let of_the_hosts = |name: &str| ["_window_", "_10m_", "pair_"].iter().any(|part| name.contains(part));
     for feature in FLOW_FEATURES.iter().filter(|feature| feature.learn != Learn::Never) {
-        assert!(feature.value(&flow).is_finite() || feature.name.contains("_window_"), "{}", feature.name);
+        assert!(feature.value(&flow).is_finite() || of_the_hosts(feature.name), "{}", feature.name);
     }
 }
 
@@ -312,11 +322,11 @@ fn check(columns: &[Column], learnt: RangeInclusive<usize>) {
 
 #[test]
 fn names_are_unique_and_units_known() {
-    check(&columns(FLOW_FEATURES), 15..=32);
+    check(&columns(FLOW_FEATURES), 15..=40);
     check(&columns(HOST_FEATURES), 15..=32);
     // Content adds four, and a pattern one.
     let content = FlowColumns::Content(&["match_a", "match_b"]);
-    check(&columns(&content.features().collect::<Vec<_>>()), 15..=38);
+    check(&columns(&content.features().collect::<Vec<_>>()), 15..=46);
 }
 
 #[test]

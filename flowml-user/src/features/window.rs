@@ -11,6 +11,7 @@ use flowml_common::packet::Sender;
 
 use super::distinct::Distinct;
 use super::share;
+use super::slow::SlowView;
 use crate::session::{BeginWindows, HostCounts, Standing, informed};
 
 /// Addresses that are kept in a window: under a flood from spoofed sources, those with the most packets.
@@ -295,6 +296,9 @@ pub struct HostWindows {
     current: Option<Slice>,
     /// Those that ended last, in the order of the addresses.
     latest: Vec<HostWindow>,
+    slow: SlowView,
+    /// When the windows ended last, ns.
+    ended_ns: u64,
 }
 
 impl HostWindows {
@@ -302,7 +306,15 @@ impl HostWindows {
     #[must_use]
     pub fn new(span: Duration) -> Self {
         let span_ns = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        Self { span_ns, seed: 0, slices: VecDeque::new(), current: None, latest: Vec::new() }
+        Self {
+            span_ns,
+            seed: 0,
+            slices: VecDeque::new(),
+            current: None,
+            latest: Vec::new(),
+            slow: SlowView::default(),
+            ended_ns: 0,
+        }
     }
 
     /// Samples large sets by a secret, so that nobody can choose addresses that the sample misses. Without it the same
@@ -316,6 +328,7 @@ impl HostWindows {
     /// Forgets all that was added, as if time began anew.
     pub fn forget(&mut self) {
         (self.current, self.slices, self.latest) = (None, VecDeque::new(), Vec::new());
+        (self.slow, self.ended_ns) = (SlowView::default(), 0);
     }
 
     /// Counts a part of a flow, as it stands in its session. What a link does to run itself is no host's deed.
@@ -327,6 +340,7 @@ impl HostWindows {
             self.add_error(part, standing, informed);
             return;
         }
+        self.slow.add(part, standing);
         let [source, destination] =
             [standing.initiator, standing.initiator.opposite()].map(|end| part.key.endpoint(end).address);
         let seen = observe(part, standing, self.seed);
@@ -379,6 +393,7 @@ impl HostWindows {
         let first_ns = current.start_ns.min(at_ns.saturating_sub(self.span_ns / SLICES));
         current.start_ns = self.slices.back().map_or(first_ns, |slice| slice.end_ns);
         current.end_ns = at_ns;
+        self.ended_ns = at_ns;
         current.prune();
         self.slices.push_back(current);
         // By the middle of a slice, so that a drain that comes a little late or early does not change how many count.
@@ -418,6 +433,7 @@ impl HostWindows {
         BeginWindows {
             source: source_role.unwrap_or_else(|| alone(&seen(), destination)).counts(),
             destination: destination_role.unwrap_or_else(|| alone(&seen().turned(), source)).counts(),
+            slow: self.slow.around(&part.key, standing, self.ended_ns),
         }
     }
 

@@ -190,12 +190,12 @@ fn a_record_has_the_windows_of_the_drain_in_which_it_began() {
         let port = |ended: &Ended| ended.key.endpoint(ended.initiator.sender).port;
         ended.iter().find(|ended| port(ended) == 1000).and_then(|ended| ended.windows).unwrap()
     };
-    let BeginWindows { source, destination } = of_flow(&ended);
+    let BeginWindows { source, destination, .. } = of_flow(&ended);
     assert_eq!((source.flows, source.new_flows, source.peers, source.ports, source.packets), (2, 2, 2, 1, 2));
     assert_eq!((destination.flows, destination.new_flows, destination.peers), (2, 2, 2));
     // … until a record begins that continues the first: it has the windows of its own beginning.
     run.drain(136 * SECOND, &[&[flow(135_500)]]);
-    let BeginWindows { source, destination } = of_flow(&run.sessions.flush());
+    let BeginWindows { source, destination, .. } = of_flow(&run.sessions.flush());
     assert_eq!((source.flows, source.new_flows, destination.flows, destination.new_flows), (1, 0, 1, 0));
 }
 
@@ -221,7 +221,7 @@ fn every_flow_of_a_flood_has_windows_also_where_its_source_was_left_out() {
         packets: 1,
     };
     for ended in ended {
-        let BeginWindows { source, destination } = ended.windows.unwrap();
+        let BeginWindows { source, destination, .. } = ended.windows.unwrap();
         assert_eq!(source, alone);
         assert_eq!(destination.new_flows, sources);
     }

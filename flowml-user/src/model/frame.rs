@@ -86,6 +86,12 @@ impl Frame {
         &self.columns
     }
 
+    /// Whether flowml knows of every column how it is learnt.
+    #[must_use]
+    pub fn is_of_features(&self) -> bool {
+        self.columns.iter().all(|column| column.learn.is_some())
+    }
+
     /// The column of this name.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&FrameColumn> {

@@ -1,5 +1,8 @@
 //! Rows that a detector does not learn from, and what their scores say of any score.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::calibrate::Calibration;
@@ -9,6 +12,9 @@ use super::scale::{IQR_TO_SIGMA, quantile};
 
 /// Of five rows one is held out.
 const PARTS: usize = 5;
+
+/// Of fewer rows parts are too small to learn from the others.
+const FEW_ROWS: usize = 100;
 
 /// Scores that are kept.
 const SCORES: usize = 4096;
@@ -26,6 +32,62 @@ const LEAST_QUARTILES: f64 = 1e-12;
 pub(super) struct Split {
     pub(super) fit_on: Vec<usize>,
     pub(super) held_out: Vec<usize>,
+}
+
+/// What is learnt from which rows, and what scores which others for the calibration.
+pub(super) struct Rounds {
+    /// The rows that the model is learnt from, ascending.
+    pub(super) fit_on: Vec<usize>,
+    /// What the probabilities rest on: rows that are scored by what others teach.
+    pub(super) calibrate_on: Vec<Split>,
+}
+
+impl Rounds {
+    /// Of rows that came from these inputs, one for each row. What is judged later comes from other inputs than what was
+    /// learnt, and rows of one input resemble each other: so each part of the inputs is scored by what the others teach,
+    /// where there are enough of them, and the model is learnt from all. Of few inputs some rows are held out.
+    pub(super) fn of(inputs: &[u32], seed: u64) -> Self {
+        let Some(parts) = parts(inputs) else {
+            let held_out = split(inputs.len(), seed);
+            return Self { fit_on: held_out.fit_on.clone(), calibrate_on: vec![held_out] };
+        };
+        let fit_on = sample(inputs.len(), LEARNT, seed);
+        let round = |part: &Vec<usize>| {
+            let others = fit_on.iter().copied().filter(|row| part.binary_search(row).is_err());
+            let held_out = sample(part.len(), HELD_OUT / PARTS, seed).into_iter().map(|place| part[place]);
+            Split { fit_on: others.collect(), held_out: held_out.collect() }
+        };
+        let calibrate_on = parts.iter().map(round).collect();
+        Self { fit_on, calibrate_on }
+    }
+
+    /// All of these rows, ascending.
+    pub(super) fn rows(&self) -> Vec<usize> {
+        let held_out = self.calibrate_on.iter().flat_map(|split| &split.held_out);
+        let mut rows: Vec<usize> = self.fit_on.iter().chain(held_out).copied().collect();
+        rows.sort_unstable();
+        rows.dedup();
+        rows
+    }
+}
+
+/// The rows of these inputs, in parts of about as many rows, no input in two of them. None where there are few rows or
+/// inputs, or most rows are of one part, without which little could be learnt.
+fn parts(inputs: &[u32]) -> Option<Vec<Vec<usize>>> {
+    let mut rows_of: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    inputs.iter().enumerate().for_each(|(row, input)| rows_of.entry(*input).or_default().push(row));
+    if inputs.len() < FEW_ROWS || rows_of.len() < PARTS {
+        return None;
+    }
+    let mut largest_first: Vec<Vec<usize>> = rows_of.into_values().collect();
+    largest_first.sort_by_key(|rows| Reverse(rows.len()));
+    let mut parts = vec![Vec::new(); PARTS];
+    for rows in largest_first {
+        let smallest = parts.iter_mut().min_by_key(|part: &&mut Vec<usize>| part.len());
+        smallest.expect("there are parts").extend(rows);
+    }
+    parts.iter_mut().for_each(|part| part.sort_unstable());
+    parts.iter().all(|part| 2 * part.len() <= inputs.len()).then_some(parts)
 }
 
 /// Divides rows; of very many, some are neither learnt from nor held out.
@@ -106,6 +168,33 @@ mod tests {
         assert!(!fit_on.iter().any(|row| held_out.binary_search(row).is_ok()));
         // From all of them.
         assert!(fit_on[0] < 1000 && fit_on[LEARNT - 1] > 999_000);
+    }
+
+    #[test]
+    fn an_input_is_in_one_part_and_the_parts_are_about_as_large() {
+        assert_eq!(parts(&[0, 0, 1, 2, 3, 3]), None);
+        assert_eq!(parts(&[vec![0; 500], (1..100).collect()].concat()), None);
+        let inputs: Vec<u32> = (0..40).flat_map(|input| vec![input; 1 + input as usize % 7]).collect();
+        let parts = parts(&inputs).expect("there are enough inputs");
+        let mut all = parts.concat();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..inputs.len()));
+        for (number, part) in parts.iter().enumerate() {
+            assert!(part.len().abs_diff(inputs.len() / PARTS) <= 7, "{}", part.len());
+            let elsewhere = |row: &usize| {
+                parts
+                    .iter()
+                    .enumerate()
+                    .any(|(other, rows)| other != number && rows.iter().any(|own| inputs[*own] == inputs[*row]))
+            };
+            assert!(!part.iter().any(elsewhere));
+        }
+        let rounds = Rounds::of(&inputs, 7);
+        assert_eq!((rounds.fit_on.len(), rounds.rows().len()), (inputs.len(), inputs.len()));
+        for Split { fit_on, held_out } in &rounds.calibrate_on {
+            assert_eq!(fit_on.len() + held_out.len(), inputs.len());
+            assert!(!fit_on.iter().any(|row| held_out.iter().any(|own| inputs[*own] == inputs[*row])));
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::checked::{
 };
 use super::few::Few;
 use super::frame::{Frame, FrameColumn, Values};
-use super::scale::{log1p, quantile, spread};
+use super::scale::{self, log1p, quantile, spread};
 use crate::features::Learn;
 
 /// Categories with a slot of their own, the most frequent first; the rest shares the slot of the unseen.
@@ -100,7 +100,7 @@ impl Checked for Recipe {
 }
 
 impl Recipe {
-    /// For detectors. Nothing is known of foreign columns, so less than usual weighs as much as more.
+    /// For detectors of any columns. Nothing is known of foreign ones, so less than usual weighs as much as more.
     #[must_use]
     pub const fn for_detectors(scaling: Scaling) -> Self {
         Self {
@@ -112,6 +112,18 @@ impl Recipe {
             amount_below: 1.0,
             share_below: 1.0,
             keep_constants: true,
+        }
+    }
+
+    /// For detectors of columns all of which are known to flowml, with the constants of the live learner.
+    #[must_use]
+    pub const fn for_detectors_of_features(scaling: Scaling) -> Self {
+        Self {
+            height: Height::Rarity(scale::HOT),
+            amount_floor: scale::AMOUNT_FLOOR,
+            share_floor: scale::SHARE_FLOOR,
+            clip: scale::CLIP,
+            ..Self::for_detectors(scaling)
         }
     }
 

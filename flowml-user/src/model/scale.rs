@@ -16,12 +16,12 @@ pub(super) const CLIP: f64 = 20.0;
 ///
 /// A column that is constant in the warm-up set is kept, not dropped: scans and floods show first in columns that
 /// ordinary traffic hardly moves (RST share, unanswered flows). The floor decides what counts as a change.
-const AMOUNT_FLOOR: f64 = 0.25;
+pub(super) const AMOUNT_FLOOR: f64 = 0.25;
 
 /// The smallest scale of a share. Shares of few packets jump between 0 and 1 (one query, unanswered), so a share that
 /// never moved during the warm-up and goes to its other end is worth five scales, while a thousand flows where four are
 /// usual are worth twenty.
-const SHARE_FLOOR: f64 = 0.2;
+pub(super) const SHARE_FLOOR: f64 = 0.2;
 
 /// The weights of values below their centroid in a squared distance, where those above weigh 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ impl Below {
 const LARGEST_SHARE: f64 = 1e9;
 
 /// The value of the slot that a category occupies; two rows of different categories are `√2` times this apart.
-const HOT: f64 = 1.5;
+pub(super) const HOT: f64 = 1.5;
 
 /// Categories with a slot of their own, the most frequent first; the rest shares the slot of the unseen.
 const CATEGORIES: usize = 16;

@@ -13,7 +13,7 @@ use super::classify::{ClassifierKind, FittedClassifier, Lessons};
 use super::detect::{DetectorKind, FittedDetector, LearnError, Training, sound};
 use super::file;
 use super::frame::Frame;
-use super::held_out::{Split, Surprise, split};
+use super::held_out::{Rounds, Split, Surprise};
 use super::prepare::{Cleaning, Preparation, Recipe, Scaling, Unfit};
 use super::select::Selection;
 
@@ -107,8 +107,11 @@ impl Checked for Plan {
 }
 
 impl Plan {
-    fn recipe(&self) -> Recipe {
+    fn recipe(&self, frame: &Frame) -> Recipe {
         match self.task {
+            Task::Detect(_) if frame.is_of_features() => {
+                Recipe::for_detectors_of_features(self.scaling.unwrap_or(Scaling::Robust))
+            }
             Task::Detect(_) => Recipe::for_detectors(self.scaling.unwrap_or(Scaling::Robust)),
             Task::Classify(_) => Recipe::for_classifiers(self.scaling.unwrap_or(Scaling::Standard)),
         }
@@ -129,7 +132,8 @@ pub struct Summary {
     pub rows: usize,
     /// Rows that were learnt from.
     pub learnt_rows: usize,
-    /// Rows that the probability rests on, which were not learnt from.
+    /// Rows that the probability rests on. They were not learnt from; those of five and more inputs were scored by what the
+    /// other inputs teach.
     pub held_out_rows: usize,
     /// Rows of each label.
     pub labels: BTreeMap<String, usize>,
@@ -141,8 +145,8 @@ impl Checked for Summary {
     const NAME: &str = "summary";
 
     fn check(&self) -> Outcome {
-        let seen = self.learnt_rows.checked_add(self.held_out_rows);
-        holds(seen.is_some_and(|seen| seen <= self.rows), "more rows were learnt from and held out than there were")
+        let most = self.learnt_rows.max(self.held_out_rows);
+        holds(most <= self.rows, "more rows were learnt from or held out than there were")
     }
 }
 
@@ -440,12 +444,12 @@ fn header(
 fn detector(table: &Labelled, plan: Plan, kind: DetectorKind) -> Result<(TableModel, Cleaning), LearnError> {
     let benign = plan.benign.as_deref().filter(|_| !plan.all_rows).and_then(|benign| table.rows_labelled(benign));
     let learnt = benign.unwrap_or_else(|| (0..table.frame.rows()).collect());
-    let Split { fit_on, held_out } = split(learnt.len(), plan.seed);
+    let inputs: Vec<u32> = learnt.iter().map(|&row| table.inputs[row]).collect();
+    let rounds = Rounds::of(&inputs, plan.seed);
     // Of a large table, only the rows that are looked at are prepared.
-    let mut seen = [fit_on.as_slice(), &held_out].concat();
-    seen.sort_unstable();
+    let seen = rounds.rows();
     let frame = table.frame.select(&seen.iter().map(|&place| learnt[place]).collect::<Vec<_>>());
-    let preparation = Preparation::fit(&frame, plan.recipe());
+    let preparation = Preparation::fit(&frame, plan.recipe(&frame));
     let (rows, cleaning) = apply(&preparation, &frame);
     let slots = match plan.selection {
         Some(_) => choose(table, &plan, &apply(&preparation, &table.frame).0)?,
@@ -461,11 +465,20 @@ fn detector(table: &Labelled, plan: Plan, kind: DetectorKind) -> Result<(TableMo
         let rows_of: Vec<usize> = places.iter().map(|place| seen.partition_point(|own| own < place)).collect();
         rows.select(Axis(0), &rows_of)
     };
-    let own = rows_of(&fit_on);
-    let fitted = kind.fit(&Training { rows: own.view(), below: &below, k: plan.k, seed: plan.seed })?;
-    let surprise = Surprise::of(fitted.as_detector().score(rows_of(&held_out).view()));
-    let surprise = Box::new(sound(surprise)?);
-    let header = header(table, plan, preparation, slots, [fit_on.len(), held_out.len()]);
+    let fit = |places: &[usize]| {
+        let rows = rows_of(places);
+        kind.fit(&Training { rows: rows.view(), below: &below, k: plan.k, seed: plan.seed })
+    };
+    let fitted = fit(&rounds.fit_on)?;
+    let mut scores = Vec::new();
+    for Split { fit_on, held_out } in &rounds.calibrate_on {
+        let others = (*fit_on != rounds.fit_on).then(|| fit(fit_on)).transpose()?;
+        let judge = others.as_ref().unwrap_or(&fitted);
+        scores.extend(judge.as_detector().score(rows_of(held_out).view()));
+    }
+    let held_out_rows = scores.len();
+    let surprise = Box::new(sound(Surprise::of(scores))?);
+    let header = header(table, plan, preparation, slots, [rounds.fit_on.len(), held_out_rows]);
     Ok((TableModel { header, learnt: Learnt::Detector { fitted, surprise } }, cleaning))
 }
 
@@ -475,7 +488,7 @@ fn classifier(table: &Labelled, plan: Plan, kind: ClassifierKind) -> Result<(Tab
     if names.len() < 2 {
         return Err(LearnError::OneClass(names.into_iter().next().unwrap_or_default()));
     }
-    let preparation = Preparation::fit(&table.frame, plan.recipe());
+    let preparation = Preparation::fit(&table.frame, plan.recipe(&table.frame));
     let (rows, cleaning) = apply(&preparation, &table.frame);
     let slots = choose(table, &plan, &rows)?;
     let rows = take(rows, slots.as_deref());

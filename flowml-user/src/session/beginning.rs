@@ -45,13 +45,26 @@ fn share(part: u32, whole: u32) -> f64 {
     if whole > 0 { f64::from(part) / f64::from(whole) } else { 0.0 }
 }
 
+/// What the initiator of a record did over minutes, as decayed counts: an event of one time constant ago counts 1/e.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SlowCounts {
+    /// Addresses that it opened flows to; ten minutes.
+    pub peers: f32,
+    /// Ports of the responder that it opened flows to; ten minutes.
+    pub ports: f32,
+    /// TCP connections that it opened to this service of the responder: two seconds, a minute, ten minutes.
+    pub connections: [f32; 3],
+}
+
 /// The windows of both hosts that ended with the interval in which a record began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BeginWindows {
     /// What the initiator did, in the flows that it opened.
     pub source: HostCounts,
     /// What was done to the responder, in the flows that were opened to it.
     pub destination: HostCounts,
+    /// What the initiator did over minutes, by the end of that interval.
+    pub slow: SlowCounts,
 }
 
 impl Session {

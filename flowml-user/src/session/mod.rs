@@ -23,7 +23,7 @@ use flowml_common::packet::Sender;
 use flowml_common::quote::Quote;
 use flowml_common::time::Boundaries;
 
-pub use beginning::{BeginWindows, HostCounts};
+pub use beginning::{BeginWindows, HostCounts, SlowCounts};
 use connection::Connection;
 pub use contents::Contents;
 use initiator::Known;
@@ -128,7 +128,7 @@ const LINGER_NS: u64 = 2_000_000_000;
 pub const DEFAULT_CAPACITY: usize = 1 << 20;
 
 /// A record's worth of a session, complete.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
     /// Which flow.
     pub key: FlowKey,

@@ -16,10 +16,10 @@ use flowml_common::flow::Address;
 use flowml_common::headers::protocol;
 
 use super::attempts::{Attempt, Outcome};
-use super::generations::Generations;
 use super::news::News;
 use super::sequential::{ALPHA, Hypotheses, Stand, Walk};
 use super::{Evidence, Finding, Kind, Party};
+use crate::features::Generations;
 
 const EVEN: Hypotheses = Hypotheses { ordinary: 0.2, attack: 0.9 };
 

@@ -13,9 +13,9 @@ use flowml_common::flow::Address;
 use flowml_common::packet::Sender;
 
 use super::contact::Contact;
-use super::generations::Generations;
 use super::news::News;
 use super::{Evidence, Finding, Kind, Party};
+use crate::features::Generations;
 
 /// Hosts of a generation.
 const HOSTS: usize = 1 << 15;

@@ -21,8 +21,8 @@ use flowml_common::headers::protocol;
 use super::attempts::{Attempt, Outcome};
 use super::contact::{Contact, is_unicast};
 use super::gauge::{Event, Gauges, Rule};
-use super::generations::Generations;
 use super::{Finding, Kind};
+use crate::features::Generations;
 
 const SYN: Rule = Rule { kind: Kind::SynFlood, floor: 70.0, needs_past: false };
 const SCAN: Rule = Rule { kind: Kind::SynFlood, floor: 2048.0, needs_past: false };

@@ -9,10 +9,9 @@ use ahash::RandomState;
 use flowml_common::flow::Address;
 
 use super::contact::prefix;
-use super::generations::Generations;
 use super::sequential::{ALPHA, Cusum};
 use super::{Evidence, Finding, Kind, Party};
-use crate::features::{Distinct, hash_address};
+use crate::features::{Distinct, Generations, hash_address};
 
 /// Victims of a generation; their sources are sampled, so each takes at most some 10 KiB, and most a tenth of one.
 const VICTIMS: usize = 1 << 12;

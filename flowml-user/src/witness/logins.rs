@@ -17,10 +17,10 @@ use flowml_common::flow::{Address, Direction, FIN, RST, SYN};
 use flowml_common::headers::protocol;
 
 use super::contact::flagged;
-use super::generations::Generations;
 use super::news::News;
 use super::sequential::{ALPHA, Hypotheses, Stand, Walk};
 use super::{Evidence, Finding, Kind, Party};
+use crate::features::Generations;
 use crate::session::{EndReason, Ended};
 
 const ALIKE: Hypotheses = Hypotheses { ordinary: 0.5, attack: 0.9 };

@@ -9,7 +9,6 @@ mod contact;
 mod exfiltration;
 mod floods;
 mod gauge;
-mod generations;
 mod kind;
 mod logins;
 mod news;

@@ -15,10 +15,10 @@ use flowml_common::flow::Address;
 use flowml_common::headers::protocol;
 
 use super::attempts::{Attempt, Outcome};
-use super::generations::{GENERATION_NS, Generations};
 use super::news::News;
 use super::sequential::{ALPHA, Hypotheses, Stand, Walk};
 use super::{Evidence, Finding, Kind, Party};
+use crate::features::{GENERATION_NS, Generations};
 
 const FAILURES: Hypotheses = Hypotheses { ordinary: 0.5, attack: 0.9 };
 

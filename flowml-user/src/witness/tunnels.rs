@@ -12,9 +12,9 @@ use flowml_common::flow::Address;
 use flowml_common::headers::protocol;
 
 use super::contact::Contact;
-use super::generations::Generations;
 use super::sequential::{ALPHA, Cusum, Hypotheses, Stand, Walk};
 use super::{Evidence, Finding, Kind, Party};
+use crate::features::Generations;
 
 const LONG: Hypotheses = Hypotheses { ordinary: 0.05, attack: 0.3 };
 

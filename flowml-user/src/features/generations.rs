@@ -5,33 +5,39 @@ use std::hash::Hash;
 
 use ahash::RandomState;
 
-/// How long a generation lasts, ns: what was not touched for one to two of these is forgotten.
-pub(super) const GENERATION_NS: u64 = 300_000_000_000;
+/// How long a generation lasts where nothing else is said, ns.
+pub(crate) const GENERATION_NS: u64 = 300_000_000_000;
 
 /// Entries by key. Each operation is one or two look-ups, whatever keys come: the hash has a secret of its own.
-pub(super) struct Generations<K, V> {
+pub(crate) struct Generations<K, V> {
     young: HashMap<K, V, RandomState>,
     old: HashMap<K, V, RandomState>,
     capacity: usize,
+    lasts_ns: u64,
     began_ns: u64,
 }
 
 impl<K: Eq + Hash, V> Generations<K, V> {
-    /// At most `capacity` entries in each generation.
-    pub(super) fn new(capacity: usize) -> Self {
-        Self { young: HashMap::default(), old: HashMap::default(), capacity, began_ns: 0 }
+    /// At most `capacity` entries in each generation, which lasts five minutes.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self::lasting(capacity, GENERATION_NS)
+    }
+
+    /// At most `capacity` entries in each generation. What was not touched for one to two times `lasts_ns` is forgotten.
+    pub(crate) fn lasting(capacity: usize, lasts_ns: u64) -> Self {
+        Self { young: HashMap::default(), old: HashMap::default(), capacity, lasts_ns, began_ns: 0 }
     }
 
     /// Begins a generation where it is time, or where the young one is full.
     fn turn(&mut self, now_ns: u64) {
-        if self.young.len() >= self.capacity || now_ns.saturating_sub(self.began_ns) >= GENERATION_NS {
+        if self.young.len() >= self.capacity || now_ns.saturating_sub(self.began_ns) >= self.lasts_ns {
             self.old = std::mem::take(&mut self.young);
             self.began_ns = now_ns;
         }
     }
 
     /// The entry of `key`, which is made where there is none.
-    pub(super) fn entry(&mut self, key: K, now_ns: u64, make: impl FnOnce() -> V) -> &mut V {
+    pub(crate) fn entry(&mut self, key: K, now_ns: u64, make: impl FnOnce() -> V) -> &mut V {
         if !self.young.contains_key(&key) {
             self.turn(now_ns);
         }
@@ -40,29 +46,34 @@ impl<K: Eq + Hash, V> Generations<K, V> {
     }
 
     /// The entry of `key`, if there is one.
-    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.young.get_mut(key).or_else(|| self.old.get_mut(key))
     }
 
+    /// The entry of `key`, if there is one, to look at.
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        self.young.get(key).or_else(|| self.old.get(key))
+    }
+
     /// All entries, in no order.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
         self.young.iter_mut().chain(&mut self.old)
     }
 
     /// Forgets the entries for which `keep` is false.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         self.young.retain(&mut keep);
         self.old.retain(keep);
     }
 
     /// Whether there are no entries.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.young.is_empty() && self.old.is_empty()
     }
 
     /// How many entries there are.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
 }

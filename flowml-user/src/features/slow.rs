@@ -1,0 +1,229 @@
+//! The slow view: what a host did to others over minutes, for what is too slow and too few to show in seconds.
+//!
+//! A count is decayed: an event counts one when it happens, and e times less after each time constant (decaying counters:
+//! E. Cohen and M. Strauss, "Maintaining time-decaying stream aggregates", PODS 2003; Kitsune's damped statistics: Y. Mirsky et
+//! al., NDSS 2018). A steady rate then has as many as come in one time constant, and a counter is two numbers, whatever it
+//! counts. All counts are of the initiator of a flow: what others did to its responder before says nothing of this flow.
+//! The maps are bounded, together by some 40 MiB, whatever addresses packets carry.
+
+use std::time::Duration;
+
+use flowml_common::flow::{Address, FlowKey, Part};
+use flowml_common::headers::protocol;
+
+use super::generations::Generations;
+use crate::session::{SlowCounts, Standing};
+
+/// The time constant of peers and ports.
+const LONG: Duration = Duration::from_secs(600);
+
+/// Those of connections: as long as a host window, one minute, and ten.
+const CONNECTIONS: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(60), LONG];
+
+/// Initiators of a generation.
+const SOURCES: usize = 1 << 15;
+
+/// Pairs of hosts of a generation, and services that a host has to do with.
+const PAIRS: usize = 1 << 16;
+
+/// Two hosts, the initiator first.
+type Pair = [Address; 2];
+
+/// A host has to do with a service of another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Service {
+    pair: Pair,
+    protocol: u8,
+    port: u16,
+}
+
+/// Decayed counts of the same age.
+#[derive(Clone, Copy)]
+struct Counts<const N: usize> {
+    counts: [f32; N],
+    at_ns: u64,
+}
+
+impl<const N: usize> Counts<N> {
+    const fn new(at_ns: u64) -> Self {
+        Self { counts: [0.0; N], at_ns }
+    }
+
+    /// What they are by now; `constants` are their time constants.
+    fn at(&self, now_ns: u64, constants: [Duration; N]) -> Self {
+        let age_s = now_ns.saturating_sub(self.at_ns) as f32 / 1e9;
+        let mut counts = self.counts;
+        if age_s > 0.0 {
+            let decayed = counts.iter_mut().zip(constants);
+            decayed.for_each(|(count, constant)| *count *= (-age_s / constant.as_secs_f32()).exp());
+        }
+        Self { counts, at_ns: self.at_ns.max(now_ns) }
+    }
+
+    /// Counts an event, or as many as there are.
+    fn add(&mut self, events: u8, now_ns: u64, constants: [Duration; N]) {
+        *self = self.at(now_ns, constants);
+        self.counts.iter_mut().for_each(|count| *count += f32::from(events));
+    }
+}
+
+/// Who had to do with whom.
+pub(super) struct SlowView {
+    /// Peers of an initiator.
+    sources: Generations<Address, Counts<1>>,
+    /// Ports of the responder that an initiator opened flows to.
+    pairs: Generations<Pair, Counts<1>>,
+    /// TCP connections to a service; of other protocols, nothing.
+    services: Generations<Service, Counts<3>>,
+}
+
+impl Default for SlowView {
+    fn default() -> Self {
+        let lasting_ns = LONG.as_nanos() as u64;
+        Self {
+            sources: Generations::lasting(SOURCES, lasting_ns),
+            pairs: Generations::lasting(PAIRS, lasting_ns),
+            services: Generations::lasting(PAIRS, lasting_ns),
+        }
+    }
+}
+
+impl SlowView {
+    /// Counts the flow that a part begins, if it does.
+    pub(super) fn add(&mut self, part: &Part, standing: Standing) {
+        if !standing.new {
+            return;
+        }
+        let at_ns = part.stats.first_ns();
+        let new_port = service(&part.key, standing).is_some_and(|service| {
+            let is_connection = u8::from(service.protocol == protocol::TCP);
+            let (is_new, counts) = touch(&mut self.services, service, at_ns);
+            counts.add(is_connection, at_ns, CONNECTIONS);
+            is_new
+        });
+        let pair = pair(&part.key, standing);
+        let (new_peer, ports) = touch(&mut self.pairs, pair, at_ns);
+        ports.add(new_port.into(), at_ns, [LONG]);
+        let (_, peers) = touch(&mut self.sources, pair[0], at_ns);
+        peers.add(new_peer.into(), at_ns, [LONG]);
+    }
+
+    /// What the initiator of a flow did until `now_ns`.
+    pub(super) fn around(&self, key: &FlowKey, standing: Standing, now_ns: u64) -> SlowCounts {
+        let pair = pair(key, standing);
+        let one = |counts: Option<&Counts<1>>| counts.map_or(0.0, |counts| counts.at(now_ns, [LONG]).counts[0]);
+        let connections = service(key, standing).and_then(|service| self.services.get(&service));
+        SlowCounts {
+            peers: one(self.sources.get(&pair[0])),
+            ports: one(self.pairs.get(&pair)),
+            connections: connections.map_or([0.0; 3], |counts| counts.at(now_ns, CONNECTIONS).counts),
+        }
+    }
+}
+
+/// The counts of `key`, and whether it was not seen within the long time constant.
+fn touch<K: Copy + Eq + std::hash::Hash, const N: usize>(
+    map: &mut Generations<K, Counts<N>>,
+    key: K,
+    at_ns: u64,
+) -> (bool, &mut Counts<N>) {
+    let mut is_new = false;
+    let counts = map.entry(key, at_ns, || {
+        is_new = true;
+        Counts::new(at_ns)
+    });
+    is_new |= at_ns.saturating_sub(counts.at_ns) > LONG.as_nanos() as u64;
+    (is_new, counts)
+}
+
+fn pair(key: &FlowKey, standing: Standing) -> Pair {
+    [standing.initiator, standing.initiator.opposite()].map(|end| key.endpoint(end).address)
+}
+
+/// None where the packets have no ports.
+fn service(key: &FlowKey, standing: Standing) -> Option<Service> {
+    let has_ports = matches!(key.protocol(), protocol::TCP | protocol::UDP | protocol::SCTP) && !key.later_fragment();
+    let port = key.endpoint(standing.initiator.opposite()).port;
+    has_ports.then(|| Service { pair: pair(key, standing), protocol: key.protocol(), port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::samples::{part_of, tcp};
+    use flowml_common::flow::SYN;
+    use flowml_common::packet::Sender;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// A connection of 10.0.0.1 from this port, and how it stands.
+    fn connection(at_ns: u64, port: u16, to: &str) -> (Part, Standing) {
+        let part = part_of(&[tcp(at_ns, &format!("10.0.0.1:{port}"), to, SYN)]);
+        let initiator = match part.key.endpoint(Sender::Lower).port == port {
+            true => Sender::Lower,
+            false => Sender::Upper,
+        };
+        (part, Standing { new: true, initiator, answered: false, about_sender: false })
+    }
+
+    fn after(connections: impl Iterator<Item = (Part, Standing)>, now_ns: u64) -> SlowCounts {
+        let mut view = SlowView::default();
+        let mut last = None;
+        for (part, standing) in connections {
+            view.add(&part, standing);
+            last = Some((part, standing));
+        }
+        let (part, standing) = last.expect("there are connections");
+        view.around(&part.key, standing, now_ns)
+    }
+
+    #[test]
+    fn a_port_a_second_is_sixty_ports_after_a_minute_and_at_most_as_many_as_the_time_constant_has_seconds() {
+        let scan = |seconds: u64| {
+            let of = move |n| connection(n * SECOND, 40_000, &format!("10.0.0.2:{}", 1 + n));
+            after((0..seconds).map(of), seconds * SECOND)
+        };
+        let minute = scan(60);
+        assert!((minute.ports - 57.0).abs() < 1.0, "{minute:?}");
+        assert!((minute.peers - 0.9).abs() < 0.1, "{minute:?}");
+        let hours = scan(7200);
+        assert!((hours.ports - 600.0).abs() < 2.0, "{hours:?}");
+    }
+
+    #[test]
+    fn a_host_a_second_is_sixty_peers_after_a_minute() {
+        let sweep = |n| connection(n * SECOND, 40_000, &format!("10.0.1.{n}:22"));
+        let minute = after((0..60).map(sweep), 60 * SECOND);
+        assert!((minute.peers - 57.0).abs() < 1.0 && minute.ports <= 1.0, "{minute:?}");
+    }
+
+    #[test]
+    fn connections_to_one_service_are_counted_by_pair_and_fade() {
+        let guess = |n: u64| connection(n * SECOND / 10, 40_000 + n as u16, "10.0.0.2:902");
+        let now = after((0..100).map(guess), 10 * SECOND);
+        let [seconds, minute, minutes] = now.connections;
+        assert!((seconds - 20.0).abs() < 1.0 && (minute - 92.0).abs() < 1.0 && (minutes - 99.0).abs() < 1.0, "{now:?}");
+        assert!(now.ports <= 1.0, "one port: {now:?}");
+        let later = after((0..100).map(guess), 70 * SECOND).connections;
+        assert!(later[0] < 1e-9 && (later[1] - minute / 1f32.exp()).abs() < 1.0, "{later:?}");
+    }
+
+    #[test]
+    fn what_was_seen_within_the_time_constant_is_not_counted_again() {
+        let often = |n: u64| connection(n * 60 * SECOND, 40_000, "10.0.0.2:443");
+        assert!(after((0..100).map(often), 6000 * SECOND).peers < 0.01);
+        let rarely = |n: u64| connection(n * 700 * SECOND, 40_000, "10.0.0.2:443");
+        assert!(after((0..10).map(rarely), 6300 * SECOND).peers > 1.0);
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_comes() {
+        let mut view = SlowView::default();
+        for n in 0..3 * PAIRS as u32 {
+            let [_, a, b, c] = n.to_be_bytes();
+            let (part, standing) = connection(u64::from(n) * 1000, 40_000, &format!("11.{a}.{b}.{c}:80"));
+            view.add(&part, standing);
+        }
+        assert!(view.sources.len() <= 2 * SOURCES && view.services.len() <= 2 * PAIRS && view.pairs.len() <= 2 * PAIRS);
+    }
+}
