@@ -167,6 +167,8 @@ struct Open {
     /// The host and role that make it one.
     key: (Address, Role),
     hosts: Members,
+    /// What tests counted, by the kinds that they took it for.
+    counted: BTreeMap<Kind, Evidence>,
     /// End of the last window of a source.
     source_end_ns: u64,
     /// Sum of the severities of its windows.
@@ -185,8 +187,18 @@ struct Link {
 
 impl Open {
     fn new(number: Number, incident: Incident, key: (Address, Role)) -> Self {
-        let hosts = Members::default();
-        Self { number, incident, key, hosts, source_end_ns: 0, evidence: 0.0, oddest: f64::INFINITY, told: false }
+        let (hosts, counted) = Default::default();
+        Self {
+            number,
+            incident,
+            key,
+            hosts,
+            counted,
+            source_end_ns: 0,
+            evidence: 0.0,
+            oddest: f64::INFINITY,
+            told: false,
+        }
     }
 
     /// Takes a host in, if it is not there.

@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::features::{HOST_FEATURES, columns};
-use crate::witness::{Finding, Party};
+use crate::session::samples::{Sample, udp};
+use crate::witness::{Finding, Party, samples};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -128,16 +129,122 @@ fn a_test_names_what_windows_opened_and_its_hosts_make_no_other() {
     assert_eq!(run.incidents.totals(), (1, 0));
 }
 
+/// A scanner that tries each port a few times sends as much as a flood; one that sends far more than a scan needs is a flood.
 #[test]
-fn a_scan_that_is_a_flood_is_one() {
-    let mut run = Run::default();
+fn a_scan_that_is_as_much_as_a_flood_is_one_incident() {
     let scan = |at| finding(Kind::PortScan, &[7], &[1], [at, at + 1], 3000);
-    run.incidents.testify(&[scan(0), finding(Kind::SynFlood, &[7], &[1], [0, 1], 9000), scan(0)], SECOND);
-    let news = run.second(&[], &[]);
-    let told: Vec<_> = news.iter().map(|(state, incident)| (*state, incident.kind)).collect();
-    assert_eq!(told, [(State::Open, Kind::SynFlood), (State::Named, Kind::SynFlood)]);
+    let flood = |at, attempts| finding(Kind::UdpFlood, &[7], &[1], [at, at + 1], attempts);
+    for findings in [[scan(0), flood(0, 9000)], [flood(0, 9000), scan(0)]] {
+        let mut run = Run::default();
+        run.incidents.testify(&findings, SECOND);
+        run.second(&[], &[]);
+        let kinds =
+            |run: &Run| run.incidents.open().map(|open| (open.kind, open.evidence.attempts)).collect::<Vec<_>>();
+        assert_eq!(kinds(&run), [(Kind::PortScan, 3000)]);
+        run.incidents.testify(&[scan(1), flood(1, 9000)], 2 * SECOND);
+        run.second(&[], &[]);
+        assert_eq!(kinds(&run), [(Kind::PortScan, 6000)]);
+        run.incidents.testify(&[flood(2, 90_000)], 3 * SECOND);
+        run.second(&[], &[]);
+        assert_eq!(kinds(&run), [(Kind::UdpFlood, 108_000)]);
+        // A flood by many others is none of it.
+        run.incidents.testify(&[finding(Kind::SynFlood, &[20, 21, 22, 23], &[1], [3, 4], 9000)], 4 * SECOND);
+        run.second(&[], &[]);
+        assert_eq!(run.incidents.open().count(), 2);
+    }
+    // SYNs of a scan are a flood from where on they fill a backlog: that is what the test asks.
+    let mut run = Run::default();
+    run.incidents.testify(&[scan(0), finding(Kind::SynFlood, &[7], &[1], [0, 1], 4000)], SECOND);
+    run.second(&[], &[]);
     let kinds: Vec<_> = run.incidents.open().map(|open| (open.kind, open.evidence.attempts)).collect();
-    assert_eq!(kinds, [(Kind::SynFlood, 9000)]);
+    assert_eq!(kinds, [(Kind::SynFlood, 4000)]);
+}
+
+/// Answers to a scanner are neither an incident nor an attack by those who are scanned.
+#[test]
+fn a_scan_and_what_it_causes_are_one_incident() {
+    let mut run = Run::default();
+    let answers = finding(Kind::Reflection, &[1, 2, 3], &[7], [0, 9], 500);
+    run.incidents.testify(&[finding(Kind::HostScan, &[7], &[1, 2, 3, 4], [0, 1], 100), answers], SECOND);
+    run.second(&[], &[]);
+    let open: Vec<_> = run.incidents.open().collect();
+    assert_eq!((open.len(), open[0].kind, &open[0].sources.named), (1, Kind::HostScan, &vec![host(7)]));
+    assert_eq!((open[0].evidence.attempts, open[0].end_ns), (100, 9 * SECOND));
+}
+
+/// Traffic that tests see, and the incidents that come of it.
+struct Live {
+    run: samples::Run,
+    incidents: Incidents,
+    news: Vec<(State, Kind, u64)>,
+}
+
+impl Live {
+    fn new() -> Self {
+        Self { run: samples::Run::new(samples::View::Both), incidents: Incidents::default(), news: Vec::new() }
+    }
+
+    fn second(&mut self, flows: &[Vec<Sample>]) {
+        self.run.second(flows);
+        let findings = std::mem::take(&mut self.run.findings);
+        self.incidents.testify(&findings, self.run.now_ns);
+        let news = self.incidents.observe(self.run.now_ns, std::iter::empty());
+        self.news.extend(news.into_iter().map(|(state, incident)| (state, incident.kind, incident.evidence.attempts)));
+    }
+
+    /// All incidents of the run, as they are at their end.
+    fn finish(mut self) -> Vec<Incident> {
+        let begun = self.news.iter().filter(|(state, ..)| *state == State::Open).count();
+        let closed = self.news.iter().any(|(state, ..)| *state == State::Closed);
+        let over = self.incidents.finish();
+        assert!(!closed && begun == over.len(), "an incident ended, or came again: {:?}", self.news);
+        over.into_iter().map(|(_, incident)| incident).collect()
+    }
+}
+
+#[test]
+fn a_beacon_is_one_incident_for_as_long_as_it_lasts() {
+    for period in [10, 60, 300, 900] {
+        let mut live = Live::new();
+        for second in 0..period * 25 {
+            let call = || samples::connection(second % 5 * 100, &format!("10.0.0.1:{}", 2000 + second), "93.1.1.1:443");
+            live.second(&if second % period == 0 { vec![call()] } else { Vec::new() });
+        }
+        let [beacon] = &live.finish()[..] else { panic!("period {period}") };
+        assert_eq!((beacon.kind, beacon.evidence.attempts), (Kind::Beacon, 25), "period {period}");
+        assert!(beacon.evidence.period_ms.abs_diff(period * 1000) < 100, "{beacon:?}");
+    }
+}
+
+/// By UDP and by TCP, faster than a flood; in pauses of a minute; by several at once.
+#[test]
+fn scanners_of_one_victim_are_one_incident() {
+    let probe = |n: u64, source: u64, port: u64, is_udp: bool| {
+        let (client, server) = (format!("10.0.0.{source}:40000"), format!("10.0.0.1:{}", 1 + port));
+        match is_udp {
+            true => vec![udp(n * samples::MS / 4, &client, &server, 8)],
+            false => samples::refused(n / 4, &client, &server),
+        }
+    };
+    for (is_udp, sources, pause) in
+        [(true, 1, 0), (false, 1, 0), (true, 1, 60), (false, 1, 60), (false, 5, 0), (true, 5, 0)]
+    {
+        let mut live = Live::new();
+        // So that what is unanswered is known to be, and has a past.
+        for second in 0..15 {
+            live.second(&[samples::connection(0, &format!("10.0.0.{}:999", 100 + second), "10.0.0.1:80")]);
+        }
+        for second in 0..4 {
+            live.second(&(0..3000).map(|n| probe(n, 7 + n % sources, 3000 * second + n, is_udp)).collect::<Vec<_>>());
+            (0..pause).for_each(|_| live.second(&[]));
+        }
+        (0..5).for_each(|_| live.second(&[]));
+        let over = live.finish();
+        let [scan] = &over[..] else { panic!("{is_udp} {sources} {pause}: {over:#?}") };
+        let hosts = (scan.sources.count, scan.targets.named.clone());
+        assert_eq!((scan.kind, hosts), (Kind::PortScan, (sources as usize, vec![host(1)])), "{is_udp} {pause}");
+        assert!(scan.evidence.attempts >= 11_900, "{}", scan.evidence.attempts);
+    }
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use flowml_common::flow::Address;
 
 use super::index::{Index, Number};
-use super::{FEW, Incident, Incidents, Link, Odd, Open, QUIET_NS, Role, State};
-use crate::witness::{Evidence, Family, Finding, Kind, Party};
+use super::{FEW, Incident, Incidents, Link, NAMED, Odd, Open, QUIET_NS, Role, State};
+use crate::witness::{Evidence, Family, Finding, Kind, Party, REPEATS};
 
 /// An event of which nothing more is found for so long is over, ns: as long as the tests remember it.
 const PAUSE_NS: u64 = 300_000_000_000;
@@ -14,10 +14,17 @@ const PAUSE_NS: u64 = 300_000_000_000;
 /// What others do to the same targets after so long is another event, ns: a minute's pause, and what it takes to see it end.
 const NEAR_NS: u64 = 65_000_000_000;
 
+/// A beacon that was silent for so many periods is over.
+const PERIODS: u64 = 3;
+
 impl Open {
-    /// How long it is quiet when it is over.
-    pub(super) const fn quiet_ns(&self) -> u64 {
-        if self.is_witnessed() { PAUSE_NS } else { QUIET_NS }
+    /// How long it is quiet when it is over: a beacon may miss a call.
+    pub(super) fn quiet_ns(&self) -> u64 {
+        match self.incident.kind {
+            Kind::Unusual => QUIET_NS,
+            Kind::Beacon => PAUSE_NS.max(PERIODS * self.incident.evidence.period_ms * 1_000_000),
+            _ => PAUSE_NS,
+        }
     }
 
     pub(super) const fn is_witnessed(&self) -> bool {
@@ -28,52 +35,95 @@ impl Open {
     /// tunnel that a resolver passes on is one, whoever sends a part of it to whom.
     fn is_event_of(&self, finding: &Finding) -> bool {
         let family = finding.kind.family();
-        let has = |party: &Party, role| party.named.iter().any(|address| self.hosts.contains(&(*address, role)));
-        let (same_sources, same_targets) = (has(&finding.sources, Role::Source), has(&finding.targets, Role::Target));
-        let passes_on = has(&finding.sources, Role::Target) || has(&finding.targets, Role::Source);
+        let (same_sources, same_targets) =
+            (self.has(&finding.sources, Role::Source), self.has(&finding.targets, Role::Target));
+        let passes_on = self.has(&finding.sources, Role::Target) || self.has(&finding.targets, Role::Source);
         let is_near = finding.start_ns <= self.incident.end_ns.saturating_add(NEAR_NS);
         // Of several kinds is what the same sources do; what others do to the same targets is one event if it is of one kind.
         let is_joint = is_near && same_targets && self.incident.kind == finding.kind;
         let shares = same_sources || is_joint || is_near && passes_on && family == Family::Own(Kind::Tunnel);
-        // A scan that is as much as a flood is one.
-        let kinds = [self.incident.kind, finding.kind];
-        let is_both =
-            kinds.contains(&Kind::PortScan) && kinds.contains(&Kind::SynFlood) && same_sources && same_targets;
-        let is_pair = same_sources && same_targets && kinds.into_iter().any(is_faint);
-        self.is_witnessed() && (self.incident.kind.family() == family && shares || is_both || is_pair)
+        let is_known = self.counted.keys().any(|kind| kind.family() == family);
+        let is_pair = same_sources
+            && same_targets
+            && (is_known || [self.incident.kind, finding.kind].into_iter().any(is_faint) || self.is_both(finding));
+        let is_event = self.incident.kind.family() == family && shares || is_pair || self.is_effect(finding);
+        self.is_witnessed() && is_event
+    }
+
+    fn has(&self, party: &Party, role: Role) -> bool {
+        party.named.iter().any(|address| self.hosts.contains(&(*address, role)))
+    }
+
+    /// Whether one is a scan and the other a flood that consists of its packets for the most part, by its sources: of a flood that was
+    /// found first, before all of its scanners were, these are all that have a name.
+    fn is_both(&self, finding: &Finding) -> bool {
+        let sources = self.incident.sources.count;
+        match (self.incident.kind.family(), finding.kind.family()) {
+            (Family::Scan, Family::Flood) => {
+                let is_scanner = |address: &&Address| self.hosts.contains(&(**address, Role::Source));
+                let common = finding.sources.named.iter().filter(is_scanner).count();
+                2 * common >= finding.sources.named.len() && finding.sources.count <= 2 * sources
+            }
+            (Family::Flood, Family::Scan) => sources <= NAMED,
+            _ => false,
+        }
+    }
+
+    /// Whether it is what a scan causes: what the targets of this scan send to its sources.
+    fn is_effect(&self, finding: &Finding) -> bool {
+        self.incident.kind.family() == Family::Scan
+            && finding.kind.family() == Family::Flood
+            && finding.start_ns <= self.incident.end_ns.saturating_add(NEAR_NS)
+            && self.has(&finding.sources, Role::Target)
+            && finding.targets.named.iter().all(|address| self.hosts.contains(&(*address, Role::Source)))
     }
 
     /// Adds what a test has found.
     fn testify(&mut self, finding: &Finding, index: &mut Index) {
+        if self.is_effect(finding) {
+            // Those who answer did nothing by themselves.
+            self.incident.end_ns = self.incident.end_ns.max(finding.end_ns);
+            return;
+        }
         let Finding { kind, sources, targets, evidence, start_ns, end_ns, bound } = finding;
-        let incident = &mut self.incident;
-        if !matches!(incident.kind, Kind::Unusual) {
-            // Of two kinds that an event shows, the one with more to it.
-            let is_more = match (incident.kind.family(), kind.family()) {
-                (own, other) if own == other => weight(evidence) > weight(&incident.evidence),
-                _ if is_faint(incident.kind) || is_faint(*kind) => !is_faint(*kind),
-                (_, other) => other == Family::Flood,
-            };
-            if incident.kind == *kind {
-                incident.evidence.add(evidence);
-            } else if is_more {
-                (incident.kind, incident.evidence) = (*kind, *evidence);
-            }
-            incident.start_ns = incident.start_ns.min(*start_ns);
-            incident.end_ns = incident.end_ns.max(*end_ns);
+        if self.is_witnessed() {
+            self.incident.start_ns = self.incident.start_ns.min(*start_ns);
+            self.incident.end_ns = self.incident.end_ns.max(*end_ns);
         } else {
-            (incident.kind, incident.evidence, incident.probability) = (*kind, *evidence, *bound);
-            (incident.start_ns, incident.end_ns) = (*start_ns, *end_ns);
+            self.incident.probability = *bound;
+            (self.incident.start_ns, self.incident.end_ns) = (*start_ns, *end_ns);
             // Who is odd is not who did it.
-            (incident.sources, incident.targets) = Default::default();
+            (self.incident.sources, self.incident.targets) = Default::default();
             index.leave(&self.hosts, self.number, self.told);
             self.hosts.clear();
+        }
+        self.counted.entry(*kind).or_default().add(evidence);
+        if let Some((kind, evidence)) = most_of(&self.counted) {
+            (self.incident.kind, self.incident.evidence) = (kind, evidence);
         }
         for (party, role) in [(sources, Role::Source), (targets, Role::Target)] {
             party.named.iter().for_each(|address| self.name(index, *address, role));
             let hosts = self.incident.hosts_mut(role);
             hosts.count = hosts.count.max(party.count);
         }
+    }
+}
+
+/// Of the kinds that an event shows, the one with most to it: what another event looks like too counts only by itself. A flood of a
+/// scan's packets is one if there are more of them than a scanner needs, or if they are so many SYNs a second that they fill the
+/// victim's backlog, which the test for floods asks of a scan.
+fn most_of(counted: &BTreeMap<Kind, Evidence>) -> Option<(Kind, Evidence)> {
+    let most = |of: &dyn Fn(Kind) -> bool| {
+        let kinds = counted.iter().filter(|(kind, _)| of(**kind)).map(|(kind, evidence)| (*kind, *evidence));
+        kinds.max_by_key(|(_, evidence)| weight(evidence))
+    };
+    let of = |family| most(&|kind: Kind| kind.family() == family);
+    match (of(Family::Scan), of(Family::Flood)) {
+        (Some(scan), Some(flood)) => {
+            let is_flood = flood.0 == Kind::SynFlood || weight(&flood.1) > REPEATS * weight(&scan.1);
+            Some(if is_flood { flood } else { scan })
+        }
+        (scan, flood) => scan.or(flood).or_else(|| most(&|kind| !is_faint(kind))).or_else(|| most(&|_| true)),
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use flowml_common::flow::Address;
 use ndarray::ArrayView2;
 
 use super::local::{self, Local, holds};
@@ -254,12 +255,17 @@ impl Succession {
         self.news.clear();
     }
 
-    /// As [`Learner::observe`], by the one that acts; `teaching` says of each row whether it may teach.
+    /// As [`Learner::observe`], by the one that acts; `teaching` says of each row whether it may teach, and `hosts` whose it is.
     ///
     /// # Panics
-    /// If `teaching` has not one element for each row.
-    pub fn observe(&mut self, rows: ArrayView2<'_, f64>, teaching: &[Teaching]) -> Vec<Option<Verdict>> {
-        assert_eq!(rows.nrows(), teaching.len(), "each row may teach or not");
+    /// If `teaching` or `hosts` has not one element for each row.
+    pub fn observe(
+        &mut self,
+        rows: ArrayView2<'_, f64>,
+        teaching: &[Teaching],
+        hosts: &[Address],
+    ) -> Vec<Option<Verdict>> {
+        assert_eq!([rows.nrows(); 2], [teaching.len(), hosts.len()], "each row may teach or not, and is of a host");
         if self.held {
             return self.acting.judge(rows);
         }
@@ -274,7 +280,7 @@ impl Succession {
             self.begin_shadow();
         }
         if let Some(local) = &mut self.local
-            && local.check(&mut verdicts, teaching, self.acting.settings())
+            && local.check(&mut verdicts, teaching, hosts, self.acting.settings())
         {
             self.news.push(News::Holds);
         }
@@ -396,9 +402,14 @@ mod tests {
         succession
     }
 
+    /// Each row is of another.
+    fn hosts(rows: usize) -> Vec<Address> {
+        (0..rows as u32).map(Address::from_v4).collect()
+    }
+
     fn anomalies(succession: &mut Succession, rows: &Array2<f64>) -> usize {
         let welcome = vec![Teaching::Welcome; rows.nrows()];
-        raised(&succession.observe(rows.view(), &welcome))
+        raised(&succession.observe(rows.view(), &welcome, &hosts(rows.nrows())))
     }
 
     /// How many are anomalies, or would be if the probabilities were known to hold.
@@ -455,7 +466,7 @@ mod tests {
             rows.slice_mut(ndarray::s![..3, ..]).fill(15.0);
             let teaching = |row| if row < 3 { Teaching::Suspect } else { Teaching::Welcome };
             let teaching: Vec<Teaching> = (0..rows.nrows()).map(teaching).collect();
-            found.push(raised(&succession.observe(rows.view(), &teaching)));
+            found.push(raised(&succession.observe(rows.view(), &teaching, &hosts(rows.nrows()))));
         }
         assert!(found.iter().all(|found| (3..=5).contains(found)), "{found:?}");
         let news = succession.news();
@@ -497,7 +508,7 @@ mod tests {
                     false => Teaching::Welcome,
                 };
                 let teaching: Vec<Teaching> = (0..30).map(teaching).collect();
-                let verdicts = succession.observe(rows.view(), &teaching);
+                let verdicts = succession.observe(rows.view(), &teaching, &hosts(rows.nrows()));
                 if is_scan {
                     found.push(raised(&verdicts[2..]));
                 }

@@ -14,7 +14,7 @@ use ndarray::Array2;
 use crate::cli::ContentArguments;
 use crate::features::{Feature, FlowColumns, FlowRow, HOST_FEATURES, HostWindows, Hosts, row};
 use crate::incident::Incidents;
-use crate::model::{Opinion, Succession, Teaching, Verdict};
+use crate::model::{Opinion, Succession, Verdict};
 use crate::record::{Clock, FlowRecord, Inspector};
 use crate::session::{Ended, Sessions, Timeouts, informed};
 use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals, counted};
@@ -49,6 +49,7 @@ mod traffic;
 pub mod train;
 
 use learners::Learners;
+use teaching::Vouched;
 
 /// Over how long a host is judged.
 pub const WINDOW: Duration = Duration::from_secs(2);
@@ -238,9 +239,9 @@ impl Pipeline {
 
     fn judge_hosts(&mut self, hosts: &Hosts, findings: &[Finding], at_ns: u64, clock: Clock) {
         self.totals.hosts_left_out += hosts.left_out;
-        let teaching = || teaching::of_hosts(&self.incidents, findings, &hosts.windows);
+        let vouched = || teaching::of_hosts(&self.incidents, findings, &hosts.windows);
         let learners = self.learners.as_mut().filter(|_| self.sinks.closing().scores(hosts.windows.len()));
-        let learner = learners.map(|learners| (&mut learners.hosts, teaching()));
+        let learner = learners.map(|learners| (&mut learners.hosts, vouched()));
         let verdicts = verdicts(learner, HOST_FEATURES, hosts.windows.iter());
         let judged: Vec<_> = hosts.windows.iter().zip(verdicts).collect();
         for (window, verdict) in &judged {
@@ -265,10 +266,10 @@ impl Pipeline {
             let clock = self.shifts.get(&ended.key.interface()).map_or(clock, |shift_ns| clock.without(*shift_ns));
             FlowRow::new(FlowRecord::new(ended, clock).with_content(content), ended.windows)
         };
-        let teaching = || teaching::of_flows(&self.incidents, ended);
+        let vouched = || teaching::of_flows(&self.incidents, ended);
         let closing = self.sinks.closing().clone();
         let learners = self.learners.as_mut().filter(|_| closing.scores(ended.len()));
-        let learner = learners.map(|learners| (&mut learners.flows, teaching()));
+        let learner = learners.map(|learners| (&mut learners.flows, vouched()));
         let (mut without, mut sessions_without) = (0, 0);
         let judged = ended.iter().zip(verdicts(learner, &self.features, ended.iter().map(row)));
         for (place, (ended, verdict)) in judged.enumerate() {
@@ -377,11 +378,11 @@ pub struct Finished {
 
 /// What the learner says of each unit; without one, nothing.
 fn verdicts<T>(
-    learner: Option<(&mut Succession, Vec<Teaching>)>,
+    learner: Option<(&mut Succession, Vouched)>,
     table: &[Feature<T>],
     units: impl ExactSizeIterator<Item = impl Borrow<T>>,
 ) -> impl Iterator<Item = Option<Verdict>> {
-    let judged = learner.map(|(learner, teaching)| observe(learner, table, units, &teaching));
+    let judged = learner.map(|(learner, vouched)| observe(learner, table, units, &vouched));
     judged.unwrap_or_default().into_iter().chain(std::iter::repeat(None))
 }
 
@@ -390,13 +391,13 @@ fn observe<T>(
     learner: &mut Succession,
     table: &[Feature<T>],
     units: impl ExactSizeIterator<Item = impl Borrow<T>>,
-    teaching: &[Teaching],
+    vouched: &Vouched,
 ) -> Vec<Option<Verdict>> {
     let mut rows = Array2::zeros((units.len(), table.len()));
     for (mut place, unit) in rows.outer_iter_mut().zip(units) {
         place.iter_mut().zip(row(table, unit.borrow())).for_each(|(place, value)| *place = value);
     }
-    learner.observe(rows.view(), teaching)
+    learner.observe(rows.view(), &vouched.teaching, &vouched.hosts)
 }
 
 fn add_all(sums: &mut [Count], counts: &[Count]) {

@@ -24,6 +24,9 @@ const PENDING: usize = 1 << 16;
 /// 32 hops. traceroute sends them.
 const PROBE_TTL: u8 = 32;
 
+/// Clients ask from this port on: Linux from 32768, others from 49152 (RFC 6335).
+const EPHEMERAL: u16 = 32_768;
+
 /// Without an answer, a datagram or two are a question; three are a stream that needs none.
 const QUESTION: u64 = 2;
 
@@ -52,6 +55,8 @@ pub(super) struct Attempt {
     pub(super) visible: bool,
     /// A segment of no connection, and not one that begins one.
     pub(super) is_stray: bool,
+    /// The first segment had ACK.
+    pub(super) has_ack: bool,
     /// Packets and IP bytes of the sender.
     pub(super) packets: u64,
     pub(super) bytes: u64,
@@ -119,6 +124,7 @@ impl Attempts {
                 outcome,
                 visible,
                 is_stray: contact.protocol == protocol::TCP && !contact.opened && outcome != Outcome::Unasked,
+                has_ack: flagged(sender, ACK) > 0,
                 packets: sender.packets,
                 bytes: sender.ip_bytes,
             }
@@ -201,7 +207,8 @@ fn of_unasked(Contact { sent, received, .. }: &Contact<'_>) -> Said {
 /// Of segments that belong to no connection that was seen to begin. All segments of a connection but its first have ACK
 /// (RFC 9293): those without are of FIN, NULL and Xmas scans. One with ACK and without data is refused where there is no connection,
 /// and answered where there is one.
-fn of_stray(Contact { sent, received, .. }: &Contact<'_>, visible: bool) -> Said {
+fn of_stray(contact: &Contact<'_>, visible: bool) -> Said {
+    let Contact { sent, received, .. } = contact;
     let flags = |flag| flagged(sent, flag);
     if sent.packets == 0 || flags(SYN) + flags(RST) > 0 {
         return Said::Nothing;
@@ -209,7 +216,7 @@ fn of_stray(Contact { sent, received, .. }: &Contact<'_>, visible: bool) -> Said
     let is_probe = sent.packets <= QUESTION && sent.payload_bytes == 0;
     match (flags(ACK), received.packets) {
         (0, _) => Said::Over(Outcome::Failure),
-        (_, 0) if is_probe && visible => Said::Wait,
+        (_, 0) if is_probe && (visible || is_to_service(contact) && contact.target.port < EPHEMERAL) => Said::Wait,
         (_, packets) if is_probe && packets > 0 && flagged(received, RST) == packets => Said::Over(Outcome::Failure),
         _ => Said::Nothing,
     }
@@ -219,5 +226,19 @@ fn of_stray(Contact { sent, received, .. }: &Contact<'_>, visible: bool) -> Said
 /// an answer itself.
 fn is_question(contact: &Contact<'_>, visible: bool) -> bool {
     let (from, to) = (contact.source.port, contact.target.port);
-    if visible { from >= 1024 || to < 1024 } else { from > to }
+    if visible { from >= 1024 || to < 1024 } else { is_to_service(contact) }
+}
+
+/// Whether it goes from the higher port to the lower, as what a client sends does.
+const fn is_to_service(contact: &Contact<'_>) -> bool {
+    contact.source.port > contact.target.port
+}
+
+impl Attempt {
+    /// Whether nobody can say what it led to, as it may belong to a connection of before and its answer would not be seen: a probe
+    /// that a connection is still there looks like this too. It is evidence where a source has many to different ports of a host,
+    /// and nowhere else.
+    pub(super) const fn is_doubtful(&self) -> bool {
+        self.is_stray && self.has_ack && !self.visible
+    }
 }

@@ -9,7 +9,8 @@
 //! that more than one source calls, and a source that calls three targets evenly (a monitor), are not
 //! beacons.
 //! Parameters: of chance gaps at most one in five is even (of a Poisson process 0.075), of a beacon 0.9. Bound: 10⁻⁶ for each walk
-//! that chance made even; ten even gaps in a row are a beacon.
+//! that chance made even; ten even gaps in a row are a beacon. Pairs are remembered for an hour, so periods up to that are seen.
+//! Each call of a beacon is reported, so that its incident lasts as long as it does.
 //! Limits: software that polls its own server by design is as even as malware that does.
 
 use flowml_common::flow::Address;
@@ -32,7 +33,10 @@ const ONE_CALL_NS: u64 = 500_000_000;
 /// A source that calls so many targets evenly watches them.
 const MONITORED: usize = 3;
 
-#[derive(Default)]
+/// How long a generation of pairs lasts, ns: the longest period.
+const MEMORY_NS: u64 = 3_600_000_000_000;
+
+/// A source that has called a target at least once.
 struct Pair {
     walk: Walk,
     is_beacon: bool,
@@ -41,15 +45,47 @@ struct Pair {
     call_ns: u64,
     /// When the last connection began.
     last_ns: u64,
-    gap_ns: u64,
+    /// Between the last two calls, if there were two.
+    gap_ns: Option<u64>,
+    /// Since the walk began.
     calls: u64,
+    /// How many of them were reported.
+    reported: u64,
     first_ns: u64,
 }
 
 impl Pair {
     /// One that calls for the first time.
     fn beginning(at_ns: u64) -> Self {
-        Self { calls: 1, first_ns: at_ns, call_ns: at_ns, last_ns: at_ns, ..Self::default() }
+        Self {
+            walk: Walk::default(),
+            is_beacon: false,
+            is_even: false,
+            call_ns: at_ns,
+            last_ns: at_ns,
+            gap_ns: None,
+            calls: 1,
+            reported: 0,
+            first_ns: at_ns,
+        }
+    }
+
+    /// Takes a connection. Returns the gaps before the last call and before this one, where it is a call and both are known.
+    fn connect(&mut self, at_ns: u64) -> Option<[u64; 2]> {
+        let silence_ns = at_ns.saturating_sub(self.last_ns);
+        self.last_ns = self.last_ns.max(at_ns);
+        if silence_ns < ONE_CALL_NS {
+            return None;
+        }
+        let gap_ns = at_ns.saturating_sub(self.call_ns);
+        self.call_ns = at_ns;
+        self.calls += 1;
+        Some([self.gap_ns.replace(gap_ns)?, gap_ns])
+    }
+
+    /// The mean gap, ms.
+    const fn period_ms(&self) -> u64 {
+        (self.call_ns - self.first_ns) / 1_000_000 / if self.calls > 1 { self.calls - 1 } else { 1 }
     }
 }
 
@@ -68,9 +104,9 @@ pub(super) struct Beacons {
 impl Beacons {
     pub(super) fn new() -> Self {
         Self {
-            pairs: Generations::new(HOSTS),
-            callers: Generations::new(HOSTS),
-            even: Generations::new(HOSTS),
+            pairs: Generations::lasting(HOSTS, MEMORY_NS),
+            callers: Generations::lasting(HOSTS, MEMORY_NS),
+            even: Generations::lasting(HOSTS, MEMORY_NS),
             news: News::default(),
         }
     }
@@ -86,23 +122,8 @@ impl Beacons {
             return;
         }
         let key = (source, target, port);
-        let pair = self.pairs.entry(key, at_ns, Pair::default);
-        if pair.calls == 0 {
-            *pair = Pair::beginning(at_ns);
-            return;
-        }
-        let silence_ns = at_ns.saturating_sub(pair.last_ns);
-        pair.last_ns = pair.last_ns.max(at_ns);
-        if silence_ns < ONE_CALL_NS {
-            return;
-        }
-        let gap_ns = at_ns.saturating_sub(pair.call_ns);
-        let before_ns = std::mem::replace(&mut pair.gap_ns, gap_ns);
-        pair.call_ns = at_ns;
-        pair.calls += 1;
-        if before_ns == 0 {
-            return;
-        }
+        let pair = self.pairs.entry(key, at_ns, || Pair::beginning(at_ns));
+        let Some([before_ns, gap_ns]) = pair.connect(at_ns) else { return };
         let is_even = gap_ns.abs_diff(before_ns) * 100 <= 15 * before_ns;
         let stand = pair.walk.step(EVEN, is_even);
         let was_even = pair.is_even;
@@ -126,20 +147,17 @@ impl Beacons {
     pub(super) fn findings(&mut self) -> Vec<Finding> {
         let pairs = &mut self.pairs;
         let finding = |(source, target, port): Key| {
-            let pair = pairs.get_mut(&(source, target, port)).filter(|pair| pair.is_beacon && pair.calls > 0)?;
+            let pair = pairs.get_mut(&(source, target, port)).filter(|pair| pair.is_beacon)?;
             let evidence = Evidence {
                 protocol: protocol::TCP,
                 port,
-                attempts: pair.calls,
-                period_ms: pair.gap_ns / 1_000_000,
+                attempts: pair.calls - std::mem::replace(&mut pair.reported, pair.calls),
+                period_ms: pair.period_ms(),
                 ..Evidence::default()
             };
-            pair.calls = 0;
-            let bound = ALPHA;
             let (start_ns, end_ns) = (pair.first_ns, pair.last_ns);
             let [sources, targets] = [source, target].map(Party::of);
-            // What is counted from here on is news.
-            Some(Finding { kind: Kind::Beacon, sources, targets, evidence, start_ns, end_ns, bound })
+            Some(Finding { kind: Kind::Beacon, sources, targets, evidence, start_ns, end_ns, bound: ALPHA })
         };
         self.news.take().filter_map(finding).collect()
     }

@@ -133,3 +133,30 @@ impl Host {
             && self.sent >= 10 * self.received
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    use super::*;
+    use crate::witness::samples::{assert_bounded, simulated};
+
+    /// What a host sends in a minute has the heaviest tail that is ordinary: an index of 1.
+    #[test]
+    fn minutes_of_ordinary_hosts_are_records_as_rarely_as_the_bound_says() {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
+        let (mut alarms, minutes) = (0, 60);
+        for _ in 0..simulated() {
+            let mut host = Host { born_ns: 0, ..Host::default() };
+            for minute in 0..minutes {
+                host.turn(minute * MINUTE_NS).sent = (LEAST as f64 / (1.0 - random.r#gen::<f64>())) as u64;
+                if host.is_alarm() {
+                    alarms += 1;
+                    host.told = host.sent;
+                }
+            }
+        }
+        assert_bounded("exfiltration", alarms, BOUND * (simulated() * (minutes - KNOWN)) as f64);
+    }
+}

@@ -151,6 +151,7 @@ impl Floods {
         };
         match (protocol, attempt.outcome) {
             (protocol::TCP, Outcome::Failure) if is_scan => self.scan.add(&event),
+            (protocol::TCP, Outcome::Failure) if attempt.is_doubtful() => {}
             (protocol::TCP, Outcome::Failure) => self.syn.add(&event),
             (protocol::TCP, Outcome::Success) => {
                 self.syn.answer(target);

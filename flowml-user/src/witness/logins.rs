@@ -74,13 +74,14 @@ impl Logins {
         let attempt = |ended| Some((Attempt::of(ended)?, ended));
         let mut attempts: Vec<_> = ended.iter().filter_map(attempt).collect();
         attempts.sort_by_key(|(attempt, ended)| (attempt.first_ns, ended.key));
-        attempts.iter().for_each(|(attempt, ended)| self.attempt(attempt, ended));
+        for (attempt, ended) in attempts {
+            let [source, target] =
+                [ended.initiator.sender, ended.initiator.sender.opposite()].map(|end| ended.key.endpoint(end));
+            self.attempt(&attempt, (source.address, target.address, target.port));
+        }
     }
 
-    fn attempt(&mut self, attempt: &Attempt, ended: &Ended) {
-        let [source, target] =
-            [ended.initiator.sender, ended.initiator.sender.opposite()].map(|end| ended.key.endpoint(end));
-        let key = (source.address, target.address, target.port);
+    fn attempt(&mut self, attempt: &Attempt, key: Key) {
         let pair = self.pairs.entry(key, attempt.first_ns, Pair::default);
         if pair.attempts == 0 {
             pair.first_ns = attempt.first_ns;
@@ -178,4 +179,35 @@ fn is_of_login(ended: &Ended, server: &Direction, port: u16) -> bool {
         // IP and TCP headers take 40 to 80 bytes.
         !by_client || firsts.length[usize::from(packet)] <= GREETING + 60
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    use super::*;
+    use crate::witness::samples::{SECOND, assert_bounded, simulated};
+
+    /// Half of the dialogues are like the one before and near it: the most that is still ordinary.
+    #[test]
+    fn dialogues_of_ordinary_hosts_are_guesses_as_rarely_as_the_bound_says() {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
+        let mut logins = Logins::new();
+        let (mut alarms, dialogues) = (0, 40);
+        let mut first_ns = 0;
+        for host in 0..simulated() {
+            let key = (Address::from_v4(0x0b00_0000 + host as u32), Address::from_v4(1), 22);
+            let mut size = 1000;
+            for _ in 0..dialogues {
+                let is_alike = random.gen_bool(0.5);
+                first_ns += if is_alike { SECOND } else { 5 * SECOND };
+                size = if is_alike { size } else { 3000 - size };
+                logins.attempt(&Attempt { first_ns, last_ns: first_ns, size, bytes: size }, key);
+            }
+            alarms += logins.findings().len() as u64;
+        }
+        // A walk that ends as ordinary has three steps at least.
+        assert_bounded("logins", alarms, 1e-6 * (simulated() * dialogues / 3) as f64);
+    }
 }

@@ -12,6 +12,8 @@ mod gauge;
 mod kind;
 mod logins;
 mod news;
+#[cfg(test)]
+pub(crate) mod samples;
 mod scans;
 mod sequential;
 mod slow;
@@ -23,6 +25,7 @@ mod visibility;
 use flowml_common::flow::{Address, Part};
 
 pub use kind::{Evidence, Family, Kind, Story};
+pub use scans::REPEATS;
 
 use crate::session::{Ended, Standing};
 use attempts::{Attempt, Attempts};
@@ -133,7 +136,7 @@ impl Witnesses {
         self.slow.observe(&contact);
         self.exfiltration.observe(&contact);
         let is_flood = contact.is_echo() && self.floods.is_icmp_flood(&contact);
-        self.tunnels.observe(&contact, is_flood);
+        self.tunnels.observe(&contact, visible, is_flood);
     }
 
     /// Takes sessions that have ended.

@@ -29,7 +29,7 @@ const CONTACTS: usize = 1 << 18;
 const WALKS: usize = 1 << 16;
 
 /// How often a scanner tries the same, at most: nmap's --max-retries is 10 by default, of which it uses few.
-const REPEATS: u64 = 10;
+pub const REPEATS: u64 = 10;
 
 /// What a walk is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,7 +100,7 @@ impl Scans {
             self.step(Of::Ports { source, target, protocol }, target, at_ns, failed);
         }
         // A question to each of many servers is no scan where their answers are not seen.
-        if protocol == protocol::TCP || visible || !failed {
+        if protocol == protocol::TCP && !attempt.is_doubtful() || visible || !failed {
             self.step(Of::Hosts { source, port, protocol }, target, at_ns, failed);
         }
     }

@@ -2,18 +2,24 @@
 //!
 //! Source: what slowloris, slow POST and slow read do (E. Cambiaso, G. Papaleo, G. Chiola, M. Aiello, "Slow DoS attacks: definition
 //! and categorisation", Int. J. Trust Management in Computing and Communications 1, 2013).
-//! What counts: a connection that is open for three seconds, to which the server has sent no payload while the client went on with
+//! What counts: a connection that is three seconds old, to which the server has sent no payload while the client went on with
 //! at most 64 bytes at a time, or whose client began with a receive window below the smallest segment size that every host takes
-//! (536 bytes, RFC 9293). A request that waits for its answer does not count, as nothing goes on.
+//! (536 bytes, RFC 9293). A request that waits for its answer does not count, as nothing goes on: what tells a pool of workers,
+//! keep-alive connections and WebSockets from an attack is that what their clients send is answered. Where the server is not
+//! seen, a client has been answered if it acknowledges: each answer that is not followed by a request at once gives one segment
+//! with ACK and without payload (delayed acknowledgements of RFC 9293, at most half a second), so more than one for two
+//! drips are answers.
+//! A connection that the server ended, after no more than drips, counts for another minute if its client goes on with a drip as if
+//! nothing had happened: it waits for no answer, and the server gave its request up.
 //! Parameters and bound: an ordinary client has at most eight such connections to a service at once on average (browsers open six);
 //! that a Poisson number of that mean reaches 32 has a probability below 10⁻⁹.
-//! Limits: where the server is not seen, many clients behind one address that send a few bytes now and then over a connection each
-//! look the same.
+//! Limits: many clients behind one address that send a few bytes now and then, each over a connection that is never answered (remote
+//! sensors), look the same.
 
 use std::collections::{BTreeMap, HashMap};
 
 use ahash::RandomState;
-use flowml_common::flow::{Address, FIN, FlowKey, RST};
+use flowml_common::flow::{Address, FIN, FlowKey, RST, SYN};
 use flowml_common::headers::protocol;
 
 use super::contact::{Contact, established, flagged};
@@ -40,6 +46,9 @@ const DRIP: u64 = 64;
 /// Most that it begins with.
 const BEGIN: u64 = 1024;
 
+/// For so long a connection counts that the server ended, ns.
+const GIVEN_UP_NS: u64 = 60_000_000_000;
+
 /// A receive window below the smallest segment size.
 const NARROW: u16 = 536;
 
@@ -49,11 +58,101 @@ struct Watched {
     port: u16,
     first_ns: u64,
     last_ns: u64,
+    /// Parts in which the client went on with a few bytes.
     drips: u32,
+    /// Segments of the client without payload, but for those of the handshake.
+    acknowledgements: u64,
+    is_server_seen: bool,
     /// Its SYN was seen.
     is_whole: bool,
     is_narrow: bool,
     is_counted: bool,
+    stage: Stage,
+}
+
+/// How far a watched connection is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The server waits for the rest of the request.
+    Open,
+    /// The server has ended it, perhaps with a few words.
+    Ended,
+    /// It has, and the client went on nevertheless.
+    GivenUp,
+}
+
+/// What a part makes of a watched connection.
+enum Next {
+    Watch,
+    Forget,
+}
+
+impl Watched {
+    fn new(contact: &Contact<'_>, is_narrow: bool) -> Self {
+        let Contact { sent, .. } = contact;
+        Self {
+            source: contact.source.address,
+            target: contact.target.address,
+            port: contact.target.port,
+            first_ns: contact.first_ns(),
+            last_ns: contact.last_ns(),
+            // What one that was there before begins with is no beginning.
+            drips: u32::from(!contact.opened && sent.payload_bytes > 0),
+            acknowledgements: acknowledgements(contact).saturating_sub(u64::from(contact.opened)),
+            is_server_seen: contact.answered,
+            is_whole: contact.opened,
+            is_narrow,
+            is_counted: false,
+            stage: Stage::Open,
+        }
+    }
+
+    fn go_on(&mut self, contact: &Contact<'_>) -> Next {
+        let Contact { sent, received, .. } = contact;
+        let ends = |direction| flagged(direction, FIN) + flagged(direction, RST) > 0;
+        let most = if self.drips == 0 { BEGIN } else { DRIP };
+        let is_served = !self.is_narrow && received.payload_bytes > 0 && !ends(received);
+        if self.stage == Stage::GivenUp {
+            return Next::Watch;
+        }
+        // A client that takes its leave is no attacker, and neither is one that sends much, or gets an answer.
+        let leaves = ends(sent) && !(self.stage == Stage::Ended || ends(received));
+        if leaves || is_served || sent.payload_bytes > most {
+            return Next::Forget;
+        }
+        // A probe whether the other end of an old connection is still there has one byte at most.
+        let least = if self.is_whole { 0 } else { sent.payload_packets };
+        let is_drip = sent.payload_bytes > least;
+        self.drips += u32::from(is_drip);
+        self.acknowledgements += acknowledgements(contact);
+        self.is_server_seen |= contact.answered;
+        self.last_ns = contact.last_ns();
+        self.stage = match self.stage {
+            Stage::Ended if is_drip => Stage::GivenUp,
+            Stage::Ended if ends(sent) => return Next::Forget,
+            Stage::Open if ends(received) && self.drips > 0 => Stage::Ended,
+            _ if ends(received) => return Next::Forget,
+            stage => stage,
+        };
+        Next::Watch
+    }
+
+    /// Whether it is one of those that count at `now_ns`.
+    fn is_slow(&self, now_ns: u64) -> bool {
+        let is_answered = !self.is_server_seen && 2 * self.acknowledgements > u64::from(self.drips);
+        let is_old = now_ns.saturating_sub(self.first_ns) >= OLD_NS;
+        is_old && self.stage != Stage::Ended && (self.is_narrow || self.drips >= 2 && !is_answered)
+    }
+
+    fn is_gone(&self, now_ns: u64) -> bool {
+        let patience_ns = if self.stage == Stage::Open { GONE_NS } else { GIVEN_UP_NS };
+        self.last_ns.saturating_add(patience_ns) <= now_ns
+    }
+}
+
+/// Segments of a client without payload, but for its SYN.
+fn acknowledgements(Contact { sent, .. }: &Contact<'_>) -> u64 {
+    sent.packets.saturating_sub(sent.payload_packets + flagged(sent, SYN))
 }
 
 #[derive(Default)]
@@ -67,31 +166,19 @@ impl Slow {
             return;
         }
         let Contact { sent, received, .. } = contact;
-        let is_over = [FIN, RST].iter().any(|flag| flagged(sent, *flag) + flagged(received, *flag) > 0);
         let key = contact.part.key;
         // A session that was silent for longer than the idle timeout begins again.
         let goes_on = !contact.opened && self.connections.contains_key(&key);
         if contact.new && !goes_on {
+            let is_over = [FIN, RST].iter().any(|flag| flagged(sent, *flag) + flagged(received, *flag) > 0);
             let is_narrow = contact.opened && sent.window < NARROW && established(sent);
             // One that was there before the meter shows itself by its first drip.
             let most = if contact.opened { BEGIN } else { DRIP };
             let is_quiet = received.payload_bytes == 0 && sent.payload_bytes <= most;
             let is_there = contact.opened || sent.payload_bytes > sent.payload_packets;
+            self.connections.remove(&key);
             if is_there && !is_over && (is_narrow || is_quiet) && self.connections.len() < CONNECTIONS {
-                self.connections.insert(
-                    key,
-                    Watched {
-                        source: contact.source.address,
-                        target: contact.target.address,
-                        port: contact.target.port,
-                        first_ns: contact.first_ns(),
-                        last_ns: contact.last_ns(),
-                        drips: 0,
-                        is_whole: contact.opened,
-                        is_narrow,
-                        is_counted: false,
-                    },
-                );
+                self.connections.insert(key, Watched::new(contact, is_narrow));
             }
             return;
         }
@@ -99,27 +186,20 @@ impl Slow {
             return;
         }
         let Some(watched) = self.connections.get_mut(&key) else { return };
-        let most = if watched.drips == 0 { BEGIN } else { DRIP };
-        let is_served = !watched.is_narrow && received.payload_bytes > 0;
-        if is_over || is_served || sent.payload_bytes > most {
+        if matches!(watched.go_on(contact), Next::Forget) {
             self.connections.remove(&key);
-            return;
         }
-        watched.last_ns = contact.last_ns();
-        // A probe whether the other end of an old connection is still there has one byte at most.
-        let least = if watched.is_whole { 0 } else { sent.payload_packets };
-        watched.drips += u32::from(sent.payload_bytes > least);
     }
 
     /// Counts the connections of each source to each service at the end of an interval.
     pub(super) fn findings(&mut self, now_ns: u64) -> Vec<Finding> {
-        self.connections.retain(|_, watched| watched.last_ns.saturating_add(GONE_NS) > now_ns);
+        self.connections.retain(|_, watched| !watched.is_gone(now_ns));
         let mut pairs: BTreeMap<(Address, Address, u16), (u64, Finding)> = BTreeMap::new();
         for watched in self.connections.values_mut() {
-            let &mut Watched { source, target, port, first_ns, last_ns, drips, is_narrow, .. } = watched;
-            if now_ns.saturating_sub(first_ns) < OLD_NS || !(is_narrow || drips >= 2) {
+            if !watched.is_slow(now_ns) {
                 continue;
             }
+            let &mut Watched { source, target, port, first_ns, last_ns, .. } = watched;
             let nothing = || Finding {
                 kind: Kind::SlowConnections,
                 sources: Party::of(source),

@@ -9,87 +9,10 @@ use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::attempts::Outcome;
+use super::samples::{MS, Run, SECOND, View, assert_bounded, at, connection, poisson, refused, simulated};
 use super::sequential::{Cusum, Hypotheses, Stand, Walk};
 use super::*;
-use crate::session::samples::{Sample, counted_of, tcp, udp};
-use crate::session::{Sessions, Timeouts};
-
-const MS: u64 = 1_000_000;
-const SECOND: u64 = 1000 * MS;
-
-/// Which packets are seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum View {
-    Both,
-    /// Only what is sent to this host.
-    Into(&'static str),
-}
-
-/// Sessions and witnesses as a run has them.
-struct Run {
-    sessions: Sessions,
-    witnesses: Witnesses,
-    view: View,
-    now_ns: u64,
-    findings: Vec<Finding>,
-}
-
-impl Run {
-    fn new(view: View) -> Self {
-        let sessions = Sessions::new(Timeouts::default());
-        Self { sessions, witnesses: Witnesses::new(0), view, now_ns: 0, findings: Vec::new() }
-    }
-
-    /// An interval of a second with these flows; times of packets are ms from its begin.
-    fn second(&mut self, flows: &[Vec<Sample>]) {
-        let seen = |sample: &&Sample| match self.view {
-            View::Both => true,
-            View::Into(host) => sample.destination.ip().to_string() == host,
-        };
-        let shifted = |sample: &Sample| Sample { time_ns: self.now_ns + sample.time_ns, ..*sample };
-        let flows = flows.iter().map(|flow| flow.iter().filter(seen).map(shifted).collect::<Vec<_>>());
-        let parts: Vec<_> = flows.filter(|flow| !flow.is_empty()).map(|flow| counted_of(&flow)).collect();
-        let witnesses = &mut self.witnesses;
-        self.sessions.absorb_drain(parts.iter().map(|(key, value)| value.counted(key)), |part, standing| {
-            witnesses.observe(part, standing);
-        });
-        self.now_ns += SECOND;
-        witnesses.ended(&self.sessions.expire(self.now_ns));
-        self.findings.extend(witnesses.interval(self.now_ns));
-    }
-
-    /// The kinds that were found.
-    fn kinds(&self) -> BTreeSet<&'static str> {
-        self.findings.iter().map(|finding| finding.kind.name()).collect()
-    }
-
-    fn found(&self, kind: Kind) -> Evidence {
-        let mut evidence = Evidence::default();
-        self.findings.iter().filter(|finding| finding.kind == kind).for_each(|finding| evidence.add(&finding.evidence));
-        evidence
-    }
-}
-
-fn at(ms: u64, from: &str, to: &str, flags: u8) -> Sample {
-    tcp(ms * MS, from, to, flags)
-}
-
-/// A connection with a request and an answer.
-fn connection(ms: u64, client: &str, server: &str) -> Vec<Sample> {
-    vec![
-        at(ms, client, server, SYN),
-        at(ms + 1, server, client, SYN | ACK),
-        at(ms + 2, client, server, ACK),
-        Sample { payload: 300, ..at(ms + 3, client, server, ACK | PSH) },
-        Sample { payload: 1000, ..at(ms + 4, server, client, ACK | PSH) },
-        at(ms + 5, client, server, ACK | FIN),
-        at(ms + 6, server, client, ACK | FIN),
-    ]
-}
-
-fn refused(ms: u64, client: &str, server: &str) -> Vec<Sample> {
-    vec![at(ms, client, server, SYN), at(ms + 1, server, client, RST | ACK)]
-}
+use crate::session::samples::{Sample, counted_of, udp};
 
 const ATTACKER: &str = "10.0.0.7";
 const VICTIM: &str = "10.0.0.1";
@@ -110,7 +33,7 @@ fn port_scan(flags: u8, open: u64) -> Vec<Vec<Sample>> {
 #[test]
 fn a_port_scan_is_found_whatever_is_seen_of_it() {
     for view in [View::Both, View::Into(VICTIM)] {
-        for flags in [SYN, FIN, 0] {
+        for flags in [SYN, FIN, 0, ACK] {
             let mut run = Run::new(view);
             run.second(&port_scan(flags, if flags == SYN { 3 } else { 0 }));
             (0..3).for_each(|_| run.second(&[]));
@@ -288,6 +211,60 @@ fn connections_that_drip_are_slow_and_those_that_wait_are_not() {
     }
 }
 
+/// Small questions of a pool of clients, each answered: where the server is not seen, its clients acknowledge.
+#[test]
+fn pools_whose_questions_are_answered_are_not_slow() {
+    for view in [View::Both, View::Into(VICTIM)] {
+        for is_new in [true, false] {
+            let mut run = Run::new(view);
+            let ends = |n: u64| (format!("10.0.0.7:{}", 2000 + n), "10.0.0.1:6379");
+            let begin = |n: u64| {
+                let (client, server) = ends(n);
+                vec![at(1, &client, server, SYN), at(2, server, &client, SYN | ACK), at(3, &client, server, ACK)]
+            };
+            if is_new {
+                run.second(&(0..100).map(begin).collect::<Vec<_>>());
+            }
+            for second in 0..20 {
+                let talk = |n: u64| {
+                    let (client, server) = ends(n);
+                    let said = |ms, from: &str, to: &str, payload| Sample { payload, ..at(ms, from, to, ACK | PSH) };
+                    vec![
+                        said(n, &client, server, 30),
+                        said(n + 10, server, &client, 40),
+                        at(n + 50, &client, server, ACK),
+                    ]
+                };
+                run.second(&if second % 3 == 0 { (0..100).map(talk).collect::<Vec<_>>() } else { Vec::new() });
+            }
+            assert_eq!(run.kinds(), BTreeSet::new(), "{view:?}");
+        }
+    }
+}
+
+/// The server answers that it waited long enough, and the client drips on.
+#[test]
+fn clients_that_go_on_where_the_server_gave_up_are_slow() {
+    for (goes_on, kinds) in [(true, BTreeSet::from(["slow_connections"])), (false, BTreeSet::new())] {
+        let mut run = Run::new(View::Both);
+        let ends = |n: u64| (format!("10.0.0.7:{}", 2000 + n), "10.0.0.1:80");
+        let said = |from: &str, to: &str, payload, flags| Sample { payload, ..at(1, from, to, ACK | flags) };
+        let drip = |n: u64| vec![said(&ends(n).0, ends(n).1, 11, PSH)];
+        run.second(&(0..50).map(drip).collect::<Vec<_>>());
+        (0..5).for_each(|_| run.second(&[]));
+        let gives_up = |n: u64| {
+            let (client, server) = ends(n);
+            vec![said(server, &client, 1300, PSH), said(server, &client, 0, FIN), said(&client, server, 0, 0)]
+        };
+        run.second(&(0..50).map(gives_up).collect::<Vec<_>>());
+        (0..5).for_each(|_| run.second(&[]));
+        let goes = |n: u64| vec![said(&ends(n).0, ends(n).1, 11, PSH), said(ends(n).1, &ends(n).0, 0, RST)];
+        let leaves = |n: u64| vec![said(&ends(n).0, ends(n).1, 0, FIN)];
+        run.second(&(0..50).map(|n| if goes_on { goes(n) } else { leaves(n) }).collect::<Vec<_>>());
+        assert_eq!(run.kinds(), kinds);
+    }
+}
+
 #[test]
 fn even_calls_are_a_beacon_and_those_of_a_monitor_are_not() {
     for (targets, kind) in [(1u64, Some("beacon")), (5, None)] {
@@ -313,6 +290,40 @@ fn long_names_are_a_tunnel() {
     }
 }
 
+/// A tunnel asks over one socket for as long as it lasts; who looks names up has a new one each time, or asks for shorter names.
+#[test]
+fn a_socket_that_goes_on_with_long_names_is_a_tunnel() {
+    for (ports, length, answers, kind) in
+        [(1, 64, 1, Some("tunnel")), (60, 64, 1, None), (1, 45, 1, None), (20, 64, 1, None), (1, 64, 0, None)]
+    {
+        let mut run = Run::new(View::Both);
+        for second in 0..60u64 {
+            let (client, server) = (format!("10.0.0.7:{}", 2000 + second * ports / 60), "10.0.0.1:53");
+            let mut questions = vec![udp(MS, &client, server, length)];
+            questions.extend((0..answers).map(|_| udp(9 * MS, server, &client, 100)));
+            run.second(&[questions, connection(0, "10.0.0.8:999", &format!("10.0.1.{second}:80"))]);
+        }
+        assert_eq!(run.kinds(), kind.into_iter().collect(), "{ports} ports, {length} bytes, {answers}");
+    }
+}
+
+/// A resolver asks thousands of questions, and its sockets come again.
+#[test]
+fn a_busy_resolver_is_no_tunnel() {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(8);
+    let mut run = Run::new(View::Both);
+    for _ in 0..60 {
+        let question = |n: u64| {
+            let client = format!("10.0.0.7:{}", random.gen_range(2000..4000));
+            let length = if random.gen_bool(0.3) { 70 } else { 40 };
+            vec![udp(n * 2 * MS, &client, "10.0.0.1:53", length), udp((n * 2 + 1) * MS, "10.0.0.1:53", &client, 200)]
+        };
+        let questions: Vec<_> = (0..200).map(question).collect();
+        run.second(&questions);
+    }
+    assert_eq!(run.kinds(), BTreeSet::new());
+}
+
 #[test]
 fn what_is_far_more_than_ever_is_exfiltration() {
     let mut run = Run::new(View::Both);
@@ -326,18 +337,6 @@ fn what_is_far_more_than_ever_is_exfiltration() {
     assert_eq!(run.kinds(), BTreeSet::new());
     (0..20).for_each(|_| run.second(&upload(1600)));
     assert_eq!(run.kinds(), BTreeSet::from(["exfiltration"]));
-}
-
-/// How many ordinary hosts are simulated: a million takes minutes.
-fn simulated() -> u64 {
-    std::env::var("FLOWML_SIMULATED_HOSTS").map_or(20_000, |text| text.parse().unwrap())
-}
-
-/// That chance makes no more false alarms than so many with a probability of 10⁻⁴ or more, where the mean is at most `mean`.
-fn assert_bounded(name: &str, alarms: u64, mean: f64) {
-    let most = mean + 4.0 * mean.sqrt() + 4.0;
-    eprintln!("{name}: {alarms} false alarms, where at most {mean:.3} are expected");
-    assert!((alarms as f64) <= most, "{name}: {alarms} false alarms of at most {most}");
 }
 
 #[test]
@@ -380,6 +379,7 @@ fn scans_of_ordinary_hosts_are_as_rare_as_the_bound_says() {
                 outcome: if random.gen_bool(0.5) { Outcome::Failure } else { Outcome::Success },
                 visible: true,
                 is_stray: false,
+                has_ack: false,
                 packets: 1,
                 bytes: 40,
             });
@@ -419,6 +419,7 @@ fn connections_all_the_time_are_no_beacon() {
             outcome: Outcome::Success,
             visible: true,
             is_stray: false,
+            has_ack: false,
             packets: 1,
             bytes: 40,
         };
@@ -449,6 +450,7 @@ fn chance_is_seldom_even() {
                 outcome,
                 visible,
                 is_stray,
+                has_ack: false,
                 packets: 1,
                 bytes: 40,
             };
@@ -464,14 +466,4 @@ fn eight_slow_connections_are_seldom_thirty_two() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(6);
     let alarms = (0..simulated()).filter(|_| poisson(&mut random, 8.0) >= 32).count() as u64;
     assert_bounded("slow connections", alarms, 1e-9 * simulated() as f64);
-}
-
-/// Knuth's method, for small means.
-fn poisson(random: &mut Xoshiro256PlusPlus, mean: f64) -> u64 {
-    let (limit, mut product, mut count) = ((-mean).exp(), random.r#gen::<f64>(), 0);
-    while product > limit {
-        product *= random.r#gen::<f64>();
-        count += 1;
-    }
-    count
 }

@@ -1,12 +1,22 @@
 //! Tunnels: other traffic in questions about names, and in pings.
 //!
 //! Source: what the tools have in common by G. Farnham, A. Atlasis, "Detecting DNS tunneling", SANS 2013 (long names, many of them),
-//! and of pings D. Singh, V. Kumar, "ICMP tunneling", as sequential tests.
-//! What counts, for each pair of hosts: a question to port 53 is long if its packet is longer than the longest that protocols make
-//! by themselves ([`LONGEST_ORDINARY`]); a ping is large above 128 bytes (ping sends 60 or 84 by default).
-//! Parameters: of ordinary questions at most one in twenty is long, of a tunnel's three in ten; ordinary are at most five large pings a second.
-//! Bound: 10⁻⁶ for each walk over questions, and for each interval of pings that come one by one.
-//! Limits: a tunnel that only receives has short questions. Questions over TLS or HTTPS are not seen.
+//! by W. Ellens, P. Żuraniewski, A. Sperotto, H. Schotanus, M. Mandjes, E. Meeuwissen, "Flow-based detection of DNS tunnels", AIMS
+//! 2013 (many and long questions in one flow), and of pings D. Singh, V. Kumar, "ICMP tunneling", as sequential tests.
+//! What counts, for each pair of hosts:
+//! - a question to port 53 is long if its packet is longer than the longest that protocols make by themselves
+//!   ([`LONGEST_ORDINARY`]);
+//! - a socket goes on if it has had an answer and asks again in a later interval, with names that are on average longer than the
+//!   longest name of an IPv4 address ([`LONG_TALK`]). Who looks a name up asks from a new port each time (RFC 5452 §9.2); the few
+//!   that use one port for all ask for ordinary names on average;
+//! - a ping is large above 128 bytes (ping sends 60 or 84 by default).
+//!
+//! Parameters: of ordinary questions at most one in twenty is long, of a tunnel's three in ten; of the intervals in which a host asks a
+//! socket goes on with long names in at most half, in those of a tunnel in 0.9; ordinary are at most five large pings a second.
+//! Bound: 10⁻⁶ for each walk over questions or intervals, and for each interval of pings that come one by one; 24 intervals in a row
+//! in which a socket goes on are a tunnel.
+//! Limits: a tunnel through the resolver of its host, with short questions, looks like other questions. A forwarder that asks for long
+//! names alone over one socket, second after second (in a cloud, say), looks like a tunnel. Questions over TLS or HTTPS are not seen.
 
 use flowml_common::flow::Address;
 use flowml_common::headers::protocol;
@@ -18,6 +28,9 @@ use crate::features::Generations;
 
 const LONG: Hypotheses = Hypotheses { ordinary: 0.05, attack: 0.3 };
 
+/// Intervals in which a socket goes on with long names.
+const GOES_ON: Hypotheses = Hypotheses { ordinary: 0.5, attack: 0.9 };
+
 /// Pairs of a generation.
 const PAIRS: usize = 1 << 15;
 
@@ -25,6 +38,9 @@ const PAIRS: usize = 1 << 15;
 /// the name that belongs to an IPv6 address, which has 72 characters (RFC 3596), in 74, its type and class in 4 (RFC 1035), an OPT
 /// record of 11 (RFC 6891) with the cookies of client and server in 28 (RFC 7873, RFC 9018).
 const LONGEST_ORDINARY: u64 = 20 + 8 + 12 + 74 + 4 + 11 + 28;
+
+/// Bytes of an IPv4 packet with the longest name of an IPv4 address (28 characters, RFC 1035, in 30), and an OPT record.
+const LONG_TALK: u64 = 20 + 8 + 12 + 30 + 4 + 11;
 
 /// Bytes of the header of IPv6 beyond that of IPv4.
 const BEYOND_V4: u64 = 20;
@@ -41,97 +57,198 @@ const TRIALS: u64 = 4;
 /// DNS.
 const DOMAIN: u16 = 53;
 
+/// What was counted of one test, and whether it found a tunnel.
 #[derive(Default)]
-struct Pair {
-    walk: Walk,
-    pings: Cusum,
-    /// Large pings of this interval.
-    count: u64,
+struct Counted {
     is_tunnel: bool,
     evidence: Evidence,
     first_ns: u64,
     last_ns: u64,
 }
 
-/// Source, target and protocol.
-type Key = (Address, Address, u8);
+impl Counted {
+    fn add(&mut self, contact: &Contact<'_>, port: u16) {
+        if self.first_ns == 0 {
+            self.first_ns = contact.first_ns();
+        }
+        self.last_ns = self.last_ns.max(contact.last_ns());
+        let (protocol, packets, bytes) = (contact.protocol, contact.sent.packets, contact.sent.ip_bytes);
+        self.evidence.add(&Evidence { protocol, port, packets, bytes, ..Evidence::default() });
+    }
+
+    fn finding(&mut self, [source, target]: [Address; 2]) -> Option<Finding> {
+        (self.is_tunnel && self.evidence.packets > 0).then(|| Finding {
+            kind: Kind::Tunnel,
+            sources: Party::of(source),
+            targets: Party::of(target),
+            evidence: std::mem::take(&mut self.evidence),
+            start_ns: self.first_ns,
+            end_ns: self.last_ns,
+            bound: ALPHA,
+        })
+    }
+}
+
+/// A walk over what a host asks another.
+#[derive(Default)]
+struct Test {
+    walk: Walk,
+    counted: Counted,
+}
+
+impl Test {
+    fn step(&mut self, of: Hypotheses, is_evidence: bool) {
+        match self.walk.step(of, is_evidence) {
+            Stand::Attack => self.counted.is_tunnel = true,
+            Stand::Undecided => {}
+            Stand::Ordinary => self.counted = Counted::default(),
+        }
+    }
+}
+
+/// The questions of one host to another.
+#[derive(Default)]
+struct Questions {
+    /// Over questions that are long.
+    long: Test,
+    /// Over intervals in which a socket goes on.
+    talk: Test,
+    /// Bytes of the questions of this interval, and of those of sockets that go on.
+    bytes: u64,
+    talk_bytes: u64,
+}
+
+impl Questions {
+    /// Takes the questions of a part, which have `mean` bytes on average.
+    fn ask(&mut self, contact: &Contact<'_>, mean: u64, visible: bool) {
+        let beyond = if contact.target.address.to_ip().is_ipv4() { 0 } else { BEYOND_V4 };
+        let is_long = mean > LONGEST_ORDINARY + beyond;
+        (0..contact.sent.packets.min(TRIALS)).for_each(|_| self.long.step(LONG, is_long));
+        if is_long {
+            self.long.counted.add(contact, DOMAIN);
+        }
+        // A question that is repeated, as there was no answer, is the same one.
+        let had_answer = contact.answered || !visible;
+        self.bytes += contact.sent.ip_bytes;
+        if !contact.new && had_answer && mean > LONG_TALK + beyond {
+            self.talk_bytes += contact.sent.ip_bytes;
+            self.talk.counted.add(contact, DOMAIN);
+        }
+    }
+
+    fn interval(&mut self) {
+        if self.bytes > 0 {
+            self.talk.step(GOES_ON, 2 * self.talk_bytes >= self.bytes);
+            (self.bytes, self.talk_bytes) = (0, 0);
+        }
+    }
+
+    fn finding(&mut self, ends: [Address; 2]) -> Option<Finding> {
+        let [long, talk] = [&mut self.long, &mut self.talk].map(|test| test.counted.finding(ends));
+        long.or(talk)
+    }
+}
+
+/// The large pings of one host to another.
+#[derive(Default)]
+struct Pings {
+    change: Cusum,
+    /// Of this interval.
+    count: u64,
+    counted: Counted,
+}
+
+impl Pings {
+    fn interval(&mut self, seconds: f64) {
+        let count = std::mem::take(&mut self.count);
+        let is_tunnel = self.change.step_one_by_one(count as f64, seconds, PINGS);
+        self.counted.is_tunnel = is_tunnel || self.counted.is_tunnel && !self.change.is_at_rest();
+        if self.change.is_at_rest() {
+            self.counted = Counted::default();
+        }
+    }
+}
 
 pub(super) struct Tunnels {
-    pairs: Generations<Key, Pair>,
+    questions: Generations<[Address; 2], Questions>,
+    pings: Generations<[Address; 2], Pings>,
 }
 
 impl Tunnels {
     pub(super) fn new() -> Self {
-        Self { pairs: Generations::new(PAIRS) }
+        Self { questions: Generations::new(PAIRS), pings: Generations::new(PAIRS) }
     }
 
-    /// Takes a part; pings of a flood do not count.
-    pub(super) fn observe(&mut self, contact: &Contact<'_>, is_flood: bool) {
-        let sent = contact.sent;
+    /// Takes a part; pings of a flood do not count. `visible` is whether answers would be seen.
+    pub(super) fn observe(&mut self, contact: &Contact<'_>, visible: bool, is_flood: bool) {
+        if contact.sent.packets == 0 {
+            return;
+        }
         let is_question = contact.target.port == DOMAIN && contact.protocol == protocol::UDP && !contact.is_fragment();
-        if sent.packets == 0 || !(is_question || contact.is_echo() && !is_flood) {
-            return;
-        }
-        let mean = sent.ip_bytes / sent.packets;
-        let is_v6 = !contact.target.address.to_ip().is_ipv4();
-        let is_long = mean > LONGEST_ORDINARY + u64::from(is_v6) * BEYOND_V4;
-        if !is_question && mean < LARGE_PING {
-            return;
-        }
-        let key = (contact.source.address, contact.target.address, contact.protocol);
-        let pair = self.pairs.entry(key, contact.first_ns(), Pair::default);
-        if pair.first_ns == 0 {
-            pair.first_ns = contact.first_ns();
-        }
+        let mean = contact.sent.ip_bytes / contact.sent.packets;
+        let ends = [contact.source.address, contact.target.address];
         if is_question {
-            for _ in 0..sent.packets.min(TRIALS) {
-                match pair.walk.step(LONG, is_long) {
-                    Stand::Attack => pair.is_tunnel = true,
-                    Stand::Undecided => {}
-                    Stand::Ordinary => {
-                        *pair = Pair { first_ns: contact.first_ns(), ..Pair::default() };
-                    }
-                }
-            }
-        } else {
-            pair.count += sent.packets;
-        }
-        if is_long || !is_question {
-            pair.last_ns = pair.last_ns.max(contact.last_ns());
-            pair.evidence.add(&Evidence {
-                protocol: contact.protocol,
-                port: if is_question { DOMAIN } else { 0 },
-                packets: sent.packets,
-                bytes: sent.ip_bytes,
-                ..Evidence::default()
-            });
+            let questions = self.questions.entry(ends, contact.first_ns(), Questions::default);
+            questions.ask(contact, mean, visible);
+        } else if contact.is_echo() && !is_flood && mean >= LARGE_PING {
+            let pings = self.pings.entry(ends, contact.first_ns(), Pings::default);
+            pings.count += contact.sent.packets;
+            pings.counted.add(contact, 0);
         }
     }
 
     pub(super) fn findings(&mut self, seconds: f64) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        for (&(source, target, protocol), pair) in self.pairs.iter_mut() {
-            if protocol != protocol::UDP {
-                let count = std::mem::take(&mut pair.count);
-                let is_tunnel = pair.pings.step_one_by_one(count as f64, seconds, PINGS);
-                pair.is_tunnel = is_tunnel || pair.is_tunnel && !pair.pings.is_at_rest();
-                if pair.pings.is_at_rest() {
-                    (pair.evidence, pair.first_ns) = (Evidence::default(), 0);
-                }
-            }
-            if pair.is_tunnel && pair.evidence.packets > 0 {
-                findings.push(Finding {
-                    kind: Kind::Tunnel,
-                    sources: Party::of(source),
-                    targets: Party::of(target),
-                    evidence: std::mem::take(&mut pair.evidence),
-                    start_ns: pair.first_ns,
-                    end_ns: pair.last_ns,
-                    bound: ALPHA,
-                });
-            }
-        }
+        self.questions.iter_mut().for_each(|(_, questions)| questions.interval());
+        self.pings.iter_mut().for_each(|(_, pings)| pings.interval(seconds));
+        let of_names = self.questions.iter_mut().filter_map(|(ends, questions)| questions.finding(*ends));
+        let of_pings = self.pings.iter_mut().filter_map(|(ends, pings)| pings.counted.finding(*ends));
+        let mut findings: Vec<Finding> = of_names.chain(of_pings).collect();
         findings.sort_by_key(|finding| (finding.start_ns, finding.sources.named.clone()));
         findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    use super::*;
+    use crate::witness::samples::{assert_bounded, poisson, simulated};
+
+    /// One question in twenty is long, and a socket goes on in every second interval: the most that is still ordinary.
+    #[test]
+    fn questions_of_ordinary_hosts_are_tunnels_as_rarely_as_the_bound_says() {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
+        let (mut long, mut talk, questions) = (0, 0, 60);
+        for _ in 0..simulated() {
+            let mut asked = Questions::default();
+            for _ in 0..questions {
+                asked.long.step(LONG, random.gen_bool(0.05));
+                (asked.bytes, asked.talk_bytes) = (100, if random.gen_bool(0.5) { 100 } else { 0 });
+                asked.interval();
+                long += u64::from(std::mem::take(&mut asked.long.counted.is_tunnel));
+                talk += u64::from(std::mem::take(&mut asked.talk.counted.is_tunnel));
+            }
+        }
+        // A walk has one step at least.
+        assert_bounded("long questions", long, 1e-6 * (simulated() * questions) as f64);
+        assert_bounded("sockets that go on", talk, 1e-6 * (simulated() * questions) as f64);
+    }
+
+    #[test]
+    fn large_pings_of_ordinary_hosts_are_tunnels_as_rarely_as_the_bound_says() {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(2);
+        let (mut alarms, seconds) = (0, 50);
+        for _ in 0..simulated() {
+            let mut pings = Pings::default();
+            let is_tunnel = (0..seconds).any(|_| {
+                pings.count = poisson(&mut random, PINGS);
+                pings.interval(1.0);
+                pings.counted.is_tunnel
+            });
+            alarms += u64::from(is_tunnel);
+        }
+        assert_bounded("large pings", alarms, 1e-6 * (simulated() * seconds) as f64);
     }
 }

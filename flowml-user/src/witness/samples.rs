@@ -1,0 +1,111 @@
+//! Traffic for the tests of tests: sessions and witnesses as a run has them, and how many hosts are simulated.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeSet;
+
+use flowml_common::flow::{ACK, FIN, PSH, RST, SYN};
+use rand::Rng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::*;
+use crate::session::samples::{Sample, counted_of, tcp};
+use crate::session::{Sessions, Timeouts};
+
+pub(crate) const MS: u64 = 1_000_000;
+pub(crate) const SECOND: u64 = 1000 * MS;
+
+/// Which packets are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    Both,
+    /// Only what is sent to this host.
+    Into(&'static str),
+}
+
+/// Sessions and witnesses as a run has them.
+pub(crate) struct Run {
+    sessions: Sessions,
+    witnesses: Witnesses,
+    view: View,
+    pub(crate) now_ns: u64,
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Run {
+    pub(crate) fn new(view: View) -> Self {
+        let sessions = Sessions::new(Timeouts::default());
+        Self { sessions, witnesses: Witnesses::new(0), view, now_ns: 0, findings: Vec::new() }
+    }
+
+    /// An interval of a second with these flows; times of packets are ms from its begin.
+    pub(crate) fn second(&mut self, flows: &[Vec<Sample>]) {
+        let seen = |sample: &&Sample| match self.view {
+            View::Both => true,
+            View::Into(host) => sample.destination.ip().to_string() == host,
+        };
+        let shifted = |sample: &Sample| Sample { time_ns: self.now_ns + sample.time_ns, ..*sample };
+        let flows = flows.iter().map(|flow| flow.iter().filter(seen).map(shifted).collect::<Vec<_>>());
+        let parts: Vec<_> = flows.filter(|flow| !flow.is_empty()).map(|flow| counted_of(&flow)).collect();
+        let witnesses = &mut self.witnesses;
+        self.sessions.absorb_drain(parts.iter().map(|(key, value)| value.counted(key)), |part, standing| {
+            witnesses.observe(part, standing);
+        });
+        self.now_ns += SECOND;
+        witnesses.ended(&self.sessions.expire(self.now_ns));
+        self.findings.extend(witnesses.interval(self.now_ns));
+    }
+
+    /// The kinds that were found.
+    pub(crate) fn kinds(&self) -> BTreeSet<&'static str> {
+        self.findings.iter().map(|finding| finding.kind.name()).collect()
+    }
+
+    pub(crate) fn found(&self, kind: Kind) -> Evidence {
+        let mut evidence = Evidence::default();
+        self.findings.iter().filter(|finding| finding.kind == kind).for_each(|finding| evidence.add(&finding.evidence));
+        evidence
+    }
+}
+
+pub(crate) fn at(ms: u64, from: &str, to: &str, flags: u8) -> Sample {
+    tcp(ms * MS, from, to, flags)
+}
+
+/// A connection with a request and an answer.
+pub(crate) fn connection(ms: u64, client: &str, server: &str) -> Vec<Sample> {
+    vec![
+        at(ms, client, server, SYN),
+        at(ms + 1, server, client, SYN | ACK),
+        at(ms + 2, client, server, ACK),
+        Sample { payload: 300, ..at(ms + 3, client, server, ACK | PSH) },
+        Sample { payload: 1000, ..at(ms + 4, server, client, ACK | PSH) },
+        at(ms + 5, client, server, ACK | FIN),
+        at(ms + 6, server, client, ACK | FIN),
+    ]
+}
+
+pub(crate) fn refused(ms: u64, client: &str, server: &str) -> Vec<Sample> {
+    vec![at(ms, client, server, SYN), at(ms + 1, server, client, RST | ACK)]
+}
+
+/// How many ordinary hosts are simulated: a million takes minutes.
+pub(crate) fn simulated() -> u64 {
+    std::env::var("FLOWML_SIMULATED_HOSTS").map_or(20_000, |text| text.parse().unwrap())
+}
+
+/// That chance makes no more false alarms than so many with a probability of 10⁻⁴ or more, where the mean is at most `mean`.
+pub(crate) fn assert_bounded(name: &str, alarms: u64, mean: f64) {
+    let most = mean + 4.0 * mean.sqrt() + 4.0;
+    eprintln!("{name}: {alarms} false alarms, where at most {mean:.3} are expected");
+    assert!((alarms as f64) <= most, "{name}: {alarms} false alarms of at most {most}");
+}
+
+/// Knuth's method, for small means.
+pub(crate) fn poisson(random: &mut Xoshiro256PlusPlus, mean: f64) -> u64 {
+    let (limit, mut product, mut count) = ((-mean).exp(), random.r#gen::<f64>(), 0);
+    while product > limit {
+        product *= random.r#gen::<f64>();
+        count += 1;
+    }
+    count
+}
