@@ -432,8 +432,11 @@ fn view(report: &Report) -> Result<(Value, BTreeSet<String>)> {
     let account = account.iter().map(|member| ((*member).to_owned(), summary[member].clone())).collect();
     let left_out = ["interface", "hooks", "type"];
     let timeless = |name: &str| {
-        let by_time = ["_ms", "_per_second", "_window_flows", "_window_new_flows"];
-        !left_out.contains(&name) && !by_time.iter().any(|end| name.ends_with(end)) && !name.contains("window_")
+        let by_time = ["_ms", "_per_second"];
+        let of_hosts = ["window_", "src_10m_", "pair_"];
+        !left_out.contains(&name)
+            && !by_time.iter().any(|end| name.ends_with(end))
+            && !of_hosts.iter().any(|part| name.contains(part))
     };
     let verdict = ["cluster", "score", "probability", "anomaly", "reason"];
     let flows = report.of_type("flow").filter_map(Value::as_object).map(|flow| {

@@ -152,6 +152,17 @@ fn a_scan_that_is_as_much_as_a_flood_is_one_incident() {
         run.second(&[], &[]);
         assert_eq!(run.incidents.open().count(), 2);
     }
+    // Who only sends to the target of a scan meanwhile is no scanner, whichever test was first.
+    let flood = || finding(Kind::UdpFlood, &[20, 7], &[1], [0, 1], 9000);
+    for findings in [[scan(0), flood()], [flood(), scan(0)]] {
+        let mut run = Run::default();
+        run.incidents.testify(&findings, SECOND);
+        run.second(&[], &[]);
+        let open: Vec<_> = run.incidents.open().collect();
+        assert_eq!(open.len(), 1);
+        assert_eq!((open[0].sources.named.as_slice(), open[0].sources.count), ([host(7)].as_slice(), 1));
+        assert!(!run.incidents.is_suspect(host(20)) && run.incidents.is_suspect(host(7)));
+    }
     // SYNs of a scan are a flood from where on they fill a backlog: that is what the test asks.
     let mut run = Run::default();
     run.incidents.testify(&[scan(0), finding(Kind::SynFlood, &[7], &[1], [0, 1], 4000)], SECOND);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flowml_common::flow::Address;
 
-use super::index::{Index, Number};
+use super::index::{Index, Members, Number};
 use super::{FEW, Incident, Incidents, Link, NAMED, Odd, Open, QUIET_NS, Role, State};
 use crate::witness::{Evidence, Family, Finding, Kind, Party, REPEATS};
 
@@ -97,15 +97,37 @@ impl Open {
             index.leave(&self.hosts, self.number, self.told);
             self.hosts.clear();
         }
+        let before = self.incident.kind.family();
         self.counted.entry(*kind).or_default().add(evidence);
         if let Some((kind, evidence)) = most_of(&self.counted) {
             (self.incident.kind, self.incident.evidence) = (kind, evidence);
         }
-        for (party, role) in [(sources, Role::Source), (targets, Role::Target)] {
+        let is_scan = self.incident.kind.family() == Family::Scan;
+        if is_scan && before == Family::Flood {
+            self.keep_scanners(sources, index);
+        }
+        // Of a scan that looks like a flood too, who else sends to the target is no scanner.
+        let sources = (!is_scan || kind.family() == Family::Scan).then_some((sources, Role::Source));
+        for (party, role) in sources.into_iter().chain([(targets, Role::Target)]) {
             party.named.iter().for_each(|address| self.name(index, *address, role));
             let hosts = self.incident.hosts_mut(role);
             hosts.count = hosts.count.max(party.count);
         }
+    }
+
+    /// Leaves out who only sent to the target of a flood that was a scan. Who is a target as well stays.
+    fn keep_scanners(&mut self, scanners: &Party, index: &mut Index) {
+        let is_other = |(address, role): &&(Address, Role)| {
+            *role == Role::Source
+                && !scanners.named.contains(address)
+                && !self.hosts.contains(&(*address, Role::Target))
+        };
+        let others: Members = self.hosts.iter().filter(is_other).copied().collect();
+        index.leave(&others, self.number, self.told);
+        self.hosts.retain(|host| !others.contains(host));
+        let sources = &mut self.incident.sources;
+        sources.named.retain(|address| self.hosts.contains(&(*address, Role::Source)));
+        sources.count = self.hosts.iter().filter(|(_, role)| *role == Role::Source).count();
     }
 }
 
