@@ -197,6 +197,12 @@ impl FlowKey {
         self.0[5] >> 40 & 1 == 1
     }
 
+    /// Whether its ends have ports; ICMP keeps type and code in their place.
+    #[must_use]
+    pub const fn has_ports(&self) -> bool {
+        matches!(self.protocol(), protocol::TCP | protocol::UDP | protocol::SCTP) && !self.later_fragment()
+    }
+
     /// The same flow whatever the interface, for whoever joins the two observations of a forwarded packet.
     #[must_use]
     pub const fn without_interface(self) -> Self {

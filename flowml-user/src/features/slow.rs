@@ -101,7 +101,7 @@ impl SlowView {
             counts.add(is_connection, at_ns, CONNECTIONS);
             is_new
         });
-        let pair = pair(&part.key, standing);
+        let pair = standing.addresses(&part.key);
         let (new_peer, ports) = touch(&mut self.pairs, pair, at_ns);
         ports.add(new_port.into(), at_ns, [LONG]);
         let (_, peers) = touch(&mut self.sources, pair[0], at_ns);
@@ -110,7 +110,7 @@ impl SlowView {
 
     /// What the initiator of a flow did until `now_ns`.
     pub(super) fn around(&self, key: &FlowKey, standing: Standing, now_ns: u64) -> SlowCounts {
-        let pair = pair(key, standing);
+        let pair = standing.addresses(key);
         let one = |counts: Option<&Counts<1>>| counts.map_or(0.0, |counts| counts.at(now_ns, [LONG]).counts[0]);
         let connections = service(key, standing).and_then(|service| self.services.get(&service));
         SlowCounts {
@@ -136,15 +136,10 @@ fn touch<K: Copy + Eq + std::hash::Hash, const N: usize>(
     (is_new, counts)
 }
 
-fn pair(key: &FlowKey, standing: Standing) -> Pair {
-    [standing.initiator, standing.initiator.opposite()].map(|end| key.endpoint(end).address)
-}
-
 /// None where the packets have no ports.
 fn service(key: &FlowKey, standing: Standing) -> Option<Service> {
-    let has_ports = matches!(key.protocol(), protocol::TCP | protocol::UDP | protocol::SCTP) && !key.later_fragment();
     let port = key.endpoint(standing.initiator.opposite()).port;
-    has_ports.then(|| Service { pair: pair(key, standing), protocol: key.protocol(), port })
+    key.has_ports().then(|| Service { pair: standing.addresses(key), protocol: key.protocol(), port })
 }
 
 #[cfg(test)]

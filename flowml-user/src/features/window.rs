@@ -341,8 +341,7 @@ impl HostWindows {
             return;
         }
         self.slow.add(part, standing);
-        let [source, destination] =
-            [standing.initiator, standing.initiator.opposite()].map(|end| part.key.endpoint(end).address);
+        let [source, destination] = standing.addresses(&part.key);
         let seen = observe(part, standing, self.seed);
         let [source_hash, destination_hash] = [source, destination].map(|address| hash_address(address, self.seed));
         let first_ns = part.stats.first_ns();
@@ -418,8 +417,7 @@ impl HostWindows {
     /// so this flow alone is what is known of it.
     #[must_use]
     pub fn around(&self, part: &Part, standing: Standing) -> BeginWindows {
-        let [source, destination] =
-            [standing.initiator, standing.initiator.opposite()].map(|end| part.key.endpoint(end).address);
+        let [source, destination] = standing.addresses(&part.key);
         let alone = |seen: &Observation, peer| {
             let mut tally = Tally::default();
             tally.add(seen, hash_address(peer, self.seed));
@@ -516,7 +514,7 @@ fn observe(part: &Part, standing: Standing, seed: u64) -> Observation {
             counts.syn_ack_packets += syns;
         }
     }
-    let port = has_ports(key).then(|| hash([u64::from(key.protocol()), port.into()], seed));
+    let port = key.has_ports().then(|| hash([u64::from(key.protocol()), port.into()], seed));
     Observation { counts, flow: hash(bytemuck::cast::<_, [u64; 6]>(*key), seed), port, answered: standing.answered }
 }
 
@@ -539,10 +537,6 @@ const fn is_housekeeping(key: &FlowKey) -> bool {
 /// ICMPv6 types: of a question and its answer each end has its own, of other messages the sender has it.
 const fn is_of_link(kind: u16) -> bool {
     matches!(kind, 130..=137 | 143)
-}
-
-const fn has_ports(key: &FlowKey) -> bool {
-    matches!(key.protocol(), protocol::TCP | protocol::UDP | protocol::SCTP) && !key.later_fragment()
 }
 
 /// Well-mixed bits of an address.

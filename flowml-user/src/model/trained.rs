@@ -109,10 +109,10 @@ impl Checked for Plan {
 impl Plan {
     fn recipe(&self, frame: &Frame) -> Recipe {
         match self.task {
-            Task::Detect(_) if frame.is_of_features() => {
-                Recipe::for_detectors_of_features(self.scaling.unwrap_or(Scaling::Robust))
+            Task::Detect(_) => {
+                let of = if frame.is_of_features() { Recipe::for_detectors_of_features } else { Recipe::for_detectors };
+                of(self.scaling.unwrap_or(Scaling::Robust))
             }
-            Task::Detect(_) => Recipe::for_detectors(self.scaling.unwrap_or(Scaling::Robust)),
             Task::Classify(_) => Recipe::for_classifiers(self.scaling.unwrap_or(Scaling::Standard)),
         }
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use ahash::RandomState;
 use flowml_common::content::Contents as PartContents;
 use flowml_common::counts::Counted;
-use flowml_common::flow::{FlowKey, FlowStats, Opening, Part};
+use flowml_common::flow::{Address, FlowKey, FlowStats, Opening, Part};
 use flowml_common::packet::Sender;
 use flowml_common::quote::Quote;
 use flowml_common::time::Boundaries;
@@ -158,6 +158,13 @@ pub struct Standing {
     pub answered: bool,
     /// Of ICMP errors, whether they are about packets to who sends them, and not to a host behind it.
     pub about_sender: bool,
+}
+
+impl Standing {
+    /// The addresses of both ends of the session, the initiator's first.
+    pub(crate) fn addresses(&self, key: &FlowKey) -> [Address; 2] {
+        [self.initiator, self.initiator.opposite()].map(|end| key.endpoint(end).address)
+    }
 }
 
 /// The record in the making.

@@ -62,11 +62,6 @@ const SERVICES: [(u8, u16, &str); 36] = [
     (UDP, 51820, "wireguard"),
 ];
 
-/// Whether the ends of such a flow have ports; ICMP keeps type and code in their place.
-pub(super) fn has_ports(key: &FlowKey) -> bool {
-    matches!(key.protocol(), protocol::TCP | protocol::UDP | protocol::SCTP) && !key.later_fragment()
-}
-
 /// The protocol's name, or its number.
 pub(super) fn protocol_name(number: u8) -> String {
     let found = PROTOCOLS.iter().find(|(known, _)| *known == number);

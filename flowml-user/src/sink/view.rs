@@ -9,7 +9,7 @@ use flowml_common::table::Count;
 
 use super::activity::{FlowActivity, HostActivity};
 use super::report::IntervalReport;
-use super::service::{has_ports, service_name};
+use super::service::service_name;
 use super::text::{counted, grouped};
 use crate::incident::{Hosts, Incident, State};
 use crate::model::{Reason, Verdict};
@@ -183,7 +183,7 @@ fn ends(key: &FlowKey, initiator: Sender) -> [String; 2] {
     [initiator, initiator.opposite()].map(|end| {
         let Endpoint { address, port } = key.endpoint(end);
         match address.to_ip() {
-            address if !has_ports(key) => address.to_string(),
+            address if !key.has_ports() => address.to_string(),
             address => std::net::SocketAddr::new(address, port).to_string(),
         }
     })
