@@ -33,6 +33,11 @@ impl Total {
         self.words = words.fold(self.words, |sum, word| sum.wrapping_add(*word));
     }
 
+    /// The same, of so many flows and this range of packets a flow once the entries of each flow are joined.
+    pub(crate) const fn joined(self, flows: u64, per_flow: Option<(u64, u64)>) -> Self {
+        Self { flows, per_flow, ..self }
+    }
+
     /// Fails unless there are so many flows of so many packets each, in frames of this length.
     pub(crate) fn expect(&self, whose: &str, flows: u32, packets_each: u64, frame: usize) -> Result<()> {
         let packets = u64::from(flows) * packets_each;
