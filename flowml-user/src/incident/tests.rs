@@ -93,11 +93,11 @@ fn what_tests_find_is_one_incident_for_each_event() {
     let [(State::Open, begun)] = news.as_slice() else { panic!("{news:?}") };
     assert_eq!((begun.number, begun.kind, begun.probability), (1, Kind::PortScan, 1e-6));
     assert_eq!(begun.summary(), "10.0.0.7 scanned 100 TCP ports of 10.0.0.1 in 1.0 s; 100 were closed or silent");
-    // Another scanner of the same victim, the same one after a minute, and its scan of hosts; a flood is another event.
+    // The same scanner after a minute, another one of the same victim at the same time, and a scan of hosts; guesses are another event.
     (0..60).for_each(|_| assert_eq!(run.second(&[], &[]), []));
     let more = [
-        finding(Kind::PortScan, &[8], &[1], [60, 61], 50),
         finding(Kind::PortScan, &[7], &[1], [60, 61], 100),
+        finding(Kind::PortScan, &[8], &[1], [60, 61], 50),
         finding(Kind::HostScan, &[7], &[1, 2, 3], [60, 61], 30),
         finding(Kind::BruteForce, &[9], &[4], [60, 61], 30),
     ];
@@ -110,6 +110,39 @@ fn what_tests_find_is_one_incident_for_each_event() {
     assert_eq!((open[0].sources.count, open[0].targets.count), (2, 3));
     let suspects = (1..10).filter(|number| run.incidents.is_suspect(host(*number))).collect::<Vec<u32>>();
     assert_eq!(suspects, [1, 2, 3, 4, 7, 8, 9], "they teach nothing");
+}
+
+/// How many incidents two findings are, of which the second begins so many seconds after the end of the first.
+fn events(first: (Kind, u32), second: (Kind, u32), pause: u64) -> usize {
+    let mut run = Run::default();
+    let of = |(kind, source): (Kind, u32), times| finding(kind, &[source], &[1], times, 100);
+    run.incidents.testify(&[of(first, [0, 5])], 5 * SECOND);
+    run.incidents.testify(&[of(second, [5 + pause, 6 + pause])], (6 + pause) * SECOND);
+    run.incidents.open().count()
+}
+
+#[test]
+fn what_others_do_or_is_of_another_kind_is_one_event_at_the_same_time_alone() {
+    use Kind::{BruteForce, HostScan, HttpFlood, IcmpFlood, PortScan, SynFlood, Tunnel, UdpFlood};
+    for (first, second, pause, expected) in [
+        ((PortScan, 7), (PortScan, 8), 1, 1),
+        ((PortScan, 7), (PortScan, 8), 4, 2),
+        ((PortScan, 7), (HostScan, 7), 60, 1),
+        // Sources of a flood may be invented.
+        ((SynFlood, 7), (SynFlood, 8), 60, 1),
+        ((SynFlood, 7), (SynFlood, 8), 70, 2),
+        // The victim completes a part of the connections.
+        ((SynFlood, 7), (HttpFlood, 8), 1, 1),
+        ((SynFlood, 7), (HttpFlood, 7), 4, 2),
+        // One host that does several things to another at once.
+        ((IcmpFlood, 7), (UdpFlood, 7), 1, 1),
+        ((PortScan, 7), (BruteForce, 7), 1, 1),
+        ((IcmpFlood, 7), (UdpFlood, 7), 4, 2),
+        ((Tunnel, 7), (Tunnel, 7), 200, 1),
+        ((BruteForce, 7), (BruteForce, 8), 4, 2),
+    ] {
+        assert_eq!(events(first, second, pause), expected, "{first:?}, then {second:?} after {pause} s");
+    }
 }
 
 #[test]

@@ -11,8 +11,11 @@ use crate::witness::{Evidence, Family, Finding, Kind, Party, REPEATS};
 /// An event of which nothing more is found for so long is over, ns: as long as the tests remember it.
 const PAUSE_NS: u64 = 300_000_000_000;
 
-/// What others do to the same targets after so long is another event, ns: a minute's pause, and what it takes to see it end.
+/// What the same sources do after so long is another event, ns: a minute's pause, and what it takes to see it end.
 const NEAR_NS: u64 = 65_000_000_000;
+
+/// What others do, or what is of another kind, is the same event where it is at the same time, ns: within a host window.
+const TOGETHER_NS: u64 = 2_000_000_000;
 
 /// A beacon that was silent for so many periods is over.
 const PERIODS: u64 = 3;
@@ -31,31 +34,55 @@ impl Open {
         !matches!(self.incident.kind, Kind::Unusual)
     }
 
-    /// Whether the finding is of the same event: of a kind that it may be of, by the same sources or against the same targets. A
-    /// tunnel that a resolver passes on is one, whoever sends a part of it to whom.
+    /// Whether the finding is of the same event.
     fn is_event_of(&self, finding: &Finding) -> bool {
+        self.is_witnessed() && (self.goes_on_by(finding) || self.is_effect(finding) || self.is_seen_as(finding))
+    }
+
+    /// Whether the event goes on: the same sources do the same, or others do it at the same time to the same targets. Sources of a
+    /// flood may be invented, so it is known by its targets. A tunnel that a resolver passes on is one, whoever sends a part of it to
+    /// whom. A scan of many ports of many hosts is one.
+    fn goes_on_by(&self, finding: &Finding) -> bool {
+        let Incident { kind, evidence, .. } = &self.incident;
         let family = finding.kind.family();
-        let (same_sources, same_targets) =
-            (self.has(&finding.sources, Role::Source), self.has(&finding.targets, Role::Target));
-        let passes_on = self.has(&finding.sources, Role::Target) || self.has(&finding.targets, Role::Source);
-        let is_near = finding.start_ns <= self.incident.end_ns.saturating_add(NEAR_NS);
-        // Of several kinds is what the same sources do; what others do to the same targets is one event if it is of one kind.
-        let is_joint = is_near && same_targets && self.incident.kind == finding.kind;
-        let shares = same_sources || is_joint || is_near && passes_on && family == Family::Own(Kind::Tunnel);
-        let is_known = self.counted.keys().any(|kind| kind.family() == family);
-        let is_pair = same_sources
-            && same_targets
-            && (is_known || [self.incident.kind, finding.kind].into_iter().any(is_faint) || self.is_both(finding));
-        let is_event = self.incident.kind.family() == family && shares || is_pair || self.is_effect(finding);
-        self.is_witnessed() && is_event
+        let same_sources = self.has(&finding.sources, Role::Source);
+        let same_targets = self.has(&finding.targets, Role::Target);
+        let is_alike = match family {
+            Family::Own(Kind::Tunnel) => *kind == finding.kind && evidence.protocol == finding.evidence.protocol,
+            Family::Scan => kind.family() == family,
+            Family::Flood | Family::Own(_) => *kind == finding.kind,
+        };
+        let passes_on = family == Family::Own(Kind::Tunnel)
+            && (self.has(&finding.sources, Role::Target) || self.has(&finding.targets, Role::Source));
+        is_alike
+            && (same_sources && same_targets
+                || (same_sources || same_targets && family == Family::Flood) && self.is_within(finding, NEAR_NS)
+                || (same_targets || passes_on) && self.is_within(finding, TOGETHER_NS))
+    }
+
+    /// Whether the finding shows the event in another way: whatever the same hosts do to the same hosts at the same time is one, as is
+    /// a flood of connections of which the victim completes a part.
+    fn is_seen_as(&self, finding: &Finding) -> bool {
+        let same_sources = self.has(&finding.sources, Role::Source);
+        let is_flood = [self.incident.kind, finding.kind].into_iter().all(is_of_connections);
+        let is_known = self.counted.contains_key(&finding.kind);
+        self.has(&finding.targets, Role::Target)
+            && (same_sources && self.is_both(finding) || is_flood)
+            && self.is_within(finding, if is_known { NEAR_NS } else { TOGETHER_NS })
+    }
+
+    /// Whether the finding begins no later than so long after what is known of the event.
+    const fn is_within(&self, finding: &Finding, pause_ns: u64) -> bool {
+        finding.start_ns <= self.incident.end_ns.saturating_add(pause_ns)
     }
 
     fn has(&self, party: &Party, role: Role) -> bool {
         party.named.iter().any(|address| self.hosts.contains(&(*address, role)))
     }
 
-    /// Whether one is a scan and the other a flood that consists of its packets for the most part, by its sources: of a flood that was
-    /// found first, before all of its scanners were, these are all that have a name.
+    /// Whether what these sources do may be one event with what the incident's do, a part of whom they are. A flood beside a scan is one
+    /// if it consists of the scan's packets for the most part: of a flood that was found first, before all of its scanners were, these
+    /// are all that have a name. Where sources are so many that most have no name, they have little to do with each other.
     fn is_both(&self, finding: &Finding) -> bool {
         let sources = self.incident.sources.count;
         match (self.incident.kind.family(), finding.kind.family()) {
@@ -65,7 +92,7 @@ impl Open {
                 2 * common >= finding.sources.named.len() && finding.sources.count <= 2 * sources
             }
             (Family::Flood, Family::Scan) => sources <= NAMED,
-            _ => false,
+            _ => sources.max(finding.sources.count) <= NAMED,
         }
     }
 
@@ -73,7 +100,7 @@ impl Open {
     fn is_effect(&self, finding: &Finding) -> bool {
         self.incident.kind.family() == Family::Scan
             && finding.kind.family() == Family::Flood
-            && finding.start_ns <= self.incident.end_ns.saturating_add(NEAR_NS)
+            && self.is_within(finding, NEAR_NS)
             && self.has(&finding.sources, Role::Target)
             && finding.targets.named.iter().all(|address| self.hosts.contains(&(*address, Role::Source)))
     }
@@ -154,6 +181,11 @@ const fn is_faint(kind: Kind) -> bool {
     matches!(kind, Kind::Beacon | Kind::Exfiltration)
 }
 
+/// Whether it is a flood of connections.
+const fn is_of_connections(kind: Kind) -> bool {
+    matches!(kind, Kind::SynFlood | Kind::HttpFlood)
+}
+
 /// How much a test has to say.
 fn weight(evidence: &Evidence) -> u64 {
     evidence.attempts.max(evidence.packets)
@@ -185,8 +217,13 @@ impl Incidents {
     fn witness(&mut self, finding: &Finding) {
         let named = finding.sources.named.iter().chain(&finding.targets.named);
         let near: BTreeSet<Number> = named.flat_map(|address| self.index.all(*address)).collect();
-        let known = near.iter().find(|number| self.open.get(number).is_some_and(|open| open.is_event_of(finding)));
-        if let Some(open) = known.and_then(|number| self.open.get_mut(number)) {
+        let is_event = |number: &&Number| self.open.get(number).is_some_and(|open| open.is_event_of(finding));
+        // That of the same sources, and of several the latest.
+        let rank = |number: &&Number| {
+            self.open.get(number).map(|open| (open.has(&finding.sources, Role::Source), open.incident.end_ns))
+        };
+        let known = near.iter().filter(is_event).max_by_key(rank).copied();
+        if let Some(open) = known.and_then(|number| self.open.get_mut(&number)) {
             let before = open.incident.kind;
             open.testify(finding, &mut self.index);
             if open.incident.kind != before {

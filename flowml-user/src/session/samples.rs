@@ -39,7 +39,7 @@ pub(crate) fn tcp(time_ns: u64, source: &str, destination: &str, flags: u8) -> S
         flags,
         payload: 0,
         ttl: 64,
-        window: 1000,
+        window: 64_240,
         sequence: 0,
         hook: Hook::File,
     }

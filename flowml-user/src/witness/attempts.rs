@@ -1,7 +1,8 @@
 //! What became of the first packets of flows: connections, and attempts that led to none.
 //!
 //! Outcomes hold where only one direction is seen. An initiator that sends ACK has a connection, whoever saw the answer. One
-//! that sent a SYN and nothing more for a second, which is the first retransmission timeout (RFC 6298), has none.
+//! that sent a SYN and nothing more for a second, which is the first retransmission timeout (RFC 6298), has none: its connection is
+//! half open if the responder accepted it, and else the attempt has failed.
 
 use std::collections::HashMap;
 
@@ -35,6 +36,10 @@ const QUESTION: u64 = 2;
 pub(super) enum Outcome {
     /// An answer, or a connection.
     Success,
+    /// A SYN was accepted, and its sender did not answer.
+    HalfOpen,
+    /// A SYN was accepted, and its sender refused the connection: it asked whether somebody listens there.
+    Probe,
     /// None.
     Failure,
     /// A SYN with ACK to a host that did not ask for it.
@@ -65,7 +70,8 @@ pub(super) struct Attempt {
 /// What a part says of an attempt.
 enum Said {
     Over(Outcome),
-    Wait,
+    /// If nothing follows, it led to this.
+    Wait(Outcome),
     /// It is not an attempt, or shows nothing of its outcome.
     Nothing,
 }
@@ -96,13 +102,16 @@ impl Attempts {
                 0 => Said::Nothing,
                 _ => Said::Over(Outcome::Failure),
             },
-            (protocol::TCP, _) => of_syn(contact),
+            (protocol::TCP, outcome) => of_syn(contact, outcome),
             _ if contact.answered => Said::Over(Outcome::Success),
             _ if waiting.packets > QUESTION => Said::Nothing,
-            _ => Said::Wait,
+            (_, outcome) => Said::Wait(outcome),
         };
         match said {
-            Said::Wait => None,
+            Said::Wait(outcome) => {
+                waiting.outcome = outcome;
+                None
+            }
             Said::Over(outcome) => self.pending.remove(&contact.part.key).map(|attempt| Attempt { outcome, ..attempt }),
             Said::Nothing => {
                 self.pending.remove(&contact.part.key);
@@ -129,16 +138,15 @@ impl Attempts {
                 bytes: sender.ip_bytes,
             }
         };
-        let (said, wait_for) = said(contact, visible);
-        match said {
+        match said(contact, visible) {
             Said::Over(outcome) => Some(attempt(outcome)),
-            Said::Wait if self.pending.len() < PENDING => {
-                self.pending.insert(contact.part.key, attempt(wait_for));
+            Said::Wait(outcome) if self.pending.len() < PENDING => {
+                self.pending.insert(contact.part.key, attempt(outcome));
                 None
             }
             // Nobody can wait for so many: to a service under a flood they are what they look like.
-            Said::Wait if contact.protocol == protocol::TCP => Some(attempt(wait_for)),
-            Said::Wait | Said::Nothing => None,
+            Said::Wait(outcome) if contact.protocol == protocol::TCP => Some(attempt(outcome)),
+            Said::Wait(_) | Said::Nothing => None,
         }
     }
 
@@ -159,40 +167,44 @@ impl Attempts {
     }
 }
 
-/// What the first part of a flow says, and what becomes of the attempt if nothing follows.
-fn said(contact: &Contact<'_>, visible: bool) -> (Said, Outcome) {
+/// What the first part of a flow says.
+fn said(contact: &Contact<'_>, visible: bool) -> Said {
     let Contact { sent, received, .. } = contact;
     if contact.is_fragment() || !is_unicast(contact.target.address) {
-        return (Said::Nothing, Outcome::Failure);
+        return Said::Nothing;
     }
-    let said = match contact.protocol {
-        protocol::TCP if contact.opened => of_syn(contact),
-        protocol::TCP if flagged(received, SYN) > 0 => return (of_unasked(contact), Outcome::Unasked),
+    match contact.protocol {
+        protocol::TCP if contact.opened => of_syn(contact, Outcome::Failure),
+        protocol::TCP if flagged(received, SYN) > 0 => of_unasked(contact),
         protocol::TCP => of_stray(contact, visible),
         // What is seen first answers nothing that was seen.
         protocol::UDP if sent.packets == 0 => Said::Nothing,
         protocol::UDP if contact.answered => Said::Over(Outcome::Success),
         protocol::UDP if sent.packets <= QUESTION && sent.ttl_max >= PROBE_TTL && is_question(contact, visible) => {
-            Said::Wait
+            Said::Wait(Outcome::Failure)
         }
         protocol::ICMP | protocol::ICMPV6 if contact.is_echo() => match contact.answered {
             true => Said::Over(Outcome::Success),
-            false if visible && sent.ttl_max >= PROBE_TTL => Said::Wait,
+            false if visible && sent.ttl_max >= PROBE_TTL => Said::Wait(Outcome::Failure),
             false => Said::Nothing,
         },
         _ => Said::Nothing,
-    };
-    (said, Outcome::Failure)
+    }
 }
 
-/// Of a connection whose SYN was seen.
-fn of_syn(Contact { sent, received, .. }: &Contact<'_>) -> Said {
-    if flagged(received, SYN) > 0 || established(sent) {
+/// Of a connection whose SYN was seen, and that has led to `before` so far.
+fn of_syn(Contact { sent, received, .. }: &Contact<'_>, before: Outcome) -> Said {
+    let is_accepted = before == Outcome::HalfOpen || flagged(received, SYN) > 0;
+    if established(sent) {
         Said::Over(Outcome::Success)
+    } else if is_accepted && flagged(sent, RST) > 0 {
+        Said::Over(Outcome::Probe)
+    } else if is_accepted {
+        Said::Wait(Outcome::HalfOpen)
     } else if flagged(received, RST) > 0 {
         Said::Over(Outcome::Failure)
     } else {
-        Said::Wait
+        Said::Wait(Outcome::Failure)
     }
 }
 
@@ -201,7 +213,7 @@ fn of_syn(Contact { sent, received, .. }: &Contact<'_>) -> Said {
 fn of_unasked(Contact { sent, received, .. }: &Contact<'_>) -> Said {
     let goes_on =
         flagged(received, ACK) > flagged(received, SYN) + flagged(received, RST) || received.payload_bytes > 0;
-    if goes_on || established(sent) { Said::Over(Outcome::Success) } else { Said::Wait }
+    if goes_on || established(sent) { Said::Over(Outcome::Success) } else { Said::Wait(Outcome::Unasked) }
 }
 
 /// Of segments that belong to no connection that was seen to begin. All segments of a connection but its first have ACK
@@ -216,7 +228,9 @@ fn of_stray(contact: &Contact<'_>, visible: bool) -> Said {
     let is_probe = sent.packets <= QUESTION && sent.payload_bytes == 0;
     match (flags(ACK), received.packets) {
         (0, _) => Said::Over(Outcome::Failure),
-        (_, 0) if is_probe && (visible || is_to_service(contact) && contact.target.port < EPHEMERAL) => Said::Wait,
+        (_, 0) if is_probe && (visible || is_to_service(contact) && contact.target.port < EPHEMERAL) => {
+            Said::Wait(Outcome::Failure)
+        }
         (_, packets) if is_probe && packets > 0 && flagged(received, RST) == packets => Said::Over(Outcome::Failure),
         _ => Said::Nothing,
     }

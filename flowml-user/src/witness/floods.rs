@@ -150,9 +150,9 @@ impl Floods {
             last_ns: at_ns,
         };
         match (protocol, attempt.outcome) {
-            (protocol::TCP, Outcome::Failure) if is_scan => self.scan.add(&event),
-            (protocol::TCP, Outcome::Failure) if attempt.is_doubtful() => {}
-            (protocol::TCP, Outcome::Failure) => self.syn.add(&event),
+            (protocol::TCP, Outcome::Failure | Outcome::HalfOpen) if is_scan => self.scan.add(&event),
+            (protocol::TCP, Outcome::Failure | Outcome::HalfOpen) if attempt.is_doubtful() => {}
+            (protocol::TCP, Outcome::Failure | Outcome::HalfOpen) => self.syn.add(&event),
             (protocol::TCP, Outcome::Success) => {
                 self.syn.answer(target);
                 self.http.add(&Event { count: 1, ..event });
@@ -169,9 +169,9 @@ impl Floods {
         }
     }
 
-    /// Whether pings to it are a flood.
-    pub(super) fn is_icmp_flood(&mut self, contact: &Contact<'_>) -> bool {
-        self.icmp.is_flood(contact.target.address)
+    /// Whether pings to a host are a flood.
+    pub(super) fn is_icmp_flood(&mut self, target: Address) -> bool {
+        self.icmp.is_flood(target)
     }
 
     pub(super) fn interval(&mut self, began_ns: u64, now_ns: u64, seconds: f64) -> Vec<Finding> {

@@ -10,7 +10,7 @@ use flowml_common::flow::Address;
 
 use super::contact::prefix;
 use super::sequential::{ALPHA, Cusum};
-use super::{Evidence, Finding, Kind, Party};
+use super::{Evidence, Finding, Kind, NAMED, Party};
 use crate::features::{Distinct, Generations, hash_address};
 
 /// Victims of a generation; their sources are sampled, so each takes at most some 10 KiB, and most a tenth of one.
@@ -27,6 +27,9 @@ const UNANSWERED: f64 = 0.35;
 
 /// Without too much for so long a flood is over, ns.
 const OVER_NS: u64 = 10_000_000_000;
+
+/// A source with less than one part in so many of what the heaviest one sends is not named as an attacker.
+const LIGHT: u64 = 10;
 
 /// An attack on a network goes to so many of its hosts at least.
 const SPREAD_HOSTS: f64 = 8.0;
@@ -59,6 +62,39 @@ pub(super) struct Event {
     pub(super) last_ns: u64,
 }
 
+/// The sources of most events, by the space-saving algorithm (A. Metwally, D. Agrawal, A. El Abbadi, "Efficient computation of
+/// frequent and top-k elements in data streams", ICDT 2005): where there is no room, the new one takes the place and the count of the
+/// least.
+#[derive(Debug, Default)]
+struct Heaviest {
+    sources: Vec<(Address, u64)>,
+    all: u64,
+}
+
+impl Heaviest {
+    fn add(&mut self, source: Address, count: u64) {
+        self.all += count;
+        if let Some((_, own)) = self.sources.iter_mut().find(|(known, _)| *known == source) {
+            *own += count;
+        } else if self.sources.len() < NAMED {
+            self.sources.push((source, count));
+        } else if let Some(least) = self.sources.iter_mut().min_by_key(|(_, own)| *own) {
+            *least = (source, least.1 + count);
+        }
+    }
+
+    /// Those that sent a tenth of what the first sent, or more. Where they sent nearly all, the others are bystanders; else there are
+    /// `distinct` of about the same weight.
+    fn party(&self, distinct: usize) -> Party {
+        let most = self.sources.iter().map(|(_, count)| *count).max().unwrap_or_default();
+        let heavy = self.sources.iter().filter(|(_, count)| *count * LIGHT >= most);
+        let named: Vec<Address> = heavy.clone().map(|(source, _)| *source).collect();
+        let sent: u64 = heavy.map(|(_, count)| *count).sum();
+        let is_all = self.sources.len() < NAMED || named.len() < NAMED && sent * LIGHT >= self.all * (LIGHT - 1);
+        Party { count: if is_all { named.len() } else { named.len().max(distinct) }, named }
+    }
+}
+
 #[derive(Default)]
 struct Gauge {
     born_ns: u64,
@@ -75,7 +111,7 @@ struct Gauge {
     flood_ns: u64,
     sources: Distinct,
     targets: Distinct,
-    named_sources: Party,
+    heaviest: Heaviest,
     named_targets: Party,
     evidence: Evidence,
     first_ns: u64,
@@ -160,7 +196,7 @@ impl Gauge {
         self.spread += event.spread;
         self.sources.add(source, 0);
         self.targets.add(target, 0);
-        self.named_sources.name(event.source);
+        self.heaviest.add(event.source, event.count.max(event.spread));
         self.named_targets.name(event.victim);
         let Event { protocol, port, count, packets, bytes, .. } = *event;
         self.evidence.add(&Evidence {
@@ -201,7 +237,7 @@ impl Gauge {
         };
         Finding {
             kind,
-            sources: many(&self.named_sources, &self.sources),
+            sources: self.heaviest.party(self.sources.count() as usize),
             targets: many(&self.named_targets, &self.targets),
             evidence: std::mem::take(&mut self.evidence),
             start_ns: self.first_ns,
@@ -215,7 +251,7 @@ impl Gauge {
         (self.count, self.spread, self.answered) = (0, 0, 0);
         if !self.is_flood && self.change.is_at_rest() && self.spreading.is_at_rest() {
             (self.sources, self.targets) = (Distinct::default(), Distinct::default());
-            (self.named_sources, self.named_targets) = (Party::default(), Party::default());
+            (self.heaviest, self.named_targets) = Default::default();
             self.evidence = Evidence::default();
             self.first_ns = 0;
         }

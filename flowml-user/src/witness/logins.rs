@@ -8,10 +8,12 @@
 //! and the server spoke first, or the client began with hardly more than a greeting; a request of a client that speaks first
 //! (HTTP, TLS, DNS) does not count. Where the server is not seen, the ports of login services stand for that. Port 25 is left out: mail
 //! servers have such dialogues with each other.
-//! Parameters: of ordinary dialogues at most half are within two seconds of the one before and of its size by a tenth, of guesses
-//! 0.9. Bound: 10⁻⁶ for each walk; 24 in a row are an attack.
-//! Limits: an application that opens a connection for each small dialogue of the same size, several times a minute, looks the
-//! same (a database without a pool). Guesses over HTTP or TLS, and those that are more than two seconds apart, are not seen.
+//! Parameters: of ordinary dialogues at most half are within two seconds of the one before and of its size by a quarter, of guesses
+//! 0.9: the last connection of a guesser has fewer tries than the others (OpenSSH permits six, `MaxAuthTries`). And of ordinary
+//! dialogues at most one in five (θ₀ of Jung et al.) is so alike and begins before the one before has ended, of the guesses of several
+//! tasks 0.9. Bound: 10⁻⁶ for each walk; 24 in a row are an attack, or ten at the same time.
+//! Limits: an application that opens a connection for each small dialogue of the same size, several times a minute, or more than ten
+//! at once, looks the same (a database without a pool, or whose pool lasts less than a minute). Guesses over HTTP or TLS, and those that are more than two seconds apart, are not seen.
 
 use flowml_common::flow::{Address, Direction, FIN, RST, SYN};
 use flowml_common::headers::protocol;
@@ -24,6 +26,9 @@ use crate::features::Generations;
 use crate::session::{EndReason, Ended};
 
 const ALIKE: Hypotheses = Hypotheses { ordinary: 0.5, attack: 0.9 };
+
+/// At the same time, too.
+const PARALLEL: Hypotheses = Hypotheses { ordinary: 0.2, attack: 0.9 };
 
 /// Pairs of a source and a service, of a generation.
 const PAIRS: usize = 1 << 14;
@@ -46,10 +51,13 @@ const SERVICES: [u16; 8] = [21, 22, 23, 110, 143, 587, 3389, 5900];
 
 #[derive(Default)]
 struct Pair {
-    walk: Walk,
+    alike: Walk,
+    parallel: Walk,
     is_attack: bool,
     /// Begin and size of the attempt before.
     before: Option<(u64, u64)>,
+    /// The latest end of an attempt.
+    until_ns: u64,
     attempts: u64,
     bytes: u64,
     first_ns: u64,
@@ -89,14 +97,21 @@ impl Logins {
         pair.attempts += 1;
         pair.bytes += attempt.bytes;
         pair.last_ns = pair.last_ns.max(attempt.last_ns);
-        let Some((before_ns, before)) = pair.before.replace((attempt.first_ns, attempt.size)) else { return };
+        let Some((before_ns, before)) = pair.before.replace((attempt.first_ns, attempt.size)) else {
+            pair.until_ns = attempt.last_ns;
+            return;
+        };
         let near = attempt.first_ns.abs_diff(before_ns) <= APART_NS;
-        let alike = attempt.size.abs_diff(before) * 10 <= attempt.size.max(before);
-        match pair.walk.step(ALIKE, near && alike) {
+        let alike = attempt.size.abs_diff(before) * 4 <= attempt.size.max(before);
+        let overlaps = attempt.first_ns < pair.until_ns;
+        pair.until_ns = pair.until_ns.max(attempt.last_ns);
+        let parallel = pair.parallel.step(PARALLEL, overlaps && alike);
+        match pair.alike.step(ALIKE, near && alike) {
             Stand::Attack => pair.is_attack = true,
-            Stand::Undecided => {}
+            Stand::Undecided => pair.is_attack |= parallel == Stand::Attack,
             Stand::Ordinary => {
-                *pair = Pair { before: Some((attempt.first_ns, attempt.size)), ..Pair::default() };
+                let (before, until_ns) = (Some((attempt.first_ns, attempt.size)), pair.until_ns);
+                *pair = Pair { before, until_ns, ..Pair::default() };
             }
         }
         if pair.is_attack {
@@ -188,6 +203,42 @@ mod tests {
 
     use super::*;
     use crate::witness::samples::{SECOND, assert_bounded, simulated};
+
+    /// One in five begins before the one before has ended, and is like it: the most that is still ordinary.
+    #[test]
+    fn dialogues_at_the_same_time_are_guesses_as_rarely_as_the_bound_says() {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(2);
+        let mut logins = Logins::new();
+        let (mut alarms, dialogues) = (0, 40);
+        let mut first_ns = SECOND;
+        for host in 0..simulated() {
+            let key = (Address::from_v4(0x0b00_0000 + host as u32), Address::from_v4(1), 22);
+            for _ in 0..dialogues {
+                first_ns += if random.gen_bool(0.2) { SECOND / 2 } else { 5 * SECOND };
+                let attempt = Attempt { first_ns, last_ns: first_ns + SECOND, size: 1000, bytes: 1000 };
+                logins.attempt(&attempt, key);
+            }
+            alarms += logins.findings().len() as u64;
+        }
+        // Each dialogue may begin a walk.
+        assert_bounded("logins at the same time", alarms, 1e-6 * (simulated() * dialogues) as f64);
+    }
+
+    /// Tasks of a guesser, each over a connection in which it tries a few times.
+    #[test]
+    fn a_few_guesses_at_the_same_time_are_an_attack() {
+        let guesses = |step_ns: u64| {
+            let mut logins = Logins::new();
+            let key = (Address::from_v4(7), Address::from_v4(1), 21);
+            for n in 0..12 {
+                let first_ns = SECOND + n * step_ns;
+                let size = 1000 + 84 * (n % 3);
+                logins.attempt(&Attempt { first_ns, last_ns: first_ns + 5 * SECOND, size, bytes: size }, key);
+            }
+            logins.findings().len()
+        };
+        assert_eq!((guesses(SECOND / 100), guesses(6 * SECOND)), (1, 0));
+    }
 
     /// Half of the dialogues are like the one before and near it: the most that is still ordinary.
     #[test]

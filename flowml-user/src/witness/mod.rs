@@ -3,6 +3,7 @@
 //! Each test is a file, whose first lines say where it is from, its parameters and its bound. They see each part of a flow as it
 //! stands in its session ([`Witnesses::observe`]), and say at the end of an interval what they found ([`Witnesses::interval`]).
 
+mod amplifiers;
 mod attempts;
 mod beacons;
 mod contact;
@@ -28,6 +29,7 @@ pub use kind::{Evidence, Family, Kind, Story};
 pub use scans::REPEATS;
 
 use crate::session::{Ended, Standing};
+use amplifiers::Amplifiers;
 use attempts::{Attempt, Attempts};
 use beacons::Beacons;
 use contact::Contact;
@@ -90,6 +92,7 @@ pub struct Witnesses {
     attempts: Attempts,
     scans: Scans,
     floods: Floods,
+    amplifiers: Amplifiers,
     logins: Logins,
     slow: Slow,
     beacons: Beacons,
@@ -111,6 +114,7 @@ impl Witnesses {
             attempts: Attempts::default(),
             scans: Scans::new(),
             floods: Floods::new(seed),
+            amplifiers: Amplifiers::new(),
             logins: Logins::new(),
             slow: Slow::default(),
             beacons: Beacons::new(),
@@ -133,10 +137,10 @@ impl Witnesses {
             self.attempt(&attempt);
         }
         self.floods.observe(&contact, visible);
+        self.amplifiers.observe(&contact);
         self.slow.observe(&contact);
         self.exfiltration.observe(&contact);
-        let is_flood = contact.is_echo() && self.floods.is_icmp_flood(&contact);
-        self.tunnels.observe(&contact, visible, is_flood);
+        self.tunnels.observe(&contact, visible);
     }
 
     /// Takes sessions that have ended.
@@ -165,11 +169,13 @@ impl Witnesses {
         self.visibility.age();
         let mut findings = self.scans.findings();
         findings.extend(self.floods.interval(self.began_ns.unwrap_or(now_ns), now_ns, seconds));
+        findings.extend(self.amplifiers.findings());
         findings.extend(self.logins.findings());
         findings.extend(self.slow.findings(now_ns));
         findings.extend(self.beacons.findings());
         findings.extend(self.exfiltration.findings());
-        findings.extend(self.tunnels.findings(seconds));
+        let floods = &mut self.floods;
+        findings.extend(self.tunnels.findings(seconds, |target| floods.is_icmp_flood(target)));
         findings
     }
 

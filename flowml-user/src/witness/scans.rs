@@ -6,6 +6,7 @@
 //! peer-to-peer client does not.
 //! Parameters: of an ordinary host at most half of the first contacts fail (θ₀ = 0.5; the paper has 0.2, which peer-to-peer
 //! clients are above), of a scanner 0.9. What was contacted before says nothing, so a server that is down is one failure.
+//! A long datagram is no probe, whatever comes back.
 //! A host that gets SYN with ACK from many, which lead to no connection, did not ask for them: the same walk over its connections is a
 //! test for reflection.
 //! Bound: 10⁻⁶ for each walk; 24 failures in a row are a scan.
@@ -27,6 +28,10 @@ const CONTACTS: usize = 1 << 18;
 
 /// Walks of a generation, of either kind.
 const WALKS: usize = 1 << 16;
+
+/// Longest datagram that asks whether somebody listens, bytes of IP: scanners send empty ones, but to the few ports whose service
+/// answers a question alone (nmap-payloads).
+const LONGEST_PROBE: u64 = 128;
 
 /// How often a scanner tries the same, at most: nmap's --max-retries is 10 by default, of which it uses few.
 pub const REPEATS: u64 = 10;
@@ -92,10 +97,13 @@ impl Scans {
             self.step(answers, target, at_ns, outcome == Outcome::Unasked);
         }
         let failed = match outcome {
-            Outcome::Success => false,
+            Outcome::Success | Outcome::HalfOpen | Outcome::Probe => false,
             Outcome::Failure => true,
             Outcome::Unasked => return,
         };
+        if protocol == protocol::UDP && attempt.bytes > LONGEST_PROBE * attempt.packets {
+            return;
+        }
         if protocol == protocol::TCP || protocol == protocol::UDP {
             self.step(Of::Ports { source, target, protocol }, target, at_ns, failed);
         }
@@ -123,7 +131,8 @@ impl Scans {
             // What was not reported of a scan that is over never is.
             Stand::Ordinary => *scan = Scan { is_news: scan.is_news, ..Scan::default() },
         }
-        if scan.is_scan && !scan.is_news {
+        // What a scanner does besides is no part of the scan.
+        if scan.is_scan && failed && !scan.is_news {
             scan.is_news = true;
             self.news.add(of);
         }

@@ -3,8 +3,9 @@
 //! Source: what slowloris, slow POST and slow read do (E. Cambiaso, G. Papaleo, G. Chiola, M. Aiello, "Slow DoS attacks: definition
 //! and categorisation", Int. J. Trust Management in Computing and Communications 1, 2013).
 //! What counts: a connection that is three seconds old, to which the server has sent no payload while the client went on with
-//! at most 64 bytes at a time, or whose client began with a receive window below the smallest segment size that every host takes
-//! (536 bytes, RFC 9293). A request that waits for its answer does not count, as nothing goes on: what tells a pool of workers,
+//! at most 64 bytes at a time, or whose client began with a receive window that takes no whole segment of Ethernet (RFC 9293,
+//! section 3.8.6: a receiver offers a segment, or nothing; Linux gives 1,152 bytes to who asks for the smallest buffer,
+//! `SOCK_MIN_RCVBUF`). A request that waits for its answer does not count, as nothing goes on: what tells a pool of workers,
 //! keep-alive connections and WebSockets from an attack is that what their clients send is answered. Where the server is not
 //! seen, a client has been answered if it acknowledges: each answer that is not followed by a request at once gives one segment
 //! with ACK and without payload (delayed acknowledgements of RFC 9293, at most half a second), so more than one for two
@@ -49,8 +50,8 @@ const BEGIN: u64 = 1024;
 /// For so long a connection counts that the server ended, ns.
 const GIVEN_UP_NS: u64 = 60_000_000_000;
 
-/// A receive window below the smallest segment size.
-const NARROW: u16 = 536;
+/// A receive window below a segment of Ethernet (1,500 bytes less the headers of IPv4 and TCP).
+const NARROW: u16 = 1460;
 
 struct Watched {
     source: Address,

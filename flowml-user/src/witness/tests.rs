@@ -113,6 +113,39 @@ fn a_flood_of_syns_is_of_its_victim_and_none_where_they_are_completed() {
     }
 }
 
+/// The victim accepts each, so the flood must not look like connections to it.
+#[test]
+fn a_flood_of_syns_that_are_accepted_is_no_flood_of_connections() {
+    let mut run = Run::new(View::Both);
+    for second in 0..4u64 {
+        let one = |n: u64| {
+            let client = format!("172.{}.{}.{}:999", 16 + second, n / 250, n % 250);
+            vec![at(n / 2, &client, "10.0.0.1:443", SYN), at(n / 2 + 1, "10.0.0.1:443", &client, SYN | ACK)]
+        };
+        run.second(&(0..1500).map(one).collect::<Vec<_>>());
+    }
+    (0..2).for_each(|_| run.second(&[]));
+    assert_eq!(run.kinds(), BTreeSet::from(["syn_flood"]));
+}
+
+/// Who sends nearly all of a flood did it, whoever else is there.
+#[test]
+fn bystanders_of_a_flood_are_not_its_sources() {
+    let ping =
+        |ms: u64, from: &str| Sample { protocol: protocol::ICMP, payload: 56, ..udp(ms * MS, from, "10.0.0.1:0", 0) };
+    let mut run = Run::new(View::Both);
+    for _ in 0..4 {
+        let flood = (0..1500).map(|n| ping(n * 999 / 1500, "10.0.0.7:8")).collect();
+        let others = (0..3).map(|n| vec![ping(n, &format!("10.0.0.{}:8", 20 + n))]);
+        run.second(&others.chain([flood]).collect::<Vec<_>>());
+    }
+    let finding = run.findings.last().unwrap();
+    assert_eq!(
+        (finding.kind, &finding.sources.named, finding.sources.count),
+        (Kind::IcmpFlood, &vec![finding_host("10.0.0.7")], 1)
+    );
+}
+
 #[test]
 fn datagrams_without_answer_and_answers_without_question_are_floods() {
     // Each of another client.
@@ -134,6 +167,49 @@ fn datagrams_without_answer_and_answers_without_question_are_floods() {
     }
     assert_eq!(run.kinds(), BTreeSet::from(["reflection"]));
     assert_eq!(run.findings.last().unwrap().targets.named, [finding_host(VICTIM)]);
+}
+
+/// The times in seconds at which a sender that backs off sends a segment again, until it gives up after three minutes.
+fn retransmissions() -> Vec<u64> {
+    let next = |(at, wait): &(u64, u64)| Some((at + wait, (2 * wait).min(60)));
+    std::iter::successors(Some((0, 1)), next).map(|(at, _)| at).take_while(|at| *at <= 180).collect()
+}
+
+#[test]
+fn a_server_that_repeats_its_answer_for_ever_is_an_amplifier_and_one_that_backs_off_is_none() {
+    let (victim, server) = ("10.0.0.1:4000", "93.1.1.1:21");
+    let answers =
+        |times: &[u64]| -> Vec<Sample> { times.iter().map(|ms| at(*ms, server, victim, SYN | ACK)).collect() };
+    for view in [View::Both, View::Into("10.0.0.1")] {
+        let mut run = Run::new(view);
+        (0..60).for_each(|_| run.second(&[answers(&[100])]));
+        assert_eq!(run.kinds(), BTreeSet::from(["reflection"]), "{view:?}");
+        assert_eq!((run.found(Kind::Reflection).packets, run.found(Kind::Reflection).port), (60, 21));
+        let finding = &run.findings[0];
+        assert_eq!(
+            (&finding.sources.named, &finding.targets.named),
+            (&vec![finding_host("93.1.1.1")], &vec![finding_host("10.0.0.1")])
+        );
+        // Both sides try again: the answers to the SYNs, which are not seen, and those that the server repeats.
+        let mut run = Run::new(View::Into("10.0.0.1"));
+        let times = retransmissions();
+        for second in 0..200 {
+            let tries = times.iter().filter(|at| **at == second).count() as u64;
+            let segments = if tries > 0 { vec![answers(&[100, 200])] } else { Vec::new() };
+            run.second(&segments);
+        }
+        assert_eq!(run.kinds(), BTreeSet::new());
+        // A connection whose initiator's acknowledgement was lost for a while.
+        let mut run = Run::new(view);
+        run.second(&[answers(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14])]);
+        run.second(&[vec![Sample { payload: 100, ..at(0, server, victim, ACK | PSH) }]]);
+        (0..10).for_each(|_| run.second(&[answers(&[100])]));
+        assert_eq!(run.kinds(), BTreeSet::new(), "{view:?}");
+    }
+    // Whoever is seen to ask has asked.
+    let mut run = Run::new(View::Both);
+    (0..60).for_each(|_| run.second(&[vec![at(99, victim, server, SYN), at(100, server, victim, SYN | ACK)]]));
+    assert_eq!(run.kinds(), BTreeSet::new());
 }
 
 #[test]
@@ -208,6 +284,39 @@ fn connections_that_drip_are_slow_and_those_that_wait_are_not() {
         }
         assert_eq!(run.kinds(), drips.then_some("slow_connections").into_iter().collect(), "{view:?}");
         assert_eq!(run.found(Kind::SlowConnections).attempts, if drips { 100 } else { 0 });
+    }
+}
+
+/// The smallest window that Linux gives takes no whole segment; what is sent to it is read a few bytes at a time.
+#[test]
+fn clients_with_a_narrow_window_read_slowly() {
+    for (window, kind) in [(1152, Some("slow_connections")), (29_200, None)] {
+        for view in [View::Both, View::Into(VICTIM)] {
+            let mut run = Run::new(view);
+            let ends = |n: u64| (format!("10.0.0.7:{}", 2000 + n), "10.0.0.1:80");
+            let from =
+                |ms, client: &str, flags, payload| Sample { window, payload, ..at(ms, client, "10.0.0.1:80", flags) };
+            let begin = |n: u64| {
+                let (client, server) = ends(n);
+                let answer = Sample { payload: 576, ..at(4, server, &client, ACK) };
+                vec![
+                    from(1, &client, SYN, 0),
+                    at(2, server, &client, SYN | ACK),
+                    from(2, &client, ACK, 0),
+                    from(3, &client, ACK | PSH, 500),
+                    answer,
+                ]
+            };
+            run.second(&(0..100).map(begin).collect::<Vec<_>>());
+            for _ in 0..6 {
+                let read = |n: u64| {
+                    let (client, server) = ends(n);
+                    vec![from(1, &client, ACK, 0), Sample { payload: 576, ..at(2, server, &client, ACK) }]
+                };
+                run.second(&(0..100).map(read).collect::<Vec<_>>());
+            }
+            assert_eq!(run.kinds(), kind.into_iter().collect(), "{view:?}, a window of {window}");
+        }
     }
 }
 

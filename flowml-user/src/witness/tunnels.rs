@@ -179,8 +179,8 @@ impl Tunnels {
         Self { questions: Generations::new(PAIRS), pings: Generations::new(PAIRS) }
     }
 
-    /// Takes a part; pings of a flood do not count. `visible` is whether answers would be seen.
-    pub(super) fn observe(&mut self, contact: &Contact<'_>, visible: bool, is_flood: bool) {
+    /// Takes a part. `visible` is whether answers would be seen.
+    pub(super) fn observe(&mut self, contact: &Contact<'_>, visible: bool) {
         if contact.sent.packets == 0 {
             return;
         }
@@ -190,16 +190,22 @@ impl Tunnels {
         if is_question {
             let questions = self.questions.entry(ends, contact.first_ns(), Questions::default);
             questions.ask(contact, mean, visible);
-        } else if contact.is_echo() && !is_flood && mean >= LARGE_PING {
+        } else if contact.is_echo() && mean >= LARGE_PING {
             let pings = self.pings.entry(ends, contact.first_ns(), Pings::default);
             pings.count += contact.sent.packets;
             pings.counted.add(contact, 0);
         }
     }
 
-    pub(super) fn findings(&mut self, seconds: f64) -> Vec<Finding> {
+    /// Ends an interval. Pings to a host that is flooded with pings do not count.
+    pub(super) fn findings(&mut self, seconds: f64, mut is_flooded: impl FnMut(Address) -> bool) -> Vec<Finding> {
         self.questions.iter_mut().for_each(|(_, questions)| questions.interval());
-        self.pings.iter_mut().for_each(|(_, pings)| pings.interval(seconds));
+        for ([_, target], pings) in self.pings.iter_mut() {
+            if is_flooded(*target) {
+                *pings = Pings::default();
+            }
+            pings.interval(seconds);
+        }
         let of_names = self.questions.iter_mut().filter_map(|(ends, questions)| questions.finding(*ends));
         let of_pings = self.pings.iter_mut().filter_map(|(ends, pings)| pings.counted.finding(*ends));
         let mut findings: Vec<Finding> = of_names.chain(of_pings).collect();

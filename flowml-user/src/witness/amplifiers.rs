@@ -1,0 +1,108 @@
+//! Amplifiers: servers that repeat SYN with ACK far more often than TCP does, to a host that never answers.
+//!
+//! Source: M. Kührer, T. Hupperich, C. Rossow, T. Holz, "Hell of a Handshake: Abusing TCP for Reflective Amplification DDoS
+//! Attacks", USENIX WOOT 2014. Such an attack has the rate that its amplifiers have, so the test for floods need not find it.
+//! What counts: segments with SYN and ACK of a connection whose SYN was not seen and on which neither side goes on.
+//! Parameters and bound: a sender that backs off (RFC 6298: 1, 2, 4, … s, at most a minute) sends nine of them within the three
+//! minutes after which RFC 9293, section 3.8.3, lets it give up. The initiator may send its SYN as often, and each is answered. So
+//! hosts that keep to these standards never have 20 in one handshake.
+//! Limit: a client behind a filter that takes its answers away, and that tries for ever from the same port, looks the same where
+//! its SYNs are not seen.
+
+use flowml_common::flow::{ACK, Address, FlowKey, RST, SYN};
+use flowml_common::headers::protocol;
+
+use super::contact::{Contact, established, flagged};
+use super::news::News;
+use super::sequential::ALPHA;
+use super::{Evidence, Finding, Kind, Party};
+use crate::features::Generations;
+
+/// Handshakes of a generation.
+const HANDSHAKES: usize = 1 << 16;
+
+/// So many segments with SYN and ACK in one handshake are no retransmissions.
+const MANY: u64 = 20;
+
+/// A handshake that was seen from its second segment on.
+struct Handshake {
+    victim: Address,
+    server: Address,
+    port: u16,
+    first_ns: u64,
+    last_ns: u64,
+    segments: u64,
+    bytes: u64,
+    /// How much of both was reported.
+    reported: [u64; 2],
+}
+
+/// The handshakes that do not go on.
+pub(super) struct Amplifiers {
+    handshakes: Generations<FlowKey, Handshake>,
+    news: News<FlowKey>,
+}
+
+impl Amplifiers {
+    pub(super) fn new() -> Self {
+        Self { handshakes: Generations::new(HANDSHAKES), news: News::default() }
+    }
+
+    pub(super) fn observe(&mut self, contact: &Contact<'_>) {
+        if contact.protocol != protocol::TCP || !contact.new && self.handshakes.is_empty() {
+            return;
+        }
+        let key = contact.part.key;
+        let Contact { sent, received, .. } = contact;
+        let repeats = flagged(received, SYN);
+        let goes_on = flagged(received, ACK) > repeats + flagged(received, RST)
+            || received.payload_bytes > 0
+            || contact.opened
+            || established(sent);
+        if goes_on {
+            self.handshakes.remove(&key);
+            return;
+        }
+        // One whose SYN was seen has no entry.
+        if repeats == 0 || !contact.new && self.handshakes.get(&key).is_none() {
+            return;
+        }
+        let handshake = self.handshakes.entry(key, contact.first_ns(), || Handshake {
+            victim: contact.source.address,
+            server: contact.target.address,
+            port: contact.target.port,
+            first_ns: contact.first_ns(),
+            last_ns: contact.last_ns(),
+            segments: 0,
+            bytes: 0,
+            reported: [0; 2],
+        });
+        handshake.segments += repeats;
+        handshake.bytes += received.ip_bytes;
+        handshake.last_ns = contact.last_ns();
+        if handshake.segments >= MANY {
+            self.news.add(key);
+        }
+    }
+
+    pub(super) fn findings(&mut self) -> Vec<Finding> {
+        let handshakes = &mut self.handshakes;
+        let finding = |key: FlowKey| {
+            let handshake = handshakes.get_mut(&key)?;
+            let totals = [handshake.segments, handshake.bytes];
+            let [packets, bytes] = [0, 1].map(|n| totals[n] - handshake.reported[n]);
+            handshake.reported = totals;
+            let &mut Handshake { victim, server, port, first_ns, last_ns, .. } = handshake;
+            Some(Finding {
+                kind: Kind::Reflection,
+                sources: Party::of(server),
+                targets: Party::of(victim),
+                evidence: Evidence { protocol: protocol::TCP, port, packets, bytes, ..Evidence::default() },
+                start_ns: first_ns,
+                end_ns: last_ns,
+                bound: ALPHA,
+            })
+        };
+        self.news.take().filter_map(finding).collect()
+    }
+}
