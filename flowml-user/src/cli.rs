@@ -328,8 +328,9 @@ Reads captures through the parser and the flow table of the kernel programs, so 
 pcap and pcapng, as they are or compressed with gzip or zstd; Ethernet, raw IP, Linux cooked and BSD loopback. No \
 privileges are needed.
 
-Rows are scored only where that is asked for: with '--model FILE' by what was learnt before, with '--learn' by what is \
-ordinary in the captures themselves. Otherwise the columns of the verdict are empty, and reading is much faster.
+Rows are scored only where that is asked for: with '--model FILE' by what was learnt before, with '--learn' by what is normal \
+in the captures themselves, which are read twice for it: once to learn, and once to judge all that is in them. Otherwise the \
+columns of the verdict are empty, and reading is much faster.
 
 Several files are one capture, in which flows go on from one file to the next. They are read in the order of the times of \
 their first packets, compared interface by interface; standard input, pipes and files without packets keep their place. A \
@@ -377,7 +378,8 @@ pub struct Read {
     #[arg(long, value_name = "FILE", group = "judgement")]
     pub model: Option<PathBuf>,
 
-    /// Learn anew from the captures and score by that, as a live run does; nothing is saved
+    /// Learn from the whole of the captures first, then score all of their rows; nothing is saved. A pipe cannot be read twice: it
+    /// is learnt from while it is judged, as in a live run
     #[arg(long, group = "judgement")]
     pub learn: bool,
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use flowml_user::cli::{Arguments, Command, Features, ListFormat};
-use flowml_user::pipeline::{doctor, evaluate, feedback, label, live, offline, report, train};
+use flowml_user::pipeline::{doctor, evaluate, feedback, label, live, read, report, train};
 use flowml_user::process::journal::{Priority, told};
 use flowml_user::sink::{catalogue, tell_last};
 
@@ -13,7 +13,7 @@ use flowml_user::sink::{catalogue, tell_last};
 async fn main() -> ExitCode {
     let done = match Arguments::of_this_process().command {
         Command::Run(run) => live::run(&run).await,
-        Command::Read(read) => offline::run(&read),
+        Command::Read(arguments) => read::run(&arguments),
         Command::Label(arguments) => label::run(&arguments),
         Command::Train(arguments) => train::run(&arguments).await,
         Command::Score(arguments) => train::score(&arguments),

@@ -46,13 +46,15 @@ Examples:
 
 pub(super) const SCORE_HELP: &str = "\
 Writes the rows of tables with what a model of 'flowml train' says of them: the columns score, probability and anomaly, or \
-class. Columns of these names that are there already are replaced.";
+class. Columns of these names that are there already are replaced. Captures need no model: without one, a model of all that is in \
+them is made first.";
 
 pub(super) const SCORE_EXAMPLES: &str = concat!(
     "\
 Examples:
   flowml score today.csv --model office.json -o scored.csv
   flowml score today.parquet --model office.json -o - | head
+  flowml score today.pcap -o flows.csv    by what is normal in the capture itself
 
 ",
     exit_codes!()
@@ -326,9 +328,9 @@ pub struct Score {
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
 
-    /// The model
+    /// The model [default: captures are judged by what is normal in them]
     #[arg(long, value_name = "FILE")]
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
 
     /// How inputs become tables.
     #[command(flatten)]

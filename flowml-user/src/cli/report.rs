@@ -12,8 +12,8 @@ dimensions and what tells them apart; and, where rows have labels, ROC and preci
 for. The page runs no script and asks for nothing from elsewhere.
 
 Records are shown as 'flowml run', 'read' or 'score' wrote them: a folder of '-o parquet=DIR' and JSON lines with hosts and \
-incidents, CSV and single Parquet files with flows alone. Captures are metered and judged first, as 'flowml run' would: by what \
-ships with flowml, until what is ordinary in the capture itself has been learnt. '--model' and '--learn' say otherwise.";
+incidents, CSV and single Parquet files with flows alone. Captures are metered first, and each of their rows is judged by a model \
+of all that is in them; '--model' names another.";
 
 pub(super) const REPORT_EXAMPLES: &str = concat!(
     "\
@@ -39,7 +39,7 @@ pub struct Report {
     pub output: PathBuf,
 
     /// Judge captures by the model in FILE, or by one that ships with flowml: builtin, or builtin-ingress for captures of what
-    /// comes in alone [default: builtin]
+    /// comes in alone [default: what is normal in the captures themselves]
     #[arg(long, value_name = "FILE", conflicts_with = "learn")]
     pub model: Option<PathBuf>,
 

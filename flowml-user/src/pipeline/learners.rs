@@ -90,6 +90,24 @@ impl Learners {
         }
     }
 
+    /// Learners that know nothing yet, and are shown whole captures before they judge any of them.
+    #[must_use]
+    pub fn of_whole(flows: FlowColumns, settings: &Settings) -> Self {
+        let whole = |settings: Settings| Settings { warm_up_batches: u32::MAX, settling_batches: 0, ..settings };
+        Self {
+            flows: Succession::of(Learner::new(flow_columns(flows), whole(of_flows(settings)))),
+            hosts: Succession::of(Learner::new(columns(HOST_FEATURES), whole(of_host_windows(settings)))),
+            budgets: None,
+        }
+    }
+
+    /// Ends the warm-ups with what they have seen. Returns the names of those that saw nothing to learn from.
+    pub fn fit(&mut self) -> Vec<&'static str> {
+        let learners = [("flows", &mut self.flows), ("host windows", &mut self.hosts)];
+        let without = |(name, learner): (_, &mut Succession)| (!learner.acting_mut().fit()).then_some(name);
+        learners.into_iter().filter_map(without).collect()
+    }
+
     /// Learners that begin there. `alarms` says which rows are anomalies; where that is not given, the model does.
     ///
     /// # Errors

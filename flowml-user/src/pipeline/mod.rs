@@ -40,6 +40,7 @@ pub mod offline;
 mod pictures;
 mod progress;
 mod quiet;
+pub mod read;
 mod repeats;
 pub mod report;
 mod stages;
@@ -47,6 +48,7 @@ mod stop;
 mod teaching;
 mod traffic;
 pub mod train;
+mod whole;
 
 use learners::Learners;
 use teaching::Vouched;

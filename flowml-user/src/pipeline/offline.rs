@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use bytemuck::Zeroable;
 use flowml_common::counts::Counted;
 use flowml_common::packet::Skipped;
@@ -15,26 +15,18 @@ use rand::rngs::OsRng;
 use super::ahead::Ahead;
 use super::clocks::{Clocks, Irregular, Placed};
 use super::epochs::{Epochs, Passed};
-use super::learners::{Begin, Builtin, Learners, is_file};
-use super::progress::Progress;
 use super::quiet::Quiet;
-use super::{Finished, Pipeline, inspector};
-use crate::capture::file::{self, CaptureFile, Captured, FileError, Signals, link};
+use super::{Finished, Pipeline};
+use crate::capture::file::{CaptureFile, Captured, FileError, link};
 use crate::capture::vectors::VecTable;
-use crate::cli::Read;
-use crate::features::FlowColumns;
-use crate::model::{ModelError, Settings};
 use crate::record::Clock;
-use crate::sink::{Console, InterfaceReport, Pace, Sinks, counted};
+use crate::sink::counted;
 
 /// Flows in the table before it is emptied early. Larger tables are slower, as less of them is in the CPU's caches.
 pub const CAPACITY: u32 = 32_768;
 
 /// Frames between two looks at the signals and at the progress.
 const LOOK_EVERY: u32 = 4096;
-
-/// What stands for the hook in the summary.
-const FILE: &str = "file";
 
 /// The flow table of an offline run.
 pub trait FileTable {
@@ -204,6 +196,11 @@ impl<T: FileTable> Offline<T> {
         &mut self.table
     }
 
+    /// Says what is as it should be.
+    pub(super) fn notice(&mut self, text: &str) {
+        self.pipeline.notice(text);
+    }
+
     /// Tells people what went wrong.
     pub fn warn(&mut self, text: &str) {
         self.pipeline.warn(text);
@@ -225,7 +222,7 @@ impl<T: FileTable> Offline<T> {
 }
 
 /// Breaks where one of both does.
-fn later(before: ControlFlow<()>, now: ControlFlow<()>) -> ControlFlow<()> {
+pub(super) fn later(before: ControlFlow<()>, now: ControlFlow<()>) -> ControlFlow<()> {
     if before.is_break() { before } else { now }
 }
 
@@ -256,118 +253,6 @@ fn without_overflow(mut head: Head) -> Head {
     head.received = Count { packets: head.received.packets - full.packets, bytes: head.received.bytes - full.bytes };
     head.overflow = [Count::default(); OVERFLOW_PROTOCOLS.len()];
     head
-}
-
-/// Reads captures, one after the other.
-///
-/// # Errors
-/// Where it cannot begin, where an output failed, and where a file could not be read to its end; then all that could be
-/// read is in the records.
-pub fn run(arguments: &Read) -> Result<()> {
-    let signals = Signals::listen().context("cannot listen for signals")?;
-    let inspector = inspector(&arguments.content)?;
-    let columns = FlowColumns::of(inspector.as_ref());
-    let learners = learners(arguments, columns)?;
-    let console = Console::on_standard_error(arguments.verbosity());
-    let sinks = Sinks::open(&arguments.outputs, columns, Pace::Offline, console)?;
-    let mut sinks = sinks.with_signals(signals.clone());
-    if learners.is_none() {
-        sinks.notice("nothing is learnt or scored: that takes '--model FILE' or '--learn'");
-    }
-    let timeouts = arguments.timeouts();
-    let files = file::in_order_of_time(&arguments.files);
-    if files != arguments.files {
-        sinks.notice("the files are read in the order of the times of their first packets");
-    }
-    let interfaces = files.iter().map(|path| report(path)).collect();
-    let pipeline = Pipeline::new(timeouts, interfaces, learners, sinks, 0, arguments.seed).with_inspector(inspector);
-    let table = table().with_boundaries(timeouts.boundaries()).with_payload(arguments.content.limit());
-    let mut offline = Offline::new(table, pipeline, Epochs::new(arguments.interval, timeouts.idle));
-
-    let mut errors = Vec::new();
-    for path in &files {
-        let (read, problems) = read(path, arguments, &mut offline, &signals)?;
-        errors.extend(problems);
-        if read.is_break() {
-            break;
-        }
-    }
-    let finished = offline.finish()?;
-    if let (Some(learners), Some(path)) = (finished.learners, arguments.model.as_deref().filter(|path| is_file(path))) {
-        learners.save(path)?;
-    }
-    finished.outputs?;
-    if !finished.conserved {
-        bail!("the account does not balance: packets received are not those in flows and those skipped");
-    }
-    match errors.as_slice() {
-        [] => Ok(()),
-        errors => bail!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nflowml: ")),
-    }
-}
-
-/// The learners, where rows are to be scored.
-fn learners(arguments: &Read, columns: FlowColumns) -> Result<Option<Learners>, ModelError> {
-    let settings = Settings { seed: arguments.seed, ..Settings::default() };
-    let begin = match &arguments.model {
-        None => arguments.learn.then_some(Begin::Anew),
-        Some(path) => Some(match Builtin::named(path) {
-            Some(which) => Begin::Builtin(which),
-            None if path.exists() => Begin::File(path),
-            None => Begin::Anew,
-        }),
-    };
-    begin.map(|begin| Learners::begin(begin, columns, &settings, arguments.alarms.level())).transpose()
-}
-
-fn report(path: &Path) -> InterfaceReport {
-    InterfaceReport { name: file::name(path), xdp_mode: FILE }
-}
-
-/// Counts the frames of a file; breaks where the run is to end. What is wrong with the file is no error of the run.
-fn read<T: FileTable>(
-    path: &Path,
-    arguments: &Read,
-    offline: &mut Offline<T>,
-    signals: &Signals,
-) -> Result<(ControlFlow<()>, Vec<FileError>)> {
-    let mut file = match CaptureFile::open_until(path, signals, arguments.interval) {
-        Ok(file) => file,
-        Err(error) if error.is_stopped() => return Ok((ControlFlow::Break(()), Vec::new())),
-        Err(error) => return Ok((ControlFlow::Continue(()), vec![error])),
-    };
-    let progress = arguments.shows_progress().then(|| Progress::begin(path, file.bytes_read()));
-    let end = loop {
-        if signals.have_come()? {
-            break Ok(ControlFlow::Break(()));
-        }
-        if let Some(progress) = &progress {
-            progress.show();
-        }
-        match count_some(&mut file, offline)? {
-            Ok(Some(ControlFlow::Continue(()))) => {}
-            Ok(Some(ControlFlow::Break(()))) => break Ok(ControlFlow::Break(())),
-            Ok(None) => break Ok(ControlFlow::Continue(())),
-            Err(error) if error.is_stopped() => break Ok(ControlFlow::Break(())),
-            Err(error) if error.is_silent() => {
-                if offline.silent(arguments.interval, file.is_between_packets())?.is_break() {
-                    break Ok(ControlFlow::Break(()));
-                }
-            }
-            Err(error) => break Err(error),
-        }
-    };
-    drop(progress);
-    let (reader, irregular) = offline.end_file()?;
-    for what in irregular {
-        offline.pipeline.notice(&format!("{}: {what}", file::name(path)));
-    }
-    let mut problems = file.left_out();
-    let flow = end.unwrap_or_else(|error| {
-        problems.push(error);
-        ControlFlow::Continue(())
-    });
-    Ok((later(flow, reader), problems))
 }
 
 /// What was wrong with a file, if anything.
@@ -402,7 +287,7 @@ pub(super) fn count_whole<T: FileTable>(
 }
 
 /// Counts the next frames; `None` at the end of the file.
-fn count_some<T: FileTable>(
+pub(super) fn count_some<T: FileTable>(
     file: &mut CaptureFile,
     offline: &mut Offline<T>,
 ) -> Result<Result<Option<ControlFlow<()>>, FileError>> {
@@ -426,8 +311,9 @@ mod tests {
 
     use super::*;
     use crate::capture::file::link::LinkType;
+    use crate::features::FlowColumns;
     use crate::session::Timeouts;
-    use crate::sink::Verbosity;
+    use crate::sink::{Console, Pace, Sinks, Verbosity};
 
     #[test]
     fn a_table_is_emptied_before_its_counters_overflow() {

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::inputs::{Inputs, meter};
 use super::learners::{Begin, Builtin, Learners};
-use super::live;
 use super::progress::Step;
+use super::{live, whole};
 use crate::capture::file;
 use crate::cli::{AlarmLevel, Run, Score, Train, Unit};
 use crate::dataset::columns::numbers_of;
@@ -63,7 +63,10 @@ pub(super) fn score(arguments: &Score) -> Result<()> {
     check_captures(&arguments.inputs)?;
     let step = Step::begin(!arguments.quiet);
     let inputs = Inputs::new(arguments.input, None, &step)?;
-    let learners = judges(&arguments.model, None, arguments.input.unit.unwrap_or_default())?;
+    let learners = match &arguments.model {
+        Some(model) => judges(model, None, arguments.input.unit.unwrap_or_default())?,
+        None => of_themselves(&arguments.inputs, &Settings::default(), None, &step)?,
+    };
     let tables = inputs.judged_by(learners).open(&arguments.inputs)?;
     let shape = Shape::of(&tables)?;
     let format = TableFormat::of(&arguments.output).context("expected an output called .csv or .parquet")?;
@@ -92,6 +95,30 @@ pub(super) fn check_captures(inputs: &[PathBuf]) -> Result<()> {
     other.map_or(Ok(()), |path| bail!("{}: expected a capture, as the model is one of traffic", path.display()))
 }
 
+/// Learners that judge captures by what is in all of them.
+pub(super) fn of_themselves(
+    captures: &[PathBuf],
+    settings: &Settings,
+    alarms: Option<AlarmLevel>,
+    step: &Step,
+) -> Result<Learners> {
+    let show = |learners| meter_each(captures, learners, step);
+    let (learners, notices) = whole::learnt(FlowColumns::Headers, settings, alarms, show)?;
+    notices.iter().for_each(|notice| step.notice(notice));
+    Ok(learners)
+}
+
+/// Shows captures to learners, each metered by itself.
+fn meter_each(captures: &[PathBuf], mut learners: Learners, step: &Step) -> Result<Learners> {
+    for path in &file::in_order_of_time(captures) {
+        learners.flows.acting_mut().settle();
+        learners.hosts.acting_mut().settle();
+        learners = meter(path, &[], Some(learners), step)?.context("the pipeline was given learners")?;
+    }
+    step.show("learning");
+    Ok(learners)
+}
+
 /// Learns, and saves the model.
 ///
 /// # Errors
@@ -108,16 +135,18 @@ pub(super) async fn run(arguments: &Train) -> Result<()> {
         ..defaults
     };
     let mut learners = match arguments.interfaces.as_slice() {
-        [] => of_captures(&arguments.inputs, &settings, !arguments.quiet)?,
+        [] => {
+            let step = Step::begin(!arguments.quiet);
+            meter_each(&arguments.inputs, Learners::new(FlowColumns::Headers, &settings), &step)?
+        }
         interfaces => {
             let run = Run::until(interfaces.to_vec(), arguments.duration, u8::from(arguments.quiet));
             let learners = Learners::begin(Begin::Anew, FlowColumns::Headers, &settings, None)?;
             live::learn(&run, None, learners).await?
         }
     };
-    for (unit, learner) in [("flows", &mut learners.flows), ("host windows", &mut learners.hosts)] {
-        let learner = learner.acting_mut();
-        ensure!(learner.fit(), "the inputs show no {unit} to learn from beyond their first two seconds");
+    if let Some(unit) = learners.fit().first() {
+        bail!("the inputs show no {unit} to learn from beyond their first two seconds");
     }
     learners.save(&arguments.model)?;
     if !arguments.quiet {
@@ -125,19 +154,6 @@ pub(super) async fn run(arguments: &Train) -> Result<()> {
         eprintln!("flowml: the model is in {}", arguments.model.display());
     }
     Ok(())
-}
-
-/// Learns from captures, each metered by itself.
-fn of_captures(paths: &[PathBuf], settings: &Settings, shown: bool) -> Result<Learners> {
-    let step = Step::begin(shown);
-    let mut learners = Learners::new(FlowColumns::Headers, settings);
-    for path in &file::in_order_of_time(paths) {
-        learners.flows.acting_mut().settle();
-        learners.hosts.acting_mut().settle();
-        learners = meter(path, &[], Some(learners), &step)?.context("the pipeline was given learners")?;
-    }
-    step.show("learning");
-    Ok(learners)
 }
 
 /// What learners know, for people.

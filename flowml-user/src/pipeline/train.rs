@@ -115,10 +115,10 @@ pub(super) fn tell_cleaning(cleaning: &Cleaning) {
 /// If tables or model cannot be read or do not fit each other, or the output cannot be written.
 pub fn score(arguments: &Score) -> Result<()> {
     check_output(&arguments.output, &arguments.inputs)?;
-    if traffic::is_model(&arguments.model)? {
-        return traffic::score(arguments);
-    }
-    let model = TableModel::load(&arguments.model)?;
+    let model = match &arguments.model {
+        Some(model) if !traffic::is_model(model)? => TableModel::load(model)?,
+        _ => return traffic::score(arguments),
+    };
     let step = Step::begin(!arguments.quiet);
     let tables = Inputs::new(arguments.input, None, &step)?.open(&arguments.inputs)?;
     let shape = Shape::of(&tables)?;

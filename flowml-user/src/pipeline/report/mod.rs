@@ -23,8 +23,10 @@ use self::rows::{FLOW_COLUMNS, Flow, flows, windows};
 use self::sample::Sample;
 use self::timeline::{Amount, Timeline};
 use super::inputs::{Inputs, check_output};
-use super::learners::{Begin, Builtin, Learners};
+use super::learners::{Begin, Learners};
 use super::progress::Step;
+use super::traffic::of_themselves;
+use crate::capture::file;
 use crate::cli::{InputArguments, Report};
 use crate::dataset::learnt::Roles;
 use crate::dataset::truth::{BENIGN, LABEL};
@@ -44,8 +46,10 @@ const ODD_POINTS: usize = 400;
 pub fn run(arguments: &Report) -> Result<()> {
     check_output(&arguments.output, &arguments.inputs)?;
     let step = Step::begin(!arguments.quiet);
-    let inputs = Inputs::new(InputArguments::default(), arguments.labels.as_deref(), &step)?;
-    let mut inputs = inputs.judged_by(learners(arguments)?);
+    let mut inputs = Inputs::new(InputArguments::default(), arguments.labels.as_deref(), &step)?;
+    if let Some(learners) = learners(arguments, &step)? {
+        inputs = inputs.judged_by(learners);
+    }
     let places = inputs.places(&arguments.inputs)?;
     let tables = inputs.tables(&places, RowType::Flow)?;
     tables.iter().try_for_each(has_flows)?;
@@ -88,14 +92,15 @@ fn has_flows(table: &TableReader) -> Result<(), DatasetError> {
     }
 }
 
-/// Who judges captures.
-fn learners(arguments: &Report) -> Result<Learners> {
-    let begin = match &arguments.model {
-        Some(path) => Begin::named(path),
-        None if arguments.learn => Begin::Anew,
-        None => Begin::Builtin(Builtin::Both),
-    };
-    Ok(Learners::begin(begin, FlowColumns::Headers, &Settings::default(), arguments.alarms.level())?)
+/// Who judges captures, where there are some.
+fn learners(arguments: &Report, step: &Step) -> Result<Option<Learners>> {
+    let captures: Vec<_> = arguments.inputs.iter().filter(|path| file::is_capture(path)).cloned().collect();
+    let (settings, level) = (Settings::default(), arguments.alarms.level());
+    Ok(match &arguments.model {
+        _ if captures.is_empty() => None,
+        Some(path) => Some(Learners::begin(Begin::named(path), FlowColumns::Headers, &settings, level)?),
+        None => Some(of_themselves(&captures, &settings, level, step)?),
+    })
 }
 
 /// The column of the labels: the one that is named, else one that is called so in all tables.

@@ -77,7 +77,8 @@ fn at_least((count, more): (usize, bool)) -> String {
 fn numbers(contents: &Contents) -> Markup {
     let Contents { flows, packets, bytes, span, .. } = contents;
     let of = |judged: u64, all: u64| match judged {
-        0 => "none were judged".to_owned(),
+        0 if all == 0 => "there are no rows".to_owned(),
+        0 => "no verdicts: recorded without a model, or no row to learn from".to_owned(),
         judged if judged == all => format!("of {}", grouped(all)),
         judged => format!("of {} that were judged, of {}", grouped(judged), grouped(all)),
     };
