@@ -12,6 +12,7 @@ mod ordinary;
 mod rules;
 mod servers;
 mod site;
+mod watch;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 pub use self::attacks::{ATTACKS, Attack};
 pub use self::check::{Labelled, labelled};
 pub use self::rules::BENIGN;
+pub use self::watch::Report;
 
 use self::attacks::Scene;
 use self::capture::{Capture, View};
@@ -35,6 +37,7 @@ use self::ordinary::{Habits, People};
 use self::rules::Rule;
 use self::servers::Servers;
 use self::site::{Census, Site};
+use self::watch::Watch;
 use crate::lab::{Interface, Lab};
 use crate::scenario::{Town, unix_ms};
 use crate::traffic::background;
@@ -113,6 +116,8 @@ pub struct Plan {
     pub equipment: Equipment,
     /// Only these classes of attacks, where there are any.
     pub classes: Vec<String>,
+    /// Whether agents meter the server and a client meanwhile.
+    pub live: bool,
 }
 
 impl Plan {
@@ -143,6 +148,17 @@ pub struct Past {
     pub lasted: Duration,
     /// What the capture and the rules show of it.
     pub seen: Labelled,
+    /// What agents at the server reported while it lasted.
+    pub reports: Vec<Report>,
+}
+
+/// What was made.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// The attacks, in their order.
+    pub attacks: Vec<Past>,
+    /// What agents reported of ordinary traffic alone: nothing of that happened.
+    pub false_reports: Vec<Report>,
 }
 
 impl Past {
@@ -153,40 +169,46 @@ impl Past {
 }
 
 /// Makes both parts, and checks that every attack is in its capture and under its label.
-pub fn make(lab: &Lab, plan: &Plan) -> Result<Vec<Past>> {
+pub fn make(lab: &Lab, plan: &Plan) -> Result<Made> {
     plan.attacks()?;
-    let mut pasts = Vec::new();
+    let mut made = Made::default();
     for part in Part::ALL {
-        pasts.extend(make_part(lab, part, plan).with_context(|| format!("the part {}", part.name()))?);
+        let of_part = make_part(lab, part, plan).with_context(|| format!("the part {}", part.name()))?;
+        made.attacks.extend(of_part.attacks);
+        made.false_reports.extend(of_part.false_reports);
     }
-    Ok(pasts)
+    Ok(made)
 }
 
-fn make_part(lab: &Lab, part: Part, plan: &Plan) -> Result<Vec<Past>> {
+fn make_part(lab: &Lab, part: Part, plan: &Plan) -> Result<Made> {
     let folder = plan.folder.join(part.name());
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     // An odd number with many bits: seeds that follow each other have no part in common.
     let seed = plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ part.choose(0, 1 << 63);
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let site = Site::build(lab, part)?;
-    let (far, attackers) = site.strangers.split_first().context("a site without strangers")?;
+    let [far, sink, attackers @ ..] = site.strangers.as_slice() else { bail!("a site with too few strangers") };
     let files = Arc::new(Files::make(&mut random, plan.equipment)?);
-    let _servers = Servers::start(&site, far, &files, plan.equipment)?;
+    let _servers = Servers::start(&site, [far, sink], &files, plan.equipment)?;
     let people = People::start(&site, &files, part, seed, plan.equipment)?;
 
     // Everybody begins at once, which is no ordinary moment.
     thread::sleep(PAUSE);
     eprintln!("{}: ordinary traffic for {} s", part.name(), plan.ordinary.as_secs());
+    let watch = Watch::of_site(&site, plan)?;
     let captures = capture_views(&site.server, &folder, "ordinary")?;
     thread::sleep(plan.ordinary);
     let done = people.wait_for_all()?;
     captures.into_iter().try_for_each(Capture::stop)?;
+    let false_reports = watch.stop()?;
     eprintln!("{}: {done}", part.name());
+
+    let watch = Watch::of_server(&site, plan)?;
 
     let capture = Capture::start(&site.server, View::Both, &folder.join("attacks.pcap"))?;
     let mut attacks = plan.attacks()?;
     attacks.shuffle(&mut random);
-    let mut scene = Scene { part, site: &site, files: &files, attacker: far, far, random };
+    let mut scene = Scene { part, site: &site, files: &files, attacker: far, far, sink, random };
     let (mut pasts, mut rules) = (Vec::new(), Vec::new());
     for (attack, attacker) in attacks.into_iter().zip(attackers.iter().cycle()) {
         thread::sleep(PAUSE);
@@ -196,30 +218,45 @@ fn make_part(lab: &Lab, part: Part, plan: &Plan) -> Result<Vec<Past>> {
         let traces = attack.launch(&mut scene)?;
         let (lasted, to_ms) = (begun.elapsed(), unix_ms() + TAIL.as_millis() as u64);
         rules.extend(traces.into_iter().map(|trace| Rule { label: attack.class, from_ms, to_ms, trace }));
-        pasts.push(Past { part, attack, began_ms: from_ms, lasted, seen: Labelled::default() });
+        let (seen, reports) = (Labelled::default(), Vec::new());
+        pasts.push(Past { part, attack, began_ms: from_ms, lasted, seen, reports });
     }
     thread::sleep(PAUSE);
     capture.stop()?;
+    attribute(watch.stop()?, &mut pasts);
     let heading = format!("Attacks of the part {} of the corpus with seed {}.", part.name(), plan.seed);
     fs::write(folder.join("attacks.toml"), rules::to_toml(&heading, &rules)?).context("writing the rules")?;
     drop(people);
     check(&folder, &mut pasts)?;
-    Ok(pasts)
+    Ok(Made { attacks: pasts, false_reports })
+}
+
+/// Gives each report to the latest attack that had begun by then.
+fn attribute(reports: Vec<Report>, pasts: &mut [Past]) {
+    for report in reports {
+        let has_begun = |past: &&mut Past| past.began_ms <= report.incident.told_ms;
+        if let Some(past) = pasts.iter_mut().rev().find(has_begun) {
+            past.reports.push(report);
+        }
+    }
 }
 
 /// Captures the ordinary traffic of the town as well, in which the tests of the agent are set: what ships with flowml is
 /// to know both.
-pub fn make_town(lab: Lab, plan: &Plan) -> Result<()> {
+pub fn make_town(lab: Lab, plan: &Plan) -> Result<Vec<Report>> {
     let folder = plan.folder.join(Part::Train.name());
     let town = Town::build(lab)?;
     let duration = plan.ordinary + LIMIT;
     let background = town.live(background::Habits { seed: plan.seed, duration, pace: 1.0 })?;
     eprintln!("the town: ordinary traffic for {} s", plan.ordinary.as_secs());
+    let client = town.clients.first().map(|client| ("client", client));
+    let places = [("server", &town.server)].into_iter().chain(client);
+    let watch = Watch::start(places.filter(|_| plan.live))?;
     let captures = capture_views(&town.server, &folder, "town")?;
     thread::sleep(plan.ordinary);
     captures.into_iter().try_for_each(Capture::stop)?;
     drop(background);
-    Ok(())
+    watch.stop()
 }
 
 /// Begins a capture of each view.

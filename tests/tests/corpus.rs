@@ -17,8 +17,9 @@ fn each_part_has_its_attacks_under_their_labels_and_not_those_of_the_other() -> 
         seed: 1,
         equipment: Equipment::Laboratory,
         classes: Vec::new(),
+        live: false,
     };
-    let pasts = corpus::make(&lab, &plan)?;
+    let pasts = corpus::make(&lab, &plan)?.attacks;
     let expected = ATTACKS.iter().filter(|attack| attack.equipment == Equipment::Laboratory).map(|attack| attack.class);
     let expected: BTreeSet<&str> = expected.collect();
     for part in Part::ALL {
@@ -48,6 +49,7 @@ fn an_unknown_class_is_named_before_anything_is_made() {
         seed: 1,
         equipment: Equipment::Corpus,
         classes: vec!["syn_scam".to_owned()],
+        live: false,
     };
     let error = corpus::make(&lab, &plan).expect_err("there is no such class").to_string();
     assert!(error.contains("syn_scam") && error.contains("syn_scan"), "{error}");

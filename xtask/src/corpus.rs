@@ -24,6 +24,10 @@ pub(crate) struct Arguments {
     /// Only attacks of this class; may be given several times
     #[arg(long, value_name = "CLASS")]
     only: Vec<String>,
+    /// Also run agents meanwhile, at the server and at a client, each of what comes in and of both directions, and show what they
+    /// report: each attack should be one incident, and ordinary traffic none
+    #[arg(long)]
+    live: bool,
     /// Train the models that ship with flowml from it, and from the traffic in which the tests are set
     #[arg(long)]
     models: bool,
@@ -35,7 +39,8 @@ const MODELS: [(&str, &str); 2] = [("both.json", ".pcap"), ("ingress.json", "-in
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let mut corpus = demo::program(workspace, "corpus", &[Need::Corpus])?;
     let folder = arguments.folder.clone().unwrap_or_else(|| workspace.corpus());
-    corpus.args(arguments.models.then_some("--town")).arg(&folder);
+    corpus.args((arguments.models || arguments.live).then_some("--town"));
+    corpus.args(arguments.live.then_some("--live")).arg(&folder);
     corpus.args([arguments.seconds.to_string(), arguments.seed.to_string()]).args(&arguments.only);
     if !arguments.models {
         return Err(shell::become_command(&mut corpus));

@@ -5,20 +5,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use flowml_tests::corpus::{self, Equipment, Plan};
+use flowml_tests::corpus::{self, Equipment, Past, Plan, Report};
 use flowml_tests::lab::Lab;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    let (town, arguments) = match arguments.as_slice() {
-        [first, rest @ ..] if first == "--town" => (true, rest),
-        all => (false, all),
-    };
-    let Some(plan) = plan(arguments) else {
-        eprintln!("usage: corpus [--town] FOLDER SECONDS SEED [CLASS]...");
+    let (options, arguments): (Vec<_>, Vec<_>) =
+        arguments.into_iter().partition(|argument| argument == "--town" || argument == "--live");
+    let has = |name: &str| options.iter().any(|option| option == name);
+    let Some(plan) = plan(&arguments, has("--live")) else {
+        eprintln!("usage: corpus [--town] [--live] FOLDER SECONDS SEED [CLASS]...");
         return ExitCode::from(2);
     };
-    let town = || if town { corpus::make_town(Lab::new()?, &plan) } else { Ok(()) };
+    let town =
+        || if has("--town") { show_false(&corpus::make_town(Lab::new()?, &plan)?, "the town", &plan) } else { Ok(()) };
     match show(&plan).and_then(|()| town()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -28,21 +28,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn plan(arguments: &[OsString]) -> Option<Plan> {
+fn plan(arguments: &[OsString], live: bool) -> Option<Plan> {
     let [folder, seconds, seed, classes @ ..] = arguments else { return None };
     let ordinary = Duration::from_secs(seconds.to_str()?.parse().ok()?);
     let seed = seed.to_str()?.parse().ok()?;
     let classes = classes.iter().map(|class| class.to_string_lossy().into_owned()).collect();
-    Some(Plan { folder: folder.into(), ordinary, seed, equipment: Equipment::Corpus, classes })
+    Some(Plan { folder: folder.into(), ordinary, seed, equipment: Equipment::Corpus, classes, live })
 }
 
 fn show(plan: &Plan) -> Result<()> {
-    let pasts = corpus::make(&Lab::new()?, plan)?;
+    let made = corpus::make(&Lab::new()?, plan)?;
+    let pasts = &made.attacks;
     if pasts.is_empty() {
         bail!("there are no attacks");
     }
     println!("{:<6}{:<19}{:>8}{:>7}  {:<25}{:>8}  tool", "part", "class", "packets", "flows", "begun", "seconds");
-    for past in &pasts {
+    for past in pasts {
         println!(
             "{:<6}{:<19}{:>8}{:>7}  {:<25}{:>8.1}  {}",
             past.part.name(),
@@ -53,6 +54,40 @@ fn show(plan: &Plan) -> Result<()> {
             past.lasted.as_secs_f64(),
             past.attack.tool
         );
+    }
+    if plan.live {
+        show_reports(pasts);
+    }
+    show_false(&made.false_reports, "the sites", plan)
+}
+
+/// What agents reported of each attack.
+fn show_reports(pasts: &[Past]) {
+    println!("\n{:<6}{:<19}{:<9}{:<24}incidents", "part", "class", "agent", "after");
+    for past in pasts {
+        for view in ["ingress", "both"] {
+            let own: Vec<&Report> = past.reports.iter().filter(|report| report.view == view).collect();
+            let is_right = |report: &&&Report| past.attack.kinds.contains(&report.incident.kind.as_str());
+            let after = own.iter().find(is_right).map_or("not found".to_owned(), |report| {
+                format!("{:.1} s", report.incident.told_ms.saturating_sub(past.began_ms) as f64 / 1000.0)
+            });
+            let kinds: Vec<&str> = own.iter().map(|report| report.incident.kind.as_str()).collect();
+            println!("{:<6}{:<19}{view:<9}{after:<24}{}", past.part.name(), past.attack.class, kinds.join(", "));
+        }
+    }
+}
+
+/// What agents reported where nothing happened.
+fn show_false(reports: &[Report], place: &str, plan: &Plan) -> Result<()> {
+    if plan.live {
+        println!(
+            "\nfalse incidents in {} s of ordinary traffic of {place}: {}",
+            plan.ordinary.as_secs(),
+            reports.len()
+        );
+        for Report { at, view, incident } in reports {
+            println!("  {at}, {view}: {incident:?}");
+        }
     }
     Ok(())
 }

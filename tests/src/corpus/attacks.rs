@@ -32,8 +32,10 @@ pub(super) struct Scene<'a> {
     pub(super) files: &'a Files,
     /// Silent until now.
     pub(super) attacker: &'a Interface,
-    /// Where what leaves the site goes.
+    /// The far end of a tunnel.
     pub(super) far: &'a Interface,
+    /// Where what is sent out in names goes.
+    pub(super) sink: &'a Interface,
     pub(super) random: Xoshiro256PlusPlus,
 }
 
@@ -48,6 +50,8 @@ pub struct Attack {
     pub equipment: Equipment,
     /// Packets below which it has not taken place.
     pub least: u64,
+    /// What an incident of it may be called.
+    pub kinds: &'static [&'static str],
     launch: Launch,
 }
 
@@ -62,33 +66,52 @@ type Launch = fn(&mut Scene<'_>) -> Result<Vec<Trace>>;
 
 /// Every class of attack.
 pub const ATTACKS: &[Attack] = &[
-    by_tool("syn_scan", "nmap -sS", 1000, syn_scan),
-    by_tool("connect_scan", "nmap -sT", 800, connect_scan),
-    by_tool("stealth_scan", "nmap -sF -sX -sN", 800, stealth_scan),
-    by_tool("udp_scan", "nmap -sU", 200, udp_scan),
-    by_tool("horizontal_scan", "nmap -sS, many hosts", 500, horizontal_scan),
-    by_tool("masscan", "masscan", 2000, masscan),
-    by_tool("syn_flood", "hping3 -S --rand-source", 5000, syn_flood),
-    by_tool("udp_flood", "hping3 --udp", 5000, udp_flood),
-    by_tool("icmp_flood", "hping3 --icmp", 5000, icmp_flood),
-    by_tool("slow_http", "slowhttptest -H", 500, slow_http),
-    by_tool("slow_read", "slowhttptest -X", 500, slow_read),
-    by_tool("brute_force_ssh", "hydra ssh", 500, brute_force_ssh),
-    by_tool("brute_force_ftp", "hydra ftp", 200, brute_force_ftp),
-    by_tool("dns_tunnel", "iodine", 300, dns_tunnel),
-    by_us("dns_exfiltration", "a file in names", 100, dns_exfiltration),
-    by_tool("icmp_exfiltration", "hping3 --icmp --file", 100, icmp_exfiltration),
-    by_tool("beacon", "curl, again and again", 80, beacon),
-    by_us("reflection", "questions in another's name", 500, reflection),
+    by_tool("syn_scan", "nmap -sS", 1000, PORTS, syn_scan),
+    by_tool("connect_scan", "nmap -sT", 800, PORTS, connect_scan),
+    by_tool("stealth_scan", "nmap -sF -sX -sN", 800, PORTS, stealth_scan),
+    by_tool("udp_scan", "nmap -sU", 200, PORTS, udp_scan),
+    by_tool("horizontal_scan", "nmap -sS, many hosts", 500, HOSTS, horizontal_scan),
+    by_tool("masscan", "masscan", 2000, &["port_scan", "host_scan"], masscan),
+    by_tool("syn_flood", "hping3 -S --rand-source", 5000, &["syn_flood"], syn_flood),
+    by_tool("udp_flood", "hping3 --udp", 5000, &["udp_flood"], udp_flood),
+    by_tool("icmp_flood", "hping3 --icmp", 5000, &["icmp_flood"], icmp_flood),
+    by_tool("slow_http", "slowhttptest -H", 500, SLOW, slow_http),
+    by_tool("slow_read", "slowhttptest -X", 500, SLOW, slow_read),
+    by_tool("brute_force_ssh", "hydra ssh", 500, GUESSES, brute_force_ssh),
+    by_tool("brute_force_ftp", "hydra ftp", 200, GUESSES, brute_force_ftp),
+    by_tool("dns_tunnel", "iodine", 300, TUNNELS, dns_tunnel),
+    by_us("dns_exfiltration", "a file in names", 100, TUNNELS, dns_exfiltration),
+    by_tool("icmp_exfiltration", "hping3 --icmp --file", 100, TUNNELS, icmp_exfiltration),
+    by_tool("beacon", "curl, again and again", 80, &["beacon"], beacon),
+    by_us("reflection", "questions in another's name", 500, &["reflection"], reflection),
 ];
 
-const fn by_tool(class: &'static str, tool: &'static str, least: u64, launch: Launch) -> Attack {
-    Attack { class, tool, equipment: Equipment::Corpus, least, launch }
+/// The kinds of incidents (docs/DETECTION.md).
+const PORTS: &[&str] = &["port_scan"];
+const HOSTS: &[&str] = &["host_scan"];
+const GUESSES: &[&str] = &["brute_force"];
+const TUNNELS: &[&str] = &["tunnel"];
+const SLOW: &[&str] = &["slow_connections"];
+
+const fn by_tool(
+    class: &'static str,
+    tool: &'static str,
+    least: u64,
+    kinds: &'static [&'static str],
+    launch: Launch,
+) -> Attack {
+    Attack { class, tool, equipment: Equipment::Corpus, least, kinds, launch }
 }
 
 /// What no program of Debian does.
-const fn by_us(class: &'static str, tool: &'static str, least: u64, launch: Launch) -> Attack {
-    Attack { class, tool, equipment: Equipment::Laboratory, least, launch }
+const fn by_us(
+    class: &'static str,
+    tool: &'static str,
+    least: u64,
+    kinds: &'static [&'static str],
+    launch: Launch,
+) -> Attack {
+    Attack { class, tool, equipment: Equipment::Laboratory, least, kinds, launch }
 }
 
 fn syn_scan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
@@ -222,8 +245,8 @@ fn dns_tunnel(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
 
 /// A file, a few dozen bytes a name, by way of the server's resolver.
 fn dns_exfiltration(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
-    let sink = format!("--address=/{DROP}/192.0.2.7");
-    let _far_end = servers::names(scene.far, &[sink])?;
+    let names = format!("--address=/{DROP}/192.0.2.7");
+    let _far_end = servers::names(scene.sink, &[names])?;
     let (attacker, server) = (scene.attacker, scene.site.server.socket(IpVersion::V4, 53));
     let (labels, length) = scene.part.choose((2, 50), (3, LONGEST_LABEL));
     let (count, rate) = (scene.vary(120), scene.vary(scene.part.choose(25, 12)));
@@ -236,7 +259,7 @@ fn dns_exfiltration(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
         attacker.host.enter(|| dns::ask_from_here(server, id, &name, Kind::A))??;
         thread::sleep(Duration::from_secs(1) / rate);
     }
-    Ok(vec![Trace::between(attacker.v4, server.ip()), Trace::between(server.ip(), scene.far.v4)])
+    Ok(vec![Trace::between(attacker.v4, server.ip()), Trace::between(server.ip(), scene.sink.v4)])
 }
 
 /// The server sends a file in questions that look like those of ping.

@@ -35,9 +35,15 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// Starts them. `far` is whom the server's resolver asks for the names of attackers.
-    pub(super) fn start(site: &Site, far: &Interface, files: &Files, equipment: Equipment) -> Result<Self> {
-        let forwards = [TUNNEL, DROP].map(|zone| format!("--server=/{zone}/{}", far.v4));
+    /// Starts them. `far` and `drop` are whom the server's resolver asks for the names of two attackers.
+    pub(super) fn start(
+        site: &Site,
+        [far, drop]: [&Interface; 2],
+        files: &Files,
+        equipment: Equipment,
+    ) -> Result<Self> {
+        let zones = [(TUNNEL, far), (DROP, drop)];
+        let forwards = zones.map(|(zone, at)| format!("--server=/{zone}/{}", at.v4));
         let mut processes = vec![names(&site.server, &forwards)?];
         for host in site.responders.iter().chain([&site.mirror]) {
             processes.push(names(host, &[])?);
