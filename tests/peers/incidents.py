@@ -1,4 +1,5 @@
-"""What incidents flowml makes of captures: how many false ones an hour, and of attacks which kinds and hosts.
+"""What incidents flowml makes of captures: how many false ones an hour, of attacks which kinds and hosts, and how often benign rows are
+called rare.
 
 Each capture is read by a run of its own, by the model that ships with flowml:
     incidents.py FLOWML FOLDER [NAME=VALUE ...]
@@ -27,9 +28,30 @@ KINDS = {
 }
 
 
-def incidents(flowml, capture, arguments):
-    """The incidents of a capture as they were reported last, and for how many seconds hosts were active."""
-    last, active = {}, set()
+# The levels at which false alarms are counted.
+LEVELS = (0.01, 0.001, 0.0001)
+
+
+class Rates:
+    """How many rows there were, and how many of them below each level."""
+
+    def __init__(self):
+        self.rows, self.below = 0, [0] * len(LEVELS)
+
+    def add(self, probability):
+        self.rows += 1
+        self.below = [count + (probability < level) for count, level in zip(self.below, LEVELS)]
+
+    def __str__(self):
+        shares = (f"{100 * count / max(self.rows, 1):.3f} % at {100 * level:g} %" for count, level in zip(self.below, LEVELS))
+        return f"{self.rows} rows: " + ", ".join(shares)
+
+
+def incidents(flowml, capture, arguments, rates=None):
+    """The incidents of a capture as they were reported last, for how many seconds hosts were active, and which hosts there are.
+
+    Rows that were scored are counted in `rates` by their type."""
+    last, active, hosts = {}, set(), set()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.jsonl"
         command = [flowml, "read", capture, "--model", "builtin", "--quiet", "-o", f"jsonl={out}", *arguments]
@@ -40,9 +62,14 @@ def incidents(flowml, capture, arguments):
                 if line.startswith(b'{"type":"incident"'):
                     row = json.loads(line)
                     last[row["incident"]] = row
-                elif line.startswith(b'{"type":"host"'):
-                    active.add(json.loads(line)["window_end_ms"])
-    return list(last.values()), len(active)
+                elif line.startswith((b'{"type":"host"', b'{"type":"flow"')):
+                    row = json.loads(line)
+                    if row["type"] == "host":
+                        active.add(row["window_end_ms"])
+                        hosts.add(row["address"])
+                    if rates is not None and row["probability"] is not None:
+                        rates[row["type"]].add(row["probability"])
+    return list(last.values()), len(active), hosts
 
 
 def captures(folder):
@@ -51,9 +78,10 @@ def captures(folder):
 
 def of_benign(flowml, folder, arguments):
     witnessed = unusual = seconds = 0
+    rates = {"flow": Rates(), "host": Rates()}
     files = captures(folder)
     for capture in files:
-        found, active = incidents(flowml, capture, arguments)
+        found, active, _ = incidents(flowml, capture, arguments, rates)
         seconds += active
         for row in found:
             if row["kind"] == "unusual":
@@ -64,28 +92,51 @@ def of_benign(flowml, folder, arguments):
     hours = seconds / 3600
     print(f"{len(files)} captures, {hours:.2f} active hours")
     print(f"false incidents: {witnessed} of tests ({witnessed / hours:.1f} an hour), {unusual} unusual ({unusual / hours:.1f})")
+    for name, of in (("flows", rates["flow"]), ("host windows", rates["host"])):
+        print(f"{name} called rare, {of}")
+
+
+def has(named, pattern):
+    """Whether a host of a column of an incident is one that the label names, if it names one."""
+    return not pattern or any(fnmatch.fnmatch(host, pattern) for host in (named or "").split())
+
+
+def is_right(incident, label):
+    return has(incident["sources"], label["attacker"]) and has(incident["targets"], label["victim"])
+
+
+def is_exchanged(incident, label):
+    of_victim = label["victim"] and has(incident["sources"], label["victim"])
+    of_attacker = label["attacker"] and has(incident["targets"], label["attacker"])
+    return bool(of_victim or of_attacker)
 
 
 def of_labelled(flowml, folder, arguments):
     with (folder / "labels.csv").open() as table:
         labels = list(csv.DictReader(table))
-    attacks = right = alone = 0
+    attacks = right = alone = exchanged = 0
     for capture in captures(folder):
         name = capture.relative_to(folder).as_posix()
         row = next((row for row in labels if fnmatch.fnmatch(name, row["file"])), None)
         if row is None:
             continue
-        found, _ = incidents(flowml, capture, arguments)
+        found, _, hosts = incidents(flowml, capture, arguments)
+        # A host that is not in the capture cannot be named.
+        for side in ("attacker", "victim"):
+            row = row | {side: row[side] if fnmatch.filter(hosts, row[side]) else ""}
         named = [incident for incident in found if incident["kind"] != "unusual"]
         matching = [incident for incident in named if incident["kind"] in KINDS.get(row["label"], set())]
+        matching = [incident for incident in matching if is_right(incident, row)]
         if row["label"] != "benign":
             attacks += 1
             right += bool(matching)
-            alone += len(named) == 1 and len(matching) == 1
+            alone += len(found) == len(matching) == 1
+            exchanged += any(is_exchanged(incident, row) for incident in found)
         print(f"  {name} ({row['label']}): {len(named)} of tests, {len(found) - len(named)} unusual")
         for incident in named[:6]:
             print(f"    {incident['kind']}: {incident['summary']}")
-    print(f"{attacks} captures of attacks: {right} with the right kind, {alone} with that one alone of tests")
+    print(f"{attacks} captures of attacks: {right} with an incident of the right kind and hosts, {alone} with that one alone")
+    print(f"attacker and victim exchanged: {exchanged}")
 
 
 def main():

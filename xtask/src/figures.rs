@@ -49,7 +49,11 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if let Some(folder) = &arguments.incidents {
         begin("Incidents of captures, each by itself, by the model that ships with flowml");
         let flowml = workspace.binary(Profile::Release, "flowml");
-        shell::run(peer(workspace, "incidents.py").arg(flowml).arg(folder))?;
+        shell::run(peer(workspace, "incidents.py").arg(&flowml).arg(folder))?;
+        begin(
+            "Captures of networks that were not learnt from: flowml, and scikit-learn on NFStream's columns and the same host windows",
+        );
+        shell::run(peer(workspace, "unseen.py").arg(&flowml).arg(folder))?;
     }
     if let Some(folder) = &arguments.tables {
         of_nsl_kdd(workspace, &folder.join("nsl_kdd"))?;

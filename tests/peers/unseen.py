@@ -1,0 +1,194 @@
+"""How detectors judge captures of networks that they have not learnt from: flowml's, and scikit-learn's on NFStream's columns.
+
+    unseen.py FLOWML FOLDER
+FOLDER has `benign`, in which nothing is an attack, and `labelled` with its labels.csv. The benign captures of both are dealt out to two
+halves. Each half is learnt from once; the other one and all attacks are judged. What is printed are means over both rounds.
+
+scikit-learn's detectors have the columns of NFStream and flowml's host windows, as `flowml read` writes them. The false-positive
+rates are those of benign rows, where 1 % and 0.1 % were asked for: of scikit-learn's detectors, above the quantile of the scores of rows
+that were held out.
+"""
+
+import csv
+import fnmatch
+import glob
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy
+import pyarrow.parquet
+from sklearn.cluster import KMeans
+from sklearn.ensemble import IsolationForest
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
+
+BENIGN = "benign"
+DETECTORS = ["kmeans", "isolation-forest", "one-class-svm", "ensemble"]
+FPRS = ["0.01", "0.001"]
+# The one-class machine is quadratic.
+SVM_ROWS = 4000
+# Of five rows one is held out for the quantiles.
+PARTS = 5
+
+
+class Distance:
+    """k-means; a row is as anomalous as it is far from its centroid."""
+
+    def __init__(self):
+        self.clusters = KMeans(n_clusters=20, n_init=3, random_state=0)
+
+    def fit(self, rows):
+        self.clusters.fit(rows)
+        return self
+
+    def score_samples(self, rows):
+        return -self.clusters.transform(rows).min(axis=1)
+
+
+PEERS = {
+    "scikit-learn kmeans": Distance,
+    "scikit-learn isolation-forest": lambda: IsolationForest(random_state=0),
+    "scikit-learn one-class-svm": lambda: OneClassSVM(nu=0.05, gamma="scale"),
+}
+
+
+def inputs(folder):
+    """Every capture with its line of labels.csv; those of `benign` have none."""
+    with (folder / "labelled/labels.csv").open() as table:
+        lines = list(csv.DictReader(table))
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if ".pcap" not in path.name and ".cap" not in path.name:
+            continue
+        if path.is_relative_to(folder / "labelled"):
+            name = path.relative_to(folder / "labelled").as_posix()
+            line = next((line for line in lines if fnmatch.fnmatch(name, line["file"])), None)
+            if line is None:
+                continue
+        else:
+            line = None
+        found.append((path, line))
+    return found
+
+
+def label_list(captures, path):
+    """The list of labelled files as flowml reads it."""
+    with path.open("w", newline="") as out:
+        rows = csv.writer(out)
+        rows.writerow(["file", "label", "scope", "attacker", "victim"])
+        for capture, line in captures:
+            line = line or {"label": BENIGN, "scope": "all", "attacker": "", "victim": ""}
+            ends = [line["attacker"], line["victim"]] if line["scope"] == "pair" else ["", ""]
+            scope = "between" if line["scope"] == "pair" else "all"
+            rows.writerow([glob.escape(str(capture)), line["label"], scope, *ends])
+
+
+def by_flowml(flowml, labels, train, test, scratch):
+    """By detector its figures, as `flowml eval` gives them."""
+    out = scratch / "eval.json"
+    command = [flowml, "eval", "--benign", BENIGN, "--detector", ",".join(DETECTORS), *test, "--labels", labels]
+    subprocess.run([*command, "--train", *train, "-o", f"json={out}"], check=True, stdout=subprocess.DEVNULL)
+    report = json.loads(out.read_text())
+    rates = {row["name"]: row["p_below"] for row in report["benign"]}
+    figures = {}
+    for own in report["detectors"]:
+        name = own["name"]
+        figures[f"flowml {name}"] = {
+            "AUROC": own["auroc"],
+            **{f"TPR@{fpr}": own["tpr_at_fpr"][fpr] for fpr in FPRS},
+            **{f"FPR@{fpr}": rates[name][fpr] for fpr in FPRS},
+            "classes": {label: row["auroc"] for label, row in own["classes"].items()},
+        }
+    return figures
+
+
+def columns_of(schema):
+    """The columns of NFStream that are no address, port or time, and those of host windows."""
+    statistics = ("bidirectional_", "src2dst_", "dst2src_")
+    last = schema.names.index("dst2src_fin_packets")
+    nfstream = [name for name in schema.names[: last + 1] if name.startswith(statistics) and "seen_ms" not in name]
+    return ["protocol", *nfstream, *(name for name in schema.names if "_window_" in name and "first" not in name)]
+
+
+def flows(flowml, capture, scratch):
+    """The columns of a capture's flows, and their addresses."""
+    folder = scratch / "flows"
+    # A damaged capture is an error whose rows are there.
+    subprocess.run([flowml, "read", capture, "--quiet", "-o", f"parquet={folder}"], check=False, stderr=subprocess.DEVNULL)
+    table = pyarrow.parquet.read_table(folder / "flows.parquet")
+    columns = [table[name].to_numpy(zero_copy_only=False).astype(float) for name in columns_of(table.schema)]
+    return numpy.array(columns).T, table["src_ip"].to_pylist(), table["dst_ip"].to_pylist()
+
+
+def labels_of(line, sources, targets):
+    if line is None:
+        return [BENIGN] * len(sources)
+    if line["scope"] == "all":
+        return [line["label"]] * len(sources)
+    pair = (line["attacker"], line["victim"])
+    is_pair = lambda ends: any(all(map(fnmatch.fnmatch, order, pair)) for order in (ends, ends[::-1]))
+    return [line["label"] if is_pair(ends) else BENIGN for ends in zip(sources, targets)]
+
+
+def by_peers(train, rows, labels):
+    """By detector of scikit-learn its figures."""
+    medians = numpy.nanmedian(train, axis=0)
+    filled = lambda some: numpy.log1p(numpy.maximum(numpy.where(numpy.isfinite(some), some, medians), 0))
+    scaler = StandardScaler().fit(filled(train))
+    train, rows = scaler.transform(filled(train)), scaler.transform(filled(rows))
+    order = numpy.random.default_rng(0).permutation(len(train))
+    held_out, learnt = order[: len(order) // PARTS], order[len(order) // PARTS :]
+    benign = labels == BENIGN
+    figures = {}
+    for name, detector in PEERS.items():
+        some = train[learnt[:SVM_ROWS]] if "svm" in name else train[learnt]
+        fitted = detector().fit(some)
+        scores, calm = -fitted.score_samples(rows), -fitted.score_samples(train[held_out])
+        above = lambda of, fpr: float((scores[~benign] > numpy.quantile(of, 1 - float(fpr))).mean())
+        auroc = lambda own: roc_auc_score(~benign[own], scores[own])
+        figures[name] = {
+            "AUROC": auroc(benign | ~benign),
+            **{f"TPR@{fpr}": above(scores[benign], fpr) for fpr in FPRS},
+            **{f"FPR@{fpr}": float((scores[benign] > numpy.quantile(calm, 1 - float(fpr))).mean()) for fpr in FPRS},
+            "classes": {str(label): auroc(benign | (labels == label)) for label in sorted(set(labels[~benign]))},
+        }
+    return figures
+
+
+def main():
+    flowml, folder = sys.argv[1], Path(sys.argv[2]).resolve()
+    captures = inputs(folder)
+    is_benign = lambda line: line is None or line["label"] == BENIGN
+    halves = [[path for path, line in captures if is_benign(line)][half::2] for half in (0, 1)]
+    attacks = [path for path, line in captures if not is_benign(line)]
+    rounds = []
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        labels = scratch / "labels.csv"
+        label_list(captures, labels)
+        table = {}
+        for path, line in captures:
+            rows, *ends = flows(flowml, path, scratch)
+            table[path] = rows, numpy.array(labels_of(line, *ends), dtype=object)
+        for learnt, judged in (halves, halves[::-1]):
+            figures = by_flowml(flowml, labels, learnt, [*judged, *attacks], scratch)
+            own, truth = zip(*(table[path] for path in [*judged, *attacks]))
+            train = numpy.concatenate([table[path][0] for path in learnt])
+            rounds.append(figures | by_peers(train, numpy.concatenate(own), numpy.concatenate(truth)))
+    mean = lambda of: numpy.mean([of(figures) for figures in rounds])
+    numbers = ["AUROC", *(f"{rate}@{fpr}" for rate in ("TPR", "FPR") for fpr in FPRS)]
+    print(f"{'detector':<30}" + "".join(f"{number:>11}" for number in numbers))
+    for name in rounds[0]:
+        print(f"{name:<30}" + "".join(f"{mean(lambda figures: figures[name][number]):>11.4f}" for number in numbers))
+    print(f"\n{'AUROC of':<20}" + "".join(f"{name.replace('scikit-learn', 'sk'):>20}" for name in rounds[0]))
+    for label in rounds[0]["flowml kmeans"]["classes"]:
+        values = (mean(lambda figures: figures[name]["classes"][label]) for name in rounds[0])
+        print(f"{label:<20}" + "".join(f"{value:>20.4f}" for value in values))
+
+
+if __name__ == "__main__":
+    main()
