@@ -9,7 +9,7 @@ use flowml_tests::agent;
 use flowml_user::dataset::TableReader;
 use flowml_user::dataset::columns::numbers_of;
 use flowml_user::dataset::learnt::Roles;
-use flowml_user::features::{FLOW_FEATURES, columns, names};
+use flowml_user::features::{FLOW_FEATURES, Feature, HOST_FEATURES, columns, names};
 use flowml_user::model::detect::DetectorKind;
 use flowml_user::model::trained::{Labelled, Plan, TableModel, Task};
 use flowml_user::model::{Learner, Settings};
@@ -21,6 +21,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::child::run;
 use crate::ratio::{Ratio, median};
+use crate::watching;
 
 /// The table that both learn from.
 const ROWS: usize = 1_000_000;
@@ -34,6 +35,10 @@ const BATCH: usize = 4096;
 const SCORE_ROUNDS: usize = 21;
 const SCORE_GOAL_US: f64 = 1.0;
 
+/// Score, tests, host windows and slow view of a flow together, and the score of a host window, µs.
+const FLOW_GOAL_US: f64 = 1.5;
+const WINDOW_GOAL_US: f64 = 2.0;
+
 /// CPU time, round by round.
 pub(crate) struct Costs {
     /// Of preparation, k-means and calibration, s.
@@ -42,11 +47,22 @@ pub(crate) struct Costs {
     minibatch: Vec<f64>,
     /// Of a score with all that comes with it, µs.
     score: Vec<f64>,
+    /// The same of a host window.
+    window: Vec<f64>,
+    /// Of what comes before the score.
+    watching: watching::Costs,
 }
 
 pub(crate) fn measure(flows: &Path) -> Result<Costs> {
     let table = table()?;
-    let mut costs = Costs { train: vec![], minibatch: vec![], score: score(flows)? };
+    let rows = |file| features(flows, file);
+    let mut costs = Costs {
+        train: vec![],
+        minibatch: vec![],
+        score: score(&rows("flows.parquet")?, FLOW_FEATURES)?,
+        window: score(&rows("hosts.parquet")?, HOST_FEATURES)?,
+        watching: watching::measure(flows)?,
+    };
     let rows = Roles::default().read(vec![TableReader::open(&table)?], |_| ())?;
     for _ in 0..TRAIN_ROUNDS {
         costs.train.push(train(&rows)?);
@@ -110,11 +126,10 @@ fn minibatch(table: &Path) -> Result<f64> {
     text.trim().parse().with_context(|| format!("MiniBatchKMeans says no time: {text}"))
 }
 
-/// µs a flow: scaled, its cluster found, its probability, reasons where it is an anomaly, and the model taught by it.
-fn score(flows: &Path) -> Result<Vec<f64>> {
-    let rows = features(flows)?;
-    ensure!(rows.nrows() >= 2 * BATCH, "{} has {} flows, too few", flows.display(), rows.nrows());
-    let mut learner = Learner::new(columns(FLOW_FEATURES), Settings { warm_up_batches: 1, ..Settings::default() });
+/// µs a row: scaled, its cluster found, its probability, reasons where it is an anomaly, and the model updated by it.
+fn score<T>(rows: &Array2<f64>, of: &[Feature<T>]) -> Result<Vec<f64>> {
+    ensure!(rows.nrows() >= 2 * BATCH, "there are {} rows, too few", rows.nrows());
+    let mut learner = Learner::new(columns(of), Settings { warm_up_batches: 1, ..Settings::default() });
     let batch = |number: usize| {
         let begin = number * BATCH % (rows.nrows() - BATCH);
         rows.slice(s![begin..begin + BATCH, ..])
@@ -130,29 +145,33 @@ fn score(flows: &Path) -> Result<Vec<f64>> {
     (1..=SCORE_ROUNDS).map(&mut round).collect()
 }
 
-/// The features of the flows of a capture.
-fn features(capture: &Path) -> Result<Array2<f64>> {
+/// The features of the flows or host windows of a capture.
+fn features(capture: &Path, file: &str) -> Result<Array2<f64>> {
     let folder = tempfile::tempdir().context("making a folder")?;
     let mut command = Command::new(agent::binary()?);
     command.arg("read").arg(capture).args(["--quiet", "-o"]).arg(format!("parquet={}", folder.path().display()));
     run(&mut command)?;
+    let of: Vec<&str> = match file {
+        "hosts.parquet" => names(HOST_FEATURES).collect(),
+        _ => names(FLOW_FEATURES).collect(),
+    };
     let mut values = Vec::new();
-    for batch in TableReader::open(folder.path())? {
+    for batch in TableReader::open(&folder.path().join(file))? {
         let batch = batch?;
-        let of = names(FLOW_FEATURES).map(|name| numbers_of(&batch, name)).collect::<Result<Vec<_>, _>>()?;
-        values.extend((0..batch.num_rows()).flat_map(|row| of.iter().map(move |column| column[row])));
+        let columns = of.iter().map(|name| numbers_of(&batch, name)).collect::<Result<Vec<_>, _>>()?;
+        values.extend((0..batch.num_rows()).flat_map(|row| columns.iter().map(move |column| column[row])));
     }
-    Ok(Array2::from_shape_vec((values.len() / FLOW_FEATURES.len(), FLOW_FEATURES.len()), values)?)
+    Ok(Array2::from_shape_vec((values.len() / of.len(), of.len()), values)?)
 }
 
 /// Time of all threads on the CPU.
-fn cpu_time() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 impl Costs {
-    pub(crate) fn ratios(&self) -> [Ratio; 2] {
+    pub(crate) fn ratios(&self) -> [Ratio; 4] {
         let trained = self.train.iter().zip(&self.minibatch).map(|(ours, theirs)| ours / theirs);
         [
             Ratio {
@@ -161,7 +180,20 @@ impl Costs {
                 rounds: trained.collect(),
             },
             Ratio { name: "score_time_by_1_us".to_owned(), goal: Some(SCORE_GOAL_US), rounds: self.score.clone() },
+            Ratio { name: "flow_time_by_1_us".to_owned(), goal: Some(FLOW_GOAL_US), rounds: self.flow().collect() },
+            Ratio {
+                name: "host_window_time_by_1_us".to_owned(),
+                goal: Some(WINDOW_GOAL_US),
+                rounds: self.window.clone(),
+            },
         ]
+    }
+
+    /// All that a flow costs, µs.
+    fn flow(&self) -> impl Iterator<Item = f64> {
+        let score = median(&self.score);
+        let watching::Costs { tests, views, .. } = &self.watching;
+        tests.iter().zip(views).map(move |(tests, views)| score + tests + views)
     }
 
     pub(crate) fn print(&self) {
@@ -169,6 +201,11 @@ impl Costs {
         println!("{:<60} {:>7.2}", "flowml: preparation, k-means, calibration", median(&self.train));
         println!("{:<60} {:>7.2}", "scikit-learn's MiniBatchKMeans, the fit alone", median(&self.minibatch));
         println!("Scoring a flow and learning from it, CPU µs, median of {SCORE_ROUNDS} batches of {BATCH}");
-        println!("{:<60} {:>7.2}\n", "k-means of a run", median(&self.score));
+        println!("{:<60} {:>7.2}", "k-means of a run, a flow", median(&self.score));
+        println!("{:<60} {:>7.2}", "k-means of a run, a host window", median(&self.window));
+        let watching::Costs { flows, windows, tests, views } = &self.watching;
+        println!("Before the score, CPU µs a flow, of {flows} flows with {windows} host windows");
+        println!("{:<60} {:>7.2}", "sequential tests", median(tests));
+        println!("{:<60} {:>7.2}\n", "host windows and slow view", median(views));
     }
 }

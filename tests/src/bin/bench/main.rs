@@ -15,6 +15,7 @@ mod ratio;
 mod reading;
 mod table;
 mod total;
+mod watching;
 
 use std::ffi::OsString;
 use std::fs;
