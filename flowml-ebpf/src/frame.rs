@@ -2,13 +2,11 @@
 
 use core::hint::black_box;
 
-use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_skb_pull_data, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use aya_log_ebpf::warn;
 use flowml_common::content::FrameBytes;
 use flowml_common::packet::{Frame, Hook, Segments, Skipped, parse};
-use flowml_common::table::{Metered, Storage, record, skip};
+use flowml_common::table::{record, skip};
 
 use crate::cursor::PacketCursor;
 use crate::maps::{Partition, Place, count_stray, cpu};
@@ -96,11 +94,11 @@ pub fn of_tc(ctx: &TcContext, hook: Hook) -> Seen {
 
 /// Counts the frame of an XDP program in this CPU's partition.
 #[inline(always)]
-pub fn meter<B: FrameBytes>(ctx: &XdpContext, seen: &Seen, bytes: &B) {
+pub fn meter<B: FrameBytes>(seen: &Seen, bytes: &B) {
     let cpu = cpu();
     let Some(place) = Place::of(cpu) else { return count_stray(seen.frame.length) };
     // No tag is ever missing here; saying so spares the verifier half as much work again.
-    meter_in(cpu, place, ctx, &seen.frame, seen, |frame| frame.length, bytes);
+    meter_in(cpu, place, &seen.frame, seen, |frame| frame.length, bytes);
 }
 
 /// Counts the frame of a tc program in this CPU's partition.
@@ -109,14 +107,13 @@ pub fn meter_tc(ctx: &TcContext, seen: &Seen) {
     let cpu = cpu();
     let Some(place) = Place::of(cpu) else { return count_stray(seen.frame.wire_length()) };
     let Some(frame) = place.park_frame(&seen.frame) else { return };
-    meter_in(cpu, place, ctx, frame, seen, Frame::wire_length, &Socket(ctx));
+    meter_in(cpu, place, frame, seen, Frame::wire_length, &Socket(ctx));
 }
 
 #[inline(always)]
-fn meter_in<C: EbpfContext, B: FrameBytes>(
+fn meter_in<B: FrameBytes>(
     cpu: u32,
     place: Place,
-    ctx: &C,
     frame: &Frame,
     seen: &Seen,
     wire_length: impl Fn(&Frame) -> u32,
@@ -126,12 +123,8 @@ fn meter_in<C: EbpfContext, B: FrameBytes>(
         Ok(packet) => {
             let Some(packet) = place.park(&packet) else { return };
             let Some(mut partition) = Partition::current(cpu) else { return };
-            let metered = record(&mut partition, packet, bytes);
-            let full = partition.head().skipped[Skipped::TableFull as usize].packets;
-            if matches!(metered, Metered::Skipped(_)) && full == u64::from(packet.count) {
-                // Once per CPU and epoch: what it cost is in the summary.
-                warn!(ctx, "flow table full: packets of new flows go to the overflow counters until the next drain");
-            }
+            // Whatever became of it is counted.
+            let _ = record(&mut partition, packet, bytes);
         }
         Err(reason) => {
             let Some(mut partition) = Partition::current(cpu) else { return };

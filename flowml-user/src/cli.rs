@@ -230,8 +230,8 @@ pub struct Run {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=16 << 20))]
     pub flow_capacity: Option<u32>,
 
-    /// Memory for flows that were taken from the kernel's table and wait to be processed, 1MiB to 1024GiB; where there is no
-    /// room, the table is not emptied [default: an eighth of the host's memory, or of its control group's]
+    /// Memory for all that grows with traffic (flows that wait or are open, rows that wait for outputs), 1MiB to 1024GiB; where
+    /// it runs short, flows of one packet are aggregated [default: an eighth of the host's memory, or of its control group's]
     #[arg(long, value_name = "SIZE", value_parser = |text: &str| size(text, MEMORY))]
     pub memory_max: Option<Size>,
 
@@ -499,7 +499,7 @@ impl Run {
         Self { interfaces, duration, quiet, ..run.expect("every argument has a default") }
     }
 
-    /// Bytes of flows that may wait to be processed.
+    /// Bytes that flows and rows may take.
     #[must_use]
     pub fn memory_limit(&self) -> usize {
         let share = || memory::available().map_or(DEFAULT_MEMORY, |bytes| bytes / 8);

@@ -102,7 +102,7 @@ pub fn parse_only(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn table(ctx: XdpContext) -> u32 {
     let Some(seen) = next_frame(&ctx) else { return xdp_action::XDP_ABORTED };
-    meter(&ctx, &seen, &Buffers(&ctx));
+    meter(&seen, &Buffers(&ctx));
     xdp_action::XDP_PASS
 }
 

@@ -14,7 +14,7 @@ use flowml_ebpf::payload::{Buffers, Linear};
 #[xdp(frags)]
 pub fn flowml_xdp_frags(ctx: XdpContext) -> u32 {
     let seen = of_xdp(&ctx, buffers_length(&ctx));
-    meter(&ctx, &seen, &Buffers(&ctx));
+    meter(&seen, &Buffers(&ctx));
     xdp_action::XDP_PASS
 }
 
@@ -22,7 +22,7 @@ pub fn flowml_xdp_frags(ctx: XdpContext) -> u32 {
 #[xdp]
 pub fn flowml_xdp(ctx: XdpContext) -> u32 {
     let seen = of_xdp(&ctx, (ctx.data_end() - ctx.data()) as u32);
-    meter(&ctx, &seen, &Linear(&ctx));
+    meter(&seen, &Linear(&ctx));
     xdp_action::XDP_PASS
 }
 

@@ -37,6 +37,6 @@ pub fn replay(ctx: XdpContext) -> u32 {
     // Whether all of it is linear is a question of what is there.
     let seen = of_xdp(&ctx, buffers_length(&ctx));
     let seen = Seen { frame: Frame { time_ns, length, interface, hook: Hook::File, ..seen.frame }, ..seen };
-    meter(&ctx, &seen, &Buffers(&ctx));
+    meter(&seen, &Buffers(&ctx));
     xdp_action::XDP_PASS
 }

@@ -1,5 +1,6 @@
 //! The feature tables: for every feature its name, unit, meaning, how it is learnt, and how it is computed.
 
+mod aggregate;
 mod content;
 mod distinct;
 mod flow;
@@ -14,6 +15,7 @@ mod window;
 #[cfg(test)]
 mod window_tests;
 
+pub use aggregate::{AGGREGATE_FEATURES, AGGREGATE_IDENTIFIERS, Aggregate, Aggregates};
 pub use content::{CONTENT_FEATURES, FlowColumns};
 pub(crate) use distinct::Distinct;
 pub use flow::{FLOW_FEATURES, FlowRow};

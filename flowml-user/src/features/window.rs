@@ -353,6 +353,27 @@ impl HostWindows {
         }
     }
 
+    /// Counts a flow of one packet under overload, as far as it can matter. It may give its initiator no window where there are
+    /// as many as can be: those of one packet are left out first. Answers whether it has one.
+    pub fn add_slight(&mut self, part: &Part, standing: Standing) -> bool {
+        let [source, destination] = standing.addresses(&part.key);
+        let is_left_out = |slice: &Slice| slice.hosts.len() >= MAX_HOSTS && !slice.hosts.contains_key(&source);
+        let is_of_flow = informed(&part.key, &part.stats).is_none() && !is_housekeeping(&part.key);
+        match &mut self.current {
+            Some(slice) if is_of_flow && is_left_out(slice) => {
+                slice.left_out += 1;
+                let seen = observe(part, standing, self.seed).turned();
+                let host = slice.hosts.entry(destination).or_default();
+                host.destination.add(&seen, hash_address(source, self.seed));
+                false
+            }
+            _ => {
+                self.add(part, standing);
+                true
+            }
+        }
+    }
+
     /// Counts the packets of ICMP errors in the roles of the flow that they quote: they are no flow to a peer. Who sends them
     /// has no part in that flow unless it is the other end.
     fn add_error(&mut self, part: &Part, standing: Standing, informed: Sender) {
@@ -418,19 +439,14 @@ impl HostWindows {
     #[must_use]
     pub fn around(&self, part: &Part, standing: Standing) -> BeginWindows {
         let [source, destination] = standing.addresses(&part.key);
-        let alone = |seen: &Observation, peer| {
-            let mut tally = Tally::default();
-            tally.add(seen, hash_address(peer, self.seed));
-            tally.role()
-        };
         // An ICMP error opens no flow of its own.
         let new = standing.new && informed(&part.key, &part.stats).is_none();
         let seen = || observe(part, Standing { new, ..standing }, self.seed);
         let source_role = self.latest(source).map(|host| host.source).filter(Role::is_active);
         let destination_role = self.latest(destination).map(|host| host.destination).filter(Role::is_active);
         BeginWindows {
-            source: source_role.unwrap_or_else(|| alone(&seen(), destination)).counts(),
-            destination: destination_role.unwrap_or_else(|| alone(&seen().turned(), source)).counts(),
+            source: source_role.unwrap_or_else(|| seen().alone()).counts(),
+            destination: destination_role.unwrap_or_else(|| seen().turned().alone()).counts(),
             slow: self.slow.around(&part.key, standing, self.ended_ns),
         }
     }
@@ -484,6 +500,17 @@ impl Observation {
     /// The same as the responder sees it.
     const fn turned(self) -> Self {
         Self { counts: self.counts.turned(), ..self }
+    }
+
+    /// What a host did that did nothing else: a flow with one peer.
+    fn alone(&self) -> Role {
+        Role {
+            flows: 1.0,
+            unanswered: f64::from(u8::from(!self.answered)),
+            peers: 1.0,
+            ports: f64::from(u8::from(self.port.is_some())),
+            ..self.counts
+        }
     }
 }
 

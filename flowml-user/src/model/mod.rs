@@ -246,6 +246,8 @@ pub struct Learner {
     state: State,
     /// Where the model is made that ends the warm-up.
     place: Place<Option<Fitted>>,
+    /// Whether anomalies are told with their reasons.
+    gives_reasons: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -274,13 +276,18 @@ impl Learner {
     #[must_use]
     pub fn new(columns: Vec<Column>, settings: Settings) -> Self {
         let (marks, state) = (Marks::default(), State::WarmUp(WarmUp::default()));
-        Self { columns, settings, batches: 0, marks, state, place: Place::OnPath }
+        Self { columns, settings, batches: 0, marks, state, place: Place::OnPath, gives_reasons: true }
     }
 
     /// From now on models are made on a thread of their own, and rows are not held up by it. When a model takes effect then
     /// depends on how long it takes.
     pub fn learn_beside(&mut self) {
         self.place = Place::Beside(None);
+    }
+
+    /// Whether anomalies are told with their reasons from now on, which take as long as a score.
+    const fn give_reasons(&mut self, give: bool) {
+        self.gives_reasons = give;
     }
 
     /// A learner of the same columns at the beginning of its warm-up, that knows what the operator said.
@@ -328,6 +335,7 @@ impl Learner {
         let offered: Vec<usize> = (0..rows.nrows()).filter(may_teach).collect();
         let chosen = sample(offered.len(), self.settings.learnt_rows_per_batch, self.settings.seed ^ self.batches);
         let learnt: Vec<usize> = chosen.into_iter().map(|place| offered[place]).collect();
+        let most_reasons = self.most_reasons();
         match &mut self.state {
             State::WarmUp(warm_up) => {
                 let unusual = |row: usize| teaching(row) == Teaching::Unusual;
@@ -339,7 +347,7 @@ impl Learner {
                 vec![None; rows.nrows()]
             }
             State::Ready(ready) => {
-                let verdicts = score(ready, rows, &self.columns, &self.settings);
+                let verdicts = score(ready, rows, &self.columns, most_reasons);
                 // An anomaly that is not rare is one by what the operator said.
                 let taught =
                     |verdict: &Verdict| !verdict.anomaly || ready.fitted.calibration.is_anomaly(verdict.probability);
@@ -361,8 +369,14 @@ impl Learner {
         assert_eq!(rows.ncols(), self.columns.len(), "a row has one value for each column");
         match &self.state {
             State::WarmUp(_) => vec![None; rows.nrows()],
-            State::Ready(ready) => score(ready, rows, &self.columns, &self.settings).into_iter().map(Some).collect(),
+            State::Ready(ready) => {
+                score(ready, rows, &self.columns, self.most_reasons()).into_iter().map(Some).collect()
+            }
         }
+    }
+
+    const fn most_reasons(&self) -> usize {
+        if self.gives_reasons { self.settings.reasons } else { 0 }
     }
 
     /// Makes the model that the warm-up was for, or takes it where it was made beside.
@@ -493,8 +507,8 @@ impl Learner {
     }
 }
 
-/// Scores the rows of a batch, all by the same state of the model.
-fn score(ready: &Ready, rows: ArrayView2<'_, f64>, columns: &[Column], settings: &Settings) -> Vec<Verdict> {
+/// Scores the rows of a batch, all by the same state of the model, and gives anomalies at most so many reasons.
+fn score(ready: &Ready, rows: ArrayView2<'_, f64>, columns: &[Column], most_reasons: usize) -> Vec<Verdict> {
     let Ready { fitted, likeness } = ready;
     let explain = fitted.explain(columns);
     let mut scratch = Scratch::default();
@@ -507,8 +521,8 @@ fn score(ready: &Ready, rows: ArrayView2<'_, f64>, columns: &[Column], settings:
             Some(Opinion::Attack) => true,
             None => fitted.calibration.is_anomaly(probability),
         };
-        let reasons = match anomaly {
-            true => explain.reasons(row, &scratch.vector, nearest.cluster, settings.reasons),
+        let reasons = match anomaly && most_reasons > 0 {
+            true => explain.reasons(row, &scratch.vector, nearest.cluster, most_reasons),
             false => Vec::new(),
         };
         Verdict {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::beside::Place;
 use super::fitted::Fitted;
 use super::marks::{Mark, Marks};
 use super::{Learner, Settings, State, file};
@@ -240,7 +239,7 @@ pub(super) fn learner(path: &Path, name: &str, value: &Value, columns: Vec<Colum
     }
     let state = State::ready(model, &about.marks);
     let About { settings, batches, marks, .. } = about;
-    Ok(Learner { columns, settings, batches, state, marks, place: Place::OnPath })
+    Ok(Learner { batches, state, marks, ..Learner::new(columns, settings) })
 }
 
 /// What people can read of a learner, which was trained on these columns. The rest may have another shape where it was not.

@@ -248,6 +248,14 @@ impl Succession {
         }
     }
 
+    /// Whether anomalies are told with their reasons from now on.
+    pub fn give_reasons(&mut self, give: bool) {
+        self.acting.give_reasons(give);
+        if let Some(shadow) = &mut self.shadow {
+            shadow.learner.give_reasons(give);
+        }
+    }
+
     /// From now on all is judged by what was learnt so far, and nothing more is learnt.
     pub fn hold(&mut self) {
         self.held = true;

@@ -1,7 +1,7 @@
 //! The first stage of a live run, on a thread of its own: it empties the flow table, and never waits for another stage.
 //!
-//! What it copies goes into a backlog that is bounded in bytes. Where there is no room the epoch goes on: the table fills,
-//! and packets of further flows are counted as `table_full`.
+//! What it copies goes into a backlog that is bounded in bytes. Where there is no room the epoch goes on, up to the longest
+//! that it may last: the table fills, and packets of further flows are counted as `table_full`.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use flowml_common::content::Piece;
 use flowml_common::counts::{FlowEntry, FlowRarities};
 
 use super::live::{Message, clock};
@@ -21,12 +22,12 @@ use crate::process::queue::Queue;
 /// one CPU the default table takes 30 ms from half full to full.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The longest epoch, however long an interval is: the kernel counts packets of an epoch in 32 bits, which would take
-/// 429 million packets a second to fill.
+/// The longest epoch, however long an interval is, and whether there is room for what it counted or not: the kernel counts
+/// packets of an epoch in 32 bits, which would take 429 million packets a second to fill.
 const LONGEST_EPOCH: Duration = Duration::from_secs(10);
 
 /// Copies that are kept to be filled again.
-const SPARE: usize = 4;
+const SPARE: usize = 2;
 
 /// The drain, as seen by others.
 pub(super) struct Drain {
@@ -80,19 +81,22 @@ impl Draining {
     /// Empties the table until `end` is dropped, and then once more.
     fn work(&mut self, end: &Receiver<()>) -> Result<()> {
         let mut tick = Instant::now() + self.every;
-        let mut epoch = Instant::now() + LONGEST_EPOCH;
+        let mut longest = Instant::now() + LONGEST_EPOCH;
         loop {
             let now = Instant::now();
-            if now >= tick {
-                self.drain(Some(now - tick))?;
-                // Ticks that were missed are not made up for.
-                tick += self.every * u32::try_from((now - tick).as_nanos() / self.every.as_nanos() + 1).unwrap_or(1);
-                epoch = now + LONGEST_EPOCH;
-            } else if now >= epoch || self.table.is_due() {
-                self.drain(None)?;
-                epoch = now + LONGEST_EPOCH;
+            let late = now.checked_duration_since(tick);
+            let is_due = late.is_some() || now >= longest || self.table.is_due();
+            if is_due && (now >= longest || self.has_room()) {
+                self.take(late)?;
+                longest = now + LONGEST_EPOCH;
+                if let Some(late) = late {
+                    // Ticks that were missed are not made up for.
+                    tick += self.every * u32::try_from(late.as_nanos() / self.every.as_nanos() + 1).unwrap_or(1);
+                }
             }
-            let next = tick.min(Instant::now() + LOOK).saturating_duration_since(Instant::now());
+            // Where there is no room, the tick stays due.
+            let next = if tick <= now { now + LOOK } else { tick.min(now + LOOK) };
+            let next = next.saturating_duration_since(Instant::now());
             if matches!(end.recv_timeout(next), Err(RecvTimeoutError::Disconnected)) {
                 break;
             }
@@ -100,20 +104,18 @@ impl Draining {
         self.take(Some(Duration::ZERO))
     }
 
-    /// Empties the table, where the backlog has room. With an interval that ends, `late` says by how much.
-    fn drain(&mut self, late: Option<Duration>) -> Result<()> {
-        let occupancy = self.table.occupancy();
-        let each = size_of::<FlowEntry>() + size_of::<FlowRarities>();
+    /// Whether the backlog has room for what the table has counted. That it has none is reported when it begins.
+    fn has_room(&mut self) -> bool {
         let size = self.table.size();
-        let most = (occupancy * f64::from(size.shape.entries()) * f64::from(size.cpus)) as usize * each;
-        if !self.backlog.has_room(most) {
-            if !std::mem::replace(&mut self.held, true) {
-                self.backlog.force(Message::Held);
-            }
-            return Ok(());
+        let pieces = size.payload.map_or(0, |limit| limit.pieces_of_entry() * Piece::BYTES) as usize;
+        let each = size_of::<FlowEntry>() + size_of::<FlowRarities>() + pieces;
+        let most = (self.table.occupancy() * f64::from(size.shape.entries()) * f64::from(size.cpus)) as usize * each;
+        let has_room = self.backlog.has_room(most);
+        if !has_room && !self.held {
+            self.backlog.force(Message::Held);
         }
-        self.held = false;
-        self.take(late)
+        self.held = !has_room;
+        has_room
     }
 
     /// Moves one epoch from the table to the backlog.

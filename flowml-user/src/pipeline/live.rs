@@ -5,19 +5,19 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use aya_log::EbpfLogger;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::drain::Drain;
 use super::kept::{Due, Dues, KeptModel, settings};
+use super::lasting::Lasting;
 use super::learners::{Begin, Builtin, Learners, is_file};
-use super::repeats::Repeats;
+use super::overload::Overload;
+use super::shares::Shares;
 use super::stages::{Flows, Over, Status};
 use super::stop::Stop;
 use super::{Pipeline, inspector};
@@ -89,7 +89,6 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
         size.cpus,
         size.bytes() as f64 / f64::from(1 << 20)
     ));
-    let log = KernelLog::of(&mut table)?;
     let mut attached = Vec::new();
     for interface in interfaces {
         let egress = arguments.direction == Direction::Both && !interface.is_loopback();
@@ -105,8 +104,10 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
     let _serving = scrapes.map(|scrapes| scrapes.serve(metrics.registry()));
     let closing = Closing::default();
     let sinks = sinks.with_metrics(Some(metrics)).with_closing(closing.clone());
+    let shares = Shares::of(arguments.memory_limit(), arguments.content.limit());
     let mut pipeline = Pipeline::new(timeouts, reports, Some(learners.beside()), sinks, monotonic_ns(), rand::random())
-        .with_inspector(inspector);
+        .with_inspector(inspector)
+        .within(shares);
     stop.after(arguments.duration);
 
     let (kept, dues) = KeptModel::new(arguments, columns)?;
@@ -116,18 +117,28 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
     }
     give_up_capabilities(&mut table, &attached)?;
     service.ready(&pipeline.status());
-    let backlog = Arc::new(Queue::new(arguments.memory_limit()));
+    let backlog = Arc::new(Queue::new(shares.backlog));
     let (over, ended) = unbounded_channel();
     let status = Arc::new(Status::new(pipeline.status()));
     let service = Arc::new(service);
     // From here on threads have what capabilities are left.
     let (drain, returns) = Drain::begin(table, arguments.interval, Arc::clone(&backlog), Over::new(&over))?;
-    let (own_service, own_status, repeats) = (Arc::clone(&service), Arc::clone(&status), Repeats::default());
-    let flows = Flows { pipeline, kept, service: own_service, returns, status: own_status, repeats, unended: None };
+    let (own_service, own_status) = (Arc::clone(&service), Arc::clone(&status));
+    let overload = Overload::new();
+    let flows = Flows {
+        pipeline,
+        kept,
+        service: own_service,
+        returns,
+        status: own_status,
+        overload,
+        held: Lasting::default(),
+        unended: None,
+    };
     let flows = flows.begin(Arc::clone(&backlog), Over::new(&over))?;
 
     let events = Events::of_screen(arguments.tui);
-    let mut serving = Serving { attached, log, backlog, status, service, events, dues, ended };
+    let mut serving = Serving { attached, backlog, status, service, events, dues, ended };
     let ending = serving.serve(arguments.interval, &mut stop).await;
     closing.begin();
     serving.service.stopping();
@@ -207,7 +218,6 @@ fn give_up_capabilities(table: &mut KernelTable, attached: &[Attachment]) -> Res
 /// What is served while the stages work.
 struct Serving {
     attached: Vec<Attachment>,
-    log: KernelLog,
     backlog: Arc<Queue<Message>>,
     status: Arc<Status>,
     service: Arc<Service>,
@@ -233,9 +243,6 @@ impl Serving {
                 due = self.dues.next() => self.backlog.force(Message::Model(due)),
                 _ = beats.tick(), if beat.is_some() => self.service.alive(&self.status.now()),
                 _ = ticks.tick() => {
-                    for line in self.log.lines() {
-                        self.warn(line);
-                    }
                     if self.forget_gone().is_break() {
                         return Ending::NoInterface;
                     }
@@ -306,41 +313,4 @@ fn report(attachment: &Attachment) -> InterfaceReport {
 /// The clock by which packets are timed, at this moment.
 pub(super) fn clock() -> Clock {
     Clock::new(monotonic_ns(), realtime_ns())
-}
-
-/// What the kernel programs log: rare things, such as a table that is full.
-struct KernelLog {
-    logger: EbpfLogger<Logged>,
-    told: Receiver<String>,
-    repeats: Repeats,
-}
-
-/// Takes the lines of the log until they are told.
-struct Logged(Sender<String>);
-
-impl KernelLog {
-    fn of(table: &mut KernelTable) -> Result<Self> {
-        let (lines, told) = channel();
-        let logger = EbpfLogger::init_with_logger(table.ebpf(), Logged(lines)).context("the kernel programs' log")?;
-        Ok(Self { logger, told, repeats: Repeats::default() })
-    }
-
-    /// What is to be reported now.
-    fn lines(&mut self) -> Vec<String> {
-        self.logger.flush();
-        self.repeats.report(self.told.try_iter(), Instant::now())
-    }
-}
-
-impl log::Log for Logged {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        // Whoever drops the receiver drops the logger with it.
-        let _ = self.0.send(format!("kernel: {}", record.args()));
-    }
-
-    fn flush(&self) {}
 }

@@ -14,10 +14,10 @@ use ndarray::Array2;
 use crate::cli::ContentArguments;
 use crate::features::{Feature, FlowColumns, FlowRow, HOST_FEATURES, HostWindows, Hosts, row};
 use crate::incident::Incidents;
-use crate::model::{Opinion, Succession, Verdict};
+use crate::model::{Opinion, Verdict};
 use crate::record::{Clock, FlowRecord, Inspector};
-use crate::session::{Ended, Sessions, Timeouts, informed};
-use crate::sink::{InterfaceReport, IntervalReport, SinkError, Sinks, Totals, counted};
+use crate::session::{Ended, Kept, Sessions, Timeouts, informed};
+use crate::sink::{InterfaceReport, IntervalReport, Level, Shedding, SinkError, Sinks, Totals, counted};
 use crate::witness::{Finding, Witnesses};
 
 mod ahead;
@@ -33,25 +33,32 @@ mod inputs;
 mod judged;
 mod kept;
 pub mod label;
+mod lasting;
 pub mod learners;
 pub mod live;
 mod moments;
 pub mod offline;
+mod overload;
 mod pictures;
 mod progress;
 mod quiet;
 pub mod read;
-mod repeats;
 pub mod report;
+mod shares;
+mod shed;
 mod stages;
 mod stop;
 mod teaching;
+#[cfg(test)]
+mod tests;
 mod traffic;
 pub mod train;
 mod whole;
 
+use lasting::Lasting;
 use learners::Learners;
-use teaching::Vouched;
+use shares::Shares;
+use shed::Shed;
 
 /// Over how long a host is judged.
 pub const WINDOW: Duration = Duration::from_secs(2);
@@ -70,6 +77,11 @@ pub struct Pipeline {
     /// Of interfaces whose clocks differ from that of the capture: what was added to their times, ns.
     shifts: HashMap<u32, i64>,
     totals: Totals,
+    /// What is in records, made, lost or left out.
+    recorded: Count,
+    shed: Shed,
+    /// Whether packets have found the flow table full of late.
+    table_full: Lasting,
     /// What came since the last interval ended.
     interval: Interval,
     /// When that was, ns of the capture's clock.
@@ -85,6 +97,23 @@ struct Interval {
     occupancy: f64,
     drains: Vec<Duration>,
     late: Duration,
+}
+
+/// Flows that end together, and for how many of them there is no time where the run ends.
+#[derive(Default)]
+struct Last {
+    together: usize,
+    /// Those that were looked at.
+    place: usize,
+    aggregated: u64,
+    without: u64,
+    sessions_without: u64,
+}
+
+impl Last {
+    fn of(together: usize) -> Self {
+        Self { together, ..Self::default() }
+    }
 }
 
 impl Pipeline {
@@ -112,6 +141,9 @@ impl Pipeline {
             interfaces,
             shifts: HashMap::new(),
             totals,
+            recorded: Count::default(),
+            shed: Shed::new(seed),
+            table_full: Lasting::default(),
             interval: Interval::default(),
             interval_began_ns: start_ns,
         }
@@ -125,20 +157,53 @@ impl Pipeline {
         self
     }
 
+    /// Keeps sessions, and what is made of those that end together, within their shares of the memory.
+    #[must_use]
+    fn within(mut self, shares: Shares) -> Self {
+        self.sessions = self.sessions.with_capacity(shares.sessions).with_most_at_once(shares.judged);
+        self.sinks = self.sinks.with_room(shares.outputs);
+        self
+    }
+
+    /// Leaves out so much for overload from now on.
+    fn leave_out(&mut self, level: Level) {
+        self.shed.level = level;
+        self.sessions.set_keeps_slight(!self.shed.leaves_out(Level::Sessions));
+        if let Some(learners) = &mut self.learners {
+            // Those of host windows say who is the source of an incident.
+            learners.flows.give_reasons(!self.shed.leaves_out(Level::Reasons));
+        }
+    }
+
     /// Takes what one epoch counted. `occupancy` is how full the fullest CPU's table was.
     pub fn absorb<'a>(&mut self, head: &Head, occupancy: f64, flows: impl IntoIterator<Item = Counted<'a>>) {
         self.count(head, occupancy);
-        let (windows, witnesses, sinks) = (&mut self.windows, &mut self.witnesses, &mut self.sinks);
+        let (windows, witnesses, sinks, shed) =
+            (&mut self.windows, &mut self.witnesses, &mut self.sinks, &mut self.shed);
+        // What waits when the run ends is counted, and no more.
+        let hurries = sinks.closing().merges_intervals();
         // Without learners there are no anomalies to join.
         let mut incidents = self.learners.is_some().then_some(&mut self.incidents);
         let (in_flows, flows_new) = (&mut self.totals.in_flows, &mut self.interval.flows_new);
-        self.sessions.absorb_drain(flows, |part, standing| {
+        self.sessions.absorb_or_pass_by(flows, |part, standing, kept| {
             in_flows.add(part.stats.packets(), part.stats.frame_bytes());
             *flows_new += u64::from(standing.new);
-            windows.add(part, standing);
+            let has_windows = match kept {
+                Kept::InSession => {
+                    windows.add(part, standing);
+                    true
+                }
+                Kept::Not => {
+                    shed.aggregate(&part.key, &part.stats, standing.initiator);
+                    if hurries {
+                        return;
+                    }
+                    windows.add_slight(part, standing)
+                }
+            };
             witnesses.observe(part, standing);
             // Who sends an ICMP error has not dealt with the host that it informs.
-            if let Some(incidents) = &mut incidents
+            if let Some(incidents) = incidents.as_mut().filter(|_| has_windows)
                 && informed(&part.key, &part.stats).is_none()
             {
                 let ends = [standing.initiator, standing.initiator.opposite()];
@@ -146,6 +211,13 @@ impl Pipeline {
             }
             sinks.part(part, standing);
         });
+        if self.shed.leaves_out(Level::Records) {
+            // Those that had to give way need not wait for the end of the interval.
+            for ended in self.sessions.take_slight() {
+                self.witnesses.ended(std::slice::from_ref(&ended));
+                self.shed.aggregate_ended(&ended);
+            }
+        }
     }
 
     fn count(&mut self, head: &Head, occupancy: f64) {
@@ -183,10 +255,15 @@ impl Pipeline {
         self.witnesses.ended(&ended);
         let findings = self.witnesses.interval(at_ns);
         self.judge_hosts(&hosts, &findings, at_ns, clock);
-        self.judge_flows(&ended, clock);
+        let mut last = Last::of(ended.len());
+        self.end_flows(ended, &mut last, clock);
+        self.end_further_flows(at_ns, &mut last, clock);
+        self.tell_last(&last);
+        self.tell_table_full(at_ns);
         self.tell_news();
         self.interval_began_ns = at_ns;
         self.totals.duration += elapsed;
+        let shedding = self.end_shedding(clock);
         let Interval { received, skipped, flows_new, occupancy, drains, late } = std::mem::take(&mut self.interval);
         self.sinks.interval(IntervalReport {
             end_ms: clock.unix_ms(at_ns),
@@ -200,16 +277,41 @@ impl Pipeline {
             occupancy,
             drains,
             late,
+            level: self.shed.level,
+            shedding,
             learners: self.learners.as_ref().map(Learners::reports).unwrap_or_default(),
             incidents: self.incidents.open().cloned().collect(),
         })
     }
 
+    /// Where more flows have ended than are judged together, the others follow in parts.
+    fn end_further_flows(&mut self, at_ns: u64, last: &mut Last, clock: Clock) {
+        loop {
+            let ended = self.sessions.expire(at_ns);
+            if ended.is_empty() {
+                return;
+            }
+            if let Some(learners) = &mut self.learners {
+                learners.expect_flows(ended.len(), Duration::ZERO);
+            }
+            self.witnesses.ended(&ended);
+            self.end_flows(ended, last, clock);
+        }
+    }
+
+    /// Writes the aggregate records of an interval. Returns what was left out in it.
+    fn end_shedding(&mut self, clock: Clock) -> Shedding {
+        self.shed.overflow(self.sessions.take_overflow());
+        let (aggregates, left_out) = self.shed.end_interval(clock);
+        aggregates.into_iter().for_each(|aggregate| self.sinks.aggregate(aggregate));
+        self.recorded.add(left_out.aggregated.packets, left_out.aggregated.bytes);
+        self.totals.shedding.add(&left_out);
+        left_out
+    }
+
     /// Begins anew at `at_ns` of a clock that was set: what is open belongs to the time before, and ends.
     pub fn begin(&mut self, at_ns: u64, clock: Clock) {
-        let ended = self.sessions.flush();
-        self.end_witnesses(&ended);
-        self.judge_flows(&ended, clock);
+        self.end_sessions(clock);
         self.end_incidents(clock);
         self.witnesses.forget();
         self.windows.forget();
@@ -241,11 +343,13 @@ impl Pipeline {
 
     fn judge_hosts(&mut self, hosts: &Hosts, findings: &[Finding], at_ns: u64, clock: Clock) {
         self.totals.hosts_left_out += hosts.left_out;
-        let vouched = || teaching::of_hosts(&self.incidents, findings, &hosts.windows);
-        let learners = self.learners.as_mut().filter(|_| self.sinks.closing().scores(hosts.windows.len()));
-        let learner = learners.map(|learners| (&mut learners.hosts, vouched()));
-        let verdicts = verdicts(learner, HOST_FEATURES, hosts.windows.iter());
-        let judged: Vec<_> = hosts.windows.iter().zip(verdicts).collect();
+        let scored = self.sinks.closing().scores(hosts.windows.len());
+        let verdicts = self.learners.as_mut().filter(|_| scored).map(|learners| {
+            let vouched = teaching::of_hosts(&self.incidents, findings, &hosts.windows);
+            let rows = table(HOST_FEATURES, hosts.windows.iter());
+            learners.hosts.observe(rows.view(), &vouched.teaching, &vouched.hosts)
+        });
+        let judged: Vec<_> = hosts.windows.iter().zip(or_none(verdicts)).collect();
         for (window, verdict) in &judged {
             if verdict.as_ref().is_some_and(|verdict| verdict.opinion == Some(Opinion::Benign)) {
                 self.incidents.excuse(window.address, at_ns);
@@ -261,35 +365,103 @@ impl Pipeline {
         }
     }
 
+    /// Makes records of flows that have ended, as far as there is time.
+    fn end_flows(&mut self, mut ended: Vec<Ended>, last: &mut Last, clock: Clock) {
+        if !self.sinks.closing().scores(last.together) {
+            return self.end_last_flows(&ended, last, clock);
+        }
+        if self.shed.leaves_out(Level::Scores) {
+            let slight: Vec<Ended> = ended.extract_if(.., |ended| ended.is_slight()).collect();
+            if self.shed.leaves_out(Level::Records) {
+                slight.iter().for_each(|ended| self.shed.aggregate_ended(ended));
+            } else {
+                self.shed.count(Level::Scores, slight.len() as u64);
+                slight.iter().for_each(|ended| self.record(ended, None, clock));
+            }
+        }
+        self.judge_flows(&ended, clock);
+    }
+
+    /// Makes records of flows that end with the run, until there is no time any more.
+    fn end_last_flows(&mut self, ended: &[Ended], last: &mut Last, clock: Clock) {
+        let closing = self.sinks.closing().clone();
+        for ended in ended {
+            let Count { packets, bytes } = ended.counted();
+            let is_shed = self.shed.leaves_out(Level::Records) && ended.is_slight();
+            if !is_shed && closing.records(last.place, packets) {
+                self.record(ended, None, clock);
+            } else if ended.is_slight() {
+                self.shed.aggregate_ended(ended);
+                last.aggregated += 1;
+            } else {
+                self.recorded.add(packets, bytes);
+                last.without += 1;
+                last.sessions_without += u64::from(!ended.continues);
+            }
+            last.place += 1;
+        }
+    }
+
+    /// Makes records of flows, with what the learner says of them.
     fn judge_flows(&mut self, ended: &[Ended], clock: Clock) {
         // A row is several times as large as what is counted of a flow: it is made anew rather than kept.
-        let row = |ended: &Ended| {
-            let content = self.inspector.as_ref().map(|inspector| inspector.inspect(ended));
-            let clock = self.shifts.get(&ended.key.interface()).map_or(clock, |shift_ns| clock.without(*shift_ns));
-            FlowRow::new(FlowRecord::new(ended, clock).with_content(content), ended.windows)
-        };
-        let vouched = || teaching::of_flows(&self.incidents, ended);
-        let closing = self.sinks.closing().clone();
-        let learners = self.learners.as_mut().filter(|_| closing.scores(ended.len()));
-        let learner = learners.map(|learners| (&mut learners.flows, vouched()));
-        let (mut without, mut sessions_without) = (0, 0);
-        let judged = ended.iter().zip(verdicts(learner, &self.features, ended.iter().map(row)));
-        for (place, (ended, verdict)) in judged.enumerate() {
-            if !closing.records(place, ended.stats.packets()) {
-                without += 1;
-                sessions_without += u64::from(!ended.continues);
-                continue;
-            }
-            let anomaly = verdict.as_ref().is_some_and(|verdict| verdict.anomaly);
-            let ends = [Sender::Lower, Sender::Upper].map(|end| ended.key.endpoint(end).address);
-            let in_incident = anomaly && self.incidents.flow(ends);
-            self.sinks.flow(row(ended), verdict, in_incident);
+        let rows = self.learners.is_some().then(|| {
+            let rows = ended.iter().map(|ended| self.row(ended, clock));
+            (table(&self.features, rows), teaching::of_flows(&self.incidents, ended))
+        });
+        let verdicts =
+            self.learners.as_mut().zip(rows).map(|(learners, (rows, vouched))| {
+                learners.flows.observe(rows.view(), &vouched.teaching, &vouched.hosts)
+            });
+        for (ended, verdict) in ended.iter().zip(or_none(verdicts)) {
+            self.record(ended, verdict, clock);
         }
+    }
+
+    fn row(&self, ended: &Ended, clock: Clock) -> FlowRow {
+        let content = self.inspector.as_ref().map(|inspector| inspector.inspect(ended));
+        let clock = self.shifts.get(&ended.key.interface()).map_or(clock, |shift_ns| clock.without(*shift_ns));
+        FlowRow::new(FlowRecord::new(ended, clock).with_content(content), ended.windows)
+    }
+
+    /// Gives a flow its record.
+    fn record(&mut self, ended: &Ended, verdict: Option<Verdict>, clock: Clock) {
+        let anomaly = verdict.as_ref().is_some_and(|verdict| verdict.anomaly);
+        let ends = [Sender::Lower, Sender::Upper].map(|end| ended.key.endpoint(end).address);
+        let in_incident = anomaly && self.incidents.flow(ends);
+        if anomaly && self.shed.leaves_out(Level::Reasons) {
+            self.shed.count(Level::Reasons, 1);
+        }
+        let Count { packets, bytes } = ended.counted();
+        self.recorded.add(packets, bytes);
+        let row = self.row(ended, clock);
+        self.sinks.flow(row, verdict, in_incident);
+    }
+
+    /// Ends all sessions, because time begins anew or the run ends.
+    fn end_sessions(&mut self, clock: Clock) {
+        let mut last = Last::of(self.sessions.len());
+        let mut ended = self.sessions.flush();
+        self.end_witnesses(&ended);
+        loop {
+            self.end_flows(ended, &mut last, clock);
+            ended = self.sessions.flush();
+            if ended.is_empty() {
+                break;
+            }
+            self.witnesses.ended(&ended);
+        }
+        self.tell_last(&last);
+        let _told_in_totals = self.end_shedding(clock);
+    }
+
+    /// Tells for how many flows there was no time.
+    fn tell_last(&mut self, &Last { together, place, aggregated, without, sessions_without }: &Last) {
         self.sinks.without_records(without, sessions_without);
-        if !closing.scores(ended.len()) {
+        if place > 0 {
             self.sinks.warn(&format!(
-                "{} flows are open at the end of the run: they have no scores, and there was no time for the records of {without}",
-                ended.len()
+                "{together} flows end together with the run: they have no scores, {aggregated} of one packet are in aggregate \
+                 records, and there was no time for the records of {without}"
             ));
         }
     }
@@ -303,6 +475,19 @@ impl Pipeline {
     fn end_incidents(&mut self, clock: Clock) {
         for (state, incident) in self.incidents.finish() {
             self.sinks.incident(state, incident, clock);
+        }
+    }
+
+    /// Tells that packets find the flow table full, and when they do so no longer.
+    fn tell_table_full(&mut self, at_ns: u64) {
+        let packets = self.interval.skipped[Skipped::TableFull as usize].packets;
+        if packets > 0 && self.table_full.comes(packets, at_ns) {
+            self.sinks.warn(
+                "the flow table is full: packets of further flows are counted as table_full until there is room \
+                 ('--flow-capacity')",
+            );
+        } else if let Some(packets) = self.table_full.is_over(at_ns) {
+            self.sinks.notice(&format!("the flow table has room again: {} found it full", counted(packets, "packet")));
         }
     }
 
@@ -323,7 +508,8 @@ impl Pipeline {
         let incidents = self.incidents.open().count() as u64;
         let counts = [(received, "packet"), (sessions, "open session"), (incidents, "open incident")];
         let counts = counts.map(|(count, of)| counted(count, of));
-        format!("metering {}: {}", interfaces.join(", "), counts.join(", "))
+        let overload = self.shed.level.step().map_or_else(String::new, |step| format!("; overload: {}", step.means));
+        format!("metering {}: {}{overload}", interfaces.join(", "), counts.join(", "))
     }
 
     /// The learners, where there are any.
@@ -350,10 +536,11 @@ impl Pipeline {
     #[must_use]
     pub fn finish(mut self, clock: Clock) -> Finished {
         self.sinks.end();
-        let ended = self.sessions.flush();
-        self.end_witnesses(&ended);
-        self.judge_flows(&ended, clock);
+        self.end_sessions(clock);
         self.end_incidents(clock);
+        let unaccounted = |of: fn(&Count) -> u64| of(&self.totals.in_flows).abs_diff(of(&self.recorded));
+        self.totals.unaccounted =
+            Count { packets: unaccounted(|count| count.packets), bytes: unaccounted(|count| count.bytes) };
         (self.totals.incidents, self.totals.incidents_left_out) = self.incidents.totals();
         let conserved = self.totals.is_conserved();
         let outputs = self.sinks.finish(&self.totals);
@@ -379,27 +566,17 @@ pub struct Finished {
 }
 
 /// What the learner says of each unit; without one, nothing.
-fn verdicts<T>(
-    learner: Option<(&mut Succession, Vouched)>,
-    table: &[Feature<T>],
-    units: impl ExactSizeIterator<Item = impl Borrow<T>>,
-) -> impl Iterator<Item = Option<Verdict>> {
-    let judged = learner.map(|(learner, vouched)| observe(learner, table, units, &vouched));
-    judged.unwrap_or_default().into_iter().chain(std::iter::repeat(None))
+fn or_none(verdicts: Option<Vec<Option<Verdict>>>) -> impl Iterator<Item = Option<Verdict>> {
+    verdicts.unwrap_or_default().into_iter().chain(std::iter::repeat(None))
 }
 
-/// Scores the units and learns from those that may teach.
-fn observe<T>(
-    learner: &mut Succession,
-    table: &[Feature<T>],
-    units: impl ExactSizeIterator<Item = impl Borrow<T>>,
-    vouched: &Vouched,
-) -> Vec<Option<Verdict>> {
-    let mut rows = Array2::zeros((units.len(), table.len()));
+/// The values of units, row by row.
+fn table<T>(features: &[Feature<T>], units: impl ExactSizeIterator<Item = impl Borrow<T>>) -> Array2<f64> {
+    let mut rows = Array2::zeros((units.len(), features.len()));
     for (mut place, unit) in rows.outer_iter_mut().zip(units) {
-        place.iter_mut().zip(row(table, unit.borrow())).for_each(|(place, value)| *place = value);
+        place.iter_mut().zip(row(features, unit.borrow())).for_each(|(place, value)| *place = value);
     }
-    learner.observe(rows.view(), &vouched.teaching, &vouched.hosts)
+    rows
 }
 
 fn add_all(sums: &mut [Count], counts: &[Count]) {

@@ -2,19 +2,25 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::drain::Returns;
 use super::kept::KeptModel;
+use super::lasting::Lasting;
 use super::live::Message;
-use super::repeats::Repeats;
+use super::overload::{Change, Overload, Pressure};
 use super::{Finished, Pipeline};
+use crate::capture::kernel::monotonic_ns;
 use crate::process::queue::Queue;
 use crate::process::service::Service;
 use crate::record::Clock;
+use crate::sink::{Level, STEPS};
+
+/// At the end of a run there is no time for what waits to be processed where it takes more memory than this, bytes.
+const LAST_BACKLOG: usize = 16 << 20;
 
 /// Reports that the run is to end: by a call, or when it is dropped, because its stage has ended.
 pub(super) struct Over(UnboundedSender<()>);
@@ -60,7 +66,9 @@ pub(super) struct Flows {
     pub(super) service: Arc<Service>,
     pub(super) returns: Returns,
     pub(super) status: Arc<Status>,
-    pub(super) repeats: Repeats,
+    pub(super) overload: Overload,
+    /// Whether the backlog has had no room of late.
+    pub(super) held: Lasting,
     /// The end of an interval that is to end with a later one, ns of the capture's clock.
     pub(super) unended: Option<u64>,
 }
@@ -81,7 +89,7 @@ impl Flows {
         let thread = thread::Builder::new().name("flows".to_owned()).spawn(move || {
             let mut last = Clock::default();
             while let Some(message) = backlog.next() {
-                self.process(message, backlog.room(), &over, &mut last);
+                self.process(message, &backlog, &over, &mut last);
             }
             if let Some(at_ns) = self.unended {
                 let _reader_gone = self.pipeline.end_interval(at_ns, last);
@@ -92,8 +100,42 @@ impl Flows {
         thread.map(Running).context("cannot start the thread that processes flows")
     }
 
-    fn process(&mut self, message: Message, room: usize, over: &Over, last: &mut Clock) {
+    /// Sees how far the flows are behind when an epoch is processed that ended at `time_ns`, and leaves out as much as that
+    /// asks for.
+    fn weigh(&mut self, time_ns: u64, backlog: &Queue<Message>) {
+        let now_ns = monotonic_ns();
+        let behind = Duration::from_nanos(now_ns.saturating_sub(time_ns));
+        let pressure = Pressure { behind, backlog: backlog.fill(), outputs: self.pipeline.sinks().pressure() };
+        let before = self.overload.level();
+        let change = self.overload.observe(pressure, Duration::from_nanos(now_ns));
+        let level = self.overload.level();
+        match change {
+            Some(Change::Raised) => {
+                let means: Vec<_> = STEPS
+                    .iter()
+                    .filter(|step| before < step.level && step.level <= level)
+                    .map(|step| step.means)
+                    .collect();
+                self.pipeline.warn(&format!("overload ({pressure}): from now on {}", means.join(", ")));
+            }
+            Some(Change::Lowered) => match level.step() {
+                Some(step) => self.pipeline.notice(&format!("overload has become less: {}", step.means)),
+                None => self.pipeline.notice("overload is over: nothing is left out any more"),
+            },
+            None => {}
+        }
+        let is_last = self.pipeline.sinks().closing().merges_intervals() && backlog.bytes() > LAST_BACKLOG;
+        self.pipeline.leave_out(if is_last { Level::Sessions } else { level });
+    }
+
+    fn process(&mut self, message: Message, backlog: &Queue<Message>, over: &Over, last: &mut Clock) {
+        if let Message::Drained { copied, .. } = &message {
+            self.weigh(copied.time_ns, backlog);
+        }
         let pipeline = &mut self.pipeline;
+        if self.held.is_over(monotonic_ns()).is_some() {
+            pipeline.notice("the flow table is emptied in time again");
+        }
         match message {
             Message::Drained { copied, took, late, clock } => {
                 pipeline.absorb(&copied.head, copied.occupancy, copied.flows());
@@ -113,12 +155,13 @@ impl Flows {
                 }
             }
             Message::Held => {
-                let text = format!(
-                    "flows come faster than they are processed: {} MiB of them wait ('--memory-max'), and the flow table is \
-                     emptied when there is room again; packets of flows that find it full are counted as table_full",
-                    room >> 20
-                );
-                self.repeats.report([text], Instant::now()).iter().for_each(|text| pipeline.warn(text));
+                if self.held.comes(1, monotonic_ns()) {
+                    pipeline.warn(&format!(
+                        "flows come faster than they are processed: {} MiB of them wait ('--memory-max'), and the flow table \
+                         is emptied when there is room again",
+                        backlog.room() >> 20
+                    ));
+                }
             }
             Message::Warning(text) => pipeline.warn(&text),
             Message::Event(event) => {

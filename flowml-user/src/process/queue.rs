@@ -1,6 +1,7 @@
 //! A queue between two threads, bounded in bytes: the one that fills it can go on without waiting.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,13 +13,15 @@ pub struct Queue<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
     /// The items that wait take at most so many bytes.
-    room: usize,
+    room: AtomicUsize,
 }
 
 struct State<T> {
     waiting: VecDeque<(T, usize)>,
     bytes: usize,
     closed: bool,
+    /// Whether there was no room when that was asked last.
+    is_short: bool,
     /// Nobody takes items out any more.
     abandoned: bool,
 }
@@ -27,8 +30,8 @@ impl<T> Queue<T> {
     /// A queue in which items wait that take at most so many bytes.
     #[must_use]
     pub fn new(room: usize) -> Self {
-        let state = State { waiting: VecDeque::new(), bytes: 0, closed: false, abandoned: false };
-        Self { state: Mutex::new(state), changed: Condvar::new(), room }
+        let state = State { waiting: VecDeque::new(), bytes: 0, closed: false, is_short: false, abandoned: false };
+        Self { state: Mutex::new(state), changed: Condvar::new(), room: AtomicUsize::new(room) }
     }
 
     /// Puts in an item of so many bytes, if there is room. An item that is larger than the queue has room in an empty one.
@@ -37,7 +40,7 @@ impl<T> Queue<T> {
     /// The item, where there is no room.
     pub fn offer(&self, item: T, bytes: usize) -> Result<(), T> {
         let mut state = self.lock();
-        if state.abandoned || !state.has_room(self.room, bytes) {
+        if state.abandoned || !state.has_room(self.room(), bytes) {
             return Err(item);
         }
         self.insert(&mut state, item, bytes);
@@ -50,7 +53,7 @@ impl<T> Queue<T> {
     /// The item, where there was no room until then.
     pub fn push(&self, item: T, bytes: usize, goes_on: impl Fn() -> bool) -> Result<(), T> {
         let mut state = self.lock();
-        while state.abandoned || !state.has_room(self.room, bytes) {
+        while state.abandoned || !state.has_room(self.room(), bytes) {
             if state.abandoned || !goes_on() {
                 return Err(item);
             }
@@ -73,7 +76,9 @@ impl<T> Queue<T> {
     /// Whether there is room for so many bytes.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.lock().has_room(self.room, bytes)
+        let mut state = self.lock();
+        state.is_short = !state.has_room(self.room(), bytes);
+        !state.is_short
     }
 
     /// Says that nothing more comes.
@@ -94,8 +99,20 @@ impl<T> Queue<T> {
 
     /// Bytes of what may wait.
     #[must_use]
-    pub const fn room(&self) -> usize {
-        self.room
+    pub fn room(&self) -> usize {
+        self.room.load(Ordering::Relaxed)
+    }
+
+    /// From now on items that wait take at most so many bytes; those that wait stay.
+    pub fn set_room(&self, bytes: usize) {
+        self.room.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How full it is: 1 where there was no room for what was asked for last ([`Self::has_room`]).
+    #[must_use]
+    pub fn fill(&self) -> f64 {
+        let state = self.lock();
+        if state.is_short { 1.0 } else { (state.bytes as f64 / self.room().max(1) as f64).min(1.0) }
     }
 
     /// Bytes of what waits.
@@ -157,6 +174,19 @@ mod tests {
         queue.close();
         assert_eq!(std::iter::from_fn(|| queue.next()).collect::<String>(), "cdg");
         assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn it_is_full_where_there_is_no_room_for_what_is_to_come() {
+        let queue = Queue::new(10);
+        queue.put('a', 4);
+        assert_eq!((queue.has_room(6), queue.fill()), (true, 0.4));
+        assert_eq!((queue.has_room(7), queue.fill()), (false, 1.0));
+        assert_eq!(queue.next(), Some('a'));
+        assert_eq!(queue.fill(), 1.0, "it was not asked again");
+        assert_eq!((queue.has_room(7), queue.fill()), (true, 0.0));
+        queue.put('b', 50);
+        assert_eq!(queue.fill(), 1.0);
     }
 
     #[test]

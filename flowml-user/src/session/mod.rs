@@ -16,11 +16,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ahash::RandomState;
-use flowml_common::content::Contents as PartContents;
+use flowml_common::content::{Contents as PartContents, PayloadLimit};
 use flowml_common::counts::Counted;
 use flowml_common::flow::{Address, FlowKey, FlowStats, Opening, Part};
 use flowml_common::packet::Sender;
 use flowml_common::quote::Quote;
+use flowml_common::table::Count;
 use flowml_common::time::Boundaries;
 
 pub use beginning::{BeginWindows, HostCounts, SlowCounts};
@@ -124,8 +125,21 @@ impl Default for Timeouts {
 /// and are no flow of their own.
 const LINGER_NS: u64 = 2_000_000_000;
 
-/// Sessions that are kept at once unless told otherwise; each takes about half a KiB, and its payload where that is kept.
+/// Sessions that are kept at once unless told otherwise ([`bytes_of_one`]).
 pub const DEFAULT_CAPACITY: usize = 1 << 20;
+
+/// What the index and the timers take of a session at most, bytes: hash tables and vectors are at least half full.
+const INDEX: usize = 3 * size_of::<(FlowKey, u32)>() + 4 * size_of::<u32>();
+
+/// Memory of a session, bytes, where so much payload of a flow is kept: about a KiB, and the payload of both directions.
+#[must_use]
+pub fn bytes_of_one(payload: Option<PayloadLimit>) -> usize {
+    let contents = payload.map_or(0, |limit| size_of::<Contents>() + 2 * limit.bytes() as usize);
+    size_of::<Option<Session>>() + INDEX + contents
+}
+
+/// When there are too many sessions, so many places are looked at for one of a single packet.
+const LOOKS: usize = 64;
 
 /// A record's worth of a session, complete.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,6 +161,20 @@ pub struct Ended {
     pub continues: bool,
 }
 
+impl Ended {
+    /// Packets and frame bytes.
+    #[must_use]
+    pub const fn counted(&self) -> Count {
+        Count { packets: self.stats.packets(), bytes: self.stats.frame_bytes() }
+    }
+
+    /// Whether it is one packet, of no session before.
+    #[must_use]
+    pub const fn is_slight(&self) -> bool {
+        self.stats.packets() == 1 && !self.continues
+    }
+}
+
 /// How a part stands in its session, once absorbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -158,6 +186,15 @@ pub struct Standing {
     pub answered: bool,
     /// Of ICMP errors, whether they are about packets to who sends them, and not to a host behind it.
     pub about_sender: bool,
+}
+
+/// Where a part is that was absorbed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// In a session.
+    InSession,
+    /// Nowhere.
+    Not,
 }
 
 impl Standing {
@@ -194,6 +231,16 @@ struct Session {
 pub struct Sessions {
     rules: Rules,
     capacity: usize,
+    /// [`Self::expire`] ends about so many at a time.
+    most_at_once: usize,
+    /// Whether a flow of which one packet is known gets a session.
+    keeps_slight: bool,
+    /// What there was no room for since it was last asked for.
+    overflow: Overflow,
+    /// So many places were gone through at the end of the run.
+    flushed: usize,
+    /// Where the search for a session of one packet goes on.
+    hand: usize,
     /// Where each flow's session is in `slots`.
     numbers: HashMap<FlowKey, u32, RandomState>,
     slots: Vec<Option<Session>>,
@@ -210,6 +257,15 @@ pub struct Sessions {
     /// The sessions whose records have begun since windows were last set.
     begun: Vec<u32>,
     ended: Vec<Ended>,
+}
+
+/// Sessions for which there was no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overflow {
+    /// Those that ended early so that others could begin.
+    pub displaced: u64,
+    /// Flows of one packet that got none ([`Sessions::set_keeps_slight`]).
+    pub passed_by: u64,
 }
 
 /// [`Timeouts`] in the unit of the clock.
@@ -270,6 +326,11 @@ impl Record {
 }
 
 impl Session {
+    /// Whether one packet is all that is known of it.
+    fn is_slight(&self) -> bool {
+        matches!(&self.record, Record::First(stats) if stats.packets() == 1)
+    }
+
     /// Who opened it, by the record in the making; `None` of a further record without packets.
     fn initiator(&self, rule: InitiatorRule) -> Option<Initiator> {
         let stats = self.record.stats()?;
@@ -303,6 +364,11 @@ impl Sessions {
                 initiator: timeouts.initiator,
             },
             capacity: DEFAULT_CAPACITY,
+            most_at_once: usize::MAX,
+            keeps_slight: true,
+            overflow: Overflow::default(),
+            flushed: 0,
+            hand: 0,
             numbers: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
@@ -315,11 +381,35 @@ impl Sessions {
         }
     }
 
-    /// Keeps at most `capacity` sessions at once (at least one): those nearest to their end give way to new ones.
+    /// Keeps at most `capacity` sessions at once (at least one): those of one packet give way to new ones, the oldest first,
+    /// and where there are hardly any, those nearest to their end.
     #[must_use]
     pub fn with_capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity.clamp(1, u32::MAX as usize);
         self
+    }
+
+    /// Ends about so many sessions at a time, so that what is made of them takes a bounded amount of memory.
+    #[must_use]
+    pub fn with_most_at_once(mut self, sessions: usize) -> Self {
+        self.most_at_once = sessions.max(1);
+        self
+    }
+
+    /// Whether a flow of which one packet is known gets a session from now on. What becomes of the others is up to who observes
+    /// them ([`Kept::Not`]): they are in no record of here.
+    pub const fn set_keeps_slight(&mut self, keeps: bool) {
+        self.keeps_slight = keeps;
+    }
+
+    /// What there was no room for since the last call.
+    pub fn take_overflow(&mut self) -> Overflow {
+        std::mem::take(&mut self.overflow)
+    }
+
+    /// Takes those that have ended since the last call of [`Self::expire`], of one packet and of no session before.
+    pub fn take_slight(&mut self) -> impl Iterator<Item = Ended> {
+        self.ended.extract_if(.., |ended| ended.is_slight())
     }
 
     /// How many sessions are open.
@@ -343,19 +433,28 @@ impl Sessions {
         flows: impl IntoIterator<Item = Counted<'a>>,
         mut observe: impl FnMut(&Part, Standing),
     ) {
+        self.absorb_or_pass_by(flows, |part, standing, _| observe(part, standing));
+    }
+
+    /// The same, and says which parts are in a session.
+    pub fn absorb_or_pass_by<'a>(
+        &mut self,
+        flows: impl IntoIterator<Item = Counted<'a>>,
+        mut observe: impl FnMut(&Part, Standing, Kept),
+    ) {
         let mut flows: Vec<_> = flows.into_iter().map(|flow| (flow.first_ns(), flow)).collect();
         // Those of one time by their keys: the order must not come from the secret of the hash. Of a flow, as they came.
         flows.sort_by_key(|(first_ns, flow)| (*first_ns, *flow.key, flow.birth()));
         for (_, flow) in flows {
             let part = flow.part();
-            let standing = self.absorb_part(&part.key, &part.stats, flow.contents(), flow.quote());
-            observe(&part, standing);
+            let (standing, kept) = self.absorb_part(&part.key, &part.stats, flow.contents(), flow.quote());
+            observe(&part, standing, kept);
         }
     }
 
     /// Absorbs one part, of which no payload was kept.
     pub fn absorb(&mut self, key: &FlowKey, part: &FlowStats) -> Standing {
-        self.absorb_part(key, part, None, None)
+        self.absorb_part(key, part, None, None).0
     }
 
     fn absorb_part(
@@ -364,7 +463,7 @@ impl Sessions {
         part: &FlowStats,
         contents: Option<PartContents<'_>>,
         quote: Option<Quote>,
-    ) -> Standing {
+    ) -> (Standing, Kept) {
         self.latest_ns = self.latest_ns.max(part.last_ns);
         // After the active timeout the session may be over as well.
         while let Some(&number) = self.numbers.get(key)
@@ -375,13 +474,18 @@ impl Sessions {
         let known = self.numbers.get(key).copied();
         let informed = informed(key, part);
         let quoted = informed.map(|informed| self.quoted(key, informed, quote));
+        let mut kept = Kept::InSession;
         let standing = match known.and_then(|number| self.join(number, part, contents, quoted)) {
             Some(standing) => standing,
+            None if !self.keeps_slight && part.packets() == 1 => {
+                kept = Kept::Not;
+                self.pass_by(key, part, quoted)
+            }
             None => self.open(key, part, contents, quoted),
         };
         let error = informed.zip(quote);
         let about_sender = error.is_some_and(|(informed, quote)| quote.is_to(key, informed.opposite()));
-        Standing { about_sender, ..standing }
+        (Standing { about_sender, ..standing }, kept)
     }
 
     /// Gives the records that have begun since the last call what their hosts did meanwhile: `of` says it of what was counted
@@ -395,11 +499,14 @@ impl Sessions {
         self.ended.iter_mut().for_each(|ended| ended.set_windows(&of));
     }
 
-    /// Ends what is over at `now_ns`: the records that are complete since the last call.
+    /// Ends what is over at `now_ns`: the records that are complete since the last call. With
+    /// [`Self::with_most_at_once`] there may be more, until none comes.
     #[must_use]
     pub fn expire(&mut self, now_ns: u64) -> Vec<Ended> {
         self.latest_ns = self.latest_ns.max(now_ns);
-        while let Some((tick, numbers)) = self.timers.take_due(now_ns) {
+        while self.ended.len() < self.most_at_once
+            && let Some((tick, numbers)) = self.timers.take_due(now_ns, self.most_at_once - self.ended.len())
+        {
             for number in numbers {
                 self.look_at(number, tick, now_ns);
             }
@@ -413,10 +520,15 @@ impl Sessions {
         self.timers.earliest_ns()
     }
 
-    /// Ends all sessions, because the agent stops; those that are over, for their own reason.
+    /// Ends all sessions, because the agent stops; those that are over, for their own reason. As with [`Self::expire`], there
+    /// may be more, until none comes.
     #[must_use]
     pub fn flush(&mut self) -> Vec<Ended> {
-        for number in 0..self.slots.len() as u32 {
+        // Of all sessions none is looked up any more.
+        self.numbers.clear();
+        while self.flushed < self.slots.len() && self.ended.len() < self.most_at_once {
+            let number = self.flushed as u32;
+            self.flushed += 1;
             while let Some((deadline_ns, reason)) = self.slot(number).map(|session| self.rules.deadline(session))
                 && deadline_ns <= self.latest_ns
             {
@@ -424,10 +536,12 @@ impl Sessions {
             }
             self.end(number, EndReason::ForcedEnd);
         }
-        self.timers.clear();
-        self.silent.clear();
-        self.closed.clear();
-        self.latest_ns = 0;
+        if self.flushed == self.slots.len() {
+            self.timers.clear();
+            self.silent.clear();
+            self.closed.clear();
+            (self.latest_ns, self.flushed) = (0, 0);
+        }
         std::mem::take(&mut self.ended)
     }
 
@@ -496,6 +610,17 @@ impl Sessions {
         standing
     }
 
+    /// How a flow of one packet stands that gets no session. What is known of sessions before it is not asked for.
+    fn pass_by(&mut self, key: &FlowKey, part: &FlowStats, quoted: Option<Sender>) -> Standing {
+        self.overflow.passed_by += 1;
+        let initiator = match self.rules.initiator {
+            InitiatorRule::Evidence => Initiator::known(key, part, Known { earlier: None, quoted }),
+            InitiatorRule::FirstPacket => Initiator::first(part),
+        };
+        let answered = part.direction(initiator.sender.opposite()).packets > 0;
+        Standing { new: true, initiator: initiator.sender, answered, about_sender: false }
+    }
+
     /// Who opened the session that one beginning with `part` continues: none where a SYN opens another.
     fn earlier(&mut self, key: &FlowKey, part: &FlowStats) -> Option<Sender> {
         // An opening is the first packet of its part, however the packets behind it are divided into parts.
@@ -522,13 +647,37 @@ impl Sessions {
     }
 
     fn make_room(&mut self) {
-        while self.numbers.len() >= self.capacity
-            && let Some((tick, number)) = self.timers.take_earliest()
-        {
-            if self.slot(number).is_some_and(|session| session.due == tick) {
-                self.end(number, EndReason::LackOfResources);
+        while self.numbers.len() >= self.capacity {
+            let Some(number) = self.find_slight().or_else(|| self.nearest_to_end()) else { return };
+            self.overflow.displaced += 1;
+            self.end(number, EndReason::LackOfResources);
+        }
+    }
+
+    /// A session of one packet, if one is near. The search goes round over all places, and places are filled in that order: so
+    /// it finds the oldest, as long as there are many.
+    fn find_slight(&mut self) -> Option<u32> {
+        for _ in 0..LOOKS.min(self.slots.len()) {
+            let number = self.hand % self.slots.len();
+            self.hand = number + 1;
+            if self.slots[number].as_ref().is_some_and(Session::is_slight) {
+                return Some(number as u32);
             }
         }
+        None
+    }
+
+    /// The session that ends first if no packet comes.
+    fn nearest_to_end(&mut self) -> Option<u32> {
+        while let Some((tick, number)) = self.timers.take_earliest() {
+            let Some(session) = self.slot(number).filter(|session| session.due == tick) else { continue };
+            if Timers::tick(self.rules.deadline(session).0) <= tick {
+                return Some(number);
+            }
+            // Packets came since it was put there.
+            self.reschedule(number);
+        }
+        None
     }
 
     /// Ends the session if its time has come, and else sees when to look again.

@@ -23,10 +23,15 @@ impl Timers {
         tick
     }
 
-    /// Takes the earliest tick that has come by `now_ns`, with its numbers.
-    pub(super) fn take_due(&mut self, now_ns: u64) -> Option<(u64, Vec<u32>)> {
-        let entry = self.0.first_entry()?;
-        (*entry.key() <= now_ns / TICK_NS).then(|| entry.remove_entry())
+    /// Takes the earliest tick that has come by `now_ns`, with its numbers: the first of them, where there are more than
+    /// `at_most`.
+    pub(super) fn take_due(&mut self, now_ns: u64, at_most: usize) -> Option<(u64, Vec<u32>)> {
+        let mut entry = self.0.first_entry().filter(|entry| *entry.key() <= now_ns / TICK_NS)?;
+        if entry.get().len() <= at_most {
+            return Some(entry.remove_entry());
+        }
+        let rest = entry.get_mut().split_off(at_most);
+        Some((*entry.key(), std::mem::replace(entry.get_mut(), rest)))
     }
 
     /// When the earliest tick comes, ns.

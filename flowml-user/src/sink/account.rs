@@ -11,6 +11,8 @@ pub(super) struct Account {
     begun: Instant,
     /// Since when the thread waits, ns after `begun`; 0 where it does not.
     waits_since: AtomicU64,
+    /// For how long the thread has waited in all, but for a wait that lasts, ns.
+    waited: AtomicU64,
     /// There is no time for all rows that wait.
     hurries: AtomicBool,
 }
@@ -22,6 +24,7 @@ impl Account {
             lost: AtomicU64::new(0),
             begun: Instant::now(),
             waits_since: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
             hurries: AtomicBool::new(false),
         }
     }
@@ -56,6 +59,7 @@ impl Account {
         self.waits_since.store(now.max(1), Ordering::Release);
         let done = work();
         self.waits_since.store(0, Ordering::Release);
+        self.waited.fetch_add(self.begun.elapsed().as_nanos() as u64 - now, Ordering::AcqRel);
         done
     }
 
@@ -66,6 +70,11 @@ impl Account {
 
     pub(super) fn hurries(&self) -> bool {
         self.hurries.load(Ordering::Acquire)
+    }
+
+    /// For how long its thread has waited for the system by now, in all.
+    pub(super) fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited.load(Ordering::Acquire)) + self.waits()
     }
 
     /// For how long its thread has been waiting for the system by now.
@@ -91,5 +100,6 @@ mod tests {
             assert!(account.waits() > seen);
         });
         assert_eq!(account.waits(), Duration::ZERO);
+        assert!(account.waited() >= Duration::from_millis(2));
     }
 }

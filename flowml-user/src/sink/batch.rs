@@ -1,6 +1,6 @@
 //! Rows of one kind that follow each other, on their way to the outputs.
 
-use crate::features::{FlowRow, HostWindow};
+use crate::features::{Aggregate, FlowRow, HostWindow};
 use crate::incident::{Incident, State};
 use crate::model::{Reason, Verdict};
 use crate::record::Clock;
@@ -22,6 +22,7 @@ pub(super) enum Batch {
     Flows(Vec<JudgedFlow>),
     Hosts(Vec<JudgedHost>),
     Incidents(Vec<IncidentNews>),
+    Aggregates(Vec<Aggregate>),
 }
 
 impl Batch {
@@ -41,6 +42,7 @@ impl Batch {
             Self::Incidents(rows) => {
                 (size_of_val(rows.as_slice()), rows.iter().map(|(_, incident, _)| incident.reasons.len()).sum())
             }
+            Self::Aggregates(rows) => (size_of_val(rows.as_slice()), 0),
         };
         each + reasons * size_of::<Reason>()
     }
@@ -51,6 +53,7 @@ impl Batch {
             Self::Flows(rows) => rows.len() * size_of::<JudgedFlow>(),
             Self::Hosts(rows) => rows.len() * size_of::<JudgedHost>(),
             Self::Incidents(rows) => rows.len() * size_of::<IncidentNews>(),
+            Self::Aggregates(rows) => rows.len() * size_of::<Aggregate>(),
         };
         bytes >= FULL_BYTES
     }
@@ -60,6 +63,7 @@ impl Batch {
             Self::Flows(rows) => rows.is_empty(),
             Self::Hosts(rows) => rows.is_empty(),
             Self::Incidents(rows) => rows.is_empty(),
+            Self::Aggregates(rows) => rows.is_empty(),
         }
     }
 
@@ -75,6 +79,7 @@ impl Batch {
                 (0, rows.len() as u64 + rows.iter().map(|(.., verdict)| anomaly(verdict)).sum::<u64>())
             }
             Self::Incidents(rows) => (0, rows.len() as u64),
+            Self::Aggregates(rows) => (0, rows.len() as u64),
         }
     }
 }

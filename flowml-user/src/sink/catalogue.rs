@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::columns::{OutputColumn, content_columns, flow_columns, host_columns, incident_columns};
+use super::columns::{OutputColumn, aggregate_columns, content_columns, flow_columns, host_columns, incident_columns};
 use crate::features::FlowColumns;
 
 /// One table of rows with its columns.
@@ -14,7 +14,7 @@ struct Table {
     columns: Vec<OutputColumn>,
 }
 
-fn tables() -> [Table; 4] {
+fn tables() -> [Table; 5] {
     [
         Table { name: "flow", title: "flow rows", columns: flow_columns(FlowColumns::Headers).collect() },
         Table {
@@ -24,6 +24,7 @@ fn tables() -> [Table; 4] {
         },
         Table { name: "host", title: "host rows", columns: host_columns().collect() },
         Table { name: "incident", title: "incident rows", columns: incident_columns().collect() },
+        Table { name: "aggregate", title: "aggregate rows", columns: aggregate_columns().collect() },
     ]
 }
 

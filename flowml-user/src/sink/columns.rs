@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::features::{
-    FLOW_FEATURES, FLOW_SEQUENCES, Feature, FlowColumns, FlowRow, HOST_FEATURES, HOST_IDENTIFIERS, HostWindow, Learn,
-    Of, Sequence,
+    AGGREGATE_FEATURES, AGGREGATE_IDENTIFIERS, Aggregate, FLOW_FEATURES, FLOW_SEQUENCES, Feature, FlowColumns, FlowRow,
+    HOST_FEATURES, HOST_IDENTIFIERS, HostWindow, Learn, Of, Sequence,
 };
 use crate::incident::{Hosts, Incident, State};
 use crate::model::{Reason, Verdict, one_line};
@@ -193,6 +193,16 @@ pub fn host_columns() -> impl Iterator<Item = OutputColumn> {
     let times = WINDOW.iter().map(OutputColumn::from);
     let features = HOST_FEATURES.iter().map(OutputColumn::from);
     identifiers.chain(times).chain(features).chain(VERDICT.iter().map(OutputColumn::from))
+}
+
+/// The columns of an aggregate record, in their order.
+pub fn aggregate_columns() -> impl Iterator<Item = OutputColumn> {
+    AGGREGATE_IDENTIFIERS.iter().map(OutputColumn::from).chain(AGGREGATE_FEATURES.iter().map(OutputColumn::from))
+}
+
+/// An aggregate record.
+pub(super) fn aggregate_cells(aggregate: &Aggregate) -> impl Iterator<Item = (&'static str, Cell)> {
+    identifier_cells(AGGREGATE_IDENTIFIERS, aggregate).chain(feature_cells(AGGREGATE_FEATURES, aggregate))
 }
 
 /// What an anomaly is of.

@@ -6,9 +6,10 @@ use serde::{Serialize, Serializer};
 
 use super::batch::{Batch, anomalous};
 use super::columns::{
-    Cell, flow_anomaly_cells, flow_cells, host_anomaly_cells, host_cells, incident_cells, reason_cells,
+    Cell, aggregate_cells, flow_anomaly_cells, flow_cells, host_anomaly_cells, host_cells, incident_cells, reason_cells,
 };
 use super::report::{CollectorReport, OutputLoss, Summary};
+use super::shedding::STEPS;
 use crate::features::{FlowRow, HostWindow};
 use crate::incident::{Incident, State};
 use crate::model::{Reason, Verdict};
@@ -31,6 +32,9 @@ pub(super) fn write(batch: &Batch, mut row: impl FnMut(&dyn Fn(&mut Vec<u8>))) {
         }),
         Batch::Incidents(rows) => rows.iter().for_each(|(state, incident, clock)| {
             row(&|line| write_incident(line, *state, incident, *clock));
+        }),
+        Batch::Aggregates(rows) => rows.iter().for_each(|aggregate| {
+            row(&|line| write_row(line, "aggregate", aggregate_cells(aggregate), None));
         }),
     }
 }
@@ -118,6 +122,11 @@ struct SummaryRow<'a> {
     host_anomalies: u64,
     incidents: u64,
     incidents_left_out: u64,
+    packets_aggregated: u64,
+    bytes_aggregated: u64,
+    aggregates: u64,
+    shed: Named<'a, u64>,
+    sessions_displaced: u64,
     drains: u64,
     collectors: &'a [CollectorReport],
     losses: &'a [OutputLoss],
@@ -176,6 +185,11 @@ pub(super) fn write_summary(line: &mut Vec<u8>, summary: &Summary) {
         host_anomalies: rows.host_anomalies,
         incidents: totals.incidents,
         incidents_left_out: totals.incidents_left_out,
+        packets_aggregated: totals.shedding.aggregated.packets,
+        bytes_aggregated: totals.shedding.aggregated.bytes,
+        aggregates: rows.aggregates,
+        shed: Named(STEPS.iter().map(|step| step.name).zip(totals.shedding.steps).collect()),
+        sessions_displaced: totals.shedding.displaced,
         drains: totals.drains,
         collectors,
         losses,

@@ -15,13 +15,14 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::report::{InterfaceReport, IntervalReport, Rows};
+use super::shedding::STEPS;
 use crate::witness::Kind;
 
 /// Before each name.
 const PREFIX: &str = "flowml";
 
 /// Bounds of the buckets of drains, s: from a few flows to more than a table of the default size takes.
-const DRAIN_SECONDS: [f64; 9] = [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0];
+const DRAIN_SECONDS: [f64; 10] = [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.05, 0.1, 0.3, 1.0];
 
 /// One label and its value.
 type Label = [(&'static str, String); 1];
@@ -44,6 +45,11 @@ pub struct Metrics {
     table_occupancy: Gauge<f64, AtomicU64>,
     drains: Histogram,
     lateness: Histogram,
+    overload_level: Gauge,
+    shed: Family<Label, Counter>,
+    aggregated_packets: Counter,
+    aggregated_bytes: Counter,
+    displaced_sessions: Counter,
     output_rows: Family<Label, Counter>,
     output_lost_rows: Family<Label, Counter>,
 }
@@ -128,6 +134,29 @@ impl Metrics {
                 "By how much the drain at the end of an interval was late",
                 Histogram::new(DRAIN_SECONDS),
             ),
+            overload_level: names.add(
+                "overload_level",
+                "How much is left out for overload, 0 for nothing: 1 reasons, 2 scores, 3 records, 4 sessions",
+                Gauge::default(),
+            ),
+            shed: names.add("shed", "What was left out for overload, by step", Family::default()),
+            aggregated_packets: names.add_with_unit(
+                "aggregated",
+                packets(),
+                "Packets in aggregate records",
+                Counter::default(),
+            ),
+            aggregated_bytes: names.add_with_unit(
+                "aggregated",
+                Unit::Bytes,
+                "Frame bytes in aggregate records",
+                Counter::default(),
+            ),
+            displaced_sessions: names.add(
+                "displaced_sessions",
+                "Sessions that ended early because there were too many",
+                Counter::default(),
+            ),
             output_rows: names.add(
                 "output_rows",
                 "Rows and records that an output was given, with those that were lost",
@@ -144,6 +173,9 @@ impl Metrics {
         for reason in Skipped::ALL {
             metrics.skipped_packets.get_or_create_owned(&by_reason(reason));
             metrics.skipped_bytes.get_or_create_owned(&by_reason(reason));
+        }
+        for step in &STEPS {
+            metrics.shed.get_or_create_owned(&by_step(step.name));
         }
         for of in ["flow", "host"] {
             metrics.anomalies.get_or_create_owned(&[("of", of.to_owned())]);
@@ -196,6 +228,13 @@ impl Metrics {
         self.table_occupancy.set(report.occupancy);
         report.drains.iter().for_each(|drain| self.drains.observe(drain.as_secs_f64()));
         self.lateness.observe(report.late.as_secs_f64());
+        self.overload_level.set(report.level as i64);
+        for (step, number) in STEPS.iter().zip(report.shedding.steps) {
+            self.shed.get_or_create(&by_step(step.name)).inc_by(number);
+        }
+        self.aggregated_packets.inc_by(report.shedding.aggregated.packets);
+        self.aggregated_bytes.inc_by(report.shedding.aggregated.bytes);
+        self.displaced_sessions.inc_by(report.shedding.displaced);
         for (output, (taken, lost)) in outputs {
             let label = [("output", output)];
             // Rows that were sent may turn out to be lost, so their number alone may fall: the sum does not.
@@ -207,6 +246,10 @@ impl Metrics {
 
 fn by_reason(reason: Skipped) -> Label {
     [("reason", reason.name().to_owned())]
+}
+
+fn by_step(name: &str) -> Label {
+    [("step", name.to_owned())]
 }
 
 /// Lets a counter catch up with a total.
@@ -222,6 +265,7 @@ mod tests {
     use super::*;
     use crate::record::Clock;
     use crate::sink::golden;
+    use crate::sink::shedding::{Level, Shedding};
 
     fn metrics() -> Metrics {
         Metrics::new(&[InterfaceReport { name: "eth0".to_owned(), xdp_mode: "native" }], 1000, 4)
@@ -255,6 +299,8 @@ mod tests {
             occupancy: 0.25,
             drains: vec![Duration::from_millis(2), Duration::from_millis(20)],
             late: Duration::ZERO,
+            level: Level::Records,
+            shedding: Shedding { steps: [1, 2, 3, 4], aggregated: Count { packets: 5, bytes: 300 }, displaced: 6 },
             learners: Vec::new(),
             incidents: Vec::new(),
         }
@@ -264,7 +310,8 @@ mod tests {
     fn what_is_scraped_is_the_sum_of_the_intervals() {
         let metrics = metrics();
         let outputs = |taken, lost| std::iter::once(("udp://10.0.0.1:4739".to_owned(), (taken, lost)));
-        let rows = Rows { flows: 5, sessions: 4, hosts: 7, scored: 6, flow_anomalies: 1, host_anomalies: 2 };
+        let rows =
+            Rows { flows: 5, sessions: 4, hosts: 7, aggregates: 0, scored: 6, flow_anomalies: 1, host_anomalies: 2 };
         metrics.interval(&report(), &Rows::default(), outputs(3, 0));
         metrics.incident(Kind::PortScan);
         metrics.interval(&report(), &rows, outputs(1, 4));
@@ -281,6 +328,11 @@ mod tests {
             "flowml_open_sessions 3",
             "flowml_table_capacity_flows 4000",
             "flowml_table_occupancy_ratio 0.25",
+            "flowml_overload_level 3",
+            "flowml_shed_total{step=\"records\"} 6",
+            "flowml_aggregated_packets_total 10",
+            "flowml_aggregated_bytes_total 600",
+            "flowml_displaced_sessions_total 12",
             "flowml_drain_duration_seconds_count 4",
             "flowml_drain_duration_seconds_bucket{le=\"0.003\"} 2",
             "flowml_output_rows_total{output=\"udp://10.0.0.1:4739\"} 5",

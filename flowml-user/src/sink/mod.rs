@@ -29,6 +29,7 @@ mod report;
 mod scrape;
 mod screen;
 mod service;
+mod shedding;
 mod tables;
 mod target;
 #[cfg(test)]
@@ -45,20 +46,23 @@ use std::sync::Arc;
 use flowml_common::flow::Part;
 
 use crate::capture::file::Signals;
-use crate::features::{FlowColumns, FlowRow, HostWindow};
+use crate::features::{Aggregate, FlowColumns, FlowRow, HostWindow};
 use crate::incident::{Incident, State as Stage};
 use crate::model::Verdict;
 use crate::record::Clock;
 use crate::session::Standing;
 
 pub use self::closing::Closing;
-pub use self::columns::{OutputColumn, anomaly_columns, content_columns, flow_columns, host_columns, incident_columns};
+pub use self::columns::{
+    OutputColumn, aggregate_columns, anomaly_columns, content_columns, flow_columns, host_columns, incident_columns,
+};
 pub use self::console::{Console, Verbosity};
 pub use self::metrics::Metrics;
 pub use self::outward::tell_last;
 pub use self::report::{InterfaceReport, IntervalReport, LearnerReport, Totals};
 pub use self::scrape::Scrapes;
 pub use self::screen::{Event, Events};
+pub use self::shedding::{Level, STEPS, Shedding, Step};
 pub use self::target::{Collector, Destination, FileTarget, Target, TargetError, Transport, grammar};
 pub(crate) use self::text::counted;
 
@@ -172,6 +176,20 @@ impl Sinks {
         self
     }
 
+    /// Lets rows that wait for outputs take at most so much memory together, bytes.
+    #[must_use]
+    pub fn with_room(self, bytes: usize) -> Self {
+        self.outlets.iter().for_each(|outlet| outlet.set_room(bytes / self.outlets.len()));
+        self
+    }
+
+    /// How full the memory is for the rows of the output that has most to do, 0 to 1. One that mostly waits for its reader or
+    /// for the system does not count: rows of its own are lost, and others have nothing to do with that.
+    #[must_use]
+    pub fn pressure(&self) -> f64 {
+        self.outlets.iter().map(Outlet::pressure).fold(0.0, f64::max)
+    }
+
     /// How long the end of the run may take.
     #[must_use]
     pub const fn closing(&self) -> &Closing {
@@ -208,6 +226,19 @@ impl Sinks {
         self.rows.flows += flows;
         self.rows.sessions += sessions;
         self.outlets.iter_mut().for_each(|outlet| outlet.lose(flows));
+    }
+
+    /// Takes an aggregate record.
+    pub fn aggregate(&mut self, aggregate: Aggregate) {
+        self.rows.aggregates += 1;
+        if self.outlets.is_empty() {
+            return;
+        }
+        match &mut self.batch {
+            Batch::Aggregates(rows) => rows.push(aggregate),
+            _ => self.begin_batch(Batch::Aggregates(vec![aggregate])),
+        }
+        self.send_if_full();
     }
 
     /// Takes the window of a host.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::account::Account;
 use super::batch::Batch;
@@ -61,8 +61,6 @@ enum Report {
 pub(super) struct Outlet {
     target: Target,
     pace: Pace,
-    /// Bytes of the rows that may wait.
-    room: usize,
     queue: Arc<Queue<Work>>,
     account: Arc<Account>,
     reports: Receiver<Report>,
@@ -72,6 +70,10 @@ pub(super) struct Outlet {
     dropped: u64,
     /// Whether rows were dropped since the output was last reported to take rows.
     drops: bool,
+    /// When rows were last flushed, and for how long its thread had waited for the system until then.
+    flushed: (Instant, Duration),
+    /// Whether its thread had something to do for most of the time before.
+    is_busy: bool,
     /// What it said last.
     state: State,
     settled: bool,
@@ -121,13 +123,14 @@ impl Outlet {
         Ok(Self {
             target: target.clone(),
             pace,
-            room,
             queue,
             account,
             reports,
             given: 0,
             dropped: 0,
             drops: false,
+            flushed: (Instant::now(), Duration::ZERO),
+            is_busy: false,
             state: State::Writing,
             settled: false,
             over: false,
@@ -168,6 +171,16 @@ impl Outlet {
         self.dropped += flows;
     }
 
+    /// Lets the rows that wait take at most so much memory, bytes, and no more than they did.
+    pub(super) fn set_room(&self, bytes: usize) {
+        self.queue.set_room(bytes.min(self.queue.room()));
+    }
+
+    /// How full its queue is, if that is because its thread has much to do.
+    pub(super) fn pressure(&self) -> f64 {
+        if self.is_busy && !self.over { self.queue.fill() } else { 0.0 }
+    }
+
     fn drop_is_news(&mut self) {
         if !self.drops && matches!(self.state, State::Writing) {
             self.drops = true;
@@ -175,7 +188,7 @@ impl Outlet {
                 "{} takes rows too slowly: {} MiB of them wait, further ones are lost and counted until there is room; \
                  metering goes on",
                 self.target,
-                self.room >> 20
+                self.queue.room() >> 20
             ));
         }
     }
@@ -185,7 +198,10 @@ impl Outlet {
         // Without room for that there is enough for it to do.
         let _ = self.queue.offer(Work::Flush, size_of::<Work>());
         self.look();
-        if self.drops && self.queue.bytes() < self.room / 2 {
+        let (now, waited) = (Instant::now(), self.account.waited());
+        let (then, waited_then) = std::mem::replace(&mut self.flushed, (now, waited));
+        self.is_busy = 2 * waited.saturating_sub(waited_then) < now - then;
+        if self.drops && self.queue.fill() < 0.5 {
             self.drops = false;
             self.news.push(format!("{} takes rows again; so far {} were lost", self.target, self.rows().1));
         }

@@ -1,4 +1,4 @@
-//! Parquet: a folder with a file each for the flows, the hosts, the anomalies and the incidents.
+//! Parquet: a folder with a file each for the flows, the hosts, the anomalies, the incidents and the aggregates.
 //!
 //! A Parquet file can be read once its footer is written. So each table grows under a name of its own (`….part`) and
 //! takes its place, also that of an earlier run's file, when the run ends: what has the name is always whole.
@@ -21,8 +21,8 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use super::account::Account;
 use super::batch::{Batch, anomalous};
 use super::columns::{
-    Cell, OutputColumn, anomaly_columns, flow_anomaly_cells, flow_cells, flow_columns, host_anomaly_cells, host_cells,
-    host_columns, incident_cells, incident_columns,
+    Cell, OutputColumn, aggregate_cells, aggregate_columns, anomaly_columns, flow_anomaly_cells, flow_cells,
+    flow_columns, host_anomaly_cells, host_cells, host_columns, incident_cells, incident_columns,
 };
 use super::target::FileTarget;
 use crate::features::{FlowColumns, FlowRow, HostWindow};
@@ -47,6 +47,7 @@ pub(super) struct Tables {
     hosts: Table,
     anomalies: Table,
     incidents: Table,
+    aggregates: Table,
 }
 
 impl Tables {
@@ -58,6 +59,7 @@ impl Tables {
             hosts: Table::open(folder, "hosts", host_columns(), account)?,
             anomalies: Table::open(folder, "anomalies", anomaly_columns(), account)?,
             incidents: Table::open(folder, "incidents", incident_columns(), account)?,
+            aggregates: Table::open(folder, "aggregates", aggregate_columns(), account)?,
         })
     }
 
@@ -75,6 +77,9 @@ impl Tables {
             Batch::Incidents(rows) => {
                 rows.iter().try_for_each(|(state, incident, clock)| self.incident(*state, incident, *clock))
             }
+            Batch::Aggregates(rows) => rows
+                .iter()
+                .try_for_each(|aggregate| self.aggregates.append(aggregate_cells(aggregate).map(|(_, cell)| cell))),
         }
     }
 
@@ -110,7 +115,7 @@ impl Tables {
 
     /// Ends all files: from now on they can be read.
     pub(super) fn finish(&mut self) -> io::Result<()> {
-        [&mut self.flows, &mut self.hosts, &mut self.anomalies, &mut self.incidents]
+        [&mut self.flows, &mut self.hosts, &mut self.anomalies, &mut self.incidents, &mut self.aggregates]
             .into_iter()
             .try_for_each(Table::finish)
     }

@@ -6,6 +6,7 @@ use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, OVERFLOW_PROTOCOLS};
 use serde::Serialize;
 
+use super::shedding::{Level, Shedding};
 use crate::incident::Incident;
 use crate::model::{ClusterSummary, Status};
 use crate::record::Clock;
@@ -57,6 +58,10 @@ pub struct IntervalReport {
     pub drains: Vec<Duration>,
     /// By how much the drain at its end was late.
     pub late: Duration,
+    /// How much is left out for overload at its end.
+    pub level: Level,
+    /// What was left out.
+    pub shedding: Shedding,
     /// The learners; none where nothing is scored.
     pub learners: Vec<LearnerReport>,
     /// The incidents that are open, the oldest first.
@@ -73,6 +78,8 @@ impl IntervalReport {
         };
         let mut skipped = self.skipped;
         skipped.iter_mut().zip(later.skipped).for_each(|(sum, count)| *sum = add(*sum, count));
+        let mut shedding = self.shedding;
+        shedding.add(&later.shedding);
         Self {
             elapsed: self.elapsed + later.elapsed,
             received: add(self.received, later.received),
@@ -81,6 +88,7 @@ impl IntervalReport {
             occupancy: self.occupancy.max(later.occupancy),
             drains: [self.drains, later.drains].concat(),
             late: self.late.max(later.late),
+            shedding,
             ..later
         }
     }
@@ -96,6 +104,7 @@ impl IntervalReport {
             occupancy: 0.0,
             drains: Vec::new(),
             late: Duration::ZERO,
+            shedding: Shedding::default(),
             incidents: Vec::new(),
             ..self.clone()
         }
@@ -127,6 +136,10 @@ pub struct Totals {
     pub incidents: u64,
     /// Anomalous host windows that are in no incident because too many were open.
     pub incidents_left_out: u64,
+    /// What was left out for overload.
+    pub shedding: Shedding,
+    /// Of what is in flows, what is in no record that was made, lost or left out: nothing, or the agent is wrong.
+    pub unaccounted: Count,
 }
 
 impl Totals {
@@ -139,12 +152,12 @@ impl Totals {
         })
     }
 
-    /// Whether the conservation law holds: received = in flows + skipped.
+    /// Whether the conservation law holds: received = in flows + skipped, and what is in flows is in records.
     #[must_use]
     pub fn is_conserved(&self) -> bool {
         let mut accounted = self.skipped_in_all();
         accounted.add(self.in_flows.packets, self.in_flows.bytes);
-        accounted == self.received
+        accounted == self.received && self.unaccounted == Count::default()
     }
 
     /// The mode of all interfaces, `mixed` where they differ.
@@ -194,6 +207,7 @@ pub(super) struct Rows {
     /// Flow rows that continue none before: the sessions.
     pub(super) sessions: u64,
     pub(super) hosts: u64,
+    pub(super) aggregates: u64,
     /// Rows of both that have a verdict.
     pub(super) scored: u64,
     pub(super) flow_anomalies: u64,

@@ -68,6 +68,12 @@ impl View {
             let paint = |line: &String| if full { style.alarm(line) } else { line.clone() };
             lines.extend(wrap(&format!("packets skipped: {reasons}"), width, [0, 2]).iter().map(paint));
         }
+        if let Some(step) = self.report.level.step() {
+            let left_out =
+                self.report.shedding.in_words().map_or_else(String::new, |words| format!("; left out: {words}"));
+            let line = format!("overload: {}{left_out}", step.means);
+            lines.extend(wrap(&line, width, [0, 2]).iter().map(|line| style.alarm(line)));
+        }
         for learner in &self.report.learners {
             let LearnerReport { of, status, beside, .. } = learner;
             let beside = beside.map_or_else(String::new, |status| format!("; beside it another, {status}"));
@@ -187,6 +193,12 @@ impl SummaryView<'_> {
             judged(rows, totals.incidents),
         );
         lines.extend(wrap(&records, width, [2, 4]));
+        if let Some(words) = totals.shedding.in_words() {
+            let packets = grouped(totals.shedding.aggregated.packets);
+            let aggregates = counted(rows.aggregates, "aggregate record");
+            let line = format!("left out for overload: {words}; {aggregates} with {packets} packets");
+            lines.extend(wrap(&line, width, [2, 4]).iter().map(|line| style.alarm(line)));
+        }
         for output in &self.outputs {
             lines.extend(output.lines(width, style));
         }

@@ -180,6 +180,8 @@ fn report(elapsed_ms: u64, end_ms: u64) -> IntervalReport {
         occupancy: 0.25,
         drains: vec![Duration::from_millis(3)],
         late: Duration::ZERO,
+        level: Level::None,
+        shedding: Shedding::default(),
         learners: vec![
             LearnerReport {
                 of: "flows",
@@ -347,6 +349,7 @@ fn values_are_of_the_type_of_their_column() {
         ("flow", flow_columns(FlowColumns::Headers).collect::<Vec<_>>()),
         ("host", host_columns().collect()),
         ("incident", incident_columns().collect()),
+        ("aggregate", aggregate_columns().collect()),
     ] {
         for row in of_type(&rows, table) {
             for OutputColumn { name, kind, .. } in &columns {
@@ -604,7 +607,7 @@ fn parquet_has_the_same_rows_under_the_same_names() {
         }
     }
     let left: Vec<_> = folder.read_dir().expect("the folder is ours").collect();
-    assert_eq!(left.len(), 4, "nothing but the tables is left: {left:?}");
+    assert_eq!(left.len(), 5, "nothing but the tables is left: {left:?}");
     std::fs::remove_dir_all(folder).expect("the folder is ours");
 }
 
@@ -617,6 +620,7 @@ fn the_schema_of_parquet_says_unit_and_meaning() {
         ("flows", flow_columns(FlowColumns::Headers).collect::<Vec<_>>()),
         ("hosts", host_columns().collect()),
         ("incidents", incident_columns().collect()),
+        ("aggregates", aggregate_columns().collect()),
         ("anomalies", anomaly_columns().collect()),
     ] {
         let file = std::fs::File::open(folder.join(format!("{name}.parquet"))).expect("also without rows");

@@ -9,6 +9,7 @@ use flowml_common::table::Count;
 
 use super::super::report::InterfaceReport;
 use super::super::report::LearnerReport;
+use super::super::shedding::{Level, Shedding};
 use super::*;
 use crate::model::{ClusterSummary, Status, TypicalValue};
 use crate::record::Clock;
@@ -148,6 +149,8 @@ pub(in crate::sink) fn busy() -> View {
             occupancy: 0.374,
             drains: Vec::new(),
             late: Duration::ZERO,
+            level: Level::None,
+            shedding: Shedding::default(),
             learners: learners(),
             incidents: Vec::new(),
         },

@@ -1,0 +1,216 @@
+//! Aggregate records: flows of one packet to one target, counted together where there is no time for a record of each.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use ahash::RandomState;
+use flowml_common::flow::{Address, FlowKey, FlowStats};
+use flowml_common::packet::Sender;
+use flowml_common::table::Count;
+
+use super::Learn::Never;
+use super::{Distinct, Feature, Of, hash_address};
+use crate::record::{Clock, Identifier, Kind, Value};
+
+/// Targets with a record of their own in an interval. The flows to others share one record for each protocol.
+const MOST_TARGETS: usize = 1024;
+
+/// What the flows of an aggregate record have in common. There is no target where there were too many.
+type Common = (Option<Address>, u8);
+
+/// Flows of one packet to one target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aggregate {
+    /// The responder's address; none in the record of all targets that have none of their own.
+    pub target: Option<Address>,
+    /// The IP protocol.
+    pub protocol: u8,
+    /// The port of the responder, where all flows have the same.
+    pub port: Option<u16>,
+    /// Flows.
+    pub flows: u64,
+    /// Packets and frame bytes.
+    pub count: Count,
+    /// IP bytes.
+    pub ip_bytes: u64,
+    /// Addresses of initiators, about.
+    pub sources: f64,
+    /// Unix time of the first packet, whole ms.
+    pub first_ms: u64,
+    /// Unix time of the last packet, whole ms.
+    pub last_ms: u64,
+}
+
+/// An aggregate record in the making.
+struct Tally {
+    port: Option<u16>,
+    flows: u64,
+    count: Count,
+    ip_bytes: u64,
+    sources: Distinct,
+    first_ns: u64,
+    last_ns: u64,
+}
+
+/// The aggregate records of an interval.
+#[derive(Default)]
+pub struct Aggregates {
+    tallies: HashMap<Common, Tally, RandomState>,
+    seed: u64,
+}
+
+impl Aggregates {
+    /// None yet. Initiators are sampled by `seed`, as those of host windows.
+    #[must_use]
+    pub fn with_seed(seed: u64) -> Self {
+        Self { tallies: HashMap::default(), seed }
+    }
+
+    /// Takes what was counted of a flow that gets no record of its own.
+    pub fn add(&mut self, key: &FlowKey, stats: &FlowStats, initiator: Sender) {
+        let [source, target] = [initiator, initiator.opposite()].map(|end| key.endpoint(end));
+        let own = (Some(target.address), key.protocol());
+        let has_room = self.tallies.len() < MOST_TARGETS || self.tallies.contains_key(&own);
+        let common = if has_room { own } else { (None, own.1) };
+        let port = key.has_ports().then_some(target.port);
+        let (first_ns, last_ns) = (stats.first_ns(), stats.last_ns);
+        let tally = self.tallies.entry(common).or_insert_with(|| Tally {
+            port,
+            flows: 0,
+            count: Count::default(),
+            ip_bytes: 0,
+            sources: Distinct::default(),
+            first_ns,
+            last_ns,
+        });
+        tally.port = tally.port.filter(|common| Some(*common) == port);
+        tally.flows += 1;
+        tally.count.add(stats.packets(), stats.frame_bytes());
+        tally.ip_bytes += stats.directions.iter().map(|direction| direction.ip_bytes).sum::<u64>();
+        tally.sources.add(hash_address(source.address, self.seed), 1);
+        (tally.first_ns, tally.last_ns) = (tally.first_ns.min(first_ns), tally.last_ns.max(last_ns));
+    }
+
+    /// The records with times by `clock`, those of the most flows first; none is left.
+    #[must_use]
+    pub fn take(&mut self, clock: Clock) -> Vec<Aggregate> {
+        let record = |((target, protocol), tally): (Common, Tally)| {
+            let Tally { port, flows, count, ip_bytes, sources, first_ns, last_ns } = tally;
+            let (sources, [first_ms, last_ms]) = (sources.count(), [first_ns, last_ns].map(|ns| clock.unix_ms(ns)));
+            Aggregate { target, protocol, port, flows, count, ip_bytes, sources, first_ms, last_ms }
+        };
+        let mut records: Vec<Aggregate> = std::mem::take(&mut self.tallies).into_iter().map(record).collect();
+        records.sort_by_key(|record| (Reverse(record.flows), record.target, record.protocol));
+        records
+    }
+}
+
+type Text = &'static str;
+
+const fn named(name: Text, kind: Kind, meaning: Text, of: fn(&Aggregate) -> Value) -> Identifier<Aggregate> {
+    Identifier { name, kind, meaning, nfstream: false, of }
+}
+
+const fn count(name: Text, unit: Text, of: fn(&Aggregate) -> u64, meaning: Text) -> Feature<Aggregate> {
+    Feature { name, unit, meaning, learn: Never, nfstream: false, of: Of::Count(of) }
+}
+
+fn or_absent(value: Option<Value>) -> Value {
+    value.unwrap_or(Value::Absent)
+}
+
+/// What the flows of an aggregate record have in common, under the names of flow rows.
+#[rustfmt::skip]
+pub const AGGREGATE_IDENTIFIERS: &[Identifier<Aggregate>] = &[
+    named("dst_ip", Kind::Text, "Address of the responder; absent where the interval had too many of them",
+        |of| or_absent(of.target.map(|target| Value::Text(target.to_ip().to_string())))),
+    named("ip_version", Kind::Integer, "4 or 6",
+        |of| or_absent(of.target.map(|target| Value::Number(target.version() as u64)))),
+    named("dst_port", Kind::Integer, "Port of the responder, where all flows have the same",
+        |of| or_absent(of.port.map(|port| Value::Number(port.into())))),
+    named("protocol", Kind::Integer, "IP protocol",
+        |of| Value::Number(of.protocol.into())),
+];
+
+/// What is counted of the flows of an aggregate record; sums over flows have the names of flow rows.
+#[rustfmt::skip]
+pub const AGGREGATE_FEATURES: &[Feature<Aggregate>] = &[
+    count("bidirectional_first_seen_ms", "ms", |of| of.first_ms, "Unix time of the first packet"),
+    count("bidirectional_last_seen_ms", "ms", |of| of.last_ms, "Unix time of the last packet"),
+    count("flows", "flows", |of| of.flows, "Flows of one packet"),
+    count("bidirectional_packets", "packets", |of| of.count.packets, "Packets"),
+    count("bidirectional_bytes", "bytes", |of| of.ip_bytes, "IP bytes"),
+    count("frame_bytes", "bytes", |of| of.count.bytes, "Frame bytes without FCS, as in the account of the summary"),
+    Feature { name: "sources", unit: "addresses", meaning: "Addresses of initiators, to about 5 %", learn: Never,
+        nfstream: false, of: Of::Real(|of| of.sources) },
+];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::session::samples::{part_of, udp};
+
+    /// Adds a datagram from one of many hosts to a host and port.
+    fn add(aggregates: &mut Aggregates, (source, target, port, payload): (u16, u16, u8, u16)) -> Count {
+        let [a, b] = source.to_be_bytes();
+        let [c, d] = target.to_be_bytes();
+        let sample = udp(5_000_000, &format!("10.1.{a}.{b}:40000"), &format!("10.2.{c}.{d}:{port}"), payload);
+        let part = part_of(&[sample]);
+        let initiator = if part.key.endpoint(Sender::Lower).port == 40_000 { Sender::Lower } else { Sender::Upper };
+        aggregates.add(&part.key, &part.stats, initiator);
+        Count { packets: part.stats.packets(), bytes: part.stats.frame_bytes() }
+    }
+
+    #[test]
+    fn flows_to_one_target_are_one_record_with_what_they_have_in_common() {
+        let mut aggregates = Aggregates::default();
+        for source in 0..300 {
+            add(&mut aggregates, (source, 1, 53, 10));
+        }
+        add(&mut aggregates, (7, 2, 53, 0));
+        add(&mut aggregates, (7, 2, 54, 0));
+        let [many, few] = &aggregates.take(Clock::default())[..] else { panic!("two targets") };
+        assert_eq!((many.flows, many.port, many.protocol, many.sources), (300, Some(53), 17, 300.0));
+        assert_eq!(many.target.map(|target| target.to_ip().to_string()), Some("10.2.0.1".to_owned()));
+        assert_eq!((many.count.packets, many.ip_bytes, many.count.bytes), (300, 300 * 38, 300 * 52));
+        assert_eq!((few.flows, few.port, few.sources), (2, None, 1.0));
+        assert_eq!((few.first_ms, few.last_ms), (5, 5));
+        assert_eq!(aggregates.take(Clock::default()), []);
+    }
+
+    #[test]
+    fn targets_beyond_the_most_share_a_record_without_address() {
+        let mut aggregates = Aggregates::default();
+        let targets = MOST_TARGETS as u16 + 10;
+        for target in (0..targets).chain([0, targets - 1]) {
+            add(&mut aggregates, (1, target, 53, 0));
+        }
+        let records = aggregates.take(Clock::default());
+        assert_eq!(records.len(), MOST_TARGETS + 1);
+        let of = |flows| records.iter().filter(|record| record.flows == flows).collect::<Vec<_>>();
+        assert_eq!(of(11).iter().map(|record| record.target).collect::<Vec<_>>(), [None]);
+        assert_eq!(of(2).len(), 1, "a target that has a record keeps it");
+    }
+
+    proptest! {
+        #[test]
+        fn every_flow_packet_and_byte_is_in_one_record(
+            flows in prop::collection::vec((0..2000_u16, 0..1500_u16, 1..4_u8, 0..1000_u16), 0..3000),
+        ) {
+            let mut aggregates = Aggregates::default();
+            let mut added = Count::default();
+            for flow in &flows {
+                let Count { packets, bytes } = add(&mut aggregates, *flow);
+                added.add(packets, bytes);
+            }
+            let records = aggregates.take(Clock::default());
+            prop_assert!(records.len() <= MOST_TARGETS + 1);
+            prop_assert_eq!(records.iter().map(|record| record.flows).sum::<u64>(), flows.len() as u64);
+            let mut sum = Count::default();
+            records.iter().for_each(|record| sum.add(record.count.packets, record.count.bytes));
+            prop_assert_eq!(sum, added);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Whatever is left out for overload, every packet and byte is in one row, and busy flows have records of their own.
+
+use std::collections::HashMap;
+use std::fs;
+
+use bytemuck::Zeroable;
+use flowml_common::flow::ACK;
+use flowml_common::table::Head;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::{Level, Pipeline};
+use crate::features::FlowColumns;
+use crate::record::Clock;
+use crate::session::Timeouts;
+use crate::session::samples::{Sample, counted_of, tcp};
+use crate::sink::{Console, Pace, Sinks, Target, Verbosity};
+
+/// A packet to be: its flow, and how long after the one before it comes.
+#[derive(Clone, Debug)]
+struct Step {
+    flow: u16,
+    pause_ms: u64,
+    /// What is left out from this packet on.
+    level: Level,
+}
+
+fn level() -> impl Strategy<Value = Level> {
+    let levels = [Level::None, Level::Reasons, Level::Scores, Level::Records, Level::Sessions];
+    (0..levels.len()).prop_map(move |at| levels[at])
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let pause_ms = prop_oneof![8 => 0..200u64, 1 => 1000..20_000u64];
+    (0..60u16, pause_ms, level()).prop_map(|(flow, pause_ms, level)| Step { flow, pause_ms, level })
+}
+
+fn packet(flow: u16, time_ns: u64) -> Sample {
+    tcp(time_ns, &format!("10.0.0.9:{}", 1000 + flow), &format!("10.0.1.{}:80", flow % 7), ACK)
+}
+
+/// A pipeline without learners and its rows, which are there once it is over.
+fn pipeline(folder: &tempfile::TempDir) -> (Pipeline, impl FnOnce() -> Vec<Value> + use<>) {
+    let path = folder.path().join("rows.jsonl");
+    let target: Target = format!("jsonl={}", path.display()).parse().expect("a target");
+    let console = Console::on_standard_error(Verbosity::Errors);
+    let sinks = Sinks::open(&[target], FlowColumns::Headers, Pace::Offline, console).expect("the folder is ours");
+    let pipeline = Pipeline::new(Timeouts::default(), Vec::new(), None, sinks, 0, 0);
+    let rows = move || {
+        let text = fs::read_to_string(path).expect("it was written");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    (pipeline, rows)
+}
+
+/// Takes packets as one epoch.
+fn absorb(pipeline: &mut Pipeline, packets: &[Sample]) {
+    let mut flows: HashMap<_, Vec<Sample>> = HashMap::new();
+    packets.iter().for_each(|packet| flows.entry((packet.source, packet.destination)).or_default().push(*packet));
+    let parts: Vec<_> = flows.values().map(|samples| counted_of(samples)).collect();
+    let mut head = Head::zeroed();
+    for (key, value) in &parts {
+        let part = value.counted(key).part();
+        head.received.add(part.stats.packets(), part.stats.frame_bytes());
+    }
+    pipeline.absorb(&head, 0.0, parts.iter().map(|(key, value)| value.counted(key)));
+}
+
+fn of<'a>(rows: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    rows.iter().filter(move |row| row["type"] == kind)
+}
+
+fn sum<'a>(rows: impl Iterator<Item = &'a Value>, name: &str) -> u64 {
+    rows.map(|row| row[name].as_u64().expect(name)).sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn every_packet_is_in_one_row_whatever_is_left_out(
+        steps in prop::collection::vec(step(), 1..300),
+        epoch in 1..40usize,
+        capacity in 2..80usize,
+        most_at_once in 1..50usize,
+    ) {
+        let folder = tempfile::tempdir().expect("there is room");
+        let (mut pipeline, rows) = pipeline(&folder);
+        pipeline.sessions = pipeline.sessions.with_capacity(capacity).with_most_at_once(most_at_once);
+        let mut time_ns = 1_000_000_000;
+        for epoch in steps.chunks(epoch) {
+            let packets: Vec<Sample> = epoch.iter().map(|step| {
+                time_ns += step.pause_ms * 1_000_000 + 1000;
+                packet(step.flow, time_ns)
+            }).collect();
+            pipeline.leave_out(epoch[0].level);
+            absorb(&mut pipeline, &packets);
+            prop_assert!(pipeline.end_interval(time_ns, Clock::default()).is_continue());
+        }
+        prop_assert!(pipeline.finish(Clock::default()).conserved);
+        let rows = rows();
+        let summary = rows.last().expect("a summary");
+        let aggregated = sum(of(&rows, "aggregate"), "bidirectional_packets");
+        prop_assert_eq!(sum(of(&rows, "flow"), "bidirectional_packets") + aggregated, steps.len() as u64);
+        prop_assert_eq!(&summary["packets_in_flows"], steps.len());
+        prop_assert_eq!(&summary["packets_aggregated"], aggregated);
+        prop_assert_eq!(&summary["bytes_aggregated"], sum(of(&rows, "aggregate"), "frame_bytes"));
+        prop_assert_eq!(&summary["aggregates"], of(&rows, "aggregate").count());
+        prop_assert_eq!(&summary["shed"]["records"], sum(of(&rows, "aggregate"), "flows"));
+        prop_assert!(summary["shed"]["sessions"].as_u64() <= summary["shed"]["records"].as_u64());
+    }
+}
+
+#[test]
+fn flows_of_several_packets_have_records_and_others_are_aggregated() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let (mut pipeline, rows) = pipeline(&folder);
+    pipeline.leave_out(Level::Records);
+    let second = 1_000_000_000;
+    // The first packet of the busy flow is drained by itself.
+    absorb(&mut pipeline, &(0..500).map(|flow| packet(7 * flow, second)).collect::<Vec<_>>());
+    absorb(&mut pipeline, &[packet(0, 2 * second), packet(0, 2 * second + 1)]);
+    assert!(pipeline.end_interval(3 * second, Clock::default()).is_continue());
+    assert!(pipeline.finish(Clock::default()).conserved);
+    let rows = rows();
+    let [flow] = of(&rows, "flow").collect::<Vec<_>>()[..] else { panic!("one busy flow") };
+    assert_eq!((&flow["src_port"], &flow["bidirectional_packets"]), (&1000.into(), &3.into()));
+    let [aggregate] = of(&rows, "aggregate").collect::<Vec<_>>()[..] else { panic!("one target") };
+    let common = ["dst_ip", "dst_port", "protocol", "flows"].map(|name| &aggregate[name]);
+    assert_eq!(common, [&Value::from("10.0.1.0"), &80.into(), &6.into(), &499.into()]);
+}
+
+#[test]
+fn nothing_is_left_out_where_there_is_no_overload() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let (mut pipeline, rows) = pipeline(&folder);
+    absorb(&mut pipeline, &(0..100).map(|flow| packet(flow, 5)).collect::<Vec<_>>());
+    assert!(pipeline.finish(Clock::default()).conserved);
+    let rows = rows();
+    assert_eq!((of(&rows, "flow").count(), of(&rows, "aggregate").count()), (100, 0));
+    let none = serde_json::json!({"reasons": 0, "scores": 0, "records": 0, "sessions": 0});
+    assert_eq!(rows.last().map(|row| &row["shed"]), Some(&none));
+}
