@@ -9,7 +9,7 @@
 //! A long datagram is no probe, whatever comes back.
 //! A host that gets SYN with ACK from many, which lead to no connection, did not ask for them: the same walk over its connections is a
 //! test for reflection.
-//! Bound: 10⁻⁶ for each walk; 24 failures in a row are a scan.
+//! Bound: 10⁻⁶ for each walk, of which one may begin with each first contact; 24 failures in a row are a scan.
 
 use ahash::RandomState;
 use flowml_common::flow::Address;
@@ -91,11 +91,7 @@ impl Scans {
         if !is_first {
             return;
         }
-        // Of a host that nobody answered unasked, connections say nothing.
-        let answers = Of::Answers { victim: source };
-        if outcome == Outcome::Unasked || self.walks.get_mut(&answers).is_some() {
-            self.step(answers, target, at_ns, outcome == Outcome::Unasked);
-        }
+        self.step(Of::Answers { victim: source }, target, at_ns, outcome == Outcome::Unasked);
         let failed = match outcome {
             Outcome::Success | Outcome::HalfOpen | Outcome::Probe => false,
             Outcome::Failure => true,
@@ -113,7 +109,11 @@ impl Scans {
         }
     }
 
+    /// Takes a contact. A walk may begin with each, and one that begins with a success is over: it need not be kept.
     fn step(&mut self, of: Of, target: Address, at_ns: u64, failed: bool) {
+        if !failed && self.walks.get(&of).is_none() {
+            return;
+        }
         let scan = self.walks.entry(of, at_ns, Scan::default);
         if scan.is_scan && at_ns.saturating_sub(scan.last_ns) > GENERATION_NS {
             *scan = Scan::default();
@@ -129,7 +129,10 @@ impl Scans {
             Stand::Attack => scan.is_scan = true,
             Stand::Undecided => {}
             // What was not reported of a scan that is over never is.
-            Stand::Ordinary => *scan = Scan { is_news: scan.is_news, ..Scan::default() },
+            Stand::Ordinary => {
+                self.walks.remove(&of);
+                return;
+            }
         }
         // What a scanner does besides is no part of the scan.
         if scan.is_scan && failed && !scan.is_news {

@@ -1,8 +1,10 @@
 //! What sequential tests and host windows cost: all that is done with the parts of flows before anything is scored.
 
+use std::hint::black_box;
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use flowml_common::flow::Part;
 use flowml_user::capture::file::CaptureFile;
 use flowml_user::capture::file::link;
@@ -34,46 +36,55 @@ pub(crate) struct Costs {
     pub(crate) windows: usize,
     /// Of sequential tests, µs a flow.
     pub(crate) tests: Vec<f64>,
-    /// Of host windows and the slow view, µs a flow.
+    /// Of what a flow's record has of host windows and the slow view, µs a flow.
     pub(crate) views: Vec<f64>,
+    /// Of host windows and of keeping the slow view, µs a window.
+    pub(crate) hosts: Vec<f64>,
 }
 
 pub(crate) fn measure(capture: &Path) -> Result<Costs> {
     let intervals = intervals(capture)?;
-    let flows = intervals.iter().map(|interval| interval.ended.len()).sum();
-    let mut costs = Costs { flows, windows: 0, tests: Vec::new(), views: Vec::new() };
+    let flows: usize = intervals.iter().map(|interval| interval.ended.len()).sum();
+    ensure!(flows > 0, "{} has no flows", capture.display());
+    let mut costs = Costs { flows, windows: 0, tests: Vec::new(), views: Vec::new(), hosts: Vec::new() };
     for _ in 0..ROUNDS {
         let mut witnesses = Witnesses::new(0);
-        costs.tests.push(time(flows, || {
-            for interval in &intervals {
-                interval.parts.iter().for_each(|(part, standing)| witnesses.observe(part, *standing));
-                witnesses.ended(&interval.ended);
-                witnesses.interval(interval.end_ns);
+        let tests = time(&intervals, |interval, parts| {
+            parts.iter().for_each(|(part, standing)| witnesses.observe(part, *standing));
+            witnesses.ended(&interval.ended);
+            witnesses.interval(interval.end_ns);
+        });
+        let (mut windows, mut count) = (HostWindows::new(WINDOW), 0);
+        let mut views = Duration::ZERO;
+        let hosts = time(&intervals, |interval, parts| {
+            parts.iter().for_each(|(part, standing)| windows.add(part, *standing));
+            count += windows.advance(interval.end_ns).windows.len();
+            let begun = cpu_time();
+            for (part, standing) in parts.iter().filter(|(_, standing)| standing.new) {
+                black_box(windows.around(part, *standing));
             }
-        }));
-        let mut windows = HostWindows::new(WINDOW);
-        costs.windows = 0;
-        costs.views.push(time(flows, || {
-            for interval in &intervals {
-                for (part, standing) in &interval.parts {
-                    windows.add(part, *standing);
-                }
-                costs.windows += windows.advance(interval.end_ns).windows.len();
-                // What a flow's record has of both.
-                for (part, standing) in interval.parts.iter().filter(|(_, standing)| standing.new) {
-                    std::hint::black_box(windows.around(part, *standing));
-                }
-            }
-        }));
+            views += cpu_time() - begun;
+        });
+        let micros = |of: Duration, rows: usize| of.as_secs_f64() * 1e6 / rows.max(1) as f64;
+        costs.windows = count;
+        costs.tests.push(micros(tests, flows));
+        costs.views.push(micros(views, flows));
+        costs.hosts.push(micros(hosts.saturating_sub(views), count));
     }
     Ok(costs)
 }
 
-/// µs a flow.
-fn time(flows: usize, work: impl FnOnce()) -> f64 {
-    let begun = cpu_time();
-    work();
-    (cpu_time() - begun).as_secs_f64() * 1e6 / flows.max(1) as f64
+/// CPU time of `work` on all intervals. Parts are in the cache, as they are when a drain was just read.
+fn time(intervals: &[Interval], mut work: impl FnMut(&Interval, &[(Part, Standing)])) -> Duration {
+    let (mut parts, mut sum) = (Vec::new(), Duration::ZERO);
+    for interval in intervals {
+        parts.clear();
+        parts.extend_from_slice(&interval.parts);
+        let begun = cpu_time();
+        work(interval, &parts);
+        sum += cpu_time() - begun;
+    }
+    sum
 }
 
 /// The parts of a capture's flows, and the sessions that end, interval by interval.
