@@ -5,7 +5,7 @@
 //! | `syn_flood` | connections that were opened and not completed | 70, twice the own mean, or 0.35 of the completed ones | H. Wang, D. Zhang, K. G. Shin, "Detecting SYN flooding attacks", INFOCOM 2002: a = 0.35 of the completed ones, h = 2a; of at least 200 a second, from where on Junos' screens take SYNs for a flood. Attempts of a scan count from 2,048 a second on, half the longest backlog of Linux (net.core.somaxconn) |
 //! | `udp_flood` | datagrams without an answer; where answers are not seen, new flows | 500, or twice the own mean | half of the 1,000 from where on Junos' screens take datagrams for a flood |
 //! | `icmp_flood` | echo requests, answered or not | 500, or twice the own mean | as above |
-//! | `reflection` | packets from service ports, and SYN with ACK, to who did not ask | 25, or twice the own mean (500 where questions are not seen, but for answers to ports that no client asks from) | late answers are few; the own past as in Wang et al. |
+//! | `reflection` | packets from service ports, and SYN with ACK, to who did not ask | 25, or twice the own mean (200 where questions are not seen, but for answers to ports that no client asks from) | late answers are few; the own past as in Wang et al. |
 //! | `http_flood` | completed connections | 200, or twice the own mean | as of SYN |
 //!
 //! Bound: for arrivals that are no burstier than Poisson trains of 16 at no more than the ordinary rate, 10⁻⁶ for each victim and
@@ -30,7 +30,7 @@ const UDP: Rule = Rule { kind: Kind::UdpFlood, floor: 500.0, needs_past: true };
 const ICMP: Rule = Rule { kind: Kind::IcmpFlood, floor: 500.0, needs_past: false };
 const HTTP: Rule = Rule { kind: Kind::HttpFlood, floor: 200.0, needs_past: true };
 const UNASKED: Rule = Rule { kind: Kind::Reflection, floor: 25.0, needs_past: false };
-const ANSWERS: Rule = Rule { kind: Kind::Reflection, floor: 500.0, needs_past: true };
+const ANSWERS: Rule = Rule { kind: Kind::Reflection, floor: 200.0, needs_past: true };
 
 /// Flows of unasked answers that are known, in a generation.
 const FLOWS: usize = 1 << 16;
@@ -128,7 +128,8 @@ impl Floods {
             self.unasked.add(&answer);
             return;
         }
-        // A host asks hundreds of name servers a second, each by a socket of its own, and no other service.
+        // A host may ask hundreds of name servers a second, each by a socket of its own, and no other service: by itself that many
+        // are no evidence.
         let first = *self.sockets.entry(to, first_ns, || from.address);
         let is_fresh = from.port == DOMAIN && first == from.address;
         self.answers.add(&Event { spread: if is_fresh { 0 } else { answer.packets }, ..answer });

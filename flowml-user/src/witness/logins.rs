@@ -8,8 +8,8 @@
 //! and the server spoke first, or the client began with hardly more than a greeting; a request of a client that speaks first
 //! (HTTP, TLS, DNS) does not count. Where the server is not seen, the ports of login services stand for that. Port 25 is left out: mail
 //! servers have such dialogues with each other.
-//! Parameters: of ordinary dialogues at most half are within two seconds of the one before and of its size by a quarter, of guesses
-//! 0.9: the last connection of a guesser has fewer tries than the others (OpenSSH permits six, `MaxAuthTries`). And of ordinary
+//! Parameters: of ordinary dialogues at most half are within two seconds of the one before and of its size by a third, of guesses
+//! 0.9: connections of a guesser have different numbers of tries, two and three of them differ by a third. And of ordinary
 //! dialogues at most one in five (θ₀ of Jung et al.) is so alike and begins before the one before has ended, of the guesses of several
 //! tasks 0.9. Bound: 10⁻⁶ for each walk; 24 in a row are an attack, or ten at the same time.
 //! Limits: an application that opens a connection for each small dialogue of the same size, several times a minute, or more than ten
@@ -102,7 +102,7 @@ impl Logins {
             return;
         };
         let near = attempt.first_ns.abs_diff(before_ns) <= APART_NS;
-        let alike = attempt.size.abs_diff(before) * 4 <= attempt.size.max(before);
+        let alike = attempt.size.abs_diff(before) * 3 <= attempt.size.max(before);
         let overlaps = attempt.first_ns < pair.until_ns;
         pair.until_ns = pair.until_ns.max(attempt.last_ns);
         let parallel = pair.parallel.step(PARALLEL, overlaps && alike);

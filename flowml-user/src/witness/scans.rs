@@ -118,7 +118,8 @@ impl Scans {
         if scan.is_scan && at_ns.saturating_sub(scan.last_ns) > GENERATION_NS {
             *scan = Scan::default();
         }
-        if scan.contacts == 0 {
+        // What went before the evidence is no part of it.
+        if scan.walk.is_at_start() {
             scan.first_ns = at_ns;
         }
         scan.last_ns = scan.last_ns.max(at_ns);

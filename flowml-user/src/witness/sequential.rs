@@ -62,6 +62,11 @@ impl Walk {
 }
 
 impl Walk {
+    /// Whether nothing speaks for an attack: evidence that follows is the first.
+    pub(super) fn is_at_start(self) -> bool {
+        self.log_ratio <= 0.0
+    }
+
     /// Whether half of the evidence is there.
     pub(super) fn is_half(self) -> bool {
         self.log_ratio >= ENOUGH / 2.0

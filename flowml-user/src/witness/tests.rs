@@ -227,6 +227,23 @@ fn pings_are_a_flood_or_a_tunnel_or_none() {
     }
 }
 
+/// Where only what comes in is seen, the answers to large pings of a host show them.
+#[test]
+fn pings_are_a_tunnel_by_their_answers_too() {
+    let answer =
+        |ms: u64| Sample { protocol: protocol::ICMP, payload: 900, ..udp(ms * MS, "10.0.0.1:0", "10.0.0.7:0", 0) };
+    let mut run = Run::new(View::Into("10.0.0.7"));
+    for _ in 0..5 {
+        run.second(&[(0..30).map(|n| answer(n * 33)).collect()]);
+    }
+    assert_eq!(run.kinds(), BTreeSet::from(["tunnel"]));
+    let finding = &run.findings[0];
+    assert_eq!(
+        (&finding.sources.named, &finding.targets.named),
+        (&vec![finding_host("10.0.0.7")], &vec![finding_host("10.0.0.1")])
+    );
+}
+
 /// A connection in which the server greets, and the client says a few things.
 fn login(ms: u64, client: &str, server: &str, sent: u16) -> Vec<Sample> {
     let said = |ms, from: &str, to: &str, payload| Sample { payload, ..at(ms, from, to, ACK | PSH) };

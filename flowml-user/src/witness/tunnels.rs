@@ -9,7 +9,7 @@
 //! - a socket goes on if it has had an answer and asks again in a later interval, with names that are on average longer than the
 //!   longest name of an IPv4 address ([`LONG_TALK`]). Who looks a name up asks from a new port each time (RFC 5452 §9.2); the few
 //!   that use one port for all ask for ordinary names on average;
-//! - a ping is large above 128 bytes (ping sends 60 or 84 by default).
+//! - a ping is large above 128 bytes (ping sends 60 or 84 by default), seen by itself or by its answer.
 //!
 //! Parameters: of ordinary questions at most one in twenty is long, of a tunnel's three in ten; of the intervals in which a host asks a
 //! socket goes on with long names in at most half, in those of a tunnel in 0.9; ordinary are at most five large pings a second.
@@ -18,7 +18,7 @@
 //! Limits: a tunnel through the resolver of its host, with short questions, looks like other questions. A forwarder that asks for long
 //! names alone over one socket, second after second (in a cloud, say), looks like a tunnel. Questions over TLS or HTTPS are not seen.
 
-use flowml_common::flow::Address;
+use flowml_common::flow::{Address, Direction};
 use flowml_common::headers::protocol;
 
 use super::contact::Contact;
@@ -67,12 +67,13 @@ struct Counted {
 }
 
 impl Counted {
-    fn add(&mut self, contact: &Contact<'_>, port: u16) {
+    /// Counts what one side of a flow sent.
+    fn add(&mut self, contact: &Contact<'_>, sent: &Direction, port: u16) {
         if self.first_ns == 0 {
             self.first_ns = contact.first_ns();
         }
         self.last_ns = self.last_ns.max(contact.last_ns());
-        let (protocol, packets, bytes) = (contact.protocol, contact.sent.packets, contact.sent.ip_bytes);
+        let (protocol, packets, bytes) = (contact.protocol, sent.packets, sent.ip_bytes);
         self.evidence.add(&Evidence { protocol, port, packets, bytes, ..Evidence::default() });
     }
 
@@ -125,14 +126,14 @@ impl Questions {
         let is_long = mean > LONGEST_ORDINARY + beyond;
         (0..contact.sent.packets.min(TRIALS)).for_each(|_| self.long.step(LONG, is_long));
         if is_long {
-            self.long.counted.add(contact, DOMAIN);
+            self.long.counted.add(contact, contact.sent, DOMAIN);
         }
         // A question that is repeated, as there was no answer, is the same one.
         let had_answer = contact.answered || !visible;
         self.bytes += contact.sent.ip_bytes;
         if !contact.new && had_answer && mean > LONG_TALK + beyond {
             self.talk_bytes += contact.sent.ip_bytes;
-            self.talk.counted.add(contact, DOMAIN);
+            self.talk.counted.add(contact, contact.sent, DOMAIN);
         }
     }
 
@@ -181,19 +182,20 @@ impl Tunnels {
 
     /// Takes a part. `visible` is whether answers would be seen.
     pub(super) fn observe(&mut self, contact: &Contact<'_>, visible: bool) {
-        if contact.sent.packets == 0 {
-            return;
-        }
         let is_question = contact.target.port == DOMAIN && contact.protocol == protocol::UDP && !contact.is_fragment();
-        let mean = contact.sent.ip_bytes / contact.sent.packets;
         let ends = [contact.source.address, contact.target.address];
-        if is_question {
+        let mean = |sent: &Direction| sent.ip_bytes.checked_div(sent.packets);
+        if contact.is_echo() {
+            // An answer has the bytes of its question (RFC 792), which may not have been seen.
+            let sent = if contact.sent.packets > 0 { contact.sent } else { contact.received };
+            if mean(sent).is_some_and(|mean| mean >= LARGE_PING) {
+                let pings = self.pings.entry(ends, contact.first_ns(), Pings::default);
+                pings.count += sent.packets;
+                pings.counted.add(contact, sent, 0);
+            }
+        } else if is_question && let Some(mean) = mean(contact.sent) {
             let questions = self.questions.entry(ends, contact.first_ns(), Questions::default);
             questions.ask(contact, mean, visible);
-        } else if contact.is_echo() && mean >= LARGE_PING {
-            let pings = self.pings.entry(ends, contact.first_ns(), Pings::default);
-            pings.count += contact.sent.packets;
-            pings.counted.add(contact, 0);
         }
     }
 

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use super::Part;
 use crate::lab::{Host, Interface, Lab, LinkOptions};
 
-/// Hosts of a site.
-const HOSTS: usize = 20;
+/// Hosts of a site: so many that each attack has an attacker of its own.
+const HOSTS: usize = 32;
 
 /// Networks of which the server has every address, as the host of a farm has: a scan of many hosts finds them here.
 pub(super) const FARM: &str = "10.80.0.0/16";
