@@ -61,7 +61,7 @@ def inputs(folder):
     with (folder / "labelled/labels.csv").open() as table:
         lines = list(csv.DictReader(table))
     found = []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted([*folder.glob("benign/**/*"), *folder.glob("labelled/**/*")]):
         if ".pcap" not in path.name and ".cap" not in path.name:
             continue
         if path.is_relative_to(folder / "labelled"):
@@ -91,7 +91,9 @@ def by_flowml(flowml, labels, train, test, scratch):
     """By detector its figures, as `flowml eval` gives them."""
     out = scratch / "eval.json"
     command = [flowml, "eval", "--benign", BENIGN, "--detector", ",".join(DETECTORS), *test, "--labels", labels]
-    subprocess.run([*command, "--train", *train, "-o", f"json={out}"], check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run([*command, "--train", *train, "-o", f"json={out}"], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(done.stderr)
     report = json.loads(out.read_text())
     rates = {row["name"]: row["p_below"] for row in report["benign"]}
     figures = {}
@@ -184,10 +186,11 @@ def main():
     print(f"{'detector':<30}" + "".join(f"{number:>11}" for number in numbers))
     for name in rounds[0]:
         print(f"{name:<30}" + "".join(f"{mean(lambda figures: figures[name][number]):>11.4f}" for number in numbers))
-    print(f"\n{'AUROC of':<20}" + "".join(f"{name.replace('scikit-learn', 'sk'):>20}" for name in rounds[0]))
-    for label in rounds[0]["flowml kmeans"]["classes"]:
-        values = (mean(lambda figures: figures[name]["classes"][label]) for name in rounds[0])
-        print(f"{label:<20}" + "".join(f"{value:>20.4f}" for value in values))
+    labels = list(rounds[0]["flowml kmeans"]["classes"])
+    print(f"\n{'AUROC of':<30}" + "".join(f"{label:>16}" for label in labels))
+    for name in rounds[0]:
+        values = (mean(lambda figures: figures[name]["classes"][label]) for label in labels)
+        print(f"{name:<30}" + "".join(f"{value:>16.4f}" for value in values))
 
 
 if __name__ == "__main__":

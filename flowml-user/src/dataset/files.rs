@@ -122,7 +122,9 @@ fn read_rows(batch: &RecordBatch, files: &mut Vec<FileLabel>) -> Result<(), Stri
     for row in 0..batch.num_rows() {
         let name = file[row].filter(|name| !name.is_empty()).ok_or("expected a path in each row of 'file'")?;
         let wrong = |what: String| format!("{name}: {what}");
-        let pattern = Pattern::new(name).map_err(|error| wrong(error.to_string()))?;
+        // Names are compared one by one, so a path may be absolute or begin with './'.
+        let names: Vec<&str> = name.split('/').filter(|name| !name.is_empty() && *name != ".").collect();
+        let pattern = Pattern::new(&names.join("/")).map_err(|error| wrong(error.to_string()))?;
         let label = label[row].filter(|label| !label.is_empty()).ok_or_else(|| wrong("expected a label".to_owned()))?;
         let address = |place: usize| match ends[place][row].filter(|text| !text.is_empty()) {
             None => Ok(None),
@@ -139,8 +141,7 @@ fn read_rows(batch: &RecordBatch, files: &mut Vec<FileLabel>) -> Result<(), Stri
             },
             other => return Err(wrong(format!("expected the scope 'all' or 'between', found '{other}'"))),
         };
-        let names = name.split('/').filter(|name| !name.is_empty() && *name != ".").count();
-        files.push(FileLabel { pattern, names, label: label.to_owned(), scope });
+        files.push(FileLabel { pattern, names: names.len(), label: label.to_owned(), scope });
     }
     Ok(())
 }
@@ -169,7 +170,9 @@ mod tests {
             a.pcap,scan,,,\n\
             day/*.pcap,benign,all,,\n\
             night/x*.pcap,flood,between,10.0.0.1,10.0.0.2\n\
-            night/y.pcap,probe,between,,10.0.0.2\n";
+            night/y.pcap,probe,between,,10.0.0.2\n\
+            /captures/c.pcap,tunnel,,,\n\
+            ./d.pcap,beacon,,,\n";
         let files = read(list).expect("a list");
         let label = |file: &str, subject| files.label(Path::new(file), &subject);
         assert_eq!(label("/captures/a.pcap", flow("1.1.1.1", "1.1.1.2")), Some("scan"));
@@ -178,6 +181,9 @@ mod tests {
         assert_eq!(label("night/x1.pcap", flow("10.0.0.2", "10.0.0.1")), Some("flood"));
         assert_eq!(label("night/x1.pcap", flow("10.0.0.3", "10.0.0.1")), Some(BENIGN));
         assert_eq!(label("night/y.pcap", flow("10.0.0.3", "10.0.0.2")), Some("probe"));
+        assert_eq!(label("/captures/c.pcap", flow("1.1.1.1", "1.1.1.2")), Some("tunnel"));
+        assert_eq!(label("/other/c.pcap", flow("1.1.1.1", "1.1.1.2")), None);
+        assert_eq!(label("d.pcap", flow("1.1.1.1", "1.1.1.2")), Some("beacon"));
         let host =
             |text: &str| Subject::Host(HostKey { address: text.parse().expect("an address"), window_ms: (0, 2000) });
         assert_eq!(label("night/y.pcap", host("10.0.0.2")), Some("probe"));
