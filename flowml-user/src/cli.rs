@@ -13,6 +13,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use flowml_common::content::PayloadLimit;
 
 use crate::dataset::TableFormat;
+use crate::process::amounts::{Size, duration, size};
 use crate::process::journal::{Priority, told};
 use crate::process::memory;
 use crate::record::{Inspector, Pattern};
@@ -253,7 +254,8 @@ pub struct Run {
     pub learn: bool,
 
     /// Write records, may be repeated: jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT (ipfix=tcp://HOST:PORT by TCP);
-    /// PATH '-' is standard output. Only their owner reads the files, unless ',mode=0640' behind PATH or DIR permits others to
+    /// PATH '-' is standard output. Behind PATH or DIR, ',rotate=1h' or ',rotate=100MB' begins a new file again and again (live,
+    /// parquet does it each minute), and ',mode=0640' permits others than their owner to read the files
     #[arg(short, long = "output", value_name = "SINK")]
     pub outputs: Vec<Target>,
 
@@ -384,7 +386,8 @@ pub struct Read {
     pub learn: bool,
 
     /// Write records, may be repeated: jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT (ipfix=tcp://HOST:PORT by TCP);
-    /// PATH '-' is standard output. Only their owner reads the files, unless ',mode=0640' behind PATH or DIR permits others to
+    /// PATH '-' is standard output. Behind PATH or DIR, ',rotate=1h' or ',rotate=100MB' begins a new file again and again (live,
+    /// parquet does it each minute), and ',mode=0640' permits others than their owner to read the files
     #[arg(short, long = "output", value_name = "SINK")]
     pub outputs: Vec<Target>,
 
@@ -558,54 +561,11 @@ const RUN_TIME: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration:
 /// Seconds.
 const DAY: u64 = 86_400;
 
-/// The units of a duration in ms, the largest last.
-const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", DAY * 1000)];
-
-fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let unit_ms = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, ms)| *ms);
-    let ms = number.parse::<u64>().ok().zip(unit_ms).and_then(|(number, unit_ms)| number.checked_mul(unit_ms));
-    let within = format!("{} to {}", spell(*range.start()), spell(*range.end()));
-    let Some(ms) = ms else {
-        return Err(format!("expected a whole number and its unit (ms, s, m, h, d), {within}"));
-    };
-    let value = Duration::from_millis(ms);
-    if range.contains(&value) { Ok(value) } else { Err(format!("expected {within}")) }
-}
-
-/// A duration in the largest unit that holds it exactly; ms are the smallest that can be given.
-fn spell(duration: Duration) -> String {
-    let ms = duration.as_millis();
-    let exact = UNITS.iter().rev().find(|(_, unit)| ms.is_multiple_of(u128::from(*unit)) && ms > 0);
-    exact.map_or_else(|| format!("{ms}ms"), |(name, unit)| format!("{}{name}", ms / u128::from(*unit)))
-}
-
-/// The units of a size in bytes.
-const SIZES: [(&str, u64); 6] =
-    [("KB", 1000), ("KiB", 1 << 10), ("MB", 1_000_000), ("MiB", 1 << 20), ("GB", 1_000_000_000), ("GiB", 1 << 30)];
-
 /// `--memory-max` where the system does not report its memory.
 const DEFAULT_MEMORY: u64 = 256 << 20;
 
 /// What `--memory-max` may be.
 const MEMORY: RangeInclusive<u64> = 1 << 20..=1 << 40;
-
-/// Bytes, which are given with their unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u64);
-
-fn size(text: &str, range: RangeInclusive<u64>) -> Result<Size, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let unit = SIZES.iter().find(|(name, _)| *name == unit).map(|(_, bytes)| *bytes);
-    let bytes = number.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
-    let within = format!("{}MiB to {}GiB", range.start() >> 20, range.end() >> 30);
-    let Some(bytes) = bytes else {
-        return Err(format!("expected a whole number and its unit (KB, MB, GB, KiB, MiB, GiB), {within}"));
-    };
-    if range.contains(&bytes) { Ok(Size(bytes)) } else { Err(format!("expected {within}")) }
-}
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected an IP address and a port, as in 127.0.0.1:9750 or [::1]:9750".to_owned())
@@ -890,13 +850,5 @@ mod tests {
         assert!(message.contains("'--intervall'") && message.contains("'--interval'"), "{message}");
         assert!(read("ruin").is_err_and(|message| message.contains("'ruin'") && message.contains("'run'")));
         assert!(read("run eth0").is_err_and(|message| message.contains("'eth0'")));
-    }
-
-    #[test]
-    fn a_duration_is_spelt_as_it_is_read() {
-        for text in ["1ms", "10ms", "1500ms", "2s", "1m", "90s", "2h", "1d", "365d"] {
-            let value = duration(text, Duration::ZERO..=Duration::MAX).expect(text);
-            assert_eq!(spell(value), text);
-        }
     }
 }

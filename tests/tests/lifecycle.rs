@@ -107,6 +107,7 @@ fn a_signal_drains_once_and_leaves_nothing() -> Result<()> {
             rows += batch?.num_rows();
         }
         assert_eq!(rows, 500, "the file is whole");
+        assert!(tables.join("flows").is_dir(), "a live run has a file for each minute");
         fs::remove_dir_all(tables)?;
         assert_eq!(Hooks::of(&metered)?, Hooks::default());
         assert_gone(&objects)?;

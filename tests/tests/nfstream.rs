@@ -266,3 +266,26 @@ fn pandas_and_duckdb_read_what_was_written() {
     assert_eq!(found["pandas_types"]["bidirectional_packets"], "int64");
     assert_eq!(found["pandas_types"]["bidirectional_mean_ps"], "float64");
 }
+
+/// Files that followed each other, beside one that is not whole, as a run that goes on or was killed has them.
+#[test]
+fn pandas_and_duckdb_read_files_that_follow_each_other_as_one() {
+    let Some(peers) = require_peers() else { return };
+    let folder = Folder::new("dataset");
+    let path = |name: &str| folder.0.join(name).display().to_string();
+    write_capture(Path::new(&path("a.pcap")), 5, 1);
+    let output = format!("parquet={},rotate=1h", path("tables"));
+    let mut expected = [0, 0];
+    for _ in 0..2 {
+        let summary = read(&[&path("a.pcap"), "-q", "-o", &output, "-o", "jsonl=-"]).unwrap();
+        let summary: Value = serde_json::from_str(summary.lines().last().unwrap()).unwrap();
+        expected[0] += summary["flows"].as_u64().unwrap();
+        expected[1] += summary["packets_in_flows"].as_u64().unwrap();
+    }
+    let flows = folder.0.join("tables/flows");
+    assert!(flows.read_dir().unwrap().count() > 1);
+    std::fs::write(flows.join(".flows-20261129T112000Z.parquet.part"), "PAR1").unwrap();
+    let found = peers.run("parquet_dataset.py", &[&flows], "").unwrap();
+    let found: Value = serde_json::from_str(&found).unwrap();
+    assert_eq!(found, serde_json::json!({ "pandas": expected, "pyarrow": expected, "duckdb": expected }));
+}

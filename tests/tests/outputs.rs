@@ -1,5 +1,6 @@
 //! Outputs that take nothing, or fail, beside an agent that meters: what it costs, and what it does not.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use flowml_tests::agent::{Agent, binary};
 use flowml_tests::lab::{Interface, LinkOptions, require_lab, wait_until};
 use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
+use flowml_user::dataset::{RowType, TableReader};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -181,5 +183,92 @@ fn a_run_whose_words_nobody_reads_ends() -> Result<()> {
         ended.with_context(|| format!("waiting for the end by {signal:?}"))?;
         assert_eq!(status.code(), Some(1), "rows are lost, by {signal:?}");
     }
+    Ok(())
+}
+
+/// Rows of one type in a folder of tables.
+fn table_rows(folder: &Path, of: RowType) -> Result<u64> {
+    Ok(TableReader::open_folder(folder, of)?
+        .try_fold(0, |rows, batch| batch.map(|batch| rows + batch.num_rows() as u64))?)
+}
+
+/// The files of a folder whose rows are not whole.
+fn parts(folder: &Path) -> Result<usize> {
+    let names = folder.read_dir()?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    Ok(names.iter().filter(|path| path.extension() == Some(OsStr::new("part"))).count())
+}
+
+/// An agent that is killed loses what is in the files that it has not ended, and nothing else.
+#[test]
+fn a_killed_agent_leaves_whole_files() -> Result<()> {
+    let (_lab, [from, to]) = quiet_pair!();
+    let outputs = Outputs::new()?;
+    let tables = outputs.path("tables");
+    let output = outputs.argument("parquet", "tables,rotate=1s");
+    let arguments = ["run", "-i", &to.name, "-qq", "--interval", "100ms", "--idle-timeout", "100ms", "-o", &output];
+    let agent = Agent::start(&to.host, &arguments)?;
+    agent.wait_attached(&to)?;
+    send(&from, &to, 2000)?;
+    // The files are read while the agent writes others.
+    let all_there = || Ok(table_rows(&tables, RowType::Flow).is_ok_and(|rows| rows == 2000));
+    wait_until(LIMIT, all_there).with_context(|| format!("the agent said:\n{}", agent.stderr()))?;
+    send(&from, &to, 500)?;
+    agent.signal(Signal::KILL)?;
+    let report = agent.finish(LIMIT)?;
+    assert_eq!((report.code, report.signal), (None, Some(Signal::KILL.as_raw())));
+    let left = table_rows(&tables, RowType::Flow)?;
+    assert!((2000..=2500).contains(&left), "{left}");
+    for of in RowType::ALL {
+        table_rows(&tables, of).with_context(|| format!("rows of {of:?}"))?;
+    }
+
+    // The next run continues the table.
+    let agent = Agent::start(&to.host, &arguments)?;
+    agent.wait_attached(&to)?;
+    send(&from, &to, 100)?;
+    let report = agent.stop(Signal::TERM)?;
+    ensure!(report.code == Some(0), "{:?}: {}", report.code, report.stderr);
+    assert_eq!((table_rows(&tables, RowType::Flow)?, parts(&tables.join("flows"))?), (left + 100, 0));
+    Ok(())
+}
+
+/// Rows of CSV and JSON lines go from file to file: each is whole when it has its name.
+#[test]
+fn streams_go_on_in_the_next_file() -> Result<()> {
+    let (_lab, [from, to]) = quiet_pair!();
+    let outputs = Outputs::new()?;
+    let arguments = [outputs.argument("csv", "flows.csv,rotate=1s"), outputs.argument("jsonl", "rows.jsonl,rotate=1s")];
+    let [csv, jsonl] = &arguments;
+    let arguments =
+        ["run", "-i", &to.name, "-qq", "--interval", "100ms", "--idle-timeout", "100ms", "-o", csv, "-o", jsonl];
+    let agent = Agent::start(&to.host, &arguments)?;
+    agent.wait_attached(&to)?;
+    let whole = |extension: &str| -> Result<Vec<PathBuf>> {
+        let paths = outputs.folder.path().read_dir()?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        let mut paths: Vec<_> =
+            paths.into_iter().filter(|path| path.extension() == Some(OsStr::new(extension))).collect();
+        paths.sort();
+        Ok(paths)
+    };
+    for files in 1..=2 {
+        send(&from, &to, 1000)?;
+        let there = || Ok(whole("csv")?.len() >= files && whole("jsonl")?.len() >= files);
+        wait_until(LIMIT, there).with_context(|| format!("the agent said:\n{}", agent.stderr()))?;
+    }
+    let report = agent.stop(Signal::TERM)?;
+    ensure!(report.code == Some(0), "{:?}: {}", report.code, report.stderr);
+    assert!(whole("part")?.is_empty());
+    let mut rows = 0;
+    let mut headers = Vec::new();
+    for path in whole("csv")? {
+        let text = fs::read_to_string(&path)?;
+        headers.push(text.lines().next().context("a header")?.to_owned());
+        rows += text.lines().count() - 1;
+    }
+    headers.dedup();
+    assert_eq!((rows, headers.len()), (2000, 1));
+    let rows: Vec<Value> = whole("jsonl")?.iter().map(|path| json_rows(path)).collect::<Result<Vec<_>>>()?.concat();
+    assert_eq!((count(&rows, "flow"), count(&rows, "summary")), (2000, 1));
+    assert_eq!(rows.last().context("rows")?["type"], "summary");
     Ok(())
 }

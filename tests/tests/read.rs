@@ -15,6 +15,7 @@ use flowml_tests::agent::binary;
 use flowml_tests::captures::{Interface, Order, PacketBlock, Pcap, Pcapng, Record, gzip, zstandard};
 use flowml_tests::frames::{Frame, Ipv4, NAMED, Ports};
 use flowml_tests::lab::or_skip;
+use flowml_user::dataset::{DatasetError, TableReader};
 use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -170,6 +171,36 @@ fn outputs_are_private_unless_the_umask_or_an_option_says_otherwise() -> Result<
             "umask {umask}"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn files_that_follow_each_other_are_read_as_one_table() -> Result<()> {
+    if !has_agent() {
+        return Ok(());
+    }
+    let folder = Folder::new("dataset")?;
+    let capture = folder.write("a.pcap", &minute_of_flows())?;
+    let tables = folder.0.join("tables");
+    let output = format!("parquet={},rotate=1h", tables.display());
+    let mut flows = 0;
+    for _ in 0..2 {
+        let answer = read(&[&capture, "-q", "-o", &output])?;
+        flows += answer.summary()?["flows"].as_u64().context("a number")?;
+    }
+    let rows = || -> Result<u64, DatasetError> {
+        TableReader::open(&tables)?.try_fold(0, |rows, batch| Ok(rows + batch?.num_rows() as u64))
+    };
+    assert_eq!(rows().map_err(|error| error.to_string()), Ok(flows));
+    // What a killed run leaves is not read, and the next run removes it.
+    let left = tables.join("flows/.flows-20261129T112000Z.parquet.part");
+    fs::write(&left, "PAR1")?;
+    assert_eq!(rows().map_err(|error| error.to_string()), Ok(flows));
+    // Another run with other columns is no part of the table.
+    read(&[&capture, "-q", "-o", &output, "--payload", "64"])?;
+    assert!(!left.exists());
+    let error = rows().expect_err("the columns differ").to_string();
+    assert!(error.contains("expected the same columns as those of"), "{error}");
     Ok(())
 }
 

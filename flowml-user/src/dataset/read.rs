@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -94,13 +95,29 @@ impl RowType {
     pub const ALL: [Self; 3] = [Self::Flow, Self::Host, Self::Incident];
 
     /// Its table in a folder that `-o parquet=DIR` wrote.
-    #[must_use]
-    pub const fn file(self) -> &'static str {
+    const fn table(self) -> &'static str {
         match self {
-            Self::Flow => "flows.parquet",
-            Self::Host => "hosts.parquet",
-            Self::Incident => "incidents.parquet",
+            Self::Flow => "flows",
+            Self::Host => "hosts",
+            Self::Incident => "incidents",
         }
+    }
+
+    /// The files of its table in a folder that `-o parquet=DIR` wrote: that of a whole run, and those that followed each
+    /// other, in the order of their times. What is not whole yet is not among them.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn files(self, folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+        let whole = folder.join(format!("{}.parquet", self.table()));
+        let parts = folder.join(self.table());
+        let mut files = if parts.is_dir() { parquet_files(&parts)? } else { Vec::new() };
+        files.sort();
+        // Where there is none at all, it is the first that is missing.
+        if whole.exists() || files.is_empty() {
+            files.insert(0, whole);
+        }
+        Ok(files)
     }
 
     /// The member `type` of its JSON lines.
@@ -179,7 +196,10 @@ impl TableReader {
     /// # Errors
     /// If the file cannot be read, or is no table.
     pub fn open_as(path: &Path, reading: Reading) -> Result<Self, DatasetError> {
-        let path = place(path, RowType::Flow);
+        if path.is_dir() {
+            return Self::open_folder(path, RowType::Flow);
+        }
+        let path = path.to_owned();
         let format = Format::of(&path).map_err(|source| DatasetError::Read { path: path.clone(), source })?;
         let (schema, batches) = match format {
             Format::Parquet => parquet(&path)?,
@@ -193,6 +213,20 @@ impl TableReader {
         Ok(Self { path, schema, batches, notices: Vec::new() })
     }
 
+    /// Opens the rows of this type of a folder that `-o parquet=DIR` wrote.
+    ///
+    /// # Errors
+    /// If there are none, or what is there is no table of them.
+    pub fn open_folder(folder: &Path, of: RowType) -> Result<Self, DatasetError> {
+        let mut files = of.files(folder)?.into_iter();
+        let first = files.next().unwrap_or_default();
+        let (schema, batches) = parquet(&first)?;
+        let expected = Arc::clone(&schema);
+        let name = first.clone();
+        let further = files.flat_map(move |file| further(&file, &expected, &name));
+        Ok(Self { path: first, schema, batches: Box::new(batches.chain(further)), notices: Vec::new() })
+    }
+
     /// As [`Self::open`], but rows of this type. None where the file is of flows alone, as CSV and single Parquet files are.
     ///
     /// # Errors
@@ -201,14 +235,15 @@ impl TableReader {
         if of == RowType::Flow {
             return Self::open(path).map(Some);
         }
-        let place = place(path, of);
-        let read = |source| DatasetError::Read { path: place.clone(), source };
-        let (schema, batches) = match Format::of(&place).map_err(read)? {
-            Format::Parquet if path.is_dir() => parquet(&place)?,
-            Format::JsonLines => jsonl::read(&place, of)?,
+        if path.is_dir() {
+            return Self::open_folder(path, of).map(Some);
+        }
+        let read = |source| DatasetError::Read { path: path.to_owned(), source };
+        let (schema, batches) = match Format::of(path).map_err(read)? {
+            Format::JsonLines => jsonl::read(path, of)?,
             Format::Parquet | Format::Zeek | Format::Csv => return Ok(None),
         };
-        Ok(Some(Self { path: place, schema, batches, notices: Vec::new() }))
+        Ok(Some(Self { path: path.to_owned(), schema, batches, notices: Vec::new() }))
     }
 
     /// The same rows, each batch of them made anew by `change`, as a table of `path` with these columns.
@@ -250,9 +285,31 @@ impl Iterator for TableReader {
     }
 }
 
-/// The file with the rows of a type: in a folder, one of its tables.
-fn place(path: &Path, of: RowType) -> PathBuf {
-    if path.is_dir() { path.join(of.file()) } else { path.to_owned() }
+/// The Parquet files in a folder. A hidden one is not whole.
+fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    let read = |source| DatasetError::Read { path: folder.to_owned(), source };
+    let paths = folder.read_dir().map_err(read)?.map(|entry| entry.map(|entry| entry.path()));
+    let is_one = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.ends_with(".parquet") && !name.starts_with('.')
+    };
+    paths.filter(|path| path.as_ref().map_or(true, is_one)).collect::<io::Result<_>>().map_err(read)
+}
+
+/// The batches of a file that continues another one.
+fn further(path: &Path, expected: &SchemaRef, first: &Path) -> Batches {
+    let columns = |schema: &SchemaRef| -> Vec<_> {
+        schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
+    };
+    let error = match parquet(path) {
+        Ok((schema, batches)) if columns(&schema) == columns(expected) => return batches,
+        Ok(_) => DatasetError::Malformed {
+            path: path.to_owned(),
+            message: format!("expected the same columns as those of {}, which it continues", first.display()),
+        },
+        Err(error) => error,
+    };
+    Box::new(std::iter::once(Err(error)))
 }
 
 fn parquet(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {

@@ -76,13 +76,11 @@ impl<'a> Inputs<'a> {
     pub(super) fn open(&mut self, paths: &[PathBuf]) -> Result<Vec<TableReader>> {
         let places = self.places(paths)?;
         let open = |place: Place| {
-            let is_folder = place.rows.is_dir();
-            let file = if is_folder {
-                place.rows.join(self.arguments.unit.unwrap_or_default().row_type().file())
+            let table = if place.rows.is_dir() {
+                TableReader::open_folder(&place.rows, self.arguments.unit.unwrap_or_default().row_type())?
             } else {
-                place.rows
+                TableReader::open_as(&place.rows, self.arguments.reading())?
             };
-            let table = TableReader::open_as(&file, self.arguments.reading())?;
             for notice in table.notices() {
                 self.step.notice(&format!("{}: {notice}", place.input.display()));
             }
@@ -176,8 +174,12 @@ pub(super) fn check_output(output: &Path, inputs: &[PathBuf]) -> Result<()> {
     ensure!(folder.is_dir(), "cannot write {}: there is no folder {}", output.display(), folder.display());
     let place = output.canonicalize().ok();
     let is_place = |path: PathBuf| place.is_some() && path.canonicalize().ok() == place;
-    let tables = |input: &PathBuf| RowType::ALL.map(|of| input.join(of.file()));
-    let overwritten = inputs.iter().any(|input| is_place(input.clone()) || tables(input).into_iter().any(is_place));
+    let has_place = |input: &PathBuf| {
+        // An input that cannot be read is reported when it is opened.
+        let mut tables = RowType::ALL.into_iter().flat_map(|of| of.files(input).unwrap_or_default());
+        is_place(input.clone()) || tables.any(is_place)
+    };
+    let overwritten = inputs.iter().any(has_place);
     let output = output.display();
     ensure!(!overwritten, "{output} is an input and would be overwritten: expected another path for the output");
     Ok(())

@@ -1,6 +1,7 @@
-//! What the system is, grants this process and hears from it: the kernel, memory, capabilities, the service manager, the
-//! journal, durable and private files; and the queues between its threads.
+//! Amounts as people write them; what the system is, grants this process and hears from it: the kernel, memory, capabilities,
+//! the service manager, the journal, durable and private files; and the queues between its threads.
 
+pub mod amounts;
 pub mod capabilities;
 pub mod journal;
 pub mod kernel;

@@ -51,6 +51,14 @@ pub fn fresh(path: &Path, mode: Option<Mode>) -> io::Result<File> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    new(path, mode)
+}
+
+/// Makes a file where there is none.
+///
+/// # Errors
+/// If there is one, or the system refuses, the permissions for one.
+pub fn new(path: &Path, mode: Option<Mode>) -> io::Result<File> {
     open(OpenOptions::new().write(true).create_new(true), path, mode)
 }
 

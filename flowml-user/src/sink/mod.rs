@@ -15,6 +15,7 @@ mod csv;
 #[cfg(test)]
 mod document;
 mod ending;
+mod files;
 #[cfg(test)]
 pub(crate) mod golden;
 mod ipfix;
@@ -24,8 +25,10 @@ mod outlet;
 mod output;
 mod outward;
 mod parquet;
+mod part;
 mod period;
 mod report;
+mod rotation;
 mod scrape;
 mod screen;
 mod service;
@@ -60,6 +63,7 @@ pub use self::console::{Console, Verbosity};
 pub use self::metrics::Metrics;
 pub use self::outward::tell_last;
 pub use self::report::{InterfaceReport, IntervalReport, LearnerReport, Totals};
+pub use self::rotation::Rotation;
 pub use self::scrape::Scrapes;
 pub use self::screen::{Event, Events};
 pub use self::shedding::{Level, STEPS, Shedding, Step};

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::account::Account;
 use super::backoff::Backoff;
-use super::target::{Destination, FileTarget};
-use crate::process::private;
+use super::files::Files;
+use super::target::Destination;
 
 /// Rows are handed to the system in pieces of about this size, bytes, and at each flush.
 const PIECE: usize = 64 * 1024;
@@ -45,7 +45,7 @@ pub(super) struct Output {
 
 /// A file that is opened again where it could not be written.
 struct Reopened {
-    target: FileTarget,
+    files: Files,
     /// What is written to, where a part of a row is cut off.
     file: File,
     /// When the next attempt is due, while it cannot be written.
@@ -60,9 +60,9 @@ impl Output {
             Destination::StandardOutput => return Ok(Self::over(destination, Box::new(duplicate_stdout()?), account)),
             Destination::File(target) => target.clone(),
         };
-        let file = account.wait_in(|| private::create(&target.path, target.mode))?;
+        let (files, file) = account.wait_in(|| Files::open(target))?;
         let stream = Box::new(file.try_clone()?);
-        Ok(Self { file: Some(Reopened { target, file, backoff: None }), ..Self::over(destination, stream, account) })
+        Ok(Self { file: Some(Reopened { files, file, backoff: None }), ..Self::over(destination, stream, account) })
     }
 
     /// An output to a stream that is already open.
@@ -109,12 +109,36 @@ impl Output {
                 Ok(0) => return self.fail(ErrorKind::WriteZero.into(), written),
                 Ok(more) => {
                     self.account.add_written(rows_in(&rest[..more]));
+                    if let Some(file) = &mut self.file {
+                        file.files.add(more);
+                    }
                     written += more;
                 }
                 Err(error) => return self.fail(error, written),
             }
         }
         self.buffer.clear();
+        self.rotate();
+    }
+
+    /// Ends the output: a file that was not to have its name before is whole.
+    pub(super) fn finish(&mut self) {
+        self.flush();
+        if let Some(file) = &mut self.file
+            && let Err(error) = self.account.wait_in(|| file.files.finish())
+        {
+            self.fail(error, 0);
+        }
+    }
+
+    /// Goes on in the next file, where it is time for that.
+    fn rotate(&mut self) {
+        let Some(file) = &mut self.file else { return };
+        if let Some(next) = self.account.wait_in(|| file.files.rotate())
+            && let Err(error) = next.and_then(|next| self.go_on(next))
+        {
+            self.fail(error, 0);
+        }
     }
 
     /// Counts the rows that are not wholly in the first `written` bytes of the buffer as lost.
@@ -152,16 +176,24 @@ impl Output {
         }
     }
 
-    /// Goes on at the end of the file of this name, which is made if there is none.
+    /// Opens the file again.
     fn reopen(&mut self) -> io::Result<()> {
         let Some(reopened) = &mut self.file else { return Ok(()) };
-        let FileTarget { path, mode } = &reopened.target;
-        let mut file = self.account.wait_in(|| private::append(path, *mode))?;
+        let file = self.account.wait_in(|| reopened.files.again())?;
+        self.go_on(file)
+    }
+
+    /// Goes on at the end of this file.
+    fn go_on(&mut self, mut file: File) -> io::Result<()> {
         if file.metadata()?.len() == 0 {
-            self.account.wait_in(|| file.write_all(&self.header))?;
+            let written = self.account.wait_in(|| file.write_all(&self.header));
+            // A part of it would not be noticed at the next attempt.
+            written.inspect_err(|_| drop(file.set_len(0)))?;
         }
         self.stream = Box::new(file.try_clone()?);
-        reopened.file = file;
+        if let Some(reopened) = &mut self.file {
+            reopened.file = file;
+        }
         Ok(())
     }
 
@@ -214,8 +246,11 @@ fn duplicate_stdout() -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::sync::Mutex;
 
+    use super::super::rotation::Rotation;
+    use super::super::target::FileTarget;
     use super::*;
 
     /// Takes so many bytes, a few at a time, then fails.
@@ -327,6 +362,60 @@ mod tests {
         let text = std::fs::read_to_string(&path).expect("it is there");
         let rows = ["row     0", "row     1", "row     0", "row     0", "row     1"];
         assert!(text.lines().eq(std::iter::once("header").chain(rows)), "{text}");
+    }
+
+    /// Names and texts of the files in a folder.
+    fn files(folder: &std::path::Path) -> Vec<(String, String)> {
+        let paths = folder.read_dir().expect("the folder is ours").map(|entry| entry.expect("a name").path());
+        let name = |path: &PathBuf| path.file_name().expect("a name").to_string_lossy().into_owned();
+        let mut files: Vec<_> =
+            paths.map(|path| (name(&path), std::fs::read_to_string(&path).expect("it is ours"))).collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn rows_go_on_in_the_next_file_when_one_is_large() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let place =
+            FileTarget { rotation: Some(Rotation::Bytes(2 * ROW as u64)), ..folder.path().join("x.csv").into() };
+        let mut output = Output::open(Destination::File(place), Arc::new(Account::new())).expect("it is ours");
+        output.header(|line| line.extend(b"header\n")).expect("there is room");
+        for rows in [1, 2, 3, 1] {
+            write_rows(&mut output, rows);
+            let files = files(folder.path());
+            assert!(files.iter().all(|(name, _)| name.starts_with(".x-") == name.ends_with(".csv.part")), "{files:?}");
+        }
+        output.finish();
+        assert!(matches!(output.state(), State::Writing));
+        assert_eq!(account(&output), (7, 0));
+        let files = files(folder.path());
+        assert!(files.iter().all(|(name, _)| name.starts_with("x-") && name.ends_with(".csv")), "{files:?}");
+        let mut lines: Vec<usize> = files.iter().map(|(_, text)| text.lines().count()).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, [2, 4, 4], "each has a header: {files:?}");
+        assert!(files.iter().all(|(_, text)| text.starts_with("header\nrow ")), "{files:?}");
+    }
+
+    #[test]
+    fn a_file_without_rows_is_kept_if_it_is_the_only_one() {
+        for (rows, expected) in [(0, "header\n"), (1, "header\nrow     0\n")] {
+            let folder = tempfile::tempdir().expect("there is room");
+            let place = FileTarget { rotation: Some(Rotation::Bytes(1)), ..folder.path().join("x.csv").into() };
+            let mut output = Output::open(Destination::File(place), Arc::new(Account::new())).expect("it is ours");
+            output.header(|line| line.extend(b"header\n")).expect("there is room");
+            write_rows(&mut output, rows);
+            output.finish();
+            let files = files(folder.path());
+            assert_eq!(files.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), [expected]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_rotated() {
+        let place = FileTarget { rotation: Some(Rotation::Bytes(1)), ..PathBuf::from("/dev/null").into() };
+        let error = Output::open(Destination::File(place), Arc::new(Account::new())).err().expect("it is a device");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Parquet: a folder with a file each for the flows, the hosts, the anomalies, the incidents and the aggregates.
 //!
 //! A Parquet file can be read once its footer is written. So each table grows under a name of its own (`….part`) and
-//! takes its place, also that of an earlier run's file, when the run ends: what has the name is always whole.
+//! takes its place, also that of an earlier run's file, when the run ends: what has the name is always whole. Where files
+//! follow each other, each kind of row has a folder of files, which is one data set to others: rows alone are in it, and what
+//! is not whole has a hidden name.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::basic::{Compression, ZstdLevel};
@@ -24,13 +26,16 @@ use super::columns::{
     Cell, OutputColumn, aggregate_cells, aggregate_columns, anomaly_columns, flow_anomaly_cells, flow_cells,
     flow_columns, host_anomaly_cells, host_cells, host_columns, incident_cells, incident_columns,
 };
+use super::part::{Part, remove_left};
+use super::rotation::Rotation;
 use super::target::FileTarget;
 use crate::features::{FlowColumns, FlowRow, HostWindow};
 use crate::incident::{Incident, State};
 use crate::model::Verdict;
-use crate::process::private;
-use crate::process::replace::replace;
 use crate::record::{Clock, Kind, Value};
+
+/// What files of tables end in.
+const EXTENSION: &str = "parquet";
 
 /// Rows that are handed to the encoder at once.
 const BATCH: usize = 1024;
@@ -48,19 +53,45 @@ pub(super) struct Tables {
     anomalies: Table,
     incidents: Table,
     aggregates: Table,
+    /// When its files were begun.
+    begun: SystemTime,
 }
 
 impl Tables {
     /// Makes the folder where there is none, and opens the files in it.
-    pub(super) fn open(folder: &FileTarget, columns: FlowColumns, account: &Arc<Account>) -> io::Result<Self> {
+    pub(super) fn open(
+        folder: &FileTarget,
+        rotation: Rotation,
+        columns: FlowColumns,
+        account: &Arc<Account>,
+    ) -> io::Result<Self> {
         fs::create_dir_all(&folder.path)?;
+        let begun = SystemTime::now();
+        let place = &Place { folder, rotates: rotation.rotates(), begun, account };
         Ok(Self {
-            flows: Table::open(folder, "flows", flow_columns(columns), account)?,
-            hosts: Table::open(folder, "hosts", host_columns(), account)?,
-            anomalies: Table::open(folder, "anomalies", anomaly_columns(), account)?,
-            incidents: Table::open(folder, "incidents", incident_columns(), account)?,
-            aggregates: Table::open(folder, "aggregates", aggregate_columns(), account)?,
+            flows: Table::open(place, "flows", flow_columns(columns))?,
+            hosts: Table::open(place, "hosts", host_columns())?,
+            anomalies: Table::open(place, "anomalies", anomaly_columns())?,
+            incidents: Table::open(place, "incidents", incident_columns())?,
+            aggregates: Table::open(place, "aggregates", aggregate_columns())?,
+            begun,
         })
+    }
+
+    /// When its files were begun.
+    pub(super) const fn begun(&self) -> SystemTime {
+        self.begun
+    }
+
+    /// Bytes of the largest file, once its rows are encoded.
+    pub(super) fn bytes(&self) -> u64 {
+        let tables = [&self.flows, &self.hosts, &self.anomalies, &self.incidents, &self.aggregates];
+        tables.into_iter().map(Table::bytes).max().unwrap_or_default()
+    }
+
+    /// After the end of its files: the next rows go to others, which are begun now. Those without rows are not made.
+    pub(super) fn begin(&mut self, now: SystemTime) {
+        self.begun = now;
     }
 
     /// Takes rows, and the anomalies among them.
@@ -77,20 +108,20 @@ impl Tables {
             Batch::Incidents(rows) => {
                 rows.iter().try_for_each(|(state, incident, clock)| self.incident(*state, incident, *clock))
             }
-            Batch::Aggregates(rows) => rows
-                .iter()
-                .try_for_each(|aggregate| self.aggregates.append(aggregate_cells(aggregate).map(|(_, cell)| cell))),
+            Batch::Aggregates(rows) => rows.iter().try_for_each(|aggregate| {
+                self.aggregates.append(self.begun, aggregate_cells(aggregate).map(|(_, cell)| cell))
+            }),
         }
     }
 
     /// Takes a flow.
     fn flow(&mut self, row: &FlowRow, verdict: Option<&Verdict>) -> io::Result<()> {
-        self.flows.append(flow_cells(row, verdict).map(|(_, cell)| cell))
+        self.flows.append(self.begun, flow_cells(row, verdict).map(|(_, cell)| cell))
     }
 
     /// Takes the window of a host.
     fn host(&mut self, window: &HostWindow, clock: Clock, verdict: Option<&Verdict>) -> io::Result<()> {
-        self.hosts.append(host_cells(window, clock, verdict).map(|(_, cell)| cell))
+        self.hosts.append(self.begun, host_cells(window, clock, verdict).map(|(_, cell)| cell))
     }
 
     /// Takes the anomaly that a flow is.
@@ -105,32 +136,51 @@ impl Tables {
 
     /// Takes what became of an incident.
     fn incident(&mut self, state: State, incident: &Incident, clock: Clock) -> io::Result<()> {
-        self.incidents.append(incident_cells(state, incident, clock).map(|(_, cell)| cell))
+        self.incidents.append(self.begun, incident_cells(state, incident, clock).map(|(_, cell)| cell))
     }
 
     /// A row of the columns that flows and hosts have between them; of each, some are not there.
     fn anomaly(&mut self, mut cells: HashMap<&'static str, Cell>) -> io::Result<()> {
-        self.anomalies.append(anomaly_columns().map(|column| cells.remove(column.name).unwrap_or(Cell::ABSENT)))
+        let cells = anomaly_columns().map(|column| cells.remove(column.name).unwrap_or(Cell::ABSENT));
+        self.anomalies.append(self.begun, cells)
     }
 
     /// Ends all files: from now on they can be read.
     pub(super) fn finish(&mut self) -> io::Result<()> {
+        self.all().into_iter().try_for_each(Table::finish)
+    }
+
+    /// Gives up the files that are not whole.
+    pub(super) fn discard(&mut self) {
+        self.all().into_iter().for_each(Table::discard);
+    }
+
+    fn all(&mut self) -> [&mut Table; 5] {
         [&mut self.flows, &mut self.hosts, &mut self.anomalies, &mut self.incidents, &mut self.aggregates]
-            .into_iter()
-            .try_for_each(Table::finish)
     }
 }
 
-/// One file in the making.
+/// Where tables are, and when their first files are begun.
+struct Place<'a> {
+    folder: &'a FileTarget,
+    rotates: bool,
+    begun: SystemTime,
+    account: &'a Arc<Account>,
+}
+
+/// One kind of row.
 struct Table {
-    place: PathBuf,
-    part: PathBuf,
+    name: &'static str,
+    /// Where its file is; where files follow each other, what their names are made of.
+    target: FileTarget,
+    rotates: bool,
+    account: Arc<Account>,
     schema: SchemaRef,
     columns: Vec<Builder>,
     /// Rows in the builders.
     waiting: usize,
-    /// None once the file is whole.
-    writer: Option<ArrowWriter<Watched>>,
+    /// The file in the making.
+    file: Option<(Part, ArrowWriter<Watched>)>,
 }
 
 /// A file, with the account that shows when a write of it waits.
@@ -150,30 +200,46 @@ impl Write for Watched {
 }
 
 impl Table {
-    fn open(
-        folder: &FileTarget,
-        name: &str,
-        columns: impl Iterator<Item = OutputColumn>,
-        account: &Arc<Account>,
-    ) -> io::Result<Self> {
+    fn open(place: &Place<'_>, name: &'static str, columns: impl Iterator<Item = OutputColumn>) -> io::Result<Self> {
         let columns: Vec<OutputColumn> = columns.collect();
-        let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
-        let place = folder.path.join(format!("{name}.parquet"));
-        let part = folder.path.join(format!("{name}.parquet.part"));
-        let account = Arc::clone(account);
-        let file = Watched { file: account.wait_in(|| private::fresh(&part, folder.mode))?, account };
-        let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(parquet_properties(name)));
-        Ok(Self {
-            place,
-            part,
-            schema,
+        let &Place { folder, rotates, begun, account } = place;
+        let mut path = folder.path.clone();
+        if rotates {
+            path.push(name);
+            fs::create_dir_all(&path)?;
+            remove_left(&path, EXTENSION)?;
+        }
+        path.push(format!("{name}.{EXTENSION}"));
+        let mut table = Self {
+            name,
+            target: FileTarget { path, ..folder.clone() },
+            rotates,
+            account: Arc::clone(account),
+            schema: Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>())),
             columns: columns.iter().map(|column| Builder::of(column.kind)).collect(),
             waiting: 0,
-            writer: Some(writer.map_err(of_parquet)?),
-        })
+            file: None,
+        };
+        // A data set without a file could not be read.
+        table.begin(begun)?;
+        Ok(table)
     }
 
-    fn append(&mut self, cells: impl Iterator<Item = Cell>) -> io::Result<()> {
+    fn begin(&mut self, begun: SystemTime) -> io::Result<()> {
+        let FileTarget { path, mode, .. } = &self.target;
+        let open = || if self.rotates { Part::of_time(path, begun, *mode) } else { Part::of_run(path.clone(), *mode) };
+        let (part, file) = self.account.wait_in(open)?;
+        let file = Watched { file, account: Arc::clone(&self.account) };
+        let writer = ArrowWriter::try_new(file, Arc::clone(&self.schema), Some(parquet_properties(self.name)));
+        self.file = Some((part, writer.map_err(of_parquet)?));
+        Ok(())
+    }
+
+    /// Takes a row; where it is the first of a file, that was `begun` then.
+    fn append(&mut self, begun: SystemTime, cells: impl Iterator<Item = Cell>) -> io::Result<()> {
+        if self.file.is_none() {
+            self.begin(begun)?;
+        }
         let mut cells = cells;
         for column in &mut self.columns {
             // Where a table has a number that is none, a reader is better told that there is no value.
@@ -186,7 +252,7 @@ impl Table {
 
     /// Hands the waiting rows to the encoder, and its row group to the file when that has grown large.
     fn encode(&mut self) -> io::Result<()> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let Some((_, writer)) = &mut self.file else { return Ok(()) };
         let arrays = self.columns.iter_mut().map(Builder::finish).collect();
         self.waiting = 0;
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(io::Error::other)?;
@@ -197,13 +263,24 @@ impl Table {
         Ok(())
     }
 
+    fn bytes(&self) -> u64 {
+        self.file.as_ref().map_or(0, |(_, writer)| (writer.bytes_written() + writer.in_progress_size()) as u64)
+    }
+
     fn finish(&mut self) -> io::Result<()> {
         if self.waiting > 0 {
             self.encode()?;
         }
-        let Some(writer) = self.writer.take() else { return Ok(()) };
-        writer.close().map_err(of_parquet)?;
-        replace(&self.part, &self.place)
+        let Some((part, writer)) = self.file.take() else { return Ok(()) };
+        let finished = writer.close().map_err(of_parquet).and_then(|_| self.account.wait_in(|| part.finish()));
+        finished.inspect_err(|_| part.discard())
+    }
+
+    fn discard(&mut self) {
+        self.waiting = 0;
+        if let Some((part, _)) = self.file.take() {
+            part.discard();
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::rotation::Rotation;
 use crate::process::private::Mode;
 
 /// Where a stream of rows goes.
@@ -24,9 +25,16 @@ pub struct FileTarget {
     pub path: PathBuf,
     /// The permissions that were asked for; files are private otherwise.
     pub mode: Option<Mode>,
+    /// When a file is to end and the next one to begin, if that was said.
+    pub rotation: Option<Rotation>,
 }
 
 impl FileTarget {
+    /// Whether there are several files one after the other, where nothing else is usual.
+    pub(super) fn rotates(&self) -> bool {
+        self.rotation.is_some_and(Rotation::rotates)
+    }
+
     /// Makes its files as an option says.
     fn with(mut self, name: &str, value: &str) -> Result<Self, TargetError> {
         let option = OPTIONS.iter().find(|option| option.name == name);
@@ -41,7 +49,7 @@ impl FileTarget {
 
 impl From<PathBuf> for FileTarget {
     fn from(path: PathBuf) -> Self {
-        Self { path, mode: None }
+        Self { path, mode: None, rotation: None }
     }
 }
 
@@ -60,8 +68,10 @@ struct FileOption {
     set: fn(&mut FileTarget, &str) -> Result<bool, String>,
 }
 
-const OPTIONS: [FileOption; 1] =
-    [FileOption { name: "mode", example: "0640", set: |target, text| set(&mut target.mode, text.parse()?) }];
+const OPTIONS: [FileOption; 2] = [
+    FileOption { name: "rotate", example: "1h", set: |target, text| set(&mut target.rotation, text.parse()?) },
+    FileOption { name: "mode", example: "0640", set: |target, text| set(&mut target.mode, text.parse()?) },
+];
 
 fn set<T>(place: &mut Option<T>, value: T) -> Result<bool, String> {
     Ok(place.replace(value).is_none())
@@ -229,8 +239,13 @@ impl Target {
 
     /// Whether it is a FIFO, which opens once it has a reader.
     pub(super) fn is_fifo(&self) -> bool {
-        let file_type = self.path().and_then(|path| path.metadata().ok()).map(|metadata| metadata.file_type());
-        file_type.is_some_and(|file_type| file_type.is_fifo())
+        let opened = match self {
+            Self::Jsonl(Destination::File(target)) | Self::Csv(Destination::File(target)) if !target.rotates() => {
+                target
+            }
+            _ => return false,
+        };
+        opened.path.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo())
     }
 
     fn path(&self) -> Option<&Path> {
@@ -342,6 +357,10 @@ mod tests {
         FileTarget { mode: Some(mode.parse().expect("a mode")), ..path.into() }
     }
 
+    fn rotated(target: FileTarget, rotation: &str) -> FileTarget {
+        FileTarget { rotation: Some(rotation.parse().expect("a rotation")), ..target }
+    }
+
     fn collector(transport: Transport, host: &str, port: u16) -> Target {
         Target::Ipfix(Collector { transport, host: host.to_owned(), port })
     }
@@ -355,6 +374,8 @@ mod tests {
             ("csv=a,b,C=d,", Target::Csv(file("a,b,C=d,"))),
             ("csv=a,b,mode=0640", Target::Csv(Destination::File(private("a,b", "0640")))),
             ("parquet=flows,mode=600", Target::Parquet(private("flows", "0600"))),
+            ("jsonl=a,rotate=100MB", Target::Jsonl(Destination::File(rotated("a".into(), "100MB")))),
+            ("parquet=a,mode=600,rotate=1h", Target::Parquet(rotated(private("a", "0600"), "1h"))),
             ("parquet=flows", Target::Parquet("flows".into())),
             ("jsonl=./-", Target::Jsonl(file("./-"))),
             ("ipfix=10.0.0.1:4739", collector(Transport::Udp, "10.0.0.1", 4739)),
@@ -383,12 +404,17 @@ mod tests {
             ("csv=", "expected a path behind 'csv=', or '-' for standard output"),
             (
                 "csv=a,mod=0600",
-                "there is no option 'mod' of an output; behind a path, mode=0640 may follow, as in csv=flows.csv,mode=0640",
+                "there is no option 'mod' of an output; behind a path, rotate=1h,mode=0640 may follow, as in csv=flows.csv,rotate=1h,mode=0640",
             ),
             (
                 "csv=a,mode=rw",
                 "'rw' is no value of 'mode'; expected permissions in octal, of which the owner's are to read and write, as \
                  in mode=0640",
+            ),
+            (
+                "csv=a,rotate=daily",
+                "'daily' is no value of 'rotate'; expected a time (1s to 365d) or a size (1MiB to 1024GiB) with its unit, as \
+                 in rotate=1h and rotate=100MB, or rotate=never",
             ),
             ("csv=a,mode=0600,mode=0600", "'mode' was given twice to an output"),
             ("jsonl=-,mode=0600", "standard output takes no options: they are of files"),

@@ -473,8 +473,11 @@ fn rows_with_content_have_its_columns_in_every_format() {
     let inspector = Inspector::new(&patterns).expect("small patterns");
     let columns = FlowColumns::of(Some(&inspector));
     let path = |name: &str| folder.join(name).display().to_string();
-    let targets =
-        [format!("jsonl={}", path("x")), format!("csv={}", path("y")), format!("parquet={}", folder.display())];
+    let targets = [
+        format!("jsonl={}", path("x")),
+        format!("csv={}", path("y")),
+        format!("parquet={},rotate=never", folder.display()),
+    ];
     let targets = targets.map(|text| text.parse().expect("a target"));
     let console = Console::over(Box::new(io::sink()), Verbosity::Errors, Style { colours: false }, None);
     let mut sinks = Sinks::open(&targets, columns, Pace::Live, console).expect("the folder is ours");
@@ -609,6 +612,30 @@ fn parquet_has_the_same_rows_under_the_same_names() {
     let left: Vec<_> = folder.read_dir().expect("the folder is ours").collect();
     assert_eq!(left.len(), 5, "nothing but the tables is left: {left:?}");
     std::fs::remove_dir_all(folder).expect("the folder is ours");
+}
+
+/// Each file ends when it has a byte.
+#[test]
+fn tables_that_follow_each_other_have_all_rows() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let (mut sinks, json) = with_tables(&folder.path().join("one"));
+    let tables = folder.path().join("others");
+    let target = FileTarget { rotation: Some(Rotation::Bytes(1)), ..tables.clone().into() };
+    let outlet = Outlet::open(&Target::Parquet(target), FlowColumns::Headers, Pace::Offline);
+    sinks.outlets.push(outlet.expect("the folder is ours"));
+    run(&mut sinks);
+    run(&mut sinks);
+    sinks.finish(&totals()).expect("there is room");
+    let expected = json.json();
+    for (name, kind) in [("flows", "flow"), ("hosts", "host"), ("anomalies", "anomaly"), ("incidents", "incident")] {
+        let files = tables.join(name).read_dir().expect("it has a folder").map(|file| file.expect("a name").path());
+        let mut files: Vec<_> = files.collect();
+        files.sort();
+        assert!(files.len() > 1 && files.iter().all(|path| path.extension().is_some_and(|name| name == "parquet")));
+        let rows: Vec<_> = files.iter().map(|path| parquet_rows(path)).collect();
+        assert!(rows.iter().filter(|rows| rows.is_empty()).count() <= 1, "the first alone may have none");
+        assert_eq!(rows.concat().len(), of_type(&expected, kind).len(), "{name}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::account::Account;
 use super::backoff::Backoff;
@@ -11,6 +11,7 @@ use super::ipfix::Exporter;
 use super::output::{Output, State};
 use super::parquet::Tables;
 use super::report::Summary;
+use super::rotation::{LIVE_TABLES, Rotation};
 #[cfg(test)]
 use super::target::Destination;
 use super::target::{FileTarget, Target};
@@ -37,6 +38,7 @@ struct Folder {
     /// Rows in files that are not whole yet.
     rows: u64,
     target: FileTarget,
+    rotation: Rotation,
     columns: FlowColumns,
     /// When it is tried again, while it cannot be written.
     backoff: Option<Backoff>,
@@ -52,7 +54,7 @@ impl Writer {
                 output.header(|line| csv::write_header(line, columns))?;
                 Stream::Csv(output)
             }
-            Target::Parquet(folder) => Stream::Parquet(Box::new(Folder::open(folder, columns, account)?)),
+            Target::Parquet(folder) => Stream::Parquet(Box::new(Folder::open(folder, columns, pace, account)?)),
             Target::Ipfix(collector) => Stream::Ipfix(Box::new(Exporter::open(collector, pace, account)?)),
         };
         Ok(Self { stream, account: Arc::clone(account) })
@@ -93,7 +95,7 @@ impl Writer {
     pub(super) fn flush(&mut self) {
         match &mut self.stream {
             Stream::Jsonl(output) | Stream::Csv(output) => output.flush(),
-            Stream::Parquet(_) => {}
+            Stream::Parquet(folder) => folder.rotate(&self.account),
             Stream::Ipfix(exporter) => exporter.flush(),
         }
     }
@@ -108,7 +110,7 @@ impl Writer {
     /// Ends the output.
     pub(super) fn finish(&mut self) {
         match &mut self.stream {
-            Stream::Jsonl(output) | Stream::Csv(output) => output.flush(),
+            Stream::Jsonl(output) | Stream::Csv(output) => output.finish(),
             Stream::Parquet(folder) => folder.finish(&self.account),
             Stream::Ipfix(exporter) => exporter.finish(),
         }
@@ -133,19 +135,31 @@ impl Writer {
 }
 
 impl Folder {
-    fn open(target: &FileTarget, columns: FlowColumns, account: &Arc<Account>) -> io::Result<Self> {
-        let (tables, target) = (Tables::open(target, columns, account)?, target.clone());
-        Ok(Self { tables, state: State::Writing, rows: 0, target, columns, backoff: None })
+    fn open(target: &FileTarget, columns: FlowColumns, pace: Pace, account: &Arc<Account>) -> io::Result<Self> {
+        let usual = if pace == Pace::Live { LIVE_TABLES } else { Rotation::Never };
+        let (target, rotation) = (target.clone(), target.rotation.unwrap_or(usual));
+        let tables = Tables::open(&target, rotation, columns, account)?;
+        Ok(Self { tables, state: State::Writing, rows: 0, target, rotation, columns, backoff: None })
     }
 
     fn take(&mut self, batch: &Batch, account: &Arc<Account>) {
         if self.backoff.as_mut().is_some_and(|backoff| backoff.is_due(Instant::now()))
-            && let Ok(tables) = Tables::open(&self.target, self.columns, account)
+            && let Ok(tables) = Tables::open(&self.target, self.rotation, self.columns, account)
         {
             (self.tables, self.state, self.backoff) = (tables, State::Writing, None);
         }
         self.rows += batch.rows().1;
         self.attempt(account, |tables| tables.take(batch));
+        self.rotate(account);
+    }
+
+    /// Ends the files where it is time for the next.
+    fn rotate(&mut self, account: &Account) {
+        let now = SystemTime::now();
+        if matches!(self.state, State::Writing) && self.rotation.ends(self.tables.begun(), now, self.tables.bytes()) {
+            self.finish(account);
+            self.tables.begin(now);
+        }
     }
 
     fn finish(&mut self, account: &Account) {
@@ -159,6 +173,7 @@ impl Folder {
             && let Err(error) = write(&mut self.tables)
         {
             self.state = State::Failed(error);
+            self.tables.discard();
             self.backoff = Some(Backoff::begin(Instant::now()));
         }
         if !matches!(self.state, State::Writing) {

@@ -1,0 +1,88 @@
+//! The file of an output, or its files one after the other.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::time::SystemTime;
+
+use super::part::Part;
+use super::rotation::Rotation;
+use super::target::FileTarget;
+use crate::process::private;
+
+/// Which file is written.
+pub(super) struct Files {
+    target: FileTarget,
+    rotation: Rotation,
+    /// The file that is not whole yet, where there are several one after the other.
+    part: Option<Part>,
+    begun: SystemTime,
+    /// Bytes of its rows.
+    bytes: u64,
+    /// Whether no file was ended.
+    is_first: bool,
+}
+
+impl Files {
+    /// Opens the first. This waits for the reader of a FIFO.
+    pub(super) fn open(target: FileTarget) -> io::Result<(Self, File)> {
+        let rotation = target.rotation.unwrap_or(Rotation::Never);
+        let mut files = Self { target, rotation, part: None, begun: SystemTime::now(), bytes: 0, is_first: true };
+        let file = if files.rotation.rotates() { files.open_next()? } else { files.whole()? };
+        Ok((files, file))
+    }
+
+    fn whole(&self) -> io::Result<File> {
+        private::create(&self.target.path, self.target.mode)
+    }
+
+    /// Opens the next.
+    fn open_next(&mut self) -> io::Result<File> {
+        let FileTarget { path, mode, .. } = &self.target;
+        if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it is no file, and others cannot follow it"));
+        }
+        (self.begun, self.bytes) = (SystemTime::now(), 0);
+        let (part, file) = Part::of_time(path, self.begun, *mode)?;
+        self.part = Some(part);
+        Ok(file)
+    }
+
+    /// Opens the file again to write behind its end. It is made where there is none.
+    pub(super) fn again(&mut self) -> io::Result<File> {
+        match &self.part {
+            Some(part) => private::append(part.path(), self.target.mode),
+            None if self.rotation.rotates() => self.open_next(),
+            None => private::append(&self.target.path, self.target.mode),
+        }
+    }
+
+    /// Takes note that rows were written.
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// Ends the file where it is time for the next, which is opened. One without rows makes room for it.
+    pub(super) fn rotate(&mut self) -> Option<io::Result<File>> {
+        if !self.rotation.ends(self.begun, SystemTime::now(), self.bytes) {
+            return None;
+        }
+        Some(self.end(false).and_then(|()| self.open_next()))
+    }
+
+    /// Ends the last file. Without rows it is kept if it is the only one.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        self.end(self.is_first)
+    }
+
+    fn end(&mut self, keeps_empty: bool) -> io::Result<()> {
+        let Some(part) = &self.part else { return Ok(()) };
+        if self.bytes > 0 || keeps_empty {
+            part.finish()?;
+            self.is_first = false;
+        } else {
+            part.discard();
+        }
+        self.part = None;
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! A file that has a name of its own until it is whole.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::rotation;
+use crate::process::private::{self, Mode};
+use crate::process::replace::replace;
+
+/// Behind the name of a file that is not whole.
+const ENDING: &str = ".part";
+
+/// The two names of a file that is written.
+#[derive(Debug)]
+pub(super) struct Part {
+    part: PathBuf,
+    place: PathBuf,
+}
+
+impl Part {
+    /// Opens a file that takes its place, and that of the file there, when it is whole.
+    pub(super) fn of_run(place: PathBuf, mode: Option<Mode>) -> io::Result<(Self, File)> {
+        let mut part = place.clone().into_os_string();
+        part.push(ENDING);
+        let part = PathBuf::from(part);
+        let file = private::fresh(&part, mode)?;
+        Ok((Self { part, place }, file))
+    }
+
+    /// Opens a file that is called by its time when it is whole, and takes the place of none. Until then its name begins with
+    /// a point: readers of data sets take files without one for whole, whatever they end in.
+    pub(super) fn of_time(place: &Path, begun: SystemTime, mode: Option<Mode>) -> io::Result<(Self, File)> {
+        for number in 0.. {
+            let place = rotation::name(place, begun, number);
+            let mut name = OsString::from(".");
+            name.push(place.file_name().unwrap_or_default());
+            name.push(ENDING);
+            let part = place.with_file_name(name);
+            if place.try_exists()? {
+                continue;
+            }
+            match private::new(&part, mode) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                opened => {
+                    let file = opened?;
+                    // Where a file cannot be locked, it is not found to be left by a run that has ended.
+                    let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
+                    return Ok((Self { part, place }, file));
+                }
+            }
+        }
+        Err(ErrorKind::AlreadyExists.into())
+    }
+
+    /// What it is called until it is whole.
+    pub(super) fn path(&self) -> &Path {
+        &self.part
+    }
+
+    /// It is whole: it is on the disk and has its name when this returns.
+    pub(super) fn finish(&self) -> io::Result<()> {
+        replace(&self.part, &self.place)
+    }
+
+    /// It is not to be whole.
+    pub(super) fn discard(&self) {
+        // Nobody takes it for whole.
+        let _ = fs::remove_file(&self.part);
+    }
+}
+
+/// Removes files of [`Part::of_time`] with this extension that nobody writes: they are of runs that were killed.
+pub(super) fn remove_left(folder: &Path, extension: &str) -> io::Result<()> {
+    let ending = format!(".{extension}{ENDING}");
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with('.') && name.ends_with(&ending) {
+            let is_left = |file: &File| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok();
+            if File::open(&path).is_ok_and(|file| is_left(&file)) {
+                fs::remove_file(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names = folder.read_dir().expect("the folder is ours").map(|entry| entry.expect("a name").file_name());
+        let mut names: Vec<String> = names.map(|name| name.into_string().expect("ours are text")).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_takes_its_name_when_it_is_whole_and_the_place_of_none() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let place = folder.path().join("flows.parquet");
+        let begin = || Part::of_time(&place, SystemTime::UNIX_EPOCH, None).expect("the folder is ours");
+        let (one, mut file) = begin();
+        file.write_all(b"x").expect("there is room");
+        let (two, _) = begin();
+        assert_eq!(
+            names(folder.path()),
+            [".flows-19700101T000000Z.parquet.part", ".flows-19700101T000000Z_1.parquet.part"]
+        );
+        one.finish().expect("the folder is ours");
+        two.finish().expect("the folder is ours");
+        let (three, _) = begin();
+        three.discard();
+        assert_eq!(names(folder.path()), ["flows-19700101T000000Z.parquet", "flows-19700101T000000Z_1.parquet"]);
+        assert_eq!(fs::read(folder.path().join("flows-19700101T000000Z.parquet")).expect("it is whole"), b"x");
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_what_is_written_is_not() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let place = folder.path().join("flows.parquet");
+        let (_part, file) = Part::of_time(&place, SystemTime::UNIX_EPOCH, None).expect("the folder is ours");
+        for name in [".left.parquet.part", "other.parquet.part", ".rows.csv.part"] {
+            fs::write(folder.path().join(name), "").expect("there is room");
+        }
+        remove_left(folder.path(), "parquet").expect("the folder is ours");
+        let others = [".rows.csv.part", "other.parquet.part"];
+        assert_eq!(names(folder.path()), [&[".flows-19700101T000000Z.parquet.part"], &others[..]].concat());
+        drop(file);
+        remove_left(folder.path(), "parquet").expect("the folder is ours");
+        assert_eq!(names(folder.path()), others);
+    }
+}
