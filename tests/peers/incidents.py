@@ -96,6 +96,11 @@ def of_benign(flowml, folder, arguments):
         print(f"{name} called rare, {of}")
 
 
+def label_of(name, labels):
+    """The first line of labels.csv whose pattern fits the name of a capture, if one does."""
+    return next((line for line in labels if fnmatch.fnmatch(name, line["file"])), None)
+
+
 def has(named, pattern):
     """Whether a host of a column of an incident is one that the label names, if it names one."""
     return not pattern or any(fnmatch.fnmatch(host, pattern) for host in (named or "").split())
@@ -117,7 +122,7 @@ def of_labelled(flowml, folder, arguments):
     attacks = right = alone = exchanged = 0
     for capture in captures(folder):
         name = capture.relative_to(folder).as_posix()
-        row = next((row for row in labels if fnmatch.fnmatch(name, row["file"])), None)
+        row = label_of(name, labels)
         if row is None:
             continue
         found, _, hosts = incidents(flowml, capture, arguments)

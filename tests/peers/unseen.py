@@ -26,6 +26,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
+from incidents import captures, label_of
+
 BENIGN = "benign"
 DETECTORS = ["kmeans", "isolation-forest", "one-class-svm", "ensemble"]
 FPRS = ["0.01", "0.001"]
@@ -60,19 +62,8 @@ def inputs(folder):
     """Every capture with its line of labels.csv; those of `benign` have none."""
     with (folder / "labelled/labels.csv").open() as table:
         lines = list(csv.DictReader(table))
-    found = []
-    for path in sorted([*folder.glob("benign/**/*"), *folder.glob("labelled/**/*")]):
-        if ".pcap" not in path.name and ".cap" not in path.name:
-            continue
-        if path.is_relative_to(folder / "labelled"):
-            name = path.relative_to(folder / "labelled").as_posix()
-            line = next((line for line in lines if fnmatch.fnmatch(name, line["file"])), None)
-            if line is None:
-                continue
-        else:
-            line = None
-        found.append((path, line))
-    return found
+    labelled = [(path, label_of(path.relative_to(folder / "labelled").as_posix(), lines)) for path in captures(folder / "labelled")]
+    return [(path, None) for path in captures(folder / "benign")] + [(path, line) for path, line in labelled if line is not None]
 
 
 def label_list(captures, path):
@@ -163,17 +154,17 @@ def by_peers(train, rows, labels):
 
 def main():
     flowml, folder = sys.argv[1], Path(sys.argv[2]).resolve()
-    captures = inputs(folder)
+    given = inputs(folder)
     is_benign = lambda line: line is None or line["label"] == BENIGN
-    halves = [[path for path, line in captures if is_benign(line)][half::2] for half in (0, 1)]
-    attacks = [path for path, line in captures if not is_benign(line)]
+    halves = [[path for path, line in given if is_benign(line)][half::2] for half in (0, 1)]
+    attacks = [path for path, line in given if not is_benign(line)]
     rounds = []
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         labels = scratch / "labels.csv"
-        label_list(captures, labels)
+        label_list(given, labels)
         table = {}
-        for path, line in captures:
+        for path, line in given:
             rows, *ends = flows(flowml, path, scratch)
             table[path] = rows, numpy.array(labels_of(line, *ends), dtype=object)
         for learnt, judged in (halves, halves[::-1]):

@@ -83,9 +83,14 @@ impl Learners {
     /// Learners that know nothing yet, for flows that have these columns.
     #[must_use]
     pub fn new(flows: FlowColumns, settings: &Settings) -> Self {
+        Self::with(flows, of_flows(settings), of_host_windows(settings))
+    }
+
+    /// Learners that know nothing yet, each with its settings.
+    fn with(columns_of_flows: FlowColumns, flows: Settings, hosts: Settings) -> Self {
         Self {
-            flows: Succession::of(Learner::new(flow_columns(flows), of_flows(settings))),
-            hosts: Succession::of(Learner::new(columns(HOST_FEATURES), of_host_windows(settings))),
+            flows: Succession::of(Learner::new(flow_columns(columns_of_flows), flows)),
+            hosts: Succession::of(Learner::new(columns(HOST_FEATURES), hosts)),
             budgets: None,
         }
     }
@@ -94,11 +99,7 @@ impl Learners {
     #[must_use]
     pub fn of_whole(flows: FlowColumns, settings: &Settings) -> Self {
         let whole = |settings: Settings| Settings { warm_up_batches: u32::MAX, settling_batches: 0, ..settings };
-        Self {
-            flows: Succession::of(Learner::new(flow_columns(flows), whole(of_flows(settings)))),
-            hosts: Succession::of(Learner::new(columns(HOST_FEATURES), whole(of_host_windows(settings)))),
-            budgets: None,
-        }
+        Self::with(flows, whole(of_flows(settings)), whole(of_host_windows(settings)))
     }
 
     /// Ends the warm-ups with what they have seen. Returns the names of those that saw nothing to learn from.

@@ -206,8 +206,7 @@ impl Pipeline {
             if let Some(incidents) = incidents.as_mut().filter(|_| has_windows)
                 && informed(&part.key, &part.stats).is_none()
             {
-                let ends = [standing.initiator, standing.initiator.opposite()];
-                incidents.link(ends.map(|end| part.key.endpoint(end).address));
+                incidents.link(standing.addresses(&part.key));
             }
             sinks.part(part, standing);
         });

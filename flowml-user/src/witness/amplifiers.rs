@@ -9,10 +9,10 @@
 //! Limit: a client behind a filter that takes its answers away, and that tries for ever from the same port, looks the same where
 //! its SYNs are not seen.
 
-use flowml_common::flow::{ACK, Address, FlowKey, RST, SYN};
+use flowml_common::flow::{Address, FlowKey, SYN};
 use flowml_common::headers::protocol;
 
-use super::contact::{Contact, established, flagged};
+use super::contact::{Contact, flagged, goes_on};
 use super::news::News;
 use super::sequential::ALPHA;
 use super::{Evidence, Finding, Kind, Party};
@@ -24,7 +24,7 @@ const HANDSHAKES: usize = 1 << 16;
 /// So many segments with SYN and ACK in one handshake are no retransmissions.
 const MANY: u64 = 20;
 
-/// A handshake that was seen from its second segment on.
+/// A handshake whose SYN was not seen.
 struct Handshake {
     victim: Address,
     server: Address,
@@ -53,17 +53,12 @@ impl Amplifiers {
             return;
         }
         let key = contact.part.key;
-        let Contact { sent, received, .. } = contact;
-        let repeats = flagged(received, SYN);
-        let goes_on = flagged(received, ACK) > repeats + flagged(received, RST)
-            || received.payload_bytes > 0
-            || contact.opened
-            || established(sent);
-        if goes_on {
+        let repeats = flagged(contact.received, SYN);
+        if contact.opened || goes_on(contact) {
             self.handshakes.remove(&key);
             return;
         }
-        // One whose SYN was seen has no entry.
+        // A handshake whose SYN was seen has no entry.
         if repeats == 0 || !contact.new && self.handshakes.get(&key).is_none() {
             return;
         }
@@ -78,7 +73,7 @@ impl Amplifiers {
             reported: [0; 2],
         });
         handshake.segments += repeats;
-        handshake.bytes += received.ip_bytes;
+        handshake.bytes += contact.received.ip_bytes;
         handshake.last_ns = contact.last_ns();
         if handshake.segments >= MANY {
             self.news.add(key);

@@ -10,7 +10,7 @@ use ahash::RandomState;
 use flowml_common::flow::{ACK, Address, FlowKey, RST, SYN};
 use flowml_common::headers::protocol;
 
-use super::contact::{Contact, established, flagged, is_unicast};
+use super::contact::{Contact, established, flagged, goes_on, is_unicast};
 
 /// Without an answer for so long an attempt has failed, ns.
 const FAILED_NS: u64 = 1_000_000_000;
@@ -210,10 +210,8 @@ fn of_syn(Contact { sent, received, .. }: &Contact<'_>, before: Outcome) -> Said
 
 /// Of a connection of which the responder's SYN with ACK was seen, and no SYN of the initiator: there was one if either side goes
 /// on.
-fn of_unasked(Contact { sent, received, .. }: &Contact<'_>) -> Said {
-    let goes_on =
-        flagged(received, ACK) > flagged(received, SYN) + flagged(received, RST) || received.payload_bytes > 0;
-    if goes_on || established(sent) { Said::Over(Outcome::Success) } else { Said::Wait(Outcome::Unasked) }
+fn of_unasked(contact: &Contact<'_>) -> Said {
+    if goes_on(contact) { Said::Over(Outcome::Success) } else { Said::Wait(Outcome::Unasked) }
 }
 
 /// Of segments that belong to no connection that was seen to begin. All segments of a connection but its first have ACK

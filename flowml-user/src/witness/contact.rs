@@ -78,6 +78,12 @@ pub(super) const fn established(sent: &Direction) -> bool {
     flagged(sent, ACK) > flagged(sent, RST) + flagged(sent, SYN)
 }
 
+/// Whether either side goes on after a SYN with ACK: there was a SYN, whether it was seen or not.
+pub(super) fn goes_on(Contact { sent, received, .. }: &Contact<'_>) -> bool {
+    let by_responder = flagged(received, ACK) > flagged(received, SYN) + flagged(received, RST);
+    by_responder || received.payload_bytes > 0 || established(sent)
+}
+
 /// Whether a packet to it is for one host.
 pub(super) fn is_unicast(address: Address) -> bool {
     match address.to_ip() {

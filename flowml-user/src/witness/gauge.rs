@@ -231,14 +231,12 @@ impl Gauge {
     }
 
     fn finding(&mut self, kind: Kind) -> Finding {
-        let many = |party: &Party, distinct: &Distinct| Party {
-            named: party.named.clone(),
-            count: party.named.len().max(distinct.count() as usize),
-        };
+        let named = self.named_targets.named.clone();
+        let targets = Party { count: named.len().max(self.targets.count() as usize), named };
         Finding {
             kind,
             sources: self.heaviest.party(self.sources.count() as usize),
-            targets: many(&self.named_targets, &self.targets),
+            targets,
             evidence: std::mem::take(&mut self.evidence),
             start_ns: self.first_ns,
             end_ns: self.last_ns,

@@ -111,7 +111,7 @@ const fn by_us(
     kinds: &'static [&'static str],
     launch: Launch,
 ) -> Attack {
-    Attack { class, tool, equipment: Equipment::Laboratory, least, kinds, launch }
+    Attack { equipment: Equipment::Laboratory, ..by_tool(class, tool, least, kinds, launch) }
 }
 
 fn syn_scan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {

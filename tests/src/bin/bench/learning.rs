@@ -55,12 +55,15 @@ pub(crate) struct Costs {
 
 pub(crate) fn measure(flows: &Path) -> Result<Costs> {
     let table = table()?;
-    let rows = |file| features(flows, file);
+    let folder = tempfile::tempdir().context("making a folder")?;
+    let mut command = Command::new(agent::binary()?);
+    command.arg("read").arg(flows).args(["--quiet", "-o"]).arg(format!("parquet={}", folder.path().display()));
+    run(&mut command)?;
     let mut costs = Costs {
         train: vec![],
         minibatch: vec![],
-        score: score(&rows("flows.parquet")?, FLOW_FEATURES)?,
-        window: score(&rows("hosts.parquet")?, HOST_FEATURES)?,
+        score: score(&features(&folder.path().join("flows.parquet"), FLOW_FEATURES)?, FLOW_FEATURES)?,
+        window: score(&features(&folder.path().join("hosts.parquet"), HOST_FEATURES)?, HOST_FEATURES)?,
         watching: watching::measure(flows)?,
     };
     let rows = Roles::default().read(vec![TableReader::open(&table)?], |_| ())?;
@@ -145,20 +148,12 @@ fn score<T>(rows: &Array2<f64>, of: &[Feature<T>]) -> Result<Vec<f64>> {
     (1..=SCORE_ROUNDS).map(&mut round).collect()
 }
 
-/// The features of the flows or host windows of a capture.
-fn features(capture: &Path, file: &str) -> Result<Array2<f64>> {
-    let folder = tempfile::tempdir().context("making a folder")?;
-    let mut command = Command::new(agent::binary()?);
-    command.arg("read").arg(capture).args(["--quiet", "-o"]).arg(format!("parquet={}", folder.path().display()));
-    run(&mut command)?;
-    let of: Vec<&str> = match file {
-        "hosts.parquet" => names(HOST_FEATURES).collect(),
-        _ => names(FLOW_FEATURES).collect(),
-    };
+/// The features of the rows of a table.
+fn features<T>(table: &Path, of: &[Feature<T>]) -> Result<Array2<f64>> {
     let mut values = Vec::new();
-    for batch in TableReader::open(&folder.path().join(file))? {
+    for batch in TableReader::open(table)? {
         let batch = batch?;
-        let columns = of.iter().map(|name| numbers_of(&batch, name)).collect::<Result<Vec<_>, _>>()?;
+        let columns = names(of).map(|name| numbers_of(&batch, name)).collect::<Result<Vec<_>, _>>()?;
         values.extend((0..batch.num_rows()).flat_map(|row| columns.iter().map(move |column| column[row])));
     }
     Ok(Array2::from_shape_vec((values.len() / of.len(), of.len()), values)?)
