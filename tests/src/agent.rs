@@ -77,6 +77,11 @@ impl Agent {
         self.process.id()
     }
 
+    /// Whether it has not ended.
+    pub fn is_running(&self) -> Result<bool> {
+        self.process.is_running()
+    }
+
     /// Waits until the agent's programs are attached to the interface, on both sides if it was asked for both.
     pub fn wait_attached(&self, interface: &Interface) -> Result<()> {
         let attached = || {

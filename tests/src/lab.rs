@@ -98,12 +98,14 @@ impl Lab {
     pub fn link(&self, ends: [&Host; 2], options: &LinkOptions) -> Result<[Interface; 2]> {
         let segment = self.next_segment()?;
         let interfaces = plan(ends, segment);
-        veth(&interfaces[0].end(), &interfaces[1].end(), options)?;
-        for (i, interface) in interfaces.iter().enumerate() {
-            interface.configure(&interfaces[1 - i..2 - i], options)?;
-        }
-        interfaces.iter().try_for_each(Interface::wait_for_carrier)?;
+        join(&interfaces, options)?;
         Ok(interfaces)
+    }
+
+    /// Replaces a link by a new one whose ends have the same names and addresses.
+    pub fn replace(&self, ends: &[Interface; 2], options: &LinkOptions) -> Result<()> {
+        ends[0].host.ip(&["link", "delete", &ends[0].name])?;
+        join(ends, options)
     }
 
     /// Joins hosts by a switch: a namespace with a bridge, to which each of them has a veth pair.
@@ -114,12 +116,15 @@ impl Lab {
         let bridge = ["type", "bridge", "stp_state", "0", "mcast_snooping", "0", "forward_delay", "0"];
         switch.ip(&[&["link", "add", "br0"], &bridge[..]].concat())?;
         switch.ip(&["link", "set", "br0", "up"])?;
-        let interfaces = plan(hosts, segment);
-        for (i, interface) in interfaces.iter().enumerate() {
-            let port =
-                End { host: &switch, name: &format!("port{}", i + 1), mac: Mac([2, 0x77, 0, 1, segment, i as u8]) };
-            veth(&interface.end(), &port, options)?;
-            switch.ip(&["link", "set", port.name, "master", "br0", "up"])?;
+        let mut interfaces = plan(hosts, segment);
+        for (i, interface) in interfaces.iter_mut().enumerate() {
+            let port = Port { switch: switch.clone(), name: format!("port{}", i + 1) };
+            let mac = Mac([2, 0x77, 0, 1, segment, i as u8]);
+            veth(&interface.end(), &End { host: &switch, name: &port.name, mac }, options)?;
+            switch.ip(&["link", "set", &port.name, "master", "br0", "up"])?;
+            interface.port = Some(port);
+        }
+        for interface in &interfaces {
             let others: Vec<_> = interfaces.iter().filter(|other| other.v4 != interface.v4).cloned().collect();
             interface.configure(&others, options)?;
         }
@@ -255,6 +260,15 @@ pub struct Interface {
     pub v4: Ipv4Addr,
     /// Its IPv6 address, of a /64; the interface has it unless the link is quiet.
     pub v6: Ipv6Addr,
+    /// What it is connected to, in a [`Lab::segment`].
+    port: Option<Port>,
+}
+
+/// A port of a segment's switch.
+#[derive(Debug, Clone)]
+struct Port {
+    switch: Host,
+    name: String,
 }
 
 impl Interface {
@@ -281,6 +295,32 @@ impl Interface {
     /// The interface's own counters.
     pub fn counters(&self) -> Result<Counters> {
         self.host.counters(&self.name)
+    }
+
+    /// Closes the switch's port: from now on nothing reaches the interface, which keeps its carrier; or opens it again.
+    pub fn set_port_open(&self, open: bool) -> Result<()> {
+        let port = self.port.as_ref().with_context(|| format!("{} is at no switch", self.name))?;
+        // include/uapi/linux/if_bridge.h: BR_STATE_DISABLED, BR_STATE_FORWARDING.
+        let state = if open { "3" } else { "0" };
+        // Not by `ip`: the kernel would choose the state again after it.
+        port.switch.run_ok(["bridge", "link", "set", "dev", &port.name, "state", state])?;
+        Ok(())
+    }
+
+    /// Takes the interface down, which takes its IPv6 addresses away; or up again, with them.
+    pub fn set_up(&self, up: bool) -> Result<()> {
+        self.host.ip(&["link", "set", &self.name, if up { "up" } else { "down" }])?;
+        if up {
+            self.wait_for_carrier()?;
+            self.add_address(&format!("{}/64", self.v6))?;
+        }
+        Ok(())
+    }
+
+    /// Sets the length of the largest IP packet.
+    pub fn set_mtu(&self, mtu: u32) -> Result<()> {
+        self.host.ip(&["link", "set", &self.name, "mtu", &mtu.to_string()])?;
+        Ok(())
     }
 
     /// Adds an address, with its prefix length.
@@ -322,10 +362,12 @@ impl Interface {
     }
 
     /// The kernel reports carrier with a delay of up to a second where both ends happen to have the same interface
-    /// index (`linkwatch_urgent_event`, net/core/link_watch.c), and until then it may discard what is sent.
+    /// index (`linkwatch_urgent_event`, net/core/link_watch.c), and until then it may discard what is sent. A switch opens
+    /// its port then.
     fn wait_for_carrier(&self) -> Result<()> {
-        let up = || Ok(self.show()?["operstate"] == "UP");
-        wait_until(CARRIER_LIMIT, up)
+        let is_up = |host: &Host, name: &str| Ok::<_, anyhow::Error>(host.show_link(name)?["operstate"] == "UP");
+        let port = || self.port.as_ref().map_or(Ok(true), |port| is_up(&port.switch, &port.name));
+        wait_until(CARRIER_LIMIT, || Ok(is_up(&self.host, &self.name)? && port()?))
             .with_context(|| format!("waiting for carrier of {} in {}", self.name, self.host.name()))
     }
 }
@@ -511,8 +553,18 @@ fn plan<const N: usize>(hosts: [&Host; N], segment: u8) -> [Interface; N] {
             mac: Mac([2, 0x77, 0, 0, segment, member]),
             v4: Ipv4Addr::new(10, 77, segment, member),
             v6: Ipv6Addr::new(0xfd77, 0, 0, u16::from(segment), 0, 0, 0, u16::from(member)),
+            port: None,
         }
     })
+}
+
+/// Makes the link between two interfaces that are planned, and waits until both can send.
+fn join(interfaces: &[Interface; 2], options: &LinkOptions) -> Result<()> {
+    veth(&interfaces[0].end(), &interfaces[1].end(), options)?;
+    for (i, interface) in interfaces.iter().enumerate() {
+        interface.configure(&interfaces[1 - i..2 - i], options)?;
+    }
+    interfaces.iter().try_for_each(Interface::wait_for_carrier)
 }
 
 fn veth(a: &End<'_>, b: &End<'_>, options: &LinkOptions) -> Result<()> {

@@ -36,7 +36,7 @@ pub struct Town {
     pub clients: Vec<Interface>,
     /// A new one for each attack, so that none is blamed for what another did.
     pub strangers: Vec<Interface>,
-    _lab: Lab,
+    lab: Lab,
 }
 
 impl Town {
@@ -48,7 +48,12 @@ impl Town {
         let hosts: [&Host; 1 + CLIENTS + STRANGERS] = std::array::from_fn(|n| &hosts[n]);
         let [server, others @ ..] = lab.segment(hosts, &LinkOptions { offloads: false, ..LinkOptions::default() })?;
         let (clients, strangers) = others.split_at(CLIENTS);
-        Ok(Self { server, clients: clients.to_vec(), strangers: strangers.to_vec(), _lab: lab })
+        Ok(Self { server, clients: clients.to_vec(), strangers: strangers.to_vec(), lab })
+    }
+
+    /// Where it stands.
+    pub fn lab(&self) -> &Lab {
+        &self.lab
     }
 
     /// Ordinary traffic between the clients and the server.

@@ -1,7 +1,6 @@
 //! More flows than the agent can process: what remains exact, what is served meanwhile, and that it is over by itself.
 
-use std::io::{BufRead, Read, Write};
-use std::net::TcpStream;
+use std::io::BufRead;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use flowml_tests::agent::{Agent, Report};
 use flowml_tests::frames::{Frame, Ipv4, NOBODY, Tcp, flag};
 use flowml_tests::lab::{Host, Interface, LinkOptions, require_lab, wait_until};
+use flowml_tests::scrape::Scrape;
 use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -39,22 +39,8 @@ fn flood(from: &Interface, to: &Interface, flows: u32, rate: Rate) -> Result<Sen
 }
 
 /// The metrics as they are served now.
-fn metrics(host: &Host) -> Result<String> {
-    host.enter(|| {
-        let mut stream = TcpStream::connect(METRICS)?;
-        stream.set_read_timeout(Some(LIMIT))?;
-        write!(stream, "GET /metrics HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        ensure!(answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200"), "{answer}");
-        Ok(answer)
-    })?
-}
-
-/// The value of a metric.
-fn value(metrics: &str, name: &str) -> Result<f64> {
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("a metric {name}"))?;
-    Ok(line.trim().parse()?)
+fn metrics(host: &Host) -> Result<Scrape> {
+    Scrape::of(host, METRICS)
 }
 
 /// Every packet is in the account, and each that is in flows is in exactly one row.
@@ -77,7 +63,7 @@ fn what_has_no_room_is_counted_and_the_run_goes_on() -> Result<()> {
     let agent = Agent::meter(&to, &small)?;
     let sent = flood(&from, &to, 40_000, Rate::Full)?;
     // Served while the backlog is processed.
-    assert!(value(&metrics(&to.host)?, "flowml_received_packets_total")? <= sent.packets as f64);
+    assert!(metrics(&to.host)?.value("flowml_received_packets_total")? <= sent.packets as f64);
     let report = agent.stop(Signal::TERM)?;
     ensure!(report.code == Some(0), "{:?}: {}", report.code, report.stderr);
     assert_accounts_for(&report, sent)?;
@@ -94,7 +80,7 @@ fn overload_is_counted_and_over_by_itself() -> Result<()> {
     let (_lab, [from, to]) = quiet_pair!();
     let small = ["--memory-max", "1MiB", "--flow-capacity", "1024", "--interval", "100ms", "--metrics", METRICS];
     let agent = Agent::meter(&to, &small)?;
-    let level = || -> Result<f64> { value(&metrics(&to.host)?, "flowml_overload_level ") };
+    let level = || -> Result<f64> { metrics(&to.host)?.value("flowml_overload_level") };
     let (begun, mut sent) = (Instant::now(), Sent::default());
     while level()? < 3.0 {
         ensure!(begun.elapsed() < LIMIT, "no overload by {} packets", sent.packets);
@@ -208,7 +194,7 @@ fn flood_for_a_minute(rate: u32) -> Result<Option<Flooded>> {
                 let asked = Instant::now();
                 let text = metrics(&to.host)?;
                 slowest = slowest.max(asked.elapsed());
-                if incident_after.is_none() && value(&text, "flowml_open_incidents ")? > 0.0 {
+                if incident_after.is_none() && text.value("flowml_open_incidents")? > 0.0 {
                     incident_after = Some(begun.elapsed());
                 }
                 thread::sleep(Duration::from_millis(100));
@@ -223,9 +209,9 @@ fn flood_for_a_minute(rate: u32) -> Result<Option<Flooded>> {
     })?;
     wait_until(LIMIT, || Ok(to.counters()?.rx_packets - before == sent.packets)).context("waiting for the frames")?;
     let last = metrics(&to.host)?;
-    let drains = value(&last, "flowml_drain_lateness_seconds_count ")?;
-    let on_time = value(&last, "flowml_drain_lateness_seconds_bucket{le=\"0.05\"} ")?;
-    let table_full = value(&last, "flowml_skipped_packets_total{reason=\"table_full\"} ")?;
+    let drains = last.value("flowml_drain_lateness_seconds_count")?;
+    let on_time = last.value("flowml_drain_lateness_seconds_bucket{le=\"0.05\"}")?;
+    let table_full = last.value("flowml_skipped_packets_total{reason=\"table_full\"}")?;
     let memory_mib = peak_memory_mib(agent.id())?;
     let end = Instant::now();
     let report = agent.stop(Signal::TERM)?;

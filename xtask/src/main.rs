@@ -13,6 +13,7 @@ mod rules;
 mod run;
 mod setup;
 mod shell;
+mod soak;
 mod test;
 mod toolchain;
 mod workspace;
@@ -41,6 +42,7 @@ enum Task {
     Lint,
     Bench(bench::Arguments),
     Demo(demo::Arguments),
+    Soak(soak::Arguments),
     Corpus(corpus::Arguments),
     Figures(figures::Arguments),
     Fuzz(fuzz::Arguments),
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Task::Lint => lint::task(&workspace),
         Task::Bench(arguments) => bench::task(&workspace, &arguments),
         Task::Demo(arguments) => demo::task(&workspace, &arguments),
+        Task::Soak(arguments) => soak::task(&workspace, &arguments),
         Task::Corpus(arguments) => corpus::task(&workspace, &arguments),
         Task::Figures(arguments) => figures::task(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::task(&workspace, &arguments),

@@ -102,6 +102,11 @@ impl Workspace {
         self.target.join("corpus")
     }
 
+    /// Where the measurements of a soak go unless told otherwise.
+    pub(crate) fn soak(&self) -> PathBuf {
+        self.target.join("soak")
+    }
+
     /// What figures are computed from, beside the corpus.
     pub(crate) fn figures(&self) -> PathBuf {
         self.target.join("figures")

@@ -1,20 +1,16 @@
 //! The demo: ordinary traffic and five attacks in a laboratory, and what the agent makes of them.
 
-use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use flowml_tests::lab::{Interface, Lab};
 use flowml_tests::scenario::{Incident, Meter, Seen, Town, unix_ms};
+use flowml_tests::screen::{Screen, bold, clock, ensure_not_interrupted, is_interrupted, red, watch_signals, words};
 use flowml_tests::traffic::attack::{ATTACKS, Attack, Scene};
 use flowml_tests::traffic::background::Habits;
-
-/// Columns of the output.
-const WIDTH: usize = 80;
 
 /// The learner's warm-up, in intervals of a second.
 const WARM_UP: usize = 30;
@@ -114,14 +110,11 @@ impl Past {
     }
 }
 
-/// Set by SIGINT and SIGTERM.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
 fn main() -> ExitCode {
     let shown = watch_signals().and_then(|()| show());
     match shown {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) if INTERRUPTED.load(Ordering::Relaxed) => {
+        Err(_) if is_interrupted() => {
             eprintln!("\nstopped; the namespaces, the traffic and the agent are gone");
             ExitCode::from(130)
         }
@@ -208,7 +201,7 @@ fn perform(screen: &Screen, meter: &Meter, town: &Town, n: usize, act: &Act) -> 
     screen.text(6, &format!("{} {} → {} server", attacker.host.name(), attacker.v4, victim.v4));
     let mut past = Past {
         attack,
-        at: screen.begun.elapsed(),
+        at: screen.elapsed(),
         began_ms: unix_ms(),
         until_ms: u64::MAX,
         suspects: act.names.iter().map(host).collect(),
@@ -293,100 +286,10 @@ fn close(screen: &Screen, seen: &Seen, said: &str) -> Result<()> {
 fn wait(meter: &Meter, limit: Duration, mut done: impl FnMut(&Seen) -> bool) -> Result<()> {
     let deadline = Instant::now() + limit;
     while !done(&meter.seen()) {
-        ensure!(!INTERRUPTED.load(Ordering::Relaxed), "interrupted");
+        ensure_not_interrupted()?;
         meter.ensure_running()?;
         ensure!(Instant::now() < deadline, "it did not happen within {limit:?}");
         thread::sleep(Duration::from_millis(100));
     }
     Ok(())
-}
-
-/// SIGINT and SIGTERM set [`INTERRUPTED`] from now on, and what was made is undone in order. They are handled and not
-/// blocked, for a blocked signal stays so in the processes that the demo starts, and the agent would not hear it.
-fn watch_signals() -> Result<()> {
-    extern "C" fn interrupt(_: libc::c_int) {
-        INTERRUPTED.store(true, Ordering::Relaxed);
-    }
-    let handler = interrupt as extern "C" fn(libc::c_int) as libc::sighandler_t;
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the handler only stores to an atomic, which may be done in a signal handler.
-        let before = unsafe { libc::signal(signal, handler) };
-        ensure!(before != libc::SIG_ERR, "signal {signal} cannot be handled: {}", std::io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-/// Standard output: lines that stay, and on a terminal one that changes.
-struct Screen {
-    terminal: bool,
-    begun: Instant,
-}
-
-impl Screen {
-    fn new() -> Self {
-        Self { terminal: std::io::stdout().is_terminal(), begun: Instant::now() }
-    }
-
-    /// A line that the next replaces. Only for a terminal.
-    fn progress(&self, text: &str) {
-        if self.terminal {
-            print!("\r\x1b[K{}  {text}", clock(self.begun.elapsed()));
-            let _ = std::io::stdout().flush();
-        }
-    }
-
-    fn clear(&self) {
-        if self.terminal {
-            print!("\r\x1b[K");
-        }
-    }
-
-    /// A line with the time.
-    fn event(&self, text: &str) {
-        self.line(&format!("{}  {text}", clock(self.begun.elapsed())));
-    }
-
-    fn line(&self, text: &str) {
-        self.clear();
-        println!("{text}");
-    }
-
-    /// Text in lines of at most [`WIDTH`] columns, indented.
-    fn text(&self, indent: usize, text: &str) {
-        let mut line = String::new();
-        for word in text.split_whitespace() {
-            if !line.is_empty() && indent + line.chars().count() + 1 + word.chars().count() > WIDTH {
-                self.line(&format!("{:indent$}{line}", ""));
-                line.clear();
-            }
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-        self.line(&format!("{:indent$}{line}", ""));
-    }
-}
-
-/// Minutes and seconds.
-fn clock(time: Duration) -> String {
-    format!("{}:{:02}", time.as_secs() / 60, time.as_secs() % 60)
-}
-
-fn words(name: &str) -> String {
-    name.replace('_', " ")
-}
-
-fn bold(text: &str) -> String {
-    styled("1", text)
-}
-
-fn red(text: &str) -> String {
-    styled("31", text)
-}
-
-/// Only on a terminal, and not where `NO_COLOR` is set (no-color.org).
-fn styled(style: &str, text: &str) -> String {
-    let plain = !std::io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if plain { text.to_owned() } else { format!("\x1b[{style}m{text}\x1b[0m") }
 }

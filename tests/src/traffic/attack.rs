@@ -75,6 +75,13 @@ pub const ATTACKS: &[Attack] = &[
     },
 ];
 
+/// So few packets that they go unseen among others; that they come so regularly tells them.
+pub const BEACON: Attack = Attack {
+    name: "beacon",
+    what: "a short request to port 443 every second, 12 times",
+    launch: |scene| beacon(scene, 12, Duration::from_secs(1)),
+};
+
 /// TCP SYN to ports 1 to `ports` in random order, as nmap sends them. The victim's answers come back.
 pub fn port_scan(scene: Scene<'_>, ports: u16, rate: u32) -> Result<Sent> {
     let mut random = scene.random();
@@ -148,6 +155,15 @@ pub fn brute_force(scene: Scene<'_>, attempts: u32, rate: u32) -> Result<()> {
             connection.exchange(exchange)?;
         }
         thread::sleep(Duration::from_secs(1) / rate.max(1));
+    }
+    Ok(())
+}
+
+/// Short requests to port 443, a connection each, with the same pause between them.
+pub fn beacon(scene: Scene<'_>, requests: u32, pause: Duration) -> Result<()> {
+    for _ in 0..requests {
+        scene.connect(443)?.exchange(Exchange { request: 200, response: 300 })?;
+        thread::sleep(pause);
     }
     Ok(())
 }

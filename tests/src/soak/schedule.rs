@@ -1,0 +1,218 @@
+//! What happens when in a soak: the same seed makes the same schedule.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use crate::traffic::attack::{ATTACKS, Attack, BEACON, syn_flood, udp_flood};
+
+/// Attacks and faults of a period: as many as there are such times in it, and two at the least.
+const ATTACK_EVERY: Duration = Duration::from_secs(15);
+const FAULT_EVERY: Duration = Duration::from_secs(12);
+
+/// Longest that a fault lasts.
+const LONGEST: Duration = Duration::from_secs(12);
+
+/// The part of a period in which things begin and faults end. What is left is for attacks to come to their end.
+const BUSY: (f64, f64) = (0.05, 0.75);
+
+/// Floods that are weaker than those of the demonstration: what comes of all of them while the reader of an output stalls has to
+/// find room in the memory that the output has.
+const FLOODS: [Attack; 2] = [
+    Attack {
+        name: "syn_flood",
+        what: "SYN to port 80 from sources that do not exist, 5,000 a second",
+        launch: |scene| syn_flood(scene, 80, 20_000, 5000).map(drop),
+    },
+    Attack {
+        name: "udp_flood",
+        what: "datagrams of 512 bytes to random ports, 5,000 a second",
+        launch: |scene| udp_flood(scene, 512, 20_000, 5000).map(drop),
+    },
+];
+
+/// Every kind of attack.
+fn attacks() -> impl Iterator<Item = &'static Attack> {
+    let is_flood = |attack: &&Attack| FLOODS.iter().any(|flood| flood.name == attack.name);
+    ATTACKS.iter().filter(move |attack| !is_flood(attack)).chain(&FLOODS).chain([&BEACON])
+}
+
+/// What goes wrong around the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    ReaderStalls,
+    CollectorAway,
+    DiskFull,
+    InterfaceDown,
+    MtuChanged,
+    InterfaceReplaced,
+    Reload,
+    TableFilled,
+}
+
+/// A fault: its name, what happens at its begin and at its end, if it has one.
+struct Words(Fault, &'static str, &'static str, Option<&'static str>);
+
+const FAULTS: [Words; 8] = [
+    Words(Fault::ReaderStalls, "reader_stalls", "the FIFO's reader stops", Some("the FIFO's reader goes on")),
+    Words(Fault::CollectorAway, "collector_away", "the collector ends", Some("the collector is back")),
+    Words(Fault::DiskFull, "disk_full", "the small disk is filled up", Some("the small disk has room again")),
+    Words(Fault::InterfaceDown, "interface_down", "the interface goes down", Some("the interface comes up")),
+    Words(Fault::MtuChanged, "mtu_changed", "the MTU becomes 1400", Some("the MTU is 1500 again")),
+    Words(Fault::InterfaceReplaced, "interface_replaced", "another interface is removed, one of its name comes", None),
+    Words(Fault::Reload, "reload", "SIGHUP, after the configuration was changed", None),
+    Words(Fault::TableFilled, "table_filled", "40,000 new flows at once", None),
+];
+
+impl Fault {
+    fn words(self) -> &'static Words {
+        FAULTS.iter().find(|words| words.0 == self).unwrap_or(&FAULTS[0])
+    }
+}
+
+/// Something that is done at a moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Deed {
+    /// An attack by the stranger of this number.
+    Attack(&'static Attack, usize),
+    Begin(Fault),
+    End(Fault),
+}
+
+impl Deed {
+    /// Its name.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Attack(attack, _) => attack.name,
+            Self::Begin(fault) | Self::End(fault) => fault.words().1,
+        }
+    }
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attack(attack, stranger) => write!(f, "stranger{}: {}", stranger + 1, attack.what),
+            Self::Begin(fault) => f.write_str(fault.words().2),
+            Self::End(fault) => f.write_str(fault.words().3.unwrap_or_default()),
+        }
+    }
+}
+
+/// A deed and its time, since the begin of its period.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    pub(super) at: Duration,
+    pub(super) deed: Deed,
+}
+
+/// The steps of one period after the other, without an end.
+pub(super) struct Schedule {
+    random: Xoshiro256PlusPlus,
+    period: Duration,
+    strangers: usize,
+    attacks: Deck<&'static Attack>,
+    faults: Deck<Fault>,
+}
+
+impl Schedule {
+    pub(super) fn new(seed: u64, period: Duration, strangers: usize) -> Self {
+        let faults = FAULTS.iter().map(|words| words.0).collect();
+        let random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        Self { random, period, strangers, attacks: Deck::new(attacks().collect()), faults: Deck::new(faults) }
+    }
+
+    /// The steps of the next period, in the order of their times.
+    pub(super) fn period(&mut self) -> Vec<Step> {
+        let many = |every: Duration| (self.period.as_secs() / every.as_secs()).max(2);
+        // An even number, so that a period has no fault twice: their number is a power of two.
+        let (attacks, faults) = (many(ATTACK_EVERY), many(FAULT_EVERY) & !1);
+        let mut steps = Vec::new();
+        for _ in 0..attacks {
+            let attack = self.attacks.draw(&mut self.random);
+            let deed = Deed::Attack(attack, self.random.gen_range(0..self.strangers));
+            let at = self.part(BUSY.0, BUSY.1);
+            steps.push(Step { at, deed });
+        }
+        for _ in 0..faults {
+            let fault = self.faults.draw(&mut self.random);
+            let length = self.part(0.1, 0.3).min(LONGEST);
+            let last = BUSY.1 - length.as_secs_f64() / self.period.as_secs_f64();
+            let at = self.part(BUSY.0, last);
+            steps.push(Step { at, deed: Deed::Begin(fault) });
+            if fault.words().3.is_some() {
+                steps.push(Step { at: at + length, deed: Deed::End(fault) });
+            }
+        }
+        steps.sort_by_key(|step| step.at);
+        steps
+    }
+
+    /// A time between two parts of a period.
+    fn part(&mut self, from: f64, to: f64) -> Duration {
+        self.period.mul_f64(self.random.gen_range(from..to))
+    }
+}
+
+/// Things that come in a random order, each once before any comes again.
+struct Deck<T> {
+    all: Vec<T>,
+    left: Vec<T>,
+}
+
+impl<T: Copy> Deck<T> {
+    const fn new(all: Vec<T>) -> Self {
+        Self { all, left: Vec::new() }
+    }
+
+    fn draw(&mut self, random: &mut Xoshiro256PlusPlus) -> T {
+        if self.left.is_empty() {
+            self.left.clone_from(&self.all);
+            self.left.shuffle(random);
+        }
+        self.left.pop().unwrap_or(self.all[0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(seed: u64) -> Vec<String> {
+        let mut schedule = Schedule::new(seed, Duration::from_secs(15), 5);
+        let periods: Vec<_> = (0..4).map(|_| schedule.period()).collect();
+        periods.iter().flatten().map(|step| format!("{:?} {}", step.at, step.deed)).collect()
+    }
+
+    #[test]
+    fn a_seed_makes_a_schedule_in_which_everything_comes_in_its_turn() {
+        assert_eq!(told(1), told(1));
+        assert_ne!(told(1), told(2));
+        let all = told(1).join("\n");
+        for Words(_, _, begin, end) in &FAULTS {
+            assert!(all.contains(begin) && end.is_none_or(|end| all.contains(end)), "{begin} in {all}");
+        }
+        for attack in attacks() {
+            assert!(all.contains(attack.what), "{} in {all}", attack.what);
+        }
+    }
+
+    #[test]
+    fn all_is_over_before_its_period_is() {
+        let period = Duration::from_secs(60);
+        let mut schedule = Schedule::new(3, period, 5);
+        for _ in 0..100 {
+            let steps = schedule.period();
+            assert!(steps.iter().all(|step| step.at <= period.mul_f64(BUSY.1)), "{steps:?}");
+            let open = |steps: &[Step]| {
+                let begun =
+                    steps.iter().filter(|step| matches!(step.deed, Deed::Begin(fault) if fault.words().3.is_some()));
+                begun.count() - steps.iter().filter(|step| matches!(step.deed, Deed::End(_))).count()
+            };
+            assert_eq!(open(&steps), 0, "{steps:?}");
+        }
+    }
+}
