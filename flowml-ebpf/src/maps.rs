@@ -16,6 +16,7 @@ use aya_ebpf::macros::btf_map;
 use flowml_common::content::{PayloadLimit, Piece};
 use flowml_common::counts::{FlowEntry, FlowRarities};
 use flowml_common::flow::KEY_HALVES;
+use flowml_common::handover::Handover;
 use flowml_common::packet::{Frame, Packet};
 use flowml_common::table::{Bucket, Count, Head, SLOTS, Seed, Storage};
 use flowml_common::time::Boundaries;
@@ -57,6 +58,10 @@ pub static RARITIES: Array<FlowRarities, 1, MMAPABLE> = Array::new();
 /// where no payload is kept.
 #[btf_map]
 pub static PIECES: Array<Piece, 1, MMAPABLE> = Array::new();
+
+/// No program reads it: how far the agents have come, for the next one.
+#[btf_map]
+pub static HANDOVER: Array<Handover, 1, MMAPABLE> = Array::new();
 
 /// A packet, a frame and what is read of a packet that is quoted, on cache lines of their own.
 #[repr(C)]

@@ -33,6 +33,7 @@ mod doctor;
 mod feedback;
 mod learning;
 mod pages;
+mod pin;
 mod report;
 
 pub use alarms::{AlarmArguments, AlarmLevel, FalseAlarms};
@@ -41,6 +42,7 @@ pub use doctor::Doctor;
 pub use feedback::Feedback;
 pub use learning::{Eval, InputArguments, LearningArguments, Model, ModelCommand, Score, TableArguments, Train, Unit};
 pub use pages::Pages;
+pub use pin::Unpin;
 pub use report::Report;
 
 /// A network flow meter for Linux that learns what is ordinary and says what is not.
@@ -76,6 +78,9 @@ pub enum Command {
     /// Say whether 'flowml run' would work here, and what to type where it would not
     #[command(long_about = doctor::DOCTOR_HELP, after_help = doctor::DOCTOR_EXAMPLES)]
     Doctor(Doctor),
+    /// End what 'flowml run --pin' keeps in the kernel: programs, links and maps
+    #[command(long_about = pin::UNPIN_HELP, after_help = pin::UNPIN_EXAMPLES)]
+    Unpin(Unpin),
     /// Show what captures or records hold: a page with pictures
     #[command(long_about = report::REPORT_HELP, after_help = report::REPORT_EXAMPLES)]
     Report(Report),
@@ -191,6 +196,7 @@ Examples:
   flowml run -i eth0 -i eth1 --direction both    what comes in and what goes out
   flowml run -i eth0 --tui                       look around: sort, filter, open a flow, a host, an incident
   flowml run -i eth0 --duration 1m -o csv=flows.csv
+  flowml run -i eth0 --pin /sys/fs/bpf/flowml    go on counting over stop, crash and upgrade
   flowml run -i eth0 -o jsonl=- | jq 'select(.type == \"anomaly\")'
 
 A duration is a whole number and its unit: 10ms, 1s, 2m, 1h, 1d.
@@ -262,6 +268,11 @@ pub struct Run {
     /// Offer metrics for Prometheus at http://ADDR/metrics; ADDR is an address and a port, as in 127.0.0.1:9750
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub metrics: Option<SocketAddr>,
+
+    /// Keep programs, maps and counts in DIR, a folder in a BPF file system, as in /sys/fs/bpf/flowml: packets are counted while
+    /// no agent runs, and the next one with the same DIR goes on without a loss. 'flowml unpin DIR' ends it
+    #[arg(long, value_name = "DIR")]
+    pub pin: Option<PathBuf>,
 
     /// End after so long, 10ms to 365d [default: until SIGINT or SIGTERM]
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, RUN_TIME))]
@@ -613,6 +624,7 @@ impl Arguments {
             | Command::Train(_)
             | Command::Score(_)
             | Command::Report(_)
+            | Command::Unpin(_)
             | Command::Feedback(_)
             | Command::Model(_)
             | Command::Pages(_) => None,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use flowml_user::cli::{Arguments, Command, Features, ListFormat};
-use flowml_user::pipeline::{doctor, evaluate, feedback, label, live, read, report, train};
+use flowml_user::pipeline::{doctor, evaluate, feedback, label, live, read, report, train, unpin};
 use flowml_user::process::journal::{Priority, told};
 use flowml_user::sink::{catalogue, tell_last};
 
@@ -19,6 +19,7 @@ async fn main() -> ExitCode {
         Command::Score(arguments) => train::score(&arguments),
         Command::Eval(arguments) => evaluate::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Unpin(arguments) => unpin::run(&arguments),
         Command::Feedback(arguments) => feedback::run(&arguments),
         Command::Model(arguments) => train::show(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments).await,

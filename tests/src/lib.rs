@@ -3,6 +3,7 @@
 //! Everything here works inside namespaces that [`lab::Lab`] made, and nowhere else.
 
 pub mod agent;
+pub mod bpffs;
 pub mod captures;
 pub mod corpus;
 pub mod frames;

@@ -76,7 +76,7 @@ impl Account {
             flows += 1;
             each(flow);
         }
-        drop(drained);
+        drained.commit(in_flows);
         check_epoch(&head, in_flows).with_context(|| format!("epoch {}: {head:?}", self.drains))?;
         ensure!(
             head.entries == flows && flows <= capacity,

@@ -10,7 +10,7 @@ use bytemuck::{Pod, Zeroable, bytes_of};
 use flowml_common::content::{PayloadLimit, Piece, Pieces};
 use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
 use flowml_common::packet::{Frame, Hook, Skipped, parse};
-use flowml_common::table::{Bucket, Head, Metered, Shape, record, skip};
+use flowml_common::table::{Bucket, Count, Head, Metered, Shape, record, skip};
 use flowml_user::capture::kernel::{KernelTable, Size, monotonic_ns};
 use flowml_user::capture::vectors::VecTable;
 use rustix::thread::sched_getcpu;
@@ -142,13 +142,15 @@ impl Twins {
         let mut total = Head::zeroed();
         total.merge(self.vectors.counts());
         same("drained head", &drained.head_total(), &total)?;
-        let mut flows = 0;
+        let (mut flows, mut in_flows) = (0, Count::default());
         for (theirs, ours) in drained.flows().zip(self.vectors.flows()) {
             same_flow(&theirs, &ours).context("drained")?;
+            in_flows.add(theirs.counts.packets(), theirs.counts.frame_bytes());
             flows += 1;
         }
         let numbers = [drained.flows().count(), self.vectors.flows().count()];
         ensure!(numbers == [flows; 2], "{numbers:?} flows, expected {flows}");
+        drained.commit(in_flows);
         self.vectors.clear();
         Ok(flows)
     }

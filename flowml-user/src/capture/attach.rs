@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aya::programs::links::PinnedLink;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType};
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{LinkOrder, ProgramInfo, SchedClassifier};
@@ -25,6 +26,8 @@ pub enum Mode {
 }
 
 impl Mode {
+    pub(super) const ALL: [Self; 3] = [Self::Native, Self::Generic, Self::Tc];
+
     /// The name in messages and records.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -69,19 +72,22 @@ impl TcHook {
     }
 }
 
-/// A program on an interface; dropping it detaches.
+/// A program on an interface; dropping it detaches, unless it is pinned.
 #[derive(Debug)]
-enum Link {
+pub(super) enum Link {
     /// By a bpf_link, which all kernels from 5.9 on have.
-    Xdp(#[expect(dead_code, reason = "held to be dropped")] XdpLink),
+    Xdp(XdpLink),
     /// By the hook that was asked for.
     Tc(SchedClassifierLink),
+    /// By a bpf_link that has a file.
+    Pinned(PinnedLink),
 }
 
 /// The programs on an interface, and what they hang on. They are dropped in this order: clsact goes once it is empty.
 #[derive(Debug, Default)]
-struct Links {
-    programs: Vec<Link>,
+pub(super) struct Links {
+    /// Ingress, then egress.
+    pub(super) programs: Vec<Link>,
     clsact: Option<Clsact>,
 }
 
@@ -96,7 +102,7 @@ pub struct Attachment {
     pub egress: bool,
     /// Why a mode that would have been better was not taken, one line each.
     pub refused: Vec<String>,
-    links: Links,
+    pub(super) links: Links,
 }
 
 impl Attachment {
@@ -106,6 +112,16 @@ impl Attachment {
     pub fn needs(&self) -> CapabilitySet {
         let by_netlink = |link: &Link| matches!(link, Link::Tc(link) if link.priority().is_ok());
         if self.links.programs.iter().any(by_netlink) { CapabilitySet::NET_ADMIN } else { CapabilitySet::empty() }
+    }
+
+    /// Detaches, and takes away what was pinned.
+    pub fn end(self) {
+        for link in self.links.programs {
+            if let Link::Pinned(link) = link {
+                // What cannot be removed here is removed by the next agent, or with the rest.
+                let _ = link.unpin();
+            }
+        }
     }
 }
 
@@ -185,7 +201,7 @@ impl Links {
         Ok(())
     }
 
-    fn attach_tc(
+    pub(super) fn attach_tc(
         &mut self,
         table: &mut KernelTable,
         interface: &Interface,
@@ -224,6 +240,6 @@ pub fn tc_ingress_programs(interface: &Interface) -> Option<Vec<String>> {
     Some(programs.iter().map(name).collect())
 }
 
-fn refusal(interface: &Interface, mode: &str, error: &(dyn std::error::Error + 'static)) -> CaptureError {
+pub(super) fn refusal(interface: &Interface, mode: &str, error: &(dyn std::error::Error + 'static)) -> CaptureError {
     CaptureError::Attach { interface: interface.name.clone(), mode: mode.to_owned(), reason: chain(error) }
 }

@@ -3,7 +3,7 @@
 use bytemuck::Zeroable;
 use flowml_common::content::{PayloadLimit, Piece, Pieces};
 use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
-use flowml_common::table::Head;
+use flowml_common::table::{Count, Head};
 
 /// The counts and flows of an epoch in memory of their own, which can be used again.
 pub struct Copied {
@@ -13,6 +13,8 @@ pub struct Copied {
     pub head: Head,
     /// How full the fullest CPU's partition was, 0 to 1.
     pub occupancy: f64,
+    /// Whether the epoch began before this agent, however long.
+    pub inherited: bool,
     entries: Vec<FlowEntry>,
     rarities: Vec<FlowRarities>,
     payload: Option<PayloadLimit>,
@@ -27,6 +29,7 @@ impl Copied {
             time_ns: 0,
             head: Head::zeroed(),
             occupancy: 0.0,
+            inherited: false,
             entries: Vec::new(),
             rarities: Vec::new(),
             payload,
@@ -46,6 +49,14 @@ impl Copied {
                 self.pieces.extend_from_slice(pieces.all());
             }
         }
+    }
+
+    /// Packets and bytes of the flows.
+    #[must_use]
+    pub fn in_flows(&self) -> Count {
+        let mut sum = Count::default();
+        self.entries.iter().for_each(|entry| sum.add(entry.counts.packets(), entry.counts.frame_bytes()));
+        sum
     }
 
     /// The flows, in the order in which they were copied.

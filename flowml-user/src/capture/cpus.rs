@@ -25,7 +25,7 @@ impl Cpus {
     /// Where the list cannot be read.
     pub fn possible() -> Result<Self, CaptureError> {
         let list = fs::read_to_string(POSSIBLE).and_then(|list| Self::parse(list.trim()));
-        list.map_err(|error| CaptureError::Cpus { file: POSSIBLE, error })
+        list.map_err(|error| CaptureError::File { file: POSSIBLE, error })
     }
 
     /// Reads a list of numbers and ranges, such as `0-3,8-11` (cpuset(7)).

@@ -10,6 +10,7 @@ use aya::{Ebpf, EbpfLoader};
 use bytemuck::Zeroable;
 use flowml_common::content::{PayloadLimit, Piece, Pieces};
 use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
+use flowml_common::handover::{Account, Constants};
 use flowml_common::packet::Skipped;
 use flowml_common::table::{Bucket, Count, Head, SLOTS, Seed, Shape};
 use flowml_common::time::{Boundaries, Stamp};
@@ -17,6 +18,8 @@ use rand::RngCore;
 use rand::rngs::OsRng;
 
 use super::cpus::Cpus;
+use super::handover::{Ledger, Step};
+use super::pins::{KEPT, PinError, Pins, namespace};
 use super::shared::SharedArray;
 use super::vectors::flows;
 use super::{CaptureError, os_error};
@@ -29,7 +32,7 @@ pub const DEFAULT_CAPACITY: u32 = 32_768;
 const DEFAULT_MEMORY: u64 = 512 << 20;
 
 /// Both epochs.
-const EPOCHS: u32 = 2;
+pub(super) const EPOCHS: u32 = 2;
 
 /// How full a partition may become before the agent drains early: the other half is for what arrives meanwhile.
 const HIGH_WATER: f64 = 0.5;
@@ -61,6 +64,11 @@ impl Size {
             capacity /= 2;
         }
         size(capacity)
+    }
+
+    const fn of(constants: &Constants) -> Self {
+        let Constants { cpus, buckets, payload, .. } = *constants;
+        Self { cpus, shape: Shape { buckets }, payload: PayloadLimit::new(payload) }
     }
 
     const fn partitions(self) -> u32 {
@@ -102,8 +110,7 @@ impl GracePeriod {
 /// The loaded programs and their flow table.
 pub struct KernelTable {
     ebpf: Ebpf,
-    /// The programs' variable.
-    epoch_number: Array<MapData, u32>,
+    ledger: Ledger,
     grace: GracePeriod,
     heads: SharedArray<Head>,
     strays: SharedArray<Count>,
@@ -111,13 +118,14 @@ pub struct KernelTable {
     entries: SharedArray<FlowEntry>,
     rarities: SharedArray<FlowRarities>,
     pieces: SharedArray<Piece>,
+    constants: Constants,
     size: Size,
-    seed: Seed,
-    boundaries: Boundaries,
     /// The epoch that the programs write to.
     epoch: u32,
     /// When it began.
     began: Stamp,
+    /// Epochs that began before this agent: the next so many that are drained.
+    inherited: u32,
 }
 
 impl KernelTable {
@@ -135,63 +143,147 @@ impl KernelTable {
         Self::with_size(object, Size::new(Cpus::possible()?.numbers, capacity, payload), boundaries)
     }
 
+    /// As [`load`](Self::load), but of the table that is pinned there, if there is one.
+    ///
+    /// # Errors
+    /// As there, and where what is pinned cannot be taken over, or is not what was asked for.
+    pub fn open(
+        object: &[u8],
+        pins: &Pins,
+        capacity: Option<u32>,
+        payload: Option<PayloadLimit>,
+        boundaries: Boundaries,
+    ) -> Result<Self, CaptureError> {
+        let Some(handover) = pins.table()? else {
+            pins.forget_unfinished()?;
+            return Self::load(object, capacity, payload, boundaries);
+        };
+        let constants = handover.constants;
+        let size = Size::of(&constants);
+        let wanted = capacity.map_or(size.shape, Shape::for_capacity);
+        let kept = if size.shape != wanted {
+            Some(format!("--flow-capacity {}", size.shape.entries()))
+        } else if size.payload != payload {
+            Some(format!("--payload {}", constants.payload))
+        } else if constants.boundaries != boundaries {
+            Some("another --idle-timeout or --active-timeout".to_owned())
+        } else {
+            None
+        };
+        match kept {
+            Some(kept) => Err(PinError::Contradiction { folder: pins.folder().to_owned(), kept }.into()),
+            None => Self::build(object, constants, Some(pins)),
+        }
+    }
+
     /// Loads the maps of `object`, whose entries end at these boundaries; programs are loaded by [`xdp`](Self::xdp) and
     /// [`tc`](Self::tc).
     ///
     /// # Errors
     /// Where the kernel refuses a map or this is no object of flowml's.
     pub fn with_size(object: &[u8], size: Size, boundaries: Boundaries) -> Result<Self, CaptureError> {
-        let Size { shape: Shape { buckets }, payload, .. } = size;
-        let too_large = || CaptureError::TooLarge { capacity: size.shape.entries(), cpus: size.cpus };
-        let total = |each: u32| size.partitions().checked_mul(each).ok_or_else(too_large);
-        let entries = total(size.shape.entries())?;
-        // A map has at least one element.
-        let pieces = entries.checked_mul(size.pieces_of_entry()).ok_or_else(too_large)?.max(1);
         let mut seed = Seed::zeroed();
         OsRng.fill_bytes(bytemuck::bytes_of_mut(&mut seed));
-        let mut ebpf = EbpfLoader::new()
-            .override_global("BUCKETS", &buckets, true)
-            .override_global("SEED", &seed.0, true)
-            .override_global("BOUNDARIES", &boundaries.words(), true)
-            .override_global("PAYLOAD", &payload.map_or(0, PayloadLimit::bytes), true)
+        let (cpus, buckets) = (size.cpus, size.shape.buckets);
+        let payload = size.payload.map_or(0, PayloadLimit::bytes);
+        Self::build(object, Constants { cpus, buckets, payload, reserved: 0, seed, boundaries }, None)
+    }
+
+    /// Loads programs with these constants, over the maps that are pinned or over new ones.
+    fn build(object: &[u8], constants: Constants, pinned: Option<&Pins>) -> Result<Self, CaptureError> {
+        let size = Size::of(&constants);
+        let too_large = || CaptureError::TooLarge { capacity: size.shape.entries(), cpus: size.cpus };
+        let total = |each: u32| size.partitions().checked_mul(each).ok_or_else(too_large);
+        let (buckets, entries) = (total(constants.buckets)?, total(size.shape.entries())?);
+        // A map has at least one element.
+        let pieces = entries.checked_mul(size.pieces_of_entry()).ok_or_else(too_large)?.max(1);
+        let epoch = pinned.map_or(Ok(0), Pins::epoch)?;
+        let boundaries = constants.boundaries.words();
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global("BUCKETS", &constants.buckets, true)
+            .override_global("SEED", &constants.seed.0, true)
+            .override_global("BOUNDARIES", &boundaries, true)
+            .override_global("PAYLOAD", &constants.payload, true)
+            // The loader writes it to the map, which programs may be using: it stays what it is.
+            .override_global("EPOCH", &epoch, true)
             .map_max_entries("PACKETS", size.cpus)
             .map_max_entries("HEADS", size.partitions())
-            .map_max_entries("TAGS", total(buckets)?)
+            .map_max_entries("TAGS", buckets)
             .map_max_entries("ENTRIES", entries)
             .map_max_entries("RARITIES", entries)
-            .map_max_entries("PIECES", pieces)
-            .load(object)
-            .map_err(|error| CaptureError::load(&error, size))?;
-        let heads = map_array(&ebpf, "HEADS", size.partitions())?;
-        let strays = map_array(&ebpf, "STRAYS", EPOCHS)?;
-        let buckets = map_array(&ebpf, "TAGS", total(buckets)?)?;
-        let rarities = map_array(&ebpf, "RARITIES", entries)?;
-        let entries = map_array(&ebpf, "ENTRIES", entries)?;
-        let pieces = map_array(&ebpf, "PIECES", pieces)?;
-        let epoch_number = take_map(&mut ebpf, ".data.epoch")?.try_into()?;
+            .map_max_entries("PIECES", pieces);
+        for (map, file) in pinned.iter().flat_map(|pins| KEPT.map(|(map, file)| (map, pins.path(file)))) {
+            loader.map_pin_path(map, file);
+        }
+        let mut ebpf = loader.load(object).map_err(|error| CaptureError::load(&error, size))?;
+        let handover = map_array(&ebpf, "HANDOVER", 1)?;
+        let ledger = match pinned {
+            None => Ledger::begin(handover, constants, namespace()?),
+            Some(_) => Ledger::go_on(handover),
+        };
         let grace = GracePeriod { slot: take_map(&mut ebpf, "GRACE")?.try_into()?, map: Array::create(1, 0)? };
-        Ok(Self {
+        let mut table = Self {
+            heads: map_array(&ebpf, "HEADS", size.partitions())?,
+            strays: map_array(&ebpf, "STRAYS", EPOCHS)?,
+            buckets: map_array(&ebpf, "TAGS", buckets)?,
+            entries: map_array(&ebpf, "ENTRIES", entries)?,
+            rarities: map_array(&ebpf, "RARITIES", entries)?,
+            pieces: map_array(&ebpf, "PIECES", pieces)?,
             ebpf,
-            epoch_number,
+            ledger,
             grace,
-            heads,
-            strays,
-            buckets,
-            entries,
-            rarities,
-            pieces,
+            constants,
             size,
-            seed,
-            boundaries,
-            epoch: 0,
+            epoch,
             began: Stamp::of_ns(monotonic_ns()),
-        })
+            inherited: 0,
+        };
+        table.inherit(pinned)?;
+        Ok(table)
+    }
+
+    /// Goes on from the step at which an earlier agent ended.
+    fn inherit(&mut self, pinned: Option<&Pins>) -> Result<(), CaptureError> {
+        let Some(pins) = pinned else { return Ok(()) };
+        self.inherited = match self.ledger.step(self.epoch) {
+            Some(Step::Counting) => 1,
+            Some(Step::Ended) => 2,
+            Some(Step::Committed) => {
+                self.clear(self.epoch ^ 1);
+                1
+            }
+            None => {
+                let (folder, what) = (pins.folder().to_owned(), "the epoch is that of no drain".to_owned());
+                return Err(PinError::Damaged { folder, what }.into());
+            }
+        };
+        Ok(())
     }
 
     /// The secret of the hash, for a table in vectors in which each flow has the same entry.
     #[must_use]
     pub const fn seed(&self) -> Seed {
-        self.seed
+        self.constants.seed
+    }
+
+    /// What earlier agents took from the table.
+    #[must_use]
+    pub const fn earlier(&self) -> &Account {
+        self.ledger.earlier()
+    }
+
+    /// Says to the next agent that all that this one took is where it should be.
+    pub fn set_reported(&mut self) {
+        self.ledger.set_reported();
+    }
+
+    /// Pins the maps, so that they outlive this process.
+    pub(super) fn pin(&self, pins: &Pins) -> Result<(), CaptureError> {
+        for (map, file) in KEPT {
+            pins.pin(file, self.ebpf.map(map).ok_or(CaptureError::NotOurObject { missing: map })?)?;
+        }
+        Ok(())
     }
 
     /// How large the table is.
@@ -269,59 +361,95 @@ impl KernelTable {
         (0..self.size.cpus).map(move |cpu| (EPOCHS * cpu + epoch) as usize)
     }
 
-    /// Whether the table is to be emptied before the interval ends: a partition is so full that waiting would risk
+    /// Whether the table is to be emptied before the interval ends: it has what was counted before this agent, a partition is so full that waiting would risk
     /// overflow, a bucket had no room for another entry of a flow, or a slot has ended, after which each flow takes another.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        self.occupancy() >= HIGH_WATER || self.largest(offset_of!(Head, boundaries_lost)) > 0 || self.slot_ended()
+        self.inherited > 0
+            || self.occupancy() >= HIGH_WATER
+            || self.largest(offset_of!(Head, boundaries_lost)) > 0
+            || self.slot_ended()
     }
 
     /// Short slots are left to the programs: emptying the table waits for them some milliseconds.
     fn slot_ended(&self) -> bool {
-        let boundaries = self.boundaries;
+        let boundaries = self.constants.boundaries;
         boundaries.slot() >= SHORTEST_EPOCH && !boundaries.in_one_slot(self.began, Stamp::of_ns(monotonic_ns()))
     }
 
-    /// Ends the current epoch: the programs go on in the other one, and what this one counted is the answer's.
+    /// Ends the current epoch: the programs go on in the other one, and what this one counted is the answer's. Where an epoch
+    /// has ended that was not committed, it is that one.
     ///
     /// # Errors
-    /// Where the kernel refuses to change the epoch; nothing is lost then, and the epoch goes on.
+    /// Where the kernel refuses; nothing is lost then.
     pub fn drain(&mut self) -> Result<Drained<'_>, CaptureError> {
-        let next = self.epoch ^ 1;
-        // Whoever reads the new number also sees its partitions cleared.
-        fence(Ordering::Release);
-        self.epoch_number.set(0, next, 0)?;
+        if self.ledger.step(self.epoch) == Some(Step::Counting) {
+            let next = self.epoch ^ 1;
+            // Whoever reads the new number also sees its partitions cleared.
+            fence(Ordering::Release);
+            self.set_epoch(next)?;
+            self.epoch = next;
+            self.began = Stamp::of_ns(monotonic_ns());
+        }
         // From then on no program writes to the old epoch.
         self.grace.wait()?;
-        let epoch = self.epoch;
-        self.epoch = next;
-        let time_ns = monotonic_ns();
-        self.began = Stamp::of_ns(time_ns);
-        Ok(Drained { time_ns, table: self, epoch })
+        let inherited = self.inherited > 0;
+        Ok(Drained { time_ns: monotonic_ns(), inherited, epoch: self.epoch ^ 1, table: self })
+    }
+
+    /// Sets the programs' variable.
+    fn set_epoch(&mut self, epoch: u32) -> Result<(), CaptureError> {
+        const VARIABLE: &str = ".data.epoch";
+        let map = self.ebpf.map_mut(VARIABLE).ok_or(CaptureError::NotOurObject { missing: VARIABLE })?;
+        Ok(Array::<&mut MapData, u32>::try_from(map)?.set(0, epoch, 0)?)
+    }
+
+    fn head(&self, partition: usize) -> &Head {
+        // SAFETY: called for partitions of an epoch that is over, so no program writes there.
+        unsafe { &self.heads.slice(partition, 1)[0] }
+    }
+
+    /// Clears the partitions of an epoch that is over and committed, and so hands them back for the epoch after the next flip.
+    fn clear(&mut self, epoch: u32) {
+        let buckets = self.size.shape.buckets as usize;
+        for partition in self.partitions(epoch) {
+            // Entries are written anew when they are taken, so only the tags and the counts have to go.
+            let used = self.head(partition).entries > 0;
+            // SAFETY: the epoch is over, so no program reads or writes there, and `&mut self` is ours.
+            unsafe {
+                if used {
+                    self.buckets.fill_zero(partition * buckets, buckets);
+                    // The head says whether there are tags to clear, also to the next agent if this one is killed.
+                    fence(Ordering::SeqCst);
+                }
+                self.heads.fill_zero(partition, 1);
+            }
+        }
+        // SAFETY: as above.
+        unsafe { self.strays.fill_zero(epoch as usize, 1) };
+        self.ledger.set_cleared();
     }
 }
 
-/// What one epoch counted. Dropping it clears the partitions and so hands them back for the epoch after the next flip.
+/// What one epoch counted, until it is [committed](Self::commit). Where it is not, it is what the next drain gives.
+#[must_use]
 pub struct Drained<'a> {
     /// When the epoch ended, ns of CLOCK_MONOTONIC, the clock of the packets' times.
     pub time_ns: u64,
+    /// Whether the epoch began before this agent, however long.
+    pub inherited: bool,
     table: &'a mut KernelTable,
     epoch: u32,
 }
 
-impl Drained<'_> {
+impl<'a> Drained<'a> {
     fn partitions(&self) -> impl Iterator<Item = usize> + use<> {
         self.table.partitions(self.epoch)
     }
 
-    fn head(&self, partition: usize) -> &Head {
-        // SAFETY: the epoch is over (`drain`), so no program writes there.
-        unsafe { &self.table.heads.slice(partition, 1)[0] }
-    }
-
     /// What came to CPUs that have no partition.
     fn stray(&self) -> Count {
-        // SAFETY: as in `head`.
+        // SAFETY: the epoch is over (`drain`), so no program writes there.
         unsafe { self.table.strays.slice(self.epoch as usize, 1)[0] }
     }
 
@@ -330,7 +458,7 @@ impl Drained<'_> {
     pub fn head_total(&self) -> Head {
         let mut total = Head::zeroed();
         for partition in self.partitions() {
-            total.merge(self.head(partition));
+            total.merge(self.table.head(partition));
         }
         let Count { packets, bytes } = self.stray();
         total.received.add(packets, bytes);
@@ -343,8 +471,8 @@ impl Drained<'_> {
         let table = &*self.table;
         let buckets = table.size.shape.buckets as usize;
         let entries = buckets * SLOTS;
-        self.partitions().filter(|partition| self.head(*partition).entries > 0).flat_map(move |partition| {
-            // SAFETY: as in `head`.
+        self.partitions().filter(|partition| table.head(*partition).entries > 0).flat_map(move |partition| {
+            // SAFETY: as in `stray`.
             unsafe {
                 let pieces = table.size.payload.map(|limit| {
                     let each = entries * limit.pieces_of_entry() as usize;
@@ -359,24 +487,27 @@ impl Drained<'_> {
             }
         })
     }
+
+    /// Takes it into the account, in which that much is in its flows: the caller has it all from here on, and no later agent
+    /// gets it. Nothing of it may have been given on before.
+    pub fn commit(self, in_flows: Count) -> Committed<'a> {
+        let head = self.head_total();
+        let Self { table, epoch, .. } = self;
+        table.ledger.commit(&head, in_flows);
+        table.inherited = table.inherited.saturating_sub(1);
+        Committed { table, epoch }
+    }
 }
 
-impl Drop for Drained<'_> {
+/// An epoch that is in the account. Dropping it clears its partitions.
+pub struct Committed<'a> {
+    table: &'a mut KernelTable,
+    epoch: u32,
+}
+
+impl Drop for Committed<'_> {
     fn drop(&mut self) {
-        let buckets = self.table.size.shape.buckets as usize;
-        for partition in self.partitions() {
-            // Entries are written anew when they are taken, so only the tags and the counts have to go.
-            let used = self.head(partition).entries > 0;
-            // SAFETY: the epoch is over, so no program reads or writes there, and `&mut KernelTable` is ours.
-            unsafe {
-                if used {
-                    self.table.buckets.fill_zero(partition * buckets, buckets);
-                }
-                self.table.heads.fill_zero(partition, 1);
-            }
-        }
-        // SAFETY: as above.
-        unsafe { self.table.strays.fill_zero(self.epoch as usize, 1) };
+        self.table.clear(self.epoch);
     }
 }
 

@@ -13,9 +13,12 @@ pub mod cpus;
 pub mod device;
 pub mod file;
 mod generic;
+mod handover;
 pub mod interface;
 pub mod kernel;
+pub mod pins;
 pub mod shared;
+pub mod takeover;
 pub mod vectors;
 
 /// What is said where it cannot be known whether counts may be lost ([`CaptureError::Preemptible`]).
@@ -112,9 +115,12 @@ pub enum CaptureError {
         /// The map or program.
         missing: &'static str,
     },
-    /// The list of CPUs.
+    /// What is pinned.
+    #[error(transparent)]
+    Pins(#[from] pins::PinError),
+    /// A file of the system.
     #[error("cannot read {file}: {error}")]
-    Cpus {
+    File {
         /// Which file.
         file: &'static str,
         /// What the system said.

@@ -5,7 +5,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use bytemuck::Pod;
 
@@ -93,12 +93,39 @@ impl<T: Pod> SharedArray<T> {
     /// Where there is no such number.
     #[must_use]
     pub fn load_u64(&self, n: usize, offset: usize) -> u64 {
+        self.word(n, offset).load(Ordering::Relaxed)
+    }
+
+    /// Writes a value at `offset` bytes in element `n`.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes there meanwhile.
+    ///
+    /// # Panics
+    /// Where it is not within the element.
+    pub unsafe fn write<V: Pod>(&mut self, n: usize, offset: usize, value: &V) {
+        self.check(n, 1);
+        assert!(offset.checked_add(size_of::<V>()).is_some_and(|end| end <= size_of::<T>()), "within an element");
+        // SAFETY: within the mapping (checked), any bytes are a `T`, and nobody else is there (the caller).
+        unsafe { self.start.as_ptr().add(n).cast::<u8>().add(offset).cast::<V>().write_unaligned(*value) }
+    }
+
+    /// Writes the 64-bit number at `offset` bytes in element `n` whole, behind all that was written before and before all
+    /// that is written later, also where this process is killed in between.
+    ///
+    /// # Panics
+    /// Where there is no such number.
+    pub fn store_u64(&mut self, n: usize, offset: usize, number: u64) {
+        self.word(n, offset).store(number, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    fn word(&self, n: usize, offset: usize) -> &AtomicU64 {
         self.check(n, 1);
         assert!(offset.is_multiple_of(8) && offset + 8 <= size_of::<T>(), "expected an aligned u64 within an element");
         // SAFETY: within the mapping and aligned (checked: pages and element sizes are multiples of 8); the kernel
         // writes aligned words whole, so an atomic load sees one of its values.
-        let number = unsafe { &*self.start.as_ptr().add(n).cast::<u8>().add(offset).cast::<AtomicU64>() };
-        number.load(Ordering::Relaxed)
+        unsafe { &*self.start.as_ptr().add(n).cast::<u8>().add(offset).cast::<AtomicU64>() }
     }
 
     fn check(&self, from: usize, count: usize) {

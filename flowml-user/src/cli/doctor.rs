@@ -29,6 +29,10 @@ pub struct Doctor {
     #[arg(short, long = "interface", value_name = "IFACE", value_parser = interface)]
     pub interfaces: Vec<String>,
 
+    /// Look also whether '--pin DIR' would work, and what is pinned there
+    #[arg(long, value_name = "DIR")]
+    pub pin: Option<PathBuf>,
+
     /// Write the findings for programs: json=PATH; '-' is standard output, in place of the text
     #[arg(short, long, value_name = "json=PATH", value_parser = json_path)]
     pub output: Option<PathBuf>,

@@ -32,7 +32,7 @@ const SPARE: usize = 2;
 /// The drain, as seen by others.
 pub(super) struct Drain {
     end: Sender<()>,
-    thread: JoinHandle<Result<()>>,
+    thread: JoinHandle<Result<KernelTable>>,
 }
 
 /// What the thread has.
@@ -65,13 +65,13 @@ impl Drain {
             let done = draining.work(&ends);
             draining.backlog.close();
             drop(over);
-            done
+            done.map(|()| draining.table)
         });
         Ok((Self { end, thread: thread.context("cannot start the thread that empties the flow table")? }, returns))
     }
 
-    /// Takes what is still in the table, and ends. Nothing may be attached any more.
-    pub(super) fn end(self) -> Result<()> {
+    /// Takes what is still in the table, and ends. Returns the table.
+    pub(super) fn end(self) -> Result<KernelTable> {
         drop(self.end);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
@@ -126,10 +126,11 @@ impl Draining {
         let mut copied = self.spare.pop().unwrap_or_else(|| Copied::new(self.table.size().payload));
         copied.occupancy = self.table.occupancy();
         let drained = self.table.drain().context("the flow table could not be drained")?;
-        copied.time_ns = drained.time_ns;
+        (copied.time_ns, copied.inherited) = (drained.time_ns, drained.inherited);
         copied.head = drained.head_total();
         copied.fill(drained.flows());
-        drop(drained);
+        // Nobody has the copy before this: should this process be killed, the next one takes the epoch, or counts it as taken.
+        drained.commit(copied.in_flows());
         let took = begun.elapsed();
         let bytes = copied.bytes();
         self.backlog.put(Message::Drained { copied: Box::new(copied), took, late, clock: clock() }, bytes);

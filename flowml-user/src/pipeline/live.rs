@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use flowml_common::handover::Account;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
@@ -25,17 +26,22 @@ use crate::capture::attach::{Attachment, Mode, Wanted, attach};
 use crate::capture::copied::Copied;
 use crate::capture::interface::{Interface, Interfaces, exists};
 use crate::capture::kernel::{KernelTable, monotonic_ns, realtime_ns};
+use crate::capture::pins::Pins;
+use crate::capture::takeover::{keep, take_over};
 use crate::capture::{CaptureError, UNKNOWN_PREEMPTION};
 use crate::cli::{Direction, Run, XdpMode};
 use crate::features::FlowColumns;
 use crate::object;
 use crate::process::capabilities::{self, CapabilitySet};
+use crate::process::journal::{Priority, told};
 use crate::process::kernel::Preemption;
 use crate::process::queue::Queue;
 use crate::process::service::Service;
 use crate::record::{Clock, Inspector};
 use crate::session::Timeouts;
-use crate::sink::{Closing, Console, Event, Events, InterfaceReport, Metrics, Pace, Scrapes, Sinks};
+use crate::sink::{
+    Closing, Console, Event, Events, InterfaceReport, Metrics, Pace, Scrapes, Sinks, Verbosity, counted, tell_last,
+};
 
 /// Meters live until something ends it.
 ///
@@ -57,13 +63,17 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
     // Before anything is attached: whatever comes from here on ends the run in order.
     let mut stop = Stop::new(arguments.tui)?;
     let object = object::embedded().ok_or(CaptureError::NoObject)?;
-    let interfaces = choose(&arguments.interfaces).await?;
     let columns = FlowColumns::of(inspector.as_ref());
     // Before the outputs are opened: what they replace stays.
     let preemption = Preemption::of_kernel();
     if preemption == Preemption::Possible {
         return Err(CaptureError::Preemptible.into());
     }
+    let timeouts = Timeouts { idle: arguments.idle_timeout, active: arguments.active_timeout, ..Timeouts::default() };
+    let pins = arguments.pin.as_deref().map(Pins::open).transpose().map_err(CaptureError::from)?;
+    let mut table = load(object, arguments, pins.as_ref(), timeouts)?;
+    // What an agent had attached that was killed while it began is gone by now.
+    let interfaces = choose(&arguments.interfaces).await?;
     let console = Console::on_standard_error(arguments.verbosity());
     let mut sinks = Sinks::open(&arguments.outputs, columns, Pace::Live, console)?;
     let scrapes = match arguments.metrics {
@@ -79,9 +89,6 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
         sinks.notice(UNKNOWN_PREEMPTION);
     }
     let service = Service::of_environment();
-    let timeouts = Timeouts { idle: arguments.idle_timeout, active: arguments.active_timeout, ..Timeouts::default() };
-    let mut table =
-        KernelTable::load(object, arguments.flow_capacity, arguments.content.limit(), timeouts.boundaries())?;
     let size = table.size();
     sinks.notice(&format!(
         "flow table: {} flows on each of {} CPUs, {:.0} MiB of locked memory",
@@ -91,12 +98,16 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
     ));
     let mut attached = Vec::new();
     for interface in interfaces {
-        let egress = arguments.direction == Direction::Both && !interface.is_loopback();
-        let attachment = attach(&mut table, interface, wanted(arguments.xdp_mode), egress)?;
+        let attachment = meter(&mut table, interface, arguments, pins.as_ref())?;
         for line in describe(&attachment, arguments.direction) {
             sinks.notice(&line);
         }
         attached.push(attachment);
+    }
+    let pins = pins.map(|pins| keep(pins, &table, &mut attached)).transpose()?;
+    let earlier = pins.as_ref().map(|_| *table.earlier());
+    if let Some(pins) = &pins {
+        sinks.notice(&describe_pins(pins, table.earlier()));
     }
     let reports: Vec<_> = attached.iter().map(report).collect();
     let metrics = Metrics::new(&reports, size.shape.entries(), size.cpus);
@@ -107,6 +118,7 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
     let shares = Shares::of(arguments.memory_limit(), arguments.content.limit());
     let mut pipeline = Pipeline::new(timeouts, reports, Some(learners.beside()), sinks, monotonic_ns(), rand::random())
         .with_inspector(inspector)
+        .after(earlier)
         .within(shares);
     stop.after(arguments.duration);
 
@@ -144,7 +156,8 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
     serving.service.stopping();
     // What is left to do may take a while: people see their terminal again, and then the summary.
     serving.backlog.force(Message::LeaveScreen);
-    // Detach first, then count what came until then: nothing is received that is not in the summary.
+    // Detach first, then count what came until then: nothing is received that is not in the summary. What is pinned stays
+    // attached, and counts for the next agent.
     drop(serving.attached);
     let drained = drain.end();
     // Metrics are served until the end.
@@ -154,10 +167,14 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
     if let Some(path) = kept.file() {
         learners.save(path)?;
     }
-    drained?;
+    let mut table = drained?;
     finished.outputs?;
     if !finished.conserved {
         bail!("the account does not balance: packets received are not those in flows and those skipped");
+    }
+    table.set_reported();
+    if let Some(pins) = pins.filter(|_| arguments.verbosity() >= Verbosity::Summary) {
+        tell_last(&told(Priority::Information, &describe_kept(&pins)));
     }
     match ending {
         Ending::Asked => Ok(learners),
@@ -180,6 +197,31 @@ const fn builtin(arguments: &Run) -> Builtin {
     match arguments.direction {
         Direction::Ingress => Builtin::Ingress,
         Direction::Both => Builtin::Both,
+    }
+}
+
+/// Loads the programs, over the table that is pinned, if there is one.
+fn load(object: &[u8], arguments: &Run, pins: Option<&Pins>, timeouts: Timeouts) -> Result<KernelTable, CaptureError> {
+    let (capacity, payload, boundaries) = (arguments.flow_capacity, arguments.content.limit(), timeouts.boundaries());
+    match pins {
+        Some(pins) => KernelTable::open(object, pins, capacity, payload, boundaries),
+        None => KernelTable::load(object, capacity, payload, boundaries),
+    }
+}
+
+/// Meters an interface: by what is pinned there, if that is so.
+fn meter(
+    table: &mut KernelTable,
+    interface: Interface,
+    arguments: &Run,
+    pins: Option<&Pins>,
+) -> Result<Attachment, CaptureError> {
+    let egress = arguments.direction == Direction::Both && !interface.is_loopback();
+    let wanted = wanted(arguments.xdp_mode);
+    let taken_over = pins.map(|pins| take_over(table, &interface, wanted, egress, pins)).transpose()?;
+    match taken_over.flatten() {
+        Some(attachment) => Ok(attachment),
+        None => attach(table, interface, wanted, egress),
     }
 }
 
@@ -261,6 +303,7 @@ impl Serving {
         let gone = self.attached.extract_if(.., |attachment| !exists(attachment.interface.index));
         for attachment in gone.collect::<Vec<_>>() {
             self.warn(format!("{} has gone; what it carried is counted", attachment.interface.name));
+            attachment.end();
         }
         if self.attached.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
@@ -304,6 +347,30 @@ fn describe(attachment: &Attachment, direction: Direction) -> Vec<String> {
         lines.push(format!("{} is down: it is metered as soon as it comes up", interface.name));
     }
     lines
+}
+
+/// What people are told of the folder at the begin.
+fn describe_pins(pins: &Pins, earlier: &Account) -> String {
+    let folder = pins.folder().display();
+    let taken = counted(earlier.received.packets, "packet");
+    match (earlier.received.packets, earlier.unreported.packets) {
+        (0, _) => format!("pinned in {folder}: packets are counted while no agent runs"),
+        (_, 0) => format!("pinned in {folder}: earlier agents have taken {taken}"),
+        (_, lost) => {
+            let lost = counted(lost, "packet");
+            format!(
+                "pinned in {folder}: earlier agents have taken {taken} ({lost} by agents that did not end in order)"
+            )
+        }
+    }
+}
+
+/// And at the end.
+fn describe_kept(pins: &Pins) -> String {
+    let folder = pins.folder().display();
+    format!(
+        "flowml: the programs stay attached and count: start with '--pin {folder}' to go on, or end them with 'flowml unpin {folder}'\n"
+    )
 }
 
 fn report(attachment: &Attachment) -> InterfaceReport {

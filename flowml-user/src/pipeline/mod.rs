@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use flowml_common::counts::Counted;
+use flowml_common::handover::Account;
 use flowml_common::packet::{Sender, Skipped};
 use flowml_common::table::{Count, Head};
 use ndarray::Array2;
@@ -53,6 +54,7 @@ mod teaching;
 mod tests;
 mod traffic;
 pub mod train;
+pub mod unpin;
 mod whole;
 
 use lasting::Lasting;
@@ -80,6 +82,9 @@ pub struct Pipeline {
     /// What is in records, made, lost or left out.
     recorded: Count,
     shed: Shed,
+    /// Whether what comes is of an epoch of this run. What was counted while nobody looked may be of hours: it makes records, but no
+    /// window of two seconds, and no rate.
+    watches: bool,
     /// Whether packets have found the flow table full of late.
     table_full: Lasting,
     /// What came since the last interval ended.
@@ -143,6 +148,7 @@ impl Pipeline {
             totals,
             recorded: Count::default(),
             shed: Shed::new(seed),
+            watches: true,
             table_full: Lasting::default(),
             interval: Interval::default(),
             interval_began_ns: start_ns,
@@ -154,6 +160,13 @@ impl Pipeline {
     pub fn with_inspector(mut self, inspector: Option<Inspector>) -> Self {
         self.features = FlowColumns::of(inspector.as_ref()).features().collect();
         self.inspector = inspector;
+        self
+    }
+
+    /// Goes on after agents that took so much from the table.
+    #[must_use]
+    fn after(mut self, earlier: Option<Account>) -> Self {
+        self.totals.earlier = earlier;
         self
     }
 
@@ -175,6 +188,11 @@ impl Pipeline {
         }
     }
 
+    /// Whether what comes from now on is of epochs of this run.
+    const fn set_watches(&mut self, watches: bool) {
+        self.watches = watches;
+    }
+
     /// Takes what one epoch counted. `occupancy` is how full the fullest CPU's table was.
     pub fn absorb<'a>(&mut self, head: &Head, occupancy: f64, flows: impl IntoIterator<Item = Counted<'a>>) {
         self.count(head, occupancy);
@@ -182,6 +200,7 @@ impl Pipeline {
             (&mut self.windows, &mut self.witnesses, &mut self.sinks, &mut self.shed);
         // What waits when the run ends is counted, and no more.
         let hurries = sinks.closing().merges_intervals();
+        let watches = self.watches;
         // Without learners there are no anomalies to join.
         let mut incidents = self.learners.is_some().then_some(&mut self.incidents);
         let (in_flows, flows_new) = (&mut self.totals.in_flows, &mut self.interval.flows_new);
@@ -190,18 +209,22 @@ impl Pipeline {
             *flows_new += u64::from(standing.new);
             let has_windows = match kept {
                 Kept::InSession => {
-                    windows.add(part, standing);
-                    true
+                    if watches {
+                        windows.add(part, standing);
+                    }
+                    watches
                 }
                 Kept::Not => {
                     shed.aggregate(&part.key, &part.stats, standing.initiator);
-                    if hurries {
+                    if hurries || !watches {
                         return;
                     }
                     windows.add_slight(part, standing)
                 }
             };
-            witnesses.observe(part, standing);
+            if watches {
+                witnesses.observe(part, standing);
+            }
             // Who sends an ICMP error has not dealt with the host that it informs.
             if let Some(incidents) = incidents.as_mut().filter(|_| has_windows)
                 && informed(&part.key, &part.stats).is_none()

@@ -138,6 +138,7 @@ impl Flows {
         }
         match message {
             Message::Drained { copied, took, late, clock } => {
+                pipeline.set_watches(!copied.inherited);
                 pipeline.absorb(&copied.head, copied.occupancy, copied.flows());
                 pipeline.drained(took, late);
                 let at_ns = copied.time_ns;

@@ -1,5 +1,6 @@
 //! JSON lines: one object a row, its kind in `type`.
 
+use flowml_common::handover::Account;
 use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, OVERFLOW_PROTOCOLS};
 use serde::{Serialize, Serializer};
@@ -128,11 +129,26 @@ struct SummaryRow<'a> {
     shed: Named<'a, u64>,
     sessions_displaced: u64,
     drains: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    earlier: Option<EarlierRow<'a>>,
     collectors: &'a [CollectorReport],
     losses: &'a [OutputLoss],
     interfaces: Vec<InterfaceRow<'a>>,
     xdp_mode: &'a str,
     duration_s: f64,
+}
+
+/// What earlier agents took from a table that outlives them.
+#[derive(Serialize)]
+struct EarlierRow<'a> {
+    packets_received: u64,
+    packets_in_flows: u64,
+    packets_skipped: Named<'a, u64>,
+    packets_unreported: u64,
+    bytes_received: u64,
+    bytes_in_flows: u64,
+    bytes_skipped: Named<'a, u64>,
+    bytes_unreported: u64,
 }
 
 #[derive(Serialize)]
@@ -156,20 +172,35 @@ impl<T: Serialize> Serialize for Named<'_, T> {
     }
 }
 
+fn by_reason(skipped: &[Count], of: fn(&Count) -> u64) -> Named<'static, u64> {
+    Named(Skipped::ALL.iter().zip(skipped).map(|(reason, count)| (reason.name(), of(count))).collect())
+}
+
+fn earlier(account: &Account) -> EarlierRow<'static> {
+    let Account { received, in_flows, skipped, unreported, .. } = account;
+    EarlierRow {
+        packets_received: received.packets,
+        packets_in_flows: in_flows.packets,
+        packets_skipped: by_reason(skipped, |count| count.packets),
+        packets_unreported: unreported.packets,
+        bytes_received: received.bytes,
+        bytes_in_flows: in_flows.bytes,
+        bytes_skipped: by_reason(skipped, |count| count.bytes),
+        bytes_unreported: unreported.bytes,
+    }
+}
+
 /// Appends the summary.
 pub(super) fn write_summary(line: &mut Vec<u8>, summary: &Summary) {
     let Summary { totals, rows, collectors, losses } = summary;
-    let by_reason = |of: fn(&Count) -> u64| {
-        Named(Skipped::ALL.iter().zip(&totals.skipped).map(|(reason, count)| (reason.name(), of(count))).collect())
-    };
     let overflow = OVERFLOW_PROTOCOLS.iter().zip(&totals.overflow);
     let row = SummaryRow {
         packets_received: totals.received.packets,
         packets_in_flows: totals.in_flows.packets,
-        packets_skipped: by_reason(|count| count.packets),
+        packets_skipped: by_reason(&totals.skipped, |count| count.packets),
         bytes_received: totals.received.bytes,
         bytes_in_flows: totals.in_flows.bytes,
-        bytes_skipped: by_reason(|count| count.bytes),
+        bytes_skipped: by_reason(&totals.skipped, |count| count.bytes),
         conserved: totals.is_conserved(),
         overflow: Named(
             overflow.map(|(name, count)| (*name, CountRow { packets: count.packets, bytes: count.bytes })).collect(),
@@ -191,6 +222,7 @@ pub(super) fn write_summary(line: &mut Vec<u8>, summary: &Summary) {
         shed: Named(STEPS.iter().map(|step| step.name).zip(totals.shedding.steps).collect()),
         sessions_displaced: totals.shedding.displaced,
         drains: totals.drains,
+        earlier: totals.earlier.as_ref().map(earlier),
         collectors,
         losses,
         interfaces: totals

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flowml_common::handover::Account;
 use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, OVERFLOW_PROTOCOLS};
 use serde::Serialize;
@@ -138,6 +139,8 @@ pub struct Totals {
     pub incidents_left_out: u64,
     /// What was left out for overload.
     pub shedding: Shedding,
+    /// Where the table outlives agents, what those before this one took from it.
+    pub earlier: Option<Account>,
     /// Of what is in flows, what is in no record that was made, lost or left out: nothing, or the agent is wrong.
     pub unaccounted: Count,
 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use flowml_common::handover::Account;
 use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
 
@@ -185,6 +186,9 @@ impl SummaryView<'_> {
             let paint = |line: &String| if totals.is_conserved() { line.clone() } else { style.alarm(line) };
             lines.extend(wrap(&law, width, [2, 4]).iter().map(paint));
         }
+        if let Some(earlier) = &totals.earlier {
+            lines.extend(wrap(&before(earlier), width, [2, 4]));
+        }
         let records = format!(
             "records: {} of {}, {}, {}",
             counted(rows.flows, "flow"),
@@ -213,6 +217,17 @@ impl SummaryView<'_> {
         let [received, in_flows, skipped] =
             [totals.received, totals.in_flows, totals.skipped_in_all()].map(|count| grouped(of(&count)));
         format!("{unit}: received {received} {sign} {in_flows} in flows + {skipped} skipped{reasons}")
+    }
+}
+
+/// `before this run: 1,200 packets, 20 of them taken by agents that did not end in order`.
+fn before(Account { received, unreported, .. }: &Account) -> String {
+    let packets = counted(received.packets, "packet");
+    match unreported.packets {
+        0 => format!("before this run: {packets}"),
+        lost => {
+            format!("before this run: {packets}, {} of them taken by agents that did not end in order", grouped(lost))
+        }
     }
 }
 

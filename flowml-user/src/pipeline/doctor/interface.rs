@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Finding, Severity, host};
-use crate::capture::attach::tc_ingress_programs;
+use crate::capture::attach::{Mode, tc_ingress_programs};
 use crate::capture::device::{Device, XdpFeatures};
 use crate::capture::interface::{Interface, Link, XdpProgram};
 
@@ -17,6 +17,8 @@ const ONE_BUFFER_MTU: u32 = 4096 - 256 - 320 - 14;
 pub(super) struct Facts {
     interface: Interface,
     device: Device,
+    /// The mode in which it is metered already, by what is pinned.
+    pinned: Option<String>,
     /// The XDP program that is there.
     program: Option<XdpProgram>,
     /// Other programs at tc ingress, where the kernel tells.
@@ -27,8 +29,9 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn read(interface: Interface, host: &host::Facts) -> Self {
+    pub(super) fn read(interface: Interface, host: &host::Facts, pinned: Option<String>) -> Self {
         Self {
+            pinned,
             device: Device::of(interface.index).unwrap_or_default(),
             program: interface.xdp_program(),
             tc: tc_ingress_programs(&interface),
@@ -93,6 +96,10 @@ impl Facts {
         let Some(program) = &self.program else {
             return Finding::new("xdp-program", Severity::Ok, "no other");
         };
+        if self.pinned.as_deref().is_some_and(|mode| mode != Mode::Tc.name()) {
+            let says = format!("{program} is flowml's, and run puts its own in its place");
+            return Finding::new("xdp-program", Severity::Ok, says).value(program.id);
+        }
         let name = &self.interface.name;
         let lost = if program.generic {
             "; tc behind generic XDP is given frames without their Ethernet header by Linux 6.18, which are counted as \
@@ -110,6 +117,9 @@ impl Facts {
 
     /// Whether `--xdp-mode auto` gets native XDP, as far as it is known beforehand.
     fn takes_native(&self) -> bool {
+        if let Some(mode) = &self.pinned {
+            return mode == Mode::Native.name();
+        }
         let driver = self.device.xdp.is_none_or(|features| {
             let fits = self.interface.mtu <= ONE_BUFFER_MTU || self.frags && features.frags();
             features.native() && fits
@@ -118,6 +128,10 @@ impl Facts {
     }
 
     fn mode(&self) -> Finding {
+        if let Some(mode) = &self.pinned {
+            return Finding::new("mode", Severity::Ok, format!("run goes on in mode {mode}, which is pinned"))
+                .value(mode.as_str());
+        }
         let (mode, says) = match (self.takes_native(), self.device.xdp) {
             (true, Some(_)) => ("native", "run meters by native XDP"),
             (true, None) => ("native", "run tries native XDP, else takes tc"),

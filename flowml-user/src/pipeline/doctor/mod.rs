@@ -18,6 +18,7 @@ use crate::sink::counted;
 
 mod host;
 mod interface;
+mod pinned;
 mod text;
 
 /// How much a finding matters.
@@ -88,10 +89,13 @@ struct Examination {
 pub async fn run(arguments: &Doctor) -> Result<()> {
     let host = host::Facts::read();
     let mut findings = host.findings();
+    let pinned = arguments.pin.as_deref().map(pinned::Facts::read);
+    findings.extend(pinned.as_ref().map(pinned::Facts::finding));
     match choose(&arguments.interfaces).await {
         Ok(interfaces) => {
             for interface in interfaces {
-                findings.extend(interface::Facts::read(interface, &host).findings());
+                let mode = pinned.as_ref().and_then(|pinned| pinned.mode_of(interface.index));
+                findings.extend(interface::Facts::read(interface, &host, mode).findings());
             }
         }
         Err(error) => findings.push(Finding::new("interface", Severity::Problem, error.to_string())),
@@ -149,8 +153,9 @@ mod tests {
         ("lro", "whether the card joins packets (LRO)"),
         ("memlock", "limit of locked memory in bytes, `null` for none"),
         ("memory", "bytes of the flow table as `run` would make it"),
-        ("mode", "how `run` would meter: `native` or `tc`"),
+        ("mode", "how `run` would meter: `native` or `tc`, or as is pinned"),
         ("mtu", "bytes"),
+        ("pin", "with `--pin`: whether there is a flow table to go on with, `null` where the folder cannot be used"),
         ("preemption", "whether the kernel is PREEMPT_RT"),
         ("programs", "whether XDP programs take frames in several buffers (Linux 5.18)"),
         ("queues", "receive queues in use"),

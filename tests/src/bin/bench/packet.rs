@@ -41,6 +41,8 @@ pub(crate) fn measure(object: &[u8], flows: u32) -> Result<Costs> {
     let packets_each = 1 + (1 + ROUNDS as u64) * u64::from(PACKETS / flows);
     let drained = table.drain()?;
     table::verify(&drained, &table::read(&drained), flows, packets_each)?;
+    let counted = drained.head_total().received;
+    drained.commit(counted);
     let read = hash.read(Read::Keep, flows as usize + 1)?;
     read.expect("the per-CPU hash map", flows, packets_each, programs::frame().len())?;
     Ok(costs)

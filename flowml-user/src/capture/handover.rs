@@ -1,0 +1,235 @@
+//! How far draining has come, in memory that outlives the agent: killed at any moment, it leaves what the next one goes on from.
+//!
+//! Drain `n` (from 0 on) ends epoch `n & 1`. Its steps, each of which is the write of one word:
+//!
+//! 1. The number of the epoch changes: the programs go on in the other one.
+//! 2. The copy was made, and the account that includes it was written beside the one that holds: `committed` becomes `n + 1`.
+//!    Nothing of the copy is given to anybody before.
+//! 3. The partitions were cleared: `cleared` becomes `n + 1`.
+//!
+//! An agent that ends before 2 leaves an epoch that the next one takes; one that ends between 2 and 3 leaves partitions that
+//! the next one clears and does not count.
+
+use std::mem::offset_of;
+
+use bytemuck::Zeroable;
+use flowml_common::handover::{Account, Constants, Handover, LAYOUT, MAGIC};
+use flowml_common::table::{Count, Head};
+
+use super::shared::SharedArray;
+
+/// Where the last drain stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It is done, and the epoch goes on.
+    Counting,
+    /// The epoch has ended, and what it counted is in no account.
+    Ended,
+    /// What it counted is in the account, and may still be in the partitions.
+    Committed,
+}
+
+/// The state in the map, which this agent has for itself.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    shared: SharedArray<Handover>,
+    /// The account when this agent began, with all that is unreported in it.
+    earlier: Account,
+}
+
+impl Ledger {
+    /// That of a new table.
+    pub(super) fn begin(mut shared: SharedArray<Handover>, constants: Constants, namespace: u64) -> Self {
+        let new = Handover { start: [MAGIC, LAYOUT], namespace, constants, ..Handover::zeroed() };
+        // SAFETY: only agents read and write there, and this one has the map for itself.
+        unsafe { shared.write(0, 0, &new) };
+        Self { shared, earlier: Account::zeroed() }
+    }
+
+    /// That of a table which earlier agents have drained.
+    pub(super) fn go_on(shared: SharedArray<Handover>) -> Self {
+        let mut ledger = Self { shared, earlier: Account::zeroed() };
+        ledger.earlier = settled(ledger.now());
+        ledger
+    }
+
+    fn now(&self) -> &Handover {
+        // SAFETY: as in `begin`; this agent writes by `&mut self` alone.
+        unsafe { &self.shared.slice(0, 1)[0] }
+    }
+
+    /// What earlier agents took.
+    pub(super) const fn earlier(&self) -> &Account {
+        &self.earlier
+    }
+
+    /// Where the last drain stands, if the programs write to this epoch. `None` where no agent leaves it so.
+    pub(super) fn step(&self, epoch: u32) -> Option<Step> {
+        let Handover { committed, cleared, .. } = *self.now();
+        let goes_on = u64::from(epoch) == committed & 1;
+        match committed.checked_sub(cleared)? {
+            0 if goes_on => Some(Step::Counting),
+            0 => Some(Step::Ended),
+            1 if goes_on => Some(Step::Committed),
+            _ => None,
+        }
+    }
+
+    /// Takes a drain into the account.
+    pub(super) fn commit(&mut self, head: &Head, in_flows: Count) {
+        let Handover { committed, .. } = *self.now();
+        let Account { received: earlier, unreported, .. } = self.earlier;
+        let mut account = Account { earlier, unreported, ..*valid(self.now()) };
+        account.add(head, in_flows);
+        let place = size_of::<Account>() * ((committed + 1) & 1) as usize;
+        // SAFETY: as in `begin`.
+        unsafe { self.shared.write(0, offset_of!(Handover, accounts) + place, &account) };
+        self.shared.store_u64(0, offset_of!(Handover, committed), committed + 1);
+    }
+
+    /// The partitions of the drain that was committed last are clear.
+    pub(super) fn set_cleared(&mut self) {
+        let committed = self.now().committed;
+        self.shared.store_u64(0, offset_of!(Handover, cleared), committed);
+    }
+
+    /// All that this agent took is where it should be.
+    pub(super) fn set_reported(&mut self) {
+        let committed = self.now().committed;
+        self.shared.store_u64(0, offset_of!(Handover, reported), committed);
+    }
+}
+
+/// The account that holds.
+const fn valid(handover: &Handover) -> &Account {
+    &handover.accounts[handover.committed as usize & 1]
+}
+
+/// That account, as the next agent finds it: what an agent took that did not say that it is reported is unreported.
+pub(super) fn settled(handover: &Handover) -> Account {
+    let mut account = *valid(handover);
+    if handover.reported != handover.committed {
+        let Account { received, earlier, .. } = account;
+        account.unreported.add(received.packets - earlier.packets, received.bytes - earlier.bytes);
+    }
+    account
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+    use super::*;
+
+    /// Memory that outlives a ledger, as the map does.
+    struct Memory(std::os::fd::OwnedFd);
+
+    impl Memory {
+        fn new() -> Self {
+            let memory = memfd_create("handover", MemfdFlags::CLOEXEC).expect("memory");
+            ftruncate(&memory, size_of::<Handover>() as u64).expect("its size");
+            Self(memory)
+        }
+
+        fn map(&self) -> SharedArray<Handover> {
+            SharedArray::map(&self.0, 1).expect("a mapping")
+        }
+
+        fn begin(&self) -> Ledger {
+            Ledger::begin(self.map(), Constants::zeroed(), 7)
+        }
+
+        fn go_on(&self) -> Ledger {
+            Ledger::go_on(self.map())
+        }
+    }
+
+    /// What one epoch received, of which `skipped` are in no flow.
+    fn epoch(packets: u64, skipped: u64) -> (Head, Count) {
+        let mut head = Head::zeroed();
+        head.received.add(packets, 100 * packets);
+        head.skipped[0].add(skipped, 100 * skipped);
+        (head, Count { packets: packets - skipped, bytes: 100 * (packets - skipped) })
+    }
+
+    #[test]
+    fn each_step_is_seen_by_the_next_agent() {
+        let memory = Memory::new();
+        let mut ledger = memory.begin();
+        for drain in 0..5_u32 {
+            let (before, after) = (drain & 1, (drain & 1) ^ 1);
+            assert_eq!(memory.go_on().step(before), Some(Step::Counting));
+            // The number of the epoch is not in this memory: the programs' variable has changed.
+            assert_eq!(memory.go_on().step(after), Some(Step::Ended));
+            let (head, in_flows) = epoch(10, 3);
+            ledger.commit(&head, in_flows);
+            assert_eq!(memory.go_on().step(after), Some(Step::Committed));
+            assert_eq!(memory.go_on().step(before), None, "no epoch ends before the one before it is clear");
+            assert_eq!(memory.go_on().earlier().received.packets, u64::from(drain + 1) * 10);
+            ledger.set_cleared();
+        }
+    }
+
+    #[test]
+    fn an_account_that_was_not_committed_does_not_hold() {
+        let memory = Memory::new();
+        let mut ledger = memory.begin();
+        let (head, in_flows) = epoch(10, 3);
+        ledger.commit(&head, in_flows);
+        ledger.set_cleared();
+        let held = *valid(ledger.now());
+        // Whatever was written of the next one.
+        let other = offset_of!(Handover, accounts);
+        let nonsense = [0xff_u8; size_of::<Account>() / 2];
+        // SAFETY: nobody else has this memory.
+        unsafe { ledger.shared.write(0, other, &nonsense) };
+        assert_eq!(*valid(memory.go_on().now()), held);
+        assert_eq!(held.received.packets, held.in_flows.packets + held.skipped[0].packets);
+    }
+
+    #[test]
+    fn what_agents_took_and_did_not_report_is_known() {
+        let memory = Memory::new();
+        let mut first = memory.begin();
+        let take = |ledger: &mut Ledger, packets| {
+            let (head, in_flows) = epoch(packets, 1);
+            ledger.commit(&head, in_flows);
+            ledger.set_cleared();
+        };
+        take(&mut first, 10);
+        take(&mut first, 20);
+        first.set_reported();
+        // It ended in order.
+        let mut second = memory.go_on();
+        assert_eq!((second.earlier().received.packets, second.earlier().unreported.packets), (30, 0));
+        take(&mut second, 5);
+        // It was killed, and so was the third before it took anything.
+        let third = memory.go_on();
+        assert_eq!((third.earlier().received.packets, third.earlier().unreported.packets), (35, 5));
+        let mut fourth = memory.go_on();
+        assert_eq!(fourth.earlier(), third.earlier());
+        take(&mut fourth, 7);
+        fourth.set_reported();
+        let fifth = memory.go_on();
+        assert_eq!((fifth.earlier().received.packets, fifth.earlier().unreported.packets), (42, 5));
+        assert_eq!(fifth.earlier().unreported.bytes, 500);
+    }
+
+    /// Whoever changes one of these, or what it means, raises [`LAYOUT`].
+    #[test]
+    fn the_layout_has_its_number() {
+        use flowml_common::content::Piece;
+        use flowml_common::counts::{FlowEntry, FlowRarities};
+        use flowml_common::table::Bucket;
+        let sizes = [
+            size_of::<Handover>(),
+            size_of::<Head>(),
+            size_of::<Count>(),
+            size_of::<Bucket>(),
+            size_of::<FlowEntry>(),
+            size_of::<FlowRarities>(),
+            size_of::<Piece>(),
+        ];
+        assert_eq!((LAYOUT, sizes), (1, [536, 256, 16, 32, 256, 192, 64]));
+    }
+}

@@ -1,0 +1,440 @@
+//! The folder in a BPF file system by which a table and its links outlive the agent: what is in it, and that one agent has it.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind};
+use std::mem::offset_of;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Array, Map, MapData};
+use aya::programs::links::{FdLink, PinnedLink};
+use bytemuck::Pod;
+use flowml_common::handover::{Account, Handover, LAYOUT, MAGIC};
+use flowml_common::table::{Count, Head};
+use rustix::fs::{FlockOperation, flock, statfs};
+use thiserror::Error;
+
+use super::attach::Mode;
+use super::handover::settled;
+use super::kernel::EPOCHS;
+use super::shared::SharedArray;
+use super::{CaptureError, chain};
+
+/// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
+const BPFFS: u64 = 0xcafe_4a11;
+
+/// The maps that outlive an agent, and what their files are called. With the last one the table is whole.
+pub(super) const KEPT: [(&str, &str); 8] = [
+    ("HEADS", "heads"),
+    ("STRAYS", "strays"),
+    ("TAGS", "tags"),
+    ("ENTRIES", "entries"),
+    ("RARITIES", "rarities"),
+    ("PIECES", "pieces"),
+    (".data.epoch", "epoch"),
+    ("HANDOVER", WHOLE),
+];
+
+const WHOLE: &str = "handover";
+
+/// How the names of links begin; their hook and the number of their interface follow.
+const LINK: &str = "link_";
+
+/// Why a folder cannot be used, or the table in it not taken over.
+#[derive(Debug, Error)]
+pub enum PinError {
+    /// Pins are files of a BPF file system.
+    #[error(
+        "{folder:?} is not in a BPF file system: expected a folder in one, as in /sys/fs/bpf/flowml (mount -t bpf bpf /sys/fs/bpf)"
+    )]
+    NotBpffs {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The system refuses.
+    #[error("cannot use the folder {folder:?}: {error}")]
+    Folder {
+        /// Which one.
+        folder: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// One agent has a table.
+    #[error("another flowml uses {folder:?}: stop it first, or name another folder")]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Only what is known is removed.
+    #[error("{folder:?} holds {name:?}, which is none of flowml's pins: expected a folder for flowml alone")]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// What is in it.
+        name: String,
+    },
+    /// There is nothing to take away.
+    #[error("{folder:?} holds no pins of flowml")]
+    Nothing {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Made by a version whose maps have other contents.
+    #[error(
+        "the flow table in {folder:?} has layout {found}, and this flowml reads layout {}: end it with \
+         'flowml unpin {}', or go on with the version that made it", LAYOUT, .folder.display()
+    )]
+    Layout {
+        /// The folder.
+        folder: PathBuf,
+        /// The number of its layout.
+        found: u64,
+    },
+    /// Numbers of interfaces mean others there.
+    #[error(
+        "the flow table in {folder:?} is of another network namespace: expected to be run in that one, or 'flowml unpin {}'",
+        .folder.display()
+    )]
+    Namespace {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The table keeps what it was made for.
+    #[error("the flow table in {folder:?} was made with {kept}: expected the same, or 'flowml unpin {}' first", .folder.display())]
+    Contradiction {
+        /// The folder.
+        folder: PathBuf,
+        /// The flag and its value.
+        kept: String,
+    },
+    /// Somebody changed what is in the folder.
+    #[error("the pins in {folder:?} do not belong together ({what}): end them with 'flowml unpin {}'", .folder.display())]
+    Damaged {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// Only links have files.
+    #[error(
+        "{interface} can be metered only while an agent runs, as tc programs have no bpf_link before Linux 6.6: leave out \
+         '--pin', or meter what comes in alone by XDP"
+    )]
+    NoLink {
+        /// The interface.
+        interface: String,
+    },
+    /// BPF_OBJ_PIN or BPF_OBJ_GET.
+    #[error("cannot pin or open {path:?}: {reason}")]
+    Object {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        reason: String,
+    },
+}
+
+/// A link that has a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LinkPin {
+    /// Where its program is attached: the name of a mode, or `egress`.
+    pub(super) hook: String,
+    /// The number of its interface.
+    pub(super) index: u32,
+}
+
+impl LinkPin {
+    fn of_name(name: &str) -> Option<Self> {
+        let (hook, index) = name.strip_prefix(LINK)?.rsplit_once('_')?;
+        Some(Self { hook: hook.to_owned(), index: index.parse().ok()? })
+    }
+
+    fn name(&self) -> String {
+        format!("{LINK}{}_{}", self.hook, self.index)
+    }
+}
+
+/// What was taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// Programs that were attached.
+    pub links: usize,
+    /// Maps.
+    pub maps: usize,
+    /// What the table had counted and nobody had read; `None` where it is of another layout.
+    pub unread: Option<Count>,
+    /// What agents took from it, likewise.
+    pub account: Option<Account>,
+}
+
+/// The folder, which this process has for itself until this is dropped.
+#[derive(Debug)]
+pub struct Pins {
+    folder: PathBuf,
+    /// Locked: files of a BPF file system cannot be opened, its folders can.
+    _lock: File,
+    /// Whether it was not there.
+    made: bool,
+}
+
+impl Pins {
+    /// The folder, which is made where it is not there.
+    ///
+    /// # Errors
+    /// Where it is not in a BPF file system, or another process has it.
+    pub fn open(folder: &Path) -> Result<Self, PinError> {
+        let refused = |error| PinError::Folder { folder: folder.to_owned(), error };
+        let made = !folder.try_exists().map_err(refused)?;
+        if made {
+            require_bpffs(parent(folder), folder)?;
+            DirBuilder::new().mode(0o700).create(folder).map_err(refused)?;
+        }
+        Self::lock(folder, made)
+    }
+
+    /// The folder as it is; `None` where it is not there and could be made.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn look(folder: &Path) -> Result<Option<Self>, PinError> {
+        match folder.try_exists() {
+            Ok(false) => require_bpffs(parent(folder), folder).map(|()| None),
+            Ok(true) => Self::lock(folder, false).map(Some),
+            Err(error) => Err(PinError::Folder { folder: folder.to_owned(), error }),
+        }
+    }
+
+    /// The folder, which has pins.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and where there are none.
+    pub fn existing(folder: &Path) -> Result<Self, PinError> {
+        let pins = Self::lock(folder, false)?;
+        if pins.names()?.is_empty() {
+            return Err(PinError::Nothing { folder: folder.to_owned() });
+        }
+        Ok(pins)
+    }
+
+    fn lock(folder: &Path, made: bool) -> Result<Self, PinError> {
+        require_bpffs(folder, folder)?;
+        let refused = |error| PinError::Folder { folder: folder.to_owned(), error };
+        let lock = File::open(folder).map_err(refused)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: lock, made }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(PinError::InUse { folder: folder.to_owned() }),
+            Err(error) => Err(refused(error.into())),
+        }
+    }
+
+    /// Which folder it is.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The file of a map or link.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The file of a link.
+    pub(super) fn link_path(&self, link: &LinkPin) -> PathBuf {
+        self.path(&link.name())
+    }
+
+    /// The table that is there, if there is one.
+    ///
+    /// # Errors
+    /// Where it cannot be taken over by this version, in this namespace, or because files are missing.
+    pub fn table(&self) -> Result<Option<Handover>, CaptureError> {
+        let names = self.names()?;
+        if !names.iter().any(|name| name == WHOLE) {
+            return Ok(None);
+        }
+        let folder = || self.folder.clone();
+        let [magic, layout] = self.start()?;
+        if magic != MAGIC {
+            return Err(PinError::Damaged { folder: folder(), what: "no handover".to_owned() }.into());
+        }
+        if layout != LAYOUT {
+            return Err(PinError::Layout { folder: folder(), found: layout }.into());
+        }
+        if let Some((_, missing)) = KEPT.iter().find(|(_, file)| !names.iter().any(|name| name == file)) {
+            return Err(PinError::Damaged { folder: folder(), what: format!("no {missing}") }.into());
+        }
+        let handover = self.handover()?;
+        if handover.namespace != namespace()? {
+            return Err(PinError::Namespace { folder: folder() }.into());
+        }
+        Ok(Some(handover))
+    }
+
+    /// Takes away what an agent left that was killed before its table was whole.
+    pub(super) fn forget_unfinished(&self) -> Result<(), PinError> {
+        self.names()?.iter().try_for_each(|name| self.remove_file(name))
+    }
+
+    /// Whether a whole table is pinned.
+    pub(super) fn is_whole(&self) -> bool {
+        self.path(WHOLE).exists()
+    }
+
+    /// What agents took from the table that is there, if there is one.
+    ///
+    /// # Errors
+    /// As [`table`](Self::table).
+    pub fn account(&self) -> Result<Option<Account>, CaptureError> {
+        Ok(self.table()?.as_ref().map(settled))
+    }
+
+    /// The numbers of the interfaces that are metered, and in which mode.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read, or holds something else.
+    pub fn modes(&self) -> Result<Vec<(u32, String)>, PinError> {
+        let ingress = |link: &LinkPin| Mode::ALL.iter().any(|mode| mode.name() == link.hook);
+        Ok(self.links()?.into_iter().filter(ingress).map(|link| (link.index, link.hook)).collect())
+    }
+
+    /// The number of the epoch that the programs write to.
+    pub(super) fn epoch(&self) -> Result<u32, CaptureError> {
+        let epoch: Array<MapData, u32> = Map::from_map_data(self.map("epoch")?)?.try_into()?;
+        Ok(epoch.get(&0, 0)?)
+    }
+
+    /// The links that there are.
+    pub(super) fn links(&self) -> Result<Vec<LinkPin>, PinError> {
+        Ok(self.names()?.iter().filter_map(|name| LinkPin::of_name(name)).collect())
+    }
+
+    /// Pins a map.
+    pub(super) fn pin(&self, name: &str, map: &Map) -> Result<(), PinError> {
+        let path = self.path(name);
+        map.pin(&path).map_err(|error| PinError::Object { path, reason: chain(&error) })
+    }
+
+    /// Takes a link away, and so its program from the interface.
+    pub(super) fn remove_link(&self, link: &LinkPin) -> Result<(), PinError> {
+        self.remove_file(&link.name())
+    }
+
+    /// Takes all away, the folder too.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn remove(mut self) -> Result<Removed, CaptureError> {
+        let links = self.links()?;
+        links.iter().try_for_each(|link| self.remove_link(link))?;
+        // Nobody counts any more.
+        let readable = self.start().is_ok_and(|start| start == [MAGIC, LAYOUT]);
+        let handover = if readable { Some(self.handover()?) } else { None };
+        let unread = handover.map(|handover| self.unread(&handover)).transpose()?;
+        let names = self.names()?;
+        // The one that says that the table is whole goes first.
+        self.remove_file(WHOLE)?;
+        names.iter().filter(|name| *name != WHOLE).try_for_each(|name| self.remove_file(name))?;
+        self.made = true;
+        let account = handover.as_ref().map(settled);
+        Ok(Removed { links: links.len(), maps: names.len(), unread, account })
+    }
+
+    /// What is in the table, but for what was committed and not cleared.
+    fn unread(&self, handover: &Handover) -> Result<Count, CaptureError> {
+        let partitions = handover.constants.cpus * EPOCHS;
+        let heads: SharedArray<Head> = self.shared("heads", partitions as usize)?;
+        let strays: SharedArray<Count> = self.shared("strays", EPOCHS as usize)?;
+        let mut unread = Count::default();
+        let counted =
+            |epoch: &u32| handover.committed == handover.cleared || u64::from(*epoch) == handover.committed & 1;
+        for epoch in (0..EPOCHS).filter(counted) {
+            for partition in (epoch..partitions).step_by(EPOCHS as usize) {
+                let [packets, bytes] = counts(&heads, partition as usize, offset_of!(Head, received));
+                unread.add(packets, bytes);
+            }
+            let [packets, bytes] = counts(&strays, epoch as usize, 0);
+            unread.add(packets, bytes);
+        }
+        Ok(unread)
+    }
+
+    fn start(&self) -> Result<[u64; 2], CaptureError> {
+        let start: SharedArray<[u64; 2]> = self.shared(WHOLE, 1)?;
+        Ok([0, 8].map(|offset| start.load_u64(0, offset)))
+    }
+
+    fn handover(&self) -> Result<Handover, CaptureError> {
+        let shared: SharedArray<Handover> = self.shared(WHOLE, 1)?;
+        // SAFETY: only agents write there, and the folder is locked.
+        Ok(unsafe { shared.slice(0, 1)[0] })
+    }
+
+    fn shared<T: Pod>(&self, name: &'static str, len: usize) -> Result<SharedArray<T>, CaptureError> {
+        SharedArray::map(self.map(name)?.fd(), len).map_err(|error| CaptureError::Map { name, error })
+    }
+
+    fn map(&self, name: &str) -> Result<MapData, PinError> {
+        let path = self.path(name);
+        MapData::from_pin(&path).map_err(|error| PinError::Object { path, reason: chain(&error) })
+    }
+
+    /// What is in the folder, all of it flowml's.
+    fn names(&self) -> Result<Vec<String>, PinError> {
+        let refused = |error| PinError::Folder { folder: self.folder.clone(), error };
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(refused)? {
+            let name = entry.map_err(refused)?.file_name().to_string_lossy().into_owned();
+            let known = KEPT.iter().any(|(_, file)| *file == name) || LinkPin::of_name(&name).is_some();
+            if !known {
+                return Err(PinError::Foreign { folder: self.folder.clone(), name });
+            }
+            names.push(name);
+        }
+        Ok(names)
+    }
+
+    fn remove_file(&self, name: &str) -> Result<(), PinError> {
+        let path = self.path(name);
+        // The kernel may put off what happens with the file; with the descriptor it detaches at once.
+        let held: Option<FdLink> = PinnedLink::from_pin(&path).ok().map(FdLink::from);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(PinError::Folder { folder: self.folder.clone(), error })
+            }
+            _ => {
+                drop(held);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        // Only where there is nothing in it: a start that failed leaves nothing.
+        if self.made {
+            let _ = fs::remove_dir(&self.folder);
+        }
+    }
+}
+
+fn parent(folder: &Path) -> &Path {
+    folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Packets and bytes that programs may be counting.
+fn counts<T: Pod>(of: &SharedArray<T>, n: usize, offset: usize) -> [u64; 2] {
+    let (packets, bytes) = (offset_of!(Count, packets), offset_of!(Count, bytes));
+    [packets, bytes].map(|field| of.load_u64(n, offset + field))
+}
+
+fn require_bpffs(there: &Path, folder: &Path) -> Result<(), PinError> {
+    let found = statfs(there).map_err(|error| PinError::Folder { folder: folder.to_owned(), error: error.into() })?;
+    if found.f_type as u64 == BPFFS { Ok(()) } else { Err(PinError::NotBpffs { folder: folder.to_owned() }) }
+}
+
+/// The number of the network namespace that this thread is in.
+pub(super) fn namespace() -> Result<u64, CaptureError> {
+    const FILE: &str = "/proc/thread-self/ns/net";
+    fs::metadata(FILE).map(|file| file.ino()).map_err(|error| CaptureError::File { file: FILE, error })
+}

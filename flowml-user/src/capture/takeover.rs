@@ -1,0 +1,140 @@
+//! Attachments that outlive the agent: taken over from the one before, and pinned for the next.
+
+use std::mem::take;
+
+use aya::programs::SchedClassifier;
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::tc::{SchedClassifierLink, TcAttachType};
+use aya::programs::xdp::XdpLink;
+
+use super::attach::{Attachment, Link, Links, Mode, TcHook, Wanted, refusal};
+use super::interface::Interface;
+use super::kernel::KernelTable;
+use super::pins::{LinkPin, PinError, Pins};
+use super::{CaptureError, chain, os_error};
+
+/// The hook of what goes out.
+const EGRESS: &str = "egress";
+
+/// Puts this agent's programs in place of those that are pinned at the interface, without a packet in between that nobody
+/// counts. `None` where none are pinned, and what was left of them is gone.
+///
+/// # Errors
+/// Where another mode is asked for, or the kernel refuses.
+pub fn take_over(
+    table: &mut KernelTable,
+    interface: &Interface,
+    wanted: Wanted,
+    egress: bool,
+    pins: &Pins,
+) -> Result<Option<Attachment>, CaptureError> {
+    let pinned: Vec<LinkPin> = pins.links()?.into_iter().filter(|link| link.index == interface.index).collect();
+    let forget = || -> Result<Option<Attachment>, CaptureError> {
+        pinned.iter().try_for_each(|link| pins.remove_link(link))?;
+        Ok(None)
+    };
+    let mode_of = |link: &LinkPin| Mode::ALL.into_iter().find(|mode| mode.name() == link.hook);
+    let Some((ingress, mode)) = pinned.iter().find_map(|link| Some((link, mode_of(link)?))) else {
+        return forget();
+    };
+    if let Wanted::Only(other) = wanted
+        && other != mode
+    {
+        let (folder, kept) = (pins.folder().to_owned(), format!("{} metered by --xdp-mode {mode}", interface.name));
+        return Err(PinError::Contradiction { folder, kept }.into());
+    }
+    let mut links = Links::default();
+    match replace(table, pins, ingress) {
+        Ok(link) => links.programs.push(link),
+        // The link outlived an interface that had this number.
+        Err(error) if os_error(&*error) == Some(libc::ENOLINK) => return forget(),
+        Err(error) => return Err(refusal(interface, mode.name(), &*error)),
+    }
+    if egress {
+        match pinned.iter().find(|link| link.hook == EGRESS) {
+            Some(link) => {
+                links.programs.push(replace(table, pins, link).map_err(|error| refusal(interface, EGRESS, &*error))?);
+            }
+            None => links.attach_tc(table, interface, TcAttachType::Egress, TcHook::of_kernel())?,
+        }
+    }
+    Ok(Some(Attachment { interface: interface.clone(), mode, egress, refused: Vec::new(), links }))
+}
+
+type Refused = Box<dyn std::error::Error + Send + Sync>;
+
+/// Puts the table's program in place of the one that the link has.
+fn replace(table: &mut KernelTable, pins: &Pins, pin: &LinkPin) -> Result<Link, Refused> {
+    let path = pins.link_path(pin);
+    let link = FdLink::from(PinnedLink::from_pin(&path)?);
+    match pin.hook.as_str() {
+        "native" | "generic" => {
+            let program = table.xdp()?;
+            let id = program.attach_to_link(XdpLink::try_from(link)?)?;
+            program.take_link(id)?;
+        }
+        hook => {
+            let program = if hook == EGRESS { "flowml_egress" } else { "flowml_ingress" };
+            let program: &mut SchedClassifier = table.tc(program)?;
+            let id = program.attach_to_link(SchedClassifierLink::try_from(link)?)?;
+            program.take_link(id)?;
+        }
+    }
+    // Another descriptor of the same link, which has the file.
+    Ok(Link::Pinned(PinnedLink::from_pin(&path)?))
+}
+
+/// Pins the table and all that is attached, and ends what was pinned at interfaces that are not metered any more.
+///
+/// # Errors
+/// Where something cannot be pinned; what was not pinned before is not pinned then.
+pub fn keep(pins: Pins, table: &KernelTable, attached: &mut [Attachment]) -> Result<Pins, CaptureError> {
+    let is_new = !pins.is_whole();
+    match keep_all(&pins, table, attached, is_new) {
+        Ok(()) => Ok(pins),
+        Err(error) => {
+            if is_new {
+                // It says what is wrong; that there is something left to take away is less.
+                let _ = pins.remove();
+            }
+            Err(error)
+        }
+    }
+}
+
+fn keep_all(pins: &Pins, table: &KernelTable, attached: &mut [Attachment], is_new: bool) -> Result<(), CaptureError> {
+    if let Some(other) = attached.iter().find(|attachment| !attachment.needs().is_empty()) {
+        return Err(PinError::NoLink { interface: other.interface.name.clone() }.into());
+    }
+    if is_new {
+        table.pin(pins)?;
+    }
+    let mut kept = Vec::new();
+    for attachment in attached {
+        let hooks = [attachment.mode.name(), EGRESS];
+        let index = attachment.interface.index;
+        let mut programs = Vec::new();
+        for (link, hook) in take(&mut attachment.links.programs).into_iter().zip(hooks) {
+            let pin = LinkPin { hook: hook.to_owned(), index };
+            programs.push(pin_link(pins, &pin, link)?);
+            kept.push(pin);
+        }
+        attachment.links.programs = programs;
+    }
+    for link in pins.links()?.iter().filter(|link| !kept.contains(link)) {
+        pins.remove_link(link)?;
+    }
+    Ok(())
+}
+
+fn pin_link(pins: &Pins, pin: &LinkPin, link: Link) -> Result<Link, PinError> {
+    let path = pins.link_path(pin);
+    let refused = |error: &dyn std::error::Error| PinError::Object { path: path.clone(), reason: chain(error) };
+    let link: Result<FdLink, LinkError> = match link {
+        Link::Xdp(link) => link.try_into(),
+        Link::Tc(link) => link.try_into(),
+        Link::Pinned(_) => return Ok(link),
+    };
+    let link = link.map_err(|error| refused(&error))?;
+    Ok(Link::Pinned(link.pin(&path).map_err(|error| refused(&error))?))
+}

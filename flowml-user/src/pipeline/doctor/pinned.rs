@@ -1,0 +1,57 @@
+//! What `--pin` finds in its folder: nothing yet, a table to go on with, or what stands against it.
+
+use std::path::{Path, PathBuf};
+
+use super::{Finding, Severity};
+use crate::capture::CaptureError;
+use crate::capture::pins::Pins;
+use crate::sink::counted;
+
+/// What was found out.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    folder: PathBuf,
+    table: Result<Option<Table>, String>,
+}
+
+/// The table that is there.
+#[derive(Clone, Debug)]
+struct Table {
+    /// Packets that agents took from it.
+    taken: u64,
+    /// The numbers of interfaces that it is attached to, and how.
+    modes: Vec<(u32, String)>,
+}
+
+impl Facts {
+    pub(super) fn read(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), table: look(folder).map_err(|error| error.to_string()) }
+    }
+
+    pub(super) fn finding(&self) -> Finding {
+        let folder = self.folder.display();
+        match &self.table {
+            Err(refused) => Finding::new("pin", Severity::Problem, refused.clone()),
+            Ok(None) => {
+                Finding::new("pin", Severity::Ok, format!("run pins a new flow table in {folder}")).value(false)
+            }
+            Ok(Some(table)) => {
+                let taken = counted(table.taken, "packet");
+                let says = format!("run goes on with the flow table in {folder}, from which agents took {taken}");
+                Finding::new("pin", Severity::Ok, says).value(true)
+            }
+        }
+    }
+
+    /// How that interface is metered already.
+    pub(super) fn mode_of(&self, index: u32) -> Option<String> {
+        let table = self.table.as_ref().ok()?.as_ref()?;
+        table.modes.iter().find(|(of, _)| *of == index).map(|(_, mode)| mode.clone())
+    }
+}
+
+fn look(folder: &Path) -> Result<Option<Table>, CaptureError> {
+    let Some(pins) = Pins::look(folder)? else { return Ok(None) };
+    let Some(account) = pins.account()? else { return Ok(None) };
+    Ok(Some(Table { taken: account.received.packets, modes: pins.modes()? }))
+}

@@ -1,0 +1,40 @@
+//! `flowml unpin`: ends what agents have left in the kernel.
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+
+use crate::capture::pins::{Pins, Removed};
+use crate::cli::Unpin;
+use crate::sink::counted;
+
+/// Takes the pins away, and says what that was.
+///
+/// # Errors
+/// Where there are none, where an agent has them, or where the system refuses.
+pub fn run(arguments: &Unpin) -> Result<()> {
+    let folder = arguments.folder.display();
+    let removed = Pins::existing(&arguments.folder)?.remove().with_context(|| format!("cannot unpin {folder}"))?;
+    let told = writeln!(io::stdout(), "{folder}: {}", describe(&removed));
+    match told {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn describe(removed: &Removed) -> String {
+    let Removed { links, maps, unread, account } = removed;
+    let what = format!("removed {} and {}", counted(*links as u64, "link"), counted(*maps as u64, "map"));
+    let (Some(unread), Some(account)) = (unread, account) else {
+        return format!("{what}; what the table held cannot be told, as it is not whole or of another version");
+    };
+    let taken = counted(account.received.packets, "packet");
+    let of_these = match account.unreported.packets {
+        0 => String::new(),
+        lost => format!(" ({} by agents that did not end in order)", counted(lost, "packet")),
+    };
+    let unread = counted(unread.packets, "packet");
+    format!("{what}; agents had taken {taken}{of_these}; never read: {unread}")
+}

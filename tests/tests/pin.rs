@@ -1,0 +1,437 @@
+//! A table that outlives its agents: over stop, crash and upgrade every packet is counted once, and in the end nothing is left.
+
+use std::mem;
+use std::process::Output;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use aya::maps::MapData;
+use flowml_common::handover::Account;
+use flowml_common::packet::Skipped;
+use flowml_common::table::Count;
+use flowml_common::time::Boundaries;
+use flowml_tests::agent::{Agent, Report, binary};
+use flowml_tests::bpffs::{Bpffs, Folder};
+use flowml_tests::hooks::Hooks;
+use flowml_tests::lab::{Host, Interface, LinkOptions, require_lab, wait_until};
+use flowml_tests::metered::attach_ingress;
+use flowml_tests::objects::Objects;
+use flowml_tests::program::{embedded, kernel_table, require_kernel};
+use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
+use flowml_user::capture::attach::Mode;
+use flowml_user::capture::kernel::{Drained, KernelTable};
+use flowml_user::capture::pins::Pins;
+use flowml_user::capture::shared::SharedArray;
+use flowml_user::capture::takeover::keep;
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// Longest that the agent may take to begin, to end or to say something, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Two hosts and a quiet link between them, and a folder for pins. The folder goes first, and with it what is pinned.
+macro_rules! pinned_pair {
+    () => {{
+        let Some(lab) = require_lab() else { return Ok(()) };
+        let ends = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
+        let bpffs = Bpffs::mount()?;
+        let folder = bpffs.folder();
+        ((lab, bpffs), ends, folder)
+    }};
+}
+
+/// Sends packets of many flows, and waits until the other end has received them all.
+fn send(from: &Interface, to: &Interface, packets: u64) -> Result<Sent> {
+    let before = to.counters()?.rx_packets;
+    let sent = FrameSender::open(from)?.spray(&FlowSpray::unanswered(to, 100, packets), Rate::Full)?;
+    wait_until(LIMIT, || Ok(to.counters()?.rx_packets - before == sent.packets)).context("waiting for the frames")?;
+    Ok(sent)
+}
+
+/// Starts an agent whose table is pinned there, and waits until it has it.
+fn start(metered: &[&Interface], folder: &Folder, arguments: &[&str]) -> Result<Agent> {
+    let interfaces = metered.iter().flat_map(|interface| ["-i", &interface.name]);
+    let all: Vec<&str> = ["run", "-o", "jsonl=-", "--pin", folder.argument()].into_iter().chain(interfaces).collect();
+    let agent = Agent::start(&metered[0].host, &[&all, arguments].concat())?;
+    wait_until(LIMIT, || Ok(agent.stderr().contains("pinned in"))).with_context(|| agent.stderr())?;
+    Ok(agent)
+}
+
+fn stop(agent: Agent) -> Result<Report> {
+    let report = agent.stop(Signal::TERM)?;
+    ensure!(report.code == Some(0), "{:?}: {}", report.code, report.stderr);
+    ensure!(report.summary()?["conserved"] == true, "{}", report.stderr);
+    Ok(report)
+}
+
+fn run(host: &Host, arguments: &[&str]) -> Result<Output> {
+    let program = binary()?;
+    let program = program.to_str().context("a path in UTF-8")?;
+    host.spawn([&[program], arguments].concat())?.wait(LIMIT)
+}
+
+fn assert_refused(host: &Host, arguments: &[&str], words: &[&str]) -> Result<()> {
+    let output = run(host, arguments)?;
+    let said = String::from_utf8(output.stderr)?;
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{arguments:?}: {said}");
+    for word in words {
+        assert!(said.contains(word), "{arguments:?}: no {word:?} in {said:?}");
+    }
+    Ok(())
+}
+
+/// Takes all away. Returns what that said.
+fn unpin(host: &Host, folder: &Folder) -> Result<String> {
+    let output = run(host, &["unpin", folder.argument()])?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!folder.path().exists(), "{:?}", folder.names());
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn number(of: &Value, member: &str) -> Result<u64> {
+    of[member].as_u64().with_context(|| format!("{member} of {of}"))
+}
+
+fn sum(of: &Value) -> u64 {
+    of.as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum()
+}
+
+/// What all agents took until the end of this run, which must be closed by itself.
+fn taken(summary: &Value) -> Result<Sent> {
+    let mut taken = Sent::default();
+    for account in [summary, &summary["earlier"]] {
+        for of in ["packets", "bytes"] {
+            let received = number(account, &format!("{of}_received"))?;
+            let accounted = number(account, &format!("{of}_in_flows"))? + sum(&account[format!("{of}_skipped")]);
+            ensure!(received == accounted, "{of} received {received}, accounted for {accounted}: {summary}");
+            match of {
+                "packets" => taken.packets += received,
+                _ => taken.bytes += received,
+            }
+        }
+    }
+    Ok(taken)
+}
+
+#[test]
+fn stop_and_start_again_lose_nothing() -> Result<()> {
+    for mode in ["native", "generic", "tc"] {
+        let (_guards, [peer, metered], folder) = pinned_pair!();
+        let arguments = ["--direction", "both", "--xdp-mode", mode];
+        let first = start(&[&metered], &folder, &arguments)?;
+        let hooks = Hooks::of(&metered)?;
+        assert!(hooks.sees_ingress() && hooks.tc_egress, "{hooks:?}");
+        let mut sent = send(&peer, &metered, 1000)?;
+        let report = stop(first)?;
+        assert_eq!((number(report.summary()?, "packets_received")?, taken(report.summary()?)?), (1000, sent));
+        let last = report.stderr.lines().last().unwrap_or_default();
+        assert!(last.contains("stay attached") && last.contains("flowml unpin"), "{last}");
+        assert_eq!(Hooks::of(&metered)?, hooks);
+
+        sent += send(&peer, &metered, 500)?;
+        // The mode that is pinned, where none is asked for.
+        let second = start(&[&metered], &folder, &["--direction", "both"])?;
+        assert!(second.stderr().contains("1,000 packets"), "{}", second.stderr());
+        sent += send(&peer, &metered, 200)?;
+        let report = stop(second)?;
+        let summary = report.summary()?;
+        assert_eq!((number(summary, "packets_received")?, taken(summary)?), (700, sent), "{summary}");
+        assert_eq!((&summary["xdp_mode"], number(&summary["earlier"], "packets_unreported")?), (&mode.into(), 0));
+        let in_rows: u64 = report.of_type("flow").filter_map(|flow| flow["bidirectional_packets"].as_u64()).sum();
+        assert_eq!(in_rows, 700);
+        unpin(&metered.host, &folder)?;
+        assert_eq!(Hooks::of(&metered)?, Hooks::default());
+    }
+    Ok(())
+}
+
+/// Kills agents at random moments, some before they have the table, while packets come in all the time.
+fn killed(times: u32) -> Result<()> {
+    let (_guards, [peer, metered], folder) = pinned_pair!();
+    stop(start(&[&metered], &folder, &[])?)?;
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(u64::from(times));
+    let before = metered.counters()?.rx_packets;
+    let enough = AtomicBool::new(false);
+    let mut ready = 0;
+    let sent = thread::scope(|scope| {
+        let sending = scope.spawn(|| -> Result<Sent> {
+            let sender = FrameSender::open(&peer)?;
+            let mut sent = Sent::default();
+            while !enough.load(Ordering::Relaxed) {
+                sent += sender.spray(&FlowSpray::unanswered(&metered, 500, 2000), Rate::PerSecond(20_000))?;
+            }
+            Ok(sent)
+        });
+        let mut kill = || -> Result<()> {
+            let command = ["run", "-q", "-i", &metered.name, "--interval", "10ms", "--pin", folder.argument()];
+            let agent = Agent::start(&metered.host, &command)?;
+            // One in four is killed while it begins.
+            if random.gen_ratio(3, 4) {
+                wait_until(LIMIT, || Ok(agent.stderr().contains("pinned in"))).with_context(|| agent.stderr())?;
+                ready += 1;
+            }
+            thread::sleep(Duration::from_micros(random.gen_range(0..200_000)));
+            agent.signal(Signal::KILL)?;
+            agent.finish(LIMIT)?;
+            Ok(())
+        };
+        let done = (0..times).try_for_each(|round| kill().with_context(|| format!("round {round} of {times}")));
+        enough.store(true, Ordering::Relaxed);
+        let sent = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        done.map(|()| sent)
+    })?;
+    wait_until(LIMIT, || Ok(metered.counters()?.rx_packets - before == sent.packets))
+        .context("waiting for the frames")?;
+    let report = stop(start(&[&metered], &folder, &[])?)?;
+    let summary = report.summary()?;
+    assert_eq!(taken(summary)?, sent, "{summary}");
+    let unreported = number(&summary["earlier"], "packets_unreported")?;
+    assert!(ready > 0 && unreported > 0 && unreported <= sent.packets, "{summary}");
+    // All of it was taken by agents that were killed, but for what the last one reports.
+    assert_eq!(unreported, sent.packets - number(summary, "packets_received")?);
+    let said = unpin(&metered.host, &folder)?;
+    assert!(said.contains("never read: 0 packets"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn killed_at_any_moment_agents_lose_and_double_nothing() -> Result<()> {
+    killed(20)
+}
+
+#[test]
+#[ignore = "it takes minutes, of a machine that does nothing else: cargo xtask test --long"]
+fn killed_at_two_hundred_moments_agents_lose_and_double_nothing() -> Result<()> {
+    killed(200)
+}
+
+#[test]
+fn unpin_leaves_nothing_and_says_what_nobody_read() -> Result<()> {
+    let (_guards, [peer, metered], folder) = pinned_pair!();
+    let agent = start(&[&metered], &folder, &["--direction", "both"])?;
+    let objects = Objects::held_by(agent.id())?;
+    assert_refused(
+        &metered.host,
+        &["unpin", folder.argument()],
+        &["another flowml uses", folder.argument(), "stop it"],
+    )?;
+    let command = ["run", "-i", &metered.name, "--pin", folder.argument()];
+    assert_refused(&metered.host, &command, &["another flowml uses", folder.argument()])?;
+    send(&peer, &metered, 300)?;
+    stop(agent)?;
+    send(&peer, &metered, 123)?;
+    let said = unpin(&metered.host, &folder)?;
+    for words in ["removed 2 links and ", "agents had taken 300 packets; ", "never read: 123 packets"] {
+        assert!(said.contains(words), "no {words:?} in {said}");
+    }
+    assert_eq!(Hooks::of(&metered)?, Hooks::default());
+    let gone = wait_until(LIMIT, || Ok(objects.existing()?.is_empty()));
+    gone.with_context(|| format!("left behind: {:?}", objects.existing()))?;
+
+    // Again, and where there never was anything.
+    assert_refused(&metered.host, &["unpin", folder.argument()], &["cannot use the folder", folder.argument()])?;
+    std::fs::create_dir(folder.path())?;
+    assert_refused(&metered.host, &["unpin", folder.argument()], &["holds no pins", folder.argument()])?;
+    let elsewhere = tempfile::tempdir()?;
+    let elsewhere = elsewhere.path().to_str().context("a path in UTF-8")?;
+    for command in [&["unpin", elsewhere][..], &["run", "-i", &metered.name, "--pin", elsewhere]] {
+        assert_refused(&metered.host, command, &["not in a BPF file system", "mount -t bpf", elsewhere])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_table_that_is_not_what_was_asked_for_is_left_as_it_is() -> Result<()> {
+    let (_guards, [peer, metered], folder) = pinned_pair!();
+    stop(start(&[&metered], &folder, &["--flow-capacity", "1024", "--xdp-mode", "native"])?)?;
+    let sent = send(&peer, &metered, 50)?;
+    let command = ["run", "-i", &metered.name, "--pin", folder.argument()];
+    let others: [(&[&str], &str); 5] = [
+        (&["--flow-capacity", "2048"], "--flow-capacity 1024"),
+        (&["--payload", "9"], "--payload 0"),
+        (&["--idle-timeout", "1s"], "--idle-timeout"),
+        (&["--active-timeout", "1s"], "--active-timeout"),
+        (&["--xdp-mode", "generic", "-qq"], "--xdp-mode native"),
+    ];
+    for (asked, kept) in others {
+        let command = [&command[..], asked, &["-qq"]].concat();
+        assert_refused(&metered.host, &command, &[folder.argument(), kept, "flowml unpin"])?;
+    }
+    // An agent of another version, as this one sees it.
+    let handover = MapData::from_pin(folder.path().join("handover"))?;
+    let mut start_words: SharedArray<[u64; 2]> = SharedArray::map(handover.fd(), 1)?;
+    let layout = start_words.load_u64(0, 8);
+    start_words.store_u64(0, 8, 99);
+    let words = ["layout 99", &format!("layout {layout}"), "flowml unpin"];
+    assert_refused(&metered.host, &[&command[..], &["-qq"]].concat(), &words)?;
+    start_words.store_u64(0, 8, layout);
+    // In another namespace the numbers of interfaces mean others.
+    let elsewhere = ["run", "-qq", "-i", &peer.name, "--pin", folder.argument()];
+    assert_refused(&peer.host, &elsewhere, &["another network namespace", "flowml unpin"])?;
+
+    let report = stop(start(&[&metered], &folder, &[])?)?;
+    assert_eq!(taken(report.summary()?)?, sent, "nothing was touched");
+    start_words.store_u64(0, 8, 99);
+    drop((start_words, handover));
+    let said = unpin(&metered.host, &folder)?;
+    assert!(said.contains("of another version"), "{said}");
+    assert_eq!(Hooks::of(&metered)?, Hooks::default());
+    Ok(())
+}
+
+#[test]
+fn interfaces_come_and_go_while_no_agent_runs() -> Result<()> {
+    let Some(lab) = require_lab() else { return Ok(()) };
+    let (peer, metered) = (lab.host("peer")?, lab.host("metered")?);
+    let mut links = Vec::new();
+    for _ in 0..3 {
+        links.push(lab.link([&peer, &metered], &LinkOptions::quiet())?);
+    }
+    let bpffs = Bpffs::mount()?;
+    let folder = bpffs.folder();
+    let [[from_a, a], [from_b, b], [from_c, c]] = links.try_into().ok().context("three links")?;
+    stop(start(&[&a, &b], &folder, &[])?)?;
+    let mut sent = send(&from_a, &a, 10)?;
+    sent += send(&from_b, &b, 20)?;
+    // One goes, one is not asked for any more, one is new.
+    metered.ip(&["link", "delete", &a.name])?;
+    let agent = start(&[&c], &folder, &[])?;
+    wait_until(LIMIT, || Ok(Hooks::of(&b)? == Hooks::default()))?;
+    let index = c.index()?;
+    let of_links = |name: &String| name.starts_with("link_");
+    let names: Vec<String> = folder.names().into_iter().filter(of_links).collect();
+    assert_eq!(names, [format!("link_native_{index}")]);
+    sent += send(&from_c, &c, 30)?;
+    let report = stop(agent)?;
+    assert_eq!(taken(report.summary()?)?, sent);
+    // An interface that goes while the agent runs takes its pin along.
+    let agent = start(&[&b, &c], &folder, &[])?;
+    metered.ip(&["link", "delete", &c.name])?;
+    wait_until(LIMIT, || Ok(agent.stderr().contains("has gone"))).with_context(|| agent.stderr())?;
+    let left = format!("link_native_{index}");
+    wait_until(LIMIT, || Ok(!folder.names().contains(&left))).with_context(|| format!("{:?}", folder.names()))?;
+    sent += send(&from_b, &b, 40)?;
+    assert_eq!(taken(stop(agent)?.summary()?)?, sent);
+    Ok(())
+}
+
+/// After which step of a drain the agent ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    BeforeTheCommit,
+    BeforeTheClearing,
+    Afterwards,
+}
+
+fn in_flows(drained: &Drained<'_>) -> Count {
+    let mut sum = Count::default();
+    drained.flows().for_each(|flow| sum.add(flow.counts.packets(), flow.counts.frame_bytes()));
+    sum
+}
+
+/// The table that is pinned there, as the next agent has it.
+fn reopen(host: &Host, folder: &Folder) -> Result<(KernelTable, Pins)> {
+    host.enter(|| {
+        let pins = Pins::open(folder.path())?;
+        let table = KernelTable::open(embedded()?, &pins, None, None, Boundaries::default())?;
+        Ok((table, pins))
+    })?
+}
+
+#[test]
+fn whichever_step_of_a_drain_was_the_last_the_next_agent_goes_on_from_it() -> Result<()> {
+    if require_kernel().is_none() {
+        return Ok(());
+    }
+    for ends in [Ends::BeforeTheCommit, Ends::BeforeTheClearing, Ends::Afterwards] {
+        for times in 1..4 {
+            let (_guards, [peer, metered], folder) = pinned_pair!();
+            let mut table = metered.host.enter(|| kernel_table(None, None))??;
+            let mut attached = [attach_ingress(&mut table, &metered, Mode::Native)?];
+            let mut pins = keep(Pins::open(folder.path())?, &table, &mut attached)?;
+            let mut sent = Sent::default();
+            // As often, so that both epochs and both accounts are the last once.
+            for _ in 0..times {
+                sent += send(&peer, &metered, 1000)?;
+                let drained = table.drain()?;
+                let in_flows = in_flows(&drained);
+                match ends {
+                    Ends::BeforeTheCommit => {}
+                    Ends::BeforeTheClearing => mem::forget(drained.commit(in_flows)),
+                    Ends::Afterwards => drop(drained.commit(in_flows)),
+                }
+                drop((table, pins));
+                sent += send(&peer, &metered, 100)?;
+                (table, pins) = reopen(&metered.host, &folder)?;
+            }
+            // What is left: the epoch that has ended, and the one that goes on.
+            for _ in 0..2 {
+                let drained = table.drain()?;
+                let in_flows = in_flows(&drained);
+                drained.commit(in_flows);
+            }
+            drop((table, pins));
+            (table, pins) = reopen(&metered.host, &folder)?;
+            let Account { received, in_flows, skipped, .. } = *table.earlier();
+            let expected = Count { packets: sent.packets, bytes: sent.bytes };
+            assert_eq!((received, in_flows), (expected, expected), "{ends:?}, {times} times");
+            assert_eq!(skipped, [Count::default(); Skipped::COUNT]);
+            let removed = pins.remove()?;
+            assert_eq!((removed.links, removed.unread), (1, Some(Count::default())));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_an_agent_left_that_was_killed_while_it_pinned_is_no_table() -> Result<()> {
+    let (_guards, [peer, metered], folder) = pinned_pair!();
+    stop(start(&[&metered], &folder, &[])?)?;
+    std::fs::remove_file(folder.path().join("handover"))?;
+    let sent = send(&peer, &metered, 10)?;
+    let agent = start(&[&metered], &folder, &[])?;
+    assert_eq!(folder.names().len(), 9, "{:?}", folder.names());
+    let report = stop(agent)?;
+    assert_eq!(taken(report.summary()?)?, Sent::default(), "the new table did not count {sent:?}");
+    // And what belongs to others is not touched.
+    std::fs::create_dir(folder.path().join("theirs"))?;
+    let command = ["run", "-qq", "-i", &metered.name, "--pin", folder.argument()];
+    assert_refused(&metered.host, &command, &["theirs", "for flowml alone"])
+}
+
+/// The finding of `flowml doctor --pin` of that name, and the exit code.
+fn examined(interface: &Interface, folder: &str, check: &str) -> Result<(Option<i32>, Value)> {
+    let output = run(&interface.host, &["doctor", "-i", &interface.name, "--pin", folder, "-o", "json=-"])?;
+    let examination: Value = serde_json::from_slice(&output.stdout)?;
+    let findings = examination["findings"].as_array().context("findings")?;
+    let finding = findings.iter().find(|finding| finding["check"] == check).context("no such finding")?;
+    Ok((output.status.code(), finding.clone()))
+}
+
+#[test]
+fn doctor_says_what_a_run_would_find_in_the_folder_and_changes_nothing() -> Result<()> {
+    let (_guards, [peer, metered], folder) = pinned_pair!();
+    let elsewhere = tempfile::tempdir()?;
+    let (code, finding) = examined(&metered, elsewhere.path().to_str().context("UTF-8")?, "pin")?;
+    assert_eq!((code, &finding["severity"]), (Some(1), &"problem".into()), "{finding}");
+    let (code, finding) = examined(&metered, folder.argument(), "pin")?;
+    assert_eq!((code, &finding["severity"], &finding["value"]), (Some(0), &"ok".into(), &false.into()), "{finding}");
+    assert!(!folder.path().exists());
+
+    let agent = start(&[&metered], &folder, &["--xdp-mode", "generic"])?;
+    let (code, finding) = examined(&metered, folder.argument(), "pin")?;
+    assert_eq!(code, Some(1), "{finding}");
+    assert!(finding["says"].as_str().is_some_and(|says| says.contains("another flowml uses")), "{finding}");
+    let sent = send(&peer, &metered, 10)?;
+    stop(agent)?;
+    for (check, value) in [("pin", Value::from(true)), ("mode", "generic".into())] {
+        let (code, finding) = examined(&metered, folder.argument(), check)?;
+        assert_eq!((code, &finding["severity"], &finding["value"]), (Some(0), &"ok".into(), &value), "{finding}");
+    }
+    assert_eq!(taken(stop(start(&[&metered], &folder, &[])?)?.summary()?)?, sent);
+    Ok(())
+}
