@@ -392,7 +392,8 @@ fn ticks_of(low: f64, high: f64, logarithmic: bool, count: u8) -> Vec<f64> {
     }
     let span = if high > low { high - low } else { 1.0 };
     let power = 10_f64.powf((span / 5.0).log10().floor());
-    let steps = [1.0, 2.0, 5.0, 10.0].map(|n| n * power);
+    // The span is five to fifty times the power: 20 is for the longest, where few words have room.
+    let steps = [1.0, 2.0, 5.0, 10.0, 20.0].map(|n| n * power);
     let step = steps.into_iter().find(|step| span / step <= f64::from(count)).unwrap_or(span);
     let first = (low / step).floor() as i64;
     (first..first + 9)
@@ -443,6 +444,7 @@ mod tests {
         assert_eq!(ticks_of(4.0, 160.0, true, 6), [5.0, 10.0, 20.0, 50.0, 100.0]);
         assert_eq!(ticks_of(0.0, 1.0, false, 6), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]);
         assert_eq!(ticks_of(0.0, 1.0, false, 4), [0.0, 0.5, 1.0]);
+        assert_eq!(ticks_of(0.0, 41.0, false, 4), [0.0, 20.0, 40.0]);
         assert!((1..=9).contains(&ticks_of(0.0, 1e18, true, 6).len()));
         assert!((1..=9).contains(&ticks_of(5.0, 5.0, false, 6).len()));
     }
