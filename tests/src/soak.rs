@@ -30,7 +30,7 @@ use self::site::Site;
 use self::verdict::Verdict;
 use crate::lab::{Interface, Lab};
 use crate::scenario::unix_ms;
-use crate::screen::{Screen, clock, ensure_not_interrupted, red};
+use crate::screen::{Screen, clock, ensure_not_interrupted, is_interrupted, red};
 use crate::traffic::attack::{Attack, Scene};
 use crate::traffic::background::Habits;
 
@@ -136,7 +136,7 @@ struct Soak<'a> {
     verdict: Verdict,
 }
 
-/// Runs a soak. Returns what is wrong, each in a line; nothing if all is well.
+/// Runs a soak, to its end or until SIGINT or SIGTERM. Returns what is wrong, each in a line; nothing if all is well.
 pub fn run(lab: Lab, plan: &Plan, screen: &Screen) -> Result<Vec<String>> {
     let folder = prepare(&plan.folder)?;
     // First of all, by which the folder is known again.
@@ -162,7 +162,11 @@ pub fn run(lab: Lab, plan: &Plan, screen: &Screen) -> Result<Vec<String>> {
     let mut table = File::create(folder.join(MEASURES))?;
     writeln!(table, "{}", header())?;
     for steps in &periods {
-        soak.period(steps, plan)?;
+        match soak.period(steps, plan) {
+            // What was measured until then is worth its picture.
+            Err(_) if is_interrupted() => break,
+            done => done?,
+        }
         if let Some(measure) = soak.measures.last() {
             writeln!(table, "{}", measure.line())?;
         }

@@ -12,6 +12,9 @@ use flowml_user::process::amounts;
 /// How long a soak may be.
 const LENGTHS: std::ops::RangeInclusive<Duration> = Duration::from_secs(15)..=Duration::from_secs(7 * 86_400);
 
+/// As shells have it after SIGINT.
+const INTERRUPTED: u8 = 130;
+
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let plan = match plan(&arguments) {
@@ -25,7 +28,7 @@ fn main() -> ExitCode {
     match watch_signals().and_then(|()| run(Lab::new()?, &plan, &screen)) {
         Ok(failures) if failures.is_empty() => {
             screen.line("nothing was lost but by faults that were made for that, and nothing grew");
-            ExitCode::SUCCESS
+            if is_interrupted() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS }
         }
         Ok(failures) => {
             failures.iter().for_each(|failure| screen.line(&red(failure)));
@@ -34,7 +37,7 @@ fn main() -> ExitCode {
         }
         Err(_) if is_interrupted() => {
             eprintln!("\nstopped; the namespaces, the traffic and the agent are gone");
-            ExitCode::from(130)
+            ExitCode::from(INTERRUPTED)
         }
         Err(error) => {
             eprintln!("soak: {error:#}");
