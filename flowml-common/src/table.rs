@@ -387,14 +387,13 @@ const fn scale(bits: u32, buckets: u32) -> u32 {
 #[inline(always)]
 fn place<S: Storage>(storage: &S, key: &FlowKey) -> Place {
     let (hash, buckets) = (hash(storage, key), storage.buckets());
-    let upper = (hash >> 32) as u32;
-    // Keys in steps (a scan) have hashes in steps, upper and lower half each with a step of its own; together they have
-    // none. The second bucket is multiplied by an odd number to be independent of the tag.
-    let (first, second) = (upper ^ hash as u32, upper.wrapping_mul(0x85eb_ca6b));
+    // Keys in steps (a scan) have hashes in steps, which crowd where the seed makes a step nearly a simple fraction of the
+    // range. Folding and multiplying leaves no steps, and maps no two hashes to one, as both can be undone.
+    let mixed = (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     Place {
-        home: scale(first, buckets * SLOTS as u32),
-        second: scale(second, buckets),
-        tag: u64::from(scale(upper, RETIRED as u32 - 1)) + 1,
+        home: scale((mixed >> 32) as u32, buckets * SLOTS as u32),
+        second: scale(mixed as u32, buckets),
+        tag: u64::from(scale((hash >> 32) as u32, RETIRED as u32 - 1)) + 1,
     }
 }
 
