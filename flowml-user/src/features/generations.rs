@@ -1,17 +1,18 @@
 //! A map of bounded size that forgets what was not touched for a while: two generations, of which the older is dropped.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 
 use ahash::RandomState;
+use hashbrown::HashTable;
 
 /// How long a generation lasts where nothing else is said, ns.
 pub(crate) const GENERATION_NS: u64 = 300_000_000_000;
 
-/// Entries by key. Each operation is one or two look-ups, whatever keys come: the hash has a secret of its own.
+/// Entries by key. Each operation is one hash and at most three look-ups, whatever keys come: the hash has a secret of its own.
 pub(crate) struct Generations<K, V> {
-    young: HashMap<K, V, RandomState>,
-    old: HashMap<K, V, RandomState>,
+    young: HashTable<(K, V)>,
+    old: HashTable<(K, V)>,
+    secret: RandomState,
     capacity: usize,
     lasts_ns: u64,
     began_ns: u64,
@@ -25,7 +26,8 @@ impl<K: Eq + Hash, V> Generations<K, V> {
 
     /// At most `capacity` entries in each generation. What was not touched for one to two times `lasts_ns` is forgotten.
     pub(crate) fn lasting(capacity: usize, lasts_ns: u64) -> Self {
-        Self { young: HashMap::default(), old: HashMap::default(), capacity, lasts_ns, began_ns: 0 }
+        let secret = RandomState::new();
+        Self { young: HashTable::new(), old: HashTable::new(), secret, capacity, lasts_ns, began_ns: 0 }
     }
 
     /// Begins a generation where it is time, or where the young one is full.
@@ -38,38 +40,59 @@ impl<K: Eq + Hash, V> Generations<K, V> {
 
     /// The entry of `key`, which is made where there is none.
     pub(crate) fn entry(&mut self, key: K, now_ns: u64, make: impl FnOnce() -> V) -> &mut V {
-        if !self.young.contains_key(&key) {
+        let hash = self.secret.hash_one(&key);
+        let bucket = self.young.find_bucket_index(hash, |(known, _)| *known == key).unwrap_or_else(|| {
             self.turn(now_ns);
-        }
-        let old = &mut self.old;
-        self.young.entry(key).or_insert_with_key(|key| old.remove(key).unwrap_or_else(make))
+            let moved = self.old.find_entry(hash, |(known, _)| *known == key).map(|found| found.remove().0);
+            let entry = moved.unwrap_or_else(|_| (key, make()));
+            self.young.insert_unique(hash, entry, |(key, _)| self.secret.hash_one(key)).bucket_index()
+        });
+        &mut self.young.get_bucket_mut(bucket).expect("it was found or inserted there").1
     }
 
     /// The entry of `key`, if there is one.
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.young.get_mut(key).or_else(|| self.old.get_mut(key))
+        if self.is_empty() {
+            return None;
+        }
+        let hash = self.secret.hash_one(key);
+        let found = self.young.find_mut(hash, |(known, _)| known == key);
+        found.or_else(|| self.old.find_mut(hash, |(known, _)| known == key)).map(|(_, value)| value)
     }
 
     /// The entry of `key`, if there is one, to look at.
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
-        self.young.get(key).or_else(|| self.old.get(key))
+        if self.is_empty() {
+            return None;
+        }
+        let hash = self.secret.hash_one(key);
+        let found = self.young.find(hash, |(known, _)| known == key);
+        found.or_else(|| self.old.find(hash, |(known, _)| known == key)).map(|(_, value)| value)
     }
 
     /// Forgets the entry of `key`.
     pub(crate) fn remove(&mut self, key: &K) {
-        self.young.remove(key);
-        self.old.remove(key);
+        if self.is_empty() {
+            return;
+        }
+        let hash = self.secret.hash_one(key);
+        for table in [&mut self.young, &mut self.old] {
+            if let Ok(found) = table.find_entry(hash, |(known, _)| known == key) {
+                found.remove();
+                return;
+            }
+        }
     }
 
     /// All entries, in no order.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
-        self.young.iter_mut().chain(&mut self.old)
+        self.young.iter_mut().chain(&mut self.old).map(|(key, value)| (&*key, value))
     }
 
     /// Forgets the entries for which `keep` is false.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
-        self.young.retain(&mut keep);
-        self.old.retain(keep);
+        self.young.retain(|(key, value)| keep(key, value));
+        self.old.retain(|(key, value)| keep(key, value));
     }
 
     /// Whether there are no entries.

@@ -101,7 +101,7 @@ impl Fitted {
 
     /// Scales a raw row into the scratch vector and finds the cluster that explains it best.
     pub(super) fn score(&self, row: ArrayView1<'_, f64>, scratch: &mut Scratch) -> Nearest {
-        scratch.vector.resize(self.scaler.width(), 0.0);
+        scratch.vector.resize(self.clusters.width(), 0.0);
         self.scaler.scale(row, &mut scratch.vector);
         self.clusters.nearest(&scratch.vector, &mut scratch.distances)
     }

@@ -17,6 +17,7 @@
 //! Limits: many clients behind one address that send a few bytes now and then, each over a connection that is never answered (remote
 //! sensors), look the same.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use ahash::RandomState;
@@ -169,17 +170,21 @@ impl Slow {
         let Contact { sent, received, .. } = contact;
         let key = contact.part.key;
         // A session that was silent for longer than the idle timeout begins again.
-        let goes_on = !contact.opened && self.connections.contains_key(&key);
-        if contact.new && !goes_on {
+        let goes_on = || self.connections.contains_key(&key);
+        if contact.new && (contact.opened || !goes_on()) {
             let is_over = [FIN, RST].iter().any(|flag| flagged(sent, *flag) + flagged(received, *flag) > 0);
             let is_narrow = contact.opened && sent.window < NARROW && established(sent);
             // One that was there before the meter shows itself by its first drip.
             let most = if contact.opened { BEGIN } else { DRIP };
             let is_quiet = received.payload_bytes == 0 && sent.payload_bytes <= most;
             let is_there = contact.opened || sent.payload_bytes > sent.payload_packets;
-            self.connections.remove(&key);
-            if is_there && !is_over && (is_narrow || is_quiet) && self.connections.len() < CONNECTIONS {
-                self.connections.insert(key, Watched::new(contact, is_narrow));
+            let has_room = self.connections.len() < CONNECTIONS;
+            let is_watched = is_there && !is_over && (is_narrow || is_quiet);
+            match self.connections.entry(key) {
+                Entry::Occupied(mut entry) if is_watched => *entry.get_mut() = Watched::new(contact, is_narrow),
+                Entry::Occupied(entry) => drop(entry.remove()),
+                Entry::Vacant(entry) if is_watched && has_room => drop(entry.insert(Watched::new(contact, is_narrow))),
+                Entry::Vacant(_) => {}
             }
             return;
         }

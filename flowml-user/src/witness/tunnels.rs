@@ -145,7 +145,9 @@ impl Questions {
     }
 
     fn finding(&mut self, ends: [Address; 2]) -> Option<Finding> {
-        let [long, talk] = [&mut self.long, &mut self.talk].map(|test| test.counted.finding(ends));
+        let long = self.long.counted.finding(ends);
+        // What one test has found the other does not find as well.
+        let talk = self.talk.counted.finding(ends);
         long.or(talk)
     }
 }
@@ -172,12 +174,15 @@ impl Pings {
 
 pub(super) struct Tunnels {
     questions: Generations<[Address; 2], Questions>,
+    /// The pairs with questions in this interval: nothing changes for others.
+    asked: Vec<[Address; 2]>,
+    /// Pairs whose pings are not at rest.
     pings: Generations<[Address; 2], Pings>,
 }
 
 impl Tunnels {
     pub(super) fn new() -> Self {
-        Self { questions: Generations::new(PAIRS), pings: Generations::new(PAIRS) }
+        Self { questions: Generations::new(PAIRS), asked: Vec::new(), pings: Generations::new(PAIRS) }
     }
 
     /// Takes a part. `visible` is whether answers would be seen.
@@ -195,22 +200,30 @@ impl Tunnels {
             }
         } else if is_question && let Some(mean) = mean(contact.sent) {
             let questions = self.questions.entry(ends, contact.first_ns(), Questions::default);
+            if questions.bytes == 0 {
+                self.asked.push(ends);
+            }
             questions.ask(contact, mean, visible);
         }
     }
 
     /// Ends an interval. Pings to a host that is flooded with pings do not count.
     pub(super) fn findings(&mut self, seconds: f64, mut is_flooded: impl FnMut(Address) -> bool) -> Vec<Finding> {
-        self.questions.iter_mut().for_each(|(_, questions)| questions.interval());
-        for ([_, target], pings) in self.pings.iter_mut() {
-            if is_flooded(*target) {
+        let mut findings = Vec::new();
+        for ends in self.asked.drain(..) {
+            if let Some(questions) = self.questions.get_mut(&ends) {
+                questions.interval();
+                findings.extend(questions.finding(ends));
+            }
+        }
+        for (ends, pings) in self.pings.iter_mut() {
+            if is_flooded(ends[1]) {
                 *pings = Pings::default();
             }
             pings.interval(seconds);
+            findings.extend(pings.counted.finding(*ends));
         }
-        let of_names = self.questions.iter_mut().filter_map(|(ends, questions)| questions.finding(*ends));
-        let of_pings = self.pings.iter_mut().filter_map(|(ends, pings)| pings.counted.finding(*ends));
-        let mut findings: Vec<Finding> = of_names.chain(of_pings).collect();
+        self.pings.retain(|_, pings| !pings.change.is_at_rest());
         findings.sort_by_key(|finding| (finding.start_ns, finding.sources.named.clone()));
         findings
     }
