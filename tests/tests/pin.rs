@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use aya::maps::MapData;
 use flowml_common::handover::Account;
 use flowml_common::packet::Skipped;
-use flowml_common::table::Count;
+use flowml_common::table::{Bucket, Count};
 use flowml_common::time::Boundaries;
 use flowml_tests::agent::{Agent, Report, binary};
 use flowml_tests::bpffs::{Bpffs, Folder};
@@ -20,7 +20,9 @@ use flowml_tests::metered::attach_ingress;
 use flowml_tests::objects::Objects;
 use flowml_tests::program::{embedded, kernel_table, require_kernel};
 use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
-use flowml_user::capture::attach::Mode;
+use flowml_user::capture::CaptureError;
+use flowml_user::capture::attach::{Mode, TcHook, Wanted, attach_by};
+use flowml_user::capture::interface::Interfaces;
 use flowml_user::capture::kernel::{Drained, KernelTable};
 use flowml_user::capture::pins::Pins;
 use flowml_user::capture::shared::SharedArray;
@@ -127,6 +129,7 @@ fn stop_and_start_again_lose_nothing() -> Result<()> {
         assert!(hooks.sees_ingress() && hooks.tc_egress, "{hooks:?}");
         let mut sent = send(&peer, &metered, 1000)?;
         let report = stop(first)?;
+        assert!(number(report.summary()?, "hosts")? > 0, "an epoch of the run makes host windows");
         assert_eq!((number(report.summary()?, "packets_received")?, taken(report.summary()?)?), (1000, sent));
         let last = report.stderr.lines().last().unwrap_or_default();
         assert!(last.contains("stay attached") && last.contains("flowml unpin"), "{last}");
@@ -143,6 +146,13 @@ fn stop_and_start_again_lose_nothing() -> Result<()> {
         assert_eq!((&summary["xdp_mode"], number(&summary["earlier"], "packets_unreported")?), (&mode.into(), 0));
         let in_rows: u64 = report.of_type("flow").filter_map(|flow| flow["bidirectional_packets"].as_u64()).sum();
         assert_eq!(in_rows, 700);
+
+        // What was counted while nobody looked makes records, and no window of two seconds.
+        sent += send(&peer, &metered, 300)?;
+        let report = stop(start(&[&metered], &folder, &["--direction", "both"])?)?;
+        let summary = report.summary()?;
+        assert_eq!((number(summary, "packets_received")?, taken(summary)?), (300, sent), "{summary}");
+        assert_eq!((number(summary, "flows")?, number(summary, "hosts")?), (100, 0), "{summary}");
         unpin(&metered.host, &folder)?;
         assert_eq!(Hooks::of(&metered)?, Hooks::default());
     }
@@ -167,7 +177,9 @@ fn killed(times: u32) -> Result<()> {
             Ok(sent)
         });
         let mut kill = || -> Result<()> {
-            let command = ["run", "-q", "-i", &metered.name, "--interval", "10ms", "--pin", folder.argument()];
+            // With the short one a drain goes on most of the time, with the long one hardly ever.
+            let interval = if random.r#gen() { "10ms" } else { "1s" };
+            let command = ["run", "-q", "-i", &metered.name, "--interval", interval, "--pin", folder.argument()];
             let agent = Agent::start(&metered.host, &command)?;
             // One in four is killed while it begins.
             if random.gen_ratio(3, 4) {
@@ -324,6 +336,7 @@ fn interfaces_come_and_go_while_no_agent_runs() -> Result<()> {
 enum Ends {
     BeforeTheCommit,
     BeforeTheClearing,
+    WithinTheClearing,
     Afterwards,
 }
 
@@ -331,6 +344,19 @@ fn in_flows(drained: &Drained<'_>) -> Count {
     let mut sum = Count::default();
     drained.flows().for_each(|flow| sum.add(flow.counts.packets(), flow.counts.frame_bytes()));
     sum
+}
+
+/// Clears half of the tags of an epoch, as an agent does that is killed meanwhile.
+fn clear_half(table: &KernelTable, folder: &Folder, epoch: u32) -> Result<()> {
+    let (cpus, buckets) = (table.size().cpus, table.size().shape.buckets as usize);
+    let map = MapData::from_pin(folder.path().join("tags"))?;
+    let mut tags: SharedArray<Bucket> = SharedArray::map(map.fd(), 2 * cpus as usize * buckets)?;
+    for cpu in 0..cpus {
+        let first = (2 * cpu + epoch) as usize * buckets;
+        // SAFETY: the epoch is over, and nobody drains.
+        unsafe { tags.fill_zero(first, buckets / 2) };
+    }
+    Ok(())
 }
 
 /// The table that is pinned there, as the next agent has it.
@@ -347,7 +373,7 @@ fn whichever_step_of_a_drain_was_the_last_the_next_agent_goes_on_from_it() -> Re
     if require_kernel().is_none() {
         return Ok(());
     }
-    for ends in [Ends::BeforeTheCommit, Ends::BeforeTheClearing, Ends::Afterwards] {
+    for ends in [Ends::BeforeTheCommit, Ends::BeforeTheClearing, Ends::WithinTheClearing, Ends::Afterwards] {
         for times in 1..4 {
             let (_guards, [peer, metered], folder) = pinned_pair!();
             let mut table = metered.host.enter(|| kernel_table(None, None))??;
@@ -355,13 +381,17 @@ fn whichever_step_of_a_drain_was_the_last_the_next_agent_goes_on_from_it() -> Re
             let mut pins = keep(Pins::open(folder.path())?, &table, &mut attached)?;
             let mut sent = Sent::default();
             // As often, so that both epochs and both accounts are the last once.
-            for _ in 0..times {
+            for drain in 0..times {
                 sent += send(&peer, &metered, 1000)?;
                 let drained = table.drain()?;
                 let in_flows = in_flows(&drained);
                 match ends {
                     Ends::BeforeTheCommit => {}
                     Ends::BeforeTheClearing => mem::forget(drained.commit(in_flows)),
+                    Ends::WithinTheClearing => {
+                        mem::forget(drained.commit(in_flows));
+                        clear_half(&table, &folder, drain & 1)?;
+                    }
                     Ends::Afterwards => drop(drained.commit(in_flows)),
                 }
                 drop((table, pins));
@@ -384,6 +414,26 @@ fn whichever_step_of_a_drain_was_the_last_the_next_agent_goes_on_from_it() -> Re
             assert_eq!((removed.links, removed.unread), (1, Some(Count::default())));
         }
     }
+    Ok(())
+}
+
+/// Before Linux 6.6 tc programs are filters.
+#[test]
+fn what_has_no_link_is_not_pinned_and_nothing_else_either() -> Result<()> {
+    if require_kernel().is_none() {
+        return Ok(());
+    }
+    let (_guards, [_, metered], folder) = pinned_pair!();
+    let mut table = kernel_table(Some(64), None)?;
+    let refused = metered.host.enter(|| -> Result<CaptureError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let found = runtime.block_on(async { Interfaces::read().await?.named(&metered.name) })?;
+        let attached = attach_by(&mut table, found, Wanted::Only(Mode::Tc), false, TcHook::Clsact)?;
+        let kept = keep(Pins::open(folder.path())?, &table, &mut [attached]);
+        kept.err().context("a filter was pinned")
+    })??;
+    assert!(refused.to_string().contains("no bpf_link before Linux 6.6"), "{refused}");
+    assert!(!folder.path().exists() && Hooks::of(&metered)? == Hooks::default(), "{:?}", folder.names());
     Ok(())
 }
 
