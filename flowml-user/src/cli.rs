@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,6 +35,7 @@ mod learning;
 mod pages;
 mod pin;
 mod report;
+mod sandbox;
 
 pub use alarms::{AlarmArguments, AlarmLevel, FalseAlarms};
 pub use configuration::Configuration;
@@ -44,6 +45,7 @@ pub use learning::{Eval, InputArguments, LearningArguments, Model, ModelCommand,
 pub use pages::Pages;
 pub use pin::Unpin;
 pub use report::Report;
+pub use sandbox::SandboxArguments;
 
 /// A network flow meter for Linux that learns what is ordinary and says what is not.
 #[derive(Debug, Parser)]
@@ -157,6 +159,10 @@ pub struct Label {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
+    /// Whether the command is confined.
+    #[command(flatten)]
+    pub sandbox: SandboxArguments,
+
     /// Where the table goes: a file called .csv or .parquet, or '-' for CSV on standard output
     #[arg(short, long, value_name = "FILE", value_parser = table)]
     pub output: PathBuf,
@@ -265,7 +271,8 @@ pub struct Run {
     #[arg(short, long = "output", value_name = "SINK")]
     pub outputs: Vec<Target>,
 
-    /// Offer metrics for Prometheus at http://ADDR/metrics; ADDR is an address and a port, as in 127.0.0.1:9750
+    /// Offer metrics for Prometheus at http://ADDR/metrics; ADDR is an address and a port, as in 127.0.0.1:9750, or a port of
+    /// 127.0.0.1 alone
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub metrics: Option<SocketAddr>,
 
@@ -273,6 +280,10 @@ pub struct Run {
     /// no agent runs, and the next one with the same DIR goes on without a loss. 'flowml unpin DIR' ends it
     #[arg(long, value_name = "DIR")]
     pub pin: Option<PathBuf>,
+
+    /// Whether the command is confined.
+    #[command(flatten)]
+    pub sandbox: SandboxArguments,
 
     /// End after so long, 10ms to 365d [default: until SIGINT or SIGTERM]
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, RUN_TIME))]
@@ -413,6 +424,10 @@ pub struct Read {
     /// What is kept of payload.
     #[command(flatten)]
     pub content: ContentArguments,
+
+    /// Whether the command is confined.
+    #[command(flatten)]
+    pub sandbox: SandboxArguments,
 
     /// Only warnings and errors: no progress, no closing summary
     #[arg(short, long)]
@@ -579,7 +594,11 @@ const DEFAULT_MEMORY: u64 = 256 << 20;
 const MEMORY: RangeInclusive<u64> = 1 << 20..=1 << 40;
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "expected an IP address and a port, as in 127.0.0.1:9750 or [::1]:9750".to_owned())
+    let of_loopback = || text.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    text.parse().or_else(|_| of_loopback()).map_err(|_| {
+        "expected an IP address and a port, as in 127.0.0.1:9750 or [::1]:9750, or a port of 127.0.0.1, as in 9750"
+            .to_owned()
+    })
 }
 
 /// An interface name as the kernel takes it (`dev_valid_name` in net/core/dev.c; IFNAMSIZ is 16 with the final 0).
@@ -721,13 +740,14 @@ mod tests {
         assert_eq!((run.duration, run.model.clone()), (None, None));
         assert_eq!(run.verbosity(), Verbosity::Tables);
         assert_eq!(run.content.limit(), None);
+        assert!(run.sandbox.is_on());
     }
 
     #[test]
     fn every_flag_is_read() {
         let line = "run -i eth0 -i eth1 --xdp-mode tc --direction both --interval 10ms --flow-capacity 64 \
                     --idle-timeout 2m --active-timeout 1h --model m.json -o jsonl=- -o csv=f.csv --duration 1d \
-                    --metrics [::1]:9750 --memory-max 64MB --alpha 1e-3 --seed 7 --payload 256 --match sql=(?i)union --match x=^x";
+                    --metrics [::1]:9750 --sandbox off --memory-max 64MB --alpha 1e-3 --seed 7 --payload 256 --match sql=(?i)union --match x=^x";
         let run = read(line).expect("all of it is good");
         assert_eq!(run.interfaces, ["eth0", "eth1"]);
         assert_eq!((run.xdp_mode, run.direction, run.flow_capacity), (XdpMode::Tc, Direction::Both, Some(64)));
@@ -735,11 +755,24 @@ mod tests {
         assert_eq!((run.idle_timeout, run.active_timeout), (Duration::from_secs(120), Duration::from_secs(3600)));
         assert_eq!(run.model, Some("m.json".into()));
         assert_eq!((run.outputs.len(), run.memory_limit()), (2, 64_000_000));
-        assert_eq!(run.metrics, "[::1]:9750".parse().ok());
+        assert_eq!((run.metrics, run.sandbox.is_on()), ("[::1]:9750".parse().ok(), false));
         assert_eq!((run.duration, run.seed), (Some(Duration::from_secs(DAY)), 7));
         assert_eq!(run.alarms.level(), Some(AlarmLevel::Probability(1e-3)));
         assert_eq!(run.content.limit(), PayloadLimit::new(256));
         assert_eq!(run.content.matches.iter().map(Pattern::name).collect::<Vec<_>>(), ["sql", "x"]);
+    }
+
+    #[test]
+    fn metrics_are_off_or_on_loopback_unless_an_address_is_named() {
+        let address = |line: &str| read(line).expect(line).metrics.map(|address| address.to_string());
+        let cases = [
+            ("run", None),
+            ("run --metrics 9750", Some("127.0.0.1:9750")),
+            ("run --metrics 0.0.0.0:1", Some("0.0.0.0:1")),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(address(line).as_deref(), expected, "{line}");
+        }
     }
 
     #[test]
@@ -832,7 +865,7 @@ mod tests {
             ("run -i sixteen-letters-", &["--interface", "1 to 15 bytes"]),
             ("run -i lo -i lo", &["--interface", "'lo'", "each name once"]),
             ("run -o xml=a", &["--output", "'xml=a'", "jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT"]),
-            ("run --metrics 9750", &["--metrics", "'9750'", "an IP address and a port, as in 127.0.0.1:9750"]),
+            ("run --metrics 97500", &["--metrics", "'97500'", "an IP address and a port, as in 127.0.0.1:9750"]),
             ("run -o ipfix=collector", &["--output", "'collector'", "HOST:PORT", "tcp://HOST:PORT"]),
             ("run -o jsonl=- -o csv=-", &["standard output", "--output", "another place"]),
             ("run -o jsonl=x -o csv=./x", &["./x", "--output", "another place"]),

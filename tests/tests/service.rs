@@ -223,7 +223,9 @@ fn a_reload_takes_what_can_change_and_names_what_cannot() -> Result<()> {
     let unit = Unit::new()?;
     let path = unit.folder.path().join("flowml.toml");
     let named = path.display().to_string();
-    fs::write(&path, "alpha = 0.001\nquiet = 1\n")?;
+    let model = unit.model();
+    let first = unit.state().join("first.json").display().to_string();
+    fs::write(&path, format!("alpha = 0.001\nquiet = 1\nmodel = '{first}'\n"))?;
     let agent = unit.start(&metered, &as_nobody(&of_the_unit()?), &["--config", &named])?;
     let reload = |text: &str, expected: &[&str]| {
         fs::write(&path, text)?;
@@ -233,10 +235,12 @@ fn a_reload_takes_what_can_change_and_names_what_cannot() -> Result<()> {
         wait_until(LIMIT, || Ok(expected.iter().all(|words| agent.stderr().contains(words))))
             .with_context(|| format!("{expected:?} expected of {}", agent.stderr()))
     };
-    let model = unit.model();
     let missing = format!("{model} is not there yet: the model in use stays");
     let waiting = format!("{named}: what has changed of interval takes effect at the next start");
     reload(&format!("alpha = 0.01\nmodel = '{model}'\nquiet = 1\ninterval = '2s'\n"), &[&waiting, &missing])?;
+    let elsewhere = unit.folder.path().join("elsewhere.json").display().to_string();
+    let beyond = format!("{elsewhere}: it lies in no folder that this run has written to from its start");
+    reload(&format!("alpha = 0.01\nmodel = '{elsewhere}'\n"), &[&beyond])?;
     reload("alpha = 2\n", &[&format!("{named}:1:9: invalid value '2' for '--alpha <P>'"), "the model in use stays"])?;
     let broken = SHIPPED.replacen("\"next\":0", "\"next\":4096", 1);
     anyhow::ensure!(broken != SHIPPED, "the shipped model has another form");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
+use super::SandboxArguments;
 use crate::model::Opinion;
 
 pub(super) const FEEDBACK_HELP: &str = "\
@@ -42,6 +43,10 @@ pub struct Feedback {
     /// It was an attack
     #[arg(long, group = "opinion")]
     attack: bool,
+
+    /// Whether the command is confined.
+    #[command(flatten)]
+    pub sandbox: SandboxArguments,
 
     /// The model that is to know of it
     #[arg(long, value_name = "FILE")]

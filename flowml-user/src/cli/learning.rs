@@ -8,7 +8,7 @@ use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{probability, table};
+use super::{SandboxArguments, probability, table};
 use crate::dataset::learnt::Roles;
 use crate::dataset::truth;
 use crate::dataset::{Encoding, HeaderRow, Reading, RowType};
@@ -299,6 +299,10 @@ pub struct Train {
     #[command(flatten)]
     pub learning: LearningArguments,
 
+    /// Whether the command is confined.
+    #[command(flatten)]
+    pub sandbox: SandboxArguments,
+
     /// Only warnings and errors
     #[arg(short, long)]
     pub quiet: bool,
@@ -339,6 +343,10 @@ pub struct Score {
     /// Where the table goes: a file called .csv or .parquet, or '-' for CSV on standard output
     #[arg(short, long, value_name = "FILE", value_parser = table, default_value = "-")]
     pub output: PathBuf,
+
+    /// Whether the command is confined.
+    #[command(flatten)]
+    pub sandbox: SandboxArguments,
 
     /// Only warnings and errors
     #[arg(short, long)]
@@ -391,6 +399,10 @@ pub struct Eval {
     /// Write a page with pictures to FILE: HTML in one file, which asks for nothing from elsewhere
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+
+    /// Whether the command is confined.
+    #[command(flatten)]
+    pub sandbox: SandboxArguments,
 
     /// Only warnings and errors: no table
     #[arg(short, long)]

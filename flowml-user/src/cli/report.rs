@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::AlarmArguments;
+use super::{AlarmArguments, SandboxArguments};
 
 pub(super) const REPORT_HELP: &str = "\
 Makes one HTML file of flows: traffic over time, hosts and services, incidents and anomalies with their reasons, clusters in two \
@@ -63,6 +63,10 @@ pub struct Report {
     /// Label of ordinary rows [default: benign]
     #[arg(long, value_name = "LABEL")]
     pub benign: Option<String>,
+
+    /// Whether the command is confined.
+    #[command(flatten)]
+    pub sandbox: SandboxArguments,
 
     /// Only warnings and errors
     #[arg(short, long)]

@@ -15,6 +15,7 @@ use crate::capture::kernel::monotonic_ns;
 use crate::cli::{AlarmLevel, Arguments, Configuration, Run};
 use crate::features::FlowColumns;
 use crate::model::{ModelError, Settings};
+use crate::process::sandbox::Reach;
 use crate::process::service::Service;
 
 /// How often the model is saved to its file.
@@ -28,6 +29,8 @@ const KEYS: [&str; 3] = ["alpha", "false-alarms", "model"];
 pub(super) struct KeptModel {
     file: Option<PathBuf>,
     columns: FlowColumns,
+    /// What the run can reach, where that is not all.
+    reach: Option<Reach>,
     /// As the run began.
     settings: Settings,
     alarms: Option<AlarmLevel>,
@@ -61,14 +64,15 @@ pub(super) enum Due {
 }
 
 impl KeptModel {
-    pub(super) fn new(run: &Run, columns: FlowColumns) -> Result<(Self, Dues)> {
+    pub(super) fn new(run: &Run, columns: FlowColumns, reach: Option<Reach>) -> Result<(Self, Dues)> {
         let mut saves = interval_at(Instant::now() + SAVE_EVERY, SAVE_EVERY);
         saves.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let hangup = (!run.tui).then(|| signal(SignalKind::hangup())).transpose();
         let hangup = hangup.context("cannot listen for signals")?;
         let (configuration, settings) = (run.configuration.clone(), settings(run));
         let (file, alarms, writing) = (file(run), run.alarms.level(), None);
-        Ok((Self { file, columns, settings, alarms, configuration, writing }, Dues { saves, hangup }))
+        let kept = Self { file, columns, reach, settings, alarms, configuration, writing };
+        Ok((kept, Dues { saves, hangup }))
     }
 
     /// Where the model is saved, if anywhere.
@@ -132,7 +136,14 @@ impl KeptModel {
             let (path, keys) = (now.path().display(), waiting.join(", "));
             pipeline.warn(&format!("{path}: what has changed of {keys} takes effect at the next start"));
         }
-        (self.file, self.alarms) = (file(&run), run.alarms.level());
+        self.alarms = run.alarms.level();
+        match file(&run) {
+            Some(file) if self.reach.as_ref().is_some_and(|reach| !reach.includes(&file)) => pipeline.warn(&format!(
+                "{}: it lies in no folder that this run has written to from its start, and takes effect at the next start",
+                file.display()
+            )),
+            file => self.file = file,
+        }
         Ok(())
     }
 
@@ -190,7 +201,7 @@ mod tests {
         file["learners"].as_object_mut().expect("there are learners").remove("hosts");
         std::fs::write(&path, file.to_string()).expect("there is room");
         let run = Run { seed: 7, model: Some(path.clone()), ..Run::until(Vec::new(), None, 0) };
-        let (kept, _dues) = KeptModel::new(&run, FlowColumns::Headers).expect("signals can be heard");
+        let (kept, _dues) = KeptModel::new(&run, FlowColumns::Headers, None).expect("signals can be heard");
         let learners = kept.read(&path).expect("it is a model");
         assert_eq!(learners.hosts.acting().settings().seed, 7);
     }

@@ -143,6 +143,7 @@ mod tests {
         let text = "[[rule]]\nlabel = \"scan\"\nsrc_ip = \"10.0.0.9\"\nfrom = 1970-01-01T00:00:01Z\n";
         fs::write(&rules, text).expect("there is room");
         let arguments = Label {
+            sandbox: crate::cli::SandboxArguments::default(),
             inputs: vec![input],
             rules: Some(rules),
             labels: None,

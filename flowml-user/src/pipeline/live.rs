@@ -4,6 +4,7 @@
 //! signals, keys, metrics and the service manager.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::confinement::{confine, filter_calls};
 use super::drain::Drain;
 use super::kept::{Due, Dues, KeptModel, settings};
 use super::lasting::Lasting;
@@ -51,15 +53,20 @@ pub async fn run(arguments: &Run) -> Result<()> {
     let inspector = inspector(&arguments.content)?;
     let columns = FlowColumns::of(inspector.as_ref());
     let learners = Learners::begin(begin(arguments), columns, &settings(arguments), arguments.alarms.level())?;
-    learn(arguments, inspector, learners).await.map(|_| ())
+    learn(arguments, inspector, learners, None).await.map(|_| ())
 }
 
 /// Meters live with these learners until something ends it, saves them to the file of the model, if there is one, now and
-/// then and at the end, and gives them back.
+/// then and at the end, and gives them back to one who saves them to `saves`.
 ///
 /// # Errors
 /// As [`run`].
-pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learners: Learners) -> Result<Learners> {
+pub(super) async fn learn(
+    arguments: &Run,
+    inspector: Option<Inspector>,
+    learners: Learners,
+    saves: Option<&Path>,
+) -> Result<Learners> {
     // Before anything is attached: whatever comes from here on ends the run in order.
     let mut stop = Stop::new(arguments.tui)?;
     let object = object::embedded().ok_or(CaptureError::NoObject)?;
@@ -74,12 +81,17 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
     let mut table = load(object, arguments, pins.as_ref(), timeouts)?;
     // What an agent had attached that was killed while it began is gone by now.
     let interfaces = choose(&arguments.interfaces).await?;
+    // Landlock is of a thread and those that it starts: outputs have theirs from when they are opened.
+    let (reach, unconfined) = confine(arguments, saves);
     let console = Console::on_standard_error(arguments.verbosity());
     let mut sinks = Sinks::open(&arguments.outputs, columns, Pace::Live, console)?;
+    unconfined.iter().for_each(|missing| sinks.warn(missing));
     let scrapes = match arguments.metrics {
         Some(address) => {
             let scrapes = Scrapes::listen(address).await?;
-            sinks.notice(&format!("metrics at http://{}/metrics", scrapes.address()?));
+            let address = scrapes.address()?;
+            let open = if address.ip().is_loopback() { "" } else { ", for everybody who reaches this address" };
+            sinks.notice(&format!("metrics at http://{address}/metrics{open}"));
             Some(scrapes)
         }
         None => None,
@@ -122,12 +134,14 @@ pub(super) async fn learn(arguments: &Run, inspector: Option<Inspector>, learner
         .within(shares);
     stop.after(arguments.duration);
 
-    let (kept, dues) = KeptModel::new(arguments, columns)?;
+    let (kept, dues) = KeptModel::new(arguments, columns, reach)?;
     // What is wrong until here is told on the terminal as it is.
     if arguments.tui {
         pipeline.sinks().enter_screen()?;
     }
     give_up_capabilities(&mut table, &attached)?;
+    // In all threads, also those of the outputs, which were started before.
+    filter_calls(arguments.sandbox).iter().for_each(|missing| pipeline.warn(missing));
     service.ready(&pipeline.status());
     let backlog = Arc::new(Queue::new(shares.backlog));
     let (over, ended) = unbounded_channel();

@@ -24,6 +24,7 @@ use crate::witness::{Finding, Witnesses};
 mod ahead;
 mod budget;
 mod clocks;
+pub mod confinement;
 pub mod doctor;
 mod drain;
 pub mod epochs;

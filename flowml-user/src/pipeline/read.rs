@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::confinement::filter_calls;
 use super::epochs::Epochs;
 use super::learners::{Begin, Builtin, Learners, is_file};
 use super::offline::{FileTable, Offline, count_some, later, table};
@@ -43,6 +44,8 @@ pub fn run(arguments: &Read) -> Result<()> {
     let console = Console::on_standard_error(arguments.verbosity());
     let mut sinks =
         Sinks::open(&arguments.outputs, columns, Pace::Offline, console)?.with_signals(reading.signals.clone());
+    // What that lacks is for `flowml doctor` to say.
+    let _ = filter_calls(arguments.sandbox);
     if reading.files != arguments.files {
         sinks.notice("the files are read in the order of the times of their first packets");
     }

@@ -141,8 +141,9 @@ pub(super) async fn run(arguments: &Train) -> Result<()> {
         }
         interfaces => {
             let run = Run::until(interfaces.to_vec(), arguments.duration, u8::from(arguments.quiet));
+            let run = Run { sandbox: arguments.sandbox, ..run };
             let learners = Learners::begin(Begin::Anew, FlowColumns::Headers, &settings, None)?;
-            live::learn(&run, None, learners).await?
+            live::learn(&run, None, learners, Some(&arguments.model)).await?
         }
     };
     if let Some(unit) = learners.fit().first() {

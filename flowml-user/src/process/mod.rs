@@ -1,5 +1,5 @@
 //! Amounts as people write them; what the system is, grants this process and hears from it: the kernel, memory, capabilities,
-//! the service manager, the journal, durable and private files; and the queues between its threads.
+//! the service manager, the journal, durable and private files; what it keeps itself from; and the queues between its threads.
 
 pub mod amounts;
 pub mod capabilities;
@@ -9,4 +9,5 @@ pub mod memory;
 pub mod private;
 pub mod queue;
 pub mod replace;
+pub mod sandbox;
 pub mod service;

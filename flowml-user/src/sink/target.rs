@@ -1,13 +1,14 @@
 //! What `-o` names: a kind of output and where it goes.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::rotation::Rotation;
 use crate::process::private::Mode;
+use crate::process::sandbox::Reach;
 
 /// Where a stream of rows goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +139,18 @@ impl fmt::Display for Collector {
     }
 }
 
+impl Collector {
+    /// Names what is needed to reach it.
+    fn reach(&self, reach: &mut Reach) {
+        if self.transport == Transport::Tcp {
+            reach.connect(self.port);
+        }
+        if self.host.parse::<IpAddr>().is_err() {
+            reach.resolve();
+        }
+    }
+}
+
 impl FromStr for Collector {
     type Err = TargetError;
 
@@ -246,6 +259,21 @@ impl Target {
             _ => return false,
         };
         opened.path.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo())
+    }
+
+    /// Names what it is written to, now and when it is tried again.
+    pub fn reach(&self, reach: &mut Reach) {
+        match self {
+            Self::Jsonl(Destination::File(target)) | Self::Csv(Destination::File(target)) if target.rotates() => {
+                reach.write(&target.path);
+            }
+            Self::Jsonl(Destination::File(target)) | Self::Csv(Destination::File(target)) => {
+                reach.write_through(&target.path);
+            }
+            Self::Parquet(target) => reach.write_in(&target.path),
+            Self::Ipfix(collector) => collector.reach(reach),
+            Self::Jsonl(Destination::StandardOutput) | Self::Csv(Destination::StandardOutput) => {}
+        }
     }
 
     fn path(&self) -> Option<&Path> {

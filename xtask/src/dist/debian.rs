@@ -20,6 +20,7 @@ const FILES: &[(&str, &str)] = &[
     ("packaging/flowml.toml", "etc/flowml/flowml.toml"),
     ("README.md", "usr/share/doc/flowml/README.md"),
     ("ARCHITECTURE.md", "usr/share/doc/flowml/ARCHITECTURE.md"),
+    ("SECURITY.md", "usr/share/doc/flowml/SECURITY.md"),
     ("BENCHMARKS.md", "usr/share/doc/flowml/BENCHMARKS.md"),
     ("CHANGELOG.md", "usr/share/doc/flowml/changelog"),
 ];

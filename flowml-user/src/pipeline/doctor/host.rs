@@ -13,6 +13,7 @@ use crate::capture::{CaptureError, UNKNOWN_PREEMPTION};
 use crate::object;
 use crate::process::capabilities::{self, CapabilitySet};
 use crate::process::kernel::{Preemption, release, version};
+use crate::process::sandbox;
 
 /// The kernel floor: what flowml asks for is there from then on.
 const FLOOR: (u32, u32) = (5, 15);
@@ -34,6 +35,9 @@ pub(super) struct Facts {
     pub(super) programs: Option<Result<bool, String>>,
     jit: Option<u8>,
     preemption: Preemption,
+    /// The version of Landlock's interface.
+    landlock: Option<i32>,
+    seccomp: bool,
     /// Bytes; none is no limit.
     memlock: Option<u64>,
     pub(super) cpus: Cpus,
@@ -53,6 +57,8 @@ impl Facts {
             programs: object::embedded().filter(|_| able).map(|object| load(object).map_err(|error| error.to_string())),
             jit: read("/proc/sys/net/core/bpf_jit_enable").and_then(|text| text.parse().ok()),
             preemption: Preemption::of_kernel(),
+            landlock: sandbox::landlock_version(),
+            seccomp: sandbox::has_filters(),
             memlock: getrlimit(Resource::Memlock).current,
             cpus: Cpus::possible().unwrap_or(Cpus { count: 1, numbers: 1 }),
             available: read("/proc/meminfo").and_then(|text| available(&text)),
@@ -64,6 +70,7 @@ impl Facts {
         findings.extend(self.programs());
         findings.extend(self.jit());
         findings.extend([self.preemption(), self.cpus(), self.memory(), self.memlock()]);
+        findings.extend([self.landlock(), self.seccomp()]);
         findings
     }
 
@@ -167,6 +174,30 @@ impl Facts {
         finding.value(size.bytes())
     }
 
+    fn landlock(&self) -> Finding {
+        let found = |severity, says: &str| Finding::new("landlock", severity, says);
+        let finding = match self.landlock {
+            None => {
+                found(Severity::Warning, sandbox::WITHOUT_LANDLOCK).mend("boot with 'landlock' in the parameter lsm=")
+            }
+            Some(version) => match sandbox::lacks(version) {
+                None => found(Severity::Ok, "files and ports that 'run' was not given are out of its reach"),
+                Some(lacks) => found(Severity::Note, &lacks),
+            },
+        };
+        finding.value(self.landlock.map_or(Value::Null, Value::from))
+    }
+
+    fn seccomp(&self) -> Finding {
+        let finding = if self.seccomp {
+            Finding::new("seccomp", Severity::Ok, "once attached, 'run' makes only system calls of metering")
+        } else {
+            Finding::new("seccomp", Severity::Warning, "the kernel does not filter system calls")
+                .mend("boot a kernel with CONFIG_SECCOMP_FILTER")
+        };
+        finding.value(self.seccomp)
+    }
+
     fn memlock(&self) -> Finding {
         let limit = self.memlock.map_or_else(|| "no limit".to_owned(), |bytes| format!("{} KiB", bytes >> 10));
         let counts = version(&self.release).is_some_and(|version| version < NO_MEMLOCK);
@@ -213,6 +244,8 @@ mod tests {
             programs: Some(Ok(true)),
             jit: Some(1),
             preemption: Preemption::Disabled,
+            landlock: Some(6),
+            seccomp: true,
             memlock: Some(8 << 20),
             cpus: Cpus { count: 4, numbers: 4 },
             available: Some(8 << 30),
@@ -254,6 +287,10 @@ mod tests {
             ("memory", Severity::Note, Facts { available: None, ..good() }),
             ("memlock", Severity::Warning, Facts { release: "5.10.0".to_owned(), ..good() }),
             ("memlock", Severity::Ok, Facts { memlock: None, ..good() }),
+            ("landlock", Severity::Warning, Facts { landlock: None, ..good() }),
+            ("landlock", Severity::Note, Facts { landlock: Some(3), ..good() }),
+            ("landlock", Severity::Ok, Facts { landlock: Some(7), ..good() }),
+            ("seccomp", Severity::Warning, Facts { seccomp: false, ..good() }),
         ];
         for (check, expected, facts) in cases {
             assert_eq!(severity(&facts, check), expected, "{check} of {facts:?}");

@@ -149,6 +149,7 @@ mod tests {
         ("interface", "name of the interface"),
         ("jit", "net.core.bpf_jit_enable"),
         ("kernel", "release of the kernel"),
+        ("landlock", "version of Landlock's interface, `null` where the kernel has none"),
         ("link", "`up`, `no-carrier` or `down`"),
         ("lro", "whether the card joins packets (LRO)"),
         ("memlock", "limit of locked memory in bytes, `null` for none"),
@@ -159,6 +160,7 @@ mod tests {
         ("preemption", "whether the kernel is PREEMPT_RT"),
         ("programs", "whether XDP programs take frames in several buffers (Linux 5.18)"),
         ("queues", "receive queues in use"),
+        ("seccomp", "whether the kernel filters system calls"),
         ("tcx", "names or ids of other programs at tc ingress (TCX, Linux 6.6)"),
         ("vlan", "whether the card takes VLAN tags off"),
         (

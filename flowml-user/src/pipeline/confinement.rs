@@ -1,0 +1,122 @@
+//! What a command may reach and do: the files and ports that its arguments name, and the system calls of its work.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use super::learners::is_file;
+use crate::cli::{Command, Run, SandboxArguments};
+use crate::process::sandbox::{self, Confined, Reach};
+
+/// Confines a command that reads files to those that it was given, before its first thread begins. What the kernel lacks for
+/// that is not reported with each reading: `flowml doctor` says it.
+pub fn confine_reader(command: &Command) {
+    let Some((arguments, reach)) = reach_of_reader(command) else { return };
+    if arguments.is_on() {
+        sandbox::confine(&reach);
+    }
+    // Libraries may be loaded to find a collector: `read` filters its calls when its outputs are open.
+    if !matches!(command, Command::Read(_)) {
+        filter_calls(arguments);
+    }
+}
+
+/// Confines this thread, and those that it starts from now on, to the files and ports of a run that may also save to `saves`.
+/// There must be no other thread. Returns what is in reach where nothing else is, and what the kernel lacks, in words.
+pub(super) fn confine(run: &Run, saves: Option<&Path>) -> (Option<Reach>, Option<String>) {
+    if !run.sandbox.is_on() {
+        return (None, None);
+    }
+    let reach = reach_of_run(run, saves);
+    let Confined { enforced, missing } = sandbox::confine(&reach);
+    (enforced.then_some(reach), missing)
+}
+
+/// Filters the system calls of all threads: what loads programs and libraries is over. Returns why that cannot be, in words.
+pub(super) fn filter_calls(arguments: SandboxArguments) -> Option<String> {
+    if arguments.is_on() { sandbox::filter_calls().err() } else { None }
+}
+
+fn reach_of_run(run: &Run, saves: Option<&Path>) -> Reach {
+    let mut reach = Reach::system();
+    if let Some(file) = &run.config {
+        // SIGHUP reads it again, and editors put another file in its place.
+        reach.read_beside(file);
+    }
+    run.model.as_deref().filter(|path| is_file(path)).into_iter().chain(saves).for_each(|path| reach.write(path));
+    run.outputs.iter().for_each(|output| output.reach(&mut reach));
+    if let Some(address) = run.metrics {
+        reach.listen(address.port());
+    }
+    if let Some(folder) = &run.pin {
+        // What is pinned is made there, and taken away where an interface has gone or the start fails.
+        reach.write_in(folder);
+        reach.remove(folder);
+    }
+    if run.tui {
+        // Its size is asked of it.
+        reach.write(Path::new("/dev/tty"));
+    }
+    if env::var_os("NOTIFY_SOCKET").is_some_and(|name| name.as_encoded_bytes().starts_with(b"@")) {
+        reach.send_to_abstract_sockets();
+    }
+    reach
+}
+
+/// The files that are named by a command that reads some. Captures become tables in a temporary folder.
+fn reach_of_reader(command: &Command) -> Option<(SandboxArguments, Reach)> {
+    let mut reach = Reach::system();
+    reach.write_temporary();
+    let arguments = match command {
+        Command::Read(read) => {
+            let model = read.model.iter().filter(|path| is_file(path));
+            name(&mut reach, &read.files, model);
+            read.outputs.iter().for_each(|output| output.reach(&mut reach));
+            read.sandbox
+        }
+        Command::Label(label) => {
+            let inputs = label.inputs.iter().chain(&label.rules).chain(&label.labels);
+            name(&mut reach, inputs, [&label.output].into_iter().chain(&label.report));
+            label.sandbox
+        }
+        Command::Train(train) if train.interfaces.is_empty() => {
+            name(&mut reach, train.inputs.iter().chain(&train.table.labels), [&train.model]);
+            train.sandbox
+        }
+        Command::Score(score) => {
+            name(&mut reach, score.inputs.iter().chain(&score.model), [&score.output]);
+            score.sandbox
+        }
+        Command::Eval(eval) => {
+            let inputs = eval.inputs.iter().chain(&eval.train).chain(&eval.model).chain(&eval.table.labels);
+            name(&mut reach, inputs, eval.output.iter().chain(&eval.report));
+            eval.sandbox
+        }
+        Command::Report(report) => {
+            name(&mut reach, report.inputs.iter().chain(&report.model).chain(&report.labels), [&report.output]);
+            report.sandbox
+        }
+        Command::Feedback(feedback) => {
+            name(&mut reach, [&feedback.records], [&feedback.model]);
+            feedback.sandbox
+        }
+        Command::Run(_)
+        | Command::Train(_)
+        | Command::Model(_)
+        | Command::Doctor(_)
+        | Command::Features(_)
+        | Command::Unpin(_)
+        | Command::Pages(_) => return None,
+    };
+    Some((arguments, reach))
+}
+
+/// Names files that are read, and those that are written; `-` is none.
+fn name<'a>(
+    reach: &mut Reach,
+    read: impl IntoIterator<Item = &'a PathBuf>,
+    written: impl IntoIterator<Item = &'a PathBuf>,
+) {
+    let is_named = |path: &&PathBuf| path.as_path() != Path::new("-");
+    read.into_iter().filter(is_named).for_each(|path| reach.read(path));
+    written.into_iter().filter(is_named).for_each(|path| reach.write(path));
+}
