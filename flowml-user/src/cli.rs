@@ -11,7 +11,9 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use flowml_common::content::PayloadLimit;
+use glob::Pattern as NamePattern;
 
+use crate::capture::selection::{Selector, pattern};
 use crate::dataset::TableFormat;
 use crate::process::amounts::{Size, duration, size};
 use crate::process::journal::{Priority, told};
@@ -200,6 +202,7 @@ const RUN_EXAMPLES: &str = concat!(
 Examples:
   flowml run                                     watch the interface of the default route
   flowml run -i eth0 -i eth1 --direction both    what comes in and what goes out
+  flowml run -i 'veth*' --exclude veth0          all that match, now and when they appear
   flowml run -i eth0 --tui                       look around: sort, filter, open a flow, a host, an incident
   flowml run -i eth0 --duration 1m -o csv=flows.csv
   flowml run -i eth0 --pin /sys/fs/bpf/flowml    go on counting over stop, crash and upgrade
@@ -221,9 +224,14 @@ pub struct Run {
     #[arg(skip)]
     pub configuration: Option<Configuration>,
 
-    /// Interface to meter, may be repeated [default: that of the default route]
-    #[arg(short, long = "interface", value_name = "IFACE", value_parser = interface)]
-    pub interfaces: Vec<String>,
+    /// Interface to meter, may be repeated: a name, a pattern as in 'veth*', or 'any' for all Ethernet interfaces but loopback
+    /// [default: that of the default route]. Those that come later, or come back, are metered from then on
+    #[arg(short, long = "interface", value_name = "IFACE")]
+    pub interfaces: Vec<Selector>,
+
+    /// Leave out interfaces that match PATTERN, of those that patterns and 'any' take; may be repeated
+    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
+    pub exclude: Vec<NamePattern>,
 
     /// Where packets are counted
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]
@@ -521,7 +529,7 @@ impl Run {
 
     /// A run over these interfaces that is otherwise as where nothing is said, and writes no records.
     #[must_use]
-    pub fn until(interfaces: Vec<String>, duration: Option<Duration>, quiet: u8) -> Self {
+    pub fn until(interfaces: Vec<Selector>, duration: Option<Duration>, quiet: u8) -> Self {
         let nothing = Self::augment_args(clap::Command::new("run").no_binary_name(true));
         let matches = nothing.try_get_matches_from(std::iter::empty::<OsString>());
         let run = matches.and_then(|matches| Self::from_arg_matches(&matches));
@@ -554,6 +562,11 @@ impl Run {
                 "'--tui' cannot be used with records on standard output ('--output'): expected a file or a collector";
             return Some(told.to_owned());
         }
+        if !self.exclude.is_empty() && self.interfaces.iter().all(|selector| matches!(selector, Selector::Name(_))) {
+            let told =
+                "'--exclude' leaves out some of several interfaces: expected a pattern or 'any' with '--interface'";
+            return Some(told.to_owned());
+        }
         let twice = interface_twice(&self.interfaces);
         twice.or_else(|| same_destination(&self.outputs)).or_else(|| self.content.contradiction())
     }
@@ -566,9 +579,9 @@ impl Run {
     }
 }
 
-fn interface_twice(interfaces: &[String]) -> Option<String> {
+fn interface_twice(interfaces: &[impl ToString]) -> Option<String> {
     let mut seen = HashSet::new();
-    let twice = interfaces.iter().find(|name| !seen.insert(name.as_str()))?;
+    let twice = interfaces.iter().map(ToString::to_string).find(|name| !seen.insert(name.clone()))?;
     Some(format!("interface '{twice}' was given twice with '--interface': expected each name once"))
 }
 
@@ -599,15 +612,6 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         "expected an IP address and a port, as in 127.0.0.1:9750 or [::1]:9750, or a port of 127.0.0.1, as in 9750"
             .to_owned()
     })
-}
-
-/// An interface name as the kernel takes it (`dev_valid_name` in net/core/dev.c; IFNAMSIZ is 16 with the final 0).
-fn interface(text: &str) -> Result<String, String> {
-    let valid = (1..=15).contains(&text.len())
-        && text != "."
-        && text != ".."
-        && !text.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_ascii_whitespace() || c == '\x0b');
-    if valid { Ok(text.to_owned()) } else { Err("expected an interface name of 1 to 15 bytes, as in eth0".to_owned()) }
 }
 
 fn table(text: &str) -> Result<PathBuf, String> {
@@ -745,11 +749,13 @@ mod tests {
 
     #[test]
     fn every_flag_is_read() {
-        let line = "run -i eth0 -i eth1 --xdp-mode tc --direction both --interval 10ms --flow-capacity 64 \
+        let line = "run -i eth0 -i veth* -i any --exclude veth1* --exclude br0 --xdp-mode tc --direction both --interval 10ms --flow-capacity 64 \
                     --idle-timeout 2m --active-timeout 1h --model m.json -o jsonl=- -o csv=f.csv --duration 1d \
                     --metrics [::1]:9750 --sandbox off --memory-max 64MB --alpha 1e-3 --seed 7 --payload 256 --match sql=(?i)union --match x=^x";
         let run = read(line).expect("all of it is good");
-        assert_eq!(run.interfaces, ["eth0", "eth1"]);
+        assert_eq!(run.interfaces.iter().map(ToString::to_string).collect::<Vec<_>>(), ["eth0", "veth*", "any"]);
+        assert!(matches!(&run.interfaces[..], [Selector::Name(_), Selector::Pattern(_), Selector::Any]));
+        assert_eq!(run.exclude.iter().map(NamePattern::as_str).collect::<Vec<_>>(), ["veth1*", "br0"]);
         assert_eq!((run.xdp_mode, run.direction, run.flow_capacity), (XdpMode::Tc, Direction::Both, Some(64)));
         assert_eq!(run.interval, Duration::from_millis(10));
         assert_eq!((run.idle_timeout, run.active_timeout), (Duration::from_secs(120), Duration::from_secs(3600)));
@@ -845,7 +851,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_in_one_line_with_flag_value_and_expectation() {
-        let cases: [(&str, &[&str]); 33] = [
+        let cases: [(&str, &[&str]); 35] = [
             ("run --interval 5ms", &["--interval", "'5ms'", "10ms to 1h"]),
             ("run --interval 2h", &["--interval", "'2h'", "10ms to 1h"]),
             ("run --interval 1", &["--interval", "'1'", "its unit (ms, s, m, h, d)"]),
@@ -861,6 +867,8 @@ mod tests {
             ("run --alpha NaN", &["--alpha", "'NaN'", "between 0 and 1"]),
             ("run --false-alarms 1/year", &["--false-alarms", "'1/year'", "as in 1/day"]),
             ("run --alpha 0.1 --false-alarms 1/day", &["--alpha", "--false-alarms", "cannot be used with"]),
+            ("run -i eth[0", &["--interface", "'eth[0'", "invalid range pattern", "'veth*'"]),
+            ("run -i eth0 --exclude veth*", &["--exclude", "'any'"]),
             ("run -i a/b", &["--interface", "'a/b'", "1 to 15 bytes"]),
             ("run -i sixteen-letters-", &["--interface", "1 to 15 bytes"]),
             ("run -i lo -i lo", &["--interface", "'lo'", "each name once"]),

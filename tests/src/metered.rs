@@ -22,7 +22,7 @@ pub fn attach_ingress(table: &mut KernelTable, interface: &Interface, mode: Mode
     interface.host.enter(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("starting tokio")?;
         let found = runtime.block_on(async { Interfaces::read().await?.named(&interface.name) })?;
-        attach(table, found, Wanted::Only(mode), false).context("attaching the programs")
+        attach(&mut table.programs, found, Wanted::Only(mode), false).context("attaching the programs")
     })?
 }
 

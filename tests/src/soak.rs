@@ -279,7 +279,7 @@ impl Soak<'_> {
             self.site.tidy()?;
             self.watch(plan)?;
             let scrape = self.site.scrape()?;
-            let (on_the_wire, unattached) = self.site.on_the_wire()?;
+            let on_the_wire = self.site.on_the_wire()?;
             let mut measure = Measure::read(&scrape, self.measures.last())?;
             let now = Process::of(self.site.agent.id())?;
             // What a moment opens besides is not part of the state.
@@ -303,7 +303,6 @@ impl Soak<'_> {
                     process,
                     cpu,
                     on_the_wire,
-                    unattached,
                     messages,
                     ..measure
                 });
@@ -332,7 +331,7 @@ impl Soak<'_> {
 
     /// Has the agent end, and draws the picture.
     fn finish(mut self, folder: &Path) -> Result<Vec<String>> {
-        let (wire, unattached) = self.site.on_the_wire()?;
+        let wire = self.site.on_the_wire()?;
         self.log.screen.progress("the agent drains once more and ends");
         let (report, remains) = self.site.stop()?;
         fs::write(folder.join(SAID), &report.stderr)?;
@@ -345,10 +344,6 @@ impl Soak<'_> {
         fs::remove_file(folder.join("fifo"))?;
         let screen = self.log.screen;
         verdict::table(&self.measures).iter().for_each(|line| screen.line(line));
-        if unattached > 0 {
-            let text = "packets crossed an interface that had come in the place of a removed one, to which the agent does not attach";
-            screen.text(0, &format!("{unattached} {text}; they are in no count."));
-        }
         screen.line(&format!("measurements, deeds, the agent's words and a picture: {}", folder.display()));
         Ok(self.verdict.failures().to_vec())
     }

@@ -26,7 +26,7 @@ fn attach(
     interface.host.enter(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("starting tokio")?;
         let found = runtime.block_on(async { Interfaces::read().await?.named(&interface.name) })?;
-        Ok(attach_by(table, found, wanted, egress, hook))
+        Ok(attach_by(&mut table.programs, found, wanted, egress, hook))
     })?
 }
 
@@ -163,7 +163,7 @@ fn clsact_goes_where_attaching_fails_half_way() -> Result<()> {
         let mut found = runtime.block_on(async { Interfaces::read().await?.named(&metered.name) })?;
         // The name decides where clsact and filters go, and none has that index.
         found.index += 1000;
-        let attached = attach_by(&mut table, found, Wanted::Only(Mode::Native), true, TcHook::Clsact);
+        let attached = attach_by(&mut table.programs, found, Wanted::Only(Mode::Native), true, TcHook::Clsact);
         ensure!(attached.is_err(), "{attached:?}");
         anyhow::Ok(())
     })??;

@@ -428,7 +428,7 @@ fn what_has_no_link_is_not_pinned_and_nothing_else_either() -> Result<()> {
     let refused = metered.host.enter(|| -> Result<CaptureError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let found = runtime.block_on(async { Interfaces::read().await?.named(&metered.name) })?;
-        let attached = attach_by(&mut table, found, Wanted::Only(Mode::Tc), false, TcHook::Clsact)?;
+        let attached = attach_by(&mut table.programs, found, Wanted::Only(Mode::Tc), false, TcHook::Clsact)?;
         let kept = keep(Pins::open(folder.path())?, &table, &mut [attached]);
         kept.err().context("a filter was pinned")
     })??;

@@ -161,8 +161,14 @@ fn as_the_unit_it_meters_without_root_and_gives_its_capabilities_up() -> Result<
             let objects = Objects::held_by(agent.id())?;
             wait_until(LIMIT, || Ok(capabilities(agent.id())?.is_empty()))
                 .with_context(|| format!("{mode}: it keeps {:?}", capabilities(agent.id())))?;
-            let sent = send(&peer, &metered)?;
+            let mut sent = send(&peer, &metered)?;
             unit.hear("WATCHDOG=1").with_context(|| agent.stderr())?;
+
+            // To attach again takes none.
+            lab.replace(&[peer.clone(), metered.clone()], &LinkOptions::quiet())?;
+            let come = format!("{} has come (index {}): metering it by", metered.name, metered.index()?);
+            wait_until(LIMIT, || Ok(agent.stderr().contains(&come))).with_context(|| agent.stderr())?;
+            sent += send(&peer, &metered)?;
 
             agent.signal(Signal::HUP)?;
             unit.hear("READY=1").with_context(|| agent.stderr())?;

@@ -1,5 +1,6 @@
 //! Attaching the programs to an interface, in the mode that was asked for or the best that it takes.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use aya::programs::links::PinnedLink;
@@ -9,7 +10,7 @@ use aya::programs::{LinkOrder, ProgramInfo, SchedClassifier};
 
 use super::clsact::Clsact;
 use super::interface::Interface;
-use super::kernel::KernelTable;
+use super::programs::{EGRESS, INGRESS, Programs};
 use super::{CaptureError, chain};
 use crate::process::capabilities::CapabilitySet;
 use crate::process::kernel::{release, version};
@@ -54,6 +55,43 @@ pub enum Wanted {
     Only(Mode),
 }
 
+impl Wanted {
+    /// In the order in which they are tried.
+    const fn modes(self) -> &'static [Mode] {
+        match self {
+            Self::Auto => &[Mode::Native, Mode::Tc, Mode::Generic],
+            Self::Only(Mode::Native) => &[Mode::Native],
+            Self::Only(Mode::Generic) => &[Mode::Generic],
+            Self::Only(Mode::Tc) => &[Mode::Tc],
+        }
+    }
+
+    /// Whether a tc program may be attached.
+    fn has_tc(self, egress: bool) -> bool {
+        egress || self.modes().contains(&Mode::Tc)
+    }
+
+    /// Loads the programs that may be attached: attaching them later takes less privileges than loading. What the verifier refuses is
+    /// reported when it is to be attached.
+    pub fn load(self, programs: &mut Programs, egress: bool) {
+        if self.modes().iter().any(|mode| *mode != Mode::Tc) {
+            let _ = programs.xdp();
+        }
+        let sides = [(INGRESS, self.modes().contains(&Mode::Tc)), (EGRESS, egress)];
+        for (program, _) in sides.into_iter().filter(|(_, is_wanted)| *is_wanted) {
+            let _ = programs.tc(program);
+        }
+    }
+
+    /// The capabilities that attaching these programs takes once they are loaded, which is what takes CAP_NET_ADMIN: none for a
+    /// bpf_link (`link_create`, kernel/bpf/syscall.c), and CAP_NET_ADMIN for a tc filter (before Linux 6.6).
+    #[must_use]
+    pub fn needs(self, egress: bool) -> CapabilitySet {
+        let by_netlink = self.has_tc(egress) && TcHook::of_kernel() == TcHook::Clsact;
+        if by_netlink { CapabilitySet::NET_ADMIN } else { CapabilitySet::empty() }
+    }
+}
+
 /// How tc programs are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TcHook {
@@ -83,6 +121,12 @@ pub(super) enum Link {
     Pinned(PinnedLink),
 }
 
+impl Link {
+    fn is_by_netlink(&self) -> bool {
+        matches!(self, Self::Tc(link) if link.priority().is_ok())
+    }
+}
+
 /// The programs on an interface, and what they hang on. They are dropped in this order: clsact goes once it is empty.
 #[derive(Debug, Default)]
 pub(super) struct Links {
@@ -110,8 +154,18 @@ impl Attachment {
     /// CAP_NET_ADMIN where a tc filter has to be taken away (before Linux 6.6).
     #[must_use]
     pub fn needs(&self) -> CapabilitySet {
-        let by_netlink = |link: &Link| matches!(link, Link::Tc(link) if link.priority().is_ok());
-        if self.links.programs.iter().any(by_netlink) { CapabilitySet::NET_ADMIN } else { CapabilitySet::empty() }
+        if self.links.programs.iter().any(Link::is_by_netlink) {
+            CapabilitySet::NET_ADMIN
+        } else {
+            CapabilitySet::empty()
+        }
+    }
+
+    /// Whether all of its links are among these, by interface. Of tc filters (before Linux 6.6) nothing is known.
+    #[must_use]
+    pub fn is_among(&self, links: &HashMap<u32, usize>) -> bool {
+        let own = self.links.programs.iter().filter(|link| !link.is_by_netlink()).count();
+        links.get(&self.interface.index).copied().unwrap_or(0) >= own
     }
 
     /// Detaches, and takes away what was pinned.
@@ -130,12 +184,12 @@ impl Attachment {
 /// # Errors
 /// Where no mode that was wanted works; nothing stays attached to this interface then.
 pub fn attach(
-    table: &mut KernelTable,
+    programs: &mut Programs,
     interface: Interface,
     wanted: Wanted,
     egress: bool,
 ) -> Result<Attachment, CaptureError> {
-    attach_by(table, interface, wanted, egress, TcHook::of_kernel())
+    attach_by(programs, interface, wanted, egress, TcHook::of_kernel())
 }
 
 /// As [`attach`], with tc programs at this hook.
@@ -143,31 +197,25 @@ pub fn attach(
 /// # Errors
 /// As there.
 pub fn attach_by(
-    table: &mut KernelTable,
+    programs: &mut Programs,
     interface: Interface,
     wanted: Wanted,
     egress: bool,
     hook: TcHook,
 ) -> Result<Attachment, CaptureError> {
-    let modes: &[Mode] = match wanted {
-        Wanted::Auto => &[Mode::Native, Mode::Tc, Mode::Generic],
-        Wanted::Only(Mode::Native) => &[Mode::Native],
-        Wanted::Only(Mode::Generic) => &[Mode::Generic],
-        Wanted::Only(Mode::Tc) => &[Mode::Tc],
-    };
     let mut refused = Vec::new();
     let mut last_error = None;
-    for &mode in modes {
+    for &mode in wanted.modes() {
         let mut links = Links::default();
         let ingress = match mode {
-            Mode::Native => links.attach_xdp(table, &interface, mode, XdpMode::Driver),
-            Mode::Generic => links.attach_xdp(table, &interface, mode, XdpMode::Skb),
-            Mode::Tc => links.attach_tc(table, &interface, TcAttachType::Ingress, hook),
+            Mode::Native => links.attach_xdp(programs, &interface, mode, XdpMode::Driver),
+            Mode::Generic => links.attach_xdp(programs, &interface, mode, XdpMode::Skb),
+            Mode::Tc => links.attach_tc(programs, &interface, TcAttachType::Ingress, hook),
         };
         match ingress {
             Ok(()) => {
                 if egress {
-                    links.attach_tc(table, &interface, TcAttachType::Egress, hook)?;
+                    links.attach_tc(programs, &interface, TcAttachType::Egress, hook)?;
                 }
                 return Ok(Attachment { interface, mode, egress, refused, links });
             }
@@ -187,7 +235,7 @@ pub fn attach_by(
 impl Links {
     fn attach_xdp(
         &mut self,
-        table: &mut KernelTable,
+        programs: &mut Programs,
         interface: &Interface,
         mode: Mode,
         xdp_mode: XdpMode,
@@ -195,7 +243,7 @@ impl Links {
         if let Some(program) = interface.xdp_program() {
             return Err(CaptureError::XdpTaken { interface: interface.name.clone(), program: program.to_string() });
         }
-        let xdp = table.xdp()?;
+        let xdp = programs.xdp()?;
         let link = xdp.attach_to_if_index(interface.index, xdp_mode).and_then(|link| xdp.take_link(link));
         self.programs.push(link.map(Link::Xdp).map_err(|error| refusal(interface, mode.name(), &error))?);
         Ok(())
@@ -203,17 +251,17 @@ impl Links {
 
     pub(super) fn attach_tc(
         &mut self,
-        table: &mut KernelTable,
+        programs: &mut Programs,
         interface: &Interface,
         side: TcAttachType,
         hook: TcHook,
     ) -> Result<(), CaptureError> {
         let (program, mode) = match side {
-            TcAttachType::Ingress => ("flowml_ingress", "tc"),
-            _ => ("flowml_egress", "tc egress"),
+            TcAttachType::Ingress => (INGRESS, "tc"),
+            _ => (EGRESS, "tc egress"),
         };
         let refuse = |error: &(dyn std::error::Error + 'static)| refusal(interface, mode, error);
-        let classifier: &mut SchedClassifier = table.tc(program)?;
+        let classifier: &mut SchedClassifier = programs.tc(program)?;
         let options = match hook {
             TcHook::Tcx => TcAttachOptions::TcxOrder(LinkOrder::default()),
             TcHook::Clsact => {

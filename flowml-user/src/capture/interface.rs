@@ -68,7 +68,7 @@ impl fmt::Display for XdpProgram {
 }
 
 impl Interface {
-    fn new(message: &LinkMessage) -> Self {
+    pub(super) fn new(message: &LinkMessage) -> Self {
         let mut interface = Self {
             name: String::new(),
             index: message.header.index,
@@ -119,6 +119,24 @@ impl Interface {
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.link_type == LinkLayerType::Loopback
+    }
+
+    /// Whether its frames begin with an Ethernet header, which flowml reads.
+    #[must_use]
+    pub const fn has_frames(&self) -> bool {
+        matches!(self.link_type, LinkLayerType::Ether | LinkLayerType::Loopback)
+    }
+
+    #[cfg(test)]
+    pub(super) fn sample(name: &str, loopback: bool, ethernet: bool) -> Self {
+        let mut message = LinkMessage::default();
+        message.header.link_layer_type = match (loopback, ethernet) {
+            (true, _) => LinkLayerType::Loopback,
+            (false, true) => LinkLayerType::Ether,
+            (false, false) => LinkLayerType::None,
+        };
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        Self::new(&message)
     }
 
     /// The driver of its device, else what kind of device without one it is.
@@ -173,6 +191,24 @@ impl Interfaces {
         Ok(Self { handle, all })
     }
 
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> &[Interface] {
+        &self.all
+    }
+
+    /// The interface of that index as it is now, if it is there.
+    ///
+    /// # Errors
+    /// Where netlink is not to be had.
+    pub async fn look(&self, index: u32) -> Result<Option<Interface>, CaptureError> {
+        match self.handle.link().get().match_index(index).execute().try_next().await {
+            Ok(message) => Ok(message.as_ref().map(Interface::new)),
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The interface of that name, which must be an Ethernet one.
     ///
     /// # Errors
@@ -181,9 +217,9 @@ impl Interfaces {
         let found = self.all.iter().find(|interface| interface.name == name);
         let interface =
             found.ok_or_else(|| CaptureError::NoInterface { name: name.to_owned(), known: self.known() })?;
-        match interface.link_type {
-            LinkLayerType::Ether | LinkLayerType::Loopback => Ok(interface.clone()),
-            other => Err(CaptureError::NotEthernet { name: name.to_owned(), link_type: other.into() }),
+        match interface.has_frames() {
+            true => Ok(interface.clone()),
+            false => Err(CaptureError::NotEthernet { name: name.to_owned(), link_type: interface.link_type.into() }),
         }
     }
 
@@ -227,13 +263,4 @@ impl Interfaces {
     fn known(&self) -> String {
         self.all.iter().map(|interface| interface.name.as_str()).collect::<Vec<_>>().join(", ")
     }
-}
-
-/// Whether the interface is still there, under whatever name.
-#[must_use]
-pub fn exists(index: u32) -> bool {
-    let mut name = [0; libc::IF_NAMESIZE];
-    // SAFETY: the buffer is as long as the call asks.
-    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
-    !found.is_null()
 }

@@ -1,11 +1,12 @@
 //! The flow table in the kernel: loading the programs, flipping the epoch, reading and handing back a partition.
 
 use std::mem::offset_of;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use aya::maps::{Array, ArrayOfMaps, Map, MapData};
-use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use bytemuck::Zeroable;
 use flowml_common::content::{PayloadLimit, Piece, Pieces};
@@ -20,6 +21,7 @@ use rand::rngs::OsRng;
 use super::cpus::Cpus;
 use super::handover::{Ledger, Step};
 use super::pins::{KEPT, PinError, Pins, namespace};
+use super::programs::Programs;
 use super::shared::SharedArray;
 use super::vectors::flows;
 use super::{CaptureError, os_error};
@@ -107,9 +109,32 @@ impl GracePeriod {
     }
 }
 
-/// The loaded programs and their flow table.
+/// The programs and the flow table that they count into. They part where one thread attaches and another drains.
 pub struct KernelTable {
-    ebpf: Ebpf,
+    /// What is attached.
+    pub programs: Programs,
+    /// What they count into.
+    pub table: FlowTable,
+}
+
+impl Deref for KernelTable {
+    type Target = FlowTable;
+
+    fn deref(&self) -> &FlowTable {
+        &self.table
+    }
+}
+
+impl DerefMut for KernelTable {
+    fn deref_mut(&mut self) -> &mut FlowTable {
+        &mut self.table
+    }
+}
+
+/// The flow table in the kernel, as the one sees it who empties it.
+pub struct FlowTable {
+    /// The variable of the programs.
+    epoch_variable: Array<MapData, u32>,
     ledger: Ledger,
     grace: GracePeriod,
     heads: SharedArray<Head>,
@@ -176,8 +201,8 @@ impl KernelTable {
         }
     }
 
-    /// Loads the maps of `object`, whose entries end at these boundaries; programs are loaded by [`xdp`](Self::xdp) and
-    /// [`tc`](Self::tc).
+    /// Loads the maps of `object`, whose entries end at these boundaries; programs are loaded by [`Programs::xdp`] and
+    /// [`Programs::tc`].
     ///
     /// # Errors
     /// Where the kernel refuses a map or this is no object of flowml's.
@@ -223,14 +248,14 @@ impl KernelTable {
             Some(_) => Ledger::go_on(handover),
         };
         let grace = GracePeriod { slot: take_map(&mut ebpf, "GRACE")?.try_into()?, map: Array::create(1, 0)? };
-        let mut table = Self {
+        let mut table = FlowTable {
+            epoch_variable: epoch_variable(&ebpf)?,
             heads: map_array(&ebpf, "HEADS", size.partitions())?,
             strays: map_array(&ebpf, "STRAYS", EPOCHS)?,
             buckets: map_array(&ebpf, "TAGS", buckets)?,
             entries: map_array(&ebpf, "ENTRIES", entries)?,
             rarities: map_array(&ebpf, "RARITIES", entries)?,
             pieces: map_array(&ebpf, "PIECES", pieces)?,
-            ebpf,
             ledger,
             grace,
             constants,
@@ -240,9 +265,21 @@ impl KernelTable {
             inherited: 0,
         };
         table.inherit(pinned)?;
-        Ok(table)
+        Ok(Self { programs: Programs::new(ebpf), table })
     }
 
+    /// The object, for its log and for tests that run a program without attaching it.
+    pub const fn ebpf(&mut self) -> &mut Ebpf {
+        self.programs.ebpf()
+    }
+
+    /// Pins the maps, so that they outlive this process.
+    pub(super) fn pin(&self, pins: &Pins) -> Result<(), CaptureError> {
+        KEPT.iter().try_for_each(|(map, file)| Ok(pins.pin(file, self.programs.map(map)?)?))
+    }
+}
+
+impl FlowTable {
     /// Goes on from the step at which an earlier agent ended.
     fn inherit(&mut self, pinned: Option<&Pins>) -> Result<(), CaptureError> {
         let Some(pins) = pinned else { return Ok(()) };
@@ -278,14 +315,6 @@ impl KernelTable {
         self.ledger.set_reported();
     }
 
-    /// Pins the maps, so that they outlive this process.
-    pub(super) fn pin(&self, pins: &Pins) -> Result<(), CaptureError> {
-        for (map, file) in KEPT {
-            pins.pin(file, self.ebpf.map(map).ok_or(CaptureError::NotOurObject { missing: map })?)?;
-        }
-        Ok(())
-    }
-
     /// How large the table is.
     #[must_use]
     pub const fn size(&self) -> Size {
@@ -304,45 +333,6 @@ impl KernelTable {
             Err(error) if refused(&error) => Ok(CapabilitySet::BPF),
             Err(error) => Err(error),
         }
-    }
-
-    /// The object, for its log and for tests that run a program without attaching it.
-    pub const fn ebpf(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
-    }
-
-    /// The XDP program, loaded: the one for frames in several buffers where the kernel has those (Linux 5.18).
-    ///
-    /// # Errors
-    /// What the verifier says of the plain program.
-    pub fn xdp(&mut self) -> Result<&mut Xdp, CaptureError> {
-        let name = if self.takes_frags() {
-            "flowml_xdp_frags"
-        } else {
-            self.load_xdp("flowml_xdp")?;
-            "flowml_xdp"
-        };
-        program(&mut self.ebpf, name)
-    }
-
-    /// Whether the kernel takes an XDP program for frames in several buffers (Linux 5.18).
-    pub fn takes_frags(&mut self) -> bool {
-        self.load_xdp("flowml_xdp_frags").is_ok()
-    }
-
-    fn load_xdp(&mut self, name: &'static str) -> Result<(), CaptureError> {
-        let xdp: &mut Xdp = program(&mut self.ebpf, name)?;
-        loaded(xdp.load()).map_err(|error| CaptureError::program(&error))
-    }
-
-    /// A tc program, loaded.
-    ///
-    /// # Errors
-    /// What the verifier says.
-    pub fn tc(&mut self, name: &'static str) -> Result<&mut SchedClassifier, CaptureError> {
-        let tc: &mut SchedClassifier = program(&mut self.ebpf, name)?;
-        loaded(tc.load()).map_err(|error| CaptureError::program(&error))?;
-        Ok(tc)
     }
 
     /// How full the fullest partition of the current epoch is, 0 to 1: a look at shared memory, no system call.
@@ -399,9 +389,7 @@ impl KernelTable {
 
     /// Sets the programs' variable.
     fn set_epoch(&mut self, epoch: u32) -> Result<(), CaptureError> {
-        const VARIABLE: &str = ".data.epoch";
-        let map = self.ebpf.map_mut(VARIABLE).ok_or(CaptureError::NotOurObject { missing: VARIABLE })?;
-        Ok(Array::<&mut MapData, u32>::try_from(map)?.set(0, epoch, 0)?)
+        Ok(self.epoch_variable.set(0, epoch, 0)?)
     }
 
     fn head(&self, partition: usize) -> &Head {
@@ -438,7 +426,7 @@ pub struct Drained<'a> {
     pub time_ns: u64,
     /// Whether the epoch began before this agent, however long.
     pub inherited: bool,
-    table: &'a mut KernelTable,
+    table: &'a mut FlowTable,
     epoch: u32,
 }
 
@@ -501,7 +489,7 @@ impl<'a> Drained<'a> {
 
 /// An epoch that is in the account. Dropping it clears its partitions.
 pub struct Committed<'a> {
-    table: &'a mut KernelTable,
+    table: &'a mut FlowTable,
     epoch: u32,
 }
 
@@ -534,26 +522,21 @@ fn take_map(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, CaptureError> {
     ebpf.take_map(name).ok_or(CaptureError::NotOurObject { missing: name })
 }
 
+/// Another descriptor of the map that has the variable.
+fn epoch_variable(ebpf: &Ebpf) -> Result<Array<MapData, u32>, CaptureError> {
+    const VARIABLE: &str = ".data.epoch";
+    let Some(Map::Array(data)) = ebpf.map(VARIABLE) else {
+        return Err(CaptureError::NotOurObject { missing: VARIABLE });
+    };
+    let another = data.fd().as_fd().try_clone_to_owned();
+    let another = another.map_err(|error| CaptureError::Map { name: VARIABLE, error })?;
+    Ok(Map::from_map_data(MapData::from_fd(another)?)?.try_into()?)
+}
+
 /// The object keeps the map: its descriptor is written into the programs when they are loaded.
 fn map_array<T: bytemuck::Pod>(ebpf: &Ebpf, name: &'static str, len: u32) -> Result<SharedArray<T>, CaptureError> {
     let Some(Map::Array(data)) = ebpf.map(name) else {
         return Err(CaptureError::NotOurObject { missing: name });
     };
     SharedArray::map(data.fd(), len as usize).map_err(|error| CaptureError::Map { name, error })
-}
-
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, CaptureError>
-where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program>,
-{
-    let program = ebpf.program_mut(name).ok_or(CaptureError::NotOurObject { missing: name })?;
-    program.try_into().map_err(|_| CaptureError::NotOurObject { missing: name })
-}
-
-/// A program is attached to several interfaces but loaded once.
-fn loaded(result: Result<(), ProgramError>) -> Result<(), ProgramError> {
-    match result {
-        Err(ProgramError::AlreadyLoaded) => Ok(()),
-        other => other,
-    }
 }

@@ -14,12 +14,16 @@ pub mod device;
 pub mod file;
 mod generic;
 mod handover;
+pub mod held;
 pub mod interface;
 pub mod kernel;
 pub mod pins;
+pub mod programs;
+pub mod selection;
 pub mod shared;
 pub mod takeover;
 pub mod vectors;
+pub mod watch;
 
 /// What is said where it cannot be known whether counts may be lost ([`CaptureError::Preemptible`]).
 pub const UNKNOWN_PREEMPTION: &str = "the kernel is PREEMPT_RT, and its configuration cannot be read: without \

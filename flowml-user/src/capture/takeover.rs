@@ -11,6 +11,7 @@ use super::attach::{Attachment, Link, Links, Mode, TcHook, Wanted, refusal};
 use super::interface::Interface;
 use super::kernel::KernelTable;
 use super::pins::{LinkPin, PinError, Pins};
+use super::programs::{self, Programs};
 use super::{CaptureError, chain, os_error};
 
 /// The hook of what goes out.
@@ -22,7 +23,7 @@ const EGRESS: &str = "egress";
 /// # Errors
 /// Where another mode is asked for, or the kernel refuses.
 pub fn take_over(
-    table: &mut KernelTable,
+    programs: &mut Programs,
     interface: &Interface,
     wanted: Wanted,
     egress: bool,
@@ -44,7 +45,7 @@ pub fn take_over(
         return Err(PinError::Contradiction { folder, kept }.into());
     }
     let mut links = Links::default();
-    match replace(table, pins, ingress) {
+    match replace(programs, pins, ingress) {
         Ok(link) => links.programs.push(link),
         // The link outlived an interface that had this number.
         Err(error) if os_error(&*error) == Some(libc::ENOLINK) => return forget(),
@@ -53,9 +54,11 @@ pub fn take_over(
     if egress {
         match pinned.iter().find(|link| link.hook == EGRESS) {
             Some(link) => {
-                links.programs.push(replace(table, pins, link).map_err(|error| refusal(interface, EGRESS, &*error))?);
+                links
+                    .programs
+                    .push(replace(programs, pins, link).map_err(|error| refusal(interface, EGRESS, &*error))?);
             }
-            None => links.attach_tc(table, interface, TcAttachType::Egress, TcHook::of_kernel())?,
+            None => links.attach_tc(programs, interface, TcAttachType::Egress, TcHook::of_kernel())?,
         }
     }
     Ok(Some(Attachment { interface: interface.clone(), mode, egress, refused: Vec::new(), links }))
@@ -63,19 +66,19 @@ pub fn take_over(
 
 type Refused = Box<dyn std::error::Error + Send + Sync>;
 
-/// Puts the table's program in place of the one that the link has.
-fn replace(table: &mut KernelTable, pins: &Pins, pin: &LinkPin) -> Result<Link, Refused> {
+/// Puts this agent's program in place of the one that the link has.
+fn replace(programs: &mut Programs, pins: &Pins, pin: &LinkPin) -> Result<Link, Refused> {
     let path = pins.link_path(pin);
     let link = FdLink::from(PinnedLink::from_pin(&path)?);
     match pin.hook.as_str() {
         "native" | "generic" => {
-            let program = table.xdp()?;
+            let program = programs.xdp()?;
             let id = program.attach_to_link(XdpLink::try_from(link)?)?;
             program.take_link(id)?;
         }
         hook => {
-            let program = if hook == EGRESS { "flowml_egress" } else { "flowml_ingress" };
-            let program: &mut SchedClassifier = table.tc(program)?;
+            let program = if hook == EGRESS { programs::EGRESS } else { programs::INGRESS };
+            let program: &mut SchedClassifier = programs.tc(program)?;
             let id = program.attach_to_link(SchedClassifierLink::try_from(link)?)?;
             program.take_link(id)?;
         }
@@ -111,20 +114,42 @@ fn keep_all(pins: &Pins, table: &KernelTable, attached: &mut [Attachment], is_ne
     }
     let mut kept = Vec::new();
     for attachment in attached {
-        let hooks = [attachment.mode.name(), EGRESS];
-        let index = attachment.interface.index;
-        let mut programs = Vec::new();
-        for (link, hook) in take(&mut attachment.links.programs).into_iter().zip(hooks) {
-            let pin = LinkPin { hook: hook.to_owned(), index };
-            programs.push(pin_link(pins, &pin, link)?);
-            kept.push(pin);
-        }
-        attachment.links.programs = programs;
+        kept.extend(pin(pins, attachment)?);
     }
     for link in pins.links()?.iter().filter(|link| !kept.contains(link)) {
         pins.remove_link(link)?;
     }
     Ok(())
+}
+
+/// Pins what was attached while the agent runs.
+///
+/// # Errors
+/// Where that cannot be; it is detached then.
+pub fn keep_further(pins: &Pins, mut attachment: Attachment) -> Result<Attachment, CaptureError> {
+    match pin(pins, &mut attachment) {
+        Ok(_) => Ok(attachment),
+        Err(error) => {
+            attachment.end();
+            Err(error)
+        }
+    }
+}
+
+/// Pins the links of an attachment. Returns which they are.
+fn pin(pins: &Pins, attachment: &mut Attachment) -> Result<Vec<LinkPin>, CaptureError> {
+    if !attachment.needs().is_empty() {
+        return Err(PinError::NoLink { interface: attachment.interface.name.clone() }.into());
+    }
+    let hooks = [attachment.mode.name(), EGRESS];
+    let index = attachment.interface.index;
+    let mut kept = Vec::new();
+    for (link, hook) in take(&mut attachment.links.programs).into_iter().zip(hooks) {
+        let pin = LinkPin { hook: hook.to_owned(), index };
+        attachment.links.programs.push(pin_link(pins, &pin, link)?);
+        kept.push(pin);
+    }
+    Ok(kept)
 }
 
 fn pin_link(pins: &Pins, pin: &LinkPin, link: Link) -> Result<Link, PinError> {

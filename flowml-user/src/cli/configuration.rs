@@ -217,6 +217,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::capture::selection::Selector;
 
     /// Reads a command line of `flowml run` with a file of this text.
     fn read(text: &str, arguments: &str) -> Result<Run, String> {
@@ -289,7 +290,7 @@ mod tests {
     fn the_command_line_comes_first() {
         let text = "interface = [\"eth0\", \"eth1\"]\ninterval = \"2s\"\nquiet = 2\npayload = 64\n";
         let run = read(text, "-i lo --interval 3s -q --match a=b").expect("all of it is good");
-        assert_eq!(run.interfaces, ["lo"]);
+        assert_eq!(run.interfaces, [Selector::Name("lo".to_owned())]);
         assert_eq!((run.interval.as_secs(), run.quiet, run.content.matches.len()), (3, 1, 1));
         let said = read("", "--match a=b").expect_err("--payload is missing");
         assert!(said.contains("--payload"), "{said}");

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::interface;
 use super::learning::json_path;
+use crate::capture::selection::Selector;
 
 pub(super) const DOCTOR_HELP: &str = "\
 Looks at this host and its interfaces: kernel, capabilities, memory; driver, XDP, MTU, offloads, queues, and other programs \
@@ -25,9 +25,9 @@ Exit codes: 0 'flowml run' would work, 1 it would not, 2 wrong usage.";
 /// The arguments of `flowml doctor`.
 #[derive(Args, Clone, Debug)]
 pub struct Doctor {
-    /// Interface to look at, may be repeated [default: that of the default route]
-    #[arg(short, long = "interface", value_name = "IFACE", value_parser = interface)]
-    pub interfaces: Vec<String>,
+    /// Interface to look at, may be repeated: a name, a pattern as in 'veth*', or 'any' [default: that of the default route]
+    #[arg(short, long = "interface", value_name = "IFACE")]
+    pub interfaces: Vec<Selector>,
 
     /// Look also whether '--pin DIR' would work, and what is pinned there
     #[arg(long, value_name = "DIR")]

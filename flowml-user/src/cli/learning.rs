@@ -9,6 +9,7 @@ use clap::builder::TypedValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{SandboxArguments, probability, table};
+use crate::capture::selection::Selector;
 use crate::dataset::learnt::Roles;
 use crate::dataset::truth;
 use crate::dataset::{Encoding, HeaderRow, Reading, RowType};
@@ -269,10 +270,10 @@ pub struct Train {
     #[arg(required_unless_present = "interfaces", value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
 
-    /// Learn from the live traffic of this interface, may be repeated
-    #[arg(short, long = "interface", value_name = "IFACE", value_parser = super::interface, requires = "duration",
+    /// Learn from the live traffic of this interface, may be repeated: a name, a pattern as in 'veth*', or 'any'
+    #[arg(short, long = "interface", value_name = "IFACE", requires = "duration",
           conflicts_with_all = ["inputs", "unit", "detector", "classifier", "labelled"])]
-    pub interfaces: Vec<String>,
+    pub interfaces: Vec<Selector>,
 
     /// For so long, 10ms to 365d
     #[arg(long, value_name = "DURATION", requires = "interfaces",

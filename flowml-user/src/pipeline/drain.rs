@@ -15,7 +15,7 @@ use flowml_common::counts::{FlowEntry, FlowRarities};
 use super::live::{Message, clock};
 use super::stages::Over;
 use crate::capture::copied::Copied;
-use crate::capture::kernel::KernelTable;
+use crate::capture::kernel::FlowTable;
 use crate::process::queue::Queue;
 
 /// How often the agent looks how full the table is: a look at shared memory. At half a million new flows a second on
@@ -32,12 +32,12 @@ const SPARE: usize = 2;
 /// The drain, as seen by others.
 pub(super) struct Drain {
     end: Sender<()>,
-    thread: JoinHandle<Result<KernelTable>>,
+    thread: JoinHandle<Result<FlowTable>>,
 }
 
 /// What the thread has.
 struct Draining {
-    table: KernelTable,
+    table: FlowTable,
     every: Duration,
     backlog: Arc<Queue<Message>>,
     /// Copies that were processed.
@@ -54,7 +54,7 @@ impl Drain {
     /// Begins to empty the table into the backlog: at each interval, and before when the table is half full. `over` is
     /// dropped at the end.
     pub(super) fn begin(
-        table: KernelTable,
+        table: FlowTable,
         every: Duration,
         backlog: Arc<Queue<Message>>,
         over: Over,
@@ -71,7 +71,7 @@ impl Drain {
     }
 
     /// Takes what is still in the table, and ends. Returns the table.
-    pub(super) fn end(self) -> Result<KernelTable> {
+    pub(super) fn end(self) -> Result<FlowTable> {
         drop(self.end);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }

@@ -1,9 +1,8 @@
-//! The live run: attach, and keep its stages going until a signal, the duration or the end of the last interface.
+//! The live run: attach, and keep its stages going until a signal or the end of the duration.
 //!
 //! The drain (`super::drain`) and the way of what it takes (`super::stages`) have threads of their own; this one serves
 //! signals, keys, metrics and the service manager.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::confinement::{confine, filter_calls};
 use super::drain::Drain;
+use super::interfaces::{Beginning, How, Metered, News, Selected, reports};
 use super::kept::{Due, Dues, KeptModel, settings};
 use super::lasting::Lasting;
 use super::learners::{Begin, Builtin, Learners, is_file};
@@ -24,14 +24,13 @@ use super::shares::Shares;
 use super::stages::{Flows, Over, Status};
 use super::stop::Stop;
 use super::{Pipeline, inspector};
-use crate::capture::attach::{Attachment, Mode, Wanted, attach};
+use crate::capture::attach::Attachment;
 use crate::capture::copied::Copied;
-use crate::capture::interface::{Interface, Interfaces, exists};
 use crate::capture::kernel::{KernelTable, monotonic_ns, realtime_ns};
 use crate::capture::pins::Pins;
-use crate::capture::takeover::{keep, take_over};
+use crate::capture::takeover::keep;
 use crate::capture::{CaptureError, UNKNOWN_PREEMPTION};
-use crate::cli::{Direction, Run, XdpMode};
+use crate::cli::{Direction, Run};
 use crate::features::FlowColumns;
 use crate::object;
 use crate::process::capabilities::{self, CapabilitySet};
@@ -45,10 +44,13 @@ use crate::sink::{
     Closing, Console, Event, Events, InterfaceReport, Metrics, Pace, Scrapes, Sinks, Verbosity, counted, tell_last,
 };
 
+/// How often programs are looked for that somebody has detached, which the kernel does not report.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Meters live until something ends it.
 ///
 /// # Errors
-/// Where metering cannot begin, where its last interface goes away, or where an output failed.
+/// Where metering cannot begin, or where an output failed.
 pub async fn run(arguments: &Run) -> Result<()> {
     let inspector = inspector(&arguments.content)?;
     let columns = FlowColumns::of(inspector.as_ref());
@@ -80,7 +82,7 @@ pub(super) async fn learn(
     let pins = arguments.pin.as_deref().map(Pins::open).transpose().map_err(CaptureError::from)?;
     let mut table = load(object, arguments, pins.as_ref(), timeouts)?;
     // What an agent had attached that was killed while it began is gone by now.
-    let interfaces = choose(&arguments.interfaces).await?;
+    let selected = Selected::of(arguments).await?;
     // Landlock is of a thread and those that it starts: outputs have theirs from when they are opened.
     let (reach, unconfined) = confine(arguments, saves);
     let console = Console::on_standard_error(arguments.verbosity());
@@ -108,20 +110,21 @@ pub(super) async fn learn(
         size.cpus,
         size.bytes() as f64 / f64::from(1 << 20)
     ));
-    let mut attached = Vec::new();
-    for interface in interfaces {
-        let attachment = meter(&mut table, interface, arguments, pins.as_ref())?;
-        for line in describe(&attachment, arguments.direction) {
-            sinks.notice(&line);
+    let how = How::of(arguments);
+    how.load(&mut table.programs);
+    let Beginning { mut attached, news } = selected.begin(&mut table.programs, how, pins.as_ref())?;
+    for news in news {
+        match news {
+            News::Notice(text) => sinks.notice(&text),
+            News::Warning(text) => sinks.warn(&text),
         }
-        attached.push(attachment);
     }
     let pins = pins.map(|pins| keep(pins, &table, &mut attached)).transpose()?;
     let earlier = pins.as_ref().map(|_| *table.earlier());
     if let Some(pins) = &pins {
         sinks.notice(&describe_pins(pins, table.earlier()));
     }
-    let reports: Vec<_> = attached.iter().map(report).collect();
+    let reports = reports(&attached);
     let metrics = Metrics::new(&reports, size.shape.entries(), size.cpus);
     // It serves until this is dropped.
     let _serving = scrapes.map(|scrapes| scrapes.serve(metrics.registry()));
@@ -139,7 +142,7 @@ pub(super) async fn learn(
     if arguments.tui {
         pipeline.sinks().enter_screen()?;
     }
-    give_up_capabilities(&mut table, &attached)?;
+    give_up_capabilities(&mut table, how, &attached)?;
     // In all threads, also those of the outputs, which were started before.
     filter_calls(arguments.sandbox).iter().for_each(|missing| pipeline.warn(missing));
     service.ready(&pipeline.status());
@@ -147,6 +150,8 @@ pub(super) async fn learn(
     let (over, ended) = unbounded_channel();
     let status = Arc::new(Status::new(pipeline.status()));
     let service = Arc::new(service);
+    let KernelTable { programs, table } = table;
+    let metered = selected.go_on(how, programs, pins, attached);
     // From here on threads have what capabilities are left.
     let (drain, returns) = Drain::begin(table, arguments.interval, Arc::clone(&backlog), Over::new(&over))?;
     let (own_service, own_status) = (Arc::clone(&service), Arc::clone(&status));
@@ -164,15 +169,15 @@ pub(super) async fn learn(
     let flows = flows.begin(Arc::clone(&backlog), Over::new(&over))?;
 
     let events = Events::of_screen(arguments.tui);
-    let mut serving = Serving { attached, backlog, status, service, events, dues, ended };
-    let ending = serving.serve(arguments.interval, &mut stop).await;
+    let mut serving = Serving { metered, backlog, status, service, events, dues, ended };
+    serving.serve(arguments.interval, &mut stop).await;
     closing.begin();
     serving.service.stopping();
     // What is left to do may take a while: people see their terminal again, and then the summary.
     serving.backlog.force(Message::LeaveScreen);
     // Detach first, then count what came until then: nothing is received that is not in the summary. What is pinned stays
     // attached, and counts for the next agent.
-    drop(serving.attached);
+    let pins = serving.metered.end();
     let drained = drain.end();
     // Metrics are served until the end.
     let (finished, kept) = spawn_blocking(move || flows.join()).await.context("the thread of the flows")?;
@@ -190,10 +195,7 @@ pub(super) async fn learn(
     if let Some(pins) = pins.filter(|_| arguments.verbosity() >= Verbosity::Summary) {
         tell_last(&told(Priority::Information, &describe_kept(&pins)));
     }
-    match ending {
-        Ending::Asked => Ok(learners),
-        Ending::NoInterface => bail!("no interface is left to meter"),
-    }
+    Ok(learners)
 }
 
 /// Where learning begins: with the file where there is one, else with what ships with flowml, unless from nothing.
@@ -223,38 +225,18 @@ fn load(object: &[u8], arguments: &Run, pins: Option<&Pins>, timeouts: Timeouts)
     }
 }
 
-/// Meters an interface: by what is pinned there, if that is so.
-fn meter(
-    table: &mut KernelTable,
-    interface: Interface,
-    arguments: &Run,
-    pins: Option<&Pins>,
-) -> Result<Attachment, CaptureError> {
-    let egress = arguments.direction == Direction::Both && !interface.is_loopback();
-    let wanted = wanted(arguments.xdp_mode);
-    let taken_over = pins.map(|pins| take_over(table, &interface, wanted, egress, pins)).transpose()?;
-    match taken_over.flatten() {
-        Some(attachment) => Ok(attachment),
-        None => attach(table, interface, wanted, egress),
-    }
-}
-
-/// Why metering ended.
-enum Ending {
-    /// A signal, the duration, or the reader of standard output has gone.
-    Asked,
-    /// The last interface has gone.
-    NoInterface,
-}
-
 /// What goes through the backlog, in its order.
 pub(super) enum Message {
     /// An epoch, and how long it took to copy it. With an interval that ends, how late that is.
     Drained { copied: Box<Copied>, took: Duration, late: Option<Duration>, clock: Clock },
     /// There was no room for an epoch.
     Held,
+    /// What people may want to know.
+    Notice(String),
     /// What people should know.
     Warning(String),
+    /// What is metered from now on.
+    Interfaces(Vec<InterfaceReport>),
     /// A key of the screen.
     Event(Event),
     /// What is due with the file of the model.
@@ -263,17 +245,18 @@ pub(super) enum Message {
     LeaveScreen,
 }
 
-/// From here on this process needs what draining and detaching need, and CAP_DAC_OVERRIDE, where it has that, for files:
+/// From here on this process needs what draining, attaching and detaching need, and CAP_DAC_OVERRIDE, where it has that, for files:
 /// what root may write at the start it may write at the end.
-fn give_up_capabilities(table: &mut KernelTable, attached: &[Attachment]) -> Result<()> {
+fn give_up_capabilities(table: &mut KernelTable, how: How, attached: &[Attachment]) -> Result<()> {
     let detaching = attached.iter().map(Attachment::needs);
-    let needed = detaching.fold(table.needs()? | CapabilitySet::DAC_OVERRIDE, |all, needed| all | needed);
+    let needed = table.needs()? | how.needs() | CapabilitySet::DAC_OVERRIDE;
+    let needed = detaching.fold(needed, |all, needed| all | needed);
     capabilities::keep(needed).context("cannot give up the capabilities that are needed no more")
 }
 
 /// What is served while the stages work.
 struct Serving {
-    attached: Vec<Attachment>,
+    metered: Metered,
     backlog: Arc<Queue<Message>>,
     status: Arc<Status>,
     service: Arc<Service>,
@@ -285,82 +268,47 @@ struct Serving {
 
 impl Serving {
     /// Serves until something ends the run.
-    async fn serve(&mut self, every: Duration, stop: &mut Stop) -> Ending {
-        let mut ticks = interval(every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    async fn serve(&mut self, every: Duration, stop: &mut Stop) {
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let beat = self.service.beat();
         let mut beats = interval(beat.unwrap_or(every));
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                () = stop.wait() => return Ending::Asked,
-                _ = self.ended.recv() => return Ending::Asked,
+                () = stop.wait() => return,
+                _ = self.ended.recv() => return,
                 due = self.dues.next() => self.backlog.force(Message::Model(due)),
                 _ = beats.tick(), if beat.is_some() => self.service.alive(&self.status.now()),
-                _ = ticks.tick() => {
-                    if self.forget_gone().is_break() {
-                        return Ending::NoInterface;
-                    }
+                changes = self.metered.changed() => {
+                    let before = self.metered.reports();
+                    let news = self.metered.follow(changes).await;
+                    self.tell(news, &before);
+                }
+                _ = looks.tick() => {
+                    let before = self.metered.reports();
+                    let news = self.metered.look_after().await;
+                    self.tell(news, &before);
                 }
                 event = self.events.next() => self.backlog.force(Message::Event(event)),
             }
         }
     }
 
-    fn warn(&self, text: String) {
-        self.backlog.force(Message::Warning(text));
-    }
-
-    /// Reports interfaces that have gone; breaks where none is left.
-    fn forget_gone(&mut self) -> ControlFlow<()> {
-        let gone = self.attached.extract_if(.., |attachment| !exists(attachment.interface.index));
-        for attachment in gone.collect::<Vec<_>>() {
-            self.warn(format!("{} has gone; what it carried is counted", attachment.interface.name));
-            attachment.end();
+    /// Passes on what has become of interfaces, of which these were metered before.
+    fn tell(&self, news: Vec<News>, before: &[InterfaceReport]) {
+        for news in news {
+            self.backlog.force(match news {
+                News::Notice(text) => Message::Notice(text),
+                News::Warning(text) => Message::Warning(text),
+            });
         }
-        if self.attached.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let now = self.metered.reports();
+        if now != before {
+            self.backlog.force(Message::Interfaces(now));
+        }
     }
-}
-
-async fn choose(names: &[String]) -> Result<Vec<Interface>, CaptureError> {
-    let interfaces = Interfaces::read().await?;
-    if names.is_empty() {
-        return Ok(vec![interfaces.of_default_route().await?]);
-    }
-    names.iter().map(|name| interfaces.named(name)).collect()
-}
-
-const fn wanted(mode: XdpMode) -> Wanted {
-    match mode {
-        XdpMode::Auto => Wanted::Auto,
-        XdpMode::Native => Wanted::Only(Mode::Native),
-        XdpMode::Generic => Wanted::Only(Mode::Generic),
-        XdpMode::Tc => Wanted::Only(Mode::Tc),
-    }
-}
-
-/// What people are told of an attachment.
-fn describe(attachment: &Attachment, direction: Direction) -> Vec<String> {
-    let Attachment { interface, mode, egress, refused, .. } = attachment;
-    let how = match mode {
-        Mode::Native => "native XDP",
-        Mode::Generic => "generic XDP",
-        Mode::Tc => "tc ingress",
-    };
-    let both = if *egress { " and tc egress" } else { "" };
-    let mut lines = vec![format!("metering {} by {how}{both}", interface.name)];
-    lines.extend(refused.iter().map(|reason| format!("not by a better mode: {reason}")));
-    if direction == Direction::Both && !egress {
-        lines.push(format!(
-            "{} is a loopback interface: what leaves there comes in there, so ingress alone counts each packet once",
-            interface.name
-        ));
-    }
-    if !interface.up {
-        lines.push(format!("{} is down: it is metered as soon as it comes up", interface.name));
-    }
-    lines
 }
 
 /// What people are told of the folder at the begin.
@@ -385,10 +333,6 @@ fn describe_kept(pins: &Pins) -> String {
     format!(
         "flowml: the programs stay attached and count: start with '--pin {folder}' to go on, or end them with 'flowml unpin {folder}'\n"
     )
-}
-
-fn report(attachment: &Attachment) -> InterfaceReport {
-    InterfaceReport { name: attachment.interface.name.clone(), xdp_mode: attachment.mode.name() }
 }
 
 /// The clock by which packets are timed, at this moment.

@@ -32,6 +32,7 @@ pub mod evaluate;
 pub mod feedback;
 mod figures;
 mod inputs;
+mod interfaces;
 mod judged;
 mod kept;
 pub mod label;
@@ -65,6 +66,9 @@ use shed::Shed;
 
 /// Over how long a host is judged.
 pub const WINDOW: Duration = Duration::from_secs(2);
+
+/// The most interfaces that the summary names: on hosts of containers new ones come on and on.
+const MOST_NAMED: usize = 1024;
 
 /// Everything behind the capture.
 pub struct Pipeline {
@@ -187,6 +191,17 @@ impl Pipeline {
             // Those of host windows say who is the source of an incident.
             learners.flows.give_reasons(!self.shed.leaves_out(Level::Reasons));
         }
+    }
+
+    /// Meters these from now on. The summary names those before, too.
+    fn set_interfaces(&mut self, interfaces: Vec<InterfaceReport>) {
+        let named = &mut self.totals.interfaces;
+        for interface in &interfaces {
+            if named.len() < MOST_NAMED && !named.contains(interface) {
+                named.push(interface.clone());
+            }
+        }
+        self.interfaces = interfaces;
     }
 
     /// Whether what comes from now on is of epochs of this run.
@@ -525,14 +540,12 @@ impl Pipeline {
     /// How the run stands, in one line for a service manager.
     #[must_use]
     pub fn status(&self) -> String {
-        let interface = |of: &InterfaceReport| format!("{} ({})", of.name, of.xdp_mode);
-        let interfaces: Vec<String> = self.interfaces.iter().map(interface).collect();
         let (received, sessions) = (self.totals.received.packets, self.sessions.len() as u64);
         let incidents = self.incidents.open().count() as u64;
         let counts = [(received, "packet"), (sessions, "open session"), (incidents, "open incident")];
         let counts = counts.map(|(count, of)| counted(count, of));
         let overload = self.shed.level.step().map_or_else(String::new, |step| format!("; overload: {}", step.means));
-        format!("metering {}: {}{overload}", interfaces.join(", "), counts.join(", "))
+        format!("metering {}: {}{overload}", InterfaceReport::list(&self.interfaces), counts.join(", "))
     }
 
     /// The learners, where there are any.

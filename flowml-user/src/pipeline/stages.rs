@@ -164,7 +164,9 @@ impl Flows {
                     ));
                 }
             }
+            Message::Notice(text) => pipeline.notice(&text),
             Message::Warning(text) => pipeline.warn(&text),
+            Message::Interfaces(interfaces) => pipeline.set_interfaces(interfaces),
             Message::Event(event) => {
                 if pipeline.sinks().event(&event).is_break() {
                     over.tell();

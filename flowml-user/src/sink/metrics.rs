@@ -30,6 +30,8 @@ type Label = [(&'static str, String); 1];
 /// The metrics of a run, which grow at the end of each interval: between two of them they agree with each other.
 pub struct Metrics {
     registry: Arc<Registry>,
+    metered: Family<[(&'static str, String); 2], Gauge>,
+    interfaces: Vec<InterfaceReport>,
     received_packets: Counter,
     received_bytes: Counter,
     skipped_packets: Family<Label, Counter>,
@@ -78,18 +80,16 @@ impl Metrics {
         let packets = || Unit::Other("packets".to_owned());
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         names.0.register("build", "What runs", build);
-        let metered = names.add(
-            "interface_info",
-            "Interfaces that were metered from the start on, and how (native, generic, tc)",
-            Family::<[(&'static str, String); 2], Gauge>::default(),
-        );
-        for InterfaceReport { name, xdp_mode } in interfaces {
-            metered.get_or_create(&[("interface", name.clone()), ("xdp_mode", (*xdp_mode).to_owned())]).set(1);
-        }
         let capacity: Gauge =
             names.add("table_capacity_flows", "Entries of the kernel's flow table, of all CPUs", Gauge::default());
         capacity.set(i64::from(entries) * i64::from(cpus));
         let mut metrics = Self {
+            metered: names.add(
+                "interface_info",
+                "Interfaces that are metered, and how (native, generic, tc)",
+                Family::default(),
+            ),
+            interfaces: Vec::new(),
             received_packets: names.add_with_unit("received", packets(), "Packets that were seen", Counter::default()),
             received_bytes: names.add_with_unit(
                 "received",
@@ -169,6 +169,7 @@ impl Metrics {
             ),
             registry: Arc::default(),
         };
+        metrics.meter(interfaces);
         // So that each is there from the first scrape on, and rates begin at 0.
         for reason in Skipped::ALL {
             metrics.skipped_packets.get_or_create_owned(&by_reason(reason));
@@ -193,6 +194,21 @@ impl Metrics {
         Arc::clone(&self.registry)
     }
 
+    /// Names these interfaces from now on.
+    fn meter(&mut self, interfaces: &[InterfaceReport]) {
+        if self.interfaces == interfaces {
+            return;
+        }
+        let label = |it: &InterfaceReport| [("interface", it.name.clone()), ("xdp_mode", it.xdp_mode.to_owned())];
+        for gone in self.interfaces.iter().filter(|known| !interfaces.contains(known)) {
+            self.metered.remove(&label(gone));
+        }
+        for there in interfaces {
+            self.metered.get_or_create(&label(there)).set(1);
+        }
+        self.interfaces = interfaces.to_vec();
+    }
+
     /// Takes note of an incident that has begun.
     pub(super) fn incident(&self, kind: Kind) {
         self.incidents.get_or_create_owned(&[("kind", kind.name())]).inc();
@@ -201,11 +217,12 @@ impl Metrics {
     /// Takes note of an interval, of the rows so far, and of what became of those that each output was given: how many
     /// it took, and how many it did not.
     pub(super) fn interval(
-        &self,
+        &mut self,
         report: &IntervalReport,
         rows: &Rows,
         outputs: impl Iterator<Item = (String, (u64, u64))>,
     ) {
+        self.meter(&report.interfaces);
         self.received_packets.inc_by(report.received.packets);
         self.received_bytes.inc_by(report.received.bytes);
         for (reason, Count { packets, bytes }) in Skipped::ALL.iter().zip(&report.skipped) {
@@ -268,12 +285,16 @@ mod tests {
     use crate::sink::shedding::{Level, Shedding};
 
     fn metrics() -> Metrics {
-        Metrics::new(&[InterfaceReport { name: "eth0".to_owned(), xdp_mode: "native" }], 1000, 4)
+        Metrics::new(&[interface("eth0")], 1000, 4)
+    }
+
+    fn interface(name: &str) -> InterfaceReport {
+        InterfaceReport { name: name.to_owned(), xdp_mode: "native" }
     }
 
     /// As after an interval: metrics with labels that were not known before are there from then on.
     fn used() -> Metrics {
-        let metrics = metrics();
+        let mut metrics = metrics();
         metrics.interval(&report(), &Rows::default(), std::iter::once(("standard output".to_owned(), (1, 0))));
         metrics
     }
@@ -291,7 +312,7 @@ mod tests {
             end_ms: 0,
             clock: Clock::default(),
             elapsed: Duration::from_secs(1),
-            interfaces: Vec::new(),
+            interfaces: vec![interface("eth0")],
             received: Count { packets: 10, bytes: 1000 },
             skipped,
             flows_open: 3,
@@ -307,8 +328,17 @@ mod tests {
     }
 
     #[test]
+    fn interfaces_are_named_while_they_are_metered() {
+        let mut metrics = metrics();
+        metrics.meter(&[interface("eth0"), interface("eth1")]);
+        metrics.meter(&[interface("eth1")]);
+        let text = text(&metrics);
+        assert!(!text.contains("interface=\"eth0\"") && text.contains("interface=\"eth1\""), "{text}");
+    }
+
+    #[test]
     fn what_is_scraped_is_the_sum_of_the_intervals() {
-        let metrics = metrics();
+        let mut metrics = metrics();
         let outputs = |taken, lost| std::iter::once(("udp://10.0.0.1:4739".to_owned(), (taken, lost)));
         let rows =
             Rows { flows: 5, sessions: 4, hosts: 7, aggregates: 0, scored: 6, flow_anomalies: 1, host_anomalies: 2 };

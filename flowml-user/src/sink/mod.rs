@@ -309,7 +309,7 @@ impl Sinks {
     /// Breaks where the run is to end, because the reader of standard output has gone.
     pub fn interval(&mut self, report: IntervalReport) -> ControlFlow<()> {
         self.flush();
-        if let Some(metrics) = &self.metrics {
+        if let Some(metrics) = &mut self.metrics {
             let outputs = self.outlets.iter().map(|outlet| (outlet.target().to_string(), outlet.rows()));
             metrics.interval(&report, &self.rows, outputs);
         }

@@ -21,6 +21,15 @@ pub struct InterfaceReport {
     pub xdp_mode: &'static str,
 }
 
+impl InterfaceReport {
+    /// All of them, for people.
+    #[must_use]
+    pub fn list(all: &[Self]) -> String {
+        let each: Vec<String> = all.iter().map(|it| format!("{} ({})", it.name, it.xdp_mode)).collect();
+        if each.is_empty() { "no interface".to_owned() } else { each.join(", ") }
+    }
+}
+
 /// How a learner stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LearnerReport {

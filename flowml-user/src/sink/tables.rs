@@ -7,7 +7,7 @@ use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
 
 use super::activity::{by_ends, top};
-use super::report::{LearnerReport, Rows, Totals};
+use super::report::{InterfaceReport, LearnerReport, Rows, Totals};
 use super::text::{
     Style, Subject, Table, counted, cut_end, grouped, probability, short, time_of_day, width_of, with_unit, wrap,
 };
@@ -172,13 +172,11 @@ impl SummaryView<'_> {
     /// The text, of lines at most `width` wide.
     pub(super) fn render(&self, width: usize, style: Style) -> String {
         let (totals, rows) = (self.totals, self.rows);
-        let interfaces: Vec<String> =
-            totals.interfaces.iter().map(|interface| format!("{} ({})", interface.name, interface.xdp_mode)).collect();
         let title = format!(
             "flowml: {} in {:.1} s on {}",
             counted(totals.drains, "drain"),
             totals.duration.as_secs_f64(),
-            interfaces.join(", ")
+            InterfaceReport::list(&totals.interfaces)
         );
         let mut lines: Vec<String> = wrap(&title, width, [0, 2]).iter().map(|line| style.heading(line)).collect();
         for (unit, of) in [("packets", (|count| count.packets) as fn(&Count) -> u64), ("bytes", |count| count.bytes)] {

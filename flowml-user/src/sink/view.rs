@@ -76,7 +76,7 @@ impl View {
     /// The names of what is metered.
     pub(super) fn interfaces(&self) -> String {
         let names: Vec<&str> = self.report.interfaces.iter().map(|interface| interface.name.as_str()).collect();
-        names.join(", ")
+        if names.is_empty() { "no interface".to_owned() } else { names.join(", ") }
     }
 
     /// So much in all the time, per second.

@@ -10,6 +10,9 @@ use super::contact::{Contact, established};
 /// Most interfaces that are distinguished.
 const INTERFACES: usize = 1024;
 
+/// Flows that are too few, or too old, to say something of an interface where there is no room for others.
+const NEGLIGIBLE: f64 = 0.01;
+
 /// Flows of an interface by what was seen of them.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
@@ -48,6 +51,10 @@ impl Visibility {
     pub(super) fn age(&mut self) {
         for seen in self.interfaces.values_mut() {
             (seen.both, seen.one) = (seen.both * 0.99, seen.one * 0.99);
+        }
+        if self.interfaces.len() >= INTERFACES {
+            // Those that went long ago make room for those that come.
+            self.interfaces.retain(|_, seen| seen.both + seen.one >= NEGLIGIBLE);
         }
     }
 }

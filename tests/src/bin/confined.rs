@@ -69,6 +69,7 @@ const ATTEMPTS: &[Attempt] = &[
     }),
     forbidden("load a BPF program", |_| call(libc::SYS_bpf, [5, 0, 0])),
     forbidden("make a BPF map", |_| call(libc::SYS_bpf, [0, 0, 0])),
+    forbidden("take a BPF program by its number", |_| call(libc::SYS_bpf, [13, 0, 0])),
     forbidden("trace a process", |_| call(libc::SYS_ptrace, [16, -1, 0])),
     forbidden("mount", |_| {
         let [none, target] = [c"none", c"/nonexistent"].map(CStr::as_ptr);
@@ -112,6 +113,7 @@ const ATTEMPTS: &[Attempt] = &[
     }),
     needed("read what the kernel says of this process", |_| fs::read("/proc/self/status").map(drop)),
     needed("update a BPF map", |_| call(libc::SYS_bpf, [2, 0, 0])),
+    needed("attach a BPF program", |_| call(libc::SYS_bpf, [28, 0, 0])),
     needed("send by UDP", |_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.send_to(b"x", "127.0.0.1:9").map(drop)),
     needed("send to a service manager", |_| UnixDatagram::unbound().map(drop)),
     needed("connect to the port that is named, and take a connection", |place| {

@@ -96,11 +96,9 @@ impl Site {
         Scrape::of(&self.town.server.host, METRICS)
     }
 
-    /// Packets that the agent must have seen, by the kernel's count of the interfaces that it is attached to; and those of
-    /// an interface to which it was not.
-    pub(super) fn on_the_wire(&self) -> Result<(u64, u64)> {
-        let (second, unattached) = self.second.packets();
-        Ok((self.town.server.counters()?.rx_packets - self.before + second, unattached))
+    /// Packets that the agent must have seen, by the kernel's count of the interfaces that it is attached to.
+    pub(super) fn on_the_wire(&self) -> Result<u64> {
+        Ok(self.town.server.counters()?.rx_packets - self.before + self.second.packets())
     }
 
     /// Keeps room on the small disk, unless it is to be full.

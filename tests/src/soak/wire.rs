@@ -1,6 +1,6 @@
 //! What was on the wire: how many packets the metered interfaces received while the agent was attached, by the kernel's count.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::hooks::Hooks;
 use crate::lab::{Interface, Lab, LinkOptions, wait_until};
@@ -20,17 +20,14 @@ pub(super) struct SecondLink {
     ends: [Interface; 2],
     /// Received by ends that have gone.
     gone: u64,
-    /// Received by the present end, if the agent is attached to it.
+    /// Received by the present end.
     present: u64,
-    attached: bool,
-    /// Packets that crossed while the agent was not attached.
-    unattached: u64,
 }
 
 impl SecondLink {
     pub(super) fn new(lab: &Lab, from: &str, server: &Interface) -> Result<Self> {
         let ends = lab.link([&lab.host(from)?, &server.host], &LinkOptions::quiet())?;
-        Ok(Self { ends, gone: 0, present: 0, attached: true, unattached: 0 })
+        Ok(Self { ends, gone: 0, present: 0 })
     }
 
     /// The end that is metered.
@@ -42,30 +39,25 @@ impl SecondLink {
     pub(super) fn send(&mut self) -> Result<()> {
         let [from, to] = &self.ends;
         let before = to.counters()?.rx_packets;
-        ensure!(
-            !self.attached || before == self.present,
-            "{} has received {before} packets, and {} were sent",
-            to.name,
-            self.present
-        );
+        ensure!(before == self.present, "{} has received {before} packets, and {} were sent", to.name, self.present);
         let sent = FrameSender::open(from)?.spray(&FlowSpray::unanswered(to, FLOWS, PACKETS), RATE)?.packets;
         wait_until(LIMIT, || Ok(to.counters()?.rx_packets - before == sent))?;
-        *(if self.attached { &mut self.present } else { &mut self.unattached }) += sent;
+        self.present += sent;
         Ok(())
     }
 
-    /// Removes the metered end, and makes another of its name. An agent has no right to attach to it any more (it has given
-    /// up its capabilities), and whether it did is looked at and not assumed.
+    /// Removes the metered end, and makes another of its name, which the agent meters from then on: it is sent to when that is so.
     pub(super) fn replace(&mut self, lab: &Lab) -> Result<()> {
         self.send()?;
         lab.replace(&self.ends, &LinkOptions::quiet())?;
         self.gone += std::mem::take(&mut self.present);
-        self.attached = Hooks::of(self.metered())?.sees_ingress();
+        wait_until(LIMIT, || Ok(Hooks::of(self.metered())?.sees_ingress()))
+            .with_context(|| format!("{} has come back, and the agent does not attach to it", self.metered().name))?;
         self.send()
     }
 
-    /// Packets that the agent must have seen, and those that it cannot have.
-    pub(super) const fn packets(&self) -> (u64, u64) {
-        (self.gone + self.present, self.unattached)
+    /// Packets that the agent must have seen.
+    pub(super) const fn packets(&self) -> u64 {
+        self.gone + self.present
     }
 }

@@ -217,11 +217,11 @@ impl Facts {
 /// buffers.
 fn load(object: &[u8]) -> Result<bool, CaptureError> {
     let mut table = KernelTable::load(object, Some(TRIAL_CAPACITY), None, Boundaries::default())?;
-    table.xdp()?;
+    table.programs.xdp()?;
     for name in ["flowml_ingress", "flowml_egress"] {
-        table.tc(name)?;
+        table.programs.tc(name)?;
     }
-    Ok(table.takes_frags())
+    Ok(table.programs.takes_frags())
 }
 
 /// `MemAvailable` of /proc/meminfo, bytes.

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::capture::CaptureError;
 use crate::capture::interface::{Interface, Interfaces};
+use crate::capture::selection::{Selection, Selector};
 use crate::cli::Doctor;
 use crate::process::private;
 use crate::sink::counted;
@@ -110,11 +111,11 @@ pub async fn run(arguments: &Doctor) -> Result<()> {
 }
 
 /// As `run` chooses, but one after the other: what is wrong with one is told of that one.
-async fn choose(names: &[String]) -> Result<Vec<Interface>, CaptureError> {
+async fn choose(selectors: &[Selector]) -> Result<Vec<Interface>, CaptureError> {
     let interfaces = Interfaces::read().await?;
-    match names {
+    match selectors {
         [] => Ok(vec![interfaces.of_default_route().await?]),
-        names => names.iter().map(|name| interfaces.named(name)).collect(),
+        selectors => Selection::new(selectors.to_vec(), Vec::new()).among(&interfaces),
     }
 }
 

@@ -209,6 +209,8 @@ const NAMESPACES: u32 =
 
 // linux/bpf.h
 const BPF_MAP_UPDATE_ELEM: u32 = 2;
+const BPF_OBJ_PIN: u32 = 6;
+const BPF_LINK_CREATE: u32 = 28;
 
 // asm-generic/ioctls.h and linux/sockios.h
 const TCGETS: u32 = 0x5401;
@@ -223,7 +225,6 @@ const TIOCGWINSZ: u32 = 0x5413;
 const FIONREAD: u32 = 0x541b;
 const FIONBIO: u32 = 0x5421;
 const FIOCLEX: u32 = 0x5451;
-const SIOCGIFNAME: u32 = 0x8910;
 const SIOCGIFINDEX: u32 = 0x8933;
 
 /// `prctl(PR_SET_VMA, …)`: names for memory, which glibc can be asked to give (linux/prctl.h).
@@ -246,12 +247,17 @@ pub(super) const LIMITED: &[Limited] = &[
         ways: &[&[(2, Test::Bits { mask: PROT_EXEC as u32, set: 0 })]],
     },
     Limited {
-        reason: "the two updates of a drain; no program is loaded or attached any more",
+        reason: "the two updates of a drain; the programs that are loaded are attached to interfaces that come, and '--pin' keeps \
+                 that; no program is loaded any more",
         call: SYS_bpf,
-        ways: &[&[(0, Test::Is(BPF_MAP_UPDATE_ELEM))]],
+        ways: &[
+            &[(0, Test::Is(BPF_MAP_UPDATE_ELEM))],
+            &[(0, Test::Is(BPF_LINK_CREATE))],
+            &[(0, Test::Is(BPF_OBJ_PIN))],
+        ],
     },
     Limited {
-        reason: "collectors, names of hosts, and at the end the filters of tc before Linux 6.6; no raw packets",
+        reason: "collectors, names of hosts, changes of interfaces, and the filters of tc before Linux 6.6; no raw packets",
         call: SYS_socket,
         ways: &[
             &[(0, Test::Is(AF_INET as u32))],
@@ -261,7 +267,7 @@ pub(super) const LIMITED: &[Limited] = &[
         ],
     },
     Limited {
-        reason: "the terminal's mode and size (no text is put into it), waiting for none, and whether an interface is there",
+        reason: "the terminal's mode and size (no text is put into it), waiting for none, and the number of an interface",
         call: SYS_ioctl,
         ways: &[
             &[(1, Test::Is(TCGETS))],
@@ -276,7 +282,6 @@ pub(super) const LIMITED: &[Limited] = &[
             &[(1, Test::Is(FIONREAD))],
             &[(1, Test::Is(FIONBIO))],
             &[(1, Test::Is(FIOCLEX))],
-            &[(1, Test::Is(SIOCGIFNAME))],
             &[(1, Test::Is(SIOCGIFINDEX))],
         ],
     },

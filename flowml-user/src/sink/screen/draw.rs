@@ -6,7 +6,7 @@ use ratatui::layout::Size;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Text};
 
-use super::super::report::LearnerReport;
+use super::super::report::{InterfaceReport, LearnerReport};
 use super::super::text::{self, Table, counted, cut_end, grouped, time_of_day, width_of, wrap};
 use super::super::view::{View, by_reason};
 use super::Tone;
@@ -145,8 +145,7 @@ impl<'a> Picture<'a> {
         }
         if let Some(view) = &self.seen().view {
             parts.push(format!("{} UTC", time_of_day(view.report.end_ms)));
-            let interfaces = view.report.interfaces.iter();
-            parts.push(interfaces.map(|it| format!("{} ({})", it.name, it.xdp_mode)).collect::<Vec<_>>().join(", "));
+            parts.push(InterfaceReport::list(&view.report.interfaces));
         }
         self.line(&parts.join(" · "), self.theme.heading())
     }

@@ -1,0 +1,352 @@
+//! The interfaces that a live run meters: those of the start, and those that come and go.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use crate::capture::CaptureError;
+use crate::capture::attach::{Attachment, Mode, Wanted, attach};
+use crate::capture::held::attached_links;
+use crate::capture::interface::{Interface, Interfaces};
+use crate::capture::pins::Pins;
+use crate::capture::programs::Programs;
+use crate::capture::selection::Selection;
+use crate::capture::takeover::{keep_further, take_over};
+use crate::capture::watch::{Change, Watch};
+use crate::cli::{Direction, Run, XdpMode};
+use crate::process::capabilities::CapabilitySet;
+use crate::sink::InterfaceReport;
+
+/// How interfaces are attached to.
+#[derive(Clone, Copy)]
+pub(super) struct How {
+    wanted: Wanted,
+    direction: Direction,
+}
+
+impl How {
+    pub(super) const fn of(arguments: &Run) -> Self {
+        let wanted = match arguments.xdp_mode {
+            XdpMode::Auto => Wanted::Auto,
+            XdpMode::Native => Wanted::Only(Mode::Native),
+            XdpMode::Generic => Wanted::Only(Mode::Generic),
+            XdpMode::Tc => Wanted::Only(Mode::Tc),
+        };
+        Self { wanted, direction: arguments.direction }
+    }
+
+    /// Whether what goes out is counted.
+    fn egress(self) -> bool {
+        self.direction == Direction::Both
+    }
+
+    /// Loads what may be attached now or later.
+    pub(super) fn load(self, programs: &mut Programs) {
+        self.wanted.load(programs, self.egress());
+    }
+
+    /// The capabilities that attaching later needs.
+    pub(super) fn needs(self) -> CapabilitySet {
+        self.wanted.needs(self.egress())
+    }
+
+    fn attach(self, programs: &mut Programs, interface: Interface) -> Result<Attachment, CaptureError> {
+        let egress = self.egress() && !interface.is_loopback();
+        attach(programs, interface, self.wanted, egress)
+    }
+
+    /// Meters an interface from the start on: by what is pinned there, if that is so.
+    fn begin(
+        self,
+        programs: &mut Programs,
+        interface: Interface,
+        pins: Option<&Pins>,
+    ) -> Result<Attachment, CaptureError> {
+        let egress = self.egress() && !interface.is_loopback();
+        let taken_over = pins.map(|pins| take_over(programs, &interface, self.wanted, egress, pins)).transpose()?;
+        match taken_over.flatten() {
+            Some(attachment) => Ok(attachment),
+            None => self.attach(programs, interface),
+        }
+    }
+
+    /// What people are told of an attachment at the start.
+    fn describe(self, attachment: &Attachment) -> Vec<String> {
+        let interface = &attachment.interface;
+        let mut lines = vec![format!("metering {} by {}", interface.name, by(attachment))];
+        lines.extend(attachment.refused.iter().map(|reason| format!("not by a better mode: {reason}")));
+        if self.egress() && !attachment.egress {
+            lines.push(format!(
+                "{} is a loopback interface: what leaves there comes in there, so ingress alone counts each packet once",
+                interface.name
+            ));
+        }
+        if !interface.up {
+            lines.push(format!("{} is down: it is metered as soon as it comes up", interface.name));
+        }
+        lines
+    }
+}
+
+/// What people are to know.
+pub(super) enum News {
+    Notice(String),
+    Warning(String),
+}
+
+/// The interfaces that are selected, and those of them that are metered.
+pub(super) struct Selected {
+    /// Listens from before the interfaces were listed.
+    watch: Watch,
+    there: Interfaces,
+    selection: Selection,
+    /// Those of the start.
+    first: Vec<Interface>,
+}
+
+/// What is metered at the start.
+pub(super) struct Beginning {
+    pub(super) attached: Vec<Attachment>,
+    pub(super) news: Vec<News>,
+}
+
+impl Selected {
+    /// Those that the arguments name, else that of the default route.
+    ///
+    /// # Errors
+    /// Where one that was asked for by its name is not there.
+    pub(super) async fn of(arguments: &Run) -> Result<Self, CaptureError> {
+        let watch = Watch::open()?;
+        let there = Interfaces::read().await?;
+        let selection = if arguments.interfaces.is_empty() {
+            Selection::of(&there.of_default_route().await?)
+        } else {
+            Selection::new(arguments.interfaces.clone(), arguments.exclude.clone())
+        };
+        let first = selection.among(&there)?;
+        Ok(Self { watch, there, selection, first })
+    }
+
+    /// Meters those that are there. What is wrong with one that a pattern selects ends no run.
+    ///
+    /// # Errors
+    /// Where one that was asked for by its name cannot be metered.
+    pub(super) fn begin(
+        &self,
+        programs: &mut Programs,
+        how: How,
+        pins: Option<&Pins>,
+    ) -> Result<Beginning, CaptureError> {
+        let (mut attached, mut news) = (Vec::new(), Vec::new());
+        for interface in &self.first {
+            match how.begin(programs, interface.clone(), pins) {
+                Ok(attachment) => attached.push(attachment),
+                Err(error) if self.selection.names_it(interface) => return Err(error),
+                Err(error) => news.push(News::Warning(not_metered(interface, &error))),
+            }
+        }
+        let lines = attached.iter().flat_map(|attachment| how.describe(attachment));
+        news.extend(lines.map(News::Notice));
+        if attached.is_empty() {
+            news.push(News::Notice(format!("no interface is there yet: waiting for {}", self.selection)));
+        }
+        Ok(Beginning { attached, news })
+    }
+
+    /// Goes on with what was attached at the start, and with the programs for those that come.
+    pub(super) fn go_on(self, how: How, programs: Programs, pins: Option<Pins>, attached: Vec<Attachment>) -> Metered {
+        let Self { watch, there, selection, .. } = self;
+        Metered { watch: Some(watch), there, selection, how, programs, pins, attached, refused: BTreeMap::new() }
+    }
+}
+
+/// What a run meters while it lasts.
+pub(super) struct Metered {
+    /// None where the kernel gives no more changes.
+    watch: Option<Watch>,
+    /// Asks for interfaces as they are.
+    there: Interfaces,
+    selection: Selection,
+    how: How,
+    programs: Programs,
+    pins: Option<Pins>,
+    attached: Vec<Attachment>,
+    /// Of those that cannot be metered, what people were told, by index.
+    refused: BTreeMap<u32, String>,
+}
+
+impl Metered {
+    /// What is metered now.
+    pub(super) fn reports(&self) -> Vec<InterfaceReport> {
+        reports(&self.attached)
+    }
+
+    /// Waits for changes. None is lost where the wait is given up; where the kernel gives none any more, it does not end.
+    pub(super) async fn changed(&mut self) -> Result<Vec<Change>, CaptureError> {
+        match &mut self.watch {
+            Some(watch) => watch.next().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Leaves what has gone or is not selected any more, and meters what has come. Returns what people should know.
+    pub(super) async fn follow(&mut self, changes: Result<Vec<Change>, CaptureError>) -> Vec<News> {
+        let mut news = Vec::new();
+        let was_metering = !self.attached.is_empty();
+        if let Err(error) = self.follow_all(changes, &mut news).await {
+            self.watch = None;
+            news.push(News::Warning(format!("interfaces that come or go are not noticed any more: {error}")));
+        }
+        if was_metering && self.attached.is_empty() {
+            news.push(News::Warning(format!("no interface is left: waiting for {}", self.selection)));
+        }
+        news
+    }
+
+    /// Attaches again where somebody has detached a program. Returns what people should know.
+    pub(super) async fn look_after(&mut self) -> Vec<News> {
+        let mut news = Vec::new();
+        // Without /proc nobody knows.
+        let Ok(links) = attached_links() else { return news };
+        let lost: Vec<u32> = self
+            .attached
+            .iter()
+            .filter(|attachment| !attachment.is_among(&links))
+            .map(|attachment| attachment.interface.index)
+            .collect();
+        for index in lost {
+            // Where it has gone, or is called otherwise, that is reported next.
+            let there = self.there.look(index).await.ok().flatten();
+            if !there.is_some_and(|interface| self.selection.includes(&interface)) {
+                continue;
+            }
+            self.attached.extract_if(.., |attachment| attachment.interface.index == index).for_each(Attachment::end);
+            // Now it has no program of this agent.
+            let Ok(Some(interface)) = self.there.look(index).await else { continue };
+            let detached = format!("somebody has detached a program from {}", interface.name);
+            let name = interface.name.clone();
+            if let Err(error) = self.join(interface, &detached, &mut news).await {
+                news.push(News::Warning(format!("{name} is not metered: {error}")));
+            }
+        }
+        news
+    }
+
+    async fn follow_all(
+        &mut self,
+        changes: Result<Vec<Change>, CaptureError>,
+        news: &mut Vec<News>,
+    ) -> Result<(), CaptureError> {
+        for change in changes? {
+            match change {
+                Change::Gone(index) => self.leave(index, "has gone", news),
+                // A change says how it was then; what counts is how it is.
+                Change::There(index) => match self.there.look(index).await? {
+                    Some(interface) => self.see(interface, news).await?,
+                    None => self.leave(index, "has gone", news),
+                },
+                Change::Unknown => self.compare(news).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares what is metered with what is there.
+    async fn compare(&mut self, news: &mut Vec<News>) -> Result<(), CaptureError> {
+        self.there = Interfaces::read().await?;
+        let is_there = |index: u32| self.there.all().iter().any(|interface| interface.index == index);
+        let metered = self.attached.iter().map(|attachment| attachment.interface.index);
+        let gone: Vec<u32> = metered.chain(self.refused.keys().copied()).filter(|index| !is_there(*index)).collect();
+        gone.into_iter().for_each(|index| self.leave(index, "has gone", news));
+        for interface in self.there.all().to_vec() {
+            self.see(interface, news).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of how an interface is now.
+    async fn see(&mut self, interface: Interface, news: &mut Vec<News>) -> Result<(), CaptureError> {
+        let selected = self.selection.includes(&interface);
+        let metered = self.attached.iter_mut().find(|attachment| attachment.interface.index == interface.index);
+        match metered {
+            Some(attachment) if selected => attachment.interface = interface,
+            Some(_) => {
+                self.leave(
+                    interface.index,
+                    &format!("is called {} now, which was not asked for", interface.name),
+                    news,
+                );
+            }
+            None if selected => {
+                let come = format!("{} has come (index {})", interface.name, interface.index);
+                self.join(interface, &come, news).await?;
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, index: u32, why: &str, news: &mut Vec<News>) {
+        self.refused.remove(&index);
+        for attachment in self.attached.extract_if(.., |attachment| attachment.interface.index == index) {
+            news.push(News::Warning(format!("{} {why}; what it carried is counted", attachment.interface.name)));
+            attachment.end();
+        }
+    }
+
+    /// Meters an interface, because of this.
+    async fn join(&mut self, interface: Interface, why: &str, news: &mut Vec<News>) -> Result<(), CaptureError> {
+        let attached = self.how.attach(&mut self.programs, interface.clone());
+        let attached = attached.and_then(|attachment| match &self.pins {
+            Some(pins) => keep_further(pins, attachment),
+            None => Ok(attachment),
+        });
+        match attached {
+            Ok(attachment) => {
+                self.refused.remove(&interface.index);
+                let reasons: String =
+                    attachment.refused.iter().map(|reason| format!("; not by a better mode: {reason}")).collect();
+                news.push(News::Notice(format!("{why}: metering it by {}{reasons}", by(&attachment))));
+                self.attached.push(attachment);
+            }
+            // It may have gone since.
+            Err(_) if self.there.look(interface.index).await?.is_none() => {}
+            Err(error) => {
+                let told = not_metered(&interface, &error);
+                if self.refused.get(&interface.index) != Some(&told) {
+                    news.push(News::Warning(told.clone()));
+                    self.refused.insert(interface.index, told);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Detaches from all but what is pinned. Returns the folder of that.
+    pub(super) fn end(self) -> Option<Pins> {
+        drop(self.attached);
+        self.pins
+    }
+}
+
+fn not_metered(interface: &Interface, error: &CaptureError) -> String {
+    format!("{} is not metered: {error}", interface.name)
+}
+
+fn by(attachment: &Attachment) -> String {
+    let how = match attachment.mode {
+        Mode::Native => "native XDP",
+        Mode::Generic => "generic XDP",
+        Mode::Tc => "tc ingress",
+    };
+    format!("{how}{}", if attachment.egress { " and tc egress" } else { "" })
+}
+
+/// What is metered, for outputs.
+pub(super) fn reports(attached: &[Attachment]) -> Vec<InterfaceReport> {
+    let report = |attachment: &Attachment| InterfaceReport {
+        name: attachment.interface.name.clone(),
+        xdp_mode: attachment.mode.name(),
+    };
+    attached.iter().map(report).collect()
+}
