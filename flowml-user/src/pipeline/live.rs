@@ -165,6 +165,7 @@ pub(super) async fn learn(
         overload,
         held: Lasting::default(),
         unended: None,
+        gave_back_ns: monotonic_ns(),
     };
     let flows = flows.begin(Arc::clone(&backlog), Over::new(&over))?;
 

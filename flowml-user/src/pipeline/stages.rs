@@ -14,6 +14,7 @@ use super::live::Message;
 use super::overload::{Change, Overload, Pressure};
 use super::{Finished, Pipeline};
 use crate::capture::kernel::monotonic_ns;
+use crate::process::memory;
 use crate::process::queue::Queue;
 use crate::process::service::Service;
 use crate::record::Clock;
@@ -21,6 +22,9 @@ use crate::sink::{Level, STEPS};
 
 /// At the end of a run there is no time for what waits to be processed where it takes more memory than this, bytes.
 const LAST_BACKLOG: usize = 16 << 20;
+
+/// How often freed memory is given back to the system, ns: that takes some milliseconds.
+const GIVE_BACK_NS: u64 = 60_000_000_000;
 
 /// Reports that the run is to end: by a call, or when it is dropped, because its stage has ended.
 pub(super) struct Over(UnboundedSender<()>);
@@ -71,6 +75,8 @@ pub(super) struct Flows {
     pub(super) held: Lasting,
     /// The end of an interval that is to end with a later one, ns of the capture's clock.
     pub(super) unended: Option<u64>,
+    /// When freed memory was given back last, ns.
+    pub(super) gave_back_ns: u64,
 }
 
 /// The thread, which ends with the backlog.
@@ -153,6 +159,10 @@ impl Flows {
                     }
                     self.kept.look(pipeline);
                     self.status.set(pipeline.status());
+                    if self.overload.level() == Level::None && at_ns.saturating_sub(self.gave_back_ns) >= GIVE_BACK_NS {
+                        memory::give_back();
+                        self.gave_back_ns = at_ns;
+                    }
                 }
             }
             Message::Held => {

@@ -1,4 +1,5 @@
-//! How much memory this process may use: that of the host, or of its control group where that is less.
+//! How much memory this process may use (that of the host, or of its control group where that is less), and giving back what it
+//! does not.
 
 use std::fs;
 use std::path::Path;
@@ -23,6 +24,20 @@ fn of_group() -> Option<u64> {
     let root = Path::new("/sys/fs/cgroup");
     let limit = |folder: &Path| fs::read_to_string(folder.join("memory.max")).ok()?.trim().parse::<u64>().ok();
     root.join(path).ancestors().take_while(|folder| folder.starts_with(root)).filter_map(limit).min()
+}
+
+/// Gives freed memory back to the system. glibc keeps what lies between other allocations, which is most of what a flood took;
+/// musl gives it back by itself.
+#[cfg_attr(
+    not(target_env = "gnu"),
+    expect(clippy::missing_const_for_fn, reason = "it is none where it does something")
+)]
+pub fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes nothing but the locks of the allocator (malloc_trim(3)).
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 #[cfg(test)]
