@@ -1,5 +1,7 @@
 //! How many different things there were, and how evenly: exact for few, a bounded sample of many.
 
+use smallvec::SmallVec;
+
 /// Things that are kept one by one.
 const CAPACITY: usize = 512;
 
@@ -9,8 +11,8 @@ const CAPACITY: usize = 512;
 /// to about 1.2/√512 = 5 %.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Distinct {
-    /// Hash and weight, in the order of the hashes.
-    kept: Vec<(u32, u32)>,
+    /// Hash and weight, in the order of the hashes. Most hosts have to do with one or two, which need no memory of their own.
+    kept: SmallVec<[(u32, u32); 2]>,
     /// Trailing zeros of the hashes that are kept.
     level: u32,
 }
@@ -37,7 +39,7 @@ impl Distinct {
             return;
         }
         self.level = self.level.max(other.level);
-        let mut merged = Vec::with_capacity(self.kept.len() + other.kept.len());
+        let mut merged = SmallVec::with_capacity(self.kept.len() + other.kept.len());
         let (mut mine, mut theirs) = (self.kept.iter().copied().peekable(), other.kept.iter().copied().peekable());
         loop {
             let next = match (mine.peek(), theirs.peek()) {

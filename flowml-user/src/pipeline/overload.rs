@@ -6,9 +6,10 @@ use std::time::Duration;
 use crate::sink::Level;
 
 /// How far the thread of the flows may be behind the drain.
-const FARTHEST_BEHIND: Duration = Duration::from_secs(4);
+const FARTHEST_BEHIND: Duration = Duration::from_millis(2500);
 
-/// From which pressure on each level is taken. The first leaves time for a burst: it is a second behind.
+/// From which pressure on each level is taken. The first leaves time for a burst: it is 0.6 s behind. The last
+/// is 1.75 s behind, so that an incident of the first seconds of a flood is reported while it matters.
 const RAISE: [(Level, f64); 4] =
     [(Level::Reasons, 0.25), (Level::Scores, 0.4), (Level::Records, 0.55), (Level::Sessions, 0.7)];
 
@@ -120,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_pressure_is_that_of_what_is_fullest() {
-        let pressure = Pressure { behind: seconds(1), backlog: 0.1, outputs: 0.2 };
+        let pressure = Pressure { behind: Duration::from_millis(625), backlog: 0.1, outputs: 0.2 };
         assert_eq!(pressure.value(), 0.25);
         assert_eq!(Pressure { outputs: 0.5, ..pressure }.value(), 0.5);
         assert_eq!(Pressure { backlog: 1.0, ..pressure }.value(), 1.0);

@@ -5,8 +5,9 @@
 //! Bound: of `n` minutes that are alike the next one is the largest with the probability 1/(n + 1), and with a tail index of 1 it
 //! is `r` times as large as the largest of them with 1/(r(n + 1)). An alarm has this at most 10⁻⁴: after ten minutes nine hundred
 //! times as much as in any minute before, after two hours eighty times.
-//! What counts: a host that was seen for ten minutes at least, and sends ten times what it receives. A minute's largest receiver is
-//! the target. Flows of less than 64 KiB in an interval are left out: a minute counts as 1 MiB at least.
+//! What counts: a host that was seen for ten minutes at least, from its first flow of two packets on, and sends ten times what it
+//! receives. A minute's largest receiver is the target. Flows of less than 64 KiB in an interval are left out: a minute counts as
+//! 1 MiB at least.
 //! Limits: a server that never served so much, and a first backup, are what they are: far more than ever.
 
 use flowml_common::flow::Address;
@@ -61,7 +62,8 @@ impl Exfiltration {
     pub(super) fn observe(&mut self, contact: &Contact<'_>) {
         let now_ns = contact.last_ns();
         let born = || Host { born_ns: now_ns, ..Host::default() };
-        if contact.new {
+        // Of invented sources there is nothing but a first packet: a flood of them does not displace hosts that are known.
+        if !contact.new || contact.part.stats.packets() > 1 {
             self.hosts.entry(contact.source.address, now_ns, born);
         }
         for sender in [Sender::Lower, Sender::Upper] {

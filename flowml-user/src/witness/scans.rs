@@ -11,6 +11,8 @@
 //! test for reflection.
 //! Bound: 10⁻⁶ for each walk, of which one may begin with each first contact; 24 failures in a row are a scan.
 
+use std::collections::HashSet;
+
 use ahash::RandomState;
 use flowml_common::flow::Address;
 use flowml_common::headers::protocol;
@@ -70,6 +72,8 @@ pub(super) struct Scans {
     contacts: Generations<u64, ()>,
     secret: RandomState,
     walks: Generations<Of, Scan>,
+    /// Walks that have found a scan, and perhaps some that are forgotten. Mostly there is none, and an attempt needs no look-up.
+    found: HashSet<Of, RandomState>,
     news: News<Of>,
 }
 
@@ -79,6 +83,7 @@ impl Scans {
             contacts: Generations::new(CONTACTS),
             secret: RandomState::new(),
             walks: Generations::new(2 * WALKS),
+            found: HashSet::default(),
             news: News::default(),
         }
     }
@@ -127,8 +132,11 @@ impl Scans {
         scan.failures += u64::from(failed);
         scan.targets.name(target);
         match scan.walk.step(FAILURES, failed) {
-            Stand::Attack => scan.is_scan = true,
-            Stand::Undecided => {}
+            Stand::Attack if !scan.is_scan => {
+                scan.is_scan = true;
+                self.found.insert(of);
+            }
+            Stand::Attack | Stand::Undecided => {}
             // What was not reported of a scan that is over never is.
             Stand::Ordinary => {
                 self.walks.remove(&of);
@@ -144,9 +152,12 @@ impl Scans {
 
     /// Whether an attempt is one of a scan, and so no part of a flood. Who tries the same again and again does not scan.
     pub(super) fn is_scan(&mut self, attempt: &Attempt) -> bool {
+        if self.found.is_empty() {
+            return false;
+        }
         let &Attempt { source, target, port, protocol, .. } = attempt;
         [Of::Ports { source, target, protocol }, Of::Hosts { source, port, protocol }].iter().any(|of| {
-            let scan = self.walks.get_mut(of).filter(|scan| scan.is_scan);
+            let scan = self.found.get(of).and_then(|of| self.walks.get_mut(of)).filter(|scan| scan.is_scan);
             scan.is_some_and(|scan| {
                 scan.attempts += 1;
                 scan.attempts <= REPEATS * scan.contacts
@@ -156,6 +167,10 @@ impl Scans {
 
     /// What is new of all scans.
     pub(super) fn findings(&mut self) -> Vec<Finding> {
+        // No more walks than these are kept.
+        if self.found.len() > 4 * WALKS {
+            self.found.retain(|of| self.walks.get(of).is_some_and(|scan| scan.is_scan));
+        }
         self.news.take().filter_map(|of| self.finding(of)).collect()
     }
 
