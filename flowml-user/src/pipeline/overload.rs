@@ -14,7 +14,7 @@ const RAISE: [(Level, f64); 4] =
     [(Level::Reasons, 0.25), (Level::Scores, 0.4), (Level::Records, 0.55), (Level::Sessions, 0.7)];
 
 /// Below this pressure there is no overload.
-const CALM: f64 = 0.1;
+const CALM: f64 = 0.16;
 
 /// For so long it must be calm before a level less is left out …
 const PATIENCE: Duration = Duration::from_secs(10);
