@@ -1,7 +1,7 @@
 //! The system calls that a confined process may make, each group with its reason.
 //!
 //! Found with `strace -f` of live runs and readings, a build with glibc on x86-64, and kept by the integration tests, which run
-//! within it; what musl and aarch64 have instead of these is from their sources. Calls that are not here fail with EPERM: a library that begins to make another one gets an
+//! within it; what musl and aarch64 have instead of these was not run. Calls that are not here fail with EPERM: a library that begins to make another one gets an
 //! error, and the run goes on. Constants of arguments are the kernel's, from the
 //! headers that are named (include/uapi).
 
