@@ -92,8 +92,9 @@ fn a_signal_drains_once_and_leaves_nothing() -> Result<()> {
         let (_lab, [peer, metered]) = quiet_pair!();
         let tables = std::env::temp_dir().join(format!("flowml-signal-{}", std::process::id()));
         let output = format!("parquet={}", tables.display());
-        // An interval that does not end by itself: all that is counted comes from the last drain.
-        let agent = Agent::meter(&metered, &["--direction", "both", "--interval", "1h", "-o", &output])?;
+        // Neither an interval nor a slot of time ends by itself: all that is counted comes from the last drain.
+        let lasting = ["--interval", "1h", "--active-timeout", "1d"];
+        let agent = Agent::meter(&metered, &[&["--direction", "both", "-o", &output], &lasting[..]].concat())?;
         let objects = Objects::held_by(agent.id())?;
         assert_eq!(objects.existing()?, objects);
         let sent = send(&peer, &metered, 500, 2000)?;

@@ -351,8 +351,9 @@ impl FlowTable {
         (0..self.size.cpus).map(move |cpu| (EPOCHS * cpu + epoch) as usize)
     }
 
-    /// Whether the table is to be emptied before the interval ends: it has what was counted before this agent, a partition is so full that waiting would risk
-    /// overflow, a bucket had no room for another entry of a flow, or a slot has ended, after which each flow takes another.
+    /// Whether the table is to be emptied before the interval ends: it has what was counted before this agent, a partition is so
+    /// full that waiting would risk overflow, a bucket had no room for another entry of a flow, or a slot has ended, after which
+    /// each flow takes another.
     #[must_use]
     pub fn is_due(&self) -> bool {
         self.inherited > 0

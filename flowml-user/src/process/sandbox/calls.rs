@@ -1,9 +1,9 @@
 //! The system calls that a confined process may make, each group with its reason.
 //!
 //! Found with `strace -f` of live runs and readings, a build with glibc on x86-64, and kept by the integration tests, which run
-//! within it; what musl and aarch64 have instead of these was not run. Calls that are not here fail with EPERM: a library that begins to make another one gets an
-//! error, and the run goes on. Constants of arguments are the kernel's, from the
-//! headers that are named (include/uapi).
+//! within it; what musl and aarch64 have instead of these was not run. Calls that are not here fail with EPERM: a library that
+//! begins to make another one gets an error, and the run goes on. Constants of arguments are the kernel's, from the headers that are
+//! named (include/uapi).
 
 use std::ffi::c_long;
 
