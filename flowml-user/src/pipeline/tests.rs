@@ -1,4 +1,5 @@
-//! Whatever is left out for overload, every packet and byte is in one row, and busy flows have records of their own.
+//! Whatever is left out for overload, every packet and byte is in one row, and busy flows have records of their own; and however the
+//! host's clock is set, records are the same but for their Unix times.
 
 use std::collections::HashMap;
 use std::fs;
@@ -108,6 +109,55 @@ proptest! {
         prop_assert_eq!(&summary["aggregates"], of(&rows, "aggregate").count());
         prop_assert_eq!(&summary["shed"]["records"], sum(of(&rows, "aggregate"), "flows"));
         prop_assert!(summary["shed"]["sessions"].as_u64() <= summary["shed"]["records"].as_u64());
+    }
+}
+
+/// The flow rows of a run, given what was added to the host's clock before each epoch, s.
+fn flows_by(clock_steps: &[i64], epochs: &[Vec<Sample>]) -> Vec<Value> {
+    let folder = tempfile::tempdir().expect("there is room");
+    let (mut pipeline, rows) = pipeline(&folder);
+    let mut unix_s = 1_700_000_000_i64;
+    let mut clock = Clock::default();
+    for (epoch, step) in epochs.iter().zip(clock_steps) {
+        unix_s += step;
+        let end_ns = epoch.last().expect("epochs have packets").time_ns;
+        clock = Clock::new(end_ns, u64::try_from(unix_s).expect("after 1970") * 1_000_000_000 + end_ns);
+        absorb(&mut pipeline, epoch);
+        assert!(pipeline.end_interval(end_ns, clock).is_continue());
+    }
+    assert!(pipeline.finish(clock).conserved);
+    of(&rows(), "flow").cloned().collect()
+}
+
+/// A row without its Unix times, after a look at them.
+fn without_times(mut row: Value) -> Value {
+    let columns = row.as_object_mut().expect("a row");
+    let ms = |name: &str| columns[name].as_u64().expect(name);
+    assert!(ms("bidirectional_first_seen_ms") <= ms("bidirectional_last_seen_ms"));
+    assert!(columns["bidirectional_duration_ms"].as_f64().is_some_and(|duration| duration >= 0.0));
+    columns.retain(|name, _| !name.ends_with("_seen_ms"));
+    row
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// The clock is set back and forth while packets come, or the host sleeps, in which its monotonic clock stands still.
+    #[test]
+    fn records_do_not_depend_on_steps_of_the_clock(
+        steps in prop::collection::vec(step(), 1..200),
+        clock_steps in prop::collection::vec(prop_oneof![3 => Just(0), 1 => -86_400..86_400i64, 1 => -2..2i64], 200),
+        epoch in 1..20usize,
+    ) {
+        let mut time_ns = 1_000_000_000;
+        let packets: Vec<Sample> = steps.iter().map(|step| {
+            time_ns += step.pause_ms * 1_000_000 + 1000;
+            packet(step.flow, time_ns)
+        }).collect();
+        let epochs: Vec<Vec<Sample>> = packets.chunks(epoch).map(<[Sample]>::to_vec).collect();
+        let [steady, stepped] = [&[0; 200][..], &clock_steps].map(|steps| flows_by(steps, &epochs));
+        let [steady, stepped] = [steady, stepped].map(|rows| rows.into_iter().map(without_times).collect::<Vec<_>>());
+        prop_assert_eq!(steady, stepped);
     }
 }
 
