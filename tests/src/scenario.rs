@@ -164,6 +164,8 @@ pub struct Incident {
     pub probability: f64,
     /// What made it one.
     pub reason: String,
+    /// It in one sentence.
+    pub summary: String,
 }
 
 impl Incident {
@@ -215,10 +217,12 @@ impl Seen {
                 targets: addresses(&row["targets"])?,
                 probability: row["probability"].as_f64().with_context(|| format!("no probability in {row}"))?,
                 reason: row["reason"].as_str().unwrap_or_default().to_owned(),
+                summary: row["summary"].as_str().with_context(|| format!("no sentence in {row}"))?.to_owned(),
             }),
             (Some("incident"), _) if row["state"] == "named" => {
                 for incident in self.incidents.iter_mut().filter(|incident| row["incident"] == incident.number) {
                     incident.kind = row["kind"].as_str().unwrap_or_default().to_owned();
+                    incident.summary = row["summary"].as_str().unwrap_or_default().to_owned();
                 }
             }
             // That it is over, and what each of its windows says.

@@ -132,7 +132,7 @@ fn show() -> Result<()> {
     screen.text(0, &format!(
         "{} clients are busy with a server, some of it over IPv6: pages, names, terminals, downloads, pings. The agent \
          meters the server's interface and knows nothing yet: it learns what is ordinary in {WARM_UP} s. Then come {} \
-         attacks, of which nobody tells it.",
+         attacks, which are not announced to it.",
         town.clients.len(),
         ACTS.len()
     ));
@@ -183,7 +183,7 @@ fn ordinary(screen: &Screen, meter: &Meter) -> Result<u64> {
     Ok(unix_ms())
 }
 
-/// Runs an attack and tells what is found of it, as it is found.
+/// Runs an attack and shows what is found of it, as it is found.
 fn perform(screen: &Screen, meter: &Meter, town: &Town, n: usize, act: &Act) -> Result<Past> {
     let attack = ATTACKS.iter().find(|attack| attack.name == act.attack);
     let attack = attack.with_context(|| format!("there is no attack {}", act.attack))?;
@@ -206,24 +206,25 @@ fn perform(screen: &Screen, meter: &Meter, town: &Town, n: usize, act: &Act) -> 
         until_ms: u64::MAX,
         suspects: act.names.iter().map(host).collect(),
     };
-    let mut told = false;
-    let mut tell = |seen: &Seen| {
-        if let Some(incident) = past.incident(seen).filter(|_| !told) {
-            told = true;
-            screen.event(&red(&format!("! incident: {}, p = {:.1e}", past.whom(incident), incident.probability)));
-            screen.text(8, &incident.reason);
+    let mut shown = None;
+    let mut show = |seen: &Seen| {
+        // What is unusual may get another name while it goes on.
+        if let Some(incident) = past.incident(seen).filter(|incident| shown.as_ref() != Some(&incident.kind)) {
+            shown = Some(incident.kind.clone());
+            screen.event(&red(&format!("! incident: {}, which names {}", words(&incident.kind), past.whom(incident))));
+            screen.text(8, &incident.summary);
         }
     };
     let launched = launch(attack, attacker.clone(), victim.clone());
     wait(meter, Duration::from_secs(60), |seen| {
-        tell(seen);
+        show(seen);
         launched.is_finished()
     })?;
     let Ok(outcome) = launched.join() else { bail!("the attack {} panicked", attack.name) };
     outcome.with_context(|| format!("the attack {}", attack.name))?;
     let calm = Instant::now() + PAUSE;
     wait(meter, 2 * PAUSE, |seen| {
-        tell(seen);
+        show(seen);
         Instant::now() >= calm
     })?;
     past.until_ms = unix_ms();
@@ -244,8 +245,8 @@ fn table(screen: &Screen, seen: &Seen, pasts: &[Past]) {
         };
         match past.incident(seen) {
             Some(incident) => {
-                screen.line(&row(&past.after(incident), &past.whom(incident)));
-                screen.text(4, &incident.reason);
+                screen.line(&row(&past.after(incident), &words(&incident.kind)));
+                screen.text(4, &incident.summary);
             }
             None => screen.line(&red(&row("not found", &past.nearest(seen)))),
         }
@@ -264,8 +265,8 @@ fn beside(screen: &Screen, seen: &Seen, pasts: &[Past], ordinary_until: u64) {
     screen.text(
         0,
         &format!(
-            "In ordinary traffic before the attacks {scored} host windows were scored, and {wrong} incidents told. After \
-             that, beside those above, {others} more were. {} flows were anomalies.",
+            "In the normal traffic before the attacks {scored} host windows were scored, and {wrong} incidents reported. After \
+             that, beside those above, {others} more were reported. {} flows were anomalies.",
             seen.flow_alarms
         ),
     );
