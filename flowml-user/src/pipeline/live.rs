@@ -165,7 +165,7 @@ pub(super) async fn learn(
         overload,
         held: Lasting::default(),
         unended: None,
-        gave_back_ns: monotonic_ns(),
+        most_open: 0,
     };
     let flows = flows.begin(Arc::clone(&backlog), Over::new(&over))?;
 

@@ -537,6 +537,12 @@ impl Pipeline {
         }
     }
 
+    /// Sessions that go on.
+    #[must_use]
+    fn open_sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// How the run stands, in one line for a service manager.
     #[must_use]
     pub fn status(&self) -> String {

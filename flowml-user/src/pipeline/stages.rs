@@ -23,8 +23,9 @@ use crate::sink::{Level, STEPS};
 /// At the end of a run there is no time for what waits to be processed where it takes more memory than this, bytes.
 const LAST_BACKLOG: usize = 16 << 20;
 
-/// How often freed memory is given back to the system, ns: that takes some milliseconds.
-const GIVE_BACK_NS: u64 = 60_000_000_000;
+/// Where at least so many sessions were open, and fewer than half of them still are, freed memory is given back to the system. Only then,
+/// as that may take a tenth of a second.
+const MANY_SESSIONS: usize = 16_384;
 
 /// Reports that the run is to end: by a call, or when it is dropped, because its stage has ended.
 pub(super) struct Over(UnboundedSender<()>);
@@ -75,8 +76,8 @@ pub(super) struct Flows {
     pub(super) held: Lasting,
     /// The end of an interval that is to end with a later one, ns of the capture's clock.
     pub(super) unended: Option<u64>,
-    /// When freed memory was given back last, ns.
-    pub(super) gave_back_ns: u64,
+    /// The most sessions that were open since freed memory was given back.
+    pub(super) most_open: usize,
 }
 
 /// The thread, which ends with the backlog.
@@ -159,9 +160,10 @@ impl Flows {
                     }
                     self.kept.look(pipeline);
                     self.status.set(pipeline.status());
-                    if self.overload.level() == Level::None && at_ns.saturating_sub(self.gave_back_ns) >= GIVE_BACK_NS {
+                    self.most_open = self.most_open.max(pipeline.open_sessions());
+                    if self.most_open >= MANY_SESSIONS && pipeline.open_sessions() < self.most_open / 2 {
                         memory::give_back();
-                        self.gave_back_ns = at_ns;
+                        self.most_open = pipeline.open_sessions();
                     }
                 }
             }
