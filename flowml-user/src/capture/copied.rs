@@ -19,6 +19,8 @@ pub struct Copied {
     rarities: Vec<FlowRarities>,
     payload: Option<PayloadLimit>,
     pieces: Vec<Piece>,
+    /// Packets and bytes of the flows.
+    pub in_flows: Count,
 }
 
 impl Copied {
@@ -34,6 +36,7 @@ impl Copied {
             rarities: Vec::new(),
             payload,
             pieces: Vec::new(),
+            in_flows: Count::default(),
         }
     }
 
@@ -42,21 +45,15 @@ impl Copied {
         self.entries.clear();
         self.rarities.clear();
         self.pieces.clear();
+        self.in_flows = Count::default();
         for Counted { key, counts, rarities, pieces } in flows {
+            self.in_flows.add(counts.packets(), counts.frame_bytes());
             self.entries.push(FlowEntry { key: *key, counts: *counts });
             self.rarities.push(*rarities);
             if let Some(pieces) = pieces {
                 self.pieces.extend_from_slice(pieces.all());
             }
         }
-    }
-
-    /// Packets and bytes of the flows.
-    #[must_use]
-    pub fn in_flows(&self) -> Count {
-        let mut sum = Count::default();
-        self.entries.iter().for_each(|entry| sum.add(entry.counts.packets(), entry.counts.frame_bytes()));
-        sum
     }
 
     /// The flows, in the order in which they were copied.

@@ -130,7 +130,7 @@ impl Draining {
         copied.head = drained.head_total();
         copied.fill(drained.flows());
         // Nobody has the copy before this: should this process be killed, the next one takes the epoch, or counts it as taken.
-        drained.commit(copied.in_flows());
+        drained.commit(copied.in_flows);
         let took = begun.elapsed();
         let bytes = copied.bytes();
         self.backlog.put(Message::Drained { copied: Box::new(copied), took, late, clock: clock() }, bytes);

@@ -50,8 +50,13 @@ impl How {
         self.wanted.needs(self.egress())
     }
 
+    /// Whether what goes out of this interface is counted: on loopback it comes in there.
+    fn egress_of(self, interface: &Interface) -> bool {
+        self.egress() && !interface.is_loopback()
+    }
+
     fn attach(self, programs: &mut Programs, interface: Interface) -> Result<Attachment, CaptureError> {
-        let egress = self.egress() && !interface.is_loopback();
+        let egress = self.egress_of(&interface);
         attach(programs, interface, self.wanted, egress)
     }
 
@@ -62,7 +67,7 @@ impl How {
         interface: Interface,
         pins: Option<&Pins>,
     ) -> Result<Attachment, CaptureError> {
-        let egress = self.egress() && !interface.is_loopback();
+        let egress = self.egress_of(&interface);
         let taken_over = pins.map(|pins| take_over(programs, &interface, self.wanted, egress, pins)).transpose()?;
         match taken_over.flatten() {
             Some(attachment) => Ok(attachment),

@@ -160,10 +160,11 @@ impl Flows {
                     }
                     self.kept.look(pipeline);
                     self.status.set(pipeline.status());
-                    self.most_open = self.most_open.max(pipeline.open_sessions());
-                    if self.most_open >= MANY_SESSIONS && pipeline.open_sessions() < self.most_open / 2 {
+                    let open = pipeline.open_sessions();
+                    self.most_open = self.most_open.max(open);
+                    if self.most_open >= MANY_SESSIONS && open < self.most_open / 2 {
                         memory::give_back();
-                        self.most_open = pipeline.open_sessions();
+                        self.most_open = open;
                     }
                 }
             }

@@ -145,9 +145,8 @@ impl Questions {
     }
 
     fn finding(&mut self, ends: [Address; 2]) -> Option<Finding> {
-        let long = self.long.counted.finding(ends);
-        // What one test has found the other does not find as well.
-        let talk = self.talk.counted.finding(ends);
+        // Both are taken, so that neither reports later what belongs to this finding.
+        let (long, talk) = (self.long.counted.finding(ends), self.talk.counted.finding(ends));
         long.or(talk)
     }
 }
