@@ -79,15 +79,21 @@ fn set_up(ends: &[Interface; 2]) -> Result<()> {
     Ok(())
 }
 
+/// A pair whose second end an agent meters in both directions.
+fn metered_in(lab: &Lab, mode: &str) -> Result<([Interface; 2], Agent)> {
+    let ends = pair(lab)?;
+    let name = ends[1].name.as_str();
+    let arguments = ["-i", name, "--xdp-mode", mode, "--direction", "both"];
+    let agent = start(&ends[1].host, &arguments, &format!("metering {name} by"))?;
+    agent.wait_attached(&ends[1])?;
+    Ok((ends, agent))
+}
+
 #[test]
 fn an_interface_that_comes_back_is_metered_again() -> Result<()> {
     for mode in ["native", "generic", "tc"] {
         let Some(lab) = require_lab() else { return Ok(()) };
-        let ends = pair(&lab)?;
-        let name = ends[1].name.as_str();
-        let arguments = ["-i", name, "--xdp-mode", mode, "--direction", "both"];
-        let agent = start(&ends[1].host, &arguments, &format!("metering {name} by"))?;
-        agent.wait_attached(&ends[1])?;
+        let (ends, agent) = metered_in(&lab, mode)?;
         let objects = Objects::held_by(agent.id())?;
         let mut indexes = vec![ends[1].index()?];
         let mut sent = send(&ends)?;
@@ -306,11 +312,8 @@ fn detach(process: u32, link: &str) -> Result<()> {
 fn a_program_that_somebody_detached_is_attached_again() -> Result<()> {
     for mode in ["native", "generic", "tc"] {
         let Some(lab) = require_lab() else { return Ok(()) };
-        let ends = pair(&lab)?;
+        let (ends, agent) = metered_in(&lab, mode)?;
         let name = ends[1].name.as_str();
-        let arguments = ["-i", name, "--xdp-mode", mode, "--direction", "both"];
-        let agent = start(&ends[1].host, &arguments, &format!("metering {name} by"))?;
-        agent.wait_attached(&ends[1])?;
         let mut sent = send(&ends)?;
         let open = descriptors(agent.id())?;
         let ingress = if mode == "tc" { "(ingress)" } else { "link_type:\txdp" };
