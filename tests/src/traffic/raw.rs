@@ -62,10 +62,15 @@ impl std::iter::Sum for Sent {
 
 /// Calls `work` on a thread that runs on this CPU alone.
 pub fn on_cpu<T: Send>(cpu: usize, work: impl FnOnce() -> T + Send) -> Result<T> {
+    on_cpus(&[cpu], work)
+}
+
+/// The same, on any of these CPUs.
+pub fn on_cpus<T: Send>(cpus: &[usize], work: impl FnOnce() -> T + Send) -> Result<T> {
     let pinned = || {
         let mut set = CpuSet::new();
-        set.set(cpu);
-        sched_setaffinity(None, &set).with_context(|| format!("moving a thread to CPU {cpu}"))?;
+        cpus.iter().for_each(|&cpu| set.set(cpu));
+        sched_setaffinity(None, &set).with_context(|| format!("moving a thread to the CPUs {cpus:?}"))?;
         Ok(work())
     };
     match thread::scope(|scope| scope.spawn(pinned).join()) {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -14,6 +14,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 pub(crate) struct Cost {
     /// Time on the CPU, in the program and in the kernel for it, s.
     pub(crate) cpu_s: f64,
+    /// Time from its start to its end, s.
+    pub(crate) wall_s: f64,
     /// Memory of the program itself that was resident at once, bytes.
     pub(crate) memory: u64,
 }
@@ -24,9 +26,10 @@ pub(crate) fn run(command: &mut Command) -> Result<(String, Cost)> {
     // A file in memory rather than a pipe, so that nobody has to read while the program runs.
     let output = File::from(memfd_create("output", MemfdFlags::CLOEXEC)?);
     let errors = output.try_clone()?;
+    let start = Instant::now();
     let child = command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(errors).spawn();
     let child = child.with_context(|| format!("cannot start {name}"))?;
-    let (status, cost) = wait(child.id()).with_context(|| format!("waiting for {name}"))?;
+    let (status, cost) = wait(child.id(), start).with_context(|| format!("waiting for {name}"))?;
     let text = text_of(output)?;
     ensure!(status == 0, "{name} failed with wait status {status}: {text}");
     Ok((text, cost))
@@ -43,13 +46,13 @@ fn text_of(mut output: File) -> Result<String> {
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Waits for a child: its status, and what it and those that it has waited for have used.
-fn wait(child: u32) -> Result<(i32, Cost)> {
+fn wait(child: u32, start: Instant) -> Result<(i32, Cost)> {
     let mut memory = 0;
     loop {
         // Not `ru_maxrss`, which begins with what the parent had when the child was made.
         memory = memory.max(peak_memory(child).unwrap_or(0));
         if let Some((status, cpu_s)) = try_wait(child)? {
-            return Ok((status, Cost { cpu_s, memory }));
+            return Ok((status, Cost { cpu_s, wall_s: start.elapsed().as_secs_f64(), memory }));
         }
         thread::sleep(LOOK_EVERY);
     }

@@ -72,13 +72,15 @@ fn run(json: Option<&Path>, parts: &[Part]) -> Result<bool> {
     // Not the first one, where most interrupts go.
     let cpu = *cpus.last().context("no CPU is online")?;
     println!("{}", machine(cpus.len())?);
-    println!("Programs and readers run on CPU {cpu} alone.\n");
+    // The other of the two that share what they do, where something is measured on two.
+    let other = cpus.iter().rev().nth(1).copied().unwrap_or(cpu);
+    println!("Programs and readers run on CPU {cpu} alone where nothing else is said, else also on CPU {other}.\n");
     let ratios = on_cpu(cpu as usize, || {
         let mut ratios = Vec::new();
         for (_, part) in Part::ALL.iter().filter(|(_, part)| parts.is_empty() || parts.contains(part)) {
             ratios.extend(match part {
                 Part::Table => measure_table()?,
-                Part::Read => measure_reading()?,
+                Part::Read => measure_reading([cpu, other].map(|cpu| cpu as usize))?,
                 Part::Learn => measure_learning()?,
             });
         }
@@ -108,8 +110,8 @@ fn measure_table() -> Result<Vec<Ratio>> {
     Ok(ratios)
 }
 
-fn measure_reading() -> Result<Vec<Ratio>> {
-    let readings = reading::measure()?;
+fn measure_reading(pair: [usize; 2]) -> Result<Vec<Ratio>> {
+    let readings = reading::measure(pair)?;
     readings.print();
     Ok(readings.ratios().into())
 }

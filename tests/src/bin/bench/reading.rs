@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use flowml_tests::agent;
+use flowml_tests::traffic::raw::on_cpus;
 
 use crate::child::{Cost, run};
 use crate::mixture;
@@ -21,6 +22,9 @@ const SOFTFLOWD_GOAL: f64 = 1.0;
 const NFSTREAM_GOAL: f64 = 0.1;
 const MEMORY_GOAL: f64 = 1.1;
 
+/// Goal of the time from start to end on two CPUs against that on one.
+const TWO_CPUS_GOAL: f64 = 0.65;
+
 /// NFStream takes as long for a round as the others together for all.
 const ROUNDS: usize = 7;
 const NFSTREAM_ROUNDS: usize = 3;
@@ -32,17 +36,27 @@ pub(crate) struct Readings {
     softflowd: Vec<Cost>,
     quarter_flowml: Vec<Cost>,
     quarter_nfstream: Vec<Cost>,
+    two_cpus: Vec<Cost>,
 }
 
-pub(crate) fn measure() -> Result<Readings> {
+/// Runs everything on the CPU of this thread, and `flowml read` on `pair` of CPUs as well.
+pub(crate) fn measure(pair: [usize; 2]) -> Result<Readings> {
     let (whole, quarter) = (capture(PACKETS)?, capture(QUARTER)?);
-    let rows = whole.with_extension("csv");
-    let mut readings = Readings { flowml: vec![], softflowd: vec![], quarter_flowml: vec![], quarter_nfstream: vec![] };
+    let (rows, rows_of_two) = (whole.with_extension("csv"), whole.with_extension("two.csv"));
+    let mut readings = Readings {
+        flowml: vec![],
+        softflowd: vec![],
+        quarter_flowml: vec![],
+        quarter_nfstream: vec![],
+        two_cpus: vec![],
+    };
     for _ in 0..ROUNDS {
         readings.flowml.push(flowml(&whole, &rows)?);
+        readings.two_cpus.push(on_cpus(&pair, || flowml(&whole, &rows_of_two))??);
         readings.softflowd.push(softflowd(&whole)?);
     }
     verify(&rows, PACKETS)?;
+    same(&rows, &rows_of_two)?;
     for _ in 0..NFSTREAM_ROUNDS {
         readings.quarter_flowml.push(flowml(&quarter, &rows)?);
         readings.quarter_nfstream.push(nfstream(&quarter)?);
@@ -70,6 +84,13 @@ fn flowml(capture: &Path, rows: &Path) -> Result<Cost> {
     let mut command = Command::new(agent::binary()?);
     command.arg("read").arg(capture).args(["--quiet", "-o"]).arg(format!("csv={}", rows.display()));
     Ok(run(&mut command)?.1)
+}
+
+/// Both files have the same bytes. The second is removed.
+fn same(rows: &Path, others: &Path) -> Result<()> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    ensure!(read(rows)? == read(others)?, "the rows on two CPUs are not those on one: {}", others.display());
+    fs::remove_file(others).with_context(|| format!("cannot remove {}", others.display()))
 }
 
 /// All packets of the capture are in the rows.
@@ -114,9 +135,9 @@ fn nfstream(capture: &Path) -> Result<Cost> {
 }
 
 impl Readings {
-    pub(crate) fn ratios(&self) -> [Ratio; 3] {
+    pub(crate) fn ratios(&self) -> [Ratio; 4] {
         let time = |cost: &Cost| cost.cpu_s;
-        let memory = |cost: &Cost| cost.memory as f64;
+        let (wall, memory) = (|cost: &Cost| cost.wall_s, |cost: &Cost| cost.memory as f64);
         let ratio = |name: &str, goal, ours: &[Cost], theirs: &[Cost], of: fn(&Cost) -> f64| Ratio {
             name: name.to_owned(),
             goal: Some(goal),
@@ -125,23 +146,26 @@ impl Readings {
         [
             ratio("read_time_by_softflowd", SOFTFLOWD_GOAL, &self.flowml, &self.softflowd, time),
             ratio("read_time_by_nfstream", NFSTREAM_GOAL, &self.quarter_flowml, &self.quarter_nfstream, time),
+            ratio("read_wall_time_two_cpus_by_one", TWO_CPUS_GOAL, &self.two_cpus, &self.flowml, wall),
             ratio("read_memory_4_times_the_length", MEMORY_GOAL, &self.flowml, &self.quarter_flowml, memory),
         ]
     }
 
     pub(crate) fn print(&self) {
         println!("Making flows of a capture, medians of {ROUNDS} rounds ({NFSTREAM_ROUNDS} for the quarter)");
-        println!("{:<44} {:>10} {:>8} {:>14} {:>8}", "", "packets", "CPU s", "ns per packet", "MiB");
+        println!("{:<44} {:>10} {:>8} {:>8} {:>14} {:>8}", "", "packets", "wall s", "CPU s", "ns per packet", "MiB");
         let rows = [
             ("flowml read, CSV with all features", PACKETS, &self.flowml),
+            ("the same on two CPUs", PACKETS, &self.two_cpus),
             ("softflowd, NetFlow 9", PACKETS, &self.softflowd),
             ("flowml read, CSV with all features", QUARTER, &self.quarter_flowml),
             ("NFStream, statistics and SPLT, no output", QUARTER, &self.quarter_nfstream),
         ];
         for (what, packets, costs) in rows {
             let of = |of: fn(&Cost) -> f64| median(&costs.iter().map(of).collect::<Vec<_>>());
-            let (cpu_s, mib) = (of(|cost| cost.cpu_s), of(|cost| cost.memory as f64 / 1024.0 / 1024.0));
-            println!("{what:<44} {packets:>10} {cpu_s:>8.3} {:>14.0} {mib:>8.1}", cpu_s * 1e9 / packets as f64);
+            let (wall_s, cpu_s) = (of(|cost| cost.wall_s), of(|cost| cost.cpu_s));
+            let (ns, mib) = (cpu_s * 1e9 / packets as f64, of(|cost| cost.memory as f64 / 1024.0 / 1024.0));
+            println!("{what:<44} {packets:>10} {wall_s:>8.3} {cpu_s:>8.3} {ns:>14.0} {mib:>8.1}");
         }
         println!();
     }
