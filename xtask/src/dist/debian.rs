@@ -14,7 +14,7 @@ use crate::workspace::Workspace;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What goes where; the files of docs/ go beside the README, which leads to them.
+/// What goes where.
 const FILES: &[(&str, &str)] = &[
     ("packaging/flowml.service", "usr/lib/systemd/system/flowml.service"),
     ("packaging/flowml.toml", "etc/flowml/flowml.toml"),
@@ -24,6 +24,9 @@ const FILES: &[(&str, &str)] = &[
     ("BENCHMARKS.md", "usr/share/doc/flowml/BENCHMARKS.md"),
     ("CHANGELOG.md", "usr/share/doc/flowml/changelog"),
 ];
+
+/// Folders whose files go beside the README, which links to them.
+const DOCUMENTS: &[&str] = &["docs", "docs/decisions"];
 
 /// Where the completions of each shell lie.
 const COMPLETIONS: &[(&str, &str)] = &[
@@ -42,9 +45,11 @@ pub(super) fn package(workspace: &Workspace, folder: &Path, agent: &Path, pages:
     for (from, to) in FILES {
         place(&workspace.root().join(from), &tree.join(to), 0o644)?;
     }
-    for document in files_of(&workspace.root().join("docs"))? {
-        let name = document.file_name().unwrap_or_default();
-        place(&document, &tree.join("usr/share/doc/flowml/docs").join(name), 0o644)?;
+    for folder in DOCUMENTS {
+        for document in files_of(&workspace.root().join(folder))?.into_iter().filter(|path| path.is_file()) {
+            let name = document.file_name().unwrap_or_default();
+            place(&document, &tree.join("usr/share/doc/flowml").join(folder).join(name), 0o644)?;
+        }
     }
     for (from, to) in COMPLETIONS {
         place(&pages.join(from), &tree.join(to), 0o644)?;
