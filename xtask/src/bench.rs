@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the measurements that the design's figures rest on.
+//! `cargo xtask bench`: runs the measurements of BENCHMARKS.md.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,14 +9,14 @@ use crate::setup::Need;
 use crate::workspace::Workspace;
 use crate::{demo, shell};
 
-/// Measure the flow table and the drain against the kernel's own maps, `flowml read` against other readers, and learning
-/// against scikit-learn, as ratios.
+/// Measure, as ratios: the flow table and the drain against the kernel's own maps, `flowml read` against other readers,
+/// and learning against scikit-learn.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Write the ratios to this file.
     #[arg(long, value_name = "PATH")]
     json: Option<PathBuf>,
-    /// What the measuring program is given, after `--`.
+    /// Arguments of the measuring program, after `--`.
     #[arg(last = true)]
     arguments: Vec<OsString>,
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the kernel object, then the agent that carries it.
+//! `cargo xtask build`: builds the kernel programs, then the agent that contains them.
 
 use std::fs;
 
@@ -9,15 +9,15 @@ use crate::shell;
 use crate::toolchain::{Compiler, TARGET};
 use crate::workspace::{Profile, Workspace, static_target};
 
-/// Build the kernel programs, then the agent that carries them.
+/// Build the kernel programs, then the agent that contains them.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Build the agent with optimizations, as target/release/flowml; the kernel programs always have them.
+    /// Build the agent with optimizations, as target/release/flowml. The kernel programs are always optimized.
     #[arg(long)]
     release: bool,
 }
 
-/// What a compiler's warning does.
+/// The effect of a compiler warning.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Warnings {
     Shown,
@@ -28,7 +28,7 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     agent(workspace, if arguments.release { Profile::Release } else { Profile::Dev })
 }
 
-/// The kernel programs and the agent that carries them.
+/// Builds the kernel programs and the agent that contains them.
 pub(crate) fn agent(workspace: &Workspace, profile: Profile) -> Result<()> {
     setup::ensure(workspace, &[Need::Kernel])?;
     kernel(workspace, Warnings::Shown)?;
@@ -38,20 +38,20 @@ pub(crate) fn agent(workspace: &Workspace, profile: Profile) -> Result<()> {
         cargo.arg("--release");
     }
     if profile == Profile::Static {
-        // zstd is in C; its objects are linked with the rest, statically.
+        // zstd is written in C. Its objects are linked statically.
         let target = static_target();
         cargo.args(["--target", &target]).env(format!("CC_{}", target.replace('-', "_")), "musl-gcc");
     }
     shell::run(&mut cargo)
 }
 
-/// Builds the kernel programs and puts their objects where the agent's build and the tests take them.
+/// Builds the kernel programs and copies their objects to where the agent's build and the tests look for them.
 pub(crate) fn kernel(workspace: &Workspace, warnings: Warnings) -> Result<()> {
     let compiler = Compiler::find().context("no compiler for the kernel programs: type `cargo xtask setup`")?;
     let mut cargo = compiler.cargo(workspace, "build");
     cargo.args(["--package", "flowml-ebpf"]);
     if warnings == Warnings::Denied {
-        // By cargo's configuration and not by a compiler flag, which would rebuild the standard library.
+        // Set in cargo's configuration: a compiler flag would rebuild the standard library.
         cargo.args(["-Zwarnings", "--config", "build.warnings='deny'"]);
     }
     shell::run(&mut cargo)?;
@@ -61,7 +61,7 @@ pub(crate) fn kernel(workspace: &Workspace, warnings: Warnings) -> Result<()> {
     Ok(())
 }
 
-/// The objects that flowml-ebpf makes, one for each file of `src/bin`, as cargo finds them.
+/// The names of the objects that flowml-ebpf builds. cargo makes one for each file of `src/bin`.
 fn programs(workspace: &Workspace) -> Result<Vec<String>> {
     let folder = workspace.root().join("flowml-ebpf/src/bin");
     let mut names = Vec::new();
@@ -72,7 +72,7 @@ fn programs(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Copies an object where it differs: an untouched one leaves the agent as it is built.
+/// Copies an object if it has changed. An unchanged file does not trigger a rebuild of the agent.
 fn place(workspace: &Workspace, name: &str) -> Result<()> {
     let built = workspace.kernel_target().join(TARGET).join("release").join(name);
     let object = workspace.kernel_objects().join(name).with_extension("o");
@@ -80,7 +80,7 @@ fn place(workspace: &Workspace, name: &str) -> Result<()> {
     if fs::read(&object).is_ok_and(|present| present == bytes) {
         return Ok(());
     }
-    // Written aside and moved in, so that no build embeds half an object.
+    // The copy is written under another name and then renamed, so that no build embeds an incomplete object.
     let half = built.with_extension("o");
     fs::create_dir_all(workspace.kernel_objects())
         .and_then(|()| fs::write(&half, bytes))

@@ -1,4 +1,4 @@
-//! `cargo xtask corpus`: labelled captures of ordinary traffic and attacks, made in a laboratory of network namespaces.
+//! `cargo xtask corpus`: makes labelled captures of normal traffic and attacks, in a laboratory of network namespaces.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,31 +9,31 @@ use crate::setup::Need;
 use crate::workspace::{Profile, Workspace};
 use crate::{demo, shell};
 
-/// Make the labelled corpus: captures of ordinary traffic and of attacks by their real tools, in network namespaces of
-/// its own, with rules for `flowml label`.
+/// Make the labelled corpus: captures of normal traffic and of attacks by real tools, in network namespaces of its own,
+/// with rules for `flowml label`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Where the folders `train` and `test` go [default: target/corpus]
+    /// Folder for `train` and `test` [default: target/corpus]
     folder: Option<PathBuf>,
-    /// For how long ordinary traffic is captured alone, in each part
+    /// Duration of the capture of normal traffic alone, in each part
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(10..=86_400))]
     seconds: u32,
-    /// For hosts, rates and everything else that is random
+    /// Seed of hosts, rates and all other random choices
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
-    /// Only attacks of this class; may be given several times
+    /// Make only attacks of this class; can be repeated
     #[arg(long, value_name = "CLASS")]
     only: Vec<String>,
-    /// Also run agents meanwhile, at the server and at a client, each of what comes in and of both directions, and show what they
-    /// report: each attack should be one incident, and ordinary traffic none
+    /// Also run four agents, at the server and at a client, each for ingress and for both directions, and show their
+    /// reports: each attack should be one incident, and normal traffic none
     #[arg(long)]
     live: bool,
-    /// Train the models that ship with flowml from it, and from the traffic in which the tests are set
+    /// Train the models that ship with flowml, from this corpus and from the traffic that the tests generate
     #[arg(long)]
     models: bool,
 }
 
-/// The models that ship with flowml, by the ends of the captures that they are learnt from.
+/// The models that ship with flowml, each with the file name suffix of the captures that it is trained from.
 const MODELS: [(&str, &str); 2] = [("both.json", ".pcap"), ("ingress.json", "-ingress.pcap")];
 
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {

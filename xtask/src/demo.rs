@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the agent at work on traffic and attacks made in a laboratory of network namespaces.
+//! `cargo xtask demo`: shows the agent with generated traffic and attacks, in a laboratory of network namespaces.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -9,10 +9,10 @@ use crate::setup::{self, Need};
 use crate::workspace::{Profile, Workspace};
 use crate::{build, shell};
 
-/// Show the agent at work on ordinary traffic and a few attacks, in network namespaces of its own.
+/// Show the agent with normal traffic and a few attacks, in network namespaces of its own.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// What the demo is given, after `--`.
+    /// Arguments of the demo, after `--`.
     #[arg(last = true)]
     arguments: Vec<OsString>,
 }
@@ -21,7 +21,8 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     Err(shell::become_command(program(workspace, "demo", &[])?.args(&arguments.arguments)))
 }
 
-/// A program of the laboratory, with all that it works on built; `further` is what it needs besides traffic.
+/// The command that runs a program of the laboratory, after everything that it needs is built. `further` lists what it
+/// needs besides traffic.
 pub(crate) fn program(workspace: &Workspace, name: &str, further: &[Need]) -> Result<Command> {
     setup::require_root(&format!("cargo xtask {name}"))?;
     setup::ensure(workspace, &[&[Need::Kernel, Need::Traffic], further].concat())?;

@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: what others are given: a static agent, a Debian package, what a container is made of.
+//! `cargo xtask dist`: makes the files for distribution: a static agent, a Debian package, the files of a container.
 
 mod debian;
 
@@ -13,13 +13,13 @@ use crate::setup::{self, Need};
 use crate::shell;
 use crate::workspace::{Profile, Workspace};
 
-/// Build a static agent, and of it a Debian package and what a container is made of.
+/// Build a static agent, and from it a Debian package and the files of a container.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Take this agent as it is, in place of a static release build.
+    /// Use this agent instead of a static release build.
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
-    /// Where all goes; the folder is made anew [default: target/dist]
+    /// Folder for the files; it is replaced [default: target/dist]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
 }
@@ -36,9 +36,9 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     }
     let agent = folder.join("flowml");
     place(&built, &agent, 0o755)?;
-    // The names of functions stay, for what a panic tells.
+    // Function names stay: the backtrace of a panic needs them.
     shell::run(Command::new("strip").arg("--strip-debug").arg(&agent))?;
-    // Pages and completions come from the agent's own definition of its command line.
+    // Man pages and completions are generated from the agent's definition of its command line.
     let pages = folder.join("pages");
     shell::run(Command::new(&agent).arg("pages").arg(&pages))?;
     let containerfile = folder.join("Containerfile");
@@ -51,7 +51,7 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// An agent that needs no library of the system it runs on.
+/// Builds an agent that needs no shared library.
 fn static_agent(workspace: &Workspace) -> Result<PathBuf> {
     setup::ensure(workspace, &[Need::Static])?;
     build::agent(workspace, Profile::Static)?;
@@ -62,7 +62,7 @@ fn static_agent(workspace: &Workspace) -> Result<PathBuf> {
     Ok(agent)
 }
 
-/// Whether no interpreter has to load it: ELF64 (elf(5)) without a program header of type PT_INTERP.
+/// Whether the file is statically linked: ELF64 (elf(5)) without a program header of type PT_INTERP.
 fn is_static(path: &Path) -> Result<bool> {
     const INTERPRETER: u32 = 3;
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -79,7 +79,7 @@ fn is_static(path: &Path) -> Result<bool> {
     Ok(!headers.contains(&u64::from(INTERPRETER)))
 }
 
-/// Copies a file to where it is wanted, and says who may do what with it.
+/// Copies a file and sets its permissions.
 fn place(from: &Path, to: &Path, mode: u32) -> Result<()> {
     let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
     write(to, &bytes, mode)
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_is_interpreted_is_not_static() {
+    fn a_file_with_an_interpreter_is_not_static() {
         let own = std::env::current_exe().expect("this test");
         assert!(!is_static(&own).expect("a program"));
         assert!(is_static(Path::new(file!())).is_err() && is_static(Path::new("/no/such/file")).is_err());

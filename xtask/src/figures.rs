@@ -1,4 +1,4 @@
-//! `cargo xtask figures`: how well flowml tells attacks in captures and tables, beside scikit-learn.
+//! `cargo xtask figures`: measures how well flowml and scikit-learn detect attacks in captures and tables.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::setup::{self, Need};
 use crate::workspace::{Profile, Workspace};
 use crate::{build, shell};
 
-/// Print how well flowml tells attacks in captures and tables, and how well scikit-learn does.
+/// Measure how well flowml and scikit-learn detect attacks in captures and tables.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The folder of `cargo xtask corpus` [default: target/corpus]
@@ -19,18 +19,18 @@ pub(crate) struct Arguments {
     /// A folder of captures with labels.csv (file, label), in three folds
     #[arg(long, value_name = "FOLDER")]
     captures: Option<PathBuf>,
-    /// A capture of that folder that teaches in every fold and is not judged, may be repeated
+    /// A capture of that folder that is in the training set of every fold and is never scored; can be repeated
     #[arg(long, value_name = "FILE", requires = "captures")]
     taught: Vec<PathBuf>,
     /// A folder of tables: nsl_kdd (KDDTrain+_20Percent.txt, KDDTest+.txt), adbench (16_http.npz)
     #[arg(long, value_name = "FOLDER")]
     tables: Option<PathBuf>,
-    /// A folder with benign and labelled captures: the incidents of each by itself
+    /// A folder with benign and labelled captures; the incidents of each capture are measured separately
     #[arg(long, value_name = "FOLDER")]
     incidents: Option<PathBuf>,
 }
 
-/// What is compared; the ensemble is of some of the others.
+/// The detectors that are compared. The ensemble consists of some of the others.
 const DETECTORS: &str = "kmeans,isolation-forest,one-class-svm,gaussian-mixture,ensemble";
 
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
@@ -73,7 +73,7 @@ fn of_corpus(workspace: &Workspace, corpus: &Path) -> Result<()> {
     shell::run(peer(workspace, "nfstream_detectors.py").arg("corpus").arg(corpus))
 }
 
-/// By a model of traffic, as in a run that learns nothing.
+/// Uses a model of traffic without further training.
 fn of_false_alarms(workspace: &Workspace, corpus: &Path) -> Result<()> {
     begin("False alarms: a model of the corpus' ordinary training traffic judges that of the test part");
     let model = scratch(workspace, "ordinary.json")?;
@@ -108,7 +108,7 @@ fn of_nsl_kdd(workspace: &Workspace, folder: &Path) -> Result<()> {
         begin(&format!("NSL-KDD: {what}"));
         let mut eval = eval(workspace, "kmeans", "normal");
         eval.arg(&test).args(["--no-header", "--label-column", "42", "--ignore", "43"]);
-        // With all rows a detector judges those that it learnt from, unless it has others.
+        // With `--all-rows`, a detector scores the rows that it was trained on, unless `--train` gives others.
         shell::run(eval.args(all_rows).arg("--train").arg(&train))?;
     }
     begin("NSL-KDD: classifiers");
@@ -144,19 +144,19 @@ fn peer(workspace: &Workspace, script: &str) -> Command {
     python
 }
 
-/// The ordinary traffic that the corpus has to learn from.
+/// The normal traffic of the corpus's training part.
 fn ordinary(corpus: &Path) -> PathBuf {
     corpus.join("train/ordinary.pcap")
 }
 
-/// A file that lasts until it is made anew.
+/// The path of a file for intermediate results.
 fn scratch(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     let folder = workspace.figures();
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     Ok(folder.join(name))
 }
 
-/// The captures of a folder and of those in it, those nearer to it first.
+/// The captures of a folder and of its subfolders, those of the folder itself first.
 fn captures(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut entries = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;

@@ -1,4 +1,5 @@
-//! `cargo xtask lint`: form, compiler and documentation warnings, the kernel programs' build, and the sources' rules.
+//! `cargo xtask lint`: checks formatting, warnings of compiler and rustdoc, the kernel programs, and the rules for
+//! sources.
 
 use std::process::Command;
 
@@ -14,9 +15,9 @@ pub(crate) fn task(workspace: &Workspace) -> Result<()> {
     sources(workspace)?;
     shell::run(workspace.cargo("fmt").args(["--all", "--check"]))?;
     build::kernel(workspace, Warnings::Denied)?;
-    // The workspace's default members are those of the host.
+    // The workspace's default members are those that compile for the host.
     shell::run(workspace.cargo("clippy").args(["--all-targets", "--", "-Dwarnings"]))?;
-    // Of the kernel programs the library alone compiles for the host.
+    // Only the library of the kernel programs compiles for the host.
     let kernel = ["--package", "flowml-ebpf", "--lib", "--", "-Dwarnings"];
     shell::run(workspace.cargo("clippy").args(kernel))?;
     let mut documentation = workspace.cargo("doc");
@@ -35,8 +36,8 @@ fn sources(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Licences, versions and sources of the dependencies, by deny.toml. Not the advisories: they change without the sources,
-/// and ask for the network (`cargo deny check advisories`).
+/// Checks licences, versions and sources of the dependencies against deny.toml. Advisories are not checked: they change
+/// without the sources, and need the network (`cargo deny check advisories`).
 fn dependencies(workspace: &Workspace) -> Result<()> {
     if shell::which("cargo-deny").is_none() {
         eprintln!("cargo-deny is not installed: the dependencies' licences and sources are not checked");

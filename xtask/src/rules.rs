@@ -1,4 +1,4 @@
-//! The rules that no other tool checks: what a module may import, how a file begins, which words are not used.
+//! Checks the rules that no other tool checks: imports of modules, the first line of a file, forbidden words.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// The agent's modules in the order of the data: each imports only from its left.
+/// The agent's modules in the order of data flow. Each imports only from modules to its left.
 const ORDER: &[&str] = &[
     "object", "process", "capture", "session", "record", "features", "witness", "model", "incident", "sink", "dataset",
     "page", "cli", "pipeline",
 ];
 
-/// The crate whose modules stand in [`ORDER`].
+/// The crate whose modules are listed in [`ORDER`].
 const ORDERED: &str = "flowml-user/src";
 
-/// Words of unfinished work, in two halves each so that this file passes its own check.
+/// Words that mark unfinished work. Each is in two halves, so that this file passes its own check.
 const UNFINISHED: &[(&str, &str)] =
     &[("TO", "DO"), ("FIX", "ME"), ("XX", "X"), ("HA", "CK"), ("todo", "!"), ("unimplemented", "!"), ("dbg", "!")];
 
-/// Names that do not say what a thing does.
+/// Names that do not state a purpose.
 const EMPTY_NAMES: &[(&str, &str)] = &[("Man", "ager"), ("Hel", "per"), ("Ut", "ils")];
 
 /// A line that breaks a rule.
@@ -48,7 +48,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Violation>> {
     Ok(violations)
 }
 
-/// The Rust files under `root` with their texts, in the order of their names.
+/// The Rust files under `root` with their texts, sorted by path.
 pub(crate) fn texts(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     let mut files = Vec::new();
     collect(root, &mut files)?;
@@ -61,7 +61,8 @@ pub(crate) fn texts(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     files.into_iter().map(read).collect()
 }
 
-/// Finds the Rust files; a folder that carries a CACHEDIR.TAG is some tool's, as cargo's target directory is.
+/// Finds the Rust files. A folder that contains a CACHEDIR.TAG belongs to a tool and is left out, for example cargo's
+/// target directory.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in folder.read_dir().with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
@@ -75,13 +76,13 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// A file's first line is its purpose.
+/// Checks that the first line of a file states its purpose.
 fn purpose(text: &str) -> Option<(usize, String)> {
     let stated = text.lines().next().and_then(|line| line.strip_prefix("//! ")).is_some_and(|line| !line.is_empty());
     (!stated).then(|| (1, "expected the file's purpose as its first line, `//! …`".to_owned()))
 }
 
-/// Unfinished work and empty names.
+/// Finds words of unfinished work and empty names.
 fn words(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
@@ -104,7 +105,7 @@ fn joined(word: &str, first: &str, second: &str) -> bool {
     word.strip_prefix(first) == Some(second)
 }
 
-/// Imports of the agent's modules go to the left alone.
+/// Checks that the agent's modules import only from their left.
 fn order(file: &Path, text: &str) -> Vec<(usize, String)> {
     let Ok(within) = file.strip_prefix(ORDERED) else { return Vec::new() };
     let top = within.iter().next().unwrap_or_default();
@@ -116,7 +117,7 @@ fn order(file: &Path, text: &str) -> Vec<(usize, String)> {
             .collect();
     }
     let Some(place) = ORDER.iter().position(|&name| name == module) else {
-        // `main.rs` and what it declares: the right end, which may import everything.
+        // `main.rs` and the modules that it declares are the right end: they may import everything.
         return Vec::new();
     };
     let right: BTreeSet<&str> = ORDER[place + 1..].iter().copied().collect();
@@ -124,7 +125,7 @@ fn order(file: &Path, text: &str) -> Vec<(usize, String)> {
     imports.map(|(line, name)| (line, format!("`{module}` imports `{name}`, which stands to its right"))).collect()
 }
 
-/// The modules that a crate's root declares, with their lines.
+/// The modules that a crate's root declares, with line numbers.
 fn declared(text: &str) -> Vec<(usize, String)> {
     let module = |line: &str| {
         let (_, name) = line.split_once("mod ")?;
@@ -139,7 +140,7 @@ fn code(line: &str) -> &str {
     line.split_once("//").map_or(line, |(code, _)| code)
 }
 
-/// The top-level modules that follow `crate::`, alone or within braces, with their lines.
+/// The top-level modules that follow `crate::`, alone or in braces, with line numbers.
 fn imports(text: &str) -> Vec<(usize, String)> {
     const ROOT: &str = "crate::";
     let text: String = text.lines().flat_map(|line| [code(line), "\n"]).collect();
@@ -151,7 +152,7 @@ fn imports(text: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// The first name of each path: of `a::b` it is a, of `{a::b, c}` they are a and c.
+/// The first name of each path: `a` of `a::b`, `a` and `c` of `{a::b, c}`.
 fn heads(path: &str) -> Vec<String> {
     let name = |path: &str| path.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
     let Some(group) = path.strip_prefix('{') else { return vec![name(path)] };
@@ -178,7 +179,7 @@ mod tests {
     use super::{declared, heads, imports, order, purpose, words};
 
     #[test]
-    fn a_module_imports_from_its_left_alone() {
+    fn a_module_imports_only_from_its_left() {
         let text = "//! Sessions.\nuse crate::{object, capture::Capture,\n  sink::{Sink, csv}};\n";
         let right = order(Path::new("flowml-user/src/session/mod.rs"), text);
         assert_eq!(right, [(2, "`session` imports `sink`, which stands to its right".to_owned())]);
@@ -188,20 +189,20 @@ mod tests {
     }
 
     #[test]
-    fn a_path_in_the_middle_of_code_is_an_import_and_one_in_a_comment_is_not() {
+    fn a_path_within_code_is_an_import_and_a_path_in_a_comment_is_not() {
         let text = "// crate::sink::Sink\nfn f() {\n    g(crate::model::Model::new()); // crate::sink\n}\n";
         assert_eq!(imports(text), [(3, "model".to_owned())]);
     }
 
     #[test]
-    fn a_new_module_must_be_given_its_place() {
+    fn a_new_module_without_a_place_in_the_order_is_refused() {
         let text = "//! The crate.\npub mod capture;\nmod elsewhere;\n";
         assert_eq!(declared(text), [(2, "capture".to_owned()), (3, "elsewhere".to_owned())]);
         assert_eq!(order(Path::new("flowml-user/src/lib.rs"), text).len(), 1);
     }
 
     #[test]
-    fn groups_give_their_outermost_names() {
+    fn a_group_gives_the_first_name_of_each_path() {
         assert_eq!(heads("{a::{b, c}, d::e, f}; x, y"), ["a", "d", "f"]);
         assert_eq!(heads("a::b::{c, d};"), ["a"]);
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask run`: builds the agent and becomes `flowml run`.
+//! `cargo xtask run`: builds the agent and replaces itself by `flowml run`.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::{build, shell};
 /// Build the agent and run `flowml run ARGUMENTS`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// What `flowml run` is given, after `--`.
+    /// Arguments of `flowml run`, after `--`.
     #[arg(last = true)]
     arguments: Vec<OsString>,
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask soak`: the agent for a long time under mixed traffic, attacks and faults, in a laboratory of network namespaces.
+//! `cargo xtask soak`: runs the agent for a long time under traffic, attacks and faults, in a laboratory of network
+//! namespaces.
 
 use std::path::PathBuf;
 
@@ -7,16 +8,16 @@ use anyhow::Result;
 use crate::workspace::Workspace;
 use crate::{demo, shell};
 
-/// Run the agent for long under ordinary traffic, attacks and faults of all that it depends on; account for every packet at each
-/// check, and say what was lost and what grew. The exit code is 1 if anything was.
+/// Run the agent for a long time under normal traffic, attacks and faults of everything that it depends on. Every check
+/// accounts for every packet, and reports what was lost and what grew. The exit code is 1 if anything was lost or grew.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Where the measurements and the picture go [default: target/soak]
+    /// Folder for the measurements and the chart [default: target/soak]
     folder: Option<PathBuf>,
-    /// For how long: a whole number and its unit (s, m, h, d), 15s at the least
+    /// Duration: a whole number and a unit (s, m, h, d), at least 15s
     #[arg(long = "for", value_name = "LENGTH", default_value = "30m")]
     length: String,
-    /// For the schedule and everything else that is random
+    /// Seed of the schedule and all other random choices
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
 }

@@ -1,6 +1,6 @@
-//! What compiles the kernel programs: a compiler that has the standard library's source, and bpf-linker.
+//! Finds what compiles the kernel programs: a compiler with the standard library's source, and bpf-linker.
 //!
-//! Two compilers will do: the distribution's (fixed versions, so it comes first), or a rustup nightly.
+//! Two kinds of compiler work: the distribution's, which has a fixed version and is preferred, or a rustup nightly.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use std::process::Command;
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// The kernel programs' target; BPF has the byte order of its host.
+/// The kernel programs' target. BPF has the byte order of its host.
 pub(crate) const TARGET: &str = if cfg!(target_endian = "big") { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
 
-/// The standard library's source within a compiler's sysroot, as `-Z build-std` looks for it.
+/// The standard library's source below a compiler's sysroot, where `-Z build-std` looks for it.
 const LIBRARY: &str = "lib/rustlib/src/rust/library/Cargo.lock";
 
-/// Debug info becomes BTF. Headers lie at two bytes behind a word: where unaligned loads are not allowed to the back end,
-/// it reads them byte by byte (every machine with a BPF JIT worth the name reads unaligned words).
+/// Debug information is converted to BTF. Packet headers are only aligned to two bytes. Unless unaligned loads are
+/// allowed, the back end reads them byte by byte. Every relevant machine with a BPF JIT reads unaligned words.
 const RUSTFLAGS: &str = "-C debuginfo=2 -C target-cpu=v3 -C link-arg=--btf \
                          -C link-arg=--cpu-features=+allows-misaligned-mem-access";
 
@@ -25,9 +25,9 @@ pub(crate) const OLDEST: (u32, u32) = (1, 88);
 
 /// A compiler of kernel programs.
 pub(crate) enum Compiler {
-    /// The distribution's, which is a stable one.
+    /// The distribution's stable compiler.
     Distribution { rustc: PathBuf },
-    /// A nightly of rustup with the component rust-src, by its name.
+    /// The name of a rustup nightly with the component rust-src.
     Rustup { toolchain: String },
 }
 
@@ -52,12 +52,12 @@ impl Compiler {
         let installed = home.join("toolchains").read_dir().ok()?.flatten();
         let complete = installed.filter(|toolchain| toolchain.path().join(LIBRARY).is_file());
         let names = complete.filter_map(|toolchain| toolchain.file_name().into_string().ok());
-        // The undated nightly is the one that `rustup update` keeps; it also sorts last.
+        // The undated nightly is the one that `rustup update` updates. It also sorts last.
         let toolchain = names.filter(|name| name.starts_with("nightly")).max()?;
         Some(Self::Rustup { toolchain })
     }
 
-    /// What `rustc --version --verbose` says.
+    /// The output of `rustc --version --verbose`.
     pub(crate) fn description(&self) -> Option<String> {
         let mut rustc = match self {
             Self::Distribution { rustc } => Command::new(rustc),
@@ -76,18 +76,19 @@ impl Compiler {
         Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
     }
 
-    /// The major version of the compiler's LLVM; bpf-linker must read what it writes.
+    /// The major version of the compiler's LLVM. bpf-linker must read its bitcode.
     pub(crate) fn llvm(&self) -> Option<u32> {
         let description = self.description()?;
         field(&description, "LLVM version")?.split('.').next()?.parse().ok()
     }
 
-    /// `cargo SUBCOMMAND` with this compiler, with unstable options, linking by bpf-linker.
+    /// `cargo SUBCOMMAND` with this compiler, with unstable options, and with bpf-linker as the linker.
     pub(crate) fn cargo(&self, workspace: &Workspace, subcommand: &str) -> Command {
         let mut cargo = match self {
             Self::Distribution { rustc } => {
                 let mut cargo = workspace.cargo(subcommand);
-                // The standard library's source is of this version, and `-Z` is refused to a stable compiler otherwise.
+                // The standard library's source has this version. Without RUSTC_BOOTSTRAP a stable compiler refuses
+                // `-Z`.
                 cargo.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
                 cargo
             }
@@ -98,7 +99,7 @@ impl Compiler {
                 rustup
             }
         };
-        // BTF is made from the debug information; v3 has 32-bit jumps and arithmetic, kernel 5.1 and later.
+        // BTF is made from the debug information. v3 has 32-bit jumps and arithmetic, and needs Linux 5.1 or newer.
         cargo.env("RUSTFLAGS", RUSTFLAGS);
         cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("CARGO_TARGET_DIR", workspace.kernel_target());
         cargo.args(["--release", "--target", TARGET, "-Zbuild-std=core"]);
@@ -116,12 +117,12 @@ fn field<'a>(description: &'a str, name: &str) -> Option<&'a str> {
     description.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
-/// bpf-linker, where it is.
+/// The path of bpf-linker, if it is installed.
 pub(crate) fn linker() -> Option<PathBuf> {
     shell::which("bpf-linker")
 }
 
-/// The version that bpf-linker tells; none where it cannot run, for want of its LLVM for instance.
+/// The version that bpf-linker prints, or `None` if it cannot run, for example because its LLVM is missing.
 pub(crate) fn linker_version() -> Option<String> {
     let version = shell::read(Command::new(linker()?).arg("--version"))?;
     version.split_whitespace().last().map(str::to_owned)
@@ -132,7 +133,7 @@ mod tests {
     use super::field;
 
     #[test]
-    fn fields_are_read_by_their_whole_name() {
+    fn a_field_is_found_only_by_its_whole_name() {
         let text = "rustc 1.96.0\nrelease: 1.96.0\nLLVM version: 22.1.8\n";
         assert_eq!(field(text, "release"), Some("1.96.0"));
         assert_eq!(field(text, "LLVM version"), Some("22.1.8"));

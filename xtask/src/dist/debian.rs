@@ -1,4 +1,4 @@
-//! A Debian package of an agent: a tree of files as they will lie, and what dpkg has to know of them.
+//! Makes a Debian package of an agent: the tree of installed files, and dpkg's control files.
 
 use std::env::consts::ARCH;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::workspace::Workspace;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What goes where.
+/// Installed files: the path in the repository, and the path in the package.
 const FILES: &[(&str, &str)] = &[
     ("packaging/flowml.service", "usr/lib/systemd/system/flowml.service"),
     ("packaging/flowml.toml", "etc/flowml/flowml.toml"),
@@ -25,17 +25,17 @@ const FILES: &[(&str, &str)] = &[
     ("CHANGELOG.md", "usr/share/doc/flowml/changelog"),
 ];
 
-/// Folders whose files go beside the README, which links to them.
+/// Folders that are installed beside the README, which links to their files.
 const DOCUMENTS: &[&str] = &["docs", "docs/decisions"];
 
-/// Where the completions of each shell lie.
+/// The installed path of each shell's completions.
 const COMPLETIONS: &[(&str, &str)] = &[
     ("flowml.bash", "usr/share/bash-completion/completions/flowml"),
     ("_flowml", "usr/share/zsh/vendor-completions/_flowml"),
     ("flowml.fish", "usr/share/fish/vendor_completions.d/flowml.fish"),
 ];
 
-/// What dpkg runs.
+/// The scripts that dpkg runs.
 const SCRIPTS: &[&str] = &["postinst", "prerm", "postrm"];
 
 /// Makes the package in `folder`.
@@ -81,14 +81,14 @@ pub(super) fn package(workspace: &Workspace, folder: &Path, agent: &Path, pages:
         place(&templates.join(script), &tree.join("DEBIAN").join(script), 0o755)?;
     }
     let package = folder.join(format!("flowml_{VERSION}_{}.deb", architecture()?));
-    // Files are root's, whoever builds.
+    // All files belong to root, whichever user builds.
     let mut build = Command::new("dpkg-deb");
     shell::run(build.args(["--root-owner-group", "-Zxz", "--build"]).arg(&tree).arg(&package))?;
     fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))?;
     Ok(package)
 }
 
-/// Debian's name of the machine.
+/// Debian's name of the architecture.
 fn architecture() -> Result<&'static str> {
     match ARCH {
         "x86_64" => Ok("amd64"),
@@ -97,7 +97,7 @@ fn architecture() -> Result<&'static str> {
     }
 }
 
-/// What is in a folder, in the order of the names.
+/// The files of a folder, sorted by name.
 fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
     let read = || fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
     let mut files = read().with_context(|| format!("cannot read {}", folder.display()))?;
@@ -105,12 +105,12 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// As Debian has pages and changelogs: best, and without name and time of the file.
+/// Compresses as Debian requires for man pages and changelogs: best compression, without the file's name and time.
 fn compress(path: &Path) -> Result<()> {
     shell::run(Command::new("gzip").args(["-9", "-n"]).arg(path))
 }
 
-/// What is linked into the agent, with licences.
+/// The libraries that are linked into the agent, with their licences.
 fn third_party(workspace: &Workspace) -> Result<String> {
     let mut tree = workspace.cargo("tree");
     tree.args(["--package", "flowml-user", "--edges", "normal", "--prefix", "none", "--no-dedupe"]);
@@ -121,13 +121,13 @@ fn third_party(workspace: &Workspace) -> Result<String> {
     Ok(lines.join("\n") + "\n")
 }
 
-/// A text as a field of Debian's copyright file continues: behind a space, a dot for an empty line.
+/// Indents a text as a continuation of a field of Debian's copyright file: with a space, and a dot for an empty line.
 fn indented(text: &str) -> String {
     let line = |line: &str| if line.trim().is_empty() { " .".to_owned() } else { format!(" {line}") };
     text.trim_end().lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The size of all files, each rounded up to KiB, as dpkg counts.
+/// The size of all files in KiB, each rounded up, as dpkg computes it.
 fn kib(folder: &Path) -> Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
