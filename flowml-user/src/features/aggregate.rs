@@ -1,4 +1,4 @@
-//! Aggregate records: flows of one packet to one target, counted together where there is no time for a record of each.
+//! Aggregate records: single-packet flows to one target, counted together when there is no time for a record of each.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -12,28 +12,29 @@ use super::Learn::Never;
 use super::{Distinct, Feature, Of, hash_address};
 use crate::record::{Clock, Identifier, Kind, Value};
 
-/// Targets with a record of their own in an interval. The flows to others share one record for each protocol.
+/// Targets that have a record of their own in one interval. Flows to other targets share one record for each protocol.
 const MOST_TARGETS: usize = 1024;
 
-/// What the flows of an aggregate record have in common. There is no target where there were too many.
+/// What the flows of an aggregate record have in common: target address and IP protocol. `None` stands for all targets
+/// beyond [`MOST_TARGETS`].
 type Common = (Option<Address>, u8);
 
-/// Flows of one packet to one target.
+/// Single-packet flows to one target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Aggregate {
-    /// The responder's address; none in the record of all targets that have none of their own.
+    /// The responder's address; `None` in the record that is shared by all targets without a record of their own.
     pub target: Option<Address>,
     /// The IP protocol.
     pub protocol: u8,
-    /// The port of the responder, where all flows have the same.
+    /// The responder's port, if all flows have the same.
     pub port: Option<u16>,
-    /// Flows.
+    /// Number of flows.
     pub flows: u64,
     /// Packets and frame bytes.
     pub count: Count,
     /// IP bytes.
     pub ip_bytes: u64,
-    /// Addresses of initiators, about.
+    /// Number of different initiator addresses; an estimate above 512.
     pub sources: f64,
     /// Unix time of the first packet, whole ms.
     pub first_ms: u64,
@@ -41,7 +42,7 @@ pub struct Aggregate {
     pub last_ms: u64,
 }
 
-/// An aggregate record in the making.
+/// An aggregate record that is still being counted.
 struct Tally {
     port: Option<u16>,
     flows: u64,
@@ -60,13 +61,13 @@ pub struct Aggregates {
 }
 
 impl Aggregates {
-    /// None yet. Initiators are sampled by `seed`, as those of host windows.
+    /// Starts empty. Initiators are sampled with `seed`, as in host windows.
     #[must_use]
     pub fn with_seed(seed: u64) -> Self {
         Self { tallies: HashMap::default(), seed }
     }
 
-    /// Takes what was counted of a flow that gets no record of its own.
+    /// Adds a flow that gets no record of its own.
     pub fn add(&mut self, key: &FlowKey, stats: &FlowStats, initiator: Sender) {
         let [source, target] = [initiator, initiator.opposite()].map(|end| key.endpoint(end));
         let own = (Some(target.address), key.protocol());
@@ -91,7 +92,7 @@ impl Aggregates {
         (tally.first_ns, tally.last_ns) = (tally.first_ns.min(first_ns), tally.last_ns.max(last_ns));
     }
 
-    /// The records with times by `clock`, those of the most flows first; none is left.
+    /// Removes and returns all records, largest number of flows first. `clock` converts their times to Unix time.
     #[must_use]
     pub fn take(&mut self, clock: Clock) -> Vec<Aggregate> {
         let record = |((target, protocol), tally): (Common, Tally)| {
@@ -119,7 +120,7 @@ fn or_absent(value: Option<Value>) -> Value {
     value.unwrap_or(Value::Absent)
 }
 
-/// What the flows of an aggregate record have in common, under the names of flow rows.
+/// What the flows of an aggregate record have in common, under the column names of flow records.
 #[rustfmt::skip]
 pub const AGGREGATE_IDENTIFIERS: &[Identifier<Aggregate>] = &[
     named("dst_ip", Kind::Text, "Address of the responder; absent where the interval had too many of them",
@@ -132,7 +133,7 @@ pub const AGGREGATE_IDENTIFIERS: &[Identifier<Aggregate>] = &[
         |of| Value::Number(of.protocol.into())),
 ];
 
-/// What is counted of the flows of an aggregate record; sums over flows have the names of flow rows.
+/// What is counted over the flows of an aggregate record. Sums have the column names of flow records.
 #[rustfmt::skip]
 pub const AGGREGATE_FEATURES: &[Feature<Aggregate>] = &[
     count("bidirectional_first_seen_ms", "ms", |of| of.first_ms, "Unix time of the first packet"),
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn flows_to_one_target_are_one_record_with_what_they_have_in_common() {
+    fn flows_to_one_target_are_one_record_with_their_common_values() {
         let mut aggregates = Aggregates::default();
         for source in 0..300 {
             add(&mut aggregates, (source, 1, 53, 10));
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_beyond_the_most_share_a_record_without_address() {
+    fn targets_beyond_the_limit_share_a_record_without_address() {
         let mut aggregates = Aggregates::default();
         let targets = MOST_TARGETS as u16 + 10;
         for target in (0..targets).chain([0, targets - 1]) {

@@ -1,14 +1,14 @@
-//! The features of a flow's content, and which columns the flows of a run have.
+//! The features of a flow's payload content, and the columns that the flows of a run have.
 
 use super::Learn::{Never, Share};
 use super::flow::{count, real};
 use super::{FLOW_FEATURES, Feature, FlowRow, Of};
 use crate::record::{Content, Inspector};
 
-/// The features of the first payload bytes, where they are kept.
+/// The features of the first payload bytes, where these are kept.
 ///
-/// How many bytes there are is not learnt: the limit decides it. Of a direction without payload nothing is defined, which
-/// the learner takes for the usual.
+/// The number of bytes is not learnt, because the limit of the run decides it. The reals of a direction without payload
+/// are NaN, which the learner replaces with the typical value.
 #[rustfmt::skip]
 pub const CONTENT_FEATURES: &[Feature<FlowRow>] = &[
     count("src2dst_first_payload_bytes", "bytes", Never, |row| of(row, |content| content.src2dst.bytes).unwrap_or(0),
@@ -35,29 +35,29 @@ fn real_of(row: &FlowRow, of: fn(&Content) -> f64) -> f64 {
     self::of(row, of).unwrap_or(f64::NAN)
 }
 
-/// Which columns the flows of a run have.
+/// The columns that the flows of a run have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FlowColumns {
-    /// Those of every run: what headers say.
+    /// The columns of every run: those from headers.
     #[default]
     Headers,
-    /// These, what the first payload bytes say, and a column for each pattern that is looked for in them.
+    /// These columns, the columns from the first payload bytes, and one column for each pattern searched in them.
     Content(&'static [&'static str]),
 }
 
 impl FlowColumns {
-    /// The columns of a run whose flows are looked at by `inspector`, or by none.
+    /// The columns of a run whose flows `inspector` inspects; `None` means that payload is not inspected.
     #[must_use]
     pub fn of(inspector: Option<&Inspector>) -> Self {
         inspector.map_or(Self::Headers, |inspector| Self::Content(inspector.match_columns()))
     }
 
-    /// The features of a run's flows, in their order.
+    /// The features of a run's flows, in column order.
     pub fn features(self) -> impl Iterator<Item = Feature<FlowRow>> {
         FLOW_FEATURES.iter().copied().chain(self.content_features())
     }
 
-    /// Those of them that are of the content.
+    /// The content features among them.
     pub fn content_features(self) -> impl Iterator<Item = Feature<FlowRow>> {
         let (table, matches): (&[_], &[_]) = match self {
             Self::Headers => (&[], &[]),
@@ -67,7 +67,7 @@ impl FlowColumns {
     }
 }
 
-/// The feature of a pattern. The learner takes it as a share: of one flow, all or nothing.
+/// The feature of a pattern. It is learnt as a share, which is 0 or 1 for one flow.
 const fn of_pattern(name: &'static str, bit: u32) -> Feature<FlowRow> {
     Feature {
         name,

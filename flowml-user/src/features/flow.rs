@@ -14,7 +14,7 @@ use crate::session::{BeginWindows, HostCounts, SlowCounts};
 pub struct FlowRow {
     /// The flow.
     pub record: FlowRecord,
-    /// What its hosts did when the record began, if that is known.
+    /// What its hosts did when the record began; `None` if unknown.
     pub windows: Option<BeginWindows>,
 }
 
@@ -68,13 +68,14 @@ const fn nfstream_real(
     Feature { nfstream: true, ..real(name, unit, learn, of, meaning) }
 }
 
-/// The features of a flow.
+/// The features of a flow, and how each is learnt.
 ///
-/// What is learnt, and why not the rest: distances count twice what two columns say alike, so directions are learnt and
-/// not their sums, and of the four moments mean and deviation. A mean stands beside its sum because a cluster is a ball
-/// and does not see that two amounts do not fit each other. Inter-arrival times by direction are also known where each
-/// direction has a CPU of its own. Of the flags, shares are learnt: their counts grow with the flow. TTL, window and
-/// DSCP tell systems apart, and in captures made for teaching with them the attacker.
+/// Distances count a quantity twice if two columns contain it. Therefore directions are learnt and their sums are not,
+/// and of the four moments only mean and deviation. A mean is learnt beside its sum, because a cluster is a ball and
+/// cannot represent that two log-scaled quantities contradict each other. Inter-arrival times are learnt by direction,
+/// because they are known even if each direction is counted on another CPU. Flags are learnt as ratios, because their
+/// counts grow with the flow. TTL, window and DSCP are not learnt: they identify operating systems, and in captures
+/// made for training they thereby identify the attacker.
 #[rustfmt::skip]
 pub const FLOW_FEATURES: &[Feature<FlowRow>] = &[
     // NFStream's core and statistical features, by its names and definitions (accounting mode 1).
@@ -204,7 +205,7 @@ pub const FLOW_FEATURES: &[Feature<FlowRow>] = &[
         "Packets of the responder with RST"),
     nfstream_count("dst2src_fin_packets", "packets", Never, |row| row.record.dst2src.flagged(TcpFlag::Fin),
         "Packets of the responder with FIN"),
-    // What NFStream has not.
+    // Features that NFStream does not have.
     real("bidirectional_syn_share", "share", Share, |row| row.record.both.flag_share(TcpFlag::Syn),
         "Packets with SYN among all"),
     real("bidirectional_rst_share", "share", Share, |row| row.record.both.flag_share(TcpFlag::Rst),
@@ -273,7 +274,7 @@ pub const FLOW_FEATURES: &[Feature<FlowRow>] = &[
         "0 other, 1 TCP, 2 UDP, 3 ICMP, 4 ICMPv6, 5 SCTP"),
     count("dst_port_class", "class", Category, port_class,
         "Port of the responder: 0 none, 1 system, 2 user, 3 dynamic (RFC 6335)"),
-    // What the two hosts did in the windows that ended with the interval in which the record began.
+    // Activity of the two hosts, in the host windows that ended with the interval in which the record began.
     real("src_window_flows", "flows", Never, |row| source(row, |host| host.flows.into()),
         "Flows that the initiator had open in its window"),
     real("src_window_new_flows", "flows", Amount, |row| source(row, |host| host.new_flows.into()),
@@ -302,7 +303,7 @@ pub const FLOW_FEATURES: &[Feature<FlowRow>] = &[
         "Flows to the responder in its window that it did not answer"),
     real("dst_window_syn_share", "share", ShareOf("dst_window_flows"), |row| destination(row, HostCounts::syn_share),
         "SYN among the packets of the responder's flows in its window"),
-    // What the initiator did over minutes, by the end of that interval.
+    // Activity of the initiator over minutes, up to the end of that interval.
     real("src_10m_peers", "addresses", Amount, |row| slow(row, |slow| slow.peers),
         "Addresses that the initiator opened flows to, over ten minutes"),
     real("pair_10m_ports", "ports", Amount, |row| slow(row, |slow| slow.ports),
@@ -319,12 +320,12 @@ fn bytes_share(row: &FlowRow) -> f64 {
     share(row.record.src2dst.ip_bytes as f64, row.record.both.ip_bytes as f64)
 }
 
-/// NaN by nothing.
+/// `part / whole`, or NaN if `whole` is 0.
 fn ratio(part: u64, whole: u64) -> f64 {
     if whole > 0 { part as f64 / whole as f64 } else { f64::NAN }
 }
 
-/// NaN for a flow without duration.
+/// Events per second, or NaN for a flow without duration.
 fn per_second(amount: u64, row: &FlowRow) -> f64 {
     let seconds = row.record.both.duration_ms() / 1e3;
     if seconds > 0.0 { amount as f64 / seconds } else { f64::NAN }

@@ -35,8 +35,7 @@ pub const HOST_IDENTIFIERS: &[Identifier<HostWindow>] = &[
     },
 ];
 
-/// The features of a host window: what the host did in the flows that it opened (`source_…`) and in those that others
-/// opened to it (`destination_…`).
+/// The features of a host window: the host as initiator of flows (`source_…`) and as responder (`destination_…`).
 #[rustfmt::skip]
 pub const HOST_FEATURES: &[Feature<HostWindow>] = &[
     real("source_flows", "flows", Never, |host| host.source.flows,
@@ -110,15 +109,15 @@ pub const HOST_FEATURES: &[Feature<HostWindow>] = &[
 ];
 
 impl HostWindow {
-    /// Whether the address is that of a host, and not of a group, of all, or of none. What is sent to a group shows in the
-    /// windows of those who send it.
+    /// Whether the address belongs to one host: it is not multicast, unspecified or broadcast. Traffic to a group is in
+    /// the windows of its senders.
     #[must_use]
     pub fn is_of_a_host(&self) -> bool {
         let ip = self.ip();
         !ip.is_multicast() && !ip.is_unspecified() && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
     }
 
-    /// The address, IPv4 as IPv4.
+    /// The address; an IPv4 address as `IpAddr::V4`.
     #[must_use]
     pub fn ip(&self) -> IpAddr {
         self.address.to_ip()

@@ -1,4 +1,4 @@
-//! The feature tables: for every feature its name, unit, meaning, how it is learnt, and how it is computed.
+//! The feature tables: name, unit, meaning, scaling for the learner, and computation of every feature.
 
 mod aggregate;
 mod content;
@@ -35,17 +35,17 @@ pub enum Learn {
     Never,
     /// A count, a size or a duration: `log1p`, then robust scaling.
     Amount,
-    /// A share or an entropy, already of bounded range: robust scaling.
+    /// A ratio or an entropy, whose range is bounded: robust scaling.
     Share,
-    /// A share, or an entropy, of as many things as the column of this name counts: where they are few it is drawn towards
-    /// what is typical, then robust scaling.
+    /// A ratio or an entropy over as many things as the named column counts. When there are few, it is pulled towards
+    /// the typical value; then robust scaling.
     ShareOf(&'static str),
     /// A small category (protocol, port class): one-hot.
     Category,
 }
 
 impl Learn {
-    /// In a word.
+    /// The name of the scaling, in one or two words.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -57,7 +57,7 @@ impl Learn {
         }
     }
 
-    /// Whether it is learnt as its `log1p`.
+    /// Whether the learner uses `log1p` of the value.
     #[must_use]
     pub const fn is_amount(self) -> bool {
         matches!(self, Self::Amount)
@@ -66,13 +66,13 @@ impl Learn {
 
 /// One column of the table over units of type `T` (a flow record or a host window).
 pub struct Feature<T: 'static> {
-    /// The column's name; NFStream's where it has the same quantity.
+    /// The column's name; NFStream's name where NFStream has the same quantity.
     pub name: &'static str,
     /// The unit of the value.
     pub unit: &'static str,
-    /// What the value says, in one line.
+    /// The meaning of the value, in one line.
     pub meaning: &'static str,
-    /// How the learner takes it.
+    /// How the feature enters the learner.
     pub learn: Learn,
     /// Whether NFStream has the same quantity under the same name.
     pub nfstream: bool,
@@ -80,17 +80,17 @@ pub struct Feature<T: 'static> {
     pub of: Of<T>,
 }
 
-/// How a feature is computed, and so of which type it is.
+/// How a feature is computed. This also decides its type.
 pub enum Of<T: 'static> {
     /// A whole number, always defined.
     Count(fn(&T) -> u64),
-    /// A number that need not be whole; NaN where it is not defined for this unit.
+    /// A real number; NaN where it is not defined for this unit.
     Real(fn(&T) -> f64),
     /// A bit of a number: 0 or 1.
     Bit(fn(&T) -> u64, u32),
 }
 
-// By hand: derived, they would ask for a `T` that can be copied.
+// Derived implementations would require `T: Copy`.
 impl<T> Clone for Of<T> {
     fn clone(&self) -> Self {
         *self
@@ -128,7 +128,7 @@ impl<T> Feature<T> {
     }
 }
 
-/// A feature without its function: what the learner and the documents need to know of a column.
+/// A feature without its function: what the learner and the documents use of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
     /// As in [`Feature`].
@@ -158,7 +158,7 @@ pub fn row<T>(table: &[Feature<T>], unit: &T) -> Vec<f64> {
     table.iter().map(|feature| feature.value(unit)).collect()
 }
 
-/// `part` of `whole`, 0 of nothing.
+/// `part / whole`, or 0 if `whole` is 0.
 fn share(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }

@@ -1,11 +1,11 @@
-//! Where flowml's flows differ from NFStream's on purpose: the rules by which the two are compared.
+//! The intended differences between flowml's flows and NFStream's: the rules of the comparison.
 
-/// A rule by which NFStream says something else of the same packets.
+/// One rule by which flowml and NFStream give different results for the same packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// A word for it, which the comparison counts by.
+    /// The rule's name, under which the comparison counts it.
     pub name: &'static str,
-    /// The columns, or the flows, that it touches.
+    /// The columns or flows that it affects.
     pub of: &'static str,
     /// What NFStream does.
     pub nfstream: &'static str,
@@ -13,7 +13,7 @@ pub struct Difference {
     pub flowml: &'static str,
 }
 
-/// All rules: version 6.6, with `accounting_mode=1`, `statistical_analysis=True`, `n_dissections=0`.
+/// All rules, for NFStream 6.6 with `accounting_mode=1`, `statistical_analysis=True`, `n_dissections=0`.
 #[rustfmt::skip]
 pub const DIFFERENCES: &[Difference] = &[
     Difference { name: "whole_ms", of: "`…_duration_ms`, `…_piat_ms`",

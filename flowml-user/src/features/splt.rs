@@ -1,4 +1,4 @@
-//! The first packets of a flow one by one, as NFStream has them: SPLT, the sequence of packet lengths and times.
+//! SPLT, the sequence of packet lengths and times: the first packets of a flow one by one, as in NFStream.
 
 use flowml_common::flow::FIRST_PACKETS;
 
@@ -7,22 +7,22 @@ use crate::record::{FirstPacket, Kind};
 
 /// A column whose value is a list, with one number for each of the first packets.
 pub struct Sequence<T: 'static> {
-    /// The column's name, NFStream's.
+    /// The column's name, as in NFStream.
     pub name: &'static str,
     /// The type of its values.
     pub kind: Kind,
     /// The unit of the numbers; empty for none.
     pub unit: &'static str,
-    /// What the list says, in one line.
+    /// The meaning of the list, in one line.
     pub meaning: &'static str,
     /// The numbers.
     pub of: fn(&T) -> [f64; FIRST_PACKETS],
 }
 
-/// What stands for a packet that the flow has not, in NFStream too.
+/// Stands for a packet that the flow does not have, as in NFStream.
 const NO_PACKET: f64 = -1.0;
 
-/// The sequences of a flow. Never learnt: they are no columns of a matrix.
+/// The sequences of a flow. They are never learnt, because they are not columns of a matrix.
 #[rustfmt::skip]
 pub const FLOW_SEQUENCES: &[Sequence<FlowRow>] = &[
     Sequence { name: "splt_direction", kind: Kind::Integers, unit: "",
@@ -36,7 +36,7 @@ pub const FLOW_SEQUENCES: &[Sequence<FlowRow>] = &[
         of: |row| each(row, |before, packet| packet.offset_us.saturating_sub(before.offset_us) as f64 / 1e3) },
 ];
 
-/// The numbers of a list, made from each packet and the one before it; the first is its own predecessor.
+/// The numbers of a list, computed from each packet and its predecessor. The first packet is its own predecessor.
 fn each(row: &FlowRow, of: fn(FirstPacket, FirstPacket) -> f64) -> [f64; FIRST_PACKETS] {
     let packets = row.record.first_packets();
     std::array::from_fn(|at| packets.get(at).map_or(NO_PACKET, |packet| of(packets[at.saturating_sub(1)], *packet)))

@@ -1,4 +1,4 @@
-//! Every feature of a flow computed by hand, and the rules that both tables keep.
+//! Checks every feature of a flow against values computed by hand, and the rules of both tables.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashSet;
@@ -14,7 +14,7 @@ use crate::session::{BeginWindows, EndReason, Ended, HostCounts, Initiator, Slow
 
 const PSH: u8 = 8;
 
-/// Units, so that sinks and pictures can rely on them.
+/// The permitted units. Sinks and charts depend on them.
 const UNITS: &[&str] = &[
     "packets",
     "bytes",
@@ -89,8 +89,8 @@ fn golden() -> FlowRow {
     }
 }
 
-/// By hand; the deviations by the two-pass formula. NFStream 6.6 (accounting mode 1, statistical analysis) says the same
-/// of these packets where it has the feature, but that it cuts every time to whole ms.
+/// Computed by hand; standard deviations by the two-pass formula. NFStream 6.6 (accounting mode 1, statistical
+/// analysis) gives the same values where it has the feature, except that it truncates every time to whole ms.
 const GOLDEN: &[(&str, f64)] = &[
     ("bidirectional_first_seen_ms", 1_700_000_000_000.0),
     ("bidirectional_last_seen_ms", 1_700_000_000_020.0),
@@ -211,7 +211,7 @@ const GOLDEN: &[(&str, f64)] = &[
 ];
 
 #[test]
-fn every_feature_of_a_flow_is_what_is_computed_by_hand() {
+fn every_flow_feature_has_the_value_computed_by_hand() {
     let golden = golden();
     let values = row(FLOW_FEATURES, &golden);
     assert_eq!(names(FLOW_FEATURES).collect::<Vec<_>>(), GOLDEN.iter().map(|(name, _)| *name).collect::<Vec<_>>());
@@ -221,7 +221,7 @@ fn every_feature_of_a_flow_is_what_is_computed_by_hand() {
 }
 
 #[test]
-fn every_feature_of_a_host_is_of_the_role_that_it_names() {
+fn every_host_feature_belongs_to_the_role_in_its_name() {
     let role = |base: u64| Role {
         flows: 10.0,
         new_flows: base + 1,
@@ -273,7 +273,7 @@ fn every_feature_of_a_host_is_of_the_role_that_it_names() {
 }
 
 #[test]
-fn a_flow_of_one_packet_has_no_deviation_and_no_rate() {
+fn a_single_packet_flow_has_no_deviation_and_no_rate() {
     let entry = part_of(&[tcp(5, "192.0.2.9:40000", "192.0.2.1:22", SYN)]);
     let initiator = Initiator::of(&entry.key, &entry.stats);
     let ended = Ended {
@@ -297,18 +297,18 @@ fn a_flow_of_one_packet_has_no_deviation_and_no_rate() {
     for name in ["bidirectional_packets_per_second", "src_window_peers"] {
         assert!(value(name).is_nan(), "{name}");
     }
-    // Everything that is learnt of the flow itself is a number.
+    // Every learnt feature of the flow itself is finite.
     let of_the_hosts = |name: &str| ["_window_", "_10m_", "pair_"].iter().any(|part| name.contains(part));
     for feature in FLOW_FEATURES.iter().filter(|feature| feature.learn != Learn::Never) {
         assert!(feature.value(&flow).is_finite() || of_the_hosts(feature.name), "{}", feature.name);
     }
 }
 
-/// Distances in too many columns mean nothing.
+/// Limits the number of learnt columns: distances over too many columns have no meaning.
 fn check(columns: &[Column], learnt: RangeInclusive<usize>) {
     let mut seen = HashSet::new();
     for column in columns {
-        assert!(seen.insert(column.name), "{} stands twice", column.name);
+        assert!(seen.insert(column.name), "{} occurs twice", column.name);
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         assert!(column.name.chars().all(plain), "{}: expected a-z, 0-9 and _", column.name);
         assert!(UNITS.contains(&column.unit), "{}: unit {}", column.name, column.unit);
@@ -324,13 +324,13 @@ fn check(columns: &[Column], learnt: RangeInclusive<usize>) {
 fn names_are_unique_and_units_known() {
     check(&columns(FLOW_FEATURES), 15..=40);
     check(&columns(HOST_FEATURES), 15..=32);
-    // Content adds four, and a pattern one.
+    // Content adds four learnt columns, and each pattern adds one.
     let content = FlowColumns::Content(&["match_a", "match_b"]);
     check(&columns(&content.features().collect::<Vec<_>>()), 15..=46);
 }
 
 #[test]
-fn what_leaks_labels_is_never_learnt() {
+fn features_that_leak_labels_are_never_learnt() {
     let leaks = ["ttl", "dscp", "first_window", "seen_ms", "payload_bytes"];
     for column in
         columns(FLOW_FEATURES).iter().chain(&columns(CONTENT_FEATURES)).filter(|column| column.learn != Learn::Never)

@@ -1,4 +1,4 @@
-//! Host windows count what is in two seconds, once, and stay bounded.
+//! Checks that host windows cover two seconds, count each flow once and stay bounded.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,7 +16,7 @@ use crate::session::{BeginWindows, Ended, HostCounts, Sessions, Timeouts};
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;
 
-/// Sessions and windows as a run has them.
+/// Sessions and host windows, connected as in a run.
 struct Run {
     sessions: Sessions,
     windows: HostWindows,
@@ -27,7 +27,7 @@ impl Run {
         Self { sessions: Sessions::new(Timeouts::default()), windows: HostWindows::new(Duration::from_secs(2)) }
     }
 
-    /// One drain: a part for each list of packets.
+    /// One drain, with one partial flow for each list of packets.
     fn drain(&mut self, at_ns: u64, parts: &[&[Sample]]) -> Hosts {
         let parts: Vec<_> = parts.iter().map(|samples| counted_of(samples)).collect();
         let counted = parts.iter().map(|(key, value)| value.counted(key));
@@ -74,7 +74,7 @@ fn a_host_is_seen_in_both_of_its_roles() {
 }
 
 #[test]
-fn a_scan_shows_at_the_first_drain() {
+fn a_scan_is_visible_after_the_first_drain() {
     let mut run = Run::new();
     let scan: Vec<_> = (1..=300).map(|port| [syn(port, "10.0.0.9:40000", &format!("10.0.0.1:{port}"))]).collect();
     let parts: Vec<&[Sample]> = scan.iter().map(<[Sample; 1]>::as_slice).collect();
@@ -86,7 +86,7 @@ fn a_scan_shows_at_the_first_drain() {
 }
 
 #[test]
-fn logins_are_flows_that_begin_at_a_service_with_a_login() {
+fn login_flows_are_new_flows_to_services_with_a_login() {
     let mut run = Run::new();
     let (client, server) = ("10.0.0.9:40000", "10.0.0.1:22");
     let web = [syn(2, "10.0.0.9:40001", "10.0.0.1:443")];
@@ -96,12 +96,12 @@ fn logins_are_flows_that_begin_at_a_service_with_a_login() {
         |hosts: &Hosts| (find(hosts, "10.0.0.9").source.login_flows, find(hosts, "10.0.0.1").destination.login_flows);
     assert_eq!(logins(&first), (1, 1));
     run.drain(2 * SECOND, &[&[tcp(1500 * MS, client, server, ACK)]]);
-    // It goes on, and does not begin.
+    // The flow continues. It did not begin in this window.
     assert_eq!(logins(&run.drain(3 * SECOND, &[&[tcp(2500 * MS, client, server, ACK)]])), (0, 0));
 }
 
 #[test]
-fn what_keeps_a_link_going_is_in_no_window() {
+fn link_housekeeping_is_in_no_window() {
     let mut run = Run::new();
     let icmp = |protocol, kind, code| Sample {
         protocol,
@@ -116,7 +116,7 @@ fn what_keeps_a_link_going_is_in_no_window() {
 }
 
 #[test]
-fn a_window_is_two_seconds_and_counts_a_flow_in_it_once() {
+fn a_window_covers_two_seconds_and_counts_a_flow_once() {
     let mut run = Run::new();
     let (client, server) = ("10.0.0.9:40000", "10.0.0.1:80");
     let packet = |ms: u64| [tcp(ms * MS, client, server, ACK)];
@@ -124,7 +124,7 @@ fn a_window_is_two_seconds_and_counts_a_flow_in_it_once() {
         let role = find(hosts, "10.0.0.9").source;
         (role.flows, role.new_flows, role.packets_out)
     };
-    // Drains come a little early and a little late.
+    // Drains come slightly early and slightly late.
     assert_eq!(flows(&run.drain(1001 * MS, &[&packet(500)])), (1.0, 1, 1));
     assert_eq!(flows(&run.drain(1999 * MS, &[&packet(1500)])), (1.0, 1, 2));
     assert_eq!(flows(&run.drain(3002 * MS, &[&packet(2500)])), (1.0, 0, 2));
@@ -136,7 +136,7 @@ fn a_window_is_two_seconds_and_counts_a_flow_in_it_once() {
 }
 
 #[test]
-fn an_answer_that_comes_a_drain_later_is_an_answer() {
+fn an_answer_in_the_next_drain_counts_as_an_answer() {
     let mut run = Run::new();
     let (client, server) = ("10.0.0.9:40000", "10.0.0.1:80");
     let first = run.drain(SECOND, &[&[syn(999, client, server)]]);
@@ -144,14 +144,14 @@ fn an_answer_that_comes_a_drain_later_is_an_answer() {
     let second = run.drain(2 * SECOND, &[&[tcp(1001 * MS, server, client, SYN | ACK)]]);
     assert_eq!(find(&second, "10.0.0.9").source.unanswered, 0.0);
     assert_eq!(find(&second, "10.0.0.9").source.flows, 1.0);
-    // In later windows without packets of the server the flow is still one that was answered.
+    // The flow stays answered in later windows in which the server sends no packet.
     run.drain(3 * SECOND, &[]);
     let fourth = run.drain(4 * SECOND, &[&[tcp(3500 * MS, client, server, ACK)]]);
     assert_eq!(find(&fourth, "10.0.0.9").source.unanswered, 0.0);
 }
 
 #[test]
-fn fast_drains_move_the_window_on_like_slow_ones() {
+fn fast_drains_advance_the_window_like_slow_drains() {
     let (mut fast, mut slow) = (Run::new(), Run::new());
     for step in 0..400 {
         let source = format!("10.0.0.9:{}", 1000 + step);
@@ -164,7 +164,7 @@ fn fast_drains_move_the_window_on_like_slow_ones() {
             let parts: Vec<&[Sample]> = parts.iter().map(<[Sample; 1]>::as_slice).collect();
             let expected = slow.drain(10 * (step + 1) * MS, &parts);
             let (fast, slow) = (find(&hosts, "10.0.0.9").source, find(&expected, "10.0.0.9").source);
-            // A slice is an eighth of the span, 25 of these drains.
+            // A slice is an eighth of the window, or 25 of these drains.
             assert!(fast.flows.max(slow.flows) - fast.flows.min(slow.flows) <= 26.0, "{fast:?} {slow:?}");
         }
     }
@@ -177,11 +177,11 @@ fn a_record_has_the_windows_of_the_drain_in_which_it_began() {
     let others = [udp(300 * MS, "10.0.0.9:1001", "10.0.0.2:53", 20), udp(400 * MS, "10.0.0.8:7", "10.0.0.1:53", 20)];
     let [other, asker] = &others;
     run.drain(SECOND, &[&[flow(900)], &[*other], &[*asker]]);
-    // Later packets, and later windows, change nothing …
+    // Later packets and later windows change nothing.
     let scan: Vec<_> = (0..50).map(|port| [syn(1500, "10.0.0.9:5", &format!("10.0.0.1:{port}"))]).collect();
     let scan = scan.iter().map(<[Sample; 1]>::as_slice);
     run.drain(2 * SECOND, &scan.chain([[flow(1600)].as_slice()]).collect::<Vec<_>>());
-    // The active timeout ends the record where the first slot of time begins after it.
+    // The record ends at the first time slot that begins after the active timeout.
     for second in 3..=134 {
         run.drain(second * SECOND, &[&[flow(second * 1000 - 500)]]);
     }
@@ -193,15 +193,15 @@ fn a_record_has_the_windows_of_the_drain_in_which_it_began() {
     let BeginWindows { source, destination, .. } = of_flow(&ended);
     assert_eq!((source.flows, source.new_flows, source.peers, source.ports, source.packets), (2, 2, 2, 1, 2));
     assert_eq!((destination.flows, destination.new_flows, destination.peers), (2, 2, 2));
-    // … until a record begins that continues the first: it has the windows of its own beginning.
+    // The record that continues it has the windows of its own start.
     run.drain(136 * SECOND, &[&[flow(135_500)]]);
     let BeginWindows { source, destination, .. } = of_flow(&run.sessions.flush());
     assert_eq!((source.flows, source.new_flows, destination.flows, destination.new_flows), (1, 0, 1, 0));
 }
 
-/// What is left out of the windows of a flood is no hole in the flows' vectors.
+/// A flow whose host has no window still has all features.
 #[test]
-fn every_flow_of_a_flood_has_windows_also_where_its_source_was_left_out() {
+fn flows_of_a_flood_have_windows_even_if_their_source_was_left_out() {
     let mut run = Run::new();
     let sources = 40_000u32;
     let address = |n: u32| format!("{}:1024", Ipv4Addr::from(0x0b00_0000 + n));
@@ -228,7 +228,7 @@ fn every_flow_of_a_flood_has_windows_also_where_its_source_was_left_out() {
 }
 
 #[test]
-fn a_flow_that_ends_within_a_drain_has_its_windows_too() {
+fn a_flow_that_ends_within_a_drain_has_windows() {
     let mut run = Run::new();
     let client = "10.0.0.9:40000";
     let reset = |ms: u64| tcp(ms * MS, "10.0.0.1:80", client, RST | ACK);
@@ -240,13 +240,13 @@ fn a_flow_that_ends_within_a_drain_has_its_windows_too() {
 }
 
 #[test]
-fn spoofed_sources_are_bounded_and_the_victim_is_seen() {
+fn spoofed_sources_are_bounded_and_their_victim_has_a_window() {
     let mut run = Run::new();
     let sources = 60_000u32;
     let mut parts: Vec<_> = (0..sources)
         .map(|n| [syn(u64::from(n) / 100, &format!("{}:1024", Ipv4Addr::from(0x0b00_0000 + n)), "10.0.0.1:80")])
         .collect();
-    // Someone ordinary in the middle of it.
+    // A normal client during the flood.
     parts.push([syn(300, "10.0.0.9:40000", "10.0.0.1:80")]);
     let parts: Vec<&[Sample]> = parts.iter().map(<[Sample; 1]>::as_slice).collect();
     let hosts = run.drain(SECOND, &parts);
@@ -275,7 +275,7 @@ fn the_same_capture_gives_the_same_windows() {
 
 proptest! {
     #[test]
-    fn a_small_set_is_exact_however_it_is_joined(
+    fn a_small_set_is_exact_however_it_is_merged(
         left in prop::collection::vec((0..200u32, 1..5u32), 0..300),
         right in prop::collection::vec((100..400u32, 1..5u32), 0..300),
     ) {
@@ -299,7 +299,7 @@ proptest! {
 
     #[test]
     fn a_large_set_is_estimated_and_bounded(seed: u64, size in 2000..20_000u32) {
-        // Hashes as good as random: multiples of an odd number, started anywhere.
+        // Hashes like random ones: consecutive multiples of an odd number, from any start.
         let hash = |n: u32| (seed.wrapping_add(u64::from(n)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
         let (mut a, mut b) = (Distinct::default(), Distinct::default());
         for n in 0..size {
@@ -308,6 +308,6 @@ proptest! {
         }
         a.merge(&b);
         let error = a.count() / f64::from(size) - 1.0;
-        prop_assert!(error.abs() < 0.3, "{size} taken for {}", a.count());
+        prop_assert!(error.abs() < 0.3, "{size} things, estimated as {}", a.count());
     }
 }
