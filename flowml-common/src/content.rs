@@ -1,8 +1,8 @@
-//! The first payload bytes of each direction of a flow: how many are kept, where they lie, and whose they are when
-//! parts are joined.
+//! The first payload bytes of each direction of a flow: the limit, the storage, and merging over partial flows.
 //!
-//! Kept is the payload of the first packet with payload that a direction has, up to a limit, not reassembled. The bytes
-//! lie in [`Piece`]s beside the flow table, their time and number in [`FlowRarities`](crate::counts::FlowRarities).
+//! flowml keeps the payload of the first packet with payload in each direction, up to a limit. It does not reassemble
+//! streams. The bytes are in payload chunks ([`Piece`]) beside the flow table. Their time and count are in
+//! [`FlowRarities`](crate::counts::FlowRarities).
 
 use core::fmt;
 
@@ -10,25 +10,26 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::packet::Sender;
 
-/// The unit in which room for payload is set aside: a cache line.
+/// A payload chunk: 64 bytes, one cache line. Space for payload is allocated in this unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Piece([u64; 8]);
 
 impl Piece {
-    /// Bytes of a piece.
+    /// Size of a chunk, in bytes.
     pub const BYTES: u32 = size_of::<Self>() as u32;
 }
 
-/// How many payload bytes of each direction are kept: 1 to [`MAX`](Self::MAX).
+/// The number of payload bytes that are kept for each direction: 1 to [`MAX`](Self::MAX).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadLimit(u32);
 
 impl PayloadLimit {
-    /// The most. A TLS `ClientHello` of today is longer, but most put the server's name before this.
+    /// The largest limit, in bytes. A TLS `ClientHello` is often longer, but most have the server name within these
+    /// bytes.
     pub const MAX: u32 = 256;
 
-    /// A limit in bytes; `None` of 0, for which nothing is kept, and of more than [`MAX`](Self::MAX).
+    /// A limit in bytes. Returns `None` for 0 (nothing is kept) and for more than [`MAX`](Self::MAX).
     #[inline(always)]
     #[must_use]
     pub const fn new(bytes: u32) -> Option<Self> {
@@ -42,21 +43,21 @@ impl PayloadLimit {
         self.0
     }
 
-    /// Pieces that the bytes of one direction take.
+    /// Number of chunks for the bytes of one direction.
     #[inline(always)]
     #[must_use]
     pub const fn pieces(self) -> u32 {
         self.0.div_ceil(Piece::BYTES)
     }
 
-    /// Pieces that an entry takes.
+    /// Number of chunks for one entry, both directions.
     #[inline(always)]
     #[must_use]
     pub const fn pieces_of_entry(self) -> u32 {
         2 * self.pieces()
     }
 
-    /// The first piece of a direction of entry `number`.
+    /// Index of the first chunk for direction `sender` of entry `number`.
     #[inline(always)]
     #[must_use]
     pub const fn first_piece(self, number: u32, sender: u32) -> u32 {
@@ -64,13 +65,13 @@ impl PayloadLimit {
     }
 }
 
-/// All bytes of a frame, wherever they lie.
+/// All bytes of a frame, whatever memory they are in.
 pub trait FrameBytes {
-    /// How many there are: of a snapped frame, those that were captured.
+    /// Number of bytes. For a snapped frame these are the captured bytes.
     fn there(&self) -> u32;
 
-    /// Copies `count` bytes (1 to [`Piece::BYTES`]) from `offset` on to the begin of `piece`; says whether it did. They
-    /// are within [`there`](Self::there).
+    /// Copies `count` bytes (1 to [`Piece::BYTES`]) at `offset` to the start of `piece`, and returns whether it
+    /// succeeded. The bytes must be within [`there`](Self::there).
     fn copy(&self, offset: u32, count: u32, piece: &mut Piece) -> bool;
 }
 
@@ -88,28 +89,28 @@ impl FrameBytes for &[u8] {
     }
 }
 
-/// The payload of a direction's first packet with payload, up to the limit.
+/// The payload of the first packet with payload in one direction, up to the limit.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Content<'a> {
-    /// When the packet came, ns.
+    /// Time of the packet, in ns.
     pub time_ns: u64,
-    /// The bytes; none where the capture has none of them.
+    /// The bytes. Empty if the capture has none of them.
     pub bytes: &'a [u8],
 }
 
-/// Payload is nobody's business: its length is told.
+/// Payload is private: only its length and time are shown.
 impl fmt::Debug for Content<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes at {} ns", self.bytes.len(), self.time_ns)
     }
 }
 
-/// The contents of both directions, indexed by [`Sender`]; `None` of a direction without payload.
+/// The contents of both directions, indexed by [`Sender`]. `None` for a direction without payload.
 pub type Contents<'a> = [Option<Content<'a>>; 2];
 
 impl Content<'_> {
-    /// The content of a direction that was counted in two parts: that of the earlier packet. Commutative and associative;
-    /// of packets at the same time, that with the lesser bytes.
+    /// The content of a direction that was counted in two partial flows: that of the earlier packet. If both packets
+    /// have the same time, the smaller bytes win. The function is commutative and associative.
     #[must_use]
     pub fn merge(one: Option<Self>, other: Option<Self>) -> Option<Self> {
         match (one, other) {
@@ -119,7 +120,7 @@ impl Content<'_> {
     }
 }
 
-/// The pieces of a partition's entries.
+/// The payload chunks of a partition's entries.
 #[derive(Clone, Copy, Debug)]
 pub struct Pieces<'a> {
     limit: PayloadLimit,
@@ -127,13 +128,13 @@ pub struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    /// The pieces of all entries, in their order.
+    /// `pieces` are the chunks of all entries, in the order of the entries.
     #[must_use]
     pub const fn new(limit: PayloadLimit, pieces: &'a [Piece]) -> Self {
         Self { limit, pieces }
     }
 
-    /// The pieces of one entry.
+    /// The chunks of one entry.
     #[must_use]
     pub fn of_entry(&self, number: usize) -> EntryPieces<'a> {
         let count = self.limit.pieces_of_entry() as usize;
@@ -141,7 +142,7 @@ impl<'a> Pieces<'a> {
     }
 }
 
-/// The pieces of one entry: half of them are the first endpoint's.
+/// The payload chunks of one entry. The first half belongs to the first endpoint.
 #[derive(Clone, Copy)]
 pub struct EntryPieces<'a> {
     pieces: &'a [Piece],
@@ -154,13 +155,13 @@ impl fmt::Debug for EntryPieces<'_> {
 }
 
 impl<'a> EntryPieces<'a> {
-    /// The pieces of both endpoints, to be copied.
+    /// The chunks of both endpoints, to be copied.
     #[must_use]
     pub const fn all(self) -> &'a [Piece] {
         self.pieces
     }
 
-    /// The first `count` bytes of what an endpoint sent.
+    /// The first `count` bytes of the payload that an endpoint sent.
     pub(crate) fn bytes(self, sender: Sender, count: u16) -> &'a [u8] {
         let (lower, upper) = self.pieces.split_at(self.pieces.len() / 2);
         let bytes: &[u8] = bytemuck::must_cast_slice(if sender == Sender::Lower { lower } else { upper });

@@ -1,8 +1,9 @@
-//! What one CPU counts of a flow in one epoch: laid out so that a packet touches few cache lines.
+//! The counters of one CPU for a flow in one epoch, laid out so that a packet touches few cache lines.
 //!
-//! An epoch has fewer than 2³² packets of a CPU and lasts less than 2³² µs, so 32-bit counters and sums of squares of
-//! microseconds cannot overflow. The sum of squares of lengths could: jumbograms have up to 16 MiB in a capture, 512 KiB in
-//! the kernel. It stays at its largest value, here and where parts are joined. What is joined from several epochs and CPUs is [`FlowStats`].
+//! An epoch has fewer than 2³² packets of a CPU and lasts less than 2³² µs. Therefore 32-bit counters, and sums of
+//! squares of microseconds, cannot overflow. The sum of squares of lengths can: jumbograms have up to 16 MiB in a
+//! capture and 512 KiB in the kernel. It saturates, here and when partial flows are merged. [`FlowStats`] is the result
+//! of merging several epochs and CPUs.
 
 use core::hint::black_box;
 use core::mem::offset_of;
@@ -19,16 +20,16 @@ use crate::packet::{Packet, Sender};
 use crate::quote::{KeptQuote, Quote};
 use crate::time::Stamp;
 
-/// FIN, PSH and CWR stand on one packet only of a super-packet: segmentation offload clears them on the others.
+/// Flags that only one packet of a super-packet has: FIN, PSH and CWR. Segmentation offload clears them on the others.
 const ONCE_PER_BUFFER: u8 = 0b1000_1001;
 
-/// The bits of the TCP flags that few packets have: all but PSH and ACK, which [`Sums`] counts.
+/// The bits of the TCP flags that few packets have: all except PSH and ACK, which [`Sums`] counts.
 const RARE_FLAGS: [u8; 6] = [0, 1, 2, 5, 6, 7];
 
-/// The smallest gap of an entry where there was none yet, µs.
+/// The smallest inter-arrival time of an entry that has none yet, in µs.
 const NO_GAP: u32 = u32::MAX;
 
-/// Smallest and largest of some fields of one direction's packets.
+/// Minimum and maximum of some fields of the packets in one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 struct Range {
@@ -38,7 +39,7 @@ struct Range {
     ttl_max: u8,
 }
 
-/// What every packet of a direction adds to: a cache line.
+/// The counters of one direction that every packet changes: one cache line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 struct Sums {
@@ -55,58 +56,59 @@ struct Sums {
     acknowledgements: u32,
 }
 
-/// What every packet of a flow adds to: behind the key, three cache lines and the rest of the key's own. A packet touches
-/// the key's, the one behind it and that of its direction. The fields are those of [`FlowStats`], in the order of use.
+/// The counters of a flow that every packet changes: the rest of the key's cache line and three more lines. A packet
+/// touches the key's line, the line after it, and the line of its direction. The fields are those of [`FlowStats`], in
+/// the order of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct FlowCounts {
-    // In the key's line. Most packets only read it: a line that is not written to need not be written back.
+    // In the key's line. Most packets only read it, and a line without a write need not be written back.
     ranges: [Range; 2],
     opener: u8,
     syn_senders: u8,
     hooks: u8,
-    /// How many of the first packets [`FlowRarities`] has.
+    /// Number of first packets that [`FlowRarities`] has.
     firsts: u8,
-    // A line.
-    /// Of the last packet by sender; 0 without one.
+    // One line.
+    /// Time of the last packet, by sender; 0 without one.
     last: [Stamp; 2],
     iat_squares: u64,
     lengths: [u32; LENGTH_BINS],
     iat_min_us: u32,
     iat_max_us: u32,
-    // A line for each.
+    // One line for each direction.
     sums: [Sums; 2],
 }
 
-/// A flow in the table.
+/// An entry of the flow table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct FlowEntry {
-    /// Which flow.
+    /// The key of the flow.
     pub key: FlowKey,
-    /// What was counted of all packets.
+    /// The counters that every packet changes.
     pub counts: FlowCounts,
 }
 
-/// What few packets of a direction add to.
+/// Cold counters of one direction: those that few packets change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 struct Rarities {
     first: Stamp,
-    /// By TCP flag, in the order of [`RARE_FLAGS`].
+    /// Number of packets by TCP flag, in the order of [`RARE_FLAGS`].
     flags: [u32; RARE_FLAGS.len()],
     window: u16,
     dscp: u8,
-    /// By which packet the initial sequence number is known: [`BY_SYN`], [`BY_SYN_ACK`], or 0 where it is not.
+    /// The packet from which the initial sequence number was read: [`BY_SYN`], [`BY_SYN_ACK`], or 0 if there was none.
     opening: u8,
     initial_sequence: u32,
 }
 
-/// The kinds of packets that open a TCP connection; of a direction that has sent both the number in the SYN counts.
+/// The kinds of packets that open a TCP connection. If a direction has sent both, the number in the SYN counts.
 const BY_SYN: u8 = 2;
 const BY_SYN_ACK: u8 = 1;
 
-/// How a packet opens a connection: by its flags, a SYN with FIN or RST opens none.
+/// How a packet opens a connection, by its flags. A SYN with FIN or RST opens none.
 #[inline(always)]
 const fn opening(packet: &Packet) -> u8 {
     match packet.tcp_flags & (SYN | ACK | FIN | RST) {
@@ -118,8 +120,8 @@ const fn opening(packet: &Packet) -> u8 {
 
 const SYN_ACK: u8 = SYN | ACK;
 
-/// What few packets of a flow add to: the first ones, and those that open and end a connection. They lie apart from the
-/// entries, or two in five of the bytes between which all other packets jump about would never be used.
+/// Cold counters of a flow: for its first packets, and for those that open and end a connection. They are stored apart
+/// from the entries. In the entries they would be two fifths of the bytes, which the other packets never use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct FlowRarities {
@@ -130,29 +132,30 @@ pub struct FlowRarities {
     reserved: u16,
     firsts_offset_us: [u32; FIRST_PACKETS],
     firsts_length: [u16; FIRST_PACKETS],
-    /// By sender, as all here: when the packet came whose payload is kept, and how many bytes of it are.
+    /// Indexed by sender, as everything here: the time of the packet whose payload is kept, and the number of kept
+    /// bytes.
     payload: [Stamp; 2],
-    /// Of ICMP errors, what the first of them quotes.
+    /// The packet that the first ICMP error of the flow quotes.
     quote: KeptQuote,
     payload_kept: [u16; 2],
-    /// How many entries the partition had when this one was taken: the order of the entries of one flow.
+    /// The number of entries that the partition had before this one. It gives the order of the entries of one flow.
     birth: u32,
 }
 
-/// All that was counted of a flow, where it lies.
+/// References to all counters of a flow, in place.
 #[derive(Clone, Copy, Debug)]
 pub struct Counted<'a> {
-    /// Which flow.
+    /// The key of the flow.
     pub key: &'a FlowKey,
-    /// What was counted of all packets.
+    /// The counters that every packet changes.
     pub counts: &'a FlowCounts,
-    /// What was counted of few.
+    /// The cold counters.
     pub rarities: &'a FlowRarities,
-    /// Where the first payload bytes lie, if they are kept.
+    /// The chunks of the first payload bytes, if payload is kept.
     pub pieces: Option<EntryPieces<'a>>,
 }
 
-/// All that is counted of a flow in one piece, for stores that are not the flow table.
+/// All counters of a flow in one value, for stores other than the flow table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct FlowValue {
@@ -160,21 +163,22 @@ pub struct FlowValue {
     rarities: FlowRarities,
 }
 
-/// What makes a packet one of the few: it is one of the first of the flow or of its direction, or has rare flags.
+/// A packet that changes cold counters: one of the first of the flow or of its direction, or one with rare flags.
 #[derive(Clone, Copy)]
 #[must_use]
 pub struct Rare {
-    /// When it is counted.
+    /// The time at which it is counted.
     now: Stamp,
-    /// Whether it is the first of its direction.
+    /// Whether it is the first packet of its direction.
     first: bool,
-    /// Whether there are packets of the other direction.
+    /// Whether the other direction has packets.
     answered: bool,
-    /// How many of the flow's first packets are kept already.
+    /// Number of first packets of the flow that are already kept.
     kept: u8,
 }
 
-/// Lowers `least` to `value`. A branch: `min` would write to memory with every packet, and costs more instructions.
+/// Lowers `least` to `value`. With a branch, because `min` would write to memory for every packet and needs more
+/// instructions.
 #[inline(always)]
 fn lower<T: Copy + PartialOrd>(least: &mut T, value: T) {
     if value < *least {
@@ -182,7 +186,7 @@ fn lower<T: Copy + PartialOrd>(least: &mut T, value: T) {
     }
 }
 
-/// Raises `most` to `value`, likewise.
+/// Raises `most` to `value`, with a branch as in [`lower`].
 #[inline(always)]
 fn raise<T: Copy + PartialOrd>(most: &mut T, value: T) {
     if value > *most {
@@ -190,7 +194,7 @@ fn raise<T: Copy + PartialOrd>(most: &mut T, value: T) {
     }
 }
 
-/// The square of a gap. It fits 64 bits because the gap fits 32.
+/// The square of an inter-arrival time, in µs². It fits 64 bits because the time fits 32.
 #[inline(always)]
 const fn square(gap_us: u32) -> u64 {
     gap_us as u64 * gap_us as u64
@@ -222,7 +226,7 @@ impl Sums {
         raise(&mut self.iat_max_us, gap_us);
     }
 
-    /// What a super-packet is besides its last packet: others of one length, without gaps between them.
+    /// Counts the packets of a super-packet except its last one. They have one length and no time between them.
     #[inline(always)]
     fn add_further(&mut self, packet: &Packet) {
         // Fewer than 2¹⁶ segments of less than 2¹⁷ bytes.
@@ -252,7 +256,7 @@ impl Range {
 }
 
 impl FlowCounts {
-    /// Makes these the counts of a flow without packets, in place: the kernel's stack has no room for them.
+    /// Initializes the counters of a flow without packets. In place, because the kernel's stack has no room for them.
     #[inline(always)]
     pub(crate) fn open(&mut self, packet: &Packet) {
         zero(must_cast_mut::<Self, [u64; size_of::<Self>() / 8]>(self));
@@ -267,7 +271,7 @@ impl FlowCounts {
         }
     }
 
-    /// The gap to the packet before, if this is not the flow's first.
+    /// Counts the inter-arrival time since the previous packet of the flow. Not called for the first packet.
     #[inline(always)]
     pub(crate) fn wait(&mut self, now: Stamp) {
         let gap_us = now.gap_us(self.last());
@@ -276,13 +280,16 @@ impl FlowCounts {
         raise(&mut self.iat_max_us, gap_us);
     }
 
-    /// Counts a packet, the first or a later one; says whether [`FlowRarities`] has to count it too. `now` is the packet's
-    /// own time, but not before [`last`](Self::last): the clock of a flow does not go back, and a late packet has a gap of 0.
+    /// Counts a packet. Returns `Some` if [`FlowRarities`] has to count it too. `now` is the packet's own time, but not
+    /// before [`last`](Self::last): the clock of a flow does not go back, and a late packet has an inter-arrival time
+    /// of 0.
     ///
-    /// The verifier follows each outcome of a comparison to the next one that it decides, so nothing is compared twice.
+    /// No value is compared twice, because the verifier follows each outcome of a comparison up to the next comparison
+    /// that depends on it.
     #[inline(always)]
     pub(crate) fn count(&mut self, packet: &Packet, now: Stamp) -> Option<Rare> {
-        // The verifier knows nothing of enums: it wants the mask, which the compiler would drop.
+        // The verifier does not use the range of an enum. It needs the mask, which the compiler would remove without
+        // `black_box`.
         let sender = black_box(packet.sender as usize) & 1;
         if packet.count > 1 {
             self.count_length(packet.ip_length, packet.count - 1);
@@ -317,7 +324,7 @@ impl FlowCounts {
         Some(Rare { now, first, answered: self.sums[sender ^ 1].packets > 0, kept })
     }
 
-    /// Whether the packet is the first with payload of its direction.
+    /// Whether the packet is the first packet with payload in its direction.
     #[inline(always)]
     pub(crate) fn is_first_payload(&self, packet: &Packet) -> bool {
         packet.payload_bytes > 0 && self.sums[black_box(packet.sender as usize) & 1].payload_packets == 0
@@ -328,7 +335,7 @@ impl FlowCounts {
         self.lengths[length_bin(ip_length) & (LENGTH_BINS - 1)] += packets;
     }
 
-    /// Time of the last packet of either direction.
+    /// Time of the last packet, in either direction.
     #[inline(always)]
     #[must_use]
     pub const fn last(&self) -> Stamp {
@@ -336,14 +343,14 @@ impl FlowCounts {
         lower.later(upper)
     }
 
-    /// Packets of the packet's direction, and of the other one.
+    /// Number of packets in the packet's direction, and in the other one.
     #[inline(always)]
     pub(crate) fn sent(&self, packet: &Packet) -> (u32, u32) {
         let sender = black_box(packet.sender as usize) & 1;
         (self.sums[sender].packets, self.sums[sender ^ 1].packets)
     }
 
-    /// Packets of both directions.
+    /// Number of packets in both directions.
     #[must_use]
     pub const fn packets(&self) -> u64 {
         let [lower, upper] = &self.sums;
@@ -358,8 +365,8 @@ impl FlowCounts {
 }
 
 impl FlowRarities {
-    /// Makes these the counts of a flow without packets, in place. It is the entry with the number `birth` in the order
-    /// in which they are taken.
+    /// Initializes the cold counters of a flow without packets, in place. `birth` is the number of entries that the
+    /// partition had before this one.
     #[inline(always)]
     pub(crate) fn open(&mut self, packet: &Packet, birth: u64) {
         zero(must_cast_mut::<Self, [u64; size_of::<Self>() / 8]>(self));
@@ -371,9 +378,10 @@ impl FlowRarities {
         self.birth = birth as u32;
     }
 
-    /// Whether a packet with SYN goes on with the entry that has counted these, `sent` packets of its direction and
-    /// `answered` ones of the other. Any that may open a connection begins an entry of its own, but for a SYN,ACK that
-    /// answers a SYN of this entry, and for the packet that began this entry, sent again.
+    /// Whether a packet with SYN belongs to the entry of these counters. The entry has `sent` packets in the packet's
+    /// direction and `answered` packets in the other. Every packet that may open a connection starts an entry of its
+    /// own, with two exceptions: a SYN,ACK that answers a SYN of this entry, and a retransmission of the packet that
+    /// started this entry.
     #[inline(always)]
     pub(crate) fn go_on_with(&self, (sent, answered): (u32, u32), packet: &Packet) -> bool {
         let opening = opening(packet);
@@ -382,14 +390,15 @@ impl FlowRarities {
         if opening == 0 || opening == BY_SYN_ACK && other.opening == BY_SYN {
             return true;
         }
-        // In one comparison: whether the direction opened in this way, by this number, and has sent nothing else, and the
-        // other nothing at all. What has SYN but opens nothing has FIN or RST.
+        // One comparison for four conditions: the direction was opened in the same way, with the same number, it has
+        // sent nothing else, and the other direction has sent nothing. A packet with SYN that opens no connection has
+        // FIN or RST.
         let [fins, syns, resets] = [own.flags[0], own.flags[1], own.flags[2]];
         let others = sent ^ syns | fins | resets | answered;
         u32::from(own.opening ^ opening) | own.initial_sequence ^ packet.sequence | others == 0
     }
 
-    /// Counts a packet that is one of the few.
+    /// Counts a packet in the cold counters.
     #[inline(always)]
     pub(crate) fn count(&mut self, rare: Rare, packet: &Packet) {
         let direction = &mut self.directions[black_box(packet.sender as usize) & 1];
@@ -403,7 +412,7 @@ impl FlowRarities {
             direction.opening = opening;
             direction.initial_sequence = packet.sequence;
         }
-        // Without a branch for each, of which the verifier would follow both ways.
+        // Without a branch for each flag: the verifier would follow both ways of each.
         for (counter, bit) in direction.flags.iter_mut().zip(RARE_FLAGS) {
             let times = if ONCE_PER_BUFFER >> bit & 1 == 1 { 1 } else { packet.count };
             *counter += u32::from(packet.tcp_flags >> bit & 1) * times;
@@ -413,7 +422,7 @@ impl FlowRarities {
         }
     }
 
-    /// Notes that `kept` bytes of the packet's payload are kept.
+    /// Stores that `kept` bytes of the packet's payload are kept, and the time.
     #[inline(always)]
     pub(crate) fn note_payload(&mut self, packet: &Packet, now: Stamp, kept: u32) {
         let sender = black_box(packet.sender as usize) & 1;
@@ -421,7 +430,7 @@ impl FlowRarities {
         self.payload_kept[sender] = kept as u16;
     }
 
-    /// Whether a quote is kept.
+    /// Whether a quoted packet is kept.
     #[inline(always)]
     pub(crate) const fn has_quote(&self) -> bool {
         self.quote.is_there()
@@ -433,7 +442,7 @@ impl FlowRarities {
         self.quote = quote;
     }
 
-    /// Keeps `packet` behind the first ones.
+    /// Adds `packet` to the kept first packets.
     #[inline(always)]
     fn keep(&mut self, rare: Rare, packet: &Packet) {
         let sender = black_box(packet.sender as usize) & 1;
@@ -441,7 +450,8 @@ impl FlowRarities {
         let first = if rare.answered && other < own { other } else { own };
         let offset_us = rare.now.gap_us(first);
         for nth in 0..FIRST_PACKETS as u32 {
-            // The verifier would tell the rounds apart by what it knows of the number.
+            // Without `black_box` the verifier would treat each iteration as a different state, by the known range of
+            // the number.
             let at = black_box(usize::from(rare.kept)) + nth as usize;
             if at >= FIRST_PACKETS || nth >= packet.count {
                 break;
@@ -455,8 +465,8 @@ impl FlowRarities {
     }
 }
 
-/// Word by word, with a zero that the compiler does not know for one: it would call memset, which in a kernel program is
-/// a loop over bytes.
+/// Sets the words to zero one by one, with a zero that the compiler does not recognise. Otherwise it would call memset,
+/// which in a kernel program is a loop over bytes.
 #[inline(always)]
 fn zero(words: &mut [u64]) {
     let zero = black_box(0);
@@ -466,7 +476,7 @@ fn zero(words: &mut [u64]) {
 }
 
 impl FlowValue {
-    /// The value of a flow of this one packet.
+    /// The counters of a flow that consists of this packet.
     #[must_use]
     pub fn of(packet: &Packet) -> Self {
         let mut value = Self::zeroed();
@@ -474,7 +484,7 @@ impl FlowValue {
         value
     }
 
-    /// Makes this the value of a flow of one packet, in place.
+    /// Initializes this with one packet, in place.
     #[inline(always)]
     pub fn start(&mut self, packet: &Packet) {
         self.counts.open(packet);
@@ -497,7 +507,7 @@ impl FlowValue {
         }
     }
 
-    /// What is counted of these packets of one flow; `None` without any.
+    /// The counters of these packets of one flow. `None` without packets.
     pub fn of_all<'a>(packets: impl IntoIterator<Item = &'a Packet>) -> Option<Self> {
         let mut packets = packets.into_iter();
         let mut value = Self::of(packets.next()?);
@@ -505,7 +515,7 @@ impl FlowValue {
         Some(value)
     }
 
-    /// What was counted of the flow with this key.
+    /// References to the counters of the flow with this key.
     #[must_use]
     pub const fn counted<'a>(&'a self, key: &'a FlowKey) -> Counted<'a> {
         Counted { key, counts: &self.counts, rarities: &self.rarities, pieces: None }
@@ -525,13 +535,13 @@ impl<'a> Counted<'a> {
         }))
     }
 
-    /// Of ICMP errors, what the first of them quotes.
+    /// The packet that the first ICMP error of the flow quotes.
     #[must_use]
     pub fn quote(&self) -> Option<Quote> {
         self.rarities.quote.get()
     }
 
-    /// Time of the first packet of either direction, ns.
+    /// Time of the first packet in either direction, in ns.
     #[must_use]
     pub fn first_ns(&self) -> u64 {
         let ([lower, upper], [lower_sums, upper_sums]) = (&self.rarities.directions, &self.counts.sums);
@@ -542,13 +552,13 @@ impl<'a> Counted<'a> {
         }
     }
 
-    /// The place of this part among those of its flow that a partition has, where they began at the same time.
+    /// The order of this partial flow among those of its flow in one partition, for those with equal start times.
     #[must_use]
     pub const fn birth(&self) -> u32 {
         self.rarities.birth
     }
 
-    /// As a part of the flow, which can be joined with others.
+    /// The partial flow, which can be merged with others.
     #[must_use]
     pub fn part(&self) -> Part {
         let (counts, rarities) = (self.counts, self.rarities);
@@ -613,14 +623,14 @@ impl<'a> Counted<'a> {
     }
 }
 
-/// The smallest gap as parts have it.
+/// The smallest inter-arrival time as [`Part`]s store it.
 fn sampled(gap_us: u32) -> u64 {
     if gap_us == NO_GAP { NO_SAMPLE } else { gap_us.into() }
 }
 
-// The kernel and the agent must agree on every byte. Maps begin at a page, so whole cache lines in size are whole cache
-// lines in place. `repr(align(64))` would say the same and is not to be used on anything that a kernel program copies:
-// LLVM's BPF back end expands a copy in steps of the alignment, and a copy shorter than one step vanishes.
+// The kernel and the agent must agree on every byte. Maps start at a page boundary, so a size of whole cache lines
+// gives an alignment to cache lines. `repr(align(64))` must not be used on anything that a kernel program copies:
+// LLVM's BPF back end expands a copy in steps of the alignment, and a copy shorter than one step is lost.
 const _: () = assert!(size_of::<FlowEntry>() == 256 && align_of::<FlowEntry>() == 8);
 const _: () = assert!(size_of::<FlowKey>() + offset_of!(FlowCounts, last) == 64);
 const _: () = assert!(size_of::<FlowKey>() + offset_of!(FlowCounts, sums) == 128 && size_of::<Sums>() == 64);

@@ -1,6 +1,6 @@
-//! Protocol headers as they are on the wire: fixed parts only, every field in network byte order.
+//! Protocol headers as they are on the wire: the fixed parts, all fields in network byte order.
 //!
-//! Each struct is the header's layout (alignment 1), its methods are the fields as numbers.
+//! The layout of each struct is that of the header (alignment 1). The methods return the fields as numbers.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -10,7 +10,7 @@ use bytemuck::{Pod, Zeroable};
 pub struct Be16([u8; 2]);
 
 impl Be16 {
-    /// The number.
+    /// The number in host byte order.
     #[inline(always)]
     pub const fn get(self) -> u16 {
         u16::from_be_bytes(self.0)
@@ -23,7 +23,7 @@ impl Be16 {
 pub struct Be32([u8; 4]);
 
 impl Be32 {
-    /// The number.
+    /// The number in host byte order.
     #[inline(always)]
     pub const fn get(self) -> u32 {
         u32::from_be_bytes(self.0)
@@ -36,7 +36,7 @@ impl Be32 {
 pub struct Be64([u8; 8]);
 
 impl Be64 {
-    /// The number.
+    /// The number in host byte order.
     #[inline(always)]
     pub const fn get(self) -> u64 {
         u64::from_be_bytes(self.0)
@@ -46,7 +46,7 @@ impl Be64 {
 /// A MAC address (IEEE 802 MAC-48).
 pub type Mac = [u8; 6];
 
-/// EtherTypes (IEEE 802 numbers) that the parser knows.
+/// EtherTypes (IEEE 802 numbers) that the parser handles.
 pub mod ethertype {
     /// IPv4.
     pub const IPV4: u16 = 0x0800;
@@ -56,21 +56,21 @@ pub mod ethertype {
     pub const VLAN: u16 = 0x8100;
     /// IEEE 802.1ad service tag.
     pub const QINQ: u16 = 0x88a8;
-    /// An outer tag of switches from before IEEE 802.1ad, never registered (`ETH_P_QINQ1` of Linux).
+    /// A service tag of switches older than IEEE 802.1ad, never registered with IEEE (`ETH_P_QINQ1` in Linux).
     pub const QINQ_9100: u16 = 0x9100;
-    /// Likewise (`ETH_P_QINQ2`).
+    /// As [`QINQ_9100`] (`ETH_P_QINQ2` in Linux).
     pub const QINQ_9200: u16 = 0x9200;
-    /// Likewise (`ETH_P_QINQ3`).
+    /// As [`QINQ_9100`] (`ETH_P_QINQ3` in Linux).
     pub const QINQ_9300: u16 = 0x9300;
 }
 
-/// IP protocol numbers (IANA "Assigned Internet Protocol Numbers") that the parser knows.
+/// IP protocol numbers (IANA "Assigned Internet Protocol Numbers") that the parser handles.
 pub mod protocol {
     /// IPv6 hop-by-hop options (RFC 8200 §4.3).
     pub const HOP_BY_HOP: u8 = 0;
     /// ICMP for IPv4 (RFC 792).
     pub const ICMP: u8 = 1;
-    /// Membership of groups, IPv4 (RFC 3376).
+    /// IGMP, group membership for IPv4 (RFC 3376).
     pub const IGMP: u8 = 2;
     /// TCP (RFC 9293).
     pub const TCP: u8 = 6;
@@ -84,7 +84,7 @@ pub mod protocol {
     pub const AUTHENTICATION: u8 = 51;
     /// ICMP for IPv6 (RFC 4443).
     pub const ICMPV6: u8 = 58;
-    /// Nothing follows (RFC 8200 §4.7).
+    /// No next header (RFC 8200 §4.7).
     pub const NO_NEXT_HEADER: u8 = 59;
     /// IPv6 destination options (RFC 8200 §4.6).
     pub const DESTINATION: u8 = 60;
@@ -96,21 +96,21 @@ pub mod protocol {
 #[derive(Clone, Copy, Zeroable, Pod)]
 #[repr(C)]
 pub struct Ethernet {
-    /// To whom.
+    /// Destination address.
     pub destination: Mac,
-    /// From whom.
+    /// Source address.
     pub source: Mac,
-    /// What follows.
+    /// EtherType of the payload, or of a VLAN tag.
     pub ethertype: Be16,
 }
 
-/// The rest of a VLAN tag behind its EtherType (IEEE 802.1Q §9.6), 4 bytes.
+/// The rest of a VLAN tag after its EtherType (IEEE 802.1Q §9.6), 4 bytes.
 #[derive(Clone, Copy, Zeroable, Pod)]
 #[repr(C)]
 pub struct Vlan {
     /// Priority (3 bits), drop eligible (1), VLAN id (12).
     pub control: Be16,
-    /// What follows.
+    /// EtherType of the payload, or of the next tag.
     pub ethertype: Be16,
 }
 
@@ -123,28 +123,28 @@ pub struct Ipv4 {
     total_length: Be16,
     _identification: Be16,
     fragment: Be16,
-    /// Time to live, hops.
+    /// Time to live, in hops.
     pub ttl: u8,
-    /// What the payload is.
+    /// Protocol number of the payload.
     pub protocol: u8,
     _checksum: Be16,
-    /// From whom.
+    /// Source address.
     pub source: Be32,
-    /// To whom.
+    /// Destination address.
     pub destination: Be32,
 }
 
 impl Ipv4 {
-    /// The header without options, bytes.
+    /// Length of the header without options, in bytes.
     pub const LENGTH: u16 = 20;
 
-    /// IP version, 4 in an honest packet.
+    /// IP version: 4 in a valid packet.
     #[inline(always)]
     pub const fn version(&self) -> u8 {
         self.version_length >> 4
     }
 
-    /// Header with options, bytes: IHL × 4, which can be less than 20 in a lying packet.
+    /// Length of the header with options, in bytes: IHL × 4. It can be less than 20 in a malformed packet.
     #[inline(always)]
     pub const fn header_length(&self) -> u16 {
         (self.version_length as u16 & 0x0f) * 4
@@ -156,13 +156,14 @@ impl Ipv4 {
         self.service >> 2
     }
 
-    /// Header and payload, bytes; 0 in a buffer that is yet to be segmented.
+    /// Length of header and payload, in bytes. It is 0 in a buffer that is not segmented yet.
     #[inline(always)]
     pub const fn total_length(&self) -> u16 {
         self.total_length.get()
     }
 
-    /// Where this fragment stands, in units of 8 bytes; 0 for the first and for a whole packet.
+    /// Offset of this fragment, in units of 8 bytes. It is 0 for the first fragment and for a packet that is not
+    /// fragmented.
     #[inline(always)]
     pub const fn fragment_offset(&self) -> u16 {
         self.fragment.get() & 0x1fff
@@ -176,21 +177,21 @@ pub struct Ipv6 {
     version_class: Be16,
     _flow_label: Be16,
     payload_length: Be16,
-    /// What follows.
+    /// Protocol number of the next header.
     pub next_header: u8,
-    /// Hop limit.
+    /// Hop limit, in hops.
     pub hop_limit: u8,
-    /// From whom, upper and lower half.
+    /// Source address: upper and lower half.
     pub source: [Be64; 2],
-    /// To whom, upper and lower half.
+    /// Destination address: upper and lower half.
     pub destination: [Be64; 2],
 }
 
 impl Ipv6 {
-    /// The fixed header, bytes.
+    /// Length of the fixed header, in bytes.
     pub const LENGTH: u16 = 40;
 
-    /// IP version, 6 in an honest packet.
+    /// IP version: 6 in a valid packet.
     #[inline(always)]
     pub const fn version(&self) -> u8 {
         (self.version_class.get() >> 12) as u8
@@ -202,30 +203,31 @@ impl Ipv6 {
         ((self.version_class.get() >> 6) & 0x3f) as u8
     }
 
-    /// All behind the fixed header, bytes; 0 in a jumbogram (RFC 2675) and in a buffer that is yet to be segmented.
+    /// Length of everything after the fixed header, in bytes. It is 0 in a jumbogram (RFC 2675) and in a buffer that is
+    /// not segmented yet.
     #[inline(always)]
     pub const fn payload_length(&self) -> u16 {
         self.payload_length.get()
     }
 }
 
-/// What all IPv6 extension headers begin with, 2 bytes.
+/// The first fields of every IPv6 extension header, 2 bytes.
 #[derive(Clone, Copy, Zeroable, Pod)]
 #[repr(C)]
 pub struct Extension {
-    /// What follows.
+    /// Protocol number of the next header.
     pub next_header: u8,
     length: u8,
 }
 
 impl Extension {
-    /// The whole header where it is hop-by-hop, routing or destination options: (n + 1) × 8 bytes (RFC 8200 §4.3).
+    /// Length of a hop-by-hop, routing or destination options header, in bytes: (n + 1) × 8 (RFC 8200 §4.3).
     #[inline(always)]
     pub const fn options_length(&self) -> u16 {
         (self.length as u16 + 1) * 8
     }
 
-    /// The whole header where it is an authentication header: (n + 2) × 4 bytes (RFC 4302 §2.2).
+    /// Length of an authentication header, in bytes: (n + 2) × 4 (RFC 4302 §2.2).
     #[inline(always)]
     pub const fn authentication_length(&self) -> u16 {
         (self.length as u16 + 2) * 4
@@ -236,7 +238,7 @@ impl Extension {
 #[derive(Clone, Copy, Zeroable, Pod)]
 #[repr(C)]
 pub struct Fragment {
-    /// What follows in the whole packet.
+    /// Protocol number of the next header in the whole packet.
     pub next_header: u8,
     _reserved: u8,
     offset: Be16,
@@ -244,10 +246,10 @@ pub struct Fragment {
 }
 
 impl Fragment {
-    /// The header, bytes.
+    /// Length of the header, in bytes.
     pub const LENGTH: u16 = 8;
 
-    /// Where this fragment stands, in units of 8 bytes; 0 for the first.
+    /// Offset of this fragment, in units of 8 bytes. It is 0 for the first fragment.
     #[inline(always)]
     pub const fn offset(&self) -> u16 {
         self.offset.get() >> 3
@@ -273,25 +275,25 @@ pub struct Tcp {
 }
 
 impl Tcp {
-    /// The header without options, bytes.
+    /// Length of the header without options, in bytes.
     pub const LENGTH: u16 = 20;
 
-    /// Where the flags are, bytes.
+    /// Offset of the flags in the header, in bytes.
     pub const FLAGS_OFFSET: u32 = 13;
 
-    /// Header with options, bytes: data offset × 4, which can be less than 20 in a lying packet.
+    /// Length of the header with options, in bytes: data offset × 4. It can be less than 20 in a malformed packet.
     #[inline(always)]
     pub const fn header_length(&self) -> u16 {
         (self.data_offset as u16 >> 4) * 4
     }
 
-    /// The sequence number: of a SYN the initial one.
+    /// The sequence number. In a SYN it is the initial sequence number.
     #[inline(always)]
     pub const fn sequence(&self) -> u32 {
         self.sequence.get()
     }
 
-    /// The window field, not scaled.
+    /// The window field, without scaling.
     #[inline(always)]
     pub const fn window(&self) -> u16 {
         self.window.get()
@@ -311,7 +313,7 @@ pub struct Udp {
 }
 
 impl Udp {
-    /// The header, bytes.
+    /// Length of the header, in bytes.
     pub const LENGTH: u16 = 8;
 }
 
@@ -328,11 +330,11 @@ pub struct Sctp {
 }
 
 impl Sctp {
-    /// The header, bytes.
+    /// Length of the header, in bytes.
     pub const LENGTH: u16 = 12;
 }
 
-/// What ICMP (RFC 792) and ICMPv6 (RFC 4443 §2.1) messages begin with, 4 bytes.
+/// The first fields of ICMP (RFC 792) and ICMPv6 (RFC 4443 §2.1) messages, 4 bytes.
 #[derive(Clone, Copy, Zeroable, Pod)]
 #[repr(C)]
 pub struct Icmp {
@@ -344,6 +346,6 @@ pub struct Icmp {
 }
 
 impl Icmp {
-    /// Type, code and checksum, bytes; all behind them is counted as payload.
+    /// Length of type, code and checksum, in bytes. Everything after them is counted as payload.
     pub const LENGTH: u16 = 4;
 }

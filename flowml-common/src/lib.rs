@@ -1,9 +1,11 @@
-//! The part of flowml that runs in the kernel and in userspace: one parser, one flow table.
+//! The code of flowml that runs in the kernel and in userspace: one parser and one flow table.
 //!
-//! The modules stand in the order of the data: bytes come through a [`cursor`], are read as [`headers`],
-//! become a [`packet`], which is added to the [`counts`] of its [`flow`] in the [`table`], and whose [`content`] may be kept,
-//! as the packet is that an ICMP error quotes ([`quote`]). What one agent leaves to the next is in [`handover`].
-//! There is no allocation, no panic on any input and no `unsafe` here, and nothing depends on the host.
+//! A packet passes the modules in this order. A [`cursor`] gives access to its bytes. The [`packet`] parser reads their
+//! [`headers`]. The [`table`] adds the packet to the [`counts`] of its [`flow`]. It may keep the first payload bytes
+//! ([`content`]) and the packet that an ICMP error quotes ([`quote`]). [`handover`] is the state that one agent leaves
+//! to the next.
+//!
+//! This crate does not allocate, does not panic on any input, contains no `unsafe`, and does not depend on the host.
 #![no_std]
 #![forbid(unsafe_code)]
 

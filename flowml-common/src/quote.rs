@@ -1,7 +1,8 @@
-//! The packet that an ICMP error quotes: reading it, and what is kept of it.
+//! The packet that an ICMP error quotes: parsing it, and the fields that are kept.
 //!
-//! An error quotes the packet that it is about: its IP header and at least 8 bytes more (RFC 792, RFC 1812 §4.3.2.3; RFC
-//! 4443 §2.4: as much as there is room for). The host that is informed sent that packet.
+//! An ICMP error quotes the packet that caused it: its IP header and at least 8 bytes more (RFC 792, RFC 1812
+//! §4.3.2.3), or as much as there is room for (RFC 4443 §2.4). The receiver of the error (the informed host) sent that
+//! packet.
 
 use bytemuck::{Pod, Zeroable, must_cast_ref};
 
@@ -11,40 +12,40 @@ use crate::flow::{Address, Endpoint, FlowKey, IpVersion};
 use crate::headers::{Be16, Icmp, Ipv4, Ipv6, Tcp, protocol};
 use crate::packet::{Packet, Sender, icmp_answer};
 
-/// What is kept of the packet that an ICMP error quotes.
+/// The kept fields of the packet that an ICMP error quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quote {
     /// IP protocol number.
     pub protocol: u8,
-    /// Port of the informed host; as in a key, of ICMP its type.
+    /// Port of the informed host. For ICMP it is the message type, as in a flow key.
     pub source: u16,
-    /// Whom it sent the packet to: who sends the error, or a host behind it. As in a key, the port is of ICMP the type of the
-    /// answer, or the code.
+    /// The destination of the quoted packet: the sender of the error, or a host behind it. For ICMP the port is the
+    /// type of the reply, or the code, as in a flow key.
     pub destination: Endpoint,
-    /// The TCP flags, where the quote is so long.
+    /// The TCP flags, if the quote is long enough to contain them.
     pub tcp_flags: Option<u8>,
 }
 
 impl Quote {
-    /// The key of the quoted flow, and which end of it is the informed host.
+    /// The key of the quoted flow, and the endpoint that is the informed host.
     #[must_use]
     pub const fn flow(&self, error: &FlowKey, informed: Sender) -> (FlowKey, Sender) {
         let source = Endpoint { port: self.source, ..error.endpoint(informed) };
         FlowKey::between([source, self.destination], self.protocol, false, error.vlans(), error.interface())
     }
 
-    /// Whether the packet was sent to the host at this end of the flow of errors.
+    /// Whether the quoted packet was sent to the host at this end of the flow of errors.
     #[must_use]
     pub fn is_to(&self, error: &FlowKey, end: Sender) -> bool {
         self.destination.address == error.endpoint(end).address
     }
 }
 
-/// A quote as it lies in an entry; all zero where there is none.
+/// A quote as an entry stores it. All fields are zero if there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct KeptQuote {
-    /// Whom the packet was sent to: the upper and the lower half.
+    /// Destination address of the quoted packet: the upper and the lower half.
     address: [u64; 2],
     source: u16,
     destination: u16,
@@ -54,7 +55,7 @@ pub(crate) struct KeptQuote {
     reserved: u8,
 }
 
-/// Bits of what is known of a quote.
+/// Bits that state which fields of a quote are valid.
 const THERE: u8 = 1;
 const V6: u8 = 2;
 const TCP_FLAGS: u8 = 4;
@@ -66,7 +67,7 @@ impl KeptQuote {
         self.known != 0
     }
 
-    /// What it says.
+    /// The quote, if there is one.
     pub(crate) fn get(&self) -> Option<Quote> {
         let [high, low] = self.address;
         let address = if self.known & V6 != 0 { Address::from_v6(high, low) } else { Address::from_v4(low as u32) };
@@ -78,12 +79,12 @@ impl KeptQuote {
         })
     }
 
-    /// Reads the quote of an ICMP error. Extension headers of IPv6 are not followed, and of later fragments nothing is known
-    /// but their protocol: there is a quote where its ports are, or where its protocol has none. The headers are copied to
-    /// `piece` one by one.
+    /// Parses the quote of an ICMP error. It does not follow IPv6 extension headers. Returns `None` for a later
+    /// fragment of IPv4, and if the quote ends before the ports of its protocol. The headers are copied to `piece` one
+    /// after the other.
     #[inline(always)]
     pub(crate) fn read<B: FrameBytes>(packet: &Packet, bytes: &B, piece: &mut Piece) -> Option<Self> {
-        // Four bytes more than what is counted as the header of ICMP: unused, a pointer or an MTU.
+        // The header of an ICMP error is four bytes longer than `Icmp`: unused, a pointer or an MTU.
         let start = packet.payload_offset + u32::from(ERROR_HEADER - Icmp::LENGTH);
         let (protocol, length, destination, known) = match packet.key.ip_version() {
             IpVersion::V4 => {
@@ -131,7 +132,7 @@ impl KeptQuote {
     }
 }
 
-/// Bytes before the quote in an ICMP error.
+/// Number of bytes before the quote in an ICMP error.
 const ERROR_HEADER: u16 = 8;
 
 /// Reads a `T` from the bytes of a frame.

@@ -1,48 +1,49 @@
-//! Times whose differences are whole microseconds, and the boundaries in time that no entry of the flow table goes over.
+//! Packet times whose differences are whole microseconds, and the times at which entries of the flow table end.
 
 use core::time::Duration;
 
 use bytemuck::{Pod, Zeroable};
 
-/// The time of a packet: its whole microseconds, and in the lowest ten bits the nanoseconds behind them. It has the order
-/// of the times.
+/// The time of a packet: its whole microseconds in the upper 54 bits, and the remaining nanoseconds in the lowest ten
+/// bits. Stamps compare as their times do.
 ///
-/// The gap between two packets is the difference of their whole microseconds, so the gaps of a flow add up to the
-/// difference of its last and its first time, whoever counted them. A 64-bit division is the slowest instruction that a
-/// kernel program has: a time is divided once for each packet, and a gap is a shift and a subtraction.
+/// An inter-arrival time is the difference of the whole microseconds of two packets. Therefore the inter-arrival times
+/// of a flow add up to the difference of its last and first time, whichever CPUs counted the packets. A 64-bit division
+/// is the slowest instruction of a kernel program. With stamps a packet needs one division, and an inter-arrival time
+/// needs a shift and a subtraction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Stamp(u64);
 
-/// Bits of a [`Stamp`] for the nanoseconds behind the microsecond.
+/// Number of bits in a [`Stamp`] for the nanoseconds within the microsecond.
 const NS_BITS: u32 = 10;
 
 /// The largest number of microseconds in a [`Stamp`].
 const MICROS_MAX: u64 = u64::MAX >> NS_BITS;
 
 impl Stamp {
-    /// The latest time, in the year 2540 of a capture: later ones count as this one.
+    /// The latest time. In a capture it is in the year 2540, and later times are stored as this one.
     pub const MAX: Self = Self(MICROS_MAX << NS_BITS);
 
-    /// From ns.
+    /// From a time in ns.
     #[inline(always)]
     #[must_use]
     pub const fn of_ns(ns: u64) -> Self {
         if ns >> 56 != 0 && ns / 1000 > MICROS_MAX {
             return Self::MAX;
         }
-        // Instead of 1,000 ns a microsecond takes 1,024.
+        // A microsecond takes 1,024 units instead of 1,000 ns.
         Self(ns + to_micros(ns) * ((1 << NS_BITS) - 1000))
     }
 
-    /// In ns.
+    /// The time in ns.
     #[inline(always)]
     #[must_use]
     pub const fn ns(self) -> u64 {
         self.micros() * 1000 + (self.0 & ((1 << NS_BITS) - 1))
     }
 
-    /// The whole microseconds.
+    /// The whole microseconds of the time.
     #[inline(always)]
     #[must_use]
     pub const fn micros(self) -> u64 {
@@ -56,7 +57,8 @@ impl Stamp {
         if self.0 > other.0 { self } else { other }
     }
 
-    /// The gap from `before`, which is not later, in whole microseconds; for times of one epoch, less than 2³² µs apart.
+    /// The inter-arrival time since `before`, in whole microseconds. `before` must not be later, and the two times must
+    /// be less than 2³² µs apart, as those of one epoch are.
     #[inline(always)]
     #[must_use]
     pub(crate) const fn gap_us(self, before: Self) -> u32 {
@@ -64,10 +66,11 @@ impl Stamp {
     }
 }
 
-/// Whole microseconds in `ns`, below 2⁵⁶ (833 days of a clock that begins with the system) by multiplications alone.
+/// Whole microseconds in `ns`, computed with multiplications only. `ns` must be below 2⁵⁶: 833 days for a clock that
+/// starts at boot.
 ///
-/// ns / 1000 = (ns / 8) / 125, and with ns / 8 = h·2³² + l that is h·34,359,738 + (h·46 + l) / 125, as
-/// 2³² = 34,359,738·125 + 46. The last dividend is below 2³² + 46·2²¹, where multiplying by ⌈2³⁷/125⌉ is exact.
+/// ns / 1000 = (ns / 8) / 125. With ns / 8 = h·2³² + l this is h·34,359,738 + (h·46 + l) / 125, because 2³² =
+/// 34,359,738·125 + 46. The last dividend is below 2³² + 46·2²¹, where multiplying by ⌈2³⁷/125⌉ is exact.
 #[inline(always)]
 #[must_use]
 pub const fn to_micros(ns: u64) -> u64 {
@@ -78,22 +81,22 @@ pub const fn to_micros(ns: u64) -> u64 {
     high * 34_359_738 + (((high * 46 + low) * 1_099_511_628) >> 37)
 }
 
-/// Where in time an entry of the flow table ends: at a gap that may end a session, and at the end of each *slot*, of
-/// which a record ends at one by the active timeout.
+/// The times at which an entry of the flow table ends: at a gap that may end a session, and at the end of each *slot*.
+/// A session that reaches the active timeout ends at the end of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Boundaries {
-    /// In the unit of a [`Stamp`].
+    /// The shortest gap that ends an entry, in the unit of a [`Stamp`].
     gap: u64,
-    /// A power of two, likewise: two times are in one slot where they differ in lower bits alone.
+    /// Length of a slot in the same unit, a power of two: two times are in one slot if they differ only in lower bits.
     slot: u64,
-    /// The smaller of both.
+    /// The smaller of the two.
     least: u64,
 }
 
 impl Boundaries {
-    /// Boundaries at gaps of `gap` and more, and between slots of the largest power of two of microseconds that is in
-    /// `slot`. Both are at least a microsecond.
+    /// Boundaries at gaps of at least `gap`, and between slots. The length of a slot is the largest power of two of
+    /// microseconds that is not longer than `slot`. Both must be at least 1 µs.
     #[must_use]
     pub const fn new(gap: Duration, slot: Duration) -> Self {
         const fn micros(of: Duration) -> u64 {
@@ -110,23 +113,24 @@ impl Boundaries {
         Self { gap, slot, least: if gap < slot { gap } else { slot } }
     }
 
-    /// Those with these bytes, which the agent replaces.
+    /// The boundaries with these words, which the agent sets in the kernel program.
     #[must_use]
     pub const fn of_words([gap, slot, least]: [u64; 3]) -> Self {
         Self { gap, slot, least }
     }
 
-    /// As words.
+    /// The words `[gap, slot, least]`, in the unit of a [`Stamp`].
     #[must_use]
     pub const fn words(self) -> [u64; 3] {
         [self.gap, self.slot, self.least]
     }
 
-    /// Whether there is a boundary behind `before` and not behind `now`, which is not earlier.
+    /// Whether there is a boundary after `before` and not after `now`. `now` must not be earlier than `before`.
     #[inline(always)]
     #[must_use]
     pub const fn part(self, before: Stamp, now: Stamp) -> bool {
-        // No difference is larger than the exclusive or: one comparison says of most packets that there is none.
+        // The exclusive or is never smaller than the difference. For most packets one comparison shows that there is no
+        // boundary.
         let changed = now.0 ^ before.0;
         changed >= self.least && (changed >= self.slot || now.0.wrapping_sub(before.0) >= self.gap)
     }
@@ -138,13 +142,13 @@ impl Boundaries {
         one.0 ^ other.0 < self.slot
     }
 
-    /// How long a slot is.
+    /// Length of a slot.
     #[must_use]
     pub const fn slot(self) -> Duration {
         Duration::from_micros(self.slot >> NS_BITS)
     }
 
-    /// When the first slot begins that begins at `ns` or later, ns.
+    /// Start of the first slot that starts at `ns` or later, in ns.
     #[must_use]
     pub const fn slot_from(self, ns: u64) -> u64 {
         let slot_ns = (self.slot >> NS_BITS).saturating_mul(1000);
@@ -153,7 +157,7 @@ impl Boundaries {
 }
 
 impl Default for Boundaries {
-    /// Those of the default timeouts.
+    /// The boundaries of the default timeouts.
     fn default() -> Self {
         Self::new(Duration::from_secs(2), Duration::from_millis(7500))
     }
@@ -171,14 +175,14 @@ mod tests {
             gap in 1..1u64 << 40,
             slot in 1..1u64 << 40,
             before in 0..1u64 << 55,
-            // Of all sizes: as often short as long.
+            // Inter-arrival times of all magnitudes: short ones are as frequent as long ones.
             later in (0..1u64 << 42, 0..42u32).prop_map(|(ns, shift)| ns >> shift),
         ) {
             let boundaries = Boundaries::new(Duration::from_nanos(gap), Duration::from_nanos(slot));
             let (one, other) = (Stamp::of_ns(before), Stamp::of_ns(before + later));
             let micros = (slot / 1000).max(1);
             let slot = 1 << micros.ilog2();
-            // Whole microseconds on their own, and nanoseconds on theirs, as a stamp has them.
+            // The whole microseconds and the nanoseconds within the microsecond, in separate bits, as in a stamp.
             let units = |stamp: Stamp| (stamp.micros() << NS_BITS) + stamp.ns() % 1000;
             let gap = (gap / 1000).max(1) << NS_BITS;
             let expected = units(other) - units(one) >= gap || one.micros() / slot != other.micros() / slot;

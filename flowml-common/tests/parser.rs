@@ -1,4 +1,4 @@
-//! The parser takes any bytes: it never panics, and says nothing that depends on bytes it was not given.
+//! The parser accepts any bytes: it never panics, and its result does not depend on bytes that it did not receive.
 
 mod frames;
 
@@ -8,7 +8,7 @@ use frames::Sample;
 use proptest::prelude::*;
 
 fn frame() -> impl Strategy<Value = Frame> {
-    // Some that fit the payload, and any.
+    // Some that fit the payload, and arbitrary ones.
     let segments = prop_oneof![(0..8u32, 0..80u32), (any::<u32>(), any::<u32>()), (0..8u32, any::<u32>())];
     let segments = prop::option::of(segments.prop_map(|(count, size)| Segments { count, size }));
     (any::<u64>(), prop_oneof![0..2000u32, any::<u32>()], any::<u32>(), prop::option::of(any::<u16>()), segments)
@@ -22,7 +22,8 @@ fn frame() -> impl Strategy<Value = Frame> {
         })
 }
 
-/// Bytes that lead the parser on: EtherTypes, versions and next headers that it knows, then anything.
+/// Bytes that take the parser into its branches: EtherTypes, versions and next headers that it handles, then arbitrary
+/// bytes.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let ethertype = prop_oneof![
         Just(vec![8, 0]),
@@ -57,7 +58,7 @@ proptest! {
         if let Ok(packet) = parse(&frame, bytes.as_slice()) {
             prop_assert!(packet.count >= 1);
             prop_assert!(packet.payload_bytes < packet.ip_bytes);
-            // All packets but the last are of one length, which adds up.
+            // All packets except the last have the same length, and the lengths add up.
             let further = u64::from(packet.count - 1) * u64::from(packet.ip_length);
             prop_assert_eq!(further + u64::from(packet.last_ip_length), u64::from(packet.ip_bytes));
             prop_assert!(packet.key.endpoint(packet.sender).address.octets().len() == 16);
@@ -70,7 +71,7 @@ proptest! {
     }
 
     #[test]
-    fn a_captured_part_gives_the_same_packet_or_is_truncated(
+    fn a_snapped_frame_gives_the_same_packet_or_is_truncated(
         mut frame in frame(),
         bytes in bytes(),
         honest: bool,

@@ -1,4 +1,4 @@
-//! Flow statistics do not depend on who counted what: CPUs, hooks and epochs.
+//! Flow statistics do not depend on which CPUs, hooks and epochs counted the packets.
 
 mod frames;
 
@@ -13,14 +13,14 @@ use flowml_common::time::{Boundaries, Stamp, to_micros};
 use frames::{HEADERS, Sample, flow};
 use proptest::prelude::*;
 
-/// As one CPU counts them.
+/// The statistics that one CPU counts for these packets.
 fn count<'a>(packets: impl IntoIterator<Item = &'a Packet>) -> Option<FlowStats> {
     let mut packets = packets.into_iter().peekable();
     let key = packets.peek()?.key;
     FlowValue::of_all(packets).map(|value| value.counted(&key).part().stats)
 }
 
-/// The packets by CPU.
+/// The statistics of three CPUs, where `cpus` assigns the packets to them.
 fn split(packets: &[Packet], cpus: &[u8]) -> [Option<FlowStats>; 3] {
     [0, 1, 2].map(|cpu| {
         let mine = packets.iter().zip(cpus.iter().cycle()).filter(|(_, on)| **on == cpu);
@@ -56,7 +56,7 @@ proptest! {
     }
 
     #[test]
-    fn the_content_of_several_parts_is_that_of_the_earliest_whoever_joins_them(
+    fn merged_content_is_the_earliest_in_any_order_of_merging(
         parts in prop::collection::vec(prop::option::of((0..4u64, prop::collection::vec(0..3u8, 0..3))), 1..6),
         cut: prop::sample::Index,
     ) {
@@ -91,12 +91,12 @@ proptest! {
             prop_assert_eq!((a.length_min, a.length_max, a.flags), (b.length_min, b.length_max, b.flags));
             prop_assert_eq!((a.first_ns, a.last_ns, a.ttl_min, a.ttl_max), (b.first_ns, b.last_ns, b.ttl_min, b.ttl_max));
         }
-        // The times and the number of the first packets are those of the whole flow, whoever counted them.
+        // The times and the number of the first packets are those of the whole flow, whichever CPUs counted them.
         prop_assert_eq!((merged.firsts.count, merged.firsts.offset_us), (whole.firsts.count, whole.firsts.offset_us));
     }
 
     #[test]
-    fn parts_that_follow_each_other_are_what_one_cpu_would_have_counted(
+    fn consecutive_partial_flows_give_what_one_cpu_would_have_counted(
         packets in flow(1..60),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
     ) {
@@ -112,7 +112,7 @@ proptest! {
     }
 
     #[test]
-    fn a_super_packet_is_its_segments(
+    fn a_super_packet_counts_as_its_segments(
         before in flow(0..3),
         gap_ns in 0..1_000_000u64,
         payload in 2..60_000u16,
@@ -120,9 +120,9 @@ proptest! {
         flags: u8,
         from_upper: bool,
     ) {
-        // A SYN with FIN opens nothing, and of its segments only the last would have FIN.
+        // A SYN with FIN opens no connection, and only the last of its segments would have FIN.
         let flags = if flags & 0b11 == 0b11 { flags & !0b01 } else { flags };
-        // Fewer bytes than a segment are one packet.
+        // A payload shorter than one segment is one packet.
         let time_ns = before.last().map_or(0, |packet| packet.time.ns()) + gap_ns;
         let buffer = Sample {
             time_ns, protocol: protocol::TCP, from_upper, port: 5000, flags, window: 9, ttl: 3, service: 0, payload,
@@ -130,7 +130,7 @@ proptest! {
         };
         let pieces = payload.div_ceil(size);
         let segments: Vec<_> = (0..pieces).map(|n| {
-            // Segmentation keeps CWR on the first packet alone, and FIN and PSH on the last.
+            // Segmentation keeps CWR only on the first packet, and FIN and PSH only on the last.
             let first = if n == 0 { 0 } else { 0b1000_0000 };
             let last = if n == pieces - 1 { 0 } else { 0b0000_1001 };
             let payload = size.min(payload - n * size);
@@ -147,14 +147,14 @@ proptest! {
     #[test]
     fn microseconds_are_exact(ns in prop_oneof![any::<u64>(), 0..1u64 << 33, 0..1u64 << 57], thousand in 0..1u64 << 53) {
         prop_assert_eq!(to_micros(ns), ns / 1000);
-        // Around whole microseconds a product that is too small, or too large, is seen.
+        // Around whole microseconds a product that is too small or too large gives a wrong result.
         for ns in [(thousand * 1000).saturating_sub(1), thousand * 1000, thousand * 1000 + 1] {
             prop_assert_eq!(to_micros(ns), ns / 1000);
         }
     }
 
     #[test]
-    fn a_stamp_is_its_time_and_in_its_order(one_ns in 0..1u64 << 63, other_ns in 0..1u64 << 63, near_ns in 0..3000u64) {
+    fn a_stamp_keeps_the_time_and_the_order(one_ns in 0..1u64 << 63, other_ns in 0..1u64 << 63, near_ns in 0..3000u64) {
         for other_ns in [other_ns, one_ns + near_ns] {
             let [one, other] = [one_ns, other_ns].map(Stamp::of_ns);
             prop_assert_eq!([one.ns(), one.micros()], [one_ns, one_ns / 1000]);
@@ -163,7 +163,7 @@ proptest! {
     }
 
     #[test]
-    fn boundaries_are_gaps_in_ns_and_the_begins_of_slots(
+    fn boundaries_are_at_long_gaps_and_at_the_starts_of_slots(
         before_ns in 0..1u64 << 62,
         wait_ns in prop_oneof![0..3_000_000u64, 0..1u64 << 33],
         gap_us in 1..4_000_000u64,
@@ -182,15 +182,15 @@ proptest! {
     }
 
     #[test]
-    fn a_length_is_in_the_bin_of_its_power_of_two(length in 0..100_000u32) {
+    fn a_length_belongs_to_the_bin_of_its_power_of_two(length in 0..100_000u32) {
         let bits = 32 - length.leading_zeros();
         prop_assert_eq!(length_bin(length), (bits.clamp(6, 13) - 6) as usize);
     }
 }
 
-/// The longest packet that a capture can have is 16 MiB: 65,536 of them are 2⁶⁴ bytes².
+/// A packet of a capture has at most 16 MiB. The squared lengths of 65,536 such packets add up to 2⁶⁴ bytes².
 #[test]
-fn squares_of_lengths_stay_at_their_largest_sum() {
+fn sums_of_squared_lengths_saturate() {
     let sample = Sample {
         time_ns: 1,
         protocol: protocol::UDP,

@@ -6,7 +6,7 @@ use flowml_common::headers::protocol;
 use flowml_common::packet::{Frame, Hook, Packet, Segments, parse};
 use proptest::prelude::*;
 
-/// Ethernet, IPv4 and TCP headers, bytes.
+/// Length of Ethernet, IPv4 and TCP headers, in bytes.
 pub(crate) const HEADERS: u32 = 14 + 20 + 20;
 
 /// A TCP segment, or a UDP datagram, between 10.0.0.1 and 10.0.0.2.
@@ -22,7 +22,7 @@ pub(crate) struct Sample {
     pub(crate) service: u8,
     pub(crate) payload: u16,
     pub(crate) hook: Hook,
-    /// Which NIC sent it.
+    /// Last byte of the MAC address of the sending NIC.
     pub(crate) mac: u8,
 }
 
@@ -48,7 +48,7 @@ impl Sample {
         bytes
     }
 
-    /// What is known of the frame besides its bytes.
+    /// The properties of the frame that are not in its bytes.
     pub(crate) fn frame(&self) -> Frame {
         Frame {
             time_ns: self.time_ns,
@@ -60,24 +60,24 @@ impl Sample {
         }
     }
 
-    /// What the parser makes of it.
+    /// The packet that the parser returns.
     pub(crate) fn packet(&self) -> Packet {
         parse(&self.frame(), self.bytes().as_slice()).expect("a frame that the parser takes")
     }
 
-    /// The same buffer as segments of `size` bytes of payload.
+    /// The same buffer, to be segmented into `size` bytes of payload each.
     pub(crate) fn super_packet(&self, size: u32) -> Packet {
         let frame = Frame { segments: Some(Segments { count: 0, size }), ..self.frame() };
         parse(&frame, self.bytes().as_slice()).expect("a frame that the parser takes")
     }
 }
 
-/// Gaps that put packets in the same ns, the same µs and far apart.
+/// Inter-arrival times within one ns, within one µs, and far apart.
 fn gap_ns() -> impl Strategy<Value = u64> {
     prop_oneof![1 => Just(0), 2 => 1..3000u64, 4 => 1000..10_000_000u64, 1 => 1_000_000_000..100_000_000_000u64]
 }
 
-/// Packets of one flow in the order of time.
+/// Packets of one flow, in the order of time.
 pub(crate) fn flow(packets: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec<Packet>> {
     let hook = prop_oneof![Just(Hook::Xdp), Just(Hook::Egress)];
     let sample = (gap_ns(), any::<bool>(), any::<u8>(), any::<u16>(), 1..5u8, 0..3u8, 0..1400u16, hook, 0..3u8);
@@ -86,7 +86,7 @@ pub(crate) fn flow(packets: impl Into<prop::collection::SizeRange>) -> impl Stra
         let packet = |(gap_ns, from_upper, flags, window, ttl, service, payload, hook, mac)| {
             time_ns += gap_ns;
             let protocol = protocol::TCP;
-            // Many packets of equal length.
+            // So that many packets have the same length.
             let payload = if payload < 700 { 0 } else { payload };
             Sample { time_ns, protocol, from_upper, port: 5000, flags, window, ttl, service, payload, hook, mac }
                 .packet()
