@@ -1,4 +1,4 @@
-//! What each hook knows of a frame, and metering it.
+//! The frame and its properties as each hook provides them, and metering it.
 
 use core::hint::black_box;
 
@@ -12,21 +12,22 @@ use crate::cursor::PacketCursor;
 use crate::maps::{Partition, Place, count_stray, cpu};
 use crate::payload::Socket;
 
-/// Header bytes that tc wants in linear memory before it parses: Ethernet, two tags, IPv6 and TCP with all options.
+/// Number of header bytes that must be in linear memory at tc before parsing: Ethernet, two tags, IPv6 and TCP with all
+/// options.
 const LINEAR_HEADERS: u32 = 14 + 2 * 4 + 40 + 60;
 
-/// A frame and where its linear part lies.
+/// A frame and its linear part.
 pub struct Seen {
-    /// What is known of it.
+    /// The properties of the frame.
     pub frame: Frame,
-    /// Its linear part.
+    /// Access to its linear part.
     pub cursor: PacketCursor,
-    /// Whether the linear part is all of it.
+    /// Whether the linear part is the whole frame.
     pub linear: bool,
 }
 
-/// Whether the linear part is at least so long. In 64 bits, or the compiler would keep halves of the pointers, which the
-/// verifier does not allow.
+/// Whether the linear part has at least `length` bytes. In 64 bits, because with 32 bits the compiler would keep halves
+/// of the pointers, which the verifier does not allow.
 #[inline(always)]
 const fn is_linear(data: usize, data_end: usize, length: u32) -> bool {
     data_end - data >= length as usize
@@ -34,11 +35,11 @@ const fn is_linear(data: usize, data_end: usize, length: u32) -> bool {
 
 #[inline(always)]
 fn now_ns() -> u64 {
-    // SAFETY: the helper takes nothing. CLOCK_MONOTONIC: the same on all CPUs, never set back.
+    // SAFETY: the helper takes no arguments. The clock is CLOCK_MONOTONIC: the same on all CPUs, never set back.
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// The frame of an XDP program; `length` is that of all its buffers.
+/// The frame of an XDP program. `length` is the length of all its buffers, in bytes.
 #[inline(always)]
 pub fn of_xdp(ctx: &XdpContext, length: u32) -> Seen {
     let (data, data_end) = (ctx.data(), ctx.data_end());
@@ -51,14 +52,14 @@ pub fn of_xdp(ctx: &XdpContext, length: u32) -> Seen {
         // A multi-buffer frame is one packet: drivers that run XDP do not aggregate, and veth has no wire.
         segments: None,
     };
-    // SAFETY: both pointers are the context's, and XDP helpers that move memory are not used.
+    // SAFETY: both pointers are those of the context, and XDP helpers that move memory are not used.
     Seen { frame, cursor: unsafe { PacketCursor::new(data, data_end) }, linear: is_linear(data, data_end, length) }
 }
 
-/// The length of an XDP frame in all its buffers (Linux 5.18).
+/// The length of an XDP frame in all its buffers, in bytes (needs Linux 5.18).
 #[inline(always)]
 pub fn buffers_length(ctx: &XdpContext) -> u32 {
-    // SAFETY: the context is this program's.
+    // SAFETY: the context is that of this program.
     unsafe { bpf_xdp_get_buff_len(ctx.ctx) as u32 }
 }
 
@@ -70,12 +71,12 @@ pub fn of_tc(ctx: &TcContext, hook: Hook) -> Seen {
     let time_ns = now_ns();
     let wanted = if length < LINEAR_HEADERS { length } else { LINEAR_HEADERS };
     if !is_linear(ctx.data(), ctx.data_end(), wanted) {
-        // SAFETY: the context is this program's; its pointers are read anew below. Where memory is short the parser
-        // finds less and says so.
+        // SAFETY: the context is that of this program; its pointers are read again below. If memory is short, the
+        // linear part is shorter and the parser reports a truncated frame.
         let _ = unsafe { bpf_skb_pull_data(skb, wanted) };
     }
-    // They are 32-bit fields of which the verifier makes 64-bit pointers; the compiler would widen them once more, and
-    // later, to numbers.
+    // The fields have 32 bits, and the verifier makes 64-bit pointers of them. Without `black_box` the compiler would
+    // widen them again, which makes numbers of them.
     let (data, data_end) = (black_box(ctx.data()), black_box(ctx.data_end()));
     // SAFETY: plain loads from the context, which the verifier rewrites.
     let (interface, has_vlan, tci, count, size) =
@@ -97,7 +98,8 @@ pub fn of_tc(ctx: &TcContext, hook: Hook) -> Seen {
 pub fn meter<B: FrameBytes>(seen: &Seen, bytes: &B) {
     let cpu = cpu();
     let Some(place) = Place::of(cpu) else { return count_stray(seen.frame.length) };
-    // No tag is ever missing here; saying so spares the verifier half as much work again.
+    // XDP frames have no stripped tag, so the length is that of the frame. With `Frame::wire_length` the verifier would
+    // do half as much work again.
     meter_in(cpu, place, &seen.frame, seen, |frame| frame.length, bytes);
 }
 
@@ -123,7 +125,7 @@ fn meter_in<B: FrameBytes>(
         Ok(packet) => {
             let Some(packet) = place.park(&packet) else { return };
             let Some(mut partition) = Partition::current(cpu) else { return };
-            // Whatever became of it is counted.
+            // The packet is counted whatever the result is.
             let _ = record(&mut partition, packet, bytes);
         }
         Err(reason) => {

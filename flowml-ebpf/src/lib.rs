@@ -1,9 +1,8 @@
-//! What flowml's kernel programs are made of: packet memory as a cursor, the maps, and the hooks' view of a frame.
+//! The parts of flowml's kernel programs: packet memory as a cursor, the maps, and the frame as each hook provides it.
 //!
-//! This is the only place where packet memory is dereferenced. Nothing here panics, and every program lets every
-//! packet pass.
+//! Packet memory is dereferenced only here. Nothing here panics, and every program lets every packet pass.
 #![no_std]
-// Atomic additions are written in assembly, which the BPF target does not have on stable.
+// Atomic additions are written in assembly, which is not stable for the BPF target.
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod cursor;
@@ -11,13 +10,13 @@ pub mod frame;
 pub mod maps;
 pub mod payload;
 
-/// A program without a panicking path needs a panic handler all the same: the compiler asks for one.
+/// The compiler requires a panic handler, although no program has a path that panics.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// The licence that the kernel asks for before it lends its GPL-only helpers.
+/// The licence. The kernel requires it for helpers that are GPL-only.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,9 +1,9 @@
 //! The contract with the agent: maps, and constants that the agent sets before it loads the programs.
 //!
-//! There are two epochs, and in each a partition of the flow table per CPU: partition = 2 × CPU + epoch. XDP and tc run
-//! with bottom halves off, so a CPU never interrupts itself in here and no atomics are needed. The agent owns the
-//! partitions of the other epoch alone: it changes [`EPOCH`], waits by way of [`GRACE`] until no program runs that read
-//! the old number, and then nobody writes there.
+//! There are two epochs. In each epoch every CPU has a partition of the flow table: partition = 2 × CPU + epoch. XDP
+//! and tc run with bottom halves off, so a CPU never interrupts itself in these programs, and no atomics are needed.
+//! The agent owns the partitions of the epoch that is not current. It changes [`EPOCH`] and waits, by an update of
+//! [`GRACE`], until no program runs that has read the old number. After that no program writes to the old partitions.
 
 use core::arch::asm;
 use core::hint::black_box;
@@ -23,47 +23,48 @@ use flowml_common::time::Boundaries;
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
-/// The number of the epoch that the programs write to: 0 or 1. A variable in a map of its own, which the agent writes
-/// to: the programs read it at a known address, where a value in any other map has to be looked up.
+/// The number of the epoch that the programs write to: 0 or 1. The agent writes it. It is a variable in a map of its
+/// own: the programs read it at a fixed address, where a value in any other map needs a lookup.
 #[unsafe(link_section = ".data.epoch")]
 #[unsafe(no_mangle)]
 static mut EPOCH: u32 = 0;
 
-/// No program reads it. When the agent puts a map into its slot, the kernel waits for one RCU grace period, and so for
-/// all running programs, before that call returns (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c).
+/// A map for the grace period; no program reads it. When the agent puts a map into its slot, the kernel waits for one
+/// RCU grace period before the call returns, and therefore for all running programs (`maybe_wait_bpf_programs` in
+/// kernel/bpf/syscall.c).
 #[btf_map]
 pub static GRACE: ArrayOfMaps<Array<u32, 1>, 1> = ArrayOfMaps::new();
 
-/// A head per partition. The agent sets the size of this map and those below.
+/// One head for each partition. The agent sets the size of this map and of those below.
 #[btf_map]
 pub static HEADS: Array<Head, 1, MMAPABLE> = Array::new();
 
-/// Frames that came to CPUs without a partition, by epoch: all such CPUs add to the same counters, so with atomics.
+/// Frames on CPUs without a partition, by epoch. All these CPUs add to the same counters, so they use atomics.
 #[btf_map]
 pub static STRAYS: Array<Count, 2, MMAPABLE> = Array::new();
 
-/// [`BUCKETS`] buckets per partition.
+/// The tags: [`BUCKETS`] buckets for each partition.
 #[btf_map]
 pub static TAGS: Array<Bucket, 1, MMAPABLE> = Array::new();
 
-/// As many entries as there are tags.
+/// The entries: one for each tag.
 #[btf_map]
 pub static ENTRIES: Array<FlowEntry, 1, MMAPABLE> = Array::new();
 
-/// What few packets add to, entry by entry.
+/// The cold counters: one for each entry.
 #[btf_map]
 pub static RARITIES: Array<FlowRarities, 1, MMAPABLE> = Array::new();
 
-/// The first payload bytes of each direction, entry by entry, each with as many pieces as [`PAYLOAD`] takes; one in all
-/// where no payload is kept.
+/// The payload chunks: for each entry and direction as many as [`PAYLOAD`] needs. The map has one chunk if no payload
+/// is kept.
 #[btf_map]
 pub static PIECES: Array<Piece, 1, MMAPABLE> = Array::new();
 
-/// No program reads it: how far the agents have come, for the next one.
+/// The state that one agent leaves to the next. No program reads it.
 #[btf_map]
 pub static HANDOVER: Array<Handover, 1, MMAPABLE> = Array::new();
 
-/// A packet, a frame and what is read of a packet that is quoted, on cache lines of their own.
+/// A frame, a packet and the headers of a quoted packet, each on cache lines of its own.
 #[repr(C)]
 struct Parked {
     packet: Packet,
@@ -73,71 +74,75 @@ struct Parked {
     quoted: Piece,
 }
 
-/// What each CPU is at work on: a frame before the parser, a packet between parser and table.
+/// What each CPU is processing: a frame before the parser, a packet between parser and table.
 ///
-/// The verifier follows the values of registers and stack, so each of the many ways through the parser would be
-/// another way through the table. It knows nothing of what a map holds: behind this all ways are one.
+/// The verifier follows the values of registers and stack, so each of the many paths through the parser would be a
+/// separate path through the table. It does not follow the contents of maps: after the packet was stored in this map
+/// there is only one path.
 #[btf_map]
 static PACKETS: Array<Parked, 1> = Array::new();
 
-/// What a constant is before the agent sets it: a number that no other constant of the program has. The compiler merges
-/// read-only data of equal bytes, and a literal that shares its place with one of these would change with it.
+/// The value of a constant before the agent sets it: a number that no other constant of the program has. The compiler
+/// merges read-only data with equal bytes, and a literal that shares its address with one of these would change with
+/// it.
 const UNSET: u32 = 0x756e_7365;
 
-/// Buckets per partition.
+/// Number of buckets in a partition.
 #[unsafe(no_mangle)]
 pub static BUCKETS: u32 = UNSET + 1;
 /// The secret of the flow hash.
 #[unsafe(no_mangle)]
 pub static SEED: Seed = Seed([UNSET as u64; KEY_HALVES]);
 
-/// Payload bytes that are kept of each direction; the verifier leaves out what is there for more than 0.
+/// Number of payload bytes that are kept for each direction. If it is 0, the verifier removes the code that keeps
+/// payload.
 #[unsafe(no_mangle)]
 pub static PAYLOAD: u32 = UNSET + 2;
 
-/// Where an entry has to end, by the timeouts of the agent: the words of [`Boundaries`].
+/// The boundaries at which an entry ends, from the agent's timeouts: the words of [`Boundaries`].
 #[unsafe(no_mangle)]
 pub static BOUNDARIES: [u64; 3] = [UNSET as u64 + 3, UNSET as u64 + 4, UNSET as u64 + 5];
 
-/// A constant as the agent set it: the compiler must not believe the initial value.
+/// A constant as the agent set it. The read is volatile, because the compiler must not assume the initial value.
 #[inline(always)]
 fn constant<T: Copy>(of: &'static T) -> T {
     // SAFETY: a reference to a static is valid; read-only data never changes after loading.
     unsafe { core::ptr::from_ref(of).read_volatile() }
 }
 
-/// The CPU that the program runs on to its end.
+/// The CPU that runs the program. It does not change during the run.
 #[inline(always)]
 pub fn cpu() -> u32 {
-    // SAFETY: the helper takes nothing.
+    // SAFETY: the helper takes no arguments.
     unsafe { bpf_get_smp_processor_id() }
 }
 
-/// The number of the epoch, to be read once per packet.
+/// The number of the epoch. It is read once for each packet.
 #[inline(always)]
 fn epoch() -> u32 {
-    // SAFETY: an aligned variable whose value is never but 0 or 1, of which any mixture of bytes is one too.
+    // SAFETY: the variable is aligned and its value is always 0 or 1; any mixture of the bytes of these is 0 or 1 too.
     unsafe { (&raw const EPOCH).read_volatile() }
 }
 
-/// Counts a frame that came to a CPU without a place, and so without a partition.
+/// Counts a frame on a CPU without a [`Place`], and therefore without a partition.
 #[inline(always)]
 pub fn count_stray(bytes: u32) {
     let Some(count) = STRAYS.get_ptr_mut(epoch()) else { return };
-    // SAFETY: two aligned words of the map, to which only atomic additions are made in this epoch.
+    // SAFETY: two aligned words of the map, which receive only atomic additions in this epoch.
     unsafe {
         add(&raw mut (*count).packets, 1);
         add(&raw mut (*count).bytes, u64::from(bytes));
     }
 }
 
-/// Adds to a number that other CPUs add to as well. The standard library has no atomic additions for this target.
+/// Adds to a number that other CPUs add to as well. In assembly, because `core` has no atomic additions for this
+/// target.
 ///
 /// # Safety
 /// The number is aligned and may be written.
 #[inline(always)]
 unsafe fn add(to: *mut u64, value: u64) {
-    // SAFETY: the caller's word.
+    // SAFETY: guaranteed by the caller.
     unsafe { asm!("lock *(u64 *)({to} + 0) += {value}", to = in(reg) to, value = in(reg) value) };
 }
 
@@ -148,12 +153,12 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// Reads the epoch, once per packet, for the CPU that the program runs on. `None` only where that has no [`Place`]
-    /// either.
+    /// Reads the epoch, once for each packet, and returns the partition of `cpu`. `None` only if the CPU has no
+    /// [`Place`] either.
     #[inline(always)]
     pub fn current(cpu: u32) -> Option<Self> {
         let number = 2 * cpu + epoch();
-        // SAFETY: this CPU alone writes to this partition, and not before this reference is gone (module comment).
+        // SAFETY: only this CPU writes to this partition, and not before this reference is dropped (module comment).
         let head = unsafe { HEADS.get_ptr_mut(number)?.as_mut()? };
         Some(Self { number, head })
     }
@@ -164,25 +169,26 @@ impl Partition {
     }
 }
 
-/// Where a CPU parks what it is at work on.
+/// The memory in which a CPU stores what it is processing.
 #[derive(Clone, Copy)]
 pub struct Place(*mut Parked);
 
 impl Place {
-    /// That of a CPU; `None` where its number is beyond those that the agent made the maps for.
+    /// The place of a CPU. `None` if its number is beyond the CPUs for which the agent made the maps.
     #[inline(always)]
     pub fn of(cpu: u32) -> Option<Self> {
         PACKETS.get_ptr_mut(cpu).map(Self)
     }
 
-    /// Puts the packet where the verifier forgets how it came about.
+    /// Stores the packet in the map, so that the verifier does not follow how it was made.
     #[inline(always)]
     pub fn park(self, packet: &Packet) -> Option<&'static Packet> {
-        // SAFETY: the place is this CPU's alone, which is at work on one packet at a time (module comment).
+        // SAFETY: only this CPU uses the place, for one packet at a time (module comment).
         unsafe { forget(&raw mut (*self.0).packet, *packet) }
     }
 
-    /// Puts the frame where the verifier forgets whether it has a tag or segments: each would double its work.
+    /// Stores the frame in the map, so that the verifier does not follow whether it has a tag or segments. Each would
+    /// double the verifier's work.
     #[inline(always)]
     pub fn park_frame(self, frame: &Frame) -> Option<&'static Frame> {
         // SAFETY: as for the packet.
@@ -190,20 +196,20 @@ impl Place {
     }
 }
 
-/// Writes a value and answers a reference to it. The compiler must not carry over in registers what it wrote.
+/// Writes a value and returns a reference to it. The compiler must not keep the written value in registers.
 ///
 /// # Safety
 /// `place` may be written, and nobody else writes there while the reference is in use.
 #[inline(always)]
 unsafe fn forget<T>(place: *mut T, value: T) -> Option<&'static T> {
-    // SAFETY: the caller's word.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         place.write(value);
         black_box(place).as_ref()
     }
 }
 
-/// An entry in its map: a number that was looked up once.
+/// An entry in its map: the result of one lookup.
 #[derive(Clone, Copy)]
 pub struct Located(NonNull<FlowEntry>);
 
@@ -222,7 +228,7 @@ impl Storage for Partition {
 
     #[inline(always)]
     fn boundaries(&self) -> Boundaries {
-        // Word by word: a struct that is read as a whole goes by way of the stack.
+        // Word by word, because a struct that is read as a whole is copied to the stack.
         Boundaries::of_words([constant(&BOUNDARIES[0]), constant(&BOUNDARIES[1]), constant(&BOUNDARIES[2])])
     }
 
@@ -233,7 +239,7 @@ impl Storage for Partition {
 
     #[inline(always)]
     fn bucket(&mut self, n: u32) -> Option<&mut Bucket> {
-        // SAFETY: as for the head; `&mut self` keeps a second reference from being made.
+        // SAFETY: as for the head; `&mut self` prevents a second reference.
         unsafe { TAGS.get_ptr_mut(self.first_bucket() + n)?.as_mut() }
     }
 
@@ -255,9 +261,10 @@ impl Storage for Partition {
 
     #[inline(always)]
     fn scratch(&mut self) -> Option<&mut Piece> {
-        // Two partitions a CPU (`current`). Not on the stack, where the verifier wants every access aligned.
+        // A CPU has two partitions (`current`). The place is not on the stack, where the verifier requires aligned
+        // accesses.
         let place = PACKETS.get_ptr_mut(self.number / 2)?;
-        // SAFETY: as for the packet, which is another field.
+        // SAFETY: as for the packet, which is a different field.
         unsafe { (&raw mut (*place).quoted).as_mut() }
     }
 
@@ -270,7 +277,7 @@ impl Storage for Partition {
 
     #[inline(always)]
     fn entry(&mut self, mut at: Located) -> &mut FlowEntry {
-        // SAFETY: as for a bucket; it was found in the map (`locate`), which keeps its values where they are.
+        // SAFETY: as for a bucket; `locate` found it in the map, which does not move its values.
         unsafe { at.0.as_mut() }
     }
 }

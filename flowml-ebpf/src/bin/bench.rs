@@ -1,7 +1,8 @@
-//! The programs that `cargo xtask bench` measures: the meter, less and less of it, and the kernel's own map in its place.
+//! The programs that `cargo xtask bench` measures: the meter, parts of the meter, and the meter with the kernel's own
+//! map.
 //!
-//! All but `empty` write the next flow into the frame before they read it, in the same way and at the same cost, so
-//! what two of them differ by is what one has and the other has not.
+//! All except `empty` write the addresses of the next flow into the frame before they read it, at the same cost. The
+//! difference between two programs is therefore the cost of what only one of them does.
 #![no_std]
 #![no_main]
 #![expect(missing_docs, unreachable_pub, reason = "the program macros make public functions that nobody imports")]
@@ -30,15 +31,15 @@ struct Walk {
 #[btf_map]
 static WALK: Array<Walk, 1> = Array::new();
 
-/// What the table is compared with, preallocated. The benchmark sets its size.
+/// The map that the flow table is compared with, preallocated. The benchmark sets its size.
 #[btf_map]
 static PERCPU_HASH: PerCpuHashMap<FlowKey, FlowValue, 1> = PerCpuHashMap::new();
 
-/// Where the statistics of a new flow are made before they are inserted: the stack has no room.
+/// The memory in which the statistics of a new flow are made before they are inserted. The stack has no room for them.
 #[btf_map]
 static NEW_FLOW: Array<FlowValue, 1> = Array::new();
 
-/// Where a packet is parked between the parser and what counts it, as the meter does.
+/// The memory in which a packet is stored between the parser and the counting, as in the meter.
 #[btf_map]
 static PARKED: Array<[u64; 16], 1> = Array::new();
 
@@ -48,10 +49,10 @@ const _: () = assert!(size_of::<Packet>() <= size_of::<[u64; 16]>());
 const SOURCE_ADDRESS: usize = 14 + 12;
 const SOURCE_PORT: usize = 14 + 20;
 
-/// Makes the frame one of the next flow: flow `n` comes from 10.(n >> 8), port n & 255.
+/// Rewrites the frame to belong to the next flow: flow `n` comes from address 10.(n >> 8) and port n & 255.
 #[inline(always)]
 fn next_flow(ctx: &XdpContext) -> Option<()> {
-    // SAFETY: one CPU at a time (`Walk`).
+    // SAFETY: only one CPU runs this at a time (`Walk`).
     let walk = unsafe { WALK.get_ptr_mut(black_box(0))?.as_mut()? };
     walk.at = walk.at.wrapping_mul(walk.multiplier).wrapping_add(walk.increment) & walk.mask;
     let address = 10 << 24 | walk.at >> 8;
@@ -60,7 +61,7 @@ fn next_flow(ctx: &XdpContext) -> Option<()> {
     if start + SOURCE_PORT + 2 > ctx.data_end() {
         return None;
     }
-    // SAFETY: both lie before the end of the frame.
+    // SAFETY: both are before the end of the frame.
     unsafe {
         ((start + SOURCE_ADDRESS) as *mut u32).write_unaligned(address.to_be());
         ((start + SOURCE_PORT + 1) as *mut u8).write(port);
@@ -79,14 +80,15 @@ fn next_packet(ctx: &XdpContext) -> Option<&'static Packet> {
     let seen = next_frame(ctx)?;
     let packet = parse(&seen.frame, seen.cursor).ok()?;
     let place = PARKED.get_ptr_mut(black_box(0))?.cast::<Packet>();
-    // SAFETY: one CPU at a time (`Walk`), and the place is large enough. As `maps::Place`, but without a partition.
+    // SAFETY: only one CPU runs this at a time (`Walk`), and the place is large enough. As `maps::Place`, but without a
+    // partition.
     unsafe {
         place.write(packet);
         black_box(place).as_ref()
     }
 }
 
-/// What it costs to run a program.
+/// Does nothing: measures the cost of running a program.
 #[xdp(frags)]
 pub fn empty(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
@@ -118,11 +120,11 @@ pub fn percpu_hash(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn count(packet: &'static Packet) -> Option<()> {
     if let Some(value) = PERCPU_HASH.get_ptr_mut(&packet.key) {
-        // SAFETY: a value of this CPU, on which nothing else runs meanwhile.
+        // SAFETY: a value of this CPU, which runs nothing else in the meantime.
         unsafe { value.as_mut()? }.add(packet);
         return Some(());
     }
-    // SAFETY: one CPU at a time (`Walk`).
+    // SAFETY: only one CPU runs this at a time (`Walk`).
     let value = unsafe { NEW_FLOW.get_ptr_mut(black_box(0))?.as_mut()? };
     value.start(packet);
     PERCPU_HASH.insert(&packet.key, &*value, u64::from(BPF_NOEXIST)).ok()

@@ -10,7 +10,7 @@ use flowml_common::packet::Hook;
 use flowml_ebpf::frame::{buffers_length, meter, meter_tc, of_tc, of_xdp};
 use flowml_ebpf::payload::{Buffers, Linear};
 
-/// XDP for frames in one or several buffers (Linux 5.18).
+/// XDP for frames in one or several buffers (needs Linux 5.18).
 #[xdp(frags)]
 pub fn flowml_xdp_frags(ctx: XdpContext) -> u32 {
     let seen = of_xdp(&ctx, buffers_length(&ctx));
@@ -26,16 +26,16 @@ pub fn flowml_xdp(ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-/// tc, what comes in.
+/// tc, received frames.
 #[classifier]
 pub fn flowml_ingress(ctx: TcContext) -> i32 {
     let seen = of_tc(&ctx, Hook::Ingress);
     meter_tc(&ctx, &seen);
-    // To the next program, as if this one were not there (`TCX_NEXT` is the same number).
+    // Continues with the next program, as if this one did not exist (`TCX_NEXT` is the same number).
     TC_ACT_UNSPEC
 }
 
-/// tc, what goes out.
+/// tc, sent frames.
 #[classifier]
 pub fn flowml_egress(ctx: TcContext) -> i32 {
     let seen = of_tc(&ctx, Hook::Egress);
