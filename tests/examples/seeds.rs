@@ -1,4 +1,4 @@
-//! Writes what the fuzzer begins with into a folder for each of its targets: `seeds FOLDER`.
+//! Writes the fuzzer's initial inputs into a folder for each target: `seeds FOLDER`.
 
 use std::fs;
 use std::path::PathBuf;

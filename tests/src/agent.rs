@@ -1,4 +1,5 @@
-//! The agent under test: started in a host, its records read as it writes them, ended with its guard.
+//! The agent under test: starts it in a host, reads its records as it writes them, and ends it when its guard is
+//! dropped.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,13 +17,13 @@ use crate::hooks::Hooks;
 use crate::lab::{Host, Interface, wait_until};
 use crate::process::Process;
 
-/// Longest that the agent may take to load and attach its programs, on a busy machine.
+/// Longest time for the agent to load and attach its programs on a busy machine.
 const ATTACH_LIMIT: Duration = Duration::from_secs(30);
 
-/// Longest that the agent may take to drain and flush after a signal.
+/// Longest time for the agent to drain and flush after a signal.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
-/// The agent's file: `$FLOWML_BIN`, else what `cargo xtask build` leaves.
+/// The agent's file: `$FLOWML_BIN`, otherwise the one that `cargo xtask build` made.
 pub fn binary() -> Result<PathBuf> {
     let path = std::env::var_os("FLOWML_BIN").map_or_else(default_binary, PathBuf::from);
     ensure!(path.is_file(), "there is no agent at {}: run `cargo xtask build`", path.display());
@@ -33,12 +34,12 @@ fn default_binary() -> PathBuf {
     target().join("debug/flowml")
 }
 
-/// What `cargo xtask build` leaves of the kernel programs.
+/// The object of the kernel programs that `cargo xtask build` made.
 pub(crate) fn default_object() -> PathBuf {
     target().join("kernel/flowml.o")
 }
 
-/// What builds and setup leave behind.
+/// The folder where builds and setup put their files.
 pub fn target() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from)
@@ -57,7 +58,7 @@ impl Agent {
         Self::start_program(host, binary()?.into(), arguments)
     }
 
-    /// Starts `flowml run` on an interface with its records on standard output, and waits until it counts.
+    /// Starts `flowml run` on an interface with its records on standard output, and waits until it meters.
     pub fn meter(interface: &Interface, arguments: &[&str]) -> Result<Self> {
         let agent =
             Self::start(&interface.host, &[&["run", "-i", &interface.name, "-o", "jsonl=-"], arguments].concat())?;
@@ -65,7 +66,7 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Starts a program that becomes the agent.
+    /// Starts a program that executes the agent in its own place.
     pub fn start_program(host: &Host, program: OsString, arguments: &[&str]) -> Result<Self> {
         let wants_egress = arguments.iter().any(|argument| matches!(*argument, "both" | "--direction=both"));
         let command = [program].into_iter().chain(arguments.iter().map(OsString::from));
@@ -77,12 +78,13 @@ impl Agent {
         self.process.id()
     }
 
-    /// Whether it has not ended.
+    /// Whether it is still running.
     pub fn is_running(&self) -> Result<bool> {
         self.process.is_running()
     }
 
-    /// Waits until the agent's programs are attached to the interface, on both sides if it was asked for both.
+    /// Waits until the agent's programs are attached to the interface, on both sides if the agent meters both
+    /// directions.
     pub fn wait_attached(&self, interface: &Interface) -> Result<()> {
         let attached = || {
             let hooks = Hooks::of(interface)?;
@@ -94,12 +96,12 @@ impl Agent {
         })
     }
 
-    /// What the agent has said to people.
+    /// What the agent has written to standard error so far.
     pub fn stderr(&self) -> String {
         self.process.stderr().text()
     }
 
-    /// What the agent has said, all of it if it has ended.
+    /// What the agent has written to standard error. If it has ended, all of it.
     fn last_words(&self) -> String {
         if self.process.is_running().is_ok_and(|running| !running) {
             self.process.stderr().wait_closed();
@@ -112,7 +114,7 @@ impl Agent {
         complete_records(&self.process.stdout().bytes())
     }
 
-    /// The first record, of those written and those to come within `limit`, of which `wanted` is true.
+    /// The first record for which `wanted` is true, among those already written and those that follow within `limit`.
     pub fn wait_for(&self, limit: Duration, mut wanted: impl FnMut(&Value) -> bool) -> Result<Value> {
         let mut seen = 0;
         let found = self.process.stdout().wait_for(limit, |bytes| {
@@ -127,13 +129,13 @@ impl Agent {
         found.with_context(|| format!("no such record within {limit:?}; the agent said:\n{}", self.stderr()))?
     }
 
-    /// Sends a signal and collects what the agent wrote to its end.
+    /// Sends a signal, waits for the end, and collects what the agent wrote.
     pub fn stop(self, signal: Signal) -> Result<Report> {
         self.process.signal(signal)?;
         self.finish(STOP_LIMIT)
     }
 
-    /// Waits until the agent ends by itself, and collects what it wrote.
+    /// Waits until the agent ends without a signal, and collects what it wrote.
     pub fn finish(self, limit: Duration) -> Result<Report> {
         let output = self.process.wait(limit)?;
         Ok(Report {
@@ -149,17 +151,17 @@ impl Agent {
         self.process.signal(signal)
     }
 
-    /// Processor time that the agent has used, in user and kernel mode.
+    /// CPU time that the agent has used, in user and kernel mode.
     pub fn cpu_time(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).context("reading the agent's times")?;
-        // proc_pid_stat(5): fields 14 and 15, in ticks; the name in parentheses before them may hold anything.
+        // proc_pid_stat(5): fields 14 and 15, in ticks. The name in parentheses before them may contain any character.
         let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace().skip(11).take(2));
         let ticks: u64 = fields.into_iter().flatten().filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
         Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
     }
 }
 
-/// A copy of the agent that everybody may run, in a directory that goes with it.
+/// A copy of the agent that every user may execute, in a directory that is removed with it.
 #[derive(Debug)]
 pub struct PublicBinary(TempDir);
 
@@ -173,7 +175,7 @@ impl PublicBinary {
         Ok(copy)
     }
 
-    /// Where it is.
+    /// The path of the copy.
     pub fn program(&self) -> PathBuf {
         self.0.path().join("flowml")
     }
@@ -186,7 +188,7 @@ pub struct Report {
     pub code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// What it said to people.
+    /// What it wrote to standard error.
     pub stderr: String,
     /// Its records.
     pub records: Vec<Value>,
@@ -212,7 +214,7 @@ fn complete_records(bytes: &[u8]) -> Result<Vec<Value>> {
     records(&bytes[..complete])
 }
 
-/// Every line must be a JSON object with a type: standard output is for records alone.
+/// Every line must be a JSON object with a type: standard output contains only records.
 fn records(bytes: &[u8]) -> Result<Vec<Value>> {
     let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     lines.map(record).collect()
@@ -232,7 +234,8 @@ mod tests {
     use crate::lab::{LinkOptions, require_lab};
     use std::time::Instant;
 
-    /// Writes a flow, then waits; after SIGTERM a summary without a newline and exit code 7.
+    /// A program in place of the agent: it writes a flow, then waits. After SIGTERM it writes a summary without a
+    /// newline, and exits with code 7.
     const STAND_IN: &str = r#"
         trap 'kill $!; printf "{\"type\":\"summary\",\"flows\":1}"; exit 7' TERM
         echo '{"type":"flow","src_ip":"10.77.1.1"}'
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_ends_before_it_attached_is_reported_with_its_words() {
+    fn an_agent_that_ends_before_it_attached_is_reported_with_its_messages() {
         let Some(lab) = require_lab() else { return };
         let (a, b) = (lab.host("a").expect("a host"), lab.host("b").expect("a host"));
         let [interface, _] = lab.link([&a, &b], &LinkOptions::quiet()).expect("a link");
@@ -267,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_records_on_standard_output_is_an_error() {
+    fn a_line_of_standard_output_that_is_no_record_is_an_error() {
         assert!(records(b"{\"type\":\"flow\"}\nhello\n").is_err());
         assert!(records(b"{\"flows\":1}\n").is_err());
         assert_eq!(complete_records(b"{\"type\":\"flow\"}\n{\"typ").expect("one record").len(), 1);

@@ -1,4 +1,4 @@
-//! A BPF file system of a test's own, in a folder that goes with it.
+//! A BPF file system for one test, in a folder that is removed with it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use anyhow::{Context, Result, ensure};
 
 const PREFIX: &str = "flowml-bpffs-";
 
-/// A mounted BPF file system. Dropping it takes it away, with all that is pinned there.
+/// A mounted BPF file system. Dropping it unmounts it, which removes everything that is pinned there.
 #[derive(Debug)]
 pub struct Bpffs(PathBuf);
 
 impl Bpffs {
-    /// Mounts one. Removes what earlier, killed runs left behind.
+    /// Mounts a BPF file system. Removes what earlier, killed runs left behind.
     pub fn mount() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         remove_stale()?;
@@ -27,7 +27,7 @@ impl Bpffs {
         Ok(Self(folder))
     }
 
-    /// A folder in it, which is not made.
+    /// A folder in the file system. It is not created.
     pub fn folder(&self) -> Folder {
         Folder(self.0.join("pins"))
     }
@@ -44,17 +44,17 @@ impl Drop for Bpffs {
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// As a path.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// As an argument.
+    /// The path as a command line argument.
     pub fn argument(&self) -> &str {
         self.0.to_str().unwrap_or_default()
     }
 
-    /// The names in it; none where it is not there.
+    /// The names in the folder, or none if it does not exist.
     pub fn names(&self) -> Vec<String> {
         let names = fs::read_dir(&self.0).into_iter().flatten().flatten();
         names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
@@ -62,7 +62,7 @@ impl Folder {
 }
 
 fn unmount(folder: &Path) {
-    // Somebody may still have a folder open: it goes with the last.
+    // Lazily: a process may still have a folder open, and the file system goes when the last one is closed.
     let _ = Command::new("umount").arg("--lazy").arg(folder).status();
     let _ = fs::remove_dir(folder);
 }

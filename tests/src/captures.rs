@@ -1,4 +1,4 @@
-//! Capture files for tests, written by their formats' descriptions and not by the library that reads them.
+//! Writes capture files for tests from the descriptions of the formats, without the library that reads them.
 
 use std::io::Write;
 
@@ -6,25 +6,25 @@ use anyhow::Result;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// A packet to be written.
+/// A packet for a capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Unix time, ns.
+    /// Unix time in ns.
     pub time_ns: u64,
-    /// What was captured.
+    /// The captured bytes.
     pub bytes: Vec<u8>,
-    /// How long it was on the wire.
+    /// Length on the wire in bytes.
     pub original: u32,
 }
 
 impl Record {
-    /// A packet that was captured whole.
+    /// A packet whose bytes were all captured.
     #[must_use]
     pub fn whole(time_ns: u64, bytes: Vec<u8>) -> Self {
         Self { time_ns, original: bytes.len() as u32, bytes }
     }
 
-    /// The same, cut after `snap` bytes.
+    /// The same packet, captured only up to `snap` bytes.
     #[must_use]
     pub fn snapped(mut self, snap: usize) -> Self {
         self.bytes.truncate(snap);
@@ -32,7 +32,7 @@ impl Record {
     }
 }
 
-/// The order of the bytes of a number.
+/// Byte order of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Order {
@@ -40,7 +40,7 @@ pub enum Order {
     Big,
 }
 
-/// Bytes in the making.
+/// A buffer to which numbers are appended in a byte order.
 struct Bytes {
     order: Order,
     bytes: Vec<u8>,
@@ -63,7 +63,7 @@ impl Bytes {
         self.put(&number.to_le_bytes())
     }
 
-    /// A number, its lowest byte first.
+    /// Appends a number, given in little-endian order.
     fn put(&mut self, little: &[u8]) -> &mut Self {
         match self.order {
             Order::Little => self.bytes.extend(little),
@@ -77,7 +77,7 @@ impl Bytes {
         self
     }
 
-    /// Zeroes up to a multiple of four bytes.
+    /// Appends zeros up to a multiple of four bytes.
     fn pad(&mut self) -> &mut Self {
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
         self
@@ -89,11 +89,11 @@ impl Bytes {
 pub struct Pcap {
     /// Byte order of its numbers.
     pub order: Order,
-    /// Whether its times are in ns and not in µs.
+    /// Whether its times are in ns instead of µs.
     pub nanoseconds: bool,
-    /// Whether it has the longer records of Kuznetsov's modified format, which is in µs.
+    /// Whether it has the longer records of Kuznetsov's modified format, whose times are in µs.
     pub modified: bool,
-    /// The link type, with the bits above it that say how long the FCS is.
+    /// The link type, with the bits above it that state the length of the FCS.
     pub link: u32,
 }
 
@@ -104,7 +104,7 @@ impl Pcap {
         Self { order: Order::Little, nanoseconds: false, modified: false, link }
     }
 
-    /// Writes a file.
+    /// Writes a whole file.
     #[must_use]
     pub fn write(&self, records: &[Record]) -> Vec<u8> {
         let mut file = self.header();
@@ -112,7 +112,7 @@ impl Pcap {
         file
     }
 
-    /// What a file begins with.
+    /// The file header.
     #[must_use]
     pub fn header(&self) -> Vec<u8> {
         let magic = match (self.nanoseconds, self.modified) {
@@ -125,7 +125,7 @@ impl Pcap {
         file.bytes
     }
 
-    /// Adds a packet to a file, or to a part of one.
+    /// Appends a packet to a file, or to a part of a file.
     pub fn append(&self, file: &mut Vec<u8>, record: &Record) {
         let mut bytes = Bytes { order: self.order, bytes: std::mem::take(file) };
         let unit = if self.nanoseconds { 1 } else { 1000 };
@@ -145,9 +145,9 @@ impl Pcap {
 pub struct Interface {
     /// The link type.
     pub link: u16,
-    /// `if_tsresol`: 10⁻ⁿ s, or 2⁻ⁿ s with the highest bit set; nothing is µs.
+    /// `if_tsresol`: 10⁻ⁿ s, or 2⁻ⁿ s if the highest bit is set; without it times are in µs.
     pub resolution: Option<u8>,
-    /// `if_tsoffset`, seconds.
+    /// `if_tsoffset` in seconds.
     pub offset_s: Option<i64>,
 }
 
@@ -168,24 +168,25 @@ impl Interface {
     }
 }
 
-/// The kinds of blocks that carry a packet.
+/// The kinds of blocks that contain a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PacketBlock {
-    /// With comments and flags behind the packet.
+    /// Enhanced packet block, with comments and flags after the packet.
     Enhanced,
-    /// The one that it has replaced.
+    /// The packet block that the enhanced one has replaced.
     Obsolete,
-    /// Without interface and time: interface 0, and the time of the packet before it.
+    /// Simple packet block, without interface and time: it belongs to interface 0 and gets the time of the packet
+    /// before it.
     Simple,
 }
 
-/// A pcapng file in the making.
+/// A pcapng file that is being written.
 pub struct Pcapng {
     file: Bytes,
 }
 
 impl Pcapng {
-    /// A file whose first section has these interfaces.
+    /// Starts a file whose first section has these interfaces.
     #[must_use]
     pub fn new(order: Order, interfaces: &[Interface]) -> Self {
         let mut pcapng = Self { file: Bytes::new(order) };
@@ -193,7 +194,7 @@ impl Pcapng {
         pcapng
     }
 
-    /// Begins another section.
+    /// Starts another section.
     pub fn section(&mut self, order: Order, interfaces: &[Interface]) -> &mut Self {
         self.file.order = order;
         let mut body = Bytes::new(order);
@@ -216,7 +217,7 @@ impl Pcapng {
         self
     }
 
-    /// Adds a packet of interface `number`, which must be the description given.
+    /// Adds a packet of interface `number`. `interface` must be the description of that interface.
     pub fn packet(&mut self, kind: PacketBlock, number: u16, interface: &Interface, record: &Record) -> &mut Self {
         let units = interface.units(record.time_ns);
         let (high, low) = ((units >> 32) as u32, units as u32);
@@ -243,7 +244,7 @@ impl Pcapng {
         self.block(kind, &mut body)
     }
 
-    /// Adds a block of which a reader of packets knows nothing.
+    /// Adds a block of a type that a reader of packets has to skip.
     pub fn stranger(&mut self) -> &mut Self {
         let mut body = Bytes::new(self.file.order);
         body.raw(b"nothing that anybody knows").pad();
@@ -257,7 +258,7 @@ impl Pcapng {
         self
     }
 
-    /// The file.
+    /// The bytes of the file.
     #[must_use]
     pub fn finish(&self) -> Vec<u8> {
         self.file.bytes.clone()
@@ -268,10 +269,10 @@ fn option(body: &mut Bytes, code: u16, value: &[u8]) {
     body.u16(code).u16(value.len() as u16).raw(value).pad();
 }
 
-/// Compresses with gzip, in as many members as there are pieces.
+/// Compresses with gzip, one member for each piece.
 ///
 /// # Errors
-/// None that memory would give.
+/// Only if the encoder fails, which does not happen in memory.
 pub fn gzip(pieces: &[&[u8]]) -> Result<Vec<u8>> {
     let mut file = Vec::new();
     for piece in pieces {
@@ -282,10 +283,10 @@ pub fn gzip(pieces: &[&[u8]]) -> Result<Vec<u8>> {
     Ok(file)
 }
 
-/// Compresses with zstd, in as many frames as there are pieces.
+/// Compresses with zstd, one frame for each piece.
 ///
 /// # Errors
-/// None that memory would give.
+/// Only if the encoder fails, which does not happen in memory.
 pub fn zstandard(pieces: &[&[u8]]) -> Result<Vec<u8>> {
     let mut file = Vec::new();
     for piece in pieces {

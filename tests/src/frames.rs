@@ -1,4 +1,4 @@
-//! Frames for tests: a builder that gets lengths and checksums right, and then lies where it is told to.
+//! Frames for tests: a builder that computes correct lengths and checksums, and then adds the requested errors.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -20,7 +20,7 @@ pub mod ether_type {
     pub const MPLS: u16 = 0x8847;
     pub const EAPOL: u16 = 0x888e;
     pub const SERVICE_VLAN: u16 = 0x88a8;
-    /// Outer tags of switches from before IEEE 802.1ad, never registered.
+    /// Outer VLAN tags of switches from before IEEE 802.1ad. They were never registered.
     pub const OLDER_SERVICE_VLANS: [u16; 3] = [0x9100, 0x9200, 0x9300];
     pub const LLDP: u16 = 0x88cc;
     pub const LOCAL_EXPERIMENT: u16 = 0x88b5;
@@ -52,7 +52,7 @@ pub mod protocol {
     pub const EXPERIMENT: u8 = 253;
 }
 
-/// TCP flags, as bits of the header's fourteenth byte (RFC 9293 §3.1).
+/// TCP flags, as bits of byte 13 of the header (RFC 9293 §3.1).
 pub mod flag {
     #![expect(missing_docs, reason = "the names are those of the RFC")]
     pub const FIN: u8 = 0x01;
@@ -65,17 +65,18 @@ pub mod flag {
     pub const CWR: u8 = 0x80;
 }
 
-/// Smallest Ethernet frame without its check sequence, in bytes (IEEE 802.3 §4.2.3.3).
+/// Length of the shortest Ethernet frame without its check sequence, in bytes (IEEE 802.3 §4.2.3.3).
 pub const SHORTEST: usize = 60;
 
-/// A locally administered unicast address that no interface of a laboratory has: a host discards a frame to it right
+/// A locally administered unicast address that no interface of a laboratory has. A host discards a frame to it right
 /// after the program on its interface has seen it.
 pub const NOBODY: Mac = Mac([2, 0xff, 0xff, 0xff, 0xff, 0xff]);
 
 const SOURCE_MAC: Mac = Mac([2, 0x77, 0, 0, 0, 1]);
 const DESTINATION_MAC: Mac = Mac([2, 0x77, 0, 0, 0, 2]);
 
-/// The parts of a frame to which [`Frame::poke`] and [`Frame::cut`] count; where there are several, the last one.
+/// The parts of a frame, as positions for [`Frame::poke`] and [`Frame::cut`]. If there are several of a kind, the last
+/// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layer {
     /// The Ethernet header.
@@ -88,11 +89,11 @@ pub enum Layer {
     Extension,
     /// The header above IP.
     Transport,
-    /// Whatever follows the last header.
+    /// Everything after the last header.
     Payload,
 }
 
-/// Fields of an IPv4 header; lengths, protocol and checksum follow from the frame.
+/// Fields of an IPv4 header. The builder computes lengths, protocol and checksum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of RFC 791 §3.1")]
 pub struct Ipv4 {
@@ -121,27 +122,27 @@ impl Default for Ipv4 {
     }
 }
 
-/// Which part of a datagram a fragment is.
+/// Position of a fragment in its datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fragment {
-    /// In units of eight bytes.
+    /// Offset in units of eight bytes.
     pub offset: u16,
     /// Whether more fragments follow.
     pub more: bool,
 }
 
 impl Fragment {
-    /// The first of several.
+    /// The first of several fragments.
     pub const FIRST: Self = Self { offset: 0, more: true };
-    /// One between the first and the last.
+    /// A fragment between the first and the last.
     pub const MIDDLE: Self = Self { offset: 185, more: true };
-    /// The last of several.
+    /// The last of several fragments.
     pub const LAST: Self = Self { offset: 370, more: false };
-    /// The whole datagram behind a fragment header (RFC 6946).
+    /// The whole datagram after a fragment header (RFC 6946).
     pub const ATOMIC: Self = Self { offset: 0, more: false };
 }
 
-/// Fields of an IPv6 header; payload length and next header follow from the frame.
+/// Fields of an IPv6 header. The builder computes payload length and next header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of RFC 8200 §3")]
 pub struct Ipv6 {
@@ -164,29 +165,29 @@ impl Default for Ipv6 {
     }
 }
 
-/// A header between the IP header and the transport (RFC 8200 §4, RFC 4302).
+/// A header between the IP header and the transport header (RFC 8200 §4, RFC 4302).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extension {
-    /// Filled with PadN; its length is eight bytes and eight for each unit more.
+    /// Filled with PadN. Its length is 8 bytes, plus 8 for each unit.
     HopByHop {
-        /// What the length field says.
+        /// Value of the length field.
         units: u8,
     },
-    /// A source route of type 4 without segments left; length as above.
+    /// A source route of type 4 without segments left. Its length is 8 bytes, plus 8 for each unit.
     Routing {
-        /// What the length field says.
+        /// Value of the length field.
         units: u8,
     },
-    /// Filled with PadN; length as above.
+    /// Filled with PadN. Its length is 8 bytes, plus 8 for each unit.
     DestinationOptions {
-        /// What the length field says.
+        /// Value of the length field.
         units: u8,
     },
-    /// Always eight bytes.
+    /// Always 8 bytes.
     Fragment(Fragment),
-    /// Authentication header, whose length field counts units of *four* bytes, less two.
+    /// Authentication header. Its length field counts units of *four* bytes, less two.
     Authentication {
-        /// Words of four bytes of the integrity check value; an odd number keeps IPv6's alignment to eight bytes.
+        /// Length of the integrity check value in words of four bytes. An odd number keeps IPv6's alignment to 8 bytes.
         icv_words: u8,
     },
 }
@@ -202,7 +203,7 @@ impl Extension {
         }
     }
 
-    /// The header, with a next header of zero as its first byte.
+    /// The header, with zero as its first byte, the next header.
     fn bytes(self) -> Vec<u8> {
         match self {
             Self::HopByHop { units } | Self::DestinationOptions { units } => {
@@ -230,7 +231,7 @@ impl Extension {
     }
 }
 
-/// Fields of a TCP header; data offset and checksum follow from the frame.
+/// Fields of a TCP header. The builder computes data offset and checksum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of RFC 9293 §3.1")]
 pub struct Tcp {
@@ -273,7 +274,7 @@ impl Default for Ports {
     }
 }
 
-/// Where the number of the next header goes.
+/// Where to write the number of the next header.
 #[derive(Debug, Clone, Copy)]
 enum Next {
     EtherType(usize),
@@ -281,14 +282,14 @@ enum Next {
     Fixed,
 }
 
-/// A frame in the making. Each call adds a header behind those before; [`Frame::finish`] fills in what depends on the
-/// rest: lengths, the numbers of next headers, checksums.
+/// A frame that is being built. Each call adds a header after those before. [`Frame::finish`] fills in what depends on
+/// the rest: lengths, numbers of next headers, checksums.
 #[derive(Debug, Clone)]
 pub struct Frame {
     bytes: Vec<u8>,
     next: Next,
     layers: Vec<(Layer, usize)>,
-    /// The number of the transport protocol, for its checksum.
+    /// The number of the transport protocol, for the checksum.
     transport: Option<u8>,
     padded_to: usize,
     pokes: Vec<(usize, Vec<u8>)>,
@@ -302,14 +303,14 @@ impl Default for Frame {
 }
 
 impl Frame {
-    /// An Ethernet header.
+    /// Starts a frame with an Ethernet header.
     pub fn between(source: Mac, destination: Mac) -> Self {
         let bytes = [&destination.0[..], &source.0, &[0, 0]].concat();
         let layers = vec![(Layer::Ethernet, 0)];
         Self { bytes, next: Next::EtherType(12), layers, transport: None, padded_to: 0, pokes: vec![], cut: None }
     }
 
-    /// A VLAN tag: `tpid` is the ethertype that announces it, `tci` holds priority, DEI and the VLAN id.
+    /// Adds a VLAN tag: `tpid` is the ethertype that announces it, `tci` holds priority, DEI and the VLAN id.
     #[must_use]
     pub fn tag(mut self, tpid: u16, tci: u16) -> Self {
         self.announce(tpid, 0);
@@ -320,14 +321,14 @@ impl Frame {
         self
     }
 
-    /// Anything but IP above Ethernet.
+    /// Adds a payload other than IP after the Ethernet header.
     #[must_use]
     pub fn ether_type(mut self, ether_type: u16, payload: &[u8]) -> Self {
         self.announce(ether_type, 0);
         self.payload(payload)
     }
 
-    /// An IPv4 header.
+    /// Adds an IPv4 header.
     #[must_use]
     pub fn ipv4(mut self, header: &Ipv4) -> Self {
         self.announce(ether_type::IPV4, protocol::IPV4);
@@ -345,7 +346,7 @@ impl Frame {
         self
     }
 
-    /// An IPv6 header.
+    /// Adds an IPv6 header.
     #[must_use]
     pub fn ipv6(mut self, header: &Ipv6) -> Self {
         self.announce(ether_type::IPV6, protocol::IPV6);
@@ -359,7 +360,7 @@ impl Frame {
         self
     }
 
-    /// An extension header.
+    /// Adds an extension header.
     #[must_use]
     pub fn extension(mut self, extension: Extension) -> Self {
         self.announce(0, extension.protocol());
@@ -369,7 +370,7 @@ impl Frame {
         self
     }
 
-    /// A TCP header.
+    /// Adds a TCP header.
     #[must_use]
     pub fn tcp(mut self, header: &Tcp) -> Self {
         self.begin_transport(protocol::TCP);
@@ -385,7 +386,7 @@ impl Frame {
         self
     }
 
-    /// A UDP header.
+    /// Adds a UDP header.
     #[must_use]
     pub fn udp(mut self, ports: Ports) -> Self {
         self.begin_transport(protocol::UDP);
@@ -395,7 +396,7 @@ impl Frame {
         self
     }
 
-    /// An SCTP common header.
+    /// Adds an SCTP common header.
     #[must_use]
     pub fn sctp(mut self, ports: Ports) -> Self {
         self.begin_transport(protocol::SCTP);
@@ -406,7 +407,7 @@ impl Frame {
         self
     }
 
-    /// An ICMP header: type, code, and the four bytes after the checksum.
+    /// Adds an ICMP header: type, code, and the four bytes after the checksum.
     #[must_use]
     pub fn icmp(mut self, kind: u8, code: u8, rest: [u8; 4]) -> Self {
         self.begin_transport(protocol::ICMP);
@@ -415,7 +416,7 @@ impl Frame {
         self
     }
 
-    /// An ICMPv6 header, as [`Self::icmp`].
+    /// Adds an ICMPv6 header, with the arguments of [`Self::icmp`].
     #[must_use]
     pub fn icmpv6(mut self, kind: u8, code: u8, rest: [u8; 4]) -> Self {
         self.begin_transport(protocol::ICMPV6);
@@ -424,7 +425,7 @@ impl Frame {
         self
     }
 
-    /// Any other protocol above IP, with its header as part of the payload.
+    /// Adds any other protocol above IP. Its header is part of the payload.
     #[must_use]
     pub fn protocol(mut self, number: u8, payload: &[u8]) -> Self {
         self.announce(0, number);
@@ -434,7 +435,7 @@ impl Frame {
         self
     }
 
-    /// Bytes behind the last header.
+    /// Adds bytes after the last header.
     #[must_use]
     pub fn payload(mut self, payload: &[u8]) -> Self {
         self.begin(Layer::Payload);
@@ -442,21 +443,21 @@ impl Frame {
         self
     }
 
-    /// Zeros behind the IP packet, up to the shortest frame that Ethernet carries.
+    /// Adds zeros after the IP packet, up to the length of the shortest Ethernet frame.
     #[must_use]
     pub fn padded(mut self) -> Self {
         self.padded_to = SHORTEST;
         self
     }
 
-    /// Overwrites bytes of the finished frame, `offset` bytes into a layer: no length or checksum follows suit.
+    /// Overwrites bytes of the finished frame, `offset` bytes into a layer. Lengths and checksums do not change.
     #[must_use]
     pub fn poke(mut self, layer: Layer, offset: usize, bytes: &[u8]) -> Self {
         self.pokes.push((self.start_of(layer) + offset, bytes.to_vec()));
         self
     }
 
-    /// Ends the finished frame `offset` bytes into a layer: headers still speak of the rest.
+    /// Ends the finished frame `offset` bytes into a layer. Headers do not change.
     #[must_use]
     pub fn cut(mut self, layer: Layer, offset: usize) -> Self {
         self.cut = Some(self.start_of(layer) + offset);
@@ -504,7 +505,7 @@ impl Frame {
         let segment = &self.bytes[start..];
         match number {
             protocol::TCP => self.put(start + 16, internet_checksum(&[&pseudo, segment])),
-            // Zero would mean no checksum (RFC 768).
+            // The value zero would mean that there is no checksum (RFC 768).
             protocol::UDP => self
                 .put(start + 6, Some(internet_checksum(&[&pseudo, segment])).filter(|&sum| sum != 0).unwrap_or(0xffff)),
             protocol::ICMP => self.put(start + 2, internet_checksum(&[segment])),
@@ -517,7 +518,7 @@ impl Frame {
         }
     }
 
-    /// What TCP, UDP and ICMPv6 checksums cover besides their segment (RFC 9293 §3.1, RFC 8200 §8.1).
+    /// The bytes that TCP, UDP and ICMPv6 checksums cover besides their segment (RFC 9293 §3.1, RFC 8200 §8.1).
     fn pseudo_header(&self, number: u8, ip: usize, length: u32) -> Vec<u8> {
         let addresses = if self.bytes[ip] >> 4 == 4 { ip + 12..ip + 20 } else { ip + 8..ip + 40 };
         [&self.bytes[addresses], &length.to_be_bytes(), &[0, 0, 0, number]].concat()
@@ -560,7 +561,7 @@ fn padded_to_words(options: &[u8]) -> Vec<u8> {
     padded
 }
 
-/// RFC 1071, over parts of even length but the last.
+/// The checksum of RFC 1071. All parts but the last have an even length.
 pub fn internet_checksum(parts: &[&[u8]]) -> u16 {
     let words = parts.iter().flat_map(|part| part.chunks(2));
     let sum: u64 = words.map(|word| u64::from(word[0]) << 8 | word.get(1).map_or(0, |&low| u64::from(low))).sum();
@@ -571,7 +572,7 @@ pub fn internet_checksum(parts: &[&[u8]]) -> u16 {
     !(folded as u16)
 }
 
-/// SCTP's checksum (RFC 9260, appendix A).
+/// The checksum of SCTP (RFC 9260, appendix A).
 fn crc32c(bytes: &[u8]) -> u32 {
     const REFLECTED_POLYNOMIAL: u32 = 0x82f6_3b78;
     !bytes.iter().fold(!0u32, |crc, &byte| {

@@ -1,4 +1,4 @@
-//! Which kernel programs are attached to an interface.
+//! Reads which kernel programs are attached to an interface.
 
 use std::io;
 
@@ -6,19 +6,19 @@ use anyhow::{Context, Result, bail};
 
 use crate::lab::Interface;
 
-/// Where programs can be attached that see every packet of an interface.
+/// The hooks of an interface that see every packet, and whether a program is attached there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hooks {
     /// XDP, native or generic.
     pub xdp: bool,
-    /// tc's ingress side: TCX, or a filter of classic tc.
+    /// Ingress side of tc: TCX, or a filter of classic tc.
     pub tc_ingress: bool,
-    /// tc's egress side, likewise.
+    /// Egress side of tc: TCX, or a filter of classic tc.
     pub tc_egress: bool,
 }
 
 impl Hooks {
-    /// What is attached at this moment.
+    /// Reads what is attached now.
     pub fn of(interface: &Interface) -> Result<Self> {
         Ok(Self {
             xdp: !interface.host.show_link(&interface.name)?["xdp"].is_null(),
@@ -27,7 +27,7 @@ impl Hooks {
         })
     }
 
-    /// Whether anything is attached that sees what comes in.
+    /// Whether a program is attached that sees incoming packets.
     pub fn sees_ingress(self) -> bool {
         self.xdp || self.tc_ingress
     }
@@ -38,7 +38,7 @@ const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
 
-/// The part of `union bpf_attr` that BPF_PROG_QUERY uses, padded with zeros for what later kernels may write.
+/// The part of `union bpf_attr` that BPF_PROG_QUERY uses, padded with zeros for fields that later kernels may write.
 #[repr(C)]
 #[derive(Default)]
 struct Query {
@@ -63,7 +63,7 @@ fn has_tcx(interface: &Interface, attach_type: u32) -> Result<bool> {
     })?;
     match queried {
         Ok(count) => Ok(count > 0),
-        // ENOENT: never had one. EINVAL: a kernel before 6.6, without TCX.
+        // ENOENT: no program was ever attached. EINVAL: a kernel before 6.6, without TCX.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => Ok(false),
         Err(error) => Err(error).with_context(|| format!("asking for the TCX programs of {}", interface.name)),
     }
@@ -73,7 +73,7 @@ fn has_filter(interface: &Interface, side: &str) -> Result<bool> {
     let listed = interface.host.run(["tc", "filter", "show", "dev", &interface.name, side])?;
     match listed.status.success() {
         true => Ok(!listed.stdout.is_empty()),
-        // No clsact queueing discipline, and so no filter.
+        // There is no clsact queueing discipline, so there is no filter.
         false if String::from_utf8_lossy(&listed.stderr).contains("Parent Qdisc doesn't exists") => Ok(false),
         false => {
             bail!("tc could not list the filters of {}: {}", interface.name, String::from_utf8_lossy(&listed.stderr))

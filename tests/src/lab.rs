@@ -1,8 +1,8 @@
-//! Network namespaces and the links between them, all of which undo themselves.
+//! Network namespaces and the links between them. They are removed when their guard is dropped.
 //!
 //! A namespace is named `flowml-<pid>-<n>-<host>`: the process that made it, the number of the laboratory in that
-//! process, the host's name. A watching process removes the namespaces of one that was killed; should that be killed
-//! too, what is left is recognisable by its dead process, and the next laboratory removes it.
+//! process, and the host's name. If the process is killed, a watching process removes its namespaces. If that process
+//! is killed too, the next laboratory recognises the remaining namespaces by their dead process, and removes them.
 //!
 //! Address plan: member `m` of segment `s` is 10.77.s.m/24, fd77:0:0:s::m/64 and 02:77:00:00:s:m.
 
@@ -26,19 +26,19 @@ use serde_json::Value;
 
 use crate::process::Process;
 
-/// Where iproute2 keeps the names of network namespaces.
+/// The folder where iproute2 keeps the names of network namespaces.
 const NAMESPACES: &str = "/run/netns";
 
 const PREFIX: &str = "flowml-";
 
-/// Longest that [`Host::run`] waits for a command.
+/// Longest time that [`Host::run`] waits for a command.
 pub const RUN_LIMIT: Duration = Duration::from_secs(60);
 
-/// Longest that a new link may take until both of its ends report carrier.
+/// Longest time until both ends of a new link report carrier.
 const CARRIER_LIMIT: Duration = Duration::from_secs(10);
 
-/// A laboratory, or why it is left out: on a machine without privileges or `ip` a test prints the reason and returns.
-/// Where `FLOWML_REQUIRE_LAB=1` is set, as `cargo xtask test` does, that is a failure instead.
+/// A laboratory, or `None` on a machine without privileges or without `ip`: then the reason is printed and the test
+/// returns. With `FLOWML_REQUIRE_LAB=1`, which `cargo xtask test` sets, the function panics instead.
 ///
 /// ```no_run
 /// let Some(lab) = flowml_tests::lab::require_lab() else { return };
@@ -47,21 +47,21 @@ pub fn require_lab() -> Option<Lab> {
     or_skip(Lab::new())
 }
 
-/// What a test cannot do without: as [`require_lab`].
+/// Returns something that a test needs, or handles its absence as [`require_lab`] does.
 pub fn or_skip<T>(needed: Result<T>) -> Option<T> {
     match needed {
         Ok(needed) => Some(needed),
         Err(error) => {
             let required = std::env::var_os("FLOWML_REQUIRE_LAB").is_some_and(|value| value == "1");
             assert!(!required, "FLOWML_REQUIRE_LAB=1, and this test cannot run: {error:#}");
-            // Not `eprintln!`, which the test harness captures: a test that did not run must be seen.
+            // The test harness captures `eprintln!`, and a test that did not run must be seen.
             let _ = writeln!(std::io::stderr(), "skipped: {error:#}");
             None
         }
     }
 }
 
-/// Some network namespaces and the links between them. Dropping it removes them, and ends what still runs in them.
+/// Network namespaces and the links between them. Dropping it ends what still runs in them, and removes them.
 #[derive(Debug)]
 pub struct Lab {
     prefix: String,
@@ -83,7 +83,7 @@ impl Lab {
         Ok(Self { prefix, namespaces: Mutex::default(), segments: AtomicU32::new(0), _watcher: watcher })
     }
 
-    /// A new host: a namespace with its loopback up and with no address on it but those.
+    /// Adds a host: a namespace whose loopback interface is up, with only the loopback addresses.
     pub fn host(&self, name: &str) -> Result<Host> {
         let namespace = format!("{}{name}", self.prefix);
         ip(&["netns", "add", &namespace])?;
@@ -94,7 +94,7 @@ impl Lab {
         Ok(host)
     }
 
-    /// Joins two hosts by a veth pair.
+    /// Connects two hosts by a veth pair.
     pub fn link(&self, ends: [&Host; 2], options: &LinkOptions) -> Result<[Interface; 2]> {
         let segment = self.next_segment()?;
         let interfaces = plan(ends, segment);
@@ -108,7 +108,7 @@ impl Lab {
         join(ends, options)
     }
 
-    /// Joins hosts by a switch: a namespace with a bridge, to which each of them has a veth pair.
+    /// Connects hosts by a switch: a namespace with a bridge that has a veth pair to each of them.
     pub fn segment<const N: usize>(&self, hosts: [&Host; N], options: &LinkOptions) -> Result<[Interface; N]> {
         let segment = self.next_segment()?;
         let switch = self.host(&format!("switch{segment}"))?;
@@ -137,7 +137,7 @@ impl Lab {
         self.namespaces().clone()
     }
 
-    /// From 1 to 255, as the address plan has one byte for it.
+    /// The number of the next segment, from 1 to 255: the address plan has one byte for it.
     fn next_segment(&self) -> Result<u8> {
         let segment = self.segments.fetch_add(1, Ordering::Relaxed) + 1;
         u8::try_from(segment).context("a laboratory has at most 255 segments")
@@ -158,8 +158,8 @@ impl Drop for Lab {
     }
 }
 
-/// A process that removes the namespaces of this one, should this one be killed: it waits for the end of a pipe whose
-/// other end we hold, out of reach of the terminal's signals.
+/// A process that removes the namespaces of this process if this process is killed. It waits for the end of a pipe
+/// whose other end this process holds. Signals of the terminal do not reach it.
 #[derive(Debug)]
 struct Watcher(Child);
 
@@ -191,19 +191,19 @@ impl Drop for Watcher {
     }
 }
 
-/// How a link is made. The default is an Ethernet of ordinary hosts: 1500 bytes, one queue, both IP versions,
-/// offloads as the kernel has them.
+/// Options of a link. The default is an Ethernet as hosts have it: 1500 bytes, one queue, both IP versions, the
+/// kernel's default offloads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkOptions {
-    /// Largest IP packet, in bytes.
+    /// Length of the largest IP packet in bytes.
     pub mtu: u32,
-    /// Transmit and receive queues of each end. With as many as there are CPUs, a frame from
+    /// Number of transmit queues and of receive queues of each end. With one for each CPU, a frame from
     /// `traffic::FrameSender` is received on the CPU that sent it.
     pub queues: u32,
-    /// No packet that nobody asked for: no IPv6, and neighbours known from the start, so no ARP either.
-    /// For tests that count to the packet.
+    /// Removes all traffic except what the test sends: no IPv6, and static neighbours instead of ARP. For tests that
+    /// count every packet.
     pub quiet: bool,
-    /// Checksum, segmentation and receive offloads. Without them each buffer is one frame, checksummed.
+    /// Checksum, segmentation and receive offloads. Without them each buffer is one frame with its checksum.
     pub offloads: bool,
 }
 
@@ -214,7 +214,7 @@ impl Default for LinkOptions {
 }
 
 impl LinkOptions {
-    /// A link for exact counts: [`Self::quiet`], a queue for each CPU.
+    /// Options for exact counts: [`Self::quiet`], and one queue for each CPU.
     pub fn quiet() -> Self {
         let cpus = thread::available_parallelism().map_or(1, usize::from);
         Self { quiet: true, queues: cpus as u32, ..Self::default() }
@@ -250,17 +250,17 @@ pub enum IpVersion {
 /// One end of a link, in its host.
 #[derive(Debug, Clone)]
 pub struct Interface {
-    /// Where it is.
+    /// The host that has the interface.
     pub host: Host,
-    /// `eth0` for the first of a host.
+    /// The name: `eth0` for the first interface of a host.
     pub name: String,
     /// Its Ethernet address.
     pub mac: Mac,
-    /// Its IPv4 address, of a /24.
+    /// Its IPv4 address, in a /24.
     pub v4: Ipv4Addr,
-    /// Its IPv6 address, of a /64; the interface has it unless the link is quiet.
+    /// Its IPv6 address, in a /64. A quiet link does not configure it.
     pub v6: Ipv6Addr,
-    /// What it is connected to, in a [`Lab::segment`].
+    /// The switch port on the other side, in a [`Lab::segment`].
     port: Option<Port>,
 }
 
@@ -287,7 +287,7 @@ impl Interface {
         }
     }
 
-    /// A port at its address.
+    /// The address of a port on this interface.
     pub fn socket(&self, version: IpVersion, port: u16) -> SocketAddr {
         SocketAddr::new(self.address(version), port)
     }
@@ -297,17 +297,18 @@ impl Interface {
         self.host.counters(&self.name)
     }
 
-    /// Closes the switch's port: from now on nothing reaches the interface, which keeps its carrier; or opens it again.
+    /// Closes the switch's port, or opens it again. While it is closed nothing reaches the interface, which keeps its
+    /// carrier.
     pub fn set_port_open(&self, open: bool) -> Result<()> {
         let port = self.port.as_ref().with_context(|| format!("{} is at no switch", self.name))?;
         // include/uapi/linux/if_bridge.h: BR_STATE_DISABLED, BR_STATE_FORWARDING.
         let state = if open { "3" } else { "0" };
-        // Not by `ip`: the kernel would choose the state again after it.
+        // `ip` is not used here: the kernel would set the state again after it.
         port.switch.run_ok(["bridge", "link", "set", "dev", &port.name, "state", state])?;
         Ok(())
     }
 
-    /// Takes the interface down, which takes its IPv6 addresses away; or up again, with them.
+    /// Sets the interface down, which removes its IPv6 addresses, or up, which restores them.
     pub fn set_up(&self, up: bool) -> Result<()> {
         self.host.ip(&["link", "set", &self.name, if up { "up" } else { "down" }])?;
         if up {
@@ -317,13 +318,13 @@ impl Interface {
         Ok(())
     }
 
-    /// Sets the length of the largest IP packet.
+    /// Sets the MTU, the length of the largest IP packet in bytes.
     pub fn set_mtu(&self, mtu: u32) -> Result<()> {
         self.host.ip(&["link", "set", &self.name, "mtu", &mtu.to_string()])?;
         Ok(())
     }
 
-    /// Adds an address, with its prefix length.
+    /// Adds an address with its prefix length.
     pub fn add_address(&self, address: &str) -> Result<()> {
         let nodad: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
         self.host.ip(&[&["address", "add", address, "dev", &self.name], nodad].concat())?;
@@ -361,9 +362,9 @@ impl Interface {
         Ok(())
     }
 
-    /// The kernel reports carrier with a delay of up to a second where both ends happen to have the same interface
-    /// index (`linkwatch_urgent_event`, net/core/link_watch.c), and until then it may discard what is sent. A switch opens
-    /// its port then.
+    /// If both ends have the same interface index, the kernel reports carrier with a delay of up to a second
+    /// (`linkwatch_urgent_event`, net/core/link_watch.c). Until then it may discard what is sent. A switch opens its
+    /// port when carrier is reported.
     fn wait_for_carrier(&self) -> Result<()> {
         let is_up = |host: &Host, name: &str| Ok::<_, anyhow::Error>(host.show_link(name)?["operstate"] == "UP");
         let port = || self.port.as_ref().map_or(Ok(true), |port| is_up(&port.switch, &port.name));
@@ -372,24 +373,23 @@ impl Interface {
     }
 }
 
-/// What an interface counted since it was made.
+/// Counters of an interface since it was made.
 ///
-/// Bytes are those of the frames without check sequence; but while an XDP program is on either end of a veth, both ends
-/// leave the 14 bytes of the Ethernet header out for each frame that came by a socket (`veth_xdp_rcv_skb`,
-/// drivers/net/veth.c).
+/// Bytes are those of the frames without check sequence. While an XDP program is on either end of a veth, both ends
+/// count each frame from a socket without the 14 bytes of its Ethernet header (`veth_xdp_rcv_skb`, drivers/net/veth.c).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
     /// Packets received.
     pub rx_packets: u64,
     /// Bytes received.
     pub rx_bytes: u64,
-    /// Packets that the interface dropped on reception.
+    /// Received packets that the interface dropped.
     pub rx_dropped: u64,
     /// Packets sent.
     pub tx_packets: u64,
     /// Bytes sent.
     pub tx_bytes: u64,
-    /// Packets that the interface dropped instead of sending.
+    /// Packets for sending that the interface dropped.
     pub tx_dropped: u64,
 }
 
@@ -420,23 +420,23 @@ struct Namespace {
 }
 
 impl Host {
-    /// The name that the laboratory gave it.
+    /// The name that was given to [`Lab::host`].
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// The name of its namespace, as `ip netns` knows it.
+    /// The name of its namespace for `ip netns`.
     pub fn namespace(&self) -> &str {
         &self.0.namespace
     }
 
-    /// The file that stands for the namespace.
+    /// The path of the file that represents the namespace.
     pub fn namespace_path(&self) -> PathBuf {
         Path::new(NAMESPACES).join(self.namespace())
     }
 
-    /// A command that will run in this host, with the host's own /sys.
-    /// `ip netns exec` becomes the program itself, so that the child's id is the program's.
+    /// A command that will run in this host, with the host's own /sys. `ip netns exec` executes the program in its own
+    /// place, so the child's id is the program's.
     pub fn command<S: AsRef<OsStr>>(&self, program_and_arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", self.namespace()]).args(program_and_arguments);
@@ -455,13 +455,13 @@ impl Host {
         successful(&name, &Process::start(command)?.wait(RUN_LIMIT)?)
     }
 
-    /// Starts a command, which ends with the guard returned.
+    /// Starts a command. It ends when the returned guard is dropped.
     pub fn spawn<S: AsRef<OsStr>>(&self, program_and_arguments: impl IntoIterator<Item = S>) -> Result<Process> {
         Process::start(self.command(program_and_arguments))
     }
 
-    /// Calls `work` inside this host, on a thread of its own. Sockets that it opens stay in the host wherever they go.
-    /// (`/proc/net` inside is still the process's; `/proc/thread-self/net` is the host's. `/sys` is the process's.)
+    /// Calls `work` in this host, on a new thread. Sockets that it opens stay in the host wherever they are moved.
+    /// `/proc/thread-self/net` is the host's; `/proc/net` and `/sys` are the process's.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         let namespace = self.open()?;
         let inside = || {
@@ -490,12 +490,12 @@ impl Host {
         thread::Builder::new().name(format!("in {}", self.name())).spawn(inside).context("starting a thread")
     }
 
-    /// Runs `ip` on this host; it must succeed. Returns its standard output.
+    /// Runs `ip` on this host, which must succeed. Returns its standard output.
     pub fn ip(&self, arguments: &[&str]) -> Result<String> {
         ip(&[&["-n", self.namespace()], arguments].concat())
     }
 
-    /// The interface's own count of packets and bytes.
+    /// The interface's own counters of packets and bytes.
     pub fn counters(&self, interface: &str) -> Result<Counters> {
         let shown = self.show_link(interface)?;
         let count = |way: &str, what: &str| {
@@ -512,7 +512,7 @@ impl Host {
         })
     }
 
-    /// What `ip -d -s -j link show` says about an interface.
+    /// The output of `ip -d -s -j link show` for an interface.
     pub fn show_link(&self, interface: &str) -> Result<Value> {
         let text = self.ip(&["-d", "-s", "-j", "link", "show", "dev", interface])?;
         let shown: Value =
@@ -526,7 +526,7 @@ impl Host {
     }
 }
 
-/// Calls `done` every few milliseconds until it says yes; fails after `limit`.
+/// Calls `done` every few milliseconds until it returns true. Fails after `limit`.
 pub fn wait_until(limit: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + limit;
     while !done()? {
@@ -536,7 +536,7 @@ pub fn wait_until(limit: Duration, mut done: impl FnMut() -> Result<bool>) -> Re
     Ok(())
 }
 
-/// An end of a veth pair that is to be made.
+/// The description of one end of a veth pair.
 struct End<'a> {
     host: &'a Host,
     name: &'a str,
@@ -558,7 +558,7 @@ fn plan<const N: usize>(hosts: [&Host; N], segment: u8) -> [Interface; N] {
     })
 }
 
-/// Makes the link between two interfaces that are planned, and waits until both can send.
+/// Makes the link between two planned interfaces, and waits until both can send.
 fn join(interfaces: &[Interface; 2], options: &LinkOptions) -> Result<()> {
     veth(&interfaces[0].end(), &interfaces[1].end(), options)?;
     for (i, interface) in interfaces.iter().enumerate() {
@@ -577,8 +577,8 @@ fn veth(a: &End<'_>, b: &End<'_>, options: &LinkOptions) -> Result<()> {
     Ok(())
 }
 
-/// No duplicate address detection, no router solicitation, no reverse path filter: interfaces made from now on in
-/// this thread's namespace work at once and say little.
+/// Turns off duplicate address detection, router solicitation and the reverse path filter. Interfaces made from now on
+/// in this thread's namespace are usable at once and send little.
 fn silence_new_interfaces() -> Result<()> {
     for scope in ["all", "default"] {
         for (name, value) in [("accept_dad", "0"), ("router_solicitations", "0"), ("accept_ra", "0"), ("autoconf", "0")]
@@ -614,7 +614,7 @@ fn remove_stale_namespaces() -> Result<()> {
     for name in names {
         let name = name.context("listing network namespaces")?.file_name();
         let Some(name) = name.to_str().filter(|name| is_stale(name)) else { continue };
-        // Another laboratory may be removing it at this moment.
+        // Another laboratory may be removing it now.
         if let Err(error) = remove_namespace(name)
             && Path::new(NAMESPACES).join(name).exists()
         {
@@ -630,12 +630,12 @@ fn is_stale(namespace: &str) -> bool {
     maker.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
 }
 
-/// Ends the processes that still run in the namespace, all of them started by a laboratory, and removes it.
+/// Ends the processes that still run in the namespace, all of which a laboratory started, and removes it.
 fn remove_namespace(namespace: &str) -> Result<()> {
     let own = std::process::id().to_string();
     for pid in ip(&["netns", "pids", namespace])?.lines().filter(|pid| *pid != own) {
         if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
-            // ESRCH: it has just ended by itself.
+            // ESRCH: the process has just ended.
             let _ = kill_process(pid, Signal::KILL);
         }
     }

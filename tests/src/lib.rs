@@ -1,6 +1,6 @@
-//! The laboratory: network namespaces that undo themselves, frames, traffic and the agent that watches it.
+//! The laboratory: network namespaces that remove themselves, frames, traffic, and the agent that meters it.
 //!
-//! Everything here works inside namespaces that [`lab::Lab`] made, and nowhere else.
+//! All traffic stays in namespaces that [`lab::Lab`] made.
 
 pub mod agent;
 pub mod bpffs;

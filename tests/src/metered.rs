@@ -1,4 +1,5 @@
-//! Metering an interface of the laboratory with the real programs, in this process, and the account of what they count.
+//! Meters an interface of the laboratory with the real kernel programs, from this process, and checks their packet
+//! accounting.
 
 use std::thread;
 use std::time::Duration;
@@ -14,10 +15,10 @@ use flowml_user::capture::kernel::KernelTable;
 use crate::lab::{Interface, wait_until};
 use crate::traffic::raw::Sent;
 
-/// Longest that frames may be on their way once they are sent.
+/// Longest time from sending frames until they have arrived.
 pub const ARRIVAL_LIMIT: Duration = Duration::from_secs(30);
 
-/// Attaches the table's programs to what comes in at an interface, until the answer is dropped.
+/// Attaches the table's programs to the incoming side of an interface, until the returned value is dropped.
 pub fn attach_ingress(table: &mut KernelTable, interface: &Interface, mode: Mode) -> Result<Attachment> {
     interface.host.enter(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("starting tokio")?;
@@ -26,7 +27,7 @@ pub fn attach_ingress(table: &mut KernelTable, interface: &Interface, mode: Mode
     })?
 }
 
-/// What a table counted, over all its epochs until now.
+/// The packet accounting of a table over all its epochs so far.
 pub struct Account {
     table: KernelTable,
     total: Head,
@@ -35,7 +36,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// Begins with a table that has counted nothing yet.
+    /// Starts with a table that has counted nothing yet.
     pub fn new(table: KernelTable) -> Self {
         Self { table, total: bytemuck::Zeroable::zeroed(), in_flows: Count::default(), drains: 0 }
     }
@@ -45,27 +46,27 @@ impl Account {
         &mut self.table
     }
 
-    /// What was drained until now, but for the flows.
+    /// What has been drained so far, without the flows.
     pub const fn total(&self) -> &Head {
         &self.total
     }
 
-    /// Packets and bytes of the flows that were drained until now.
+    /// Packets and bytes of the flows that have been drained so far.
     pub const fn in_flows(&self) -> Count {
         self.in_flows
     }
 
-    /// How many epochs were drained.
+    /// The number of drained epochs.
     pub const fn drains(&self) -> u64 {
         self.drains
     }
 
-    /// Packets and bytes skipped for a reason until now.
+    /// Packets and bytes skipped for a reason so far.
     pub const fn skipped(&self, reason: Skipped) -> Count {
         self.total.skipped[reason as usize]
     }
 
-    /// Drains one epoch, for which the law must hold by itself. Answers how many packets it had.
+    /// Drains one epoch, whose packet accounting must be consistent. Returns the number of its packets.
     pub fn drain(&mut self, mut each: impl FnMut(Counted<'_>)) -> Result<u64> {
         let capacity = u64::from(self.table.size().shape.entries()) * u64::from(self.table.size().cpus);
         let drained = self.table.drain()?;
@@ -89,7 +90,7 @@ impl Account {
         Ok(head.received.packets)
     }
 
-    /// Drains every `pause` while `work` is done on another thread.
+    /// Drains every `pause` while `work` runs on another thread.
     pub fn drain_during<T: Send>(
         &mut self,
         pause: Duration,
@@ -106,7 +107,7 @@ impl Account {
         })
     }
 
-    /// Drains until all that was sent has arrived; then nothing more may come, and not a byte may be missing.
+    /// Drains until everything that was sent has arrived. Fails if more arrives, or if a byte is missing.
     pub fn settle(&mut self, sent: Sent, mut each: impl FnMut(Counted<'_>)) -> Result<()> {
         let arrived = wait_until(ARRIVAL_LIMIT, || {
             self.drain(&mut each)?;
@@ -123,7 +124,7 @@ impl Account {
     }
 }
 
-/// The law: received = in flows + skipped, in packets and bytes; and what found the table full is known by protocol.
+/// Checks conservation: received = in flows + skipped, in packets and bytes, and overflow is known by protocol.
 fn check_epoch(head: &Head, in_flows: Count) -> Result<()> {
     let skipped = sum(&head.skipped);
     let accounted = sum(&[in_flows, skipped]);

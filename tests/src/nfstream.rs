@@ -1,4 +1,4 @@
-//! Flows of NFStream against ours: joined by 5-tuple, VLAN and start, every shared column compared.
+//! Compares NFStream's flows with flowml's: joined by 5-tuple, VLAN and start, in every shared column.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,21 +9,21 @@ use flowml_user::features::FlowColumns;
 use flowml_user::sink::flow_columns;
 use serde_json::{Map, Value};
 
-/// A flow as its columns.
+/// A flow as a map of its columns.
 pub type Flow = Map<String, Value>;
 
-/// What NFStream says of a capture.
+/// NFStream's flows of a capture.
 #[derive(Debug)]
 pub struct Capture {
-    /// The file.
+    /// The path of the capture.
     pub path: String,
-    /// Whether no packet's time is before that of an earlier one.
+    /// Whether packet times never decrease.
     pub ordered: bool,
     /// The flows.
     pub flows: Vec<Flow>,
 }
 
-/// Reads what the script `nfstream_flows.py` writes.
+/// Parses the output of the script `nfstream_flows.py`.
 pub fn captures(text: &str) -> Result<Vec<Capture>> {
     let mut captures: Vec<Capture> = Vec::new();
     for line in text.lines() {
@@ -43,41 +43,41 @@ pub fn captures(text: &str) -> Result<Vec<Capture>> {
     Ok(captures)
 }
 
-/// Reads our flows out of JSON lines.
+/// Parses flowml's flows from JSON lines.
 pub fn flows(text: &str) -> Result<Vec<Flow>> {
     let rows = text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned()));
     let flow = |row: &Result<Flow>| row.as_ref().map_or(true, |row| row.get("type") == Some(&"flow".into()));
     rows.filter(flow).collect()
 }
 
-/// How exactly numbers must agree.
+/// The tolerance for numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Times {
-    /// The capture's times are whole ms: NFStream cuts nothing off.
+    /// The capture's times are whole ms, so NFStream truncates nothing.
     WholeMs,
-    /// By the rule `whole_ms`.
+    /// The rule `whole_ms` applies.
     Finer,
 }
 
-/// What became of NFStream's flows.
+/// The result of comparing NFStream's flows.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// All that NFStream reports.
+    /// The number of flows that NFStream reports.
     pub flows: u64,
-    /// Those that only NFStream reports, by this key.
+    /// The number of flows with a key that only NFStream reports.
     pub unjoined: u64,
-    /// Those that are not compared, by the rule of [`DIFFERENCES`].
+    /// The number of flows that are not compared, for each rule of [`DIFFERENCES`].
     pub by_rule: BTreeMap<&'static str, u64>,
-    /// Those of which every shared column was compared.
+    /// The number of flows whose shared columns were all compared.
     pub compared: u64,
-    /// Those among them that were told the other way round, by the rule `initiator`.
+    /// The number of compared flows whose initiator and responder are swapped, by the rule `initiator`.
     pub turned: u64,
-    /// Those of which a column differs, and how.
+    /// The flows in which a column differs, with the difference.
     pub differing: Vec<String>,
 }
 
 impl Outcome {
-    /// Agreement among the flows that were compared, 0 to 1.
+    /// Agreement among the compared flows, from 0 to 1.
     pub fn agreement(&self) -> f64 {
         1.0 - self.differing.len() as f64 / self.compared.max(1) as f64
     }
@@ -92,7 +92,7 @@ fn text<'a>(flow: &'a Flow, column: &str) -> &'a str {
     flow.get(column).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// NaN where there is none.
+/// A column as a number, or NaN if it has none.
 fn number(flow: &Flow, column: &str) -> f64 {
     flow.get(column).and_then(Value::as_f64).unwrap_or(f64::NAN)
 }
@@ -101,7 +101,7 @@ fn whole(flow: &Flow, column: &str) -> u64 {
     flow.get(column).and_then(Value::as_u64).unwrap_or(u64::MAX)
 }
 
-/// Both ends in one order, protocol and VLAN: who talked to whom, whoever began.
+/// Both ends in a fixed order, protocol and VLAN: the same for both directions.
 type Pair = ([(String, u64); 2], u64, u64);
 
 fn pair(flow: &Flow) -> Pair {
@@ -111,7 +111,7 @@ fn pair(flow: &Flow) -> Pair {
     (ends, whole(flow, "protocol"), whole(flow, "vlan_id"))
 }
 
-/// Protocols of which the two tell flows apart by different things.
+/// Protocols whose flows the two programs distinguish by different fields.
 const ICMP: [u64; 2] = [1, 58];
 const SCTP: u64 = 132;
 
@@ -150,9 +150,9 @@ pub fn compare(capture: &Capture, ours: &[Flow], times: Times, outcome: &mut Out
     }
 }
 
-/// Whether these are ICMP of different questions, or of the same asked from both sides: one flow for NFStream.
+/// Whether these are ICMP flows of different types, or of requests in both directions. NFStream makes one flow of them.
 fn has_several_kinds(flows: &[&Flow]) -> bool {
-    // A question and its answer are of one flow, whichever of the two is heard first.
+    // A request and its reply belong to one flow, whichever of them comes first.
     let question = |flow: &Flow| {
         let (kind, code) = (whole(flow, "icmp_type") as u8, whole(flow, "icmp_code"));
         match icmp_answer(whole(flow, "protocol") as u8, kind) {
@@ -163,17 +163,17 @@ fn has_several_kinds(flows: &[&Flow]) -> bool {
     flows.windows(2).any(|pair| question(pair[0]) != question(pair[1]))
 }
 
-/// Whether these are observations of several interfaces, which NFStream does not tell apart.
+/// Whether several interfaces observed these flows. NFStream does not distinguish interfaces.
 fn has_several_interfaces(flows: &[&Flow]) -> bool {
     flows.windows(2).any(|pair| pair[0]["interface"] != pair[1]["interface"])
 }
 
-/// Whether the active timeout ended the record or the one before.
+/// Whether the active timeout ended this record or the one before.
 fn is_active(ours: &Flow, theirs: &Flow) -> bool {
     ours["continues"] == true || whole(ours, "expiration_id") == 1 || whole(theirs, "expiration_id") == 1
 }
 
-/// Our name of NFStream's column, where our initiator is its destination.
+/// flowml's name of a column of NFStream if flowml's initiator is NFStream's destination.
 fn turned(column: &str) -> String {
     for (from, to) in [("src2dst_", "dst2src_"), ("dst2src_", "src2dst_"), ("src_", "dst_"), ("dst_", "src_")] {
         if let Some(rest) = column.strip_prefix(from) {
@@ -206,7 +206,7 @@ fn difference(ours: &Flow, theirs: &Flow, times: Times, outcome: &mut Outcome) -
                     })
             }
             (Value::Number(_), Value::Number(_)) => is_near(number(ours, &ours_name), number(theirs, name), tolerance),
-            // By the rule `link`.
+            // The rule `link` applies.
             (Value::String(_), Value::String(zero)) if zero.starts_with("00:00:00") => true,
             (our, their) => our == their,
         };
@@ -218,7 +218,7 @@ fn is_near(our: f64, their: f64, tolerance: f64) -> bool {
     (our - their).abs() <= tolerance.max(1e-9 * their.abs())
 }
 
-/// By how much a column may differ because NFStream cuts times to whole ms.
+/// The difference that is allowed in a column because NFStream truncates times to whole ms.
 fn cut_to_ms(theirs: &Flow, column: &str) -> f64 {
     let direction = column.split_once('_').map_or("", |(direction, _)| direction);
     let gaps = number(theirs, &format!("{direction}_packets")) - 1.0;

@@ -1,4 +1,4 @@
-//! Kernel programs and maps that a process holds, and whether they still exist when it has gone.
+//! Lists the kernel programs and maps that a process holds, and checks whether they still exist after its end.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::io;
 
 use anyhow::{Context, Result, ensure};
 
-/// A kind of BPF object.
+/// The kind of a BPF object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Program,
@@ -18,7 +18,7 @@ const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
 const BPF_MAP_GET_FD_BY_ID: libc::c_long = 14;
 
 impl Kind {
-    /// How the kernel names its id in /proc/PID/fdinfo (`bpf_prog_show_fdinfo`, `bpf_map_show_fdinfo`).
+    /// The kind whose id has this name in /proc/PID/fdinfo (`bpf_prog_show_fdinfo`, `bpf_map_show_fdinfo`).
     fn from_fdinfo(name: &str) -> Option<Self> {
         match name {
             "prog_id" => Some(Self::Program),
@@ -35,17 +35,18 @@ impl Kind {
     }
 }
 
-/// Programs and maps, by their ids. The kernel gives ids in turn, so one that has gone is not soon another's.
+/// Programs and maps by their ids. The kernel assigns ids cyclically, so the id of a removed object is not reused soon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Objects(BTreeSet<(Kind, u32)>);
 
 impl Objects {
-    /// What a process has open; links count as their programs. An error if that is not at least a program and a map.
+    /// The objects that a process has open. A link counts as its program. Fails unless there is at least one program
+    /// and one map.
     pub fn held_by(process: u32) -> Result<Self> {
         let directory = format!("/proc/{process}/fdinfo");
         let mut held = BTreeSet::new();
         for file in fs::read_dir(&directory).with_context(|| format!("listing {directory}"))? {
-            // A descriptor that was closed since is not held.
+            // The descriptor may have been closed since the listing.
             let Ok(info) = fs::read_to_string(file?.path()) else { continue };
             let named = info.lines().filter_map(|line| line.split_once(':'));
             held.extend(named.filter_map(|(name, id)| Some((Kind::from_fdinfo(name)?, id.trim().parse().ok()?))));
@@ -56,7 +57,7 @@ impl Objects {
         Ok(Self(held))
     }
 
-    /// Those that still exist, whoever holds them.
+    /// The objects that still exist, whichever process holds them.
     pub fn existing(&self) -> Result<Self> {
         let mut existing = BTreeSet::new();
         for &(kind, id) in &self.0 {
@@ -82,7 +83,7 @@ fn exists(kind: Kind, id: u32) -> Result<bool> {
     if let Ok(fd) = i32::try_from(opened)
         && fd >= 0
     {
-        // SAFETY: `fd` was opened just now and is nobody else's.
+        // SAFETY: `fd` was opened above and has no other owner.
         unsafe { libc::close(fd) };
         return Ok(true);
     }

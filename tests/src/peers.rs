@@ -1,4 +1,4 @@
-//! Other meters and readers, from Python's package index, in an environment that `cargo xtask setup` makes.
+//! Other flow meters and readers from Python's package index, in an environment that `cargo xtask setup` makes.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use anyhow::{Context, Result, ensure};
 use crate::agent;
 use crate::lab::or_skip;
 
-/// The environment, or why the test is left out: as [`require_lab`](crate::lab::require_lab).
+/// The environment, or `None` as for [`require_lab`](crate::lab::require_lab).
 pub fn require_peers() -> Option<Peers> {
     or_skip(Peers::find())
 }
 
-/// The environment.
+/// The Python environment.
 #[derive(Debug)]
 pub struct Peers {
     python: PathBuf,
@@ -27,7 +27,7 @@ impl Peers {
         Ok(Self { python })
     }
 
-    /// Runs a script of `tests/peers`, and gives what it wrote to standard output.
+    /// Runs a script of `tests/peers`, and returns its standard output.
     pub fn run(&self, script: &str, arguments: &[&Path], input: &str) -> Result<String> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script);
         let mut child = Command::new(&self.python)
@@ -38,7 +38,7 @@ impl Peers {
             .spawn()
             .with_context(|| format!("starting {}", path.display()))?;
         let mut stdin = child.stdin.take().context("its standard input")?;
-        // The script reads all of its input before the pipe of its output can be full.
+        // The script reads all of its input before it writes output, so its output pipe cannot block it.
         stdin.write_all(input.as_bytes()).context("telling the script what to read")?;
         drop(stdin);
         let output = child.wait_with_output().with_context(|| format!("waiting for {script}"))?;
@@ -47,7 +47,7 @@ impl Peers {
     }
 }
 
-/// What `flowml read` writes to standard output with these arguments, whatever its exit code: captures may be cut off.
+/// The standard output of `flowml read` with these arguments, whatever its exit code: captures may be truncated.
 pub fn read(arguments: &[&str]) -> Result<String> {
     let program = agent::binary()?;
     let output = Command::new(&program)

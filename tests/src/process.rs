@@ -1,4 +1,4 @@
-//! Child processes whose output is collected while they run, and that end with their guard.
+//! Child processes: collects their output while they run, and ends them when their guard is dropped.
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -11,10 +11,10 @@ use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
-/// How long a process may take to end after SIGTERM before it gets SIGKILL.
+/// Time that a process has to end after SIGTERM before it gets SIGKILL.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// How long a pipe may stay open after its process group has ended: only until the reading thread is scheduled.
+/// Time for which a pipe may stay open after its process group has ended. The reading thread must be scheduled once.
 const PIPE_CLOSES_WITHIN: Duration = Duration::from_secs(2);
 
 /// A running process in a process group of its own. Dropping it ends the whole group.
@@ -24,19 +24,19 @@ pub struct Process {
     child: Child,
     stdout: Collected,
     stderr: Collected,
-    /// Set once the leader is reaped: from then on its id may belong to somebody else.
+    /// Set once the leader is reaped. From then on its id may belong to another process.
     ended: Option<ExitStatus>,
 }
 
 impl Process {
-    /// Starts `command`, without standard input, as the leader of a new process group.
+    /// Starts `command` without standard input, as the leader of a new process group.
     pub fn start(command: Command) -> Result<Self> {
         let (mut process, stdout) = Self::start_piped(command)?;
         process.stdout = Collected::from_pipe(stdout);
         Ok(process)
     }
 
-    /// As [`Self::start`], but standard output is the caller's to read: more than one would collect.
+    /// As [`Self::start`], but the caller reads standard output, because it is too much to collect.
     pub fn start_piped(mut command: Command) -> Result<(Self, Option<ChildStdout>)> {
         let name = format!("{command:?}");
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -51,27 +51,27 @@ impl Process {
         self.child.id()
     }
 
-    /// What the process has written to standard output.
+    /// The collected standard output.
     pub fn stdout(&self) -> &Collected {
         &self.stdout
     }
 
-    /// What the process has written to standard error.
+    /// The collected standard error.
     pub fn stderr(&self) -> &Collected {
         &self.stderr
     }
 
-    /// Sends `signal` to the process alone, not to its group.
+    /// Sends `signal` only to the process, not to its group.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(self.pid(), signal).with_context(|| format!("sending {signal:?} to {}", self.name))
     }
 
-    /// True until the process has ended.
+    /// Whether the process is still running.
     pub fn is_running(&self) -> Result<bool> {
         Ok(!self.ends_within(Duration::ZERO)?)
     }
 
-    /// Waits until the process ends by itself, and fails (ending it) when that takes longer than `limit`.
+    /// Waits until the process ends. If that takes longer than `limit`, ends it and fails.
     pub fn wait(mut self, limit: Duration) -> Result<Output> {
         if !self.ends_within(limit)? {
             let stderr = self.stderr.text();
@@ -81,7 +81,7 @@ impl Process {
         Ok(Output { status, stdout: self.stdout.all(), stderr: self.stderr.all() })
     }
 
-    /// Waits for the end without reaping, so that the id stays ours and the group can still be signalled.
+    /// Waits for the end without reaping, so that the id stays valid and the group can still get signals.
     fn ends_within(&self, limit: Duration) -> Result<bool> {
         let pidfd = pidfd_open(self.pid(), PidfdFlags::empty()).with_context(|| format!("watching {}", self.name))?;
         let deadline = Instant::now() + limit;
@@ -96,7 +96,7 @@ impl Process {
         }
     }
 
-    /// Ends what is left of the group, then reaps the leader. An error of a signal says that nobody is left to get it.
+    /// Ends the rest of the group, then reaps the leader. If a signal fails, no process of the group is left.
     fn end(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.ended {
             return Ok(status);
@@ -122,7 +122,7 @@ impl Drop for Process {
     }
 }
 
-/// What a pipe has delivered so far, gathered by a thread so that the writer never waits for us.
+/// What a pipe has delivered so far. A thread reads the pipe, so the writer never blocks.
 #[derive(Debug, Clone, Default)]
 pub struct Collected(Arc<(Mutex<Buffer>, Condvar)>);
 
@@ -170,18 +170,18 @@ impl Collected {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A copy of what has arrived.
+    /// A copy of the bytes so far.
     pub fn bytes(&self) -> Vec<u8> {
         self.lock().bytes.clone()
     }
 
-    /// What has arrived, as text.
+    /// The bytes so far as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.lock().bytes).into_owned()
     }
 
-    /// Calls `found` with all that has arrived, again after each arrival, until it gives an answer.
-    /// `None` when the pipe closed or `limit` passed without one.
+    /// Calls `found` with all bytes so far, and again after each arrival, until it returns a value. Returns `None` if
+    /// the pipe is closed or `limit` passes first.
     pub fn wait_for<T>(&self, limit: Duration, mut found: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
         let deadline = Instant::now() + limit;
         let mut buffer = self.lock();
@@ -197,7 +197,7 @@ impl Collected {
         }
     }
 
-    /// Waits until the pipe is closed, which it is soon after the last process that holds it has ended.
+    /// Waits until the pipe is closed. That is soon after the last process that holds it has ended.
     pub(crate) fn wait_closed(&self) {
         self.wait_for(PIPE_CLOSES_WITHIN, |_| None::<()>);
     }

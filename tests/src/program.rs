@@ -1,4 +1,4 @@
-//! The kernel's programs, run on frames of our own making by `BPF_PROG_TEST_RUN`.
+//! Runs the kernel programs on given frames by `BPF_PROG_TEST_RUN`.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,7 +14,7 @@ use flowml_user::object;
 
 use crate::lab::{Lab, or_skip, require_lab};
 
-/// The interface that frames of a test run come from and go to: every namespace's loopback (`net/bpf/test_run.c`).
+/// Interface index of frames in a test run: every namespace's loopback (`net/bpf/test_run.c`).
 pub const LOOPBACK: u32 = 1;
 
 /// `enum xdp_action` (`include/uapi/linux/bpf.h`).
@@ -23,14 +23,14 @@ pub(crate) const XDP_PASS: u32 = 2;
 /// `TC_ACT_UNSPEC`, -1 (`include/uapi/linux/pkt_cls.h`).
 const TC_ACT_UNSPEC: u32 = u32::MAX;
 
-/// The longest linear part that a test run of XDP makes: a page without headroom (`XDP_PACKET_HEADROOM`, 256) and
-/// without tailroom (`struct skb_shared_info`, 320 bytes in whole cache lines of x86-64).
+/// The longest linear part that a test run of XDP makes, in bytes: a page without headroom (`XDP_PACKET_HEADROOM`, 256)
+/// and without tailroom (`struct skb_shared_info`, 320 bytes in whole cache lines of x86-64).
 pub const LONGEST_LINEAR: usize = 4096 - 256 - 320;
 
 /// `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 
-/// As [`require_lab`], for tests that run the kernel's programs: this build must carry them.
+/// As [`require_lab`], for tests that run the kernel programs: this build must contain them.
 pub fn require_kernel() -> Option<Lab> {
     let lab = require_lab()?;
     or_skip(embedded()).map(|_| lab)
@@ -41,18 +41,18 @@ pub fn embedded() -> Result<&'static [u8]> {
     object::embedded().context("this build carries no kernel programs: run `cargo xtask build`")
 }
 
-/// The flow table of this build's kernel programs.
+/// A flow table with the kernel programs of this build.
 pub fn kernel_table(capacity: Option<u32>, payload: Option<PayloadLimit>) -> Result<KernelTable> {
     KernelTable::load(embedded()?, capacity, payload, Boundaries::default()).context("loading the kernel object")
 }
 
-/// The same table for CPUs of so many numbers, whatever this host has.
+/// The same table for CPU numbers below `cpus`, whatever this host has.
 pub fn kernel_table_for(cpus: u32, capacity: u32) -> Result<KernelTable> {
     KernelTable::with_size(embedded()?, Size::new(cpus, Some(capacity), None), Boundaries::default())
         .context("loading the kernel object")
 }
 
-/// What `--payload` may ask for: nothing, as little as there is, whole pieces and parts of them, and the most.
+/// Values of `--payload` for tests: none, the smallest, whole chunks, partial chunks, and the largest.
 pub const PAYLOAD_LIMITS: [Option<PayloadLimit>; 6] = [
     None,
     PayloadLimit::new(1),
@@ -89,7 +89,7 @@ impl Program {
         }
     }
 
-    /// As what it counts.
+    /// The hook that it counts for.
     pub const fn hook(self) -> Hook {
         match self {
             Self::XdpFrags | Self::Xdp => Hook::Xdp,
@@ -98,7 +98,7 @@ impl Program {
         }
     }
 
-    /// What it answers, which lets the packet pass.
+    /// The return value by which it lets the packet pass.
     const fn pass(self) -> u32 {
         match self {
             Self::XdpFrags | Self::Xdp => XDP_PASS,
@@ -106,7 +106,7 @@ impl Program {
         }
     }
 
-    /// Loads it.
+    /// Loads the program.
     pub fn load(self, table: &mut KernelTable) -> Result<Runner> {
         let program = table.ebpf().program_mut(self.name());
         let program = program.with_context(|| format!("the kernel object has no program {}", self.name()))?;
@@ -132,15 +132,15 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Which one it is.
+    /// The program that is loaded.
     pub const fn program(&self) -> Program {
         self.program
     }
 
-    /// Runs the program once. It must let the frame pass, and leave it as it was.
+    /// Runs the program once. It must let the frame pass and leave it unchanged.
     ///
-    /// Answers whether it was run: the kernel does not without a whole Ethernet header, nor where the frame is too long
-    /// for the test run of a classifier; and no driver gives a frame in several buffers to [`Program::Xdp`].
+    /// Returns whether it was run. The kernel does not run it without a whole Ethernet header, or if the frame is too
+    /// long for the test run of a classifier. No driver gives a frame in several buffers to [`Program::Xdp`].
     pub fn run(&self, input: &Input<'_>) -> Result<bool> {
         if self.program == Program::Xdp && input.linear() < input.bytes.len() {
             return Ok(false);
@@ -158,7 +158,7 @@ impl Runner {
         Ok(true)
     }
 
-    /// Runs the program many times on the same frame, as fast as the kernel does.
+    /// Runs the program many times on the same frame, at the kernel's full speed.
     pub fn repeat(&self, bytes: &[u8], times: u32) -> Result<()> {
         let result = self.test_run(&Input::frame(bytes), None, times);
         self.check_verdict(&result.with_context(|| format!("running {} {times} times", self.program.name()))?)
@@ -194,16 +194,16 @@ impl Runner {
 }
 
 impl TestRun {
-    /// What its pointers point at outlives the call.
+    /// The memory that its pointers refer to must outlive the call.
     fn call(mut self) -> io::Result<Self> {
-        // SAFETY: the kernel reads and writes `self` within the size given, and what its pointers point at within the
-        // lengths beside them.
+        // SAFETY: the kernel accesses `self` within the given size, and the memory of its pointers within the lengths
+        // beside them.
         let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut self, size_of::<Self>()) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(self) }
     }
 }
 
-/// Runs an XDP program once on a frame that has `metadata` bytes of metadata before it, and answers its verdict.
+/// Runs an XDP program once on a frame with `metadata` bytes of metadata before it, and returns its verdict.
 pub(crate) fn run_with_metadata(program: &OwnedFd, bytes: &[u8], metadata: usize) -> io::Result<u32> {
     let linear = bytes.len().min(LONGEST_LINEAR);
     let context = XdpContext { data: metadata as u32, data_end: linear as u32, ..XdpContext::zeroed() };
@@ -219,14 +219,14 @@ pub(crate) fn run_with_metadata(program: &OwnedFd, bytes: &[u8], metadata: usize
     run.call().map(|run| run.verdict)
 }
 
-/// What a program is run on.
+/// The input of a program.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
     /// The frame, without check sequence.
     pub bytes: &'a [u8],
-    /// How much of it is in the linear part, where that is not left to the kernel (XDP alone, Linux 6.18).
+    /// Length of the linear part in bytes, if the kernel does not choose it (only XDP, Linux 6.18).
     pub linear: Option<usize>,
-    /// What is known of it as a super-packet (tc alone).
+    /// The segments of a super-packet (only tc).
     pub segments: Option<Segments>,
 }
 
@@ -236,7 +236,7 @@ impl<'a> Input<'a> {
         Self { bytes, linear: None, segments: None }
     }
 
-    /// How much of it an XDP program can read.
+    /// The number of bytes that an XDP program can read.
     pub fn linear(&self) -> usize {
         self.linear.unwrap_or(self.bytes.len()).min(LONGEST_LINEAR)
     }
@@ -285,7 +285,7 @@ struct XdpContext {
     behind: [u32; 4],
 }
 
-/// `struct __sk_buff` (`include/uapi/linux/bpf.h`); what has no name here must be zero.
+/// `struct __sk_buff` (`include/uapi/linux/bpf.h`). Fields without a name here must be zero.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct TcContext {

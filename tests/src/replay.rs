@@ -1,4 +1,4 @@
-//! Captures replayed through the kernel program, beside the table of `flowml read`: both must count the same bytes.
+//! Replays captures through the kernel program, beside the table of `flowml read`: both must count the same bytes.
 
 use std::collections::HashMap;
 use std::fs;
@@ -27,32 +27,34 @@ use crate::agent;
 use crate::program::{LONGEST_LINEAR, XDP_PASS, run_with_metadata};
 use crate::twins::{same, same_flow};
 
-/// Flows after which both are emptied: so few that there is room for each, whatever the secrets of their hashes are.
+/// Number of flows after which both tables are emptied. It is small enough that every flow has room, whatever the seeds
+/// of the hashes are.
 const ENOUGH: u64 = CAPACITY as u64 / 4;
 
-/// What the replaying program is told in front of a frame (`Told` in flowml-ebpf/src/bin/replay.rs), bytes.
+/// Bytes before a frame that tell the replaying program about it (`Told` in flowml-ebpf/src/bin/replay.rs).
 const TOLD: usize = 16;
 
-/// Bytes of an Ethernet header: the kernel runs no XDP program on less (`bpf_prog_test_run_xdp`).
+/// Bytes of an Ethernet header. The kernel runs no XDP program on less (`bpf_prog_test_run_xdp`).
 const ETHERNET: usize = 14;
 
-/// The longest frame that it runs one on: the linear part and `MAX_SKB_FRAGS` pages.
+/// The longest frame for which the kernel runs the program, in bytes: the linear part and `MAX_SKB_FRAGS` pages.
 const LONGEST: usize = LONGEST_LINEAR - TOLD + 17 * 4096;
 
-/// Why the kernel cannot be given a frame of a capture.
+/// The reason why the kernel cannot process a frame of a capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unreplayable {
-    /// What was captured does not hold the header of the link layer: `flowml read` counts it as truncated.
+    /// The captured bytes do not contain the whole header of the link layer. `flowml read` counts the frame as
+    /// truncated.
     CutHeader,
-    /// More was captured than a test run takes.
+    /// More bytes were captured than a test run accepts.
     TooLong,
-    /// It is longer than the linear part of a test run and its headers end behind that or nowhere, so the kernel counts it
-    /// as `not_linear`.
+    /// The frame is longer than the linear part of a test run, and its headers do not end within that part. The kernel
+    /// counts it as `not_linear`.
     NotLinear,
 }
 
 impl Unreplayable {
-    /// Whether the rule holds for a frame.
+    /// The rule that applies to a frame, if any.
     #[must_use]
     pub fn of(captured: &Captured<'_>) -> Option<Self> {
         let Some(frame) = ethernet(captured) else { return Some(Self::CutHeader) };
@@ -71,11 +73,11 @@ impl Unreplayable {
     }
 }
 
-/// A frame as Ethernet carries it: the header that is its own or, for other link types, one that says the same.
+/// A frame with an Ethernet header: its own, or an equivalent one for other link types.
 struct Ethernet<'a> {
     header: Option<[u8; ETHERNET]>,
     behind: &'a [u8],
-    /// How much longer it is than the frame in the capture, bytes.
+    /// Its length minus that of the frame in the capture, in bytes.
     longer: i64,
 }
 
@@ -103,11 +105,11 @@ fn ethernet<'a>(captured: &Captured<'a>) -> Option<Ethernet<'a>> {
     Some(Ethernet { header: Some(header), behind, longer: ETHERNET as i64 - i64::from(link.length) })
 }
 
-/// The table of `flowml read`, emptied when the other one is.
+/// The table of `flowml read`. It is emptied when the other table is.
 pub struct Reference(VecTable);
 
 impl Reference {
-    /// An empty table that keeps so much payload.
+    /// An empty table that keeps this much payload.
     #[must_use]
     pub fn new(payload: Option<PayloadLimit>) -> Self {
         Self(table().with_payload(payload))
@@ -127,28 +129,28 @@ impl FileTable for Reference {
     }
 }
 
-/// What was compared.
+/// Counts of what was compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Compared {
     /// Frames that both have metered.
     pub frames: u64,
-    /// Those of them that have flows.
+    /// Those frames that belong to a flow.
     pub counted: u64,
-    /// Entries of the flow table, at the end of each epoch.
+    /// Entries of the flow table, summed over the ends of all epochs.
     pub entries: u64,
-    /// Times that both tables were emptied.
+    /// Number of times that both tables were emptied.
     pub drains: u64,
     /// First payload bytes of these entries.
     pub payload_bytes: u64,
 }
 
-/// What was counted of a flow.
+/// The counts of a flow.
 struct Flow {
-    /// That of its entry.
+    /// The number of its entry.
     number: usize,
     entry: FlowEntry,
     rarities: FlowRarities,
-    /// Its own.
+    /// The payload chunks of its entry.
     pieces: Option<(PayloadLimit, Vec<Piece>)>,
 }
 
@@ -158,7 +160,7 @@ impl Flow {
         Counted { key: &self.entry.key, counts: &self.entry.counts, rarities: &self.rarities, pieces }
     }
 
-    /// The frame bytes of a direction: the first word of its cache line, of which an entry has four (`FlowEntry`,
+    /// The frame bytes of a direction: the first word of its cache line. An entry has four cache lines (`FlowEntry`,
     /// flowml-common/src/counts.rs).
     fn frame_bytes(&mut self, sender: Sender) -> &mut u64 {
         let lines: &mut [[u64; 8]; 4] = must_cast_mut(&mut self.entry);
@@ -166,8 +168,9 @@ impl Flow {
     }
 }
 
-/// The partition of the kernel's table that a CPU fills, without the change of the epoch by which the agent empties it:
-/// that waits for programs that run, 10 ms each time, and here none does when the system call has returned.
+/// The partition of the kernel's table that one CPU fills. The agent changes the epoch before it empties a partition,
+/// which waits 10 ms for running programs. Here no program runs after the system call has returned, so the epoch does
+/// not change.
 struct Partition {
     number: usize,
     shape: Shape,
@@ -182,7 +185,7 @@ impl Partition {
     fn of(kernel: &mut KernelTable, cpu: usize) -> Result<Self> {
         let (shape, partitions) = (kernel.size().shape, 2 * kernel.size().cpus);
         Ok(Self {
-            // flowml-ebpf/src/maps.rs; nobody changes the epoch, which is 0.
+            // flowml-ebpf/src/maps.rs. The epoch is always 0.
             number: 2 * cpu,
             shape,
             heads: mapped(kernel, "HEADS", partitions)?,
@@ -199,11 +202,11 @@ impl Partition {
         })
     }
 
-    /// What was counted, and none of it is there any more.
+    /// Returns the counts, and empties the partition.
     fn drain(&mut self) -> Result<(Head, Vec<Flow>)> {
         let [buckets, entries] = [self.shape.buckets, self.shape.entries()].map(|number| number as usize);
-        // SAFETY: test runs are over when their system call returns, and only this thread makes them: nobody else reads
-        // or writes the maps.
+        // SAFETY: a test run is over when its system call returns, and only this thread makes test runs. Nothing else
+        // reads or writes the maps.
         unsafe {
             let heads = self.heads.slice(0, self.heads.len());
             let elsewhere = heads.iter().enumerate().find(|(n, head)| *n != self.number && head.received.packets > 0);
@@ -234,9 +237,9 @@ fn mapped<T: Pod>(kernel: &mut KernelTable, name: &str, len: u32) -> Result<Shar
     SharedArray::map(map.fd(), len as usize).with_context(|| format!("mapping {name} into memory"))
 }
 
-/// The kernel's table beside the reference. What is drained of it is the kernel's.
+/// The kernel's table beside the reference. What it drains comes from the kernel's table.
 pub struct Replay {
-    /// Keeps the maps.
+    /// Keeps the maps alive.
     _kernel: KernelTable,
     partition: Partition,
     program: OwnedFd,
@@ -244,12 +247,12 @@ pub struct Replay {
     cpu: usize,
     input: Vec<u8>,
     corrections: Corrections,
-    /// What was compared so far.
+    /// Counts of what was compared so far.
     pub compared: Compared,
 }
 
-/// Frame bytes by which the kernel's counts are more, because its frames have a header of Ethernet and the capture's
-/// have another one.
+/// Frame bytes that the kernel counted in excess, because its frames have an Ethernet header and those of the capture
+/// have another header.
 #[derive(Default)]
 struct Corrections {
     /// By the number of the entry and the sender.
@@ -258,10 +261,11 @@ struct Corrections {
 }
 
 impl Replay {
-    /// Loads the replaying program, which keeps so much payload. What it counts on this CPU is compared, so the thread must stay here.
+    /// Loads the replaying program, which keeps this much payload. The counts of the current CPU are compared, so the
+    /// thread must stay on it.
     ///
     /// # Errors
-    /// Where the object is missing, or the kernel refuses it.
+    /// If the object is missing, or the kernel refuses it.
     pub fn load(payload: Option<PayloadLimit>) -> Result<Self> {
         let object = object()?;
         let bytes = fs::read(&object).with_context(|| format!("{}: run `cargo xtask build`", object.display()))?;
@@ -273,7 +277,7 @@ impl Replay {
         let cpu = sched_getcpu();
         Ok(Self {
             partition: Partition::of(&mut kernel, cpu)?,
-            // Of the same shape and with the same secret, so that each flow has the same entry.
+            // The same shape and seed, so that each flow has the same entry in both tables.
             reference: Reference(VecTable::new(kernel.size().shape, kernel.seed()).with_payload(payload)),
             _kernel: kernel,
             program,
@@ -284,7 +288,7 @@ impl Replay {
         })
     }
 
-    /// How much payload is kept.
+    /// The amount of payload that is kept.
     pub const fn payload(&self) -> Option<PayloadLimit> {
         match &self.partition.payload {
             Some((limit, _)) => Some(*limit),
@@ -316,7 +320,7 @@ impl Replay {
 }
 
 impl Corrections {
-    /// `entry` is the one in which the last packet was counted that has one.
+    /// Records the excess of a frame. `entry` is the entry in which the last packet that has one was counted.
     fn add(&mut self, captured: &Captured<'_>, entry: Option<usize>, longer: i64) {
         let parsed = captured.link.header(captured.bytes).ok_or(Skipped::Truncated);
         match parsed.and_then(|(header, behind)| parse_behind(&captured.frame(), &header, behind)) {
@@ -329,7 +333,7 @@ impl Corrections {
         }
     }
 
-    /// Takes what is more out of the counts.
+    /// Subtracts the excess from the counts.
     fn apply(&mut self, head: &mut Head, drained: &mut [Flow]) {
         let entries = std::mem::take(&mut self.entries);
         let skipped = std::mem::take(&mut self.skipped);
@@ -378,7 +382,7 @@ impl FileTable for &mut Replay {
     }
 }
 
-/// Compares all that both have counted in an epoch.
+/// Compares everything that both have counted in an epoch.
 fn same_epoch(kernel: (&Head, &[Counted<'_>]), reference: (&Head, &[Counted<'_>])) -> Result<()> {
     same("the counts of an epoch", kernel.0, reference.0)?;
     let numbers = [kernel.1.len(), reference.1.len()];
@@ -389,7 +393,8 @@ fn same_epoch(kernel: (&Head, &[Counted<'_>]), reference: (&Head, &[Counted<'_>]
     Ok(())
 }
 
-/// Beside the agent's object: `$FLOWML_OBJECT`, else what `cargo xtask build` leaves.
+/// The path of the replaying object, beside the agent's: `$FLOWML_OBJECT`, otherwise the one that `cargo xtask build`
+/// made.
 fn object() -> Result<PathBuf> {
     let agents = std::env::var_os("FLOWML_OBJECT").map_or_else(agent::default_object, PathBuf::from);
     let object = agents.with_file_name("replay.o");

@@ -1,4 +1,4 @@
-//! A town under a meter: clients busy with a server, strangers that attack it, and what the agent reports of them.
+//! A metered town: clients that use a server, strangers that attack it, and what the agent reports of them.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
@@ -17,30 +17,31 @@ use crate::lab::{Host, Interface, Lab, LinkOptions, wait_until};
 use crate::process::Process;
 use crate::traffic::background::{Background, Habits};
 
-/// Longest that the agent may take to load and attach its programs, on a busy machine.
+/// Longest time for the agent to load and attach its programs on a busy machine.
 const ATTACH_LIMIT: Duration = Duration::from_secs(60);
 
-/// Longest that the agent may take to write what a flood has left, after a signal.
+/// Longest time for the agent to write the records of a flood after a signal.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 const CLIENTS: usize = 5;
 
 const STRANGERS: usize = 5;
 
-/// Hosts on one segment: a server, its clients, and strangers, who are silent until they attack.
+/// Hosts on one segment: a server, its clients, and strangers, which send nothing until they attack.
 #[derive(Debug)]
 pub struct Town {
-    /// Has the services, and is metered.
+    /// The host with the services. It is metered.
     pub server: Interface,
-    /// Busy with the server.
+    /// The clients of the server.
     pub clients: Vec<Interface>,
-    /// A new one for each attack, so that none is blamed for what another did.
+    /// Attackers. Each attack has a new one, so that an incident has one cause.
     pub strangers: Vec<Interface>,
     lab: Lab,
 }
 
 impl Town {
-    /// The hosts, all of them at rest. Their links carry the packets of a wire, not the buffers of a local stack.
+    /// Builds the hosts without any traffic. Their links carry frames as on a wire, not the large buffers of a local
+    /// stack.
     pub fn build(lab: Lab) -> Result<Self> {
         let numbered = |kind: &str, count: usize| (1..=count).map(|n| format!("{kind}{n}")).collect::<Vec<_>>();
         let names = [vec!["server".to_owned()], numbered("client", CLIENTS), numbered("stranger", STRANGERS)].concat();
@@ -51,20 +52,20 @@ impl Town {
         Ok(Self { server, clients: clients.to_vec(), strangers: strangers.to_vec(), lab })
     }
 
-    /// Where it stands.
+    /// The laboratory that contains the town.
     pub fn lab(&self) -> &Lab {
         &self.lab
     }
 
-    /// Ordinary traffic between the clients and the server.
+    /// Starts normal traffic between the clients and the server.
     pub fn live(&self, habits: Habits) -> Result<Background> {
         Background::start(&self.clients.iter().collect::<Vec<_>>(), &self.server, habits)
     }
 }
 
-/// The agent on the town's server, whose records are taken in as they come. Dropping it ends the process.
+/// The agent on the town's server. Its records are processed as they arrive. Dropping it ends the process.
 ///
-/// Flow rows are passed over: after a flood there are tens of thousands, too many to keep.
+/// Flow rows are skipped: after a flood there are tens of thousands, too many to keep.
 #[derive(Debug)]
 pub struct Meter {
     process: Process,
@@ -73,7 +74,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Starts `flowml run` on an interface, with further arguments, and waits until it counts.
+    /// Starts `flowml run` on an interface with further arguments, and waits until it meters.
     pub fn start(interface: &Interface, arguments: &[&str]) -> Result<Self> {
         let program = agent::binary()?.into_os_string();
         let run = ["run", "-i", &interface.name, "-o", "jsonl=-"];
@@ -97,18 +98,18 @@ impl Meter {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it has said to people.
+    /// What it has written to standard error so far.
     pub fn stderr(&self) -> String {
         self.process.stderr().text()
     }
 
-    /// Whether it is still at work; an error tells what it said if not.
+    /// Fails unless it is still running. The error contains what it wrote to standard error.
     pub fn ensure_running(&self) -> Result<()> {
         ensure!(self.process.is_running()?, "the agent has ended; it said:\n{}", self.stderr());
         Ok(())
     }
 
-    /// Has it drain once more and end, which must be a success. Returns all that it reported, and said to people.
+    /// Stops the agent, which must succeed. Returns everything that it reported, and its standard error.
     pub fn stop(self) -> Result<(Seen, String)> {
         self.process.signal(Signal::TERM)?;
         let output = self.process.wait(STOP_LIMIT)?;
@@ -121,14 +122,14 @@ impl Meter {
     }
 }
 
-/// What the agent has reported, flow rows aside.
+/// What the agent has reported, without flow rows.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// The host rows, in the order in which they came.
+    /// The host rows, in the order of their arrival.
     pub windows: Vec<Window>,
-    /// The incidents, in the order of their begin.
+    /// The incidents, in the order of their start.
     pub incidents: Vec<Incident>,
-    /// Anomalies among flows.
+    /// The number of flows that are anomalies.
     pub flow_alarms: u64,
     /// The last record.
     pub summary: Option<Value>,
@@ -139,60 +140,60 @@ pub struct Seen {
 pub struct Window {
     /// The host.
     pub address: IpAddr,
-    /// When the window ended, Unix time.
+    /// End of the window in ms of Unix time.
     pub end_ms: u64,
-    /// The probability that an ordinary window is as odd; `None` while the agent warms up.
+    /// The probability that a normal window is as unusual; `None` while the agent warms up.
     pub probability: Option<f64>,
     /// Whether it is an anomaly.
     pub anomaly: bool,
 }
 
-/// An incident, as it was reported when it began; its kind as it was reported last.
+/// An incident as it was reported at its start, with the kind of its last report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incident {
     /// Its number in the run.
     pub number: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: String,
-    /// When the interval ended after which it was told, Unix time.
+    /// End of the interval after which it was reported, in ms of Unix time.
     pub told_ms: u64,
-    /// The first hosts that did something.
+    /// The first source hosts.
     pub sources: Vec<IpAddr>,
-    /// The first hosts to which it was done.
+    /// The first target hosts.
     pub targets: Vec<IpAddr>,
-    /// The probability that an ordinary window is as odd.
+    /// The probability that a normal window is as unusual.
     pub probability: f64,
-    /// What made it one.
+    /// The features that caused it.
     pub reason: String,
-    /// It in one sentence.
+    /// Its summary in one sentence.
     pub summary: String,
 }
 
 impl Incident {
-    /// Whether it names this host.
+    /// Whether a host is among its sources or targets.
     pub fn names(&self, host: IpAddr) -> bool {
         self.sources.contains(&host) || self.targets.contains(&host)
     }
 }
 
 impl Seen {
-    /// When intervals ended since `since_ms`, Unix time, in order.
+    /// The ends of intervals since `since_ms` in order. Both are in ms of Unix time.
     pub fn interval_ends(&self, since_ms: u64) -> BTreeSet<u64> {
         self.windows.iter().map(|window| window.end_ms).filter(|&end| end >= since_ms).collect()
     }
 
-    /// The host rows that have been scored.
+    /// The host rows that have a score.
     pub fn scored(&self) -> impl Iterator<Item = &Window> {
         self.windows.iter().filter(|window| window.probability.is_some())
     }
 
-    /// The incidents that were told within `times`, Unix time.
+    /// The incidents that were reported within `times`, in ms of Unix time.
     pub fn incidents_within(&self, times: std::ops::RangeInclusive<u64>) -> impl Iterator<Item = &Incident> {
         self.incidents.iter().filter(move |incident| times.contains(&incident.told_ms))
     }
 
     fn take(&mut self, line: &[u8]) -> Result<()> {
-        // Each record begins with its type: flows need not be parsed to be passed over.
+        // Each record starts with its type, so flows can be skipped without parsing.
         if line.starts_with(br#"{"type":"flow","#) {
             return Ok(());
         }
@@ -208,7 +209,8 @@ impl Seen {
             (Some("incident"), _) if row["state"] == "open" => self.incidents.push(Incident {
                 number: row["incident"].as_u64().with_context(|| format!("no number in {row}"))?,
                 kind: row["kind"].as_str().with_context(|| format!("no kind in {row}"))?.to_owned(),
-                // An event may have ended before the interval after which it is reported, whose host windows come first.
+                // An event may have ended before the interval after which it is reported. The host windows of that
+                // interval come first.
                 told_ms: {
                     let end_ms = row["end_ms"].as_u64().with_context(|| format!("no end in {row}"))?;
                     self.windows.last().map_or(end_ms, |window| window.end_ms.max(end_ms))
@@ -225,7 +227,7 @@ impl Seen {
                     incident.summary = row["summary"].as_str().unwrap_or_default().to_owned();
                 }
             }
-            // That it is over, and what each of its windows says.
+            // The end of an incident is not needed. An anomaly of a host is already stated by the row of its window.
             (Some("incident"), _) | (Some("anomaly"), Some("host")) => {}
             (Some("anomaly"), Some("flow")) => self.flow_alarms += 1,
             (Some("summary"), _) => self.summary = Some(row),
@@ -259,7 +261,7 @@ fn read(stdout: impl Read, seen: &Mutex<Seen>) -> Result<()> {
     Ok(())
 }
 
-/// Unix time.
+/// The current Unix time in ms.
 pub fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_millis() as u64

@@ -1,4 +1,4 @@
-//! The agent's metrics at one moment.
+//! Reads the agent's metrics.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,15 +8,15 @@ use anyhow::{Context, Result, ensure};
 
 use crate::lab::Host;
 
-/// Longest that an answer may take on a busy machine.
+/// Longest time for an answer on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What `/metrics` has answered.
+/// An answer of `/metrics`.
 #[derive(Debug, Clone)]
 pub struct Scrape(String);
 
 impl Scrape {
-    /// Asks the agent that serves metrics at this address of a host.
+    /// Requests the metrics that an agent serves at this address of a host.
     pub fn of(host: &Host, address: &str) -> Result<Self> {
         host.enter(|| {
             let mut stream = TcpStream::connect(address).context("connecting to the agent's metrics")?;
@@ -29,19 +29,19 @@ impl Scrape {
         })?
     }
 
-    /// The value of a series: the name of a metric, with labels if it has any.
+    /// The value of a series. `series` is the name of a metric, with labels if it has any.
     pub fn value(&self, series: &str) -> Result<f64> {
         let value = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         let value = value.with_context(|| format!("there is no metric {series}"))?;
         value.trim().parse().with_context(|| format!("{value} of {series}"))
     }
 
-    /// As [`Self::value`], of a counter of whole numbers.
+    /// As [`Self::value`], for a counter of whole numbers.
     pub fn count(&self, series: &str) -> Result<u64> {
         self.value(series).map(|value| value as u64)
     }
 
-    /// All series of a metric with labels: the labels, and the value.
+    /// All series of a metric with labels: labels and value.
     pub fn series<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
         self.0.lines().filter_map(move |line| {
             let (labels, value) = line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} ")?;
@@ -54,7 +54,7 @@ impl Scrape {
         self.series(name).map(|(_, value)| value).sum()
     }
 
-    /// A histogram.
+    /// Reads a histogram.
     pub fn histogram(&self, name: &str) -> Result<Histogram> {
         let bucket = |(labels, value): (&str, f64)| {
             let bound = labels.split_once("le=\"")?.1.split('"').next()?;
@@ -68,36 +68,36 @@ impl Scrape {
     }
 }
 
-/// How often something had which size.
+/// A histogram of a metric.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Histogram {
-    /// Of all sizes.
+    /// The sum of all observed values.
     pub sum: f64,
-    /// How often.
+    /// The number of observed values.
     pub count: f64,
-    /// An upper bound, ascending, and how often it was no more than that.
+    /// Upper bounds in ascending order, each with the number of values that do not exceed it.
     buckets: Vec<(f64, f64)>,
 }
 
 impl Histogram {
-    /// What has been added since an earlier one.
+    /// The values that were added since an earlier scrape.
     pub fn since(&self, earlier: &Self) -> Self {
         let before = |n: usize| earlier.buckets.get(n).map_or(0.0, |bucket| bucket.1);
         let buckets = self.buckets.iter().enumerate().map(|(n, (bound, count))| (*bound, count - before(n)));
         Self { sum: self.sum - earlier.sum, count: self.count - earlier.count, buckets: buckets.collect() }
     }
 
-    /// The mean, 0 of nothing.
+    /// The mean, or 0 without values.
     pub fn mean(&self) -> f64 {
         if self.count > 0.0 { self.sum / self.count } else { 0.0 }
     }
 
-    /// How often it was more than one of the bounds.
+    /// The number of values above `bound`, which must be one of the bounds.
     pub fn beyond(&self, bound: f64) -> f64 {
         self.count - self.buckets.iter().filter(|bucket| bucket.0 <= bound).map(|bucket| bucket.1).fold(0.0, f64::max)
     }
 
-    /// The least bound that none exceeds.
+    /// The smallest bound that no value exceeds.
     pub fn at_most(&self) -> f64 {
         let whole = self.buckets.iter().find(|bucket| bucket.1 >= self.count);
         whole.filter(|_| self.count > 0.0).map_or(0.0, |bucket| bucket.0)

@@ -1,4 +1,4 @@
-//! What programs of the laboratory show while they run: lines that stay, one that changes, and how they are stopped.
+//! Terminal output of the laboratory's programs: lines that stay, one progress line, and the handling of signals.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,39 +6,39 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-/// Columns of the output.
+/// Width of the output in columns.
 const WIDTH: usize = 80;
 
 /// Set by SIGINT and SIGTERM.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// SIGINT and SIGTERM are taken note of from now on, and what was made can be undone in order. They are handled and not
-/// blocked, for a blocked signal stays so in the processes that the program starts, and the agent would not hear it.
+/// Handles SIGINT and SIGTERM from now on, so that the program can clean up. The signals are not blocked: child
+/// processes would inherit the blocked signals, and the agent would not receive them.
 pub fn watch_signals() -> Result<()> {
     extern "C" fn interrupt(_: libc::c_int) {
         INTERRUPTED.store(true, Ordering::Relaxed);
     }
     let handler = interrupt as extern "C" fn(libc::c_int) as libc::sighandler_t;
     for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the handler only stores to an atomic, which may be done in a signal handler.
+        // SAFETY: the handler only stores to an atomic, which is allowed in a signal handler.
         let before = unsafe { libc::signal(signal, handler) };
         ensure!(before != libc::SIG_ERR, "signal {signal} cannot be handled: {}", std::io::Error::last_os_error());
     }
     Ok(())
 }
 
-/// Whether such a signal has come.
+/// Whether SIGINT or SIGTERM was received.
 pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// Fails once such a signal has come.
+/// Fails after SIGINT or SIGTERM.
 pub fn ensure_not_interrupted() -> Result<()> {
     ensure!(!is_interrupted(), "interrupted");
     Ok(())
 }
 
-/// Standard output: lines that stay, and on a terminal one that changes.
+/// Standard output: lines that stay, and on a terminal one progress line.
 #[derive(Debug)]
 pub struct Screen {
     terminal: bool,
@@ -46,18 +46,18 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// A screen whose clock begins now.
+    /// A screen whose clock starts now.
     #[expect(clippy::new_without_default, reason = "what begins now has no default")]
     pub fn new() -> Self {
         Self { terminal: std::io::stdout().is_terminal(), begun: Instant::now() }
     }
 
-    /// The time since the begin.
+    /// The time since the start.
     pub fn elapsed(&self) -> Duration {
         self.begun.elapsed()
     }
 
-    /// A line that the next replaces. Only for a terminal.
+    /// Shows a line that the next one replaces. Only on a terminal.
     pub fn progress(&self, text: &str) {
         if self.terminal {
             print!("\r\x1b[K{}  {text}", clock(self.elapsed()));
@@ -65,25 +65,25 @@ impl Screen {
         }
     }
 
-    /// Takes such a line away.
+    /// Removes the progress line.
     pub fn clear(&self) {
         if self.terminal {
             print!("\r\x1b[K");
         }
     }
 
-    /// A line with the time.
+    /// Prints a line with the time.
     pub fn event(&self, text: &str) {
         self.line(&format!("{}  {text}", clock(self.elapsed())));
     }
 
-    /// A line.
+    /// Prints a line.
     pub fn line(&self, text: &str) {
         self.clear();
         println!("{text}");
     }
 
-    /// Text in lines of 80 columns at most, indented.
+    /// Prints text in lines of at most 80 columns, indented.
     pub fn text(&self, indent: usize, text: &str) {
         let mut line = String::new();
         for word in text.split_whitespace() {
@@ -100,27 +100,27 @@ impl Screen {
     }
 }
 
-/// Minutes and seconds.
+/// A duration in minutes and seconds.
 pub fn clock(time: Duration) -> String {
     format!("{}:{:02}", time.as_secs() / 60, time.as_secs() % 60)
 }
 
-/// A name without underscores.
+/// A name with spaces instead of underscores.
 pub fn words(name: &str) -> String {
     name.replace('_', " ")
 }
 
-/// Text that stands out.
+/// Text in bold.
 pub fn bold(text: &str) -> String {
     styled("1", text)
 }
 
-/// Text that warns.
+/// Text in red.
 pub fn red(text: &str) -> String {
     styled("31", text)
 }
 
-/// Only on a terminal, and not where `NO_COLOR` is set (no-color.org).
+/// Only on a terminal, and only if `NO_COLOR` is not set (no-color.org).
 fn styled(style: &str, text: &str) -> String {
     let plain = !std::io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     if plain { text.to_owned() } else { format!("\x1b[{style}m{text}\x1b[0m") }

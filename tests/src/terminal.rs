@@ -1,4 +1,4 @@
-//! A terminal in a host, with a shell in it: keys go in, and what a person would see comes out. tmux is the terminal.
+//! A terminal with a shell in a host, by tmux: sends keys, and reads the screen.
 
 use std::ffi::OsStr;
 use std::process::Output;
@@ -9,22 +9,22 @@ use anyhow::{Context, Result, ensure};
 
 use crate::lab::{Host, wait_until};
 
-/// What the shell says when it waits for a command.
+/// The prompt of the shell.
 const PROMPT: &str = "ready$ ";
 
-/// Longest that the shell may take to begin, on a busy machine.
+/// Longest time for the shell to start on a busy machine.
 const BEGIN_LIMIT: Duration = Duration::from_secs(30);
 
-/// A terminal. Dropping it ends the shell and what it runs; so does the end of its host.
+/// A terminal. It ends, with the shell and its programs, when it is dropped or when its host is removed.
 #[derive(Debug)]
 pub struct Terminal {
     host: Host,
-    /// The name of its server, which has no other.
+    /// The name of the tmux server, which has only this terminal.
     server: String,
 }
 
 impl Terminal {
-    /// A terminal of so many columns and lines.
+    /// Opens a terminal with this number of columns and lines.
     pub fn open(host: &Host, columns: u16, lines: u16) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let server = format!("flowml-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -37,48 +37,48 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Presses keys, by tmux's names: `Enter`, `Escape`, `Tab`, `C-c`, `a`.
+    /// Presses keys by tmux's names: `Enter`, `Escape`, `Tab`, `C-c`, `a`.
     pub fn press(&self, keys: &[&str]) -> Result<()> {
         self.tmux(&[&["send-keys"], keys].concat()).map(drop)
     }
 
-    /// Types a text as it is.
+    /// Types a text without interpretation.
     pub fn type_text(&self, text: &str) -> Result<()> {
         self.tmux(&["send-keys", "-l", text]).map(drop)
     }
 
-    /// Gives the shell a command, on an empty screen.
+    /// Clears the screen and gives the shell a command.
     pub fn command(&self, command: &str) -> Result<()> {
         self.type_text(&format!("clear; {command}"))?;
         self.press(&["Enter"])
     }
 
-    /// Gives the shell a command, and returns what is on the screen when it has ended.
+    /// Gives the shell a command, and returns the screen after its end.
     pub fn run(&self, command: &str, limit: Duration) -> Result<String> {
         self.command(&format!("{command}; echo over: $?"))?;
         self.wait_over(limit)
     }
 
-    /// Waits for the end of a command that [`Self::run`] would have waited for.
+    /// Waits for the end of a command line that prints `over: ` last, as [`Self::run`] does.
     pub fn wait_over(&self, limit: Duration) -> Result<String> {
         let is_over =
             |screen: &str| screen.ends_with(PROMPT.trim_end()) && screen.lines().any(|line| line.starts_with("over: "));
         self.wait_for("the end of the command", limit, is_over)
     }
 
-    /// The lines that are on the screen, without the space at their ends.
+    /// The lines of the screen, without trailing spaces.
     pub fn screen(&self) -> Result<String> {
         let output = self.tmux(&["capture-pane", "-p"])?;
         Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     }
 
-    /// The same with the sequences that make colours.
+    /// The lines of the screen with colour sequences.
     pub fn coloured_screen(&self) -> Result<String> {
         let output = self.tmux(&["capture-pane", "-p", "-e"])?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Waits until the screen is as `wanted`, and returns it.
+    /// Waits until the screen satisfies `wanted`, and returns it.
     pub fn wait_for(&self, what: &str, limit: Duration, wanted: impl Fn(&str) -> bool) -> Result<String> {
         let mut screen = String::new();
         let found = wait_until(limit, || {
@@ -89,12 +89,12 @@ impl Terminal {
         Ok(screen)
     }
 
-    /// Gives the terminal another size.
+    /// Resizes the terminal.
     pub fn resize(&self, columns: u16, lines: u16) -> Result<()> {
         self.tmux(&["resize-window", "-x", &columns.to_string(), "-y", &lines.to_string()]).map(drop)
     }
 
-    /// Whether a program has put a screen of its own in front, and whether the cursor is seen.
+    /// Whether the alternate screen is active, and whether the cursor is visible.
     pub fn modes(&self) -> Result<(bool, bool)> {
         let output = self.tmux(&["display-message", "-p", "#{alternate_on} #{cursor_flag}"])?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();

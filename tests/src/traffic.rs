@@ -1,4 +1,4 @@
-//! Traffic of every kind, sent only inside the hosts of a laboratory, bounded in count, rate and time.
+//! Traffic of every kind, sent only inside the hosts of a laboratory, with a limited count, rate and time.
 
 pub mod attack;
 pub mod background;

@@ -1,4 +1,4 @@
-//! The flow table in the kernel beside the one in vectors: fed with the same frames, they must hold the same bytes.
+//! Compares the flow table in the kernel with the one in userspace vectors: the same frames must give the same bytes.
 
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
@@ -19,8 +19,8 @@ use crate::lab::wait_until;
 use crate::program::{Input, LOOPBACK, Runner, kernel_table};
 use crate::traffic::raw::on_cpu;
 
-/// Both tables. The kernel's times are taken for true where they lie between two looks at the clock, and the other
-/// parser and table are given them, so that everything else can be compared byte for byte.
+/// Both tables. A time of the kernel is accepted if it lies between two readings of the clock before and after. The
+/// userspace parser and table use the kernel's times, so that everything else can be compared byte for byte.
 pub struct Twins {
     kernel: KernelTable,
     vectors: VecTable,
@@ -30,7 +30,7 @@ pub struct Twins {
 }
 
 impl Twins {
-    /// Calls `work` on one CPU, with empty tables of `capacity` flows that keep so much payload.
+    /// Calls `work` on one CPU with empty tables of `capacity` flows that keep this much payload.
     pub fn on_cpu<T: Send>(
         cpu: u32,
         capacity: u32,
@@ -49,15 +49,15 @@ impl Twins {
         &mut self.kernel
     }
 
-    /// Payload bytes that were compared.
+    /// The number of payload bytes that were compared.
     pub const fn kept_bytes(&self) -> u64 {
         self.kept_bytes
     }
 
-    /// Runs a program on a frame, and compares what became of it. `None` where the kernel refuses to try.
+    /// Runs a program on a frame, and compares the results. Returns `None` if the kernel refuses the test run.
     ///
     /// # Errors
-    /// Any difference, with all that is needed to see it.
+    /// If there is a difference. The error contains what is needed to understand it.
     pub fn meter(&mut self, runner: &Runner, input: &Input<'_>) -> Result<Option<Metered>> {
         ensure!(sched_getcpu() == self.cpu as usize, "expected to run on CPU {} alone", self.cpu);
         let before_ns = monotonic_ns();
@@ -71,7 +71,7 @@ impl Twins {
             interface: LOOPBACK,
             hook: program.hook(),
             stripped_vlan: None,
-            // The kernel tells a super-packet by its segments' size.
+            // The kernel recognises a super-packet by the size of its segments.
             segments: input.segments.filter(|segments| segments.size != 0),
         };
         let linear = match program.hook() {
@@ -82,11 +82,11 @@ impl Twins {
         metered.map(Some).with_context(|| format!("{}, linear {}, {:02x?}", program.name(), linear.len(), input.bytes))
     }
 
-    /// Gives the other table a frame that the kernel has metered within `times_ns`, and compares. Headers can be read in
-    /// the first `linear` bytes.
+    /// Meters a frame in userspace that the kernel has metered within `times_ns`, and compares the results. Headers can
+    /// be read in the first `linear` bytes.
     ///
     /// # Errors
-    /// Any difference.
+    /// If there is a difference.
     pub fn compare(
         &mut self,
         frame: Frame,
@@ -98,7 +98,7 @@ impl Twins {
         let head: Head = self.value("HEADS", self.partition())?;
         let key = parse(&frame, headers).ok().map(|packet| packet.key);
         let full = |head: &Head| head.skipped[Skipped::TableFull as usize].packets;
-        // Where it was counted, which may be another entry than the flow had.
+        // The entry in which it was counted, which may not be the flow's previous entry.
         let is_counted = key.is_some() && full(&head) == full(self.vectors.counts());
         let number = if is_counted { head.last_entry() } else { None };
         let entry: Option<FlowEntry> = number.map(|number| self.of_entry("ENTRIES", number)).transpose()?;
@@ -123,19 +123,19 @@ impl Twins {
         Ok(metered)
     }
 
-    /// Waits until the kernel has metered one packet more than the other table.
+    /// Waits until the kernel has metered one packet more than the userspace table.
     ///
     /// # Errors
-    /// Where it does not within `limit`.
+    /// If it has not within `limit`.
     pub fn wait_for_packet(&mut self, limit: Duration) -> Result<()> {
         let awaited = self.vectors.counts().received.packets + 1;
         wait_until(limit, || Ok(self.value::<Head>("HEADS", self.partition())?.received.packets >= awaited))
     }
 
-    /// Ends the epoch, and compares all that it counted. Returns the number of flows.
+    /// Ends the epoch, and compares everything that it counted. Returns the number of flows.
     ///
     /// # Errors
-    /// Any difference.
+    /// If there is a difference.
     pub fn drain(&mut self) -> Result<usize> {
         self.epoch ^= 1;
         let drained = self.kernel.drain()?;
@@ -159,7 +159,7 @@ impl Twins {
     /// system call returns.
     ///
     /// # Errors
-    /// Where the kernel refuses to write to a map.
+    /// If the kernel refuses to write to a map.
     pub fn forget(&mut self) -> Result<()> {
         self.vectors.clear();
         let (partition, buckets) = (self.partition(), self.kernel.size().shape.buckets);
@@ -167,8 +167,8 @@ impl Twins {
         self.set("TAGS", partition * buckets..(partition + 1) * buckets, Bucket::zeroed())
     }
 
-    /// What the hooks do (`frame::meter` in flowml-ebpf), over slices: headers are read in the linear part, payload
-    /// wherever it is.
+    /// Does with slices what the hooks do (`frame::meter` in flowml-ebpf): reads headers in the linear part, and payload
+    /// anywhere.
     fn meter_as_a_hook(&mut self, frame: &Frame, bytes: &[u8], headers: &[u8]) -> Metered {
         let reason = match parse(frame, headers) {
             Ok(packet) => return record(&mut self.vectors, &packet, &bytes),
@@ -183,13 +183,13 @@ impl Twins {
         2 * self.cpu + self.epoch
     }
 
-    /// What lies in a map for an entry of the epoch.
+    /// The value of a map for an entry of the epoch.
     fn of_entry<T: Pod>(&mut self, map: &str, number: usize) -> Result<T> {
         let first = self.partition() * self.kernel.size().shape.entries();
         self.value(map, first + number as u32)
     }
 
-    /// The kernel's pieces of payload of an entry of the epoch.
+    /// The kernel's payload chunks of an entry of the epoch.
     fn pieces_of(&mut self, number: usize) -> Result<Vec<Piece>> {
         let Size { shape, payload, .. } = self.kernel.size();
         let Some(limit) = payload else { return Ok(Vec::new()) };
@@ -218,13 +218,13 @@ impl Twins {
 #[repr(transparent)]
 struct Value<T>(T);
 
-// SAFETY: any bytes are a `T`.
+// SAFETY: any bytes are a valid `T`.
 unsafe impl<T: Pod> aya::Pod for Value<T> {}
 
-/// Compares what both counted of a flow.
+/// Compares the counts of a flow in both tables.
 ///
 /// # Errors
-/// Any difference, field by field.
+/// If there is a difference. The error lists the fields that differ.
 pub(crate) fn same_flow(kernel: &Counted<'_>, vectors: &Counted<'_>) -> Result<()> {
     same("key", kernel.key, vectors.key)?;
     same("counts", kernel.counts, vectors.counts)?;
@@ -237,7 +237,7 @@ pub(crate) fn same_flow(kernel: &Counted<'_>, vectors: &Counted<'_>) -> Result<(
 /// Compares byte for byte.
 ///
 /// # Errors
-/// Any difference, field by field.
+/// If there is a difference. The error lists the fields that differ.
 pub(crate) fn same<T: Pod + Debug>(what: &str, kernel: &T, vectors: &T) -> Result<()> {
     ensure!(
         bytes_of(kernel) == bytes_of(vectors),
@@ -247,7 +247,7 @@ pub(crate) fn same<T: Pod + Debug>(what: &str, kernel: &T, vectors: &T) -> Resul
     Ok(())
 }
 
-/// The lines of both that differ, each behind the line before it: a field behind the name of its struct, mostly.
+/// The lines that differ, each after the line before it: mostly a field after the name of its struct.
 fn differences(left: &impl Debug, right: &impl Debug) -> String {
     let (left, right) = (format!("{left:#?}"), format!("{right:#?}"));
     let mut text = String::new();

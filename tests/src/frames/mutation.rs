@@ -1,4 +1,4 @@
-//! Deterministic mutations of frames: what a fuzzer would try first.
+//! Deterministic mutations of frames: the ones that a fuzzer would try first.
 
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -6,11 +6,12 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::{ether_type, protocol};
 
-/// Headers lie within these first bytes: most mutations go there, since a parser hardly looks further.
+/// Length in bytes of the part that contains the headers. Most mutations are in it, because a parser reads little
+/// beyond.
 const HEADERS: usize = 96;
 
-/// Bytes at which parsers branch: header lengths, versions, protocol numbers, limits.
-const TELLING_BYTES: &[u8] = &[
+/// Byte values at which parsers branch: header lengths, versions, protocol numbers, limits.
+const INTERESTING_BYTES: &[u8] = &[
     0,
     1,
     4,
@@ -41,8 +42,8 @@ const TELLING_BYTES: &[u8] = &[
     protocol::SCTP,
 ];
 
-/// Pairs of bytes at which parsers branch: ethertypes, and lengths about their limits.
-const TELLING_PAIRS: &[u16] = &[
+/// Values of two bytes at which parsers branch: ethertypes, and lengths near their limits.
+const INTERESTING_PAIRS: &[u16] = &[
     ether_type::IPV4,
     ether_type::IPV6,
     ether_type::VLAN,
@@ -63,7 +64,7 @@ const TELLING_PAIRS: &[u16] = &[
     0xffff,
 ];
 
-/// A mutation of `frame`: the same for the same seed, on every machine.
+/// A mutation of `frame`. The same seed gives the same mutation on every machine.
 pub fn mutate(frame: &[u8], seed: u64) -> Vec<u8> {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut mutated = frame.to_vec();
@@ -76,7 +77,7 @@ pub fn mutate(frame: &[u8], seed: u64) -> Vec<u8> {
 fn mutate_once(frame: &mut Vec<u8>, random: &mut impl Rng) {
     match random.gen_range(0..16) {
         0..4 => change_byte(frame, random, |byte, random| byte ^ 1 << random.gen_range(0..8)),
-        4..8 => change_byte(frame, random, |_, random| *TELLING_BYTES.choose(random).unwrap_or(&0)),
+        4..8 => change_byte(frame, random, |_, random| *INTERESTING_BYTES.choose(random).unwrap_or(&0)),
         8..10 => change_byte(frame, random, |_, random| random.r#gen()),
         10..12 => change_pair(frame, random),
         12..14 => frame.truncate(random.gen_range(0..=frame.len())),
@@ -93,7 +94,7 @@ fn change_byte<R: Rng>(frame: &mut [u8], random: &mut R, change: impl Fn(u8, &mu
 
 fn change_pair(frame: &mut [u8], random: &mut impl Rng) {
     if let Some(position) = position(frame.len().saturating_sub(1), random) {
-        let pair = TELLING_PAIRS.choose(random).unwrap_or(&0).to_be_bytes();
+        let pair = INTERESTING_PAIRS.choose(random).unwrap_or(&0).to_be_bytes();
         frame[position..position + 2].copy_from_slice(&pair);
     }
 }
@@ -113,7 +114,7 @@ fn insert_tag(frame: &mut Vec<u8>, random: &mut impl Rng) {
     }
 }
 
-/// A place in the frame, seven times of eight among the headers and after the Ethernet addresses.
+/// A position in the frame after the Ethernet addresses. Seven of eight positions are in the headers.
 fn position(length: usize, random: &mut impl Rng) -> Option<usize> {
     let headers = 12..length.min(HEADERS);
     if !headers.is_empty() && random.gen_ratio(7, 8) {
@@ -132,7 +133,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn a_seed_gives_the_same_mutation_again_and_another_seed_another() {
+    fn the_same_seed_gives_the_same_mutation_and_another_seed_another() {
         let frame: Vec<u8> = (0..100).collect();
         assert_eq!(mutate(&frame, 5), mutate(&frame, 5));
         let different: HashSet<_> = (0..1000).map(|seed| mutate(&frame, seed)).collect();
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn every_frame_survives_mutation_however_short() {
+    fn frames_of_any_length_can_be_mutated() {
         let frames: Vec<_> = NAMED.iter().map(|named| (named.build)()).collect();
         let lengths = (0..10_000).map(|seed| mutate(&frames[seed as usize % frames.len()], seed).len());
         let (shortest, longest) = lengths.fold((usize::MAX, 0), |(low, high), n| (low.min(n), high.max(n)));

@@ -5,18 +5,18 @@ use crate::lab::Mac;
 use flowml_common::packet::Skipped;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// A frame and what it is a case of.
+/// A frame and the name of the case that it is.
 #[derive(Debug, Clone, Copy)]
 pub struct Named {
-    /// Words joined by underscores, from the outside of the frame to the inside.
+    /// Words joined by underscores, in the order from the outside of the frame to the inside.
     pub name: &'static str,
-    /// Makes the frame, always the same.
+    /// Builds the frame, always the same.
     pub build: fn() -> Vec<u8>,
-    /// Why the parser must skip it, or `None` if it must count in a flow.
+    /// The reason for which the parser must skip it, or `None` if it belongs to a flow.
     pub skipped: Option<Skipped>,
 }
 
-/// Named frames that the kernel discards before tc sees them: it wants two bytes behind the tag that it takes out
+/// Named frames that the kernel discards before tc sees them: it requires two bytes after the tag that it strips
 /// (`skb_vlan_untag`, net/core/skbuff.c).
 pub const DISCARDED_BEFORE_TC: [&str; 3] = ["vlan_cut_in_tag", "vlan_cut_before_ip", "qinq_cut_in_second_tag"];
 
@@ -71,7 +71,7 @@ fn tcp_to_source() -> Vec<u8> {
     v4_with(&Ipv4 { source: destination, destination: source, ..Ipv4::default() }).tcp(&Tcp::default()).finish()
 }
 
-/// An error about a packet to who sends it.
+/// An ICMPv6 error about a packet, to the packet's sender.
 fn udp_error_of_ipv6() -> Vec<u8> {
     let Ipv6 { source, destination, .. } = Ipv6::default();
     let probe = Frame::default().ipv6(&Ipv6 { source: destination, destination: source, ..Ipv6::default() });
@@ -87,7 +87,7 @@ fn arp_request() -> Vec<u8> {
     Frame::between(Mac([2, 0x77, 0, 0, 0, 1]), Mac([0xff; 6])).ether_type(ether_type::ARP, &request).padded().finish()
 }
 
-/// Writes the table: each line a name, why it is skipped (if it is), and an expression.
+/// Writes the table. Each line has a name, the reason for skipping if there is one, and an expression.
 macro_rules! named {
     ($($name:ident $(($skipped:ident))?: $frame:expr,)*) => {
         /// Every named frame.
@@ -107,7 +107,7 @@ macro_rules! skipped {
 }
 
 named! {
-    // Ordinary packets.
+    // Valid packets.
     ipv4_tcp_data: tcp_data().finish(),
     ipv4_tcp_bare_ack: tcp_with_flags(flag::ACK),
     ipv4_tcp_syn_with_options: v4().tcp(&syn()).finish(),
@@ -224,16 +224,16 @@ named! {
     eapol (NotIp): Frame::default().ether_type(ether_type::EAPOL, &[2, 1, 0, 0]).padded().finish(),
     mpls (NotIp): Frame::default().ether_type(ether_type::MPLS, &[&[0, 1, 1, 64][..], &udp_query(v4()).finish()[14..]].concat()).finish(),
     local_experiment (NotIp): Frame::default().ether_type(ether_type::LOCAL_EXPERIMENT, SEGMENT).padded().finish(),
-    // An ethertype field up to 1500 is a length (IEEE 802.3 §3.2.6): here, of a spanning tree message.
+    // An ethertype field up to 1500 is a length (IEEE 802.3 §3.2.6). This one belongs to a spanning tree message.
     llc_spanning_tree (NotIp): Frame::default().ether_type(38, &[0x42, 0x42, 3, 0, 0, 0]).padded().finish(),
     llc_longest (NotIp): Frame::default().ether_type(1500, &[0xaa; 1500]).finish(),
 
-    // IPv4 that lies.
+    // IPv4 headers with wrong fields.
     ipv4_ihl_0 (Malformed): v4().udp(Ports::default()).poke(Layer::Ip, 0, &[0x40]).finish(),
     ipv4_ihl_4 (Malformed): v4().udp(Ports::default()).poke(Layer::Ip, 0, &[0x44]).finish(),
     ipv4_ihl_beyond_frame (Truncated): v4().udp(Ports::default()).poke(Layer::Ip, 0, &[0x4f]).finish(),
     ipv4_ihl_beyond_total_length (Malformed): udp_query(v4()).payload(&[0; 40]).poke(Layer::Ip, 0, &[0x4f]).poke(Layer::Ip, 2, &[0, 40]).finish(),
-    // Of a buffer that will be segmented: the packet goes to the end of the frame, whatever is there.
+    // A buffer that will be segmented: the packet extends to the end of the frame.
     ipv4_total_length_zero: udp_query(v4()).poke(Layer::Ip, 2, &[0, 0]).finish(),
     ipv4_total_length_zero_of_8_kib: v4().tcp(&Tcp::default()).payload(&[0x55; 8192]).poke(Layer::Ip, 2, &[0, 0]).finish(),
     ipv4_total_length_zero_shortest_frame: v4().tcp(&Tcp::default()).padded().poke(Layer::Ip, 2, &[0, 0]).finish(),
@@ -249,7 +249,7 @@ named! {
     ipv4_version_0 (Malformed): udp_query(v4()).poke(Layer::Ip, 0, &[0x05]).finish(),
     ipv4_bad_checksum: udp_query(v4()).poke(Layer::Ip, 10, &[0xde, 0xad]).finish(),
 
-    // Transport headers that lie.
+    // Transport headers with wrong fields.
     tcp_data_offset_0 (Malformed): tcp_data().poke(Layer::Transport, 12, &[0]).finish(),
     tcp_data_offset_4 (Malformed): tcp_data().poke(Layer::Transport, 12, &[0x40]).finish(),
     tcp_data_offset_beyond_packet (Malformed): v4().tcp(&Tcp::default()).poke(Layer::Transport, 12, &[0xf0]).finish(),
@@ -365,7 +365,8 @@ named! {
     ipv6_first_fragment: v6_part(Fragment::FIRST).udp(Ports::default()).payload(&[0x55; 1440]).finish(),
     ipv6_middle_fragment: v6_part(Fragment::MIDDLE).protocol(protocol::UDP, &[0x55; 1448]).finish(),
     ipv6_last_fragment: v6_part(Fragment::LAST).protocol(protocol::UDP, &[0x55; 100]).finish(),
-    // The next header of a later fragment is the first one of the fragmentable part, which is elsewhere.
+    // The next header field of a later fragment names the first header of the fragmentable part. That header is in
+    // another fragment.
     ipv6_last_fragment_of_options: v6_part(Fragment::LAST).protocol(protocol::DESTINATION_OPTIONS, &[0x55; 24]).finish(),
     ipv6_atomic_fragment: udp_query(v6_part(Fragment::ATOMIC)).finish(),
     ipv6_no_next_header: v6().protocol(protocol::NO_NEXT_HEADER, &[]).padded().finish(),
@@ -377,7 +378,7 @@ named! {
     ipv6_unknown_protocol: v6().protocol(protocol::EXPERIMENT, SEGMENT).finish(),
     ipv6_icmp_of_ipv4: v6().protocol(protocol::ICMP, &[8, 0, 0, 0, 0, 0, 0, 0]).finish(),
     ipv4_icmpv6_of_ipv6: v4().protocol(protocol::ICMPV6, &[128, 0, 0, 0, 0, 0, 0, 0]).finish(),
-    // Hop-by-hop option 0xc2 carries the real length, above 65,535 (RFC 2675).
+    // Hop-by-hop option 0xc2 contains the real length, above 65,535 (RFC 2675).
     ipv6_jumbogram: v6()
         .extension(Extension::HopByHop { units: 0 })
         .tcp(&Tcp::default())
@@ -385,7 +386,7 @@ named! {
         .poke(Layer::Ip, 4, &[0, 0])
         .poke(Layer::Extension, 2, &[0xc2, 4, 0, 1, 0, 0])
         .finish(),
-    // To the end of the frame, as in IPv4; only behind No Next Header there is nothing.
+    // The packet extends to the end of the frame, as in IPv4. After No Next Header there is no payload.
     ipv6_payload_length_zero: udp_query(v6()).poke(Layer::Ip, 4, &[0, 0]).finish(),
     ipv6_payload_length_zero_of_8_kib: v6().tcp(&Tcp::default()).payload(&[0x55; 8192]).poke(Layer::Ip, 4, &[0, 0]).finish(),
     ipv6_payload_length_zero_fragment: v6_part(Fragment::LAST).protocol(protocol::UDP, &[0x55; 100]).poke(Layer::Ip, 4, &[0, 0]).finish(),
@@ -419,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_frames_are_different() {
+    fn names_and_frames_are_unique() {
         let (mut names, mut frames) = (HashSet::new(), HashSet::new());
         for Named { name, build, .. } in NAMED {
             assert!(names.insert(name), "two frames are named {name}");
@@ -428,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parser_skips_what_it_must_and_nothing_else() {
+    fn the_parser_skips_exactly_the_frames_of_the_table() {
         for Named { name, build, skipped } in NAMED {
             let bytes = build();
             let frame = flowml_common::packet::Frame {
@@ -443,9 +444,9 @@ mod tests {
         }
     }
 
-    /// Frames whose names claim no mistake must be read without one, checksums included, by another parser.
+    /// Another parser must read every frame whose name names no error without an error, checksums included.
     #[test]
-    fn honest_frames_are_right() {
+    fn frames_without_errors_are_valid() {
         let mut transports = 0;
         for Named { name, build, .. } in NAMED {
             let bytes = build();
@@ -478,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_checksums_are_right() {
+    fn ipv6_checksums_are_valid() {
         for name in ["ipv6_tcp_data", "ipv6_chain_of_6", "ipv6_authentication_in_chain", "ipv6_neighbour_solicitation"]
         {
             let bytes = frame(name);
@@ -502,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_as_long_as_they_say() {
+    fn length_fields_match_the_frames() {
         assert_eq!(frame("ipv4_shortest_frame").len(), SHORTEST);
         assert_eq!(frame("ipv4_tcp_full_frame").len(), 14 + 1500);
         assert_eq!(frame("ipv4_udp_jumbo_frame").len(), 14 + 9000);
@@ -518,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_where_they_were_asked_for() {
+    fn errors_are_at_the_requested_positions() {
         assert_eq!(frame("ipv4_ihl_4")[14], 0x44);
         assert_eq!(frame("tcp_data_offset_4")[14 + 20 + 12], 0x40);
         assert_eq!(frame("vlan_ipv4_tcp")[12..18], [0x81, 0, 0, 100, 8, 0]);

@@ -1,4 +1,4 @@
-//! Attacks, for the agent to find: between two hosts of a laboratory, of a fixed number of packets or connections.
+//! Attacks between two hosts of a laboratory, with a fixed number of packets or connections.
 
 use std::net::Ipv4Addr;
 use std::thread;
@@ -14,23 +14,24 @@ use super::raw::{FlowSpray, FrameSender, Rate, Sent};
 use crate::frames::{Frame, Ipv4, Ports, Tcp, flag};
 use crate::lab::{Interface, IpVersion};
 
-/// Who attacks whom, and with what luck.
+/// The hosts of an attack, and the seed of its random choices.
 #[derive(Debug, Clone, Copy)]
 pub struct Scene<'a> {
-    /// Where the attack comes from.
+    /// The host that attacks.
     pub attacker: &'a Interface,
-    /// Where it goes. Attacks by connections need the services of a [`super::background::Background`] there.
+    /// The host that is attacked. Attacks by connections need the services of a [`super::background::Background`]
+    /// there.
     pub victim: &'a Interface,
-    /// For whatever is random.
+    /// Seed of all random choices.
     pub seed: u64,
 }
 
-/// An attack at a strength that suits a demonstration: a few seconds, hardly to be missed.
+/// An attack for demonstrations: it takes a few seconds and is easy to detect.
 #[derive(Debug, Clone, Copy)]
 pub struct Attack {
     /// Words joined by underscores.
     pub name: &'static str,
-    /// One line for people.
+    /// A description in one line.
     pub what: &'static str,
     /// Runs it to its end.
     pub launch: fn(Scene<'_>) -> Result<()>,
@@ -75,14 +76,14 @@ pub const ATTACKS: &[Attack] = &[
     },
 ];
 
-/// So few packets that they go unseen among others; that they come so regularly tells them.
+/// An attack of so few packets that it is detected only by its regular period.
 pub const BEACON: Attack = Attack {
     name: "beacon",
     what: "a short request to port 443 every second, 12 times",
     launch: |scene| beacon(scene, 12, Duration::from_secs(1)),
 };
 
-/// TCP SYN to ports 1 to `ports` in random order, as nmap sends them. The victim's answers come back.
+/// TCP SYN to ports 1 to `ports` in random order, as nmap sends them. The victim answers.
 pub fn port_scan(scene: Scene<'_>, ports: u16, rate: u32) -> Result<Sent> {
     let mut random = scene.random();
     let mut order: Vec<u16> = (1..=ports).collect();
@@ -95,7 +96,7 @@ pub fn port_scan(scene: Scene<'_>, ports: u16, rate: u32) -> Result<Sent> {
     scene.send(&frames.collect::<Vec<_>>(), 1, rate)
 }
 
-/// TCP SYN to one port of many hosts, in 10.80.0.0/16, for which the victim is the router.
+/// TCP SYN to one port of many hosts in 10.80.0.0/16. The victim is their router.
 pub fn sweep(scene: Scene<'_>, port: u16, hosts: u16, rate: u32) -> Result<Sent> {
     let mut random = scene.random();
     let frames = (1..=hosts).map(|host| {
@@ -114,7 +115,7 @@ pub fn syn_flood(scene: Scene<'_>, port: u16, packets: u32, rate: u32) -> Result
     FrameSender::open(scene.attacker)?.spray(&spray, Rate::PerSecond(rate))
 }
 
-/// Datagrams with `payload` bytes from one port to random ports. The victim refuses some of them by ICMP.
+/// Datagrams with `payload` bytes from one port to random ports. The victim answers some of them with ICMP errors.
 pub fn udp_flood(scene: Scene<'_>, payload: usize, packets: u32, rate: u32) -> Result<Sent> {
     let mut random = scene.random();
     let source = random.gen_range(32_768..61_000);
@@ -125,7 +126,7 @@ pub fn udp_flood(scene: Scene<'_>, payload: usize, packets: u32, rate: u32) -> R
     scene.send(&frames.collect::<Vec<_>>(), 1, rate)
 }
 
-/// One upload to port 443 of the victim, `bytes` long, at `rate` bytes a second.
+/// One upload of `bytes` bytes to port 443 of the victim, at `rate` bytes a second.
 pub fn exfiltration(scene: Scene<'_>, bytes: u32, rate: u32) -> Result<()> {
     const PIECE: u32 = 32 << 10;
     let mut connection = scene.connect(443)?;
@@ -133,11 +134,11 @@ pub fn exfiltration(scene: Scene<'_>, bytes: u32, rate: u32) -> Result<()> {
     connection.exchange_slowly(Exchange { request: bytes, response: 100 }, PIECE as usize, pause)
 }
 
-/// Opens connections and sends a few bytes of a request on each, every half second, until the time is over.
+/// Opens connections and sends a few bytes of a request on each, every half second, until `duration` has passed.
 pub fn slow_connections(scene: Scene<'_>, port: u16, connections: usize, duration: Duration) -> Result<()> {
     const PAUSE: Duration = Duration::from_millis(500);
     let mut open = (0..connections).map(|_| scene.connect(port)).collect::<Result<Vec<_>>>()?;
-    // So long that a byte at a time never comes to its end.
+    // The request is so long that it never ends at a few bytes at a time.
     let request = Exchange { request: 100_000, response: 1 };
     open.iter_mut().try_for_each(|connection| connection.begin(request))?;
     for _ in 0..duration.as_millis() / PAUSE.as_millis() {
@@ -147,7 +148,7 @@ pub fn slow_connections(scene: Scene<'_>, port: u16, connections: usize, duratio
     Ok(())
 }
 
-/// Short conversations with port 22, each of the length of a refused login.
+/// Short connections to port 22, each as long as a refused login.
 pub fn brute_force(scene: Scene<'_>, attempts: u32, rate: u32) -> Result<()> {
     for _ in 0..attempts {
         let mut connection = scene.connect(22)?;
@@ -159,7 +160,7 @@ pub fn brute_force(scene: Scene<'_>, attempts: u32, rate: u32) -> Result<()> {
     Ok(())
 }
 
-/// Short requests to port 443, a connection each, with the same pause between them.
+/// Short requests to port 443, each on its own connection, at a fixed interval.
 pub fn beacon(scene: Scene<'_>, requests: u32, pause: Duration) -> Result<()> {
     for _ in 0..requests {
         scene.connect(443)?.exchange(Exchange { request: 200, response: 300 })?;

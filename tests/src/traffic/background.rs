@@ -1,4 +1,4 @@
-//! What hosts do on an ordinary day: pages, names, terminals, downloads and pings, some of it over IPv6.
+//! Normal traffic of hosts: web pages, DNS, terminals, downloads and pings, partly over IPv6.
 
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
@@ -21,17 +21,17 @@ const HTTP: u16 = 80;
 const HTTPS: u16 = 443;
 const DOWNLOADS: u16 = 8080;
 
-/// Part of the conversations that go over IPv6.
+/// Ratio of conversations that use IPv6.
 const IPV6_SHARE: f64 = 0.3;
 
-/// How much goes on.
+/// The intensity of the background traffic.
 #[derive(Debug, Clone, Copy)]
 pub struct Habits {
-    /// The same seed makes the same decisions; when packets go out remains up to the machine.
+    /// Seed of all random choices. The times of packets also depend on the machine.
     pub seed: u64,
-    /// How long, at most.
+    /// The maximum duration.
     pub duration: Duration,
-    /// Actions in relation to one person's: at 1, a client asks for about two pages a second.
+    /// Rate of actions relative to one person: at 1, a client requests about two pages a second.
     pub pace: f64,
 }
 
@@ -41,16 +41,16 @@ impl Default for Habits {
     }
 }
 
-/// What the clients have done.
+/// Counts of what the clients have done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Deeds {
-    /// TCP connections, UDP questions and runs of ping that came to their end.
+    /// TCP connections, UDP requests and runs of ping that were completed.
     pub conversations: u64,
     /// Payload bytes of TCP and UDP that clients sent.
     pub sent: u64,
     /// Payload bytes of TCP and UDP that clients received.
     pub received: u64,
-    /// Conversations that broke off.
+    /// Conversations that were interrupted.
     pub failures: u64,
 }
 
@@ -63,7 +63,7 @@ impl std::ops::AddAssign for Deeds {
     }
 }
 
-/// Clients busy with a server. Dropping it ends them.
+/// Clients that use a server. Dropping it ends their traffic.
 #[derive(Debug)]
 pub struct Background {
     span: Span,
@@ -89,7 +89,7 @@ impl Services {
 }
 
 impl Background {
-    /// Starts the services on the server and, for each client, one thread for each activity.
+    /// Starts the services on the server, and one thread for each activity of each client.
     pub fn start(clients: &[&Interface], server: &Interface, habits: Habits) -> Result<Self> {
         let services = Services::start(server)?;
         let mut background = Self { span: Span::lasting(habits.duration), clients: Vec::new(), _services: services };
@@ -108,12 +108,12 @@ impl Background {
         Ok(background)
     }
 
-    /// Waits until the time is over, and tells what was done.
+    /// Waits until the duration has passed, and returns the counts.
     pub fn finish(mut self) -> Result<Deeds> {
         self.join()
     }
 
-    /// Ends it now, and tells what was done.
+    /// Ends the traffic now, and returns the counts.
     pub fn stop(mut self) -> Result<Deeds> {
         self.span.cut();
         self.join()
@@ -138,13 +138,13 @@ impl Drop for Background {
     }
 }
 
-/// One thing that a client does again and again: it waits a while, then does it once.
+/// One action of a client. The thread repeats it: it waits, then performs the action once.
 type Activity = fn(&mut Client) -> Result<()>;
 
 const ACTIVITIES: &[Activity] =
     &[Client::browse, Client::look_up, Client::use_terminal, Client::download, Client::ping];
 
-/// One client at one activity.
+/// One client with one activity.
 struct Client {
     interface: Interface,
     server: Interface,
@@ -157,7 +157,7 @@ impl Client {
         while !self.rhythm.span.is_over() {
             match activity(&mut self) {
                 Ok(()) => {}
-                // A broken conversation is part of life, above all under attack; it is not begun again at once.
+                // An interrupted conversation is expected, especially under attack. It is not restarted at once.
                 Err(_) => {
                     self.deeds.failures += 1;
                     self.rhythm.span.sleep(Duration::from_millis(200));
@@ -167,7 +167,7 @@ impl Client {
         self.deeds
     }
 
-    /// A page: its server's name, then a few requests over one connection.
+    /// A page: a query for its server's name, then a few requests over one connection.
     fn browse(&mut self) -> Result<()> {
         if !self.rhythm.pause(0.5) {
             return Ok(());
@@ -189,12 +189,12 @@ impl Client {
         Ok(())
     }
 
-    /// A name that nothing follows on.
+    /// A DNS query that no connection follows.
     fn look_up(&mut self) -> Result<()> {
         if self.rhythm.pause(0.7) { self.ask_name() } else { Ok(()) }
     }
 
-    /// Keystrokes and their echoes, now and then a screenful.
+    /// Keystrokes and their echoes, sometimes a screenful.
     fn use_terminal(&mut self) -> Result<()> {
         if !self.rhythm.pause(1.0) {
             return Ok(());
@@ -212,7 +212,7 @@ impl Client {
         Ok(())
     }
 
-    /// Some megabytes, in pieces of 64 KiB with pauses: about 2 MB a second at the ordinary pace.
+    /// Some megabytes, in chunks of 64 KiB with pauses: about 2 MB a second at pace 1.
     fn download(&mut self) -> Result<()> {
         if !self.rhythm.pause(5.0) {
             return Ok(());

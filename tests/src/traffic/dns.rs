@@ -1,4 +1,4 @@
-//! Questions in the format of the domain name system (RFC 1035 §4), for servers that are not ours.
+//! DNS queries (RFC 1035 §4) for servers of other programs.
 
 use std::net::SocketAddr;
 
@@ -6,13 +6,13 @@ use anyhow::{Context, Result, ensure};
 
 use super::peers::udp_socket_to;
 
-/// Longest answer that is asked for, bytes, by EDNS (RFC 6891).
+/// Longest answer that a query allows, in bytes, by EDNS (RFC 6891).
 const LONGEST: u16 = 4096;
 
-/// Longest label of a name, and the longest name in text (RFC 1035 §2.3.4), bytes.
+/// Length of the longest label of a name in bytes (RFC 1035 §2.3.4).
 pub const LONGEST_LABEL: usize = 63;
 
-/// Types of records, by RFC 1035 §3.2.2 and RFC 3596.
+/// Types of records (RFC 1035 §3.2.2 and RFC 3596).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of the RFCs")]
 pub enum Kind {
@@ -23,9 +23,9 @@ pub enum Kind {
     Aaaa = 28,
 }
 
-/// A question for recursion, by a name of labels between dots.
+/// A recursive query for a name of labels separated by dots.
 pub fn question(id: u16, name: &str, kind: Kind) -> Result<Vec<u8>> {
-    // Recursion desired; one question, and one additional record, which is EDNS.
+    // Flags: recursion desired. One question, and one additional record for EDNS.
     let mut bytes = [&id.to_be_bytes()[..], &[0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 1]].concat();
     for label in name.split('.') {
         let length = u8::try_from(label.len()).ok().filter(|&length| (1..=LONGEST_LABEL as u8).contains(&length));
@@ -40,7 +40,8 @@ pub fn question(id: u16, name: &str, kind: Kind) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Asks from a new socket of the namespace that this thread is in. Returns the answer's length in bytes, whatever it says.
+/// Sends a query from a new socket in the namespace of this thread. Returns the length of the answer in bytes, whatever
+/// its content.
 pub fn ask_from_here(server: SocketAddr, id: u16, name: &str, kind: Kind) -> Result<usize> {
     let socket = udp_socket_to(server)?;
     socket.send(&question(id, name, kind)?).with_context(|| format!("asking {server} for {name}"))?;
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_question_is_what_the_format_says() {
+    fn a_query_has_the_format_of_rfc_1035() {
         let bytes = question(0x1234, "a.example", Kind::Txt).expect("a good name");
         let expected = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x01\x01a\x07example\x00\x00\x10\x00\x01\
                          \x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x00";

@@ -1,7 +1,7 @@
-//! Servers and clients over TCP and UDP whose byte counts are known.
+//! Servers and clients over TCP and UDP that exchange known numbers of bytes.
 //!
-//! A request begins with its own length and the length of the answer wanted, four bytes each, and is filled up with
-//! zeros; the answer is all zeros. So the payload in each direction is exactly what an [`Exchange`] says.
+//! A request starts with its own length and the requested length of the answer, four bytes each, and is padded with
+//! zeros. The answer is all zeros. So the payload of each direction is exactly that of an [`Exchange`].
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -15,27 +15,27 @@ use anyhow::{Context, Result, bail, ensure};
 use super::span::Span;
 use crate::lab::{Host, Interface, IpVersion};
 
-/// Bytes of a request's header, and so its least length.
+/// Length of a request's header in bytes, and so the shortest request.
 pub const HEADER: u32 = 8;
 
-/// Longest request and answer.
+/// Longest request or answer in bytes.
 const LONGEST: u32 = 256 << 20;
 
-/// How long a server looks for data before it looks whether it was stopped.
+/// Time for which a server waits for data before it checks whether it was stopped.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How long a client waits for a connection, for room to send, and for data.
+/// Time for which a client waits for a connection, for room to send, and for data.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Bytes written or read in one piece.
+/// Bytes written or read at a time.
 const PIECE: usize = 64 * 1024;
 
 static ZEROS: [u8; PIECE] = [0; PIECE];
 
-/// A request and its answer, by their lengths in bytes.
+/// A request and its answer, as lengths in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exchange {
-    /// Payload from client to server; at least [`HEADER`].
+    /// Payload from client to server, at least [`HEADER`].
     pub request: u32,
     /// Payload from server to client.
     pub response: u32,
@@ -63,7 +63,7 @@ impl Exchange {
     }
 }
 
-/// What a service has done.
+/// Counts of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Served {
     /// TCP connections accepted, or UDP requests answered.
@@ -91,7 +91,7 @@ impl Tally {
     }
 }
 
-/// What TCP and UDP services have in common: an address, a thread, the count of what it did.
+/// The common part of TCP and UDP services: an address, a thread, and the counts.
 #[derive(Debug)]
 struct Service {
     address: SocketAddr,
@@ -144,23 +144,23 @@ impl TcpService {
         Service::start(address, move |span, tally| accept(&listener, span, tally)).map(Self)
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     pub fn address(&self) -> SocketAddr {
         self.0.address
     }
 
-    /// What it has done so far.
+    /// The counts so far.
     pub fn served(&self) -> Served {
         self.0.tally.served()
     }
 
-    /// Ends it, and tells what it has done.
+    /// Ends the server, and returns its counts.
     pub fn stop(mut self) -> Result<Served> {
         self.0.stop()
     }
 }
 
-/// Serves each connection on a thread of its own. Connections that break are the clients' affair.
+/// Serves each connection on a thread of its own. A broken connection is not an error of the server.
 fn accept(listener: &TcpListener, span: &Span, tally: &Arc<Tally>) -> Result<()> {
     let mut connections: Vec<JoinHandle<()>> = Vec::new();
     while !span.is_over() {
@@ -171,7 +171,7 @@ fn accept(listener: &TcpListener, span: &Span, tally: &Arc<Tally>) -> Result<()>
                 connections.push(thread::spawn(move || drop(serve(&stream, &span, &tally))));
                 connections.retain(|connection| !connection.is_finished());
             }
-            // A short nap rather than poll(2), so that connections are accepted within a few milliseconds.
+            // A short sleep instead of poll(2): connections are accepted within a few milliseconds.
             Err(error) if error.kind() == ErrorKind::WouldBlock => drop(span.sleep(Duration::from_millis(2))),
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
             Err(error) => return Err(error).context("accepting a connection"),
@@ -180,7 +180,7 @@ fn accept(listener: &TcpListener, span: &Span, tally: &Arc<Tally>) -> Result<()>
     connections.into_iter().try_for_each(JoinHandle::join).ok().context("serving a connection panicked")
 }
 
-/// Answers requests until the client closes its end, or the span ends.
+/// Answers requests until the client closes its side or the span ends.
 fn serve(mut stream: &TcpStream, span: &Span, tally: &Tally) -> Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
@@ -204,7 +204,7 @@ fn serve(mut stream: &TcpStream, span: &Span, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// Fills the buffer; false if the other side has closed before its first byte, or the span has ended.
+/// Fills the buffer. Returns false if the other side closed before the first byte, or if the span has ended.
 fn receive(mut stream: &TcpStream, buffer: &mut [u8], span: &Span, tally: &Tally) -> Result<bool> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -242,7 +242,7 @@ impl TcpClient {
         host.enter(|| Self::connect_from_here(to))?
     }
 
-    /// Connects from the namespace that this thread is in.
+    /// Connects from the namespace of this thread.
     pub fn connect_from_here(to: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&to, PATIENCE).with_context(|| format!("connecting to {to}"))?;
         stream.set_nodelay(true)?;
@@ -256,7 +256,7 @@ impl TcpClient {
         self.0.local_addr().context("asking for a connection's address")
     }
 
-    /// Sends a request, and waits for all of its answer.
+    /// Sends a request, and waits for the whole answer.
     pub fn exchange(&mut self, exchange: Exchange) -> Result<()> {
         let request = exchange.request as usize;
         let first = request.min(PIECE);
@@ -265,7 +265,7 @@ impl TcpClient {
         self.finish(exchange)
     }
 
-    /// Sends a request in pieces of `piece` bytes, one each `pause`, and waits for all of its answer.
+    /// Sends a request in pieces of `piece` bytes, one every `pause`, and waits for the whole answer.
     pub fn exchange_slowly(&mut self, exchange: Exchange, piece: usize, pause: Duration) -> Result<()> {
         self.begin(exchange)?;
         let mut left = (exchange.request - HEADER) as usize;
@@ -278,12 +278,12 @@ impl TcpClient {
         self.finish(exchange)
     }
 
-    /// Sends the beginning of a request, and nothing more.
+    /// Sends only the start of a request.
     pub fn begin(&mut self, exchange: Exchange) -> Result<()> {
         self.0.write_all(&exchange.opening(HEADER as usize)?).context("sending the header of a request")
     }
 
-    /// Sends `length` more bytes of a request that was begun.
+    /// Sends `length` more bytes of a started request.
     pub fn go_on(&mut self, length: usize) -> Result<()> {
         pieces(length).try_for_each(|length| self.0.write_all(&ZEROS[..length])).context("sending a part of a request")
     }
@@ -310,25 +310,25 @@ impl UdpService {
         Service::start(address, move |span, tally| answer(&socket, span, tally)).map(Self)
     }
 
-    /// Where it answers.
+    /// The address at which it answers.
     pub fn address(&self) -> SocketAddr {
         self.0.address
     }
 
-    /// Ends it, and tells what it has done.
+    /// Ends the server, and returns its counts.
     pub fn stop(mut self) -> Result<Served> {
         self.0.stop()
     }
 }
 
-/// Answers what is a request; anything else, such as a flood, is received and left at that.
+/// Answers requests. Receives and ignores everything else, such as a flood.
 fn answer(socket: &UdpSocket, span: &Span, tally: &Tally) -> Result<()> {
     let mut buffer = vec![0; PIECE];
     while !span.is_over() {
         let (length, from) = match socket.recv_from(&mut buffer) {
             Ok(received) => received,
             Err(error) if is_timeout(&error) || error.kind() == ErrorKind::Interrupted => continue,
-            // ICMP told of a client that has gone.
+            // An ICMP error: a client has closed its socket.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => continue,
             Err(error) => return Err(error).context("receiving a datagram"),
         };
@@ -337,7 +337,7 @@ fn answer(socket: &UdpSocket, span: &Span, tally: &Tally) -> Result<()> {
         let Some(Ok(exchange)) = header.map(Exchange::from_header) else { continue };
         let response = exchange.response as usize;
         if exchange.request as usize == length && response < PIECE {
-            // A client that has gone, or is not reachable, gets no answer.
+            // Sending fails if the client has closed its socket or is not reachable. It gets no answer then.
             if socket.send_to(&ZEROS[..response], from).is_ok() {
                 tally.conversations.fetch_add(1, Ordering::Relaxed);
                 tally.sent.fetch_add(response as u64, Ordering::Relaxed);
@@ -352,7 +352,7 @@ pub fn udp_exchange(host: &Host, to: SocketAddr, exchange: Exchange) -> Result<S
     host.enter(|| udp_exchange_from_here(to, exchange))?
 }
 
-/// As [`udp_exchange`], from the namespace that this thread is in.
+/// As [`udp_exchange`], from the namespace of this thread.
 pub fn udp_exchange_from_here(to: SocketAddr, exchange: Exchange) -> Result<SocketAddr> {
     let socket = udp_socket_to(to)?;
     let request = exchange.opening(exchange.request as usize)?;
@@ -362,7 +362,7 @@ pub fn udp_exchange_from_here(to: SocketAddr, exchange: Exchange) -> Result<Sock
     socket.local_addr().context("asking for a socket's address")
 }
 
-/// A new UDP socket of the namespace that this thread is in, which speaks to one address alone.
+/// A new UDP socket in the namespace of this thread, connected to one address.
 pub(crate) fn udp_socket_to(to: SocketAddr) -> Result<UdpSocket> {
     let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
     let socket = UdpSocket::bind(any).context("binding a UDP socket")?;

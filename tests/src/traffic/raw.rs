@@ -1,15 +1,18 @@
-//! Raw frames onto and from an interface, by packet sockets (packet(7)).
+//! Sends raw frames onto an interface and receives them from it, by packet sockets (packet(7)).
 //!
-//! Which CPU receives: a veth has no hardware, so the frame is received in the softirq of the CPU that sent it
-//! (`veth_xmit` raises NET_RX there), *unless* the receiving queue is being polled by another CPU at that moment: then
-//! that CPU takes it. A queue of its own for each CPU excludes that: [`FrameSender`] bypasses the queueing discipline,
-//! and then the kernel takes the transmit queue with the sender's CPU number modulo the number of queues
-//! (`packet_pick_tx_queue`, net/packet/af_packet.c). So: [`LinkOptions::queues`](crate::lab::LinkOptions::queues) of at
-//! least the number of CPUs, [`on_cpu`] about the sending, and the program on the other end runs on that CPU alone.
+//! Which CPU receives a frame: a veth has no hardware, so the softirq of the sending CPU receives it (`veth_xmit`
+//! raises NET_RX there). The exception: if another CPU is polling the receiving queue at that moment, that CPU receives
+//! it. One queue for each CPU excludes the exception. [`FrameSender`] bypasses the queueing discipline, and then the
+//! kernel uses the transmit queue with the number of the sender's CPU modulo the number of queues
+//! (`packet_pick_tx_queue`, net/packet/af_packet.c). With at least as many
+//! [`LinkOptions::queues`](crate::lab::LinkOptions::queues) as CPUs, and [`on_cpu`] around the sending, the program on
+//! the other end runs only on that CPU.
 //!
-//! Measured on two busy cores, with an XDP program on the other end, in million frames a second and CPU: `sendmmsg` 0.4
-//! to 1.0; PACKET_TX_RING 0.3 to 0.6, its frames being scattered buffers, which a veth copies for XDP; live frames of
-//! `BPF_PROG_TEST_RUN`, which would need a program of their own, 1.6 to 3.0.
+//! Measured on two busy cores with an XDP program on the other end, in million frames a second and CPU:
+//!
+//! - `sendmmsg`: 0.4 to 1.0;
+//! - PACKET_TX_RING: 0.3 to 0.6. Its frames are scattered buffers, which a veth copies for XDP;
+//! - live frames of `BPF_PROG_TEST_RUN`, which would need another program: 1.6 to 3.0.
 
 use std::io;
 use std::mem;
@@ -26,21 +29,21 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::frames::{self, ether_type};
 use crate::lab::Interface;
 
-/// Frames that one system call hands to the kernel.
+/// Frames in one system call.
 const BATCH: usize = 64;
 
-/// Longest frame that a receiver takes: an IP packet of 65,535 bytes, Ethernet, two tags.
+/// Longest frame that a receiver accepts, in bytes: an IP packet of 65,535 bytes, an Ethernet header, two tags.
 const LONGEST: usize = 65_535 + 14 + 8;
 
-/// Room for frames that wait to be received: some 100,000 short ones.
+/// Size of the receive buffer in bytes: room for some 100,000 short frames.
 const RECEIVE_BUFFER: libc::c_int = 64 << 20;
 
-/// What the kernel accepted for sending.
+/// The frames that the kernel accepted for sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sent {
-    /// Frames.
+    /// The number of frames.
     pub packets: u64,
-    /// Their bytes, without frame check sequence.
+    /// Their length in bytes, without frame check sequence.
     pub bytes: u64,
 }
 
@@ -60,12 +63,12 @@ impl std::iter::Sum for Sent {
     }
 }
 
-/// Calls `work` on a thread that runs on this CPU alone.
+/// Calls `work` on a thread that runs only on this CPU.
 pub fn on_cpu<T: Send>(cpu: usize, work: impl FnOnce() -> T + Send) -> Result<T> {
     on_cpus(&[cpu], work)
 }
 
-/// The same, on any of these CPUs.
+/// Calls `work` on a thread that runs only on these CPUs.
 pub fn on_cpus<T: Send>(cpus: &[usize], work: impl FnOnce() -> T + Send) -> Result<T> {
     let pinned = || {
         let mut set = CpuSet::new();
@@ -82,14 +85,14 @@ pub fn on_cpus<T: Send>(cpus: &[usize], work: impl FnOnce() -> T + Send) -> Resu
 /// How fast frames are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rate {
-    /// As fast as the kernel takes them.
+    /// As fast as the kernel accepts them.
     Full,
-    /// At most so many in a second, evenly spread but for batches of a millisecond.
+    /// At most this number in a second, evenly distributed in batches of a millisecond.
     PerSecond(u32),
 }
 
 impl Rate {
-    /// How many frames may go out at once.
+    /// The number of frames that may be sent at once.
     fn batch(self) -> usize {
         match self {
             Self::Full => BATCH,
@@ -97,7 +100,7 @@ impl Rate {
         }
     }
 
-    /// Sleeps until the next frame is due, `sent` having been sent since `start`.
+    /// Sleeps until the next frame is due, after `sent` frames since `start`.
     fn wait(self, start: Instant, sent: u64) {
         if let Self::PerSecond(rate) = self {
             let due = start + Duration::from_secs_f64(sent as f64 / f64::from(rate.max(1)));
@@ -106,7 +109,7 @@ impl Rate {
     }
 }
 
-/// Sends frames from an interface, past the queueing discipline.
+/// Sends frames from an interface. Bypasses the queueing discipline.
 #[derive(Debug)]
 pub struct FrameSender {
     socket: OwnedFd,
@@ -121,7 +124,7 @@ impl FrameSender {
         Ok(Self { socket })
     }
 
-    /// Sends the frames in turn, `times` times over. Returns when the kernel has accepted every one.
+    /// Sends the frames in turn, `times` times. Returns when the kernel has accepted all of them.
     pub fn send(&self, frames: &[Vec<u8>], times: u64, rate: Rate) -> Result<Sent> {
         let mut batch = Batch::new(rate.batch());
         let total = frames.len() as u64 * times;
@@ -164,24 +167,24 @@ impl FrameSender {
     }
 }
 
-/// Packets of many flows, in turn, which differ in source address and source port alone.
+/// Packets of many flows in turn. They differ only in source address and source port.
 #[derive(Debug, Clone)]
 pub struct FlowSpray {
     /// A frame with IPv4 and TCP or UDP, without VLAN tag and IPv4 options.
     pub template: Vec<u8>,
-    /// How many flows.
+    /// The number of flows.
     pub flows: u32,
-    /// How many packets, over all flows.
+    /// The number of packets of all flows.
     pub packets: u64,
     /// The source number of the first flow.
     pub first: u32,
-    /// What is added to the source number from flow to flow: 1 goes through the ports of one address after another, an
-    /// odd number with many bits jumps about among all addresses and ports.
+    /// Difference of the source numbers of consecutive flows. 1 uses all ports of one address, then those of the next.
+    /// An odd number with many bits scatters over all addresses and ports.
     pub step: u32,
 }
 
 impl FlowSpray {
-    /// Short UDP packets to `to`, but with an Ethernet address that makes its host discard them, so that nobody answers.
+    /// Short UDP packets to `to` with an Ethernet address that makes its host discard them, so that no host answers.
     pub fn unanswered(to: &Interface, flows: u32, packets: u64) -> Self {
         let header = frames::Ipv4 { destination: to.v4, ..frames::Ipv4::default() };
         let frame = frames::Frame::between(to.mac, frames::NOBODY).ipv4(&header).udp(frames::Ports::default());
@@ -200,19 +203,19 @@ impl FlowSpray {
     }
 }
 
-/// The address, in 10.78.0.0/16, and the port that a source number stands for.
+/// The address in 10.78.0.0/16 and the port of a source number.
 fn source(number: u32) -> (Ipv4Addr, u16) {
     let [a, b, port_high, port_low] = number.to_be_bytes();
     (Ipv4Addr::new(10, 78, a, b), u16::from_be_bytes([port_high, port_low]))
 }
 
-/// Writes a source into copies of a template, and mends the checksums (RFC 1624).
+/// Writes a source into copies of a template, and updates the checksums (RFC 1624).
 struct Patch {
     transport_checksum_at: usize,
     ip_checksum: u16,
     transport_checksum: u16,
     is_udp: bool,
-    /// Sum of the words that each packet replaces: the source address in full, and the source port.
+    /// Sum of the words that each packet replaces: the whole source address, and the source port.
     replaced_ip: u32,
     replaced_transport: u32,
 }
@@ -251,10 +254,10 @@ impl Patch {
         let new_transport = new_ip + u32::from(port);
         frame[Self::SOURCE..Self::SOURCE + 4].copy_from_slice(&address.octets());
         frame[Self::SOURCE_PORT..Self::SOURCE_PORT + 2].copy_from_slice(&port.to_be_bytes());
-        let ip = mended(self.ip_checksum, self.replaced_ip, new_ip);
+        let ip = updated_checksum(self.ip_checksum, self.replaced_ip, new_ip);
         frame[Self::IP_CHECKSUM..Self::IP_CHECKSUM + 2].copy_from_slice(&ip.to_be_bytes());
-        let transport = match mended(self.transport_checksum, self.replaced_transport, new_transport) {
-            // Zero would mean no checksum (RFC 768).
+        let transport = match updated_checksum(self.transport_checksum, self.replaced_transport, new_transport) {
+            // The value zero would mean that there is no checksum (RFC 768).
             0 if self.is_udp => 0xffff,
             sum => sum,
         };
@@ -263,8 +266,8 @@ impl Patch {
     }
 }
 
-/// RFC 1624, equation 3, where `old` and `new` are sums of at most three words.
-fn mended(checksum: u16, old: u32, new: u32) -> u16 {
+/// RFC 1624, equation 3. `old` and `new` are sums of at most three words.
+fn updated_checksum(checksum: u16, old: u32, new: u32) -> u16 {
     let mut sum = u32::from(!checksum) + new + 3 * 0xffff - old;
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -282,7 +285,7 @@ impl Batch {
         Self { buffers: vec![Vec::new(); size] }
     }
 
-    /// Sends the first `size` buffers. A frame that the kernel drops for want of room is offered again.
+    /// Sends the first `size` buffers. Sends a frame again if the kernel dropped it because a queue was full.
     fn send_all(&mut self, socket: &OwnedFd, size: usize) -> Result<()> {
         let parts = self.buffers[..size]
             .iter_mut()
@@ -299,7 +302,7 @@ impl Batch {
         let mut done = 0;
         while done < size {
             let left = &mut messages[done..];
-            // SAFETY: `left` points at valid headers, whose parts point at buffers that outlive the call.
+            // SAFETY: `left` points at valid headers. Their parts point at buffers that outlive the call.
             let accepted = unsafe { libc::sendmmsg(socket.as_raw_fd(), left.as_mut_ptr(), left.len() as u32, 0) };
             match usize::try_from(accepted) {
                 Ok(accepted) => done += accepted,
@@ -319,14 +322,14 @@ fn wait_for_room(error: &io::Error, length: usize) -> Result<()> {
     Ok(())
 }
 
-/// Receives the frames that arrive at an interface, as they were on the wire.
+/// Receives the frames that arrive at an interface, in the form that they had on the wire.
 #[derive(Debug)]
 pub struct FrameReceiver {
     socket: OwnedFd,
 }
 
 impl FrameReceiver {
-    /// A receiver of every frame that arrives from now on.
+    /// Opens a receiver of every frame that arrives from now on.
     pub fn open(interface: &Interface) -> Result<Self> {
         let socket = packet_socket(interface, libc::ETH_P_ALL as u16)?;
         set_option(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
@@ -335,7 +338,7 @@ impl FrameReceiver {
         Ok(Self { socket })
     }
 
-    /// The next frame, or `None` if none arrives within `limit`. An error if a frame was lost because too many waited.
+    /// The next frame, or `None` if none arrives within `limit`. Fails if a frame was lost because the buffer was full.
     pub fn receive(&self, limit: Duration) -> Result<Option<Vec<u8>>> {
         let timeout = Timespec::try_from(limit).context("a time limit that the kernel can hold")?;
         if poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&timeout)).context("waiting for a frame")? == 0 {
@@ -368,9 +371,10 @@ impl FrameReceiver {
     }
 }
 
-/// The kernel takes the outermost tag out of the frame before sockets see it, and tells it beside the data.
+/// The tag that the kernel has stripped. The kernel removes the outermost tag before sockets see the frame, and reports
+/// it beside the data.
 fn stripped_tag(header: &libc::msghdr) -> Option<[u8; 4]> {
-    // SAFETY: the kernel has filled `msg_control`, and set `msg_controllen` to what it filled.
+    // SAFETY: the kernel has written `msg_control`, and set `msg_controllen` to the length that it wrote.
     let message = unsafe { libc::CMSG_FIRSTHDR(header) };
     if message.is_null() {
         return None;
@@ -380,7 +384,7 @@ fn stripped_tag(header: &libc::msghdr) -> Option<[u8; 4]> {
     if (level, kind) != (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
         return None;
     }
-    // SAFETY: the data of a PACKET_AUXDATA message is one `tpacket_auxdata`, maybe unaligned.
+    // SAFETY: the data of a PACKET_AUXDATA message is one `tpacket_auxdata`, possibly unaligned.
     let auxiliary = unsafe { ptr::read_unaligned(libc::CMSG_DATA(message).cast::<libc::tpacket_auxdata>()) };
     if auxiliary.tp_status & libc::TP_STATUS_VLAN_VALID == 0 {
         return None;
@@ -399,13 +403,13 @@ fn packet_socket(interface: &Interface, protocol: u16) -> Result<OwnedFd> {
 }
 
 fn bound_packet_socket(index: u32, protocol: u16) -> io::Result<OwnedFd> {
-    // Protocol 0 until `bind`, so that no frame of another interface comes in between.
+    // Protocol 0 until `bind`, so that no frame of another interface arrives before it.
     // SAFETY: a system call without pointers.
     let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: `fd` is open and nobody else's.
+    // SAFETY: `fd` is open and has no other owner.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     // SAFETY: all bytes zero is a valid `sockaddr_ll`.
     let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
@@ -425,7 +429,7 @@ fn set_option(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, value: 
     check(set).with_context(|| format!("setting option {option} of a packet socket"))
 }
 
-/// Frames that found no room in the receive buffer since the last call.
+/// The number of frames that did not fit in the receive buffer since the last call.
 fn overflown(socket: &OwnedFd) -> Result<u32> {
     let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
     let mut length = size_of_val(&statistics) as libc::socklen_t;
@@ -446,7 +450,7 @@ mod tests {
     use crate::frames::{Frame, Ipv4, Ports, Tcp};
 
     #[test]
-    fn patched_frames_are_those_that_would_be_built() {
+    fn patched_frames_equal_built_frames() {
         let build = |number: Option<u32>, tcp: bool| {
             let (address, port) = number.map_or((Ipv4::default().source, 40000), source);
             let frame = Frame::default().ipv4(&Ipv4 { source: address, ..Ipv4::default() });

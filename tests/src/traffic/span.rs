@@ -1,4 +1,4 @@
-//! A span of time that somebody may cut short.
+//! A span of time that can be cut short.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,17 +11,17 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// From now on for `length`.
+    /// A span of `length` from now on.
     pub(crate) fn lasting(length: Duration) -> Self {
         Self { end: Some(Instant::now() + length), cut: Arc::default() }
     }
 
-    /// From now on until cut.
+    /// A span from now on that only ends when it is cut.
     pub(crate) fn endless() -> Self {
         Self { end: None, cut: Arc::default() }
     }
 
-    /// Ends the span now, and wakes those who sleep in it.
+    /// Ends the span now, and wakes the threads that sleep in it.
     pub(crate) fn cut(&self) {
         *self.cut.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.cut.1.notify_all();
@@ -33,7 +33,7 @@ impl Span {
         cut || self.end.is_some_and(|end| Instant::now() >= end)
     }
 
-    /// Sleeps for `length`, or less if the span ends before. Returns whether it still lasts.
+    /// Sleeps for `length`, or less if the span ends first. Returns whether the span still lasts.
     pub(crate) fn sleep(&self, length: Duration) -> bool {
         let wake = Instant::now() + length;
         let wake = self.end.map_or(wake, |end| wake.min(end));
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_ends_by_itself_or_when_cut() {
+    fn a_span_ends_after_its_length_or_when_cut() {
         assert!(!Span::lasting(Duration::ZERO).sleep(Duration::from_secs(100)));
         let span = Span::endless();
         assert!(span.sleep(Duration::from_millis(1)));
