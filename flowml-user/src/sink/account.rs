@@ -1,19 +1,19 @@
-//! What became of the rows of one output: its thread counts them, and the run reads the counts.
+//! Counts the rows of one output as written or lost: its thread counts, and the run reads the counts.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Rows of an output, and whether its thread waits for the system.
+/// The rows of an output, and whether its thread waits for the system.
 #[derive(Debug)]
 pub(super) struct Account {
     written: AtomicU64,
     lost: AtomicU64,
     begun: Instant,
-    /// Since when the thread waits, ns after `begun`; 0 where it does not.
+    /// Start of the current wait, ns after `begun`; 0 while the thread does not wait.
     waits_since: AtomicU64,
-    /// For how long the thread has waited in all, but for a wait that lasts, ns.
+    /// Total time of the waits that have ended, ns.
     waited: AtomicU64,
-    /// There is no time for all rows that wait.
+    /// Whether the remaining time is too short for all queued rows.
     hurries: AtomicBool,
 }
 
@@ -29,12 +29,12 @@ impl Account {
         }
     }
 
-    /// Rows that are where they should be.
+    /// Rows that were written to their destination.
     pub(super) fn written(&self) -> u64 {
         self.written.load(Ordering::Acquire)
     }
 
-    /// Rows that its thread could not write, or not wholly.
+    /// Rows that the thread could not write, or wrote only in part.
     pub(super) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Acquire)
     }
@@ -47,13 +47,13 @@ impl Account {
         self.lost.fetch_add(rows, Ordering::AcqRel);
     }
 
-    /// Sets both, where somebody else counts.
+    /// Sets both counts, for an output that keeps its own.
     pub(super) fn set(&self, written: u64, lost: u64) {
         self.written.store(written, Ordering::Release);
         self.lost.store(lost, Ordering::Release);
     }
 
-    /// Does what may wait for a reader or for the system, so that others see that it waits.
+    /// Runs `work`, which may block on a reader or on the system. Meanwhile [`Self::waits`] shows the wait.
     pub(super) fn wait_in<T>(&self, work: impl FnOnce() -> T) -> T {
         let now = self.begun.elapsed().as_nanos() as u64;
         self.waits_since.store(now.max(1), Ordering::Release);
@@ -63,7 +63,7 @@ impl Account {
         done
     }
 
-    /// From now on there is no time for all rows that wait.
+    /// From now on the time is too short for all queued rows.
     pub(super) fn hurry(&self) {
         self.hurries.store(true, Ordering::Release);
     }
@@ -72,12 +72,12 @@ impl Account {
         self.hurries.load(Ordering::Acquire)
     }
 
-    /// For how long its thread has waited for the system by now, in all.
+    /// How long the thread has waited for the system in total, including the current wait.
     pub(super) fn waited(&self) -> Duration {
         Duration::from_nanos(self.waited.load(Ordering::Acquire)) + self.waits()
     }
 
-    /// For how long its thread has been waiting for the system by now.
+    /// How long the current wait has lasted; zero while the thread does not wait.
     pub(super) fn waits(&self) -> Duration {
         match self.waits_since.load(Ordering::Acquire) {
             0 => Duration::ZERO,
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_seen_while_it_lasts() {
+    fn a_wait_is_visible_while_it_lasts() {
         let account = Account::new();
         assert_eq!(account.waits(), Duration::ZERO);
         account.wait_in(|| {

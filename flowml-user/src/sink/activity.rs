@@ -1,4 +1,4 @@
-//! Who sends how much: the flows and hosts with the most bytes since the last table.
+//! Traffic per flow and host since the last table, to list those with the most bytes.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -8,37 +8,37 @@ use flowml_common::flow::{Address, FlowKey, FlowStats};
 use flowml_common::packet::Sender;
 use flowml_common::table::Count;
 
-/// What one flow did.
+/// The traffic of one flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FlowActivity {
-    /// The end that opened the session, as far as is known.
+    /// The initiator, as far as is known.
     pub(super) initiator: Sender,
-    /// What each end sent, in the order of the key.
+    /// What each endpoint sent, in the order of the key.
     pub(super) sent: [Count; 2],
 }
 
 impl FlowActivity {
-    /// Both directions.
+    /// The traffic of both directions.
     pub(super) fn total(&self) -> Count {
         let [mut total, other] = self.sent;
         total.add(other.packets, other.bytes);
         total
     }
 
-    /// Whether both ends sent something.
+    /// Whether both endpoints sent something.
     pub(super) fn is_two_way(&self) -> bool {
         self.sent.iter().all(|sent| sent.packets > 0)
     }
 }
 
-/// What one host did.
+/// The traffic of one host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct HostActivity {
-    /// Flows that it took part in.
+    /// Number of flows that involve the host.
     pub(super) flows: u64,
-    /// What it sent.
+    /// Traffic from the host.
     pub(super) sent: Count,
-    /// What was sent to it.
+    /// Traffic to the host.
     pub(super) received: Count,
 }
 
@@ -54,7 +54,7 @@ impl HostActivity {
     }
 }
 
-/// Flows, and hosts, that are kept at most: under a flood from spoofed addresses the heaviest half stays.
+/// Maximum number of flows, and of hosts. Under a flood from spoofed addresses the half with the most bytes is kept.
 const MOST: usize = 1 << 16;
 
 /// The traffic since the last table, by flow and by host.
@@ -65,7 +65,7 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    /// Adds a part of a flow.
+    /// Adds a partial flow.
     pub(super) fn add(&mut self, key: &FlowKey, stats: &FlowStats, initiator: Sender) {
         let sent = stats.directions.map(|direction| Count { packets: direction.packets, bytes: direction.frame_bytes });
         let known = self.flows.contains_key(key);
@@ -94,7 +94,7 @@ impl Activity {
     }
 }
 
-/// Where the map is full, keeps the heavier half.
+/// When the map is full, keeps the half with the most bytes.
 fn make_room<K: Eq + Hash, V>(map: &mut HashMap<K, V>, bytes: impl Fn(&V) -> u64) {
     if map.len() >= MOST {
         let mut items: Vec<(K, V)> = map.drain().collect();
@@ -103,12 +103,12 @@ fn make_room<K: Eq + Hash, V>(map: &mut HashMap<K, V>, bytes: impl Fn(&V) -> u64
     }
 }
 
-/// The ends of a key, to put flows of equal size in an order.
+/// The endpoints of a key: an order for flows of equal size.
 pub(super) fn by_ends(key: &FlowKey) -> impl Ord + use<> {
     ([key.endpoint(Sender::Lower), key.endpoint(Sender::Upper)], key.protocol(), key.vlans(), key.interface())
 }
 
-/// The `at_most` items of the lowest rank, in its order.
+/// The `at_most` items of the lowest rank, in the order of their ranks.
 pub(super) fn top<T, R: Ord>(mut items: Vec<T>, at_most: usize, rank: impl Fn(&T) -> R) -> Vec<T> {
     if items.len() > at_most {
         items.select_nth_unstable_by_key(at_most, &rank);
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_are_in_order_whatever_comes_in() {
+    fn top_items_are_in_order_whatever_the_input() {
         for at_most in 0..12 {
             let items: Vec<u32> = (0..10).map(|n| n * 7 % 10).collect();
             let expected: Vec<u32> = (0..10).take(at_most).collect();
@@ -132,11 +132,11 @@ mod tests {
     }
 
     #[test]
-    fn a_full_map_keeps_its_heaviest() {
+    fn a_full_map_keeps_its_largest_entries() {
         let mut map: HashMap<usize, u64> = HashMap::new();
         for n in 0..3 * MOST {
             make_room(&mut map, |bytes| *bytes);
-            // Every thousandth is heavy.
+            // Every thousandth entry is large.
             map.insert(n, if n % 1000 == 0 { 1000 + n as u64 } else { 1 });
             assert!(map.len() <= MOST);
         }

@@ -1,8 +1,8 @@
-//! When something that failed is tried again: soon, and then less and less often.
+//! The times of retries after a failure: exponential backoff from 1 s to 30 s.
 
 use std::time::{Duration, Instant};
 
-/// Until the first attempt, doubled with each that fails.
+/// Time until the first retry. It doubles with each retry.
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -14,12 +14,12 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// It has failed for the first time.
+    /// Starts after the first failure.
     pub(super) fn begin(now: Instant) -> Self {
         Self { pause: FIRST, again: now + FIRST }
     }
 
-    /// Whether an attempt is due. If so it is taken for failed until there is another [`Self::begin`].
+    /// Whether a retry is due. If so, the retry counts as failed unless [`Self::begin`] is called again.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
         if now < self.again {
             return false;
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attempts_come_less_and_less_often() {
+    fn retries_become_less_frequent() {
         let begun = Instant::now();
         let mut backoff = Backoff::begin(begun);
         let due = (0..100).filter(|second| backoff.is_due(begun + Duration::from_secs(*second)));

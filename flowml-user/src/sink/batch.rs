@@ -1,11 +1,11 @@
-//! Rows of one kind that follow each other, on their way to the outputs.
+//! Batches: consecutive rows of one kind on their way to the outputs.
 
 use crate::features::{Aggregate, FlowRow, HostWindow};
 use crate::incident::{Incident, State};
 use crate::model::{Reason, Verdict};
 use crate::record::Clock;
 
-/// A batch is full when its rows take so many bytes of memory.
+/// Memory of the rows at which a batch is full, bytes.
 const FULL_BYTES: usize = 256 << 10;
 
 /// A flow and its verdict.
@@ -14,10 +14,10 @@ pub(super) type JudgedFlow = (FlowRow, Option<Verdict>);
 /// A host window, the clock of its times, and its verdict.
 pub(super) type JudgedHost = (HostWindow, Clock, Option<Verdict>);
 
-/// What became of an incident, and the clock of its times.
+/// An event of an incident, and the clock of its times.
 pub(super) type IncidentNews = (State, Incident, Clock);
 
-/// Rows of one kind in their order. An anomaly is not in it: its row follows that of the flow or host window.
+/// Consecutive rows of one kind. Rows of anomalies are not included: each follows from its flow or host window.
 pub(super) enum Batch {
     Flows(Vec<JudgedFlow>),
     Hosts(Vec<JudgedHost>),
@@ -26,12 +26,12 @@ pub(super) enum Batch {
 }
 
 impl Batch {
-    /// No rows yet.
+    /// An empty batch.
     pub(super) const fn new() -> Self {
         Self::Flows(Vec::new())
     }
 
-    /// Memory of the rows, bytes: what they take by themselves, and their reasons.
+    /// Memory of the rows with their reasons, bytes.
     pub(super) fn bytes(&self) -> usize {
         let reasons = |verdict: &Option<Verdict>| verdict.as_ref().map_or(0, |verdict| verdict.reasons.len());
         let (each, reasons): (usize, usize) = match self {
@@ -47,7 +47,7 @@ impl Batch {
         each + reasons * size_of::<Reason>()
     }
 
-    /// Whether the next row belongs into another batch.
+    /// Whether the next row must go into a new batch.
     pub(super) const fn is_full(&self) -> bool {
         let bytes = match self {
             Self::Flows(rows) => rows.len() * size_of::<JudgedFlow>(),
@@ -67,7 +67,7 @@ impl Batch {
         }
     }
 
-    /// How many of its rows are flows, and how many rows it has in all with those of the anomalies.
+    /// The number of flow rows, and the number of all rows including those of anomalies.
     pub(super) fn rows(&self) -> (u64, u64) {
         let anomaly = |verdict: &Option<Verdict>| u64::from(anomalous(verdict).is_some());
         match self {
@@ -84,7 +84,7 @@ impl Batch {
     }
 }
 
-/// The verdict, where it says that its row is an anomaly.
+/// The verdict, if it classifies its row as an anomaly.
 pub(super) fn anomalous(verdict: &Option<Verdict>) -> Option<&Verdict> {
     verdict.as_ref().filter(|verdict| verdict.anomaly)
 }

@@ -1,4 +1,4 @@
-//! The catalogue of columns: what each says, for people, for programs and for the document.
+//! The catalogue of columns: their meanings for people, for programs and for docs/FEATURES.md.
 
 use std::io::{self, Write};
 
@@ -28,16 +28,16 @@ fn tables() -> [Table; 5] {
     ]
 }
 
-/// A column as a row of text: what the catalogue says of it.
+/// A column's entry in the catalogue, as one row of text.
 fn entry(column: &OutputColumn) -> [&'static str; 6] {
     let OutputColumn { name, kind, unit, meaning, learn, nfstream } = *column;
     [name, kind.name(), unit, learn.name(), if nfstream { "same" } else { "" }, meaning]
 }
 
-/// What stands above the entries.
+/// The header of the entries.
 const HEADER: [&str; 6] = ["column", "type", "unit", "learnt", "NFStream", "meaning"];
 
-/// Writes all columns for people.
+/// Writes all columns as text for people.
 ///
 /// # Errors
 /// If the stream cannot be written.
@@ -69,7 +69,7 @@ struct Entry {
     meaning: &'static str,
 }
 
-/// Writes all columns for programs: JSON lines, one object a column.
+/// Writes all columns as JSON lines, one object per column.
 ///
 /// # Errors
 /// If the stream cannot be written.
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn people_and_programs_are_told_of_the_same_columns() {
+    fn text_and_json_list_the_same_columns() {
         let expected: Vec<OutputColumn> = tables().into_iter().flat_map(|table| table.columns).collect();
         let rows: Vec<Value> = text(write_json).lines().map(|line| serde_json::from_str(line).expect(line)).collect();
         assert_eq!(rows.len(), expected.len());
@@ -108,10 +108,10 @@ mod tests {
             assert_eq!(row["name"], column.name);
             assert_eq!((row["unit"].as_str(), row["type"].as_str()), (Some(column.unit), Some(column.kind.name())));
         }
-        let told = text(write_text);
+        let listed = text(write_text);
         let named = |line: &&str| line.split("  ").count() > 2 && !line.starts_with("column");
         let expected: Vec<&str> = expected.iter().map(|column| column.name).collect();
-        let names: Vec<&str> = told.lines().filter(named).filter_map(|line| line.split_whitespace().next()).collect();
+        let names: Vec<&str> = listed.lines().filter(named).filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!(names, expected);
     }
 

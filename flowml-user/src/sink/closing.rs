@@ -1,43 +1,44 @@
-//! How long the end of a live run may take, and what is left out so that it takes no longer.
+//! Limits the time that the end of a live run takes, and decides what is left out for that.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// So many rows that end with the run are scored and written, however long that takes.
+/// This many rows at the end of the run are scored and written, however long that takes.
 const WHOLE: usize = 65_536;
 
-/// After so long no further records are made of flows that end with the run.
+/// After this time no further records are made of flows that end with the run.
 const LIMIT: Duration = Duration::from_millis(1500);
 
-/// When the end of a live run has begun, as all its threads see it; in a run over files, it never has.
+/// The time at which the end of a live run began, shared by all its threads. A run over files never sets it.
 #[derive(Clone, Debug, Default)]
 pub struct Closing(Arc<OnceLock<Instant>>);
 
 impl Closing {
-    /// The end begins now, if it has not yet.
+    /// Starts the end of the run, unless it has started.
     pub fn begin(&self) {
         self.0.get_or_init(Instant::now);
     }
 
-    /// Whether intervals that wait to be processed become one, as where ticks are missed.
+    /// Whether queued intervals are merged into one, as they are when ticks are missed.
     #[must_use]
     pub fn merges_intervals(&self) -> bool {
         self.has_taken(LIMIT / 4)
     }
 
-    /// Whether so many rows, which wait together, are scored.
+    /// Whether a batch of `rows` queued rows is scored.
     #[must_use]
     pub fn scores(&self, rows: usize) -> bool {
         rows <= WHOLE || !self.has_taken(Duration::ZERO)
     }
 
-    /// Whether the flow at this `place` of those that end together gets a record. Flows of one packet have none first.
+    /// Whether the flow at index `place` of those that end together gets a record. Flows of one packet lose theirs
+    /// first.
     #[must_use]
     pub fn records(&self, place: usize, packets: u64) -> bool {
         place < WHOLE || !self.has_taken(if packets > 1 { LIMIT } else { LIMIT / 2 })
     }
 
-    /// Whether there is no time any more for what waits.
+    /// Whether there is no time left for queued rows.
     pub(super) fn is_late(&self) -> bool {
         self.has_taken(LIMIT)
     }
@@ -51,7 +52,7 @@ impl Closing {
 mod tests {
     use super::*;
 
-    /// An end that began so long ago.
+    /// An end of the run that began `ago`.
     fn begun(ago: Duration) -> Closing {
         let closing = Closing::default();
         closing.0.set(Instant::now().checked_sub(ago).expect("the machine is up for longer")).expect("it is new");
@@ -72,6 +73,6 @@ mod tests {
             assert!(!closing.scores(WHOLE + 1));
             assert_eq!([1, 2].map(|packets| closing.records(WHOLE, packets)), expected, "{closing:?}");
         }
-        assert!(late.scores(WHOLE) && late.records(WHOLE - 1, 1), "what an ordinary run has open is whole");
+        assert!(late.scores(WHOLE) && late.records(WHOLE - 1, 1), "the open flows of a normal run are complete");
     }
 }

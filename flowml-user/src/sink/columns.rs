@@ -1,4 +1,4 @@
-//! The columns of rows: identifiers, features and the verdict, the same for every format.
+//! The columns of rows, the same for every format: identifiers, features and the verdict.
 
 use serde::Serialize;
 
@@ -15,13 +15,13 @@ use crate::record::{CONTENT_IDENTIFIERS, Clock, Content, FLOW_IDENTIFIERS, Ident
 pub(crate) enum Cell {
     /// An identifier's value.
     Value(Value),
-    /// A number that need not be whole; NaN where it is not defined.
+    /// A real number; NaN if it is not defined.
     Real(f64),
-    /// Several numbers: both ends of a range, or one a packet.
+    /// Several numbers: the two bounds of a range, or one value per packet.
     List(Vec<f64>),
 }
 
-/// Whole numbers up to here are exact as `f64`.
+/// The largest `f64` up to which every integer is exact: 2⁵³.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 impl Cell {
@@ -37,14 +37,14 @@ impl Cell {
         }
     }
 
-    /// Appends the value as JSON has it. A row has more than a hundred, so whole numbers take the short way.
+    /// Appends the value as JSON. A row has more than a hundred values, so integers take a fast path.
     pub(super) fn write_json(&self, line: &mut Vec<u8>) {
         match self {
             Self::Value(Value::Text(text)) => write_json(line, text),
             Self::Value(Value::Name(name)) => write_json(line, name),
             Self::Value(Value::Number(number)) => write_integer(line, *number),
             Self::Value(Value::Flag(flag)) => write_json(line, flag),
-            // `fract` is a call where the processor need not know how to round.
+            // `fract` is a function call on processors that may lack a rounding instruction.
             Self::Real(number) if *number as i64 as f64 == *number && number.abs() <= EXACT => {
                 write_integer(line, *number as i64);
             }
@@ -64,7 +64,7 @@ impl Cell {
     }
 }
 
-/// Most of the numbers of a row have one digit.
+/// Appends an integer. Most numbers of a row have one digit, so that case is fast.
 fn write_integer(line: &mut Vec<u8>, integer: impl itoa::Integer + Copy + TryInto<u8>) {
     match integer.try_into() {
         Ok(digit @ 0..=9) => line.push(b'0' + digit),
@@ -88,7 +88,7 @@ const fn column(name: &'static str, kind: Kind, meaning: &'static str, of: fn(&V
     VerdictColumn { name, kind, meaning, of }
 }
 
-/// What the learner says of a row; nothing while it warms up, and where there is none.
+/// The columns of the model's verdict. They are empty while the model warms up, and without a model.
 pub(super) const VERDICT: [VerdictColumn; 6] = [
     column("cluster", Kind::Integer, "Number of the cluster that explains the row best", |verdict| {
         Cell::Value(Value::Number(verdict.cluster.into()))
@@ -124,20 +124,20 @@ fn verdict_cells(verdict: Option<&Verdict>) -> impl Iterator<Item = (&'static st
     VERDICT.iter().map(move |column| (column.name, verdict.map_or(Cell::ABSENT, column.of)))
 }
 
-/// What a column of the output is.
+/// The description of an output column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputColumn {
     /// Its name: the key in JSON, the header in CSV, the field in Parquet.
     pub name: &'static str,
-    /// The type of the values that are there.
+    /// The type of its values.
     pub kind: Kind,
     /// The unit of its values; empty for names, numbers and flags.
     pub unit: &'static str,
-    /// What it says, in one line.
+    /// Its meaning, in one line.
     pub meaning: &'static str,
-    /// How the learner takes it.
+    /// How a model uses it.
     pub learn: Learn,
-    /// Whether NFStream has the same under the same name.
+    /// Whether NFStream has the same quantity under the same name.
     pub nfstream: bool,
 }
 
@@ -181,7 +181,7 @@ pub fn flow_columns(of: FlowColumns) -> impl Iterator<Item = OutputColumn> {
     measured.chain(content_columns(of)).chain(VERDICT.iter().map(OutputColumn::from))
 }
 
-/// Those of them that are of its content.
+/// The flow columns that are derived from payload content.
 pub fn content_columns(of: FlowColumns) -> impl Iterator<Item = OutputColumn> {
     let identifiers = if of == FlowColumns::Headers { &[] } else { CONTENT_IDENTIFIERS };
     identifiers.iter().map(OutputColumn::from).chain(of.content_features().map(|feature| (&feature).into()))
@@ -205,7 +205,7 @@ pub(super) fn aggregate_cells(aggregate: &Aggregate) -> impl Iterator<Item = (&'
     identifier_cells(AGGREGATE_IDENTIFIERS, aggregate).chain(feature_cells(AGGREGATE_FEATURES, aggregate))
 }
 
-/// What an anomaly is of.
+/// Whether an anomaly is a flow or a host.
 const SUBJECT: OutputColumn = OutputColumn {
     name: "subject",
     kind: Kind::Text,
@@ -215,7 +215,7 @@ const SUBJECT: OutputColumn = OutputColumn {
     nfstream: false,
 };
 
-/// The columns of anomalies where flows and hosts share a table, in their order.
+/// The columns of anomalies in a table shared by flows and hosts, in their order.
 pub fn anomaly_columns() -> impl Iterator<Item = OutputColumn> {
     let flow = FLOW_IDENTIFIERS.iter().map(OutputColumn::from);
     let flow_times = FLOW_FEATURES.iter().filter(|column| FLOW_TIMES.contains(&column.name)).map(OutputColumn::from);
@@ -344,7 +344,7 @@ const INCIDENT: [IncidentColumn; 24] = [
     }),
 ];
 
-/// What a test counted; nothing where it does not count that.
+/// A count of a sequential test. 0 becomes no value: the test does not count this.
 fn counted(number: u64) -> Cell {
     Cell::Value(if number == 0 { Value::Absent } else { Value::Number(number) })
 }
@@ -408,23 +408,23 @@ pub(super) fn flow_cells(row: &FlowRow, verdict: Option<&Verdict>) -> impl Itera
     identifiers.chain(measured).chain(content).chain(verdict_cells(verdict))
 }
 
-/// What a flow row says of its content.
+/// The columns of a flow row that are derived from its content.
 fn content_cells(row: &FlowRow, content: &Content) -> impl Iterator<Item = (&'static str, Cell)> {
     let features = FlowColumns::Content(content.match_columns).content_features();
     identifier_cells(CONTENT_IDENTIFIERS, &row.record).chain(features.map(|column| feature_cell(&column, row)))
 }
 
-/// The features that say when a flow was.
+/// The features that give the times of a flow.
 const FLOW_TIMES: [&str; 2] = ["bidirectional_first_seen_ms", "bidirectional_last_seen_ms"];
 
-/// The row of a flow that is an anomaly: its flow row without what was measured.
+/// The row of a flow that is an anomaly: its flow row without the measurements.
 pub(super) fn flow_anomaly_cells(row: &FlowRow, verdict: &Verdict) -> impl Iterator<Item = (&'static str, Cell)> {
     let subject = std::iter::once((SUBJECT.name, Cell::Value(Value::Name("flow"))));
     let times = feature_cells(FLOW_FEATURES, row).filter(|(name, _)| FLOW_TIMES.contains(name));
     subject.chain(identifier_cells(FLOW_IDENTIFIERS, &row.record)).chain(times).chain(verdict_cells(Some(verdict)))
 }
 
-/// When a host window begins or ends.
+/// A time of a host window: its start or end.
 pub(super) struct WindowColumn {
     pub(super) name: &'static str,
     pub(super) meaning: &'static str,
@@ -454,7 +454,7 @@ pub(super) fn host_cells(
     window_cells(window, clock).chain(feature_cells(HOST_FEATURES, window)).chain(verdict_cells(verdict))
 }
 
-/// The row of a host that is an anomaly: its host row without what was measured.
+/// The row of a host that is an anomaly: its host row without the measurements.
 pub(super) fn host_anomaly_cells(
     window: &HostWindow,
     clock: Clock,

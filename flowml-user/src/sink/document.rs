@@ -1,4 +1,4 @@
-//! Keeps docs/OUTPUT.md in step with the reasons for which packets are skipped.
+//! Keeps the list of skip reasons in docs/OUTPUT.md up to date.
 
 use flowml_common::packet::Skipped;
 
@@ -10,7 +10,7 @@ fn skipped_list() -> String {
 }
 
 #[test]
-fn the_document_has_every_reason() {
+fn the_document_lists_every_skip_reason() {
     let document = golden::replaced(&golden::read("../docs/OUTPUT.md"), "skipped", &skipped_list());
     golden::assert_is("../docs/OUTPUT.md", &document);
 }

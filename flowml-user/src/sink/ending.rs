@@ -1,4 +1,4 @@
-//! When a run is to end, whatever its outputs do.
+//! Decides when the run stops waiting for its outputs at its end.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::closing::Closing;
 use crate::capture::file::Signals;
 
-/// So long the end of a run waits for outputs that take rows.
+/// The end of a run waits this long for outputs that still accept rows.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Whether the end of a run has begun: from then on, outputs that take nothing are not waited for.
+/// Whether the end of a run has begun. From then on, the run does not wait for outputs that accept nothing.
 #[derive(Default)]
 pub(super) struct Ending {
     begun: Cell<Option<Instant>>,
@@ -18,12 +18,12 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// One that begins with a signal.
+    /// An end that begins with a signal.
     pub(super) fn at(signals: Signals) -> Self {
         Self { signals: Some(signals), ..Self::default() }
     }
 
-    /// One that has no time for all that waits when `closing` has taken long.
+    /// An end with the time limit of `closing`.
     pub(super) fn of(closing: Closing) -> Self {
         Self { closing, ..Self::default() }
     }
@@ -33,12 +33,12 @@ impl Ending {
         &self.closing
     }
 
-    /// It has begun.
+    /// Starts the end of the run, unless it has started.
     pub(super) fn begin(&self) {
         self.begun.set(self.begun.get().or_else(|| Some(Instant::now())));
     }
 
-    /// Whether it has. Where signals cannot be asked for, nothing would end a wait.
+    /// Whether the end has begun. True if signals cannot be queried, as nothing would end a wait then.
     pub(super) fn has_begun(&self) -> bool {
         if self.begun.get().is_none()
             && self.signals.as_ref().is_some_and(|signals| signals.have_come().unwrap_or(true))
@@ -48,7 +48,7 @@ impl Ending {
         self.begun.get().is_some()
     }
 
-    /// Whether an output is not waited for any longer, which is `stalled` or not.
+    /// Whether the run stops waiting for an output, given whether it is `stalled`.
     pub(super) fn gives_up(&self, stalled: bool) -> bool {
         self.has_begun() && (stalled || self.begun.get().is_some_and(|begun| begun.elapsed() >= LONGEST))
     }

@@ -1,4 +1,4 @@
-//! The file of an output, or its files one after the other.
+//! The file of an output, or its sequence of rotated files.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -9,21 +9,21 @@ use super::rotation::Rotation;
 use super::target::FileTarget;
 use crate::process::private;
 
-/// Which file is written.
+/// The file that is being written.
 pub(super) struct Files {
     target: FileTarget,
     rotation: Rotation,
-    /// The file that is not whole yet, where there are several one after the other.
+    /// The incomplete current file, if files are rotated.
     part: Option<Part>,
     begun: SystemTime,
-    /// Bytes of its rows.
+    /// Bytes of the rows in the current file.
     bytes: u64,
-    /// Whether no file was ended.
+    /// Whether no file has been completed yet.
     is_first: bool,
 }
 
 impl Files {
-    /// Opens the first. This waits for the reader of a FIFO.
+    /// Opens the first file. For a FIFO this blocks until it has a reader.
     pub(super) fn open(target: FileTarget) -> io::Result<(Self, File)> {
         let rotation = target.rotation.unwrap_or(Rotation::Never);
         let mut files = Self { target, rotation, part: None, begun: SystemTime::now(), bytes: 0, is_first: true };
@@ -35,7 +35,7 @@ impl Files {
         private::create(&self.target.path, self.target.mode)
     }
 
-    /// Opens the next.
+    /// Opens the next file.
     fn open_next(&mut self) -> io::Result<File> {
         let FileTarget { path, mode, .. } = &self.target;
         if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
@@ -47,7 +47,7 @@ impl Files {
         Ok(file)
     }
 
-    /// Opens the file again to write behind its end. It is made where there is none.
+    /// Opens the file again to append to it, and creates it if it does not exist.
     pub(super) fn again(&mut self) -> io::Result<File> {
         match &self.part {
             Some(part) => private::append(part.path(), self.target.mode),
@@ -56,12 +56,12 @@ impl Files {
         }
     }
 
-    /// Takes note that rows were written.
+    /// Counts bytes that were written.
     pub(super) fn add(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
 
-    /// Ends the file where it is time for the next, which is opened. One without rows makes room for it.
+    /// If a rotation is due, completes the file and opens the next one. A file without rows is removed.
     pub(super) fn rotate(&mut self) -> Option<io::Result<File>> {
         if !self.rotation.ends(self.begun, SystemTime::now(), self.bytes) {
             return None;
@@ -69,7 +69,7 @@ impl Files {
         Some(self.end(false).and_then(|()| self.open_next()))
     }
 
-    /// Ends the last file. Without rows it is kept if it is the only one.
+    /// Completes the last file. A file without rows is kept only if it is the only one.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         self.end(self.is_first)
     }

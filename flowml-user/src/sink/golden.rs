@@ -1,14 +1,14 @@
-//! Texts that tests compare with files, which `FLOWML_BLESS=1 cargo test` writes anew.
+//! Compares texts of tests with committed files; `FLOWML_BLESS=1 cargo test` rewrites the files.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// The files are read at run time: a blessed file needs no new build.
+/// The path of a committed file. Files are read at run time, so a rewritten file needs no new build.
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// The file `name`, below the package's folder.
+/// Reads the file `name`, relative to the package's folder.
 pub(crate) fn read(name: &str) -> String {
     fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("cannot read {name}: {error}"))
 }
@@ -21,7 +21,7 @@ pub(crate) fn assert_is(name: &str, text: &str) {
     assert!(read(name) == text, "{name} is not what was rendered (FLOWML_BLESS=1 writes it anew):\n{text}");
 }
 
-/// `text` with `table` between the marks of `name`.
+/// `text` with `table` inserted between the marks `name`.
 pub(crate) fn replaced(text: &str, name: &str, table: &str) -> String {
     let (begin, end) = (format!("<!-- begin: {name} -->\n"), format!("<!-- end: {name} -->\n"));
     let (head, rest) = text.split_once(&begin).expect("the document has the mark of the begin");

@@ -1,6 +1,6 @@
-//! Metrics of a live run for Prometheus: what the summary will say, while it grows, and how the agent is doing.
+//! Prometheus metrics of a live run: the counts of the summary so far, and the state of the agent.
 //!
-//! They have no label for flows, hosts or single incidents: how many there are depends on the traffic.
+//! Metrics have no label for flows, hosts or single incidents, as the number of those depends on the traffic.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -18,16 +18,16 @@ use super::report::{InterfaceReport, IntervalReport, Rows};
 use super::shedding::STEPS;
 use crate::witness::Kind;
 
-/// Before each name.
+/// Prefix of every metric name.
 const PREFIX: &str = "flowml";
 
-/// Bounds of the buckets of drains, s: from a few flows to more than a table of the default size takes.
+/// Bucket bounds for the duration of drains, s: from a few flows to more than a full table of the default size.
 const DRAIN_SECONDS: [f64; 10] = [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.05, 0.1, 0.3, 1.0];
 
 /// One label and its value.
 type Label = [(&'static str, String); 1];
 
-/// The metrics of a run, which grow at the end of each interval: between two of them they agree with each other.
+/// The metrics of a run. They are updated at the end of each interval and are consistent in between.
 pub struct Metrics {
     registry: Arc<Registry>,
     metered: Family<[(&'static str, String); 2], Gauge>,
@@ -56,7 +56,7 @@ pub struct Metrics {
     output_lost_rows: Family<Label, Counter>,
 }
 
-/// Where metrics are registered, so that each is named once.
+/// Registers metrics under their names, each once.
 struct Names(Registry);
 
 impl Names {
@@ -65,7 +65,7 @@ impl Names {
         metric
     }
 
-    /// The unit becomes the end of the name.
+    /// Adds a metric whose name ends in its unit.
     fn add_with_unit<M: Metric + Clone>(&mut self, name: &str, unit: Unit, help: &str, metric: M) -> M {
         self.0.register_with_unit(name, help, unit, metric.clone());
         metric
@@ -73,7 +73,8 @@ impl Names {
 }
 
 impl Metrics {
-    /// The metrics of a run on these interfaces, with so many entries in the flow table of each of so many CPUs.
+    /// Creates the metrics of a run on these interfaces, with `entries` entries in the flow table of each of `cpus`
+    /// CPUs.
     #[must_use]
     pub fn new(interfaces: &[InterfaceReport], entries: u32, cpus: u32) -> Self {
         let mut names = Names(Registry::with_prefix(PREFIX));
@@ -170,7 +171,7 @@ impl Metrics {
             registry: Arc::default(),
         };
         metrics.meter(interfaces);
-        // So that each is there from the first scrape on, and rates begin at 0.
+        // Every series exists from the first scrape on, so that rates start at 0.
         for reason in Skipped::ALL {
             metrics.skipped_packets.get_or_create_owned(&by_reason(reason));
             metrics.skipped_bytes.get_or_create_owned(&by_reason(reason));
@@ -188,13 +189,13 @@ impl Metrics {
         metrics
     }
 
-    /// What is scraped.
+    /// The registry to scrape.
     #[must_use]
     pub fn registry(&self) -> Arc<Registry> {
         Arc::clone(&self.registry)
     }
 
-    /// Names these interfaces from now on.
+    /// Replaces the metered interfaces in the labels.
     fn meter(&mut self, interfaces: &[InterfaceReport]) {
         if self.interfaces == interfaces {
             return;
@@ -209,13 +210,12 @@ impl Metrics {
         self.interfaces = interfaces.to_vec();
     }
 
-    /// Takes note of an incident that has begun.
+    /// Counts an incident that began.
     pub(super) fn incident(&self, kind: Kind) {
         self.incidents.get_or_create_owned(&[("kind", kind.name())]).inc();
     }
 
-    /// Takes note of an interval, of the rows so far, and of what became of those that each output was given: how many
-    /// it took, and how many it did not.
+    /// Adds an interval, the rows so far, and the rows that each output accepted and lost.
     pub(super) fn interval(
         &mut self,
         report: &IntervalReport,
@@ -254,7 +254,7 @@ impl Metrics {
         self.displaced_sessions.inc_by(report.shedding.displaced);
         for (output, (taken, lost)) in outputs {
             let label = [("output", output)];
-            // Rows that were sent may turn out to be lost, so their number alone may fall: the sum does not.
+            // Sent rows may later be counted as lost, so the number sent can decrease. The sum cannot.
             raise(&self.output_rows.get_or_create(&label), taken + lost);
             raise(&self.output_lost_rows.get_or_create(&label), lost);
         }
@@ -269,7 +269,7 @@ fn by_step(name: &str) -> Label {
     [("step", name.to_owned())]
 }
 
-/// Lets a counter catch up with a total.
+/// Raises a counter to a total.
 fn raise(counter: &Counter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }
@@ -292,7 +292,7 @@ mod tests {
         InterfaceReport { name: name.to_owned(), xdp_mode: "native" }
     }
 
-    /// As after an interval: metrics with labels that were not known before are there from then on.
+    /// Metrics after an interval, when all labels exist.
     fn used() -> Metrics {
         let mut metrics = metrics();
         metrics.interval(&report(), &Rows::default(), std::iter::once(("standard output".to_owned(), (1, 0))));
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn interfaces_are_named_while_they_are_metered() {
+    fn interfaces_have_labels_while_they_are_metered() {
         let mut metrics = metrics();
         metrics.meter(&[interface("eth0"), interface("eth1")]);
         metrics.meter(&[interface("eth1")]);
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_scraped_is_the_sum_of_the_intervals() {
+    fn scraped_counters_are_the_sum_of_the_intervals() {
         let mut metrics = metrics();
         let outputs = |taken, lost| std::iter::once(("udp://10.0.0.1:4739".to_owned(), (taken, lost)));
         let rows =
@@ -374,7 +374,7 @@ mod tests {
         }
     }
 
-    /// Name, type and help of each family.
+    /// Name, type and help text of each metric family.
     fn families(text: &str) -> BTreeMap<String, (String, String)> {
         let mut families = BTreeMap::new();
         for line in text.lines() {
@@ -389,7 +389,7 @@ mod tests {
         families
     }
 
-    /// What Prometheus calls its series.
+    /// The names of its series in Prometheus.
     fn series(name: &str, kind: &str) -> Vec<String> {
         let ends: &[&str] = match kind {
             "counter" => &["_total"],
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_has_every_metric_and_each_has_help_and_type() {
+    fn the_document_lists_every_metric_and_each_has_help_and_type() {
         let mut table = "| metric | type | meaning |\n| --- | --- | --- |\n".to_owned();
         for (name, (kind, help)) in families(&text(&used())) {
             assert!(!kind.is_empty() && !help.is_empty(), "{name}");
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dashboard_asks_for_metrics_that_there_are() {
+    fn the_dashboard_queries_only_existing_metrics() {
         let there: HashSet<String> =
             families(&text(&used())).iter().flat_map(|(name, (kind, _))| series(name, kind)).collect();
         let dashboard: serde_json::Value = serde_json::from_str(&golden::read("../docs/grafana.json")).expect("JSON");

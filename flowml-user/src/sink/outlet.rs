@@ -1,4 +1,4 @@
-//! An output on a thread of its own, behind a bounded queue, so that a slow output delays nothing else.
+//! Runs an output on its own thread behind a bounded queue, so that a slow output delays nothing else.
 
 use std::io;
 use std::sync::Arc;
@@ -18,75 +18,75 @@ use crate::features::FlowColumns;
 use crate::process::capabilities::{self, CapabilitySet};
 use crate::process::queue::Queue;
 
-/// Rows that wait for one output take at most so much memory, bytes: more than the 65,536 flows of a scan of all ports,
-/// which may end together, take as flows and as host windows. Outputs that wait for the same rows share them.
+/// Maximum memory of the rows queued for one output, bytes. That is more than the flows and host windows of a scan of
+/// all 65,536 ports, which may end together. Outputs that queue the same rows share them.
 const ROOM: usize = 256 << 20;
 
-/// For so long the start of a run waits for an output to open, so that a path that is wrong ends it. A FIFO may have to
-/// wait for its reader, and is opened while the run goes on.
+/// How long the start of a run waits for an output to open, so that an invalid path ends it. A FIFO may have to wait
+/// for its reader, and opens while the run continues.
 const OPEN_LIMIT: Duration = Duration::from_secs(1);
 
-/// At the end of a run an output is given up that has waited for the system for so long.
+/// At the end of a run an output that has waited for the system for this time is abandoned.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// Where there is no time for all rows that wait, rows are lost until those that wait take so few bytes.
+/// When the time is too short for all queued rows, rows are lost until the queue has at most this many bytes.
 const LAST_ROWS: usize = 64 << 20;
 
-/// How often the end of a run looks at that.
+/// How often the end of a run checks the outputs.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What the thread of an output does next.
+/// The next task of an output's thread.
 enum Work {
     Rows(Arc<Batch>),
-    /// Hands all rows before to the system.
+    /// Pass all earlier rows to the system.
     Flush,
-    /// The same, and says so.
+    /// The same, then report [`Report::Settled`].
     Settle,
     Summary(Box<Summary>),
 }
 
-/// What the thread of an output says.
+/// A report from an output's thread.
 enum Report {
     Opened,
-    /// Its further rows are lost, for ever or until it takes rows again.
+    /// The output failed. Its further rows are lost, permanently or until it recovers.
     Failed(State),
-    /// It takes rows again.
+    /// The output accepts rows again.
     Recovered,
     News(String),
-    /// All rows until [`Work::Settle`] are with the system.
+    /// All rows before [`Work::Settle`] were passed to the system.
     Settled,
 }
 
-/// An output, as seen from the thread that makes the rows.
+/// An output, as used by the thread that makes the rows.
 pub(super) struct Outlet {
     target: Target,
     pace: Pace,
     queue: Arc<Queue<Work>>,
     account: Arc<Account>,
     reports: Receiver<Report>,
-    /// Rows that it was to take.
+    /// Rows given to the output.
     given: u64,
-    /// Of these, the ones for which the queue had no room.
+    /// Those of them that were dropped, mostly because the queue was full.
     dropped: u64,
-    /// Whether rows were dropped since the output was last reported to take rows.
+    /// Whether rows were dropped since the output was last reported to accept rows.
     drops: bool,
-    /// When rows were last flushed, and for how long its thread had waited for the system until then.
+    /// Time of the last flush, and how long the output's thread had waited for the system until then.
     flushed: (Instant, Duration),
-    /// Whether its thread had something to do for most of the time before.
+    /// Whether the output's thread was busy for most of the time before the last flush.
     is_busy: bool,
-    /// What it said last.
+    /// The last reported state.
     state: State,
     settled: bool,
-    /// Its thread has ended, or was given up.
+    /// Whether the output's thread has ended, or was abandoned.
     over: bool,
     news: Vec<String>,
 }
 
 impl Outlet {
-    /// Opens what `-o` names, for flows that have these columns.
+    /// Opens the output of an `-o` option, for flows with these columns.
     ///
     /// # Errors
-    /// Where that is known to fail soon; what takes longer than a moment fails, if it does, while the run goes on.
+    /// If the output fails to open within a second. A later failure is reported while the run continues.
     pub(super) fn open(target: &Target, columns: FlowColumns, pace: Pace) -> io::Result<Self> {
         let of_thread = target.clone();
         let open = move |account: &_| Writer::open(&of_thread, columns, pace, account);
@@ -100,7 +100,7 @@ impl Outlet {
         Ok(outlet)
     }
 
-    /// Starts the thread, which opens what it writes to.
+    /// Starts the thread, which opens the destination.
     fn begin(
         target: &Target,
         pace: Pace,
@@ -112,7 +112,8 @@ impl Outlet {
         let (sender, reports) = channel();
         let (of_thread, own_account) = (Arc::clone(&queue), Arc::clone(&account));
         thread::Builder::new().name("output".to_owned()).spawn(move || {
-            // Of a file, what root may open at the start it may open later. Where that is refused, nothing is lost by it.
+            // A file that root may open at the start may be opened again later. If the system refuses to keep this
+            // capability, nothing is lost.
             let _ = capabilities::keep(CapabilitySet::DAC_OVERRIDE);
             let _abandoned = Abandoned(&of_thread);
             match open(&own_account) {
@@ -138,12 +139,13 @@ impl Outlet {
         })
     }
 
-    /// Where its rows go.
+    /// The destination of the rows.
     pub(super) const fn target(&self) -> &Target {
         &self.target
     }
 
-    /// Takes rows. Live, those without room are dropped; where `ending` says so, it waits for room.
+    /// Queues rows. A run over files, and a live run whose `ending` has begun, wait for space in the queue. Otherwise
+    /// rows that do not fit are dropped.
     pub(super) fn take(&mut self, batch: &Arc<Batch>, bytes: usize, ending: &Ending) {
         let (flows, all) = batch.rows();
         let rows = if self.target.takes_only_flows() { flows } else { all };
@@ -165,18 +167,18 @@ impl Outlet {
         }
     }
 
-    /// Takes note of flows that get no record.
+    /// Counts flows that get no record as lost.
     pub(super) fn lose(&mut self, flows: u64) {
         self.given += flows;
         self.dropped += flows;
     }
 
-    /// Lets the rows that wait take at most so much memory, bytes, and no more than they did.
+    /// Reduces the memory limit of queued rows to `bytes` at most.
     pub(super) fn set_room(&self, bytes: usize) {
         self.queue.set_room(bytes.min(self.queue.room()));
     }
 
-    /// How full its queue is, if that is because its thread has much to do.
+    /// The fill level of the queue, 0 to 1, if the output's thread is busy; else 0.
     pub(super) fn pressure(&self) -> f64 {
         if self.is_busy && !self.over { self.queue.fill() } else { 0.0 }
     }
@@ -193,9 +195,9 @@ impl Outlet {
         }
     }
 
-    /// Lets the thread hand all rows to the system, and takes note of what it said.
+    /// Requests a flush, and processes the thread's reports.
     pub(super) fn flush(&mut self) {
-        // Without room for that there is enough for it to do.
+        // A full queue means that the thread has enough to write.
         let _ = self.queue.offer(Work::Flush, size_of::<Work>());
         self.look();
         let (now, waited) = (Instant::now(), self.account.waited());
@@ -207,24 +209,24 @@ impl Outlet {
         }
     }
 
-    /// Asks for all rows before to be handed to the system, at the end of the run.
+    /// Requests that all earlier rows are passed to the system, at the end of the run.
     pub(super) fn settle(&self) {
         self.queue.force(Work::Settle);
     }
 
-    /// Gives it the summary.
+    /// Queues the summary.
     pub(super) fn summary(&mut self, summary: Summary) {
         self.given += 1;
         self.queue.force(Work::Summary(Box::new(summary)));
     }
 
-    /// Says that nothing more comes.
+    /// Closes the queue: nothing follows.
     pub(super) fn close(&self) {
         self.queue.close();
     }
 
-    /// Waits until all is with the system, if `until_end`, also for the end of the output. It is given up where it has
-    /// waited for long, if the run is to end soon.
+    /// Waits until all rows were passed to the system and, if `until_end`, until the output has ended. If the run is to
+    /// end soon, an output that blocks for long is abandoned.
     pub(super) fn wait(&mut self, until_end: bool, ending: &Ending) {
         while !self.over && (until_end || !self.settled) {
             match self.reports.recv_timeout(LOOK_EVERY) {
@@ -239,7 +241,7 @@ impl Outlet {
         }
     }
 
-    /// Whether it is waited for no longer. Where time is short, it is to leave rows out.
+    /// Whether the wait for this output ends. If time is short, the output is also asked to leave rows out.
     fn is_given_up(&self, ending: &Ending) -> bool {
         if ending.closing().is_late() {
             self.account.hurry();
@@ -254,7 +256,7 @@ impl Outlet {
         }
     }
 
-    /// Takes note of what the thread said.
+    /// Processes the thread's reports.
     fn look(&mut self) {
         while let Ok(report) = self.reports.try_recv() {
             self.note(report);
@@ -287,12 +289,12 @@ impl Outlet {
         }
     }
 
-    /// Whether standard output is a pipe whose reader has gone.
+    /// Whether standard output was closed by its reader.
     pub(super) const fn is_reader_gone(&self) -> bool {
         matches!(self.state, State::ReaderGone)
     }
 
-    /// Whether rows are missing that somebody misses: live, a collector may be away.
+    /// Whether the loss of rows is an error. In a live run, lost rows of a collector are not.
     pub(super) fn has_losses(&self) -> bool {
         match (&self.state, &self.target) {
             (State::ReaderGone, _) => false,
@@ -302,41 +304,41 @@ impl Outlet {
         }
     }
 
-    /// What is to be reported of it and was not reported yet.
+    /// Messages about the output that were not reported yet.
     pub(super) fn news(&mut self) -> Vec<String> {
         std::mem::take(&mut self.news)
     }
 
-    /// Rows that were written, or wait for it, and rows that are lost.
+    /// The number of rows written or queued, and the number lost.
     pub(super) fn rows(&self) -> (u64, u64) {
         let written = self.account.written();
-        // After the end of its thread, all that is not written is lost.
+        // After the thread has ended, every row that is not written is lost.
         let lost = if self.over { self.given - written } else { self.dropped + self.account.lost() };
         (self.given - lost, lost)
     }
 
-    /// What a collector was sent, where this is one.
+    /// The account of a collector; none for other outputs.
     pub(super) fn collector(&self) -> Option<CollectorReport> {
         let (sent, lost) = self.rows();
         let destination = self.target.to_string();
         matches!(self.target, Target::Ipfix(_)).then_some(CollectorReport { destination, sent, lost })
     }
 
-    /// What it did not get, where that is something, and it is no collector.
+    /// The lost rows, if there are any and the output is no collector.
     pub(super) fn loss(&self) -> Option<OutputLoss> {
         let (_, rows_lost) = self.rows();
         let counts = self.collector().is_none() && !self.is_reader_gone() && rows_lost > 0;
         counts.then(|| OutputLoss { destination: self.target.to_string(), rows_lost })
     }
 
-    /// Its line in the closing summary.
+    /// The output's line in the closing summary.
     pub(super) fn line(&self) -> OutputLine {
         let (rows, rows_lost) = self.rows();
         OutputLine { destination: self.target.to_string(), rows, rows_lost, reader_gone: self.is_reader_gone() }
     }
 }
 
-/// Abandons the queue when it is dropped, whatever ended the thread: nobody is to wait for room then.
+/// Abandons the queue when dropped, however the thread ended, so that nothing waits for space in it.
 struct Abandoned<'a>(&'a Queue<Work>);
 
 impl Drop for Abandoned<'_> {
@@ -345,7 +347,7 @@ impl Drop for Abandoned<'_> {
     }
 }
 
-/// What the thread of an output does. Its reports are ignored where the run has given it up.
+/// The work of an output's thread. The run ignores the reports of an abandoned output.
 fn work(mut writer: Writer, queue: &Queue<Work>, reports: &Sender<Report>) {
     let report = |report| drop(reports.send(report));
     report(Report::Opened);
@@ -382,7 +384,7 @@ fn work(mut writer: Writer, queue: &Queue<Work>, reports: &Sender<Report>) {
     }
 }
 
-/// The state, where rows are lost by it.
+/// The state, if it causes lost rows.
 fn failure(state: &State) -> Option<State> {
     match state {
         State::Writing => None,
@@ -394,13 +396,13 @@ fn failure(state: &State) -> Option<State> {
     }
 }
 
-/// As [`ROOM`], for outputs of tests.
+/// The value of [`ROOM`] in tests.
 #[cfg(test)]
 pub(super) const ROOM_OF_TESTS: usize = 4 << 20;
 
 #[cfg(test)]
 impl Outlet {
-    /// An output that is open already.
+    /// An output that is already open.
     pub(super) fn over(target: fn(super::Destination) -> Target, output: super::output::Output) -> Self {
         Self::over_at(target, output, Pace::Live)
     }

@@ -1,4 +1,4 @@
-//! A file or standard output that rows are written to, and the account of those that could not be.
+//! Writes rows to a file or to standard output, and counts rows that could not be written.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -10,53 +10,53 @@ use super::backoff::Backoff;
 use super::files::Files;
 use super::target::Destination;
 
-/// Rows are handed to the system in pieces of about this size, bytes, and at each flush.
+/// Rows are passed to the system in chunks of about this size, bytes, and at each flush.
 const PIECE: usize = 64 * 1024;
 
-/// Rows end with this byte and have it nowhere else.
+/// The byte that ends each row and does not occur inside a row.
 const ROW_END: u8 = b'\n';
 
-/// Until a full pipe is tried again.
+/// Time until a write to a full pipe is tried again.
 const FULL_PIPE: Duration = Duration::from_millis(1);
 
-/// How an output is doing.
+/// The state of an output.
 #[derive(Debug)]
 pub(super) enum State {
-    /// All that was given to it was written, or waits in its buffer.
+    /// All rows were written or are in the buffer.
     Writing,
-    /// Standard output is a pipe and its reader has gone: nobody misses the rows.
+    /// Standard output is a pipe that its reader has closed. The missing rows are no error.
     ReaderGone,
-    /// It could not be written; rows are lost, and counted, until it can be again.
+    /// Writing failed. Rows are lost, and counted, until a retry succeeds.
     Failed(io::Error),
 }
 
-/// A destination with a buffer of whole rows.
+/// A destination with a buffer of complete rows.
 pub(super) struct Output {
     destination: Destination,
     stream: Box<dyn Write + Send>,
     buffer: Vec<u8>,
     state: State,
     account: Arc<Account>,
-    /// What stands before the rows of a file.
+    /// The header of each file.
     header: Vec<u8>,
-    /// The file, where it is one that can be opened again.
+    /// The file, if it can be opened again.
     file: Option<Reopened>,
 }
 
-/// A file that is opened again where it could not be written.
+/// A file that is opened again after a write error.
 struct Reopened {
     files: Files,
-    /// What is written to, where a part of a row is cut off.
+    /// The open file, to cut off a partial row.
     file: File,
-    /// When the next attempt is due, while it cannot be written.
+    /// When the next retry is due, after a failure.
     backoff: Option<Backoff>,
 }
 
 impl Output {
-    /// Opens the destination; a file is truncated. This waits for the reader of a FIFO.
+    /// Opens the destination and truncates a file. For a FIFO this blocks until it has a reader.
     pub(super) fn open(destination: Destination, account: Arc<Account>) -> io::Result<Self> {
         let target = match &destination {
-            // Not `stdout()`, which would write each row by itself.
+            // Not `stdout()`, which is line-buffered and would write each row separately.
             Destination::StandardOutput => return Ok(Self::over(destination, Box::new(duplicate_stdout()?), account)),
             Destination::File(target) => target.clone(),
         };
@@ -65,13 +65,13 @@ impl Output {
         Ok(Self { file: Some(Reopened { files, file, backoff: None }), ..Self::over(destination, stream, account) })
     }
 
-    /// An output to a stream that is already open.
+    /// An output over an open stream.
     pub(super) fn over(destination: Destination, stream: Box<dyn Write + Send>, account: Arc<Account>) -> Self {
         let buffer = Vec::with_capacity(PIECE + PIECE / 4);
         Self { destination, stream, buffer, state: State::Writing, account, header: Vec::new(), file: None }
     }
 
-    /// Writes what stands before the rows and is none.
+    /// Writes the header, which does not count as a row.
     pub(super) fn header(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         write(&mut self.header);
         match self.account.wait_in(|| self.stream.write_all(&self.header)) {
@@ -81,7 +81,7 @@ impl Output {
         Ok(())
     }
 
-    /// Takes the row that `write` appends to the buffer. The row must end with its only line feed.
+    /// Adds the row that `write` appends to the buffer. The row must end with its only line feed.
     pub(super) fn row(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let is_writing = matches!(self.state, State::Writing);
         if !is_writing && !self.is_due() {
@@ -97,7 +97,7 @@ impl Output {
         }
     }
 
-    /// Hands over what is in the buffer.
+    /// Writes the buffer to the destination.
     pub(super) fn flush(&mut self) {
         if !matches!(self.state, State::Writing) {
             return;
@@ -121,7 +121,7 @@ impl Output {
         self.rotate();
     }
 
-    /// Ends the output: a file that was not to have its name before is whole.
+    /// Ends the output. An incomplete rotated file gets its final name.
     pub(super) fn finish(&mut self) {
         self.flush();
         if let Some(file) = &mut self.file
@@ -131,7 +131,7 @@ impl Output {
         }
     }
 
-    /// Goes on in the next file, where it is time for that.
+    /// Continues with the next file, if a rotation is due.
     fn rotate(&mut self) {
         let Some(file) = &mut self.file else { return };
         if let Some(next) = self.account.wait_in(|| file.files.rotate())
@@ -141,12 +141,14 @@ impl Output {
         }
     }
 
-    /// Counts the rows that are not wholly in the first `written` bytes of the buffer as lost.
+    /// Handles a write error. Rows that are not entirely in the first `written` bytes of the buffer are counted as
+    /// lost.
     fn fail(&mut self, error: io::Error, written: usize) {
         self.account.add_lost(rows_in(&self.buffer[written..]));
         let whole = self.buffer[..written].iter().rposition(|byte| *byte == ROW_END).map_or(0, |end| end + 1);
         if let Some(Reopened { file, backoff, .. }) = &mut self.file {
-            // A part of a row would make the next one unreadable. A disk that refuses this as well keeps the part.
+            // A partial row would make the next row unreadable. If the disk refuses to truncate the file, the partial
+            // row stays.
             let _ = self.account.wait_in(|| cut(file, (written - whole) as u64));
             backoff.get_or_insert_with(|| Backoff::begin(Instant::now()));
         }
@@ -154,13 +156,13 @@ impl Output {
         self.state = if self.is_reader_gone(&error) { State::ReaderGone } else { State::Failed(error) };
     }
 
-    /// Whether a file that could not be written is to be tried again.
+    /// Whether a retry is due after a failure.
     fn is_due(&mut self) -> bool {
         let backoff = self.file.as_mut().and_then(|file| file.backoff.as_mut());
         backoff.is_some_and(|backoff| backoff.is_due(Instant::now()))
     }
 
-    /// Opens the file again, and writes the row that is in the buffer.
+    /// Opens the file again, and writes the row in the buffer.
     fn try_again(&mut self) {
         match self.reopen() {
             Ok(()) => {
@@ -183,11 +185,11 @@ impl Output {
         self.go_on(file)
     }
 
-    /// Goes on at the end of this file.
+    /// Continues at the end of this file.
     fn go_on(&mut self, mut file: File) -> io::Result<()> {
         if file.metadata()?.len() == 0 {
             let written = self.account.wait_in(|| file.write_all(&self.header));
-            // A part of it would not be noticed at the next attempt.
+            // The next attempt would not notice a partial header.
             written.inspect_err(|_| drop(file.set_len(0)))?;
         }
         self.stream = Box::new(file.try_clone()?);
@@ -216,7 +218,7 @@ impl Output {
     }
 }
 
-/// Writes at least a byte; waits while a pipe is full that its other end made non-blocking.
+/// Writes at least one byte. Waits while a pipe is full that its other end made non-blocking.
 fn write_some(stream: &mut dyn Write, bytes: &[u8]) -> io::Result<usize> {
     loop {
         match stream.write(bytes) {
@@ -227,18 +229,18 @@ fn write_some(stream: &mut dyn Write, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// Takes so many bytes off the end of a file; what is no regular file has no end.
+/// Cuts `bytes` off the end of a regular file. Does nothing to other files.
 fn cut(file: &File, bytes: u64) -> io::Result<()> {
     let metadata = file.metadata()?;
     if metadata.is_file() && bytes > 0 { file.set_len(metadata.len().saturating_sub(bytes)) } else { Ok(()) }
 }
 
-/// Rows that end in these bytes.
+/// Number of rows that end in these bytes.
 fn rows_in(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| **byte == ROW_END).count() as u64
 }
 
-/// Standard output as a file of its own, unbuffered.
+/// A duplicate of standard output as an unbuffered file.
 fn duplicate_stdout() -> io::Result<File> {
     use std::os::fd::AsFd;
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
@@ -253,7 +255,7 @@ mod tests {
     use super::super::target::FileTarget;
     use super::*;
 
-    /// Takes so many bytes, a few at a time, then fails.
+    /// A stream that accepts a limited number of bytes, a few at a time, then fails.
     struct Full {
         taken: Arc<Mutex<Vec<u8>>>,
         room: usize,
@@ -286,7 +288,7 @@ mod tests {
         (output.account.written(), output.account.lost())
     }
 
-    /// Bytes of a row of these tests.
+    /// Length of a row in these tests, bytes.
     const ROW: usize = 10;
 
     fn write_rows(output: &mut Output, rows: usize) {
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_out_as_they_went_in() {
+    fn rows_are_written_unchanged() {
         let (mut output, taken) = full(Destination::File("x".into()), usize::MAX, ErrorKind::Other);
         write_rows(&mut output, 20_000);
         let taken = taken.lock().expect("no test panicked");
@@ -307,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_either_written_whole_or_lost() {
+    fn every_row_is_either_written_completely_or_lost() {
         for room in [0, 1, ROW - 1, ROW, ROW + 1, 70_000, 9_999 * ROW, 10_000 * ROW] {
             let (mut output, taken) = full(Destination::File("x".into()), room, ErrorKind::StorageFull);
             write_rows(&mut output, 9_000);
@@ -319,7 +321,7 @@ mod tests {
         }
     }
 
-    /// A file on a disk that has room for so many bytes more.
+    /// A file on a disk with limited free space, bytes.
     struct Disk {
         file: File,
         room: usize,
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_written_again_when_there_is_room_and_the_gap_is_counted() {
+    fn a_file_continues_after_a_full_disk_and_the_gap_is_counted() {
         let folder = tempfile::tempdir().expect("there is room");
         let path = folder.path().join("rows.csv");
         let mut output =
@@ -364,7 +366,7 @@ mod tests {
         assert!(text.lines().eq(std::iter::once("header").chain(rows)), "{text}");
     }
 
-    /// Names and texts of the files in a folder.
+    /// Names and contents of the files in a folder.
     fn files(folder: &std::path::Path) -> Vec<(String, String)> {
         let paths = folder.read_dir().expect("the folder is ours").map(|entry| entry.expect("a name").path());
         let name = |path: &PathBuf| path.file_name().expect("a name").to_string_lossy().into_owned();
@@ -375,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_go_on_in_the_next_file_when_one_is_large() {
+    fn rows_continue_in_the_next_file_at_the_size_limit() {
         let folder = tempfile::tempdir().expect("there is room");
         let place =
             FileTarget { rotation: Some(Rotation::Bytes(2 * ROW as u64)), ..folder.path().join("x.csv").into() };
@@ -412,14 +414,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_not_rotated() {
+    fn only_files_are_rotated() {
         let place = FileTarget { rotation: Some(Rotation::Bytes(1)), ..PathBuf::from("/dev/null").into() };
         let error = Output::open(Destination::File(place), Arc::new(Account::new())).err().expect("it is a device");
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
 
     #[test]
-    fn only_the_reader_of_standard_output_may_go() {
+    fn a_closed_pipe_is_an_error_except_for_standard_output() {
         let (mut output, _) = full(Destination::StandardOutput, 100, ErrorKind::BrokenPipe);
         write_rows(&mut output, 20);
         assert!(matches!(output.state(), State::ReaderGone));

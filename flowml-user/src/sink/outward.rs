@@ -1,4 +1,4 @@
-//! Standard error, written by a thread of its own: a terminal or a pipe that takes nothing holds nothing else up.
+//! Writes to standard error on a separate thread, so that a blocked terminal or pipe delays nothing else.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,19 +10,19 @@ use super::account::Account;
 use crate::process::capabilities::{self, CapabilitySet};
 use crate::process::queue::Queue;
 
-/// Text that waits takes at most so many bytes; further text is not shown.
+/// Maximum size of queued text, bytes; further text is dropped.
 const ROOM: usize = 1 << 20;
 
-/// A reader that has taken nothing for so long is waited for no more.
+/// After a write has blocked for this time, the process stops waiting for it.
 const STALLED: Duration = Duration::from_millis(500);
 
-/// How often a wait looks at that.
+/// How often a wait checks for progress.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// The one of this process.
+/// The standard error of this process.
 static STANDARD_ERROR: OnceLock<Outward> = OnceLock::new();
 
-/// A place to write to without waiting; [`flush`](Write::flush) waits, as long as what was written is taken.
+/// A writer that does not block. [`flush`](Write::flush) waits while the destination accepts data.
 #[derive(Clone)]
 pub(super) struct Outward {
     queue: Arc<Queue<Vec<u8>>>,
@@ -31,14 +31,14 @@ pub(super) struct Outward {
 
 struct Shared {
     account: Account,
-    /// Bytes that are not with the system yet.
+    /// Bytes that are not written yet.
     waiting: AtomicUsize,
-    /// Whether the system has refused some.
+    /// Whether a write has failed.
     failed: AtomicBool,
 }
 
 impl Outward {
-    /// That of this process. Where there can be no thread, nothing is shown.
+    /// Standard error of this process. Text is dropped if the thread cannot be started.
     pub(super) fn standard_error() -> Self {
         STANDARD_ERROR.get_or_init(|| Self::to(io::stderr())).clone()
     }
@@ -52,7 +52,7 @@ impl Outward {
         outward
     }
 
-    /// What its thread does, as long as the process lasts.
+    /// The work of the thread, for the life of the process.
     fn work(&self, mut stream: impl Write) {
         let _ = capabilities::keep(CapabilitySet::empty());
         while let Some(text) = self.queue.next() {
@@ -62,14 +62,14 @@ impl Outward {
         }
     }
 
-    /// Bytes that are not with the system yet.
+    /// Bytes that are not written yet.
     pub(super) fn waiting(&self) -> usize {
         self.shared.waiting.load(Ordering::Acquire)
     }
 }
 
 impl Write for Outward {
-    /// Takes all of it; where too much waits already, the text is dropped.
+    /// Queues the text. If the queue is full, the text is dropped.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.shared.failed.load(Ordering::Acquire) {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -90,7 +90,7 @@ impl Write for Outward {
     }
 }
 
-/// Shows the last text of the process, and waits a moment for it to be taken.
+/// Writes the last text of the process, and waits a moment for it to be written.
 pub fn tell_last(text: &str) {
     let mut outward = Outward::standard_error();
     let _ = outward.write_all(text.as_bytes()).and_then(|()| outward.flush());
@@ -104,11 +104,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_reads_is_waited_for_a_moment_only() {
+    fn a_blocked_reader_is_waited_for_briefly() {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
         let mut outward = Outward::to(ours);
         let text = vec![b'x'; 100_000];
-        // More than the socket and the queue take.
+        // More than the socket and the queue hold.
         for _ in 0..30 {
             outward.write_all(&text).expect("it does not wait");
         }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_comes_in_order_and_whole() {
+    fn text_is_read_completely_and_in_order() {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
         let mut outward = Outward::to(ours);
         let reader = thread::spawn(move || {

@@ -1,9 +1,9 @@
-//! Parquet: a folder with a file each for the flows, the hosts, the anomalies, the incidents and the aggregates.
+//! Writes Parquet: one table each for flows, hosts, anomalies, incidents and aggregates.
 //!
-//! A Parquet file can be read once its footer is written. So each table grows under a name of its own (`….part`) and
-//! takes its place, also that of an earlier run's file, when the run ends: what has the name is always whole. Where files
-//! follow each other, each kind of row has a folder of files, which is one data set to others: rows alone are in it, and what
-//! is not whole has a hidden name.
+//! A Parquet file can only be read after its footer was written. So each file is written under a temporary name
+//! (`….part`). When the run ends, it replaces a file of an earlier run, so a file with the final name is always
+//! complete. With rotation each table is a folder of files, which other programs read as one data set. It contains only
+//! files of rows, and incomplete ones have hidden names.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -34,31 +34,31 @@ use crate::incident::{Incident, State};
 use crate::model::Verdict;
 use crate::record::{Clock, Kind, Value};
 
-/// What files of tables end in.
+/// The extension of the tables' files.
 const EXTENSION: &str = "parquet";
 
-/// Rows that are handed to the encoder at once.
+/// Number of rows passed to the encoder at once.
 const BATCH: usize = 1024;
 
-/// Rows of a row group, the unit in which readers skip and share work.
+/// Maximum number of rows in a row group, the unit that readers skip and process in parallel.
 const GROUP_ROWS: usize = 1 << 16;
 
-/// A row group is ended before its encoded pages take more memory than this, bytes.
+/// A row group ends before its encoded pages exceed this memory, bytes.
 const GROUP_BYTES: usize = 16 << 20;
 
-/// The folder of one run.
+/// The tables of one run.
 pub(super) struct Tables {
     flows: Table,
     hosts: Table,
     anomalies: Table,
     incidents: Table,
     aggregates: Table,
-    /// When its files were begun.
+    /// When the files were started.
     begun: SystemTime,
 }
 
 impl Tables {
-    /// Makes the folder where there is none, and opens the files in it.
+    /// Creates the folder if it does not exist, and opens the files in it.
     pub(super) fn open(
         folder: &FileTarget,
         rotation: Rotation,
@@ -78,23 +78,23 @@ impl Tables {
         })
     }
 
-    /// When its files were begun.
+    /// When the files were started.
     pub(super) const fn begun(&self) -> SystemTime {
         self.begun
     }
 
-    /// Bytes of the largest file, once its rows are encoded.
+    /// Size of the largest file including its encoded rows, bytes.
     pub(super) fn bytes(&self) -> u64 {
         let tables = [&self.flows, &self.hosts, &self.anomalies, &self.incidents, &self.aggregates];
         tables.into_iter().map(Table::bytes).max().unwrap_or_default()
     }
 
-    /// After the end of its files: the next rows go to others, which are begun now. Those without rows are not made.
+    /// Starts new files at `now`, after the previous ones have ended. A file is created with its first row.
     pub(super) fn begin(&mut self, now: SystemTime) {
         self.begun = now;
     }
 
-    /// Takes rows, and the anomalies among them.
+    /// Adds rows, and the rows of their anomalies.
     pub(super) fn take(&mut self, batch: &Batch) -> io::Result<()> {
         match batch {
             Batch::Flows(rows) => rows.iter().try_for_each(|(row, verdict)| {
@@ -114,43 +114,43 @@ impl Tables {
         }
     }
 
-    /// Takes a flow.
+    /// Adds a flow.
     fn flow(&mut self, row: &FlowRow, verdict: Option<&Verdict>) -> io::Result<()> {
         self.flows.append(self.begun, flow_cells(row, verdict).map(|(_, cell)| cell))
     }
 
-    /// Takes the window of a host.
+    /// Adds a host window.
     fn host(&mut self, window: &HostWindow, clock: Clock, verdict: Option<&Verdict>) -> io::Result<()> {
         self.hosts.append(self.begun, host_cells(window, clock, verdict).map(|(_, cell)| cell))
     }
 
-    /// Takes the anomaly that a flow is.
+    /// Adds the anomaly of a flow.
     fn flow_anomaly(&mut self, row: &FlowRow, verdict: &Verdict) -> io::Result<()> {
         self.anomaly(flow_anomaly_cells(row, verdict).collect())
     }
 
-    /// Takes the anomaly that a host window is.
+    /// Adds the anomaly of a host window.
     fn host_anomaly(&mut self, window: &HostWindow, clock: Clock, verdict: &Verdict) -> io::Result<()> {
         self.anomaly(host_anomaly_cells(window, clock, verdict).collect())
     }
 
-    /// Takes what became of an incident.
+    /// Adds an event of an incident.
     fn incident(&mut self, state: State, incident: &Incident, clock: Clock) -> io::Result<()> {
         self.incidents.append(self.begun, incident_cells(state, incident, clock).map(|(_, cell)| cell))
     }
 
-    /// A row of the columns that flows and hosts have between them; of each, some are not there.
+    /// Adds an anomaly. Its table has the columns of flows and of hosts; those of the other kind are null.
     fn anomaly(&mut self, mut cells: HashMap<&'static str, Cell>) -> io::Result<()> {
         let cells = anomaly_columns().map(|column| cells.remove(column.name).unwrap_or(Cell::ABSENT));
         self.anomalies.append(self.begun, cells)
     }
 
-    /// Ends all files: from now on they can be read.
+    /// Completes all files. They can be read after that.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         self.all().into_iter().try_for_each(Table::finish)
     }
 
-    /// Gives up the files that are not whole.
+    /// Removes the incomplete files.
     pub(super) fn discard(&mut self) {
         self.all().into_iter().for_each(Table::discard);
     }
@@ -160,7 +160,7 @@ impl Tables {
     }
 }
 
-/// Where tables are, and when their first files are begun.
+/// The location of tables, and the start of their first files.
 struct Place<'a> {
     folder: &'a FileTarget,
     rotates: bool,
@@ -168,22 +168,22 @@ struct Place<'a> {
     account: &'a Arc<Account>,
 }
 
-/// One kind of row.
+/// The table of one kind of row.
 struct Table {
     name: &'static str,
-    /// Where its file is; where files follow each other, what their names are made of.
+    /// The path of its file; with rotation, the base of the names of its files.
     target: FileTarget,
     rotates: bool,
     account: Arc<Account>,
     schema: SchemaRef,
     columns: Vec<Builder>,
-    /// Rows in the builders.
+    /// Number of rows in the builders.
     waiting: usize,
-    /// The file in the making.
+    /// The file that is being written.
     file: Option<(Part, ArrowWriter<Watched>)>,
 }
 
-/// A file, with the account that shows when a write of it waits.
+/// A file with the account that shows a blocked write.
 struct Watched {
     file: File,
     account: Arc<Account>,
@@ -220,7 +220,7 @@ impl Table {
             waiting: 0,
             file: None,
         };
-        // A data set without a file could not be read.
+        // A data set without any file could not be read.
         table.begin(begun)?;
         Ok(table)
     }
@@ -235,14 +235,14 @@ impl Table {
         Ok(())
     }
 
-    /// Takes a row; where it is the first of a file, that was `begun` then.
+    /// Adds a row. If it is the first row of a file, the file's start is `begun`.
     fn append(&mut self, begun: SystemTime, cells: impl Iterator<Item = Cell>) -> io::Result<()> {
         if self.file.is_none() {
             self.begin(begun)?;
         }
         let mut cells = cells;
         for column in &mut self.columns {
-            // Where a table has a number that is none, a reader is better told that there is no value.
+            // NaN becomes null.
             let cell = cells.next().filter(|cell| !cell.is_absent());
             column.append(cell.unwrap_or(Cell::ABSENT));
         }
@@ -250,7 +250,7 @@ impl Table {
         if self.waiting >= BATCH { self.encode() } else { Ok(()) }
     }
 
-    /// Hands the waiting rows to the encoder, and its row group to the file when that has grown large.
+    /// Passes the rows in the builders to the encoder, and writes the row group once it is large.
     fn encode(&mut self) -> io::Result<()> {
         let Some((_, writer)) = &mut self.file else { return Ok(()) };
         let arrays = self.columns.iter_mut().map(Builder::finish).collect();
@@ -284,7 +284,7 @@ impl Table {
     }
 }
 
-/// How a file of a table is written.
+/// The writer properties of a table.
 pub(crate) fn parquet_properties(table: &str) -> WriterProperties {
     WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -294,7 +294,7 @@ pub(crate) fn parquet_properties(table: &str) -> WriterProperties {
         .build()
 }
 
-/// The system's error, which the library wraps.
+/// The I/O error inside the library's error.
 fn of_parquet(error: ParquetError) -> io::Error {
     match error {
         ParquetError::External(source) => match source.downcast::<io::Error>() {
@@ -305,7 +305,7 @@ fn of_parquet(error: ParquetError) -> io::Error {
     }
 }
 
-/// A field of a column of which the name and the type are all that is known.
+/// The field of a column with only a name and a type.
 pub(crate) fn plain_field(name: &str, kind: Kind) -> Field {
     let item = |of| DataType::List(Arc::new(Field::new_list_field(of, true)));
     let of = match kind {
@@ -319,14 +319,14 @@ pub(crate) fn plain_field(name: &str, kind: Kind) -> Field {
     Field::new(name, of, true)
 }
 
-/// A column's field, with its unit and meaning as metadata: of the file formats only this one has room for them.
+/// A column's field, with unit and meaning as metadata. Parquet is the only file format with a place for them.
 pub(crate) fn field(column: &OutputColumn) -> Field {
     let told = [("unit", column.unit), ("meaning", column.meaning)].into_iter().filter(|(_, text)| !text.is_empty());
     let metadata: HashMap<_, _> = told.map(|(key, text)| (key.to_owned(), text.to_owned())).collect();
     plain_field(column.name, column.kind).with_metadata(metadata)
 }
 
-/// The values of a column that wait for their batch.
+/// Builds the values of a column for the next batch.
 pub(crate) enum Builder {
     Text(StringBuilder),
     Integer(Int64Builder),
@@ -337,7 +337,7 @@ pub(crate) enum Builder {
 }
 
 impl Builder {
-    /// No values yet.
+    /// An empty builder.
     pub(crate) fn of(kind: Kind) -> Self {
         match kind {
             Kind::Text => Self::Text(StringBuilder::new()),
@@ -349,7 +349,7 @@ impl Builder {
         }
     }
 
-    /// Takes a value of the column's type; what is not there, or of another type, is null.
+    /// Adds a value. Missing values and values of another type become null.
     pub(crate) fn append(&mut self, cell: Cell) {
         match (self, cell) {
             (Self::Text(column), Cell::Value(Value::Text(text))) => column.append_value(text),
@@ -372,7 +372,7 @@ impl Builder {
         }
     }
 
-    /// The values, of which none is left.
+    /// The values; the builder is empty afterwards.
     pub(crate) fn finish(&mut self) -> ArrayRef {
         match self {
             Self::Text(column) => Arc::new(column.finish()),
@@ -385,7 +385,7 @@ impl Builder {
     }
 }
 
-/// Null for what is not there; the tests see to it that nothing else comes here.
+/// Returns null for missing values. The tests make sure that no other value arrives here.
 fn unexpected<T>(cell: &Cell) -> Option<T> {
     debug_assert!(cell.is_absent(), "{cell:?} is not of its column's type");
     None

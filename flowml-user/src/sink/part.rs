@@ -1,4 +1,4 @@
-//! A file that has a name of its own until it is whole.
+//! A file that has a temporary name until it is complete.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -12,10 +12,10 @@ use super::rotation;
 use crate::process::private::{self, Mode};
 use crate::process::replace::replace;
 
-/// Behind the name of a file that is not whole.
+/// The suffix of the name of an incomplete file.
 const ENDING: &str = ".part";
 
-/// The two names of a file that is written.
+/// The temporary and the final name of a file.
 #[derive(Debug)]
 pub(super) struct Part {
     part: PathBuf,
@@ -23,7 +23,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Opens a file that takes its place, and that of the file there, when it is whole.
+    /// Opens a file that gets the name `place` when it is complete, and replaces a file of that name.
     pub(super) fn of_run(place: PathBuf, mode: Option<Mode>) -> io::Result<(Self, File)> {
         let mut part = place.clone().into_os_string();
         part.push(ENDING);
@@ -32,8 +32,8 @@ impl Part {
         Ok((Self { part, place }, file))
     }
 
-    /// Opens a file that is called by its time when it is whole, and takes the place of none. Until then its name begins with
-    /// a point: readers of data sets take files without one for whole, whatever they end in.
+    /// Opens a file that is named by its start time when it is complete, and replaces no other file. Its temporary name
+    /// begins with a dot, as readers of data sets treat all other files as complete, whatever their extension.
     pub(super) fn of_time(place: &Path, begun: SystemTime, mode: Option<Mode>) -> io::Result<(Self, File)> {
         for number in 0.. {
             let place = rotation::name(place, begun, number);
@@ -48,7 +48,7 @@ impl Part {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 opened => {
                     let file = opened?;
-                    // Where a file cannot be locked, it is not found to be left by a run that has ended.
+                    // A file that cannot be locked is never recognised as left over from a killed run.
                     let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
                     return Ok((Self { part, place }, file));
                 }
@@ -57,24 +57,24 @@ impl Part {
         Err(ErrorKind::AlreadyExists.into())
     }
 
-    /// What it is called until it is whole.
+    /// The temporary path.
     pub(super) fn path(&self) -> &Path {
         &self.part
     }
 
-    /// It is whole: it is on the disk and has its name when this returns.
+    /// Completes the file. It is on the disk and has its final name when this returns.
     pub(super) fn finish(&self) -> io::Result<()> {
         replace(&self.part, &self.place)
     }
 
-    /// It is not to be whole.
+    /// Removes the incomplete file.
     pub(super) fn discard(&self) {
-        // Nobody takes it for whole.
+        // If this fails, the name still shows that the file is incomplete.
         let _ = fs::remove_file(&self.part);
     }
 }
 
-/// Removes files of [`Part::of_time`] with this extension that nobody writes: they are of runs that were killed.
+/// Removes files of [`Part::of_time`] with this extension that no process writes: they are left over from killed runs.
 pub(super) fn remove_left(folder: &Path, extension: &str) -> io::Result<()> {
     let ending = format!(".{extension}{ENDING}");
     for entry in fs::read_dir(folder)? {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_takes_its_name_when_it_is_whole_and_the_place_of_none() {
+    fn a_file_gets_its_name_when_complete_and_replaces_no_other() {
         let folder = tempfile::tempdir().expect("there is room");
         let place = folder.path().join("flows.parquet");
         let begin = || Part::of_time(&place, SystemTime::UNIX_EPOCH, None).expect("the folder is ours");
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_run_left_is_removed_and_what_is_written_is_not() {
+    fn files_of_killed_runs_are_removed_and_open_files_are_not() {
         let folder = tempfile::tempdir().expect("there is room");
         let place = folder.path().join("flows.parquet");
         let (_part, file) = Part::of_time(&place, SystemTime::UNIX_EPOCH, None).expect("the folder is ours");

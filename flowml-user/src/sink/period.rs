@@ -1,4 +1,4 @@
-//! What came since people were last shown something, collected for the view of it.
+//! Collects the rows since the last view, and makes the next view of them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,21 +16,21 @@ use crate::incident::{Incident, State};
 use crate::model::Verdict;
 use crate::session::Standing;
 
-/// Subjects of a kind that are remembered until the next view; the summary counts all rows.
+/// Maximum number of subjects of a kind until the next view. The summary counts all rows.
 const MOST: usize = 1 << 14;
 
-/// What came since the last view. A subject that is anomalous several times within it is one.
+/// The rows since the last view. A subject with several anomalies counts once.
 #[derive(Default)]
 pub(super) struct Period {
-    /// Of all intervals that have ended in it, together.
+    /// The merged reports of all intervals that ended in the period.
     report: Option<IntervalReport>,
     activity: Activity,
     flows: HashMap<FlowKey, (Sender, Verdict)>,
     hosts: HashMap<Address, Verdict>,
-    /// Incidents that have ended in it.
+    /// Incidents that ended in the period.
     over: Vec<Incident>,
-    /// Flows that are anomalies and belong to no incident, by who opened them.
-    odd_flows: HashMap<(FlowKey, bool), OddFlow>,
+    /// Flows that are anomalies outside incidents, by key and whether the lower endpoint is the initiator.
+    anomalous_flows: HashMap<(FlowKey, bool), OddFlow>,
 }
 
 impl Period {
@@ -42,15 +42,15 @@ impl Period {
         let (key, initiator) = (row.record.key, row.record.initiator);
         insert_bounded(&mut self.flows, key, (initiator, verdict.clone()));
         if verdict.anomaly && !in_incident {
-            self.odd_flow(OddFlow { key, initiator, verdict: verdict.clone() });
+            self.anomalous_flow(OddFlow { key, initiator, verdict: verdict.clone() });
         }
     }
 
-    fn odd_flow(&mut self, flow: OddFlow) {
+    fn anomalous_flow(&mut self, flow: OddFlow) {
         let subject = (flow.key, flow.initiator == Sender::Lower);
-        let known = self.odd_flows.get(&subject);
+        let known = self.anomalous_flows.get(&subject);
         if known.is_none_or(|known| flow.verdict.probability < known.verdict.probability) {
-            insert_bounded(&mut self.odd_flows, subject, flow);
+            insert_bounded(&mut self.anomalous_flows, subject, flow);
         }
     }
 
@@ -58,7 +58,7 @@ impl Period {
         insert_bounded(&mut self.hosts, window.address, verdict.clone());
     }
 
-    /// Takes note of an incident that is over; those that are open come with the interval.
+    /// Adds an incident that has ended. Open incidents are in the interval's report.
     pub(super) fn incident(&mut self, state: State, incident: &Incident) {
         if state == State::Closed && self.over.len() < MOST {
             self.over.push(incident.clone());
@@ -72,24 +72,24 @@ impl Period {
         });
     }
 
-    /// Whether there is something to show: the flows that end with the run may be anomalies though no interval follows
-    /// them.
+    /// Whether there is something to show. The flows that end with the run may be anomalies without a following
+    /// interval.
     pub(super) fn has_news(&self) -> bool {
-        self.report.is_some() || !self.over.is_empty() || !self.odd_flows.is_empty()
+        self.report.is_some() || !self.over.is_empty() || !self.anomalous_flows.is_empty()
     }
 
-    /// What came; where no interval has ended, it stands as in `last`.
+    /// The view of the period. If no interval has ended in it, the state is that of `last`.
     pub(super) fn view(self, last: Option<&IntervalReport>, outputs: Vec<OutputLine>) -> Option<View> {
-        let Self { report, activity, mut flows, hosts, over, odd_flows } = self;
+        let Self { report, activity, mut flows, hosts, over, anomalous_flows } = self;
         let report = report.or_else(|| last.map(IntervalReport::afterwards))?;
         let open = report.incidents.iter().map(|incident| Anomaly::Incident(State::Open, incident.clone()));
         let over = over.into_iter().map(|incident| Anomaly::Incident(State::Closed, incident));
-        let anomalies = open.chain(over).chain(odd_flows.into_values().map(Anomaly::Flow)).collect();
+        let anomalies = open.chain(over).chain(anomalous_flows.into_values().map(Anomaly::Flow)).collect();
         let mut lines: Vec<FlowLine> = Vec::with_capacity(activity.flows().len() + flows.len());
         for (&key, &activity) in activity.flows() {
             lines.push(FlowLine { key, activity, verdict: flows.remove(&key).map(|(_, verdict)| verdict) });
         }
-        // Those that were judged without a packet in this time: most end by a timeout.
+        // Flows with a verdict but without a packet in this period: most ended by a timeout.
         lines.extend(flows.into_iter().map(|(key, (initiator, verdict))| {
             let activity = FlowActivity { initiator, sent: [Count::default(); 2] };
             FlowLine { key, activity, verdict: Some(verdict) }

@@ -1,4 +1,4 @@
-//! When a file of an output ends and the next one begins, and what such files are called.
+//! The rotation of output files: when a file ends, and the names of the files.
 
 use std::ffi::OsStr;
 use std::ops::RangeInclusive;
@@ -13,18 +13,18 @@ use crate::process::amounts::{Size, duration, size};
 /// When a file ends and the next one begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// With the run alone.
+    /// One file for the whole run.
     Never,
-    /// At the multiples of this time since 1970, UTC: every hour at its full hours.
+    /// At multiples of this time since 1970, UTC. `1h` rotates at full hours.
     Every(Duration),
-    /// When it has so many bytes.
+    /// When the file has reached this size, bytes.
     Bytes(u64),
 }
 
-/// Of the tables of a live run, where nothing else is said: what is not whole when the run is killed is lost.
+/// The default for tables of a live run, as a killed run loses its incomplete files.
 pub(super) const LIVE_TABLES: Rotation = Rotation::Every(Duration::from_secs(60));
 
-/// How long a file may take, and how large it may be.
+/// The allowed time and size of a file.
 const TIME: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
 const SIZE: RangeInclusive<u64> = 1 << 20..=1 << 40;
 
@@ -44,12 +44,13 @@ impl FromStr for Rotation {
 }
 
 impl Rotation {
-    /// Whether there are several files one after the other.
+    /// Whether a run writes several files.
     pub(super) fn rotates(self) -> bool {
         self != Self::Never
     }
 
-    /// Whether a file of so many bytes, which was begun at one time, ends at another. A clock that was set back ends it too.
+    /// Whether a file of `bytes` bytes that started at `begun` ends at `now`. It also ends if the clock was set back to
+    /// an earlier period.
     pub(super) fn ends(self, begun: SystemTime, now: SystemTime, bytes: u64) -> bool {
         match self {
             Self::Never => false,
@@ -59,13 +60,13 @@ impl Rotation {
     }
 }
 
-/// How often so much time has gone by since 1970.
+/// The number of whole periods of `time` since 1970.
 fn count(at: SystemTime, time: Duration) -> u128 {
     at.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() / time.as_nanos()
 }
 
-/// The name of a file that was begun then, made of that of the output: `flows-20261129T112000Z.csv` of `flows.csv`. The files
-/// that begin in the same second are numbered.
+/// The name of a file that started at `begun`, made from the name of the output: `flows-20261129T112000Z.csv` from
+/// `flows.csv`. Files that start in the same second get a number.
 pub(super) fn name(place: &Path, begun: SystemTime, number: u32) -> PathBuf {
     let text = |part: Option<&OsStr>| part.unwrap_or_default().to_owned();
     let mut name = text(place.file_stem());
@@ -130,14 +131,14 @@ mod tests {
     }
 
     proptest! {
-        /// Whenever its writer looks, a file is of one period.
+        /// No file spans two periods, whenever the writer checks.
         #[test]
         fn no_file_has_two_periods(period in 1_u64..100_000, begun in 0_u64..1 << 33, later in 0_u64..200_000) {
             let ends = Rotation::Every(Duration::from_secs(period)).ends(at(begun), at(begun + later), 0);
             prop_assert_eq!(ends, begun / period != (begun + later) / period);
         }
 
-        /// Names are in the order of their times.
+        /// The order of the names is the order of the times.
         #[test]
         fn names_are_in_order(one in 0_u64..1 << 33, later in 1_u64..1 << 30) {
             let name = |seconds| name(Path::new("flows.parquet"), at(seconds), 0);

@@ -22,43 +22,43 @@ use tokio::time::{sleep, timeout};
 
 use super::SinkError;
 
-/// What the text is (OpenMetrics 1.0 §Text Format).
+/// The content type of the answer (OpenMetrics 1.0 §Text Format).
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Where metrics are.
+/// The path of the metrics.
 const PATH: &str = "/metrics";
 
-/// Connections at once, and how long one may take: a scraper needs one, for milliseconds.
+/// Maximum number of connections, and the time limit of one. A scraper needs one, for milliseconds.
 const CONNECTIONS: usize = 16;
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Until the next attempt to take a connection, where the system has no room for one.
+/// Time until the next attempt to accept a connection after the system had no resources for one.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A place where metrics can be had.
+/// A listener for scrapes.
 pub struct Scrapes {
     listener: TcpListener,
 }
 
 impl Scrapes {
-    /// Listens; connections wait until [`Scrapes::serve`].
+    /// Listens on `address`. Connections wait until [`Scrapes::serve`].
     ///
     /// # Errors
-    /// Where the address is not ours, or in use.
+    /// If the address does not belong to this host, or is in use.
     pub async fn listen(address: SocketAddr) -> Result<Self, SinkError> {
         let listener = TcpListener::bind(address).await.map_err(|source| SinkError::Listen { address, source })?;
         Ok(Self { listener })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     ///
     /// # Errors
-    /// The system's.
+    /// If the system cannot report the address.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves the metrics until what it answers is dropped.
+    /// Serves the metrics until the returned set is dropped.
     #[must_use]
     pub fn serve(self, registry: Arc<Registry>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
@@ -83,7 +83,7 @@ async fn accept(listener: TcpListener, registry: Arc<Registry>) {
     }
 }
 
-/// Answers one request; what goes wrong is the scraper's to notice.
+/// Answers one request. Errors are left to the scraper.
 async fn converse(stream: TcpStream, registry: &Registry) {
     let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request, registry))));
     let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);

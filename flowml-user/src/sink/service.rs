@@ -1,4 +1,4 @@
-//! What a flow carries, by its protocol and ports: a word for people, never a feature.
+//! Names the service of a flow by its protocol and ports, for display only; it is no feature.
 
 use flowml_common::flow::FlowKey;
 use flowml_common::headers::protocol;
@@ -22,7 +22,7 @@ const PROTOCOLS: [(u8, &str); 11] = [
 const TCP: u8 = protocol::TCP;
 const UDP: u8 = protocol::UDP;
 
-/// Names of services that are met often (IANA, Service Name and Transport Protocol Port Number Registry).
+/// Names of common services (IANA, Service Name and Transport Protocol Port Number Registry).
 const SERVICES: [(u8, u16, &str); 36] = [
     (TCP, 21, "ftp"),
     (TCP, 22, "ssh"),
@@ -68,8 +68,8 @@ pub(super) fn protocol_name(number: u8) -> String {
     found.map_or_else(|| format!("ip/{number}"), |(_, name)| (*name).to_owned())
 }
 
-/// The service that the initiator uses; where the responder's port is unknown, its own port may tell, as the beginning
-/// may not have been seen. The protocol's name where neither does.
+/// The name of the service at the responder's port. If that port is unknown, it is the name at the initiator's port, as
+/// the start of the flow may be missing and the roles reversed. If both are unknown, it is the name of the protocol.
 pub(super) fn service_name(key: &FlowKey, initiator: Sender) -> String {
     if key.later_fragment() {
         return format!("{} frag", protocol_name(key.protocol()));

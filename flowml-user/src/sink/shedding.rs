@@ -1,32 +1,32 @@
-//! The levels of overload: what each leaves out, and how much was left out.
+//! The levels of overload: the work that each leaves out, and counts of it.
 
 use flowml_common::table::Count;
 
-/// How much is left out. Each level leaves out what those before it do, too.
+/// A level of overload. Each level also leaves out what the lower ones leave out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Nothing.
+    /// Nothing is left out.
     #[default]
     None,
-    /// The reasons of flows that are anomalies.
+    /// Reasons of anomalous flows.
     Reasons,
-    /// The scores of flows of one packet.
+    /// Scores of flows of one packet.
     Scores,
-    /// The records of flows of one packet.
+    /// Records of flows of one packet.
     Records,
-    /// Sessions of flows of which one packet is known.
+    /// Sessions of flows with one known packet.
     Sessions,
 }
 
-/// What a level leaves out that those before it do not.
+/// What a level leaves out in addition to the lower levels.
 pub struct Step {
     /// The level.
     pub level: Level,
-    /// Its name in the summary and in metrics.
+    /// The name in the summary and in metrics.
     pub name: &'static str,
-    /// What the number in the summary counts.
+    /// The unit of the number in the summary.
     pub counts: &'static str,
-    /// What it means, for people.
+    /// A description for users.
     pub means: &'static str,
 }
 
@@ -34,7 +34,7 @@ const fn step(level: Level, name: &'static str, counts: &'static str, means: &'s
     Step { level, name, counts, means }
 }
 
-/// All steps, in the order in which they are taken.
+/// All steps, from the lowest level to the highest.
 pub const STEPS: [Step; 4] = [
     step(Level::Reasons, "reasons", "anomalies of flows without reasons", "anomalies of flows have no reasons"),
     step(Level::Scores, "scores", "flow records of one packet without a score", "flows of one packet have no scores"),
@@ -53,51 +53,51 @@ pub const STEPS: [Step; 4] = [
 ];
 
 impl Level {
-    /// What it leaves out in particular; nothing of [`Level::None`].
+    /// The step of this level; none for [`Level::None`].
     #[must_use]
     pub fn step(self) -> Option<&'static Step> {
         STEPS.iter().find(|step| step.level == self)
     }
 
-    /// The one that leaves out one thing less.
+    /// The next lower level.
     #[must_use]
     pub fn below(self) -> Self {
         STEPS.iter().map(|step| step.level).rfind(|level| *level < self).unwrap_or_default()
     }
 }
 
-/// What was left out in an interval, or in a run.
+/// Counts of what was left out, in an interval or in a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shedding {
-    /// By step, in the order of [`STEPS`].
+    /// The counts by step, in the order of [`STEPS`].
     pub steps: [u64; STEPS.len()],
     /// Packets and frame bytes in aggregate records.
     pub aggregated: Count,
-    /// Sessions that ended early because there were too many at once.
+    /// Number of sessions that ended early because there were too many.
     pub displaced: u64,
 }
 
 impl Shedding {
-    /// Counts what the step of a level left out.
+    /// Adds `number` to the count of a level's step.
     pub fn count(&mut self, level: Level, number: u64) {
         let own = STEPS.iter().zip(&mut self.steps).find(|(step, _)| step.level == level);
         own.into_iter().for_each(|(_, sum)| *sum += number);
     }
 
-    /// How much the step of a level left out.
+    /// The count of a level's step.
     #[must_use]
     pub fn of(&self, level: Level) -> u64 {
         STEPS.iter().zip(self.steps).find(|(step, _)| step.level == level).map_or(0, |(_, number)| number)
     }
 
-    /// Adds what was left out elsewhere.
+    /// Adds other counts.
     pub fn add(&mut self, other: &Self) {
         self.steps.iter_mut().zip(other.steps).for_each(|(sum, number)| *sum += number);
         self.aggregated.add(other.aggregated.packets, other.aggregated.bytes);
         self.displaced += other.displaced;
     }
 
-    /// `12 reasons, 3,400 scores`; nothing where nothing was left out.
+    /// The counts in words, such as `12 reasons, 3,400 scores`; none if nothing was left out.
     pub(super) fn in_words(&self) -> Option<String> {
         let of = |(step, number): (&Step, u64)| format!("{} {}", super::words::grouped(number), step.name);
         let words: Vec<String> = STEPS.iter().zip(self.steps).filter(|(_, number)| *number > 0).map(of).collect();
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_adds_up_and_is_told_by_its_names() {
+    fn counts_add_up_and_have_the_names_of_their_steps() {
         let mut sum = Shedding::default();
         assert_eq!(sum.in_words(), None);
         for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! What `-o` names: a kind of output and where it goes.
+//! Parses the argument of `-o`: the kind of an output and its destination.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,33 +10,33 @@ use super::rotation::Rotation;
 use crate::process::private::Mode;
 use crate::process::sandbox::Reach;
 
-/// Where a stream of rows goes.
+/// The destination of a stream of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// Standard output, written `-`.
+    /// Standard output, given as `-`.
     StandardOutput,
-    /// A file, made anew.
+    /// A file, which is created or truncated.
     File(FileTarget),
 }
 
-/// A file, or a folder of files, and how files are made.
+/// A file or a folder of files, and how files are created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileTarget {
-    /// Where it is.
+    /// The path.
     pub path: PathBuf,
-    /// The permissions that were asked for; files are private otherwise.
+    /// The requested permissions; without them only the owner can read the files.
     pub mode: Option<Mode>,
-    /// When a file is to end and the next one to begin, if that was said.
+    /// The requested rotation, if any.
     pub rotation: Option<Rotation>,
 }
 
 impl FileTarget {
-    /// Whether there are several files one after the other, where nothing else is usual.
+    /// Whether a rotation into several files was requested.
     pub(super) fn rotates(&self) -> bool {
         self.rotation.is_some_and(Rotation::rotates)
     }
 
-    /// Makes its files as an option says.
+    /// Applies an option.
     fn with(mut self, name: &str, value: &str) -> Result<Self, TargetError> {
         let option = OPTIONS.iter().find(|option| option.name == name);
         let option = option.ok_or_else(|| TargetError::Option(name.to_owned()))?;
@@ -60,12 +60,12 @@ impl From<&str> for FileTarget {
     }
 }
 
-/// An option of files by the name that it has behind their path.
+/// A file option and its name.
 struct FileOption {
     name: &'static str,
     /// An example of its value.
     example: &'static str,
-    /// Sets it, or says what was expected; false where it was set before.
+    /// Sets the value; false if it was set before. Fails with a description of valid values.
     set: fn(&mut FileTarget, &str) -> Result<bool, String>,
 }
 
@@ -78,7 +78,7 @@ fn set<T>(place: &mut Option<T>, value: T) -> Result<bool, String> {
     Ok(place.replace(value).is_none())
 }
 
-/// A path, and the options behind it: they begin at the first comma behind which a name and `=` follow.
+/// Splits a path from its options. Options begin at the first comma that is followed by a name and `=`.
 fn path_and_options(text: &str) -> (&str, Option<&str>) {
     let is_option = |text: &str| {
         let rest = text.trim_start_matches(|c: char| c.is_ascii_lowercase());
@@ -88,7 +88,7 @@ fn path_and_options(text: &str) -> (&str, Option<&str>) {
     comma.map_or((text, None), |at| (&text[..at], Some(&text[at + 1..])))
 }
 
-/// A path with its options.
+/// Parses a path with its options.
 fn file_target(path: &str, options: Option<&str>) -> Result<FileTarget, TargetError> {
     options.into_iter().flat_map(|options| options.split(',')).try_fold(path.into(), |target: FileTarget, option| {
         let (name, value) = option.split_once('=').ok_or_else(|| TargetError::Option(option.to_owned()))?;
@@ -105,28 +105,28 @@ impl fmt::Display for Destination {
     }
 }
 
-/// How messages go to a collector.
+/// How messages are sent to a collector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// One message a datagram.
+    /// UDP, one message per datagram.
     Udp,
-    /// One message after the other.
+    /// TCP, one message after another.
     Tcp,
 }
 
 impl Transport {
-    /// The names in front of a collector, the one that need not be said first.
+    /// The prefixes of collectors, the default first.
     const ALL: [(&str, Self); 2] = [("udp://", Self::Udp), ("tcp://", Self::Tcp)];
 }
 
-/// Who takes IPFIX messages (RFC 7011), and how.
+/// A collector of IPFIX messages (RFC 7011).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Collector {
-    /// How the messages go there.
+    /// The transport.
     pub transport: Transport,
-    /// Name or address.
+    /// Host name or address.
     pub host: String,
-    /// Port.
+    /// Port number.
     pub port: u16,
 }
 
@@ -140,7 +140,7 @@ impl fmt::Display for Collector {
 }
 
 impl Collector {
-    /// Names what is needed to reach it.
+    /// Adds what is needed to reach the collector.
     fn reach(&self, reach: &mut Reach) {
         if self.transport == Transport::Tcp {
             reach.connect(self.port);
@@ -169,23 +169,23 @@ impl FromStr for Collector {
     }
 }
 
-/// One `-o KIND=PLACE`: what is written, and where to.
+/// The argument `KIND=PLACE` of an `-o` option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// One JSON object a line: flows, hosts, anomalies, and the summary at the end.
+    /// One JSON object per line: rows of every kind, and the summary at the end.
     Jsonl(Destination),
     /// Comma-separated flow rows under a header.
     Csv(Destination),
-    /// A folder with a Parquet file each for flows, hosts and anomalies.
+    /// A folder of Parquet tables: flows, hosts, anomalies, incidents and aggregates.
     Parquet(FileTarget),
-    /// Flow records for a collector.
+    /// Flow records for an IPFIX collector.
     Ipfix(Collector),
 }
 
-/// A kind of output by the name that `-o` knows it by.
+/// A kind of output and its name in `-o`.
 struct Kind {
     name: &'static str,
-    /// What stands behind the `=`.
+    /// The form of the text after `=`.
     place: &'static str,
     read: fn(&str) -> Result<Target, TargetError>,
 }
@@ -221,7 +221,7 @@ fn ipfix(text: &str) -> Result<Target, TargetError> {
 }
 
 impl Target {
-    /// Whether both lead to the same place: the same file may be written in two ways.
+    /// Whether both have the same destination. A file can be written in two ways.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         match (self.path(), other.path()) {
@@ -234,23 +234,23 @@ impl Target {
         }
     }
 
-    /// Whether its rows go to standard output.
+    /// Whether the rows go to standard output.
     #[must_use]
     pub const fn is_standard_output(&self) -> bool {
         matches!(self, Self::Jsonl(Destination::StandardOutput) | Self::Csv(Destination::StandardOutput))
     }
 
-    /// Whether it has rows of flows alone.
+    /// Whether only flow rows are written.
     pub(super) const fn takes_only_flows(&self) -> bool {
         matches!(self, Self::Csv(_) | Self::Ipfix(_))
     }
 
-    /// Whether its last row is the summary.
+    /// Whether the last row is the summary.
     pub(super) const fn has_summary(&self) -> bool {
         matches!(self, Self::Jsonl(_))
     }
 
-    /// Whether it is a FIFO, which opens once it has a reader.
+    /// Whether the destination is a FIFO, which can be opened only when it has a reader.
     pub(super) fn is_fifo(&self) -> bool {
         let opened = match self {
             Self::Jsonl(Destination::File(target)) | Self::Csv(Destination::File(target)) if !target.rotates() => {
@@ -261,7 +261,7 @@ impl Target {
         opened.path.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo())
     }
 
-    /// Names what it is written to, now and when it is tried again.
+    /// Adds what the output needs to reach, at the start and at retries.
     pub fn reach(&self, reach: &mut Reach) {
         match self {
             Self::Jsonl(Destination::File(target)) | Self::Csv(Destination::File(target)) if target.rotates() => {
@@ -296,7 +296,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// The path with its folder's links followed; the file itself need not exist yet.
+/// The path with the links of its folder resolved. The file itself need not exist.
 fn resolved(path: &Path) -> PathBuf {
     if let Ok(whole) = path.canonicalize() {
         return whole;
@@ -308,44 +308,44 @@ fn resolved(path: &Path) -> PathBuf {
     }
 }
 
-/// Why an `-o` means nothing.
+/// Why the argument of an `-o` option is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// There is no `=` in it.
+    /// It has no `=`.
     #[error("expected {}, as in jsonl=flows.jsonl; PATH '-' is standard output", grammar())]
     Grammar,
-    /// The part before `=` is no kind of output.
+    /// The text before `=` is not a kind of output.
     #[error("there is no output kind '{0}'; expected {grammar}", grammar = grammar())]
     Kind(String),
-    /// The part behind `=` is empty.
+    /// The path after `=` is empty.
     #[error("expected a path behind '{0}=', or '-' for standard output")]
     Path(&'static str),
-    /// The part behind `=` names no folder.
+    /// The text after `=` is not a folder.
     #[error("expected a folder behind 'parquet=', as in parquet=flows: it takes several files")]
     Folder,
-    /// The part behind `=` names no collector.
+    /// The text after `=` is not a collector.
     #[error(
         "'{0}' is no collector; expected HOST:PORT (by UDP) or tcp://HOST:PORT, an IPv6 address in brackets, as in \
          ipfix=tcp://[2001:db8::1]:4739"
     )]
     Collector(String),
-    /// What stands behind the path is no option.
+    /// The text after the path is not an option.
     #[error("there is no option '{0}' of an output; behind a path, {options} may follow, as in csv=flows.csv,{options}", options = options())]
     Option(String),
-    /// An option has a value that means nothing.
+    /// An option has an invalid value.
     #[error("'{value}' is no value of '{name}'; expected {expected}")]
     Value {
         /// The option.
         name: &'static str,
-        /// What was given.
+        /// The given value.
         value: String,
-        /// What is one.
+        /// A description of valid values.
         expected: String,
     },
     /// An option was given twice.
     #[error("'{0}' was given twice to an output")]
     Twice(&'static str),
-    /// What is no file has no options of files.
+    /// An option of files was given for a destination that is no file.
     #[error("{0} takes no options: they are of files")]
     NoFile(&'static str),
 }
@@ -355,7 +355,7 @@ fn options() -> String {
     OPTIONS.map(|FileOption { name, example, .. }| format!("{name}={example}")).join(",")
 }
 
-/// All that `-o` takes: `jsonl=PATH, csv=PATH, … or ipfix=HOST:PORT`.
+/// All valid arguments of `-o`: `jsonl=PATH, csv=PATH, … or ipfix=HOST:PORT`.
 #[must_use]
 pub fn grammar() -> String {
     let all = KINDS.map(|Kind { name, place, .. }| format!("{name}={place}"));
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_target_is_told_what_was_expected() {
+    fn an_invalid_target_is_refused_with_what_was_expected() {
         let cases = [
             (
                 "flows.csv",
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn two_spellings_of_a_place_are_the_same() {
+    fn two_spellings_of_a_path_are_the_same_target() {
         let folder = std::env::temp_dir();
         let spelt = |name: &str| Target::Csv(Destination::File(folder.join(name).into()));
         assert!(spelt("x.csv").is_same(&spelt("./x.csv")));

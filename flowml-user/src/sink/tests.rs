@@ -1,4 +1,4 @@
-//! The sinks as the pipeline uses them: what is in the files, on the console, and what happens when a disk is full.
+//! Tests of the sinks as the pipeline uses them: files, console, and full disks.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write};
@@ -30,7 +30,7 @@ use crate::model::{ClusterSummary, Reason, Status, TypicalValue};
 use crate::record::{FlowRecord, Inspector, Kind};
 use crate::session::{Sessions, Timeouts};
 
-/// Bytes that a test can look at while a sink writes them; with a limit, a disk that is full.
+/// Memory that a test can read while a sink writes to it; it can also fail like a full disk.
 #[derive(Clone, Default)]
 struct Memory {
     bytes: Arc<Mutex<Vec<u8>>>,
@@ -69,10 +69,10 @@ impl Write for Memory {
     }
 }
 
-/// Streams that are open, and how each is written.
+/// Open streams, and the format of each.
 type Streams = Vec<(fn(Destination) -> Target, Output)>;
 
-/// Sinks over memory, with the console's text.
+/// Sinks over memory, and the text of the console.
 fn sinks(outputs: Streams, verbosity: Verbosity) -> (Sinks, Memory) {
     let people = Memory::default();
     let console = Console::over(Box::new(people.clone()), verbosity, Style { colours: false }, Some(100));
@@ -84,8 +84,8 @@ fn file(name: &str) -> Destination {
     Destination::File(name.into())
 }
 
-/// An Ethernet frame with a TCP segment over IPv4, as RFC 9293 §3.1 and RFC 791 §3.1 have them; `from` and `to` are the
-/// last bytes of the addresses.
+/// An Ethernet frame with a TCP segment over IPv4 (RFC 9293 §3.1, RFC 791 §3.1). `from` and `to` are the last bytes of
+/// the addresses.
 fn segment(from: u8, to: u8, ports: [u16; 2], flags: u8, payload: usize) -> Vec<u8> {
     let ip_length = (40 + payload) as u16;
     let mut frame = vec![2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, from, 0x08, 0x00];
@@ -103,12 +103,12 @@ fn packet(bytes: &[u8], time_ns: u64) -> Packet {
     parse(&frame, bytes).expect("the frame is sound")
 }
 
-/// The part that these packets make; all are of one flow.
+/// The partial flow of these packets; all belong to one flow.
 fn part(packets: &[Packet]) -> Part {
     FlowValue::of_all(packets).expect("a packet").counted(&packets[0].key).part()
 }
 
-/// A request of `from` to the web server `to` and its answer, 250 ms later.
+/// A request from `from` to the web server `to`, and its response 250 ms later.
 fn exchange(from: u8, to: u8) -> Part {
     part(&[
         packet(&segment(from, to, [40_000, 443], 0x02, 0), 1_000_000_000),
@@ -116,7 +116,7 @@ fn exchange(from: u8, to: u8) -> Part {
     ])
 }
 
-/// Runs parts through the modules to the left of the sinks.
+/// Runs partial flows through the modules to the left of the sinks.
 struct Upstream {
     sessions: Sessions,
     windows: HostWindows,
@@ -146,7 +146,7 @@ impl Upstream {
     }
 }
 
-/// A capture clock that began at Unix time 1,700,000,000.
+/// A capture clock that started at Unix time 1,700,000,000 s.
 fn clock() -> Clock {
     Clock::new(0, 1_700_000_000_000_000_000)
 }
@@ -200,7 +200,7 @@ fn report(elapsed_ms: u64, end_ms: u64) -> IntervalReport {
     }
 }
 
-/// An attack of one host on another, and what was found of it.
+/// An attack of one host on another, as an incident.
 fn incident() -> Incident {
     let hosts = |address: [u8; 4]| Hosts { named: vec![Address::from_v4(u32::from_be_bytes(address))], count: 1 };
     Incident {
@@ -236,15 +236,15 @@ fn totals() -> Totals {
     }
 }
 
-/// A run of two flows between three hosts, of which the second flow and one host are anomalies.
+/// A run of two flows between three hosts. The second flow and one host are anomalies.
 fn run(sinks: &mut Sinks) {
     let mut upstream = Upstream::new();
     for part in [exchange(1, 9), exchange(2, 9)] {
         upstream.absorb(&part, sinks);
     }
     for window in upstream.windows() {
-        let odd = window.ip().to_string() == "10.0.0.9";
-        sinks.host(window, clock(), Some(verdict(odd)));
+        let anomalous = window.ip().to_string() == "10.0.0.9";
+        sinks.host(window, clock(), Some(verdict(anomalous)));
     }
     sinks.incident(State::Open, incident(), clock());
     assert!(sinks.interval(report(1000, 1000)).is_continue());
@@ -255,7 +255,7 @@ fn run(sinks: &mut Sinks) {
     sinks.incident(State::Closed, incident(), clock());
 }
 
-/// Waits for what another thread does.
+/// Waits for another thread.
 fn until(mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !done() {
@@ -269,7 +269,7 @@ fn of_type<'a>(rows: &'a [Value], kind: &str) -> Vec<&'a Value> {
 }
 
 #[test]
-fn names_are_told_apart_and_need_no_quotes() {
+fn column_names_are_unique_and_need_no_quotes() {
     for columns in
         [flow_columns(FlowColumns::Headers).collect::<Vec<_>>(), host_columns().collect(), incident_columns().collect()]
     {
@@ -284,7 +284,7 @@ fn names_are_told_apart_and_need_no_quotes() {
 }
 
 #[test]
-fn an_incident_is_told_when_it_begins_and_when_it_is_over() {
+fn an_incident_has_a_row_when_it_opens_and_when_it_closes() {
     let memory = Memory::default();
     let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))], Verbosity::Errors);
     run(&mut sinks);
@@ -331,7 +331,7 @@ fn a_json_flow_has_every_column_under_its_name() {
 }
 
 #[test]
-fn values_are_of_the_type_of_their_column() {
+fn values_have_the_type_of_their_column() {
     let memory = Memory::default();
     let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))], Verbosity::Errors);
     run(&mut sinks);
@@ -380,7 +380,7 @@ fn a_json_host_has_every_column_and_its_window() {
 }
 
 #[test]
-fn an_anomaly_follows_its_row_and_says_who_when_and_why() {
+fn an_anomaly_follows_its_row_and_states_who_when_and_why() {
     let memory = Memory::default();
     let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))], Verbosity::Errors);
     run(&mut sinks);
@@ -408,7 +408,7 @@ fn an_anomaly_follows_its_row_and_says_who_when_and_why() {
 }
 
 #[test]
-fn the_summary_is_last_and_counts_what_stands_before_it() {
+fn the_summary_is_last_and_counts_the_rows_before_it() {
     let memory = Memory::default();
     let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))], Verbosity::Errors);
     run(&mut sinks);
@@ -464,7 +464,7 @@ fn csv_has_the_same_flows_under_the_same_names() {
     }
 }
 
-/// Rows with content, in all formats: each has the columns of the run, and the same values.
+/// Writes rows with content in all formats. Each must have the columns of the run and the same values.
 #[test]
 fn rows_with_content_have_its_columns_in_every_format() {
     let folder = std::env::temp_dir().join(format!("flowml-content-{}", std::process::id()));
@@ -530,7 +530,7 @@ fn rows_with_content_have_its_columns_in_every_format() {
     std::fs::remove_dir_all(folder).expect("the folder is ours");
 }
 
-/// The columns of a Parquet file by name, as text: lists and numbers as in JSON, null as nothing.
+/// The rows of a Parquet file as text by column: lists and numbers as in JSON, null as an empty text.
 fn parquet_rows(path: &Path) -> Vec<HashMap<String, String>> {
     let file = std::fs::File::open(path).expect("the file has its place");
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("it is Parquet").build().expect("it is whole");
@@ -573,7 +573,7 @@ fn with_tables(folder: &Path) -> (Sinks, Memory) {
     let json = Memory::default();
     let (mut sinks, _) = sinks(Vec::new(), Verbosity::Errors);
     let target = Target::Parquet(folder.to_owned().into());
-    // Rows wait for the files, however many come at once.
+    // With this pace rows wait for the files, however many arrive at once.
     sinks.outlets.push(Outlet::over_at(Target::Jsonl, json.output(file("x")), Pace::Offline));
     let outlet = Outlet::open(&target, FlowColumns::Headers, Pace::Offline);
     sinks.outlets.push(outlet.expect("the folder is ours"));
@@ -614,9 +614,9 @@ fn parquet_has_the_same_rows_under_the_same_names() {
     std::fs::remove_dir_all(folder).expect("the folder is ours");
 }
 
-/// Each file ends when it has a byte.
+/// Each file ends when it has one byte.
 #[test]
-fn tables_that_follow_each_other_have_all_rows() {
+fn rotated_tables_have_all_rows() {
     let folder = tempfile::tempdir().expect("there is room");
     let (mut sinks, json) = with_tables(&folder.path().join("one"));
     let tables = folder.path().join("others");
@@ -639,7 +639,7 @@ fn tables_that_follow_each_other_have_all_rows() {
 }
 
 #[test]
-fn the_schema_of_parquet_says_unit_and_meaning() {
+fn the_parquet_schema_states_unit_and_meaning() {
     let folder = std::env::temp_dir().join(format!("flowml-schema-{}", std::process::id()));
     let (sinks, _) = with_tables(&folder);
     sinks.finish(&totals()).expect("there is room");
@@ -656,15 +656,15 @@ fn the_schema_of_parquet_says_unit_and_meaning() {
         assert_eq!(fields.len(), columns.len());
         for (field, column) in fields.iter().zip(columns) {
             assert_eq!(field.name(), column.name);
-            let told = |key: &str| field.metadata().get(key).map_or("", String::as_str);
-            assert_eq!((told("unit"), told("meaning")), (column.unit, column.meaning), "{}", column.name);
+            let metadata = |key: &str| field.metadata().get(key).map_or("", String::as_str);
+            assert_eq!((metadata("unit"), metadata("meaning")), (column.unit, column.meaning), "{}", column.name);
         }
     }
     std::fs::remove_dir_all(folder).expect("the folder is ours");
 }
 
 #[test]
-fn many_rows_of_parquet_are_in_several_groups_and_all_there() {
+fn many_parquet_rows_form_several_row_groups_without_loss() {
     let folder = std::env::temp_dir().join(format!("flowml-groups-{}", std::process::id()));
     let (mut sinks, _) = with_tables(&folder);
     let mut upstream = Upstream::new();
@@ -687,12 +687,12 @@ fn many_rows_of_parquet_are_in_several_groups_and_all_there() {
 fn tables_that_cannot_be_written_lose_all_their_rows() {
     let folder = std::env::temp_dir().join(format!("flowml-full-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("there is room");
-    // A folder cannot be made below a file.
+    // A folder cannot be created below a file.
     let path = folder.join("file");
     std::fs::write(&path, "").expect("there is room");
     let target = Target::Parquet(path.join("tables").into());
     assert!(Outlet::open(&target, FlowColumns::Headers, Pace::Live).is_err());
-    // Nor does a table take the place of a folder.
+    // A table does not replace a folder either.
     let (mut sinks, _) = with_tables(&folder);
     std::fs::create_dir_all(folder.join("flows.parquet")).expect("there is room");
     run(&mut sinks);
@@ -702,29 +702,29 @@ fn tables_that_cannot_be_written_lose_all_their_rows() {
 }
 
 #[test]
-fn tables_come_once_a_second_and_the_rest_at_the_end() {
+fn tables_are_shown_once_a_second_and_at_the_end() {
     let (mut sinks, people) = sinks(Vec::new(), Verbosity::Tables);
     run(&mut sinks);
     for tick in 1..=200 {
         assert!(sinks.interval(report(10, 1000 + 10 * tick)).is_continue());
     }
-    let told = people.text();
-    assert_eq!(told.matches(" UTC ").count(), 1 + 2, "{told}");
-    assert!(told.contains("10.0.0.1:40000 ↔ 10.0.0.9:443"), "{told}");
-    assert!(told.contains("! incident 1 (3 s): port_scan: 10.0.0.9 → 10.0.0.1"), "{told}");
-    assert!(told.contains("! flow 10.0.0.2:40000 → 10.0.0.9:443 (https)"), "{told}");
-    assert_eq!(told.matches("CLUSTERS OF HOSTS").count(), 1, "they have not changed: {told}");
-    assert_eq!(told.matches("10 packets/s · 8.00 kbit/s").count(), 1, "{told}");
-    assert_eq!(told.matches("1.00k packets/s · 800 kbit/s").count(), 2, "{told}");
+    let shown = people.text();
+    assert_eq!(shown.matches(" UTC ").count(), 1 + 2, "{shown}");
+    assert!(shown.contains("10.0.0.1:40000 ↔ 10.0.0.9:443"), "{shown}");
+    assert!(shown.contains("! incident 1 (3 s): port_scan: 10.0.0.9 → 10.0.0.1"), "{shown}");
+    assert!(shown.contains("! flow 10.0.0.2:40000 → 10.0.0.9:443 (https)"), "{shown}");
+    assert_eq!(shown.matches("CLUSTERS OF HOSTS").count(), 1, "they have not changed: {shown}");
+    assert_eq!(shown.matches("10 packets/s · 8.00 kbit/s").count(), 1, "{shown}");
+    assert_eq!(shown.matches("1.00k packets/s · 800 kbit/s").count(), 2, "{shown}");
 
     sinks.finish(&totals()).expect("memory takes all");
-    let rest = people.text().split_off(told.len());
+    let rest = people.text().split_off(shown.len());
     assert_eq!(rest.matches(" UTC ").count(), 1, "{rest}");
     golden::assert_is("src/sink/golden/summary_100.txt", rest.split_once("\n\n").expect("the summary is last").1);
 }
 
 #[test]
-fn people_are_told_as_much_as_they_asked_for() {
+fn the_console_shows_what_its_verbosity_selects() {
     for (verbosity, tables, summaries) in
         [(Verbosity::Errors, 0, 0), (Verbosity::Summary, 0, 1), (Verbosity::Tables, 2, 1)]
     {
@@ -733,16 +733,16 @@ fn people_are_told_as_much_as_they_asked_for() {
         sinks.notice("metering eth0");
         sinks.warn("eth0 has gone");
         sinks.finish(&totals()).expect("memory takes all");
-        let told = people.text();
-        assert_eq!(told.matches(" UTC ").count(), tables, "{told}");
-        assert_eq!(told.matches("in flows + ").count(), 2 * summaries, "{told}");
-        assert_eq!(told.matches("flowml: metering eth0\n").count(), summaries, "{told}");
-        assert_eq!(told.matches("flowml: eth0 has gone\n").count(), 1, "{told}");
+        let shown = people.text();
+        assert_eq!(shown.matches(" UTC ").count(), tables, "{shown}");
+        assert_eq!(shown.matches("in flows + ").count(), 2 * summaries, "{shown}");
+        assert_eq!(shown.matches("flowml: metering eth0\n").count(), summaries, "{shown}");
+        assert_eq!(shown.matches("flowml: eth0 has gone\n").count(), 1, "{shown}");
     }
 }
 
 #[test]
-fn a_law_that_does_not_hold_is_not_told_to_hold() {
+fn inconsistent_packet_accounting_is_shown_as_such() {
     let (sinks, people) = sinks(Vec::new(), Verbosity::Summary);
     let mut totals = totals();
     totals.in_flows.packets -= 1;
@@ -752,7 +752,7 @@ fn a_law_that_does_not_hold_is_not_told_to_hold() {
 }
 
 #[test]
-fn an_output_that_fails_is_told_once_and_stops_nothing() {
+fn a_failed_output_is_reported_once_and_stops_nothing() {
     let (good, bad) = (Memory::default(), Memory { fails: Some(ErrorKind::StorageFull), ..Memory::default() });
     let outputs: Streams = vec![(Target::Jsonl, bad.output(file("bad"))), (Target::Jsonl, good.output(file("good")))];
     let (mut sinks, people) = sinks(outputs, Verbosity::Summary);
@@ -761,13 +761,13 @@ fn an_output_that_fails_is_told_once_and_stops_nothing() {
     let error = sinks.finish(&totals()).expect_err("rows are lost");
     assert_eq!(error.to_string(), "10 rows are missing from bad");
     assert_eq!(good.json().len(), 10);
-    let told = people.text();
-    assert_eq!(told.matches("cannot write to bad: ").count(), 1, "{told}");
-    assert!(told.contains("bad: 0 rows\n    10 rows lost\n") && told.contains("good: 10 rows\n"), "{told}");
+    let shown = people.text();
+    assert_eq!(shown.matches("cannot write to bad: ").count(), 1, "{shown}");
+    assert!(shown.contains("bad: 0 rows\n    10 rows lost\n") && shown.contains("good: 10 rows\n"), "{shown}");
 }
 
 #[test]
-fn the_run_ends_well_when_the_reader_of_standard_output_goes() {
+fn the_run_succeeds_when_standard_output_is_closed() {
     let (gone, good) = (Memory { fails: Some(ErrorKind::BrokenPipe), ..Memory::default() }, Memory::default());
     let outputs: Streams =
         vec![(Target::Jsonl, gone.output(Destination::StandardOutput)), (Target::Jsonl, good.output(file("good")))];
@@ -777,22 +777,22 @@ fn the_run_ends_well_when_the_reader_of_standard_output_goes() {
     for flow in upstream.flows() {
         sinks.flow(flow, None, false);
     }
-    // The output finds out on its own thread.
+    // The output notices this on its own thread.
     until(|| sinks.interval(report(1000, 1000)).is_break());
     sinks.finish(&totals()).expect("nobody misses the rows");
     assert_eq!(good.json().len(), 2);
-    let told = people.text();
-    assert!(told.contains("standard output: 0 rows, until its reader went\n") && !told.contains("lost"), "{told}");
+    let shown = people.text();
+    assert!(shown.contains("standard output: 0 rows, until its reader went\n") && !shown.contains("lost"), "{shown}");
 }
 
 #[test]
-fn a_path_that_cannot_be_written_is_told_before_anything_begins() {
+fn an_unwritable_path_is_reported_at_the_start() {
     let open = |text: &str| {
         let target = text.parse().expect("the grammar is right");
         let console = Console::over(Box::new(io::sink()), Verbosity::Errors, Style { colours: false }, None);
         Sinks::open(&[target], FlowColumns::Headers, Pace::Live, console)
     };
-    // The header is written at once, so a full disk shows.
+    // The header is written immediately, so a full disk is noticed.
     for text in ["jsonl=/nonexistent/flows.jsonl", "csv=/", "csv=/dev/full"] {
         let error = open(text).err().expect(text);
         let path = text.split_once('=').expect("the grammar is right").1;
@@ -820,7 +820,7 @@ fn a_file_holds_all_rows_at_each_interval() {
     std::fs::remove_dir_all(folder).expect("the folder is ours");
 }
 
-/// A reader that takes nothing until it is told to.
+/// A destination that accepts nothing until it is released.
 #[derive(Clone, Default)]
 struct Stalled {
     taken: Memory,
@@ -850,7 +850,7 @@ impl Write for Stalled {
     }
 }
 
-/// A flow to give many times.
+/// A flow, to be given many times.
 fn some_flow(sinks: &mut Sinks) -> FlowRow {
     let mut upstream = Upstream::new();
     upstream.absorb(&exchange(1, 9), sinks);
@@ -858,13 +858,13 @@ fn some_flow(sinks: &mut Sinks) -> FlowRow {
 }
 
 #[test]
-fn an_output_that_takes_nothing_holds_up_nothing_and_its_losses_are_counted() {
+fn a_blocked_output_delays_nothing_and_its_losses_are_counted() {
     let (stalled, good) = (Stalled::default(), Memory::default());
     let outputs: Streams = vec![(Target::Jsonl, stalled.output("stalled")), (Target::Jsonl, good.output(file("good")))];
     let (mut sinks, people) = sinks(outputs, Verbosity::Summary);
     let flow = some_flow(&mut sinks);
     let mut given = 0;
-    // More than what may wait; the other output is given time to write it.
+    // More than the queue holds; the other output gets time to write it.
     while sinks.outlets[0].rows().1 == 0 {
         for _ in 0..1000 {
             sinks.flow(flow.clone(), None, false);
@@ -878,10 +878,10 @@ fn an_output_that_takes_nothing_holds_up_nothing_and_its_losses_are_counted() {
     assert!(sinks.interval(report(1000, 2000)).is_continue());
     let error = sinks.finish(&totals()).expect_err("rows are lost");
     assert_eq!(error.to_string(), format!("{} rows are missing from stalled", given + 1));
-    let told = people.text();
-    assert_eq!(told.matches("stalled takes rows too slowly").count(), 1, "{told}");
-    assert_eq!(told.matches("stalled does not take its last rows").count(), 1, "{told}");
-    assert!(told.contains(&format!("good: {} rows\n", text::grouped(given + 1))), "{told}");
+    let shown = people.text();
+    assert_eq!(shown.matches("stalled takes rows too slowly").count(), 1, "{shown}");
+    assert_eq!(shown.matches("stalled does not take its last rows").count(), 1, "{shown}");
+    assert!(shown.contains(&format!("good: {} rows\n", text::grouped(given + 1))), "{shown}");
     let summary = good.json().pop().expect("the summary");
     let losses = serde_json::json!([{"destination": "stalled", "rows_lost": given}]);
     assert_eq!((&summary["flows"], &summary["losses"]), (&given.into(), &losses));
@@ -889,7 +889,7 @@ fn an_output_that_takes_nothing_holds_up_nothing_and_its_losses_are_counted() {
 }
 
 #[test]
-fn an_output_that_takes_rows_again_gets_all_that_waited() {
+fn an_output_that_recovers_gets_all_queued_rows() {
     let stalled = Stalled::default();
     let (mut sinks, people) = sinks(vec![(Target::Jsonl, stalled.output("slow"))], Verbosity::Summary);
     let flow = some_flow(&mut sinks);
@@ -913,7 +913,7 @@ fn an_output_that_takes_rows_again_gets_all_that_waited() {
 }
 
 #[test]
-fn where_a_file_is_read_rows_wait_for_the_output() {
+fn when_reading_a_file_rows_wait_for_the_output() {
     let stalled = Stalled::default();
     let account = Arc::new(Account::new());
     let output = Output::over(file("slow"), Box::new(stalled.clone()), account);
@@ -931,7 +931,7 @@ fn where_a_file_is_read_rows_wait_for_the_output() {
 }
 
 #[test]
-fn a_fifo_without_a_reader_holds_up_neither_start_nor_end() {
+fn a_fifo_without_a_reader_delays_neither_start_nor_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("fifo");
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).expect("a FIFO");

@@ -1,4 +1,4 @@
-//! What people are shown of some time: plain data, which the tables and the screen read, and the words for it.
+//! The data shown for a period of time: plain data for the tables and the UI, and its wording.
 
 #[cfg(test)]
 pub(super) mod samples;
@@ -15,16 +15,16 @@ use crate::incident::{Hosts, Incident, State};
 use crate::model::{Reason, Verdict};
 use crate::witness::Kind;
 
-/// What a flow did.
+/// A flow in the period.
 #[derive(Clone, Debug)]
 pub(super) struct FlowLine {
     pub(super) key: FlowKey,
     pub(super) activity: FlowActivity,
-    /// Of a record that ended in this time.
+    /// The verdict of a record that ended in the period.
     pub(super) verdict: Option<Verdict>,
 }
 
-/// What a host did.
+/// A host in the period.
 #[derive(Clone, Debug)]
 pub(super) struct HostLine {
     pub(super) address: Address,
@@ -32,40 +32,40 @@ pub(super) struct HostLine {
     pub(super) verdict: Option<Verdict>,
 }
 
-/// What is not ordinary.
+/// An anomaly to show.
 #[derive(Clone, Debug)]
 pub(super) enum Anomaly {
-    /// Of hosts.
+    /// An incident of hosts.
     Incident(State, Incident),
-    /// A flow that belongs to no incident.
+    /// An anomalous flow outside incidents.
     Flow(OddFlow),
 }
 
-/// A flow that is an anomaly by itself.
+/// An anomalous flow outside incidents.
 #[derive(Clone, Debug)]
 pub(super) struct OddFlow {
     pub(super) key: FlowKey,
     pub(super) initiator: Sender,
-    /// The least probable one of its records.
+    /// The verdict of its least probable record.
     pub(super) verdict: Verdict,
 }
 
-/// What became of the rows of an output.
+/// The rows of an output.
 #[derive(Clone, Debug)]
 pub(super) struct OutputLine {
     pub(super) destination: String,
     pub(super) rows: u64,
     pub(super) rows_lost: u64,
-    /// Then nobody misses the rows that were not written.
+    /// Standard output was closed by its reader; the rows that were not written do not count as lost.
     pub(super) reader_gone: bool,
 }
 
-/// All that is shown of one or several intervals.
+/// All data shown for one or several intervals.
 #[derive(Clone, Debug)]
 pub(super) struct View {
-    /// How it stands at the end, and what came in all the time.
+    /// The state at the end, and the traffic of the whole time.
     pub(super) report: IntervalReport,
-    /// In no order, as are the others.
+    /// Unordered, like the other lists.
     pub(super) anomalies: Vec<Anomaly>,
     pub(super) flows: Vec<FlowLine>,
     pub(super) hosts: Vec<HostLine>,
@@ -73,13 +73,13 @@ pub(super) struct View {
 }
 
 impl View {
-    /// The names of what is metered.
+    /// The names of the metered interfaces.
     pub(super) fn interfaces(&self) -> String {
         let names: Vec<&str> = self.report.interfaces.iter().map(|interface| interface.name.as_str()).collect();
         if names.is_empty() { "no interface".to_owned() } else { names.join(", ") }
     }
 
-    /// So much in all the time, per second.
+    /// A count over the whole time, per second.
     pub(super) fn per_second(&self, amount: u64) -> f64 {
         let seconds = self.report.elapsed.as_secs_f64();
         if seconds > 0.0 { amount as f64 / seconds } else { 0.0 }
@@ -92,7 +92,7 @@ impl FlowLine {
         ends(&self.key, self.activity.initiator)
     }
 
-    /// `↔` where both ends have sent something.
+    /// `↔` if both endpoints have sent something.
     pub(super) fn sign(&self) -> &'static str {
         if self.activity.is_two_way() { "↔" } else { "→" }
     }
@@ -101,7 +101,7 @@ impl FlowLine {
         service_name(&self.key, self.activity.initiator)
     }
 
-    /// Whether it had packets in this time, and did not only end in it.
+    /// Whether it had packets in the period, and did not only end in it.
     pub(super) fn has_traffic(&self) -> bool {
         self.activity.total().packets > 0
     }
@@ -138,7 +138,7 @@ impl Anomaly {
         }
     }
 
-    /// What a person would say of it, where a test has found it.
+    /// The sentence of an incident that a sequential test found.
     pub(super) fn summary(&self) -> Option<String> {
         match self {
             Self::Incident(_, incident) if incident.kind != Kind::Unusual => Some(incident.summary()),
@@ -146,14 +146,14 @@ impl Anomaly {
         }
     }
 
-    /// Incidents that are open first, then those that are over; the least probable first.
+    /// The sort key: open incidents first, then closed ones, then flows; the least probable first.
     pub(super) fn rank(&self) -> impl Ord + use<> {
         let (kind, number, key) = match self {
             Self::Incident(State::Open | State::Named, incident) => (0, incident.number, None),
             Self::Incident(State::Closed, incident) => (1, incident.number, None),
             Self::Flow(flow) => (2, 0, Some(flow.key)),
         };
-        // Of numbers that are not negative, the bits are in their order.
+        // The bits of non-negative floating-point numbers sort like the numbers.
         (kind, self.probability().to_bits(), number, key)
     }
 }
@@ -168,7 +168,7 @@ fn who(incident: &Incident) -> String {
     }
 }
 
-/// One or two by name, more by number.
+/// One or two hosts by their address, more by their number.
 fn hosts(hosts: &Hosts) -> Option<String> {
     let names: Vec<String> = hosts.named.iter().map(|address| address.to_ip().to_string()).collect();
     match hosts.count {
@@ -178,7 +178,7 @@ fn hosts(hosts: &Hosts) -> Option<String> {
     }
 }
 
-/// Initiator and responder, with their ports where there are any.
+/// Initiator and responder, with their ports if they have any.
 fn ends(key: &FlowKey, initiator: Sender) -> [String; 2] {
     [initiator, initiator.opposite()].map(|end| {
         let Endpoint { address, port } = key.endpoint(end);
@@ -189,18 +189,18 @@ fn ends(key: &FlowKey, initiator: Sender) -> [String; 2] {
     })
 }
 
-/// `12 not_ip, 1 truncated`, or nothing where nothing was skipped.
+/// `12 not_ip, 1 truncated`; none if nothing was skipped.
 pub(super) fn by_reason(skipped: &[Count; Skipped::COUNT], of: impl Fn(&Count) -> u64) -> Option<String> {
-    let told: Vec<String> = Skipped::ALL
+    let reasons: Vec<String> = Skipped::ALL
         .iter()
         .zip(skipped)
         .filter(|(_, count)| of(count) > 0)
         .map(|(reason, count)| format!("{} {}", grouped(of(count)), reason.name()))
         .collect();
-    (!told.is_empty()).then(|| told.join(", "))
+    (!reasons.is_empty()).then(|| reasons.join(", "))
 }
 
-/// The number of the cluster, or a dash while there is none.
+/// The number of the cluster, or a dash without a verdict.
 pub(super) fn cluster(verdict: Option<&Verdict>) -> String {
     verdict.map_or_else(|| "–".to_owned(), |verdict| verdict.cluster.to_string())
 }

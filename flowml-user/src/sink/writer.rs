@@ -1,4 +1,4 @@
-//! One output with its format: what becomes of each kind of row, on the thread of the output.
+//! Writes the rows of one output in its format, on the thread of the output.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::target::{FileTarget, Target};
 use super::{Pace, csv, jsonl};
 use crate::features::FlowColumns;
 
-/// An output and how it is written.
+/// An output with its format.
 pub(super) struct Writer {
     stream: Stream,
     account: Arc<Account>,
@@ -35,17 +35,17 @@ enum Stream {
 struct Folder {
     tables: Tables,
     state: State,
-    /// Rows in files that are not whole yet.
+    /// Number of rows in incomplete files.
     rows: u64,
     target: FileTarget,
     rotation: Rotation,
     columns: FlowColumns,
-    /// When it is tried again, while it cannot be written.
+    /// When the next retry is due, after a failure.
     backoff: Option<Backoff>,
 }
 
 impl Writer {
-    /// Opens what `-o` names, for flows that have these columns.
+    /// Opens the output of an `-o` option, for flows with these columns.
     pub(super) fn open(target: &Target, columns: FlowColumns, pace: Pace, account: &Arc<Account>) -> io::Result<Self> {
         let stream = match target {
             Target::Jsonl(destination) => Stream::Jsonl(Output::open(destination.clone(), Arc::clone(account))?),
@@ -60,7 +60,7 @@ impl Writer {
         Ok(Self { stream, account: Arc::clone(account) })
     }
 
-    /// Takes rows.
+    /// Writes a batch.
     pub(super) fn take(&mut self, batch: &Batch) {
         match &mut self.stream {
             Stream::Jsonl(output) => jsonl::write(batch, |write| output.row(write)),
@@ -80,8 +80,8 @@ impl Writer {
         }
     }
 
-    /// Takes rows, or counts them as lost where there is no time for all. A collector's rows have an account of their own, and
-    /// wait for nothing.
+    /// Writes a batch, or counts its rows as lost if the time is short. Rows for a collector are always written: its
+    /// exporter counts them and never blocks.
     pub(super) fn take_or_lose(&mut self, batch: &Batch) {
         let (flows, all) = batch.rows();
         match &self.stream {
@@ -91,7 +91,7 @@ impl Writer {
         }
     }
 
-    /// Hands what it can to the system.
+    /// Writes buffered rows, and rotates tables if due.
     pub(super) fn flush(&mut self) {
         match &mut self.stream {
             Stream::Jsonl(output) | Stream::Csv(output) => output.flush(),
@@ -100,7 +100,7 @@ impl Writer {
         }
     }
 
-    /// Takes the summary, where the format has room for it.
+    /// Writes the summary, if the format has it.
     pub(super) fn summary(&mut self, summary: &Summary) {
         if let Stream::Jsonl(output) = &mut self.stream {
             output.row(|line| jsonl::write_summary(line, summary));
@@ -116,7 +116,7 @@ impl Writer {
         }
     }
 
-    /// How it is doing.
+    /// The state of the output.
     pub(super) fn state(&self) -> &State {
         match &self.stream {
             Stream::Jsonl(output) | Stream::Csv(output) => output.state(),
@@ -125,7 +125,7 @@ impl Writer {
         }
     }
 
-    /// What people should know of a collector that they do not know yet.
+    /// A message about the collector's state that was not reported yet.
     pub(super) fn news(&mut self) -> Option<String> {
         match &mut self.stream {
             Stream::Ipfix(exporter) => exporter.news(),
@@ -153,7 +153,7 @@ impl Folder {
         self.rotate(account);
     }
 
-    /// Ends the files where it is time for the next.
+    /// Ends the files if a rotation is due.
     fn rotate(&mut self, account: &Account) {
         let now = SystemTime::now();
         if matches!(self.state, State::Writing) && self.rotation.ends(self.tables.begun(), now, self.tables.bytes()) {
@@ -167,7 +167,8 @@ impl Folder {
         account.add_written(std::mem::take(&mut self.rows));
     }
 
-    /// Without its footer a file cannot be read: a table that fails takes all rows with it. Others are begun later.
+    /// Runs `write`. A file without its footer cannot be read, so a failure loses all rows of the open files. New files
+    /// are opened later.
     fn attempt(&mut self, account: &Account, write: impl FnOnce(&mut Tables) -> io::Result<()>) {
         if matches!(self.state, State::Writing)
             && let Err(error) = write(&mut self.tables)
@@ -184,7 +185,7 @@ impl Folder {
 
 #[cfg(test)]
 impl Writer {
-    /// An output that is open already.
+    /// An output that is already open.
     pub(super) fn over(target: fn(Destination) -> Target, output: Output) -> (Target, Self) {
         let account = output.account();
         let target = target(output.destination().clone());

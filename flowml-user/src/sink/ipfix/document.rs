@@ -1,4 +1,4 @@
-//! Keeps docs/IPFIX.md in step with the elements and templates.
+//! Keeps the elements and templates in docs/IPFIX.md up to date.
 
 use super::super::golden;
 use super::element::{ELEMENTS, ENTERPRISE, Of, REVERSE_ENTERPRISE};
@@ -6,7 +6,7 @@ use super::template::Template;
 
 const DOCUMENT: &str = "../docs/IPFIX.md";
 
-/// Of which flows the records have an element, in words.
+/// Which flows' records have an element, in words.
 const fn of(of: Of) -> &'static str {
     match of {
         Of::Every => "every flow",
@@ -57,7 +57,7 @@ fn enterprises() -> String {
 }
 
 #[test]
-fn the_document_has_every_element_and_every_template() {
+fn the_document_lists_every_element_and_template() {
     let mut document = golden::read(DOCUMENT);
     for (name, text) in
         [("enterprises", enterprises()), ("elements", elements_table()), ("templates", templates_table())]

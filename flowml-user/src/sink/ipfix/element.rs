@@ -1,4 +1,4 @@
-//! The information elements of a flow record: the one table from which templates, records and docs/IPFIX.md come.
+//! The information elements of a flow record: the one table behind templates, records and docs/IPFIX.md.
 
 use flowml_common::flow::Address;
 use flowml_common::headers::Mac;
@@ -6,18 +6,19 @@ use flowml_common::headers::Mac;
 use crate::model::{Verdict, one_line};
 use crate::record::{FlowRecord, Traffic};
 
-/// The enterprise number of the elements that IANA has not: the one for documentation (RFC 5612), as flowml has none of
-/// its own. A collector that meets it elsewhere must tell the two apart by their exporters.
+/// The enterprise number of the elements that IANA does not define. flowml has no number of its own and uses the one
+/// for documentation (RFC 5612). A collector that receives other elements with this number must distinguish them by
+/// their exporter.
 pub(super) const ENTERPRISE: u32 = 32473;
 
 /// The enterprise number of the reverse of IANA's elements (RFC 5103 §6.1).
 pub(super) const REVERSE_ENTERPRISE: u32 = 29305;
 
-/// What a record is made from, in one of its directions.
+/// The input of a record's values, in one direction.
 pub(super) struct Seen<'a> {
     pub(super) record: &'a FlowRecord,
     pub(super) verdict: Option<&'a Verdict>,
-    /// Whether it is seen from the responder: the reverse direction.
+    /// Whether this is the reverse direction, from the responder.
     pub(super) reverse: bool,
 }
 
@@ -26,13 +27,13 @@ impl Seen<'_> {
         if self.reverse { &self.record.dst2src } else { &self.record.src2dst }
     }
 
-    /// A part of a long session in which the initiator said nothing has the times of both directions.
+    /// The source of times. A partial flow without packets from the initiator has the times of both directions.
     fn times(&self) -> &Traffic {
         if self.way().packets > 0 { self.way() } else { &self.record.both }
     }
 }
 
-/// How a value is computed and written, by its abstract data type (RFC 7011 §6.1). The type says how long it is.
+/// How a value is computed and encoded, by its abstract data type (RFC 7011 §6.1). The type determines the length.
 #[derive(Clone, Copy)]
 pub(super) enum Value {
     Boolean(fn(&Seen<'_>) -> bool),
@@ -40,11 +41,11 @@ pub(super) enum Value {
     Unsigned16(fn(&Seen<'_>) -> u16),
     Unsigned32(fn(&Seen<'_>) -> u32),
     Unsigned64(fn(&Seen<'_>) -> u64),
-    /// An unsigned64 of which two bytes are enough (reduced-size encoding, RFC 7011 §6.2).
+    /// An unsigned64 in two bytes (reduced-size encoding, RFC 7011 §6.2).
     Unsigned64In16(fn(&Seen<'_>) -> u16),
-    /// An unsigned16 of which one byte is enough.
+    /// An unsigned16 in one byte (reduced-size encoding).
     Unsigned16In8(fn(&Seen<'_>) -> u8),
-    /// A number for each TCP flag, four bytes each, in the order of their bits.
+    /// A packet count for each TCP flag, four bytes each, in the order of the flag bits.
     Flags(fn(&Seen<'_>) -> [u32; 8]),
     Float64(fn(&Seen<'_>) -> f64),
     /// Unix time, ms.
@@ -52,18 +53,18 @@ pub(super) enum Value {
     Mac(fn(&Seen<'_>) -> Mac),
     Ipv4(fn(&Seen<'_>) -> Address),
     Ipv6(fn(&Seen<'_>) -> Address),
-    /// Of variable length; what is longer than [`LONGEST_STRING`] is cut.
+    /// A string of variable length, cut to [`LONGEST_STRING`] bytes.
     String(fn(&Seen<'_>) -> String),
 }
 
-/// The length in a template of what has another in each record (RFC 7011 §7).
+/// The length in a template of an element of variable length (RFC 7011 §7).
 pub(super) const VARIABLE: u16 = u16::MAX;
 
-/// The longest string of which the length is written in one byte (RFC 7011 §7).
+/// The maximum length of a string whose length is encoded in one byte (RFC 7011 §7).
 pub(super) const LONGEST_STRING: usize = 254;
 
 impl Value {
-    /// Its length in bytes, as templates say it.
+    /// The length in bytes, as templates state it.
     pub(super) const fn length(self) -> u16 {
         match self {
             Self::Boolean(_) | Self::Unsigned8(_) | Self::Unsigned16In8(_) => 1,
@@ -77,7 +78,7 @@ impl Value {
         }
     }
 
-    /// The name of its type in IANA's registry, with its length where that is not the type's.
+    /// The name of the type in IANA's registry, with the length if it is not the type's own.
     #[cfg(test)]
     pub(super) const fn type_name(self) -> &'static str {
         match self {
@@ -98,7 +99,7 @@ impl Value {
         }
     }
 
-    /// Appends the value.
+    /// Appends the encoded value.
     pub(super) fn write(self, seen: &Seen<'_>, bytes: &mut Vec<u8>) {
         match self {
             // True is 1 and false is 2 (RFC 7011 §6.1.5).
@@ -124,16 +125,16 @@ impl Value {
     }
 }
 
-/// Whose number it is.
+/// The registry of an element's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Registry {
     /// IANA's registry of IPFIX information elements.
     Iana,
-    /// Ours, under [`ENTERPRISE`].
+    /// flowml's own elements, under [`ENTERPRISE`].
     Own,
 }
 
-/// Of which flows it tells.
+/// Which flows have an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Of {
     /// Every flow.
@@ -142,17 +143,17 @@ pub(super) enum Of {
     Ipv4,
     /// Flows over IPv6.
     Ipv6,
-    /// Flows of other protocols than ICMP.
+    /// Flows of protocols other than ICMP.
     Ports,
     /// ICMP over IPv4.
     Icmpv4,
     /// ICMPv6 over IPv6.
     Icmpv6,
-    /// The initiator's direction of every flow, and as a reverse element the responder's of two-way flows.
+    /// The initiator's direction of every flow, and the responder's direction of biflows as a reverse element.
     EachWay,
-    /// Two-way flows.
+    /// Biflows.
     TwoWay,
-    /// Flows that the learner has judged.
+    /// Flows that a model has scored.
     Judged,
 }
 
@@ -164,7 +165,7 @@ pub(super) struct Element {
     pub(super) number: u16,
     pub(super) of: Of,
     pub(super) value: Value,
-    /// What it says, where the name does not, and its unit.
+    /// The meaning, if the name does not state it, and the unit.
     #[cfg_attr(not(test), expect(dead_code, reason = "it is for docs/IPFIX.md"))]
     pub(super) meaning: &'static str,
 }
@@ -182,10 +183,10 @@ use Value::{
     Boolean, Float64, Milliseconds, Unsigned8, Unsigned16, Unsigned16In8, Unsigned32, Unsigned64, Unsigned64In16,
 };
 
-/// All elements, in the order of a record's values. Numbers of our own stay as they are; new ones are added behind.
+/// All elements, in the order of a record's values. Element numbers never change; new elements get the next number.
 ///
-/// What follows from others is left out (means and deviations of lengths from sums and sums of squares), and little things
-/// share an element: Wireshark reads templates of at most 60 fields unless it is told otherwise.
+/// Derived values (means and deviations of lengths) are left out. Small values share an element, because Wireshark
+/// reads only templates of at most 60 fields by default.
 #[rustfmt::skip]
 pub(super) const ELEMENTS: &[Element] = &[
     iana("sourceIPv4Address", 8, Ipv4, Value::Ipv4(|seen| seen.record.source().address), "initiator"),
@@ -240,20 +241,20 @@ pub(super) const ELEMENTS: &[Element] = &[
     own("anomalyReason", 17, Judged, Value::String(|seen| judged(seen, String::new(), |verdict| one_line(&verdict.reasons))), "for an anomaly, the features that made it one, UTF-8, at most 254 bytes; else empty"),
 ];
 
-/// RFC 5103 §6.3: the source is who opened the flow.
+/// biflowDirection: the source is the initiator (RFC 5103 §6.3).
 const BIFLOW_DIRECTION_INITIATOR: u8 = 1;
 
 fn icmp_type_code(seen: &Seen<'_>) -> u16 {
     seen.record.icmp().map_or(0, |(kind, code)| u16::from_be_bytes([kind, code]))
 }
 
-/// The flags in the order of their bits, as in the header (RFC 9293 §3.1, RFC 7125).
+/// The flags that were seen, in the bit order of the header (RFC 9293 §3.1, RFC 7125).
 fn tcp_control_bits(seen: &Seen<'_>) -> u8 {
     let flags = seen.way().flags.iter().enumerate();
     flags.fold(0, |bits, (bit, packets)| bits | u8::from(*packets > 0) << bit)
 }
 
-/// A gap in µs, 0 where it is not known.
+/// A gap in µs, 0 if it is not known.
 fn gap_us(gap_ms: f64) -> u32 {
     (gap_ms * 1e3).round() as u32
 }
@@ -268,7 +269,7 @@ fn properties(seen: &Seen<'_>) -> u16 {
     bits.fold(u16::from(*hooks), |all, (at, bit)| all | u16::from(bit) << (8 + at))
 }
 
-/// What the learner says; templates without these elements are used where it says nothing.
+/// A value of the verdict. Flows without a verdict use templates without these elements.
 fn judged<T>(seen: &Seen<'_>, nothing: T, of: impl FnOnce(&Verdict) -> T) -> T {
     seen.verdict.map_or(nothing, of)
 }

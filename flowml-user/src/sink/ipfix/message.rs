@@ -1,38 +1,38 @@
-//! Messages: sets of records behind a header (RFC 7011 §3), and what is the same for all messages of a transport session.
+//! IPFIX messages: sets of records after a header (RFC 7011 §3), and the sequence numbers of a transport session.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::template::Template;
 
-/// Bytes of a message's header (RFC 7011 §3.1).
+/// Length of a message header, bytes (RFC 7011 §3.1).
 const HEADER: usize = 16;
 
-/// Bytes of a set's header (RFC 7011 §3.3.2).
+/// Length of a set header, bytes (RFC 7011 §3.3.2).
 pub(super) const SET_HEADER: usize = 4;
 
-/// The version of IPFIX (RFC 7011 §3.1).
+/// The version number of IPFIX (RFC 7011 §3.1).
 const VERSION: u16 = 10;
 
-/// The set of templates (RFC 7011 §3.3.2).
+/// The set ID of template sets (RFC 7011 §3.3.2).
 const TEMPLATE_SET: u16 = 2;
 
-/// One agent is one observation domain: a flow may have been seen by several of its interfaces. 0 would say that the
-/// messages belong to none (RFC 7011 §3.1).
+/// The observation domain. One agent is one domain, as several of its interfaces may have seen a flow. 0 would mean
+/// that the messages belong to no domain (RFC 7011 §3.1).
 const DOMAIN: u32 = 1;
 
-/// A message in the making.
+/// A message under construction.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
-    /// Room for the header, then whole sets.
+    /// Space for the header, then complete sets.
     bytes: Vec<u8>,
-    /// The last set: its identifier and where it begins.
+    /// The last set: its ID and its offset in bytes.
     set: Option<(u16, usize)>,
-    /// Data records in it.
+    /// Number of data records.
     records: u32,
 }
 
 impl Message {
-    /// No records yet.
+    /// An empty message.
     pub(super) fn new() -> Self {
         Self { bytes: vec![0; HEADER], set: None, records: 0 }
     }
@@ -56,7 +56,7 @@ impl Message {
         messages
     }
 
-    /// Whether a record of so many bytes, of whichever set, leaves the message within `limit` bytes.
+    /// Whether a record of `record` bytes fits into the message within `limit` bytes, even in a new set.
     pub(super) fn has_room(&self, record: usize, limit: usize) -> bool {
         self.bytes.len() + SET_HEADER + record <= limit
     }
@@ -67,7 +67,7 @@ impl Message {
         self.records += 1;
     }
 
-    /// Appends a record to the last set, or to a new one.
+    /// Appends a record to the last set, or to a new set if the ID differs.
     fn append(&mut self, set: u16, record: &[u8]) {
         let begin = match self.set {
             Some((open, begin)) if open == set => begin,
@@ -84,40 +84,40 @@ impl Message {
         self.bytes[begin + 2..begin + 4].copy_from_slice(&length.to_be_bytes());
     }
 
-    /// Data records in it.
+    /// Number of data records.
     pub(super) const fn records(&self) -> u64 {
         self.records as u64
     }
 
-    /// Bytes of it.
+    /// Length in bytes.
     pub(super) const fn len(&self) -> usize {
         self.bytes.len()
     }
 }
 
-/// The numbering of the messages of one transport session (RFC 7011 §3.1).
+/// The sequence numbers of the messages of one transport session (RFC 7011 §3.1).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Numbering {
-    /// Data records that were sent in it, modulo 2³².
+    /// Number of data records sent in the session, modulo 2³².
     sequence: u32,
 }
 
 impl Numbering {
-    /// The message as it is sent now.
+    /// The message with its header, as it is sent now.
     pub(super) fn complete<'a>(&self, message: &'a mut Message) -> &'a [u8] {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let length = message.bytes.len() as u16;
         let header = &mut message.bytes[..HEADER];
         header[0..2].copy_from_slice(&VERSION.to_be_bytes());
         header[2..4].copy_from_slice(&length.to_be_bytes());
-        // Seconds since 1970, unsigned: until 2106 (RFC 7011 §6.1.7).
+        // Seconds since 1970, unsigned: valid until 2106 (RFC 7011 §6.1.7).
         header[4..8].copy_from_slice(&(now as u32).to_be_bytes());
         header[8..12].copy_from_slice(&self.sequence.to_be_bytes());
         header[12..16].copy_from_slice(&DOMAIN.to_be_bytes());
         &message.bytes
     }
 
-    /// Takes note that it was.
+    /// Counts the records of a message that was sent.
     pub(super) const fn sent(&mut self, message: &Message) {
         self.sequence = self.sequence.wrapping_add(message.records);
     }

@@ -1,6 +1,7 @@
-//! IPFIX (RFC 7011): flow records for a collector, two-way flows as RFC 5103 has them.
+//! Exports flow records as IPFIX (RFC 7011), with biflows by RFC 5103.
 //!
-//! A collector that is away, or too slow, costs records, which are counted, and neither memory nor time.
+//! A collector that is unreachable or too slow causes lost records, which are counted. It costs neither memory nor
+//! time.
 
 #[cfg(test)]
 mod document;
@@ -24,12 +25,12 @@ use super::target::{Collector, Transport};
 use crate::features::FlowRow;
 use crate::model::Verdict;
 
-/// What became of the records.
+/// The number of records sent and lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Account {
-    /// Handed to the system, which has not said that they did not arrive.
+    /// Records passed to the system, without a report that they did not arrive.
     pub(super) sent: u64,
-    /// Not sent, or refused.
+    /// Records that were not sent, or were refused.
     pub(super) lost: u64,
 }
 
@@ -37,13 +38,13 @@ pub(super) struct Account {
 pub(super) struct Exporter {
     collector: Collector,
     session: Session,
-    /// Where others read the account of it.
+    /// The account that other threads read.
     shown: Arc<super::account::Account>,
-    /// The message that is being filled, and a place to write records.
+    /// The message being filled, and a buffer for records.
     message: Message,
     record: Vec<u8>,
-    /// Whether people were told that the collector does not take records, and how many it had when that was last asked.
-    told: bool,
+    /// Whether the problem was reported, and the number of records sent when that was last checked.
+    is_failure_reported: bool,
     sent_then: u64,
 }
 
@@ -53,17 +54,17 @@ enum Session {
 }
 
 impl Exporter {
-    /// Looks the collector up. That it does not listen is no error.
+    /// Resolves the collector's name. A collector that does not listen is no error.
     pub(super) fn open(collector: &Collector, pace: Pace, shown: &Arc<super::account::Account>) -> io::Result<Self> {
         let session = match collector.transport {
             Transport::Udp => Session::Udp(Box::new(Udp::open(collector, pace)?)),
             Transport::Tcp => Session::Tcp(Tcp::open(collector, pace, Arc::clone(shown))?),
         };
         let (collector, shown, message, record) = (collector.clone(), Arc::clone(shown), Message::new(), Vec::new());
-        Ok(Self { collector, session, shown, message, record, told: false, sent_then: 0 })
+        Ok(Self { collector, session, shown, message, record, is_failure_reported: false, sent_then: 0 })
     }
 
-    /// Takes a flow.
+    /// Exports a flow.
     pub(super) fn flow(&mut self, row: &FlowRow, verdict: Option<&Verdict>) {
         let template = Template::of(&row.record, verdict);
         self.record.clear();
@@ -95,7 +96,7 @@ impl Exporter {
         self.shown.set(sent, lost);
     }
 
-    /// Sends what there is.
+    /// Sends the message in progress.
     pub(super) fn flush(&mut self) {
         if self.message.records() > 0 {
             self.send();
@@ -106,7 +107,7 @@ impl Exporter {
         self.show();
     }
 
-    /// Ends the export: what was not sent a little later is lost.
+    /// Ends the export. Records that are still queued after a time limit are lost.
     pub(super) fn finish(&mut self) {
         self.flush();
         if let Session::Tcp(tcp) = &self.session {
@@ -115,7 +116,7 @@ impl Exporter {
         self.show();
     }
 
-    /// What became of the records that it took, but for those that wait.
+    /// The records sent and lost, without those that are queued.
     pub(super) fn account(&self) -> Account {
         match &self.session {
             Session::Udp(udp) => udp.account(),
@@ -123,7 +124,7 @@ impl Exporter {
         }
     }
 
-    /// What people should know that they do not know yet.
+    /// A message about the collector's state, if the state has changed since the last message.
     pub(super) fn news(&mut self) -> Option<String> {
         let trouble = match &mut self.session {
             Session::Udp(udp) => udp.take_trouble(),
@@ -132,12 +133,12 @@ impl Exporter {
         let (Account { sent, lost }, collector) = (self.account(), &self.collector);
         let sent_then = std::mem::replace(&mut self.sent_then, sent);
         match trouble {
-            Some(trouble) if !self.told => {
-                self.told = true;
+            Some(trouble) if !self.is_failure_reported => {
+                self.is_failure_reported = true;
                 Some(format!("{collector} takes no records: {trouble}; what is lost is counted, metering goes on"))
             }
-            None if self.told && sent > sent_then => {
-                self.told = false;
+            None if self.is_failure_reported && sent > sent_then => {
+                self.is_failure_reported = false;
                 Some(format!("{collector} takes records again; so far {lost} were lost"))
             }
             _ => None,

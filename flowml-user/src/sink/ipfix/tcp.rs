@@ -1,4 +1,4 @@
-//! Messages over TCP: a thread of their own writes them, so that a collector that is slow or away holds up nothing else.
+//! Sends messages over TCP on its own thread, so that a slow or unreachable collector delays nothing else.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,76 +14,76 @@ use super::Account;
 use super::message::{Message, Numbering};
 use crate::process::capabilities::{self, CapabilitySet};
 
-/// The longest message: some dozen records, so that sets and headers cost little.
+/// Maximum length of a message, bytes: some dozen records, so that headers add little.
 pub(super) const LONGEST: usize = 8192;
 
-/// What waits for the collector takes at most so many bytes: some 50,000 flows.
+/// Maximum memory of queued messages, bytes: some 50,000 flows.
 const WAITING_BYTES: usize = 16 << 20;
 
-/// How long a connection may take to come about …
+/// Time limit for connecting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
-/// … and how long a collector may take nothing before the connection is given up.
+/// A connection is closed when the collector accepts nothing for this time.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Until the next attempt, doubled with each that fails.
+/// Time until the first retry. It doubles with each failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// How long the end of the run waits for what is still to be written.
+/// How long the end of the run waits for queued messages to be sent.
 const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 
-/// The messages for a collector.
+/// The sender of messages to a collector.
 pub(super) struct Tcp {
     queue: Arc<Queue>,
     pace: Pace,
 }
 
-/// What the run and the thread that writes have in common.
+/// The state shared by the run and the sending thread.
 struct Queue {
     collector: Collector,
     state: Mutex<State>,
     changed: Condvar,
-    /// Where others see how long it has been waiting for the collector.
+    /// Shows other threads how long this thread has waited for the collector.
     shown: Arc<Shown>,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Message>,
-    /// Bytes that are waiting.
+    /// Bytes of queued messages.
     bytes: usize,
-    /// Records of the message that is being written.
+    /// Records of the message that is being sent.
     writing: u64,
     account: Account,
-    /// Why there is no connection; nothing before the first attempt has failed.
+    /// Why there is no connection; nothing before the first failed attempt.
     away: Option<String>,
-    /// Whether records were lost because there was no room, since that was last asked.
+    /// Whether records were lost because the queue was full, since this was last checked.
     overflowed: bool,
-    /// Set at the end of the run: when the thread gives up.
+    /// The time at which the thread stops sending; set at the end of the run.
     end: Option<Instant>,
-    /// The thread has nothing more to do.
+    /// Whether the thread has finished.
     done: bool,
 }
 
 impl Tcp {
-    /// Looks the collector up, and begins to connect.
+    /// Resolves the collector's name, and starts to connect.
     pub(super) fn open(collector: &Collector, pace: Pace, shown: Arc<Shown>) -> io::Result<Self> {
-        // A name that is none is told now; afterwards it may have other addresses, or none for a time.
+        // An invalid name is reported now. Later the name may have other addresses, or none for a time.
         (collector.host.as_str(), collector.port).to_socket_addrs()?;
         let state = Mutex::default();
         let queue = Arc::new(Queue { collector: collector.clone(), state, changed: Condvar::new(), shown });
         let of_thread = Arc::clone(&queue);
         thread::Builder::new().name("ipfix".to_owned()).spawn(move || {
-            // It has sockets to write to and nothing else, so that it does without where that is refused.
+            // The thread only writes to sockets, so it also works if capabilities cannot be dropped.
             let _ = capabilities::keep(CapabilitySet::empty());
             of_thread.work();
         })?;
         Ok(Self { queue, pace })
     }
 
-    /// Hands a message to the thread. Without room for it its records are lost; where nothing is held up by that, it
-    /// waits for room as long as there is a connection.
+    /// Queues a message. If the queue is full, its records are lost. A run over files instead waits for space while
+    /// there is a connection.
     pub(super) fn send(&self, message: Message) {
         let mut state = self.queue.lock();
         while self.pace == Pace::Offline && !state.has_room(&message) && state.away.is_none() {
@@ -99,7 +99,7 @@ impl Tcp {
         }
     }
 
-    /// Lets the thread write what is waiting, for a time; what is left then is lost.
+    /// Gives the thread a limited time to send queued messages. The remaining ones are lost.
     pub(super) fn finish(&self) {
         let mut state = self.queue.lock();
         let end = Instant::now() + FLUSH_LIMIT;
@@ -143,7 +143,7 @@ impl Queue {
         self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// What the thread does: connects, and writes until the connection breaks or the run ends.
+    /// The thread's work: connects, then sends until the connection breaks or the run ends.
     fn work(&self) {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -163,7 +163,7 @@ impl Queue {
             self.changed.notify_all();
             let again = Instant::now() + pause;
             pause = (2 * pause).min(LONGEST_PAUSE);
-            // At the end of the run there is one more attempt, and no waiting.
+            // At the end of the run there is one more attempt, without a pause.
             if state.end.is_some() {
                 break;
             }
@@ -179,7 +179,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Connects to the first address that answers.
+    /// Connects to the first address that accepts.
     fn connect(&self) -> io::Result<TcpStream> {
         let mut outcome = Err(io::Error::new(ErrorKind::NotFound, "the name has no address"));
         for address in (self.collector.host.as_str(), self.collector.port).to_socket_addrs()? {
@@ -193,8 +193,8 @@ impl Queue {
         Ok(stream)
     }
 
-    /// Writes the templates and then the messages, until the run ends. A message that was written in part is lost, and
-    /// the connection with it.
+    /// Sends the templates and then the messages, until the run ends. A partly sent message is lost, and the connection
+    /// is closed.
     fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
         let mut numbering = Numbering::default();
         for mut templates in Message::of_templates(LONGEST) {
@@ -236,8 +236,8 @@ impl Queue {
     }
 }
 
-/// A collector sends nothing (RFC 7011 §10.4): what can be read is its end. Without this look the first message after
-/// it would be written without an error, and be lost.
+/// Fails if the collector has closed the connection. A collector sends nothing (RFC 7011 §10.4), so readable data means
+/// the end of the connection. Without this check the next message would be written without an error, and lost.
 fn still_open(stream: &mut TcpStream) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     let read = stream.read(&mut [0; 64]);

@@ -1,4 +1,4 @@
-//! Templates: which elements the record of a flow has, by what kind of flow it is.
+//! Templates: the elements of a record, by the kind of its flow.
 
 use flowml_common::flow::IpVersion;
 
@@ -6,16 +6,16 @@ use super::element::{ELEMENTS, ENTERPRISE, Element, Of, REVERSE_ENTERPRISE, Regi
 use crate::model::Verdict;
 use crate::record::FlowRecord;
 
-/// Identifiers of templates begin here (RFC 7011 §3.4.1).
+/// The first template ID (RFC 7011 §3.4.1).
 const FIRST_TEMPLATE: u16 = 256;
 
-/// The bit before the number of an element that an enterprise defined (RFC 7011 §3.2).
+/// The bit of an element number that marks an enterprise-specific element (RFC 7011 §3.2).
 const ENTERPRISE_BIT: u16 = 0x8000;
 
-/// The bit that makes one of our own elements its reverse (RFC 5103 §6.2).
+/// The bit of an own element's number that marks its reverse (RFC 5103 §6.2).
 const REVERSE_BIT: u16 = 0x4000;
 
-/// What kind of flow a template is for.
+/// The kind of flow that a template describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Template {
     ipv6: bool,
@@ -25,7 +25,7 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// All of them, in the order of their identifiers.
+    /// All templates, in the order of their IDs.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         (0..1_u16 << 4).map(|bits| {
             let bit = |at: u16| bits >> at & 1 == 1;
@@ -33,7 +33,7 @@ impl Template {
         })
     }
 
-    /// The one for a flow.
+    /// The template for a flow.
     pub(super) fn of(record: &FlowRecord, verdict: Option<&Verdict>) -> Self {
         Self {
             ipv6: record.key.ip_version() == IpVersion::V6,
@@ -43,13 +43,13 @@ impl Template {
         }
     }
 
-    /// Its identifier, which is that of its sets too.
+    /// The template ID, which is also the set ID of its data sets.
     pub(super) fn id(self) -> u16 {
         let bits = [self.ipv6, self.icmp, self.two_way, self.judged].into_iter().enumerate();
         FIRST_TEMPLATE + bits.map(|(at, bit)| u16::from(bit) << at).sum::<u16>()
     }
 
-    /// In words.
+    /// A description in words.
     #[cfg(test)]
     pub(super) fn name(self) -> String {
         let version = if self.ipv6 { "IPv6" } else { "IPv4" };
@@ -59,7 +59,7 @@ impl Template {
         format!("{version}{protocol}{ways}{judged}")
     }
 
-    /// Its fields: elements, and whether they are the reverse ones.
+    /// Its fields: each element, and whether it is the reverse one.
     pub(super) fn fields(self) -> impl Iterator<Item = (&'static Element, bool)> {
         let forward = ELEMENTS.iter().filter(move |element| self.has(element.of)).map(|element| (element, false));
         let reverse = ELEMENTS.iter().filter(move |element| self.two_way && element.of == Of::EachWay);
@@ -79,7 +79,7 @@ impl Template {
         }
     }
 
-    /// Appends its template record (RFC 7011 §3.4.1).
+    /// Appends the template record (RFC 7011 §3.4.1).
     pub(super) fn write(self, bytes: &mut Vec<u8>) {
         bytes.extend(self.id().to_be_bytes());
         bytes.extend((self.fields().count() as u16).to_be_bytes());
@@ -100,16 +100,16 @@ impl Template {
     }
 }
 
-/// What names an element in a template (RFC 7011 §3.2).
+/// The field specifier of an element in a template (RFC 7011 §3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Specifier {
-    /// Without the enterprise bit.
+    /// The element number without the enterprise bit.
     pub(super) number: u16,
     pub(super) enterprise: Option<u32>,
 }
 
 impl Element {
-    /// What names it, or its reverse.
+    /// The field specifier of the element, or of its reverse.
     pub(super) const fn specifier(&self, reverse: bool) -> Specifier {
         match (self.registry, reverse) {
             (Registry::Iana, false) => Specifier { number: self.number, enterprise: None },

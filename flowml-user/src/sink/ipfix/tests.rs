@@ -1,4 +1,4 @@
-//! What is in the messages, read by the rules of RFC 7011 from their bytes alone, and what a collector costs that is away.
+//! Tests of messages, decoded from their bytes by RFC 7011, and of the cost of an unreachable collector.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -15,15 +15,15 @@ use crate::record::{Clock, FlowRecord};
 use crate::session::samples::{Sample, part_of, tcp};
 use crate::session::{EndReason, Ended, Initiator};
 
-/// Fields of a record by what names them in its template.
+/// The fields of a record by their enterprise and number.
 type Record = HashMap<(Option<u32>, u16), Vec<u8>>;
 
-/// What a collector knows of a transport session.
+/// A collector's state of a transport session.
 #[derive(Default)]
 struct Reader {
     templates: HashMap<u16, Vec<(Option<u32>, u16, u16)>>,
-    /// How often it was told of a template.
-    told: usize,
+    /// How often templates were received.
+    templates_received: usize,
     sequence: u32,
     records: Vec<Record>,
 }
@@ -37,7 +37,7 @@ fn double_word(bytes: &[u8], at: usize) -> u32 {
 }
 
 impl Reader {
-    /// Takes a message; every byte of it must be accounted for.
+    /// Decodes a message, and checks that no byte of it is left over.
     fn read(&mut self, message: &[u8]) {
         assert_eq!((word(message, 0), usize::from(word(message, 2))), (10, message.len()));
         assert_eq!(double_word(message, 8), self.sequence, "records that were sent before");
@@ -59,7 +59,7 @@ impl Reader {
         while !body.is_empty() {
             let (id, count) = (word(body, 0), word(body, 2));
             body = &body[4..];
-            self.told += 1;
+            self.templates_received += 1;
             let mut fields = Vec::new();
             for _ in 0..count {
                 let (number, length) = (word(body, 0), word(body, 2));
@@ -96,7 +96,7 @@ impl Reader {
     }
 }
 
-/// A flow of these packets.
+/// The row of a flow with these packets.
 fn row(samples: &[Sample]) -> FlowRow {
     let part = part_of(samples);
     let initiator = Initiator::of(&part.key, &part.stats);
@@ -129,7 +129,7 @@ fn number(record: &Record, enterprise: Option<u32>, number: u16) -> u64 {
     record[&(enterprise, number)].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
-/// Packets of one flow: of which version and protocol, who sends how much, and when.
+/// Packets of one flow, of any version, protocol, sizes and times.
 fn flow() -> impl Strategy<Value = Vec<Sample>> {
     let packet = (any::<bool>(), 0_u64..10_000_000_000, any::<u8>(), 0_u16..1400);
     (any::<bool>(), 0..4_usize, prop::collection::vec(packet, 1..6)).prop_map(|(ipv6, protocol, packets)| {
@@ -198,7 +198,7 @@ proptest! {
     }
 }
 
-/// A SYN and its answer 250 ms later.
+/// A SYN, and the response 250 ms later.
 fn exchange() -> FlowRow {
     let (client, server) = ("10.0.0.1:40000", "10.0.0.9:443");
     let answer = Sample { payload: 100, ttl: 61, ..tcp(1_250_000_000, server, client, 0x12) };
@@ -221,7 +221,7 @@ fn values_are_those_of_the_packets() {
     reader.read(numbering.complete(&mut message));
     numbering.sent(&message);
     let record = &reader.records[0];
-    // Number and value of the initiator's direction, and of the responder's.
+    // Element number, value of the initiator's direction, and value of the responder's direction.
     for (element, forward, reverse) in [
         (1, 40, 140),
         (2, 1, 1),
@@ -249,12 +249,12 @@ fn values_are_those_of_the_packets() {
 }
 
 #[test]
-fn elements_are_told_apart() {
+fn element_numbers_are_unique() {
     let all = ELEMENTS.iter().map(|element| element.specifier(false));
     let reverse = ELEMENTS.iter().filter(|element| element.of == Of::EachWay).map(|element| element.specifier(true));
     let all: Vec<Specifier> = all.chain(reverse).collect();
     assert!(all.iter().enumerate().all(|(at, one)| !all[..at].contains(one)));
-    // Wireshark's default, above which it reads no records (`cflow.max_template_fields`).
+    // Wireshark does not read records of larger templates by default (`cflow.max_template_fields`).
     assert!(Template::all().all(|template| template.fields().count() <= 60));
     let names: HashSet<_> = ELEMENTS.iter().map(|element| element.name).collect();
     assert_eq!(names.len(), ELEMENTS.len());
@@ -269,7 +269,7 @@ fn open(transport: Transport, address: SocketAddr, pace: Pace) -> io::Result<Exp
 }
 
 #[test]
-fn a_datagram_that_is_refused_is_counted_and_one_that_is_not_has_its_templates() {
+fn refused_datagrams_are_counted_and_templates_are_sent_again() {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
     let address = socket.local_addr().expect("it has an address");
     drop(socket);
@@ -279,8 +279,8 @@ fn a_datagram_that_is_refused_is_counted_and_one_that_is_not_has_its_templates()
         exporter.flush();
     }
     assert_eq!(exporter.account(), Account { sent: 0, lost: 50 });
-    let told = exporter.news().expect("people should know");
-    assert!(told.contains("takes no records") && told.contains(&address.to_string()), "{told}");
+    let text = exporter.news().expect("people should know");
+    assert!(text.contains("takes no records") && text.contains(&address.to_string()), "{text}");
     assert_eq!(exporter.news(), None);
 
     let socket = UdpSocket::bind(address).expect("nobody took it since");
@@ -289,13 +289,13 @@ fn a_datagram_that_is_refused_is_counted_and_one_that_is_not_has_its_templates()
     exporter.flow(&exchange(), None);
     exporter.finish();
     assert_eq!(exporter.account(), Account { sent: 1, lost: 50 });
-    assert!(exporter.news().is_some_and(|told| told.contains("again; so far 50")));
+    assert!(exporter.news().is_some_and(|text| text.contains("again; so far 50")));
     let mut reader = Reader::default();
     let mut message = [0; 2000];
     while reader.records.is_empty() {
         let length = socket.recv(&mut message).expect("a message");
         if reader.templates.is_empty() {
-            // Messages that were refused count too, as they were sent.
+            // Sequence numbers also count messages that were refused, as they were sent.
             reader.sequence = double_word(&message, 8);
         }
         reader.read(&message[..length]);
@@ -303,9 +303,9 @@ fn a_datagram_that_is_refused_is_counted_and_one_that_is_not_has_its_templates()
     assert_eq!(reader.templates.len(), Template::all().count());
 }
 
-/// So that a collector that begins late, or misses them, can read records soon (RFC 7011 §8.4).
+/// A collector that starts late, or misses the templates, can read records soon (RFC 7011 §8.4).
 #[test]
-fn datagrams_with_templates_come_again() {
+fn templates_are_repeated_over_udp() {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
     socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a time");
     let address = socket.local_addr().expect("it has an address");
@@ -319,11 +319,15 @@ fn datagrams_with_templates_come_again() {
             let length = socket.recv(&mut message).expect("a message");
             reader.read(&message[..length]);
         }
-        assert_eq!(reader.told, if before < udp::TEMPLATES_EVERY_MESSAGES { all } else { 2 * all }, "{before}");
+        assert_eq!(
+            reader.templates_received,
+            if before < udp::TEMPLATES_EVERY_MESSAGES { all } else { 2 * all },
+            "{before}"
+        );
     }
 }
 
-/// Reads what a connection brings to its end.
+/// Reads a connection to its end.
 fn read_all(mut stream: std::net::TcpStream) -> Reader {
     let (mut reader, mut bytes) = (Reader::default(), Vec::new());
     stream.read_to_end(&mut bytes).expect("it ends in order");
@@ -337,7 +341,7 @@ fn read_all(mut stream: std::net::TcpStream) -> Reader {
 }
 
 #[test]
-fn a_connection_begins_with_the_templates_and_its_records_are_numbered_from_0() {
+fn a_connection_starts_with_templates_and_sequence_number_0() {
     let listener = TcpListener::bind("[::1]:0").expect("a port is free");
     let address = listener.local_addr().expect("it has an address");
     for pace in [Pace::Live, Pace::Offline] {
@@ -355,13 +359,13 @@ fn a_connection_begins_with_the_templates_and_its_records_are_numbered_from_0() 
 }
 
 #[test]
-fn a_collector_that_is_away_costs_neither_memory_nor_time() {
+fn an_unreachable_collector_costs_neither_memory_nor_time() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it has an address");
     drop(listener);
     let mut exporter = open(Transport::Tcp, address, Pace::Live).expect("loopback is there");
     let row = exchange();
-    // More than what may wait.
+    // More records than the queue holds.
     (0..100_000).for_each(|_| exporter.flow(&row, None));
     exporter.flush();
     let lost = exporter.account().lost;
@@ -370,11 +374,11 @@ fn a_collector_that_is_away_costs_neither_memory_nor_time() {
     exporter.finish();
     assert_eq!(exporter.account(), Account { sent: 0, lost: 100_000 });
     assert!(begun.elapsed() < Duration::from_secs(9), "nobody waits for whom nothing can be sent to");
-    assert!(exporter.news().is_some_and(|told| told.contains("takes no records: Connection refused")));
+    assert!(exporter.news().is_some_and(|text| text.contains("takes no records: Connection refused")));
 }
 
 #[test]
-fn what_waited_for_a_collector_is_sent_when_it_is_back() {
+fn queued_records_are_sent_when_the_collector_is_back() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it has an address");
     drop(listener);

@@ -1,4 +1,4 @@
-//! Messages over UDP: one a datagram, the templates again from time to time (RFC 7011 §8.4, §10.3).
+//! Sends messages over UDP, one per datagram, and repeats the templates (RFC 7011 §8.4, §10.3).
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -9,16 +9,16 @@ use super::super::target::Collector;
 use super::Account;
 use super::message::{Message, Numbering};
 
-/// The longest message: with its headers of IPv6 and UDP a packet of 1,280 bytes, which every path of IPv6 carries
-/// (RFC 8200 §5) and, but for links that nobody builds any more, every path of IPv4 (RFC 7011 §10.3.3).
+/// Maximum length of a message, bytes. With IPv6 and UDP headers it is a packet of 1,280 bytes. Every IPv6 path carries
+/// that (RFC 8200 §5), and every IPv4 path except over obsolete links (RFC 7011 §10.3.3).
 pub(super) const LONGEST: usize = 1280 - 40 - 8;
 
-/// Templates are sent again after this time or so many messages, so that a collector that began later, or missed them,
-/// soon can read records (RFC 7011 §8.4; RFC 6728 has 10 minutes as the default).
+/// Templates are repeated after this time or number of messages. So a collector that started later, or missed them, can
+/// read records soon (RFC 7011 §8.4; the default of RFC 6728 is 10 minutes).
 const TEMPLATES_EVERY: Duration = Duration::from_secs(60);
 pub(super) const TEMPLATES_EVERY_MESSAGES: u32 = 1000;
 
-/// A collector that is back is given the templates not later than this, but not with each of its refusals.
+/// After a refusal the templates are repeated at most once in this time, so that a restarted collector has them soon.
 const TEMPLATES_AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
 /// A socket that is connected to the collector.
@@ -26,16 +26,16 @@ pub(super) struct Udp {
     socket: UdpSocket,
     numbering: Numbering,
     account: Account,
-    /// Records of the last message: lost, should a refusal follow it.
+    /// Records of the last message. They are lost if a refusal follows.
     last: u64,
     templates_due: Instant,
     messages: u32,
-    /// What went wrong since that was last asked.
+    /// The last error since this was last checked.
     trouble: Option<io::Error>,
 }
 
 impl Udp {
-    /// Looks the collector up.
+    /// Resolves the collector's name.
     pub(super) fn open(collector: &Collector, pace: Pace) -> io::Result<Self> {
         let addresses = (collector.host.as_str(), collector.port).to_socket_addrs()?;
         let mut outcome = Err(io::Error::new(ErrorKind::NotFound, "the name has no address"));
@@ -46,13 +46,13 @@ impl Udp {
             }
         }
         let socket = outcome?;
-        // Where packets come all the time nothing waits for an interface that is busy.
+        // In a live run nothing waits for a busy interface.
         socket.set_nonblocking(pace == Pace::Live)?;
         let (numbering, account) = Default::default();
         Ok(Self { socket, numbering, account, last: 0, templates_due: Instant::now(), messages: 0, trouble: None })
     }
 
-    /// Sends a message, and before it the templates where they are due.
+    /// Sends a message, after the templates if they are due.
     pub(super) fn send(&mut self, message: Message) {
         if self.messages >= TEMPLATES_EVERY_MESSAGES || self.templates_due <= Instant::now() {
             (self.messages, self.templates_due) = (0, Instant::now() + TEMPLATES_EVERY);
@@ -69,7 +69,7 @@ impl Udp {
         let datagram = self.numbering.complete(&mut message);
         let mut outcome = self.socket.send(datagram);
         if matches!(&outcome, Err(error) if error.kind() == ErrorKind::ConnectionRefused) {
-            // That was of the message before; telling it, the system has not sent this one.
+            // The error was about the previous message; the system reported it and did not send this one.
             outcome = self.socket.send(datagram);
             self.refused(ErrorKind::ConnectionRefused.into());
         }
@@ -86,8 +86,8 @@ impl Udp {
         }
     }
 
-    /// Looks whether the last message was refused: the system learns that from the collector's host (ICMP), after it
-    /// was sent.
+    /// Checks whether the last message was refused. The collector's host reports that by ICMP after the message was
+    /// sent.
     pub(super) fn settle(&mut self) {
         if let Ok(Some(error)) = self.socket.take_error() {
             self.refused(error);

@@ -1,4 +1,4 @@
-//! All that is known of one row, as facts with their labels.
+//! Everything known about one row, as labelled facts.
 
 use std::cmp::Reverse;
 
@@ -13,13 +13,13 @@ use super::seen::{Learnt, Noted, Seen};
 use crate::incident::{Hosts, Incident, State as Stage};
 use crate::model::{Reason, Verdict};
 
-/// Flows of a host that are told.
-const FLOWS_TOLD: usize = 5;
+/// Maximum number of flows listed for a host.
+const FLOWS_LISTED: usize = 5;
 
-/// One thing that is known.
+/// One fact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fact {
-    /// Empty where it goes on with the one before.
+    /// The label; empty if the fact continues the previous one.
     pub(super) label: &'static str,
     pub(super) text: String,
 }
@@ -28,7 +28,7 @@ fn fact(label: &'static str, text: impl Into<String>) -> Fact {
     Fact { label, text: text.into() }
 }
 
-/// Several of a kind, with one label.
+/// Several facts under one label.
 fn facts(label: &'static str, texts: impl IntoIterator<Item = String>) -> impl Iterator<Item = Fact> {
     texts.into_iter().enumerate().map(move |(at, text)| fact(if at == 0 { label } else { "" }, text))
 }
@@ -37,43 +37,43 @@ pub(super) fn of_flow(flow: &FlowLine, seen: &Seen) -> Vec<Fact> {
     let [source, destination] = flow.ends();
     let FlowLine { key, activity, verdict } = flow;
     let sent = |end: Sender| amount(activity.sent[end as usize]);
-    let mut told = vec![
+    let mut detail = vec![
         fact("flow", format!("{source} {} {destination} ({})", flow.sign(), flow.service())),
         fact("sent", format!("{}, {}", sent(activity.initiator), rate(activity.total().bytes, seen.seconds()))),
         fact("received", sent(activity.initiator.opposite())),
     ];
     match key.vlans() {
         [0, _] => {}
-        [outer, 0] => told.push(fact("vlan", outer.to_string())),
-        [outer, inner] => told.push(fact("vlan", format!("{outer}, and {inner} within it"))),
+        [outer, 0] => detail.push(fact("vlan", outer.to_string())),
+        [outer, inner] => detail.push(fact("vlan", format!("{outer}, and {inner} within it"))),
     }
     match verdict {
-        Some(verdict) => told.extend(of_verdict(verdict, FLOWS, seen)),
-        None => told.push(fact("verdict", "none before it ends, or has lasted for the active timeout")),
+        Some(verdict) => detail.extend(of_verdict(verdict, FLOWS, seen)),
+        None => detail.push(fact("verdict", "none before it ends, or has lasted for the active timeout")),
     }
     let ends = [activity.initiator, activity.initiator.opposite()].map(|end| key.endpoint(end).address);
     let host = |address: &Address| {
         let verdict = host_verdict(*address, seen).map_or_else(|| "not judged".to_owned(), in_short);
         format!("{}: {verdict}", address.to_ip())
     };
-    told.extend(facts("hosts", ends.iter().map(host)));
-    told.extend(facts("incidents", incidents_of(&ends, seen)));
-    told
+    detail.extend(facts("hosts", ends.iter().map(host)));
+    detail.extend(facts("incidents", incidents_of(&ends, seen)));
+    detail
 }
 
 pub(super) fn of_host(host: &HostLine, seen: &Seen) -> Vec<Fact> {
     let HostLine { address, activity, verdict } = host;
-    let mut told = vec![
+    let mut detail = vec![
         fact("host", address.to_ip().to_string()),
         fact("sent", amount(activity.sent)),
         fact("received", amount(activity.received)),
         fact("in all", format!("{}, {}", counted(activity.flows, "flow"), rate(activity.bytes(), seen.seconds()))),
     ];
     match verdict {
-        Some(verdict) => told.extend(of_verdict(verdict, HOSTS, seen)),
-        None => told.push(fact("verdict", "none while the learner warms up")),
+        Some(verdict) => detail.extend(of_verdict(verdict, HOSTS, seen)),
+        None => detail.push(fact("verdict", "none while the learner warms up")),
     }
-    told.extend(facts("incidents", incidents_of(&[*address], seen)));
+    detail.extend(facts("incidents", incidents_of(&[*address], seen)));
     let flows = seen.view.iter().flat_map(|view| &view.flows);
     let own = |flow: &&FlowLine| {
         flow.has_traffic()
@@ -85,20 +85,20 @@ pub(super) fn of_host(host: &HostLine, seen: &Seen) -> Vec<Fact> {
         let total = amount(flow.activity.total());
         format!("{source} {} {destination} ({}): {total}", flow.sign(), flow.service())
     };
-    told.extend(facts("top flows", top(flows.filter(own).collect(), FLOWS_TOLD, most).into_iter().map(flow)));
-    told
+    detail.extend(facts("top flows", top(flows.filter(own).collect(), FLOWS_LISTED, most).into_iter().map(flow)));
+    detail
 }
 
 pub(super) fn of_anomaly(noted: &Noted, seen: &Seen) -> Vec<Fact> {
     match &noted.anomaly {
         Anomaly::Incident(stage, incident) => of_incident(*stage, incident, noted.began_ms),
         Anomaly::Flow(flow) => {
-            let mut told = vec![
+            let mut detail = vec![
                 fact("anomaly", noted.anomaly.subject()),
                 fact("told", format!("{} UTC, when the flow had ended", time_of_day(noted.began_ms))),
             ];
-            told.extend(of_verdict(&flow.verdict, FLOWS, seen));
-            told
+            detail.extend(of_verdict(&flow.verdict, FLOWS, seen));
+            detail
         }
     }
 }
@@ -110,7 +110,7 @@ fn of_incident(stage: Stage, incident: &Incident, began_ms: u64) -> Vec<Fact> {
         Stage::Closed => format!("over after {seconds:.0} s"),
     };
     let odd = format!("{} and {}", counted(incident.windows, "host window"), counted(incident.flows, "flow"));
-    let mut told = vec![
+    let mut detail = vec![
         fact("incident", incident.number.to_string()),
         fact("kind", of_kind(incident)),
         fact("summary", incident.summary()),
@@ -120,8 +120,8 @@ fn of_incident(stage: Stage, incident: &Incident, began_ms: u64) -> Vec<Fact> {
         fact("anomalies", odd),
         fact("p", format!("{} (severity {:.0})", probability(incident.probability), incident.severity())),
     ];
-    told.extend(facts("because", incident.reasons.iter().map(because)));
-    told
+    detail.extend(facts("because", incident.reasons.iter().map(because)));
+    detail
 }
 
 /// `port_scan (ATT&CK T1046), confidence 0.999999`.
@@ -132,28 +132,28 @@ fn of_kind(incident: &Incident) -> String {
 
 pub(super) fn of_cluster(learnt: &Learnt) -> Vec<Fact> {
     let Learnt { of, status, cluster } = learnt;
-    let mut told = vec![
+    let mut detail = vec![
         fact("cluster", format!("{} of {of}", cluster.id)),
         fact("share", format!("{:.1} % of recent rows, which weigh {:.0} rows", 100.0 * cluster.share, cluster.size)),
     ];
-    told.extend(facts("typical", learnt.typical()));
-    told.push(fact("learner", format!("of {of}, {status}")));
-    told
+    detail.extend(facts("typical", learnt.typical()));
+    detail.push(fact("learner", format!("of {of}, {status}")));
+    detail
 }
 
-/// The names of the learners.
+/// The names of the models.
 const FLOWS: &str = "flows";
 const HOSTS: &str = "hosts";
 
-/// A verdict by the learner of `of`, with its reasons and what is typical of the cluster.
+/// The verdict of the `of` model, with its reasons and the typical values of the cluster.
 fn of_verdict(verdict: &Verdict, of: &str, seen: &Seen) -> Vec<Fact> {
-    let mut told = vec![fact("verdict", format!("{}, score {:.1}", in_short(verdict), verdict.score))];
-    told.extend(facts("because", verdict.reasons.iter().map(because)));
+    let mut detail = vec![fact("verdict", format!("{}, score {:.1}", in_short(verdict), verdict.score))];
+    detail.extend(facts("because", verdict.reasons.iter().map(because)));
     if let Some(learnt) = seen.cluster(of, verdict.cluster) {
         let share = format!("of cluster {}, {:.1} % of {of}:", verdict.cluster, 100.0 * learnt.cluster.share);
-        told.extend(facts("typical", std::iter::once(share).chain(learnt.typical())));
+        detail.extend(facts("typical", std::iter::once(share).chain(learnt.typical())));
     }
-    told
+    detail
 }
 
 /// `an anomaly, p = 3.1e-7, cluster 2`.
@@ -162,7 +162,7 @@ fn in_short(verdict: &Verdict) -> String {
     format!("{kind}, p = {}, cluster {}", probability(verdict.probability), verdict.cluster)
 }
 
-/// With its part of the distance.
+/// A reason with its share of the distance.
 fn because(reason: &Reason) -> String {
     format!("{reason}: {:.0} % of it", 100.0 * reason.share)
 }
@@ -172,7 +172,7 @@ fn host_verdict(address: Address, seen: &Seen) -> Option<&Verdict> {
     hosts.find(|host| host.address == address)?.verdict.as_ref()
 }
 
-/// The incidents in which one of them is named.
+/// The incidents that name one of these hosts.
 fn incidents_of(hosts: &[Address], seen: &Seen) -> Vec<String> {
     let named = |incident: &Incident| {
         let names = incident.sources.named.iter().chain(&incident.targets.named);
@@ -198,7 +198,7 @@ fn hosts(hosts: &Hosts) -> String {
     }
 }
 
-/// The addresses of those that are named.
+/// The addresses of the named hosts.
 pub(super) fn names(hosts: &[&Hosts]) -> String {
     let named = hosts.iter().flat_map(|hosts| &hosts.named);
     named.map(|address| address.to_ip().to_string()).collect::<Vec<_>>().join(" ")

@@ -1,4 +1,4 @@
-//! What the screen looks like: lines of text for a width and a height.
+//! Draws the terminal UI as lines of text for a width and a height.
 
 use flowml_common::packet::Skipped;
 use ratatui::Frame;
@@ -17,22 +17,22 @@ use super::seen::{Message, Seen};
 use super::state::{Open, State};
 use crate::model::Status;
 
-/// On a smaller screen nothing could be read.
+/// The smallest usable size.
 const LEAST: Size = Size { width: 40, height: 10 };
 
-/// How much of the panels' lines each gets that is not in focus, of 100, and how many lines that are at least. It does not
-/// depend on what they list: nothing moves about.
+/// The share of the panels' lines, in percent, for each panel without focus, and the smallest number of lines. It does
+/// not depend on the contents, so that panels keep their places.
 const ASIDE_SHARE: usize = 20;
 const ASIDE_LEAST: usize = 2;
 
-/// From this height on there is a line of losses, and one for each learner.
+/// From this height on a line of losses is shown; from the next one on also a line for each model.
 const TALL: u16 = 14;
 const TALLER: u16 = 20;
 
-/// The labels of facts.
+/// Width of the labels of facts, characters.
 const LABEL_WIDTH: usize = 12;
 
-/// Colours, or none.
+/// The styles, with or without colours.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Theme {
     pub(super) colours: bool,
@@ -64,15 +64,15 @@ impl Theme {
     }
 }
 
-/// Draws all of it.
+/// Draws the whole UI.
 pub(super) fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) {
     let Size { width, height } = frame.area().as_size();
     let picture = Picture { state, theme, width: width.into(), height };
     frame.render_widget(Text::from(picture.lines()), frame.area());
 }
 
-/// How many rows of the panel in focus, or lines of what is open, there is room for on such a screen, and of how many
-/// lines what is open has.
+/// The number of rows of the focused panel, or lines of the open view, that fit on a screen of this size, and the
+/// number of lines of the open view.
 pub(super) fn room(state: &State, size: Size, theme: Theme) -> (usize, usize) {
     let picture = Picture { state, theme, width: size.width.into(), height: size.height };
     match picture.open_lines() {
@@ -123,7 +123,7 @@ impl<'a> Picture<'a> {
         Line::styled(cut_end(text, self.width), style)
     }
 
-    /// What is always there.
+    /// The lines at the top that are always shown.
     fn head(&self) -> Vec<Line<'static>> {
         let rates = self.seen().view.as_ref().map(View::rates);
         let rates = rates.unwrap_or_else(|| "until the first interval ends there is nothing to show".to_owned());
@@ -150,7 +150,7 @@ impl<'a> Picture<'a> {
         self.line(&parts.join(" · "), self.theme.heading())
     }
 
-    /// What is in no flow, since the screen began, and what is not where it should be.
+    /// Packets skipped since the UI started, and lost rows of outputs.
     fn losses(&self) -> Line<'static> {
         let Seen { view, received, skipped, .. } = self.seen();
         let of = format!("of {}", counted(received.packets, "packet"));
@@ -166,12 +166,12 @@ impl<'a> Picture<'a> {
         self.line(&told, if is_bad { self.theme.alarm() } else { self.theme.aside() })
     }
 
-    /// Lines between the head, and the last message and the keys.
+    /// Number of lines between the head and the last two lines (message and keys).
     fn body_height(&self) -> usize {
         usize::from(self.height).saturating_sub(self.head().len() + 2)
     }
 
-    /// How many lines each panel has that has any.
+    /// The number of lines of each visible panel.
     fn heights(&self) -> Vec<(Panel, usize)> {
         let body = self.body_height();
         let aside = body * ASIDE_SHARE / 100;
@@ -187,10 +187,10 @@ impl<'a> Picture<'a> {
     }
 
     fn panel(&self, panel: Panel, height: usize) -> Vec<Line<'static>> {
-        /// In front of a row, whether it is chosen.
+        /// Width of the mark of the selected row.
         const MARK_WIDTH: usize = 2;
         let (rows, focused) = (self.state.rows(panel), panel == self.state.focus);
-        // Of the last row the second line may have no room.
+        // The second line of the last row may be cut off.
         let shown = height.saturating_sub(1).div_ceil(panel.row_height());
         let chosen = self.state.chosen(panel, &rows);
         let whole = (height.saturating_sub(1) / panel.row_height()).max(1);
@@ -227,7 +227,7 @@ impl<'a> Picture<'a> {
         lines
     }
 
-    /// The values that there is room for, and the one by which the panel is sorted.
+    /// The columns that fit, and always the column by which the panel is sorted.
     fn columns(&self, panel: Panel) -> Vec<usize> {
         let sorted = self.state.order(panel).column;
         let columns = panel.columns();
@@ -245,7 +245,7 @@ impl<'a> Picture<'a> {
         std::iter::once(marked(0, title)).chain(values).collect()
     }
 
-    /// All lines of what is open.
+    /// All lines of the open view.
     fn open_lines(&self) -> Option<Vec<Line<'static>>> {
         let open = self.state.open.as_ref()?;
         Some(match open {
@@ -296,7 +296,7 @@ impl<'a> Picture<'a> {
         self.line(&text, self.theme.tone(message.tone))
     }
 
-    /// The filter while it is typed, else the keys that there is room for.
+    /// The filter while it is edited, otherwise the keys that fit.
     fn foot(&self) -> Line<'static> {
         let State { filter, typing, .. } = self.state;
         if *typing {
@@ -317,7 +317,7 @@ impl<'a> Picture<'a> {
     }
 }
 
-/// How far a learner is, in a line.
+/// The state of a model, in one line.
 fn standing(learner: &LearnerReport) -> String {
     let brief = |status: &Status| match status {
         Status::Ready { clusters, .. } => format!("{clusters} clusters"),

@@ -1,15 +1,15 @@
-//! Which key does what.
+//! The keys of the terminal UI and their actions.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::rows::Panel;
 
-/// What a key asks for.
+/// The action of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// The end of the run.
+    /// End the run.
     Quit,
-    /// One step out: of what is open, of the filter, of the run.
+    /// One step back: close the open view, clear the filter, or end the run.
     Back,
     NextPanel,
     PreviousPanel,
@@ -20,9 +20,9 @@ pub(super) enum Action {
     PageDown,
     First,
     Last,
-    /// All of the row that is chosen.
+    /// Open the details of the selected row.
     Open,
-    /// The next column to sort by.
+    /// Sort by the next column.
     Sort,
     Reverse,
     Filter,
@@ -31,13 +31,13 @@ pub(super) enum Action {
     Keys,
 }
 
-/// Keys that do the same.
+/// Keys with the same action.
 pub(super) struct Binding {
     keys: &'static [KeyCode],
     action: Action,
-    /// The keys, for people.
+    /// The names of the keys, as shown.
     pub(super) shown: &'static str,
-    /// In the last line of the screen, where there is room for it there.
+    /// The text in the last line of the screen, if the key is shown there.
     pub(super) brief: Option<&'static str>,
     pub(super) meaning: &'static str,
 }
@@ -52,7 +52,7 @@ const fn binding(
     Binding { keys, action, shown, brief, meaning }
 }
 
-/// All keys, those that matter most first.
+/// All keys, the most important first.
 pub(super) const BINDINGS: &[Binding] = &[
     binding(
         &[KeyCode::Char('q')],
@@ -101,7 +101,7 @@ pub(super) const BINDINGS: &[Binding] = &[
     binding(&[KeyCode::Esc], Action::Back, "Esc", None, "close this, drop the filter, end the run"),
 ];
 
-/// What the key does; while a filter is typed most keys are text.
+/// The action of a key. While a filter is edited, most keys are text instead.
 pub(super) fn action(key: KeyEvent) -> Option<Action> {
     if is_interrupt(key) {
         return Some(Action::Quit);
@@ -112,7 +112,7 @@ pub(super) fn action(key: KeyEvent) -> Option<Action> {
     BINDINGS.iter().find(|binding| binding.keys.contains(&key.code)).map(|binding| binding.action)
 }
 
-/// In raw mode the terminal makes no signal of it.
+/// Whether the key is Ctrl-C, which makes no signal in raw mode.
 pub(super) fn is_interrupt(key: KeyEvent) -> bool {
     key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL)
 }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_key_does_two_things() {
+    fn no_key_has_two_actions() {
         let mut seen = HashSet::new();
         for binding in BINDINGS {
             for key in binding.keys {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn control_makes_another_key() {
+    fn control_is_part_of_the_key() {
         let with = |c, modifiers| action(KeyEvent::new(KeyCode::Char(c), modifiers));
         assert_eq!(with('c', KeyModifiers::CONTROL), Some(Action::Quit));
         assert_eq!(with('p', KeyModifiers::CONTROL), None);

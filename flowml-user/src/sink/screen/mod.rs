@@ -1,6 +1,6 @@
-//! The screen of `flowml run --tui`: what the tables show, to look around in by keys.
+//! The terminal UI of `flowml run --tui`.
 //!
-//! What is looked at and what keys do to it is plain data ([`state`]), what it looks like is text for a size ([`draw`]); the
+//! [`state`] holds what is shown and how keys change it, without a terminal. [`draw`] makes text of it for a size. The
 //! terminal comes after both.
 
 mod detail;
@@ -30,25 +30,26 @@ use self::state::{Reaction, State};
 use self::terminal::{Guard, Surface};
 use super::view::View;
 
-/// Whether all is as it should be.
+/// The severity of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     Notice,
     Warning,
 }
 
-/// Warnings that are told again when the screen has gone: the first, which may be why the others came.
+/// Maximum number of warnings repeated after the UI has closed. The first ones are kept, as they may be the cause of
+/// the others.
 const MOST_WARNINGS: usize = 100;
 
-/// A screen on the terminal.
+/// The terminal UI on its terminal.
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Surface>>>,
-    /// Behind the terminal, which shows the cursor again when it is dropped.
+    /// Dropped after `terminal`, which shows the cursor again when it is dropped.
     guard: Guard,
     theme: Theme,
     state: State,
     warnings: Vec<String>,
-    /// Those beyond the first.
+    /// Number of further warnings.
     more_warnings: u64,
 }
 
@@ -62,12 +63,12 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Whether it can still be seen: a panic ends it, and so does a terminal that goes.
+    /// Whether the UI is still visible. A panic or the loss of the terminal closes it.
     pub(super) fn is_up(&self) -> bool {
         Guard::is_up()
     }
 
-    /// Shows what came.
+    /// Shows a new view.
     pub(super) fn show(&mut self, view: View) {
         self.state.push(view);
         self.draw_if_possible();
@@ -84,7 +85,7 @@ impl Screen {
         self.draw_if_possible();
     }
 
-    /// Breaks where people ask for the end of the run.
+    /// Handles a key or a new size. Breaks if the user ends the run.
     pub(super) fn event(&mut self, event: &Event) -> ControlFlow<()> {
         let reaction = match event {
             Event::Key(key) => self.state.key(*key),
@@ -99,7 +100,7 @@ impl Screen {
         ControlFlow::Continue(())
     }
 
-    /// Leaves the terminal as it was, and gives the warnings that were told on the screen.
+    /// Restores the terminal, and returns the warnings that were shown.
     pub(super) fn leave(self) -> Vec<String> {
         let Self { terminal, guard, mut warnings, more_warnings, .. } = self;
         drop(terminal);
@@ -110,7 +111,7 @@ impl Screen {
         warnings
     }
 
-    /// Where the terminal has gone there is nobody to be shown anything: metering goes on.
+    /// Redraws, and ignores errors: metering continues without the terminal.
     fn draw_if_possible(&mut self) {
         if self.draw().is_err() {
             terminal::leave();
@@ -122,7 +123,7 @@ impl Screen {
             return Ok(());
         }
         let (state, theme) = (&mut self.state, self.theme);
-        // Where the size has changed since the last time, `draw` adapts to it.
+        // `draw` adapts to a size that has changed since the last time.
         self.terminal.draw(|frame| {
             let (page, lines) = draw::room(state, frame.area().as_size(), theme);
             state.fit(page, lines);
@@ -132,19 +133,19 @@ impl Screen {
     }
 }
 
-/// Keys and sizes, as they come from the terminal.
+/// Events from the terminal: keys and sizes.
 pub struct Events {
     stream: Option<EventStream>,
 }
 
 impl Events {
-    /// Those of the terminal, if there is a screen on it.
+    /// The events of the terminal if the UI is shown on it, otherwise none.
     #[must_use]
     pub fn of_screen(is_shown: bool) -> Self {
         Self { stream: is_shown.then(EventStream::new) }
     }
 
-    /// The next one; none comes any more from a terminal that has gone.
+    /// The next event. A terminal that is gone never returns one.
     pub async fn next(&mut self) -> Event {
         loop {
             match &mut self.stream {

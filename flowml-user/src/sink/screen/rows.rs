@@ -1,4 +1,4 @@
-//! What the panels list: of each kind of row its columns, its order, and what a filter finds in it.
+//! The lists in the panels: columns, order and filter of each kind of row.
 
 use std::cmp::Reverse;
 
@@ -12,7 +12,7 @@ use super::seen::{Learnt, Noted, Seen};
 use crate::incident::State as Stage;
 use crate::model::{Verdict, one_line};
 
-/// The parts of the screen that list something.
+/// The panels of the UI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Panel {
     Anomalies,
@@ -24,7 +24,7 @@ pub(super) enum Panel {
 impl Panel {
     pub(super) const ALL: [Self; 4] = [Self::Anomalies, Self::Flows, Self::Hosts, Self::Clusters];
 
-    /// Its heading.
+    /// The heading.
     pub(super) const fn title(self) -> &'static str {
         match self {
             Self::Anomalies => "ANOMALIES",
@@ -34,7 +34,7 @@ impl Panel {
         }
     }
 
-    /// What stands there instead of rows.
+    /// The text shown instead of rows.
     pub(super) const fn nothing(self) -> &'static str {
         match self {
             Self::Anomalies => "none so far",
@@ -43,7 +43,7 @@ impl Panel {
         }
     }
 
-    /// By which column it is sorted at first.
+    /// The initial sort column.
     pub(super) const fn first_order(self) -> usize {
         match self {
             Self::Anomalies => 0,
@@ -53,7 +53,7 @@ impl Panel {
         }
     }
 
-    /// Lines of a row.
+    /// Height of a row, lines.
     pub(super) const fn row_height(self) -> usize {
         match self {
             Self::Anomalies => 2,
@@ -61,7 +61,7 @@ impl Panel {
         }
     }
 
-    /// All rows, in no order.
+    /// All rows, unordered.
     pub(super) fn rows(self, seen: &Seen) -> Vec<&dyn Row> {
         fn of<T: Kind>(rows: &[T]) -> Vec<&dyn Row> {
             rows.iter().map(|row| row as &dyn Row).collect()
@@ -74,7 +74,7 @@ impl Panel {
         }
     }
 
-    /// The columns: what a row is, then its values.
+    /// The columns: the subject, then the values.
     pub(super) fn columns(self) -> Vec<ColumnHead> {
         fn of<T: Kind>() -> Vec<ColumnHead> {
             let head = |column: &Column<T>| ColumnHead { name: column.name, from_width: column.from_width };
@@ -89,14 +89,14 @@ impl Panel {
     }
 }
 
-/// A column, without its rows.
+/// A column without its values.
 pub(super) struct ColumnHead {
     pub(super) name: &'static str,
-    /// A screen of this width shows it.
+    /// The smallest width of the screen at which the column is shown.
     pub(super) from_width: usize,
 }
 
-/// Which row it is, whatever its values are.
+/// The identity of a row, independent of its values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Id {
     Incident(u64),
@@ -117,16 +117,16 @@ impl Id {
     }
 }
 
-/// Where a row stands in the order of a column: the lowest first.
+/// The sort key of a row in a column, ascending.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
-    /// Incidents that are open first, then the latest.
+    /// Open incidents first, then the latest anomalies.
     News(Reverse<(bool, u64)>),
     Most(Reverse<u64>),
     Least(u64),
     Ends(Endpoint, Endpoint),
     Text(String),
-    /// What has no value.
+    /// Rows without a value.
     Last,
 }
 
@@ -135,7 +135,7 @@ impl Rank {
         Self::Most(Reverse(value))
     }
 
-    /// Of numbers that are not negative, the bits are in their order.
+    /// The bits of non-negative floating-point numbers sort like the numbers.
     const fn least(value: f64) -> Self {
         Self::Least(value.to_bits())
     }
@@ -145,36 +145,36 @@ impl Rank {
     }
 }
 
-/// A value of rows.
+/// A column of a kind of rows.
 pub(super) struct Column<T> {
     name: &'static str,
     from_width: usize,
-    /// The value, of so many seconds.
+    /// The text of the value, given the length of the interval, s.
     cell: fn(&T, f64) -> String,
     rank: fn(&T) -> Rank,
 }
 
 /// A kind of rows.
 pub(super) trait Kind: Clone + Send + 'static {
-    /// The values beside the subject.
+    /// The columns after the subject.
     const COLUMNS: &'static [Column<Self>];
 
     fn identity(&self) -> Id;
 
     fn name(&self) -> Subject;
 
-    /// The order of the subjects.
+    /// The sort key of the subject.
     fn by_name(&self) -> Rank;
 
-    /// What a filter looks at.
+    /// The text that a filter searches.
     fn found_by(&self) -> String;
 
-    /// A second line.
+    /// The optional second line.
     fn more(&self) -> Option<String> {
         None
     }
 
-    fn is_odd(&self) -> bool {
+    fn is_anomalous(&self) -> bool {
         false
     }
 
@@ -189,7 +189,7 @@ pub(super) trait Row {
     fn second_line(&self) -> Option<String>;
     fn is_alarming(&self) -> bool;
     fn facts(&self, seen: &Seen) -> Vec<Fact>;
-    /// The values of these columns, of so many seconds; column 0 is the subject.
+    /// The values of these columns, given the length of the interval, s; column 0 is the subject.
     fn cells(&self, columns: &[usize], seconds: f64) -> Vec<String>;
     fn rank(&self, column: usize) -> Rank;
     fn kept(&self) -> Box<dyn Row + Send>;
@@ -213,7 +213,7 @@ impl<T: Kind> Row for T {
     }
 
     fn is_alarming(&self) -> bool {
-        self.is_odd()
+        self.is_anomalous()
     }
 
     fn facts(&self, seen: &Seen) -> Vec<Fact> {
@@ -235,7 +235,7 @@ impl<T: Kind> Row for T {
     }
 }
 
-/// The cluster of rows that were judged, how probable they are, and how wide a screen must be to show that.
+/// The columns of the verdict: cluster and probability, with the smallest width at which they are shown.
 macro_rules! verdict_columns {
     ($cluster_from:literal, $p_from:literal) => {
         [
@@ -260,7 +260,7 @@ macro_rules! verdict_columns {
 const FLOW_VERDICT: [Column<FlowLine>; 2] = verdict_columns!(80, 100);
 const HOST_VERDICT: [Column<HostLine>; 2] = verdict_columns!(80, 80);
 
-/// A number that is shown short, the largest first.
+/// An abbreviated count, sorted largest first.
 macro_rules! amount {
     ($name:literal, $from_width:literal, $value:expr) => {
         Column {
@@ -272,7 +272,7 @@ macro_rules! amount {
     };
 }
 
-/// Bytes as bits per second, the largest first.
+/// A byte count shown as bits per second, sorted largest first.
 macro_rules! bit_rate {
     ($bytes:expr) => {
         Column {
@@ -323,7 +323,7 @@ impl Kind for FlowLine {
         format!("{source} {destination} {} {}", self.service(), protocol_name(self.key.protocol()))
     }
 
-    fn is_odd(&self) -> bool {
+    fn is_anomalous(&self) -> bool {
         self.verdict.as_ref().is_some_and(|verdict| verdict.anomaly)
     }
 
@@ -363,7 +363,7 @@ impl Kind for HostLine {
         self.address.to_ip().to_string()
     }
 
-    fn is_odd(&self) -> bool {
+    fn is_anomalous(&self) -> bool {
         self.verdict.as_ref().is_some_and(|verdict| verdict.anomaly)
     }
 
@@ -416,8 +416,8 @@ impl Kind for Noted {
         Some(self.anomaly.summary().unwrap_or_else(|| one_line(self.anomaly.reasons())))
     }
 
-    /// What is over is told more quietly.
-    fn is_odd(&self) -> bool {
+    /// An incident that has ended is not highlighted.
+    fn is_anomalous(&self) -> bool {
         !matches!(self.anomaly, Anomaly::Incident(Stage::Closed, _))
     }
 

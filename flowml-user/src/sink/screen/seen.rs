@@ -1,4 +1,4 @@
-//! What the screen shows: the last view, and what is remembered of those before it.
+//! The data that the UI shows: the last view, and what is kept of earlier ones.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,20 +12,20 @@ use super::rows::{Id, Row};
 use crate::incident::State as Stage;
 use crate::model::{ClusterSummary, Status};
 
-/// Anomalies that are remembered: those that are open, and the latest of the others.
+/// Maximum number of anomalies: the open incidents, and the latest other ones.
 const MOST_ANOMALIES: usize = 1000;
 
-/// Messages that are remembered.
+/// Maximum number of messages.
 const MOST_MESSAGES: usize = 200;
 
-/// An anomaly and when it began, Unix time.
+/// An anomaly and its start, Unix time in ms.
 #[derive(Clone, Debug)]
 pub(super) struct Noted {
     pub(super) anomaly: Anomaly,
     pub(super) began_ms: u64,
 }
 
-/// A cluster, and the learner that has it.
+/// A cluster and its model.
 #[derive(Clone, Debug)]
 pub(super) struct Learnt {
     pub(super) of: &'static str,
@@ -34,13 +34,13 @@ pub(super) struct Learnt {
 }
 
 impl Learnt {
-    /// What is typical of it, the most telling first.
+    /// The typical values of the cluster, the most characteristic first.
     pub(super) fn typical(&self) -> Vec<String> {
         self.cluster.typical.iter().map(ToString::to_string).collect()
     }
 }
 
-/// What was told.
+/// A message.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
     pub(super) at_ms: u64,
@@ -48,16 +48,16 @@ pub(super) struct Message {
     pub(super) text: String,
 }
 
-/// All that there is to show.
+/// All data to show.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     pub(super) view: Option<View>,
-    /// Of all learners.
+    /// The clusters of all models.
     pub(super) learnt: Vec<Learnt>,
     anomalies: HashMap<Id, Noted>,
-    /// The latest last.
+    /// Oldest first.
     pub(super) messages: VecDeque<Message>,
-    /// Since the screen began.
+    /// Packets since the UI started.
     pub(super) received: Count,
     pub(super) skipped: [Count; Skipped::COUNT],
 }
@@ -82,7 +82,7 @@ impl Seen {
         self.view = Some(view);
     }
 
-    /// Gives up the oldest anomalies that are no longer open where there are too many.
+    /// Removes the oldest anomalies that are not open, if there are too many.
     fn forget(&mut self) {
         let surplus = self.anomalies.len().saturating_sub(MOST_ANOMALIES);
         if surplus > 0 {
@@ -107,17 +107,17 @@ impl Seen {
         self.anomalies.values()
     }
 
-    /// The row, if it is still listed.
+    /// The row with this identity, if it is still listed.
     pub(super) fn find(&self, id: &Id) -> Option<&dyn Row> {
         id.panel().rows(self).into_iter().find(|row| row.id() == *id)
     }
 
-    /// The cluster of the learner of `of`.
+    /// A cluster of the `of` model.
     pub(super) fn cluster(&self, of: &str, id: u32) -> Option<&Learnt> {
         self.learnt.iter().find(|learnt| learnt.of == of && learnt.cluster.id == id)
     }
 
-    /// The length of the last view, seconds.
+    /// The length of the last view, s.
     pub(super) fn seconds(&self) -> f64 {
         self.view.as_ref().map_or(0.0, |view| view.report.elapsed.as_secs_f64())
     }

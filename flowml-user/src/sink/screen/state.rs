@@ -1,4 +1,4 @@
-//! What people look at, and what their keys do to it: no terminal is needed for either.
+//! The state of the UI, and how keys change it. It needs no terminal.
 
 use std::cmp::Ordering;
 
@@ -9,32 +9,32 @@ use super::keys::{self, Action};
 use super::rows::{Id, Panel, Rank, Row};
 use super::seen::{Message, Seen};
 
-/// By which column a panel is sorted, and whether the other way round.
+/// The sort column of a panel, and whether the order is reversed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Order {
-    /// 0 is the subject.
+    /// The column; 0 is the subject.
     pub(super) column: usize,
     pub(super) reversed: bool,
 }
 
-/// The row of a panel that is chosen.
+/// The selected row of a panel.
 #[derive(Clone, Debug, Default)]
 struct Cursor {
-    /// None: the first row, whichever it is.
+    /// The identity of the row; none for the first row, whichever it is.
     id: Option<Id>,
-    /// Where it was when it was chosen: if it is not there any more, the row in its place is.
+    /// The position of the row when it was selected. If the row disappears, the row at this position is selected.
     at: usize,
 }
 
-/// What is open over the panels.
+/// The view that is open over the panels.
 pub(super) enum Open {
-    /// All that is known of a row; as it was last, where it is not listed any more.
+    /// The details of a row. They stay in their last state after the row has disappeared.
     Detail(Box<dyn Row + Send>),
     Messages,
     Keys,
 }
 
-/// What is to be done after a key.
+/// What follows from a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reaction {
     Nothing,
@@ -42,21 +42,21 @@ pub(super) enum Reaction {
     Quit,
 }
 
-/// What people look at.
+/// The state of the UI.
 pub(super) struct State {
     latest: Seen,
-    /// What is shown instead while it is paused.
+    /// The data shown while paused.
     paused: Option<Box<Seen>>,
     pub(super) focus: Panel,
     cursors: [Cursor; Panel::ALL.len()],
     orders: [Order; Panel::ALL.len()],
     pub(super) filter: String,
-    /// Whether keys are text of the filter.
+    /// Whether the filter is being edited.
     pub(super) typing: bool,
     pub(super) open: Option<Open>,
-    /// The first line that is shown of what is open.
+    /// The first visible line of the open view.
     pub(super) scroll: usize,
-    /// Rows of the panel in focus, or lines of what is open, that there is room for.
+    /// Number of rows of the focused panel, or lines of the open view, that fit on the screen.
     page: usize,
 }
 
@@ -78,7 +78,7 @@ impl Default for State {
 }
 
 impl State {
-    /// Takes what came.
+    /// Adds a new view.
     pub(super) fn push(&mut self, view: View) {
         self.latest.push(view);
         if self.paused.is_none()
@@ -93,7 +93,7 @@ impl State {
         self.latest.message(message);
     }
 
-    /// What is shown.
+    /// The data to show.
     pub(super) fn seen(&self) -> &Seen {
         self.paused.as_deref().unwrap_or(&self.latest)
     }
@@ -106,19 +106,19 @@ impl State {
         self.orders[panel as usize]
     }
 
-    /// The rows of a panel that the filter lets through, in their order.
+    /// The rows of a panel that match the filter, in their order.
     pub(super) fn rows(&self, panel: Panel) -> Rows<'_> {
         Rows::of(panel.rows(self.seen()), self.order(panel), &self.filter)
     }
 
-    /// The place of the row that is chosen.
+    /// The position of the selected row.
     pub(super) fn chosen(&self, panel: Panel, rows: &Rows<'_>) -> usize {
         let Cursor { id, at } = &self.cursors[panel as usize];
         let place = id.as_ref().map_or(0, |id| rows.position(id).unwrap_or(*at));
         place.min(rows.len().saturating_sub(1))
     }
 
-    /// Adapts to a screen that has room for `page` rows or lines, of `lines` in what is open.
+    /// Adapts to a screen that fits `page` rows or lines; the open view has `lines` lines.
     pub(super) fn fit(&mut self, page: usize, lines: usize) {
         self.page = page.max(1);
         self.scroll = self.scroll.min(lines.saturating_sub(page));
@@ -170,7 +170,7 @@ impl State {
 
     fn act(&mut self, action: Action) {
         match action {
-            // `key` has met these.
+            // `key` has handled these.
             Action::Quit | Action::Back => {}
             Action::NextPanel => self.turn(1),
             Action::PreviousPanel => self.turn(Panel::ALL.len() - 1),
@@ -219,10 +219,11 @@ impl State {
         self.scroll = 0;
     }
 
-    /// Moves what is open by lines, else the choice by rows: from its place and the length of a page to another place.
+    /// Scrolls the open view, or else moves the selection. `to` maps a position and the length of a page to the new
+    /// position.
     fn go(&mut self, to: impl Fn(usize, usize) -> usize) {
         if self.open.is_some() {
-            // `fit` sets the end.
+            // `fit` limits it to the last line.
             self.scroll = to(self.scroll, self.page);
             return;
         }
@@ -243,10 +244,10 @@ impl State {
     }
 }
 
-/// Rows that the filter lets through.
+/// The rows that match the filter.
 pub(super) struct Rows<'a> {
     rows: Vec<(Rank, Id, &'a dyn Row)>,
-    /// Those that it does not, too.
+    /// Number of all rows, with those that do not match.
     pub(super) all: usize,
     reversed: bool,
 }
@@ -275,13 +276,13 @@ impl<'a> Rows<'a> {
         order.then_with(|| one.1.cmp(&other.1))
     }
 
-    /// How many rows stand before the one with this id.
+    /// The number of rows before the one with this identity.
     fn position(&self, id: &Id) -> Option<usize> {
         let row = self.rows.iter().find(|(_, own, _)| own == id)?;
         Some(self.rows.iter().filter(|other| self.compare(other, row).is_lt()).count())
     }
 
-    /// `count` rows from the place `from` on. There may be many more, which need no order.
+    /// The `count` rows from position `from` on. Only these are sorted, as there may be many more.
     pub(super) fn window(&self, from: usize, count: usize) -> Vec<&'a dyn Row> {
         let until = from.saturating_add(count);
         let mut rows: Vec<&(Rank, Id, &dyn Row)> = self.rows.iter().collect();

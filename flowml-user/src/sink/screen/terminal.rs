@@ -1,4 +1,4 @@
-//! The terminal while a screen is on it, and as it was before.
+//! Switches the terminal to the UI, and restores it.
 
 use std::io::{self, Write};
 use std::panic;
@@ -11,20 +11,20 @@ use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_ra
 
 use super::super::outward::Outward;
 
-/// Whether a screen is on the terminal, of which a process has one. A panic leaves the screen whatever thread it is in:
-/// what is told of it must be seen.
+/// Whether the UI is on the terminal of this process. A panic on any thread closes the UI first, so that the message of
+/// the panic is visible.
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
-/// Drawings that wait for the terminal may take so many bytes before one is left out.
+/// Maximum size of queued output, bytes. While more is queued, drawings are skipped.
 const FRAMES: usize = 64 << 10;
 
 static HOOK: Once = Once::new();
 
-/// A screen on the terminal of standard error. Dropping it leaves the terminal as it was.
+/// The UI on the terminal of standard error. Dropping it restores the terminal.
 pub(super) struct Guard(());
 
 impl Guard {
-    /// Takes the terminal: keys come one by one, and what was on it comes back later.
+    /// Switches to raw mode and to the alternate screen.
     pub(super) fn enter() -> io::Result<Self> {
         HOOK.call_once(|| {
             let told = panic::take_hook();
@@ -40,7 +40,7 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Whether the screen is still there.
+    /// Whether the UI is still on the terminal.
     pub(super) fn is_up() -> bool {
         ENTERED.load(Ordering::SeqCst)
     }
@@ -52,12 +52,12 @@ impl Drop for Guard {
     }
 }
 
-/// Whether the terminal has not taken yet what was drawn before.
+/// Whether the terminal has not accepted the previous drawings yet.
 pub(super) fn is_behind() -> bool {
     Outward::standard_error().waiting() > FRAMES
 }
 
-/// Where the terminal has gone there is nothing to give back.
+/// Restores the terminal. Errors are ignored, as a terminal that is gone has nothing to restore.
 pub(super) fn leave() {
     if ENTERED.swap(false, Ordering::SeqCst) {
         let _ = execute!(Outward::standard_error(), LeaveAlternateScreen, Show);
@@ -65,7 +65,7 @@ pub(super) fn leave() {
     }
 }
 
-/// Standard error, as long as the screen is there: what is drawn later would be in the way.
+/// Standard error while the UI is on it. Later drawings are discarded, as they would disturb other output.
 pub(super) struct Surface(Outward);
 
 impl Surface {
@@ -79,7 +79,7 @@ impl Write for Surface {
         if Guard::is_up() { self.0.write(bytes) } else { Ok(bytes.len()) }
     }
 
-    /// What was drawn is on its way: nobody waits for a terminal.
+    /// Does not wait for the terminal.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The screen without a terminal: what is drawn for a size, and what keys do.
+//! Tests of the UI without a terminal: drawings for a size, and the effects of keys.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Terminal;
@@ -29,7 +29,7 @@ fn terminal(state: &mut State, (width, height): (u16, u16), theme: Theme) -> Ter
     terminal
 }
 
-/// What is on a screen of this size.
+/// The text of a screen of this size.
 fn text(state: &mut State, size: (u16, u16)) -> String {
     let terminal = terminal(state, size, PLAIN);
     let buffer = terminal.backend().buffer();
@@ -40,7 +40,7 @@ fn text(state: &mut State, size: (u16, u16)) -> String {
     buffer.content().chunks(size.0.into()).map(line).collect()
 }
 
-/// A state that has seen a busy second.
+/// A state after a busy second.
 fn state() -> State {
     let mut state = State::default();
     state.push(busy());
@@ -56,7 +56,7 @@ fn state() -> State {
 fn press(state: &mut State, keys: &[KeyCode]) {
     for key in keys {
         assert_eq!(state.key(KeyEvent::from(*key)), Reaction::Draw, "{key:?}");
-        // As after each key on a terminal.
+        // As after each key on a real terminal.
         text(state, (80, 24));
     }
 }
@@ -72,7 +72,7 @@ fn subjects(state: &State, panel: Panel) -> Vec<String> {
 }
 
 #[test]
-fn screens_look_as_agreed() {
+fn screens_match_their_golden_files() {
     for (width, height) in [(80, 24), (120, 40), (60, 20), (40, 10)] {
         golden::assert_is(
             &format!("src/sink/golden/screen_{width}x{height}.txt"),
@@ -83,7 +83,7 @@ fn screens_look_as_agreed() {
 }
 
 #[test]
-fn details_look_as_agreed() {
+fn details_match_their_golden_files() {
     for (name, keys) in [("incident", "1"), ("flow", "2"), ("host", "3"), ("cluster", "4")] {
         let mut state = state();
         typed(&mut state, keys);
@@ -102,7 +102,7 @@ fn details_look_as_agreed() {
 }
 
 #[test]
-fn every_size_has_its_screen() {
+fn every_size_can_be_drawn() {
     for open in [None, Some(KeyCode::Enter), Some(KeyCode::Char('?')), Some(KeyCode::Char('/'))] {
         let mut state = state();
         open.into_iter().for_each(|key| press(&mut state, &[key, KeyCode::Char('x')][..1]));
@@ -123,7 +123,7 @@ fn every_size_has_its_screen() {
 }
 
 #[test]
-fn there_is_colour_only_where_it_is_wanted() {
+fn colours_are_used_only_if_enabled() {
     for colours in [false, true] {
         let terminal = terminal(&mut state(), (80, 24), Theme { colours });
         let coloured = terminal.backend().buffer().content().iter().any(|cell| cell.fg != Color::Reset);
@@ -132,11 +132,11 @@ fn there_is_colour_only_where_it_is_wanted() {
 }
 
 #[test]
-fn rows_are_sorted_by_any_column_and_the_other_way_round() {
+fn rows_sort_by_any_column_in_both_directions() {
     let mut state = state();
     let first = |state: &State| subjects(state, Panel::Flows)[0].clone();
     assert!(first(&state).contains("https"), "by bytes");
-    // Bit/s comes first, then cluster, probability and subject.
+    // Bits per second comes first, then cluster, probability and subject.
     press(&mut state, &[KeyCode::Char('s')]);
     assert!(first(&state).contains("ssh"), "the lowest cluster: {}", first(&state));
     press(&mut state, &[KeyCode::Char('r')]);
@@ -168,13 +168,13 @@ fn a_filter_finds_words_in_all_panels() {
     assert_eq!(subjects(&state, Panel::Flows).len(), 1, "{:?}", subjects(&state, Panel::Flows));
     press(&mut state, &[KeyCode::Backspace, KeyCode::Backspace, KeyCode::Backspace, KeyCode::Enter]);
     assert_eq!(subjects(&state, Panel::Flows).len(), 3);
-    // Letters are keys again.
+    // Letters are commands again.
     typed(&mut state, "p");
     assert!(state.is_paused());
 }
 
 #[test]
-fn what_is_typed_is_no_command() {
+fn keys_are_text_while_a_filter_is_edited() {
     let mut state = state();
     typed(&mut state, "/q");
     assert_eq!(state.filter, "q");
@@ -183,7 +183,7 @@ fn what_is_typed_is_no_command() {
 }
 
 #[test]
-fn escape_goes_one_step_out() {
+fn escape_goes_one_step_back() {
     let mut state = state();
     typed(&mut state, "/10.0");
     press(&mut state, &[KeyCode::Enter, KeyCode::Enter]);
@@ -197,7 +197,7 @@ fn escape_goes_one_step_out() {
 }
 
 #[test]
-fn a_pause_keeps_what_is_shown_while_data_comes() {
+fn a_pause_keeps_the_shown_data() {
     let mut state = state();
     typed(&mut state, "p");
     let paused = text(&mut state, (80, 24));
@@ -207,17 +207,17 @@ fn a_pause_keeps_what_is_shown_while_data_comes() {
     typed(&mut state, "p");
     let after = text(&mut state, (80, 24));
     assert!(after.contains("0 packets/s") && !after.contains("PAUSED"), "{after}");
-    // The total is that of both.
+    // The total includes the packets of both views.
     assert!(after.contains("of 1,234,567 packets"), "{after}");
 }
 
 #[test]
-fn the_choice_follows_its_row() {
+fn the_selection_follows_its_row() {
     let mut state = state();
     let chosen = |state: &mut State| {
         let text = text(state, (80, 24));
         let line = text.lines().find(|line| line.starts_with('›'));
-        // The width of the columns depends on which one has the mark.
+        // The column widths depend on which column has the mark.
         line.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
     };
     press(&mut state, &[KeyCode::Down]);
@@ -225,7 +225,7 @@ fn the_choice_follows_its_row() {
     assert!(line.contains("10.0.0.2"), "{line}");
     press(&mut state, &[KeyCode::Char('s'), KeyCode::Char('r')]);
     assert_eq!(chosen(&mut state).expect("a row is chosen"), line);
-    // The next view does not have it: the row in its place is chosen.
+    // The next view does not contain the row, so the row at its position is selected.
     state.push(View { flows: busy().flows.into_iter().take(1).collect(), ..busy() });
     assert!(chosen(&mut state).expect("a row is chosen").contains("2001:"));
     state.push(busy());
@@ -235,7 +235,7 @@ fn the_choice_follows_its_row() {
 }
 
 #[test]
-fn a_detail_stays_when_its_row_goes() {
+fn details_stay_when_their_row_disappears() {
     let mut state = state();
     typed(&mut state, "3");
     press(&mut state, &[KeyCode::Enter]);
@@ -250,7 +250,7 @@ fn a_detail_stays_when_its_row_goes() {
 }
 
 #[test]
-fn what_is_longer_than_the_screen_scrolls_to_its_end_and_back() {
+fn a_long_view_scrolls_to_its_end_and_back() {
     let mut state = state();
     typed(&mut state, "?");
     text(&mut state, (60, 12));
@@ -267,7 +267,7 @@ fn what_is_longer_than_the_screen_scrolls_to_its_end_and_back() {
 }
 
 #[test]
-fn anomalies_are_remembered_and_bounded() {
+fn anomalies_are_kept_up_to_a_limit() {
     let mut state = State::default();
     let open = Incident { number: 1, ..scan() };
     state.push(View { anomalies: vec![Anomaly::Incident(Stage::Open, open.clone())], ..busy() });
@@ -281,8 +281,8 @@ fn anomalies_are_remembered_and_bounded() {
     state.push(View { anomalies: (1..=3000).map(odd).collect(), ..busy() });
     let told = subjects(&state, Panel::Anomalies);
     assert_eq!(told.len(), 1000);
-    assert!(told.iter().any(|subject| subject.starts_with("incident 1 (4 s)")), "what is open stays");
-    // One that is over is told once, as that.
+    assert!(told.iter().any(|subject| subject.starts_with("incident 1 (4 s)")), "open incidents are kept");
+    // An incident that has ended is listed once, as ended.
     state.push(View { anomalies: vec![Anomaly::Incident(Stage::Closed, open)], ..idle() });
     let incidents = subjects(&state, Panel::Anomalies).into_iter().filter(|subject| subject.starts_with("incident"));
     assert_eq!(incidents.count(), 1);

@@ -1,4 +1,4 @@
-//! Views for the tests of what is made of them.
+//! Sample views for the tests of tables and UI.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::model::{ClusterSummary, Status, TypicalValue};
 use crate::record::Clock;
 use crate::witness::{Evidence, Kind};
 
-/// An address, as people write it.
+/// An address from its text form.
 pub(in crate::sink) fn address(text: &str) -> Address {
     match text.parse().expect("an address") {
         std::net::IpAddr::V4(address) => Address::from_v4(address.into()),
@@ -26,7 +26,7 @@ pub(in crate::sink) fn address(text: &str) -> Address {
     }
 }
 
-/// The key of a flow, and which of its ends is the first of `ends`.
+/// The key of a flow, and which endpoint of the key is the first of `ends`.
 pub(in crate::sink) fn key(ends: [(&str, u16); 2], protocol: u8) -> (FlowKey, Sender) {
     let [one, other] = ends.map(|(text, port)| Endpoint { address: address(text), port });
     let (initiator, [lower, upper]) =
@@ -35,7 +35,7 @@ pub(in crate::sink) fn key(ends: [(&str, u16); 2], protocol: u8) -> (FlowKey, Se
         let octets = u128::from_be_bytes(address.octets());
         [(octets >> 64) as u64, octets as u64]
     };
-    // As `FlowKey` describes its words.
+    // The word layout of `FlowKey`.
     let words = [
         halves(lower.address),
         halves(upper.address),
@@ -125,7 +125,7 @@ fn learners() -> Vec<LearnerReport> {
     ]
 }
 
-/// A second in which much happens.
+/// A busy second.
 pub(in crate::sink) fn busy() -> View {
     let mut skipped = [Count::default(); Skipped::COUNT];
     skipped[Skipped::NotIp as usize] = Count { packets: 12, bytes: 720 };
@@ -133,7 +133,7 @@ pub(in crate::sink) fn busy() -> View {
     let end_ns = 6_000_000_000;
     let clock = Clock::new(end_ns, 1_700_000_000_123_000_000);
     let long = "2001:db8:1234:5678:9abc:def0:1234:5678";
-    let (odd, initiator) = key([(long, 51234), ("2001:db8::1", 443)], protocol::TCP);
+    let (anomalous, initiator) = key([(long, 51234), ("2001:db8::1", 443)], protocol::TCP);
     let many = verdict(0, 0.0099, vec![reason("src2dst_bytes", 1.2e9, [340.0, 12_000.0], 0.9)]);
     let interface = |name: &str, xdp_mode| InterfaceReport { name: name.to_owned(), xdp_mode };
     View {
@@ -155,7 +155,7 @@ pub(in crate::sink) fn busy() -> View {
             incidents: Vec::new(),
         },
         anomalies: vec![
-            Anomaly::Flow(OddFlow { key: odd, initiator, verdict: many }),
+            Anomaly::Flow(OddFlow { key: anomalous, initiator, verdict: many }),
             Anomaly::Incident(State::Open, scan()),
             Anomaly::Incident(State::Closed, Incident { number: 2, start_ns: 0, end_ns: 500_000_000, ..scan() }),
         ],
@@ -175,7 +175,7 @@ pub(in crate::sink) fn busy() -> View {
                 [980, 980],
                 Some(verdict(11, 0.42, Vec::new())),
             ),
-            // Of a record that ended without a packet in this time.
+            // The verdict of a record that ended without a packet in this period.
             flow(
                 [("10.0.0.7", 40_000), ("10.0.0.1", 22)],
                 protocol::TCP,
@@ -198,7 +198,7 @@ pub(in crate::sink) fn busy() -> View {
     }
 }
 
-/// One in which nothing does.
+/// A second without traffic.
 pub(in crate::sink) fn idle() -> View {
     let busy = busy();
     let report = IntervalReport {
