@@ -1,6 +1,6 @@
-//! flowml in userspace: everything but the kernel programs.
+//! The userspace part of flowml: everything except the kernel programs.
 //!
-//! The modules stand in the order of the data (ARCHITECTURE.md), and each imports only from its left.
+//! The modules have the order of the data (ARCHITECTURE.md). Each imports only from modules to its left.
 
 pub mod capture;
 pub mod cli;

@@ -1,9 +1,9 @@
-//! The kernel object that this build carries.
+//! The kernel object that is embedded in this build.
 
-/// Empty where no kernel object was there when the agent was built; aligned as ELF64 headers and BPF instructions ask.
+/// Empty if there was no kernel object when the agent was built. Aligned as ELF64 headers and BPF instructions require.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flowml.o"));
 
-/// The kernel object that `cargo xtask build` made, or none: a plain `cargo build` needs no BPF toolchain.
+/// The kernel object that `cargo xtask build` made. `None` in a plain `cargo build`, which needs no BPF toolchain.
 #[must_use]
 pub fn embedded() -> Option<&'static [u8]> {
     (!OBJECT.is_empty()).then_some(OBJECT)
@@ -14,9 +14,9 @@ mod tests {
     use super::embedded;
 
     #[test]
-    fn what_is_embedded_is_an_aligned_bpf_object() {
+    fn the_embedded_object_is_an_aligned_bpf_object() {
         let Some(object) = embedded() else {
-            // `cargo xtask test` builds the object first, so there its absence is a defect of the embedding.
+            // `cargo xtask test` builds the object first. If it is missing there, the embedding is defective.
             assert!(std::env::var_os("FLOWML_REQUIRE_LAB").is_none(), "no kernel object was embedded");
             return;
         };
