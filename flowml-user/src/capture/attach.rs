@@ -1,4 +1,4 @@
-//! Attaching the programs to an interface, in the mode that was asked for or the best that it takes.
+//! Attaching the programs to an interface, in the requested mode or the best possible one.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,12 +15,12 @@ use super::{CaptureError, chain};
 use crate::process::capabilities::CapabilitySet;
 use crate::process::kernel::{release, version};
 
-/// Where ingress is counted.
+/// The hook at which ingress is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// XDP in the driver.
     Native,
-    /// XDP in the network stack, behind the driver.
+    /// XDP in the network stack, after the driver.
     Generic,
     /// tc ingress.
     Tc,
@@ -46,17 +46,17 @@ impl fmt::Display for Mode {
     }
 }
 
-/// Which modes may be tried.
+/// The modes that may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Native, else tc, else generic: XDP in the stack costs a copy of most packets, which tc does not.
+    /// Native, else tc, else generic. XDP in the stack copies most packets, which tc does not.
     Auto,
-    /// This one.
+    /// Only this mode.
     Only(Mode),
 }
 
 impl Wanted {
-    /// In the order in which they are tried.
+    /// The modes, in the order in which they are tried.
     const fn modes(self) -> &'static [Mode] {
         match self {
             Self::Auto => &[Mode::Native, Mode::Tc, Mode::Generic],
@@ -71,8 +71,8 @@ impl Wanted {
         egress || self.modes().contains(&Mode::Tc)
     }
 
-    /// Loads the programs that may be attached: attaching them later takes less privileges than loading. What the verifier refuses is
-    /// reported when it is to be attached.
+    /// Loads the programs that may be attached, because attaching them later needs fewer capabilities than loading. If
+    /// the verifier refuses a program, the error is reported when the program is to be attached.
     pub fn load(self, programs: &mut Programs, egress: bool) {
         if self.modes().iter().any(|mode| *mode != Mode::Tc) {
             let _ = programs.xdp();
@@ -83,8 +83,9 @@ impl Wanted {
         }
     }
 
-    /// The capabilities that attaching these programs takes once they are loaded, which is what takes CAP_NET_ADMIN: none for a
-    /// bpf_link (`link_create`, kernel/bpf/syscall.c), and CAP_NET_ADMIN for a tc filter (before Linux 6.6).
+    /// The capabilities that are needed to attach these programs after loading. Loading needs CAP_NET_ADMIN. Attaching
+    /// needs none for a bpf_link (`link_create`, kernel/bpf/syscall.c), and CAP_NET_ADMIN for a tc filter (before Linux
+    /// 6.6).
     #[must_use]
     pub fn needs(self, egress: bool) -> CapabilitySet {
         let by_netlink = self.has_tc(egress) && TcHook::of_kernel() == TcHook::Clsact;
@@ -97,12 +98,12 @@ impl Wanted {
 pub enum TcHook {
     /// By a bpf_link (TCX, Linux 6.6).
     Tcx,
-    /// By a filter of the queueing discipline clsact, which any kernel has.
+    /// By a filter of the queueing discipline clsact, which every kernel has.
     Clsact,
 }
 
 impl TcHook {
-    /// The better one that this kernel has.
+    /// The better of the two that this kernel supports.
     #[must_use]
     pub fn of_kernel() -> Self {
         let has_tcx = version(&release()).is_none_or(|version| version >= (6, 6));
@@ -110,14 +111,14 @@ impl TcHook {
     }
 }
 
-/// A program on an interface; dropping it detaches, unless it is pinned.
+/// A program on an interface. Dropping it detaches the program, unless it is pinned.
 #[derive(Debug)]
 pub(super) enum Link {
-    /// By a bpf_link, which all kernels from 5.9 on have.
+    /// By a bpf_link (Linux 5.9 or newer).
     Xdp(XdpLink),
-    /// By the hook that was asked for.
+    /// By the requested tc hook.
     Tc(SchedClassifierLink),
-    /// By a bpf_link that has a file.
+    /// By a bpf_link that is pinned.
     Pinned(PinnedLink),
 }
 
@@ -127,7 +128,8 @@ impl Link {
     }
 }
 
-/// The programs on an interface, and what they hang on. They are dropped in this order: clsact goes once it is empty.
+/// The programs on an interface, and the clsact of their filters. They are dropped in this order, as clsact must be
+/// empty.
 #[derive(Debug, Default)]
 pub(super) struct Links {
     /// Ingress, then egress.
@@ -135,23 +137,23 @@ pub(super) struct Links {
     clsact: Option<Clsact>,
 }
 
-/// An interface that is being metered, until this is dropped.
+/// A metered interface. Dropping the value detaches the programs.
 #[derive(Debug)]
 pub struct Attachment {
-    /// Which interface.
+    /// The interface.
     pub interface: Interface,
     /// How its ingress is counted.
     pub mode: Mode,
-    /// Whether its egress is counted as well.
+    /// Whether its egress is counted too.
     pub egress: bool,
-    /// Why a mode that would have been better was not taken, one line each.
+    /// The reasons why better modes could not be used, one line for each.
     pub refused: Vec<String>,
     pub(super) links: Links,
 }
 
 impl Attachment {
-    /// The capabilities that detaching needs: none where the kernel detaches what nobody holds any more (bpf_link), and
-    /// CAP_NET_ADMIN where a tc filter has to be taken away (before Linux 6.6).
+    /// The capabilities that are needed to detach. None for a bpf_link, which the kernel detaches when nothing holds
+    /// it; CAP_NET_ADMIN for a tc filter, which has to be removed (before Linux 6.6).
     #[must_use]
     pub fn needs(&self) -> CapabilitySet {
         if self.links.programs.iter().any(Link::is_by_netlink) {
@@ -161,28 +163,29 @@ impl Attachment {
         }
     }
 
-    /// Whether all of its links are among these, by interface. Of tc filters (before Linux 6.6) nothing is known.
+    /// Whether all bpf_links of this attachment are among `links`, which counts links by interface. tc filters (before
+    /// Linux 6.6) are not checked.
     #[must_use]
     pub fn is_among(&self, links: &HashMap<u32, usize>) -> bool {
         let own = self.links.programs.iter().filter(|link| !link.is_by_netlink()).count();
         links.get(&self.interface.index).copied().unwrap_or(0) >= own
     }
 
-    /// Detaches, and takes away what was pinned.
+    /// Detaches the programs and removes their pins.
     pub fn end(self) {
         for link in self.links.programs {
             if let Link::Pinned(link) = link {
-                // What cannot be removed here is removed by the next agent, or with the rest.
+                // A pin that cannot be removed here is removed by the next agent, or together with the folder.
                 let _ = link.unpin();
             }
         }
     }
 }
 
-/// Attaches ingress, and egress where `egress` says so.
+/// Attaches to ingress, and to egress if `egress` is set.
 ///
 /// # Errors
-/// Where no mode that was wanted works; nothing stays attached to this interface then.
+/// If no requested mode works. Nothing stays attached to this interface then.
 pub fn attach(
     programs: &mut Programs,
     interface: Interface,
@@ -192,10 +195,10 @@ pub fn attach(
     attach_by(programs, interface, wanted, egress, TcHook::of_kernel())
 }
 
-/// As [`attach`], with tc programs at this hook.
+/// As [`attach`], with this hook for tc programs.
 ///
 /// # Errors
-/// As there.
+/// As [`attach`].
 pub fn attach_by(
     programs: &mut Programs,
     interface: Interface,
@@ -219,7 +222,7 @@ pub fn attach_by(
                 }
                 return Ok(Attachment { interface, mode, egress, refused, links });
             }
-            // What stands against one mode or its program need not stand against the next.
+            // An error of one mode or of its program does not exclude the next mode.
             Err(
                 error @ (CaptureError::Attach { .. } | CaptureError::XdpTaken { .. } | CaptureError::Program { .. }),
             ) => {
@@ -277,7 +280,8 @@ impl Links {
     }
 }
 
-/// The programs at tc ingress of the interface, by name or id, where the kernel tells: it has TCX, and we may ask.
+/// The programs at tc ingress of the interface, by name or id. `None` if the kernel does not report them: before TCX,
+/// or without permission.
 #[must_use]
 pub fn tc_ingress_programs(interface: &Interface) -> Option<Vec<String>> {
     let (_, programs) = SchedClassifier::query_tcx(&interface.name, TcAttachType::Ingress).ok()?;

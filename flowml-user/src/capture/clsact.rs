@@ -1,4 +1,4 @@
-//! The queueing discipline that classic tc filters hang on, clsact: added where it is missing, and taken away again.
+//! clsact, the queueing discipline of classic tc filters: added if it is missing, and removed again.
 
 use std::io;
 
@@ -20,23 +20,23 @@ const RTM_DELQDISC: u16 = 37;
 const RTM_NEWTFILTER: u16 = 44;
 const RTM_GETTFILTER: u16 = 46;
 
-/// `struct nlmsghdr`, bytes.
+/// Length of `struct nlmsghdr`, in bytes.
 const HEADER: usize = 16;
 
-/// Where clsact itself hangs: TC_H_CLSACT of include/uapi/linux/pkt_sched.h.
+/// The parent of clsact itself: TC_H_CLSACT of include/uapi/linux/pkt_sched.h.
 const ROOT: u32 = 0xffff_fff1;
 
-/// Where its filters hang: TC_H_MIN_INGRESS and TC_H_MIN_EGRESS of clsact.
+/// The parents of its filters: TC_H_MIN_INGRESS and TC_H_MIN_EGRESS of clsact.
 const SIDES: [u32; 2] = [0xffff_fff2, 0xffff_fff3];
 
-/// A clsact that was added. Dropping it takes it away, unless somebody else has filters there by then.
+/// A clsact that this process added. Dropping it removes it, unless other programs have filters on it by then.
 #[derive(Debug)]
 pub(super) struct Clsact {
     index: u32,
 }
 
 impl Clsact {
-    /// Gives the interface a clsact; none where it has one, which is somebody else's.
+    /// Adds a clsact to the interface. `None` if it already has one, which belongs to another program.
     pub(super) fn add(interface: &Interface) -> Result<Option<Self>, TcError> {
         match qdisc_add_clsact(&interface.name) {
             Ok(()) => Ok(Some(Self { index: interface.index })),
@@ -58,7 +58,7 @@ impl Clsact {
         ask(&socket, &self.message(RTM_DELQDISC, NLM_F_ACK, ROOT)).map(drop)
     }
 
-    /// A message about what hangs at `parent`: `struct nlmsghdr` and `struct tcmsg`.
+    /// A message about the object at `parent`: `struct nlmsghdr` and `struct tcmsg`.
     fn message(&self, kind: u16, flags: u16, parent: u32) -> Vec<u8> {
         let (family, handle, info) = (0_u32, 0_u32, 0_u32);
         let body = [family, self.index, handle, parent, info].map(u32::to_ne_bytes).concat();
@@ -74,12 +74,12 @@ impl Clsact {
 
 impl Drop for Clsact {
     fn drop(&mut self) {
-        // Where the interface has gone, its clsact has too; and an empty one does nothing.
+        // If the interface was removed, its clsact was too. An empty clsact does no harm.
         let _ = self.remove_where_unused();
     }
 }
 
-/// Sends a question and reads to the end of the answer. Returns whether there was a filter in it.
+/// Sends a request and reads the whole reply. Returns whether the reply contained a filter.
 fn ask(socket: &Socket, question: &[u8]) -> io::Result<bool> {
     socket.send(question, 0)?;
     let mut found = false;
@@ -100,13 +100,13 @@ fn ask(socket: &Socket, question: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// The first message, with its header, of those that are left.
+/// The first of the remaining messages, with its header.
 fn first(bytes: &[u8]) -> Option<&[u8]> {
     let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
     bytes.get(..length as usize).filter(|message| message.len() >= HEADER)
 }
 
-/// What `struct nlmsgerr` says: 0 is an acknowledgement.
+/// The error of a `struct nlmsgerr`. 0 is an acknowledgement.
 fn error(message: &[u8]) -> io::Result<()> {
     let number = message.get(HEADER..HEADER + 4).and_then(|number| Some(i32::from_ne_bytes(number.try_into().ok()?)));
     match number {

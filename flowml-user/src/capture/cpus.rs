@@ -1,34 +1,34 @@
-//! The CPUs that this kernel may ever run on, by their numbers.
+//! The numbers of the CPUs that this kernel may use.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 
 use super::CaptureError;
 
-/// Where the kernel lists them.
+/// The kernel's list of these CPUs.
 const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
 
-/// Possible CPUs. Their numbers may have holes, as on hosts with sockets left empty: a table by CPU number needs a place
-/// for every number up to the highest.
+/// Possible CPUs. Their numbers may have gaps, as on hosts with empty sockets. A table by CPU number needs space for
+/// every number up to the highest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cpus {
     /// How many there are.
     pub count: u32,
-    /// One more than the highest number.
+    /// The highest number plus one.
     pub numbers: u32,
 }
 
 impl Cpus {
-    /// Asks the kernel.
+    /// Reads the list of the kernel.
     ///
     /// # Errors
-    /// Where the list cannot be read.
+    /// If the list cannot be read.
     pub fn possible() -> Result<Self, CaptureError> {
         let list = fs::read_to_string(POSSIBLE).and_then(|list| Self::parse(list.trim()));
         list.map_err(|error| CaptureError::File { file: POSSIBLE, error })
     }
 
-    /// Reads a list of numbers and ranges, such as `0-3,8-11` (cpuset(7)).
+    /// Parses a list of numbers and ranges, such as `0-3,8-11` (cpuset(7)).
     fn parse(list: &str) -> io::Result<Self> {
         let bad = || io::Error::new(ErrorKind::InvalidData, format!("{list:?} is no list of CPUs such as 0-3,8-11"));
         let mut cpus = Self { count: 0, numbers: 0 };
@@ -36,7 +36,7 @@ impl Cpus {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
             let number = |text: &str| text.parse::<u32>().ok();
             let (first, last) = number(first).zip(number(last)).ok_or_else(bad)?;
-            // Ranges are in order, and none touches the one before.
+            // Ranges are in ascending order and do not touch.
             if last < first || first < cpus.numbers || last == u32::MAX {
                 return Err(bad());
             }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_highest_number_counts_not_how_many_there_are() {
+    fn the_number_of_places_follows_from_the_highest_number() {
         let cases = [
             ("0", 1, 1),
             ("0-1", 2, 2),
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_named() {
+    fn an_invalid_list_is_named_in_the_error() {
         for list in ["", "-", "0-", "a", "3-1", "0,0", "0-3,2", "0-4294967295", "0 1", "0:3"] {
             let error = Cpus::parse(list).expect_err(list).to_string();
             assert!(error.contains(&format!("{list:?}")) && error.contains("0-3,8-11"), "{error}");
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn this_host_has_some() {
+    fn this_host_has_cpus() {
         let Cpus { count, numbers } = Cpus::possible().expect("Linux lists its CPUs");
         assert!(count >= 1 && numbers >= count);
     }

@@ -1,11 +1,11 @@
-//! What a network device can and does: XDP by its driver, offloads, queues. The kernel is asked, nothing is changed.
+//! Properties of a network device: XDP support of its driver, offloads, queues. They are only read.
 
 use std::collections::BTreeSet;
 use std::io;
 
 use super::generic::{Family, Generic, attribute, attributes, find, nested};
 
-/// What a driver says that it does for XDP (`enum netdev_xdp_act`, include/uapi/linux/netdev.h).
+/// The XDP features that a driver reports (`enum netdev_xdp_act`, include/uapi/linux/netdev.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XdpFeatures(u64);
 
@@ -17,13 +17,13 @@ impl XdpFeatures {
     /// Frames in several buffers.
     const RX_SG: u64 = 1 << 5;
 
-    /// Whether native XDP is to be had.
+    /// Whether native XDP is supported.
     #[must_use]
     pub const fn native(self) -> bool {
         self.0 & Self::BASIC != 0
     }
 
-    /// Whether native XDP takes frames in several buffers, and so any MTU.
+    /// Whether native XDP supports frames in several buffers, and therefore any MTU.
     #[must_use]
     pub const fn frags(self) -> bool {
         self.0 & Self::RX_SG != 0
@@ -36,22 +36,22 @@ impl XdpFeatures {
     }
 }
 
-/// What the kernel says of a device; nothing where this kernel, or this device, does not say it.
+/// The properties of a device. A field is `None` if the kernel or the device does not report it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Device {
-    /// Its driver's XDP, from Linux 6.3 on.
+    /// XDP features of the driver, from Linux 6.3 on.
     pub xdp: Option<XdpFeatures>,
-    /// The features that are on, by ethtool's names (as in `ethtool -k`).
+    /// Names of the enabled features, as in `ethtool -k`.
     pub features: Option<BTreeSet<String>>,
-    /// Receive queues in use, and at most.
+    /// Number of receive queues in use, and the maximum.
     pub queues: Option<(u32, u32)>,
 }
 
 impl Device {
-    /// Asks about the interface of that index.
+    /// Reads the properties of the interface with this index.
     ///
     /// # Errors
-    /// Where generic netlink is not to be had at all.
+    /// If generic netlink is not available.
     pub fn of(index: u32) -> io::Result<Self> {
         let mut generic = Generic::open()?;
         let mut device = Self::default();
@@ -65,14 +65,14 @@ impl Device {
         Ok(device)
     }
 
-    /// Whether a feature is on, where that is known.
+    /// Whether a feature is enabled. `None` if it is not known.
     #[must_use]
     pub fn has(&self, feature: &str) -> Option<bool> {
         self.features.as_ref().map(|features| features.contains(feature))
     }
 }
 
-/// NETDEV_CMD_DEV_GET, NETDEV_A_DEV_IFINDEX and NETDEV_A_DEV_XDP_FEATURES of include/uapi/linux/netdev.h.
+/// Reads NETDEV_A_DEV_XDP_FEATURES by NETDEV_CMD_DEV_GET (include/uapi/linux/netdev.h).
 fn xdp_features(generic: &mut Generic, netdev: Family, index: u32) -> io::Result<Option<XdpFeatures>> {
     const DEVICE_GET: u8 = 1;
     const INDEX: u16 = 1;
@@ -82,13 +82,13 @@ fn xdp_features(generic: &mut Generic, netdev: Family, index: u32) -> io::Result
     Ok(bits.map(XdpFeatures))
 }
 
-/// The first attribute of every question of ethtool's: which device (ETHTOOL_A_HEADER_DEV_INDEX).
+/// The first attribute of every ethtool request: the device (ETHTOOL_A_HEADER_DEV_INDEX).
 fn header(index: u32) -> Vec<u8> {
     nested(1, &attribute(1, &index.to_ne_bytes()))
 }
 
-/// ETHTOOL_MSG_FEATURES_GET of include/uapi/linux/ethtool_netlink.h: the bits of ETHTOOL_A_FEATURES_ACTIVE, of which
-/// those that are on are there, by name.
+/// Reads ETHTOOL_A_FEATURES_ACTIVE by ETHTOOL_MSG_FEATURES_GET (include/uapi/linux/ethtool_netlink.h). Its bit set
+/// contains the enabled features by name.
 fn features(generic: &mut Generic, ethtool: Family, index: u32) -> io::Result<BTreeSet<String>> {
     const FEATURES_GET: u8 = 11;
     const ACTIVE: u16 = 4;
@@ -100,7 +100,7 @@ fn features(generic: &mut Generic, ethtool: Family, index: u32) -> io::Result<BT
     Ok(attributes(bits).filter_map(|(_, bit)| name(bit)).collect())
 }
 
-/// ETHTOOL_MSG_CHANNELS_GET: queues that receive alone, and those that do both.
+/// Reads the queues by ETHTOOL_MSG_CHANNELS_GET: those that only receive, and those that receive and send.
 fn queues(generic: &mut Generic, ethtool: Family, index: u32) -> io::Result<(u32, u32)> {
     const CHANNELS_GET: u8 = 17;
     const RX_MAX: u16 = 2;

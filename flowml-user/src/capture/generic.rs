@@ -1,4 +1,4 @@
-//! Questions by generic netlink (include/uapi/linux/genetlink.h): families by name, commands with attributes, one answer.
+//! Requests by generic netlink (include/uapi/linux/genetlink.h): families by name, commands with attributes, one reply.
 
 use std::io::{self, ErrorKind};
 
@@ -7,30 +7,31 @@ use rtnetlink::sys::{Socket, SocketAddr};
 /// NETLINK_GENERIC of include/uapi/linux/netlink.h.
 const PROTOCOL: isize = 16;
 
-/// `struct nlmsghdr`, bytes.
+/// Length of `struct nlmsghdr`, in bytes.
 const HEADER: usize = 16;
-/// And `struct genlmsghdr` behind it.
+/// Length of `struct nlmsghdr` and `struct genlmsghdr`, in bytes.
 const HEADERS: usize = HEADER + 4;
 
 const NLM_F_REQUEST: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 
-/// The family that knows the others: GENL_ID_CTRL, CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_ID and CTRL_ATTR_FAMILY_NAME.
+/// The family that describes the others: GENL_ID_CTRL, CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_ID and
+/// CTRL_ATTR_FAMILY_NAME.
 const CONTROL: u16 = 0x10;
 const GET_FAMILY: u8 = 3;
 const FAMILY_ID: u16 = 1;
 const FAMILY_NAME: u16 = 2;
 
-/// Attributes that hold attributes say so (NLA_F_NESTED).
+/// The flag of attributes that contain attributes (NLA_F_NESTED).
 const NESTED: u16 = 1 << 15;
 
-/// A socket for questions.
+/// A socket for requests.
 pub(super) struct Generic {
     socket: Socket,
     sequence: u32,
 }
 
-/// A family of commands, as the kernel numbers it.
+/// A family of commands, by the kernel's number for it.
 #[derive(Clone, Copy)]
 pub(super) struct Family(u16);
 
@@ -42,7 +43,7 @@ impl Generic {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// The family of that name; `NotFound` where this kernel has none.
+    /// The family with this name. The error is `NotFound` if this kernel has none.
     pub(super) fn family(&mut self, name: &str) -> io::Result<Family> {
         let name = attribute(FAMILY_NAME, &[name.as_bytes(), b"\0"].concat());
         let answer = self.ask(Family(CONTROL), GET_FAMILY, &name)?;
@@ -50,7 +51,7 @@ impl Generic {
         id.map(Family).ok_or_else(|| malformed("a family without an id"))
     }
 
-    /// The attributes of the answer to a command.
+    /// Sends a command and returns the attributes of the reply.
     pub(super) fn ask(&mut self, Family(family): Family, command: u8, attributes: &[u8]) -> io::Result<Vec<u8>> {
         self.sequence += 1;
         let length = u32::try_from(HEADERS + attributes.len()).map_err(|_| malformed("a question of 4 GiB"))?;
@@ -59,7 +60,7 @@ impl Generic {
         message.extend_from_slice(&family.to_ne_bytes());
         message.extend_from_slice(&NLM_F_REQUEST.to_ne_bytes());
         message.extend_from_slice(&self.sequence.to_ne_bytes());
-        // The sender's port is the kernel's to fill in; version 1 of the family.
+        // The kernel fills in the port of the sender. The version of the family is 1.
         message.extend_from_slice(&[0, 0, 0, 0, command, 1, 0, 0]);
         message.extend_from_slice(attributes);
         self.socket.send(&message, 0)?;
@@ -68,7 +69,7 @@ impl Generic {
     }
 }
 
-/// The attributes of a message, or the error that it is.
+/// The attributes of a message, or its error.
 fn parse(message: &[u8]) -> io::Result<Vec<u8>> {
     let word = |at: usize| message.get(at..at + 4).and_then(|bytes| Some(i32::from_ne_bytes(bytes.try_into().ok()?)));
     let kind = message.get(4..6).and_then(|bytes| Some(u16::from_ne_bytes(bytes.try_into().ok()?)));
@@ -90,7 +91,7 @@ fn malformed(what: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, format!("the kernel answers with {what}"))
 }
 
-/// An attribute (`struct nlattr`), padded to four bytes as the next one asks.
+/// An attribute (`struct nlattr`), padded to four bytes.
 pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let length = u16::try_from(4 + value.len()).expect("a question's attributes are short");
     let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
@@ -99,12 +100,12 @@ pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An attribute that holds others.
+/// An attribute that contains attributes.
 pub(super) fn nested(kind: u16, attributes: &[u8]) -> Vec<u8> {
     attribute(kind | NESTED, attributes)
 }
 
-/// Kinds and values; what is malformed ends them.
+/// Types and values of the attributes. A malformed attribute ends the list.
 pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -117,7 +118,7 @@ pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-/// The value of the first attribute of that kind.
+/// The value of the first attribute of this type.
 pub(super) fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(bytes).find(|(found, _)| *found == kind).map(|(_, value)| value)
 }
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_is_an_error() {
+    fn a_truncated_message_is_an_error() {
         for message in [&b""[..], &[0; 6], &[24, 0, 0, 0, 20, 0, 0, 0], &[20, 0, 0, 0, 2, 0]] {
             assert!(parse(message).is_err(), "{message:?}");
         }

@@ -1,4 +1,4 @@
-//! Interfaces of the host: which there are, which carries the default route, what XDP program one has.
+//! Interfaces of the host: their properties, the default route, and attached XDP programs.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::{fmt, fs};
@@ -10,54 +10,54 @@ use rtnetlink::{Handle, RouteMessageBuilder};
 
 use super::CaptureError;
 
-/// What flowml needs to know of an interface.
+/// The properties of an interface that flowml uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its index.
+    /// Index.
     pub index: u32,
     /// Whether it is administratively up.
     pub up: bool,
-    /// Largest packet, bytes, without the Ethernet header.
+    /// Largest packet without the Ethernet header, in bytes.
     pub mtu: u32,
     carrier: bool,
-    /// Whether its frames begin with an Ethernet header.
+    /// Link type: whether frames start with an Ethernet header.
     link_type: LinkLayerType,
-    /// The XDP program that it has, in whichever mode.
+    /// The attached XDP program, in any mode.
     xdp_program: Option<XdpId>,
-    /// What makes it, where that is the kernel alone, such as veth.
+    /// The kind of a virtual interface, such as veth.
     kind: Option<String>,
-    /// The device that it belongs to: its bus and its name there.
+    /// The device of the interface: its bus, and its name there.
     parent: [Option<String>; 2],
 }
 
-/// Whether packets may come.
+/// Whether packets can arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
-    /// They may.
+    /// They can.
     Up,
-    /// Nobody is at the other end.
+    /// There is no carrier.
     NoCarrier,
-    /// It was not switched on.
+    /// The interface is administratively down.
     Down,
 }
 
-/// The number of an XDP program, and where it is.
+/// The id of an XDP program, and its mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct XdpId {
     id: u32,
     generic: bool,
 }
 
-/// An XDP program that an interface has.
+/// An XDP program on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XdpProgram {
-    /// The kernel's number of it.
+    /// The kernel's id of the program.
     pub id: u32,
-    /// Whether it is behind the driver, in the network stack.
+    /// Whether it is generic XDP, which runs in the network stack after the driver.
     pub generic: bool,
-    /// Its name, which only CAP_SYS_ADMIN may ask for.
+    /// Its name. Only CAP_SYS_ADMIN can read it.
     name: Option<String>,
 }
 
@@ -94,7 +94,7 @@ impl Interface {
         interface
     }
 
-    /// The XDP program that it has.
+    /// The attached XDP program.
     #[must_use]
     pub fn xdp_program(&self) -> Option<XdpProgram> {
         let XdpId { id, generic } = self.xdp_program?;
@@ -105,7 +105,7 @@ impl Interface {
         Some(XdpProgram { id, generic, name })
     }
 
-    /// Whether packets may come.
+    /// Whether packets can arrive.
     #[must_use]
     pub const fn link(&self) -> Link {
         match (self.up, self.carrier) {
@@ -115,13 +115,13 @@ impl Interface {
         }
     }
 
-    /// Whether it is the loopback interface: what is sent there comes in there.
+    /// Whether it is the loopback interface, which receives what it sends.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.link_type == LinkLayerType::Loopback
     }
 
-    /// Whether its frames begin with an Ethernet header, which flowml reads.
+    /// Whether frames start with an Ethernet header, as flowml requires.
     #[must_use]
     pub const fn has_frames(&self) -> bool {
         matches!(self.link_type, LinkLayerType::Ether | LinkLayerType::Loopback)
@@ -139,12 +139,12 @@ impl Interface {
         Self::new(&message)
     }
 
-    /// The driver of its device, else what kind of device without one it is.
+    /// The driver of the device. Without a device, the kind of the interface.
     #[must_use]
     pub fn driver(&self) -> Option<String> {
         let [bus, name] = self.parent.each_ref().map(Option::as_deref);
         let of_parent = bus.zip(name).and_then(|(bus, name)| {
-            // Unlike /sys/class/net this is the same in all network namespaces.
+            // Unlike /sys/class/net, this path is the same in all network namespaces.
             let driver = fs::read_link(format!("/sys/bus/{bus}/devices/{name}/driver")).ok()?;
             Some(driver.file_name()?.to_string_lossy().into_owned())
         });
@@ -168,7 +168,7 @@ fn kind(part: &LinkInfo) -> Option<String> {
     }
 }
 
-/// The interfaces of the network namespace that this process is in.
+/// The interfaces in the network namespace of this process.
 #[derive(Debug)]
 pub struct Interfaces {
     handle: Handle,
@@ -176,10 +176,10 @@ pub struct Interfaces {
 }
 
 impl Interfaces {
-    /// Asks the kernel.
+    /// Reads the interfaces from the kernel.
     ///
     /// # Errors
-    /// Where netlink is not to be had.
+    /// If netlink is not available.
     pub async fn read() -> Result<Self, CaptureError> {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(CaptureError::Socket)?;
         tokio::spawn(connection);
@@ -191,16 +191,16 @@ impl Interfaces {
         Ok(Self { handle, all })
     }
 
-    /// All of them.
+    /// All interfaces.
     #[must_use]
     pub fn all(&self) -> &[Interface] {
         &self.all
     }
 
-    /// The interface of that index as it is now, if it is there.
+    /// Reads the interface with this index again. `None` if it does not exist any more.
     ///
     /// # Errors
-    /// Where netlink is not to be had.
+    /// If netlink is not available.
     pub async fn look(&self, index: u32) -> Result<Option<Interface>, CaptureError> {
         match self.handle.link().get().match_index(index).execute().try_next().await {
             Ok(message) => Ok(message.as_ref().map(Interface::new)),
@@ -209,10 +209,10 @@ impl Interfaces {
         }
     }
 
-    /// The interface of that name, which must be an Ethernet one.
+    /// The interface with this name, which must be an Ethernet interface.
     ///
     /// # Errors
-    /// The names that there are, or its link type.
+    /// If it does not exist (with the names that do), or is not an Ethernet interface (with its link type).
     pub fn named(&self, name: &str) -> Result<Interface, CaptureError> {
         let found = self.all.iter().find(|interface| interface.name == name);
         let interface =
@@ -223,10 +223,10 @@ impl Interfaces {
         }
     }
 
-    /// The interface of the default route, IPv4's before IPv6's, and of several that with the lowest metric.
+    /// The interface of the default route. IPv4 comes before IPv6, and the lowest metric before others.
     ///
     /// # Errors
-    /// Where there is no default route.
+    /// If there is no default route.
     pub async fn of_default_route(&self) -> Result<Interface, CaptureError> {
         let v4 = self.default_route(RouteMessageBuilder::<Ipv4Addr>::new().build()).await?;
         let index = match v4 {

@@ -1,4 +1,4 @@
-//! From the wire to drained partitions: the flow table in the kernel and what attaches it to interfaces.
+//! From the interface to drained partitions: the flow table in the kernel, and attaching it to interfaces.
 
 use std::io;
 
@@ -25,34 +25,34 @@ pub mod takeover;
 pub mod vectors;
 pub mod watch;
 
-/// What is said where it cannot be known whether counts may be lost ([`CaptureError::Preemptible`]).
+/// Message for a kernel of which it is unknown whether counts may be lost ([`CaptureError::Preemptible`]).
 pub const UNKNOWN_PREEMPTION: &str = "the kernel is PREEMPT_RT, and its configuration cannot be read: without \
      PREEMPT_RT_NEEDS_BH_LOCK programs of one CPU preempt each other, and counts may be lost";
 
-/// Why metering could not begin or go on. Each message names the object and what was expected.
+/// Why metering could not start or continue. Each message names the object and states what was expected.
 #[derive(Debug, Error)]
 pub enum CaptureError {
-    /// No such interface.
+    /// The requested interface does not exist.
     #[error("no interface named {name:?}; there are: {known}")]
     NoInterface {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// What there is.
+        /// The existing interfaces.
         known: String,
     },
-    /// The programs count without atomic operations.
+    /// Programs can preempt each other on this kernel. They count without atomic operations.
     #[error(
         "the kernel is PREEMPT_RT without PREEMPT_RT_NEEDS_BH_LOCK: programs of one CPU preempt each other there, and \
          counts would be lost"
     )]
     Preemptible,
-    /// Without `-i`, the default route decides.
+    /// There is no default route. It determines the interface without `-i`.
     #[error("no default route, so no interface to take: name one with -i; there are: {known}")]
     NoDefaultRoute {
-        /// What there is.
+        /// The existing interfaces.
         known: String,
     },
-    /// The parser begins at an Ethernet header.
+    /// The interface is not an Ethernet interface. The parser starts at an Ethernet header.
     #[error(
         "{name} is no Ethernet interface (link type {link_type}): flowml reads frames that begin with an Ethernet header"
     )]
@@ -62,7 +62,7 @@ pub enum CaptureError {
         /// ARPHRD number (include/uapi/linux/if_arp.h).
         link_type: u16,
     },
-    /// XDP has one program per interface.
+    /// Another XDP program is attached. An interface can have only one.
     #[error(
         "{interface} already has an XDP program: {program}; detach it (ip link set dev {interface} xdp off) or meter \
          beside it with --xdp-mode tc"
@@ -70,17 +70,17 @@ pub enum CaptureError {
     XdpTaken {
         /// The interface.
         interface: String,
-        /// Name and id of the program that is there.
+        /// Name and id of the attached program.
         program: String,
     },
-    /// The kernel refused to attach.
+    /// The kernel refused the attachment.
     #[error("cannot attach to {interface} in mode {mode}: {reason}")]
     Attach {
         /// The interface.
         interface: String,
-        /// The mode that was tried.
+        /// The mode.
         mode: String,
-        /// What the kernel said.
+        /// The error of the kernel.
         reason: String,
     },
     /// Capabilities are missing.
@@ -88,17 +88,17 @@ pub enum CaptureError {
         "no permission to load BPF programs: run as root, or with the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
     )]
     NoPermission,
-    /// Memory is missing.
+    /// There is not enough memory.
     #[error(
         "the kernel has no memory for a flow table of {mib} MiB: lower --flow-capacity (now {capacity} per CPU) or --payload"
     )]
     NoMemory {
         /// Entries per CPU and epoch.
         capacity: u32,
-        /// Mebibytes.
+        /// Size of the table, in MiB.
         mib: u64,
     },
-    /// An array map has at most 2³² elements.
+    /// The table is larger than a BPF map: an array map has at most 2³² elements.
     #[error("--flow-capacity {capacity} for {cpus} CPUs, and --payload for each, is more than a BPF map can hold")]
     TooLarge {
         /// Entries per CPU and epoch.
@@ -106,66 +106,66 @@ pub enum CaptureError {
         /// Possible CPUs.
         cpus: u32,
     },
-    /// Built without the BPF toolchain.
+    /// The agent was built without the BPF toolchain.
     #[error(
         "this build of flowml carries no kernel programs, so it cannot go live: build it with `cargo xtask build --release`"
     )]
     NoObject,
-    /// Something else than what this agent was built with.
+    /// The kernel object does not belong to this build of the agent.
     #[error(
         "the kernel object has no {missing}: it was not built together with this agent; run `cargo xtask build --release`"
     )]
     NotOurObject {
-        /// The map or program.
+        /// The name of the missing map or program.
         missing: &'static str,
     },
-    /// What is pinned.
+    /// An error of the pins.
     #[error(transparent)]
     Pins(#[from] pins::PinError),
-    /// A file of the system.
+    /// A file of the system cannot be read.
     #[error("cannot read {file}: {error}")]
     File {
-        /// Which file.
+        /// The path of the file.
         file: &'static str,
-        /// What the system said.
+        /// The error of the system.
         error: io::Error,
     },
-    /// mmap(2) of a map.
+    /// mmap(2) of a map failed.
     #[error("cannot map {name} into memory: {error}")]
     Map {
-        /// The map.
+        /// The name of the map.
         name: &'static str,
-        /// What the system said.
+        /// The error of the system.
         error: io::Error,
     },
-    /// Reading interfaces and routes.
+    /// Reading interfaces and routes failed.
     #[error("cannot ask the kernel for its interfaces: {0}")]
     Netlink(#[from] rtnetlink::Error),
-    /// Opening the netlink socket.
+    /// A netlink socket cannot be opened.
     #[error("cannot open a netlink socket: {0}")]
     Socket(#[source] io::Error),
-    /// capset(2).
+    /// capset(2) failed.
     #[error("cannot set capabilities aside: {0}")]
     Capabilities(#[source] io::Error),
-    /// A map operation.
+    /// A map operation failed.
     #[error("flow table: {0}")]
     Table(#[from] aya::maps::MapError),
-    /// Loading maps.
+    /// The maps cannot be loaded.
     #[error("cannot load the kernel object: {reason}")]
     Load {
         /// The whole chain of causes.
         reason: String,
     },
-    /// Loading a program.
+    /// A program cannot be loaded.
     #[error("the kernel refuses the program: {reason}")]
     Program {
-        /// The whole chain of causes; the verifier's log is in it.
+        /// The whole chain of causes, with the verifier's log.
         reason: String,
     },
 }
 
 impl CaptureError {
-    /// What it says but for the log of the verifier, of which the last line with words is the reason for a refusal.
+    /// The message without the verifier's log. The last line of the log that has words is the reason for a refusal.
     fn summary(&self) -> String {
         let text = self.to_string();
         let Some((first, log)) = text.split_once('\n') else { return text };
@@ -175,7 +175,7 @@ impl CaptureError {
         reason.map_or_else(|| first.to_owned(), |reason| format!("{first} {reason}"))
     }
 
-    /// Sorts the errors of loading by what a user can do about them.
+    /// Classifies an error of loading by what the user can do about it.
     fn load(error: &aya::EbpfError, size: kernel::Size) -> Self {
         match os_error(error) {
             Some(libc::EPERM | libc::EACCES) => Self::NoPermission,
@@ -189,7 +189,7 @@ impl CaptureError {
     fn program(error: &aya::programs::ProgramError) -> Self {
         match os_error(error) {
             Some(libc::EPERM) => Self::NoPermission,
-            // What the verifier says of programs that do with pointers what CAP_PERFMON allows.
+            // The error of the verifier for pointer operations that need CAP_PERFMON.
             Some(libc::EACCES) if lacks_capabilities() => Self::NoPermission,
             _ => Self::Program { reason: chain(error) },
         }
@@ -214,7 +214,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The system's error number, however deep it lies.
+/// The error number of the system in the chain of causes.
 fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut next = Some(error);
     while let Some(error) = next {

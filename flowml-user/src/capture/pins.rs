@@ -1,4 +1,4 @@
-//! The folder in a BPF file system by which a table and its links outlive the agent: what is in it, and that one agent has it.
+//! The folder in a BPF file system through which a table and its links outlive the agent: its contents and its lock.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
@@ -23,7 +23,7 @@ use super::{CaptureError, chain};
 /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
 const BPFFS: u64 = 0xcafe_4a11;
 
-/// The maps that outlive an agent, and what their files are called. With the last one the table is whole.
+/// The maps that outlive an agent, with the names of their files. The table is complete when the last one is pinned.
 pub(super) const KEPT: [(&str, &str); 8] = [
     ("HEADS", "heads"),
     ("STRAYS", "strays"),
@@ -37,13 +37,13 @@ pub(super) const KEPT: [(&str, &str); 8] = [
 
 const WHOLE: &str = "handover";
 
-/// How the names of links begin; their hook and the number of their interface follow.
+/// The prefix of the names of links. The hook and the number of the interface follow.
 const LINK: &str = "link_";
 
-/// Why a folder cannot be used, or the table in it not taken over.
+/// Why a folder cannot be used, or the table in it not continued.
 #[derive(Debug, Error)]
 pub enum PinError {
-    /// Pins are files of a BPF file system.
+    /// The folder is not in a BPF file system. Pins are files of one.
     #[error(
         "{folder:?} is not in a BPF file system: expected a folder in one, as in /sys/fs/bpf/flowml (mount -t bpf bpf /sys/fs/bpf)"
     )]
@@ -51,35 +51,35 @@ pub enum PinError {
         /// The folder.
         folder: PathBuf,
     },
-    /// The system refuses.
+    /// The system refused access to the folder.
     #[error("cannot use the folder {folder:?}: {error}")]
     Folder {
-        /// Which one.
+        /// The folder.
         folder: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         error: io::Error,
     },
-    /// One agent has a table.
+    /// Another agent uses the table. A table has one agent.
     #[error("another flowml uses {folder:?}: stop it first, or name another folder")]
     InUse {
         /// The folder.
         folder: PathBuf,
     },
-    /// Only what is known is removed.
+    /// The folder contains a file that is not flowml's. Only known files are removed.
     #[error("{folder:?} holds {name:?}, which is none of flowml's pins: expected a folder for flowml alone")]
     Foreign {
         /// The folder.
         folder: PathBuf,
-        /// What is in it.
+        /// The name of the file.
         name: String,
     },
-    /// There is nothing to take away.
+    /// The folder contains no pins.
     #[error("{folder:?} holds no pins of flowml")]
     Nothing {
         /// The folder.
         folder: PathBuf,
     },
-    /// Made by a version whose maps have other contents.
+    /// The table has the layout of another version.
     #[error(
         "the flow table in {folder:?} has layout {found}, and this flowml reads layout {}: end it with \
          'flowml unpin {}', or go on with the version that made it", LAYOUT, .folder.display()
@@ -87,10 +87,10 @@ pub enum PinError {
     Layout {
         /// The folder.
         folder: PathBuf,
-        /// The number of its layout.
+        /// The number of the found layout.
         found: u64,
     },
-    /// Numbers of interfaces mean others there.
+    /// The table belongs to another network namespace, where interface numbers have other meanings.
     #[error(
         "the flow table in {folder:?} is of another network namespace: expected to be run in that one, or 'flowml unpin {}'",
         .folder.display()
@@ -99,23 +99,23 @@ pub enum PinError {
         /// The folder.
         folder: PathBuf,
     },
-    /// The table keeps what it was made for.
+    /// The table was made with other parameters.
     #[error("the flow table in {folder:?} was made with {kept}: expected the same, or 'flowml unpin {}' first", .folder.display())]
     Contradiction {
         /// The folder.
         folder: PathBuf,
-        /// The flag and its value.
+        /// The option and its value.
         kept: String,
     },
-    /// Somebody changed what is in the folder.
+    /// The files in the folder are inconsistent: something else changed them.
     #[error("the pins in {folder:?} do not belong together ({what}): end them with 'flowml unpin {}'", .folder.display())]
     Damaged {
         /// The folder.
         folder: PathBuf,
-        /// What is wrong.
+        /// What is inconsistent.
         what: String,
     },
-    /// Only links have files.
+    /// The interface is metered through a tc filter, which cannot be pinned.
     #[error(
         "{interface} can be metered only while an agent runs, as tc programs have no bpf_link before Linux 6.6: leave out \
          '--pin', or meter what comes in alone by XDP"
@@ -124,20 +124,20 @@ pub enum PinError {
         /// The interface.
         interface: String,
     },
-    /// BPF_OBJ_PIN or BPF_OBJ_GET.
+    /// BPF_OBJ_PIN or BPF_OBJ_GET failed.
     #[error("cannot pin or open {path:?}: {reason}")]
     Object {
-        /// The file.
+        /// The path of the pin.
         path: PathBuf,
-        /// What the kernel said.
+        /// The error of the kernel.
         reason: String,
     },
 }
 
-/// A link that has a file.
+/// A link that is pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LinkPin {
-    /// Where its program is attached: the name of a mode, or `egress`.
+    /// Its hook: the name of a mode, or `egress`.
     pub(super) hook: String,
     /// The number of its interface.
     pub(super) index: u32,
@@ -154,34 +154,34 @@ impl LinkPin {
     }
 }
 
-/// What was taken away.
+/// What [`Pins::remove`] removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Removed {
-    /// Programs that were attached.
+    /// Number of programs that were attached.
     pub links: usize,
-    /// Maps.
+    /// Number of maps.
     pub maps: usize,
-    /// What the table had counted and nobody had read; `None` where it is of another layout.
+    /// The packets and bytes in the table that no agent had read. `None` if the table has another layout.
     pub unread: Option<Count>,
-    /// What agents took from it, likewise.
+    /// The packets and bytes that agents took from the table. `None` if it has another layout.
     pub account: Option<Account>,
 }
 
-/// The folder, which this process has for itself until this is dropped.
+/// The folder. This process holds its lock until the value is dropped.
 #[derive(Debug)]
 pub struct Pins {
     folder: PathBuf,
-    /// Locked: files of a BPF file system cannot be opened, its folders can.
+    /// The lock is on the folder, because files of a BPF file system cannot be opened.
     _lock: File,
-    /// Whether it was not there.
+    /// Whether this process created the folder.
     made: bool,
 }
 
 impl Pins {
-    /// The folder, which is made where it is not there.
+    /// Opens and locks the folder, and creates it if it does not exist.
     ///
     /// # Errors
-    /// Where it is not in a BPF file system, or another process has it.
+    /// If it is not in a BPF file system, or if another process has locked it.
     pub fn open(folder: &Path) -> Result<Self, PinError> {
         let refused = |error| PinError::Folder { folder: folder.to_owned(), error };
         let made = !folder.try_exists().map_err(refused)?;
@@ -192,7 +192,7 @@ impl Pins {
         Self::lock(folder, made)
     }
 
-    /// The folder as it is; `None` where it is not there and could be made.
+    /// Opens and locks the folder without creating it. `None` if it does not exist but could be created.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -204,10 +204,10 @@ impl Pins {
         }
     }
 
-    /// The folder, which has pins.
+    /// Opens and locks the folder, which must contain pins.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and where there are none.
+    /// As [`open`](Self::open), and if there are no pins.
     pub fn existing(folder: &Path) -> Result<Self, PinError> {
         let pins = Self::lock(folder, false)?;
         if pins.names()?.is_empty() {
@@ -227,26 +227,26 @@ impl Pins {
         }
     }
 
-    /// Which folder it is.
+    /// The path of the folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The file of a map or link.
+    /// The path of a map or link.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// The file of a link.
+    /// The path of a link.
     pub(super) fn link_path(&self, link: &LinkPin) -> PathBuf {
         self.path(&link.name())
     }
 
-    /// The table that is there, if there is one.
+    /// The state of the table in the folder, if there is a table.
     ///
     /// # Errors
-    /// Where it cannot be taken over by this version, in this namespace, or because files are missing.
+    /// If this version or this namespace cannot continue the table, or if files are missing.
     pub fn table(&self) -> Result<Option<Handover>, CaptureError> {
         let names = self.names()?;
         if !names.iter().any(|name| name == WHOLE) {
@@ -270,17 +270,17 @@ impl Pins {
         Ok(Some(handover))
     }
 
-    /// Takes away what an agent left that was killed before its table was whole.
+    /// Removes the files of an agent that was killed before its table was complete.
     pub(super) fn forget_unfinished(&self) -> Result<(), PinError> {
         self.names()?.iter().try_for_each(|name| self.remove_file(name))
     }
 
-    /// Whether a whole table is pinned.
+    /// Whether a complete table is pinned.
     pub(super) fn is_whole(&self) -> bool {
         self.path(WHOLE).exists()
     }
 
-    /// What agents took from the table that is there, if there is one.
+    /// The packets and bytes that agents took from the table in the folder, if there is a table.
     ///
     /// # Errors
     /// As [`table`](Self::table).
@@ -288,10 +288,10 @@ impl Pins {
         Ok(self.table()?.as_ref().map(settled))
     }
 
-    /// The numbers of the interfaces that are metered, and in which mode.
+    /// The metered interfaces: the number of each, and the name of its mode.
     ///
     /// # Errors
-    /// Where the folder cannot be read, or holds something else.
+    /// If the folder cannot be read, or contains a file that is not flowml's.
     pub fn modes(&self) -> Result<Vec<(u32, String)>, PinError> {
         let ingress = |link: &LinkPin| Mode::ALL.iter().any(|mode| mode.name() == link.hook);
         Ok(self.links()?.into_iter().filter(ingress).map(|link| (link.index, link.hook)).collect())
@@ -303,7 +303,7 @@ impl Pins {
         Ok(epoch.get(&0, 0)?)
     }
 
-    /// The links that there are.
+    /// All pinned links.
     pub(super) fn links(&self) -> Result<Vec<LinkPin>, PinError> {
         Ok(self.names()?.iter().filter_map(|name| LinkPin::of_name(name)).collect())
     }
@@ -314,24 +314,24 @@ impl Pins {
         map.pin(&path).map_err(|error| PinError::Object { path, reason: chain(&error) })
     }
 
-    /// Takes a link away, and so its program from the interface.
+    /// Removes a link. The kernel detaches its program from the interface.
     pub(super) fn remove_link(&self, link: &LinkPin) -> Result<(), PinError> {
         self.remove_file(&link.name())
     }
 
-    /// Takes all away, the folder too.
+    /// Removes all files, and the folder.
     ///
     /// # Errors
-    /// Where the system refuses.
+    /// If the system refuses it.
     pub fn remove(mut self) -> Result<Removed, CaptureError> {
         let links = self.links()?;
         links.iter().try_for_each(|link| self.remove_link(link))?;
-        // Nobody counts any more.
+        // From here on no program counts.
         let readable = self.start().is_ok_and(|start| start == [MAGIC, LAYOUT]);
         let handover = if readable { Some(self.handover()?) } else { None };
         let unread = handover.map(|handover| self.unread(&handover)).transpose()?;
         let names = self.names()?;
-        // The one that says that the table is whole goes first.
+        // The file that marks the table as complete is removed first.
         self.remove_file(WHOLE)?;
         names.iter().filter(|name| *name != WHOLE).try_for_each(|name| self.remove_file(name))?;
         self.made = true;
@@ -339,7 +339,7 @@ impl Pins {
         Ok(Removed { links: links.len(), maps: names.len(), unread, account })
     }
 
-    /// What is in the table, but for what was committed and not cleared.
+    /// The packets and bytes in the table, without those of an epoch that was committed but not cleared.
     fn unread(&self, handover: &Handover) -> Result<Count, CaptureError> {
         let partitions = handover.constants.cpus * EPOCHS;
         let heads: SharedArray<Head> = self.shared("heads", partitions as usize)?;
@@ -365,7 +365,7 @@ impl Pins {
 
     fn handover(&self) -> Result<Handover, CaptureError> {
         let shared: SharedArray<Handover> = self.shared(WHOLE, 1)?;
-        // SAFETY: only agents write there, and the folder is locked.
+        // SAFETY: only agents write to this map, and this process has locked the folder.
         Ok(unsafe { shared.slice(0, 1)[0] })
     }
 
@@ -378,7 +378,7 @@ impl Pins {
         MapData::from_pin(&path).map_err(|error| PinError::Object { path, reason: chain(&error) })
     }
 
-    /// What is in the folder, all of it flowml's.
+    /// The names of the files in the folder. All of them must be flowml's.
     fn names(&self) -> Result<Vec<String>, PinError> {
         let refused = |error| PinError::Folder { folder: self.folder.clone(), error };
         let mut names = Vec::new();
@@ -395,7 +395,8 @@ impl Pins {
 
     fn remove_file(&self, name: &str) -> Result<(), PinError> {
         let path = self.path(name);
-        // The kernel may put off what happens with the file; with the descriptor it detaches at once.
+        // Without this descriptor the kernel may defer the detachment. With it, the program is detached when it is
+        // dropped.
         let held: Option<FdLink> = PinnedLink::from_pin(&path).ok().map(FdLink::from);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -411,7 +412,7 @@ impl Pins {
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        // Only where there is nothing in it: a start that failed leaves nothing.
+        // Succeeds only if the folder is empty: a start that failed leaves nothing.
         if self.made {
             let _ = fs::remove_dir(&self.folder);
         }
@@ -422,7 +423,7 @@ fn parent(folder: &Path) -> &Path {
     folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Packets and bytes that programs may be counting.
+/// A counter of packets and bytes, which programs may be changing.
 fn counts<T: Pod>(of: &SharedArray<T>, n: usize, offset: usize) -> [u64; 2] {
     let (packets, bytes) = (offset_of!(Count, packets), offset_of!(Count, bytes));
     [packets, bytes].map(|field| of.load_u64(n, offset + field))
@@ -433,7 +434,7 @@ fn require_bpffs(there: &Path, folder: &Path) -> Result<(), PinError> {
     if found.f_type as u64 == BPFFS { Ok(()) } else { Err(PinError::NotBpffs { folder: folder.to_owned() }) }
 }
 
-/// The number of the network namespace that this thread is in.
+/// The inode number of this thread's network namespace.
 pub(super) fn namespace() -> Result<u64, CaptureError> {
     const FILE: &str = "/proc/thread-self/ns/net";
     fs::metadata(FILE).map(|file| file.ino()).map_err(|error| CaptureError::File { file: FILE, error })

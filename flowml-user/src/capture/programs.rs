@@ -1,4 +1,4 @@
-//! The programs in the kernel, which one process loads once and attaches to any number of interfaces.
+//! The programs in the kernel: a process loads each once and attaches it to any number of interfaces.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 
 use super::CaptureError;
 
-/// The programs of an object, and what they count into.
+/// The programs of an object, and the maps that they count in.
 pub struct Programs {
     ebpf: Ebpf,
-    /// What the verifier said of those that it refused: it would say the same again.
+    /// The verifier's reasons for the programs that it refused. They are not loaded again.
     refused: BTreeMap<&'static str, String>,
 }
 
@@ -25,15 +25,15 @@ impl Programs {
         &mut self.ebpf
     }
 
-    /// The map of that name.
+    /// The map with this name.
     pub(super) fn map(&self, name: &'static str) -> Result<&Map, CaptureError> {
         self.ebpf.map(name).ok_or(CaptureError::NotOurObject { missing: name })
     }
 
-    /// The XDP program, loaded: the one for frames in several buffers where the kernel has those (Linux 5.18).
+    /// The loaded XDP program: the one for frames in several buffers if the kernel supports them (Linux 5.18).
     ///
     /// # Errors
-    /// What the verifier says of the plain program.
+    /// The verifier's reason for refusing the other program.
     pub fn xdp(&mut self) -> Result<&mut Xdp, CaptureError> {
         let name = if self.takes_frags() {
             "flowml_xdp_frags"
@@ -44,7 +44,7 @@ impl Programs {
         self.program(name)
     }
 
-    /// Whether the kernel takes an XDP program for frames in several buffers (Linux 5.18).
+    /// Whether the kernel accepts an XDP program for frames in several buffers (Linux 5.18).
     pub fn takes_frags(&mut self) -> bool {
         self.load_xdp("flowml_xdp_frags").is_ok()
     }
@@ -53,16 +53,16 @@ impl Programs {
         self.load(name, |program: &mut Xdp| program.load())
     }
 
-    /// A tc program, loaded.
+    /// A loaded tc program.
     ///
     /// # Errors
-    /// What the verifier says.
+    /// The verifier's reason for refusing it.
     pub fn tc(&mut self, name: &'static str) -> Result<&mut SchedClassifier, CaptureError> {
         self.load(name, |program: &mut SchedClassifier| program.load())?;
         self.program(name)
     }
 
-    /// A program is attached to several interfaces but loaded once.
+    /// Loads a program, once for all interfaces.
     fn load<P>(
         &mut self,
         name: &'static str,
@@ -95,8 +95,8 @@ impl Programs {
     }
 }
 
-/// The program of what comes in, where tc counts it.
+/// Name of the program for received packets, in tc mode.
 pub const INGRESS: &str = "flowml_ingress";
 
-/// The program of what goes out.
+/// Name of the program for sent packets.
 pub const EGRESS: &str = "flowml_egress";

@@ -1,4 +1,4 @@
-//! Which interfaces are metered: by their names, by patterns, or all.
+//! The selection of interfaces: by name, by pattern, or all.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,18 +8,18 @@ use glob::Pattern;
 use super::CaptureError;
 use super::interface::{Interface, Interfaces};
 
-/// What `-i` names.
+/// One selector, a value of `-i`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// This interface.
+    /// The interface with this name.
     Name(String),
-    /// Those whose names match.
+    /// The interfaces whose names match.
     Pattern(Pattern),
     /// All Ethernet interfaces.
     Any,
 }
 
-/// Why a text is no [`Selector`].
+/// What a [`Selector`] must be, for messages.
 const EXPECTED: &str = "expected an interface name of 1 to 15 bytes, as in eth0, a pattern, as in 'veth*', or 'any'";
 
 impl Selector {
@@ -55,16 +55,17 @@ impl fmt::Display for Selector {
     }
 }
 
-/// A pattern of names, in which `*` is any text, `?` any character and `[ab]` one of these.
+/// A pattern of names, in which `*` is any text, `?` any character and `[ab]` one of these characters.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with the text.
 pub fn pattern(text: &str) -> Result<Pattern, String> {
     let wrong = |error: glob::PatternError| format!("{} at byte {}; {EXPECTED}", error.msg, error.pos);
     Pattern::new(text).map_err(wrong)
 }
 
-/// Whether the kernel takes it for the name of an interface (`dev_valid_name` in net/core/dev.c; IFNAMSIZ is 16 with the final 0).
+/// Whether the kernel accepts the text as the name of an interface (`dev_valid_name` in net/core/dev.c; IFNAMSIZ is 16
+/// with the final 0).
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     (1..=15).contains(&text.len())
@@ -73,7 +74,7 @@ pub fn is_name(text: &str) -> bool {
         && !text.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_ascii_whitespace() || c == '\x0b')
 }
 
-/// What is metered while a run lasts.
+/// The interfaces to meter during a run.
 #[derive(Clone, Debug)]
 pub struct Selection {
     selectors: Vec<Selector>,
@@ -81,34 +82,34 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// What these select; of patterns, without what is excluded.
+    /// The interfaces of `selectors`. `excluded` applies to those selected by patterns or by `any`.
     #[must_use]
     pub const fn new(selectors: Vec<Selector>, excluded: Vec<Pattern>) -> Self {
         Self { selectors, excluded }
     }
 
-    /// This interface alone.
+    /// Only this interface.
     #[must_use]
     pub fn of(interface: &Interface) -> Self {
         Self::new(vec![Selector::Name(interface.name.clone())], Vec::new())
     }
 
-    /// Whether it is metered. What a name selects nothing excludes; patterns select no frames that flowml does not read.
+    /// Whether the interface is selected. A name is never excluded. Patterns select only Ethernet interfaces.
     #[must_use]
     pub fn includes(&self, interface: &Interface) -> bool {
         let excluded = || self.excluded.iter().any(|pattern| pattern.matches(&interface.name));
         self.selectors.iter().filter(|selector| selector.matches(interface)).any(|selector| match selector {
             Selector::Name(_) => interface.has_frames(),
             Selector::Pattern(_) => interface.has_frames() && !excluded(),
-            // What goes through the loopback interface no other host sends.
+            // Loopback traffic stays on this host.
             Selector::Any => interface.has_frames() && !interface.is_loopback() && !excluded(),
         })
     }
 
-    /// Those that are there: first those with names, in their order.
+    /// The selected interfaces of those that exist. Those selected by name come first, in the order of the selectors.
     ///
     /// # Errors
-    /// Where one that is asked for by its name is not there, or has no Ethernet frames.
+    /// If an interface selected by name does not exist, or is not an Ethernet interface.
     pub fn among(&self, there: &Interfaces) -> Result<Vec<Interface>, CaptureError> {
         let mut among = self.names().map(|name| there.named(name)).collect::<Result<Vec<_>, _>>()?;
         let further = there.all().iter().filter(|interface| self.includes(interface) && !self.names_it(interface));
@@ -116,13 +117,13 @@ impl Selection {
         Ok(among)
     }
 
-    /// Whether the interface is asked for by its name.
+    /// Whether the interface is selected by its name.
     #[must_use]
     pub fn names_it(&self, interface: &Interface) -> bool {
         self.names().any(|name| name == interface.name)
     }
 
-    /// The names that are asked for.
+    /// The selectors that are names.
     fn names(&self) -> impl Iterator<Item = &str> {
         self.selectors.iter().filter_map(|selector| match selector {
             Selector::Name(name) => Some(name.as_str()),
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn names_patterns_and_any_select_and_patterns_exclude() {
+    fn interfaces_are_selected_and_excluded() {
         assert_eq!(selected(&selection(&["eth1"], &[])), ["eth1"]);
         assert_eq!(selected(&selection(&["*eth?"], &[])), ["eth0", "eth1", "veth7"]);
         assert_eq!(selected(&selection(&["eth[1-9]", "lo"], &[])), ["lo", "eth1"]);
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_selector_is_refused() {
+    fn an_invalid_selector_is_refused() {
         for wrong in ["", "a/b", "sixteen-letters-", ".", "eth[0", "***"] {
             assert!(wrong.parse::<Selector>().is_err(), "{wrong:?}");
         }

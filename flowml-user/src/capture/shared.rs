@@ -1,4 +1,4 @@
-//! Array maps of the kernel as memory: `BPF_F_MMAPABLE` arrays mapped into this process.
+//! Array maps of the kernel as memory: `BPF_F_MMAPABLE` arrays, mapped into this process.
 
 use std::ffi::c_void;
 use std::io;
@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use bytemuck::Pod;
 
-/// The elements of a mapped array. The kernel may write to any of them, so there are no references into it but those
-/// that [`slice`](Self::slice) and [`fill_zero`](Self::fill_zero) make where the caller knows that nobody writes.
+/// The elements of a mapped array. The kernel may write to any of them. Therefore references into the array come only
+/// from [`slice`](Self::slice) and [`fill_zero`](Self::fill_zero), whose callers guarantee that nothing else writes.
 #[derive(Debug)]
 pub struct SharedArray<T> {
     start: NonNull<T>,
@@ -18,18 +18,18 @@ pub struct SharedArray<T> {
     _elements: PhantomData<T>,
 }
 
-// SAFETY: the mapping belongs to the value alone, and `T: Pod` has no tie to a thread.
+// SAFETY: only this value uses the mapping, and a `T: Pod` is not tied to a thread.
 unsafe impl<T: Pod> Send for SharedArray<T> {}
 
 impl<T: Pod> SharedArray<T> {
-    /// Maps the array behind `map`, which has `len` elements of `T` (whose size is a multiple of 8, as the kernel
-    /// rounds up to that) and the flag `BPF_F_MMAPABLE`.
+    /// Maps the array of `map`. It must have `len` elements of `T` and the flag `BPF_F_MMAPABLE`. The size of `T` must
+    /// be a multiple of 8, because the kernel rounds up to that.
     ///
     /// # Errors
-    /// What mmap(2) answers.
+    /// The error of mmap(2).
     pub fn map(map: &impl AsFd, len: usize) -> io::Result<Self> {
         const { assert!(size_of::<T>().is_multiple_of(8), "the kernel spaces array elements by multiples of 8 bytes") };
-        // SAFETY: a new mapping chosen by the kernel; it is checked below and unmapped in `drop`.
+        // SAFETY: a new mapping at an address that the kernel chooses; it is checked below and unmapped in `drop`.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -48,49 +48,50 @@ impl<T: Pod> SharedArray<T> {
         }
     }
 
-    /// Elements.
+    /// Number of elements.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is no element.
+    /// Whether the array has no elements.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The elements `from..from + count` as they are.
+    /// The elements `from..from + count`, in place.
     ///
     /// # Safety
-    /// Nobody writes to them while the slice is in use.
+    /// Nothing may write to them while the slice is in use.
     ///
     /// # Panics
-    /// Where the range is not within the array.
+    /// If the range is not within the array.
     #[must_use]
     pub unsafe fn slice(&self, from: usize, count: usize) -> &[T] {
         self.check(from, count);
-        // SAFETY: within the mapping (checked), any bytes are a `T`, and no writer (the caller).
+        // SAFETY: within the mapping (checked), any bytes are a `T`, and nothing writes (guaranteed by the caller).
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(from), count) }
     }
 
-    /// Sets the elements `from..from + count` to all zeroes.
+    /// Sets the elements `from..from + count` to zero.
     ///
     /// # Safety
-    /// Nobody else reads or writes them meanwhile.
+    /// Nothing else may read or write them during the call.
     ///
     /// # Panics
-    /// Where the range is not within the array.
+    /// If the range is not within the array.
     pub unsafe fn fill_zero(&mut self, from: usize, count: usize) {
         self.check(from, count);
-        // SAFETY: within the mapping (checked), zeroes are a `T`, and nobody else is there (the caller).
+        // SAFETY: within the mapping (checked), zeroes are a `T`, and nothing else has access (guaranteed by the
+        // caller).
         unsafe { self.start.as_ptr().add(from).write_bytes(0, count) }
     }
 
-    /// The 64-bit number at `offset` bytes in element `n`, while the kernel may be writing it.
+    /// The 64-bit number at `offset` bytes in element `n`. The kernel may be writing it.
     ///
     /// # Panics
-    /// Where there is no such number.
+    /// If there is no aligned 64-bit number at this offset.
     #[must_use]
     pub fn load_u64(&self, n: usize, offset: usize) -> u64 {
         self.word(n, offset).load(Ordering::Relaxed)
@@ -99,22 +100,23 @@ impl<T: Pod> SharedArray<T> {
     /// Writes a value at `offset` bytes in element `n`.
     ///
     /// # Safety
-    /// Nobody else reads or writes there meanwhile.
+    /// Nothing else may read or write there during the call.
     ///
     /// # Panics
-    /// Where it is not within the element.
+    /// If the value is not within the element.
     pub unsafe fn write<V: Pod>(&mut self, n: usize, offset: usize, value: &V) {
         self.check(n, 1);
         assert!(offset.checked_add(size_of::<V>()).is_some_and(|end| end <= size_of::<T>()), "within an element");
-        // SAFETY: within the mapping (checked), any bytes are a `T`, and nobody else is there (the caller).
+        // SAFETY: within the mapping (checked), any bytes are a `T`, and nothing else has access (guaranteed by the
+        // caller).
         unsafe { self.start.as_ptr().add(n).cast::<u8>().add(offset).cast::<V>().write_unaligned(*value) }
     }
 
-    /// Writes the 64-bit number at `offset` bytes in element `n` whole, behind all that was written before and before all
-    /// that is written later, also where this process is killed in between.
+    /// Writes the 64-bit number at `offset` bytes in element `n`. The write is atomic. It comes after all earlier
+    /// writes and before all later ones, even if this process is killed in between.
     ///
     /// # Panics
-    /// Where there is no such number.
+    /// If there is no aligned 64-bit number at this offset.
     pub fn store_u64(&mut self, n: usize, offset: usize, number: u64) {
         self.word(n, offset).store(number, Ordering::Release);
         fence(Ordering::SeqCst);
@@ -124,7 +126,7 @@ impl<T: Pod> SharedArray<T> {
         self.check(n, 1);
         assert!(offset.is_multiple_of(8) && offset + 8 <= size_of::<T>(), "expected an aligned u64 within an element");
         // SAFETY: within the mapping and aligned (checked: pages and element sizes are multiples of 8); the kernel
-        // writes aligned words whole, so an atomic load sees one of its values.
+        // writes aligned words whole, so an atomic load returns one of the written values.
         unsafe { &*self.start.as_ptr().add(n).cast::<u8>().add(offset).cast::<AtomicU64>() }
     }
 
@@ -139,7 +141,7 @@ impl<T: Pod> SharedArray<T> {
 
 impl<T> Drop for SharedArray<T> {
     fn drop(&mut self) {
-        // SAFETY: the mapping made in `map`, with the same length; no slice outlives `self`.
+        // SAFETY: the mapping from `map`, with the same length; no slice outlives `self`.
         unsafe { libc::munmap(self.start.as_ptr().cast::<c_void>(), self.len * size_of::<T>()) };
     }
 }

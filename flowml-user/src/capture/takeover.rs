@@ -1,4 +1,4 @@
-//! Attachments that outlive the agent: taken over from the one before, and pinned for the next.
+//! Attachments that outlive the agent: continued from the previous agent, and pinned for the next.
 
 use std::mem::take;
 
@@ -14,14 +14,14 @@ use super::pins::{LinkPin, PinError, Pins};
 use super::programs::{self, Programs};
 use super::{CaptureError, chain, os_error};
 
-/// The hook of what goes out.
+/// The hook of sent packets.
 const EGRESS: &str = "egress";
 
-/// Puts this agent's programs in place of those that are pinned at the interface, without a packet in between that nobody
-/// counts. `None` where none are pinned, and what was left of them is gone.
+/// Replaces the programs that are pinned at the interface by those of this agent. Every packet in between is counted.
+/// `None` if no ingress program is pinned; links that were left are removed.
 ///
 /// # Errors
-/// Where another mode is asked for, or the kernel refuses.
+/// If another mode is requested, or if the kernel refuses.
 pub fn take_over(
     programs: &mut Programs,
     interface: &Interface,
@@ -47,7 +47,7 @@ pub fn take_over(
     let mut links = Links::default();
     match replace(programs, pins, ingress) {
         Ok(link) => links.programs.push(link),
-        // The link outlived an interface that had this number.
+        // The interface of the link was removed, and another one has its number now.
         Err(error) if os_error(&*error) == Some(libc::ENOLINK) => return forget(),
         Err(error) => return Err(refusal(interface, mode.name(), &*error)),
     }
@@ -66,7 +66,7 @@ pub fn take_over(
 
 type Refused = Box<dyn std::error::Error + Send + Sync>;
 
-/// Puts this agent's program in place of the one that the link has.
+/// Replaces the program of the link by that of this agent.
 fn replace(programs: &mut Programs, pins: &Pins, pin: &LinkPin) -> Result<Link, Refused> {
     let path = pins.link_path(pin);
     let link = FdLink::from(PinnedLink::from_pin(&path)?);
@@ -83,21 +83,21 @@ fn replace(programs: &mut Programs, pins: &Pins, pin: &LinkPin) -> Result<Link, 
             program.take_link(id)?;
         }
     }
-    // Another descriptor of the same link, which has the file.
+    // Another descriptor of the same link, which is pinned.
     Ok(Link::Pinned(PinnedLink::from_pin(&path)?))
 }
 
-/// Pins the table and all that is attached, and ends what was pinned at interfaces that are not metered any more.
+/// Pins the table and all attachments, and removes the links of interfaces that are no longer metered.
 ///
 /// # Errors
-/// Where something cannot be pinned; what was not pinned before is not pinned then.
+/// If something cannot be pinned. If the table was not pinned before, nothing stays pinned.
 pub fn keep(pins: Pins, table: &KernelTable, attached: &mut [Attachment]) -> Result<Pins, CaptureError> {
     let is_new = !pins.is_whole();
     match keep_all(&pins, table, attached, is_new) {
         Ok(()) => Ok(pins),
         Err(error) => {
             if is_new {
-                // It says what is wrong; that there is something left to take away is less.
+                // This error is more important than one of the removal.
                 let _ = pins.remove();
             }
             Err(error)
@@ -122,10 +122,10 @@ fn keep_all(pins: &Pins, table: &KernelTable, attached: &mut [Attachment], is_ne
     Ok(())
 }
 
-/// Pins what was attached while the agent runs.
+/// Pins an attachment that was made while the agent runs.
 ///
 /// # Errors
-/// Where that cannot be; it is detached then.
+/// If it cannot be pinned. It is then detached.
 pub fn keep_further(pins: &Pins, mut attachment: Attachment) -> Result<Attachment, CaptureError> {
     match pin(pins, &mut attachment) {
         Ok(_) => Ok(attachment),
@@ -136,7 +136,7 @@ pub fn keep_further(pins: &Pins, mut attachment: Attachment) -> Result<Attachmen
     }
 }
 
-/// Pins the links of an attachment. Returns which they are.
+/// Pins the links of an attachment, and returns their pins.
 fn pin(pins: &Pins, attachment: &mut Attachment) -> Result<Vec<LinkPin>, CaptureError> {
     if !attachment.needs().is_empty() {
         return Err(PinError::NoLink { interface: attachment.interface.name.clone() }.into());

@@ -1,4 +1,4 @@
-//! The flow table in vectors: for capture files, and as the kernel's table on trial.
+//! The flow table in vectors: for capture files, and for tests of the kernel's table.
 
 use bytemuck::Zeroable;
 use flowml_common::content::{PayloadLimit, Piece, Pieces};
@@ -7,14 +7,14 @@ use flowml_common::flow::FlowKey;
 use flowml_common::table::{Bucket, Head, Seed, Shape, Storage, entry_of, used};
 use flowml_common::time::Boundaries;
 
-/// One partition of the flow table in memory of its own.
+/// One partition of the flow table in memory of this process.
 pub struct VecTable {
     seed: Seed,
     boundaries: Boundaries,
     head: Head,
     buckets: Vec<Bucket>,
-    /// In use where there is a tag. The system gives the memory of an entry when it is first used: a large capacity costs
-    /// little until flows come.
+    /// An entry is in use if it has a tag. The system provides the memory of an entry when it is first used, so a large
+    /// capacity costs little before there are flows.
     entries: Vec<FlowEntry>,
     rarities: Vec<FlowRarities>,
     payload: Option<PayloadLimit>,
@@ -23,7 +23,7 @@ pub struct VecTable {
 }
 
 impl VecTable {
-    /// An empty table that keeps no payload, for the default timeouts.
+    /// An empty table with the default timeouts. It keeps no payload.
     #[must_use]
     pub fn new(shape: Shape, seed: Seed) -> Self {
         let buckets = vec![Bucket::zeroed(); shape.buckets as usize];
@@ -41,7 +41,7 @@ impl VecTable {
         }
     }
 
-    /// The same, but it keeps so much payload of each direction.
+    /// The same table, keeping this number of payload bytes in each direction.
     #[must_use]
     pub fn with_payload(mut self, payload: Option<PayloadLimit>) -> Self {
         let pieces = payload.map_or(0, |limit| self.entries.len() * limit.pieces_of_entry() as usize);
@@ -49,26 +49,26 @@ impl VecTable {
         self
     }
 
-    /// The same, but entries end at these boundaries.
+    /// The same table, with these boundaries of entries.
     #[must_use]
     pub const fn with_boundaries(mut self, boundaries: Boundaries) -> Self {
         self.boundaries = boundaries;
         self
     }
 
-    /// What has been counted since the last [`clear`](Self::clear), but for the flows.
+    /// The counts since the last [`clear`](Self::clear), without the flows.
     #[must_use]
     pub const fn counts(&self) -> &Head {
         &self.head
     }
 
-    /// The entry that a flow has, or would have, by its number.
+    /// The number of the entry that the flow has, or would get.
     #[must_use]
     pub fn number(&mut self, key: &FlowKey) -> Option<usize> {
         entry_of(self, key)
     }
 
-    /// What lies at entry `number`, in use or not.
+    /// The contents of entry `number`, in use or not.
     #[must_use]
     pub fn at(&self, number: usize) -> Counted<'_> {
         counted(&self.entries, &self.rarities, self.kept(), number)
@@ -83,7 +83,7 @@ impl VecTable {
         flows(&self.buckets, &self.entries, &self.rarities, self.kept())
     }
 
-    /// Empties the table: what it counted, and its flows.
+    /// Removes all flows and resets the counts.
     pub fn clear(&mut self) {
         self.buckets.fill(Bucket::zeroed());
         self.head = Head::zeroed();

@@ -1,4 +1,4 @@
-//! Changes of interfaces, as the kernel reports them (rtnetlink(7), the group RTNLGRP_LINK).
+//! Changes of interfaces, as the kernel reports them (rtnetlink(7), group RTNLGRP_LINK).
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -11,25 +11,25 @@ use rtnetlink::sys::{AsyncSocket, TokioSocket, protocols::NETLINK_ROUTE};
 
 use super::CaptureError;
 
-/// What became of an interface, by its index.
+/// A change of an interface, with its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It has come, or something about it has changed.
+    /// The interface appeared, or one of its properties changed.
     There(u32),
-    /// It has gone.
+    /// The interface was removed.
     Gone(u32),
-    /// The kernel had no room for all changes: nobody knows what became of which.
+    /// The kernel had no room for all changes, and some were lost.
     Unknown,
 }
 
-/// Hears of changes from when it is opened on.
+/// A subscription to changes, from the time at which it is opened.
 pub struct Watch(TokioSocket);
 
 impl Watch {
-    /// Begins to listen, in the network namespace that this thread is in.
+    /// Subscribes, in the network namespace of this thread.
     ///
     /// # Errors
-    /// Where netlink is not to be had.
+    /// If netlink is not available.
     pub fn open() -> Result<Self, CaptureError> {
         let open = || {
             let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
@@ -40,21 +40,21 @@ impl Watch {
         open().map_err(CaptureError::Socket)
     }
 
-    /// The next changes, in their order. None is lost where the wait is given up.
+    /// Waits for the next changes and returns them in their order. Cancelling the wait loses no change.
     ///
     /// # Errors
-    /// Where the kernel gives no more.
+    /// If reading from the kernel fails.
     pub async fn next(&mut self) -> Result<Vec<Change>, CaptureError> {
         match poll_fn(|context| self.0.poll_recv_from_full(context)).await {
             Ok((bytes, from)) if from.port_number() == 0 => Ok(changes(&bytes)),
-            // Only the kernel knows.
+            // A message from another process: only the kernel's messages count.
             Ok(_) => Ok(Vec::new()),
             Err(error) if is_overrun(&error) => self.forget().map_err(CaptureError::Socket),
             Err(error) => Err(CaptureError::Socket(error)),
         }
     }
 
-    /// Reads what is still there of changes: until then the kernel says of no further ones that they were lost
+    /// Reads the remaining changes after a loss. Until they are read the kernel does not report further losses
     /// (`netlink_overrun`, net/netlink/af_netlink.c).
     fn forget(&self) -> io::Result<Vec<Change>> {
         loop {
@@ -88,12 +88,12 @@ fn changes(bytes: &[u8]) -> Vec<Change> {
 }
 
 fn length(header: &NetlinkHeader) -> usize {
-    // At least a header, so that reading comes to an end.
+    // At least the length of a header, so that the loop ends.
     (header.length as usize).max(16)
 }
 
 fn change(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Change> {
-    // Where an interface leaves a bridge, the bridge says that its port has gone.
+    // When an interface leaves a bridge, a message of the bridge's family reports that its port was removed.
     let of_interface = |link: &LinkMessage| link.header.interface_family == AddressFamily::Unspec;
     match &message.payload {
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) if of_interface(link) => {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_of_interfaces_are_told_from_those_of_bridges() {
+    fn changes_of_interfaces_are_distinguished_from_those_of_bridges() {
         let messages = [
             bytes(RouteNetlinkMessage::NewLink(link(7, AddressFamily::Unspec))),
             bytes(RouteNetlinkMessage::DelLink(link(7, AddressFamily::Bridge))),

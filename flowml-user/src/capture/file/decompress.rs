@@ -1,27 +1,27 @@
-//! Decompression that gives all that stands before a damage, and then the error.
+//! Decompression that delivers everything before a damage, and then the error.
 //!
-//! The readers of the libraries keep to themselves what they had in hand when they met an error. Here a step says how much
-//! it gave, whether or not it failed.
+//! The readers of the libraries discard the decoded bytes that they hold when they meet an error. Here each step
+//! returns how many bytes it delivered, whether it failed or not.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
 use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
-/// What a decompressor did with the bytes that it was given.
+/// The result of one call of a decompressor.
 pub(super) struct Step {
     taken: usize,
     given: usize,
-    /// Behind what it gave.
+    /// An error that occurred after the delivered bytes.
     error: Option<io::Error>,
 }
 
-/// A format of compression: members of a file, one behind the other.
+/// A compression format: a file of consecutive members.
 pub(super) trait Decompressor {
-    /// Gives what it has to `output`, and takes of `input` for it where that is needed.
+    /// Writes decoded bytes to `output`, and takes bytes of `input` if it needs them.
     fn step(&mut self, input: &[u8], output: &mut [u8]) -> Step;
 
-    /// Whether all that was taken is whole members.
+    /// Whether the input so far consists of whole members.
     fn is_complete(&self) -> bool;
 }
 
@@ -29,7 +29,7 @@ pub(super) trait Decompressor {
 pub(super) struct Decompressed<S, D> {
     source: S,
     decompressor: D,
-    /// Behind what was given last.
+    /// An error that occurred after the bytes delivered last.
     error: Option<io::Error>,
 }
 
@@ -44,7 +44,7 @@ impl<S: BufRead, D: Decompressor> Read for Decompressed<S, D> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        // What is there is given before the source is asked for more, which may be long in coming.
+        // Decoded bytes are delivered before the source is asked for more, which may take long.
         let mut step = self.decompressor.step(&[], buffer);
         loop {
             match step {
@@ -71,11 +71,11 @@ pub(super) struct Gzip {
     complete: bool,
 }
 
-/// The binary logarithm of the longest distance that a reference of deflate can have (RFC 1951 §2).
+/// Binary logarithm of the longest distance of a deflate reference, in bytes (RFC 1951 §2).
 const WINDOW_BITS: u8 = 15;
 
 impl Gzip {
-    /// Expects at least one member.
+    /// A decoder that expects at least one member.
     pub(super) fn new() -> Self {
         Self { member: Decompress::new_gzip(WINDOW_BITS), complete: false }
     }
@@ -103,28 +103,29 @@ impl Decompressor for Gzip {
 
 /// Zstandard (RFC 8878).
 ///
-/// The library does not say what it gave before an error in the same call. So it is asked to decode without room to give
-/// anything, which ends with the first block that has bytes, and then to give those without anything to decode. What is
-/// lost is the block that the damage is in, at most 128 KiB: it is known to be right at its end.
+/// The library does not return how many bytes it delivered before an error in the same call. Therefore each step has
+/// two calls. The first decodes without an output buffer, and stops at the first block with bytes. The second delivers
+/// these bytes without input. Damage loses its own block, at most 128 KiB, because a block is verified only at its
+/// end.
 pub(super) struct Zstandard {
     decoder: Decoder<'static>,
-    /// Whether there may be decoded bytes to give.
+    /// Whether the decoder may hold decoded bytes.
     holds: bool,
     complete: bool,
 }
 
 impl Zstandard {
-    /// Expects at least one frame.
+    /// A decoder that expects at least one frame.
     ///
     /// # Errors
-    /// Without memory for it.
+    /// If there is no memory for it.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self { decoder: Decoder::new()?, holds: false, complete: false })
     }
 
     fn take(&mut self, input: &[u8]) -> io::Result<usize> {
         let mut input = InBuffer::around(input);
-        // The end of a frame is seen here alone: as long as not all of it is given its last byte stays in the input.
+        // Only this call detects the end of a frame: the last byte stays in the input until everything is delivered.
         let expected = self.decoder.run(&mut input, &mut OutBuffer::around(&mut [][..]))?;
         self.complete = expected == 0;
         self.holds = true;

@@ -1,4 +1,4 @@
-//! Link types: how the frames of a capture begin, and metering them.
+//! Link types: how the frames of a capture start, and metering them.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use flowml_common::table::{self, Metered, Storage};
 
 use super::Captured;
 
-/// The number of a link type as files have it (draft-ietf-opsawg-pcaplinktype).
+/// The number of a link type in a capture file (draft-ietf-opsawg-pcaplinktype).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Number(pub u16);
 
-/// The names of link types that captures of other kinds have, for messages; the numbers of the registry.
+/// Names of unsupported link types, for messages. The numbers are those of the registry.
 const OTHERS: [(u16, &str); 34] = [
     (3, "AX25"),
     (6, "IEEE802_5"),
@@ -61,18 +61,18 @@ impl fmt::Display for Number {
     }
 }
 
-/// The link types that can be read.
+/// The supported link types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkType {
     /// Ethernet.
     Ethernet,
-    /// An IPv4 or IPv6 packet, as its version says.
+    /// An IPv4 or IPv6 packet, depending on its version field.
     Raw,
     /// An IPv4 packet.
     Ipv4,
     /// An IPv6 packet.
     Ipv6,
-    /// BSD loopback: the address family in the byte order of the host that captured.
+    /// BSD loopback: the address family in the byte order of the capturing host.
     Null,
     /// OpenBSD loopback: the address family in network byte order.
     Loop,
@@ -106,17 +106,17 @@ struct Cooked2Header {
     address: [u8; 8],
 }
 
-/// `AF_INET` is 2 everywhere; `AF_INET6` is 10 on Linux, 24 on NetBSD and OpenBSD, 28 on FreeBSD, 30 on macOS.
+/// `AF_INET` is 2 everywhere. `AF_INET6` is 10 on Linux, 24 on NetBSD and OpenBSD, 28 on FreeBSD, 30 on macOS.
 const FAMILIES: [(u32, u16); 5] =
     [(2, ethertype::IPV4), (10, ethertype::IPV6), (24, ethertype::IPV6), (28, ethertype::IPV6), (30, ethertype::IPV6)];
 
-/// What stands for an EtherType where there is none of ours: such a frame is [`Skipped::NotIp`].
+/// The EtherType of frames that have no supported one: they are counted as [`Skipped::NotIp`].
 const NO_ETHERTYPE: u16 = 0;
 
 const NO_MACS: [[u8; 6]; 2] = [[0; 6]; 2];
 
 impl LinkType {
-    /// The link type of a number, if it can be read. 12 and 14 are raw IP too: BSDs wrote their own numbers.
+    /// The link type with this number, if it is supported. 12 and 14 are raw IP too, as BSDs use their own numbers.
     #[must_use]
     pub const fn of(number: Number) -> Option<Self> {
         Some(match number.0 {
@@ -132,8 +132,8 @@ impl LinkType {
         })
     }
 
-    /// The header of a frame that is not Ethernet's, and what follows it; `None` where the frame ends before. Ethernet's
-    /// is the parser's to read.
+    /// The link header of a frame and the bytes after it. `None` if the frame is too short, and for Ethernet, whose
+    /// header the parser reads.
     #[must_use]
     pub fn header(self, mut bytes: &[u8]) -> Option<(LinkHeader, &[u8])> {
         let whole = bytes.len();
@@ -156,7 +156,7 @@ impl LinkType {
         Some((LinkHeader { macs, ethertype, length: (whole - bytes.len()) as u32 }, bytes))
     }
 
-    /// The interface that the header itself names.
+    /// The interface that the link header names.
     pub(super) fn interface(self, mut bytes: &[u8]) -> Option<u32> {
         if self != Self::Cooked2 {
             return None;
@@ -173,7 +173,7 @@ const fn of_version(first: u8) -> u16 {
     }
 }
 
-/// A family in either byte order: families are small numbers.
+/// Converts an address family of either byte order: families are small numbers.
 const fn host_order(family: u32) -> u32 {
     if family > 0xffff { family.swap_bytes() } else { family }
 }
@@ -182,7 +182,7 @@ fn of_family(family: u32) -> u16 {
     FAMILIES.iter().find(|(number, _)| *number == family).map_or(NO_ETHERTYPE, |(_, ethertype)| *ethertype)
 }
 
-/// The sender's address, where it has the length of a MAC address; the receiver's is not in the header.
+/// The sender's address, if it has the length of a MAC address. The receiver's address is not in the header.
 fn macs(length: u16, address: [u8; 8]) -> [[u8; 6]; 2] {
     let mut macs = NO_MACS;
     if usize::from(length) == macs[0].len() {
@@ -191,9 +191,9 @@ fn macs(length: u16, address: [u8; 8]) -> [[u8; 6]; 2] {
     macs
 }
 
-/// Meters a frame of a capture: the parser and the table of the kernel, whatever the frame begins with.
+/// Meters a frame of a capture, whatever its link type is, with the parser and the table of the kernel.
 ///
-/// Frame bytes are those of the whole frame as it was captured, with the header of its own link layer.
+/// Frame bytes are those of the whole captured frame, with the header of its own link type.
 #[inline]
 pub fn meter<S: Storage>(storage: &mut S, captured: &Captured<'_>) -> Metered {
     let frame = captured.frame();
@@ -210,7 +210,7 @@ pub fn meter<S: Storage>(storage: &mut S, captured: &Captured<'_>) -> Metered {
     }
 }
 
-// As the registry has them.
+// The lengths of the registry.
 const _: () = assert!(size_of::<CookedHeader>() == 16 && size_of::<Cooked2Header>() == 20);
 
 #[cfg(test)]
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_says_what_follows_and_how_long_it_is() {
+    fn a_link_header_gives_the_ethertype_and_its_own_length() {
         let from_mac = [MAC, [0; 6]];
         let cases: [(LinkType, &[u8], Option<LinkHeader>); 16] = [
             (LinkType::Raw, &[0x45, 0], header(NO_MACS, 0x0800, 0)),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_that_the_header_names_is_the_frame_s() {
+    fn the_interface_of_the_link_header_is_used() {
         let header = cooked2(3);
         let captured = |link, bytes| Captured { time_ns: 0, length: 20, interface: 1, link, bytes };
         assert_eq!(captured(LinkType::Cooked2, &header[..]).frame().interface, 3);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_type_is_named_where_it_has_a_name() {
+    fn known_link_types_are_shown_by_name() {
         assert_eq!(Number(127).to_string(), "IEEE802_11_RADIOTAP (127)");
         assert_eq!(Number(999).to_string(), "999");
         assert!(OTHERS.iter().all(|(number, _)| LinkType::of(Number(*number)).is_none()));

@@ -26,94 +26,94 @@ use stream::Stream;
 pub use wait::Signals;
 use window::Window;
 
-/// The longest packet or block that is read, bytes: BIG TCP's buffers have 512 KiB, and what says that it is longer than
-/// this is damaged. It bounds the memory.
+/// The longest packet or block that is read, in bytes. BIG TCP's buffers have 512 KiB, and a larger length than this
+/// limit is damage. The limit bounds the memory.
 pub const LONGEST: u32 = 16 << 20;
 
-/// Why a file cannot be read, or not to its end.
+/// Why a file cannot be read, or cannot be read to its end.
 #[derive(Debug, Error)]
 #[error("{file}: {problem}")]
 pub struct FileError {
-    /// Which file.
+    /// Name of the file.
     pub file: String,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: Problem,
 }
 
 impl FileError {
-    /// Whether nothing is wrong with it but that the run is to end.
+    /// Whether the only problem is that the run is to end.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         matches!(&self.problem, Problem::Read { error, .. } if wait::is_stopped(error))
     }
 
-    /// Whether nothing is wrong with it but that no bytes came for an interval: more frames may come.
+    /// Whether the only problem is that no bytes arrived for an interval. More frames may follow.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         matches!(&self.problem, Problem::Read { error, .. } if wait::is_silent(error))
     }
 }
 
-/// What is wrong with a file. Offsets count the bytes of the capture itself, decompressed where it is compressed.
+/// What is wrong with a file. Offsets count the bytes of the capture itself, after decompression.
 #[derive(Debug, Error)]
 pub enum Problem {
-    /// It is not there, or not for us.
+    /// The file does not exist, or this process may not open it.
     #[error("cannot open it: {0}")]
     Open(#[source] io::Error),
-    /// It is a directory.
+    /// The path is a directory.
     #[error("it is a directory; expected a capture file")]
     Directory,
-    /// It has no bytes.
+    /// The file is empty.
     #[error("it is empty; expected a capture")]
     Empty,
-    /// Its first bytes are not those of a capture.
+    /// The first bytes are not those of a capture.
     #[error("it is no capture that flowml reads; expected pcap or pcapng, as it is or compressed with gzip or zstd")]
     NotACapture,
-    /// Its magic number is that of a variant of pcap that cannot be read.
+    /// The magic number is that of an unsupported variant of pcap.
     #[error("it is {whose} variant of pcap, which flowml does not read; expected pcap or pcapng")]
     Variant {
-        /// Whose.
+        /// The name of the variant.
         whose: &'static str,
     },
-    /// The parser does not know how its frames begin.
+    /// The frames have an unsupported link type.
     #[error(
         "link type {link} cannot be read{packets}; expected Ethernet, raw IP, Linux cooked or BSD loopback",
         packets = .packets.map_or_else(String::new, |packets| format!(", nor its packets, {packets} in all"))
     )]
     LinkType {
-        /// Name and number.
+        /// The link type.
         link: link::Number,
-        /// How many there are, where the others of the file could be read.
+        /// Number of such packets, if the other packets of the file could be read.
         packets: Option<u64>,
     },
-    /// It ends in the middle.
+    /// The file ends within a packet or header.
     #[error("it is cut off: {what} at byte {offset} is not complete{hint}", hint = decompressed(*.compressed))]
     CutOff {
-        /// What begins there.
+        /// What is incomplete.
         what: &'static str,
-        /// Where.
+        /// Offset at which it starts, in bytes.
         offset: u64,
-        /// Whether the bytes were compressed.
+        /// Whether the file is compressed.
         compressed: bool,
     },
-    /// It contradicts the format.
+    /// The file contradicts its format.
     #[error("it is damaged at byte {offset}: {what}{hint}", hint = decompressed(*.compressed))]
     Corrupt {
-        /// What is there, and what was expected.
+        /// What was found, and what was expected.
         what: String,
-        /// Where.
+        /// Its offset, in bytes.
         offset: u64,
-        /// Whether the bytes were compressed.
+        /// Whether the file is compressed.
         compressed: bool,
     },
-    /// The system or the decompression failed.
+    /// Reading or decompression failed.
     #[error("cannot read it behind byte {offset}: {error}{hint}", hint = decompressed(*.compressed))]
     Read {
-        /// Up to where it could be read.
+        /// Number of bytes that could be read.
         offset: u64,
-        /// Whether the bytes were compressed.
+        /// Whether the file is compressed.
         compressed: bool,
-        /// What was said.
+        /// The error.
         error: io::Error,
     },
 }
@@ -125,20 +125,20 @@ const fn decompressed(compressed: bool) -> &'static str {
 /// A frame of a capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Captured<'a> {
-    /// When it was seen, ns of Unix time.
+    /// Time of the frame, in ns of Unix time.
     pub time_ns: u64,
-    /// Its length on the wire without FCS, bytes: what was captured may be less.
+    /// Length on the wire without FCS, in bytes. The captured bytes may be fewer.
     pub length: u32,
-    /// Which of the file's interfaces saw it, the first being 1. pcap has one.
+    /// Number of the interface in the file, from 1. pcap has one interface.
     pub interface: u32,
-    /// How it begins.
+    /// Link type of the frame.
     pub link: LinkType,
-    /// What was captured of it.
+    /// The captured bytes.
     pub bytes: &'a [u8],
 }
 
 impl Captured<'_> {
-    /// What the parser is told of it.
+    /// The properties of the frame for the parser.
     #[must_use]
     pub fn frame(&self) -> Frame {
         Frame {
@@ -152,10 +152,10 @@ impl Captured<'_> {
     }
 }
 
-/// Beyond this, the year 2262, a time is none: so there is room to add to any.
+/// The latest valid time, in ns: in the year 2262. It leaves room for additions.
 const LATEST_NS: u64 = i64::MAX as u64;
 
-/// The length that counts: the original one, unless that is impossible.
+/// The length that is counted, in bytes: the original one, unless it is impossible.
 fn wire_length(original: u32, captured: u32, fcs: u32) -> u32 {
     let whole = if original > LONGEST { captured } else { original.max(captured) };
     whole.saturating_sub(fcs)
@@ -181,13 +181,13 @@ impl fmt::Debug for CaptureFile {
     }
 }
 
-/// How people are told of the file: its path, or `standard input`.
+/// The name of the file in messages: its path, or `standard input`.
 #[must_use]
 pub fn name(path: &Path) -> String {
     if stream::is_standard_input(path) { "standard input".to_owned() } else { path.display().to_string() }
 }
 
-/// Whether the file is a capture, whatever may be wrong with the rest of it; standard input is taken for one.
+/// Whether the file is a capture, even a damaged one. Standard input counts as a capture.
 #[must_use]
 pub fn is_capture(path: &Path) -> bool {
     let is_none = |problem: &Problem| {
@@ -197,27 +197,28 @@ pub fn is_capture(path: &Path) -> bool {
 }
 
 impl CaptureFile {
-    /// Opens a file, `-` being standard input.
+    /// Opens a file. `-` is standard input.
     ///
     /// # Errors
-    /// Where it is no capture whose frames can be read.
+    /// If the file is not a capture whose frames can be read.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         Self::begin(Stream::open(path, None), name(path))
     }
 
-    /// Opens a file, whose reading fails as soon as a signal has come ([`FileError::is_stopped`]), and goes on after it
-    /// failed because no bytes came for as long as `every` ([`FileError::is_silent`]).
+    /// Opens a file that may grow or may be a pipe. Reading fails as soon as a signal has arrived
+    /// ([`FileError::is_stopped`]), and after each interval `every` without bytes ([`FileError::is_silent`]). After
+    /// such an interval reading can continue.
     ///
     /// # Errors
-    /// Where it is no capture whose frames can be read.
+    /// If the file is not a capture whose frames can be read.
     pub fn open_until(path: &Path, signals: &Signals, every: Duration) -> Result<Self, FileError> {
         Self::begin(Stream::open(path, Some((signals, every))), name(path))
     }
 
-    /// Opens a capture whose bytes come from elsewhere; people are told of it by `name`.
+    /// Opens a capture whose bytes come from `source`. Messages use `name`.
     ///
     /// # Errors
-    /// Where it is no capture whose frames can be read.
+    /// If the source is not a capture whose frames can be read.
     pub fn over(source: impl Read + Send + 'static, name: String) -> Result<Self, FileError> {
         Self::begin(Stream::over(source), name)
     }
@@ -225,7 +226,8 @@ impl CaptureFile {
     fn begin(stream: Result<Stream, Problem>, name: String) -> Result<Self, FileError> {
         let begin = |Stream { bytes, compressed, read }| {
             let mut window = Window::new(bytes);
-            // Without a packet there is no time that could go on: this wait ends with bytes or a signal.
+            // Before the first packet there is no time that could advance, so this wait ends only with bytes or a
+            // signal.
             let format = loop {
                 match Format::begin(&mut window) {
                     Err(Fault::Read { error, .. }) if wait::is_silent(&error) => {}
@@ -240,10 +242,10 @@ impl CaptureFile {
         }
     }
 
-    /// The next frame; `None` at the end.
+    /// The next frame, or `None` at the end.
     ///
     /// # Errors
-    /// Where the rest of the file cannot be read.
+    /// If the rest of the file cannot be read.
     pub fn next_frame(&mut self) -> Result<Option<Captured<'_>>, FileError> {
         let next = match &mut self.format {
             Format::Pcap(pcap) => pcap.next(&mut self.window),
@@ -252,7 +254,7 @@ impl CaptureFile {
         next.map_err(|fault| FileError { file: self.name.clone(), problem: fault.problem(self.compressed) })
     }
 
-    /// How many interfaces are known so far, of a pcapng file those of its section.
+    /// Number of interfaces known so far. In a pcapng file these are the interfaces of the current section.
     fn interfaces(&self) -> usize {
         match &self.format {
             Format::Pcap(_) => 1,
@@ -260,13 +262,13 @@ impl CaptureFile {
         }
     }
 
-    /// Whether all bytes that came are whole packets: a writer that buffers stops in the middle of one.
+    /// Whether the received bytes end with a whole packet. A writer that buffers may stop within a packet.
     #[must_use]
     pub const fn is_between_packets(&self) -> bool {
         self.window.is_empty()
     }
 
-    /// What was left out so far, because of its link type.
+    /// The packets that were left out so far because of their link type, as one error for each link type.
     #[must_use]
     pub fn left_out(&self) -> Vec<FileError> {
         let Format::Pcapng(pcapng) = &self.format else { return Vec::new() };
@@ -274,7 +276,7 @@ impl CaptureFile {
         problems.map(|problem| FileError { file: self.name.clone(), problem }).collect()
     }
 
-    /// How many of the file's bytes have been read, also from elsewhere and later.
+    /// A counter of the bytes read from the file. It keeps counting, and other threads can read it.
     #[must_use]
     pub fn bytes_read(&self) -> BytesRead {
         self.read.clone()
@@ -291,7 +293,7 @@ impl Format {
     }
 }
 
-/// A [`Problem`] before it is known whether the file is compressed.
+/// A [`Problem`], before it is known whether the file is compressed.
 enum Fault {
     CutOff { what: &'static str, offset: u64 },
     Corrupt { what: String, offset: u64 },
@@ -314,7 +316,7 @@ impl Fault {
     }
 }
 
-/// Looks at the `length` bytes of `what`, all of which must be there.
+/// Returns the next `length` bytes without taking them. If there are fewer, the error names `what`.
 fn whole<'a>(window: &'a mut Window, length: usize, what: &'static str) -> Result<&'a [u8], Fault> {
     let offset = window.offset();
     let bytes = window.peek(length).map_err(|error| Fault::Read { offset, error })?;

@@ -1,4 +1,4 @@
-//! The order of several captures: that of the times of their packets, as rotated files have it whatever their names are.
+//! Sorts capture files by the times of their packets, whatever names rotated files have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use super::{CaptureFile, FileError};
 
-/// Packets at the begin of a file among which the first of each interface is looked for.
+/// Number of packets at the start of a file in which the first packet of each interface is searched.
 const LOOKED_AT: usize = 1000;
 
-/// When the first packet of an interface was seen, ns, by the number of the interface.
+/// Time of the first packet of each interface, in ns, by the number of the interface.
 type FirstTimes = BTreeMap<u32, u64>;
 
-/// The files in the order of the times of their first packets. Times of one interface alone are compared, as interfaces may
-/// have different clocks. What cannot be looked into beforehand keeps its place: standard input, pipes, files without a packet,
-/// and what is no capture.
+/// The files in the order of the times of their first packets. Only times of the same interface are compared, because
+/// interfaces may have different clocks. Inputs that cannot be examined beforehand keep their position: standard input,
+/// pipes, files without a packet, and files that are not captures.
 #[must_use]
 pub fn in_order_of_time(paths: &[PathBuf]) -> Vec<PathBuf> {
     if paths.len() < 2 {
@@ -26,8 +26,9 @@ pub fn in_order_of_time(paths: &[PathBuf]) -> Vec<PathBuf> {
     placed.map(|at| paths[at].clone()).collect()
 }
 
-/// The files with packets, by their numbers: each behind those that are earlier on one of its interfaces. Where no interface
-/// says which of two files is earlier, or interfaces contradict each other, they keep the given order.
+/// The indices of the files with packets: each file comes after those that are earlier on one of its interfaces. If no
+/// interface determines which of two files is earlier, or if interfaces contradict each other, the files keep the given
+/// order.
 fn order(times: &[FirstTimes]) -> Vec<usize> {
     let mut of_interfaces: BTreeMap<u32, Vec<(u64, usize)>> = BTreeMap::new();
     for (file, times) in times.iter().enumerate() {
@@ -48,7 +49,7 @@ fn order(times: &[FirstTimes]) -> Vec<usize> {
     let mut left: BTreeSet<usize> = (0..times.len()).filter(|file| !times[*file].is_empty()).collect();
     let mut ready: BTreeSet<usize> = left.iter().copied().filter(|file| earlier[*file] == 0).collect();
     let mut ordered = Vec::new();
-    // Where each of the files left is behind another, their interfaces contradict each other.
+    // If each of the remaining files is later than another one, their interfaces contradict each other.
     while let Some(file) = ready.pop_first().or_else(|| left.first().copied()) {
         left.remove(&file);
         ordered.push(file);
@@ -62,17 +63,17 @@ fn order(times: &[FirstTimes]) -> Vec<usize> {
     ordered
 }
 
-/// When the first packets of a file were seen, as far as its begin says; 0 is no time.
+/// Times of the first packets at the start of a file, by interface. A time of 0 is ignored.
 fn first_times(path: &Path) -> FirstTimes {
     let mut times = FirstTimes::new();
     if fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
-        // What is wrong with the file is reported when it is read.
+        // An error in the file is reported when the file is read.
         let _ = look_at(path, &mut times);
     }
     times
 }
 
-/// Looks at packets until one of each interface was seen.
+/// Reads packets until one of each interface was found.
 fn look_at(path: &Path, times: &mut FirstTimes) -> Result<(), FileError> {
     let mut file = CaptureFile::open(path)?;
     for _ in 0..LOOKED_AT {
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_time_keeps_its_place() {
+    fn inputs_without_a_time_keep_their_position() {
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, bytes: &[u8]| {
             let path = folder.path().join(name);
@@ -125,12 +126,12 @@ mod tests {
     #[test]
     fn times_of_different_clocks_are_not_compared() {
         let cases: [(Vec<FirstTimes>, &[usize]); 6] = [
-            // Interface 2 is a minute behind, and the second file begins with it.
+            // Interface 2 is one minute slow, and the second file starts with it.
             (times([&[(1, 100), (2, 41)], &[(2, 42), (1, 103)], &[(1, 106), (2, 45)]]), &[0, 1, 2]),
             (times([&[(2, 45), (1, 106)], &[(1, 100), (2, 41)], &[(2, 42), (1, 103)]]), &[1, 2, 0]),
-            // Files of which one interface says it, and another has packets in some of them alone.
+            // One interface determines the order, and another has packets in only some of the files.
             (times([&[(1, 106)], &[(1, 103), (2, 42)], &[(2, 41)]]), &[2, 1, 0]),
-            // Nothing says it.
+            // No interface determines the order.
             (times([&[(3, 9)], &[(2, 5)], &[(1, 1)]]), &[0, 1, 2]),
             // Interfaces contradict each other; the last file is the earliest on both.
             (times([&[(1, 5), (2, 8)], &[(1, 7), (2, 6)], &[(1, 1), (2, 2)]]), &[2, 0, 1]),
@@ -142,7 +143,7 @@ mod tests {
     }
 
     proptest! {
-        /// A capture of interfaces with any clocks that was cut anywhere, its files named in any order.
+        /// A capture whose interfaces have different clocks, cut at arbitrary positions, with its files in any order.
         #[test]
         fn rotated_files_are_in_order_on_every_interface(
             packets in prop::collection::vec(0..3u32, 1..60),

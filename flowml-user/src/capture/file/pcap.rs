@@ -1,67 +1,69 @@
-//! pcap (draft-ietf-opsawg-pcap) and its variants: one link type, times in µs or ns, the byte order of the machine that wrote it.
+//! pcap (draft-ietf-opsawg-pcap) and its variants: one link type, times in µs or ns, the byte order of the writing
+//! host.
 
 use super::link::{LinkType, Number};
 use super::window::Window;
 use super::{Captured, Fault, LATEST_NS, LONGEST, Problem, whole, wire_length};
 
-/// The magic number, versions, time zone, accuracy, snap length and link type that all variants begin with, bytes.
+/// Length of the header that all variants have, in bytes: magic number, versions, time zone, accuracy, snap length,
+/// link type.
 const HEADER: usize = 24;
 
-/// The fields of a packet's header that all variants have: seconds, fraction, captured length, original length.
+/// Offsets of the fields that all packet headers have, in bytes: seconds, fraction, captured length, original length.
 const FIELDS: [usize; 4] = [0, 4, 8, 12];
 
-/// Bits of the link type's field: whether the length of the FCS is given, and that length in units of 16 bits.
+/// Bits of the link type field: whether the length of the FCS is given, and that length in units of 16 bits.
 const FCS_GIVEN: u32 = 1 << 26;
 const FCS_UNITS: u32 = 28;
 
-/// What a magic number says of a file, whichever byte order it has.
+/// The properties of a file that follow from its magic number, in either byte order.
 struct Variant {
     magic: u32,
-    /// The unit of the fraction of a second, ns.
+    /// Unit of the fraction of a second, in ns.
     unit: u64,
-    /// The header of the file, bytes.
+    /// Length of the file header, in bytes.
     header: usize,
-    /// The header of a packet, bytes.
+    /// Length of a packet header, in bytes.
     record: usize,
 }
 
 const MICROSECOND: u64 = 1000;
 
-/// The variants that can be read, as Wireshark has them in `wiretap/libpcap.h`.
+/// The supported variants, with the values of Wireshark's `wiretap/libpcap.h`.
 const VARIANTS: [Variant; 5] = [
     Variant { magic: 0xa1b2_c3d4, unit: MICROSECOND, header: HEADER, record: 16 },
     Variant { magic: 0xa1b2_3c4d, unit: 1, header: HEADER, record: 16 },
-    // Kuznetsov's modified pcap: interface, protocol and packet type are behind the four fields.
+    // Kuznetsov's modified pcap: interface, protocol and packet type follow the four fields.
     Variant { magic: 0xa1b2_cd34, unit: MICROSECOND, header: HEADER, record: 24 },
-    // Ixia's lcap, captured in hardware and in software: the length of all packets is behind the header.
+    // Ixia's lcap, captured in hardware and in software: the total length of the packets follows the header.
     Variant { magic: 0x1c00_01ac, unit: MICROSECOND, header: HEADER + 4, record: 16 },
     Variant { magic: 0x1c00_01ab, unit: MICROSECOND, header: HEADER + 4, record: 16 },
 ];
 
-/// Variants that libpcap names and nobody reads any more: their packets have headers of other kinds.
+/// Variants that libpcap names and flowml does not read: their packet headers have other layouts.
 const UNREADABLE: [(u32, &str); 3] =
     [(0xa1b2_34cd, "Mesquita's"), (0xa12b_3c4d, "Navtel's"), (0xa1b2_c3cb, "a filter program's")];
 
-/// Where a file has the two lengths of a packet. Before version 2.3 they were the other way round (libpcap, `sf-pcap.c`).
+/// The order of the two lengths of a packet. Before version 2.3 the original length came first (libpcap, `sf-pcap.c`).
 #[derive(Clone, Copy)]
 enum Lengths {
     CapturedFirst,
     OriginalFirst,
-    /// Version 2.3: both orders were written.
+    /// Version 2.3: both orders exist.
     LesserIsCaptured,
 }
 
 impl Lengths {
     const fn of(version: (u16, u16)) -> Self {
         match version {
-            // DG/UX wrote 543.
+            // DG/UX wrote version 543.
             (2, 0..=2) | (543, _) => Self::OriginalFirst,
             (2, 3) => Self::LesserIsCaptured,
             _ => Self::CapturedFirst,
         }
     }
 
-    /// The captured and the original length.
+    /// Returns the captured and the original length.
     fn order(self, first: u32, second: u32) -> (u32, u32) {
         match self {
             Self::OriginalFirst => (second, first),
@@ -71,14 +73,14 @@ impl Lengths {
     }
 }
 
-/// What the header of the file says.
+/// The properties of a file that its header states.
 pub(super) struct Pcap {
     order: ByteOrder,
     record: usize,
     unit: u64,
     lengths: Lengths,
     link: LinkType,
-    /// Of the frame check sequence that is part of each frame, bytes.
+    /// Length of the frame check sequence at the end of each frame, in bytes.
     fcs: u32,
 }
 
@@ -106,7 +108,7 @@ impl ByteOrder {
     }
 }
 
-/// The byte order in which these first bytes are a magic number of `known`, and which one.
+/// The byte order in which the first bytes are the magic number of an entry of `known`, and that entry.
 fn magic<T>(bytes: &[u8], known: &'static [T], number: impl Fn(&T) -> u32) -> Option<(ByteOrder, &'static T)> {
     let magic = *bytes.first_chunk()?;
     let orders = [(ByteOrder::Little, u32::from_le_bytes(magic)), (ByteOrder::Big, u32::from_be_bytes(magic))];
@@ -154,7 +156,7 @@ impl Pcap {
         }
         let length = self.record + captured as usize;
         whole(window, length, "the packet")?;
-        // Neither factor is larger than 32 bits.
+        // The product fits: neither factor has more than 32 bits.
         let time_ns = u64::from(seconds) * 1_000_000_000 + u64::from(fraction) * self.unit;
         Ok(Some(Captured {
             time_ns: time_ns.min(LATEST_NS),
@@ -166,8 +168,8 @@ impl Pcap {
     }
 }
 
-/// The link type of a file that AIX wrote: it has version 2.2, numbers of interface types (RFC 1573) for its link type, and
-/// times in ns.
+/// The link type of a file that AIX wrote. Such a file has version 2.2, an interface type (RFC 1573) as its link type,
+/// and times in ns.
 fn of_aix(variant: &Variant, version: (u16, u16), network: u32) -> Option<Number> {
     let is_standard = variant.magic == VARIANTS[0].magic && version == (2, 2);
     let number = match network {
@@ -184,7 +186,7 @@ fn of_aix(variant: &Variant, version: (u16, u16), network: u32) -> Option<Number
 mod tests {
     use super::*;
 
-    /// A file of one packet of 14 bytes on the wire, of which 10 were captured, with times 1 s and 5 units.
+    /// A file with one packet of 14 bytes on the wire, of which 10 were captured. Its time is 1 s and 5 units.
     fn file(magic: u32, version: [u16; 2], network: u32, big: bool) -> Vec<u8> {
         let variant = VARIANTS.iter().find(|variant| variant.magic == magic).expect("a variant");
         let u16 = |number: u16| if big { number.to_be_bytes() } else { number.to_le_bytes() };
@@ -220,18 +222,18 @@ mod tests {
     }
 
     #[test]
-    fn old_versions_have_their_lengths_the_other_way_round() {
+    fn old_versions_have_the_original_length_first() {
         for version in [[2, 0], [2, 2], [2, 3], [2, 4]] {
             let packet = read(file(0xa1b2_c3d4, version, 1, true)).ok().flatten();
             assert_eq!(packet.map(|(_, length, bytes)| (length, bytes.len())), Some((14, 10)), "{version:?}");
         }
         assert_eq!(Lengths::of((543, 0)).order(14, 10), (10, 14));
         assert_eq!(Lengths::of((2, 3)).order(14, 10), (10, 14));
-        assert_eq!(Lengths::of((2, 4)).order(14, 10), (14, 10), "a damaged file is no old one");
+        assert_eq!(Lengths::of((2, 4)).order(14, 10), (14, 10), "in version 2.4 the captured length comes first");
     }
 
     #[test]
-    fn aix_has_its_own_link_types_and_unit() {
+    fn aix_files_have_other_link_types_and_units() {
         let time =
             |version, network| read(file(0xa1b2_c3d4, version, network, true)).ok().flatten().map(|packet| packet.0);
         assert_eq!(time([2, 2], 6), Some(1_000_000_005), "Ethernet");
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_variant_is_refused_by_its_name_if_it_has_one() {
+    fn unsupported_variants_are_refused_by_name() {
         for (magic, whose) in UNREADABLE {
             for bytes in [magic.to_le_bytes(), magic.to_be_bytes()] {
                 let refused = read([&bytes[..], &[0; 60]].concat());

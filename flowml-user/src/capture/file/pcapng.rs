@@ -8,65 +8,66 @@ use super::link::{LinkType, Number};
 use super::window::Window;
 use super::{Captured, Fault, LATEST_NS, LONGEST, Problem, whole, wire_length};
 
-/// The first bytes of a section, in both byte orders: the type of its header block, 0x0a0d0d0a.
+/// The first bytes of a section, equal in both byte orders: the type of its header block, 0x0a0d0d0a.
 pub(super) const MARK: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
-/// The type and length that each block begins with, and the byte-order magic that a section's goes on with, bytes.
+/// Length of the fields that start each block, in bytes: type and length. In a section header the byte-order magic
+/// follows.
 const BLOCK_HEADER: usize = 8;
 const SECTION_START: usize = 12;
 
-/// The byte-order magic 0x1a2b3c4d as the machine wrote it.
+/// The byte-order magic 0x1a2b3c4d as a big-endian host writes it.
 const BIG_ENDIAN: [u8; 4] = [0x1a, 0x2b, 0x3c, 0x4d];
 const LITTLE_ENDIAN: [u8; 4] = [0x4d, 0x3c, 0x2b, 0x1a];
 
-/// Type, both lengths: a block without a body.
+/// Length of a block without a body, in bytes: its type and twice its length.
 const SHORTEST_BLOCK: u32 = 12;
 
-/// The types of blocks that matter.
+/// The block types that flowml reads.
 const SECTION: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;
 const OBSOLETE_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const ENHANCED_PACKET: u32 = 6;
 
-/// The most interfaces of a section, which bounds the memory: old packets have 16 bits for their numbers, and dumpcap
-/// writes as many as the host has.
+/// The largest number of interfaces in a section, which bounds the memory. Obsolete packet blocks have 16-bit interface
+/// numbers, and dumpcap writes as many interfaces as the host has.
 const MOST_INTERFACES: usize = 1 << 16;
 
-/// The bytes before the packet in the body of an obsolete packet block.
+/// Number of bytes before the packet in the body of an obsolete packet block.
 const OBSOLETE_FIELDS: usize = 20;
 
-/// What an interface description says.
+/// The properties of an interface from its description block.
 struct Interface {
     link: Result<LinkType, Number>,
-    /// 0: no limit.
+    /// In bytes; 0 means no limit.
     snap_length: u32,
     clock: Clock,
 }
 
-/// The unit of an interface's times and what they count from.
+/// The unit of an interface's times, and their offset.
 #[derive(Clone, Copy)]
 struct Clock {
     resolution: u8,
-    /// Seconds to add.
+    /// Number of seconds to add.
     offset_s: i64,
 }
 
 impl Clock {
     const DEFAULT: Self = Self { resolution: 6, offset_s: 0 };
 
-    /// Unix time, ns; 0 before 1970 and [`LATEST_NS`] where there is no room for it.
+    /// Unix time in ns, clamped to the range from 0 (1970) to [`LATEST_NS`].
     fn unix_ns(self, units: u64) -> u64 {
         const SECOND_NS: u128 = 1_000_000_000;
         let exponent = u32::from(self.resolution & 0x7f);
-        // `None`: units so small that 64 bits of them are less than 1 ns.
+        // `None` if the units are so small that 2⁶⁴ of them are less than 1 ns.
         let per_second = match self.resolution & 0x80 {
             0 => 10u128.checked_pow(exponent),
             _ => 1u128.checked_shl(exponent),
         };
         let ns = per_second.map_or(0, |per_second| {
             let (seconds, rest) = (u128::from(units) / per_second, u128::from(units) % per_second);
-            // `rest` has 64 bits at most, so there is room.
+            // No overflow: `rest` has at most 64 bits.
             seconds * SECOND_NS + rest * SECOND_NS / per_second
         });
         let ns = i128::try_from(ns).unwrap_or(i128::MAX);
@@ -75,23 +76,23 @@ impl Clock {
     }
 }
 
-/// What a packet's block says, whichever kind it is.
+/// The fields of a packet block, whatever its type is.
 struct Packet<'a> {
     interface: u32,
-    /// In the interface's units; simple packets have none.
+    /// Time in units of the interface. Simple packet blocks have none.
     units: Option<u64>,
     length: u32,
     bytes: &'a [u8],
 }
 
-/// Where in the file we are.
+/// The state of reading a pcapng file.
 pub(super) struct Pcapng {
     big_endian: bool,
-    /// Of this section.
+    /// The interfaces of the current section.
     interfaces: Vec<Interface>,
-    /// Of the last packet: what a packet without a time is given.
+    /// Time of the last packet, in ns. A packet without a time gets it.
     time_ns: u64,
-    /// Packets that could not be read.
+    /// Number of packets with an unsupported link type.
     left_out: BTreeMap<Number, u64>,
 }
 
@@ -102,12 +103,12 @@ impl Pcapng {
         Ok(Self { big_endian, interfaces: Vec::new(), time_ns: 0, left_out: BTreeMap::new() })
     }
 
-    /// Link types that could not be read, with their packets.
+    /// The unsupported link types, with their numbers of packets.
     pub(super) fn left_out(&self) -> impl Iterator<Item = (Number, u64)> + '_ {
         self.left_out.iter().map(|(link, packets)| (*link, *packets))
     }
 
-    /// How many interfaces the section has so far.
+    /// Number of interfaces in the current section so far.
     pub(super) const fn interfaces(&self) -> usize {
         self.interfaces.len()
     }
@@ -133,7 +134,7 @@ impl Pcapng {
         }
     }
 
-    /// The length of the next block, all of which is there; `None` at the end of the file.
+    /// Length of the next block, which is then complete in the window, in bytes. `None` at the end of the file.
     fn block_length(&mut self, window: &mut Window) -> Result<Option<usize>, Fault> {
         let offset = window.offset();
         if window.peek(1).map_err(|error| Fault::Read { offset, error })?.is_empty() {
@@ -158,7 +159,7 @@ impl Pcapng {
         Ok(Some(length))
     }
 
-    /// The interface of a packet's block; `None` for all other blocks.
+    /// The interface of a packet block. `None` for all other blocks.
     fn interface_of(&self, block: &[u8]) -> Result<Option<&Interface>, String> {
         let number = match self.number(block, 0) {
             SIMPLE_PACKET => 0,
@@ -171,7 +172,7 @@ impl Pcapng {
         interface.map(Some).ok_or_else(|| format!("a packet of interface {number}; expected one of {known}"))
     }
 
-    /// Takes what a block without a packet says, where it matters.
+    /// Updates the state from a block that is not a packet, if the block is relevant.
     fn learn(&mut self, block: &[u8]) -> Result<(), String> {
         match self.number(block, 0) {
             SECTION => self.interfaces.clear(),
@@ -234,7 +235,7 @@ impl Pcapng {
         }
     }
 
-    /// The library's reading of a whole block.
+    /// Parses a whole block with the library.
     fn parse<'a>(&self, block: &'a [u8]) -> Option<Block<'a>> {
         let parse = if self.big_endian { pcapng::parse_block_be } else { pcapng::parse_block_le };
         parse(block).ok().map(|(_, block)| block)
@@ -255,7 +256,7 @@ fn units(high: u32, low: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// Whether a section is big-endian; `None` where it has neither order.
+/// Whether a section is big-endian. `None` if it has neither byte order.
 fn byte_order(start: &[u8]) -> Option<bool> {
     match *start.get(BLOCK_HEADER..)?.first_chunk()? {
         BIG_ENDIAN => Some(true),
@@ -278,7 +279,7 @@ impl Interface {
     }
 }
 
-/// The library reads it as little-endian in every section.
+/// The offset option in the section's byte order. The library reads it as little-endian in every section.
 fn offset(option: &PcapNGOption<'_>, big_endian: bool) -> Option<i64> {
     let field = option.value.first_chunk().copied()?;
     Some(if big_endian { i64::from_be_bytes(field) } else { i64::from_le_bytes(field) })
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_has_a_bound_of_interfaces_and_a_file_has_none() {
+    fn the_number_of_interfaces_is_bounded_in_a_section_but_not_in_a_file() {
         let section = block(SECTION, &[&LITTLE_ENDIAN[..], &[1, 0, 0, 0], &[0xff; 8]].concat());
         let interface = block(INTERFACE, &[1, 0, 0, 0, 0, 0, 0, 0]);
         let full = [section, interface.repeat(MOST_INTERFACES)].concat();
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn times_have_the_unit_and_the_offset_of_their_interface() {
+    fn times_use_the_unit_and_the_offset_of_their_interface() {
         let clock = |resolution, offset_s| Clock { resolution, offset_s };
         let cases = [
             (Clock::DEFAULT, 1_500_000_000_123_456, 1_500_000_000_123_456_000),
@@ -321,7 +322,7 @@ mod tests {
             (clock(3, -3601), 3_600_500, 0),
             (clock(6, i64::MAX), 0, LATEST_NS),
             (clock(0, 0), u64::MAX, LATEST_NS),
-            // 2⁻²⁰ s, and units far below a nanosecond.
+            // Units of 2⁻²⁰ s, and units far below 1 ns.
             (clock(0x80 | 20, 1), 3 << 19, 2_500_000_000),
             (clock(12, 0), 1_999, 1),
             (clock(19, 0), u64::MAX, 1_844_674_407),

@@ -1,4 +1,4 @@
-//! Where a capture's bytes come from: a file or standard input, compressed or not, as its first bytes say.
+//! The bytes of a capture: from a file or standard input, decompressed if their first bytes are those of a compression.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
@@ -12,34 +12,34 @@ use super::Problem;
 use super::decompress::{Decompressed, Gzip, Zstandard};
 use super::wait::{Signals, Waiting, is_silent};
 
-/// What stands for standard input among the names of files.
+/// The file name that means standard input.
 const STANDARD_INPUT: &str = "-";
 
-/// Compressed bytes that are read at once.
+/// Size of one read of compressed bytes.
 const COMPRESSED_CHUNK: usize = 128 * 1024;
 
-/// As long as the longest of the marks below.
+/// Length of the longest of the magic numbers below, in bytes.
 const MARK: usize = 4;
 
-/// RFC 1952 §2.3.1: ID1 and ID2.
+/// ID1 and ID2 (RFC 1952 §2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// RFC 8878 §3.1.1: the magic number of a frame, 0xfd2fb528 in little-endian order.
+/// The magic number of a frame, 0xfd2fb528 in little-endian order (RFC 8878 §3.1.1).
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// How many bytes of a file have been read, as it lies there: for whoever shows progress.
+/// A counter of the bytes read from a file, before decompression. Used to show progress.
 #[derive(Clone, Debug, Default)]
 pub struct BytesRead(Arc<AtomicU64>);
 
 impl BytesRead {
-    /// Bytes.
+    /// Number of bytes.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Counts what it gives.
+/// A reader that counts its bytes.
 struct Counted<R> {
     source: R,
     read: BytesRead,
@@ -53,13 +53,13 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// An open file.
+/// An open capture.
 pub(super) struct Stream {
-    /// Its bytes, decompressed.
+    /// The bytes, decompressed.
     pub(super) bytes: Box<dyn Read + Send>,
-    /// Whether they were compressed.
+    /// Whether the file is compressed.
     pub(super) compressed: bool,
-    /// How far it has been read.
+    /// The counter of the bytes read from the file.
     pub(super) read: BytesRead,
 }
 
@@ -68,13 +68,14 @@ pub(super) fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == STANDARD_INPUT
 }
 
-/// Standard input without the buffer that the standard library puts before it: whether there are bytes must be known.
+/// Opens a file. Standard input is opened without the standard library's buffer, so that poll(2) sees whether there are
+/// bytes.
 fn open(path: &Path) -> io::Result<File> {
     if is_standard_input(path) { Ok(io::stdin().as_fd().try_clone_to_owned()?.into()) } else { File::open(path) }
 }
 
 impl Stream {
-    /// Opens a file. With signals, a reading ends with the first of them, and each such interval without bytes.
+    /// Opens a file. With `until`, a read ends at the first signal, and after each interval without bytes.
     pub(super) fn open(path: &Path, until: Option<(&Signals, Duration)>) -> Result<Self, Problem> {
         let file = open(path).map_err(Problem::Open)?;
         if file.metadata().map_err(Problem::Open)?.is_dir() {

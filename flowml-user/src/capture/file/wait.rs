@@ -1,4 +1,4 @@
-//! Reading what may be long in coming: a wait for it ends when the run is to end, and is interrupted at each interval.
+//! Reading from slow sources: a read ends when a signal arrives, and is interrupted after each interval.
 
 use std::error::Error;
 use std::fs::File;
@@ -14,18 +14,18 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use thiserror::Error;
 
-/// What ends a reading before the end of its files: SIGINT or SIGTERM.
+/// The signals that end reading before the end of the files: SIGINT and SIGTERM.
 #[derive(Clone, Debug)]
 pub struct Signals {
-    /// Gets a byte for each signal, which nobody reads: whatever is read after a signal is to end.
+    /// Receives a byte for each signal. Nothing reads the bytes, so after the first signal every later read ends too.
     received: Arc<UnixStream>,
 }
 
 impl Signals {
-    /// Listens for signals from now on.
+    /// Registers for signals from now on.
     ///
     /// # Errors
-    /// Where the system refuses that.
+    /// If the system refuses it.
     pub fn listen() -> io::Result<Self> {
         let (received, sender) = UnixStream::pair()?;
         pipe::register(SIGINT, sender.try_clone()?)?;
@@ -33,10 +33,10 @@ impl Signals {
         Ok(Self { received: Arc::new(received) })
     }
 
-    /// Whether one has come.
+    /// Whether a signal has arrived.
     ///
     /// # Errors
-    /// Those of the system.
+    /// If poll(2) fails.
     pub fn have_come(&self) -> io::Result<bool> {
         loop {
             match poll(&mut [PollFd::new(&self.received, PollFlags::IN)], Some(&Timespec::default())) {
@@ -47,22 +47,22 @@ impl Signals {
     }
 }
 
-/// A file that is read as long as no signal comes.
+/// A file that is read until a signal arrives.
 pub(super) struct Waiting {
     file: File,
     signals: Signals,
-    /// How long a reading waits for bytes.
+    /// The longest time that a read waits for bytes.
     every: Timespec,
 }
 
 impl Waiting {
     pub(super) fn new(file: File, signals: Signals, every: Duration) -> Self {
-        // An interval is an hour at most.
+        // An interval is at most one hour.
         let every = Timespec::try_from(every).unwrap_or(Timespec { tv_sec: 3600, tv_nsec: 0 });
         Self { file, signals, every }
     }
 
-    /// Waits for bytes, the end of the file, a signal, or the end of an interval.
+    /// Waits for bytes, the end of the file, a signal, or the end of the interval.
     fn wait(&self) -> io::Result<()> {
         loop {
             let (bytes, signals) = (self.file.as_fd(), self.signals.received.as_fd());
@@ -85,22 +85,22 @@ impl Read for Waiting {
     }
 }
 
-/// What a reader says that a signal has kept from its bytes. All readers above it hand that on.
+/// The error of a read that a signal ended. All readers above pass it on.
 fn stopped() -> io::Error {
     ErrorKind::WouldBlock.into()
 }
 
-/// Whether an error says that.
+/// Whether the error is that of [`stopped`].
 pub(super) fn is_stopped(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock
 }
 
-/// What a reader says that got no byte for an interval. All readers above it hand that on, and can be read again.
+/// The error of a read that received no byte for an interval. All readers above pass it on, and can be read again.
 #[derive(Debug, Error)]
 #[error("no bytes came for an interval")]
 struct Silent;
 
-/// Whether an error says that.
+/// Whether the error is [`Silent`].
 pub(super) fn is_silent(error: &io::Error) -> bool {
     error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<Silent>)
 }

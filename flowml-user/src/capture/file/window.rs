@@ -1,17 +1,17 @@
-//! A window that moves over a stream: what is asked for lies in memory in one piece, and little more.
+//! A window that moves over a stream: requested bytes are contiguous in memory, with little read ahead.
 
 use std::io::{self, ErrorKind, Read};
 
-/// What is read at once, bytes.
+/// Size of one read, in bytes.
 const CHUNK: usize = 256 * 1024;
 
-/// The part of a stream that is being looked at.
+/// The part of a stream that is in memory.
 pub(super) struct Window {
     source: Box<dyn Read + Send>,
     buffer: Vec<u8>,
     begin: usize,
     end: usize,
-    /// Of `begin` in the stream, bytes.
+    /// Position of `begin` in the stream, in bytes.
     offset: u64,
     ended: bool,
 }
@@ -21,20 +21,21 @@ impl Window {
         Self { source, buffer: vec![0; CHUNK], begin: 0, end: 0, offset: 0, ended: false }
     }
 
-    /// Where in the stream the window begins, bytes.
+    /// Position of the window's start in the stream, in bytes.
     pub(super) const fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Whether nothing is in it that has not been taken.
+    /// Whether all bytes that were read have been taken.
     pub(super) const fn is_empty(&self) -> bool {
         self.begin == self.end
     }
 
-    /// The next `length` bytes; fewer where the stream ends before. The caller bounds `length`, and so the memory.
+    /// The next `length` bytes, or fewer if the stream ends before. The caller bounds `length`, and thereby the memory.
     ///
     /// # Errors
-    /// Where the stream fails before that many have come. What came until then is still there, and may be asked for again.
+    /// If the stream fails before it has delivered `length` bytes. The bytes before the failure stay in the window and
+    /// can be requested again.
     pub(super) fn peek(&mut self, length: usize) -> io::Result<&[u8]> {
         if self.end - self.begin < length {
             self.fill(length)?;
@@ -42,7 +43,7 @@ impl Window {
         Ok(&self.buffer[self.begin..self.end.min(self.begin + length)])
     }
 
-    /// Moves `length` bytes on, and answers those. They have been seen ([`peek`](Self::peek)).
+    /// Moves on by `length` bytes and returns them. They must have been requested by [`peek`](Self::peek) before.
     pub(super) fn take(&mut self, length: usize) -> &[u8] {
         let taken = self.begin..self.begin + length;
         self.begin = taken.end;
@@ -73,7 +74,7 @@ impl Window {
 mod tests {
     use super::*;
 
-    /// Gives three bytes at a time and then fails.
+    /// Delivers three bytes at a time, then fails.
     struct Drip(u8);
 
     impl Read for Drip {
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_a_failure_is_given() {
+    fn bytes_before_a_failure_are_returned() {
         let mut window = Window::new(Box::new(Drip(0)));
         assert_eq!(window.peek(4).expect("six are there"), [0, 1, 2, 3]);
         assert_eq!(window.take(4), [0, 1, 2, 3]);
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_may_be_longer_than_a_chunk_and_the_end_is_no_failure() {
+    fn a_request_may_be_longer_than_a_read_and_the_end_is_not_a_failure() {
         let bytes: Vec<u8> = (0..CHUNK * 3).map(|n| (n % 251) as u8).collect();
         let mut window = Window::new(Box::new(io::Cursor::new(bytes.clone())));
         window.peek(10).expect("memory does not fail");
