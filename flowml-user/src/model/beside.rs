@@ -1,29 +1,29 @@
-//! Learning a model beside the path of the rows: on a thread of its own, which gives way to all others.
+//! Makes a model on a thread of its own, with lower priority than all other threads.
 
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 
 use rustix::process::setpriority_process;
 
-/// How the thread gives way (setpriority(2), of a thread where none is named): 10 of 19.
+/// The nice value of the thread (setpriority(2) on Linux applies to one thread): 10 of at most 19.
 const NICE: i32 = 10;
 
 /// Where a learner makes its first model.
 #[derive(Debug, Default)]
 pub(super) enum Place<T> {
-    /// At once, with the row that ends the warm-up: the same rows give the same verdicts.
+    /// At once, on the row that ends the warm-up. The same rows then always give the same verdicts.
     #[default]
     OnPath,
-    /// Beside: rows go on without verdicts until it is made. That is under way where there is a job.
+    /// On a thread beside. Rows have no verdicts until the model is made. If there is a job, it is being made.
     Beside(Option<Job<T>>),
 }
 
-/// A model in the making.
+/// A model that is being made.
 #[derive(Debug)]
 pub(super) struct Job<T>(Receiver<T>);
 
 impl<T> Clone for Place<T> {
-    /// A copy of a learner learns by itself.
+    /// A cloned learner starts a job of its own.
     fn clone(&self) -> Self {
         match self {
             Self::OnPath => Self::OnPath,
@@ -33,19 +33,19 @@ impl<T> Clone for Place<T> {
 }
 
 impl<T: Send + 'static> Job<T> {
-    /// Begins it; none where the system has no room for a thread.
+    /// Starts the job; `None` if the system cannot start a thread.
     pub(super) fn begin(work: impl FnOnce() -> T + Send + 'static) -> Option<Self> {
         let (sender, result) = channel();
         let started = thread::Builder::new().name("learner".to_owned()).spawn(move || {
-            // Where that is refused it only takes more of the processor.
+            // If this is refused, the thread only takes more CPU time.
             let _ = setpriority_process(None, NICE);
-            // The learner may have gone.
+            // The learner may have been dropped.
             let _ = sender.send(work());
         });
         started.is_ok().then_some(Self(result))
     }
 
-    /// What was made; nothing while it is not, and an error where nothing will be.
+    /// The result, `None` while there is none yet, or an error if there will be none.
     pub(super) fn outcome(&self) -> Result<Option<T>, Gone> {
         match self.0.try_recv() {
             Ok(made) => Ok(Some(made)),

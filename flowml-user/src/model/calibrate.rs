@@ -1,57 +1,58 @@
-//! From a score to a probability: a conformal p-value, with a peaks-over-threshold tail where the ring has no say.
+//! Converts scores to probabilities: a conformal p-value, and a peaks-over-threshold tail beyond the scores of the
+//! ring.
 //!
-//! The p-value of a score is the share of recent, ordinary, held-out scores that are at least as large
-//! (Vovk, Gammerman, Shafer 2005). Below about ten of them it says little, so from there a generalised Pareto
-//! distribution fitted to the largest scores extrapolates (Pickands 1975).
+//! The p-value of a score is the fraction of recent held-out scores of normal rows that are at least as large (Vovk,
+//! Gammerman, Shafer 2005). With fewer than about ten such scores it is imprecise. There a generalised Pareto
+//! distribution, fitted to the largest scores, extrapolates (Pickands 1975).
 
 use serde::{Deserialize, Serialize};
 
 use super::checked::{Checked, Outcome, SHARES, all_within, any, checked, within};
 use super::sample;
 
-/// Fewer scores than this at or above a score, and the tail decides.
+/// If fewer scores than this are at least as large as a score, the tail gives its probability.
 const COUNTED: usize = 10;
 
-/// Where a shape is uncertain it is drawn to this one: a little heavier than exponential in the root of the score. The
-/// root is a distance on logarithmic scales, so amounts with the power-law tails of network traffic (Crovella and
-/// Bestavros 1997) have exponential ones there.
+/// The prior of the tail's shape, towards which an uncertain shape is pulled. It is slightly heavier than exponential
+/// in the root of the score. That root is a distance on logarithmic scales, on which the power-law tails of network
+/// traffic (Crovella and Bestavros 1997) are exponential.
 const PRIOR_SHAPE: f64 = 0.05;
 
-/// The weight of the prior shape, in excesses. Rows of one host resemble each other from second to second, so a few
-/// dozen excesses are far fewer independent ones.
+/// The weight of the prior shape, as a number of excesses. Rows of one host resemble each other from second to second,
+/// so a few dozen excesses contain far fewer independent ones.
 const PRIOR_EXCESSES: f64 = 30.0;
 
-/// No shape above this: scaled values are clipped, so no true tail is that heavy, and one odd second during warm-up
-/// must not make every later oddity ordinary.
+/// The largest shape. Scaled values are clipped, so no true tail is heavier. The limit also prevents that one anomalous
+/// second of the warm-up makes every later anomaly normal.
 const SHAPE_LIMIT: f64 = 0.2;
 
-/// No tail scale below this, in units of the root of the score: among a few hundred rows that are nearly equal there is
-/// no telling how far the next one is.
+/// The smallest scale of a tail, in units of the root of the score. A few hundred nearly equal rows do not show how far
+/// away the next row can be.
 const SCALE_FLOOR: f64 = 0.1;
 
-/// Anomalies enter the ring at no more than this many times the rate at which chance makes them: enough that a
-/// threshold that is too low finds its way up, and little enough that an attack stays an attack.
+/// Anomalies enter the ring at most at this multiple of the rate expected by chance. That is enough to raise a
+/// threshold that is too low, and too little to make a lasting attack normal.
 const ENTERING_ANOMALIES: f64 = 2.0;
 
-/// A probability below this is odd: no anomaly, but seldom.
-const ODD: f64 = 0.1;
+/// A probability below this is unusual. It is no anomaly by itself.
+const UNUSUAL: f64 = 0.1;
 
-/// Rows below these probabilities enter the ring at no more than so many times the rate at which chance makes them: at
-/// twice that the ring follows a shift, and the rarer they are the less, or the oddest of a row of attacks would make the
-/// next one ordinary.
-const TIERS: [(f64, f64); 3] = [(ODD, 2.0), (ODD / 10.0, 1.25), (ODD / 100.0, 1.25)];
+/// Rows below these probabilities enter the ring at most at these multiples of the rate expected by chance. A multiple
+/// of 2 lets the ring follow a shift. Rarer rows get a smaller multiple, otherwise the most unusual rows of one attack
+/// would make the next attack normal.
+const TIERS: [(f64, f64); 3] = [(UNUSUAL, 2.0), (UNUSUAL / 10.0, 1.25), (UNUSUAL / 100.0, 1.25)];
 
-/// Scores that a calibration can be made to rest on.
+/// The largest number of scores in a calibration.
 pub(super) const MOST_SCORES: usize = 1 << 20;
 
-/// The rows that may be saved up for entering.
+/// The largest credit for entering the ring, in rows.
 const CREDIT_LIMIT: f64 = 5.0;
 
-/// An anomaly with less than this part of the alarm level is too far to enter. One that does enters as if it were just an
-/// anomaly: a few that are far would make a tail behind which the next attack is ordinary.
+/// An anomaly whose probability is below this fraction of the alarm level does not enter the ring. Others enter with
+/// the score of the alarm level, because a few extreme scores would make a tail in which the next attack is normal.
 const EXTREME: f64 = 0.01;
 
-/// The recent scores of ordinary rows, each computed before its row taught the model.
+/// The recent scores of normal rows, each computed before the model was trained on its row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Recent", into = "Recent")]
 pub(super) struct Calibration {
@@ -60,21 +61,21 @@ pub(super) struct Calibration {
     tail: Tail,
 }
 
-/// What is kept of a calibration; the rest follows from it.
+/// The saved part of a calibration. The other fields are derived from it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 struct Recent {
     alpha: f64,
     capacity: usize,
     scores: Vec<f64>,
-    /// The place of the oldest score, which the next one replaces.
+    /// The index of the oldest score, which the next one replaces.
     next: usize,
-    /// How many of the oldest scores are stand-ins: of rows that clusters fitted on the other rows of the warm-up scored.
-    /// The ring does not grow before scores of the model that is in use have taken their places.
+    /// How many of the oldest scores are substitutes: scores of warm-up rows by clusters that were fitted on the other
+    /// rows. The ring does not grow until scores of the model in use have replaced them.
     stand_ins: usize,
-    /// How many anomalies may enter, see [`Calibration::record`].
+    /// The credit of anomalies to enter, see [`Calibration::record`].
     anomalies: Credit,
-    /// How many rows below each of the tiers may.
+    /// The credit of rows below each tier's probability.
     odd: [Credit; TIERS.len()],
 }
 
@@ -104,7 +105,7 @@ impl Checked for Calibration {
     }
 }
 
-/// A right to enter the ring, earned in small parts.
+/// The right of one row to enter the ring, earned in fractions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Credit(f64);
 
@@ -113,7 +114,7 @@ impl Credit {
         self.0 = (self.0 + part).min(CREDIT_LIMIT);
     }
 
-    /// Spends one of each, if there is one of each.
+    /// Spends one of each credit if each has at least one, and returns whether it did.
     fn spend<'a>(credits: impl IntoIterator<Item = &'a mut Self>) -> bool {
         let mut credits: Vec<&mut Self> = credits.into_iter().collect();
         let enough = credits.iter().all(|credit| credit.0 >= 1.0);
@@ -134,7 +135,7 @@ pub(super) struct Tail {
     shape: f64,
 }
 
-/// The scale on which tails are fitted: a distance where it is large, and no more sensitive than the score near zero.
+/// The scale on which tails are fitted: for large scores a distance, near zero as sensitive as the score.
 fn root(score: f64) -> f64 {
     (1.0 + score.max(0.0)).sqrt()
 }
@@ -145,8 +146,8 @@ fn score_of(root: f64) -> f64 {
 }
 
 impl Calibration {
-    /// Starts from held-out `scores` of ordinary rows, of too many from some of all times; rows with a p-value below `alpha`
-    /// are anomalies.
+    /// Starts from held-out `scores` of normal rows. If there are more than `capacity`, a sample over all times is
+    /// used. Rows with a p-value below `alpha` are anomalies.
     #[must_use]
     pub(super) fn new(scores: &[f64], capacity: usize, alpha: f64) -> Self {
         let scores: Vec<f64> = sample(scores.len(), capacity, 0).into_iter().map(|place| scores[place]).collect();
@@ -154,13 +155,13 @@ impl Calibration {
         Recent { alpha, capacity: capacity.max(1), scores, next: 0, stand_ins, anomalies, odd }.into()
     }
 
-    /// On how many scores the probability rests.
+    /// The number of scores on which the probability is based.
     #[must_use]
     pub(super) fn len(&self) -> usize {
         self.sorted.len()
     }
 
-    /// The probability that an ordinary row scores at least `score`.
+    /// The probability that a normal row scores at least `score`.
     #[must_use]
     pub(super) fn probability(&self, score: f64) -> f64 {
         let n = self.sorted.len() as f64 + 1.0;
@@ -169,11 +170,11 @@ impl Calibration {
         if above >= COUNTED || root(score) <= self.tail.start {
             return conformal;
         }
-        // What the ring has seen is not rarer than that, whatever the tail says.
+        // A score that is in the ring is at least as probable as its frequency there, whatever the tail gives.
         self.tail.exceeds(score).clamp(above as f64 / n, (1 + COUNTED) as f64 / n)
     }
 
-    /// Calls rows below another probability anomalies from now on.
+    /// Sets the probability below which a row is an anomaly.
     pub(super) fn set_alpha(&mut self, alpha: f64) {
         self.recent.alpha = alpha;
     }
@@ -184,23 +185,25 @@ impl Calibration {
         probability < self.recent.alpha
     }
 
-    /// Enters the score of a row that came with `probability`, unless it is too odd; says whether it did.
+    /// Adds the score of a row with this `probability` to the ring unless it is too unusual, and returns whether it
+    /// did.
     ///
-    /// If anomalies never entered, each turn of the ring would cut its own tail and flag more. So they do enter, as
-    /// long as they are not far beyond the alarm level and not many times as frequent as chance makes them. Odd rows
-    /// that are no anomalies each are held to their share too: a flood of them is not what is ordinary.
+    /// If anomalies never entered, each turn of the ring would shorten its own tail and raise more alarms. So an
+    /// anomaly enters if it is not far beyond the alarm level, and if anomalies are not many times as frequent as by
+    /// chance. Unusual rows that are no anomalies are limited in the same way, because a flood of them is not normal
+    /// traffic.
     pub(super) fn record(&mut self, score: f64, probability: f64) -> bool {
         let alpha = self.recent.alpha;
         let enters = if self.is_anomaly(probability) {
             probability >= EXTREME * alpha && Credit::spend([&mut self.recent.anomalies])
-        } else if probability < ODD {
+        } else if probability < UNUSUAL {
             let tiers = self.recent.odd.iter_mut().zip(TIERS);
             Credit::spend(tiers.filter(|(_, (bound, _))| probability < *bound).map(|(credit, _)| credit))
         } else {
-            // Only rows that are not odd earn, so that a flood does not pay for itself.
-            self.recent.anomalies.earn(ENTERING_ANOMALIES * alpha / (1.0 - ODD));
+            // Only rows that are not unusual earn credit, so that a flood does not earn its own entry.
+            self.recent.anomalies.earn(ENTERING_ANOMALIES * alpha / (1.0 - UNUSUAL));
             for (credit, (bound, times)) in self.recent.odd.iter_mut().zip(TIERS) {
-                credit.earn(times * bound / (1.0 - ODD));
+                credit.earn(times * bound / (1.0 - UNUSUAL));
             }
             true
         };
@@ -210,12 +213,12 @@ impl Calibration {
         enters
     }
 
-    /// Enters a score, however odd.
+    /// Adds a score, however unusual it is.
     pub(super) fn take(&mut self, score: f64) {
         self.recent.push(score);
     }
 
-    /// Takes the scores entered since the last call into account.
+    /// Recomputes the sorted scores and the tail from all scores added so far.
     pub(super) fn refresh(&mut self) {
         self.sorted.clone_from(&self.recent.scores);
         self.sorted.sort_unstable_by(f64::total_cmp);
@@ -230,7 +233,7 @@ impl Recent {
         } else {
             self.scores[self.next] = score;
             self.stand_ins = self.stand_ins.saturating_sub(1);
-            // With the last stand-in gone the oldest score is the first again.
+            // After the last substitute was replaced, the oldest score is the first one again.
             self.next = (self.next + 1) % self.scores.len();
         }
     }
@@ -252,8 +255,8 @@ impl From<Calibration> for Recent {
 }
 
 impl Tail {
-    /// Fits the largest of `sorted` by probability-weighted moments (Hosking and Wallis 1987), which stay sensible
-    /// for the few dozen excesses of a short warm-up.
+    /// Fits the largest scores of `sorted` by probability-weighted moments (Hosking and Wallis 1987). These stay
+    /// reliable with the few dozen excesses of a short warm-up.
     pub(super) fn fit(sorted: &[f64]) -> Self {
         let n = sorted.len();
         let excesses = (n / 10).min(20 + 2 * n.isqrt()).max(COUNTED).min(n / 2);
@@ -269,7 +272,7 @@ impl Tail {
         Self { start, mass, scale: (a0 * (1.0 - shape)).max(SCALE_FLOOR), shape }
     }
 
-    /// The tail of the same start and scale with the largest shape that is deemed possible.
+    /// The tail with the same start and scale and the largest permitted shape.
     pub(super) fn at_its_heaviest(self) -> Self {
         Self { shape: SHAPE_LIMIT, ..self }
     }
@@ -277,7 +280,7 @@ impl Tail {
     /// The probability of exceeding `score`, whose root is above the start.
     fn exceeds(&self, score: f64) -> f64 {
         let excess = (root(score) - self.start) / self.scale;
-        // As the shape goes to 0 the distribution goes to the exponential one.
+        // For a shape of 0 the distribution becomes the exponential one.
         let beyond =
             if self.shape < 1e-6 { (-excess).exp() } else { (1.0 + self.shape * excess).powf(-1.0 / self.shape) };
         self.mass * beyond
@@ -291,8 +294,8 @@ impl Tail {
     }
 }
 
-/// The shape from the first two probability-weighted moments, drawn to the prior and kept within its limits: a negative
-/// shape would promise that nothing lies beyond some score.
+/// The shape from the first two probability-weighted moments, pulled towards the prior and limited. A negative shape
+/// would mean that scores above some bound are impossible.
 fn shrunk_shape(a0: f64, a1: f64, excesses: f64) -> f64 {
     let spread = a0 - 2.0 * a1;
     let shape = if spread > 1e-9 * a0.abs() && spread > 0.0 { 2.0 - a0 / spread } else { PRIOR_SHAPE };
@@ -313,12 +316,13 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_scores_get_uniform_probabilities() {
+    fn normal_scores_get_uniform_probabilities() {
         let calibration = Calibration::new(&exponential(2000, 1), 4096, 1e-4);
         let mut probabilities: Vec<f64> =
             exponential(20_000, 2).into_iter().map(|score| calibration.probability(score)).collect();
         probabilities.sort_unstable_by(f64::total_cmp);
-        // Kolmogorov–Smirnov distance to the uniform distribution; 1.36/√n bounds it at 5 % for either sample.
+        // Kolmogorov–Smirnov distance to the uniform distribution. It is below 1.36/√n for 95 % of the samples of size
+        // n.
         let n = probabilities.len() as f64;
         let distance =
             probabilities.iter().enumerate().map(|(i, p)| (p - (i as f64 + 0.5) / n).abs()).fold(0.0, f64::max);
@@ -349,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_ring_has_seen_is_not_called_rarer_than_that() {
+    fn a_score_in_the_ring_is_at_least_as_probable_as_its_frequency() {
         let mut scores = exponential(299, 5);
         scores.push(1000.0);
         let calibration = Calibration::new(&scores, 4096, 1e-4);
@@ -377,7 +381,7 @@ mod tests {
         }
     }
 
-    /// Runs a ring over fresh normal scores for many turns and returns the rate of anomalies in the last ones.
+    /// The rate of anomalies in the last two thirds of many turns of a ring with fresh normal scores.
     fn rate_after_many_turns(alpha: f64) -> f64 {
         let mut rng = Xoshiro256Plus::seed_from_u64(7);
         let mut calibration =
@@ -405,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lasting_attack_does_not_become_ordinary() {
+    fn a_lasting_attack_does_not_become_normal() {
         let mut calibration = Calibration::new(&exponential(1000, 8), 1000, 1e-3);
         for batch in 0..200 {
             for score in exponential(10, 9 + batch).into_iter().chain([500.0; 10]) {

@@ -1,8 +1,8 @@
-//! Parts of model files: each is checked when it is read, so that a part that exists is one that works.
+//! Checks parts of model files when they are read, so that every part in memory is valid.
 //!
-//! A part says by [`Checked::check`] what must hold of it, and [`checked!`] makes reading it impossible where that does not.
-//! Whether parts fit each other is checked by what joins them. What was fitted is checked in the same way before it is
-//! used, so that no model is written that cannot be read.
+//! Each part defines its conditions in [`Checked::check`], and [`checked!`] rejects a part that violates them when it
+//! is read. The code that joins parts checks that they are consistent. Newly fitted parts are checked too, so that no
+//! model is written that cannot be read.
 
 use std::ops::RangeInclusive;
 
@@ -11,27 +11,27 @@ use serde::de;
 /// The largest magnitude of a number in a model. Sums of squares, products and quotients of such numbers are finite.
 pub(super) const LARGEST: f64 = 1e60;
 
-/// The smallest number that anything is divided by.
+/// The smallest divisor.
 pub(super) const SMALLEST: f64 = 1e-60;
 
-/// The weights that a value below its centroid may have.
+/// The permitted weights of a value below its centroid.
 pub(super) const WEIGHTS: RangeInclusive<f64> = 0.0..=1e3;
 
-/// Parts of one, and probabilities.
+/// The range of fractions and probabilities.
 pub(super) const SHARES: RangeInclusive<f64> = 0.0..=1.0;
 
-/// Says what is wrong and what was expected.
+/// The error states what is wrong and what was expected.
 pub(super) type Outcome = Result<(), String>;
 
 /// A part of a model file.
 pub(super) trait Checked: Sized {
-    /// What it is called in errors.
+    /// The part's name in errors.
     const NAME: &str;
 
-    /// What must hold of its values.
+    /// Checks the values of the part.
     fn check(&self) -> Outcome;
 
-    /// The part that was read, if it was read and what must hold of it does.
+    /// Returns the part if it was read and is valid.
     fn admitted<E: de::Error>(read: Result<Self, E>) -> Result<Self, E> {
         let named = |error: String| E::custom(format!("{}: {error}", Self::NAME));
         let part = read.map_err(|error| named(error.to_string()))?;
@@ -40,8 +40,8 @@ pub(super) trait Checked: Sized {
     }
 }
 
-/// Gives a part, which derives serde's traits with `remote = "Self"` and thereby as functions of its own, the traits: what
-/// is read is checked.
+/// Implements serde's traits for a part with checks. The part derives them with `remote = "Self"`, which makes them
+/// inherent functions.
 macro_rules! checked {
     ($part:ty) => {
         impl<'de> serde::Deserialize<'de> for $part {
@@ -59,7 +59,7 @@ macro_rules! checked {
 }
 pub(super) use checked;
 
-/// A number of this name lies within these bounds.
+/// Checks that a number is within these bounds.
 pub(super) fn within(name: &str, value: f64, bounds: RangeInclusive<f64>) -> Outcome {
     // False for NaN.
     if bounds.contains(&value) {
@@ -69,13 +69,13 @@ pub(super) fn within(name: &str, value: f64, bounds: RangeInclusive<f64>) -> Out
     Err(format!("'{name}' has the value {value}; expected {least} to {most}"))
 }
 
-/// A number for people: one with many digits by its exponent.
+/// A number as text; with an exponent if it has many digits.
 fn short(value: f64) -> String {
     let is_usual = value == 0.0 || (1e-6..1e12).contains(&value.abs());
     if is_usual { value.to_string() } else { format!("{value:e}") }
 }
 
-/// All numbers of this name lie within these bounds.
+/// Checks that all numbers are within these bounds.
 pub(super) fn all_within<'a>(
     name: &str,
     values: impl IntoIterator<Item = &'a f64>,
@@ -89,33 +89,34 @@ pub(super) const fn any() -> RangeInclusive<f64> {
     -LARGEST..=LARGEST
 }
 
-/// The bounds of an amount.
+/// The bounds of a number that is not negative.
 pub(super) const fn amount() -> RangeInclusive<f64> {
     0.0..=LARGEST
 }
 
-/// The bounds of what something is divided by, or whose logarithm is taken.
+/// The bounds of a divisor or an argument of a logarithm.
 pub(super) const fn divisor() -> RangeInclusive<f64> {
     SMALLEST..=LARGEST
 }
 
-/// There are as many values of this name as there should be.
+/// Checks that there are as many values as expected.
 pub(super) fn as_many(name: &str, found: usize, expected: usize) -> Outcome {
     if found == expected { Ok(()) } else { Err(format!("'{name}' has {found} values; expected {expected}")) }
 }
 
-/// What must hold does.
+/// Checks a condition; `otherwise` is the error.
 pub(super) fn holds(what: bool, otherwise: &str) -> Outcome {
     if what { Ok(()) } else { Err(otherwise.to_owned()) }
 }
 
-/// A node of a tree that is kept as an array.
+/// A node of a tree that is stored as an array.
 pub(super) trait TreeNode {
-    /// Its right child, where it has children; the left one stands right behind it.
+    /// Its right child, if it has children. The left child directly follows the node.
     fn right(&self) -> Option<usize>;
 }
 
-/// A tree in an array: every node but the first is the child of one before it, so that every path ends at a leaf.
+/// Checks that an array is a tree: every node but the first is the child of an earlier node, so that every path ends at
+/// a leaf.
 pub(super) fn is_tree(nodes: &[impl TreeNode]) -> Outcome {
     let mut has_parent = vec![false; nodes.len()];
     for (at, node) in nodes.iter().enumerate() {

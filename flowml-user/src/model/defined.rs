@@ -1,11 +1,11 @@
-//! Which numbers are defined: the one gate between values and all that learns from them or scores them.
+//! Decides which numbers are valid, for everything that is trained on values or scores them.
 
-/// The largest magnitude of a value that is learnt or scored: what fits into 32-bit floating point, which is also where
-/// scikit-learn refuses a value. The squares, products and sums that preparation and models compute of such values are finite.
+/// The largest magnitude of a value that is learnt or scored: that of 32-bit floating point, where scikit-learn refuses
+/// a value too. The squares, products and sums that preprocessing and models compute of such values are finite.
 pub(super) const LARGEST: f64 = f32::MAX as f64;
 
-/// The value where it is defined. Infinities, NaN and what is beyond [`LARGEST`] are not: no measurement is that large, and
-/// they count as a missing value does.
+/// The value if it is valid. Infinities, NaN and values beyond [`LARGEST`] are not: no measurement is that large. They
+/// are treated as missing values.
 #[inline]
 pub(super) fn defined(value: f64) -> Option<f64> {
     // False for NaN.
@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_finite_or_too_large_is_not_defined() {
+    fn infinite_nan_and_too_large_values_are_invalid() {
         for value in [0.0, -0.0, 1e-308, -1.5e9, 3.4e38, LARGEST, -LARGEST] {
             assert_eq!(defined(value), Some(value));
         }

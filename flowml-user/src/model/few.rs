@@ -1,17 +1,17 @@
-//! Shares and entropies of few things: drawn towards what is typical, as few things are little evidence.
+//! Ratios and entropies over few things, pulled towards the typical value, because few things are little evidence.
 //!
-//! A share of `n` things with a Beta prior of mean `t` and weight `w` has the posterior mean `(n·share + w·t) / (n + w)`. The
-//! weight is that of Agresti and Coull (The American Statistician 52, 1998), who add four observations to those that there
-//! are; the mean is the typical share, as in credibility theory (Bühlmann, ASTIN Bulletin 4, 1967). An entropy is the mean
-//! of what each thing tells, and is treated alike. The things are flows also where packets are counted: packets of one flow
-//! resemble each other, so flows are what is independent.
+//! A ratio over `n` things with a Beta prior of mean `t` and weight `w` has the posterior mean `(n·ratio + w·t) / (n +
+//! w)`. The weight is that of Agresti and Coull (The American Statistician 52, 1998), who add four observations. The
+//! mean is the typical ratio, as in credibility theory (Bühlmann, ASTIN Bulletin 4, 1967). An entropy is a mean over
+//! things, so it is treated in the same way. The things are flows, even if packets are counted: packets of one flow
+//! resemble each other, so only flows are independent.
 
 use serde::{Deserialize, Serialize};
 
-/// What the typical share weighs, in things.
+/// The weight of the typical ratio, in things.
 const WEIGHT: f64 = 4.0;
 
-/// Of how many things a column says the share or entropy, and what is typical of it. `C` names the column that counts them.
+/// The column that counts the things of a ratio or an entropy, and its typical value. `C` identifies that column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Few<C> {
@@ -20,7 +20,7 @@ pub(super) struct Few<C> {
 }
 
 impl<C> Few<C> {
-    /// From the values of both columns: the mean of the shares, each weighed as [`Self::drawn`] weighs it.
+    /// Fits on pairs of a ratio and its count: the mean of the ratios, with the weights of [`Self::drawn`].
     pub(super) fn fit(count: C, pairs: impl Iterator<Item = (f64, f64)>) -> Self {
         let defined = pairs.filter(|(value, count)| value.is_finite() && count.is_finite() && *count > 0.0);
         let (sum, weights) = defined.fold((0.0, 0.0), |(sum, weights), (value, count)| {
@@ -30,13 +30,14 @@ impl<C> Few<C> {
         Self { count, typical: if weights > 0.0 { sum / weights } else { 0.0 } }
     }
 
-    /// A share of so many things, drawn towards the typical one; where their number is not known, as it is.
+    /// The ratio `value` over `count` things, pulled towards the typical ratio. If `count` is NaN, it is returned
+    /// unchanged.
     pub(super) fn drawn(&self, value: f64, count: f64) -> f64 {
         if !count.is_finite() {
             return value;
         }
         let count = count.max(0.0);
-        // Of nothing there is no share, whatever stands for it.
+        // A ratio over nothing is ignored, whatever its value.
         let own = if count > 0.0 { value * count } else { 0.0 };
         (own + WEIGHT * self.typical) / (count + WEIGHT)
     }
@@ -47,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_are_little_evidence_and_many_speak_for_themselves() {
+    fn ratios_over_few_are_pulled_towards_typical_and_those_over_many_are_not() {
         let few = Few { count: (), typical: 0.1 };
         assert!((few.drawn(1.0, 1.0) - 0.28).abs() < 1e-12);
         assert!((few.drawn(1.0, 2000.0) - 1.0).abs() < 0.002);
@@ -58,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typical_is_said_by_many_rather_than_by_few() {
+    fn the_typical_ratio_weighs_many_things_more_than_few() {
         let many = std::iter::repeat_n((0.0, 1000.0), 10);
         let fitted = Few::fit((), many.chain(std::iter::repeat_n((1.0, 1.0), 10)).chain([(f64::NAN, 3.0), (0.5, 0.0)]));
         assert!((fitted.typical - 0.2 / 1.2).abs() < 0.01, "{fitted:?}");

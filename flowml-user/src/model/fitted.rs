@@ -1,4 +1,4 @@
-//! The model that the warm-up leaves behind: scaler, clusters, what is typical of them, and the calibration.
+//! The model that a warm-up produces: scaler, clusters, their typical values, and the calibration.
 
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
@@ -13,23 +13,25 @@ use super::scale::Scaler;
 use super::{Settings, sample};
 use crate::features::Column;
 
-/// The warm-up rows that take part in a fit: k-means, its folds and the silhouette then take a fraction of a second.
+/// The largest number of warm-up rows used in a fit. k-means, its folds and the silhouette then take a fraction of a
+/// second.
 const FIT_ROWS: usize = 4096;
 
-/// The same of rows that are known to be ordinary, which nobody waits for: of more rows, more of what is rare is known.
+/// The same limit for rows that are known to be normal, where fitting time is not critical. More rows contain more rare
+/// behaviour.
 const TRUSTED_FIT_ROWS: usize = 4 * FIT_ROWS;
 
-/// Blocks of consecutive rows, each scored by clusters that were fitted on the others. Neighbours in time resemble
-/// each other, so a random split would call near-copies of training rows held out.
+/// Number of blocks of consecutive rows, each scored by clusters fitted on the other blocks. Rows that are close in
+/// time resemble each other, so in a random split the held-out rows would be near-copies of training rows.
 const FOLDS: usize = 5;
 
-/// The clusters among which rows that came and went are looked for.
+/// Number of clusters with which transient rows are searched.
 const PROBE_CLUSTERS: usize = 12;
 
-/// A cluster with less than this part of the rows does not vouch for its own rows when the farthest are trimmed.
+/// When the farthest rows are trimmed, distances are measured only to clusters with at least this fraction of the rows.
 const VOUCHING_SHARE: f64 = 0.03;
 
-/// Scaler, clusters and calibration, each fitted.
+/// The fitted scaler, clusters and calibration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub(super) struct Fitted {
@@ -51,7 +53,7 @@ impl Checked for Fitted {
     }
 }
 
-/// Working space for scoring, so that a row costs no allocation.
+/// Buffers for scoring, so that a row needs no allocation.
 #[derive(Default)]
 pub(super) struct Scratch {
     pub(super) vector: Vec<f64>,
@@ -59,7 +61,7 @@ pub(super) struct Scratch {
 }
 
 impl Fitted {
-    /// Fits on the rows of a warm-up in the order of their `times`.
+    /// Fits on the rows of a warm-up, sorted by their `times`.
     pub(super) fn fit(rows: ArrayView2<'_, f64>, times: &[u32], columns: &[Column], settings: &Settings) -> Self {
         let most = if settings.trusted { TRUSTED_FIT_ROWS } else { FIT_ROWS };
         let chosen = sample(rows.nrows(), most, settings.seed);
@@ -78,20 +80,20 @@ impl Fitted {
         Self::fit_all(&rows.select(Axis(0), &kept), columns, settings)
     }
 
-    /// Fits on rows all of which take part.
+    /// Fits on rows, all of which are used.
     fn fit_all(rows: &Array2<f64>, columns: &[Column], settings: &Settings) -> Self {
         let seed = settings.seed;
         let rough = Scaler::fit(rows.view(), columns, settings.below);
         let roughly_scaled = rough.scale_all(rows.view());
         let k = settings.clusters.unwrap_or_else(|| choose_k(roughly_scaled.view(), seed));
         let trim = if settings.trusted { 0.0 } else { settings.trim };
-        let recipe = Recipe { below: &rough.below(), k, trim, seed };
+        let parameters = Parameters { below: &rough.below(), k, trim, seed };
 
-        let residuals = residuals(&recipe.fit(roughly_scaled.view()), roughly_scaled);
+        let residuals = residuals(&parameters.fit(roughly_scaled.view()), roughly_scaled);
         let scaler = rough.sharpened(residuals.view(), columns);
         let scaled = scaler.scale_all(rows.view());
-        let clusters = recipe.fit(scaled.view());
-        let held_out = recipe.held_out_scores(&scaled);
+        let clusters = parameters.fit(scaled.view());
+        let held_out = parameters.held_out_scores(&scaled);
         let mut distances = Vec::new();
         let members: Vec<usize> = scaled.outer_iter().map(|v| nearest(&clusters, v, &mut distances).cluster).collect();
         let typical = Typical::of(scaled.view(), &members, &clusters);
@@ -99,14 +101,15 @@ impl Fitted {
         Self { scaler, clusters, typical, calibration }
     }
 
-    /// Scales a raw row into the scratch vector and finds the cluster that explains it best.
+    /// Scales a raw row into the scratch vector and returns the cluster with the lowest score.
     pub(super) fn score(&self, row: ArrayView1<'_, f64>, scratch: &mut Scratch) -> Nearest {
         scratch.vector.resize(self.clusters.width(), 0.0);
         self.scaler.scale(row, &mut scratch.vector);
         self.clusters.nearest(&scratch.vector, &mut scratch.distances)
     }
 
-    /// Learns from rows of one batch that were scored before: those above the margin move the clusters.
+    /// Trains on the rows of one batch that were scored before. Rows whose probability is above the margin move the
+    /// clusters.
     pub(super) fn learn<'a>(
         &mut self,
         scored: impl Iterator<Item = (ArrayView1<'a, f64>, f64, f64)>,
@@ -126,13 +129,13 @@ impl Fitted {
         self.calibration.refresh();
     }
 
-    /// What a file got wrong about a model of these columns.
+    /// What is inconsistent in a model of these columns that was read from a file.
     pub(super) fn inconsistency(&self, columns: &[Column]) -> Option<String> {
         (!self.scaler.fits(columns))
             .then(|| format!("it does not scale the {} columns as they are learnt", columns.len()))
     }
 
-    /// What explains this model's scores.
+    /// The data with which this model's scores are explained.
     pub(super) fn explain<'a>(&'a self, columns: &'a [Column]) -> Explain<'a> {
         Explain { columns, scaler: &self.scaler, clusters: &self.clusters, typical: &self.typical }
     }
@@ -142,7 +145,7 @@ fn nearest(clusters: &Clusters, vector: ArrayView1<'_, f64>, distances: &mut Vec
     clusters.nearest(&vector.to_vec(), distances)
 }
 
-/// What a row differs in from its centroid, for each row.
+/// For each row, its difference from its centroid.
 fn residuals(clusters: &Clusters, mut scaled: Array2<f64>) -> Array2<f64> {
     let mut distances = Vec::new();
     for mut row in scaled.rows_mut() {
@@ -154,19 +157,19 @@ fn residuals(clusters: &Clusters, mut scaled: Array2<f64>) -> Array2<f64> {
     scaled
 }
 
-/// How clusters are fitted on scaled rows.
-struct Recipe<'a> {
+/// The parameters with which clusters are fitted on scaled rows.
+struct Parameters<'a> {
     below: &'a [f64],
     k: usize,
     trim: f64,
     seed: u64,
 }
 
-impl Recipe<'_> {
-    /// Clusters of all rows but the farthest `trim` of them.
+impl Parameters<'_> {
+    /// Clusters of all rows except the fraction `trim` of the farthest.
     ///
-    /// k-means gives a few far rows a centroid of their own, and there they would be at home. So distance is measured
-    /// to the clusters that are large enough to vouch, and the fit is done again without the farthest rows.
+    /// k-means gives a few far rows a centroid of their own, to which they are then close. Therefore distance is
+    /// measured to large clusters only, and the fit is repeated without the farthest rows.
     fn fit(&self, scaled: ArrayView2<'_, f64>) -> Clusters {
         let first = Clusters::fit(scaled, self.below, self.k, self.seed);
         let drop = (scaled.nrows() as f64 * self.trim.clamp(0.0, 0.5)) as usize;
@@ -181,7 +184,7 @@ impl Recipe<'_> {
         Clusters::fit(scaled.select(Axis(0), &kept).view(), self.below, self.k, self.seed)
     }
 
-    /// The score of each row by clusters that have not seen its block.
+    /// The score of each row by clusters that were fitted without its block.
     fn held_out_scores(&self, scaled: &Array2<f64>) -> Vec<f64> {
         let n = scaled.nrows();
         let folds = FOLDS.min(n);

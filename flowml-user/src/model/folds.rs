@@ -1,4 +1,4 @@
-//! Folds for cross-validation: which rows are learnt from, and which are judged.
+//! Folds for cross-validation: which rows are trained on and which are tested.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,28 +7,28 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256Plus;
 
-/// How rows are divided.
+/// How rows are divided into folds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Division {
-    /// At random, each fold with the same share of every label.
+    /// At random; each fold has the same fraction of every label.
     #[default]
     Stratified,
-    /// By their order: each fold is judged by what was learnt from the rows before it.
+    /// By order: each fold is tested with a model of the rows before it.
     Time,
-    /// By their inputs, which are dealt out whole: neighbours in time and space are on one side.
+    /// By input: all rows of an input are in one fold, so that rows close in time and space stay together.
     Input,
 }
 
 /// The rows of one fold, ascending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fold {
-    /// To learn from.
+    /// Rows to train on.
     pub train: Vec<usize>,
-    /// To judge.
+    /// Rows to test.
     pub test: Vec<usize>,
 }
 
-/// Divides rows into folds; by time the first part is learnt from alone. `inputs` says where each row came from.
+/// Divides rows into folds. `inputs` has the input of each row. By time, the first part is only trained on.
 #[must_use]
 pub fn folds(labels: &[Arc<str>], inputs: &[u32], count: usize, division: Division, seed: u64) -> Vec<Fold> {
     let rows = labels.len();
@@ -53,7 +53,7 @@ pub fn folds(labels: &[Arc<str>], inputs: &[u32], count: usize, division: Divisi
             let mut next = 0;
             for rows in by_label.values_mut() {
                 rows.shuffle(&mut rng);
-                // Going on where the label before ended keeps the folds of one size.
+                // Each label continues where the previous one ended, which keeps the folds at one size.
                 for &mut row in rows {
                     fold_of[row] = next % count;
                     next += 1;
@@ -62,7 +62,8 @@ pub fn folds(labels: &[Arc<str>], inputs: &[u32], count: usize, division: Divisi
             dealt(&fold_of)
         }
         Division::Input => {
-            // The inputs of one label go to one fold after the other, so that each fold has all labels if it can.
+            // The inputs of one label are distributed over the folds in turn, so that each fold has all labels if
+            // possible.
             let mut by_label: BTreeMap<&str, BTreeMap<u32, usize>> = BTreeMap::new();
             for (input, label) in main_labels(labels, inputs) {
                 let own = by_label.entry(label).or_default();
@@ -76,7 +77,7 @@ pub fn folds(labels: &[Arc<str>], inputs: &[u32], count: usize, division: Divisi
     }
 }
 
-/// Each input with the label that most of its rows have.
+/// Each input with the most frequent label of its rows.
 fn main_labels<'a>(labels: &'a [Arc<str>], inputs: &[u32]) -> Vec<(u32, &'a str)> {
     let mut counts: BTreeMap<u32, BTreeMap<&str, usize>> = BTreeMap::new();
     for (label, &input) in labels.iter().zip(inputs) {
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_judged_once_and_labels_keep_their_share() {
+    fn every_row_is_tested_once_and_labels_keep_their_ratio() {
         let labels = labels();
         let folds = folds(&labels, &[0; 103], 5, Division::Stratified, 1);
         let mut judged: Vec<usize> = folds.iter().flat_map(|fold| fold.test.clone()).collect();
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn by_time_nothing_is_learnt_from_what_comes_later() {
+    fn folds_by_time_never_train_on_later_rows() {
         let folds = folds(&labels(), &[0; 103], 4, Division::Time, 1);
         assert_eq!(folds.len(), 4);
         assert!(folds.iter().all(|fold| fold.train.last() < fold.test.first()));
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_input_is_on_one_side_and_each_fold_has_every_label() {
+    fn an_input_is_in_one_fold_and_each_fold_has_every_label() {
         let label = |row: u32| Arc::from(if (row / 10).is_multiple_of(2) { "benign" } else { "attack" });
         let (labels, inputs): (Vec<Arc<str>>, Vec<u32>) = (0..80).map(|row| (label(row), row / 10)).unzip();
         let folds = folds(&labels, &inputs, 2, Division::Input, 1);

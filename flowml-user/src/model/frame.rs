@@ -1,4 +1,4 @@
-//! The columns of a table in memory: what is learnt from where there is no feature table.
+//! A table in memory, by columns, for models of tables without a feature table.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub struct Frame {
 pub struct FrameColumn {
     /// Its name.
     pub name: String,
-    /// How it is learnt, where that is known; otherwise its values tell.
+    /// How the column is learnt, if that is known. Otherwise it is derived from the values.
     pub learn: Option<Learn>,
     /// One value for each row.
     pub values: Values,
@@ -26,14 +26,14 @@ pub struct FrameColumn {
 /// The values of a column.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
-    /// Numbers; in a [`Frame`] NaN where one is not defined.
+    /// Numbers; in a [`Frame`] invalid ones are NaN.
     Numbers(Vec<f64>),
-    /// Texts, None where there is none. Equal ones share their memory.
+    /// Texts; `None` if missing. Equal texts share memory.
     Texts(Vec<Option<Arc<str>>>),
 }
 
 impl Values {
-    /// How many there are.
+    /// The number of values.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -42,7 +42,7 @@ impl Values {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are no values.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -58,11 +58,11 @@ impl Values {
 }
 
 impl Frame {
-    /// A table of these columns. A number that is not defined (`model::defined`) becomes NaN here, before anything is learnt
-    /// from it or scored.
+    /// A table of these columns. Invalid numbers (`model::defined`) become NaN here, before anything is trained on them
+    /// or scores them.
     ///
     /// # Panics
-    /// If one has not a value for each of the rows.
+    /// If a column does not have one value for each row.
     #[must_use]
     pub fn new(rows: usize, mut columns: Vec<FrameColumn>) -> Self {
         assert!(columns.iter().all(|column| column.values.len() == rows), "a column has one value for each row");
@@ -74,7 +74,7 @@ impl Frame {
         Self { rows, columns }
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.rows
@@ -86,13 +86,13 @@ impl Frame {
         &self.columns
     }
 
-    /// Whether flowml knows of every column how it is learnt.
+    /// Whether flowml has a feature definition for every column.
     #[must_use]
     pub fn is_of_features(&self) -> bool {
         self.columns.iter().all(|column| column.learn.is_some())
     }
 
-    /// The column of this name.
+    /// The column with this name.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&FrameColumn> {
         self.columns.iter().find(|column| column.name == name)

@@ -1,4 +1,4 @@
-//! Rows that a detector does not learn from, and what their scores say of any score.
+//! Rows that a detector is not trained on, and the probability of a score from their scores.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -10,42 +10,42 @@ use super::checked::{Checked, Outcome, any, checked, divisor, within};
 use super::sample;
 use super::scale::{IQR_TO_SIGMA, quantile};
 
-/// Of five rows one is held out.
+/// One of this many rows is held out.
 const PARTS: usize = 5;
 
-/// Of fewer rows parts are too small to learn from the others.
+/// With fewer rows, parts are too small to train on the others.
 const FEW_ROWS: usize = 100;
 
-/// Scores that are kept.
+/// The largest number of scores that are kept.
 const SCORES: usize = 4096;
 
-/// Rows that are learnt from, more than any detector takes of them.
+/// The largest number of training rows. No detector uses more.
 const LEARNT: usize = 50_000;
 
-/// Rows that are held out.
+/// The largest number of held-out rows.
 const HELD_OUT: usize = 4 * SCORES;
 
-/// Quartiles nearer to each other than this are equal but for rounding.
+/// Quartiles closer than this are equal except for rounding.
 const LEAST_QUARTILES: f64 = 1e-12;
 
-/// The numbers of the rows that are learnt from, and of those that are held out, each ascending.
+/// The numbers of the training rows and of the held-out rows, each ascending.
 pub(super) struct Split {
     pub(super) fit_on: Vec<usize>,
     pub(super) held_out: Vec<usize>,
 }
 
-/// What is learnt from which rows, and what scores which others for the calibration.
+/// The training rows of the model, and the splits whose held-out scores make the calibration set.
 pub(super) struct Rounds {
-    /// The rows that the model is learnt from, ascending.
+    /// The rows that the model is trained on, ascending.
     pub(super) fit_on: Vec<usize>,
-    /// What the probabilities rest on: rows that are scored by what others teach.
+    /// The splits for the calibration set: in each, a model of the training rows scores the held-out rows.
     pub(super) calibrate_on: Vec<Split>,
 }
 
 impl Rounds {
-    /// Of rows that came from these inputs, one for each row. What is judged later comes from other inputs than what was
-    /// learnt, and rows of one input resemble each other: so each part of the inputs is scored by what the others teach,
-    /// where there are enough of them, and the model is learnt from all. Of few inputs some rows are held out.
+    /// Plans the rounds for rows from these inputs, one input for each row. Rows of one input resemble each other, and
+    /// later rows come from other inputs. So with enough inputs, each part of the inputs is scored by a model of the
+    /// others, and the final model is trained on all. With few inputs, some rows are held out.
     pub(super) fn of(inputs: &[u32], seed: u64) -> Self {
         let Some(parts) = parts(inputs) else {
             let held_out = split(inputs.len(), seed);
@@ -61,7 +61,7 @@ impl Rounds {
         Self { fit_on, calibrate_on }
     }
 
-    /// All of these rows, ascending.
+    /// All rows that are used, ascending.
     pub(super) fn rows(&self) -> Vec<usize> {
         let held_out = self.calibrate_on.iter().flat_map(|split| &split.held_out);
         let mut rows: Vec<usize> = self.fit_on.iter().chain(held_out).copied().collect();
@@ -71,8 +71,8 @@ impl Rounds {
     }
 }
 
-/// The rows of these inputs, in parts of about as many rows, no input in two of them. None where there are few rows or
-/// inputs, or most rows are of one part, without which little could be learnt.
+/// The rows in parts of similar size, with all rows of an input in one part. `None` if there are few rows or inputs, or
+/// if most rows are in one part, because too little could be learnt without it.
 fn parts(inputs: &[u32]) -> Option<Vec<Vec<usize>>> {
     let mut rows_of: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     inputs.iter().enumerate().for_each(|(row, input)| rows_of.entry(*input).or_default().push(row));
@@ -90,7 +90,7 @@ fn parts(inputs: &[u32]) -> Option<Vec<Vec<usize>>> {
     parts.iter().all(|part| 2 * part.len() <= inputs.len()).then_some(parts)
 }
 
-/// Divides rows; of very many, some are neither learnt from nor held out.
+/// Divides rows into training and held-out rows. Of a very large number, some are neither.
 pub(super) fn split(rows: usize, seed: u64) -> Split {
     let held_out = sample(rows, rows / PARTS, !seed);
     let is_held_out = |row: &usize| held_out.binary_search(row).is_ok();
@@ -99,11 +99,11 @@ pub(super) fn split(rows: usize, seed: u64) -> Split {
     Split { fit_on: some(others, LEARNT), held_out: some(held_out, HELD_OUT) }
 }
 
-/// From a score to the probability that an ordinary row has one as high.
+/// Converts a score to the probability that a normal row has one at least as high.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub(super) struct Surprise {
-    /// The median of the held-out scores and their spread: the calibration knows scores of about unit spread.
+    /// The median of the held-out scores, and their spread. The calibration expects scores of about unit spread.
     middle: f64,
     spread: f64,
     calibration: Calibration,
@@ -122,7 +122,7 @@ impl Checked for Surprise {
 }
 
 impl Surprise {
-    /// From the scores of rows that were held out.
+    /// Makes it from the scores of held-out rows.
     pub(super) fn of(mut scores: Vec<f64>) -> Self {
         let chosen = sample(scores.len(), SCORES, 0);
         let mut sorted: Vec<f64> = scores.clone();
@@ -132,16 +132,16 @@ impl Surprise {
         let spread = if quartiles > LEAST_QUARTILES { quartiles / IQR_TO_SIGMA } else { 1.0 };
         scores.iter_mut().for_each(|score| *score = (*score - middle) / spread);
         let kept: Vec<f64> = chosen.into_iter().map(|row| scores[row]).collect();
-        // What is an anomaly is the caller's to say: nothing is recorded here.
+        // The caller decides what an anomaly is; nothing is recorded here.
         Self { middle, spread, calibration: Calibration::new(&kept, SCORES, 0.0) }
     }
 
-    /// The probability of a score as high.
+    /// The probability of a score at least this high.
     pub(super) fn probability(&self, score: f64) -> f64 {
         self.calibration.probability((score - self.middle) / self.spread)
     }
 
-    /// On how many scores it rests.
+    /// The number of scores on which it is based.
     pub(super) fn len(&self) -> usize {
         self.calibration.len()
     }
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_is_on_one_side() {
+    fn every_row_is_trained_on_or_held_out() {
         let Split { fit_on, held_out } = split(103, 7);
         assert_eq!((fit_on.len(), held_out.len()), (83, 20));
         let mut all = [fit_on, held_out].concat();
@@ -161,17 +161,17 @@ mod tests {
     }
 
     #[test]
-    fn of_very_many_rows_some_are_on_one_side() {
+    fn of_very_many_rows_a_sample_is_used() {
         let Split { fit_on, held_out } = split(1_000_000, 7);
         assert_eq!((fit_on.len(), held_out.len()), (LEARNT, HELD_OUT));
         assert!(fit_on.is_sorted() && held_out.is_sorted());
         assert!(!fit_on.iter().any(|row| held_out.binary_search(row).is_ok()));
-        // From all of them.
+        // The rows are from the whole range.
         assert!(fit_on[0] < 1000 && fit_on[LEARNT - 1] > 999_000);
     }
 
     #[test]
-    fn an_input_is_in_one_part_and_the_parts_are_about_as_large() {
+    fn an_input_is_in_one_part_and_the_parts_have_similar_sizes() {
         assert_eq!(parts(&[0, 0, 1, 2, 3, 3]), None);
         assert_eq!(parts(&[vec![0; 500], (1..100).collect()].concat()), None);
         let inputs: Vec<u32> = (0..40).flat_map(|input| vec![input; 1 + input as usize % 7]).collect();

@@ -1,4 +1,4 @@
-//! k-means clusters with a weight and a radius each, and the score of a vector against them.
+//! k-means clusters with a weight and a radius each, and the score of a vector.
 
 use linfa::DatasetBase;
 use linfa::traits::{Fit, Predict};
@@ -11,44 +11,44 @@ use serde::{Deserialize, Serialize};
 use super::checked::{Checked, Outcome, WEIGHTS, all_within, amount, any, as_many, checked, divisor, holds};
 use super::silhouette::Silhouette;
 
-/// The numbers of clusters among which the silhouette chooses, in ascending order. Of fewer it would often take the fewest,
-/// tidy and coarse, which tell attacks from ordinary rows less well.
+/// The numbers of clusters from which the silhouette chooses, in ascending order. With smaller candidates it would
+/// often choose the smallest, whose coarse clusters separate attacks from normal rows less well.
 const CANDIDATES: [usize; 5] = [16, 18, 20, 22, 24];
 
-/// A cluster should have at least this many training rows on average, or its centroid is an anecdote.
+/// The smallest mean number of training rows in a cluster. With fewer, centroids are not representative.
 const ROWS_PER_CLUSTER: usize = 15;
 
-/// Starts of k-means, of which the best is kept.
+/// Number of k-means starts, of which the best is kept.
 const RUNS: usize = 2;
 
-/// Rows on which candidates are compared: the silhouette is quadratic.
+/// Number of rows on which candidates are compared. The silhouette takes quadratic time.
 const SAMPLE: usize = 512;
 
-/// A cluster's radius is a mean over its own rows and this many rows of the pooled radius, and never less than that: the rows
-/// of a tight cluster were alike by now, which does not make their neighbours far.
+/// A cluster's radius is a mean over its own rows and this many rows with the pooled radius, and at least the pooled
+/// radius. That the rows of a tight cluster were alike so far does not mean that slightly different rows are far away.
 const POOLED_ROWS: f64 = 20.0;
 
-/// No pooled radius below this many scales per slot (root mean square): the scales' floors say what a change is, and
-/// rows that are all equal do not overrule them.
+/// The smallest pooled radius, in scales per encoded feature (root mean square). The floors of the scales define what a
+/// change is, also if all rows are equal.
 const SLOT_FLOOR: f64 = 0.3;
 
-/// Clusters of scaled vectors; plain data, in arrays laid out for scoring.
+/// Clusters of scaled vectors, stored in arrays for fast scoring.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub(super) struct Clusters {
     k: usize,
     width: usize,
-    /// For each slot, the weight of a value below the centroid.
+    /// For each encoded feature, the weight of a value below the centroid.
     below: Vec<f64>,
-    /// Slot by slot, the `k` centroids' values: scoring runs over clusters in its inner loop.
+    /// For each encoded feature, its values in the `k` centroids: the inner loop of scoring runs over clusters.
     centroids: Vec<f64>,
-    /// Rows that a cluster stands for, with forgetting.
+    /// Number of rows in each cluster, with forgetting.
     pub(super) rows: Vec<f64>,
     /// Mean squared distance of a cluster's rows from its centroid.
     pub(super) spread: Vec<f64>,
-    /// `1 / (2σ²)` of each cluster: follows from `rows` and `spread`.
+    /// `1 / (2σ²)` of each cluster, derived from `rows` and `spread`.
     precision: Vec<f64>,
-    /// `-ln π` of each cluster: follows from `rows`.
+    /// `-ln π` of each cluster, derived from `rows`.
     rarity: Vec<f64>,
 }
 
@@ -76,25 +76,25 @@ impl Checked for Clusters {
     }
 }
 
-/// The cluster that explains a vector best.
+/// The cluster with the lowest score of a vector.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Nearest {
     /// Its number.
     pub cluster: usize,
-    /// `½(d/σ)² − ln π`, the least over all clusters.
+    /// `½(d/σ)² − ln π`, the minimum over all clusters.
     pub score: f64,
     /// Squared distance from its centroid.
     pub distance2: f64,
 }
 
-/// The part of one slot in a squared distance.
+/// The contribution of one encoded feature to a squared distance.
 #[inline]
 pub(super) fn part(x: f64, c: f64, below: f64) -> f64 {
     (x - c) * (x - c) * if x < c { below } else { 1.0 }
 }
 
 impl Clusters {
-    /// Fits `k` clusters (fewer where there are fewer different rows) by linfa's k-means; `below` weighs the slots'
+    /// Fits `k` clusters with linfa's k-means, or fewer if there are fewer different rows. `below` has the weights of
     /// values below a centroid.
     #[must_use]
     pub(super) fn fit(scaled: ArrayView2<'_, f64>, below: &[f64], k: usize, seed: u64) -> Self {
@@ -116,14 +116,14 @@ impl Clusters {
             clusters.spread[member] += parts.map(|((x, c), below)| part(*x, *c, *below)).sum::<f64>();
         }
         for (spread, rows) in clusters.spread.iter_mut().zip(&clusters.rows) {
-            // One degree of freedom went into the centroid.
+            // The centroid uses up one degree of freedom.
             *spread /= (rows - 1.0).max(1.0);
         }
         clusters.refresh();
         clusters
     }
 
-    /// The clusters that `keep` names, if any.
+    /// The clusters for which `keep` returns true, if any.
     #[must_use]
     pub(super) fn only(&self, keep: impl Fn(usize) -> bool) -> Option<Self> {
         let kept: Vec<usize> = (0..self.k).filter(|&cluster| keep(cluster)).collect();
@@ -142,29 +142,29 @@ impl Clusters {
         })
     }
 
-    /// How many clusters there are.
+    /// The number of clusters.
     #[must_use]
     pub(super) fn len(&self) -> usize {
         self.k
     }
 
-    /// How many slots a vector has.
+    /// The number of encoded features of a vector.
     #[must_use]
     pub(super) fn width(&self) -> usize {
         self.width
     }
 
-    /// The centroid of one cluster, slot by slot.
+    /// The centroid of one cluster, one value for each encoded feature.
     pub(super) fn centroid(&self, cluster: usize) -> impl Iterator<Item = f64> + '_ {
         (0..self.width).map(move |slot| self.centroids[slot * self.k + cluster])
     }
 
-    /// The slots' parts of the squared distance of a vector from the centroid of one cluster.
+    /// The contribution of each encoded feature to the squared distance of a vector from the centroid of one cluster.
     pub(super) fn parts(&self, vector: &[f64], cluster: usize) -> impl Iterator<Item = f64> {
         vector.iter().zip(self.centroid(cluster)).zip(&self.below).map(|((x, c), below)| part(*x, c, *below))
     }
 
-    /// Moves the centroid of one cluster by `part` of the way to `target`.
+    /// Moves the centroid of one cluster towards `target` by the fraction `part` of the way.
     pub(super) fn pull(&mut self, cluster: usize, target: &[f64], part: f64) {
         for (slot, target) in target.iter().enumerate() {
             let value = &mut self.centroids[slot * self.k + cluster];
@@ -172,20 +172,21 @@ impl Clusters {
         }
     }
 
-    /// Part of all rows that a cluster stands for, never 0.
+    /// The fraction of all rows in a cluster, never 0.
     #[must_use]
     pub(super) fn share(&self, cluster: usize) -> f64 {
         (self.rows[cluster] + 1.0) / (self.rows.iter().sum::<f64>() + self.k as f64)
     }
 
-    /// The cluster with the least score; `scratch` is working space that keeps its allocation between calls.
+    /// The cluster with the lowest score. `scratch` is a buffer that is reused between calls.
     #[must_use]
     pub(super) fn nearest(&self, vector: &[f64], scratch: &mut Vec<f64>) -> Nearest {
         scratch.clear();
         scratch.resize(self.k, 0.0);
         for ((x, centroids), below) in vector.iter().zip(self.centroids.chunks_exact(self.k)).zip(&self.below) {
             let sums = scratch.iter_mut().zip(centroids);
-            // Of most slots a value below weighs as one above: without the choice it is half the work.
+            // Most encoded features have equal weights below and above. Without the comparison this takes half the
+            // time.
             if *below == 1.0 {
                 sums.for_each(|(sum, c)| *sum += (x - c) * (x - c));
             } else {
@@ -210,7 +211,7 @@ impl Clusters {
         (squares / all.max(1.0)).max(floor)
     }
 
-    /// Derives precision and rarity from rows and spread; to be called after either changed.
+    /// Recomputes precision and rarity from rows and spread. Call it after a change of either.
     pub(super) fn refresh(&mut self) {
         let pooled = self.pooled_spread();
         for cluster in 0..self.k {
@@ -222,7 +223,7 @@ impl Clusters {
     }
 }
 
-/// The number of clusters whose silhouette is best on a sample of the rows.
+/// The number of clusters with the best silhouette on a sample of the rows.
 #[must_use]
 pub(super) fn choose_k(scaled: ArrayView2<'_, f64>, seed: u64) -> usize {
     let at_most = (scaled.nrows() / ROWS_PER_CLUSTER).max(1);
@@ -233,13 +234,13 @@ pub(super) fn choose_k(scaled: ArrayView2<'_, f64>, seed: u64) -> usize {
     let silhouette = Silhouette::of(sample.view());
     let quality = |k: usize| silhouette.mean(&partition(sample.view(), k, seed).1);
     let measured = CANDIDATES.into_iter().filter(|&k| k <= at_most).map(|k| (k, quality(k)));
-    // The smaller number where two are equally good.
+    // If two are equally good, the smaller number is chosen.
     measured.reduce(|best, next| if next.1 > best.1 { next } else { best }).map_or(CANDIDATES[0], |(k, _)| k)
 }
 
-/// Centroids without the empty ones, and for each row the number of its cluster.
+/// The centroids of non-empty clusters, and the cluster of each row.
 ///
-/// Counts come from a prediction: linfa's own count may be that of another run than the one it keeps.
+/// Rows are counted by prediction, because linfa's own counts may be those of another run than the one it keeps.
 fn partition(scaled: ArrayView2<'_, f64>, k: usize, seed: u64) -> (Array2<f64>, Vec<usize>) {
     let width = scaled.ncols();
     let k = k.min(different_rows(scaled, k));
@@ -248,7 +249,7 @@ fn partition(scaled: ArrayView2<'_, f64>, k: usize, seed: u64) -> (Array2<f64>, 
         return (mean.insert_axis(Axis(0)), vec![0; scaled.nrows()]);
     }
     let rows = DatasetBase::from(scaled);
-    // k-means++ and not k-means||, whose random numbers depend on how threads share the rows.
+    // k-means++ and not k-means||, because the random numbers of the latter depend on how threads share the rows.
     let fitted = KMeans::params_with_rng(k, Xoshiro256Plus::seed_from_u64(seed))
         .init_method(KMeansInit::KMeansPlusPlus)
         .n_runs(RUNS)
@@ -264,7 +265,7 @@ fn partition(scaled: ArrayView2<'_, f64>, k: usize, seed: u64) -> (Array2<f64>, 
     (fitted.centroids().select(Axis(0), &kept), members.iter().map(renumber).collect())
 }
 
-/// How many different rows there are, counting no further than `enough`.
+/// The number of different rows, counted up to `enough`.
 fn different_rows(rows: ArrayView2<'_, f64>, enough: usize) -> usize {
     let mut found: Vec<_> = Vec::with_capacity(enough);
     for row in rows.rows() {
@@ -284,7 +285,7 @@ mod tests {
     use rand::Rng;
     use rand_distr::StandardNormal;
 
-    /// `rows` vectors of three slots around `centers`, in turn.
+    /// `rows` vectors of three features, around each of `centers` in turn.
     fn blobs(centers: &[f64], rows: usize, width: f64, seed: u64) -> Array2<f64> {
         let mut rng = Xoshiro256Plus::seed_from_u64(seed);
         Array2::from_shape_fn((rows, 3), |(row, _)| {
@@ -303,7 +304,7 @@ mod tests {
         let mut found: Vec<(f64, f64)> = clusters.rows.iter().copied().zip(clusters.spread.iter().copied()).collect();
         found.sort_by(|a, b| a.0.total_cmp(&b.0));
         assert_eq!((found[0].0, found[1].0), (100.0, 200.0));
-        // Three slots of variance 1.
+        // Three features of variance 1.
         assert!(found.iter().all(|(_, spread)| (spread - 3.0).abs() < 0.7), "{found:?}");
     }
 
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn the_score_is_least_over_clusters_of_half_the_squared_distance_in_radii_plus_rarity() {
+    fn the_score_is_the_minimum_over_clusters_of_scaled_distance_plus_rarity() {
         let rows = blobs(&[0.0, 0.0, 0.0, 9.0], 400, 1.0, 3);
         let clusters = fit(&rows, 2);
         let mut scratch = Vec::new();
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn values_below_a_centroid_weigh_what_they_are_told_to() {
+    fn values_below_a_centroid_have_the_given_weight() {
         let rows = blobs(&[0.0], 100, 1.0, 4);
         let clusters = Clusters::fit(rows.view(), &[0.25, 1.0, 1.0], 1, 0);
         let center: Vec<f64> = clusters.centroid(0).collect();

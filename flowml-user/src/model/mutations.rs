@@ -1,7 +1,7 @@
-//! Model files of which one value was changed: each is refused with a reason, or its scores are finite.
+//! Model files with one changed value: each is refused with a reason, or its scores are finite.
 //!
-//! Every value of every kind of model is changed. Of arrays of many alike values each is changed in one way, in turn;
-//! with `FLOWML_ALL_MUTATIONS` set, in all ways.
+//! Every value of every kind of model is changed. Each value of a long array is changed in one way, the ways
+//! alternating. With `FLOWML_ALL_MUTATIONS` set, each is changed in every way.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -19,26 +19,26 @@ use super::trained::{Judgement, Labelled, Plan, TableModel, Task};
 use super::{Learner, Mark, Opinion, store};
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
 
-/// The values of a longer array are alike.
+/// The values of an array with more elements than this are treated as alike.
 const ALIKE: usize = 24;
 
-/// Of so many changed values of long arrays one model is not only asked, but also learns.
+/// For one of this many changed values of long arrays, the model is also trained and not only used for scores.
 const LEARNS: usize = 32;
 
-/// A change of one place in a file.
+/// A change at one place in a file.
 #[derive(Clone, Debug)]
 enum Change {
-    /// Another value.
+    /// Replaces the value.
     Set(Value),
-    /// The key or the element is missing.
+    /// Removes the key or the element.
     Remove,
-    /// An array without its last element.
+    /// Removes the last element of an array.
     Shorter,
-    /// An array with its last element twice.
+    /// Repeats the last element of an array.
     Longer,
 }
 
-/// All changes of a value.
+/// All changes that are tried on a value.
 fn changes(value: &Value) -> Vec<Change> {
     let mut changes = vec![Change::Remove];
     let numbers = [0.0, -0.5, 0.5, 2.5, -10.0, 1e5, 1e59, 1e153, -1e153, 1e308, -1e308, f64::MAX, 1e-61, 5e-324];
@@ -55,13 +55,13 @@ fn changes(value: &Value) -> Vec<Change> {
     changes
 }
 
-/// A place in a file, as a JSON pointer, and whether it is in an array of many alike values.
+/// A place in a file as a JSON pointer, and whether it is in a long array.
 struct Place {
     pointer: String,
     is_one_of_many: bool,
 }
 
-/// All places below the root, those of arrays and objects too.
+/// Finds all places below the root, including arrays and objects.
 fn places(value: &Value, pointer: &str, is_one_of_many: bool, found: &mut Vec<Place>) {
     if !pointer.is_empty() {
         found.push(Place { pointer: pointer.to_owned(), is_one_of_many });
@@ -79,7 +79,7 @@ fn places(value: &Value, pointer: &str, is_one_of_many: bool, found: &mut Vec<Pl
     }
 }
 
-/// Makes a change while `what` runs.
+/// Runs `what` on the changed file, then undoes the change.
 fn while_changed(file: &mut Value, pointer: &str, change: &Change, what: impl FnOnce(&Value)) {
     fn place<'a>(file: &'a mut Value, pointer: &str) -> &'a mut Value {
         file.pointer_mut(pointer).expect("the place was found in this file")
@@ -122,14 +122,14 @@ fn while_changed(file: &mut Value, pointer: &str, change: &Change, what: impl Fn
     }
 }
 
-/// How thoroughly a model that was not refused is tried.
+/// What is done with a model that was not refused.
 #[derive(Clone, Copy, PartialEq)]
 enum Trial {
     Judges,
     Learns,
 }
 
-/// Changes every value, and tries what is read of it: `read` says why a file is refused.
+/// Changes every value and calls `read` with the result. `read` returns the reason why a file is refused.
 fn change_all(name: &str, mut file: Value, read: impl Fn(&Value, Trial) -> Result<(), String>) {
     read(&file, Trial::Learns).unwrap_or_else(|reason| panic!("{name} as it is: {reason}"));
     let all = std::env::var_os("FLOWML_ALL_MUTATIONS").is_some();
@@ -139,7 +139,7 @@ fn change_all(name: &str, mut file: Value, read: impl Fn(&Value, Trial) -> Resul
     for (number, Place { pointer, is_one_of_many }) in found.iter().enumerate() {
         let changes = changes(file.pointer(pointer).expect("it was found"));
         let chosen = match *is_one_of_many && !all {
-            // Neighbours are changed in different ways.
+            // Adjacent values are changed in different ways.
             true => &changes[(number.wrapping_mul(2_654_435_761) >> 8) % changes.len()..][..1],
             false => &changes[..],
         };
@@ -157,13 +157,13 @@ fn change_all(name: &str, mut file: Value, read: impl Fn(&Value, Trial) -> Resul
         }
     }
     eprintln!("{name}: {} places, {tried} changes, {refused} refused", found.len());
-    // Of a calibration's many scores most changes are scores too.
+    // Most changes of a calibration's many scores give valid scores.
     let least = if all { tried / 3 } else { tried / 2 };
     assert!(refused > least, "{name}: {refused} of {tried} changes were refused");
 }
 
 /// Rows of which some have values that no measurement has.
-fn odd_rows(width: usize) -> Array2<f64> {
+fn implausible_rows(width: usize) -> Array2<f64> {
     let values = [0.0, 1.0, 1500.0, 6.0, -1.0, f64::NAN, f64::INFINITY, 1e308, -1e308, 1e153, 3e38, 0.25];
     Array2::from_shape_fn((values.len(), width), |(row, column)| match row {
         0..3 => values[(row * 5 + column) % values.len()],
@@ -188,13 +188,13 @@ fn try_learner(mut learner: Learner, rows: &Array2<f64>, trial: Trial) {
     }
 }
 
-/// The learners of a model that ships with flowml, with a mark.
+/// Changes the values of a learner of a shipped model, after a feedback label was added to it.
 fn change_shipped(text: &str, name: &str, columns: &[Column]) {
     let file: Value = serde_json::from_str(text).expect("it ships with flowml");
     let mut value = file["learners"][name].clone();
     let mark = Mark::new("incident 1".to_owned(), Opinion::Attack, &[vec![1.0; columns.len()]]);
     value["marks"] = json!([mark]);
-    let rows = odd_rows(columns.len());
+    let rows = implausible_rows(columns.len());
     change_all(name, value, |value, trial| {
         let learner = store::learner(Path::new("m"), name, value, columns.to_vec());
         try_learner(learner.map_err(|error| error.to_string())?, &rows, trial);
@@ -229,7 +229,7 @@ fn any_change_of_the_hosts_of_the_shipped_model_of_ingress_is_refused_or_harmles
     change_shipped(INGRESS, "hosts", &columns(HOST_FEATURES));
 }
 
-/// A small table with an amount, a share, and a category; every third row is an attack.
+/// A small table with a log-scaled column, a ratio and a category. Every third row is an attack.
 fn table(rows: usize) -> Labelled {
     let numbers = |name: &str, of: &dyn Fn(usize) -> f64| FrameColumn {
         name: name.to_owned(),
@@ -249,8 +249,8 @@ fn table(rows: usize) -> Labelled {
 }
 
 /// Rows of that table with values that no measurement has.
-fn odd_table() -> Frame {
-    let values = odd_rows(1).into_raw_vec_and_offset().0;
+fn implausible_table() -> Frame {
+    let values = implausible_rows(1).into_raw_vec_and_offset().0;
     let protocols = values.iter().enumerate().map(|(row, _)| (row % 2 == 0).then(|| Arc::from("tcp"))).collect();
     let column =
         |name: &str| FrameColumn { name: name.to_owned(), learn: None, values: Values::Numbers(values.clone()) };
@@ -289,7 +289,7 @@ fn change_table_model(task: Task) {
     model.save(&path).expect("there is room");
     let text = std::fs::read(&path).expect("it was just saved");
     std::fs::remove_file(&path).expect("the file is ours");
-    let (file, rows) = (serde_json::from_slice(&text).expect("a model is JSON"), odd_table());
+    let (file, rows) = (serde_json::from_slice(&text).expect("a model is JSON"), implausible_table());
     change_all(task.name(), file, |value, _| try_table_model(value, &rows));
 }
 
@@ -310,7 +310,7 @@ fn any_change_of_a_classifier_of_tables_is_refused_or_harmless() {
 }
 
 #[test]
-fn huge_numbers_are_learnt_from_and_judged_by_every_algorithm() {
+fn every_algorithm_learns_from_and_scores_huge_numbers() {
     let mut train = table(60);
     let huge = [1e308, -1e308, 1e153, -1e153, 3e38, -3e38, f64::MAX, f64::INFINITY];
     let columns = train.frame.columns().iter().cloned().map(|mut column| {
@@ -330,7 +330,7 @@ fn huge_numbers_are_learnt_from_and_judged_by_every_algorithm() {
         model.save(&path).expect("there is room");
         let text = std::fs::read(&path).expect("it was just saved");
         let file = serde_json::from_slice(&text).expect("a model is JSON");
-        try_table_model(&file, &odd_table()).unwrap_or_else(|reason| panic!("{}: {reason}", task.name()));
+        try_table_model(&file, &implausible_table()).unwrap_or_else(|reason| panic!("{}: {reason}", task.name()));
     }
     std::fs::remove_file(path).expect("the file is ours");
 }

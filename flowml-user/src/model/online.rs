@@ -1,28 +1,28 @@
-//! Mini-batch k-means with forgetting: what ordinary rows teach the clusters after the warm-up.
+//! Mini-batch k-means with forgetting: how clusters are trained on normal rows after the warm-up.
 
 use super::kmeans::Clusters;
 
 /// How fast the clusters follow their rows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// What a past row still counts after one more batch, 0–1.
+    /// The weight of a past row after one more batch, 0–1.
     pub(super) decay: f64,
-    /// The largest part of the way to a batch's mean that the batch can move a centroid, below 1.
+    /// The largest fraction of the way to a batch's mean by which the batch can move a centroid, below 1.
     pub(super) step: f64,
 }
 
 impl Pace {
-    /// Past rows count half after `half_life` batches.
+    /// Halves the weight of past rows after `half_life` batches.
     pub(super) fn new(half_life: f64, step: f64) -> Self {
         Self { decay: 0.5_f64.powf(1.0 / half_life.max(1e-3)), step: step.clamp(0.0, 0.99) }
     }
 }
 
-/// The ordinary rows of one batch, summed up by cluster.
+/// The normal rows of one batch, summed by cluster.
 pub(super) struct Lesson {
     width: usize,
     rows: Vec<f64>,
-    /// Cluster by cluster, the sums of the slots.
+    /// For each cluster, the sums of its encoded features.
     sums: Vec<f64>,
     squares: Vec<f64>,
 }
@@ -44,13 +44,13 @@ impl Lesson {
     }
 
     /// Moves the clusters: `c ← (c·n·a + m·x̄) / (n·a + m)` with `n` past rows, `a` the decay and `m` rows of mean `x̄`
-    /// in this batch, of which no more count than the step allows. A batch without rows ages nothing.
+    /// in this batch. `m` is limited so that the move is at most the step. A batch without rows changes nothing.
     pub(super) fn teach(mut self, clusters: &mut Clusters, pace: Pace) {
         if self.rows.iter().all(|rows| *rows == 0.0) {
             return;
         }
         for cluster in 0..clusters.len() {
-            // A cluster that stood for nothing for long counts as one row, and so takes up what is there now.
+            // A cluster without recent rows counts as one row, so that it can follow new ones.
             let past = (clusters.rows[cluster] * pace.decay).max(1.0);
             let most = past * pace.step / (1.0 - pace.step);
             let found = self.rows[cluster];
@@ -87,10 +87,10 @@ mod tests {
     }
 
     #[test]
-    fn one_batch_is_the_weighted_mean_of_the_rule() {
+    fn one_batch_gives_the_weighted_mean() {
         let mut clusters = one_cluster(90, 0.0);
         teach(&mut clusters, 1.0, 10, Pace { decay: 0.5, step: 0.9 });
-        // 90 rows at 0 count half, 10 rows at 1 count once.
+        // 90 rows at 0 count half, 10 rows at 1 count fully.
         let center: Vec<f64> = clusters.centroid(0).collect();
         assert!((center[0] - 10.0 / 55.0).abs() < 1e-12);
         assert!((clusters.rows[0] - 55.0).abs() < 1e-12);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn forgetting_lets_the_centroid_arrive_where_the_rows_are() {
+    fn with_forgetting_the_centroid_reaches_new_rows() {
         let mut forgets = one_cluster(300, 0.0);
         let mut remembers = one_cluster(300, 0.0);
         for _ in 0..300 {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_without_rows_ages_nothing() {
+    fn a_batch_without_rows_changes_nothing() {
         let mut clusters = one_cluster(10, 0.0);
         let before = clusters.clone();
         Lesson::new(&clusters).teach(&mut clusters, Pace::new(1.0, 0.1));

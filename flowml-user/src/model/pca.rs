@@ -1,30 +1,31 @@
-//! The two directions in which rows vary most: a principal component analysis (Pearson 1901) for pictures.
+//! The two directions in which rows vary most: a principal component analysis (Pearson 1901) for charts.
 //!
-//! Not linfa's, which panics on some tables of more than 100,000 rows, and finds all directions where two are needed.
+//! linfa's implementation panics on some tables of more than 100,000 rows, and computes all directions where two are
+//! needed.
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 
-/// Rounds of the iteration; pictures need a few digits.
+/// The largest number of iterations. Charts need only a few digits.
 const ROUNDS: usize = 300;
 
-/// A round that turns the directions by less than this is the last.
+/// The iteration ends when the directions turn by less than this.
 const STILL: f64 = 1e-12;
 
-/// A part of the variance that is what rounding left of none.
+/// A fraction of the variance that may be only a rounding error.
 const ROUNDING: f64 = 1e-9;
 
 /// The plane of the two directions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plane {
     mean: Array1<f64>,
-    /// Two unit vectors at right angles, or nothing where there is no variance for them.
+    /// Two orthogonal unit vectors; zero if there is no variance for them.
     directions: [Array1<f64>; 2],
-    /// The part of the variance that each has.
+    /// The fraction of the variance along each.
     explained: [f64; 2],
 }
 
 impl Plane {
-    /// The plane of these rows, of which there is at least one.
+    /// The plane of at least one row.
     #[must_use]
     pub fn of(rows: ArrayView2<'_, f64>) -> Self {
         let mean = rows.mean_axis(Axis(0)).unwrap_or_else(|| Array1::zeros(rows.ncols()));
@@ -34,7 +35,7 @@ impl Plane {
         let mut explained = [0.0; 2];
         let directions = [0, 1].map(|number: usize| {
             let (direction, variance) = strongest(&covariance, whole * ROUNDING);
-            // The next is sought in what this one leaves.
+            // The next direction is searched after this one was removed.
             let outer = direction.view().insert_axis(Axis(1)).dot(&direction.view().insert_axis(Axis(0)));
             covariance.scaled_add(-variance, &outer);
             explained[number] = if whole > 0.0 { (variance / whole).max(0.0) } else { 0.0 };
@@ -43,13 +44,13 @@ impl Plane {
         Self { mean, directions, explained }
     }
 
-    /// The part of the variance along each direction, 0–1.
+    /// The fraction of the variance along each direction, 0–1.
     #[must_use]
     pub fn explained(&self) -> [f64; 2] {
         self.explained
     }
 
-    /// Where rows lie in the plane.
+    /// The coordinates of rows in the plane.
     #[must_use]
     pub fn project(&self, rows: ArrayView2<'_, f64>) -> Vec<(f64, f64)> {
         let point = |row: ArrayView1<'_, f64>| {
@@ -60,12 +61,12 @@ impl Plane {
     }
 }
 
-/// The eigenvector of the largest eigenvalue of a symmetric matrix without negative ones, and that value, by power
-/// iteration; nothing where that value is at most `least`. Its largest element is positive, so that the same rows make the
-/// same picture.
+/// The eigenvector of the largest eigenvalue of a positive semidefinite matrix, and that eigenvalue, by power
+/// iteration. Both are zero if the eigenvalue is at most `least`. The largest element of the vector is positive, so
+/// that the same rows give the same chart.
 fn strongest(matrix: &Array2<f64>, least: f64) -> (Array1<f64>, f64) {
     let width = matrix.ncols();
-    // No symmetry of the data is one of this start.
+    // This start has none of the symmetries that data may have.
     let mut direction = Array1::from_shape_fn(width, |place| 1.0 + (place as f64 * 0.618_033_988_75).fract());
     direction /= direction.dot(&direction).sqrt().max(f64::MIN_POSITIVE);
     for _ in 0..ROUNDS {
@@ -112,7 +113,7 @@ mod tests {
         let near = |ours: f64, theirs: f64| (ours - theirs).abs() < 0.02;
         assert!(plane.directions[0].iter().zip([0.6, 0.8, 0.0]).all(|(a, b)| near(*a, b)), "{plane:?}");
         assert!(plane.directions[1].iter().zip([0.0, 0.0, 1.0]).all(|(a, b)| near(*a, b)), "{plane:?}");
-        // 25 : 4 : 0.01.
+        // Variances 25 : 4 : 0.01.
         assert!(near(plane.explained()[0], 25.0 / 29.01) && near(plane.explained()[1], 4.0 / 29.01), "{plane:?}");
         let [point] = plane.project(array![[7.0 + 3.0, 4.0, 1.0]].view())[..] else { panic!("one row, one point") };
         assert!((point.0 - 5.0).abs() < 0.2 && (point.1 - 1.0).abs() < 0.2, "{point:?}");
@@ -125,7 +126,7 @@ mod tests {
             assert_eq!(plane.explained(), [0.0, 0.0]);
             assert!(plane.project(rows.view()).iter().all(|point| *point == (0.0, 0.0)));
         }
-        // Along one line there is no second direction.
+        // Rows on one line have no second direction.
         let plane = Plane::of(array![[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]].view());
         assert!((plane.explained()[0] - 1.0).abs() < 1e-9 && plane.explained()[1].abs() < 1e-9);
         assert!(plane.project(array![[2.0, 2.0]].view())[0].1.abs() < 1e-6);

@@ -1,23 +1,24 @@
-//! Rows of a warm-up that look like an attack that came and went.
+//! Rows of a warm-up that look like a transient attack.
 //!
-//! Nothing tells a lasting attack from a host with a peculiar job. But rows that lie far from everything that lasts,
-//! and were there for a small part of the time only, are better alarmed on when they return than called ordinary.
+//! A lasting attack cannot be distinguished from a host with an unusual task. Rows that are far from all lasting
+//! clusters and were present only for a small part of the time are excluded. It is better to raise an alarm when they
+//! return than to treat them as normal.
 
 use ndarray::ArrayView2;
 
 use super::calibrate::Tail;
 use super::kmeans::{Clusters, Nearest};
 
-/// Parts of the warm-up's time in which presence is counted.
+/// Number of equal parts of the warm-up's time in which presence is counted.
 const PARTS: usize = 10;
 
-/// A cluster with rows in more of these parts lasts.
+/// A cluster with rows in more parts than this is lasting.
 const TRANSIENT_PARTS: usize = 3;
 
-/// A row is far if the heaviest tail that is deemed possible makes it rarer than this.
+/// A row is far if its probability is below this in the heaviest permitted tail.
 const FAR: f64 = 1e-5;
 
-/// For each row whether it is to be left out. `times` are the rows' times on any scale, in ascending order.
+/// For each row, whether it must be left out. `times` are the rows' times on any scale, in ascending order.
 pub(super) fn transient_rows(clusters: &Clusters, scaled: ArrayView2<'_, f64>, times: &[u32]) -> Vec<bool> {
     let mut scratch = Vec::new();
     let mut nearest = |clusters: &Clusters, row: usize| clusters.nearest(&scaled.row(row).to_vec(), &mut scratch);
@@ -33,7 +34,7 @@ pub(super) fn transient_rows(clusters: &Clusters, scaled: ArrayView2<'_, f64>, t
     scores.iter().zip(&members).map(|(score, member)| !lasts[*member] && *score > far).collect()
 }
 
-/// For each cluster whether it was there for most of the time.
+/// For each cluster, whether it was present in more than [`TRANSIENT_PARTS`] parts of the time.
 fn lasting(clusters: usize, members: &[usize], times: &[u32]) -> Vec<bool> {
     let first = times.first().copied().unwrap_or(0);
     let span = times.last().map_or(1, |last| last - first + 1) as usize;
@@ -41,7 +42,7 @@ fn lasting(clusters: usize, members: &[usize], times: &[u32]) -> Vec<bool> {
     for (&member, &time) in members.iter().zip(times) {
         present[member][(time - first) as usize * PARTS / span] = true;
     }
-    // In fewer instants than parts nothing can be there for many of them.
+    // With fewer instants than parts, no cluster could be present in enough of them.
     let short = span < PARTS;
     present.iter().map(|parts| short || parts.iter().filter(|there| **there).count() > TRANSIENT_PARTS).collect()
 }
@@ -54,7 +55,8 @@ mod tests {
     use rand_distr::StandardNormal;
     use rand_xoshiro::Xoshiro256Plus;
 
-    /// Ten rows an instant for thirty instants, of which two are `offset` away while `during` says so.
+    /// Ten rows in each of thirty instants. Two of the ten are `offset` away in the instants for which `during` returns
+    /// true.
     fn found(offset: f64, during: impl Fn(u32) -> bool) -> (Vec<bool>, Vec<bool>) {
         let mut rng = Xoshiro256Plus::seed_from_u64(1);
         let times: Vec<u32> = (0..300).map(|row| row / 10).collect();
@@ -67,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_far_cluster_that_came_and_went_is_found() {
+    fn a_far_transient_cluster_is_found() {
         let (found, moved) = found(30.0, |instant| (10..16).contains(&instant));
         assert_eq!(found, moved);
     }
@@ -79,12 +81,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_near_is_kept() {
+    fn a_near_cluster_is_kept() {
         assert!(!found(2.0, |instant| (10..16).contains(&instant)).0.contains(&true));
     }
 
     #[test]
-    fn a_single_instant_or_no_row_tells_nothing() {
+    fn a_single_instant_or_no_row_excludes_nothing() {
         let rows = Array2::from_shape_fn((50, 2), |(row, _)| if row == 0 { 1e3 } else { (row % 3) as f64 });
         let clusters = Clusters::fit(rows.view(), &[1.0; 2], 4, 0);
         assert!(!transient_rows(&clusters, rows.view(), &[7; 50]).contains(&true));

@@ -1,7 +1,8 @@
-//! Preparation: the columns of any table into slots of comparable size, fitted once and kept with the model.
+//! Preprocessing of any table: encodes its columns as features of comparable size, fitted once and saved with the
+//! model.
 //!
-//! `scale` does the same for the live learner, whose columns are known and whose constants are
-//! tuned for windows of hosts. Here the values tell what a column is, and every constant is part of the [`Recipe`].
+//! `scale` does this for the live learner, whose columns are known and whose constants are tuned for host windows. Here
+//! the type of a column is derived from its values, and every constant is a parameter in [`Recipe`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -18,25 +19,27 @@ use super::frame::{Frame, FrameColumn, Values};
 use super::scale::{self, log1p, quantile, spread};
 use crate::features::Learn;
 
-/// Categories with a slot of their own, the most frequent first; the rest shares the slot of the unseen.
+/// Number of categories with an encoded feature of their own, the most frequent first. All others share the encoded
+/// feature of unseen values.
 const CATEGORIES: usize = 96;
 
-/// A text column with more different values than this part of its rows names its rows, and says nothing of their kind.
+/// A text column with more different values than this fraction of its rows contains names of rows, which are not
+/// learnt.
 const NAMING: f64 = 0.5;
 
-/// Rows from which that can be told.
+/// The number of rows from which [`NAMING`] is applied.
 const NAMING_ROWS: usize = 100;
 
-/// Values by whose order a number is scaled: of more, that many tell the same.
+/// The largest number of values that are sorted to scale a number. A sample of this size is enough.
 const RANKED: usize = 1 << 15;
 
-/// The years 2000 to 2100 as Unix time, s: a column whose values all lie here, in s, ms, µs or ns, is a clock.
+/// The years 2000 to 2100 as Unix time, s. A column whose values are all in this range, in s, ms, µs or ns, is a clock.
 const CLOCK_S: std::ops::Range<f64> = 946_684_800.0..4_102_444_800.0;
 
-/// The largest magnitude in a slot: what an algorithm squares and adds up stays finite.
+/// The largest magnitude of an encoded feature. Squares and sums of such values are finite.
 const LARGEST_SLOT: f64 = 1e20;
 
-/// How numbers are made comparable.
+/// How numbers are scaled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scaling {
@@ -44,41 +47,41 @@ pub enum Scaling {
     Standard,
     /// From 0 to 1.
     MinMax,
-    /// Median 0, and the larger of the spreads that the middle half and the middle 90 % tell.
+    /// Median 0; the spread is the larger of the estimates from the middle half and from the middle 90 % of the values.
     #[default]
     Robust,
 }
 
-/// What the slot of a category holds.
+/// The value of the encoded feature of a category.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Height {
-    /// 1, whatever the category.
+    /// 1 for every category.
     Unit,
-    /// `1/√p` of a category with the share `p` of the rows, at most this: two rows then differ by their χ² distance, as
-    /// in correspondence analysis (Greenacre 1984), and what is rare is far.
+    /// `1/√p` for a category with the fraction `p` of the rows, and at most this value. The distance of two rows is
+    /// then their χ² distance, as in correspondence analysis (Greenacre 1984), and rare categories are far away.
     Rarity(f64),
 }
 
-/// How a preparation is fitted.
+/// The parameters with which preprocessing is fitted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct Recipe {
-    /// How numbers are made comparable.
+    /// How numbers are scaled.
     pub scaling: Scaling,
-    /// What the slot of a category holds.
+    /// The value of the encoded feature of a category.
     pub height: Height,
-    /// The smallest scale of an amount, in units of `log1p`. Not for min-max.
+    /// The smallest scale of a log-scaled number, in units of `log1p`. Not used by min-max scaling.
     pub amount_floor: f64,
-    /// The smallest scale of another number. Not for min-max.
+    /// The smallest scale of any other number. Not used by min-max scaling.
     pub share_floor: f64,
-    /// A number counts as no further than this from the middle, in scales, and never as further than 10²⁰.
+    /// The largest distance of a number from the middle, in scales. It is never more than 10²⁰.
     pub clip: f64,
-    /// The weight of an amount below its centroid in a squared distance, where one above weighs 1.
+    /// The weight in a squared distance of a log-scaled number below its centroid, where a number above has weight 1.
     pub amount_below: f64,
-    /// The same for another number.
+    /// The same weight for any other number.
     pub share_below: f64,
-    /// Whether a number that never varies takes a slot: what never was is a sign when it comes.
+    /// Whether a constant number is an encoded feature. A later change of it can then be a sign of an anomaly.
     pub keep_constants: bool,
 }
 
@@ -100,7 +103,8 @@ impl Checked for Recipe {
 }
 
 impl Recipe {
-    /// For detectors of any columns. Nothing is known of foreign ones, so less than usual weighs as much as more.
+    /// For detectors of any columns. Nothing is known about these columns, so values below and above the typical ones
+    /// have equal weight.
     #[must_use]
     pub const fn for_detectors(scaling: Scaling) -> Self {
         Self {
@@ -115,7 +119,7 @@ impl Recipe {
         }
     }
 
-    /// For detectors of columns all of which are known to flowml, with the constants of the live learner.
+    /// For detectors if flowml knows all columns, with the constants of the live learner.
     #[must_use]
     pub const fn for_detectors_of_features(scaling: Scaling) -> Self {
         Self {
@@ -127,7 +131,7 @@ impl Recipe {
         }
     }
 
-    /// For classifiers, which weigh the slots themselves.
+    /// For classifiers, which find the weights of encoded features themselves.
     #[must_use]
     pub const fn for_classifiers(scaling: Scaling) -> Self {
         Self {
@@ -143,11 +147,11 @@ impl Recipe {
     }
 }
 
-/// Why a column takes no slot.
+/// Why a column is not encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeftOut {
-    /// flowml's table of features says that it is not learnt, or does not know it.
+    /// flowml's feature table excludes it from learning or does not contain it.
     Never,
     /// It has one value in all rows.
     Constant,
@@ -157,12 +161,12 @@ pub enum LeftOut {
     Address,
     /// It holds Unix times.
     Clock,
-    /// Most of its texts occur once.
+    /// Most of its texts occur only once.
     Names,
 }
 
 impl LeftOut {
-    /// For people.
+    /// The reason as text for users.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
@@ -176,22 +180,22 @@ impl LeftOut {
     }
 }
 
-/// What becomes of one column.
+/// How one column is encoded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "as", rename_all = "snake_case")]
 enum Slots {
-    /// No slot.
+    /// Not encoded.
     Out { because: LeftOut },
-    /// One slot: `(f(value) - middle) / scale`, where `f` is `log1p` or nothing.
+    /// One encoded feature: `(f(value) - middle) / scale`, where `f` is `log1p` or the identity.
     Number {
         log: bool,
         middle: f64,
         scale: f64,
-        /// For a share of few: `count` is the column that counts them.
+        /// For a ratio over few things: `count` is the column that counts them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         few: Option<Few<String>>,
     },
-    /// One slot for each of `values` (sorted) with its height, and a last one for every other value.
+    /// One encoded feature with its height for each of `values` (sorted), and a last one for all other values.
     OneHot { values: Vec<String>, heights: Vec<f64>, unseen: f64 },
 }
 
@@ -221,7 +225,7 @@ impl Slots {
     }
 }
 
-/// A column and what becomes of it.
+/// A column and its encoding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 struct Prepared {
@@ -240,17 +244,17 @@ impl Checked for Prepared {
     }
 }
 
-/// What was found amiss in the values of a table.
+/// The problems that were found in the values of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Cleaning {
-    /// Rows whose number is not defined, by column: it counts as the middle of its column.
+    /// For each column, the number of rows whose value is NaN. Such a value is treated as the middle of its column.
     pub undefined: BTreeMap<String, usize>,
-    /// Rows with a category that was never learnt, by column.
+    /// For each column, the number of rows whose category was not in the training set.
     pub unseen: BTreeMap<String, usize>,
 }
 
 impl Cleaning {
-    /// Adds what was found in other rows.
+    /// Adds the problems of other rows.
     pub fn add(&mut self, other: &Self) {
         for (mine, theirs) in [(&mut self.undefined, &other.undefined), (&mut self.unseen, &other.unseen)] {
             theirs.iter().for_each(|(column, rows)| *mine.entry(column.clone()).or_default() += rows);
@@ -258,18 +262,18 @@ impl Cleaning {
     }
 }
 
-/// The first column of a table that is not what the preparation was fitted on.
+/// The first column of a table that does not match the table on which preprocessing was fitted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// It is not there.
+    /// The column is missing.
     #[error("there is no column '{0}', which the model was trained on")]
     Missing(String),
-    /// It has texts.
+    /// The column contains text instead of numbers.
     #[error("column '{0}' holds text, and the model was trained on numbers in it")]
     Text(String),
 }
 
-/// The fitted preparation of a table.
+/// The fitted preprocessing of a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preparation {
     recipe: Recipe,
@@ -277,7 +281,7 @@ pub struct Preparation {
 }
 
 impl Preparation {
-    /// Fits on all rows of a table.
+    /// Fits the encoding on all rows of a table.
     #[must_use]
     pub fn fit(frame: &Frame, recipe: Recipe) -> Self {
         let prepared =
@@ -285,19 +289,19 @@ impl Preparation {
         Self { recipe, columns: frame.columns().iter().map(prepared).collect() }
     }
 
-    /// How it was fitted.
+    /// The parameters with which it was fitted.
     #[must_use]
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }
 
-    /// Slots of a row.
+    /// The number of encoded features of a row.
     #[must_use]
     pub fn width(&self) -> usize {
         self.columns.iter().map(|column| column.slots.count()).sum()
     }
 
-    /// For each slot what it stands for: a column, or a column and its category.
+    /// For each encoded feature its origin: a column, or a column and its category.
     #[must_use]
     pub fn slot_names(&self) -> Vec<String> {
         let names = |column: &Prepared| match &column.slots {
@@ -311,7 +315,7 @@ impl Preparation {
         self.columns.iter().flat_map(names).collect()
     }
 
-    /// For each slot, the weight in a squared distance of a value below the centroid.
+    /// For each encoded feature, the weight in a squared distance of a value below the centroid.
     #[must_use]
     pub fn below(&self) -> Vec<f64> {
         let weights = |column: &Prepared| {
@@ -325,7 +329,7 @@ impl Preparation {
         self.columns.iter().flat_map(weights).collect()
     }
 
-    /// The columns that take no slot, and why.
+    /// The columns that are not encoded, and why.
     pub fn left_out(&self) -> impl Iterator<Item = (&str, LeftOut)> {
         self.columns.iter().filter_map(|column| match column.slots {
             Slots::Out { because } => Some((column.name.as_str(), because)),
@@ -333,7 +337,7 @@ impl Preparation {
         })
     }
 
-    /// Every column as it is learnt: its name, and `number`, `log number`, `category`, or nothing.
+    /// For every column its name and its kind: `number`, `log number`, `category`, or none.
     pub fn columns(&self) -> impl Iterator<Item = (&str, Option<&'static str>)> {
         self.columns.iter().map(|column| {
             let learnt = match column.slots {
@@ -346,10 +350,10 @@ impl Preparation {
         })
     }
 
-    /// The slots of all rows, and what was amiss with their values.
+    /// The encoded features of all rows, and the problems of their values.
     ///
     /// # Errors
-    /// If the table has not the columns that were learnt; others may be there besides.
+    /// If the table lacks a column that was learnt. Other columns are ignored.
     pub fn apply(&self, frame: &Frame) -> Result<(Array2<f64>, Cleaning), Unfit> {
         let mut rows = Array2::zeros((frame.rows(), self.width()));
         let mut cleaning = Cleaning::default();
@@ -380,7 +384,7 @@ impl Preparation {
     }
 }
 
-/// How the values of a numeric slot are made.
+/// How a numeric column is encoded.
 struct Number {
     log: bool,
     middle: f64,
@@ -389,7 +393,8 @@ struct Number {
 }
 
 impl Number {
-    /// Fills a slot, 0 where a value is not defined, and says in how many rows that was. None for texts.
+    /// Writes the encoded feature and returns in how many rows the value is NaN, which is written as 0. Returns `None`
+    /// for texts.
     fn write(&self, values: &Values, mut slot: ArrayViewMut1<'_, f64>) -> Option<usize> {
         let numbers = match values {
             Values::Numbers(numbers) => numbers,
@@ -400,7 +405,7 @@ impl Number {
         let (mut undefined, clip) = (0, self.clip.min(LARGEST_SLOT));
         for (slot, &value) in slot.iter_mut().zip(numbers) {
             if value.is_finite() {
-                *slot = ((bent(value, self.log) - self.middle) / self.scale).clamp(-clip, clip);
+                *slot = ((transformed(value, self.log) - self.middle) / self.scale).clamp(-clip, clip);
             } else {
                 undefined += 1;
             }
@@ -409,12 +414,12 @@ impl Number {
     }
 }
 
-/// A value on the scale on which it is learnt.
-fn bent(value: f64, log: bool) -> f64 {
+/// The value on its learnt scale: `log1p` of it, or itself.
+fn transformed(value: f64, log: bool) -> f64 {
     if log { log1p(value) } else { value }
 }
 
-/// Fills the slots of a category from `at` on, and says in how many rows it was unseen.
+/// Writes the encoded features of a category from column `at` on, and returns in how many rows the category is unseen.
 fn write_one_hot(
     values: &[String],
     heights: &[f64],
@@ -436,7 +441,7 @@ fn write_one_hot(
     missed
 }
 
-/// The categories that values are; no value is one as well, the empty text.
+/// The category of each value. A missing value is the category of the empty text.
 fn categories(values: &Values) -> Vec<Arc<str>> {
     match values {
         Values::Texts(texts) => {
@@ -452,14 +457,14 @@ fn categories(values: &Values) -> Vec<Arc<str>> {
     }
 }
 
-/// The values of a column that are shares of few.
+/// The values of a column of ratios over few things, pulled towards the typical ratio.
 fn drawn(shares: &Values, few: &Few<String>, frame: &Frame) -> Result<Values, Unfit> {
     let counts = frame.column(&few.count).ok_or_else(|| Unfit::Missing(few.count.clone()))?;
     match (shares, &counts.values) {
         (Values::Numbers(shares), Values::Numbers(counts)) => {
             Ok(Values::Numbers(shares.iter().zip(counts).map(|(share, count)| few.drawn(*share, *count)).collect()))
         }
-        // Whoever takes it for numbers says what is wrong with it.
+        // The caller that expects numbers reports this error.
         (Values::Texts(_), _) => Ok(shares.clone()),
         (_, Values::Texts(texts)) if texts.iter().all(Option::is_none) => Ok(shares.clone()),
         (_, Values::Texts(_)) => Err(Unfit::Text(few.count.clone())),
@@ -489,7 +494,7 @@ fn fit_column(column: &FrameColumn, frame: &Frame, recipe: &Recipe) -> Slots {
     }
 }
 
-/// Whether texts say nothing that may be learnt.
+/// Why a text column is left out, if it is.
 fn text_left_out(texts: &[Option<Arc<str>>]) -> Option<LeftOut> {
     let mut present = texts.iter().flatten().peekable();
     present.peek()?;
@@ -514,15 +519,15 @@ fn fit_number(numbers: &[f64], learn: Option<Learn>, few: Option<Few<String>>, r
     if least == most && !recipe.keep_constants {
         return Slots::Out { because: LeftOut::Constant };
     }
-    // What cannot be negative and reaches beyond a share is an amount.
+    // A number that is never negative and exceeds 1 is log-scaled.
     let log = learn.map_or(least >= 0.0 && most > 1.0, Learn::is_amount);
-    let values: Vec<f64> = values.into_iter().map(|value| bent(value, log)).collect();
+    let values: Vec<f64> = values.into_iter().map(|value| transformed(value, log)).collect();
     let floor = if log { recipe.amount_floor } else { recipe.share_floor };
     let (middle, scale) = middle_and_scale(&values, recipe.scaling, floor);
     Slots::Number { log, middle, scale, few }
 }
 
-/// Of values, of which there is at least one.
+/// The middle and the scale of at least one value.
 fn middle_and_scale(values: &[f64], scaling: Scaling, floor: f64) -> (f64, f64) {
     match scaling {
         Scaling::Standard => {
@@ -560,7 +565,7 @@ fn fit_one_hot(values: &Values, recipe: &Recipe) -> Slots {
     };
     let (values, heights) =
         counted.into_iter().map(|(value, count)| (value.to_owned(), height(count as f64 / rows))).unzip();
-    // The next row to come might be the first of its kind.
+    // The next row could be the first of its category.
     Slots::OneHot { values, heights, unseen: height(1.0 / (rows + 1.0)) }
 }
 
@@ -586,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn values_tell_what_a_column_is() {
+    fn column_types_are_derived_from_values() {
         let columns = vec![
             numbers("bytes", &[0.0, 10.0, 1000.0, 20.0]),
             numbers("rate", &[0.0, 0.5, 1.0, 0.25]),
@@ -618,7 +623,7 @@ mod tests {
     }
 
     #[test]
-    fn each_scaling_is_the_one_that_its_name_says() {
+    fn each_scaling_computes_what_its_name_states() {
         let column = || vec![numbers("x", &[-2.0, -1.0, 0.0, 3.0])];
         let (_, rows) = slots(column(), Recipe::for_classifiers(Scaling::MinMax));
         assert_eq!(rows.column(0).to_vec(), [0.0, 0.2, 0.4, 1.0]);
@@ -626,7 +631,7 @@ mod tests {
         // Mean 0, variance (4 + 1 + 0 + 9) / 4.
         assert!((rows[[3, 0]] - 3.0 / 3.5_f64.sqrt()).abs() < 1e-12);
         let (_, rows) = slots(column(), Recipe::for_classifiers(Scaling::Robust));
-        // Median -0.5; quartiles -1.25 and 0.75, 5 % and 95 % at -1.85 and 2.55.
+        // Median -0.5; quartiles -1.25 and 0.75; 5 % and 95 % quantiles -1.85 and 2.55.
         assert!((rows[[3, 0]] - 3.5 / (2.0 / IQR_TO_SIGMA)).abs() < 1e-12);
     }
 
@@ -643,7 +648,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_defined_is_the_middle_and_told() {
+    fn undefined_values_are_the_middle_and_counted() {
         let frame = Frame::new(4, vec![numbers("x", &[-1.0, f64::NAN, 3.0, f64::INFINITY])]);
         let preparation = Preparation::fit(&frame, Recipe::for_detectors(Scaling::Robust));
         let (rows, cleaning) = preparation.apply(&frame).expect("it was fitted on this");
@@ -652,13 +657,13 @@ mod tests {
     }
 
     #[test]
-    fn another_table_is_refused_by_its_first_column_that_differs() {
+    fn a_different_table_is_refused_naming_its_first_differing_column() {
         let frame = Frame::new(2, vec![numbers("x", &[1.0, -2.0]), texts("kind", &["a", "b"])]);
         let preparation = Preparation::fit(&frame, Recipe::for_detectors(Scaling::Robust));
         let apply = |columns| preparation.apply(&Frame::new(2, columns)).map(|(rows, _)| rows.ncols());
         assert_eq!(apply(vec![texts("kind", &["a", "b"])]), Err(Unfit::Missing("x".to_owned())));
         assert_eq!(apply(vec![texts("x", &["a", "b"])]), Err(Unfit::Text("x".to_owned())));
-        // Numbers are categories too, columns may stand in another order, and there may be more of them.
+        // Numbers may be categories, columns may have another order, and there may be more of them.
         let more = vec![numbers("kind", &[1.0, 2.0]), numbers("y", &[0.0; 2]), numbers("x", &[0.0; 2])];
         assert_eq!(apply(more), Ok(4));
     }

@@ -1,4 +1,4 @@
-//! Preprocessing: raw feature values into slots of comparable size, fitted on a warm-up set.
+//! Preprocessing of the live learner: encodes raw feature values at comparable size, fitted on a warm-up set.
 
 use std::borrow::Cow;
 
@@ -10,28 +10,28 @@ use super::defined::{LARGEST, defined};
 use super::few::Few;
 use crate::features::{Column, Learn};
 
-/// A value further than this from the middle, in scales, counts as this far: one absurd value must not outweigh
-/// agreement of several columns, and a thousand ports where five are usual (z about 15) must keep its weight.
+/// The largest distance of a value from the middle, in scales. One absurd value must not outweigh several columns that
+/// agree. A thousand ports where five are typical (z about 15) must keep their weight.
 pub(super) const CLIP: f64 = 20.0;
 
-/// The smallest scale of an amount, in units of `log1p`: a quarter more or less is nothing.
+/// The smallest scale of a log-scaled number, in units of `log1p`: a quarter more or less is no change.
 ///
-/// A column that is constant in the warm-up set is kept, not dropped: scans and floods show first in columns that
-/// ordinary traffic hardly moves (RST share, unanswered flows). The floor decides what counts as a change.
+/// A column that is constant in the warm-up set is kept. Scans and floods show first in columns that normal traffic
+/// hardly changes (RST ratio, unanswered flows). The floor decides what counts as a change.
 pub(super) const AMOUNT_FLOOR: f64 = 0.25;
 
-/// The smallest scale of a share. Shares of few packets jump between 0 and 1 (one query, unanswered), so a share that
-/// never moved during the warm-up and goes to its other end is worth five scales, while a thousand flows where four are
-/// usual are worth twenty.
+/// The smallest scale of a ratio. Ratios over few packets jump between 0 and 1 (one unanswered query). A ratio that was
+/// constant in the warm-up and jumps to its other end is therefore five scales away. A thousand flows where four are
+/// typical are twenty scales away.
 pub(super) const SHARE_FLOOR: f64 = 0.2;
 
-/// The weights of values below their centroid in a squared distance, where those above weigh 1.
+/// The weights in a squared distance of values below their centroid. Values above have weight 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct Below {
-    /// Of an amount.
+    /// For a log-scaled number.
     pub amount: f64,
-    /// Of a share or an entropy.
+    /// For a ratio or an entropy.
     pub share: f64,
 }
 
@@ -47,46 +47,48 @@ impl Checked for Below {
 }
 
 impl Below {
-    /// Less is as odd as more: a flow that is not answered is one with less of everything.
+    /// Equal weights: low values are as unusual as high ones. A flow without an answer, for example, has low values in
+    /// most columns.
     pub const EVEN: Self = Self { amount: 1.0, share: 1.0 };
 
-    /// Less is what ordinary hosts do whenever they pause: weighed as more, the farthest rows of ordinary windows are
-    /// idle moments, which hide scans and floods behind a wide tail. A lower share or entropy can be the sign (a flood on
-    /// one port), but is seldom.
+    /// Low weights: values of normal hosts are low whenever they pause. With equal weights, the farthest normal host
+    /// windows would be idle moments, whose wide tail would hide scans and floods. A lower ratio or entropy can be a
+    /// sign (a flood on one port), but rarely is.
     pub const PAUSES: Self = Self { amount: 0.1, share: 0.3 };
 }
 
-/// A bound far from any share or entropy, so that differences of undue values stay finite.
+/// A bound far above any ratio or entropy, so that differences of invalid values stay finite.
 const LARGEST_SHARE: f64 = 1e9;
 
-/// The value of the slot that a category occupies; two rows of different categories are `√2` times this apart.
+/// The value of a category's encoded feature. Two rows of different categories are `√2` times this apart.
 pub(super) const HOT: f64 = 1.5;
 
-/// Categories with a slot of their own, the most frequent first; the rest shares the slot of the unseen.
+/// Number of categories with an encoded feature of their own, the most frequent first. All others share that of unseen
+/// values.
 const CATEGORIES: usize = 16;
 
-/// From an interquartile range to a standard deviation, for a normal distribution.
+/// Divides an interquartile range to give a standard deviation, for a normal distribution.
 pub(super) const IQR_TO_SIGMA: f64 = 1.349;
 
-/// From the range between the 5 % and 95 % quantiles to a standard deviation, for a normal distribution.
+/// Divides the range between the 5 % and 95 % quantiles to give a standard deviation, for a normal distribution.
 const Q90_TO_SIGMA: f64 = 3.290;
 
 /// How one column is scaled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", remote = "Self")]
 enum Scale {
-    /// Takes no slot.
+    /// Not encoded.
     Out,
-    /// One slot: `(f(value) - middle) / scale`, where `f` is `log1p` or nothing.
+    /// One encoded feature: `(f(value) - middle) / scale`, where `f` is `log1p` or the identity.
     Number {
         log: bool,
         middle: f64,
         scale: f64,
-        /// For a share of few: `count` is the place of the column that counts them.
+        /// For a ratio over few things: `count` is the index of the column that counts them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         few: Option<Few<usize>>,
     },
-    /// One slot for each of `values` (sorted), and a last one for every other value.
+    /// One encoded feature for each of `values` (sorted), and a last one for all other values.
     OneHot { values: Vec<f64> },
 }
 
@@ -121,8 +123,8 @@ pub(super) struct Scaler {
 impl Scaler {
     /// Fits the scales on `rows`, which have these columns.
     ///
-    /// A value that is not [`defined`] counts as the middle of its column, so it neither adds to a
-    /// distance nor takes part in the fit.
+    /// A value that is not [`defined`] is treated as the middle of its column. It adds nothing to a distance and is not
+    /// used in the fit.
     #[must_use]
     pub(super) fn fit(rows: ArrayView2<'_, f64>, columns: &[Column], below: Below) -> Self {
         let fit = |(place, column): (usize, &Column)| match column.learn {
@@ -140,7 +142,7 @@ impl Scaler {
         Self { below, columns }
     }
 
-    /// Whether every column is scaled as it is learnt.
+    /// Whether the scaling of every column agrees with its [`Learn`].
     #[must_use]
     pub(super) fn fits(&self, columns: &[Column]) -> bool {
         let fits = |(scale, column): (&Scale, &Column)| match (scale, column.learn) {
@@ -160,20 +162,20 @@ impl Scaler {
         self.columns.len() == columns.len() && self.columns.iter().zip(columns).all(fits)
     }
 
-    /// Slots of a scaled row.
+    /// The number of encoded features of a row.
     #[must_use]
     pub(super) fn width(&self) -> usize {
         self.columns.iter().map(Scale::slots).sum()
     }
 
-    /// For each slot, the column that it comes from.
+    /// For each encoded feature, its column.
     #[must_use]
     pub(super) fn origins(&self) -> Vec<usize> {
         let slots = |(column, scale): (usize, &Scale)| std::iter::repeat_n(column, scale.slots());
         self.columns.iter().enumerate().flat_map(slots).collect()
     }
 
-    /// For each slot, the weight in a squared distance of a value below the centroid.
+    /// For each encoded feature, the weight in a squared distance of a value below the centroid.
     #[must_use]
     pub(super) fn below(&self) -> Vec<f64> {
         let weight = |scale: &Scale| match scale {
@@ -185,16 +187,16 @@ impl Scaler {
         self.columns.iter().flat_map(weights).collect()
     }
 
-    /// The slots of one column; empty for one that is left out.
+    /// The encoded features of one column; empty if it is left out.
     #[must_use]
     pub(super) fn slots_of(&self, column: usize) -> std::ops::Range<usize> {
         let start = self.columns[..column].iter().map(Scale::slots).sum();
         start..start + self.columns[column].slots()
     }
 
-    /// Writes the slots of one raw row to `slots`, which has [`Self::width`] places.
+    /// Writes the encoded features of one raw row to `slots`, whose length is [`Self::width`].
     pub(super) fn scale(&self, row: ArrayView1<'_, f64>, slots: &mut [f64]) {
-        // Slices are iterated several times as fast as views of arrays.
+        // Iterating over slices is several times as fast as over views of arrays.
         let row = row.to_slice().map_or_else(|| row.to_vec().into(), Cow::Borrowed);
         let mut rest = slots;
         for (scale, &value) in self.columns.iter().zip(&*row) {
@@ -204,11 +206,11 @@ impl Scaler {
         }
     }
 
-    /// Makes the scale of each number that of its `residuals` (scaled rows less their centroids), floors kept.
+    /// Sets the scale of each number to that of its `residuals` (scaled rows minus their centroids). Floors are kept.
     ///
-    /// What sets clusters apart (a server moves a thousand times what a terminal does) is then no excuse for a row that
-    /// is unlike its cluster. Standard deviations, because a column that is often zero and now and then large must get
-    /// a scale that covers the large.
+    /// Differences between clusters (a server sends a thousand times as much as a terminal) then do not hide a row that
+    /// is unlike its cluster. Standard deviations are used, because the scale of a column that is often zero and
+    /// sometimes large must cover the large values.
     #[must_use]
     pub(super) fn sharpened(&self, residuals: ArrayView2<'_, f64>, columns: &[Column]) -> Self {
         let mut sharper = self.clone();
@@ -228,21 +230,22 @@ impl Scaler {
     pub(super) fn scale_all(&self, rows: ArrayView2<'_, f64>) -> Array2<f64> {
         let mut scaled = Array2::zeros((rows.nrows(), self.width()));
         for (row, mut slots) in rows.rows().into_iter().zip(scaled.rows_mut()) {
-            // A freshly made array is in row-major order, so each of its rows is a slice.
+            // A new array is row-major, so each of its rows is a slice.
             self.scale(row, slots.as_slice_mut().unwrap_or(&mut []));
         }
         scaled
     }
 
-    /// The raw values that the slots of `column` stand for: the inverse of scaling for a number, the hottest
-    /// category for a one-hot column (NaN where that is the slot of the unseen), nothing for a column left out.
+    /// The raw value for the encoded features of `column`. It is the inverse of scaling for a number, the category with
+    /// the largest feature for a one-hot column (NaN if that is the feature of unseen values), and `None` for a column
+    /// that is left out.
     #[must_use]
     pub(super) fn raw(&self, column: usize, own_slots: &[f64]) -> Option<f64> {
         match &self.columns[column] {
             Scale::Out => None,
             Scale::Number { log, middle, scale, .. } => {
                 let value = own_slots[0] * scale + middle;
-                // No value that a slot stands for is beyond those that are learnt.
+                // A raw value stays within the range of learnt values.
                 Some(if *log { value.exp_m1().max(0.0) } else { value }.clamp(-LARGEST, LARGEST))
             }
             Scale::OneHot { values } => {
@@ -262,7 +265,7 @@ impl Scale {
         }
     }
 
-    /// `row` is the whole row of the value.
+    /// `row` is the complete row of the value.
     fn apply(&self, value: f64, row: &[f64], slots: &mut [f64]) {
         match self {
             Self::Out => {}
@@ -281,18 +284,19 @@ impl Scale {
     }
 }
 
-/// The value on the scale on which it is learnt, where it is defined.
+/// The value on its learnt scale, if it is defined.
 fn number(value: f64, log: bool) -> Option<f64> {
     defined(value).map(|value| if log { log1p(value) } else { value.clamp(-LARGEST_SHARE, LARGEST_SHARE) })
 }
 
-/// ln(1 + x) of an amount. `ln_1p` takes several times as long for digits of values near zero, which no amount has.
+/// ln(1 + x) of a log-scaled number. `ln_1p` takes several times as long, for a precision near zero that no such number
+/// needs.
 pub(super) fn log1p(amount: f64) -> f64 {
     (1.0 + amount.max(0.0)).ln()
 }
 
-/// The spread of sorted values: the larger of two estimates, because counts are often constant in their middle half and
-/// still vary. The interquartile range alone would make every 2 among ones a far outlier.
+/// The spread of sorted values: the larger of two estimates. Counts are often constant in their middle half and vary
+/// outside it. With the interquartile range only, a 2 among ones would be a far outlier.
 pub(super) fn spread(sorted: &[f64]) -> f64 {
     let between = |low, high| quantile(sorted, high) - quantile(sorted, low);
     (between(0.25, 0.75) / IQR_TO_SIGMA).max(between(0.05, 0.95) / Q90_TO_SIGMA)
@@ -303,12 +307,13 @@ const fn floor(learn: Learn) -> f64 {
     if learn.is_amount() { AMOUNT_FLOOR } else { SHARE_FLOOR }
 }
 
-/// A share and the number of things that it is of, row by row.
+/// Row by row, a ratio and the number of things over which it is.
 fn pairs(rows: ArrayView2<'_, f64>, share: usize, count: usize) -> impl Iterator<Item = (f64, f64)> {
     rows.column(share).to_vec().into_iter().zip(rows.column(count).to_vec())
 }
 
-/// The value as it is learnt, but for its scale; `at` is what its row has at a place.
+/// The value before scaling, with a ratio over few things pulled towards its typical value. `at` returns the row's
+/// value in a column.
 fn drawn(value: f64, few: Option<&Few<usize>>, at: impl Fn(usize) -> f64) -> f64 {
     few.map_or(value, |few| few.drawn(value, at(few.count)))
 }
@@ -333,7 +338,7 @@ fn fit_one_hot(column: ArrayView1<'_, f64>) -> Scale {
     Scale::OneHot { values }
 }
 
-/// The `q` quantile of sorted values, interpolated between neighbours; 0 where there is none.
+/// The `q` quantile of sorted values, interpolated between neighbours; 0 if there are none.
 #[must_use]
 pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
@@ -365,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_scales_monotonically_within_the_clip_and_back() {
+    fn log_scaling_is_monotonic_and_invertible_within_the_clip() {
         let values: Vec<f64> = (0..200).map(|i| f64::from(i * i)).collect();
         let scaler = fit_one(&values, Learn::Amount);
         let all: Vec<f64> = values.iter().map(|&v| scaled(&scaler, v)[0]).collect();
@@ -397,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_column_still_shows_a_change_and_only_a_real_one() {
+    fn a_constant_column_shows_large_changes_only() {
         let ports = fit_one(&[1.0; 50], Learn::Amount);
         assert!(scaled(&ports, 1000.0)[0] > 10.0);
         assert!(scaled(&ports, 2.0)[0] < 2.0);
@@ -406,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn categories_have_a_slot_each_and_the_unseen_share_one() {
+    fn each_category_has_a_feature_and_unseen_ones_share_one() {
         let scaler = fit_one(&[6.0, 17.0, 6.0, f64::NAN], Learn::Category);
         assert_eq!(scaler.width(), 3);
         assert_eq!(scaled(&scaler, 6.0), [HOT, 0.0, 0.0]);
@@ -417,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_of_few_is_near_the_typical_one() {
+    fn a_ratio_over_few_is_near_the_typical_one() {
         let flows = Column { name: "flows", ..column(Learn::Never) };
         let columns = [column(Learn::ShareOf("flows")), flows];
         let rows = Array2::from_shape_fn((100, 2), |(_, column)| if column == 0 { 0.0 } else { 50.0 });
@@ -431,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_frequent_categories_get_slots() {
+    fn only_frequent_categories_get_features() {
         let values: Vec<f64> = (0..100).flat_map(|i| vec![f64::from(i); if i < 16 { 3 } else { 1 }]).collect();
         let scaler = fit_one(&values, Learn::Category);
         assert_eq!(scaler.width(), CATEGORIES + 1);
@@ -440,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_is_never_learnt_takes_no_slot() {
+    fn a_column_that_is_never_learnt_is_not_encoded() {
         let rows = array![[1.0, 80.0, 0.5], [2.0, 443.0, 0.25]];
         let scaler = Scaler::fit(rows.view(), &[Learn::Amount, Learn::Never, Learn::Share].map(column), Below::PAUSES);
         assert_eq!(scaler.below(), [0.1, 0.3]);

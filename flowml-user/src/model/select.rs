@@ -1,4 +1,4 @@
-//! Selection: which prepared slots a model looks at, by what they say of the classes.
+//! Feature selection: which encoded features a model uses, by the information that they have about the classes.
 
 use std::str::FromStr;
 
@@ -9,31 +9,31 @@ use super::checked::{Checked, Outcome, amount, checked, holds, within};
 use super::classify::{Lessons, linear_weights, tree_importance};
 use super::detect::LearnError;
 
-/// Bins of equal share into which a slot is cut for its mutual information.
+/// Number of bins with equal numbers of rows into which an encoded feature is divided for its mutual information.
 const BINS: usize = 32;
 
-/// The part of the slots that recursive elimination drops in a round.
+/// The fraction of the encoded features that recursive elimination drops in each round.
 const ELIMINATED: f64 = 0.2;
 
-/// Rounds of coordinate descent at most, and the change below which it has converged.
+/// The largest number of rounds of coordinate descent, and the change below which it has converged.
 const LASSO_ROUNDS: usize = 200;
 const LASSO_CHANGE: f64 = 1e-6;
 
-/// How slots are chosen.
+/// How encoded features are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", remote = "Self")]
 pub enum Selection {
-    /// Those whose variance is above this.
+    /// Those whose variance is above this value.
     Variance(f64),
-    /// So many with the largest χ² statistic.
+    /// This many, with the largest χ² statistics.
     Chi2(usize),
-    /// So many with the largest mutual information.
+    /// This many, with the largest mutual information.
     MutualInformation(usize),
-    /// So many, by leaving out the least weights of a logistic regression again and again.
+    /// This many, by repeatedly dropping those with the smallest weights in a logistic regression.
     Rfe(usize),
-    /// So many, by the order in which a lasso takes them up.
+    /// This many, in the order in which a lasso adds them.
     L1(usize),
-    /// So many that a random forest found most important.
+    /// This many, with the largest importance in a random forest.
     Tree(usize),
 }
 
@@ -53,16 +53,16 @@ impl Checked for Selection {
 }
 
 impl Selection {
-    /// What may be given, for people.
+    /// The accepted syntax, for users.
     pub const GRAMMAR: &str = "variance:V, chi2:K, mutual-information:K, rfe:K, l1:K or tree:K";
 
-    /// Whether it needs labels.
+    /// Whether the method needs labels.
     #[must_use]
     pub const fn is_supervised(self) -> bool {
         !matches!(self, Self::Variance(_))
     }
 
-    /// The numbers of the chosen slots, ascending.
+    /// The numbers of the chosen encoded features, ascending.
     pub(super) fn choose(self, lessons: &Lessons<'_>) -> Result<Vec<usize>, LearnError> {
         let rows = lessons.rows;
         let chosen = match self {
@@ -104,7 +104,7 @@ impl FromStr for Selection {
     }
 }
 
-/// The `k` largest, ascending by number; of equal ones the first.
+/// The indices of the `k` largest values, ascending. Of equal values the first is taken.
 fn best(values: &[f64], k: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
@@ -113,7 +113,7 @@ fn best(values: &[f64], k: usize) -> Vec<usize> {
     order
 }
 
-/// Every slot from 0 to 1, as χ² counts amounts.
+/// Scales every encoded feature to 0–1, because χ² needs values that are not negative.
 fn unit_range(rows: ArrayView2<'_, f64>) -> Array2<f64> {
     let mut scaled = rows.to_owned();
     for mut column in scaled.columns_mut() {
@@ -124,8 +124,9 @@ fn unit_range(rows: ArrayView2<'_, f64>) -> Array2<f64> {
     scaled
 }
 
-/// The χ² statistic of each slot, whose values are amounts, against the classes: of the sums by class, what differs from
-/// the sums by the classes' shares (Liu and Setiono 1995, as in scikit-learn's `chi2`). 0 for a slot without amounts.
+/// The χ² statistic of each encoded feature against the classes: how far its sums by class differ from those expected
+/// by the classes' fractions (Liu and Setiono 1995, as in scikit-learn's `chi2`). Values must not be negative. It is 0
+/// for a feature whose sum is 0.
 #[must_use]
 pub fn chi2(rows: ArrayView2<'_, f64>, classes: &[usize], count: usize) -> Vec<f64> {
     let mut observed = Array2::<f64>::zeros((count, rows.ncols()));
@@ -143,7 +144,7 @@ pub fn chi2(rows: ArrayView2<'_, f64>, classes: &[usize], count: usize) -> Vec<f
     observed.columns().into_iter().map(statistic).collect()
 }
 
-/// The number of each value's bin, of bins that hold about as many rows each; equal values are in one bin.
+/// The bin of each value. Bins hold about equal numbers of rows, and equal values are in one bin.
 fn bins(column: ArrayView1<'_, f64>) -> Vec<usize> {
     let mut sorted = column.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -152,7 +153,7 @@ fn bins(column: ArrayView1<'_, f64>) -> Vec<usize> {
     column.iter().map(|value| edges.partition_point(|edge| edge <= value)).collect()
 }
 
-/// The mutual information of two divisions of the same rows, in nats.
+/// The mutual information of two partitions of the same rows, in nats.
 #[must_use]
 pub fn mutual_information(bins: &[usize], classes: &[usize], count: usize) -> f64 {
     let most = bins.iter().max().map_or(0, |most| most + 1);
@@ -175,8 +176,8 @@ fn eliminate(lessons: &Lessons<'_>, k: usize) -> Result<Vec<usize>, LearnError> 
     Ok(kept)
 }
 
-/// For each slot the largest penalty, relative to the first, at which a lasso of any class still gives it a weight
-/// (Tibshirani 1996), on a path of falling penalties by coordinate descent (Friedman and others 2010).
+/// For each encoded feature the largest penalty, relative to the first, at which the lasso of any class gives it a
+/// weight (Tibshirani 1996). Penalties fall step by step, with coordinate descent (Friedman and others 2010).
 fn lasso_entry(lessons: &Lessons<'_>) -> Vec<f64> {
     const STEPS: i32 = 30;
     let n = lessons.rows.nrows() as f64;
@@ -203,14 +204,14 @@ fn lasso_entry(lessons: &Lessons<'_>) -> Vec<f64> {
                 }
             }
         }
-        // Of slots that entered at the same step the heavier comes first.
+        // Among encoded features that enter at the same step, the one with the larger weight comes first.
         let heaviest = weights.fold(1e-12, |most: f64, weight| most.max(weight.abs()));
         entry.iter_mut().zip(&weights).for_each(|(entry, weight)| *entry += 1e-6 * weight.abs() / heaviest);
     }
     entry
 }
 
-/// Coordinate descent on the lasso, from the weights that there are; slots have variance 1 or 0.
+/// Coordinate descent on the lasso, from the given weights. Encoded features have variance 1 or 0.
 fn descend(
     gram: ArrayView2<'_, f64>,
     covariances: ArrayView1<'_, f64>,
@@ -243,7 +244,7 @@ mod tests {
 
     #[test]
     fn statistics_are_those_computed_by_hand() {
-        // Sums by class 4 and 0 where the shares say 2 and 2; the second slot says nothing.
+        // The sums by class are 4 and 0, and 2 and 2 are expected. The second feature has no information.
         let rows = array![[1.0, 1.0], [3.0, 1.0], [0.0, 1.0], [0.0, 1.0]];
         assert_eq!(chi2(rows.view(), &[0, 0, 1, 1], 2), [4.0, 0.0]);
         assert!((mutual_information(&[0, 0, 1, 1], &[0, 0, 1, 1], 2) - 2_f64.ln()).abs() < 1e-12);
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn every_method_finds_the_slots_that_tell_the_class() {
+    fn every_method_finds_the_features_that_determine_the_class() {
         let mut rng = Xoshiro256Plus::seed_from_u64(3);
         let classes: Vec<usize> = (0..300).map(|row| row % 3).collect();
         let mut rows = Array2::from_shape_fn((300, 6), |_| rng.gen_range(-1.0..1.0));
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_selection_is_refused() {
+    fn invalid_selections_are_refused() {
         for text in ["", "chi2", "chi2:0", "chi2:-1", "variance:x", "variance:-1", "best:3"] {
             assert!(text.parse::<Selection>().is_err(), "{text}");
         }

@@ -1,8 +1,8 @@
-//! The mean silhouette of a clustering (Rousseeuw 1987), for comparing numbers of clusters on one sample.
+//! The mean silhouette of a clustering (Rousseeuw 1987), to compare numbers of clusters on one sample.
 
 use ndarray::ArrayView2;
 
-/// The distances between all pairs of a sample, computed once for all clusterings of it.
+/// The distances between all pairs of rows of a sample, computed once for all its clusterings.
 pub(super) struct Silhouette {
     rows: usize,
     /// Row-major, symmetric.
@@ -10,7 +10,7 @@ pub(super) struct Silhouette {
 }
 
 impl Silhouette {
-    /// Quadratic in the number of rows: for samples.
+    /// Takes time and memory quadratic in the number of rows, so it is for samples.
     pub(super) fn of(sample: ArrayView2<'_, f64>) -> Self {
         let rows = sample.nrows();
         let mut distances = vec![0.0; rows * rows];
@@ -24,8 +24,8 @@ impl Silhouette {
         Self { rows, distances }
     }
 
-    /// The mean over all rows of `(b − a) / max(a, b)`, where `a` is the mean distance to the row's own cluster and `b`
-    /// that to the nearest other one; 0 for a row that is alone in its cluster, and for a single cluster.
+    /// The mean over all rows of `(b − a) / max(a, b)`: `a` is the mean distance to the other rows of the row's own
+    /// cluster, `b` that to the nearest other cluster. It is 0 for the only row of a cluster, and for a single cluster.
     pub(super) fn mean(&self, members: &[usize]) -> f64 {
         let k = members.iter().max().map_or(0, |most| most + 1);
         if k < 2 {
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn prefers_the_clusters_that_are_there() {
+    fn prefers_the_true_clusters() {
         let sample = Array2::from_shape_fn((40, 1), |(row, _)| (row % 4) as f64 * 100.0 + (row / 4) as f64);
         let silhouette = Silhouette::of(sample.view());
         let mean = |k| silhouette.mean(&(0..40_usize).map(|row| row % 4 % k).collect::<Vec<_>>());

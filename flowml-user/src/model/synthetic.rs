@@ -1,7 +1,7 @@
-//! Synthetic host windows for the tests: a few hosts with ordinary traffic, second by second, and attacks on them.
+//! Synthetic host windows for tests: a few hosts with normal traffic, second by second, and attacks on them.
 //!
-//! Each host turns on and off, opens flows to a few peers and ports with log-normal sizes, and yields one row for the
-//! last two seconds, so that rows of one host resemble each other as real ones do.
+//! Each host turns on and off, and opens flows with log-normal sizes to a few peers and ports. Each second gives one
+//! row for the last two seconds, so that rows of one host resemble each other like real ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,14 +12,14 @@ use rand_xoshiro::Xoshiro256Plus;
 
 use crate::features::{Column, Feature, Learn, Of};
 
-/// What one flow did in one second, as its host saw it.
+/// One flow in one second, as seen by its host.
 #[derive(Clone, Copy, Default)]
 struct Seen {
     peer: u32,
     port: u16,
-    /// The other port, which makes it one flow of several.
+    /// The initiator's port, which distinguishes flows.
     source: u16,
-    /// The host opened it (as source), else it was opened to the host (as destination).
+    /// Whether the host is the initiator (role source) or the responder (role destination).
     opened_here: bool,
     new: bool,
     out: f64,
@@ -54,7 +54,7 @@ impl Window {
         self.sum(|s| s.out + s.back)
     }
 
-    /// The share of flows without an answer.
+    /// The ratio of flows without an answer.
     fn unanswered<'a>(flows: impl Iterator<Item = &'a Seen>) -> f64 {
         let mut answers: BTreeMap<(u32, u16, u16), (f64, f64)> = BTreeMap::new();
         for s in flows {
@@ -117,22 +117,22 @@ pub(super) fn columns() -> Vec<Column> {
     FEATURES.iter().map(|f| Column { name: f.name, unit: f.unit, meaning: f.meaning, learn: f.learn }).collect()
 }
 
-/// What a host ordinarily does.
+/// The normal behaviour of a host.
 #[derive(Clone, Copy)]
 struct Habit {
     ports: &'static [u16],
     peers: u32,
     /// New flows per second while on.
     flows: f64,
-    /// The chance per second to turn on or off.
+    /// The probability per second to turn on or off.
     on: f64,
     off: f64,
-    /// Packets per second and flow (median, and spread of the logarithm), and bytes per packet in both directions.
+    /// Packets per second and flow (median, and spread of the logarithm), and bytes per packet in each direction.
     packets: (f64, f64),
     sizes: (f64, f64),
-    /// The chance that a flow lasts another second.
+    /// The probability that a flow lasts another second.
     lasts: f64,
-    /// TCP, so with SYN and SYN-ACK.
+    /// Whether the flows are TCP, with SYN and SYN-ACK.
     tcp: bool,
     opens: bool,
 }
@@ -218,7 +218,7 @@ const HABITS: [Habit; 6] = [
     },
 ];
 
-/// The habits of the kinds of hosts, as places in [`HABITS`].
+/// The habits of each kind of host, as indices into [`HABITS`].
 const KINDS: [&[usize]; 5] = [&[0, 1, 5], &[2, 5], &[3, 1], &[4, 5, 1], &[0, 1, 4]];
 
 struct Live {
@@ -241,22 +241,22 @@ struct Host {
 /// An attack of one host on another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attack {
-    /// Many ports of the victim, answered by RST.
+    /// Many ports of the victim, answered with RST.
     Scan,
-    /// One port of the victim, many SYN, few answered.
+    /// One port of the victim; many SYN, few answers.
     SynFlood,
-    /// One port of the victim, many datagrams, none answered.
+    /// One port of the victim; many datagrams, no answers.
     UdpFlood,
     /// One port of many hosts.
     Sweep,
 }
 
-/// The attacker's and the victim's number.
+/// The number of the attacking host.
 pub(super) const ATTACKER: usize = 0;
-/// See [`ATTACKER`].
+/// The number of the attacked host.
 pub(super) const VICTIM: usize = 1;
 
-/// Some hosts and their traffic.
+/// Several hosts and their traffic.
 pub(super) struct Network {
     hosts: Vec<Host>,
     rng: Xoshiro256Plus,
@@ -271,7 +271,7 @@ impl Network {
         Self { hosts: (0..hosts).map(host).collect(), rng: Xoshiro256Plus::seed_from_u64(seed) }
     }
 
-    /// One more second, with an attack or none: the rows, and the host of each.
+    /// Simulates one more second, with or without an attack, and returns the rows and the host of each.
     pub(super) fn second(&mut self, attack: Option<Attack>) -> (Array2<f64>, Vec<usize>) {
         let mut now: Vec<Vec<Seen>> = Vec::new();
         for host in &mut self.hosts {
@@ -314,7 +314,7 @@ impl Host {
 
 fn open(habit: usize, rng: &mut Xoshiro256Plus) -> Live {
     let Habit { ports, peers, packets: (median, spread), .. } = HABITS[habit];
-    // Peers are visited unequally.
+    // Peers are chosen with unequal frequencies.
     let peer = (f64::from(peers) * rng.r#gen::<f64>().powi(2)) as u32 + 100 * habit as u32;
     let port = if rng.gen_bool(0.01) { rng.gen_range(1024..9000) } else { ports[rng.gen_range(0..ports.len())] };
     let packets = LogNormal::new(median.ln(), spread).expect("finite").sample(rng);
@@ -355,7 +355,7 @@ impl Live {
 }
 
 impl Attack {
-    /// One second of the attack, as the attacker and as the victim see it.
+    /// The flows of one second of the attack, as seen by the attacker and by the victim.
     fn second(self, rng: &mut Xoshiro256Plus) -> (Vec<Seen>, Vec<Seen>) {
         let flow = |peer: usize, port, new, out: f64, back: f64, size: f64| Seen {
             peer: peer as u32,

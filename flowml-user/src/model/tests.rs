@@ -1,4 +1,4 @@
-//! The learning loop as its callers see it.
+//! Tests of the learner through its public interface.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ const MIXED: [Column; 4] = [
     Column { name: "protocol", unit: "", meaning: "", learn: Learn::Category },
 ];
 
-/// Rows of a mixture of three kinds of flows with log-normal sizes.
+/// Rows from a mixture of three kinds of flows with log-normal sizes.
 fn mixture(rows: usize, rng: &mut Xoshiro256Plus) -> Array2<f64> {
     let mut values = Vec::with_capacity(rows * MIXED.len());
     for _ in 0..rows {
@@ -31,7 +31,7 @@ fn mixture(rows: usize, rng: &mut Xoshiro256Plus) -> Array2<f64> {
     Array2::from_shape_vec((rows, MIXED.len()), values).expect("four values a row")
 }
 
-/// A learner of eight clusters that has seen `rows` rows of the mixture, and the rest of its randomness.
+/// A learner of eight clusters after a warm-up with `rows` rows of the mixture, and its random number generator.
 fn trained(rows: usize, settings: &Settings) -> (Learner, Xoshiro256Plus) {
     let mut rng = Xoshiro256Plus::seed_from_u64(settings.seed + 1000);
     let settings = Settings { clusters: Some(8), warm_up_rows: rows, ..settings.clone() };
@@ -49,13 +49,13 @@ fn verdicts(learner: &mut Learner, rows: &Array2<f64>) -> Vec<Verdict> {
     learner.observe(rows.view()).into_iter().map(|verdict| verdict.expect("the warm-up is over")).collect()
 }
 
-/// Where a test may write a model.
+/// The path of a test's model file.
 fn model_path(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("flowml-model-{}-{name}.json", std::process::id()))
 }
 
 #[test]
-fn the_rate_of_false_alarms_is_what_was_asked_for() {
+fn the_false_alarm_rate_is_about_alpha() {
     for (alpha, batches) in [(0.01, 300), (0.001, 1200)] {
         let settings = Settings { alpha, ..Settings::default() };
         let (mut learner, mut rng) = trained(1500, &settings);
@@ -70,7 +70,7 @@ fn the_rate_of_false_alarms_is_what_was_asked_for() {
 }
 
 #[test]
-fn probabilities_of_later_ordinary_rows_are_uniform() {
+fn probabilities_of_later_normal_rows_are_uniform() {
     let (mut learner, mut rng) =
         trained(600, &Settings { calibration_scores: 2000, learnt_rows_per_batch: 100, ..Settings::default() });
     (0..30).for_each(|_| drop(verdicts(&mut learner, &mixture(100, &mut rng))));
@@ -107,7 +107,7 @@ fn a_dense_attack_at_test_time_does_not_look_normal() {
 }
 
 #[test]
-fn suspicious_rows_do_not_teach() {
+fn suspicious_rows_are_not_trained_on() {
     let (mut learner, _) = trained(600, &Settings::default());
     let centroids = |learner: &Learner| match &learner.state {
         State::Ready(ready) => (ready.fitted.clusters.clone(), ready.fitted.typical.clone()),
@@ -122,7 +122,7 @@ fn suspicious_rows_do_not_teach() {
 }
 
 #[test]
-fn ordinary_rows_that_drift_slowly_stay_ordinary() {
+fn slowly_drifting_normal_rows_stay_normal() {
     let (mut learner, mut rng) =
         trained(1000, &Settings { half_life_batches: 50.0, alpha: 1e-3, ..Settings::default() });
     let mut flagged = 0;
@@ -155,7 +155,7 @@ fn load(path: &Path, columns: Vec<Column>) -> Result<Learner, ModelError> {
 }
 
 #[test]
-fn a_saved_learner_goes_on_as_the_one_that_was_saved() {
+fn a_loaded_learner_continues_like_the_saved_one() {
     let path = model_path("round-trip");
     let (mut learner, mut rng) = trained(400, &Settings { learnt_rows_per_batch: 16, ..Settings::default() });
     verdicts(&mut learner, &mixture(40, &mut rng));
@@ -172,7 +172,7 @@ fn a_saved_learner_goes_on_as_the_one_that_was_saved() {
 }
 
 #[test]
-fn a_model_of_other_features_is_refused_by_the_first_that_differs() {
+fn a_model_of_other_features_is_refused_naming_the_first_difference() {
     let path = model_path("other-features");
     save(&trained(400, &Settings::default()).0, &path).expect("saved");
     let refusal = |columns: &[Column]| load(&path, columns.to_vec()).expect_err("refused").to_string();
@@ -196,7 +196,7 @@ fn a_model_of_other_features_is_refused_by_the_first_that_differs() {
 }
 
 #[test]
-fn a_file_that_is_no_model_is_refused_and_a_missing_one_named() {
+fn invalid_and_missing_model_files_are_refused() {
     let path = model_path("no-model");
     let message = load(&path, MIXED.to_vec()).expect_err("missing").to_string();
     assert!(message.contains(&path.display().to_string()), "{message}");
@@ -232,7 +232,7 @@ fn nothing_is_saved_while_warming_up() {
 }
 
 #[test]
-fn the_status_says_what_is_missing() {
+fn the_status_shows_what_is_missing() {
     let mut rng = Xoshiro256Plus::seed_from_u64(1);
     let mut learner = Learner::new(MIXED.to_vec(), Settings::default());
     learner.observe(mixture(312, &mut rng).slice(s![..100, ..]));
@@ -270,7 +270,7 @@ fn degenerate_rows_are_scored_without_panic() {
 }
 
 #[test]
-fn tables_of_one_column_or_of_none_that_is_learnt_work() {
+fn tables_with_one_column_learnt_or_not_are_accepted() {
     for learn in [Learn::Amount, Learn::Share, Learn::Category, Learn::Never] {
         let column = Column { name: "x", unit: "", meaning: "", learn };
         let mut learner = Learner::new(vec![column], Settings { warm_up_batches: 1, ..Settings::default() });
@@ -282,7 +282,7 @@ fn tables_of_one_column_or_of_none_that_is_learnt_work() {
 }
 
 #[test]
-fn rows_that_were_all_equal_leave_room_for_a_little_noise() {
+fn a_warm_up_of_equal_rows_tolerates_small_noise() {
     let row = [10.0, 5000.0, 0.1, 6.0];
     let mut learner = Learner::new(MIXED.to_vec(), Settings { warm_up_batches: 1, ..Settings::default() });
     learner.observe(Array2::from_shape_fn((300, 4), |(_, column)| row[column]).view());
@@ -292,7 +292,7 @@ fn rows_that_were_all_equal_leave_room_for_a_little_noise() {
 }
 
 #[test]
-fn a_huge_batch_is_scored_whole_and_learnt_in_part() {
+fn a_huge_batch_is_scored_completely_and_learnt_partly() {
     let (mut learner, mut rng) = trained(400, &Settings { learnt_rows_per_batch: 64, ..Settings::default() });
     let size = |learner: &Learner| learner.clusters().iter().map(|cluster| cluster.size).sum::<f64>();
     let before = size(&learner);
@@ -301,7 +301,7 @@ fn a_huge_batch_is_scored_whole_and_learnt_in_part() {
 }
 
 #[test]
-fn clusters_are_summed_up_in_raw_units() {
+fn cluster_summaries_are_in_raw_units() {
     let (learner, _) = trained(600, &Settings::default());
     let clusters = learner.clusters();
     assert!((clusters.iter().map(|cluster| cluster.share).sum::<f64>() - 1.0).abs() < 1e-9);
@@ -313,14 +313,14 @@ fn clusters_are_summed_up_in_raw_units() {
 }
 
 #[test]
-fn explains_ordinary_rows_on_request() {
+fn explains_normal_rows_on_request() {
     let (learner, _) = trained(600, &Settings::default());
-    let told = learner.explain(array![1e7, 1e10, 0.01, 6.0].view());
-    assert!(told.iter().any(|reason| reason.column == "bytes" && reason.value == 1e10), "{told:?}");
+    let reasons = learner.explain(array![1e7, 1e10, 0.01, 6.0].view());
+    assert!(reasons.iter().any(|reason| reason.column == "bytes" && reason.value == 1e10), "{reasons:?}");
     assert!(Learner::new(MIXED.to_vec(), Settings::default()).explain(array![1.0, 1.0, 1.0, 6.0].view()).is_empty());
 }
 
-/// A learner that has watched a small network for its warm-up, with an attack in some of its seconds.
+/// A learner after a warm-up in a small network, with an attack in the seconds for which `attacked` returns one.
 fn watching(hosts: usize, seed: u64, attacked: impl Fn(usize) -> Option<Attack>) -> (Learner, Network) {
     let mut network = Network::new(hosts, seed);
     let mut learner =
@@ -334,7 +334,8 @@ fn watching(hosts: usize, seed: u64, attacked: impl Fn(usize) -> Option<Attack>)
     (learner, network)
 }
 
-/// Whether each host was called an anomaly within the first `seconds` of an attack, and the reasons for the attacker.
+/// Whether each host was an anomaly within the first `seconds` of an attack, and the reasons for the attacker's
+/// anomalies.
 fn attack(learner: &mut Learner, network: &mut Network, attack: Attack, seconds: usize) -> ([bool; 2], String) {
     let (mut found, mut reasons) = ([false; 2], String::new());
     for _ in 0..seconds {
@@ -352,7 +353,7 @@ fn attack(learner: &mut Learner, network: &mut Network, attack: Attack, seconds:
 }
 
 #[test]
-fn scans_and_floods_in_a_small_network_are_found_within_three_intervals() {
+fn scans_and_floods_in_a_small_network_are_detected_within_three_intervals() {
     for hosts in [4, 10] {
         for seed in 0..3 {
             let (learner, mut network) = watching(hosts, seed, |_| None);
@@ -367,7 +368,7 @@ fn scans_and_floods_in_a_small_network_are_found_within_three_intervals() {
 }
 
 #[test]
-fn floods_of_one_flow_and_sweeps_are_found_among_ten_hosts() {
+fn floods_of_one_flow_and_sweeps_are_detected_among_ten_hosts() {
     let (learner, mut network) = watching(10, 30, |_| None);
     for (kind, expected) in [(Attack::UdpFlood, "packets out"), (Attack::Sweep, "src peers")] {
         let (found, reasons) = attack(&mut learner.clone(), &mut network, kind, 3);
@@ -377,7 +378,7 @@ fn floods_of_one_flow_and_sweeps_are_found_among_ten_hosts() {
 }
 
 #[test]
-fn five_minutes_of_ordinary_windows_raise_a_handful_of_alarms_at_most() {
+fn five_minutes_of_normal_windows_raise_at_most_a_few_alarms() {
     let (mut flagged, mut rows) = (0, 0);
     for (hosts, seed) in [(4, 20), (10, 22)] {
         let (mut learner, mut network) = watching(hosts, seed, |_| None);
@@ -401,12 +402,12 @@ fn a_scan_during_a_tenth_of_the_warm_up_does_not_hide_the_next_one() {
 }
 
 #[test]
-fn what_is_suspect_or_surplus_teaches_nothing() {
+fn suspect_and_surplus_rows_are_not_trained_on() {
     let (learner, mut rng) = trained(400, &Settings::default());
     let probability = |learner: &Learner, row: &Array2<f64>| {
         learner.judge(row.view())[0].as_ref().expect("the warm-up is over").probability
     };
-    // Odd enough to tell, and no more than may be learnt.
+    // Unusual enough that training on it changes its probability, and still eligible for training.
     let rows = std::iter::repeat_with(|| mixture(1, &mut rng));
     let odd = rows.take(2000).find(|row| (0.12..0.2).contains(&probability(&learner, row))).expect("one in twenty");
     let after = |teaching: Teaching| {

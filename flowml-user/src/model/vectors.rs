@@ -1,4 +1,4 @@
-//! Support vectors under a Gaussian kernel: what a support vector machine keeps of its training rows.
+//! Support vectors with a Gaussian kernel: the training rows that a support vector machine keeps.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checked::{Checked, Outcome, all_within, any, as_many, checked, divisor, within};
 
-/// Weights this small are those of rows that do not count; linfa's own bound (100 times the precision of `f64`).
+/// Weights up to this belong to rows that have no effect. It is linfa's own bound (100 times the precision of `f64`).
 const NO_WEIGHT: f64 = 100.0 * f64::EPSILON;
 
 /// The decision `Σ α·exp(−‖x − v‖² / width) − ρ`.
@@ -36,19 +36,20 @@ impl Checked for SupportVectors {
 }
 
 impl SupportVectors {
-    /// The kernel's width that scikit-learn calls `scale`: the number of slots times the variance of all values.
+    /// The kernel width that scikit-learn calls `scale`: the number of encoded features times the variance of all
+    /// values.
     pub(super) fn usual_width(rows: ArrayView2<'_, f64>) -> f64 {
         (rows.ncols() as f64 * rows.var(0.0)).max(1e-9)
     }
 
-    /// What linfa learnt from these rows with a kernel of this width.
+    /// The support vectors of a model that linfa trained on these rows with a kernel of this width.
     pub(super) fn of<T>(fitted: &Svm<f64, T>, rows: ArrayView2<'_, f64>, width: f64) -> Self {
         let counting = fitted.alpha.iter().zip(rows.outer_iter()).filter(|(alpha, _)| alpha.abs() > NO_WEIGHT);
         let (weights, vectors) = counting.map(|(alpha, row)| (*alpha, row.to_vec())).unzip();
         Self { width, rho: fitted.rho, weights, vectors }
     }
 
-    /// The decision for each row, positive inside.
+    /// The decision value for each row, positive inside.
     pub(super) fn decide(&self, rows: ArrayView2<'_, f64>) -> Vec<f64> {
         let decide = |row: ArrayView1<'_, f64>| {
             let kernel = |vector: &Vec<f64>| {
@@ -61,7 +62,7 @@ impl SupportVectors {
         rows.outer_iter().map(decide).collect()
     }
 
-    /// What a file got wrong about it, for rows of `width` slots.
+    /// What is inconsistent in a model that was read from a file, for rows of `width` encoded features.
     pub(super) fn inconsistency(&self, width: usize) -> Option<String> {
         let fits = self.vectors.iter().all(|vector| vector.len() == width);
         (!fits).then(|| format!("its support vectors are not of {width} slots"))

@@ -1,4 +1,4 @@
-//! Gaussian naive Bayes, learnt by linfa.
+//! Gaussian naive Bayes, trained with linfa.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
 use crate::model::checked::{Checked, Outcome, SMALLEST, all_within, any, checked, divisor, holds, within};
 
-/// Mean and variance of each slot in each class.
+/// Mean and variance of each encoded feature in each class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub(in crate::model) struct NaiveBayes {
@@ -49,8 +49,8 @@ impl Checked for Class {
     }
 }
 
-/// linfa's model as serde shows it, which is the only way to its parameters. It looks classes up in a hash table whose
-/// order changes; ours are in their own order, so that equal likelihoods give equal answers.
+/// linfa's model in the form in which serde writes it, the only access to its parameters. linfa looks classes up in a
+/// hash table whose order varies. Here classes have a fixed order, so that equal likelihoods give equal results.
 #[derive(Deserialize)]
 struct Shown {
     class_info: BTreeMap<usize, ShownClass>,

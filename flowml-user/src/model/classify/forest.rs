@@ -1,4 +1,5 @@
-//! Random forest (Breiman 2001): the majority of trees, each grown from other rows and at each node from other slots.
+//! Random forest (Breiman 2001): the majority vote of trees, each grown from other rows and with other features at each
+//! node.
 
 use ndarray::ArrayView2;
 use rand::{Rng, SeedableRng};
@@ -9,10 +10,10 @@ use super::tree::{DecisionTree, Growth};
 use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
 use crate::model::checked::{Checked, Outcome, checked, holds};
 
-/// As many as scikit-learn grows.
+/// The number of trees, as in scikit-learn.
 const TREES: u64 = 100;
 
-/// Rows that a tree is grown from at most, drawn with repetition.
+/// The largest number of rows of a tree, drawn with repetition.
 const ROWS: usize = 50_000;
 
 /// The trees.
@@ -35,7 +36,7 @@ impl Checked for RandomForest {
 }
 
 impl RandomForest {
-    /// Grows a forest, and says how important each slot was to it; the importances add up to 1.
+    /// Grows a forest, and returns it with the importance of each encoded feature. Importances add up to 1.
     pub(super) fn grow(lessons: &Lessons<'_>, trees: u64) -> (Self, Vec<f64>) {
         let (rows, width) = lessons.rows.dim();
         let mut importance = vec![0.0; width];

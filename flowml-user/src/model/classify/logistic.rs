@@ -1,4 +1,4 @@
-//! Multinomial logistic regression, learnt by linfa.
+//! Multinomial logistic regression, trained with linfa.
 
 use linfa::DatasetBase;
 use linfa::traits::Fit;
@@ -10,13 +10,13 @@ use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
 use crate::model::checked::{Checked, LARGEST, Outcome, all_within, any, checked};
 use crate::model::sample;
 
-/// Rows that are learnt from.
+/// The largest number of training rows.
 const FIT_ROWS: usize = 100_000;
 
-/// Rounds of the optimisation at most.
+/// The largest number of optimisation rounds.
 const ROUNDS: u64 = 200;
 
-/// A weight for each slot, and an intercept, of each class.
+/// For each class, a weight of each encoded feature and an intercept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub(in crate::model) struct Logistic {
@@ -51,10 +51,10 @@ impl FitClassifier for Logistic {
             what: "logistic regression",
             reason: error.to_string(),
         };
-        // Rows weigh against a prior of one row, as scikit-learn's C of 1 does.
+        // The prior has the weight of one row, as scikit-learn's C of 1.
         let params = MultiLogisticRegression::default().alpha(1.0).max_iterations(ROUNDS);
         let fitted = params.fit(&DatasetBase::new(rows, targets)).map_err(failed)?;
-        // A sample may lack a class, which then is never the answer.
+        // A sample may lack a class, which is then never predicted.
         let place = |class: usize| fitted.classes().iter().position(|own| *own == class);
         let intercept = |class| place(class).map_or(-LARGEST, |place| fitted.intercept()[place]);
         let weights = |class| {

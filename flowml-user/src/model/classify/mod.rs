@@ -1,4 +1,4 @@
-//! Classifiers: each learns the classes of labelled rows and names the class of any row.
+//! Classifiers: each is trained on labelled rows and predicts the class of any row.
 
 mod bayes;
 mod forest;
@@ -19,32 +19,33 @@ use self::tree::DecisionTree;
 use super::checked::Checked;
 use super::detect::{LearnError, sound};
 
-/// What a classifier learns from.
+/// The training set of a classifier.
 #[derive(Clone, Copy)]
 pub(super) struct Lessons<'a> {
-    /// Prepared rows.
+    /// The encoded rows.
     pub(super) rows: ArrayView2<'a, f64>,
     /// The number of each row's class.
     pub(super) classes: &'a [usize],
-    /// How many classes there are, each with a row.
+    /// The number of classes. Each has at least one row.
     pub(super) count: usize,
-    /// Where random choices start.
+    /// The seed of random choices.
     pub(super) seed: u64,
 }
 
-/// Names the classes of rows.
+/// Predicts the classes of rows.
 pub trait Classifier {
     /// The number of the class of each row.
     fn classify(&self, rows: ArrayView2<'_, f64>) -> Vec<usize>;
 
-    /// What it consists of, for people.
+    /// A description for users.
     fn describe(&self) -> String;
 
-    /// What a file got wrong about it, for rows of `width` slots and so many classes.
+    /// What is inconsistent in a model that was read from a file, for rows of `width` encoded features and this number
+    /// of classes.
     fn inconsistency(&self, width: usize, classes: usize) -> Option<String>;
 }
 
-/// Is learnt from labelled rows.
+/// A classifier that can be trained.
 trait FitClassifier: Classifier + Checked {
     fn fit(lessons: &Lessons<'_>) -> Result<Self, LearnError>;
 }
@@ -52,7 +53,7 @@ trait FitClassifier: Classifier + Checked {
 /// The one table of classifiers: variant and type, name on the command line and in files, meaning.
 macro_rules! classifiers {
     ($($kind:ident($fitted:ty) = $name:literal, $meaning:literal;)*) => {
-        /// The classifiers that there are.
+        /// All kinds of classifiers.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum ClassifierKind {
             $(#[doc = $meaning] #[serde(rename = $name)] $kind,)*
@@ -74,7 +75,7 @@ macro_rules! classifiers {
                 match self { $(Self::$kind => $meaning,)* }
             }
 
-            /// Learns from labelled rows.
+            /// Trains on labelled rows.
             pub(super) fn fit(self, lessons: &Lessons<'_>) -> Result<FittedClassifier, LearnError> {
                 if lessons.rows.ncols() == 0 {
                     return Err(LearnError::NoColumns);
@@ -83,7 +84,7 @@ macro_rules! classifiers {
             }
         }
 
-        /// A classifier that has learnt.
+        /// A trained classifier.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "classifier")]
         pub(super) enum FittedClassifier {
@@ -91,12 +92,12 @@ macro_rules! classifiers {
         }
 
         impl FittedClassifier {
-            /// Which it is.
+            /// The kind of classifier.
             pub(super) fn kind(&self) -> ClassifierKind {
                 match self { $(Self::$kind(_) => ClassifierKind::$kind,)* }
             }
 
-            /// What it can do.
+            /// The classifier's methods.
             pub(super) fn as_classifier(&self) -> &dyn Classifier {
                 match self { $(Self::$kind(fitted) => fitted,)* }
             }
@@ -112,13 +113,13 @@ classifiers! {
     Logistic(Logistic) = "logistic", "a weight for each column and class";
 }
 
-/// The number of the largest value, the first of equal ones.
+/// The index of the largest value; of equal values the first.
 fn largest(values: impl IntoIterator<Item = f64>) -> usize {
     let numbered = values.into_iter().enumerate();
     numbered.reduce(|best, next| if next.1 > best.1 { next } else { best }).map_or(0, |(number, _)| number)
 }
 
-/// For each slot the largest weight that a logistic regression gives it in any class, whatever its sign.
+/// For each encoded feature the largest absolute weight that a logistic regression gives it in any class.
 pub(super) fn linear_weights(lessons: &Lessons<'_>) -> Result<Vec<f64>, LearnError> {
     let fitted = Logistic::fit(lessons)?;
     let heaviest =
@@ -126,7 +127,7 @@ pub(super) fn linear_weights(lessons: &Lessons<'_>) -> Result<Vec<f64>, LearnErr
     Ok((0..lessons.rows.ncols()).map(heaviest).collect())
 }
 
-/// How much each slot lowers the impurity in a random forest, in all 1.
+/// How much each encoded feature lowers the impurity in a random forest. The sum is 1.
 pub(super) fn tree_importance(lessons: &Lessons<'_>) -> Vec<f64> {
     const TREES: u64 = 30;
     RandomForest::grow(lessons, TREES).1

@@ -1,4 +1,4 @@
-//! Support vector machines (Cortes and Vapnik 1995), one for each class against the others, learnt by linfa.
+//! Support vector machines (Cortes and Vapnik 1995), one for each class against all others, trained with linfa.
 
 use linfa::DatasetBase;
 use linfa::traits::Fit;
@@ -11,17 +11,17 @@ use crate::model::checked::{Checked, Outcome, checked, holds};
 use crate::model::sample;
 use crate::model::vectors::SupportVectors;
 
-/// The kernel matrix is quadratic in the rows: these make 72 MB.
+/// The largest number of training rows. The kernel matrix is quadratic in it and takes 72 MB.
 const FIT_ROWS: usize = 3000;
 
-/// What a row on the wrong side costs.
+/// The cost of a row on the wrong side.
 const COST: f64 = 1.0;
 
 /// A boundary around each class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub(in crate::model) struct OneAgainstRest {
-    /// None for a class that the sample did not have.
+    /// `None` for a class that was not in the sample.
     classes: Vec<Option<SupportVectors>>,
 }
 
@@ -54,7 +54,7 @@ impl FitClassifier for OneAgainstRest {
             let fitted = params.fit(&DatasetBase::new(rows.clone(), targets)).map_err(failed)?;
             Ok(Some(SupportVectors::of(&fitted, rows.view(), width)))
         };
-        // Of two classes, one boundary says all.
+        // For two classes, one boundary is enough.
         match lessons.count {
             2 => Ok(Self { classes: vec![None, class(1)?] }),
             count => Ok(Self { classes: (0..count).map(class).collect::<Result<_, _>>()? }),

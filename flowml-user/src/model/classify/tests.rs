@@ -1,4 +1,4 @@
-//! What every classifier does.
+//! Tests that every classifier passes.
 
 use ndarray::Array2;
 use rand::{Rng, SeedableRng};
@@ -7,7 +7,7 @@ use rand_xoshiro::Xoshiro256Plus;
 
 use super::*;
 
-/// Rows around as many centres as there are classes.
+/// Rows around one centre for each class.
 fn rows(count: usize, classes: usize, seed: u64) -> (Array2<f64>, Vec<usize>) {
     let mut rng = Xoshiro256Plus::seed_from_u64(seed);
     let labels: Vec<usize> = (0..count).map(|row| row % classes).collect();
@@ -23,7 +23,7 @@ fn fit(kind: ClassifierKind, rows: &Array2<f64>, classes: &[usize], count: usize
 }
 
 #[test]
-fn every_classifier_tells_two_classes_and_three_apart() {
+fn every_classifier_distinguishes_two_and_three_classes() {
     for count in [2, 3] {
         let ((train, lessons), (test, truth)) = (rows(300, count, 1), rows(300, count, 2));
         for &kind in ClassifierKind::ALL {

@@ -1,8 +1,8 @@
 //! A decision tree (CART: Breiman, Friedman, Olshen, Stone 1984) with Gini's impurity.
 //!
-//! linfa's tree goes through all rows of the table at every node, and adds impurities in the order of a hash table whose
-//! seed changes, so that with three classes or more equal cuts may fall out differently each time. This one is also what a forest needs:
-//! it may look at some of the slots at every node.
+//! linfa's tree reads all rows of the table at every node. It also adds impurities in the order of a hash table with a
+//! random seed, so that with three or more classes it may choose differently among equal cuts in each run. This tree
+//! also serves the random forest, which uses only some features at every node.
 
 use ndarray::{ArrayView1, ArrayView2};
 use rand::SeedableRng;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
 use crate::model::checked::{Checked, Outcome, TreeNode, all_within, any, checked, is_tree};
 
-/// A tree as an array, whose children stand behind their parents.
+/// A tree as an array, in which children follow their parents.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub(in crate::model) struct DecisionTree {
@@ -37,7 +37,7 @@ impl Checked for DecisionTree {
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 enum Node {
-    /// Values of `slot` up to `at` go on at the next node, others at `right`.
+    /// Values of `slot` up to `at` continue at the next node, others at `right`.
     #[serde(rename = "c")]
     Cut { slot: usize, at: f64, right: usize },
     /// The class of the rows here.
@@ -54,23 +54,23 @@ impl TreeNode for Node {
     }
 }
 
-/// How a tree grows.
+/// The state of a growing tree.
 pub(super) struct Growth<'a> {
     pub(super) rows: ArrayView2<'a, f64>,
     pub(super) classes: &'a [usize],
     pub(super) count: usize,
-    /// Slots that are looked at in each node, chosen at random.
+    /// Number of encoded features, chosen at random, that are examined at each node.
     pub(super) slots: usize,
     pub(super) rng: Xoshiro256Plus,
-    /// By how much each slot lowered the impurity, times the rows that it was lowered for.
+    /// For each encoded feature, how much it lowered the impurity, times the number of rows.
     pub(super) importance: Vec<f64>,
 }
 
-/// Rows of which a node is still to be made.
+/// Rows for which a node must still be made.
 struct Waiting {
-    /// Their places in the order of all rows.
+    /// Their positions in the order of all rows.
     rows: std::ops::Range<usize>,
-    /// The parent of which it is the right child.
+    /// The parent, if this is its right child.
     right_of: Option<usize>,
 }
 
@@ -89,10 +89,10 @@ fn impurity(counts: &[f64]) -> f64 {
 }
 
 impl Growth<'_> {
-    /// A tree of these rows.
+    /// Grows a tree from these rows.
     ///
-    /// The nodes that are still to be made wait on a stack of ours and not on the thread's: a tree may be as deep as it
-    /// has rows.
+    /// Pending nodes are on an explicit stack and not on that of the thread, because a tree may be as deep as it has
+    /// rows.
     pub(super) fn grow(&mut self, mut chosen: Vec<usize>) -> DecisionTree {
         let mut nodes = Vec::new();
         let mut waiting = vec![Waiting { rows: 0..chosen.len(), right_of: None }];
@@ -106,7 +106,7 @@ impl Growth<'_> {
             if let Node::Cut { .. } = node {
                 let middle = rows.start + left;
                 waiting.push(Waiting { rows: middle..rows.end, right_of: Some(place) });
-                // The left child stands right behind its parent.
+                // The left child directly follows its parent.
                 waiting.push(Waiting { rows: rows.start..middle, right_of: None });
             }
         }
@@ -119,7 +119,8 @@ impl Growth<'_> {
         counts
     }
 
-    /// The node of these rows. If it is a cut, the rows are put in its order, and so many go to the left.
+    /// The node of these rows. If it is a cut, the rows are sorted by it, and the returned number of them goes to the
+    /// left.
     fn node(&mut self, chosen: &mut [usize]) -> (Node, usize) {
         let counts = self.counts(chosen);
         let before = impurity(&counts);
@@ -131,7 +132,7 @@ impl Growth<'_> {
         (Node::Cut { slot, at, right: 0 }, chosen.partition_point(|&row| self.rows[[row, slot]] <= at))
     }
 
-    /// The cut that leaves the least impurity, of some slots that vary here; the first of equal ones.
+    /// The cut with the lowest impurity over some of the features that vary here; of equal cuts the first.
     fn best_cut(&mut self, chosen: &[usize], counts: &[f64]) -> Option<Cut> {
         let width = self.rows.ncols();
         let order: Vec<usize> = match self.slots {
@@ -145,7 +146,7 @@ impl Growth<'_> {
                 break;
             }
             let first = self.rows[[chosen[0], slot]];
-            // Slots that do not vary cost a look and no turn, as in scikit-learn.
+            // Features that do not vary are skipped and do not count as examined, as in scikit-learn.
             if chosen.iter().all(|&row| self.rows[[row, slot]] == first) {
                 continue;
             }
@@ -159,7 +160,7 @@ impl Growth<'_> {
     }
 }
 
-/// The best cut of sorted values, or the one that is better already.
+/// The best cut of sorted values, or `best` if that is better.
 fn best_of_slot(slot: usize, sorted: &[(f64, usize)], counts: &[f64], mut best: Option<Cut>) -> Option<Cut> {
     let (mut left, mut right) = (vec![0.0; counts.len()], counts.to_vec());
     for pair in sorted.windows(2) {
@@ -169,7 +170,7 @@ fn best_of_slot(slot: usize, sorted: &[(f64, usize)], counts: &[f64], mut best: 
             let impurity = impurity(&left) + impurity(&right);
             if best.as_ref().is_none_or(|best| impurity < best.impurity) {
                 let middle = pair[0].0 + (pair[1].0 - pair[0].0) / 2.0;
-                // Neighbouring numbers have none between them.
+                // There is no number between two adjacent floating-point numbers.
                 let at = if middle < pair[1].0 { middle } else { pair[0].0 };
                 best = Some(Cut { slot, at, impurity });
             }
@@ -190,7 +191,7 @@ impl DecisionTree {
         }
     }
 
-    /// How many nodes there are.
+    /// The number of nodes.
     pub(super) fn len(&self) -> usize {
         self.nodes.len()
     }
@@ -235,7 +236,7 @@ mod tests {
     use super::*;
     use crate::model::classify::ClassifierKind;
 
-    /// Neighbours are of different classes, so that every cut parts one row from the others.
+    /// Adjacent rows have different classes, so that every cut isolates one row.
     #[test]
     fn a_tree_as_deep_as_it_has_rows_is_grown_used_and_saved_on_a_small_stack() {
         const ROWS: usize = 3000;

@@ -1,4 +1,5 @@
-//! DBSCAN (Ester, Kriegel, Sander, Xu 1996) on a sample, by linfa; a row's score is its distance from a dense place.
+//! DBSCAN (Ester, Kriegel, Sander, Xu 1996) on a sample, with linfa. A row's score is its distance from the nearest
+//! core row.
 
 use linfa::ParamGuard;
 use linfa::traits::Transformer;
@@ -11,22 +12,23 @@ use crate::model::checked::{Checked, Outcome, all_within, any, checked, divisor,
 use crate::model::sample;
 use crate::model::scale::quantile;
 
-/// Neighbourhoods are searched for every row: quadratic where rows have many slots.
+/// The largest number of training rows. Neighbourhoods are searched for every row, which takes quadratic time with many
+/// encoded features.
 const FIT_ROWS: usize = 2000;
 
-/// A row with so many rows in its neighbourhood, itself included, is in a dense place.
+/// A row with this many rows in its neighbourhood, itself included, is a core row.
 const NEIGHBOURS: usize = 10;
 
-/// The part of the rows whose neighbourhood is to hold that many.
+/// The fraction of the rows whose neighbourhood should hold that many.
 const DENSE: f64 = 0.9;
 
-/// The rows in dense places.
+/// The core rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub(in crate::model) struct Dbscan {
     /// The radius of a neighbourhood.
     radius: f64,
-    /// The rows in dense places, by cluster.
+    /// The core rows, by cluster.
     clusters: Vec<Vec<Vec<f64>>>,
 }
 
@@ -76,8 +78,8 @@ fn distances(rows: ArrayView2<'_, f64>, from: ArrayView1<'_, f64>) -> Vec<f64> {
     rows.outer_iter().map(|row| distance(from, row.iter().copied())).collect()
 }
 
-/// The radius within which [`DENSE`] of the rows have [`NEIGHBOURS`]: the knee of the k-distance plot of the paper, by
-/// its quantile. Just above, as a neighbourhood is open.
+/// The radius within which [`DENSE`] of the rows have [`NEIGHBOURS`]: a quantile that stands for the knee of the
+/// k-distance plot in the paper. It is slightly larger, because a neighbourhood excludes its boundary.
 fn radius(distances: &[Vec<f64>]) -> f64 {
     let nearest = |distances: &Vec<f64>| {
         let mut distances = distances.clone();
@@ -90,7 +92,7 @@ fn radius(distances: &[Vec<f64>]) -> f64 {
 }
 
 impl Dbscan {
-    /// The nearest cluster and the distance of its nearest row.
+    /// The nearest cluster, and the distance of its nearest row.
     fn nearest(&self, row: ArrayView1<'_, f64>) -> (usize, f64) {
         let all =
             self.clusters.iter().enumerate().flat_map(|(number, cluster)| cluster.iter().map(move |v| (number, v)));

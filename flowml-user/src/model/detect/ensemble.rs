@@ -1,4 +1,4 @@
-//! Several detectors that vote by their surprise.
+//! A detector that combines the probabilities of several detectors.
 
 use ndarray::{ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
@@ -7,10 +7,10 @@ use super::{Detector, DetectorKind, FitDetector, FittedDetector, LearnError, Tra
 use crate::model::checked::{Checked, Outcome, checked, holds};
 use crate::model::held_out::{Split, Surprise, split};
 
-/// Who votes: three that look at rows differently, and learn in a time linear in the rows.
+/// The members: three detectors of different kinds whose training time is linear in the rows.
 const MEMBERS: [DetectorKind; 3] = [DetectorKind::Kmeans, DetectorKind::IsolationForest, DetectorKind::GaussianMixture];
 
-/// The members; the score is the mean of their `−ln p`, as their own scores have no common unit.
+/// The members. The score is the mean of their `−ln p`, because their own scores have no common unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub(in crate::model) struct Ensemble {
@@ -24,7 +24,7 @@ impl Checked for Ensemble {
 
     fn check(&self) -> Outcome {
         holds(!self.members.is_empty(), "expected at least one of 'members'")?;
-        // Members do not nest, so that reading a file takes bounded space.
+        // Members must not nest, so that reading a file takes bounded memory.
         let nested = self.members.iter().any(|member| member.model.kind() == DetectorKind::Ensemble);
         holds(!nested, "expected members that are no ensembles")?;
         self.members.iter().try_for_each(|member| member.surprise.check())

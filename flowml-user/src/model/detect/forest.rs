@@ -1,4 +1,4 @@
-//! Isolation forest (Liu, Ting, Zhou 2008): rows that few random cuts set apart are unlike the others.
+//! Isolation forest (Liu, Ting, Zhou 2008): anomalous rows are isolated by few random cuts.
 
 use ndarray::{ArrayView1, ArrayView2};
 use rand::{Rng, SeedableRng};
@@ -9,20 +9,20 @@ use super::{Detector, FitDetector, LearnError, Training};
 use crate::model::checked::{Checked, Outcome, TreeNode, amount, any, checked, divisor, holds, is_tree, within};
 use crate::model::sample;
 
-/// The paper's number of trees, with which path lengths have converged.
+/// The number of trees in the paper, with which path lengths have converged.
 const TREES: u64 = 100;
 
-/// The paper's rows for each tree: more of them hide anomalies behind ordinary rows.
+/// The number of rows for each tree in the paper. With more rows, normal rows mask anomalies.
 const ROWS: usize = 256;
 
-/// Euler and Mascheroni's constant.
+/// The Euler–Mascheroni constant.
 const GAMMA: f64 = 0.577_215_664_901_532_9;
 
-/// Trees of random cuts; the score is `2^(−E[h] / c(n))`, between 0 and 1.
+/// Trees of random cuts. The score is `2^(−E[h] / c(n))`, between 0 and 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub(in crate::model) struct IsolationForest {
-    /// `c(n)`: the mean path in a tree of as many rows as each was grown from.
+    /// `c(n)`: the mean path length in a tree of `n` rows, the number from which each tree was grown.
     mean_path: f64,
     trees: Vec<Vec<Node>>,
 }
@@ -48,13 +48,13 @@ impl Checked for IsolationForest {
     }
 }
 
-/// A node of a tree, whose children stand behind it.
+/// A node of a tree. Children follow their parent in the array.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 enum Node {
-    /// Values of `slot` below `at` go on at the next node, others at `right`.
+    /// Values of `slot` below `at` continue at the next node, others at `right`.
     #[serde(rename = "c")]
     Cut { slot: usize, at: f64, right: usize },
-    /// The mean path that would be needed to set the rows here apart.
+    /// The mean path length that would isolate the rows of this leaf.
     #[serde(rename = "l")]
     Leaf(f64),
 }
@@ -68,8 +68,8 @@ impl TreeNode for Node {
     }
 }
 
-/// The mean path of an unsuccessful search in a binary search tree of `n` rows: equation 1 of the paper, with the exact
-/// harmonic numbers where the approximation is coarse.
+/// The mean path length of an unsuccessful search in a binary search tree of `n` rows: equation 1 of the paper, with
+/// exact harmonic numbers where the approximation is coarse.
 fn mean_path(n: usize) -> f64 {
     match n {
         0 | 1 => 0.0,
@@ -83,7 +83,7 @@ impl FitDetector for IsolationForest {
         let rows = ROWS.min(training.rows.nrows());
         let depth = (rows as f64).log2().ceil() as usize;
         let tree = |number: u64| {
-            // Every tree has numbers of its own, whatever the others drew.
+            // The random numbers of a tree do not depend on those of other trees.
             let seed = training.seed.wrapping_mul(TREES).wrapping_add(number);
             let mut chosen = sample(training.rows.nrows(), rows, seed);
             let mut rng = Xoshiro256Plus::seed_from_u64(!seed);
@@ -117,7 +117,7 @@ fn grow(
     grow(rows, right, depth - 1, rng, nodes);
 }
 
-/// A random cut through a random slot in which these rows differ, if there is one.
+/// A random cut through a random feature in which these rows differ, if there is one.
 fn cut(rows: ArrayView2<'_, f64>, chosen: &[usize], rng: &mut Xoshiro256Plus) -> Option<(usize, f64)> {
     let range = |slot: usize| {
         let values = chosen.iter().map(|&row| rows[[row, slot]]);
@@ -132,7 +132,7 @@ fn cut(rows: ArrayView2<'_, f64>, chosen: &[usize], rng: &mut Xoshiro256Plus) ->
         return None;
     }
     let (slot, least, most) = varying[rng.gen_range(0..varying.len())];
-    // Above the least value, so that both sides have rows.
+    // The cut is above the smallest value, so that both sides have rows.
     let at = rng.gen_range(least..most);
     Some((slot, if at > least { at } else { most }))
 }

@@ -8,13 +8,14 @@ use crate::model::checked::{Checked, Outcome};
 use crate::model::kmeans::{Clusters, Nearest, choose_k};
 use crate::model::sample;
 
-/// Rows from which centroids are learnt: more move them by less than their starts do.
+/// The largest number of rows from which centroids are learnt. More rows change them less than other starts do.
 const FIT_ROWS: usize = 12_288;
 
-/// Starts, of which the one with the tightest clusters is kept: what is rare is far here, and draws a start's centroids.
+/// Number of starts, of which the one with the tightest clusters is kept. Rare rows are far away here and attract the
+/// centroids of a start.
 const STARTS: u64 = 4;
 
-/// Clusters, the score being `min over clusters of ½(d/σ)² − ln π`.
+/// The clusters. The score is `min over clusters of ½(d/σ)² − ln π`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(in crate::model) struct Kmeans(Clusters);

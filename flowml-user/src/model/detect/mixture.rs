@@ -1,8 +1,8 @@
-//! A mixture of normal distributions with a variance for each slot, fitted by expectation and maximisation.
+//! A Gaussian mixture with diagonal covariances, fitted by expectation maximisation.
 //!
-//! linfa's has full covariances and takes the logarithm of sums of densities: with a hundred slots the densities of all
-//! components underflow for most rows, and every one-hot slot makes its covariances singular. Logarithms are summed
-//! here, and its k-means gives the start.
+//! linfa's implementation has full covariances and takes the logarithm of summed densities. With a hundred encoded
+//! features, the densities of all components underflow for most rows, and every one-hot feature makes its covariances
+//! singular. This implementation sums logarithms. It starts from linfa's k-means.
 
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
@@ -12,22 +12,22 @@ use crate::model::checked::{Checked, Outcome, SMALLEST, all_within, any, checked
 use crate::model::kmeans::Clusters;
 use crate::model::sample;
 
-/// Rows that are learnt from.
+/// The largest number of training rows.
 const FIT_ROWS: usize = 20_000;
 
-/// Components, unless given.
+/// The default number of components.
 const COMPONENTS: usize = 8;
 
-/// Rounds of expectation and maximisation at most.
+/// The largest number of rounds of expectation maximisation.
 const ROUNDS: usize = 100;
 
-/// It has converged when the mean log-likelihood of a row gains less than this.
+/// The fit has converged when the mean log-likelihood of a row rises by less than this.
 const GAIN: f64 = 1e-3;
 
-/// What is added to every variance: values that never vary in a component are still not certain.
+/// Added to every variance, because a value that is constant in a component can still change.
 const VARIANCE_FLOOR: f64 = 0.05;
 
-/// Components of the mixture; the score is `−ln` of the density.
+/// The components of the mixture. The score is `−ln` of the density.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub(in crate::model) struct GaussianMixture {
@@ -59,7 +59,7 @@ impl Checked for Component {
     const NAME: &str = "component of the mixture";
 
     fn check(&self) -> Outcome {
-        // Weights are means of parts, with what rounding makes of them.
+        // Weights are means of responsibilities, plus rounding errors.
         within("weight", self.weight, SMALLEST..=1.0 + 1e-6)?;
         all_within("means", &self.means, &any())?;
         all_within("variances", &self.variances, &divisor())
@@ -67,7 +67,7 @@ impl Checked for Component {
 }
 
 impl Component {
-    /// Of rows that belong to it in these parts.
+    /// The component of rows that belong to it with these responsibilities.
     fn of(rows: ArrayView2<'_, f64>, parts: ArrayView1<'_, f64>) -> Self {
         let all = parts.sum().max(f64::MIN_POSITIVE);
         let means = rows.t().dot(&parts) / all;
@@ -77,13 +77,13 @@ impl Component {
         Self { weight: all / rows.nrows() as f64, variances: variances.collect(), means: means.to_vec() }
     }
 
-    /// `ln` of its weight and density at a row, but for the row's own terms.
+    /// `ln` of the component's weight and density at a row; `constant` is [`Self::constant`].
     fn log_density(&self, row: ArrayView1<'_, f64>, constant: f64) -> f64 {
         let slots = row.iter().zip(&self.means).zip(&self.variances);
         constant - 0.5 * slots.map(|((x, mean), variance)| (x - mean) * (x - mean) / variance).sum::<f64>()
     }
 
-    /// The part of [`Self::log_density`] that is the same for all rows.
+    /// The terms of [`Self::log_density`] that are the same for all rows.
     fn constant(&self) -> f64 {
         let log_variances: f64 = self.variances.iter().map(|variance| (std::f64::consts::TAU * variance).ln()).sum();
         self.weight.ln() - 0.5 * log_variances
@@ -106,7 +106,7 @@ impl GaussianMixture {
     }
 
     fn maximise(rows: ArrayView2<'_, f64>, parts: &Array2<f64>) -> Self {
-        // A component that no row is left to is none.
+        // A component with the weight of less than one row is dropped.
         let kept = parts.columns().into_iter().filter(|parts| parts.sum() >= 1.0);
         Self { components: kept.map(|parts| Component::of(rows, parts)).collect() }
     }

@@ -1,4 +1,4 @@
-//! One-class support vector machine (Schölkopf and others 2001), learnt by linfa.
+//! One-class support vector machine (Schölkopf and others 2001), trained with linfa.
 
 use linfa::DatasetBase;
 use linfa::dataset::Pr;
@@ -12,13 +12,13 @@ use crate::model::checked::{Checked, Outcome};
 use crate::model::sample;
 use crate::model::vectors::SupportVectors;
 
-/// The kernel matrix is quadratic in the rows: these make 32 MB.
+/// The largest number of training rows. The kernel matrix is quadratic in it and takes 32 MB.
 const FIT_ROWS: usize = 2000;
 
-/// The part of the training rows that may lie outside the boundary.
+/// The fraction of the training rows that may be outside the boundary.
 const NU: f64 = 0.05;
 
-/// A boundary in the space of a Gaussian kernel; the score is how far a row is outside.
+/// A boundary in the space of a Gaussian kernel. The score is the distance outside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(in crate::model) struct OneClassSvm(SupportVectors);

@@ -1,4 +1,4 @@
-//! What every detector does.
+//! Tests that every detector passes.
 
 use ndarray::Array2;
 use rand::{Rng, SeedableRng};
@@ -8,14 +8,14 @@ use rand_xoshiro::Xoshiro256Plus;
 use super::*;
 use crate::model::metrics::Ranking;
 
-/// Rows around two centres, the last `odd` of them far from both.
+/// Rows around two centres. The last `odd` rows are far from both.
 fn rows(count: usize, odd: usize, seed: u64) -> Array2<f64> {
     let mut rng = Xoshiro256Plus::seed_from_u64(seed);
     Array2::from_shape_fn((count + odd, 4), |(row, slot)| {
         let centre = match (row < count, row % 2, slot) {
             (true, 0, _) => -5.0,
             (true, _, _) => 5.0,
-            // Between the two, where each slot alone is ordinary, and away from both.
+            // Between the two centres, where each feature alone is normal, and away from both.
             (false, _, 0 | 1) => 5.0,
             (false, _, _) => -5.0,
         };
@@ -29,14 +29,14 @@ fn fit(kind: DetectorKind, rows: &Array2<f64>, seed: u64) -> FittedDetector {
 }
 
 #[test]
-fn every_detector_tells_odd_rows_from_ordinary_ones() {
+fn every_detector_distinguishes_anomalous_from_normal_rows() {
     let (train, test) = (rows(600, 0, 1), rows(400, 40, 2));
     for &kind in DetectorKind::ALL {
         let scores = fit(kind, &train, 3).as_detector().score(test.view());
         assert!(scores.iter().all(|score| score.is_finite()), "{}", kind.name());
         let auroc =
             Ranking::new(scores.into_iter().zip((0..440).map(|row| row >= 400))).expect("both are there").auroc();
-        // Trees that cut one slot at a time see these rows last.
+        // Trees, which divide by one feature at a time, separate these rows last.
         let least = if kind == DetectorKind::IsolationForest { 0.9 } else { 0.99 };
         assert!(auroc > least, "{}: {auroc}", kind.name());
     }
@@ -58,7 +58,7 @@ fn the_same_rows_and_seed_give_the_same_detector_and_so_does_its_file() {
 }
 
 #[test]
-fn equal_rows_are_learnt_and_too_few_are_not() {
+fn equal_rows_are_accepted_and_too_few_are_refused() {
     let (same, few, empty) = (Array2::ones((50, 4)), Array2::ones((3, 4)), Array2::zeros((50, 0)));
     for &kind in DetectorKind::ALL {
         let scores = fit(kind, &same, 0).as_detector().score(Array2::zeros((1, 4)).view());
@@ -71,11 +71,11 @@ fn equal_rows_are_learnt_and_too_few_are_not() {
 }
 
 #[test]
-fn a_tree_that_leads_back_is_refused() {
+fn a_cyclic_tree_is_refused() {
     let text = serde_json::to_string(&fit(DetectorKind::IsolationForest, &rows(50, 0, 1), 0)).expect("it has a form");
     let (head, rest) = text.split_once("\"right\":").expect("there is a cut");
     let digits = rest.find(|c: char| !c.is_ascii_digit()).expect("the number ends");
     let looped = format!("{head}\"right\":0{}", &rest[digits..]);
-    let error = serde_json::from_str::<FittedDetector>(&looped).expect_err("a node leads back").to_string();
+    let error = serde_json::from_str::<FittedDetector>(&looped).expect_err("a node is its own descendant").to_string();
     assert!(error.starts_with("isolation forest: node 0 leads to node 0"), "{error}");
 }

@@ -1,18 +1,19 @@
-//! How compact clusters are against their distances: the silhouette, and Davies and Bouldin's index.
+//! Measures of clusterings: the silhouette, and Davies and Bouldin's index.
 
 use ndarray::{Array1, Array2, ArrayView2};
 
 use crate::model::silhouette::Silhouette;
 
-/// The mean silhouette (Rousseeuw 1987), from -1 to 1. Quadratic in the rows; None for fewer than two clusters.
+/// The mean silhouette (Rousseeuw 1987), from -1 to 1. Takes time quadratic in the rows; `None` for fewer than two
+/// clusters.
 #[must_use]
 pub fn silhouette(rows: ArrayView2<'_, f64>, members: &[usize]) -> Option<f64> {
     let first = members.first()?;
     members.iter().any(|member| member != first).then(|| Silhouette::of(rows).mean(members))
 }
 
-/// Davies and Bouldin's index (1979): the mean over clusters of the worst `(sᵢ + sⱼ) / d(cᵢ, cⱼ)`, with `s` the mean
-/// distance of a cluster's rows from its centroid. Smaller is better; None for fewer than two clusters.
+/// Davies and Bouldin's index (1979): the mean over clusters of the largest `(sᵢ + sⱼ) / d(cᵢ, cⱼ)`, where `s` is the
+/// mean distance of a cluster's rows from its centroid. Smaller is better; `None` for fewer than two clusters.
 #[must_use]
 pub fn davies_bouldin(rows: ArrayView2<'_, f64>, members: &[usize]) -> Option<f64> {
     let mut numbers = members.to_vec();
@@ -51,7 +52,7 @@ mod tests {
     use ndarray::array;
 
     #[test]
-    fn two_pairs_on_a_line_are_computed_by_hand() {
+    fn two_pairs_on_a_line_have_the_values_computed_by_hand() {
         let rows = array![[0.0], [2.0], [10.0], [14.0]];
         // Spreads 1 and 2, centroids 1 and 12.
         let index = davies_bouldin(rows.view(), &[7, 7, 3, 3]).expect("there are two clusters");

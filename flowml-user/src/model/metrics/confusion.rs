@@ -1,4 +1,4 @@
-//! How often each class is taken for each: the confusion matrix and what is read from it.
+//! The confusion matrix, and precision, recall and F1 from it.
 
 use serde::Serialize;
 
@@ -7,44 +7,44 @@ use serde::Serialize;
 pub struct Confusion {
     /// The classes.
     pub classes: Vec<String>,
-    /// For each true class, the rows that were taken for each class.
+    /// For each true class, the number of rows predicted as each class.
     pub rows: Vec<Vec<u64>>,
 }
 
-/// What is read from a confusion matrix about one class, or about all.
+/// The measures of one class, or their means over classes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ClassFigures {
-    /// Of the rows taken for the class, the part that is of it.
+    /// The fraction of the rows predicted as the class that belong to it.
     pub precision: f64,
-    /// Of the rows of the class, the part that was taken for it.
+    /// The fraction of the rows of the class that were predicted as the class.
     pub recall: f64,
-    /// The harmonic mean of the two.
+    /// The harmonic mean of precision and recall.
     pub f1: f64,
-    /// Rows of the class.
+    /// Number of rows of the class.
     pub rows: u64,
 }
 
 impl Confusion {
-    /// Nothing counted yet.
+    /// An empty matrix.
     #[must_use]
     pub fn new(classes: Vec<String>) -> Self {
         let rows = vec![vec![0; classes.len()]; classes.len()];
         Self { classes, rows }
     }
 
-    /// Counts a row by the numbers of its classes.
+    /// Counts a row with this true and predicted class.
     pub fn count(&mut self, truth: usize, predicted: usize) {
         self.rows[truth][predicted] += 1;
     }
 
-    /// The part of all rows that was taken for what it is; 0 of nothing.
+    /// The fraction of all rows that were predicted correctly; 0 without rows.
     #[must_use]
     pub fn accuracy(&self) -> f64 {
         let right: u64 = (0..self.classes.len()).map(|class| self.rows[class][class]).sum();
         ratio(right, self.rows.iter().flatten().sum())
     }
 
-    /// The figures of a class; what is not defined is 0, as in scikit-learn.
+    /// The measures of a class. Undefined ones are 0, as in scikit-learn.
     #[must_use]
     pub fn figures(&self, class: usize) -> ClassFigures {
         let right = self.rows[class][class];
@@ -58,7 +58,7 @@ impl Confusion {
         }
     }
 
-    /// The means of the figures of all classes that occur, each class counting once.
+    /// The means of the measures over all classes that occur, with equal weights.
     #[must_use]
     pub fn macro_figures(&self) -> ClassFigures {
         let occurs =

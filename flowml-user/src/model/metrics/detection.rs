@@ -1,22 +1,22 @@
-//! How soon attacks are found, and how often benign rows raise an alarm while nobody attacks.
+//! Time to detection of attacks, and the rate of false alarms.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-/// When a row was, Unix time in ms.
+/// The times of a row, Unix time in ms.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moment {
-    /// When it began.
+    /// The row's start.
     pub begin_ms: f64,
     /// Its last packet.
     pub last_ms: f64,
-    /// When the meter wrote it: before that it could raise no alarm.
+    /// When the meter wrote the row. It can raise no alarm before.
     pub written_ms: f64,
 }
 
-/// The rows of one attack: of one input, label, and rule where rules gave it.
+/// An attack: all rows with one input, one label and, if rules gave the label, one rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Attack {
     label: Arc<str>,
@@ -30,29 +30,29 @@ struct Course {
     found_ms: Option<f64>,
 }
 
-/// How the attacks of one label were found.
+/// How many attacks of one label were detected, and how soon.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Found {
-    /// How many there were.
+    /// Number of attacks.
     pub attacks: usize,
-    /// How many of them raised no alarm.
+    /// Number of attacks without an alarm.
     pub attacks_not_found: usize,
-    /// Of the others, the median of the times from the begin of the first row to the first alarm, s.
+    /// The median time from the start of the first row to the first alarm over the detected attacks, s.
     pub time_to_detection_s: Option<f64>,
 }
 
-/// What was seen of captures, and when there was an alarm.
+/// The time span of the captures, and their attacks and alarms.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Watch {
-    /// The begin of the first row and the last packet of each input, ms.
+    /// The start of the first row and the last packet of each input, ms.
     spans: BTreeMap<u32, (f64, f64)>,
     false_alarms: u64,
     attacks: BTreeMap<Attack, Course>,
 }
 
 impl Watch {
-    /// Takes a row: of which input, when, its label and the rule that gave it where it is of an attack, and whether it
-    /// raised an alarm.
+    /// Adds a row with its input, its times, the label and rule of its attack if it has one, and whether it raised an
+    /// alarm.
     pub fn add(&mut self, input: u32, moment: Moment, attack: Option<(&Arc<str>, Option<u32>)>, alarm: bool) {
         let Moment { begin_ms, last_ms, written_ms } = moment;
         self.span(input, (begin_ms, last_ms));
@@ -65,7 +65,7 @@ impl Watch {
         }
     }
 
-    /// Takes what was seen of other rows of the same captures.
+    /// Adds the observations of other rows of the same captures.
     pub fn merge(&mut self, other: &Self) {
         other.spans.iter().for_each(|(input, span)| self.span(*input, *span));
         self.false_alarms += other.false_alarms;
@@ -83,20 +83,20 @@ impl Watch {
         own.found_ms = [own.found_ms, course.found_ms].into_iter().flatten().reduce(f64::min);
     }
 
-    /// How long the inputs are together, from their first row to their last packet, h.
+    /// The total duration of the inputs, each from its first row to its last packet, h.
     #[must_use]
     pub fn hours(&self) -> f64 {
         self.spans.values().map(|(from, to)| to - from).sum::<f64>() / 3_600_000.0
     }
 
-    /// Benign rows that raised an alarm, per hour; none where no time went by.
+    /// Alarms of benign rows per hour; `None` if the duration is 0.
     #[must_use]
     pub fn false_alarms_per_hour(&self) -> Option<f64> {
         let hours = self.hours();
         (hours > 0.0).then(|| self.false_alarms as f64 / hours)
     }
 
-    /// How the attacks were found, by label.
+    /// The detection of attacks, by label.
     #[must_use]
     pub fn found(&self) -> BTreeMap<String, Found> {
         let mut by_label: BTreeMap<&str, Vec<&Course>> = BTreeMap::new();
@@ -114,7 +114,7 @@ impl Watch {
     }
 }
 
-/// The middle of the values, or the mean of the two in the middle.
+/// The median.
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
@@ -125,7 +125,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// Rows: input, begin, last and written in s, label, rule, alarm.
+    /// A row: input; start, last packet and time of writing in s; label; rule; alarm.
     type Row = (u32, [f64; 3], &'static str, Option<u32>, bool);
 
     fn watch(rows: &[Row]) -> Watch {
@@ -140,28 +140,29 @@ mod tests {
     }
 
     const ROWS: &[Row] = &[
-        // A capture of half an hour with two alarms of benign rows.
+        // A capture of half an hour with two false alarms.
         (0, [0.0, 10.0, 26.0], "benign", None, true),
         (0, [1700.0, 1800.0, 1800.0], "benign", None, true),
         (0, [50.0, 60.0, 62.0], "benign", None, false),
-        // Another one, of an hour: the attack begins with a flow that raises no alarm, and is found by the third to be written.
+        // A capture of an hour. The attack begins with a flow without alarm. Its first alarm is raised by the third row
+        // written.
         (1, [100.0, 130.0, 145.0], "scan", Some(1), false),
         (1, [101.0, 101.0, 117.0], "scan", Some(1), true),
         (1, [102.0, 102.0, 110.0], "scan", Some(1), true),
-        // Another rule of the same label is another attack, and so is what another input has.
+        // Rows of another rule or another input are another attack.
         (1, [3000.0, 3001.0, 3004.0], "scan", Some(2), true),
         (1, [3650.0, 3700.0, 3700.0], "scan", Some(3), false),
         (0, [200.0, 200.0, 202.0], "flood", None, false),
     ];
 
     #[test]
-    fn what_was_found_and_how_soon_is_as_counted_by_hand() {
+    fn detections_and_delays_are_those_counted_by_hand() {
         let watch = watch(ROWS);
         // 1800 s, and from 100 s to 3700 s.
         assert!((watch.hours() - 1.5).abs() < 1e-12);
         assert!((watch.false_alarms_per_hour().expect("time went by") - 2.0 / 1.5).abs() < 1e-12);
         let found = watch.found();
-        // 10 s for the first, 4 s for the second, the third never.
+        // 10 s for the first attack, 4 s for the second; the third is not detected.
         let scan = Found { attacks: 3, attacks_not_found: 1, time_to_detection_s: Some(7.0) };
         assert_eq!(found["scan"], scan);
         assert_eq!(found["flood"], Found { attacks: 1, attacks_not_found: 1, time_to_detection_s: None });
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_the_rows_together_say_what_all_of_them_say() {
+    fn merged_parts_of_the_rows_equal_all_rows() {
         for by in 1..4 {
             let mut parts = watch(&[]);
             for first in 0..by {

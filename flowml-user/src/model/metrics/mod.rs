@@ -1,4 +1,4 @@
-//! How good scores, classes and clusters are.
+//! Measures of scores, classes and clusters.
 
 mod clustering;
 mod confusion;

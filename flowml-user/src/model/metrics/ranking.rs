@@ -1,18 +1,18 @@
-//! How well a score separates two classes: ROC and precision-recall curves and what is read from them.
+//! How well a score separates two classes: ROC and precision-recall curves and measures from them.
 
 use serde::Serialize;
 
-/// Points of a curve that are told; between them it is all but straight.
-const TOLD_POINTS: usize = 200;
+/// The number of points of a reported curve. Between them it is almost straight.
+const REPORTED_POINTS: usize = 200;
 
-/// How many positive and negative rows score at least as high, at every score that occurs, from the highest down.
+/// For every score that occurs, from the highest down: how many positive and negative rows score at least as high.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ranking {
-    /// True and false positives; the first point is that of a threshold above all scores.
+    /// True and false positives. The first point has a threshold above all scores.
     points: Vec<(f64, f64)>,
 }
 
-/// A curve for pictures.
+/// A curve for charts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Curve {
     /// False-positive rate, or recall.
@@ -22,7 +22,8 @@ pub struct Curve {
 }
 
 impl Curve {
-    /// The mean of ROC curves: of their true-positive rates at each false-positive rate (Fawcett 2006, vertical averaging).
+    /// The mean of ROC curves: of their true-positive rates at each false-positive rate (Fawcett 2006, vertical
+    /// averaging).
     #[must_use]
     pub fn mean_roc(curves: &[&Self]) -> Self {
         let rate = |curve: &Self, fpr: f64| {
@@ -36,20 +37,20 @@ impl Curve {
         Self::mean(curves, rate)
     }
 
-    /// The mean of precision-recall curves: of the precisions with which each recall is reached.
+    /// The mean of precision-recall curves: of their precisions at each recall.
     #[must_use]
     pub fn mean_precision_recall(curves: &[&Self]) -> Self {
         let precision = |curve: &Self, recall: f64| {
-            // As a sum of parts, the last recall may fall short of 1 by a rounding.
+            // The last recall is a sum and may be below 1 by a rounding error.
             let reached = curve.x.partition_point(|x| *x < recall).min(curve.x.len() - 1);
             curve.y[reached]
         };
         Self::mean(curves, precision)
     }
 
-    /// Of curves that have points, at even steps.
+    /// The mean of the curves that have points, at equal steps.
     fn mean(curves: &[&Self], at: impl Fn(&Self, f64) -> f64) -> Self {
-        let x: Vec<f64> = (0..=TOLD_POINTS).map(|point| point as f64 / TOLD_POINTS as f64).collect();
+        let x: Vec<f64> = (0..=REPORTED_POINTS).map(|point| point as f64 / REPORTED_POINTS as f64).collect();
         let mean = |x: &f64| curves.iter().map(|curve| at(curve, *x)).sum::<f64>() / curves.len() as f64;
         let y = x.iter().map(mean).collect();
         Self { x, y }
@@ -57,7 +58,7 @@ impl Curve {
 }
 
 impl Ranking {
-    /// Ranks rows by score; those of the same score count together. None where one of the classes is missing.
+    /// Ranks rows by score. Rows with equal scores count together. `None` if one of the classes is missing.
     #[must_use]
     pub fn new(rows: impl IntoIterator<Item = (f64, bool)>) -> Option<Self> {
         let mut rows: Vec<(f64, bool)> = rows.into_iter().collect();
@@ -77,8 +78,8 @@ impl Ranking {
         self.points[self.points.len() - 1]
     }
 
-    /// The area under the ROC curve: the probability that a positive row scores higher than a negative one, where
-    /// equal scores count half (Hanley and McNeil 1982).
+    /// The area under the ROC curve: the probability that a positive row scores higher than a negative one. Equal
+    /// scores count half (Hanley and McNeil 1982).
     #[must_use]
     pub fn auroc(&self) -> f64 {
         let (hits, alarms) = self.totals();
@@ -86,7 +87,7 @@ impl Ranking {
         self.points.windows(2).map(area).sum::<f64>() / (hits * alarms)
     }
 
-    /// The sum of precisions weighed by the steps of the recall: the precision-recall curve without interpolation.
+    /// The sum of precisions, weighted by the steps of the recall: the precision-recall curve without interpolation.
     #[must_use]
     pub fn average_precision(&self) -> f64 {
         let (hits, _) = self.totals();
@@ -94,7 +95,7 @@ impl Ranking {
         self.points.windows(2).map(part).sum::<f64>() / hits
     }
 
-    /// The largest true-positive rate of a threshold whose false-positive rate is at most this.
+    /// The largest true-positive rate of a threshold whose false-positive rate is at most `fpr`.
     #[must_use]
     pub fn tpr_at_fpr(&self, fpr: f64) -> f64 {
         let (hits, alarms) = self.totals();
@@ -106,31 +107,31 @@ impl Ranking {
     #[must_use]
     pub fn roc(&self) -> Curve {
         let (hits, alarms) = self.totals();
-        let told = self.told(0);
-        Curve { x: told.iter().map(|p| p.1 / alarms).collect(), y: told.iter().map(|p| p.0 / hits).collect() }
+        let points = self.reported(0);
+        Curve { x: points.iter().map(|p| p.1 / alarms).collect(), y: points.iter().map(|p| p.0 / hits).collect() }
     }
 
-    /// Precision over recall.
+    /// The precision-recall curve.
     #[must_use]
     pub fn precision_recall(&self) -> Curve {
         let (hits, _) = self.totals();
-        let told = self.told(1);
-        Curve { x: told.iter().map(|p| p.0 / hits).collect(), y: told.iter().map(|p| p.0 / (p.0 + p.1)).collect() }
+        let points = self.reported(1);
+        Curve { x: points.iter().map(|p| p.0 / hits).collect(), y: points.iter().map(|p| p.0 / (p.0 + p.1)).collect() }
     }
 
-    /// The first point from `from` on, the last one, and those between them that are a step apart on either axis.
-    fn told(&self, from: usize) -> Vec<(f64, f64)> {
+    /// The first point from `from` on, the last point, and those between them that are a step apart on either axis.
+    fn reported(&self, from: usize) -> Vec<(f64, f64)> {
         let (hits, alarms) = self.totals();
-        let step = 2.0 / TOLD_POINTS as f64;
-        let mut told: Vec<(f64, f64)> = Vec::new();
+        let step = 2.0 / REPORTED_POINTS as f64;
+        let mut points: Vec<(f64, f64)> = Vec::new();
         let last = self.points.len() - 1;
         for (at, point) in self.points.iter().enumerate().skip(from) {
             let moved = |before: &(f64, f64)| (point.0 - before.0) / hits + (point.1 - before.1) / alarms >= step;
-            if at == last || told.last().is_none_or(moved) {
-                told.push(*point);
+            if at == last || points.last().is_none_or(moved) {
+                points.push(*point);
             }
         }
-        told
+        points
     }
 }
 
@@ -144,7 +145,7 @@ mod tests {
 
     #[test]
     fn areas_are_those_computed_by_hand() {
-        // Of the pairs (3 positive × 2 negative): 0.9 beats both, 0.5 ties one and beats one, 0.2 beats none.
+        // Of the 3 × 2 pairs: 0.9 beats both, 0.5 ties with one and beats one, 0.2 beats none.
         let ranking = of(&[(0.9, 1), (0.5, 1), (0.5, 0), (0.4, 0), (0.2, 1)]);
         assert!((ranking.auroc() - 3.5 / 6.0).abs() < 1e-12);
         // Precision 1 at recall 1/3, 2/3 at 2/3, 3/5 at 1.
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn one_class_alone_is_no_ranking() {
+    fn one_class_has_no_ranking() {
         assert_eq!(Ranking::new([(1.0, true), (2.0, true)]), None);
         assert_eq!(Ranking::new([]), None);
     }
@@ -165,7 +166,7 @@ mod tests {
     fn curves_are_short_and_end_where_they_should() {
         let ranking = of(&(0..10_000).map(|row| (f64::from(row), u8::from(row % 3 == 0))).collect::<Vec<_>>());
         let roc = ranking.roc();
-        assert!(roc.x.len() <= TOLD_POINTS + 2 && roc.x.len() == roc.y.len());
+        assert!(roc.x.len() <= REPORTED_POINTS + 2 && roc.x.len() == roc.y.len());
         assert_eq!((roc.x[0], roc.y[0]), (0.0, 0.0));
         assert_eq!((roc.x.last(), roc.y.last()), (Some(&1.0), Some(&1.0)));
         let precision = ranking.precision_recall();
@@ -178,14 +179,14 @@ mod tests {
             let (x, y) = points.iter().copied().unzip();
             Curve { x, y }
         };
-        let at = |curve: &Curve, x: f64| curve.y[(x * TOLD_POINTS as f64).round() as usize];
-        // One rises at once to 0.8, the other along the diagonal.
+        let at = |curve: &Curve, x: f64| curve.y[(x * REPORTED_POINTS as f64).round() as usize];
+        // One curve rises at once to 0.8, the other follows the diagonal.
         let roc = [curve(&[(0.0, 0.0), (0.0, 0.8), (1.0, 1.0)]), curve(&[(0.0, 0.0), (1.0, 1.0)])];
         let mean = Curve::mean_roc(&[&roc[0], &roc[1]]);
         for (fpr, rate) in [(0.0, 0.4), (0.5, 0.7), (1.0, 1.0)] {
             assert!((at(&mean, fpr) - rate).abs() < 1e-12, "{fpr}: {}", at(&mean, fpr));
         }
-        // Half of the positives come first and pure, the rest with as many others.
+        // Half of the positives come first without negatives, the rest with as many negatives.
         let precision = [curve(&[(0.5, 1.0), (1.0, 0.5)]), curve(&[(1.0, 0.9)])];
         let mean = Curve::mean_precision_recall(&[&precision[0], &precision[1]]);
         for (recall, expected) in [(0.0, 0.95), (0.5, 0.95), (0.6, 0.7), (1.0, 0.7)] {
