@@ -1,4 +1,4 @@
-//! Cleaning: rows that no model should learn from, and the account of them.
+//! Cleaning: finds rows that are not suitable for training, and counts them.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,39 +15,39 @@ use super::keys::Key;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dropped {
-    /// It is the header of the table once more.
+    /// A repetition of the table's header.
     RepeatedHeader,
-    /// It does not say who talked to whom and when.
+    /// The addresses, ports or times that identify the row are missing.
     Incomplete,
-    /// A column of it holds an infinity, or a number that is none.
+    /// A column is infinite or NaN.
     NonFinite,
-    /// A row before it says the same in every column.
+    /// All columns are equal to those of an earlier row.
     Duplicate,
 }
 
-/// What became of the rows.
+/// Counts of the rows.
 #[derive(Debug, Default, Serialize)]
 pub struct Account {
-    /// Rows that were read.
+    /// Rows read.
     pub rows: u64,
-    /// Rows that were written.
+    /// Rows written.
     pub written: u64,
-    /// Rows that were written, by label.
+    /// Rows written, by label.
     pub labels: BTreeMap<String, u64>,
-    /// Rows that were left out, by the first reason of [`Dropped`] that holds.
+    /// Rows left out, by the first reason of [`Dropped`] that applies.
     pub dropped: BTreeMap<Dropped, u64>,
-    /// The columns that held numbers which are none, with the rows in which they did.
+    /// Columns with infinite or NaN values, and the number of such rows.
     pub non_finite_columns: BTreeMap<String, u64>,
 }
 
-/// Finds what to leave out. It remembers 16 bytes of each row.
+/// Finds the rows to leave out. It keeps 16 bytes per row.
 #[derive(Default)]
 pub struct Cleaner {
     seen: HashSet<[u8; 16]>,
 }
 
 impl Cleaner {
-    /// Why each row of the batch is to be left out; None for those that stay.
+    /// Why each row of the batch is left out; None for rows that are kept.
     ///
     /// # Errors
     /// If a column has a type that cannot be compared.
@@ -80,7 +80,7 @@ impl Cleaner {
     }
 }
 
-/// A digest of each row.
+/// A SHA-1 digest of each row, cut to 16 bytes.
 fn digests(batch: &RecordBatch) -> Result<Vec<[u8; 16]>, DatasetError> {
     let mut rows = vec![Sha1::new(); batch.num_rows()];
     for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {

@@ -1,4 +1,4 @@
-//! The columns of a batch, as numbers or as text.
+//! Converts the columns of a batch to numbers or text.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -10,7 +10,7 @@ use arrow_schema::DataType;
 
 use super::DatasetError;
 
-/// The numbers of a column, NaN where there is none; flags are 0 and 1. None for a column that has no numbers.
+/// The numbers of a column; missing values are NaN, flags are 0 and 1. None if the column's type is not numeric.
 #[must_use]
 pub fn numbers(array: &dyn Array) -> Option<Vec<f64>> {
     Some(match array.data_type() {
@@ -35,14 +35,14 @@ fn primitive<T: ArrowPrimitiveType>(array: &dyn Array, number: fn(T::Native) -> 
     array.as_primitive::<T>().iter().map(|value| value.map_or(f64::NAN, number)).collect()
 }
 
-/// The texts of a column. None for a column that has no text.
+/// The texts of a column. None if the column's type is not text.
 #[must_use]
 pub fn texts(array: &dyn Array) -> Option<Vec<Option<&str>>> {
     Some(match array.data_type() {
         DataType::Utf8 => array.as_string::<i32>().iter().collect(),
         DataType::LargeUtf8 => array.as_string::<i64>().iter().collect(),
         DataType::Utf8View => array.as_string_view().iter().collect(),
-        // What a table without a single value of the column gives it.
+        // The type of a column without any value.
         DataType::Null => vec![None; array.len()],
         _ => return None,
     })
@@ -51,7 +51,7 @@ pub fn texts(array: &dyn Array) -> Option<Vec<Option<&str>>> {
 /// The numbers of the column `name`.
 ///
 /// # Errors
-/// If there is no such column, or it has no numbers.
+/// If there is no such column, or it is not numeric.
 pub fn numbers_of(batch: &RecordBatch, name: &str) -> Result<Vec<f64>, DatasetError> {
     of(batch, name, "numbers", numbers)
 }
@@ -59,7 +59,7 @@ pub fn numbers_of(batch: &RecordBatch, name: &str) -> Result<Vec<f64>, DatasetEr
 /// The texts of the column `name`.
 ///
 /// # Errors
-/// If there is no such column, or it has no text.
+/// If there is no such column, or it is not text.
 pub fn texts_of<'a>(batch: &'a RecordBatch, name: &str) -> Result<Vec<Option<&'a str>>, DatasetError> {
     of(batch, name, "text", texts)
 }

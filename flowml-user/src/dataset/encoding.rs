@@ -1,17 +1,17 @@
-//! The encodings of text tables: recognised by how a file begins and what it holds, and read as UTF-8.
+//! Detects the encoding of text tables, and decodes them to UTF-8.
 
 use std::fs::File;
 use std::io::{self, BufReader, Error, ErrorKind, Read};
 use std::path::Path;
 
-/// How the characters of a file are written.
+/// A character encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// UTF-8.
     Utf8,
-    /// UTF-16, the less significant byte first: what Excel calls Unicode text.
+    /// UTF-16, little-endian. Excel calls it Unicode text.
     Utf16Le,
-    /// UTF-16, the more significant byte first.
+    /// UTF-16, big-endian.
     Utf16Be,
     /// Windows code page 1252, Western European.
     Windows1252,
@@ -19,27 +19,27 @@ pub enum Encoding {
     Latin1,
 }
 
-/// The characters of Windows-1252 from 0x80 to 0x9F; the others are those of ISO 8859-1. Where the code page has none, the
-/// control character of the same number, as browsers do.
+/// The characters of Windows-1252 from 0x80 to 0x9F; all others are those of ISO 8859-1. Undefined positions become the
+/// control character of the same number, as in browsers.
 const WINDOWS_1252: [char; 32] = [
     '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}', '‘', '’',
     '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
 ];
 
-/// By what a file in Unicode may begin, whatever its encoding.
+/// The byte order mark with which a Unicode file may begin.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Bytes that are looked at for an encoding without a byte order mark.
+/// Number of bytes examined to find UTF-16 without a byte order mark.
 const HEAD: u64 = 4096;
 
-/// Bytes that are read at once.
+/// Number of bytes read at once.
 const CHUNK: usize = 1 << 16;
 
 impl Encoding {
-    /// All of them.
+    /// All encodings.
     pub const ALL: [Self; 5] = [Self::Utf8, Self::Utf16Le, Self::Utf16Be, Self::Windows1252, Self::Latin1];
 
-    /// Its name.
+    /// The name, as used in options.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -51,14 +51,14 @@ impl Encoding {
         }
     }
 
-    /// The one of this name, whatever the case.
+    /// The encoding of this name, ignoring case.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|own| own.name().eq_ignore_ascii_case(name))
     }
 
-    /// What the file says by its first bytes. Without a byte order mark UTF-16 shows by the zero bytes of its ASCII
-    /// characters, which no other encoding has.
+    /// The encoding that the first bytes of a file indicate. Without a byte order mark, UTF-16 is recognised by the
+    /// zero bytes of its ASCII characters, which no other encoding has.
     fn of_head(head: &[u8]) -> Option<Self> {
         match head {
             [0xef, 0xbb, 0xbf, ..] => return Some(Self::Utf8),
@@ -74,8 +74,8 @@ impl Encoding {
         }
     }
 
-    /// How a file is encoded, and where the first byte is that makes it so although it says nothing of it: what is no
-    /// UTF-8 is taken for Windows-1252, in which Excel and older data sets are.
+    /// The encoding of a file. A file that is not UTF-8 is taken for Windows-1252, the encoding of Excel and of older
+    /// data sets. In that case the offset of the first byte that is not UTF-8 is returned, too.
     pub(super) fn of(path: &Path) -> io::Result<(Self, Option<u64>)> {
         let mut head = Vec::new();
         File::open(path)?.take(HEAD).read_to_end(&mut head)?;
@@ -86,7 +86,7 @@ impl Encoding {
         Ok(if wrong.is_some() { (Self::Windows1252, wrong) } else { (Self::Utf8, None) })
     }
 
-    /// The character of a byte, in an encoding of bytes.
+    /// The character of a byte, in a single-byte encoding.
     fn character(self, byte: u8) -> char {
         match byte {
             0x80..=0x9f if self == Self::Windows1252 => WINDOWS_1252[usize::from(byte - 0x80)],
@@ -95,7 +95,7 @@ impl Encoding {
     }
 }
 
-/// The place of the first byte that is not UTF-8.
+/// The offset of the first byte that is not UTF-8.
 fn first_not_utf8(mut file: impl Read) -> io::Result<Option<u64>> {
     let (mut bytes, mut kept, mut offset) = (vec![0; CHUNK], 0, 0);
     loop {
@@ -103,7 +103,7 @@ fn first_not_utf8(mut file: impl Read) -> io::Result<Option<u64>> {
         let all = &bytes[..kept + read];
         let (valid, is_wrong) = match std::str::from_utf8(all) {
             Ok(_) => (all.len(), false),
-            // A character may go on in the next chunk.
+            // A character may continue in the next chunk.
             Err(error) => (error.valid_up_to(), error.error_len().is_some() || read == 0),
         };
         offset += valid as u64;
@@ -118,24 +118,24 @@ fn first_not_utf8(mut file: impl Read) -> io::Result<Option<u64>> {
     }
 }
 
-/// A file as UTF-8, without a byte order mark.
+/// Reads a file as UTF-8, without its byte order mark.
 pub(super) struct Decoded {
     bytes: BufReader<File>,
     encoding: Encoding,
-    /// What was decoded and not yet given.
+    /// Decoded text that was not yet returned.
     text: String,
     given: usize,
     is_begin: bool,
 }
 
 impl Decoded {
-    /// Opens a file in this encoding.
+    /// Opens a file with this encoding.
     pub(super) fn open(path: &Path, encoding: Encoding) -> io::Result<Self> {
         let bytes = BufReader::with_capacity(CHUNK, File::open(path)?);
         Ok(Self { bytes, encoding, text: String::new(), given: 0, is_begin: true })
     }
 
-    /// Decodes the next bytes; nothing is left to give where the file has ended.
+    /// Decodes the next bytes. At the end of the file no text remains.
     fn decode(&mut self) -> io::Result<()> {
         self.text.clear();
         self.given = 0;
@@ -143,7 +143,7 @@ impl Decoded {
         self.bytes.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)?;
         match self.encoding {
             Encoding::Utf8 => {
-                // The rest of a character that was cut.
+                // Read the rest of a character that the chunk cuts off.
                 while !chunk.is_empty() && std::str::from_utf8(&chunk).is_err_and(|error| error.error_len().is_none()) {
                     if self.bytes.by_ref().take(1).read_to_end(&mut chunk)? == 0 {
                         break;
@@ -160,7 +160,7 @@ impl Decoded {
                     Encoding::Utf16Be => u16::from_be_bytes(pair),
                     _ => u16::from_le_bytes(pair),
                 };
-                // A pair of surrogates may be cut.
+                // The chunk may end within a surrogate pair.
                 if let [.., first, second] = chunk[..]
                     && matches!(unit([first, second]), 0xd800..0xdc00)
                 {
@@ -213,8 +213,8 @@ mod tests {
     }
 
     #[test]
-    fn files_are_read_in_the_encoding_that_they_are_in() {
-        // Characters of one to four bytes, at every place of a chunk's end.
+    fn files_are_decoded_from_their_encoding() {
+        // Characters of one to four bytes, so that chunks end at every position of a character.
         let text: String = "aé–😀\n".repeat(3 * CHUNK / 10);
         let units = |to: fn(u16) -> [u8; 2]| -> Vec<u8> { text.encode_utf16().flat_map(to).collect() };
         let (le, be) = (units(u16::to_le_bytes), units(u16::to_be_bytes));
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_utf8_is_windows_1252_unless_somebody_says_otherwise() {
+    fn text_that_is_not_utf8_is_windows_1252_by_default() {
         let bytes = b"Web Attack \x96 XSS \xe4\n";
         let (found, wrong, read) = decoded("1252", bytes, None);
         assert_eq!((found, wrong), (Encoding::Windows1252, Some(11)));
@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(decoded("latin1", bytes, Some(Encoding::Latin1)).2.expect("as before"), "Web Attack \u{96} XSS ä\n");
         let error = decoded("named", bytes, Some(Encoding::Utf8)).2.expect_err("it is none").to_string();
         assert!(error.contains("UTF-8") && error.contains("--encoding"), "{error}");
-        // A character that ends with the file.
+        // The file ends within a character.
         assert_eq!(decoded("cut", "é".repeat(9).as_bytes()[..17].into(), None).1, Some(16));
         let odd = decoded("odd", &[0xff, 0xfe, 0x41, 0x00, 0x42], None).2.expect_err("half a character").to_string();
         assert!(odd.contains("UTF-16"), "{odd}");

@@ -1,4 +1,4 @@
-//! Labels by file: what a list says each capture or table is of.
+//! Labels by file: a list that assigns a label to each capture or table.
 
 use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
@@ -12,13 +12,13 @@ use super::keys::Subject;
 use super::truth::BENIGN;
 use super::{DatasetError, TableReader};
 
-/// The columns that the list has in any case: a path or a pattern, and the label.
+/// The required columns: a path or a pattern, and the label.
 const COLUMNS: [&str; 2] = ["file", "label"];
 
-/// Which rows of the file have the label: `all`, or those `between` the two ends below.
+/// Optional column: which rows of the file have the label, `all` or those `between` two addresses.
 const SCOPE: &str = "scope";
 
-/// The columns of the ends, both addresses.
+/// Optional columns: the two addresses.
 const ENDS: [&str; 2] = ["attacker", "victim"];
 
 /// The labels of files.
@@ -32,7 +32,7 @@ pub struct FileLabels {
 #[derive(Debug)]
 struct FileLabel {
     pattern: Pattern,
-    /// Names in the pattern: it is compared with so many last names of a path.
+    /// Number of names in the pattern. The pattern is matched against as many names at the end of a path.
     names: usize,
     label: String,
     scope: Scope,
@@ -59,7 +59,7 @@ impl Scope {
 }
 
 impl FileLabels {
-    /// Whether these are the columns of such a list.
+    /// Whether a table with these columns is such a list.
     #[must_use]
     pub fn is_one(schema: &Schema) -> bool {
         COLUMNS.iter().all(|name| schema.index_of(name).is_ok())
@@ -68,7 +68,7 @@ impl FileLabels {
     /// Reads a list.
     ///
     /// # Errors
-    /// If it cannot be read, or a row has no meaning.
+    /// If it cannot be read, or a row is invalid.
     pub fn read(table: TableReader) -> Result<Self, DatasetError> {
         let path = table.path().to_owned();
         let mut files = Vec::new();
@@ -95,7 +95,7 @@ impl FileLabels {
         self.files.iter().find(fits)
     }
 
-    /// Whether the file is in the list.
+    /// Checks that the file is in the list.
     ///
     /// # Errors
     /// If it is not.
@@ -105,7 +105,7 @@ impl FileLabels {
         self.find(file).map(|_| ()).ok_or_else(missing)
     }
 
-    /// The label of what a row of a file is about.
+    /// The label of a row of a file.
     #[must_use]
     pub fn label(&self, file: &Path, subject: &Subject) -> Option<&str> {
         let own = self.find(file)?;
@@ -113,7 +113,7 @@ impl FileLabels {
     }
 }
 
-/// Adds the rows of a batch to the list, or says what is wrong.
+/// Adds the rows of a batch to the list. The error states what is wrong.
 fn read_rows(batch: &RecordBatch, files: &mut Vec<FileLabel>) -> Result<(), String> {
     let column = |name| texts_of(batch, name).map_err(|error| error.to_string());
     let optional = |name| texts_of(batch, name).unwrap_or_else(|_| vec![None; batch.num_rows()]);
@@ -122,7 +122,7 @@ fn read_rows(batch: &RecordBatch, files: &mut Vec<FileLabel>) -> Result<(), Stri
     for row in 0..batch.num_rows() {
         let name = file[row].filter(|name| !name.is_empty()).ok_or("expected a path in each row of 'file'")?;
         let wrong = |what: String| format!("{name}: {what}");
-        // Names are compared one by one, so a path may be absolute or begin with './'.
+        // Paths are compared name by name, so a path may be absolute or begin with './'.
         let names: Vec<&str> = name.split('/').filter(|name| !name.is_empty() && *name != ".").collect();
         let pattern = Pattern::new(&names.join("/")).map_err(|error| wrong(error.to_string()))?;
         let label = label[row].filter(|label| !label.is_empty()).ok_or_else(|| wrong("expected a label".to_owned()))?;
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_the_label_of_the_first_row_that_fits_its_last_names() {
+    fn a_file_has_the_label_of_the_first_row_that_matches_the_end_of_its_path() {
         let list = "file,label,scope,attacker,victim\n\
             a.pcap,scan,,,\n\
             day/*.pcap,benign,all,,\n\
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_without_meaning_is_named() {
+    fn an_invalid_row_is_reported() {
         let cases = [
             ("file,label\na,\n", "expected a label"),
             ("file,label\n,x\n", "expected a path"),

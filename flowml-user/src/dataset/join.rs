@@ -1,4 +1,4 @@
-//! Labels from another table: joined by 5-tuple and start.
+//! Labels from another table, joined by 5-tuple and start time.
 
 use std::collections::HashMap;
 
@@ -7,26 +7,27 @@ use super::keys::{End, Key, keys};
 use super::names::column_named;
 use super::{DatasetError, TableReader};
 
-/// A flow whichever side opened it.
+/// A flow regardless of its direction.
 type Pair = (End, End, u8);
 
 fn pair(key: &Key) -> Pair {
     (key.source.min(key.destination), key.source.max(key.destination), key.protocol)
 }
 
-/// The labels of a table.
+/// The labelled flows of a table.
 #[derive(Debug)]
 pub struct Labels {
-    /// By flow, the starts in ms with their labels, in the order of time.
+    /// For each flow the start times in ms with their labels, in order of time.
     flows: HashMap<Pair, Vec<(i64, String)>>,
     tolerance_ms: i64,
 }
 
 impl Labels {
-    /// Reads the labels in `column`. A start may differ by the tolerance, as meters time the first packet differently.
+    /// Reads the labels in `column`. Start times may differ by `tolerance_ms`, as meters timestamp the first packet
+    /// differently.
     ///
     /// # Errors
-    /// If the table cannot be read, or has not the columns of a flow and its label.
+    /// If the table cannot be read, or the columns of a flow and its label are missing.
     pub fn read(table: TableReader, column: &str, tolerance_ms: i64) -> Result<Self, DatasetError> {
         column_named(table.schema(), column).ok_or_else(|| DatasetError::no_column(&table, column))?;
         let mut flows: HashMap<Pair, Vec<(i64, String)>> = HashMap::new();
@@ -43,7 +44,8 @@ impl Labels {
         Ok(Self { flows, tolerance_ms })
     }
 
-    /// The label of the flow that began nearest to this one, within the tolerance; of two as near, the earlier's.
+    /// The label of the flow whose start is nearest to this one's, within the tolerance. Of two equally near flows it
+    /// is the earlier one.
     #[must_use]
     pub fn label(&self, key: &Key) -> Option<&str> {
         let starts = self.flows.get(&pair(key))?;
@@ -54,7 +56,7 @@ impl Labels {
     }
 }
 
-/// The labels of a column, which may be numbers.
+/// The labels of a column of text or numbers.
 pub(super) fn label_texts(batch: &arrow_array::RecordBatch, column: &str) -> Result<Vec<Option<String>>, DatasetError> {
     let wrong = |found: String| DatasetError::Type { column: column.to_owned(), found, expected: "text or numbers" };
     let place = column_named(&batch.schema(), column).ok_or_else(|| wrong("nothing".to_owned()))?;

@@ -1,4 +1,4 @@
-//! What each row of a batch is about: who talked to whom and when, or which host at what time.
+//! The subject of each row of a batch: a flow with its start, or a host with its window.
 
 use std::net::IpAddr;
 
@@ -7,11 +7,11 @@ use arrow_array::RecordBatch;
 use super::DatasetError;
 use super::columns::{numbers_of, texts_of};
 
-/// The columns by which a row's flow is known.
+/// The columns that identify the flow of a row.
 pub const KEY_COLUMNS: [&str; 6] =
     ["src_ip", "src_port", "dst_ip", "dst_port", "protocol", "bidirectional_first_seen_ms"];
 
-/// One end of a flow.
+/// One endpoint of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct End {
     /// Its address.
@@ -20,7 +20,7 @@ pub struct End {
     pub port: u16,
 }
 
-/// A flow and when it began.
+/// A flow and its start time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     /// The initiator.
@@ -33,28 +33,28 @@ pub struct Key {
     pub start_ms: i64,
 }
 
-/// A host and the time of its window.
+/// A host and its window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostKey {
     /// Its address.
     pub address: IpAddr,
-    /// Unix time, ms: from, and until.
+    /// Start and end of the window, Unix time in ms.
     pub window_ms: (i64, i64),
 }
 
-/// The columns by which a row's host window is known.
+/// The columns that identify the host window of a row.
 pub const HOST_KEY_COLUMNS: [&str; 3] = ["address", "window_start_ms", "window_end_ms"];
 
-/// What a row is about.
+/// The subject of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// A flow.
     Flow(Key),
-    /// A host over a window of time.
+    /// A host window.
     Host(HostKey),
 }
 
-/// What the rows are about, None where a column has no value of its meaning.
+/// The subjects of the rows; None if a column has no valid value.
 ///
 /// # Errors
 /// If the columns are neither those of flows nor those of host windows.
@@ -72,13 +72,13 @@ pub fn subjects(batch: &RecordBatch) -> Result<Vec<Option<Subject>>, DatasetErro
     Ok((0..batch.num_rows()).map(host).collect())
 }
 
-/// A time beyond this is none, ms.
+/// Times after this are invalid, ms.
 const LATEST_MS: f64 = 1e15;
 
-/// The keys of all rows, None where a column has no value of its meaning.
+/// The keys of all rows; None if a column has no valid value.
 ///
 /// # Errors
-/// If a column is not there, or of another type.
+/// If a column is missing, or has another type.
 pub fn keys(batch: &RecordBatch) -> Result<Vec<Option<Key>>, DatasetError> {
     let [src_ip, src_port, dst_ip, dst_port, protocol, start] = KEY_COLUMNS;
     let (src_ip, dst_ip) = (texts_of(batch, src_ip)?, texts_of(batch, dst_ip)?);
@@ -98,7 +98,7 @@ pub fn keys(batch: &RecordBatch) -> Result<Vec<Option<Key>>, DatasetError> {
     Ok((0..batch.num_rows()).map(key).collect())
 }
 
-/// A whole number from 0 to `most`.
+/// The number, if it is an integer from 0 to `most`.
 fn whole(number: f64, most: f64) -> Option<f64> {
     (number.fract() == 0.0 && (0.0..=most).contains(&number)).then_some(number)
 }

@@ -1,4 +1,4 @@
-//! Tables as they are learnt from: the columns that may say something, and the label of each row.
+//! Reads tables for training: the columns that may be used, and the label of each row.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,23 +15,23 @@ use crate::features::{CONTENT_FEATURES, FLOW_FEATURES, HOST_FEATURES, Learn};
 use crate::model::frame::{Frame, FrameColumn, Values};
 use crate::model::trained::Labelled;
 
-/// Rows from which a column of a table without a header is found to count them.
+/// From this number of rows on, the first column of a table without a header is recognised as a row number.
 const COUNTED_ROWS: usize = 100;
 
-/// Which columns of a table are what.
+/// The roles of a table's columns.
 #[derive(Clone, Debug, Default)]
 pub struct Roles {
-    /// The column of the labels.
+    /// The column with the labels.
     pub label: Option<String>,
-    /// Columns that are not learnt.
+    /// Columns that are not used for training.
     pub ignored: Vec<String>,
 }
 
 impl Roles {
-    /// Whether all columns that they name are there; labels may be missing where they are not needed.
+    /// Checks that all named columns exist. The label column may be missing unless `needs_label`.
     ///
     /// # Errors
-    /// If one is not.
+    /// If a column is missing.
     pub fn check(&self, table: &TableReader, needs_label: bool) -> Result<(), DatasetError> {
         let label = self.label.iter().filter(|_| needs_label);
         let missing = label.chain(&self.ignored).find(|name| column_named(table.schema(), name).is_none());
@@ -41,9 +41,9 @@ impl Roles {
         }
     }
 
-    /// What may be learnt of the columns of a table, and how where that is known. Of a table with the identifiers of
-    /// flows or of host windows, flowml's table of features says it, and of Zeek's connection logs a table of their own: what
-    /// is not in there is an identifier, a verdict, or somebody's note.
+    /// The columns that may be used for training, and how, if that is known. It is known for tables of flows or of host
+    /// windows, from flowml's table of features, and for Zeek's connection logs, from a table of their own. Columns
+    /// that are not in those tables are identifiers, verdicts or notes, and are not used.
     fn columns(&self, schema: &Schema) -> Vec<(usize, Option<Learn>)> {
         let has = |names: &[&str]| names.iter().all(|name| schema.index_of(name).is_ok());
         let features: Option<Vec<(&str, Learn)>> = if has(&KEY_COLUMNS) {
@@ -60,34 +60,34 @@ impl Roles {
         let named = self.label.iter().chain(&self.ignored).filter_map(|name| column_named(schema, name));
         let left_out: Vec<usize> = named.collect();
         let fields = schema.fields().iter().enumerate().filter(|(place, _)| !left_out.contains(place));
-        // A list says of its packets what other columns say of the flow.
+        // Lists repeat per packet what other columns state for the flow.
         let single = fields.filter(|(_, field)| !matches!(field.data_type(), DataType::List(_)));
         single.map(|(place, field)| (place, known(field.name()))).collect()
     }
 
-    /// What is learnt from a batch, without its labels.
+    /// The training columns of a batch, without its labels.
     ///
     /// # Errors
-    /// If a column's type has no use here.
+    /// If a column has a type that cannot be used.
     pub fn frame(&self, batch: &RecordBatch) -> Result<Frame, DatasetError> {
         let mut gathered = Gathered::new(self, &batch.schema());
         gathered.add(batch)?;
         Ok(gathered.finish(|_, _| false))
     }
 
-    /// The labels of a batch, the empty text where there is none.
+    /// The labels of a batch; a missing label is an empty text.
     ///
     /// # Errors
-    /// If the column is not there, or of a type that labels cannot be of.
+    /// If the column is missing, or its type cannot be used for labels.
     pub fn labels(&self, batch: &RecordBatch) -> Result<Option<Vec<String>>, DatasetError> {
         let Some(column) = self.label.as_deref() else { return Ok(None) };
         Ok(Some(label_texts(batch, column)?.into_iter().map(Option::unwrap_or_default).collect()))
     }
 
-    /// Reads tables of one shape into memory, telling how many rows there are by now.
+    /// Reads tables of one shape into memory, and calls `rows_read` with the number of rows so far.
     ///
     /// # Errors
-    /// If they cannot be read, differ in their columns, or have not the columns that are named.
+    /// If they cannot be read, differ in their columns, or lack a named column.
     pub fn read(&self, tables: Vec<TableReader>, mut rows_read: impl FnMut(usize)) -> Result<Labelled, DatasetError> {
         let shape = Shape::of(&tables)?;
         tables.iter().try_for_each(|table| self.check(table, true))?;
@@ -116,8 +116,8 @@ impl Roles {
     }
 }
 
-/// The names of columns that have no name and hold the index of a data frame, or count the rows: they are not learnt, as they
-/// would say where in its file a row was.
+/// The names of unnamed columns with the index of a data frame, and of columns that number the rows. They are not used
+/// for training, as they would reveal the position of a row in its file.
 #[must_use]
 pub fn indexes(table: &Labelled) -> Vec<&str> {
     let columns = table.frame.columns();
@@ -128,27 +128,27 @@ pub fn indexes(table: &Labelled) -> Vec<&str> {
     found.map(|(_, column)| column.name.as_str()).collect()
 }
 
-/// Whether a column without a name holds the index of a data frame, whatever was done to its rows: whole numbers, of which
-/// none is negative. Without a header no column has a name: there the first has to count the rows.
+/// Whether an unnamed column holds the index of a data frame: non-negative integers, in any order. Without a header all
+/// columns are unnamed; then only the first column can be one, and it must number the rows.
 fn is_index(column: &FrameColumn, place: usize, has_header: bool, inputs: &[u32]) -> bool {
     let Values::Numbers(numbers) = &column.values else { return false };
     if has_header { is_unnamed(&column.name) && are_whole(numbers) } else { place == 0 && count_rows(numbers, inputs) }
 }
 
-/// Whether pandas calls a column without a name so: its index when it writes CSV or Parquet, any when it reads CSV (two of
-/// one name are told apart by what stands behind the number).
+/// Whether the name is one that pandas gives to unnamed columns: to its index when it writes CSV or Parquet, to any
+/// column when it reads CSV. A suffix after the number distinguishes equal names.
 fn is_unnamed(name: &str) -> bool {
     let number = name.strip_prefix("Unnamed: ").or_else(|| name.strip_prefix("__index_level_")?.strip_suffix("__"));
     name.trim().is_empty() || number.is_some_and(|text| text.starts_with(|digit: char| digit.is_ascii_digit()))
 }
 
-/// Whether the numbers that there are are whole, and none is negative.
+/// Whether all numbers except NaN are non-negative integers, and there is at least one.
 fn are_whole(numbers: &[f64]) -> bool {
     let mut defined = numbers.iter().filter(|number| !number.is_nan()).peekable();
     defined.peek().is_some() && defined.all(|number| *number >= 0.0 && number.fract() == 0.0)
 }
 
-/// Whether numbers only count the rows: whole ones with one step from each to the next in each input, over many rows.
+/// Whether the numbers only count the rows: integers with a constant step in each input, over many rows.
 fn count_rows(numbers: &[f64], inputs: &[u32]) -> bool {
     let mut first = 0;
     let counts = |own: &[f64]| {
@@ -164,7 +164,7 @@ fn count_rows(numbers: &[f64], inputs: &[u32]) -> bool {
         })
 }
 
-/// The text, once in memory.
+/// A shared copy of the text.
 fn shared(text: &str, interned: &mut HashSet<Arc<str>>) -> Arc<str> {
     if let Some(own) = interned.get(text) {
         return Arc::clone(own);
@@ -174,7 +174,7 @@ fn shared(text: &str, interned: &mut HashSet<Arc<str>>) -> Arc<str> {
     own
 }
 
-/// Columns that are gathered from batches.
+/// Columns collected from batches.
 struct Gathered {
     rows: usize,
     columns: Vec<(usize, FrameColumn)>,
@@ -213,7 +213,7 @@ impl Gathered {
         Ok(())
     }
 
-    /// The table, of which columns are not learnt where `never` says so, by their places.
+    /// The frame. `never` decides by position which columns are not used for training.
     fn finish(self, never: impl Fn(usize, &FrameColumn) -> bool) -> Frame {
         let columns = self.columns.into_iter().map(|(place, column)| match never(place, &column) {
             true => FrameColumn { learn: Some(Learn::Never), ..column },
@@ -249,7 +249,7 @@ mod tests {
         assert!(error.to_string().contains("expected a column '3'"), "{error}");
     }
 
-    /// Whether a column of this name and these numbers beside another is found to be an index, in a file called so.
+    /// Whether a column with this name and these numbers, beside another column, is recognised as an index.
     fn is_index_of(file: &str, name: &str, numbers: &[&str]) -> bool {
         let rows: String = numbers.iter().enumerate().map(|(row, n)| format!("{n},{}\n", row * row)).collect();
         let table = read(file, &format!("{name},x\n{rows}"), HeaderRow::Present, &Roles::default());
@@ -259,12 +259,13 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_without_a_name_are_the_index_of_a_data_frame() {
+    fn unnamed_integers_are_the_index_of_a_data_frame() {
         for name in ["", " ", "\"\"", "Unnamed: 0", "Unnamed: 0.1", "Unnamed: 0_x", "Unnamed: 1", "__index_level_0__"] {
             assert!(is_index_of("index", name, &["0", "1", "2", "3"]), "{name}");
         }
         let indexes = [
-            // Any begin and step, descending, as reals, shuffled, sampled, joined, with one twice, with one missing.
+            // Any start and step, descending, as reals, shuffled, sampled, joined, with a duplicate, with a missing
+            // value.
             ["17", "18", "19", "20", "21", "22"],
             ["0", "10", "20", "30", "40", "50"],
             ["5", "4", "3", "2", "1", "0"],
@@ -287,16 +288,16 @@ mod tests {
     }
 
     proptest! {
-        /// An index stays one whatever was done to its rows: drawn with replacement, in any order, from any frames.
+        /// An index is recognised whatever was done to its rows: drawn with replacement, in any order, from any frames.
         #[test]
-        fn an_index_is_found_whichever_of_its_rows_are_there(rows in prop::collection::vec(0..100_000u32, 1..50)) {
+        fn an_index_is_recognised_from_any_of_its_rows(rows in prop::collection::vec(0..100_000u32, 1..50)) {
             let texts: Vec<String> = rows.iter().map(u32::to_string).collect();
             prop_assert!(is_index_of("rows", "Unnamed: 0", &texts.iter().map(String::as_str).collect::<Vec<_>>()));
         }
     }
 
     #[test]
-    fn columns_are_named_with_or_without_the_space_around_their_names() {
+    fn columns_can_be_named_without_the_space_around_their_names() {
         let roles = Roles { label: Some(" Label".to_owned()), ignored: vec![" id ".to_owned()] };
         let table = read("spaces", "id, a, Label\n1,2,x\n3,4,y\n", HeaderRow::Present, &roles).expect("a table");
         assert_eq!(table.frame.columns().iter().map(|column| &*column.name).collect::<Vec<_>>(), ["a"]);
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_column_without_a_header_is_not_learnt_where_it_counts_many_rows() {
+    fn a_first_column_without_header_that_numbers_the_rows_is_not_used() {
         let of = |rows: usize, step: usize| {
             let text: String = (0..rows).map(|row| format!("{},{}\n", row * step % 101, row % 7)).collect();
             let table = read("bare-count", &text, HeaderRow::Absent, &Roles::default()).expect("a table");
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn of_flows_only_what_is_a_feature_is_learnt() {
+    fn only_features_of_flows_are_used_for_training() {
         let keys = KEY_COLUMNS.join(",");
         let text = format!("{keys},bidirectional_duration_ms,note,splt_ps\n10.0.0.1,1,10.0.0.2,80,6,1,3,x,[1]\n");
         let table = read("flows", &text, HeaderRow::Present, &Roles::default()).expect("a table");

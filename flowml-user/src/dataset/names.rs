@@ -1,25 +1,25 @@
-//! Columns by the names that people give them, and what there is where nothing has the name: the most similar names first.
+//! Finds columns by name, and lists the most similar names if there is none.
 
 use arrow_schema::Schema;
 
-/// How many names are listed.
+/// Maximum number of listed names.
 const LISTED: usize = 12;
 
-/// The place of the column with this name; where there is none, of the one whose name differs by space around it alone, as
-/// CICFlowMeter writes names (` Label`), which CSV is read without.
+/// The position of the column with this name. If there is none, surrounding spaces are ignored: CICFlowMeter writes
+/// names with a leading space (` Label`), and reading CSV removes it.
 #[must_use]
 pub fn column_named(schema: &Schema, name: &str) -> Option<usize> {
     let trimmed = || schema.fields().iter().position(|field| field.name().trim() == name.trim());
     schema.index_of(name).ok().or_else(trimmed)
 }
 
-/// The names, those that are most like `wanted` first, with how many more there are.
+/// The names, the most similar to `wanted` first, and the number of further names.
 #[must_use]
 pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>, wanted: &str) -> String {
     let wanted = wanted.to_lowercase();
     let mut all: Vec<(usize, &str)> =
         names.into_iter().map(|name| (distance(&name.to_lowercase(), &wanted), name)).collect();
-    // Stable: what is as similar stays in its order.
+    // The sort is stable: equally similar names keep their order.
     all.sort_by_key(|(distance, _)| *distance);
     let shown: Vec<String> = all.iter().take(LISTED).map(|(_, name)| format!("'{name}'")).collect();
     match all.len().saturating_sub(LISTED) {
@@ -28,7 +28,7 @@ pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>, wanted: &str) -> Str
     }
 }
 
-/// The least number of characters to insert, delete or replace between two texts (Levenshtein 1966).
+/// The minimum number of insertions, deletions and replacements of characters between two texts (Levenshtein 1966).
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_that_of_a_column_with_or_without_space_around_it() {
+    fn space_around_a_name_is_ignored() {
         let schema = |names: &[&str]| {
             Schema::new(names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>())
         };
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_similar_names_come_first_and_the_list_is_bounded() {
+    fn the_most_similar_names_are_first_and_the_list_is_limited() {
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(listed(["bytes", "Label"], "label"), "'Label', 'bytes'");
         let names: Vec<String> = (0..80).map(|number| format!("column {number}")).chain(["Label".to_owned()]).collect();

@@ -1,18 +1,18 @@
-//! Where in a text for people something is wrong.
+//! The position of an error in a text.
 
 use std::fmt;
 
-/// A line and a column, both from 1.
+/// A line and a column, both counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// Lines end by '\n'.
     pub line: usize,
-    /// In characters.
+    /// Counted in characters.
     pub column: usize,
 }
 
 impl Position {
-    /// That of the byte `at`, or of the end where the text is shorter.
+    /// The position of the byte `at`, or of the end if the text is shorter.
     #[must_use]
     pub fn of(text: &str, at: usize) -> Self {
         let before = &text[..at.min(text.len())];

@@ -1,4 +1,4 @@
-//! The shape of a table that is made of several: the same columns, and types that all of them fit.
+//! The common shape of several tables: the same columns, with types that fit all of them.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use super::columns::numbers;
 use super::{DatasetError, TableReader};
 
-/// The columns of all tables together.
+/// The columns of all tables.
 pub struct Shape {
     schema: SchemaRef,
 }
 
 impl Shape {
-    /// The shape of these tables, of which there is at least one. Their columns have the same names in the same order;
-    /// numbers of different types become reals, as what is whole in one CSV file need not be in another.
+    /// The common shape of one or more tables. Their columns must have the same names in the same order. Numbers of
+    /// different types become reals, as a column with integers in one CSV file may have reals in another.
     ///
     /// # Errors
     /// If their columns differ otherwise.
@@ -51,10 +51,10 @@ impl Shape {
         &self.schema
     }
 
-    /// A batch of one of the tables in this shape.
+    /// Converts a batch of one of the tables to this shape.
     ///
     /// # Errors
-    /// If it is of none of them.
+    /// If the batch does not fit the shape.
     pub fn take(&self, batch: &RecordBatch) -> Result<RecordBatch, DatasetError> {
         let fit = |(field, array): (&Arc<Field>, &ArrayRef)| -> ArrayRef {
             if field.data_type() == array.data_type() {

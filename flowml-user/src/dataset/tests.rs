@@ -1,4 +1,4 @@
-//! Tables are read as what they are, whatever wrote them.
+//! Tests that tables of all formats and writers are read correctly.
 
 use std::fs;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ impl Drop for Folder {
 }
 
 #[test]
-fn a_column_of_csv_is_of_the_type_that_all_its_fields_have() {
+fn a_csv_column_has_the_type_of_all_its_fields() {
     let folder = Folder::new("types");
     let text = "\u{feff}whole, real ,below,flag,text,007,empty,cluster,score\n\
                 1,1,-1,true,1,007,,,1\n\
@@ -51,7 +51,7 @@ fn a_column_of_csv_is_of_the_type_that_all_its_fields_have() {
         ("text", text.clone()),
         ("007", text.clone()),
         ("empty", text),
-        // Columns of flowml keep their types, whatever is in them.
+        // Columns with flowml's names keep flowml's types.
         ("cluster", whole),
         ("score", real),
     ];
@@ -97,27 +97,27 @@ fn the_flows_of_json_lines_have_the_columns_of_flowml() {
 }
 
 #[test]
-fn a_brace_does_not_make_json_lines_of_csv() {
+fn csv_with_a_brace_is_not_read_as_json_lines() {
     let folder = Folder::new("brace");
     let names = |name: &str, text: &str| -> Vec<String> {
         let table = TableReader::open(&folder.file(name, text)).expect("it is a table");
         table.schema().fields().iter().map(|field| field.name().clone()).collect()
     };
     assert_eq!(names("a.csv", "{id},bytes\n7,60\n"), ["{id}", "bytes"]);
-    // Not all of a row of JSON is one.
+    // `{}` begins like a row of JSON, but the rest of the line is not JSON.
     assert_eq!(names("b.csv", "{},bytes\n7,60\n"), ["{}", "bytes"]);
     assert_eq!(names("c", "{\n7\n"), ["{"]);
     for text in ["{}\n", "{\"type\":\"summary\"}\n", "{\"type\":\"flow\"}"] {
         assert!(names("rows", text).iter().any(|name| name == "src_ip"), "{text}");
     }
-    // What is called JSON lines is told where it is none, from its first line on.
+    // A damaged file named as JSON lines is reported from its first line on.
     let torn = folder.file("torn.jsonl", "{\"type\":\"fl");
     let error = TableReader::open(&torn).expect("it begins well").next().expect("a row").expect_err("half a row");
     assert!(error.to_string().contains("torn.jsonl: line 1: "), "{error}");
 }
 
 #[test]
-fn what_is_no_table_is_told_with_its_place() {
+fn an_invalid_table_is_reported_with_the_position_of_the_error() {
     let folder = Folder::new("wrong");
     let cases = [
         ("ragged.csv", "a,b\n1,2\n1\n", "line: 3"),
@@ -133,7 +133,7 @@ fn what_is_no_table_is_told_with_its_place() {
 }
 
 #[test]
-fn a_long_table_comes_in_batches() {
+fn a_long_table_is_read_in_batches() {
     let folder = Folder::new("long");
     let rows: String = (0..20_000).map(|row| format!("{row}\n")).collect();
     let table = TableReader::open(&folder.file("a.csv", &format!("n\n{rows}"))).expect("it is a table");
@@ -144,7 +144,7 @@ fn a_long_table_comes_in_batches() {
 }
 
 #[test]
-fn delimiters_and_decimal_commas_are_found_and_what_is_quoted_is_one_field() {
+fn delimiters_and_decimal_commas_are_detected_and_quoted_text_is_one_field() {
     let folder = Folder::new("delimiters");
     let table = "a;b;c;d\n1,5;1.234,5;\"x;y\";7\n-2,25;999;z, w;8\n0;1\u{202f}000,25;;9\n";
     let cases = [
@@ -167,37 +167,37 @@ fn delimiters_and_decimal_commas_are_found_and_what_is_quoted_is_one_field() {
         assert_eq!(numbers_of(&batch, "d").expect(name), [7.0, 8.0, 9.0], "{name}");
         assert_eq!(texts_of(&batch, "c").expect(name)[2], None, "{name}");
     }
-    // In a file with commas such numbers are in quotes.
+    // In a comma-separated file such numbers are quoted.
     let text = "a,b,c\n\"1,5\",\"1,234\",\"1,234\"\n7,\"0,5\",999\n,\"-2,25\",\"12,345,678\"\n";
     let table = TableReader::open(&folder.file("quoted", text)).expect("a table");
     assert_eq!(table.notices(), [Notice::Delimiter { delimiter: ',', decimal_comma: true }]);
     let batch = table.map(|batch| batch.expect("whole")).next().expect("rows");
     assert_eq!(numbers_of(&batch, "a").expect("numbers")[..2], [1.5, 7.0]);
     assert_eq!(numbers_of(&batch, "b").expect("numbers"), [1.234, 0.5, -2.25]);
-    // Groups of three digits: no decimal commas.
+    // Groups of three digits: these are not decimal commas.
     assert_eq!(texts_of(&batch, "c").expect("texts"), [Some("1,234"), Some("999"), Some("12,345,678")]);
     let table = TableReader::open(&folder.file("mixed", "a,b\n\"1,5\",\"10,5\"\nx,1.5\n")).expect("a table");
     assert!(table.notices().is_empty(), "not all values are such numbers");
-    // Texts that look like it are none: groups are of three digits, and names may begin with zeros.
+    // Similar texts are not numbers: groups have three digits, and names may begin with zeros.
     let table = TableReader::open(&folder.file("text", "a;b;c\n1.23,5;007,5;1,2,3\n")).expect("a table");
     assert!(table.schema().fields().iter().all(|field| *field.data_type() == DataType::Utf8));
 }
 
 #[test]
-fn a_header_that_is_repeated_is_no_row() {
+fn a_repeated_header_is_not_a_row() {
     let folder = Folder::new("repeated");
     let text = "\u{feff}x, y\n1,a\nx,y\n2,b\n \u{feff}x , y \n3,y\n";
     let table = TableReader::open(&folder.file("a.csv", text)).expect("a table");
     assert_eq!(table.notices(), [Notice::RepeatedHeaders(2)]);
     let batch = table.map(|batch| batch.expect("whole")).next().expect("rows");
     assert_eq!(numbers_of(&batch, "x").expect("numbers"), [1.0, 2.0, 3.0]);
-    // Names that may be values are no header that would be recognised.
+    // A header of numbers is not recognised as one.
     let table = TableReader::open(&folder.file("b.csv", "1,2\n1,2\n")).expect("a table");
     assert_eq!(table.map(|batch| batch.expect("whole").num_rows()).sum::<usize>(), 1);
 }
 
 #[test]
-fn a_name_with_a_delimiter_in_it_is_read_as_it_was_written() {
+fn a_quoted_name_keeps_its_delimiter() {
     let folder = Folder::new("names");
     let table = TableReader::open(&folder.file("a.csv", "\"a;b;c\",\"d\te\"\n1,x;y;z\n")).expect("a table");
     let schema = table.schema().clone();

@@ -1,4 +1,4 @@
-//! Where the labels of rows come from: rules, a table of labelled flows, or a list of labelled files.
+//! The sources of labels: rules, a table of labelled flows, or a list of labelled files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,30 +12,30 @@ use super::keys::{Subject, subjects};
 use super::rules::{Rules, RulesError};
 use super::{DatasetError, TableReader};
 
-/// What rows without a label are called unless somebody says otherwise.
+/// The default label of rows without a label.
 pub const BENIGN: &str = "benign";
 
-/// The column of the labels, unless somebody says otherwise.
+/// The default name of the label column.
 pub const LABEL: &str = "label";
 
-/// The column with the number of the rule that gave the label, from 1; empty where no rule did.
+/// The column with the number of the rule that gave the label, from 1; empty if no rule did.
 pub const RULE: &str = "label_rule";
 
-/// How far the starts of a flow may lie apart where labels come from a table, unless somebody says otherwise.
+/// The default tolerance between the start times of a flow, when labels come from a table, ms.
 pub const TOLERANCE_MS: i64 = 1000;
 
-/// Where labels come from.
+/// A source of labels.
 #[derive(Debug)]
 pub enum Truth {
-    /// Who attacked whom and when.
+    /// Rules: who attacked whom and when.
     Rules(Rules),
-    /// Another meter's flows.
+    /// Labelled flows of another meter.
     Flows(Labels),
-    /// What each file is of.
+    /// A label for each file.
     Files(FileLabels),
 }
 
-/// Why there are no labels.
+/// Why labels cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TruthError {
     /// The rules cannot be used.
@@ -47,11 +47,11 @@ pub enum TruthError {
 }
 
 impl Truth {
-    /// Reads a file of labels: rules where it is called `.toml`; a list of files where it is a table with the columns
-    /// `file` and `label`; otherwise flows with their labels.
+    /// Reads a file of labels. A `.toml` file has rules. A table with the columns `file` and `label` is a list of
+    /// files. Other tables are labelled flows.
     ///
     /// # Errors
-    /// If the file is none of them.
+    /// If the file cannot be read as such.
     pub fn open(path: &Path) -> Result<Self, TruthError> {
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml")) {
             return Ok(Self::Rules(Rules::read(path)?));
@@ -63,8 +63,8 @@ impl Truth {
         })
     }
 
-    /// The label of what a row of `file` is about, and the number of the rule that gives it; none where nothing is known
-    /// of it.
+    /// The label of a row of `file`, and the number of the rule that gives it; None if the source has no label for the
+    /// row.
     fn ruling(&self, file: &Path, subject: &Subject) -> Option<(&str, Option<u32>)> {
         let by_rule = |(number, label)| (label, u32::try_from(number).ok());
         let by_itself = |label| (label, None);
@@ -76,13 +76,13 @@ impl Truth {
         }
     }
 
-    /// The label of what a row of `file` is about; none where nothing is known of it.
+    /// The label of a row of `file`; None if the source has no label for it.
     #[must_use]
     pub fn label(&self, file: &Path, subject: &Subject) -> Option<&str> {
         self.ruling(file, subject).map(|(label, _)| label)
     }
 
-    /// The label of rows of which nothing is known.
+    /// The label of rows for which the source has no label.
     #[must_use]
     pub fn default_label(&self) -> &str {
         match self {
@@ -91,10 +91,10 @@ impl Truth {
         }
     }
 
-    /// Whether it can say anything of the rows of `file`.
+    /// Checks that the source covers the rows of `file`.
     ///
     /// # Errors
-    /// If the file is not in the list of labelled ones.
+    /// If the file is missing in a list of files.
     pub fn check(&self, file: &Path) -> Result<(), DatasetError> {
         match self {
             Self::Files(files) => files.check(file),
@@ -102,7 +102,7 @@ impl Truth {
         }
     }
 
-    /// The rows of `file` with their labels, and the rules that gave them, in two columns behind the others.
+    /// The rows of `file` with two columns appended: their labels, and the rules that gave them.
     ///
     /// # Errors
     /// If the rows are neither flows nor host windows.
@@ -118,7 +118,7 @@ impl Truth {
     }
 }
 
-/// The columns with those of the labels behind them.
+/// The columns with the label columns appended.
 #[must_use]
 pub fn labelled(schema: &Schema) -> SchemaRef {
     let own = [Field::new(LABEL, DataType::Utf8, false), Field::new(RULE, DataType::UInt32, true)].map(Arc::new);
