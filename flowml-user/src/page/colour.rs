@@ -1,31 +1,31 @@
-//! Colours by their meaning; the page's style says which they are, in light and in dark.
+//! Colours of reports by purpose. The style defines their values in light and dark mode.
 
 use std::fmt::Write as _;
 
 use plotters::style::RGBColor;
 
-/// A colour of pages and pictures.
+/// A colour of reports and charts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
-    /// Words.
+    /// Text.
     Text,
-    /// Words that matter less.
+    /// Secondary text.
     Muted,
-    /// Lines that guide the eye.
+    /// Grid lines.
     Grid,
-    /// What is unusual.
+    /// Anomalies and attacks.
     Alarm,
-    /// What has no colour of its own.
+    /// Elements without a colour of their own.
     Other,
-    /// One of several things, by its number.
+    /// One of several series, by its number.
     Series(usize),
 }
 
-/// Things that can be told apart by colour.
+/// Number of distinguishable series colours.
 pub const SERIES: usize = 8;
 
-/// The name of each colour in the style, in light, and in dark: contrast against the ground is at least 3 (WCAG 2.2, 1.4.11),
-/// of words at least 4.5 (1.4.3).
+/// Name of each colour in the style, its light value and its dark value. The contrast with the background is at least 3
+/// (WCAG 2.2, 1.4.11), and at least 4.5 for text (1.4.3).
 const VALUES: [(&str, &str, &str); 7 + SERIES] = [
     ("text", "#1d2330", "#e4e7ee"),
     ("muted", "#5b6475", "#9aa4b6"),
@@ -44,11 +44,11 @@ const VALUES: [(&str, &str, &str); 7 + SERIES] = [
     ("raised", "#f4f6f9", "#1d222c"),
 ];
 
-/// Where the series stand among them.
+/// Index of the first series in [`VALUES`].
 const FIRST_SERIES: usize = 5;
 
 impl Colour {
-    /// The colour of the thing of this number; those beyond the last that can be told apart share one.
+    /// The colour of series `number`. Series beyond the last distinguishable one share a colour.
     #[must_use]
     pub const fn of(number: usize) -> Self {
         if number < SERIES { Self::Series(number) } else { Self::Other }
@@ -65,29 +65,30 @@ impl Colour {
         }
     }
 
-    /// As the style has it.
+    /// The CSS value.
     #[must_use]
     pub fn css(self) -> String {
         format!("var(--{})", VALUES[self.place()].0)
     }
 
-    /// What stands for it while a picture is drawn, because drawing knows fixed colours alone.
+    /// The placeholder that stands for the colour while a chart is drawn, as the drawing library supports only fixed
+    /// colours.
     pub(super) const fn stand_in(self) -> RGBColor {
         RGBColor(0xF1, 0x0A, self.place() as u8)
     }
 }
 
-/// A picture with the style's colours in the place of their stand-ins.
+/// A chart with its placeholders replaced by the style's colours.
 pub(super) fn with_colours(svg: &str) -> String {
     let mut svg = svg.to_owned();
     for (place, (name, ..)) in VALUES.iter().enumerate() {
-        // In quotes, it is the value of an attribute: the quotes of texts are escaped.
+        // A quoted value is an attribute, as quotes in texts are escaped.
         svg = svg.replace(&format!("\"#F10A{place:02X}\""), &format!("\"var(--{name})\""));
     }
     svg
 }
 
-/// The colours for the style: light unless dark is preferred, and on paper.
+/// The CSS variables: dark if the browser prefers it, light otherwise and in print.
 pub(super) fn variables() -> String {
     let values = |of: fn(&(&str, &str, &str)) -> String| VALUES.iter().map(of).collect::<String>();
     let light = values(|(name, light, _)| format!("--{name}:{light};"));
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stand_ins_become_the_colours_of_the_style_but_not_in_texts() {
+    fn placeholders_are_replaced_except_in_texts() {
         let svg = "<path fill=\"#F10A03\" stroke=\"#F10A05\"/><text>#F10A03</text>";
         let expected = "<path fill=\"var(--alarm)\" stroke=\"var(--series-0)\"/><text>#F10A03</text>";
         assert_eq!(with_colours(svg), expected);
@@ -117,7 +118,7 @@ mod tests {
         }
     }
 
-    /// WCAG 2.2, relative luminance.
+    /// Relative luminance (WCAG 2.2).
     fn luminance(colour: &str) -> f64 {
         let part = |at: usize| {
             let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).expect("two digits")) / 255.0;
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn every_colour_can_be_seen_on_its_ground() {
+    fn every_colour_has_enough_contrast() {
         let contrast = |one: &str, other: &str| {
             let (one, other) = (luminance(one), luminance(other));
             (one.max(other) + 0.05) / (one.min(other) + 0.05)

@@ -1,12 +1,12 @@
-//! A confusion matrix as a table whose cells are darker the larger their part of the row is.
+//! A confusion matrix as a table. A cell is darker the larger its share of the row.
 
 use maud::{Markup, html};
 
 use crate::model::metrics::Confusion;
 use crate::sink::words::grouped;
 
-/// The matrix: rows are the labels, columns what they were taken for. Classes that neither occur nor were named are left
-/// out on their side.
+/// The table: rows are labels, columns are predictions. Labels that do not occur and classes that are never predicted
+/// are left out.
 #[must_use]
 pub fn confusion(caption: &str, matrix: &Confusion) -> Markup {
     let Confusion { classes, rows } = matrix;

@@ -1,4 +1,4 @@
-//! Pages: one HTML file each, with its style and its pictures, that runs nothing and asks nobody for anything.
+//! HTML reports: one file with its style and charts, without scripts and without external resources.
 
 mod colour;
 mod confusion;
@@ -21,10 +21,10 @@ pub use self::time::{date_and_time, length_of_time};
 
 const STYLE: &str = include_str!("style.css");
 
-/// What a browser may do with the page: show it.
+/// The content security policy of a report: inline styles only.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
-/// A page.
+/// A complete HTML document.
 #[must_use]
 pub fn document(title: &str, about: &str, body: &Markup) -> String {
     let page = html! {
@@ -51,7 +51,7 @@ pub fn document(title: &str, about: &str, body: &Markup) -> String {
     page.into_string()
 }
 
-/// Writes a page; `-` is standard output.
+/// Writes a report to a path; `-` is standard output.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -62,25 +62,25 @@ pub fn write(page: &str, path: &Path) -> io::Result<()> {
     }
 }
 
-/// A part of a page under a heading.
+/// A section with its heading.
 #[must_use]
 pub fn section(heading: &str, body: &Markup) -> Markup {
     html! { section { h2 { (heading) } (body) } }
 }
 
-/// A number that is to be seen first: what it is, the number, and what is to be known of it.
+/// A key figure: its name, its value and a note.
 #[must_use]
 pub fn tile(name: &str, value: &str, note: &str) -> Markup {
     html! { div { dt { (name) } dd { (value) @if !note.is_empty() { small { (note) } } } } }
 }
 
-/// Such numbers.
+/// A group of key figures.
 #[must_use]
 pub fn tiles(tiles: &[Markup]) -> Markup {
     html! { dl.tiles { @for tile in tiles { (tile) } } }
 }
 
-/// A picture with its legend and what it shows.
+/// A chart with its legend and caption.
 #[must_use]
 pub fn figure(picture: &Picture, legend: &[(Colour, String)], caption: &str) -> Markup {
     html! {
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_of_data_do_not_break_out() {
+    fn texts_of_data_are_escaped() {
         let evil = "</title><script>alert(1)</script>\"'><img src=x onerror=y>&";
         let legend = [(Colour::Alarm, evil.to_owned())];
         let panel = Panel::new(evil, vec![(0.0, 1.0, 2.0)], Colour::Series(0));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_asked_for_from_elsewhere() {
+    fn no_external_resource_is_requested() {
         let page = document("t", "a", &html! { (figure(&curves("c", ["x", "y"], &[], false), &[], "")) });
         for word in ["http://", "https://", "url(", "@import", "<script", "<link", "src="] {
             assert!(!page.contains(word), "{word} in {page}");

@@ -1,6 +1,6 @@
-//! Pictures as SVG in the colours of the page.
+//! Draws charts as SVG in the colours of the report.
 //!
-//! They are drawn at twice the size at which they are shown, as points of a drawing have whole coordinates.
+//! Charts are drawn at twice their displayed size, as the drawing library has integer coordinates.
 
 use std::io;
 use std::ops::Range;
@@ -21,32 +21,32 @@ use super::time::{Ticks, tell_time};
 use crate::model::metrics::Curve;
 use crate::sink::words::short;
 
-/// The size of words.
+/// Size of text.
 const WORDS: i32 = 30;
 
-/// Room for the words under and beside a chart.
+/// Space for text below and beside a chart.
 const BELOW: i32 = 76;
 const BESIDE: i32 = 104;
 
-/// The room right of a chart, for half of its last word.
+/// Space to the right of a chart, for half of the last label.
 const RIGHT: i32 = 60;
 
-/// The width of lines.
+/// Widths of lines.
 const THIN: u32 = 2;
 const LINE: u32 = 4;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
 
-/// A picture.
+/// A chart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
-    /// What it shows, for who does not see it.
+    /// A description for screen readers.
     label: String,
     size: (u32, u32),
-    /// Whether it needs the whole width of a page, and scrolls where there is less.
+    /// Whether it takes the full width of a report, and scrolls if there is less.
     wide: bool,
-    /// What is drawn, without the element around it.
+    /// The content of the `svg` element.
     drawn: String,
 }
 
@@ -61,7 +61,7 @@ impl Picture {
         Self { label: label.to_owned(), size, wide: false, drawn }
     }
 
-    /// As it stands in a page.
+    /// The HTML of the chart.
     pub(super) fn markup(&self) -> Markup {
         let (width, height) = self.size;
         html! {
@@ -74,7 +74,7 @@ impl Picture {
     }
 }
 
-/// An axis whose words stand where it is said.
+/// An axis with labels at given positions.
 struct Axis {
     range: Range<f64>,
     at: Vec<f64>,
@@ -93,7 +93,7 @@ impl Ranged for Axis {
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        // Lines between the words are drawn for others alone.
+        // Lines between the labels are drawn for other axes only.
         if hint.weight().allow_light_points() { Vec::new() } else { self.at.clone() }
     }
 }
@@ -102,7 +102,7 @@ fn words(colour: Colour) -> TextStyle<'static> {
     ("sans-serif", WORDS).into_font().color(&colour.stand_in())
 }
 
-/// Curves over the unit square, with the diagonal of chance where it means something.
+/// Curves over the unit square; with `diagonal` also the line of a random classifier.
 #[must_use]
 pub fn curves(label: &str, axes: [&str; 2], curves: &[(Colour, &Curve)], diagonal: bool) -> Picture {
     Picture::draw(label, (940, 800), |area| {
@@ -140,31 +140,31 @@ pub fn curves(label: &str, axes: [&str; 2], curves: &[(Colour, &Curve)], diagona
     })
 }
 
-/// Something over time, in steps.
+/// A quantity over time, in steps.
 #[derive(Clone, Debug)]
 pub struct Panel {
     name: String,
-    /// From, to (Unix time, ms), and how much.
+    /// Start and end (Unix time, ms) and value of each step.
     steps: Vec<(f64, f64, f64)>,
     colour: Colour,
 }
 
 impl Panel {
-    /// What is called `name`, from step to step.
+    /// A quantity with its name and steps.
     #[must_use]
     pub fn new(name: &str, steps: Vec<(f64, f64, f64)>, colour: Colour) -> Self {
         Self { name: name.to_owned(), steps, colour }
     }
 }
 
-/// A time that is set off in all panels, Unix time, ms.
+/// A period that is highlighted in all panels, Unix time in ms.
 pub type Band = Range<f64>;
 
-/// The height of a panel, and of the words below the last.
+/// Height of a panel, and of the time labels below the last one.
 const PANEL: u32 = 270;
 const TIMES: u32 = 44;
 
-/// Panels under each other over one time.
+/// Panels one below the other, with a common time axis.
 #[must_use]
 pub fn panels(label: &str, time: Range<f64>, panels: &[Panel], bands: &[Band]) -> Picture {
     let height = PANEL * panels.len() as u32;
@@ -173,7 +173,7 @@ pub fn panels(label: &str, time: Range<f64>, panels: &[Panel], bands: &[Band]) -
         for (number, (part, panel)) in above.split_evenly((panels.len(), 1)).iter().zip(panels).enumerate() {
             draw_panel(part, &time, panel, bands)?;
             if number + 1 == panels.len() {
-                // The words of the time stand below the last panel, outside of it, so that all have one height.
+                // The time labels are below the last panel and not in it, so that all panels have the same height.
                 draw_times(&below, &time)?;
             }
         }
@@ -186,7 +186,7 @@ fn draw_panel(area: &Area<'_>, time: &Range<f64>, panel: &Panel, bands: &[Band])
     let most = panel.steps.iter().map(|step| step.2).fold(0.0, f64::max);
     let top = if most > 0.0 { most * 1.08 } else { 1.0 };
     let times = Axis { range: time.clone(), at: Ticks::of(time).at };
-    // Of what is counted there are no halves.
+    // Counts have no labels at fractions.
     let is_counted = panel.steps.iter().all(|step| step.2.fract() == 0.0);
     let mut amounts = Axis { range: 0.0..top, at: ticks_of(0.0, top, false, 4) };
     amounts.at.retain(|tick| *tick <= top && (!is_counted || tick.fract() == 0.0));
@@ -197,7 +197,7 @@ fn draw_panel(area: &Area<'_>, time: &Range<f64>, panel: &Panel, bands: &[Band])
         .y_label_area_size(BESIDE + 30)
         .build_cartesian_2d(times, amounts)?;
     for band in bands {
-        // As wide as can be seen, however short.
+        // A minimum width keeps short periods visible.
         let least = (time.end - time.start) / 500.0;
         let (from, to) = (band.start.max(time.start), band.end.max(band.start + least).min(time.end));
         chart.draw_series([Rectangle::new([(from, 0.0), (to, top)], Colour::Alarm.stand_in().mix(0.12).filled())])?;
@@ -223,7 +223,7 @@ fn draw_panel(area: &Area<'_>, time: &Range<f64>, panel: &Panel, bands: &[Band])
     Ok(())
 }
 
-/// The words of a time axis.
+/// Draws the labels of the time axis.
 fn draw_times(area: &Area<'_>, time: &Range<f64>) -> Drawn {
     let (width, _) = area.dim_in_pixel();
     let (left, right) = (f64::from(BESIDE + 40), f64::from(width) - f64::from(RIGHT));
@@ -237,18 +237,18 @@ fn draw_times(area: &Area<'_>, time: &Range<f64>) -> Drawn {
     Ok(())
 }
 
-/// Points of one colour in a picture of two dimensions.
+/// Points of one colour in a scatter plot.
 #[derive(Clone, Debug)]
 pub struct Cloud {
-    /// Their colour.
+    /// The colour.
     pub colour: Colour,
-    /// Where they are.
+    /// The coordinates.
     pub points: Vec<(f64, f64)>,
-    /// Whether they are set off by rings.
+    /// Whether the points are highlighted by rings.
     pub ringed: bool,
 }
 
-/// The range of numbers, widened a little so that nothing lies on the edge.
+/// The range of the values, with a small margin so that no point lies on the edge.
 fn around(values: impl Iterator<Item = f64>) -> Range<f64> {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     if low > high {
@@ -258,7 +258,7 @@ fn around(values: impl Iterator<Item = f64>) -> Range<f64> {
     low - margin..high + margin
 }
 
-/// Clouds of points, the last on top.
+/// A scatter plot; the last cloud is on top.
 #[must_use]
 pub fn cloud(label: &str, axes: [&str; 2], clouds: &[Cloud]) -> Picture {
     let all = || clouds.iter().flat_map(|cloud| &cloud.points);
@@ -298,25 +298,25 @@ pub fn cloud(label: &str, axes: [&str; 2], clouds: &[Cloud]) -> Picture {
     Picture { wide: true, ..picture }
 }
 
-/// How the values of a feature are spread.
+/// Quantiles of the values of a feature.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     /// The 5 %, 25 %, 50 %, 75 % and 95 % quantiles, ascending.
     pub quantiles: [f64; 5],
 }
 
-/// A feature in each of several groups.
+/// A feature in several groups.
 #[derive(Clone, Debug)]
 pub struct Boxes {
-    /// Its name and unit.
+    /// Name and unit.
     pub name: String,
-    /// Whether its values are drawn by their `log1p`.
+    /// Whether values are drawn on a `log1p` scale.
     pub logarithmic: bool,
-    /// The groups, the first on top.
+    /// The groups, from top to bottom.
     pub groups: Vec<(String, Colour, Spread)>,
 }
 
-/// A box for each group from quartile to quartile, the median in it, and lines from the 5 % to the 95 % quantile.
+/// A box plot: for each group a box between the quartiles, the median, and whiskers to the 5 % and 95 % quantiles.
 #[must_use]
 pub fn boxes(feature: &Boxes) -> Picture {
     const ROW: u32 = 56;
@@ -326,7 +326,7 @@ pub fn boxes(feature: &Boxes) -> Picture {
     let range = around(values().map(place));
     let (low, high) = values().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     let mut ticks = ticks_of(low, high, feature.logarithmic, 6);
-    // Beyond the axis there is no place for a word.
+    // There is no space for labels outside the axis.
     ticks.retain(|tick| range.contains(&place(*tick)));
     let at: Vec<f64> = ticks.iter().copied().map(place).collect();
     let told = |drawn: &f64| {
@@ -375,7 +375,7 @@ pub fn boxes(feature: &Boxes) -> Picture {
     })
 }
 
-/// Round values at which to put words: about `count`, on logarithmic scales some more.
+/// Round values for labels: about `count`, more on logarithmic scales.
 fn ticks_of(low: f64, high: f64, logarithmic: bool, count: u8) -> Vec<f64> {
     if logarithmic && high > 10.0 {
         let within = |tick: &f64| (low..=high).contains(tick) || *tick == 0.0 && low <= 1.0;
@@ -392,7 +392,7 @@ fn ticks_of(low: f64, high: f64, logarithmic: bool, count: u8) -> Vec<f64> {
     }
     let span = if high > low { high - low } else { 1.0 };
     let power = 10_f64.powf((span / 5.0).log10().floor());
-    // The span is five to fifty times the power: 20 is for the longest, where few words have room.
+    // The span is 5 to 50 times the power; 20 is for the longest spans, where few labels fit.
     let steps = [1.0, 2.0, 5.0, 10.0, 20.0].map(|n| n * power);
     let step = steps.into_iter().find(|step| span / step <= f64::from(count)).unwrap_or(span);
     let first = (low / step).floor() as i64;
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn every_picture_can_be_drawn_also_of_little() {
+    fn every_chart_can_be_drawn_with_few_values() {
         let curve = Curve { x: vec![0.0, 0.5, 1.0], y: vec![0.0, 0.9, 1.0] };
         is_drawn(&curves("ROC", ["x", "y"], &[(Colour::Series(0), &curve)], true));
         let steps = vec![(0.0, 1000.0, 5.0), (1000.0, 2000.0, 0.0), (5000.0, 6000.0, 7.0)];

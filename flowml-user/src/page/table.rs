@@ -1,8 +1,8 @@
-//! Tables of a page.
+//! HTML tables of reports.
 
 use maud::{Markup, html};
 
-/// How a column is set.
+/// How the cells of a column are formatted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Set {
     Name,
@@ -22,7 +22,7 @@ impl Set {
     }
 }
 
-/// The head of a column.
+/// The heading and format of a column.
 #[derive(Clone, Debug)]
 pub struct Column {
     head: String,
@@ -30,32 +30,32 @@ pub struct Column {
 }
 
 impl Column {
-    /// Of names: one line each.
+    /// A column of names, which do not wrap.
     #[must_use]
     pub fn name(head: &str) -> Self {
         Self { head: head.to_owned(), set: Set::Name }
     }
 
-    /// Of several names each.
+    /// A column with several names in a cell.
     #[must_use]
     pub fn names(head: &str) -> Self {
         Self { head: head.to_owned(), set: Set::Names }
     }
 
-    /// Of numbers: their ends under each other.
+    /// A column of numbers, aligned right.
     #[must_use]
     pub fn number(head: &str) -> Self {
         Self { head: head.to_owned(), set: Set::Number }
     }
 
-    /// Of sentences.
+    /// A column of text.
     #[must_use]
     pub fn words(head: &str) -> Self {
         Self { head: head.to_owned(), set: Set::Words }
     }
 }
 
-/// Rows under their heads.
+/// Rows with headings and an optional caption.
 #[derive(Clone, Debug)]
 pub struct Table {
     caption: Option<String>,
@@ -63,7 +63,7 @@ pub struct Table {
     rows: Vec<Row>,
 }
 
-/// The cells of a row, and how long the bar under it is, as a part of the longest.
+/// The cells of a row, and the length of its bar as a fraction of the longest.
 type Row = (Vec<Markup>, Option<f64>);
 
 impl Table {
@@ -73,14 +73,14 @@ impl Table {
         Self { caption: None, columns, rows: rows.into_iter().map(|cells| (cells, None)).collect() }
     }
 
-    /// The same under a caption.
+    /// Adds a caption.
     #[must_use]
     pub fn captioned(mut self, caption: &str) -> Self {
         self.caption = Some(caption.to_owned());
         self
     }
 
-    /// The same with a bar under the first cell of each row.
+    /// Adds a bar below the first cell of each row.
     #[must_use]
     pub fn with_bars(mut self, amounts: &[f64]) -> Self {
         let longest = amounts.iter().copied().fold(0.0, f64::max);
@@ -90,7 +90,7 @@ impl Table {
         self
     }
 
-    /// As it stands in a page; where there is no room, it scrolls by itself.
+    /// The HTML of the table. It scrolls if it is too wide.
     #[must_use]
     pub fn markup(&self) -> Markup {
         let bar = |part: Option<f64>| part.map(|part| format!("--part:{:.1}%", part * 100.0));

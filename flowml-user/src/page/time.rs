@@ -1,10 +1,10 @@
-//! Times on axes and in texts, UTC.
+//! Times on axes and in texts, in UTC.
 
 use std::ops::Range;
 
 use chrono::DateTime;
 
-/// The steps that an axis may have, ms.
+/// The possible distances between labels of an axis, ms.
 const STEPS: [f64; 28] = [
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, // ms
     1e3, 2e3, 5e3, 1e4, 3e4, // s
@@ -17,19 +17,19 @@ const SECOND: f64 = 1e3;
 const MINUTE: f64 = 6e4;
 const DAY: f64 = 8.64e7;
 
-/// Most words that an axis has room for.
+/// Maximum number of labels on an axis.
 const MOST: f64 = 8.0;
 
-/// Where an axis has words, and how they are written.
+/// The positions and the format of an axis's labels.
 pub(super) struct Ticks {
-    /// Unix times, ms.
+    /// Positions, Unix time in ms.
     pub(super) at: Vec<f64>,
-    /// As chrono has it.
+    /// The format, in chrono's syntax.
     pub(super) format: &'static str,
 }
 
 impl Ticks {
-    /// Of a time, Unix time in ms.
+    /// The labels of a time axis, Unix time in ms.
     pub(super) fn of(time: &Range<f64>) -> Self {
         let span = time.end - time.start;
         let longest = STEPS[STEPS.len() - 1];
@@ -49,19 +49,19 @@ impl Ticks {
     }
 }
 
-/// A Unix time in ms in a format of chrono's; what is beyond all calendars is told as it is.
+/// A Unix time in ms in a format of chrono. A time outside the calendar is shown as a number.
 pub(super) fn tell_time(unix_ms: f64, format: &str) -> String {
     let time = DateTime::from_timestamp_millis(unix_ms as i64);
     time.map_or_else(|| format!("{unix_ms} ms"), |time| time.format(format).to_string())
 }
 
-/// A Unix time in ms with its date, to the second.
+/// Date and time of a Unix time in ms, to the second, UTC.
 #[must_use]
 pub fn date_and_time(unix_ms: f64) -> String {
     tell_time(unix_ms, "%Y-%m-%d %H:%M:%S")
 }
 
-/// A length of time in its own unit.
+/// A duration in ms, in a fitting unit.
 #[must_use]
 pub fn length_of_time(ms: f64) -> String {
     match ms {
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_axis_has_a_few_round_times() {
+    fn an_axis_has_few_round_times() {
         let begin = 1_700_000_000_000.0;
         for (span, count, first) in [
             (7.0, 8, "22:13:20.000"),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_in_utc() {
+    fn times_are_shown_in_utc() {
         assert_eq!(date_and_time(1_700_000_000_123.0), "2023-11-14 22:13:20");
         assert_eq!(date_and_time(1e300), format!("{} ms", 1e300));
         for (ms, told) in [(12.0, "12 ms"), (90_000.0, "90.0 s"), (5.4e6, "90.0 min"), (1e8, "27.8 h"), (1e9, "11.6 d")]
