@@ -1,8 +1,10 @@
-//! The labelled corpus: ordinary traffic and attacks of the laboratory as captures, with the rules that label their flows.
+//! The labelled corpus: normal traffic and attacks of the laboratory as captures, with the rules that label their
+//! flows.
 //!
-//! It has two parts, to learn from and to be tested by, which differ in hosts, times, seeds, rates and the options of the
-//! tools. Each is a folder with `ordinary.pcap`, `ordinary-ingress.pcap` (what comes in alone), `attacks.pcap` (ordinary traffic goes on meanwhile) and `attacks.toml`,
-//! captured at the site's server.
+//! It has a training part and a test part. They differ in hosts, times, seeds, rates and the options of the tools. Each
+//! is a folder with the captures `ordinary.pcap`, `ordinary-ingress.pcap` (only incoming packets) and `attacks.pcap`
+//! (normal traffic continues during the attacks), and the rules `attacks.toml`. All captures are taken at the site's
+//! server.
 
 mod attacks;
 mod capture;
@@ -42,34 +44,34 @@ use crate::lab::{Interface, Lab};
 use crate::scenario::{Town, unix_ms};
 use crate::traffic::background;
 
-/// Between attacks, and before the first and after the last of them: a window of two seconds and a drain are over then.
+/// Pause between attacks, before the first and after the last. A window of two seconds and a drain end within it.
 const PAUSE: Duration = Duration::from_secs(4);
 
-/// Longer than captures take to begin and end.
+/// Longest time for the captures to start or to end.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What an attack leaves behind belongs to it: answers to its last packets, and connections that it left open.
+/// Time after an attack that still belongs to it: answers to its last packets, and connections that it left open.
 const TAIL: Duration = Duration::from_secs(1);
 
-/// What something needs: the tools of every test, or also those that `cargo xtask corpus` alone brings.
+/// The tools that something needs: those of every test, or also those that only `cargo xtask corpus` installs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Equipment {
-    /// Those of every test.
+    /// The tools of every test.
     Laboratory,
-    /// Those of the corpus.
+    /// The tools of the corpus.
     Corpus,
 }
 
 /// A part of the corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// To learn from.
+    /// For training.
     Train,
-    /// To be tested by.
+    /// For tests.
     Test,
 }
 
-/// In what the ordinary traffic of the parts differs, beside their seeds.
+/// The differences between the parts' normal traffic, besides their seeds.
 #[derive(Clone, Copy)]
 struct Shape {
     census: Census,
@@ -103,18 +105,19 @@ impl Part {
     }
 }
 
-/// What is to be made.
+/// What to make.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Where the parts' folders go.
+    /// The folder for the parts' folders.
     pub folder: PathBuf,
-    /// How long ordinary traffic is captured alone, in each part; longer, if by then not everything has been done once.
+    /// Time for which normal traffic is captured alone, in each part. It is longer if not every activity has been done
+    /// once by then.
     pub ordinary: Duration,
-    /// For whatever is random; when packets go out remains up to the machine.
+    /// Seed of all random choices. The times of packets also depend on the machine.
     pub seed: u64,
-    /// Only what can be made with this.
+    /// Makes only what needs no other tools.
     pub equipment: Equipment,
-    /// Only these classes of attacks, where there are any.
+    /// Makes only attacks of these classes, unless the list is empty.
     pub classes: Vec<String>,
     /// Whether agents meter the server and a client meanwhile.
     pub live: bool,
@@ -138,31 +141,31 @@ impl Plan {
 /// An attack that has been captured.
 #[derive(Debug, Clone)]
 pub struct Past {
-    /// In which part.
+    /// The part of the corpus.
     pub part: Part,
-    /// What it was.
+    /// The attack.
     pub attack: &'static Attack,
-    /// Unix time, ms.
+    /// Start in ms of Unix time.
     pub began_ms: u64,
-    /// How long it took.
+    /// Its duration.
     pub lasted: Duration,
-    /// What the capture and the rules show of it.
+    /// Its flows and packets in the capture, by the rules.
     pub seen: Labelled,
-    /// What agents at the server reported while it lasted.
+    /// The reports of the agents at the server during the attack.
     pub reports: Vec<Report>,
 }
 
-/// What was made.
+/// The result of making the corpus.
 #[derive(Debug, Default)]
 pub struct Made {
-    /// The attacks, in their order.
+    /// The attacks, in the order of their start.
     pub attacks: Vec<Past>,
-    /// What agents reported of ordinary traffic alone: nothing of that happened.
+    /// The agents' reports during normal traffic alone. All of them are false alarms.
     pub false_reports: Vec<Report>,
 }
 
 impl Past {
-    /// When it began, in UTC.
+    /// Its start in UTC.
     pub fn began(&self) -> Result<String> {
         rules::time(self.began_ms)
     }
@@ -183,7 +186,7 @@ pub fn make(lab: &Lab, plan: &Plan) -> Result<Made> {
 fn make_part(lab: &Lab, part: Part, plan: &Plan) -> Result<Made> {
     let folder = plan.folder.join(part.name());
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    // An odd number with many bits: seeds that follow each other have no part in common.
+    // An odd number with many bits, so that the random sequences of consecutive seeds do not overlap.
     let seed = plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ part.choose(0, 1 << 63);
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let site = Site::build(lab, part)?;
@@ -192,7 +195,7 @@ fn make_part(lab: &Lab, part: Part, plan: &Plan) -> Result<Made> {
     let _servers = Servers::start(&site, [far, sink], &files, plan.equipment)?;
     let people = People::start(&site, &files, part, seed, plan.equipment)?;
 
-    // Everybody begins at once, which is no ordinary moment.
+    // All activities start at once, which is not normal.
     thread::sleep(PAUSE);
     eprintln!("{}: ordinary traffic for {} s", part.name(), plan.ordinary.as_secs());
     let watch = Watch::of_site(&site, plan)?;
@@ -231,7 +234,7 @@ fn make_part(lab: &Lab, part: Part, plan: &Plan) -> Result<Made> {
     Ok(Made { attacks: pasts, false_reports })
 }
 
-/// Gives each report to the latest attack that had begun by then.
+/// Assigns each report to the latest attack that had started by then.
 fn attribute(reports: Vec<Report>, pasts: &mut [Past]) {
     for report in reports {
         let has_begun = |past: &&mut Past| past.began_ms <= report.incident.told_ms;
@@ -241,8 +244,7 @@ fn attribute(reports: Vec<Report>, pasts: &mut [Past]) {
     }
 }
 
-/// Captures the ordinary traffic of the town as well, in which the tests of the agent are set: what ships with flowml is
-/// to know both.
+/// Also captures the normal traffic of the town, which the agent's tests use. The shipped models are trained on both.
 pub fn make_town(lab: Lab, plan: &Plan) -> Result<Vec<Report>> {
     let folder = plan.folder.join(Part::Train.name());
     let town = Town::build(lab)?;
@@ -259,12 +261,12 @@ pub fn make_town(lab: Lab, plan: &Plan) -> Result<Vec<Report>> {
     watch.stop()
 }
 
-/// Begins a capture of each view.
+/// Starts a capture of each view.
 fn capture_views(at: &Interface, folder: &Path, name: &str) -> Result<Vec<Capture>> {
     View::ALL.map(|(view, end)| Capture::start(at, view, &folder.join(format!("{name}{end}")))).into_iter().collect()
 }
 
-/// Every attack has its packets under its label, and ordinary traffic alone has no other label.
+/// Checks that every attack has packets under its label, and that normal traffic alone has no other label than benign.
 fn check(folder: &Path, pasts: &mut [Past]) -> Result<()> {
     let tables = tempfile::tempdir().context("making a folder for tables")?;
     let rules = folder.join("attacks.toml");

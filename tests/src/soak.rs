@@ -1,9 +1,9 @@
-//! A soak: for minutes or hours the agent meters ordinary traffic and attacks while all that it depends on fails now and then,
-//! and each minute every packet must be accounted for.
+//! The soak test: for minutes or hours the agent meters normal traffic and attacks, while everything that it depends on
+//! fails from time to time. Every minute, every packet must be accounted for.
 //!
-//! A check closes the port of the switch to the metered interface, waits until the agent has processed what came before, and
-//! compares three counts, to the packet: what the interfaces received, by the kernel; what the agent received; and the packets in
-//! the rows of its files, which with the packets that were skipped must be all. Then the port is opened again.
+//! A check closes the switch's port to the metered interface, and waits until the agent has processed what came before.
+//! It then compares three counts, which must be equal: packets that the interfaces received, by the kernel; packets
+//! that the agent received; and packets in the rows of its files, plus skipped packets. Then it opens the port again.
 
 mod growth;
 mod measure;
@@ -34,50 +34,51 @@ use crate::screen::{Screen, clock, ensure_not_interrupted, is_interrupted, red};
 use crate::traffic::attack::{Attack, Scene};
 use crate::traffic::background::Habits;
 
-/// Longest that something may take on a busy machine.
+/// Longest time for a step on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Longest that the agent may take to write what is left.
+/// Longest time for the agent to write the rest at its end.
 const END_LIMIT: Duration = Duration::from_secs(180);
 
-/// How often something is looked at.
+/// Interval at which conditions are checked.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// The times between two checks.
+/// The allowed times between two checks.
 const PERIODS: std::ops::RangeInclusive<Duration> = Duration::from_secs(15)..=Duration::from_secs(60);
 
-/// How long a check usually takes: sessions have to end.
+/// Usual duration of a check, in which sessions have to end.
 const CHECK: Duration = Duration::from_secs(5);
 
-/// What is to be done.
+/// What to do.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Where the measurements and the picture go. The agent's outputs are there as well, and are removed as they are read.
+    /// Folder for the measurements and the chart. The agent's outputs are there as well; they are removed after they
+    /// are read.
     pub folder: PathBuf,
-    /// For how long, if checks take no longer than they usually do.
+    /// Duration, if checks do not take longer than usual.
     pub length: Duration,
     /// The same seed makes the same schedule.
     pub seed: u64,
 }
 
 impl Plan {
-    /// The time between two checks: a minute, or a quarter of a short soak.
+    /// The time between two checks: a minute, or a quarter of a short soak test.
     fn period(&self) -> Duration {
         (self.length / 4).clamp(*PERIODS.start(), *PERIODS.end())
     }
 
-    /// The part of it in which something happens.
+    /// The part of a period in which attacks and faults happen.
     fn busy(&self) -> Duration {
         self.period() - CHECK
     }
 
-    /// How many there are.
+    /// The number of periods.
     fn periods(&self) -> usize {
         (self.length.as_secs() / self.period().as_secs()).max(1) as usize
     }
 }
 
-/// Makes an empty folder, or takes one that is empty, or holds a former soak, which is removed.
+/// Makes an empty folder, or takes an existing one that is empty or contains an earlier soak test, which is removed.
 fn prepare(folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let is_ours = folder.join(MEASURES).exists() || folder.join(DEEDS).exists();
@@ -97,7 +98,7 @@ const DEEDS: &str = "deeds.tsv";
 const SAID: &str = "agent.log";
 const PICTURE: &str = "soak.html";
 
-/// What happened, when: a file, and lines on the screen.
+/// The log of events with their times: a file, and lines on the screen.
 struct Log<'a> {
     screen: &'a Screen,
     file: File,
@@ -113,19 +114,19 @@ impl Log<'_> {
     }
 }
 
-/// What went wrong in a period, by which losses are allowed.
+/// The faults and attacks of a period, which determine the losses that are allowed.
 #[derive(Debug, Clone, Default)]
 struct Past {
     faults: Vec<Fault>,
     attacks: Vec<&'static str>,
-    /// When faults lasted, Unix time.
+    /// Times of the faults in ms of Unix time.
     spans: Vec<(u64, u64)>,
 }
 
-/// An attack that goes on.
+/// A running attack.
 type Running = (&'static Attack, JoinHandle<Result<()>>);
 
-/// The soak while it runs.
+/// A running soak test.
 struct Soak<'a> {
     site: Site,
     log: Log<'a>,
@@ -136,10 +137,10 @@ struct Soak<'a> {
     verdict: Verdict,
 }
 
-/// Runs a soak, to its end or until SIGINT or SIGTERM. Returns what is wrong, each in a line; nothing if all is well.
+/// Runs a soak test to its end, or until SIGINT or SIGTERM. Returns the failures, one line each.
 pub fn run(lab: Lab, plan: &Plan, screen: &Screen) -> Result<Vec<String>> {
     let folder = prepare(&plan.folder)?;
-    // First of all, by which the folder is known again.
+    // This file comes first: it marks the folder as that of a soak test.
     let mut file = File::create(folder.join(DEEDS))?;
     writeln!(file, "unix_ms\tseconds\tname\twhat")?;
     let site = Site::build(lab, &folder)?;
@@ -163,7 +164,7 @@ pub fn run(lab: Lab, plan: &Plan, screen: &Screen) -> Result<Vec<String>> {
     writeln!(table, "{}", header())?;
     for steps in &periods {
         match soak.period(steps, plan) {
-            // What was measured until then is worth its picture.
+            // The measurements so far are still drawn.
             Err(_) if is_interrupted() => break,
             done => done?,
         }
@@ -177,7 +178,7 @@ pub fn run(lab: Lab, plan: &Plan, screen: &Screen) -> Result<Vec<String>> {
     soak.finish(&folder)
 }
 
-/// Says what is going to happen.
+/// Prints the schedule.
 fn announce(screen: &Screen, plan: &Plan, periods: &[Vec<Step>]) {
     let (length, period) = (clock(plan.length), plan.period());
     screen.line(&format!("a soak of {length}, a check each {} s, seed {}; the plan:", period.as_secs(), plan.seed));
@@ -191,7 +192,7 @@ fn announce(screen: &Screen, plan: &Plan, periods: &[Vec<Step>]) {
 }
 
 impl Soak<'_> {
-    /// A period of the schedule, and the check at its end.
+    /// Runs one period of the schedule, and the check at its end.
     fn period(&mut self, steps: &[Step], plan: &Plan) -> Result<()> {
         self.site.town.server.set_port_open(true)?;
         let (from, mut past) = (Instant::now(), Past::default());
@@ -237,7 +238,7 @@ impl Soak<'_> {
         Ok(())
     }
 
-    /// Waits a moment, if the agent still runs and nobody wants an end.
+    /// Waits a moment. Fails if the agent has ended or the user stops the test.
     fn watch(&self, plan: &Plan) -> Result<()> {
         ensure_not_interrupted()?;
         let said = || self.site.agent.stderr();
@@ -255,7 +256,8 @@ impl Soak<'_> {
         Ok(())
     }
 
-    /// Waits for the attacks. Faults may break one off, as they do with ordinary traffic: that is told and no failure.
+    /// Waits for the attacks. A fault may interrupt an attack, as it interrupts normal traffic: that is logged and is
+    /// no failure.
     fn join_attacks(&mut self, plan: &Plan) -> Result<()> {
         while self.running.iter().any(|(_, thread)| !thread.is_finished()) {
             self.site.tidy()?;
@@ -270,7 +272,7 @@ impl Soak<'_> {
         Ok(())
     }
 
-    /// Lets nothing in until all that came is accounted for, and measures.
+    /// Lets no packet in until all packets that came are accounted for, and measures.
     fn check(&mut self, plan: &Plan) -> Result<Measure> {
         self.site.town.server.set_port_open(false)?;
         let closed = Instant::now();
@@ -282,7 +284,8 @@ impl Soak<'_> {
             let on_the_wire = self.site.on_the_wire()?;
             let mut measure = Measure::read(&scrape, self.measures.last())?;
             let now = Process::of(self.site.agent.id())?;
-            // What a moment opens besides is not part of the state.
+            // Threads and descriptors that exist only for a moment do not count, so the smaller of two readings is
+            // used.
             let least = |of: fn(&Process) -> u64| process.as_ref().map_or(of(&now), |before| of(before).min(of(&now)));
             let (threads, descriptors) = (least(|of| of.threads), least(|of| of.descriptors));
             process = Some(Process { threads, descriptors, ..now });
@@ -329,7 +332,7 @@ impl Soak<'_> {
         self.log.event("check", &line)
     }
 
-    /// Has the agent end, and draws the picture.
+    /// Ends the agent, and draws the chart.
     fn finish(mut self, folder: &Path) -> Result<Vec<String>> {
         let wire = self.site.on_the_wire()?;
         self.log.screen.progress("the agent drains once more and ends");
@@ -349,7 +352,7 @@ impl Soak<'_> {
     }
 }
 
-/// On a thread of its own: it goes on while faults begin and end.
+/// Runs an attack on a thread of its own, because it continues while faults start and end.
 fn launch(attack: &'static Attack, attacker: Interface, victim: Interface, seed: u64) -> JoinHandle<Result<()>> {
     thread::spawn(move || (attack.launch)(Scene { attacker: &attacker, victim: &victim, seed }))
 }

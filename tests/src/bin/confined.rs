@@ -1,7 +1,7 @@
-//! What a confined process can do: tries each call by itself, or becomes a program on a kernel that seems to have no Landlock.
+//! Tries each call in a confined process, or executes a program as on a kernel without Landlock.
 //!
-//! `confined on|off INSIDE OUTSIDE` prints a line for each attempt: whether it is forbidden or needed, its name, and the error
-//! number (0 for none). `confined older PROGRAM [ARGUMENT]...` becomes the program.
+//! `confined on|off INSIDE OUTSIDE` prints a line for each attempt: whether it is forbidden or needed, its name, and
+//! the error number (0 for none). `confined older PROGRAM [ARGUMENT]...` executes the program.
 
 use std::ffi::{CStr, c_long};
 use std::fs::{self, File};
@@ -17,17 +17,17 @@ use std::{env, ptr, thread};
 use anyhow::{Context, Result, bail, ensure};
 use flowml_user::process::sandbox::{Confined, Reach, confine, filter_calls};
 
-/// What an attempt is given.
+/// The inputs of an attempt.
 struct Place {
     inside: PathBuf,
     outside: PathBuf,
-    /// Listens at the port that is named, and was opened before.
+    /// A listener at the allowed port, opened before the confinement.
     listener: TcpListener,
 }
 
 /// One attempt.
 struct Attempt {
-    /// Whether a run needs it.
+    /// Whether a run of the agent needs it.
     needed: bool,
     name: &'static str,
     work: fn(&Place) -> io::Result<()>,
@@ -41,14 +41,15 @@ const fn needed(name: &'static str, work: fn(&Place) -> io::Result<()>) -> Attem
     Attempt { needed: true, name, work }
 }
 
-/// Where a call could do harm its arguments are wrong: the kernel says so, unless it refuses the call before.
+/// All attempts. A call that could do harm has wrong arguments: the kernel reports them unless the call is refused
+/// first.
 const ATTEMPTS: &[Attempt] = &[
     forbidden("execute a program", |_| Command::new("/bin/true").status().map(drop)),
     forbidden("start a process", |_| {
-        // SAFETY: the child does nothing but end.
+        // SAFETY: the child only ends.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            // SAFETY: nothing of this process is to be ended.
+            // SAFETY: the child has no state that must be cleaned up.
             unsafe { libc::_exit(0) };
         }
         answer(child.into())
@@ -73,7 +74,7 @@ const ATTEMPTS: &[Attempt] = &[
     forbidden("trace a process", |_| call(libc::SYS_ptrace, [16, -1, 0])),
     forbidden("mount", |_| {
         let [none, target] = [c"none", c"/nonexistent"].map(CStr::as_ptr);
-        // SAFETY: the texts end with 0.
+        // SAFETY: the strings end with 0.
         answer(unsafe { libc::mount(none, target, none, 0, ptr::null()) }.into())
     }),
     forbidden("load a kernel module", |_| call(libc::SYS_finit_module, [-1, 0, 0])),
@@ -83,20 +84,20 @@ const ATTEMPTS: &[Attempt] = &[
     forbidden("make a namespace", |_| call(libc::SYS_unshare, [libc::CLONE_NEWUTS.into(), 0, 0])),
     forbidden("join a namespace", |_| call(libc::SYS_setns, [-1, 0, 0])),
     forbidden("change the root", |_| {
-        // SAFETY: the text ends with 0.
+        // SAFETY: the string ends with 0.
         answer(unsafe { libc::chroot(c"/nonexistent".as_ptr()) }.into())
     }),
     forbidden("change the user", |_| call(libc::SYS_setresuid, [0, 0, 0])),
     forbidden("signal another process", |_| {
-        // SAFETY: signal 0 does nothing.
+        // SAFETY: signal 0 has no effect.
         answer(unsafe { libc::kill(libc::getppid(), 0) }.into())
     }),
     forbidden("map memory to execute", |_| map(libc::PROT_READ | libc::PROT_EXEC)),
     forbidden("make a file in memory", |_| {
-        // SAFETY: the text ends with 0.
+        // SAFETY: the string ends with 0.
         answer(unsafe { libc::memfd_create(c"x".as_ptr(), 0) }.into())
     }),
-    // TIOCSTI of asm-generic/ioctls.h, on what is no terminal.
+    // TIOCSTI of asm-generic/ioctls.h, on a descriptor that is no terminal.
     forbidden("type on a terminal", |_| call(libc::SYS_ioctl, [0, 0x5412, 0])),
     needed("start a thread that writes, renames and removes inside", |place| {
         let inside = place.inside.clone();
@@ -130,7 +131,7 @@ fn answer(returned: c_long) -> io::Result<()> {
 
 fn call(number: c_long, arguments: [c_long; 3]) -> io::Result<()> {
     let [first, second, third] = arguments;
-    // SAFETY: the arguments are numbers, or pointers to nothing that the kernel finds to be wrong.
+    // SAFETY: the arguments are numbers, or invalid pointers that the kernel rejects.
     answer(unsafe { libc::syscall(number, first, second, third, 0_u64, 0_u64, 0_u64) })
 }
 
@@ -141,7 +142,7 @@ fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<()> {
 
 fn map(protection: i32) -> io::Result<()> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    // SAFETY: the kernel chooses the place, which nobody uses.
+    // SAFETY: the kernel chooses an unused address.
     let place = unsafe { libc::mmap(ptr::null_mut(), 4096, protection, flags, -1, 0) };
     if place == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
@@ -159,7 +160,7 @@ fn main() -> Result<()> {
     }
 }
 
-/// Tries all, in a thread that was started when files were confined, and before calls were filtered.
+/// Makes all attempts in a thread that was started after files were confined, and before system calls were filtered.
 fn attempt_all(confined: bool, inside: PathBuf, outside: PathBuf) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     if confined {
@@ -186,9 +187,9 @@ fn attempt_all(confined: bool, inside: PathBuf, outside: PathBuf) -> Result<()> 
     Ok(())
 }
 
-/// Lets the first call of Landlock fail from now on as on a kernel that has none.
+/// Makes the first call of Landlock fail from now on, as on a kernel without Landlock.
 fn hide_landlock() -> io::Result<()> {
-    // The load of the call's number, a jump over the next instruction, and two answers (linux/filter.h, linux/seccomp.h).
+    // Load the call's number, jump over the next instruction, and two results (linux/filter.h, linux/seccomp.h).
     let instruction = |code: u32, jf, k| libc::sock_filter { code: code as u16, jt: 0, jf, k };
     let number = libc::SYS_landlock_create_ruleset as u32;
     let mut program = [

@@ -1,4 +1,4 @@
-//! Makes the labelled corpus, and shows what is in it.
+//! Makes the labelled corpus, and shows its content.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -61,7 +61,7 @@ fn show(plan: &Plan) -> Result<()> {
     show_false(&made.false_reports, "the sites", plan)
 }
 
-/// What agents reported of each attack.
+/// Shows the agents' reports of each attack.
 fn show_reports(pasts: &[Past]) {
     println!("\n{:<6}{:<19}{:<9}{:<24}incidents", "part", "class", "agent", "after");
     for past in pasts {
@@ -77,7 +77,7 @@ fn show_reports(pasts: &[Past]) {
     }
 }
 
-/// What agents reported where nothing happened.
+/// Shows the agents' reports during normal traffic.
 fn show_false(reports: &[Report], place: &str, plan: &Plan) -> Result<()> {
     if plan.live {
         println!(

@@ -1,4 +1,4 @@
-//! The demo: ordinary traffic and five attacks in a laboratory, and what the agent makes of them.
+//! The demo: normal traffic and five attacks in a laboratory, and the agent's reports.
 
 use std::net::IpAddr;
 use std::process::ExitCode;
@@ -15,19 +15,19 @@ use flowml_tests::traffic::background::Habits;
 /// The learner's warm-up, in intervals of a second.
 const WARM_UP: usize = 30;
 
-/// Longest that it may take on a busy machine.
+/// Longest time for the warm-up on a busy machine.
 const WARM_UP_LIMIT: Duration = Duration::from_secs(120);
 
-/// Seconds of ordinary traffic that are scored before the first attack.
+/// Seconds of normal traffic that are scored before the first attack.
 const ORDINARY: usize = 5;
 
-/// Pause after each attack: its last window of two seconds is over then, and the next attack is not taken for it.
+/// Pause after each attack. Its last window of two seconds is over then, so the next attack is not confused with it.
 const PAUSE: Duration = Duration::from_secs(4);
 
-/// What is shown, in this order.
+/// The attacks, in the order in which they run.
 const ACTS: [Act; 5] = [
     Act { attack: "port_scan", by: By::Stranger, names: &[Part::Attacker] },
-    // Its sources do not exist, so only the victim can be named.
+    // The sources are spoofed, so an incident can only name the victim.
     Act { attack: "syn_flood", by: By::Stranger, names: &[Part::Victim] },
     Act { attack: "udp_flood", by: By::Stranger, names: &[Part::Attacker, Part::Victim] },
     Act { attack: "exfiltration", by: By::Client, names: &[Part::Attacker] },
@@ -39,16 +39,16 @@ struct Act {
     /// Its name in [`ATTACKS`].
     attack: &'static str,
     by: By,
-    /// Whom an incident must name that counts as finding it.
+    /// The hosts that an incident must name to count as detection.
     names: &'static [Part],
 }
 
-/// Where an attack comes from.
+/// The attacking host.
 #[derive(Clone, Copy)]
 enum By {
-    /// A host that was silent until then.
+    /// A host without any traffic before.
     Stranger,
-    /// A host that goes on with its ordinary traffic.
+    /// A host that continues its normal traffic.
     Client,
 }
 
@@ -68,16 +68,16 @@ impl Part {
     }
 }
 
-/// An attack that has taken place.
+/// A finished attack.
 struct Past {
     attack: &'static Attack,
-    /// Since the begin of the demo.
+    /// Time since the start of the demo.
     at: Duration,
-    /// Unix time.
+    /// Start in ms of Unix time.
     began_ms: u64,
-    /// Until when an incident is counted as finding it, Unix time.
+    /// Latest time of an incident that counts as detection, in ms of Unix time.
     until_ms: u64,
-    /// Whom it must name.
+    /// The hosts of which an incident must name one.
     suspects: Vec<(IpAddr, Part)>,
 }
 
@@ -86,12 +86,12 @@ impl Past {
         seen.incidents_within(self.began_ms..=self.until_ms).find(|incident| self.named(incident).is_some())
     }
 
-    /// Whom of its suspects an incident names.
+    /// The host among the suspects that an incident names.
     fn named(&self, incident: &Incident) -> Option<&(IpAddr, Part)> {
         self.suspects.iter().find(|(host, _)| incident.names(*host))
     }
 
-    /// How near an anomaly it came at most.
+    /// The smallest probability of its hosts' windows, for an attack that was missed.
     fn nearest(&self, seen: &Seen) -> String {
         let windows = seen.scored().filter(|window| {
             (self.began_ms..=self.until_ms).contains(&window.end_ms)
@@ -172,7 +172,7 @@ fn warm_up(screen: &Screen, meter: &Meter) -> Result<()> {
     Ok(())
 }
 
-/// Scores ordinary traffic for a while. Returns until when, Unix time.
+/// Scores normal traffic for a while. Returns its end in ms of Unix time.
 fn ordinary(screen: &Screen, meter: &Meter) -> Result<u64> {
     let since = unix_ms();
     wait(meter, WARM_UP_LIMIT, |seen| {
@@ -183,7 +183,7 @@ fn ordinary(screen: &Screen, meter: &Meter) -> Result<u64> {
     Ok(unix_ms())
 }
 
-/// Runs an attack and shows what is found of it, as it is found.
+/// Runs an attack, and shows incidents as they are reported.
 fn perform(screen: &Screen, meter: &Meter, town: &Town, n: usize, act: &Act) -> Result<Past> {
     let attack = ATTACKS.iter().find(|attack| attack.name == act.attack);
     let attack = attack.with_context(|| format!("there is no attack {}", act.attack))?;
@@ -208,7 +208,7 @@ fn perform(screen: &Screen, meter: &Meter, town: &Town, n: usize, act: &Act) -> 
     };
     let mut shown = None;
     let mut show = |seen: &Seen| {
-        // What is unusual may get another name while it goes on.
+        // The kind of an incident can change while it is open.
         if let Some(incident) = past.incident(seen).filter(|incident| shown.as_ref() != Some(&incident.kind)) {
             shown = Some(incident.kind.clone());
             screen.event(&red(&format!("! incident: {}, which names {}", words(&incident.kind), past.whom(incident))));
@@ -231,7 +231,7 @@ fn perform(screen: &Screen, meter: &Meter, town: &Town, n: usize, act: &Act) -> 
     Ok(past)
 }
 
-/// On a thread of its own, so that the demo can be stopped meanwhile.
+/// Runs an attack on a thread of its own, so that the demo can be stopped meanwhile.
 fn launch(attack: &'static Attack, attacker: Interface, victim: Interface) -> thread::JoinHandle<Result<()>> {
     thread::spawn(move || (attack.launch)(Scene { attacker: &attacker, victim: &victim, seed: 7 }))
 }
@@ -255,7 +255,7 @@ fn table(screen: &Screen, seen: &Seen, pasts: &[Past]) {
     screen.line(&bold(&format!("{found} of {} attacks found", pasts.len())));
 }
 
-/// What else was reported: incidents without an attack, and what the attacks brought along.
+/// Shows all other reports: incidents without an attack, and further incidents of the attacks.
 fn beside(screen: &Screen, seen: &Seen, pasts: &[Past], ordinary_until: u64) {
     let scored = seen.scored().filter(|window| window.end_ms <= ordinary_until).count();
     let wrong = seen.incidents_within(0..=ordinary_until).count();
@@ -272,7 +272,7 @@ fn beside(screen: &Screen, seen: &Seen, pasts: &[Past], ordinary_until: u64) {
     );
 }
 
-/// What the agent said to the end, with its summary.
+/// Shows the agent's messages at the end of the run, with its summary.
 fn close(screen: &Screen, seen: &Seen, said: &str) -> Result<()> {
     screen.line("");
     for line in said.lines() {
@@ -283,7 +283,7 @@ fn close(screen: &Screen, seen: &Seen, said: &str) -> Result<()> {
     Ok(())
 }
 
-/// Looks at what was reported until `done`, a few times a second.
+/// Checks the reports a few times a second until `done` returns true.
 fn wait(meter: &Meter, limit: Duration, mut done: impl FnMut(&Seen) -> bool) -> Result<()> {
     let deadline = Instant::now() + limit;
     while !done(&meter.seen()) {

@@ -1,4 +1,5 @@
-//! The soak: the agent for a long time under mixed traffic, attacks and faults, and what became of every packet.
+//! The soak test: runs the agent for a long time under mixed traffic, attacks and faults, and accounts for every
+//! packet.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -9,10 +10,10 @@ use flowml_tests::screen::{Screen, is_interrupted, red, watch_signals};
 use flowml_tests::soak::{Plan, run};
 use flowml_user::process::amounts;
 
-/// How long a soak may be.
+/// The allowed durations of a soak test.
 const LENGTHS: std::ops::RangeInclusive<Duration> = Duration::from_secs(15)..=Duration::from_secs(7 * 86_400);
 
-/// As shells have it after SIGINT.
+/// The exit code of shells after SIGINT.
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {

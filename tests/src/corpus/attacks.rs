@@ -1,4 +1,4 @@
-//! The attacks of the corpus, by the tools that attackers use.
+//! The attacks of the corpus, by real attack tools.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -22,19 +22,19 @@ use crate::traffic::dns::{self, Kind, LONGEST_LABEL};
 use crate::traffic::peers::Exchange;
 use crate::traffic::raw::{FrameSender, Rate};
 
-/// Longest that a tool may take.
+/// Longest time for a tool.
 const LIMIT: Duration = Duration::from_secs(45);
 
-/// What an attack has to work with.
+/// The hosts and settings of an attack.
 pub(super) struct Scene<'a> {
     pub(super) part: Part,
     pub(super) site: &'a Site,
     pub(super) files: &'a Files,
-    /// Silent until now.
+    /// A host without any traffic before.
     pub(super) attacker: &'a Interface,
     /// The far end of a tunnel.
     pub(super) far: &'a Interface,
-    /// Where what is sent out in names goes.
+    /// The host that receives data hidden in DNS names.
     pub(super) sink: &'a Interface,
     pub(super) random: Xoshiro256PlusPlus,
 }
@@ -44,19 +44,19 @@ pub(super) struct Scene<'a> {
 pub struct Attack {
     /// The label of its flows.
     pub class: &'static str,
-    /// What runs it, and how, in a few words.
+    /// The tool that runs it, and how, in a few words.
     pub tool: &'static str,
-    /// What must be there for it.
+    /// The tools that it needs.
     pub equipment: Equipment,
-    /// Packets below which it has not taken place.
+    /// The smallest number of packets of a successful attack.
     pub least: u64,
-    /// What an incident of it may be called.
+    /// The acceptable kinds of its incident.
     pub kinds: &'static [&'static str],
     launch: Launch,
 }
 
 impl Attack {
-    /// Runs it to its end. Returns how its flows are recognised.
+    /// Runs it to its end. Returns the traces by which its flows are recognised.
     pub(super) fn launch(&self, scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
         (self.launch)(scene).with_context(|| format!("the attack {} ({})", self.class, self.tool))
     }
@@ -103,7 +103,7 @@ const fn by_tool(
     Attack { class, tool, equipment: Equipment::Corpus, least, kinds, launch }
 }
 
-/// What no program of Debian does.
+/// An attack by flowml's own code, because no program of Debian does it.
 const fn by_us(
     class: &'static str,
     tool: &'static str,
@@ -131,7 +131,7 @@ fn stealth_scan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     scene.scan("-sN", ports, 150)
 }
 
-/// The kernel answers few of these a second (icmp_ratelimit, ip-sysctl.rst), for which nmap would wait.
+/// The kernel sends few of these ICMP errors a second (icmp_ratelimit, ip-sysctl.rst), for which nmap would wait.
 fn udp_scan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     let ports = scene.part.choose("-p 1-400", "--top-ports 300");
     scene.scan("-sU --min-rate 60", ports, 80)
@@ -157,7 +157,7 @@ fn masscan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
         v4 = attacker.v4
     );
     let tool = attacker.host.spawn(words(&masscan))?;
-    // It looks whether to end when a frame comes in: here some that the server does not see.
+    // The tool checks whether to end only when a frame arrives. These frames do not reach the server.
     let poke = format!("ping -n -q -c 1 -W 1 {}", attacker.v4);
     let over = || {
         thread::sleep(Duration::from_millis(500));
@@ -174,7 +174,7 @@ fn syn_flood(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     let port = scene.part.choose(80, 443);
     scene.flood(&format!("-S -p {port} --rand-source"), 2000)?;
     let victim = &scene.site.server;
-    // The /24 of the site: the address plan of the laboratory.
+    // The /24 of the site, by the address plan of the laboratory.
     Ok(vec![Trace::FromAnybodyBut { known: format!("{}/24", victim.v4), victim: victim.v4.into(), port }])
 }
 
@@ -189,19 +189,19 @@ fn icmp_flood(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     scene.flood(&format!("--icmp -d {length}"), 1500)
 }
 
-/// Headers that never come to their end.
+/// HTTP requests whose headers never end.
 fn slow_http(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     let pace = scene.part.choose("-i 1 -x 12", "-i 2 -x 30");
     scene.slow(&format!("-H {pace}"), "http", "", 150)
 }
 
-/// Answers that are hardly read.
+/// HTTP responses that are read very slowly.
 fn slow_read(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     let pace = scene.part.choose("-w 10 -y 40 -n 1 -z 16 -k 2", "-w 200 -y 500 -n 2 -z 64 -k 3");
     scene.slow(&format!("-X {pace}"), "http", "long", 100)
 }
 
-/// In several rounds, as of somebody who tries not to be locked out.
+/// Password guessing in several rounds, as an attacker does it to avoid a lock-out.
 fn brute_force_ssh(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     let (user, tasks, tries) = scene.part.choose(("root", 4, 8), (ACCOUNT, 6, 18));
     let rounds = scene.vary(10);
@@ -216,7 +216,7 @@ fn brute_force_ftp(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     Ok(scene.whole())
 }
 
-/// A network in questions and answers that the server's resolver passes on to the far end.
+/// A tunnel in DNS queries and answers, which the server's resolver forwards to the far end.
 fn dns_tunnel(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     ensure!(
         Path::new("/dev/net/tun").exists(),
@@ -235,7 +235,7 @@ fn dns_tunnel(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
         Ok(near_end.stderr().text().contains("Connection setup complete"))
     };
     wait_until(LIMIT, up).with_context(|| format!("iodine said: {}", near_end.stderr().text()))?;
-    // iodine makes its interface by ifconfig, which says what became of it.
+    // iodine configures its interface by ifconfig. This command fails if the interface is missing.
     attacker.host.run_ok(["ifconfig", "dns0"])?;
     let count = scene.vary(150);
     let size = scene.vary(scene.part.choose(300, 600));
@@ -243,7 +243,7 @@ fn dns_tunnel(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     Ok(vec![Trace::between(attacker.v4, server.v4), Trace::between(server.v4, scene.far.v4)])
 }
 
-/// A file, a few dozen bytes a name, by way of the server's resolver.
+/// A file in DNS names, a few dozen bytes in each, by way of the server's resolver.
 fn dns_exfiltration(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     let names = format!("--address=/{DROP}/192.0.2.7");
     let _far_end = servers::names(scene.sink, &[names])?;
@@ -262,7 +262,7 @@ fn dns_exfiltration(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     Ok(vec![Trace::between(attacker.v4, server.ip()), Trace::between(server.ip(), scene.sink.v4)])
 }
 
-/// The server sends a file in questions that look like those of ping.
+/// The server sends a file in ICMP echo requests.
 fn icmp_exfiltration(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     let (server, far) = (&scene.site.server, scene.attacker);
     let (length, count) = (scene.vary(scene.part.choose(1200, 700)), scene.vary(200));
@@ -274,7 +274,7 @@ fn icmp_exfiltration(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     Ok(vec![Trace::between(server.v4, far.v4)])
 }
 
-/// The server calls an address that nobody else calls, at even intervals.
+/// The server connects to an address that no other host uses, at regular intervals.
 fn beacon(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     let (server, far) = (&scene.site.server, scene.attacker);
     let _far_end = servers::web(far, scene.files)?;
@@ -291,7 +291,8 @@ fn beacon(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     Ok(vec![Trace::between(server.v4, far.v4)])
 }
 
-/// Somebody asks others in the server's name, and they answer to the server: names in both parts, in one the time too.
+/// An attacker sends requests with the server's address as their source, and other hosts answer to the server: DNS in
+/// both parts, and NTP in one.
 fn reflection(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     let server = &scene.site.server;
     let (rate, seconds) = (scene.vary(scene.part.choose(250, 400)), 5);
@@ -313,7 +314,7 @@ fn reflection(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
 }
 
 impl Scene<'_> {
-    /// About so many: a fifth more or less.
+    /// About `number`: up to a fifth more or less.
     fn vary(&mut self, number: u32) -> u32 {
         let fifth = (number / 5).max(1);
         self.random.gen_range(number - fifth..=number + fifth)
@@ -323,7 +324,7 @@ impl Scene<'_> {
         self.site.server.v4.into()
     }
 
-    /// All that the attacker and the server have to do with each other.
+    /// The trace of all traffic between the attacker and the server.
     fn whole(&self) -> Vec<Trace> {
         vec![Trace::between(self.attacker.v4, self.victim())]
     }
@@ -339,17 +340,17 @@ impl Scene<'_> {
         Ok(self.whole())
     }
 
-    /// About five seconds of packets.
+    /// A flood of about five seconds.
     fn flood(&mut self, kind: &str, rate: u32) -> Result<Vec<Trace>> {
         let rate = self.vary(rate);
         let hping = format!("hping3 {kind} -q -c {} -i u{} {}", rate * 5, 1_000_000 / rate, self.victim());
         let output = self.attempt(&self.attacker.host, &hping)?;
-        // 1: nobody answered.
+        // Exit code 1: no answer arrived.
         ensure!(matches!(output.status.code(), Some(0 | 1)), "{hping} failed ({})", said(&output));
         Ok(self.whole())
     }
 
-    /// Connections to a web server that are kept up for eight seconds.
+    /// Connections to a web server that are kept open for eight seconds.
     fn slow(&mut self, kind: &str, scheme: &str, path: &str, connections: u32) -> Result<Vec<Trace>> {
         let (connections, victim) = (self.vary(connections), self.victim());
         let url = format!("{scheme}://{victim}/{path}");
@@ -362,7 +363,7 @@ impl Scene<'_> {
         let victim = self.victim();
         let hydra = format!("hydra -I -l {user} -P {passwords} -t {tasks} {service}://{victim}");
         let output = self.attempt(&self.attacker.host, &hydra)?;
-        // Its exit code says whether a password was found.
+        // The exit code states whether a password was found, so it is not checked.
         let done = String::from_utf8_lossy(&output.stdout).contains("1 of 1 target completed, 0 valid password");
         ensure!(done, "{hydra} did not come to its end ({})", said(&output));
         Ok(())
@@ -375,7 +376,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// Runs a tool where it may leave files behind.
+    /// Runs a tool in a folder where it may leave files.
     fn attempt(&self, host: &Host, command: &str) -> Result<Output> {
         let mut tool = host.command(words(command));
         tool.current_dir(self.files.path(""));

@@ -1,4 +1,4 @@
-//! tcpdump at work on an interface.
+//! Captures packets of an interface by tcpdump.
 
 use std::path::Path;
 use std::thread;
@@ -10,29 +10,29 @@ use rustix::process::Signal;
 use crate::lab::{Interface, wait_until};
 use crate::process::Process;
 
-/// Bytes of a frame that are kept: all headers; lengths are those of the wire all the same.
+/// Bytes of a frame that are kept: all headers. The length on the wire is recorded nevertheless.
 const SNAP_LENGTH: &str = "128";
 
-/// The kernel's buffer, KiB.
+/// Size of the kernel's buffer in KiB.
 const BUFFER: &str = "65536";
 
-/// Longest that it may take to begin, and to write what it has.
+/// Longest time for tcpdump to start, and to write the rest at its end.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// What is captured of an interface.
+/// The direction of captured packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum View {
-    /// What it sends and what it receives.
+    /// Sent and received packets.
     Both,
-    /// What it receives, as the meter sees it by XDP alone.
+    /// Received packets: the packets that a meter by XDP sees.
     Ingress,
 }
 
 impl View {
-    /// Each with what stands behind the name of a capture of it.
+    /// All views, each with the file name suffix of its capture.
     pub(super) const ALL: [(Self, &str); 2] = [(Self::Both, ".pcap"), (Self::Ingress, "-ingress.pcap")];
 
-    /// For tcpdump.
+    /// The name of the direction for tcpdump.
     const fn name(self) -> &'static str {
         match self {
             Self::Both => "inout",
@@ -41,7 +41,7 @@ impl View {
     }
 }
 
-/// A capture of an interface.
+/// A running capture of an interface.
 pub(super) struct Capture(Process);
 
 impl Capture {
@@ -73,9 +73,9 @@ impl Capture {
         Ok(capture)
     }
 
-    /// Ends the capture, which must be whole.
+    /// Ends the capture. Fails if packets were lost.
     pub(super) fn stop(self) -> Result<()> {
-        // tcpdump looks at its buffer once a second.
+        // tcpdump reads its buffer once a second.
         thread::sleep(Duration::from_millis(1200));
         self.0.signal(Signal::INT)?;
         let output = self.0.wait(LIMIT)?;

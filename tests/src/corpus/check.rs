@@ -1,4 +1,4 @@
-//! The corpus as flowml sees it: how many flows and packets of a capture have which label.
+//! Counts the flows and packets of a capture by label, with flowml itself.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,13 +12,14 @@ use crate::agent;
 /// Flows of one label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Labelled {
-    /// How many flows.
+    /// The number of flows.
     pub flows: u64,
-    /// Packets in them.
+    /// The number of their packets.
     pub packets: u64,
 }
 
-/// What `flowml read` and `flowml label` make of a capture and rules, by label. Needs a folder for the tables.
+/// Runs `flowml read` and `flowml label` with a capture and rules. Returns the counts by label. Writes its tables to
+/// `folder`.
 pub fn labelled(capture: &Path, rules: &Path, folder: &Path) -> Result<BTreeMap<String, Labelled>> {
     let (flows, labels) = (folder.join("flows.csv"), folder.join("labelled.csv"));
     let mut sink = OsStr::new("csv=").to_owned();

@@ -1,4 +1,4 @@
-//! What servers and clients of the corpus work with: objects to fetch, throw-away keys and accounts, passwords to try.
+//! Files of the corpus's servers and clients: objects to fetch, temporary keys and accounts, passwords to try.
 
 use std::fs::{self, File, Permissions};
 use std::net::IpAddr;
@@ -15,24 +15,24 @@ use tempfile::TempDir;
 
 use super::Equipment;
 
-/// Objects that web servers offer, and their least and greatest length in bytes.
+/// Objects of the web servers: their number, and their smallest and largest length in bytes.
 const OBJECTS: usize = 40;
 const LENGTHS: (f64, f64) = (300.0, 400_000.0);
 
-/// Length of what is streamed and downloaded at a bounded rate, bytes.
+/// Length of a stream or download at a limited rate, in bytes.
 const LONG: u64 = 64 << 20;
 
-/// The one account of the site, which exists for its SSH server alone; it has no password.
+/// The only account of the site. It exists only for its SSH server, and has no password.
 pub(super) const ACCOUNT: &str = "town";
 
-/// Its number, and that of its group: nobody's on Debian.
+/// Its user id and group id. No account of Debian has this id.
 const ACCOUNT_ID: u32 = 65533;
 
-/// A folder that goes with its guard.
+/// A folder that is removed with its guard.
 #[derive(Debug)]
 pub(super) struct Files {
     folder: TempDir,
-    /// Lengths of the objects, ascending.
+    /// Lengths of the objects in bytes, in ascending order.
     objects: Vec<u32>,
     /// The password of the FTP server.
     pub(super) password: String,
@@ -41,7 +41,7 @@ pub(super) struct Files {
 impl Files {
     pub(super) fn make(random: &mut Xoshiro256PlusPlus, equipment: Equipment) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("flowml-corpus-").tempdir().context("making a folder")?;
-        // The server's account reads its key here.
+        // The server's account must be able to read its key here.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
         let (least, most) = LENGTHS;
         let mut objects: Vec<u32> =
@@ -71,13 +71,13 @@ impl Files {
         Ok(path)
     }
 
-    /// The path, below the root of a web server, of the object whose length is nearest.
+    /// The path, below the root of a web server, of the object whose length is nearest to `length`.
     pub(super) fn object(&self, length: u32) -> String {
         let at = self.objects.partition_point(|&object| object < length).min(OBJECTS - 1);
         format!("objects/{at}")
     }
 
-    /// Words that are no password of anybody, one on a line.
+    /// Writes words that are no valid passwords, one on a line. Returns the path.
     pub(super) fn write_passwords(&self, random: &mut Xoshiro256PlusPlus, count: u32) -> Result<String> {
         let words: Vec<String> = (0..count).map(|_| word(random, 8)).collect();
         self.write("passwords", &(words.join("\n") + "\n"))?;
@@ -108,7 +108,7 @@ impl Files {
         run(openssl.arg(self.path("tls_key")).arg("-out").arg(self.path("tls_certificate")))
     }
 
-    /// The lists of accounts that the SSH server sees in place of the machine's.
+    /// Writes the account files that the SSH server sees instead of the machine's.
     fn make_account(&self) -> Result<()> {
         let home = self.folder.path().display();
         self.write(
@@ -123,8 +123,8 @@ impl Files {
         Ok(())
     }
 
-    /// The configuration of a web server that listens on all addresses of a host. Its file with the process id is one of
-    /// its own, which nginx removes at its end.
+    /// Writes the configuration of a web server that listens on all addresses of a host. Each server has its own file
+    /// for the process id, which nginx removes at its end.
     pub(super) fn web_configuration(&self, host: &str) -> Result<PathBuf> {
         let folder = self.folder.path().display();
         self.write(
@@ -143,7 +143,8 @@ impl Files {
         )
     }
 
-    /// The configuration of an SSH server that knows one key. hydra hangs where a connection ends after few tries.
+    /// Writes the configuration of an SSH server that accepts one key. It allows many attempts: hydra hangs if the
+    /// server closes a connection after a few.
     pub(super) fn ssh_configuration(&self) -> Result<PathBuf> {
         let folder = self.folder.path().display();
         self.write(
@@ -156,7 +157,7 @@ impl Files {
         )
     }
 
-    /// Arguments of `ssh` and `sftp` that know the server's one key, and nothing of this machine.
+    /// Arguments of `ssh` and `sftp`: only the server's one key, and no configuration of this machine.
     pub(super) fn ssh_options(&self) -> String {
         format!(
             "-F none -i {} -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no \
@@ -167,7 +168,7 @@ impl Files {
     }
 }
 
-/// An address as it stands in a URL.
+/// An address in the form of a URL.
 pub(super) fn in_url(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => address.to_string(),
@@ -179,14 +180,14 @@ fn word(random: &mut Xoshiro256PlusPlus, length: usize) -> String {
     (0..length).map(|_| char::from(random.sample(Alphanumeric))).collect()
 }
 
-/// A few words, for the keystrokes of a terminal.
+/// A few words that are typed in a terminal.
 pub(super) fn command_line(random: &mut Xoshiro256PlusPlus) -> &'static str {
     const LINES: &[&str] =
         &["ls -l /etc", "date", "df -h", "cat /etc/services", "uptime", "id", "ls -l /usr/bin | tail -40", "ps x"];
     LINES.choose(random).copied().unwrap_or("id")
 }
 
-/// A file of zeros that takes no room.
+/// Makes a sparse file of zeros.
 fn sparse(path: &Path, length: u64) -> Result<()> {
     let file = File::create(path).with_context(|| format!("making {}", path.display()))?;
     file.set_len(length).with_context(|| format!("making {} {length} bytes long", path.display()))

@@ -1,4 +1,4 @@
-//! What hosts do on an ordinary day, with real programs: pages, names, terminals, copies, mail, calls, pings.
+//! Normal traffic of hosts by real programs: web pages, DNS, terminals, copies, mail, calls, pings.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,27 +20,27 @@ use crate::traffic::peers::{Exchange, udp_exchange_from_here};
 use crate::traffic::rhythm::Rhythm;
 use crate::traffic::span::Span;
 
-/// Longest that one deed may take.
+/// Longest time for one action.
 const LIMIT: Duration = Duration::from_secs(40);
 
-/// Somebody's ways.
+/// The intensity of a part's normal traffic.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Habits {
-    /// Actions in relation to one person's.
+    /// Rate of actions relative to one person.
     pub(super) pace: f64,
-    /// Part of the conversations that go over IPv6.
+    /// Ratio of conversations that use IPv6.
     pub(super) ipv6: f64,
-    /// Least length of a page, bytes.
+    /// Smallest length of a page in bytes.
     pub(super) page: u32,
 }
 
-/// One thing that somebody does again and again.
+/// An action that a person repeats.
 struct Activity {
     name: &'static str,
     equipment: Equipment,
-    /// Whether the server does so as well, with its mirror.
+    /// Whether the server does it as well, with its mirror.
     by_server: bool,
-    /// Mean time between the end of a deed and the next, seconds.
+    /// Mean time between the end of an action and the start of the next, in seconds.
     pause: f64,
     act: fn(&mut Person) -> Result<()>,
 }
@@ -68,16 +68,16 @@ const ACTIVITIES: &[Activity] = &[
     Activity { name: "ftp", equipment: Equipment::Corpus, by_server: false, pause: 12.0, act: Person::use_ftp },
 ];
 
-/// How often something was done.
+/// How often an action was completed.
 #[derive(Debug, Clone, Default)]
 struct Deeds {
     done: u64,
     failed: u64,
-    /// The first reason.
+    /// The first error.
     reason: Option<String>,
 }
 
-/// What has been done, by the names of the activities.
+/// The counts by the names of the activities.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally(BTreeMap<&'static str, Deeds>);
 
@@ -88,7 +88,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Everybody of a site at what they ordinarily do. Dropping it ends them.
+/// The normal activity of all hosts of a site. Dropping it ends it.
 pub(super) struct People {
     span: Span,
     threads: Vec<JoinHandle<Result<()>>>,
@@ -113,7 +113,7 @@ impl People {
         Ok(people)
     }
 
-    /// Waits until everything has been done at least once. An error if anything went wrong.
+    /// Waits until every activity has been done at least once. Fails if one failed.
     pub(super) fn wait_for_all(&self) -> Result<Tally> {
         let tally = || self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
         wait_until(LIMIT, || {
@@ -150,7 +150,7 @@ fn activities(equipment: Equipment) -> impl Iterator<Item = &'static Activity> {
     ACTIVITIES.iter().filter(move |activity| activity.equipment <= equipment)
 }
 
-/// One host at one activity.
+/// One host with one activity.
 struct Person {
     at: Interface,
     to: Interface,
@@ -162,11 +162,11 @@ struct Person {
 
 impl Person {
     fn live(mut self, activity: &'static Activity) {
-        // Not all at once, and soon enough that a short run has something of everything.
+        // The hosts do not start all at once, but soon enough that a short run contains every activity.
         self.rhythm.pause(activity.pause.min(0.5));
         while !self.rhythm.span.is_over() {
             let outcome = (activity.act)(&mut self);
-            // What is cut off by the end is neither done nor failed.
+            // An action that the end of the span interrupts has neither succeeded nor failed.
             if !self.rhythm.span.is_over() {
                 let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
                 let deeds = tally.0.entry(activity.name).or_default();
@@ -182,7 +182,7 @@ impl Person {
         }
     }
 
-    /// Some type of record of a name that exists more often than not.
+    /// A DNS query of a random type, mostly for a name that exists.
     fn look_up(&mut self) -> Result<()> {
         let host = self.rhythm.random.gen_range(0..2000);
         let (name, kind) = match self.rhythm.random.gen_range(0..100) {
@@ -212,7 +212,7 @@ impl Person {
         udp_exchange_from_here(to, Exchange { request: 48, response: 48 }).map(drop)
     }
 
-    /// Voice both ways: 160 bytes of sound behind a header of 12, each 20 ms (RFC 3551 §4.5.14).
+    /// Voice in both directions: 160 bytes of sound after a header of 12, every 20 ms (RFC 3551 §4.5.14).
     fn call(&mut self) -> Result<()> {
         const FRAME: [u8; 172] = [0x80; 172];
         let version = self.version();
@@ -230,7 +230,7 @@ impl Person {
         for _ in 0..frames {
             for end in [&here, &there] {
                 end.send(&FRAME).context("speaking")?;
-                // What is lost is lost, as in any call.
+                // Lost packets are not sent again.
                 while end.recv(&mut heard).is_ok() {}
             }
             if !self.rhythm.span.sleep(Duration::from_millis(20)) {
@@ -240,14 +240,14 @@ impl Person {
         Ok(())
     }
 
-    /// A page: its server's name, then its objects over one connection, or over one each.
+    /// A page: a query for its server's name, then its objects, over one connection or over one each.
     fn browse(&mut self) -> Result<()> {
         self.ask(&format!("www.{TOWN}"), Kind::A)?;
         let (scheme, address) = (self.scheme(), in_url(self.address()));
         let count = self.rhythm.random.gen_range(1..=8);
         let manner = match self.rhythm.random.gen_range(0..10) {
             0..2 => "-H Connection:close".to_owned(),
-            // A reader who goes on from page to page.
+            // A person who follows links from page to page.
             2..4 => format!("--rate {}/s", self.rhythm.random.gen_range(1..4)),
             _ => String::new(),
         };
@@ -273,13 +273,13 @@ impl Person {
         self.curl("", &[url])
     }
 
-    /// What a monitor asks again and again.
+    /// The periodic request of a monitor.
     fn ask_health(&mut self) -> Result<()> {
         let url = format!("http://{}/health", self.to.v4);
         self.curl("", &[url])
     }
 
-    /// A film: a steady rate for a while, over TCP.
+    /// A video stream: a constant rate for a while, over TCP.
     fn watch(&mut self) -> Result<()> {
         let rate = self.rhythm.random.gen_range(60..250);
         let length = rate * 1000 * self.rhythm.random.gen_range(4..12);
@@ -287,14 +287,14 @@ impl Person {
         self.curl(&format!("--limit-rate {rate}k --range 0-{length}"), &[url])
     }
 
-    /// As fast as a line of some megabits carries it.
+    /// A download at the rate of a line of some megabits a second.
     fn download(&mut self) -> Result<()> {
         let (rate, length) = (self.rhythm.random.gen_range(1..4), self.rhythm.pareto(500_000, 6_000_000));
         let url = self.url("long");
         self.curl(&format!("--limit-rate {rate}m --range 0-{length}"), &[url])
     }
 
-    /// Keystrokes and their echoes, now and then a screenful.
+    /// Keystrokes and their echoes, sometimes a screenful.
     fn use_terminal(&mut self) -> Result<()> {
         let mut keys = "sleep 0.5; ".to_owned();
         for _ in 0..self.rhythm.random.gen_range(2..6) {
@@ -312,7 +312,7 @@ impl Person {
         self.run_words(&["sh", "-c", &format!("({keys} echo exit) | ssh -tt {options} {ACCOUNT}@{to}")])
     }
 
-    /// A file over SSH, in or out.
+    /// A copy of a file over SSH, in either direction.
     fn copy(&mut self) -> Result<()> {
         let (to, options) = (self.address(), self.files.ssh_options());
         let kilobytes = self.rhythm.pareto(100, 3000);
@@ -324,7 +324,7 @@ impl Person {
         self.run_words(&["sh", "-c", &script])
     }
 
-    /// A message with an attachment.
+    /// A mail with an attachment.
     fn send_mail(&mut self) -> Result<()> {
         let length = self.rhythm.pareto(1_000, 300_000);
         let file = self.files.name(&format!("www/{}", self.files.object(length)));
@@ -346,7 +346,7 @@ impl Person {
         self.curl(&format!("--user {ACCOUNT}:{password} {manner}"), &[format!("ftp://{}/{path}", self.to.v4)])
     }
 
-    /// The other's, of either IP version.
+    /// The address of the other host, in a random IP version.
     fn address(&mut self) -> IpAddr {
         let version = self.version();
         self.to.address(version)
@@ -365,7 +365,7 @@ impl Person {
         format!("{scheme}://{address}/{path}")
     }
 
-    /// curl with options without blanks in them. What it fetches is thrown away.
+    /// Runs curl with options that contain no spaces. What it fetches is discarded.
     fn curl(&self, options: &str, urls: &[String]) -> Result<()> {
         let urls: String = urls.iter().map(|url| format!(" -o /dev/null {url}")).collect();
         self.run(&format!("curl -q --silent --show-error --fail --insecure --globoff --max-time 30 {options}{urls}"))
@@ -375,7 +375,7 @@ impl Person {
         self.run_words(&words.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>())
     }
 
-    /// Runs a program to its end, or to that of the span.
+    /// Runs a program until it ends or the span ends.
     fn run_words(&self, words: &[&str]) -> Result<()> {
         let process = self.at.host.spawn(words)?;
         let deadline = Instant::now() + LIMIT;

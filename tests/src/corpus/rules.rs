@@ -1,4 +1,4 @@
-//! The rules of `flowml label` that tell which flows an attack made.
+//! The rules of `flowml label` for the flows of an attack.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -6,15 +6,15 @@ use std::net::IpAddr;
 use anyhow::{Context, Result};
 use chrono::{DateTime, SecondsFormat};
 
-/// The label of ordinary traffic.
+/// The label of normal traffic.
 pub const BENIGN: &str = "benign";
 
-/// How an attack's flows are recognised within its time.
+/// The flows of an attack during its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trace {
-    /// Everything between two addresses or networks that have nothing else to do with each other then.
+    /// All flows between two addresses or networks that have no other traffic at that time.
     Between(String, String),
-    /// What anybody opens to a TCP port, except for a network of known hosts.
+    /// Flows to a TCP port from all addresses outside a network of known hosts.
     FromAnybodyBut {
         /// A network in CIDR notation.
         known: String,
@@ -29,18 +29,18 @@ impl Trace {
     }
 }
 
-/// Flows that have a label.
+/// A rule for the flows of one label.
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
     pub(super) label: &'static str,
-    /// Unix time, ms.
+    /// Start in ms of Unix time.
     pub(super) from_ms: u64,
-    /// Unix time, ms, not included.
+    /// End in ms of Unix time, exclusive.
     pub(super) to_ms: u64,
     pub(super) trace: Trace,
 }
 
-/// The rules as TOML. `heading` becomes a comment, a line for each of its own.
+/// Formats the rules as TOML. Each line of `heading` becomes a comment.
 pub(super) fn to_toml(heading: &str, rules: &[Rule]) -> Result<String> {
     let mut text = String::new();
     for line in heading.lines() {
@@ -74,7 +74,7 @@ impl Rule {
     }
 }
 
-/// As in 2026-11-23T09:47:00.250Z.
+/// A time in the form 2026-11-23T09:47:00.250Z.
 pub(super) fn time(unix_ms: u64) -> Result<String> {
     let time = i64::try_from(unix_ms).ok().and_then(DateTime::from_timestamp_millis);
     let time = time.with_context(|| format!("{unix_ms} ms is no time of the calendar"))?;
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_label_the_flows_of_an_attack_in_its_time_and_no_others() {
+    fn rules_label_only_the_flows_of_an_attack_during_its_time() {
         let (from_ms, to_ms) = (1_795_000_000_250, 1_795_000_009_500);
         let victim = "10.77.1.9".parse().expect("an address");
         let scan = Trace::between([10, 77, 1, 20], victim);

@@ -1,4 +1,4 @@
-//! Servers of the corpus: the programs that serve real networks, with configurations of ours.
+//! Servers of the corpus: the programs of real networks, with configurations for the laboratory.
 
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::path::PathBuf;
@@ -14,20 +14,21 @@ use crate::lab::{Interface, IpVersion, wait_until};
 use crate::process::Process;
 use crate::traffic::peers::UdpService;
 
-/// Longest that a server may take until it listens.
+/// Longest time until a server listens.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// The port of the Network Time Protocol (RFC 5905).
 pub(super) const NTP: u16 = 123;
 
-/// Where names lead that nobody serves, and what an attacker has of the name space. All are of RFC 6761 §6.5.
+/// Domains of RFC 6761 §6.5: the site's domain, and those of the attackers. No server outside the laboratory answers
+/// for them.
 pub(super) const TOWN: &str = "town.example";
 pub(super) const TUNNEL: &str = "t.tunnel.example";
 pub(super) const DROP: &str = "x.drop.example";
-/// Has a long TXT record.
+/// A domain with a long TXT record.
 pub(super) const AMPLE: &str = "ample.example";
 
-/// Everything that serves while a part of the corpus is made. Dropping it ends them.
+/// All servers of a part of the corpus. Dropping it ends them.
 #[derive(Debug)]
 pub(super) struct Servers {
     _processes: Vec<Process>,
@@ -35,7 +36,7 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// Starts them. `far` and `drop` are whom the server's resolver asks for the names of two attackers.
+    /// Starts the servers. The server's resolver sends queries for the names of two attackers to `far` and `drop`.
     pub(super) fn start(
         site: &Site,
         [far, drop]: [&Interface; 2],
@@ -59,7 +60,7 @@ impl Servers {
     }
 }
 
-/// dnsmasq: every name of the town, a few records of other types, and what further arguments say.
+/// dnsmasq with every name of the town, a few records of other types, and the records of further arguments.
 pub(super) fn names(at: &Interface, further: &[String]) -> Result<Process> {
     let ample: String = ('a'..='h').map(|letter| format!(",{}", letter.to_string().repeat(250))).collect();
     let words = format!(
@@ -83,7 +84,7 @@ pub(super) fn web(at: &Interface, files: &Files) -> Result<Process> {
     listening(at, 443, at.host.spawn(words)?)
 }
 
-/// OpenSSH. It sees the accounts of the site in place of the machine's, and writes its logs nowhere: the mounts are in
+/// OpenSSH. It sees the accounts of the site instead of the machine's, and its logs are discarded: the mounts are in
 /// the namespace that `ip netns exec` makes for it (ip-netns(8)).
 fn ssh(at: &Interface, files: &Files) -> Result<Process> {
     const SCRIPT: &str = r#"
@@ -96,31 +97,32 @@ fn ssh(at: &Interface, files: &Files) -> Result<Process> {
     listening(at, 22, at.host.spawn(["sh", "-c", SCRIPT, &folder, &program, &configuration])?)
 }
 
-/// pyftpdlib, which answers a wrong password after three seconds.
+/// pyftpdlib. It answers a wrong password after three seconds.
 fn ftp(at: &Interface, files: &Files) -> Result<Process> {
     let folder = files.name("ftp");
     let words = ["-p", "21", "-w", "-u", ACCOUNT, "-P", &files.password, "-d", &folder];
     listening(at, 21, python(at, "pyftpdlib", &words)?)
 }
 
-/// aiosmtpd, which takes every message and keeps none.
+/// aiosmtpd. It accepts every message and keeps none.
 fn mail(at: &Interface) -> Result<Process> {
     listening(at, 25, python(at, "aiosmtpd", &["-n", "-c", "aiosmtpd.handlers.Sink", "-l", "0.0.0.0:25"])?)
 }
 
-/// A module of the distribution's own Python, whatever other is first in the path.
+/// Runs a module of the distribution's own Python, whichever Python is first in the path.
 fn python(at: &Interface, module: &str, arguments: &[&str]) -> Result<Process> {
     at.host.spawn([&["/usr/bin/python3", "-m", module], arguments].concat())
 }
 
-/// A server that is unpacked for the corpus alone, or else the machine's.
+/// The path of a server: the one that was unpacked for the corpus, otherwise the machine's.
 pub(super) fn program(name: &str) -> String {
     let unpacked: PathBuf = agent::target().join("servers/usr/sbin").join(name);
     let system = PathBuf::from("/usr/sbin").join(name);
     if unpacked.is_file() { unpacked } else { system }.display().to_string()
 }
 
-/// Waits until a server takes connections, which are tried within its host and so pass no interface but its own.
+/// Waits until a server accepts connections. The attempts come from its own host, so they pass no interface of other
+/// hosts.
 fn listening(at: &Interface, port: u16, process: Process) -> Result<Process> {
     let tried = || {
         ensure!(process.is_running()?, "it has ended");

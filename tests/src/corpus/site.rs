@@ -1,4 +1,4 @@
-//! The hosts of a part of the corpus, all on one segment.
+//! The hosts of a part of the corpus, on one segment.
 
 use std::fs;
 
@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 use super::Part;
 use crate::lab::{Host, Interface, Lab, LinkOptions};
 
-/// Hosts of a site: so many that each attack has an attacker of its own.
+/// Number of hosts of a site. Each attack has its own attacker.
 const HOSTS: usize = 32;
 
-/// Networks of which the server has every address, as the host of a farm has: a scan of many hosts finds them here.
+/// A network whose addresses all belong to the server, as on a host of a farm. A scan of many hosts finds them here.
 pub(super) const FARM: &str = "10.80.0.0/16";
 
-/// How many hosts of a kind a site has; all others are strangers.
+/// The number of hosts of each kind. All others are strangers.
 #[derive(Clone, Copy)]
 pub(super) struct Census {
     pub(super) clients: usize,
@@ -23,20 +23,21 @@ pub(super) struct Census {
 /// One segment of hosts.
 #[derive(Debug)]
 pub(super) struct Site {
-    /// Has the services, and is where the capture is taken.
+    /// The host with the services, where the capture is taken.
     pub(super) server: Interface,
-    /// What the server itself asks for names, for files and for the time.
+    /// The host that serves DNS, files and time to the server.
     pub(super) mirror: Interface,
-    /// Open to questions of anybody.
+    /// Hosts that answer everyone, used for reflection.
     pub(super) responders: Vec<Interface>,
-    /// Busy with the server.
+    /// The clients of the server.
     pub(super) clients: Vec<Interface>,
-    /// Silent until they attack.
+    /// Hosts that send nothing until they attack.
     pub(super) strangers: Vec<Interface>,
 }
 
 impl Site {
-    /// The hosts, all of them at rest. Their links carry the packets of a wire, not the buffers of a local stack.
+    /// Builds the hosts without any traffic. Their links carry frames as on a wire, not the large buffers of a local
+    /// stack.
     pub(super) fn build(lab: &Lab, part: Part) -> Result<Self> {
         let hosts = (1..=HOSTS).map(|n| lab.host(&format!("{}-host{n}", part.name())));
         let hosts = hosts.collect::<Result<Vec<Host>>>()?;
@@ -54,7 +55,7 @@ impl Site {
         Ok(site)
     }
 
-    /// `gateway` is the server's way to the rest of the world: it takes everything and answers nothing.
+    /// `gateway` is the server's route to all other networks. It discards everything and answers nothing.
     fn route(&self, gateway: &Interface) -> Result<()> {
         let server = &self.server;
         let (gateway, through) = (gateway.v4.to_string(), server.v4.to_string());
@@ -63,7 +64,7 @@ impl Site {
         for stranger in &self.strangers {
             stranger.host.ip(&["route", "add", FARM, "via", &through])?;
         }
-        // What a flood leaves half open is over 3 s after it, and so within the time of its label.
+        // Connections that a flood leaves half open end 3 s after it, within the time of its label.
         server.host.enter(|| fs::write("/proc/sys/net/ipv4/tcp_synack_retries", "1"))?.context("tcp_synack_retries")
     }
 }

@@ -1,4 +1,4 @@
-//! Agents that meter the site while the corpus is made, as an operator would have them: which incidents they report.
+//! Runs agents at the site while the corpus is made, with an operator's options, and collects their incidents.
 
 use anyhow::Result;
 
@@ -7,37 +7,37 @@ use super::site::Site;
 use crate::lab::Interface;
 use crate::scenario::{Incident, Meter};
 
-/// What an agent sees.
+/// The views of agents, with their arguments.
 const VIEWS: [(&str, &[&str]); 2] = [("ingress", &[]), ("both", &["--direction", "both", "--xdp-mode", "tc"])];
 
 /// An incident, and which agent reported it.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// Where the agent was.
+    /// The host of the agent.
     pub at: &'static str,
-    /// Which directions it saw.
+    /// The direction that the agent meters.
     pub view: &'static str,
-    /// What it reported.
+    /// The incident.
     pub incident: Incident,
 }
 
-/// The agents at work.
+/// The running agents.
 pub(super) struct Watch(Vec<(&'static str, &'static str, Meter)>);
 
 impl Watch {
-    /// At the server and at a client, two each. None unless the plan says so.
+    /// Starts two agents at the server and two at a client, if the plan requires agents.
     pub(super) fn of_site(site: &Site, plan: &Plan) -> Result<Self> {
         let client = site.clients.first().map(|client| ("client", client));
         let places = [("server", &site.server)].into_iter().chain(client);
         if plan.live { Self::start(places) } else { Ok(Self(Vec::new())) }
     }
 
-    /// At the server alone.
+    /// Starts agents at the server only.
     pub(super) fn of_server(site: &Site, plan: &Plan) -> Result<Self> {
         if plan.live { Self::start([("server", &site.server)].into_iter()) } else { Ok(Self(Vec::new())) }
     }
 
-    /// Two at each place, of which one sees both directions.
+    /// Starts two agents at each place. One of them meters both directions.
     pub(super) fn start<'a>(places: impl Iterator<Item = (&'static str, &'a Interface)>) -> Result<Self> {
         let mut meters = Vec::new();
         for (name, interface) in places {
@@ -48,7 +48,7 @@ impl Watch {
         Ok(Self(meters))
     }
 
-    /// Ends them. Returns what all have reported.
+    /// Ends the agents. Returns all their reports.
     pub(super) fn stop(self) -> Result<Vec<Report>> {
         let mut reports = Vec::new();
         for (at, view, meter) in self.0 {

@@ -1,4 +1,4 @@
-//! Capture files out of any bytes: flows up to the damage, then an error that says where it is.
+//! Reads any bytes as a capture file: frames up to the damage, then an error that states where it is.
 
 use std::io::Cursor;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use flowml_user::session::Timeouts;
 use super::flows::SEED;
 use super::offline::Run;
 
-/// Frames of one input: compressed ones can hold a thousand times their length.
+/// Largest number of frames of one input. Compressed ones can contain a thousand times their length.
 const MOST: usize = 4096;
 
-/// The shortest record of a packet: a simple packet block of pcapng without a packet, bytes.
+/// The shortest record of a packet in bytes: a simple packet block of pcapng without packet bytes.
 const SHORTEST: usize = 16;
 
-/// What is known of a frame but its bytes, and those as a number.
+/// The fields of a frame, with a hash of its bytes instead of the bytes.
 #[derive(Debug, PartialEq, Eq)]
 struct Summary {
     time_ns: u64,
@@ -41,7 +41,7 @@ impl Summary {
     }
 }
 
-/// How the reading of a file ended.
+/// The result of reading a file.
 enum End {
     File,
     Enough,
@@ -59,8 +59,9 @@ pub(super) fn run(bytes: &[u8]) {
     let plain = matches!(bytes, [0x0a, 0x0d, ..] | [0xa1 | 0x4d | 0xd4 | 0x34 | 0x1c | 0xab | 0xac, ..]);
     let gzip = matches!(bytes, [0x1f, 0x8b, ..]);
     assert!(!plain || captured + SHORTEST * frames.len() <= bytes.len(), "more frames than bytes");
-    // Wherever a file is cut off, what is before that is read as it was. A block of zstd that is found to be damaged at its
-    // end is lost, while one that is cut off has been given as far as it goes where it was not compressed.
+    // Frames before a cut are the same as in the whole file. zstd is an exception for the number of frames: a block
+    // that is found to be damaged at its end is lost, while an uncompressed block that is cut off is returned up to the
+    // cut.
     for cut in [bytes.len() / 2, bytes.len().saturating_sub(1)] {
         let (part, end) = read(&bytes[..cut], None);
         assert!(!(plain || gzip) || part.len() <= frames.len(), "a cut at byte {cut} gives more frames");
@@ -100,7 +101,7 @@ fn read(bytes: &[u8], mut run: Option<Run>) -> (Vec<Summary>, End) {
     (frames, end)
 }
 
-/// An error says where in the bytes it is.
+/// Checks that the error states a position within the bytes.
 fn check_problem(problem: &Problem, bytes: &[u8]) {
     let (text, length) = (problem.to_string(), bytes.len());
     match problem {
@@ -110,7 +111,7 @@ fn check_problem(problem: &Problem, bytes: &[u8]) {
             assert!(*compressed || *offset <= length as u64, "{text}, of {length} bytes");
             assert!(text.contains(&offset.to_string()), "{text}");
         }
-        // What is compressed may be nothing.
+        // Compressed data may be empty.
         Problem::Empty => assert!(matches!(bytes, [] | [0x1f, 0x8b, ..] | [0x28, 0xb5, ..]), "{text}"),
         Problem::NotACapture | Problem::Variant { .. } | Problem::LinkType { .. } => {}
         Problem::Open(_) | Problem::Directory => panic!("{text}"),

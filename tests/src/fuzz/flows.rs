@@ -1,4 +1,4 @@
-//! Frames through parser, table, sessions, windows and records: nothing is lost on the way, whoever counts.
+//! Meters frames through parser, table, sessions, windows and records: no packet is lost, whichever CPU counts it.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use flowml_user::session::{Ended, Sessions};
 use super::input::{Input, Seen};
 use super::offline::{Run, inspector};
 
-/// The secret of the tables: an input must do the same each time. Odd numbers as random as any.
+/// The seed of the tables: odd random numbers. It is fixed, because an input must give the same result each time.
 pub(super) const SEED: Seed = Seed([
     0x9e37_79b9_7f4a_7c15,
     0xbf58_476d_1ce4_e5b9,
@@ -34,7 +34,7 @@ pub(super) const SEED: Seed = Seed([
     0xda94_2042_e4dd_58b5,
 ]);
 
-/// Within so many ns, sums of squares of µs have room in 64 bits.
+/// Within this time in ns, sums of squares of µs fit in 64 bits.
 const SHORT_NS: u64 = u32::MAX as u64 * 1000;
 
 pub(super) fn run(bytes: &[u8]) {
@@ -51,7 +51,7 @@ pub(super) fn run(bytes: &[u8]) {
 }
 
 impl<'a> Seen<'a> {
-    /// As a capture has it: without what hooks alone know.
+    /// The frame as in a capture, without the fields that only hooks have.
     fn captured(&self) -> Captured<'a> {
         let Self { time_ns, length, interface, link, bytes, .. } = *self;
         Captured { time_ns, length, interface, link, bytes }
@@ -72,7 +72,7 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// What one CPU should have counted in an epoch, counted without the table.
+/// The counts of one CPU in an epoch, computed without the table.
 #[derive(Default)]
 struct Truth {
     received: Count,
@@ -115,7 +115,7 @@ impl Partition {
         metered
     }
 
-    /// The table says what was counted without it, and its account closes.
+    /// Checks the table against the counts that were computed without it, and its packet accounting.
     fn check(&self) {
         let Self { table, truth } = self;
         let head: &Head = table.counts();
@@ -145,7 +145,7 @@ impl Partition {
     }
 }
 
-/// A packet that is in a flow, and who counted it.
+/// A packet in a flow, with the epoch and CPU that counted it.
 struct Placed {
     packet: Packet,
     epoch: u32,
@@ -154,10 +154,10 @@ struct Placed {
 
 type Counted = BTreeMap<FlowKey, Vec<Placed>>;
 
-/// Two CPUs, and what is behind them.
+/// Two CPUs with their tables, and the stages that process the drains.
 struct Meter {
     epochs: Epochs,
-    /// Steps of time, which for a frame are at most so many on average.
+    /// Steps of time so far. On average a frame may cause at most `most` steps.
     passed: u64,
     frames: u64,
     most: u64,
@@ -167,7 +167,7 @@ struct Meter {
     windows: HostWindows,
     inspector: Inspector,
     counted: Counted,
-    /// What the records say, by flow.
+    /// The sums of the records by flow.
     recorded: BTreeMap<FlowKey, Kept>,
 }
 
@@ -182,9 +182,9 @@ impl Meter {
             epochs: Epochs::new(input.interval, input.timeouts.idle),
             passed: 0,
             frames: 0,
-            // Intervals pass one by one on both sides of a silence, and where a timer is due, up to a slice of the window.
-            // A frame makes one part of a flow at most, and that so many timers: one for each timeout, for the end by
-            // flags, and for a record that goes on.
+            // Before and after a silence, and when a timer is due, intervals pass one by one, up to a slice of the
+            // window. A frame makes at most one partial flow, with at most these timers: one for each timeout, one for
+            // the end by flags, and one for a record of an open session.
             most: 2 * intervals(2 * WINDOW) + 6 + 4 * (intervals(WINDOW / SLICES as u32) + 1),
             epoch: 0,
             cpus: [partition(), partition()],
@@ -265,7 +265,7 @@ impl Meter {
         }
     }
 
-    /// Every packet that was counted is in the records.
+    /// Checks that every counted packet is in the records.
     fn finish(mut self) -> Counted {
         self.drain();
         if let Some(latest_ns) = self.epochs.latest_ns() {
@@ -283,7 +283,7 @@ impl Meter {
     }
 }
 
-/// A feature is a number that is not negative; where it is not defined it is none.
+/// A feature is finite and not negative, or NaN where it is not defined.
 fn check_features<T>(table: &[Feature<T>], unit: &T) {
     for feature in table {
         let value = feature.value(unit);
@@ -292,8 +292,8 @@ fn check_features<T>(table: &[Feature<T>], unit: &T) {
     }
 }
 
-/// What of a flow's statistics adds up, whoever counted which packets: packets, frame bytes, IP bytes, payload bytes,
-/// packets with payload, and squares of lengths by direction, packets by flag, and packets by length.
+/// The statistics of a flow that are sums, whichever CPUs counted which packets: by direction, packets, frame bytes, IP
+/// bytes, payload bytes, packets with payload, and squares of lengths; packets by flag; packets by length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Kept {
     directions: [[u64; 6]; 2],
@@ -327,7 +327,7 @@ impl Kept {
     }
 }
 
-/// As one CPU counts them in one epoch.
+/// The statistics that one CPU counts in one epoch.
 fn count<'a>(packets: impl IntoIterator<Item = &'a Placed>) -> Option<FlowStats> {
     let mut packets = packets.into_iter().map(|placed| &placed.packet).peekable();
     let key = packets.peek()?.key;
@@ -341,7 +341,7 @@ fn joined(parts: impl IntoIterator<Item = FlowStats>, join: fn(&mut FlowStats, &
     })
 }
 
-/// The parts of a flow are together what one CPU would have counted of all its packets.
+/// Checks that the partial flows of a flow together equal what one CPU would have counted of all its packets.
 fn check_parts(packets: &[Placed]) {
     let Some(whole) = count(packets) else { return };
     let mut by_cpu: BTreeMap<_, Vec<&Placed>> = BTreeMap::new();

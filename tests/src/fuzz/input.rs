@@ -1,4 +1,4 @@
-//! Frames with their times out of any bytes: a small format in which most bytes mean something.
+//! Decodes any bytes as frames with times: a small format in which most bytes have a meaning.
 
 use std::time::Duration;
 
@@ -11,40 +11,40 @@ use flowml_user::session::Timeouts;
 
 /// Bits of [`Step::kind`].
 pub(super) mod kind {
-    /// Seen by the second of the two CPUs.
+    /// The second of the two CPUs meters the frame.
     pub(crate) const OTHER_CPU: u8 = 1;
-    /// The epoch ends before.
+    /// The epoch ends before the frame.
     pub(crate) const NEW_EPOCH: u8 = 1 << 1;
-    /// It begins with no Ethernet header.
+    /// The frame does not start with an Ethernet header.
     pub(crate) const OTHER_LINK: u8 = 1 << 2;
-    /// The kernel has taken a tag out of it.
+    /// The kernel has stripped a tag from the frame.
     pub(crate) const STRIPPED_VLAN: u8 = 1 << 3;
-    /// It is a super-packet.
+    /// The frame is a super-packet.
     pub(crate) const SEGMENTS: u8 = 1 << 4;
-    /// More was on the wire than was captured.
+    /// The frame was captured only partly.
     pub(crate) const SNAPPED: u8 = 1 << 5;
-    /// Its time is before that of the frame before it.
+    /// The time of the frame is before that of the frame before it.
     pub(crate) const BACK: u8 = 1 << 6;
 }
 
-/// What stands before each frame.
+/// The header before each frame of an input.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Step {
     /// Bits of [`kind`].
     pub(super) kind: u8,
-    /// Time since the frame before: the lower half times 8 to the power of the upper half, ns. So it reaches from one ns
-    /// to six days.
+    /// Time since the frame before, in ns: the lower half times 8 to the power of the upper half. The range is from 1
+    /// ns to six days.
     pub(super) gap: u8,
-    /// Bytes of the frame, little-endian.
+    /// Length of the frame in bytes, little-endian.
     pub(super) length: [u8; 2],
-    /// The stripped tag, little-endian; else a number of bytes that were not captured.
+    /// The stripped tag, little-endian. Without a stripped tag, the number of bytes that were not captured.
     pub(super) tag: [u8; 2],
-    /// Segments' payload, little-endian.
+    /// Payload of the segments in bytes, little-endian.
     pub(super) size: [u8; 2],
-    /// Segments.
+    /// Number of segments.
     pub(super) count: u8,
-    /// Interface, and for frames without an Ethernet header their link type.
+    /// Interface. For frames without an Ethernet header, also the link type.
     pub(super) interface: u8,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Settings {
     timeouts: u8,
 }
 
-/// A frame as some hook or file sees it.
+/// A frame in the view of a hook or a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen<'a> {
     pub(super) time_ns: u64,
@@ -71,7 +71,7 @@ pub(super) struct Seen<'a> {
     pub(super) bytes: &'a [u8],
 }
 
-/// An input that has been read.
+/// A decoded input.
 #[derive(Debug)]
 pub(super) struct Input<'a> {
     pub(super) capacity: u32,
@@ -83,14 +83,14 @@ pub(super) struct Input<'a> {
 
 const CAPACITIES: [u32; 4] = [1, 16, 64, 512];
 
-/// Payload bytes of each direction that are kept: the lowest bits but two of the capacity say which.
+/// Payload bytes of each direction that are kept. Two of the low bits of the capacity select one.
 const PAYLOADS: [u32; 4] = [0, 40, 256, 1];
 
-/// The first is the default, the last the longest that the command line takes.
+/// Intervals. The first is the default, and the last is the longest that the command line accepts.
 const INTERVALS: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_millis(100), Duration::from_secs(10), Duration::from_secs(3600)];
 
-/// Idle and active timeouts, s.
+/// Idle and active timeouts in s.
 const TIMEOUTS: [(u64, u64); 4] = [(15, 120), (1, 1), (120, 1800), (86_400, 2)];
 
 const LINKS: [LinkType; 7] = [
@@ -103,17 +103,17 @@ const LINKS: [LinkType; 7] = [
     LinkType::Cooked2,
 ];
 
-/// Frames of one input.
+/// Largest number of frames of one input.
 const MOST: usize = 512;
 
-/// When the first frame comes, ns: a day, so that frames may come before it.
+/// Time of the first frame in ns. It is a day, so that frames may come before it.
 const BEGIN_NS: u64 = 86_400_000_000_000;
 
 /// Times do not go beyond the year 2262, as in a capture.
 const LATEST_NS: u64 = i64::MAX as u64;
 
 impl<'a> Input<'a> {
-    /// Reads any bytes.
+    /// Decodes any bytes.
     pub(super) fn of(mut bytes: &'a [u8]) -> Self {
         let settings: Settings = bytes.take().unwrap_or(Settings::zeroed());
         let (idle_s, active_s) = TIMEOUTS[usize::from(settings.timeouts & 3)];
@@ -173,16 +173,16 @@ impl Step {
     }
 }
 
-/// Writes an input: the seeds.
+/// Encodes an input, for the seeds.
 pub(super) struct Writer(Vec<u8>);
 
 impl Writer {
-    /// One that is metered in this way: indices of the tables above.
+    /// Starts an input with these settings, as indices of the tables above.
     pub(super) fn new(capacity: u8, interval: u8, timeouts: u8) -> Self {
         Self(bytemuck::bytes_of(&Settings { capacity, interval, timeouts }).to_vec())
     }
 
-    /// Adds a frame; the length is that of the bytes.
+    /// Adds a frame. Its length is that of the bytes.
     pub(super) fn frame(&mut self, step: Step, bytes: &[u8]) -> &mut Self {
         let length = (bytes.len() as u16).to_le_bytes();
         self.0.extend(bytemuck::bytes_of(&Step { length, ..step }));
@@ -195,7 +195,7 @@ impl Writer {
     }
 }
 
-/// The gap that says about so many ns.
+/// The gap byte whose value is closest to this many ns.
 pub(super) fn gap(ns: u64) -> u8 {
     let mut power = 0;
     while power < 15 && ns >> (3 * power) > 15 {

@@ -1,4 +1,5 @@
-//! The way of `flowml read`, as far as it does not depend on files: the account closes, and every row can be written.
+//! The stages of `flowml read` that do not depend on files: packet accounting is consistent, and every row can be
+//! written.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use flowml_user::record::Inspector;
 use flowml_user::session::Timeouts;
 use flowml_user::sink::{Console, Destination, Pace, Sinks, Target, Verbosity};
 
-/// Who looks at payload, for no pattern.
+/// An inspector of payload without patterns.
 pub(super) fn inspector() -> Inspector {
     Inspector::new(&[]).expect("no pattern is too large")
 }
@@ -21,7 +22,7 @@ pub(super) fn inspector() -> Inspector {
 pub(super) struct Run(Offline<VecTable>);
 
 impl Run {
-    /// One whose rows are written in all formats of lines, to nowhere.
+    /// Starts a run whose rows are formatted in all line formats and discarded.
     pub(super) fn begin(table: VecTable, timeouts: Timeouts, interval: Duration) -> Self {
         let inspector = Some(inspector());
         let columns = FlowColumns::of(inspector.as_ref());

@@ -1,4 +1,4 @@
-//! Rules for labels out of any bytes: rules, or an error that says where.
+//! Parses any bytes as rules for labels: rules, or an error that states its position.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -23,7 +23,7 @@ pub(super) fn run(bytes: &[u8]) {
     }
 }
 
-/// A label is that of a rule, the same each time.
+/// Checks that a label belongs to a rule, and is the same each time.
 fn check(rules: &Rules) {
     let addresses: [IpAddr; 3] =
         [Ipv4Addr::new(10, 0, 0, 1).into(), Ipv4Addr::new(172, 16, 0, 1).into(), Ipv6Addr::LOCALHOST.into()];

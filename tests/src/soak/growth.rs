@@ -1,21 +1,21 @@
-//! Whether something grows with time: the slope of Theil and Sen, which single high values do not move.
+//! Detects growth over time by the slope of Theil and Sen, which single high values do not affect.
 
-/// The part of a run in which the agent is still filling its caches and models, and which is not judged.
+/// Ratio of a run in which the agent still fills its caches and models. It is not checked.
 const WARM_UP: f64 = 0.2;
 
-/// A course is judged from so many values on: of fewer, it says more of single floods and of files that are just begun than of time.
+/// Smallest number of values that is checked. Fewer values depend more on single floods and new files than on time.
 const LEAST: usize = 12;
 
-/// Memory may grow by so much of its median over the time that is judged, and by so many MiB more.
+/// Memory may grow by this ratio of its median over the checked time, plus this many MiB.
 const PART: f64 = 0.1;
 const MORE_MIB: f64 = 16.0;
 
-/// A course of values, of which the warm-up is left out.
+/// A series of values without the warm-up.
 #[derive(Debug, Clone)]
 pub(super) struct Course(Vec<(f64, f64)>);
 
 impl Course {
-    /// Times in s, ascending, and values; the run lasted until the last of them.
+    /// Times in s in ascending order, and values. The run lasted until the last time.
     pub(super) fn new(points: impl IntoIterator<Item = (f64, f64)>) -> Self {
         let points: Vec<_> = points.into_iter().collect();
         let warm = points.last().map_or(0.0, |last| last.0) * WARM_UP;
@@ -27,20 +27,20 @@ impl Course {
         [first, second].map(|half| half.iter().map(|point| point.1).collect())
     }
 
-    /// The medians of both halves.
+    /// The medians of the first and the second half.
     pub(super) fn medians(&self) -> [f64; 2] {
         self.halves().map(median)
     }
 
-    /// The median of the slopes between all pairs, for an hour (H. Theil 1950, P. K. Sen, "Estimates of the Regression
-    /// Coefficient Based on Kendall's Tau", JASA 63, 1968).
+    /// The median of the slopes between all pairs of values, for an hour (H. Theil 1950, P. K. Sen, "Estimates of the
+    /// Regression Coefficient Based on Kendall's Tau", JASA 63, 1968).
     pub(super) fn slope_per_hour(&self) -> f64 {
         let pairs = self.0.iter().enumerate().flat_map(|(n, a)| self.0[n + 1..].iter().map(move |b| (a, b)));
         let slopes = pairs.filter(|(a, b)| b.0 > a.0).map(|(a, b)| (b.1 - a.1) / (b.0 - a.0));
         median(slopes.collect()) * 3600.0
     }
 
-    /// Why memory, in MiB, is said to grow.
+    /// A failure if memory, in MiB, grows by more than is allowed.
     pub(super) fn memory(&self) -> Option<String> {
         let (Some(first), Some(last)) = (self.0.first(), self.0.last()) else { return None };
         let grown = self.slope_per_hour() * (last.0 - first.0) / 3600.0;
@@ -49,7 +49,7 @@ impl Course {
         grows.then(|| format!("memory grew by {grown:.1} MiB, and may grow by {bound:.1} MiB"))
     }
 
-    /// Why what must not grow at all does: the least of the last third is more than the most of the first.
+    /// A failure if a count that must not grow does: if the minimum of the last third exceeds the maximum of the first.
     pub(super) fn count(&self, name: &str) -> Option<String> {
         let (third, values) = (self.0.len() / 3, self.0.iter().map(|point| point.1));
         let most = values.clone().take(third).reduce(f64::max)?;
@@ -72,13 +72,13 @@ fn median(mut values: Vec<f64>) -> f64 {
 mod tests {
     use super::*;
 
-    /// A value each minute of half an hour.
+    /// A value for each minute of half an hour.
     fn course(value: impl Fn(f64) -> f64) -> Course {
         Course::new((1..=30).map(|minute| (f64::from(minute) * 60.0, value(f64::from(minute)))))
     }
 
     #[test]
-    fn a_leak_is_found_and_floods_and_the_warm_up_are_not_leaks() {
+    fn a_leak_is_found_and_a_flood_or_warm_up_is_no_leak() {
         let flood = |minute: f64| if minute % 7.0 == 0.0 { 300.0 } else { 0.0 };
         let leak = course(|minute| 200.0 + 2.0 * minute + flood(minute));
         assert!((leak.slope_per_hour() - 120.0).abs() < 12.0, "{}", leak.slope_per_hour());
@@ -89,14 +89,14 @@ mod tests {
     }
 
     #[test]
-    fn one_descriptor_more_is_one_too_many() {
+    fn one_more_descriptor_is_growth() {
         assert_eq!(course(|minute| 40.0 + minute % 2.0).count("descriptors"), None);
         let grown = course(|minute| if minute < 15.0 { 40.0 } else { 41.0 }).count("descriptors");
         assert_eq!(grown.as_deref(), Some("descriptors grew from at most 40 to at least 41"));
     }
 
     #[test]
-    fn nothing_is_said_of_little() {
+    fn few_values_are_not_checked() {
         assert_eq!(Course::new([]).memory(), None);
         assert_eq!(Course::new([(1.0, 5.0)]).count("threads"), None);
         assert_eq!(Course::new((1..=6).map(|n| (f64::from(n), f64::from(n) * 100.0))).memory(), None);

@@ -1,4 +1,4 @@
-//! What is measured at each check: one table of columns, from which the file, the picture and the verdict are made.
+//! The measurements of each check, as a table of columns for the file, the chart and the verdict.
 
 use std::fs;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use super::site::OUTPUTS;
 use crate::scrape::{Histogram, Scrape};
 
-/// A drain that is later than this is counted as late.
+/// A drain that is later than this, in s, is counted as late.
 const LATE_S: f64 = 0.05;
 
-/// What `/proc` says of a process.
+/// The state of a process in `/proc`.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Process {
     pub(super) memory_kib: u64,
@@ -21,7 +21,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// As it is now (proc_pid_status(5), proc_pid_fd(5)).
+    /// Reads the current state (proc_pid_status(5), proc_pid_fd(5)).
     pub(super) fn of(id: u32) -> Result<Self> {
         let status = fs::read_to_string(format!("/proc/{id}/status")).context("reading the agent's status")?;
         let field = |name: &str| -> Result<u64> {
@@ -39,25 +39,25 @@ impl Process {
     }
 }
 
-/// What an output was given until now.
+/// The rows of an output so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Taken {
-    /// With those that were lost.
+    /// All rows, including the lost ones.
     pub(super) rows: f64,
     pub(super) lost: f64,
 }
 
-/// A check and what was measured at it. Counts are those since the begin, unless it is said otherwise.
+/// The measurements of a check. Counts are since the start unless stated otherwise.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Measure {
-    /// Unix time.
+    /// Unix time in ms.
     pub(super) unix_ms: u64,
     pub(super) since_begin: Duration,
-    /// From closing the port until all was accounted for.
+    /// Time from closing the port until all packets were accounted for.
     pub(super) settled_after: Duration,
     pub(super) process: Process,
     pub(super) cpu: Duration,
-    /// By the kernel, and by the agent.
+    /// Packets counted by the kernel, and those received by the agent.
     pub(super) on_the_wire: u64,
     pub(super) received: u64,
     pub(super) skipped: u64,
@@ -67,15 +67,15 @@ pub(super) struct Measure {
     pub(super) shed: f64,
     pub(super) outputs: [Taken; OUTPUTS.len()],
     pub(super) messages: u64,
-    /// In the period that this check ends.
+    /// Of the period that this check ends.
     pub(super) drains: Histogram,
     pub(super) lateness: Histogram,
-    /// Since the begin.
+    /// Since the start.
     pub(super) all: [Histogram; 2],
 }
 
 impl Measure {
-    /// What the metrics say.
+    /// Reads the values that come from the metrics.
     pub(super) fn read(scrape: &Scrape, before: Option<&Self>) -> Result<Self> {
         let all =
             [scrape.histogram("flowml_drain_duration_seconds")?, scrape.histogram("flowml_drain_lateness_seconds")?];
@@ -97,7 +97,7 @@ impl Measure {
         })
     }
 
-    /// Packets that are in flows and so must be in rows.
+    /// Packets in flows, which must be in rows.
     pub(super) const fn in_flows(&self) -> u64 {
         self.received - self.skipped
     }
@@ -121,7 +121,7 @@ fn number(value: f64) -> String {
     if value.fract() == 0.0 { format!("{value}") } else { format!("{value:.4}") }
 }
 
-/// The value of an output whose name ends so; an output that was given nothing yet has none.
+/// The value of the output whose name has this end, or 0 for an output without any rows yet.
 fn of_output(scrape: &Scrape, name: &str, end: &str) -> f64 {
     let end = format!("{end}\"");
     scrape.series(name).find(|(labels, _)| labels.ends_with(&end)).map_or(0.0, |(_, value)| value)
@@ -130,7 +130,7 @@ fn of_output(scrape: &Scrape, name: &str, end: &str) -> f64 {
 /// A column of the file.
 pub(super) struct Column {
     pub(super) name: &'static str,
-    /// Its name in the picture, if it is drawn.
+    /// Its name in the chart, if it is drawn.
     pub(super) drawn: Option<&'static str>,
     pub(super) value: fn(&Measure) -> f64,
 }
@@ -145,7 +145,7 @@ const fn drawn(name: &'static str, drawn: &'static str, value: fn(&Measure) -> f
 
 const MIB: f64 = 1024.0;
 
-/// What is measured, but for the outputs.
+/// All measurements except those of outputs.
 pub(super) const COLUMNS: &[Column] = &[
     column("unix_ms", |of| of.unix_ms as f64),
     column("seconds", |of| of.since_begin.as_secs_f64()),

@@ -1,4 +1,4 @@
-//! The course of a soak as a page: what was measured over time, and when something was wrong.
+//! Writes an HTML page about a soak test: the measurements over time, and the times of faults.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Who takes what the agent writes, and can be made not to: the reader of a FIFO, a collector, a small disk.
+//! The receivers of the agent's outputs, which can be made to fail: the reader of a FIFO, a collector, a small disk.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -16,13 +16,13 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use super::rows::{Lines, listed};
 use crate::lab::Host;
 
-/// How often somebody who rests looks whether to go on.
+/// Interval at which a stalled receiver checks whether to continue.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What a socket with a time limit says where nothing is wrong.
+/// Errors of a socket with a time limit that are no failure.
 const IDLE: [ErrorKind; 3] = [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted];
 
-/// The reader of a FIFO, who counts the packets in its rows.
+/// The reader of a FIFO. It counts the packets in its rows.
 #[derive(Debug)]
 pub(super) struct Reader {
     stalls: Arc<AtomicBool>,
@@ -30,7 +30,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Makes the FIFO, and reads it once somebody writes.
+    /// Makes the FIFO, and reads it from the moment at which a writer opens it.
     pub(super) fn start(path: &Path) -> Result<Self> {
         mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).context("making a FIFO")?;
         let stalls = Arc::new(AtomicBool::new(false));
@@ -54,7 +54,7 @@ impl Reader {
         self.stalls.store(stalls, Ordering::Relaxed);
     }
 
-    /// The packets in all rows, once the agent has ended.
+    /// The packets in all rows, after the agent has ended.
     pub(super) fn finish(self) -> Result<u64> {
         self.stall(false);
         let Ok(lines) = self.thread.join() else { bail!("reading the FIFO panicked") };
@@ -62,7 +62,7 @@ impl Reader {
     }
 }
 
-/// A collector of datagrams, which counts them.
+/// A collector of datagrams. It counts them.
 #[derive(Debug)]
 pub(super) struct Collector {
     state: Arc<State>,
@@ -89,7 +89,7 @@ impl Collector {
         self.state.away.store(away, Ordering::Relaxed);
     }
 
-    /// How many messages have come.
+    /// The number of received messages.
     pub(super) fn messages(&self) -> u64 {
         self.state.messages.load(Ordering::Relaxed)
     }
@@ -128,17 +128,17 @@ impl State {
     }
 }
 
-/// A file system of a few hundred megabytes that only the agent has, as it is seen from outside.
+/// A small file system that only the agent has mounted, seen from outside.
 #[derive(Debug)]
 pub(super) struct SmallDisk {
     root: PathBuf,
 }
 
 impl SmallDisk {
-    /// The size that it is mounted with.
+    /// Its mount options.
     pub(super) const SIZE: &str = "size=256m,mode=700";
 
-    /// What is mounted at `path` for a process that has mounts of its own.
+    /// The file system that is mounted at `path` for a process with its own mount namespace.
     pub(super) fn of(process: u32, path: &Path) -> Self {
         let inside = path.strip_prefix("/").unwrap_or(path);
         Self { root: Path::new("/proc").join(process.to_string()).join("root").join(inside) }
@@ -148,7 +148,7 @@ impl SmallDisk {
         self.root.join("filler")
     }
 
-    /// Leaves no room.
+    /// Fills the disk.
     pub(super) fn fill(&self) -> Result<()> {
         let mut filler = File::create(self.filler()).context("filling the small disk")?;
         let chunk = vec![0; 1 << 20];
@@ -169,7 +169,7 @@ impl SmallDisk {
         fs::remove_file(self.filler()).context("making room on the small disk")
     }
 
-    /// Removes files that are whole. What fills the disk stays.
+    /// Removes complete files, but not the file that fills the disk.
     pub(super) fn tidy(&self) -> Result<()> {
         for path in listed(&self.root)? {
             if path.extension() == Some(OsStr::new("csv")) {

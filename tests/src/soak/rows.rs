@@ -1,5 +1,5 @@
-//! How many packets are in the rows that the agent has written: in files that follow each other, and in what comes
-//! through a FIFO. Each packet in a flow must be in one of them.
+//! Counts the packets in the agent's rows: in rotated files, and in the lines of a FIFO. Each packet in a flow must be
+//! in one row.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use flowml_user::dataset::TableReader;
 /// The column that counts packets, of flows and aggregates.
 const PACKETS: &str = "bidirectional_packets";
 
-/// The packets in JSON lines, and the last of these.
+/// The packets in JSON lines, and the last line that is no flow.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     pub(super) packets: u64,
@@ -22,7 +22,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Takes lines in to the end of the input; one without a line feed is not there yet.
+    /// Reads lines to the end of the input. A line without a line feed is left for later.
     pub(super) fn take_all(&mut self, mut input: impl BufRead) -> std::io::Result<()> {
         let mut line = String::new();
         while input.read_line(&mut line)? > 0 {
@@ -44,14 +44,14 @@ impl Lines {
     }
 }
 
-/// The packets of a row, of which only that number is parsed: there are millions of rows.
+/// The packets of a row. Only that number is parsed, because there are millions of rows.
 fn packets_of(row: &str) -> u64 {
     let number = row.split_once(&format!("\"{PACKETS}\":")).map_or("", |(_, number)| number);
     let end = number.bytes().take_while(u8::is_ascii_digit).count();
     number[..end].parse().unwrap_or_default()
 }
 
-/// The files of an output that begins new ones. Those that are whole are read once, and removed.
+/// The rotated files of an output. Complete files are read once, and removed.
 #[derive(Debug)]
 pub(super) struct RowFiles {
     folder: PathBuf,
@@ -63,13 +63,13 @@ impl RowFiles {
         Self { folder: folder.to_owned(), whole: Lines::default() }
     }
 
-    /// The packets in all rows until now.
+    /// The packets in all rows so far.
     pub(super) fn packets(&mut self) -> Result<u64> {
         let mut growing = Lines::default();
         for path in listed(&self.folder)? {
             let is_whole = path.extension() == Some(OsStr::new("jsonl"));
             let file = match File::open(&path) {
-                // It has just got its name.
+                // The file has just been renamed to its final name.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 file => BufReader::new(file.with_context(|| format!("opening {}", path.display()))?),
             };
@@ -82,13 +82,13 @@ impl RowFiles {
         Ok(self.whole.packets + growing.packets)
     }
 
-    /// The last row that is no flow, which is the summary once the agent has ended.
+    /// The last row that is no flow. After the end of the agent it is the summary.
     pub(super) fn last(&self) -> &str {
         &self.whole.last
     }
 }
 
-/// The tables of a live data set, whose files are read once and removed likewise.
+/// The tables of a live data set. Their files are read once, and removed.
 #[derive(Debug)]
 pub(super) struct Tables {
     folder: PathBuf,
@@ -100,7 +100,7 @@ impl Tables {
         Self { folder: folder.to_owned(), packets: 0 }
     }
 
-    /// The packets in the rows of all files that are whole.
+    /// The packets in the rows of all complete files.
     pub(super) fn packets(&mut self) -> Result<u64> {
         for table in ["flows", "aggregates", "hosts", "anomalies", "incidents"] {
             let whole = |path: &PathBuf| path.extension() == Some(OsStr::new("parquet"));
@@ -125,7 +125,7 @@ fn packets_in(path: &Path) -> Result<u64> {
     Ok(packets)
 }
 
-/// The files of a folder, in the order of their names: that of their times.
+/// The files of a folder sorted by name, which is the order of their times.
 pub(super) fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?;
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_are_counted_once_while_files_grow_and_when_they_are_whole() -> Result<()> {
+    fn packets_are_counted_once_in_growing_and_in_complete_files() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let mut files = RowFiles::new(folder.path());
         let row =

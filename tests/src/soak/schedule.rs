@@ -1,4 +1,4 @@
-//! What happens when in a soak: the same seed makes the same schedule.
+//! The schedule of a soak test: the same seed makes the same schedule.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::traffic::attack::{ATTACKS, Attack, BEACON, syn_flood, udp_flood};
 
-/// Attacks and faults of a period: as many as there are such times in it, and two at the least.
+/// Intervals of attacks and faults. A period has one for each interval, and at least two.
 const ATTACK_EVERY: Duration = Duration::from_secs(15);
 const FAULT_EVERY: Duration = Duration::from_secs(12);
 
-/// Longest that a fault lasts.
+/// Longest duration of a fault.
 const LONGEST: Duration = Duration::from_secs(12);
 
-/// The part of a period in which things begin and faults end. What is left is for attacks to come to their end.
+/// The part of a period in which attacks and faults start and faults end. Attacks end in the rest.
 const BUSY: (f64, f64) = (0.05, 0.75);
 
-/// Floods that are weaker than those of the demonstration: what comes of all of them while the reader of an output stalls has to
-/// find room in the memory that the output has.
+/// Floods that are weaker than those of the demo. While the reader of an output is stalled, the rows of all floods must
+/// fit in the memory of that output.
 const FLOODS: [Attack; 2] = [
     Attack {
         name: "syn_flood",
@@ -40,7 +40,7 @@ fn attacks() -> impl Iterator<Item = &'static Attack> {
     ATTACKS.iter().filter(move |attack| !is_flood(attack)).chain(&FLOODS).chain([&BEACON])
 }
 
-/// What goes wrong around the agent.
+/// A fault of something that the agent depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     ReaderStalls,
@@ -53,7 +53,7 @@ pub(super) enum Fault {
     TableFilled,
 }
 
-/// A fault: its name, what happens at its begin and at its end, if it has one.
+/// A fault: its name, its event at the start, and its event at the end if it has one.
 struct Words(Fault, &'static str, &'static str, Option<&'static str>);
 
 const FAULTS: [Words; 8] = [
@@ -73,10 +73,10 @@ impl Fault {
     }
 }
 
-/// Something that is done at a moment.
+/// An event of the schedule.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Deed {
-    /// An attack by the stranger of this number.
+    /// An attack by the stranger with this index.
     Attack(&'static Attack, usize),
     Begin(Fault),
     End(Fault),
@@ -102,14 +102,14 @@ impl fmt::Display for Deed {
     }
 }
 
-/// A deed and its time, since the begin of its period.
+/// An event and its time since the start of its period.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Step {
     pub(super) at: Duration,
     pub(super) deed: Deed,
 }
 
-/// The steps of one period after the other, without an end.
+/// The steps of consecutive periods, without an end.
 pub(super) struct Schedule {
     random: Xoshiro256PlusPlus,
     period: Duration,
@@ -128,7 +128,7 @@ impl Schedule {
     /// The steps of the next period, in the order of their times.
     pub(super) fn period(&mut self) -> Vec<Step> {
         let many = |every: Duration| (self.period.as_secs() / every.as_secs()).max(2);
-        // An even number, so that a period has no fault twice: their number is a power of two.
+        // An even number: the number of kinds is a power of two, so that no period has the same fault twice.
         let (attacks, faults) = (many(ATTACK_EVERY), many(FAULT_EVERY) & !1);
         let mut steps = Vec::new();
         for _ in 0..attacks {
@@ -151,13 +151,13 @@ impl Schedule {
         steps
     }
 
-    /// A time between two parts of a period.
+    /// A random time between two ratios of a period.
     fn part(&mut self, from: f64, to: f64) -> Duration {
         self.period.mul_f64(self.random.gen_range(from..to))
     }
 }
 
-/// Things that come in a random order, each once before any comes again.
+/// Values in a random order. Each comes once before any comes again.
 struct Deck<T> {
     all: Vec<T>,
     left: Vec<T>,
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_makes_a_schedule_in_which_everything_comes_in_its_turn() {
+    fn a_seed_makes_a_schedule_that_contains_every_attack_and_fault() {
         assert_eq!(told(1), told(1));
         assert_ne!(told(1), told(2));
         let all = told(1).join("\n");
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_over_before_its_period_is() {
+    fn faults_end_before_their_period_ends() {
         let period = Duration::from_secs(60);
         let mut schedule = Schedule::new(3, period, 5);
         for _ in 0..100 {

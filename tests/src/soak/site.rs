@@ -1,4 +1,4 @@
-//! Where the soak takes place: a town and a second link, the agent on both with every kind of output, and what can go wrong.
+//! The hosts of the soak test: a town and a second link, the agent on both with every kind of output, and the faults.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,24 +18,24 @@ use crate::scenario::Town;
 use crate::scrape::Scrape;
 use crate::traffic::raw::{FlowSpray, FrameSender, Rate};
 
-/// Where the agent serves metrics and the collector listens, in a namespace of their own.
+/// Address of the agent's metrics, and of the collector, in a network namespace of their own.
 const METRICS: &str = "127.0.0.1:9750";
 const COLLECTOR: &str = "127.0.0.1:4739";
 
-/// Mounts the small disk for the agent alone, and becomes the agent.
+/// Mounts the small disk only for the agent, and executes the agent.
 const WITH_DISK: &str = r#"mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@""#;
 
-/// Room for flows of each CPU: ordinary traffic fills little of it, a flood all.
+/// Flow capacity of each CPU. Normal traffic uses little of it, a flood all of it.
 const CAPACITY: &str = "4096";
 
-/// More new flows at once than there is room for.
+/// More new flows at once than the table has room for.
 const BURST: u32 = 40_000;
 
-/// The outputs, by what ends the name of each in the agent's metrics.
+/// The outputs, each with the end of its name in the agent's metrics.
 pub(super) const OUTPUTS: [(&str, &str); 5] =
     [("jsonl", "/rows.jsonl"), ("fifo", "/fifo"), ("parquet", "/tables"), ("csv", "/flows.csv"), ("ipfix", COLLECTOR)];
 
-/// The town, the agent, and those who take what it writes.
+/// The town, the agent, and the receivers of its outputs.
 pub(super) struct Site {
     pub(super) town: Town,
     pub(super) second: SecondLink,
@@ -48,12 +48,12 @@ pub(super) struct Site {
     is_full: bool,
     configuration: PathBuf,
     reloads: u32,
-    /// What the server's interface had received when the agent was started: nothing reached it then.
+    /// Packets that the server's interface had received before the agent was started. None arrived during its start.
     before: u64,
 }
 
 impl Site {
-    /// Builds all of it in a folder, which is empty, with the server's port closed: nothing is metered yet.
+    /// Builds everything in an empty folder. The server's port is closed, so nothing is metered yet.
     pub(super) fn build(lab: Lab, folder: &Path) -> Result<Self> {
         let town = Town::build(lab)?;
         let second = SecondLink::new(town.lab(), "neighbour", &town.server)?;
@@ -91,22 +91,22 @@ impl Site {
         Ok(site)
     }
 
-    /// The metrics as they are now.
+    /// The current metrics.
     pub(super) fn scrape(&self) -> Result<Scrape> {
         Scrape::of(&self.town.server.host, METRICS)
     }
 
-    /// Packets that the agent must have seen, by the kernel's count of the interfaces that it is attached to.
+    /// Packets that the agent must have seen, by the kernel's counters of the interfaces that it is attached to.
     pub(super) fn on_the_wire(&self) -> Result<u64> {
         Ok(self.town.server.counters()?.rx_packets - self.before + self.second.packets())
     }
 
-    /// Keeps room on the small disk, unless it is to be full.
+    /// Keeps room on the small disk, unless the fault of a full disk is active.
     pub(super) fn tidy(&self) -> Result<()> {
         if self.is_full { Ok(()) } else { self.disk.tidy() }
     }
 
-    /// Something goes wrong.
+    /// Starts a fault.
     pub(super) fn begin(&mut self, fault: Fault) -> Result<()> {
         match fault {
             Fault::ReaderStalls => self.reader.stall(true),
@@ -128,7 +128,7 @@ impl Site {
         Ok(())
     }
 
-    /// What went wrong is over.
+    /// Ends a fault.
     pub(super) fn end(&mut self, fault: Fault) -> Result<()> {
         match fault {
             Fault::ReaderStalls => self.reader.stall(false),
@@ -144,7 +144,8 @@ impl Site {
         Ok(())
     }
 
-    /// Has the agent end, with the server's port closed. Returns what it said, and what the FIFO's reader counted.
+    /// Ends the agent, with the server's port closed. Returns its report, and the packets that the FIFO's reader
+    /// counted.
     pub(super) fn stop(self) -> Result<(Report, Remains)> {
         self.agent.signal(Signal::TERM)?;
         let report = self.agent.finish(END_LIMIT)?;
@@ -154,7 +155,7 @@ impl Site {
     }
 }
 
-/// What is left when the agent has ended.
+/// What is left after the end of the agent.
 pub(super) struct Remains {
     pub(super) fifo: u64,
     pub(super) rows: RowFiles,
@@ -163,7 +164,7 @@ pub(super) struct Remains {
     pub(super) second: SecondLink,
 }
 
-/// Starts the agent on these interfaces, of one host.
+/// Starts the agent on these interfaces of one host.
 fn start(interfaces: &[&Interface; 2], folder: &Path) -> Result<Agent> {
     let program = binary()?.canonicalize()?;
     let at = |name: &str| folder.join(name).display().to_string();
@@ -177,19 +178,19 @@ fn start(interfaces: &[&Interface; 2], folder: &Path) -> Result<Agent> {
     let (program, disk, configuration) = (program.display().to_string(), at("disk"), at("flowml.toml"));
     let mut arguments = vec!["-c", WITH_DISK, "sh", SmallDisk::SIZE, &disk, &program, "run", "-q"];
     arguments.extend(["--config", &configuration, "--metrics", METRICS]);
-    // Sessions end soon where nothing comes, so that each check finds none open.
+    // The idle timeout is short, so that each check finds no open session.
     arguments.extend(["--flow-capacity", CAPACITY, "--idle-timeout", "3s", "--memory-max", "1GiB"]);
     arguments.extend(interfaces.iter().flat_map(|interface| ["-i", &interface.name]));
     arguments.extend(outputs.iter().flat_map(|output| ["-o", output]));
     Agent::start_program(&interfaces[0].host, "sh".into(), &arguments)
 }
 
-/// The configuration after so many changes.
+/// The configuration after this many changes.
 fn configured(reloads: u32) -> String {
     format!("alpha = {}\n", if reloads.is_multiple_of(2) { "0.0001" } else { "0.00001" })
 }
 
-/// New flows from invented addresses, as fast as they can be sent.
+/// New flows from spoofed addresses, as fast as they can be sent.
 fn burst(from: &Interface, to: &Interface) -> Result<()> {
     let header = Ipv4 { destination: to.v4, ..Ipv4::default() };
     let ports = Ports { source: 0, destination: 9 };

@@ -1,4 +1,4 @@
-//! What counts as a failure of a soak, and what may be lost: only what a fault takes away that was made for that.
+//! The failures of a soak test, and the losses that are allowed: only those that a fault is meant to cause.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -11,13 +11,13 @@ use super::site::{OUTPUTS, Remains};
 use crate::agent::Report;
 use crate::hooks::Hooks;
 
-/// Outputs that may lose rows in the period of a fault, and in the next: they are tried again after a while.
+/// Outputs that may lose rows in the period of a fault and in the next, because the agent retries them after a while.
 const MAY_LOSE: [(&str, Fault); 2] = [("csv", Fault::DiskFull), ("ipfix", Fault::CollectorAway)];
 
-/// What may fill the flow table in its period.
+/// Attacks that may fill the flow table in their period.
 const FILLING: [&str; 4] = ["syn_flood", "udp_flood", "port_scan", "sweep"];
 
-/// What is wrong so far.
+/// The failures so far.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
     failures: Vec<String>,
@@ -29,7 +29,7 @@ impl Verdict {
         &self.failures
     }
 
-    /// Those that were not asked for before.
+    /// The failures since the last call.
     pub(super) fn new_failures(&mut self) -> &[String] {
         let told = std::mem::replace(&mut self.told, self.failures.len());
         &self.failures[told..]
@@ -41,7 +41,7 @@ impl Verdict {
         }
     }
 
-    /// Judges a period by its check and the one before.
+    /// Checks a period by its measurements and those of the period before.
     pub(super) fn of_period(&mut self, now: &Measure, before: Option<&Measure>, past: &Past, earlier: Option<&Past>) {
         let at = format!("{:.0} s:", now.since_begin.as_secs_f64());
         self.ensure(now.received == now.on_the_wire, || {
@@ -62,7 +62,7 @@ impl Verdict {
         self.ensure(full == 0 || is_filled, || format!("{at} {full} packets of ordinary traffic found the table full"));
     }
 
-    /// Judges the end of the agent, which saw `wire` packets.
+    /// Checks the end of the agent. `wire` is the number of packets that it must have seen.
     pub(super) fn of_end(&mut self, report: &Report, mut remains: Remains, wire: u64) -> Result<()> {
         let (in_rows, in_tables) = (remains.rows.packets()?, remains.tables.packets()?);
         let summary: Value = serde_json::from_str(remains.rows.last()).context("the last row")?;
@@ -77,7 +77,7 @@ impl Verdict {
             });
         }
         let losses = summary["losses"].as_array().context("losses")?;
-        // A collector that was away is no failure of the run.
+        // The exit code is 1 only if the summary lists losses.
         let code = i32::from(!losses.is_empty());
         self.ensure(report.code == Some(code), || format!("the exit code is {:?} instead of {code}", report.code));
         for interface in [&remains.town.server, remains.second.metered()] {
@@ -87,7 +87,7 @@ impl Verdict {
         Ok(())
     }
 
-    /// Judges what may grow with time.
+    /// Checks the values that may grow with time.
     pub(super) fn of_growth(&mut self, measures: &[Measure]) {
         self.failures.extend(course(measures, "memory_mib").memory());
         for name in ["descriptors", "threads"] {
@@ -103,7 +103,7 @@ fn course(measures: &[Measure], name: &str) -> Course {
     )
 }
 
-/// What is said of the course at the end.
+/// The table of values that is printed at the end.
 pub(super) fn table(measures: &[Measure]) -> Vec<String> {
     let head = format!("{:<18}{:>14}{:>15}{:>15}", "AFTER THE WARM-UP", "FIRST HALF", "SECOND HALF", "SLOPE PER HOUR");
     let rows = COLUMNS.iter().filter(|column| column.drawn.is_some()).map(|column| {

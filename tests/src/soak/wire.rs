@@ -1,4 +1,5 @@
-//! What was on the wire: how many packets the metered interfaces received while the agent was attached, by the kernel's count.
+//! Counts packets on the wire: those that the metered interfaces received while the agent was attached, by the kernel's
+//! counters.
 
 use anyhow::{Context, Result, ensure};
 
@@ -8,19 +9,19 @@ use crate::traffic::raw::{FlowSpray, FrameSender, Rate};
 
 use super::LIMIT;
 
-/// Packets and flows that cross the second link at a time.
+/// Packets and flows that are sent over the second link at a time.
 const PACKETS: u64 = 2000;
 const FLOWS: u32 = 500;
 const RATE: Rate = Rate::PerSecond(2000);
 
-/// A second link, on which nothing is sent but what is counted here, and whose metered end may be replaced.
+/// A second link, on which only counted packets are sent. Its metered end can be replaced.
 #[derive(Debug)]
 pub(super) struct SecondLink {
-    /// The end that sends, and the end that is metered.
+    /// The sending end and the metered end.
     ends: [Interface; 2],
-    /// Received by ends that have gone.
+    /// Packets received by removed ends.
     gone: u64,
-    /// Received by the present end.
+    /// Packets received by the current end.
     present: u64,
 }
 
@@ -46,7 +47,7 @@ impl SecondLink {
         Ok(())
     }
 
-    /// Removes the metered end, and makes another of its name, which the agent meters from then on: it is sent to when that is so.
+    /// Removes the metered end, and makes another one with the same name. Sends to it once the agent meters it.
     pub(super) fn replace(&mut self, lab: &Lab) -> Result<()> {
         self.send()?;
         lab.replace(&self.ends, &LinkOptions::quiet())?;

@@ -1,4 +1,4 @@
-//! Running another program, and what it cost.
+//! Runs another program and measures its cost.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
@@ -9,21 +9,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-/// What a program cost, with all programs that it started.
+/// The cost of a program, with all programs that it started.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
-    /// Time on the CPU, in the program and in the kernel for it, s.
+    /// CPU time in user and kernel mode, in s.
     pub(crate) cpu_s: f64,
-    /// Time from its start to its end, s.
+    /// Time from its start to its end, in s.
     pub(crate) wall_s: f64,
-    /// Memory of the program itself that was resident at once, bytes.
+    /// Peak resident memory of the program itself, in bytes.
     pub(crate) memory: u64,
 }
 
-/// Runs a program to its end; what it wrote and what it cost.
+/// Runs a program to its end. Returns what it wrote, and its cost.
 pub(crate) fn run(command: &mut Command) -> Result<(String, Cost)> {
     let name = command.get_program().display().to_string();
-    // A file in memory rather than a pipe, so that nobody has to read while the program runs.
+    // The output goes to a file in memory: a pipe would need a reader while the program runs.
     let output = File::from(memfd_create("output", MemfdFlags::CLOEXEC)?);
     let errors = output.try_clone()?;
     let start = Instant::now();
@@ -42,14 +42,15 @@ fn text_of(mut output: File) -> Result<String> {
     Ok(text)
 }
 
-/// Between two looks at a program's memory: what it takes within so short a time before its end is not seen.
+/// Interval between two readings of a program's memory. Memory that it allocates within this time before its end is not
+/// seen.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Waits for a child: its status, and what it and those that it has waited for have used.
+/// Waits for a child. Returns its status, and the cost of the child and of the children that it has waited for.
 fn wait(child: u32, start: Instant) -> Result<(i32, Cost)> {
     let mut memory = 0;
     loop {
-        // Not `ru_maxrss`, which begins with what the parent had when the child was made.
+        // `ru_maxrss` cannot be used: it includes the memory of the parent at the time of the fork.
         memory = memory.max(peak_memory(child).unwrap_or(0));
         if let Some((status, cpu_s)) = try_wait(child)? {
             return Ok((status, Cost { cpu_s, wall_s: start.elapsed().as_secs_f64(), memory }));
@@ -58,7 +59,7 @@ fn wait(child: u32, start: Instant) -> Result<(i32, Cost)> {
     }
 }
 
-/// The most memory that was resident at once, bytes; none of a program that has ended.
+/// Peak resident memory in bytes, or `None` for a program that has ended.
 fn peak_memory(child: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{child}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -66,12 +67,12 @@ fn peak_memory(child: u32) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// wait4(2): the status of a child that has ended, and its time on the CPU in s.
+/// wait4(2): the status of a child that has ended, and its CPU time in s.
 fn try_wait(child: u32) -> Result<Option<(i32, f64)>> {
     let mut status = 0;
-    // SAFETY: a struct of numbers, for which zeroes are values.
+    // SAFETY: `rusage` is a struct of numbers, for which zero is a valid value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: both places are ours, and the kernel writes what it has there for it.
+    // SAFETY: `status` and `usage` are valid for writes, and the kernel writes values of their types.
     let waited = unsafe { libc::wait4(child as libc::pid_t, &raw mut status, libc::WNOHANG, &raw mut usage) };
     ensure!(waited >= 0, "wait4: {}", io::Error::last_os_error());
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;

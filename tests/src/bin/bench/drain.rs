@@ -1,4 +1,5 @@
-//! Emptying the table into userspace: the epoch's end and shared memory, against the kernel's batches.
+//! Measures the drain of the table into userspace, by the end of an epoch and shared memory, against the kernel's batch
+//! calls.
 
 use std::time::{Duration, Instant};
 
@@ -12,23 +13,23 @@ use crate::table;
 
 const ROUNDS: usize = 15;
 
-/// Flows that the kernel hands over in one call: the best of these is what we are compared with.
+/// Numbers of flows that the kernel returns in one call. flowml is compared with the best of them.
 const BATCHES: [usize; 4] = [1 << 10, 1 << 12, 1 << 14, 1 << 16];
 
-/// Rounds in which the best is found.
+/// Rounds in which the best batch is found.
 const TRIALS: usize = 3;
 
-/// Seconds, round by round.
+/// Times in s, one for each round.
 pub(crate) struct Drains {
     flows: u32,
     batch: usize,
-    /// Ours with the end of the epoch (a grace period of RCU), and that alone.
+    /// flowml's time for the whole drain, and for the end of the epoch (a grace period of RCU) alone.
     table: Vec<f64>,
     flip: Vec<f64>,
     percpu_hash: Vec<f64>,
 }
 
-/// Measures how long it takes to empty so many flows of one CPU.
+/// Measures the time to drain this many flows of one CPU.
 pub(crate) fn measure(object: &[u8], flows: u32) -> Result<Drains> {
     let mut table = table::load(object, flows, &["table"])?;
     let mut hash = PerCpuHash::load(object, flows, BATCHES[BATCHES.len() - 1])?;
@@ -61,7 +62,7 @@ fn best_batch(hash: &mut PerCpuHash, flows: u32) -> Result<usize> {
     Ok(trials[0].1)
 }
 
-/// How long the end of the epoch took, and how long that, reading and clearing took.
+/// The time for the end of the epoch, and the time for the end of the epoch, reading and clearing together.
 fn drain_table(table: &mut KernelTable, flows: u32) -> Result<(Duration, Duration)> {
     let begun = Instant::now();
     let drained = table.drain()?;
@@ -69,7 +70,7 @@ fn drain_table(table: &mut KernelTable, flows: u32) -> Result<(Duration, Duratio
     let total = table::read(&drained);
     let counted = drained.head_total().received;
     let read = begun.elapsed();
-    // Not timed: the agent looks at the heads only.
+    // Not timed: the agent checks only the heads.
     table::verify(&drained, &total, flows, 1)?;
     let verified = begun.elapsed();
     drained.commit(counted);
@@ -85,7 +86,7 @@ fn drain_hash(hash: &mut PerCpuHash, flows: u32, batch: usize) -> Result<Duratio
 }
 
 impl Drains {
-    /// With the end of the epoch, which has the goal, and without.
+    /// The ratios with the end of the epoch, which has the goal, and without it.
     pub(crate) fn ratios(&self, goal: f64) -> [Ratio; 2] {
         let ratio = |name: &str, goal, ours: &dyn Fn(usize) -> f64| Ratio {
             name: format!("{name}_{}_flows", self.flows),

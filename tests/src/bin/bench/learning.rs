@@ -1,4 +1,5 @@
-//! What learning and scoring cost: `flowml train` against scikit-learn's MiniBatchKMeans, and a score against a microsecond.
+//! Measures training and scoring: `flowml train` against scikit-learn's MiniBatchKMeans, and a score against a
+//! microsecond.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,33 +24,33 @@ use crate::child::run;
 use crate::ratio::{Ratio, median};
 use crate::watching;
 
-/// The table that both learn from.
+/// Size of the training table of both.
 const ROWS: usize = 1_000_000;
 const COLUMNS: usize = 20;
 const CLUSTERS: usize = 12;
 const TRAIN_ROUNDS: usize = 3;
 const TRAIN_GOAL: f64 = 1.0;
 
-/// Flows of a batch that is scored, and how often.
+/// Flows of a scored batch, and the number of rounds.
 const BATCH: usize = 4096;
 const SCORE_ROUNDS: usize = 21;
 const SCORE_GOAL_US: f64 = 1.0;
 
-/// Score, tests and slow view of a flow together, and a host window with its score, µs.
+/// Goals in µs: score, tests and slow view of a flow together, and a host window with its score.
 const FLOW_GOAL_US: f64 = 1.5;
 const WINDOW_GOAL_US: f64 = 2.0;
 
-/// CPU time, round by round.
+/// CPU times, one for each round.
 pub(crate) struct Costs {
-    /// Of preparation, k-means and calibration, s.
+    /// Preprocessing, k-means and calibration, in s.
     train: Vec<f64>,
-    /// Of the fit alone, s.
+    /// scikit-learn's fit alone, in s.
     minibatch: Vec<f64>,
-    /// Of a score with all that comes with it, µs.
+    /// A score of a flow, with everything that belongs to it, in µs.
     score: Vec<f64>,
-    /// The same of a host window.
+    /// A score of a host window, with everything that belongs to it, in µs.
     window: Vec<f64>,
-    /// Of what comes before the score.
+    /// The work before the score.
     watching: watching::Costs,
 }
 
@@ -74,7 +75,7 @@ pub(crate) fn measure(flows: &Path) -> Result<Costs> {
     Ok(costs)
 }
 
-/// Twelve clouds in twenty dimensions, as a Parquet table.
+/// Makes a Parquet table of twelve clusters in twenty dimensions.
 fn table() -> Result<PathBuf> {
     let path = agent::target().join("bench/clouds.parquet");
     if path.exists() {
@@ -105,7 +106,8 @@ fn write(rows: &Array2<f64>, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// From the rows of a table to a calibrated model, each of them in memory, as for scikit-learn.
+/// Trains from the rows of a table to a calibrated model, with all rows in memory as for scikit-learn. Returns the time
+/// in s.
 fn train(table: &Labelled) -> Result<f64> {
     let plan = Plan {
         task: Task::Detect(DetectorKind::Kmeans),
@@ -129,7 +131,8 @@ fn minibatch(table: &Path) -> Result<f64> {
     text.trim().parse().with_context(|| format!("MiniBatchKMeans says no time: {text}"))
 }
 
-/// µs a row: scaled, its cluster found, its probability, reasons where it is an anomaly, and the model updated by it.
+/// Time for each row in µs: scaling, the nearest cluster, the probability, the reasons of anomalies, and the update of
+/// the model.
 fn score<T>(rows: &Array2<f64>, of: &[Feature<T>]) -> Result<Vec<f64>> {
     ensure!(rows.nrows() >= 2 * BATCH, "there are {} rows, too few", rows.nrows());
     let mut learner = Learner::new(columns(of), Settings { warm_up_batches: 1, ..Settings::default() });
@@ -148,7 +151,7 @@ fn score<T>(rows: &Array2<f64>, of: &[Feature<T>]) -> Result<Vec<f64>> {
     (1..=SCORE_ROUNDS).map(&mut round).collect()
 }
 
-/// The features of the rows of a table.
+/// Reads the features of the rows of a table.
 fn features<T>(table: &Path, of: &[Feature<T>]) -> Result<Array2<f64>> {
     let mut values = Vec::new();
     for batch in TableReader::open(table)? {
@@ -159,7 +162,7 @@ fn features<T>(table: &Path, of: &[Feature<T>]) -> Result<Array2<f64>> {
     Ok(Array2::from_shape_vec((values.len() / of.len(), of.len()), values)?)
 }
 
-/// Time of all threads on the CPU.
+/// CPU time of all threads.
 pub(crate) fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
@@ -184,14 +187,14 @@ impl Costs {
         ]
     }
 
-    /// All that a flow costs, µs.
+    /// The whole cost of a flow in µs.
     fn flow(&self) -> impl Iterator<Item = f64> {
         let score = median(&self.score);
         let watching::Costs { tests, views, .. } = &self.watching;
         tests.iter().zip(views).map(move |(tests, views)| score + tests + views)
     }
 
-    /// All that a host window costs, µs.
+    /// The whole cost of a host window in µs.
     fn host_window(&self) -> impl Iterator<Item = f64> {
         let score = median(&self.window);
         self.watching.hosts.iter().map(move |hosts| score + hosts)

@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: the flow table and its drain against the kernel's own per-CPU hash map, `flowml read` against other
-//! readers of captures, and learning against scikit-learn.
+//! `cargo xtask bench`: measures the flow table and its drain against the kernel's own per-CPU hash map, `flowml read`
+//! against other readers of captures, and training against scikit-learn.
 //!
-//! Everything is measured in one run and alternately, so that what else the machine does meets both sides; what counts
-//! is the median of the ratios of neighbours. What was counted is checked as well as how long it took.
+//! Both sides are measured in one run and alternately, so that other activity of the machine affects both. The result
+//! is the median of the ratios of neighbouring rounds. The counts are checked as well as the times.
 
 mod child;
 mod drain;
@@ -27,13 +27,13 @@ use flowml_tests::traffic::raw::on_cpu;
 
 use crate::ratio::Ratio;
 
-/// Numbers of flows for the cost of a packet, each a power of two, and the goals of the design (DESIGN.md, "Measured").
+/// Numbers of flows for the cost of a packet, each a power of two, and the goals (BENCHMARKS.md).
 const FLOWS: [(u32, Option<f64>); 4] = [(1, Some(0.7)), (1 << 10, None), (1 << 16, Some(0.5)), (1 << 18, None)];
 
-/// Flows to be emptied, and the goal.
+/// The number of flows to drain, and the goal.
 const DRAINED: (u32, f64) = (1 << 18, 0.2);
 
-/// What is measured.
+/// A group of measurements.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Table,
@@ -66,13 +66,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures these parts, or everything where none is named; whether all goals are met.
+/// Measures these parts, or all if none is named. Returns whether all goals are met.
 fn run(json: Option<&Path>, parts: &[Part]) -> Result<bool> {
     let cpus = aya::util::online_cpus().map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
-    // Not the first one, where most interrupts go.
+    // The last CPU, because most interrupts go to the first one.
     let cpu = *cpus.last().context("no CPU is online")?;
     println!("{}", machine(cpus.len())?);
-    // The other of the two that share what they do, where something is measured on two.
+    // The second CPU of the measurements that use two CPUs.
     let other = cpus.iter().rev().nth(1).copied().unwrap_or(cpu);
     println!("Programs and readers run on CPU {cpu} alone where nothing else is said, else also on CPU {other}.\n");
     let ratios = on_cpu(cpu as usize, || {
@@ -122,7 +122,7 @@ fn measure_learning() -> Result<Vec<Ratio>> {
     Ok(costs.ratios().into())
 }
 
-/// The object of the benchmarks lies beside the agent's.
+/// The benchmarks' object, which is beside the agent's.
 fn object() -> Result<Vec<u8>> {
     let Some(agent) = std::env::var_os("FLOWML_OBJECT") else {
         bail!("FLOWML_OBJECT is not set: run this as `cargo xtask bench`");
@@ -131,7 +131,7 @@ fn object() -> Result<Vec<u8>> {
     fs::read(&path).with_context(|| format!("cannot read {}: `cargo xtask bench` builds it", path.display()))
 }
 
-/// The machine, for whoever compares figures.
+/// A description of the machine, so that figures can be compared.
 fn machine(cpus: usize) -> Result<String> {
     let information = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
     let model = information.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));

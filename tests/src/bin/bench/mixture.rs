@@ -1,4 +1,4 @@
-//! A capture for `flowml read` and its peers: ordinary traffic of many kinds, the same on every machine.
+//! Generates a capture for `flowml read` and its peers: normal traffic of many kinds, the same on every machine.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,11 +14,11 @@ use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, Exp, LogNormal, WeightedIndex};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// Bytes that are kept of each packet: what captures for metering keep.
+/// Bytes of each packet that are kept: all headers, as captures for metering keep them.
 const SNAP: usize = 128;
 
-/// The kinds of conversations: of so many in a hundred, packets (median), the spread of their number (σ of its
-/// logarithm), payload of most packets of the client and of the server, bytes, and mean time between packets, ms.
+/// The kinds of conversations: percentage, packets (median), spread of their number (σ of its logarithm), payload of
+/// most packets of client and server in bytes, and mean time between packets in ms.
 const KINDS: [Kind; 7] = [
     Kind { protocol: Protocol::Udp(53), share: 35, packets: 2.0, spread: 0.0, payload: [40, 120], gap_ms: 15.0 },
     Kind { protocol: Protocol::Tcp(443), share: 33, packets: 18.0, spread: 0.8, payload: [0, 1448], gap_ms: 40.0 },
@@ -29,17 +29,17 @@ const KINDS: [Kind; 7] = [
     Kind { protocol: Protocol::Tcp(445), share: 3, packets: 250.0, spread: 1.0, payload: [1448, 0], gap_ms: 4.0 },
 ];
 
-/// Conversations that begin in a second.
+/// Conversations that start in a second.
 const PER_SECOND: f64 = 160.0;
 
-/// One in so many is over IPv6.
+/// One conversation of this number is over IPv6.
 const IPV6: u32 = 5;
 
 const BEGIN_NS: u64 = 1_700_000_000_000_000_000;
 
 #[derive(Clone, Copy)]
 enum Protocol {
-    /// To this port of the server.
+    /// TCP to this port of the server.
     Tcp(u16),
     Udp(u16),
     Icmp,
@@ -54,7 +54,7 @@ struct Kind {
     gap_ms: f64,
 }
 
-/// A conversation that goes on.
+/// An open conversation.
 struct Talk {
     kind: &'static Kind,
     ipv6: bool,
@@ -79,7 +79,7 @@ impl Talk {
         })
     }
 
-    /// The next packet: the client and the server in turn at first, then two of the server for one of the client.
+    /// The next packet. Client and server alternate at first, then two packets of the server follow one of the client.
     fn next(&mut self) -> Vec<u8> {
         let at = self.sent;
         self.sent += 1;
@@ -128,7 +128,8 @@ impl Talk {
         }
     }
 
-    /// The handshake, then data, and at the end FIN from both; a connection of two packets is one that was refused.
+    /// The flags of a packet: the handshake, then data, and at the end FIN from both sides. A connection of two packets
+    /// is a refused one.
     fn flags(&self, at: u32, from_client: bool) -> u8 {
         let left = self.packets - at;
         match (at, left) {
@@ -142,7 +143,7 @@ impl Talk {
     }
 }
 
-/// Makes a capture of so many packets, unless it is there; how many conversations are in it.
+/// Makes a capture of this many packets, unless it exists. Returns the number of conversations in it.
 pub(crate) fn make(path: &Path, packets: u64) -> Result<()> {
     if path.exists() {
         return Ok(());
@@ -160,7 +161,7 @@ fn write(mut out: impl Write, packets: u64) -> Result<()> {
     let pcap = Pcap::of(1);
     out.write_all(&pcap.header())?;
     let mut talks: Vec<Talk> = Vec::new();
-    // When the next packet of a conversation comes; the one behind the last of them opens another.
+    // The time of the next packet of each conversation. After the last one, the next conversation starts.
     let mut due = BinaryHeap::from([Reverse((BEGIN_NS, 0))]);
     let mut bytes = Vec::new();
     let mut written = 0;

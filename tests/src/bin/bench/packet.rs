@@ -1,4 +1,4 @@
-//! The cost of a packet: with the flow table, with the kernel's map in its place, and with neither.
+//! Measures the cost of a packet: with the flow table, with the kernel's map in its place, and with neither.
 
 use anyhow::Result;
 use flowml_user::capture::kernel::KernelTable;
@@ -8,12 +8,12 @@ use crate::programs::{self, Order};
 use crate::ratio::{Ratio, median};
 use crate::table;
 
-/// Packets of a run: a multiple of every number of flows, so that each flow has as many.
+/// Packets of a run: a multiple of every number of flows, so that each flow has the same number of packets.
 const PACKETS: u32 = 1 << 18;
 
 const ROUNDS: usize = 31;
 
-/// ns per packet, round by round.
+/// Times in ns per packet, one for each round.
 pub(crate) struct Costs {
     flows: u32,
     empty: Vec<f64>,
@@ -23,7 +23,7 @@ pub(crate) struct Costs {
     ratio: Vec<f64>,
 }
 
-/// Measures with so many flows, all of which are in the maps before the first round.
+/// Measures with this many flows. All of them are in the maps before the first round.
 pub(crate) fn measure(object: &[u8], flows: u32) -> Result<Costs> {
     let mut table = table::load(object, flows, &["empty", "parse_only", "table"])?;
     let mut hash = PerCpuHash::load(object, flows, flows as usize + 1)?;
@@ -37,7 +37,7 @@ pub(crate) fn measure(object: &[u8], flows: u32) -> Result<Costs> {
     for _ in 0..ROUNDS {
         costs.round(&mut table, &hash)?;
     }
-    // Ascending, scattered, and the rounds.
+    // Packets of each flow: ascending once, scattered, and in the rounds.
     let packets_each = 1 + (1 + ROUNDS as u64) * u64::from(PACKETS / flows);
     let drained = table.drain()?;
     table::verify(&drained, &table::read(&drained), flows, packets_each)?;
@@ -93,14 +93,14 @@ pub(crate) fn print_heading() {
     );
 }
 
-/// How large the programs are.
+/// Prints the sizes of the programs.
 pub(crate) fn print_sizes(object: &[u8]) -> Result<()> {
     let names = ["empty", "parse_only", "table", "percpu_hash"];
     let mut table = table::load(object, 1, &names)?;
     println!("{:<12} {:>14} {:>24} {:>16}", "program", "instructions", "read by the verifier", "machine code");
     for name in names {
         let info = programs::xdp(table.ebpf(), name)?.info()?;
-        // An instruction of BPF has 8 bytes.
+        // A BPF instruction has 8 bytes.
         let instructions = info.size_translated().unwrap_or(0) / 8;
         let verified = info.verified_instruction_count().unwrap_or(0);
         println!("{name:<12} {instructions:>14} {verified:>24} {:>14} B", info.size_jitted());

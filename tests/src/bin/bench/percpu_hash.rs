@@ -1,4 +1,4 @@
-//! The kernel's per-CPU hash map, read by batches: bpf(2) has the calls, aya has not.
+//! Reads the kernel's per-CPU hash map in batches, by the calls of bpf(2) that aya does not have.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -13,16 +13,16 @@ use flowml_common::flow::FlowKey;
 use crate::programs;
 use crate::total::Total;
 
-/// The programs around a `BPF_MAP_TYPE_PERCPU_HASH`, preallocated for so many flows.
+/// The programs with a `BPF_MAP_TYPE_PERCPU_HASH` that is preallocated for this many flows.
 pub(crate) struct PerCpuHash {
     pub(crate) ebpf: Ebpf,
     cpus: usize,
     keys: Vec<FlowKey>,
-    /// For each key, a value for each possible CPU.
+    /// For each key, one value for each possible CPU.
     values: Vec<FlowValue>,
 }
 
-/// Whether flows stay in the map when they are read.
+/// Whether flows stay in the map after they are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Read {
     Keep,
@@ -81,7 +81,7 @@ impl PerCpuHash {
     }
 }
 
-/// One batch: how many flows it has, and where the next one begins unless this is the last.
+/// Reads one batch. Returns the number of its flows, and the position of the next batch unless this is the last.
 fn read_batch(
     map: RawFd,
     read: Read,
@@ -104,14 +104,14 @@ fn read_batch(
         element_flags: 0,
         flags: 0,
     };
-    // SAFETY: the kernel writes at most `count` keys and, for each, a value for each possible CPU (`PerCpuHash::load`
-    // made room for them; both sizes are multiples of 8, to which the kernel rounds up values), and a position.
+    // SAFETY: the kernel writes at most `count` keys, for each key a value for each possible CPU, and a position.
+    // `PerCpuHash::load` made room for them. Both sizes are multiples of 8, to which the kernel rounds up values.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut batch, size_of::<Batch>()) };
     let count = batch.count as usize;
     if answer == 0 {
         return Ok((count, Some(next)));
     }
     let error = io::Error::last_os_error();
-    // ENOENT: behind the last bucket.
+    // ENOENT: the last bucket has been read.
     if error.raw_os_error() == Some(libc::ENOENT) { Ok((count, None)) } else { Err(error).context("reading a batch") }
 }

@@ -1,4 +1,4 @@
-//! Running the measured programs (flowml-ebpf/src/bin/bench.rs) by BPF_PROG_TEST_RUN.
+//! Runs the measured programs (flowml-ebpf/src/bin/bench.rs) by BPF_PROG_TEST_RUN.
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::Array;
@@ -7,17 +7,18 @@ use aya::{Ebpf, EbpfLoader};
 use flowml_tests::frames::{Frame, Ipv4, Tcp};
 use rustix::time::{ClockId, clock_gettime};
 
-/// `XDP_PASS` (include/uapi/linux/bpf.h): what a program answers when it did all that it should.
+/// `XDP_PASS` (include/uapi/linux/bpf.h): the return value of a program without an error.
 const XDP_PASS: u32 = 2;
 
-/// The order in which flows come, each once in `flows` packets.
+/// The order of flows, each of which occurs once in `flows` packets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Flow after flow.
+    /// One flow after the other.
     Ascending,
-    /// As good as random: the steps of the linear congruential generator of Numerical Recipes (2nd ed., §7.1), which
-    /// has the full period for any power of two. Entries lie in memory as their flows came first, so packets must come
-    /// in another order, or the processor would fetch ahead what no real traffic lets it foresee.
+    /// Effectively random: the steps of the linear congruential generator of Numerical Recipes (2nd ed., §7.1), which
+    /// has the full period for any power of two. Entries are in memory in the order in which their flows came first.
+    /// Packets must come in another order: otherwise the processor would prefetch entries, which real traffic does not
+    /// allow.
     Scattered,
 }
 
@@ -30,7 +31,7 @@ impl Order {
     }
 }
 
-/// The frame whose flow the programs change: a TCP segment with some payload from the lower endpoint.
+/// The frame whose flow the programs change: a TCP segment with payload from the lower endpoint.
 pub(crate) fn frame() -> Vec<u8> {
     Frame::default().ipv4(&Ipv4::default()).tcp(&Tcp::default()).payload(&[0; 10]).finish()
 }
@@ -47,21 +48,21 @@ pub(crate) fn xdp<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
     Ok(program.try_into()?)
 }
 
-/// Sets the flows of the packets to come, from flow 0 on.
+/// Sets the flows of the following packets, starting with flow 0.
 pub(crate) fn walk(ebpf: &mut Ebpf, flows: u32, order: Order) -> Result<()> {
     ensure!(flows.is_power_of_two(), "{flows} flows, expected a power of two");
     let [multiplier, increment] = order.step();
     let map = ebpf.map_mut("WALK").context("the object has no map WALK")?;
     let mut map: Array<_, [u32; 4]> = map.try_into()?;
-    // `Walk` in the object: at, multiplier, increment, mask.
+    // Fields of `Walk` in the object: at, multiplier, increment, mask.
     map.set(0, [0, multiplier, increment, flows - 1], 0)?;
     Ok(())
 }
 
-/// Lets a program meter so many packets; what each cost, ns of this thread's time on the CPU.
+/// Meters this many packets with a program. Returns the cost of each in ns of this thread's CPU time.
 ///
-/// The kernel reports whole nanoseconds, which is too coarse for a difference of two. Starting takes some microseconds,
-/// for all programs alike.
+/// The kernel reports whole nanoseconds, which is too coarse for a difference of two. The start of a test run takes
+/// some microseconds, the same for all programs.
 pub(crate) fn run(ebpf: &Ebpf, name: &str, packets: u32) -> Result<f64> {
     let xdp = xdp(ebpf, name)?;
     let frame = frame();
@@ -77,7 +78,7 @@ fn cpu_time_ns() -> i64 {
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
-/// The object with the programs that need no flow table; the kernel's map gets this size.
+/// Loads the object with the programs that need no flow table. The kernel's map gets this size.
 pub(crate) fn without_table(object: &[u8], cpus: u32, flows: u32) -> Result<Ebpf> {
     let loaded = EbpfLoader::new().map_max_entries("PACKETS", cpus).map_max_entries("PERCPU_HASH", flows).load(object);
     loaded.context("loading the object of the benchmarks")

@@ -1,17 +1,17 @@
-//! What a measurement is judged by: the ratio of two costs, over many rounds.
+//! The result of a measurement: the ratio of two costs over many rounds.
 
 use serde_json::json;
 
-/// The cost of ours over the cost of theirs, in each round.
+/// flowml's cost divided by the cost of its peer, for each round.
 pub(crate) struct Ratio {
     pub(crate) name: String,
-    /// The most that it may be, where that was promised.
+    /// The largest acceptable median, if there is a goal.
     pub(crate) goal: Option<f64>,
     pub(crate) rounds: Vec<f64>,
 }
 
 impl Ratio {
-    /// Whether the goal is met, if there is one.
+    /// Whether the goal is met. Without a goal it is.
     pub(crate) fn is_met(&self) -> bool {
         self.goal.is_none_or(|goal| median(&self.rounds) <= goal)
     }
@@ -22,7 +22,7 @@ impl Ratio {
     }
 }
 
-/// The value in the middle, or the mean of the two there; NaN of nothing.
+/// The median: the middle value, or the mean of the two middle values. NaN without values.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -45,7 +45,7 @@ pub(crate) fn print(ratios: &[Ratio]) {
     }
 }
 
-/// The ratios for programs.
+/// The ratios as JSON.
 pub(crate) fn json(ratios: &[Ratio]) -> String {
     let rows = ratios.iter().map(|ratio| {
         json!({ "name": ratio.name, "median": median(&ratio.rounds), "goal": ratio.goal, "spread": ratio.spread() })
@@ -60,14 +60,14 @@ mod tests {
     use super::{Ratio, median};
 
     #[test]
-    fn the_median_is_in_the_middle() {
+    fn the_median_is_the_middle_value_or_the_mean_of_two() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
         assert!(median(&[]).is_nan());
     }
 
     #[test]
-    fn a_goal_is_met_by_the_median_and_never_by_nothing() {
+    fn a_goal_is_met_by_the_median_and_never_without_values() {
         let ratio = |rounds: &[f64]| Ratio { name: String::new(), goal: Some(0.5), rounds: rounds.to_vec() };
         assert!(ratio(&[0.1, 0.5, 9.0]).is_met());
         assert!(!ratio(&[0.1, 0.6, 0.6]).is_met());

@@ -1,4 +1,4 @@
-//! `flowml read` with all features written to a file, against other programs that make flows of captures.
+//! Measures `flowml read` with all features written to a file, against other programs that make flows of captures.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -13,25 +13,25 @@ use crate::child::{Cost, run};
 use crate::mixture;
 use crate::ratio::{Ratio, median};
 
-/// Packets of the capture; a second one has the first quarter of them.
+/// Packets of the capture. A second capture has the first quarter of them.
 const PACKETS: u64 = 3_000_000;
 const QUARTER: u64 = PACKETS / 4;
 
-/// Goals of the time on the CPU, and of the memory for the capture against that for its first quarter.
+/// Goals: CPU time against softflowd, and memory for the capture against memory for its first quarter.
 const SOFTFLOWD_GOAL: f64 = 1.0;
 const NFSTREAM_GOAL: f64 = 0.1;
 const MEMORY_GOAL: f64 = 1.1;
 
-/// Goal of the time from start to end on two CPUs against that on one.
+/// Goal: time from start to end on two CPUs against that on one.
 const TWO_CPUS_GOAL: f64 = 0.65;
 
-/// NFStream takes as long for a round as the others together for all.
+/// NFStream needs as much time for a round as the others together for all rounds.
 const ROUNDS: usize = 7;
 const NFSTREAM_ROUNDS: usize = 3;
 
-/// What the programs took, round by round.
+/// The costs of the programs, one for each round.
 pub(crate) struct Readings {
-    /// By program, with the packets that it read.
+    /// Costs by program, with the packets that it read.
     flowml: Vec<Cost>,
     softflowd: Vec<Cost>,
     quarter_flowml: Vec<Cost>,
@@ -39,7 +39,7 @@ pub(crate) struct Readings {
     two_cpus: Vec<Cost>,
 }
 
-/// Runs everything on the CPU of this thread, and `flowml read` on `pair` of CPUs as well.
+/// Runs everything on the CPU of this thread, and `flowml read` also on the `pair` of CPUs.
 pub(crate) fn measure(pair: [usize; 2]) -> Result<Readings> {
     let (whole, quarter) = (capture(PACKETS)?, capture(QUARTER)?);
     let (rows, rows_of_two) = (whole.with_extension("csv"), whole.with_extension("two.csv"));
@@ -71,7 +71,7 @@ pub(crate) fn quarter() -> Result<PathBuf> {
     capture(QUARTER)
 }
 
-/// The capture of so many packets, made where it is not there.
+/// The capture with this many packets. Makes it if it does not exist.
 fn capture(packets: u64) -> Result<PathBuf> {
     let folder = agent::target().join("bench");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -86,27 +86,27 @@ fn flowml(capture: &Path, rows: &Path) -> Result<Cost> {
     Ok(run(&mut command)?.1)
 }
 
-/// Both files have the same bytes. The second is removed.
+/// Checks that both files are equal, and removes the second.
 fn same(rows: &Path, others: &Path) -> Result<()> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     ensure!(read(rows)? == read(others)?, "the rows on two CPUs are not those on one: {}", others.display());
     fs::remove_file(others).with_context(|| format!("cannot remove {}", others.display()))
 }
 
-/// All packets of the capture are in the rows.
+/// Checks that all packets of the capture are in the rows.
 fn verify(rows: &Path, packets: u64) -> Result<()> {
     let text = fs::read_to_string(rows).with_context(|| format!("cannot read {}", rows.display()))?;
     let mut lines = text.lines();
     let header = lines.next().context("the rows have no header")?;
     let column = header.split(',').position(|name| name == "bidirectional_packets").context("no such column")?;
-    // No text of ours stands before that column, so none has a comma in it.
+    // No text column stands before this column, so no comma is quoted before it.
     let counts = lines.map(|line| line.split(',').nth(column).and_then(|count| count.parse::<u64>().ok()));
     let found = counts.sum::<Option<u64>>().context("a row without a number of packets")?;
     ensure!(found == packets, "flowml has {found} packets in flows, expected {packets}");
     Ok(())
 }
 
-/// NetFlow 9 to a port of this host where nobody reads.
+/// Sends NetFlow 9 to a port of this host on which no program listens.
 fn softflowd(capture: &Path) -> Result<Cost> {
     let collector = UdpSocket::bind("127.0.0.1:0").context("no port for a collector")?;
     let mut command = Command::new("softflowd");
@@ -120,7 +120,7 @@ fn softflowd(capture: &Path) -> Result<Cost> {
     Ok(cost)
 }
 
-/// As many as there are, so that it need not throw any out.
+/// As many flows as the capture has, so that softflowd need not evict any.
 const SOFTFLOWD_FLOWS: &str = "1000000";
 
 fn nfstream(capture: &Path) -> Result<Cost> {
@@ -129,7 +129,7 @@ fn nfstream(capture: &Path) -> Result<Cost> {
     let (text, cost) = run(Command::new(python).arg(script).arg(capture))?;
     let found = text.split_whitespace().last().and_then(|count| count.parse::<u64>().ok());
     let found = found.with_context(|| format!("NFStream says no number of packets: {text}"))?;
-    // It leaves out IPv6 packets that were not captured whole, which is a tenth of these.
+    // NFStream leaves out IPv6 packets that were not captured whole: a tenth of these packets.
     ensure!((QUARTER * 8 / 10..=QUARTER).contains(&found), "NFStream has {found} packets in flows, of {QUARTER}");
     Ok(cost)
 }

@@ -1,4 +1,4 @@
-//! The flow table as the agent has it: the same code loads, ends an epoch, reads and clears.
+//! The flow table with the agent's own code: it loads, ends an epoch, reads and clears.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,11 +11,12 @@ use flowml_user::capture::kernel::{Drained, KernelTable};
 use crate::programs;
 use crate::total::Total;
 
-/// The agent empties the table at the end of each slot of time, so flows need no second entry: here no slot ends, and no flow falls
-/// silent for so long.
+/// The agent drains the table at each boundary of the timeouts, so a flow needs only one entry. Here no boundary
+/// passes, and no flow is idle for this long.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// Loads the object and these programs of it, with the room that so many flows have in use: the agent drains at half.
+/// Loads the object and these programs of it. The table has twice the room that the flows need, because the agent
+/// drains at half.
 pub(crate) fn load(object: &[u8], flows: u32, programs: &[&str]) -> Result<KernelTable> {
     let mut table = KernelTable::load(object, Some(2 * flows), None, Boundaries::new(NEVER, NEVER))?;
     for name in programs {
@@ -24,15 +25,15 @@ pub(crate) fn load(object: &[u8], flows: u32, programs: &[&str]) -> Result<Kerne
     Ok(table)
 }
 
-/// Reads all that an epoch counted in flows.
+/// Reads everything that an epoch counted in flows.
 pub(crate) fn read(drained: &Drained<'_>) -> Total {
     let mut total = Total::default();
     drained.flows().for_each(|flow| total.add(flow));
     total
 }
 
-/// Fails unless every packet is in its flow: a table that is half full has turned none away. A flow has a second entry where a slot
-/// of time ends nevertheless.
+/// Fails unless every packet is in its flow. A table that is half full has rejected no flow. A flow has a second entry
+/// if a boundary passes nevertheless.
 pub(crate) fn verify(drained: &Drained<'_>, total: &Total, flows: u32, packets_each: u64) -> Result<()> {
     let head = drained.head_total();
     ensure!(head.received.packets == total.packets, "{:?} received, {total:?} in flows", head.received);

@@ -1,4 +1,4 @@
-//! What a reader of flows makes of them, the same for both sides.
+//! Sums up flows as a reader does, in the same way for both sides.
 
 use std::hint::black_box;
 
@@ -7,13 +7,13 @@ use bytemuck::must_cast_ref;
 use flowml_common::counts::{Counted, FlowCounts, FlowRarities};
 use flowml_common::flow::FlowKey;
 
-/// All flows together. Every word of key and statistics is read.
+/// The sum of all flows. Every word of key and statistics is read for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Total {
     pub(crate) flows: u64,
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
-    /// Least and most packets of a flow.
+    /// Smallest and largest number of packets of a flow.
     pub(crate) per_flow: Option<(u64, u64)>,
     words: u64,
 }
@@ -33,12 +33,12 @@ impl Total {
         self.words = words.fold(self.words, |sum, word| sum.wrapping_add(*word));
     }
 
-    /// The same, of so many flows and this range of packets a flow once the entries of each flow are joined.
+    /// The same sum for the flows after the entries of each flow are joined: their number, and their range of packets.
     pub(crate) const fn joined(self, flows: u64, per_flow: Option<(u64, u64)>) -> Self {
         Self { flows, per_flow, ..self }
     }
 
-    /// Fails unless there are so many flows of so many packets each, in frames of this length.
+    /// Fails unless there are this many flows of this many packets each, in frames of this length.
     pub(crate) fn expect(&self, whose: &str, flows: u32, packets_each: u64, frame: usize) -> Result<()> {
         let packets = u64::from(flows) * packets_each;
         let expected = Self {
@@ -49,7 +49,7 @@ impl Total {
             words: self.words,
         };
         ensure!(*self == expected, "{whose} has {self:?}, expected {expected:?}");
-        // The sum is made for its reads, so nothing may make it disappear.
+        // The sum exists only for its reads. The compiler must not remove it.
         black_box(self.words);
         Ok(())
     }

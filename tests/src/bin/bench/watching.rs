@@ -1,4 +1,4 @@
-//! What sequential tests and host windows cost: all that is done with the parts of flows before anything is scored.
+//! Measures sequential tests and host windows: all work on partial flows before anything is scored.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -17,12 +17,12 @@ use flowml_user::witness::Witnesses;
 
 use crate::learning::cpu_time;
 
-/// How often the capture is gone through.
+/// The number of passes over the capture.
 const ROUNDS: usize = 7;
 
 const INTERVAL_NS: u64 = 1_000_000_000;
 
-/// What an interval of the capture has for tests and windows.
+/// The input of tests and windows from one interval of the capture.
 #[derive(Default)]
 struct Interval {
     end_ns: u64,
@@ -30,15 +30,15 @@ struct Interval {
     ended: Vec<Ended>,
 }
 
-/// CPU time, round by round.
+/// CPU times, one for each round.
 pub(crate) struct Costs {
     pub(crate) flows: usize,
     pub(crate) windows: usize,
-    /// Of sequential tests, µs a flow.
+    /// Sequential tests, in µs a flow.
     pub(crate) tests: Vec<f64>,
-    /// Of what a flow's record has of host windows and the slow view, µs a flow.
+    /// The columns of host windows and the slow view in a flow record, in µs a flow.
     pub(crate) views: Vec<f64>,
-    /// Of host windows and of keeping the slow view, µs a window.
+    /// Host windows and the update of the slow view, in µs a window.
     pub(crate) hosts: Vec<f64>,
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn measure(capture: &Path) -> Result<Costs> {
     Ok(costs)
 }
 
-/// CPU time of `work` on all intervals. Parts are in the cache, as they are when a drain was just read.
+/// CPU time of `work` on all intervals. Partial flows are in the cache, as they are directly after a drain.
 fn time(intervals: &[Interval], mut work: impl FnMut(&Interval, &[(Part, Standing)])) -> Duration {
     let (mut parts, mut sum) = (Vec::new(), Duration::ZERO);
     for interval in intervals {
@@ -87,7 +87,7 @@ fn time(intervals: &[Interval], mut work: impl FnMut(&Interval, &[(Part, Standin
     sum
 }
 
-/// The parts of a capture's flows, and the sessions that end, interval by interval.
+/// The partial flows and the ended sessions of a capture, interval by interval.
 fn intervals(capture: &Path) -> Result<Vec<Interval>> {
     let timeouts = Timeouts::default();
     let mut table = table().with_boundaries(timeouts.boundaries());
