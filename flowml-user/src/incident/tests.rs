@@ -1,4 +1,4 @@
-//! Each attack is one incident with its hosts, and what chance makes is none.
+//! Tests that each attack is one incident with its hosts, and that chance opens no incident.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
@@ -12,11 +12,11 @@ fn host(number: u32) -> Address {
     Address::from_v4(0x0a00_0000 | number)
 }
 
-/// What one host was judged to be in an interval.
+/// An anomalous window: its host, the role in which it is anomalous, and its probability.
 #[derive(Clone, Copy)]
 struct Seen(u32, Role, f64);
 
-/// Incidents, and the time.
+/// Incidents and the current time.
 #[derive(Default)]
 struct Run {
     incidents: Incidents,
@@ -24,7 +24,7 @@ struct Run {
 }
 
 impl Run {
-    /// A second, with these flows and these anomalous windows.
+    /// One interval of a second with these flows and these anomalous windows.
     fn second(&mut self, links: &[(u32, u32)], odd: &[Seen]) -> Vec<(State, Incident)> {
         self.now_ns += SECOND;
         links.iter().for_each(|&(from, to)| self.incidents.link([host(from), host(to)]));
@@ -70,7 +70,7 @@ fn named(hosts: &Hosts) -> (Vec<Address>, usize) {
 
 use Role::{Source, Target};
 
-/// What a test found at these times, s.
+/// A finding of a sequential test at these times, s.
 fn finding(kind: Kind, sources: &[u32], targets: &[u32], times: [u64; 2], attempts: u64) -> Finding {
     let party =
         |numbers: &[u32]| Party { named: numbers.iter().map(|number| host(*number)).collect(), count: numbers.len() };
@@ -86,14 +86,15 @@ fn finding(kind: Kind, sources: &[u32], targets: &[u32], times: [u64; 2], attemp
 }
 
 #[test]
-fn what_tests_find_is_one_incident_for_each_event() {
+fn findings_make_one_incident_for_each_event() {
     let mut run = Run::default();
     run.incidents.testify(&[finding(Kind::PortScan, &[7], &[1], [0, 1], 100)], SECOND);
     let news = run.second(&[(7, 1)], &[]);
     let [(State::Open, begun)] = news.as_slice() else { panic!("{news:?}") };
     assert_eq!((begun.number, begun.kind, begun.probability), (1, Kind::PortScan, 1e-6));
     assert_eq!(begun.summary(), "10.0.0.7 scanned 100 TCP ports of 10.0.0.1 in 1.0 s; 100 were closed or silent");
-    // The same scanner after a minute, another one of the same victim at the same time, and a scan of hosts; guesses are another event.
+    // One event: the same scanner after a minute, another scanner of the same victim at the same time, and a scan of
+    // hosts. Password guesses are another event.
     (0..60).for_each(|_| assert_eq!(run.second(&[], &[]), []));
     let more = [
         finding(Kind::PortScan, &[7], &[1], [60, 61], 100),
@@ -109,10 +110,10 @@ fn what_tests_find_is_one_incident_for_each_event() {
     assert_eq!((open.len(), open[0].kind, open[0].evidence.attempts), (2, Kind::PortScan, 250));
     assert_eq!((open[0].sources.count, open[0].targets.count), (2, 3));
     let suspects = (1..10).filter(|number| run.incidents.is_suspect(host(*number))).collect::<Vec<u32>>();
-    assert_eq!(suspects, [1, 2, 3, 4, 7, 8, 9], "they teach nothing");
+    assert_eq!(suspects, [1, 2, 3, 4, 7, 8, 9], "they are not eligible for training");
 }
 
-/// How many incidents two findings are, of which the second begins so many seconds after the end of the first.
+/// The number of incidents that two findings make. The second begins `pause` seconds after the end of the first.
 fn events(first: (Kind, u32), second: (Kind, u32), pause: u64) -> usize {
     let mut run = Run::default();
     let of = |(kind, source): (Kind, u32), times| finding(kind, &[source], &[1], times, 100);
@@ -122,19 +123,19 @@ fn events(first: (Kind, u32), second: (Kind, u32), pause: u64) -> usize {
 }
 
 #[test]
-fn what_others_do_or_is_of_another_kind_is_one_event_at_the_same_time_alone() {
+fn other_sources_or_kinds_join_an_event_only_at_the_same_time() {
     use Kind::{BruteForce, HostScan, HttpFlood, IcmpFlood, PortScan, SynFlood, Tunnel, UdpFlood};
     for (first, second, pause, expected) in [
         ((PortScan, 7), (PortScan, 8), 1, 1),
         ((PortScan, 7), (PortScan, 8), 4, 2),
         ((PortScan, 7), (HostScan, 7), 60, 1),
-        // Sources of a flood may be invented.
+        // Sources of a flood may be spoofed.
         ((SynFlood, 7), (SynFlood, 8), 60, 1),
         ((SynFlood, 7), (SynFlood, 8), 70, 2),
-        // The victim completes a part of the connections.
+        // The victim completes some of the connections.
         ((SynFlood, 7), (HttpFlood, 8), 1, 1),
         ((SynFlood, 7), (HttpFlood, 7), 4, 2),
-        // One host that does several things to another at once.
+        // One host attacks another in several ways at once.
         ((IcmpFlood, 7), (UdpFlood, 7), 1, 1),
         ((PortScan, 7), (BruteForce, 7), 1, 1),
         ((IcmpFlood, 7), (UdpFlood, 7), 4, 2),
@@ -146,9 +147,9 @@ fn what_others_do_or_is_of_another_kind_is_one_event_at_the_same_time_alone() {
 }
 
 #[test]
-fn a_test_names_what_windows_opened_and_its_hosts_make_no_other() {
+fn a_finding_names_an_incident_of_windows_and_its_hosts_open_no_other() {
     let mut run = Run::default();
-    // The model takes the victim, which refuses, for the source.
+    // The victim answers with RST, and the model takes it for the source.
     let news = run.second(&[(1, 7)], &[Seen(1, Source, 1e-12)]);
     assert!(matches!(news.as_slice(), [(State::Open, it)] if it.kind == Kind::Unusual), "{news:?}");
     run.incidents.testify(&[finding(Kind::PortScan, &[7], &[1], [0, 2], 100)], SECOND);
@@ -162,9 +163,10 @@ fn a_test_names_what_windows_opened_and_its_hosts_make_no_other() {
     assert_eq!(run.incidents.totals(), (1, 0));
 }
 
-/// A scanner that tries each port a few times sends as much as a flood; one that sends far more than a scan needs is a flood.
+/// A scanner that tries each port a few times sends as many packets as a flood. One that sends far more than a scan
+/// needs is a flood.
 #[test]
-fn a_scan_that_is_as_much_as_a_flood_is_one_incident() {
+fn a_scan_with_as_many_packets_as_a_flood_is_one_incident() {
     let scan = |at| finding(Kind::PortScan, &[7], &[1], [at, at + 1], 3000);
     let flood = |at, attempts| finding(Kind::UdpFlood, &[7], &[1], [at, at + 1], attempts);
     for findings in [[scan(0), flood(0, 9000)], [flood(0, 9000), scan(0)]] {
@@ -180,12 +182,12 @@ fn a_scan_that_is_as_much_as_a_flood_is_one_incident() {
         run.incidents.testify(&[flood(2, 90_000)], 3 * SECOND);
         run.second(&[], &[]);
         assert_eq!(kinds(&run), [(Kind::UdpFlood, 108_000)]);
-        // A flood by many others is none of it.
+        // A flood by many other hosts is another incident.
         run.incidents.testify(&[finding(Kind::SynFlood, &[20, 21, 22, 23], &[1], [3, 4], 9000)], 4 * SECOND);
         run.second(&[], &[]);
         assert_eq!(run.incidents.open().count(), 2);
     }
-    // Who only sends to the target of a scan meanwhile is no scanner, whichever test was first.
+    // A host that only sends to the target of a scan at the same time is no scanner, whichever test reported first.
     let flood = || finding(Kind::UdpFlood, &[20, 7], &[1], [0, 1], 9000);
     for findings in [[scan(0), flood()], [flood(), scan(0)]] {
         let mut run = Run::default();
@@ -196,7 +198,7 @@ fn a_scan_that_is_as_much_as_a_flood_is_one_incident() {
         assert_eq!((open[0].sources.named.as_slice(), open[0].sources.count), ([host(7)].as_slice(), 1));
         assert!(!run.incidents.is_suspect(host(20)) && run.incidents.is_suspect(host(7)));
     }
-    // SYNs of a scan are a flood from where on they fill a backlog: that is what the test asks.
+    // SYNs of a scan are a flood if they fill a backlog, which is the condition of the flood test.
     let mut run = Run::default();
     run.incidents.testify(&[scan(0), finding(Kind::SynFlood, &[7], &[1], [0, 1], 4000)], SECOND);
     run.second(&[], &[]);
@@ -204,9 +206,9 @@ fn a_scan_that_is_as_much_as_a_flood_is_one_incident() {
     assert_eq!(kinds, [(Kind::SynFlood, 4000)]);
 }
 
-/// Answers to a scanner are neither an incident nor an attack by those who are scanned.
+/// Answers to a scanner are neither an incident of their own nor an attack by the scanned hosts.
 #[test]
-fn a_scan_and_what_it_causes_are_one_incident() {
+fn a_scan_and_its_effects_are_one_incident() {
     let mut run = Run::default();
     let answers = finding(Kind::Reflection, &[1, 2, 3], &[7], [0, 9], 500);
     run.incidents.testify(&[finding(Kind::HostScan, &[7], &[1, 2, 3, 4], [0, 1], 100), answers], SECOND);
@@ -216,7 +218,7 @@ fn a_scan_and_what_it_causes_are_one_incident() {
     assert_eq!((open[0].evidence.attempts, open[0].end_ns), (100, 9 * SECOND));
 }
 
-/// Traffic that tests see, and the incidents that come of it.
+/// Sequential tests on traffic, and the incidents of their findings.
 struct Live {
     run: samples::Run,
     incidents: Incidents,
@@ -236,12 +238,12 @@ impl Live {
         self.news.extend(news.into_iter().map(|(state, incident)| (state, incident.kind, incident.evidence.attempts)));
     }
 
-    /// All incidents of the run, as they are at their end.
+    /// All incidents of the run in their final state.
     fn finish(mut self) -> Vec<Incident> {
         let begun = self.news.iter().filter(|(state, ..)| *state == State::Open).count();
         let closed = self.news.iter().any(|(state, ..)| *state == State::Closed);
         let over = self.incidents.finish();
-        assert!(!closed && begun == over.len(), "an incident ended, or came again: {:?}", self.news);
+        assert!(!closed && begun == over.len(), "an incident ended or was reported twice: {:?}", self.news);
         over.into_iter().map(|(_, incident)| incident).collect()
     }
 }
@@ -260,7 +262,7 @@ fn a_beacon_is_one_incident_for_as_long_as_it_lasts() {
     }
 }
 
-/// By UDP and by TCP, faster than a flood; in pauses of a minute; by several at once.
+/// Scans by UDP and TCP: faster than a flood, with pauses of a minute, and by several scanners at once.
 #[test]
 fn scanners_of_one_victim_are_one_incident() {
     let probe = |n: u64, source: u64, port: u64, is_udp: bool| {
@@ -274,7 +276,7 @@ fn scanners_of_one_victim_are_one_incident() {
         [(true, 1, 0), (false, 1, 0), (true, 1, 60), (false, 1, 60), (false, 5, 0), (true, 5, 0)]
     {
         let mut live = Live::new();
-        // So that what is unanswered is known to be, and has a past.
+        // Lets the agent observe both directions of the victim and a baseline of its traffic.
         for second in 0..15 {
             live.second(&[samples::connection(0, &format!("10.0.0.{}:999", 100 + second), "10.0.0.1:80")]);
         }
@@ -292,7 +294,7 @@ fn scanners_of_one_victim_are_one_incident() {
 }
 
 #[test]
-fn a_scan_is_one_incident_from_its_begin_to_its_end() {
+fn a_scan_is_one_incident_from_start_to_end() {
     let mut run = Run::default();
     let scan = [Seen(7, Source, 1e-10), Seen(1, Target, 1e-10)];
     let news = run.second(&[(7, 1)], &scan);
@@ -304,7 +306,7 @@ fn a_scan_is_one_incident_from_its_begin_to_its_end() {
     assert_eq!(run.second(&[(7, 1)], &scan), []);
     assert!(run.incidents.flow([host(7), host(1)]));
     assert!(!run.incidents.flow([host(50), host(51)]));
-    // The last window of the target outlives that of the source.
+    // The last anomalous window of the target is later than that of the source.
     assert_eq!(run.second(&[], &scan[1..]), []);
     for _ in 0..9 {
         assert_eq!(run.second(&[], &[]), []);
@@ -318,27 +320,27 @@ fn a_scan_is_one_incident_from_its_begin_to_its_end() {
 }
 
 #[test]
-fn a_flood_from_invented_sources_is_one_incident_of_its_target() {
+fn a_flood_from_spoofed_sources_is_one_incident_of_its_target() {
     let mut run = Run::default();
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for second in 0..3 {
         let sources = 1000 + second * 1000..1000 + second * 1000 + 500;
         let links: Vec<_> = sources.clone().map(|source| (source, 1)).collect();
         let odd = sources.map(|source| Seen(source, Source, 1e-5)).chain([Seen(1, Target, 1e-7)]);
-        told.extend(run.second(&links, &odd.collect::<Vec<_>>()));
+        reported.extend(run.second(&links, &odd.collect::<Vec<_>>()));
     }
-    // The windows of the sources reach into the next interval, in which they send nothing.
+    // The windows of the sources extend into the next interval, in which the sources send nothing.
     let odd: Vec<_> = (3000..3500).map(|source| Seen(source, Source, 1e-5)).collect();
-    told.extend(run.second(&[], &odd));
-    let [(State::Open, incident)] = told.as_slice() else { panic!("{}", told.len()) };
+    reported.extend(run.second(&[], &odd));
+    let [(State::Open, incident)] = reported.as_slice() else { panic!("{}", reported.len()) };
     assert_eq!(named(&incident.targets), (vec![host(1)], 1));
     let open: Vec<_> = run.incidents.open().collect();
     assert_eq!((open.len(), open[0].sources.count, open[0].sources.named.len()), (1, 1500, NAMED));
 }
 
-/// Connections that are opened at once and held open: while they last the target alone is an anomaly.
+/// Connections are opened at once and held open. Meanwhile only the target is an anomaly.
 #[test]
-fn a_target_that_stays_busy_with_a_source_of_before_is_in_the_same_incident() {
+fn a_target_that_stays_busy_with_an_earlier_source_is_in_the_same_incident() {
     let mut run = Run::default();
     let held = [(7, 1); 20];
     assert_eq!(run.second(&held, &[Seen(7, Source, 1e-10), Seen(1, Target, 1e-10)]).len(), 1);
@@ -347,7 +349,7 @@ fn a_target_that_stays_busy_with_a_source_of_before_is_in_the_same_incident() {
         assert_eq!(run.second(&[&held[..], &of_others].concat(), &[Seen(1, Target, 1e-7)]), []);
     }
     assert_eq!(run.incidents.open().map(|incident| incident.number).collect::<Vec<_>>(), [1]);
-    // Where others have most of the flows, the source that has a few is not why the target is an anomaly.
+    // Where other hosts have most of the flows, a source with few flows is not the cause of the target's anomaly.
     for _ in 0..TRAILING_NS / SECOND {
         run.second(&of_others, &[]);
     }
@@ -363,7 +365,7 @@ fn two_attacks_on_one_host_are_two_incidents() {
     let news = run.second(&[(8, 1)], &[Seen(8, Source, 1e-10), Seen(1, Target, 1e-10)]);
     let [(State::Open, second)] = news.as_slice() else { panic!("{news:?}") };
     assert_eq!((second.number, named(&second.sources)), (2, (vec![host(8)], 1)));
-    // And one without a visible source, once those with one are past.
+    // An attack without a visible source is another incident, after the attacks with a source have ended.
     for _ in 0..3 {
         run.second(&[], &[]);
     }
@@ -372,7 +374,7 @@ fn two_attacks_on_one_host_are_two_incidents() {
 }
 
 #[test]
-fn what_chance_may_make_is_no_incident_and_more_is() {
+fn windows_that_chance_explains_are_no_incident_and_more_are() {
     let mut run = Run::default();
     assert_eq!(run.second(&[], &[Seen(5, Source, 5e-5)]), []);
     assert_eq!(run.incidents.open().count(), 0);
@@ -381,16 +383,16 @@ fn what_chance_may_make_is_no_incident_and_more_is() {
     }
     // Too long after the first.
     assert_eq!(run.second(&[], &[Seen(5, Source, 5e-5)]), []);
-    // The same event, as windows overlap.
+    // The same event, because the windows overlap.
     assert_eq!(run.second(&[], &[Seen(5, Source, 5e-5)]), []);
     assert_eq!(run.second(&[], &[Seen(5, Source, 5e-5)]).len(), 1);
-    // Where odd windows are rarer it takes fewer of them.
+    // Rarer windows open an incident with fewer of them.
     assert_eq!(run.second(&[], &[Seen(6, Source, 1e-6)]), []);
     assert_eq!(run.second(&[], &[Seen(6, Source, 1e-6)]).len(), 1);
 }
 
 #[test]
-fn what_is_open_ends_with_the_run_and_too_many_are_counted() {
+fn open_incidents_end_with_the_run_and_excess_ones_are_counted() {
     let mut run = Run::default();
     let odd: Vec<_> = (0..MOST_OPEN as u32 + 10).map(|number| Seen(number, Source, 1e-10)).collect();
     assert_eq!(run.second(&[], &odd).len(), MOST_OPEN);
@@ -401,10 +403,10 @@ fn what_is_open_ends_with_the_run_and_too_many_are_counted() {
 }
 
 #[test]
-fn its_hosts_are_suspect_from_its_begin_until_flows_of_it_are_over() {
+fn hosts_are_suspect_from_the_start_of_an_incident_until_its_flows_are_over() {
     let mut run = Run::default();
     let suspects = |run: &Run| (1..=3).filter(|number| run.incidents.is_suspect(host(*number))).collect::<Vec<u32>>();
-    // What chance may make is not suspect.
+    // An event that chance may have made has no suspects.
     run.second(&[(2, 1)], &[Seen(2, Source, 1e-6)]);
     assert!(suspects(&run).is_empty());
     run.second(&[(2, 1)], &[Seen(2, Source, 1e-6), Seen(1, Target, 1e-6)]);
@@ -417,7 +419,7 @@ fn its_hosts_are_suspect_from_its_begin_until_flows_of_it_are_over() {
 }
 
 #[test]
-fn the_first_of_a_flood_belong_to_their_target() {
+fn the_first_sources_of_a_flood_belong_to_its_target() {
     let mut run = Run::default();
     let mut slight = run.window(5);
     slight.source.flows = 1.0;
@@ -435,7 +437,7 @@ fn the_first_of_a_flood_belong_to_their_target() {
 }
 
 #[test]
-fn sources_of_two_targets_make_no_incidents_of_their_own() {
+fn sources_with_two_targets_open_no_incidents_of_their_own() {
     let mut run = Run::default();
     let links: Vec<_> = (10..30).flat_map(|source| [(source, 1), (source, 2)]).collect();
     let targets = [Seen(1, Target, 1e-12), Seen(2, Target, 1e-12)];
@@ -444,10 +446,10 @@ fn sources_of_two_targets_make_no_incidents_of_their_own() {
     assert_eq!(news.iter().map(|(_, incident)| incident.targets.named[0]).collect::<Vec<_>>(), [host(2), host(1)]);
 }
 
-/// What a row asks costs the same number of look-ups, however many incidents are open; the answers are those of going
-/// through all of them.
+/// A query of a row needs the same number of look-ups however many incidents are open. Its result equals that of
+/// searching all of them.
 #[test]
-fn what_a_row_asks_does_not_depend_on_how_many_incidents_are_open() {
+fn queries_of_a_row_do_not_depend_on_the_number_of_open_incidents() {
     let looks = |open: u32| {
         let mut run = Run::default();
         let odd: Vec<_> = (0..open).map(|number| Seen(1000 + number, Source, 1e-10)).collect();
@@ -465,12 +467,12 @@ fn what_a_row_asks_does_not_depend_on_how_many_incidents_are_open() {
     assert_eq!(looks(10), looks(MOST_OPEN as u32));
 }
 
-/// The index has the hosts of the incidents that are open or ended a short time ago, and no others.
+/// The index contains the hosts of incidents that are open or ended recently, and no others.
 #[test]
-fn hosts_that_are_suspect_no_more_take_no_memory() {
+fn hosts_that_are_no_longer_suspect_use_no_memory() {
     let mut run = Run::default();
     run.second(&[(7, 1)], &[Seen(7, Source, 1e-10), Seen(1, Target, 1e-10)]);
-    // This one never becomes certain.
+    // This event never becomes an incident.
     run.second(&[], &[Seen(9, Source, 1e-5)]);
     assert_eq!(run.incidents.index.len(), 3);
     (0..=QUIET_NS / SECOND).for_each(|_| drop(run.second(&[], &[])));

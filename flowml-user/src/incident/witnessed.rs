@@ -1,4 +1,4 @@
-//! What tests have found as incidents: one for each event, which odd windows join.
+//! Makes incidents of the findings of sequential tests, one for each event, and adds anomalous windows to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,20 +8,22 @@ use super::index::{Index, Members, Number};
 use super::{FEW, Incident, Incidents, Link, NAMED, Odd, Open, QUIET_NS, Role, State};
 use crate::witness::{Evidence, Family, Finding, Kind, Party, REPEATS};
 
-/// An event of which nothing more is found for so long is over, ns: as long as the tests remember it.
+/// An event without findings for this time is over, ns: the time for which the tests keep their state.
 const PAUSE_NS: u64 = 300_000_000_000;
 
-/// What the same sources do after so long is another event, ns: a minute's pause, and what it takes to see it end.
+/// Later activity of the same sources is another event after this time, ns: a pause of a minute, and the time to detect
+/// the end.
 const NEAR_NS: u64 = 65_000_000_000;
 
-/// What others do, or what is of another kind, is the same event where it is at the same time, ns: within a host window.
+/// Activity of other sources or of another kind belongs to the event if it is within this time, ns: the span of a host
+/// window.
 const TOGETHER_NS: u64 = 2_000_000_000;
 
-/// A beacon that was silent for so many periods is over.
+/// A beacon that was silent for this number of periods is over.
 const PERIODS: u64 = 3;
 
 impl Open {
-    /// How long it is quiet when it is over: a beacon may miss a call.
+    /// The time without findings after which the event is over, ns. A beacon may miss a call.
     pub(super) fn quiet_ns(&self) -> u64 {
         match self.incident.kind {
             Kind::Unusual => QUIET_NS,
@@ -34,14 +36,15 @@ impl Open {
         !matches!(self.incident.kind, Kind::Unusual)
     }
 
-    /// Whether the finding is of the same event.
+    /// Whether the finding belongs to this event.
     fn is_event_of(&self, finding: &Finding) -> bool {
         self.is_witnessed() && (self.goes_on_by(finding) || self.is_effect(finding) || self.is_seen_as(finding))
     }
 
-    /// Whether the event goes on: the same sources do the same, or others do it at the same time to the same targets. Sources of a
-    /// flood may be invented, so it is known by its targets. A tunnel that a resolver passes on is one, whoever sends a part of it to
-    /// whom. A scan of many ports of many hosts is one.
+    /// Whether the finding continues the event: the same sources do the same, or other sources do the same to the same
+    /// targets at the same time. Sources of a flood may be spoofed, so a flood is identified by its targets. A tunnel
+    /// that a resolver forwards is one event, whichever hosts a part of it is between. A scan of many ports of many
+    /// hosts is one event.
     fn goes_on_by(&self, finding: &Finding) -> bool {
         let Incident { kind, evidence, .. } = &self.incident;
         let family = finding.kind.family();
@@ -60,8 +63,8 @@ impl Open {
                 || (same_targets || passes_on) && self.is_within(finding, TOGETHER_NS))
     }
 
-    /// Whether the finding shows the event in another way: whatever the same hosts do to the same hosts at the same time is one, as is
-    /// a flood of connections of which the victim completes a part.
+    /// Whether the finding is another view of the event: any activity between the same hosts at the same time, or a
+    /// flood of connections of which the victim completes some.
     fn is_seen_as(&self, finding: &Finding) -> bool {
         let same_sources = self.has(&finding.sources, Role::Source);
         let is_flood = [self.incident.kind, finding.kind].into_iter().all(is_of_connections);
@@ -71,7 +74,7 @@ impl Open {
             && self.is_within(finding, if is_known { NEAR_NS } else { TOGETHER_NS })
     }
 
-    /// Whether the finding begins no later than so long after what is known of the event.
+    /// Whether the finding begins at most `pause_ns` after the last known activity of the event.
     const fn is_within(&self, finding: &Finding, pause_ns: u64) -> bool {
         finding.start_ns <= self.incident.end_ns.saturating_add(pause_ns)
     }
@@ -80,9 +83,10 @@ impl Open {
         party.named.iter().any(|address| self.hosts.contains(&(*address, role)))
     }
 
-    /// Whether what these sources do may be one event with what the incident's do, a part of whom they are. A flood beside a scan is one
-    /// if it consists of the scan's packets for the most part: of a flood that was found first, before all of its scanners were, these
-    /// are all that have a name. Where sources are so many that most have no name, they have little to do with each other.
+    /// Whether the activity of the finding's sources can be one event with the incident, given that they share sources.
+    /// A flood beside a scan is the same event if most of its sources are scanners. If the flood was found first, its
+    /// scanners may not all be known yet, so it only needs few enough sources that all are named. Otherwise, sources
+    /// that are too many to be named have little in common.
     fn is_both(&self, finding: &Finding) -> bool {
         let sources = self.incident.sources.count;
         match (self.incident.kind.family(), finding.kind.family()) {
@@ -96,7 +100,7 @@ impl Open {
         }
     }
 
-    /// Whether it is what a scan causes: what the targets of this scan send to its sources.
+    /// Whether the finding is an effect of a scan: traffic from the targets of this scan to its sources.
     fn is_effect(&self, finding: &Finding) -> bool {
         self.incident.kind.family() == Family::Scan
             && finding.kind.family() == Family::Flood
@@ -105,10 +109,10 @@ impl Open {
             && finding.targets.named.iter().all(|address| self.hosts.contains(&(*address, Role::Source)))
     }
 
-    /// Adds what a test has found.
+    /// Adds a finding to the event.
     fn testify(&mut self, finding: &Finding, index: &mut Index) {
         if self.is_effect(finding) {
-            // Those who answer did nothing by themselves.
+            // Hosts that answer have done nothing on their own.
             self.incident.end_ns = self.incident.end_ns.max(finding.end_ns);
             return;
         }
@@ -119,7 +123,7 @@ impl Open {
         } else {
             self.incident.probability = *bound;
             (self.incident.start_ns, self.incident.end_ns) = (*start_ns, *end_ns);
-            // Who is odd is not who did it.
+            // An anomalous host is not necessarily the cause.
             (self.incident.sources, self.incident.targets) = Default::default();
             index.leave(&self.hosts, self.number, self.told);
             self.hosts.clear();
@@ -133,7 +137,7 @@ impl Open {
         if is_scan && before == Family::Flood {
             self.keep_scanners(sources, index);
         }
-        // Of a scan that looks like a flood too, who else sends to the target is no scanner.
+        // In a scan that also looks like a flood, other senders to the target are no scanners.
         let sources = (!is_scan || kind.family() == Family::Scan).then_some((sources, Role::Source));
         for (party, role) in sources.into_iter().chain([(targets, Role::Target)]) {
             party.named.iter().for_each(|address| self.name(index, *address, role));
@@ -142,7 +146,8 @@ impl Open {
         }
     }
 
-    /// Leaves out who only sent to the target of a flood that was a scan. Who is a target as well stays.
+    /// Removes hosts that only sent to the target of a flood that turned out to be a scan. Hosts that are also targets
+    /// stay.
     fn keep_scanners(&mut self, scanners: &Party, index: &mut Index) {
         let is_other = |(address, role): &&(Address, Role)| {
             *role == Role::Source
@@ -158,9 +163,9 @@ impl Open {
     }
 }
 
-/// Of the kinds that an event shows, the one with most to it: what another event looks like too counts only by itself. A flood of a
-/// scan's packets is one if there are more of them than a scanner needs, or if they are so many SYNs a second that they fill the
-/// victim's backlog, which the test for floods asks of a scan.
+/// The kind of an event with the most evidence, among those that were found. Kinds that other events resemble count
+/// only if there is no other kind. A scan is a flood if it has more packets than a scanner needs, or if its SYNs per
+/// second fill the victim's backlog, which the flood test requires of a scan.
 fn most_of(counted: &BTreeMap<Kind, Evidence>) -> Option<(Kind, Evidence)> {
     let most = |of: &dyn Fn(Kind) -> bool| {
         let kinds = counted.iter().filter(|(kind, _)| of(**kind)).map(|(kind, evidence)| (*kind, *evidence));
@@ -176,7 +181,8 @@ fn most_of(counted: &BTreeMap<Kind, Evidence>) -> Option<(Kind, Evidence)> {
     }
 }
 
-/// Whether it is what another event between the same hosts looks like too: guesses may be even, and a flood sends much.
+/// Whether other events between the same hosts resemble this kind: password guesses may have even intervals, and a
+/// flood sends many bytes.
 const fn is_faint(kind: Kind) -> bool {
     matches!(kind, Kind::Beacon | Kind::Exfiltration)
 }
@@ -186,18 +192,18 @@ const fn is_of_connections(kind: Kind) -> bool {
     matches!(kind, Kind::SynFlood | Kind::HttpFlood)
 }
 
-/// How much a test has to say.
+/// The amount of evidence: attempts or packets.
 fn weight(evidence: &Evidence) -> u64 {
     evidence.attempts.max(evidence.packets)
 }
 
 impl Incidents {
-    /// Takes note that an operator has said of what a host does at `now_ns` that it is no attack.
+    /// Records an operator's feedback at `now_ns` that the activity of a host is no attack.
     pub fn excuse(&mut self, address: Address, now_ns: u64) {
         self.excused.insert(address, now_ns);
     }
 
-    /// Takes what tests have found in an interval that ends at `now_ns`. The next [`observe`](Self::observe) reports it.
+    /// Adds the findings of an interval that ends at `now_ns`. The next [`observe`](Self::observe) reports them.
     pub fn testify(&mut self, findings: &[Finding], now_ns: u64) {
         self.excused.retain(|_, at_ns| at_ns.saturating_add(NEAR_NS) > now_ns);
         for finding in findings {
@@ -207,8 +213,8 @@ impl Incidents {
         }
     }
 
-    /// Whether an operator has said of what its hosts do that it is no attack: those that did it, or where that are many, those to
-    /// whom it was done.
+    /// Whether an operator's feedback states that the activity is no attack: for all named sources, or for all named
+    /// targets if there are many sources.
     fn is_excused(&self, finding: &Finding) -> bool {
         let party = if finding.sources.count > FEW { &finding.targets } else { &finding.sources };
         party.named.iter().all(|address| self.excused.contains_key(address))
@@ -218,7 +224,7 @@ impl Incidents {
         let named = finding.sources.named.iter().chain(&finding.targets.named);
         let near: BTreeSet<Number> = named.flat_map(|address| self.index.all(*address)).collect();
         let is_event = |number: &&Number| self.open.get(number).is_some_and(|open| open.is_event_of(finding));
-        // That of the same sources, and of several the latest.
+        // The event with the same sources is preferred, then the latest.
         let rank = |number: &&Number| {
             self.open.get(number).map(|open| (open.has(&finding.sources, Role::Source), open.incident.end_ns))
         };
@@ -231,7 +237,7 @@ impl Incidents {
             }
             return;
         }
-        // Odd windows of the same hosts.
+        // Anomalous windows of the same hosts.
         let is_suspicion = |open: &&Open| !open.is_witnessed();
         let suspicions: Vec<(Number, bool)> = near
             .iter()
@@ -243,13 +249,13 @@ impl Incidents {
             return;
         };
         self.accuse(number, finding);
-        // What was not reported is a part of this.
+        // Suspicions that were not reported are part of this incident.
         for (other, _) in suspicions.into_iter().filter(|(other, told)| !told && *other != number) {
             self.take_out(other);
         }
     }
 
-    /// Makes an incident that is new, or one of odd windows, that of a finding.
+    /// Turns a new incident, or one of anomalous windows, into the incident of a finding.
     fn accuse(&mut self, number: Number, finding: &Finding) {
         let Some(open) = self.open.get_mut(&number) else { return };
         open.testify(finding, &mut self.index);
@@ -262,7 +268,7 @@ impl Incidents {
         self.news.push((state, number));
     }
 
-    /// The incidents that tests have begun or named, as they are by now.
+    /// The incidents that sequential tests have opened or named since the last call, in their current state.
     pub(super) fn take_news(&mut self) -> Vec<(State, Incident)> {
         let news = std::mem::take(&mut self.news);
         let incident = |(state, number)| {
@@ -282,7 +288,8 @@ impl Incidents {
         self.open_one(Incident::unusual(finding.start_ns, finding.end_ns), key)
     }
 
-    /// Gives odd windows to the events of which their host is a part, or has flows with a part while it lasts. Returns the others.
+    /// Assigns anomalous windows to the event of their host, or of a host with which theirs has flows while the event
+    /// lasts. Returns the other windows.
     pub(super) fn join_witnessed<'a>(&mut self, mut odd: BTreeMap<Address, Odd<'a>>) -> BTreeMap<Address, Odd<'a>> {
         let mut joined: BTreeMap<Address, Number> = BTreeMap::new();
         for Link { initiator, responder, .. } in self.past.iter().flat_map(|(_, links)| links) {
@@ -307,14 +314,14 @@ impl Incidents {
         odd
     }
 
-    /// The oldest event that tests have found a host in.
+    /// The oldest event of a sequential test that has this host.
     fn event_of(&self, host: Address) -> Option<Number> {
         self.index.all(host).find(|number| self.open.get(number).is_some_and(Open::is_witnessed))
     }
 }
 
 impl Incident {
-    /// One of which nothing is known yet.
+    /// An incident without any evidence yet.
     pub(super) fn unusual(start_ns: u64, end_ns: u64) -> Self {
         Self {
             number: 0,
