@@ -1,32 +1,32 @@
-//! A part of a flow as the tests look at it: who opened it, and what each side sent.
+//! A partial flow as the sequential tests use it: its initiator, and what each side sent.
 
 use flowml_common::flow::{ACK, Address, Direction, Endpoint, Part, RST, SYN};
 use flowml_common::headers::protocol;
 
 use crate::session::Standing;
 
-/// A part of a flow, from its initiator's point of view.
+/// A partial flow from its initiator's point of view.
 #[derive(Clone, Copy)]
 pub(super) struct Contact<'a> {
     pub(super) part: &'a Part,
     pub(super) source: Endpoint,
     pub(super) target: Endpoint,
     pub(super) protocol: u8,
-    /// The session begins with this part.
+    /// Whether the session begins with this partial flow.
     pub(super) new: bool,
-    /// The responder has ever sent a packet.
+    /// Whether the responder has ever sent a packet.
     pub(super) answered: bool,
-    /// The initiator sent a SYN without ACK in this part.
+    /// Whether the initiator sent a SYN without ACK in this partial flow.
     pub(super) opened: bool,
-    /// What the initiator sent in this part.
+    /// What the initiator sent in this partial flow.
     pub(super) sent: &'a Direction,
-    /// What the responder did.
+    /// What the responder sent in this partial flow.
     pub(super) received: &'a Direction,
 }
 
 impl<'a> Contact<'a> {
     pub(super) fn new(part: &'a Part, standing: Standing) -> Self {
-        // Who sends SYN with ACK answers.
+        // An end that sends SYN with ACK is the responder.
         let stats = &part.stats;
         let answers = |end| flagged(stats.direction(end), SYN) > 0 && stats.syn_senders >> end as u8 & 1 == 0;
         let initiator = if answers(standing.initiator) { standing.initiator.opposite() } else { standing.initiator };
@@ -53,7 +53,7 @@ impl<'a> Contact<'a> {
         self.part.stats.last_ns
     }
 
-    /// Whether it is a question of ping.
+    /// Whether it is an echo request (ping).
     pub(super) const fn is_echo(&self) -> bool {
         match self.protocol {
             protocol::ICMP => self.source.port == 8,
@@ -62,29 +62,29 @@ impl<'a> Contact<'a> {
         }
     }
 
-    /// Whether these are fragments after the first, without ports.
+    /// Whether the packets are fragments after the first, which have no ports.
     pub(super) const fn is_fragment(&self) -> bool {
         self.part.key.later_fragment()
     }
 }
 
-/// Packets with a flag.
+/// Number of packets with this flag.
 pub(super) const fn flagged(direction: &Direction, flag: u8) -> u64 {
     direction.flags[flag.trailing_zeros() as usize]
 }
 
-/// Packets of an initiator that belong to a connection which it takes for established: ACK, and neither SYN nor RST.
+/// Whether the initiator sends packets of an established connection: more ACKs than SYNs and RSTs.
 pub(super) const fn established(sent: &Direction) -> bool {
     flagged(sent, ACK) > flagged(sent, RST) + flagged(sent, SYN)
 }
 
-/// Whether either side goes on after a SYN with ACK: there was a SYN, whether it was seen or not.
+/// Whether either side continues after a SYN with ACK. Then there was a SYN, visible or not.
 pub(super) fn goes_on(Contact { sent, received, .. }: &Contact<'_>) -> bool {
     let by_responder = flagged(received, ACK) > flagged(received, SYN) + flagged(received, RST);
     by_responder || received.payload_bytes > 0 || established(sent)
 }
 
-/// Whether a packet to it is for one host.
+/// Whether the address is unicast.
 pub(super) fn is_unicast(address: Address) -> bool {
     match address.to_ip() {
         std::net::IpAddr::V4(address) => {
@@ -94,8 +94,8 @@ pub(super) fn is_unicast(address: Address) -> bool {
     }
 }
 
-/// The network of an address that an attack on a site is spread over: /24 of IPv4, /64 of IPv6 (the longest prefixes that are
-/// commonly routed, and the size of one link).
+/// The network over which an attack on a site may be spread: /24 for IPv4, /64 for IPv6. These are the longest prefix
+/// that is commonly routed, and the size of one link.
 pub(super) fn prefix(address: Address) -> Address {
     match address.to_ip() {
         std::net::IpAddr::V4(address) => Address::from_v4(address.to_bits() & !0xff),

@@ -1,4 +1,4 @@
-//! Traffic for the tests of tests: sessions and witnesses as a run has them, and how many hosts are simulated.
+//! Traffic for the tests of sequential tests: a run with sessions and witnesses, and the number of simulated hosts.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -14,15 +14,15 @@ use crate::session::{Sessions, Timeouts};
 pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1000 * MS;
 
-/// Which packets are seen.
+/// Which packets are visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum View {
     Both,
-    /// Only what is sent to this host.
+    /// Only packets sent to this host.
     Into(&'static str),
 }
 
-/// Sessions and witnesses as a run has them.
+/// Sessions and witnesses, connected as in a run.
 pub(crate) struct Run {
     sessions: Sessions,
     witnesses: Witnesses,
@@ -37,7 +37,7 @@ impl Run {
         Self { sessions, witnesses: Witnesses::new(0), view, now_ns: 0, findings: Vec::new() }
     }
 
-    /// An interval of a second with these flows; times of packets are ms from its begin.
+    /// An interval of a second with these flows. Packet times are in ms from its start.
     pub(crate) fn second(&mut self, flows: &[Vec<Sample>]) {
         let seen = |sample: &&Sample| match self.view {
             View::Both => true,
@@ -55,7 +55,7 @@ impl Run {
         self.findings.extend(witnesses.interval(self.now_ns));
     }
 
-    /// The kinds that were found.
+    /// The kinds of the findings.
     pub(crate) fn kinds(&self) -> BTreeSet<&'static str> {
         self.findings.iter().map(|finding| finding.kind.name()).collect()
     }
@@ -88,19 +88,20 @@ pub(crate) fn refused(ms: u64, client: &str, server: &str) -> Vec<Sample> {
     vec![at(ms, client, server, SYN), at(ms + 1, server, client, RST | ACK)]
 }
 
-/// How many ordinary hosts are simulated: a million takes minutes.
+/// The number of normal hosts that are simulated. A million takes minutes.
 pub(crate) fn simulated() -> u64 {
     std::env::var("FLOWML_SIMULATED_HOSTS").map_or(20_000, |text| text.parse().unwrap())
 }
 
-/// That chance makes no more false alarms than so many with a probability of 10⁻⁴ or more, where the mean is at most `mean`.
+/// Asserts that the number of false alarms is one that chance reaches with a probability of at least 10⁻⁴, if its mean
+/// is at most `mean`.
 pub(crate) fn assert_bounded(name: &str, alarms: u64, mean: f64) {
     let most = mean + 4.0 * mean.sqrt() + 4.0;
     eprintln!("{name}: {alarms} false alarms, where at most {mean:.3} are expected");
     assert!((alarms as f64) <= most, "{name}: {alarms} false alarms of at most {most}");
 }
 
-/// Knuth's method, for small means.
+/// A Poisson-distributed number by Knuth's method, for small means.
 pub(crate) fn poisson(random: &mut Xoshiro256PlusPlus, mean: f64) -> u64 {
     let (limit, mut product, mut count) = ((-mean).exp(), random.r#gen::<f64>(), 0);
     while product > limit {

@@ -1,4 +1,5 @@
-//! What is an attack is found in every view of it, what is ordinary is not, and chance makes no more of it than is stated.
+//! Tests that attacks are found in every view, that normal traffic is not reported, and that false alarms by chance
+//! stay within the stated bounds.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -31,7 +32,7 @@ fn port_scan(flags: u8, open: u64) -> Vec<Vec<Sample>> {
 }
 
 #[test]
-fn a_port_scan_is_found_whatever_is_seen_of_it() {
+fn a_port_scan_is_found_in_every_view() {
     for view in [View::Both, View::Into(VICTIM)] {
         for flags in [SYN, FIN, 0, ACK] {
             let mut run = Run::new(view);
@@ -56,7 +57,7 @@ fn finding_host(text: &str) -> Address {
 }
 
 #[test]
-fn silent_hosts_are_a_scan_of_hosts_and_of_one_is_none() {
+fn many_silent_hosts_are_a_host_scan_and_a_single_one_is_none() {
     let mut run = Run::new(View::Both);
     let flows: Vec<_> = (0..200).map(|n| vec![at(n, "10.0.0.7:40000", &format!("10.1.0.{n}:445"), SYN)]).collect();
     run.second(&flows);
@@ -73,7 +74,7 @@ fn silent_hosts_are_a_scan_of_hosts_and_of_one_is_none() {
 }
 
 #[test]
-fn ordinary_hosts_are_no_attackers() {
+fn normal_hosts_are_no_attackers() {
     for view in [View::Both, View::Into("10.0.0.9"), View::Into("10.0.0.1")] {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(5);
         let mut run = Run::new(view);
@@ -81,7 +82,7 @@ fn ordinary_hosts_are_no_attackers() {
             let mut flows = Vec::new();
             for n in 0..10u64 {
                 let port = 1024 + (second * 10 + n) as u16;
-                // A browser and a server with many clients; peers, of which half are gone; a resolver; health checks.
+                // A browser, a server with many clients, peers of which half are gone, a resolver, and health checks.
                 flows.push(connection(n * 50, &format!("10.0.0.9:{port}"), &format!("93.1.{second}.{n}:443")));
                 flows.push(connection(n * 50, &format!("93.2.{second}.{n}:{port}"), "10.0.0.1:443"));
                 let peer = format!("93.3.{second}.{n}:{}", random.gen_range(1024..u16::MAX));
@@ -97,7 +98,7 @@ fn ordinary_hosts_are_no_attackers() {
 }
 
 #[test]
-fn a_flood_of_syns_is_of_its_victim_and_none_where_they_are_completed() {
+fn a_syn_flood_has_one_victim_and_many_sources() {
     for view in [View::Both, View::Into(VICTIM)] {
         let mut run = Run::new(view);
         for second in 0..4u64 {
@@ -113,9 +114,9 @@ fn a_flood_of_syns_is_of_its_victim_and_none_where_they_are_completed() {
     }
 }
 
-/// The victim accepts each, so the flood must not look like connections to it.
+/// The victim accepts each connection. The flood must not look like normal connections to it.
 #[test]
-fn a_flood_of_syns_that_are_accepted_is_no_flood_of_connections() {
+fn a_flood_of_accepted_syns_is_no_flood_of_connections() {
     let mut run = Run::new(View::Both);
     for second in 0..4u64 {
         let one = |n: u64| {
@@ -128,7 +129,7 @@ fn a_flood_of_syns_that_are_accepted_is_no_flood_of_connections() {
     assert_eq!(run.kinds(), BTreeSet::from(["syn_flood"]));
 }
 
-/// Who sends nearly all of a flood did it, whoever else is there.
+/// The sender of nearly all packets of a flood is its source, whichever other hosts send too.
 #[test]
 fn bystanders_of_a_flood_are_not_its_sources() {
     let ping =
@@ -147,8 +148,8 @@ fn bystanders_of_a_flood_are_not_its_sources() {
 }
 
 #[test]
-fn datagrams_without_answer_and_answers_without_question_are_floods() {
-    // Each of another client.
+fn unanswered_datagrams_and_unrequested_answers_are_floods() {
+    // Each connection is from another client.
     let both = |run: &mut Run, n: u64| run.second(&[connection(0, &format!("10.0.0.{}:999", 9 + n), "10.0.0.1:80")]);
     let mut run = Run::new(View::Both);
     (0..12).for_each(|n| both(&mut run, n));
@@ -169,14 +170,14 @@ fn datagrams_without_answer_and_answers_without_question_are_floods() {
     assert_eq!(run.findings.last().unwrap().targets.named, [finding_host(VICTIM)]);
 }
 
-/// The times in seconds at which a sender that backs off sends a segment again, until it gives up after three minutes.
+/// The times in seconds at which a sender with back-off retransmits a segment, until it gives up after three minutes.
 fn retransmissions() -> Vec<u64> {
     let next = |(at, wait): &(u64, u64)| Some((at + wait, (2 * wait).min(60)));
     std::iter::successors(Some((0, 1)), next).map(|(at, _)| at).take_while(|at| *at <= 180).collect()
 }
 
 #[test]
-fn a_server_that_repeats_its_answer_for_ever_is_an_amplifier_and_one_that_backs_off_is_none() {
+fn a_server_that_repeats_its_answer_forever_is_an_amplifier_and_one_with_back_off_is_none() {
     let (victim, server) = ("10.0.0.1:4000", "93.1.1.1:21");
     let answers =
         |times: &[u64]| -> Vec<Sample> { times.iter().map(|ms| at(*ms, server, victim, SYN | ACK)).collect() };
@@ -190,7 +191,7 @@ fn a_server_that_repeats_its_answer_for_ever_is_an_amplifier_and_one_that_backs_
             (&finding.sources.named, &finding.targets.named),
             (&vec![finding_host("93.1.1.1")], &vec![finding_host("10.0.0.1")])
         );
-        // Both sides try again: the answers to the SYNs, which are not seen, and those that the server repeats.
+        // Both sides retransmit: the server answers the client's SYNs, which are not visible, and repeats its answers.
         let mut run = Run::new(View::Into("10.0.0.1"));
         let times = retransmissions();
         for second in 0..200 {
@@ -199,21 +200,21 @@ fn a_server_that_repeats_its_answer_for_ever_is_an_amplifier_and_one_that_backs_
             run.second(&segments);
         }
         assert_eq!(run.kinds(), BTreeSet::new());
-        // A connection whose initiator's acknowledgement was lost for a while.
+        // A connection in which the initiator's acknowledgement was lost for some time.
         let mut run = Run::new(view);
         run.second(&[answers(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14])]);
         run.second(&[vec![Sample { payload: 100, ..at(0, server, victim, ACK | PSH) }]]);
         (0..10).for_each(|_| run.second(&[answers(&[100])]));
         assert_eq!(run.kinds(), BTreeSet::new(), "{view:?}");
     }
-    // Whoever is seen to ask has asked.
+    // A client whose SYN is visible is no victim of reflection.
     let mut run = Run::new(View::Both);
     (0..60).for_each(|_| run.second(&[vec![at(99, victim, server, SYN), at(100, server, victim, SYN | ACK)]]));
     assert_eq!(run.kinds(), BTreeSet::new());
 }
 
 #[test]
-fn pings_are_a_flood_or_a_tunnel_or_none() {
+fn pings_are_a_flood_a_tunnel_or_no_attack() {
     let ping =
         |ms: u64, payload| Sample { protocol: protocol::ICMP, payload, ..udp(ms * MS, "10.0.0.7:8", "10.0.0.1:0", 0) };
     for (a_second, payload, kind) in
@@ -227,9 +228,9 @@ fn pings_are_a_flood_or_a_tunnel_or_none() {
     }
 }
 
-/// Where only what comes in is seen, the answers to large pings of a host show them.
+/// If only incoming packets are visible, the answers to a host's large pings show the tunnel.
 #[test]
-fn pings_are_a_tunnel_by_their_answers_too() {
+fn pings_are_a_tunnel_if_only_their_answers_are_visible() {
     let answer =
         |ms: u64| Sample { protocol: protocol::ICMP, payload: 900, ..udp(ms * MS, "10.0.0.1:0", "10.0.0.7:0", 0) };
     let mut run = Run::new(View::Into("10.0.0.7"));
@@ -244,7 +245,7 @@ fn pings_are_a_tunnel_by_their_answers_too() {
     );
 }
 
-/// A connection in which the server greets, and the client says a few things.
+/// A connection in which the server greets and the client sends a few messages.
 fn login(ms: u64, client: &str, server: &str, sent: u16) -> Vec<Sample> {
     let said = |ms, from: &str, to: &str, payload| Sample { payload, ..at(ms, from, to, ACK | PSH) };
     vec![
@@ -261,7 +262,7 @@ fn login(ms: u64, client: &str, server: &str, sent: u16) -> Vec<Sample> {
 }
 
 #[test]
-fn dialogues_that_are_alike_are_guesses_and_others_are_not() {
+fn similar_connections_to_a_login_are_guesses_and_others_are_not() {
     type Talk = fn(u64, &str, u64) -> Vec<Sample>;
     let guess: Talk = |ms, client, n| login(ms, client, "10.0.0.1:902", 600 + (n % 7) as u16);
     let mail: Talk = |ms, client, n| login(ms, client, "10.0.0.1:902", 300 + (n * 7919 % 3000) as u16);
@@ -285,7 +286,7 @@ fn dialogues_that_are_alike_are_guesses_and_others_are_not() {
 }
 
 #[test]
-fn connections_that_drip_are_slow_and_those_that_wait_are_not() {
+fn connections_that_send_slowly_are_an_attack_and_idle_ones_are_not() {
     for (drips, view) in [(true, View::Both), (true, View::Into(VICTIM)), (false, View::Both)] {
         let mut run = Run::new(view);
         let ends = |n: u64| (format!("10.0.0.7:{}", 2000 + n), "10.0.0.1:80");
@@ -304,9 +305,9 @@ fn connections_that_drip_are_slow_and_those_that_wait_are_not() {
     }
 }
 
-/// The smallest window that Linux gives takes no whole segment; what is sent to it is read a few bytes at a time.
+/// The smallest window of Linux is smaller than a segment. Data sent to it is read a few bytes at a time.
 #[test]
-fn clients_with_a_narrow_window_read_slowly() {
+fn clients_with_a_small_window_read_slowly() {
     for (window, kind) in [(1152, Some("slow_connections")), (29_200, None)] {
         for view in [View::Both, View::Into(VICTIM)] {
             let mut run = Run::new(view);
@@ -337,9 +338,10 @@ fn clients_with_a_narrow_window_read_slowly() {
     }
 }
 
-/// Small questions of a pool of clients, each answered: where the server is not seen, its clients acknowledge.
+/// Small requests from a pool of clients, each answered. Where the server is not visible, the clients' acknowledgements
+/// are.
 #[test]
-fn pools_whose_questions_are_answered_are_not_slow() {
+fn pools_whose_requests_are_answered_are_not_slow() {
     for view in [View::Both, View::Into(VICTIM)] {
         for is_new in [true, false] {
             let mut run = Run::new(view);
@@ -368,9 +370,9 @@ fn pools_whose_questions_are_answered_are_not_slow() {
     }
 }
 
-/// The server answers that it waited long enough, and the client drips on.
+/// The server reports a timeout and closes, and the client continues to send.
 #[test]
-fn clients_that_go_on_where_the_server_gave_up_are_slow() {
+fn clients_that_continue_after_the_server_closed_are_slow() {
     for (goes_on, kinds) in [(true, BTreeSet::from(["slow_connections"])), (false, BTreeSet::new())] {
         let mut run = Run::new(View::Both);
         let ends = |n: u64| (format!("10.0.0.7:{}", 2000 + n), "10.0.0.1:80");
@@ -392,7 +394,7 @@ fn clients_that_go_on_where_the_server_gave_up_are_slow() {
 }
 
 #[test]
-fn even_calls_are_a_beacon_and_those_of_a_monitor_are_not() {
+fn evenly_spaced_connections_are_a_beacon_and_those_of_a_monitor_are_not() {
     for (targets, kind) in [(1u64, Some("beacon")), (5, None)] {
         let mut run = Run::new(View::Both);
         for second in 0..60 {
@@ -405,7 +407,7 @@ fn even_calls_are_a_beacon_and_those_of_a_monitor_are_not() {
 }
 
 #[test]
-fn long_names_are_a_tunnel() {
+fn queries_of_long_names_are_a_tunnel() {
     for (length, kind) in [(200, Some("tunnel")), (40, None)] {
         let mut run = Run::new(View::Both);
         for second in 0..20 {
@@ -416,9 +418,10 @@ fn long_names_are_a_tunnel() {
     }
 }
 
-/// A tunnel asks over one socket for as long as it lasts; who looks names up has a new one each time, or asks for shorter names.
+/// A tunnel uses one socket as long as it lasts. A normal client uses a new socket for each query, or queries shorter
+/// names.
 #[test]
-fn a_socket_that_goes_on_with_long_names_is_a_tunnel() {
+fn a_socket_that_keeps_querying_long_names_is_a_tunnel() {
     for (ports, length, answers, kind) in
         [(1, 64, 1, Some("tunnel")), (60, 64, 1, None), (1, 45, 1, None), (20, 64, 1, None), (1, 64, 0, None)]
     {
@@ -433,7 +436,7 @@ fn a_socket_that_goes_on_with_long_names_is_a_tunnel() {
     }
 }
 
-/// A resolver asks thousands of questions, and its sockets come again.
+/// A resolver sends thousands of queries, and reuses port numbers.
 #[test]
 fn a_busy_resolver_is_no_tunnel() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(8);
@@ -451,7 +454,7 @@ fn a_busy_resolver_is_no_tunnel() {
 }
 
 #[test]
-fn what_is_far_more_than_ever_is_exfiltration() {
+fn an_upload_far_above_all_earlier_ones_is_exfiltration() {
     let mut run = Run::new(View::Both);
     let upload = |packets: u64| {
         let one = |n: u64| Sample { payload: 60_000, ..at(n * 900 / packets, "10.0.0.7:2000", "93.1.1.1:443", ACK) };
@@ -466,7 +469,7 @@ fn what_is_far_more_than_ever_is_exfiltration() {
 }
 
 #[test]
-fn walks_of_ordinary_hosts_end_as_the_bound_says() {
+fn random_walks_of_normal_hosts_stay_within_the_bound() {
     let hypotheses = Hypotheses { ordinary: 0.5, attack: 0.9 };
     let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
     let (mut alarms, mut walks) = (0, 0u64);
@@ -487,12 +490,12 @@ fn walks_of_ordinary_hosts_end_as_the_bound_says() {
 }
 
 #[test]
-fn scans_of_ordinary_hosts_are_as_rare_as_the_bound_says() {
+fn false_scans_of_normal_hosts_stay_within_the_bound() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(2);
     let mut scans = Scans::new();
     let (mut alarms, mut now_ns) = (0, 0);
     for host in 0..simulated() {
-        // Ports of the same service of many hosts, of which half answer: the worst that is still ordinary.
+        // One port of many hosts, of which half answer: the worst case that is still normal.
         for n in 0..40u32 {
             now_ns += MS;
             scans.observe(&Attempt {
@@ -512,26 +515,26 @@ fn scans_of_ordinary_hosts_are_as_rare_as_the_bound_says() {
         }
         alarms += scans.findings().len() as u64;
     }
-    // Each contact may begin a walk.
+    // Each contact may begin a random walk.
     assert_bounded("scans", alarms, 1e-6 * (simulated() * 40) as f64);
 }
 
 #[test]
-fn rates_that_do_not_change_are_no_floods() {
+fn constant_rates_are_no_floods() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(3);
     let (mut alarms, seconds) = (0, 50);
     for _ in 0..simulated() {
         let mut cusum = Cusum::default();
-        // Trains of 16 at 500 a second.
+        // Trains of 16 packets, at 500 packets per second.
         let is_flood = (0..seconds).any(|_| cusum.step(16.0 * poisson(&mut random, 500.0 / 16.0) as f64, 1.0, 500.0));
         alarms += u64::from(is_flood);
     }
     assert_bounded("floods", alarms, 1e-6 * (simulated() * seconds) as f64);
 }
 
-/// However even: a busy client of one server has no pauses between its calls.
+/// A busy client of one server has no pauses between its connections, so even intervals are no beacon.
 #[test]
-fn connections_all_the_time_are_no_beacon() {
+fn continuous_connections_are_no_beacon() {
     let mut beacons = Beacons::new();
     let [source, target] = [0x0b00_0001, 0x1b00_0001].map(Address::from_v4);
     for n in 0..1000 {
@@ -555,7 +558,7 @@ fn connections_all_the_time_are_no_beacon() {
 }
 
 #[test]
-fn chance_is_seldom_even() {
+fn random_intervals_are_rarely_a_beacon() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(4);
     let mut beacons = Beacons::new();
     let (mut alarms, calls) = (0, 30);
@@ -588,7 +591,7 @@ fn chance_is_seldom_even() {
 }
 
 #[test]
-fn eight_slow_connections_are_seldom_thirty_two() {
+fn a_mean_of_eight_slow_connections_rarely_gives_thirty_two() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(6);
     let alarms = (0..simulated()).filter(|_| poisson(&mut random, 8.0) >= 32).count() as u64;
     assert_bounded("slow connections", alarms, 1e-9 * simulated() as f64);
