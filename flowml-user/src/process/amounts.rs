@@ -1,12 +1,12 @@
-//! Durations and sizes as people write them.
+//! Durations and sizes as the user writes them.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// The units of a duration in ms, the largest last.
+/// The units of a duration with their length in ms, the largest last.
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-/// Reads a duration, as in `90s`.
+/// Parses a duration, as in `90s`.
 ///
 /// # Errors
 /// What was expected.
@@ -20,7 +20,7 @@ pub fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Duration,
     if range.contains(&value) { Ok(value) } else { Err(format!("expected {within}")) }
 }
 
-/// A duration in the largest unit that holds it exactly; ms are the smallest that can be given.
+/// A duration in the largest unit that gives a whole number. The smallest unit is ms.
 #[must_use]
 pub fn spell(duration: Duration) -> String {
     let ms = duration.as_millis();
@@ -28,15 +28,15 @@ pub fn spell(duration: Duration) -> String {
     exact.map_or_else(|| format!("{ms}ms"), |(name, unit)| format!("{}{name}", ms / u128::from(*unit)))
 }
 
-/// The units of a size in bytes.
+/// The units of a size, in bytes.
 const SIZES: [(&str, u64); 6] =
     [("KB", 1000), ("KiB", 1 << 10), ("MB", 1_000_000), ("MiB", 1 << 20), ("GB", 1_000_000_000), ("GiB", 1 << 30)];
 
-/// Bytes, which are given with their unit.
+/// A size in bytes. It is written with a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
-/// Reads a size, as in `100MB`.
+/// Parses a size, as in `100MB`.
 ///
 /// # Errors
 /// What was expected.
@@ -49,7 +49,7 @@ pub fn size(text: &str, range: RangeInclusive<u64>) -> Result<Size, String> {
     if range.contains(&bytes) { Ok(Size(bytes)) } else { Err(format!("expected {within}")) }
 }
 
-/// A whole number with one of the units behind it.
+/// A whole number followed by one of the units, converted to the smallest unit.
 fn number_of(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_is_spelt_as_it_is_read() {
+    fn a_duration_is_written_as_it_was_read() {
         for text in ["1ms", "10ms", "1500ms", "2s", "1m", "90s", "2h", "1d", "365d"] {
             let value = duration(text, Duration::ZERO..=Duration::MAX).expect(text);
             assert_eq!(spell(value), text);

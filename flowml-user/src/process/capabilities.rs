@@ -1,26 +1,28 @@
-//! The capabilities of a thread (capabilities(7)): asked for, set aside, given up.
+//! The capabilities of a thread (capabilities(7)): reading them, suspending them, dropping them.
 
 use std::io;
 
 pub use rustix::thread::CapabilitySet;
 use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
 
-/// What metering begins with: CAP_BPF to load, CAP_PERFMON for pointers in the programs, CAP_NET_ADMIN to attach.
+/// The capabilities that metering needs at its start: CAP_BPF to load, CAP_PERFMON for pointers in the programs,
+/// CAP_NET_ADMIN to attach.
 pub const NEEDED: [(CapabilitySet, &str); 3] = [
     (CapabilitySet::BPF, "CAP_BPF"),
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
     (CapabilitySet::PERFMON, "CAP_PERFMON"),
 ];
 
-/// What this thread may do now.
+/// The effective capabilities of this thread.
 ///
 /// # Errors
-/// Where the kernel has no capabilities of this version.
+/// If the kernel does not support this version of capabilities.
 pub fn effective() -> io::Result<CapabilitySet> {
     Ok(capabilities(None)?.effective)
 }
 
-/// The capabilities that metering begins with and `there` lacks; CAP_SYS_ADMIN stands for two of them (capabilities(7)).
+/// Names of the capabilities that metering needs at its start and that `there` lacks. CAP_SYS_ADMIN includes two of
+/// them (capabilities(7)).
 #[must_use]
 pub fn missing(there: CapabilitySet) -> Vec<&'static str> {
     let stands_in = |needed| needed != CapabilitySet::NET_ADMIN && there.contains(CapabilitySet::SYS_ADMIN);
@@ -28,10 +30,10 @@ pub fn missing(there: CapabilitySet) -> Vec<&'static str> {
     lacking.map(|(_, name)| *name).collect()
 }
 
-/// Does `work` as one who has no capabilities, and has them again afterwards.
+/// Runs `work` without effective capabilities, and restores them afterwards.
 ///
 /// # Errors
-/// Where the kernel refuses to change them.
+/// If the kernel refuses to change them.
 pub fn without<T>(work: impl FnOnce() -> T) -> io::Result<T> {
     let sets = capabilities(None)?;
     set_capabilities(None, CapabilitySets { effective: CapabilitySet::empty(), ..sets })?;
@@ -40,16 +42,17 @@ pub fn without<T>(work: impl FnOnce() -> T) -> io::Result<T> {
     Ok(done)
 }
 
-/// Gives up, for ever, all capabilities of this thread and of those that it starts from now on, but `kept`.
+/// Drops all capabilities except `kept` of this thread, permanently. Threads that it starts from now on do not have
+/// them either.
 ///
 /// # Errors
-/// Where the kernel refuses, which it does not where nothing is gained.
+/// If the kernel refuses. It does not refuse a change that adds no capability.
 pub fn keep(kept: CapabilitySet) -> io::Result<()> {
     let CapabilitySets { effective, permitted, inheritable } = capabilities(None)?;
     let sets = CapabilitySets {
         effective: effective & kept,
         permitted: permitted & kept,
-        // The ambient ones go with the inheritable ones.
+        // The kernel drops the ambient ones together with the inheritable ones.
         inheritable: inheritable & kept,
     };
     Ok(set_capabilities(None, sets)?)
@@ -61,13 +64,13 @@ mod tests {
 
     use super::*;
 
-    /// In a thread of its own, as capabilities are a thread's.
+    /// In a thread of its own, because capabilities belong to a thread.
     fn alone(test: impl FnOnce() + Send + 'static) {
         thread::spawn(test).join().expect("the thread's assertions hold");
     }
 
     #[test]
-    fn what_was_set_aside_comes_back_and_what_was_given_up_does_not() {
+    fn suspended_capabilities_are_restored_and_dropped_ones_are_not() {
         alone(|| {
             let before = effective().expect("capget");
             assert_eq!(without(effective).expect("capset").expect("capget"), CapabilitySet::empty());

@@ -1,23 +1,22 @@
-//! How much memory this process may use (that of the host, or of its control group where that is less), and giving back what it
-//! does not.
+//! The memory that this process may use, and returning freed memory to the system.
 
 use std::fs;
 use std::path::Path;
 
-/// The memory, bytes, where the system reports it.
+/// The smaller of the host's memory and the limit of the control group, in bytes. `None` if the system reports neither.
 #[must_use]
 pub fn available() -> Option<u64> {
     let of_host = fs::read_to_string("/proc/meminfo").ok().and_then(|text| of_host(&text));
     [of_host, of_group()].into_iter().flatten().min()
 }
 
-/// `MemTotal` of proc_meminfo(5), which is in KiB.
+/// `MemTotal` of proc_meminfo(5), converted from KiB to bytes.
 fn of_host(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The least limit of this process's control group and those above it (cgroup v2).
+/// The lowest limit of this process's control group and of those above it, in bytes (cgroup v2).
 fn of_group() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -26,15 +25,15 @@ fn of_group() -> Option<u64> {
     root.join(path).ancestors().take_while(|folder| folder.starts_with(root)).filter_map(limit).min()
 }
 
-/// Gives freed memory back to the system. glibc keeps what lies between other allocations, which is most of what a flood took;
-/// musl gives it back by itself.
+/// Returns freed memory to the system. glibc keeps memory between other allocations, which is most of what a flood
+/// used. musl returns memory without this call.
 #[cfg_attr(
     not(target_env = "gnu"),
     expect(clippy::missing_const_for_fn, reason = "it is none where it does something")
 )]
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: it takes nothing but the locks of the allocator (malloc_trim(3)).
+    // SAFETY: malloc_trim(3) takes only the locks of the allocator.
     unsafe {
         libc::malloc_trim(0);
     }
@@ -45,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_memory_of_the_host_is_read() {
+    fn the_memory_of_the_host_is_parsed() {
         assert_eq!(of_host("MemTotal:        8014332 kB\nMemFree: 1 kB\n"), Some(8_014_332 * 1024));
         assert_eq!(of_host("MemFree: 1 kB\n"), None);
         assert!(available().is_some_and(|bytes| bytes > 1 << 20));

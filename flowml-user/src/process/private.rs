@@ -1,4 +1,4 @@
-//! Making files that their owner alone reads and writes, unless other permissions are asked for.
+//! Creating files that only their owner can read and write, unless other permissions are requested.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -6,13 +6,13 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::str::FromStr;
 
-/// Permissions of a new file where none are asked for. A umask takes away further ones.
+/// Permissions of a new file if none are requested. The umask removes further ones.
 const PRIVATE: u32 = 0o600;
 
-/// What everybody may be permitted: files of data are no programs.
+/// The largest permissions that can be requested. Data files are not executable.
 const READ_AND_WRITE: u32 = 0o666;
 
-/// Permissions of a file that are asked for, whatever the umask.
+/// Requested permissions of a file. They apply whatever the umask is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode(u32);
 
@@ -26,26 +26,26 @@ impl FromStr for Mode {
     }
 }
 
-/// Opens a file for writing from its beginning. One that is there keeps its permissions where no `mode` is asked for.
+/// Opens a file for writing from its start. An existing file keeps its permissions if no `mode` is requested.
 ///
 /// # Errors
-/// If the system refuses, the permissions for one.
+/// If the system refuses, or refuses the permissions.
 pub fn create(path: &Path, mode: Option<Mode>) -> io::Result<File> {
     open(OpenOptions::new().write(true).create(true).truncate(true), path, mode)
 }
 
-/// Opens a file for writing behind its end, as [`create`] does otherwise.
+/// Opens a file for writing at its end. Permissions are those of [`create`].
 ///
 /// # Errors
-/// If the system refuses, the permissions for one.
+/// If the system refuses, or refuses the permissions.
 pub fn append(path: &Path, mode: Option<Mode>) -> io::Result<File> {
     open(OpenOptions::new().append(true).create(true), path, mode)
 }
 
-/// Makes a file in the place of one that may be there: that one's permissions and links do not matter.
+/// Creates a new file and replaces an existing one, whose permissions and links do not matter.
 ///
 /// # Errors
-/// If the system refuses, the permissions for one.
+/// If the system refuses, or refuses the permissions.
 pub fn fresh(path: &Path, mode: Option<Mode>) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -54,15 +54,15 @@ pub fn fresh(path: &Path, mode: Option<Mode>) -> io::Result<File> {
     new(path, mode)
 }
 
-/// Makes a file where there is none.
+/// Creates a file that must not exist yet.
 ///
 /// # Errors
-/// If there is one, or the system refuses, the permissions for one.
+/// If it exists, or the system refuses, or refuses the permissions.
 pub fn new(path: &Path, mode: Option<Mode>) -> io::Result<File> {
     open(OpenOptions::new().write(true).create_new(true), path, mode)
 }
 
-/// Writes a whole file. One that is there keeps its permissions.
+/// Writes a whole file. An existing file keeps its permissions.
 ///
 /// # Errors
 /// If the system refuses.
@@ -73,7 +73,7 @@ pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
 fn open(options: &mut OpenOptions, path: &Path, mode: Option<Mode>) -> io::Result<File> {
     let file = options.mode(PRIVATE).open(path)?;
     if let Some(Mode(bits)) = mode
-        // A pipe or a device is not ours to change.
+        // The permissions of a pipe or a device are not changed.
         && file.metadata()?.is_file()
     {
         file.set_permissions(Permissions::from_mode(bits))?;
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_private_unless_it_is_there_or_a_mode_is_asked_for() {
+    fn a_new_file_is_private_unless_a_mode_is_requested() {
         let folder = tempfile::tempdir().expect("there is room");
         let path = |name: &str| folder.path().join(name);
         let mode = |text: &str| Some(text.parse().expect("a mode"));
@@ -98,13 +98,13 @@ mod tests {
         assert_eq!(bits(&path("a")), 0o600);
         fs::set_permissions(path("a"), Permissions::from_mode(0o644)).expect("it is ours");
         write(&path("a"), "y").expect("it is ours");
-        assert_eq!(bits(&path("a")), 0o644, "it was there");
+        assert_eq!(bits(&path("a")), 0o644, "an existing file keeps its permissions");
         drop(append(&path("a"), mode("640")).expect("it is ours"));
         assert_eq!((bits(&path("a")), fs::read(path("a")).expect("it is ours")), (0o640, b"y".to_vec()));
         drop(create(&path("b"), mode("0666")).expect("the folder is ours"));
         assert_eq!(bits(&path("b")), 0o666, "whatever the umask");
         drop(fresh(&path("b"), None).expect("the folder is ours"));
-        assert_eq!(bits(&path("b")), 0o600, "it is another file");
+        assert_eq!(bits(&path("b")), 0o600, "it is a new file");
         drop(create(Path::new("/dev/null"), mode("0600")).expect("everybody may write to it"));
         assert_eq!(bits(Path::new("/dev/null")), 0o666, "a device keeps its permissions");
     }

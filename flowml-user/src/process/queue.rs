@@ -1,18 +1,18 @@
-//! A queue between two threads, bounded in bytes: the one that fills it can go on without waiting.
+//! A queue between two threads, bounded in bytes: the sending thread can continue without waiting.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How often one who waits for room asks whether to go on waiting.
+/// How often a thread that waits for room checks whether to continue waiting.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
-/// A queue between two threads, bounded in bytes. One thread puts items in, another takes them out in the same order.
+/// A queue between two threads, bounded in bytes. One thread adds items, the other takes them out in the same order.
 pub struct Queue<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
-    /// The items that wait take at most so many bytes.
+    /// The largest size of the waiting items, in bytes.
     room: AtomicUsize,
 }
 
@@ -20,24 +20,24 @@ struct State<T> {
     waiting: VecDeque<(T, usize)>,
     bytes: usize,
     closed: bool,
-    /// Whether there was no room when that was asked last.
+    /// Whether there was no room at the last [`Queue::has_room`].
     is_short: bool,
-    /// Nobody takes items out any more.
+    /// Whether no thread takes items out any more.
     abandoned: bool,
 }
 
 impl<T> Queue<T> {
-    /// A queue in which items wait that take at most so many bytes.
+    /// A queue whose waiting items have at most `room` bytes.
     #[must_use]
     pub fn new(room: usize) -> Self {
         let state = State { waiting: VecDeque::new(), bytes: 0, closed: false, is_short: false, abandoned: false };
         Self { state: Mutex::new(state), changed: Condvar::new(), room: AtomicUsize::new(room) }
     }
 
-    /// Puts in an item of so many bytes, if there is room. An item that is larger than the queue has room in an empty one.
+    /// Adds an item of `bytes` bytes if there is room. An empty queue accepts an item that is larger than the queue.
     ///
     /// # Errors
-    /// The item, where there is no room.
+    /// The item, if there is no room.
     pub fn offer(&self, item: T, bytes: usize) -> Result<(), T> {
         let mut state = self.lock();
         if state.abandoned || !state.has_room(self.room(), bytes) {
@@ -47,10 +47,10 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// The same, but waits for room as long as `goes_on`.
+    /// Adds an item of `bytes` bytes. Waits for room while `goes_on` returns true.
     ///
     /// # Errors
-    /// The item, where there was no room until then.
+    /// The item, if there was no room until `goes_on` returned false, or if the queue was abandoned.
     pub fn push(&self, item: T, bytes: usize, goes_on: impl Fn() -> bool) -> Result<(), T> {
         let mut state = self.lock();
         while state.abandoned || !state.has_room(self.room(), bytes) {
@@ -63,17 +63,18 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Puts in an item whether there is room or not, for the few that end a stream.
+    /// Adds an item without checking for room. For the few items that end a stream.
     pub fn force(&self, item: T) {
         self.put(item, 0);
     }
 
-    /// Puts in an item of so many bytes whether there is room or not, where that was asked for before.
+    /// Adds an item of `bytes` bytes without checking for room. The caller has called [`has_room`](Self::has_room)
+    /// before.
     pub fn put(&self, item: T, bytes: usize) {
         self.insert(&mut self.lock(), item, bytes);
     }
 
-    /// Whether there is room for so many bytes.
+    /// Whether there is room for `bytes` bytes.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
         let mut state = self.lock();
@@ -81,13 +82,14 @@ impl<T> Queue<T> {
         !state.is_short
     }
 
-    /// Says that nothing more comes.
+    /// Closes the queue: no more items are added.
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
     }
 
-    /// Says that nobody takes items out any more: those that wait are dropped, and there is no room for others.
+    /// Abandons the queue: no thread takes items out any more. Waiting items are dropped, and no item is accepted after
+    /// that.
     pub fn abandon(&self) {
         let mut state = self.lock();
         state.abandoned = true;
@@ -97,31 +99,31 @@ impl<T> Queue<T> {
         drop(waiting);
     }
 
-    /// Bytes of what may wait.
+    /// The largest size of the waiting items, in bytes.
     #[must_use]
     pub fn room(&self) -> usize {
         self.room.load(Ordering::Relaxed)
     }
 
-    /// From now on items that wait take at most so many bytes; those that wait stay.
+    /// Sets the largest size of the waiting items, in bytes. Waiting items stay, even if they exceed it.
     pub fn set_room(&self, bytes: usize) {
         self.room.store(bytes, Ordering::Relaxed);
     }
 
-    /// How full it is: 1 where there was no room for what was asked for last ([`Self::has_room`]).
+    /// Fill level from 0 to 1. It is 1 if there was no room at the last [`Self::has_room`].
     #[must_use]
     pub fn fill(&self) -> f64 {
         let state = self.lock();
         if state.is_short { 1.0 } else { (state.bytes as f64 / self.room().max(1) as f64).min(1.0) }
     }
 
-    /// Bytes of what waits.
+    /// Size of the waiting items, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.lock().bytes
     }
 
-    /// The next item, once there is one; none where the queue is closed and empty.
+    /// Waits for the next item. `None` if the queue is closed and empty.
     pub fn next(&self) -> Option<T> {
         let mut state = self.lock();
         loop {
@@ -161,9 +163,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_no_room_comes_back_and_the_rest_keeps_its_order() {
+    fn items_without_room_are_returned_and_the_others_keep_their_order() {
         let queue = Queue::new(10);
-        assert_eq!(queue.offer('a', 50), Ok(()), "an empty queue takes what is larger than itself");
+        assert_eq!(queue.offer('a', 50), Ok(()), "an empty queue accepts an item that is larger than the queue");
         assert_eq!(queue.offer('b', 1), Err('b'));
         assert_eq!(queue.next(), Some('a'));
         for (item, taken) in [('c', Ok(())), ('d', Ok(())), ('e', Err('e'))] {
@@ -177,20 +179,20 @@ mod tests {
     }
 
     #[test]
-    fn it_is_full_where_there_is_no_room_for_what_is_to_come() {
+    fn the_queue_is_full_if_there_is_no_room_for_the_next_item() {
         let queue = Queue::new(10);
         queue.put('a', 4);
         assert_eq!((queue.has_room(6), queue.fill()), (true, 0.4));
         assert_eq!((queue.has_room(7), queue.fill()), (false, 1.0));
         assert_eq!(queue.next(), Some('a'));
-        assert_eq!(queue.fill(), 1.0, "it was not asked again");
+        assert_eq!(queue.fill(), 1.0, "has_room was not called again");
         assert_eq!((queue.has_room(7), queue.fill()), (true, 0.0));
         queue.put('b', 50);
         assert_eq!(queue.fill(), 1.0);
     }
 
     #[test]
-    fn nobody_waits_for_a_queue_that_was_abandoned() {
+    fn no_thread_waits_for_an_abandoned_queue() {
         let queue = Queue::new(10);
         thread::scope(|scope| {
             let filling = scope.spawn(|| (0..).find_map(|item| queue.push(item, 7, || true).err()));
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_waits_for_room_gets_it() {
+    fn a_thread_that_waits_for_room_gets_it() {
         let queue = Queue::new(10);
         thread::scope(|scope| {
             scope.spawn(|| {

@@ -1,14 +1,14 @@
-//! Putting a file in the place of another, so that after a power loss one of the two is there, and whole.
+//! Replacing a file so that after a power loss the old or the new one exists, and is complete.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// Renames the written file `part` to `place`. Its bytes are on the disk before the rename, and the rename before this
-/// returns: without the first a power loss can leave an empty file in the place of the old one.
+/// Renames the written file `part` to `place`. The bytes are on the disk before the rename, and the rename is on the
+/// disk when this returns. Without the first, a power loss could leave an empty file instead of the old one.
 ///
 /// # Errors
-/// If the file system refuses; the file at `place` is then the old one or the new one.
+/// If the file system refuses. The file at `place` is then the old one or the new one.
 pub fn replace(part: &Path, place: &Path) -> io::Result<()> {
     File::open(part)?.sync_all()?;
     fs::rename(part, place)?;
@@ -18,7 +18,8 @@ pub fn replace(part: &Path, place: &Path) -> io::Result<()> {
 /// Makes the names in a folder durable.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder).and_then(|folder| folder.sync_all()) {
-        // A folder may be writable and not readable, and some file systems cannot sync one: the file itself is whole.
+        // The folder may be writable but not readable, and some file systems cannot sync a folder. The file itself is
+        // complete.
         Err(error)
             if matches!(
                 error.kind(),
@@ -36,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_new_file_is_in_the_place_of_the_old_one() {
+    fn the_new_file_replaces_the_old_one() {
         let folder = tempfile::tempdir().expect("there is room");
         let (part, place) = (folder.path().join("a.part"), folder.path().join("a"));
         fs::write(&place, "old").expect("there is room");

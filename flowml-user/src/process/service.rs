@@ -1,4 +1,4 @@
-//! What a service manager is told of the run (sd_notify(3), <https://systemd.io/> on `$NOTIFY_SOCKET`).
+//! Notifications to the service manager (sd_notify(3), <https://systemd.io/> on `$NOTIFY_SOCKET`).
 
 use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt;
@@ -7,25 +7,25 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 use std::{env, io, process};
 
-/// How often the manager hears how the run stands.
+/// How often the status of the run is sent.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 
-/// The service manager that waits for news of this process, if there is one. It is told and never asked; what cannot be
-/// sent is lost, as it would change nothing here.
+/// The service manager of this process, if there is one. Messages to it have no reply. A message that cannot be sent is
+/// lost, and the run continues.
 #[derive(Debug, Default)]
 pub struct Service {
     notify: Option<(UnixDatagram, SocketAddr)>,
-    /// Within which time it wants to hear from us (`WatchdogSec=`).
+    /// The longest time between two messages (`WatchdogSec=`).
     watchdog: Option<Duration>,
 }
 
 impl Service {
-    /// The one that the environment names.
+    /// The service manager of the environment variables.
     #[must_use]
     pub fn of_environment() -> Self {
         let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
         let number = |name| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-        // The watchdog may be meant for a process that started this one.
+        // The watchdog may be for a process that started this one.
         let meant = number("WATCHDOG_PID").is_none_or(|id| id == u64::from(process::id()));
         Self {
             notify: name.and_then(|name| Some((UnixDatagram::unbound().ok()?, address(&name).ok()?))),
@@ -33,41 +33,42 @@ impl Service {
         }
     }
 
-    /// How often [`alive`](Self::alive) is due, if anybody listens: twice within the watchdog's time.
+    /// How often [`alive`](Self::alive) must be called: at least twice within the watchdog's time. `None` without a
+    /// service manager.
     #[must_use]
     pub fn beat(&self) -> Option<Duration> {
         self.notify.as_ref()?;
         Some(self.watchdog.map_or(STATUS_EVERY, |limit| STATUS_EVERY.min(limit / 2)))
     }
 
-    /// Metering has begun, or goes on after [`reloading`](Self::reloading).
+    /// Reports that metering started, or continues after [`reloading`](Self::reloading).
     pub fn ready(&self, status: &str) {
-        self.tell(&format!("READY=1\nSTATUS={status}"));
+        self.send(&format!("READY=1\nSTATUS={status}"));
     }
 
-    /// What can be read anew is being read, at this time on the monotonic clock.
+    /// Reports that files are being read again, at this time of the monotonic clock.
     pub fn reloading(&self, monotonic_ns: u64) {
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_ns / 1000));
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_ns / 1000));
     }
 
-    /// Metering goes on.
+    /// Reports that metering continues.
     pub fn alive(&self, status: &str) {
-        self.tell(&format!("WATCHDOG=1\nSTATUS={status}"));
+        self.send(&format!("WATCHDOG=1\nSTATUS={status}"));
     }
 
-    /// The run comes to its end.
+    /// Reports that the run ends.
     pub fn stopping(&self) {
-        self.tell("STOPPING=1");
+        self.send("STOPPING=1");
     }
 
-    fn tell(&self, news: &str) {
+    fn send(&self, message: &str) {
         if let Some((socket, manager)) = &self.notify {
-            let _ = socket.send_to_addr(news.as_bytes(), manager);
+            let _ = socket.send_to_addr(message.as_bytes(), manager);
         }
     }
 }
 
-/// A path, or with '@' in front a name without one.
+/// A path, or the name of an abstract socket with '@' in front.
 fn address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name),
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_manager_is_told_under_whichever_address() {
+    fn the_manager_is_notified_at_both_kinds_of_address() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("notify");
         let abstract_name = format!("@flowml-test-{}", process::id());

@@ -1,49 +1,49 @@
-//! The system calls that a confined process may make, each group with its reason.
+//! The system calls that a confined process may make, in groups with a reason each.
 //!
-//! Found with `strace -f` of live runs and readings, a build with glibc on x86-64, and kept by the integration tests, which run
-//! within it; what musl and aarch64 have instead of these was not run. Calls that are not here fail with EPERM: a library that
-//! begins to make another one gets an error, and the run goes on. Constants of arguments are the kernel's, from the headers that are
-//! named (include/uapi).
+//! They were found with `strace -f` of live runs and of reading captures, in a build with glibc on x86-64. The
+//! integration tests run under this filter. The calls that musl and aarch64 use instead were not run. A call that is
+//! not listed fails with EPERM: if a library starts to use another call, it gets an error, and the run continues.
+//! Constants of arguments are those of the kernel's headers named here (include/uapi).
 
 use std::ffi::c_long;
 
 use libc::*;
 
-/// Calls that are answered as by a kernel that lacks them. Libraries take the call before it then, whose arguments a filter sees:
-/// clone3(2) has its flags in memory.
+/// Calls that fail as on a kernel that lacks them. Libraries then use the older call, whose arguments a filter can
+/// examine: clone3(2) has its flags in memory.
 pub(super) const LACKING: &[c_long] = &[SYS_clone3];
 
 /// Calls for one purpose.
 pub(super) struct Group {
-    /// What they are for. Read by those who change the list.
+    /// The purpose, for readers of this list.
     #[cfg_attr(not(test), expect(dead_code, reason = "a reason is for people, and a test asks for it"))]
     pub(super) reason: &'static str,
     pub(super) calls: &'static [c_long],
 }
 
-/// A call that may be made with some arguments alone.
+/// A call that is permitted with some arguments only.
 pub(super) struct Limited {
-    /// What it is for.
+    /// The purpose, for readers of this list.
     #[cfg_attr(not(test), expect(dead_code, reason = "a reason is for people, and a test asks for it"))]
     pub(super) reason: &'static str,
     pub(super) call: c_long,
-    /// It may be made in one of these ways: in each of them, all tests hold.
+    /// The permitted combinations of arguments. In each of them all tests must hold.
     pub(super) ways: &'static [&'static [(Argument, Test)]],
 }
 
 /// The number of an argument, from 0.
 pub(super) type Argument = u8;
 
-/// What must hold of an argument, of which the lower 32 bits count: all that are tested are of type int.
+/// A condition on an argument. Only the lower 32 bits are compared: all tested arguments have the type int.
 #[derive(Clone, Copy)]
 pub(super) enum Test {
     Is(u32),
-    /// Of the bits of the mask those and no others are set.
+    /// Among the bits of `mask`, exactly those of `set` are set.
     Bits {
         mask: u32,
         set: u32,
     },
-    /// It is the number of this process.
+    /// It is the process id of this process.
     OwnProcess,
 }
 
@@ -197,13 +197,13 @@ pub(super) const GROUPS: &[Group] = &[
     },
     #[cfg(target_arch = "aarch64")]
     Group {
-        // Its name is missing in the crate libc for glibc.
+        // The libc crate does not define its number for glibc.
         reason: "renameat, as musl makes it on aarch64",
         calls: &[38],
     },
 ];
 
-/// New namespaces, in which a process may do more (linux/sched.h).
+/// Flags for new namespaces, in which a process has more privileges (linux/sched.h).
 const NAMESPACES: u32 =
     (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET) as u32;
 
@@ -227,7 +227,7 @@ const FIONBIO: u32 = 0x5421;
 const FIOCLEX: u32 = 0x5451;
 const SIOCGIFINDEX: u32 = 0x8933;
 
-/// `prctl(PR_SET_VMA, …)`: names for memory, which glibc can be asked to give (linux/prctl.h).
+/// `prctl(PR_SET_VMA, …)`: names for memory areas, an option of glibc (linux/prctl.h).
 const PR_SET_VMA: u32 = 0x5356_4d41;
 
 pub(super) const LIMITED: &[Limited] = &[

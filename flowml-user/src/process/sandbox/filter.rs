@@ -1,4 +1,4 @@
-//! The filter of system calls (seccomp(2)), made of the table.
+//! The filter of system calls (seccomp(2)), built from the table of permitted calls.
 
 use std::collections::BTreeMap;
 use std::ffi::c_long;
@@ -11,20 +11,21 @@ use seccompiler::{
 
 use super::calls::{Argument, GROUPS, LACKING, LIMITED, Test};
 
-/// What seccompiler makes a program of: ways in which each call may be made, all ways where there is none.
+/// The input of seccompiler: for each permitted call the permitted combinations of arguments. An empty list permits
+/// all.
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
-/// Installs the filter in all threads of this process. What is not in the table fails with EPERM.
+/// Installs the filter in all threads of this process. A call that is not in the table fails with EPERM.
 ///
 /// # Errors
-/// Where the kernel has no filters, or refuses these.
+/// If the kernel has no filters, or refuses these.
 pub(super) fn install() -> Result<(), seccompiler::Error> {
     let lacking = LACKING.iter().map(|call| (*call, Vec::new())).collect();
     let programs = [
         compile(lacking, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))?,
         compile(allowed()?, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)?,
     ];
-    // Of several filters the answer that permits least counts.
+    // With several filters the most restrictive result applies.
     programs.iter().try_for_each(|program| apply_filter_all_threads(program))
 }
 
@@ -32,7 +33,7 @@ fn compile(rules: Rules, otherwise: SeccompAction, listed: SeccompAction) -> Res
     SeccompFilter::new(rules, otherwise, listed, env::consts::ARCH.try_into()?)?.try_into()
 }
 
-/// The table, and what the other filter answers.
+/// The table, and the calls whose result the other filter determines.
 fn allowed() -> Result<Rules, BackendError> {
     let calls = GROUPS.iter().flat_map(|group| group.calls).chain(LACKING);
     let mut rules: Rules = calls.map(|call| (*call, Vec::new())).collect();
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_call_is_once_in_the_table_and_has_a_reason() {
+    fn each_call_is_in_the_table_once_and_has_a_reason() {
         let mut seen = HashSet::new();
         let limited = LIMITED.iter().map(|limited| (limited.reason, limited.call));
         let grouped = GROUPS.iter().flat_map(|group| group.calls.iter().map(|call| (group.reason, *call)));
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_a_program() {
+    fn the_table_compiles_to_a_program() {
         let program = compile(allowed().expect("rules"), SeccompAction::Errno(1), SeccompAction::Allow);
         // BPF_MAXINSNS of linux/bpf_common.h.
         assert!((100..4096).contains(&program.expect("a program").len()));

@@ -1,5 +1,7 @@
-//! What a process keeps itself from, whatever it is made to do by what it reads: files and ports that were not named (Landlock),
-//! system calls that its work does not need (seccomp), and programs with more privileges than its own.
+//! The restrictions that a process puts on itself, against attacks through its inputs.
+//!
+//! It cannot reach files and ports that were not named (Landlock), cannot make system calls that its work does not need
+//! (seccomp), and cannot execute programs with more privileges than its own.
 
 mod calls;
 mod filter;
@@ -12,25 +14,25 @@ use rustix::thread::set_no_new_privs;
 
 pub use self::reach::{Reach, version as landlock_version};
 
-/// What Landlock confines besides files, and the version of its interface that does so first (landlock(7)).
+/// What Landlock confines besides files, each with the first version of its interface that does so (landlock(7)).
 const LATER: [(i32, &str); 4] =
     [(3, "cutting files off"), (4, "TCP ports"), (5, "requests to devices"), (6, "signals and abstract sockets")];
 
-/// Why files are not confined, most of the time.
+/// The most frequent reason why files are not confined.
 pub const WITHOUT_LANDLOCK: &str = "this kernel has no Landlock (Linux 5.13 and newer have it, where it is built in and named in the boot parameter lsm=)";
 
-/// What became of [`confine`].
+/// The result of [`confine`].
 #[derive(Debug)]
 pub struct Confined {
     /// Whether files that were not named are out of reach.
     pub enforced: bool,
-    /// What this kernel lacks, in words.
+    /// What this kernel cannot confine, as a text.
     pub missing: Option<String>,
 }
 
-/// Confines this thread, and those that it starts from now on, to files and ports that were named; no program that it executes
-/// has more privileges than this one. Before Linux 7.0 Landlock has no call for all threads of a process: it comes before the first
-/// other thread.
+/// Confines this thread, and the threads that it starts from now on, to the files and ports of `reach`. No program that
+/// they execute gets more privileges than this process has. Call it before the first other thread starts: before Linux
+/// 7.0 Landlock has no call that confines all threads of a process.
 pub fn confine(reach: &Reach) -> Confined {
     let unconfined =
         |why: String| Confined { enforced: false, missing: Some(format!("files are not confined: {why}")) };
@@ -44,15 +46,15 @@ pub fn confine(reach: &Reach) -> Confined {
     }
 }
 
-/// Filters the system calls of all threads of this process, those that are there and those that come.
+/// Filters the system calls of all existing and future threads of this process.
 ///
 /// # Errors
-/// Why that cannot be, in words.
+/// The reason as a text, if the kernel refuses the filter.
 pub fn filter_calls() -> Result<(), String> {
     filter::install().map_err(|error| format!("system calls are not filtered: {error}"))
 }
 
-/// Whether this kernel has filters of system calls that answer with an error.
+/// Whether this kernel has filters of system calls that can return an error.
 #[must_use]
 pub fn has_filters() -> bool {
     let actions = fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail");
@@ -66,7 +68,7 @@ fn why(status: &LandlockStatus) -> String {
     }
 }
 
-/// What this version of Landlock does not confine.
+/// What this version of Landlock cannot confine. `None` if nothing is missing.
 #[must_use]
 pub fn lacks(version: i32) -> Option<String> {
     let later: Vec<&str> = LATER.iter().filter(|(first, _)| version < *first).map(|(_, what)| *what).collect();
@@ -79,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_older_landlock_lacks_is_named() {
+    fn missing_features_of_an_older_landlock_are_named() {
         assert_eq!(lacks(6), None);
         let four =
             "Landlock of this kernel (version 4) does not confine requests to devices, signals and abstract sockets";

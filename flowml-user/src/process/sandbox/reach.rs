@@ -1,4 +1,4 @@
-//! Which files and ports a process may reach (Landlock, landlock(7)).
+//! The files and ports that a process may reach (Landlock, landlock(7)).
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -9,20 +9,21 @@ use landlock::{
 };
 use rustix::fs::{FileType, fstat};
 
-/// What is asked for where the kernel has it: files from 5.13 on, TCP from 6.7, scopes from 6.12.
+/// The requested features, used where the kernel has them: files from Linux 5.13 on, TCP from 6.7, scopes from 6.12.
 const WANTED: ABI = ABI::V6;
 
-/// What is read of the system at the start of a run and later: processors, memory, types of the kernel, this process.
+/// Folders with information on the system that a run reads: processors, memory, types of the kernel, this process.
 const SYSTEM: [&str; 2] = ["/proc", "/sys"];
 
-/// What libraries read to find the address of a host, and those that they load for it. Such files are replaced by others of the
-/// same name, so that folders are named.
+/// Folders with the files that libraries read or load to resolve the address of a host. Folders instead of files,
+/// because such files are replaced by others with the same name.
 const RESOLVER: [&str; 6] = ["/etc", "/run", "/lib", "/lib64", "/usr/lib", "/usr/lib64"];
 
-/// The port of name servers, which are asked by TCP where an answer is long.
+/// The port of name servers. They are asked by TCP if a reply is long.
 const DNS: u16 = 53;
 
-/// What may be done in a folder that is written to. No file may be executed; no link, device or socket made.
+/// The permitted operations in a folder that is written to. Executing files and making links, devices or sockets is not
+/// permitted.
 const WRITE: [AccessFs; 7] = [
     AccessFs::ReadFile,
     AccessFs::ReadDir,
@@ -33,10 +34,10 @@ const WRITE: [AccessFs; 7] = [
     AccessFs::RemoveFile,
 ];
 
-/// What may be done with a device or a pipe that is written to.
+/// The permitted operations on a device or a pipe that is written to.
 const DEVICE: [AccessFs; 3] = [AccessFs::ReadFile, AccessFs::WriteFile, AccessFs::IoctlDev];
 
-/// The files and ports that are named. What is not there yet cannot be named: of a new file, its folder is.
+/// The files and ports that a process may reach. Only existing files can be named. For a new file its folder is named.
 #[derive(Debug, Default)]
 pub struct Reach {
     read: Vec<PathBuf>,
@@ -46,50 +47,51 @@ pub struct Reach {
     removed_from: Option<PathBuf>,
     connect: Vec<u16>,
     listen: Vec<u16>,
-    /// Sockets with a name that is no path ('@' in front), which can be told apart by nothing.
+    /// Whether abstract sockets may be used. Their names ('@' in front) are not paths, so Landlock cannot distinguish
+    /// them.
     abstract_sockets: bool,
 }
 
 impl Reach {
-    /// Files of the system that every run reads.
+    /// The files of the system that every run reads.
     #[must_use]
     pub fn system() -> Self {
         let own = env::current_exe();
-        // A panic reads the symbols of this program.
+        // After a panic the symbols of this program are read.
         let read = SYSTEM.map(PathBuf::from).into_iter().chain(own).collect();
         Self { read, ..Self::default() }
     }
 
-    /// Reads this file, or what is in this folder.
+    /// Permits reading this file, or all files in this folder.
     pub fn read(&mut self, path: &Path) {
         self.read.push(path.to_owned());
     }
 
-    /// Reads this file, and what takes its place.
+    /// Permits reading this file, and a file that replaces it.
     pub fn read_beside(&mut self, path: &Path) {
         self.read.push(folder_of(path).to_owned());
         self.read.extend(path.canonicalize());
     }
 
-    /// Reads and writes what is in this folder. It is made where there is none, as it could not be named; where that fails,
-    /// so does opening files in it, which says why.
+    /// Permits reading and writing all files in this folder. The folder is created if it does not exist, because only
+    /// existing folders can be named. If that fails, opening a file in it fails later and reports the reason.
     pub fn write_in(&mut self, folder: &Path) {
         let _ = fs::create_dir_all(folder);
         self.write.push(folder.to_owned());
     }
 
-    /// Makes and removes folders and files where temporary ones are.
+    /// Permits making and removing folders and files in the folder for temporary files.
     pub fn write_temporary(&mut self) {
         self.temporary = Some(env::temp_dir());
     }
 
-    /// Takes this folder away once it is empty.
+    /// Permits removing this folder.
     pub fn remove(&mut self, folder: &Path) {
         self.removed_from = Some(folder_of(folder).to_owned());
     }
 
-    /// Makes this file, and others beside it, and reads what a link in its place leads to; where it is a device or a pipe, writes
-    /// to it alone.
+    /// Permits making this file and others beside it, and reading the target if it is a link. If it is a device or a
+    /// pipe, permits only writing to it.
     pub fn write(&mut self, path: &Path) {
         match is_device(path) {
             true => self.devices.push(path.to_owned()),
@@ -100,44 +102,44 @@ impl Reach {
         }
     }
 
-    /// Writes to the file that is there, wherever a link leads to.
+    /// Permits writing to the existing file, also through a link.
     pub fn write_through(&mut self, path: &Path) {
         let behind = path.canonicalize();
         self.write(behind.as_deref().unwrap_or(path));
     }
 
-    /// Connects to TCP ports of this number.
+    /// Permits connecting to this TCP port.
     pub fn connect(&mut self, port: u16) {
         self.connect.push(port);
     }
 
-    /// Listens at TCP ports of this number.
+    /// Permits listening on this TCP port.
     pub fn listen(&mut self, port: u16) {
         self.listen.push(port);
     }
 
-    /// Finds the addresses of hosts.
+    /// Permits resolving the addresses of hosts.
     pub fn resolve(&mut self) {
         self.read.extend(RESOLVER.map(PathBuf::from));
         self.connect(DNS);
     }
 
-    /// Sends to sockets that have a name without a file.
+    /// Permits sending to abstract sockets.
     pub fn send_to_abstract_sockets(&mut self) {
         self.abstract_sockets = true;
     }
 
-    /// Whether a file of this name could be read and written: it lies in a folder that is written to.
+    /// Whether a file of this name could be read and written: its folder is among those that are written to.
     #[must_use]
     pub fn includes(&self, path: &Path) -> bool {
         let Ok(folder) = folder_of(path).canonicalize() else { return false };
         self.write.iter().filter_map(|known| known.canonicalize().ok()).any(|known| folder.starts_with(known))
     }
 
-    /// Confines this thread, and those that it starts from now on, to what is named.
+    /// Confines this thread, and the threads that it starts from now on, to the permitted files and ports.
     ///
     /// # Errors
-    /// Where the kernel refuses; what is missing in older ones is no error.
+    /// If the kernel refuses. A feature that an older kernel lacks is not an error.
     pub(super) fn confine(&self) -> Result<RestrictionStatus, RulesetError> {
         let scopes = if self.abstract_sockets { Scope::Signal.into() } else { Scope::from_all(WANTED) };
         let mut ruleset = Ruleset::default()
@@ -168,8 +170,8 @@ impl Reach {
     }
 }
 
-/// Adds a rule for what is there. Where there is nothing, or something of which Landlock knows no names (a pipe behind
-/// /dev/stdout), there can be none: opening it later says what is wrong, if anything is.
+/// Adds a rule for an existing file. No rule is possible for a missing file, or for one that Landlock cannot name (a
+/// pipe behind /dev/stdout). Opening such a file later reports an error, if there is one.
 fn permit(ruleset: &mut RulesetCreated, path: &Path, access: BitFlags<AccessFs>) {
     let Ok(there) = PathFd::new(path) else { return };
     let is_folder = fstat(&there).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
@@ -177,7 +179,7 @@ fn permit(ruleset: &mut RulesetCreated, path: &Path, access: BitFlags<AccessFs>)
     let _ = ruleset.add_rule(PathBeneath::new(there, access));
 }
 
-/// Whether it is there, and neither a file nor a folder.
+/// Whether the path exists and is neither a file nor a folder.
 fn is_device(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
@@ -186,10 +188,10 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The version of Landlock's interface in this kernel; none where it is missing or was not switched on.
+/// The version of Landlock's interface in this kernel. `None` if the kernel lacks Landlock or has it disabled.
 #[must_use]
 pub fn version() -> Option<i32> {
-    // SAFETY: with this flag the kernel takes no attribute.
+    // SAFETY: with this flag the kernel reads no attribute.
     let version = unsafe {
         libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, CREATE_RULESET_VERSION)
     };
