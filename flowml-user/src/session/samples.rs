@@ -1,4 +1,4 @@
-//! Packets and flow parts for the tests, each made by the parser from a frame.
+//! Packets and partial flows for the tests. The parser makes each of them from a frame.
 #![expect(clippy::expect_used, reason = "a sample that cannot be made is a defect of the test")]
 
 use std::net::{IpAddr, SocketAddr};
@@ -8,16 +8,16 @@ use flowml_common::flow::{FlowKey, Part};
 use flowml_common::headers::protocol;
 use flowml_common::packet::{Frame, Hook, Packet, parse};
 
-/// Bytes of the frames before the IP header.
+/// Number of bytes before the IP header of a frame.
 const ETHERNET: usize = 14;
 
-/// A packet to be.
+/// The properties of a packet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(crate) time_ns: u64,
-    /// Of ICMP the port is the type.
+    /// For ICMP the port is the type.
     pub(crate) source: SocketAddr,
-    /// Of ICMP the port is the code.
+    /// For ICMP the port is the code.
     pub(crate) destination: SocketAddr,
     pub(crate) protocol: u8,
     pub(crate) flags: u8,
@@ -51,12 +51,12 @@ pub(crate) fn udp(time_ns: u64, source: &str, destination: &str, payload: u16) -
 }
 
 impl Sample {
-    /// The packet of the parser.
+    /// The packet that the parser returns.
     pub(crate) fn packet(&self) -> Packet {
         self.parsed(&self.frame())
     }
 
-    /// This packet as an ICMP error that quotes `about`, and its bytes.
+    /// This packet as an ICMP error that quotes `about`, with its bytes.
     pub(crate) fn quoting(self, about: &Self) -> (Packet, Vec<u8>) {
         let quote = about.frame().split_off(ETHERNET);
         let error = Self { payload: 4 + quote.len() as u16, ..self };
@@ -122,25 +122,25 @@ impl Sample {
     }
 }
 
-/// What one CPU counts of these samples of one flow.
+/// The counters of one CPU for these samples of one flow.
 pub(crate) fn counted_of(samples: &[Sample]) -> (FlowKey, FlowValue) {
     counted(&samples.iter().map(Sample::packet).collect::<Vec<_>>())
 }
 
-/// What one CPU counts of these packets of one flow.
+/// The counters of one CPU for these packets of one flow.
 pub(crate) fn counted(packets: &[Packet]) -> (FlowKey, FlowValue) {
     let key = packets[0].key;
     assert!(packets.iter().all(|packet| packet.key == key), "packets of one flow");
     (key, FlowValue::of_all(packets).expect("a packet"))
 }
 
-/// The part of a flow that these packets make.
+/// The partial flow of these packets.
 pub(crate) fn part(packets: &[Packet]) -> Part {
     let (key, value) = counted(packets);
     value.counted(&key).part()
 }
 
-/// The part of a flow that these samples make.
+/// The partial flow of these samples.
 pub(crate) fn part_of(samples: &[Sample]) -> Part {
     part(&samples.iter().map(Sample::packet).collect::<Vec<_>>())
 }

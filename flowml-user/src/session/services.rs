@@ -1,15 +1,16 @@
-//! Ports of services: what a host listens on, and no client begins from.
+//! Ports of services: servers listen on them, and clients do not use them as source ports.
 
 use flowml_common::headers::protocol;
 
-/// System ports (RFC 6335 §6) are services', but for this one: a server of FTP opens connections *from* it.
+/// System ports (RFC 6335 §6). They are service ports except one: an FTP server opens connections *from* it.
 const SYSTEM: std::ops::RangeInclusive<u16> = 1..=1023;
 const FTP_DATA: u16 = 20;
 
-/// User ports on which servers are found, under the names that IANA's Service Name and Transport Protocol Port Number
-/// Registry has for them, or (in brackets) those of the servers that are met there. Most of the registry's 5,000 user ports
-/// are not among them, as clients are given those too: a port must be a service's wherever it is seen. All lie below
-/// 32,768, where Linux begins to give ports to clients (`ip_local_port_range`); IANA does at 49,152 (RFC 6335 §6).
+/// User ports of common servers, with their names in IANA's Service Name and Transport Protocol Port Number Registry,
+/// or (in brackets) the names of the servers that use them in practice. Most of the registry's 5,000 user ports are not
+/// listed, because clients use them too: a port of this list must belong to a service wherever it appears. All are
+/// below 32,768, where the ports start that Linux assigns to clients (`ip_local_port_range`). IANA's range for clients
+/// starts at 49,152 (RFC 6335 §6).
 const USER: &[(u16, &str)] = &[
     (1080, "socks"),
     (1194, "openvpn"),
@@ -83,17 +84,17 @@ const USER: &[(u16, &str)] = &[
     (27017, "mongodb"),
 ];
 
-/// Services whose clients have a port of their own: DHCP and DHCPv6, as (server, client).
+/// Services whose clients have a fixed port: DHCP and DHCPv6, as (server, client).
 const PAIRS: [(u16, u16); 2] = [(67, 68), (547, 546)];
 
-/// Whether servers of TCP, UDP or SCTP are found on this port.
+/// Whether this is the port of a service over TCP, UDP or SCTP.
 pub(super) fn is_service(protocol: u8, port: u16) -> bool {
     let has_ports = matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
     let is_user = || USER.binary_search_by_key(&port, |(known, _)| *known).is_ok();
     has_ports && port != FTP_DATA && (SYSTEM.contains(&port) || is_user())
 }
 
-/// Whether `port` is a service's and `other` its client's. Where both are services', or neither is, nobody knows.
+/// Whether `port` belongs to a service and `other` to its client. False if both are service ports, or neither is.
 pub(super) fn is_service_to(protocol: u8, port: u16, other: u16) -> bool {
     let is_pair = |server, client| protocol == protocol::UDP && PAIRS.contains(&(server, client));
     is_pair(port, other) || is_service(protocol, port) && !is_service(protocol, other) && other != FTP_DATA
@@ -104,13 +105,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_in_order_and_below_the_ports_of_clients() {
+    fn the_table_is_sorted_and_below_the_ports_of_clients() {
         assert!(USER.is_sorted_by(|one, other| one.0 < other.0));
         assert!(USER.iter().all(|(port, _)| (1024..32_768).contains(port)));
     }
 
     #[test]
-    fn a_service_is_one_to_whoever_has_no_port_of_a_service() {
+    fn a_port_is_a_service_to_an_endpoint_without_a_service_port() {
         let cases = [
             (protocol::TCP, 80, 40_000, true),
             (protocol::TCP, 8080, 40_000, true),

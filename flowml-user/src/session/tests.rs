@@ -1,4 +1,4 @@
-//! Sessions end when and why they should, and no packet is lost on the way.
+//! Sessions end at the right time and for the right reason, and no packet is lost.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,7 +20,7 @@ const SECOND: u64 = 1_000_000_000;
 const CLIENT: &str = "10.0.0.9:40000";
 const SERVER: &str = "10.0.0.1:80";
 
-/// Times in ms.
+/// A packet from the client. Times are in ms.
 fn up(ms: u64, flags: u8) -> Sample {
     tcp(ms * 1_000_000, CLIENT, SERVER, flags)
 }
@@ -57,7 +57,7 @@ fn silence_ends_a_session_after_the_idle_timeout() {
 }
 
 #[test]
-fn a_packet_after_the_idle_timeout_begins_another_session_even_before_the_timer_was_looked_at() {
+fn a_packet_after_the_idle_timeout_starts_another_session_before_the_timer_runs() {
     let mut sessions = sessions();
     absorb(&mut sessions, &[up(0, SYN)]);
     let entry = part_of(&[up(15_000, SYN)]);
@@ -120,8 +120,8 @@ fn fin_from_one_side_does_not_end_a_session() {
     assert_eq!(one(sessions.expire(16 * SECOND)).reason, EndReason::IdleTimeout);
 }
 
-/// Who opened a session of these packets, as an end of the first one, and by which evidence.
-fn opened(samples: &[Sample]) -> (String, Evidence) {
+/// The initiator of a session of these packets, as an endpoint, and the evidence for it.
+fn initiator_of(samples: &[Sample]) -> (String, Evidence) {
     let (mut sessions, entry) = (sessions(), part_of(samples));
     let standing = sessions.absorb(&entry.key, &entry.stats);
     let Ended { initiator, key, .. } = one(sessions.flush());
@@ -131,7 +131,7 @@ fn opened(samples: &[Sample]) -> (String, Evidence) {
 }
 
 #[test]
-fn the_strongest_evidence_says_who_opened_a_session() {
+fn the_strongest_evidence_determines_the_initiator() {
     const HIGH: [&str; 2] = ["10.0.0.9:40000", "10.0.0.1:50000"];
     let high = |from: usize, flags| tcp(0, HIGH[from], HIGH[1 - from], flags);
     let cases: [(&[Sample], &str, Evidence); 17] = [
@@ -152,17 +152,17 @@ fn the_strongest_evidence_says_who_opened_a_session() {
         (&[udp(0, "10.0.0.1:123", "10.0.0.9:40000", 10)], "10.0.0.9:40000", Evidence::ServicePort),
         (&[udp(0, "10.0.0.1:123", "10.0.0.9:123", 10)], "10.0.0.1:123", Evidence::FirstPacket),
         (&[udp(0, "10.0.0.1:67", "10.0.0.9:68", 10)], "10.0.0.9:68", Evidence::ServicePort),
-        // A group opens nothing.
+        // A multicast or broadcast address is never the initiator.
         (&[udp(0, "10.0.0.1:67", "255.255.255.255:68", 10)], "10.0.0.1:67", Evidence::FirstPacket),
         (&[udp(0, "10.0.0.1:5060", "224.0.0.9:40000", 10)], "10.0.0.1:5060", Evidence::FirstPacket),
     ];
-    for (samples, opener, by) in cases {
-        assert_eq!(opened(samples), (opener.to_owned(), by), "{samples:?}");
+    for (samples, initiator, by) in cases {
+        assert_eq!(initiator_of(samples), (initiator.to_owned(), by), "{samples:?}");
     }
 }
 
 #[test]
-fn of_icmp_who_asks_has_opened() {
+fn the_initiator_of_icmp_is_the_sender_of_the_request() {
     let icmp = |number, source: &str, destination: &str| Sample { protocol: number, ..tcp(0, source, destination, 0) };
     let (v4, v6) = (protocol::ICMP, protocol::ICMPV6);
     let cases: [(&[Sample], &str, Evidence); 8] = [
@@ -172,17 +172,18 @@ fn of_icmp_who_asks_has_opened() {
         (&[icmp(v4, "10.0.0.2:18", "10.0.0.1:0")], "10.0.0.1:17", Evidence::IcmpType),
         (&[icmp(v6, "[fd00::2]:129", "[fd00::1]:0")], "fd00::1:128", Evidence::IcmpType),
         (&[icmp(v6, "[fd00::2]:136", "[fd00::1]:0")], "fd00::1:135", Evidence::IcmpType),
-        // An advertisement that nobody asked for.
+        // An advertisement without a solicitation.
         (&[icmp(v6, "[fd00::2]:134", "[ff02::1]:0")], "fd00::2:134", Evidence::FirstPacket),
-        // An error without its quote: the informed host has sent what it is about. Its end of the key has the code.
+        // An error without its quote. The informed host sent the packet that caused it. Its endpoint in the key has the
+        // code.
         (&[icmp(v4, "10.0.0.2:3", "10.0.0.1:1")], "10.0.0.1:1", Evidence::IcmpError),
     ];
-    for (samples, opener, by) in cases {
-        assert_eq!(opened(samples), (opener.to_owned(), by), "{samples:?}");
+    for (samples, initiator, by) in cases {
+        assert_eq!(initiator_of(samples), (initiator.to_owned(), by), "{samples:?}");
     }
 }
 
-/// Who opened the flow that an error quotes, by the session that a part of this packet begins.
+/// The initiator of the flow that an error quotes, from the session that a partial flow of this packet starts.
 fn quoted(sessions: &mut Sessions, (packet, bytes): &(Packet, Vec<u8>)) -> (Standing, String) {
     let mut table = VecTable::new(Shape::for_capacity(32), Seed([1; 12]));
     assert_eq!(record(&mut table, packet, &bytes.as_slice()), Metered::Counted);
@@ -192,7 +193,7 @@ fn quoted(sessions: &mut Sessions, (packet, bytes): &(Packet, Vec<u8>)) -> (Stan
     (standing, key.endpoint(standing.initiator).address.to_ip().to_string())
 }
 
-/// Errors about the packets of either end of an open session, by the other end and by a router.
+/// Errors about the packets of either endpoint of an open session, sent by the other endpoint and by a router.
 #[test]
 fn an_icmp_error_has_the_initiator_of_the_open_session_that_it_quotes() {
     let v4 = (["10.0.0.9:40000", "10.0.0.1:9000"], ["10.0.0.9:50000", "10.0.0.2:443"], "10.0.0.254:3", "10.0.0.9:4");
@@ -201,22 +202,26 @@ fn an_icmp_error_has_the_initiator_of_the_open_session_that_it_quotes() {
     for (protocol, (high, other, router, code)) in [(protocol::ICMP, v4), (protocol::ICMPV6, v6)] {
         let (kind, code) = (router.rsplit(':').next().unwrap(), code.rsplit(':').next().unwrap());
         let host = |end: &str| end.rsplit_once(':').unwrap().0.to_owned();
-        // Another session of the same host to the ports of the first must not be taken for it.
+        // This session has the same host and the ports of the first. It must not be confused with the first.
         let same_ports = format!("{}:9000", host(other[1]));
-        for opener in [0, 1] {
+        for initiator_end in [0, 1] {
             let mut sessions = sessions();
-            absorb(&mut sessions, &[tcp(0, high[opener], high[1 - opener], SYN)]);
+            absorb(&mut sessions, &[tcp(0, high[initiator_end], high[1 - initiator_end], SYN)]);
             let others = [&*same_ports, high[0]];
-            absorb(&mut sessions, &[tcp(0, others[opener], others[1 - opener], SYN)]);
+            absorb(&mut sessions, &[tcp(0, others[initiator_end], others[1 - initiator_end], SYN)]);
             for informed in [0, 1] {
                 let about = tcp(0, high[informed], high[1 - informed], ACK);
                 for (sender, is_end) in [(host(high[1 - informed]), true), (host(router), false)] {
                     let [from, to] = [format!("{sender}:{kind}"), format!("{}:{code}", host(high[informed]))];
                     let error = Sample { protocol, ..tcp(1_000_000, &from, &to, 0) };
                     let (standing, initiator) = quoted(&mut sessions, &error.quoting(&about));
-                    let expected = if opener == informed { host(high[informed]) } else { sender };
-                    assert_eq!(initiator, expected.trim_matches(['[', ']']), "{from} tells {to}, {opener} opened");
-                    assert_eq!(standing.about_sender, is_end, "{from} tells {to}");
+                    let expected = if initiator_end == informed { host(high[informed]) } else { sender };
+                    assert_eq!(
+                        initiator,
+                        expected.trim_matches(['[', ']']),
+                        "from {from} to {to}, initiator {initiator_end}"
+                    );
+                    assert_eq!(standing.about_sender, is_end, "from {from} to {to}");
                 }
             }
         }
@@ -230,7 +235,7 @@ fn stronger_evidence_wins_while_the_record_is_open() {
         (part_of(&[tcp(0, "10.0.0.1:50000", CLIENT, ACK)]), part_of(&[tcp(1, "10.0.0.1:50000", CLIENT, SYN | ACK)]));
     let first = sessions.absorb(&ack.key, &ack.stats).initiator;
     let second = sessions.absorb(&syn_ack.key, &syn_ack.stats).initiator;
-    assert_eq!(second, first.opposite(), "windows use what is known at the time");
+    assert_eq!(second, first.opposite(), "host windows use the evidence of their time");
     assert_eq!(one(sessions.flush()).initiator, Initiator { sender: second, by: Evidence::SynAck });
 }
 
@@ -240,14 +245,14 @@ fn a_session_keeps_the_initiator_of_the_one_that_it_continues() {
     let mut sessions = sessions();
     absorb(&mut sessions, &[tcp(0, CLIENT, high, SYN), tcp(1, high, CLIENT, SYN | ACK)]);
     let first = one(sessions.expire(60 * SECOND));
-    // Sent to keep the connection, by the side that did not open it.
+    // Keep-alive packets of the responder.
     for minute in 2..4 {
         absorb(&mut sessions, &[tcp(minute * 60 * SECOND, high, CLIENT, ACK)]);
         let next = one(sessions.expire(minute * 60 * SECOND + 30 * SECOND));
         assert_eq!(next.initiator, Initiator { sender: first.initiator.sender, by: Evidence::Continues });
-        assert!(!next.continues, "that is said where the active timeout cut");
+        assert!(!next.continues, "only after the active timeout");
     }
-    // The other side opens a connection of its own on the same ports; what it says later goes on with that.
+    // The responder opens a connection of its own on the same ports. Its later packets belong to that connection.
     absorb(&mut sessions, &[tcp(300 * SECOND, high, CLIENT, SYN)]);
     let other = one(sessions.expire(330 * SECOND));
     assert_eq!(other.initiator, Initiator { sender: first.initiator.sender.opposite(), by: Evidence::Syn });
@@ -281,7 +286,7 @@ fn a_late_segment_of_a_connection_that_tcp_ended_keeps_its_initiator() {
 }
 
 #[test]
-fn connections_that_tcp_ended_do_not_displace_what_is_remembered_of_silent_ones() {
+fn connections_that_tcp_ended_do_not_displace_remembered_silent_ones() {
     let high = "10.0.0.1:50000";
     let mut sessions = sessions();
     absorb(&mut sessions, &[tcp(0, CLIENT, high, SYN)]);
@@ -297,7 +302,7 @@ fn connections_that_tcp_ended_do_not_displace_what_is_remembered_of_silent_ones(
 }
 
 #[test]
-fn by_nfstreams_rule_the_first_packet_of_a_record_decides() {
+fn by_nfstreams_rule_the_first_packet_determines_the_initiator() {
     let mut sessions = Sessions::new(Timeouts { initiator: InitiatorRule::FirstPacket, ..Timeouts::default() });
     absorb(&mut sessions, &[down(0, SYN | ACK), up(1, ACK)]);
     let Ended { initiator, key, .. } = one(sessions.flush());
@@ -312,7 +317,7 @@ fn a_reset_ends_a_session() {
 }
 
 #[test]
-fn flags_end_no_session_where_timeouts_alone_count() {
+fn flags_end_no_session_if_only_timeouts_count() {
     let mut sessions = Sessions::new(Timeouts { end_by_flags: false, ..Timeouts::default() });
     absorb(&mut sessions, &[up(0, SYN), down(1, RST | ACK)]);
     assert_eq!(sessions.expire(10 * SECOND), []);
@@ -331,7 +336,7 @@ fn a_syn_after_the_end_opens_a_session_on_the_same_ports() {
 }
 
 #[test]
-fn when_the_agent_stops_every_session_is_given_out() {
+fn a_flush_returns_all_sessions() {
     let mut sessions = sessions();
     for port in 1..=100 {
         absorb(&mut sessions, &[udp(port, "10.0.0.1:53", &format!("10.0.0.2:{port}"), 10)]);
@@ -343,7 +348,7 @@ fn when_the_agent_stops_every_session_is_given_out() {
 }
 
 #[test]
-fn those_nearest_to_their_end_give_way_when_there_are_too_many() {
+fn above_the_capacity_the_sessions_closest_to_their_end_are_ended() {
     let mut sessions = sessions().with_capacity(10);
     for port in 1..=25 {
         absorb(&mut sessions, &[udp(port * SECOND / 2, "10.0.0.1:53", &format!("10.0.0.2:{port}"), 10)]);
@@ -356,9 +361,9 @@ fn those_nearest_to_their_end_give_way_when_there_are_too_many() {
 }
 
 #[test]
-fn a_flow_that_moves_between_cpus_is_what_one_cpu_would_have_counted() {
+fn a_flow_that_moves_between_cpus_gives_what_one_cpu_would_have_counted() {
     let whole = [up(0, SYN), down(3, SYN | ACK), up(5, ACK), up(400, ACK), down(777, ACK), up(900, ACK)];
-    // Two partitions in one drain: the second CPU's part is the earlier one.
+    // Two partitions in one drain. The partial flow of the second CPU is the earlier one.
     let parts = [&whole[3..], &whole[..3]].map(counted_of);
     let mut sessions = sessions();
     let mut order = Vec::new();
@@ -369,7 +374,7 @@ fn a_flow_that_moves_between_cpus_is_what_one_cpu_would_have_counted() {
     assert_eq!(one(sessions.flush()).stats, part_of(&whole).stats);
 }
 
-/// What a test does with a packet: when, on which of a few flows, in which direction, by which CPU, with which flags.
+/// A generated packet: its time after the previous packet, flow, direction, CPU and flags.
 #[derive(Clone, Debug)]
 struct Step {
     pause_ms: u64,
@@ -400,7 +405,7 @@ fn packets(steps: &[Step]) -> Vec<(usize, Packet)> {
     steps.iter().map(packet).collect()
 }
 
-/// Meters packets as the kernel does: one drain per interval, one part per flow and CPU.
+/// Meters packets as the kernel does: one drain in each interval, one partial flow for each flow and CPU.
 fn run(sessions: &mut Sessions, packets: &[(usize, Packet)], interval_ns: u64) -> Vec<Ended> {
     let mut ended = Vec::new();
     for epoch in packets.chunk_by(|a, b| a.1.time.ns() / interval_ns == b.1.time.ns() / interval_ns) {
@@ -417,7 +422,7 @@ fn run(sessions: &mut Sessions, packets: &[(usize, Packet)], interval_ns: u64) -
     ended
 }
 
-/// Packets and frame bytes by port of the client.
+/// Number of packets and frame bytes by the client's port.
 fn sums<'a>(counted: impl IntoIterator<Item = (u16, u64, u64)> + 'a) -> HashMap<u16, (u64, u64)> {
     let mut sums = HashMap::new();
     for (port, packets, bytes) in counted {
@@ -456,7 +461,8 @@ proptest! {
         steps in prop::collection::vec(step(), 1..100),
         interval_ms in 10..1000u64,
     ) {
-        // Timeouts that no gap reaches, and one CPU: one record per flow, equal to counting all packets at once.
+        // No gap reaches these timeouts, and there is one CPU. Each flow is one record, equal to counting all packets
+        // at once.
         let packets: Vec<_> = packets(&steps).into_iter().map(|(_, packet)| (0, packet)).collect();
         let forever = Duration::from_secs(1_000_000);
         let timeouts = Timeouts { idle: forever, active: forever, end_by_flags: false, ..Timeouts::default() };
@@ -473,11 +479,11 @@ proptest! {
 }
 
 #[test]
-fn the_table_has_the_boundaries_of_the_default_timeouts_unless_told_otherwise() {
+fn the_default_boundaries_are_those_of_the_default_timeouts() {
     assert_eq!(Timeouts::default().boundaries(), Boundaries::default());
 }
 
-/// Whether `samples` after `before` begin another session, each absorbed by itself.
+/// Whether `sample` starts another session after the samples `before`. Each sample is absorbed on its own.
 fn begins_another(before: &[Sample], sample: Sample) -> bool {
     let mut sessions = sessions();
     before.iter().for_each(|sample| absorb(&mut sessions, &[*sample]));
@@ -490,7 +496,7 @@ fn numbered(sample: Sample, sequence: u32) -> Sample {
 }
 
 #[test]
-fn a_syn_begins_another_session_after_an_end_or_with_another_number() {
+fn a_syn_starts_another_session_after_an_end_or_with_another_number() {
     let opened = [numbered(up(0, SYN), 7), numbered(down(1, SYN | ACK), 9), up(2, ACK)];
     let reset = [&opened[..], &[down(3, RST)]].concat();
     let finished = [&opened[..], &[up(3, FIN | ACK), down(4, FIN | ACK)]].concat();
@@ -521,21 +527,21 @@ fn a_gap_beyond_both_timeouts_ends_the_record_and_the_session() {
     }
     let entry = part_of(&[up(500_000, ACK)]);
     assert!(sessions.absorb(&entry.key, &entry.stats).new);
-    // 100 s after the first packet, the record is not yet over when the session is.
+    // 100 s after the first packet the session has ended, and the active timeout has not been reached.
     assert_eq!(one(sessions.expire(501 * SECOND)).reason, EndReason::IdleTimeout);
 }
 
-/// When a packet comes after the one before.
+/// The time between a packet and the previous one.
 #[derive(Clone, Copy, Debug)]
 enum Pause {
     Ns(u64),
-    /// Around a time at which something may end: which of them, and how many ns more than 2 less.
+    /// Close to a timeout: index of the timeout, and its time + n − 2 ns.
     Around(usize, u64),
-    /// Around the begin of a slot: how many slots later, and as above.
+    /// Close to the start of a slot: number of slots, and its time + n − 2 ns.
     Slot(u64, u64),
 }
 
-/// What a packet is, on one of a few flows.
+/// A generated packet on one of a few flows.
 #[derive(Clone, Copy, Debug)]
 struct Event {
     pause: Pause,
@@ -588,7 +594,7 @@ fn timeouts() -> impl Strategy<Value = Timeouts> {
     })
 }
 
-/// The packets of the events as a view sees them: of both directions, or of one.
+/// The packets of the events in one view: both directions, or one of them.
 fn seen(events: &[Event], timeouts: &Timeouts, view: usize) -> Vec<Packet> {
     let slot_ns = timeouts.boundaries().slot().as_nanos() as u64;
     let ends_ns = [timeouts.idle.as_nanos() as u64, LINGER_NS, timeouts.active.as_nanos() as u64];
@@ -618,7 +624,8 @@ fn seen(events: &[Event], timeouts: &Timeouts, view: usize) -> Vec<Packet> {
     packets
 }
 
-/// Meters the packets as `flowml read` does, and empties the table at each interval; with none, after each packet.
+/// Meters the packets as `flowml read` does, and drains the table at each interval. Without an interval, before each
+/// packet.
 fn metered(packets: &[Packet], timeouts: Timeouts, interval: Option<(u64, u64)>) -> Vec<Ended> {
     let (mut sessions, mut ended) = (Sessions::new(timeouts), Vec::new());
     let mut table = VecTable::new(Shape::for_capacity(32), Seed([0x9e37_79b9_7f4a_7c15; 12]))
@@ -656,9 +663,9 @@ fn metered(packets: &[Packet], timeouts: Timeouts, interval: Option<(u64, u64)>)
 }
 
 proptest! {
-    /// `PROPTEST_CASES=10000 cargo test -p flowml-user --lib session` tries more.
+    /// More cases: `PROPTEST_CASES=10000 cargo test -p flowml-user --lib session`.
     #[test]
-    fn records_do_not_depend_on_when_the_table_is_emptied(
+    fn records_do_not_depend_on_when_the_table_is_drained(
         events in prop::collection::vec(event(), 1..60),
         timeouts in timeouts(),
         view in 0..3usize,
