@@ -1,4 +1,4 @@
-//! Community ID, version 1: a name for a flow that tools agree on (github.com/corelight/community-id-spec).
+//! Community ID, version 1: an identifier of a flow that many tools share (github.com/corelight/community-id-spec).
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -7,13 +7,14 @@ use flowml_common::headers::protocol;
 use flowml_common::packet::Sender;
 use sha1::{Digest, Sha1};
 
-/// `1:` and base64 of SHA-1 over seed, both addresses, protocol, a zero and both ports, all in network order.
+/// `1:` and the base64 of a SHA-1 over seed, both addresses, protocol, a zero byte and both ports, all in network byte
+/// order.
 ///
-/// The smaller end stands first, as in the key; but an ICMP message that has no answer keeps its direction, type and
-/// code standing in for the ports. Protocols without ports leave these out.
-pub(super) fn id(key: &FlowKey, opener: Sender, seed: u16) -> String {
+/// The smaller endpoint comes first, as in the key. For an ICMP message without a reply type, the initiator comes
+/// first. For ICMP, type and code take the place of the ports. Protocols without ports omit them.
+pub(super) fn id(key: &FlowKey, initiator: Sender, seed: u16) -> String {
     let is_one_way = key.is_icmp() && !key.is_icmp_exchange();
-    let first = if is_one_way { opener } else { Sender::Lower };
+    let first = if is_one_way { initiator } else { Sender::Lower };
     let ends = [first, first.opposite()].map(|end| key.endpoint(end));
     let mut hash = Sha1::new();
     hash.update(seed.to_be_bytes());

@@ -1,4 +1,4 @@
-//! What is said of the first payload bytes of a flow; the bytes themselves are never said.
+//! The columns derived from the first payload bytes of a flow. The bytes themselves are in no output.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,14 +9,14 @@ use regex::bytes::{Regex, RegexSet};
 use super::application::Application;
 use crate::session::{Contents, Ended};
 
-/// What the first payload bytes of one direction are like.
+/// Statistics of the first payload bytes of one direction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FirstPayload {
-    /// How many were kept.
+    /// Number of kept bytes.
     pub bytes: u64,
-    /// Shannon's entropy of their values, bits per byte, 0 to 8; NaN of none.
+    /// Shannon entropy of the byte values, in bits per byte, 0 to 8. NaN without bytes.
     pub entropy: f64,
-    /// Visible ASCII, spaces, tabs and line ends among them, 0 to 1; NaN of none.
+    /// Ratio of visible ASCII, spaces, tabs and line ends, 0 to 1. NaN without bytes.
     pub printable_share: f64,
 }
 
@@ -36,52 +36,52 @@ impl FirstPayload {
     }
 }
 
-/// What is said of a flow's content.
+/// The columns derived from the content of a flow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Content {
-    /// What the initiator sent first.
+    /// Of the initiator's first payload.
     pub src2dst: FirstPayload,
-    /// What the responder sent first.
+    /// Of the responder's first payload.
     pub dst2src: FirstPayload,
-    /// The application, where one is recognised.
+    /// The application, if it is recognised.
     pub application: Option<Application>,
-    /// The columns of all patterns.
+    /// The names of the columns of all patterns.
     pub match_columns: &'static [&'static str],
-    /// Bit n: pattern n matches what either sent.
+    /// Bit n is set if pattern n matches the payload of either direction.
     pub matched: u64,
 }
 
-/// What stands before the name of a pattern in that of its column.
+/// Prefix of the column names of patterns.
 pub const MATCH_PREFIX: &str = "match_";
 
-/// A `--match NAME=REGEX`.
+/// A pattern: the value of `--match NAME=REGEX`.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     name: String,
     regex: Regex,
 }
 
-/// The longest name of a pattern, bytes.
+/// The longest name of a pattern, in bytes.
 const LONGEST_NAME: usize = 32;
 
-/// Compiled, a pattern takes at most so much memory, bytes.
+/// The most memory that a compiled pattern may take, in bytes.
 const LARGEST_PATTERN: usize = 1 << 20;
 
-/// Why a `--match` means nothing.
+/// Why a value of `--match` is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// There is no `=` in it.
+    /// It contains no `=`.
     #[error("expected NAME=REGEX, as in sql='(?i)union +select'")]
     Grammar,
-    /// The name cannot be that of a column.
+    /// The name cannot be the name of a column.
     #[error("'{0}' is no name: expected 1 to {LONGEST_NAME} of a-z, 0-9 and _")]
     Name(String),
-    /// The regular expression is none.
+    /// The regular expression is invalid.
     #[error("'{regex}' is no regular expression: {reason}")]
     Regex {
-        /// What was given.
+        /// The given expression.
         regex: String,
-        /// What is wrong with it.
+        /// The error of the parser.
         reason: String,
     },
 }
@@ -110,14 +110,14 @@ impl FromStr for Pattern {
     }
 }
 
-/// What is wrong with a regular expression, without the drawing of where.
+/// The error in a regular expression, without the drawing that shows its position.
 fn reason(error: &regex::Error) -> String {
     let text = error.to_string();
     let last = text.lines().last().unwrap_or_default().trim();
     last.strip_prefix("error: ").unwrap_or(last).to_owned()
 }
 
-/// Looks at the content of flows.
+/// Derives the columns from the content of flows.
 #[derive(Clone)]
 pub struct Inspector {
     patterns: RegexSet,
@@ -131,15 +131,15 @@ impl fmt::Debug for Inspector {
 }
 
 impl Inspector {
-    /// The most patterns at once.
+    /// The largest number of patterns.
     pub const MAX_PATTERNS: usize = u64::BITS as usize;
 
-    /// An inspector that looks for these patterns, of which there are at most [`MAX_PATTERNS`](Self::MAX_PATTERNS).
+    /// An inspector for these patterns. There must be at most [`MAX_PATTERNS`](Self::MAX_PATTERNS).
     ///
-    /// The names of their columns are kept for the life of the program, as those of all columns are.
+    /// The names of their columns stay in memory until the program ends, as those of all columns do.
     ///
     /// # Errors
-    /// If they are too large together.
+    /// If the patterns are too large together.
     pub fn new(patterns: &[Pattern]) -> Result<Self, regex::Error> {
         let set = regex::bytes::RegexSetBuilder::new(patterns.iter().map(|pattern| pattern.regex.as_str()))
             .size_limit(LARGEST_PATTERN * Self::MAX_PATTERNS)
@@ -152,13 +152,13 @@ impl Inspector {
         Ok(Self { patterns: set, columns: columns.leak() })
     }
 
-    /// The columns of the patterns.
+    /// The names of the columns of the patterns.
     #[must_use]
     pub const fn match_columns(&self) -> &'static [&'static str] {
         self.columns
     }
 
-    /// Says what there is to be said of a flow.
+    /// Derives the columns of one flow.
     #[must_use]
     pub fn inspect(&self, ended: &Ended) -> Content {
         let nothing = Contents::default();

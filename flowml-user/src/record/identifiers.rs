@@ -1,4 +1,4 @@
-//! What names a flow in an output: columns that are not features.
+//! The columns that identify a flow in an output. They are not features.
 
 use flowml_common::flow::FlowKey;
 use flowml_common::headers::Mac;
@@ -13,13 +13,13 @@ use crate::session::EndReason;
 pub enum Value {
     /// Text.
     Text(String),
-    /// A name out of a few.
+    /// One of a fixed set of names.
     Name(&'static str),
     /// A number.
     Number(u64),
-    /// Yes or no.
+    /// True or false.
     Flag(bool),
-    /// The flow has no such thing.
+    /// The flow has no such value.
     Absent,
 }
 
@@ -28,11 +28,11 @@ pub enum Value {
 pub enum Kind {
     /// Text.
     Text,
-    /// A whole number, not negative.
+    /// A whole number that is not negative.
     Integer,
     /// A number that need not be whole.
     Real,
-    /// Yes or no.
+    /// True or false.
     Flag,
     /// Several whole numbers.
     Integers,
@@ -41,7 +41,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The name in documents.
+    /// The name in the documents.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,17 +55,17 @@ impl Kind {
     }
 }
 
-/// One identifying column of the table over units of type `T`.
+/// An identifying column of a table whose rows are of type `T`.
 pub struct Identifier<T: 'static> {
-    /// The column's name; NFStream's where it has the same thing.
+    /// The column's name: NFStream's, if NFStream has the same value.
     pub name: &'static str,
-    /// The type of the values that are there.
+    /// The type of the values, where they exist.
     pub kind: Kind,
-    /// What the value says, in one line.
+    /// The meaning of the value, in one line.
     pub meaning: &'static str,
-    /// Whether NFStream has the same thing under the same name.
+    /// Whether NFStream has the same value under the same name.
     pub nfstream: bool,
-    /// The value.
+    /// Returns the value of a row.
     pub of: fn(&T) -> Value,
 }
 
@@ -120,7 +120,7 @@ pub const FLOW_IDENTIFIERS: &[Identifier<FlowRecord>] = &[
     own("hooks", Text, "Where the packets were counted", hooks),
 ];
 
-/// What the first payload bytes name, where they are kept.
+/// The identifiers from the first payload bytes, if these are kept.
 #[rustfmt::skip]
 pub const CONTENT_IDENTIFIERS: &[Identifier<FlowRecord>] = &[
     own("application_name", Text, "Application that the first payload bytes show; none where it is not known",
@@ -143,7 +143,7 @@ fn vlan(key: &FlowKey, tag: usize) -> Value {
     Value::Number(key.vlans()[tag].into())
 }
 
-/// The first `bytes` of an address.
+/// The first `bytes` bytes of an address.
 fn mac(mac: Mac, bytes: usize) -> Value {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(3 * bytes);

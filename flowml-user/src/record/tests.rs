@@ -1,4 +1,4 @@
-//! Records are seen from the initiator, and carry the names that other tools give to the same flow.
+//! Records are oriented from the initiator, and their identifiers are those of other tools.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::net::{IpAddr, SocketAddr};
@@ -28,7 +28,7 @@ fn record(samples: &[Sample]) -> FlowRecord {
     FlowRecord::new(&ended, Clock::default())
 }
 
-/// Of ICMP, type and code stand for the ports.
+/// For ICMP, type and code take the place of the ports.
 fn packet(number: u8, source: (&str, u16), destination: (&str, u16)) -> Sample {
     let end = |(address, port): (&str, u16)| SocketAddr::new(address.parse::<IpAddr>().unwrap(), port);
     let any = tcp(1, "10.0.0.1:1", "10.0.0.2:2", 0);
@@ -73,11 +73,11 @@ fn community_ids_are_those_of_the_specification() {
 }
 
 #[test]
-fn a_record_is_seen_from_who_sent_the_syn() {
+fn a_record_is_oriented_from_the_sender_of_the_syn() {
     let (client, server) = ("10.0.0.9:40000", "10.0.0.1:80");
     let up = |time_ns, flags, window| Sample { window, ttl: 63, ..tcp(time_ns, client, server, flags) };
     let down = |time_ns, flags| Sample { window: 500, payload: 100, ..tcp(time_ns, server, client, flags) };
-    // The server's packet was seen first, as can happen where two hooks count.
+    // The server's packet was counted first, as can happen with two hooks.
     let record = record(&[down(1000, SYN | ACK), up(2000, SYN, 300), up(3000, ACK, 400)]);
     assert_eq!((record.src_ip().to_string(), record.src_port()), ("10.0.0.9".to_owned(), 40_000));
     assert_eq!((record.dst_ip().to_string(), record.dst_port()), ("10.0.0.1".to_owned(), 80));
@@ -93,7 +93,7 @@ fn a_record_is_seen_from_who_sent_the_syn() {
 }
 
 #[test]
-fn icmp_types_stand_in_fields_of_their_own() {
+fn icmp_types_have_their_own_fields() {
     let echo = record(&[packet(protocol::ICMP, ("192.168.0.89", 8), ("192.168.0.1", 0))]);
     assert_eq!((echo.src_port(), echo.dst_port(), echo.icmp()), (0, 0, Some((8, 0))));
     let unreachable = record(&[packet(protocol::ICMPV6, ("fe80::1", 1), ("fe80::2", 4))]);
@@ -111,7 +111,7 @@ fn times_of_a_record_are_unix_time() {
 }
 
 #[test]
-fn identifiers_are_named_once_and_say_who_talked() {
+fn identifiers_have_unique_names_and_name_both_endpoints() {
     let sample = Sample { hook: Hook::Xdp, ..packet(protocol::UDP, ("10.0.0.7", 5353), ("10.0.0.8", 53)) };
     let record = record(&[sample]);
     let value = |name: &str| {
@@ -127,8 +127,8 @@ fn identifiers_are_named_once_and_say_who_talked() {
     assert_eq!(value("hooks"), Value::Name("xdp"));
 }
 
-/// Number, sum, smallest, largest, and the spread Σ (n·x − Σx)², which is n² (n − 1) times the sample variance, of whole
-/// numbers: exact.
+/// Minimum, mean, sample standard deviation and maximum, from exact sums. The spread Σ (n·x − Σx)² is n² (n − 1) times
+/// the sample variance.
 fn exact(values: &[u64]) -> (f64, f64, f64, f64) {
     let (n, sum) = (values.len() as u128, values.iter().map(|value| u128::from(*value)).sum::<u128>());
     let spread: u128 = values.iter().map(|value| (n * u128::from(*value)).abs_diff(sum).pow(2)).sum();
@@ -143,7 +143,8 @@ fn is_close(found: f64, expected: f64) -> bool {
 }
 
 proptest! {
-    /// Gaps and lengths of both directions and of each, of packets in any order of time, counted in any parts.
+    /// Inter-arrival times and lengths of both directions and of each, for packets in any order of time and any
+    /// division into partial flows.
     #[test]
     fn moments_are_those_of_exact_arithmetic(
         packets in prop::collection::vec(
@@ -166,7 +167,7 @@ proptest! {
             *latest = sample.time_ns.max(*latest);
             Some(*latest)
         }).collect();
-        // In one part, and where nothing is late in several.
+        // As one partial flow, and as several if no packet is late.
         let forever = std::time::Duration::from_secs(1_000_000_000);
         let mut sessions = Sessions::new(Timeouts { idle: forever, active: forever, ..Timeouts::default() });
         let in_order: Vec<_> = samples.iter().zip(&times).map(|(sample, time_ns)| Sample { time_ns: *time_ns, ..*sample }).collect();

@@ -1,22 +1,23 @@
-//! DNS (RFC 1035 §4), with that also multicast DNS (RFC 6762) and LLMNR (RFC 4795): the first question, or of what is
-//! announced without one the first answer.
+//! DNS (RFC 1035 §4), multicast DNS (RFC 6762) and LLMNR (RFC 4795): the first question of a message.
+//!
+//! For an announcement without a question it is the first answer.
 
 use super::reader::Reader;
 use super::{Said, visible};
 
-/// The longest name on the wire (RFC 1035 §2.3.4).
+/// The longest name on the wire, in bytes (RFC 1035 §2.3.4).
 const LONGEST_NAME: usize = 255;
 
-/// The longest label; larger numbers are pointers, which the first name of a message cannot be.
+/// The longest label, in bytes. Larger numbers are pointers, which the first name of a message cannot contain.
 const LONGEST_LABEL: u8 = 63;
 
-/// A message with more questions, or a query with more of anything, is not taken for one.
+/// The largest number of questions in a message, and of records in a query. Above it the bytes are not taken for DNS.
 const MOST_RECORDS: u16 = 64;
 
-/// The shortest message with a question: header, root, type and class.
+/// Length of the shortest message with a question, in bytes: header, root, type and class.
 const SHORTEST: u16 = 12 + 1 + 4;
 
-/// Types by the registry's names, those that are seen most; others are `TYPE…` (RFC 3597 §5).
+/// The most frequent types, by the names of the registry. Others are shown as `TYPE…` (RFC 3597 §5).
 const TYPES: [(u16, &str); 24] = [
     (1, "A"),
     (2, "NS"),
@@ -44,7 +45,7 @@ const TYPES: [(u16, &str); 24] = [
     (257, "CAA"),
 ];
 
-/// Reads a message over TCP: its length stands before it (RFC 1035 §4.2.2).
+/// Parses a message over TCP. Its length precedes it (RFC 1035 §4.2.2).
 pub(super) fn read_stream(bytes: &[u8]) -> Option<Said> {
     let mut stream = Reader(bytes);
     let length = stream.u16()?;
@@ -52,19 +53,19 @@ pub(super) fn read_stream(bytes: &[u8]) -> Option<Said> {
     if length < SHORTEST { None } else { read(message.0) }
 }
 
-/// Reads a message.
+/// Parses a message.
 pub(super) fn read(bytes: &[u8]) -> Option<Said> {
     let mut message = Reader(bytes);
     let (_id, flags) = (message.u16()?, message.u16()?);
     let [questions, answers, authorities, additional] =
         [message.u16()?, message.u16()?, message.u16()?, message.u16()?];
     let (is_query, operation, reserved, code) = (flags >> 15 == 0, flags >> 11 & 15, flags >> 6 & 1, flags & 15);
-    // Query, status, notify, update. The counts tell DNS from bytes of other kinds: a query carries little. Multicast DNS
-    // asks several questions at once, and announces without having been asked.
-    let is_told = if is_query { questions > 0 } else { questions > 0 || answers > 0 };
+    // The opcodes are query, status, notify and update. The counts distinguish DNS from other bytes: a query contains
+    // few records. Multicast DNS asks several questions at once, and announces without a question.
+    let has_content = if is_query { questions > 0 } else { questions > 0 || answers > 0 };
     let plausible = matches!(operation, 0 | 2 | 4 | 5)
         && reserved == 0
-        && is_told
+        && has_content
         && questions <= MOST_RECORDS
         && (!is_query || code == 0 && answers <= MOST_RECORDS && authorities <= MOST_RECORDS)
         && additional <= MOST_RECORDS;
@@ -77,12 +78,12 @@ pub(super) fn read(bytes: &[u8]) -> Option<Said> {
     }
 }
 
-/// Type and class, which a question (RFC 1035 §4.1.2) and a record (§4.1.3) have behind their names.
+/// Parses type and class, which follow the name in a question (RFC 1035 §4.1.2) and in a record (§4.1.3).
 fn read_type(mut message: Reader<'_>, name: String) -> Option<Said> {
     let Some((kind, class)) = message.u16().zip(message.u16()) else {
         return Some(Said { server_name: Some(name), detail: None });
     };
-    // Multicast DNS has flags in the upper bit (RFC 6762 §5.4, §10.2).
+    // In multicast DNS the upper bit is a flag (RFC 6762 §5.4, §10.2).
     let is_class = matches!(class & 0x7fff, 1 | 3 | 4 | 254 | 255);
     if kind == 0 || !is_class || is_netbios(kind, &name) {
         return None;
@@ -92,8 +93,8 @@ fn read_type(mut message: Reader<'_>, name: String) -> Option<Said> {
     Some(Said { server_name: Some(name), detail: Some(detail) })
 }
 
-/// NetBIOS' name service has the format of DNS: a name is a label of 32 letters A to P (RFC 1001 §14.1), the types are
-/// NB and NBSTAT.
+/// Whether it is a message of NetBIOS's name service, which has the format of DNS: a name is a label of 32 letters A to
+/// P (RFC 1001 §14.1), the types are NB and NBSTAT.
 fn is_netbios(kind: u16, name: &str) -> bool {
     let label = name.split('.').next().unwrap_or_default();
     matches!(kind, 32 | 33) && label.len() == 32 && label.bytes().all(|byte| matches!(byte, b'A'..=b'P'))
@@ -101,11 +102,11 @@ fn is_netbios(kind: u16, name: &str) -> bool {
 
 enum Name {
     Whole(String),
-    /// The bytes end before it does.
+    /// The bytes end within the name.
     Cut,
 }
 
-/// The labels of a name up to the root, or `None` where they are none.
+/// The labels of a name up to the root. `None` if they are invalid.
 fn read_name(message: &mut Reader<'_>) -> Option<Name> {
     let before = message.0.len();
     let mut name = String::new();
@@ -121,7 +122,7 @@ fn read_name(message: &mut Reader<'_>) -> Option<Name> {
         if !name.is_empty() {
             name.push('.');
         }
-        // A dot within a label is not the one between two.
+        // A dot within a label is escaped, because it does not separate labels.
         name += &visible(label)?.replace('.', "\\.");
     }
 }

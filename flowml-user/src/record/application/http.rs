@@ -1,8 +1,8 @@
-//! HTTP/1 (RFC 9112): the method and the Host of a request; answers and the begin of HTTP/2 are recognised.
+//! HTTP/1 (RFC 9112): method and Host of a request. Responses and the start of HTTP/2 are recognised.
 
 use super::{Said, visible};
 
-/// Methods: RFC 9110 §9, RFC 5789, and those of WebDAV (RFC 4918 §9, RFC 3253 §3).
+/// The methods of RFC 9110 §9, RFC 5789 and WebDAV (RFC 4918 §9, RFC 3253 §3).
 const METHODS: [&[u8]; 18] = [
     b"GET",
     b"HEAD",
@@ -24,10 +24,10 @@ const METHODS: [&[u8]; 18] = [
     b"SEARCH",
 ];
 
-/// What a client of HTTP/2 sends first (RFC 9113 §3.4), as far as it is one line.
+/// The first line that an HTTP/2 client sends (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
-/// Reads the begin of a message.
+/// Parses the start of a message.
 pub(super) fn read(bytes: &[u8]) -> Option<Said> {
     if bytes.starts_with(b"HTTP/1.") || bytes.starts_with(PREFACE) {
         return Some(Said::default());
@@ -40,7 +40,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Said> {
     let is_method = METHODS.contains(&method);
     let is_target = match headers {
         Some(_) => target.windows(8).any(|part| part == b" HTTP/1."),
-        // RTSP and SIP have some of these methods; their targets begin with their names.
+        // RTSP and SIP share some methods. Their request targets start with the name of their scheme.
         None => method == b"CONNECT" || matches!(target.first(), None | Some(b'/' | b'*' | b'h')),
     };
     if !is_method || !is_target {
@@ -50,7 +50,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Said> {
 }
 
 fn host(mut headers: &[u8]) -> Option<String> {
-    // A line without its end may be cut off.
+    // A line without its end may be incomplete.
     while let Some((line, rest)) = split_once(headers, b'\n') {
         let line = line.trim_ascii_end();
         if line.is_empty() {
@@ -66,7 +66,7 @@ fn host(mut headers: &[u8]) -> Option<String> {
     None
 }
 
-/// `host`, `host:port`, `[address]:port`.
+/// The host of `host`, `host:port` or `[address]:port`.
 fn without_port(host: &[u8]) -> &[u8] {
     let Some(colon) = host.iter().rposition(|byte| *byte == b':') else { return host };
     let (name, port) = (&host[..colon], &host[colon + 1..]);

@@ -1,7 +1,7 @@
-//! Which application a flow is of, by the first payload bytes of its two directions; by no port and no address.
+//! The application of a flow, from the first payload bytes of both directions. Ports and addresses are not used.
 //!
-//! Everything is read within the bytes that are there. What the limit or the capture has cut off is absent, never
-//! guessed: a name is whole or it is not there.
+//! Only the existing bytes are parsed. A field that the limit or the capture has cut off is absent: a name is complete
+//! or missing.
 
 mod dns;
 mod http;
@@ -16,22 +16,23 @@ use std::fmt::Write as _;
 
 use flowml_common::headers::protocol;
 
-/// An application protocol that is recognised.
+/// A recognised application protocol.
 pub struct Protocol {
     /// Its name in records.
     pub name: &'static str,
-    /// The transport protocols over which it is looked for.
+    /// The transport protocols that are examined, each with its parser.
     over: &'static [Transport],
-    /// What is its server name; empty where it has none.
+    /// What the server name is, for the documents. Empty if there is none.
     pub server_name: &'static str,
-    /// What is its detail.
+    /// What the detail is, for the documents.
     pub detail: &'static str,
 }
 
-/// A transport protocol, and how a message over it is read: `None` where it is another application's.
+/// A transport protocol and the parser of a message over it. The parser returns `None` for a message of another
+/// application.
 type Transport = (u8, fn(&[u8]) -> Option<Said>);
 
-/// What the bytes of one direction say besides the application.
+/// The fields that the bytes of one direction contain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Said {
     server_name: Option<String>,
@@ -70,17 +71,17 @@ pub const PROTOCOLS: &[Protocol] = &[
 /// The application of a flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Application {
-    /// One of [`PROTOCOLS`].
+    /// The name of one of [`PROTOCOLS`].
     pub name: &'static str,
-    /// The server that is asked for, in lower case.
+    /// The requested server, in lower case.
     pub server_name: Option<String>,
     /// See [`Protocol::detail`].
     pub detail: Option<String>,
 }
 
 impl Application {
-    /// Recognises the application by what initiator and responder sent first. The initiator is heard first; what it does
-    /// not say may be in what the responder says of the same application.
+    /// Recognises the application by the first bytes of initiator and responder. The initiator's bytes are parsed
+    /// first. Fields that they do not contain come from the responder's bytes, if these are of the same application.
     #[must_use]
     pub fn of(transport: u8, sent: [&[u8]; 2]) -> Option<Self> {
         let [initiator, responder] = sent.map(|bytes| Self::of_message(transport, bytes));
@@ -103,8 +104,8 @@ impl Application {
     }
 }
 
-/// Bytes of a peer as text that can stand anywhere: what is not visible ASCII is `\DDD`, as in RFC 1035 §5.1. `None` of
-/// nothing.
+/// The bytes as text that is safe in every output: bytes other than visible ASCII become `\DDD`, as in RFC 1035 §5.1.
+/// `None` if there are no bytes.
 fn visible(bytes: &[u8]) -> Option<String> {
     let mut text = String::with_capacity(bytes.len());
     for byte in bytes {

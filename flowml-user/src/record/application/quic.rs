@@ -3,19 +3,20 @@
 use super::reader::Reader;
 use super::{Said, visible};
 
-/// A long header, and the bit that versions 1 and 2 set (RFC 9000 §17.2).
+/// The bit of a long header, and the bit that versions 1 and 2 set (RFC 9000 §17.2).
 const LONG_HEADER: u8 = 0x80;
 const FIXED_BIT: u8 = 0x40;
 
-/// The longest connection id of versions 1 and 2, and of the drafts.
+/// The longest connection id of versions 1 and 2 and of the drafts, in bytes.
 const LONGEST_ID: u8 = 20;
 
-/// Reads the begin of a packet with a long header.
+/// Parses the start of a packet with a long header.
 pub(super) fn read(bytes: &[u8]) -> Option<Said> {
     let mut packet = Reader(bytes);
     let (first, version) = (packet.u8()?, packet.u32()?);
     let name = version_name(version)?;
-    // A server that does not know the version answers with 0, and with any other bits (RFC 9000 §17.2.1).
+    // A server that does not support the version answers with version 0. The other bits are then arbitrary (RFC 9000
+    // §17.2.1).
     let is_long = first & LONG_HEADER != 0 && (version == 0 || first & FIXED_BIT != 0);
     let destination_length = packet.u8()?;
     if !is_long || destination_length > LONGEST_ID {
@@ -24,7 +25,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Said> {
     Some(Said { server_name: None, detail: Some(name) })
 }
 
-/// The versions of the registry (QUIC Versions), and those of Google before it.
+/// The versions of the registry (QUIC Versions), and the earlier ones of Google.
 fn version_name(version: u32) -> Option<String> {
     match (version, version.to_be_bytes()) {
         (0, _) => Some("negotiation".to_owned()),
@@ -35,7 +36,7 @@ fn version_name(version: u32) -> Option<String> {
         (_, name @ [b'Q' | b'T', b'0', b'0'..=b'9', b'0'..=b'9']) => visible(&name),
         // Meta's mvfst.
         (_, [0xfa, 0xce, 0xb0, 0..=0x0f]) => Some(format!("{version:08x}")),
-        // Asks a server which versions it knows (RFC 9000 §15).
+        // A version that makes a server answer with its supported versions (RFC 9000 §15).
         (_, bytes) if bytes.iter().all(|byte| byte & 0x0f == 0x0a) => Some("reserved".to_owned()),
         _ => None,
     }

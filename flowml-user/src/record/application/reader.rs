@@ -1,6 +1,6 @@
-//! Reading the fields of a message; `None` where the bytes end before.
+//! A reader for the fields of a message. Its methods return `None` if the bytes end within the field.
 
-/// What is left of a message.
+/// The remaining bytes of a message.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
@@ -11,7 +11,7 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    /// A number of `BYTES` bytes, the highest first.
+    /// A big-endian number of `BYTES` bytes.
     fn number<const BYTES: usize>(&mut self) -> Option<u32> {
         Some(self.take(BYTES)?.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
     }
@@ -32,19 +32,19 @@ impl<'a> Reader<'a> {
         self.number::<4>()
     }
 
-    /// What a length of one byte stands before.
+    /// The bytes that follow a length of one byte.
     pub(super) fn vector8(&mut self) -> Option<&'a [u8]> {
         let length = self.u8()?;
         self.take(length.into())
     }
 
-    /// What a length of two bytes stands before.
+    /// The bytes that follow a length of two bytes.
     pub(super) fn vector16(&mut self) -> Option<&'a [u8]> {
         let length = self.u16()?;
         self.take(length.into())
     }
 
-    /// At most `count` bytes: as many of them as are there.
+    /// A reader for the next `count` bytes, or for fewer if the message ends before.
     pub(super) fn up_to(&mut self, count: usize) -> Self {
         let (taken, rest) = self.0.split_at(count.min(self.0.len()));
         self.0 = rest;

@@ -2,7 +2,7 @@
 
 use super::{Said, visible};
 
-/// Reads `SSH-protoversion-softwareversion SP comments CR LF`.
+/// Parses `SSH-protoversion-softwareversion SP comments CR LF`.
 pub(super) fn read(bytes: &[u8]) -> Option<Said> {
     let software =
         [&b"SSH-2.0-"[..], b"SSH-1.99-", b"SSH-1.5-"].into_iter().find_map(|begin| bytes.strip_prefix(begin))?;

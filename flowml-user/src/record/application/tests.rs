@@ -1,4 +1,4 @@
-//! Messages put together by hand from their RFCs, whole and cut at every byte; and any bytes at all.
+//! Tests of the applications: messages built by hand from their RFCs, whole and cut at every byte, and arbitrary bytes.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use flowml_common::headers::protocol::{ICMP, TCP, UDP};
@@ -18,7 +18,7 @@ fn extension(kind: u16, data: &[u8]) -> Vec<u8> {
     [&kind.to_be_bytes()[..], &vector16(data)].concat()
 }
 
-/// A record (RFC 8446 §5.1) with a `ClientHello` (§4.1.2) of these extensions.
+/// A record (RFC 8446 §5.1) that contains a `ClientHello` (§4.1.2) with these extensions.
 fn client_hello(extensions: &[Vec<u8>]) -> Vec<u8> {
     let hello = [
         &[0x03, 0x03][..],
@@ -34,23 +34,23 @@ fn client_hello(extensions: &[Vec<u8>]) -> Vec<u8> {
     [&[22, 0x03, 0x01][..], &vector16(&message)].concat()
 }
 
-/// RFC 6066 §3: a list of one name of the kind 0.
+/// A list with one name of type 0 (RFC 6066 §3).
 fn server_name(name: &str) -> Vec<u8> {
     extension(0, &vector16(&[&[0], &vector16(name.as_bytes())[..]].concat()))
 }
 
-/// RFC 7301 §3.1.
+/// A list of protocol names (RFC 7301 §3.1).
 fn alpn(names: &[&str]) -> Vec<u8> {
     let list: Vec<u8> = names.iter().flat_map(|name| vector8(name.as_bytes())).collect();
     extension(16, &vector16(&list))
 }
 
-/// RFC 8701.
+/// A reserved extension (RFC 8701).
 fn grease() -> Vec<u8> {
     extension(0x1a1a, &[0])
 }
 
-/// RFC 1035 §4.1: header and question.
+/// A header and a question (RFC 1035 §4.1).
 fn dns(flags: u16, name: &[&str], kind: u16, class: u16) -> Vec<u8> {
     let mut bytes = vec![0xbe, 0xef];
     bytes.extend(flags.to_be_bytes());
@@ -62,7 +62,7 @@ fn dns(flags: u16, name: &[&str], kind: u16, class: u16) -> Vec<u8> {
     bytes
 }
 
-/// RFC 9000 §17.2: a long header with connection ids of 8 and 0 bytes.
+/// A long header with connection ids of 8 and 0 bytes (RFC 9000 §17.2).
 fn quic(first: u8, version: u32) -> Vec<u8> {
     [&[first][..], &version.to_be_bytes(), &vector8(&[3; 8]), &[0, 0, 0x44, 0x9e]].concat()
 }
@@ -77,21 +77,21 @@ fn check(transport: u8, bytes: &[u8], expected: Option<(&str, &str, &str)>) {
 }
 
 #[test]
-fn a_client_hello_names_the_server_and_the_application_protocols() {
+fn a_client_hello_gives_the_server_and_the_application_protocols() {
     let hello = client_hello(&[grease(), server_name("Www.Example.org"), alpn(&["h2", "http/1.1"])]);
-    // The record's header, the message's, version and random, session, suites, compression: the extensions begin at
-    // 5 + 4 + 34 + 33 + 6 + 2 + 2.
+    // The record's header, the message's, version and random, session, suites, compression: the extensions start at 5 +
+    // 4 + 34 + 33 + 6 + 2 + 2.
     assert_eq!(&hello[86..91], [0x1a, 0x1a, 0, 1, 0]);
     check(TCP, &hello, Some(("TLS", "www.example.org", "h2,http/1.1")));
     check(TCP, &client_hello(&[alpn(&["h2"]), server_name("a.example")]), Some(("TLS", "a.example", "h2")));
     check(TCP, &client_hello(&[]), Some(("TLS", "", "")));
-    // What cannot stand in a name shows as what it is.
+    // Characters that are not valid in a name are escaped.
     check(TCP, &client_hello(&[server_name("a\nb,\"")]), Some(("TLS", "a\\010b,\"", "")));
     check(UDP, &hello, None);
 }
 
 #[test]
-fn a_client_hello_that_is_cut_says_what_is_whole() {
+fn a_truncated_client_hello_gives_its_complete_names() {
     let hello = client_hello(&[grease(), server_name("www.example.org"), alpn(&["h2"])]);
     let name = hello.windows(15).position(|part| part == b"www.example.org").unwrap();
     for cut in 0..=hello.len() {
@@ -107,18 +107,18 @@ fn a_client_hello_that_is_cut_says_what_is_whole() {
 
 #[test]
 fn other_records_of_tls_are_recognised() {
-    // A ServerHello, application data of 1,400 bytes and an alert, each as far as it is there.
+    // A ServerHello, application data of 1,400 bytes and an alert, each incomplete.
     check(TCP, &[22, 3, 3, 0, 90, 2, 0, 0, 86, 3, 3], Some(("TLS", "", "")));
     check(TCP, &[23, 3, 3, 5, 120, 0x81], Some(("TLS", "", "")));
     check(TCP, &[21, 3, 1, 0, 2, 2, 40], Some(("TLS", "", "")));
-    // Another kind, another version, no bytes and too many.
+    // An unknown type, an unknown version, no bytes, too many bytes.
     for bytes in [[25, 3, 3, 0, 9], [22, 2, 3, 0, 9], [22, 3, 5, 0, 9], [22, 3, 3, 0, 0], [22, 3, 3, 0x48, 1]] {
         check(TCP, &bytes, None);
     }
 }
 
 #[test]
-fn a_request_of_http_names_method_and_host() {
+fn an_http_request_gives_method_and_host() {
     let request = "GET /a?b=c HTTP/1.1\r\nUser-Agent: x\r\nhOST:  Www.Example.org:8080 \r\n\r\nHost: other\r\n";
     check(TCP, request.as_bytes(), Some(("HTTP", "www.example.org", "GET")));
     check(TCP, b"POST / HTTP/1.0\n\nHost: body\n", Some(("HTTP", "", "POST")));
@@ -139,7 +139,7 @@ fn a_request_of_http_names_method_and_host() {
 }
 
 #[test]
-fn a_request_that_is_cut_says_what_is_whole() {
+fn a_truncated_request_gives_its_complete_fields() {
     let request = b"GET /index.html HTTP/1.1\r\nHost: example.org\r\n";
     for cut in 0..=request.len() {
         let expected = match cut {
@@ -152,7 +152,7 @@ fn a_request_that_is_cut_says_what_is_whole() {
 }
 
 #[test]
-fn a_banner_of_ssh_names_the_software() {
+fn an_ssh_banner_gives_the_software() {
     check(TCP, b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n", Some(("SSH", "", "OpenSSH_9.2p1")));
     check(TCP, b"SSH-2.0-dropbear_2022.83\r\n\0\0\x01", Some(("SSH", "", "dropbear_2022.83")));
     check(TCP, b"SSH-1.99-x\n", Some(("SSH", "", "x")));
@@ -162,16 +162,16 @@ fn a_banner_of_ssh_names_the_software() {
 }
 
 #[test]
-fn a_question_of_dns_names_what_is_asked_for() {
+fn a_dns_question_gives_name_and_type() {
     let question = dns(0x0100, &["wWw", "example", "org"], 28, 1);
     assert_eq!(question.len(), 12 + 4 + 8 + 4 + 1 + 4);
     check(UDP, &question, Some(("DNS", "www.example.org", "AAAA")));
     check(UDP, &dns(0x8180, &["example"], 65, 1), Some(("DNS", "example", "HTTPS")));
     check(UDP, &dns(0x0000, &[], 2, 1), Some(("DNS", ".", "NS")));
-    // Multicast, with the bit that asks for an answer to one alone.
+    // Multicast DNS, with the bit that requests a unicast response.
     check(UDP, &dns(0, &["_ipp", "_tcp", "local"], 12, 0x8001), Some(("DNS", "_ipp._tcp.local", "PTR")));
     check(UDP, &dns(0x0100, &["a.b", "c\\d\u{e9}"], 65_399, 1), Some(("DNS", "a\\.b.c\\\\d\\195\\169", "TYPE65399")));
-    // Several questions, and what is announced without one.
+    // Several questions, and an announcement without a question.
     let mut several = dns(0, &["one", "local"], 255, 1);
     several[5] = 2;
     check(UDP, &several, Some(("DNS", "one.local", "ANY")));
@@ -185,12 +185,12 @@ fn a_question_of_dns_names_what_is_asked_for() {
 }
 
 #[test]
-fn a_question_that_is_cut_says_what_is_whole() {
+fn a_truncated_question_gives_its_complete_fields() {
     let question = dns(0x0100, &["www", "example", "org"], 1, 1);
     for cut in 0..=question.len() {
         let expected = match cut {
             0..12 => None,
-            // Up to the root of the name.
+            // The name is not complete up to its root.
             _ if cut < question.len() - 4 => Some(("DNS", "", "")),
             _ if cut < question.len() => Some(("DNS", "www.example.org", "")),
             _ => Some(("DNS", "www.example.org", "A")),
@@ -200,14 +200,15 @@ fn a_question_that_is_cut_says_what_is_whole() {
 }
 
 #[test]
-fn what_only_looks_like_dns_is_none() {
+fn messages_that_only_resemble_dns_are_not_recognised() {
     let good = dns(0x0100, &["www", "example"], 1, 1);
     let changed = |at: usize, byte: u8| {
         let mut bytes = good.clone();
         bytes[at] = byte;
         bytes
     };
-    // No question and too many, a reserved bit, an operation that is none, an error in a question, a pointer, a class, a type.
+    // Invalid messages: no question, too many, a reserved bit, an unknown operation, an error code in a query, a
+    // pointer, an unknown class, an unknown type.
     for (at, byte) in
         [(5, 0), (5, 65), (3, 0x40), (2, 0x78), (3, 3), (12, 0xc0), (good.len() - 1, 9), (good.len() - 3, 0)]
     {
@@ -216,12 +217,12 @@ fn what_only_looks_like_dns_is_none() {
     let long = ["x".repeat(63), "y".repeat(63), "z".repeat(63), "w".repeat(62)];
     let names: Vec<&str> = long.iter().map(String::as_str).collect();
     check(UDP, &dns(0, &names, 1, 1), None);
-    // NetBIOS: a question for WORKGROUP (RFC 1001 §14.1).
+    // NetBIOS: a query for WORKGROUP (RFC 1001 §14.1).
     check(UDP, &dns(0x0110, &["FHEPFCELEHFCEPFFFACACACACACACABO"], 32, 1), None);
 }
 
 #[test]
-fn a_long_header_of_quic_names_the_version() {
+fn a_long_header_of_quic_gives_the_version() {
     let cases = [
         (0xc3, 1, "1"),
         (0xd3, 0x6b33_43cf, "2"),
@@ -234,7 +235,7 @@ fn a_long_header_of_quic_names_the_version() {
     for (first, version, expected) in cases {
         check(UDP, &quic(first, version), Some(("QUIC", "", expected)));
     }
-    // A short header, one without the fixed bit, a version that nobody knows, a connection id that is too long.
+    // A short header, one without the fixed bit, an unknown version, a connection id that is too long.
     check(UDP, &quic(0x43, 1), None);
     check(UDP, &quic(0x83, 1), None);
     check(UDP, &quic(0xc3, 0x1234_5678), None);
@@ -244,14 +245,14 @@ fn a_long_header_of_quic_names_the_version() {
 }
 
 #[test]
-fn the_responder_is_heard_where_the_initiator_says_nothing() {
+fn the_responders_bytes_are_used_if_the_initiators_give_no_names() {
     let banner = &b"SSH-2.0-server\r\n"[..];
     let detail = |sent| Application::of(TCP, sent).and_then(|application| application.detail);
     assert_eq!(detail([&[], banner]).as_deref(), Some("server"));
     assert_eq!(detail([b"SSH-2.0-client\r\n", banner]).as_deref(), Some("client"));
     assert_eq!(detail([b"SSH-2.0-cut", banner]).as_deref(), Some("server"));
     let request = &b"GET / HTTP/1.1\r\nHost: example.org\r\n"[..];
-    // A capture that begins with an answer takes the server for the initiator.
+    // If a capture starts with a response, the server is taken for the initiator.
     let turned = Application::of(TCP, [b"HTTP/1.1 200 OK\r\n", request]).unwrap();
     assert_eq!((turned.server_name.as_deref(), turned.detail.as_deref()), (Some("example.org"), Some("GET")));
     assert_eq!(Application::of(TCP, [request, banner]).map(|application| application.name), Some("HTTP"));
@@ -262,9 +263,9 @@ fn the_responder_is_heard_where_the_initiator_says_nothing() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Random bytes, and the messages above with some of their bytes changed.
+    /// Random bytes, and the messages above with some bytes changed.
     #[test]
-    fn any_bytes_are_read(
+    fn any_bytes_are_accepted(
         noise in prop::collection::vec(any::<u8>(), 0..300),
         which in 0..6usize,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
@@ -286,7 +287,8 @@ proptest! {
         for transport in [TCP, UDP, ICMP] {
             if let Some(found) = Application::of(transport, [&bytes, &[]]) {
                 prop_assert!(PROTOCOLS.iter().any(|known| known.name == found.name));
-                // Bounded by the bytes (four characters for each at most), and harmless wherever it is written.
+                // The length is bounded by the bytes (at most four characters for each), and the text is safe in every
+                // output.
                 for text in found.server_name.iter().chain(&found.detail) {
                     prop_assert!(!text.is_empty() && text.len() <= 4 * bytes.len().max(3));
                     prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic()), "{text:?}");

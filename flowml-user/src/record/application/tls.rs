@@ -3,22 +3,23 @@
 use super::reader::Reader;
 use super::{Said, visible};
 
-/// The type of a record with handshake messages (RFC 8446 §5.1), among those of change-cipher-spec to heartbeat.
+/// The type of a record with handshake messages (RFC 8446 §5.1). All types are 20 (change-cipher-spec) to 24
+/// (heartbeat).
 const HANDSHAKE: u8 = 22;
 
-/// The longest fragment of a record: 2¹⁴ bytes and what encryption may add (RFC 5246 §6.2.3).
+/// The longest fragment of a record, in bytes: 2¹⁴, and what encryption may add (RFC 5246 §6.2.3).
 const LONGEST_FRAGMENT: u16 = (1 << 14) + 2048;
 
 const CLIENT_HELLO: u8 = 1;
 
-/// Extensions (RFC 6066 §3, RFC 7301 §3.1).
+/// Types of extensions (RFC 6066 §3, RFC 7301 §3.1).
 const SERVER_NAME: u16 = 0;
 const APPLICATION_PROTOCOLS: u16 = 16;
 
-/// The kind of a server name that is a host's.
+/// The type of a server name that is the name of a host.
 const HOST_NAME: u8 = 0;
 
-/// Reads the first record.
+/// Parses the first record.
 pub(super) fn read(bytes: &[u8]) -> Option<Said> {
     let mut record = Reader(bytes);
     let (kind, version, length) = (record.u8()?, record.u16()?, record.u16()?);
@@ -29,7 +30,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Said> {
     }
     let mut said = Said::default();
     if kind == HANDSHAKE {
-        // Whatever is cut off, what was read before is known.
+        // If the message is cut off, the fields before the cut are valid.
         let _ = read_client_hello(record.up_to(length.into()), &mut said);
     }
     Some(said)
