@@ -31,7 +31,7 @@ use crate::twins::{same, same_flow};
 /// of the hashes are.
 const ENOUGH: u64 = CAPACITY as u64 / 4;
 
-/// Bytes before a frame that tell the replaying program about it (`Told` in flowml-ebpf/src/bin/replay.rs).
+/// Number of bytes before a frame for its properties (`Captured` in flowml-ebpf/src/bin/replay.rs).
 const TOLD: usize = 16;
 
 /// Bytes of an Ethernet header. The kernel runs no XDP program on less (`bpf_prog_test_run_xdp`).
