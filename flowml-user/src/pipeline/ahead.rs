@@ -1,17 +1,18 @@
-//! Frames that wait until it is known whether their interface's clock is ahead or time has passed.
+//! Holds frames back until it is known whether their interface's clock is ahead or time has passed.
 
 use std::collections::BTreeMap;
 
 use crate::capture::file::Captured;
 use crate::capture::file::link::LinkType;
 
-/// Bytes of frames that may wait. More come only where one interface alone is seen, whose clock needs no alignment.
+/// Maximum memory of held frames, bytes. It is exceeded only if a single interface is seen, and then no alignment is
+/// needed.
 const MOST: usize = 16 << 20;
 
-/// What a frame takes beside its bytes, about.
+/// Approximate memory of a frame besides its bytes, bytes.
 const OVERHEAD: usize = 64;
 
-/// A frame that does not lie in the window of its file any more.
+/// A copy of a frame, as the buffer of its file moves on.
 struct Held {
     time_ns: u64,
     length: u32,
@@ -20,7 +21,7 @@ struct Held {
     bytes: Box<[u8]>,
 }
 
-/// The frames, in the order in which they came.
+/// The held frames, in their order in the file.
 #[derive(Default)]
 pub(super) struct Ahead {
     frames: Vec<Held>,
@@ -42,7 +43,7 @@ impl Ahead {
         self.frames.push(Held { time_ns, length, interface, link, bytes: bytes.into() });
     }
 
-    /// The first and the last time of each interface.
+    /// The first and last time of each interface.
     pub(super) fn spans(&self) -> BTreeMap<u32, [u64; 2]> {
         let mut spans = BTreeMap::new();
         for frame in &self.frames {

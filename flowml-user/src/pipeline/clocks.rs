@@ -1,59 +1,60 @@
-//! The clocks of a capture: the time of each packet on the clock of the run, whichever interface saw it.
+//! The clocks of a capture: converts packet times of all interfaces to one time, the time of the run.
 //!
-//! Each interface of a file has a clock of its own, and clocks differ. The run goes by the clock of the first packet. Another
-//! clock gets a constant shift with its first packet, where that is more than [`TOLERANCE_NS`] off: so gaps and durations are
-//! those of its own clock, and timers and host windows run on one time. Records have the times of their own clock again.
+//! Each interface of a file has its own clock, and clocks differ. The run uses the clock of the first packet. Another
+//! clock gets a constant shift at its first packet if it differs by more than [`TOLERANCE_NS`]. So gaps and durations
+//! are those of the interface's own clock, and timers and host windows use one time. Records have the times of their
+//! own clock.
 
 use std::collections::HashMap;
 
 use ahash::RandomState;
 
-/// Clocks that differ by no more than this are taken for one: capturing programs write the packets of several interfaces
-/// a little out of order.
+/// Clocks that differ by at most this are treated as one, ns. Capturing programs write packets of several interfaces
+/// slightly out of order.
 pub(super) const TOLERANCE_NS: u64 = 1_000_000_000;
 
-/// What is known of an interface's clock.
+/// The state of an interface's clock.
 #[derive(Clone, Copy, Debug)]
 struct Clock {
     interface: u32,
-    /// From its times to those of the run, ns.
+    /// Added to its times to get the time of the run, ns.
     shift_ns: i64,
-    /// The latest time that it showed, on the clock of the run.
+    /// Its latest time, as time of the run, ns.
     latest_ns: u64,
 }
 
-/// When a packet counts.
+/// The time at which a packet counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placed {
-    /// At this time on the clock of the run, which differs by so much from that of its interface.
+    /// At this time of the run.
     At {
-        /// ns.
+        /// Time of the run, ns.
         time_ns: u64,
-        /// ns; 0 for nearly all captures.
+        /// Difference to the time of the interface's clock, ns; 0 in nearly all captures.
         shift_ns: i64,
     },
-    /// The first packet of an interface is far ahead of the others. Either time has passed or its clock is ahead, which the
-    /// next packet of another interface shows ([`Clocks::align`]).
+    /// Undecided: the first packet of an interface is far ahead of the others. Either time has passed, or its clock is
+    /// ahead. The next packet of another interface decides it ([`Clocks::align`]).
     Ahead,
 }
 
-/// What was not as it should be with the times of a file.
+/// Irregular times in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Irregular {
-    /// Packets that came more than [`TOLERANCE_NS`] late.
+    /// Packets that are more than [`TOLERANCE_NS`] late.
     pub(super) late: Deviations,
     /// Clocks that were set back.
     pub(super) set_back: Deviations,
-    /// Clocks that differ from that of the run, by interface: what is to be added to their times, ns.
+    /// Clocks that differ from that of the run: the interface, and the shift added to its times, ns.
     pub(super) shifted: Vec<(u32, i64)>,
 }
 
-/// Deviations of one kind.
+/// Counts deviations of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Deviations {
-    /// How many.
+    /// Number of deviations.
     pub(super) count: u64,
-    /// The largest, ns.
+    /// The largest deviation, ns.
     pub(super) most_ns: u64,
 }
 
@@ -70,17 +71,17 @@ pub(super) struct Clocks {
     set_back_ns: u64,
     clocks: Vec<Clock>,
     by_interface: HashMap<u32, usize, RandomState>,
-    /// The clock of the packet before: packets of one interface come in trains.
+    /// Index of the previous packet's clock. Packets of one interface often follow each other.
     current: usize,
-    /// The latest time of any clock.
+    /// The latest time of all clocks, ns.
     latest_ns: u64,
-    /// Whether the next packet is the first of a file: what is before belongs to other clocks.
+    /// Whether the next packet is the first of a file. Earlier times then belong to other clocks.
     begins: bool,
     irregular: Irregular,
 }
 
 impl Clocks {
-    /// Clocks that are set back where they go back by more than `set_back_ns`.
+    /// Clocks that count as set back when their time decreases by more than `set_back_ns`.
     pub(super) fn new(set_back_ns: u64) -> Self {
         Self {
             set_back_ns,
@@ -93,7 +94,7 @@ impl Clocks {
         }
     }
 
-    /// Begins a file, whose first packet is not aligned with what was before.
+    /// Begins a file. Its first packet is not aligned with earlier files.
     pub(super) const fn begin_file(&mut self) {
         self.begins = true;
     }
@@ -103,20 +104,20 @@ impl Clocks {
         self.by_interface.contains_key(&interface)
     }
 
-    /// Whether a packet of an interface whose clock is not known is ahead ([`Placed::Ahead`]).
+    /// Whether a packet of an interface with an unknown clock is ahead ([`Placed::Ahead`]).
     pub(super) fn is_ahead(&self, interface: u32, time_ns: u64) -> bool {
         !self.knows(interface) && self.shift(time_ns, false).is_none()
     }
 
-    /// What was not as it should be since this was last asked.
+    /// The irregular times since this was last called.
     pub(super) fn irregular(&mut self) -> Irregular {
         std::mem::take(&mut self.irregular)
     }
 
-    /// When a packet counts that an interface saw at `time_ns` of its clock.
+    /// The time at which a packet of `interface` counts. `time_ns` is its time on the clock of the interface, ns.
     ///
-    /// A packet that is late on its own clock counts at the latest time before it, so that time does not go back within a
-    /// flow. Where it is late by more than the limit, the clock was set back, and all begin again with it.
+    /// A packet that is late on its own clock counts at the latest time before it, so that time does not go back within
+    /// a flow. If it is late by more than the limit, the clock was set back. Then all clocks start again.
     #[inline]
     pub(super) fn place(&mut self, interface: u32, time_ns: u64) -> Placed {
         let begins = std::mem::take(&mut self.begins);
@@ -147,12 +148,13 @@ impl Clocks {
         Placed::At { time_ns: shifted_ns, shift_ns }
     }
 
-    /// Settles the clock of an interface whose first packet was ahead ([`Placed::Ahead`]): its times were from `first_ns` to
-    /// `last_ns` before the next packet of a known clock, which came at `now_ns` of the run; `None` if none came.
+    /// Settles the clock of an interface whose first packet was ahead ([`Placed::Ahead`]). Its times went from
+    /// `first_ns` to `last_ns` before the next packet of a known clock, which has the run's time `now_ns`; `None` if
+    /// there was no such packet.
     pub(super) fn align(&mut self, interface: u32, [first_ns, last_ns]: [u64; 2], now_ns: Option<u64>) {
         let shift_ns = match now_ns {
             Some(now_ns) if now_ns.saturating_add(TOLERANCE_NS) < last_ns => {
-                // The packets came between the latest time and now.
+                // The packets arrived between the latest time and now.
                 difference(now_ns, last_ns).max(difference(self.latest_ns, first_ns))
             }
             _ => 0,
@@ -160,14 +162,14 @@ impl Clocks {
         self.settle(interface, shift_ns);
     }
 
-    /// The time of the run at `time_ns` of a known clock.
+    /// The run's time at `time_ns` of a known clock.
     pub(super) fn run_ns(&self, interface: u32, time_ns: u64) -> Option<u64> {
         let clock = self.clocks[*self.by_interface.get(&interface)?];
         let shifted_ns = time_ns.saturating_add_signed(clock.shift_ns);
         (clock.latest_ns.saturating_sub(shifted_ns) <= self.set_back_ns).then_some(shifted_ns)
     }
 
-    /// How far a clock is to be shifted whose first packet is of `time_ns`; `None` where it is ahead.
+    /// The shift of a clock whose first packet has `time_ns`; `None` if it is ahead.
     #[cold]
     fn shift(&self, time_ns: u64, begins: bool) -> Option<i64> {
         if begins || self.clocks.is_empty() || time_ns.abs_diff(self.latest_ns) <= TOLERANCE_NS {
@@ -186,7 +188,7 @@ impl Clocks {
         self.clocks.push(Clock { interface, shift_ns, latest_ns: 0 });
     }
 
-    /// Begins again at `time_ns` with the current clock: what was known of the others was of the time before.
+    /// Starts again at `time_ns` with the current clock. The state of the other clocks belongs to the time before.
     #[cold]
     fn set_back(&mut self, time_ns: u64) {
         self.irregular.set_back.add(self.latest_ns - time_ns);
@@ -198,9 +200,9 @@ impl Clocks {
     }
 }
 
-/// From `from_ns` to `to_ns`, ns.
+/// `to_ns` − `from_ns`, ns.
 fn difference(to_ns: u64, from_ns: u64) -> i64 {
-    // Times of captures have 63 bits.
+    // Capture times have 63 bits, so the difference fits.
     to_ns.wrapping_sub(from_ns) as i64
 }
 
@@ -222,20 +224,20 @@ mod tests {
     }
 
     #[test]
-    fn time_does_not_go_back_on_a_clock_and_every_second_of_it_is_noted() {
+    fn time_does_not_go_back_on_a_clock_and_late_packets_are_counted() {
         let mut clocks = clocks();
         assert_eq!(clocks.place(1, 100 * SECOND - 1), at(100 * SECOND, 0));
         assert_eq!(clocks.irregular(), Irregular::default(), "a packet or two may change places");
         assert_eq!(clocks.place(1, 85 * SECOND), at(100 * SECOND, 0));
         assert_eq!(clocks.place(1, 98 * SECOND), at(100 * SECOND, 0));
         assert_eq!(clocks.irregular().late, Deviations { count: 2, most_ns: 15 * SECOND });
-        // Another clock may be a little behind, and goes forward by itself.
+        // Another clock may be slightly behind; its own times do not go back.
         assert_eq!(clocks.place(2, 100 * SECOND - 5), at(100 * SECOND - 5, 0));
         assert_eq!(clocks.place(2, 100 * SECOND - 4), at(100 * SECOND - 4, 0));
     }
 
     #[test]
-    fn a_clock_that_is_set_back_begins_again() {
+    fn a_clock_that_is_set_back_starts_again() {
         let mut clocks = clocks();
         assert_eq!(clocks.place(1, 85 * SECOND - 1), at(85 * SECOND - 1, 0));
         assert_eq!(clocks.irregular().set_back, Deviations { count: 1, most_ns: 15 * SECOND + 1 });
@@ -250,15 +252,15 @@ mod tests {
         assert_eq!(clocks.place(1, 101 * SECOND), at(101 * SECOND, 0));
         assert_eq!(clocks.place(2, 43 * SECOND), at(103 * SECOND, shift_ns));
         assert_eq!(clocks.irregular().shifted, [(2, shift_ns)]);
-        // The next file is of another day, and says nothing of how clocks differ.
+        // The next file is from another day, so its times show no difference between clocks.
         clocks.begin_file();
         assert_eq!(clocks.place(3, TEN), at(TEN, 0));
         assert_eq!(clocks.irregular().set_back.count, 1);
     }
 
     #[test]
-    fn a_clock_ahead_of_the_others_waits_for_them() {
-        // The other clock has gone on by a second: the new one is ahead.
+    fn packets_of_a_clock_ahead_of_the_others_are_held_back() {
+        // The other clock has advanced by a second: the new clock is ahead.
         let mut clocks = clocks();
         assert!(clocks.is_ahead(2, 160 * SECOND));
         assert_eq!(clocks.place(2, 160 * SECOND), Placed::Ahead);
@@ -268,7 +270,7 @@ mod tests {
         assert_eq!(clocks.place(2, 160 * SECOND), at(100 * SECOND, shift_ns));
         assert_eq!(clocks.place(1, 101 * SECOND), at(101 * SECOND, 0));
         assert_eq!(clocks.irregular().shifted, [(2, shift_ns)]);
-        // It has gone on as well, or is never seen again: time has passed.
+        // The other clock has advanced as far, or does not appear again: time has passed.
         for now_ns in [Some(161 * SECOND), None] {
             let mut clocks = self::clocks();
             assert_eq!(clocks.place(2, 160 * SECOND), Placed::Ahead);

@@ -1,77 +1,77 @@
-//! The epochs of a capture: by the times of its packets, as the agent's clock makes them when it is live.
+//! The epochs of a capture: they follow the times of packets, as live epochs follow the agent's clock.
 
 use std::time::Duration;
 
 use super::WINDOW;
 use crate::features::SLICES;
 
-/// What has to happen before a packet is counted.
+/// An event that is processed before a packet is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passed {
-    /// Time begins here, ns: with the first packet, and where the capture's clock was set back. All that was counted
-    /// belongs to the time before.
+    /// Time starts here, ns: at the first packet, or where the capture's clock was set back. Earlier counts belong to
+    /// the time before.
     Begin(u64),
     /// An epoch ended here, ns.
     End(u64),
-    /// Intervals went by without a packet, and without anything that could end.
+    /// Several intervals passed without a packet, and without anything that could end in them.
     Silence {
-        /// How many.
+        /// Number of intervals.
         intervals: u64,
-        /// How long they are together, ns.
+        /// Their total length, ns.
         silence_ns: u64,
     },
 }
 
-/// A packet may come so late in its epoch: no two packets that are counted together are 2³² µs apart, within which the
-/// sums of squares of a flow's counts cannot overflow (an interval is an hour at most).
+/// The maximum lateness of a packet in its epoch. It keeps packets that are counted together within 2³² µs, so that a
+/// flow's sums of squares cannot overflow (an interval is at most an hour).
 const LATEST: Duration = Duration::from_secs(600);
 
-/// The way of time through a capture, as its packets tell it.
+/// The progress of time in a capture, by its packets.
 ///
-/// Packets that come late are counted in the epoch in which they come, so time does not go back. Only where it goes
-/// back by more than an idle timeout (or by ten minutes where that is less) it begins anew: the next file is of another
-/// day, or the clock was set.
+/// Late packets are counted in the current epoch, so time does not go back. If it goes back by more than the idle
+/// timeout, or more than ten minutes, time starts again: the next file is from another day, or the clock was set.
 #[derive(Clone, Debug)]
 pub struct Epochs {
     interval_ns: u64,
     set_back_ns: u64,
-    /// Intervals without packets, behind packets and before them, that windows can see.
+    /// Number of empty intervals after and before packets that host windows can contain.
     seen: u64,
-    /// Intervals that one slice of a window takes: leaps are whole slices, so that the later ones begin where they would.
+    /// Number of intervals in one slice of a window. Only whole slices are skipped, so that later slices keep their
+    /// boundaries.
     slice: u64,
     now: Option<Now>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Now {
-    /// The latest time of a packet.
+    /// The latest time of a packet, ns.
     latest_ns: u64,
-    /// When the epoch ends.
+    /// End of the current epoch, ns.
     end_ns: u64,
-    /// Epochs that ended since the last packet.
+    /// Number of epochs that ended since the last packet.
     ended: u64,
 }
 
 impl Epochs {
-    /// Epochs of `interval`, for flows that end after `idle` without a packet.
+    /// Epochs of length `interval`, for flows with the idle timeout `idle`.
     #[must_use]
     pub fn new(interval: Duration, idle: Duration) -> Self {
         let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let interval_ns = ns(interval).max(1);
-        // A window may reach back by a slice more than its span.
+        // A window may reach back by one slice more than its span.
         let seen = 2 * ns(WINDOW) / interval_ns + 2;
         let slice = (ns(WINDOW) / SLICES).div_ceil(interval_ns);
         Self { interval_ns, set_back_ns: ns(idle.min(LATEST)), seen, slice, now: None }
     }
 
-    /// The same, but each interval of a silence comes, whatever that costs.
+    /// The same, but no interval of a silence is skipped, whatever that costs.
     #[must_use]
     pub const fn without_leaps(mut self) -> Self {
         self.seen = u64::MAX;
         self
     }
 
-    /// By how much time has to go back to begin again, ns.
+    /// Time starts again if it goes back by more than this, ns.
     #[must_use]
     pub const fn set_back_ns(&self) -> u64 {
         self.set_back_ns
@@ -83,14 +83,14 @@ impl Epochs {
         self.now.map(|now| now.latest_ns)
     }
 
-    /// The latest time that is known: that of a packet, or the end of the last interval of a silence ([`Self::silent`]), ns.
+    /// The latest known time, ns: that of a packet, or the end of the last interval of a silence ([`Self::silent`]).
     #[must_use]
     pub fn now_ns(&self) -> Option<u64> {
         self.now.map(|now| now.latest_ns.max(now.end_ns.saturating_sub(self.interval_ns)))
     }
 
-    /// What happens until `now_ns` if no packet comes; to be asked until there is nothing more. Packets that come later and
-    /// were seen before are late, and are not before their time.
+    /// The next event until `now_ns` if no packet arrives; to be called until it returns None. Packets that arrive
+    /// later with earlier times count as late. They do not set time back.
     pub fn silent(&mut self, now_ns: u64) -> Option<Passed> {
         let now = self.now.as_mut().filter(|now| now.end_ns <= now_ns)?;
         let ended_ns = now.end_ns;
@@ -99,8 +99,8 @@ impl Epochs {
         Some(Passed::End(ended_ns))
     }
 
-    /// What has to happen before a packet of `time_ns`; to be asked until there is nothing more. `due_ns` says until when
-    /// nothing ends by itself: of the intervals of a long silence, those that change nothing are left out.
+    /// The next event before a packet of `time_ns`; to be called until it returns None. `due_ns` returns the time
+    /// before which no timer is due. Intervals of a long silence that change nothing are skipped.
     #[inline]
     pub fn before(&mut self, time_ns: u64, due_ns: impl FnOnce() -> Option<u64>) -> Option<Passed> {
         match &mut self.now {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn late_packets_do_not_move_time_and_a_clock_that_was_set_back_begins_anew() {
+    fn late_packets_do_not_move_time_and_a_clock_that_was_set_back_starts_again() {
         let mut epochs = epochs();
         assert_eq!(before(&mut epochs, 100 * SECOND, None), [Passed::Begin(100 * SECOND)]);
         assert_eq!(before(&mut epochs, 85 * SECOND, None), []);
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(before(&mut epochs, 86 * SECOND, None), [Passed::End(86 * SECOND - 1)]);
     }
 
-    /// What is left out of a silence is what no window and no timer could tell.
+    /// Only intervals that affect no window and no timer are skipped.
     #[test]
     fn a_long_silence_costs_no_loop_per_interval() {
         let year = 365 * 86_400 * SECOND;
@@ -177,14 +177,14 @@ mod tests {
         before(&mut epochs, 0, None);
         let passed = before(&mut epochs, year + 1, None);
         let ends = passed.iter().copied().filter(|passed| matches!(passed, Passed::End(_)));
-        // Six on both sides, and the interval of the packet before the silence.
+        // Six at both ends, and the interval of the packet before the silence.
         let first = (1..=7).map(|second| Passed::End(second * SECOND));
         let last = (0..=6).rev().map(|second| Passed::End(year - second * SECOND));
         assert!(ends.eq(first.chain(last)), "{passed:?}");
         let intervals = 365 * 86_400 - 14;
         let silence = Passed::Silence { intervals, silence_ns: intervals * SECOND };
         assert!(passed.contains(&silence), "{passed:?}");
-        // On the way, a timer that is due is seen at the end of its interval.
+        // A timer that is due within the silence gets the end of its interval.
         let mut epochs = self::epochs();
         before(&mut epochs, 0, None);
         let due = 1000 * SECOND - 1;
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn time_goes_on_in_a_silence_and_late_packets_do_not_set_it_back() {
+    fn time_advances_in_a_silence_and_late_packets_do_not_set_it_back() {
         let mut epochs = epochs();
         assert_eq!(epochs.silent(100 * SECOND), None, "no time before the first packet");
         before(&mut epochs, 100 * SECOND, None);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_time_is_no_overflow() {
+    fn the_largest_times_do_not_overflow() {
         let mut epochs = epochs();
         before(&mut epochs, 0, None);
         assert!(before(&mut epochs, i64::MAX as u64, Some(u64::MAX)).len() < 20);

@@ -1,4 +1,4 @@
-//! The interfaces that a live run meters: those of the start, and those that come and go.
+//! The interfaces that a live run meters, including those that appear and disappear.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::cli::{Direction, Run, XdpMode};
 use crate::process::capabilities::CapabilitySet;
 use crate::sink::InterfaceReport;
 
-/// How interfaces are attached to.
+/// The requested mode and direction.
 #[derive(Clone, Copy)]
 pub(super) struct How {
     wanted: Wanted,
@@ -35,22 +35,23 @@ impl How {
         Self { wanted, direction: arguments.direction }
     }
 
-    /// Whether what goes out is counted.
+    /// Whether outgoing packets are counted.
     fn egress(self) -> bool {
         self.direction == Direction::Both
     }
 
-    /// Loads what may be attached now or later.
+    /// Loads the programs that may be attached now or later.
     pub(super) fn load(self, programs: &mut Programs) {
         self.wanted.load(programs, self.egress());
     }
 
-    /// The capabilities that attaching later needs.
+    /// The capabilities that are needed to attach later.
     pub(super) fn needs(self) -> CapabilitySet {
         self.wanted.needs(self.egress())
     }
 
-    /// Whether what goes out of this interface is counted: on loopback it comes in there.
+    /// Whether outgoing packets of this interface are counted. On loopback they are also incoming and would count
+    /// twice.
     fn egress_of(self, interface: &Interface) -> bool {
         self.egress() && !interface.is_loopback()
     }
@@ -60,7 +61,7 @@ impl How {
         attach(programs, interface, self.wanted, egress)
     }
 
-    /// Meters an interface from the start on: by what is pinned there, if that is so.
+    /// Meters an interface at the start. A pinned attachment of it is continued.
     fn begin(
         self,
         programs: &mut Programs,
@@ -75,7 +76,7 @@ impl How {
         }
     }
 
-    /// What people are told of an attachment at the start.
+    /// The messages about an attachment at the start.
     fn describe(self, attachment: &Attachment) -> Vec<String> {
         let interface = &attachment.interface;
         let mut lines = vec![format!("metering {} by {}", interface.name, by(attachment))];
@@ -93,33 +94,33 @@ impl How {
     }
 }
 
-/// What people are to know.
+/// A message for the user.
 pub(super) enum News {
     Notice(String),
     Warning(String),
 }
 
-/// The interfaces that are selected, and those of them that are metered.
+/// The selected interfaces, and those that exist at the start.
 pub(super) struct Selected {
-    /// Listens from before the interfaces were listed.
+    /// Opened before the interfaces were listed, so that no change is missed.
     watch: Watch,
     there: Interfaces,
     selection: Selection,
-    /// Those of the start.
+    /// The interfaces at the start.
     first: Vec<Interface>,
 }
 
-/// What is metered at the start.
+/// The attachments at the start.
 pub(super) struct Beginning {
     pub(super) attached: Vec<Attachment>,
     pub(super) news: Vec<News>,
 }
 
 impl Selected {
-    /// Those that the arguments name, else that of the default route.
+    /// Selects the interfaces that the arguments name, or else that of the default route.
     ///
     /// # Errors
-    /// Where one that was asked for by its name is not there.
+    /// If an interface that was given by name does not exist.
     pub(super) async fn of(arguments: &Run) -> Result<Self, CaptureError> {
         let watch = Watch::open()?;
         let there = Interfaces::read().await?;
@@ -132,10 +133,10 @@ impl Selected {
         Ok(Self { watch, there, selection, first })
     }
 
-    /// Meters those that are there. What is wrong with one that a pattern selects ends no run.
+    /// Meters the existing interfaces. If one that was selected by a pattern cannot be metered, the run continues.
     ///
     /// # Errors
-    /// Where one that was asked for by its name cannot be metered.
+    /// If an interface that was given by name cannot be metered.
     pub(super) fn begin(
         &self,
         programs: &mut Programs,
@@ -158,35 +159,35 @@ impl Selected {
         Ok(Beginning { attached, news })
     }
 
-    /// Goes on with what was attached at the start, and with the programs for those that come.
+    /// Continues with the attachments of the start, and with the programs for interfaces that appear.
     pub(super) fn go_on(self, how: How, programs: Programs, pins: Option<Pins>, attached: Vec<Attachment>) -> Metered {
         let Self { watch, there, selection, .. } = self;
         Metered { watch: Some(watch), there, selection, how, programs, pins, attached, refused: BTreeMap::new() }
     }
 }
 
-/// What a run meters while it lasts.
+/// The interfaces that are metered during a run.
 pub(super) struct Metered {
-    /// None where the kernel gives no more changes.
+    /// None if the kernel reports no more changes.
     watch: Option<Watch>,
-    /// Asks for interfaces as they are.
+    /// Queries the current state of interfaces.
     there: Interfaces,
     selection: Selection,
     how: How,
     programs: Programs,
     pins: Option<Pins>,
     attached: Vec<Attachment>,
-    /// Of those that cannot be metered, what people were told, by index.
+    /// The reported reasons for interfaces that cannot be metered, by index.
     refused: BTreeMap<u32, String>,
 }
 
 impl Metered {
-    /// What is metered now.
+    /// The metered interfaces.
     pub(super) fn reports(&self) -> Vec<InterfaceReport> {
         reports(&self.attached)
     }
 
-    /// Waits for changes. None is lost where the wait is given up; where the kernel gives none any more, it does not end.
+    /// Waits for changes. It is cancel-safe. If the kernel reports no more changes, it waits forever.
     pub(super) async fn changed(&mut self) -> Result<Vec<Change>, CaptureError> {
         match &mut self.watch {
             Some(watch) => watch.next().await,
@@ -194,7 +195,8 @@ impl Metered {
         }
     }
 
-    /// Leaves what has gone or is not selected any more, and meters what has come. Returns what people should know.
+    /// Applies changes: detaches from interfaces that were removed or are no longer selected, and meters new ones.
+    /// Returns messages for the user.
     pub(super) async fn follow(&mut self, changes: Result<Vec<Change>, CaptureError>) -> Vec<News> {
         let mut news = Vec::new();
         let was_metering = !self.attached.is_empty();
@@ -208,10 +210,10 @@ impl Metered {
         news
     }
 
-    /// Attaches again where somebody has detached a program. Returns what people should know.
+    /// Attaches again if another program has detached one of the agent's. Returns messages for the user.
     pub(super) async fn look_after(&mut self) -> Vec<News> {
         let mut news = Vec::new();
-        // Without /proc nobody knows.
+        // Without /proc this cannot be checked.
         let Ok(links) = attached_links() else { return news };
         let lost: Vec<u32> = self
             .attached
@@ -220,13 +222,13 @@ impl Metered {
             .map(|attachment| attachment.interface.index)
             .collect();
         for index in lost {
-            // Where it has gone, or is called otherwise, that is reported next.
+            // A removed or renamed interface is handled by its change event.
             let there = self.there.look(index).await.ok().flatten();
             if !there.is_some_and(|interface| self.selection.includes(&interface)) {
                 continue;
             }
             self.attached.extract_if(.., |attachment| attachment.interface.index == index).for_each(Attachment::end);
-            // Now it has no program of this agent.
+            // Its state without the agent's program.
             let Ok(Some(interface)) = self.there.look(index).await else { continue };
             let detached = format!("somebody has detached a program from {}", interface.name);
             let name = interface.name.clone();
@@ -245,7 +247,7 @@ impl Metered {
         for change in changes? {
             match change {
                 Change::Gone(index) => self.leave(index, "has gone", news),
-                // A change says how it was then; what counts is how it is.
+                // A change has the state at its time; the current state counts.
                 Change::There(index) => match self.there.look(index).await? {
                     Some(interface) => self.see(interface, news).await?,
                     None => self.leave(index, "has gone", news),
@@ -256,7 +258,7 @@ impl Metered {
         Ok(())
     }
 
-    /// Compares what is metered with what is there.
+    /// Compares the metered interfaces with the existing ones.
     async fn compare(&mut self, news: &mut Vec<News>) -> Result<(), CaptureError> {
         self.there = Interfaces::read().await?;
         let is_there = |index: u32| self.there.all().iter().any(|interface| interface.index == index);
@@ -269,7 +271,7 @@ impl Metered {
         Ok(())
     }
 
-    /// Takes note of how an interface is now.
+    /// Applies the current state of an interface.
     async fn see(&mut self, interface: Interface, news: &mut Vec<News>) -> Result<(), CaptureError> {
         let selected = self.selection.includes(&interface);
         let metered = self.attached.iter_mut().find(|attachment| attachment.interface.index == interface.index);
@@ -299,7 +301,7 @@ impl Metered {
         }
     }
 
-    /// Meters an interface, because of this.
+    /// Meters an interface; `why` begins the message.
     async fn join(&mut self, interface: Interface, why: &str, news: &mut Vec<News>) -> Result<(), CaptureError> {
         let attached = self.how.attach(&mut self.programs, interface.clone());
         let attached = attached.and_then(|attachment| match &self.pins {
@@ -314,20 +316,20 @@ impl Metered {
                 news.push(News::Notice(format!("{why}: metering it by {}{reasons}", by(&attachment))));
                 self.attached.push(attachment);
             }
-            // It may have gone since.
+            // The interface may have been removed since.
             Err(_) if self.there.look(interface.index).await?.is_none() => {}
             Err(error) => {
-                let told = not_metered(&interface, &error);
-                if self.refused.get(&interface.index) != Some(&told) {
-                    news.push(News::Warning(told.clone()));
-                    self.refused.insert(interface.index, told);
+                let message = not_metered(&interface, &error);
+                if self.refused.get(&interface.index) != Some(&message) {
+                    news.push(News::Warning(message.clone()));
+                    self.refused.insert(interface.index, message);
                 }
             }
         }
         Ok(())
     }
 
-    /// Detaches from all but what is pinned. Returns the folder of that.
+    /// Detaches from all interfaces except pinned ones. Returns the pin folder.
     pub(super) fn end(self) -> Option<Pins> {
         drop(self.attached);
         self.pins
@@ -347,7 +349,7 @@ fn by(attachment: &Attachment) -> String {
     format!("{how}{}", if attachment.egress { " and tc egress" } else { "" })
 }
 
-/// What is metered, for outputs.
+/// The metered interfaces, for outputs.
 pub(super) fn reports(attached: &[Attachment]) -> Vec<InterfaceReport> {
     let report = |attachment: &Attachment| InterfaceReport {
         name: attachment.interface.name.clone(),

@@ -1,4 +1,4 @@
-//! Rows that were judged: what their labels and their times say of the scores.
+//! Evaluates scores against the labels and times of the rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::model::frame::Values;
 use crate::model::metrics::{ClassFigures, Confusion, Moment, Ranking, Watch, davies_bouldin, silhouette};
 use crate::model::trained::Labelled;
 
-/// Rows on which clusters are judged: the silhouette is quadratic.
+/// Number of rows used to evaluate clusters, as the silhouette needs quadratic time.
 const CLUSTER_ROWS: usize = 2000;
 
-/// Rows that are judged, with their times where they have some.
+/// Rows to evaluate, with their times if they have any.
 #[derive(Clone)]
 pub(super) struct Judged {
     pub(super) table: Labelled,
@@ -34,14 +34,14 @@ impl Judged {
         Self { table: self.table.select(rows), moments }
     }
 
-    /// The same; where rows have no labels, all have this one.
+    /// Gives all rows this label if the table has no labels.
     pub(super) fn labelled_or(mut self, label: &str) -> Self {
         let (label, rows) = (Arc::from(label), self.table.frame.rows());
         self.table.labels.get_or_insert_with(|| vec![label; rows]);
         self
     }
 
-    /// The rows that were judged when they were written, with their scores and probabilities.
+    /// The rows with a score in the table itself, with their scores and probabilities.
     pub(super) fn by_verdicts(&self) -> Result<(Self, Vec<f64>, Vec<f64>)> {
         let numbers = |name: &str| match self.table.frame.column(name).map(|column| &column.values) {
             Some(Values::Numbers(numbers)) => Ok(numbers),
@@ -57,34 +57,34 @@ impl Judged {
         self.table.labels.as_deref().context("expected labels")
     }
 
-    /// Whether there are other rows than benign ones.
+    /// Whether there are rows that are not benign.
     pub(super) fn has_attacks(&self, benign: &str) -> bool {
         self.table.labels.iter().flatten().any(|label| **label != *benign)
     }
 }
 
-/// What a detector said of rows.
+/// The result of a detector on rows.
 pub(super) struct Said {
-    /// Who said it.
+    /// Name of the detector.
     pub(super) name: &'static str,
-    /// Below this probability a row is an anomaly.
+    /// Rows with a smaller probability are anomalies.
     pub(super) alpha: f64,
     pub(super) scores: Vec<f64>,
     pub(super) probabilities: Vec<f64>,
     pub(super) clusters: Option<ClusterFigures>,
 }
 
-/// What is told of a round: of the benign rows, and how they are told from others where there are some.
+/// The figures of one round: of the benign rows, and of the detection of attacks if there are any.
 pub(super) type Told = (BenignFigures, Option<DetectorFigures>);
 
 impl Said {
-    /// All that follows from it.
+    /// Computes all figures.
     pub(super) fn told(self, judged: &Judged, benign: &str, has_attacks: bool) -> Result<Told> {
         let of_benign = self.of_benign(judged, benign)?;
         Ok((of_benign, has_attacks.then(|| self.figures(judged, benign)).transpose()?))
     }
 
-    /// What it says of the benign rows.
+    /// The figures of the benign rows.
     fn of_benign(&self, judged: &Judged, benign: &str) -> Result<BenignFigures> {
         let labels = judged.labels()?;
         let rows = labels.iter().zip(&self.probabilities).filter(|(label, _)| ***label == *benign);
@@ -97,7 +97,7 @@ impl Said {
         Ok(BenignFigures { name: self.name, rows: own.len(), p_below: FPRS.map(share).into(), incidents: None })
     }
 
-    /// How it tells the benign rows from all others.
+    /// The figures of the separation of attacks from benign rows.
     fn figures(self, judged: &Judged, benign: &str) -> Result<DetectorFigures> {
         let Self { name, alpha, scores, probabilities, clusters } = self;
         let labels = judged.labels()?;
@@ -138,7 +138,7 @@ impl Said {
     }
 }
 
-/// When the attacks among the rows were found, and how long nothing else happened.
+/// When the attacks were detected, and the time without attacks.
 fn watch(table: &Labelled, moments: &[Moment], benign: &str, alarms: impl Iterator<Item = bool>) -> Watch {
     let rules = match table.frame.column(truth::RULE).map(|column| &column.values) {
         Some(Values::Numbers(rules)) => Some(rules),
@@ -152,26 +152,26 @@ fn watch(table: &Labelled, moments: &[Moment], benign: &str, alarms: impl Iterat
     watch
 }
 
-/// Each label against the benign rows.
+/// The figures of each label against the benign rows.
 fn label_figures(scores: &[f64], labels: &[Arc<str>], benign: &str) -> BTreeMap<String, LabelFigures> {
     let mut by_label: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     scores.iter().zip(labels).for_each(|(score, label)| by_label.entry(label).or_default().push(*score));
-    let ordinary = by_label.remove(benign).unwrap_or_default();
+    let benign_scores = by_label.remove(benign).unwrap_or_default();
     let figures = |(label, own): (&str, Vec<f64>)| {
         let attacks = own.iter().map(|score| (*score, true));
-        let ranking = Ranking::new(attacks.chain(ordinary.iter().map(|score| (*score, false))))?;
+        let ranking = Ranking::new(attacks.chain(benign_scores.iter().map(|score| (*score, false))))?;
         Some((label.to_owned(), LabelFigures { auroc: ranking.auroc(), rows: own.len(), found: None }))
     };
     by_label.into_iter().filter_map(figures).collect()
 }
 
-/// How good clusters are of which the rows are members.
+/// The quality of clusters, given the rows and the cluster of each.
 pub(super) fn cluster_figures(rows: &Array2<f64>, members: &[usize]) -> ClusterFigures {
     let mut sizes = vec![0; members.iter().max().map_or(0, |most| most + 1)];
     members.iter().for_each(|member| sizes[*member] += 1);
     sizes.retain(|size| *size > 0);
     sizes.sort_unstable_by_key(|size| std::cmp::Reverse(*size));
-    // Every so manieth row, so that the sample has all times of the table.
+    // Every n-th row, so that the sample covers all times of the table.
     let chosen: Vec<usize> = (0..rows.nrows()).step_by(rows.nrows().div_ceil(CLUSTER_ROWS).max(1)).collect();
     let sample = rows.select(Axis(0), &chosen);
     let own: Vec<usize> = chosen.iter().map(|&row| members[row]).collect();

@@ -1,4 +1,4 @@
-//! The model of a live run and its file: saved to now and then, read again with the configuration at SIGHUP.
+//! The model file of a live run: saves it periodically, and reloads it with the configuration at SIGHUP.
 
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
@@ -18,32 +18,32 @@ use crate::model::{ModelError, Settings};
 use crate::process::sandbox::Reach;
 use crate::process::service::Service;
 
-/// How often the model is saved to its file.
+/// Interval between saves.
 const SAVE_EVERY: Duration = Duration::from_secs(600);
 
-/// The keys of a configuration that take effect while the run lasts.
+/// The keys of a configuration that can change during a run.
 const KEYS: [&str; 3] = ["alpha", "false-alarms", "model"];
 
-/// The file of the model: saved to now and then. At SIGHUP it is read again, and so is the configuration, which may name
-/// another; a run with a screen ends then.
+/// The model file. It is saved periodically. At SIGHUP it is read again with the configuration, which may name another
+/// file. With the terminal UI SIGHUP ends the run instead.
 pub(super) struct KeptModel {
     file: Option<PathBuf>,
     columns: FlowColumns,
-    /// What the run can reach, where that is not all.
+    /// The files that the sandbox allows; None without a sandbox.
     reach: Option<Reach>,
-    /// As the run began.
+    /// The settings at the start of the run.
     settings: Settings,
     alarms: Option<AlarmLevel>,
-    /// As it was when the run began.
+    /// The configuration at the start of the run.
     configuration: Option<Configuration>,
-    /// A snapshot that is being written: the disk may be slow, and rows are processed meanwhile.
+    /// The thread that writes a snapshot. The disk may be slow, and rows are processed meanwhile.
     writing: Option<JoinHandle<Result<(), ModelError>>>,
 }
 
-/// When something is due with the file of the model.
+/// The times of saves and reloads.
 pub(super) struct Dues {
     saves: Interval,
-    /// None where it says that a terminal has gone.
+    /// None if SIGHUP means that the terminal was closed.
     hangup: Option<Signal>,
 }
 
@@ -56,7 +56,7 @@ impl Dues {
     }
 }
 
-/// What is due with the file of the model.
+/// A task that is due.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Due {
     Save,
@@ -75,19 +75,19 @@ impl KeptModel {
         Ok((kept, Dues { saves, hangup }))
     }
 
-    /// Where the model is saved, if anywhere.
+    /// The path to which the model is saved, if any.
     pub(super) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 
-    /// Reports what became of the snapshot that was being written, once it is in its file or could not be put there.
+    /// Reports the result of the last save once its thread has ended.
     pub(super) fn look(&mut self, pipeline: &mut Pipeline) {
         if self.writing.as_ref().is_some_and(JoinHandle::is_finished) {
             self.finish(pipeline);
         }
     }
 
-    /// The same, but waits for it, so that a later one can take its place.
+    /// Waits for the last save and reports its result, so that a later save can replace the file.
     pub(super) fn finish(&mut self, pipeline: &mut Pipeline) {
         let Some(thread) = self.writing.take() else { return };
         if let Err(error) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
@@ -95,7 +95,7 @@ impl KeptModel {
         }
     }
 
-    /// Whatever goes wrong with a file is told, and metering goes on with the model in use.
+    /// Runs a task. Errors are reported, and metering continues with the current model.
     pub(super) fn meet(&mut self, due: Due, pipeline: &mut Pipeline, service: &Service) {
         let done = match due {
             Due::Save => self.save(pipeline),
@@ -111,7 +111,7 @@ impl KeptModel {
         }
     }
 
-    /// Begins to write what was learnt so far, on a thread of its own, unless that is still done with what was learnt before.
+    /// Starts a thread that saves the model, unless the previous save is still running.
     fn save(&mut self, pipeline: &mut Pipeline) -> Result<()> {
         self.look(pipeline);
         if self.writing.is_some() {
@@ -125,7 +125,7 @@ impl KeptModel {
         Ok(())
     }
 
-    /// Reads the configuration again, where there is one, and tells what of it has to wait.
+    /// Reads the configuration again if there is one, and reports changes that take effect only at the next start.
     fn configure(&mut self, pipeline: &mut Pipeline) -> Result<()> {
         let Some(begun) = &self.configuration else { return Ok(()) };
         let run = Arguments::of_this_run().map_err(Error::msg)?;
@@ -147,7 +147,7 @@ impl KeptModel {
         Ok(())
     }
 
-    /// The learners of a file, with the settings of the run where the file has none.
+    /// Reads the model file. Settings that the file lacks are those of the run.
     fn read(&self, path: &Path) -> Result<Learners, ModelError> {
         Learners::begin(Begin::File(path), self.columns, &self.settings, self.alarms)
     }
@@ -159,7 +159,7 @@ impl KeptModel {
                 own.set_alarms(level);
             }
             match self.file() {
-                // As in the first minutes of a service.
+                // This is normal in the first minutes of a service.
                 Some(path) => pipeline.notice(&format!("{} is not there yet: the model in use stays", path.display())),
                 None if self.configuration.is_none() => {
                     pipeline.warn("SIGHUP reads the files of '--config' and '--model' again, and none was named");
@@ -174,7 +174,7 @@ impl KeptModel {
     }
 }
 
-/// The settings with which a run's learners begin.
+/// The settings for the models of a run.
 pub(super) fn settings(run: &Run) -> Settings {
     Settings { seed: run.seed, ..Settings::default() }
 }
@@ -189,13 +189,13 @@ mod tests {
     use crate::pipeline::learners::Builtin;
 
     #[tokio::test]
-    async fn a_model_that_is_read_again_has_the_seed_of_the_run() {
+    async fn a_reloaded_model_has_the_seed_of_the_run() {
         let folder = tempfile::tempdir().expect("there is room");
         let path = folder.path().join("model.json");
         let begin = |from, settings: &Settings| Learners::begin(from, FlowColumns::Headers, settings, None);
         let builtin = begin(Begin::Builtin(Builtin::Both), &Settings::default()).expect("it ships with flowml");
         builtin.save(&path).expect("there is room");
-        // A file with one learner: the other begins with the settings of the run.
+        // The file has only one model, so the other one starts with the settings of the run.
         let text = std::fs::read(&path).expect("it was just written");
         let mut file: serde_json::Value = serde_json::from_slice(&text).expect("it is JSON");
         file["learners"].as_object_mut().expect("there are learners").remove("hosts");

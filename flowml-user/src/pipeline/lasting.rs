@@ -1,24 +1,24 @@
-//! A condition that is reported when it begins and when it is over, however often it comes meanwhile.
+//! A condition that is reported once when it begins and once when it ends.
 
-/// It is over when it has not come for so long, ns.
+/// The condition ends when it has not occurred for this time, ns.
 const QUIET_NS: u64 = 10_000_000_000;
 
-/// Whether the condition lasts.
+/// The state of a condition.
 #[derive(Debug, Default)]
 pub(super) struct Lasting {
-    /// When it came last, ns of a clock that does not go back.
+    /// Time of the last occurrence, ns of a monotonic clock.
     last_ns: Option<u64>,
     count: u64,
 }
 
 impl Lasting {
-    /// Takes note that it has come at `now_ns`, `count` times at once. Answers whether it begins with that.
+    /// Counts `count` occurrences at `now_ns`. Returns whether the condition begins with them.
     pub(super) const fn comes(&mut self, count: u64, now_ns: u64) -> bool {
         self.count += count;
         self.last_ns.replace(now_ns).is_none()
     }
 
-    /// How often it came in all, where it is over by `now_ns` and was not before.
+    /// If the condition has ended by `now_ns`, returns the total number of occurrences, once.
     pub(super) fn is_over(&mut self, now_ns: u64) -> Option<u64> {
         self.last_ns.take_if(|last_ns| now_ns.saturating_sub(*last_ns) >= QUIET_NS)?;
         Some(std::mem::take(&mut self.count))
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_reported_once_at_its_begin_and_once_at_its_end() {
+    fn it_is_reported_once_at_its_start_and_once_at_its_end() {
         let mut lasting = Lasting::default();
         assert_eq!(lasting.is_over(u64::MAX), None, "it has not begun");
         assert!(lasting.comes(5, 0));

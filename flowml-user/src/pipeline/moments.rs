@@ -1,4 +1,4 @@
-//! When the rows of a table were, and when the meter wrote them.
+//! The times of a table's rows, and the times at which the meter wrote them.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use crate::model::metrics::Moment;
 use crate::model::trained::Labelled;
 use crate::session::{EndReason, Timeouts};
 
-/// The moments of all rows; none where the table is neither of flows with their times nor of host windows.
+/// The times of all rows; None if the table has neither flows with their times nor host windows.
 pub(super) fn moments(table: &Labelled) -> Option<Vec<Moment>> {
     let numbers = |name: &str| match &table.frame.column(name)?.values {
         Values::Numbers(numbers) => Some(numbers),
         Values::Texts(_) => None,
     };
     if let (Some(from), Some(to)) = (numbers("window_start_ms"), numbers("window_end_ms")) {
-        // A window is judged when its last interval ends.
+        // A window is scored at the end of its last interval.
         let moment = |(&begin_ms, &end_ms): (&f64, &f64)| Moment { begin_ms, last_ms: end_ms, written_ms: end_ms };
         return Some(from.iter().zip(to).map(moment).collect());
     }
@@ -35,7 +35,7 @@ pub(super) fn moments(table: &Labelled) -> Option<Vec<Moment>> {
     Some((0..table.frame.rows()).map(moment).collect())
 }
 
-/// The first and the last packet of each input.
+/// The times of the first and last packet of each input.
 fn spans(inputs: &[u32], first: &[f64], last: &[f64]) -> BTreeMap<u32, (f64, f64)> {
     let mut spans = BTreeMap::new();
     for ((&input, &from), &to) in inputs.iter().zip(first).zip(last) {
@@ -45,8 +45,8 @@ fn spans(inputs: &[u32], first: &[f64], last: &[f64]) -> BTreeMap<u32, (f64, f64
     spans
 }
 
-/// When a flow row is written: at the end of the interval in which its session was over, by the timeouts that captures are
-/// metered with; what the end of the capture ended, then. Intervals are counted from the first packet on.
+/// The time at which a flow row was written, ms: the end of the interval in which its session ended, by the default
+/// timeouts. If the end of the capture ended the session, it is that time. Intervals start at the first packet.
 fn written_ms(reason: EndReason, first_ms: f64, last_ms: f64, (begin_ms, end_ms): (f64, f64)) -> f64 {
     let interval_ms = INTERVAL.as_secs_f64() * 1000.0;
     let Some(over_ms) = Timeouts::default().over_ms(reason, first_ms, last_ms) else { return end_ms };
@@ -72,18 +72,18 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_is_written_when_the_interval_ends_in_which_it_was_over() {
+    fn a_flow_is_written_at_the_end_of_the_interval_in_which_it_ended() {
         let rows: [Row; 9] = [
-            // first, last, reason, input, when it is written
+            // first, last, reason, input, time of writing
             (100.0, 200_000.0, Some("forced_end"), 0, 200_000.0),
             (1000.0, 2000.0, Some("end_of_flow"), 0, 4100.0),
             (1000.0, 2100.0, Some("end_of_flow"), 0, 4100.0),
             (1000.0, 2101.0, Some("end_of_flow"), 0, 5100.0),
             (1000.0, 2000.0, Some("idle_timeout"), 0, 17_100.0),
             (5000.0, 120_000.0, Some("active_timeout"), 0, 130_100.0),
-            // Nobody says why, as in tables of NFStream.
+            // No reason, as in tables of NFStream.
             (1000.0, 2000.0, None, 0, 2000.0),
-            // The capture ends before the interval does.
+            // The capture ends before the interval.
             (50.0, 150.0, Some("end_of_flow"), 1, 2151.0),
             (50.0, 2151.0, Some("forced_end"), 1, 2151.0),
         ];

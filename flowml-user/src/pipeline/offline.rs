@@ -1,4 +1,4 @@
-//! The offline run: captures through the parser and the table of the kernel, and then the way of every epoch.
+//! The offline run: counts the packets of captures with the parser and table of the kernel, and processes each epoch.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -22,18 +22,18 @@ use crate::capture::vectors::VecTable;
 use crate::record::Clock;
 use crate::sink::counted;
 
-/// Flows in the table before it is emptied early. Larger tables are slower, as less of them is in the CPU's caches.
+/// Flows in the table before it is drained early. Larger tables are slower, as less of them fits into the CPU's caches.
 pub const CAPACITY: u32 = 32_768;
 
-/// Frames between two looks at the signals and at the progress.
+/// Frames between two checks of signals and progress.
 const LOOK_EVERY: u32 = 4096;
 
 /// The flow table of an offline run.
 pub trait FileTable {
-    /// Counts a frame. Where the answer is that the table is full, the frame comes again after the next drain.
+    /// Counts a frame. If the result is that the table is full, the frame is counted again after the next drain.
     fn meter(&mut self, captured: &Captured<'_>) -> Result<Metered>;
 
-    /// Empties the table, and shows what it counted.
+    /// Drains the table, and passes its counts to `absorb`.
     fn drain(&mut self, absorb: impl FnOnce(&Head, &[Counted<'_>])) -> Result<()>;
 }
 
@@ -49,7 +49,7 @@ impl FileTable for VecTable {
     }
 }
 
-/// A table in memory, with a secret of its own.
+/// A table in memory with a random hash seed.
 #[must_use]
 pub fn table() -> VecTable {
     let mut seed = Seed::zeroed();
@@ -57,7 +57,7 @@ pub fn table() -> VecTable {
     VecTable::new(Shape::for_capacity(CAPACITY), seed)
 }
 
-/// A table between captures and pipeline.
+/// Counts the packets of captures in a table, and drains it into a pipeline.
 pub struct Offline<T> {
     table: T,
     pipeline: Pipeline,
@@ -65,23 +65,22 @@ pub struct Offline<T> {
     ahead: Ahead,
     epochs: Epochs,
     quiet: Quiet,
-    /// Frames in the table, or skipped, since it was emptied: its counters have 32 bits.
+    /// Frames counted or skipped since the last drain, as the table's counters have 32 bits.
     counted: u32,
 }
 
 impl<T: FileTable> Offline<T> {
-    /// Counts into `table`, which is emptied into `pipeline` whenever one of `epochs` ends.
+    /// Counts into `table`, and drains it into `pipeline` at the end of each of `epochs`.
     pub fn new(table: T, pipeline: Pipeline, epochs: Epochs) -> Self {
         let clocks = Clocks::new(epochs.set_back_ns());
         let (ahead, quiet) = (Ahead::default(), Quiet::default());
         Self { table, pipeline, clocks, ahead, epochs, quiet, counted: 0 }
     }
 
-    /// Counts a frame at its time on the clock of the run. Breaks where the run is to end, because the reader of standard
-    /// output has gone.
+    /// Counts a frame at its time of the run. Breaks if the run is to end because standard output was closed.
     ///
     /// # Errors
-    /// Those of the table.
+    /// If the table fails.
     #[inline]
     pub fn count(&mut self, captured: &Captured<'_>) -> Result<ControlFlow<()>> {
         if self.ahead.is_empty()
@@ -99,7 +98,7 @@ impl<T: FileTable> Offline<T> {
         }
     }
 
-    /// Counts the frames that waited, now that it is known that it is `now_ns` on the clock of the run, or never will be.
+    /// Counts the held frames. `now_ns` is the current time of the run, or None if no other clock shows it.
     #[cold]
     fn release(&mut self, now_ns: Option<u64>) -> Result<ControlFlow<()>> {
         let ahead = std::mem::take(&mut self.ahead);
@@ -112,7 +111,7 @@ impl<T: FileTable> Offline<T> {
         for captured in ahead.frames() {
             let placed = self.clocks.place(captured.interface, captured.time_ns);
             let Placed::At { time_ns, shift_ns } = placed else {
-                // A clock that was set back has made the others unknown.
+                // A clock that was set back has made the other clocks unknown.
                 self.clocks.align(captured.interface, [captured.time_ns; 2], None);
                 flow = later(flow, self.count_at(&captured, 0)?);
                 continue;
@@ -122,7 +121,7 @@ impl<T: FileTable> Offline<T> {
         Ok(flow)
     }
 
-    /// Counts a frame whose time is that of the run, and differs by `shift_ns` from that of its interface.
+    /// Counts a frame whose time is that of the run; it differs by `shift_ns` from that of its interface.
     #[inline]
     fn count_at(&mut self, captured: &Captured<'_>, shift_ns: i64) -> Result<ControlFlow<()>> {
         if self.quiet.is_silent() {
@@ -167,10 +166,10 @@ impl<T: FileTable> Offline<T> {
         })
     }
 
-    /// Lets time go on because no bytes came for as long as `waited`, behind whole packets or within one.
+    /// Advances time because no bytes arrived for `waited`, after a complete packet or within one.
     ///
     /// # Errors
-    /// Those of the table.
+    /// If the table fails.
     pub fn silent(&mut self, waited: Duration, between_packets: bool) -> Result<ControlFlow<()>> {
         let mut flow = self.release(None)?;
         let silence_ns = self.quiet.wait(waited, between_packets);
@@ -181,10 +180,10 @@ impl<T: FileTable> Offline<T> {
         Ok(flow)
     }
 
-    /// Ends a file, and says what was not as it should be with its times, a sentence each.
+    /// Ends a file. Returns a sentence for each kind of irregular times in it.
     ///
     /// # Errors
-    /// Those of the table.
+    /// If the table fails.
     pub fn end_file(&mut self) -> Result<(ControlFlow<()>, Vec<String>)> {
         let flow = self.release(None)?;
         self.clocks.begin_file();
@@ -196,22 +195,22 @@ impl<T: FileTable> Offline<T> {
         &mut self.table
     }
 
-    /// Says what is as it should be.
+    /// Shows a notice.
     pub(super) fn notice(&mut self, text: &str) {
         self.pipeline.notice(text);
     }
 
-    /// Tells people what went wrong.
+    /// Shows a warning.
     pub fn warn(&mut self, text: &str) {
         self.pipeline.warn(text);
     }
 
-    /// Ends the last epoch with the last packet, and the run.
+    /// Ends the last epoch at the last packet, and then the run.
     ///
     /// # Errors
-    /// Those of the table.
+    /// If the table fails.
     pub fn finish(mut self) -> Result<Finished> {
-        // Where the reader of standard output has gone, this is the end anyway.
+        // The run ends in any case, also if standard output was closed.
         let _reader_gone = self.release(None)?;
         self.drain()?;
         if let Some(now_ns) = self.epochs.now_ns() {
@@ -221,12 +220,12 @@ impl<T: FileTable> Offline<T> {
     }
 }
 
-/// Breaks where one of both does.
+/// Breaks if one of both does.
 pub(super) fn later(before: ControlFlow<()>, now: ControlFlow<()>) -> ControlFlow<()> {
     if before.is_break() { before } else { now }
 }
 
-/// What was not as it should be with the times of a file.
+/// Describes the irregular times of a file.
 fn describe(irregular: &Irregular) -> Vec<String> {
     let seconds = |ns: u64| format!("{:.1} s", ns as f64 / 1e9);
     let shifted = irregular.shifted.iter().map(|(interface, shift_ns)| {
@@ -247,7 +246,7 @@ fn describe(irregular: &Irregular) -> Vec<String> {
     shifted.chain(late).chain(set_back).collect()
 }
 
-/// The counts without packets that found the table full: they are counted when they come again.
+/// The counts without packets that found the table full, as those are counted again.
 fn without_overflow(mut head: Head) -> Head {
     let full = std::mem::take(&mut head.skipped[Skipped::TableFull as usize]);
     head.received = Count { packets: head.received.packets - full.packets, bytes: head.received.bytes - full.bytes };
@@ -255,15 +254,15 @@ fn without_overflow(mut head: Head) -> Head {
     head
 }
 
-/// What was wrong with a file, if anything.
+/// The faults of a file.
 pub(super) struct Wrong {
-    /// Why not all of it could be read.
+    /// Why parts of it could not be read.
     pub(super) problems: Vec<FileError>,
-    /// What was not as it should be with its times.
+    /// The descriptions of irregular times.
     pub(super) irregular: Vec<String>,
 }
 
-/// Counts all frames of a file, and says what is wrong with it. `counted` is told how many there are by now.
+/// Counts all frames of a file, and returns its faults. `counted` is called with the number of frames so far.
 pub(super) fn count_whole<T: FileTable>(
     path: &Path,
     offline: &mut Offline<T>,
@@ -316,7 +315,7 @@ mod tests {
     use crate::sink::{Console, Pace, Sinks, Verbosity};
 
     #[test]
-    fn a_table_is_emptied_before_its_counters_overflow() {
+    fn a_table_is_drained_before_its_counters_overflow() {
         let console = Console::on_standard_error(Verbosity::Errors);
         let sinks = Sinks::open(&[], FlowColumns::Headers, Pace::Offline, console);
         let sinks = sinks.expect("there is nothing to open");

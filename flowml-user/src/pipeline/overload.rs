@@ -1,35 +1,35 @@
-//! Overload as a state: from how far the flows are behind, how much work is left out, and for how long.
+//! The level of overload: how much work is left out, and for how long, depending on the pressure.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::sink::Level;
 
-/// How far the thread of the flows may be behind the drain.
+/// The delay of the flow thread behind the drain at which the pressure is 1.
 const FARTHEST_BEHIND: Duration = Duration::from_millis(2500);
 
-/// From which pressure on each level is taken. The first leaves time for a burst: it is 0.6 s behind. The last
-/// is 1.75 s behind, so that an incident of the first seconds of a flood is reported while it matters.
+/// The pressure from which each level applies. The first allows for a burst: the delay is then 0.6 s. At the last the
+/// delay is 1.75 s, so that an incident in the first seconds of a flood is reported in time.
 const RAISE: [(Level, f64); 4] =
     [(Level::Reasons, 0.25), (Level::Scores, 0.4), (Level::Records, 0.55), (Level::Sessions, 0.7)];
 
 /// Below this pressure there is no overload.
 const CALM: f64 = 0.16;
 
-/// For so long it must be calm before a level less is left out …
+/// The level decreases after this time without pressure.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// … or twice as long each time that the pressure was back soon after, up to this.
+/// The time doubles each time the pressure returns soon after, up to this.
 const MOST_PATIENCE: Duration = Duration::from_secs(160);
 
-/// How full that is which is bounded, each as a part of its bound: 1 where there is no more room.
+/// The pressure on bounded resources, each as a fraction of its bound: 1 means exhausted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pressure {
-    /// How long ago the epoch ended that is processed now.
+    /// Time since the end of the epoch that is now processed.
     pub(super) behind: Duration,
-    /// Epochs that wait behind it, of the memory for them.
+    /// Memory used by queued epochs, as a fraction of its limit.
     pub(super) backlog: f64,
-    /// Rows that wait for an output that is busy, of the memory for them.
+    /// Memory used by rows that are queued for a busy output, as a fraction of its limit.
     pub(super) outputs: f64,
 }
 
@@ -53,22 +53,22 @@ impl fmt::Display for Pressure {
     }
 }
 
-/// What became of the level.
+/// A change of the level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// More is left out from now on.
+    /// More work is left out.
     Raised,
-    /// Less is left out from now on.
+    /// Less work is left out.
     Lowered,
 }
 
-/// The level of overload. It rises at once, and falls by one level after a time without pressure.
+/// The level of overload. It rises immediately. It decreases by one level after a time without pressure.
 #[derive(Debug)]
 pub(super) struct Overload {
     level: Level,
     calm_since: Option<Duration>,
     patience: Duration,
-    /// When it fell last.
+    /// Time of the last decrease.
     fell: Option<Duration>,
 }
 
@@ -81,12 +81,12 @@ impl Overload {
         self.level
     }
 
-    /// Takes the pressure at `now`, a time of a clock that does not go back. Answers whether the level changed.
+    /// Updates the level with the pressure at `now`, a time of a monotonic clock. Returns whether the level changed.
     pub(super) fn observe(&mut self, pressure: Pressure, now: Duration) -> Option<Change> {
         let pressure = pressure.value();
         let wanted = RAISE.iter().rfind(|(_, from)| pressure >= *from).map_or(Level::None, |(level, _)| *level);
         if wanted > self.level {
-            // Where the pressure comes back soon, less would be left out again and again for a moment.
+            // If the pressure returns soon, a longer wait avoids that the level changes back and forth.
             let back = self.fell.take().is_some_and(|fell| now.saturating_sub(fell) < 2 * self.patience);
             self.patience = if back { (2 * self.patience).min(MOST_PATIENCE) } else { PATIENCE };
             (self.level, self.calm_since) = (wanted, None);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pressure_is_that_of_what_is_fullest() {
+    fn the_pressure_is_that_of_the_most_used_resource() {
         let pressure = Pressure { behind: Duration::from_millis(625), backlog: 0.1, outputs: 0.2 };
         assert_eq!(pressure.value(), 0.25);
         assert_eq!(Pressure { outputs: 0.5, ..pressure }.value(), 0.5);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn it_rises_at_once_as_far_as_it_must_and_falls_step_by_step() {
+    fn the_level_rises_at_once_and_falls_step_by_step() {
         let mut overload = Overload::new();
         assert_eq!(overload.observe(of(0.24), seconds(0)), None);
         assert_eq!(overload.observe(of(0.25), seconds(1)), Some(Change::Raised));
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(overload.observe(of(0.3), seconds(2)), None);
         assert_eq!(overload.observe(of(1.0), seconds(3)), Some(Change::Raised));
         assert_eq!(overload.level(), Level::Sessions);
-        // Calm begins at 4 s, and each level takes ten seconds.
+        // The pressure is low from 4 s on, and each level takes ten seconds.
         let levels: Vec<Level> = (4..=60)
             .map(|second| {
                 overload.observe(of(0.05), seconds(second));
@@ -149,11 +149,11 @@ mod tests {
     }
 
     #[test]
-    fn pressure_that_is_neither_high_nor_low_changes_nothing() {
+    fn medium_pressure_changes_nothing() {
         let mut overload = Overload::new();
         overload.observe(of(0.6), seconds(0));
         for second in 1..1000 {
-            // A moment of calm is no calm.
+            // Short moments of low pressure do not count.
             let pressure = if second % 9 == 0 { 0.2 } else { 0.0 };
             assert_eq!(overload.observe(of(pressure), seconds(second)), None);
         }
@@ -161,16 +161,16 @@ mod tests {
     }
 
     #[test]
-    fn a_load_that_lasts_makes_it_flap_less_and_less() {
+    fn under_a_lasting_load_the_level_changes_less_and_less_often() {
         let mut overload = Overload::new();
         let mut changes = 0;
         for second in 0..3600 {
-            // What level 3 can bear, and level 2 cannot.
+            // A load that level 3 can handle, and level 2 cannot.
             let pressure = if overload.level() >= Level::Records { 0.0 } else { 0.6 };
             changes += u32::from(overload.observe(of(pressure), seconds(second)).is_some());
         }
         assert!((20..60).contains(&changes), "{changes}");
-        // Another overload much later begins with little patience again.
+        // A much later overload starts again with the shortest wait.
         for second in 3600..8000 {
             overload.observe(of(0.0), seconds(second));
         }
@@ -182,7 +182,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_never_less_than_the_pressure_asks_for_and_it_ends(
+        fn the_level_is_never_below_the_pressure_and_overload_ends(
             pressures in prop::collection::vec((0.0..1.5_f64, 0..30_u64), 0..200),
         ) {
             let mut overload = Overload::new();
@@ -205,6 +205,6 @@ mod tests {
         }
     }
 
-    /// One to begin the calm, and one for each level.
+    /// One step until the pressure counts as low, and one for each level.
     const STEPS_DOWN: usize = 1 + RAISE.len();
 }

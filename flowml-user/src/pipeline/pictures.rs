@@ -1,4 +1,4 @@
-//! What `flowml eval` found, as a page with pictures.
+//! Makes an HTML report with charts from the results of `flowml eval`.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use crate::model::metrics::Watch;
 use crate::page::{Colour, Column, Table, confusion, curves, document, figure, section, tile, tiles};
 use crate::sink::words::grouped;
 
-/// More classes than this make no matrix that anybody reads.
+/// A confusion matrix is shown up to this number of classes.
 const MATRIX_CLASSES: usize = 24;
 
-/// The page.
+/// The report as HTML.
 pub(super) fn page(report: &Report, inputs: &[PathBuf]) -> String {
     let names: Vec<String> = inputs.iter().map(|path| path.display().to_string()).collect();
     let body = html! {

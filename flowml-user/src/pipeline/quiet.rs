@@ -1,38 +1,39 @@
-//! A pipe from which nothing comes: how far time has gone on since the last packet, by the clock on the wall.
+//! Silence on a pipe: how far time has advanced since the last packet, by the wall clock.
 
 use std::time::Duration;
 
-/// Packets may be so long on their way from the interface to us: libpcap hands them over after a second at the latest.
+/// Assumed maximum time of a packet from the interface to the agent. libpcap delivers packets after at most a second.
 const DELIVERY: Duration = Duration::from_secs(2);
 
-/// Where the last packet is not complete, its rest is in the buffer of a program that writes 4 KiB at a time (tcpdump without
-/// `-U`), and so may others be: only a silence that is longer than this says that no packets are seen.
+/// The same for a writer that buffers 4 KiB at a time (tcpdump without `-U`). An incomplete packet shows that its rest,
+/// and perhaps other packets, are in that buffer. Only a longer silence means that there are no packets.
 const BUFFERING: Duration = Duration::from_secs(30);
 
 /// The silence of a pipe.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Quiet {
-    /// Since bytes came.
+    /// Time since the last bytes, ns.
     silence_ns: u64,
-    /// The longest that a packet is known to have been on its way.
+    /// The longest known delay of a packet, ns.
     delay_ns: u64,
 }
 
 impl Quiet {
-    /// Waited for so long and nothing came, behind whole packets or within one. Says how long surely no packet was seen, ns.
+    /// Adds `waited`, during which no bytes arrived, after a complete packet or within one. Returns for how long
+    /// certainly no packet was seen, ns.
     pub(super) fn wait(&mut self, waited: Duration, between_packets: bool) -> u64 {
         self.silence_ns = self.silence_ns.saturating_add(ns(waited));
         let margin = if between_packets { DELIVERY } else { BUFFERING };
         self.silence_ns.saturating_sub(ns(margin).max(self.delay_ns))
     }
 
-    /// Whether nothing came when bytes were last asked for.
+    /// Whether the last attempt to read returned no bytes.
     pub(super) const fn is_silent(&self) -> bool {
         self.silence_ns > 0
     }
 
-    /// A packet came, which was seen so long after the one before, ns. If that is less than the silence, it was on its way
-    /// for the rest, and others may be again.
+    /// Ends the silence with a packet that was seen `gap_ns` after the previous one. If that is less than the silence,
+    /// the packet was delayed by the difference, and later ones may be, too.
     pub(super) fn end(&mut self, gap_ns: u64) {
         self.delay_ns = self.delay_ns.max(self.silence_ns.saturating_sub(gap_ns));
         self.silence_ns = 0;
@@ -54,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_counts_but_for_what_packets_may_be_on_their_way() {
+    fn a_silence_counts_minus_the_possible_delay_of_packets() {
         let mut quiet = Quiet::default();
         assert_eq!([1, 1, 1, 1].map(|seconds| wait(&mut quiet, seconds, true)), [0, 0, 1, 2]);
         assert!(quiet.is_silent());
@@ -64,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_held_packets_back_may_do_so_again() {
+    fn a_writer_that_delayed_packets_may_do_so_again() {
         let mut quiet = Quiet::default();
         assert_eq!(wait(&mut quiet, 60, true), 58);
         quiet.end(20 * SECOND);

@@ -1,4 +1,4 @@
-//! `flowml read`: captures through the offline run, judged by a model where that is asked for.
+//! `flowml read`: reads captures through the offline run, and scores rows if a model was requested.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -19,13 +19,13 @@ use crate::model::Settings;
 use crate::record::Inspector;
 use crate::sink::{Console, InterfaceReport, Pace, Sinks, Verbosity};
 
-/// What stands for the hook in the summary.
+/// The value of the summary's XDP mode for files.
 const FILE: &str = "file";
 
-/// What stays the same where captures are read twice.
+/// The parts of a run that are the same when captures are read twice.
 struct Reading<'a> {
     arguments: &'a Read,
-    /// In the order of time.
+    /// In the order of their first packets.
     files: Vec<PathBuf>,
     signals: Signals,
     columns: FlowColumns,
@@ -34,8 +34,8 @@ struct Reading<'a> {
 /// Reads captures, one after the other.
 ///
 /// # Errors
-/// Where it cannot begin, where an output failed, and where a file could not be read to its end; then all that could be
-/// read is in the records.
+/// If the run cannot start, if an output failed, or if a file could not be read to its end. In the last case everything
+/// before the fault is in the records.
 pub fn run(arguments: &Read) -> Result<()> {
     let signals = Signals::listen().context("cannot listen for signals")?;
     let inspector = inspector(&arguments.content)?;
@@ -44,7 +44,7 @@ pub fn run(arguments: &Read) -> Result<()> {
     let console = Console::on_standard_error(arguments.verbosity());
     let mut sinks =
         Sinks::open(&arguments.outputs, columns, Pace::Offline, console)?.with_signals(reading.signals.clone());
-    // What that lacks is for `flowml doctor` to say.
+    // `flowml doctor` reports what is missing for this.
     let _ = filter_calls(arguments.sandbox);
     if reading.files != arguments.files {
         sinks.notice("the files are read in the order of the times of their first packets");
@@ -66,7 +66,7 @@ pub fn run(arguments: &Read) -> Result<()> {
 }
 
 impl Reading<'_> {
-    /// The learners, where rows are to be scored, and what people should know of that.
+    /// The models if rows are to be scored, and messages about them.
     fn learners(&self) -> Result<(Option<Learners>, Vec<String>)> {
         let Self { arguments, columns, .. } = self;
         let settings = Settings { seed: arguments.seed, ..Settings::default() };
@@ -98,7 +98,7 @@ impl Reading<'_> {
         Ok((Some(learners), notice.into_iter().collect()))
     }
 
-    /// Shows learners what the captures hold. What is wrong with these is said when their rows are written.
+    /// Trains models on the captures. Faults of the files are reported later, when their rows are written.
     fn show(&self, learners: Learners) -> Result<Learners> {
         let console = Console::on_standard_error(Verbosity::Errors);
         let sinks = Sinks::open(&[], self.columns, Pace::Offline, console)?.with_signals(self.signals.clone());
@@ -132,7 +132,7 @@ impl Reading<'_> {
     }
 }
 
-/// Whether its bytes are there again once they were read.
+/// Whether a file can be read twice. Pipes cannot.
 fn can_be_read_twice(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
 }
@@ -141,7 +141,7 @@ fn report(path: &Path) -> InterfaceReport {
     InterfaceReport { name: file::name(path), xdp_mode: FILE }
 }
 
-/// Counts the frames of a file; breaks where the run is to end. What is wrong with the file is no error of the run.
+/// Counts the frames of a file. Breaks if the run is to end. Faults of the file do not end the run.
 fn read<T: FileTable>(
     path: &Path,
     arguments: &Read,

@@ -1,33 +1,33 @@
-//! How the memory is divided that traffic may take (`--memory-max`): each thing that grows with traffic has a part.
+//! Divides the memory that traffic may use (`--memory-max`) among everything that grows with traffic.
 
 use flowml_common::content::PayloadLimit;
 
 use crate::session;
 
-/// Each output may have so much, however little there is: a batch of rows, and what a flush of it takes.
+/// The minimum memory for outputs, bytes: it holds a batch of rows and what a flush of it needs.
 const LEAST_FOR_OUTPUTS: usize = 16 << 20;
 
-/// Sessions that are kept however little memory there is.
+/// Minimum number of sessions.
 const FEWEST_SESSIONS: usize = 1024;
 
-/// What a flow takes while it is judged: its row of numbers and its verdict, bytes.
+/// Memory of a flow while it is scored, bytes: its feature vector and its verdict.
 const JUDGED: usize = 2048;
 
-/// The parts.
+/// The parts of the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shares {
-    /// Bytes of epochs that wait to be processed: a quarter.
+    /// Memory of queued epochs, bytes: a quarter.
     pub(super) backlog: usize,
-    /// Sessions that are open: three eighths of the memory.
+    /// Maximum number of open sessions: three eighths of the memory.
     pub(super) sessions: usize,
-    /// Sessions that have ended and are judged together: an eighth.
+    /// Maximum number of ended sessions that are scored together: an eighth.
     pub(super) judged: usize,
-    /// Bytes of rows that wait for outputs, together: a quarter.
+    /// Memory of rows queued for all outputs, bytes: a quarter.
     pub(super) outputs: usize,
 }
 
 impl Shares {
-    /// The parts of so many bytes, where so much payload of a flow is kept.
+    /// Divides `limit` bytes, given the payload that is kept of each flow.
     pub(super) fn of(limit: usize, payload: Option<PayloadLimit>) -> Self {
         let eighth = limit / 8;
         let session = session::bytes_of_one(payload);
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parts_are_not_more_than_the_whole() {
+    fn the_parts_do_not_exceed_the_limit() {
         for payload in [None, PayloadLimit::new(256)] {
             for shift in 26..40 {
                 let limit = 1 << shift;
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn little_memory_leaves_something_of_each_and_much_does_not_raise_the_capacity() {
+    fn small_limits_keep_minimums_and_large_limits_do_not_raise_the_capacity() {
         let Shares { backlog, sessions, judged, outputs } = Shares::of(1 << 20, None);
         assert_eq!((backlog, sessions, judged, outputs), (1 << 18, 1024, 1024, 16 << 20));
         assert_eq!(Shares::of(1 << 40, None).sessions, session::DEFAULT_CAPACITY);

@@ -1,11 +1,12 @@
-//! What ends a run before its work is done.
+//! Reasons to end a run early: signals, and the end of `--duration`.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What ends a run: SIGINT, SIGTERM, or its time; SIGHUP, where people look at it on a terminal, which has gone then.
+/// Waits for the end of a run: SIGINT, SIGTERM, or the end of its time. With the terminal UI also SIGHUP, as the
+/// terminal was closed then.
 pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
@@ -24,7 +25,7 @@ impl Stop {
         })
     }
 
-    /// Ends the run after `duration` from now, if there is one.
+    /// Ends the run after `duration` from now, if given.
     pub(super) fn after(&mut self, duration: Option<Duration>) {
         self.end = duration.map(|duration| tokio::time::Instant::now() + duration);
     }
@@ -46,7 +47,7 @@ impl Stop {
     }
 }
 
-/// When the signal comes; never, where none is waited for.
+/// Waits for the signal; waits forever without one.
 pub(super) async fn received(signal: Option<&mut Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),

@@ -1,4 +1,4 @@
-//! Which flows and host windows may teach a model what is ordinary.
+//! Decides which flows and host windows are eligible for training.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,21 +11,22 @@ use crate::model::Teaching;
 use crate::session::Ended;
 use crate::witness::Finding;
 
-/// Flows of one initiator that may teach in one interval: who makes many is not to say alone what is ordinary.
+/// Maximum number of flows of one initiator in an interval that are eligible. One busy initiator must not define alone
+/// what is normal.
 const PER_SOURCE: u32 = 64;
 
-/// Of each row of a batch, whether it may teach, and the host that is responsible for it.
+/// For each row of a batch whether it is eligible for training, and the responsible host.
 #[derive(Default)]
 pub(super) struct Vouched {
     pub(super) teaching: Vec<Teaching>,
     pub(super) hosts: Vec<Address>,
 }
 
-/// None that are of an incident's hosts, or of those that a test speaks against.
+/// Host windows are eligible unless the host belongs to an incident or to a finding of a sequential test.
 pub(super) fn of_hosts(incidents: &Incidents, findings: &[Finding], windows: &[HostWindow]) -> Vouched {
     let parties = findings.iter().flat_map(|finding| [&finding.sources, &finding.targets]);
-    let accused: HashSet<Address, RandomState> = parties.flat_map(|party| party.named.iter().copied()).collect();
-    let one = |window: &HostWindow| match accused.contains(&window.address) {
+    let suspects: HashSet<Address, RandomState> = parties.flat_map(|party| party.named.iter().copied()).collect();
+    let one = |window: &HostWindow| match suspects.contains(&window.address) {
         true => Teaching::Suspect,
         false => by_trust(incidents, &[window.address]),
     };
@@ -33,7 +34,7 @@ pub(super) fn of_hosts(incidents: &Incidents, findings: &[Finding], windows: &[H
     Vouched { teaching: windows.iter().map(one).collect(), hosts }
 }
 
-/// None that are of an incident's hosts, and not too many of one initiator.
+/// Flows are eligible unless a host belongs to an incident, up to a limit per initiator.
 pub(super) fn of_flows(incidents: &Incidents, ended: &[Ended]) -> Vouched {
     let mut by_source: HashMap<Address, u32, RandomState> = HashMap::default();
     let one = |ended: &Ended| {

@@ -1,9 +1,8 @@
-//! Captures judged by themselves: learners see all of a capture before they judge any of it, so that each of its rows has a
-//! verdict, the first and the few too.
+//! Trains models on a whole capture before any of its rows is scored, so that every row has a verdict.
 //!
-//! An attack in the capture must not become what is normal. So what sequential tests speak against is not learnt, nor what came
-//! and went far from all that lasts, and clusters do without the farthest rows ([`Settings::trim`]); probabilities rest on rows that
-//! were held out.
+//! An attack in the capture must not become normal. So rows that sequential tests report are not used for training, nor
+//! is activity that is short and far from all lasting activity. Clusters leave out the farthest rows
+//! ([`Settings::trim`]), and probabilities use held-out rows.
 
 use anyhow::Result;
 
@@ -12,8 +11,8 @@ use crate::cli::AlarmLevel;
 use crate::features::FlowColumns;
 use crate::model::Settings;
 
-/// Learners that judge by all that `show` shows them, and learn nothing more; and why there are no verdicts on rows of a kind, a
-/// sentence each.
+/// Trains models on everything that `show` passes to them. They are not trained further. Also returns a sentence for
+/// each kind of rows that has no verdicts.
 pub(super) fn learnt(
     columns: FlowColumns,
     settings: &Settings,

@@ -1,4 +1,4 @@
-//! What the host has to offer: kernel, capabilities, memory.
+//! Checks the host: kernel, capabilities, memory.
 
 use std::fs;
 
@@ -15,33 +15,33 @@ use crate::process::capabilities::{self, CapabilitySet};
 use crate::process::kernel::{Preemption, release, version};
 use crate::process::sandbox;
 
-/// The kernel floor: what flowml asks for is there from then on.
+/// The oldest supported kernel version.
 const FLOOR: (u32, u32) = (5, 15);
 
-/// When maps ceased to count as locked memory (they count as the control group's).
+/// The kernel version from which on maps no longer count as locked memory, but as memory of the control group.
 const NO_MEMLOCK: (u32, u32) = (5, 11);
 
-/// Flows per CPU of the table that is loaded to see whether one can be.
+/// Flows per CPU of the table that is loaded as a trial.
 const TRIAL_CAPACITY: u32 = 64;
 
-/// What was found out.
+/// The state of the host.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
-    /// As in `uname -r`.
+    /// The kernel release, as in `uname -r`.
     release: String,
     has_object: bool,
     capabilities: CapabilitySet,
-    /// What became of loading the programs, where that was tried: whether XDP takes frames in several buffers.
+    /// The result of loading the programs, if it was tried: whether XDP accepts multi-buffer frames.
     pub(super) programs: Option<Result<bool, String>>,
     jit: Option<u8>,
     preemption: Preemption,
-    /// The version of Landlock's interface.
+    /// The ABI version of Landlock.
     landlock: Option<i32>,
     seccomp: bool,
-    /// Bytes; none is no limit.
+    /// The limit of locked memory, bytes; None means no limit.
     memlock: Option<u64>,
     pub(super) cpus: Cpus,
-    /// Bytes.
+    /// Available memory, bytes.
     available: Option<u64>,
 }
 
@@ -213,8 +213,8 @@ impl Facts {
     }
 }
 
-/// Loads all programs that `run` may attach, over a small table, and drops them: whether XDP takes frames in several
-/// buffers.
+/// Loads all programs that `run` may attach, with a small table, and drops them. Returns whether XDP accepts
+/// multi-buffer frames.
 fn load(object: &[u8]) -> Result<bool, CaptureError> {
     let mut table = KernelTable::load(object, Some(TRIAL_CAPACITY), None, Boundaries::default())?;
     table.programs.xdp()?;
@@ -259,12 +259,12 @@ mod tests {
     }
 
     #[test]
-    fn a_good_host_has_nothing_to_mend() {
+    fn a_good_host_needs_no_fix() {
         assert!(good().findings().iter().all(|finding| finding.severity == Severity::Ok && finding.mend.is_none()));
     }
 
     #[test]
-    fn what_is_wrong_has_its_severity() {
+    fn each_fault_has_its_severity() {
         let cases = [
             ("kernel", Severity::Problem, Facts { release: "5.10.0".to_owned(), ..good() }),
             ("kernel", Severity::Note, Facts { release: "homegrown".to_owned(), ..good() }),
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_the_kernel_are_read() {
+    fn files_of_the_kernel_are_parsed() {
         assert_eq!(available("MemTotal: 9 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
         assert_eq!(available("MemTotal: 9 kB\n"), None);
     }

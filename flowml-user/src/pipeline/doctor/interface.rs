@@ -1,4 +1,4 @@
-//! What an interface has to offer: its driver's XDP, what is attached, MTU, offloads, queues.
+//! Checks an interface: XDP support of its driver, attached programs, MTU, offloads, queues.
 
 use serde_json::{Value, json};
 
@@ -7,24 +7,24 @@ use crate::capture::attach::{Mode, tc_ingress_programs};
 use crate::capture::device::{Device, XdpFeatures};
 use crate::capture::interface::{Interface, Link, XdpProgram};
 
-/// The largest MTU whose frames lie in one buffer of a page: without headroom (XDP_PACKET_HEADROOM), the kernel's record
-/// of the buffer (`skb_shared_info`) and the Ethernet header, as veth reckons (`veth_xdp_set`, drivers/net/veth.c).
-/// Drivers differ by some bytes.
+/// The largest MTU whose frames fit into one page-sized buffer, bytes. Headroom (XDP_PACKET_HEADROOM), the kernel's
+/// `skb_shared_info` and the Ethernet header are subtracted, as in veth (`veth_xdp_set`, drivers/net/veth.c). Other
+/// drivers differ by some bytes.
 const ONE_BUFFER_MTU: u32 = 4096 - 256 - 320 - 14;
 
-/// What was found out.
+/// The state of an interface.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     interface: Interface,
     device: Device,
-    /// The mode in which it is metered already, by what is pinned.
+    /// The mode of its pinned attachment, if it is already metered.
     pinned: Option<String>,
-    /// The XDP program that is there.
+    /// The attached XDP program.
     program: Option<XdpProgram>,
-    /// Other programs at tc ingress, where the kernel tells.
+    /// Other programs at tc ingress, if the kernel lists them.
     tc: Option<Vec<String>>,
     cpus: u32,
-    /// Whether our XDP program takes frames in several buffers.
+    /// Whether flowml's XDP program accepts multi-buffer frames.
     frags: bool,
 }
 
@@ -115,7 +115,7 @@ impl Facts {
             .value(program.id)
     }
 
-    /// Whether `--xdp-mode auto` gets native XDP, as far as it is known beforehand.
+    /// Whether `--xdp-mode auto` will use native XDP, as far as this can be predicted.
     fn takes_native(&self) -> bool {
         if let Some(mode) = &self.pinned {
             return mode == Mode::Native.name();
@@ -168,7 +168,7 @@ impl Facts {
         self.joins_packets("gro-hw", "rx-gro-hw", "rx-gro-hw")
     }
 
-    /// An offload by which the card makes one packet of several.
+    /// Checks an offload with which the network card merges packets.
     fn joins_packets(&self, check: &'static str, feature: &str, flag: &str) -> Option<Finding> {
         let on = self.device.has(feature)?;
         let finding = if on {

@@ -1,4 +1,4 @@
-//! What `--pin` finds in its folder: nothing yet, a table to go on with, or what stands against it.
+//! Checks the folder of `--pin`: whether it is empty, has a table to continue with, or cannot be used.
 
 use std::path::{Path, PathBuf};
 
@@ -7,19 +7,19 @@ use crate::capture::CaptureError;
 use crate::capture::pins::Pins;
 use crate::sink::counted;
 
-/// What was found out.
+/// The state of the folder.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     folder: PathBuf,
     table: Result<Option<Table>, String>,
 }
 
-/// The table that is there.
+/// The pinned table.
 #[derive(Clone, Debug)]
 struct Table {
-    /// Packets that agents took from it.
+    /// Packets that agents have read from it.
     taken: u64,
-    /// The numbers of interfaces that it is attached to, and how.
+    /// The indexes of the attached interfaces, and their modes.
     modes: Vec<(u32, String)>,
 }
 
@@ -43,7 +43,7 @@ impl Facts {
         }
     }
 
-    /// How that interface is metered already.
+    /// The mode in which the interface is already metered.
     pub(super) fn mode_of(&self, index: u32) -> Option<String> {
         let table = self.table.as_ref().ok()?.as_ref()?;
         table.modes.iter().find(|(of, _)| *of == index).map(|(_, mode)| mode.clone())

@@ -1,12 +1,12 @@
-//! Findings for people: a line for each, and under it what to type.
+//! Formats findings as text: one line per finding, and below it the command that fixes it.
 
 use super::{Finding, HOST, Severity};
 use crate::sink::text::{Style, wrap};
 
-/// Columns of a line.
+/// Width of a line, characters.
 const WIDTH: usize = 80;
 
-/// Where the words begin: behind severity and check.
+/// Column at which the text begins, after severity and check.
 const INDENT: usize = 26;
 
 pub(super) fn render(findings: &[Finding], colours: bool) -> String {

@@ -1,4 +1,4 @@
-//! A sample of the flows in two dimensions, and what tells their clusters apart.
+//! Shows a sample of the flows in two dimensions, and the features that distinguish their clusters.
 
 use std::collections::BTreeMap;
 
@@ -16,33 +16,34 @@ use crate::model::prepare::{Preparation, Recipe, Scaling};
 use crate::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
 use crate::page::{Boxes, Colour, SERIES, Spread};
 
-/// Features that are shown, those first that tell the most.
+/// Maximum number of features shown, the most distinctive first.
 const FEATURES: usize = 6;
 
-/// Two features that go together like this say the same.
+/// Two features with at least this absolute correlation are redundant.
 const SAME: f64 = 0.95;
 
-/// Fewer rows than this have no quantiles worth showing.
+/// Minimum number of rows for quantiles.
 const LEAST_ROWS: usize = 5;
 
-/// Where the numbers of the clusters come from.
+/// The origin of the cluster numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// The rows say them.
+    /// The rows have cluster numbers.
     Rows,
-    /// k-means of the sample.
+    /// The sample was clustered with k-means.
     Sample,
 }
 
-/// Flows in their clusters.
+/// The clusters of the flows.
 #[derive(Clone, Debug)]
 pub(super) struct Clusters {
     pub(super) origin: Origin,
-    /// The clusters with the most rows of the sample, the largest first, as many as have a colour; then the others together.
+    /// The clusters with the most rows of the sample, largest first, as many as there are colours. The last group has
+    /// all others.
     pub(super) groups: Vec<Group>,
-    /// The odd rows in the same plane.
+    /// The anomalies, in the same plane.
     pub(super) odd: Vec<(f64, f64)>,
-    /// The part of the variance along each axis of the plane.
+    /// The share of the variance along each axis of the plane.
     pub(super) explained: [f64; 2],
     pub(super) features: Vec<Boxes>,
 }
@@ -56,7 +57,8 @@ pub(super) struct Group {
 }
 
 impl Clusters {
-    /// Of a sample of flows; `odd` are anomalies, which are shown besides. None where there is nothing to learn from.
+    /// Computes the clusters of a sample of flows; `odd` are anomalies, which are shown in addition. None if there are
+    /// too few rows or no features.
     pub(super) fn of(sample: &RecordBatch, odd: Option<&RecordBatch>) -> Result<Option<Self>> {
         let frame = Roles::default().frame(sample)?;
         let preparation = Preparation::fit(&frame, Recipe::for_classifiers(Scaling::Standard));
@@ -83,13 +85,13 @@ impl Clusters {
     }
 }
 
-/// The group of this rank, without its points; the last is that of all others.
+/// The group of this rank, without points. The last rank is for all other clusters.
 fn group(rank: usize, number: u64) -> Group {
     let name = if rank < SERIES { format!("cluster {number}") } else { "others".to_owned() };
     Group { name, colour: Colour::of(rank), points: Vec::new() }
 }
 
-/// The cluster of each row: that which it says, or one of the sample where not all rows say one.
+/// The cluster of each row: the row's own, or if a row has none, from a clustering of the sample.
 fn members(sample: &RecordBatch, frame: &Frame) -> (Origin, Vec<u64>) {
     let own = numbers_of(sample, "cluster").unwrap_or_default();
     if !own.is_empty() && own.iter().all(|cluster| *cluster >= 0.0) {
@@ -113,12 +115,12 @@ fn members(sample: &RecordBatch, frame: &Frame) -> (Origin, Vec<u64>) {
             Judgement::Classes(_) => None,
         }
     });
-    // Of too few rows there is one cluster.
+    // Too few rows form one cluster.
     let members = learnt.unwrap_or_else(|| vec![0; frame.rows()]);
     (Origin::Sample, members.into_iter().map(|cluster| cluster as u64).collect())
 }
 
-/// The clusters, those with the most rows first.
+/// The cluster numbers, by decreasing size.
 fn by_size(members: &[u64]) -> Vec<u64> {
     let mut sizes: BTreeMap<u64, usize> = BTreeMap::new();
     members.iter().for_each(|member| *sizes.entry(*member).or_default() += 1);
@@ -127,8 +129,9 @@ fn by_size(members: &[u64]) -> Vec<u64> {
     order.into_iter().map(|(number, _)| number).collect()
 }
 
-/// The part of a slot's variance that lies between the groups: η² of an analysis of variance (Fisher 1925).
-fn told(slot: ArrayView1<'_, f64>, places: &[usize], groups: usize) -> f64 {
+/// The share of an encoded feature's variance that lies between the groups: η² of an analysis of variance (Fisher
+/// 1925).
+fn eta_squared(slot: ArrayView1<'_, f64>, places: &[usize], groups: usize) -> f64 {
     let mean = slot.mean().unwrap_or_default();
     let mut sums = vec![(0.0, 0.0); groups];
     slot.iter().zip(places).for_each(|(value, place)| {
@@ -140,7 +143,7 @@ fn told(slot: ArrayView1<'_, f64>, places: &[usize], groups: usize) -> f64 {
     if whole > 0.0 { sums.iter().map(between).sum::<f64>() / whole } else { 0.0 }
 }
 
-/// How two slots go together, −1 to 1.
+/// The correlation of two encoded features, −1 to 1.
 fn correlation(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> f64 {
     let (mean_a, mean_b) = (a.mean().unwrap_or_default(), b.mean().unwrap_or_default());
     let sum = |of: &dyn Fn(f64, f64) -> f64| a.iter().zip(b).map(|(a, b)| of(a - mean_a, b - mean_b)).sum::<f64>();
@@ -148,7 +151,7 @@ fn correlation(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> f64 {
     if scale > 0.0 { sum(&|a, b| a * b) / scale } else { 0.0 }
 }
 
-/// The features that tell the groups apart best, none of which says what another does.
+/// The features that best distinguish the groups, without redundant ones.
 fn features(
     frame: &Frame,
     preparation: &Preparation,
@@ -165,20 +168,21 @@ fn features(
         };
         Some((slots.iter().position(|slot| slot == name)?, name, logarithmic))
     });
-    let mut ranked: Vec<_> =
-        numeric.map(|(slot, name, log)| (told(rows.column(slot), places, groups.len()), slot, name, log)).collect();
+    let mut ranked: Vec<_> = numeric
+        .map(|(slot, name, log)| (eta_squared(rows.column(slot), places, groups.len()), slot, name, log))
+        .collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     let mut chosen: Vec<(usize, Boxes)> = Vec::new();
-    for (told, slot, name, logarithmic) in ranked {
+    for (eta_squared, slot, name, logarithmic) in ranked {
         let new = chosen.iter().all(|(other, _)| correlation(rows.column(slot), rows.column(*other)).abs() < SAME);
-        if chosen.len() < FEATURES && told > 0.0 && new {
+        if chosen.len() < FEATURES && eta_squared > 0.0 && new {
             chosen.extend(spread(frame, name, logarithmic, places, groups).map(|boxes| (slot, boxes)));
         }
     }
     chosen.into_iter().map(|(_, boxes)| boxes).collect()
 }
 
-/// How a column is spread in each group.
+/// The quantiles of a column in each group.
 fn spread(frame: &Frame, name: &str, logarithmic: bool, places: &[usize], groups: &[Group]) -> Option<Boxes> {
     let Values::Numbers(numbers) = &frame.column(name)?.values else { return None };
     let unit = FLOW_FEATURES.iter().find(|feature| feature.name == name).map_or("", |feature| feature.unit);
@@ -228,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clusters_of_the_rows_are_shown_with_what_tells_them_apart() {
+    fn the_clusters_of_the_rows_are_shown_with_distinctive_features() {
         let clusters = Clusters::of(&flows(true), Some(&flows(true).slice(0, 4))).expect("columns of numbers");
         let clusters = clusters.expect("there are rows");
         let sizes: Vec<(&str, usize)> =
@@ -236,7 +240,7 @@ mod tests {
         assert_eq!((clusters.origin, sizes), (Origin::Rows, vec![("cluster 2", 60), ("cluster 4", 30)]));
         assert_eq!(clusters.odd[0], clusters.groups[1].points[0]);
         assert!(clusters.explained[0] > clusters.explained[1] && clusters.explained.iter().sum::<f64>() <= 1.0);
-        // The second says what the first says.
+        // The second feature is redundant to the first.
         let names: Vec<&str> = clusters.features.iter().map(|boxes| boxes.name.as_str()).collect();
         assert_eq!(names, ["src2dst_bytes (bytes)", "src2dst_bytes_share (share)"]);
     }
@@ -251,11 +255,11 @@ mod tests {
     }
 
     #[test]
-    fn measures_are_those_computed_by_hand() {
-        // Means 1 and 4 around 2.5 with 1 to each side: 9 of 13 between the groups.
+    fn measures_match_values_computed_by_hand() {
+        // Means 1 and 4 around 2.5, values at distance 1: 9 of 13 is between the groups.
         let slot = array![0.0, 2.0, 3.0, 5.0];
-        assert!((told(slot.view(), &[0, 0, 1, 1], 2) - 9.0 / 13.0).abs() < 1e-12);
-        assert!(told(slot.view(), &[0, 1, 0, 1], 3) < 0.4);
+        assert!((eta_squared(slot.view(), &[0, 0, 1, 1], 2) - 9.0 / 13.0).abs() < 1e-12);
+        assert!(eta_squared(slot.view(), &[0, 1, 0, 1], 3) < 0.4);
         assert!((correlation(slot.view(), (-&slot).view()) + 1.0).abs() < 1e-12);
         assert_eq!(correlation(slot.view(), array![1.0, 1.0, 1.0, 1.0].view()), 0.0);
         assert_eq!(by_size(&[3, 1, 3, 2, 2, 7]), [2, 3, 1, 7]);

@@ -1,4 +1,4 @@
-//! Incidents, and anomalies by host: the least probable of them, in bounded memory.
+//! Collects incidents, and the least probable anomalies by host, in bounded memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -7,26 +7,26 @@ use ahash::RandomState;
 
 use super::rows::{Incident, Verdict};
 
-/// Hosts and incidents that are kept when there were twice as many.
+/// Number of hosts, and of incidents, that are kept when there are twice as many.
 const KEPT: usize = 4096;
 
-/// What an anomaly is of.
+/// The kind of row of an anomaly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Subject {
     Host,
     Flow,
 }
 
-/// The anomalies of one host, those of its windows or those of the flows that it opened.
+/// The anomalies of one host: of its windows, or of the flows that it initiated.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Finding {
     pub(super) count: u64,
     pub(super) first_ms: f64,
     pub(super) last_ms: f64,
-    /// Of the least probable of them.
+    /// The probability of the least probable anomaly.
     pub(super) probability: f64,
     pub(super) reason: String,
-    /// To whom, of a flow.
+    /// The responder of that anomaly, if it is a flow.
     pub(super) to: String,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Takes an anomaly of a host, that lasted from one time to another.
+    /// Adds an anomaly of a host with its start and end, Unix time in ms.
     pub(super) fn add(
         &mut self,
         subject: (Subject, IpAddr),
@@ -65,7 +65,7 @@ impl Findings {
         self.by_host.insert(subject, own);
     }
 
-    /// Those with the least probable anomalies, and of those with equal ones who has more of them.
+    /// The hosts with the least probable anomalies; with equal probabilities, the host with more anomalies first.
     pub(super) fn least_probable(&self, count: usize) -> Vec<((Subject, IpAddr), Finding)> {
         let mut all: Vec<_> = self.by_host.iter().map(|(subject, own)| (*subject, own.clone())).collect();
         let order = |(_, own): &(_, Finding)| (own.probability, own.count);
@@ -77,44 +77,44 @@ impl Findings {
         all
     }
 
-    /// How many there are, and whether there were more.
+    /// The number of hosts kept, and whether others were dropped.
     pub(super) fn count(&self) -> (usize, bool) {
         (self.by_host.len(), self.forgot)
     }
 }
 
-/// Incidents as they were told last.
+/// Incidents in their last reported state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Incidents {
-    /// By the input and the number that they have there.
-    told: BTreeMap<(usize, u64), Incident>,
-    /// Those that had to make room for more severe ones.
+    /// By input, and by number within the input.
+    latest: BTreeMap<(usize, u64), Incident>,
+    /// Number of incidents that were dropped for more severe ones.
     left_out: usize,
 }
 
 impl Incidents {
-    /// Takes what was told of an incident of an input.
+    /// Adds or updates an incident of an input.
     pub(super) fn add(&mut self, input: usize, incident: Incident) {
-        self.told.insert((input, incident.number), incident);
-        if self.told.len() >= 2 * KEPT {
+        self.latest.insert((input, incident.number), incident);
+        if self.latest.len() >= 2 * KEPT {
             let mut by_severity: Vec<(f64, (usize, u64))> =
-                self.told.iter().map(|(key, incident)| (incident.severity, *key)).collect();
+                self.latest.iter().map(|(key, incident)| (incident.severity, *key)).collect();
             by_severity.sort_by(|a, b| b.0.total_cmp(&a.0));
-            by_severity[KEPT..].iter().for_each(|(_, key)| drop(self.told.remove(key)));
+            by_severity[KEPT..].iter().for_each(|(_, key)| drop(self.latest.remove(key)));
             self.left_out += by_severity.len() - KEPT;
         }
     }
 
-    /// All of them, in the order of their beginnings.
+    /// All kept incidents, by start.
     pub(super) fn by_time(&self) -> Vec<&Incident> {
-        let mut all: Vec<&Incident> = self.told.values().collect();
+        let mut all: Vec<&Incident> = self.latest.values().collect();
         all.sort_by(|a, b| a.start_ms.total_cmp(&b.start_ms));
         all
     }
 
-    /// How many there were.
+    /// The number of incidents, including dropped ones.
     pub(super) fn count(&self) -> usize {
-        self.told.len() + self.left_out
+        self.latest.len() + self.left_out
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_hosts_the_least_probable_stay() {
+    fn of_many_hosts_the_least_probable_are_kept() {
         let mut findings = Findings::default();
         for number in 0..30_000_u32 {
             let host = IpAddr::from(number.to_be_bytes());
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_incident_is_as_it_was_told_last_and_the_severest_stay() {
+    fn incidents_have_their_last_state_and_the_most_severe_are_kept() {
         let incident = |number: u64, severity: f64, end_ms: f64| Incident {
             number,
             kind: String::new(),

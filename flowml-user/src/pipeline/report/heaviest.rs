@@ -1,28 +1,28 @@
-//! Who has the most, of any number, in bounded memory.
+//! Finds the names with the most bytes, in bounded memory.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use ahash::RandomState;
 
-/// Names that are kept when there were twice as many.
+/// Number of names that are kept when there are twice as many.
 const KEPT: usize = 1 << 16;
 
-/// What somebody has.
+/// The counts of one name.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Tally {
-    /// Flows that it opened.
+    /// Flows in which it is the initiator.
     pub(super) opened: u64,
-    /// Flows that others opened to it.
+    /// Flows in which it is the responder.
     pub(super) accepted: u64,
     pub(super) packets: f64,
     pub(super) bytes: f64,
-    /// Flows among them that are anomalies.
+    /// Number of its flows that are anomalies.
     pub(super) anomalies: u64,
 }
 
-/// Tallies by name. Of more than 131,072 names those with the fewest bytes are forgotten, so a name that comes again may
-/// have more than is told.
+/// Counts by name. Above 131,072 names those with the fewest bytes are dropped, so a name that appears again may have
+/// more than is shown.
 #[derive(Clone, Debug)]
 pub(super) struct Heaviest<K> {
     tallies: HashMap<K, Tally, RandomState>,
@@ -36,7 +36,7 @@ impl<K> Default for Heaviest<K> {
 }
 
 impl<K: Copy + Eq + Hash + Ord> Heaviest<K> {
-    /// The tally of a name, to be added to.
+    /// The counts of a name, to be increased.
     pub(super) fn tally(&mut self, name: K) -> &mut Tally {
         if self.tallies.len() >= 2 * KEPT && !self.tallies.contains_key(&name) {
             self.forgot = true;
@@ -45,7 +45,7 @@ impl<K: Copy + Eq + Hash + Ord> Heaviest<K> {
         self.tallies.entry(name).or_default()
     }
 
-    /// Those with the most bytes, the most first.
+    /// The names with the most bytes, in descending order.
     pub(super) fn most(&self, count: usize) -> Vec<(K, Tally)> {
         let mut all: Vec<(K, Tally)> = self.tallies.iter().map(|(name, tally)| (*name, *tally)).collect();
         all.sort_by(|(a, one), (b, other)| other.bytes.total_cmp(&one.bytes).then(a.cmp(b)));
@@ -53,7 +53,7 @@ impl<K: Copy + Eq + Hash + Ord> Heaviest<K> {
         all
     }
 
-    /// How many there are, and whether there were more.
+    /// The number of names kept, and whether others were dropped.
     pub(super) fn count(&self) -> (usize, bool) {
         (self.tallies.len(), self.forgot)
     }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_heaviest_are_kept_however_many_come() {
+    fn the_names_with_the_most_bytes_are_kept() {
         let mut heaviest = Heaviest::default();
         for name in 0..300_000_u32 {
             heaviest.tally(name).bytes += 1.0;

@@ -1,4 +1,4 @@
-//! How the rows' own scores and verdicts stand to their labels.
+//! Compares the scores and verdicts of the rows with their labels.
 
 use std::collections::HashMap;
 
@@ -7,35 +7,35 @@ use anyhow::{Result, ensure};
 use super::sample::Reservoir;
 use crate::model::metrics::{Confusion, Ranking};
 
-/// Scores that curves are made of; of more, so many are chosen at random.
+/// Maximum number of scores for curves. Of more scores a random sample is used.
 const SCORES: usize = 500_000;
 
-/// More labels than this are names of rows.
+/// Maximum number of labels. A column with more distinct values identifies rows instead.
 const MOST_LABELS: usize = 1000;
 
-/// The rows of a label.
+/// The counts of a label.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct OfLabel {
     pub(super) label: String,
     pub(super) rows: u64,
-    /// Those of them that were judged.
+    /// Number of these rows that have a verdict.
     pub(super) judged: u64,
     pub(super) anomalies: u64,
 }
 
-/// Labels, and what was said of their rows.
+/// The verdicts by label.
 #[derive(Clone, Debug)]
 pub(super) struct Judged {
     benign: String,
     labels: Vec<OfLabel>,
     numbers: HashMap<String, usize>,
     reservoir: Reservoir,
-    /// Scores with the numbers of their labels.
+    /// Scores, each with the index of its label.
     scores: Vec<(f64, u32)>,
 }
 
 impl Judged {
-    /// Nothing yet; rows with this label are benign.
+    /// No rows yet. Rows with the label `benign` are benign.
     pub(super) fn new(benign: &str) -> Self {
         Self {
             benign: benign.to_owned(),
@@ -46,7 +46,7 @@ impl Judged {
         }
     }
 
-    /// Takes the label of a row with its score and whether it is an anomaly, where it was judged.
+    /// Adds a row: its label and, if it has a verdict, its score and whether it is an anomaly.
     pub(super) fn add(&mut self, label: &str, verdict: Option<(f64, bool)>) -> Result<()> {
         let number = match self.numbers.get(label) {
             Some(number) => *number,
@@ -79,15 +79,15 @@ impl Judged {
         &self.benign
     }
 
-    /// The labels, those with the most rows first.
+    /// The labels, by decreasing number of rows.
     pub(super) fn by_rows(&self) -> Vec<&OfLabel> {
         let mut labels: Vec<&OfLabel> = self.labels.iter().collect();
         labels.sort_by(|a, b| b.rows.cmp(&a.rows).then(a.label.cmp(&b.label)));
         labels
     }
 
-    /// How the scores rank attacks and benign rows; those of one label alone where it is named. None where there are not
-    /// both.
+    /// The ranking of attacks and benign rows by their scores, or of one label's rows and benign rows. None if one of
+    /// both is missing.
     pub(super) fn ranking(&self, label: Option<&str>) -> Option<Ranking> {
         let benign = self.numbers.get(&self.benign).map(|number| *number as u32);
         let only = label.map(|label| self.numbers.get(label).map(|number| *number as u32));
@@ -96,12 +96,12 @@ impl Judged {
         Ranking::new(rows.map(|(score, number)| (*score, Some(*number) != benign)))
     }
 
-    /// Of how many scores that is, and of how many that there are.
+    /// The number of scores used, and the number of all scores.
     pub(super) fn ranked(&self) -> (u64, u64) {
         (self.scores.len() as u64, self.reservoir.seen())
     }
 
-    /// Attacks and benign rows, and what they were taken for.
+    /// The confusion matrix of attacks and benign rows.
     pub(super) fn confusion(&self) -> Confusion {
         let mut confusion = Confusion::new(vec!["ordinary".to_owned(), "anomaly".to_owned()]);
         for own in &self.labels {
@@ -135,13 +135,13 @@ mod tests {
         assert_eq!(labels, [("benign", 3, 2, 1), ("scan", 2, 2, 2), ("flood", 1, 1, 0)]);
         let auroc = |label| judged.ranking(label).map(|ranking| ranking.auroc());
         assert_eq!((auroc(Some("scan")), auroc(Some("flood"))), (Some(1.0), Some(0.0)));
-        // 4 of 6 pairs are in order.
+        // 4 of 6 pairs are in the right order.
         assert!((auroc(None).expect("there are both") - 4.0 / 6.0).abs() < 1e-12);
         assert_eq!((auroc(Some("other")), judged.ranked()), (None, (5, 5)));
     }
 
     #[test]
-    fn a_name_for_each_row_is_no_label() {
+    fn too_many_distinct_labels_are_refused() {
         let mut judged = Judged::new("benign");
         let failed = (0..2000).find_map(|row| judged.add(&format!("flow {row}"), None).err());
         assert!(failed.is_some_and(|error| error.to_string().contains("more than 1000 labels")));

@@ -7,7 +7,7 @@ use arrow_array::RecordBatch;
 use crate::dataset::DatasetError;
 use crate::dataset::columns::{numbers_of, texts_of};
 
-/// What was said of a row that was judged.
+/// The verdict of a row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Verdict<'a> {
     pub(super) score: f64,
@@ -16,7 +16,7 @@ pub(super) struct Verdict<'a> {
     pub(super) reason: &'a str,
 }
 
-/// Columns that need not be there, and then have no values.
+/// A column that may be missing; then it has no values.
 fn optional_numbers(batch: &RecordBatch, name: &str) -> Vec<f64> {
     numbers_of(batch, name).unwrap_or_else(|_| vec![f64::NAN; batch.num_rows()])
 }
@@ -104,7 +104,7 @@ pub(super) fn flows(batch: &RecordBatch) -> Result<impl Iterator<Item = Flow<'_>
     }))
 }
 
-/// What a host did within a window.
+/// A host window.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window<'a> {
     pub(super) address: Option<IpAddr>,
@@ -126,7 +126,7 @@ pub(super) fn windows(batch: &RecordBatch) -> Result<impl Iterator<Item = Window
     }))
 }
 
-/// Anomalies of one cause.
+/// An incident.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Incident {
     pub(super) number: u64,
@@ -143,7 +143,7 @@ pub(super) struct Incident {
     pub(super) reason: String,
 }
 
-/// The incidents of a batch: of each as often as it was told.
+/// The incidents of a batch, one for each row; an incident has several rows.
 pub(super) fn incidents(batch: &RecordBatch) -> Result<impl Iterator<Item = Incident>, DatasetError> {
     let numbers = |name| numbers_of(batch, name);
     let (number, start, end) = (numbers("incident")?, numbers("start_ms")?, numbers("end_ms")?);

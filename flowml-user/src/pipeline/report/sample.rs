@@ -1,4 +1,4 @@
-//! Rows chosen at random from tables of any length, each with the same chance (reservoir sampling, Vitter 1985).
+//! Random samples of rows from tables of any length, with equal probability (reservoir sampling, Vitter 1985).
 
 use std::rc::Rc;
 
@@ -9,7 +9,7 @@ use arrow_select::take::take_record_batch;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256Plus;
 
-/// Where each thing that comes goes in a reservoir of a fixed size, if anywhere.
+/// Decides which elements are kept in a sample of fixed size, and where.
 #[derive(Clone, Debug)]
 pub(super) struct Reservoir {
     size: usize,
@@ -22,7 +22,7 @@ impl Reservoir {
         Self { size, seen: 0, random: Xoshiro256Plus::seed_from_u64(0) }
     }
 
-    /// The place of the next thing, where it has one; things that came before it may have to make room.
+    /// The position of the next element, if it is kept. It may replace an earlier element.
     pub(super) fn place(&mut self) -> Option<usize> {
         let number = self.seen;
         self.seen += 1;
@@ -30,27 +30,27 @@ impl Reservoir {
         usize::try_from(place).ok().filter(|place| *place < self.size)
     }
 
-    /// How many things came.
+    /// The number of elements so far.
     pub(super) fn seen(&self) -> u64 {
         self.seen
     }
 }
 
-/// Rows of batches of one shape.
+/// A sample of rows from batches of one shape.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     reservoir: Reservoir,
-    /// The batch that holds the row, its place there, and when it came.
+    /// The batch of the row, its position in the batch, and its number in the order of arrival.
     rows: Vec<(Rc<RecordBatch>, usize, u64)>,
 }
 
 impl Sample {
-    /// At most so many rows.
+    /// A sample of at most `size` rows.
     pub(super) fn new(size: usize) -> Self {
         Self { reservoir: Reservoir::new(size), rows: Vec::new() }
     }
 
-    /// Takes some of these rows of a batch.
+    /// Adds rows of a batch; each is kept with equal probability.
     pub(super) fn add(&mut self, batch: &RecordBatch, rows: impl Iterator<Item = u32>) -> Result<()> {
         let mut chosen = Vec::new();
         for row in rows {
@@ -60,7 +60,7 @@ impl Sample {
         if chosen.is_empty() {
             return Ok(());
         }
-        // A copy, so that the rest of the batch can go.
+        // Copies the rows, so that the rest of the batch is freed.
         let numbers: UInt32Array = chosen.iter().map(|(_, row, _)| Some(*row)).collect();
         let own = Rc::new(take_record_batch(batch, &numbers)?);
         for (at, (place, _, came)) in chosen.into_iter().enumerate() {
@@ -73,12 +73,12 @@ impl Sample {
         Ok(())
     }
 
-    /// How many rows there were to choose from.
+    /// The number of rows so far.
     pub(super) fn seen(&self) -> u64 {
         self.reservoir.seen()
     }
 
-    /// The rows in the order in which they came; none where there were none.
+    /// The sampled rows in their order of arrival; None if there are none.
     pub(super) fn batch(&self) -> Result<Option<RecordBatch>> {
         let mut rows: Vec<&(Rc<RecordBatch>, usize, u64)> = self.rows.iter().collect();
         rows.sort_by_key(|(.., came)| *came);
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn few_rows_are_all_taken_and_many_evenly() {
+    fn few_rows_are_all_kept_and_many_are_sampled_evenly() {
         let mut sample = Sample::new(100);
         assert!(sample.batch().expect("nothing is no error").is_none());
         sample.add(&batch(0, 60), 0..60).expect("the rows are there");
@@ -124,7 +124,7 @@ mod tests {
         let taken = numbers(&sample);
         assert_eq!((taken.len(), sample.seen()), (100, 10_060));
         assert!(taken.is_sorted() && taken.windows(2).all(|pair| pair[0] < pair[1]));
-        // 100 of even numbers have this mean, ±290 each standard deviation.
+        // The standard deviation of the mean of 100 rows is about 290.
         let mean = taken.iter().sum::<f64>() / 100.0;
         assert!((mean - 5030.0).abs() < 1200.0, "{mean}");
     }

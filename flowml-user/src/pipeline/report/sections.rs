@@ -1,4 +1,4 @@
-//! The page of a report, section by section.
+//! The HTML of a report, section by section.
 
 use std::ops::Range;
 
@@ -17,13 +17,13 @@ use crate::page::{
 };
 use crate::sink::words::{grouped, probability, short, with_unit};
 
-/// Rows of the tables.
+/// Maximum numbers of rows in the tables.
 const HOSTS: usize = 12;
 const INCIDENTS: usize = 100;
 const FINDINGS: usize = 40;
 const LABELS: usize = 60;
 
-/// The page.
+/// The whole report.
 pub(super) fn page(contents: &Contents, clusters: &Option<Clusters>, inputs: &[String]) -> String {
     let body = html! {
         (numbers(contents))
@@ -56,7 +56,7 @@ fn service_name((number, port): Service) -> String {
     if port == 0 { protocol_name(number) } else { format!("{} {port}", protocol_name(number)) }
 }
 
-/// What a flow goes to.
+/// A service and its host.
 pub(super) fn service_of(host: &str, number: u8, port: u16) -> String {
     format!("{host}, {}", service_name((number, port)))
 }
@@ -69,7 +69,7 @@ fn whole(value: u64) -> Markup {
     html! { (grouped(value)) }
 }
 
-/// How many, where it may be more.
+/// The count, marked if it is only a lower bound.
 fn at_least((count, more): (usize, bool)) -> String {
     if more { format!("more than {}", grouped(count as u64)) } else { grouped(count as u64) }
 }
@@ -94,7 +94,7 @@ fn numbers(contents: &Contents) -> Markup {
     ])
 }
 
-/// The time of all flows, at least a millisecond.
+/// The time span of all flows, at least one millisecond.
 fn time_of(contents: &Contents) -> Range<f64> {
     let steps = contents.time.steps();
     match (steps.first(), steps.last()) {
@@ -202,7 +202,7 @@ fn incidents(contents: &Contents) -> Markup {
             html! { (incident.summary) @if !incident.reason.is_empty() { br; small { (incident.reason) } } },
         ]
     };
-    // Where not all are told, the most severe are.
+    // If not all incidents are shown, the most severe ones are.
     let mut severe = all.clone();
     severe.sort_by(|a, b| b.severity.total_cmp(&a.severity));
     severe.truncate(INCIDENTS);

@@ -1,8 +1,8 @@
-//! How much there was when: flows spread over time, in as many steps as a picture can show.
+//! Traffic over time: flows spread over as many steps as a chart can show.
 
 use std::collections::BTreeMap;
 
-/// Lengths of a step, ms: each divides the next, so that steps can be joined exactly.
+/// Possible lengths of a step, ms. Each divides the next, so that steps can be merged exactly.
 const STEPS_MS: [i64; 19] = [
     1,
     2,
@@ -25,13 +25,13 @@ const STEPS_MS: [i64; 19] = [
     604_800_000,
 ];
 
-/// Steps from the first to the last that are kept apart.
+/// Maximum number of steps from the first to the last.
 const MOST: i64 = 720;
 
-/// Times beyond this are none, ms: the year 5138.
+/// Times after this are invalid, ms: the year 5138.
 const LATEST_MS: f64 = 1e14;
 
-/// What there was in a step.
+/// The traffic in a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Amount {
     pub(super) packets: f64,
@@ -49,17 +49,17 @@ impl Amount {
     }
 }
 
-/// Amounts over time. It begins with the shortest steps, and joins them where there are too many.
+/// Traffic over time. It starts with the shortest steps, and merges them if there are too many.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Timeline {
-    /// Which of [`STEPS_MS`].
+    /// Index into [`STEPS_MS`].
     step: usize,
-    /// By the number of the step since 1970; steps without anything are not there.
+    /// By the number of the step since 1970; empty steps are not stored.
     amounts: BTreeMap<i64, Amount>,
 }
 
 impl Timeline {
-    /// Adds an amount, evenly from one time to another (Unix time, ms), or at once where there is nothing between them.
+    /// Adds an amount, spread evenly from one time to another (Unix time, ms), or at one time if both are equal.
     pub(super) fn add(&mut self, from_ms: f64, to_ms: f64, amount: &Amount) {
         let is_time = |ms: f64| (0.0..=LATEST_MS).contains(&ms);
         if !is_time(from_ms) || !is_time(to_ms) {
@@ -85,7 +85,7 @@ impl Timeline {
         STEPS_MS[self.step] as f64
     }
 
-    /// Joins steps until those to come have room with those that are there.
+    /// Merges steps until the existing ones and the new ones fit.
     fn make_room(&mut self, from_ms: f64, to_ms: f64) {
         loop {
             let (from, to) = (self.step_of(from_ms), self.step_of(to_ms));
@@ -104,7 +104,7 @@ impl Timeline {
         }
     }
 
-    /// The steps from the first to the last, also those in between without anything: from, to (Unix time, ms), and how much.
+    /// The steps from the first to the last, including empty ones: start and end (Unix time, ms), and amount.
     pub(super) fn steps(&self) -> Vec<(f64, f64, Amount)> {
         let (Some((first, _)), Some((last, _))) = (self.amounts.first_key_value(), self.amounts.last_key_value())
         else {
@@ -129,7 +129,7 @@ mod tests {
         let mut time = Timeline::default();
         time.add(1_000_000.0, 1_000_000.0, &PACKETS);
         assert_eq!(time.steps(), [(1_000_000.0, 1_000_001.0, PACKETS)]);
-        // Ten seconds with two steps each of 20 ms: half of a step at both ends.
+        // Ten seconds in steps of 20 ms, with half a step at both ends.
         time.add(1_000_010.0, 1_010_010.0, &PACKETS);
         let steps = time.steps();
         assert_eq!((time.step_ms(), steps.len()), (20.0, 501));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn any_span_has_room_and_nothing_is_lost_by_it() {
+    fn any_time_span_fits_without_loss() {
         let mut time = Timeline::default();
         let (mut packets, start) = (0.0, 1.7e12);
         for exponent in 0..11 {
