@@ -1,5 +1,5 @@
-//! The kernel's programs and the parser and table in userspace agree: the same key, statistics and skip reason for
-//! every frame, whole and mutated, byte for byte.
+//! Checks that the kernel programs agree with the parser and table in userspace: the same key, statistics and skip
+//! reason for every frame, whole and mutated, byte for byte.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,13 +25,14 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 /// Room for the flows of one test.
 const CAPACITY: u32 = 1024;
 
-/// Mutations by which each program is tried.
+/// Number of mutations for each program.
 const MUTATIONS: u64 = 12_000;
 
-/// Frames that no test run takes: they have no whole Ethernet header.
+/// Frames that no test run accepts, because they have no whole Ethernet header.
 const NO_HEADER: [&str; 3] = ["empty", "one_byte", "cut_in_ethernet"];
 
-/// Frames that a classifier's test run does not take, besides: they have no whole IP header. A laboratory's link does.
+/// Further frames that a classifier's test run does not accept, because they have no whole IP header. A laboratory's
+/// link accepts them.
 const NO_IP_HEADER: [&str; 5] = [
     "cut_after_ethernet",
     "ipv4_cut_after_first_byte",
@@ -40,7 +41,7 @@ const NO_IP_HEADER: [&str; 5] = [
     "ipv6_cut_in_header",
 ];
 
-/// How often each outcome was agreed on; `None` where the program was not run.
+/// Number of frames with each outcome; `None` if the program was not run.
 type Tally = BTreeMap<Option<&'static str>, u64>;
 
 fn count(tally: &mut Tally, outcome: Option<Metered>) {
@@ -51,7 +52,7 @@ fn count(tally: &mut Tally, outcome: Option<Metered>) {
     *tally.entry(name).or_default() += 1;
 }
 
-/// Agreement is worth nothing on what did not occur.
+/// Fails unless each of these outcomes occurred: agreement means nothing otherwise.
 fn ensure_occurred(tally: &Tally, reasons: &[Skipped]) -> Result<()> {
     let names = reasons.iter().map(|reason| reason.name()).chain(["counted"]);
     for name in names {
@@ -60,7 +61,7 @@ fn ensure_occurred(tally: &Tally, reasons: &[Skipped]) -> Result<()> {
     Ok(())
 }
 
-/// Calls `work` with tables that keep no payload, and again with some that do.
+/// Calls `work` with tables that keep no payload, and again with tables that keep some.
 fn for_all_payloads(capacity: u32, work: impl Fn(&mut Twins) -> Result<()> + Sync) -> Result<()> {
     for payload in PAYLOAD_LIMITS {
         let kept = Twins::on_cpu(0, capacity, payload, |twins| {
@@ -73,7 +74,7 @@ fn for_all_payloads(capacity: u32, work: impl Fn(&mut Twins) -> Result<()> + Syn
     Ok(())
 }
 
-/// Bytes of which none is like its neighbours.
+/// Bytes that all differ from their neighbours.
 fn payload(length: usize) -> Vec<u8> {
     (0..length as u32).map(|n| (n.wrapping_mul(0x9e37_79b1) >> 24) as u8).collect()
 }
@@ -131,9 +132,10 @@ fn mutated_agree(twins: &mut Twins, frames: &[Vec<u8>]) -> Result<()> {
     Ok(())
 }
 
-/// Both would agree on a wrong place: where payload lies is known of frames that end with it.
+/// The position of the payload is checked on its own, since both sides could agree on a wrong one. It is known for
+/// frames that end with it.
 #[test]
-fn payload_is_where_it_was_put() -> Result<()> {
+fn payload_is_found_at_its_position() -> Result<()> {
     let payload = payload(100);
     let (v4, v6) = (Frame::default().ipv4(&Ipv4::default()), Frame::default().ipv6(&Ipv6::default()));
     let tagged = Frame::default().tag(ether_type::SERVICE_VLAN, 10).tag(ether_type::VLAN, 20).ipv6(&Ipv6::default());
@@ -163,7 +165,7 @@ fn payload_is_where_it_was_put() -> Result<()> {
     Ok(())
 }
 
-/// Multi-buffer frames: XDP reads the linear part alone, wherever that ends.
+/// Frames in several buffers: XDP reads only the linear part, wherever it ends.
 #[test]
 fn frames_in_several_buffers_agree() -> Result<()> {
     let Some(_lab) = require_kernel() else { return Ok(()) };
@@ -181,7 +183,7 @@ fn frames_in_several_buffers_agree() -> Result<()> {
             count(&mut tally, twins.meter(&runner, &input)?);
             twins.forget()?;
         }
-        // What is missing at the end of a linear part may be elsewhere, so none of these is truncated.
+        // Bytes missing at the end of a linear part may be in another buffer, so none of these frames is truncated.
         ensure_occurred(&tally, &[Skipped::NotIp, Skipped::Malformed, Skipped::ExtensionChain, Skipped::NotLinear])?;
         ensure!(!tally.contains_key(&None), "not every frame was tried: {tally:?}");
         Ok(())
@@ -207,7 +209,8 @@ fn large_frames() -> Vec<Vec<u8>> {
     frames
 }
 
-/// Whole flows, in both directions: each packet is compared as it comes, times included, and the epoch as it is drained.
+/// Flows in both directions: each packet is compared as it arrives, times included, and the epoch is compared when it
+/// is drained.
 #[test]
 fn sequences_agree() -> Result<()> {
     let Some(_lab) = require_kernel() else { return Ok(()) };
@@ -232,7 +235,7 @@ fn sequences_agree() -> Result<()> {
     })
 }
 
-/// A packet of one of a few flows, in either direction, different from the others in all that is counted.
+/// A packet of one of a few flows, in either direction. It differs from the others in everything that is counted.
 fn packet_of_a_conversation(random: &mut impl Rng) -> Vec<u8> {
     let (client, server, upwards) = (random.gen_range(1..=2), random.gen_range(3..=4), random.r#gen::<bool>());
     let (from, to) = if upwards { (client, server) } else { (server, client) };
@@ -306,11 +309,11 @@ fn super_packets() -> Vec<Vec<u8>> {
     frames
 }
 
-/// Packets of flows that find no room: the same are counted as overflow, by the same protocol.
+/// Packets of flows without room: both sides count the same packets as overflow, for the same protocol.
 #[test]
 fn a_full_table_agrees() -> Result<()> {
     let Some(_lab) = require_kernel() else { return Ok(()) };
-    // One bucket, so no hash decides who finds room.
+    // There is one bucket, so the hash does not decide which flow gets room.
     const FULL: u32 = SLOTS as u32;
     for_all_payloads(FULL, |twins| {
         for program in Program::ALL {
@@ -326,7 +329,7 @@ fn a_full_table_agrees() -> Result<()> {
     })
 }
 
-/// Over a link, tc sees frames without their outer tag, and any length.
+/// On a link, tc sees frames without their outer tag, and of any length.
 #[test]
 fn frames_of_a_link_agree_with_their_tag_stripped() -> Result<()> {
     let Some(lab) = require_kernel() else { return Ok(()) };
@@ -369,7 +372,7 @@ fn frames_of_a_link_agree_with_their_tag_stripped() -> Result<()> {
     Ok(())
 }
 
-/// What the kernel does to a frame before tc ingress: its outer tag goes beside it.
+/// What the kernel does to a frame before tc ingress: it moves the outer tag out of the frame.
 fn strip(bytes: &[u8]) -> (Vec<u8>, Option<u16>) {
     match bytes.get(12..16) {
         Some(&[0x81, 0, high, low] | &[0x88, 0xa8, high, low]) => {

@@ -1,4 +1,5 @@
-//! How programs come to an interface and leave it: what is tried after a refusal, and what stays behind.
+//! How programs are attached to an interface and detached: what is tried after a refusal, and that nothing stays
+//! behind.
 
 use std::ffi::CStr;
 
@@ -30,7 +31,7 @@ fn attach(
     })?
 }
 
-/// The part of an ELF64 file (elf(5)) that a section is.
+/// The bytes of a section in an ELF64 file (elf(5)).
 fn section<'a>(object: &'a mut [u8], name: &CStr) -> Result<&'a mut [u8]> {
     let number = |at: usize, bytes: usize| {
         let field = object.get(at..at + bytes).context("cut off")?;
@@ -49,7 +50,7 @@ fn section<'a>(object: &'a mut [u8], name: &CStr) -> Result<&'a mut [u8]> {
     anyhow::bail!("the object has no section {name:?}")
 }
 
-/// `r0 = r9`, where r9 is not set.
+/// `r0 = r9`, although r9 is not initialised.
 const UNSET: [u8; 8] = [0xbf, 0x90, 0, 0, 0, 0, 0, 0];
 
 /// The kernel object with programs that the verifier refuses: their first instruction is [`UNSET`].
@@ -62,7 +63,7 @@ fn refused(sections: &[&CStr]) -> Result<Vec<u8>> {
 }
 
 #[test]
-fn auto_goes_on_where_the_verifier_refuses_a_program() -> Result<()> {
+fn auto_tries_the_next_mode_if_the_verifier_refuses_a_program() -> Result<()> {
     let Some(lab) = require_kernel() else { return Ok(()) };
     let [peer, metered] = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
     let no_frags: &[&CStr] = &[c"xdp.frags"];
@@ -82,7 +83,7 @@ fn auto_goes_on_where_the_verifier_refuses_a_program() -> Result<()> {
         drop(attached);
         assert_eq!(Hooks::of(&metered)?, Hooks::default());
     }
-    // Who asks for native XDP is given the reason.
+    // A user who requests native XDP gets the reason of the failure.
     let mut table = KernelTable::load(&refused(no_xdp)?, Some(64), None, Boundaries::default())?;
     let outcome = attach(&mut table, &metered, Wanted::Only(Mode::Native), false, TcHook::of_kernel())?;
     let error = outcome.err().context("a program that the verifier refuses was attached")?;
@@ -104,7 +105,7 @@ fn tc(interface: &Interface, arguments: &[&str]) -> Result<()> {
 }
 
 #[test]
-fn clsact_goes_with_the_programs_that_it_was_added_for() -> Result<()> {
+fn clsact_is_removed_with_the_programs_that_it_was_added_for() -> Result<()> {
     let Some(lab) = require_kernel() else { return Ok(()) };
     let [peer, metered] = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
     for mode in [Mode::Tc, Mode::Generic] {
@@ -122,30 +123,30 @@ fn clsact_goes_with_the_programs_that_it_was_added_for() -> Result<()> {
             let hooks = Hooks { xdp: mode != Mode::Tc, tc_ingress: mode == Mode::Tc, tc_egress: egress };
             assert_eq!(Hooks::of(&metered)?, hooks);
             end(attached)?;
-            assert!(!has_clsact(&metered)?, "{mode}, egress {egress}: it was left behind");
+            assert!(!has_clsact(&metered)?, "{mode}, egress {egress}: clsact was left behind");
 
-            // Somebody else's filter, that came meanwhile, keeps it.
+            // A filter of another program, added meanwhile, keeps clsact.
             if uses_tc {
                 let attached = begin()?;
                 let mut others = kernel_table(Some(64), None)?;
                 let foreign = attach(&mut others, &metered, Wanted::Only(Mode::Tc), false, TcHook::Clsact)??;
                 end(attached)?;
-                assert!(has_clsact(&metered)?, "{mode}, egress {egress}: it was in use");
+                assert!(has_clsact(&metered)?, "{mode}, egress {egress}: clsact was removed although in use");
                 assert_eq!(Hooks::of(&metered)?, Hooks { tc_ingress: true, ..Hooks::default() });
                 end(foreign)?;
                 tc(&metered, &["qdisc", "del", "clsact"])?;
             }
 
-            // And so does being there before.
+            // clsact that existed before is kept too.
             tc(&metered, &["qdisc", "add", "clsact"])?;
             let attached = begin()?;
             assert_eq!(Hooks::of(&metered)?, hooks);
             end(attached)?;
-            assert!(has_clsact(&metered)?, "{mode}, egress {egress}: it was somebody else's");
+            assert!(has_clsact(&metered)?, "{mode}, egress {egress}: clsact of another program was removed");
             tc(&metered, &["qdisc", "del", "clsact"])?;
         }
     }
-    // It counts as TCX does.
+    // Classic tc counts the same as TCX.
     let mut account = Account::new(kernel_table(Some(64), None)?);
     let attached = attach(account.table(), &metered, Wanted::Only(Mode::Tc), true, TcHook::Clsact)??;
     let sent = FrameSender::open(&peer)?.spray(&FlowSpray::unanswered(&metered, 10, 1000), Rate::Full)?;
@@ -154,14 +155,15 @@ fn clsact_goes_with_the_programs_that_it_was_added_for() -> Result<()> {
 }
 
 #[test]
-fn clsact_goes_where_attaching_fails_half_way() -> Result<()> {
+fn clsact_is_removed_if_attaching_fails_half_way() -> Result<()> {
     let Some(lab) = require_kernel() else { return Ok(()) };
     let [_, metered] = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
     let mut table = kernel_table(Some(64), None)?;
     metered.host.enter(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let mut found = runtime.block_on(async { Interfaces::read().await?.named(&metered.name) })?;
-        // The name decides where clsact and filters go, and none has that index.
+        // The interface's name is used for clsact and filters, and its index for attaching. No interface has this
+        // index.
         found.index += 1000;
         let attached = attach_by(&mut table.programs, found, Wanted::Only(Mode::Native), true, TcHook::Clsact);
         ensure!(attached.is_err(), "{attached:?}");

@@ -1,4 +1,5 @@
-//! `flowml train`, `read`, `score`, `eval` and `model` on captures: what was learnt from one judges the next.
+//! `flowml train`, `read`, `score`, `eval` and `model` on captures: a model that was trained on one capture scores the
+//! next.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -10,10 +11,10 @@ use flowml_tests::frames::{Frame, Ipv4, Ports};
 use flowml_tests::lab::or_skip;
 use serde_json::Value;
 
-/// When the first packet was seen, ns.
+/// Time of the first packet in ns.
 const BEGIN_NS: u64 = 1_700_000_000_000_000_000;
 
-/// Five hosts ask a server, 60 s long, each ten times a second and from another port each time.
+/// Five hosts send requests to a server for 60 s, each ten times a second, each time from another port.
 fn ordinary(begin_ns: u64) -> Vec<Record> {
     let ask = |n: u64| {
         let ports = Ports { source: 20_000 + (n % 30_000) as u16, destination: 53 };
@@ -24,7 +25,7 @@ fn ordinary(begin_ns: u64) -> Vec<Record> {
     (0..3000).map(ask).collect()
 }
 
-/// For three seconds one host asks for every port.
+/// One host probes every port for three seconds.
 fn scan(begin_ns: u64) -> Vec<Record> {
     let ask = |n: u64| {
         let ports = Ports { source: 40_000, destination: 1 + n as u16 };
@@ -43,7 +44,7 @@ fn flowml(folder: &Path, line: &str) -> Result<Output> {
     output.with_context(|| format!("flowml {line}"))
 }
 
-/// What a command that succeeds writes to standard output.
+/// The standard output of a command that must succeed.
 fn done(folder: &Path, line: &str) -> Result<String> {
     let output = flowml(folder, line)?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -51,7 +52,7 @@ fn done(folder: &Path, line: &str) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// A folder with an ordinary capture, another one, and one of an attack.
+/// A folder with two normal captures and one of an attack.
 fn captures() -> Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     let write = |name: &str, records: &[Record]| std::fs::write(folder.path().join(name), Pcap::of(1).write(records));
@@ -68,7 +69,7 @@ fn rows(text: &str, kind: &str) -> Result<Vec<Value>> {
 }
 
 #[test]
-fn what_was_learnt_from_one_capture_judges_the_next() -> Result<()> {
+fn a_model_of_one_capture_scores_the_next() -> Result<()> {
     let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = captures()?;
     let folder = folder.path();
@@ -80,7 +81,7 @@ fn what_was_learnt_from_one_capture_judges_the_next() -> Result<()> {
     let hosts = rows(&quiet, "host")?;
     let unscored = hosts.iter().filter(|row| row["probability"].as_f64().is_none()).count();
     ensure!(hosts.len() > 300 && unscored == 0, "{unscored} of {} windows are not scored", hosts.len());
-    ensure!(rows(&quiet, "incident")?.is_empty(), "tuesday is as monday was");
+    ensure!(rows(&quiet, "incident")?.is_empty(), "tuesday's traffic is that of monday, and there are incidents");
     let loud = done(folder, "read attack.pcap --model office.json -q -o jsonl=-")?;
     let incidents = rows(&loud, "incident")?;
     let first = incidents.first().context("the scan is no incident")?;
@@ -95,12 +96,12 @@ fn what_was_learnt_from_one_capture_judges_the_next() -> Result<()> {
 }
 
 #[test]
-fn what_an_operator_says_of_an_incident_is_known_the_next_time() -> Result<()> {
+fn feedback_about_an_incident_applies_to_the_next_run() -> Result<()> {
     let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = captures()?;
     let folder = folder.path();
     done(folder, "train monday.pcap --model office.json -q")?;
-    // Judged by a copy each time: reading learns on.
+    // A copy of the model is used each time, because reading continues to train it.
     let judge = |model: &str, outputs: &str| {
         std::fs::copy(folder.join(model), folder.join("used.json"))?;
         done(folder, &format!("read attack.pcap --model used.json -q {outputs} -o jsonl=-"))
@@ -110,19 +111,25 @@ fn what_an_operator_says_of_an_incident_is_known_the_next_time() -> Result<()> {
     let of_state = |state| {
         Ok::<_, anyhow::Error>(rows(&before, "incident")?.into_iter().filter(|row| row["state"] == state).count())
     };
-    ensure!([of_state("open")?, of_state("closed")?] == [1, 1], "one that begins and ends: {before}");
+    ensure!(
+        [of_state("open")?, of_state("closed")?] == [1, 1],
+        "expected one incident that opens and closes: {before}"
+    );
 
     for records in ["records.jsonl", "records"] {
         std::fs::copy(folder.join("office.json"), folder.join("told.json"))?;
         done(folder, &format!("feedback {records} --incident 1 --benign --model told.json"))?;
         let after = judge("told.json", "")?;
-        ensure!(rows(&after, "incident")?.is_empty(), "{records}: it was nothing, and is told again");
+        ensure!(
+            rows(&after, "incident")?.is_empty(),
+            "{records}: an incident that was labelled benign is reported again"
+        );
         let shown = done(folder, "model show told.json")?;
         ensure!(shown.contains(&format!("benign: incident 1 of {records}")), "{shown}");
     }
     done(folder, "feedback records --incident 1 --attack --model told.json")?;
     let after = judge("told.json", "")?;
-    ensure!(!rows(&after, "incident")?.is_empty(), "what is nearest was said last, and is an attack");
+    ensure!(!rows(&after, "incident")?.is_empty(), "the last feedback, about an attack, does not apply");
 
     let other = flowml(folder, "feedback records --incident 7 --benign --model told.json")?;
     let said = String::from_utf8_lossy(&other.stderr);
@@ -131,7 +138,7 @@ fn what_an_operator_says_of_an_incident_is_known_the_next_time() -> Result<()> {
 }
 
 #[test]
-fn captures_are_tables_of_flows_or_hosts_with_labels_from_a_list() -> Result<()> {
+fn captures_can_be_evaluated_as_flows_or_hosts_with_a_list_of_labels() -> Result<()> {
     let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = captures()?;
     let folder = folder.path();
@@ -153,7 +160,7 @@ fn captures_are_tables_of_flows_or_hosts_with_labels_from_a_list() -> Result<()>
 }
 
 #[test]
-fn what_does_not_fit_is_refused_in_one_line() -> Result<()> {
+fn wrong_inputs_are_refused_in_one_line() -> Result<()> {
     let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = captures()?;
     let folder = folder.path();

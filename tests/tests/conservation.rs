@@ -1,7 +1,8 @@
-//! Not a packet and not a byte is lost: what was sent, counted by the sender and by the interface, is what the
-//! programs received, and each packet is in a flow or skipped for a reason. On the real programs, under load.
+//! No packet and no byte is lost: the packets that were sent, by the counts of sender and interface, equal those that
+//! the programs received. Each packet is in a flow, or skipped for a reason. The tests use the real programs under
+//! load.
 //!
-//! `FLOWML_CONSERVATION_RUNS=n` runs each test so many times in a row.
+//! `FLOWML_CONSERVATION_RUNS=n` runs each test n times.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,24 +22,24 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// Packets of each test and CPU. Those of the volume test come by test runs, the others over a link.
+/// Packets of each test and CPU. Those of the volume test come from test runs, the others over a link.
 mod volume {
-    /// Two CPUs at once.
+    /// The test with two CPUs at once.
     pub(crate) const TWO_CPUS: u64 = 400_000;
-    /// A table of 64 entries.
+    /// The test with a table of 64 entries.
     pub(crate) const FULL_TABLE: u64 = 300_000;
-    /// Draining under full load.
+    /// The test that drains under full load.
     pub(crate) const FULL_LOAD: u64 = 2_000_000;
-    /// Each mode.
+    /// The test of each mode.
     pub(crate) const MODE: u64 = 100_000;
-    /// Test runs, with no link in between.
+    /// The test with test runs, without a link.
     pub(crate) const TEST_RUNS: u64 = 7_500_000;
 
     const LINK: u64 = 2 * (TWO_CPUS + FULL_TABLE + FULL_LOAD + 3 * MODE);
     const _: () = assert!(LINK >= 5_000_000 && LINK + 2 * TEST_RUNS >= 20_000_000);
 }
 
-/// Runs a test as often as the environment says.
+/// Runs a test as often as the environment variable states.
 fn repeat(test: impl Fn() -> Result<()>) -> Result<()> {
     let runs = match std::env::var("FLOWML_CONSERVATION_RUNS") {
         Ok(runs) => runs.parse().with_context(|| format!("FLOWML_CONSERVATION_RUNS={runs} is no number"))?,
@@ -47,7 +48,7 @@ fn repeat(test: impl Fn() -> Result<()>) -> Result<()> {
     (1..=runs).try_for_each(|run: u32| test().with_context(|| format!("run {run} of {runs}")))
 }
 
-/// A link whose far end is metered. The fields are dropped in this order.
+/// A link whose far end is metered. The order of the fields is the order in which they are dropped.
 struct Rig {
     account: Account,
     _attachment: Attachment,
@@ -58,7 +59,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// `None` where the machine cannot run it.
+    /// Builds the link, or returns `None` if the machine cannot run it.
     fn new(mode: Mode, capacity: Option<u32>) -> Result<Option<Self>> {
         let Some(lab) = require_kernel() else { return Ok(None) };
         let (near, far) = (lab.host("near")?, lab.host("far")?);
@@ -70,7 +71,7 @@ impl Rig {
         Ok(Some(Self { account, _attachment: attachment, to, sender, rx_packets_before, _lab: lab }))
     }
 
-    /// Sends from both CPUs at once, a spray each, draining meanwhile.
+    /// Sends a spray from each CPU at once, and drains meanwhile.
     fn spray(&mut self, sprays: &[FlowSpray; 2], pause: Duration, mut each: impl FnMut(Counted<'_>)) -> Result<Sent> {
         let sender = &self.sender;
         let send = || on_both_cpus(|cpu| sender.spray(&sprays[cpu], Rate::Full));
@@ -80,8 +81,8 @@ impl Rig {
         Ok(sent)
     }
 
-    /// Waits for all that was sent, and asks the interface as well. (While XDP is on a veth it counts frames of sockets
-    /// without their Ethernet header, so only its packets mean the same.)
+    /// Waits for everything that was sent, and compares it with the interface's counters. Only packets are compared:
+    /// with XDP on a veth, the interface counts frames from sockets without their Ethernet header.
     fn settle(&mut self, sent: Sent, each: impl FnMut(Counted<'_>)) -> Result<()> {
         self.account.settle(sent, each)?;
         let counted = self.to.counters()?.rx_packets - self.rx_packets_before;
@@ -101,7 +102,7 @@ fn on_both_cpus<T: Send>(work: impl Fn(usize) -> Result<T> + Sync) -> Result<[T;
     })
 }
 
-/// A spray of UDP (CPU 0) and one of TCP (CPU 1), which have no flow in common.
+/// A spray of UDP (CPU 0) and one of TCP (CPU 1), without common flows.
 fn sprays(to: &Interface, flows: u32, packets: u64) -> [FlowSpray; 2] {
     let udp = FlowSpray::unanswered(to, flows, packets);
     let ip = Ipv4 { destination: to.v4, ..Ipv4::default() };
@@ -109,7 +110,7 @@ fn sprays(to: &Interface, flows: u32, packets: u64) -> [FlowSpray; 2] {
     [udp.clone(), FlowSpray { template: tcp, step: 0x9e37_79b1, ..udp }]
 }
 
-/// Packets by flow, whichever epoch and CPU they were counted in.
+/// Packets of each flow, over all epochs and CPUs.
 #[derive(Default)]
 struct Flows(HashMap<FlowKey, u64>);
 
@@ -118,12 +119,12 @@ impl Flows {
         *self.0.entry(*flow.key).or_default() += flow.counts.packets();
     }
 
-    /// Each flow of two sprays must have its share, to the packet.
+    /// Fails unless each flow of two sprays has the same number of packets.
     fn ensure_even(&self, flows: u32, packets: u64) -> Result<()> {
         ensure!(self.0.len() as u64 == 2 * u64::from(flows), "{} flows instead of twice {flows}", self.0.len());
         let share = packets / u64::from(flows);
         let uneven = self.0.iter().find(|&(_, &packets)| packets != share);
-        ensure!(uneven.is_none(), "{uneven:?} should have {share} packets");
+        ensure!(uneven.is_none(), "{uneven:?}, but each flow should have {share} packets");
         Ok(())
     }
 }
@@ -140,9 +141,9 @@ fn two_cpus_at_once_lose_nothing() -> Result<()> {
     })
 }
 
-/// The same flow on both CPUs at the same time: no packet is lost, and no gap between the CPUs is invented.
+/// The same flow on both CPUs at the same time: no packet is lost, and no gap between the CPUs is counted.
 #[test]
-fn a_flow_on_two_cpus_at_once_is_whole() -> Result<()> {
+fn a_flow_on_two_cpus_at_once_is_complete() -> Result<()> {
     const PACKETS: u64 = 50_000;
     repeat(|| {
         let Some(mut rig) = Rig::new(Mode::Native, None)? else { return Ok(()) };
@@ -172,7 +173,7 @@ fn a_flow_on_two_cpus_at_once_is_whole() -> Result<()> {
 }
 
 #[test]
-fn a_table_of_64_entries_under_100_000_flows_accounts_for_all() -> Result<()> {
+fn a_table_of_64_entries_accounts_for_100_000_flows() -> Result<()> {
     const FLOWS: u32 = 100_000;
     repeat(|| {
         let Some(mut rig) = Rig::new(Mode::Native, Some(64))? else { return Ok(()) };
@@ -226,16 +227,16 @@ fn every_mode_loses_nothing() -> Result<()> {
     })
 }
 
-/// As fast as the programs run, on both CPUs, drained without a pause.
+/// Test runs as fast as possible on both CPUs, drained without a pause.
 #[test]
 fn test_runs_at_full_speed_lose_nothing() -> Result<()> {
-    /// Runs of one system call.
+    /// Runs in one system call.
     const BATCH: u32 = 25_000;
     repeat(|| {
         let Some(_lab) = require_kernel() else { return Ok(()) };
         let mut account = Account::new(kernel_table(None, None)?);
         let runners = [Program::XdpFrags.load(account.table())?, Program::Ingress.load(account.table())?];
-        // Each CPU has flows of its own, and one that both have.
+        // Each CPU has its own flows, and one flow is on both.
         let frames: Vec<_> = (0..4u16)
             .map(|port| Frame::default().ipv4(&Ipv4::default()).udp(Ports { source: port, destination: 53 }).finish())
             .collect();
@@ -264,8 +265,8 @@ fn test_runs_at_full_speed_lose_nothing() -> Result<()> {
     })
 }
 
-/// Each frame has the reason that the table of named frames gives, and is counted under it as often as it was sent,
-/// with all its bytes: in tc, also those of the tag that the kernel has taken out.
+/// Each frame has the skip reason of the table of named frames. It is counted under that reason as often as it was
+/// sent, with all its bytes: in tc, this includes the tag that the kernel has stripped.
 #[test]
 fn skipped_packets_are_counted_by_their_reason() -> Result<()> {
     repeat(|| {
@@ -277,13 +278,13 @@ fn skipped_packets_are_counted_by_their_reason() -> Result<()> {
     })
 }
 
-/// A CPU whose number is beyond those that the table was made for counts what it sees as skipped.
+/// A CPU whose number is beyond those of the table counts its packets as skipped.
 #[test]
 fn frames_on_a_cpu_without_a_partition_are_counted() -> Result<()> {
     let Some(_lab) = require_kernel() else { return Ok(()) };
     let frame = Frame::default().ipv4(&Ipv4::default()).udp(Ports::default()).payload(&[0; 100]).finish();
     let bytes = frame.len() as u64;
-    // CPU 0 alone has a partition.
+    // Only CPU 0 has a partition.
     let mut account = Account::new(kernel_table_for(1, 64)?);
     for program in Program::ALL {
         let runner = program.load(account.table())?;
@@ -307,7 +308,7 @@ fn frames_on_a_cpu_without_a_partition_are_counted() -> Result<()> {
 }
 
 fn check_reasons(rig: &mut Rig, mode: Mode) -> Result<()> {
-    /// How often each CPU sends all frames.
+    /// Number of times that each CPU sends all frames.
     const TIMES: u64 = 10;
     let mut random = Xoshiro256PlusPlus::seed_from_u64(11);
     let (mut frames, mut expected, mut in_flows) = (Vec::new(), [Count::default(); Skipped::COUNT], Count::default());
@@ -332,22 +333,22 @@ fn check_reasons(rig: &mut Rig, mode: Mode) -> Result<()> {
     Ok(())
 }
 
-/// The named frames, and one whose headers do not fit a page.
+/// The named frames, and one whose headers are longer than a page.
 fn frames_and_reasons(mode: Mode) -> impl Iterator<Item = (Vec<u8>, Option<Skipped>)> {
     let long = Extension::DestinationOptions { units: u8::MAX };
     let beyond_a_page = Frame::default().ipv6(&Ipv6::default()).extension(long).extension(long).udp(Ports::default());
     let named = NAMED.iter().filter(move |named| mode != Mode::Tc || !DISCARDED_BEFORE_TC.contains(&named.name));
     let named = named.map(|named| ((named.build)(), named.skipped));
-    // What has no whole Ethernet header cannot be sent.
+    // A frame without a whole Ethernet header cannot be sent.
     let named = named.filter(|(bytes, _)| bytes.len() >= 14);
     named.chain([(beyond_a_page.finish(), Some(Skipped::NotLinear))])
 }
 
-/// Frames that one CPU sends in one go.
+/// Frames that one CPU sends at once.
 type Shot = (usize, Vec<(Sender, Vec<u8>)>);
 
-/// What is sent before the next drain: at most two packets in each direction, whose times are then the first and the
-/// last time of that direction, and known to the nanosecond.
+/// Frames that are sent before the next drain. There are at most two packets in each direction, so their times are the
+/// first and the last time of that direction, and known to the nanosecond.
 fn shots(epoch: usize, random: &mut impl Rng) -> Vec<Shot> {
     let mut frame = |sender| (sender, segment(sender, random));
     match epoch % 10 {
@@ -362,7 +363,7 @@ fn shots(epoch: usize, random: &mut impl Rng) -> Vec<Shot> {
     }
 }
 
-/// A TCP segment between the same two ends, unlike the others in all that is counted.
+/// A TCP segment of the same connection. It differs from the others in everything that is counted.
 fn segment(sender: Sender, random: &mut impl Rng) -> Vec<u8> {
     let (ends, ports) = (Ipv4::default(), Tcp::default());
     let (source, destination, source_port, destination_port) = match sender {
@@ -374,7 +375,7 @@ fn segment(sender: Sender, random: &mut impl Rng) -> Vec<u8> {
     Frame::default().ipv4(&ip).tcp(&tcp).payload(&vec![0x55; random.gen_range(0..1400)]).finish()
 }
 
-/// The times of the packets that `sender` sent in these parts, which are in order.
+/// The times of the packets that `sender` sent in these partial flows, which are in order.
 fn times(parts: &[FlowStats], sender: Sender) -> Result<Vec<u64>> {
     let mut times = Vec::new();
     for direction in parts.iter().map(|part| part.direction(sender)) {
@@ -388,7 +389,7 @@ fn times(parts: &[FlowStats], sender: Sender) -> Result<Vec<u64>> {
     Ok(times)
 }
 
-/// A flow that crosses many epochs and moves from CPU to CPU and back is what one table would have made of its packets.
+/// A flow over many epochs that moves between CPUs has the statistics that one table would have counted.
 #[test]
 fn a_flow_over_epochs_and_cpus_has_the_moments_of_all_its_packets() -> Result<()> {
     const EPOCHS: usize = 150;
@@ -452,7 +453,8 @@ fn packet(time_ns: u64, bytes: &[u8], interface: u32) -> Result<Packet> {
     parse(&seen, bytes).map_err(|reason| anyhow::anyhow!("skipped as {}", reason.name()))
 }
 
-/// The moments once more, by hand: from bytes at their places in IPv4 and TCP headers without options, and from times.
+/// Computes the moments again from the bytes of the frames, at the positions of IPv4 and TCP headers without options,
+/// and from times.
 fn check_moments(stats: &FlowStats, frames: &[(u64, Vec<u8>)]) -> Result<()> {
     for sender in [Sender::Lower, Sender::Upper] {
         let own_port = Tcp::default().source_port.to_be_bytes();
@@ -487,7 +489,7 @@ fn gaps_us(times_ns: &[u64]) -> Vec<u64> {
     times_ns.windows(2).map(|pair| pair[1] / 1000 - pair[0] / 1000).collect()
 }
 
-/// Sum of squares, smallest, largest.
+/// Sum of squares, minimum, maximum.
 fn moments(gaps: &[u64]) -> (u128, Option<u64>, Option<u64>) {
     (gaps.iter().map(|gap| u128::from(*gap).pow(2)).sum(), gaps.iter().min().copied(), gaps.iter().max().copied())
 }

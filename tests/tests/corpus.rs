@@ -1,4 +1,4 @@
-//! A small corpus, of what the laboratory makes without attackers' tools: its rules label what they should.
+//! Makes a small corpus without attack tools, and checks that its rules label its attacks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use flowml_tests::corpus::{self, ATTACKS, BENIGN, Equipment, Labelled, Part, Pla
 use flowml_tests::lab::require_lab;
 
 #[test]
-fn each_part_has_its_attacks_under_their_labels_and_not_those_of_the_other() -> Result<()> {
+fn rules_label_the_attacks_of_their_own_part_and_not_of_the_other() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let folder = tempfile::tempdir()?;
     let plan = Plan {
@@ -40,7 +40,7 @@ fn each_part_has_its_attacks_under_their_labels_and_not_those_of_the_other() -> 
 }
 
 #[test]
-fn an_unknown_class_is_named_before_anything_is_made() {
+fn an_unknown_class_is_reported_before_anything_is_made() {
     let Some(lab) = require_lab() else { return };
     let folder = tempfile::tempdir().expect("there is room");
     let plan = Plan {

@@ -1,4 +1,5 @@
-//! Attacks against ordinary traffic are reported, soon, as the right host and as one incident each; ordinary traffic is not.
+//! Attacks during normal traffic are reported soon, with the right host, as one incident each. Normal traffic is not
+//! reported.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,27 +17,28 @@ use flowml_tests::traffic::background::Habits;
 /// The learner warms up for 30 intervals of a second, and a busy machine may be late.
 const WARM_UP_LIMIT: Duration = Duration::from_secs(120);
 
-/// A successor warms up for 600 drains, and is on trial for 30: of four a second here, so that it takes minutes and not ten.
-const TAKE_OVER_INTERVAL: &str = "250ms";
-const TAKE_OVER_LIMIT: Duration = Duration::from_secs(400);
+/// A candidate model warms up for 600 drains, and its trial takes 30. With four drains a second this takes less than
+/// three minutes instead of ten.
+const PROMOTION_INTERVAL: &str = "250ms";
+const PROMOTION_LIMIT: Duration = Duration::from_secs(400);
 
-/// How long ordinary traffic is scored before the first attack.
+/// Seconds for which normal traffic is scored before the first attack.
 const ORDINARY: usize = 20;
 
-/// At most this part of the host windows of ordinary traffic may be called anomalies. The alarm level promises 10⁻⁴ of
-/// independent windows; half a minute of warm-up, whose windows overlap and which has seen each kind of download but a
-/// few times, does not carry that far.
+/// Largest acceptable ratio of anomalies among host windows of normal traffic. The alarm level is 10⁻⁴ for independent
+/// windows. A model of half a minute, whose windows overlap and which has seen each kind of download only a few times,
+/// cannot reach it.
 const FALSE_ALARMS: f64 = 0.02;
 
-/// At most so many incidents may be told in the half minute of ordinary traffic: that is what chance makes in a day, but a
-/// learner of half a minute is no day old.
+/// Largest acceptable number of incidents in half a minute of normal traffic. By chance that many occur in a day, but a
+/// model of half a minute is less certain.
 const FALSE_INCIDENTS: usize = 1;
 
-/// An attack must be reported within so many intervals, the one in which its first packet comes being the first.
+/// An attack must be reported within this many intervals. The interval of its first packet is the first.
 const INTERVALS: usize = 3;
 
 #[test]
-fn attacks_are_reported_within_three_intervals_as_the_right_host_and_one_incident_each() -> Result<()> {
+fn attacks_are_reported_within_three_intervals_with_the_right_host_as_one_incident_each() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let town = Town::build(lab)?;
     let _background = town.live(Habits { seed: 1, duration: Duration::from_secs(600), pace: 1.0 })?;
@@ -49,7 +51,7 @@ fn attacks_are_reported_within_three_intervals_as_the_right_host_and_one_inciden
 
     let scene = |stranger: usize| Scene { attacker: &town.strangers[stranger], victim: &town.server, seed: 7 };
     let scan = attack(&meter, || port_scan(scene(0), 2000, 1000).map(drop))?;
-    // Of a model of half a minute, more than of one that has seen much.
+    // A model of half a minute needs more packets to detect the flood than a model of much traffic.
     let flood = attack(&meter, || syn_flood(scene(1), 80, 15_000, 5000).map(drop))?;
     // Its source is an anomaly while it connects, its target for as long as the connections last.
     let held = attack(&meter, || slow_connections(scene(2), 80, 200, Duration::from_secs(5)))?;
@@ -59,7 +61,7 @@ fn attacks_are_reported_within_three_intervals_as_the_right_host_and_one_inciden
     assert_incidents(&seen, ordinary_until, 3);
     let scanner = town.strangers[0].v4;
     assert_reported(&seen, "the scan", scan, |address| address == scanner, scanner.into())?;
-    // The sources of the flood, which do not exist.
+    // The spoofed sources of the flood.
     let spoofed = |address: Ipv4Addr| address.octets()[..2] == [10, 78];
     assert_reported(&seen, "the flood", flood, spoofed, town.server.v4.into())?;
     let holder = town.strangers[2].v4;
@@ -70,7 +72,7 @@ fn attacks_are_reported_within_three_intervals_as_the_right_host_and_one_inciden
     Ok(())
 }
 
-/// The model that ships with flowml finds attacks from the first second on.
+/// The model that ships with flowml detects attacks from the first second on.
 #[test]
 fn attacks_are_reported_without_any_training() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
@@ -90,7 +92,7 @@ fn attacks_are_reported_without_any_training() -> Result<()> {
     let (seen, _) = meter.stop()?;
 
     let unscored = seen.windows.iter().filter(|window| window.probability.is_none()).count();
-    assert_eq!(unscored, 0, "there is no warm-up");
+    assert_eq!(unscored, 0, "windows without a score, although the shipped model needs no warm-up");
     let incidents: Vec<_> = seen.incidents_within(0..=ordinary_until).collect();
     assert!(incidents.len() <= FALSE_INCIDENTS, "{incidents:#?}");
     assert_incidents(&seen, ordinary_until, 4);
@@ -99,7 +101,8 @@ fn attacks_are_reported_without_any_training() -> Result<()> {
     assert_reported(&seen, "the scan", scan, |address| address == stranger(0), stranger(0).into())?;
     assert_reported(&seen, "the flood", flood, spoofed, town.server.v4.into())?;
     assert_reported(&seen, "the flood of datagrams", datagrams, |address| address == stranger(2), stranger(2).into())?;
-    // The server's answers are not seen: a connection ends with its idle timeout, and what the model says is withheld.
+    // The server's answers are not metered: a connection ends with its idle timeout, and the model's result for it is
+    // withheld.
     let guessed = stranger(3);
     let reported: Vec<_> = seen.incidents.iter().filter(|incident| incident.names(guessed.into())).collect();
     assert!(matches!(reported[..], [incident] if incident.kind == "brute_force"), "{reported:#?}");
@@ -107,10 +110,11 @@ fn attacks_are_reported_without_any_training() -> Result<()> {
     Ok(())
 }
 
-/// An attack that is there before the meter, and lasts until a model of the town's own traffic has taken over, is one incident
-/// from the start, by a test that needs no model. Its host does not train the model that takes over: to that, it is an anomaly.
+/// An attack that starts before the meter lasts until the candidate model of the town's own traffic is promoted. It is
+/// one incident from the start, by a sequential test that needs no model. Its host does not train the candidate, so
+/// that it is an anomaly for the candidate.
 #[test]
-fn an_attack_that_lasts_from_before_the_start_is_found_on_and_on() -> Result<()> {
+fn an_attack_from_before_the_start_is_detected_before_and_after_the_promotion() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let town = Town::build(lab)?;
     let _background = town.live(Habits { seed: 3, duration: Duration::from_secs(600), pace: 1.0 })?;
@@ -128,20 +132,20 @@ fn an_attack_that_lasts_from_before_the_start_is_found_on_and_on() -> Result<()>
                 .try_for_each(|_| port_scan(scene, 500, 500).map(drop))
         }
     })?;
-    let meter = Meter::start(&town.server, &["--seed", "1", "--interval", TAKE_OVER_INTERVAL])?;
-    let outcome = wait(&meter, TAKE_OVER_LIMIT, |_| {
+    let meter = Meter::start(&town.server, &["--seed", "1", "--interval", PROMOTION_INTERVAL])?;
+    let outcome = wait(&meter, PROMOTION_LIMIT, |_| {
         meter.stderr().contains("hosts: the model of this host's own traffic takes over")
     })
     .and_then(|()| {
-        let taken_over = unix_ms();
-        wait_intervals(&meter, taken_over, 10).map(|()| taken_over)
+        let promoted = unix_ms();
+        wait_intervals(&meter, promoted, 10).map(|()| promoted)
     });
     stopped.store(true, Ordering::Relaxed);
     scan.join().map_err(|_| anyhow!("the scan panicked"))???;
-    let taken_over = outcome.with_context(|| format!("it said:\n{}", meter.stderr()))?;
+    let promoted = outcome.with_context(|| format!("it said:\n{}", meter.stderr()))?;
     let (seen, said) = meter.stop()?;
 
-    let is_attack = |window: &&Window| window.address == IpAddr::V4(scanner.v4) && window.end_ms > taken_over;
+    let is_attack = |window: &&Window| window.address == IpAddr::V4(scanner.v4) && window.end_ms > promoted;
     let windows: Vec<_> = seen.windows.iter().filter(is_attack).collect();
     let found = windows.iter().filter(|window| window.anomaly).count();
     eprintln!("a scan from before the start: {found} of {} windows are anomalies of what took over", windows.len());
@@ -151,7 +155,7 @@ fn an_attack_that_lasts_from_before_the_start_is_found_on_and_on() -> Result<()>
     Ok(())
 }
 
-/// Runs an attack, and waits until its windows are over. Returns when it began, Unix time.
+/// Runs an attack, and waits until its windows are over. Returns its start in ms of Unix time.
 fn attack(meter: &Meter, launch: impl FnOnce() -> Result<()>) -> Result<u64> {
     let began = unix_ms();
     launch()?;
@@ -159,7 +163,7 @@ fn attack(meter: &Meter, launch: impl FnOnce() -> Result<()>) -> Result<u64> {
     Ok(began)
 }
 
-/// Waits for the ends of so many intervals from `since` on.
+/// Waits for the ends of this many intervals after `since`.
 fn wait_intervals(meter: &Meter, since: u64, intervals: usize) -> Result<()> {
     let limit = Duration::from_secs(30 + 5 * intervals as u64);
     wait(meter, limit, |seen| seen.interval_ends(since).len() >= intervals)
@@ -176,14 +180,14 @@ fn wait(meter: &Meter, limit: Duration, mut done: impl FnMut(&Seen) -> bool) -> 
     Ok(())
 }
 
-/// What tests have found is of these kinds, and of no other.
+/// Checks that sequential tests have found these kinds and no others.
 fn assert_kinds(seen: &Seen, expected: &[&str]) {
     let found: Vec<&str> = seen.incidents.iter().map(|incident| incident.kind.as_str()).collect();
     let named: BTreeSet<&str> = found.iter().copied().filter(|kind| *kind != "unusual").collect();
     assert_eq!(named, expected.iter().copied().collect(), "{found:?}");
 }
 
-/// Few windows of ordinary traffic are anomalies.
+/// Checks that few windows of normal traffic are anomalies.
 fn assert_ordinary(seen: &Seen, until: u64) {
     let scored: Vec<_> = seen.scored().filter(|window| window.end_ms < until).collect();
     let false_alarms: Vec<_> = scored.iter().filter(|window| window.anomaly).collect();
@@ -195,20 +199,22 @@ fn assert_ordinary(seen: &Seen, until: u64) {
         incidents.len()
     );
     assert!(incidents.len() <= FALSE_INCIDENTS, "{incidents:#?}");
-    // Server and clients, in at least one IP version each.
+    // Server and clients, each in at least one IP version.
     assert!(scored.len() >= 6 * ORDINARY, "only {} host windows were scored", scored.len());
     let share = false_alarms.len() as f64 / scored.len() as f64;
     assert!(share <= FALSE_ALARMS, "{share} of {} host windows were false alarms: {false_alarms:#?}", scored.len());
 }
 
-/// So many attacks from `since` on are so many incidents: none is reported twice, not by what it leaves behind either.
+/// Checks that there are as many incidents as attacks after `since`: none is reported twice, also not by what it leaves
+/// behind.
 fn assert_incidents(seen: &Seen, since: u64, attacks: usize) {
     let incidents: Vec<_> = seen.incidents_within(since + 1..=u64::MAX).collect();
     assert_eq!(incidents.len(), attacks, "{incidents:#?}");
 }
 
-/// The attack that began at `began` is reported as one incident of `host` within [`INTERVALS`] of the first with a packet of its
-/// `sources`; the time that a busy machine takes to send that packet is no merit or fault of the agent.
+/// Checks that the attack that started at `began` is reported as one incident of `host`, within [`INTERVALS`] of the
+/// first window with a packet of its `sources`. The time until that packet is sent depends on the machine and not on
+/// the agent.
 fn assert_reported(
     seen: &Seen,
     name: &str,

@@ -1,4 +1,4 @@
-//! `flowml doctor`: its findings are true to the interface, and its exit code is what becomes of `flowml run`.
+//! `flowml doctor`: its findings are true for the interface, and its exit code is that of `flowml run`.
 
 use std::process::Output;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// Longest that a command may take, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Nobody, with the three capabilities or with none.
+/// Runs a command as nobody, with the three capabilities or with none.
 const NOBODY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
 const CAPABLE: &str = "--bounding-set=-all,+bpf,+net_admin,+perfmon --inh-caps=-all,+bpf,+net_admin,+perfmon \
                        --ambient-caps=-all,+bpf,+net_admin,+perfmon";
@@ -23,7 +23,7 @@ fn flowml(host: &Host, behind: &str, program: &str, arguments: &[&str]) -> Resul
     host.spawn(words)?.wait(LIMIT)
 }
 
-/// What doctor says of an interface in JSON, which must agree with its exit code.
+/// The findings of doctor about an interface, in JSON. They must agree with its exit code.
 fn examine(interface: &Interface) -> Result<Value> {
     let program = binary()?.display().to_string();
     let output = flowml(&interface.host, "", &program, &["doctor", "-i", &interface.name, "-o", "json=-"])?;
@@ -48,14 +48,14 @@ fn expect(said: &Value, interface: &Interface, table: &[(&str, &str, Value)]) ->
     Ok(())
 }
 
-/// Types what a finding says, which must mend it.
-fn mend(said: &Value, interface: &Interface, check: &str) -> Result<()> {
+/// Runs the command of a finding, which must fix it.
+fn fix(said: &Value, interface: &Interface, check: &str) -> Result<()> {
     let command = finding(said, interface, check)?["mend"].as_str().context("a command")?;
     interface.host.run_ok(command.split(' ')).map(|_| ())
 }
 
 #[test]
-fn findings_are_true_to_the_interface_and_what_they_say_mends_it() -> Result<()> {
+fn findings_are_true_and_their_commands_fix_them() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let options = LinkOptions { queues: 2, ..LinkOptions::quiet() };
     let [_, metered] = lab.link([&lab.host("peer")?, &lab.host("metered")?], &options)?;
@@ -77,15 +77,15 @@ fn findings_are_true_to_the_interface_and_what_they_say_mends_it() -> Result<()>
     let said = examine(&metered)?;
     expect(&said, &metered, &[("link", "warning", json!("down")), ("mtu", "ok", json!(9000))])?;
     expect(&said, &metered, &[("vlan", "note", json!(true))])?;
-    mend(&said, &metered, "link")?;
-    mend(&said, &metered, "vlan")?;
+    fix(&said, &metered, "link")?;
+    fix(&said, &metered, "vlan")?;
     expect(&examine(&metered)?, &metered, &[("link", "ok", json!("up")), ("vlan", "ok", json!(false))])?;
 
-    // With fewer receive queues than its peer has transmit queues, veth has no native XDP.
+    // With fewer receive queues than its peer has transmit queues, a veth has no native XDP.
     metered.host.run_ok(["ethtool", "-L", &metered.name, "rx", "1"])?;
     let said = examine(&metered)?;
     expect(&said, &metered, &[("xdp", "note", json!([])), ("mode", "ok", json!("tc")), ("queues", "note", json!(1))])?;
-    // A smaller one would be of no use.
+    // A smaller MTU would not help.
     expect(&said, &metered, &[("mtu", "ok", json!(9000))])?;
     let agent = Agent::meter(&metered, &["-q"])?;
     assert_eq!(agent.stop(Signal::TERM)?.summary()?["xdp_mode"], "tc");
@@ -94,7 +94,7 @@ fn findings_are_true_to_the_interface_and_what_they_say_mends_it() -> Result<()>
 }
 
 #[test]
-fn other_programs_are_seen_and_named() -> Result<()> {
+fn other_programs_are_listed() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let [_, metered] = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
     for mode in ["native", "generic"] {
@@ -104,7 +104,7 @@ fn other_programs_are_seen_and_named() -> Result<()> {
         expect(&said, &metered, &[("xdp-program", "warning", program), ("mode", "ok", json!("tc"))])?;
         let found = finding(&said, &metered, "xdp-program")?;
         ensure!(found["says"].as_str().is_some_and(|says| says.contains("flowml_xdp")), "{found}");
-        // It may be metered beside the other, as doctor says, and detaching is the user's to do.
+        // The interface can be metered beside the other program. The user may detach that program.
         assert_eq!(said["fit"], true, "{said:#}");
         other.stop(Signal::TERM)?;
     }
@@ -152,7 +152,7 @@ fn the_exit_code_is_that_of_a_run() -> Result<()> {
 }
 
 #[test]
-fn people_are_told_within_the_width_of_a_terminal() -> Result<()> {
+fn lines_are_at_most_as_wide_as_a_terminal() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let [_, metered] = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
     let file = tempfile::NamedTempFile::new()?;

@@ -1,4 +1,4 @@
-//! Inputs that flowml once got wrong, after reports of users of flow meters: the rows of `flowml read` are the right ones.
+//! Inputs that flowml once got wrong, taken from reports of users of flow meters: `flowml read` gives the right rows.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -16,11 +16,11 @@ use flowml_tests::frames::{Extension, Frame, Ipv4, Ipv6, Layer, Ports, Tcp, ethe
 use flowml_tests::lab::or_skip;
 use serde_json::Value;
 
-/// When a capture begins, ns.
+/// Start of a capture in ns.
 const BEGIN_NS: u64 = 1_700_000_000_000_000_000;
 const MS: u64 = 1_000_000;
 
-/// Client and server.
+/// Addresses of client and server.
 const ENDS: [[u8; 4]; 2] = [[10, 0, 0, 1], [10, 0, 0, 2]];
 
 /// An IPv4 header from the client, or from the server.
@@ -38,12 +38,12 @@ fn tcp(from_client: bool, ports: [u16; 2], flags: u8, sequence: u32, payload: &[
     Frame::default().ipv4(&ipv4(from_client)).tcp(&header).payload(payload).finish()
 }
 
-/// The flow rows of `flowml read` over a capture file with these bytes. The account must close.
+/// The flow rows of `flowml read` for a capture file with these bytes. Packet accounting must be consistent.
 fn flows_of(name: &str, capture: &[u8], arguments: &[&str]) -> Result<Vec<Value>> {
     rows_of("flow", name, capture, arguments)
 }
 
-/// The rows of a type, likewise.
+/// The rows of a type. Packet accounting must be consistent.
 fn rows_of(kind: &str, name: &str, capture: &[u8], arguments: &[&str]) -> Result<Vec<Value>> {
     let path = std::env::temp_dir().join(format!("flowml-fault-{name}-{}.pcap", std::process::id()));
     fs::write(&path, capture).with_context(|| format!("writing {}", path.display()))?;
@@ -54,7 +54,7 @@ fn rows_of(kind: &str, name: &str, capture: &[u8], arguments: &[&str]) -> Result
     rows_in(kind, &output?)
 }
 
-/// The rows of a kind that `flowml read` has written. The account must close.
+/// The rows of a type in the output of `flowml read`. Packet accounting must be consistent.
 fn rows_in(kind: &str, output: &Output) -> Result<Vec<Value>> {
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = output.stdout.split(|byte| *byte == b'\n').filter(|row| !row.is_empty());
@@ -64,20 +64,20 @@ fn rows_in(kind: &str, output: &Output) -> Result<Vec<Value>> {
     Ok(rows.into_iter().filter(|row| row["type"] == kind).collect())
 }
 
-/// The flow rows of a capture of these frames, each with its time since the begin, ns.
+/// The flow rows of a capture of these frames, each with its time since the start in ns.
 fn flows(name: &str, frames: &[(u64, Vec<u8>)], arguments: &[&str]) -> Result<Vec<Value>> {
     let records: Vec<_> = frames.iter().map(|(ns, bytes)| Record::whole(BEGIN_NS + ns, bytes.clone())).collect();
     flows_of(name, &Pcap::of(1).write(&records), arguments)
 }
 
-/// Needs no privileges, but the agent.
+/// Whether the agent is built. These tests need no privileges.
 fn has_agent() -> bool {
     or_skip(binary()).is_some()
 }
 
-/// Gaps of 1.5 and 6.5 ms by turns, in whole microseconds.
+/// Alternating gaps of 1.5 and 6.5 ms, in whole microseconds.
 #[test]
-fn the_deviation_of_gaps_is_that_of_their_times() -> Result<()> {
+fn the_deviation_of_gaps_agrees_with_their_times() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -98,10 +98,10 @@ fn ip_bytes(flows: &[Value], version: u64) -> Option<u64> {
     flows.iter().find(|flow| flow["ip_version"] == version)?["bidirectional_bytes"].as_u64()
 }
 
-/// Captures of a host that leaves segmentation to its NIC, of BIG TCP and of generic XDP: the packet ends with its frame,
-/// however much of it was captured.
+/// Captures of a host that leaves segmentation to its NIC, of BIG TCP and of generic XDP: the packet extends to the end
+/// of its frame, however much of it was captured.
 #[test]
-fn an_ip_length_of_zero_means_to_the_end_of_the_frame() -> Result<()> {
+fn an_ip_length_of_zero_extends_to_the_end_of_the_frame() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -127,9 +127,9 @@ fn an_ip_length_of_zero_means_to_the_end_of_the_frame() -> Result<()> {
     Ok(())
 }
 
-/// Behind No Next Header there is nothing but padding, so a length of 0 is the length.
+/// After No Next Header there is only padding, so a payload length of 0 is correct.
 #[test]
-fn an_ipv6_packet_may_be_its_header_alone() -> Result<()> {
+fn an_ipv6_packet_may_consist_of_its_header() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -140,7 +140,7 @@ fn an_ipv6_packet_may_be_its_header_alone() -> Result<()> {
 }
 
 #[test]
-fn ipv6_between_ipv4_mapped_addresses_is_no_ipv4() -> Result<()> {
+fn ipv6_between_ipv4_mapped_addresses_is_not_ipv4() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -161,9 +161,9 @@ fn ipv6_between_ipv4_mapped_addresses_is_no_ipv4() -> Result<()> {
     Ok(())
 }
 
-/// Tags of switches from before IEEE 802.1ad, outer and inner, on Ethernet and behind a cooked header.
+/// VLAN tags of switches from before IEEE 802.1ad, outer and inner, on Ethernet and after a cooked header.
 #[test]
-fn older_tags_are_tags() -> Result<()> {
+fn older_vlan_tags_are_read() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -183,7 +183,7 @@ fn older_tags_are_tags() -> Result<()> {
 
 const SECOND: u64 = 1000 * MS;
 
-/// Every flow row must say who opened the flow, to which port, and by which evidence.
+/// Checks the responder, its port and the evidence for the initiator in every flow row.
 fn opened(flows: &[Value], count: usize, destination: (&str, u64), by: &str) -> Result<()> {
     ensure!(flows.len() == count, "{} flows, not {count}: {flows:?}", flows.len());
     for flow in flows {
@@ -193,14 +193,14 @@ fn opened(flows: &[Value], count: usize, destination: (&str, u64), by: &str) -> 
     Ok(())
 }
 
-/// What comes in at a client: the answers of a server alone, or a connection that was there before.
+/// Incoming packets at a client: only the answers of a server, or a connection from before the capture.
 #[test]
-fn a_connection_is_its_client_s_whatever_is_seen_of_it() -> Result<()> {
+fn the_client_is_the_initiator_whichever_packets_were_captured() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
     let down = |client, flags| tcp(false, [client, 8080], flags, 1, b"");
-    // In many connections, each of which is answered.
+    // Many connections, each of which is answered.
     let frames: Vec<_> = (0..400u16)
         .flat_map(|n| {
             let ns = u64::from(n) * 50 * MS;
@@ -217,12 +217,12 @@ fn a_connection_is_its_client_s_whatever_is_seen_of_it() -> Result<()> {
     ensure!(incidents.is_empty(), "{incidents:?}");
     let before = [(0, down(40_000, ACK)), (MS, tcp(true, [40_000, 8080], ACK, 1, b""))];
     opened(&flows("before", &before, &[])?, 1, ("10.0.0.2", 8080), "service_port")?;
-    // NFStream's rule is kept by its profile.
+    // The profile nfstream uses NFStream's rule.
     opened(&flows("nfstream", &before, &["--profile", "nfstream"])?, 1, ("10.0.0.1", 40_000), "first_packet")
 }
 
 #[test]
-fn answers_without_their_questions_are_the_responder_s() -> Result<()> {
+fn the_sender_of_answers_without_requests_is_the_responder() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -236,9 +236,9 @@ fn answers_without_their_questions_are_the_responder_s() -> Result<()> {
     opened(&flows("echo", &[(0, reply), (MS, request)], &[])?, 1, ("10.0.0.2", 0), "icmp_type")
 }
 
-/// A packet now and then, less often than the idle timeout, by either side; neither port is a service's.
+/// Packets of either side at intervals above the idle timeout. Neither port belongs to a service.
 #[test]
-fn a_connection_does_not_turn_round_when_it_idles() -> Result<()> {
+fn an_idle_connection_keeps_its_initiator() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -250,9 +250,9 @@ fn a_connection_does_not_turn_round_when_it_idles() -> Result<()> {
     opened(&flows[1..], 4, ("10.0.0.2", 50_000), "continues")
 }
 
-/// A server sends FIN again, long after both sides have; neither port is a service's.
+/// A server sends FIN again, long after both sides have closed. Neither port belongs to a service.
 #[test]
-fn a_late_segment_of_a_closed_connection_does_not_turn_it_round() -> Result<()> {
+fn a_late_segment_of_a_closed_connection_keeps_its_initiator() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -265,9 +265,10 @@ fn a_late_segment_of_a_closed_connection_does_not_turn_it_round() -> Result<()> 
     opened(&flows[1..], 1, ("10.0.0.2", 50_000), "continues")
 }
 
-/// A router tells a server that its packet is too long for the way to the client, which has opened the connection.
+/// A router reports to a server that its packet is too long for the path to the client. The client has initiated the
+/// connection.
 #[test]
-fn a_router_s_error_has_the_initiator_of_the_open_session_that_it_quotes() -> Result<()> {
+fn an_error_of_a_router_has_the_initiator_of_the_open_session_that_it_quotes() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -291,7 +292,7 @@ fn a_router_s_error_has_the_initiator_of_the_open_session_that_it_quotes() -> Re
     Ok(())
 }
 
-/// A scan of closed UDP ports, and of ports behind a router that rejects: errors are no flows to the scanner.
+/// A scan of closed UDP ports, and of ports behind a router that rejects: the errors are no flows to the scanner.
 #[test]
 fn an_icmp_error_is_counted_with_the_flow_that_it_quotes() -> Result<()> {
     if !has_agent() {
@@ -333,9 +334,9 @@ fn udp(ports: [u16; 2], payload: &[u8]) -> Vec<u8> {
     Frame::default().ipv4(&ipv4(true)).udp(Ports { source, destination }).payload(payload).finish()
 }
 
-/// Gaps of 1.5 and 6.5 ms less or more some ns: sums of their squares do not lose what is below a µs.
+/// Gaps of 1.5 and 6.5 ms plus or minus some ns: sums of their squares keep what is below a µs.
 #[test]
-fn the_deviation_of_gaps_in_nanoseconds_is_that_of_whole_microseconds() -> Result<()> {
+fn the_deviation_of_gaps_in_nanoseconds_agrees_with_whole_microseconds() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -361,7 +362,7 @@ fn the_deviation_of_gaps_in_nanoseconds_is_that_of_whole_microseconds() -> Resul
     Ok(())
 }
 
-/// A whole connection of nine packets from `begin` on.
+/// A connection of nine packets, handshake and FIN included, from `begin` on.
 fn connection(begin: u64) -> Vec<(u64, Vec<u8>)> {
     let ports = [40_000, 80];
     let packets: [(bool, u8, u32, &[u8]); 9] = [
@@ -381,7 +382,7 @@ fn connection(begin: u64) -> Vec<(u64, Vec<u8>)> {
     (0..).zip(packets).map(frame).collect()
 }
 
-/// What a row says of how its flow ended, for those that are to be the same at any interval.
+/// The packets of each flow, which must be the same at any interval.
 fn packets(flows: &[Value]) -> Vec<u64> {
     let mut packets: Vec<_> = flows.iter().filter_map(|flow| flow["bidirectional_packets"].as_u64()).collect();
     packets.sort_unstable();
@@ -439,7 +440,7 @@ fn an_idle_timeout_shorter_than_the_interval_is_kept() -> Result<()> {
     Ok(())
 }
 
-/// A folder of inputs, and what `flowml` says of them.
+/// A folder of inputs, and the runs of `flowml` on them.
 struct Inputs(tempfile::TempDir);
 
 impl Inputs {
@@ -454,7 +455,8 @@ impl Inputs {
     }
 }
 
-/// Whether `flowml` succeeds with these arguments over a table, and what it writes to standard output and error.
+/// Runs `flowml` with these arguments on a table. Returns whether it succeeded, its standard output and its standard
+/// error.
 fn flowml(path: &Path, arguments: &[&str]) -> Result<(bool, String, String)> {
     let (command, rest) = arguments.split_first().context("a command")?;
     let output = Command::new(binary()?).arg(command).arg(path).args(rest).stdin(Stdio::null()).output()?;
@@ -462,7 +464,7 @@ fn flowml(path: &Path, arguments: &[&str]) -> Result<(bool, String, String)> {
     Ok((output.status.success(), text(output.stdout)?, text(output.stderr)?))
 }
 
-/// The figures of a decision tree over a table in a cross-validation, and what was said.
+/// The figures of a decision tree in a cross-validation over a table, and standard error.
 fn tree(path: &Path, label: &str) -> Result<(Value, String)> {
     let arguments = ["eval", "--label-column", label, "--classifier", "decision-tree", "-o", "json=-"];
     let (succeeded, figures, said) = flowml(path, &arguments)?;
@@ -471,7 +473,8 @@ fn tree(path: &Path, label: &str) -> Result<(Value, String)> {
     Ok((figures["classifiers"][0].clone(), said))
 }
 
-/// Rows of a table: a number that tells an attack, one that does not, and whether it is one; every tenth is.
+/// Rows of a table: a number that separates attacks, one that does not, and whether the row is an attack. Every tenth
+/// row is.
 fn measured() -> Vec<(f64, f64, bool)> {
     let mut state = 1_u64;
     let mut random = || {
@@ -483,7 +486,7 @@ fn measured() -> Vec<(f64, f64, bool)> {
         .collect()
 }
 
-/// The input under this name among those that users reported, where they are there.
+/// The input with this name among those that users reported, if it is on this machine.
 fn reported(name: &str) -> Option<PathBuf> {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/faults")).join(name);
     if !path.is_file() {
@@ -494,7 +497,7 @@ fn reported(name: &str) -> Option<PathBuf> {
 }
 
 #[test]
-fn tables_are_read_in_the_form_in_which_data_sets_are_published() -> Result<()> {
+fn published_data_sets_are_read_as_they_are() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -541,12 +544,12 @@ fn tables_are_read_in_the_form_in_which_data_sets_are_published() -> Result<()> 
 }
 
 #[test]
-fn the_index_of_a_data_frame_is_not_learnt() -> Result<()> {
+fn the_index_of_a_data_frame_is_not_trained_on() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
     let inputs = Inputs::new()?;
-    // Sorted by its label, so that a row's number says all, and nothing else says anything.
+    // Sorted by label, so that the row number predicts the label, and no other column does.
     let rows: String = measured()
         .iter()
         .enumerate()
@@ -558,7 +561,7 @@ fn the_index_of_a_data_frame_is_not_learnt() -> Result<()> {
         let accuracy = figures["accuracy"].as_f64().context("a number")?;
         ensure!(accuracy < 0.7, "'{name}': {accuracy}");
         ensure!(said.contains(&format!("column '{name}' is not learnt: it has no name")), "'{name}': {said}");
-        // With rows that were drawn twice, as samples and repeated minorities have them.
+        // With repeated rows, as samples and oversampled minorities have them.
         let twice: String = rows.lines().chain(rows.lines().step_by(3)).map(|line| format!("{line}\n")).collect();
         let path = inputs.file("twice.csv", format!("{name},share,label\n{twice}").as_bytes())?;
         let accuracy = tree(&path, "label")?.0["accuracy"].as_f64().context("a number")?;
@@ -574,7 +577,7 @@ fn the_index_of_a_data_frame_is_not_learnt() -> Result<()> {
 }
 
 #[test]
-fn a_label_or_column_that_is_not_there_is_an_error_that_lists_those_that_are() -> Result<()> {
+fn an_unknown_label_or_column_is_an_error_that_lists_the_existing_ones() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -597,7 +600,7 @@ fn a_label_or_column_that_is_not_there_is_an_error_that_lists_those_that_are() -
     Ok(())
 }
 
-/// A connection from port `client` to port 80 whose nine packets come every 100 ms from `begin` on, ns.
+/// A connection from port `client` to port 80. Its nine packets come every 100 ms from `begin` on, in ns.
 fn paced_connection(client: u16, begin: u64) -> Vec<(u64, Vec<u8>)> {
     let packet = |from_client, flags, payload: &[u8]| tcp(from_client, [client, 80], flags, 1, payload);
     let packets = [
@@ -614,8 +617,8 @@ fn paced_connection(client: u16, begin: u64) -> Vec<(u64, Vec<u8>)> {
     (0..).map(|n| begin + n * 100 * MS).zip(packets).collect()
 }
 
-/// Writes a pcapng of packets with the number of their interface, the time of their arrival and that of their clock, both
-/// ns since the begin.
+/// Writes a pcapng of packets with the number of their interface, the time of their arrival and the time of their
+/// clock. Both times are in ns since the start.
 fn of_interfaces(packets: &mut [(u16, u64, u64, Vec<u8>)]) -> Vec<u8> {
     packets.sort_by_key(|(_, arrival, ..)| *arrival);
     let interface = Interface::of(1);
@@ -627,7 +630,7 @@ fn of_interfaces(packets: &mut [(u16, u64, u64, Vec<u8>)]) -> Vec<u8> {
     file.finish()
 }
 
-/// Reads standard input, and says the flows and what is said on standard error.
+/// Runs `flowml read` on standard input. Returns the flows and standard error.
 fn read_input(bytes: &[u8]) -> Result<(Vec<Value>, String)> {
     let mut command = Command::new(binary()?);
     command.args(["read", "-o", "jsonl=-", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -639,9 +642,9 @@ fn read_input(bytes: &[u8]) -> Result<(Vec<Value>, String)> {
     Ok((rows_in("flow", &output)?, String::from_utf8_lossy(&output.stderr).into_owned()))
 }
 
-/// Two or three interfaces, a connection each, with clocks that differ by a minute in either direction, or by an hour.
+/// Two or three interfaces with a connection each. Their clocks differ by a minute in either direction, or by an hour.
 #[test]
-fn interfaces_may_have_clocks_of_their_own() -> Result<()> {
+fn interfaces_may_have_different_clocks() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -671,9 +674,9 @@ fn interfaces_may_have_clocks_of_their_own() -> Result<()> {
     Ok(())
 }
 
-/// An interface whose first packet comes after a long silence has the clock of the others.
+/// An interface whose first packet comes after a long silence uses the clock of the others.
 #[test]
-fn an_interface_may_be_silent_for_long() -> Result<()> {
+fn an_interface_may_be_silent_for_a_long_time() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -688,8 +691,8 @@ fn an_interface_may_be_silent_for_long() -> Result<()> {
     Ok(())
 }
 
-/// Two interfaces whose clocks differ by a minute, in three files of which the second and the third begin with the clock that
-/// is behind.
+/// Two interfaces whose clocks differ by a minute, in three files. The second and the third file start with the clock
+/// that is behind.
 #[test]
 fn rotated_files_with_several_clocks_are_one_capture() -> Result<()> {
     if !has_agent() {
@@ -721,9 +724,9 @@ fn rotated_files_with_several_clocks_are_one_capture() -> Result<()> {
     Ok(())
 }
 
-/// A packet that is late counts at the latest time before it; a clock that is set back ends what is open.
+/// A late packet counts at the latest time before it. A clock that is set back ends open flows.
 #[test]
-fn what_goes_back_by_more_than_a_second_is_said_once() -> Result<()> {
+fn times_that_go_back_by_more_than_a_second_are_reported_once() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -741,7 +744,7 @@ fn what_goes_back_by_more_than_a_second_is_said_once() -> Result<()> {
     Ok(())
 }
 
-/// What `tcpdump -C` writes of one flow, in the order in which a shell names it and in others.
+/// The files that `tcpdump -C` writes of one flow, in the order of a shell pattern and in others.
 #[test]
 fn rotated_files_are_one_capture_in_any_order() -> Result<()> {
     if !has_agent() {
@@ -764,7 +767,7 @@ fn rotated_files_are_one_capture_in_any_order() -> Result<()> {
         let flows = rows_in("flow", &output)?;
         ensure!(flows.len() == 1 && flows[0]["bidirectional_packets"] == 240, "{order:?}: {flows:?}");
     }
-    // What cannot be read is reported under its name, and the others are one capture all the same.
+    // A file that cannot be read is reported under its name. The others are still one capture.
     let missing = folder.join("missing.pcap");
     let mut command = Command::new(binary()?);
     command.args(["read", "-o", "jsonl=-"]).args([name(1), missing, name(0)]).stdin(Stdio::null());
@@ -777,7 +780,7 @@ fn rotated_files_are_one_capture_in_any_order() -> Result<()> {
     Ok(())
 }
 
-/// Timers run while nobody writes to a pipe, and what comes then is no earlier time.
+/// Timers run while nothing is written to a pipe, and packets after that are not late.
 #[test]
 fn flows_end_while_a_pipe_is_silent() -> Result<()> {
     if !has_agent() {
@@ -810,7 +813,7 @@ fn flows_end_while_a_pipe_is_silent() -> Result<()> {
         let row = wait_for(port)?;
         ensure!(row["bidirectional_packets"] == 1, "{row}");
     }
-    // Seen before the silence, but written after it: late, and no clock that was set.
+    // Captured before the silence, but written after it: the packet is late, and no clock was set.
     let mut late = Vec::new();
     Pcap::of(1).append(&mut late, &record(0, 1003));
     input.write_all(&late)?;

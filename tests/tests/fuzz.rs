@@ -1,4 +1,4 @@
-//! Every input that the fuzzer has found, and all that it began with, through the same code again.
+//! Runs every input that the fuzzer has found, and every seed, again.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use flowml_tests::fuzz::{TARGETS, corpus, run, seeds};
 
 #[test]
-fn what_the_fuzzer_found_stays_mended() -> Result<()> {
+fn inputs_that_the_fuzzer_found_stay_fixed() -> Result<()> {
     for target in &TARGETS {
         let paths = corpus(target)?;
         ensure!(!paths.is_empty(), "there are no inputs for {}", target.name);
@@ -15,20 +15,20 @@ fn what_the_fuzzer_found_stays_mended() -> Result<()> {
         for path in &paths {
             let input = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
             bytes += input.len();
-            // Which input it was that failed, after the message of the failure.
-            let told = Told(path.display().to_string());
+            // Prints the path of the input that failed, after the message of the panic.
+            let named = Named(path.display().to_string());
             run(target.name, &input);
-            drop(told);
+            drop(named);
         }
-        tell(&format!("{}: {} inputs of {bytes} bytes replayed", target.name, paths.len()))?;
+        print(&format!("{}: {} inputs of {bytes} bytes replayed", target.name, paths.len()))?;
     }
     Ok(())
 }
 
-/// Names an input where it panics.
-struct Told(String);
+/// Prints the path of an input if it panics.
+struct Named(String);
 
-impl Drop for Told {
+impl Drop for Named {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("the input was {}", self.0);
@@ -36,20 +36,20 @@ impl Drop for Told {
     }
 }
 
-/// Not `eprintln!`, which the test harness captures: how much was replayed must be seen.
-fn tell(text: &str) -> Result<()> {
+/// The test harness captures `eprintln!`, and the number of replayed inputs must be seen.
+fn print(text: &str) -> Result<()> {
     Ok(writeln!(std::io::stderr(), "fuzz, {text}")?)
 }
 
 #[test]
-fn every_seed_holds() -> Result<()> {
+fn every_seed_passes() -> Result<()> {
     let seeds = seeds();
     for target in &TARGETS {
         assert!(seeds.iter().any(|seed| seed.target == target.name), "there is no seed for {}", target.name);
     }
     for seed in &seeds {
-        let _told = Told(format!("{} of {}", seed.name, seed.target));
+        let _named = Named(format!("{} of {}", seed.name, seed.target));
         run(seed.target, &seed.bytes);
     }
-    tell(&format!("{} seeds", seeds.len()))
+    print(&format!("{} seeds", seeds.len()))
 }

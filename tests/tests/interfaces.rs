@@ -1,4 +1,5 @@
-//! Interfaces that come and go while the agent meters: they are joined and left, and no packet of those that are metered is missed.
+//! Interfaces that appear and are removed while the agent runs: the agent meters them, and misses no packet of the
+//! metered ones.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,10 +16,10 @@ use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// Longest that the agent may take to say something or to end, on a busy machine.
+/// Longest time for the agent to report something or to end on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Starts the agent with its records on standard output, and waits until it says this.
+/// Starts the agent with its records on standard output, and waits until it reports `said`.
 fn start(host: &Host, arguments: &[&str], said: &str) -> Result<Agent> {
     let all = [&["run", "-o", "jsonl=-", "--interval", "50ms"], arguments].concat();
     let agent = Agent::start(host, &all)?;
@@ -26,7 +27,7 @@ fn start(host: &Host, arguments: &[&str], said: &str) -> Result<Agent> {
     Ok(agent)
 }
 
-/// Waits until the agent has said this so often.
+/// Waits until the agent has reported this that many times.
 fn wait_said(agent: &Agent, words: &str, times: usize) -> Result<()> {
     wait_until(LIMIT, || {
         ensure!(agent.is_running()?, "it has ended");
@@ -35,12 +36,12 @@ fn wait_said(agent: &Agent, words: &str, times: usize) -> Result<()> {
     .with_context(|| format!("waiting for {words:?} {times} times in:\n{}", agent.stderr()))
 }
 
-/// What the agent says of an interface that it meters from then on.
+/// What the agent reports about an interface that it meters from then on.
 fn come(interface: &Interface) -> Result<String> {
     Ok(format!("{} has come (index {}): metering it by", interface.name, interface.index()?))
 }
 
-/// Sends packets of ten flows, and waits until the other end has received them all.
+/// Sends packets of ten flows, and waits until the other end has received all of them.
 fn send(ends: &[Interface; 2]) -> Result<Sent> {
     let [from, to] = ends;
     let before = to.counters()?.rx_packets;
@@ -49,7 +50,7 @@ fn send(ends: &[Interface; 2]) -> Result<Sent> {
     Ok(sent)
 }
 
-/// The account of a run that received exactly `sent`, in rows of these interfaces.
+/// Checks the packet accounting of a run that received exactly `sent`, in rows of these interfaces.
 fn assert_accounts_for(report: &Report, sent: Sent, indexes: &[u32]) -> Result<()> {
     assert_eq!((report.code, report.signal), (Some(0), None), "{}", report.stderr);
     let summary = report.summary()?;
@@ -79,7 +80,7 @@ fn set_up(ends: &[Interface; 2]) -> Result<()> {
     Ok(())
 }
 
-/// A pair whose second end an agent meters in both directions.
+/// A veth pair whose second end is metered by an agent in both directions.
 fn metered_in(lab: &Lab, mode: &str) -> Result<([Interface; 2], Agent)> {
     let ends = pair(lab)?;
     let name = ends[1].name.as_str();
@@ -116,7 +117,7 @@ fn an_interface_that_comes_back_is_metered_again() -> Result<()> {
 }
 
 #[test]
-fn patterns_take_what_comes_and_leave_out_what_is_excluded() -> Result<()> {
+fn patterns_match_new_interfaces_except_the_excluded_ones() -> Result<()> {
     for selector in ["eth*", "any"] {
         let Some(lab) = require_lab() else { return Ok(()) };
         let (peer, metered) = (lab.host("peer")?, lab.host("metered")?);
@@ -143,7 +144,7 @@ fn patterns_take_what_comes_and_leave_out_what_is_excluded() -> Result<()> {
 }
 
 #[test]
-fn an_interface_is_left_where_it_is_called_otherwise_or_is_elsewhere() -> Result<()> {
+fn a_renamed_or_moved_interface_is_no_longer_metered() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let ends = pair(&lab)?;
     let (host, elsewhere) = (&ends[1].host, lab.host("elsewhere")?);
@@ -165,7 +166,7 @@ fn an_interface_is_left_where_it_is_called_otherwise_or_is_elsewhere() -> Result
     wait_said(&agent, &format!("{name} has gone"), 1)?;
     assert!(elsewhere.show_link(name)?["xdp"].is_null(), "it is still metered");
     elsewhere.ip(&["link", "set", name, "netns", host.namespace()])?;
-    // It may have the number that it had before.
+    // The interface may have the index that it had before.
     let index = ends[1].index()?;
     wait_until(LIMIT, || Ok(agent.stderr().matches(&format!("{name} has come")).count() == 2))
         .with_context(|| agent.stderr())?;
@@ -203,17 +204,17 @@ fn descriptors(process: u32) -> Result<usize> {
 }
 
 #[test]
-fn two_hundred_changes_leave_nothing_open_and_no_packet_is_missed_elsewhere() -> Result<()> {
+fn two_hundred_changes_leave_nothing_open_and_lose_no_packet_of_other_interfaces() -> Result<()> {
     change(100)
 }
 
 #[test]
 #[ignore = "it takes a minute: cargo xtask test --long"]
-fn a_thousand_changes_leave_nothing_open_and_no_packet_is_missed_elsewhere() -> Result<()> {
+fn a_thousand_changes_leave_nothing_open_and_lose_no_packet_of_other_interfaces() -> Result<()> {
     change(500)
 }
 
-/// Lets an interface come and go so often, twice, as fast as that can be done.
+/// Adds and removes an interface this many times, twice, as fast as possible.
 fn change(times: u32) -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let ends = pair(&lab)?;
@@ -230,14 +231,14 @@ fn change(times: u32) -> Result<()> {
     let mut sent = Sent::default();
     let mut open = Vec::new();
     for round in 0..3 {
-        // The first round is before all changes.
+        // The first round runs before all changes.
         if round > 0 {
             let changing = host.spawn(["ip", "-batch", file])?;
             sent += send(&ends)?;
             let changed = changing.wait(LIMIT)?;
             ensure!(changed.status.success(), "{}", String::from_utf8_lossy(&changed.stderr));
         }
-        // What the kernel reports comes in order: when this has come and gone, all others have.
+        // The kernel reports changes in order. When this interface has appeared and is removed, so are all others.
         let last = format!("churnlast{round}");
         host.ip(&["link", "add", &last, "type", "veth", "peer", "name", "otherlast"])?;
         wait_said(&agent, &format!("{last} has come"), 1)?;
@@ -251,9 +252,9 @@ fn change(times: u32) -> Result<()> {
     assert_accounts_for(&report, sent, &[ends[1].index()?])
 }
 
-/// While the agent is stopped the kernel has no room for all changes, and loses those of the interface that is metered.
+/// While the agent is stopped the kernel's queue overflows, and the changes of the metered interface are lost.
 #[test]
-fn changes_that_were_lost_are_made_up_for() -> Result<()> {
+fn lost_changes_are_recovered() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let ends = pair(&lab)?;
     let (host, name) = (&ends[1].host, ends[1].name.as_str());
@@ -283,7 +284,7 @@ const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
 fn bpf(command: libc::c_long, argument: u32) -> io::Result<libc::c_long> {
-    // Longer than any version of `union bpf_attr`; both commands begin with what they work on.
+    // Longer than any version of `union bpf_attr`. The attributes of both commands start with the id or descriptor.
     let mut attributes = [0_u32; 40];
     attributes[0] = argument;
     // SAFETY: the kernel reads no more than the size given.
@@ -291,7 +292,7 @@ fn bpf(command: libc::c_long, argument: u32) -> io::Result<libc::c_long> {
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(done) }
 }
 
-/// Detaches the program of the process that has a link with this in its description, as `bpftool link detach` does.
+/// Detaches the program of the process's link whose description contains `link`, as `bpftool link detach` does.
 fn detach(process: u32, link: &str) -> Result<()> {
     for file in fs::read_dir(format!("/proc/{process}/fdinfo"))? {
         let Ok(shown) = fs::read_to_string(file?.path()) else { continue };
@@ -301,7 +302,7 @@ fn detach(process: u32, link: &str) -> Result<()> {
         }
         let link = bpf(BPF_LINK_GET_FD_BY_ID, id.parse()?).context("opening a link")?;
         let result = bpf(BPF_LINK_DETACH, u32::try_from(link)?);
-        // SAFETY: it was opened just now, and nobody else has it.
+        // SAFETY: the descriptor was opened above and has no other owner.
         drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(i32::try_from(link)?) });
         return result.map(drop).context("detaching a link");
     }
@@ -330,7 +331,7 @@ fn a_program_that_somebody_detached_is_attached_again() -> Result<()> {
 }
 
 #[test]
-fn what_came_later_is_pinned_as_well() -> Result<()> {
+fn interfaces_that_appear_later_are_pinned_too() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let ends = pair(&lab)?;
     let bpffs = Bpffs::mount()?;
@@ -346,7 +347,7 @@ fn what_came_later_is_pinned_as_well() -> Result<()> {
     assert_eq!(folder.names().len(), pinned, "{:?}", folder.names());
     agent.signal(Signal::KILL)?;
     agent.finish(LIMIT)?;
-    // While no agent runs.
+    // Sent while no agent runs.
     sent += send(&ends)?;
     let report = start(host, &arguments, "pinned in")?.stop(Signal::TERM)?;
     let summary = report.summary()?;

@@ -1,4 +1,4 @@
-//! IPFIX as collectors read it: nfdump, Wireshark, pmacct and libfixbuf say of our messages what our rows say.
+//! IPFIX as collectors read it: nfdump, Wireshark, pmacct and libfixbuf get the values of flowml's rows.
 
 use std::fs;
 use std::io::Read;
@@ -14,18 +14,18 @@ use flowml_tests::traffic::peers::{Exchange, UdpService, udp_exchange};
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// Longest that a collector may take to begin, or to read what it was sent, on a busy machine.
+/// Longest time for a collector to start, or to read what it was sent, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Where collectors listen; each laboratory has ports of its own.
+/// Port of the collectors. Each laboratory has its own ports.
 const PORT: &str = "4739";
 
-/// Downloads, pings, refused connections, over IPv4 and IPv6 (tests/corpus/README.md).
+/// A capture with downloads, pings and refused connections, over IPv4 and IPv6 (tests/corpus/README.md).
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/ethernet.pcap")
 }
 
-/// A laboratory with one host, and a folder; skipped where one of these programs is not there.
+/// A laboratory with one host, and a folder. The test is skipped if one of these programs is missing.
 fn prepare(name: &str, programs: &[&str]) -> Result<Option<(Lab, Host, Folder)>> {
     let Some(lab) = require_lab() else { return Ok(None) };
     for program in programs {
@@ -40,7 +40,7 @@ fn prepare(name: &str, programs: &[&str]) -> Result<Option<(Lab, Host, Folder)>>
     Ok(Some((lab, host, Folder::new(name)?)))
 }
 
-/// A folder of its own for the files of a test, which goes with it.
+/// A folder for the files of a test. It is removed at the end of the test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -61,10 +61,10 @@ impl Drop for Folder {
     }
 }
 
-/// A flow as all agree on it: addresses, ports (0 for ICMP), and packets and IP bytes of both directions.
+/// The common form of a flow: addresses, ports (0 for ICMP), and packets and IP bytes of both directions.
 type Flow = (String, String, u16, u16, [u64; 4]);
 
-/// What flowml says of what it exported.
+/// flowml's rows of an exported capture.
 struct Rows {
     code: Option<i32>,
     stderr: String,
@@ -72,7 +72,7 @@ struct Rows {
 }
 
 impl Rows {
-    /// Reads a capture in a host and exports its flows to `target`.
+    /// Reads a capture in a host, and exports its flows to `target`.
     fn read(host: &Host, target: &str, arguments: &[&str]) -> Result<Self> {
         let (program, capture, target) = (binary()?, corpus(), format!("ipfix={target}"));
         let fixed = [program.as_os_str(), "read".as_ref(), capture.as_os_str()];
@@ -87,7 +87,7 @@ impl Rows {
         })
     }
 
-    /// The summary; all records must have been sent.
+    /// The summary. All records must have been sent.
     fn sent(&self) -> Result<&Value> {
         ensure!((self.code, self.stderr.as_str()) == (Some(0), ""), "{:?}: {}", self.code, self.stderr);
         let summary = self.rows.last().context("a summary")?;
@@ -122,12 +122,12 @@ impl Rows {
     }
 }
 
-/// nfcapd, which writes what it collects to a folder.
+/// nfcapd, which writes the collected flows to a folder.
 struct Nfcapd {
     process: Process,
     host: Host,
     folder: String,
-    /// The table of sockets that has its own.
+    /// The /proc file that lists its socket.
     sockets: &'static str,
 }
 
@@ -141,7 +141,7 @@ impl Nfcapd {
         Ok(Self { process, host: host.clone(), folder: flows, sockets })
     }
 
-    /// What nfdump says of the flows, after all that came was read. No message may be missing.
+    /// The flows that nfdump reads, after everything that arrived was read. No message may be missing.
     fn finish(self) -> Result<Vec<Flow>> {
         let empty = || self.host.enter(|| nothing_waits(self.sockets))?;
         wait_until(LIMIT, empty).context("nfcapd reads what it was sent")?;
@@ -165,7 +165,7 @@ impl Nfcapd {
     }
 }
 
-/// Whether no bytes wait in any socket for its program (proc_net_udp(5): `tx_queue:rx_queue`, hexadecimal).
+/// Whether no socket has unread bytes (proc_net_udp(5): `tx_queue:rx_queue`, hexadecimal).
 fn nothing_waits(sockets: &str) -> Result<bool> {
     let table = fs::read_to_string(format!("/proc/thread-self/net/{sockets}")).context("the table of sockets")?;
     let mut queues = table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(4));
@@ -177,7 +177,7 @@ fn wait_for_words(process: &Process, words: &str) -> Result<()> {
     said.with_context(|| format!("no {words:?}: {}", process.stderr().text()))
 }
 
-/// The packets of loopback, as tcpdump writes them.
+/// A capture of the loopback interface by tcpdump.
 struct Wire {
     process: Process,
     path: String,
@@ -198,11 +198,12 @@ impl Wire {
         host.run_ok([&["tshark", "-n", "-r", &self.path, "-d", &self.dissector, "-T", "fields"], arguments].concat())
     }
 
-    /// Packets, IP bytes and frame bytes that Wireshark reads, both directions of `flows` flows, none of them malformed.
+    /// Packets, IP bytes and frame bytes of both directions that Wireshark reads. There must be `flows` flows, none of
+    /// them malformed.
     fn finish(self, host: &Host, flows: u64) -> Result<[u64; 3]> {
         let sum =
             |text: &str| text.split(['\n', ',', '\t']).filter_map(|number| number.parse::<u64>().ok()).sum::<u64>();
-        // tcpdump may be a little behind. Each record has one reason of its end.
+        // tcpdump may be a little late. Each record has one end reason.
         let reasons = || -> Result<u64> {
             let text = self.fields(host, &["-e", "cflow.flow_end_reason"])?;
             Ok(text.split(['\n', ',']).filter(|reason| !reason.is_empty()).count() as u64)
@@ -223,7 +224,7 @@ impl Wire {
     }
 }
 
-/// What nfdump and Wireshark say is what the rows say.
+/// Checks that nfdump and Wireshark agree with the rows.
 fn assert_agreed(rows: &Rows, nfdump: &[Flow], wireshark: [u64; 3]) -> Result<()> {
     let summary = rows.sent()?;
     ensure!(rows.flows().count() > 10 && rows.sum("dst2src_packets") > 0, "the capture has too little: {summary}");
@@ -250,7 +251,7 @@ fn nfdump_and_wireshark_agree_with_our_rows_over_udp() -> Result<()> {
     Ok(())
 }
 
-/// A listener for one connection, which is read to its end.
+/// Accepts one connection, and reads it to its end.
 fn receive(host: &Host) -> Result<std::thread::JoinHandle<Result<Vec<u8>>>> {
     let listener = host.enter(|| TcpListener::bind(format!("127.0.0.1:{PORT}")))??;
     Ok(std::thread::spawn(move || {
@@ -264,7 +265,7 @@ fn receive(host: &Host) -> Result<std::thread::JoinHandle<Result<Vec<u8>>>> {
 fn relay(host: &Host, mut stream: &[u8]) -> Result<()> {
     let socket = host.enter(|| UdpSocket::bind("127.0.0.1:0"))??;
     while !stream.is_empty() {
-        // The length is behind the version (RFC 7011 §3.1).
+        // The length follows the version (RFC 7011 §3.1).
         let length = u16::from_be_bytes([stream[2], stream[3]]);
         let (message, rest) = stream.split_at_checked(length.into()).context("a whole message")?;
         socket.send_to(message, format!("127.0.0.1:{PORT}")).context("sending a message on")?;
@@ -292,7 +293,7 @@ fn libfixbuf(host: &Host, path: &str) -> Result<[u64; 3]> {
     ])
 }
 
-/// Neither nfcapd nor nfacctd listens to TCP in Debian 12: nfcapd is handed what came, message by message.
+/// Neither nfcapd nor nfacctd listens on TCP in Debian 12. The test sends the received messages to nfcapd one by one.
 #[test]
 fn nfdump_wireshark_and_libfixbuf_agree_with_our_rows_over_tcp() -> Result<()> {
     let programs = ["nfcapd", "nfdump", "tcpdump", "tshark", "ipfixDump"];
@@ -311,13 +312,13 @@ fn nfdump_wireshark_and_libfixbuf_agree_with_our_rows_over_tcp() -> Result<()> {
     assert_agreed(&rows, &collector.finish()?, wireshark)
 }
 
-/// pmacct does not read RFC 5103's elements, so it sees the initiators' directions.
+/// pmacct does not read RFC 5103's elements, so it sees only the initiators' directions.
 #[test]
 fn pmacct_agrees_with_our_rows() -> Result<()> {
     let Some((_lab, host, folder)) = prepare("pmacct", &["nfacctd"])? else { return Ok(()) };
     let (primitives, configuration, output) =
         (folder.path("primitives"), folder.path("configuration"), folder.path("flows"));
-    // Payload bytes, and what tells fragments from the packets that they are parts of.
+    // Payload bytes, and the field that distinguishes fragments from the packets that they are parts of.
     let own = "name=payload field_type=32473:1 len=8 semantics=u_int\n\
                name=properties field_type=32473:12 len=2 semantics=u_int\n";
     fs::write(&primitives, own)?;
@@ -329,7 +330,7 @@ fn pmacct_agrees_with_our_rows() -> Result<()> {
     );
     fs::write(&configuration, text)?;
     let collector = host.spawn(["nfacctd", "-f", &configuration])?;
-    // Its two processes: what comes before the one that writes is ready is lost.
+    // pmacct has two processes. Messages that arrive before the writing process is ready are lost.
     wait_for_words(&collector, "waiting for")?;
     wait_for_words(&collector, "setting object handlers")?;
     let rows = Rows::read(&host, &format!("127.0.0.1:{PORT}"), &[])?;
@@ -356,7 +357,7 @@ fn pmacct_agrees_with_our_rows() -> Result<()> {
 }
 
 #[test]
-fn records_for_a_collector_that_is_away_are_counted() -> Result<()> {
+fn records_for_an_unreachable_collector_are_counted_as_lost() -> Result<()> {
     let Some((_lab, host, _folder)) = prepare("away", &[])? else { return Ok(()) };
     for transport in ["udp", "tcp"] {
         let target = format!("{transport}://127.0.0.1:{PORT}");
@@ -377,7 +378,7 @@ fn records_for_a_collector_that_is_away_are_counted() -> Result<()> {
     Ok(())
 }
 
-/// Live, over UDP to nfcapd and over TCP to a collector that comes late.
+/// A live run, over UDP to nfcapd and over TCP to a collector that starts late.
 #[test]
 fn a_live_run_exports_all_flows_and_waits_for_a_collector() -> Result<()> {
     let Some((lab, server, folder)) = prepare("live", &["nfcapd", "nfdump", "ipfixDump"])? else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! Tests of the laboratory itself: what it makes works, counts exactly, and is gone afterwards.
+//! Tests of the laboratory: its parts work, its counts are exact, and it leaves nothing behind.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use flowml_tests::traffic::background::{Background, Habits, TCP_PORTS};
 use flowml_tests::traffic::peers::{Exchange, Served, TcpClient, TcpService, UdpService, udp_exchange};
 use flowml_tests::traffic::raw::{FlowSpray, FrameReceiver, FrameSender, Rate, Sent, on_cpu};
 
-/// A process id that no process has: above the largest that Linux gives (2^22, `PID_MAX_LIMIT`).
+/// A process id that no process has: it is above the largest that Linux assigns (2^22, `PID_MAX_LIMIT`).
 const NO_PROCESS: u32 = 5_000_000;
 
 fn exists(namespace: &str) -> bool {
@@ -50,7 +50,7 @@ fn namespaces_and_processes_are_gone_after_a_panic() -> Result<()> {
 }
 
 #[test]
-fn what_a_killed_run_left_is_removed() -> Result<()> {
+fn namespaces_of_a_killed_run_are_removed() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let stale = format!("flowml-{NO_PROCESS}-0-stale");
     ensure!(Command::new("ip").args(["netns", "add", &stale]).status()?.success(), "could not make {stale}");
@@ -66,7 +66,7 @@ fn what_a_killed_run_left_is_removed() -> Result<()> {
     Ok(())
 }
 
-/// Runs itself as another process, which dies without tidying up.
+/// Runs this test as another process, which is killed and cannot clean up.
 #[test]
 fn a_killed_run_leaves_nothing() -> Result<()> {
     const DIES: &str = "FLOWML_LABORATORY_DIES";
@@ -112,7 +112,7 @@ fn a_process_that_takes_too_long_is_ended() -> Result<()> {
 }
 
 #[test]
-fn tcp_exchanges_carry_the_bytes_that_were_asked_for() -> Result<()> {
+fn tcp_exchanges_transfer_the_requested_bytes() -> Result<()> {
     for options in [LinkOptions::default(), LinkOptions { offloads: false, mtu: 9000, ..LinkOptions::default() }] {
         let Some(lab) = require_lab() else { return Ok(()) };
         let (client, server) = (lab.host("client")?, lab.host("server")?);
@@ -137,7 +137,7 @@ fn tcp_exchanges_carry_the_bytes_that_were_asked_for() -> Result<()> {
 }
 
 #[test]
-fn udp_questions_are_answered_at_the_length_asked_for() -> Result<()> {
+fn udp_requests_get_answers_of_the_requested_length() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let (client, server) = (lab.host("client")?, lab.host("server")?);
     let [_, there] = lab.link([&client, &server], &LinkOptions::default())?;
@@ -152,7 +152,7 @@ fn udp_questions_are_answered_at_the_length_asked_for() -> Result<()> {
 }
 
 #[test]
-fn a_service_stops_while_a_client_keeps_it_waiting() -> Result<()> {
+fn a_service_stops_while_a_client_sends_nothing() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let (client, server) = (lab.host("client")?, lab.host("server")?);
     let [_, there] = lab.link([&client, &server], &LinkOptions::default())?;
@@ -175,7 +175,7 @@ fn every_member_of_a_segment_reaches_the_others() -> Result<()> {
 }
 
 #[test]
-fn a_quiet_link_is_quiet() -> Result<()> {
+fn a_quiet_link_has_no_other_packets() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let (a, b) = (lab.host("a")?, lab.host("b")?);
     let [here, there] = lab.link([&a, &b], &LinkOptions::quiet())?;
@@ -242,14 +242,14 @@ fn a_rate_is_kept() -> Result<()> {
     let (_lab, [here, there]) = quiet_pair!();
     let start = std::time::Instant::now();
     FrameSender::open(&here)?.spray(&FlowSpray::unanswered(&there, 10, 1000), Rate::PerSecond(2000))?;
-    // The last batch, of two frames, is due a batch before the end.
+    // The last batch, of two frames, is due one batch before the end.
     assert!(start.elapsed() >= Duration::from_millis(499), "1000 frames took {:?}", start.elapsed());
     assert_eq!(there.counters()?.rx_packets, 1000);
     Ok(())
 }
 
 #[test]
-fn sprayed_packets_are_the_flows_that_they_claim_to_be() -> Result<()> {
+fn sprayed_packets_have_the_expected_flows() -> Result<()> {
     let (_lab, [here, there]) = quiet_pair!();
     let receiver = FrameReceiver::open(&there)?;
     let spray = FlowSpray { first: 0x1_fffe, ..FlowSpray::unanswered(&there, 3, 6) };
@@ -267,8 +267,8 @@ fn sprayed_packets_are_the_flows_that_they_claim_to_be() -> Result<()> {
 fn frames_arrive_with_their_tags_and_as_they_were_sent() -> Result<()> {
     let (_lab, [here, there]) = quiet_pair!();
     let (sender, receiver) = (FrameSender::open(&here)?, FrameReceiver::open(&there)?);
-    // A packet socket takes neither less than a header nor more than the MTU, with room for one tag. The kernel discards
-    // a frame that ends in its tag or two bytes behind it (`skb_vlan_untag`), before sockets see it.
+    // A packet socket rejects frames that are shorter than a header, or longer than the MTU with room for one tag. The
+    // kernel discards a frame that ends in its tag or two bytes after it (`skb_vlan_untag`), before sockets see it.
     let sendable = |frame: &Vec<u8>| match frame.get(12..14) {
         Some([0x81, 0] | [0x88, 0xa8]) => (20..=1514).contains(&frame.len()),
         _ => (15..=1514).contains(&frame.len()),
@@ -282,7 +282,7 @@ fn frames_arrive_with_their_tags_and_as_they_were_sent() -> Result<()> {
         tagged += usize::from(name.starts_with("vlan") || name.starts_with("qinq"));
     }
     assert!(tagged >= 10, "only {tagged} frames had tags");
-    assert_eq!(receiver.receive(Duration::from_millis(50))?, None, "nobody sent that");
+    assert_eq!(receiver.receive(Duration::from_millis(50))?, None, "a frame that the test has not sent");
     Ok(())
 }
 
@@ -297,7 +297,7 @@ macro_rules! town {
 }
 
 #[test]
-fn an_ordinary_day_passes_without_failures() -> Result<()> {
+fn normal_traffic_has_no_failures() -> Result<()> {
     let (_lab, [server, alice, bob, _]) = town!();
     let habits = Habits { seed: 1, duration: Duration::from_secs(4), pace: 5.0 };
     let deeds = Background::start(&[&alice, &bob], &server, habits)?.finish()?;
@@ -309,10 +309,10 @@ fn an_ordinary_day_passes_without_failures() -> Result<()> {
 }
 
 #[test]
-fn every_attack_comes_to_its_end_and_reaches_the_victim() -> Result<()> {
+fn every_attack_completes_and_reaches_the_victim() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let server = lab.host("server")?;
-    // A link for each, so that they can go on at once and be counted apart.
+    // Each attack has its own link, so that all can run at once and be counted separately.
     let launched = |attack: &Attack| -> Result<u64> {
         let [attacker, victim] = lab.link([&lab.host(attack.name)?, &server], &LinkOptions::default())?;
         let _services = Background::start(&[], &victim, Habits::default())?;

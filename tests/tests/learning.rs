@@ -1,4 +1,5 @@
-//! scikit-learn says the same of the same numbers: measures exactly, classifiers and detectors within stated bounds.
+//! Compares flowml with scikit-learn on the same numbers: measures exactly, classifiers and detectors within stated
+//! bounds.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde_json::{Value, json};
 
-/// A folder of matrices for the peer, removed when it ends.
+/// A folder of matrices for the peer. It is removed with its guard.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -41,7 +42,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What cannot be removed now is the system's to remove.
+        // An error is ignored: the folder is a temporary one.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -50,12 +51,12 @@ fn random() -> Xoshiro256PlusPlus {
     Xoshiro256PlusPlus::seed_from_u64(11)
 }
 
-/// A sum of uniform numbers, which is about normal.
+/// A sum of uniform random numbers, which is approximately normal.
 fn normal(random: &mut Xoshiro256PlusPlus) -> f64 {
     (0..12).map(|_| random.gen_range(-0.5..0.5)).sum()
 }
 
-/// Rows around a centre for each class, near enough to each other that nobody is always right.
+/// Rows around a centre for each class. The classes overlap, so that no classifier is always right.
 fn blobs(rows: usize, classes: usize, random: &mut Xoshiro256PlusPlus) -> (Array2<f64>, Vec<usize>) {
     let labels: Vec<usize> = (0..rows).map(|row| row % classes).collect();
     let centre = |class: usize, slot: usize| f64::from(u8::from(slot % classes == class)) * 1.5;
@@ -73,7 +74,7 @@ fn near(ours: f64, theirs: &Value, bound: f64, what: &str) {
 }
 
 #[test]
-fn measures_are_scikit_learns() {
+fn measures_equal_those_of_scikit_learn() {
     let Some(peers) = require_peers() else { return };
     let (folder, mut random) = (Folder::new("measures"), random());
     // Scores of two digits, so that many are equal.
@@ -129,7 +130,7 @@ fn plan(task: Task, benign: Option<&str>) -> Plan {
     Plan { task, scaling: None, selection: None, k: None, seed: 0, alpha: 0.01, benign, all_rows: false }
 }
 
-/// The prepared rows of a table, and the number of each row's class behind them.
+/// The preprocessed rows of a table, each followed by the number of its class.
 fn with_classes(model: &TableModel, table: &Labelled) -> Array2<f64> {
     let (rows, _) = model.prepare(&table.frame).unwrap();
     let number = |label: &str| {
@@ -141,7 +142,7 @@ fn with_classes(model: &TableModel, table: &Labelled) -> Array2<f64> {
     ndarray::concatenate(Axis(1), &[rows.view(), classes.view()]).unwrap()
 }
 
-/// The accuracy of each classifier on `test`, and scikit-learn's on the same prepared rows.
+/// The accuracy of each classifier on `test`, and scikit-learn's on the same preprocessed rows.
 fn accuracies(
     peers: &Peers,
     name: &str,
@@ -171,7 +172,7 @@ fn accuracies(
 }
 
 #[test]
-fn classifiers_are_as_often_right_as_scikit_learns() {
+fn classifiers_are_as_accurate_as_those_of_scikit_learn() {
     let Some(peers) = require_peers() else { return };
     let mut random = random();
     let (rows, classes) = blobs(1500, 3, &mut random);
@@ -187,12 +188,12 @@ fn classifiers_are_as_often_right_as_scikit_learns() {
 }
 
 #[test]
-fn detectors_rank_as_scikit_learns() {
+fn detectors_rank_rows_as_well_as_those_of_scikit_learn() {
     let Some(peers) = require_peers() else { return };
     let (folder, mut random) = (Folder::new("detectors"), random());
     let (rows, _) = blobs(1500, 2, &mut random);
     let (mut others, _) = blobs(2000, 2, &mut random);
-    // Every tenth row is farther out than most.
+    // Every tenth row is farther from the centre than most.
     for mut row in others.rows_mut().into_iter().step_by(10) {
         row.mapv_inplace(|value| value * 2.2);
     }
@@ -217,11 +218,11 @@ fn detectors_rank_as_scikit_learns() {
     }
 }
 
-/// NSL-KDD, where it is there.
+/// The folder of NSL-KDD, which may be missing.
 const NSL_KDD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/flows/nsl_kdd");
 
 #[test]
-fn nsl_kdd_is_judged_as_well_as_it_was_found_to_be() {
+fn the_figures_of_nsl_kdd_are_reached_again() {
     let Some(peers) = require_peers() else { return };
     let folder = Path::new(NSL_KDD);
     if !folder.is_dir() {

@@ -1,4 +1,4 @@
-//! How the agent begins and ends: each way out leaves nothing behind, each refusal is one clear line.
+//! The start and end of the agent: no way to end leaves anything behind, and each refusal is one clear line.
 
 use std::fs;
 use std::io::Write as _;
@@ -17,10 +17,10 @@ use flowml_user::dataset::TableReader;
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// Longest that the agent may take to end or to say something, on a busy machine.
+/// Longest time for the agent to end or to report something on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Two hosts and a quiet link between them: the peer's end, and the end that is metered.
+/// Two hosts and a quiet link between them: the peer's end, and the metered end.
 macro_rules! quiet_pair {
     () => {{
         let Some(lab) = require_lab() else { return Ok(()) };
@@ -29,7 +29,7 @@ macro_rules! quiet_pair {
     }};
 }
 
-/// Sends packets of many flows, and waits until the other end has received them all.
+/// Sends packets of many flows, and waits until the other end has received all of them.
 fn send(from: &Interface, to: &Interface, flows: u32, packets: u64) -> Result<Sent> {
     let before = to.counters()?.rx_packets;
     let sent = FrameSender::open(from)?.spray(&FlowSpray::unanswered(to, flows, packets), Rate::Full)?;
@@ -37,7 +37,7 @@ fn send(from: &Interface, to: &Interface, flows: u32, packets: u64) -> Result<Se
     Ok(sent)
 }
 
-/// The account of a run that received exactly `sent`, all of it in flows.
+/// Checks the packet accounting of a run that received exactly `sent`, all of it in flows.
 fn assert_accounts_for(report: &Report, sent: Sent) -> Result<()> {
     let summary = report.summary()?;
     let expected =
@@ -69,7 +69,7 @@ fn run(host: &Host, arguments: &[&str]) -> Result<Output> {
     host.spawn([&[program], arguments].concat())?.wait(LIMIT)
 }
 
-/// The one line that a refusal is, with its exit code.
+/// A refusal, which must be one line, with its exit code.
 fn refusal(output: &Output) -> Result<(Option<i32>, String)> {
     let said = String::from_utf8(output.stderr.clone())?;
     ensure!(said.lines().count() == 1, "expected one line, not:\n{said}");
@@ -92,7 +92,7 @@ fn a_signal_drains_once_and_leaves_nothing() -> Result<()> {
         let (_lab, [peer, metered]) = quiet_pair!();
         let tables = std::env::temp_dir().join(format!("flowml-signal-{}", std::process::id()));
         let output = format!("parquet={}", tables.display());
-        // Neither an interval nor a slot of time ends by itself: all that is counted comes from the last drain.
+        // No interval and no timeout ends during the test: everything that is counted comes from the last drain.
         let lasting = ["--interval", "1h", "--active-timeout", "1d"];
         let agent = Agent::meter(&metered, &[&["--direction", "both", "-o", &output], &lasting[..]].concat())?;
         let objects = Objects::held_by(agent.id())?;
@@ -107,7 +107,7 @@ fn a_signal_drains_once_and_leaves_nothing() -> Result<()> {
         for batch in TableReader::open(&tables)? {
             rows += batch?.num_rows();
         }
-        assert_eq!(rows, 500, "the file is whole");
+        assert_eq!(rows, 500, "rows of the file");
         assert!(tables.join("flows").is_dir(), "a live run has a file for each minute");
         fs::remove_dir_all(tables)?;
         assert_eq!(Hooks::of(&metered)?, Hooks::default());
@@ -133,7 +133,7 @@ fn a_killed_agent_leaves_nothing() -> Result<()> {
 }
 
 #[test]
-fn the_run_goes_on_while_interfaces_go_and_waits_without_any() -> Result<()> {
+fn the_run_continues_when_interfaces_are_removed_and_waits_without_any() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let (peer, metered) = (lab.host("peer")?, lab.host("metered")?);
     let [from_first, first] = lab.link([&peer, &metered], &LinkOptions::quiet())?;
@@ -177,7 +177,7 @@ fn an_interface_that_is_down_is_metered_when_it_comes_up() -> Result<()> {
 }
 
 #[test]
-fn an_xdp_program_that_is_there_is_named_and_left_alone() -> Result<()> {
+fn an_existing_xdp_program_is_named_and_left_alone() -> Result<()> {
     for mode in ["native", "generic"] {
         let (_lab, [peer, metered]) = quiet_pair!();
         let first = Agent::meter(&metered, &["--xdp-mode", mode])?;
@@ -201,15 +201,15 @@ fn an_xdp_program_that_is_there_is_named_and_left_alone() -> Result<()> {
             let summary = report.summary()?;
             assert_eq!((&summary["xdp_mode"], &summary["conserved"]), (&"tc".into(), &true.into()));
             assert_eq!(summary["packets_received"], sent.packets);
-            // Where generic XDP copies a packet (`skb_pp_cow_data`), Linux 6.18 forgets the length of its Ethernet
-            // header (`mac_len`), and tc programs see packets that begin with IP: `not_ip`.
+            // With generic XDP that copies a packet (`skb_pp_cow_data`), Linux 6.18 loses the length of its Ethernet
+            // header (`mac_len`). tc programs then see packets that start with IP: `not_ip`.
             if mode == "native" {
                 assert_accounts_for(&report, sent)?;
             }
             let tells_why = named.iter().all(|word| report.stderr.contains(word));
             assert_eq!(tells_why, wanted == "auto", "{}", report.stderr);
         }
-        assert_eq!(metered.host.show_link(&metered.name)?["xdp"], program, "the first program was to be left alone");
+        assert_eq!(metered.host.show_link(&metered.name)?["xdp"], program, "the existing program was replaced");
         first.stop(Signal::TERM)?;
         assert_nothing_attached(&metered)?;
     }
@@ -233,7 +233,7 @@ fn without_permission_there_is_one_clear_line() -> Result<()> {
     Ok(())
 }
 
-/// The facts of the kernel are made up, in a mount namespace of the agent's own.
+/// The kernel's settings are replaced in a mount namespace of the agent.
 #[test]
 fn a_kernel_whose_programs_preempt_each_other_is_refused() -> Result<()> {
     const MAKE_UP: &str = r#"
@@ -257,7 +257,7 @@ fn a_kernel_whose_programs_preempt_each_other_is_refused() -> Result<()> {
     let output = inside(&["run", "-i", &metered.name])?;
     assert_refused(&output, 1, &["PREEMPT_RT without PREEMPT_RT_NEEDS_BH_LOCK"])?;
     assert_eq!(Hooks::of(&metered)?, Hooks::default());
-    // doctor says the same.
+    // doctor reports the same.
     let output = inside(&["doctor", "-i", &metered.name, "-o", "json=-"])?;
     assert_eq!(output.status.code(), Some(1));
     let examination: Value = serde_json::from_slice(&output.stdout)?;
@@ -268,7 +268,7 @@ fn a_kernel_whose_programs_preempt_each_other_is_refused() -> Result<()> {
 }
 
 #[test]
-fn an_interface_that_is_not_there_is_answered_with_those_that_are() -> Result<()> {
+fn an_unknown_interface_is_refused_with_a_list_of_existing_ones() -> Result<()> {
     let (_lab, [_, metered]) = quiet_pair!();
     let output = run(&metered.host, &["run", "-i", &metered.name, "-i", "nowhere7"])?;
     assert_refused(&output, 1, &["\"nowhere7\"", "lo", &metered.name])?;
@@ -292,7 +292,7 @@ fn without_an_interface_the_default_route_decides() -> Result<()> {
 }
 
 #[test]
-fn wrong_usage_is_told_in_one_line_and_nothing_begins() -> Result<()> {
+fn wrong_usage_is_reported_in_one_line_and_nothing_starts() -> Result<()> {
     let (_lab, [_, metered]) = quiet_pair!();
     let table: [(&[&str], &[&str]); 10] = [
         (&["-o", "xml=-"], &["--output", "'xml=-'", "jsonl=PATH"]),
@@ -315,7 +315,7 @@ fn wrong_usage_is_told_in_one_line_and_nothing_begins() -> Result<()> {
 }
 
 #[test]
-fn an_output_that_cannot_be_opened_ends_it_before_anything_is_attached() -> Result<()> {
+fn an_output_that_cannot_be_opened_ends_the_run_before_attaching() -> Result<()> {
     let (_lab, [_, metered]) = quiet_pair!();
     for kind in ["jsonl", "csv"] {
         let path = "/nonexistent-directory/flows";
@@ -327,7 +327,7 @@ fn an_output_that_cannot_be_opened_ends_it_before_anything_is_attached() -> Resu
 }
 
 #[test]
-fn the_run_ends_in_order_when_the_reader_of_its_records_has_gone() -> Result<()> {
+fn the_run_ends_in_order_when_standard_output_is_closed() -> Result<()> {
     let (_lab, [peer, metered]) = quiet_pair!();
     let program = binary()?;
     let script = r#"{ "$@"; echo "exit code $?" >&2; } | head -n 1"#;
@@ -335,7 +335,7 @@ fn the_run_ends_in_order_when_the_reader_of_its_records_has_gone() -> Result<()>
     let options = ["-i", &metered.name, "-o", "jsonl=-", "--interval", "50ms", "--idle-timeout", "100ms"];
     let pipeline = metered.host.spawn([&arguments[..], &options].concat())?;
     wait_until(LIMIT, || Ok(Hooks::of(&metered)?.sees_ingress())).with_context(|| pipeline.stderr().text())?;
-    // Records at each interval, until one finds the reader gone.
+    // The agent writes records at each interval until a write fails.
     wait_until(LIMIT, || {
         FrameSender::open(&peer)?.spray(&FlowSpray::unanswered(&metered, 10, 10), Rate::Full)?;
         Ok(!pipeline.is_running()?)
@@ -349,7 +349,7 @@ fn the_run_ends_in_order_when_the_reader_of_its_records_has_gone() -> Result<()>
 }
 
 #[test]
-fn a_run_ends_by_itself_after_its_duration() -> Result<()> {
+fn a_run_ends_after_its_duration() -> Result<()> {
     let (_lab, [peer, metered]) = quiet_pair!();
     let agent = Agent::meter(&metered, &["--duration", "2s"])?;
     let sender = FrameSender::open(&peer)?;
@@ -364,7 +364,7 @@ fn a_run_ends_by_itself_after_its_duration() -> Result<()> {
 }
 
 #[test]
-fn several_interfaces_are_counted_apart() -> Result<()> {
+fn several_interfaces_are_counted_separately() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let (peer, metered) = (lab.host("peer")?, lab.host("metered")?);
     let pairs = two_links(&lab, &peer, &metered)?;

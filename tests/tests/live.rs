@@ -1,4 +1,4 @@
-//! Real traffic between two hosts, metered by the agent on one of them: its records equal what the endpoints did.
+//! Real traffic between two hosts, metered by the agent on one of them: its records equal what the endpoints sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,10 +17,10 @@ use flowml_tests::traffic::raw::{FrameSender, Rate, Sent, on_cpu};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// Longest that a record or a frame may take, on a busy machine.
+/// Longest time for a record or a frame on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Where ingress can be counted.
+/// The modes in which ingress can be metered.
 const MODES: [&str; 3] = ["native", "generic", "tc"];
 
 const VERSIONS: [IpVersion; 2] = [IpVersion::V4, IpVersion::V6];
@@ -38,7 +38,7 @@ fn number(record: &Value, member: &str) -> Result<u64> {
     record[member].as_u64().with_context(|| format!("no whole number {member} in {record}"))
 }
 
-/// The members of a record that `expected` has must have its values.
+/// Checks that a record has the members of `expected` with their values.
 fn assert_members(record: &Value, expected: &Value) -> Result<()> {
     for (member, value) in expected.as_object().context("an object of members")? {
         assert_eq!(&record[member], value, "{member} of {record}");
@@ -46,7 +46,7 @@ fn assert_members(record: &Value, expected: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Stops the agent, which must have counted every packet once.
+/// Stops the agent, and checks that it counted every packet once.
 fn conserved(agent: Agent) -> Result<Report> {
     let report = agent.stop(Signal::TERM)?;
     ensure!(report.code == Some(0), "exit code {:?}: {}", report.code, report.stderr);
@@ -65,7 +65,7 @@ fn conserved(agent: Agent) -> Result<Report> {
     Ok(report)
 }
 
-/// The one record that has these members.
+/// The only record that has these members.
 fn only<'a>(report: &'a Report, wanted: &Value) -> Result<&'a Value> {
     let wanted = wanted.as_object().context("an object of members")?;
     let found: Vec<_> =
@@ -85,7 +85,7 @@ fn brief(flow: &Value) -> String {
     columns.map(|column| flow[column].to_string()).join(" ")
 }
 
-/// What identifies the two ends of a flow.
+/// The members that identify the two ends of a flow.
 fn ends(protocol: u8, client: SocketAddr, server: SocketAddr) -> Value {
     json!({
         "protocol": protocol,
@@ -100,13 +100,14 @@ fn ends(protocol: u8, client: SocketAddr, server: SocketAddr) -> Value {
 /// What a host's TCP has sent.
 #[derive(Debug, Clone, Copy)]
 struct Segments {
-    /// As counted by its network stack, retransmissions included; a GSO buffer counts as its segments.
+    /// Segments that its network stack counted, retransmissions included. A GSO buffer counts as its segments.
     sent: u64,
     retransmitted: u64,
 }
 
 impl Segments {
-    /// Of all connections of the host since it was made (/proc/net/snmp, RFC 4022: OutSegs is without retransmissions).
+    /// Counters of all connections of the host since it was made (/proc/net/snmp, RFC 4022: OutSegs excludes
+    /// retransmissions).
     fn of(host: &Host) -> Result<Self> {
         let text = host.enter(|| fs::read_to_string("/proc/thread-self/net/snmp"))??;
         let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp:"));
@@ -119,21 +120,21 @@ impl Segments {
     }
 }
 
-/// A payload counted on the wire: all that was sent, and again what was retransmitted, in segments of at most `mss`.
+/// Checks a payload counted on the wire: everything that was sent, plus retransmissions in segments of at most `mss`.
 fn assert_payload(counted: u64, sent: u64, again: Segments, mss: u64) {
     let bounds = sent..=sent + again.retransmitted * mss;
     assert!(bounds.contains(&counted), "{counted} bytes of payload, not {bounds:?} ({again:?})");
 }
 
 #[test]
-fn tcp_records_equal_what_the_endpoints_did() -> Result<()> {
+fn tcp_records_equal_what_the_endpoints_sent() -> Result<()> {
     for (mode, offloads) in [("native", false), ("generic", false), ("tc", false), ("tc", true)] {
         tcp_records(mode, offloads).with_context(|| format!("--xdp-mode {mode}, offloads: {offloads}"))?;
     }
     Ok(())
 }
 
-/// With offloads, buffers of many segments pass the tc hooks, and count as the packets that a wire would see.
+/// With offloads, buffers of many segments pass the tc hooks. They count as the packets that a wire would carry.
 fn tcp_records(mode: &str, offloads: bool) -> Result<()> {
     let (_lab, [here, there]) = pair!(LinkOptions { offloads, ..LinkOptions::default() });
     let agent = Agent::meter(&there, &["--direction", "both", "--xdp-mode", mode, "--interval", "200ms"])?;
@@ -162,7 +163,7 @@ fn tcp_records(mode: &str, offloads: bool) -> Result<()> {
                 "src_mac": here.mac.to_string(), "dst_mac": there.mac.to_string(), "bidirectional_rst_packets": 0,
             }),
         )?;
-        // 1500 bytes less the shortest headers of IPv4 and TCP.
+        // 1500 bytes minus the shortest headers of IPv4 and TCP.
         assert_payload(number(flow, "src2dst_payload_bytes")?, exchange.request.into(), client, 1460);
         assert_payload(number(flow, "dst2src_payload_bytes")?, exchange.response.into(), server, 1460);
         for (count, way) in packets.iter_mut().zip(["src2dst", "dst2src"]) {
@@ -174,11 +175,11 @@ fn tcp_records(mode: &str, offloads: bool) -> Result<()> {
             let once = ["src2dst_syn_packets", "dst2src_syn_packets", "src2dst_fin_packets", "dst2src_fin_packets"];
             once.iter().for_each(|member| assert_eq!(flow[member], 1, "{member} of {flow}"));
         }
-        // All but the client's SYN carry an acknowledgement (RFC 9293 §3.10.7).
+        // All segments except the client's SYN carry an acknowledgement (RFC 9293 §3.10.7).
         let without_ack = number(flow, "bidirectional_packets")? - number(flow, "bidirectional_ack_packets")?;
         assert_eq!(without_ack, number(flow, "src2dst_syn_packets")?);
     }
-    // A segment that was lost before the hook, as a full queue of a veth loses some on a busy machine, was sent again.
+    // A segment may be lost before the hook, in a full queue of a veth on a busy machine. It was then sent again.
     for (counted, of) in packets.iter().zip([client, server]) {
         assert!((of.sent - of.retransmitted..=of.sent).contains(counted), "{counted} segments of {of:?}");
     }
@@ -186,7 +187,7 @@ fn tcp_records(mode: &str, offloads: bool) -> Result<()> {
 }
 
 #[test]
-fn udp_records_equal_what_the_endpoints_did() -> Result<()> {
+fn udp_records_equal_what_the_endpoints_sent() -> Result<()> {
     for mode in MODES {
         let (_lab, [here, there]) = pair!(LinkOptions::default());
         let agent = Agent::meter(&there, &["--direction", "both", "--xdp-mode", mode])?;
@@ -215,14 +216,15 @@ fn udp_records_equal_what_the_endpoints_did() -> Result<()> {
 }
 
 #[test]
-fn fragments_of_a_datagram_are_a_flow_beside_its_first() -> Result<()> {
+fn later_fragments_of_a_datagram_are_a_flow_of_their_own() -> Result<()> {
     for mode in MODES {
         let (_lab, [here, there]) = pair!(LinkOptions::quiet());
         let agent = Agent::meter(&there, &["--direction", "both", "--xdp-mode", mode])?;
         let service = UdpService::start(&there, IpVersion::V4, 53)?;
         udp_exchange(&here.host, service.address(), Exchange { request: 4000, response: 5000 })?;
         let report = conserved(agent)?;
-        // With the UDP header 4008 and 5008 bytes, of which a fragment carries 1480 (RFC 791 §2.3): 3 and 4 fragments.
+        // With the UDP header 4008 and 5008 bytes. A fragment carries 1480 (RFC 791 §2.3), so there are 3 and 4
+        // fragments.
         let first = json!({"fragments": false, "dst_port": 53});
         assert_members(
             only(&report, &first)?,
@@ -245,7 +247,7 @@ fn fragments_of_a_datagram_are_a_flow_beside_its_first() -> Result<()> {
     Ok(())
 }
 
-/// A request and its answer over a connection of their own. What they carry is the metered side's to recognise.
+/// A request and its answer over a new connection. The metered side must recognise their content.
 fn web_exchange(
     here: &Interface,
     there: &Interface,
@@ -273,7 +275,7 @@ fn web_exchange(
 }
 
 #[test]
-fn payload_tells_the_application_and_is_not_told_itself() -> Result<()> {
+fn payload_identifies_the_application_and_is_not_written() -> Result<()> {
     const REQUEST: &[u8] = b"GET /cart HTTP/1.1\r\nHost: Shop.Example:8000\r\nCookie: biscuit\r\n\r\n";
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\0\xff\0\xff";
     for (mode, offloads) in [("native", false), ("generic", false), ("tc", true)] {
@@ -287,7 +289,7 @@ fn payload_tells_the_application_and_is_not_told_itself() -> Result<()> {
         assert_members(
             flow,
             &json!({
-                // The name ends behind 40 bytes, and so does the cookie; of the answer, 38 are of its head.
+                // The Host name is cut off after 40 bytes, and so is the cookie. The answer's header has 38 bytes.
                 "application_name": "HTTP", "requested_server_name": null, "application_detail": "GET",
                 "src2dst_first_payload_bytes": 40, "dst2src_first_payload_bytes": 40,
                 "src2dst_first_payload_printable_share": 1, "dst2src_first_payload_printable_share": 0.95,
@@ -326,7 +328,7 @@ fn a_ping_and_its_answers_are_one_flow() -> Result<()> {
     Ok(())
 }
 
-/// What leaves by the loopback interface comes in there: it is one packet, and counted once.
+/// A packet that leaves by the loopback interface also arrives there. It is one packet, and counted once.
 #[test]
 fn loopback_counts_each_packet_once() -> Result<()> {
     for mode in ["generic", "tc"] {
@@ -344,7 +346,7 @@ fn loopback_counts_each_packet_once() -> Result<()> {
     Ok(())
 }
 
-/// Sends frames that nobody answers, each once, and waits until the other end has received them all.
+/// Sends frames to which no host answers, each once, and waits until the other end has received all of them.
 fn send(from: &Interface, to: &Interface, frames: &[Vec<u8>]) -> Result<Sent> {
     let before = to.counters()?.rx_packets;
     let sent = on_cpu(0, || FrameSender::open(from)?.send(frames, 1, Rate::Full))??;
@@ -363,7 +365,7 @@ fn tags_are_read_and_their_bytes_counted() -> Result<()> {
         };
         let frames = [
             frame(&[]),
-            // Priority 5, and drop eligible: no part of the id.
+            // Priority 5 and drop eligible, which are not part of the VLAN id.
             frame(&[(ether_type::VLAN, 5 << 13 | 1 << 12 | 100)]),
             frame(&[(ether_type::SERVICE_VLAN, 10), (ether_type::VLAN, 20)]),
             frame(&[(ether_type::VLAN, 30), (ether_type::VLAN, 40)]),
@@ -418,7 +420,7 @@ fn jumbo_frames_are_counted_in_full() -> Result<()> {
     Ok(())
 }
 
-/// What all modes must agree on: the account, and these columns of the flows.
+/// The values on which all modes must agree: the packet accounting, and these columns of the flows.
 fn view(report: &Report) -> Result<(Value, BTreeSet<String>)> {
     let summary = report.summary()?;
     let account = [
@@ -448,8 +450,8 @@ fn view(report: &Report) -> Result<(Value, BTreeSet<String>)> {
 
 #[test]
 fn all_modes_count_the_same() -> Result<()> {
-    // What a packet socket sends, and the kernel does not discard before tc (`skb_vlan_untag`): no frame shorter than its
-    // header, none that ends in its tag or right behind it, none beyond the MTU.
+    // Frames that a packet socket sends and that the kernel does not discard before tc (`skb_vlan_untag`): at least as
+    // long as their header, not ending in a tag or directly after it, and not above the MTU.
     let sendable = |frame: &Vec<u8>| match frame.get(12..14) {
         Some([0x81, 0] | [0x88, 0xa8]) => (20..=1514).contains(&frame.len()),
         _ => (15..=1514).contains(&frame.len()),
@@ -481,7 +483,7 @@ fn all_modes_count_the_same() -> Result<()> {
 }
 
 #[test]
-fn the_account_equals_the_interface_counters() -> Result<()> {
+fn packet_accounting_equals_the_interface_counters() -> Result<()> {
     for mode in MODES {
         let (_lab, [here, there]) = pair!(LinkOptions { offloads: false, ..LinkOptions::quiet() });
         let before = there.counters()?;

@@ -1,4 +1,4 @@
-//! Metrics as Prometheus scrapes them: its queries say what the summary says.
+//! Metrics as Prometheus scrapes them: the results of its queries equal the summary.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,14 +16,14 @@ use flowml_tests::traffic::raw::{FrameSender, Rate};
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// Longest that Prometheus may take to begin and to scrape, on a busy machine.
+/// Longest time for Prometheus to start and to scrape on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Where the agent and Prometheus listen, each test in namespaces of its own.
+/// Address of the agent's metrics. Each test has its own network namespaces.
 const METRICS: &str = "127.0.0.1:9750";
 const PROMETHEUS: &str = "127.0.0.1:9090";
 
-/// A folder of its own for Prometheus, which goes with the test.
+/// A folder for Prometheus. It is removed at the end of the test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -40,7 +40,7 @@ impl Drop for Folder {
     }
 }
 
-/// Asks for a path by HTTP, and gives status line and headers, and body.
+/// Sends an HTTP request. Returns status line and headers, and the body.
 fn get(host: &Host, address: &str, request: &str) -> Result<(String, String)> {
     host.enter(|| {
         let mut stream = TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
@@ -53,7 +53,7 @@ fn get(host: &Host, address: &str, request: &str) -> Result<(String, String)> {
     })?
 }
 
-/// What Prometheus answers to a query: the value of each series, by its labels without those of the target.
+/// Prometheus's answer to a query: the value of each series, by its labels without those of the target.
 fn query(host: &Host, expression: &str) -> Result<BTreeMap<String, f64>> {
     let escaped: String = expression.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let (_, body) = get(host, PROMETHEUS, &format!("GET /api/v1/query?query={escaped}"))?;
@@ -71,7 +71,7 @@ fn query(host: &Host, expression: &str) -> Result<BTreeMap<String, f64>> {
 }
 
 #[test]
-fn prometheus_says_what_the_summary_says() -> Result<()> {
+fn prometheus_agrees_with_the_summary() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let server = lab.host("server")?;
     let [here, there] = lab.link([&lab.host("client")?, &server], &LinkOptions::quiet())?;
@@ -92,13 +92,13 @@ fn prometheus_says_what_the_summary_says() -> Result<()> {
         let client = udp_exchange(&here.host, service.address(), Exchange { request: 100, response: 200 })?;
         agent.wait_for(LIMIT, |row| row["type"] == "flow" && row["src_port"] == client.port())?;
     }
-    // Frames of all kinds, some of which are in no flow.
+    // Frames of all kinds, some of which belong to no flow.
     let frames: Vec<Vec<u8>> =
         NAMED.iter().map(|named| (named.build)()).filter(|frame| (14..1500).contains(&frame.len())).collect();
     let sent = FrameSender::open(&here)?.send(&frames, 3, Rate::Full)?;
     let all = || -> Result<bool> { Ok(query_text(&server, "flowml_received_packets_total")? >= sent.packets + 3) };
     wait_until(LIMIT, all).context("the agent counts what was sent")?;
-    // Nothing more comes: all sessions end.
+    // No more packets arrive, so all sessions end.
     wait_until(LIMIT, || Ok(query_text(&server, "flowml_open_sessions")? == 0)).context("all sessions end")?;
 
     let data = folder.0.join("data");
@@ -108,7 +108,7 @@ fn prometheus_says_what_the_summary_says() -> Result<()> {
         format!("--web.listen-address={PROMETHEUS}"),
     ];
     let prometheus = server.spawn(["prometheus"].into_iter().chain(arguments.iter().map(String::as_str)))?;
-    // Until it is ready it refuses, or answers without series.
+    // Until Prometheus is ready it refuses requests, or answers without series.
     let scraped = || query(&server, "flowml_build_info").is_ok_and(|series| series.len() == 1);
     wait_until(LIMIT, || Ok(scraped()))
         .with_context(|| format!("Prometheus scrapes; it said:\n{}", prometheus.stderr().text()))?;
@@ -159,11 +159,11 @@ fn prometheus_says_what_the_summary_says() -> Result<()> {
         }
     }
     ensure!(only("flowml_skipped_packets_total") > 0.0, "nothing was skipped: {summary}");
-    // Nobody collects there, and the rows go to standard output.
+    // No collector listens at that address, and the rows go to standard output.
     let lost = &found["flowml_output_lost_rows_total"];
     assert_eq!(Some(lost["udp://127.0.0.1:4739"]), summary["flows"].as_f64(), "{summary}");
     assert_eq!(lost["standard output"], 0.0);
-    // All rows but the summary, and incidents that the end of the run has closed.
+    // All rows except the summary, and except incidents that the end of the run has closed.
     let rows = found["flowml_output_rows_total - flowml_output_lost_rows_total"]["standard output"];
     let incidents = report.of_type("incident").count();
     let all = report.records.len() - 1;
@@ -172,14 +172,14 @@ fn prometheus_says_what_the_summary_says() -> Result<()> {
         found["flowml_interface_info"],
         BTreeMap::from([(format!("eth0 {}", summary["xdp_mode"].as_str().unwrap_or_default()), 1.0)])
     );
-    // The agent drains on.
+    // The agent continues to drain.
     let drains = only("flowml_drain_duration_seconds_count");
     ensure!(drains > 10.0 && Some(drains) <= summary["drains"].as_f64(), "{drains} drains: {summary}");
     ensure!(only("flowml_drain_duration_seconds_sum") > 0.0 && only("up") == 1.0, "{found:?}");
     Ok(())
 }
 
-/// The value of a metric without labels, asked of the agent itself.
+/// The value of a metric without labels, requested from the agent itself.
 fn query_text(host: &Host, name: &str) -> Result<u64> {
     let (head, body) = get(host, METRICS, "GET /metrics")?;
     ensure!(head.starts_with("HTTP/1.0 200") || head.starts_with("HTTP/1.1 200"), "{head}");
@@ -188,7 +188,7 @@ fn query_text(host: &Host, name: &str) -> Result<u64> {
 }
 
 #[test]
-fn an_address_that_is_taken_ends_the_run_and_others_are_answered() -> Result<()> {
+fn an_address_in_use_ends_the_run_and_other_paths_are_answered() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let [_, there] = lab.link([&lab.host("client")?, &lab.host("server")?], &LinkOptions::quiet())?;
     let agent = Agent::meter(&there, &["--metrics", METRICS])?;

@@ -1,5 +1,5 @@
-//! NFStream and flowml say the same of the same captures, but for the rules of docs/FEATURES.md; and pandas and DuckDB
-//! read our Parquet as what it is.
+//! NFStream and flowml agree on the same captures, except for the rules of docs/FEATURES.md. pandas and DuckDB read
+//! flowml's Parquet with the right types.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde_json::Value;
 
-/// A folder of this test, removed when it ends.
+/// A folder for this test. It is removed with its guard.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -28,19 +28,20 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What cannot be removed now is the system's to remove.
+        // An error is ignored: the folder is a temporary one.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// Sessions of a capture that is made here.
+/// Sessions of a generated capture.
 const SESSIONS: u64 = 3000;
 
-/// 1 January 2024, µs.
+/// 1 January 2024 in µs.
 const BEGIN_US: u64 = 1_704_067_200_000_000;
 
-/// A capture of ordinary sessions, many at once: TCP, UDP and ICMP over both versions of IP, in VLANs and without, some
-/// silent for longer than the idle timeout, some begun by the side that did not send the SYN.
+/// Writes a capture of normal sessions, many at once: TCP, UDP and ICMP over both IP versions, with and without VLANs.
+/// Some are silent for longer than the idle timeout, and some start with a packet of the side that did not send the
+/// SYN.
 fn write_capture(path: &Path, seed: u64, step_us: u64) {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut packets: Vec<(u64, u64, Vec<u8>)> = Vec::new();
@@ -57,7 +58,7 @@ fn write_capture(path: &Path, seed: u64, step_us: u64) {
         }
     }
     packets.iter_mut().for_each(|(time_us, ..)| *time_us = BEGIN_US + *time_us / step_us * step_us);
-    // Of packets at the same time, those of a session stay in their order.
+    // Packets with the same time keep their order within a session.
     packets.sort_by_key(|(time_us, session, _)| (*time_us, *session));
     // The format's header and records: https://ietf-opsawg-wg.github.io/draft-ietf-opsawg-pcap/
     let mut bytes = Vec::new();
@@ -74,13 +75,13 @@ fn write_capture(path: &Path, seed: u64, step_us: u64) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// Who talks to whom, and how.
+/// The addresses, protocol and behaviour of a session.
 struct Session {
     id: u64,
     ipv6: bool,
     vlan: Option<u16>,
     kind: Kind,
-    /// Whether the side that did not open the session is heard first.
+    /// Whether the first packet is the responder's.
     answer_first: bool,
 }
 
@@ -112,7 +113,7 @@ impl Session {
         if let Some(id) = self.vlan {
             frame = frame.tag(ether_type::VLAN, id);
         }
-        // Every session has hosts of its own, so that no two are one flow by chance.
+        // Every session has its own hosts, so that no two become one flow by chance.
         let [high, low] = (self.id as u16).to_be_bytes();
         frame = if self.ipv6 {
             let [client, server] = [1, 2].map(|end| Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, self.id as u16, end));
@@ -144,7 +145,7 @@ impl Session {
     }
 }
 
-/// Compares what both say of these captures.
+/// Compares both programs on these captures.
 fn outcome(paths: &[PathBuf], times: Times) -> Option<Outcome> {
     let peers = require_peers()?;
     let names: String = paths.iter().map(|path| format!("{}\n", path.display())).collect();
@@ -170,24 +171,24 @@ fn outcome(paths: &[PathBuf], times: Times) -> Option<Outcome> {
 }
 
 #[test]
-fn every_flow_of_our_captures_agrees() {
+fn every_flow_of_generated_captures_agrees() {
     let folder = Folder::new("nfstream");
     for (seed, step_us, times) in [(1, 1000, Times::WholeMs), (2, 1, Times::Finer)] {
         let path = folder.0.join(format!("{seed}.pcap"));
         write_capture(&path, seed, step_us);
         let Some(outcome) = outcome(&[path], times) else { return };
-        assert!(outcome.flows > SESSIONS, "some sessions were silent and became two flows");
+        assert!(outcome.flows > SESSIONS, "no session was silent for long enough to become two flows");
         assert_eq!((outcome.unjoined, outcome.differing.len()), (0, 0));
-        // Nothing needs a rule here, as the profile has NFStream's initiators too.
+        // No rule is needed here, because the profile also has NFStream's initiators.
         assert_eq!(outcome.compared, outcome.flows, "{:?}", outcome.by_rule);
         assert_eq!(outcome.turned, 0);
     }
 }
 
-/// Captures of other projects beside this one; where they are not, nothing is compared.
+/// Captures of other projects in a folder beside the checkout. If it is missing, nothing is compared.
 const SHARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/captures");
 
-/// One in so many of the many small captures is enough to find a difference by.
+/// Only one of this many small captures is compared, which is enough to find a difference.
 const ONE_IN: usize = 3;
 
 #[test]
@@ -204,7 +205,7 @@ fn flows_of_other_captures_agree() {
     }
     let Some(outcome) = outcome(&chosen, Times::Finer) else { return };
     assert!(outcome.agreement() >= 0.999, "{}", outcome.agreement());
-    assert!(outcome.unjoined * 10 <= outcome.flows, "few flows are in layers that only one of the two looks into");
+    assert!(outcome.unjoined * 10 <= outcome.flows, "too many flows are only in NFStream's output");
 }
 
 fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
@@ -220,13 +221,13 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn every_column_of_nfstream_is_ours() {
+fn flowml_has_every_column_of_nfstream() {
     let Some(peers) = require_peers() else { return };
     let folder = Folder::new("columns");
     let path = folder.0.join("one.pcap");
     write_capture(&path, 3, 1);
     let theirs = captures(&peers.run("nfstream_flows.py", &[], &format!("{}\n", path.display())).unwrap()).unwrap();
-    // By the rule `numbers`.
+    // The rule `numbers` applies.
     let theirs: BTreeSet<&str> = theirs[0].flows[0].keys().map(String::as_str).filter(|name| *name != "id").collect();
     let ours: BTreeSet<&str> =
         flow_columns(FlowColumns::Headers).filter(|column| column.nfstream).map(|column| column.name).collect();
@@ -234,7 +235,7 @@ fn every_column_of_nfstream_is_ours() {
 }
 
 #[test]
-fn pandas_and_duckdb_read_what_was_written() {
+fn pandas_and_duckdb_read_the_written_tables() {
     let Some(peers) = require_peers() else { return };
     let folder = Folder::new("tables");
     let path = |name: &str| folder.0.join(name).display().to_string();
@@ -249,7 +250,7 @@ fn pandas_and_duckdb_read_what_was_written() {
     let totals = &found["pandas_totals"];
     assert_eq!((&totals[0], &totals[1]), (&summary["flows"], &summary["packets_in_flows"]));
     assert_eq!((&found["duckdb_totals"], &found["csv_totals"]), (totals, totals));
-    assert_eq!(found["differences"], serde_json::json!([]), "columns of Parquet that are not those of CSV");
+    assert_eq!(found["differences"], serde_json::json!([]), "columns in which Parquet and CSV differ");
     for column in flow_columns(FlowColumns::Headers) {
         let types = (&found["duckdb_types"][column.name], &found["units"][column.name]);
         let expected = match column.kind.name() {
@@ -267,9 +268,9 @@ fn pandas_and_duckdb_read_what_was_written() {
     assert_eq!(found["pandas_types"]["bidirectional_mean_ps"], "float64");
 }
 
-/// Files that followed each other, beside one that is not whole, as a run that goes on or was killed has them.
+/// Consecutive files of one table, beside an incomplete file, as a running or killed agent leaves them.
 #[test]
-fn pandas_and_duckdb_read_files_that_follow_each_other_as_one() {
+fn pandas_and_duckdb_read_consecutive_files_as_one_table() {
     let Some(peers) = require_peers() else { return };
     let folder = Folder::new("dataset");
     let path = |name: &str| folder.0.join(name).display().to_string();

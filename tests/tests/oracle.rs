@@ -1,6 +1,6 @@
-//! Another parser's opinion: where etherparse takes a frame for right, ours says the same of it.
+//! Compares flowml's parser with etherparse: if etherparse accepts a frame, flowml's parser gives the same result.
 //!
-//! Where the two are meant to differ, a [`Rule`] says how, and what ours must answer then.
+//! A [`Rule`] describes an intended difference, and the result that is expected of flowml.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -16,33 +16,34 @@ use flowml_tests::frames::{NAMED, ether_type, mutate, protocol};
 use flowml_user::capture::file::CaptureFile;
 use flowml_user::capture::file::link::LinkType;
 
-/// Mutations of each named frame.
+/// Number of mutations of each named frame.
 const MUTATIONS: u64 = 1000;
 
-/// Where the two are meant to differ.
+/// The intended differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rule {
-    /// etherparse follows 0x9100 but neither 0x9200 nor 0x9300, which we follow alike: it is shown the first in their place.
+    /// etherparse follows 0x9100 but neither 0x9200 nor 0x9300. flowml follows all three, so etherparse gets 0x9100 in
+    /// their place.
     OlderTag,
-    /// etherparse takes three tags or MACsec headers, we two tags: not IP to us.
+    /// etherparse reads three tags or MACsec headers, flowml two tags. Such a frame is not IP for flowml.
     MoreThanTwoTags,
-    /// etherparse gives IPv6 without payload length the whole rest of the frame. We do so but for No Next Header, behind
-    /// which there is padding.
+    /// If the payload length of IPv6 is 0, the payload extends to the end of the frame for etherparse. It does for
+    /// flowml too, except after No Next Header, where there is padding.
     NoNextHeader,
-    /// etherparse follows any number of extension headers, we [`MAX_EXTENSIONS`].
+    /// etherparse follows any number of extension headers, flowml [`MAX_EXTENSIONS`].
     ExtensionChain,
-    /// Behind the fragment header of a later fragment etherparse looks for headers. There is only payload.
+    /// etherparse looks for headers after the fragment header of a later fragment. There is only payload.
     LaterFragment,
-    /// etherparse leaves the first fragment's transport header alone. We count it in the flow of its ports; here
-    /// etherparse is asked for that header by itself.
+    /// etherparse does not read the transport header of the first fragment. flowml counts it in the flow of its ports.
+    /// Here etherparse reads that header separately.
     FirstFragment,
-    /// etherparse looks behind an authentication header of IPv4. We do so in IPv6 only.
+    /// etherparse reads headers after an authentication header of IPv4. flowml does so only in IPv6.
     Ipv4Authentication,
-    /// UDP's payload ends where UDP says for etherparse, and for us where IP says, as in all protocols.
+    /// UDP's payload ends at UDP's length for etherparse. For flowml it ends at IP's length, as in all protocols.
     UdpLength,
-    /// etherparse knows no SCTP: the ports are the first bytes of what is SCTP's header by its length.
+    /// etherparse does not read SCTP. Here the ports are the first bytes of the SCTP header.
     Sctp,
-    /// The header of ICMP has 8 bytes for etherparse and 4 for us: type, code and checksum, which all messages have.
+    /// The ICMP header has 8 bytes for etherparse and 4 for flowml: type, code and checksum, which all messages have.
     IcmpHeader,
 }
 
@@ -59,7 +60,7 @@ const RULES: [Rule; 10] = [
     Rule::IcmpHeader,
 ];
 
-/// What is said of a packet.
+/// The result of parsing a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Said {
     macs: [[u8; 6]; 2],
@@ -100,16 +101,16 @@ impl Said {
     }
 }
 
-/// What etherparse says, in our terms.
+/// etherparse's result in flowml's terms.
 struct Oracle<'a> {
     rules: &'a mut BTreeMap<Rule, u64>,
 }
 
-/// The IP layer as etherparse has it.
+/// The IP layer by etherparse.
 struct Network<'a> {
     protocol: IpNumber,
     payload: &'a [u8],
-    /// Its transport header was left alone.
+    /// Whether etherparse left the transport header unread.
     first_fragment: bool,
 }
 
@@ -118,7 +119,7 @@ impl Oracle<'_> {
         *self.rules.entry(rule).or_default() += 1;
     }
 
-    /// What we must say of a frame that etherparse takes for right.
+    /// The expected result for a frame that etherparse accepts.
     fn of(&mut self, packet: &SlicedPacket<'_>) -> Result<Said, Skipped> {
         let Some(etherparse::LinkSlice::Ethernet2(ethernet)) = &packet.link else {
             unreachable!("the frame was read as Ethernet's")
@@ -220,7 +221,8 @@ impl Oracle<'_> {
         self.transport(said, &Network { protocol: ip.payload().ip_number, payload, first_fragment })
     }
 
-    /// Adds what the transport header says; that it is there, etherparse has seen, but for what the rules say.
+    /// Adds the fields of the transport header. etherparse has checked that it is there, except in the cases of the
+    /// rules.
     fn transport(&mut self, said: Said, network: &Network<'_>) -> Result<Said, Skipped> {
         if said.later_fragment {
             return Ok(said);
@@ -233,7 +235,7 @@ impl Oracle<'_> {
         let number = |at: usize| u16::from_be_bytes([payload[at], payload[at + 1]]);
         match network.protocol.0 {
             protocol::TCP => {
-                // Of an unfragmented packet it is right.
+                // In an unfragmented packet the header is valid.
                 let tcp = TcpSlice::from_slice(payload).map_err(|error| match error {
                     etherparse::err::tcp::HeaderSliceError::Content(_) => Skipped::Malformed,
                     etherparse::err::tcp::HeaderSliceError::Len(_) if payload.len() < 20 => Skipped::Truncated,
@@ -273,7 +275,7 @@ impl Oracle<'_> {
     }
 }
 
-/// How many frames were compared, and by which rules.
+/// The number of compared frames, and the rules that applied.
 #[derive(Debug, Default)]
 struct Tally {
     frames: u64,
@@ -283,7 +285,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// The frame with 0x9100 in the place of the other two older tags: as far as there are tags, of which we read two.
+    /// The frame with 0x9100 in place of the other two older tags, in the first two tags, which flowml reads.
     fn with_one_older_tag(&mut self, bytes: &[u8]) -> Vec<u8> {
         let [first, others @ ..] = ether_type::OLDER_SERVICE_VLANS;
         let mut shown = bytes.to_vec();
@@ -309,7 +311,7 @@ impl Tally {
         let expected = Oracle { rules: &mut self.rules }.of(&theirs);
         let agree = match (&expected, &ours) {
             (Ok(expected), Ok(packet)) => *expected == Said::by_us(packet),
-            // A header that is not whole: by our reading it ends behind the frame, or behind the packet in the frame.
+            // An incomplete header. For flowml it ends beyond the frame, or beyond the packet in the frame.
             (Err(Skipped::Truncated), Err(Skipped::Malformed)) => true,
             (Err(expected), Err(skipped)) => expected == skipped,
             _ => false,
@@ -319,8 +321,8 @@ impl Tally {
         *(if ours.is_ok() { &mut self.packets } else { &mut self.skipped }) += 1;
     }
 
-    /// Not `eprintln!`, which the test harness captures: how much was compared must be seen.
-    fn tell(&self, name: &str) -> Result<()> {
+    /// The test harness captures `eprintln!`, and the number of compared frames must be seen.
+    fn print(&self, name: &str) -> Result<()> {
         let Self { frames, packets, skipped, rules } = self;
         writeln!(
             std::io::stderr(),
@@ -332,7 +334,7 @@ impl Tally {
 }
 
 #[test]
-fn etherparse_says_the_same_of_named_frames_and_their_mutations() -> Result<()> {
+fn etherparse_agrees_on_named_frames_and_their_mutations() -> Result<()> {
     let mut tally = Tally::default();
     for named in NAMED {
         let frame = (named.build)();
@@ -341,7 +343,7 @@ fn etherparse_says_the_same_of_named_frames_and_their_mutations() -> Result<()> 
             tally.compare(&mutate(&frame, seed), &format_args!("{}, mutation {seed}", named.name));
         }
     }
-    tally.tell("named frames and mutations")?;
+    tally.print("named frames and mutations")?;
     assert!(tally.packets > 1000 && tally.skipped > 100, "{tally:?}");
     for rule in RULES {
         assert!(tally.rules.contains_key(&rule), "no frame is a case of {rule:?}");
@@ -349,9 +351,9 @@ fn etherparse_says_the_same_of_named_frames_and_their_mutations() -> Result<()> 
     Ok(())
 }
 
-/// Every Ethernet frame that was captured whole.
+/// Compares on every Ethernet frame that was captured whole.
 #[test]
-fn etherparse_says_the_same_of_captured_frames() -> Result<()> {
+fn etherparse_agrees_on_captured_frames() -> Result<()> {
     let mut tally = Tally::default();
     for name in ["ethernet.pcap", "ethernet_ns.pcap.gz"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
@@ -364,7 +366,7 @@ fn etherparse_says_the_same_of_captured_frames() -> Result<()> {
             }
         }
     }
-    tally.tell("captured frames")?;
+    tally.print("captured frames")?;
     assert!(tally.packets > 250, "{tally:?}");
     Ok(())
 }

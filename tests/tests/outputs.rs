@@ -1,4 +1,4 @@
-//! Outputs that take nothing, or fail, beside an agent that meters: what it costs, and what it does not.
+//! Outputs that stall or fail while the agent meters: what they affect, and what they do not.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,10 +17,10 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Longest that something may take on a busy machine.
+/// Longest time for a step on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Two hosts and a quiet link between them: the peer's end, and the end that is metered.
+/// Two hosts and a quiet link between them: the peer's end, and the metered end.
 macro_rules! quiet_pair {
     () => {{
         let Some(lab) = require_lab() else { return Ok(()) };
@@ -29,7 +29,7 @@ macro_rules! quiet_pair {
     }};
 }
 
-/// Sends packets, each of a flow of its own, and waits until the other end has received them all.
+/// Sends packets, each of its own flow, and waits until the other end has received all of them.
 fn send(from: &Interface, to: &Interface, packets: u32) -> Result<Sent> {
     let before = to.counters()?.rx_packets;
     let spray = FlowSpray::unanswered(to, packets, u64::from(packets));
@@ -51,7 +51,7 @@ fn count(rows: &[Value], kind: &str) -> u64 {
     rows.iter().filter(|row| row["type"] == kind).count() as u64
 }
 
-/// The outputs of a test, of which some take nothing.
+/// The outputs of a test, some of which stall.
 struct Outputs {
     folder: TempDir,
 }
@@ -70,12 +70,12 @@ impl Outputs {
     }
 }
 
-/// Runs the agent with one output that is whole and others that are stalled: metering and the whole output go on, and the
+/// Runs the agent with one working output and several stalled ones. Metering and the working output continue, and the
 /// end does not wait.
 fn with_stalled(from: &Interface, to: &Interface, outputs: &Outputs, stalled: &[String]) -> Result<()> {
     let whole = outputs.path("whole.jsonl");
-    // Where a seed of the hash does not suit ports that follow each other, a flow may find its buckets full at half of the default
-    // capacity: here that would be mistaken for what a stalled output costs.
+    // With an unfavourable hash seed, consecutive ports can fill the buckets of a flow at half of the default capacity.
+    // That would look like a loss caused by a stalled output.
     let run = ["run", "-i", &to.name, "--idle-timeout", "1s", "--flow-capacity", "131072"];
     let mut arguments: Vec<String> = run.map(str::to_owned).into();
     for output in [outputs.argument("jsonl", "whole.jsonl")].iter().chain(stalled) {
@@ -85,7 +85,7 @@ fn with_stalled(from: &Interface, to: &Interface, outputs: &Outputs, stalled: &[
     let agent = Agent::start(&to.host, &arguments)?;
     agent.wait_attached(to)?;
     let sent = send(from, to, 20_000)?;
-    // The flows end by their idle timeout: the whole output has them while the others are stalled.
+    // The flows end by their idle timeout. The working output has them while the others are stalled.
     let all_there = || Ok(whole.exists() && fs::read_to_string(&whole)?.matches("\"type\":\"flow\"").count() == 20_000);
     wait_until(LIMIT, all_there).with_context(|| format!("the agent said:\n{}", agent.stderr()))?;
     let begun = Instant::now();
@@ -111,7 +111,7 @@ fn with_stalled(from: &Interface, to: &Interface, outputs: &Outputs, stalled: &[
 }
 
 #[test]
-fn a_stalled_output_holds_up_nothing() -> Result<()> {
+fn a_stalled_output_delays_nothing_else() -> Result<()> {
     let (_lab, [from, to]) = quiet_pair!();
     for format in ["jsonl", "csv"] {
         let outputs = Outputs::new()?;
@@ -129,7 +129,7 @@ fn a_stalled_output_holds_up_nothing() -> Result<()> {
 
 /// A reader that opens the FIFO late gets all rows from the first on.
 #[test]
-fn a_fifo_is_opened_when_its_reader_comes() -> Result<()> {
+fn a_fifo_is_opened_when_its_reader_opens_it() -> Result<()> {
     let (_lab, [from, to]) = quiet_pair!();
     let outputs = Outputs::new()?;
     let path = outputs.path("fifo");
@@ -157,9 +157,9 @@ fn a_fifo_is_opened_when_its_reader_comes() -> Result<()> {
     Ok(())
 }
 
-/// Outputs and standard error are pipes that nobody reads: every way to end a run does so.
+/// Outputs and standard error are pipes that no process reads. Every way to end the run works nevertheless.
 #[test]
-fn a_run_whose_words_nobody_reads_ends() -> Result<()> {
+fn a_run_ends_although_no_process_reads_its_output() -> Result<()> {
     let (_lab, [from, to]) = quiet_pair!();
     let outputs = Outputs::new()?;
     fifo(&outputs.path("fifo"))?;
@@ -173,7 +173,7 @@ fn a_run_whose_words_nobody_reads_ends() -> Result<()> {
         if let Some(signal) = signal {
             let hooks = || Ok(flowml_tests::hooks::Hooks::of(&to)?.sees_ingress());
             wait_until(LIMIT, hooks).context("waiting until it is attached")?;
-            // More than the pipe takes.
+            // More than fits in the pipe.
             send(&from, &to, 5000)?;
             rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal)?;
         }
@@ -188,21 +188,21 @@ fn a_run_whose_words_nobody_reads_ends() -> Result<()> {
     Ok(())
 }
 
-/// Rows of one type in a folder of tables.
+/// The number of rows of one type in a folder of tables.
 fn table_rows(folder: &Path, of: RowType) -> Result<u64> {
     Ok(TableReader::open_folder(folder, of)?
         .try_fold(0, |rows, batch| batch.map(|batch| rows + batch.num_rows() as u64))?)
 }
 
-/// The files of a folder whose rows are not whole.
+/// The number of incomplete files in a folder.
 fn parts(folder: &Path) -> Result<usize> {
     let names = folder.read_dir()?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     Ok(names.iter().filter(|path| path.extension() == Some(OsStr::new("part"))).count())
 }
 
-/// An agent that is killed loses what is in the files that it has not ended, and nothing else.
+/// A killed agent loses only the rows of files that it has not completed.
 #[test]
-fn a_killed_agent_leaves_whole_files() -> Result<()> {
+fn a_killed_agent_leaves_complete_files() -> Result<()> {
     let (_lab, [from, to]) = quiet_pair!();
     let outputs = Outputs::new()?;
     let tables = outputs.path("tables");
@@ -234,9 +234,9 @@ fn a_killed_agent_leaves_whole_files() -> Result<()> {
     Ok(())
 }
 
-/// Rows of CSV and JSON lines go from file to file: each is whole when it has its name.
+/// Rows of CSV and JSON lines continue in the next file. A file is complete when it has its final name.
 #[test]
-fn streams_go_on_in_the_next_file() -> Result<()> {
+fn streams_continue_in_the_next_file() -> Result<()> {
     let (_lab, [from, to]) = quiet_pair!();
     let outputs = Outputs::new()?;
     let arguments = [outputs.argument("csv", "flows.csv,rotate=1s"), outputs.argument("jsonl", "rows.jsonl,rotate=1s")];

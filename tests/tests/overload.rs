@@ -1,4 +1,4 @@
-//! More flows than the agent can process: what remains exact, what is served meanwhile, and that it is over by itself.
+//! More flows than the agent can process: the counts that stay exact, what is served meanwhile, and the recovery.
 
 use std::io::BufRead;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,13 +14,13 @@ use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// Longest that something may take on a busy machine.
+/// Longest time for a step on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Where the agent serves metrics, in a namespace of its own.
+/// Address of the agent's metrics, in its own network namespace.
 const METRICS: &str = "127.0.0.1:9750";
 
-/// Two hosts and a quiet link between them: the peer's end, and the end that is metered.
+/// Two hosts and a quiet link between them: the peer's end, and the metered end.
 macro_rules! quiet_pair {
     () => {{
         let Some(lab) = require_lab() else { return Ok(()) };
@@ -29,7 +29,7 @@ macro_rules! quiet_pair {
     }};
 }
 
-/// One packet each of so many flows, all of which the other end has received.
+/// Sends one packet for each of this many flows, and waits until the other end has received all of them.
 fn flood(from: &Interface, to: &Interface, flows: u32, rate: Rate) -> Result<Sent> {
     let before = to.counters()?.rx_packets;
     let spray = FlowSpray::unanswered(to, flows, u64::from(flows));
@@ -38,12 +38,12 @@ fn flood(from: &Interface, to: &Interface, flows: u32, rate: Rate) -> Result<Sen
     Ok(sent)
 }
 
-/// The metrics as they are served now.
+/// The current metrics.
 fn metrics(host: &Host) -> Result<Scrape> {
     Scrape::of(host, METRICS)
 }
 
-/// Every packet is in the account, and each that is in flows is in exactly one row.
+/// Checks that every packet is in the packet accounting, and that each packet in a flow is in exactly one row.
 fn assert_accounts_for(report: &Report, sent: Sent) -> Result<()> {
     let summary = report.summary()?;
     assert_eq!(summary["conserved"], true, "{summary}");
@@ -54,15 +54,15 @@ fn assert_accounts_for(report: &Report, sent: Sent) -> Result<()> {
     Ok(())
 }
 
-/// With little memory for what waits, the table is emptied more slowly than it fills: the rest is counted, reported once, and
-/// the run ends in order.
+/// With little memory for waiting entries, the table is drained more slowly than it fills. The rest is counted and
+/// reported once, and the run ends in order.
 #[test]
-fn what_has_no_room_is_counted_and_the_run_goes_on() -> Result<()> {
+fn packets_without_room_are_counted_and_the_run_continues() -> Result<()> {
     let (_lab, [from, to]) = quiet_pair!();
     let small = ["--memory-max", "1MiB", "--flow-capacity", "1024", "--interval", "100ms", "--metrics", METRICS];
     let agent = Agent::meter(&to, &small)?;
     let sent = flood(&from, &to, 40_000, Rate::Full)?;
-    // Served while the backlog is processed.
+    // Metrics are served while the backlog is processed.
     assert!(metrics(&to.host)?.value("flowml_received_packets_total")? <= sent.packets as f64);
     let report = agent.stop(Signal::TERM)?;
     ensure!(report.code == Some(0), "{:?}: {}", report.code, report.stderr);
@@ -73,10 +73,10 @@ fn what_has_no_room_is_counted_and_the_run_goes_on() -> Result<()> {
     Ok(())
 }
 
-/// With hardly any memory a flood is an overload at once: what is left out is counted and reported, each packet is in one row,
-/// and when the flood is over, so is the overload.
+/// With little memory a flood causes an overload at once. What is left out is counted and reported, each packet is in
+/// one row, and the overload ends after the flood.
 #[test]
-fn overload_is_counted_and_over_by_itself() -> Result<()> {
+fn overload_is_counted_and_ends_after_the_flood() -> Result<()> {
     let (_lab, [from, to]) = quiet_pair!();
     let small = ["--memory-max", "1MiB", "--flow-capacity", "1024", "--interval", "100ms", "--metrics", METRICS];
     let agent = Agent::meter(&to, &small)?;
@@ -86,7 +86,7 @@ fn overload_is_counted_and_over_by_itself() -> Result<()> {
         ensure!(begun.elapsed() < LIMIT, "no overload by {} packets", sent.packets);
         sent += flood(&from, &to, 20_000, Rate::Full)?;
     }
-    // A level takes ten seconds to fall, and what waits has to be processed before.
+    // A level takes ten seconds to fall, and the waiting entries must be processed first.
     wait_until(LIMIT, || Ok(level()? == 0.0)).context("waiting for the end of the overload")?;
     let after = flood(&from, &to, 10, Rate::Full)?;
     sent += after;
@@ -100,7 +100,7 @@ fn overload_is_counted_and_over_by_itself() -> Result<()> {
     assert!(aggregated > 0 && summary["packets_aggregated"] == aggregated, "{aggregated}: {summary}");
     assert_eq!(summary["shed"]["records"], sum("aggregate", "flows"), "{summary}");
     let last = report.of_type("flow").filter(|row| row["end_reason"] == "forced_end").count() as u64;
-    assert!(last >= after.packets, "those of the end have records of their own: {last}");
+    assert!(last >= after.packets, "packets after the overload should have records of their own: {last}");
     for (text, times) in [("overload (", 1..=4), ("overload has become less", 0..=12), ("overload is over", 1..=1)] {
         let found = report.stderr.matches(text).count();
         assert!(times.contains(&found), "{found} times {text:?}: {}", report.stderr);
@@ -109,8 +109,8 @@ fn overload_is_counted_and_over_by_itself() -> Result<()> {
     Ok(())
 }
 
-/// More flows are open at the end than can be written in the time of an end: whatever gets no row is counted, and no packet is
-/// missing in the account.
+/// At the end more flows are open than can be written in time. Flows without a row are counted, and no packet is
+/// missing in the packet accounting.
 #[test]
 fn the_end_of_a_run_accounts_for_a_flood_of_open_flows() -> Result<()> {
     let (_lab, [from, to]) = quiet_pair!();
@@ -130,7 +130,7 @@ fn the_end_of_a_run_accounts_for_a_flood_of_open_flows() -> Result<()> {
     let count = |value: &Value| value.as_u64().with_context(|| format!("a count in {summary}"));
     let (full, in_flows) = (count(&summary["packets_skipped"]["table_full"])?, count(&summary["packets_in_flows"])?);
     assert_eq!((count(&summary["packets_received"])?, in_flows + full), (sent.packets, sent.packets), "{summary}");
-    // A packet each: a flow is written, in an aggregate row, or lost. Other rows may be lost too.
+    // Each flow has one packet: it is written, in an aggregate row, or lost. Other rows may be lost too.
     let written = text.matches("\"type\":\"flow\"").count() as u64;
     let losses = summary["losses"].as_array().context("losses")?;
     let lost: u64 = losses.iter().map(|loss| count(&loss["rows_lost"])).sum::<Result<_>>()?;
@@ -141,18 +141,18 @@ fn the_end_of_a_run_accounts_for_a_flood_of_open_flows() -> Result<()> {
     Ok(())
 }
 
-/// What a flood of a minute did to an agent.
+/// The effects of a flood of a minute on an agent.
 #[derive(Debug)]
 struct Flooded {
     sent: Sent,
-    /// Drains at the end of intervals, and those of them that were more than 50 ms late.
+    /// Drains at the end of intervals, and those that were more than 50 ms late.
     drains: [f64; 2],
     slowest_scrape: Duration,
-    /// From the begin of the flood until an incident was open.
+    /// Time from the start of the flood until an incident was open.
     incident_after: Option<Duration>,
     /// Packets that found the table full.
     table_full: f64,
-    /// The most memory that the agent had, MiB.
+    /// Peak memory of the agent in MiB.
     memory_mib: u64,
     end_took: Duration,
     code: Option<i32>,
@@ -160,16 +160,16 @@ struct Flooded {
     rows: Vec<Value>,
 }
 
-/// Memory for what grows with traffic in these floods, MiB.
+/// Memory in MiB for what grows with traffic in these floods.
 const MEMORY_MIB: u64 = 2048;
 
-/// What an agent takes besides `--memory-max`: the flow table, which it maps, models, code, and what the allocator keeps.
+/// Memory of an agent in MiB besides `--memory-max`: the mapped flow table, models, code, and what the allocator keeps.
 const BESIDES_MIB: u64 = 384;
 
-/// Packets of a connection that goes on during the flood.
-const DIALOGUE: u64 = 290;
+/// Packets of a connection that continues during the flood.
+const CONNECTION_PACKETS: u64 = 290;
 
-/// New flows from invented addresses for a minute, and a connection to SSH meanwhile.
+/// Sends new flows from spoofed addresses for a minute, with a connection to SSH meanwhile.
 fn flood_for_a_minute(rate: u32) -> Result<Option<Flooded>> {
     let Some(lab) = require_lab() else { return Ok(None) };
     let [from, to] = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
@@ -181,7 +181,7 @@ fn flood_for_a_minute(rate: u32) -> Result<Option<Flooded>> {
     agent.wait_attached(&to)?;
     let before = to.counters()?.rx_packets;
     let packets = 60 * u64::from(rate);
-    // An odd number with many bits: neighbours in time are strangers in address.
+    // An odd number with many bits: consecutive flows have distant addresses.
     let header = Ipv4 { destination: to.v4, ..Ipv4::default() };
     let syn = Tcp { destination_port: 80, flags: flag::SYN, ..Tcp::default() };
     let template = Frame::between(to.mac, NOBODY).ipv4(&header).tcp(&syn).padded().finish();
@@ -201,11 +201,11 @@ fn flood_for_a_minute(rate: u32) -> Result<Option<Flooded>> {
             }
             Ok((slowest, incident_after))
         });
-        let dialogue = scope.spawn(|| talk(&from, &to));
+        let connection = scope.spawn(|| talk(&from, &to));
         let sent = FrameSender::open(&from)?.spray(&spray, Rate::PerSecond(rate))?;
-        let spoken = dialogue.join().expect("no panic")?;
+        let packets = connection.join().expect("no panic")?;
         over.store(true, Ordering::Relaxed);
-        Ok((Sent { packets: sent.packets + spoken, bytes: sent.bytes }, watch.join().expect("no panic")?))
+        Ok((Sent { packets: sent.packets + packets, bytes: sent.bytes }, watch.join().expect("no panic")?))
     })?;
     wait_until(LIMIT, || Ok(to.counters()?.rx_packets - before == sent.packets)).context("waiting for the frames")?;
     let last = metrics(&to.host)?;
@@ -236,20 +236,20 @@ fn flood_for_a_minute(rate: u32) -> Result<Option<Flooded>> {
     Ok(Some(flooded))
 }
 
-/// One side of a connection to SSH for nearly a minute, five packets a second. Nobody answers.
+/// Sends one side of a connection to SSH for nearly a minute, five packets a second, without answers.
 fn talk(from: &Interface, to: &Interface) -> Result<u64> {
     let sender = FrameSender::open(from)?;
     let header = Ipv4 { destination: to.v4, source: from.v4, ..Ipv4::default() };
     let ports = |flags| Tcp { source_port: 50_022, destination_port: 22, flags, ..Tcp::default() };
     let frame = |flags| Frame::between(to.mac, NOBODY).ipv4(&header).tcp(&ports(flags)).padded().finish();
-    for n in 0..DIALOGUE {
+    for n in 0..CONNECTION_PACKETS {
         sender.send(&[frame(if n == 0 { flag::SYN } else { flag::ACK | flag::PSH })], 1, Rate::Full)?;
         thread::sleep(Duration::from_millis(200));
     }
-    Ok(DIALOGUE)
+    Ok(CONNECTION_PACKETS)
 }
 
-/// The most memory that a process has had so far (proc_pid_status(5)).
+/// The peak memory of a process so far (proc_pid_status(5)).
 fn peak_memory_mib(process: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("its peak")?;
@@ -274,7 +274,7 @@ impl Flooded {
         ))
     }
 
-    /// What holds at any rate.
+    /// Checks what holds at any rate.
     fn assert_is_in_order(&self) -> Result<()> {
         ensure!(self.code == Some(0), "{:?}: {}", self.code, self.stderr);
         let summary = self.summary()?;
@@ -291,19 +291,20 @@ impl Flooded {
         Ok(())
     }
 
-    /// What holds where the flow table has room for all that comes.
+    /// Checks what holds if the flow table has room for all flows.
     fn assert_is_on_time(&self) {
         assert_eq!(self.table_full, 0.0);
         let dialogues: Vec<_> = self.rows.iter().filter(|row| row["type"] == "flow" && row["dst_port"] == 22).collect();
         let packets: Vec<_> = dialogues.iter().map(|row| &row["bidirectional_packets"]).collect();
-        assert_eq!(packets, [&Value::from(DIALOGUE)], "{dialogues:?}");
+        assert_eq!(packets, [&Value::from(CONNECTION_PACKETS)], "{dialogues:?}");
         let [drains, late] = self.drains;
         assert!(late <= 0.01 * drains.max(100.0), "{late} of {drains} drains were late");
         assert!(self.incident_after.is_some_and(|after| after < Duration::from_secs(2)), "{:?}", self.incident_after);
     }
 }
 
-/// New flows for a minute at a rate that the default capacity takes. Timing decides here, so it is one of the long tests.
+/// New flows for a minute at a rate that the default capacity can take. The test depends on timing, so it is one of the
+/// long tests.
 #[test]
 #[ignore = "it takes minutes, of a machine that does nothing else: cargo xtask test --long"]
 fn a_flood_of_a_minute_is_metered_on_time() -> Result<()> {
@@ -312,7 +313,7 @@ fn a_flood_of_a_minute_is_metered_on_time() -> Result<()> {
     flooded.assert_is_in_order()
 }
 
-/// The same at three times the rate, at which not all that comes finds room: drains are held then, and late.
+/// The same at three times the rate, at which not all flows have room. Drains are then held back, and late.
 #[test]
 #[ignore = "it takes minutes, of a machine that does nothing else: cargo xtask test --long"]
 fn a_flood_beyond_all_capacities_is_accounted_for() -> Result<()> {

@@ -1,6 +1,7 @@
-//! The Debian package, installed in a system that has nothing else, and what it brings.
+//! Installs the Debian package in a minimal system, and checks its content.
 //!
-//! It is of the agent that is tested, which `cargo xtask dist` would link statically and optimise; all else is the same.
+//! The package contains the agent under test. `cargo xtask dist` would link it statically and optimise it; everything
+//! else is the same.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,10 +15,10 @@ use flowml_tests::agent::{binary, target};
 use flowml_tests::lab::{LinkOptions, or_skip, require_lab};
 use flowml_tests::process::Process;
 
-/// Longest that one of the steps may take, on a busy machine.
+/// Longest time for one of the steps on a busy machine.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// What `cargo xtask dist` makes of the agent, once for all tests.
+/// The output of `cargo xtask dist` with the agent, made once for all tests.
 struct Made {
     pages: PathBuf,
     package: PathBuf,
@@ -46,7 +47,7 @@ fn make() -> Result<Made> {
     Ok(Made { pages: dist.join("pages"), package: package.context("no package was made")? })
 }
 
-/// Runs a command, which must succeed, and gives back what it wrote.
+/// Runs a command, which must succeed, and returns its output.
 fn run<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Result<Output> {
     let mut words = words.into_iter();
     let mut command = Command::new(words.next().context("a program")?);
@@ -58,8 +59,8 @@ fn run<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Result<Output> {
     Ok(output)
 }
 
-/// What is done in a system of its own: the least Debian under a layer that goes with the mount namespace. `$1` is that
-/// Debian, `$2` the package, `$3` an interface.
+/// Commands that run in a separate system: a minimal Debian under a layer that is removed with the mount namespace.
+/// `$1` is that Debian, `$2` the package, `$3` an interface.
 const INSTALL: &str = r#"
     mount -t tmpfs tmpfs /mnt
     mkdir /mnt/upper /mnt/work /mnt/root
@@ -94,7 +95,7 @@ const INSTALL: &str = r#"
 "#;
 
 #[test]
-fn it_installs_in_a_clean_system_and_goes_without_a_trace() -> Result<()> {
+fn it_installs_in_a_clean_system_and_is_removed_without_a_trace() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let debian = target().join("debian");
     let there = debian.join("etc/debian_version").is_file();
@@ -124,7 +125,7 @@ fn commands() -> Result<Vec<String>> {
 }
 
 #[test]
-fn every_command_has_a_page_that_renders() -> Result<()> {
+fn every_command_has_a_man_page_that_renders() -> Result<()> {
     let made = made()?;
     let commands = commands()?;
     ensure!(commands.iter().any(|name| name == "run"), "no commands: {commands:?}");
@@ -138,7 +139,7 @@ fn every_command_has_a_page_that_renders() -> Result<()> {
     Ok(())
 }
 
-/// Completes `flowml run --int` as bash would, having loaded `$1`.
+/// Completes `flowml run --int` as bash would, after loading `$1`.
 const COMPLETE: &str = r#"
     source "$1"
     complete -p flowml
@@ -148,7 +149,7 @@ const COMPLETE: &str = r#"
 "#;
 
 #[test]
-fn completions_are_those_of_the_command_line() -> Result<()> {
+fn completions_match_the_command_line() -> Result<()> {
     let made = made()?;
     let file = |name: &str| made.pages.join(name);
     let bash = file("flowml.bash").display().to_string();
@@ -163,7 +164,7 @@ fn completions_are_those_of_the_command_line() -> Result<()> {
 }
 
 #[test]
-fn the_package_says_what_it_is_and_has_what_the_unit_names() -> Result<()> {
+fn the_package_is_described_and_contains_the_files_of_the_unit() -> Result<()> {
     let made = made()?;
     let package = made.package.display().to_string();
     let field = |name: &str| Ok::<_, Error>(String::from_utf8(run(["dpkg-deb", "-f", &package, name])?.stdout)?);

@@ -1,9 +1,9 @@
 //! Offline equals live: a capture that is replayed frame by frame through the kernel's own code gives the entries and
 //! the rows of `flowml read`, byte for byte.
 //!
-//! Two things differ by rule. Frames of other link types are given an Ethernet header, so the kernel's frame bytes are
-//! more or less by the difference of the two headers, and are compared without it. And what the kernel cannot be given
-//! ([`Unreplayable`]) is left out on both sides, counted, and must be what the rule says.
+//! There are two exceptions. Frames of other link types get an Ethernet header, so the kernel's frame bytes differ by
+//! the difference of the two headers, and are compared without it. Frames that the kernel cannot process
+//! ([`Unreplayable`]) are left out on both sides and counted, and their result must be that of the rule.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,11 +31,11 @@ use flowml_user::record::{Inspector, Pattern};
 use flowml_user::session::Timeouts;
 use flowml_user::sink::{Console, Destination, Pace, Sinks, Target, Verbosity};
 
-/// What became of the files of a corpus.
+/// The results for the files of a corpus.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
     files: u64,
-    /// Files of another link type.
+    /// Files of an unsupported link type.
     refused: u64,
     /// Files that could not be read to their end.
     incomplete: u64,
@@ -43,7 +43,7 @@ struct Tally {
     left_out: BTreeMap<Unreplayable, u64>,
 }
 
-/// A folder of its own for the files of a test, which goes with it.
+/// A folder for the files of a test. It is removed at the end of the test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -66,8 +66,8 @@ impl Drop for Folder {
     }
 }
 
-/// What `flowml read` does with a file, over any table that keeps so much payload: its rows, and what was wrong with the
-/// file.
+/// Does what `flowml read` does with a file, on any table that keeps this much payload. Returns the rows, and the
+/// problem of the file.
 fn read<T: FileTable>(
     table: T,
     payload: Option<PayloadLimit>,
@@ -75,7 +75,7 @@ fn read<T: FileTable>(
     folder: &Folder,
     left_out: &mut BTreeMap<Unreplayable, u64>,
 ) -> Result<(Vec<u8>, Option<FileError>)> {
-    // Scores are functions of the rows, and learning takes longer than all the rest here.
+    // Scores are left out: they are functions of the rows, and training takes longer than everything else here.
     let epochs = Epochs::new(Duration::from_secs(1), Timeouts::default().idle);
     read_with((None, epochs, payload), table, path, folder, left_out)
 }
@@ -102,7 +102,7 @@ fn read_with<T: FileTable>(
                     check_rule(rule, &captured)?;
                     *left_out.entry(rule).or_default() += 1;
                 }
-                None => ensure!(offline.count(&captured)?.is_continue(), "the reader of a file cannot go"),
+                None => ensure!(offline.count(&captured)?.is_continue(), "reading a file was stopped"),
             },
             Ok(None) => break None,
             Err(error) => break Some(error),
@@ -110,19 +110,19 @@ fn read_with<T: FileTable>(
     };
     let finished = offline.finish()?;
     finished.outputs?;
-    ensure!(finished.conserved, "the account does not balance");
+    ensure!(finished.conserved, "packet accounting is not consistent");
     let bytes = fs::read(&rows).with_context(|| format!("reading {}", rows.display()))?;
     Ok((bytes, error))
 }
 
-/// Looks for what is in some of the captures.
+/// An inspector with patterns that occur in some of the captures.
 fn inspector() -> Result<Inspector> {
     let patterns = ["get=^GET ", "zeroes=(?-u)\\x00{4}", "example=(?i)example"].map(str::parse::<Pattern>);
     let patterns = patterns.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(Inspector::new(&patterns)?)
 }
 
-/// What the kernel cannot be given is what the rule says: a header that is cut is counted as truncated.
+/// Checks that a frame that the kernel cannot process has the result of the rule: a cut header is counted as truncated.
 fn check_rule(rule: Unreplayable, captured: &Captured<'_>) -> Result<()> {
     if rule == Unreplayable::CutHeader {
         let metered = link::meter(&mut table(), captured);
@@ -131,7 +131,7 @@ fn check_rule(rule: Unreplayable, captured: &Captured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Reads a file twice, by the kernel and without it.
+/// Reads a file twice, with the kernel and without it, and compares.
 fn compare(replay: &mut Replay, path: &Path, folder: &Folder, tally: &mut Tally) -> Result<()> {
     tally.files += 1;
     let payload = replay.payload();
@@ -143,16 +143,16 @@ fn compare(replay: &mut Replay, path: &Path, folder: &Folder, tally: &mut Tally)
         let text = |row: &[u8]| String::from_utf8_lossy(row).into_owned();
         anyhow::bail!("rows by the kernel and without it:\n{}\n{}", text(kernel), text(offline));
     }
-    ensure!(kernel_rows.len() == rows.len(), "more rows here than there");
+    ensure!(kernel_rows.len() == rows.len(), "the two readings have different numbers of rows");
     tally.rows += rows.iter().filter(|byte| **byte == b'\n').count() as u64;
     tally.incomplete += u64::from(error.is_some());
     Ok(())
 }
 
-/// Payload that is kept in one of two comparisons: more than the smallest piece, and not whole ones.
+/// Payload that one of the two comparisons keeps: more than the smallest chunk, and not a multiple of it.
 const PAYLOAD: Option<PayloadLimit> = PayloadLimit::new(200);
 
-/// Compares all files, without payload and with it, and says how much that was.
+/// Compares all files, without payload and with it, and prints the counts.
 fn compare_all(name: &str, paths: &[PathBuf]) -> Result<(Tally, Compared)> {
     let without = compare_with(None, name, paths)?;
     let with = compare_with(PAYLOAD, name, paths)?;
@@ -181,7 +181,7 @@ fn compare_with(payload: Option<PayloadLimit>, name: &str, paths: &[PathBuf]) ->
         }
         anyhow::Ok((tally, replay.compared))
     })??;
-    // Not `eprintln!`, which the test harness captures: how much was compared must be seen.
+    // The test harness captures `eprintln!`, and the amount that was compared must be seen.
     writeln!(
         std::io::stderr(),
         "parity, {name}: {} files, {} frames, {} entries of flows in {} drains and {} rows are the same ({} files have \
@@ -199,12 +199,12 @@ fn compare_with(payload: Option<PayloadLimit>, name: &str, paths: &[PathBuf]) ->
     Ok((tally, compared))
 }
 
-/// Tables of labels and a description lie among the captures.
+/// Whether a file is a capture. The folders also contain tables of labels and a description.
 fn is_capture(path: &Path) -> bool {
     path.extension().is_none_or(|extension| extension != "csv" && extension != "md")
 }
 
-/// All files below a folder, in the order of their names.
+/// All files below a folder, sorted by name.
 fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
@@ -219,16 +219,16 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// When the first packet was seen, ns.
+/// Time of the first packet in ns.
 const BEGIN_NS: u64 = 1_700_000_000_250_000_000;
 
-/// The named frames twice, 37.001 ms apart, so that many flows have two packets and go on from one epoch to the next.
+/// The named frames twice, 37.001 ms apart, so that many flows have two packets and extend over two epochs.
 fn named_frames() -> Vec<Record> {
     let frames = NAMED.iter().chain(NAMED).map(|named| (named.build)());
     frames.zip(0..).map(|(bytes, n)| Record::whole(BEGIN_NS + n * 37_001_000, bytes)).collect()
 }
 
-/// The named frames behind another header: what `header` makes of an EtherType, where it can say that.
+/// The named frames after another header: the one that `header` makes of an EtherType, if it can represent it.
 fn behind(header: impl Fn(u16) -> Option<Vec<u8>>) -> Vec<Record> {
     let replaced = |record: Record| {
         let ethertype = record.bytes.get(12..14)?.try_into().ok()?;
@@ -246,7 +246,7 @@ fn family(ethertype: u16, ipv6: u8) -> Option<u8> {
     }
 }
 
-/// A link type and the named frames as it has them.
+/// Link types, each with the named frames in its form.
 fn of_link_types() -> Vec<(u16, Vec<Record>)> {
     let raw = |only: Option<u16>| {
         behind(move |found| only.map_or([0x0800, 0x86dd].contains(&found), |only| found == only).then(Vec::new))
@@ -273,18 +273,18 @@ fn of_link_types() -> Vec<(u16, Vec<Record>)> {
     ]
 }
 
-/// Time as captures have it: late packets, a second packet at the same time, silences, and a clock that is set back.
-fn at_odd_times() -> Vec<Record> {
+/// Unusual times of captures: late packets, a second packet at the same time, silences, and a clock that is set back.
+fn at_unusual_times() -> Vec<Record> {
     let offsets_s = [0.0, 0.9, 0.9, 0.4, 1.0, 0.999_999, 3.5, 3.2, 40.0, 39.0, 200.0, 190.0, 900.0, 10.0, 11.0, 40.0];
     let bytes = NAMED.iter().filter(|named| named.skipped.is_none()).map(|named| (named.build)()).collect::<Vec<_>>();
     let record = |(n, offset_s): (usize, &f64)| {
-        // Few flows, so that each is seen several times.
+        // There are few flows, so that each has several packets.
         Record::whole(BEGIN_NS + (offset_s * 1e6) as u64 * 1000, bytes[n % 5].clone())
     };
     offsets_s.iter().enumerate().map(record).collect()
 }
 
-/// A pcapng file with all that such files have.
+/// A pcapng file with all features of the format.
 fn pcapng(order: Order, other: Order) -> Vec<u8> {
     let interfaces = [
         Interface { resolution: Some(9), ..Interface::of(1) },
@@ -312,7 +312,7 @@ fn pcapng(order: Order, other: Order) -> Vec<u8> {
     file.finish()
 }
 
-/// Every kind of file that is read, made of the named frames.
+/// Every supported kind of file, made of the named frames.
 #[test]
 fn captures_of_the_named_frames_agree() -> Result<()> {
     let Some(_lab) = require_kernel() else { return Ok(()) };
@@ -321,7 +321,7 @@ fn captures_of_the_named_frames_agree() -> Result<()> {
     let mut files = vec![
         ("little-endian.pcap".to_owned(), ethernet.write(&records)),
         ("with_fcs.pcap".to_owned(), Pcap::of(1 | 1 << 26 | 2 << 28).write(&records)),
-        ("odd_times.pcap".to_owned(), ethernet.write(&at_odd_times())),
+        ("odd_times.pcap".to_owned(), ethernet.write(&at_unusual_times())),
         ("little-endian.pcapng".to_owned(), pcapng(Order::Little, Order::Big)),
         ("big-endian.pcapng".to_owned(), pcapng(Order::Big, Order::Little)),
     ];
@@ -380,11 +380,11 @@ fn the_format_of_a_capture_does_not_matter() -> Result<()> {
     Ok(())
 }
 
-/// The intervals of a silence that are left out would have changed no row, and no score.
+/// Skipping the intervals of a silence changes no row and no score.
 #[test]
 fn silences_change_no_row() -> Result<()> {
     let folder = Folder::new("silences")?;
-    let path = folder.write("odd_times.pcap", &Pcap::of(1).write(&at_odd_times()))?;
+    let path = folder.write("odd_times.pcap", &Pcap::of(1).write(&at_unusual_times()))?;
     let settings = Settings { warm_up_rows: 4, warm_up_batches: 100, clusters: Some(2), ..Settings::default() };
     for interval in [100, 700, 1000, 5000].map(Duration::from_millis) {
         let epochs = Epochs::new(interval, Timeouts::default().idle);
@@ -422,7 +422,7 @@ fn captures_of_real_tools_agree() -> Result<()> {
     Ok(())
 }
 
-/// Captures of other projects, of which many are malformed on purpose, where they lie beside the checkout.
+/// Captures of other projects, many of them malformed on purpose, if they are beside the checkout.
 #[test]
 fn captures_of_other_projects_agree() -> Result<()> {
     let Some(_lab) = require_kernel() else { return Ok(()) };
@@ -432,7 +432,7 @@ fn captures_of_other_projects_agree() -> Result<()> {
         return Ok(());
     }
     let mut paths = files_below(&folder)?;
-    // Beside the captures lie a list of labels and descriptions.
+    // The folder also contains a list of labels and descriptions.
     paths.retain(|path| path.extension().is_none_or(|extension| extension != "md" && extension != "csv"));
     let (tally, compared) = compare_all("captures of other projects", &paths)?;
     ensure!(compared.frames > 0 && tally.files > 0, "nothing was compared");

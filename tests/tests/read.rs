@@ -1,4 +1,4 @@
-//! `flowml read` as a program: what it is given, what it answers, and what is left when a file is not what it should be.
+//! `flowml read` as a program: its inputs, its answers, and its behaviour with damaged files.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -20,10 +20,10 @@ use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// When the first packet was seen, ns.
+/// Time of the first packet in ns.
 const BEGIN_NS: u64 = 1_700_000_000_000_000_000;
 
-/// A folder of its own for the files of a test, which goes with it.
+/// A folder for the files of a test. It is removed at the end of the test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -46,7 +46,7 @@ impl Drop for Folder {
     }
 }
 
-/// `count` packets, 0.1 s apart, of the named frames from the first one on.
+/// `count` packets of the named frames from the first one on, 0.1 s apart.
 fn records(begin_ns: u64, count: u64) -> Vec<Record> {
     let frames = NAMED.iter().cycle().map(|named| (named.build)());
     frames.zip(0..count).map(|(bytes, n)| Record::whole(begin_ns + n * 100_000_000, bytes)).collect()
@@ -56,7 +56,7 @@ fn capture(count: u64) -> Vec<u8> {
     Pcap::of(1).write(&records(BEGIN_NS, count))
 }
 
-/// The answer of a reading.
+/// The result of a reading.
 struct Answer {
     code: Option<i32>,
     rows: Vec<Value>,
@@ -77,7 +77,7 @@ impl Answer {
         self.rows.last().filter(|row| row["type"] == "summary").context("the last row is no summary")
     }
 
-    /// What was received; the account must close.
+    /// The number of received packets. Packet accounting must be consistent.
     fn packets(&self) -> Result<u64> {
         let summary = self.summary()?;
         ensure!(summary["conserved"] == true, "{summary}");
@@ -103,13 +103,13 @@ fn read(arguments: &[&str]) -> Result<Answer> {
     read_from(arguments, Stdio::null())
 }
 
-/// Needs no privileges, but the agent.
+/// Whether the agent is built. These tests need no privileges.
 fn has_agent() -> bool {
     or_skip(binary()).is_some()
 }
 
 #[test]
-fn a_capture_gives_its_flows_and_closes_the_account() -> Result<()> {
+fn a_capture_gives_its_flows_with_consistent_packet_accounting() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -123,13 +123,12 @@ fn a_capture_gives_its_flows_and_closes_the_account() -> Result<()> {
     ensure!(summary["duration_s"] == 19.9, "{summary}");
     ensure!(answer.rows.iter().filter(|row| row["type"] == "flow").all(|row| row["hooks"] == "file"), "not by a file");
     ensure!(answer.stderr.contains("received 200"), "{}", answer.stderr);
-    // Quiet is quiet, and the rows are the same.
+    // With `-q` it prints nothing, and the rows are the same.
     let quiet = read(&["-q", &path])?;
     ensure!((quiet.stderr.as_str(), &quiet.rows) == ("", &answer.rows), "{}", quiet.stderr);
     Ok(())
 }
 
-/// The corpus has downloads by curl (tests/corpus/README.md).
 /// The permissions of a file.
 fn permissions(path: impl AsRef<Path>) -> Result<u32> {
     let path = path.as_ref();
@@ -137,7 +136,7 @@ fn permissions(path: impl AsRef<Path>) -> Result<u32> {
 }
 
 #[test]
-fn outputs_are_private_unless_the_umask_or_an_option_says_otherwise() -> Result<()> {
+fn outputs_are_private_within_the_umask_unless_an_option_gives_other_permissions() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -175,7 +174,7 @@ fn outputs_are_private_unless_the_umask_or_an_option_says_otherwise() -> Result<
 }
 
 #[test]
-fn files_that_follow_each_other_are_read_as_one_table() -> Result<()> {
+fn consecutive_files_are_read_as_one_table() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -192,11 +191,11 @@ fn files_that_follow_each_other_are_read_as_one_table() -> Result<()> {
         TableReader::open(&tables)?.try_fold(0, |rows, batch| Ok(rows + batch?.num_rows() as u64))
     };
     assert_eq!(rows().map_err(|error| error.to_string()), Ok(flows));
-    // What a killed run leaves is not read, and the next run removes it.
+    // The next run does not read what a killed run leaves, and removes it.
     let left = tables.join("flows/.flows-20261129T112000Z.parquet.part");
     fs::write(&left, "PAR1")?;
     assert_eq!(rows().map_err(|error| error.to_string()), Ok(flows));
-    // Another run with other columns is no part of the table.
+    // Another run with other columns is not part of the table.
     read(&[&capture, "-q", "-o", &output, "--payload", "64"])?;
     assert!(!left.exists());
     let error = rows().expect_err("the columns differ").to_string();
@@ -205,7 +204,7 @@ fn files_that_follow_each_other_are_read_as_one_table() -> Result<()> {
 }
 
 #[test]
-fn payload_adds_columns_and_changes_no_other() -> Result<()> {
+fn payload_adds_columns_and_changes_no_others() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -236,7 +235,7 @@ fn payload_adds_columns_and_changes_no_other() -> Result<()> {
 }
 
 #[test]
-fn what_cannot_be_kept_or_looked_for_is_wrong_usage() -> Result<()> {
+fn an_invalid_payload_length_or_pattern_is_wrong_usage() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -273,7 +272,7 @@ fn standard_input_and_several_files_are_read_like_one_capture() -> Result<()> {
     ensure!(flows(&read_from(&["-"], File::open(&whole)?.into())?)? == expected, "standard input");
     ensure!(flows(&read(&[&first, &second])?)? == expected, "two files");
     ensure!(flows(&read_from(&[&first, "-"], File::open(&compressed)?.into())?)? == expected, "a file and a pipe");
-    // A file of the day before is no part of the same flows, and nothing of it is lost.
+    // A file of the day before is not part of the same flows, and none of its packets are lost.
     let yesterday = write("yesterday", &self::records(BEGIN_NS - 86_400_000_000_000, 150))?;
     let both = read(&[&whole, &yesterday])?;
     ensure!(both.code == Some(0) && both.packets()? == 300, "{}", both.stderr);
@@ -281,7 +280,7 @@ fn standard_input_and_several_files_are_read_like_one_capture() -> Result<()> {
 }
 
 #[test]
-fn a_file_that_is_cut_off_gives_what_is_there_and_says_where_it_ends() -> Result<()> {
+fn a_truncated_file_gives_its_packets_and_the_offset_of_its_end() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -305,7 +304,7 @@ fn a_file_that_is_cut_off_gives_what_is_there_and_says_where_it_ends() -> Result
 }
 
 #[test]
-fn a_damaged_file_gives_what_stands_before_the_damage() -> Result<()> {
+fn a_damaged_file_gives_the_packets_before_the_damage() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -340,14 +339,14 @@ fn a_damaged_file_gives_what_stands_before_the_damage() -> Result<()> {
     Ok(())
 }
 
-/// A compressed capture, and where in it a block begins, of whose packets [`PARTS`] says how many stand before it.
+/// A compressed capture, and the position of a block in it. [`PARTS`] states how many packets are before that block.
 struct Flushed {
     compressed: Vec<u8>,
     at: usize,
 }
 
-/// Packets in the first part of a [`Flushed`] capture, and in all of it. Each part is several times as long as what is
-/// asked of a decompressor at once.
+/// Packets in the first part of a [`Flushed`] capture, and in the whole capture. Each part is several times as long as
+/// the bytes that are requested of a decompressor at once.
 const PARTS: [u64; 2] = [9_000, 18_000];
 
 fn flushed<W: Write>(
@@ -364,20 +363,20 @@ fn flushed<W: Write>(
     Ok(Flushed { compressed: end(encoder)?, at })
 }
 
-/// Whatever a decompressor has in hand when it meets the damage is given.
+/// All bytes that a decompressor has produced before the damage are used.
 #[test]
-fn a_compressed_file_gives_what_stands_before_its_damage() -> Result<()> {
+fn a_compressed_file_gives_the_packets_before_its_damage() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
     let folder = Folder::new("compressed")?;
     let gzip = flushed(GzEncoder::new(Vec::new(), Compression::default()), GzEncoder::get_ref, GzEncoder::finish)?;
-    // Without a checksum some damages give other bytes and no error.
+    // Without a checksum, some damages would give other bytes instead of an error.
     let mut encoder = zstd::Encoder::new(Vec::new(), 3)?;
     encoder.include_checksum(true)?;
     let zstd = flushed(encoder, zstd::Encoder::get_ref, zstd::Encoder::finish)?;
     for (name, Flushed { compressed, at }) in [("gzip", gzip), ("zstd", zstd)] {
-        // A type of block that there is not: the two bits behind the one that says whether it is the last.
+        // An invalid block type: the two bits after the one that marks the last block.
         let mut damaged = compressed.clone();
         damaged[at] |= 0b110;
         let answer = read(&[&folder.write("damaged", &damaged)?])?;
@@ -400,7 +399,7 @@ fn a_compressed_file_gives_what_stands_before_its_damage() -> Result<()> {
     Ok(())
 }
 
-/// A pipe that says nothing more: what was read is in the records.
+/// A silent pipe: a signal ends the run, and the packets read so far are in the records.
 #[test]
 fn a_signal_ends_the_wait_for_standard_input() -> Result<()> {
     if !has_agent() {
@@ -430,7 +429,7 @@ fn a_signal_ends_the_wait_for_standard_input() -> Result<()> {
     Ok(())
 }
 
-/// Waits until a process listens for signals, has emptied its pipe, and sleeps.
+/// Waits until a process handles signals, has emptied its pipe, and sleeps.
 fn until_it_waits(child: &Child, input: &ChildStdin) -> Result<()> {
     let begin = Instant::now();
     loop {
@@ -447,7 +446,7 @@ fn until_it_waits(child: &Child, input: &ChildStdin) -> Result<()> {
 }
 
 #[test]
-fn what_is_no_capture_is_told_so_and_the_others_are_read() -> Result<()> {
+fn files_that_are_no_captures_are_reported_and_the_others_are_read() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -472,9 +471,9 @@ fn what_is_no_capture_is_told_so_and_the_others_are_read() -> Result<()> {
     Ok(())
 }
 
-/// A pcapng file may have interfaces of several link types: those that can be read are.
+/// A pcapng file may have interfaces of several link types. Those that are supported are read.
 #[test]
-fn interfaces_beside_one_of_a_strange_link_type_are_read() -> Result<()> {
+fn interfaces_beside_one_of_an_unsupported_link_type_are_read() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -493,13 +492,13 @@ fn interfaces_beside_one_of_a_strange_link_type_are_read() -> Result<()> {
         answer.stderr
     );
     let interface_of = |row: &&Value| row["type"] == "flow" && row["interface"] != 2;
-    ensure!(!answer.rows.iter().any(|row| interface_of(&row)), "flows of another interface than the second");
+    ensure!(!answer.rows.iter().any(|row| interface_of(&row)), "there are flows of an interface that is not supported");
     Ok(())
 }
 
 /// The profile of NFStream does not end flows by their flags.
 #[test]
-fn a_profile_says_when_flows_end() -> Result<()> {
+fn a_profile_determines_when_flows_end() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -520,7 +519,7 @@ fn a_profile_says_when_flows_end() -> Result<()> {
     Ok(())
 }
 
-/// 60 s of flows of one packet, ten a second: longer than a learner warms up.
+/// 60 s of flows of one packet, ten a second: longer than the warm-up of a learner.
 fn minute_of_flows() -> Vec<u8> {
     let flow = |n: u64| {
         let ports = Ports { source: 20_000 + n as u16, destination: 53 };
@@ -530,9 +529,9 @@ fn minute_of_flows() -> Vec<u8> {
     Pcap::of(1).write(&(0..600).map(flow).collect::<Vec<_>>())
 }
 
-/// Learning takes longer than all the rest of a reading: rows are scored where that is asked for.
+/// Training takes longer than everything else in a reading, so rows are scored only on request.
 #[test]
-fn rows_are_scored_by_a_model_or_after_learning_and_not_otherwise() -> Result<()> {
+fn rows_are_scored_only_with_a_model_or_with_learning() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }
@@ -549,7 +548,7 @@ fn rows_are_scored_by_a_model_or_after_learning_and_not_otherwise() -> Result<()
         Ok((verdicts, rows, answer.stderr))
     };
     let (none, rows, told) = scored(&[])?;
-    ensure!(none == 0, "{none} rows were scored though nobody asked for it");
+    ensure!(none == 0, "{none} rows were scored without `--model` and `--learn`");
     ensure!(told.contains("'--learn'") && told.contains("none of them scored"), "{told}");
     let (learnt, with_learner, told) = scored(&["--learn"])?;
     ensure!(learnt == rows.len() as u64 && !told.contains("scored"), "{learnt} rows scored: {told}");
@@ -557,9 +556,9 @@ fn rows_are_scored_by_a_model_or_after_learning_and_not_otherwise() -> Result<()
     let is_saved = Path::new(&model).is_file();
     ensure!(first > 0 && first < learnt && is_saved, "{first} rows were scored by what was saved as {model}");
     let (second, ..) = scored(&["--model", &model])?;
-    // Two hosts are seen 120 times in all: too few for a learner of hosts.
+    // Two hosts have 120 windows in all: too few for a learner of hosts.
     ensure!(second == 600, "by a model that is there, {second} rows were scored and not each of the 600 flows");
-    // What is measured is the same, and in the same columns.
+    // The measured values and the columns are the same.
     for (without, with) in rows.iter().zip(&with_learner) {
         let members = |row: &Value| row.as_object().cloned().context("a row is an object");
         let (without, with) = (members(without)?, members(with)?);
@@ -570,11 +569,11 @@ fn rows_are_scored_by_a_model_or_after_learning_and_not_otherwise() -> Result<()
     Ok(())
 }
 
-/// What a learner says of a row.
+/// The columns that a learner adds to a row.
 const VERDICT: [&str; 6] = ["cluster", "score", "probability", "anomaly", "withheld", "reason"];
 
 #[test]
-fn the_reader_of_the_rows_may_go() -> Result<()> {
+fn standard_output_may_be_closed() -> Result<()> {
     if !has_agent() {
         return Ok(());
     }

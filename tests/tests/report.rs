@@ -1,4 +1,4 @@
-//! Reports are opened in a browser: nothing is wrong with them, they ask for nothing, and their pictures are there.
+//! Opens reports in a browser: they have no errors, request nothing, and contain their charts.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use flowml_tests::frames::{Frame, Ipv4, Ports};
 use flowml_tests::lab::{Host, or_skip, require_lab};
 use serde_json::Value;
 
-/// Longest that the browser may take for a page, on a busy machine.
+/// Longest time for the browser to load a page on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A browser in a host without any network.
@@ -21,13 +21,13 @@ struct Browser {
     folder: PathBuf,
 }
 
-/// What a browser found in a page.
+/// The result of opening a page.
 struct Opened {
-    /// The document as it then was.
+    /// The document after loading.
     document: String,
-    /// What the page had to say of its errors.
+    /// The messages of the page's console.
     console: Vec<String>,
-    /// Who was asked for something, as `http://host:port`.
+    /// The servers to which requests were sent, as `http://host:port`.
     asked: BTreeSet<String>,
 }
 
@@ -63,7 +63,7 @@ impl Browser {
     }
 }
 
-/// The origins of all addresses in a log of what a browser did on the network.
+/// The origins of all addresses in a browser's network log.
 fn asked(log: &str) -> BTreeSet<String> {
     let addresses = log.split("\"url\":\"").skip(1).filter_map(|rest| rest.split('"').next());
     let origin = |address: &str| address.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
@@ -81,7 +81,7 @@ fn done(folder: &Path, line: &str) -> Result<()> {
     Ok(())
 }
 
-/// When the first packet was seen, ns.
+/// Time of the first packet in ns.
 const BEGIN_NS: u64 = 1_700_000_000_000_000_000;
 
 fn frame(source: [u8; 4], ports: Ports, payload: usize) -> Vec<u8> {
@@ -89,7 +89,7 @@ fn frame(source: [u8; 4], ports: Ports, payload: usize) -> Vec<u8> {
     Frame::default().ipv4(&ends).udp(ports).payload(&vec![0; payload]).finish()
 }
 
-/// Forty seconds of hosts asking a server, and from the 30th on another one that asks for every port.
+/// Forty seconds of hosts that send requests to a server. From second 30 on another host probes every port.
 fn capture() -> Vec<u8> {
     let ordinary = (0..2000_u64).map(|n| {
         let ports = Ports { source: 20_000 + n as u16, destination: 53 };
@@ -108,16 +108,16 @@ fn capture() -> Vec<u8> {
 
 const RULES: &str = "[[rule]]\nlabel = \"scan</script><script>alert(1)</script>\"\nsrc_ip = \"10.0.0.66\"\n";
 
-/// The sections of a page, as its headings name them.
+/// The sections of a page by their headings.
 fn sections(page: &str) -> Vec<&str> {
     page.split("<h2>").skip(1).filter_map(|rest| rest.split("</h2>").next()).collect()
 }
 
-/// Sizes of pictures in pixels, words of pictures that are not whole within them, and by how much the page is wider than
+/// Sizes of charts in pixels, texts that extend beyond their chart, and the width in pixels by which the page exceeds
 /// the window.
 type Layout = (Vec<(f64, f64)>, Vec<String>, f64);
 
-/// By which a page tells its layout.
+/// A script that reports the layout of a page.
 const MEASURE: &str = "<script>
 const cut = [], pictures = [...document.querySelectorAll('svg')].map(svg => {
   const box = svg.getBoundingClientRect();
@@ -132,10 +132,10 @@ const beyond = document.documentElement.scrollWidth - innerWidth;
 document.body.dataset.layout = JSON.stringify([pictures, cut, beyond]);
 </script>";
 
-/// What a copy of a page says of its layout in a window of this width.
+/// The layout of a copy of a page in a window of this width.
 fn layout(browser: &Browser, page: &str, width: u32) -> Result<Layout> {
     let text = std::fs::read_to_string(browser.folder.join(page))?;
-    // The page itself runs nothing: its copy may.
+    // The page itself runs no script. Its copy may.
     let may_run = text.replacen("<meta http-equiv=\"Content-Security-Policy\"", "<meta name=\"policy\"", 1);
     ensure!(may_run != text, "the page has no policy");
     std::fs::write(browser.folder.join("copy.html"), may_run.replacen("</body>", &format!("{MEASURE}</body>"), 1))?;
@@ -145,7 +145,7 @@ fn layout(browser: &Browser, page: &str, width: u32) -> Result<Layout> {
 }
 
 #[test]
-fn reports_are_whole_and_ask_for_nothing() -> Result<()> {
+fn reports_are_complete_and_request_nothing() -> Result<()> {
     let (Some(lab), Some(_)) = (require_lab(), or_skip(binary())) else { return Ok(()) };
     let folder = tempfile::tempdir()?;
     let browser = Browser { host: lab.host("browser")?, folder: folder.path().to_owned() };
@@ -158,7 +158,7 @@ fn reports_are_whole_and_ask_for_nothing() -> Result<()> {
     done(folder, "read scan.pcap -q -o csv=unjudged.csv")?;
     done(folder, "label records --rules rules.toml -o labelled.csv")?;
 
-    // What the browser asks for by itself, and what it tells of a page that is not right.
+    // The requests of the browser itself, and its messages about a faulty page.
     std::fs::write(folder.join("empty.html"), "<!doctype html><title>empty</title>")?;
     let wrong = "<!doctype html><title>wrong</title><img src=\"http://127.0.0.1:9/x.png\"><script>nowhere();</script>";
     std::fs::write(folder.join("wrong.html"), wrong)?;
@@ -172,8 +172,9 @@ fn reports_are_whole_and_ask_for_nothing() -> Result<()> {
     let labelled = [&judged[..], &["Scores and labels"]].concat();
     let unjudged = ["Incidents", "Traffic over time", "Hosts and services", "Clusters of flows"];
     let evaluated = ["Detectors", "By attack", "Benign rows", "Clusters"];
-    // Time and clusters, with labels two curves as well. What tells clusters apart is shown where there are several: in
-    // rows without clusters of their own they are looked for, the model that ships may see one kind of flow in all.
+    // Expected charts: time and clusters, and with labels also two curves. The chart that separates clusters is shown
+    // if there are several. Rows without clusters of their own are clustered for the report. The shipped model may see
+    // only one kind of flow.
     let cases: [(&str, &[&str], usize); 7] = [
         ("report scan.pcap --labels rules.toml -q -o", &labelled, 4),
         ("report records -q -o", &judged, 2),
@@ -210,7 +211,7 @@ fn reports_are_whole_and_ask_for_nothing() -> Result<()> {
 }
 
 #[test]
-fn a_report_shows_what_the_records_say() -> Result<()> {
+fn a_report_shows_the_values_of_the_records() -> Result<()> {
     let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
@@ -218,7 +219,7 @@ fn a_report_shows_what_the_records_say() -> Result<()> {
     std::fs::write(folder.join("rules.toml"), RULES)?;
     let output = flowml(folder, "report scan.pcap --labels rules.toml -o -")?;
     let page = String::from_utf8(output.stdout)?;
-    // 4,000 flows of one packet each, 28 bytes of headers and what they carry.
+    // 4,000 flows of one packet each, with 28 bytes of headers and the payload.
     let bytes: u64 = (0..2000).map(|n| 28 + 20 + n * 7 % 40).sum::<u64>() + 2000 * 28;
     for expected in [
         "<dd>4,000</dd>",
@@ -231,7 +232,8 @@ fn a_report_shows_what_the_records_say() -> Result<()> {
     ] {
         ensure!(page.contains(expected), "no {expected} in {page}");
     }
-    // The scan is one incident; what the server gets of all hosts together meanwhile, and does not answer, may be another.
+    // The scan is one incident. The server receives unanswered packets of all hosts together meanwhile, which may be
+    // another incident.
     let (_, incidents) = page.split_once("<h2>Incidents</h2>").context("incidents")?;
     let (incidents, _) = incidents.split_once("</section>").context("their end")?;
     let scans = incidents.matches("10.0.0.66 scanned 2000 UDP ports of 10.0.9.9").count();
@@ -259,7 +261,7 @@ fn a_report_shows_what_the_records_say() -> Result<()> {
 }
 
 #[test]
-fn an_evaluation_says_how_soon_and_how_often() -> Result<()> {
+fn an_evaluation_reports_time_to_detection_and_false_alarms() -> Result<()> {
     let Some(_) = or_skip(binary()) else { return Ok(()) };
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
@@ -273,10 +275,10 @@ fn an_evaluation_says_how_soon_and_how_often() -> Result<()> {
     let kmeans = &report["detectors"][0];
     let scan = &kmeans["classes"]["scan"];
     ensure!(scan["attacks"] == 1 && scan["attacks_not_found"] == 0, "{kmeans}");
-    // The flows of the scan end with the capture, 10 s after its begin.
+    // The flows of the scan end with the capture, 10 s after the scan's start.
     let took = scan["time_to_detection_s"].as_f64().context("it was found")?;
     ensure!((9.0..=10.1).contains(&took), "{took} s");
-    // 40 s of capture: one alarm is 90 an hour.
+    // In 40 s of capture, one alarm is 90 an hour.
     let rate = kmeans["false_alarms_per_hour"].as_f64().context("time went by")?;
     let alarms = kmeans["confusion"]["rows"][0][1].as_f64().context("a matrix")?;
     ensure!((rate * 40.0 / 3600.0 - alarms).abs() < 0.05 * alarms.max(1.0), "{rate} an hour, {alarms} alarms");

@@ -1,4 +1,4 @@
-//! The sandbox of a live run: what it refuses, in every thread, and that metering goes on within it.
+//! The sandbox of a live run: it refuses what it should in every thread, and metering continues in it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,23 +16,23 @@ use flowml_user::process::sandbox::{has_filters, lacks, landlock_version};
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// Longest that something may take on a busy machine.
+/// Longest time for a step on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Several times the idle timeout of the runs here.
+/// Several times the idle timeout of these runs.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The program that tries things.
+/// The program that makes the attempts.
 const CONFINED: &str = env!("CARGO_BIN_EXE_confined");
 
-/// Whether this kernel has all that the sandbox is made of.
+/// Fails unless this kernel supports everything that the sandbox uses.
 fn has_sandbox() -> Result<()> {
     let landlock = landlock_version().context("no Landlock in this kernel")?;
     ensure!(lacks(landlock).is_none() && has_filters(), "Landlock of version {landlock}: expected 6, and seccomp");
     Ok(())
 }
 
-/// Two hosts and a quiet link between them: the peer's end, and the end that is metered.
+/// Two hosts and a quiet link between them: the peer's end, and the metered end.
 macro_rules! quiet_pair {
     () => {{
         let Some(lab) = require_lab() else { return Ok(()) };
@@ -49,11 +49,11 @@ fn send(from: &Interface, to: &Interface) -> Result<Sent> {
     Ok(sent)
 }
 
-/// What the kernel says of each thread: its name, and whether it may gain privileges (1: not) and is filtered (2: it is).
+/// The state of each thread by its name: `NoNewPrivs` (1 in the sandbox) and `Seccomp` (2: a filter is active).
 fn threads(process: u32) -> Result<BTreeMap<String, (String, String)>> {
     let mut threads = BTreeMap::new();
     for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-        // It may have ended by now.
+        // The thread may have ended since the listing.
         let Ok(status) = fs::read_to_string(thread?.path().join("status")) else { continue };
         let member = |name: &str| {
             let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
@@ -64,7 +64,7 @@ fn threads(process: u32) -> Result<BTreeMap<String, (String, String)>> {
     Ok(threads)
 }
 
-/// The outcome of each attempt of a process: whether it is needed, its name, and the number of its error.
+/// The outcome of each attempt of a process: whether it is needed, its name, and its error number.
 fn attempts(switch: &str) -> Result<Vec<(bool, String, i32)>> {
     let folders = [tempfile::tempdir()?, tempfile::tempdir()?];
     let [inside, outside] = &folders;
@@ -80,8 +80,8 @@ fn attempts(switch: &str) -> Result<Vec<(bool, String, i32)>> {
 }
 
 #[test]
-fn what_is_forbidden_fails_and_what_is_needed_does_not() -> Result<()> {
-    // Root may do all that is tried.
+fn forbidden_calls_fail_and_needed_calls_succeed() -> Result<()> {
+    // Root has the permission for all attempts.
     let Some(_lab) = require_lab() else { return Ok(()) };
     let Some(()) = or_skip(has_sandbox()) else { return Ok(()) };
     let refused = |error: i32| [libc::EPERM, libc::EACCES].contains(&error);
@@ -97,12 +97,12 @@ fn what_is_forbidden_fails_and_what_is_needed_does_not() -> Result<()> {
 }
 
 #[test]
-fn every_thread_of_a_run_is_confined_unless_it_is_switched_off() -> Result<()> {
+fn every_thread_of_a_run_is_confined_unless_the_sandbox_is_off() -> Result<()> {
     for (switch, expected) in [("on", ("1", "2")), ("off", ("0", "0"))] {
         let (_lab, [peer, metered]) = quiet_pair!();
         let folder = tempfile::tempdir()?;
         let csv = format!("csv={}", folder.path().join("flows.csv").display());
-        // A collector that is away: the thread that tries to reach it is looked at as well.
+        // The collector is not reachable, so that a thread tries to reach it during the check.
         let arguments = ["--sandbox", switch, "--metrics", "127.0.0.1:0", "-o", &csv, "-o", "ipfix=tcp://127.0.0.1:1"];
         let agent = Agent::meter(&metered, &arguments)?;
         let expected = (expected.0.to_owned(), expected.1.to_owned());
@@ -121,15 +121,16 @@ fn every_thread_of_a_run_is_confined_unless_it_is_switched_off() -> Result<()> {
     Ok(())
 }
 
-/// The files in a folder whose rows are whole.
+/// The complete files in a folder.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let paths = folder.read_dir()?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     Ok(paths.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "csv")).collect())
 }
 
-/// While the run lasts a link to elsewhere takes the place of the folder of an output: the next file is to be made there.
+/// During the run, the folder of an output is replaced by a link to another folder, so that the next file would be made
+/// there.
 #[test]
-fn an_output_does_not_leave_its_folder_and_goes_on_when_that_is_back() -> Result<()> {
+fn an_output_stays_in_its_folder_and_continues_when_the_folder_is_back() -> Result<()> {
     for switch in ["on", "off"] {
         let (_lab, [peer, metered]) = quiet_pair!();
         let folder = tempfile::tempdir()?;
@@ -150,13 +151,13 @@ fn an_output_does_not_leave_its_folder_and_goes_on_when_that_is_back() -> Result
         let told = || Ok(if switch == "on" { said("cannot write to") } else { !files(&elsewhere)?.is_empty() });
         wait_until(LIMIT, || {
             send(&peer, &metered)?;
-            // The flows end before the next packets come.
+            // The flows end before the next packets arrive.
             thread::sleep(PAUSE);
             told()
         })
         .with_context(|| agent.stderr())?;
         if switch == "on" {
-            // It is tried again after one second and after three.
+            // The output is tried again after one second and after three.
             for _ in 0..8 {
                 send(&peer, &metered)?;
                 thread::sleep(PAUSE);
@@ -178,9 +179,9 @@ fn an_output_does_not_leave_its_folder_and_goes_on_when_that_is_back() -> Result
     Ok(())
 }
 
-/// A kernel without Landlock: that is told once, the run goes on, and doctor says so before.
+/// On a kernel without Landlock, the agent reports that once and continues, and doctor reports it beforehand.
 #[test]
-fn without_landlock_it_meters_all_the_same() -> Result<()> {
+fn without_landlock_the_agent_still_meters() -> Result<()> {
     let (_lab, [peer, metered]) = quiet_pair!();
     let program = binary()?.display().to_string();
     let run = ["older", &program, "run", "-i", &metered.name, "-o", "jsonl=-", "-qq"];

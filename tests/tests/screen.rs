@@ -1,4 +1,4 @@
-//! The screen of `flowml run --tui` in a real terminal: keys in, screen out, and the terminal as it was before.
+//! The terminal UI of `flowml run --tui` in a real terminal: keys, screens, and the restored terminal at the end.
 
 use std::fs;
 use std::io::{self, IsTerminal};
@@ -19,13 +19,13 @@ use flowml_user::sink::{Console, Pace, Sinks, Verbosity};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// Longest that the screen may take to show something, on a busy machine.
+/// Longest time for the screen to show something on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Some intervals.
+/// A few intervals.
 const AWHILE: Duration = Duration::from_millis(2500);
 
-/// Where commands of a terminal leave what they say.
+/// A folder for the output of commands.
 struct Folder(TempDir);
 
 impl Folder {
@@ -37,7 +37,7 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// How the shell's terminal is set.
+    /// The settings of the shell's terminal.
     fn modes(&self, terminal: &Terminal, name: &str) -> Result<String> {
         terminal.run(&format!("stty -a >{}", self.path(name).display()), LIMIT)?;
         fs::read_to_string(self.path(name)).context("reading what stty says")
@@ -59,7 +59,7 @@ impl Kept {
         Ok(Self { terminal, folder, before })
     }
 
-    /// The terminal is as it was, and nothing is in front of what was on it.
+    /// Checks that the terminal has its earlier settings, and that the main screen is shown.
     fn assert_as_before(&self) -> Result<()> {
         assert_eq!(self.terminal.modes()?, (false, true), "alternate screen, cursor");
         assert_eq!(self.folder.modes(&self.terminal, "after")?, self.before);
@@ -71,7 +71,7 @@ fn agent() -> Result<String> {
     Ok(binary()?.canonicalize()?.display().to_string())
 }
 
-/// The lines of the panel of this heading, the heading first.
+/// The lines of the panel with this heading, which is the first line.
 fn panel<'a>(screen: &'a str, heading: &str) -> Vec<&'a str> {
     let is_heading = |line: &str| {
         let mut words = line.split_whitespace();
@@ -83,7 +83,7 @@ fn panel<'a>(screen: &'a str, heading: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn keys_lead_through_everything_and_out_again() -> Result<()> {
+fn keys_reach_every_view_and_quit() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let town = Town::build(lab)?;
     let _background = town.live(Habits { seed: 3, duration: Duration::from_secs(600), pace: 1.0 })?;
@@ -112,7 +112,7 @@ fn keys_lead_through_everything_and_out_again() -> Result<()> {
     terminal.press(&["r"])?;
     terminal.wait_for("its reverse", LIMIT, |screen| panel(screen, "HOSTS")[0].contains("CLUSTER▴"))?;
 
-    // The filter holds for all panels.
+    // The filter applies to all panels.
     let client = town.clients[0].v4.to_string();
     terminal.press(&["2", "/"])?;
     terminal.type_text(&format!("{client}:"))?;
@@ -145,7 +145,7 @@ fn keys_lead_through_everything_and_out_again() -> Result<()> {
         let is_whole = |screen: &str| {
             let all: Vec<&str> = screen.lines().collect();
             let fits = all.len() <= lines.into() && all.iter().all(|line| line.chars().count() <= columns.into());
-            // The last line is that of the keys.
+            // The last line lists the keys.
             let whole =
                 all.len() == usize::from(lines) && screen.contains("HOSTS") && all[all.len() - 1].contains("q quit");
             fits && if columns < 40 { screen.contains("too small") } else { whole }
@@ -165,7 +165,7 @@ fn keys_lead_through_everything_and_out_again() -> Result<()> {
     terminal.press(&["1"])?;
     let screen = terminal.wait_for("the scan", LIMIT, is_told)?;
     eprintln!("{screen}");
-    // Whatever else is odd by now.
+    // Other hosts may be unusual by now.
     terminal.press(&["/"])?;
     terminal.type_text(&scanner)?;
     terminal.press(&["Enter", "Enter"])?;
@@ -181,12 +181,12 @@ fn keys_lead_through_everything_and_out_again() -> Result<()> {
     terminal.press(&["q"])?;
     let end = terminal.wait_over(LIMIT)?;
     ensure!(end.contains("packets: received ") && end.contains("\nover: 0"), "{end}");
-    // What was told before the screen came is on the terminal as it was.
+    // Messages from before the terminal UI are on the restored terminal.
     ensure!(end.contains(&format!("flowml: metering {} by", town.server.name)), "{end}");
     kept.assert_as_before()
 }
 
-/// A terminal on a host with nothing but a link, and the other end of that link.
+/// A terminal on a host that only has a link, and the other end of that link.
 fn quiet_host(lab: &Lab) -> Result<(Kept, Interface)> {
     let host = lab.host("quiet")?;
     let [_, other] = lab.link([&host, &lab.host("other")?], &LinkOptions::quiet())?;
@@ -194,8 +194,8 @@ fn quiet_host(lab: &Lab) -> Result<(Kept, Interface)> {
 }
 
 #[test]
-fn every_way_to_end_it_gives_the_terminal_back() -> Result<()> {
-    /// How a run is ended.
+fn every_end_restores_the_terminal() -> Result<()> {
+    /// The ways to end a run.
     enum End {
         Keys(&'static [&'static str]),
         Signal(Signal),
@@ -237,7 +237,7 @@ fn id(file: &Path) -> Result<Pid> {
 }
 
 #[test]
-fn what_is_wrong_is_told_on_the_terminal_as_it_was() -> Result<()> {
+fn errors_are_printed_on_the_restored_terminal() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let (kept, other) = quiet_host(&lab)?;
     let Kept { terminal, .. } = &kept;
@@ -257,11 +257,11 @@ fn what_is_wrong_is_told_on_the_terminal_as_it_was() -> Result<()> {
     ensure!(screen.contains("over: 2"), "{screen}");
     kept.assert_as_before()?;
 
-    // What fails while it is shown is told there, in colour unless that is not wanted, and again at the end.
+    // An error during the run is shown in the terminal UI, in colour unless `NO_COLOR` is set, and printed at the end.
     for (environment, is_coloured) in [("", true), ("NO_COLOR=1 ", false)] {
         terminal.command(&format!("{environment}{agent} run -i eth0 --tui -o jsonl=/dev/full; echo over: $?"))?;
         terminal.wait_for("the screen", LIMIT, |screen| screen.contains("none in the last interval"))?;
-        // So that there is a row.
+        // Makes traffic, so that there is a row.
         other.host.run_ok(["ping", "-n", "-c2", "-i0.1", "-W10", "10.77.1.1"])?;
         terminal.wait_for("the warning", LIMIT, |screen| screen.contains("cannot write to /dev/full"))?;
         let screen = terminal.coloured_screen()?;
@@ -275,25 +275,25 @@ fn what_is_wrong_is_told_on_the_terminal_as_it_was() -> Result<()> {
     Ok(())
 }
 
-/// Set where this test's program is to panic with a screen on its terminal.
+/// Environment variable with which this test's program panics while a terminal UI is active.
 const PANICS: &str = "FLOWML_TEST_PANICS";
 
 const WORDS: &str = "this is the panic of a test";
 
 #[test]
-fn a_panic_gives_the_terminal_back() -> Result<()> {
+fn a_panic_restores_the_terminal() -> Result<()> {
     if std::env::var_os(PANICS).is_some() {
         return panic_on_a_screen();
     }
     let Some(lab) = require_lab() else { return Ok(()) };
     let (kept, _) = quiet_host(&lab)?;
     let own = std::env::current_exe()?;
-    // Its backtrace would push its words off the screen.
+    // Without a backtrace, which would push the message off the screen.
     let command =
-        format!("RUST_BACKTRACE=0 {PANICS}=1 {} --exact a_panic_gives_the_terminal_back --nocapture", own.display());
+        format!("RUST_BACKTRACE=0 {PANICS}=1 {} --exact a_panic_restores_the_terminal --nocapture", own.display());
     let screen = kept.terminal.run(&command, LIMIT)?;
     ensure!(screen.contains(WORDS) && screen.contains("over: 101"), "{screen}");
-    // It was there.
+    // The terminal UI was active before the panic.
     ensure!(screen.contains("the screen was up: true"), "{screen}");
     kept.assert_as_before()
 }

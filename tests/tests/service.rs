@@ -1,4 +1,5 @@
-//! The agent as the unit runs it: no root, three capabilities that it gives up, a service manager that hears of it.
+//! The agent as the systemd unit runs it: without root, with three capabilities that it drops, and with notifications
+//! to the service manager.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -16,13 +17,13 @@ use rustix::process::Signal;
 use rustix::thread::CapabilitySet;
 use tempfile::TempDir;
 
-/// Longest that the agent may take to begin, to say something or to end, on a busy machine.
+/// Longest time for the agent to start, to report something or to end, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Nobody, on every Linux (user_namespaces(7), overflowuid).
+/// The user nobody, on every Linux (user_namespaces(7), overflowuid).
 const NOBODY: u32 = 65534;
 
-/// What the unit gives the agent: a user, the capabilities of the unit, a folder of its own, a socket for news.
+/// What the unit gives the agent: a user, its capabilities, a folder, and a socket for notifications.
 struct Unit {
     folder: TempDir,
     manager: UnixDatagram,
@@ -43,7 +44,7 @@ impl Unit {
         Ok(unit)
     }
 
-    /// Where the agent may write.
+    /// The folder where the agent may write.
     fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
@@ -52,7 +53,7 @@ impl Unit {
         self.state().join("model.json").display().to_string()
     }
 
-    /// Starts the agent behind these words, and waits until it says that it is ready.
+    /// Starts the agent by a command line prefix, and waits until it notifies that it is ready.
     fn start(&self, metered: &Interface, behind: &[String], arguments: &[&str]) -> Result<Agent> {
         let notify = format!("NOTIFY_SOCKET={}", self.folder.path().join("notify").display());
         let program = self.program.program().display().to_string();
@@ -62,11 +63,11 @@ impl Unit {
         let agent = Agent::start_program(&metered.host, "env".into(), &command)?;
         let ready = self.hear("READY=1").with_context(|| agent.stderr())?;
         assert!(ready.contains(&format!("STATUS=metering {}", metered.name)), "{ready}");
-        assert!(Hooks::of(metered)?.sees_ingress(), "it was not ready");
+        assert!(Hooks::of(metered)?.sees_ingress(), "it notified that it was ready before it had attached");
         Ok(agent)
     }
 
-    /// The first message from now on that has this line.
+    /// The next message that contains this line.
     fn hear(&self, line: &str) -> Result<String> {
         let mut buffer = [0; 1024];
         loop {
@@ -79,7 +80,7 @@ impl Unit {
     }
 }
 
-/// The words of a setting of the unit that is packaged.
+/// The values of a setting in the packaged unit.
 fn setting(name: &str) -> Result<Vec<String>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/flowml.service");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -88,7 +89,7 @@ fn setting(name: &str) -> Result<Vec<String>> {
     Ok(value.split_whitespace().map(str::to_owned).collect())
 }
 
-/// The capabilities of the unit, as setpriv takes them.
+/// The capabilities of the unit in the form of setpriv.
 fn of_the_unit() -> Result<String> {
     let [ambient, bounding] = [setting("AmbientCapabilities")?, setting("CapabilityBoundingSet")?];
     assert_eq!(ambient, ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"]);
@@ -97,7 +98,7 @@ fn of_the_unit() -> Result<String> {
     Ok(names.collect::<Vec<_>>().join(","))
 }
 
-/// The words that make of a command one of nobody's, with these capabilities.
+/// The command line prefix that runs a command as nobody with these capabilities.
 fn as_nobody(capabilities: &str) -> Vec<String> {
     let sets = ["bounding-set", "inh-caps", "ambient-caps"].map(|set| format!("--{set}=-all,{capabilities}"));
     let user = ["reuid", "regid"].map(|id| format!("--{id}={NOBODY}"));
@@ -105,7 +106,7 @@ fn as_nobody(capabilities: &str) -> Vec<String> {
     ["setpriv".to_owned()].into_iter().chain(user).chain(rest).chain(sets).collect()
 }
 
-/// The capabilities that any thread of the process has or could have again.
+/// The capabilities that any thread of the process has or could regain.
 fn capabilities(process: u32) -> Result<CapabilitySet> {
     let mut all = CapabilitySet::empty();
     let mut threads = 0;
@@ -147,13 +148,13 @@ fn assert_nothing_left(metered: &Interface, objects: &Objects) -> Result<()> {
 }
 
 #[test]
-fn as_the_unit_it_meters_without_root_and_gives_its_capabilities_up() -> Result<()> {
+fn as_the_unit_it_meters_without_root_and_drops_its_capabilities() -> Result<()> {
     for mode in ["native", "generic", "tc"] {
         let Some(lab) = require_lab() else { return Ok(()) };
         let [peer, metered] = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
         let unit = Unit::new()?;
         let model = unit.model();
-        // A collector that is away: the thread that tries to reach it is looked at as well.
+        // The collector is not reachable, so that a thread tries to reach it during the check.
         let arguments = ["-q", "--xdp-mode", mode, "--direction", "both", "--model", &model, "--interval", "100ms"];
         let arguments = [&arguments[..], &["-o", "ipfix=tcp://127.0.0.1:1"]].concat();
         for begun_before in [false, true] {
@@ -164,7 +165,7 @@ fn as_the_unit_it_meters_without_root_and_gives_its_capabilities_up() -> Result<
             let mut sent = send(&peer, &metered)?;
             unit.hear("WATCHDOG=1").with_context(|| agent.stderr())?;
 
-            // To attach again takes none.
+            // Attaching again needs no capability.
             lab.replace(&[peer.clone(), metered.clone()], &LinkOptions::quiet())?;
             let come = format!("{} has come (index {}): metering it by", metered.name, metered.index()?);
             wait_until(LIMIT, || Ok(agent.stderr().contains(&come))).with_context(|| agent.stderr())?;
@@ -177,7 +178,7 @@ fn as_the_unit_it_meters_without_root_and_gives_its_capabilities_up() -> Result<
 
             let report = agent.stop(Signal::TERM)?;
             unit.hear("STOPPING=1").with_context(|| report.stderr.clone())?;
-            // The records of the collector are lost, which is told and fails nothing.
+            // The records for the collector are lost. That is reported, and the run succeeds.
             assert_counted(&report, sent)?;
             assert_nothing_left(&metered, &objects)?;
             assert!(fs::metadata(&model).is_ok(), "no model was saved");
@@ -187,7 +188,7 @@ fn as_the_unit_it_meters_without_root_and_gives_its_capabilities_up() -> Result<
 }
 
 #[test]
-fn root_keeps_what_files_need_and_nothing_else() -> Result<()> {
+fn root_keeps_only_the_capabilities_that_files_need() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let [peer, metered] = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
     let unit = Unit::new()?;
@@ -197,7 +198,7 @@ fn root_keeps_what_files_need_and_nothing_else() -> Result<()> {
     let sent = send(&peer, &metered)?;
     assert_counted(&agent.stop(Signal::TERM)?, sent)?;
     assert_nothing_left(&metered, &objects)?;
-    // The folder is somebody else's.
+    // The folder belongs to another user.
     assert!(fs::metadata(unit.model()).is_ok(), "no model was saved");
     Ok(())
 }
@@ -223,7 +224,7 @@ fn each_of_the_three_capabilities_is_needed() -> Result<()> {
 const SHIPPED: &str = include_str!("../../flowml-user/models/ingress.json");
 
 #[test]
-fn a_reload_takes_what_can_change_and_names_what_cannot() -> Result<()> {
+fn a_reload_applies_what_can_change_and_names_what_cannot() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let [peer, metered] = lab.link([&lab.host("peer")?, &lab.host("metered")?], &LinkOptions::quiet())?;
     let unit = Unit::new()?;
@@ -260,11 +261,11 @@ fn a_reload_takes_what_can_change_and_names_what_cannot() -> Result<()> {
 }
 
 #[test]
-fn lines_for_the_journal_say_how_much_they_matter() -> Result<()> {
+fn lines_for_the_journal_have_a_priority() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let host = lab.host("metered")?;
     let program = binary()?.display().to_string();
-    // Standard error as the journal's socket: the shell names the pipe that it is.
+    // JOURNAL_STREAM identifies the pipe of standard error, so the agent takes the pipe for the journal's socket.
     let script = r#"exec env JOURNAL_STREAM="$(stat -L -c %d:%i /proc/self/fd/2)" "$@""#;
     let output = host.run(["sh", "-c", script, "sh", &program, "run", "-i", "nowhere7"])?;
     assert!(output.stderr.starts_with(b"<3>flowml: no interface"), "{}", String::from_utf8_lossy(&output.stderr));

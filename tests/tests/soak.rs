@@ -1,4 +1,4 @@
-//! A short soak: every fault and every attack once, and a check after each quarter.
+//! A short soak test: every fault and every attack once, and a check after each quarter.
 
 use std::fs;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use flowml_tests::lab::require_lab;
 use flowml_tests::screen::Screen;
 use flowml_tests::soak::{Plan, run};
 
-/// What it finds does not depend on how fast the machine is; how long it takes does.
+/// The result does not depend on the speed of the machine. The duration does.
 #[test]
 #[ignore = "it takes minutes: cargo xtask test --long"]
-fn a_minute_of_attacks_and_faults_loses_nothing() -> Result<()> {
+fn a_minute_of_attacks_and_faults_loses_no_packet() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let folder = tempfile::tempdir()?;
     let plan = Plan { folder: folder.path().join("soak"), length: Duration::from_secs(60), seed: 7 };

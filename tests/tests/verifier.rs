@@ -4,8 +4,9 @@ use anyhow::{Context, Result, ensure};
 use flowml_common::content::PayloadLimit;
 use flowml_tests::program::{Program, kernel_table, require_kernel};
 
-/// Instructions that the verifier may look at in a program: far below the 1,000,000 at which it gives up, as older
-/// kernels prune less and another compiler makes other code. Raise it knowingly, and only for what it buys.
+/// Largest number of instructions that the verifier may process for a program. The verifier gives up at 1,000,000; the
+/// budget is far below, because older kernels prune less and other compilers make other code. Raise it only for a
+/// stated gain.
 const BUDGET: u32 = 100_000;
 
 #[test]
