@@ -1,5 +1,4 @@
-//! Converts scores to probabilities: a conformal p-value, and a peaks-over-threshold tail beyond the scores of the
-//! ring.
+//! Converts scores to probabilities: a conformal p-value, and a peaks-over-threshold tail for rare scores.
 //!
 //! The p-value of a score is the fraction of recent held-out scores of normal rows that are at least as large (Vovk,
 //! Gammerman, Shafer 2005). With fewer than about ten such scores it is imprecise. There a generalised Pareto

@@ -1,5 +1,4 @@
-//! Preprocessing of any table: encodes its columns as features of comparable size, fitted once and saved with the
-//! model.
+//! Preprocessing of any table: encodes its columns as features of comparable size, fitted once.
 //!
 //! `scale` does this for the live learner, whose columns are known and whose constants are tuned for host windows. Here
 //! the type of a column is derived from its values, and every constant is a parameter in [`Recipe`].

@@ -1,5 +1,4 @@
-//! Tests that attacks are found in every view, that normal traffic is not reported, and that false alarms by chance
-//! stay within the stated bounds.
+//! Tests: attacks are found in every view, normal traffic is not reported, false alarms stay within their bounds.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;

@@ -1,5 +1,4 @@
-//! Random forest (Breiman 2001): the majority vote of trees, each grown from other rows and with other features at each
-//! node.
+//! Random forest (Breiman 2001): a majority vote of trees that differ in their rows and features.
 
 use ndarray::ArrayView2;
 use rand::{Rng, SeedableRng};

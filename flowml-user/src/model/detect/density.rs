@@ -1,5 +1,4 @@
-//! DBSCAN (Ester, Kriegel, Sander, Xu 1996) on a sample, with linfa. A row's score is its distance from the nearest
-//! core row.
+//! DBSCAN (Ester, Kriegel, Sander, Xu 1996) on a sample, with linfa; the score is the distance from a core row.
 
 use linfa::ParamGuard;
 use linfa::traits::Transformer;
