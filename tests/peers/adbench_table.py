@@ -1,4 +1,4 @@
-"""A dataset of ADBench (.npz with X and y) as CSV with the columns x0, x1, … and label.
+"""Converts a dataset of ADBench (.npz with X and y) to CSV with the columns x0, x1, … and label.
 
 Arguments: the .npz file and the CSV file.
 """

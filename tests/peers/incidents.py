@@ -1,10 +1,10 @@
-"""What incidents flowml makes of captures: how many false ones an hour, of attacks which kinds and hosts, and how often benign rows are
-called rare.
+"""Measures flowml's incidents on captures: false incidents per hour, kinds and hosts of attacks, and the rate of anomalies among benign
+rows.
 
-Each capture is read by a run of its own, by the model that ships with flowml:
+Each capture is read by its own run, with the model that ships with flowml:
     incidents.py FLOWML FOLDER [NAME=VALUE ...]
-FOLDER has `benign`, in which nothing is an attack, and `labelled` with its labels.csv; arguments of the form --NAME=VALUE are given
-to `flowml read` as they are.
+FOLDER contains `benign`, without attacks, and `labelled` with its labels.csv. Arguments of the form --NAME=VALUE are passed to
+`flowml read`.
 """
 
 import csv
@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-# The kinds that an attack of a label may be called.
+# The acceptable kinds of incidents for attacks of a label.
 KINDS = {
     "syn_flood": {"syn_flood"},
     "web_ddos": {"http_flood", "slow_connections"},
@@ -28,12 +28,12 @@ KINDS = {
 }
 
 
-# The levels at which false alarms are counted.
+# The probabilities below which benign rows are counted as false alarms.
 LEVELS = (0.01, 0.001, 0.0001)
 
 
 class Rates:
-    """How many rows there were, and how many of them below each level."""
+    """The number of rows, and the number of rows below each level."""
 
     def __init__(self):
         self.rows, self.below = 0, [0] * len(LEVELS)
@@ -48,14 +48,14 @@ class Rates:
 
 
 def incidents(flowml, capture, arguments, rates=None):
-    """The incidents of a capture as they were reported last, for how many seconds hosts were active, and which hosts there are.
+    """Returns the incidents of a capture as they were reported last, the number of seconds in which hosts were active, and the hosts.
 
-    Rows that were scored are counted in `rates` by their type."""
+    Counts the scored rows in `rates` by their type."""
     last, active, hosts = {}, set(), set()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.jsonl"
         command = [flowml, "read", capture, "--model", "builtin", "--quiet", "-o", f"jsonl={out}", *arguments]
-        # A damaged capture is an error whose rows are there.
+        # The run fails on a damaged capture, but writes the rows before the damage.
         subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
         with out.open("rb") as rows:
             for line in rows:
@@ -97,12 +97,12 @@ def of_benign(flowml, folder, arguments):
 
 
 def label_of(name, labels):
-    """The first line of labels.csv whose pattern fits the name of a capture, if one does."""
+    """The first line of labels.csv whose pattern matches the name of a capture, or None."""
     return next((line for line in labels if fnmatch.fnmatch(name, line["file"])), None)
 
 
 def has(named, pattern):
-    """Whether a host of a column of an incident is one that the label names, if it names one."""
+    """Whether a column of an incident contains a host that the label names. True if the label names none."""
     return not pattern or any(fnmatch.fnmatch(host, pattern) for host in (named or "").split())
 
 

@@ -1,6 +1,6 @@
-"""What scikit-learn says of matrices that the tests wrote, as one JSON object.
+"""Computes scikit-learn's figures for matrices that the tests wrote, and prints them as one JSON object.
 
-Argument: their folder. Standard input names each comparison in a line of JSON, {"what": …, and the names of its matrices}.
+Argument: the folder of the matrices. Standard input has a line of JSON for each comparison, {"what": …, and the names of its matrices}.
 A matrix NAME is the file NAME.f64, little-endian, with its columns as the last number of its name: train.7.f64.
 """
 
@@ -84,6 +84,6 @@ def main():
 
 
 if __name__ == "__main__":
-    # That the optimisation of an old method has not converged is not what is compared.
+    # Warnings about optimisations that have not converged do not matter here.
     warnings.filterwarnings("ignore")
     main()

@@ -1,10 +1,10 @@
-"""How well scikit-learn's detectors on NFStream's features tell attacks in captures: what flowml is compared with.
+"""Measures how well scikit-learn's detectors on NFStream's features detect attacks in captures, for comparison with flowml.
 
 Arguments, one of:
-    corpus FOLDER      the folder of `cargo xtask corpus`: learns from train/ordinary.pcap, judges both captures of test
+    corpus FOLDER      the folder of `cargo xtask corpus`: trains on train/ordinary.pcap, scores both captures of test
     captures FOLDER [FILE]...
-                       a folder with labels.csv (file, label): three folds, whose captures are dealt out label by label,
-                       but for those that are named: they teach in each fold, and are not judged
+                       a folder with labels.csv (file, label): three folds, to which captures are assigned label by label.
+                       A named FILE is in the training set of each fold, and is not scored
 
 Prints a table in the form of `flowml eval`. Rows are NFStream's flows with its own timeouts and statistics.
 """
@@ -25,9 +25,9 @@ from sklearn.svm import OneClassSVM
 
 BENIGN = "benign"
 FOLDS = 3
-# The one-class machine is quadratic.
+# The time of the one-class SVM is quadratic in the rows.
 SVM_ROWS = 2000
-# Who, where and when: they name rows or leak labels.
+# Columns of addresses, ports and times: they identify rows or reveal labels.
 LEFT_OUT = ("_ip", "_port", "_mac", "_oui", "seen_ms", "id", "vlan_id", "tunnel_id", "expiration_id")
 DETECTORS = {
     "isolation-forest": lambda: IsolationForest(random_state=0),
@@ -48,7 +48,7 @@ def flows(path, label):
 
 
 def rules_of(path):
-    """A function from a flow to its label, by rules as of `flowml label`: the first that holds."""
+    """Returns a function from a flow to its label. The first matching rule applies, as in `flowml label`."""
     rules = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))["rule"]
 
     def within(rule, name, address):
@@ -70,7 +70,7 @@ def rules_of(path):
 
 
 def judge(train, rows, labels):
-    """By detector the AUROC over all rows, and by label against the benign ones."""
+    """For each detector, the AUROC over all rows, and for each label the AUROC against the benign rows."""
     scaler = StandardScaler().fit(train)
     train, rows = scaler.transform(train), scaler.transform(rows)
     found = {}

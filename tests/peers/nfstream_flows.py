@@ -1,7 +1,7 @@
-"""NFStream's flows of the captures that are named on standard input, as JSON lines.
+"""Prints NFStream's flows of captures as JSON lines. Standard input has the paths of the captures.
 
-Of each capture first {"capture": path, "ordered": whether no packet's time is before that of an earlier one}, then its
-flows; a capture that NFStream cannot read has neither.
+The first line of a capture is {"capture": path, "ordered": whether packet times never decrease}. Its flows follow. A capture that
+NFStream cannot read has no lines.
 """
 
 import json
@@ -22,7 +22,7 @@ def is_ordered(path):
 
 
 def main():
-    # All of them before the first row is written: nobody reads the rows as long as there are paths to be told.
+    # All paths are read before the first row is written: the parent process reads rows only after it has written all paths.
     for path in sys.stdin.read().splitlines():
         try:
             ordered = is_ordered(path)
@@ -40,7 +40,7 @@ def main():
                     n_meters=1,
                 )
             )
-        # Whatever it is that the peer dislikes, there is nothing to compare with.
+        # After any error of NFStream there is nothing to compare with.
         except Exception as error:  # pylint: disable=broad-except
             print(f"{path}: {error}", file=sys.stderr)
             continue

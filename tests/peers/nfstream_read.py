@@ -1,6 +1,6 @@
-"""NFStream on the capture that is named, with all statistics: its flows are counted and thrown away.
+"""Runs NFStream on a capture with all statistics, and discards its flows.
 
-Writes how many flows there were and how many packets they had.
+Argument: the capture. Prints the number of flows, and the number of their packets.
 """
 
 import sys

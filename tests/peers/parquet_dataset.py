@@ -1,4 +1,4 @@
-"""How many flows and packets pandas, pyarrow and DuckDB find in a folder of Parquet files, as one JSON object.
+"""Prints the numbers of flows and packets that pandas, pyarrow and DuckDB find in a folder of Parquet files, as one JSON object.
 
 Argument: the folder.
 """

@@ -1,4 +1,4 @@
-"""What pandas and DuckDB find in flows.parquet and in the CSV of the same run, as one JSON object.
+"""Compares flows.parquet with the CSV of the same run by pandas and DuckDB, and prints the results as one JSON object.
 
 Arguments: the folder of the tables, and the CSV file.
 """

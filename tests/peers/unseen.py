@@ -1,12 +1,13 @@
-"""How detectors judge captures of networks that they have not learnt from: flowml's, and scikit-learn's on NFStream's columns.
+"""Measures detectors on captures of networks that they were not trained on: flowml's, and scikit-learn's on NFStream's columns.
 
     unseen.py FLOWML FOLDER
-FOLDER has `benign`, in which nothing is an attack, and `labelled` with its labels.csv. The benign captures of both are dealt out to two
-halves. Each half is learnt from once; the other one and all attacks are judged. What is printed are means over both rounds.
+FOLDER contains `benign`, without attacks, and `labelled` with its labels.csv. The benign captures of both are divided into two halves.
+In each of two rounds, one half is the training set, and the other half and all attacks are scored. The printed values are means over
+both rounds.
 
-scikit-learn's detectors have the columns of NFStream and flowml's host windows, as `flowml read` writes them. The false-positive
-rates are those of benign rows, where 1 % and 0.1 % were asked for: of scikit-learn's detectors, above the quantile of the scores of rows
-that were held out.
+scikit-learn's detectors get the columns of NFStream and of flowml's host windows, as `flowml read` writes them. The false-positive
+rates are those of benign rows at the requested rates of 1 % and 0.1 %. The threshold of scikit-learn's detectors is a quantile of the
+scores of held-out rows.
 """
 
 import csv
@@ -31,14 +32,14 @@ from incidents import captures, label_of
 BENIGN = "benign"
 DETECTORS = ["kmeans", "isolation-forest", "one-class-svm", "ensemble"]
 FPRS = ["0.01", "0.001"]
-# The one-class machine is quadratic.
+# The time of the one-class SVM is quadratic in the rows.
 SVM_ROWS = 4000
-# Of five rows one is held out for the quantiles.
+# One row in five is held out for the quantiles.
 PARTS = 5
 
 
 class Distance:
-    """k-means; a row is as anomalous as it is far from its centroid."""
+    """k-means, whose anomaly score is the distance of a row from its centroid."""
 
     def __init__(self):
         self.clusters = KMeans(n_clusters=20, n_init=3, random_state=0)
@@ -59,7 +60,7 @@ PEERS = {
 
 
 def inputs(folder):
-    """Every capture with its line of labels.csv; those of `benign` have none."""
+    """Every capture with its line of labels.csv, or None for those of `benign`."""
     with (folder / "labelled/labels.csv").open() as table:
         lines = list(csv.DictReader(table))
     labelled = [(path, label_of(path.relative_to(folder / "labelled").as_posix(), lines)) for path in captures(folder / "labelled")]
@@ -67,7 +68,7 @@ def inputs(folder):
 
 
 def label_list(captures, path):
-    """The list of labelled files as flowml reads it."""
+    """Writes the list of labelled files in flowml's format."""
     with path.open("w", newline="") as out:
         rows = csv.writer(out)
         rows.writerow(["file", "label", "scope", "attacker", "victim"])
@@ -79,7 +80,7 @@ def label_list(captures, path):
 
 
 def by_flowml(flowml, labels, train, test, scratch):
-    """By detector its figures, as `flowml eval` gives them."""
+    """The figures of each detector, by `flowml eval`."""
     out = scratch / "eval.json"
     command = [flowml, "eval", "--benign", BENIGN, "--detector", ",".join(DETECTORS), *test, "--labels", labels]
     done = subprocess.run([*command, "--train", *train, "-o", f"json={out}"], capture_output=True, text=True)
@@ -100,7 +101,7 @@ def by_flowml(flowml, labels, train, test, scratch):
 
 
 def columns_of(schema):
-    """The columns of NFStream that are no address, port or time, and those of host windows."""
+    """NFStream's columns except addresses, ports and times, and the columns of host windows."""
     statistics = ("bidirectional_", "src2dst_", "dst2src_")
     last = schema.names.index("dst2src_fin_packets")
     nfstream = [name for name in schema.names[: last + 1] if name.startswith(statistics) and "seen_ms" not in name]
@@ -110,7 +111,7 @@ def columns_of(schema):
 def flows(flowml, capture, scratch):
     """The columns of a capture's flows, and their addresses."""
     folder = scratch / "flows"
-    # A damaged capture is an error whose rows are there.
+    # The run fails on a damaged capture, but writes the rows before the damage.
     subprocess.run([flowml, "read", capture, "--quiet", "-o", f"parquet={folder}"], check=False, stderr=subprocess.DEVNULL)
     table = pyarrow.parquet.read_table(folder / "flows.parquet")
     columns = [table[name].to_numpy(zero_copy_only=False).astype(float) for name in columns_of(table.schema)]
@@ -128,7 +129,7 @@ def labels_of(line, sources, targets):
 
 
 def by_peers(train, rows, labels):
-    """By detector of scikit-learn its figures."""
+    """The figures of each of scikit-learn's detectors."""
     medians = numpy.nanmedian(train, axis=0)
     filled = lambda some: numpy.log1p(numpy.maximum(numpy.where(numpy.isfinite(some), some, medians), 0))
     scaler = StandardScaler().fit(filled(train))
