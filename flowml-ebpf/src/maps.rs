@@ -199,7 +199,7 @@ impl Place {
 /// Writes a value and returns a reference to it. The compiler must not keep the written value in registers.
 ///
 /// # Safety
-/// `place` may be written, and nobody else writes there while the reference is in use.
+/// `place` must be writable, and nothing else may write there while the reference is in use.
 #[inline(always)]
 unsafe fn forget<T>(place: *mut T, value: T) -> Option<&'static T> {
     // SAFETY: guaranteed by the caller.

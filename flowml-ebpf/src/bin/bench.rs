@@ -1,5 +1,4 @@
-//! The programs that `cargo xtask bench` measures: the meter, parts of the meter, and the meter with the kernel's own
-//! map.
+//! The programs that `cargo xtask bench` measures: the meter, parts of the meter, and the meter with the kernel's own map.
 //!
 //! All except `empty` write the addresses of the next flow into the frame before they read it, at the same cost. The
 //! difference between two programs is therefore the cost of what only one of them does.

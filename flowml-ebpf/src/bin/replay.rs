@@ -1,5 +1,4 @@
-//! The program that the parity tests run on the frames of captures: the meter, with time, length and interface from the
-//! capture.
+//! The program that the parity tests run on the frames of captures: the meter, with time, length and interface from the capture.
 #![no_std]
 #![no_main]
 #![expect(missing_docs, unreachable_pub, reason = "the program macros make public functions that nobody imports")]

@@ -1,4 +1,4 @@
-//! Decompression that delivers everything before a damage, and then the error.
+//! Decompression that delivers all bytes before damage, and then the error.
 //!
 //! The readers of the libraries discard the decoded bytes that they hold when they meet an error. Here each step
 //! returns how many bytes it delivered, whether it failed or not.

@@ -1,5 +1,4 @@
-//! pcap (draft-ietf-opsawg-pcap) and its variants: one link type, times in µs or ns, the byte order of the writing
-//! host.
+//! pcap (draft-ietf-opsawg-pcap) and its variants: one link type, times in µs or ns, the byte order of the writing host.
 
 use super::link::{LinkType, Number};
 use super::window::Window;
