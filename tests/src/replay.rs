@@ -298,12 +298,12 @@ impl Replay {
 
     fn run(&mut self, captured: &Captured<'_>) -> Result<()> {
         let frame = ethernet(captured).context("a frame that cannot be replayed")?;
-        let told = captured.frame();
-        let length = u32::try_from(i64::from(told.length) + frame.longer)?;
+        let fields = captured.frame();
+        let length = u32::try_from(i64::from(fields.length) + frame.longer)?;
         self.input.clear();
-        self.input.extend(told.time_ns.to_ne_bytes());
+        self.input.extend(fields.time_ns.to_ne_bytes());
         self.input.extend(length.to_ne_bytes());
-        self.input.extend(told.interface.to_ne_bytes());
+        self.input.extend(fields.interface.to_ne_bytes());
         self.input.extend(frame.header.iter().flatten());
         self.input.extend(frame.behind);
         match run_with_metadata(&self.program, &self.input, TOLD) {

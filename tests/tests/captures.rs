@@ -117,21 +117,21 @@ fn feedback_about_an_incident_applies_to_the_next_run() -> Result<()> {
     );
 
     for records in ["records.jsonl", "records"] {
-        std::fs::copy(folder.join("office.json"), folder.join("told.json"))?;
-        done(folder, &format!("feedback {records} --incident 1 --benign --model told.json"))?;
-        let after = judge("told.json", "")?;
+        std::fs::copy(folder.join("office.json"), folder.join("feedback.json"))?;
+        done(folder, &format!("feedback {records} --incident 1 --benign --model feedback.json"))?;
+        let after = judge("feedback.json", "")?;
         ensure!(
             rows(&after, "incident")?.is_empty(),
             "{records}: an incident that was labelled benign is reported again"
         );
-        let shown = done(folder, "model show told.json")?;
+        let shown = done(folder, "model show feedback.json")?;
         ensure!(shown.contains(&format!("benign: incident 1 of {records}")), "{shown}");
     }
-    done(folder, "feedback records --incident 1 --attack --model told.json")?;
-    let after = judge("told.json", "")?;
+    done(folder, "feedback records --incident 1 --attack --model feedback.json")?;
+    let after = judge("feedback.json", "")?;
     ensure!(!rows(&after, "incident")?.is_empty(), "the last feedback, about an attack, does not apply");
 
-    let other = flowml(folder, "feedback records --incident 7 --benign --model told.json")?;
+    let other = flowml(folder, "feedback records --incident 7 --benign --model feedback.json")?;
     let said = String::from_utf8_lossy(&other.stderr);
     ensure!(other.status.code() == Some(1) && said.contains("no incident 7: expected 1 to 1"), "{said}");
     Ok(())

@@ -130,17 +130,17 @@ fn the_exit_code_is_that_of_a_run() -> Result<()> {
         let said = flowml(&host, behind, &program, &[&["doctor"], arguments].concat())?;
         let run = [&["run", "-qq", "--duration", "10ms"], arguments].concat();
         let ran = flowml(&host, behind, &program, &run)?;
-        let told = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+        let text = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
         let words = String::from_utf8_lossy(&ran.stderr);
-        assert_eq!((said.status.code(), ran.status.code()), (Some(code), Some(code)), "{behind}: {told}{words}");
-        Ok(told)
+        assert_eq!((said.status.code(), ran.status.code()), (Some(code), Some(code)), "{behind}: {text}{words}");
+        Ok(text)
     };
     let name = &metered.name;
     compare("", &["-i", name], 0)?;
     compare(&capable, &["-i", name], 0)?;
     for behind in [NOBODY, &half] {
-        let told = compare(behind, &["-i", name], 1)?;
-        ensure!(told.contains("PROBLEM  capabilities") && told.contains("CAP_BPF"), "{told}");
+        let text = compare(behind, &["-i", name], 1)?;
+        ensure!(text.contains("PROBLEM  capabilities") && text.contains("CAP_BPF"), "{text}");
     }
     ensure!(compare("", &["-i", "nowhere7"], 1)?.contains("nowhere7"));
     ensure!(compare("", &[], 1)?.contains("no default route"));

@@ -547,11 +547,11 @@ fn rows_are_scored_only_with_a_model_or_with_learning() -> Result<()> {
         ensure!(answer.summary()?["scored"] == verdicts, "{arguments:?}: {:?}", answer.summary());
         Ok((verdicts, rows, answer.stderr))
     };
-    let (none, rows, told) = scored(&[])?;
+    let (none, rows, stderr) = scored(&[])?;
     ensure!(none == 0, "{none} rows were scored without `--model` and `--learn`");
-    ensure!(told.contains("'--learn'") && told.contains("none of them scored"), "{told}");
-    let (learnt, with_learner, told) = scored(&["--learn"])?;
-    ensure!(learnt == rows.len() as u64 && !told.contains("scored"), "{learnt} rows scored: {told}");
+    ensure!(stderr.contains("'--learn'") && stderr.contains("none of them scored"), "{stderr}");
+    let (learnt, with_learner, stderr) = scored(&["--learn"])?;
+    ensure!(learnt == rows.len() as u64 && !stderr.contains("scored"), "{learnt} rows scored: {stderr}");
     let (first, ..) = scored(&["--model", &model])?;
     let is_saved = Path::new(&model).is_file();
     ensure!(first > 0 && first < learnt && is_saved, "{first} rows were scored by what was saved as {model}");

@@ -269,8 +269,8 @@ fn an_evaluation_reports_time_to_detection_and_false_alarms() -> Result<()> {
     std::fs::write(folder.join("rules.toml"), "[[rule]]\nlabel = \"scan\"\nsrc_ip = \"10.0.0.66\"\n")?;
     let line = "eval scan.pcap --labels rules.toml --benign benign -o json=-";
     let output = flowml(folder, line)?;
-    let told = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success() && told.contains("seconds to detection of"), "flowml {line}: {told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && stderr.contains("seconds to detection of"), "flowml {line}: {stderr}");
     let report: Value = serde_json::from_slice(&output.stdout)?;
     let kmeans = &report["detectors"][0];
     let scan = &kmeans["classes"]["scan"];

@@ -148,12 +148,12 @@ fn an_output_stays_in_its_folder_and_continues_when_the_folder_is_back() -> Resu
         fs::rename(&place, &aside)?;
         symlink(&elsewhere, &place)?;
         let said = |words: &str| agent.stderr().contains(words);
-        let told = || Ok(if switch == "on" { said("cannot write to") } else { !files(&elsewhere)?.is_empty() });
+        let reported = || Ok(if switch == "on" { said("cannot write to") } else { !files(&elsewhere)?.is_empty() });
         wait_until(LIMIT, || {
             send(&peer, &metered)?;
             // The flows end before the next packets arrive.
             thread::sleep(PAUSE);
-            told()
+            reported()
         })
         .with_context(|| agent.stderr())?;
         if switch == "on" {

@@ -242,7 +242,7 @@ fn errors_are_printed_on_the_restored_terminal() -> Result<()> {
     let (kept, other) = quiet_host(&lab)?;
     let Kept { terminal, .. } = &kept;
     let agent = agent()?;
-    for (command, told) in [
+    for (command, message) in [
         ("run -i nowhere --tui", "over: 1"),
         ("run -i eth0 --tui >/dev/null", "standard output is none"),
         ("run -i eth0 --tui 2>&1 | cat", "standard output is none"),
@@ -250,7 +250,7 @@ fn errors_are_printed_on_the_restored_terminal() -> Result<()> {
         ("run -i eth0 --tui -o jsonl=-", "records on standard output"),
     ] {
         let screen = terminal.run(&format!("{agent} {command}"), LIMIT)?;
-        ensure!(screen.contains(told) && screen.starts_with("flowml: "), "{command}:\n{screen}");
+        ensure!(screen.contains(message) && screen.starts_with("flowml: "), "{command}:\n{screen}");
         kept.assert_as_before()?;
     }
     let screen = terminal.run(&format!("{agent} run -i eth0 --tui 2>/dev/null"), LIMIT)?;

@@ -181,7 +181,7 @@ impl<T: Copy> Deck<T> {
 mod tests {
     use super::*;
 
-    fn told(seed: u64) -> Vec<String> {
+    fn printed(seed: u64) -> Vec<String> {
         let mut schedule = Schedule::new(seed, Duration::from_secs(15), 5);
         let periods: Vec<_> = (0..4).map(|_| schedule.period()).collect();
         periods.iter().flatten().map(|step| format!("{:?} {}", step.at, step.deed)).collect()
@@ -189,9 +189,9 @@ mod tests {
 
     #[test]
     fn a_seed_makes_a_schedule_that_contains_every_attack_and_fault() {
-        assert_eq!(told(1), told(1));
-        assert_ne!(told(1), told(2));
-        let all = told(1).join("\n");
+        assert_eq!(printed(1), printed(1));
+        assert_ne!(printed(1), printed(2));
+        let all = printed(1).join("\n");
         for Words(_, _, begin, end) in &FAULTS {
             assert!(all.contains(begin) && end.is_none_or(|end| all.contains(end)), "{begin} in {all}");
         }

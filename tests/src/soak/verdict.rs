@@ -21,7 +21,7 @@ const FILLING: [&str; 4] = ["syn_flood", "udp_flood", "port_scan", "sweep"];
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
     failures: Vec<String>,
-    told: usize,
+    reported: usize,
 }
 
 impl Verdict {
@@ -31,8 +31,8 @@ impl Verdict {
 
     /// The failures since the last call.
     pub(super) fn new_failures(&mut self) -> &[String] {
-        let told = std::mem::replace(&mut self.told, self.failures.len());
-        &self.failures[told..]
+        let reported = std::mem::replace(&mut self.reported, self.failures.len());
+        &self.failures[reported..]
     }
 
     fn ensure(&mut self, holds: bool, text: impl FnOnce() -> String) {
