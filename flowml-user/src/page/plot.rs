@@ -329,7 +329,7 @@ pub fn boxes(feature: &Boxes) -> Picture {
     // There is no space for labels outside the axis.
     ticks.retain(|tick| range.contains(&place(*tick)));
     let at: Vec<f64> = ticks.iter().copied().map(place).collect();
-    let told = |drawn: &f64| {
+    let label = |drawn: &f64| {
         let tick = ticks.iter().find(|tick| place(**tick) == *drawn);
         tick.map_or_else(String::new, |tick| short(*tick))
     };
@@ -351,7 +351,7 @@ pub fn boxes(feature: &Boxes) -> Picture {
             .label_style(words(Colour::Muted))
             .axis_desc_style(words(Colour::Text))
             .y_labels(0)
-            .x_label_formatter(&told)
+            .x_label_formatter(&label)
             .y_label_formatter(&name)
             .x_desc(&feature.name)
             .draw()?;

@@ -89,8 +89,8 @@ mod tests {
             (9000.0 * DAY, 8, "2026-03-08"),
         ] {
             let ticks = Ticks::of(&(begin..begin + span));
-            let told = tell_time(ticks.at[0], ticks.format);
-            assert_eq!((ticks.at.len(), told.as_str()), (count, first), "{span} ms");
+            let text = tell_time(ticks.at[0], ticks.format);
+            assert_eq!((ticks.at.len(), text.as_str()), (count, first), "{span} ms");
         }
         assert_eq!(Ticks::of(&(begin..begin)).at.len(), 1);
     }
@@ -99,9 +99,9 @@ mod tests {
     fn times_are_shown_in_utc() {
         assert_eq!(date_and_time(1_700_000_000_123.0), "2023-11-14 22:13:20");
         assert_eq!(date_and_time(1e300), format!("{} ms", 1e300));
-        for (ms, told) in [(12.0, "12 ms"), (90_000.0, "90.0 s"), (5.4e6, "90.0 min"), (1e8, "27.8 h"), (1e9, "11.6 d")]
+        for (ms, text) in [(12.0, "12 ms"), (90_000.0, "90.0 s"), (5.4e6, "90.0 min"), (1e8, "27.8 h"), (1e9, "11.6 d")]
         {
-            assert_eq!(length_of_time(ms), told);
+            assert_eq!(length_of_time(ms), text);
         }
     }
 }

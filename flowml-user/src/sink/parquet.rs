@@ -321,8 +321,8 @@ pub(crate) fn plain_field(name: &str, kind: Kind) -> Field {
 
 /// A column's field, with unit and meaning as metadata. Parquet is the only file format with a place for them.
 pub(crate) fn field(column: &OutputColumn) -> Field {
-    let told = [("unit", column.unit), ("meaning", column.meaning)].into_iter().filter(|(_, text)| !text.is_empty());
-    let metadata: HashMap<_, _> = told.map(|(key, text)| (key.to_owned(), text.to_owned())).collect();
+    let texts = [("unit", column.unit), ("meaning", column.meaning)].into_iter().filter(|(_, text)| !text.is_empty());
+    let metadata: HashMap<_, _> = texts.map(|(key, text)| (key.to_owned(), text.to_owned())).collect();
     plain_field(column.name, column.kind).with_metadata(metadata)
 }
 

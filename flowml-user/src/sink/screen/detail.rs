@@ -109,7 +109,7 @@ fn of_incident(stage: Stage, incident: &Incident, began_ms: u64) -> Vec<Fact> {
         Stage::Open | Stage::Named => format!("goes on for {seconds:.0} s by now"),
         Stage::Closed => format!("over after {seconds:.0} s"),
     };
-    let odd = format!("{} and {}", counted(incident.windows, "host window"), counted(incident.flows, "flow"));
+    let rows = format!("{} and {}", counted(incident.windows, "host window"), counted(incident.flows, "flow"));
     let mut detail = vec![
         fact("incident", incident.number.to_string()),
         fact("kind", of_kind(incident)),
@@ -117,7 +117,7 @@ fn of_incident(stage: Stage, incident: &Incident, began_ms: u64) -> Vec<Fact> {
         fact("began", format!("{} UTC, {lasts}", time_of_day(began_ms))),
         fact("sources", hosts(&incident.sources)),
         fact("targets", hosts(&incident.targets)),
-        fact("anomalies", odd),
+        fact("anomalies", rows),
         fact("p", format!("{} (severity {:.0})", probability(incident.probability), incident.severity())),
     ];
     detail.extend(facts("because", incident.reasons.iter().map(because)));

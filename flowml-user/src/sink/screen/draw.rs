@@ -154,16 +154,16 @@ impl<'a> Picture<'a> {
     fn losses(&self) -> Line<'static> {
         let Seen { view, received, skipped, .. } = self.seen();
         let of = format!("of {}", counted(received.packets, "packet"));
-        let mut told = match by_reason(skipped, |count| count.packets) {
+        let mut losses = match by_reason(skipped, |count| count.packets) {
             Some(reasons) => format!("skipped {of}: {reasons}"),
             None => format!("skipped {of}: none"),
         };
         let outputs = view.iter().flat_map(|view| &view.outputs);
         for output in outputs.filter(|output| output.rows_lost > 0 && !output.reader_gone) {
-            told.push_str(&format!(" · {} of {} lost", counted(output.rows_lost, "row"), output.destination));
+            losses.push_str(&format!(" · {} of {} lost", counted(output.rows_lost, "row"), output.destination));
         }
-        let is_bad = skipped[Skipped::TableFull as usize].packets > 0 || told.contains(" lost");
-        self.line(&told, if is_bad { self.theme.alarm() } else { self.theme.aside() })
+        let is_bad = skipped[Skipped::TableFull as usize].packets > 0 || losses.contains(" lost");
+        self.line(&losses, if is_bad { self.theme.alarm() } else { self.theme.aside() })
     }
 
     /// Number of lines between the head and the last two lines (message and keys).

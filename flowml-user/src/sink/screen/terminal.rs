@@ -27,10 +27,10 @@ impl Guard {
     /// Switches to raw mode and to the alternate screen.
     pub(super) fn enter() -> io::Result<Self> {
         HOOK.call_once(|| {
-            let told = panic::take_hook();
+            let previous = panic::take_hook();
             panic::set_hook(Box::new(move |panic| {
                 leave();
-                told(panic);
+                previous(panic);
             }));
         });
         enable_raw_mode()?;

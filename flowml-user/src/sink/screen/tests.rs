@@ -273,15 +273,15 @@ fn anomalies_are_kept_up_to_a_limit() {
     state.push(View { anomalies: vec![Anomaly::Incident(Stage::Open, open.clone())], ..busy() });
     state.push(View { anomalies: Vec::new(), ..idle() });
     assert_eq!(subjects(&state, Panel::Anomalies).len(), 1);
-    let odd = |port: u16| {
+    let anomaly = |port: u16| {
         let (key, initiator) = key([("10.0.0.1", port), ("10.0.0.2", 80)], 6);
         let verdict = verdict(1, 1e-5, vec![reason("src2dst_bytes", 9.0, [1.0, 2.0], 1.0)]);
         Anomaly::Flow(OddFlow { key, initiator, verdict })
     };
-    state.push(View { anomalies: (1..=3000).map(odd).collect(), ..busy() });
-    let told = subjects(&state, Panel::Anomalies);
-    assert_eq!(told.len(), 1000);
-    assert!(told.iter().any(|subject| subject.starts_with("incident 1 (4 s)")), "open incidents are kept");
+    state.push(View { anomalies: (1..=3000).map(anomaly).collect(), ..busy() });
+    let listed = subjects(&state, Panel::Anomalies);
+    assert_eq!(listed.len(), 1000);
+    assert!(listed.iter().any(|subject| subject.starts_with("incident 1 (4 s)")), "open incidents are kept");
     // An incident that has ended is listed once, as ended.
     state.push(View { anomalies: vec![Anomaly::Incident(Stage::Closed, open)], ..idle() });
     let incidents = subjects(&state, Panel::Anomalies).into_iter().filter(|subject| subject.starts_with("incident"));
