@@ -17,7 +17,7 @@ use crate::capture::selection::{Selector, pattern};
 use crate::dataset::TableFormat;
 use crate::process::amounts::{Size, duration, size};
 use crate::process::journal::{Priority, told};
-use crate::process::memory;
+use crate::process::{memory, plain};
 use crate::record::{Inspector, Pattern};
 use crate::session::{InitiatorRule, Timeouts};
 use crate::sink::{Target, Verbosity};
@@ -685,7 +685,7 @@ impl Arguments {
             if is_question(&error) {
                 error.exit();
             }
-            eprintln!("{}", told(Priority::Error, &one_line(&error)));
+            eprintln!("{}", told(Priority::Error, &plain::line(&one_line(&error))));
             std::process::exit(error.exit_code());
         })
     }

@@ -8,6 +8,7 @@ use flowml_user::cli::{Arguments, Command, Features, ListFormat};
 use flowml_user::pipeline::confinement::confine_reader;
 use flowml_user::pipeline::{doctor, evaluate, feedback, label, live, read, report, train, unpin};
 use flowml_user::process::journal::{Priority, told};
+use flowml_user::process::plain;
 use flowml_user::sink::{catalogue, tell_last};
 
 #[tokio::main(flavor = "current_thread")]
@@ -32,7 +33,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell_last(&told(Priority::Error, &format!("flowml: {error:#}\n")));
+            tell_last(&told(Priority::Error, &plain::lines(&format!("flowml: {error:#}\n"))));
             ExitCode::FAILURE
         }
     }

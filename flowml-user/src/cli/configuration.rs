@@ -14,6 +14,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Arguments, Run};
 use crate::dataset::Position;
+use crate::process::whole;
+
+/// The longest configuration, bytes.
+const LONGEST: u64 = 1 << 20;
 
 /// What the file says, but for the keys that the command line has as well: it comes first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +75,7 @@ impl Configuration {
     }
 
     fn read(path: &Path) -> Result<Self, String> {
-        let text = std::fs::read_to_string(path);
+        let text = whole::read_text(path, LONGEST);
         let text = text.map_err(|error| format!("cannot read the configuration {}: {error}", path.display()))?;
         let keys = parse(&text).and_then(beside_each_other);
         let keys = keys.map_err(|(at, wrong)| format!("{}:{}: {wrong}", path.display(), Position::of(&text, at)))?;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
-use super::{BATCH, DatasetError};
+use super::DatasetError;
+use super::limits::{BATCH_BYTES, batch_rows};
 use crate::record::Kind;
 use crate::sink::cells::Builder;
 
@@ -13,16 +14,20 @@ use crate::sink::cells::Builder;
 pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, DatasetError>>>;
 
 /// The next batch of a table with columns of these kinds; `None` without rows. `append` adds a value of each column, and
-/// returns false where there is no further row.
+/// returns how many bytes the row has in its file; `None` where there is no further one.
 pub(super) fn fill(
     schema: &SchemaRef,
     kinds: impl Iterator<Item = Kind>,
-    mut append: impl FnMut(&mut [Builder]) -> Result<bool, DatasetError>,
+    mut append: impl FnMut(&mut [Builder]) -> Result<Option<usize>, DatasetError>,
 ) -> Result<Option<RecordBatch>, DatasetError> {
     let mut builders: Vec<Builder> = kinds.map(Builder::of).collect();
-    let mut rows = 0;
-    while rows < BATCH && append(&mut builders)? {
+    let (mut rows, mut bytes) = (0, 0);
+    while rows < batch_rows(builders.len())
+        && bytes < BATCH_BYTES
+        && let Some(more) = append(&mut builders)?
+    {
         rows += 1;
+        bytes += more;
     }
     if rows == 0 {
         return Ok(None);

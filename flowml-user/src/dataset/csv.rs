@@ -1,19 +1,20 @@
 //! Reading CSV, whatever separates its columns: types are found in a first pass over the file, values in a second.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use ::csv::{Reader, ReaderBuilder, StringRecord, Trim};
+use ::csv::{Position, Reader, ReaderBuilder, StringRecord, Trim};
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 
 use super::batch::{Batches, fill};
 use super::encoding::Decoded;
+use super::limits::{LONGEST_ROW, check_columns};
 use super::{DatasetError, Encoding, HeaderRow, Notice, Reading};
 use crate::features::FlowColumns;
 use crate::record::{Kind, Value};
-use crate::sink::cells::{Cell, OutputColumn, field, flow_columns, plain_field};
+use crate::sink::cells::{Cell, OutputColumn, field, flow_columns, plain_field, unmarked};
 
 /// What columns may be separated by; of equally good ones the first is taken.
 pub(super) const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
@@ -150,7 +151,7 @@ fn cell(text: &str, kind: Kind, decimal: Decimal) -> Cell {
         return Cell::ABSENT;
     }
     let cell = match kind {
-        Kind::Text => Some(Cell::Value(Value::Text(text.to_owned()))),
+        Kind::Text => Some(Cell::Value(Value::Text(unmarked(text).to_owned()))),
         Kind::Integer => integer(text).map(|number| Cell::Value(Value::Number(number))),
         Kind::Real if decimal == Decimal::Comma => decimal_comma(text).map(Cell::Real),
         Kind::Real => real(text).map(Cell::Real),
@@ -188,26 +189,32 @@ impl Form {
         let has_header = self.header == HeaderRow::Present;
         let mut builder = ReaderBuilder::new();
         let builder = builder.has_headers(has_header).delimiter(self.delimiter).trim(Trim::All);
-        let mut reader = builder.from_reader(text);
-        let header = reader.headers().map_err(|error| self.malformed(path, &error))?;
+        let mut reader = builder.from_reader(Bounded { source: text, left: LONGEST_ROW });
+        let header = reader.headers().map_err(|error| self.malformed(path, &error, None))?;
         let names: Vec<String> = header.iter().map(ToOwned::to_owned).collect();
         if names.iter().all(String::is_empty) {
             let message = "expected CSV with a header, JSON lines, Parquet or a Zeek log".to_owned();
             return Err(DatasetError::Malformed { path: path.to_owned(), message });
         }
+        check_columns(path, names.len())?;
         // Where all names could be values, a row may be equal to them by chance.
         let is_recognised = has_header && names.iter().all(|name| !is_value(name));
         let header = is_recognised.then(|| names.clone());
-        let names = if has_header { names } else { (1..=names.len()).map(|number| number.to_string()).collect() };
+        let names = if has_header {
+            names.iter().map(|name| unmarked(name).to_owned()).collect()
+        } else {
+            (1..=names.len()).map(|number| number.to_string()).collect()
+        };
         Ok((Records { reader, header, repeated: 0 }, names))
     }
 
-    fn malformed(&self, path: &Path, error: &::csv::Error) -> DatasetError {
+    /// What is wrong with the row at this position.
+    fn malformed(&self, path: &Path, error: &::csv::Error, at: Option<&Position>) -> DatasetError {
         let message = match error.kind() {
             ::csv::ErrorKind::UnequalLengths { .. } => {
                 format!("{error}, with the delimiter {:?}", char::from(self.delimiter))
             }
-            ::csv::ErrorKind::Io(error) => error.to_string(),
+            ::csv::ErrorKind::Io(error) => format!("line {}: {error}", at.map_or(1, Position::line)),
             _ => error.to_string(),
         };
         DatasetError::Malformed { path: path.to_owned(), message }
@@ -238,9 +245,28 @@ fn is_value(name: &str) -> bool {
     real(name).is_some() || decimal_comma(name).is_some() || flag(name).is_some() || name.starts_with('[')
 }
 
+/// Gives no more of a file than a row may have, until the next row is allowed as much.
+struct Bounded<R> {
+    source: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            let message = format!("a row of more than {LONGEST_ROW} bytes, which are the most; is a quote left open?");
+            return Err(io::Error::new(ErrorKind::InvalidData, message));
+        }
+        let room = usize::try_from(self.left).map_or(into.len(), |left| left.min(into.len()));
+        let read = self.source.read(&mut into[..room])?;
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
 /// The rows of a file, without those that are its header once more.
 struct Records {
-    reader: Reader<BufReader<Decoded>>,
+    reader: Reader<Bounded<BufReader<Decoded>>>,
     /// None where a header would not be recognised.
     header: Option<Vec<String>>,
     repeated: u64,
@@ -249,13 +275,16 @@ struct Records {
 impl Records {
     /// Reads the next row; false where there is none.
     fn next(&mut self, record: &mut StringRecord) -> Result<bool, ::csv::Error> {
-        while self.reader.read_record(record)? {
+        loop {
+            self.reader.get_mut().left = LONGEST_ROW;
+            if !self.reader.read_record(record)? {
+                return Ok(false);
+            }
             if !self.is_header(record) {
                 return Ok(true);
             }
             self.repeated += 1;
         }
-        Ok(false)
     }
 
     fn is_header(&self, record: &StringRecord) -> bool {
@@ -276,7 +305,7 @@ pub(super) fn read(path: &Path, reading: Reading) -> Result<(SchemaRef, Batches,
     let (mut records, names) = form.open(path)?;
     let mut seen = vec![Seen::nothing(form.delimiter); names.len()];
     let mut record = StringRecord::new();
-    while records.next(&mut record).map_err(|error| form.malformed(path, &error))? {
+    while records.next(&mut record).map_err(|error| form.malformed(path, &error, record.position()))? {
         seen.iter_mut().zip(&record).for_each(|(seen, text)| seen.look_at(text));
     }
     let known: Vec<OutputColumn> = flow_columns(FlowColumns::Content(&[])).collect();
@@ -325,13 +354,14 @@ impl Rows {
         let Self { form, records, kinds, schema, path } = self;
         let mut record = StringRecord::new();
         fill(schema, kinds.iter().map(|(kind, _)| *kind), |builders| {
-            let more = records.next(&mut record).map_err(|error| form.malformed(path, &error))?;
-            if more {
-                for ((builder, (kind, decimal)), text) in builders.iter_mut().zip(&*kinds).zip(&record) {
-                    builder.append(cell(text, *kind, *decimal));
-                }
+            let more = records.next(&mut record);
+            if !more.map_err(|error| form.malformed(path, &error, record.position()))? {
+                return Ok(None);
             }
-            Ok(more)
+            for ((builder, (kind, decimal)), text) in builders.iter_mut().zip(&*kinds).zip(&record) {
+                builder.append(cell(text, *kind, *decimal));
+            }
+            Ok(Some(record.as_slice().len()))
         })
     }
 }

@@ -1,8 +1,6 @@
 //! Reading flowml's JSON lines: the rows of one type.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -10,31 +8,35 @@ use arrow_schema::{Schema, SchemaRef};
 use serde_json::{Map, Value as Json};
 
 use super::batch::{Batches, fill};
+use super::limits::check_columns;
+use super::lines::Lines;
 use super::{DatasetError, RowType};
 use crate::features::FlowColumns;
 use crate::record::{CONTENT_IDENTIFIERS, Kind, MATCH_PREFIX, Value};
 use crate::sink::cells::{Cell, OutputColumn, field, flow_columns};
 use crate::sink::{host_columns, incident_columns};
 
+/// A line.
+type Row = Map<String, Json>;
+
 /// Reads a table.
 pub(super) fn read(path: &Path, of: RowType) -> Result<(SchemaRef, Batches), DatasetError> {
-    let open = || File::open(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source });
     let columns: Vec<OutputColumn> = match of {
-        RowType::Flow => flow_columns(columns_of(BufReader::new(open()?))).collect(),
+        RowType::Flow => flow_columns(columns_of(Lines::open(path)?)).collect(),
         RowType::Host => host_columns().collect(),
         RowType::Incident => incident_columns().collect(),
     };
-    let file = open()?;
+    check_columns(path, columns.len())?;
     let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
-    let rows =
-        Rows { lines: BufReader::new(file), line: 0, of, columns, schema: Arc::clone(&schema), path: path.to_owned() };
+    let rows = Rows { lines: Lines::open(path)?, of, columns, schema: Arc::clone(&schema) };
     Ok((schema, Box::new(rows)))
 }
 
 /// The columns of the first flow of a file.
-fn columns_of(lines: BufReader<File>) -> FlowColumns {
-    let rows = lines.lines().map_while(Result::ok).filter_map(|text| serde_json::from_str(&text).ok());
-    let flow = rows.into_iter().find(|row: &Map<String, Json>| row.get("type").and_then(Json::as_str) == Some("flow"));
+fn columns_of(mut lines: Lines) -> FlowColumns {
+    let mut rows = std::iter::from_fn(|| lines.next().ok().flatten().map(serde_json::from_slice::<Row>));
+    let is_flow = |row: &Row| row.get("type").and_then(Json::as_str) == Some("flow");
+    let flow = rows.find_map(|row| row.ok().filter(is_flow));
     let Some(flow) = flow.filter(|flow| CONTENT_IDENTIFIERS.iter().all(|column| flow.contains_key(column.name))) else {
         return FlowColumns::Headers;
     };
@@ -45,13 +47,10 @@ fn columns_of(lines: BufReader<File>) -> FlowColumns {
 }
 
 struct Rows {
-    lines: BufReader<File>,
-    /// Number of the last line that was read, from 1.
-    line: u64,
+    lines: Lines,
     of: RowType,
     columns: Vec<OutputColumn>,
     schema: SchemaRef,
-    path: PathBuf,
 }
 
 impl Iterator for Rows {
@@ -66,40 +65,27 @@ impl Rows {
     fn batch(&mut self) -> Result<Option<RecordBatch>, DatasetError> {
         let (schema, columns) = (Arc::clone(&self.schema), self.columns.clone());
         fill(&schema, columns.iter().map(|column| column.kind), |builders| {
-            let Some(row) = self.row_of_type()? else { return Ok(false) };
+            let Some((row, bytes)) = self.row_of_type()? else { return Ok(None) };
             for (builder, column) in builders.iter_mut().zip(&columns) {
                 let value = row.get(column.name).unwrap_or(&Json::Null);
                 builder.append(cell(value, column.kind).ok_or_else(|| {
-                    self.malformed(&format!("'{}' is {value}; expected {}", column.name, column.kind.name()))
+                    self.lines.malformed(&format!("'{}' is {value}; expected {}", column.name, column.kind.name()))
                 })?);
             }
-            Ok(true)
+            Ok(Some(bytes))
         })
     }
 
-    /// The next row of the type that is read.
-    fn row_of_type(&mut self) -> Result<Option<Map<String, Json>>, DatasetError> {
-        loop {
-            let row = self.row()?;
-            let is_other = |row: &Map<String, Json>| row.get("type").and_then(Json::as_str) != Some(self.of.name());
-            if !row.as_ref().is_some_and(is_other) {
-                return Ok(row);
+    /// The next row of the type that is read, and how many bytes it has.
+    fn row_of_type(&mut self) -> Result<Option<(Row, usize)>, DatasetError> {
+        while let Some(text) = self.lines.next()? {
+            let (row, bytes) = (serde_json::from_slice::<Row>(text), text.len());
+            let row = row.map_err(|error| self.lines.malformed(&error.to_string()))?;
+            if row.get("type").and_then(Json::as_str) == Some(self.of.name()) {
+                return Ok(Some((row, bytes)));
             }
         }
-    }
-
-    fn row(&mut self) -> Result<Option<Map<String, Json>>, DatasetError> {
-        let mut text = String::new();
-        let read = self.lines.read_line(&mut text);
-        if read.map_err(|source| DatasetError::Read { path: self.path.clone(), source })? == 0 {
-            return Ok(None);
-        }
-        self.line += 1;
-        serde_json::from_str(&text).map(Some).map_err(|error| self.malformed(&error.to_string()))
-    }
-
-    fn malformed(&self, message: &str) -> DatasetError {
-        DatasetError::Malformed { path: self.path.clone(), message: format!("line {}: {message}", self.line) }
+        Ok(None)
     }
 }
 

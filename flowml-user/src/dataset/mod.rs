@@ -13,13 +13,17 @@ pub mod join;
 mod jsonl;
 pub mod keys;
 pub mod learnt;
+mod limits;
+mod lines;
 pub mod names;
+mod pages;
 mod position;
 mod read;
 pub mod rules;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod thrift;
 pub mod truth;
 mod write;
 mod zeek;
@@ -34,9 +38,6 @@ pub use position::Position;
 pub use read::{HeaderRow, Notice, Reading, RowType, TableReader};
 pub use shape::Shape;
 pub use write::{TableFormat, TableWriter};
-
-/// Rows of a batch.
-const BATCH: usize = 8192;
 
 /// Why a table cannot be read or written.
 #[derive(Debug, thiserror::Error)]

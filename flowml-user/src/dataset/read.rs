@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::de::IgnoredAny;
 
 use super::batch::Batches;
-use super::{BATCH, DatasetError, Encoding, csv, jsonl, zeek};
+use super::limits::check_columns;
+use super::{DatasetError, Encoding, csv, jsonl, pages, zeek};
 
 /// A table that is being read, batch by batch.
 pub struct TableReader {
@@ -313,15 +315,29 @@ fn further(path: &Path, expected: &SchemaRef, first: &Path) -> Batches {
 }
 
 fn parquet(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {
-    let malformed =
-        |error: &dyn fmt::Display| DatasetError::Malformed { path: path.to_owned(), message: error.to_string() };
-    let file = File::open(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| malformed(&error))?;
+    let failed = |source| DatasetError::Read { path: path.to_owned(), source };
+    let malformed = |message: String| DatasetError::Malformed { path: path.to_owned(), message };
+    let file = File::open(path).map_err(failed)?;
+    pages::check_footer(&file).map_err(malformed)?;
+    let looked_at = file.try_clone().map_err(failed)?;
+    let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file)).map_err(malformed)?;
+    let rows = pages::check_pages(&looked_at, builder.metadata()).map_err(malformed)?;
     let schema = builder.schema().clone();
-    let reader = builder.with_batch_size(BATCH).build().map_err(|error| malformed(&error))?;
+    check_columns(path, schema.fields().len())?;
+    let mut reader = Some(guarded(|| builder.with_batch_size(rows).build()).map_err(malformed)?);
     let path = path.to_owned();
-    let batches = reader.map(move |batch| {
-        batch.map_err(|error| DatasetError::Malformed { path: path.clone(), message: error.to_string() })
+    let batches = std::iter::from_fn(move || {
+        let batch = guarded(|| reader.as_mut().and_then(Iterator::next).transpose()).transpose()?;
+        // What has failed is not asked again.
+        reader = reader.take().filter(|_| batch.is_ok());
+        Some(batch.map_err(|message| DatasetError::Malformed { path: path.clone(), message }))
     });
     Ok((schema, Box::new(batches)))
+}
+
+/// What the library gives. It should not panic, whatever a file holds; where it does, that ends the file and not the run.
+fn guarded<T, E: fmt::Display>(read: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    let read =
+        catch_unwind(AssertUnwindSafe(read)).map_err(|_| "it is damaged, in a way that the reader panicked at")?;
+    read.map_err(|error| error.to_string())
 }

@@ -13,6 +13,10 @@ use toml::{Spanned, Value};
 
 use super::Position;
 use super::keys::{End, HostKey, Key, Subject};
+use crate::process::whole;
+
+/// The longest file of rules, bytes.
+const LONGEST: u64 = 16 << 20;
 
 /// Why rules cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +106,7 @@ impl Rules {
     /// # Errors
     /// If it cannot be read, or says what has no meaning: the error names the line and the column.
     pub fn read(path: &Path) -> Result<Self, RulesError> {
-        let text = std::fs::read_to_string(path);
+        let text = whole::read_text(path, LONGEST);
         let text = text.map_err(|source| RulesError::Read { path: path.to_owned(), source })?;
         Self::parse(&text).map_err(|(at, message)| {
             let Position { line, column } = Position::of(&text, at);

@@ -14,7 +14,7 @@ use super::columns::{numbers, texts};
 use super::csv::DELIMITERS;
 use crate::process::private;
 use crate::record::Value;
-use crate::sink::cells::{Cell, parquet_properties, write_cell, write_fields, write_text};
+use crate::sink::cells::{Cell, marked, parquet_properties, write_cell, write_fields, write_text};
 
 /// What a table is written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl TableFormat {
 fn write_name(line: &mut Vec<u8>, name: &str) {
     let is_quoted = name.bytes().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r'));
     if !is_quoted && name.bytes().any(|byte| DELIMITERS.contains(&byte)) {
-        line.extend([b"\"", name.as_bytes(), b"\""].concat());
+        line.extend([b"\"", marked(name).as_bytes(), b"\""].concat());
     } else {
         write_text(line, name);
     }

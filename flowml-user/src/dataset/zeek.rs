@@ -4,9 +4,7 @@
 //! (`#separator`, `#unset_field`, `#empty_field`, `#fields`, `#types`), every other line is a row, and bytes that would
 //! be misread are written as `\xNN`. Nothing is quoted.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -14,6 +12,8 @@ use arrow_schema::{Schema, SchemaRef};
 
 use super::DatasetError;
 use super::batch::{Batches, fill};
+use super::limits::check_columns;
+use super::lines::Lines;
 use crate::features::Learn;
 use crate::record::{Kind, Value};
 use crate::sink::cells::{Builder, Cell, plain_field};
@@ -42,17 +42,17 @@ pub(super) const CONN_FEATURES: &[(&str, Learn)] = &[
 
 /// Reads a log.
 pub(super) fn read(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {
-    let file = File::open(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
-    let mut lines = Lines { lines: BufReader::new(file), line: 0, path: path.to_owned() };
+    let mut lines = Lines::open(path)?;
     let mut header = Header::default();
     let first = loop {
-        let Some(line) = lines.next()? else { break None };
+        let Some(line) = text(&mut lines)? else { break None };
         match line.strip_prefix('#') {
             Some(directive) => header.set(directive).map_err(|message| lines.malformed(&message))?,
             None => break Some(line),
         }
     };
     let kinds = header.kinds().map_err(|message| lines.malformed(&message))?;
+    check_columns(path, kinds.len())?;
     let fields = header.fields.iter().zip(&kinds).map(|(name, kind)| plain_field(name, *kind));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let rows = Rows { lines, header, kinds, next: first, schema: Arc::clone(&schema) };
@@ -151,34 +151,10 @@ fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The longest line that is read, bytes.
-const LONGEST_LINE: u64 = 1 << 20;
-
-struct Lines {
-    lines: BufReader<File>,
-    /// Number of the last line that was read, from 1.
-    line: u64,
-    path: PathBuf,
-}
-
-impl Lines {
-    fn next(&mut self) -> Result<Option<String>, DatasetError> {
-        let mut bytes = Vec::new();
-        let read = std::io::Read::take(&mut self.lines, LONGEST_LINE).read_until(b'\n', &mut bytes);
-        if read.map_err(|source| DatasetError::Read { path: self.path.clone(), source })? == 0 {
-            return Ok(None);
-        }
-        self.line += 1;
-        if bytes.len() as u64 == LONGEST_LINE && bytes.last() != Some(&b'\n') {
-            return Err(self.malformed(&format!("expected a line of at most {LONGEST_LINE} bytes")));
-        }
-        let text = String::from_utf8_lossy(&bytes);
-        Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
-    }
-
-    fn malformed(&self, message: &str) -> DatasetError {
-        DatasetError::Malformed { path: self.path.clone(), message: format!("line {}: {message}", self.line) }
-    }
+/// The text of the next line. Bytes that are not UTF-8 become the replacement character.
+fn text(lines: &mut Lines) -> Result<Option<String>, DatasetError> {
+    let line = lines.next()?.map(|line| String::from_utf8_lossy(line).trim_end_matches('\r').to_owned());
+    Ok(line)
 }
 
 struct Rows {
@@ -202,9 +178,9 @@ impl Rows {
     fn batch(&mut self) -> Result<Option<RecordBatch>, DatasetError> {
         let (schema, kinds) = (Arc::clone(&self.schema), self.kinds.clone());
         fill(&schema, kinds.into_iter(), |builders| {
-            let Some(line) = self.line()? else { return Ok(false) };
+            let Some(line) = self.line()? else { return Ok(None) };
             self.append(&line, builders).map_err(|message| self.lines.malformed(&message))?;
-            Ok(true)
+            Ok(Some(line.len()))
         })
     }
 
@@ -213,7 +189,7 @@ impl Rows {
         loop {
             let line = match self.next.take() {
                 Some(line) => Some(line),
-                None => self.lines.next()?,
+                None => text(&mut self.lines)?,
             };
             match line {
                 Some(line) if line.is_empty() => {}

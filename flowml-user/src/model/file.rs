@@ -1,13 +1,33 @@
 //! How model files are written: JSON of which people can read the first part.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use serde::Serialize;
 
 use crate::process::private;
 use crate::process::replace::replace;
+use crate::process::whole;
+
+/// The longest model file, bytes: a hundred trees of many thousand nodes have room.
+const LONGEST: u64 = 256 << 20;
+
+/// Reads a file.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    whole::read(path, LONGEST)
+}
+
+/// Whether a file of this text can be read again.
+pub(super) fn check_length(text: &str) -> io::Result<()> {
+    match text.len() as u64 {
+        ..=LONGEST => Ok(()),
+        longer => Err(io::Error::new(
+            ErrorKind::FileTooLarge,
+            format!("the model has {longer} bytes: expected at most {LONGEST}; learn from fewer rows"),
+        )),
+    }
+}
 
 /// An object in lines, with a last member in one line: what was learnt is numbers that nobody reads.
 pub(super) fn lines_and(header: &impl Serialize, last: &str, value: &impl Serialize) -> serde_json::Result<String> {

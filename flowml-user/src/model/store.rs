@@ -1,7 +1,6 @@
 //! Learners as a file: versioned JSON with the feature tables that they were trained on.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +16,9 @@ const FORMAT: &str = "flowml-model";
 
 /// The version of the file's layout; another one is not read.
 const VERSION: u32 = 4;
+
+/// The longest file, bytes: a learner has some hundred thousand.
+const LONGEST: usize = 16 << 20;
 
 /// Why a model was not saved or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -182,7 +184,7 @@ impl ModelFile {
     /// # Errors
     /// If it cannot be read, or is no file of learners.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
-        let text = fs::read(path).map_err(|source| ModelError::File { path: path.to_owned(), source })?;
+        let text = file::read(path).map_err(|source| ModelError::File { path: path.to_owned(), source })?;
         Self::parse(path, &text)
     }
 
@@ -195,6 +197,9 @@ impl ModelFile {
         let header: Header = serde_json::from_slice(text).map_err(|error| not_a_model(error.to_string()))?;
         if header.format != FORMAT || header.version != VERSION {
             return Err(not_a_model(format!("it says {:?}, version {}", header.format, header.version)));
+        }
+        if text.len() > LONGEST {
+            return Err(not_a_model(format!("it has {} bytes; expected at most {LONGEST}", text.len())));
         }
         let contents: Contents = serde_json::from_slice(text).map_err(|error| not_a_model(error.to_string()))?;
         Ok(Self { path: path.to_owned(), learners: contents.learners })

@@ -1,7 +1,6 @@
 //! A model of a table: preparation, selection, and a detector or classifier, learnt in one go and kept in one file.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checked::{Checked, Outcome, SHARES, checked, holds, within};
 use super::classify::{ClassifierKind, FittedClassifier, Lessons};
-use super::detect::{DetectorKind, FittedDetector, LearnError, Training, sound};
+use super::detect::{DetectorKind, FittedDetector, LearnError, MOST_CLASSES, MOST_SLOTS, Training, sound};
 use super::file;
 use super::frame::Frame;
 use super::held_out::{Rounds, Split, Surprise};
@@ -344,6 +343,7 @@ impl TableModel {
     pub fn save(&self, path: &Path) -> Result<(), TableModelError> {
         let failed = |source| TableModelError::File { path: path.to_owned(), source };
         let text = file::lines_and(&self.header, "model", &self.learnt).map_err(|error| failed(error.into()))?;
+        file::check_length(&text).map_err(failed)?;
         file::write_whole(path, &(text + "\n")).map_err(failed)
     }
 
@@ -353,7 +353,7 @@ impl TableModel {
     /// If the file cannot be read or is no model.
     pub fn load(path: &Path) -> Result<Self, TableModelError> {
         let not_a_model = |reason: String| TableModelError::NotAModel { path: path.to_owned(), reason };
-        let json = fs::read(path).map_err(|source| TableModelError::File { path: path.to_owned(), source })?;
+        let json = file::read(path).map_err(|source| TableModelError::File { path: path.to_owned(), source })?;
         let signature: Signature = serde_json::from_slice(&json).map_err(|error| not_a_model(error.to_string()))?;
         if signature.format != FORMAT || signature.version != VERSION {
             return Err(not_a_model(format!("it says {:?}, version {}", signature.format, signature.version)));
@@ -416,6 +416,13 @@ fn choose(table: &Labelled, plan: &Plan, rows: &Array2<f64>) -> Result<Option<Ve
     selection.choose(&lessons).map(Some)
 }
 
+/// The preparation of a table of which no row becomes too long.
+fn prepare(frame: &Frame, plan: &Plan) -> Result<Preparation, LearnError> {
+    let preparation = Preparation::fit(frame, plan.recipe(frame));
+    let width = preparation.width();
+    if width > MOST_SLOTS { Err(LearnError::Slots(width)) } else { Ok(preparation) }
+}
+
 fn apply(preparation: &Preparation, frame: &Frame) -> (Array2<f64>, Cleaning) {
     preparation.apply(frame).expect("the preparation was fitted on rows of this table")
 }
@@ -449,7 +456,7 @@ fn detector(table: &Labelled, plan: Plan, kind: DetectorKind) -> Result<(TableMo
     // Of a large table, only the rows that are looked at are prepared.
     let seen = rounds.rows();
     let frame = table.frame.select(&seen.iter().map(|&place| learnt[place]).collect::<Vec<_>>());
-    let preparation = Preparation::fit(&frame, plan.recipe(&frame));
+    let preparation = prepare(&frame, &plan)?;
     let (rows, cleaning) = apply(&preparation, &frame);
     let slots = match plan.selection {
         Some(_) => choose(table, &plan, &apply(&preparation, &table.frame).0)?,
@@ -488,7 +495,10 @@ fn classifier(table: &Labelled, plan: Plan, kind: ClassifierKind) -> Result<(Tab
     if names.len() < 2 {
         return Err(LearnError::OneClass(names.into_iter().next().unwrap_or_default()));
     }
-    let preparation = Preparation::fit(&table.frame, plan.recipe(&table.frame));
+    if names.len() > MOST_CLASSES {
+        return Err(LearnError::Classes(names.len()));
+    }
+    let preparation = prepare(&table.frame, &plan)?;
     let (rows, cleaning) = apply(&preparation, &table.frame);
     let slots = choose(table, &plan, &rows)?;
     let rows = take(rows, slots.as_deref());
@@ -505,6 +515,8 @@ fn hash(preparation: &Preparation) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::frame::{FrameColumn, Values};
     use super::*;
 

@@ -18,11 +18,12 @@ use crate::cli::Eval;
 use crate::dataset::RowType;
 use crate::dataset::columns::numbers_of;
 use crate::dataset::truth::BENIGN;
+use crate::model::detect::{LearnError, MOST_CLASSES};
 use crate::model::folds::{Fold, folds};
 use crate::model::metrics::Confusion;
 use crate::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
 use crate::page;
-use crate::process::private;
+use crate::process::{plain, private};
 
 /// Folds where their number is not given.
 const FOLDS: u8 = 5;
@@ -43,7 +44,7 @@ pub fn run(arguments: &Eval) -> Result<()> {
     };
     drop(step);
     if !arguments.quiet {
-        eprint!("{}", report.text());
+        plain::tell_lines(&report.text());
     }
     if let Some(path) = &arguments.report {
         let page = pictures::page(&report, &arguments.inputs);
@@ -176,7 +177,7 @@ fn judge(rounds: &[Round], inputs: &Judged, plan: &Plan, step: &Step, report: &m
             report.add_detector(&rounds.iter().map(told).collect::<Result<Vec<_>>>()?);
         }
         Task::Classify(_) => {
-            let mut whole = Confusion::new(known_classes(rounds, &inputs.table, plan));
+            let mut whole = Confusion::new(known_classes(rounds, &inputs.table, plan)?);
             let mut accuracies = Vec::new();
             for round in rounds {
                 let (model, _) = learn(&round.train, plan.clone(), step)?;
@@ -193,14 +194,17 @@ fn judge(rounds: &[Round], inputs: &Judged, plan: &Plan, step: &Step, report: &m
 }
 
 /// The classes of all labels that are learnt or judged.
-fn known_classes(rounds: &[Round], table: &Labelled, plan: &Plan) -> Vec<String> {
+fn known_classes(rounds: &[Round], table: &Labelled, plan: &Plan) -> Result<Vec<String>, LearnError> {
     let tables = rounds.iter().map(|round| &round.train).chain([table]);
     classes(tables.flat_map(|table| table.labels.iter().flatten()).map(|label| plan.class(label)))
 }
 
-fn classes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+fn classes<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<String>, LearnError> {
     let names: BTreeSet<&str> = names.collect();
-    names.into_iter().map(str::to_owned).collect()
+    if names.len() > MOST_CLASSES {
+        return Err(LearnError::Classes(names.len()));
+    }
+    Ok(names.into_iter().map(str::to_owned).collect())
 }
 
 /// Adds counts by the names of their classes, all of which are known.
@@ -226,7 +230,7 @@ fn confusion(model: &TableModel, table: &Labelled, plan: &Plan) -> Result<Confus
         bail!("expected a classifier");
     };
     let known = model.classes().iter().map(String::as_str);
-    let mut confusion = Confusion::new(classes(labels.iter().map(|label| plan.class(label)).chain(known)));
+    let mut confusion = Confusion::new(classes(labels.iter().map(|label| plan.class(label)).chain(known))?);
     let number: BTreeMap<String, usize> = confusion.classes.iter().cloned().zip(0..).collect();
     for (label, class) in labels.iter().zip(predicted) {
         confusion.count(number[plan.class(label)], number[&model.classes()[class]]);

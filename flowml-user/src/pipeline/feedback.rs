@@ -11,6 +11,7 @@ use crate::dataset::columns::{numbers_of, texts_of};
 use crate::dataset::{DatasetError, RowType, TableReader};
 use crate::features::{HOST_FEATURES, columns, names};
 use crate::model::{Mark, ModelFile, Opinion};
+use crate::process::plain::tell;
 
 /// What the records say of an incident.
 struct Told {
@@ -35,7 +36,7 @@ pub fn run(arguments: &Feedback) -> Result<()> {
         Opinion::Benign => "ordinary",
         Opinion::Attack => "an attack",
     };
-    eprintln!("flowml: incident {incident}: the like of its {count} host windows is {now} to {}", model.display());
+    tell(&format!("flowml: incident {incident}: the like of its {count} host windows is {now} to {}", model.display()));
     Ok(())
 }
 

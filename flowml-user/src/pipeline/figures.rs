@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::judged::Told;
 use crate::model::metrics::{ClassFigures, Confusion, Curve, Found, Watch};
+use crate::process::plain;
 
 /// The false-positive rates at which the true-positive rate is told, and the levels of probability for benign rows.
 pub(super) const FPRS: [&str; 2] = ["0.01", "0.001"];
@@ -285,7 +286,7 @@ impl Report {
         self.detectors.iter().try_for_each(|detector| write!(text, "{:>18}", detector.name))?;
         writeln!(text)?;
         for (label, rows) in labels.iter().take(TOLD_LABELS) {
-            write!(text, "{label:<26}{rows:>8}")?;
+            write!(text, "{:<26}{rows:>8}", plain::line(label))?;
             for detector in &self.detectors {
                 match detector.classes.get(*label) {
                     Some(figures) => write!(text, "{:>18.4}", figures.auroc)?,
@@ -314,7 +315,7 @@ impl Report {
         self.detectors.iter().try_for_each(|detector| write!(text, "{:>18}", detector.name))?;
         writeln!(text)?;
         for (label, Found { attacks, .. }) in found.iter().take(TOLD_LABELS) {
-            write!(text, "{label:<26}{attacks:>8}")?;
+            write!(text, "{:<26}{attacks:>8}", plain::line(label))?;
             for detector in &self.detectors {
                 let found = detector.classes.get(*label).and_then(|figures| figures.found);
                 write!(text, "{:>18}", found.map_or_else(String::new, |found| tell_found(&found)))?;
@@ -384,10 +385,10 @@ fn write_confusion(text: &mut String, classifier: &ClassifierFigures) -> std::fm
         return Ok(());
     }
     write!(text, "\n{:<18}", classifier.name)?;
-    classes.iter().try_for_each(|class| write!(text, " {class:>14}"))?;
+    classes.iter().try_for_each(|class| write!(text, " {:>14}", plain::line(class)))?;
     writeln!(text)?;
     for (class, counts) in classes.iter().zip(rows) {
-        write!(text, "{class:<18}")?;
+        write!(text, "{:<18}", plain::line(class))?;
         counts.iter().try_for_each(|count| write!(text, " {count:>14}"))?;
         writeln!(text)?;
     }

@@ -16,6 +16,7 @@ use crate::dataset::keys::{KEY_COLUMNS, Subject, keys};
 use crate::dataset::rules::Rules;
 use crate::dataset::truth::Truth;
 use crate::dataset::{DatasetError, Notice, Shape, TableFormat, TableReader, TableWriter};
+use crate::process::plain::tell;
 use crate::process::private;
 
 fn open(arguments: &Label) -> Result<Truth> {
@@ -44,7 +45,7 @@ pub fn run(arguments: &Label) -> Result<()> {
     let mut account = Account::default();
     for table in &tables {
         for notice in table.notices() {
-            eprintln!("flowml: {}: {notice}", table.path().display());
+            tell(&format!("flowml: {}: {notice}", table.path().display()));
             if let Notice::RepeatedHeaders(rows) = notice {
                 account.rows += rows;
                 *account.dropped.entry(Dropped::RepeatedHeader).or_default() += rows;
@@ -77,7 +78,7 @@ pub fn run(arguments: &Label) -> Result<()> {
         let text = serde_json::to_string_pretty(&account)? + "\n";
         private::write(path, text).with_context(|| format!("cannot write the report to {}", path.display()))?;
     }
-    tell(&account);
+    report(&account);
     Ok(())
 }
 
@@ -104,10 +105,10 @@ fn count(account: &mut Account, dropped: &[Option<Dropped>], labels: &[&str]) {
     }
 }
 
-fn tell(account: &Account) {
-    eprintln!("flowml: {} rows read, {} written", account.rows, account.written);
+fn report(account: &Account) {
+    tell(&format!("flowml: {} rows read, {} written", account.rows, account.written));
     for (label, rows) in &account.labels {
-        eprintln!("  {rows} are {label}");
+        tell(&format!("  {rows} are {label}"));
     }
     for (reason, rows) in &account.dropped {
         let why = match reason {
@@ -116,10 +117,10 @@ fn tell(account: &Account) {
             Dropped::NonFinite => "hold an infinity or a number that is none",
             Dropped::Duplicate => "say what another row says",
         };
-        eprintln!("  {rows} left out: they {why}");
+        tell(&format!("  {rows} left out: they {why}"));
     }
     for (column, rows) in &account.non_finite_columns {
-        eprintln!("    {column}: in {rows} rows");
+        tell(&format!("    {column}: in {rows} rows"));
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::capture::file::{self, BytesRead};
+use crate::process::plain;
 
 /// A bar on standard error while a file is read; nothing where that is no terminal. It goes when it is dropped.
 pub(super) struct Progress {
@@ -26,7 +27,7 @@ impl Progress {
             None => "{msg} {spinner} {bytes}, {bytes_per_sec}",
         };
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_message(file::name(path));
+        bar.set_message(plain::line(&file::name(path)).into_owned());
         Self { bar, read }
     }
 
@@ -57,7 +58,7 @@ impl Step {
 
     /// Says what is done from now on.
     pub(super) fn show(&self, what: impl Into<Cow<'static, str>>) {
-        self.bar.set_message(what);
+        self.bar.set_message(plain::line(&what.into()).into_owned());
     }
 
     /// Tells people what they may want to know, unless only warnings are shown.
@@ -69,7 +70,7 @@ impl Step {
 
     /// Tells people what is not as it should be, above the line of the step.
     pub(super) fn warn(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("flowml: {text}"));
+        self.bar.suspend(|| plain::tell(&format!("flowml: {text}")));
     }
 }
 

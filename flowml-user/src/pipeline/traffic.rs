@@ -14,6 +14,7 @@ use crate::dataset::columns::numbers_of;
 use crate::dataset::{Shape, TableFormat, TableWriter};
 use crate::features::FlowColumns;
 use crate::model::{ClusterSummary, ModelError, ModelFile, Settings};
+use crate::process::plain::{self, tell, tell_lines};
 use crate::sink::LearnerReport;
 
 /// Whether a model of traffic is asked for, and not one of a table.
@@ -81,7 +82,7 @@ pub(super) fn score(arguments: &Score) -> Result<()> {
     writer.finish()?;
     drop(step);
     if !arguments.quiet {
-        eprintln!("flowml: {rows} rows scored, {anomalies} are anomalies");
+        tell(&format!("flowml: {rows} rows scored, {anomalies} are anomalies"));
     }
     Ok(())
 }
@@ -151,8 +152,8 @@ pub(super) async fn run(arguments: &Train) -> Result<()> {
     }
     learners.save(&arguments.model)?;
     if !arguments.quiet {
-        eprint!("{}", describe(&learners));
-        eprintln!("flowml: the model is in {}", arguments.model.display());
+        tell_lines(&describe(&learners));
+        tell(&format!("flowml: the model is in {}", arguments.model.display()));
     }
     Ok(())
 }
@@ -163,7 +164,12 @@ pub(super) fn describe(learners: &Learners) -> String {
         let typical: Vec<String> = cluster.typical.iter().map(ToString::to_string).collect();
         format!("  {:.1} %: {}\n", cluster.share * 100.0, typical.join(", "))
     };
-    let marks = learners.hosts.acting().marks().iter().map(|mark| format!("{}: {}\n", mark.opinion.name(), mark.note));
+    let marks = learners
+        .hosts
+        .acting()
+        .marks()
+        .iter()
+        .map(|mark| format!("{}: {}\n", mark.opinion.name(), plain::line(&mark.note)));
     let marks: String = marks.collect();
     let describe = |report: LearnerReport| {
         let clusters: String = report.clusters.into_iter().map(cluster).collect();

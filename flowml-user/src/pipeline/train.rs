@@ -17,6 +17,7 @@ use crate::dataset::names::listed;
 use crate::dataset::{Shape, TableFormat, TableWriter};
 use crate::model::prepare::Cleaning;
 use crate::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
+use crate::process::plain::{self, tell, tell_lines};
 
 /// How many columns of one kind are told by name.
 const TOLD_COLUMNS: usize = 12;
@@ -35,9 +36,9 @@ pub async fn run(arguments: &Train) -> Result<()> {
     model.save(&arguments.model)?;
     drop(step);
     if !arguments.quiet {
-        eprintln!("flowml: {}", description(&model));
+        tell_lines(&format!("flowml: {}\n", description(&model)));
         tell_cleaning(&cleaning);
-        eprintln!("flowml: the model is in {}", arguments.model.display());
+        tell(&format!("flowml: the model is in {}", arguments.model.display()));
     }
     Ok(())
 }
@@ -74,7 +75,7 @@ fn description(model: &TableModel) -> String {
     };
     let learnt = format!("{} learnt from {} of {} rows{held_out}", plan.task.name(), summary.learnt_rows, summary.rows);
     let labels: Vec<String> = summary.labels.iter().map(|(label, rows)| format!("{label} ({rows})")).collect();
-    let mut lines = vec![learnt, format!("  {}", model.describe())];
+    let mut lines = vec![learnt, format!("  {}", plain::line(&model.describe()))];
     lines.extend(names_line("labels", &labels));
     for kind in ["log number", "number", "category"] {
         let columns = model.preparation().columns().filter(|(_, learnt)| *learnt == Some(kind));
@@ -96,16 +97,16 @@ fn names_line(what: &str, names: &[String]) -> Option<String> {
         more => format!(" and {more} more"),
     };
     let told: Vec<&str> = names.iter().take(TOLD_COLUMNS).map(String::as_str).collect();
-    (!names.is_empty()).then(|| format!("  {} {what}: {}{more}", names.len(), told.join(", ")))
+    (!names.is_empty()).then(|| format!("  {} {what}: {}{more}", names.len(), plain::line(&told.join(", "))))
 }
 
 /// Says what was amiss with the values.
 pub(super) fn tell_cleaning(cleaning: &Cleaning) {
     for (column, rows) in &cleaning.undefined {
-        eprintln!("  {column}: not defined in {rows} rows, which count as its middle");
+        tell(&format!("  {column}: not defined in {rows} rows, which count as its middle"));
     }
     for (column, rows) in &cleaning.unseen {
-        eprintln!("  {column}: a category that was not learnt in {rows} rows");
+        tell(&format!("  {column}: a category that was not learnt in {rows} rows"));
     }
 }
 
@@ -151,8 +152,8 @@ pub fn score(arguments: &Score) -> Result<()> {
     drop(step);
     if !arguments.quiet {
         match verdict {
-            Verdict::Scores => eprintln!("flowml: {rows} rows scored, {anomalies} are anomalies"),
-            Verdict::Class => eprintln!("flowml: {rows} rows classified"),
+            Verdict::Scores => tell(&format!("flowml: {rows} rows scored, {anomalies} are anomalies")),
+            Verdict::Class => tell(&format!("flowml: {rows} rows classified")),
         }
         tell_cleaning(&cleaning);
     }
@@ -227,7 +228,7 @@ pub fn show(arguments: &Model) -> Result<()> {
         description(&TableModel::load(file)?) + "\n"
     };
     // That the reader has seen enough is no failure.
-    match write!(io::stdout(), "{text}") {
+    match write!(io::stdout(), "{}", plain::lines(&text)) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).context("cannot write to standard output")
         }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::capture::pins::{Pins, Removed};
 use crate::cli::Unpin;
+use crate::process::plain;
 use crate::sink::counted;
 
 /// Takes the pins away, and says what that was.
@@ -15,7 +16,7 @@ use crate::sink::counted;
 pub fn run(arguments: &Unpin) -> Result<()> {
     let folder = arguments.folder.display();
     let removed = Pins::existing(&arguments.folder)?.remove().with_context(|| format!("cannot unpin {folder}"))?;
-    let told = writeln!(io::stdout(), "{folder}: {}", describe(&removed));
+    let told = writeln!(io::stdout(), "{}", plain::line(&format!("{folder}: {}", describe(&removed))));
     match told {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).context("cannot write to standard output")

@@ -19,6 +19,7 @@ use crate::features::{FlowRow, HostWindow};
 use crate::incident::{Incident, State};
 use crate::model::{ClusterSummary, Verdict};
 use crate::process::journal::{self, Priority};
+use crate::process::plain;
 use crate::session::Standing;
 
 /// How much people are told.
@@ -235,12 +236,13 @@ impl Console {
             Tone::Notice => Priority::Information,
             Tone::Warning => Priority::Warning,
         };
-        self.say(priority, &format!("flowml: {text}\n"));
+        self.say(priority, &format!("flowml: {}\n", plain::line(text)));
     }
 
     /// Where people cannot be told, there is nobody to be told that: the records go on.
     fn say(&mut self, priority: Priority, text: &str) {
-        let text = if self.journal { &journal::prefixed(priority, text) } else { text };
+        let text = plain::lines(text);
+        let text = if self.journal { &journal::prefixed(priority, &text) } else { &*text };
         let _ = self.out.write_all(text.as_bytes());
     }
 }

@@ -1,5 +1,7 @@
 //! Comma-separated values (RFC 4180, with line feeds alone): flow rows under a header.
 
+use std::borrow::Cow;
+
 use super::columns::{Cell, flow_cells, flow_columns};
 use crate::features::{FlowColumns, FlowRow};
 use crate::model::Verdict;
@@ -46,8 +48,38 @@ pub(crate) fn write_cell(line: &mut Vec<u8>, cell: &Cell) {
     }
 }
 
-/// Quotes what must be; a line feed, which would split the row, becomes a space.
+/// Whether a spreadsheet would compute the text instead of showing it (OWASP, *CSV injection*). Alone, a sign is none, and
+/// a number behind a sign is that number.
+fn is_formula(text: &str) -> bool {
+    let mut rest = text.chars();
+    match rest.next() {
+        // Japanese spreadsheets take the wide forms for the same.
+        Some('=' | '@' | '\t' | '\r' | '＝' | '＠') => true,
+        Some('+' | '-' | '＋' | '－') => !rest.as_str().is_empty() && text.parse::<f64>().is_err(),
+        _ => false,
+    }
+}
+
+/// What stands before a text that would be computed: with it, it is shown.
+const MARK: char = '\'';
+
+/// The text as it is written: marked where it would be computed. A text that looks as if it had been marked is marked too, so
+/// that [`unmarked`] gives every text back.
+pub(crate) fn marked(text: &str) -> Cow<'_, str> {
+    if is_formula(text.trim_start_matches(MARK)) { Cow::Owned(format!("{MARK}{text}")) } else { Cow::Borrowed(text) }
+}
+
+/// The text that was written so.
+pub(crate) fn unmarked(field: &str) -> &str {
+    match field.strip_prefix(MARK) {
+        Some(text) if is_formula(text.trim_start_matches(MARK)) => text,
+        _ => field,
+    }
+}
+
+/// Marks and quotes what must be; a line feed, which would split the row, becomes a space.
 pub(crate) fn write_text(line: &mut Vec<u8>, text: &str) {
+    let text = &*marked(text);
     if !text.bytes().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
         return line.extend_from_slice(text.as_bytes());
     }
@@ -60,4 +92,40 @@ pub(crate) fn write_text(line: &mut Vec<u8>, text: &str) {
         }
     }
     line.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_spreadsheet_would_compute_is_marked_and_nothing_else() {
+        let formulas = [
+            "=1+1",
+            "@SUM(A1)",
+            "+cmd|' /C calc'!A0",
+            "-2+3",
+            "\t=1",
+            "\r=1",
+            "'=1",
+            "''@x",
+            "--x",
+            "＝1",
+            "－a",
+            "'-'",
+        ];
+        for text in formulas {
+            assert_eq!(marked(text), format!("'{text}"));
+        }
+        for text in ["", "-", "+", "+1", "-5", "-1e5", "007", "a=b", "'", "'a", "[1,-2]", "10.0.0.1", "don't", "–"] {
+            assert_eq!(marked(text), text);
+        }
+        for text in formulas.iter().chain(&["", "-", "'", "'a", "'-", "-'"]) {
+            assert_eq!(unmarked(&marked(text)), *text);
+        }
+        assert_eq!(unmarked("'a"), "'a");
+        let mut line = Vec::new();
+        write_fields(&mut line, ["=HYPERLINK(\"x\",\"y\")", "ok"].into_iter(), write_text);
+        assert_eq!(String::from_utf8_lossy(&line), "\"'=HYPERLINK(\"\"x\"\",\"\"y\"\")\",ok\n");
+    }
 }

@@ -73,7 +73,7 @@ pub(crate) use self::text::counted;
 /// The cells of rows and how they are written, for tables that are read again.
 pub(crate) mod cells {
     pub(crate) use super::columns::{Cell, OutputColumn, flow_columns};
-    pub(crate) use super::csv::{write_cell, write_fields, write_text};
+    pub(crate) use super::csv::{marked, unmarked, write_cell, write_fields, write_text};
     pub(crate) use super::parquet::{Builder, field, parquet_properties, plain_field};
 }
 

@@ -1,5 +1,7 @@
 //! Text for people: numbers with prefixes, cut and wrapped lines, tables, colours.
 
+use crate::process::plain::paint;
+
 /// A number with three digits and its decimal prefix.
 fn scale(value: f64) -> (String, &'static str) {
     const PREFIXES: [&str; 6] = ["", "k", "M", "G", "T", "P"];
@@ -115,22 +117,21 @@ pub(crate) struct Style {
 impl Style {
     /// A heading.
     pub(crate) fn heading(self, text: &str) -> String {
-        self.paint("1", text)
+        self.paint(paint::BOLD, text)
     }
 
     /// What must not be overlooked.
     pub(crate) fn alarm(self, text: &str) -> String {
-        self.paint("1;31", text)
+        self.paint(paint::ALARM, text)
     }
 
     /// What matters less.
     pub(crate) fn aside(self, text: &str) -> String {
-        self.paint("2", text)
+        self.paint(paint::FAINT, text)
     }
 
-    /// ECMA-48 §8.3.117, select graphic rendition.
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    fn paint(self, begin: &str, text: &str) -> String {
+        if self.colours { format!("{begin}{text}{}", paint::END) } else { text.to_owned() }
     }
 }
 

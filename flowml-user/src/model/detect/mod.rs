@@ -20,6 +20,12 @@ use self::mixture::GaussianMixture;
 use self::svm::OneClassSvm;
 use super::checked::Checked;
 
+/// The most classes: what is counted for each pair of them fits in memory.
+pub const MOST_CLASSES: usize = 1024;
+
+/// The most slots of a row, likewise.
+pub(super) const MOST_SLOTS: usize = 4096;
+
 /// Why nothing was learnt.
 #[derive(Debug, thiserror::Error)]
 pub enum LearnError {
@@ -37,6 +43,12 @@ pub enum LearnError {
     /// A classifier was given one class.
     #[error("all rows have the label '{0}': expected at least two labels")]
     OneClass(String),
+    /// There are more labels than classes can be told apart.
+    #[error("{0} different labels: expected at most {MOST_CLASSES}; is this the column of the labels?")]
+    Classes(usize),
+    /// The columns make more numbers of a row than can be compared.
+    #[error("the columns make {0} numbers of a row: expected at most {MOST_SLOTS}; leave columns out")]
+    Slots(usize),
     /// An algorithm did not come to an end.
     #[error("{what} failed: {reason}")]
     Failed {

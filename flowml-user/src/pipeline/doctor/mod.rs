@@ -14,7 +14,7 @@ use crate::capture::CaptureError;
 use crate::capture::interface::{Interface, Interfaces};
 use crate::capture::selection::{Selection, Selector};
 use crate::cli::Doctor;
-use crate::process::private;
+use crate::process::{plain, private};
 use crate::sink::counted;
 
 mod host;
@@ -129,7 +129,7 @@ fn tell(examination: &Examination, output: Option<&Path>) -> Result<()> {
             }
             // no-color.org
             let colours = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            text::render(&examination.findings, colours)
+            plain::lines(&text::render(&examination.findings, colours)).into_owned()
         }
     };
     io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")

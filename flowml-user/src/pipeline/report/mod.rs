@@ -34,6 +34,7 @@ use crate::dataset::{DatasetError, RowType, Shape, TableReader};
 use crate::features::FlowColumns;
 use crate::model::Settings;
 use crate::page;
+use crate::process::plain::tell;
 
 /// Flows that are shown as points, and anomalies besides.
 const POINTS: usize = 3000;
@@ -79,7 +80,7 @@ pub fn run(arguments: &Report) -> Result<()> {
         .with_context(|| format!("cannot write the report to {}", arguments.output.display()))?;
     drop(step);
     if !arguments.quiet {
-        eprintln!("flowml: the report of {} flows is in {}", contents.flows, arguments.output.display());
+        tell(&format!("flowml: the report of {} flows is in {}", contents.flows, arguments.output.display()));
     }
     Ok(())
 }
