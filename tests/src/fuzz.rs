@@ -4,12 +4,19 @@
 //! inputs that were found that way (tests/fuzz/corpus) through the same functions.
 
 mod captures;
+mod configuration;
 mod flows;
 mod input;
+mod learning;
+mod learnt;
+mod models;
 mod offline;
+mod parquet;
+mod parser;
 mod rules;
 mod seeds;
 mod tables;
+mod training;
 
 use std::fs;
 use std::io::Write;
@@ -33,11 +40,16 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "flows", run: flows::run },
     Target { name: "captures", run: captures::run },
     Target { name: "tables", run: tables::run },
     Target { name: "rules", run: rules::run },
+    Target { name: "parser", run: parser::run },
+    Target { name: "parquet", run: parquet::run },
+    Target { name: "models", run: models::run },
+    Target { name: "configuration", run: configuration::run },
+    Target { name: "training", run: training::run },
 ];
 
 /// Runs an input of the target of that name.

@@ -26,6 +26,9 @@ pub(crate) struct Arguments {
 /// The longest input, bytes: what a longer one reaches a shorter one does as well.
 const LONGEST: u32 = 4096;
 
+/// Of targets whose shortest inputs that say anything are longer, bytes.
+const LONGER: [(&str, u32); 2] = [("models", 32_768), ("parquet", 16_384)];
+
 /// Memory that a target may take, MiB: all inputs and their coverage, and a window of zstd (128 MiB).
 const MEMORY_MIB: u32 = 2048;
 
@@ -78,7 +81,8 @@ fn fuzzer(workspace: &Workspace, target: &str) -> Command {
 fn feed(workspace: &Workspace, target: &str, seconds: u32, found: &Path, committed: &Path) -> Result<()> {
     let mut fuzzer = fuzzer(workspace, target);
     fuzzer.arg(found).arg(committed).arg("--");
-    fuzzer.args([format!("-max_total_time={seconds}"), format!("-max_len={LONGEST}")]);
+    let longest = LONGER.iter().find(|(longer, _)| *longer == target).map_or(LONGEST, |(_, length)| *length);
+    fuzzer.args([format!("-max_total_time={seconds}"), format!("-max_len={longest}")]);
     fuzzer.args([format!("-rss_limit_mb={MEMORY_MIB}"), "-timeout=10".to_owned(), "-print_final_stats=1".to_owned()]);
     shell::run(&mut fuzzer)
 }

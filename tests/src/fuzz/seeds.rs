@@ -3,6 +3,7 @@
 use bytemuck::Zeroable;
 
 use super::input::{Step, Writer, gap, kind};
+use super::{learnt, training};
 use crate::captures::{Interface, Order, PacketBlock, Pcap, Pcapng, Record, gzip, zstandard};
 use crate::frames::{Frame, Ipv4, NAMED, Ports, Tcp, flag};
 
@@ -26,8 +27,11 @@ pub fn seeds() -> Vec<Seed> {
     let named = |(name, bytes): (&str, &[u8])| (name.to_owned(), bytes.to_vec());
     let tables = TABLES.iter().map(|(name, text)| named((*name, text.as_bytes()))).collect();
     let rules = RULES.iter().map(|(name, text)| named((*name, text.as_bytes()))).collect();
+    let configurations = CONFIGURATIONS.iter().map(|(name, text)| named((*name, text.as_bytes()))).collect();
     let all = of("flows", flows()).chain(of("captures", captures()));
-    all.chain(of("tables", tables)).chain(of("rules", rules)).collect()
+    let all = all.chain(of("tables", tables)).chain(of("rules", rules)).chain(of("configuration", configurations));
+    let all = all.chain(of("parser", frames())).chain(of("training", training::seeds()));
+    all.chain(of("models", learnt::models())).chain(of("parquet", learnt::tables())).collect()
 }
 
 /// The named frames one by one, a connection, and both over two CPUs, epochs, silences and hooks.
@@ -85,6 +89,15 @@ fn connection_frames() -> Vec<Vec<u8>> {
         tcp(true, flag::SYN, 0),
         tcp(false, flag::RST | flag::ACK, 0),
     ]
+}
+
+/// The named frames, as they are and as super-packets of which a part was captured.
+fn frames() -> Vec<(String, Vec<u8>)> {
+    let built = NAMED.iter().map(|named| (named.name, (named.build)()));
+    let kinds = |(name, bytes): (&str, Vec<u8>)| {
+        [0, 0b1_0111].map(|known| (format!("{name}_{known}"), [&[known], bytes.as_slice()].concat()))
+    };
+    built.flat_map(kinds).collect()
 }
 
 /// A connection in every variant of both formats, compressed and not.
@@ -157,6 +170,21 @@ const TABLES: [(&str, &str); 8] = [
          {\"type\":\"summary\",\"flows\":1}\n",
     ),
     ("jsonl_wrong", "{\"type\":\"flow\",\"src_port\":\"x\"}\n{\"type\":\n"),
+];
+
+/// Configurations that are right, and such that are not.
+const CONFIGURATIONS: [(&str, &str); 6] = [
+    (
+        "many_keys",
+        "interface = [\"eth0\", \"veth*\"]\nexclude = [\"veth1\"]\ninterval = \"1s\"\nflow-capacity = 65536\n\
+         idle-timeout = \"15s\"\nactive-timeout = \"120s\"\noutput = [\"jsonl=/tmp/a.jsonl,rotate=1h\"]\n\
+         metrics = \"127.0.0.1:9750\"\nalpha = 1e-4\nquiet = 1\nsandbox = \"off\"\nmemory-max = \"1GiB\"\n",
+    ),
+    ("content", "payload = 256\nmatch = [\"sql=(?i)union +select\", \"deep=(a{1000}){1000}\"]\n"),
+    ("huge", "flow-capacity = 99999999999999999999999\ninterval = \"1e308s\"\nseed = -1\n"),
+    ("unknown", "flow-capacit = 1\n"),
+    ("table", "[run]\nlearn = true\n"),
+    ("learn", "learn = true\nalpha = nan\npayload = 0x10\nseed = 0b11\n"),
 ];
 
 /// Rules that are right, and rules that are not.

@@ -1,7 +1,7 @@
 //! Tables of flows out of any bytes: rows or an error, what was written is read again as it was, and what is learnt from the
 //! rows gives finite scores.
 //!
-//! Parquet is left out: its reader is the arrow project's, which fuzzes it.
+//! Parquet has a target of its own.
 
 use std::fs;
 
@@ -12,12 +12,11 @@ use flowml_user::dataset::learnt::Roles;
 use flowml_user::dataset::{DatasetError, Shape, TableFormat, TableReader, TableWriter};
 use flowml_user::model::classify::ClassifierKind;
 use flowml_user::model::detect::DetectorKind;
-use flowml_user::model::trained::{Judgement, Plan, TableModel, Task};
+use flowml_user::model::trained::{Plan, Task};
 use serde_json::Value;
 
-use super::MemoryFile;
-
-const PARQUET: &[u8] = b"PAR1";
+use super::parquet::MARK as PARQUET;
+use super::{MemoryFile, learning};
 
 pub(super) fn run(bytes: &[u8]) {
     if bytes.starts_with(PARQUET) {
@@ -81,20 +80,7 @@ fn learn(bytes: &[u8]) {
     let Some(table) = told(roles.read(vec![table], |_| ())) else { return };
     let plan =
         Plan { task, scaling: None, selection: None, k: None, seed: 0, alpha: 0.01, benign: None, all_rows: false };
-    // What cannot be learnt from is an error, and no model.
-    let Ok((model, _)) = TableModel::train(&table, plan) else { return };
-    let (rows, _) = model.prepare(&table.frame).expect("it was learnt from this table");
-    assert!(rows.iter().all(|value| value.is_finite()), "what is learnt is finite");
-    let judgement = model.judge(rows.view());
-    if let Judgement::Scores { scores, probabilities, .. } = &judgement {
-        assert!(scores.iter().all(|score| score.is_finite()), "{scores:?}");
-        assert!(probabilities.iter().all(|p| (0.0..=1.0).contains(p)), "{probabilities:?}");
-    }
-    let folder = tempfile::tempdir().expect("there is room");
-    let path = folder.path().join("model.json");
-    model.save(&path).expect("there is room");
-    let again = TableModel::load(&path).expect("a model that was written can be read");
-    assert_eq!(again.judge(rows.view()), judgement, "a model that was saved judges as before");
+    learning::check(&table, plan);
 }
 
 /// The table as CSV; `None` of no rows, which have no columns either, and where the names of the columns are how another

@@ -1,0 +1,4 @@
+//! Entry point of the target `parser`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| flowml_tests::fuzz::run("parser", bytes));

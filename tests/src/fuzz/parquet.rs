@@ -1,0 +1,35 @@
+//! Parquet tables out of any bytes: rows or an error. The reader is the arrow project's, behind our look at the pages.
+
+use flowml_user::dataset::columns::{numbers, texts};
+use flowml_user::dataset::keys::keys;
+use flowml_user::dataset::{Shape, TableReader};
+
+use super::MemoryFile;
+
+/// How a table begins that is Parquet.
+pub(super) const MARK: &[u8] = b"PAR1";
+
+/// Batches of one input: a small file can hold many rows that take no room in it.
+const MOST: usize = 16;
+
+pub(super) fn run(bytes: &[u8]) {
+    if !bytes.starts_with(MARK) {
+        return;
+    }
+    let file = MemoryFile::new(bytes);
+    let table = match TableReader::open(&file.path()) {
+        Ok(table) => table,
+        Err(error) => return assert!(error.to_string().len() > 5),
+    };
+    let shape = Shape::of(std::slice::from_ref(&table)).expect("a table fits itself");
+    for batch in table.take(MOST) {
+        let Ok(batch) = batch else { return };
+        assert_eq!(shape.take(&batch).expect("its own shape"), batch);
+        for column in batch.columns() {
+            let lengths =
+                [texts(column.as_ref()).map(|texts| texts.len()), numbers(column.as_ref()).map(|all| all.len())];
+            assert!(lengths.into_iter().flatten().all(|length| length == batch.num_rows()));
+        }
+        assert!(keys(&batch).is_ok_and(|keys| keys.len() == batch.num_rows()) || keys(&batch).is_err());
+    }
+}
