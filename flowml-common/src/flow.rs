@@ -15,6 +15,7 @@ use crate::packet::{Sender, icmp_answer};
 use crate::time::to_micros;
 
 /// Which version of IP.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum IpVersion {
@@ -28,6 +29,7 @@ pub enum IpVersion {
 /// 4291 §2.5.5.2), and of which of the two it is. An IPv6 packet may carry mapped addresses: they are no IPv4 addresses.
 ///
 /// Ordered as its 16 bytes in network order are.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     high: u64,
@@ -78,6 +80,7 @@ impl Address {
 /// One end of a flow. Ports are 0 for portless protocols; see [`icmp_answer`] for ICMP.
 ///
 /// [`icmp_answer`]: crate::packet::icmp_answer
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
     /// Address.
@@ -110,6 +113,7 @@ pub const KEY_HALVES: usize = size_of::<FlowKey>() / 4;
 /// As words: lower address (upper half, lower half), upper address (likewise), then
 /// `lower port | upper port << 16 | interface << 32`, then
 /// `VLAN | inner VLAN << 16 | protocol << 32 | fragment << 40 | IPv6 << 41`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct FlowKey([u64; 6]);
@@ -255,6 +259,7 @@ pub const LENGTH_BINS: usize = 8;
 pub const FIRST_PACKETS: usize = 8;
 
 /// Statistics of one direction.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Direction {
     /// Time of the first packet, ns.
@@ -304,6 +309,7 @@ pub const NO_SAMPLE: u64 = u64::MAX;
 
 /// How a direction opened its TCP connection, with its initial sequence number. The order is that of what counts where
 /// both were seen.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Opening {
     /// By a SYN with ACK.
@@ -332,6 +338,7 @@ impl Opening {
 }
 
 /// The first packets of a flow, one by one (all packets, of both directions).
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FirstPackets {
     /// How many there are.
@@ -347,6 +354,7 @@ pub struct FirstPackets {
 }
 
 /// Statistics of a flow, from one part or from several.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowStats {
     /// Time of the last packet of either direction, ns.

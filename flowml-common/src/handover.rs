@@ -66,7 +66,8 @@ pub struct Account {
     pub skipped: [Count; Skipped::COUNT],
     /// What had been received when the agent began that wrote this.
     pub earlier: Count,
-    /// Of that, what agents took that did not end in order: they may have lost it.
+    /// Of that, what agents took that did not end in order, so that they may have lost it, and what others left open for the next
+    /// one, which is lost where nobody goes on with it.
     pub unreported: Count,
 }
 

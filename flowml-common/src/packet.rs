@@ -113,6 +113,7 @@ impl Skipped {
 }
 
 /// Which end of the flow sent a packet: the index of the statistics of that direction.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Sender {

@@ -167,6 +167,7 @@ pub fn used(buckets: &[Bucket]) -> impl Iterator<Item = usize> {
 }
 
 /// Packets and their frame bytes.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Count {

@@ -289,6 +289,11 @@ pub struct Run {
     #[arg(long, value_name = "DIR")]
     pub pin: Option<PathBuf>,
 
+    /// Write open sessions, host windows, tests, incidents and learners to FILE at the end, and continue them at the next start with
+    /// the same FILE and '--pin DIR': a connection that lasts over a restart is one record
+    #[arg(long, value_name = "FILE", requires = "pin")]
+    pub state: Option<PathBuf>,
+
     /// Whether the command is confined.
     #[command(flatten)]
     pub sandbox: SandboxArguments,

@@ -1,6 +1,8 @@
 //! A table that outlives its agents: over stop, crash and upgrade every packet is counted once, and in the end nothing is left.
 
+use std::fs;
 use std::mem;
+use std::path::Path;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,10 +17,11 @@ use flowml_common::time::Boundaries;
 use flowml_tests::agent::{Agent, Report, binary};
 use flowml_tests::bpffs::{Bpffs, Folder};
 use flowml_tests::hooks::Hooks;
-use flowml_tests::lab::{Host, Interface, LinkOptions, require_lab, wait_until};
+use flowml_tests::lab::{Host, Interface, IpVersion, LinkOptions, require_lab, wait_until};
 use flowml_tests::metered::attach_ingress;
 use flowml_tests::objects::Objects;
 use flowml_tests::program::{embedded, kernel_table, require_kernel};
+use flowml_tests::traffic::peers::{Exchange, TcpClient, TcpService};
 use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
 use flowml_user::capture::CaptureError;
 use flowml_user::capture::attach::{Mode, TcHook, Wanted, attach_by};
@@ -246,7 +249,7 @@ fn unpin_leaves_nothing_and_says_what_nobody_read() -> Result<()> {
 
     // Again, and where there never was anything.
     assert_refused(&metered.host, &["unpin", folder.argument()], &["cannot use the folder", folder.argument()])?;
-    std::fs::create_dir(folder.path())?;
+    fs::create_dir(folder.path())?;
     assert_refused(&metered.host, &["unpin", folder.argument()], &["holds no pins", folder.argument()])?;
     let elsewhere = tempfile::tempdir()?;
     let elsewhere = elsewhere.path().to_str().context("a path in UTF-8")?;
@@ -441,14 +444,14 @@ fn what_has_no_link_is_not_pinned_and_nothing_else_either() -> Result<()> {
 fn what_an_agent_left_that_was_killed_while_it_pinned_is_no_table() -> Result<()> {
     let (_guards, [peer, metered], folder) = pinned_pair!();
     stop(start(&[&metered], &folder, &[])?)?;
-    std::fs::remove_file(folder.path().join("handover"))?;
+    fs::remove_file(folder.path().join("handover"))?;
     let sent = send(&peer, &metered, 10)?;
     let agent = start(&[&metered], &folder, &[])?;
     assert_eq!(folder.names().len(), 9, "{:?}", folder.names());
     let report = stop(agent)?;
     assert_eq!(taken(report.summary()?)?, Sent::default(), "the new table did not count {sent:?}");
     // And what belongs to others is not touched.
-    std::fs::create_dir(folder.path().join("theirs"))?;
+    fs::create_dir(folder.path().join("theirs"))?;
     let command = ["run", "-qq", "-i", &metered.name, "--pin", folder.argument()];
     assert_refused(&metered.host, &command, &["theirs", "for flowml alone"])
 }
@@ -483,5 +486,134 @@ fn doctor_says_what_a_run_would_find_in_the_folder_and_changes_nothing() -> Resu
         assert_eq!((code, &finding["severity"], &finding["value"]), (Some(0), &"ok".into(), &value), "{finding}");
     }
     assert_eq!(taken(stop(start(&[&metered], &folder, &[])?)?.summary()?)?, sent);
+    Ok(())
+}
+
+/// The port of the connection that lives over restarts.
+const LIVING: u16 = 8080;
+
+/// What the connection says in each run, and in each time between.
+const SAID: Exchange = Exchange { request: 1000, response: 3000 };
+
+/// Starts an agent with a file of state. Its table fits one that has both directions.
+fn start_with(metered: &Interface, folder: &Folder, state: &Path) -> Result<Agent> {
+    let state = state.to_str().context("a path in UTF-8")?;
+    start(&[metered], folder, &["--direction", "both", "--state", state])
+}
+
+fn is_living(record: &Value) -> bool {
+    record["type"] == "flow" && record["dst_port"] == LIVING
+}
+
+/// A connection that an agent has seen, and left open.
+macro_rules! left_open {
+    ($peer:expr, $metered:expr, $folder:expr, $state:expr) => {{
+        let server = TcpService::start(&$metered, IpVersion::V4, LIVING)?;
+        let agent = start_with(&$metered, &$folder, $state)?;
+        let mut client = TcpClient::connect(&$peer.host, server.address())?;
+        client.exchange(SAID)?;
+        let report = stop(agent)?;
+        assert!(!report.records.iter().any(is_living), "the connection goes on: {:?}", report.records);
+        assert_eq!(number(&report.summary()?["left_open"], "sessions")?, 1, "{}", report.summary()?);
+        (server, client, report)
+    }};
+}
+
+#[test]
+fn a_connection_that_lives_over_restarts_is_one_record() -> Result<()> {
+    let (_guards, [peer, metered], folder) = pinned_pair!();
+    let files = tempfile::tempdir()?;
+    let state = files.path().join("state");
+    let (server, mut client, _) = left_open!(peer, metered, folder, &state);
+    for _ in 0..2 {
+        // While no agent runs, and while one does.
+        client.exchange(SAID)?;
+        let agent = start_with(&metered, &folder, &state)?;
+        assert!(agent.stderr().contains("1 open session with "), "{}", agent.stderr());
+        client.exchange(SAID)?;
+        let report = stop(agent)?;
+        assert!(!report.records.iter().any(is_living), "{:?}", report.records);
+        assert_eq!(number(&report.summary()?["earlier"], "packets_unreported")?, 0, "what goes on is not lost");
+    }
+    let last = start_with(&metered, &folder, &state)?;
+    client.exchange(SAID)?;
+    drop(client);
+    let flow = last.wait_for(LIMIT, is_living).with_context(|| last.stderr())?;
+    let report = stop(last)?;
+    assert_eq!(report.records.iter().filter(|record| is_living(record)).count(), 1);
+    let said = server.stop()?;
+    let payload =
+        ["src2dst_payload_bytes", "dst2src_payload_bytes"].map(|name| number(&flow, name).unwrap_or_default());
+    assert_eq!(payload, [said.received, said.sent], "{flow}");
+    assert_eq!(payload, [6 * u64::from(SAID.request), 6 * u64::from(SAID.response)]);
+    // All that was in flows but this was said by nobody.
+    let summary = report.summary()?;
+    let in_flows = number(summary, "packets_in_flows")? + number(&summary["earlier"], "packets_in_flows")?;
+    assert_eq!(number(&flow, "bidirectional_packets")?, in_flows, "{summary}");
+    assert_eq!((&flow["continues"], &flow["end_reason"]), (&false.into(), &"end_of_flow".into()));
+    assert!(number(&flow, "bidirectional_syn_packets")? == 2, "its begin is in it: {flow}");
+    assert!(summary["left_open"].is_null(), "{summary}");
+    Ok(())
+}
+
+#[test]
+fn what_was_left_open_is_reported_once_and_what_is_lost_is_counted() -> Result<()> {
+    let (_guards, [peer, metered], folder) = pinned_pair!();
+    let files = tempfile::tempdir()?;
+    let state = files.path().join("state");
+    let (_server, client, report) = left_open!(peer, metered, folder, &state);
+    let left = number(&report.summary()?["left_open"], "packets")?;
+    let before = fs::read(&state)?;
+    // It takes the session, and is killed once it has drained the table: the file holds the session no longer.
+    let second = start_with(&metered, &folder, &state)?;
+    assert!(second.stderr().contains("1 open session with "), "{}", second.stderr());
+    wait_until(LIMIT, || Ok(fs::read(&state).is_ok_and(|now| now != before))).with_context(|| second.stderr())?;
+    second.signal(Signal::KILL)?;
+    let killed = second.finish(LIMIT)?;
+    assert!(!killed.records.iter().any(is_living), "{:?}", killed.records);
+    // Nor is what it was put back to gone on with: the table was drained since.
+    fs::write(&state, &before)?;
+    let third = start_with(&metered, &folder, &state)?;
+    let words = "another run has drained the flow table since";
+    assert!(third.stderr().contains(words), "{}", third.stderr());
+    drop(client);
+    let report = stop(third)?;
+    let summary = report.summary()?;
+    let lost = number(&summary["earlier"], "packets_unreported")?;
+    let in_rows: u64 = report.of_type("flow").filter_map(|flow| flow["bidirectional_packets"].as_u64()).sum();
+    let kept = summary["left_open"]["packets"].as_u64().unwrap_or_default();
+    assert!(lost >= left, "{lost} of at least {left}: {summary}");
+    assert_eq!(in_rows + kept, number(summary, "packets_in_flows")?, "{summary}");
+    Ok(())
+}
+
+#[test]
+fn a_file_of_state_that_says_nothing_is_told_and_loses_nothing_else() -> Result<()> {
+    let (_guards, [peer, metered], folder) = pinned_pair!();
+    let files = tempfile::tempdir()?;
+    let state = files.path().join("state");
+    let (_server, mut client, report) = left_open!(peer, metered, folder, &state);
+    let left = number(&report.summary()?["left_open"], "packets")?;
+    let whole = fs::read(&state)?;
+    let damaged = whole[..whole.len() - 3].to_vec();
+    let later = [b"flowml state 99", &whole[b"flowml state 1".len()..]].concat();
+    for (bytes, words) in
+        [(damaged, "it is damaged"), (later, "it has layout 99"), (b"PAR1".to_vec(), "stays as it is")]
+    {
+        fs::write(&state, &bytes)?;
+        client.exchange(SAID)?;
+        let agent = start_with(&metered, &folder, &state)?;
+        assert!(agent.stderr().contains(words), "no {words:?} in {}", agent.stderr());
+        let report = stop(agent)?;
+        let summary = report.summary()?;
+        assert!(number(&summary["earlier"], "packets_unreported")? >= left, "{summary}");
+        assert_eq!(summary["left_open"].is_null(), bytes == b"PAR1", "{summary}");
+    }
+    assert_eq!(fs::read(&state)?, b"PAR1", "it is somebody else's");
+    // And a run needs a table that outlives it.
+    let command = ["run", "-i", &metered.name, "--state", "state"];
+    let output = run(&metered.host, &command)?;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--pin"), "{output:?}");
     Ok(())
 }

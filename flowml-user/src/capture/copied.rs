@@ -15,6 +15,8 @@ pub struct Copied {
     pub occupancy: f64,
     /// Whether the epoch began before this agent, however long.
     pub inherited: bool,
+    /// How many drains there were with this one, of all agents.
+    pub drains: u64,
     entries: Vec<FlowEntry>,
     rarities: Vec<FlowRarities>,
     payload: Option<PayloadLimit>,
@@ -32,6 +34,7 @@ impl Copied {
             head: Head::zeroed(),
             occupancy: 0.0,
             inherited: false,
+            drains: 0,
             entries: Vec::new(),
             rarities: Vec::new(),
             payload,

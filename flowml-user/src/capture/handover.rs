@@ -93,6 +93,21 @@ impl Ledger {
         self.shared.store_u64(0, offset_of!(Handover, cleared), committed);
     }
 
+    /// How many drains there were, of all agents.
+    pub(super) fn drains(&self) -> u64 {
+        self.now().committed
+    }
+
+    /// Of what was taken until now, so much may be in no record: what an agent that ends in order leaves open.
+    pub(super) fn set_unreported(&mut self, unreported: Count) {
+        self.earlier.unreported = unreported;
+        let valid = offset_of!(Handover, accounts) + size_of::<Account>() * (self.drains() & 1) as usize;
+        let place = valid + offset_of!(Account, unreported);
+        // Killed between the two, packets are right and bytes are those of before.
+        self.shared.store_u64(0, place + offset_of!(Count, packets), unreported.packets);
+        self.shared.store_u64(0, place + offset_of!(Count, bytes), unreported.bytes);
+    }
+
     /// All that this agent took is where it should be.
     pub(super) fn set_reported(&mut self) {
         let committed = self.now().committed;

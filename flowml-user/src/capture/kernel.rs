@@ -17,6 +17,7 @@ use flowml_common::table::{Bucket, Count, Head, SLOTS, Seed, Shape};
 use flowml_common::time::{Boundaries, Stamp};
 use rand::RngCore;
 use rand::rngs::OsRng;
+use sha1::{Digest as _, Sha1};
 
 use super::cpus::Cpus;
 use super::handover::{Ledger, Step};
@@ -308,6 +309,23 @@ impl FlowTable {
     #[must_use]
     pub const fn earlier(&self) -> &Account {
         self.ledger.earlier()
+    }
+
+    /// Tells this table from all others, as its secret does, and does not give that away.
+    #[must_use]
+    pub fn identity(&self) -> [u8; 20] {
+        Sha1::digest(bytemuck::bytes_of(&self.constants)).into()
+    }
+
+    /// How many drains there were, of all agents.
+    #[must_use]
+    pub fn drains(&self) -> u64 {
+        self.ledger.drains()
+    }
+
+    /// Says to the next agent that so much of what was taken until now may be in no record.
+    pub fn set_unreported(&mut self, unreported: Count) {
+        self.ledger.set_unreported(unreported);
     }
 
     /// Says to the next agent that all that this one took is where it should be.

@@ -1,5 +1,6 @@
 //! How many different things there were, and how evenly: exact for few, a bounded sample of many.
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 /// Things that are kept one by one.
@@ -9,12 +10,29 @@ const CAPACITY: usize = 512;
 /// Computing 43, 1990): when it is full, only the hashes with one more trailing zero stay, about half of them. What
 /// stays is a random sample of the different things, each with all its sightings. The number of things is then known
 /// to about 1.2/√512 = 5 %.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Distinct {
     /// Hash and weight, in the order of the hashes. Most hosts have to do with one or two, which need no memory of their own.
+    #[serde(serialize_with = "few::serialize", deserialize_with = "few::deserialize")]
     kept: SmallVec<[(u32, u32); 2]>,
     /// Trailing zeros of the hashes that are kept.
     level: u32,
+}
+
+/// The things of a set as a sequence.
+mod few {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use smallvec::SmallVec;
+
+    type Things = SmallVec<[(u32, u32); 2]>;
+
+    pub(super) fn serialize<S: Serializer>(things: &Things, to: S) -> Result<S::Ok, S::Error> {
+        things.as_slice().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Things, D::Error> {
+        Vec::deserialize(from).map(SmallVec::from_vec)
+    }
 }
 
 impl Distinct {

@@ -4,11 +4,15 @@ use std::hash::Hash;
 
 use ahash::RandomState;
 use hashbrown::HashTable;
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// How long a generation lasts where nothing else is said, ns.
 pub(crate) const GENERATION_NS: u64 = 300_000_000_000;
 
 /// Entries by key. Each operation is one hash and at most three look-ups, whatever keys come: the hash has a secret of its own.
+#[derive(Deserialize)]
+#[serde(from = "Saved<K, V>", bound(deserialize = "K: Eq + Hash + Deserialize<'de>, V: Deserialize<'de>"))]
 pub(crate) struct Generations<K, V> {
     young: HashTable<(K, V)>,
     old: HashTable<(K, V)>,
@@ -16,6 +20,50 @@ pub(crate) struct Generations<K, V> {
     capacity: usize,
     lasts_ns: u64,
     began_ns: u64,
+}
+
+/// The same without secret: tables are made anew.
+#[derive(Deserialize)]
+struct Saved<K, V> {
+    young: Vec<(K, V)>,
+    old: Vec<(K, V)>,
+    capacity: usize,
+    lasts_ns: u64,
+    began_ns: u64,
+}
+
+impl<K: Serialize, V: Serialize> Serialize for Generations<K, V> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut saved = to.serialize_struct("Saved", 5)?;
+        saved.serialize_field("young", &Entries(&self.young))?;
+        saved.serialize_field("old", &Entries(&self.old))?;
+        saved.serialize_field("capacity", &self.capacity)?;
+        saved.serialize_field("lasts_ns", &self.lasts_ns)?;
+        saved.serialize_field("began_ns", &self.began_ns)?;
+        saved.end()
+    }
+}
+
+/// The entries of a generation as a sequence.
+struct Entries<'a, K, V>(&'a HashTable<(K, V)>);
+
+impl<K: Serialize, V: Serialize> Serialize for Entries<'_, K, V> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0)
+    }
+}
+
+impl<K: Eq + Hash, V> From<Saved<K, V>> for Generations<K, V> {
+    fn from(Saved { young, old, capacity, lasts_ns, began_ns }: Saved<K, V>) -> Self {
+        let mut generations = Self { began_ns, ..Self::lasting(capacity, lasts_ns) };
+        for (table, entries) in [(&mut generations.young, young), (&mut generations.old, old)] {
+            for entry in entries {
+                let hash = generations.secret.hash_one(&entry.0);
+                table.insert_unique(hash, entry, |(key, _)| generations.secret.hash_one(key));
+            }
+        }
+        generations
+    }
 }
 
 impl<K: Eq + Hash, V> Generations<K, V> {

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use flowml_common::flow::{Address, FlowKey, Part};
 use flowml_common::headers::protocol;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::generations::Generations;
 use crate::session::{SlowCounts, Standing};
@@ -30,7 +32,7 @@ const PAIRS: usize = 1 << 16;
 type Pair = [Address; 2];
 
 /// A host has to do with a service of another.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Service {
     pair: Pair,
     protocol: u8,
@@ -38,10 +40,23 @@ struct Service {
 }
 
 /// Decayed counts of the same age.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Counts<const N: usize> {
+    #[serde(serialize_with = "as_sequence", deserialize_with = "of_sequence")]
     counts: [f32; N],
     at_ns: u64,
+}
+
+/// An array of any length: serde has only those that it knows.
+fn as_sequence<S: Serializer, const N: usize>(counts: &[f32; N], to: S) -> Result<S::Ok, S::Error> {
+    counts.as_slice().serialize(to)
+}
+
+fn of_sequence<'de, D: Deserializer<'de>, const N: usize>(from: D) -> Result<[f32; N], D::Error> {
+    let counts = Vec::deserialize(from)?;
+    counts
+        .try_into()
+        .map_err(|counts: Vec<f32>| Error::invalid_length(counts.len(), &"as many counts as time constants"))
 }
 
 impl<const N: usize> Counts<N> {
@@ -68,6 +83,7 @@ impl<const N: usize> Counts<N> {
 }
 
 /// Who had to do with whom.
+#[derive(Serialize, Deserialize)]
 pub(super) struct SlowView {
     /// Peers of an initiator.
     sources: Generations<Address, Counts<1>>,

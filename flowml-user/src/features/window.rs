@@ -8,6 +8,7 @@ use ahash::RandomState;
 use flowml_common::flow::{Address, Direction, FlowKey, IpVersion, Part, RST, SYN};
 use flowml_common::headers::protocol;
 use flowml_common::packet::Sender;
+use serde::{Deserialize, Serialize};
 
 use super::distinct::Distinct;
 use super::share;
@@ -26,7 +27,7 @@ pub const SLICES: u64 = 8;
 const LOGINS: [u16; 15] = [21, 22, 23, 110, 143, 465, 587, 993, 995, 1433, 1521, 3306, 3389, 5432, 5900];
 
 /// What an address did in one role.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Role {
     /// Flows with packets in the window.
     pub flows: f64,
@@ -148,7 +149,7 @@ impl Role {
 }
 
 /// What an address did lately.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HostWindow {
     /// The address.
     pub address: Address,
@@ -180,7 +181,7 @@ pub struct Hosts {
 }
 
 /// One role of one address in a slice of time.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Tally {
     counts: Role,
     /// Weight: the responder has answered.
@@ -191,7 +192,7 @@ struct Tally {
     ports: Distinct,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Host {
     source: Tally,
     destination: Tally,
@@ -261,6 +262,7 @@ impl Tally {
 }
 
 /// The parts of the drains that ended in one stretch of time.
+#[derive(Serialize, Deserialize)]
 struct Slice {
     start_ns: u64,
     end_ns: u64,
@@ -288,6 +290,7 @@ impl Slice {
 }
 
 /// The windows of all addresses, moved on drain by drain. Its memory is bounded whatever addresses packets carry.
+#[derive(Serialize, Deserialize)]
 pub struct HostWindows {
     span_ns: u64,
     seed: u64,

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use ahash::RandomState;
 use flowml_common::flow::Address;
+use serde::{Deserialize, Serialize};
 
 use super::Role;
 
@@ -16,16 +17,17 @@ pub(super) type Number = u64;
 pub(super) type Members = HashSet<(Address, Role), RandomState>;
 
 /// All hosts of the incidents that are open, or ended a short time ago.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Index {
     hosts: HashMap<Address, Memberships, RandomState>,
     /// Look-ups so far.
+    #[serde(skip)]
     #[cfg(test)]
     pub(super) looks: Cell<u64>,
 }
 
 /// What a host is part of. Who is source and target of an incident counts twice.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Memberships {
     open: BTreeSet<Number>,
     /// How many of the open ones are reported.

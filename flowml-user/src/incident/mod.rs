@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use ahash::RandomState;
 use flowml_common::flow::Address;
+use serde::{Deserialize, Serialize};
 
 use self::index::{Index, Members, Number};
 use crate::features::HostWindow;
@@ -55,7 +56,7 @@ const MOST_HOSTS: usize = 1 << 16;
 const NAMED: usize = 8;
 
 /// What an anomalous window says of its host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// It did something odd to others.
     Source,
@@ -64,7 +65,7 @@ pub enum Role {
 }
 
 /// Hosts of one role in an incident.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hosts {
     /// The first of them, in the order in which they were found.
     pub named: Vec<Address>,
@@ -86,7 +87,7 @@ impl Hosts {
 }
 
 /// Anomalies with one cause. Times are ns of the capture's clock.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
     /// From 1, in the order of their begin.
     pub number: u64,
@@ -150,7 +151,7 @@ fn severity(probability: f64) -> f64 {
 }
 
 /// What became of an incident.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// It has begun, and goes on.
     Open,
@@ -161,6 +162,7 @@ pub enum State {
 }
 
 /// An incident in the making: one that nobody was told of is not yet certain.
+#[derive(Serialize, Deserialize)]
 struct Open {
     number: Number,
     incident: Incident,
@@ -179,6 +181,7 @@ struct Open {
 }
 
 /// Flows with the same initiator and responder, drained one after the other.
+#[derive(Serialize, Deserialize)]
 struct Link {
     initiator: Address,
     responder: Address,
@@ -224,7 +227,7 @@ impl Open {
 }
 
 /// All incidents of a run.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Incidents {
     /// The oldest first.
     open: BTreeMap<Number, Open>,
@@ -241,6 +244,8 @@ pub struct Incidents {
     past: VecDeque<(u64, Vec<Link>)>,
     told: u64,
     left_out: u64,
+    /// How many there were of both before this run.
+    before: (u64, u64),
     /// Hosts of which an operator has said that what they do is no attack, and when they did it last.
     excused: HashMap<Address, u64, RandomState>,
     /// What tests have said since the last interval.
@@ -305,10 +310,15 @@ impl Incidents {
         self.open.values().filter(|open| open.told).map(|open| &open.incident)
     }
 
-    /// How many incidents there were, and how many anomalous windows found no place.
+    /// How many incidents have begun in this run, and how many anomalous windows found no place.
     #[must_use]
     pub const fn totals(&self) -> (u64, u64) {
-        (self.told, self.left_out)
+        (self.told - self.before.0, self.left_out - self.before.1)
+    }
+
+    /// Another run goes on with them: numbers go on, and what is counted begins anew.
+    pub const fn hand_over(&mut self) {
+        self.before = (self.told, self.left_out);
     }
 
     /// Ends all that are open, because the run ends.

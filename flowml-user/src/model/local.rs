@@ -13,6 +13,7 @@ use std::collections::HashMap;
 
 use ahash::RandomState;
 use flowml_common::flow::Address;
+use serde::{Deserialize, Serialize};
 
 use super::calibrate::Calibration;
 use super::{Settings, Teaching, Verdict, sample};
@@ -55,7 +56,7 @@ pub(super) fn holds(below: f64, rows: f64, probability: f64) -> bool {
 }
 
 /// Recent rows, and how many of them were below each level.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Rates {
     rows: f64,
     below: [f64; LEVELS.len()],
@@ -94,7 +95,7 @@ impl Rates {
 }
 
 /// What local rows say of a model from elsewhere.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Local {
     scores: Calibration,
     batches: u64,

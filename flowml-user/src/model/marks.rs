@@ -102,7 +102,7 @@ impl Marks {
 }
 
 /// The marks as one fitted model sees them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Likeness {
     /// A row is like a marked one if it is no farther from it than ordinary rows are from their centroid on average.
     radius2: f64,

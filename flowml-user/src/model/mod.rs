@@ -49,7 +49,7 @@ use serde::{Deserialize, Serialize};
 pub use self::marks::{Mark, Opinion};
 pub use self::reason::{Reason, TypicalValue, one_line};
 pub use self::scale::Below;
-pub use self::store::{ModelError, ModelFile, Snapshot};
+pub use self::store::{ModelError, ModelFile, Snapshot, fingerprint};
 pub use self::succession::{News, Succession, Trial};
 
 use self::beside::{Job, Place};
@@ -236,8 +236,10 @@ impl fmt::Display for Status {
 }
 
 /// Learns what ordinary rows look like and scores each row against it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Learner {
+    /// They are not kept: whoever reads a learner gives it those that it was written with (`fit_to`).
+    #[serde(skip)]
     columns: Vec<Column>,
     settings: Settings,
     /// Batches observed; with the seed it makes each batch's random choices.
@@ -245,19 +247,20 @@ pub struct Learner {
     marks: Marks,
     state: State,
     /// Where the model is made that ends the warm-up.
+    #[serde(skip)]
     place: Place<Option<Fitted>>,
     /// Whether anomalies are told with their reasons.
     gives_reasons: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum State {
     WarmUp(WarmUp),
     Ready(Box<Ready>),
 }
 
 /// What judges.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Ready {
     fitted: Fitted,
     /// What the marks are to it.
@@ -492,6 +495,19 @@ impl Learner {
             .collect();
         summaries.sort_by(|a, b| b.share.total_cmp(&a.share));
         summaries
+    }
+
+    /// Gives a learner that was read its columns, which are those that it was written with.
+    ///
+    /// # Errors
+    /// If it does not fit them.
+    fn fit_to(&mut self, columns: &[Column]) -> Outcome {
+        self.columns = columns.to_vec();
+        match &self.state {
+            State::WarmUp(warm_up) => warm_up.fits(columns.len()),
+            State::Ready(ready) => ready.fitted.inconsistency(columns).map_or(Ok(()), Err),
+        }?;
+        holds(self.marks.fit(columns), "expected marks of rows of its columns")
     }
 
     /// The columns that the rows have.

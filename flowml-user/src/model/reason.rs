@@ -3,12 +3,13 @@
 use std::fmt;
 
 use ndarray::{ArrayView1, ArrayView2};
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::checked::{Checked, Outcome, all_within, any, checked};
 use super::kmeans::Clusters;
 use super::scale::{Scaler, quantile};
-use crate::features::{Column, Learn};
+use crate::features::{Column, Feature, HOST_FEATURES, Learn};
 
 /// A column that made less than this part of the squared distance is no reason.
 const LEAST_SHARE: f64 = 0.05;
@@ -31,6 +32,28 @@ pub struct Reason {
     pub high: f64,
     /// The column's part of the squared distance, 0–1.
     pub share: f64,
+}
+
+/// A reason as it is read: its names are those of columns.
+#[derive(Deserialize)]
+struct Kept {
+    column: String,
+    unit: String,
+    value: f64,
+    low: f64,
+    high: f64,
+    share: f64,
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    /// Reasons are kept of incidents, which host windows made.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let Kept { column, unit, value, low, high, share } = Kept::deserialize(from)?;
+        let known = HOST_FEATURES.iter().find(|feature| feature.name == column && feature.unit == unit);
+        let unknown = || D::Error::custom(format!("'{column}' in '{unit}' is no column of host windows"));
+        let &Feature { name: column, unit, .. } = known.ok_or_else(unknown)?;
+        Ok(Self { column, unit, value, low, high, share })
+    }
 }
 
 impl fmt::Display for Reason {

@@ -296,6 +296,12 @@ fn describe(feature: &TrainedOn) -> String {
     format!("{:?} in {:?}, learnt as {}", feature.name, feature.unit, feature.learn)
 }
 
+/// Tells columns apart by what a model remembers of them.
+#[must_use]
+pub fn fingerprint(columns: &[Column]) -> String {
+    hash(&columns.iter().map(TrainedOn::from).collect::<Vec<_>>())
+}
+
 /// Of names, units and kinds.
 fn hash(features: &[TrainedOn]) -> String {
     file::hash(features.iter().flat_map(|f| [f.name.as_str(), &f.unit, &f.learn]))

@@ -10,9 +10,11 @@ use std::fmt;
 
 use flowml_common::flow::Address;
 use ndarray::ArrayView2;
+use serde::{Deserialize, Serialize};
 
 use super::local::{self, Local, holds};
 use super::{ClusterSummary, Learner, Settings, Status, Teaching, Verdict};
+use crate::features::Column;
 
 /// Batches for which both judge.
 const TRIAL_BATCHES: u32 = 30;
@@ -30,7 +32,7 @@ const DRIFT: f64 = 5.0;
 const DRIFT_ROWS: f64 = 2000.0;
 
 /// What the operator should know.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum News {
     /// What was learnt here judges from now on.
     TookOver(Trial),
@@ -97,7 +99,7 @@ impl fmt::Display for News {
 }
 
 /// A learner and its successor.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Succession {
     acting: Learner,
     /// Of a model from elsewhere: whether its probabilities hold here.
@@ -110,7 +112,7 @@ pub struct Succession {
 }
 
 /// What a trial has shown of a candidate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trial {
     /// Rows that nobody speaks against …
     pub rows: u64,
@@ -151,7 +153,7 @@ impl Trial {
 }
 
 /// A candidate: a learner that warms up, and then is on trial.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Shadow {
     learner: Learner,
     /// Whether it learnt what the model in use finds unusual, as most of the rows were.
@@ -207,7 +209,7 @@ impl Shadow {
 }
 
 /// How many of the recent rows are unusual.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Drift {
     rows: f64,
     unusual: f64,
@@ -336,6 +338,15 @@ impl Succession {
         if let Some(shadow) = &mut self.shadow {
             shadow.learner.pass(batches);
         }
+    }
+
+    /// Gives learners that were read their columns, which are those that they were written with.
+    ///
+    /// # Errors
+    /// If they do not fit them.
+    pub fn fit_to(&mut self, columns: &[Column]) -> Result<(), String> {
+        self.acting.fit_to(columns)?;
+        self.shadow.as_mut().map_or(Ok(()), |shadow| shadow.learner.fit_to(columns))
     }
 
     /// The one that acts.

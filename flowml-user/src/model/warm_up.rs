@@ -1,8 +1,10 @@
 //! The rows from which a learner makes its first model.
 
 use ndarray::{Array2, ArrayView2};
+use serde::{Deserialize, Serialize};
 
 use super::Settings;
+use super::checked::{Outcome, as_many};
 
 /// Rows that are kept: beyond, every second one goes, and of those to come as many.
 const KEPT: usize = 1 << 16;
@@ -15,7 +17,7 @@ const MOST_UNUSUAL: f64 = 0.5;
 const TOLD_AFTER: u32 = 4;
 
 /// The rows kept for the first fit, in the order of their time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct WarmUp {
     /// Row-major.
     values: Vec<f64>,
@@ -113,6 +115,12 @@ impl WarmUp {
         let whole = ArrayView2::from_shape((self.times.len(), columns), &self.values).expect("whole rows were kept");
         let times = kept.iter().map(|&row| self.times[row]).collect();
         (!kept.is_empty()).then(|| (whole.select(ndarray::Axis(0), &kept), times))
+    }
+
+    /// Whether all that is kept is of rows of so many columns.
+    pub(super) fn fits(&self, columns: usize) -> Outcome {
+        as_many("values", self.values.len(), self.times.len() * columns)?;
+        as_many("unusual", self.unusual.len(), self.times.len())
     }
 
     /// The part of the kept rows that is unusual, 0–1.

@@ -47,6 +47,9 @@ fn reach_of_run(run: &Run, saves: Option<&Path>) -> Reach {
     if let Some(address) = run.metrics {
         reach.listen(address.port());
     }
+    if let Some(file) = &run.state {
+        reach.write(file);
+    }
     if let Some(folder) = &run.pin {
         // What is pinned is made there, and taken away where an interface has gone or the start fails.
         reach.write_in(folder);

@@ -131,6 +131,7 @@ impl Draining {
         copied.fill(drained.flows());
         // Nobody has the copy before this: should this process be killed, the next one takes the epoch, or counts it as taken.
         drained.commit(copied.in_flows);
+        copied.drains = self.table.drains();
         let took = begun.elapsed();
         let bytes = copied.bytes();
         self.backlog.put(Message::Drained { copied: Box::new(copied), took, late, clock: clock() }, bytes);

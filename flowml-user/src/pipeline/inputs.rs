@@ -150,7 +150,7 @@ pub(super) fn meter(
     let name = file::name(path);
     let Wrong { problems, irregular } =
         count_whole(path, &mut offline, |frames| step.show(format!("metering {name}, {frames} frames")))?;
-    let Finished { learners, conserved, outputs } = offline.finish()?;
+    let Finished { learners, conserved, outputs, .. } = offline.finish()?;
     outputs?;
     ensure!(conserved, "{name}: packets received are not those in flows and those skipped");
     for problem in problems {

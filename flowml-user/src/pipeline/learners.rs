@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::budget::Budget;
 use crate::cli::AlarmLevel;
 use crate::dataset::RowType;
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
-use crate::model::{Below, Learner, ModelError, ModelFile, News, Settings, Snapshot, Status, Succession};
+use crate::model::{Below, Learner, ModelError, ModelFile, News, Settings, Snapshot, Status, Succession, fingerprint};
 use crate::sink::LearnerReport;
 
 /// The name of the learner of flows in reports and files.
@@ -17,7 +19,7 @@ const FLOWS: &str = "flows";
 pub(super) const HOSTS: &str = "hosts";
 
 /// A model that ships with flowml: of the ordinary traffic of the laboratory, as `cargo xtask corpus --models` makes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Builtin {
     /// Of what comes in and what goes out.
     Both,
@@ -59,6 +61,9 @@ pub struct Learners {
     /// Where the alarm level follows the number of rows: that of flows, and that of host windows.
     budgets: Option<[Budget; 2]>,
 }
+
+/// Learners as one run leaves them to the next: fingerprints of their columns, and those of flows and of host windows.
+pub(super) type KeptLearners = ([String; 2], [Succession; 2]);
 
 /// Where learners begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +133,13 @@ impl Learners {
             learners.set_alarms(level);
         }
         Ok(learners)
+    }
+
+    /// The same with this alarm level; where none is given, that of all models.
+    #[must_use]
+    pub fn with_alarms(mut self, level: Option<AlarmLevel>) -> Self {
+        self.set_alarms(level.unwrap_or(AlarmLevel::Probability(Settings::default().alpha)));
+        self
     }
 
     /// From now on models are made beside the path of the rows ([`Learner::learn_beside`]), as packets come meanwhile.
@@ -251,6 +263,27 @@ impl Learners {
             return Ok(None);
         }
         ModelFile::snapshot(path, &self.named().map(|(name, learner)| (name, learner.acting()))).map(Some)
+    }
+
+    /// What the next run needs to go on with them, once its columns were found to be the same.
+    pub(super) fn kept(&self) -> KeptLearners {
+        let fingerprints = [&self.flows, &self.hosts].map(|learner| fingerprint(learner.acting().columns()));
+        (fingerprints, [self.flows.clone(), self.hosts.clone()])
+    }
+
+    /// Those that an earlier run has left, for flows that have these columns.
+    ///
+    /// # Errors
+    /// If they learnt from other columns.
+    pub(super) fn of_kept((known, learners): KeptLearners, flows: FlowColumns) -> Result<Self, String> {
+        let [mut flows_learner, mut hosts_learner] = learners;
+        let [of_flows, of_hosts] = [flow_columns(flows), columns(HOST_FEATURES)];
+        if known != [&of_flows, &of_hosts].map(|columns| fingerprint(columns)) {
+            return Err("they were learnt of other columns".to_owned());
+        }
+        flows_learner.fit_to(&of_flows)?;
+        hosts_learner.fit_to(&of_hosts)?;
+        Ok(Self { flows: flows_learner, hosts: hosts_learner, budgets: None })
     }
 
     const fn named(&self) -> [(&'static str, &Succession); 2] {

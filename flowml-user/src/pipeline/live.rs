@@ -22,6 +22,7 @@ use super::learners::{Begin, Builtin, Learners, is_file};
 use super::overload::Overload;
 use super::shares::Shares;
 use super::stages::{Flows, Over, Status};
+use super::state::{Found, KeptState, Moment, Origin};
 use super::stop::Stop;
 use super::{Pipeline, inspector};
 use crate::capture::attach::Attachment;
@@ -39,7 +40,7 @@ use crate::process::kernel::Preemption;
 use crate::process::queue::Queue;
 use crate::process::service::Service;
 use crate::record::{Clock, Inspector};
-use crate::session::Timeouts;
+use crate::session::{Sessions, Timeouts};
 use crate::sink::{
     Closing, Console, Event, Events, InterfaceReport, Metrics, Pace, Scrapes, Sinks, Verbosity, counted, tell_last,
 };
@@ -120,21 +121,39 @@ pub(super) async fn learn(
         }
     }
     let pins = pins.map(|pins| keep(pins, &table, &mut attached)).transpose()?;
-    let earlier = pins.as_ref().map(|_| *table.earlier());
-    if let Some(pins) = &pins {
-        sinks.notice(&describe_pins(pins, table.earlier()));
+    let shares = Shares::of(arguments.memory_limit(), arguments.content.limit());
+    let (state, found) = match &arguments.state {
+        Some(path) => {
+            let moment = Moment::new(table.identity(), table.drains());
+            let sessions = Sessions::new(timeouts).with_capacity(shares.sessions).with_most_at_once(shares.judged);
+            KeptState::read(path, moment, origin(arguments), columns, sessions)
+        }
+        None => (None, Found::default()),
+    };
+    let Found { learners: known, open, over, notices, warnings } = found;
+    // What goes on is not lost.
+    let lost = open.as_ref().map_or(table.earlier().unreported, |open| open.without(table.earlier().unreported));
+    let earlier = pins.as_ref().map(|_| Account { unreported: lost, ..*table.earlier() });
+    notices.iter().for_each(|text| sinks.notice(text));
+    warnings.iter().for_each(|text| sinks.warn(text));
+    if let (Some(pins), Some(earlier)) = (&pins, &earlier) {
+        sinks.notice(&describe_pins(pins, earlier));
     }
+    let learners = known.map_or(learners, |known| known.with_alarms(arguments.alarms.level()));
     let reports = reports(&attached);
     let metrics = Metrics::new(&reports, size.shape.entries(), size.cpus);
     // It serves until this is dropped.
     let _serving = scrapes.map(|scrapes| scrapes.serve(metrics.registry()));
     let closing = Closing::default();
     let sinks = sinks.with_metrics(Some(metrics)).with_closing(closing.clone());
-    let shares = Shares::of(arguments.memory_limit(), arguments.content.limit());
     let mut pipeline = Pipeline::new(timeouts, reports, Some(learners.beside()), sinks, monotonic_ns(), rand::random())
         .with_inspector(inspector)
+        .resume(open)
         .after(earlier)
         .within(shares);
+    if let Some(over) = over {
+        pipeline.end_over(over);
+    }
     stop.after(arguments.duration);
 
     let (kept, dues) = KeptModel::new(arguments, columns, reach)?;
@@ -159,6 +178,7 @@ pub(super) async fn learn(
     let flows = Flows {
         pipeline,
         kept,
+        state,
         service: own_service,
         returns,
         status: own_status,
@@ -192,6 +212,9 @@ pub(super) async fn learn(
     if !finished.conserved {
         bail!("the account does not balance: packets received are not those in flows and those skipped");
     }
+    let mut unreported = lost;
+    unreported.add(finished.left.counted.packets, finished.left.counted.bytes);
+    table.set_unreported(unreported);
     table.set_reported();
     if let Some(pins) = pins.filter(|_| arguments.verbosity() >= Verbosity::Summary) {
         tell_last(&told(Priority::Information, &describe_kept(&pins)));
@@ -207,6 +230,12 @@ fn begin(arguments: &Run) -> Begin<'_> {
         Some(path) => Begin::Builtin(Builtin::named(path).unwrap_or_else(|| builtin(arguments))),
         None => Begin::Builtin(builtin(arguments)),
     }
+}
+
+/// With which model learners begin that no file has.
+fn origin(arguments: &Run) -> Option<Origin> {
+    let has_file = arguments.model.as_deref().is_some_and(is_file);
+    Origin::of(begin(arguments)).filter(|_| !has_file)
 }
 
 /// What ships with flowml for what is seen.

@@ -17,7 +17,7 @@ use crate::features::{Feature, FlowColumns, FlowRow, HOST_FEATURES, HostWindows,
 use crate::incident::Incidents;
 use crate::model::{Opinion, Verdict};
 use crate::record::{Clock, FlowRecord, Inspector};
-use crate::session::{Ended, Kept, Sessions, Timeouts, informed};
+use crate::session::{Ended, Kept, Left, Sessions, Timeouts, informed};
 use crate::sink::{InterfaceReport, IntervalReport, Level, Shedding, SinkError, Sinks, Totals, counted};
 use crate::witness::{Finding, Witnesses};
 
@@ -50,6 +50,7 @@ pub mod report;
 mod shares;
 mod shed;
 mod stages;
+mod state;
 mod stop;
 mod teaching;
 #[cfg(test)]
@@ -63,6 +64,7 @@ use lasting::Lasting;
 use learners::Learners;
 use shares::Shares;
 use shed::Shed;
+use state::{KeptState, Open, Over};
 
 /// Over how long a host is judged.
 pub const WINDOW: Duration = Duration::from_secs(2);
@@ -168,6 +170,28 @@ impl Pipeline {
         self
     }
 
+    /// Goes on with what an earlier run has left open.
+    #[must_use]
+    fn resume(mut self, open: Option<Open>) -> Self {
+        if let Some(Open { sessions, windows, witnesses, incidents, left }) = open {
+            (self.sessions, self.windows, self.witnesses, self.incidents) = (sessions, windows, *witnesses, *incidents);
+            self.totals.taken_over = left;
+        }
+        self
+    }
+
+    /// Gives records to sessions that an earlier run has left, and that cannot go on.
+    fn end_over(&mut self, Over { mut sessions, clock, left }: Over) {
+        self.totals.taken_over = left;
+        loop {
+            let ended = sessions.flush();
+            if ended.is_empty() {
+                return;
+            }
+            ended.iter().for_each(|ended| self.record(ended, None, clock));
+        }
+    }
+
     /// Goes on after agents that took so much from the table.
     #[must_use]
     fn after(mut self, earlier: Option<Account>) -> Self {
@@ -217,6 +241,9 @@ impl Pipeline {
         // What waits when the run ends is counted, and no more.
         let hurries = sinks.closing().merges_intervals();
         let watches = self.watches;
+        if !watches {
+            witnesses.look_away();
+        }
         // Without learners there are no anomalies to join.
         let mut incidents = self.learners.is_some().then_some(&mut self.incidents);
         let (in_flows, flows_new) = (&mut self.totals.in_flows, &mut self.interval.flows_new);
@@ -580,13 +607,62 @@ impl Pipeline {
         self.sinks.end();
         self.end_sessions(clock);
         self.end_incidents(clock);
-        let unaccounted = |of: fn(&Count) -> u64| of(&self.totals.in_flows).abs_diff(of(&self.recorded));
+        self.close()
+    }
+
+    /// Ends the run, and leaves to the next one what is open. Where that cannot be, it ends as well.
+    #[must_use]
+    fn leave(mut self, state: &mut KeptState, clock: Clock) -> Finished {
+        self.sinks.end();
+        match state.leave(&mut self, clock) {
+            Ok(left) => {
+                self.totals.left_open = left;
+                self.end_without_time(left.sessions, clock);
+                self.close()
+            }
+            Err(error) => {
+                self.warn(&format!("{error:#}; what is open ends"));
+                self.end_sessions(clock);
+                self.end_incidents(clock);
+                self.close()
+            }
+        }
+    }
+
+    /// Ends the sessions that there was no time to leave to the next run, behind so many that were.
+    fn end_without_time(&mut self, left: u64, clock: Clock) {
+        let ended = self.sessions.take_ended();
+        if ended.is_empty() {
+            return;
+        }
+        let place = usize::try_from(left).unwrap_or(usize::MAX);
+        let mut last = Last { place, ..Last::of(place.saturating_add(ended.len())) };
+        self.end_last_flows(&ended, &mut last, clock);
+        self.sinks.without_records(last.without, last.sessions_without);
+        let Last { aggregated, without, .. } = last;
+        self.sinks.warn(&format!(
+            "there was no time to leave {} to the next run: {aggregated} of one packet are in aggregate records, and {without} \
+             have no record",
+            counted(ended.len() as u64, "open session")
+        ));
+        let _told_in_totals = self.end_shedding(clock);
+    }
+
+    fn close(mut self) -> Finished {
+        let unaccounted = |of: fn(&Count) -> u64| {
+            let [came, went] = [
+                [&self.totals.in_flows, &self.totals.taken_over.counted],
+                [&self.recorded, &self.totals.left_open.counted],
+            ];
+            came.map(of).iter().sum::<u64>().abs_diff(went.map(of).iter().sum())
+        };
         self.totals.unaccounted =
             Count { packets: unaccounted(|count| count.packets), bytes: unaccounted(|count| count.bytes) };
         (self.totals.incidents, self.totals.incidents_left_out) = self.incidents.totals();
         let conserved = self.totals.is_conserved();
+        let left = self.totals.left_open;
         let outputs = self.sinks.finish(&self.totals);
-        Finished { learners: self.learners, conserved, outputs }
+        Finished { learners: self.learners, conserved, outputs, left }
     }
 }
 
@@ -603,6 +679,8 @@ pub struct Finished {
     pub learners: Option<Learners>,
     /// Whether received = in flows + skipped.
     pub conserved: bool,
+    /// What is open for the next run.
+    pub left: Left,
     /// Whether all rows are where they should be.
     pub outputs: Result<(), SinkError>,
 }

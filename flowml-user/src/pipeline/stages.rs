@@ -8,10 +8,11 @@ use anyhow::{Context, Result};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::drain::Returns;
-use super::kept::KeptModel;
+use super::kept::{Due, KeptModel};
 use super::lasting::Lasting;
 use super::live::Message;
 use super::overload::{Change, Overload, Pressure};
+use super::state::KeptState;
 use super::{Finished, Pipeline};
 use crate::capture::kernel::monotonic_ns;
 use crate::process::memory;
@@ -68,6 +69,8 @@ impl Status {
 pub(super) struct Flows {
     pub(super) pipeline: Pipeline,
     pub(super) kept: KeptModel,
+    /// Where the next run finds what is open at the end of this one.
+    pub(super) state: Option<KeptState>,
     pub(super) service: Arc<Service>,
     pub(super) returns: Returns,
     pub(super) status: Arc<Status>,
@@ -102,7 +105,11 @@ impl Flows {
                 let _reader_gone = self.pipeline.end_interval(at_ns, last);
             }
             self.kept.finish(&mut self.pipeline);
-            (self.pipeline.finish(last), self.kept)
+            let finished = match &mut self.state {
+                Some(state) => self.pipeline.leave(state, last),
+                None => self.pipeline.finish(last),
+            };
+            (finished, self.kept)
         });
         thread.map(Running).context("cannot start the thread that processes flows")
     }
@@ -149,6 +156,9 @@ impl Flows {
                 pipeline.absorb(&copied.head, copied.occupancy, copied.flows());
                 pipeline.drained(took, late);
                 let at_ns = copied.time_ns;
+                if let Some(state) = &mut self.state {
+                    state.drained(copied.drains);
+                }
                 // The drain may have ended, and then nobody fills it again.
                 let _ = self.returns.send(*copied);
                 *last = clock;
@@ -159,6 +169,9 @@ impl Flows {
                         over.tell();
                     }
                     self.kept.look(pipeline);
+                    if let Some(state) = &mut self.state {
+                        state.look(pipeline);
+                    }
                     self.status.set(pipeline.status());
                     let open = pipeline.open_sessions();
                     self.most_open = self.most_open.max(open);
@@ -185,7 +198,12 @@ impl Flows {
                     over.tell();
                 }
             }
-            Message::Model(due) => self.kept.meet(due, pipeline, &self.service),
+            Message::Model(due) => {
+                if let (Due::Save, Some(state)) = (due, &mut self.state) {
+                    state.save(pipeline);
+                }
+                self.kept.meet(due, pipeline, &self.service);
+            }
             Message::LeaveScreen => pipeline.sinks().leave_screen(),
         }
     }

@@ -55,7 +55,7 @@ fn pipeline(folder: &tempfile::TempDir) -> (Pipeline, impl FnOnce() -> Vec<Value
 }
 
 /// Takes packets as one epoch.
-fn absorb(pipeline: &mut Pipeline, packets: &[Sample]) {
+pub(super) fn absorb(pipeline: &mut Pipeline, packets: &[Sample]) {
     let mut flows: HashMap<_, Vec<Sample>> = HashMap::new();
     packets.iter().for_each(|packet| flows.entry((packet.source, packet.destination)).or_default().push(*packet));
     let parts: Vec<_> = flows.values().map(|samples| counted_of(samples)).collect();

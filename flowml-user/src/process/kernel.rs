@@ -19,6 +19,13 @@ pub fn release() -> String {
     release.trim().to_owned()
 }
 
+/// What is another one each time that the host starts; nothing where the kernel does not say.
+#[must_use]
+pub fn boot() -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    boot.trim().to_owned()
+}
+
 /// Major and minor number of a release as in `6.18.5-amd64`.
 #[must_use]
 pub fn version(release: &str) -> Option<(u32, u32)> {

@@ -13,6 +13,7 @@ use flowml_common::flow::{Direction, Endpoint, FIRST_PACKETS, FlowKey, FlowStats
 use flowml_common::headers::Mac;
 use flowml_common::packet::{Hook, Sender};
 use flowml_common::time::to_micros;
+use serde::{Deserialize, Serialize};
 
 use crate::session::{EndReason, Ended, Evidence};
 
@@ -21,7 +22,7 @@ pub use content::{Content, FirstPayload, Inspector, MATCH_PREFIX, Pattern, Patte
 pub use identifiers::{CONTENT_IDENTIFIERS, FLOW_IDENTIFIERS, Identifier, Kind, Value};
 
 /// From the clock of the capture to Unix time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
     offset_ns: i64,
 }

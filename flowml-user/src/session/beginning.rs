@@ -1,12 +1,13 @@
 //! What the two hosts of a record did around its beginning: the counts of their host windows that a session keeps.
 
 use flowml_common::flow::Part;
+use serde::{Deserialize, Serialize};
 
 use super::{Ended, Initiator, InitiatorRule, Record, Session, Standing};
 
 /// What a host did in one role, within one host window. Amounts beyond 32 bits count as the largest of 32 bits: a million
 /// sessions keep two of these each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostCounts {
     /// Flows with packets in the window.
     pub flows: u32,
@@ -46,7 +47,7 @@ fn share(part: u32, whole: u32) -> f64 {
 }
 
 /// What the initiator of a record did over minutes, as decayed counts: an event of one time constant ago counts 1/e.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SlowCounts {
     /// Addresses that it opened flows to; ten minutes.
     pub peers: f32,
@@ -57,7 +58,7 @@ pub struct SlowCounts {
 }
 
 /// The windows of both hosts that ended with the interval in which a record began.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BeginWindows {
     /// What the initiator did, in the flows that it opened.
     pub source: HostCounts,

@@ -1,11 +1,12 @@
 //! What TCP says of a session: how its sides opened the connection, and whether they have ended it.
 
 use flowml_common::flow::{FIN, FlowStats, Opening, RST};
+use serde::{Deserialize, Serialize};
 
 use super::bit;
 
 /// What TCP has said in a session, by sender.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Connection {
     openings: [Option<Opening>; 2],
     fins: [bool; 2],

@@ -5,12 +5,13 @@ use std::fmt;
 use flowml_common::content::{Content, Contents as PartContents};
 use flowml_common::flow::FlowStats;
 use flowml_common::packet::Sender;
+use serde::{Deserialize, Serialize};
 
 /// What is kept of both directions, by [`Sender`]. The records of one session have the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contents([Option<Kept>; 2]);
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
     time_ns: u64,
     bytes: Box<[u8]>,

@@ -6,12 +6,13 @@ use flowml_common::flow::{ACK, Address, FlowKey, FlowStats, RST, SYN};
 use flowml_common::headers::protocol;
 use flowml_common::packet::{Sender, icmp_answer, is_icmp_error, is_icmp_question};
 use flowml_common::quote::Quote;
+use serde::{Deserialize, Serialize};
 
 use super::bit;
 use super::services::{is_service, is_service_to};
 
 /// What shows who opened a session, the strongest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Evidence {
     /// One side alone sent a SYN without ACK: it opened the session.
     Syn,
@@ -46,7 +47,7 @@ impl Evidence {
 }
 
 /// Who opened a session, as far as is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Initiator {
     /// The end of the key that did.
     pub sender: Sender,
@@ -65,7 +66,7 @@ pub enum InitiatorRule {
 }
 
 /// What is known of the initiator besides what the packets of the record say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Known {
     /// Who opened the session that this one continues, or the record before.
     pub(super) earlier: Option<Sender>,

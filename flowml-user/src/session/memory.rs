@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use ahash::RandomState;
 use flowml_common::flow::FlowKey;
 use flowml_common::packet::Sender;
+use serde::{Deserialize, Serialize};
 
 /// Sessions of a generation. Two of them take at most 16 MiB, whatever comes.
 const CAPACITY: usize = 1 << 16;
 
 /// The initiators of at least the last [`CAPACITY`] sessions that are remembered, and of at most twice as many: when a
 /// generation is full, that before it is forgotten.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Memory {
     young: HashMap<FlowKey, Sender, RandomState>,
     old: HashMap<FlowKey, Sender, RandomState>,

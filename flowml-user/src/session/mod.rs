@@ -7,6 +7,7 @@ mod initiator;
 mod memory;
 #[cfg(test)]
 pub(crate) mod samples;
+mod saved;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use flowml_common::packet::Sender;
 use flowml_common::quote::Quote;
 use flowml_common::table::Count;
 use flowml_common::time::Boundaries;
+use serde::{Deserialize, Serialize};
 
 pub use beginning::{BeginWindows, HostCounts, SlowCounts};
 use connection::Connection;
@@ -31,10 +33,11 @@ use initiator::Known;
 pub(crate) use initiator::informed;
 pub use initiator::{Evidence, Initiator, InitiatorRule};
 use memory::Memory;
+pub use saved::Left;
 use timers::Timers;
 
 /// Why a record ends: the numbers of IPFIX's `flowEndReason` (IE 136).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum EndReason {
     /// No packet came for the idle timeout.
@@ -142,7 +145,7 @@ pub fn bytes_of_one(payload: Option<PayloadLimit>) -> usize {
 const LOOKS: usize = 64;
 
 /// A record's worth of a session, complete.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
     /// Which flow.
     pub key: FlowKey,
@@ -205,6 +208,7 @@ impl Standing {
 }
 
 /// The record in the making.
+#[derive(Serialize, Deserialize)]
 enum Record {
     /// The session's first.
     First(FlowStats),
@@ -212,6 +216,7 @@ enum Record {
     Further(Option<FlowStats>),
 }
 
+#[derive(Serialize, Deserialize)]
 struct Session {
     key: FlowKey,
     record: Record,

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 /// The resolution, ns.
 const TICK_NS: u64 = 100_000_000;
 
 /// Numbers by tick. What is scheduled is never moved: whoever reschedules a number remembers the tick that counts, and
 /// ignores the number when it comes under another.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Timers(BTreeMap<u64, Vec<u32>>);
 
 impl Timers {
@@ -48,6 +50,11 @@ impl Timers {
                 None => drop(entry.remove()),
             }
         }
+    }
+
+    /// All numbers, also those that come under another tick by now.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = &u32> {
+        self.0.values().flatten()
     }
 
     /// Forgets all.

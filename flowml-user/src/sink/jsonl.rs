@@ -15,6 +15,7 @@ use crate::features::{FlowRow, HostWindow};
 use crate::incident::{Incident, State};
 use crate::model::{Reason, Verdict};
 use crate::record::{Clock, Value};
+use crate::session::Left;
 
 /// Hands what writes a row to `row`, row by row; an anomaly follows the flow or host window that it is of.
 pub(super) fn write(batch: &Batch, mut row: impl FnMut(&dyn Fn(&mut Vec<u8>))) {
@@ -131,6 +132,10 @@ struct SummaryRow<'a> {
     drains: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     earlier: Option<EarlierRow<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    taken_over: Option<LeftRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_open: Option<LeftRow>,
     collectors: &'a [CollectorReport],
     losses: &'a [OutputLoss],
     interfaces: Vec<InterfaceRow<'a>>,
@@ -149,6 +154,14 @@ struct EarlierRow<'a> {
     bytes_in_flows: u64,
     bytes_skipped: Named<'a, u64>,
     bytes_unreported: u64,
+}
+
+/// Sessions that one run leaves to the next, and what is in no record of them.
+#[derive(Serialize)]
+struct LeftRow {
+    sessions: u64,
+    packets: u64,
+    bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -190,6 +203,11 @@ fn earlier(account: &Account) -> EarlierRow<'static> {
     }
 }
 
+fn left(left: &Left) -> Option<LeftRow> {
+    let &Left { sessions, counted: Count { packets, bytes } } = left;
+    (sessions > 0).then_some(LeftRow { sessions, packets, bytes })
+}
+
 /// Appends the summary.
 pub(super) fn write_summary(line: &mut Vec<u8>, summary: &Summary) {
     let Summary { totals, rows, collectors, losses } = summary;
@@ -223,6 +241,8 @@ pub(super) fn write_summary(line: &mut Vec<u8>, summary: &Summary) {
         sessions_displaced: totals.shedding.displaced,
         drains: totals.drains,
         earlier: totals.earlier.as_ref().map(earlier),
+        taken_over: left(&totals.taken_over),
+        left_open: left(&totals.left_open),
         collectors,
         losses,
         interfaces: totals

@@ -11,6 +11,7 @@ use super::shedding::{Level, Shedding};
 use crate::incident::Incident;
 use crate::model::{ClusterSummary, Status};
 use crate::record::Clock;
+use crate::session::Left;
 
 /// An interface that is metered, or a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +151,10 @@ pub struct Totals {
     pub shedding: Shedding,
     /// Where the table outlives agents, what those before this one took from it.
     pub earlier: Option<Account>,
+    /// What an earlier run had left open, and this one went on with.
+    pub taken_over: Left,
+    /// What this one has left open for the next.
+    pub left_open: Left,
     /// Of what is in flows, what is in no record that was made, lost or left out: nothing, or the agent is wrong.
     pub unaccounted: Count,
 }

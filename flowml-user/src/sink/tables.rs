@@ -187,6 +187,12 @@ impl SummaryView<'_> {
         if let Some(earlier) = &totals.earlier {
             lines.extend(wrap(&before(earlier), width, [2, 4]));
         }
+        for (words, of) in [("gone on with", totals.taken_over), ("left to the next run", totals.left_open)] {
+            if of.sessions > 0 {
+                let [sessions, packets] = [counted(of.sessions, "open session"), counted(of.counted.packets, "packet")];
+                lines.extend(wrap(&format!("{words}: {sessions} with {packets}"), width, [2, 4]));
+            }
+        }
         let records = format!(
             "records: {} of {}, {}, {}",
             counted(rows.flows, "flow"),

@@ -11,6 +11,7 @@
 
 use flowml_common::flow::{Address, FlowKey, SYN};
 use flowml_common::headers::protocol;
+use serde::{Deserialize, Serialize};
 
 use super::contact::{Contact, flagged, goes_on};
 use super::news::News;
@@ -25,6 +26,7 @@ const HANDSHAKES: usize = 1 << 16;
 const MANY: u64 = 20;
 
 /// A handshake whose SYN was not seen.
+#[derive(Serialize, Deserialize)]
 struct Handshake {
     victim: Address,
     server: Address,
@@ -38,6 +40,7 @@ struct Handshake {
 }
 
 /// The handshakes that do not go on.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Amplifiers {
     handshakes: Generations<FlowKey, Handshake>,
     news: News<FlowKey>,

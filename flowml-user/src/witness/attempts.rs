@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use ahash::RandomState;
 use flowml_common::flow::{ACK, Address, FlowKey, RST, SYN};
 use flowml_common::headers::protocol;
+use serde::{Deserialize, Serialize};
 
 use super::contact::{Contact, established, flagged, goes_on, is_unicast};
 
@@ -32,7 +33,7 @@ const EPHEMERAL: u16 = 32_768;
 const QUESTION: u64 = 2;
 
 /// What an attempt led to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Outcome {
     /// An answer, or a connection.
     Success,
@@ -47,7 +48,7 @@ pub(super) enum Outcome {
 }
 
 /// An attempt that is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Attempt {
     pub(super) at_ns: u64,
     pub(super) source: Address,
@@ -77,7 +78,7 @@ enum Said {
 }
 
 /// The attempts that wait for an outcome.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Attempts {
     pending: HashMap<FlowKey, Attempt, RandomState>,
     over: Vec<Attempt>,
@@ -148,6 +149,11 @@ impl Attempts {
             Said::Wait(outcome) if contact.protocol == protocol::TCP => Some(attempt(outcome)),
             Said::Wait(_) | Said::Nothing => None,
         }
+    }
+
+    /// Answers were counted and not seen: of those that wait there is no outcome.
+    pub(super) fn look_away(&mut self) {
+        self.pending.clear();
     }
 
     /// The attempts for which there was no answer in time, in their order; at the end of a run, in what time there was.

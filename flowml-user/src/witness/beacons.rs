@@ -15,6 +15,7 @@
 
 use flowml_common::flow::Address;
 use flowml_common::headers::protocol;
+use serde::{Deserialize, Serialize};
 
 use super::attempts::{Attempt, Outcome};
 use super::news::News;
@@ -37,6 +38,7 @@ const MONITORED: usize = 3;
 const MEMORY_NS: u64 = 3_600_000_000_000;
 
 /// A source that has called a target at least once.
+#[derive(Serialize, Deserialize)]
 struct Pair {
     walk: Walk,
     is_beacon: bool,
@@ -92,6 +94,7 @@ impl Pair {
 /// Source, target and port.
 type Key = (Address, Address, u16);
 
+#[derive(Serialize, Deserialize)]
 pub(super) struct Beacons {
     pairs: Generations<Key, Pair>,
     /// Who called a target first; none where others did too.

@@ -12,6 +12,7 @@
 
 use flowml_common::flow::Address;
 use flowml_common::packet::Sender;
+use serde::{Deserialize, Serialize};
 
 use super::contact::Contact;
 use super::news::News;
@@ -35,7 +36,7 @@ const LEAST: u64 = 1 << 20;
 /// The chance of an alarm in a minute.
 const BOUND: f64 = 1e-4;
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Host {
     born_ns: u64,
     minute: u64,
@@ -49,6 +50,7 @@ struct Host {
     last_ns: u64,
 }
 
+#[derive(Serialize, Deserialize)]
 pub(super) struct Exfiltration {
     hosts: Generations<Address, Host>,
     news: News<Address>,

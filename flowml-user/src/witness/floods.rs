@@ -17,6 +17,7 @@
 
 use flowml_common::flow::{Address, Endpoint, FlowKey};
 use flowml_common::headers::protocol;
+use serde::{Deserialize, Serialize};
 
 use super::attempts::{Attempt, Outcome};
 use super::contact::{Contact, is_unicast};
@@ -46,6 +47,7 @@ const SERVICES: [u16; 24] = [
 ];
 
 /// The gauges of all kinds.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Floods {
     syn: Gauges,
     /// Of scans.

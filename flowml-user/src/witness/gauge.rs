@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use ahash::RandomState;
 use flowml_common::flow::Address;
+use serde::{Deserialize, Serialize};
 
 use super::contact::prefix;
 use super::sequential::{ALPHA, Cusum};
@@ -35,7 +36,7 @@ const LIGHT: u64 = 10;
 const SPREAD_HOSTS: f64 = 8.0;
 
 /// What a test says of a flood of its kind.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Rule {
     pub(super) kind: Kind,
     /// So many events a second are ordinary for any host.
@@ -65,7 +66,7 @@ pub(super) struct Event {
 /// The sources of most events, by the space-saving algorithm (A. Metwally, D. Agrawal, A. El Abbadi, "Efficient computation of
 /// frequent and top-k elements in data streams", ICDT 2005): where there is no room, the new one takes the place and the count of the
 /// least.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Heaviest {
     sources: Vec<(Address, u64)>,
     all: u64,
@@ -95,7 +96,7 @@ impl Heaviest {
     }
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Gauge {
     born_ns: u64,
     /// Of this interval.
@@ -119,6 +120,7 @@ struct Gauge {
 }
 
 /// The gauges of one kind.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Gauges {
     rule: Rule,
     hosts: Generations<Address, Gauge>,

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use flowml_common::headers::protocol;
+use serde::{Deserialize, Serialize};
 
 /// What an incident is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// One host tries many ports of another.
     PortScan,
@@ -49,7 +50,7 @@ pub struct Story {
 }
 
 /// What was counted of an incident. What a kind does not count is 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// IP protocol.
     pub protocol: u8,

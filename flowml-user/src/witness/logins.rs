@@ -17,6 +17,7 @@
 
 use flowml_common::flow::{Address, Direction, FIN, RST, SYN};
 use flowml_common::headers::protocol;
+use serde::{Deserialize, Serialize};
 
 use super::contact::flagged;
 use super::news::News;
@@ -49,7 +50,7 @@ const GREETING: u16 = 64;
 /// Services of logins in which the server speaks first or both do: FTP, SSH, Telnet, POP3, IMAP, submission, VNC, RDP.
 const SERVICES: [u16; 8] = [21, 22, 23, 110, 143, 587, 3389, 5900];
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Pair {
     alike: Walk,
     parallel: Walk,
@@ -67,6 +68,7 @@ struct Pair {
 /// Source, target and port.
 type Key = (Address, Address, u16);
 
+#[derive(Serialize, Deserialize)]
 pub(super) struct Logins {
     pairs: Generations<Key, Pair>,
     news: News<Key>,

@@ -37,6 +37,7 @@ use exfiltration::Exfiltration;
 use floods::Floods;
 use logins::Logins;
 use scans::Scans;
+use serde::{Deserialize, Serialize};
 use slow::Slow;
 use tunnels::Tunnels;
 use visibility::Visibility;
@@ -45,7 +46,7 @@ use visibility::Visibility;
 const NAMED: usize = 8;
 
 /// Hosts on one side of a finding.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Party {
     /// The first of them.
     pub named: Vec<Address>,
@@ -87,6 +88,7 @@ pub struct Finding {
 }
 
 /// All tests.
+#[derive(Serialize, Deserialize)]
 pub struct Witnesses {
     visibility: Visibility,
     attempts: Attempts,
@@ -141,6 +143,11 @@ impl Witnesses {
         self.slow.observe(&contact);
         self.exfiltration.observe(&contact);
         self.tunnels.observe(&contact, visible);
+    }
+
+    /// Takes note that packets were counted which no test has seen: what is missing since then says nothing.
+    pub fn look_away(&mut self) {
+        self.attempts.look_away();
     }
 
     /// Takes sessions that have ended.

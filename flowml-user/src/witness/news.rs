@@ -4,8 +4,11 @@ use std::collections::HashSet;
 use std::hash::Hash;
 
 use ahash::RandomState;
+use serde::{Deserialize, Serialize};
 
 /// Keys of findings. It takes no more room than there are different keys, however often one is added.
+#[derive(Serialize, Deserialize)]
+#[serde(bound(deserialize = "K: Eq + Hash + Deserialize<'de>"))]
 pub(super) struct News<K>(HashSet<K, RandomState>);
 
 impl<K> Default for News<K> {

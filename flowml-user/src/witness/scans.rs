@@ -16,6 +16,7 @@ use std::collections::HashSet;
 use ahash::RandomState;
 use flowml_common::flow::Address;
 use flowml_common::headers::protocol;
+use serde::{Deserialize, Serialize};
 
 use super::attempts::{Attempt, Outcome};
 use super::news::News;
@@ -39,7 +40,7 @@ const LONGEST_PROBE: u64 = 128;
 pub const REPEATS: u64 = 10;
 
 /// What a walk is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 enum Of {
     /// The ports of one host.
     Ports { source: Address, target: Address, protocol: u8 },
@@ -49,7 +50,7 @@ enum Of {
     Answers { victim: Address },
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Scan {
     walk: Walk,
     is_scan: bool,
@@ -67,10 +68,32 @@ struct Scan {
     targets: Party,
 }
 
+/// The hash of contacts, by a secret that is kept with them.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(from = "[u64; 4]", into = "[u64; 4]")]
+struct Secret {
+    words: [u64; 4],
+    state: RandomState,
+}
+
+impl From<[u64; 4]> for Secret {
+    fn from(words: [u64; 4]) -> Self {
+        let [a, b, c, d] = words;
+        Self { words, state: RandomState::with_seeds(a, b, c, d) }
+    }
+}
+
+impl From<Secret> for [u64; 4] {
+    fn from(secret: Secret) -> Self {
+        secret.words
+    }
+}
+
 /// The walks of all sources.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Scans {
     contacts: Generations<u64, ()>,
-    secret: RandomState,
+    secret: Secret,
     walks: Generations<Of, Scan>,
     /// Walks that have found a scan, and perhaps some that are forgotten. Mostly there is none, and an attempt needs no look-up.
     found: HashSet<Of, RandomState>,
@@ -81,7 +104,7 @@ impl Scans {
     pub(super) fn new() -> Self {
         Self {
             contacts: Generations::new(CONTACTS),
-            secret: RandomState::new(),
+            secret: Secret::from(rand::random::<[u64; 4]>()),
             walks: Generations::new(2 * WALKS),
             found: HashSet::default(),
             news: News::default(),
@@ -90,7 +113,7 @@ impl Scans {
 
     pub(super) fn observe(&mut self, attempt: &Attempt) {
         let &Attempt { source, target, port, protocol, outcome, at_ns, visible, .. } = attempt;
-        let contact = self.secret.hash_one((source, target, port, protocol));
+        let contact = self.secret.state.hash_one((source, target, port, protocol));
         let mut is_first = false;
         self.contacts.entry(contact, at_ns, || is_first = true);
         if !is_first {

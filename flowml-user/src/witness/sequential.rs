@@ -8,6 +8,8 @@
 //!   likelihood ratio of two Poisson rates. Each interval begins such a walk, so the chance of a false alarm in `n` intervals is
 //!   at most `n · ALPHA`.
 
+use serde::{Deserialize, Serialize};
+
 /// The chance of a false alarm: for each walk, and for each interval of a [`Cusum`].
 pub(super) const ALPHA: f64 = 1e-6;
 
@@ -38,7 +40,7 @@ pub(super) enum Stand {
 }
 
 /// A sequence of trials.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Walk {
     log_ratio: f64,
 }
@@ -78,7 +80,7 @@ impl Walk {
 const TRAIN: f64 = 16.0;
 
 /// A rate that is watched for a change from `ordinary`, a second, to twice that.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Cusum {
     log_ratio: f64,
 }

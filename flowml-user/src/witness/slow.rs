@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, HashMap};
 use ahash::RandomState;
 use flowml_common::flow::{Address, FIN, FlowKey, RST, SYN};
 use flowml_common::headers::protocol;
+use serde::{Deserialize, Serialize};
 
 use super::contact::{Contact, established, flagged};
 use super::{Evidence, Finding, Kind, Party};
@@ -54,6 +55,7 @@ const GIVEN_UP_NS: u64 = 60_000_000_000;
 /// A receive window below a segment of Ethernet (1,500 bytes less the headers of IPv4 and TCP).
 const NARROW: u16 = 1460;
 
+#[derive(Serialize, Deserialize)]
 struct Watched {
     source: Address,
     target: Address,
@@ -73,7 +75,7 @@ struct Watched {
 }
 
 /// How far a watched connection is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
     /// The server waits for the rest of the request.
     Open,
@@ -157,7 +159,7 @@ fn acknowledgements(Contact { sent, .. }: &Contact<'_>) -> u64 {
     sent.packets.saturating_sub(sent.payload_packets + flagged(sent, SYN))
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Slow {
     connections: HashMap<FlowKey, Watched, RandomState>,
 }

@@ -20,6 +20,7 @@
 
 use flowml_common::flow::{Address, Direction};
 use flowml_common::headers::protocol;
+use serde::{Deserialize, Serialize};
 
 use super::contact::Contact;
 use super::sequential::{ALPHA, Cusum, Hypotheses, Stand, Walk};
@@ -58,7 +59,7 @@ const TRIALS: u64 = 4;
 const DOMAIN: u16 = 53;
 
 /// What was counted of one test, and whether it found a tunnel.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Counted {
     is_tunnel: bool,
     evidence: Evidence,
@@ -91,7 +92,7 @@ impl Counted {
 }
 
 /// A walk over what a host asks another.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Test {
     walk: Walk,
     counted: Counted,
@@ -108,7 +109,7 @@ impl Test {
 }
 
 /// The questions of one host to another.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Questions {
     /// Over questions that are long.
     long: Test,
@@ -152,7 +153,7 @@ impl Questions {
 }
 
 /// The large pings of one host to another.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Pings {
     change: Cusum,
     /// Of this interval.
@@ -171,6 +172,7 @@ impl Pings {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 pub(super) struct Tunnels {
     questions: Generations<[Address; 2], Questions>,
     /// The pairs with questions in this interval: nothing changes for others.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use ahash::RandomState;
 use flowml_common::headers::protocol;
+use serde::{Deserialize, Serialize};
 
 use super::contact::{Contact, established};
 
@@ -14,7 +15,7 @@ const INTERFACES: usize = 1024;
 const NEGLIGIBLE: f64 = 0.01;
 
 /// Flows of an interface by what was seen of them.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Seen {
     /// Packets of both ends.
     both: f64,
@@ -23,7 +24,7 @@ struct Seen {
 }
 
 /// By interface, which flows were seen in both directions.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Visibility {
     interfaces: HashMap<u32, Seen, RandomState>,
 }

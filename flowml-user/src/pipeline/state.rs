@@ -1,0 +1,351 @@
+//! The file of `--state`: what one run leaves open for the next, and what has been learnt.
+//!
+//! What is open goes on where nobody has drained the same flow table since: the file says after which drain it was left. Where
+//! there is no such table any more, open sessions end. Before either, the file gets another name, under which it is good for the first
+//! alone. So nothing in it is reported twice, whoever crashes when.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+
+use anyhow::Result;
+use flowml_common::table::Count;
+use serde::{Deserialize, Serialize};
+
+use super::Pipeline;
+use super::learners::{Begin, Builtin, KeptLearners, Learners};
+use crate::features::{FlowColumns, HostWindows};
+use crate::incident::Incidents;
+use crate::process::kernel::boot;
+use crate::process::replace::replace;
+use crate::process::state::{Reader, StateError, Writer, write_file};
+use crate::record::Clock;
+use crate::session::{Left, Sessions};
+use crate::sink::counted;
+use crate::witness::Witnesses;
+
+#[cfg(test)]
+mod tests;
+
+/// When something was left open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Moment {
+    /// Times are those of a clock that begins with the host.
+    boot: String,
+    table: [u8; 20],
+    drains: u64,
+}
+
+impl Moment {
+    /// After so many drains of a flow table.
+    pub(super) fn new(table: [u8; 20], drains: u64) -> Self {
+        Self { boot: boot(), table, drains }
+    }
+
+    /// What has become by now of what was left at this moment.
+    fn fate(&self, now: &Self) -> Fate {
+        if self.boot != now.boot {
+            Fate::Ends("the host was started again since")
+        } else if self.table != now.table {
+            Fate::Ends("the flow table is another one")
+        } else if self.drains != now.drains {
+            Fate::IsPast
+        } else {
+            Fate::GoesOn
+        }
+    }
+}
+
+/// What becomes of what was left open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    GoesOn,
+    /// Nobody can go on with it, and why.
+    Ends(&'static str),
+    /// Another run has drained the flow table since.
+    IsPast,
+}
+
+/// With which model learners began. Those of another one are not gone on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Origin {
+    /// With none.
+    Nothing,
+    /// With one that ships with flowml.
+    Builtin(Builtin),
+}
+
+impl Origin {
+    /// None where there is a file: it has what is learnt.
+    pub(super) const fn of(begin: Begin<'_>) -> Option<Self> {
+        match begin {
+            Begin::Anew => Some(Self::Nothing),
+            Begin::Builtin(which) => Some(Self::Builtin(which)),
+            Begin::File(_) => None,
+        }
+    }
+}
+
+/// What was open when an earlier run ended.
+pub(super) struct Open {
+    pub(super) sessions: Sessions,
+    pub(super) windows: HostWindows,
+    pub(super) witnesses: Box<Witnesses>,
+    pub(super) incidents: Box<Incidents>,
+    pub(super) left: Left,
+}
+
+impl Open {
+    /// What is in no record for good, of what may be in none where nobody goes on with this.
+    pub(super) fn without(&self, unreported: Count) -> Count {
+        let Count { packets, bytes } = self.left.counted;
+        Count { packets: unreported.packets.saturating_sub(packets), bytes: unreported.bytes.saturating_sub(bytes) }
+    }
+
+    /// Reads it; `sessions` are none yet.
+    fn read<R: Read>(from: &mut Reader<R>, mut sessions: Sessions) -> Result<Self, StateError> {
+        let (windows, witnesses, mut incidents): (_, _, Box<Incidents>) = from.take()?;
+        incidents.hand_over();
+        let left = sessions.restore(from)?;
+        Ok(Self { sessions, windows, witnesses, incidents, left })
+    }
+
+    /// Writes what is open in a pipeline, as far as there is time.
+    fn write<W: Write>(to: &mut Writer<W>, pipeline: &mut Pipeline) -> Result<Left, StateError> {
+        to.put(&(&pipeline.windows, &pipeline.witnesses, &pipeline.incidents))?;
+        let closing = pipeline.sinks.closing().clone();
+        pipeline.sessions.save(to, |place, packets| closing.records(place, packets))
+    }
+}
+
+/// Sessions that were open when an earlier run ended, and cannot go on.
+pub(super) struct Over {
+    pub(super) sessions: Sessions,
+    /// That of their times.
+    pub(super) clock: Clock,
+    pub(super) left: Left,
+}
+
+/// What was found in the file.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) learners: Option<Learners>,
+    pub(super) open: Option<Open>,
+    pub(super) over: Option<Over>,
+    /// What people are told of it.
+    pub(super) notices: Vec<String>,
+    /// What is not as they may think.
+    pub(super) warnings: Vec<String>,
+}
+
+/// The file of a run.
+pub(super) struct KeptState {
+    path: PathBuf,
+    origin: Option<Origin>,
+    /// The last drain that was processed.
+    moment: Moment,
+    /// Whether it says what an earlier run has left, which is over once this one has drained the table.
+    is_past: bool,
+    /// What was learnt is being written.
+    writing: Option<JoinHandle<Result<(), StateError>>>,
+}
+
+impl KeptState {
+    /// The file, and what is in it that goes on with `sessions` of none at `moment`. Whatever is wrong with it is told, and the run
+    /// begins without it. A file of somebody else is not touched.
+    pub(super) fn read(
+        path: &Path,
+        moment: Moment,
+        origin: Option<Origin>,
+        columns: FlowColumns,
+        sessions: Sessions,
+    ) -> (Option<Self>, Found) {
+        let mut found = Found::default();
+        let taken = taken(path);
+        let is_taken = !path.exists() && taken.exists();
+        let file = File::open(if is_taken { &taken } else { path });
+        let is_ours = match file.map_err(StateError::Io).and_then(Reader::new) {
+            Ok(reader) => {
+                match read(reader, &moment, is_taken, origin, columns, sessions) {
+                    Ok(what) => found = what,
+                    Err(error) => found.warnings.push(format!("the run begins without it: {error}")),
+                }
+                found.take(|| if is_taken { Ok(()) } else { replace(path, &taken) });
+                true
+            }
+            Err(StateError::Io(error)) if error.kind() == ErrorKind::NotFound => true,
+            Err(error @ StateError::OtherLayout(_)) => {
+                found.warnings.push(format!("the run begins without it: {error}"));
+                true
+            }
+            Err(error) => {
+                found.warnings.push(format!("{error}; it stays as it is, and nothing is kept"));
+                false
+            }
+        };
+        for text in found.notices.iter_mut().chain(&mut found.warnings) {
+            *text = format!("{}: {text}", path.display());
+        }
+        let kept = Self { path: path.to_owned(), origin, moment, is_past: true, writing: None };
+        (is_ours.then_some(kept), found)
+    }
+
+    /// Takes note that an epoch is processed that ended with this drain.
+    pub(super) const fn drained(&mut self, drains: u64) {
+        self.moment.drains = drains;
+    }
+
+    /// At the end of an interval: puts what is learnt in the place of what an earlier run has left, and reports where that could
+    /// not be.
+    pub(super) fn look(&mut self, pipeline: &mut Pipeline) {
+        if self.is_past {
+            self.is_past = false;
+            self.save(pipeline);
+        } else if self.writing.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.finish(pipeline);
+        }
+    }
+
+    /// Waits for what is being written.
+    fn finish(&mut self, pipeline: &mut Pipeline) {
+        let Some(thread) = self.writing.take() else { return };
+        let written = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        if let Err(error) = written.map_err(|error| self.failed(error)) {
+            pipeline.warn(&format!("{error:#}"));
+        }
+    }
+
+    /// Begins to write what was learnt so far, on a thread of its own, unless that is still done with what was learnt before.
+    pub(super) fn save(&mut self, pipeline: &mut Pipeline) {
+        if self.writing.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        self.finish(pipeline);
+        let learners = self.learners(pipeline);
+        let path = self.path.clone();
+        let write = move || write(&path, |to| write_learners(to, None, learners.as_ref()));
+        match thread::Builder::new().name("state".to_owned()).spawn(write) {
+            Ok(thread) => self.writing = Some(thread),
+            Err(error) => {
+                pipeline.warn(&format!("{}: cannot start the thread that writes it: {error}", self.path.display()));
+            }
+        }
+    }
+
+    /// Leaves what is open, and what was learnt, to the next run.
+    pub(super) fn leave(&mut self, pipeline: &mut Pipeline, clock: Clock) -> Result<Left> {
+        // What it writes would come later.
+        self.finish(pipeline);
+        let learners = self.learners(pipeline);
+        let written = write(&self.path, |to| {
+            write_learners(to, Some((&self.moment, clock)), learners.as_ref())?;
+            Open::write(to, pipeline)
+        });
+        written.map_err(|error| {
+            // What ends now must not go on: the new file may be there, and its folder not on the disk.
+            let _ = fs::remove_file(&self.path);
+            self.failed(error)
+        })
+    }
+
+    fn learners(&self, pipeline: &mut Pipeline) -> Option<(Origin, KeptLearners)> {
+        let learners = pipeline.learners()?;
+        self.origin.map(|origin| (origin, learners.kept()))
+    }
+
+    fn failed(&self, error: StateError) -> anyhow::Error {
+        anyhow::Error::new(error).context(format!("cannot write {}", self.path.display()))
+    }
+}
+
+impl Found {
+    /// Keeps what was open only if `claim` makes sure that nobody else reports it.
+    fn take(&mut self, claim: impl FnOnce() -> io::Result<()>) {
+        if self.open.is_none() && self.over.is_none() {
+            return;
+        }
+        if let Err(error) = claim() {
+            self.notices.clear();
+            self.warnings.push(format!("its open sessions are left out, as it cannot be renamed: {error}"));
+            (self.open, self.over) = (None, None);
+        }
+    }
+}
+
+/// The name of a file whose sessions a run has taken.
+fn taken(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".taken");
+    name.into()
+}
+
+/// Writes the file, and then removes the one that was taken: what was in it is reported, or in the new one.
+fn write<T>(path: &Path, fill: impl FnOnce(&mut Writer<File>) -> Result<T, StateError>) -> Result<T, StateError> {
+    let written = write_file(path, fill)?;
+    // Where it stays, nobody takes anything from it: it was taken.
+    let _ = fs::remove_file(taken(path));
+    Ok(written)
+}
+
+/// Begins a file with the moment at which what follows was left open, if anything does, and with what was learnt.
+fn write_learners<W: Write>(
+    to: &mut Writer<W>,
+    moment: Option<(&Moment, Clock)>,
+    learners: Option<&(Origin, KeptLearners)>,
+) -> Result<(), StateError> {
+    to.put(&(moment, learners.map(|(origin, _)| origin)))?;
+    learners.map_or(Ok(()), |(_, learners)| to.put_named(learners))
+}
+
+/// Reads a file.
+fn read<R: Read>(
+    mut from: Reader<R>,
+    now: &Moment,
+    is_taken: bool,
+    wanted: Option<Origin>,
+    columns: FlowColumns,
+    sessions: Sessions,
+) -> Result<Found, StateError> {
+    let mut found = Found::default();
+    let (moment, origin): (Option<(Moment, Clock)>, Option<Origin>) = from.take()?;
+    if let Some(origin) = origin {
+        let learners: KeptLearners = from.take()?;
+        match Learners::of_kept(learners, columns) {
+            _ if wanted != Some(origin) => {
+                found.notices.push("what was learnt is left out, as the run begins with another model".to_owned());
+            }
+            Ok(learners) => found.learners = Some(learners),
+            Err(reason) => found.warnings.push(format!("what was learnt is left out: {reason}")),
+        }
+    }
+    let Some((moment, clock)) = moment else { return from.end().map(|()| found) };
+    let fate = moment.fate(now);
+    let past = match fate {
+        Fate::IsPast => Some("another run has drained the flow table since"),
+        Fate::Ends(_) if is_taken => Some("another run may have reported them"),
+        Fate::GoesOn | Fate::Ends(_) => None,
+    };
+    if let Some(reason) = past {
+        found.warnings.push(format!("its open sessions are left out: {reason}"));
+        return from.skip().map(|()| found);
+    }
+    let open = match Open::read(&mut from, sessions) {
+        Err(StateError::TooMuch(reason)) => {
+            found.warnings.push(format!("its open sessions are left out: {reason}"));
+            return from.skip().map(|()| found);
+        }
+        read => read?,
+    };
+    from.end()?;
+    let [sessions, packets] = [(open.left.sessions, "open session"), (open.left.counted.packets, "packet")]
+        .map(|(number, of)| counted(number, of));
+    if let Fate::Ends(reason) = fate {
+        found.notices.push(format!("{sessions} with {packets} end: {reason}"));
+        found.over = Some(Over { sessions: open.sessions, clock, left: open.left });
+    } else {
+        found.notices.push(format!("{sessions} with {packets} go on"));
+        found.open = Some(open);
+    }
+    Ok(found)
+}

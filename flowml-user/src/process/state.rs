@@ -1,0 +1,263 @@
+//! A file in which one run leaves something to the next: values one behind the other, compressed, with a checksum of all.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::private;
+use super::replace::replace;
+
+/// The number of the layout of such files, and of what their contents mean. Whoever changes a type that is kept, or a constant
+/// that is kept with it, raises the number.
+pub const LAYOUT: u32 = 1;
+
+/// What the first line says, before the number of the layout.
+const NAME: &str = "flowml state ";
+
+/// The longest first line.
+const LONGEST_LINE: u64 = 64;
+
+/// zstd's fastest: a file is written while a run ends.
+const LEVEL: i32 = 1;
+
+/// The logarithm of the most memory that reading takes for the window of the compression; level 1 needs a sixteenth of it.
+const MOST_WINDOW: u32 = 23;
+
+/// Bytes that are compressed at once.
+const BUFFER: usize = 1 << 17;
+
+/// Why a file was not written, or says nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The system refused.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It is some other file.
+    #[error("expected a file that 'flowml run --state' wrote")]
+    Foreign,
+    /// It was written by another version.
+    #[error("it has layout {0}; expected layout {LAYOUT}, which this version of flowml reads and writes")]
+    OtherLayout(u32),
+    /// There is no room for what is in it.
+    #[error("{0}")]
+    TooMuch(String),
+    /// It is not as it was written.
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+}
+
+/// Takes values in.
+pub struct Writer<W: Write>(BufWriter<zstd::Encoder<'static, W>>);
+
+impl<W: Write> Writer<W> {
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn new(mut to: W) -> Result<Self, StateError> {
+        writeln!(to, "{NAME}{LAYOUT}")?;
+        let mut encoder = zstd::Encoder::new(to, LEVEL)?;
+        encoder.include_checksum(true)?;
+        Ok(Self(BufWriter::with_capacity(BUFFER, encoder)))
+    }
+
+    /// Adds a value, members without their names.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn put<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), StateError> {
+        rmp_serde::encode::write(&mut self.0, value).map_err(|error| io::Error::other(last_cause(&error)).into())
+    }
+
+    /// Adds a value, members with their names: tagged ones are read by these.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn put_named<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), StateError> {
+        rmp_serde::encode::write_named(&mut self.0, value).map_err(|error| io::Error::other(last_cause(&error)).into())
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn finish(self) -> Result<W, StateError> {
+        let encoder = self.0.into_inner().map_err(io::IntoInnerError::into_error)?;
+        Ok(encoder.finish()?)
+    }
+}
+
+/// Gives values out, in the order in which they were put in. What it takes for that grows with what was read, and not by a
+/// length that the file states.
+pub struct Reader<R: Read>(BufReader<zstd::Decoder<'static, BufReader<R>>>);
+
+impl<R: Read> Reader<R> {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// If it was not written by [`Writer`], or by one of another layout.
+    pub fn new(from: R) -> Result<Self, StateError> {
+        let mut from = BufReader::new(from);
+        let mut line = Vec::new();
+        from.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+        let line = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
+        let layout = line.and_then(|line| line.strip_prefix(NAME)?.parse().ok()).ok_or(StateError::Foreign)?;
+        if layout != LAYOUT {
+            return Err(StateError::OtherLayout(layout));
+        }
+        let mut decoder = zstd::Decoder::with_buffer(from)?;
+        decoder.window_log_max(MOST_WINDOW)?;
+        Ok(Self(BufReader::with_capacity(BUFFER, decoder)))
+    }
+
+    /// The next value.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<T, StateError> {
+        rmp_serde::from_read(&mut self.0).map_err(|error| StateError::Damaged(last_cause(&error)))
+    }
+
+    /// Passes over what follows, and makes sure that all was as it was written.
+    ///
+    /// # Errors
+    /// Where that is not so.
+    pub fn skip(mut self) -> Result<(), StateError> {
+        match io::copy(&mut self.0, &mut io::sink()) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(StateError::Damaged(error.to_string())),
+        }
+    }
+
+    /// Makes sure that nothing follows, and that all was as it was written.
+    ///
+    /// # Errors
+    /// Where that is not so.
+    pub fn end(mut self) -> Result<(), StateError> {
+        match self.0.read(&mut [0]) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(StateError::Damaged("more follows than is expected".to_owned())),
+            Err(error) => Err(StateError::Damaged(error.to_string())),
+        }
+    }
+}
+
+/// Writes a file in the place of one that may be there, for its owner alone. What cannot be written whole is removed.
+///
+/// # Errors
+/// If the system refuses.
+pub fn write_file<T>(
+    path: &Path,
+    fill: impl FnOnce(&mut Writer<File>) -> Result<T, StateError>,
+) -> Result<T, StateError> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = Path::new(&partial);
+    let write = || {
+        let mut writer = Writer::new(private::fresh(partial, None)?)?;
+        let filled = fill(&mut writer)?;
+        writer.finish()?;
+        replace(partial, path)?;
+        Ok(filled)
+    };
+    write().inspect_err(|_| {
+        // The error that is reported is why it was not written.
+        let _ = fs::remove_file(partial);
+    })
+}
+
+/// What is behind an error of the codec.
+fn last_cause(error: &dyn Error) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    type Values = (f64, Vec<(u64, Option<String>)>, u128);
+
+    fn values() -> Values {
+        (f64::NAN, (0..10_000).map(|n| (n * n, (n % 3 == 0).then(|| n.to_string()))).collect(), u128::MAX / 7)
+    }
+
+    fn file() -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new()).expect("memory");
+        writer.put(&values()).expect("memory");
+        writer.put_named(&1_u8).expect("memory");
+        writer.finish().expect("memory")
+    }
+
+    fn read(bytes: &[u8]) -> Result<Values, StateError> {
+        let mut reader = Reader::new(bytes)?;
+        let values = reader.take()?;
+        reader.take::<u8>()?;
+        reader.end().map(|()| values)
+    }
+
+    #[test]
+    fn what_was_put_in_comes_out_to_the_last_bit() {
+        let (float, others, whole) = read(&file()).expect("as it was written");
+        assert_eq!((float.to_bits(), others, whole), (values().0.to_bits(), values().1, values().2));
+    }
+
+    #[test]
+    fn whatever_is_changed_or_missing_is_found() {
+        let whole = file();
+        let first_line = whole.iter().position(|byte| *byte == b'\n').expect("a first line") + 1;
+        for at in (0..whole.len()).step_by(7) {
+            let mut changed = whole.clone();
+            changed[at] ^= 0x10;
+            assert!(read(&changed).is_err(), "byte {at} of {}", whole.len());
+            let error = read(&whole[..at]).expect_err("cut off");
+            assert_eq!(matches!(error, StateError::Foreign), at < first_line, "{at}: {error}");
+        }
+        let error = read(&[&whole[..], &whole[first_line..]].concat()).expect_err("more follows");
+        assert!(error.to_string().contains("damaged"), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_another_layout_and_another_file_are_told_apart() {
+        let text = |bytes: &[u8]| read(bytes).expect_err("none of ours").to_string();
+        assert!(text(b"flowml state 99\nwhatever").contains("layout 99; expected layout"));
+        for foreign in [&b""[..], b"PAR1", b"flowml state\n", &[0xff; 4096], b"flowml state 1"] {
+            assert!(text(foreign).contains("'flowml run --state'"), "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_that_a_file_states_takes_no_memory() {
+        // An array of 2^32 - 1 elements of which none follows.
+        let mut writer = Writer::new(Vec::new()).expect("memory");
+        writer.0.write_all(&[0xdd, 0xff, 0xff, 0xff, 0xff]).expect("memory");
+        let bytes = writer.finish().expect("memory");
+        let error = Reader::new(&bytes[..]).expect("a file").take::<Vec<[u64; 4]>>().expect_err("cut off");
+        assert!(matches!(error, StateError::Damaged(_)), "{error}");
+    }
+
+    #[test]
+    fn a_file_is_whole_or_the_one_before_and_private() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let path = folder.path().join("state");
+        write_file(&path, |writer| writer.put(&1_u8)).expect("the folder is ours");
+        let failed = write_file(&path, |writer| {
+            writer.put(&2_u8)?;
+            Err::<(), _>(StateError::Foreign)
+        });
+        assert!(failed.is_err());
+        let mut reader = Reader::new(File::open(&path).expect("it is there")).expect("a file");
+        assert_eq!(reader.take::<u8>().expect("as it was written"), 1);
+        assert_eq!(path.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
+        assert_eq!(folder.path().read_dir().expect("it is ours").count(), 1, "nothing is left of the other");
+    }
+}

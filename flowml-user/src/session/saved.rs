@@ -1,0 +1,123 @@
+//! Open sessions as one run leaves them to the next: written and read one by one, so that no second copy of all is in memory.
+
+use std::io::{Read, Write};
+
+use flowml_common::table::Count;
+use serde::{Deserialize, Serialize};
+
+use super::{EndReason, Ended, Memory, Session, Sessions, Timers};
+use crate::process::state::{Reader, StateError, Writer};
+
+/// What is known of all sessions, but for the sessions: where the search for small ones goes on, places that are free, timers, who
+/// opened sessions before (those that fell silent, and those that were closed), the latest time, and those whose record has begun
+/// since the last interval.
+type Around = (usize, Vec<u32>, Timers, [Memory; 2], u64, Vec<u32>);
+
+/// Sessions that one run leaves to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// How many.
+    pub sessions: u64,
+    /// What was counted of them that is in no record.
+    pub counted: Count,
+}
+
+impl Session {
+    /// What is in the record in the making.
+    fn counted(&self) -> Count {
+        let stats = self.record.stats();
+        stats.map_or_else(Count::default, |stats| Count { packets: stats.packets(), bytes: stats.frame_bytes() })
+    }
+}
+
+impl Sessions {
+    /// Writes all that are open, those of several packets first, as long as `has_time` says so of a place among them and of the
+    /// packets in the record. Those for which there is none end, and [`flush`](Self::flush) or [`take_ended`](Self::take_ended)
+    /// gives them out. Where all were written, the run goes on as if nothing had been.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn save<W: Write>(
+        &mut self,
+        to: &mut Writer<W>,
+        has_time: impl Fn(usize, u64) -> bool,
+    ) -> Result<Left, StateError> {
+        to.put(&self.slots.len())?;
+        let (mut left, mut without) = (Left::default(), Vec::new());
+        let open = (0..self.slots.len() as u32).filter(|number| self.slot(*number).is_some());
+        let (slight, busy): (Vec<u32>, Vec<u32>) =
+            open.partition(|number| self.slot(*number).is_some_and(Session::is_slight));
+        for (place, number) in busy.into_iter().chain(slight).enumerate() {
+            let Some(session) = self.slot(number) else { continue };
+            let counted = session.counted();
+            if has_time(place, counted.packets) {
+                to.put(&Some((number, session)))?;
+                left.sessions += 1;
+                left.counted.add(counted.packets, counted.bytes);
+            } else {
+                without.push(number);
+            }
+        }
+        without.into_iter().for_each(|number| self.end(number, EndReason::ForcedEnd));
+        to.put(&None::<(u32, &Session)>)?;
+        to.put(&(self.hand, &self.free, &self.timers, [&self.silent, &self.closed], self.latest_ns, &self.begun))?;
+        to.put(&left)?;
+        Ok(left)
+    }
+
+    /// Those that have ended, and were not given out.
+    pub fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Goes on with those that another run has left. There must be none yet.
+    ///
+    /// # Errors
+    /// If they cannot be read, contradict each other, or are too many.
+    pub fn restore<R: Read>(&mut self, from: &mut Reader<R>) -> Result<Left, StateError> {
+        let damaged = |what: &str| StateError::Damaged(what.to_owned());
+        let places: usize = from.take()?;
+        if places > self.capacity {
+            return Err(StateError::TooMuch(format!(
+                "it has {places} places for sessions; expected at most {}, as '--memory-max' has room for no more",
+                self.capacity
+            )));
+        }
+        self.slots.resize_with(places, || None);
+        let mut found = Left::default();
+        while let Some((number, session)) = from.take::<Option<(u32, Session)>>()? {
+            let place = self.slots.get_mut(number as usize).filter(|place| place.is_none());
+            let place = place.ok_or_else(|| damaged("a session has no place, or that of another"))?;
+            let counted = session.counted();
+            found.sessions += 1;
+            found.counted.add(counted.packets, counted.bytes);
+            if self.numbers.insert(session.key, number).is_some() {
+                return Err(damaged("two sessions have the same key"));
+            }
+            *place = Some(session);
+        }
+        let (hand, free, timers, [silent, closed], latest_ns, begun): Around = from.take()?;
+        if free.len() + self.numbers.len() != places || !free.iter().all(|number| self.is_free(*number)) {
+            return Err(damaged("places of sessions are neither free nor taken"));
+        }
+        if !timers.numbers().chain(&begun).all(|number| (*number as usize) < places) {
+            return Err(damaged("a timer is that of no session"));
+        }
+        if from.take::<Left>()? != found {
+            return Err(damaged("there are not as many sessions and packets as it says"));
+        }
+        (self.hand, self.free, self.timers, self.latest_ns, self.begun) = (hand, free, timers, latest_ns, begun);
+        (self.silent, self.closed) = (silent, closed);
+        Ok(found)
+    }
+
+    /// All that are open.
+    #[cfg(test)]
+    pub(crate) fn all(&self) -> impl Iterator<Item: Serialize> {
+        self.slots.iter().flatten()
+    }
+
+    fn is_free(&self, number: u32) -> bool {
+        self.slots.get(number as usize).is_some_and(Option::is_none)
+    }
+}
