@@ -67,7 +67,7 @@ impl FlowColumns {
     }
 }
 
-/// The feature of a pattern. It is learnt as a share, which is 0 or 1 for one flow.
+/// The feature of a pattern. It is learnt as a ratio, which is 0 or 1 for one flow.
 const fn of_pattern(name: &'static str, bit: u32) -> Feature<FlowRow> {
     Feature {
         name,

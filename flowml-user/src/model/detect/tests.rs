@@ -8,10 +8,10 @@ use rand_xoshiro::Xoshiro256Plus;
 use super::*;
 use crate::model::metrics::Ranking;
 
-/// Rows around two centres. The last `odd` rows are far from both.
-fn rows(count: usize, odd: usize, seed: u64) -> Array2<f64> {
+/// Rows around two centres. The last `anomalous` rows are far from both.
+fn rows(count: usize, anomalous: usize, seed: u64) -> Array2<f64> {
     let mut rng = Xoshiro256Plus::seed_from_u64(seed);
-    Array2::from_shape_fn((count + odd, 4), |(row, slot)| {
+    Array2::from_shape_fn((count + anomalous, 4), |(row, slot)| {
         let centre = match (row < count, row % 2, slot) {
             (true, 0, _) => -5.0,
             (true, _, _) => 5.0,

@@ -8,9 +8,9 @@ use serde::Serialize;
 /// The times of a row, Unix time in ms.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moment {
-    /// The row's start.
+    /// The time of its first packet.
     pub begin_ms: f64,
-    /// Its last packet.
+    /// The time of its last packet.
     pub last_ms: f64,
     /// When the meter wrote the row. It can raise no alarm before.
     pub written_ms: f64,
