@@ -1,25 +1,25 @@
-//! How many different things there were, and how evenly: exact for few, a bounded sample of many.
+//! The number of different things and the entropy of their weights: exact for few, from a bounded sample for many.
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-/// Things that are kept one by one.
+/// The largest number of things that are kept individually.
 const CAPACITY: usize = 512;
 
-/// A set of things by hash with how often each was seen, sampled adaptively (Flajolet, "On adaptive sampling",
-/// Computing 43, 1990): when it is full, only the hashes with one more trailing zero stay, about half of them. What
-/// stays is a random sample of the different things, each with all its sightings. The number of things is then known
-/// to about 1.2/√512 = 5 %.
+/// A set of hashed things and how often each was seen, sampled adaptively (Flajolet, "On adaptive sampling", Computing
+/// 43, 1990). When the set is full, only the hashes with one more trailing zero are kept, about half of them. The kept
+/// things are a random sample of the different things, each with all its occurrences. The number of things is then
+/// known to about 1.2/√512 = 5 %.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Distinct {
-    /// Hash and weight, in the order of the hashes. Most hosts have to do with one or two, which need no memory of their own.
+    /// Hash and weight, sorted by hash. Most hosts contact one or two others, which need no heap memory.
     #[serde(serialize_with = "few::serialize", deserialize_with = "few::deserialize")]
     kept: SmallVec<[(u32, u32); 2]>,
-    /// Trailing zeros of the hashes that are kept.
+    /// The number of trailing zeros that a hash needs to be kept.
     level: u32,
 }
 
-/// The things of a set as a sequence.
+/// Serializes the things of a set as a sequence.
 mod few {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use smallvec::SmallVec;
@@ -36,7 +36,7 @@ mod few {
 }
 
 impl Distinct {
-    /// Adds a thing, or adds to its weight.
+    /// Adds a thing with this weight, or adds to the weight of a known thing.
     pub(crate) fn add(&mut self, hash: u32, weight: u32) {
         if hash.trailing_zeros() < self.level {
             return;
@@ -50,9 +50,9 @@ impl Distinct {
         }
     }
 
-    /// Adds all of another set.
+    /// Adds everything in another set.
     pub(crate) fn merge(&mut self, other: &Self) {
-        // Most addresses are in one role alone.
+        // Most addresses have only one role.
         if other.kept.is_empty() && other.level <= self.level {
             return;
         }
@@ -88,17 +88,17 @@ impl Distinct {
         }
     }
 
-    /// How many different things there were.
+    /// The number of different things.
     pub(crate) fn count(&self) -> f64 {
         self.kept.len() as f64 * self.scale()
     }
 
-    /// How many of them have weight 0.
+    /// The number of different things whose weight is 0.
     pub(crate) fn count_without_weight(&self) -> f64 {
         self.kept.iter().filter(|(_, weight)| *weight == 0).count() as f64 * self.scale()
     }
 
-    /// Shannon entropy of the weights, bits: 0 when all weight is on one thing, log2(n) when n things are even.
+    /// Shannon entropy of the weights, bits: 0 if one thing has all the weight, log2(n) if n things have equal weight.
     pub(crate) fn entropy_bits(&self) -> f64 {
         let total: f64 = self.kept.iter().map(|(_, weight)| f64::from(*weight)).sum::<f64>() * self.scale();
         if total == 0.0 {

@@ -1,4 +1,4 @@
-//! A map of bounded size that forgets what was not touched for a while: two generations, of which the older is dropped.
+//! A map of bounded size: two generations of entries, the older of which is dropped.
 
 use std::hash::Hash;
 
@@ -7,10 +7,11 @@ use hashbrown::HashTable;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
-/// How long a generation lasts where nothing else is said, ns.
+/// The default lifetime of a generation, ns.
 pub(crate) const GENERATION_NS: u64 = 300_000_000_000;
 
-/// Entries by key. Each operation is one hash and at most three look-ups, whatever keys come: the hash has a secret of its own.
+/// Entries by key. Each operation needs one hash and at most three look-ups, whatever the keys: each map has its own
+/// hash secret.
 #[derive(Deserialize)]
 #[serde(from = "Saved<K, V>", bound(deserialize = "K: Eq + Hash + Deserialize<'de>, V: Deserialize<'de>"))]
 pub(crate) struct Generations<K, V> {
@@ -22,7 +23,7 @@ pub(crate) struct Generations<K, V> {
     began_ns: u64,
 }
 
-/// The same without secret: tables are made anew.
+/// The serialized map, without its secret: loading builds the tables again.
 #[derive(Deserialize)]
 struct Saved<K, V> {
     young: Vec<(K, V)>,
@@ -44,7 +45,7 @@ impl<K: Serialize, V: Serialize> Serialize for Generations<K, V> {
     }
 }
 
-/// The entries of a generation as a sequence.
+/// Serializes the entries of a generation as a sequence.
 struct Entries<'a, K, V>(&'a HashTable<(K, V)>);
 
 impl<K: Serialize, V: Serialize> Serialize for Entries<'_, K, V> {
@@ -67,18 +68,19 @@ impl<K: Eq + Hash, V> From<Saved<K, V>> for Generations<K, V> {
 }
 
 impl<K: Eq + Hash, V> Generations<K, V> {
-    /// At most `capacity` entries in each generation, which lasts five minutes.
+    /// A map with at most `capacity` entries in each generation. A generation lasts five minutes.
     pub(crate) fn new(capacity: usize) -> Self {
         Self::lasting(capacity, GENERATION_NS)
     }
 
-    /// At most `capacity` entries in each generation. What was not touched for one to two times `lasts_ns` is forgotten.
+    /// A map with at most `capacity` entries in each generation. Entries that were not used for one to two times
+    /// `lasts_ns` are dropped.
     pub(crate) fn lasting(capacity: usize, lasts_ns: u64) -> Self {
         let secret = RandomState::new();
         Self { young: HashTable::new(), old: HashTable::new(), secret, capacity, lasts_ns, began_ns: 0 }
     }
 
-    /// Begins a generation where it is time, or where the young one is full.
+    /// Starts a new generation if the young one is too old or full.
     fn turn(&mut self, now_ns: u64) {
         if self.young.len() >= self.capacity || now_ns.saturating_sub(self.began_ns) >= self.lasts_ns {
             self.old = std::mem::take(&mut self.young);
@@ -86,7 +88,7 @@ impl<K: Eq + Hash, V> Generations<K, V> {
         }
     }
 
-    /// The entry of `key`, which is made where there is none.
+    /// The entry of `key`, made with `make` if there is none.
     pub(crate) fn entry(&mut self, key: K, now_ns: u64, make: impl FnOnce() -> V) -> &mut V {
         let hash = self.secret.hash_one(&key);
         let bucket = self.young.find_bucket_index(hash, |(known, _)| *known == key).unwrap_or_else(|| {
@@ -108,7 +110,7 @@ impl<K: Eq + Hash, V> Generations<K, V> {
         found.or_else(|| self.old.find_mut(hash, |(known, _)| known == key)).map(|(_, value)| value)
     }
 
-    /// The entry of `key`, if there is one, to look at.
+    /// The entry of `key`, if there is one, for reading.
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
         if self.is_empty() {
             return None;
@@ -118,7 +120,7 @@ impl<K: Eq + Hash, V> Generations<K, V> {
         found.or_else(|| self.old.find(hash, |(known, _)| known == key)).map(|(_, value)| value)
     }
 
-    /// Forgets the entry of `key`.
+    /// Removes the entry of `key`.
     pub(crate) fn remove(&mut self, key: &K) {
         if self.is_empty() {
             return;
@@ -132,12 +134,12 @@ impl<K: Eq + Hash, V> Generations<K, V> {
         }
     }
 
-    /// All entries, in no order.
+    /// All entries, in unspecified order.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
         self.young.iter_mut().chain(&mut self.old).map(|(key, value)| (&*key, value))
     }
 
-    /// Forgets the entries for which `keep` is false.
+    /// Removes the entries for which `keep` returns false.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         self.young.retain(|(key, value)| keep(key, value));
         self.old.retain(|(key, value)| keep(key, value));
@@ -160,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_touched_stays_and_the_size_is_bounded() {
+    fn used_entries_stay_and_the_size_is_bounded() {
         let mut map = Generations::new(100);
         for n in 0..10_000u32 {
             *map.entry(u32::MAX, u64::from(n), || 0u64) += 1;

@@ -1,10 +1,11 @@
-//! The slow view: what a host did to others over minutes, for what is too slow and too few to show in seconds.
+//! The slow view: what a host did to others over minutes, for activity that is too slow to show in seconds.
 //!
-//! A count is decayed: an event counts one when it happens, and e times less after each time constant (decaying counters:
-//! E. Cohen and M. Strauss, "Maintaining time-decaying stream aggregates", PODS 2003; Kitsune's damped statistics: Y. Mirsky et
-//! al., NDSS 2018). A steady rate then has as many as come in one time constant, and a counter is two numbers, whatever it
-//! counts. All counts are of the initiator of a flow: what others did to its responder before says nothing of this flow.
-//! The maps are bounded, together by some 40 MiB, whatever addresses packets carry.
+//! Counts decay: an event counts one when it happens, and e times less after each time constant (decaying counters: E.
+//! Cohen and M. Strauss, "Maintaining time-decaying stream aggregates", PODS 2003; Kitsune's damped statistics: Y.
+//! Mirsky et al., NDSS 2018). At a steady rate, the count equals the number of events in one time constant. A counter
+//! is two numbers, however much it counts. All counts are of the initiator of a flow, because earlier activity of
+//! others against the responder is no evidence about this flow. The maps are bounded, together by about 40 MiB,
+//! whatever addresses packets carry.
 
 use std::time::Duration;
 
@@ -19,19 +20,19 @@ use crate::session::{SlowCounts, Standing};
 /// The time constant of peers and ports.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Those of connections: as long as a host window, one minute, and ten.
+/// The time constants of connections: that of a host window, one minute, and ten minutes.
 const CONNECTIONS: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(60), LONG];
 
-/// Initiators of a generation.
+/// Initiators in a generation.
 const SOURCES: usize = 1 << 15;
 
-/// Pairs of hosts of a generation, and services that a host has to do with.
+/// Pairs of hosts in a generation, and services that hosts contact.
 const PAIRS: usize = 1 << 16;
 
 /// Two hosts, the initiator first.
 type Pair = [Address; 2];
 
-/// A host has to do with a service of another.
+/// A service of one host that another host contacts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Service {
     pair: Pair,
@@ -39,7 +40,7 @@ struct Service {
     port: u16,
 }
 
-/// Decayed counts of the same age.
+/// Decayed counts with a common time.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct Counts<const N: usize> {
     #[serde(serialize_with = "as_sequence", deserialize_with = "of_sequence")]
@@ -47,7 +48,7 @@ struct Counts<const N: usize> {
     at_ns: u64,
 }
 
-/// An array of any length: serde has only those that it knows.
+/// Serializes an array of any length. serde supports only fixed lengths.
 fn as_sequence<S: Serializer, const N: usize>(counts: &[f32; N], to: S) -> Result<S::Ok, S::Error> {
     counts.as_slice().serialize(to)
 }
@@ -64,7 +65,7 @@ impl<const N: usize> Counts<N> {
         Self { counts: [0.0; N], at_ns }
     }
 
-    /// What they are by now; `constants` are their time constants.
+    /// The counts at `now_ns`; `constants` are their time constants.
     fn at(&self, now_ns: u64, constants: [Duration; N]) -> Self {
         let age_s = now_ns.saturating_sub(self.at_ns) as f32 / 1e9;
         let mut counts = self.counts;
@@ -75,21 +76,21 @@ impl<const N: usize> Counts<N> {
         Self { counts, at_ns: self.at_ns.max(now_ns) }
     }
 
-    /// Counts an event, or as many as there are.
+    /// Adds `events` at `now_ns`.
     fn add(&mut self, events: u8, now_ns: u64, constants: [Duration; N]) {
         *self = self.at(now_ns, constants);
         self.counts.iter_mut().for_each(|count| *count += f32::from(events));
     }
 }
 
-/// Who had to do with whom.
+/// Which hosts contacted which hosts and services.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SlowView {
-    /// Peers of an initiator.
+    /// Number of peers of each initiator.
     sources: Generations<Address, Counts<1>>,
-    /// Ports of the responder that an initiator opened flows to.
+    /// Number of ports of a responder to which an initiator opened flows.
     pairs: Generations<Pair, Counts<1>>,
-    /// TCP connections to a service; of other protocols, nothing.
+    /// Number of TCP connections to a service; 0 for other protocols.
     services: Generations<Service, Counts<3>>,
 }
 
@@ -105,7 +106,7 @@ impl Default for SlowView {
 }
 
 impl SlowView {
-    /// Counts the flow that a part begins, if it does.
+    /// Counts the flow if this partial flow begins it.
     pub(super) fn add(&mut self, part: &Part, standing: Standing) {
         if !standing.new {
             return;
@@ -124,7 +125,7 @@ impl SlowView {
         peers.add(new_peer.into(), at_ns, [LONG]);
     }
 
-    /// What the initiator of a flow did until `now_ns`.
+    /// What the initiator of a flow did up to `now_ns`.
     pub(super) fn around(&self, key: &FlowKey, standing: Standing, now_ns: u64) -> SlowCounts {
         let pair = standing.addresses(key);
         let one = |counts: Option<&Counts<1>>| counts.map_or(0.0, |counts| counts.at(now_ns, [LONG]).counts[0]);
@@ -152,7 +153,7 @@ fn touch<K: Copy + Eq + std::hash::Hash, const N: usize>(
     (is_new, counts)
 }
 
-/// None where the packets have no ports.
+/// The service of a flow; `None` if the packets have no ports.
 fn service(key: &FlowKey, standing: Standing) -> Option<Service> {
     let port = key.endpoint(standing.initiator.opposite()).port;
     key.has_ports().then(|| Service { pair: standing.addresses(key), protocol: key.protocol(), port })
@@ -167,7 +168,7 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// A connection of 10.0.0.1 from this port, and how it stands.
+    /// A TCP connection of 10.0.0.1 from this port, with its standing.
     fn connection(at_ns: u64, port: u16, to: &str) -> (Part, Standing) {
         let part = part_of(&[tcp(at_ns, &format!("10.0.0.1:{port}"), to, SYN)]);
         let initiator = match part.key.endpoint(Sender::Lower).port == port {
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_a_second_is_sixty_ports_after_a_minute_and_at_most_as_many_as_the_time_constant_has_seconds() {
+    fn one_port_per_second_counts_about_sixty_after_a_minute_and_at_most_the_time_constant() {
         let scan = |seconds: u64| {
             let of = move |n| connection(n * SECOND, 40_000, &format!("10.0.0.2:{}", 1 + n));
             after((0..seconds).map(of), seconds * SECOND)
@@ -202,14 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn a_host_a_second_is_sixty_peers_after_a_minute() {
+    fn one_host_per_second_counts_about_sixty_peers_after_a_minute() {
         let sweep = |n| connection(n * SECOND, 40_000, &format!("10.0.1.{n}:22"));
         let minute = after((0..60).map(sweep), 60 * SECOND);
         assert!((minute.peers - 57.0).abs() < 1.0 && minute.ports <= 1.0, "{minute:?}");
     }
 
     #[test]
-    fn connections_to_one_service_are_counted_by_pair_and_fade() {
+    fn connections_to_one_service_are_counted_by_pair_and_decay() {
         let guess = |n: u64| connection(n * SECOND / 10, 40_000 + n as u16, "10.0.0.2:902");
         let now = after((0..100).map(guess), 10 * SECOND);
         let [seconds, minute, minutes] = now.connections;
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_within_the_time_constant_is_not_counted_again() {
+    fn peers_seen_within_the_time_constant_are_not_counted_again() {
         let often = |n: u64| connection(n * 60 * SECOND, 40_000, "10.0.0.2:443");
         assert!(after((0..100).map(often), 6000 * SECOND).peers < 0.01);
         let rarely = |n: u64| connection(n * 700 * SECOND, 40_000, "10.0.0.2:443");
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_whatever_comes() {
+    fn memory_is_bounded_for_any_traffic() {
         let mut view = SlowView::default();
         for n in 0..3 * PAIRS as u32 {
             let [_, a, b, c] = n.to_be_bytes();

@@ -15,10 +15,10 @@ use super::share;
 use super::slow::SlowView;
 use crate::session::{BeginWindows, HostCounts, Standing, informed};
 
-/// Addresses that are kept in a window: under a flood from spoofed sources, those with the most packets.
+/// Addresses kept in a window. In a flood from spoofed sources, those with the most packets are kept.
 const MAX_HOSTS: usize = 8192;
 
-/// A window moves on by at least this part of its span; drains that follow each other faster share a slice.
+/// A window advances by at least its span divided by this number. Drains in faster succession share a slice.
 pub const SLICES: u64 = 8;
 
 /// TCP ports of services that begin with a login: FTP, SSH, Telnet, mail (POP3, IMAP, submission), databases (SQL Server,
@@ -33,13 +33,13 @@ pub struct Role {
     pub flows: f64,
     /// Flows that began in the window.
     pub new_flows: u64,
-    /// Of these, those to a service that begins with a login.
+    /// New flows to a service that begins with a login.
     pub login_flows: u64,
     /// Flows whose responder has never sent a packet.
     pub unanswered: f64,
     /// Addresses on the other side.
     pub peers: f64,
-    /// Ports of the responder's side, by protocol.
+    /// Ports on the responder's side; the same number of two protocols is two ports.
     pub ports: f64,
     /// Entropy of the flows over the peers, bits.
     pub peer_entropy: f64,
@@ -53,66 +53,66 @@ pub struct Role {
     pub bytes_in: u64,
     /// IP bytes that the address sent.
     pub bytes_out: u64,
-    /// TCP packets with SYN and without ACK, both ways.
+    /// TCP packets with SYN and without ACK, in both directions.
     pub syn_packets: u64,
-    /// TCP packets with SYN and ACK, both ways.
+    /// TCP packets with SYN and ACK, in both directions.
     pub syn_ack_packets: u64,
-    /// TCP packets with RST, both ways.
+    /// TCP packets with RST, in both directions.
     pub rst_packets: u64,
-    /// Packets of less than 128 IP bytes, both ways.
+    /// Packets of fewer than 128 IP bytes, in both directions.
     pub small_packets: u64,
 }
 
 impl Role {
-    /// Packets of both ways.
+    /// Packets in both directions.
     #[must_use]
     pub const fn packets(&self) -> u64 {
         self.packets_in + self.packets_out
     }
 
-    /// IP bytes of both ways.
+    /// IP bytes in both directions.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes_in + self.bytes_out
     }
 
-    /// What the address sent among the IP bytes.
+    /// IP bytes that the address sent / all IP bytes.
     #[must_use]
     pub fn bytes_out_share(&self) -> f64 {
         share(self.bytes_out as f64, self.bytes() as f64)
     }
 
-    /// SYN without ACK among the packets.
+    /// Packets with SYN and without ACK / all packets.
     #[must_use]
     pub fn syn_share(&self) -> f64 {
         self.share_of_packets(self.syn_packets)
     }
 
-    /// SYN with ACK among the packets.
+    /// Packets with SYN and ACK / all packets.
     #[must_use]
     pub fn syn_ack_share(&self) -> f64 {
         self.share_of_packets(self.syn_ack_packets)
     }
 
-    /// RST among the packets.
+    /// Packets with RST / all packets.
     #[must_use]
     pub fn rst_share(&self) -> f64 {
         self.share_of_packets(self.rst_packets)
     }
 
-    /// Packets below 128 IP bytes among all.
+    /// Packets of fewer than 128 IP bytes / all packets.
     #[must_use]
     pub fn small_packet_share(&self) -> f64 {
         self.share_of_packets(self.small_packets)
     }
 
-    /// Flows without an answer among all.
+    /// Unanswered flows / all flows.
     #[must_use]
     pub fn unanswered_share(&self) -> f64 {
         share(self.unanswered, self.flows)
     }
 
-    /// The counts as the other side has them.
+    /// The counts from the other side's point of view.
     const fn turned(self) -> Self {
         Self {
             packets_in: self.packets_out,
@@ -128,7 +128,7 @@ impl Role {
         self.packets() > 0
     }
 
-    /// What a session keeps of it. Numbers of different things are whole.
+    /// What a session keeps of the role. Estimated numbers are truncated to whole ones.
     fn counts(&self) -> HostCounts {
         let of = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
         HostCounts {
@@ -148,47 +148,47 @@ impl Role {
     }
 }
 
-/// What an address did lately.
+/// What an address did in the last window.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HostWindow {
     /// The address.
     pub address: Address,
-    /// Where the window begins, ns of the capture's clock.
+    /// Start of the window, ns of the capture's clock.
     pub start_ns: u64,
-    /// Where the window ends, ns of the capture's clock.
+    /// End of the window, ns of the capture's clock.
     pub end_ns: u64,
-    /// In the flows that it opened.
+    /// Activity in flows of which the address is the initiator.
     pub source: Role,
-    /// In the flows that others opened to it.
+    /// Activity in flows of which the address is the responder.
     pub destination: Role,
 }
 
 impl HostWindow {
-    /// Packets in either role, both ways.
+    /// Packets in either role, in both directions.
     #[must_use]
     pub const fn packets(&self) -> u64 {
         self.source.packets() + self.destination.packets()
     }
 }
 
-/// The windows of all addresses that were active.
+/// The windows of all active addresses.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hosts {
-    /// One for each address, in the order of the addresses.
+    /// One window for each address, sorted by address.
     pub windows: Vec<HostWindow>,
-    /// Addresses that were left out because there were too many; the same one may have been left out more than once.
+    /// Addresses that were left out because there were too many. One address may be counted more than once.
     pub left_out: u64,
 }
 
-/// One role of one address in a slice of time.
+/// One role of one address in one time slice.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Tally {
     counts: Role,
-    /// Weight: the responder has answered.
+    /// Weight: 1 if the responder has answered.
     flows: Distinct,
-    /// Weight: parts of flows.
+    /// Weight: partial flows.
     peers: Distinct,
-    /// Weight: parts of flows.
+    /// Weight: partial flows.
     ports: Distinct,
 }
 
@@ -209,7 +209,7 @@ impl Host {
     }
 }
 
-/// What one part of a flow gives to both of its addresses.
+/// What one partial flow adds to the windows of its two addresses.
 struct Observation {
     counts: Role,
     flow: u32,
@@ -261,7 +261,7 @@ impl Tally {
     }
 }
 
-/// The parts of the drains that ended in one stretch of time.
+/// The partial flows of the drains that ended in one period of time.
 #[derive(Serialize, Deserialize)]
 struct Slice {
     start_ns: u64,
@@ -275,7 +275,7 @@ impl Slice {
         Self { start_ns, end_ns: start_ns, hosts: HashMap::default(), left_out: 0 }
     }
 
-    /// Leaves all but the [`MAX_HOSTS`] with the most packets out.
+    /// Keeps only the [`MAX_HOSTS`] addresses with the most packets.
     fn prune(&mut self) {
         if self.hosts.len() <= MAX_HOSTS {
             return;
@@ -289,15 +289,15 @@ impl Slice {
     }
 }
 
-/// The windows of all addresses, moved on drain by drain. Its memory is bounded whatever addresses packets carry.
+/// The windows of all addresses, advanced by each drain. Memory is bounded whatever addresses packets carry.
 #[derive(Serialize, Deserialize)]
 pub struct HostWindows {
     span_ns: u64,
     seed: u64,
     slices: VecDeque<Slice>,
-    /// The slice in the making; its start is known once a window has ended.
+    /// The slice that is being filled. Its start is set when its window ends.
     current: Option<Slice>,
-    /// Those that ended last, in the order of the addresses.
+    /// The windows that ended last, sorted by address.
     latest: Vec<HostWindow>,
     slow: SlowView,
     /// When the windows ended last, ns.
@@ -305,7 +305,7 @@ pub struct HostWindows {
 }
 
 impl HostWindows {
-    /// Windows over the last `span`, which is two seconds unless there is a reason.
+    /// Windows over the last `span`, which is two seconds by default.
     #[must_use]
     pub fn new(span: Duration) -> Self {
         let span_ns = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
@@ -320,21 +320,22 @@ impl HostWindows {
         }
     }
 
-    /// Samples large sets by a secret, so that nobody can choose addresses that the sample misses. Without it the same
-    /// capture gives the same windows.
+    /// Sets the secret with which large sets are sampled, so that nobody can choose addresses that the sample misses.
+    /// Without it, the same capture gives the same windows.
     #[must_use]
     pub const fn with_seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Forgets all that was added, as if time began anew.
+    /// Drops everything that was added, as at a new start of time.
     pub fn forget(&mut self) {
         (self.current, self.slices, self.latest) = (None, VecDeque::new(), Vec::new());
         (self.slow, self.ended_ns) = (SlowView::default(), 0);
     }
 
-    /// Counts a part of a flow, as it stands in its session. What a link does to run itself is no host's deed.
+    /// Counts a partial flow according to its place in its session. Housekeeping of a link is not counted, because it
+    /// is no activity of a host.
     pub fn add(&mut self, part: &Part, standing: Standing) {
         if is_housekeeping(&part.key) {
             return;
@@ -356,8 +357,8 @@ impl HostWindows {
         }
     }
 
-    /// Counts a flow of one packet under overload, as far as it can matter. It may give its initiator no window where there are
-    /// as many as can be: those of one packet are left out first. Answers whether it has one.
+    /// Counts a single-packet flow under overload, and returns whether its initiator has a window. At the limit of 8192
+    /// addresses, a new initiator gets no window: hosts with one packet would be left out first in any case.
     pub fn add_slight(&mut self, part: &Part, standing: Standing) -> bool {
         let [source, destination] = standing.addresses(&part.key);
         let is_left_out = |slice: &Slice| slice.hosts.len() >= MAX_HOSTS && !slice.hosts.contains_key(&source);
@@ -377,8 +378,8 @@ impl HostWindows {
         }
     }
 
-    /// Counts the packets of ICMP errors in the roles of the flow that they quote: they are no flow to a peer. Who sends them
-    /// has no part in that flow unless it is the other end.
+    /// Counts the packets of ICMP errors in the roles of the flow that they quote, because they are no flow to a peer.
+    /// The sender has no role in that flow unless it is the flow's other end.
     fn add_error(&mut self, part: &Part, standing: Standing, informed: Sender) {
         let seen = observe(part, Standing { new: false, ..standing }, self.seed);
         let first_ns = part.stats.first_ns();
@@ -399,8 +400,8 @@ impl HostWindows {
         }
     }
 
-    /// Lets time go by in which nothing was added, and in which nobody can have been before: a whole number of slices,
-    /// so that the later ones begin where they would.
+    /// Moves all windows forward over `silence_ns`, a period without packets. All windows must be empty. The period is
+    /// a whole number of slices, so that later slices begin where they would have begun.
     pub fn pass(&mut self, silence_ns: u64) {
         for slice in self.slices.iter_mut().chain(&mut self.current) {
             debug_assert!(slice.hosts.is_empty(), "a silence begins when the windows are empty");
@@ -409,17 +410,17 @@ impl HostWindows {
         }
     }
 
-    /// Ends the window at `at_ns`, the time of a drain all of whose parts were added.
+    /// Ends the window at `at_ns`, the time of a drain, after all partial flows of the drain were added.
     pub fn advance(&mut self, at_ns: u64) -> Hosts {
         let mut current = self.current.take().unwrap_or_else(|| Slice::new(at_ns));
-        // When the first slice began is unknown; it is no shorter than those that are joined.
+        // The start of the first slice is unknown. It is assumed to be no shorter than the slices that are joined.
         let first_ns = current.start_ns.min(at_ns.saturating_sub(self.span_ns / SLICES));
         current.start_ns = self.slices.back().map_or(first_ns, |slice| slice.end_ns);
         current.end_ns = at_ns;
         self.ended_ns = at_ns;
         current.prune();
         self.slices.push_back(current);
-        // By the middle of a slice, so that a drain that comes a little late or early does not change how many count.
+        // The middle of a slice decides, so that a slightly late or early drain does not change the number of slices.
         let begin_ns = at_ns.saturating_sub(self.span_ns);
         while self.slices.len() > 1
             && self.slices.front().is_some_and(|slice| slice.start_ns.midpoint(slice.end_ns) < begin_ns)
@@ -435,10 +436,11 @@ impl HostWindows {
         hosts
     }
 
-    /// What both hosts of a flow did in the windows that ended last, given what was counted of the flow in them.
+    /// What both hosts of a flow did in the windows that ended last, given the part of the flow that was counted in
+    /// them.
     ///
-    /// A host that is not among them was left out because there were too many; it is one of those with the fewest packets,
-    /// so this flow alone is what is known of it.
+    /// A host without a window was left out because there were too many. It is then among those with the fewest
+    /// packets, so its activity is taken to be this flow only.
     #[must_use]
     pub fn around(&self, part: &Part, standing: Standing) -> BeginWindows {
         let [source, destination] = standing.addresses(&part.key);
@@ -459,7 +461,7 @@ impl HostWindows {
         found.ok().map(|at| &self.latest[at])
     }
 
-    /// Joins the slices address by address.
+    /// Joins the slices, address by address.
     fn collect(&self) -> Hosts {
         let (Some(first), Some(last)) = (self.slices.front(), self.slices.back()) else { return Hosts::default() };
         let mut found: Vec<_> = self.slices.iter().flat_map(|slice| &slice.hosts).collect();
@@ -488,7 +490,7 @@ impl HostWindows {
     }
 }
 
-/// Leaves all but the `limit` with the most packets out, and answers how many these were.
+/// Keeps only the `limit` windows with the most packets, and returns the number of those removed.
 fn keep_heaviest(windows: &mut Vec<HostWindow>, limit: usize) -> u64 {
     let excess = windows.len().saturating_sub(limit);
     if excess > 0 {
@@ -500,12 +502,12 @@ fn keep_heaviest(windows: &mut Vec<HostWindow>, limit: usize) -> u64 {
 }
 
 impl Observation {
-    /// The same as the responder sees it.
+    /// The same observation from the responder's point of view.
     const fn turned(self) -> Self {
         Self { counts: self.counts.turned(), ..self }
     }
 
-    /// What a host did that did nothing else: a flow with one peer.
+    /// The role of a host with this flow only: one flow with one peer.
     fn alone(&self) -> Role {
         Role {
             flows: 1.0,
@@ -517,7 +519,7 @@ impl Observation {
     }
 }
 
-/// What a part gives to the window of the initiator.
+/// What a partial flow adds to the window of its initiator.
 fn observe(part: &Part, standing: Standing, seed: u64) -> Observation {
     let (key, stats) = (&part.key, &part.stats);
     let responder = standing.initiator.opposite();
@@ -537,7 +539,7 @@ fn observe(part: &Part, standing: Standing, seed: u64) -> Observation {
     };
     for sender in [Sender::Lower, Sender::Upper] {
         let syns = flagged(stats.direction(sender), SYN);
-        // An end that sends SYN with ACK sends none without, but for a simultaneous open.
+        // An end that sends SYN with ACK sends none without ACK, except in a simultaneous open.
         if stats.syn_senders >> sender as u8 & 1 == 1 {
             counts.syn_packets += syns;
         } else {
@@ -552,8 +554,9 @@ fn flagged(direction: &Direction, flag: u8) -> u64 {
     direction.flags[flag.trailing_zeros() as usize]
 }
 
-/// Whether the packets keep a link going: neighbour discovery (RFC 4861), which is to IPv6 what ARP is to IPv4, and
-/// membership of groups (IGMP; MLD, RFC 3810). They come at the stack's own whim, and one of them would be a window.
+/// Whether packets only maintain a link: neighbour discovery (RFC 4861), which is for IPv6 what ARP is for IPv4, and
+/// group membership (IGMP; MLD, RFC 3810). The network stack sends them at times of its own, and a single one would
+/// make a window.
 const fn is_housekeeping(key: &FlowKey) -> bool {
     match key.protocol() {
         protocol::IGMP => true,
@@ -564,7 +567,8 @@ const fn is_housekeeping(key: &FlowKey) -> bool {
     }
 }
 
-/// ICMPv6 types: of a question and its answer each end has its own, of other messages the sender has it.
+/// Whether an ICMPv6 type maintains a link. Each end of a request and its reply has its own type as port; of other
+/// messages only the sender has a type.
 const fn is_of_link(kind: u16) -> bool {
     matches!(kind, 130..=137 | 143)
 }
