@@ -1,12 +1,16 @@
 //! Amplifiers: servers that repeat SYN with ACK far more often than TCP does, to a host that never answers.
 //!
-//! Source: M. Kührer, T. Hupperich, C. Rossow, T. Holz, "Hell of a Handshake: Abusing TCP for Reflective Amplification DDoS
-//! Attacks", USENIX WOOT 2014. Such an attack has the rate that its amplifiers have, so the test for floods need not find it.
-//! What counts: segments with SYN and ACK of a connection whose SYN was not seen and on which neither side goes on.
-//! Parameters and bound: a sender that backs off (RFC 6298: 1, 2, 4, … s, at most a minute) sends nine of them within the three
-//! minutes after which RFC 9293, section 3.8.3, lets it give up. The initiator may send its SYN as often, and each is answered. So
-//! hosts that keep to these standards never have 20 in one handshake.
-//! Limit: a client behind a filter that takes its answers away, and that tries for ever from the same port, looks the same where
+//! Source: M. Kührer, T. Hupperich, C. Rossow, T. Holz, "Hell of a Handshake: Abusing TCP for Reflective Amplification
+//! DDoS Attacks", USENIX WOOT 2014. The rate of such an attack depends on its amplifiers, so the test for floods may
+//! not find it.
+//!
+//! What counts: segments with SYN and ACK of a connection whose SYN was not seen and that neither side continues.
+//!
+//! Parameters and bound: a sender with back-off (RFC 6298: 1, 2, 4, … s, at most a minute) sends nine of them within
+//! three minutes. After that time it may give up (RFC 9293, section 3.8.3). The initiator may send its SYN as often,
+//! and each SYN is answered. So hosts that keep to these standards never have 20 in one handshake.
+//!
+//! Limit: a client that retries forever from the same port, behind a filter that drops the answers, looks the same if
 //! its SYNs are not seen.
 
 use flowml_common::flow::{Address, FlowKey, SYN};
@@ -19,10 +23,10 @@ use super::sequential::ALPHA;
 use super::{Evidence, Finding, Kind, Party};
 use crate::features::Generations;
 
-/// Handshakes of a generation.
+/// Handshakes in a generation.
 const HANDSHAKES: usize = 1 << 16;
 
-/// So many segments with SYN and ACK in one handshake are no retransmissions.
+/// This many segments with SYN and ACK in one handshake are no retransmissions.
 const MANY: u64 = 20;
 
 /// A handshake whose SYN was not seen.
@@ -35,11 +39,11 @@ struct Handshake {
     last_ns: u64,
     segments: u64,
     bytes: u64,
-    /// How much of both was reported.
+    /// The segments and bytes that were already reported.
     reported: [u64; 2],
 }
 
-/// The handshakes that do not go on.
+/// The handshakes that neither side continues.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Amplifiers {
     handshakes: Generations<FlowKey, Handshake>,

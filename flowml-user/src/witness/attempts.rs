@@ -1,8 +1,9 @@
-//! What became of the first packets of flows: connections, and attempts that led to none.
+//! The outcomes of the first packets of flows: connections, and attempts that failed.
 //!
-//! Outcomes hold where only one direction is seen. An initiator that sends ACK has a connection, whoever saw the answer. One
-//! that sent a SYN and nothing more for a second, which is the first retransmission timeout (RFC 6298), has none: its connection is
-//! half open if the responder accepted it, and else the attempt has failed.
+//! Outcomes are valid even if only one direction is seen. An initiator that sends ACK has a connection, whether or not
+//! the answer was seen. An initiator that sent a SYN and nothing more for a second, the first retransmission timeout
+//! (RFC 6298), has none. Then the connection is half open if the responder accepted it; otherwise the attempt has
+//! failed.
 
 use std::collections::HashMap;
 
@@ -13,41 +14,41 @@ use serde::{Deserialize, Serialize};
 
 use super::contact::{Contact, established, flagged, goes_on, is_unicast};
 
-/// Without an answer for so long an attempt has failed, ns.
+/// An attempt without an answer has failed after this time, ns.
 const FAILED_NS: u64 = 1_000_000_000;
 
-/// At the end of a run there is no more to wait for: what is so old has failed, ns (a round trip within a continent).
+/// At the end of a run, an attempt has failed after this shorter time, ns: a round trip within a continent.
 const FAILED_AT_END_NS: u64 = 50_000_000;
 
-/// Attempts that are waited for. Those beyond have no outcome.
+/// The largest number of attempts that wait for an outcome. Further attempts have no outcome.
 const PENDING: usize = 1 << 16;
 
-/// Packets with a smaller time to live were not meant to arrive: hosts begin with 64, 128 or 255, and paths are shorter than
-/// 32 hops. traceroute sends them.
+/// Packets with a TTL below this were not meant to arrive. Hosts start with 64, 128 or 255, and paths are shorter than
+/// 32 hops. traceroute sends such packets.
 const PROBE_TTL: u8 = 32;
 
-/// Clients ask from this port on: Linux from 32768, others from 49152 (RFC 6335).
+/// The lowest port that clients use: 32768 on Linux, 49152 on other systems (RFC 6335).
 const EPHEMERAL: u16 = 32_768;
 
-/// Without an answer, a datagram or two are a question; three are a stream that needs none.
+/// Up to this many unanswered datagrams are a request. More are a stream that needs no answer.
 const QUESTION: u64 = 2;
 
-/// What an attempt led to.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Outcome {
     /// An answer, or a connection.
     Success,
-    /// A SYN was accepted, and its sender did not answer.
+    /// The responder accepted a SYN, and the initiator did not continue.
     HalfOpen,
-    /// A SYN was accepted, and its sender refused the connection: it asked whether somebody listens there.
+    /// The responder accepted a SYN, and the initiator reset the connection: it only checked whether the port is open.
     Probe,
-    /// None.
+    /// No answer, or a refusal.
     Failure,
-    /// A SYN with ACK to a host that did not ask for it.
+    /// A SYN with ACK to a host that sent no SYN.
     Unasked,
 }
 
-/// An attempt that is over.
+/// An attempt with an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Attempt {
     pub(super) at_ns: u64,
@@ -59,21 +60,21 @@ pub(super) struct Attempt {
     pub(super) outcome: Outcome,
     /// Whether an answer would have been seen.
     pub(super) visible: bool,
-    /// A segment of no connection, and not one that begins one.
+    /// Whether it is a segment that neither belongs to a known connection nor begins one.
     pub(super) is_stray: bool,
-    /// The first segment had ACK.
+    /// Whether the first segment had ACK.
     pub(super) has_ack: bool,
     /// Packets and IP bytes of the sender.
     pub(super) packets: u64,
     pub(super) bytes: u64,
 }
 
-/// What a part says of an attempt.
+/// What a partial flow shows of an attempt.
 enum Said {
     Over(Outcome),
-    /// If nothing follows, it led to this.
+    /// The outcome if no more packets follow.
     Wait(Outcome),
-    /// It is not an attempt, or shows nothing of its outcome.
+    /// It is not an attempt, or shows nothing about its outcome.
     Nothing,
 }
 
@@ -85,12 +86,12 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// Takes a part. Returns the attempt whose outcome it shows.
+    /// Adds a partial flow. Returns the attempt whose outcome it shows.
     pub(super) fn observe(&mut self, contact: &Contact<'_>, visible: bool) -> Option<Attempt> {
         if contact.new {
             return self.begin(contact, visible);
         }
-        // Most parts go on with what is known.
+        // Most partial flows continue flows with a known outcome.
         if self.pending.is_empty() {
             return None;
         }
@@ -145,18 +146,19 @@ impl Attempts {
                 self.pending.insert(contact.part.key, attempt(outcome));
                 None
             }
-            // Nobody can wait for so many: to a service under a flood they are what they look like.
+            // There are too many to wait for. Such numbers occur in a flood, where the present outcome is likely the
+            // final one.
             Said::Wait(outcome) if contact.protocol == protocol::TCP => Some(attempt(outcome)),
             Said::Wait(_) | Said::Nothing => None,
         }
     }
 
-    /// Answers were counted and not seen: of those that wait there is no outcome.
+    /// Drops the waiting attempts, because answers to them may have been counted without being seen here.
     pub(super) fn look_away(&mut self) {
         self.pending.clear();
     }
 
-    /// The attempts for which there was no answer in time, in their order; at the end of a run, in what time there was.
+    /// The attempts whose waiting time is over, in their order. At the end of a run, the waiting time is shorter.
     pub(super) fn expire(&mut self, now_ns: u64, is_end: bool) -> Vec<Attempt> {
         let patience_ns = if is_end { FAILED_AT_END_NS } else { FAILED_NS };
         let over = &mut self.over;
@@ -173,7 +175,7 @@ impl Attempts {
     }
 }
 
-/// What the first part of a flow says.
+/// What the first partial flow of a flow shows.
 fn said(contact: &Contact<'_>, visible: bool) -> Said {
     let Contact { sent, received, .. } = contact;
     if contact.is_fragment() || !is_unicast(contact.target.address) {
@@ -183,7 +185,7 @@ fn said(contact: &Contact<'_>, visible: bool) -> Said {
         protocol::TCP if contact.opened => of_syn(contact, Outcome::Failure),
         protocol::TCP if flagged(received, SYN) > 0 => of_unasked(contact),
         protocol::TCP => of_stray(contact, visible),
-        // What is seen first answers nothing that was seen.
+        // A datagram that is seen first is no answer to a datagram that was seen.
         protocol::UDP if sent.packets == 0 => Said::Nothing,
         protocol::UDP if contact.answered => Said::Over(Outcome::Success),
         protocol::UDP if sent.packets <= QUESTION && sent.ttl_max >= PROBE_TTL && is_question(contact, visible) => {
@@ -198,7 +200,7 @@ fn said(contact: &Contact<'_>, visible: bool) -> Said {
     }
 }
 
-/// Of a connection whose SYN was seen, and that has led to `before` so far.
+/// For a connection whose SYN was seen and whose outcome so far is `before`.
 fn of_syn(Contact { sent, received, .. }: &Contact<'_>, before: Outcome) -> Said {
     let is_accepted = before == Outcome::HalfOpen || flagged(received, SYN) > 0;
     if established(sent) {
@@ -214,15 +216,15 @@ fn of_syn(Contact { sent, received, .. }: &Contact<'_>, before: Outcome) -> Said
     }
 }
 
-/// Of a connection of which the responder's SYN with ACK was seen, and no SYN of the initiator: there was one if either side goes
-/// on.
+/// For a connection without a SYN of the initiator but with a SYN-ACK of the responder. If either side continues, there
+/// was a SYN.
 fn of_unasked(contact: &Contact<'_>) -> Said {
     if goes_on(contact) { Said::Over(Outcome::Success) } else { Said::Wait(Outcome::Unasked) }
 }
 
-/// Of segments that belong to no connection that was seen to begin. All segments of a connection but its first have ACK
-/// (RFC 9293): those without are of FIN, NULL and Xmas scans. One with ACK and without data is refused where there is no connection,
-/// and answered where there is one.
+/// For segments of no connection whose start was seen. All segments of a connection except the first have ACK (RFC
+/// 9293), so segments without it are from FIN, NULL and Xmas scans. A segment with ACK and without data is answered
+/// with RST if there is no connection, and normally if there is one.
 fn of_stray(contact: &Contact<'_>, visible: bool) -> Said {
     let Contact { sent, received, .. } = contact;
     let flags = |flag| flagged(sent, flag);
@@ -240,22 +242,22 @@ fn of_stray(contact: &Contact<'_>, visible: bool) -> Said {
     }
 }
 
-/// Whether a datagram without an answer may be a question: where answers are not seen, what comes from the lower port is rather
-/// an answer itself.
+/// Whether an unanswered datagram may be a request. Where answers are not seen, a datagram from the lower port is more
+/// likely an answer itself.
 fn is_question(contact: &Contact<'_>, visible: bool) -> bool {
     let (from, to) = (contact.source.port, contact.target.port);
     if visible { from >= 1024 || to < 1024 } else { is_to_service(contact) }
 }
 
-/// Whether it goes from the higher port to the lower, as what a client sends does.
+/// Whether it goes from the higher port to the lower, as from a client to a service.
 const fn is_to_service(contact: &Contact<'_>) -> bool {
     contact.source.port > contact.target.port
 }
 
 impl Attempt {
-    /// Whether nobody can say what it led to, as it may belong to a connection of before and its answer would not be seen: a probe
-    /// that a connection is still there looks like this too. It is evidence where a source has many to different ports of a host,
-    /// and nowhere else.
+    /// Whether the outcome is uncertain, because the segment may belong to an older connection and its answer would not
+    /// be seen. A keep-alive probe looks the same. Such attempts are evidence only if a source sends many of them to
+    /// different ports of one host.
     pub(super) const fn is_doubtful(&self) -> bool {
         self.is_stray && self.has_ack && !self.visible
     }

@@ -1,17 +1,22 @@
-//! Beacons: a host that calls another, which nobody else calls, at even intervals.
+//! Beacons: a host calls another host at even intervals, and no other host calls that one.
 //!
-//! Source: the regularity of inter-arrival times and the popularity of targets as in X. Hu, J. Jang, M. P. Stoecklin et al.,
-//! "BAYWATCH: robust beaconing detection to identify infected hosts in large-scale enterprise networks", DSN 2016, as a sequential
-//! test.
-//! What counts: calls, which are one TCP connection or several with less than half a second between each and the next. The
-//! gap between two calls is that between their first connections. Who connects all the time is in one call; who tries again,
-//! as its server is down, has no connection. A gap is even if it is within 15 % of the one before, whatever it is. A target
-//! that more than one source calls, and a source that calls three targets evenly (a monitor), are not
-//! beacons.
-//! Parameters: of chance gaps at most one in five is even (of a Poisson process 0.075), of a beacon 0.9. Bound: 10⁻⁶ for each walk
-//! that chance made even; ten even gaps in a row are a beacon. Pairs are remembered for an hour, so periods up to that are seen.
-//! Each call of a beacon is reported, so that its incident lasts as long as it does.
-//! Limits: software that polls its own server by design is as even as malware that does.
+//! Source: the regularity of inter-arrival times and the popularity of targets as in X. Hu, J. Jang, M. P. Stoecklin et
+//! al., "BAYWATCH: robust beaconing detection to identify infected hosts in large-scale enterprise networks", DSN 2016,
+//! as a sequential test.
+//!
+//! What counts: calls. A call is one TCP connection, or several with less than half a second between each and the next.
+//! The gap between two calls is the time between their first connections. Continuous connections are therefore one
+//! call, and retries to a server that is down are no connections. A gap is even if it is within 15 % of the previous
+//! gap. A target that more than one source calls is no beacon's. A source that calls three targets evenly is a monitor
+//! and no beacon.
+//!
+//! Parameters: by chance at most one gap in five is even (0.075 in a Poisson process), of a beacon 0.9. Pairs are
+//! remembered for an hour, so that is the longest period. Each call of a beacon is reported, so that its incident lasts
+//! as long as the beacon.
+//!
+//! Bound: 10⁻⁶ for each walk over random gaps. Ten even gaps in a row are a beacon.
+//!
+//! Limits: software that polls its own server by design is as even as malware.
 
 use flowml_common::flow::Address;
 use flowml_common::headers::protocol;
@@ -25,16 +30,16 @@ use crate::features::Generations;
 
 const EVEN: Hypotheses = Hypotheses { ordinary: 0.2, attack: 0.9 };
 
-/// Pairs, targets and sources of a generation, each.
+/// Pairs, targets and sources in a generation, each.
 const HOSTS: usize = 1 << 15;
 
-/// Connections with less than so long between one and the next are one call, ns.
+/// Connections with less than this between one and the next are one call, ns.
 const ONE_CALL_NS: u64 = 500_000_000;
 
-/// A source that calls so many targets evenly watches them.
+/// A source that evenly calls at least this many targets is a monitor.
 const MONITORED: usize = 3;
 
-/// How long a generation of pairs lasts, ns: the longest period.
+/// The lifetime of a generation of pairs, ns, which is also the longest period.
 const MEMORY_NS: u64 = 3_600_000_000_000;
 
 /// A source that has called a target at least once.
@@ -43,13 +48,13 @@ struct Pair {
     walk: Walk,
     is_beacon: bool,
     is_even: bool,
-    /// When the last call began.
+    /// Start of the last call.
     call_ns: u64,
-    /// When the last connection began.
+    /// Start of the last connection.
     last_ns: u64,
-    /// Between the last two calls, if there were two.
+    /// The gap between the last two calls, if there were two.
     gap_ns: Option<u64>,
-    /// Since the walk began.
+    /// Number of calls since the walk began.
     calls: u64,
     /// How many of them were reported.
     reported: u64,
@@ -57,7 +62,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// One that calls for the first time.
+    /// A pair with its first call.
     fn beginning(at_ns: u64) -> Self {
         Self {
             walk: Walk::default(),
@@ -72,7 +77,8 @@ impl Pair {
         }
     }
 
-    /// Takes a connection. Returns the gaps before the last call and before this one, where it is a call and both are known.
+    /// Adds a connection. If it begins a call, returns the previous gap and the gap before this call, if both are
+    /// known.
     fn connect(&mut self, at_ns: u64) -> Option<[u64; 2]> {
         let silence_ns = at_ns.saturating_sub(self.last_ns);
         self.last_ns = self.last_ns.max(at_ns);
@@ -97,9 +103,9 @@ type Key = (Address, Address, u16);
 #[derive(Serialize, Deserialize)]
 pub(super) struct Beacons {
     pairs: Generations<Key, Pair>,
-    /// Who called a target first; none where others did too.
+    /// The first caller of a target; `None` if there were others.
     callers: Generations<Address, Option<Address>>,
-    /// How many targets a source calls evenly.
+    /// Number of targets that a source calls evenly.
     even: Generations<Address, usize>,
     news: News<Key>,
 }

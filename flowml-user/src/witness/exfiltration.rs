@@ -1,14 +1,20 @@
-//! Exfiltration: a host that sends far more in a minute than it ever did.
+//! Exfiltration: a host sends far more in a minute than in any minute before.
 //!
-//! Source: records of a sequence, with a tail no heavier than Zipf's law, which is what the sizes of transfers follow
-//! (M. E. Crovella, A. Bestavros, "Self-similarity in World Wide Web traffic", IEEE/ACM ToN 5, 1997: tail indices of 1.0 to 1.3).
-//! Bound: of `n` minutes that are alike the next one is the largest with the probability 1/(n + 1), and with a tail index of 1 it
-//! is `r` times as large as the largest of them with 1/(r(n + 1)). An alarm has this at most 10⁻⁴: after ten minutes nine hundred
-//! times as much as in any minute before, after two hours eighty times.
-//! What counts: a host that was seen for ten minutes at least, from its first flow of two packets on, and sends ten times what it
-//! receives. A minute's largest receiver is the target. Flows of less than 64 KiB in an interval are left out: a minute counts as
-//! 1 MiB at least.
-//! Limits: a server that never served so much, and a first backup, are what they are: far more than ever.
+//! Source: record statistics of a sequence whose tail is no heavier than Zipf's law, as that of transfer sizes (M. E.
+//! Crovella, A. Bestavros, "Self-similarity in World Wide Web traffic", IEEE/ACM ToN 5, 1997: tail indices of 1.0 to
+//! 1.3).
+//!
+//! Bound: after `n` minutes with one distribution, the next minute is the largest with the probability 1/(n + 1). With
+//! a tail index of 1, it is `r` times as large as the largest before with the probability 1/(r(n + 1)). An alarm
+//! requires that this is at most 10⁻⁴: after ten minutes nine hundred times the largest minute, after two hours eighty
+//! times.
+//!
+//! What counts: a host that was observed for at least ten minutes since its first flow of two packets, and that sends
+//! at least ten times what it receives. The largest receiver of the minute is the target. Flows of less than 64 KiB in
+//! an interval are ignored. A minute counts as at least 1 MiB.
+//!
+//! Limits: a server that never served so much before, and a first backup, are reported, because they send far more than
+//! ever.
 
 use flowml_common::flow::Address;
 use flowml_common::packet::Sender;
@@ -19,21 +25,21 @@ use super::news::News;
 use super::{Evidence, Finding, Kind, Party};
 use crate::features::Generations;
 
-/// Hosts of a generation.
+/// Hosts in a generation.
 const HOSTS: usize = 1 << 15;
 
-/// Bytes in a part that are looked at.
+/// Partial flows with fewer bytes than this in a direction are ignored.
 const LARGE: u64 = 64 << 10;
 
 const MINUTE_NS: u64 = 60_000_000_000;
 
-/// Minutes that must be known.
+/// Minutes that a host must have been observed.
 const KNOWN: u64 = 10;
 
-/// The least that a minute counts as, bytes.
+/// The smallest size of a minute, bytes.
 const LEAST: u64 = 1 << 20;
 
-/// The chance of an alarm in a minute.
+/// The probability of a false alarm in a minute.
 const BOUND: f64 = 1e-4;
 
 #[derive(Default, Serialize, Deserialize)]
@@ -43,7 +49,7 @@ struct Host {
     sent: u64,
     received: u64,
     most: u64,
-    /// The receiver of most, by majority vote, and its votes in bytes.
+    /// The receiver of most bytes, by majority vote, and its votes in bytes.
     receiver: Option<Address>,
     votes: u64,
     told: u64,
@@ -64,7 +70,7 @@ impl Exfiltration {
     pub(super) fn observe(&mut self, contact: &Contact<'_>) {
         let now_ns = contact.last_ns();
         let born = || Host { born_ns: now_ns, ..Host::default() };
-        // Of invented sources there is nothing but a first packet: a flood of them does not displace hosts that are known.
+        // A spoofed source sends a single first packet. A flood of them must not displace hosts with a history.
         if !contact.new || contact.part.stats.packets() > 1 {
             self.hosts.entry(contact.source.address, now_ns, born);
         }
@@ -105,7 +111,7 @@ impl Exfiltration {
 }
 
 impl Host {
-    /// Begins a minute where it is time. One with an alarm is no part of the past.
+    /// Starts a new minute if it is time. A minute with an alarm is not added to the history.
     fn turn(&mut self, now_ns: u64) -> &mut Self {
         let minute = now_ns / MINUTE_NS;
         if minute != self.minute {
@@ -146,9 +152,9 @@ mod tests {
     use super::*;
     use crate::witness::samples::{assert_bounded, simulated};
 
-    /// What a host sends in a minute has the heaviest tail that is ordinary: an index of 1.
+    /// The bytes that a host sends in a minute have the heaviest tail that is still normal: an index of 1.
     #[test]
-    fn minutes_of_ordinary_hosts_are_records_as_rarely_as_the_bound_says() {
+    fn false_alarms_for_minutes_of_normal_hosts_stay_within_the_bound() {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
         let (mut alarms, minutes) = (0, 60);
         for _ in 0..simulated() {

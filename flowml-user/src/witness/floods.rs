@@ -1,19 +1,22 @@
-//! Floods: what a victim does not answer, or never asked for, more of it than ever.
+//! Floods: more traffic that a victim does not answer or did not request than ever before.
 //!
-//! | kind | what counts | ordinary, a second | source |
+//! | kind | what counts | normal rate, per second | source |
 //! | --- | --- | ---: | --- |
-//! | `syn_flood` | connections that were opened and not completed | 70, twice the own mean, or 0.35 of the completed ones | H. Wang, D. Zhang, K. G. Shin, "Detecting SYN flooding attacks", INFOCOM 2002: a = 0.35 of the completed ones, h = 2a; of at least 200 a second, from where on Junos' screens take SYNs for a flood. Attempts of a scan count from 2,048 a second on, half the longest backlog of Linux (net.core.somaxconn) |
-//! | `udp_flood` | datagrams without an answer; where answers are not seen, new flows | 500, or twice the own mean | half of the 1,000 from where on Junos' screens take datagrams for a flood |
+//! | `syn_flood` | connections that were opened and not completed | 70, twice the victim's own mean, or 0.35 of the completed ones | H. Wang, D. Zhang, K. G. Shin, "Detecting SYN flooding attacks", INFOCOM 2002: a = 0.35 of the completed ones, h = 2a; 0.35 of at least 200, the rate from which Junos' screens take SYNs for a flood. Attempts of a scan count from 2,048 per second, half the longest backlog of Linux (net.core.somaxconn) |
+//! | `udp_flood` | unanswered datagrams; where answers are not seen, new flows | 500, or twice the own mean | half of the 1,000 from which Junos' screens take datagrams for a flood |
 //! | `icmp_flood` | echo requests, answered or not | 500, or twice the own mean | as above |
-//! | `reflection` | packets from service ports, and SYN with ACK, to who did not ask | 25, or twice the own mean (200 where questions are not seen, but for answers to ports that no client asks from) | late answers are few; the own past as in Wang et al. |
-//! | `http_flood` | completed connections | 200, or twice the own mean | as of SYN |
+//! | `reflection` | packets from service ports, and SYN with ACK, to hosts that sent no request | 25, or twice the own mean; 200 where requests are not seen, except for answers to ports that no client uses | late answers are few; the own mean as in Wang et al. |
+//! | `http_flood` | completed connections | 200, or twice the own mean | as for SYN |
 //!
-//! Bound: for arrivals that are no burstier than Poisson trains of 16 at no more than the ordinary rate, 10⁻⁶ for each victim and
-//! interval. Attacks on a /24 (IPv4) or /64 (IPv6) are seen by the same tests of the network.
-//! Where much is no evidence by itself (`udp_flood` in one flow, `http_flood`), the own past of a victim that was there when the meter
-//! began is learnt for ten seconds first.
-//! Limits: a service that is called more than twice as often all of a sudden, and more than 200 times a second, is flooded, whoever
-//! calls. A flood in one flow of a protocol that is answered seldom (UDP) is not seen where answers are not seen.
+//! Bound: 10⁻⁶ for each victim and interval, if arrivals are no burstier than Poisson trains of 16 at the normal rate
+//! or less. Attacks on a /24 (IPv4) or /64 (IPv6) are detected by the same tests on the network.
+//!
+//! A high rate alone is no evidence in some cases (`udp_flood` in one flow, `http_flood`). There, the history of a
+//! victim that was present when the meter started is first learnt for ten seconds.
+//!
+//! Limits: a service whose rate suddenly more than doubles and exceeds 200 per second is reported as flooded, whoever
+//! its clients are. A flood in one flow of a protocol that is rarely answered (UDP) is not detected where answers are
+//! not seen.
 
 use flowml_common::flow::{Address, Endpoint, FlowKey};
 use flowml_common::headers::protocol;
@@ -33,14 +36,14 @@ const HTTP: Rule = Rule { kind: Kind::HttpFlood, floor: 200.0, needs_past: true 
 const UNASKED: Rule = Rule { kind: Kind::Reflection, floor: 25.0, needs_past: false };
 const ANSWERS: Rule = Rule { kind: Kind::Reflection, floor: 200.0, needs_past: true };
 
-/// Flows of unasked answers that are known, in a generation.
+/// Flows of unrequested answers in a generation.
 const FLOWS: usize = 1 << 16;
 
-/// DNS.
+/// The port of DNS.
 const DOMAIN: u16 = 53;
 
-/// Services that answer without a connection (IANA), and are abused for it (US-CERT alert TA14-017A and its updates; IKE by
-/// CERT/CC VU#419128, which answers from 500 and 4500 by RFC 7296, section 2).
+/// Services that answer without a connection (IANA) and are abused for it (US-CERT alert TA14-017A and its updates; IKE
+/// by CERT/CC VU#419128, which answers from 500 and 4500 by RFC 7296, section 2).
 const SERVICES: [u16; 24] = [
     17, 19, 53, 69, 111, 123, 137, 161, 389, 427, 500, 520, 623, 1434, 1900, 3283, 3478, 3702, 4500, 5353, 5683, 10001,
     11211, 37810,
@@ -50,17 +53,17 @@ const SERVICES: [u16; 24] = [
 #[derive(Serialize, Deserialize)]
 pub(super) struct Floods {
     syn: Gauges,
-    /// Of scans.
+    /// For attempts of scans.
     scan: Gauges,
     udp: Gauges,
     icmp: Gauges,
     http: Gauges,
-    /// Where questions would have been seen.
+    /// For answers where requests would have been seen.
     unasked: Gauges,
-    /// Where they would not.
+    /// For answers where requests would not have been seen.
     answers: Gauges,
     flows: Generations<FlowKey, ()>,
-    /// Who answered a socket first.
+    /// The first host that sent to a socket.
     sockets: Generations<Endpoint, Address>,
 }
 
@@ -104,7 +107,7 @@ impl Floods {
             });
             let packets = contact.part.stats.packets();
             match gauges {
-                // A resolver asks for answers that need none (EDNS0 of 1,232 bytes).
+                // A resolver requests answers that need no fragments (EDNS0 of 1,232 bytes).
                 Some(gauges) => gauges.add(&Event { spread: packets, ..event(contact, from, to, 0, packets) }),
                 None if visible => self.udp.add(&event(contact, from, to, 0, packets)),
                 None => {}
@@ -117,7 +120,7 @@ impl Floods {
         }
     }
 
-    /// Datagrams of a service. Nobody asked if the flow begins with them, and goes on without a question.
+    /// Adds datagrams of a service. They are unrequested if the flow begins with them and continues without a request.
     fn answer(&mut self, contact: &Contact<'_>, [from, to]: [Endpoint; 2], visible: bool) {
         let (key, first_ns) = (contact.part.key, contact.first_ns());
         if contact.new {
@@ -130,14 +133,14 @@ impl Floods {
             self.unasked.add(&answer);
             return;
         }
-        // A host may ask hundreds of name servers a second, each by a socket of its own, and no other service: by itself that many
-        // are no evidence.
+        // A host may query hundreds of name servers per second, each from a new socket. It does so with no other
+        // service. Many answers from port 53 to new sockets are therefore no evidence on their own.
         let first = *self.sockets.entry(to, first_ns, || from.address);
         let is_fresh = from.port == DOMAIN && first == from.address;
         self.answers.add(&Event { spread: if is_fresh { 0 } else { answer.packets }, ..answer });
     }
 
-    /// Takes an attempt that is over.
+    /// Adds an attempt with an outcome.
     pub(super) fn attempt(&mut self, attempt: &Attempt, is_scan: bool) {
         let &Attempt { at_ns, source, target, port, protocol, packets, bytes, .. } = attempt;
         let event = Event {
@@ -164,7 +167,7 @@ impl Floods {
                 let answer = Event { victim: source, source: target, port, ..event };
                 self.unasked.add(&answer);
             }
-            // Flows that nobody answers, one by one: no collector of logs or flow records has many.
+            // Unanswered flows are counted one by one: no collector of logs or flow records has many.
             (protocol::UDP, Outcome::Failure) if attempt.visible && !is_scan => {
                 self.udp.add(&Event { count: 0, spread: 1, packets: 0, bytes: 0, ..event });
             }
@@ -192,7 +195,7 @@ impl Floods {
 }
 
 fn event(contact: &Contact<'_>, from: Endpoint, to: Endpoint, port: u16, count: u64) -> Event {
-    // Pings may be answered in the same part.
+    // Pings may be answered in the same partial flow.
     let sent = if from == contact.source { contact.sent } else { contact.received };
     Event {
         victim: to.address,
@@ -208,13 +211,13 @@ fn event(contact: &Contact<'_>, from: Endpoint, to: Endpoint, port: u16, count: 
     }
 }
 
-/// Whether a datagram is one of a service to a client, by its ports.
+/// Whether the ports are those of a datagram from a service to a client.
 fn is_answer(from: Endpoint, to: Endpoint) -> bool {
     let of_service = SERVICES.contains(&from.port) && !SERVICES.contains(&to.port);
     of_service || from.port < 1024 && to.port >= 1024 && !SERVICES.contains(&to.port)
 }
 
-/// Whether no client has asked from this port: it is one of the system's (RFC 6335), for services.
+/// Whether no client sends from this port, because it is a system port (RFC 6335), which services use.
 fn is_no_client(to: Endpoint) -> bool {
     to.port < 1024
 }

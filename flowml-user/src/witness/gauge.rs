@@ -1,7 +1,7 @@
-//! How much of something comes to each host and each network, and when that becomes a flood: what the tests for floods share.
+//! The rate of events at each host and network, and when it becomes a flood: shared by the tests for floods.
 //!
-//! A gauge counts events at a victim by interval. Ordinary are at most as many as twice its own mean (a moving one, of a minute),
-//! and at least as many as a floor that its test states. A [`Cusum`] looks for twice that.
+//! A gauge counts the events at a victim in each interval. The normal rate is the larger of twice the victim's own mean
+//! (a moving mean over a minute) and a floor that the test sets. A [`Cusum`] detects twice the normal rate.
 
 use std::collections::HashSet;
 
@@ -14,48 +14,49 @@ use super::sequential::{ALPHA, Cusum};
 use super::{Evidence, Finding, Kind, NAMED, Party};
 use crate::features::{Distinct, Generations, hash_address};
 
-/// Victims of a generation; their sources are sampled, so each takes at most some 10 KiB, and most a tenth of one.
+/// Victims in a generation. Their sources are sampled, so each victim needs at most about 10 KiB, and most need a tenth
+/// of that.
 const VICTIMS: usize = 1 << 12;
 
 /// The time constant of a victim's own mean, s.
 const MEMORY_S: f64 = 60.0;
 
-/// How long the own past of a victim is learnt that was there before the meter, ns.
+/// The time for which the history of a victim is learnt that was present before the meter, ns.
 const PAST_NS: u64 = 10_000_000_000;
 
-/// Of a host that answers, so many unanswered events for each answer are ordinary (a of Wang et al.).
+/// For a host that answers, this many unanswered events per answer are normal (a of Wang et al.).
 const UNANSWERED: f64 = 0.35;
 
-/// Without too much for so long a flood is over, ns.
+/// A flood is over after this time without an excessive rate, ns.
 const OVER_NS: u64 = 10_000_000_000;
 
-/// A source with less than one part in so many of what the heaviest one sends is not named as an attacker.
+/// A source is not named as an attacker if it sends less than this fraction (1/10) of what the heaviest source sends.
 const LIGHT: u64 = 10;
 
-/// An attack on a network goes to so many of its hosts at least.
+/// An attack on a network has at least this many of its hosts as targets.
 const SPREAD_HOSTS: f64 = 8.0;
 
-/// What a test says of a flood of its kind.
+/// The parameters of a test for one kind of flood.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Rule {
     pub(super) kind: Kind,
-    /// So many events a second are ordinary for any host.
+    /// The rate that is normal for every host, events per second.
     pub(super) floor: f64,
-    /// Whether much is no evidence where the past is not known: it may always have been so.
+    /// Whether a high rate is no evidence until the victim's history is known, because it may always have been high.
     pub(super) needs_past: bool,
 }
 
-/// Something that came to a victim.
+/// Something that a victim received.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Event {
     pub(super) victim: Address,
     pub(super) source: Address,
     pub(super) protocol: u8,
-    /// The port of the service, at whichever end it is.
+    /// The port of the service, at either end.
     pub(super) port: u16,
-    /// How much it counts.
+    /// The number of events.
     pub(super) count: u64,
-    /// How much it counts where the past is not known.
+    /// The number of events that count even if the history is not known.
     pub(super) spread: u64,
     pub(super) packets: u64,
     pub(super) bytes: u64,
@@ -63,9 +64,9 @@ pub(super) struct Event {
     pub(super) last_ns: u64,
 }
 
-/// The sources of most events, by the space-saving algorithm (A. Metwally, D. Agrawal, A. El Abbadi, "Efficient computation of
-/// frequent and top-k elements in data streams", ICDT 2005): where there is no room, the new one takes the place and the count of the
-/// least.
+/// The sources of most events, by the space-saving algorithm (A. Metwally, D. Agrawal, A. El Abbadi, "Efficient
+/// computation of frequent and top-k elements in data streams", ICDT 2005): when there is no room, a new source
+/// replaces the one with the smallest count and continues with its count.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Heaviest {
     sources: Vec<(Address, u64)>,
@@ -84,8 +85,8 @@ impl Heaviest {
         }
     }
 
-    /// Those that sent a tenth of what the first sent, or more. Where they sent nearly all, the others are bystanders; else there are
-    /// `distinct` of about the same weight.
+    /// The sources with at least a tenth of the largest count. If they sent nearly all events, the others are
+    /// bystanders and not counted. Otherwise there are `distinct` sources of similar weight.
     fn party(&self, distinct: usize) -> Party {
         let most = self.sources.iter().map(|(_, count)| *count).max().unwrap_or_default();
         let heavy = self.sources.iter().filter(|(_, count)| *count * LIGHT >= most);
@@ -99,16 +100,16 @@ impl Heaviest {
 #[derive(Default, Serialize, Deserialize)]
 struct Gauge {
     born_ns: u64,
-    /// Of this interval.
+    /// Number of events in this interval.
     count: u64,
     spread: u64,
     answered: u64,
-    /// Events a second.
+    /// Events per second.
     mean: f64,
     change: Cusum,
     spreading: Cusum,
     is_flood: bool,
-    /// The last interval in which there was too much.
+    /// The last interval with an excessive rate.
     flood_ns: u64,
     sources: Distinct,
     targets: Distinct,
@@ -125,7 +126,7 @@ pub(super) struct Gauges {
     rule: Rule,
     hosts: Generations<Address, Gauge>,
     networks: Generations<Address, Gauge>,
-    /// For samples of addresses: nobody can choose those that a sample misses.
+    /// The seed for samples of addresses, so that nobody can choose addresses that a sample misses.
     seed: u64,
 }
 
@@ -141,7 +142,7 @@ impl Gauges {
         self.networks.entry(prefix(event.victim), event.first_ns, born(event.first_ns)).add(event, hashes);
     }
 
-    /// Takes note that a victim, if it is one, answered.
+    /// Records an answer of a victim, if the host is one.
     pub(super) fn answer(&mut self, victim: Address) {
         for (gauges, key) in [(&mut self.hosts, victim), (&mut self.networks, prefix(victim))] {
             if let Some(gauge) = gauges.get_mut(&key) {
@@ -150,17 +151,18 @@ impl Gauges {
         }
     }
 
-    /// Whether something came to it lately.
+    /// Whether the host has a gauge of recent events.
     pub(super) fn knows(&mut self, victim: Address) -> bool {
         self.hosts.get_mut(&victim).is_some()
     }
 
-    /// Whether a flood goes on against it.
+    /// Whether a flood against the host is in progress.
     pub(super) fn is_flood(&mut self, victim: Address) -> bool {
         self.hosts.get_mut(&victim).is_some_and(|gauge| gauge.is_flood)
     }
 
-    /// Ends an interval of `seconds` of a run that began at `began_ns`. The floods of hosts, and those of networks none of whose hosts has one.
+    /// Ends an interval of `seconds` in a run that began at `began_ns`. Returns the floods of hosts, and the floods of
+    /// networks without a flooded host.
     pub(super) fn interval(&mut self, began_ns: u64, now_ns: u64, seconds: f64) -> Vec<Finding> {
         let rule = self.rule;
         let mut findings = Vec::new();
@@ -246,7 +248,7 @@ impl Gauge {
         }
     }
 
-    /// Begins an interval. What came before a flood is no part of it.
+    /// Starts an interval. Events before a flood are not part of it.
     fn begin(&mut self) {
         (self.count, self.spread, self.answered) = (0, 0, 0);
         if !self.is_flood && self.change.is_at_rest() && self.spreading.is_at_rest() {
@@ -257,7 +259,7 @@ impl Gauge {
         }
     }
 
-    /// Whether it says no more than a new one would.
+    /// Whether it has no more information than a new gauge.
     fn is_forgotten(&self) -> bool {
         !self.is_flood && self.count == 0 && self.mean < 0.1 && self.change.is_at_rest() && self.spreading.is_at_rest()
     }

@@ -1,64 +1,64 @@
-//! What kinds of incidents there are: their names, techniques of MITRE ATT&CK, and what a person would say of one.
+//! The kinds of incidents: their names, techniques of MITRE ATT&CK, and summary sentences.
 
 use std::fmt::Write as _;
 
 use flowml_common::headers::protocol;
 use serde::{Deserialize, Serialize};
 
-/// What an incident is.
+/// The kind of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// One host tries many ports of another.
     PortScan,
     /// One host tries a port of many others.
     HostScan,
-    /// Connections that nobody means to complete.
+    /// Connections that are opened and not completed.
     SynFlood,
-    /// Datagrams that nobody answers.
+    /// Unanswered datagrams.
     UdpFlood,
     /// Echo requests.
     IcmpFlood,
-    /// Answers that nobody asked for.
+    /// Answers without a request.
     Reflection,
-    /// More connections to a service than it ever had.
+    /// Far more connections to a service than before.
     HttpFlood,
-    /// Many short dialogues with one service.
+    /// Many short, similar connections to one service.
     BruteForce,
-    /// Connections that are kept open by next to nothing.
+    /// Connections that are kept open with hardly any data.
     SlowConnections,
     /// Connections at even intervals.
     Beacon,
-    /// More bytes than a host ever sent.
+    /// Far more bytes than a host sent before.
     Exfiltration,
-    /// Another protocol in questions about names, or in pings.
+    /// Another protocol inside DNS queries or pings.
     Tunnel,
-    /// What a model calls rare, and no test has a name for.
+    /// Anomalous to a model, and not found by any test.
     Unusual,
 }
 
-/// What is known of an incident when it is put in words.
+/// The data of an incident for its sentence.
 #[derive(Clone, Debug, Default)]
 pub struct Story {
-    /// Who did it.
+    /// The attackers.
     pub sources: String,
-    /// To whom.
+    /// The victims.
     pub targets: String,
-    /// What was counted.
+    /// The counts.
     pub evidence: Evidence,
-    /// How long it took.
+    /// The duration, s.
     pub seconds: f64,
 }
 
-/// What was counted of an incident. What a kind does not count is 0.
+/// The counts of an incident. A count that a kind does not use is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// IP protocol.
     pub protocol: u8,
-    /// The service's port, where it is one.
+    /// The service's port; 0 if there is not one port.
     pub port: u16,
-    /// Different ports or hosts that were tried, connections, or questions.
+    /// Number of different ports or hosts that were tried, of connections, or of queries.
     pub attempts: u64,
-    /// Those of them that failed.
+    /// The number of failed attempts.
     pub failures: u64,
     /// Packets.
     pub packets: u64,
@@ -69,7 +69,7 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Adds what was counted later, or of another pair of hosts.
+    /// Adds counts of a later time, or of another pair of hosts.
     pub fn add(&mut self, other: &Self) {
         if other.protocol != 0 {
             self.protocol = other.protocol;
@@ -103,22 +103,22 @@ impl Evidence {
     }
 }
 
-/// Kinds that may be what one event shows: a scan of many ports of many hosts is one.
+/// Kinds that may belong to one event. A scan of many ports of many hosts, for example, is one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// Scans.
     Scan,
     /// Floods.
     Flood,
-    /// Of each other kind by itself.
+    /// A family with only this kind.
     Own(Kind),
 }
 
-/// What there is to say of a kind.
+/// The properties of a kind.
 struct Row {
     kind: Kind,
     name: &'static str,
-    /// ATT&CK, version 15.
+    /// The technique's number in ATT&CK, version 15; empty if there is none.
     technique: &'static str,
     sentence: fn(&Story) -> String,
 }
@@ -140,7 +140,7 @@ const KINDS: [Row; 13] = [
 ];
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub fn all() -> impl Iterator<Item = Self> {
         KINDS.iter().map(|row| row.kind)
     }
@@ -155,19 +155,19 @@ impl Kind {
         self.row().name
     }
 
-    /// The technique of MITRE ATT&CK; none for what has no name.
+    /// The technique of MITRE ATT&CK, if there is one for this kind.
     #[must_use]
     pub fn technique(self) -> Option<&'static str> {
         Some(self.row().technique).filter(|technique| !technique.is_empty())
     }
 
-    /// The incident in one sentence.
+    /// The summary of an incident, one sentence.
     #[must_use]
     pub fn sentence(self, story: &Story) -> String {
         (self.row().sentence)(story)
     }
 
-    /// With which others it may be one event.
+    /// The kinds with which it may be one event.
     #[must_use]
     pub const fn family(self) -> Family {
         match self {
@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_stands_in_its_row_with_a_name_of_its_own() {
+    fn each_kind_has_its_row_and_a_unique_name() {
         let names: std::collections::BTreeSet<&str> = Kind::all().map(Kind::name).collect();
         assert_eq!(names.len(), KINDS.len());
         Kind::all().zip(&KINDS).for_each(|(kind, row)| assert_eq!(kind.row().name, row.name));
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_is_what_a_person_would_say() {
+    fn the_sentence_of_a_scan_is_readable() {
         let evidence = Evidence { protocol: 6, attempts: 946, failures: 944, ..Evidence::default() };
         let story = Story { sources: "10.77.1.7".to_owned(), targets: "10.77.1.1".to_owned(), evidence, seconds: 2.04 };
         let expected = "10.77.1.7 scanned 946 TCP ports of 10.77.1.1 in 2.0 s; 944 were closed or silent";

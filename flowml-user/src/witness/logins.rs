@@ -1,19 +1,25 @@
-//! Guessed passwords: dialogues of one source with one service that follow each other and are alike.
+//! Password guessing: similar connections of one source to one service, one after the other.
 //!
-//! Source: the sequential test of Jung et al. (see `scans`) with another trial, after what tells guesses from logins in flow
-//! records: A. Sperotto, R. Sadre, P. de Boer, A. Pras, "Hidden Markov model modeling of SSH brute-force attacks", DSOM 2009;
-//! R. Hofstede, L. Hendriks, A. Sperotto, A. Pras, "SSH compromise detection using NetFlow/IPFIX", ACM CCR 44, 2014: attempts are
-//! short, near each other, and have nearly the same size ("flat traffic").
-//! What counts: a TCP connection that its ends closed within a minute, in which the client sent little in at least two pieces,
-//! and the server spoke first, or the client began with hardly more than a greeting; a request of a client that speaks first
-//! (HTTP, TLS, DNS) does not count. Where the server is not seen, the ports of login services stand for that. Port 25 is left out: mail
-//! servers have such dialogues with each other.
-//! Parameters: of ordinary dialogues at most half are within two seconds of the one before and of its size by a third, of guesses
-//! 0.9: connections of a guesser have different numbers of tries, two and three of them differ by a third. And of ordinary
-//! dialogues at most one in five (θ₀ of Jung et al.) is so alike and begins before the one before has ended, of the guesses of several
-//! tasks 0.9. Bound: 10⁻⁶ for each walk; 24 in a row are an attack, or ten at the same time.
-//! Limits: an application that opens a connection for each small dialogue of the same size, several times a minute, or more than ten
-//! at once, looks the same (a database without a pool, or whose pool lasts less than a minute). Guesses over HTTP or TLS, and those that are more than two seconds apart, are not seen.
+//! Source: the sequential test of Jung et al. (see `scans`) on other events. These distinguish guesses from logins in
+//! flow records by A. Sperotto, R. Sadre, P. de Boer, A. Pras, "Hidden Markov model modeling of SSH brute-force
+//! attacks", DSOM 2009, and R. Hofstede, L. Hendriks, A. Sperotto, A. Pras, "SSH compromise detection using
+//! NetFlow/IPFIX", ACM CCR 44, 2014: attempts are short, close in time, and nearly equal in size ("flat traffic").
+//!
+//! What counts: a TCP connection that its ends closed within a minute, in which the client sent little data in at least
+//! two packets. The server must have sent first, or the client's first packet was hardly more than a greeting. A client
+//! that begins with a request (HTTP, TLS, DNS) does not count. Where the server is not seen, the ports of login
+//! services are used instead. Port 25 is excluded, because mail servers have such connections with each other.
+//!
+//! Parameters: of normal connections at most half begin within two seconds of the previous one and differ from its size
+//! by at most a third; of guesses 0.9. (Connections of one attacker have different numbers of tries; two and three
+//! tries differ by a third.) Of normal connections at most one in five (θ₀ of Jung et al.) is as similar and begins
+//! before the previous one has ended; of guesses of several tasks 0.9.
+//!
+//! Bound: 10⁻⁶ for each walk. 24 in a row are an attack, or ten at the same time.
+//!
+//! Limits: an application looks the same if it opens a connection for each small exchange of one size, several times a
+//! minute, or more than ten at once (a database without a pool, or with a pool that lasts less than a minute). Guesses
+//! over HTTP or TLS, and those more than two seconds apart, are not detected.
 
 use flowml_common::flow::{Address, Direction, FIN, RST, SYN};
 use flowml_common::headers::protocol;
@@ -28,26 +34,26 @@ use crate::session::{EndReason, Ended};
 
 const ALIKE: Hypotheses = Hypotheses { ordinary: 0.5, attack: 0.9 };
 
-/// At the same time, too.
+/// Similar connections at the same time.
 const PARALLEL: Hypotheses = Hypotheses { ordinary: 0.2, attack: 0.9 };
 
-/// Pairs of a source and a service, of a generation.
+/// Pairs of a source and a service in a generation.
 const PAIRS: usize = 1 << 14;
 
-/// Longest time between the begins of two attempts, ns.
+/// The longest time between the starts of two attempts, ns.
 const APART_NS: u64 = 2_000_000_000;
 
-/// Longest attempt, ns: OpenSSH's LoginGraceTime is two minutes, and a guesser is faster than a person.
+/// The longest attempt, ns. OpenSSH's LoginGraceTime is two minutes, and an attack tool is faster than a person.
 const LONGEST_NS: u64 = 60_000_000_000;
 
-/// Most that a client sends in an attempt, bytes: an SSH handshake with a few passwords takes 3,000.
+/// The most payload that a client sends in an attempt, bytes. An SSH handshake with a few passwords takes 3,000.
 const MOST_BYTES: u64 = 8192;
 
-/// Longest first packet of a client that is a greeting, bytes of payload: the identification of SSH is at most 255 long, and is
-/// seldom above 64.
+/// The longest first packet of a client that is a greeting, bytes of payload. The identification of SSH has at most 255
+/// bytes, and rarely more than 64.
 const GREETING: u16 = 64;
 
-/// Services of logins in which the server speaks first or both do: FTP, SSH, Telnet, POP3, IMAP, submission, VNC, RDP.
+/// Login services in which the server sends first, or both do: FTP, SSH, Telnet, POP3, IMAP, submission, VNC, RDP.
 const SERVICES: [u16; 8] = [21, 22, 23, 110, 143, 587, 3389, 5900];
 
 #[derive(Default, Serialize, Deserialize)]
@@ -55,7 +61,7 @@ struct Pair {
     alike: Walk,
     parallel: Walk,
     is_attack: bool,
-    /// Begin and size of the attempt before.
+    /// Start, ns, and size of the previous attempt.
     before: Option<(u64, u64)>,
     /// The latest end of an attempt.
     until_ns: u64,
@@ -79,7 +85,7 @@ impl Logins {
         Self { pairs: Generations::new(PAIRS), news: News::default() }
     }
 
-    /// Takes sessions that have ended, whatever their order.
+    /// Adds sessions that have ended, in any order.
     pub(super) fn observe(&mut self, ended: &[Ended]) {
         let attempt = |ended| Some((Attempt::of(ended)?, ended));
         let mut attempts: Vec<_> = ended.iter().filter_map(attempt).collect();
@@ -146,11 +152,11 @@ impl Logins {
     }
 }
 
-/// A connection that may be an attempt to log in.
+/// A connection that may be a login attempt.
 struct Attempt {
     first_ns: u64,
     last_ns: u64,
-    /// Payload of the client, or of the server where only that is seen.
+    /// Payload bytes of the client.
     size: u64,
     bytes: u64,
 }
@@ -161,7 +167,7 @@ impl Attempt {
         let [client, server] =
             [ended.initiator.sender, ended.initiator.sender.opposite()].map(|end| stats.direction(end));
         let port = ended.key.endpoint(ended.initiator.sender.opposite()).port;
-        // Where only the client is seen, its FIN is the end, and silence that of the session.
+        // Where only the client is seen, its FIN or RST is the end, and the session has ended by silence.
         let is_half = server.packets == 0 && flagged(client, FIN) + flagged(client, RST) > 0;
         let is_closed = ended.reason == EndReason::EndOfFlow || is_half;
         let is_whole = ended.key.protocol() == protocol::TCP
@@ -181,7 +187,7 @@ impl Attempt {
     }
 }
 
-/// Whether the server greets, or the client does.
+/// Whether the server or the client begins with a greeting.
 fn is_of_login(ended: &Ended, server: &Direction, port: u16) -> bool {
     if server.packets == 0 {
         return SERVICES.contains(&port);
@@ -193,7 +199,7 @@ fn is_of_login(ended: &Ended, server: &Direction, port: u16) -> bool {
     let first = (0..firsts.count).find(|packet| firsts.payload >> packet & 1 == 1);
     first.is_some_and(|packet| {
         let by_client = (firsts.upper >> packet & 1) == ended.initiator.sender as u8;
-        // IP and TCP headers take 40 to 80 bytes.
+        // The IP and TCP headers take 40 to 80 bytes.
         !by_client || firsts.length[usize::from(packet)] <= GREETING + 60
     })
 }
@@ -206,9 +212,10 @@ mod tests {
     use super::*;
     use crate::witness::samples::{SECOND, assert_bounded, simulated};
 
-    /// One in five begins before the one before has ended, and is like it: the most that is still ordinary.
+    /// One connection in five begins before the previous one has ended and is like it: the worst case that is still
+    /// normal.
     #[test]
-    fn dialogues_at_the_same_time_are_guesses_as_rarely_as_the_bound_says() {
+    fn false_alarms_for_connections_at_the_same_time_stay_within_the_bound() {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(2);
         let mut logins = Logins::new();
         let (mut alarms, dialogues) = (0, 40);
@@ -222,11 +229,11 @@ mod tests {
             }
             alarms += logins.findings().len() as u64;
         }
-        // Each dialogue may begin a walk.
+        // Each connection may begin a walk.
         assert_bounded("logins at the same time", alarms, 1e-6 * (simulated() * dialogues) as f64);
     }
 
-    /// Tasks of a guesser, each over a connection in which it tries a few times.
+    /// Several tasks of an attacker, each with a few tries in one connection.
     #[test]
     fn a_few_guesses_at_the_same_time_are_an_attack() {
         let guesses = |step_ns: u64| {
@@ -242,9 +249,9 @@ mod tests {
         assert_eq!((guesses(SECOND / 100), guesses(6 * SECOND)), (1, 0));
     }
 
-    /// Half of the dialogues are like the one before and near it: the most that is still ordinary.
+    /// Half of the connections are similar to the previous one and close in time: the worst case that is still normal.
     #[test]
-    fn dialogues_of_ordinary_hosts_are_guesses_as_rarely_as_the_bound_says() {
+    fn false_alarms_for_connections_of_normal_hosts_stay_within_the_bound() {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
         let mut logins = Logins::new();
         let (mut alarms, dialogues) = (0, 40);
@@ -260,7 +267,7 @@ mod tests {
             }
             alarms += logins.findings().len() as u64;
         }
-        // A walk that ends as ordinary has three steps at least.
+        // A walk that ends for the null hypothesis has at least three steps.
         assert_bounded("logins", alarms, 1e-6 * (simulated() * dialogues / 3) as f64);
     }
 }

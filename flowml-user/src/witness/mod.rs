@@ -1,7 +1,8 @@
-//! Sequential tests of traffic: what they find holds on any network, as they need no training and have a bound on false alarms.
+//! Sequential tests of traffic: they apply to any network without training and have a bound on false alarms.
 //!
-//! Each test is a file, whose first lines say where it is from, its parameters and its bound. They see each part of a flow as it
-//! stands in its session ([`Witnesses::observe`]), and say at the end of an interval what they found ([`Witnesses::interval`]).
+//! Each test is a file, whose first lines state its source, its parameters and its bound. The tests receive each
+//! partial flow with its standing in the session ([`Witnesses::observe`]), and return their findings at the end of an
+//! interval ([`Witnesses::interval`]).
 
 mod amplifiers;
 mod attempts;
@@ -42,15 +43,15 @@ use slow::Slow;
 use tunnels::Tunnels;
 use visibility::Visibility;
 
-/// Hosts of a party that are named.
+/// The largest number of hosts of a party that are named.
 const NAMED: usize = 8;
 
 /// Hosts on one side of a finding.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Party {
-    /// The first of them.
+    /// The first hosts that were found.
     pub named: Vec<Address>,
-    /// About how many there are.
+    /// The number of hosts, estimated if it is large.
     pub count: usize,
 }
 
@@ -59,7 +60,7 @@ impl Party {
         Self { named: vec![address], count: 1 }
     }
 
-    /// Names one more while there is room.
+    /// Adds a host to the named ones if there is room.
     fn name(&mut self, address: Address) {
         if self.named.len() < NAMED && !self.named.contains(&address) {
             self.named.push(address);
@@ -68,22 +69,22 @@ impl Party {
     }
 }
 
-/// What a test found in an interval. An event that lasts has one in each.
+/// What a test found in an interval. A lasting event has a finding in each interval.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// What it is.
+    /// The kind of the event.
     pub kind: Kind,
-    /// Who did it.
+    /// The attackers.
     pub sources: Party,
-    /// To whom.
+    /// The victims.
     pub targets: Party,
-    /// What was counted since the test said so last.
+    /// The counts since the previous finding of the event.
     pub evidence: Evidence,
-    /// When the event began, ns of the capture's clock.
+    /// Start of the event, ns of the capture's clock.
     pub start_ns: u64,
-    /// When the last of it was seen.
+    /// The last activity of the event, ns of the capture's clock.
     pub end_ns: u64,
-    /// The chance that the test says so of ordinary traffic.
+    /// The probability of such a finding in normal traffic, an upper bound.
     pub bound: f64,
 }
 
@@ -100,15 +101,16 @@ pub struct Witnesses {
     beacons: Beacons,
     exfiltration: Exfiltration,
     tunnels: Tunnels,
-    /// When the last interval ended, ns of the capture's clock.
+    /// End of the last interval, ns of the capture's clock.
     since_ns: Option<u64>,
-    /// When the run began.
+    /// Start of the run, ns of the capture's clock.
     began_ns: Option<u64>,
     seed: u64,
 }
 
 impl Witnesses {
-    /// Tests that have seen nothing. They sample large sets of addresses by `seed`: a secret where nobody should know which.
+    /// Tests without any state. They sample large sets of addresses with `seed`, which must be secret if nobody may
+    /// know the sample.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
@@ -128,7 +130,7 @@ impl Witnesses {
         }
     }
 
-    /// Takes a part of a flow, as it stands in its session.
+    /// Adds a partial flow with its standing in its session.
     pub fn observe(&mut self, part: &Part, standing: Standing) {
         let contact = Contact::new(part, standing);
         self.since_ns.get_or_insert(contact.first_ns());
@@ -145,22 +147,23 @@ impl Witnesses {
         self.tunnels.observe(&contact, visible);
     }
 
-    /// Takes note that packets were counted which no test has seen: what is missing since then says nothing.
+    /// Records that packets were counted which no test received. Missing answers are no evidence for attempts until
+    /// then.
     pub fn look_away(&mut self) {
         self.attempts.look_away();
     }
 
-    /// Takes sessions that have ended.
+    /// Adds sessions that have ended.
     pub fn ended(&mut self, ended: &[Ended]) {
         self.logins.observe(ended);
     }
 
-    /// Ends an interval at `now_ns`: what was found in it.
+    /// Ends an interval at `now_ns` and returns its findings.
     pub fn interval(&mut self, now_ns: u64) -> Vec<Finding> {
         self.conclude(now_ns, false)
     }
 
-    /// Ends the run at `now_ns`: nothing is waited for any more.
+    /// Ends the run at `now_ns` and returns the findings of the last interval, without waiting for further answers.
     pub fn finish(&mut self, now_ns: u64) -> Vec<Finding> {
         self.conclude(now_ns, true)
     }
@@ -170,7 +173,7 @@ impl Witnesses {
             self.attempt(&attempt);
         }
         let since_ns = self.since_ns.replace(now_ns).unwrap_or(now_ns);
-        // What is counted of an interval that ends early, and of the end of a run, came in no less time than this.
+        // The shortest duration that is assumed for an interval that ends early, and for the last one of a run.
         let least = if is_end { 1.0 } else { 0.25 };
         let seconds = (now_ns.saturating_sub(since_ns) as f64 / 1e9).max(least);
         self.visibility.age();
@@ -195,7 +198,7 @@ impl Witnesses {
         }
     }
 
-    /// Forgets everything, as at the start of a run.
+    /// Drops all state, as at the start of a run.
     pub fn forget(&mut self) {
         *self = Self::new(self.seed);
     }

@@ -1,4 +1,4 @@
-//! What a test has found and not reported yet: each key once, in order.
+//! Findings that were not reported yet: each key once, in order.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -6,7 +6,7 @@ use std::hash::Hash;
 use ahash::RandomState;
 use serde::{Deserialize, Serialize};
 
-/// Keys of findings. It takes no more room than there are different keys, however often one is added.
+/// Keys of findings. It needs memory only for different keys, however often one is added.
 #[derive(Serialize, Deserialize)]
 #[serde(bound(deserialize = "K: Eq + Hash + Deserialize<'de>"))]
 pub(super) struct News<K>(HashSet<K, RandomState>);
@@ -23,7 +23,7 @@ impl<K: Eq + Hash + Ord> News<K> {
         self.0.insert(key);
     }
 
-    /// Takes all keys out, the smallest first.
+    /// Removes and returns all keys in ascending order.
     pub(super) fn take(&mut self) -> impl Iterator<Item = K> + use<K> {
         let mut keys: Vec<K> = self.0.drain().collect();
         keys.sort_unstable();

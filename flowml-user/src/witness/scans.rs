@@ -1,15 +1,18 @@
 //! Scans: threshold random walks on the outcomes of first contacts.
 //!
-//! Source: J. Jung, V. Paxson, A. W. Berger, H. Balakrishnan, "Fast portscan detection using sequential hypothesis testing",
-//! IEEE Symposium on Security and Privacy 2004. Their walk is over the hosts that a source contacts first; here there is one for
-//! each port of a source (hosts) and one for each pair of hosts (ports), since who scans tries one thing on many, and a
-//! peer-to-peer client does not.
-//! Parameters: of an ordinary host at most half of the first contacts fail (θ₀ = 0.5; the paper has 0.2, which peer-to-peer
-//! clients are above), of a scanner 0.9. What was contacted before says nothing, so a server that is down is one failure.
-//! A long datagram is no probe, whatever comes back.
-//! A host that gets SYN with ACK from many, which lead to no connection, did not ask for them: the same walk over its connections is a
-//! test for reflection.
-//! Bound: 10⁻⁶ for each walk, of which one may begin with each first contact; 24 failures in a row are a scan.
+//! Source: J. Jung, V. Paxson, A. W. Berger, H. Balakrishnan, "Fast portscan detection using sequential hypothesis
+//! testing", IEEE Symposium on Security and Privacy 2004. Their walk is over the hosts that a source contacts first.
+//! Here there is one walk for each source and port (host scans) and one for each pair of hosts (port scans), because a
+//! scanner tries one thing on many, and a peer-to-peer client does not.
+//!
+//! Parameters: of a normal host at most half of the first contacts fail (θ₀ = 0.5; the paper has 0.2, which
+//! peer-to-peer clients exceed), of a scanner 0.9. Repeated contacts are ignored, so a server that is down is one
+//! failure. A long datagram is no probe, whatever its answer.
+//!
+//! Reflection is tested in the same way. A host that gets SYN with ACK from many hosts without a connection did not
+//! send the SYNs, so there is a walk over these contacts of each host.
+//!
+//! Bound: 10⁻⁶ for each walk. Each first contact may begin one. 24 failures in a row are a scan.
 
 use std::collections::HashSet;
 
@@ -26,27 +29,28 @@ use crate::features::{GENERATION_NS, Generations};
 
 const FAILURES: Hypotheses = Hypotheses { ordinary: 0.5, attack: 0.9 };
 
-/// Contacts of a generation that are remembered, 8 bytes each.
+/// Remembered contacts in a generation, 8 bytes each.
 const CONTACTS: usize = 1 << 18;
 
-/// Walks of a generation, of either kind.
+/// Walks in a generation, for each of the two kinds of scans.
 const WALKS: usize = 1 << 16;
 
-/// Longest datagram that asks whether somebody listens, bytes of IP: scanners send empty ones, but to the few ports whose service
-/// answers a question alone (nmap-payloads).
+/// The longest datagram that is a probe, bytes of IP. Scanners send empty datagrams, except to the few ports whose
+/// service only answers a valid request (nmap-payloads).
 const LONGEST_PROBE: u64 = 128;
 
-/// How often a scanner tries the same, at most: nmap's --max-retries is 10 by default, of which it uses few.
+/// The largest number of tries of one scanner at one target. nmap's --max-retries is 10 by default, and it uses few of
+/// them.
 pub const REPEATS: u64 = 10;
 
-/// What a walk is about.
+/// The subject of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 enum Of {
-    /// The ports of one host.
+    /// The ports of one host that a source contacts.
     Ports { source: Address, target: Address, protocol: u8 },
-    /// The hosts with one port.
+    /// The hosts that a source contacts on one port.
     Hosts { source: Address, port: u16, protocol: u8 },
-    /// The hosts that answer one that did not ask.
+    /// The hosts whose answers a host gets without a request.
     Answers { victim: Address },
 }
 
@@ -54,21 +58,21 @@ enum Of {
 struct Scan {
     walk: Walk,
     is_scan: bool,
-    /// Whether it is among those to be reported.
+    /// Whether it is among the scans to be reported.
     is_news: bool,
     first_ns: u64,
     last_ns: u64,
     contacts: u64,
     failures: u64,
-    /// Contacts, and others with what was contacted before, since it is a scan.
+    /// Contacts since the scan was found, including repeated ones.
     attempts: u64,
-    /// How many of them were reported.
+    /// The contacts and failures that were already reported.
     reported: [u64; 2],
-    /// Hosts that were tried, the first of them.
+    /// The contacted hosts, of which the first are named.
     targets: Party,
 }
 
-/// The hash of contacts, by a secret that is kept with them.
+/// A hasher of contacts, with a secret that is saved with them.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(from = "[u64; 4]", into = "[u64; 4]")]
 struct Secret {
@@ -95,7 +99,8 @@ pub(super) struct Scans {
     contacts: Generations<u64, ()>,
     secret: Secret,
     walks: Generations<Of, Scan>,
-    /// Walks that have found a scan, and perhaps some that are forgotten. Mostly there is none, and an attempt needs no look-up.
+    /// Walks that have found a scan, including some that no longer exist. The set is usually empty, and then an attempt
+    /// needs no look-up.
     found: HashSet<Of, RandomState>,
     news: News<Of>,
 }
@@ -131,13 +136,13 @@ impl Scans {
         if protocol == protocol::TCP || protocol == protocol::UDP {
             self.step(Of::Ports { source, target, protocol }, target, at_ns, failed);
         }
-        // A question to each of many servers is no scan where their answers are not seen.
+        // Requests to many servers are no scan if their answers are not seen.
         if protocol == protocol::TCP && !attempt.is_doubtful() || visible || !failed {
             self.step(Of::Hosts { source, port, protocol }, target, at_ns, failed);
         }
     }
 
-    /// Takes a contact. A walk may begin with each, and one that begins with a success is over: it need not be kept.
+    /// Adds a contact. Each contact may begin a walk. A walk that begins with a success ends at once and is not stored.
     fn step(&mut self, of: Of, target: Address, at_ns: u64, failed: bool) {
         if !failed && self.walks.get(&of).is_none() {
             return;
@@ -146,7 +151,7 @@ impl Scans {
         if scan.is_scan && at_ns.saturating_sub(scan.last_ns) > GENERATION_NS {
             *scan = Scan::default();
         }
-        // What went before the evidence is no part of it.
+        // Contacts before the evidence are not part of the scan.
         if scan.walk.is_at_start() {
             scan.first_ns = at_ns;
         }
@@ -160,20 +165,21 @@ impl Scans {
                 self.found.insert(of);
             }
             Stand::Attack | Stand::Undecided => {}
-            // What was not reported of a scan that is over never is.
+            // Contacts that were not reported before the scan ended never are.
             Stand::Ordinary => {
                 self.walks.remove(&of);
                 return;
             }
         }
-        // What a scanner does besides is no part of the scan.
+        // Successful contacts of a scanner are reported only with a failed one.
         if scan.is_scan && failed && !scan.is_news {
             scan.is_news = true;
             self.news.add(of);
         }
     }
 
-    /// Whether an attempt is one of a scan, and so no part of a flood. Who tries the same again and again does not scan.
+    /// Whether an attempt belongs to a scan and therefore not to a flood. A source that repeats the same contacts too
+    /// often is not scanning.
     pub(super) fn is_scan(&mut self, attempt: &Attempt) -> bool {
         if self.found.is_empty() {
             return false;
@@ -188,9 +194,9 @@ impl Scans {
         })
     }
 
-    /// What is new of all scans.
+    /// The findings about all scans since the last call.
     pub(super) fn findings(&mut self) -> Vec<Finding> {
-        // No more walks than these are kept.
+        // There are never more walks than this.
         if self.found.len() > 4 * WALKS {
             self.found.retain(|of| self.walks.get(of).is_some_and(|scan| scan.is_scan));
         }

@@ -1,21 +1,27 @@
-//! Slow connections: many that one source keeps open to one service by next to nothing.
+//! Slow connections: one source keeps many connections to one service open with hardly any data.
 //!
-//! Source: what slowloris, slow POST and slow read do (E. Cambiaso, G. Papaleo, G. Chiola, M. Aiello, "Slow DoS attacks: definition
-//! and categorisation", Int. J. Trust Management in Computing and Communications 1, 2013).
-//! What counts: a connection that is three seconds old, to which the server has sent no payload while the client went on with
-//! at most 64 bytes at a time, or whose client began with a receive window that takes no whole segment of Ethernet (RFC 9293,
-//! section 3.8.6: a receiver offers a segment, or nothing; Linux gives 1,152 bytes to who asks for the smallest buffer,
-//! `SOCK_MIN_RCVBUF`). A request that waits for its answer does not count, as nothing goes on: what tells a pool of workers,
-//! keep-alive connections and WebSockets from an attack is that what their clients send is answered. Where the server is not
-//! seen, a client has been answered if it acknowledges: each answer that is not followed by a request at once gives one segment
-//! with ACK and without payload (delayed acknowledgements of RFC 9293, at most half a second), so more than one for two
-//! drips are answers.
-//! A connection that the server ended, after no more than drips, counts for another minute if its client goes on with a drip as if
-//! nothing had happened: it waits for no answer, and the server gave its request up.
-//! Parameters and bound: an ordinary client has at most eight such connections to a service at once on average (browsers open six);
-//! that a Poisson number of that mean reaches 32 has a probability below 10⁻⁹.
-//! Limits: many clients behind one address that send a few bytes now and then, each over a connection that is never answered (remote
-//! sensors), look the same.
+//! Source: the behaviour of slowloris, slow POST and slow read (E. Cambiaso, G. Papaleo, G. Chiola, M. Aiello, "Slow
+//! DoS attacks: definition and categorisation", Int. J. Trust Management in Computing and Communications 1, 2013).
+//!
+//! What counts: a connection that is at least three seconds old and meets one of two conditions. Either the server has
+//! sent no payload, while the client continued with at most 64 bytes at a time. Or the client's first receive window is
+//! smaller than an Ethernet segment. (RFC 9293, section 3.8.6: a receiver offers a segment or nothing. Linux offers
+//! 1,152 bytes with the smallest buffer, `SOCK_MIN_RCVBUF`.)
+//!
+//! A request that waits for its answer does not count, because its client does not continue. Pools of workers,
+//! keep-alive connections and WebSockets do not count, because their clients get answers. Where the server is not seen,
+//! acknowledgements show that a client got answers. Each answer that no request follows at once causes one segment with
+//! ACK and without payload (delayed acknowledgements of RFC 9293, at most half a second). More than one of these for
+//! two drips are therefore answers.
+//!
+//! A connection that the server ended after nothing but drips counts for another minute if its client then sends a
+//! drip. Such a client does not wait for an answer, and the server gave up its request.
+//!
+//! Parameters and bound: a normal client has on average at most eight such connections to a service at once (browsers
+//! open six). A Poisson number of that mean reaches 32 with a probability below 10⁻⁹.
+//!
+//! Limits: many clients behind one address look the same if each sends a few bytes now and then over a connection that
+//! is never answered (remote sensors).
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -28,31 +34,31 @@ use serde::{Deserialize, Serialize};
 use super::contact::{Contact, established, flagged};
 use super::{Evidence, Finding, Kind, Party};
 
-/// Connections that are watched.
+/// The largest number of watched connections.
 const CONNECTIONS: usize = 1 << 16;
 
-/// So many at once are an attack.
+/// This many connections at once are an attack.
 const MANY: u64 = 32;
 
-/// The probability that ordinary ones are so many.
+/// The probability that normal connections are so many.
 const BOUND: f64 = 1e-9;
 
-/// How old a connection is that counts, ns.
+/// The smallest age of a connection that counts, ns.
 const OLD_NS: u64 = 3_000_000_000;
 
-/// After so long without a packet a connection is forgotten, ns.
+/// A connection without a packet for this time is dropped, ns.
 const GONE_NS: u64 = 120_000_000_000;
 
-/// Most that a client goes on with, bytes of payload in a part.
+/// The most that a client sends at a time after its start, bytes of payload in a partial flow.
 const DRIP: u64 = 64;
 
-/// Most that it begins with.
+/// The most that a client sends at the start, bytes of payload.
 const BEGIN: u64 = 1024;
 
-/// For so long a connection counts that the server ended, ns.
+/// The time for which a connection counts after the server ended it, ns.
 const GIVEN_UP_NS: u64 = 60_000_000_000;
 
-/// A receive window below a segment of Ethernet (1,500 bytes less the headers of IPv4 and TCP).
+/// Receive windows below this are smaller than an Ethernet segment (1,500 bytes minus the headers of IPv4 and TCP).
 const NARROW: u16 = 1460;
 
 #[derive(Serialize, Deserialize)]
@@ -62,30 +68,30 @@ struct Watched {
     port: u16,
     first_ns: u64,
     last_ns: u64,
-    /// Parts in which the client went on with a few bytes.
+    /// Number of partial flows in which the client continued with a few bytes.
     drips: u32,
-    /// Segments of the client without payload, but for those of the handshake.
+    /// Segments of the client without payload, except those of the handshake.
     acknowledgements: u64,
     is_server_seen: bool,
-    /// Its SYN was seen.
+    /// Whether its SYN was seen.
     is_whole: bool,
     is_narrow: bool,
     is_counted: bool,
     stage: Stage,
 }
 
-/// How far a watched connection is.
+/// The stage of a watched connection.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
     /// The server waits for the rest of the request.
     Open,
-    /// The server has ended it, perhaps with a few words.
+    /// The server has ended the connection, perhaps with a short message.
     Ended,
-    /// It has, and the client went on nevertheless.
+    /// The client continued after the server had ended the connection.
     GivenUp,
 }
 
-/// What a part makes of a watched connection.
+/// What happens to a watched connection after a partial flow.
 enum Next {
     Watch,
     Forget,
@@ -100,7 +106,7 @@ impl Watched {
             port: contact.target.port,
             first_ns: contact.first_ns(),
             last_ns: contact.last_ns(),
-            // What one that was there before begins with is no beginning.
+            // The first data seen of an older connection are not its start.
             drips: u32::from(!contact.opened && sent.payload_bytes > 0),
             acknowledgements: acknowledgements(contact).saturating_sub(u64::from(contact.opened)),
             is_server_seen: contact.answered,
@@ -119,12 +125,12 @@ impl Watched {
         if self.stage == Stage::GivenUp {
             return Next::Watch;
         }
-        // A client that takes its leave is no attacker, and neither is one that sends much, or gets an answer.
+        // A client that closes the connection, sends much or gets an answer is no attacker.
         let leaves = ends(sent) && !(self.stage == Stage::Ended || ends(received));
         if leaves || is_served || sent.payload_bytes > most {
             return Next::Forget;
         }
-        // A probe whether the other end of an old connection is still there has one byte at most.
+        // A keep-alive probe of an old connection has at most one byte.
         let least = if self.is_whole { 0 } else { sent.payload_packets };
         let is_drip = sent.payload_bytes > least;
         self.drips += u32::from(is_drip);
@@ -141,7 +147,7 @@ impl Watched {
         Next::Watch
     }
 
-    /// Whether it is one of those that count at `now_ns`.
+    /// Whether the connection counts at `now_ns`.
     fn is_slow(&self, now_ns: u64) -> bool {
         let is_answered = !self.is_server_seen && 2 * self.acknowledgements > u64::from(self.drips);
         let is_old = now_ns.saturating_sub(self.first_ns) >= OLD_NS;
@@ -154,7 +160,7 @@ impl Watched {
     }
 }
 
-/// Segments of a client without payload, but for its SYN.
+/// Segments of the client without payload, except its SYN.
 fn acknowledgements(Contact { sent, .. }: &Contact<'_>) -> u64 {
     sent.packets.saturating_sub(sent.payload_packets + flagged(sent, SYN))
 }
@@ -171,12 +177,12 @@ impl Slow {
         }
         let Contact { sent, received, .. } = contact;
         let key = contact.part.key;
-        // A session that was silent for longer than the idle timeout begins again.
+        // A session that was silent for longer than the idle timeout is reported as new.
         let goes_on = || self.connections.contains_key(&key);
         if contact.new && (contact.opened || !goes_on()) {
             let is_over = [FIN, RST].iter().any(|flag| flagged(sent, *flag) + flagged(received, *flag) > 0);
             let is_narrow = contact.opened && sent.window < NARROW && established(sent);
-            // One that was there before the meter shows itself by its first drip.
+            // A connection that is older than the meter is watched from its first drip on.
             let most = if contact.opened { BEGIN } else { DRIP };
             let is_quiet = received.payload_bytes == 0 && sent.payload_bytes <= most;
             let is_there = contact.opened || sent.payload_bytes > sent.payload_packets;
@@ -225,7 +231,7 @@ impl Slow {
             finding.end_ns = finding.end_ns.max(last_ns);
         }
         pairs.retain(|_, (count, _)| *count >= MANY);
-        // Those of pairs that are no attack yet are counted when it is one.
+        // Connections of pairs below the limit are counted again if the pair becomes an attack.
         for watched in self.connections.values_mut() {
             watched.is_counted &= pairs.contains_key(&(watched.source, watched.target, watched.port));
         }

@@ -1,22 +1,29 @@
-//! Tunnels: other traffic in questions about names, and in pings.
+//! Tunnels: other traffic inside DNS queries and pings.
 //!
-//! Source: what the tools have in common by G. Farnham, A. Atlasis, "Detecting DNS tunneling", SANS 2013 (long names, many of them),
-//! by W. Ellens, P. Żuraniewski, A. Sperotto, H. Schotanus, M. Mandjes, E. Meeuwissen, "Flow-based detection of DNS tunnels", AIMS
-//! 2013 (many and long questions in one flow), and of pings D. Singh, V. Kumar, "ICMP tunneling", as sequential tests.
+//! Source: the common traits of tunnel tools by G. Farnham, A. Atlasis, "Detecting DNS tunneling", SANS 2013 (long
+//! names, many of them), by W. Ellens, P. Żuraniewski, A. Sperotto, H. Schotanus, M. Mandjes, E. Meeuwissen,
+//! "Flow-based detection of DNS tunnels", AIMS 2013 (many long queries in one flow), and for pings by D. Singh, V.
+//! Kumar, "ICMP tunneling", as sequential tests.
+//!
 //! What counts, for each pair of hosts:
-//! - a question to port 53 is long if its packet is longer than the longest that protocols make by themselves
-//!   ([`LONGEST_ORDINARY`]);
-//! - a socket goes on if it has had an answer and asks again in a later interval, with names that are on average longer than the
-//!   longest name of an IPv4 address ([`LONG_TALK`]). Who looks a name up asks from a new port each time (RFC 5452 §9.2); the few
-//!   that use one port for all ask for ordinary names on average;
-//! - a ping is large above 128 bytes (ping sends 60 or 84 by default), seen by itself or by its answer.
 //!
-//! Parameters: of ordinary questions at most one in twenty is long, of a tunnel's three in ten; of the intervals in which a host asks a
-//! socket goes on with long names in at most half, in those of a tunnel in 0.9; ordinary are at most five large pings a second.
-//! Bound: 10⁻⁶ for each walk over questions or intervals, and for each interval of pings that come one by one; 24 intervals in a row
-//! in which a socket goes on are a tunnel.
-//! Limits: a tunnel through the resolver of its host, with short questions, looks like other questions. A forwarder that asks for long
-//! names alone over one socket, second after second (in a cloud, say), looks like a tunnel. Questions over TLS or HTTPS are not seen.
+//! - A query to port 53 is long if its packet is longer than the longest query that protocols generate
+//!   ([`LONGEST_ORDINARY`]).
+//! - A socket continues if it has had an answer and sends queries again in a later interval, whose names are on average
+//!   longer than the longest name of an IPv4 address ([`LONG_TALK`]). A resolver uses a new port for each query (RFC 5452
+//!   §9.2). The few that use one port for all queries ask for normal names on average.
+//! - A ping is large from 128 bytes on (ping sends 60 or 84 by default). Its answer counts too.
+//!
+//! Parameters: of normal queries at most one in twenty is long, of a tunnel's three in ten. Among the intervals with
+//! queries, a socket continues with long names in at most half, with a tunnel in 0.9. At most five large pings per
+//! second are normal.
+//!
+//! Bound: 10⁻⁶ for each walk over queries or intervals, and for each interval of independent pings. 24 intervals in a
+//! row in which a socket continues are a tunnel.
+//!
+//! Limits: a tunnel with short queries through the resolver of its host looks like other queries. A forwarder that
+//! queries only long names over one socket, second after second (in a cloud, for example), looks like a tunnel. Queries
+//! over TLS or HTTPS are not seen.
 
 use flowml_common::flow::{Address, Direction};
 use flowml_common::headers::protocol;
@@ -29,36 +36,36 @@ use crate::features::Generations;
 
 const LONG: Hypotheses = Hypotheses { ordinary: 0.05, attack: 0.3 };
 
-/// Intervals in which a socket goes on with long names.
+/// The event that a socket continues with long names in an interval.
 const GOES_ON: Hypotheses = Hypotheses { ordinary: 0.5, attack: 0.9 };
 
-/// Pairs of a generation.
+/// Pairs in a generation.
 const PAIRS: usize = 1 << 15;
 
-/// Bytes of the longest IPv4 packet with a question that protocols make by themselves: headers of IP, UDP and DNS of 20, 8 and 12,
-/// the name that belongs to an IPv6 address, which has 72 characters (RFC 3596), in 74, its type and class in 4 (RFC 1035), an OPT
-/// record of 11 (RFC 6891) with the cookies of client and server in 28 (RFC 7873, RFC 9018).
+/// Bytes of the longest IPv4 packet with a query that protocols generate: headers of IP, UDP and DNS of 20, 8 and 12;
+/// the name of an IPv6 address with 72 characters (RFC 3596) in 74; its type and class in 4 (RFC 1035); an OPT record
+/// of 11 (RFC 6891) with the cookies of client and server in 28 (RFC 7873, RFC 9018).
 const LONGEST_ORDINARY: u64 = 20 + 8 + 12 + 74 + 4 + 11 + 28;
 
-/// Bytes of an IPv4 packet with the longest name of an IPv4 address (28 characters, RFC 1035, in 30), and an OPT record.
+/// Bytes of an IPv4 packet with the longest name of an IPv4 address (28 characters, RFC 1035, in 30) and an OPT record.
 const LONG_TALK: u64 = 20 + 8 + 12 + 30 + 4 + 11;
 
-/// Bytes of the header of IPv6 beyond that of IPv4.
+/// How much longer the header of IPv6 is than that of IPv4, bytes.
 const BEYOND_V4: u64 = 20;
 
-/// Bytes of a large ping.
+/// The smallest size of a large ping, bytes.
 const LARGE_PING: u64 = 128;
 
-/// Large pings that are ordinary, a second.
+/// The normal rate of large pings, per second.
 const PINGS: f64 = 5.0;
 
-/// Questions of one part that count one by one: those of one socket depend on each other.
+/// The largest number of queries in a partial flow that count individually. Queries of one socket depend on each other.
 const TRIALS: u64 = 4;
 
-/// DNS.
+/// The port of DNS.
 const DOMAIN: u16 = 53;
 
-/// What was counted of one test, and whether it found a tunnel.
+/// The counts of one test, and whether it found a tunnel.
 #[derive(Default, Serialize, Deserialize)]
 struct Counted {
     is_tunnel: bool,
@@ -91,7 +98,7 @@ impl Counted {
     }
 }
 
-/// A walk over what a host asks another.
+/// A walk over the queries of one host to another, with its counts.
 #[derive(Default, Serialize, Deserialize)]
 struct Test {
     walk: Walk,
@@ -108,20 +115,20 @@ impl Test {
     }
 }
 
-/// The questions of one host to another.
+/// The queries of one host to another.
 #[derive(Default, Serialize, Deserialize)]
 struct Questions {
-    /// Over questions that are long.
+    /// The walk over long queries.
     long: Test,
-    /// Over intervals in which a socket goes on.
+    /// The walk over intervals in which a socket continues.
     talk: Test,
-    /// Bytes of the questions of this interval, and of those of sockets that go on.
+    /// Bytes of all queries of this interval, and of those of sockets that continue.
     bytes: u64,
     talk_bytes: u64,
 }
 
 impl Questions {
-    /// Takes the questions of a part, which have `mean` bytes on average.
+    /// Adds the queries of a partial flow, whose mean size is `mean` bytes.
     fn ask(&mut self, contact: &Contact<'_>, mean: u64, visible: bool) {
         let beyond = if contact.target.address.to_ip().is_ipv4() { 0 } else { BEYOND_V4 };
         let is_long = mean > LONGEST_ORDINARY + beyond;
@@ -129,7 +136,7 @@ impl Questions {
         if is_long {
             self.long.counted.add(contact, contact.sent, DOMAIN);
         }
-        // A question that is repeated, as there was no answer, is the same one.
+        // A query that is repeated for lack of an answer is the same query.
         let had_answer = contact.answered || !visible;
         self.bytes += contact.sent.ip_bytes;
         if !contact.new && had_answer && mean > LONG_TALK + beyond {
@@ -146,7 +153,7 @@ impl Questions {
     }
 
     fn finding(&mut self, ends: [Address; 2]) -> Option<Finding> {
-        // Both are taken, so that neither reports later what belongs to this finding.
+        // Both are taken, so that neither reports the same traffic later.
         let (long, talk) = (self.long.counted.finding(ends), self.talk.counted.finding(ends));
         long.or(talk)
     }
@@ -156,7 +163,7 @@ impl Questions {
 #[derive(Default, Serialize, Deserialize)]
 struct Pings {
     change: Cusum,
-    /// Of this interval.
+    /// Number of large pings in this interval.
     count: u64,
     counted: Counted,
 }
@@ -175,9 +182,9 @@ impl Pings {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Tunnels {
     questions: Generations<[Address; 2], Questions>,
-    /// The pairs with questions in this interval: nothing changes for others.
+    /// The pairs with queries in this interval. The others do not change.
     asked: Vec<[Address; 2]>,
-    /// Pairs whose pings are not at rest.
+    /// Pairs with some evidence of a tunnel in pings.
     pings: Generations<[Address; 2], Pings>,
 }
 
@@ -186,13 +193,13 @@ impl Tunnels {
         Self { questions: Generations::new(PAIRS), asked: Vec::new(), pings: Generations::new(PAIRS) }
     }
 
-    /// Takes a part. `visible` is whether answers would be seen.
+    /// Adds a partial flow. `visible` is whether answers would be seen.
     pub(super) fn observe(&mut self, contact: &Contact<'_>, visible: bool) {
         let is_question = contact.target.port == DOMAIN && contact.protocol == protocol::UDP && !contact.is_fragment();
         let ends = [contact.source.address, contact.target.address];
         let mean = |sent: &Direction| sent.ip_bytes.checked_div(sent.packets);
         if contact.is_echo() {
-            // An answer has the bytes of its question (RFC 792), which may not have been seen.
+            // An answer has as many bytes as its request (RFC 792), which may not have been seen.
             let sent = if contact.sent.packets > 0 { contact.sent } else { contact.received };
             if mean(sent).is_some_and(|mean| mean >= LARGE_PING) {
                 let pings = self.pings.entry(ends, contact.first_ns(), Pings::default);
@@ -208,7 +215,7 @@ impl Tunnels {
         }
     }
 
-    /// Ends an interval. Pings to a host that is flooded with pings do not count.
+    /// Ends an interval and returns its findings. Pings to a host under an ICMP flood are ignored.
     pub(super) fn findings(&mut self, seconds: f64, mut is_flooded: impl FnMut(Address) -> bool) -> Vec<Finding> {
         let mut findings = Vec::new();
         for ends in self.asked.drain(..) {
@@ -238,9 +245,10 @@ mod tests {
     use super::*;
     use crate::witness::samples::{assert_bounded, poisson, simulated};
 
-    /// One question in twenty is long, and a socket goes on in every second interval: the most that is still ordinary.
+    /// One query in twenty is long, and a socket continues in every second interval: the worst case that is still
+    /// normal.
     #[test]
-    fn questions_of_ordinary_hosts_are_tunnels_as_rarely_as_the_bound_says() {
+    fn false_alarms_for_queries_of_normal_hosts_stay_within_the_bound() {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
         let (mut long, mut talk, questions) = (0, 0, 60);
         for _ in 0..simulated() {
@@ -253,13 +261,13 @@ mod tests {
                 talk += u64::from(std::mem::take(&mut asked.talk.counted.is_tunnel));
             }
         }
-        // A walk has one step at least.
+        // A walk has at least one step.
         assert_bounded("long questions", long, 1e-6 * (simulated() * questions) as f64);
         assert_bounded("sockets that go on", talk, 1e-6 * (simulated() * questions) as f64);
     }
 
     #[test]
-    fn large_pings_of_ordinary_hosts_are_tunnels_as_rarely_as_the_bound_says() {
+    fn false_alarms_for_large_pings_of_normal_hosts_stay_within_the_bound() {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(2);
         let (mut alarms, seconds) = (0, 50);
         for _ in 0..simulated() {

@@ -1,4 +1,4 @@
-//! Where both directions of flows are seen, so that a missing answer is evidence.
+//! Decides where both directions of flows are seen, so that a missing answer is evidence.
 
 use std::collections::HashMap;
 
@@ -8,22 +8,23 @@ use serde::{Deserialize, Serialize};
 
 use super::contact::{Contact, established};
 
-/// Most interfaces that are distinguished.
+/// The largest number of interfaces that are distinguished.
 const INTERFACES: usize = 1024;
 
-/// Flows that are too few, or too old, to say something of an interface where there is no room for others.
+/// An interface whose recent flows weigh less than this is dropped when there is no room for others.
 const NEGLIGIBLE: f64 = 0.01;
 
-/// Flows of an interface by what was seen of them.
+/// The flows of an interface, by the directions that were seen.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Seen {
-    /// Packets of both ends.
+    /// Flows with packets of both ends.
     both: f64,
-    /// TCP connections that the initiator took for established, without a packet of the responder: there must have been one.
+    /// TCP connections that the initiator treats as established, without a packet of the responder, although there must
+    /// have been one.
     one: f64,
 }
 
-/// By interface, which flows were seen in both directions.
+/// For each interface, how many flows were seen in one and in both directions.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Visibility {
     interfaces: HashMap<u32, Seen, RandomState>,
@@ -43,18 +44,18 @@ impl Visibility {
         }
     }
 
-    /// Whether an answer would be seen: no evidence of either is no.
+    /// Whether an answer would be seen; false without any evidence.
     pub(super) fn of(&self, contact: &Contact<'_>) -> bool {
         self.interfaces.get(&contact.part.key.interface()).is_some_and(|seen| seen.both > seen.one)
     }
 
-    /// Lets older flows count less: half after about 70 intervals.
+    /// Reduces the weight of older flows, by half in about 70 intervals.
     pub(super) fn age(&mut self) {
         for seen in self.interfaces.values_mut() {
             (seen.both, seen.one) = (seen.both * 0.99, seen.one * 0.99);
         }
         if self.interfaces.len() >= INTERFACES {
-            // Those that went long ago make room for those that come.
+            // Interfaces that were removed long ago make room for new ones.
             self.interfaces.retain(|_, seen| seen.both + seen.one >= NEGLIGIBLE);
         }
     }
