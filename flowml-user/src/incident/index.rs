@@ -1,4 +1,4 @@
-//! Which incidents a host is in: one look-up in a hash table, however many incidents there are.
+//! The incidents of each host: one look-up in a hash table, however many incidents there are.
 
 #[cfg(test)]
 use std::cell::Cell;
@@ -10,23 +10,23 @@ use serde::{Deserialize, Serialize};
 
 use super::Role;
 
-/// The number of an open incident: they are numbered in the order of their begin, reported or not.
+/// The number of an open incident. Incidents are numbered in the order of their start, reported or not.
 pub(super) type Number = u64;
 
 /// The hosts of an incident.
 pub(super) type Members = HashSet<(Address, Role), RandomState>;
 
-/// All hosts of the incidents that are open, or ended a short time ago.
+/// All hosts of the incidents that are open or ended recently.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Index {
     hosts: HashMap<Address, Memberships, RandomState>,
-    /// Look-ups so far.
+    /// Number of look-ups so far.
     #[serde(skip)]
     #[cfg(test)]
     pub(super) looks: Cell<u64>,
 }
 
-/// What a host is part of. Who is source and target of an incident counts twice.
+/// The incidents of a host. A host that is both source and target of an incident counts twice.
 #[derive(Default, Serialize, Deserialize)]
 struct Memberships {
     open: BTreeSet<Number>,
@@ -36,19 +36,19 @@ struct Memberships {
 }
 
 impl Index {
-    /// A host has come to an open incident.
+    /// Adds a host to an open incident.
     pub(super) fn enter(&mut self, host: Address, number: Number, told: bool) {
         let memberships = self.hosts.entry(host).or_default();
         memberships.open.insert(number);
         memberships.told += u32::from(told);
     }
 
-    /// An open incident is reported from now on.
+    /// Records that an open incident was reported.
     pub(super) fn tell(&mut self, members: &Members) {
         self.change(members, |memberships| memberships.told += 1);
     }
 
-    /// An open incident is over. If it was reported, its hosts stay suspect until [`Self::forget`].
+    /// Ends an open incident. If it was reported, its hosts stay suspect until [`Self::forget`].
     pub(super) fn end(&mut self, members: &Members, number: Number, told: bool) {
         self.change(members, |memberships| {
             memberships.open.remove(&number);
@@ -57,7 +57,7 @@ impl Index {
         });
     }
 
-    /// These hosts are no part of an open incident any more, and were none.
+    /// Removes hosts from an open incident, as if they had never been in it.
     pub(super) fn leave(&mut self, members: &Members, number: Number, told: bool) {
         self.end(members, number, told);
         if told {
@@ -65,27 +65,27 @@ impl Index {
         }
     }
 
-    /// The hosts of an incident that ended are suspect no more.
+    /// Ends the suspicion against the hosts of an ended incident.
     pub(super) fn forget(&mut self, members: &Members) {
         self.change(members, |memberships| memberships.ended -= 1);
     }
 
-    /// Forgets all hosts.
+    /// Removes all hosts.
     pub(super) fn clear(&mut self) {
         self.hosts.clear();
     }
 
-    /// Whether a host is part of an incident that is reported, or ended a short time ago.
+    /// Whether a host is in an incident that is reported and open, or that ended recently.
     pub(super) fn is_suspect(&self, host: Address) -> bool {
         self.of(host).is_some_and(|memberships| memberships.told + memberships.ended > 0)
     }
 
-    /// The oldest of the open incidents that a host is in.
+    /// The oldest open incident of a host.
     pub(super) fn first(&self, host: Address) -> Option<Number> {
         self.of(host)?.open.first().copied()
     }
 
-    /// The open incidents that a host is in, the oldest first.
+    /// The open incidents of a host, the oldest first.
     pub(super) fn all(&self, host: Address) -> impl Iterator<Item = Number> {
         self.of(host).into_iter().flat_map(|memberships| &memberships.open).copied()
     }

@@ -1,14 +1,14 @@
-//! Incidents: anomalous host windows that have one cause, joined over hosts and over time.
+//! Incidents: anomalous host windows with one cause, joined over hosts and time.
 //!
-//! A scan makes two hosts odd for as long as it lasts, a flood with invented sources tens of thousands. Each is one
-//! event to an operator. A window is odd in what its host did to others (a source) or in what others did to it (a
-//! target). A source makes an incident, and the targets that it has flows to belong to it. Where more than a few odd
-//! sources have flows to one host, or one with hardly a flow is odd with its target, that host makes the incident, and they
-//! belong to it.
+//! A scan makes two hosts anomalous as long as it lasts, and a flood with spoofed sources makes tens of thousands
+//! anomalous. To an operator each is one event. A window is anomalous in what its host did to others (a source) or in
+//! what others did to it (a target). A source opens an incident, and the targets of its flows belong to it. The target
+//! opens the incident instead, and its sources belong to it, in two cases: more than a few anomalous sources have flows
+//! to it, or a source with hardly any flows is anomalous together with its target.
 //!
-//! What a test has found (`crate::witness`) makes an incident of a kind, with the hosts that the test names. Odd windows of
-//! these hosts, and of those that they have flows with, belong to it. An incident that odd windows made first takes the kind and
-//! the hosts of the test's finding: a model does not know who attacks whom.
+//! A finding of a sequential test (`crate::witness`) opens an incident of a kind, with the hosts that the test names.
+//! Anomalous windows of these hosts, and of hosts with flows to or from them, belong to it. If anomalous windows opened
+//! the incident first, it takes the kind and the hosts of the finding, because a model cannot decide who attacks whom.
 
 mod index;
 #[cfg(test)]
@@ -26,55 +26,57 @@ use crate::features::HostWindow;
 use crate::model::{Reason, Verdict};
 use crate::witness::{Evidence, Kind, Story};
 
-/// More odd sources than this with flows to one host are one attack on that host.
+/// If more anomalous sources than this have flows to one host, they are one attack on that host.
 const FEW: usize = 4;
 
-/// Flows in its window with which a source has done hardly anything.
+/// A source with at most this many flows in its window has done hardly anything.
 const SLIGHT: f64 = 2.0;
 
-/// An incident ends when none of its windows was an anomaly for so long, ns.
+/// An incident ends when it had no anomalous window for this time, ns.
 const QUIET_NS: u64 = 10_000_000_000;
 
-/// The severities of its windows make an incident when they come to this: three windows of a probability of 10⁻⁴ do, two
-/// of 10⁻⁵, or one of 10⁻¹⁰. Chance makes an odd window now and then, and as windows overlap a second one with it.
+/// Anomalous windows are an incident when their severities add up to this: three windows with a probability of 10⁻⁴,
+/// two with 10⁻⁵, or one with 10⁻¹⁰. Chance makes an anomalous window now and then, and a second one with it, because
+/// windows overlap.
 const CERTAIN: f64 = 10.0;
 
-/// So far back reach the windows of an interval, ns: a window and an interval. What was then may be why a host is odd.
+/// How far back the windows of an interval reach, ns: a window and an interval. Activity in this time may be the cause
+/// of an anomaly.
 const TRAILING_NS: u64 = 3_000_000_000;
 
-/// For so long after its end the hosts of an incident are suspect, ns: flows that fell silent with it end by the idle
-/// timeout, which is 15 s unless told otherwise.
+/// The time for which the hosts of an incident stay suspect after its end, ns. Flows that became silent with it end by
+/// the idle timeout, 15 s by default.
 const SUSPECT_NS: u64 = 10_000_000_000;
 
-/// Incidents that are open at once. Anomalies beyond are counted.
+/// The largest number of open incidents. Anomalies that would open more are counted.
 const MOST_OPEN: usize = 4096;
 
-/// Hosts of an incident that are told apart; a flood can invent more.
+/// The largest number of hosts of an incident that are distinguished. A flood may spoof more.
 const MOST_HOSTS: usize = 1 << 16;
 
-/// Hosts of a role that are named.
+/// The largest number of named hosts of a role.
 const NAMED: usize = 8;
 
-/// What an anomalous window says of its host.
+/// The role of a host in an anomalous window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
-    /// It did something odd to others.
+    /// Its own activity is anomalous.
     Source,
-    /// Others did something odd to it.
+    /// The activity of others against it is anomalous.
     Target,
 }
 
 /// Hosts of one role in an incident.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hosts {
-    /// The first of them, in the order in which they were found.
+    /// The first hosts, in the order in which they were found.
     pub named: Vec<Address>,
-    /// How many there are, 65,536 at most.
+    /// The number of hosts, at most 65,536.
     pub count: usize,
 }
 
 impl Hosts {
-    /// One or two by name, more by number.
+    /// One or two hosts by address, more by their number.
     #[must_use]
     pub fn in_words(&self) -> String {
         let names: Vec<String> = self.named.iter().map(|address| address.to_ip().to_string()).collect();
@@ -89,44 +91,45 @@ impl Hosts {
 /// Anomalies with one cause. Times are ns of the capture's clock.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
-    /// From 1, in the order of their begin.
+    /// Number of the incident, from 1, in the order in which they were reported.
     pub number: u64,
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
-    /// What a test counted of it.
+    /// The counts of the sequential tests.
     pub evidence: Evidence,
-    /// Begin of the first window.
+    /// Start of the first window.
     pub start_ns: u64,
     /// End of the last window so far.
     pub end_ns: u64,
-    /// Who did it, as far as it was seen.
+    /// The attackers, as far as they were seen.
     pub sources: Hosts,
-    /// To whom.
+    /// The victims.
     pub targets: Hosts,
-    /// Host windows that are anomalies.
+    /// Number of anomalous host windows.
     pub windows: u64,
-    /// Flows that are anomalies, between one of the hosts and anyone.
+    /// Number of anomalous flows from or to one of the hosts.
     pub flows: u64,
-    /// That of the oddest window; of what a test has found, the chance that it says so of ordinary traffic.
+    /// The probability of the most anomalous window. For a finding of a test, the bound on its probability in normal
+    /// traffic.
     pub probability: f64,
-    /// What made that window odd.
+    /// The reasons for the most anomalous window.
     pub reasons: Vec<Reason>,
 }
 
 impl Incident {
-    /// How improbable it is where all is ordinary: −log₁₀ of the probability.
+    /// How improbable it is in normal traffic: −log₁₀ of the probability, at most 300.
     #[must_use]
     pub fn severity(&self) -> f64 {
         severity(self.probability)
     }
 
-    /// The chance that ordinary traffic does not look so.
+    /// 1 − the probability of such an incident in normal traffic.
     #[must_use]
     pub fn confidence(&self) -> f64 {
         1.0 - self.probability
     }
 
-    /// What a person would say of it.
+    /// A summary in one sentence.
     #[must_use]
     pub fn summary(&self) -> String {
         self.kind.sentence(&Story {
@@ -150,37 +153,37 @@ fn severity(probability: f64) -> f64 {
     -probability.max(1e-300).log10()
 }
 
-/// What became of an incident.
+/// A change of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
-    /// It has begun, and goes on.
+    /// It was opened.
     Open,
-    /// It goes on, and a test has said of what kind it is.
+    /// It is open, and a test has determined its kind.
     Named,
-    /// It is over.
+    /// It has ended.
     Closed,
 }
 
-/// An incident in the making: one that nobody was told of is not yet certain.
+/// An incident that has not ended. It is not reported (`told`) before it is certain.
 #[derive(Serialize, Deserialize)]
 struct Open {
     number: Number,
     incident: Incident,
-    /// The host and role that make it one.
+    /// The host and role that identify it.
     key: (Address, Role),
     hosts: Members,
-    /// What tests counted, by the kinds that they took it for.
+    /// The counts of tests, by the kinds that they found.
     counted: BTreeMap<Kind, Evidence>,
     /// End of the last window of a source.
     source_end_ns: u64,
     /// Sum of the severities of its windows.
     evidence: f64,
-    /// The probability of the oddest window.
+    /// The probability of the most anomalous window.
     oddest: f64,
     told: bool,
 }
 
-/// Flows with the same initiator and responder, drained one after the other.
+/// Flows with the same initiator and responder that were drained one after the other.
 #[derive(Serialize, Deserialize)]
 struct Link {
     initiator: Address,
@@ -204,7 +207,7 @@ impl Open {
         }
     }
 
-    /// Takes a host in, if it is not there.
+    /// Adds a host, if it is new.
     fn name(&mut self, index: &mut Index, address: Address, role: Role) {
         if self.hosts.len() < MOST_HOSTS && self.hosts.insert((address, role)) {
             index.enter(address, self.number, self.told);
@@ -216,7 +219,7 @@ impl Open {
         }
     }
 
-    /// Counts an odd window, and keeps the reasons of the oddest.
+    /// Counts an anomalous window, and keeps the reasons of the most anomalous one.
     fn take(&mut self, verdict: &Verdict) {
         self.incident.windows += 1;
         if verdict.probability < self.oddest {
@@ -229,26 +232,26 @@ impl Open {
 /// All incidents of a run.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Incidents {
-    /// The oldest first.
+    /// The open incidents, the oldest first.
     open: BTreeMap<Number, Open>,
     by_key: HashMap<(Address, Role), Number, RandomState>,
-    /// How many incidents have begun, reported or not.
+    /// Number of incidents opened so far, reported or not.
     begun: Number,
-    /// When incidents ended of late, and their hosts.
+    /// When recent incidents ended, and their hosts.
     ended: VecDeque<(u64, Members)>,
-    /// The incidents of each host, open or ended a short time ago.
+    /// The open and recently ended incidents of each host.
     index: Index,
-    /// Initiators and responders of what was drained since the last interval …
+    /// Initiators and responders of the flows drained since the last interval.
     links: Vec<Link>,
-    /// … and in those before it that its windows reach back to, with the ends of the intervals.
+    /// The same for the earlier intervals to which the windows reach back, with the ends of these intervals.
     past: VecDeque<(u64, Vec<Link>)>,
     told: u64,
     left_out: u64,
-    /// How many there were of both before this run.
+    /// The values of `told` and `left_out` before this run.
     before: (u64, u64),
-    /// Hosts of which an operator has said that what they do is no attack, and when they did it last.
+    /// Hosts whose activity an operator has labelled as no attack, and the last time of that activity.
     excused: HashMap<Address, u64, RandomState>,
-    /// What tests have said since the last interval.
+    /// Events of the tests since the last interval.
     news: Vec<(State, Number)>,
 }
 
@@ -260,18 +263,18 @@ struct Odd<'a> {
 }
 
 impl Incidents {
-    /// Takes note of a flow's initiator and responder.
+    /// Records a flow's initiator and responder.
     pub fn link(&mut self, ends: [Address; 2]) {
         let [initiator, responder] = ends;
-        // The flows of a scan follow each other.
+        // Flows of a scan follow one another.
         match self.links.last_mut() {
             Some(last) if [last.initiator, last.responder] == ends => last.flows += 1,
             _ => self.links.push(Link { initiator, responder, flows: 1 }),
         }
     }
 
-    /// Takes the windows of an interval that ends at `now_ns`, of which some are anomalies. Returns the incidents that
-    /// have begun or ended.
+    /// Adds the windows of an interval that ends at `now_ns`, some of which are anomalies. Returns the incidents that
+    /// were opened, named or ended.
     pub fn observe<'a>(
         &mut self,
         now_ns: u64,
@@ -292,36 +295,36 @@ impl Incidents {
         self.tell(now_ns)
     }
 
-    /// Whether a host is part of an incident, or was of late: what it does then is no model for what is ordinary.
+    /// Whether a host is in an incident, or recently was. Its activity is then not eligible for training.
     #[must_use]
     pub fn is_suspect(&self, address: Address) -> bool {
         self.index.is_suspect(address)
     }
 
-    /// Takes an anomalous flow. Returns whether it belongs to an incident.
+    /// Adds an anomalous flow. Returns whether it belongs to an incident.
     pub fn flow(&mut self, ends: [Address; 2]) -> bool {
         let first = ends.iter().filter_map(|address| self.index.first(*address)).min();
         let found = first.and_then(|number| self.open.get_mut(&number));
         found.map(|open| open.incident.flows += 1).is_some()
     }
 
-    /// Incidents that are open, the oldest first.
+    /// The reported open incidents, the oldest first.
     pub fn open(&self) -> impl Iterator<Item = &Incident> {
         self.open.values().filter(|open| open.told).map(|open| &open.incident)
     }
 
-    /// How many incidents have begun in this run, and how many anomalous windows found no place.
+    /// The number of incidents opened in this run, and of anomalous windows for which there was no room.
     #[must_use]
     pub const fn totals(&self) -> (u64, u64) {
         (self.told - self.before.0, self.left_out - self.before.1)
     }
 
-    /// Another run goes on with them: numbers go on, and what is counted begins anew.
+    /// Prepares for another run that continues the incidents: numbering continues, and counts start at 0.
     pub const fn hand_over(&mut self) {
         self.before = (self.told, self.left_out);
     }
 
-    /// Ends all that are open, because the run ends.
+    /// Ends all open incidents at the end of the run.
     pub fn finish(&mut self) -> Vec<(State, Incident)> {
         self.ended.clear();
         self.by_key.clear();
@@ -331,7 +334,7 @@ impl Incidents {
         news.into_iter().chain(told.map(|open| (State::Closed, open.incident))).collect()
     }
 
-    /// Gives each anomaly its incident.
+    /// Assigns each anomaly to its incident.
     fn assign(&mut self, odd: &BTreeMap<Address, Odd<'_>>) {
         let is = |address: &Address, role| odd.get(address).is_some_and(|odd| odd.role == role);
         let mut attacked: BTreeMap<Address, BTreeSet<Address>> = BTreeMap::new();
@@ -344,8 +347,8 @@ impl Incidents {
                 *flows_to.entry(*responder).or_default().entry(*initiator).or_default() += flows;
             }
         }
-        // Whose incident it is what a source did: that of the target, of many, or of one that did hardly anything and is odd
-        // with its target alone, as the first of a flood from invented sources are.
+        // A source belongs to the incident of its target if there are many sources, or if it did hardly anything and
+        // its target is also anomalous. The latter holds for the first sources of a flood with spoofed addresses.
         let is_slight =
             |source: &Address| odd.get(source).is_some_and(|odd| (1.0..=SLIGHT).contains(&odd.window.source.flows));
         let mut by_target: BTreeMap<Address, Address> = BTreeMap::new();
@@ -359,7 +362,7 @@ impl Incidents {
             let key = by_target.get(&odd.window.address).map_or(own, |target| (*target, Role::Target));
             self.add(odd, key);
         }
-        // A source of several targets is of one of them.
+        // A source with several targets is assigned to one of them.
         let is_mine = |source: &Address, target: &Odd<'_>| by_target.get(source) == Some(&target.window.address);
         for odd in odd.values().filter(|odd| odd.role == Role::Target) {
             let own = (odd.window.address, Role::Target);
@@ -376,8 +379,9 @@ impl Incidents {
         }
     }
 
-    /// The incident of a target whose source is not an anomaly any more: its source was one until a moment ago, or has
-    /// most of the `flows` to the target (by initiator), as one that opened many connections and now holds them open.
+    /// The incident of a target whose source is no longer an anomaly. Its source was one until a moment ago, or has
+    /// most of the `flows` to the target (by initiator), such as a source that opened many connections and keeps them
+    /// open.
     fn going_on(&self, odd: &Odd<'_>, flows: Option<&BTreeMap<Address, u64>>) -> Option<(Address, Role)> {
         let &HostWindow { address, end_ns, .. } = odd.window;
         let is_trailing = |open: &Open| end_ns <= open.source_end_ns.saturating_add(TRAILING_NS);
@@ -426,7 +430,7 @@ impl Incidents {
         })
     }
 
-    /// Takes an incident out. Its hosts stay suspect if it was reported, until the index forgets them.
+    /// Removes an incident. If it was reported, its hosts stay suspect until the index drops them.
     fn take_out(&mut self, number: Number) -> Option<Open> {
         let open = self.open.remove(&number)?;
         if self.by_key.get(&open.key) == Some(&number) {
@@ -436,7 +440,7 @@ impl Incidents {
         Some(open)
     }
 
-    /// Numbers the incidents that have become certain, and takes out those that are over.
+    /// Reports incidents that have become certain, and removes those that have ended.
     fn tell(&mut self, now_ns: u64) -> Vec<(State, Incident)> {
         let mut news = self.take_news();
         for open in self.open.values_mut() {
@@ -468,7 +472,7 @@ impl Incidents {
     }
 }
 
-/// Whether what is odd is what the host did, or what was done to it: by the larger part of the reasons.
+/// Whether the host's own activity or that of others is anomalous, by the larger share of the reasons.
 fn role(reasons: &[Reason]) -> Role {
     let share = |role: &str| -> f64 {
         reasons.iter().filter(|reason| reason.column.starts_with(role)).map(|reason| reason.share).sum()
