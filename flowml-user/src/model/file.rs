@@ -1,4 +1,4 @@
-//! How model files are written: JSON of which people can read the first part.
+//! Writes and reads model files: JSON, the first part of which is readable for people.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
@@ -10,15 +10,15 @@ use crate::process::private;
 use crate::process::replace::replace;
 use crate::process::whole;
 
-/// The longest model file, bytes: a hundred trees of many thousand nodes have room.
+/// The largest model file, bytes: enough for a hundred trees with many thousand nodes.
 const LONGEST: u64 = 256 << 20;
 
-/// Reads a file.
+/// Reads a file of at most [`LONGEST`] bytes.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     whole::read(path, LONGEST)
 }
 
-/// Whether a file of this text can be read again.
+/// Checks that a file with this text can be read again.
 pub(super) fn check_length(text: &str) -> io::Result<()> {
     match text.len() as u64 {
         ..=LONGEST => Ok(()),
@@ -29,15 +29,16 @@ pub(super) fn check_length(text: &str) -> io::Result<()> {
     }
 }
 
-/// An object in lines, with a last member in one line: what was learnt is numbers that nobody reads.
+/// A JSON object in lines, whose last member is in one line, because it consists of numbers only.
 pub(super) fn lines_and(header: &impl Serialize, last: &str, value: &impl Serialize) -> serde_json::Result<String> {
     let header = serde_json::to_string_pretty(header)?;
     let header = header.strip_suffix("\n}").expect("an object in lines ends so");
     Ok(format!("{header},\n  \"{last}\": {}\n}}", serde_json::to_string(value)?))
 }
 
-/// Writes a file by way of a neighbour that is then renamed: a reader sees the old file or the new one, after a power
-/// loss too. What cannot be written whole is removed. A new file is private, and one that was there keeps its permissions.
+/// Writes a file under another name and then renames it: a reader sees the old file or the new one, also after a power
+/// loss. A file that could not be written completely is removed. A new file is private, and an existing one keeps its
+/// permissions.
 pub(super) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
@@ -51,13 +52,13 @@ pub(super) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
         replace(partial, path)
     };
     write().inspect_err(|_| {
-        // The error that is reported is why it was not written.
+        // The reported error is that of writing.
         let _ = fs::remove_file(partial);
     })
 }
 
-/// FNV-1a (64 bit) over texts, each ended by a zero byte: tells tables of columns apart at a glance, and is no protection
-/// against someone who edits the file.
+/// FNV-1a (64 bit) over texts, each followed by a zero byte. It distinguishes tables of columns and gives no protection
+/// against deliberate changes.
 pub(super) fn hash<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     let bytes = texts.flat_map(|text| text.bytes().chain([0]));
     let fnv = bytes
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_file_is_private_and_permissions_that_were_given_stay() {
+    fn a_new_file_is_private_and_existing_permissions_stay() {
         let folder = tempfile::tempdir().expect("there is room");
         let path = folder.path().join("model.json");
         let bits = || path.metadata().expect("it is there").permissions().mode() & 0o777;

@@ -1,13 +1,14 @@
-//! A probability that is checked before it is believed: whether those of a model that was learnt elsewhere hold here.
+//! Checks whether the probabilities of a model that was trained elsewhere hold for local traffic.
 //!
-//! The scores of local rows make a second conformal p-value, and the larger of the two counts: what is frequent here is no
-//! anomaly, whatever is frequent elsewhere. Whether that one holds is tested on each row before its score is taken in. Until
-//! then an anomaly is withheld: its score and probability are in the record, and a flag says so.
+//! The scores of local rows give a second conformal p-value, and the larger of the two p-values is used: what is
+//! frequent here is no anomaly, whatever is frequent elsewhere. Each row tests whether that probability holds, before
+//! its score is added. Until the test is passed, anomalies are withheld: score and probability are in the record, and a
+//! flag marks them.
 //!
-//! A host does not vote on itself. Where the model's own probabilities hold for all other hosts here, and one host is rare by them
-//! most of the time, it stands out: its rows are judged by the model alone, and enter nothing. So one loud attacker that was there
-//! from the start is not what is ordinary. Where the model does not hold for the others, one more host says nothing, and it is
-//! measured by local scores as all are.
+//! A host must not influence its own verdict. If the model's own probabilities hold for all other local hosts, and one
+//! host is rare by them most of the time, that host stands out. Its rows are judged by the model alone and are not
+//! added. So one loud attacker that was active from the start does not become normal. If the model does not hold for
+//! the others, a rare host is no evidence, and it is judged by local scores like all others.
 
 use std::collections::HashMap;
 
@@ -18,38 +19,40 @@ use serde::{Deserialize, Serialize};
 use super::calibrate::Calibration;
 use super::{Settings, Teaching, Verdict, sample};
 
-/// A probability holds where rows are below it at no more than so many times the rate that it promises. Host windows overlap,
-/// so what is rare in one is in two or three of them.
+/// A probability holds if rows are below it at no more than this multiple of the rate that it states. Host windows
+/// overlap, so what is rare in one window is in two or three of them.
 const HELD: f64 = 2.0;
 
-/// The standard deviations that chance may add to that: one test in 700 fails by chance, were the rows independent.
+/// The number of standard deviations that are added for chance. If rows were independent, one test in 700 would fail by
+/// chance.
 const CHANCE: f64 = 3.0;
 
-/// Batches before a test is passed: four minutes at the usual interval, in which what hosts do now and then comes once.
+/// Number of batches before a test can be passed: four minutes at the default interval. Occasional behaviour of hosts
+/// occurs once in that time.
 pub(super) const BATCHES: u64 = 240;
 
-/// Rows before a test is passed.
+/// Number of rows before a test can be passed.
 const ROWS: f64 = 300.0;
 
-/// The probabilities that are tested. Of rarer ones nothing can be said in minutes: there the tail has to be believed.
+/// The probabilities that are tested. Rarer ones cannot be tested within minutes; the tail is trusted for them.
 const LEVELS: [f64; 3] = [0.1, 0.01, 0.001];
 
-/// Rows over which rates are taken; older ones count less.
+/// Number of rows over which rates are computed. Older rows are down-weighted.
 const RECENT_ROWS: f64 = 2000.0;
 
-/// Rows of a host before it may stand out.
+/// Number of rows of a host before it may stand out.
 const KNOWN_ROWS: f64 = 30.0;
 
-/// Other hosts from which one may stand out.
+/// More other hosts than this must be known before one can stand out.
 const OTHERS: usize = 8;
 
-/// Hosts whose rows are counted by themselves.
+/// The largest number of hosts whose rows are counted individually.
 const HOSTS: usize = 4096;
 
-/// A host with fewer recent rows is forgotten.
+/// A host with fewer recent rows than this is dropped.
 const FORGOTTEN_ROWS: f64 = 0.25;
 
-/// Whether so many rows of `rows` may be below a probability that holds.
+/// Whether `below` of `rows` rows may be below `probability` if that probability holds.
 pub(super) fn holds(below: f64, rows: f64, probability: f64) -> bool {
     let expected = HELD * probability * rows;
     below <= 1.0 + expected + CHANCE * expected.sqrt()
@@ -81,7 +84,7 @@ impl Rates {
         self
     }
 
-    /// Whether the probabilities of enough rows hold.
+    /// Whether there are enough rows and the probabilities hold.
     fn hold(&self) -> bool {
         let mut levels = self.below.iter().zip(LEVELS);
         self.rows >= ROWS && levels.all(|(below, level)| holds(*below, self.rows, level))
@@ -94,35 +97,35 @@ impl Rates {
     }
 }
 
-/// What local rows say of a model from elsewhere.
+/// The evidence of local rows about a model from elsewhere.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Local {
     scores: Calibration,
     batches: u64,
-    /// Of the rows that nobody speaks against, by the probabilities that count here.
+    /// Rates of unsuspicious rows by the local probabilities.
     checked: Rates,
-    /// Of the same rows and those of hosts that stand out, by the model's own probabilities …
+    /// Rates of these rows and those of hosts that stand out, by the model's own probabilities.
     own: Rates,
-    /// … and of each host.
+    /// The same rates of each host.
     hosts: HashMap<Address, Rates, RandomState>,
     is_believed: bool,
 }
 
 impl Local {
-    /// Nothing is known yet.
+    /// Starts without any evidence.
     pub(super) fn new(settings: &Settings) -> Self {
         let scores = Calibration::new(&[], settings.calibration_scores, settings.alpha);
         let (checked, own, hosts) = Default::default();
         Self { scores, batches: 0, checked, own, hosts, is_believed: false }
     }
 
-    /// Lets batches without rows go by.
+    /// Counts batches without rows.
     pub(super) const fn pass(&mut self, batches: u64) {
         self.batches += batches;
     }
 
-    /// Changes the verdicts of a batch to what holds here, and learns from the rows that nobody speaks against; `hosts` are those
-    /// that are responsible for the rows. Says whether the probabilities hold from now on.
+    /// Corrects the verdicts of a batch by the local probabilities, and adds the unsuspicious rows. `hosts` has the
+    /// host that is responsible for each row. Returns whether the probabilities hold from now on.
     pub(super) fn check(
         &mut self,
         verdicts: &mut [Option<Verdict>],
@@ -147,7 +150,7 @@ impl Local {
             if !stands_out {
                 verdict.probability = verdict.probability.max(self.scores.probability(verdict.score));
             }
-            // What an operator called an attack is one, however probable.
+            // What an operator's feedback labels as an attack is one, however probable it is.
             if verdict.anomaly && verdict.opinion.is_none() {
                 let rare = verdict.probability < settings.alpha;
                 let is_believed = self.is_believed || *stands_out;
@@ -172,7 +175,7 @@ impl Local {
         begins
     }
 
-    /// Whether a host is rare most of the time where the model holds for all others.
+    /// Whether a host is rare most of the time although the model holds for all others.
     fn stands_out(&self, host: Address) -> bool {
         self.batches >= BATCHES
             && self.hosts.len() > OTHERS
@@ -188,7 +191,7 @@ mod tests {
 
     use super::*;
 
-    /// Verdicts of a model by which nearly all that is here is rare: scores of ordinary rows are 30 and more.
+    /// Verdicts of a model for which nearly all local rows are rare: scores of normal rows are 30 or more.
     fn strange(scores: impl Iterator<Item = f64>) -> Vec<Option<Verdict>> {
         let verdict = |score: f64| Verdict {
             cluster: 0,
@@ -207,15 +210,15 @@ mod tests {
         [count(|verdict| verdict.anomaly), count(|verdict| verdict.withheld)]
     }
 
-    /// So many different ones.
+    /// This many different hosts.
     fn hosts(count: u32) -> Vec<Address> {
         (0..count).map(Address::from_v4).collect()
     }
 
-    /// A host that is rare from the first batch on, of which no test speaks, is found where the model fits all others, and their
-    /// probabilities are what they would be without it. Where it fits nobody, it says nothing.
+    /// A host that is rare from the first batch on and that no test reports. It is detected if the model fits all other
+    /// hosts, and their probabilities are as without it. If the model fits no host, a rare host is no evidence.
     #[test]
-    fn one_loud_host_does_not_recalibrate_itself_away() {
+    fn one_loud_host_does_not_become_normal_by_its_own_rows() {
         let settings = Settings::default();
         for (least, raised) in [(0.0, true), (30.0, false)] {
             let mut local = Local::new(&settings);
@@ -236,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_frequent_here_is_no_anomaly_and_what_is_rare_is_withheld_until_that_is_known() {
+    fn frequent_local_rows_are_no_anomalies_and_rare_ones_are_withheld_until_probabilities_hold() {
         let settings = Settings::default();
         let mut local = Local::new(&settings);
         let mut rng = Xoshiro256Plus::seed_from_u64(1);
@@ -252,16 +255,16 @@ mod tests {
         }
         assert_eq!(told, [BATCHES - 1]);
         assert_eq!(before[0], 0, "they are withheld");
-        // Of 17,600 rows, at twice the level of 10⁻⁴ and what chance makes.
+        // Of 17,600 rows: twice the rate of 10⁻⁴, and a margin for chance.
         assert!(after[0] <= 12 && after[1] == 0, "{after:?}");
         let mut attack = strange([80.0].into_iter());
         local.check(&mut attack, &[Teaching::Suspect], &hosts(1), &settings);
         assert_eq!(anomalies(&attack), [1, 0]);
     }
 
-    /// An attack of the first minutes is no anomaly yet, but does not come to be what is ordinary.
+    /// An attack in the first minutes is withheld, but does not become normal.
     #[test]
-    fn an_attack_in_the_meantime_does_not_recalibrate_itself_away() {
+    fn an_early_attack_does_not_become_normal_by_its_own_rows() {
         let settings = Settings::default();
         let mut local = Local::new(&settings);
         let mut rng = Xoshiro256Plus::seed_from_u64(2);
@@ -278,10 +281,10 @@ mod tests {
     }
 
     #[test]
-    fn where_probabilities_do_not_hold_nothing_is_raised() {
+    fn no_anomaly_is_raised_while_probabilities_do_not_hold() {
         let settings = Settings::default();
         let mut local = Local::new(&settings);
-        // Each batch is stranger than all before.
+        // Each batch is more unusual than all before.
         for batch in 0..1000 {
             let mut verdicts = strange((0..5).map(|row| f64::from(20 * batch + row)));
             assert!(!local.check(&mut verdicts, &[Teaching::Welcome; 5], &hosts(5), &settings));

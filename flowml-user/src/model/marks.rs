@@ -1,4 +1,4 @@
-//! What an operator said of rows that were anomalies: ordinary after all, or an attack whenever the like comes again.
+//! Feedback labels of an operator on anomalous rows: benign, or an attack.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -7,27 +7,29 @@ use super::fitted::Fitted;
 use super::kmeans::part;
 use crate::features::Column;
 
-/// Rows that are kept of one mark, spread over it: windows of one incident resemble each other.
+/// Number of rows that are kept of one feedback label, spread over its rows. Windows of one incident resemble each
+/// other.
 const ROWS_OF_A_MARK: usize = 32;
 
-/// Rows of all marks, as each odd row is compared with all of them. The oldest marks are forgotten first.
+/// The largest number of rows of all feedback labels, because each unusual row is compared with all of them. The oldest
+/// labels are dropped first.
 const MOST_ROWS: usize = 1024;
 
-/// A row that is more probable than this is ordinary, whatever it resembles.
+/// A row that is at least this probable is normal, whatever it resembles.
 const NOTABLE: f64 = 0.1;
 
-/// What the operator takes rows for.
+/// The verdict of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Opinion {
-    /// Ordinary after all.
+    /// Normal traffic.
     Benign,
     /// An attack.
     Attack,
 }
 
 impl Opinion {
-    /// In a word.
+    /// The verdict's name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -37,26 +39,26 @@ impl Opinion {
     }
 }
 
-/// Rows that an operator spoke about.
+/// A feedback label: rows and an operator's verdict on them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mark {
-    /// What they are of, for people.
+    /// The origin of the rows, for users.
     pub note: String,
-    /// What they are taken for.
+    /// The verdict.
     pub opinion: Opinion,
-    /// NaN where a value is not defined, for which JSON has null.
+    /// NaN for undefined values, which JSON writes as null.
     #[serde(deserialize_with = "undefined_as_nan")]
     rows: Vec<Vec<f64>>,
 }
 
-/// Reads rows of numbers, of which some are null.
+/// Reads rows of numbers, in which null becomes NaN.
 fn undefined_as_nan<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Vec<f64>>, D::Error> {
     let rows = Vec::<Vec<Option<f64>>>::deserialize(from)?;
     Ok(rows.into_iter().map(|row| row.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect()).collect())
 }
 
 impl Mark {
-    /// A mark of these rows, each with a value for each column of the learner.
+    /// A feedback label on these rows. Each has one value for each column of the learner.
     #[must_use]
     pub fn new(note: String, opinion: Opinion, rows: &[Vec<f64>]) -> Self {
         let step = rows.len().div_ceil(ROWS_OF_A_MARK).max(1);
@@ -64,7 +66,7 @@ impl Mark {
     }
 }
 
-/// All marks of a learner, the oldest first.
+/// All feedback labels of a learner, the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent, remote = "Self")]
 pub(super) struct Marks(Vec<Mark>);
@@ -95,16 +97,17 @@ impl Marks {
         &self.0
     }
 
-    /// Whether every row has a value for each of the columns.
+    /// Whether every row has one value for each column.
     pub(super) fn fit(&self, columns: &[Column]) -> bool {
         self.0.iter().flat_map(|mark| &mark.rows).all(|row| row.len() == columns.len())
     }
 }
 
-/// The marks as one fitted model sees them.
+/// The feedback labels, scaled by one fitted model.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Likeness {
-    /// A row is like a marked one if it is no farther from it than ordinary rows are from their centroid on average.
+    /// A row resembles a labelled row if their squared distance is at most this: the mean squared distance of normal
+    /// rows from their centroid.
     radius2: f64,
     below: Vec<f64>,
     marked: Vec<(Opinion, Vec<f64>)>,
@@ -121,20 +124,20 @@ impl Likeness {
         Self { radius2: fitted.clusters.pooled_spread(), below: fitted.scaler.below(), marked: rows.collect() }
     }
 
-    /// What a row of this probability is taken for, if it is like a marked one: as the nearest is.
+    /// The verdict on a row with this probability, if it resembles a labelled row; that of the nearest one.
     pub(super) fn of(&self, vector: &[f64], probability: f64) -> Option<Opinion> {
         if probability >= NOTABLE {
             return None;
         }
         let distances =
             self.marked.iter().map(|(opinion, marked)| (self.distance2(vector, *opinion, marked), *opinion));
-        // Of equally near ones what was said last counts.
+        // Of equally near rows, the latest label counts.
         let nearest = distances.rev().min_by(|a, b| a.0.total_cmp(&b.0))?;
         (nearest.0 <= self.radius2).then_some(nearest.1)
     }
 
-    /// Less of what was found ordinary is so too, and more of an attack is one: such differences weigh what differences
-    /// below a centroid do.
+    /// A smaller value than in a benign row is benign too, and a larger value than in an attack is an attack too. Such
+    /// differences have the weight of differences below a centroid.
     fn distance2(&self, vector: &[f64], opinion: Opinion, marked: &[f64]) -> f64 {
         let parts = vector.iter().zip(marked).zip(&self.below);
         parts
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_benign_is_no_anomaly_any_more_nor_less_of_it() {
+    fn rows_labelled_benign_and_smaller_ones_are_no_anomalies() {
         let mut learner = learnt();
         assert!(is_anomaly(&mut learner, [12.0, 0.0]) && is_anomaly(&mut learner, [11.0, 0.0]));
         mark(&mut learner, Opinion::Benign, [12.0, 0.0]);
@@ -197,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_an_attack_is_an_anomaly_and_is_not_learnt() {
+    fn rows_labelled_attack_are_anomalies_and_are_not_trained_on() {
         let mut learner = learnt();
         assert!(!is_anomaly(&mut learner, [2.4, 1.9]));
         mark(&mut learner, Opinion::Attack, [2.4, 1.9]);
@@ -206,15 +209,15 @@ mod tests {
             assert!(is_anomaly(&mut learner, [2.4, 1.9]));
         }
         assert_eq!(before[0].typical, learner.clusters()[0].typical);
-        // What is ordinary stays so, however near.
+        // Normal rows stay normal, however near they are.
         assert!(!is_anomaly(&mut learner, [0.5, 0.5]));
     }
 
     #[test]
-    fn a_successor_and_a_file_keep_the_marks() {
+    fn a_candidate_and_a_file_keep_the_feedback_labels() {
         let mut learner = learnt();
         mark(&mut learner, Opinion::Benign, [12.0, 0.0]);
-        // Of a flow without packets in one direction some columns are not defined.
+        // A flow without packets in one direction has undefined columns.
         mark(&mut learner, Opinion::Attack, [f64::NAN, 20.0]);
         let file = tempfile::tempdir().expect("a folder").path().join("m.json");
         std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_does_not_learn_an_attack_of_its_warm_up() {
+    fn a_candidate_is_not_trained_on_a_labelled_attack_in_its_warm_up() {
         let mut learner = learnt();
         mark(&mut learner, Opinion::Attack, [12.0, 12.0]);
         let mut rng = Xoshiro256Plus::seed_from_u64(3);
@@ -246,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_bounded_the_oldest_going_first() {
+    fn feedback_labels_are_bounded_and_the_oldest_are_dropped_first() {
         let mut marks = Marks::default();
         let rows = vec![vec![0.0; 2]; 100];
         for number in 0..60 {

@@ -1,7 +1,7 @@
-//! The learning loop: rows of feature values in, a cluster, a score, a probability and reasons out.
+//! The learning loop: from rows of feature values to clusters, scores, probabilities and reasons.
 //!
-//! It knows columns and nothing of flows or hosts, so the same [`Learner`] serves both. Beside it stands learning from
-//! tables, all of it at once ([`trained`]): detectors, classifiers, preparation, selection and measures.
+//! It uses columns only and is independent of flows and hosts, so the same [`Learner`] serves both. A separate part
+//! trains on complete tables ([`trained`]): detectors, classifiers, preprocessing, feature selection and measures.
 
 mod beside;
 mod calibrate;
@@ -60,44 +60,45 @@ use self::marks::{Likeness, Marks};
 use self::warm_up::WarmUp;
 use crate::features::Column;
 
-/// How many columns a cluster's summary tells.
+/// Number of columns in a cluster's summary.
 const TOLD_COLUMNS: usize = 4;
 
-/// What can be set about learning.
+/// The parameters of learning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct Settings {
-    /// Where random choices start; the same rows and seed give the same verdicts.
+    /// Seed of random choices. The same rows and seed give the same verdicts.
     pub seed: u64,
-    /// A row whose probability is below this is an anomaly: the rate of false alarms per row.
+    /// A row whose probability is below this is an anomaly. It is the rate of false alarms per row.
     pub alpha: f64,
-    /// The number of clusters; chosen of 16 to 24 by silhouette where not given.
+    /// The number of clusters; `None` lets the silhouette choose from 16 to 24.
     pub clusters: Option<usize>,
-    /// The warm-up lasts until it has seen this many rows …
+    /// The warm-up needs at least this many rows.
     pub warm_up_rows: usize,
-    /// … and this many batches (drains, so seconds at the usual interval).
+    /// The warm-up needs at least this many batches (drains, so seconds at the default interval).
     pub warm_up_batches: u32,
-    /// … or, where most rows are unusual to a model in use, this many, as an attack may pass.
+    /// The number of batches instead, if most rows are unusual to a model in use, because an attack may end.
     pub suspect_batches: u32,
-    /// Of these, the first so many teach nothing.
+    /// The first batches of the warm-up that are not trained on.
     pub settling_batches: u32,
-    /// The part of the warm-up rows, the farthest, that the clusters do without: an attack may be among them.
+    /// The fraction of the warm-up rows, the farthest, that are left out of the clusters, because they may contain an
+    /// attack.
     pub trim: f64,
-    /// Whether the warm-up rows are known to be ordinary: then none is left out, however odd or short-lived.
+    /// Whether the warm-up rows are known to be normal. Then none is left out, however unusual or short-lived.
     pub trusted: bool,
     /// A row whose probability is below this does not move the clusters.
     pub margin: f64,
-    /// After this many batches a row counts half.
+    /// After this many batches the weight of a row has halved.
     pub half_life_batches: f64,
-    /// The largest part of the way to a batch's mean that one batch moves a centroid.
+    /// The largest fraction of the way to a batch's mean by which one batch moves a centroid.
     pub step: f64,
-    /// From a larger batch, this many rows at random are learnt; all are scored.
+    /// The largest number of rows of a batch that are trained on, chosen at random. All rows are scored.
     pub learnt_rows_per_batch: usize,
-    /// How many recent scores the probability rests on.
+    /// The number of recent scores on which the probability is based.
     pub calibration_scores: usize,
-    /// What a value weighs that is less than usual.
+    /// The weights of values that are lower than typical.
     pub below: Below,
-    /// An anomaly gives at most this many reasons.
+    /// The largest number of reasons of an anomaly.
     pub reasons: usize,
 }
 
@@ -141,65 +142,67 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// With a warm-up as long as a row counts before it counts half: of less, a model knows little of what is rare, and
-    /// calls nothing an anomaly.
+    /// Sets the warm-up to the half-life of a row. After a shorter warm-up, a model has seen too little rare behaviour,
+    /// and its probabilities are too large for an anomaly.
     #[must_use]
     pub fn unhurried(self) -> Self {
         Self { warm_up_batches: self.half_life_batches as u32, ..self }
     }
 }
 
-/// Whether a row may teach.
+/// Whether a row is eligible for training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Teaching {
-    /// It may, unless it is unusual.
+    /// Eligible, unless it is unusual.
     #[default]
     Welcome,
-    /// The model in use finds it unusual: it may not, but in the warm-up of a candidate most of whose rows are so.
+    /// Unusual to the model in use. It is only eligible in the warm-up of a candidate, and only if most rows are
+    /// unusual.
     Unusual,
-    /// A host of it is in an incident: it never may.
+    /// One of its hosts is in an incident. It is never eligible.
     Suspect,
-    /// Enough of its kind teach in this batch.
+    /// The batch has enough rows of its kind for training.
     Surplus,
 }
 
-/// What the learner says of one row.
+/// The result for one row.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
-    /// The cluster that explains the row best.
+    /// The cluster with the lowest score.
     pub cluster: u32,
-    /// How badly it does so: `½(d/σ)² − ln π`.
+    /// The score: `½(d/σ)² − ln π`.
     pub score: f64,
-    /// The probability that an ordinary row scores as high.
+    /// The probability that a normal row has a score at least as high.
     pub probability: f64,
-    /// Whether the probability is below the alarm level and holds here, or an operator has said so of the like.
+    /// Whether the probability is below the alarm level and holds for local traffic, or an operator labelled similar
+    /// rows as an attack.
     pub anomaly: bool,
-    /// Whether it would be an anomaly if the model's probabilities were known to hold here.
+    /// Whether it would be an anomaly if the model's probabilities were known to hold for local traffic.
     pub withheld: bool,
-    /// What an operator has said of the like.
+    /// An operator's verdict on similar rows.
     pub opinion: Option<Opinion>,
-    /// What made the score, the largest part first. Empty for an ordinary row: [`Learner::explain`] tells.
+    /// The reasons for the score, the largest first. Empty for a normal row; see [`Learner::explain`].
     pub reasons: Vec<Reason>,
 }
 
-/// One cluster, for people.
+/// One cluster, for users.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClusterSummary {
     /// Its number, as in [`Verdict::cluster`].
     pub id: u32,
-    /// Its part of recent rows, 0–1.
+    /// Its fraction of recent rows, 0–1.
     pub share: f64,
-    /// The rows that it stands for, older ones counting less.
+    /// Number of its rows, with older ones down-weighted.
     pub size: f64,
-    /// The columns in which it differs most from the rest, and their values.
+    /// The columns in which it differs most from all rows, and their typical values.
     pub typical: Vec<TypicalValue>,
 }
 
-/// How far the learner is.
+/// The progress of a learner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Status {
-    /// Collecting rows; nothing is scored yet.
+    /// It collects rows. Nothing is scored yet.
     WarmingUp {
         /// Rows so far.
         rows: usize,
@@ -210,11 +213,11 @@ pub enum Status {
         /// Batches that are needed.
         batches_needed: u32,
     },
-    /// Scoring.
+    /// It scores rows.
     Ready {
-        /// How many clusters there are.
+        /// Number of clusters.
         clusters: usize,
-        /// On how many scores the probability rests.
+        /// The number of scores on which the probability is based.
         calibration_scores: usize,
     },
 }
@@ -235,21 +238,21 @@ impl fmt::Display for Status {
     }
 }
 
-/// Learns what ordinary rows look like and scores each row against it.
+/// Learns what normal rows look like, and scores each row.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Learner {
-    /// They are not kept: whoever reads a learner gives it those that it was written with (`fit_to`).
+    /// The columns are not saved. A learner that is read gets those that it was written with (`fit_to`).
     #[serde(skip)]
     columns: Vec<Column>,
     settings: Settings,
-    /// Batches observed; with the seed it makes each batch's random choices.
+    /// Number of batches so far. With the seed it determines each batch's random choices.
     batches: u64,
     marks: Marks,
     state: State,
     /// Where the model is made that ends the warm-up.
     #[serde(skip)]
     place: Place<Option<Fitted>>,
-    /// Whether anomalies are told with their reasons.
+    /// Whether anomalies have reasons.
     gives_reasons: bool,
 }
 
@@ -259,11 +262,11 @@ enum State {
     Ready(Box<Ready>),
 }
 
-/// What judges.
+/// The state after the warm-up.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Ready {
     fitted: Fitted,
-    /// What the marks are to it.
+    /// The feedback labels, scaled by this model.
     likeness: Likeness,
 }
 
@@ -275,32 +278,32 @@ impl State {
 }
 
 impl Learner {
-    /// A learner of rows with these columns, at the beginning of its warm-up.
+    /// A learner of rows with these columns, at the start of its warm-up.
     #[must_use]
     pub fn new(columns: Vec<Column>, settings: Settings) -> Self {
         let (marks, state) = (Marks::default(), State::WarmUp(WarmUp::default()));
         Self { columns, settings, batches: 0, marks, state, place: Place::OnPath, gives_reasons: true }
     }
 
-    /// From now on models are made on a thread of their own, and rows are not held up by it. When a model takes effect then
-    /// depends on how long it takes.
+    /// Makes models on a separate thread from now on, so that rows are not delayed. The time at which a model takes
+    /// effect then depends on how long making it takes.
     pub fn learn_beside(&mut self) {
         self.place = Place::Beside(None);
     }
 
-    /// Whether anomalies are told with their reasons from now on, which take as long as a score.
+    /// Sets whether anomalies have reasons. Computing them takes as long as a score.
     const fn give_reasons(&mut self, give: bool) {
         self.gives_reasons = give;
     }
 
-    /// A learner of the same columns at the beginning of its warm-up, that knows what the operator said.
+    /// A learner of the same columns and feedback labels, at the start of its warm-up.
     #[must_use]
     pub fn successor(&self, settings: Settings) -> Self {
         let (marks, place) = (self.marks.clone(), self.place.clone());
         Self { marks, place, ..Self::new(self.columns.clone(), settings) }
     }
 
-    /// Takes note of what an operator says of rows, for all models of here to come.
+    /// Adds an operator's feedback label, for this model and all that follow it.
     pub fn mark(&mut self, mark: Mark) {
         self.marks.add(mark);
         if let State::Ready(ready) = &mut self.state {
@@ -308,16 +311,15 @@ impl Learner {
         }
     }
 
-    /// What operators said, the oldest first.
+    /// The feedback labels, the oldest first.
     #[must_use]
     pub fn marks(&self) -> &[Mark] {
         self.marks.all()
     }
 
-    /// Takes the rows of one drain: scores all of them, then learns from the ordinary ones.
+    /// Scores the rows of one drain, then trains on the normal ones.
     ///
-    /// The answer has one place for each row; nothing is said while warming up. A batch without rows still counts as
-    /// time.
+    /// The result has one element for each row, `None` during the warm-up. A batch without rows still counts as time.
     ///
     /// # Panics
     /// If the rows do not have one value for each column.
@@ -325,7 +327,7 @@ impl Learner {
         self.observe_choosing(rows, |_| Teaching::Welcome)
     }
 
-    /// As [`Self::observe`]; `teaching` says of the numbers of rows whether they may teach.
+    /// As [`Self::observe`]. `teaching` returns for the index of a row whether it is eligible for training.
     fn observe_choosing(
         &mut self,
         rows: ArrayView2<'_, f64>,
@@ -351,7 +353,7 @@ impl Learner {
             }
             State::Ready(ready) => {
                 let verdicts = score(ready, rows, &self.columns, most_reasons);
-                // An anomaly that is not rare is one by what the operator said.
+                // An anomaly whose probability is not low is one by a feedback label.
                 let taught =
                     |verdict: &Verdict| !verdict.anomaly || ready.fitted.calibration.is_anomaly(verdict.probability);
                 let taught = |row: &usize| taught(&verdicts[*row]);
@@ -363,7 +365,7 @@ impl Learner {
         }
     }
 
-    /// Scores rows and learns nothing; nothing is said while warming up.
+    /// Scores rows without training on them. `None` for each row during the warm-up.
     ///
     /// # Panics
     /// If the rows do not have one value for each column.
@@ -382,7 +384,7 @@ impl Learner {
         if self.gives_reasons { self.settings.reasons } else { 0 }
     }
 
-    /// Makes the model that the warm-up was for, or takes it where it was made beside.
+    /// Makes the model that ends the warm-up, or takes it over from the thread that made it.
     fn end_warm_up(&mut self) {
         let State::WarmUp(warm_up) = &self.state else { return };
         let Place::Beside(job) = &mut self.place else {
@@ -405,7 +407,7 @@ impl Learner {
         }
     }
 
-    /// Ends the warm-up with what it has seen; false where that is nothing.
+    /// Ends the warm-up with the rows so far; false if there are none.
     pub fn fit(&mut self) -> bool {
         let State::WarmUp(warm_up) = &self.state else { return true };
         let Some(fitted) = learn(warm_up, &self.columns, &self.settings, &self.marks) else { return false };
@@ -413,20 +415,21 @@ impl Learner {
         true
     }
 
-    /// The next batches show flows and hosts that were cut in the middle: a capture begins.
+    /// Starts the settling period again: at the start of a capture, the next batches have flows and hosts that began
+    /// earlier.
     pub fn settle(&mut self) {
         if let State::WarmUp(warm_up) = &mut self.state {
             warm_up.settle();
         }
     }
 
-    /// The part of the warm-up rows that is unusual, 0–1, where that is why the warm-up goes on.
+    /// The fraction of the warm-up rows that is unusual, 0–1, if it prolongs the warm-up.
     fn overdue(&self) -> Option<f64> {
         let State::WarmUp(warm_up) = &self.state else { return None };
         warm_up.is_overdue(&self.settings).then(|| warm_up.unusual_part())
     }
 
-    /// Whether most of the rows of its warm-up are unusual to the model in use.
+    /// Whether most rows of its warm-up are unusual to the model in use.
     fn is_mostly_unusual(&self) -> bool {
         matches!(&self.state, State::WarmUp(warm_up) if warm_up.is_mostly_unusual())
     }
@@ -438,7 +441,7 @@ impl Learner {
         }
     }
 
-    /// Judges by another alarm level from now on.
+    /// Sets the probability below which rows are anomalies from now on.
     pub fn set_alpha(&mut self, alpha: f64) {
         self.settings.alpha = alpha;
         if let State::Ready(ready) = &mut self.state {
@@ -446,7 +449,7 @@ impl Learner {
         }
     }
 
-    /// Lets batches without rows go by: all that they change is how many there were.
+    /// Counts batches without rows, which change nothing else.
     pub fn pass(&mut self, batches: u64) {
         self.batches = self.batches.saturating_add(batches);
         if let State::WarmUp(warm_up) = &mut self.state {
@@ -454,7 +457,7 @@ impl Learner {
         }
     }
 
-    /// The reasons for the score of any row, ordinary ones too; empty while warming up.
+    /// The reasons for the score of any row, normal ones too; empty during the warm-up.
     #[must_use]
     pub fn explain(&self, row: ArrayView1<'_, f64>) -> Vec<Reason> {
         let Some(fitted) = self.fitted() else { return Vec::new() };
@@ -463,7 +466,7 @@ impl Learner {
         fitted.explain(&self.columns).reasons(row, &scratch.vector, cluster, self.settings.reasons)
     }
 
-    /// How far the learner is.
+    /// The progress of the learner.
     #[must_use]
     pub fn status(&self) -> Status {
         match &self.state {
@@ -480,7 +483,7 @@ impl Learner {
         }
     }
 
-    /// The clusters, the largest first; none while warming up.
+    /// The clusters, the largest first; empty during the warm-up.
     #[must_use]
     pub fn clusters(&self) -> Vec<ClusterSummary> {
         let Some(fitted) = self.fitted() else { return Vec::new() };
@@ -497,10 +500,10 @@ impl Learner {
         summaries
     }
 
-    /// Gives a learner that was read its columns, which are those that it was written with.
+    /// Gives a learner that was read the columns that it was written with.
     ///
     /// # Errors
-    /// If it does not fit them.
+    /// If the learner does not fit the columns.
     fn fit_to(&mut self, columns: &[Column]) -> Outcome {
         self.columns = columns.to_vec();
         match &self.state {
@@ -510,7 +513,7 @@ impl Learner {
         holds(self.marks.fit(columns), "expected marks of rows of its columns")
     }
 
-    /// The columns that the rows have.
+    /// The columns of its rows.
     #[must_use]
     pub fn columns(&self) -> &[Column] {
         &self.columns
@@ -523,7 +526,7 @@ impl Learner {
     }
 }
 
-/// Scores the rows of a batch, all by the same state of the model, and gives anomalies at most so many reasons.
+/// Scores the rows of a batch, all with the same state of the model. Anomalies get at most `most_reasons` reasons.
 fn score(ready: &Ready, rows: ArrayView2<'_, f64>, columns: &[Column], most_reasons: usize) -> Vec<Verdict> {
     let Ready { fitted, likeness } = ready;
     let explain = fitted.explain(columns);
@@ -554,7 +557,7 @@ fn score(ready: &Ready, rows: ArrayView2<'_, f64>, columns: &[Column], most_reas
     rows.outer_iter().map(verdict).collect()
 }
 
-/// The model of what a warm-up has seen; none where that is nothing.
+/// The model of the rows of a warm-up; `None` if there are none.
 fn learn(warm_up: &WarmUp, columns: &[Column], settings: &Settings, marks: &Marks) -> Option<Fitted> {
     let (rows, times) = warm_up.rows(columns.len())?;
     let fit = |kept: &[usize]| {
@@ -563,7 +566,8 @@ fn learn(warm_up: &WarmUp, columns: &[Column], settings: &Settings, marks: &Mark
     };
     let all: Vec<usize> = (0..rows.nrows()).collect();
     let fitted = fit(&all);
-    // What the operator called an attack is found by a first fit, whatever it takes for ordinary, and left out.
+    // A first fit finds the rows that an operator labelled as an attack, even if it treats them as normal. They are
+    // left out of a second fit.
     let likeness = Likeness::new(marks, &fitted);
     let mut scratch = Scratch::default();
     let is_attack = |row: &usize| {

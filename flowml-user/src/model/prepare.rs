@@ -118,7 +118,7 @@ impl Recipe {
         }
     }
 
-    /// For detectors if flowml knows all columns, with the constants of the live learner.
+    /// For detectors if all columns are features of flowml, with the constants of the live learner.
     #[must_use]
     pub const fn for_detectors_of_features(scaling: Scaling) -> Self {
         Self {

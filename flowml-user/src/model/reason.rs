@@ -1,4 +1,4 @@
-//! Why a row scored as it did: the columns that made its distance, against what is typical of its cluster.
+//! The reasons for a score: the columns with the largest share of the distance, and the typical values of the cluster.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use super::kmeans::Clusters;
 use super::scale::{Scaler, quantile};
 use crate::features::{Column, Feature, HOST_FEATURES, Learn};
 
-/// A column that made less than this part of the squared distance is no reason.
+/// A column with a smaller share of the squared distance than this is no reason.
 const LEAST_SHARE: f64 = 0.05;
 
-/// How far one ordinary row moves the ends of a typical range, in scales.
+/// How far one normal row moves the ends of a typical range, in scales.
 const NUDGE: f64 = 0.01;
 
-/// One column's part in a score.
+/// The contribution of one column to a score.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Reason {
     /// The column's name.
@@ -26,15 +26,15 @@ pub struct Reason {
     pub unit: &'static str,
     /// The row's value.
     pub value: f64,
-    /// The 10 % quantile among rows of the nearest cluster; for a category, the usual one.
+    /// The 10 % quantile among rows of the nearest cluster; for a category, the typical one.
     pub low: f64,
     /// The 90 % quantile; equal to `low` for a category.
     pub high: f64,
-    /// The column's part of the squared distance, 0–1.
+    /// The column's share of the squared distance, 0–1.
     pub share: f64,
 }
 
-/// A reason as it is read: its names are those of columns.
+/// A reason as it is read from a file, where names are text.
 #[derive(Deserialize)]
 struct Kept {
     column: String,
@@ -46,7 +46,7 @@ struct Kept {
 }
 
 impl<'de> Deserialize<'de> for Reason {
-    /// Reasons are kept of incidents, which host windows made.
+    /// Only reasons of incidents are saved, so the columns are those of host windows.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let Kept { column, unit, value, low, high, share } = Kept::deserialize(from)?;
         let known = HOST_FEATURES.iter().find(|feature| feature.name == column && feature.unit == unit);
@@ -57,7 +57,7 @@ impl<'de> Deserialize<'de> for Reason {
 }
 
 impl fmt::Display for Reason {
-    /// As in `dst ports 998 (typical 1–4)`.
+    /// For example `dst ports 998 (typical 1–4)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (low, high) = (short(self.low), short(self.high));
         write!(f, "{} {} (typical {low}", self.column.replace('_', " "), short(self.value))?;
@@ -75,7 +75,7 @@ pub fn one_line(reasons: &[Reason]) -> String {
     texts.join(", ")
 }
 
-/// A value as a person reads it: about three digits, thousands and more with a prefix.
+/// A value for display: about three digits, with a prefix for large values.
 fn short(value: f64) -> String {
     let (number, decimals, prefix) = match value.abs() {
         _ if !value.is_finite() => return "undefined".to_owned(),
@@ -92,12 +92,12 @@ fn short(value: f64) -> String {
     format!("{digits}{prefix}")
 }
 
-/// What is typical of each cluster, slot by slot, on the scaled axis.
+/// The typical values of each cluster, as scaled features.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub(super) struct Typical {
     width: usize,
-    /// Cluster by cluster, slot by slot: the 10 %, 50 % and 90 % quantiles.
+    /// For each cluster and each encoded feature: the 10 %, 50 % and 90 % quantiles.
     quantiles: Vec<[f64; 3]>,
 }
 
@@ -111,11 +111,11 @@ impl Checked for Typical {
     }
 }
 
-/// The quantiles that are kept.
+/// The levels of these quantiles.
 const LEVELS: [f64; 3] = [0.1, 0.5, 0.9];
 
 impl Typical {
-    /// Of the training rows, each of which belongs to the cluster in `members`.
+    /// Computes the quantiles of training rows. `members` has the cluster of each row.
     pub(super) fn of(scaled: ArrayView2<'_, f64>, members: &[usize], clusters: &Clusters) -> Self {
         let width = clusters.width();
         let mut quantiles = Vec::with_capacity(clusters.len() * width);
@@ -131,12 +131,13 @@ impl Typical {
         Self { width, quantiles }
     }
 
-    /// Moves the quantiles of `cluster` by one more row: up by `q` and down by `1 − q` of a small step, so that they
-    /// rest where a part `q` of the rows is below.
+    /// Moves the quantiles of `cluster` by one more row: up by `q` or down by `1 − q` of a small step. They come to
+    /// rest where the fraction `q` of the rows is below.
     pub(super) fn follow(&mut self, cluster: usize, vector: &[f64]) {
         for (quantiles, x) in self.quantiles[cluster * self.width..].iter_mut().zip(vector) {
             for (value, level) in quantiles.iter_mut().zip(LEVELS) {
-                // Within a step of its value a quantile stays: counts repeat exactly and should print exactly.
+                // A quantile does not move within a step of the value: counts repeat exactly and should be displayed
+                // exactly.
                 if *x > *value + NUDGE {
                     *value += NUDGE * level;
                 } else if *x < *value - NUDGE {
@@ -146,12 +147,12 @@ impl Typical {
         }
     }
 
-    /// Whether there are quantiles for `clusters` of `width` slots.
+    /// Whether there are quantiles for this many clusters and encoded features.
     pub(super) fn fits(&self, clusters: usize, width: usize) -> bool {
         self.width == width && self.quantiles.len() == clusters * width
     }
 
-    /// The quantiles of all slots of one cluster.
+    /// The quantiles of all encoded features of one cluster.
     fn cluster(&self, cluster: usize) -> &[[f64; 3]] {
         &self.quantiles[cluster * self.width..][..self.width]
     }
@@ -174,14 +175,14 @@ pub struct TypicalValue {
     pub unit: &'static str,
     /// The 10 % quantile.
     pub low: f64,
-    /// The median; for a category, the usual one.
+    /// The median; for a category, the typical one.
     pub value: f64,
     /// The 90 % quantile.
     pub high: f64,
 }
 
 impl fmt::Display for TypicalValue {
-    /// As in `dst ports 3 (1–4)`.
+    /// For example `dst ports 3 (1–4)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (low, high) = (short(self.low), short(self.high));
         write!(f, "{} {}", self.column.replace('_', " "), short(self.value))?;
@@ -193,7 +194,8 @@ impl fmt::Display for TypicalValue {
 }
 
 impl Explain<'_> {
-    /// The columns that made the distance of a row from the centroid of `cluster`, the largest part first.
+    /// The columns with the largest contributions to the distance of a row from the centroid of `cluster`, the largest
+    /// first.
     pub(super) fn reasons(
         &self,
         row: ArrayView1<'_, f64>,
@@ -211,7 +213,7 @@ impl Explain<'_> {
         .collect()
     }
 
-    /// The columns in which a cluster differs most from all rows, the most different first.
+    /// The columns in which a cluster differs most from all rows, the largest difference first.
     pub(super) fn distinguishing(&self, cluster: usize, at_most: usize) -> Vec<TypicalValue> {
         let shares: Vec<f64> = (0..self.clusters.len()).map(|other| self.clusters.share(other)).collect();
         let mut mean = vec![0.0; self.clusters.width()];
@@ -224,7 +226,7 @@ impl Explain<'_> {
         parts.into_iter().filter_map(|(column, _)| self.typical_value(cluster, column)).take(at_most).collect()
     }
 
-    /// Sums of `parts` (one for each slot) by column, the largest first.
+    /// Sums `parts` (one for each encoded feature) by column, the largest sum first.
     fn by_column(&self, parts: impl Iterator<Item = f64>) -> Vec<(usize, f64)> {
         let mut sums: Vec<(usize, f64)> = (0..self.columns.len()).map(|column| (column, 0.0)).collect();
         for (origin, part) in self.scaler.origins().into_iter().zip(parts) {
@@ -284,19 +286,19 @@ mod tests {
     }
 
     #[test]
-    fn tells_the_columns_that_differ_with_their_typical_range() {
+    fn reasons_are_the_differing_columns_with_their_typical_ranges() {
         let told = reasons([998.0, 1.0, 6.0]);
         assert_eq!(one_line(&told), "dst ports 998 (typical 1–4), syn share 1 (typical 0.07–0.18)");
         assert!(told[0].share > told[1].share && told.iter().map(|r| r.share).sum::<f64>() <= 1.0 + 1e-9);
     }
 
     #[test]
-    fn tells_another_category() {
+    fn another_category_is_a_reason() {
         assert_eq!(one_line(&reasons([2.0, 0.1, 47.0])), "protocol 47 (typical 6)");
     }
 
     #[test]
-    fn a_row_at_the_centroid_has_no_reason_to_tell() {
+    fn a_row_at_the_centroid_has_no_reasons() {
         let told = with_one_cluster(|explain, _| {
             let center: Vec<f64> = explain.clusters.centroid(0).collect();
             explain.reasons(array![2.0, 0.1, 6.0].view(), &center, 0, 3)

@@ -1,4 +1,4 @@
-//! Learners as a file: versioned JSON with the feature tables that they were trained on.
+//! Saves learners in a file: versioned JSON with the feature tables that they were trained on.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use super::marks::{Mark, Marks};
 use super::{Learner, Settings, State, file};
 use crate::features::Column;
 
-/// What the file says it is.
+/// The format's name in the file.
 const FORMAT: &str = "flowml-model";
 
-/// The version of the file's layout; another one is not read.
+/// The version of the file's layout. Other versions are not read.
 const VERSION: u32 = 4;
 
-/// The longest file, bytes: a learner has some hundred thousand.
+/// The largest file, bytes. A learner needs some hundred thousand.
 const LONGEST: usize = 16 << 20;
 
 /// Why a model was not saved or loaded.
@@ -31,7 +31,7 @@ pub enum ModelError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The file is not JSON of a model.
@@ -52,27 +52,27 @@ pub enum ModelError {
     },
 }
 
-/// What every version of the file begins with.
+/// The start of the file in every version.
 #[derive(Serialize, Deserialize)]
 struct Header {
     format: String,
     version: u32,
 }
 
-/// All learners of a file, as they stand there.
+/// All learners of a file, not parsed.
 #[derive(Deserialize)]
 struct Contents {
     learners: BTreeMap<String, Value>,
 }
 
-/// A learner but for what it learnt: what people can read of it.
+/// A learner without its model: the part that is readable for people.
 #[derive(Serialize, Deserialize)]
 struct About<S> {
     features_hash: String,
     features: Vec<TrainedOn>,
     settings: S,
     batches: u64,
-    /// What operators said; not in files of before there was such a thing.
+    /// The operators' feedback labels; missing in older files.
     #[serde(default)]
     marks: Marks,
 }
@@ -85,7 +85,7 @@ struct Saved {
     model: Fitted,
 }
 
-/// What the model remembers of a column: what it would compute wrongly if it changed.
+/// The properties of a column on which a model depends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct TrainedOn {
     name: String,
@@ -100,14 +100,14 @@ impl From<&Column> for TrainedOn {
     }
 }
 
-/// A file of learners as it is to be written. Writing waits for the disk, and may be done on another thread.
+/// A file of learners that is ready to be written. Writing waits for the disk and may be done on another thread.
 pub struct Snapshot {
     path: PathBuf,
     text: String,
 }
 
 impl Snapshot {
-    /// Writes the file in the place of the one before.
+    /// Replaces the file.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -123,18 +123,18 @@ pub struct ModelFile {
 }
 
 impl ModelFile {
-    /// Writes the learners that are ready, each under its name.
+    /// Writes the learners that have a model, each under its name.
     ///
     /// # Errors
-    /// If none is ready, or the file cannot be written.
+    /// If none has a model, or the file cannot be written.
     pub fn write(path: &Path, learners: &[(&str, &Learner)]) -> Result<(), ModelError> {
         Self::snapshot(path, learners)?.write()
     }
 
-    /// What [`write`](Self::write) would write now.
+    /// Returns what [`write`](Self::write) would write.
     ///
     /// # Errors
-    /// If none is ready.
+    /// If no learner has a model.
     pub fn snapshot(path: &Path, learners: &[(&str, &Learner)]) -> Result<Snapshot, ModelError> {
         let failed = |source| ModelError::File { path: path.to_owned(), source };
         let ready = learners.iter().filter_map(|(name, learner)| Some((name, learner, learner.fitted()?)));
@@ -160,7 +160,7 @@ impl ModelFile {
         Ok(Snapshot { path: path.to_owned(), text: whole(&texts) })
     }
 
-    /// Writes the file anew with what an operator says of rows of these columns, to the learner of this name.
+    /// Writes the file again with an operator's feedback label on rows of these columns, for the learner of this name.
     ///
     /// # Errors
     /// If the file has no such learner, it was trained on other columns, or the file cannot be written.
@@ -188,10 +188,10 @@ impl ModelFile {
         Self::parse(path, &text)
     }
 
-    /// What a file contains; people are told of it by its path.
+    /// Parses the content of a file. `path` is for error messages.
     ///
     /// # Errors
-    /// If that is no file of learners.
+    /// If it is no file of learners.
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, ModelError> {
         let not_a_model = |reason: String| ModelError::NotAModel { path: path.to_owned(), reason };
         let header: Header = serde_json::from_slice(text).map_err(|error| not_a_model(error.to_string()))?;
@@ -205,10 +205,11 @@ impl ModelFile {
         Ok(Self { path: path.to_owned(), learners: contents.learners })
     }
 
-    /// Whether the file has learners of these names: one at least, as others may not have been ready, and none of another.
+    /// Checks that the file has at least one learner, and only learners of these names. Some may not have had a model
+    /// when the file was written.
     ///
     /// # Errors
-    /// If it has not.
+    /// If it has other learners or none.
     pub fn check(&self, names: &[&str]) -> Result<(), ModelError> {
         let other = self.learners.keys().find(|name| !names.contains(&name.as_str()));
         let found = match other {
@@ -221,10 +222,10 @@ impl ModelFile {
         Err(ModelError::NotAModel { path: self.path.clone(), reason })
     }
 
-    /// The learner of this name for rows of these columns; none where the file has none.
+    /// The learner of this name for rows of these columns; `None` if the file has none.
     ///
     /// # Errors
-    /// If it was trained on other columns, or its parts do not fit each other.
+    /// If it was trained on other columns, or its parts are inconsistent.
     pub fn learner(&self, name: &str, columns: Vec<Column>) -> Result<Option<Learner>, ModelError> {
         self.learners.get(name).map(|value| learner(&self.path, name, value, columns)).transpose()
     }
@@ -247,7 +248,8 @@ pub(super) fn learner(path: &Path, name: &str, value: &Value, columns: Vec<Colum
     Ok(Learner { batches, state, marks, ..Learner::new(columns, settings) })
 }
 
-/// What people can read of a learner, which was trained on these columns. The rest may have another shape where it was not.
+/// The readable part of a learner that was trained on these columns. The rest is only parsed later, because its shape
+/// depends on the columns.
 fn about(path: &Path, name: &str, value: &Value, columns: &[Column]) -> Result<About<Value>, ModelError> {
     let not_a_model =
         |reason: String| ModelError::NotAModel { path: path.to_owned(), reason: format!("{name}: {reason}") };
@@ -261,18 +263,18 @@ fn about(path: &Path, name: &str, value: &Value, columns: &[Column]) -> Result<A
     Ok(about)
 }
 
-/// A learner in the text of a file.
+/// A learner as text of the file.
 fn member<S: Serialize>(name: &str, about: &About<S>, model: &impl Serialize) -> serde_json::Result<String> {
     Ok(format!("\"{name}\": {}", file::lines_and(about, "model", model)?))
 }
 
-/// The text of a file of these learners.
+/// The text of a file with these learners.
 fn whole(members: &[String]) -> String {
     let header = format!("\"format\": \"{FORMAT}\",\n\"version\": {VERSION}");
     format!("{{\n{header},\n\"learners\": {{\n{}\n}}\n}}\n", members.join(",\n"))
 }
 
-/// Says which column is the first that is not what the model was trained on.
+/// The first column that differs from those that the model was trained on.
 fn first_difference(trained: &[TrainedOn], columns: &[Column]) -> Option<String> {
     let here: Vec<TrainedOn> = columns.iter().map(TrainedOn::from).collect();
     let both = trained.len().min(here.len());
@@ -296,13 +298,13 @@ fn describe(feature: &TrainedOn) -> String {
     format!("{:?} in {:?}, learnt as {}", feature.name, feature.unit, feature.learn)
 }
 
-/// Tells columns apart by what a model remembers of them.
+/// A hash that distinguishes tables of columns by the properties on which a model depends.
 #[must_use]
 pub fn fingerprint(columns: &[Column]) -> String {
     hash(&columns.iter().map(TrainedOn::from).collect::<Vec<_>>())
 }
 
-/// Of names, units and kinds.
+/// A hash of names, units and kinds.
 fn hash(features: &[TrainedOn]) -> String {
     file::hash(features.iter().flat_map(|f| [f.name.as_str(), &f.unit, &f.learn]))
 }

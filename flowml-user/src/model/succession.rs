@@ -1,10 +1,10 @@
-//! The learner that judges, and the one beside it that has to prove itself before it takes over.
+//! The model in use, and a candidate model that must pass a trial before it is promoted.
 //!
-//! A model that was learnt elsewhere, or long ago, is better than none and worse than one of here and now. So where the
-//! model at hand is from elsewhere, or finds that things have changed, a candidate is learnt beside it: first from the rows
-//! that the one in use does not find unusual, then on trial, in which both judge the same rows. It takes over if its
-//! probabilities hold on rows that nobody speaks against, and if it finds again what is in an incident. That it raises fewer
-//! alarms is no merit: one that learnt an attack raises none.
+//! A model that was trained elsewhere, or long ago, is better than none and worse than one of the present local
+//! traffic. So a candidate is trained if the model in use is from elsewhere, or detects that traffic has changed. Its
+//! warm-up uses the rows that the model in use does not find unusual. Then, in a trial, both score the same rows. The
+//! candidate is promoted if its probabilities hold on unsuspicious rows, and if it detects the anomalies of incidents
+//! again. Fewer alarms are no argument for it, because a model that was trained on an attack raises none.
 
 use std::fmt;
 
@@ -16,46 +16,46 @@ use super::local::{self, Local, holds};
 use super::{ClusterSummary, Learner, Settings, Status, Teaching, Verdict};
 use crate::features::Column;
 
-/// Batches for which both judge.
+/// Number of batches of a trial.
 const TRIAL_BATCHES: u32 = 30;
 
-/// Rows that the trial takes at least.
+/// The smallest number of rows of a trial.
 const TRIAL_ROWS: u64 = 300;
 
-/// Rarer than this by the learner's own probability, a row is unusual; rows beyond the margin are not learnt.
+/// A row with a lower probability than this is unusual. It is the margin below which rows are not trained on.
 const UNUSUAL: f64 = 0.01;
 
-/// Things have changed where so many times more rows are unusual than should be.
+/// Traffic has changed if unusual rows are this many times as frequent as expected.
 const DRIFT: f64 = 5.0;
 
-/// Rows over which the part of unusual ones is taken; older ones count less.
+/// Number of rows over which the fraction of unusual rows is computed. Older ones are down-weighted.
 const DRIFT_ROWS: f64 = 2000.0;
 
-/// What the operator should know.
+/// An event that is reported to the operator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum News {
-    /// What was learnt here judges from now on.
+    /// The candidate was promoted.
     TookOver(Trial),
-    /// What was learnt beside does not deserve it; another one is begun.
+    /// The candidate failed its trial, and another one is trained.
     Failed(Trial),
-    /// Most of what was there since the start is unusual to the model in use.
+    /// Most rows since the start are unusual to the model in use.
     Suspicious {
-        /// The part that is, 0–1.
+        /// The fraction of unusual rows, 0–1.
         part: f64,
     },
-    /// Anomalies are withheld until the model's probabilities hold here.
+    /// Anomalies are withheld until the model's probabilities hold for local traffic.
     Withheld,
-    /// They do from now on.
+    /// The probabilities hold from now on.
     Holds,
     /// Too many rows are unusual.
     Drift {
-        /// The part that is, 0–1.
+        /// The fraction of unusual rows, 0–1.
         part: f64,
     },
 }
 
 impl News {
-    /// Whether something is not as it should be.
+    /// Whether the event is a warning.
     #[must_use]
     pub const fn is_warning(&self) -> bool {
         matches!(self, Self::Suspicious { .. } | Self::Drift { .. })
@@ -98,49 +98,50 @@ impl fmt::Display for News {
     }
 }
 
-/// A learner and its successor.
+/// The model in use and its candidate.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Succession {
     acting: Learner,
-    /// Of a model from elsewhere: whether its probabilities hold here.
+    /// For a model from elsewhere: whether its probabilities hold for local traffic.
     local: Option<Local>,
     shadow: Option<Shadow>,
     drift: Drift,
     news: Vec<News>,
-    /// Whether nothing is learnt.
+    /// Whether training is disabled.
     held: bool,
 }
 
-/// What a trial has shown of a candidate.
+/// The results of a candidate's trial.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trial {
-    /// Rows that nobody speaks against …
+    /// Number of unsuspicious rows.
     pub rows: u64,
-    /// … those of them that the candidate finds unusual …
+    /// How many of these rows are unusual to the candidate.
     pub unusual: u64,
-    /// … and those that it calls anomalies.
+    /// How many of these rows are anomalies to the candidate.
     pub anomalies: u64,
-    /// Rows of incidents that the model in use calls anomalies, and those of them that the candidate calls so too.
+    /// Rows of incidents that are anomalies to the model in use, and how many of these are also anomalies to the
+    /// candidate.
     pub incident: [u64; 2],
 }
 
 impl Trial {
-    /// Whether the candidate may take over: its probabilities hold where nobody speaks against a row, and it finds again what
-    /// is in an incident.
+    /// Whether the candidate can be promoted: its probabilities hold on unsuspicious rows, and it detects the anomalies
+    /// of incidents again.
     fn is_passed(&self, alpha: f64) -> bool {
         let [found, again] = self.incident;
         let holds = |below: u64, probability| holds(below as f64, self.rows as f64, probability);
         holds(self.unusual, UNUSUAL) && holds(self.anomalies, alpha) && 2 * again >= found
     }
 
-    /// Takes a row that the candidate judged, and that the model in use judged if that judges.
+    /// Adds a row with the verdicts of the candidate and of the model in use, if that gave one.
     fn add(&mut self, teaching: Teaching, learns_unusual: bool, own: &Verdict, acting: Option<&Verdict>) {
         match teaching {
             Teaching::Suspect if acting.is_some_and(|verdict| verdict.anomaly) => {
                 self.incident[0] += 1;
                 self.incident[1] += u64::from(own.anomaly);
             }
-            // What it was not to learn, it is not to know.
+            // Rows that the candidate was not trained on are not expected to be normal to it.
             Teaching::Unusual if !learns_unusual => {}
             Teaching::Welcome | Teaching::Unusual => {
                 self.rows += 1;
@@ -152,16 +153,16 @@ impl Trial {
     }
 }
 
-/// A candidate: a learner that warms up, and then is on trial.
+/// A candidate: a learner in its warm-up or trial.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Shadow {
     learner: Learner,
-    /// Whether it learnt what the model in use finds unusual, as most of the rows were.
+    /// Whether it was trained on rows that are unusual to the model in use, because most rows are.
     learns_unusual: bool,
-    /// Batches on trial.
+    /// Number of batches in the trial.
     batches: u32,
     trial: Trial,
-    /// Whether it was reported that the baseline is suspicious.
+    /// Whether a suspicious baseline was reported.
     told: bool,
 }
 
@@ -170,7 +171,7 @@ impl Shadow {
         Self { learner, learns_unusual: false, batches: 0, trial: Trial::default(), told: false }
     }
 
-    /// Lets it see what the acting learner judged.
+    /// Adds a batch with the verdicts of the model in use.
     fn observe(
         &mut self,
         rows: ArrayView2<'_, f64>,
@@ -186,7 +187,7 @@ impl Shadow {
         if in_warm_up {
             self.learns_unusual = self.learner.is_mostly_unusual();
         }
-        // Once it judges, it judges for itself what is unusual.
+        // In its trial, the candidate decides by its own probabilities which rows are unusual.
         let own = self.learner.observe_choosing(rows, |row| if in_warm_up { teaches(row) } else { teaching[row] });
         if own.iter().any(Option::is_some) {
             self.batches += 1;
@@ -199,7 +200,7 @@ impl Shadow {
         Some(News::Suspicious { part })
     }
 
-    /// What came of the trial, once it is over.
+    /// The result of the trial, if it is over.
     fn outcome(&self) -> Option<News> {
         let trial = self.trial;
         let over = self.batches >= TRIAL_BATCHES && trial.rows >= TRIAL_ROWS;
@@ -208,7 +209,7 @@ impl Shadow {
     }
 }
 
-/// How many of the recent rows are unusual.
+/// How many recent rows are unusual.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Drift {
     rows: f64,
@@ -216,7 +217,7 @@ struct Drift {
 }
 
 impl Drift {
-    /// Takes a batch, and says which part is unusual if that is too much.
+    /// Adds a batch. Returns the fraction of unusual rows if it is too high.
     fn observe(&mut self, verdicts: &[Option<Verdict>]) -> Option<f64> {
         let decay = (1.0 - verdicts.len() as f64 / DRIFT_ROWS).max(0.0);
         let unusual = verdicts.iter().flatten().filter(|verdict| verdict.probability < UNUSUAL).count();
@@ -228,13 +229,13 @@ impl Drift {
 }
 
 impl Succession {
-    /// A learner that begins with nothing, or goes on with what it learnt here.
+    /// A learner without a model, or one that continues with what it learnt from local traffic.
     #[must_use]
     pub fn of(acting: Learner) -> Self {
         Self { acting, local: None, shadow: None, drift: Drift::default(), news: Vec::new(), held: false }
     }
 
-    /// A learner that learnt elsewhere: another is learnt beside it from the start, by these settings.
+    /// A learner with a model from elsewhere. A candidate with these settings is trained from the start.
     #[must_use]
     pub fn from_elsewhere(acting: Learner, settings: Settings) -> Self {
         let shadow = Some(Shadow::new(acting.successor(settings)));
@@ -242,7 +243,7 @@ impl Succession {
         Self { local, shadow, news: vec![News::Withheld], ..Self::of(acting) }
     }
 
-    /// From now on models are made beside the path of the rows ([`Learner::learn_beside`]).
+    /// Makes models on a separate thread from now on ([`Learner::learn_beside`]).
     pub fn learn_beside(&mut self) {
         self.acting.learn_beside();
         if let Some(shadow) = &mut self.shadow {
@@ -250,7 +251,7 @@ impl Succession {
         }
     }
 
-    /// Whether anomalies are told with their reasons from now on.
+    /// Sets whether anomalies have reasons.
     pub fn give_reasons(&mut self, give: bool) {
         self.acting.give_reasons(give);
         if let Some(shadow) = &mut self.shadow {
@@ -258,17 +259,18 @@ impl Succession {
         }
     }
 
-    /// From now on all is judged by what was learnt so far, and nothing more is learnt.
+    /// Stops all training. Rows are scored with the present model from now on.
     pub fn hold(&mut self) {
         self.held = true;
         (self.shadow, self.local) = (None, None);
         self.news.clear();
     }
 
-    /// As [`Learner::observe`], by the one that acts; `teaching` says of each row whether it may teach, and `hosts` whose it is.
+    /// Scores rows with the model in use and trains, as [`Learner::observe`]. `teaching` states for each row whether it
+    /// is eligible for training, and `hosts` has the host of each row.
     ///
     /// # Panics
-    /// If `teaching` or `hosts` has not one element for each row.
+    /// If `teaching` or `hosts` does not have one element for each row.
     pub fn observe(
         &mut self,
         rows: ArrayView2<'_, f64>,
@@ -298,8 +300,8 @@ impl Succession {
     }
 
     fn begin_shadow(&mut self) {
-        // What the one in use learnt from may have been known to be ordinary; what is here is not. And what is to replace a
-        // model that has changed with its traffic so far must have seen more than an attack of minutes.
+        // The training rows of the model in use may have been known to be normal, but those of a new candidate are not.
+        // A candidate that replaces a model of local traffic must also have seen more than an attack of minutes.
         let Settings { warm_up_rows, trusted, .. } = Settings::default();
         let settings = self.acting.settings().clone().unhurried();
         let settings = Settings { warm_up_rows, trusted, suspect_batches: 4 * settings.warm_up_batches, ..settings };
@@ -316,12 +318,12 @@ impl Succession {
         self.news.push(outcome);
     }
 
-    /// What the operator should know and was not told.
+    /// The events that were not reported yet.
     pub fn news(&mut self) -> Vec<News> {
         std::mem::take(&mut self.news)
     }
 
-    /// Judges by another alarm level from now on, also the one beside.
+    /// Sets the probability below which rows are anomalies, for the candidate too.
     pub fn set_alpha(&mut self, alpha: f64) {
         self.acting.set_alpha(alpha);
         if let Some(shadow) = &mut self.shadow {
@@ -340,39 +342,39 @@ impl Succession {
         }
     }
 
-    /// Gives learners that were read their columns, which are those that they were written with.
+    /// Gives learners that were read the columns that they were written with.
     ///
     /// # Errors
-    /// If they do not fit them.
+    /// If the learners do not fit the columns.
     pub fn fit_to(&mut self, columns: &[Column]) -> Result<(), String> {
         self.acting.fit_to(columns)?;
         self.shadow.as_mut().map_or(Ok(()), |shadow| shadow.learner.fit_to(columns))
     }
 
-    /// The one that acts.
+    /// The learner with the model in use.
     #[must_use]
     pub fn acting(&self) -> &Learner {
         &self.acting
     }
 
-    /// The one that acts, to be changed.
+    /// The learner with the model in use, for changes.
     pub fn acting_mut(&mut self) -> &mut Learner {
         &mut self.acting
     }
 
-    /// How far the one that acts is.
+    /// The progress of the learner in use.
     #[must_use]
     pub fn status(&self) -> Status {
         self.acting.status()
     }
 
-    /// How far the one beside it is, if there is one.
+    /// The progress of the candidate, if there is one.
     #[must_use]
     pub fn shadow_status(&self) -> Option<Status> {
         self.shadow.as_ref().map(|shadow| shadow.learner.status())
     }
 
-    /// The clusters of the one that acts.
+    /// The clusters of the model in use.
     #[must_use]
     pub fn clusters(&self) -> Vec<ClusterSummary> {
         self.acting.clusters()
@@ -395,7 +397,7 @@ mod tests {
 
     const COLUMNS: [Column; 3] = [column("a"), column("b"), column("c")];
 
-    /// Rows around a place, each column by itself.
+    /// Rows around a place. Columns are independent.
     fn rows(place: f64, rng: &mut Xoshiro256Plus) -> Array2<f64> {
         Array2::from_shape_fn((30, COLUMNS.len()), |_| place + rng.sample::<f64, _>(StandardNormal))
     }
@@ -404,7 +406,7 @@ mod tests {
         Settings { clusters: Some(2), alpha: 1e-3, ..Settings::default() }
     }
 
-    /// A learner that knows the rows around a place.
+    /// A learner that was trained on rows around a place.
     fn learnt(place: f64, rng: &mut Xoshiro256Plus) -> Learner {
         let mut learner = Learner::new(COLUMNS.to_vec(), Settings { warm_up_batches: u32::MAX, ..settings() });
         for _ in 0..40 {
@@ -414,14 +416,14 @@ mod tests {
         learner
     }
 
-    /// A succession of a learner from elsewhere. What is withheld counts as an anomaly here.
+    /// A model from elsewhere with its candidate. Tests count withheld rows as anomalies.
     fn elsewhere(learner: Learner) -> Succession {
         let mut succession = Succession::from_elsewhere(learner, settings());
         assert_eq!(succession.news(), [News::Withheld]);
         succession
     }
 
-    /// Each row is of another.
+    /// A different host for each row.
     fn hosts(rows: usize) -> Vec<Address> {
         (0..rows as u32).map(Address::from_v4).collect()
     }
@@ -431,13 +433,13 @@ mod tests {
         raised(&succession.observe(rows.view(), &welcome, &hosts(rows.nrows())))
     }
 
-    /// How many are anomalies, or would be if the probabilities were known to hold.
+    /// The number of anomalies, including withheld ones.
     fn raised(verdicts: &[Option<Verdict>]) -> usize {
         verdicts.iter().flatten().filter(|verdict| verdict.anomaly || verdict.withheld).count()
     }
 
     #[test]
-    fn what_fits_here_takes_over_from_what_came_from_elsewhere() {
+    fn a_candidate_that_fits_local_traffic_replaces_a_model_from_elsewhere() {
         let mut rng = Xoshiro256Plus::seed_from_u64(1);
         let mut succession = elsewhere(learnt(0.0, &mut rng));
         let mut news = Vec::new();
@@ -452,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_is_made_beside_is_the_same_and_holds_no_row_up() {
+    fn a_model_made_on_another_thread_is_the_same_and_delays_no_row() {
         let settings = Settings { warm_up_batches: 30, ..settings() };
         let mut on_path = Succession::of(Learner::new(COLUMNS.to_vec(), settings.clone()));
         let mut beside = Succession::of(Learner::new(COLUMNS.to_vec(), settings));
@@ -464,7 +466,7 @@ mod tests {
             anomalies(&mut beside, &rows);
         }
         assert!(matches!(on_path.status(), Status::Ready { .. }));
-        // The last of the batches began it; the next to come after it is made takes it.
+        // The last batch started the job. The first batch after the job has ended takes the result.
         let none = Array2::zeros((0, COLUMNS.len()));
         while matches!(beside.status(), Status::WarmingUp { .. }) {
             std::thread::sleep(std::time::Duration::from_millis(1));
@@ -475,10 +477,11 @@ mod tests {
     }
 
     #[test]
-    fn an_attack_that_lasts_from_the_start_is_found_on_and_on() {
+    fn an_attack_that_lasts_from_the_start_is_detected_again_and_again() {
         let mut rng = Xoshiro256Plus::seed_from_u64(2);
         let mut succession = elsewhere(learnt(0.0, &mut rng));
-        // One row in ten is the attacker's, in the warm-up, on trial, and after that. A witness speaks against it.
+        // One row in ten is the attacker's, in the warm-up, in the trial, and afterwards. A sequential test suspects
+        // it.
         let mut found = Vec::new();
         for _ in 0..90 {
             let mut rows = rows(0.0, &mut rng);
@@ -489,12 +492,12 @@ mod tests {
         }
         assert!(found.iter().all(|found| (3..=5).contains(found)), "{found:?}");
         let news = succession.news();
-        // What took over did not learn the attack: to it, too, many rows are unusual.
+        // The promoted candidate was not trained on the attack, so that many rows are unusual to it too.
         assert!(matches!(news[..], [News::TookOver(_), News::Drift { .. }]), "{news:?}");
     }
 
     #[test]
-    fn what_raises_more_alarms_does_not_take_over() {
+    fn a_candidate_that_raises_more_alarms_is_not_promoted() {
         let mut rng = Xoshiro256Plus::seed_from_u64(3);
         let mut succession = elsewhere(learnt(0.0, &mut rng));
         for _ in 0..30 {
@@ -508,10 +511,10 @@ mod tests {
         assert!(matches!(succession.shadow_status(), Some(Status::WarmingUp { .. })));
     }
 
-    /// Each batch is a scan, and nearly nothing else: its host is in an incident from the first batch of each scan on, until
-    /// some batches after the scan.
+    /// Batches consist almost only of a scan. Its host is in an incident from the first batch of each scan until some
+    /// batches after it.
     #[test]
-    fn a_scan_from_the_start_that_comes_again_and_again_teaches_nothing() {
+    fn a_repeated_scan_from_the_start_is_not_trained_on() {
         let mut rng = Xoshiro256Plus::seed_from_u64(5);
         let mut succession = elsewhere(learnt(0.0, &mut rng));
         let mut found = Vec::new();
@@ -538,9 +541,9 @@ mod tests {
         assert!(news.iter().any(|news| matches!(news, News::TookOver(_))), "{news:?}");
     }
 
-    /// A candidate that learnt an attack, however that came, raises no alarm at it: that is why it fails.
+    /// A candidate that was trained on an attack raises no alarm about it and therefore fails.
     #[test]
-    fn what_does_not_find_an_incident_again_does_not_take_over() {
+    fn a_candidate_that_misses_the_anomalies_of_incidents_is_not_promoted() {
         let trial = Trial { rows: 1000, incident: [300, 0], ..Trial::default() };
         assert!(!trial.is_passed(1e-4));
         assert!(Trial { incident: [300, 290], ..trial }.is_passed(1e-4));
@@ -550,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_and_followed() {
+    fn a_change_of_traffic_is_reported_and_followed() {
         let mut rng = Xoshiro256Plus::seed_from_u64(4);
         let mut succession = Succession::of(learnt(0.0, &mut rng));
         for _ in 0..200 {

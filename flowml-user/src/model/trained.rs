@@ -1,4 +1,4 @@
-//! A model of a table: preparation, selection, and a detector or classifier, learnt in one go and kept in one file.
+//! A model of a table: preprocessing, feature selection, and a detector or classifier, in one file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,53 +16,53 @@ use super::held_out::{Rounds, Split, Surprise};
 use super::prepare::{Cleaning, Preparation, Recipe, Scaling, Unfit};
 use super::select::Selection;
 
-/// What the file says it is.
+/// The format's name in the file.
 const FORMAT: &str = "flowml-table-model";
 
-/// The version of the file's layout; another one is not read.
+/// The version of the file's layout. Other versions are not read.
 const VERSION: u32 = 3;
 
-/// What every label but the benign one is called where two classes are learnt.
+/// The class of all labels except the benign one, if there are two classes.
 pub const ATTACK: &str = "attack";
 
 /// A table with the label of each row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Labelled {
-    /// The columns that may be learnt.
+    /// The columns.
     pub frame: Frame,
-    /// The labels, where there are any.
+    /// The labels, if there are any.
     pub labels: Option<Vec<Arc<str>>>,
-    /// For each row the number of the input that it came from.
+    /// For each row the number of its input.
     pub inputs: Vec<u32>,
 }
 
 impl Labelled {
-    /// These rows of it.
+    /// The table of these rows.
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Self {
         let labels = self.labels.as_ref().map(|labels| rows.iter().map(|&row| Arc::clone(&labels[row])).collect());
         Self { frame: self.frame.select(rows), labels, inputs: rows.iter().map(|&row| self.inputs[row]).collect() }
     }
 
-    /// The rows whose label is this.
+    /// The rows with this label.
     fn rows_labelled(&self, label: &str) -> Option<Vec<usize>> {
         let labels = self.labels.as_ref()?;
         Some((0..labels.len()).filter(|&row| &*labels[row] == label).collect())
     }
 }
 
-/// What is to be learnt.
+/// The task of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
-    /// What ordinary rows look like.
+    /// Learn what normal rows look like.
     Detect(DetectorKind),
-    /// Which class a row is of.
+    /// Predict the class of a row.
     Classify(ClassifierKind),
 }
 
 impl Task {
-    /// The name of its algorithm.
+    /// The name of the algorithm.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -72,25 +72,25 @@ impl Task {
     }
 }
 
-/// How it is to be learnt.
+/// The parameters of training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Plan {
-    /// What is learnt.
+    /// The task.
     pub task: Task,
-    /// How numbers are made comparable; robust for detectors and standard for classifiers where not given.
+    /// How numbers are scaled; by default robust for detectors and standard for classifiers.
     pub scaling: Option<Scaling>,
-    /// Which slots are looked at; all where not given.
+    /// How encoded features are selected; by default all are used.
     pub selection: Option<Selection>,
-    /// The number of clusters, where it is given.
+    /// The number of clusters, if it is given.
     pub k: Option<usize>,
-    /// Where random choices start: the same rows and seed give the same model.
+    /// Seed of random choices. The same rows and seed give the same model.
     pub seed: u64,
     /// A row whose probability is below this is an anomaly.
     pub alpha: f64,
-    /// The label of ordinary rows. With it, classifiers learn two classes; without it, one for each label.
+    /// The label of normal rows. With it, classifiers have two classes; without it, one for each label.
     pub benign: Option<String>,
-    /// Whether detectors learn from all rows, and not from the benign ones alone.
+    /// Whether detectors are trained on all rows instead of the benign ones only.
     pub all_rows: bool,
 }
 
@@ -123,18 +123,18 @@ impl Plan {
     }
 }
 
-/// What was learnt from.
+/// The training set of a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Summary {
     /// Rows of the table.
     pub rows: usize,
-    /// Rows that were learnt from.
+    /// Number of rows that the model was trained on.
     pub learnt_rows: usize,
-    /// Rows that the probability rests on. They were not learnt from; those of five and more inputs were scored by what the
-    /// other inputs teach.
+    /// Number of rows in the calibration set. A detector is not calibrated on rows that it was trained on. With five
+    /// inputs or more, the rows of an input are scored by a model of the other inputs.
     pub held_out_rows: usize,
-    /// Rows of each label.
+    /// Number of rows with each label.
     pub labels: BTreeMap<String, usize>,
 }
 
@@ -149,23 +149,24 @@ impl Checked for Summary {
     }
 }
 
-/// What a model says of rows.
+/// The results of a model for rows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Judgement {
-    /// Of a detector: a score, larger for what is less ordinary, and the probability that an ordinary row has one as high.
+    /// Results of a detector: a score, larger for more anomalous rows, and the probability that a normal row has a
+    /// score at least as high.
     Scores {
         /// The scores.
         scores: Vec<f64>,
         /// The probabilities.
         probabilities: Vec<f64>,
-        /// The clusters, of a detector that has some.
+        /// The clusters, for a detector with clusters.
         clusters: Option<Vec<usize>>,
     },
-    /// Of a classifier: the numbers of the classes.
+    /// Results of a classifier: the indices of the classes.
     Classes(Vec<usize>),
 }
 
-/// What was learnt.
+/// A trained detector or classifier.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Learnt {
@@ -174,7 +175,7 @@ enum Learnt {
 }
 
 impl Learnt {
-    /// What was to be learnt for it to be this.
+    /// The task for which it was trained.
     fn task(&self) -> Task {
         match self {
             Self::Detector { fitted, .. } => Task::Detect(fitted.kind()),
@@ -191,21 +192,21 @@ pub struct TableModel {
     learnt: Learnt,
 }
 
-/// All but what was learnt: what people can read.
+/// The part of the file that is readable for people: everything except the trained detector or classifier.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Header {
     format: String,
     version: u32,
-    /// Of the columns and what they are learnt as.
+    /// A hash of the columns and how they are encoded.
     columns_hash: String,
     plan: Plan,
     summary: Summary,
     preparation: Preparation,
-    /// The slots that are looked at.
+    /// The encoded features that are used; `None` for all.
     slots: Option<Vec<usize>>,
 }
 
-/// What every version of the file begins with.
+/// The start of the file in every version.
 #[derive(Deserialize)]
 struct Signature {
     format: String,
@@ -228,7 +229,7 @@ pub enum TableModelError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The file is not JSON of a model.
@@ -244,7 +245,7 @@ pub enum TableModelError {
 impl TryFrom<TableModelFile> for TableModel {
     type Error = String;
 
-    /// The model, if its parts fit each other.
+    /// The model, if its parts are consistent.
     fn try_from(file: TableModelFile) -> Result<Self, String> {
         let model = Self { header: file.header, learnt: file.model };
         match model.inconsistency() {
@@ -255,10 +256,10 @@ impl TryFrom<TableModelFile> for TableModel {
 }
 
 impl TableModel {
-    /// Learns from a table.
+    /// Trains a model on a table.
     ///
     /// # Errors
-    /// If there is not enough to learn from, or labels are needed and missing.
+    /// If there are not enough rows, columns or classes, or too many, or labels are needed and missing.
     pub fn train(table: &Labelled, plan: Plan) -> Result<(Self, Cleaning), LearnError> {
         match plan.task {
             Task::Detect(kind) => detector(table, plan, kind),
@@ -266,25 +267,25 @@ impl TableModel {
         }
     }
 
-    /// How it was learnt.
+    /// The parameters of training.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.header.plan
     }
 
-    /// What it was learnt from.
+    /// The training set.
     #[must_use]
     pub fn summary(&self) -> &Summary {
         &self.header.summary
     }
 
-    /// What becomes of columns.
+    /// The preprocessing of columns.
     #[must_use]
     pub fn preparation(&self) -> &Preparation {
         &self.header.preparation
     }
 
-    /// The names of the slots that it looks at.
+    /// The names of the encoded features that are used.
     #[must_use]
     pub fn slot_names(&self) -> Vec<String> {
         let all = self.header.preparation.slot_names();
@@ -294,7 +295,7 @@ impl TableModel {
         }
     }
 
-    /// The classes that a classifier knows; none of a detector.
+    /// The classes of a classifier; empty for a detector.
     #[must_use]
     pub fn classes(&self) -> &[String] {
         match &self.learnt {
@@ -303,7 +304,7 @@ impl TableModel {
         }
     }
 
-    /// What it consists of, for people.
+    /// A description for users.
     #[must_use]
     pub fn describe(&self) -> String {
         match &self.learnt {
@@ -314,16 +315,16 @@ impl TableModel {
         }
     }
 
-    /// The slots of a table that it looks at, and what was amiss with the values.
+    /// The encoded features of a table that the model uses, and the problems of the values.
     ///
     /// # Errors
-    /// If the table has not the columns that were learnt.
+    /// If the table lacks a column that was learnt.
     pub fn prepare(&self, frame: &Frame) -> Result<(Array2<f64>, Cleaning), Unfit> {
         let (rows, cleaning) = self.header.preparation.apply(frame)?;
         Ok((take(rows, self.header.slots.as_deref()), cleaning))
     }
 
-    /// Judges prepared rows.
+    /// Scores or classifies encoded rows.
     #[must_use]
     pub fn judge(&self, rows: ArrayView2<'_, f64>) -> Judgement {
         match &self.learnt {
@@ -336,7 +337,7 @@ impl TableModel {
         }
     }
 
-    /// Writes it to a file, the part for people first.
+    /// Writes the model to a file, the readable part first.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -347,7 +348,7 @@ impl TableModel {
         file::write_whole(path, &(text + "\n")).map_err(failed)
     }
 
-    /// Reads it from a file. Nothing in the file is executed, and what does not fit together is refused.
+    /// Reads a model from a file. Nothing in the file is executed, and inconsistent parts are refused.
     ///
     /// # Errors
     /// If the file cannot be read or is no model.
@@ -393,7 +394,7 @@ fn take(rows: Array2<f64>, slots: Option<&[usize]>) -> Array2<f64> {
     }
 }
 
-/// The numbers of each row's class, and the classes in the order of their names.
+/// The class of each row, and the classes sorted by name.
 fn classes_of(labels: &[Arc<str>], plan: &Plan) -> (Vec<usize>, Vec<String>) {
     let mut names: Vec<&str> = labels.iter().map(|label| plan.class(label)).collect();
     names.sort_unstable();
@@ -402,7 +403,7 @@ fn classes_of(labels: &[Arc<str>], plan: &Plan) -> (Vec<usize>, Vec<String>) {
     (labels.iter().map(number).collect(), names.into_iter().map(str::to_owned).collect())
 }
 
-/// The slots that a selection chooses; selection looks at all rows, labelled ones where it needs labels.
+/// The encoded features chosen by the selection. It uses all rows, or the labelled ones if it needs labels.
 fn choose(table: &Labelled, plan: &Plan, rows: &Array2<f64>) -> Result<Option<Vec<usize>>, LearnError> {
     let Some(selection) = plan.selection else { return Ok(None) };
     let (classes, names) = match &table.labels {
@@ -416,7 +417,7 @@ fn choose(table: &Labelled, plan: &Plan, rows: &Array2<f64>) -> Result<Option<Ve
     selection.choose(&lessons).map(Some)
 }
 
-/// The preparation of a table of which no row becomes too long.
+/// The preprocessing of a table, if its rows do not become too long.
 fn prepare(frame: &Frame, plan: &Plan) -> Result<Preparation, LearnError> {
     let preparation = Preparation::fit(frame, plan.recipe(frame));
     let width = preparation.width();
@@ -453,7 +454,7 @@ fn detector(table: &Labelled, plan: Plan, kind: DetectorKind) -> Result<(TableMo
     let learnt = benign.unwrap_or_else(|| (0..table.frame.rows()).collect());
     let inputs: Vec<u32> = learnt.iter().map(|&row| table.inputs[row]).collect();
     let rounds = Rounds::of(&inputs, plan.seed);
-    // Of a large table, only the rows that are looked at are prepared.
+    // Only the rows that are used are encoded, because a table may be large.
     let seen = rounds.rows();
     let frame = table.frame.select(&seen.iter().map(|&place| learnt[place]).collect::<Vec<_>>());
     let preparation = prepare(&frame, &plan)?;
@@ -508,7 +509,7 @@ fn classifier(table: &Labelled, plan: Plan, kind: ClassifierKind) -> Result<(Tab
     Ok((TableModel { header, learnt: Learnt::Classifier { classes: names, fitted } }, cleaning))
 }
 
-/// Of the columns and what they are learnt as.
+/// A hash of the columns and how they are encoded.
 fn hash(preparation: &Preparation) -> String {
     file::hash(preparation.columns().flat_map(|(name, learnt)| [name, learnt.unwrap_or("nothing")]))
 }
@@ -520,7 +521,7 @@ mod tests {
     use super::super::frame::{FrameColumn, Values};
     use super::*;
 
-    /// Rows of which every tenth is an attack, with many bytes and a protocol of its own.
+    /// Every tenth row is an attack, with many bytes and a protocol of its own.
     fn table(rows: usize) -> Labelled {
         let is_attack = |row: &usize| row % 10 == 9;
         let numbers = |name: &str, of: &dyn Fn(usize) -> f64| FrameColumn {
@@ -555,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn detectors_learn_from_benign_rows_alone_unless_asked_otherwise() {
+    fn detectors_are_trained_on_benign_rows_only_unless_all_rows_are_requested() {
         let detect = plan(Task::Detect(DetectorKind::Kmeans));
         let model = train(detect.clone());
         assert_eq!((model.summary().learnt_rows, model.summary().held_out_rows), (288, 72));
@@ -581,7 +582,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_saved_is_what_is_loaded_and_people_can_read_its_head() {
+    fn a_loaded_model_equals_the_saved_one_and_its_head_is_readable() {
         let path = std::env::temp_dir().join(format!("flowml-table-model-{}.json", std::process::id()));
         let tasks = DetectorKind::ALL.iter().map(|kind| Task::Detect(*kind));
         for task in tasks.chain(ClassifierKind::ALL.iter().map(|kind| Task::Classify(*kind))) {

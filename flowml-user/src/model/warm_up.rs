@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 use super::Settings;
 use super::checked::{Outcome, as_many};
 
-/// Rows that are kept: beyond, every second one goes, and of those to come as many.
+/// The largest number of kept rows. When it is exceeded, every second row is dropped, and later rows are thinned
+/// equally.
 const KEPT: usize = 1 << 16;
 
-/// Where more than this part of the rows is unusual to the model in use, that model knows other traffic: then all of them are
-/// learnt. What is in an incident is not among them.
+/// If more than this fraction of the rows is unusual to the model in use, that model was trained on other traffic, and
+/// all rows are trained on. Rows of incidents are not among them.
 const MOST_UNUSUAL: f64 = 0.5;
 
-/// After this part of a warm-up most of whose rows are unusual, somebody should know.
+/// A suspicious baseline is reported after `suspect_batches` divided by this number.
 const TOLD_AFTER: u32 = 4;
 
 /// The rows kept for the first fit, in the order of their time.
@@ -23,20 +24,21 @@ pub(super) struct WarmUp {
     values: Vec<f64>,
     /// The batch of each kept row.
     times: Vec<u32>,
-    /// Whether the model in use finds it unusual.
+    /// Whether each kept row is unusual to the model in use.
     unusual: Vec<bool>,
-    /// Rows seen that are in no incident, of which the kept ones may be a sample.
+    /// Number of rows so far that are in no incident. The kept rows may be a sample of them.
     seen: usize,
-    /// Of the chosen rows, one in `2^thinned` is kept.
+    /// One in `2^thinned` of the chosen rows is kept.
     thinned: u32,
     chosen: usize,
     batches: u32,
-    /// Batches since things were last cut.
+    /// Number of batches since the start of the last capture.
     settled: u32,
 }
 
 impl WarmUp {
-    /// Keeps the chosen rows of a batch, in which `seen` rows are in no incident, unless it is one of those that pass until things have settled.
+    /// Keeps the chosen rows of a batch, unless the settling period is not over. `seen` is the number of rows of the
+    /// batch that are in no incident.
     pub(super) fn collect(
         &mut self,
         rows: ArrayView2<'_, f64>,
@@ -62,7 +64,7 @@ impl WarmUp {
         self.pass(1);
     }
 
-    /// Lets every second row go.
+    /// Drops every second row.
     fn thin(&mut self, columns: usize) {
         let rows = self.times.len().div_ceil(2);
         for row in 1..rows {
@@ -76,25 +78,25 @@ impl WarmUp {
         self.thinned += 1;
     }
 
-    /// Lets batches go by.
+    /// Counts batches.
     pub(super) fn pass(&mut self, batches: u64) {
         let batches = u32::try_from(batches).unwrap_or(u32::MAX);
         self.batches = self.batches.saturating_add(batches);
         self.settled = self.settled.saturating_add(batches);
     }
 
-    /// What comes next is cut in the middle.
+    /// Starts the settling period again, because the next flows and hosts began before they are seen.
     pub(super) const fn settle(&mut self) {
         self.settled = 0;
     }
 
-    /// Whether there is enough to learn from.
+    /// Whether there are enough rows and batches to learn from.
     pub(super) fn is_over(&self, settings: &Settings) -> bool {
         let batches = if self.is_mostly_unusual() { settings.suspect_batches } else { settings.warm_up_batches };
         self.has_seen(settings) && self.batches >= batches
     }
 
-    /// Whether most of what was seen is unusual, and has been for long.
+    /// Whether most rows are unusual and have been for long.
     pub(super) fn is_overdue(&self, settings: &Settings) -> bool {
         let is_long = self.batches >= settings.suspect_batches / TOLD_AFTER;
         self.is_mostly_unusual() && is_long && self.has_seen(settings) && !self.is_over(settings)
@@ -108,7 +110,7 @@ impl WarmUp {
         self.seen > 0 && self.seen >= settings.warm_up_rows
     }
 
-    /// The rows to learn from and their batches; none where there are no rows.
+    /// The rows to learn from and their batches; `None` if there are none.
     pub(super) fn rows(&self, columns: usize) -> Option<(Array2<f64>, Vec<u32>)> {
         let all = self.is_mostly_unusual();
         let kept: Vec<usize> = (0..self.times.len()).filter(|&row| all || !self.unusual[row]).collect();
@@ -117,13 +119,13 @@ impl WarmUp {
         (!kept.is_empty()).then(|| (whole.select(ndarray::Axis(0), &kept), times))
     }
 
-    /// Whether all that is kept is of rows of so many columns.
+    /// Checks that the kept values are of rows with this many columns.
     pub(super) fn fits(&self, columns: usize) -> Outcome {
         as_many("values", self.values.len(), self.times.len() * columns)?;
         as_many("unusual", self.unusual.len(), self.times.len())
     }
 
-    /// The part of the kept rows that is unusual, 0–1.
+    /// The fraction of the kept rows that is unusual, 0–1.
     pub(super) fn unusual_part(&self) -> f64 {
         let unusual = self.unusual.iter().filter(|unusual| **unusual).count();
         unusual as f64 / self.unusual.len().max(1) as f64
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_rows_those_of_all_times_are_kept_alike() {
+    fn many_rows_are_thinned_evenly_over_time() {
         let mut warm_up = WarmUp::default();
         (0..300).for_each(|number| collect(&mut warm_up, number * 1000, 1000, |_| false));
         let (rows, times) = warm_up.rows(2).expect("there are rows");
@@ -167,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unusual_is_learnt_only_where_it_is_most() {
+    fn unusual_rows_are_trained_on_only_if_they_are_most() {
         let mut few = WarmUp::default();
         collect(&mut few, 0, 10, |row| row < 4);
         assert_eq!(few.rows(2).expect("there are rows").0, batch(4, 6));
         let mut most = WarmUp::default();
         collect(&mut most, 0, 10, |row| row < 6);
         assert_eq!(most.rows(2).expect("there are rows").0, batch(0, 10));
-        // Ten rows are enough for both, but not ten of which most are unusual.
+        // Ten rows are enough for both, but not if most of them are unusual.
         let settings = Settings { warm_up_rows: 10, warm_up_batches: 1, suspect_batches: 4, ..Settings::default() };
         assert!(few.is_over(&settings) && !few.is_overdue(&settings));
         assert!(!most.is_over(&settings) && most.is_overdue(&settings));
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn after_each_cut_batches_pass_unlearnt() {
+    fn batches_after_each_start_of_a_capture_are_not_trained_on() {
         let settings = Settings { settling_batches: 2, ..Settings::default() };
         let mut warm_up = WarmUp::default();
         for number in 0..8 {

@@ -1,4 +1,4 @@
-//! Detectors: each learns what ordinary rows look like and gives any row a score, larger for what is less ordinary.
+//! Detectors: each learns what normal rows look like and scores rows, higher if they are more anomalous.
 
 mod density;
 mod ensemble;
@@ -20,46 +20,46 @@ use self::mixture::GaussianMixture;
 use self::svm::OneClassSvm;
 use super::checked::Checked;
 
-/// The most classes: what is counted for each pair of them fits in memory.
+/// The largest number of classes, so that counts for each pair of them fit in memory.
 pub const MOST_CLASSES: usize = 1024;
 
-/// The most slots of a row, likewise.
+/// The largest number of encoded features of a row, for the same reason.
 pub(super) const MOST_SLOTS: usize = 4096;
 
-/// Why nothing was learnt.
+/// Why training failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LearnError {
     /// There are too few rows.
     #[error("{found} rows to learn from: expected at least {expected}")]
     TooFewRows {
-        /// The rows that there are.
+        /// The number of rows.
         found: usize,
-        /// The rows that are needed.
+        /// The smallest number of rows.
         expected: usize,
     },
-    /// No column says anything.
+    /// No column has information.
     #[error("no column is left to learn from: each is constant, empty, or never learnt")]
     NoColumns,
-    /// A classifier was given one class.
+    /// All rows have the same class.
     #[error("all rows have the label '{0}': expected at least two labels")]
     OneClass(String),
-    /// There are more labels than classes can be told apart.
+    /// There are more labels than classes can be distinguished.
     #[error("{0} different labels: expected at most {MOST_CLASSES}; is this the column of the labels?")]
     Classes(usize),
-    /// The columns make more numbers of a row than can be compared.
+    /// The columns give more encoded features than can be compared.
     #[error("the columns make {0} numbers of a row: expected at most {MOST_SLOTS}; leave columns out")]
     Slots(usize),
-    /// An algorithm did not come to an end.
+    /// An algorithm failed.
     #[error("{what} failed: {reason}")]
     Failed {
-        /// Which.
+        /// The algorithm.
         what: &'static str,
-        /// What it said.
+        /// Its error.
         reason: String,
     },
 }
 
-/// What was learnt, if it works and can be read again.
+/// The fitted model, if it is valid and can be read again.
 pub(super) fn sound<T: Checked>(fitted: T) -> Result<T, LearnError> {
     match fitted.check() {
         Ok(()) => Ok(fitted),
@@ -67,22 +67,22 @@ pub(super) fn sound<T: Checked>(fitted: T) -> Result<T, LearnError> {
     }
 }
 
-/// What a detector learns from.
+/// The training set of a detector.
 #[derive(Clone, Copy)]
 pub(super) struct Training<'a> {
-    /// Prepared rows.
+    /// The encoded rows.
     pub(super) rows: ArrayView2<'a, f64>,
-    /// For each slot, the weight in a squared distance of a value below the centroid.
+    /// For each encoded feature, the weight in a squared distance of a value below the centroid.
     pub(super) below: &'a [f64],
     /// The number of clusters or components, if it is given.
     pub(super) k: Option<usize>,
-    /// Where random choices start.
+    /// The seed of random choices.
     pub(super) seed: u64,
 }
 
 /// Scores rows.
 pub trait Detector {
-    /// One score for each row, larger for what is less ordinary.
+    /// One score for each row, higher for more anomalous rows.
     fn score(&self, rows: ArrayView2<'_, f64>) -> Vec<f64>;
 
     /// The cluster of each row, for a detector that has clusters.
@@ -90,14 +90,14 @@ pub trait Detector {
         None
     }
 
-    /// What it consists of, for people.
+    /// A description for users.
     fn describe(&self) -> String;
 
-    /// What a file got wrong about it, for rows of `width` slots.
+    /// What is inconsistent in a model that was read from a file, for rows of `width` encoded features.
     fn inconsistency(&self, width: usize) -> Option<String>;
 }
 
-/// Is learnt from rows.
+/// A detector that can be trained.
 trait FitDetector: Detector + Checked {
     fn fit(training: &Training<'_>) -> Result<Self, LearnError>;
 }
@@ -105,14 +105,14 @@ trait FitDetector: Detector + Checked {
 /// The one table of detectors: variant and type, name on the command line and in files, meaning.
 macro_rules! detectors {
     ($($kind:ident($fitted:ty) = $name:literal, $meaning:literal;)*) => {
-        /// The detectors that there are.
+        /// All kinds of detectors.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum DetectorKind {
             $(#[doc = $meaning] #[serde(rename = $name)] $kind,)*
         }
 
         impl DetectorKind {
-            /// All of them.
+            /// All kinds.
             pub const ALL: &[Self] = &[$(Self::$kind),*];
 
             /// Its name on the command line and in files.
@@ -127,7 +127,7 @@ macro_rules! detectors {
                 match self { $(Self::$kind => $meaning,)* }
             }
 
-            /// Learns from rows.
+            /// Trains on rows.
             pub(super) fn fit(self, training: &Training<'_>) -> Result<FittedDetector, LearnError> {
                 if training.rows.ncols() == 0 {
                     return Err(LearnError::NoColumns);
@@ -139,7 +139,7 @@ macro_rules! detectors {
             }
         }
 
-        /// A detector that has learnt.
+        /// A trained detector.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "detector")]
         pub(super) enum FittedDetector {
@@ -147,12 +147,12 @@ macro_rules! detectors {
         }
 
         impl FittedDetector {
-            /// Which it is.
+            /// The kind of detector.
             pub(super) fn kind(&self) -> DetectorKind {
                 match self { $(Self::$kind(_) => DetectorKind::$kind,)* }
             }
 
-            /// What it can do.
+            /// The detector's methods.
             pub(super) fn as_detector(&self) -> &dyn Detector {
                 match self { $(Self::$kind(fitted) => fitted,)* }
             }
@@ -169,5 +169,5 @@ detectors! {
     Ensemble(Ensemble) = "ensemble", "mean surprise of k-means, isolation forest and Gaussian mixture";
 }
 
-/// Fewer rows teach nothing.
+/// The smallest number of training rows.
 const LEAST_ROWS: usize = 10;
