@@ -170,9 +170,9 @@ mod tests {
             assert!(map.len() <= 201, "{}", map.len());
         }
         assert_eq!(map.get_mut(&u32::MAX).copied(), Some(10_000));
-        assert_eq!(map.get_mut(&5), None, "it gave way");
+        assert_eq!(map.get_mut(&5), None, "it was dropped to make room");
         map.entry(1, 2 * GENERATION_NS, || 0);
         map.entry(2, 4 * GENERATION_NS, || 0);
-        assert_eq!(map.get_mut(&u32::MAX), None, "it was not touched for two generations");
+        assert_eq!(map.get_mut(&u32::MAX), None, "it was not used for two generations");
     }
 }

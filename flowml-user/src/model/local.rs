@@ -243,17 +243,17 @@ mod tests {
         let settings = Settings::default();
         let mut local = Local::new(&settings);
         let mut rng = Xoshiro256Plus::seed_from_u64(1);
-        let (mut told, mut before, mut after) = (Vec::new(), [0; 2], [0; 2]);
+        let (mut reported, mut before, mut after) = (Vec::new(), [0; 2], [0; 2]);
         for batch in 0..2000 {
             let scores: Vec<f64> = (0..10).map(|_| 30.0 + rng.sample::<f64, _>(Exp1)).collect();
             let mut verdicts = strange(scores.into_iter());
             if local.check(&mut verdicts, &[Teaching::Welcome; 10], &hosts(10), &settings) {
-                told.push(batch);
+                reported.push(batch);
             }
-            let sum = if told.is_empty() { &mut before } else { &mut after };
+            let sum = if reported.is_empty() { &mut before } else { &mut after };
             anomalies(&verdicts).into_iter().zip(sum).for_each(|(count, sum)| *sum += count);
         }
-        assert_eq!(told, [BATCHES - 1]);
+        assert_eq!(reported, [BATCHES - 1]);
         assert_eq!(before[0], 0, "they are withheld");
         // Of 17,600 rows: twice the rate of 10⁻⁴, and a margin for chance.
         assert!(after[0] <= 12 && after[1] == 0, "{after:?}");

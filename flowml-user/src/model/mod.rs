@@ -61,7 +61,7 @@ use self::warm_up::WarmUp;
 use crate::features::Column;
 
 /// Number of columns in a cluster's summary.
-const TOLD_COLUMNS: usize = 4;
+const SUMMARY_COLUMNS: usize = 4;
 
 /// The parameters of learning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -493,7 +493,7 @@ impl Learner {
                 id: cluster as u32,
                 share: fitted.clusters.share(cluster),
                 size: fitted.clusters.rows[cluster],
-                typical: explain.distinguishing(cluster, TOLD_COLUMNS),
+                typical: explain.distinguishing(cluster, SUMMARY_COLUMNS),
             })
             .collect();
         summaries.sort_by(|a, b| b.share.total_cmp(&a.share));

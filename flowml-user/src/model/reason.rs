@@ -205,12 +205,13 @@ impl Explain<'_> {
     ) -> Vec<Reason> {
         let parts = self.by_column(self.clusters.parts(vector, cluster));
         let all: f64 = parts.iter().map(|(_, part)| part).sum();
-        let told = parts.into_iter().take(at_most).filter(|(_, part)| *part > LEAST_SHARE * all);
-        told.filter_map(|(column, part)| {
-            let TypicalValue { column: name, unit, low, high, .. } = self.typical_value(cluster, column)?;
-            Some(Reason { column: name, unit, value: row[column], low, high, share: part / all })
-        })
-        .collect()
+        let reported = parts.into_iter().take(at_most).filter(|(_, part)| *part > LEAST_SHARE * all);
+        reported
+            .filter_map(|(column, part)| {
+                let TypicalValue { column: name, unit, low, high, .. } = self.typical_value(cluster, column)?;
+                Some(Reason { column: name, unit, value: row[column], low, high, share: part / all })
+            })
+            .collect()
     }
 
     /// The columns in which a cluster differs most from all rows, the largest difference first.
@@ -287,9 +288,9 @@ mod tests {
 
     #[test]
     fn reasons_are_the_differing_columns_with_their_typical_ranges() {
-        let told = reasons([998.0, 1.0, 6.0]);
-        assert_eq!(one_line(&told), "dst ports 998 (typical 1–4), syn share 1 (typical 0.07–0.18)");
-        assert!(told[0].share > told[1].share && told.iter().map(|r| r.share).sum::<f64>() <= 1.0 + 1e-9);
+        let reported = reasons([998.0, 1.0, 6.0]);
+        assert_eq!(one_line(&reported), "dst ports 998 (typical 1–4), syn share 1 (typical 0.07–0.18)");
+        assert!(reported[0].share > reported[1].share && reported.iter().map(|r| r.share).sum::<f64>() <= 1.0 + 1e-9);
     }
 
     #[test]
@@ -299,11 +300,11 @@ mod tests {
 
     #[test]
     fn a_row_at_the_centroid_has_no_reasons() {
-        let told = with_one_cluster(|explain, _| {
+        let reported = with_one_cluster(|explain, _| {
             let center: Vec<f64> = explain.clusters.centroid(0).collect();
             explain.reasons(array![2.0, 0.1, 6.0].view(), &center, 0, 3)
         });
-        assert_eq!(told, []);
+        assert_eq!(reported, []);
     }
 
     #[test]

@@ -15,7 +15,7 @@ const KEPT: usize = 1 << 16;
 const MOST_UNUSUAL: f64 = 0.5;
 
 /// A suspicious baseline is reported after `suspect_batches` divided by this number.
-const TOLD_AFTER: u32 = 4;
+const REPORTED_AFTER: u32 = 4;
 
 /// The rows kept for the first fit, in the order of their time.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -98,7 +98,7 @@ impl WarmUp {
 
     /// Whether most rows are unusual and have been for long.
     pub(super) fn is_overdue(&self, settings: &Settings) -> bool {
-        let is_long = self.batches >= settings.suspect_batches / TOLD_AFTER;
+        let is_long = self.batches >= settings.suspect_batches / REPORTED_AFTER;
         self.is_mostly_unusual() && is_long && self.has_seen(settings) && !self.is_over(settings)
     }
 
