@@ -1,5 +1,5 @@
-"""Measures flowml's incidents on captures: false incidents per hour, kinds and hosts of attacks, and the rate of anomalies among benign
-rows.
+"""Measures flowml's incidents on captures: false incidents per hour, kinds and hosts of attacks, and the rate of anomalies
+among benign rows.
 
 Each capture is read by its own run, with the model that ships with flowml:
     incidents.py FLOWML FOLDER [NAME=VALUE ...]
@@ -48,7 +48,7 @@ class Rates:
 
 
 def incidents(flowml, capture, arguments, rates=None):
-    """Returns the incidents of a capture as they were reported last, the number of seconds in which hosts were active, and the hosts.
+    """Returns a capture's incidents as they were reported last, the number of seconds with active hosts, and the hosts.
 
     Counts the scored rows in `rates` by their type."""
     last, active, hosts = {}, set(), set()

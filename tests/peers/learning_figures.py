@@ -1,6 +1,7 @@
 """Computes scikit-learn's figures for matrices that the tests wrote, and prints them as one JSON object.
 
-Argument: the folder of the matrices. Standard input has a line of JSON for each comparison, {"what": …, and the names of its matrices}.
+Argument: the folder of the matrices. Standard input has a line of JSON for each comparison:
+{"what": …, and the names of its matrices}.
 A matrix NAME is the file NAME.f64, little-endian, with its columns as the last number of its name: train.7.f64.
 """
 

@@ -1,13 +1,13 @@
 """Measures detectors on captures of networks that they were not trained on: flowml's, and scikit-learn's on NFStream's columns.
 
     unseen.py FLOWML FOLDER
-FOLDER contains `benign`, without attacks, and `labelled` with its labels.csv. The benign captures of both are divided into two halves.
-In each of two rounds, one half is the training set, and the other half and all attacks are scored. The printed values are means over
-both rounds.
+FOLDER contains `benign`, without attacks, and `labelled` with its labels.csv. The benign captures of both are divided
+into two halves. In each of two rounds, one half is the training set, and the other half and all attacks are scored. The
+printed values are means over both rounds.
 
-scikit-learn's detectors get the columns of NFStream and of flowml's host windows, as `flowml read` writes them. The false-positive
-rates are those of benign rows at the requested rates of 1 % and 0.1 %. The threshold of scikit-learn's detectors is a quantile of the
-scores of held-out rows.
+scikit-learn's detectors get the columns of NFStream and of flowml's host windows, as `flowml read` writes them. The
+false-positive rates are those of benign rows at the requested rates of 1 % and 0.1 %. The threshold of scikit-learn's
+detectors is a quantile of the scores of held-out rows.
 """
 
 import csv

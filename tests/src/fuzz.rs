@@ -1,7 +1,7 @@
-//! What the fuzzer runs: each target is an ordinary function of bytes that panics where a promise is broken.
+//! The fuzzer's targets: each is a function of bytes that panics if an invariant is broken.
 //!
-//! `cargo xtask fuzz` feeds them by coverage (tests/fuzz has their entry points), and `cargo xtask test` replays the
-//! inputs that were found that way (tests/fuzz/corpus) through the same functions.
+//! `cargo xtask fuzz` calls them with inputs that are guided by coverage (their entry points are in tests/fuzz). `cargo
+//! xtask test` calls them with the inputs that were found that way (tests/fuzz/corpus).
 
 mod captures;
 mod configuration;
@@ -28,14 +28,12 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 pub use seeds::{Seed, seeds};
 
-/// Something that takes any bytes.
+/// A function that accepts any bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
-    /// The name of its entry point and of the folder of its inputs.
+    /// The name of its entry point, and of the folder of its inputs.
     pub name: &'static str,
-    /// Runs one input.
-    ///
-    /// It panics where a promise is broken.
+    /// Runs one input. Panics if an invariant is broken.
     pub run: fn(&[u8]),
 }
 
@@ -52,19 +50,19 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "training", run: training::run },
 ];
 
-/// Runs an input of the target of that name.
+/// Runs an input of the target with this name.
 ///
 /// # Panics
-/// Where a promise is broken, and where there is no such target.
+/// If an invariant is broken, or if there is no such target.
 pub fn run(name: &str, bytes: &[u8]) {
     let target = TARGETS.iter().find(|target| target.name == name);
     (target.unwrap_or_else(|| panic!("there is no target {name}")).run)(bytes);
 }
 
-/// The committed inputs of a target.
+/// The paths of a target's committed inputs.
 ///
 /// # Errors
-/// Where its folder cannot be read.
+/// If its folder cannot be read.
 pub fn corpus(target: &Target) -> Result<Vec<PathBuf>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target.name);
     let entries = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
@@ -73,7 +71,7 @@ pub fn corpus(target: &Target) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// A file in memory, for readers that want a path.
+/// A file in memory, for readers that need a path.
 struct MemoryFile(fs::File);
 
 impl MemoryFile {

@@ -1,5 +1,4 @@
-//! Files that are made to fill memory, to go on for ever or to be descended into without end: each is refused, and the error
-//! says which limit it is beyond.
+//! Refuses files that are made to fill memory, to never end or to nest without a limit. The error states the limit.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -19,7 +18,7 @@ use flowml_user::model::ModelFile;
 use flowml_user::model::trained::TableModel;
 use tempfile::TempDir;
 
-/// What a file is filled with by a hole, which takes no room on the disk, bytes.
+/// Length in bytes of the hole that a file is filled with. It takes no room on the disk.
 const HOLE: u64 = 1 << 30;
 
 struct Folder(TempDir);
@@ -35,7 +34,7 @@ impl Folder {
         Ok(path)
     }
 
-    /// A file that goes on with a gigabyte of zeroes.
+    /// A file that continues with a gigabyte of zeros.
     fn long(&self, name: &str, begin: &str) -> Result<PathBuf> {
         let path = self.file(name, begin)?;
         File::options().write(true).open(&path)?.set_len(HOLE)?;
@@ -47,7 +46,7 @@ fn rows(path: &Path) -> Result<Vec<RecordBatch>> {
     Ok(TableReader::open(path)?.collect::<Result<_, _>>()?)
 }
 
-/// Reads a table, which fails, and says why.
+/// Reads a table, which must fail, and returns the error.
 fn refusal(path: &Path) -> Result<String> {
     match rows(path) {
         Ok(batches) => Err(anyhow::anyhow!("{} was read: {} batches", path.display(), batches.len())),
@@ -61,8 +60,8 @@ fn assert_refused(path: &Path, expected: &str) -> Result<()> {
     Ok(())
 }
 
-/// The most memory that this process has had, bytes: of all tests that run at the same time, which together take less than a
-/// gigabyte where each keeps to its limits.
+/// The peak memory of this process in bytes. It includes all tests that run at the same time. Together they take less
+/// than a gigabyte if each keeps to its limits.
 fn peak() -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
@@ -86,7 +85,7 @@ fn a_line_of_a_gigabyte_is_refused_before_it_is_in_memory() -> Result<()> {
 }
 
 #[test]
-fn a_table_has_a_bound_of_columns_and_batches_have_one_of_values() -> Result<()> {
+fn columns_of_a_table_and_values_of_a_batch_have_a_limit() -> Result<()> {
     let folder = Folder::new()?;
     let table = |columns: usize, rows: usize| {
         let row = |value: &dyn Fn(usize) -> String| (0..columns).map(value).collect::<Vec<_>>().join(",") + "\n";
@@ -103,7 +102,7 @@ fn a_table_has_a_bound_of_columns_and_batches_have_one_of_values() -> Result<()>
 }
 
 #[test]
-fn json_that_stands_in_itself_is_refused() -> Result<()> {
+fn deeply_nested_json_is_refused() -> Result<()> {
     let folder = Folder::new()?;
     let deep = format!("{{\"type\":\"flow\",\"a\":{}", "[".repeat(100_000));
     assert_refused(&folder.file("deep.jsonl", &deep)?, "recursion limit exceeded")?;
@@ -113,7 +112,7 @@ fn json_that_stands_in_itself_is_refused() -> Result<()> {
 }
 
 #[test]
-fn files_that_are_read_whole_have_a_bound() -> Result<()> {
+fn files_that_are_read_whole_have_a_limit() -> Result<()> {
     let folder = Folder::new()?;
     let before = peak()?;
     let told = |error: &dyn std::error::Error| {
@@ -138,7 +137,7 @@ fn files_that_are_read_whole_have_a_bound() -> Result<()> {
 }
 
 #[test]
-fn captures_take_no_more_than_their_window() -> Result<()> {
+fn captures_take_no_more_memory_than_their_window() -> Result<()> {
     let before = peak()?;
     let header = |kind: u32, length: u32| [kind.to_le_bytes(), length.to_le_bytes()].concat();
     let section =
@@ -163,12 +162,12 @@ fn captures_take_no_more_than_their_window() -> Result<()> {
     Ok(())
 }
 
-/// So many MiB of zeroes, in gzip.
+/// This many MiB of zeros, compressed with gzip.
 fn zeroes(mebibytes: usize) -> Result<Vec<u8>> {
     Ok(gzip(&[&vec![0; 1 << 20]])?.repeat(mebibytes))
 }
 
-/// Thrift's compact protocol, as far as it takes to write a Parquet file by hand.
+/// Thrift's compact protocol, as far as it is needed to write a Parquet file by hand.
 mod thrift {
     pub(super) fn natural(mut number: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -180,7 +179,7 @@ mod thrift {
         bytes
     }
 
-    /// The fields of a structure by their numbers: a head's lower half and the value.
+    /// Encodes a structure from its fields: field number, type, and value.
     pub(super) fn structure(fields: &[(u8, u8, Vec<u8>)]) -> Vec<u8> {
         let (mut bytes, mut last) = (Vec::new(), 0);
         for (number, kind, value) in fields {
@@ -196,7 +195,7 @@ mod thrift {
         (number, 6, natural((value << 1 ^ value >> 63) as u64))
     }
 
-    /// The same of 32 bits.
+    /// A field of 32 bits.
     pub(super) fn int(number: u8, value: i32) -> (u8, u8, Vec<u8>) {
         (number, 5, integer(number, value.into()).2)
     }
@@ -210,22 +209,22 @@ mod thrift {
     }
 }
 
-/// A Parquet file of one column of whole numbers and one page, which may lie.
+/// A Parquet file with one page of whole numbers, whose fields may be wrong.
 #[derive(Clone)]
 struct Written {
     codec: i32,
     rows: i64,
     begin: i64,
-    /// Of the page without compression, as it says.
+    /// The uncompressed length of the page in bytes, as the file states it.
     length: i32,
     page: Vec<u8>,
-    /// Columns that lie at the same place.
+    /// Number of columns, all of which refer to the same page.
     columns: usize,
 }
 
 impl Written {
-    /// Of one row, the number 7.
-    fn right() -> Self {
+    /// A valid file with one row, the number 7.
+    fn valid() -> Self {
         Self { codec: 0, rows: 1, begin: 4, length: 8, page: 7i64.to_le_bytes().into(), columns: 1 }
     }
 
@@ -262,22 +261,22 @@ impl Written {
 }
 
 #[test]
-fn parquet_that_lies_of_its_lengths_is_refused() -> Result<()> {
+fn parquet_with_wrong_lengths_is_refused() -> Result<()> {
     let folder = Folder::new()?;
-    let right = Written::right();
+    let valid = Written::valid();
     let file = |written: Written| folder.file("a.parquet", written.bytes());
-    assert_eq!(rows(&file(right.clone())?)?.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+    assert_eq!(rows(&file(valid.clone())?)?.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
     let before = peak()?;
     let bomb = zeroes(1 << 11)?;
     let cases = [
-        (Written { length: i32::MAX, codec: 6, ..right.clone() }, "without compression: expected at most"),
-        (Written { length: 8, codec: 2, page: bomb, ..right.clone() }, "longer than the 8 bytes that it should have"),
-        (Written { codec: 5, page: vec![0; 2 << 20], ..right.clone() }, "longer than the 8 bytes"),
-        (Written { rows: 1 << 40, ..right.clone() }, "1099511627776 rows: expected at most 4294967296"),
-        (Written { rows: -1, ..right.clone() }, ""),
-        (Written { begin: -4, ..right.clone() }, "it lies before the file"),
-        (Written { columns: 50, page: vec![0; 4000], length: 4000, ..right.clone() }, "longer than the file"),
-        (Written { columns: 0, ..right.clone() }, ""),
+        (Written { length: i32::MAX, codec: 6, ..valid.clone() }, "without compression: expected at most"),
+        (Written { length: 8, codec: 2, page: bomb, ..valid.clone() }, "longer than the 8 bytes that it should have"),
+        (Written { codec: 5, page: vec![0; 2 << 20], ..valid.clone() }, "longer than the 8 bytes"),
+        (Written { rows: 1 << 40, ..valid.clone() }, "1099511627776 rows: expected at most 4294967296"),
+        (Written { rows: -1, ..valid.clone() }, ""),
+        (Written { begin: -4, ..valid.clone() }, "it lies before the file"),
+        (Written { columns: 50, page: vec![0; 4000], length: 4000, ..valid.clone() }, "longer than the file"),
+        (Written { columns: 0, ..valid.clone() }, ""),
     ];
     for (written, expected) in cases {
         assert_refused(&file(written)?, expected)?;
@@ -293,9 +292,9 @@ fn parquet_that_lies_of_its_lengths_is_refused() -> Result<()> {
 }
 
 #[test]
-fn every_cut_and_every_damaged_byte_of_parquet_is_rows_or_an_error() -> Result<()> {
+fn truncated_and_damaged_parquet_gives_rows_or_an_error() -> Result<()> {
     let folder = Folder::new()?;
-    let whole = Written::right().bytes();
+    let whole = Written::valid().bytes();
     for at in 0..whole.len() {
         let _ = rows(&folder.file("cut.parquet", &whole[..at])?);
         for change in [0x01, 0x80, 0xff] {
@@ -308,7 +307,7 @@ fn every_cut_and_every_damaged_byte_of_parquet_is_rows_or_an_error() -> Result<(
 }
 
 #[test]
-fn a_formula_is_marked_in_csv_and_comes_back_as_it_was() -> Result<()> {
+fn a_formula_is_marked_in_csv_and_read_back_unchanged() -> Result<()> {
     let folder = Folder::new()?;
     let text = "=cmd|'/C calc'!A0,host\n\"=HYPERLINK(\"\"http://x\"\")\",'=1\n@SUM(A1),-\n+1,-x\n";
     let batches = rows(&folder.file("a.csv", text)?)?;
@@ -324,7 +323,7 @@ fn a_formula_is_marked_in_csv_and_comes_back_as_it_was() -> Result<()> {
 }
 
 #[test]
-fn names_of_files_and_labels_do_nothing_to_a_terminal() -> Result<()> {
+fn names_of_files_and_labels_do_not_control_a_terminal() -> Result<()> {
     let folder = Folder::new()?;
     let path = folder.file("\x1b]0;owned\x07\u{202e}.csv", "a,\x1b[2Jb\n1,2\n")?;
     for arguments in [["read"].as_slice(), &["score", "--model"], &["train", "--model", "m.json"]] {

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: looks for inputs that break a promise, guided by coverage.
+//! `cargo xtask fuzz`: searches for inputs that break an invariant, guided by coverage.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,26 +10,26 @@ use crate::setup::{self, Need};
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// Look for inputs that break a promise of the parser, the table, the sessions or a reader.
+/// Search for inputs that break an invariant of the parser, the table, the sessions or a reader.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// What is fed: a folder of tests/fuzz/corpus [default: all, one after the other]
+    /// The target: a folder of tests/fuzz/corpus [default: all, one after the other]
     target: Option<String>,
-    /// For how long, each
+    /// Duration for each target in seconds
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u32,
-    /// Instead, make of all that was found the smallest set that reaches as much, as the committed inputs.
+    /// Instead, replace the committed inputs by the smallest set with the coverage of all inputs found
     #[arg(long)]
     minimize: bool,
 }
 
-/// The longest input, bytes: what a longer one reaches a shorter one does as well.
+/// Length of the longest input in bytes. Longer inputs reach no more code.
 const LONGEST: u32 = 4096;
 
-/// Of targets whose shortest inputs that say anything are longer, bytes.
+/// Targets that need longer inputs, with the length in bytes.
 const LONGER: [(&str, u32); 2] = [("models", 32_768), ("parquet", 16_384)];
 
-/// Memory that a target may take, MiB: all inputs and their coverage, and a window of zstd (128 MiB).
+/// Memory limit of a target in MiB: all inputs and their coverage, and a window of zstd (128 MiB).
 const MEMORY_MIB: u32 = 2048;
 
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
@@ -58,7 +58,7 @@ fn committed(workspace: &Workspace) -> PathBuf {
     workspace.root().join("tests/fuzz/corpus")
 }
 
-/// The targets by the folders of their inputs.
+/// The targets, by the names of their input folders.
 fn targets(workspace: &Workspace) -> Result<Vec<String>> {
     let folder = committed(workspace);
     let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -68,12 +68,12 @@ fn targets(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Runs the target on what it is given, as cargo-fuzz does. The address sanitizer would find little, as hardly any code
-/// is unsafe, and halve the speed.
+/// The command that runs the target, as cargo-fuzz does. The address sanitizer is off: it would find little, because
+/// hardly any code is unsafe, and halve the speed.
 fn fuzzer(workspace: &Workspace, target: &str) -> Command {
     let mut cargo = workspace.cargo("fuzz");
     cargo.args(["run", target, "--sanitizer", "none", "--target-dir"]).arg(workspace.fuzz());
-    // Coverage is an unstable flag, which stable compilers take this way.
+    // Coverage is an unstable flag. A stable compiler accepts it with RUSTC_BOOTSTRAP.
     cargo.current_dir(workspace.root().join("tests")).env("RUSTC_BOOTSTRAP", "1").env_remove("CARGO_TARGET_DIR");
     cargo
 }

@@ -1,4 +1,4 @@
-//! Configurations out of any bytes: a run, or an error in one line that says where.
+//! Parses any bytes as a configuration: a run, or an error in one line that states its position.
 
 use std::ffi::OsString;
 

@@ -1,8 +1,8 @@
-//! What holds of everything that is learnt: scores are numbers, and a model that was saved judges as before.
+//! Checks the invariants of training: scores are finite, and a saved model scores as before.
 
 use flowml_user::model::trained::{Judgement, Labelled, Plan, TableModel};
 
-/// Learns from a table, and judges it. What cannot be learnt from is an error, and no model.
+/// Trains on a table, and scores it. A table that cannot be trained on gives an error and no model.
 pub(super) fn check(table: &Labelled, plan: Plan) {
     match TableModel::train(table, plan) {
         Ok((model, _)) => judge(&model, table),
@@ -22,7 +22,7 @@ fn judge(model: &TableModel, table: &Labelled) {
     assert_eq!(again.judge(rows.view()), judgement, "a model that was saved judges as before");
 }
 
-/// Scores are finite, and probabilities are some.
+/// Checks that scores are finite, and probabilities between 0 and 1.
 pub(super) fn check_judgement(judgement: &Judgement) {
     if let Judgement::Scores { scores, probabilities, .. } = judgement {
         assert!(scores.iter().all(|score| score.is_finite()), "{scores:?}");

@@ -1,4 +1,4 @@
-//! What the fuzzer begins with that must be made by flowml itself: a small model of every kind, and small tables in Parquet.
+//! Makes seeds with flowml itself: a small model of every kind, and small Parquet tables.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use flowml_user::model::frame::{Frame, FrameColumn, Values};
 use flowml_user::model::select::Selection;
 use flowml_user::model::trained::{Labelled, Plan, TableModel, Task};
 
-/// Rows that are learnt from: few, so that models are short.
+/// Rows of the training set. They are few, so that models are short.
 const ROWS: usize = 24;
 
 fn table() -> Labelled {
@@ -43,7 +43,7 @@ pub(super) fn models() -> Vec<(String, Vec<u8>)> {
     models.collect()
 }
 
-/// Tables with columns of every type, of one row and of many.
+/// Tables with columns of every type, with one row and with many.
 pub(super) fn tables() -> Vec<(String, Vec<u8>)> {
     let folder = tempfile::tempdir().expect("there is room");
     let path = folder.path().join("table.parquet");

@@ -1,4 +1,4 @@
-//! Models of tables out of any bytes: refused with a reason, or they judge by numbers.
+//! Reads any bytes as a model of a table: it is refused with a reason, or its scores are finite.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use flowml_user::model::trained::TableModel;
 
 use super::{MemoryFile, learning};
 
-/// Values of which some are none that a measurement has.
+/// Input values, some of which no measurement has.
 const NUMBERS: [f64; 8] = [0.0, 1.0, -1.0, 1500.0, f64::NAN, f64::INFINITY, 1e308, -1e153];
 
 pub(super) fn run(bytes: &[u8]) {

@@ -1,4 +1,5 @@
-//! Parquet tables out of any bytes: rows or an error. The reader is the arrow project's, behind our look at the pages.
+//! Reads any bytes as a Parquet table: rows or an error. flowml checks the pages before the arrow project's reader gets
+//! them.
 
 use flowml_user::dataset::columns::{numbers, texts};
 use flowml_user::dataset::keys::keys;
@@ -6,10 +7,10 @@ use flowml_user::dataset::{Shape, TableReader};
 
 use super::MemoryFile;
 
-/// How a table begins that is Parquet.
+/// The first bytes of a Parquet file.
 pub(super) const MARK: &[u8] = b"PAR1";
 
-/// Batches of one input: a small file can hold many rows that take no room in it.
+/// Largest number of batches of one input. A small file can contain many rows that take no room in it.
 const MOST: usize = 16;
 
 pub(super) fn run(bytes: &[u8]) {

@@ -1,5 +1,6 @@
-//! The parser alone, as fast as can be: any bytes are a frame of every link type, wherever it is cut off, and each is in a flow
-//! or skipped.
+//! Parses any bytes as a frame of every link type, whole and cut off: each frame is in a flow or skipped.
+//!
+//! Only the parser runs, so that this target is fast.
 
 use std::cell::RefCell;
 
@@ -11,7 +12,7 @@ use flowml_user::capture::vectors::VecTable;
 
 use super::flows::SEED;
 
-/// As what each input is parsed.
+/// The link types with which each input is parsed.
 const LINKS: [LinkType; 8] = [
     LinkType::Ethernet,
     LinkType::Raw,
@@ -23,21 +24,22 @@ const LINKS: [LinkType; 8] = [
     LinkType::Cooked2,
 ];
 
-/// Where each is cut off besides, in quarters of its length, but for the last byte: so the parser is run forty times for an input.
+/// Each frame is also cut off at every quarter of its length, minus one byte. With eight link types the parser runs
+/// forty times for an input.
 const CUTS: usize = 4;
 
-/// Bits of an input's first byte: what a hook knows of its frame besides the bytes.
+/// Bits of an input's first byte: the properties of a frame that a hook reports besides its bytes.
 mod known {
-    /// The kernel has taken a tag out of it.
+    /// The kernel has stripped a tag from the frame.
     pub(super) const STRIPPED_VLAN: u8 = 1;
-    /// It is a super-packet.
+    /// The frame is a super-packet.
     pub(super) const SEGMENTS: u8 = 1 << 1;
-    /// More was on the wire than was captured.
+    /// The frame was captured only partly.
     pub(super) const SNAPPED: u8 = 1 << 2;
 }
 
 thread_local! {
-    /// One table for all inputs, emptied for each: to make one would take longer than to use it.
+    /// One table for all inputs. It is emptied for each, which is faster than making a new one.
     static TABLE: RefCell<VecTable> = RefCell::new(
         VecTable::new(Shape::for_capacity(16), SEED).with_payload(PayloadLimit::new(64)),
     );
@@ -74,7 +76,7 @@ fn meter(table: &mut VecTable, frame: &Frame, link: LinkType, bytes: &[u8]) {
         let snapped = parsed(frame, link, &bytes[..(bytes.len() * cut / CUTS).saturating_sub(1)]);
         if let (Ok(snapped), Ok(whole)) = (snapped, whole) {
             let of = |packet: Packet| (packet.key, packet.count, packet.frame_bytes);
-            assert_eq!(of(snapped), of(whole), "what was captured of a packet that is in a flow says which");
+            assert_eq!(of(snapped), of(whole), "a partly captured packet in a flow has the same key and counts");
         }
     }
     match whole {
@@ -94,7 +96,7 @@ fn parsed(frame: &Frame, link: LinkType, bytes: &[u8]) -> Result<Packet, Skipped
     parse_behind(frame, &header, behind)
 }
 
-/// Received = in flows + skipped.
+/// Checks that received = in flows + skipped.
 fn check(table: &VecTable) {
     let mut sum = Count::default();
     for flow in table.flows() {

@@ -1,4 +1,4 @@
-//! What the fuzzer begins with: the named frames, in all kinds of company, and a small file of each format.
+//! The seeds: the named frames in many combinations, and a small file of each format.
 
 use bytemuck::Zeroable;
 
@@ -10,11 +10,11 @@ use crate::frames::{Frame, Ipv4, NAMED, Ports, Tcp, flag};
 /// An input for a target.
 #[derive(Debug)]
 pub struct Seed {
-    /// The target's name.
+    /// The name of the target.
     pub target: &'static str,
     /// What it is an example of.
     pub name: String,
-    /// The input.
+    /// The bytes of the input.
     pub bytes: Vec<u8>,
 }
 
@@ -34,7 +34,7 @@ pub fn seeds() -> Vec<Seed> {
     all.chain(of("models", learnt::models())).chain(of("parquet", learnt::tables())).collect()
 }
 
-/// The named frames one by one, a connection, and both over two CPUs, epochs, silences and hooks.
+/// The named frames one by one, a connection, and both with two CPUs, epochs, silences and hooks.
 fn flows() -> Vec<(String, Vec<u8>)> {
     let mut inputs = Vec::new();
     for named in NAMED {
@@ -51,7 +51,7 @@ fn flows() -> Vec<(String, Vec<u8>)> {
         }
         inputs.push((format!("connection_{gap_ns}"), connection.finish()));
     }
-    // The IP packets of the same, behind no Ethernet header, and as the kernel hands over what it has put together.
+    // The same frames twice: without their Ethernet header, and as super-packets from the kernel.
     let mut raw = Writer::new(0, 1, 1);
     let mut super_packets = Writer::new(0, 1, 1);
     for frame in connection_frames() {
@@ -65,7 +65,7 @@ fn flows() -> Vec<(String, Vec<u8>)> {
     inputs
 }
 
-/// A TCP connection from its first packet to its last, with a question in UDP before it.
+/// A TCP connection from its first packet to its last, after a UDP query.
 fn connection_frames() -> Vec<Vec<u8>> {
     let (client, server) = (Ipv4::default(), Ipv4::default());
     let server = Ipv4 { source: client.destination, destination: client.source, ..server };
@@ -91,7 +91,7 @@ fn connection_frames() -> Vec<Vec<u8>> {
     ]
 }
 
-/// The named frames, as they are and as super-packets of which a part was captured.
+/// The named frames, unchanged and as super-packets that were captured partly.
 fn frames() -> Vec<(String, Vec<u8>)> {
     let built = NAMED.iter().map(|named| (named.name, (named.build)()));
     let kinds = |(name, bytes): (&str, Vec<u8>)| {
@@ -100,7 +100,7 @@ fn frames() -> Vec<(String, Vec<u8>)> {
     built.flat_map(kinds).collect()
 }
 
-/// A connection in every variant of both formats, compressed and not.
+/// A connection in every variant of both formats, compressed and uncompressed.
 fn captures() -> Vec<(String, Vec<u8>)> {
     let begin_ns = 1_700_000_000_000_000_000;
     let records: Vec<_> = (0u64..)
@@ -142,7 +142,7 @@ fn captures() -> Vec<(String, Vec<u8>)> {
     inputs
 }
 
-/// Small tables, with what is odd in the tables of other tools.
+/// Small tables, with the unusual forms of other tools.
 const TABLES: [(&str, &str); 8] = [
     (
         "csv",
@@ -172,7 +172,7 @@ const TABLES: [(&str, &str); 8] = [
     ("jsonl_wrong", "{\"type\":\"flow\",\"src_port\":\"x\"}\n{\"type\":\n"),
 ];
 
-/// Configurations that are right, and such that are not.
+/// Valid and invalid configurations.
 const CONFIGURATIONS: [(&str, &str); 6] = [
     (
         "many_keys",
@@ -187,7 +187,7 @@ const CONFIGURATIONS: [(&str, &str); 6] = [
     ("learn", "learn = true\nalpha = nan\npayload = 0x10\nseed = 0b11\n"),
 ];
 
-/// Rules that are right, and rules that are not.
+/// Valid and invalid rules.
 const RULES: [(&str, &str); 4] = [
     (
         "all_keys",

@@ -1,7 +1,7 @@
-//! Tables of flows out of any bytes: rows or an error, what was written is read again as it was, and what is learnt from the
-//! rows gives finite scores.
+//! Reads any bytes as a table of flows: rows or an error. A written table is read again without a change, and scores of
+//! models that are trained on its rows are finite.
 //!
-//! Parquet has a target of its own.
+//! Parquet has its own target.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ pub(super) fn run(bytes: &[u8]) {
     let Some(batches) = read(bytes) else { return };
     clean(&batches);
     learn(bytes);
-    // Once written, a table is what is read of it.
+    // The second reading of a written table equals the first.
     let Some(second) = write(&batches) else { return };
     let again = read(&second).expect("what was written is a table");
     let rows = |batches: &[RecordBatch]| batches.iter().map(RecordBatch::num_rows).sum::<usize>();
@@ -34,25 +34,25 @@ pub(super) fn run(bytes: &[u8]) {
     assert_eq!(read(&third), Some(again), "a table that was written and read twice");
 }
 
-/// The batches; `None` where the bytes are no table.
+/// The batches of the table, or `None` if the bytes are no table.
 fn read(bytes: &[u8]) -> Option<Vec<RecordBatch>> {
     let file = MemoryFile::new(bytes);
-    let table = told(TableReader::open(&file.path()))?;
+    let table = value(TableReader::open(&file.path()))?;
     let shape = Shape::of(std::slice::from_ref(&table)).expect("a table fits itself");
     let fields = table.schema().fields().len();
-    let batches = told(table.collect::<Result<Vec<_>, _>>())?;
+    let batches = value(table.collect::<Result<Vec<_>, _>>())?;
     for batch in &batches {
         assert_eq!((batch.num_columns(), &shape.take(batch).expect("its own shape")), (fields, batch));
     }
     Some(batches)
 }
 
-/// The value; an error names the file and what was expected.
-fn told<T>(result: Result<T, DatasetError>) -> Option<T> {
+/// The value. The text of an error must not be empty.
+fn value<T>(result: Result<T, DatasetError>) -> Option<T> {
     result.inspect_err(|error| assert!(error.to_string().len() > 5)).ok()
 }
 
-/// Each row is kept or left out for one reason.
+/// Checks that each row is kept, or left out for one reason.
 fn clean(batches: &[RecordBatch]) {
     let (mut cleaner, mut account) = (Cleaner::default(), Account::default());
     for batch in batches {
@@ -66,10 +66,10 @@ fn clean(batches: &[RecordBatch]) {
     }
 }
 
-/// What can be learnt from is learnt from, by an algorithm that the input chooses, and judged by finite scores.
+/// Trains on the table by an algorithm that the input chooses, and checks that scores are finite.
 fn learn(bytes: &[u8]) {
     let file = MemoryFile::new(bytes);
-    let Some(table) = told(TableReader::open(&file.path())) else { return };
+    let Some(table) = value(TableReader::open(&file.path())) else { return };
     let label = table.schema().fields().last().map(|field| field.name().clone());
     let chosen = bytes.len() % (DetectorKind::ALL.len() + ClassifierKind::ALL.len());
     let (task, label) = match DetectorKind::ALL.get(chosen) {
@@ -77,14 +77,14 @@ fn learn(bytes: &[u8]) {
         None => (Task::Classify(ClassifierKind::ALL[chosen - DetectorKind::ALL.len()]), label),
     };
     let roles = Roles { label, ignored: Vec::new() };
-    let Some(table) = told(roles.read(vec![table], |_| ())) else { return };
+    let Some(table) = value(roles.read(vec![table], |_| ())) else { return };
     let plan =
         Plan { task, scaling: None, selection: None, k: None, seed: 0, alpha: 0.01, benign: None, all_rows: false };
     learning::check(&table, plan);
 }
 
-/// The table as CSV; `None` of no rows, which have no columns either, and where the names of the columns are how another
-/// format begins.
+/// The table as CSV. `None` if there are no rows, since there are no columns then, or if the column names look like the
+/// start of another format.
 fn write(batches: &[RecordBatch]) -> Option<Vec<u8>> {
     let file = MemoryFile::new(&[]);
     let schema = batches.first()?.schema();
@@ -95,7 +95,7 @@ fn write(batches: &[RecordBatch]) -> Option<Vec<u8>> {
     Some(text).filter(|text| !text.starts_with(PARQUET) && !is_json(text))
 }
 
-/// Whether the header is a row of JSON: `{}` is one.
+/// Whether the header is a row of JSON, as `{}` is.
 fn is_json(text: &[u8]) -> bool {
     text.split(|byte| *byte == b'\n')
         .next()

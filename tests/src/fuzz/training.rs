@@ -1,4 +1,4 @@
-//! Small tables out of any bytes, learnt from and scored in every way: numbers that no measurement has are among them.
+//! Trains on small tables from any bytes, and scores them in every way. Values include numbers that no measurement has.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use flowml_user::model::trained::{Labelled, Plan, Task};
 
 use super::learning;
 
-/// Rows of a table.
+/// Largest number of rows of a table.
 const MOST_ROWS: usize = 128;
 
-/// What the bytes from [`SPECIAL`] on stand for.
+/// The values of the bytes from [`SPECIAL`] on.
 const SPECIALS: [f64; 16] = [
     f64::NAN,
     f64::INFINITY,
@@ -36,14 +36,14 @@ const SPECIALS: [f64; 16] = [
 ];
 const SPECIAL: u8 = 192;
 
-/// Behind this byte a number stands as it is in memory.
+/// After this byte, the next eight bytes are a number as it is in memory.
 const RAW: u8 = 255;
 
 const LABELS: [&str; 4] = ["benign", "scan", "", "a\nb"];
 
 const LEARNS: [Option<Learn>; 4] = [None, Some(Learn::Never), Some(Learn::Amount), Some(Learn::Category)];
 
-/// The bytes that have not been read; zeroes behind their end.
+/// The bytes that have not been read yet. After their end it returns zeros.
 struct Source<'a>(&'a [u8]);
 
 impl Source<'_> {
@@ -88,7 +88,7 @@ pub(super) fn run(bytes: &[u8]) {
     learning::check(&table, plan);
 }
 
-/// A task, and how it is done.
+/// A task and its parameters.
 fn plan(source: &mut Source<'_>) -> Plan {
     let tasks = DetectorKind::ALL.iter().map(|kind| Task::Detect(*kind));
     let tasks: Vec<Task> = tasks.chain(ClassifierKind::ALL.iter().map(|kind| Task::Classify(*kind))).collect();
@@ -117,7 +117,7 @@ fn plan(source: &mut Source<'_>) -> Plan {
     }
 }
 
-/// A table of up to eight columns, as long as the bytes last.
+/// A table of up to eight columns, as long as there are bytes.
 fn table(source: &mut Source<'_>) -> Labelled {
     let (columns, texts, flags) = (usize::from(source.byte() % 8) + 1, source.byte(), source.byte());
     let learns: Vec<u8> = (0..columns).map(|_| source.byte()).collect();
