@@ -1,9 +1,9 @@
-//! Which flow a packet belongs to, and the statistics of a flow: how its parts are joined.
+//! The key of a flow, its statistics, and merging the statistics of its partial flows.
 //!
-//! A flow that is metered on several CPUs, hooks or epochs comes in *parts*. Inside a part every gap between two
-//! packets is known. [`FlowStats::merge`] joins parts without claiming to know the gaps between them (it is
-//! commutative and associative); [`FlowStats::follow`] does the same and adds the gap where one part is known to
-//! follow the other. So samples of inter-arrival time = packets − parts, always.
+//! A flow that is metered on several CPUs, hooks or epochs consists of several *partial flows*. Within a partial flow
+//! every inter-arrival time is known. [`FlowStats::merge`] adds partial flows without an inter-arrival time between
+//! them. It is commutative and associative. [`FlowStats::follow`] does the same, and adds the inter-arrival time
+//! between the two if one follows the other. Therefore samples of inter-arrival time = packets − partial flows, always.
 
 use core::cmp::Ordering;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,7 +14,7 @@ use crate::headers::{Mac, protocol};
 use crate::packet::{Sender, icmp_answer};
 use crate::time::to_micros;
 
-/// Which version of IP.
+/// The version of IP.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -25,10 +25,11 @@ pub enum IpVersion {
     V6 = 6,
 }
 
-/// An address: that of IPv6 as a number, that of IPv4 as the number of its IPv4-mapped IPv6 address (`::ffff:a.b.c.d`, RFC
-/// 4291 §2.5.5.2), and of which of the two it is. An IPv6 packet may carry mapped addresses: they are no IPv4 addresses.
+/// An address and its version. An IPv6 address is a 128-bit number. An IPv4 address is the number of its IPv4-mapped
+/// IPv6 address (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2). The version is separate, because an IPv6 packet may have mapped
+/// addresses, which are not IPv4 addresses.
 ///
-/// Ordered as its 16 bytes in network order are.
+/// Addresses are ordered by their 16 bytes in network byte order.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
@@ -40,35 +41,35 @@ pub struct Address {
 impl Address {
     const V4_MAPPED: u64 = 0xffff_0000_0000;
 
-    /// From an IPv4 address as a number.
+    /// From an IPv4 address as a number in host byte order.
     #[inline(always)]
     pub const fn from_v4(address: u32) -> Self {
         Self { high: 0, low: Self::V4_MAPPED | address as u64, version: IpVersion::V4 }
     }
 
-    /// From the upper and the lower half of an IPv6 address.
+    /// From the upper and the lower half of an IPv6 address, in host byte order.
     #[inline(always)]
     pub const fn from_v6(high: u64, low: u64) -> Self {
         Self { high, low, version: IpVersion::V6 }
     }
 
-    /// The 16 bytes in network order; of IPv4 those of the mapped address.
+    /// The 16 bytes in network byte order. For IPv4 they are those of the mapped address.
     pub const fn octets(self) -> [u8; 16] {
         (((self.high as u128) << 64) | self.low as u128).to_be_bytes()
     }
 
-    /// The upper and the lower half.
+    /// The upper and the lower half, in host byte order.
     #[inline(always)]
     pub(crate) const fn halves(self) -> [u64; 2] {
         [self.high, self.low]
     }
 
-    /// Of which version of IP it is.
+    /// The version of IP.
     pub const fn version(self) -> IpVersion {
         self.version
     }
 
-    /// The address.
+    /// The address as a type of the standard library.
     pub const fn to_ip(self) -> IpAddr {
         match self.version {
             IpVersion::V4 => IpAddr::V4(Ipv4Addr::from_bits(self.low as u32)),
@@ -77,7 +78,7 @@ impl Address {
     }
 }
 
-/// One end of a flow. Ports are 0 for portless protocols; see [`icmp_answer`] for ICMP.
+/// An endpoint of a flow. The port is 0 for protocols without ports. For ICMP see [`icmp_answer`].
 ///
 /// [`icmp_answer`]: crate::packet::icmp_answer
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -90,8 +91,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Whether it stands first in a key with `other`, which is of the same version. (Derived, the comparison would look at
-    /// the versions too, with every packet.)
+    /// Whether it comes first in a key with `other`, which has the same version. A derived comparison would also
+    /// compare the versions, for every packet.
     #[inline(always)]
     const fn is_first(&self, other: &Self) -> bool {
         let (one, two) = (&self.address, &other.address);
@@ -105,12 +106,12 @@ impl Endpoint {
     }
 }
 
-/// Halves of words of a [`FlowKey`].
+/// Number of 32-bit halves of words in a [`FlowKey`].
 pub const KEY_HALVES: usize = size_of::<FlowKey>() / 4;
 
-/// Which flow a packet belongs to: 48 bytes, the same for both directions.
+/// The key of a flow: 48 bytes, equal for both directions.
 ///
-/// As words: lower address (upper half, lower half), upper address (likewise), then
+/// The words are: lower address (upper half, lower half), upper address (upper half, lower half), then
 /// `lower port | upper port << 16 | interface << 32`, then
 /// `VLAN | inner VLAN << 16 | protocol << 32 | fragment << 40 | IPv6 << 41`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -119,7 +120,8 @@ pub const KEY_HALVES: usize = size_of::<FlowKey>() / 4;
 pub struct FlowKey([u64; 6]);
 
 impl FlowKey {
-    /// The key of a flow between two endpoints of one version of IP, in whichever order, and which end of it the first is.
+    /// The key of a flow between two endpoints of one version of IP, in any order, and the endpoint of the key that is
+    /// the first.
     #[inline(always)]
     pub(crate) const fn between(
         [one, other]: [Endpoint; 2],
@@ -133,8 +135,8 @@ impl FlowKey {
         (Self::new(ends, protocol, later_fragment, vlans, interface), sender)
     }
 
-    /// The key of a flow between two endpoints of one version of IP, the smaller first; `vlans` are the outer and the inner
-    /// id, 0 for none.
+    /// The key of a flow between two endpoints of one version of IP, the smaller first. `vlans` are the outer and the
+    /// inner id, 0 without one.
     #[inline(always)]
     const fn new(ends: [Endpoint; 2], protocol: u8, later_fragment: bool, vlans: [u16; 2], interface: u32) -> Self {
         let [lower, upper] = ends;
@@ -152,7 +154,7 @@ impl FlowKey {
         ])
     }
 
-    /// The endpoint that sends as `sender`.
+    /// The endpoint that is `sender`.
     pub const fn endpoint(&self, sender: Sender) -> Endpoint {
         let (high, low, port) = match sender {
             Sender::Lower => (self.0[0], self.0[1], self.0[4] as u16),
@@ -171,7 +173,7 @@ impl FlowKey {
         (self.0[4] >> 32) as u32
     }
 
-    /// Outer and inner VLAN id, 0 for none.
+    /// Outer and inner VLAN id, 0 without one.
     pub const fn vlans(&self) -> [u16; 2] {
         [self.0[5] as u16, (self.0[5] >> 16) as u16]
     }
@@ -181,13 +183,13 @@ impl FlowKey {
         (self.0[5] >> 32) as u8
     }
 
-    /// Whether the messages are ICMP.
+    /// Whether the packets are ICMP messages.
     pub const fn is_icmp(&self) -> bool {
         matches!(self.protocol(), protocol::ICMP | protocol::ICMPV6)
     }
 
-    /// Whether these are ICMP questions and their answers: each end has the type of its messages in place of a port. Of other
-    /// messages the sender has the type there and the receiver the code.
+    /// Whether the messages are ICMP requests and their replies. Each endpoint then has the type of its messages as its
+    /// port. For other messages, the sender has the type and the receiver has the code.
     pub const fn is_icmp_exchange(&self) -> bool {
         let [lower, upper] = [self.endpoint(Sender::Lower).port, self.endpoint(Sender::Upper).port];
         match icmp_answer(self.protocol(), lower as u8) {
@@ -196,18 +198,18 @@ impl FlowKey {
         }
     }
 
-    /// Whether these are fragments after the first, which carry no ports.
+    /// Whether the packets are fragments after the first, which contain no ports.
     pub const fn later_fragment(&self) -> bool {
         self.0[5] >> 40 & 1 == 1
     }
 
-    /// Whether its ends have ports; ICMP keeps type and code in their place.
+    /// Whether the protocol has ports. For ICMP, type and code take their place.
     #[must_use]
     pub const fn has_ports(&self) -> bool {
         matches!(self.protocol(), protocol::TCP | protocol::UDP | protocol::SCTP) && !self.later_fragment()
     }
 
-    /// The same flow whatever the interface, for whoever joins the two observations of a forwarded packet.
+    /// The same key for every interface, to join the two observations of a forwarded packet.
     #[must_use]
     pub const fn without_interface(self) -> Self {
         let mut words = self.0;
@@ -215,23 +217,23 @@ impl FlowKey {
         Self(words)
     }
 
-    /// The halves of words that the upper halves of both addresses are, and the others.
+    /// Indices of the halves of words that belong to the upper halves of both addresses.
     pub(crate) const UPPER_HALVES: [usize; 4] = [0, 1, 4, 5];
     pub(crate) const LOWER_HALVES: [usize; 8] = [2, 3, 6, 7, 8, 9, 10, 11];
 
-    /// Whether the upper halves of both addresses are zero, as they are in IPv4.
+    /// Whether the upper halves of both addresses are zero, as for IPv4.
     #[inline(always)]
     pub(crate) const fn is_below_2_64(&self) -> bool {
         self.0[0] | self.0[2] == 0
     }
 
-    /// The key as the flow table hashes it.
+    /// The key as the input of the flow table's hash.
     #[inline(always)]
     pub(crate) fn halves(&self) -> &[u32; KEY_HALVES] {
         must_cast_ref(&self.0)
     }
 
-    /// Equality in one branch: in the kernel a comparison field by field is six.
+    /// Equality with one branch: in the kernel a comparison field by field has six.
     #[inline(always)]
     pub(crate) const fn is(&self, other: &Self) -> bool {
         let (a, b) = (&self.0, &other.0);
@@ -239,7 +241,7 @@ impl FlowKey {
     }
 }
 
-/// TCP flags in the order of their bits (RFC 9293 §3.1), FIN = bit 0.
+/// Names of the TCP flags in the order of their bits (RFC 9293 §3.1). FIN is bit 0.
 pub const TCP_FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
 /// FIN.
 pub const FIN: u8 = 1;
@@ -252,63 +254,63 @@ pub const PSH: u8 = 8;
 /// ACK.
 pub const ACK: u8 = 16;
 
-/// Bins of the length histogram: IP total length below 64, then doubling, the last from 4,096 on.
+/// Number of bins of the length histogram: IP total length below 64, then doubling, the last bin from 4,096 on.
 pub const LENGTH_BINS: usize = 8;
 
-/// How many packets from the start of a flow are kept one by one.
+/// Number of packets at the start of a flow that are kept individually.
 pub const FIRST_PACKETS: usize = 8;
 
 /// Statistics of one direction.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Direction {
-    /// Time of the first packet, ns.
+    /// Time of the first packet, in ns.
     pub first_ns: u64,
-    /// Time of the last packet, ns.
+    /// Time of the last packet, in ns.
     pub last_ns: u64,
-    /// Packets.
+    /// Number of packets.
     pub packets: u64,
-    /// Frame bytes without FCS.
+    /// Frame bytes, without FCS.
     pub frame_bytes: u64,
     /// IP bytes (total length).
     pub ip_bytes: u64,
     /// Payload bytes.
     pub payload_bytes: u64,
-    /// Σ (IP total length)², bytes²; it stays at `u64::MAX`, which takes 65,536 packets of 16 MiB.
+    /// Σ (IP total length)², in bytes². It saturates at `u64::MAX`, after 65,536 packets of 16 MiB.
     pub length_squares: u64,
-    /// Σ (inter-arrival time)², µs².
+    /// Σ (inter-arrival time)², in µs².
     pub iat_squares: u128,
-    /// Packets by TCP flag, in the order of [`TCP_FLAGS`].
+    /// Number of packets by TCP flag, in the order of [`TCP_FLAGS`].
     pub flags: [u64; 8],
-    /// Packets with payload.
+    /// Number of packets with payload.
     pub payload_packets: u64,
-    /// Runs of packets between which no inter-arrival time is known; 0 without packets.
+    /// Number of runs of packets. The inter-arrival times between runs are unknown. 0 without packets.
     pub parts: u32,
-    /// Smallest inter-arrival time, µs; [`NO_SAMPLE`] without one.
+    /// Smallest inter-arrival time, in µs; [`NO_SAMPLE`] without one.
     pub iat_min_us: u64,
-    /// Largest inter-arrival time, µs.
+    /// Largest inter-arrival time, in µs.
     pub iat_max_us: u64,
-    /// How it opened its TCP connection.
+    /// How this direction opened its TCP connection.
     pub opening: Option<Opening>,
-    /// Smallest IP total length, bytes.
+    /// Smallest IP total length, in bytes.
     pub length_min: u16,
-    /// Largest IP total length, bytes; it stays at 65,535 for jumbograms.
+    /// Largest IP total length, in bytes. It saturates at 65,535 for jumbograms.
     pub length_max: u16,
-    /// TCP window of the first packet, not scaled.
+    /// TCP window of the first packet, without scaling.
     pub window: u16,
     /// DSCP of the first packet.
     pub dscp: u8,
-    /// Smallest TTL.
+    /// Smallest TTL, in hops.
     pub ttl_min: u8,
-    /// Largest TTL.
+    /// Largest TTL, in hops.
     pub ttl_max: u8,
 }
 
-/// The smallest inter-arrival time where there was none yet.
+/// The smallest inter-arrival time if there is none yet, in µs.
 pub const NO_SAMPLE: u64 = u64::MAX;
 
-/// How a direction opened its TCP connection, with its initial sequence number. The order is that of what counts where
-/// both were seen.
+/// How a direction opened its TCP connection, with its initial sequence number. A SYN without ACK is greater than one
+/// with ACK: it takes precedence if both were seen.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Opening {
@@ -327,7 +329,8 @@ impl Opening {
         }
     }
 
-    /// What is known where `next` came after `before`: of several the first, but a SYN without ACK is more than one with.
+    /// The opening of a direction with `before` and then `next`. The first of several counts, but a SYN without ACK
+    /// replaces one with ACK.
     #[must_use]
     pub const fn follow(before: Option<Self>, next: Option<Self>) -> Option<Self> {
         match (before, next) {
@@ -337,45 +340,46 @@ impl Opening {
     }
 }
 
-/// The first packets of a flow, one by one (all packets, of both directions).
+/// The first packets of a flow, of both directions, individually.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FirstPackets {
-    /// How many there are.
+    /// Number of packets.
     pub count: u8,
-    /// Bit n: packet n was sent by the upper endpoint.
+    /// Bit n is set if the upper endpoint sent packet n.
     pub upper: u8,
-    /// Bit n: packet n had payload.
+    /// Bit n is set if packet n had payload.
     pub payload: u8,
-    /// Time of each since the flow's first packet, µs; both times are cut to µs before they are subtracted.
+    /// Time of each packet since the flow's first packet, in µs. Both times are rounded down to µs before the
+    /// subtraction.
     pub offset_us: [u64; FIRST_PACKETS],
-    /// IP total length of each, bytes.
+    /// IP total length of each packet, in bytes.
     pub length: [u16; FIRST_PACKETS],
 }
 
-/// Statistics of a flow, from one part or from several.
+/// Statistics of a flow, from one partial flow or from several.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowStats {
-    /// Time of the last packet of either direction, ns.
+    /// Time of the last packet in either direction, in ns.
     pub last_ns: u64,
-    /// Σ (inter-arrival time)² over both directions, µs².
+    /// Σ (inter-arrival time)² over both directions, in µs².
     pub iat_squares: u128,
-    /// Packets by IP total length: below 64, below 128, …, below 4,096, and the rest.
+    /// Number of packets by IP total length: below 64, below 128, …, below 4,096, and the rest.
     pub lengths: [u64; LENGTH_BINS],
-    /// Smallest inter-arrival time over both directions, µs; [`NO_SAMPLE`] without one.
+    /// Smallest inter-arrival time over both directions, in µs; [`NO_SAMPLE`] without one.
     pub iat_min_us: u64,
-    /// Largest inter-arrival time over both directions, µs.
+    /// Largest inter-arrival time over both directions, in µs.
     pub iat_max_us: u64,
-    /// Runs of packets between which no inter-arrival time is known; at least 1.
+    /// Number of runs of packets, at least 1. The inter-arrival times between runs are unknown.
     pub parts: u32,
-    /// MAC address of the lower and the upper endpoint in the first packet.
+    /// MAC addresses of the lower and the upper endpoint in the first packet.
     pub macs: [Mac; 2],
-    /// Who sent the first packet: a [`Sender`] as a number.
+    /// Sender of the first packet: a [`Sender`] as a number.
     pub opener: u8,
-    /// Bit per [`Sender`]: it sent a SYN without ACK.
+    /// A bit for each [`Sender`], set if it sent a SYN without ACK.
     pub syn_senders: u8,
-    /// Bits of [`Hook`]: who counted.
+    /// The hooks that counted packets, as bits of [`Hook`].
     ///
     /// [`Hook`]: crate::packet::Hook
     pub hooks: u8,
@@ -385,12 +389,12 @@ pub struct FlowStats {
     pub directions: [Direction; 2],
 }
 
-/// A part of a flow: what one CPU counted of it in one epoch.
+/// A partial flow: what one CPU counted of a flow in one epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Which flow.
+    /// The key of the flow.
     pub key: FlowKey,
-    /// What was counted.
+    /// The statistics.
     pub stats: FlowStats,
 }
 
@@ -399,12 +403,14 @@ pub(crate) const fn saturate_u16(value: u32) -> u16 {
     if value > u16::MAX as u32 { u16::MAX } else { value as u16 }
 }
 
-/// The gap between the times of two packets, of which the first is not later: the difference of their whole microseconds.
+/// The inter-arrival time of two packets, in µs: the difference of their whole microseconds. The first must not be
+/// later.
 const fn gap_us(before_ns: u64, now_ns: u64) -> u64 {
     to_micros(now_ns) - to_micros(before_ns)
 }
 
-/// The bin of the length histogram, by halving: a chain of compares is cheaper in the kernel than a logarithm.
+/// The bin of the length histogram. By halving, because a chain of comparisons costs less in the kernel than a
+/// logarithm.
 #[inline(always)]
 pub const fn length_bin(ip_length: u32) -> usize {
     if ip_length < 512 {
@@ -425,14 +431,14 @@ pub const fn length_bin(ip_length: u32) -> usize {
 }
 
 impl Direction {
-    /// One more inter-arrival time, between parts.
+    /// Counts an inter-arrival time between partial flows.
     fn sample(&mut self, gap_us: u64) {
         self.iat_squares += u128::from(gap_us).pow(2);
         self.iat_min_us = self.iat_min_us.min(gap_us);
         self.iat_max_us = self.iat_max_us.max(gap_us);
     }
 
-    /// How many inter-arrival times were taken.
+    /// Number of samples of inter-arrival time.
     pub const fn iat_samples(&self) -> u64 {
         self.packets.saturating_sub(self.parts as u64)
     }
@@ -470,7 +476,7 @@ impl Direction {
         self.ttl_max = self.ttl_max.max(other.ttl_max);
     }
 
-    /// The gap to a part that begins after this one ends.
+    /// The inter-arrival time to a partial flow that starts after this one ends, in µs.
     fn gap_us(&self, next: &Self) -> Option<u64> {
         let apart = self.packets > 0 && next.packets > 0 && self.last_ns <= next.first_ns;
         apart.then(|| gap_us(self.last_ns, next.first_ns))
@@ -478,15 +484,16 @@ impl Direction {
 }
 
 impl FirstPackets {
-    /// Packet `at` as (time in µs, sent by the upper endpoint, length, had payload), which is also the order of merging.
+    /// Packet `at` as (time in µs, sent by the upper endpoint, length, had payload). Merging sorts by this tuple.
     fn get(&self, at: usize, first_us: u64) -> (u64, bool, u16, bool) {
         let bit = |mask: u8| mask >> at & 1 == 1;
         (first_us + self.offset_us[at], bit(self.upper), self.length[at], bit(self.payload))
     }
 
-    /// The first of both, by time, as offsets to the earlier of the two starts.
+    /// The first packets of both, by time, with offsets from the earlier of the two starts.
     ///
-    /// What came in the same microsecond is put in the order of [`get`](Self::get), whichever part it is from.
+    /// Packets within the same microsecond are in the order of [`get`](Self::get), whichever partial flow they are
+    /// from.
     fn merge(&self, first_us: u64, other: &Self, other_first_us: u64) -> Self {
         let mut all = [(u64::MAX, false, 0, false); 2 * FIRST_PACKETS];
         let (mine, theirs) = (usize::from(self.count), usize::from(other.count));
@@ -504,7 +511,7 @@ impl FirstPackets {
         merged
     }
 
-    /// These, and behind them as many of `next` as there is room for.
+    /// These packets, followed by as many of `next` as there is room for.
     fn follow(&self, first_us: u64, next: &Self, next_first_us: u64) -> Self {
         let mut followed = *self;
         for at in 0..usize::from(next.count).min(FIRST_PACKETS - usize::from(self.count)) {
@@ -513,7 +520,7 @@ impl FirstPackets {
         followed
     }
 
-    /// Puts a packet as [`get`](Self::get) gives it behind the others, of which there are fewer than [`FIRST_PACKETS`].
+    /// Appends a packet in the form of [`get`](Self::get). There must be fewer than [`FIRST_PACKETS`].
     fn append(&mut self, (time_us, upper, length, payload): (u64, bool, u16, bool), first_us: u64) {
         let at = usize::from(self.count);
         self.offset_us[at] = time_us - first_us;
@@ -525,14 +532,14 @@ impl FirstPackets {
 }
 
 impl FlowStats {
-    /// One more inter-arrival time, between parts.
+    /// Counts an inter-arrival time between partial flows.
     fn sample(&mut self, gap_us: u64) {
         self.iat_squares += u128::from(gap_us).pow(2);
         self.iat_min_us = self.iat_min_us.min(gap_us);
         self.iat_max_us = self.iat_max_us.max(gap_us);
     }
 
-    /// Time of the first packet of either direction, ns.
+    /// Time of the first packet in either direction, in ns.
     #[inline(always)]
     pub const fn first_ns(&self) -> u64 {
         let [lower, upper] = &self.directions;
@@ -543,17 +550,17 @@ impl FlowStats {
         }
     }
 
-    /// Packets of both directions.
+    /// Number of packets in both directions.
     pub const fn packets(&self) -> u64 {
         self.directions[0].packets + self.directions[1].packets
     }
 
-    /// Frame bytes of both directions, without FCS.
+    /// Frame bytes in both directions, without FCS.
     pub const fn frame_bytes(&self) -> u64 {
         self.directions[0].frame_bytes + self.directions[1].frame_bytes
     }
 
-    /// How many inter-arrival times over both directions were taken.
+    /// Number of samples of inter-arrival time over both directions.
     pub const fn iat_samples(&self) -> u64 {
         self.packets().saturating_sub(self.parts as u64)
     }
@@ -563,13 +570,13 @@ impl FlowStats {
         &self.directions[sender as usize]
     }
 
-    /// Whether all that a direction has in `next`, a later part, came after what it has in this one.
+    /// Whether all packets of a direction in `next`, a later partial flow, came after those in this one.
     pub const fn precedes(&self, next: &Self, sender: Sender) -> bool {
         self.direction(sender).last_ns <= next.direction(sender).first_ns
     }
 
-    /// Joins a part of the same flow that was counted elsewhere. Commutative and associative; no packet is lost and
-    /// no gap is invented: the inter-arrival moments are those within the parts.
+    /// Adds a partial flow of the same flow that was counted elsewhere. Commutative and associative. No packet is lost,
+    /// and no inter-arrival time is added between the two: the sums are those within the partial flows.
     pub fn merge(&mut self, other: &Self) {
         let (first_ns, other_first_ns) = (self.first_ns(), other.first_ns());
         self.firsts = self.firsts.merge(to_micros(first_ns), &other.firsts, to_micros(other_first_ns));
@@ -591,15 +598,15 @@ impl FlowStats {
         }
     }
 
-    /// Joins a part that was counted later. Where it begins after this one ends, the gap between them is one more
-    /// inter-arrival time, and the result is what one CPU that saw all packets would have counted.
+    /// Adds a partial flow that was counted later. If it starts after this one ends, the time between them is one more
+    /// inter-arrival time, and the result is what one CPU would have counted for all packets.
     pub fn follow(&mut self, next: &Self) {
         let (before, next_first_ns) = (*self, next.first_ns());
         self.merge(next);
         if before.last_ns <= next_first_ns {
             self.sample(gap_us(before.last_ns, next_first_ns));
             self.parts -= 1;
-            // Of packets at the same time, those of this part were first.
+            // If the times are equal, the packets of this partial flow were first.
             (self.opener, self.macs) = (before.opener, before.macs);
             self.firsts = before.firsts.follow(to_micros(before.first_ns()), &next.firsts, to_micros(next_first_ns));
         }

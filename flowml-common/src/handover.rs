@@ -1,7 +1,7 @@
-//! What an agent leaves to the next one: how the flow table was made, how far its draining has come, what was taken from it.
+//! The state that an agent leaves to the next one: the table's constants, the progress of its drains, and the counts taken from it.
 //!
-//! It lies in a map that only agents read and write. A word is written whole, so each step of a drain ends with the write of
-//! one word, and an agent may be killed between any two.
+//! It is in a map that only agents read and write. A word is written atomically. Each step of a drain ends with the
+//! write of one word, so an agent may be killed between any two steps.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -9,70 +9,71 @@ use crate::packet::Skipped;
 use crate::table::{Count, Head, Seed};
 use crate::time::Boundaries;
 
-/// The number of the layout of the maps that outlive an agent, and of what their contents mean. Whoever changes any of it
-/// raises the number, so that an agent leaves alone what it would misread.
+/// The number of the layout and of the meaning of the maps that outlive an agent. A change of either needs a new
+/// number, so that an agent refuses a table that it would misread.
 pub const LAYOUT: u64 = 1;
 
-/// The first word of every [`Handover`], of whatever layout.
+/// The first word of every [`Handover`], in every layout.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"flowml\0\x01");
 
-/// All of it.
+/// The whole state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Handover {
-    /// [`MAGIC`] and [`LAYOUT`]: these two have the same place in every layout.
+    /// [`MAGIC`] and [`LAYOUT`]. They have the same position in every layout.
     pub start: [u64; 2],
-    /// The number (inode) of the network namespace of the interfaces.
+    /// Inode number of the network namespace of the interfaces.
     pub namespace: u64,
-    /// How the table was made.
+    /// The constants that the table was made for.
     pub constants: Constants,
-    /// Drains whose copies are in the account.
+    /// Number of drains whose copies are in the account.
     pub committed: u64,
-    /// Drains whose partitions were cleared: as many as were committed, or one less.
+    /// Number of drains whose partitions were cleared: `committed`, or one less.
     pub cleared: u64,
-    /// The number of committed drains when the last agent that ended in order had written all that it took.
+    /// The value of `committed` when the last agent that ended normally had written everything that it took.
     pub reported: u64,
-    /// The account after an even and after an odd number of committed drains: one of the two is valid, the other is written.
+    /// The accounts after an even and after an odd number of committed drains. One of them is valid, and the other is
+    /// written next.
     pub accounts: [Account; 2],
 }
 
-/// The constants of the programs that a table is made for.
+/// The constants of the programs. A table is made for one set of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Constants {
-    /// CPU numbers that have partitions.
+    /// Number of CPU numbers that have partitions.
     pub cpus: u32,
-    /// Buckets of a partition.
+    /// Number of buckets in a partition.
     pub buckets: u32,
-    /// Payload bytes that are kept of each direction.
+    /// Number of payload bytes that are kept for each direction.
     pub payload: u32,
-    /// Nothing.
+    /// Unused.
     pub reserved: u32,
     /// The secret of the flow hash.
     pub seed: Seed,
-    /// Where an entry has to end.
+    /// The boundaries at which an entry ends.
     pub boundaries: Boundaries,
 }
 
-/// What all agents took from a table: received = in flows + skipped.
+/// The packets and bytes that all agents took from a table: received = in flows + skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Account {
-    /// All that the programs were given.
+    /// All packets that the programs received.
     pub received: Count,
-    /// What is in flows.
+    /// Packets in flows.
     pub in_flows: Count,
-    /// What is in none, by [`Skipped`].
+    /// Packets in no flow, by [`Skipped`].
     pub skipped: [Count; Skipped::COUNT],
-    /// What had been received when the agent began that wrote this.
+    /// The value of `received` when the agent that wrote this account started.
     pub earlier: Count,
-    /// Of that, what agents took that did not end in order, so that they may have lost it, and what others left open for the next
-    /// one, which is lost where nobody goes on with it.
+    /// The part of `earlier` that may be in no record. It contains the counts of agents that did not end normally, and
+    /// the open sessions that an agent left to the next one. These are lost if no agent continues them.
     pub unreported: Count,
 }
 
 impl Account {
-    /// Adds a drain.
+    /// Adds the counts of a drain.
     pub fn add(&mut self, head: &Head, in_flows: Count) {
         self.received.add(head.received.packets, head.received.bytes);
         self.in_flows.add(in_flows.packets, in_flows.bytes);

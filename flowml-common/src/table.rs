@@ -1,22 +1,23 @@
-//! The flow table: buckets of tags, each tag standing for an entry, filled by one CPU and emptied as a whole.
+//! The flow table: buckets of tags with an entry for each tag. One CPU fills it, and it is cleared as a whole.
 //!
-//! A *partition* is what one CPU fills in one epoch: a [`Head`], buckets of sixteen tags, and an entry for each tag. A tag
-//! is 16 bits of the hash of the flow in that entry, 0 where there is none. Two bytes for a flow keep the tags in the
-//! processor's cache when the entries are far too large for it: a packet waits for memory once.
+//! A *partition* is the table of one CPU in one epoch: a [`Head`], buckets of sixteen tags, and an entry for each tag.
+//! A tag is 16 bits of the hash of the flow in that entry, or 0 if the entry is free. With two bytes for a flow, the
+//! tags stay in the processor's cache when the entries are far too large for it: a packet waits for memory once.
 //!
-//! The hash gives each flow an entry of its own, its *home*, where three in four are when half of the entries are in use.
-//! The processor expects that and fetches the home while it looks at the tag there, so the wait begins with the hash and
-//! not with the search. A flow whose home was taken is in another entry of that bucket or in its second bucket. It is
-//! looked for in the second only where the first has become crowded or holds its tag for another flow; a new one goes to
-//! the emptier of those looked at. So up to about 85 % of its entries a partition takes every flow.
+//! The hash gives each flow an entry, its *home*. When half of the entries are in use, three in four flows are at their
+//! home. The processor predicts that and fetches the home while it reads the tag, so the wait starts with the hash and
+//! not with the search. A flow whose home was taken is in another entry of that bucket, or in its second bucket. The
+//! second bucket is searched only if the first is crowded or has the flow's tag for another flow. A new flow goes to
+//! the emptier of the searched buckets. Up to a load of about 85 % a partition has room for every flow.
 //!
-//! Nothing is ever removed from a partition that is in use: what was taken when a flow came is taken when it is looked for.
+//! Nothing is removed from a partition in use: an entry that was taken when a flow came is taken when the flow is
+//! searched for.
 //!
-//! An entry is a part of a flow that lies in one session, whatever was before it: where a session might end before a
-//! packet, or a record by the active timeout, that packet begins another entry of its flow ([`Boundaries`],
-//! [`FlowRarities`]). So it does not depend on the moments at which the table is emptied which packets are in a record. The
-//! entry before is *retired*: it keeps its place, but its tag becomes one that no flow has, and the new entry takes the
-//! tag and a free place of the same bucket. A flow has one entry with its tag, and is found as before.
+//! An entry is a partial flow that lies in one session. If a session may end before a packet, or a record may end by
+//! the active timeout, the packet starts another entry of its flow ([`Boundaries`], [`FlowRarities`]). Therefore the
+//! times at which the table is drained do not determine which packets are in a record. The previous entry is *retired*:
+//! it stays where it is, but its tag is replaced by one that no flow has. The new entry takes the tag and a free entry
+//! of the same bucket. A flow has only one entry with its tag, and is found as before.
 //!
 //! The algorithm is generic over its [`Storage`]: BPF maps in the kernel, vectors in userspace.
 
@@ -31,32 +32,32 @@ use crate::packet::{Frame, Hook, Packet, Skipped, parse};
 use crate::quote::KeptQuote;
 use crate::time::{Boundaries, Stamp};
 
-/// Entries of a bucket.
+/// Number of entries in a bucket.
 pub const SLOTS: usize = 16;
 
-/// The tags of sixteen entries, four in each word, all of which are compared at once.
+/// The tags of sixteen entries, four in each word. All of them are compared at once.
 ///
-/// A set of tags is a number with a bit for each, that of its slot (`bit`).
+/// A set of tags is a number with one bit for each slot (`bit`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Bucket(pub [u64; SLOTS / 4]);
 
 /// The lowest bit of each lane.
 const LANES: u64 = 0x0001_0001_0001_0001;
-/// The tag of an entry that is retired: no flow has it.
+/// The tag of a retired entry. No flow has it.
 const RETIRED: u64 = 0xffff;
-/// All bits of each lane but its highest.
+/// All bits of each lane except the highest.
 const LOWER_BITS: u64 = 0x7fff * LANES;
 
 impl Bucket {
     const WORDS: usize = SLOTS / 4;
     const ALL: u64 = 0x000f_000f_000f_000f;
 
-    /// A bucket with no more free tags than these is crowded.
+    /// A bucket with at most this number of free tags is crowded.
     const CROWDED: u32 = 4;
 
-    /// The set of tags that are equal to `tag`. Only its lowest bit is sure: above an equal lane the borrow of the
-    /// subtraction makes an equal lane of one that differs in its lowest bit (Warren, "Hacker's Delight", §6-1).
+    /// The set of tags that are equal to `tag`. Only its lowest bit is reliable: above an equal lane the borrow of the
+    /// subtraction also marks a lane that differs only in its lowest bit (Warren, "Hacker's Delight", §6-1).
     #[inline(always)]
     const fn equal(&self, tag: u64) -> u64 {
         let (repeated, mut set, mut word) = (tag * LANES, 0, 0);
@@ -69,7 +70,8 @@ impl Bucket {
         set
     }
 
-    /// The set of free tags. All of its bits are sure, at an instruction more for each word: no sum leaves its lane.
+    /// The set of free tags. All bits are reliable, because no sum leaves its lane. This costs one more instruction for
+    /// each word.
     #[inline(always)]
     const fn free(&self) -> u64 {
         let (mut used, mut word) = (0, 0);
@@ -82,7 +84,7 @@ impl Bucket {
         Self::ALL & !used
     }
 
-    /// Takes the free tag that `bit` stands for.
+    /// Writes `tag` into the free slot of `bit`.
     #[inline(always)]
     const fn take(&mut self, bit: u64, tag: u64) {
         let mut word = 0;
@@ -92,28 +94,28 @@ impl Bucket {
         }
     }
 
-    /// Makes the tag in a slot that of a retired entry.
+    /// Replaces the tag in a slot by that of a retired entry.
     #[inline(always)]
     const fn retire(&mut self, slot: u32) {
         self.0[slot as usize % 4] |= RETIRED << (slot / 4 * 16);
     }
 
-    /// The tag in a slot, 0 where it is free.
+    /// The tag in a slot, 0 if it is free.
     #[inline(always)]
     const fn at(&self, slot: u32) -> u64 {
         self.0[slot as usize % 4] >> (slot / 4 * 16) & 0xffff
     }
 
-    /// The number of tags.
+    /// Number of tags in use.
     pub const fn used(&self) -> u32 {
         SLOTS as u32 - count_of(self.free())
     }
 }
 
-/// How many tags are in a set: kernel programs cannot count ones.
+/// Number of tags in a set. Kernel programs have no instruction that counts ones.
 #[inline(always)]
 const fn count_of(set: u64) -> u32 {
-    // Each lane has a bit for each word, of which every other one is taken with the one above it, and pairs likewise.
+    // Each lane has a bit for each word. Adjacent bits are added, then adjacent pairs.
     const SINGLES: u64 = 0b0101 * LANES;
     const PAIRS: u64 = 0b0011 * LANES;
     let pairs = (set & SINGLES) + ((set >> 1) & SINGLES);
@@ -133,20 +135,20 @@ const fn bit(slot: u32) -> u64 {
     1 << (slot / 4 * 16 + slot % 4)
 }
 
-/// The slot of a bit, by a perfect hash, as kernel programs cannot count zeroes.
+/// The slot of a bit, by a perfect hash. Kernel programs have no instruction that counts zeroes.
 #[inline(always)]
 const fn slot(bit: u64) -> u32 {
     (SLOTS_BY_WINDOW >> (window(bit) * 4)) as u32 % SLOTS as u32
 }
 
-/// The multiplier has four pieces of a de Bruijn sequence where the bits move its windows of four bits (Leiserson, Prokop
-/// and Randall, "Using de Bruijn Sequences to Index a 1 in a Computer Word", 1998).
+/// The multiplier contains four parts of a de Bruijn sequence, at the positions where the bits shift its windows of
+/// four bits (Leiserson, Prokop and Randall, "Using de Bruijn Sequences to Index a 1 in a Computer Word", 1998).
 #[inline(always)]
 const fn window(bit: u64) -> u64 {
     bit.wrapping_mul(0x0800_9a00_ae00_f000) >> 60
 }
 
-/// Four bits for each window: the slot whose bit moves it.
+/// Four bits for each window: the slot whose bit selects it.
 const SLOTS_BY_WINDOW: u64 = {
     let (mut slots, mut slot) = (0, 0);
     while slot < SLOTS as u32 {
@@ -156,7 +158,7 @@ const SLOTS_BY_WINDOW: u64 = {
     slots
 };
 
-/// The numbers of the entries in use, in their order.
+/// The numbers of the entries in use, in ascending order.
 pub fn used(buckets: &[Bucket]) -> impl Iterator<Item = usize> {
     (0..).zip(buckets).flat_map(|(number, bucket)| {
         let free = bucket.free();
@@ -166,14 +168,14 @@ pub fn used(buckets: &[Bucket]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Packets and their frame bytes.
+/// A number of packets and their frame bytes.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Count {
-    /// Packets.
+    /// Number of packets.
     pub packets: u64,
-    /// Frame bytes without FCS.
+    /// Frame bytes, without FCS.
     pub bytes: u64,
 }
 
@@ -186,31 +188,32 @@ impl Count {
     }
 }
 
-/// The protocols by which overflow is counted, the last for all others.
+/// The protocols by which overflow is counted. The last counts all others.
 pub const OVERFLOW_PROTOCOLS: [&str; 6] = ["tcp", "udp", "icmp", "icmpv6", "sctp", "other"];
 
-/// What a partition counts besides its flows. Everything in it belongs to the epoch, so
-/// `received = Σ flows + Σ skipped` holds for each partition by itself.
+/// The counters of a partition, without its flows. All of them belong to one epoch, so `received = Σ flows + Σ skipped`
+/// holds for each partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Head {
-    /// All packets that the program was given.
+    /// All packets that the program received.
     pub received: Count,
-    /// Entries in use.
+    /// Number of entries in use.
     pub entries: u64,
-    /// The number of the entry that was counted in last, and one more; 0 before the first.
+    /// The number of the entry that was changed last, plus one; 0 before the first.
     last: u64,
-    /// Packets that should have begun another entry of their flow but are in the one before, as its bucket was crowded.
+    /// Number of packets that should have started another entry of their flow, but are in the previous one because its
+    /// bucket was crowded.
     pub boundaries_lost: u64,
     reserved: u64,
     /// Packets in no flow, by [`Skipped`].
     pub skipped: [Count; Skipped::COUNT],
-    /// Packets that found the table full, by protocol: the overflow record.
+    /// Packets for which the table was full, by protocol.
     pub overflow: [Count; OVERFLOW_PROTOCOLS.len()],
 }
 
 impl Head {
-    /// Adds what another partition counted, its entries included.
+    /// Adds the counters of another partition, including its entries.
     pub fn merge(&mut self, other: &Self) {
         let counts = self.skipped.iter_mut().zip(&other.skipped).chain(self.overflow.iter_mut().zip(&other.overflow));
         for (mine, theirs) in counts {
@@ -221,7 +224,7 @@ impl Head {
         self.boundaries_lost += other.boundaries_lost;
     }
 
-    /// The number of the entry in which the last packet was counted that is in a flow.
+    /// The number of the entry in which the last packet was counted.
     #[must_use]
     pub fn last_entry(&self) -> Option<usize> {
         self.last.checked_sub(1).map(|number| number as usize)
@@ -234,7 +237,7 @@ impl Head {
     }
 }
 
-/// The secret of the hash: random at each start, so that nobody can aim flows at a bucket.
+/// The secret of the hash. It is random at each start, so that nobody can direct flows at one bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Seed(pub [u64; KEY_HALVES]);
@@ -242,7 +245,7 @@ pub struct Seed(pub [u64; KEY_HALVES]);
 /// The size of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Buckets.
+    /// Number of buckets.
     pub buckets: u32,
 }
 
@@ -253,42 +256,42 @@ impl Shape {
         Self { buckets: if buckets == 0 { 1 } else { buckets } }
     }
 
-    /// Entries.
+    /// Number of entries.
     pub const fn entries(self) -> u32 {
         self.buckets * SLOTS as u32
     }
 }
 
-/// Where a partition lives. An accessor answers `None` for a number out of range only, which does not happen: the
-/// kernel's verifier asks for the branch.
+/// The memory of a partition. An accessor returns `None` only if a number is out of range. This does not happen, but
+/// the kernel's verifier requires the branch.
 pub trait Storage {
-    /// Where an entry is: what was found once need not be looked for again.
+    /// The location of an entry: the result of one lookup.
     type Located: Copy;
-    /// Buckets.
+    /// Number of buckets.
     fn buckets(&self) -> u32;
-    /// Number `n` of the secret of the hash: one at a time, as kernel programs have few registers.
+    /// Word `n` of the secret of the hash. One at a time, because kernel programs have few registers.
     fn secret(&self, n: usize) -> u64;
-    /// Where an entry has to end.
+    /// The boundaries at which an entry ends.
     fn boundaries(&self) -> Boundaries;
-    /// The head.
+    /// The counters.
     fn head(&mut self) -> &mut Head;
     /// Bucket `n`.
     fn bucket(&mut self, n: u32) -> Option<&mut Bucket>;
-    /// Where entry `n` is (see [`entry_number`]).
+    /// The location of entry `n` (see [`entry_number`]).
     fn locate(&mut self, n: u32) -> Option<Self::Located>;
-    /// The entry there.
+    /// The entry at a location.
     fn entry(&mut self, at: Self::Located) -> &mut FlowEntry;
-    /// The rarities of entry `n`.
+    /// The cold counters of entry `n`.
     fn rarities(&mut self, n: u32) -> Option<&mut FlowRarities>;
-    /// How much payload is kept; `None` where none is.
+    /// The limit of kept payload; `None` if none is kept.
     fn payload_limit(&self) -> Option<PayloadLimit>;
-    /// Room for what is at work on a packet, of any content.
+    /// Memory for use while a packet is processed. Its contents are arbitrary.
     fn scratch(&mut self) -> Option<&mut Piece>;
-    /// Piece `n` of payload (see [`PayloadLimit::first_piece`]).
+    /// Payload chunk `n` (see [`PayloadLimit::first_piece`]).
     fn piece(&mut self, n: u32) -> Option<&mut Piece>;
 }
 
-/// What became of a frame.
+/// The result of metering a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metered {
     /// It is in a flow.
@@ -297,7 +300,8 @@ pub enum Metered {
     Skipped(Skipped),
 }
 
-/// The whole meter: parses a frame and counts it, in a flow or by the reason why not. The cursor is at its begin.
+/// The whole meter: parses a frame, and counts it in a flow or by the reason why not. The cursor must be at the start
+/// of the frame.
 #[inline(always)]
 pub fn meter<S: Storage, C: Cursor + FrameBytes + Copy>(storage: &mut S, frame: &Frame, cursor: C) -> Metered {
     match parse(frame, cursor) {
@@ -312,12 +316,12 @@ pub fn meter<S: Storage, C: Cursor + FrameBytes + Copy>(storage: &mut S, frame: 
 /// Counts a frame that is in no flow.
 #[inline(always)]
 pub fn skip<S: Storage>(storage: &mut S, wire_length: u32, reason: Skipped) {
-    // What is behind the first header of a skipped super-packet is unknown: it counts as the one buffer that it is.
+    // The number of packets in a skipped super-packet is unknown, so it counts as one buffer.
     storage.head().skip(reason, 1, u64::from(wire_length));
 }
 
-/// Counts a packet in its flow, or as overflow where the table has no room for the flow. Payload is kept from `bytes`,
-/// those of its frame.
+/// Counts a packet in its flow, or as overflow if the table has no room for the flow. Payload is kept from `bytes`, the
+/// bytes of its frame.
 #[inline(always)]
 pub fn record<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes: &B) -> Metered {
     let counted = count(storage, packet, bytes);
@@ -344,33 +348,33 @@ const fn overflow_index(protocol: u8) -> usize {
     }
 }
 
-/// Where a flow may be, and its tag.
+/// The possible locations of a flow, and its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
-    /// An entry of the first bucket.
+    /// The number of an entry in the first bucket.
     home: u32,
-    /// The second bucket.
+    /// The number of the second bucket.
     second: u32,
-    /// 1 to 65,534.
+    /// The tag, 1 to 65,534.
     tag: u64,
 }
 
-/// Hashes the key: the multilinear hash of its halves of words modulo 2⁶⁴ (Lemire and Kaser, "Strongly Universal String
-/// Hashing is Fast", 2014). Whoever chose two keys, over the choice of the seed their upper halves of the hash are
-/// independent and so equal with a probability of 2⁻³².
+/// Hashes the key: the multilinear hash of its 32-bit halves of words modulo 2⁶⁴ (Lemire and Kaser, "Strongly Universal
+/// String Hashing is Fast", 2014). For any two keys, over the choice of the seed, the upper halves of their hashes are
+/// independent. They are therefore equal with a probability of 2⁻³².
 ///
-/// It is additions and multiplications only because that is what a kernel program has: no rotation, and of a product
-/// only the lower half.
+/// The hash consists of additions and multiplications because a kernel program has no rotation, and only the lower half
+/// of a product.
 #[inline(always)]
 fn hash<S: Storage>(storage: &S, key: &FlowKey) -> u64 {
     let halves = key.halves();
     let term = |n: usize| u64::from(halves[n]).wrapping_mul(storage.secret(n));
-    // Two sums: a long chain of additions is waited for.
+    // Two sums, because a long chain of additions would be waited for.
     let mut sums = [0u64; 2];
     for n in FlowKey::LOWER_HALVES {
         sums[n % 2] = sums[n % 2].wrapping_add(term(n));
     }
-    // Nothing is added by zeroes: IPv4 costs two thirds.
+    // Zeroes add nothing: without them IPv4 takes two thirds of the time.
     if !key.is_below_2_64() {
         for n in FlowKey::UPPER_HALVES {
             sums[n % 2] = sums[n % 2].wrapping_add(term(n));
@@ -388,8 +392,9 @@ const fn scale(bits: u32, buckets: u32) -> u32 {
 #[inline(always)]
 fn place<S: Storage>(storage: &S, key: &FlowKey) -> Place {
     let (hash, buckets) = (hash(storage, key), storage.buckets());
-    // Keys in steps (a scan) have hashes in steps, which crowd where the seed makes a step nearly a simple fraction of the
-    // range. Folding and multiplying leaves no steps, and maps no two hashes to one, as both can be undone.
+    // Keys with a constant difference (a scan) have hashes with a constant difference, which crowd if the seed makes
+    // the difference nearly a simple fraction of the range. Folding and multiplying remove this pattern. Both are
+    // invertible, so no two hashes become equal.
     let mixed = (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     Place {
         home: scale((mixed >> 32) as u32, buckets * SLOTS as u32),
@@ -398,8 +403,8 @@ fn place<S: Storage>(storage: &S, key: &FlowKey) -> Place {
     }
 }
 
-/// The number of an entry in its partition. The entries of a bucket fill one page of memory: where the flow is not at its
-/// home, the processor has the address of the page already.
+/// The number of an entry in its partition. The entries of a bucket fill one page of memory. If the flow is not at its
+/// home, the processor already has the address of the page.
 #[inline(always)]
 pub const fn entry_number(bucket: u32, slot: u32) -> u32 {
     bucket * SLOTS as u32 + slot
@@ -410,24 +415,25 @@ pub const fn entry_number(bucket: u32, slot: u32) -> u32 {
 struct Room {
     bucket: u32,
     bit: u64,
-    /// How many are free there, a home counting alone; 0 where none is.
+    /// Number of free tags in the bucket; 1 for a free home, 0 if there is none.
     free: u32,
 }
 
-/// A flow's entry, by its number: its own, or the one that it may have.
+/// The result of a search: the flow's own entry, or a free one, with its number.
 #[derive(Clone, Copy)]
 enum Found<L> {
     Own(u32, L),
     Free(u32, L, Room),
 }
 
-/// Looks for the flow at its home and in its two buckets; `None` where it is in neither and both are full.
+/// Searches for the flow at its home and in its two buckets. `None` if it is in neither and both are full.
 ///
-/// A bucket never has a tag twice, so a tag that is another flow's says that this flow is not here, and may not be.
+/// A bucket has no tag twice. If the flow's tag belongs to another flow, this flow is not in the bucket and cannot be
+/// added to it.
 #[inline(always)]
 fn find<S: Storage>(storage: &mut S, key: &FlowKey, place: &Place) -> Option<Found<S::Located>> {
     let (first, home) = (place.home / SLOTS as u32, place.home % SLOTS as u32);
-    // A branch that is foreseen, not a choice of the entry by the tags: that would be waited for.
+    // A branch that can be predicted. Selecting the entry by comparing all tags would be waited for.
     if storage.bucket(first)?.at(home) == place.tag {
         let located = storage.locate(place.home)?;
         if storage.entry(located).key.is(key) {
@@ -448,7 +454,7 @@ fn find<S: Storage>(storage: &mut S, key: &FlowKey, place: &Place) -> Option<Fou
         }
         let set = tags.free();
         if set & home != 0 {
-            // Had the flow come before, it would be there: nothing that is free was ever taken.
+            // If the flow had come before, it would be here: a free entry was never in use.
             room = Room { bucket, bit: home, free: 1 };
             break;
         }
@@ -467,31 +473,33 @@ fn find<S: Storage>(storage: &mut S, key: &FlowKey, place: &Place) -> Option<Fou
     Some(Found::Free(number, storage.locate(number)?, room))
 }
 
-/// Where the entry is that the flow has, or would have; `None` where there is no room for it.
+/// The location of the entry that the flow has or would get. `None` if there is no room for it.
 pub fn entry_of<S: Storage>(storage: &mut S, key: &FlowKey) -> Option<S::Located> {
     let place = place(storage, key);
     find(storage, key, &place).map(|(Found::Own(_, located) | Found::Free(_, located, _))| located)
 }
 
-/// Finds or makes the entry and counts the packet there; `None` where there is no room.
+/// Finds or makes the entry, and counts the packet there. `None` if there is no room.
 ///
-/// All ways of the search join before the packet is counted: the verifier would otherwise follow the counting from each.
+/// All paths of the search join before the packet is counted. Otherwise the verifier would follow the counting from
+/// each path.
 #[inline(always)]
 fn count<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes: &B) -> Option<()> {
     let Ready { number, located, now } = ready(storage, packet)?;
     let limit = storage.payload_limit().filter(|_| storage.entry(located).counts.is_first_payload(packet));
     if let Some(rare) = storage.entry(located).counts.count(packet, now) {
         storage.rarities(number)?.count(rare, packet);
-        // All packets of an entry of ICMP have one type: where the first ones cannot be read, no later one is tried.
+        // All packets of an ICMP entry have one type. If the quotes of the first packets cannot be parsed, later ones
+        // are not tried.
         if packet.is_icmp_error() && !storage.rarities(number)?.has_quote() {
-            // The packet is counted, whether or not its quote could be read.
+            // The packet is counted whether or not its quote can be parsed.
             if let Some(quote) = KeptQuote::read(packet, bytes, storage.scratch()?) {
                 storage.rarities(number)?.keep_quote(quote);
             }
         }
     }
     if let Some(limit) = limit {
-        // The packet is counted, whether or not its bytes could be read.
+        // The packet is counted whether or not its bytes can be read.
         let _ = keep(storage, limit, number, packet, now, bytes);
     }
     Some(())
@@ -522,14 +530,14 @@ fn keep<S: Storage, B: FrameBytes>(
     Some(())
 }
 
-/// An entry in which a packet can be counted, and when.
+/// An entry in which a packet can be counted, and the time at which it counts.
 struct Ready<L> {
     number: u32,
     located: L,
     now: Stamp,
 }
 
-/// The packet's entry, ready for the packet to be counted.
+/// Finds or makes the packet's entry, and prepares it for counting the packet.
 #[inline(always)]
 fn ready<S: Storage>(storage: &mut S, packet: &Packet) -> Option<Ready<S::Located>> {
     let (mut number, mut located, is_own) = search(storage, packet)?;
@@ -564,9 +572,10 @@ fn ready<S: Storage>(storage: &mut S, packet: &Packet) -> Option<Ready<S::Locate
     Some(Ready { number, located, now })
 }
 
-/// The flow's entry, or a free one that is now its own; says which.
+/// The flow's entry, or a free one that now has the flow's tag, and whether it is the flow's.
 ///
-/// Packets come in trains (Jain and Routhier, "Packet Trains", 1986): the entry of the packet before is looked at first.
+/// Packets come in trains (Jain and Routhier, "Packet Trains", 1986), so the entry of the previous packet is tried
+/// first.
 #[inline(always)]
 fn search<S: Storage>(storage: &mut S, packet: &Packet) -> Option<(u32, S::Located, bool)> {
     let last = storage.head().last as u32;
@@ -589,10 +598,11 @@ fn search<S: Storage>(storage: &mut S, packet: &Packet) -> Option<(u32, S::Locat
     }
 }
 
-/// Retires an entry, and answers the number of the one that takes its place.
+/// Retires an entry, and returns the number of the new one.
 ///
-/// One flow does not fill the bucket of others: where that is crowded, the frame of a file comes again when the table has
-/// been emptied. Other packets are counted where they are (`Some(None)`), and it is said that a boundary was lost.
+/// One flow must not fill the bucket of others. If the bucket is crowded, the result for a frame of a file is `None`:
+/// the caller drains the table and counts the frame again. For other packets the result is `Some(None)`: they are
+/// counted in the old entry, and a lost boundary is counted.
 #[inline(always)]
 fn split<S: Storage>(storage: &mut S, number: u32, packet: &Packet) -> Option<Option<u32>> {
     let (first, own) = (number / SLOTS as u32, number % SLOTS as u32);
@@ -611,5 +621,5 @@ fn split<S: Storage>(storage: &mut S, number: u32, packet: &Packet) -> Option<Op
     Some(None)
 }
 
-// A bucket never lies in two cache lines, and the CPUs' heads share none.
+// A bucket is never in two cache lines, and the heads of different CPUs share none.
 const _: () = assert!(size_of::<Bucket>() == 32 && size_of::<Head>().is_multiple_of(64));
