@@ -1,4 +1,4 @@
-//! The agent: reads the command line and does what it says.
+//! The agent: parses the command line and runs the command.
 
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
@@ -39,7 +39,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Prints the columns of the records; that the reader has seen enough is no failure.
+/// Prints the columns of the records. A closed standard output is not an error.
 fn list(Features { format }: Features) -> Result<()> {
     let mut stream = BufWriter::new(io::stdout().lock());
     let written = match format {

@@ -1,54 +1,54 @@
-//! What is to be known of the kernel: its release, and whether programs of one CPU can preempt each other.
+//! Properties of the kernel: its release, and whether programs on one CPU can preempt each other.
 
 use std::fs::{self, File};
 use std::io::Read as _;
 
 use flate2::read::GzDecoder;
 
-/// Since when a PREEMPT_RT kernel can be built without the lock by which the bottom halves of a CPU exclude each other
-/// (PREEMPT_RT_NEEDS_BH_LOCK, kernel/Kconfig.preempt); before, it always has that lock.
+/// The first release in which a PREEMPT_RT kernel can be built without the lock that excludes bottom halves of one CPU
+/// from each other (PREEMPT_RT_NEEDS_BH_LOCK, kernel/Kconfig.preempt). Earlier ones always have the lock.
 const LOCK_IS_A_CHOICE: (u32, u32) = (6, 18);
 
-/// That choice, as a line of the kernel's configuration.
+/// The option of the kernel's configuration for this lock.
 const LOCK: &str = "CONFIG_PREEMPT_RT_NEEDS_BH_LOCK";
 
-/// The release, as in `uname -r`.
+/// The release of the running kernel, as in `uname -r`.
 #[must_use]
 pub fn release() -> String {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     release.trim().to_owned()
 }
 
-/// What is another one each time that the host starts; nothing where the kernel does not say.
+/// An identifier that changes each time the host starts. Empty if the kernel does not provide it.
 #[must_use]
 pub fn boot() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     boot.trim().to_owned()
 }
 
-/// Major and minor number of a release as in `6.18.5-amd64`.
+/// Major and minor number of a release such as `6.18.5-amd64`.
 #[must_use]
 pub fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// What keeps a program that counts on a CPU from another there. Programs run with bottom halves off and write to the
+/// What protects a counting program from others on the same CPU. Programs run with bottom halves off, and write to the
 /// counters of their CPU without atomic operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preemption {
-    /// With bottom halves off nothing else runs: the kernel is not PREEMPT_RT.
+    /// Nothing else runs with bottom halves off: the kernel is not PREEMPT_RT.
     Disabled,
-    /// PREEMPT_RT: tasks preempt each other, and by a lock only one of them has bottom halves off.
+    /// PREEMPT_RT: tasks preempt each other, but a lock allows only one of them to have bottom halves off.
     Locked,
-    /// PREEMPT_RT without that lock: nothing does.
+    /// PREEMPT_RT without the lock: there is no protection.
     Possible,
-    /// PREEMPT_RT of which the configuration is not to be had.
+    /// PREEMPT_RT with an unknown configuration.
     Unknown,
 }
 
 impl Preemption {
-    /// Asks the running kernel.
+    /// The state of the running kernel.
     #[must_use]
     pub fn of_kernel() -> Self {
         let realtime = fs::read_to_string("/sys/kernel/realtime").is_ok_and(|text| text.trim() == "1");
@@ -56,11 +56,11 @@ impl Preemption {
         Self::new(realtime, version(&release), config(&release).as_deref())
     }
 
-    /// What follows from whether the kernel is PREEMPT_RT, its version and its configuration.
+    /// The state that follows from PREEMPT_RT, version and configuration.
     fn new(realtime: bool, version: Option<(u32, u32)>, config: Option<&str>) -> Self {
         let has = |line: &str| config.is_some_and(|config| config.lines().any(|found| found.trim() == line));
         let lacks_choice = version.is_some_and(|version| version < LOCK_IS_A_CHOICE);
-        // What the configuration says comes first: distributions take changes over into older kernels.
+        // The configuration comes first, because distributions backport changes to older kernels.
         match realtime {
             false => Self::Disabled,
             true if has(&format!("{LOCK}=y")) => Self::Locked,
@@ -71,7 +71,7 @@ impl Preemption {
     }
 }
 
-/// The configuration of the running kernel, from the kernel itself or from where distributions put it.
+/// The configuration of the running kernel, from the kernel itself or from the file of the distribution.
 fn config(release: &str) -> Option<String> {
     let of_kernel = || {
         let mut text = String::new();
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn releases_are_read() {
+    fn releases_are_parsed() {
         assert_eq!(version("6.18.5-amd64"), Some((6, 18)));
         assert_eq!(version("5.15+"), Some((5, 15)));
         assert_eq!(version("homegrown"), None);
@@ -110,7 +110,7 @@ mod tests {
             (true, None, None, Unknown),
             (true, Some((6, 12)), None, Locked),
             (true, Some((6, 12)), silent, Locked),
-            // Taken over by a distribution.
+            // Backported by a distribution.
             (true, Some((6, 12)), without, Possible),
             (true, None, with, Locked),
         ];

@@ -1,6 +1,8 @@
-//! Amounts as people write them; what the system is, grants this process and hears from it: the kernel, memory, capabilities,
-//! the service manager, the journal, durable, private and whole files, a file for the next run, plain text for terminals; what it
-//! keeps itself from; and the queues between its threads.
+//! Properties of the system and of this process, and their use by the agent.
+//!
+//! These are the kernel, memory, capabilities, the service manager, the journal, files (durable, private, whole, and
+//! for the next run), plain text for terminals, the sandbox, durations and sizes as the user writes them, and queues
+//! between threads.
 
 pub mod amounts;
 pub mod capabilities;

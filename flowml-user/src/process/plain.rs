@@ -1,24 +1,24 @@
-//! Text for a terminal: what comes from files, names and the network is shown there, and does nothing.
+//! Plain text for a terminal: text from files, names and the network is shown and has no effect on the terminal.
 
 use std::borrow::Cow;
 use std::io::{self, Write as _};
 
-/// How our own texts are painted (ECMA-48 §8.3.117, select graphic rendition).
+/// Colours and weights of flowml's own texts (ECMA-48 §8.3.117, select graphic rendition).
 pub mod paint {
-    /// As texts are otherwise.
+    /// Back to normal text.
     pub const END: &str = "\x1b[0m";
     /// A heading.
     pub const BOLD: &str = "\x1b[1m";
-    /// What matters less.
+    /// Less important text.
     pub const FAINT: &str = "\x1b[2m";
-    /// What must not be overlooked.
+    /// A warning that must be seen.
     pub const ALARM: &str = "\x1b[1;31m";
 }
 
 const PAINTS: [&str; 4] = [paint::END, paint::BOLD, paint::FAINT, paint::ALARM];
 
-/// Whether a terminal would do something instead of showing the character: control characters (C0, DEL, C1), and those of
-/// Unicode that change the direction of what follows or end a line (UAX #9 §2, UAX #14).
+/// Whether the character has an effect on a terminal: control characters (C0, DEL, C1), and characters of Unicode that
+/// change the direction of the following text or end a line (UAX #9 §2, UAX #14).
 #[must_use]
 pub fn acts(character: char) -> bool {
     let is_direction =
@@ -26,7 +26,8 @@ pub fn acts(character: char) -> bool {
     character.is_control() || is_direction || matches!(character, '\u{2028}' | '\u{2029}')
 }
 
-/// The text with such characters as escapes: `\u{1b}`. Line feeds remain, and [`paint`] does.
+/// The text with these characters as escapes such as `\u{1b}`. Line feeds and the sequences of [`paint`] stay as they
+/// are.
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     if !text.contains(|character| character != '\n' && acts(character)) {
@@ -55,18 +56,18 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The text in one line.
+/// The text as one line, with line feeds as escapes too.
 #[must_use]
 pub fn line(text: &str) -> Cow<'_, str> {
     if text.contains('\n') { Cow::Owned(lines(text).replace('\n', "\\u{a}")) } else { lines(text) }
 }
 
-/// Tells people a line on standard error. Where nobody can be told, the work goes on.
+/// Writes a line to standard error. The work continues if that fails.
 pub fn tell(text: &str) {
     let _ = writeln!(io::stderr(), "{}", line(text));
 }
 
-/// Tells people several lines, each with its end.
+/// Writes lines to standard error. The text contains the line ends.
 pub fn tell_lines(text: &str) {
     let _ = write!(io::stderr(), "{}", lines(text));
 }
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_act_on_a_terminal_is_shown() {
+    fn characters_with_an_effect_on_a_terminal_are_escaped() {
         let cases = [
             ("plain – ä 日本\n", "plain – ä 日本\n"),
             ("\x1b]0;title\x07", "\\u{1b}]0;title\\u{7}"),

@@ -1,4 +1,4 @@
-//! A file in which one run leaves something to the next: values one behind the other, compressed, with a checksum of all.
+//! A file with the state that one run leaves to the next: consecutive values, compressed, with a checksum of all.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -11,50 +11,50 @@ use serde::de::DeserializeOwned;
 use super::private;
 use super::replace::replace;
 
-/// The number of the layout of such files, and of what their contents mean. Whoever changes a type that is kept, or a constant
-/// that is kept with it, raises the number.
+/// The number of the layout and of the meaning of such files. A change of a stored type, or of a constant that is
+/// stored with it, needs a new number.
 pub const LAYOUT: u32 = 1;
 
-/// What the first line says, before the number of the layout.
+/// The start of the first line. The number of the layout follows.
 const NAME: &str = "flowml state ";
 
-/// The longest first line.
+/// The longest first line, in bytes.
 const LONGEST_LINE: u64 = 64;
 
-/// zstd's fastest: a file is written while a run ends.
+/// The fastest level of zstd, because a file is written while a run ends.
 const LEVEL: i32 = 1;
 
-/// The logarithm of the most memory that reading takes for the window of the compression; level 1 needs a sixteenth of it.
+/// Binary logarithm of the largest window of the compression when reading, in bytes. Level 1 needs a sixteenth of it.
 const MOST_WINDOW: u32 = 23;
 
-/// Bytes that are compressed at once.
+/// Size of one read or write, in bytes.
 const BUFFER: usize = 1 << 17;
 
-/// Why a file was not written, or says nothing.
+/// Why a file was not written, or cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The system refused.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// It is some other file.
+    /// It is a file of another kind.
     #[error("expected a file that 'flowml run --state' wrote")]
     Foreign,
-    /// It was written by another version.
+    /// Another version wrote it.
     #[error("it has layout {0}; expected layout {LAYOUT}, which this version of flowml reads and writes")]
     OtherLayout(u32),
-    /// There is no room for what is in it.
+    /// There is no room for its contents.
     #[error("{0}")]
     TooMuch(String),
-    /// It is not as it was written.
+    /// It differs from what was written.
     #[error("it is damaged: {0}")]
     Damaged(String),
 }
 
-/// Takes values in.
+/// Writes values to a file.
 pub struct Writer<W: Write>(BufWriter<zstd::Encoder<'static, W>>);
 
 impl<W: Write> Writer<W> {
-    /// Begins a file.
+    /// Starts a file.
     ///
     /// # Errors
     /// If the system refuses.
@@ -65,7 +65,7 @@ impl<W: Write> Writer<W> {
         Ok(Self(BufWriter::with_capacity(BUFFER, encoder)))
     }
 
-    /// Adds a value, members without their names.
+    /// Adds a value, with the members of structs without their names.
     ///
     /// # Errors
     /// If the system refuses.
@@ -73,7 +73,7 @@ impl<W: Write> Writer<W> {
         rmp_serde::encode::write(&mut self.0, value).map_err(|error| io::Error::other(last_cause(&error)).into())
     }
 
-    /// Adds a value, members with their names: tagged ones are read by these.
+    /// Adds a value, with the members of structs under their names. Tagged enums are read by them.
     ///
     /// # Errors
     /// If the system refuses.
@@ -91,15 +91,15 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// Gives values out, in the order in which they were put in. What it takes for that grows with what was read, and not by a
-/// length that the file states.
+/// Reads the values of a file in the order in which they were written. The memory that it takes grows with the bytes
+/// that were read, and not with a length that the file states.
 pub struct Reader<R: Read>(BufReader<zstd::Decoder<'static, BufReader<R>>>);
 
 impl<R: Read> Reader<R> {
     /// Opens a file.
     ///
     /// # Errors
-    /// If it was not written by [`Writer`], or by one of another layout.
+    /// If [`Writer`] did not write it, or wrote it in another layout.
     pub fn new(from: R) -> Result<Self, StateError> {
         let mut from = BufReader::new(from);
         let mut line = Vec::new();
@@ -114,18 +114,18 @@ impl<R: Read> Reader<R> {
         Ok(Self(BufReader::with_capacity(BUFFER, decoder)))
     }
 
-    /// The next value.
+    /// Reads the next value.
     ///
     /// # Errors
-    /// If it is not there.
+    /// If there is none, or the file is damaged.
     pub fn take<T: DeserializeOwned>(&mut self) -> Result<T, StateError> {
         rmp_serde::from_read(&mut self.0).map_err(|error| StateError::Damaged(last_cause(&error)))
     }
 
-    /// Passes over what follows, and makes sure that all was as it was written.
+    /// Skips the rest of the file, and verifies its checksum.
     ///
     /// # Errors
-    /// Where that is not so.
+    /// If the file is damaged.
     pub fn skip(mut self) -> Result<(), StateError> {
         match io::copy(&mut self.0, &mut io::sink()) {
             Ok(_) => Ok(()),
@@ -133,10 +133,10 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Makes sure that nothing follows, and that all was as it was written.
+    /// Verifies that no values follow, and the checksum.
     ///
     /// # Errors
-    /// Where that is not so.
+    /// If values follow, or the file is damaged.
     pub fn end(mut self) -> Result<(), StateError> {
         match self.0.read(&mut [0]) {
             Ok(0) => Ok(()),
@@ -146,7 +146,7 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// Writes a file in the place of one that may be there, for its owner alone. What cannot be written whole is removed.
+/// Writes a file, or replaces it, with permissions for its owner only. A file that cannot be completed is removed.
 ///
 /// # Errors
 /// If the system refuses.
@@ -165,12 +165,12 @@ pub fn write_file<T>(
         Ok(filled)
     };
     write().inspect_err(|_| {
-        // The error that is reported is why it was not written.
+        // The reported error is that of writing, not that of the removal.
         let _ = fs::remove_file(partial);
     })
 }
 
-/// What is behind an error of the codec.
+/// The innermost cause of an error of the codec.
 fn last_cause(error: &dyn Error) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
@@ -206,13 +206,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_in_comes_out_to_the_last_bit() {
+    fn values_are_read_as_they_were_written() {
         let (float, others, whole) = read(&file()).expect("as it was written");
         assert_eq!((float.to_bits(), others, whole), (values().0.to_bits(), values().1, values().2));
     }
 
     #[test]
-    fn whatever_is_changed_or_missing_is_found() {
+    fn changed_and_missing_bytes_are_detected() {
         let whole = file();
         let first_line = whole.iter().position(|byte| *byte == b'\n').expect("a first line") + 1;
         for at in (0..whole.len()).step_by(7) {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_layout_and_another_file_are_told_apart() {
+    fn files_of_another_layout_and_other_files_are_distinguished() {
         let text = |bytes: &[u8]| read(bytes).expect_err("none of ours").to_string();
         assert!(text(b"flowml state 99\nwhatever").contains("layout 99; expected layout"));
         for foreign in [&b""[..], b"PAR1", b"flowml state\n", &[0xff; 4096], b"flowml state 1"] {
@@ -236,8 +236,8 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_a_file_states_takes_no_memory() {
-        // An array of 2^32 - 1 elements of which none follows.
+    fn a_stated_length_allocates_no_memory() {
+        // An array of 2³² − 1 elements, all of which are missing.
         let mut writer = Writer::new(Vec::new()).expect("memory");
         writer.0.write_all(&[0xdd, 0xff, 0xff, 0xff, 0xff]).expect("memory");
         let bytes = writer.finish().expect("memory");
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_whole_or_the_one_before_and_private() {
+    fn a_file_is_complete_or_the_previous_one_and_private() {
         let folder = tempfile::tempdir().expect("there is room");
         let path = folder.path().join("state");
         write_file(&path, |writer| writer.put(&1_u8)).expect("the folder is ours");

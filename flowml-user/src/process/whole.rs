@@ -1,10 +1,10 @@
-//! Whole files in memory, of a stated length at most.
+//! Reading whole files into memory, up to a stated length.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 
-/// The bytes of a file.
+/// Reads the bytes of a file.
 ///
 /// # Errors
 /// If it cannot be read, or is longer than `longest` bytes.
@@ -20,7 +20,7 @@ pub fn read(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The text of a file.
+/// Reads the text of a file.
 ///
 /// # Errors
 /// If it cannot be read, is longer than `longest` bytes, or is not UTF-8.
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_has_its_length_and_no_more() {
+    fn a_file_is_read_up_to_the_longest_length() {
         let folder = tempfile::tempdir().expect("there is room");
         let path = folder.path().join("a");
         std::fs::write(&path, "abc").expect("there is room");
