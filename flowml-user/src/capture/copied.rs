@@ -1,32 +1,32 @@
-//! What one epoch counted, copied out of the flow table, so that the table is free again at once.
+//! A copy of the counters and flows of one epoch. After it is made the flow table can be used again.
 
 use bytemuck::Zeroable;
 use flowml_common::content::{PayloadLimit, Piece, Pieces};
 use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
 use flowml_common::table::{Count, Head};
 
-/// The counts and flows of an epoch in memory of their own, which can be used again.
+/// The counters and flows of an epoch in separate memory, which can be reused.
 pub struct Copied {
-    /// When the epoch ended, ns of the clock of the packets' times.
+    /// Time of the epoch's end, in ns of the clock of the packets' times.
     pub time_ns: u64,
-    /// The counts of all CPUs.
+    /// The counters of all CPUs together.
     pub head: Head,
-    /// How full the fullest CPU's partition was, 0 to 1.
+    /// Occupancy of the fullest partition, 0 to 1.
     pub occupancy: f64,
-    /// Whether the epoch began before this agent, however long.
+    /// Whether the epoch started before this agent did.
     pub inherited: bool,
-    /// How many drains there were with this one, of all agents.
+    /// Number of drains by all agents, including this one.
     pub drains: u64,
     entries: Vec<FlowEntry>,
     rarities: Vec<FlowRarities>,
     payload: Option<PayloadLimit>,
     pieces: Vec<Piece>,
-    /// Packets and bytes of the flows.
+    /// Packets and bytes in flows.
     pub in_flows: Count,
 }
 
 impl Copied {
-    /// Nothing yet, of a table that keeps so much payload.
+    /// An empty copy, for a table that keeps this amount of payload.
     #[must_use]
     pub fn new(payload: Option<PayloadLimit>) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl Copied {
         }
     }
 
-    /// Copies these flows in place of those that were there.
+    /// Replaces the flows by a copy of `flows`.
     pub fn fill<'a>(&mut self, flows: impl Iterator<Item = Counted<'a>>) {
         self.entries.clear();
         self.rarities.clear();
@@ -71,7 +71,7 @@ impl Copied {
         })
     }
 
-    /// Memory that it takes, bytes.
+    /// Size in memory, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_has_the_flows_of_its_table_and_nothing_of_an_earlier_one() {
+    fn a_copy_contains_the_flows_of_its_table_and_no_earlier_ones() {
         for payload in [None, PayloadLimit::new(100)] {
             let mut copied = Copied::new(payload);
             for ports in [1..200_u8, 3..7] {

@@ -1,14 +1,14 @@
-//! How far draining has come, in memory that outlives the agent: killed at any moment, it leaves what the next one goes on from.
+//! The progress of drains, in memory that outlives the agent: if it is killed at any time, the next agent continues from there.
 //!
-//! Drain `n` (from 0 on) ends epoch `n & 1`. Its steps, each of which is the write of one word:
+//! Drain `n` (from 0 on) ends epoch `n & 1`. Each of its steps ends with the write of one word:
 //!
-//! 1. The number of the epoch changes: the programs go on in the other one.
-//! 2. The copy was made, and the account that includes it was written beside the one that holds: `committed` becomes `n + 1`.
-//!    Nothing of the copy is given to anybody before.
+//! 1. The number of the epoch changes: the programs continue in the other epoch.
+//! 2. The epoch was copied, and the account that includes the copy was written beside the valid account: `committed`
+//!    becomes `n + 1`. Before this step no part of the copy is passed on.
 //! 3. The partitions were cleared: `cleared` becomes `n + 1`.
 //!
-//! An agent that ends before 2 leaves an epoch that the next one takes; one that ends between 2 and 3 leaves partitions that
-//! the next one clears and does not count.
+//! An agent that ends before step 2 leaves an epoch that the next agent drains. An agent that ends between steps 2 and
+//! 3 leaves partitions that the next agent clears without counting them.
 
 use std::mem::offset_of;
 
@@ -18,35 +18,35 @@ use flowml_common::table::{Count, Head};
 
 use super::shared::SharedArray;
 
-/// Where the last drain stands.
+/// The state of the last drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// It is done, and the epoch goes on.
+    /// It is complete, and the current epoch counts.
     Counting,
-    /// The epoch has ended, and what it counted is in no account.
+    /// Its epoch has ended, and is in no account.
     Ended,
-    /// What it counted is in the account, and may still be in the partitions.
+    /// Its counts are in the account, and may still be in the partitions.
     Committed,
 }
 
-/// The state in the map, which this agent has for itself.
+/// The state in the map. Only this agent uses it.
 #[derive(Debug)]
 pub(super) struct Ledger {
     shared: SharedArray<Handover>,
-    /// The account when this agent began, with all that is unreported in it.
+    /// The account at the start of this agent, with all unreported counts.
     earlier: Account,
 }
 
 impl Ledger {
-    /// That of a new table.
+    /// The state of a new table.
     pub(super) fn begin(mut shared: SharedArray<Handover>, constants: Constants, namespace: u64) -> Self {
         let new = Handover { start: [MAGIC, LAYOUT], namespace, constants, ..Handover::zeroed() };
-        // SAFETY: only agents read and write there, and this one has the map for itself.
+        // SAFETY: only agents read and write there, and only this one uses the map.
         unsafe { shared.write(0, 0, &new) };
         Self { shared, earlier: Account::zeroed() }
     }
 
-    /// That of a table which earlier agents have drained.
+    /// The state of a table that earlier agents have drained.
     pub(super) fn go_on(shared: SharedArray<Handover>) -> Self {
         let mut ledger = Self { shared, earlier: Account::zeroed() };
         ledger.earlier = settled(ledger.now());
@@ -54,16 +54,17 @@ impl Ledger {
     }
 
     fn now(&self) -> &Handover {
-        // SAFETY: as in `begin`; this agent writes by `&mut self` alone.
+        // SAFETY: as in `begin`; this agent writes only through `&mut self`.
         unsafe { &self.shared.slice(0, 1)[0] }
     }
 
-    /// What earlier agents took.
+    /// The counts that earlier agents took.
     pub(super) const fn earlier(&self) -> &Account {
         &self.earlier
     }
 
-    /// Where the last drain stands, if the programs write to this epoch. `None` where no agent leaves it so.
+    /// The state of the last drain, if `epoch` is the epoch that the programs write to. `None` if no agent leaves such
+    /// a state.
     pub(super) fn step(&self, epoch: u32) -> Option<Step> {
         let Handover { committed, cleared, .. } = *self.now();
         let goes_on = u64::from(epoch) == committed & 1;
@@ -75,7 +76,7 @@ impl Ledger {
         }
     }
 
-    /// Takes a drain into the account.
+    /// Adds a drain to the account.
     pub(super) fn commit(&mut self, head: &Head, in_flows: Count) {
         let Handover { committed, .. } = *self.now();
         let Account { received: earlier, unreported, .. } = self.earlier;
@@ -87,40 +88,40 @@ impl Ledger {
         self.shared.store_u64(0, offset_of!(Handover, committed), committed + 1);
     }
 
-    /// The partitions of the drain that was committed last are clear.
+    /// Records that the partitions of the last committed drain are clear.
     pub(super) fn set_cleared(&mut self) {
         let committed = self.now().committed;
         self.shared.store_u64(0, offset_of!(Handover, cleared), committed);
     }
 
-    /// How many drains there were, of all agents.
+    /// Number of drains by all agents.
     pub(super) fn drains(&self) -> u64 {
         self.now().committed
     }
 
-    /// Of what was taken until now, so much may be in no record: what an agent that ends in order leaves open.
+    /// Records which part of the counts so far may be in no record: the open sessions of an agent that ends normally.
     pub(super) fn set_unreported(&mut self, unreported: Count) {
         self.earlier.unreported = unreported;
         let valid = offset_of!(Handover, accounts) + size_of::<Account>() * (self.drains() & 1) as usize;
         let place = valid + offset_of!(Account, unreported);
-        // Killed between the two, packets are right and bytes are those of before.
+        // If the agent is killed between these writes, the packets are correct and the bytes are the previous ones.
         self.shared.store_u64(0, place + offset_of!(Count, packets), unreported.packets);
         self.shared.store_u64(0, place + offset_of!(Count, bytes), unreported.bytes);
     }
 
-    /// All that this agent took is where it should be.
+    /// Records that everything that this agent took was written.
     pub(super) fn set_reported(&mut self) {
         let committed = self.now().committed;
         self.shared.store_u64(0, offset_of!(Handover, reported), committed);
     }
 }
 
-/// The account that holds.
+/// The valid account.
 const fn valid(handover: &Handover) -> &Account {
     &handover.accounts[handover.committed as usize & 1]
 }
 
-/// That account, as the next agent finds it: what an agent took that did not say that it is reported is unreported.
+/// The valid account as the next agent uses it: counts of an agent that did not record them as reported are unreported.
 pub(super) fn settled(handover: &Handover) -> Account {
     let mut account = *valid(handover);
     if handover.reported != handover.committed {
@@ -159,7 +160,7 @@ mod tests {
         }
     }
 
-    /// What one epoch received, of which `skipped` are in no flow.
+    /// The counters of an epoch with `packets` packets, of which `skipped` are in no flow.
     fn epoch(packets: u64, skipped: u64) -> (Head, Count) {
         let mut head = Head::zeroed();
         head.received.add(packets, 100 * packets);
@@ -168,42 +169,42 @@ mod tests {
     }
 
     #[test]
-    fn each_step_is_seen_by_the_next_agent() {
+    fn the_next_agent_finds_each_step() {
         let memory = Memory::new();
         let mut ledger = memory.begin();
         for drain in 0..5_u32 {
             let (before, after) = (drain & 1, (drain & 1) ^ 1);
             assert_eq!(memory.go_on().step(before), Some(Step::Counting));
-            // The number of the epoch is not in this memory: the programs' variable has changed.
+            // The number of the epoch is not in this memory. The programs' variable has changed.
             assert_eq!(memory.go_on().step(after), Some(Step::Ended));
             let (head, in_flows) = epoch(10, 3);
             ledger.commit(&head, in_flows);
             assert_eq!(memory.go_on().step(after), Some(Step::Committed));
-            assert_eq!(memory.go_on().step(before), None, "no epoch ends before the one before it is clear");
+            assert_eq!(memory.go_on().step(before), None, "no epoch ends before the previous one is clear");
             assert_eq!(memory.go_on().earlier().received.packets, u64::from(drain + 1) * 10);
             ledger.set_cleared();
         }
     }
 
     #[test]
-    fn an_account_that_was_not_committed_does_not_hold() {
+    fn an_uncommitted_account_is_not_valid() {
         let memory = Memory::new();
         let mut ledger = memory.begin();
         let (head, in_flows) = epoch(10, 3);
         ledger.commit(&head, in_flows);
         ledger.set_cleared();
         let held = *valid(ledger.now());
-        // Whatever was written of the next one.
+        // Whatever was written of the next account.
         let other = offset_of!(Handover, accounts);
         let nonsense = [0xff_u8; size_of::<Account>() / 2];
-        // SAFETY: nobody else has this memory.
+        // SAFETY: nothing else uses this memory.
         unsafe { ledger.shared.write(0, other, &nonsense) };
         assert_eq!(*valid(memory.go_on().now()), held);
         assert_eq!(held.received.packets, held.in_flows.packets + held.skipped[0].packets);
     }
 
     #[test]
-    fn what_agents_took_and_did_not_report_is_known() {
+    fn unreported_counts_are_those_of_agents_that_did_not_end_normally() {
         let memory = Memory::new();
         let mut first = memory.begin();
         let take = |ledger: &mut Ledger, packets| {
@@ -214,7 +215,7 @@ mod tests {
         take(&mut first, 10);
         take(&mut first, 20);
         first.set_reported();
-        // It ended in order.
+        // It ended normally.
         let mut second = memory.go_on();
         assert_eq!((second.earlier().received.packets, second.earlier().unreported.packets), (30, 0));
         take(&mut second, 5);
@@ -230,7 +231,7 @@ mod tests {
         assert_eq!(fifth.earlier().unreported.bytes, 500);
     }
 
-    /// Whoever changes one of these, or what it means, raises [`LAYOUT`].
+    /// A change of one of these, or of its meaning, needs a new [`LAYOUT`].
     #[test]
     fn the_layout_has_its_number() {
         use flowml_common::content::Piece;

@@ -1,4 +1,4 @@
-//! The flow table in the kernel: loading the programs, flipping the epoch, reading and handing back a partition.
+//! The flow table in the kernel: loading the programs, flipping the epoch, reading and handing back partitions.
 
 use std::mem::offset_of;
 use std::ops::{Deref, DerefMut};
@@ -28,34 +28,35 @@ use super::vectors::flows;
 use super::{CaptureError, os_error};
 use crate::process::capabilities::{self, CapabilitySet};
 
-/// Flows per CPU and epoch where nothing else is asked for.
+/// The default number of flows for each CPU and epoch.
 pub const DEFAULT_CAPACITY: u32 = 32_768;
 
-/// The default capacity is halved on hosts of many CPUs until the table locks no more than this, bytes.
+/// The default capacity is halved on hosts with many CPUs until the table locks at most this memory, in bytes.
 const DEFAULT_MEMORY: u64 = 512 << 20;
 
-/// Both epochs.
+/// The number of epochs.
 pub(super) const EPOCHS: u32 = 2;
 
-/// How full a partition may become before the agent drains early: the other half is for what arrives meanwhile.
+/// The occupancy of a partition at which the agent drains early. The other half is for packets that arrive in the
+/// meantime.
 const HIGH_WATER: f64 = 0.5;
 
-/// Epochs end with slots that are not shorter.
+/// Epochs end with slots of at least this length.
 const SHORTEST_EPOCH: Duration = Duration::from_secs(1);
 
-/// How large the flow table is.
+/// The size of the flow table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// Numbers of CPUs, each with its own partitions: one more than the highest ([`Cpus::numbers`]).
+    /// Number of CPU numbers with partitions: the highest plus one ([`Cpus::numbers`]).
     pub cpus: u32,
     /// The shape of a partition.
     pub shape: Shape,
-    /// How much payload is kept.
+    /// The limit of kept payload.
     pub payload: Option<PayloadLimit>,
 }
 
 impl Size {
-    /// The size for a capacity in flows per CPU, or for the default one, and for so much payload.
+    /// The size for a capacity in flows for each CPU (or the default capacity) and for this payload limit.
     #[must_use]
     pub fn new(cpus: u32, capacity: Option<u32>, payload: Option<PayloadLimit>) -> Self {
         let size = |capacity| Self { cpus, shape: Shape::for_capacity(capacity), payload };
@@ -78,7 +79,7 @@ impl Size {
         self.cpus * EPOCHS
     }
 
-    /// The kernel memory that the table locks, bytes.
+    /// The kernel memory that the table locks, in bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {
         let entry = size_of::<(FlowEntry, FlowRarities)>() as u64 + self.pieces_of_entry() as u64 * Piece::BYTES as u64;
@@ -96,25 +97,26 @@ impl Size {
     }
 }
 
-/// Waits for programs that are running.
+/// Waits until running programs have ended.
 struct GracePeriod {
     slot: ArrayOfMaps<MapData, Array<MapData, u32>>,
     map: Array<MapData, u32>,
 }
 
 impl GracePeriod {
-    /// Waits for one RCU grace period, in which every program that was running comes to its end: the kernel does so
-    /// before an update of a map-in-map returns (`maybe_wait_bpf_programs`, kernel/bpf/syscall.c), of whichever.
+    /// Waits for one RCU grace period, in which every running program ends. The kernel waits before the update of any
+    /// map of maps returns (`maybe_wait_bpf_programs`, kernel/bpf/syscall.c).
     fn wait(&mut self) -> Result<(), CaptureError> {
         Ok(self.slot.set(0, &self.map, 0)?)
     }
 }
 
-/// The programs and the flow table that they count into. They part where one thread attaches and another drains.
+/// The programs and the flow table that they count in. They can be separated, so that one thread attaches and another
+/// drains.
 pub struct KernelTable {
-    /// What is attached.
+    /// The programs to attach.
     pub programs: Programs,
-    /// What they count into.
+    /// The flow table.
     pub table: FlowTable,
 }
 
@@ -132,9 +134,9 @@ impl DerefMut for KernelTable {
     }
 }
 
-/// The flow table in the kernel, as the one sees it who empties it.
+/// The flow table in the kernel, for the thread that drains it.
 pub struct FlowTable {
-    /// The variable of the programs.
+    /// The programs' variable `EPOCH`.
     epoch_variable: Array<MapData, u32>,
     ledger: Ledger,
     grace: GracePeriod,
@@ -148,18 +150,17 @@ pub struct FlowTable {
     size: Size,
     /// The epoch that the programs write to.
     epoch: u32,
-    /// When it began.
+    /// Time of its start.
     began: Stamp,
-    /// Epochs that began before this agent: the next so many that are drained.
+    /// Number of epochs to drain that started before this agent did.
     inherited: u32,
 }
 
 impl KernelTable {
-    /// As [`with_size`](Self::with_size), for the CPUs of this host, `capacity` flows of each, and so much payload of a
-    /// flow.
+    /// As [`with_size`](Self::with_size), for the CPUs of this host, `capacity` flows for each, and this payload limit.
     ///
     /// # Errors
-    /// As there.
+    /// As [`with_size`](Self::with_size).
     pub fn load(
         object: &[u8],
         capacity: Option<u32>,
@@ -169,10 +170,10 @@ impl KernelTable {
         Self::with_size(object, Size::new(Cpus::possible()?.numbers, capacity, payload), boundaries)
     }
 
-    /// As [`load`](Self::load), but of the table that is pinned there, if there is one.
+    /// As [`load`](Self::load), but with the table that is pinned in the folder, if there is one.
     ///
     /// # Errors
-    /// As there, and where what is pinned cannot be taken over, or is not what was asked for.
+    /// As [`load`](Self::load), and if the pinned table cannot be continued, or has other parameters than requested.
     pub fn open(
         object: &[u8],
         pins: &Pins,
@@ -202,11 +203,11 @@ impl KernelTable {
         }
     }
 
-    /// Loads the maps of `object`, whose entries end at these boundaries; programs are loaded by [`Programs::xdp`] and
-    /// [`Programs::tc`].
+    /// Loads the maps of `object`, whose entries end at these boundaries. [`Programs::xdp`] and [`Programs::tc`] load
+    /// the programs.
     ///
     /// # Errors
-    /// Where the kernel refuses a map or this is no object of flowml's.
+    /// If the kernel refuses a map, or `object` is not flowml's kernel object.
     pub fn with_size(object: &[u8], size: Size, boundaries: Boundaries) -> Result<Self, CaptureError> {
         let mut seed = Seed::zeroed();
         OsRng.fill_bytes(bytemuck::bytes_of_mut(&mut seed));
@@ -215,13 +216,13 @@ impl KernelTable {
         Self::build(object, Constants { cpus, buckets, payload, reserved: 0, seed, boundaries }, None)
     }
 
-    /// Loads programs with these constants, over the maps that are pinned or over new ones.
+    /// Loads programs with these constants, with the pinned maps or with new ones.
     fn build(object: &[u8], constants: Constants, pinned: Option<&Pins>) -> Result<Self, CaptureError> {
         let size = Size::of(&constants);
         let too_large = || CaptureError::TooLarge { capacity: size.shape.entries(), cpus: size.cpus };
         let total = |each: u32| size.partitions().checked_mul(each).ok_or_else(too_large);
         let (buckets, entries) = (total(constants.buckets)?, total(size.shape.entries())?);
-        // A map has at least one element.
+        // A map needs at least one element.
         let pieces = entries.checked_mul(size.pieces_of_entry()).ok_or_else(too_large)?.max(1);
         let epoch = pinned.map_or(Ok(0), Pins::epoch)?;
         let boundaries = constants.boundaries.words();
@@ -231,7 +232,8 @@ impl KernelTable {
             .override_global("SEED", &constants.seed.0, true)
             .override_global("BOUNDARIES", &boundaries, true)
             .override_global("PAYLOAD", &constants.payload, true)
-            // The loader writes it to the map, which programs may be using: it stays what it is.
+            // The loader writes this value to the map. Programs may be using a pinned map, so its value must not
+            // change.
             .override_global("EPOCH", &epoch, true)
             .map_max_entries("PACKETS", size.cpus)
             .map_max_entries("HEADS", size.partitions())
@@ -281,7 +283,7 @@ impl KernelTable {
 }
 
 impl FlowTable {
-    /// Goes on from the step at which an earlier agent ended.
+    /// Continues from the step at which an earlier agent ended.
     fn inherit(&mut self, pinned: Option<&Pins>) -> Result<(), CaptureError> {
         let Some(pins) = pinned else { return Ok(()) };
         self.inherited = match self.ledger.step(self.epoch) {
@@ -305,45 +307,45 @@ impl FlowTable {
         self.constants.seed
     }
 
-    /// What earlier agents took from the table.
+    /// The counts that earlier agents took from the table.
     #[must_use]
     pub const fn earlier(&self) -> &Account {
         self.ledger.earlier()
     }
 
-    /// Tells this table from all others, as its secret does, and does not give that away.
+    /// An identity of this table. It follows from the table's secret and does not reveal it.
     #[must_use]
     pub fn identity(&self) -> [u8; 20] {
         Sha1::digest(bytemuck::bytes_of(&self.constants)).into()
     }
 
-    /// How many drains there were, of all agents.
+    /// Number of drains by all agents.
     #[must_use]
     pub fn drains(&self) -> u64 {
         self.ledger.drains()
     }
 
-    /// Says to the next agent that so much of what was taken until now may be in no record.
+    /// Records for the next agent which part of the counts so far may be in no record.
     pub fn set_unreported(&mut self, unreported: Count) {
         self.ledger.set_unreported(unreported);
     }
 
-    /// Says to the next agent that all that this one took is where it should be.
+    /// Records for the next agent that everything that this agent took was written.
     pub fn set_reported(&mut self) {
         self.ledger.set_reported();
     }
 
-    /// How large the table is.
+    /// The size of the table.
     #[must_use]
     pub const fn size(&self) -> Size {
         self.size
     }
 
-    /// The capabilities that draining needs, which it is asked by doing it without any: none from Linux 5.19 on, where a
-    /// descriptor of a map is enough; before that CAP_BPF where `kernel.unprivileged_bpf_disabled` is set.
+    /// The capabilities that draining needs, found by trying it without any. None from Linux 5.19 on, where a
+    /// descriptor of the map is enough. Before that CAP_BPF, if `kernel.unprivileged_bpf_disabled` is set.
     ///
     /// # Errors
-    /// Where the kernel refuses the update for another reason, or to set capabilities aside.
+    /// If the kernel refuses the update for another reason, or refuses to suspend capabilities.
     pub fn needs(&mut self) -> Result<CapabilitySet, CaptureError> {
         let refused = |error: &CaptureError| os_error(error) == Some(libc::EPERM);
         match capabilities::without(|| self.grace.wait()).map_err(CaptureError::Capabilities)? {
@@ -353,25 +355,26 @@ impl FlowTable {
         }
     }
 
-    /// How full the fullest partition of the current epoch is, 0 to 1: a look at shared memory, no system call.
+    /// Occupancy of the fullest partition in the current epoch, 0 to 1. It is read from shared memory, without a system
+    /// call.
     #[must_use]
     pub fn occupancy(&self) -> f64 {
         self.largest(offset_of!(Head, entries)) as f64 / f64::from(self.size.shape.entries())
     }
 
-    /// The largest of the numbers that the heads of the current epoch have at `offset`.
+    /// The largest of the numbers at `offset` in the heads of the current epoch.
     fn largest(&self, offset: usize) -> u64 {
         self.partitions(self.epoch).map(|partition| self.heads.load_u64(partition, offset)).max().unwrap_or(0)
     }
 
-    /// The partitions of an epoch, CPU by CPU.
+    /// The partitions of an epoch, in the order of CPUs.
     fn partitions(&self, epoch: u32) -> impl Iterator<Item = usize> + use<> {
         (0..self.size.cpus).map(move |cpu| (EPOCHS * cpu + epoch) as usize)
     }
 
-    /// Whether the table is to be emptied before the interval ends: it has what was counted before this agent, a partition is so
-    /// full that waiting would risk overflow, a bucket had no room for another entry of a flow, or a slot has ended, after which
-    /// each flow takes another.
+    /// Whether the table should be drained before the interval ends. The reasons: it has counts from before this agent,
+    /// a partition is so full that waiting would risk overflow, a bucket had no room for another entry of a flow, or a
+    /// slot has ended, after which each flow takes another entry.
     #[must_use]
     pub fn is_due(&self) -> bool {
         self.inherited > 0
@@ -380,27 +383,28 @@ impl FlowTable {
             || self.slot_ended()
     }
 
-    /// Short slots are left to the programs: emptying the table waits for them some milliseconds.
+    /// Whether a slot has ended. Short slots do not cause a drain, because a drain waits some milliseconds for the
+    /// programs.
     fn slot_ended(&self) -> bool {
         let boundaries = self.constants.boundaries;
         boundaries.slot() >= SHORTEST_EPOCH && !boundaries.in_one_slot(self.began, Stamp::of_ns(monotonic_ns()))
     }
 
-    /// Ends the current epoch: the programs go on in the other one, and what this one counted is the answer's. Where an epoch
-    /// has ended that was not committed, it is that one.
+    /// Ends the current epoch, and returns its counts. The programs continue in the other epoch. If an epoch has ended
+    /// without a commit, its counts are returned.
     ///
     /// # Errors
-    /// Where the kernel refuses; nothing is lost then.
+    /// If the kernel refuses. Nothing is lost then.
     pub fn drain(&mut self) -> Result<Drained<'_>, CaptureError> {
         if self.ledger.step(self.epoch) == Some(Step::Counting) {
             let next = self.epoch ^ 1;
-            // Whoever reads the new number also sees its partitions cleared.
+            // A program that reads the new number also sees the partitions of that epoch cleared.
             fence(Ordering::Release);
             self.set_epoch(next)?;
             self.epoch = next;
             self.began = Stamp::of_ns(monotonic_ns());
         }
-        // From then on no program writes to the old epoch.
+        // After this no program writes to the old epoch.
         self.grace.wait()?;
         let inherited = self.inherited > 0;
         Ok(Drained { time_ns: monotonic_ns(), inherited, epoch: self.epoch ^ 1, table: self })
@@ -416,17 +420,18 @@ impl FlowTable {
         unsafe { &self.heads.slice(partition, 1)[0] }
     }
 
-    /// Clears the partitions of an epoch that is over and committed, and so hands them back for the epoch after the next flip.
+    /// Clears the partitions of an epoch that is over and committed. The programs use them again after the next flip.
     fn clear(&mut self, epoch: u32) {
         let buckets = self.size.shape.buckets as usize;
         for partition in self.partitions(epoch) {
-            // Entries are written anew when they are taken, so only the tags and the counts have to go.
+            // Entries are initialized when they are taken, so only tags and counters have to be cleared.
             let used = self.head(partition).entries > 0;
-            // SAFETY: the epoch is over, so no program reads or writes there, and `&mut self` is ours.
+            // SAFETY: the epoch is over, so no program reads or writes there, and `&mut self` is exclusive.
             unsafe {
                 if used {
                     self.buckets.fill_zero(partition * buckets, buckets);
-                    // The head says whether there are tags to clear, also to the next agent if this one is killed.
+                    // The head shows whether there are tags to clear, also to the next agent if this one is killed. So
+                    // it is cleared last.
                     fence(Ordering::SeqCst);
                 }
                 self.heads.fill_zero(partition, 1);
@@ -438,12 +443,13 @@ impl FlowTable {
     }
 }
 
-/// What one epoch counted, until it is [committed](Self::commit). Where it is not, it is what the next drain gives.
+/// The counts of one epoch, until they are [committed](Self::commit). Without a commit the next drain returns them
+/// again.
 #[must_use]
 pub struct Drained<'a> {
-    /// When the epoch ended, ns of CLOCK_MONOTONIC, the clock of the packets' times.
+    /// Time of the epoch's end, in ns of CLOCK_MONOTONIC, the clock of the packets' times.
     pub time_ns: u64,
-    /// Whether the epoch began before this agent, however long.
+    /// Whether the epoch started before this agent did.
     pub inherited: bool,
     table: &'a mut FlowTable,
     epoch: u32,
@@ -454,13 +460,13 @@ impl<'a> Drained<'a> {
         self.table.partitions(self.epoch)
     }
 
-    /// What came to CPUs that have no partition.
+    /// The packets on CPUs without a partition.
     fn stray(&self) -> Count {
         // SAFETY: the epoch is over (`drain`), so no program writes there.
         unsafe { self.table.strays.slice(self.epoch as usize, 1)[0] }
     }
 
-    /// The counts of all CPUs.
+    /// The counters of all CPUs together.
     #[must_use]
     pub fn head_total(&self) -> Head {
         let mut total = Head::zeroed();
@@ -473,7 +479,7 @@ impl<'a> Drained<'a> {
         total
     }
 
-    /// The flows, CPU by CPU. A flow that was on two CPUs is there twice.
+    /// The flows, in the order of CPUs. A flow that was on two CPUs is returned twice.
     pub fn flows(&self) -> impl Iterator<Item = Counted<'_>> {
         let table = &*self.table;
         let buckets = table.size.shape.buckets as usize;
@@ -495,8 +501,8 @@ impl<'a> Drained<'a> {
         })
     }
 
-    /// Takes it into the account, in which that much is in its flows: the caller has it all from here on, and no later agent
-    /// gets it. Nothing of it may have been given on before.
+    /// Adds the epoch to the account, with `in_flows` in its flows. From here on the caller has all of its counts, and
+    /// no later agent gets them. No part of them may have been passed on before.
     pub fn commit(self, in_flows: Count) -> Committed<'a> {
         let head = self.head_total();
         let Self { table, epoch, .. } = self;
@@ -506,7 +512,7 @@ impl<'a> Drained<'a> {
     }
 }
 
-/// An epoch that is in the account. Dropping it clears its partitions.
+/// An epoch that is in the account. Dropping the value clears its partitions.
 pub struct Committed<'a> {
     table: &'a mut FlowTable,
     epoch: u32,
@@ -518,13 +524,13 @@ impl Drop for Committed<'_> {
     }
 }
 
-/// Now, on the clock of the packets' times (CLOCK_MONOTONIC), ns.
+/// The current time of the clock of the packets' times (CLOCK_MONOTONIC), in ns.
 #[must_use]
 pub fn monotonic_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC)
 }
 
-/// Now, ns since 1970 (CLOCK_REALTIME).
+/// The current time since 1970 (CLOCK_REALTIME), in ns.
 #[must_use]
 pub fn realtime_ns() -> u64 {
     clock_ns(libc::CLOCK_REALTIME)
@@ -532,7 +538,7 @@ pub fn realtime_ns() -> u64 {
 
 fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid place; both clocks exist on every Linux.
+    // SAFETY: `time` is valid memory; both clocks exist on every Linux.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
@@ -541,7 +547,7 @@ fn take_map(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, CaptureError> {
     ebpf.take_map(name).ok_or(CaptureError::NotOurObject { missing: name })
 }
 
-/// Another descriptor of the map that has the variable.
+/// Another descriptor of the map that contains the variable.
 fn epoch_variable(ebpf: &Ebpf) -> Result<Array<MapData, u32>, CaptureError> {
     const VARIABLE: &str = ".data.epoch";
     let Some(Map::Array(data)) = ebpf.map(VARIABLE) else {
@@ -552,7 +558,8 @@ fn epoch_variable(ebpf: &Ebpf) -> Result<Array<MapData, u32>, CaptureError> {
     Ok(Map::from_map_data(MapData::from_fd(another)?)?.try_into()?)
 }
 
-/// The object keeps the map: its descriptor is written into the programs when they are loaded.
+/// Maps an array into memory. The object keeps the map, whose descriptor is written into the programs when they are
+/// loaded.
 fn map_array<T: bytemuck::Pod>(ebpf: &Ebpf, name: &'static str, len: u32) -> Result<SharedArray<T>, CaptureError> {
     let Some(Map::Array(data)) = ebpf.map(name) else {
         return Err(CaptureError::NotOurObject { missing: name });
