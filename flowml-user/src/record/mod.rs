@@ -1,4 +1,4 @@
-//! Flow records: what is said of a flow when it ends, seen from its initiator.
+//! Flow records: identifiers and statistics of an ended flow, oriented from its initiator.
 
 mod application;
 mod community;
@@ -21,32 +21,32 @@ pub use application::{Application, PROTOCOLS, Protocol};
 pub use content::{Content, FirstPayload, Inspector, MATCH_PREFIX, Pattern, PatternError};
 pub use identifiers::{CONTENT_IDENTIFIERS, FLOW_IDENTIFIERS, Identifier, Kind, Value};
 
-/// From the clock of the capture to Unix time.
+/// The conversion from the clock of a capture to Unix time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
     offset_ns: i64,
 }
 
 impl Clock {
-    /// A clock that showed `capture_ns` when it was `unix_ns`. A capture file has Unix time itself: the default.
+    /// A clock that showed `capture_ns` at Unix time `unix_ns`. The default is for capture files, which have Unix time.
     #[must_use]
     pub const fn new(capture_ns: u64, unix_ns: u64) -> Self {
         Self { offset_ns: unix_ns.wrapping_sub(capture_ns) as i64 }
     }
 
-    /// The clock of an interface to whose times `shift_ns` was added.
+    /// The clock of an interface whose times were shifted by `shift_ns`.
     #[must_use]
     pub const fn without(self, shift_ns: i64) -> Self {
         Self { offset_ns: self.offset_ns.saturating_sub(shift_ns) }
     }
 
-    /// Unix time of a time of the capture, ns.
+    /// Unix time of a time of the capture, in ns.
     #[must_use]
     pub const fn unix_ns(self, capture_ns: u64) -> u64 {
         capture_ns.saturating_add_signed(self.offset_ns)
     }
 
-    /// Unix time of a time of the capture, whole ms.
+    /// Unix time of a time of the capture, in whole ms.
     #[must_use]
     pub const fn unix_ms(self, capture_ns: u64) -> u64 {
         self.unix_ns(capture_ns) / 1_000_000
@@ -67,46 +67,46 @@ pub enum TcpFlag {
     Cwr,
 }
 
-/// What was counted of one direction, or of both together.
+/// Statistics of one direction, or of both together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Traffic {
-    /// Packets.
+    /// Number of packets.
     pub packets: u64,
-    /// Frame bytes without FCS.
+    /// Frame bytes, without FCS.
     pub frame_bytes: u64,
     /// IP bytes (total length).
     pub ip_bytes: u64,
     /// Payload bytes.
     pub payload_bytes: u64,
-    /// Packets with payload.
+    /// Number of packets with payload.
     pub payload_packets: u64,
-    /// Time of the first packet, ns of the capture's clock; 0 without packets.
+    /// Time of the first packet, in ns of the capture's clock; 0 without packets.
     pub first_ns: u64,
-    /// Time of the last packet, ns of the capture's clock; 0 without packets.
+    /// Time of the last packet, in ns of the capture's clock; 0 without packets.
     pub last_ns: u64,
-    /// Unix time of the first packet, whole ms; 0 without packets.
+    /// Unix time of the first packet, in whole ms; 0 without packets.
     pub first_ms: u64,
-    /// Unix time of the last packet, whole ms; 0 without packets.
+    /// Unix time of the last packet, in whole ms; 0 without packets.
     pub last_ms: u64,
-    /// Smallest IP total length, bytes; 0 without packets.
+    /// Smallest IP total length, in bytes; 0 without packets.
     pub length_min: u16,
-    /// Largest IP total length, bytes.
+    /// Largest IP total length, in bytes.
     pub length_max: u16,
-    /// Σ (IP total length)², bytes².
+    /// Σ (IP total length)², in bytes².
     pub length_squares: u64,
-    /// Smallest inter-arrival time, µs; 0 without a sample.
+    /// Smallest inter-arrival time, in µs; 0 without a sample.
     pub iat_min_us: u64,
-    /// Largest inter-arrival time, µs; 0 without a sample.
+    /// Largest inter-arrival time, in µs; 0 without a sample.
     pub iat_max_us: u64,
-    /// Σ (inter-arrival time)², µs².
+    /// Σ (inter-arrival time)², in µs².
     pub iat_squares: u128,
-    /// Runs of packets between which no inter-arrival time is known.
+    /// Number of runs of packets. The inter-arrival times between runs are unknown.
     pub parts: u32,
-    /// Packets by [`TcpFlag`].
+    /// Number of packets by [`TcpFlag`].
     pub flags: [u64; 8],
-    /// Smallest TTL; 0 without packets.
+    /// Smallest TTL, in hops; 0 without packets.
     pub ttl_min: u8,
-    /// Largest TTL.
+    /// Largest TTL, in hops.
     pub ttl_max: u8,
 }
 
@@ -162,74 +162,74 @@ impl Traffic {
         }
     }
 
-    /// Packets with a flag.
+    /// Number of packets with a flag.
     #[must_use]
     pub const fn flagged(&self, flag: TcpFlag) -> u64 {
         self.flags[flag as usize]
     }
 
-    /// Packets with a flag among all; 0 without packets.
+    /// Ratio of packets with a flag to all packets; 0 without packets.
     #[must_use]
     pub fn flag_share(&self, flag: TcpFlag) -> f64 {
         if self.packets == 0 { 0.0 } else { self.flagged(flag) as f64 / self.packets as f64 }
     }
 
-    /// Payload among the IP bytes; 0 without packets.
+    /// Ratio of payload to IP bytes; 0 without packets.
     #[must_use]
     pub fn payload_share(&self) -> f64 {
         if self.ip_bytes == 0 { 0.0 } else { self.payload_bytes as f64 / self.ip_bytes as f64 }
     }
 
-    /// From the first packet to the last, ms.
+    /// Time from the first packet to the last, in ms.
     #[must_use]
     pub fn duration_ms(&self) -> f64 {
         (self.last_ns - self.first_ns) as f64 / 1e6
     }
 
-    /// Mean IP total length, bytes; 0 without packets.
+    /// Mean IP total length, in bytes; 0 without packets.
     #[must_use]
     pub fn length_mean(&self) -> f64 {
         if self.packets == 0 { 0.0 } else { self.ip_bytes as f64 / self.packets as f64 }
     }
 
-    /// Sample standard deviation of the IP total length, bytes; 0 below two packets.
+    /// Sample standard deviation of the IP total length, in bytes; 0 below two packets.
     #[must_use]
     pub fn length_stddev(&self) -> f64 {
         sample_stddev(self.packets, self.ip_bytes, self.length_squares.into())
     }
 
-    /// The sum of the inter-arrival times, µs: each is a difference of whole µs, so all between the first and the last
-    /// packet add up to theirs.
+    /// Sum of the inter-arrival times, in µs. Each is a difference of whole µs, so they add up to the time from the
+    /// first packet to the last.
     const fn iat_sum_us(&self) -> u64 {
         to_micros(self.last_ns) - to_micros(self.first_ns)
     }
 
-    /// Whether each inter-arrival time was known when it was counted. Where CPUs counted at the same time, the gaps
-    /// between their packets were not.
+    /// Whether every inter-arrival time was known when it was counted. If CPUs counted at the same time, those between
+    /// their packets were not.
     const fn knows_gaps(&self) -> bool {
         self.parts <= 1
     }
 
-    /// Mean inter-arrival time, ms; 0 below two packets. It needs the first and the last time alone, so it is exact
-    /// whichever CPUs counted.
+    /// Mean inter-arrival time, in ms; 0 below two packets. It depends only on the first and the last time, so it is
+    /// exact whichever CPUs counted.
     #[must_use]
     pub fn iat_mean_ms(&self) -> f64 {
         if self.packets < 2 { 0.0 } else { self.iat_sum_us() as f64 / (self.packets - 1) as f64 / 1e3 }
     }
 
-    /// Smallest inter-arrival time, ms; 0 below two packets, NaN where CPUs counted at the same time.
+    /// Smallest inter-arrival time, in ms; 0 below two packets, NaN if CPUs counted at the same time.
     #[must_use]
     pub fn iat_min_ms(&self) -> f64 {
         if self.knows_gaps() { self.iat_min_us as f64 / 1e3 } else { f64::NAN }
     }
 
-    /// Largest inter-arrival time, ms; 0 below two packets, NaN where CPUs counted at the same time.
+    /// Largest inter-arrival time, in ms; 0 below two packets, NaN if CPUs counted at the same time.
     #[must_use]
     pub fn iat_max_ms(&self) -> f64 {
         if self.knows_gaps() { self.iat_max_us as f64 / 1e3 } else { f64::NAN }
     }
 
-    /// Sample standard deviation of the inter-arrival time, ms; 0 below two samples, NaN where CPUs counted at the same
+    /// Sample standard deviation of the inter-arrival time, in ms; 0 below two samples, NaN if CPUs counted at the same
     /// time.
     #[must_use]
     pub fn iat_stddev_ms(&self) -> f64 {
@@ -240,14 +240,15 @@ impl Traffic {
     }
 }
 
-/// A minimum that may have had no sample.
+/// A minimum, or 0 without a sample.
 const fn sampled(minimum_us: u64) -> u64 {
     if minimum_us == NO_SAMPLE { 0 } else { minimum_us }
 }
 
-/// √((n·Σx² − (Σx)²) / (n·(n − 1))), in whole numbers up to the division: the difference of two large sums is small.
+/// √((n·Σx² − (Σx)²) / (n·(n − 1))). In whole numbers up to the division, because the difference of two large sums is
+/// small.
 ///
-/// Σx² of lengths stays at its largest value, which may be too small: never below 0.
+/// Σx² of lengths saturates and may then be too small. The result is never below 0.
 fn sample_stddev(samples: u64, sum: u64, squares: u128) -> f64 {
     if samples < 2 {
         return 0.0;
@@ -260,9 +261,9 @@ fn sample_stddev(samples: u64, sum: u64, squares: u128) -> f64 {
 /// One of the first packets of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FirstPacket {
-    /// Time since the flow's first packet, µs.
+    /// Time since the flow's first packet, in µs.
     pub offset_us: u64,
-    /// IP total length, bytes.
+    /// IP total length, in bytes.
     pub length: u16,
     /// Whether the initiator sent it.
     pub from_initiator: bool,
@@ -270,47 +271,47 @@ pub struct FirstPacket {
     pub payload: bool,
 }
 
-/// What is said of a flow: identifiers and statistics, source being the initiator.
+/// A flow record: identifiers and statistics. The source is the initiator.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FlowRecord {
-    /// The key, in canonical order.
+    /// The key, with the smaller endpoint first.
     pub key: FlowKey,
-    /// The end of the key that is the initiator.
+    /// The endpoint of the key that is the initiator.
     pub initiator: Sender,
-    /// What shows that it is.
+    /// The evidence for the initiator.
     pub initiator_by: Evidence,
-    /// Who sent the first packet.
+    /// Sender of the first packet.
     opener: Sender,
-    /// Why it ended.
+    /// Why the record ended.
     pub end_reason: EndReason,
     /// Whether an earlier record of the same session ended by the active timeout.
     pub continues: bool,
-    /// Both directions.
+    /// Statistics of both directions.
     pub both: Traffic,
-    /// From the initiator to the responder.
+    /// Statistics from the initiator to the responder.
     pub src2dst: Traffic,
-    /// From the responder to the initiator.
+    /// Statistics from the responder to the initiator.
     pub dst2src: Traffic,
-    /// Packets by IP total length: below 64, below 128, …, below 4,096, and the rest.
+    /// Number of packets by IP total length: below 64, below 128, …, below 4,096, and the rest.
     pub lengths: [u64; LENGTH_BINS],
     /// MAC addresses of initiator and responder in the first packet.
     pub macs: [Mac; 2],
-    /// TCP window in the first packet of the initiator and of the responder, not scaled.
+    /// TCP window in the first packet of the initiator and of the responder, without scaling.
     pub windows: [u16; 2],
     /// DSCP of the first packet of the initiator and of the responder.
     pub dscps: [u8; 2],
     /// Whether the initiator sent a SYN without ACK.
     pub syn_seen: bool,
-    /// Bits of [`Hook`]: who counted.
+    /// The hooks that counted packets, as bits of [`Hook`].
     pub hooks: u8,
-    /// What its first payload bytes say, where they are kept.
+    /// The columns derived from the first payload bytes, if these are kept.
     pub content: Option<Box<Content>>,
     firsts: [FirstPacket; FIRST_PACKETS],
     first_count: u8,
 }
 
 impl FlowRecord {
-    /// The record of a session, or of a part of it, that has ended.
+    /// The record of an ended session, or of the part of a session up to an active timeout.
     #[must_use]
     pub fn new(ended: &Ended, clock: Clock) -> Self {
         let (stats, initiator) = (&ended.stats, ended.initiator.sender);
@@ -343,20 +344,20 @@ impl FlowRecord {
         }
     }
 
-    /// The same, with what its first payload bytes say.
+    /// The same record, with the columns derived from the first payload bytes.
     #[must_use]
     pub fn with_content(mut self, content: Option<Content>) -> Self {
         self.content = content.map(Box::new);
         self
     }
 
-    /// The initiator's end of the key.
+    /// The initiator's endpoint.
     #[must_use]
     pub const fn source(&self) -> Endpoint {
         self.key.endpoint(self.initiator)
     }
 
-    /// The responder's end of the key.
+    /// The responder's endpoint.
     #[must_use]
     pub const fn destination(&self) -> Endpoint {
         self.key.endpoint(self.initiator.opposite())
@@ -374,13 +375,13 @@ impl FlowRecord {
         self.destination().address.to_ip()
     }
 
-    /// The initiator's port, 0 for protocols without.
+    /// The initiator's port; 0 for protocols without ports.
     #[must_use]
     pub const fn src_port(&self) -> u16 {
         if self.key.is_icmp() { 0 } else { self.source().port }
     }
 
-    /// The responder's port, 0 for protocols without.
+    /// The responder's port; 0 for protocols without ports.
     #[must_use]
     pub const fn dst_port(&self) -> u16 {
         if self.key.is_icmp() { 0 } else { self.destination().port }
@@ -392,7 +393,7 @@ impl FlowRecord {
         self.key.protocol()
     }
 
-    /// Type and code of the ICMP messages; of questions and their answers those of the initiator's, of which the code is 0.
+    /// Type and code of the ICMP messages. For requests and replies, those of the initiator, whose code is 0.
     #[must_use]
     pub const fn icmp(&self) -> Option<(u8, u8)> {
         if !self.key.is_icmp() || self.key.later_fragment() {
@@ -403,14 +404,14 @@ impl FlowRecord {
         Some((self.key.endpoint(kind).port as u8, code))
     }
 
-    /// The ends of the key that hold type and code. Where messages have no answers, the type is their sender's, who need not be
-    /// the initiator.
+    /// The endpoints of the key that contain type and code. For messages without replies the type is that of the
+    /// sender, which need not be the initiator.
     const fn icmp_ends(&self) -> [Sender; 2] {
         let kind = if self.key.is_icmp_exchange() { self.initiator } else { self.opener };
         [kind, kind.opposite()]
     }
 
-    /// Whether several CPUs counted at the same time: of the inter-arrival times the mean alone is known then.
+    /// Whether several CPUs counted at the same time. Of the inter-arrival times only the mean is known then.
     #[must_use]
     pub const fn is_concurrent(&self) -> bool {
         self.both.parts > 1
@@ -422,13 +423,13 @@ impl FlowRecord {
         &self.firsts[..usize::from(self.first_count).min(FIRST_PACKETS)]
     }
 
-    /// Whether `hook` counted any of it.
+    /// Whether `hook` counted some of the packets.
     #[must_use]
     pub const fn is_counted_by(&self, hook: Hook) -> bool {
         self.hooks & hook as u8 != 0
     }
 
-    /// Community ID, version 1, seed 0: the name of the flow in Zeek, Suricata and others.
+    /// Community ID, version 1, seed 0: the identifier of the flow in Zeek, Suricata and other tools.
     #[must_use]
     pub fn community_id(&self) -> String {
         community::id(&self.key, self.opener, 0)
