@@ -1,11 +1,11 @@
-//! What TCP says of a session: how its sides opened the connection, and whether they have ended it.
+//! The TCP state of a session: how its sides opened the connection, and whether they have ended it.
 
 use flowml_common::flow::{FIN, FlowStats, Opening, RST};
 use serde::{Deserialize, Serialize};
 
 use super::bit;
 
-/// What TCP has said in a session, by sender.
+/// The TCP state of a session, by sender.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Connection {
     openings: [Option<Opening>; 2],
@@ -27,11 +27,11 @@ impl Connection {
         self.fins == [true; 2] || self.resets != [false; 2]
     }
 
-    /// Whether `part` begins with the opening of another connection (RFC 9293 §3.6.1): a SYN after the end, or with
-    /// another initial sequence number. A SYN,ACK says so only where the SYN that it answers was not seen.
+    /// Whether `part` starts with the opening of another connection (RFC 9293 §3.6.1): a SYN after the end, or with
+    /// another initial sequence number. A SYN,ACK counts only if the SYN that it answers was not seen.
     ///
-    /// What a part knows of an opening is its first packet, but for a SYN,ACK whose SYN is in it as well: the flow table
-    /// sees to that.
+    /// The flow table guarantees that the opening of a partial flow is its first packet. The exception is a SYN,ACK
+    /// whose SYN is in the same partial flow.
     pub(super) fn is_followed_by(&self, part: &FlowStats) -> bool {
         let openings = part.directions.each_ref().map(|direction| direction.opening);
         let (sender, sequence) = match openings {

@@ -7,7 +7,7 @@ use flowml_common::flow::FlowStats;
 use flowml_common::packet::Sender;
 use serde::{Deserialize, Serialize};
 
-/// What is kept of both directions, by [`Sender`]. The records of one session have the same.
+/// The kept bytes of both directions, by [`Sender`]. All records of a session have the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contents([Option<Kept>; 2]);
 
@@ -17,7 +17,7 @@ struct Kept {
     bytes: Box<[u8]>,
 }
 
-/// Payload is nobody's business: its length is told.
+/// Payload is private: only its length is shown.
 impl fmt::Debug for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.content().fmt(f)
@@ -35,13 +35,13 @@ impl Kept {
 }
 
 impl Contents {
-    /// Those of a session that begins with this part.
+    /// The contents of a session that starts with this partial flow.
     pub(super) fn of(part: PartContents<'_>) -> Self {
         Self(part.map(|content| content.map(Kept::of)))
     }
 
-    /// Joins those of a part that was counted later than `before`, the statistics of the record in the making. Where it
-    /// is known that one followed the other, the result is what one CPU that saw all packets would have kept.
+    /// Adds the contents of a partial flow that was counted later than `before`, the statistics of the open record. If
+    /// one is known to follow the other, the result is what one CPU would have kept for all packets.
     pub(super) fn follow(&mut self, before: Option<&FlowStats>, part: &FlowStats, theirs: PartContents<'_>) {
         let senders = [Sender::Lower, Sender::Upper].into_iter();
         for ((mine, theirs), sender) in self.0.iter_mut().zip(theirs).zip(senders) {
@@ -54,7 +54,7 @@ impl Contents {
         }
     }
 
-    /// What an endpoint sent first; nothing where it sent no payload, or none that was captured.
+    /// The first payload bytes that an endpoint sent. Empty if it sent no payload, or if none was captured.
     #[must_use]
     pub fn sent_by(&self, sender: Sender) -> &[u8] {
         self.0[sender as usize].as_ref().map_or(&[], |kept| &kept.bytes)

@@ -1,4 +1,4 @@
-//! Who opened a session: the one rule for records and host windows, and the evidence that decided.
+//! The initiator of a session: one rule for records and host windows, and the evidence that determined it.
 
 use std::net::IpAddr;
 
@@ -11,22 +11,22 @@ use serde::{Deserialize, Serialize};
 use super::bit;
 use super::services::{is_service, is_service_to};
 
-/// What shows who opened a session, the strongest first.
+/// The evidence for an initiator, the strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Evidence {
-    /// One side alone sent a SYN without ACK: it opened the session.
+    /// Only one side sent a SYN without ACK: it is the initiator.
     Syn,
-    /// One side alone sent a SYN with ACK: it is the responder.
+    /// Only one side sent a SYN with ACK: it is the responder.
     SynAck,
-    /// The ICMP type: who asks opened the session, and who answers is the responder.
+    /// The ICMP type: the sender of requests is the initiator, and the sender of replies is the responder.
     IcmpType,
-    /// Of an ICMP error, the flow that it quotes.
+    /// The flow that an ICMP error quotes.
     IcmpError,
-    /// The session continues one that ended, with packets that open none.
+    /// The session continues an ended one, with packets that do not open a connection.
     Continues,
-    /// One of the two ports is that of a service.
+    /// Only one of the two ports is that of a service.
     ServicePort,
-    /// None of these: who was seen first.
+    /// None of these: the sender of the first packet.
     FirstPacket,
 }
 
@@ -46,42 +46,43 @@ impl Evidence {
     }
 }
 
-/// Who opened a session, as far as is known.
+/// The initiator of a session, by the evidence so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Initiator {
-    /// The end of the key that did.
+    /// The endpoint of the key that is the initiator.
     pub sender: Sender,
-    /// What shows it.
+    /// The evidence.
     pub by: Evidence,
 }
 
-/// By which rule initiators are known.
+/// The rule that determines initiators.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InitiatorRule {
-    /// By the strongest evidence that there is.
+    /// The strongest available evidence.
     #[default]
     Evidence,
-    /// By the first packet of each record, as NFStream does it.
+    /// The first packet of each record, as in NFStream.
     FirstPacket,
 }
 
-/// What is known of the initiator besides what the packets of the record say.
+/// Evidence that is not in the packets of the record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Known {
-    /// Who opened the session that this one continues, or the record before.
+    /// The initiator of the continued session, or of the previous record.
     pub(super) earlier: Option<Sender>,
-    /// Of an ICMP error, which of its ends opened the flow that it quotes.
+    /// For an ICMP error, the endpoint that opened the quoted flow.
     pub(super) quoted: Option<Sender>,
 }
 
 impl Initiator {
-    /// The initiator of a flow of which nothing is known but its packets.
+    /// The initiator of a flow, only from its packets.
     #[must_use]
     pub fn of(key: &FlowKey, stats: &FlowStats) -> Self {
         Self::known(key, stats, Known::default())
     }
 
-    /// The initiator by the strongest evidence. A group of hosts opens nothing, so evidence for one is none.
+    /// The initiator by the strongest evidence. A multicast or broadcast address is never an initiator, so evidence for
+    /// one is ignored.
     pub(super) fn known(key: &FlowKey, stats: &FlowStats, known: Known) -> Self {
         type Rule<'a> = (Evidence, &'a dyn Fn() -> Option<Sender>);
         let rules: [Rule<'_>; 6] = [
@@ -99,7 +100,7 @@ impl Initiator {
         found.unwrap_or_else(|| Self::first(stats))
     }
 
-    /// Who was seen first.
+    /// The sender of the first packet.
     pub(super) const fn first(stats: &FlowStats) -> Self {
         Self { sender: opener(stats), by: Evidence::FirstPacket }
     }
@@ -109,14 +110,14 @@ const fn opener(stats: &FlowStats) -> Sender {
     if stats.opener == Sender::Lower as u8 { Sender::Lower } else { Sender::Upper }
 }
 
-/// Who sent SYN without ACK, and who sent SYN with ACK alone. Of an end that sent both the first counts.
+/// The senders of a SYN without ACK, and the senders of only SYNs with ACK.
 fn syn_senders(stats: &FlowStats) -> ([bool; 2], [bool; 2]) {
     let bare = [0, 1].map(|sender| stats.syn_senders >> sender & 1 == 1);
     let any = stats.directions.each_ref().map(|direction| direction.flags[bit(SYN)] > 0);
     (bare, [any[0] && !bare[0], any[1] && !bare[1]])
 }
 
-/// The one of both that is set, by [`Sender`].
+/// The one sender that is set. `None` if none or both are.
 const fn alone(senders: [bool; 2]) -> Option<Sender> {
     match senders {
         [true, false] => Some(Sender::Lower),
@@ -125,13 +126,13 @@ const fn alone(senders: [bool; 2]) -> Option<Sender> {
     }
 }
 
-/// Who asks, where the key is of ICMP questions and their answers.
+/// The sender of requests, if the messages are ICMP requests and replies.
 fn asking(key: &FlowKey) -> Option<Sender> {
     let ends = [Sender::Lower, Sender::Upper];
     alone(ends.map(|end| key.is_icmp_exchange() && is_icmp_question(key.protocol(), key.endpoint(end).port as u8)))
 }
 
-/// The end that is no service, where the other is one.
+/// The endpoint without a service port, if the other has one.
 fn client(key: &FlowKey) -> Option<Sender> {
     if key.later_fragment() {
         return None;
@@ -140,26 +141,26 @@ fn client(key: &FlowKey) -> Option<Sender> {
     alone([is_service_to(key.protocol(), upper, lower), is_service_to(key.protocol(), lower, upper)])
 }
 
-/// Whether many hosts may have the address, so that none can have sent from it.
+/// Whether it is a multicast or broadcast address, which no host can send from.
 fn is_group(address: Address) -> bool {
     let ip = address.to_ip();
     ip.is_multicast() || matches!(ip, IpAddr::V4(ip) if ip.is_broadcast())
 }
 
-/// Which end of a flow of ICMP errors they inform; `None` of another flow.
+/// The endpoint that ICMP errors inform. `None` for other flows.
 pub(crate) const fn informed(key: &FlowKey, stats: &FlowStats) -> Option<Sender> {
     let sender = opener(stats);
     let is_error = !key.later_fragment() && is_icmp_error(key.protocol(), key.endpoint(sender).port as u8);
     if is_error { Some(sender.opposite()) } else { None }
 }
 
-/// Whether the host that was informed of an error opened the flow that the error quotes, by the quoted packet, which it
-/// sent. Without evidence it did.
+/// Whether the informed host opened the quoted flow, from the quoted packet, which this host sent. True without
+/// evidence.
 pub(super) fn informed_opened(quote: &Quote) -> bool {
     match quote.protocol {
         protocol::TCP => match quote.tcp_flags {
             Some(flags) if flags & SYN != 0 => flags & ACK == 0,
-            // Who resets a connection at once was asked for one.
+            // A reset answers a connection attempt of the other host.
             Some(flags) if flags & RST != 0 => false,
             _ => !serves(quote),
         },
@@ -171,7 +172,7 @@ pub(super) fn informed_opened(quote: &Quote) -> bool {
     }
 }
 
-/// Whether the port from which the quoted packet was sent is that of a service, and the other is not.
+/// Whether only the source port of the quoted packet is that of a service.
 fn serves(quote: &Quote) -> bool {
     is_service(quote.protocol, quote.source) && !is_service(quote.protocol, quote.destination.port)
 }
@@ -183,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_quoted_packet_says_who_opened_the_quoted_flow() {
+    fn the_quoted_packet_determines_the_initiator_of_the_quoted_flow() {
         let (tcp, udp) = (protocol::TCP, protocol::UDP);
         let cases = [
             (tcp, 40_000, 80, Some(SYN), true),

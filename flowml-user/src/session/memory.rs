@@ -1,4 +1,4 @@
-//! Who opened the sessions that ended, for those that continue them.
+//! The initiators of ended sessions, for sessions that continue them.
 
 use std::collections::HashMap;
 
@@ -7,11 +7,11 @@ use flowml_common::flow::FlowKey;
 use flowml_common::packet::Sender;
 use serde::{Deserialize, Serialize};
 
-/// Sessions of a generation. Two of them take at most 16 MiB, whatever comes.
+/// Number of sessions in a generation. Two generations take at most 16 MiB.
 const CAPACITY: usize = 1 << 16;
 
-/// The initiators of at least the last [`CAPACITY`] sessions that are remembered, and of at most twice as many: when a
-/// generation is full, that before it is forgotten.
+/// The initiators of the last sessions: of at least [`CAPACITY`] and at most twice as many. When a generation is full,
+/// the previous one is dropped.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Memory {
     young: HashMap<FlowKey, Sender, RandomState>,
@@ -19,7 +19,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Remembers who opened the session that has ended.
+    /// Stores the initiator of an ended session.
     pub(super) fn keep(&mut self, key: FlowKey, initiator: Sender) {
         if self.young.len() >= CAPACITY {
             self.old = std::mem::take(&mut self.young);
@@ -27,13 +27,13 @@ impl Memory {
         self.young.insert(key, initiator);
     }
 
-    /// Who opened the last session with this key, which is forgotten.
+    /// Removes and returns the initiator of the last session with this key.
     pub(super) fn take(&mut self, key: &FlowKey) -> Option<Sender> {
         let old = self.old.remove(key);
         self.young.remove(key).or(old)
     }
 
-    /// Forgets all.
+    /// Removes all.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_are_remembered_and_not_more_than_two_generations() {
+    fn the_last_sessions_are_kept_in_at_most_two_generations() {
         let key = |n: usize| {
             part_of(&[udp(0, &format!("10.0.{}.{}:1", n >> 8 & 255, n & 255), &format!("10.9.0.{}:2", n >> 16), 0)]).key
         };

@@ -1,4 +1,4 @@
-//! Sessions: the parts of a flow, drained epoch by epoch, joined until the flow ends.
+//! Sessions: the partial flows of a flow, joined over drains until the flow ends.
 
 mod beginning;
 mod connection;
@@ -36,19 +36,19 @@ use memory::Memory;
 pub use saved::Left;
 use timers::Timers;
 
-/// Why a record ends: the numbers of IPFIX's `flowEndReason` (IE 136).
+/// Why a record ended, with the numbers of IPFIX's `flowEndReason` (IE 136).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum EndReason {
-    /// No packet came for the idle timeout.
+    /// There was no packet for the idle timeout.
     IdleTimeout = 1,
-    /// The record was open for the active timeout; the session goes on in a record that continues it.
+    /// The record was open for the active timeout. The session continues in another record.
     ActiveTimeout = 2,
     /// FIN from both sides, RST, or another connection on the same ports.
     EndOfFlow = 3,
     /// The agent stopped.
     ForcedEnd = 4,
-    /// There were too many sessions at once.
+    /// There were too many open sessions.
     LackOfResources = 5,
 }
 
@@ -68,38 +68,38 @@ impl EndReason {
     const ALL: [Self; 5] =
         [Self::IdleTimeout, Self::ActiveTimeout, Self::EndOfFlow, Self::ForcedEnd, Self::LackOfResources];
 
-    /// The one of this name in records.
+    /// The reason with this name in records.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.name() == name)
     }
 }
 
-/// When a session ends, and by which rule its initiator is known.
+/// When sessions and records end, and how the initiator is determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Without a packet for so long, the session is over.
+    /// The idle timeout: a session ends after this time without a packet.
     pub idle: Duration,
-    /// After so long a record is given out, and the session goes on in another.
+    /// The active timeout: a record ends after this time, and the session continues in another.
     pub active: Duration,
-    /// Whether a session ends by what TCP says: FIN from both sides, RST, or a SYN that opens another connection.
+    /// Whether TCP flags end a session: FIN from both sides, RST, or a SYN that opens another connection.
     pub end_by_flags: bool,
-    /// Into at least how many slots the active timeout is divided. A record ends by it where the next slot begins, which
-    /// does not depend on when the flow table is emptied.
+    /// The smallest number of slots in an active timeout. A record that reaches the active timeout ends at the start of
+    /// the next slot, which does not depend on when the flow table is drained.
     pub active_slots: u32,
-    /// Who is said to have opened it.
+    /// The rule for the initiator.
     pub initiator: InitiatorRule,
 }
 
 impl Timeouts {
-    /// Where an entry of the flow table has to end: wherever a session or a record might.
+    /// The boundaries at which an entry of the flow table ends: wherever a session or a record may end.
     #[must_use]
     pub fn boundaries(&self) -> Boundaries {
         Boundaries::new(self.idle.min(Duration::from_nanos(LINGER_NS)), self.active / self.active_slots)
     }
 
-    /// By when a record was over that ended for this reason, given its first and its last packet, all in ms of one clock;
-    /// none where that was up to the agent.
+    /// The latest end of a record that ended for this reason, in ms, from the times of its first and last packet in ms
+    /// of the same clock. `None` if the agent ended it.
     #[must_use]
     pub fn over_ms(&self, reason: EndReason, first_ms: f64, last_ms: f64) -> Option<f64> {
         let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
@@ -124,95 +124,95 @@ impl Default for Timeouts {
     }
 }
 
-/// Quiet time after FIN or RST before the session ends, ns: late acknowledgements and retransmitted FINs belong to it
-/// and are no flow of their own.
+/// Time without packets after FIN or RST before the session ends, in ns. Late acknowledgements and retransmitted FINs
+/// therefore belong to the session and are not a flow of their own.
 const LINGER_NS: u64 = 2_000_000_000;
 
-/// Sessions that are kept at once unless told otherwise ([`bytes_of_one`]).
+/// The default number of open sessions ([`bytes_of_one`]).
 pub const DEFAULT_CAPACITY: usize = 1 << 20;
 
-/// What the index and the timers take of a session at most, bytes: hash tables and vectors are at least half full.
+/// The largest size of index and timers for one session, in bytes. Hash tables and vectors are at least half full.
 const INDEX: usize = 3 * size_of::<(FlowKey, u32)>() + 4 * size_of::<u32>();
 
-/// Memory of a session, bytes, where so much payload of a flow is kept: about a KiB, and the payload of both directions.
+/// Memory of one session, in bytes: about 1 KiB, and the kept payload of both directions.
 #[must_use]
 pub fn bytes_of_one(payload: Option<PayloadLimit>) -> usize {
     let contents = payload.map_or(0, |limit| size_of::<Contents>() + 2 * limit.bytes() as usize);
     size_of::<Option<Session>>() + INDEX + contents
 }
 
-/// When there are too many sessions, so many places are looked at for one of a single packet.
+/// Number of slots that are searched for a session of one packet if there are too many sessions.
 const LOOKS: usize = 64;
 
-/// A record's worth of a session, complete.
+/// A complete record, and its session's state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
-    /// Which flow.
+    /// The key of the flow.
     pub key: FlowKey,
-    /// What was counted.
+    /// The statistics.
     pub stats: FlowStats,
-    /// The first payload bytes of the session, where they are kept.
+    /// The first payload bytes of the session, if they are kept.
     pub contents: Option<Box<Contents>>,
-    /// What the hosts did when the record began; none where the interval in which it began was cut short.
+    /// The activity of the hosts when the record started. `None` if the interval of its start was cut short.
     pub windows: Option<BeginWindows>,
-    /// Who opened the session, by all that is known. A record that continues another keeps its initiator, whoever speaks
-    /// first in it, unless there is stronger evidence in its own packets.
+    /// The initiator of the session by all evidence. A record that continues another keeps its initiator, whoever sends
+    /// first in it, unless its own packets have stronger evidence.
     pub initiator: Initiator,
-    /// Why it is complete.
+    /// Why the record is complete.
     pub reason: EndReason,
     /// Whether an earlier record of the same session ended by the active timeout.
     pub continues: bool,
 }
 
 impl Ended {
-    /// Packets and frame bytes.
+    /// Number of packets and frame bytes.
     #[must_use]
     pub const fn counted(&self) -> Count {
         Count { packets: self.stats.packets(), bytes: self.stats.frame_bytes() }
     }
 
-    /// Whether it is one packet, of no session before.
+    /// Whether it is one packet, of a session without an earlier record.
     #[must_use]
     pub const fn is_slight(&self) -> bool {
         self.stats.packets() == 1 && !self.continues
     }
 }
 
-/// How a part stands in its session, once absorbed.
+/// The state of a session after it absorbed a partial flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// The session begins with this part.
+    /// Whether the session starts with this partial flow.
     pub new: bool,
-    /// Who opened the session, by all that is known so far: what the record says, unless stronger evidence comes later.
+    /// The initiator by the evidence so far. The record has the same, unless later evidence is stronger.
     pub initiator: Sender,
     /// Whether the other side has ever sent a packet.
     pub answered: bool,
-    /// Of ICMP errors, whether they are about packets to who sends them, and not to a host behind it.
+    /// For ICMP errors, whether they are about packets to their sender, and not to a host behind it.
     pub about_sender: bool,
 }
 
-/// Where a part is that was absorbed.
+/// Whether an absorbed partial flow is in a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// In a session.
+    /// It is in a session.
     InSession,
-    /// Nowhere.
+    /// It is in none.
     Not,
 }
 
 impl Standing {
-    /// The addresses of both ends of the session, the initiator's first.
+    /// The addresses of both endpoints, the initiator's first.
     pub(crate) fn addresses(&self, key: &FlowKey) -> [Address; 2] {
         [self.initiator, self.initiator.opposite()].map(|end| key.endpoint(end).address)
     }
 }
 
-/// The record in the making.
+/// The open record of a session.
 #[derive(Serialize, Deserialize)]
 enum Record {
-    /// The session's first.
+    /// The first record of the session.
     First(FlowStats),
-    /// One after an active timeout; it has no statistics until a packet comes.
+    /// A record after an active timeout. It has no statistics until a packet comes.
     Further(Option<FlowStats>),
 }
 
@@ -221,59 +221,59 @@ struct Session {
     key: FlowKey,
     record: Record,
     known: Known,
-    /// Who has ever sent a packet, by sender.
+    /// Whether each sender has ever sent a packet.
     sent: [bool; 2],
     connection: Connection,
     contents: Option<Box<Contents>>,
-    /// Of the record in the making.
+    /// The host windows of the open record.
     windows: Option<BeginWindows>,
     last_ns: u64,
-    /// The tick under which the session stands in the timers.
+    /// The tick of the session in the timers.
     due: u64,
 }
 
-/// All open sessions. Times are ns of the capture's clock.
+/// All open sessions. Times are in ns of the capture's clock.
 pub struct Sessions {
     rules: Rules,
     capacity: usize,
-    /// [`Self::expire`] ends about so many at a time.
+    /// The approximate number of sessions that one [`Self::expire`] ends.
     most_at_once: usize,
     /// Whether a flow of which one packet is known gets a session.
     keeps_slight: bool,
-    /// What there was no room for since it was last asked for.
+    /// Sessions and flows without room since the last [`Self::take_overflow`].
     overflow: Overflow,
-    /// So many places were gone through at the end of the run.
+    /// Number of slots that [`Self::flush`] has processed.
     flushed: usize,
-    /// Where the search for a session of one packet goes on.
+    /// The slot at which the next search for a session of one packet starts.
     hand: usize,
-    /// Where each flow's session is in `slots`.
+    /// The index in `slots` of each flow's session.
     numbers: HashMap<FlowKey, u32, RandomState>,
     slots: Vec<Option<Session>>,
     free: Vec<u32>,
-    /// A packet does not move its session: a session that is not yet over when its tick comes is put under a later
-    /// one, so it is looked at about once in an idle timeout, however many drains there are.
+    /// A packet does not move its session in the timers. A session that has not ended at its tick is put under a later
+    /// tick. So it is checked about once in an idle timeout, however many drains there are.
     timers: Timers,
-    /// Who opened the sessions that silence or lack of room ended.
+    /// The initiators of sessions that ended by the idle timeout or for lack of room.
     silent: Memory,
-    /// Who opened the sessions that TCP ended. They are apart, so that many short connections do not displace the others.
+    /// The initiators of sessions that TCP ended. Separate, so that many short connections do not displace the others.
     closed: Memory,
-    /// The latest time that is known, of a packet or of the clock.
+    /// The latest known time, of a packet or of the clock.
     latest_ns: u64,
-    /// The sessions whose records have begun since windows were last set.
+    /// The sessions whose records have started since host windows were last set.
     begun: Vec<u32>,
     ended: Vec<Ended>,
 }
 
-/// Sessions for which there was no room.
+/// Numbers of sessions and flows for which there was no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overflow {
-    /// Those that ended early so that others could begin.
+    /// Number of sessions that ended early to make room for others.
     pub displaced: u64,
-    /// Flows of one packet that got none ([`Sessions::set_keeps_slight`]).
+    /// Number of flows of one packet that got no session ([`Sessions::set_keeps_slight`]).
     pub passed_by: u64,
 }
 
-/// [`Timeouts`] in the unit of the clock.
+/// The [`Timeouts`] in ns.
 struct Rules {
     idle_ns: u64,
     active_ns: u64,
@@ -283,7 +283,7 @@ struct Rules {
 }
 
 impl Rules {
-    /// When and why the session, or its record, is over unless a packet comes.
+    /// When and why the session or its record ends if no packet comes.
     fn deadline(&self, session: &Session) -> (u64, EndReason) {
         let idle = (session.last_ns.saturating_add(self.idle_ns), EndReason::IdleTimeout);
         let active = session.record.stats().map_or(idle, |stats| {
@@ -295,11 +295,12 @@ impl Rules {
         } else {
             idle
         };
-        // Of two at the same time the one that ends the session counts, and its flags before its silence.
+        // At equal times an end of the session comes before an end of the record, and flags come before the idle
+        // timeout.
         [end, idle, active].into_iter().min_by_key(|(at_ns, _)| *at_ns).unwrap_or(idle)
     }
 
-    /// Whether `part` cannot belong to the record in the making, and why.
+    /// The reason why `part` cannot belong to the open record. `None` if it can.
     fn ends_before(&self, session: &Session, part: &FlowStats) -> Option<EndReason> {
         let (deadline_ns, reason) = self.deadline(session);
         if deadline_ns <= part.first_ns() {
@@ -309,7 +310,7 @@ impl Rules {
     }
 }
 
-/// Where a flag stands among the counters.
+/// The index of a flag in the counters.
 const fn bit(flag: u8) -> usize {
     flag.trailing_zeros() as usize
 }
@@ -331,12 +332,12 @@ impl Record {
 }
 
 impl Session {
-    /// Whether one packet is all that is known of it.
+    /// Whether the session consists of one packet.
     fn is_slight(&self) -> bool {
         matches!(&self.record, Record::First(stats) if stats.packets() == 1)
     }
 
-    /// Who opened it, by the record in the making; `None` of a further record without packets.
+    /// The initiator, by the open record. `None` for a further record without packets.
     fn initiator(&self, rule: InitiatorRule) -> Option<Initiator> {
         let stats = self.record.stats()?;
         Some(match rule {
@@ -345,7 +346,7 @@ impl Session {
         })
     }
 
-    /// How the part stands that was absorbed last.
+    /// The state after the absorbed partial flow `part`.
     fn standing(&mut self, part: &FlowStats, rule: InitiatorRule, new: bool) -> Standing {
         for (sent, direction) in self.sent.iter_mut().zip(&part.directions) {
             *sent |= direction.packets > 0;
@@ -356,7 +357,7 @@ impl Session {
 }
 
 impl Sessions {
-    /// No sessions.
+    /// An empty set of sessions.
     #[must_use]
     pub fn new(timeouts: Timeouts) -> Self {
         let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
@@ -386,53 +387,55 @@ impl Sessions {
         }
     }
 
-    /// Keeps at most `capacity` sessions at once (at least one): those of one packet give way to new ones, the oldest first,
-    /// and where there are hardly any, those nearest to their end.
+    /// Keeps at most `capacity` open sessions (at least one). When there is no room, a session of one packet ends, the
+    /// oldest first. If there are hardly any, the session that is closest to its end does.
     #[must_use]
     pub fn with_capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity.clamp(1, u32::MAX as usize);
         self
     }
 
-    /// Ends about so many sessions at a time, so that what is made of them takes a bounded amount of memory.
+    /// Ends about this number of sessions at a time, so that their records take a bounded amount of memory.
     #[must_use]
     pub fn with_most_at_once(mut self, sessions: usize) -> Self {
         self.most_at_once = sessions.max(1);
         self
     }
 
-    /// Whether a flow of which one packet is known gets a session from now on. What becomes of the others is up to who observes
-    /// them ([`Kept::Not`]): they are in no record of here.
+    /// Sets whether a flow of which one packet is known gets a session. If it gets none, it is in no record, and the
+    /// observer receives it with [`Kept::Not`].
     pub const fn set_keeps_slight(&mut self, keeps: bool) {
         self.keeps_slight = keeps;
     }
 
-    /// What there was no room for since the last call.
+    /// Returns and resets the numbers of sessions and flows without room.
     pub fn take_overflow(&mut self) -> Overflow {
         std::mem::take(&mut self.overflow)
     }
 
-    /// Takes those that have ended since the last call of [`Self::expire`], of one packet and of no session before.
+    /// Removes and returns the records that ended since the last [`Self::expire`] and consist of one packet, of a
+    /// session without an earlier record.
     pub fn take_slight(&mut self) -> impl Iterator<Item = Ended> {
         self.ended.extract_if(.., |ended| ended.is_slight())
     }
 
-    /// How many sessions are open.
+    /// Number of open sessions.
     #[must_use]
     pub fn len(&self) -> usize {
         self.numbers.len()
     }
 
-    /// Whether none is open.
+    /// Whether no session is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.numbers.is_empty()
     }
 
-    /// Absorbs all parts of one drain, whatever CPUs they come from, and shows each as it then stands to `observe`.
+    /// Absorbs all partial flows of one drain, from all CPUs. `observe` receives each of them with the state of its
+    /// session.
     ///
-    /// They are taken in the order of their first packets: where the parts of a flow do not overlap, its statistics are
-    /// those that one CPU would have counted.
+    /// They are absorbed in the order of their first packets. If the partial flows of a flow do not overlap, its
+    /// statistics are those that one CPU would have counted.
     pub fn absorb_drain<'a>(
         &mut self,
         flows: impl IntoIterator<Item = Counted<'a>>,
@@ -441,14 +444,15 @@ impl Sessions {
         self.absorb_or_pass_by(flows, |part, standing, _| observe(part, standing));
     }
 
-    /// The same, and says which parts are in a session.
+    /// As [`Self::absorb_drain`]. `observe` also receives whether the partial flow is in a session.
     pub fn absorb_or_pass_by<'a>(
         &mut self,
         flows: impl IntoIterator<Item = Counted<'a>>,
         mut observe: impl FnMut(&Part, Standing, Kept),
     ) {
         let mut flows: Vec<_> = flows.into_iter().map(|flow| (flow.first_ns(), flow)).collect();
-        // Those of one time by their keys: the order must not come from the secret of the hash. Of a flow, as they came.
+        // At equal times the order is that of the keys, so that it does not depend on the secret of the hash. Within a
+        // flow it is the order of the entries.
         flows.sort_by_key(|(first_ns, flow)| (*first_ns, *flow.key, flow.birth()));
         for (_, flow) in flows {
             let part = flow.part();
@@ -457,7 +461,7 @@ impl Sessions {
         }
     }
 
-    /// Absorbs one part, of which no payload was kept.
+    /// Absorbs a partial flow without kept payload.
     pub fn absorb(&mut self, key: &FlowKey, part: &FlowStats) -> Standing {
         self.absorb_part(key, part, None, None).0
     }
@@ -470,7 +474,7 @@ impl Sessions {
         quote: Option<Quote>,
     ) -> (Standing, Kept) {
         self.latest_ns = self.latest_ns.max(part.last_ns);
-        // After the active timeout the session may be over as well.
+        // After the active timeout the session may have ended too.
         while let Some(&number) = self.numbers.get(key)
             && let Some(reason) = self.slot(number).and_then(|session| self.rules.ends_before(session, part))
         {
@@ -493,8 +497,8 @@ impl Sessions {
         (Standing { about_sender, ..standing }, kept)
     }
 
-    /// Gives the records that have begun since the last call what their hosts did meanwhile: `of` says it of what was counted
-    /// so far. It is called at the end of each interval, before [`Self::expire`].
+    /// Sets the host windows of the records that have started since the last call. `of` returns the windows for the
+    /// counts so far. Must be called at the end of each interval, before [`Self::expire`].
     pub fn set_windows(&mut self, of: impl Fn(&Part, Standing) -> BeginWindows) {
         for number in self.begun.drain(..) {
             if let Some(session) = &mut self.slots[number as usize] {
@@ -504,8 +508,8 @@ impl Sessions {
         self.ended.iter_mut().for_each(|ended| ended.set_windows(&of));
     }
 
-    /// Ends what is over at `now_ns`: the records that are complete since the last call. With
-    /// [`Self::with_most_at_once`] there may be more, until none comes.
+    /// Ends the sessions and records that are over at `now_ns`, and returns the records that are complete since the
+    /// last call. With [`Self::with_most_at_once`] there may be more: call it until it returns none.
     #[must_use]
     pub fn expire(&mut self, now_ns: u64) -> Vec<Ended> {
         self.latest_ns = self.latest_ns.max(now_ns);
@@ -519,17 +523,17 @@ impl Sessions {
         std::mem::take(&mut self.ended)
     }
 
-    /// Before when [`expire`](Self::expire) would find nothing, ns.
+    /// The time before which [`expire`](Self::expire) would find nothing, in ns.
     #[must_use]
     pub fn next_due_ns(&self) -> Option<u64> {
         self.timers.earliest_ns()
     }
 
-    /// Ends all sessions, because the agent stops; those that are over, for their own reason. As with [`Self::expire`], there
-    /// may be more, until none comes.
+    /// Ends all sessions, because the agent stops. Those that are already over get their own reason. As with
+    /// [`Self::expire`], there may be more: call it until it returns none.
     #[must_use]
     pub fn flush(&mut self) -> Vec<Ended> {
-        // Of all sessions none is looked up any more.
+        // No session is looked up any more.
         self.numbers.clear();
         while self.flushed < self.slots.len() && self.ended.len() < self.most_at_once {
             let number = self.flushed as u32;
@@ -573,7 +577,8 @@ impl Sessions {
         session.record.absorb(part);
         session.connection.absorb(part);
         session.last_ns = session.last_ns.max(part.last_ns);
-        // The end of a connection brings that of the session nearer, and so does the first part of a further record.
+        // The end of a connection makes the end of the session earlier. So does the first partial flow of a further
+        // record.
         let (deadline_ns, _) = self.rules.deadline(session);
         if Timers::tick(deadline_ns) < session.due {
             session.due = self.timers.schedule(number, deadline_ns);
@@ -615,7 +620,7 @@ impl Sessions {
         standing
     }
 
-    /// How a flow of one packet stands that gets no session. What is known of sessions before it is not asked for.
+    /// The state of a flow of one packet that gets no session. Earlier sessions with this key are not considered.
     fn pass_by(&mut self, key: &FlowKey, part: &FlowStats, quoted: Option<Sender>) -> Standing {
         self.overflow.passed_by += 1;
         let initiator = match self.rules.initiator {
@@ -626,16 +631,16 @@ impl Sessions {
         Standing { new: true, initiator: initiator.sender, answered, about_sender: false }
     }
 
-    /// Who opened the session that one beginning with `part` continues: none where a SYN opens another.
+    /// The initiator of the session that a session starting with `part` continues. `None` if a SYN opens a connection.
     fn earlier(&mut self, key: &FlowKey, part: &FlowStats) -> Option<Sender> {
-        // An opening is the first packet of its part, however the packets behind it are divided into parts.
+        // An opening is the first packet of its partial flow, however later packets are divided into partial flows.
         let opens = part.directions.iter().any(|direction| matches!(direction.opening, Some(Opening::Syn(_))));
         let (silent, closed) = (self.silent.take(key), self.closed.take(key));
         silent.or(closed).filter(|_| !opens)
     }
 
-    /// Which end of an ICMP error opened the flow that it quotes: as that session says where it is open, else by what is
-    /// quoted. Without a quote it is the informed host, which has sent the packet that the error is about.
+    /// The endpoint of an ICMP error that opened the quoted flow: from its session if it is open, else from the quote.
+    /// Without a quote it is the informed host, which sent the packet that caused the error.
     fn quoted(&self, key: &FlowKey, informed: Sender, quote: Option<Quote>) -> Sender {
         let Some(quote) = quote else { return informed };
         let (flow, informed_there) = quote.flow(key, informed);
@@ -659,8 +664,8 @@ impl Sessions {
         }
     }
 
-    /// A session of one packet, if one is near. The search goes round over all places, and places are filled in that order: so
-    /// it finds the oldest, as long as there are many.
+    /// A session of one packet, if one is close. The search goes round all slots, and slots are filled in this order.
+    /// So it finds the oldest such session, as long as there are many.
     fn find_slight(&mut self) -> Option<u32> {
         for _ in 0..LOOKS.min(self.slots.len()) {
             let number = self.hand % self.slots.len();
@@ -679,13 +684,13 @@ impl Sessions {
             if Timers::tick(self.rules.deadline(session).0) <= tick {
                 return Some(number);
             }
-            // Packets came since it was put there.
+            // Packets have come since it was scheduled.
             self.reschedule(number);
         }
         None
     }
 
-    /// Ends the session if its time has come, and else sees when to look again.
+    /// Ends the session if its time has come. Otherwise schedules its next check.
     fn look_at(&mut self, number: u32, tick: u64, now_ns: u64) {
         let Some(session) = self.slot(number) else { return };
         if session.due != tick {
@@ -705,7 +710,7 @@ impl Sessions {
         }
     }
 
-    /// Gives out the record in the making, if anything was counted. Only after an active timeout the session goes on.
+    /// Ends the open record and returns it if it has packets. The session continues only after an active timeout.
     fn end(&mut self, number: u32, reason: EndReason) {
         let Some(session) = &mut self.slots[number as usize] else { return };
         let initiator = session.initiator(self.rules.initiator);

@@ -1,4 +1,4 @@
-//! Open sessions as one run leaves them to the next: written and read one by one, so that no second copy of all is in memory.
+//! Saving the open sessions for the next run, one by one, so that there is no second copy of all of them in memory.
 
 use std::io::{Read, Write};
 
@@ -8,22 +8,22 @@ use serde::{Deserialize, Serialize};
 use super::{EndReason, Ended, Memory, Session, Sessions, Timers};
 use crate::process::state::{Reader, StateError, Writer};
 
-/// What is known of all sessions, but for the sessions: where the search for small ones goes on, places that are free, timers, who
-/// opened sessions before (those that fell silent, and those that were closed), the latest time, and those whose record has begun
-/// since the last interval.
+/// The state beside the sessions: the slot at which the next search for a session of one packet starts, free slots,
+/// timers, initiators of ended sessions (those that were silent, and those that TCP ended), the latest time, and the
+/// sessions whose records have started in this interval.
 type Around = (usize, Vec<u32>, Timers, [Memory; 2], u64, Vec<u32>);
 
-/// Sessions that one run leaves to the next.
+/// The sessions that one run leaves to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
-    /// How many.
+    /// Number of sessions.
     pub sessions: u64,
-    /// What was counted of them that is in no record.
+    /// Their packets and bytes that are in no record yet.
     pub counted: Count,
 }
 
 impl Session {
-    /// What is in the record in the making.
+    /// Packets and bytes in the open record.
     fn counted(&self) -> Count {
         let stats = self.record.stats();
         stats.map_or_else(Count::default, |stats| Count { packets: stats.packets(), bytes: stats.frame_bytes() })
@@ -31,9 +31,10 @@ impl Session {
 }
 
 impl Sessions {
-    /// Writes all that are open, those of several packets first, as long as `has_time` says so of a place among them and of the
-    /// packets in the record. Those for which there is none end, and [`flush`](Self::flush) or [`take_ended`](Self::take_ended)
-    /// gives them out. Where all were written, the run goes on as if nothing had been.
+    /// Writes all open sessions, those of several packets first. `has_time` receives the position of a session and the
+    /// packets in its open record, and returns whether there is time for it. A session without time ends:
+    /// [`flush`](Self::flush) or [`take_ended`](Self::take_ended) returns its record. If all sessions were written, all
+    /// stay open, and this run can continue as before.
     ///
     /// # Errors
     /// If the system refuses.
@@ -65,12 +66,12 @@ impl Sessions {
         Ok(left)
     }
 
-    /// Those that have ended, and were not given out.
+    /// Removes and returns the ended records that were not returned yet.
     pub fn take_ended(&mut self) -> Vec<Ended> {
         std::mem::take(&mut self.ended)
     }
 
-    /// Goes on with those that another run has left. There must be none yet.
+    /// Continues with the sessions that another run has left. There must be no sessions yet.
     ///
     /// # Errors
     /// If they cannot be read, contradict each other, or are too many.
@@ -111,7 +112,7 @@ impl Sessions {
         Ok(found)
     }
 
-    /// All that are open.
+    /// All open sessions.
     #[cfg(test)]
     pub(crate) fn all(&self) -> impl Iterator<Item: Serialize> {
         self.slots.iter().flatten()
