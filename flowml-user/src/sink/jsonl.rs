@@ -1,4 +1,4 @@
-//! JSON lines: one object a row, its kind in `type`.
+//! Writes JSON lines: one object per row, with its kind in `type`.
 
 use flowml_common::handover::Account;
 use flowml_common::packet::Skipped;
@@ -17,7 +17,7 @@ use crate::model::{Reason, Verdict};
 use crate::record::{Clock, Value};
 use crate::session::Left;
 
-/// Hands what writes a row to `row`, row by row; an anomaly follows the flow or host window that it is of.
+/// Calls `row` for each row with a function that writes it. An anomaly follows its flow or host window.
 pub(super) fn write(batch: &Batch, mut row: impl FnMut(&dyn Fn(&mut Vec<u8>))) {
     match batch {
         Batch::Flows(rows) => rows.iter().for_each(|(flow, verdict)| {
@@ -51,22 +51,22 @@ fn write_host(line: &mut Vec<u8>, window: &HostWindow, clock: Clock, verdict: Op
     write_row(line, "host", host_cells(window, clock, verdict), None);
 }
 
-/// Appends the anomaly that a flow is.
+/// Appends the anomaly of a flow.
 fn write_flow_anomaly(line: &mut Vec<u8>, row: &FlowRow, verdict: &Verdict) {
     write_row(line, "anomaly", flow_anomaly_cells(row, verdict), Some(&verdict.reasons));
 }
 
-/// Appends the anomaly that a host window is.
+/// Appends the anomaly of a host window.
 fn write_host_anomaly(line: &mut Vec<u8>, window: &HostWindow, clock: Clock, verdict: &Verdict) {
     write_row(line, "anomaly", host_anomaly_cells(window, clock, verdict), Some(&verdict.reasons));
 }
 
-/// Appends what became of an incident.
+/// Appends an event of an incident.
 fn write_incident(line: &mut Vec<u8>, state: State, incident: &Incident, clock: Clock) {
     write_row(line, "incident", incident_cells(state, incident, clock), Some(&incident.reasons));
 }
 
-/// One object. It is written member by member: a tree of values for each row would cost more than the row itself.
+/// Appends one object, member by member. Building a tree of values first would cost more than the row itself.
 fn write_row(
     line: &mut Vec<u8>,
     kind: &'static str,
@@ -89,7 +89,7 @@ fn write_row(
     line.extend_from_slice(b"}\n");
 }
 
-/// Opens an object with these members. The names are those of columns: nothing in them must be escaped.
+/// Opens an object with these members. The names are those of columns, which need no escaping.
 fn write_members(line: &mut Vec<u8>, members: impl Iterator<Item = (&'static str, Cell)>) {
     let mut separator = b'{';
     members.for_each(|(name, cell)| {
@@ -101,7 +101,7 @@ fn write_members(line: &mut Vec<u8>, members: impl Iterator<Item = (&'static str
     });
 }
 
-/// The last row of a run.
+/// The summary, the last row of a run.
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "summary")]
 struct SummaryRow<'a> {
@@ -143,7 +143,7 @@ struct SummaryRow<'a> {
     duration_s: f64,
 }
 
-/// What earlier agents took from a table that outlives them.
+/// What earlier agents read from a pinned table.
 #[derive(Serialize)]
 struct EarlierRow<'a> {
     packets_received: u64,
@@ -156,7 +156,7 @@ struct EarlierRow<'a> {
     bytes_unreported: u64,
 }
 
-/// Sessions that one run leaves to the next, and what is in no record of them.
+/// Sessions that one run leaves to the next, and the packets in them that have no record.
 #[derive(Serialize)]
 struct LeftRow {
     sessions: u64,
@@ -176,7 +176,7 @@ struct InterfaceRow<'a> {
     xdp_mode: &'a str,
 }
 
-/// An object of values of the same kind.
+/// An object whose members have values of one kind.
 struct Named<'a, T>(Vec<(&'a str, T)>);
 
 impl<T: Serialize> Serialize for Named<'_, T> {

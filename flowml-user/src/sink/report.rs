@@ -1,4 +1,4 @@
-//! What the sinks are told besides records: what happened in an interval, and in the whole run.
+//! The reports of an interval and of the whole run that the sinks receive besides records.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ use crate::model::{ClusterSummary, Status};
 use crate::record::Clock;
 use crate::session::Left;
 
-/// An interface that is metered, or a capture.
+/// A metered interface, or a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceReport {
     /// Its name.
     pub name: String,
-    /// How its packets come in: `native`, `generic`, `tc`, or `file`.
+    /// The attach mode: `native`, `generic`, `tc`, or `file` for a capture.
     pub xdp_mode: &'static str,
 }
 
 impl InterfaceReport {
-    /// All of them, for people.
+    /// All interfaces in words.
     #[must_use]
     pub fn list(all: &[Self]) -> String {
         let each: Vec<String> = all.iter().map(|it| format!("{} ({})", it.name, it.xdp_mode)).collect();
@@ -31,56 +31,56 @@ impl InterfaceReport {
     }
 }
 
-/// How a learner stands.
+/// The state of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LearnerReport {
-    /// What it learns from: `flows` or `hosts`.
+    /// The kind of its rows: `flows` or `hosts`.
     pub of: &'static str,
-    /// How far it is.
+    /// Its status.
     pub status: Status,
-    /// How far the one beside it is, which is to take over, if there is one.
+    /// The status of its candidate model, if there is one.
     pub beside: Option<Status>,
-    /// Its clusters, the largest first.
+    /// Its clusters, largest first.
     pub clusters: Vec<ClusterSummary>,
 }
 
-/// What happened from one drain to the next.
+/// The period from one drain to the next.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IntervalReport {
     /// Unix time of the drain, ms.
     pub end_ms: u64,
-    /// For the times of its incidents.
+    /// The clock of the incidents' times.
     pub clock: Clock,
-    /// Time since the drain before.
+    /// Time since the previous drain.
     pub elapsed: Duration,
-    /// What is metered.
+    /// The metered interfaces.
     pub interfaces: Vec<InterfaceReport>,
-    /// All that was received.
+    /// Packets and bytes received.
     pub received: Count,
-    /// What is in no flow, by reason.
+    /// Packets and bytes skipped, by reason.
     pub skipped: [Count; Skipped::COUNT],
-    /// Sessions that are open now.
+    /// Number of open sessions.
     pub flows_open: u64,
-    /// Sessions that were opened.
+    /// Number of new sessions.
     pub flows_new: u64,
-    /// The fullest CPU's part of its flow table in use before the drain, 0–1.
+    /// The fill level of the fullest CPU's flow table before the drain, 0–1.
     pub occupancy: f64,
-    /// How long each drain took, where that is measured.
+    /// The duration of each drain, if it is measured.
     pub drains: Vec<Duration>,
-    /// By how much the drain at its end was late.
+    /// The lateness of the last drain.
     pub late: Duration,
-    /// How much is left out for overload at its end.
+    /// The level of overload at the end.
     pub level: Level,
-    /// What was left out.
+    /// Counts of what was left out.
     pub shedding: Shedding,
-    /// The learners; none where nothing is scored.
+    /// The models; empty without scoring.
     pub learners: Vec<LearnerReport>,
-    /// The incidents that are open, the oldest first.
+    /// The open incidents, oldest first.
     pub incidents: Vec<Incident>,
 }
 
 impl IntervalReport {
-    /// Both intervals as one.
+    /// The merged report of both intervals.
     #[must_use]
     pub(super) fn followed_by(self, later: Self) -> Self {
         let add = |mut one: Count, other: Count| {
@@ -104,7 +104,7 @@ impl IntervalReport {
         }
     }
 
-    /// How it stands right after the interval, when nothing more has come. Its incidents are over if the run is.
+    /// The state right after the interval, without new traffic. It has no open incidents.
     #[must_use]
     pub(super) fn afterwards(&self) -> Self {
         Self {
@@ -122,45 +122,47 @@ impl IntervalReport {
     }
 }
 
-/// What happened from the first packet to the last drain.
+/// The totals of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
-    /// What was metered.
+    /// The interfaces that were metered.
     pub interfaces: Vec<InterfaceReport>,
-    /// How long.
+    /// The duration of the run.
     pub duration: Duration,
-    /// All that was received.
+    /// Packets and bytes received.
     pub received: Count,
-    /// What is in flows.
+    /// Packets and bytes in flows.
     pub in_flows: Count,
-    /// What is in no flow, by reason.
+    /// Packets and bytes skipped, by reason.
     pub skipped: [Count; Skipped::COUNT],
-    /// Of what found the table full, how much was of which protocol.
+    /// Packets and bytes that found the table full, by protocol.
     pub overflow: [Count; OVERFLOW_PROTOCOLS.len()],
-    /// Packets at which a session might have ended, but which stayed with those before for want of room in the flow table.
+    /// Packets at which a session might have ended, but which were added to the earlier ones because the flow table had
+    /// no room.
     pub boundaries_lost: u64,
-    /// How often the kernel's table was emptied.
+    /// Number of drains.
     pub drains: u64,
-    /// Host windows that were given up because there were too many at once.
+    /// Host windows that were dropped because there were too many at once.
     pub hosts_left_out: u64,
-    /// Incidents that have begun.
+    /// Number of incidents that were opened.
     pub incidents: u64,
-    /// Anomalous host windows that are in no incident because too many were open.
+    /// Anomalous host windows in no incident, because too many incidents were open.
     pub incidents_left_out: u64,
-    /// What was left out for overload.
+    /// Counts of what was left out under overload.
     pub shedding: Shedding,
-    /// Where the table outlives agents, what those before this one took from it.
+    /// What earlier agents read from a pinned table.
     pub earlier: Option<Account>,
-    /// What an earlier run had left open, and this one went on with.
+    /// Sessions that an earlier run left open, and this one continued.
     pub taken_over: Left,
-    /// What this one has left open for the next.
+    /// Sessions that this run left open for the next.
     pub left_open: Left,
-    /// Of what is in flows, what is in no record that was made, lost or left out: nothing, or the agent is wrong.
+    /// Packets and bytes in flows that no record has, and that were not counted as lost or left out. Other than zero
+    /// means an error in the agent.
     pub unaccounted: Count,
 }
 
 impl Totals {
-    /// All that was skipped.
+    /// All skipped packets and bytes.
     #[must_use]
     pub fn skipped_in_all(&self) -> Count {
         self.skipped.iter().fold(Count::default(), |mut sum, count| {
@@ -169,7 +171,7 @@ impl Totals {
         })
     }
 
-    /// Whether the conservation law holds: received = in flows + skipped, and what is in flows is in records.
+    /// Whether packet accounting is consistent: received = in flows + skipped, and everything in flows is in records.
     #[must_use]
     pub fn is_conserved(&self) -> bool {
         let mut accounted = self.skipped_in_all();
@@ -177,7 +179,7 @@ impl Totals {
         accounted == self.received && self.unaccounted == Count::default()
     }
 
-    /// The mode of all interfaces, `mixed` where they differ.
+    /// The attach mode of all interfaces, `mixed` if they differ.
     #[must_use]
     pub fn xdp_mode(&self) -> &'static str {
         let mut modes = self.interfaces.iter().map(|interface| interface.xdp_mode);
@@ -186,46 +188,46 @@ impl Totals {
     }
 }
 
-/// What became of the records for a collector.
+/// The account of a collector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct CollectorReport {
-    /// Which one.
+    /// The collector.
     pub(super) destination: String,
-    /// Records that were sent.
+    /// Records sent.
     #[serde(rename = "records_sent")]
     pub(super) sent: u64,
-    /// Records that were not, or that it is known to have refused.
+    /// Records not sent, or known to be refused.
     #[serde(rename = "records_lost")]
     pub(super) lost: u64,
 }
 
-/// What an output that is no collector did not get.
+/// The lost rows of an output that is not a collector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct OutputLoss {
-    /// Which one.
+    /// The output.
     pub(super) destination: String,
-    /// Rows that are not there.
+    /// Number of lost rows.
     pub(super) rows_lost: u64,
 }
 
-/// What the last row of a run says.
+/// The content of the summary.
 pub(super) struct Summary {
     pub(super) totals: Totals,
     pub(super) rows: Rows,
     pub(super) collectors: Vec<CollectorReport>,
-    /// Of the outputs that lost rows before the summary.
+    /// The outputs that lost rows before the summary.
     pub(super) losses: Vec<OutputLoss>,
 }
 
-/// Rows that were handed to the sinks.
+/// Counts of rows passed to the sinks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rows {
     pub(super) flows: u64,
-    /// Flow rows that continue none before: the sessions.
+    /// Flow rows that do not continue an earlier record: the sessions.
     pub(super) sessions: u64,
     pub(super) hosts: u64,
     pub(super) aggregates: u64,
-    /// Rows of both that have a verdict.
+    /// Flow and host rows with a verdict.
     pub(super) scored: u64,
     pub(super) flow_anomalies: u64,
     pub(super) host_anomalies: u64,

@@ -1,4 +1,4 @@
-//! What a table at an interval and the closing summary look like: text of what there is to show.
+//! Formats the table of an interval and the closing summary as text.
 
 use std::cmp::Reverse;
 
@@ -14,14 +14,14 @@ use super::text::{
 use super::view::{Anomaly, FlowLine, HostLine, OutputLine, View, by_reason, cluster};
 use crate::model::{ClusterSummary, one_line};
 
-/// Anomalies, flows, hosts and clusters that are shown.
+/// Maximum number of anomalies, flows, hosts and clusters shown.
 pub(super) const SHOWN: usize = 8;
 
 impl View {
-    /// The text, of lines at most `width` wide, with the clusters of the learners of `clusters_of`.
+    /// The table as lines of at most `width` columns, with the clusters of the models `clusters_of`.
     pub(super) fn render(&self, clusters_of: &[&str], width: usize, style: Style) -> String {
         let mut lines = vec![self.title(width, style)];
-        // With the end of the run flows end, but nothing has happened since the last interval.
+        // At the end of the run flows end, but there was no interval since the last table.
         if !self.report.elapsed.is_zero() {
             lines.extend(self.state(width, style));
         }
@@ -48,7 +48,7 @@ impl View {
         style.heading(&format!("{title}{rule}"))
     }
 
-    /// Rates, how many flows there are, and how full their table is.
+    /// Rates, number of flows, and fill level of the flow table.
     pub(super) fn rates(&self) -> String {
         let report = &self.report;
         let rates = [
@@ -60,7 +60,7 @@ impl View {
         rates.join(" · ")
     }
 
-    /// Rates, what was skipped, and how far the learners are.
+    /// Rates, skipped packets, and the status of the models.
     fn state(&self, width: usize, style: Style) -> Vec<String> {
         let mut lines = wrap(&self.rates(), width, [0, 2]);
         let skipped = &self.report.skipped;
@@ -140,7 +140,7 @@ impl View {
     }
 }
 
-/// A heading, then a line for each cluster, with as much of what is typical as the line holds.
+/// A heading, and a line for each cluster with as many typical values as fit.
 fn cluster_lines(learner: &LearnerReport, width: usize, style: Style) -> Vec<String> {
     let mut lines = vec![style.heading(&format!("CLUSTERS OF {}", learner.of.to_uppercase()))];
     for ClusterSummary { id, share, typical, .. } in learner.clusters.iter().take(SHOWN) {
@@ -160,16 +160,16 @@ fn cluster_lines(learner: &LearnerReport, width: usize, style: Style) -> Vec<Str
     lines
 }
 
-/// What the closing summary tells.
+/// The data of the closing summary.
 pub(super) struct SummaryView<'a> {
     pub(super) totals: &'a Totals,
     pub(super) rows: &'a Rows,
-    /// Where rows went, how many, and how many were lost.
+    /// The outputs with their rows and lost rows.
     pub(super) outputs: Vec<OutputLine>,
 }
 
 impl SummaryView<'_> {
-    /// The text, of lines at most `width` wide.
+    /// The summary as lines of at most `width` columns.
     pub(super) fn render(&self, width: usize, style: Style) -> String {
         let (totals, rows) = (self.totals, self.rows);
         let title = format!(
@@ -247,7 +247,8 @@ impl OutputLine {
     }
 }
 
-/// `2 anomalies (1 of flows, 1 of hosts), 1 incident`; where no row has a verdict, that no anomaly was found would say nothing.
+/// `2 anomalies (1 of flows, 1 of hosts), 1 incident`. Without any verdict the number of anomalies would mean nothing,
+/// and is left out.
 fn judged(rows: &Rows, incidents: u64) -> String {
     let anomalies = match rows.anomalies() {
         _ if rows.scored == 0 => return "none of them scored".to_owned(),
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_look_as_agreed() {
+    fn tables_match_their_golden_files() {
         for width in [80, 120] {
             golden::assert_is(&format!("src/sink/golden/busy_{width}.txt"), &render(&busy(), width, false));
             golden::assert_is(&format!("src/sink/golden/idle_{width}.txt"), &render(&idle(), width, false));
