@@ -1,4 +1,4 @@
-//! What a command may reach and do: the files and ports that its arguments name, and the system calls of its work.
+//! Restricts a command to the files and ports that its arguments name, and to the system calls that it needs.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,21 +7,22 @@ use super::learners::is_file;
 use crate::cli::{Command, Run, SandboxArguments};
 use crate::process::sandbox::{self, Confined, Reach};
 
-/// Confines a command that reads files to those that it was given, before its first thread begins. What the kernel lacks for
-/// that is not reported with each reading: `flowml doctor` says it.
+/// Restricts a command that reads files to the files it was given, before its first thread starts. Missing kernel
+/// support is not reported here: `flowml doctor` reports it.
 pub fn confine_reader(command: &Command) {
     let Some((arguments, reach)) = reach_of_reader(command) else { return };
     if arguments.is_on() {
         sandbox::confine(&reach);
     }
-    // Libraries may be loaded to find a collector: `read` filters its calls when its outputs are open.
+    // Libraries may be loaded to resolve a collector's name, so `read` filters its calls after its outputs are open.
     if !matches!(command, Command::Read(_)) {
         filter_calls(arguments);
     }
 }
 
-/// Confines this thread, and those that it starts from now on, to the files and ports of a run that may also save to `saves`.
-/// There must be no other thread. Returns what is in reach where nothing else is, and what the kernel lacks, in words.
+/// Restricts this thread, and those that it starts later, to the files and ports of a run that may also save to
+/// `saves`. There must be no other thread. Returns what the sandbox allows if it is enforced, and a description of
+/// missing kernel support.
 pub(super) fn confine(run: &Run, saves: Option<&Path>) -> (Option<Reach>, Option<String>) {
     if !run.sandbox.is_on() {
         return (None, None);
@@ -31,7 +32,8 @@ pub(super) fn confine(run: &Run, saves: Option<&Path>) -> (Option<Reach>, Option
     (enforced.then_some(reach), missing)
 }
 
-/// Filters the system calls of all threads: what loads programs and libraries is over. Returns why that cannot be, in words.
+/// Filters the system calls of all threads. Programs and libraries must be loaded before. Returns a reason if that is
+/// not possible.
 pub(super) fn filter_calls(arguments: SandboxArguments) -> Option<String> {
     if arguments.is_on() { sandbox::filter_calls().err() } else { None }
 }
@@ -39,7 +41,7 @@ pub(super) fn filter_calls(arguments: SandboxArguments) -> Option<String> {
 fn reach_of_run(run: &Run, saves: Option<&Path>) -> Reach {
     let mut reach = Reach::system();
     if let Some(file) = &run.config {
-        // SIGHUP reads it again, and editors put another file in its place.
+        // SIGHUP reads it again, and editors replace the file.
         reach.read_beside(file);
     }
     run.model.as_deref().filter(|path| is_file(path)).into_iter().chain(saves).for_each(|path| reach.write(path));
@@ -51,12 +53,12 @@ fn reach_of_run(run: &Run, saves: Option<&Path>) -> Reach {
         reach.write(file);
     }
     if let Some(folder) = &run.pin {
-        // What is pinned is made there, and taken away where an interface has gone or the start fails.
+        // Pins are created there, and removed when an interface disappears or the start fails.
         reach.write_in(folder);
         reach.remove(folder);
     }
     if run.tui {
-        // Its size is asked of it.
+        // The size of the terminal is queried from it.
         reach.write(Path::new("/dev/tty"));
     }
     if env::var_os("NOTIFY_SOCKET").is_some_and(|name| name.as_encoded_bytes().starts_with(b"@")) {
@@ -65,7 +67,7 @@ fn reach_of_run(run: &Run, saves: Option<&Path>) -> Reach {
     reach
 }
 
-/// The files that are named by a command that reads some. Captures become tables in a temporary folder.
+/// The files that a reading command names. Captures become tables in a temporary folder.
 fn reach_of_reader(command: &Command) -> Option<(SandboxArguments, Reach)> {
     let mut reach = Reach::system();
     reach.write_temporary();
@@ -113,7 +115,7 @@ fn reach_of_reader(command: &Command) -> Option<(SandboxArguments, Reach)> {
     Some((arguments, reach))
 }
 
-/// Names files that are read, and those that are written; `-` is none.
+/// Adds files to read and files to write, except `-`.
 fn name<'a>(
     reach: &mut Reach,
     read: impl IntoIterator<Item = &'a PathBuf>,

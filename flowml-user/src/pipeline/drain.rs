@@ -1,7 +1,7 @@
-//! The first stage of a live run, on a thread of its own: it empties the flow table, and never waits for another stage.
+//! The first stage of a live run, on its own thread: it drains the flow table, and never waits for another stage.
 //!
-//! What it copies goes into a backlog that is bounded in bytes. Where there is no room the epoch goes on, up to the longest
-//! that it may last: the table fills, and packets of further flows are counted as `table_full`.
+//! The drained epochs go into a backlog with limited memory. If the backlog is full, the epoch continues, up to a
+//! maximum length. The table then fills, and packets of further flows are counted as `table_full`.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -18,40 +18,40 @@ use crate::capture::copied::Copied;
 use crate::capture::kernel::FlowTable;
 use crate::process::queue::Queue;
 
-/// How often the agent looks how full the table is: a look at shared memory. At half a million new flows a second on
-/// one CPU the default table takes 30 ms from half full to full.
+/// Interval between checks of the table's fill level, which read shared memory. With half a million new flows per
+/// second on one CPU, the default table takes 30 ms from half full to full.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The longest epoch, however long an interval is, and whether there is room for what it counted or not: the kernel counts
-/// packets of an epoch in 32 bits, which would take 429 million packets a second to fill.
+/// Maximum length of an epoch, even with a longer interval or a full backlog. The kernel counts the packets of an epoch
+/// in 32 bits; 429 million packets per second would fill that.
 const LONGEST_EPOCH: Duration = Duration::from_secs(10);
 
-/// Copies that are kept to be filled again.
+/// Number of buffers that are kept for reuse.
 const SPARE: usize = 2;
 
-/// The drain, as seen by others.
+/// The handle of the drain thread.
 pub(super) struct Drain {
     end: Sender<()>,
     thread: JoinHandle<Result<FlowTable>>,
 }
 
-/// What the thread has.
+/// The state of the drain thread.
 struct Draining {
     table: FlowTable,
     every: Duration,
     backlog: Arc<Queue<Message>>,
-    /// Copies that were processed.
+    /// Buffers that were processed.
     returned: Receiver<Copied>,
     spare: Vec<Copied>,
-    /// Whether the backlog had no room at the last attempt.
+    /// Whether the backlog was full at the last attempt.
     held: bool,
 }
 
-/// Where copies go that were processed, so that they are used again.
+/// Returns processed buffers to the drain for reuse.
 pub(super) type Returns = Sender<Copied>;
 
 impl Drain {
-    /// Begins to empty the table into the backlog: at each interval, and before when the table is half full. `over` is
+    /// Starts to drain the table into the backlog: at each interval, and earlier if the table is half full. `over` is
     /// dropped at the end.
     pub(super) fn begin(
         table: FlowTable,
@@ -70,7 +70,7 @@ impl Drain {
         Ok((Self { end, thread: thread.context("cannot start the thread that empties the flow table")? }, returns))
     }
 
-    /// Takes what is still in the table, and ends. Returns the table.
+    /// Drains the table once more and ends the thread. Returns the table.
     pub(super) fn end(self) -> Result<FlowTable> {
         drop(self.end);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -78,7 +78,7 @@ impl Drain {
 }
 
 impl Draining {
-    /// Empties the table until `end` is dropped, and then once more.
+    /// Drains the table until `end` is dropped, and then once more.
     fn work(&mut self, end: &Receiver<()>) -> Result<()> {
         let mut tick = Instant::now() + self.every;
         let mut longest = Instant::now() + LONGEST_EPOCH;
@@ -90,11 +90,11 @@ impl Draining {
                 self.take(late)?;
                 longest = now + LONGEST_EPOCH;
                 if let Some(late) = late {
-                    // Ticks that were missed are not made up for.
+                    // Missed ticks are skipped.
                     tick += self.every * u32::try_from(late.as_nanos() / self.every.as_nanos() + 1).unwrap_or(1);
                 }
             }
-            // Where there is no room, the tick stays due.
+            // If the backlog is full, the tick stays due.
             let next = if tick <= now { now + LOOK } else { tick.min(now + LOOK) };
             let next = next.saturating_duration_since(Instant::now());
             if matches!(end.recv_timeout(next), Err(RecvTimeoutError::Disconnected)) {
@@ -104,7 +104,7 @@ impl Draining {
         self.take(Some(Duration::ZERO))
     }
 
-    /// Whether the backlog has room for what the table has counted. That it has none is reported when it begins.
+    /// Whether the backlog has room for the counts in the table. The start of a period without room is reported.
     fn has_room(&mut self) -> bool {
         let size = self.table.size();
         let pieces = size.payload.map_or(0, |limit| limit.pieces_of_entry() * Piece::BYTES) as usize;
@@ -129,7 +129,8 @@ impl Draining {
         (copied.time_ns, copied.inherited) = (drained.time_ns, drained.inherited);
         copied.head = drained.head_total();
         copied.fill(drained.flows());
-        // Nobody has the copy before this: should this process be killed, the next one takes the epoch, or counts it as taken.
+        // Up to here no other thread has the copy. If this process is killed, the next agent reads the epoch or counts
+        // it as read.
         drained.commit(copied.in_flows);
         copied.drains = self.table.drains();
         let took = begun.elapsed();

@@ -1,4 +1,4 @@
-//! What is learnt from and judged: tables as they are, captures by way of the meter, each with its labels.
+//! Opens inputs for training and evaluation: tables directly, captures by metering them, each with its labels.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -23,7 +23,7 @@ use crate::model::trained::Labelled;
 use crate::session::Timeouts;
 use crate::sink::{Console, Pace, Sinks, Target, Verbosity};
 
-/// The length of an interval of a capture, as live.
+/// The length of an interval for captures, the default of a live run.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Opens inputs.
@@ -31,34 +31,34 @@ pub(super) struct Inputs<'a> {
     arguments: InputArguments,
     truth: Option<Rc<Truth>>,
     step: &'a Step,
-    /// Where captures become tables, until the run ends.
+    /// The folder for tables of metered captures, until the run ends.
     folder: Option<TempDir>,
     metered: usize,
-    /// Who judges captures while they are metered, if anybody.
+    /// The models that score captures while they are metered, if any.
     learners: Option<Learners>,
 }
 
-/// Where the rows of an input are.
+/// The location of an input's rows.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     input: PathBuf,
-    /// The input itself, or the folder of tables that a capture became.
+    /// The input itself, or the folder with the tables of a metered capture.
     rows: PathBuf,
 }
 
 impl<'a> Inputs<'a> {
-    /// Inputs that are opened as the arguments say, with the labels that a file has for them, if one is named.
+    /// Inputs that are opened with these arguments, and with labels from a file if one is named.
     pub(super) fn new(arguments: InputArguments, labels: Option<&Path>, step: &'a Step) -> Result<Self> {
         let truth = labels.map(Truth::open).transpose()?.map(Rc::new);
         Ok(Self { arguments, truth, step, folder: None, metered: 0, learners: None })
     }
 
-    /// The same, but captures are judged while they are metered.
+    /// The same, but captures are scored while they are metered.
     pub(super) fn judged_by(self, learners: Learners) -> Self {
         Self { learners: Some(learners), ..self }
     }
 
-    /// All rows of the inputs: what is learnt from, wherever it comes from, is a [`Labelled`].
+    /// Reads all rows of the inputs, as training and evaluation need them.
     pub(super) fn read(&mut self, paths: &[PathBuf], roles: &Roles) -> Result<Labelled> {
         let tables = self.open(paths)?;
         self.step.show("reading");
@@ -72,7 +72,7 @@ impl<'a> Inputs<'a> {
         Ok(table)
     }
 
-    /// The inputs as tables.
+    /// Opens the inputs as tables.
     pub(super) fn open(&mut self, paths: &[PathBuf]) -> Result<Vec<TableReader>> {
         let places = self.places(paths)?;
         let open = |place: Place| {
@@ -89,7 +89,7 @@ impl<'a> Inputs<'a> {
         places.into_iter().map(open).collect()
     }
 
-    /// Where the rows of the inputs are, in their order; captures are metered for it, each by itself.
+    /// The locations of the inputs' rows, in order. Captures are metered for this, each separately.
     pub(super) fn places(&mut self, paths: &[PathBuf]) -> Result<Vec<Place>> {
         let place = |path: &PathBuf| {
             let rows = if file::is_capture(path) { self.meter(path)? } else { path.clone() };
@@ -98,7 +98,7 @@ impl<'a> Inputs<'a> {
         paths.iter().map(place).collect()
     }
 
-    /// The rows of one type, of those inputs that have some; flows and host windows with their labels.
+    /// The rows of one type, of all inputs that have some. Flows and host windows have their labels.
     pub(super) fn tables(&self, places: &[Place], of: RowType) -> Result<Vec<TableReader>> {
         let mut tables = Vec::new();
         for place in places {
@@ -135,7 +135,7 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// Meters a capture by itself, from its first packet to its last, as a live run would have. Gives the learners back.
+/// Meters a capture separately, from its first packet to its last, as a live run would. Returns the models.
 pub(super) fn meter(
     path: &Path,
     targets: &[Target],
@@ -162,10 +162,10 @@ pub(super) fn meter(
     Ok(learners)
 }
 
-/// Whether an output can be written and is none of the inputs, before anything is done for it.
+/// Checks that an output can be written and is none of the inputs, before any work starts.
 ///
 /// # Errors
-/// If it would overwrite an input, or there is no folder for it.
+/// If it would overwrite an input, or its folder does not exist.
 pub(super) fn check_output(output: &Path, inputs: &[PathBuf]) -> Result<()> {
     if output == Path::new("-") {
         return Ok(());

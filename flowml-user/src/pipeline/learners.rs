@@ -1,4 +1,4 @@
-//! The two learners of the agent, one of flows and one of host windows: where they come from, and their file.
+//! The two models of the agent, one of flows and one of host windows: their origin and their file.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,25 +12,25 @@ use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
 use crate::model::{Below, Learner, ModelError, ModelFile, News, Settings, Snapshot, Status, Succession, fingerprint};
 use crate::sink::LearnerReport;
 
-/// The name of the learner of flows in reports and files.
+/// The name of the model of flows in reports and files.
 const FLOWS: &str = "flows";
 
-/// The name of the learner of host windows.
+/// The name of the model of host windows.
 pub(super) const HOSTS: &str = "hosts";
 
-/// A model that ships with flowml: of the ordinary traffic of the laboratory, as `cargo xtask corpus --models` makes it.
+/// A shipped model: trained on normal traffic of the laboratory, made by `cargo xtask corpus --models`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Builtin {
-    /// Of what comes in and what goes out.
+    /// Of incoming and outgoing traffic.
     Both,
-    /// Of what comes in alone, as XDP sees it.
+    /// Of incoming traffic only, as XDP sees it.
     Ingress,
 }
 
 impl Builtin {
     const ALL: [Self; 2] = [Self::Both, Self::Ingress];
 
-    /// What stands for it where a file may be named.
+    /// The name that can be given instead of a file.
     const fn name(self) -> &'static str {
         match self {
             Self::Both => "builtin",
@@ -45,39 +45,40 @@ impl Builtin {
         }
     }
 
-    /// The one that is meant by what may be a file.
+    /// The shipped model of this name, if it is one.
     #[must_use]
     pub fn named(model: &Path) -> Option<Self> {
         Self::ALL.into_iter().find(|own| model.as_os_str() == own.name())
     }
 }
 
-/// The learners.
+/// The models of flows and of host windows.
 pub struct Learners {
-    /// Of the flows, as they end.
+    /// The model of flows, which are scored when they end.
     pub flows: Succession,
-    /// Of the host windows.
+    /// The model of host windows.
     pub hosts: Succession,
-    /// Where the alarm level follows the number of rows: that of flows, and that of host windows.
+    /// The budgets of flows and of host windows, if the alarm level depends on the number of rows.
     budgets: Option<[Budget; 2]>,
 }
 
-/// Learners as one run leaves them to the next: fingerprints of their columns, and those of flows and of host windows.
+/// Models as one run leaves them to the next: fingerprints of their columns, then the models of flows and of host
+/// windows.
 pub(super) type KeptLearners = ([String; 2], [Succession; 2]);
 
-/// Where learners begin.
+/// The origin of models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin<'a> {
-    /// With nothing: a warm-up comes first.
+    /// Untrained: a warm-up comes first.
     Anew,
-    /// With what ships with flowml, until what is here has been learnt.
+    /// A shipped model, until a candidate is trained on local traffic.
     Builtin(Builtin),
-    /// With what is in a file.
+    /// A model file.
     File(&'a Path),
 }
 
 impl<'a> Begin<'a> {
-    /// What is meant by a path that may stand for a model that ships with flowml.
+    /// The origin for a path that may be the name of a shipped model.
     #[must_use]
     pub fn named(model: &'a Path) -> Self {
         Builtin::named(model).map_or(Self::File(model), Self::Builtin)
@@ -85,13 +86,13 @@ impl<'a> Begin<'a> {
 }
 
 impl Learners {
-    /// Learners that know nothing yet, for flows that have these columns.
+    /// Untrained models, for flows with these columns.
     #[must_use]
     pub fn new(flows: FlowColumns, settings: &Settings) -> Self {
         Self::with(flows, of_flows(settings), of_host_windows(settings))
     }
 
-    /// Learners that know nothing yet, each with its settings.
+    /// Untrained models with their settings.
     fn with(columns_of_flows: FlowColumns, flows: Settings, hosts: Settings) -> Self {
         Self {
             flows: Succession::of(Learner::new(flow_columns(columns_of_flows), flows)),
@@ -100,24 +101,24 @@ impl Learners {
         }
     }
 
-    /// Learners that know nothing yet, and are shown whole captures before they judge any of them.
+    /// Untrained models that are trained on whole captures before they score any row.
     #[must_use]
     pub fn of_whole(flows: FlowColumns, settings: &Settings) -> Self {
         let whole = |settings: Settings| Settings { warm_up_batches: u32::MAX, settling_batches: 0, ..settings };
         Self::with(flows, whole(of_flows(settings)), whole(of_host_windows(settings)))
     }
 
-    /// Ends the warm-ups with what they have seen. Returns the names of those that saw nothing to learn from.
+    /// Ends the warm-ups with the rows so far. Returns the names of models without any row to train on.
     pub fn fit(&mut self) -> Vec<&'static str> {
         let learners = [("flows", &mut self.flows), ("host windows", &mut self.hosts)];
         let without = |(name, learner): (_, &mut Succession)| (!learner.acting_mut().fit()).then_some(name);
         learners.into_iter().filter_map(without).collect()
     }
 
-    /// Learners that begin there. `alarms` says which rows are anomalies; where that is not given, the model does.
+    /// Models of this origin. `alarms` sets which rows are anomalies; without it the model does.
     ///
     /// # Errors
-    /// If a file is no model of these features.
+    /// If a file is not a model of these features.
     pub fn begin(
         from: Begin<'_>,
         flows: FlowColumns,
@@ -135,14 +136,14 @@ impl Learners {
         Ok(learners)
     }
 
-    /// The same with this alarm level; where none is given, that of all models.
+    /// The same with this alarm level, or with the default of models.
     #[must_use]
     pub fn with_alarms(mut self, level: Option<AlarmLevel>) -> Self {
         self.set_alarms(level.unwrap_or(AlarmLevel::Probability(Settings::default().alpha)));
         self
     }
 
-    /// From now on models are made beside the path of the rows ([`Learner::learn_beside`]), as packets come meanwhile.
+    /// From now on models are trained on a separate thread ([`Learner::learn_beside`]), as packets arrive meanwhile.
     #[must_use]
     pub fn beside(mut self) -> Self {
         self.flows.learn_beside();
@@ -150,7 +151,7 @@ impl Learners {
         self
     }
 
-    /// From now on they judge by what they learnt so far, and learn nothing more.
+    /// From now on the models only score, and are not trained further.
     #[must_use]
     pub fn held(mut self) -> Self {
         self.flows.hold();
@@ -158,7 +159,7 @@ impl Learners {
         self
     }
 
-    /// The learner of rows of this type, if there is a model to judge them by.
+    /// Whether there is a trained model for rows of this type.
     #[must_use]
     pub fn can_judge(&self, rows: RowType) -> bool {
         let learner = match rows {
@@ -168,7 +169,7 @@ impl Learners {
         matches!(learner.status(), Status::Ready { .. })
     }
 
-    /// From now on this says which rows are anomalies.
+    /// Sets the alarm level.
     pub fn set_alarms(&mut self, level: AlarmLevel) {
         match level {
             AlarmLevel::Probability(alpha) => {
@@ -182,7 +183,7 @@ impl Learners {
         }
     }
 
-    /// Sets the alarm level for the flows of an interval, if it follows their number.
+    /// Sets the alarm level for the flows of an interval, if it depends on their number.
     pub fn expect_flows(&mut self, rows: usize, elapsed: Duration) {
         if let Some([budget, _]) = &mut self.budgets {
             self.flows.set_alpha(budget.level(rows, elapsed));
@@ -196,10 +197,10 @@ impl Learners {
         }
     }
 
-    /// The learners of a file; one that it does not have begins anew.
+    /// The models of a file. A model that the file lacks starts untrained.
     ///
     /// # Errors
-    /// If the file has no learner, one of another name, or models of other features.
+    /// If the file has no model, a model with another name, or models of other features.
     pub fn of_file(file: &ModelFile, flows: FlowColumns, settings: &Settings) -> Result<Self, ModelError> {
         file.check(&[FLOWS, HOSTS])?;
         let mut learners = Self::new(flows, settings);
@@ -215,7 +216,7 @@ impl Learners {
     fn builtin(which: Builtin, flows: FlowColumns, settings: &Settings) -> Result<Self, ModelError> {
         let file = ModelFile::parse(Path::new(which.name()), which.text().as_bytes())?;
         let mut learners = Self::new(flows, settings);
-        // It knows nothing of payload: flows that have some are learnt anew.
+        // The shipped model has no payload features, so a model of flows with payload starts untrained.
         if flows == FlowColumns::Headers
             && let Some(learner) = file.learner(FLOWS, flow_columns(flows))?
         {
@@ -227,7 +228,7 @@ impl Learners {
         Ok(learners)
     }
 
-    /// How they stand.
+    /// The states of the models.
     #[must_use]
     pub fn reports(&self) -> Vec<LearnerReport> {
         let report = |(of, learner): (_, &Succession)| LearnerReport {
@@ -239,14 +240,14 @@ impl Learners {
         self.named().map(report).into()
     }
 
-    /// What the operator should know of them and was not told.
+    /// Events of the models that were not reported yet.
     pub fn news(&mut self) -> impl Iterator<Item = (&'static str, News)> {
         let [flows, hosts] = [self.flows.news(), self.hosts.news()];
         let named = |name| move |news| (name, news);
         flows.into_iter().map(named(FLOWS)).chain(hosts.into_iter().map(named(HOSTS)))
     }
 
-    /// Saves what was learnt; where nothing was, because all are warming up, nothing.
+    /// Saves the models. Nothing is saved while all are warming up.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -254,10 +255,10 @@ impl Learners {
         self.snapshot(path)?.map_or(Ok(()), Snapshot::write)
     }
 
-    /// What [`save`](Self::save) would write now.
+    /// A snapshot for [`save`](Self::save).
     ///
     /// # Errors
-    /// If what was learnt cannot be written as text.
+    /// If a model cannot be serialised.
     pub fn snapshot(&self, path: &Path) -> Result<Option<Snapshot>, ModelError> {
         if self.named().iter().all(|(_, learner)| matches!(learner.status(), Status::WarmingUp { .. })) {
             return Ok(None);
@@ -265,16 +266,16 @@ impl Learners {
         ModelFile::snapshot(path, &self.named().map(|(name, learner)| (name, learner.acting()))).map(Some)
     }
 
-    /// What the next run needs to go on with them, once its columns were found to be the same.
+    /// The data that the next run needs to continue with the models, if its columns are the same.
     pub(super) fn kept(&self) -> KeptLearners {
         let fingerprints = [&self.flows, &self.hosts].map(|learner| fingerprint(learner.acting().columns()));
         (fingerprints, [self.flows.clone(), self.hosts.clone()])
     }
 
-    /// Those that an earlier run has left, for flows that have these columns.
+    /// The models that an earlier run left, for flows with these columns.
     ///
     /// # Errors
-    /// If they learnt from other columns.
+    /// If they were trained on other columns.
     pub(super) fn of_kept((known, learners): KeptLearners, flows: FlowColumns) -> Result<Self, String> {
         let [mut flows_learner, mut hosts_learner] = learners;
         let [of_flows, of_hosts] = [flow_columns(flows), columns(HOST_FEATURES)];
@@ -291,25 +292,25 @@ impl Learners {
     }
 }
 
-/// Whether what stands for a model is a file, which is saved to.
+/// Whether a model argument is a file, to which the model is saved.
 #[must_use]
 pub fn is_file(model: &Path) -> bool {
     Builtin::named(model).is_none()
 }
 
-/// What the learner of flows needs to know of their columns.
+/// The columns of the model of flows.
 fn flow_columns(flows: FlowColumns) -> Vec<Column> {
     columns(&flows.features().collect::<Vec<_>>())
 }
 
-/// The host windows of one drain from which the learner of hosts learns, at random; all are scored.
+/// Maximum number of host windows of one drain used for training, chosen at random. All windows are scored.
 ///
-/// A flood invents thousands of sources a second, each of which looks like a quiet host by itself: learnt without
-/// measure they would become what is ordinary within seconds.
+/// A flood has thousands of spoofed sources per second, each of which looks like a quiet host. Without a limit they
+/// would become normal within seconds.
 const HOSTS_LEARNT: usize = 64;
 
-/// Drains of the first two seconds show flows that were there before the meter, cut in the middle, and host windows that
-/// are not yet full: nothing to learn from.
+/// Drains of the first two seconds are not used for training. Their flows began before the meter and are incomplete,
+/// and their host windows are not full yet.
 const SETTLING_BATCHES: u32 = 2;
 
 fn of_flows(settings: &Settings) -> Settings {
@@ -326,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_a_learner_or_with_another_is_refused() {
+    fn a_file_without_a_model_or_with_another_is_refused() {
         let begin = |learners: &str| {
             let text = format!("{{\"format\": \"flowml-model\", \"version\": 4, \"learners\": {learners}}}");
             let file = ModelFile::parse(Path::new("a.json"), text.as_bytes()).expect("JSON of this version");
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_judged_by_a_learner_of_them() {
+    fn rows_are_scored_by_the_model_of_their_type() {
         let all: serde_json::Value = serde_json::from_str(Builtin::Both.text()).expect("a model");
         for (name, other, of) in [(FLOWS, HOSTS, RowType::Flow), (HOSTS, FLOWS, RowType::Host)] {
             let mut file = all.clone();
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn the_models_that_ship_with_flowml_are_of_its_features() {
+    fn the_shipped_models_have_the_features_of_flowml() {
         let begin = |which| Learners::begin(Begin::Builtin(which), FlowColumns::Headers, &Settings::default(), None);
         let learners = Builtin::ALL.map(|which| {
             begin(which).expect("after a change of the features, 'cargo xtask corpus --models' makes them anew")

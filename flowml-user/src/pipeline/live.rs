@@ -1,7 +1,7 @@
-//! The live run: attach, and keep its stages going until a signal or the end of the duration.
+//! The live run: attaches to interfaces, and runs its stages until a signal or the end of the duration.
 //!
-//! The drain (`super::drain`) and the way of what it takes (`super::stages`) have threads of their own; this one serves
-//! signals, keys, metrics and the service manager.
+//! The drain (`super::drain`) and the processing of its epochs (`super::stages`) have their own threads. This thread
+//! serves signals, keys, metrics and the service manager.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -45,13 +45,13 @@ use crate::sink::{
     Closing, Console, Event, Events, InterfaceReport, Metrics, Pace, Scrapes, Sinks, Verbosity, counted, tell_last,
 };
 
-/// How often programs are looked for that somebody has detached, which the kernel does not report.
+/// Interval between checks for detached programs, as the kernel does not report detaching.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Meters live until something ends it.
+/// Meters live until a signal or the end of the duration.
 ///
 /// # Errors
-/// Where metering cannot begin, or where an output failed.
+/// If metering cannot start, or an output failed.
 pub async fn run(arguments: &Run) -> Result<()> {
     let inspector = inspector(&arguments.content)?;
     let columns = FlowColumns::of(inspector.as_ref());
@@ -59,8 +59,8 @@ pub async fn run(arguments: &Run) -> Result<()> {
     learn(arguments, inspector, learners, None).await.map(|_| ())
 }
 
-/// Meters live with these learners until something ends it, saves them to the file of the model, if there is one, now and
-/// then and at the end, and gives them back to one who saves them to `saves`.
+/// Meters live with these models until something ends the run. Saves them to the model file periodically and at the
+/// end, if there is one. Returns them to a caller that saves them to `saves`.
 ///
 /// # Errors
 /// As [`run`].
@@ -70,11 +70,11 @@ pub(super) async fn learn(
     learners: Learners,
     saves: Option<&Path>,
 ) -> Result<Learners> {
-    // Before anything is attached: whatever comes from here on ends the run in order.
+    // Before anything is attached, so that every signal from here on ends the run properly.
     let mut stop = Stop::new(arguments.tui)?;
     let object = object::embedded().ok_or(CaptureError::NoObject)?;
     let columns = FlowColumns::of(inspector.as_ref());
-    // Before the outputs are opened: what they replace stays.
+    // Before the outputs are opened, so that files are not truncated if the run cannot start.
     let preemption = Preemption::of_kernel();
     if preemption == Preemption::Possible {
         return Err(CaptureError::Preemptible.into());
@@ -82,9 +82,10 @@ pub(super) async fn learn(
     let timeouts = Timeouts { idle: arguments.idle_timeout, active: arguments.active_timeout, ..Timeouts::default() };
     let pins = arguments.pin.as_deref().map(Pins::open).transpose().map_err(CaptureError::from)?;
     let mut table = load(object, arguments, pins.as_ref(), timeouts)?;
-    // What an agent had attached that was killed while it began is gone by now.
+    // The attachments of an agent that was killed during its start are gone now.
     let selected = Selected::of(arguments).await?;
-    // Landlock is of a thread and those that it starts: outputs have theirs from when they are opened.
+    // Landlock restricts a thread and those that it starts, so the threads of outputs are restricted when they are
+    // opened.
     let (reach, unconfined) = confine(arguments, saves);
     let console = Console::on_standard_error(arguments.verbosity());
     let mut sinks = Sinks::open(&arguments.outputs, columns, Pace::Live, console)?;
@@ -131,7 +132,7 @@ pub(super) async fn learn(
         None => (None, Found::default()),
     };
     let Found { learners: known, open, over, notices, warnings } = found;
-    // What goes on is not lost.
+    // Packets in sessions that continue are not lost.
     let lost = open.as_ref().map_or(table.earlier().unreported, |open| open.without(table.earlier().unreported));
     let earlier = pins.as_ref().map(|_| Account { unreported: lost, ..*table.earlier() });
     notices.iter().for_each(|text| sinks.notice(text));
@@ -142,7 +143,7 @@ pub(super) async fn learn(
     let learners = known.map_or(learners, |known| known.with_alarms(arguments.alarms.level()));
     let reports = reports(&attached);
     let metrics = Metrics::new(&reports, size.shape.entries(), size.cpus);
-    // It serves until this is dropped.
+    // Serves until it is dropped.
     let _serving = scrapes.map(|scrapes| scrapes.serve(metrics.registry()));
     let closing = Closing::default();
     let sinks = sinks.with_metrics(Some(metrics)).with_closing(closing.clone());
@@ -157,12 +158,12 @@ pub(super) async fn learn(
     stop.after(arguments.duration);
 
     let (kept, dues) = KeptModel::new(arguments, columns, reach)?;
-    // What is wrong until here is told on the terminal as it is.
+    // Errors up to here are shown without the terminal UI.
     if arguments.tui {
         pipeline.sinks().enter_screen()?;
     }
     give_up_capabilities(&mut table, how, &attached)?;
-    // In all threads, also those of the outputs, which were started before.
+    // This includes the threads of the outputs, which were started before.
     filter_calls(arguments.sandbox).iter().for_each(|missing| pipeline.warn(missing));
     service.ready(&pipeline.status());
     let backlog = Arc::new(Queue::new(shares.backlog));
@@ -171,7 +172,7 @@ pub(super) async fn learn(
     let service = Arc::new(service);
     let KernelTable { programs, table } = table;
     let metered = selected.go_on(how, programs, pins, attached);
-    // From here on threads have what capabilities are left.
+    // Threads started from here on have only the remaining capabilities.
     let (drain, returns) = Drain::begin(table, arguments.interval, Arc::clone(&backlog), Over::new(&over))?;
     let (own_service, own_status) = (Arc::clone(&service), Arc::clone(&status));
     let overload = Overload::new();
@@ -194,15 +195,15 @@ pub(super) async fn learn(
     serving.serve(arguments.interval, &mut stop).await;
     closing.begin();
     serving.service.stopping();
-    // What is left to do may take a while: people see their terminal again, and then the summary.
+    // The remaining work may take a while, so the UI is closed first. The summary follows.
     serving.backlog.force(Message::LeaveScreen);
-    // Detach first, then count what came until then: nothing is received that is not in the summary. What is pinned stays
-    // attached, and counts for the next agent.
+    // Detach first, then count what arrived until then, so that every received packet is in the summary. Pinned
+    // programs stay attached, and count for the next agent.
     let pins = serving.metered.end();
     let drained = drain.end();
     // Metrics are served until the end.
     let (finished, kept) = spawn_blocking(move || flows.join()).await.context("the thread of the flows")?;
-    // What was learnt is kept whatever became of the rows.
+    // Models are kept even if rows were lost.
     let learners = finished.learners.context("the pipeline was given learners")?;
     if let Some(path) = kept.file() {
         learners.save(path)?;
@@ -222,7 +223,7 @@ pub(super) async fn learn(
     Ok(learners)
 }
 
-/// Where learning begins: with the file where there is one, else with what ships with flowml, unless from nothing.
+/// The origin of the models: nothing with `--learn`, the model file if it exists, otherwise the shipped model.
 fn begin(arguments: &Run) -> Begin<'_> {
     match &arguments.model {
         _ if arguments.learn => Begin::Anew,
@@ -232,13 +233,13 @@ fn begin(arguments: &Run) -> Begin<'_> {
     }
 }
 
-/// With which model learners begin that no file has.
+/// The origin of models without a file.
 fn origin(arguments: &Run) -> Option<Origin> {
     let has_file = arguments.model.as_deref().is_some_and(is_file);
     Origin::of(begin(arguments)).filter(|_| !has_file)
 }
 
-/// What ships with flowml for what is seen.
+/// The shipped model for the metered direction.
 const fn builtin(arguments: &Run) -> Builtin {
     match arguments.direction {
         Direction::Ingress => Builtin::Ingress,
@@ -246,7 +247,7 @@ const fn builtin(arguments: &Run) -> Builtin {
     }
 }
 
-/// Loads the programs, over the table that is pinned, if there is one.
+/// Loads the programs, with the pinned table if there is one.
 fn load(object: &[u8], arguments: &Run, pins: Option<&Pins>, timeouts: Timeouts) -> Result<KernelTable, CaptureError> {
     let (capacity, payload, boundaries) = (arguments.flow_capacity, arguments.content.limit(), timeouts.boundaries());
     match pins {
@@ -255,28 +256,28 @@ fn load(object: &[u8], arguments: &Run, pins: Option<&Pins>, timeouts: Timeouts)
     }
 }
 
-/// What goes through the backlog, in its order.
+/// A message in the backlog, processed in order.
 pub(super) enum Message {
-    /// An epoch, and how long it took to copy it. With an interval that ends, how late that is.
+    /// A drained epoch, and the duration of the drain. If an interval ends with it, also the lateness of its end.
     Drained { copied: Box<Copied>, took: Duration, late: Option<Duration>, clock: Clock },
-    /// There was no room for an epoch.
+    /// An epoch could not be drained because the backlog was full.
     Held,
-    /// What people may want to know.
+    /// A notice.
     Notice(String),
-    /// What people should know.
+    /// A warning.
     Warning(String),
-    /// What is metered from now on.
+    /// The metered interfaces have changed.
     Interfaces(Vec<InterfaceReport>),
-    /// A key of the screen.
+    /// An event of the UI's terminal.
     Event(Event),
-    /// What is due with the file of the model.
+    /// A task with the model file is due.
     Model(Due),
-    /// The screen is to end.
+    /// The terminal UI is to close.
     LeaveScreen,
 }
 
-/// From here on this process needs what draining, attaching and detaching need, and CAP_DAC_OVERRIDE, where it has that, for files:
-/// what root may write at the start it may write at the end.
+/// Drops all capabilities except those for draining, attaching and detaching, and CAP_DAC_OVERRIDE for files: a file
+/// that root may write at the start can be written at the end.
 fn give_up_capabilities(table: &mut KernelTable, how: How, attached: &[Attachment]) -> Result<()> {
     let detaching = attached.iter().map(Attachment::needs);
     let needed = table.needs()? | how.needs() | CapabilitySet::DAC_OVERRIDE;
@@ -284,7 +285,7 @@ fn give_up_capabilities(table: &mut KernelTable, how: How, attached: &[Attachmen
     capabilities::keep(needed).context("cannot give up the capabilities that are needed no more")
 }
 
-/// What is served while the stages work.
+/// Serves interfaces, keys and the service manager while the stages work.
 struct Serving {
     metered: Metered,
     backlog: Arc<Queue<Message>>,
@@ -292,7 +293,7 @@ struct Serving {
     service: Arc<Service>,
     events: Events,
     dues: Dues,
-    /// Receives a message when a stage has ended or asks for the end of the run.
+    /// Receives a message when a stage has ended, or requests the end of the run.
     ended: UnboundedReceiver<()>,
 }
 
@@ -326,7 +327,7 @@ impl Serving {
         }
     }
 
-    /// Passes on what has become of interfaces, of which these were metered before.
+    /// Passes on messages about interfaces, and the metered interfaces if they differ from `before`.
     fn tell(&self, news: Vec<News>, before: &[InterfaceReport]) {
         for news in news {
             self.backlog.force(match news {
@@ -341,7 +342,7 @@ impl Serving {
     }
 }
 
-/// What people are told of the folder at the begin.
+/// The message about the pin folder at the start.
 fn describe_pins(pins: &Pins, earlier: &Account) -> String {
     let folder = pins.folder().display();
     let taken = counted(earlier.received.packets, "packet");
@@ -357,7 +358,7 @@ fn describe_pins(pins: &Pins, earlier: &Account) -> String {
     }
 }
 
-/// And at the end.
+/// The message about the pin folder at the end.
 fn describe_kept(pins: &Pins) -> String {
     let folder = pins.folder().display();
     format!(
@@ -365,7 +366,7 @@ fn describe_kept(pins: &Pins) -> String {
     )
 }
 
-/// The clock by which packets are timed, at this moment.
+/// The clock of packet times, as of now.
 pub(super) fn clock() -> Clock {
     Clock::new(monotonic_ns(), realtime_ns())
 }

@@ -1,4 +1,4 @@
-//! The path of a drained epoch: sessions, host windows, records, learners, sinks; the same for every capture.
+//! Processes drained epochs of live runs and captures: sessions, host windows, records, models, sinks.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -66,13 +66,13 @@ use shares::Shares;
 use shed::Shed;
 use state::{KeptState, Open, Over};
 
-/// Over how long a host is judged.
+/// The length of a host window.
 pub const WINDOW: Duration = Duration::from_secs(2);
 
-/// The most interfaces that the summary names: on hosts of containers new ones come on and on.
+/// Maximum number of interfaces in the summary, as new ones keep appearing on container hosts.
 const MOST_NAMED: usize = 1024;
 
-/// Everything behind the capture.
+/// All processing after the capture.
 pub struct Pipeline {
     sessions: Sessions,
     windows: HostWindows,
@@ -83,24 +83,24 @@ pub struct Pipeline {
     incidents: Incidents,
     sinks: Sinks,
     interfaces: Vec<InterfaceReport>,
-    /// Of interfaces whose clocks differ from that of the capture: what was added to their times, ns.
+    /// For interfaces whose clock differs from that of the capture: the shift added to their times, ns.
     shifts: HashMap<u32, i64>,
     totals: Totals,
-    /// What is in records, made, lost or left out.
+    /// Packets and bytes in records, including lost records and those left out.
     recorded: Count,
     shed: Shed,
-    /// Whether what comes is of an epoch of this run. What was counted while nobody looked may be of hours: it makes records, but no
-    /// window of two seconds, and no rate.
+    /// Whether the processed epochs are of this run. Epochs counted while no agent ran may span hours. They give
+    /// records, but no host windows and no rates.
     watches: bool,
-    /// Whether packets have found the flow table full of late.
+    /// Whether packets found the flow table full recently.
     table_full: Lasting,
-    /// What came since the last interval ended.
+    /// The traffic since the last interval ended.
     interval: Interval,
-    /// When that was, ns of the capture's clock.
+    /// The start of the current interval, ns of the capture's clock.
     interval_began_ns: u64,
 }
 
-/// What is told of an interval, which may have had several drains.
+/// The data of an interval, which may have several drains.
 #[derive(Default)]
 struct Interval {
     received: Count,
@@ -111,11 +111,11 @@ struct Interval {
     late: Duration,
 }
 
-/// Flows that end together, and for how many of them there is no time where the run ends.
+/// Flows that end together, and the number of them that get no record at the end of the run.
 #[derive(Default)]
 struct Last {
     together: usize,
-    /// Those that were looked at.
+    /// Number of flows processed.
     place: usize,
     aggregated: u64,
     without: u64,
@@ -129,8 +129,8 @@ impl Last {
 }
 
 impl Pipeline {
-    /// A pipeline for the flows of `interfaces` from `start_ns` of the capture's clock on, that judges by `learners`,
-    /// where there are any, and tells `sinks`. Large windows are sampled by `seed` ([`HostWindows::with_seed`]).
+    /// A pipeline for the flows of `interfaces` from `start_ns` of the capture's clock on. It scores with `learners` if
+    /// there are any, and writes to `sinks`. Large windows are sampled by `seed` ([`HostWindows::with_seed`]).
     #[must_use]
     pub fn new(
         timeouts: Timeouts,
@@ -162,7 +162,8 @@ impl Pipeline {
         }
     }
 
-    /// Lets `inspector`, if there is one, look at the first payload bytes of each flow. Learners and sinks have its columns.
+    /// Derives columns from the first payload bytes of each flow with `inspector`. Models and sinks must have its
+    /// columns.
     #[must_use]
     pub fn with_inspector(mut self, inspector: Option<Inspector>) -> Self {
         self.features = FlowColumns::of(inspector.as_ref()).features().collect();
@@ -170,7 +171,7 @@ impl Pipeline {
         self
     }
 
-    /// Goes on with what an earlier run has left open.
+    /// Continues with the sessions that an earlier run left open.
     #[must_use]
     fn resume(mut self, open: Option<Open>) -> Self {
         if let Some(Open { sessions, windows, witnesses, incidents, left }) = open {
@@ -180,7 +181,7 @@ impl Pipeline {
         self
     }
 
-    /// Gives records to sessions that an earlier run has left, and that cannot go on.
+    /// Makes records of sessions that an earlier run left and that cannot continue.
     fn end_over(&mut self, Over { mut sessions, clock, left }: Over) {
         self.totals.taken_over = left;
         loop {
@@ -192,14 +193,14 @@ impl Pipeline {
         }
     }
 
-    /// Goes on after agents that took so much from the table.
+    /// Continues after earlier agents with this account.
     #[must_use]
     fn after(mut self, earlier: Option<Account>) -> Self {
         self.totals.earlier = earlier;
         self
     }
 
-    /// Keeps sessions, and what is made of those that end together, within their shares of the memory.
+    /// Limits the memory of open sessions, and of those that end together.
     #[must_use]
     fn within(mut self, shares: Shares) -> Self {
         self.sessions = self.sessions.with_capacity(shares.sessions).with_most_at_once(shares.judged);
@@ -207,17 +208,17 @@ impl Pipeline {
         self
     }
 
-    /// Leaves out so much for overload from now on.
+    /// Sets the level of overload.
     fn leave_out(&mut self, level: Level) {
         self.shed.level = level;
         self.sessions.set_keeps_slight(!self.shed.leaves_out(Level::Sessions));
         if let Some(learners) = &mut self.learners {
-            // Those of host windows say who is the source of an incident.
+            // The reasons of host windows are kept, as they show the source of an incident.
             learners.flows.give_reasons(!self.shed.leaves_out(Level::Reasons));
         }
     }
 
-    /// Meters these from now on. The summary names those before, too.
+    /// Replaces the metered interfaces. The summary also names the earlier ones.
     fn set_interfaces(&mut self, interfaces: Vec<InterfaceReport>) {
         let named = &mut self.totals.interfaces;
         for interface in &interfaces {
@@ -228,23 +229,23 @@ impl Pipeline {
         self.interfaces = interfaces;
     }
 
-    /// Whether what comes from now on is of epochs of this run.
+    /// Sets whether the next epochs are of this run.
     const fn set_watches(&mut self, watches: bool) {
         self.watches = watches;
     }
 
-    /// Takes what one epoch counted. `occupancy` is how full the fullest CPU's table was.
+    /// Processes the counts of one epoch. `occupancy` is the fill level of the fullest CPU's table, 0–1.
     pub fn absorb<'a>(&mut self, head: &Head, occupancy: f64, flows: impl IntoIterator<Item = Counted<'a>>) {
         self.count(head, occupancy);
         let (windows, witnesses, sinks, shed) =
             (&mut self.windows, &mut self.witnesses, &mut self.sinks, &mut self.shed);
-        // What waits when the run ends is counted, and no more.
+        // Epochs queued at the end of the run are only counted.
         let hurries = sinks.closing().merges_intervals();
         let watches = self.watches;
         if !watches {
             witnesses.look_away();
         }
-        // Without learners there are no anomalies to join.
+        // Without models there are no anomalies to join.
         let mut incidents = self.learners.is_some().then_some(&mut self.incidents);
         let (in_flows, flows_new) = (&mut self.totals.in_flows, &mut self.interval.flows_new);
         self.sessions.absorb_or_pass_by(flows, |part, standing, kept| {
@@ -268,7 +269,7 @@ impl Pipeline {
             if watches {
                 witnesses.observe(part, standing);
             }
-            // Who sends an ICMP error has not dealt with the host that it informs.
+            // The sender of an ICMP error is no peer of the host that it informs.
             if let Some(incidents) = incidents.as_mut().filter(|_| has_windows)
                 && informed(&part.key, &part.stats).is_none()
             {
@@ -277,7 +278,7 @@ impl Pipeline {
             sinks.part(part, standing);
         });
         if self.shed.leaves_out(Level::Records) {
-            // Those that had to give way need not wait for the end of the interval.
+            // Displaced sessions need not wait for the end of the interval.
             for ended in self.sessions.take_slight() {
                 self.witnesses.ended(std::slice::from_ref(&ended));
                 self.shed.aggregate_ended(&ended);
@@ -298,15 +299,15 @@ impl Pipeline {
         self.totals.boundaries_lost += head.boundaries_lost;
     }
 
-    /// Takes note of how long it took to empty the table, and, at the end of an interval, how late that was.
+    /// Adds the duration of a drain, and its lateness at the end of an interval.
     pub fn drained(&mut self, took: Duration, late: Option<Duration>) {
         self.interval.drains.push(took);
         self.interval.late = self.interval.late.max(late.unwrap_or_default());
     }
 
-    /// Ends an interval at `at_ns` of the capture's clock: judges hosts and the flows that have ended, and tells.
+    /// Ends an interval at `at_ns` of the capture's clock: scores hosts and the flows that have ended, and reports.
     ///
-    /// Breaks where the run is to end, because the reader of standard output has gone.
+    /// Breaks if the run is to end because standard output was closed.
     pub fn end_interval(&mut self, at_ns: u64, clock: Clock) -> ControlFlow<()> {
         let elapsed = Duration::from_nanos(at_ns.saturating_sub(self.interval_began_ns));
         let hosts = self.windows.advance(at_ns);
@@ -316,7 +317,7 @@ impl Pipeline {
             learners.expect_hosts(hosts.windows.len(), elapsed);
             learners.expect_flows(ended.len(), elapsed);
         }
-        // First of all: what tests speak against is not learnt.
+        // This comes first, as rows that sequential tests report must not be used for training.
         self.witnesses.ended(&ended);
         let findings = self.witnesses.interval(at_ns);
         self.judge_hosts(&hosts, &findings, at_ns, clock);
@@ -349,7 +350,7 @@ impl Pipeline {
         })
     }
 
-    /// Where more flows have ended than are judged together, the others follow in parts.
+    /// Processes the remaining flows in parts, if more have ended than are scored together.
     fn end_further_flows(&mut self, at_ns: u64, last: &mut Last, clock: Clock) {
         loop {
             let ended = self.sessions.expire(at_ns);
@@ -364,7 +365,7 @@ impl Pipeline {
         }
     }
 
-    /// Writes the aggregate records of an interval. Returns what was left out in it.
+    /// Writes the aggregate records of an interval. Returns the counts of what was left out in it.
     fn end_shedding(&mut self, clock: Clock) -> Shedding {
         self.shed.overflow(self.sessions.take_overflow());
         let (aggregates, left_out) = self.shed.end_interval(clock);
@@ -374,7 +375,7 @@ impl Pipeline {
         left_out
     }
 
-    /// Begins anew at `at_ns` of a clock that was set: what is open belongs to the time before, and ends.
+    /// Starts again at `at_ns` of a clock that was set. Open sessions belong to the time before, and end.
     pub fn begin(&mut self, at_ns: u64, clock: Clock) {
         self.end_sessions(clock);
         self.end_incidents(clock);
@@ -384,13 +385,13 @@ impl Pipeline {
         self.interval_began_ns = at_ns;
     }
 
-    /// Takes note that the times of an interface's packets are those of its own clock and `shift_ns`, which its records do
-    /// not have. It stays so until the next [`begin`](Self::begin).
+    /// Sets the shift of an interface's clock: packet times are those of its clock plus `shift_ns`. Records have the
+    /// times without it. The shift applies until the next [`begin`](Self::begin).
     pub fn shift(&mut self, interface: u32, shift_ns: i64) {
         self.shifts.insert(interface, shift_ns);
     }
 
-    /// Lets `intervals` go by, in all `silence_ns`, in which no packet came, no window was open and nothing ended.
+    /// Skips `intervals` intervals of `silence_ns` in total, without packets, open windows or timers that are due.
     pub fn pass(&mut self, intervals: u64, silence_ns: u64) {
         self.windows.pass(silence_ns);
         if let Some(learners) = &mut self.learners {
@@ -399,8 +400,8 @@ impl Pipeline {
         }
     }
 
-    /// When something may end by itself, ns of the capture's clock: before that, an interval without packets changes
-    /// nothing but the windows.
+    /// The time of the next timer, ns of the capture's clock. Before it an interval without packets changes only the
+    /// windows.
     #[must_use]
     pub fn next_due_ns(&self) -> Option<u64> {
         self.sessions.next_due_ns()
@@ -430,7 +431,7 @@ impl Pipeline {
         }
     }
 
-    /// Makes records of flows that have ended, as far as there is time.
+    /// Makes records of flows that have ended, as far as time allows.
     fn end_flows(&mut self, mut ended: Vec<Ended>, last: &mut Last, clock: Clock) {
         if !self.sinks.closing().scores(last.together) {
             return self.end_last_flows(&ended, last, clock);
@@ -447,7 +448,7 @@ impl Pipeline {
         self.judge_flows(&ended, clock);
     }
 
-    /// Makes records of flows that end with the run, until there is no time any more.
+    /// Makes records of flows that end with the run, until the time is up.
     fn end_last_flows(&mut self, ended: &[Ended], last: &mut Last, clock: Clock) {
         let closing = self.sinks.closing().clone();
         for ended in ended {
@@ -467,9 +468,9 @@ impl Pipeline {
         }
     }
 
-    /// Makes records of flows, with what the learner says of them.
+    /// Makes records of flows with their verdicts.
     fn judge_flows(&mut self, ended: &[Ended], clock: Clock) {
-        // A row is several times as large as what is counted of a flow: it is made anew rather than kept.
+        // A row is several times larger than the counts of a flow, so it is computed twice instead of stored.
         let rows = self.learners.is_some().then(|| {
             let rows = ended.iter().map(|ended| self.row(ended, clock));
             (table(&self.features, rows), teaching::of_flows(&self.incidents, ended))
@@ -489,7 +490,7 @@ impl Pipeline {
         FlowRow::new(FlowRecord::new(ended, clock).with_content(content), ended.windows)
     }
 
-    /// Gives a flow its record.
+    /// Makes the record of a flow.
     fn record(&mut self, ended: &Ended, verdict: Option<Verdict>, clock: Clock) {
         let anomaly = verdict.as_ref().is_some_and(|verdict| verdict.anomaly);
         let ends = [Sender::Lower, Sender::Upper].map(|end| ended.key.endpoint(end).address);
@@ -503,7 +504,7 @@ impl Pipeline {
         self.sinks.flow(row, verdict, in_incident);
     }
 
-    /// Ends all sessions, because time begins anew or the run ends.
+    /// Ends all sessions, because time starts again or the run ends.
     fn end_sessions(&mut self, clock: Clock) {
         let mut last = Last::of(self.sessions.len());
         let mut ended = self.sessions.flush();
@@ -517,10 +518,10 @@ impl Pipeline {
             self.witnesses.ended(&ended);
         }
         self.tell_last(&last);
-        let _told_in_totals = self.end_shedding(clock);
+        let _already_in_totals = self.end_shedding(clock);
     }
 
-    /// Tells for how many flows there was no time.
+    /// Reports the number of flows without a record.
     fn tell_last(&mut self, &Last { together, place, aggregated, without, sessions_without }: &Last) {
         self.sinks.without_records(without, sessions_without);
         if place > 0 {
@@ -531,7 +532,7 @@ impl Pipeline {
         }
     }
 
-    /// Lets tests say what they have found until the end.
+    /// Collects the last findings of the sequential tests.
     fn end_witnesses(&mut self, ended: &[Ended]) {
         self.witnesses.ended(ended);
         self.incidents.testify(&self.witnesses.finish(self.interval_began_ns), self.interval_began_ns);
@@ -543,7 +544,7 @@ impl Pipeline {
         }
     }
 
-    /// Tells that packets find the flow table full, and when they do so no longer.
+    /// Reports when packets find the flow table full, and when that ends.
     fn tell_table_full(&mut self, at_ns: u64) {
         let packets = self.interval.skipped[Skipped::TableFull as usize].packets;
         if packets > 0 && self.table_full.comes(packets, at_ns) {
@@ -564,13 +565,13 @@ impl Pipeline {
         }
     }
 
-    /// Sessions that go on.
+    /// Number of open sessions.
     #[must_use]
     fn open_sessions(&self) -> usize {
         self.sessions.len()
     }
 
-    /// How the run stands, in one line for a service manager.
+    /// The state of the run in one line, for a service manager.
     #[must_use]
     pub fn status(&self) -> String {
         let (received, sessions) = (self.totals.received.packets, self.sessions.len() as u64);
@@ -581,27 +582,27 @@ impl Pipeline {
         format!("metering {}: {}{overload}", InterfaceReport::list(&self.interfaces), counts.join(", "))
     }
 
-    /// The learners, where there are any.
+    /// The models, if any.
     pub fn learners(&mut self) -> Option<&mut Learners> {
         self.learners.as_mut()
     }
 
-    /// What is told, and to whom.
+    /// The sinks.
     pub const fn sinks(&mut self) -> &mut Sinks {
         &mut self.sinks
     }
 
-    /// Tells people what is as it should be.
+    /// Shows a notice.
     pub fn notice(&mut self, text: &str) {
         self.sinks.notice(text);
     }
 
-    /// Tells people what went wrong.
+    /// Shows a warning.
     pub fn warn(&mut self, text: &str) {
         self.sinks.warn(text);
     }
 
-    /// Ends the run: all sessions become records, and the summary closes the account.
+    /// Ends the run: all sessions become records, and the summary is written.
     #[must_use]
     pub fn finish(mut self, clock: Clock) -> Finished {
         self.sinks.end();
@@ -610,7 +611,7 @@ impl Pipeline {
         self.close()
     }
 
-    /// Ends the run, and leaves to the next one what is open. Where that cannot be, it ends as well.
+    /// Ends the run and leaves open sessions to the next one. If that fails, they become records.
     #[must_use]
     fn leave(mut self, state: &mut KeptState, clock: Clock) -> Finished {
         self.sinks.end();
@@ -629,7 +630,7 @@ impl Pipeline {
         }
     }
 
-    /// Ends the sessions that there was no time to leave to the next run, behind so many that were.
+    /// Ends the sessions for which there was no time to leave them to the next run; `left` others were.
     fn end_without_time(&mut self, left: u64, clock: Clock) {
         let ended = self.sessions.take_ended();
         if ended.is_empty() {
@@ -645,7 +646,7 @@ impl Pipeline {
              have no record",
             counted(ended.len() as u64, "open session")
         ));
-        let _told_in_totals = self.end_shedding(clock);
+        let _already_in_totals = self.end_shedding(clock);
     }
 
     fn close(mut self) -> Finished {
@@ -666,31 +667,31 @@ impl Pipeline {
     }
 }
 
-/// Who looks at the content of flows, where that is asked for.
+/// The inspector of payload content, if it is enabled.
 fn inspector(arguments: &ContentArguments) -> Result<Option<Inspector>> {
     let wanted = arguments.limit().is_some();
     let inspector = wanted.then(|| Inspector::new(&arguments.matches)).transpose();
     inspector.context("'--match' was given too much: the patterns together are too large")
 }
 
-/// What is left of a pipeline.
+/// The result of a pipeline.
 pub struct Finished {
-    /// What was learnt, by the learners that the pipeline was given.
+    /// The models that the pipeline was given, after training.
     pub learners: Option<Learners>,
-    /// Whether received = in flows + skipped.
+    /// Whether packet accounting is consistent.
     pub conserved: bool,
-    /// What is open for the next run.
+    /// The sessions left for the next run.
     pub left: Left,
-    /// Whether all rows are where they should be.
+    /// An error if rows were lost.
     pub outputs: Result<(), SinkError>,
 }
 
-/// What the learner says of each unit; without one, nothing.
+/// The verdict of each row; none without a model.
 fn or_none(verdicts: Option<Vec<Option<Verdict>>>) -> impl Iterator<Item = Option<Verdict>> {
     verdicts.unwrap_or_default().into_iter().chain(std::iter::repeat(None))
 }
 
-/// The values of units, row by row.
+/// The feature matrix of flows or hosts, one row each.
 fn table<T>(features: &[Feature<T>], units: impl ExactSizeIterator<Item = impl Borrow<T>>) -> Array2<f64> {
     let mut rows = Array2::zeros((units.len(), features.len()));
     for (mut place, unit) in rows.outer_iter_mut().zip(units) {

@@ -1,4 +1,4 @@
-//! The second stage of a live run, on a thread of its own: what was drained becomes sessions, windows, scores and rows.
+//! The second stage of a live run, on its own thread: makes sessions, windows, scores and rows of drained epochs.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -21,14 +21,14 @@ use crate::process::service::Service;
 use crate::record::Clock;
 use crate::sink::{Level, STEPS};
 
-/// At the end of a run there is no time for what waits to be processed where it takes more memory than this, bytes.
+/// At the end of a run the queued epochs are not fully processed if they take more memory than this, bytes.
 const LAST_BACKLOG: usize = 16 << 20;
 
-/// Where at least so many sessions were open, and fewer than half of them still are, freed memory is given back to the system. Only then,
-/// as that may take a tenth of a second.
+/// Freed memory is returned to the system if at least this number of sessions was open, and fewer than half of them
+/// still are. It is done only then, as it may take a tenth of a second.
 const MANY_SESSIONS: usize = 16_384;
 
-/// Reports that the run is to end: by a call, or when it is dropped, because its stage has ended.
+/// Requests the end of the run: by a call, or when dropped because its stage has ended.
 pub(super) struct Over(UnboundedSender<()>);
 
 impl Over {
@@ -36,7 +36,7 @@ impl Over {
         Self(to.clone())
     }
 
-    /// Where nobody listens any more, the run ends already.
+    /// If the receiver is gone, the run is already ending.
     fn tell(&self) {
         let _ = self.0.send(());
     }
@@ -48,7 +48,7 @@ impl Drop for Over {
     }
 }
 
-/// How the run stood at the end of the last interval, in one line.
+/// The state of the run after the last interval, in one line.
 pub(super) struct Status(Mutex<String>);
 
 impl Status {
@@ -65,25 +65,25 @@ impl Status {
     }
 }
 
-/// What the thread of the flows has.
+/// The state of the flow thread.
 pub(super) struct Flows {
     pub(super) pipeline: Pipeline,
     pub(super) kept: KeptModel,
-    /// Where the next run finds what is open at the end of this one.
+    /// The file in which the next run finds open sessions.
     pub(super) state: Option<KeptState>,
     pub(super) service: Arc<Service>,
     pub(super) returns: Returns,
     pub(super) status: Arc<Status>,
     pub(super) overload: Overload,
-    /// Whether the backlog has had no room of late.
+    /// Whether the backlog was full recently.
     pub(super) held: Lasting,
-    /// The end of an interval that is to end with a later one, ns of the capture's clock.
+    /// The end of an interval that was merged with a later one, ns of the capture's clock.
     pub(super) unended: Option<u64>,
-    /// The most sessions that were open since freed memory was given back.
+    /// Maximum number of open sessions since freed memory was last returned.
     pub(super) most_open: usize,
 }
 
-/// The thread, which ends with the backlog.
+/// The running thread, which ends when the backlog is closed.
 pub(super) struct Running(JoinHandle<(Finished, KeptModel)>);
 
 impl Running {
@@ -94,7 +94,7 @@ impl Running {
 }
 
 impl Flows {
-    /// Begins to process the backlog.
+    /// Starts to process the backlog.
     pub(super) fn begin(mut self, backlog: Arc<Queue<Message>>, over: Over) -> Result<Running> {
         let thread = thread::Builder::new().name("flows".to_owned()).spawn(move || {
             let mut last = Clock::default();
@@ -114,8 +114,7 @@ impl Flows {
         thread.map(Running).context("cannot start the thread that processes flows")
     }
 
-    /// Sees how far the flows are behind when an epoch is processed that ended at `time_ns`, and leaves out as much as that
-    /// asks for.
+    /// Measures the delay of an epoch that ended at `time_ns`, and sets the level of overload accordingly.
     fn weigh(&mut self, time_ns: u64, backlog: &Queue<Message>) {
         let now_ns = monotonic_ns();
         let behind = Duration::from_nanos(now_ns.saturating_sub(time_ns));
@@ -159,7 +158,7 @@ impl Flows {
                 if let Some(state) = &mut self.state {
                     state.drained(copied.drains);
                 }
-                // The drain may have ended, and then nobody fills it again.
+                // The drain may have ended, and then the buffer is not reused.
                 let _ = self.returns.send(*copied);
                 *last = clock;
                 if late.is_some() && pipeline.sinks().closing().merges_intervals() {

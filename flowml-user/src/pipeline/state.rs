@@ -1,8 +1,9 @@
-//! The file of `--state`: what one run leaves open for the next, and what has been learnt.
+//! The file of `--state`: open sessions that one run leaves for the next, and the models.
 //!
-//! What is open goes on where nobody has drained the same flow table since: the file says after which drain it was left. Where
-//! there is no such table any more, open sessions end. Before either, the file gets another name, under which it is good for the first
-//! alone. So nothing in it is reported twice, whoever crashes when.
+//! Open sessions continue if no other run has drained the same flow table since: the file has the number of the drain
+//! after which it was written. If the table no longer exists, open sessions end. Before either, the file is renamed;
+//! under the new name it can be used only for the first case. So nothing in it is reported twice, even after a crash of
+//! any run.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -28,22 +29,22 @@ use crate::witness::Witnesses;
 #[cfg(test)]
 mod tests;
 
-/// When something was left open.
+/// The time at which sessions were left open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Moment {
-    /// Times are those of a clock that begins with the host.
+    /// The boot ID. Times are those of a clock that starts with the host.
     boot: String,
     table: [u8; 20],
     drains: u64,
 }
 
 impl Moment {
-    /// After so many drains of a flow table.
+    /// The moment after `drains` drains of a flow table.
     pub(super) fn new(table: [u8; 20], drains: u64) -> Self {
         Self { boot: boot(), table, drains }
     }
 
-    /// What has become by now of what was left at this moment.
+    /// What happens to sessions that were left at this moment.
     fn fate(&self, now: &Self) -> Fate {
         if self.boot != now.boot {
             Fate::Ends("the host was started again since")
@@ -57,27 +58,27 @@ impl Moment {
     }
 }
 
-/// What becomes of what was left open.
+/// What happens to sessions that were left open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     GoesOn,
-    /// Nobody can go on with it, and why.
+    /// They cannot continue, with the reason.
     Ends(&'static str),
     /// Another run has drained the flow table since.
     IsPast,
 }
 
-/// With which model learners began. Those of another one are not gone on with.
+/// The origin of the models at the start of a run. Models of another origin are not continued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Origin {
-    /// With none.
+    /// No model.
     Nothing,
-    /// With one that ships with flowml.
+    /// A shipped model.
     Builtin(Builtin),
 }
 
 impl Origin {
-    /// None where there is a file: it has what is learnt.
+    /// None for a model file, which has the trained model itself.
     pub(super) const fn of(begin: Begin<'_>) -> Option<Self> {
         match begin {
             Begin::Anew => Some(Self::Nothing),
@@ -87,7 +88,7 @@ impl Origin {
     }
 }
 
-/// What was open when an earlier run ended.
+/// The open state at the end of an earlier run.
 pub(super) struct Open {
     pub(super) sessions: Sessions,
     pub(super) windows: HostWindows,
@@ -97,13 +98,13 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// What is in no record for good, of what may be in none where nobody goes on with this.
+    /// The packets of `unreported` that remain without a record if this state is continued.
     pub(super) fn without(&self, unreported: Count) -> Count {
         let Count { packets, bytes } = self.left.counted;
         Count { packets: unreported.packets.saturating_sub(packets), bytes: unreported.bytes.saturating_sub(bytes) }
     }
 
-    /// Reads it; `sessions` are none yet.
+    /// Reads the state into empty `sessions`.
     fn read<R: Read>(from: &mut Reader<R>, mut sessions: Sessions) -> Result<Self, StateError> {
         let (windows, witnesses, mut incidents): (_, _, Box<Incidents>) = from.take()?;
         incidents.hand_over();
@@ -111,7 +112,7 @@ impl Open {
         Ok(Self { sessions, windows, witnesses, incidents, left })
     }
 
-    /// Writes what is open in a pipeline, as far as there is time.
+    /// Writes the open state of a pipeline, as far as time allows.
     fn write<W: Write>(to: &mut Writer<W>, pipeline: &mut Pipeline) -> Result<Left, StateError> {
         to.put(&(&pipeline.windows, &pipeline.witnesses, &pipeline.incidents))?;
         let closing = pipeline.sinks.closing().clone();
@@ -119,41 +120,41 @@ impl Open {
     }
 }
 
-/// Sessions that were open when an earlier run ended, and cannot go on.
+/// Sessions that were open when an earlier run ended, and that cannot continue.
 pub(super) struct Over {
     pub(super) sessions: Sessions,
-    /// That of their times.
+    /// The clock of their times.
     pub(super) clock: Clock,
     pub(super) left: Left,
 }
 
-/// What was found in the file.
+/// The content of the file.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) learners: Option<Learners>,
     pub(super) open: Option<Open>,
     pub(super) over: Option<Over>,
-    /// What people are told of it.
+    /// Notices about it.
     pub(super) notices: Vec<String>,
-    /// What is not as they may think.
+    /// Warnings about it.
     pub(super) warnings: Vec<String>,
 }
 
-/// The file of a run.
+/// The state file of a run.
 pub(super) struct KeptState {
     path: PathBuf,
     origin: Option<Origin>,
     /// The last drain that was processed.
     moment: Moment,
-    /// Whether it says what an earlier run has left, which is over once this one has drained the table.
+    /// Whether the file has the sessions of an earlier run. They are out of date once this run has drained the table.
     is_past: bool,
-    /// What was learnt is being written.
+    /// The thread that writes the models.
     writing: Option<JoinHandle<Result<(), StateError>>>,
 }
 
 impl KeptState {
-    /// The file, and what is in it that goes on with `sessions` of none at `moment`. Whatever is wrong with it is told, and the run
-    /// begins without it. A file of somebody else is not touched.
+    /// Opens the file, and reads the content that can continue at `moment`, into empty `sessions`. Faults of the file
+    /// are reported, and the run starts without its content. A file that is not a state file is not changed.
     pub(super) fn read(
         path: &Path,
         moment: Moment,
@@ -191,13 +192,12 @@ impl KeptState {
         (is_ours.then_some(kept), found)
     }
 
-    /// Takes note that an epoch is processed that ended with this drain.
+    /// Sets the number of the drain whose epoch is being processed.
     pub(super) const fn drained(&mut self, drains: u64) {
         self.moment.drains = drains;
     }
 
-    /// At the end of an interval: puts what is learnt in the place of what an earlier run has left, and reports where that could
-    /// not be.
+    /// At the end of an interval: replaces the sessions of an earlier run by the models, and reports a failure.
     pub(super) fn look(&mut self, pipeline: &mut Pipeline) {
         if self.is_past {
             self.is_past = false;
@@ -207,7 +207,7 @@ impl KeptState {
         }
     }
 
-    /// Waits for what is being written.
+    /// Waits for the thread that writes the models.
     fn finish(&mut self, pipeline: &mut Pipeline) {
         let Some(thread) = self.writing.take() else { return };
         let written = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -216,7 +216,7 @@ impl KeptState {
         }
     }
 
-    /// Begins to write what was learnt so far, on a thread of its own, unless that is still done with what was learnt before.
+    /// Starts a thread that saves the models, unless the previous save is still running.
     pub(super) fn save(&mut self, pipeline: &mut Pipeline) {
         if self.writing.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return;
@@ -233,9 +233,9 @@ impl KeptState {
         }
     }
 
-    /// Leaves what is open, and what was learnt, to the next run.
+    /// Leaves open sessions and models to the next run.
     pub(super) fn leave(&mut self, pipeline: &mut Pipeline, clock: Clock) -> Result<Left> {
-        // What it writes would come later.
+        // The thread would overwrite the new file.
         self.finish(pipeline);
         let learners = self.learners(pipeline);
         let written = write(&self.path, |to| {
@@ -243,7 +243,7 @@ impl KeptState {
             Open::write(to, pipeline)
         });
         written.map_err(|error| {
-            // What ends now must not go on: the new file may be there, and its folder not on the disk.
+            // Sessions that end now must not continue: the new file may exist although the sync of its folder failed.
             let _ = fs::remove_file(&self.path);
             self.failed(error)
         })
@@ -260,7 +260,7 @@ impl KeptState {
 }
 
 impl Found {
-    /// Keeps what was open only if `claim` makes sure that nobody else reports it.
+    /// Keeps the open sessions only if `claim` ensures that no other run reports them.
     fn take(&mut self, claim: impl FnOnce() -> io::Result<()>) {
         if self.open.is_none() && self.over.is_none() {
             return;
@@ -273,22 +273,22 @@ impl Found {
     }
 }
 
-/// The name of a file whose sessions a run has taken.
+/// The name of a file whose sessions were taken by a run.
 fn taken(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".taken");
     name.into()
 }
 
-/// Writes the file, and then removes the one that was taken: what was in it is reported, or in the new one.
+/// Writes the file, and then removes the taken one. Its sessions are reported, or in the new file.
 fn write<T>(path: &Path, fill: impl FnOnce(&mut Writer<File>) -> Result<T, StateError>) -> Result<T, StateError> {
     let written = write_file(path, fill)?;
-    // Where it stays, nobody takes anything from it: it was taken.
+    // If it cannot be removed, its sessions are still not used again, as it was taken.
     let _ = fs::remove_file(taken(path));
     Ok(written)
 }
 
-/// Begins a file with the moment at which what follows was left open, if anything does, and with what was learnt.
+/// Starts a file with the moment of the open sessions, if any follow, and with the models.
 fn write_learners<W: Write>(
     to: &mut Writer<W>,
     moment: Option<(&Moment, Clock)>,

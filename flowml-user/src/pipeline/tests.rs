@@ -1,5 +1,7 @@
-//! Whatever is left out for overload, every packet and byte is in one row, and busy flows have records of their own; and however the
-//! host's clock is set, records are the same but for their Unix times.
+//! Tests of the pipeline's accounting and clocks.
+//!
+//! Under every level of overload each packet and byte is in one row, and busy flows have their own records. However the
+//! host's clock is set, records differ only in their Unix times.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,12 +19,12 @@ use crate::session::Timeouts;
 use crate::session::samples::{Sample, counted_of, tcp};
 use crate::sink::{Console, Pace, Sinks, Target, Verbosity};
 
-/// A packet to be: its flow, and how long after the one before it comes.
+/// A packet: its flow, and the time since the previous packet.
 #[derive(Clone, Debug)]
 struct Step {
     flow: u16,
     pause_ms: u64,
-    /// What is left out from this packet on.
+    /// The level of overload from this packet on.
     level: Level,
 }
 
@@ -40,7 +42,7 @@ fn packet(flow: u16, time_ns: u64) -> Sample {
     tcp(time_ns, &format!("10.0.0.9:{}", 1000 + flow), &format!("10.0.1.{}:80", flow % 7), ACK)
 }
 
-/// A pipeline without learners and its rows, which are there once it is over.
+/// A pipeline without models, and its rows, which can be read after its end.
 fn pipeline(folder: &tempfile::TempDir) -> (Pipeline, impl FnOnce() -> Vec<Value> + use<>) {
     let path = folder.path().join("rows.jsonl");
     let target: Target = format!("jsonl={}", path.display()).parse().expect("a target");
@@ -54,7 +56,7 @@ fn pipeline(folder: &tempfile::TempDir) -> (Pipeline, impl FnOnce() -> Vec<Value
     (pipeline, rows)
 }
 
-/// Takes packets as one epoch.
+/// Processes packets as one epoch.
 pub(super) fn absorb(pipeline: &mut Pipeline, packets: &[Sample]) {
     let mut flows: HashMap<_, Vec<Sample>> = HashMap::new();
     packets.iter().for_each(|packet| flows.entry((packet.source, packet.destination)).or_default().push(*packet));
@@ -79,7 +81,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn every_packet_is_in_one_row_whatever_is_left_out(
+    fn every_packet_is_in_one_row_at_every_level_of_overload(
         steps in prop::collection::vec(step(), 1..300),
         epoch in 1..40usize,
         capacity in 2..80usize,
@@ -112,7 +114,7 @@ proptest! {
     }
 }
 
-/// The flow rows of a run, given what was added to the host's clock before each epoch, s.
+/// The flow rows of a run, given the steps of the host's clock before each epoch, s.
 fn flows_by(clock_steps: &[i64], epochs: &[Vec<Sample>]) -> Vec<Value> {
     let folder = tempfile::tempdir().expect("there is room");
     let (mut pipeline, rows) = pipeline(&folder);
@@ -129,7 +131,7 @@ fn flows_by(clock_steps: &[i64], epochs: &[Vec<Sample>]) -> Vec<Value> {
     of(&rows(), "flow").cloned().collect()
 }
 
-/// A row without its Unix times, after a look at them.
+/// Checks the Unix times of a row, and returns the row without them.
 fn without_times(mut row: Value) -> Value {
     let columns = row.as_object_mut().expect("a row");
     let ms = |name: &str| columns[name].as_u64().expect(name);
@@ -142,7 +144,8 @@ fn without_times(mut row: Value) -> Value {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// The clock is set back and forth while packets come, or the host sleeps, in which its monotonic clock stands still.
+    /// The clock is set back and forth while packets arrive, or the host sleeps, during which its monotonic clock
+    /// stands still.
     #[test]
     fn records_do_not_depend_on_steps_of_the_clock(
         steps in prop::collection::vec(step(), 1..200),
@@ -167,7 +170,7 @@ fn flows_of_several_packets_have_records_and_others_are_aggregated() {
     let (mut pipeline, rows) = pipeline(&folder);
     pipeline.leave_out(Level::Records);
     let second = 1_000_000_000;
-    // The first packet of the busy flow is drained by itself.
+    // The first packet of the busy flow is in its own drain.
     absorb(&mut pipeline, &(0..500).map(|flow| packet(7 * flow, second)).collect::<Vec<_>>());
     absorb(&mut pipeline, &[packet(0, 2 * second), packet(0, 2 * second + 1)]);
     assert!(pipeline.end_interval(3 * second, Clock::default()).is_continue());
@@ -181,7 +184,7 @@ fn flows_of_several_packets_have_records_and_others_are_aggregated() {
 }
 
 #[test]
-fn nothing_is_left_out_where_there_is_no_overload() {
+fn nothing_is_left_out_without_overload() {
     let folder = tempfile::tempdir().expect("there is room");
     let (mut pipeline, rows) = pipeline(&folder);
     absorb(&mut pipeline, &(0..100).map(|flow| packet(flow, 5)).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! What is left and gone on with makes the records of a run that was never interrupted, and what does not fit is left out and told.
+//! Tests: interrupted runs make the records of an uninterrupted one, and unusable state is left out and reported.
 
 use std::fs;
 
@@ -21,10 +21,10 @@ const SECOND: u64 = 1_000_000_000;
 
 const ORIGIN: Origin = Origin::Builtin(Builtin::Both);
 
-/// The types of rows, but for the summary.
+/// The types of rows, except the summary.
 const KINDS: [&str; 5] = ["flow", "host", "anomaly", "incident", "aggregate"];
 
-/// A packet to be, or a scan of ports.
+/// A packet, or a port scan.
 #[derive(Clone, Debug)]
 enum Step {
     Packet { flow: u16, answer: bool, flags: u8, pause_ms: u64 },
@@ -84,7 +84,7 @@ fn open(path: &Path, moment: Moment, origin: Option<Origin>) -> (Option<KeptStat
     KeptState::read(path, moment, origin, FlowColumns::Headers, Sessions::new(Timeouts::default()))
 }
 
-/// Leaves what is open in a pipeline.
+/// Leaves the open state of a pipeline in a file.
 fn leave(pipeline: Pipeline, path: &Path, origin: Option<Origin>) -> Left {
     let (state, _) = open(path, at(0), origin);
     let mut state = state.expect("a file of ours");
@@ -98,7 +98,7 @@ fn lines(rows: &Path) -> Vec<String> {
     fs::read_to_string(rows).expect("it was written").lines().map(str::to_owned).collect()
 }
 
-/// The rows of each type of a run over epochs that is interrupted before these of them.
+/// The rows of each type of a run over epochs that is interrupted before the epochs `cuts`.
 fn rows(epochs: &[Vec<Sample>], cuts: &[usize], begin: Begin<'_>) -> [Vec<String>; KINDS.len()] {
     let folder = tempfile::tempdir().expect("there is room");
     let path = folder.path().join("state");
@@ -148,7 +148,7 @@ proptest! {
     }
 }
 
-/// A pipeline with open sessions of so many packets each.
+/// A pipeline with open sessions of `packets` packets each.
 fn with_open(folder: &Path, flows: u16, packets: u64) -> Pipeline {
     let mut pipeline = begun(&folder.join("before.jsonl"), None, 0);
     let of =
@@ -159,7 +159,7 @@ fn with_open(folder: &Path, flows: u16, packets: u64) -> Pipeline {
 }
 
 #[test]
-fn what_was_over_before_the_next_run_ends_in_it_for_its_own_reason() {
+fn sessions_that_timed_out_between_runs_keep_their_end_reason() {
     let folder = tempfile::tempdir().expect("there is room");
     let path = folder.path().join("state");
     let left = leave(with_open(folder.path(), 3, 2), &path, None);
@@ -178,7 +178,7 @@ fn what_was_over_before_the_next_run_ends_in_it_for_its_own_reason() {
 }
 
 #[test]
-fn what_does_not_go_on_is_told_and_what_was_learnt_stays() {
+fn sessions_that_cannot_continue_are_reported_and_models_are_kept() {
     let folder = tempfile::tempdir().expect("there is room");
     let path = folder.path().join("state");
     let mut pipeline = with_open(folder.path(), 2, 2);
@@ -187,13 +187,13 @@ fn what_does_not_go_on_is_told_and_what_was_learnt_stays() {
     let (state, found) = open(&path, at(6), Some(ORIGIN));
     assert!(state.is_some() && found.open.is_none() && found.over.is_none() && found.learners.is_some());
     assert!(found.warnings[0].contains("another run has drained"), "{:?}", found.warnings);
-    // Another model: what is open goes on, also where a run that took it has ended before it did anything.
+    // With another model, open sessions continue, even if a run that took them ended before it did anything.
     for origin in [None, Some(Origin::Nothing)] {
         let (_, found) = open(&path, at(5), origin);
         assert!(found.learners.is_none() && found.open.is_some() && found.warnings.is_empty());
         assert!(found.notices[0].contains("another model"), "{:?}", found.notices);
     }
-    // More sessions than there is room for.
+    // More sessions than the capacity.
     assert!(!path.exists(), "it was taken");
     let sessions = Sessions::new(Timeouts::default()).with_capacity(1);
     let (_, found) = KeptState::read(&path, at(5), Some(ORIGIN), FlowColumns::Headers, sessions);
@@ -201,7 +201,7 @@ fn what_does_not_go_on_is_told_and_what_was_learnt_stays() {
 }
 
 #[test]
-fn sessions_that_cannot_go_on_have_records_once_and_with_the_times_of_their_clock() {
+fn sessions_that_cannot_continue_have_records_once_with_the_times_of_their_clock() {
     let other_boot = Moment { boot: "another".to_owned(), ..at(5) };
     for (moment, reason) in [(other_boot, "the host was started again"), (Moment::new([4; 20], 5), "is another one")] {
         let folder = tempfile::tempdir().expect("there is room");
@@ -226,7 +226,7 @@ fn sessions_that_cannot_go_on_have_records_once_and_with_the_times_of_their_cloc
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_told_and_that_of_somebody_else_is_not_touched() {
+fn an_unreadable_file_is_reported_and_a_foreign_file_is_not_changed() {
     let folder = tempfile::tempdir().expect("there is room");
     let path = folder.path().join("state");
     let (state, found) = open(&path, at(5), None);
@@ -256,7 +256,7 @@ fn a_file_that_cannot_be_read_is_told_and_that_of_somebody_else_is_not_touched()
 }
 
 #[test]
-fn what_there_is_no_time_for_is_counted() {
+fn sessions_without_time_to_be_saved_are_counted() {
     let folder = tempfile::tempdir().expect("there is room");
     let mut pipeline = with_open(folder.path(), 200, 1);
     let mut to = Writer::new(Vec::new()).expect("memory");
@@ -269,7 +269,7 @@ fn what_there_is_no_time_for_is_counted() {
     assert_eq!(again.len(), 120);
 }
 
-/// The shape of a value: of a sequence the different shapes of its elements, of a map with names all of them.
+/// The shape of a value: the distinct shapes of a sequence's elements, or all members of a map with their names.
 struct Shape(String);
 
 impl<'de> Deserialize<'de> for Shape {
@@ -336,9 +336,9 @@ impl<'de> serde::de::Visitor<'de> for Shapes {
     }
 }
 
-/// Whoever changes what is kept raises [`LAYOUT`], and puts the new digest here.
+/// Whoever changes the state must raise [`LAYOUT`], and update the digest here.
 #[test]
-fn the_layout_has_its_number() {
+fn a_changed_layout_has_a_new_number() {
     let folder = tempfile::tempdir().expect("there is room");
     let mut pipeline = with_open(folder.path(), 3, 2);
     pipeline.learners = Some(learners(Begin::Builtin(Builtin::Both)));
