@@ -1,4 +1,4 @@
-//! A batch of rows, filled row by row from what is read.
+//! Fills a batch of a table row by row.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::sink::cells::Builder;
 /// The batches of a table.
 pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, DatasetError>>>;
 
-/// The next batch of a table with columns of these kinds; `None` without rows. `append` adds a value of each column, and
-/// returns how many bytes the row has in its file; `None` where there is no further one.
+/// The next batch of a table with columns of these kinds; `None` if there are no more rows. `append` adds a value to
+/// each column and returns the length of the row in its file, bytes; `None` if there are no more rows.
 pub(super) fn fill(
     schema: &SchemaRef,
     kinds: impl Iterator<Item = Kind>,

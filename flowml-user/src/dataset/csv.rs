@@ -1,4 +1,4 @@
-//! Reading CSV, whatever separates its columns: types are found in a first pass over the file, values in a second.
+//! Reads CSV with any of several delimiters, in two passes: the first finds column types, the second reads values.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
@@ -16,40 +16,41 @@ use crate::features::FlowColumns;
 use crate::record::{Kind, Value};
 use crate::sink::cells::{Cell, OutputColumn, field, flow_columns, plain_field, unmarked};
 
-/// What columns may be separated by; of equally good ones the first is taken.
+/// Possible delimiters. Of equally good ones the first is used.
 pub(super) const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
-/// How much of a file is looked at for its delimiter.
+/// Number of bytes examined to find the delimiter.
 const SAMPLE: u64 = 1 << 16;
 
-/// What stands between the whole part of a number and its fraction.
+/// The decimal separator of a number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Decimal {
     #[default]
     Point,
-    /// Where columns are not separated by commas, or such fields are in quotes.
+    /// A comma, if columns are not separated by commas or such fields are quoted.
     Comma,
 }
 
-/// How a file is read.
+/// The format of a file.
 #[derive(Clone, Copy)]
 struct Form {
     encoding: Encoding,
     delimiter: u8,
-    /// Whether the first line says what the delimiter is, for Excel: `sep=;`.
+    /// Whether the first line is a directive for Excel that states the delimiter: `sep=;`.
     has_directive: bool,
     header: HeaderRow,
 }
 
-/// What the fields of a column may be.
+/// The possible types of a column, given its fields so far.
 #[derive(Clone, Copy)]
 struct Seen {
     any: bool,
     integer: bool,
     real: bool,
-    /// Numbers with decimal commas.
+    /// Whether all fields are numbers with decimal commas.
     comma: bool,
-    /// Whether a comma was seen that divides no groups of three digits; where commas do not separate the columns, none does.
+    /// Whether the commas are decimal commas: a comma was found that does not separate groups of three digits, or the
+    /// delimiter is another character.
     decimal: bool,
     flag: bool,
 }
@@ -64,7 +65,7 @@ impl Seen {
             return;
         }
         self.any = true;
-        // What is whole is real as well.
+        // Integers are also reals.
         self.integer = self.integer && integer(text).is_some();
         self.real = self.integer || self.real && real(text).is_some();
         self.comma = self.comma && decimal_comma(text).is_some();
@@ -72,7 +73,7 @@ impl Seen {
         self.flag = self.flag && flag(text).is_some();
     }
 
-    /// The type, given the one that flowml's own column of this name has.
+    /// The type of the column, given the type of flowml's own column with this name.
     fn kind(self, known: Option<Kind>) -> (Kind, Decimal) {
         let found = match self {
             Self { any: false, .. } => return (known.unwrap_or(Kind::Text), Decimal::Point),
@@ -83,7 +84,7 @@ impl Seen {
             _ => Kind::Text,
         };
         let kind = match (known, found) {
-            // All numbers of a real column may happen to be whole.
+            // All values of a real column may happen to be integers.
             (Some(Kind::Real), Kind::Integer) => Kind::Real,
             (Some(list @ (Kind::Integers | Kind::Reals)), Kind::Text) => list,
             _ => found,
@@ -92,23 +93,23 @@ impl Seen {
     }
 }
 
-/// A whole number, not negative.
+/// A non-negative integer.
 fn integer(text: &str) -> Option<u64> {
     text.parse::<i64>().ok().filter(|_| is_amount(text)).and_then(|number| u64::try_from(number).ok())
 }
 
-/// Any number, also one that is infinite or none (`Infinity`, `NaN`).
+/// A number, including `Infinity` and `NaN`.
 fn real(text: &str) -> Option<f64> {
     text.parse().ok().filter(|_| is_amount(text))
 }
 
-/// Whether a number is one: `007` and `+1` are names.
+/// Whether a text that can be parsed as a number means one: `007` and `+1` are names.
 fn is_amount(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
     !matches!(digits, [b'+', ..] | [b'0', b'0'..=b'9', ..])
 }
 
-/// A number with a decimal comma, whose whole part may be divided into groups of three digits.
+/// A number with a decimal comma. Its whole part may have groups of three digits.
 fn decimal_comma(text: &str) -> Option<f64> {
     let (whole, fraction) = match text.split_once(',') {
         Some((_, "")) => return None,
@@ -131,7 +132,7 @@ fn decimal_comma(text: &str) -> Option<f64> {
     real(&number)
 }
 
-/// Whether the commas of a number may divide its whole part into groups of three digits (`12,345`), or it has none.
+/// Whether the commas of a number, if any, may separate groups of three digits (`12,345`).
 fn may_be_grouped(text: &str) -> bool {
     let Some((whole, groups)) = text.split_once(',') else { return true };
     let whole = whole.trim_start_matches('-');
@@ -162,7 +163,8 @@ fn cell(text: &str, kind: Kind, decimal: Decimal) -> Cell {
 }
 
 impl Form {
-    /// How the file is to be read, and the first byte that is not UTF-8 where nobody said what the file is instead.
+    /// Detects the format of a file. Unless the encoding is given, also returns the offset of the first byte that is
+    /// not UTF-8.
     fn of(path: &Path, reading: Reading) -> io::Result<(Self, Option<u64>)> {
         let (encoding, not_utf8) = match reading.encoding {
             Some(encoding) => (encoding, None),
@@ -179,7 +181,7 @@ impl Form {
         Ok((Self { encoding, delimiter, has_directive: directive.is_some(), header: reading.header }, not_utf8))
     }
 
-    /// Opens the file behind its header; columns without one are called by their numbers, from 1.
+    /// Opens the file after its header. Columns without a header are named by their numbers, from 1.
     fn open(&self, path: &Path) -> Result<(Records, Vec<String>), DatasetError> {
         let failed = |source| DatasetError::Read { path: path.to_owned(), source };
         let mut text = BufReader::new(Decoded::open(path, self.encoding).map_err(failed)?);
@@ -197,7 +199,7 @@ impl Form {
             return Err(DatasetError::Malformed { path: path.to_owned(), message });
         }
         check_columns(path, names.len())?;
-        // Where all names could be values, a row may be equal to them by chance.
+        // If all names could be values, a row may equal the header by chance.
         let is_recognised = has_header && names.iter().all(|name| !is_value(name));
         let header = is_recognised.then(|| names.clone());
         let names = if has_header {
@@ -208,7 +210,7 @@ impl Form {
         Ok((Records { reader, header, repeated: 0 }, names))
     }
 
-    /// What is wrong with the row at this position.
+    /// The error of the row at this position.
     fn malformed(&self, path: &Path, error: &::csv::Error, at: Option<&Position>) -> DatasetError {
         let message = match error.kind() {
             ::csv::ErrorKind::UnequalLengths { .. } => {
@@ -221,10 +223,10 @@ impl Form {
     }
 }
 
-/// What separates the columns of the file that begins so: what divides all its rows into the same number of fields, more
-/// than one; the more fields the better.
+/// The delimiter of a file, from its first bytes. It must divide all rows into the same number of fields, at least two.
+/// The one with the most fields is used.
 fn delimiter_of(sample: &[u8]) -> u8 {
-    // The last line may be cut.
+    // The last line may be cut off.
     let is_cut = sample.len() as u64 >= SAMPLE;
     let fields = |delimiter: u8| {
         let mut builder = ReaderBuilder::new();
@@ -240,12 +242,12 @@ fn delimiter_of(sample: &[u8]) -> u8 {
     found.reduce(|best, next| if next.0 > best.0 { next } else { best }).map_or(b',', |(_, delimiter)| delimiter)
 }
 
-/// Whether a name of a column may be a value of one that is not of texts.
+/// Whether the name of a column could also be a value of a column that is not text.
 fn is_value(name: &str) -> bool {
     real(name).is_some() || decimal_comma(name).is_some() || flag(name).is_some() || name.starts_with('[')
 }
 
-/// Gives no more of a file than a row may have, until the next row is allowed as much.
+/// Limits the bytes read for a row. The limit is reset for each row.
 struct Bounded<R> {
     source: R,
     left: u64,
@@ -264,16 +266,16 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-/// The rows of a file, without those that are its header once more.
+/// The rows of a file without repeated headers.
 struct Records {
     reader: Reader<Bounded<BufReader<Decoded>>>,
-    /// None where a header would not be recognised.
+    /// None if repeated headers cannot be recognised.
     header: Option<Vec<String>>,
     repeated: u64,
 }
 
 impl Records {
-    /// Reads the next row; false where there is none.
+    /// Reads the next row; false at the end.
     fn next(&mut self, record: &mut StringRecord) -> Result<bool, ::csv::Error> {
         loop {
             self.reader.get_mut().left = LONGEST_ROW;
@@ -288,7 +290,8 @@ impl Records {
     }
 
     fn is_header(&self, record: &StringRecord) -> bool {
-        // Files with byte order marks may have been joined. A number that is none is written as no value.
+        // Joined files may have a byte order mark before the header. NaN and infinity match an empty name, as they are
+        // written as empty fields.
         let is_none = |text: &str| real(text).is_some_and(|number| !number.is_finite());
         let is = |name: &String, text: &str| {
             let text = text.trim_start_matches('\u{feff}').trim();
@@ -298,7 +301,7 @@ impl Records {
     }
 }
 
-/// Reads a table, and says what was found of the file.
+/// Reads a table, and returns notices about the file.
 pub(super) fn read(path: &Path, reading: Reading) -> Result<(SchemaRef, Batches, Vec<Notice>), DatasetError> {
     let form = Form::of(path, reading);
     let (form, not_utf8) = form.map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
@@ -332,7 +335,7 @@ pub(super) fn read(path: &Path, reading: Reading) -> Result<(SchemaRef, Batches,
     Ok((schema, Box::new(rows), notices.into_iter().flatten().collect()))
 }
 
-/// The second pass.
+/// The second pass over a file.
 struct Rows {
     form: Form,
     records: Records,

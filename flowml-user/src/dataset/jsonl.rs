@@ -1,4 +1,4 @@
-//! Reading flowml's JSON lines: the rows of one type.
+//! Reads flowml's JSON lines: the rows of one type.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::record::{CONTENT_IDENTIFIERS, Kind, MATCH_PREFIX, Value};
 use crate::sink::cells::{Cell, OutputColumn, field, flow_columns};
 use crate::sink::{host_columns, incident_columns};
 
-/// A line.
+/// A parsed row.
 type Row = Map<String, Json>;
 
-/// Reads a table.
+/// Reads the rows of a type.
 pub(super) fn read(path: &Path, of: RowType) -> Result<(SchemaRef, Batches), DatasetError> {
     let columns: Vec<OutputColumn> = match of {
         RowType::Flow => flow_columns(columns_of(Lines::open(path)?)).collect(),
@@ -32,7 +32,7 @@ pub(super) fn read(path: &Path, of: RowType) -> Result<(SchemaRef, Batches), Dat
     Ok((schema, Box::new(rows)))
 }
 
-/// The columns of the first flow of a file.
+/// The columns of the first flow in a file.
 fn columns_of(mut lines: Lines) -> FlowColumns {
     let mut rows = std::iter::from_fn(|| lines.next().ok().flatten().map(serde_json::from_slice::<Row>));
     let is_flow = |row: &Row| row.get("type").and_then(Json::as_str) == Some("flow");
@@ -41,7 +41,7 @@ fn columns_of(mut lines: Lines) -> FlowColumns {
         return FlowColumns::Headers;
     };
     let matches = flow.keys().filter(|name| name.starts_with(MATCH_PREFIX));
-    // Names of columns are kept for the life of the program.
+    // Names of columns have static lifetime, so these are leaked.
     let names: Vec<&'static str> = matches.map(|name| &*name.clone().leak()).collect();
     FlowColumns::Content(names.leak())
 }
@@ -76,7 +76,7 @@ impl Rows {
         })
     }
 
-    /// The next row of the type that is read, and how many bytes it has.
+    /// The next row of the requested type, and its length, bytes.
     fn row_of_type(&mut self) -> Result<Option<(Row, usize)>, DatasetError> {
         while let Some(text) = self.lines.next()? {
             let (row, bytes) = (serde_json::from_slice::<Row>(text), text.len());
@@ -89,7 +89,7 @@ impl Rows {
     }
 }
 
-/// The value for a column of this type; None where it is of another.
+/// The value for a column of this type; None if the value has another type.
 fn cell(value: &Json, kind: Kind) -> Option<Cell> {
     if value.is_null() {
         return Some(Cell::ABSENT);

@@ -1,30 +1,30 @@
-//! What a table may be at most, so that the memory that its reading takes has a bound, whatever the file says.
+//! Limits on tables, so that reading any file needs bounded memory.
 
 use std::path::Path;
 
 use super::DatasetError;
 
-/// The most columns: those of a sheet of Excel.
+/// Maximum number of columns: that of an Excel sheet.
 pub(super) const MOST_COLUMNS: usize = 16_384;
 
-/// The longest row of a text file, bytes. A row of ours has a few thousand.
+/// Maximum length of a row of a text file, bytes. A row of flowml has a few thousand.
 pub(super) const LONGEST_ROW: u64 = 1 << 20;
 
-/// Rows of a batch.
+/// Maximum number of rows in a batch.
 const BATCH_ROWS: usize = 8192;
 
-/// Values of a batch: what has many columns has fewer rows.
+/// Maximum number of values in a batch. Tables with many columns have smaller batches.
 const BATCH_VALUES: usize = 1 << 22;
 
-/// Text of a batch, bytes: what has long rows has fewer.
+/// Maximum amount of text in a batch, bytes. Tables with long rows have smaller batches.
 pub(super) const BATCH_BYTES: usize = 64 << 20;
 
-/// How many rows a batch of so many columns has at most.
+/// The maximum number of rows in a batch with this number of columns.
 pub(super) fn batch_rows(columns: usize) -> usize {
     (BATCH_VALUES / columns.max(1)).clamp(1, BATCH_ROWS)
 }
 
-/// Whether a file may have so many columns.
+/// Checks the number of columns of a file.
 pub(super) fn check_columns(path: &Path, columns: usize) -> Result<(), DatasetError> {
     if columns <= MOST_COLUMNS {
         return Ok(());
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_have_as_many_rows_as_there_is_room_for() {
+    fn batches_have_as_many_rows_as_the_limits_allow() {
         assert_eq!([0, 1, 150, 512, 513].map(batch_rows), [8192, 8192, 8192, 8192, 8176]);
         assert_eq!((batch_rows(MOST_COLUMNS), batch_rows(usize::MAX)), (256, 1));
         assert!(check_columns(Path::new("a"), MOST_COLUMNS).is_ok());

@@ -1,4 +1,4 @@
-//! The lines of a text file: of bounded length, and with their numbers.
+//! Reads the lines of a text file, with a maximum length and line numbers.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -11,7 +11,7 @@ use super::limits::LONGEST_ROW;
 pub(super) struct Lines {
     file: BufReader<File>,
     text: Vec<u8>,
-    /// Number of the last line that was read, from 1.
+    /// Number of the last line read, from 1.
     line: u64,
     path: PathBuf,
 }
@@ -23,7 +23,7 @@ impl Lines {
         Ok(Self { file: BufReader::new(file), text: Vec::new(), line: 0, path: path.to_owned() })
     }
 
-    /// The next line without its end; `None` behind the last one.
+    /// The next line without its line feed; `None` after the last one.
     pub(super) fn next(&mut self) -> Result<Option<&[u8]>, DatasetError> {
         self.text.clear();
         let read = self.file.by_ref().take(LONGEST_ROW + 1).read_until(b'\n', &mut self.text);
@@ -38,7 +38,7 @@ impl Lines {
         Ok(Some(line))
     }
 
-    /// That the last line is not as it should be.
+    /// An error about the last line.
     pub(super) fn malformed(&self, message: &str) -> DatasetError {
         DatasetError::Malformed { path: self.path.clone(), message: format!("line {}: {message}", self.line) }
     }

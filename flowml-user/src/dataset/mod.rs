@@ -1,7 +1,7 @@
-//! Tables of flows in files: read into columns, labelled, cleaned and written again.
+//! Reads, labels, cleans and writes tables of flows.
 //!
-//! A table comes as Arrow record batches of bounded size, whatever the file's format, so that a table of any length fits
-//! and other tools' columns pass through as they are.
+//! A table is read as Arrow record batches of bounded size, whatever the format of its file. So a table of any length
+//! fits into memory, and columns of other tools are passed through unchanged.
 
 mod batch;
 pub mod clean;
@@ -47,7 +47,7 @@ pub enum DatasetError {
     Read {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// The file cannot be written.
@@ -55,10 +55,10 @@ pub enum DatasetError {
     Write {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// The file is not what it should be.
+    /// The file has invalid content.
     #[error("{path}: {message}")]
     Malformed {
         /// The file.
@@ -66,35 +66,35 @@ pub enum DatasetError {
         /// What was expected, and where.
         message: String,
     },
-    /// A column that is needed is not there.
+    /// A required column is missing.
     #[error("{path}: expected a column '{column}', found {found}")]
     NoColumn {
         /// The file.
         path: PathBuf,
-        /// Its name.
+        /// Name of the missing column.
         column: String,
-        /// The columns that there are, as far as that is told.
+        /// The columns of the table, the most similar names first.
         found: String,
     },
-    /// A column's type has no use here.
+    /// A column has a type that cannot be used.
     #[error("column '{column}' is of the type {found}; expected {expected}")]
     Type {
-        /// Its name.
+        /// Name of the column.
         column: String,
-        /// Its type.
+        /// Type of the column.
         found: String,
-        /// What can be used.
+        /// The types that can be used.
         expected: &'static str,
     },
-    /// A file's columns are not those of the files before.
+    /// The columns of a file differ from those of the first file.
     #[error("{path}: expected the columns of the first input ({difference})")]
     Columns {
         /// The file.
         path: PathBuf,
-        /// The first that differs.
+        /// The first difference.
         difference: String,
     },
-    /// Columns do not make a table; of a table that was read, they always do.
+    /// Columns do not form a table. This cannot happen with a table that was read.
     #[error("the columns make no table")]
     Arrow(#[from] ArrowError),
     /// The Parquet file is damaged, or cannot be written.
@@ -103,7 +103,7 @@ pub enum DatasetError {
 }
 
 impl DatasetError {
-    /// The table has no such column.
+    /// The error for a missing column of a table.
     #[must_use]
     pub fn no_column(table: &TableReader, column: &str) -> Self {
         let names = table.schema().fields().iter().map(|field| field.name().as_str());

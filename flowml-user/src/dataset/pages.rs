@@ -1,7 +1,7 @@
-//! A look at a Parquet file before it is read, so that no file takes more memory than stated, whatever it says of itself.
+//! Checks a Parquet file before it is read, so that no file needs more memory than the limits below.
 //!
-//! The library descends into a schema as deep as that is, makes room for what a page's header says, lets gzip and LZ4 write as
-//! much as they hold, and writes a text of a dictionary as often as a batch names it.
+//! The Parquet library itself has no such limits. It recurses to any depth of a schema, allocates what a page header
+//! states, decompresses gzip and LZ4 to any size, and copies a dictionary text as often as a batch refers to it.
 
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
@@ -18,34 +18,35 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use super::limits::{MOST_COLUMNS, batch_rows};
 use super::thrift::{Met, Thrift};
 
-/// The description at the end of a file, bytes.
+/// Maximum length of the footer, bytes.
 const LONGEST_FOOTER: u64 = 64 << 20;
 
-/// How deep columns may stand in each other.
+/// Maximum nesting depth of columns.
 const DEEPEST: usize = 64;
 
-/// Elements of a schema: columns, and what they stand in.
+/// Maximum number of schema elements: columns and their groups.
 const MOST_ELEMENTS: usize = 4 * MOST_COLUMNS;
 
-/// Rows of a file: those that say nothing take no room in it.
+/// Maximum number of rows. Rows without values may take no space in a file.
 const MOST_ROWS: i64 = 1 << 32;
 
-/// A page, decompressed, bytes. They have a megabyte, and of some tools up to a hundred.
+/// Maximum length of a decompressed page, bytes. Typical pages have one megabyte, those of some tools up to a hundred.
 const LONGEST_PAGE: u64 = 256 << 20;
 
-/// The largest page and the dictionary of every column of a row group together, bytes: so much is in memory at once.
+/// Maximum total of the largest page and the dictionary of every column of a row group, bytes. They are in memory at
+/// the same time.
 const MOST_IN_PAGES: u64 = 2 << 30;
 
-/// The numbers in the lists of a column of a row group, as one row may have all of them.
+/// Maximum number of list values in a column of a row group, as a single row may have all of them.
 const MOST_IN_LISTS: i64 = 1 << 26;
 
-/// The text of a batch, bytes.
+/// Maximum amount of text in a batch, bytes.
 const MOST_TEXT: u64 = 1 << 30;
 
-/// How much longer LZ4 can make what it has compressed.
+/// Maximum compression ratio of LZ4.
 const LZ4_RATIO: u64 = 255;
 
-/// Why a file is not read: for people.
+/// A result; the error states why the file is not read.
 type Outcome<T> = Result<T, String>;
 
 fn cannot(error: &io::Error) -> String {
@@ -55,9 +56,9 @@ fn cannot(error: &io::Error) -> String {
     }
 }
 
-/// Whether the description of a file can be read.
+/// Checks that the footer can be parsed.
 pub(super) fn check_footer(file: &File) -> Outcome<()> {
-    // Its length and a mark are behind it.
+    // Length of the fields after the footer: its length and the magic bytes.
     const BEHIND: u64 = 8;
     let length = file.metadata().map_err(|error| cannot(&error))?.len();
     let mut end = [0; BEHIND as usize];
@@ -83,11 +84,11 @@ pub(super) fn check_footer(file: &File) -> Outcome<()> {
         .map_err(|error| cannot(&error))
 }
 
-/// A schema as it stands there: each element with the number of those within it, which follow.
+/// The state of reading a schema, a list of elements in depth-first order with the number of children of each.
 #[derive(Default)]
 struct Schema {
     elements: usize,
-    /// Of each element that we are within, those that are to come.
+    /// For each enclosing element the number of remaining children.
     open: Vec<i64>,
 }
 
@@ -115,7 +116,7 @@ impl Schema {
     }
 }
 
-/// Whether all pages of a file can be read, and if so how many of its rows at once.
+/// Checks all pages of a file. Returns the number of rows that can be read at once.
 pub(super) fn check_pages(file: &File, metadata: &ParquetMetaData) -> Outcome<usize> {
     let length = file.metadata().map_err(|error| cannot(&error))?.len();
     let columns = metadata.file_metadata().schema_descr().num_columns();
@@ -135,7 +136,8 @@ pub(super) fn check_pages(file: &File, metadata: &ParquetMetaData) -> Outcome<us
     Ok(batch_rows(columns).min(usize::try_from(most).unwrap_or(usize::MAX)))
 }
 
-/// Checks the pages of a row group, whose columns share what is left of the file. Answers the text of its longest row, bytes.
+/// Checks the pages of a row group. Its columns share the remaining bytes of the file, `left`. Returns the maximum text
+/// of a row, bytes.
 fn check_group(file: &Arc<File>, group: &RowGroupMetaData, left: &mut u64) -> Outcome<u64> {
     let (mut in_pages, mut longest_row) = (0, 0);
     for column in group.columns() {
@@ -159,14 +161,14 @@ fn check_group(file: &Arc<File>, group: &RowGroupMetaData, left: &mut u64) -> Ou
     Ok(longest_row)
 }
 
-/// What the pages of a column of a row group say.
+/// The sizes of the pages in a column chunk.
 #[derive(Default)]
 struct Chunk {
     longest_page: u64,
-    /// Bytes of the dictionary.
+    /// Length of the dictionary, bytes.
     dictionary: u64,
     values: i64,
-    /// The longest page whose texts are written by what they have in common with those before.
+    /// The longest delta-encoded page, bytes: its texts share prefixes with earlier texts.
     longest_delta: u64,
 }
 
@@ -186,7 +188,7 @@ impl Chunk {
         Ok(chunk)
     }
 
-    /// Takes note of the page at `at`, and answers where the next one is.
+    /// Checks the page at offset `at`. Returns the offset of the next page.
     fn page(&mut self, file: &File, at: u64, end: u64, codec: Compression) -> Outcome<u64> {
         let mut reader = BufReader::new(file);
         reader.seek(SeekFrom::Start(at)).map_err(|error| cannot(&error))?;
@@ -216,7 +218,7 @@ impl Chunk {
         Ok(begin + compressed)
     }
 
-    /// The longest text of the column that can be written again and again, bytes.
+    /// The maximum length of a text that can be repeated in the column, bytes.
     fn longest_text(&self, file: &Arc<File>, column: &ColumnChunkMetaData) -> Outcome<u64> {
         match column.column_type() {
             Type::FIXED_LEN_BYTE_ARRAY => Ok(column.column_descr().type_length().unsigned_abs().into()),
@@ -236,7 +238,7 @@ impl Chunk {
     }
 }
 
-/// The longest of the texts that follow each other, each behind its length, bytes.
+/// The length of the longest text in a sequence of length-prefixed texts, bytes.
 fn longest_of(mut texts: &[u8]) -> u64 {
     let mut longest = 0;
     while let Some((length, behind)) = texts.split_first_chunk() {
@@ -247,7 +249,7 @@ fn longest_of(mut texts: &[u8]) -> u64 {
     longest
 }
 
-/// Whether these bytes are no longer than they should be without their compression. Of the other codecs the library sees to it.
+/// Checks that a page does not decompress to more than `length` bytes. For other codecs the library checks it.
 fn check_length(file: &File, codec: Compression, bytes: std::ops::Range<u64>, length: u64) -> Outcome<()> {
     let compressed = bytes.end.saturating_sub(bytes.start);
     let is_longer = match codec {
@@ -255,7 +257,7 @@ fn check_length(file: &File, codec: Compression, bytes: std::ops::Range<u64>, le
             let mut reader = BufReader::new(file);
             reader.seek(SeekFrom::Start(bytes.start)).map_err(|error| cannot(&error))?;
             let mut whole = MultiGzDecoder::new(reader.take(compressed)).take(length + 1);
-            // What is damaged is the library's to find.
+            // The library reports damaged data.
             io::copy(&mut whole, &mut io::sink()).is_ok_and(|all| all > length)
         }
         Compression::LZ4 => compressed > LONGEST_PAGE / LZ4_RATIO,
@@ -264,16 +266,16 @@ fn check_length(file: &File, codec: Compression, bytes: std::ops::Range<u64>, le
     if is_longer { Err(format!("a page that is longer than the {length} bytes that it should have")) } else { Ok(()) }
 }
 
-/// The header of a page.
+/// A page header.
 #[derive(Default)]
 struct Header {
     kind: i64,
-    /// Without compression, bytes.
+    /// Uncompressed length, bytes.
     length: i64,
     compressed: i64,
     values: i64,
     encoding: i64,
-    /// Bytes that stand uncompressed before the others.
+    /// Length of the uncompressed levels before the values, bytes.
     levels: u64,
     is_compressed: bool,
 }
@@ -288,7 +290,7 @@ impl Header {
             1 => thrift.integer_to(met, &mut header.kind),
             2 => thrift.integer_to(met, &mut header.length),
             3 => thrift.integer_to(met, &mut header.compressed),
-            // Of a page of the first version, and of a dictionary.
+            // The header of a version 1 data page, or of a dictionary page.
             5 | 7 => thrift.fields(met, |thrift, number, met| match number {
                 1 => thrift.integer_to(met, &mut header.values),
                 2 => thrift.integer_to(met, &mut header.encoding),

@@ -1,4 +1,4 @@
-//! Reading a table: CSV, flowml's JSON lines, Parquet or a Zeek log, recognised by how they begin.
+//! Reads a table: CSV, flowml's JSON lines, Parquet or a Zeek log, detected by its first bytes.
 
 use std::fmt;
 use std::fs::File;
@@ -16,7 +16,7 @@ use super::batch::Batches;
 use super::limits::check_columns;
 use super::{DatasetError, Encoding, csv, jsonl, pages, zeek};
 
-/// A table that is being read, batch by batch.
+/// Reads a table batch by batch.
 pub struct TableReader {
     path: PathBuf,
     schema: SchemaRef,
@@ -27,40 +27,40 @@ pub struct TableReader {
 /// Whether the first row of a CSV file names its columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeaderRow {
-    /// It does.
+    /// It names the columns.
     #[default]
     Present,
-    /// It is a row as all others; columns are called by their numbers, from 1.
+    /// It is a row like all others. Columns are named by their numbers, from 1.
     Absent,
 }
 
-/// How a text file is to be read.
+/// Options for reading a text file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// Whether a CSV file has a header.
     pub header: HeaderRow,
-    /// The encoding of CSV files; what a file begins with and holds tells where it is not given.
+    /// The encoding of CSV files. Without it the encoding is detected.
     pub encoding: Option<Encoding>,
 }
 
-/// What was found of a file, and how it is read therefore.
+/// A detected property of a file that determines how it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// It is not UTF-8 and does not say what it is.
+    /// The file is not UTF-8 and has no byte order mark.
     Encoding {
-        /// What it is taken for.
+        /// The encoding that is used.
         taken_for: Encoding,
-        /// The first byte that is not UTF-8, from 0.
+        /// Offset of the first byte that is not UTF-8.
         at: u64,
     },
-    /// Its columns are not separated by commas, or its numbers have decimal commas.
+    /// The delimiter is not a comma, or numbers have decimal commas.
     Delimiter {
-        /// What separates them.
+        /// The delimiter.
         delimiter: char,
-        /// Whether numbers have a comma where others have a point.
+        /// Whether numbers have decimal commas.
         decimal_comma: bool,
     },
-    /// So many of its rows are the header once more, as in files that were joined.
+    /// Number of rows that repeat the header, as in joined files.
     RepeatedHeaders(u64),
 }
 
@@ -80,23 +80,23 @@ impl fmt::Display for Notice {
     }
 }
 
-/// What a row is of, where a file or a folder has rows of several types.
+/// The type of a row, in files or folders with rows of several types.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RowType {
     /// A flow.
     #[default]
     Flow,
-    /// A host over a window of time.
+    /// A host window.
     Host,
-    /// What became of an incident.
+    /// An event of an incident.
     Incident,
 }
 
 impl RowType {
-    /// All of them.
+    /// All types.
     pub const ALL: [Self; 3] = [Self::Flow, Self::Host, Self::Incident];
 
-    /// Its table in a folder that `-o parquet=DIR` wrote.
+    /// The name of the table in a folder written by `-o parquet=DIR`.
     const fn table(self) -> &'static str {
         match self {
             Self::Flow => "flows",
@@ -105,8 +105,8 @@ impl RowType {
         }
     }
 
-    /// The files of its table in a folder that `-o parquet=DIR` wrote: that of a whole run, and those that followed each
-    /// other, in the order of their times. What is not whole yet is not among them.
+    /// The files of the table in a folder written by `-o parquet=DIR`: the file of a whole run, and rotated files in
+    /// order of time. Incomplete files are not included.
     ///
     /// # Errors
     /// If the folder cannot be read.
@@ -115,14 +115,14 @@ impl RowType {
         let parts = folder.join(self.table());
         let mut files = if parts.is_dir() { parquet_files(&parts)? } else { Vec::new() };
         files.sort();
-        // Where there is none at all, it is the first that is missing.
+        // If there are no files, the whole run's file is the one reported as missing.
         if whole.exists() || files.is_empty() {
             files.insert(0, whole);
         }
         Ok(files)
     }
 
-    /// The member `type` of its JSON lines.
+    /// The value of `type` in JSON lines.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Flow => "flow",
@@ -132,13 +132,13 @@ impl RowType {
     }
 }
 
-/// Parquet files begin and end with this.
+/// The magic bytes at the start and the end of Parquet files.
 const PARQUET: &[u8] = b"PAR1";
 
-/// What a file that calls itself JSON lines is called.
+/// The file name extension of JSON lines.
 const JSON_LINES: &str = "jsonl";
 
-/// How far the end of the first line is looked for, bytes: a row of ours has a few thousand.
+/// The first line is searched up to this length, bytes. A row of flowml has a few thousand.
 const FIRST_LINE: u64 = 1 << 20;
 
 enum Format {
@@ -149,8 +149,8 @@ enum Format {
 }
 
 impl Format {
-    /// The name decides where the first line is no row of JSON: either its damage is to be told, or it is the header of
-    /// another tool's CSV that happens to begin with a brace.
+    /// The file name decides if the first line begins with a brace but is not JSON. It is then either damaged JSON
+    /// lines, whose damage is to be reported, or the CSV header of another tool.
     fn of(path: &Path) -> io::Result<Self> {
         let mut file = BufReader::new(File::open(path)?).take(FIRST_LINE);
         let mut head = Vec::new();
@@ -176,27 +176,27 @@ impl Format {
 }
 
 impl TableReader {
-    /// Opens a file, or the flows of a folder that `-o parquet=DIR` wrote. The types of CSV columns are found by reading
-    /// the file once before: a column is of numbers if all of its fields are.
+    /// Opens a file, or the flows of a folder written by `-o parquet=DIR`. A CSV file is first read once to find the
+    /// types of its columns. A column is numeric if all its fields are numbers.
     ///
     /// # Errors
-    /// If the file cannot be read, or is no table.
+    /// If the file cannot be read, or is not a table.
     pub fn open(path: &Path) -> Result<Self, DatasetError> {
         Self::open_with(path, HeaderRow::Present)
     }
 
-    /// As [`Self::open`]; a CSV file has a header or none.
+    /// Like [`Self::open`], with or without a header in CSV files.
     ///
     /// # Errors
-    /// If the file cannot be read, or is no table.
+    /// If the file cannot be read, or is not a table.
     pub fn open_with(path: &Path, header: HeaderRow) -> Result<Self, DatasetError> {
         Self::open_as(path, Reading { header, encoding: None })
     }
 
-    /// As [`Self::open`]; a CSV file is as `reading` says.
+    /// Like [`Self::open`], with options for CSV files.
     ///
     /// # Errors
-    /// If the file cannot be read, or is no table.
+    /// If the file cannot be read, or is not a table.
     pub fn open_as(path: &Path, reading: Reading) -> Result<Self, DatasetError> {
         if path.is_dir() {
             return Self::open_folder(path, RowType::Flow);
@@ -215,10 +215,10 @@ impl TableReader {
         Ok(Self { path, schema, batches, notices: Vec::new() })
     }
 
-    /// Opens the rows of this type of a folder that `-o parquet=DIR` wrote.
+    /// Opens the rows of one type in a folder written by `-o parquet=DIR`.
     ///
     /// # Errors
-    /// If there are none, or what is there is no table of them.
+    /// If there are none, or the files are not tables.
     pub fn open_folder(folder: &Path, of: RowType) -> Result<Self, DatasetError> {
         let mut files = of.files(folder)?.into_iter();
         let first = files.next().unwrap_or_default();
@@ -229,10 +229,11 @@ impl TableReader {
         Ok(Self { path: first, schema, batches: Box::new(batches.chain(further)), notices: Vec::new() })
     }
 
-    /// As [`Self::open`], but rows of this type. None where the file is of flows alone, as CSV and single Parquet files are.
+    /// Like [`Self::open`] for rows of one type. None if the file can only have flows, as CSV and single Parquet files
+    /// do.
     ///
     /// # Errors
-    /// If the file cannot be read, or is no table.
+    /// If the file cannot be read, or is not a table.
     pub fn open_type(path: &Path, of: RowType) -> Result<Option<Self>, DatasetError> {
         if of == RowType::Flow {
             return Self::open(path).map(Some);
@@ -248,7 +249,7 @@ impl TableReader {
         Ok(Some(Self { path: path.to_owned(), schema, batches, notices: Vec::new() }))
     }
 
-    /// The same rows, each batch of them made anew by `change`, as a table of `path` with these columns.
+    /// The same rows with each batch converted by `change`, as a table of `path` with the columns `schema`.
     #[must_use]
     pub fn changed(
         self,
@@ -260,19 +261,19 @@ impl TableReader {
         Self { path: path.to_owned(), schema, batches: Box::new(batches), notices: self.notices }
     }
 
-    /// What was found of the file, and how it is read therefore.
+    /// The detected properties of the file.
     #[must_use]
     pub fn notices(&self) -> &[Notice] {
         &self.notices
     }
 
-    /// The file.
+    /// The path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its columns.
+    /// The columns of the table.
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
@@ -287,7 +288,7 @@ impl Iterator for TableReader {
     }
 }
 
-/// The Parquet files in a folder. A hidden one is not whole.
+/// The complete Parquet files in a folder. Hidden files are incomplete.
 fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     let read = |source| DatasetError::Read { path: folder.to_owned(), source };
     let paths = folder.read_dir().map_err(read)?.map(|entry| entry.map(|entry| entry.path()));
@@ -298,7 +299,7 @@ fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     paths.filter(|path| path.as_ref().map_or(true, is_one)).collect::<io::Result<_>>().map_err(read)
 }
 
-/// The batches of a file that continues another one.
+/// The batches of a further file of the same table.
 fn further(path: &Path, expected: &SchemaRef, first: &Path) -> Batches {
     let columns = |schema: &SchemaRef| -> Vec<_> {
         schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
@@ -328,14 +329,14 @@ fn parquet(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {
     let path = path.to_owned();
     let batches = std::iter::from_fn(move || {
         let batch = guarded(|| reader.as_mut().and_then(Iterator::next).transpose()).transpose()?;
-        // What has failed is not asked again.
+        // After an error the library is not called again.
         reader = reader.take().filter(|_| batch.is_ok());
         Some(batch.map_err(|message| DatasetError::Malformed { path: path.clone(), message }))
     });
     Ok((schema, Box::new(batches)))
 }
 
-/// What the library gives. It should not panic, whatever a file holds; where it does, that ends the file and not the run.
+/// Calls the library and converts a panic to an error, as no file content should end the run.
 fn guarded<T, E: fmt::Display>(read: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     let read =
         catch_unwind(AssertUnwindSafe(read)).map_err(|_| "it is damaged, in a way that the reader panicked at")?;

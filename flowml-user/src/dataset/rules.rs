@@ -1,4 +1,4 @@
-//! Labels by rules: who attacked whom and when, as the makers of CIC-IDS2017 and others tell it.
+//! Labels by rules that state who attacked whom and when, as the documentation of many data sets does (CIC-IDS2017).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,10 +15,10 @@ use super::Position;
 use super::keys::{End, HostKey, Key, Subject};
 use crate::process::whole;
 
-/// The longest file of rules, bytes.
+/// Maximum size of a file of rules, bytes.
 const LONGEST: u64 = 16 << 20;
 
-/// Why rules cannot be used.
+/// Why rules cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
     /// The file cannot be read.
@@ -26,10 +26,10 @@ pub enum RulesError {
     Read {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// A place in the file means nothing.
+    /// The file has invalid content.
     #[error("{path}:{line}:{column}: {message}")]
     Malformed {
         /// The file.
@@ -50,11 +50,11 @@ pub struct Rules {
     rules: Vec<Rule>,
 }
 
-/// A label, and the flows that have it: those of which everything that is given holds.
+/// A label, and the conditions that a flow must meet.
 #[derive(Debug)]
 struct Rule {
     label: String,
-    /// Unix time, ms, of the first packet: from, and until but not including.
+    /// The time of the first packet, Unix time in ms, without the end.
     time: Range<i64>,
     source: Ends,
     destination: Ends,
@@ -62,7 +62,7 @@ struct Rule {
     either_way: bool,
 }
 
-/// What one end may be; an empty list allows everything.
+/// The conditions on one endpoint; an empty list allows everything.
 #[derive(Debug, Default)]
 struct Ends {
     networks: Vec<IpNet>,
@@ -83,7 +83,8 @@ impl Ends {
 }
 
 impl Rule {
-    /// Of hosts a rule names its two ends, for as long as its flows may begin; one that names no end holds for all.
+    /// Whether the rule holds for a host window: the window overlaps the rule's time, and the rule names the host. A
+    /// rule without addresses holds for all hosts.
     fn holds_for_host(&self, host: &HostKey) -> bool {
         let (from, to) = host.window_ms;
         let ends = [&self.source, &self.destination];
@@ -104,7 +105,7 @@ impl Rules {
     /// Reads the rules of a file.
     ///
     /// # Errors
-    /// If it cannot be read, or says what has no meaning: the error names the line and the column.
+    /// If it cannot be read, or has invalid content. The error has the line and the column.
     pub fn read(path: &Path) -> Result<Self, RulesError> {
         let text = whole::read_text(path, LONGEST);
         let text = text.map_err(|source| RulesError::Read { path: path.to_owned(), source })?;
@@ -114,7 +115,7 @@ impl Rules {
         })
     }
 
-    /// The label of flows that no rule names, if the file has one.
+    /// The label of flows for which no rule holds, if the file has one.
     #[must_use]
     pub fn default_label(&self) -> Option<&str> {
         self.default.as_deref()
@@ -137,7 +138,7 @@ impl Rules {
         Some((place + 1, self.rules[place].label.as_str()))
     }
 
-    /// The rules of a text, or where in it what is wrong.
+    /// Parses rules. The error has the position in the text.
     fn parse(text: &str) -> Result<Self, Wrong> {
         let file: FileText = toml::from_str(text)
             .map_err(|error| (error.span().map_or(0, |span| span.start), error.message().replace('\n', "; ")))?;
@@ -149,7 +150,7 @@ impl Rules {
     }
 }
 
-/// Where in the text, and what was expected.
+/// The offset of an error in the text, bytes, and what was expected.
 type Wrong = (usize, String);
 
 #[derive(Deserialize)]
@@ -202,7 +203,7 @@ impl Rule {
     }
 }
 
-/// One value or a list of them, each read by `read`.
+/// Parses one value or a list of values with `read`.
 fn each<T>(value: Option<Spanned<Value>>, read: impl Fn(&Value) -> Result<T, &'static str>) -> Result<Vec<T>, Wrong> {
     let Some(value) = value else { return Ok(Vec::new()) };
     let at = value.span().start;
@@ -249,7 +250,7 @@ fn protocol_number(value: &Value) -> Result<u8, &'static str> {
     .ok_or("\"tcp\", \"udp\", \"icmp\", \"icmpv6\", \"sctp\" or a number up to 255")
 }
 
-/// Unix time in ms. A time without an offset would mean another moment on every desk.
+/// A Unix time in ms. A time must have a UTC offset to be unambiguous.
 fn unix_ms(time: &Spanned<Datetime>) -> Result<i64, Wrong> {
     let Datetime { date: Some(date), time: Some(clock), offset: Some(offset) } = time.get_ref() else {
         let expected = "expected a date, a time and an offset, as in 2017-07-05T09:47:00-03:00";
@@ -265,8 +266,8 @@ fn unix_ms(time: &Spanned<Datetime>) -> Result<i64, Wrong> {
     Ok(minutes * 60_000 + ms)
 }
 
-/// Days from 1 January 1970 to a day of the Gregorian calendar. Years begin in March here, so that the leap day is the
-/// last of one, and the days before a month are (153·m + 2) / 5.
+/// Days from 1 January 1970 to a day of the Gregorian calendar. Years are counted from March, so that a leap day is the
+/// last day of its year. The number of days before a month is then (153·m + 2) / 5.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let year = if month > 2 { year } else { year - 1 };
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
@@ -329,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_counted_as_the_calendar_has_them() {
+    fn days_are_counted_by_the_gregorian_calendar() {
         let days =
             [(1970, 1, 1, 0), (1969, 12, 31, -1), (2000, 2, 29, 11_016), (2000, 3, 1, 11_017), (2026, 11, 23, 20_780)];
         for (year, month, day, expected) in days {
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_place() {
+    fn errors_have_their_position() {
         let folder = std::env::temp_dir().join(format!("flowml-rules-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("there is room");
         let path = folder.join("rules.toml");

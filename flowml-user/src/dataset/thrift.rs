@@ -1,9 +1,10 @@
-//! Thrift's compact protocol, as far as it takes to look at a Parquet file before the library does
-//! (`doc/specs/thrift-compact-protocol.md` in Thrift's sources).
+//! A parser for Thrift's compact protocol, to check a Parquet file before the library reads it.
+//!
+//! The protocol is specified in `doc/specs/thrift-compact-protocol.md` in Thrift's sources.
 
 use std::io::{self, ErrorKind, Read};
 
-/// The types of values. A flag of a structure is its type alone.
+/// The wire types of values. A boolean field is encoded in its type.
 mod kind {
     pub(super) const STOP: u8 = 0;
     pub(super) const TRUE: u8 = 1;
@@ -19,10 +20,10 @@ mod kind {
     pub(super) const STRUCTURE: u8 = 12;
 }
 
-/// How deep structures may stand in each other: those of Parquet are not ten deep.
+/// Maximum nesting depth of structures. Those of Parquet are less than ten deep.
 const DEEPEST: u8 = 32;
 
-/// A value that was met.
+/// A value whose type was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Met {
     kind: u8,
@@ -30,13 +31,13 @@ pub(super) struct Met {
 }
 
 impl Met {
-    /// Whether it is a flag that is set.
+    /// Whether it is a boolean that is true.
     pub(super) const fn is_set(self) -> bool {
         self.kind == kind::TRUE
     }
 }
 
-/// A reader of such values, which knows how many bytes it has read.
+/// A parser that counts the bytes it has read.
 pub(super) struct Thrift<R> {
     source: R,
     taken: u64,
@@ -51,7 +52,7 @@ impl<R: Read> Thrift<R> {
         Self { source, taken: 0 }
     }
 
-    /// Bytes that were read.
+    /// Number of bytes read.
     pub(super) const fn taken(&self) -> u64 {
         self.taken
     }
@@ -81,12 +82,12 @@ impl<R: Read> Thrift<R> {
         if skipped == length { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
     }
 
-    /// The structure that begins here: `each` is given the number of each field, and its value to be read or skipped.
+    /// Parses the structure at the current position. `each` gets the ID of each field, and must read or skip its value.
     pub(super) fn structure(&mut self, each: impl FnMut(&mut Self, i64, Met) -> io::Result<()>) -> io::Result<()> {
         self.fields(Met { kind: kind::STRUCTURE, depth: 0 }, each)
     }
 
-    /// The same of a structure that was met.
+    /// The same for a structure whose type was read.
     pub(super) fn fields(
         &mut self,
         met: Met,
@@ -108,7 +109,7 @@ impl<R: Read> Thrift<R> {
         }
     }
 
-    /// The elements of a list that was met.
+    /// Parses the elements of a list whose type was read.
     pub(super) fn elements(
         &mut self,
         met: Met,
@@ -120,7 +121,7 @@ impl<R: Read> Thrift<R> {
             15 => self.natural()?,
             length => length.into(),
         };
-        // A flag of a list has a byte.
+        // A boolean in a list takes one byte.
         let kind = match head & 0xf {
             kind::TRUE | kind::FALSE => kind::BYTE,
             kind => kind,
@@ -128,7 +129,7 @@ impl<R: Read> Thrift<R> {
         (0..length).try_for_each(|_| each(self, Met { kind, depth }))
     }
 
-    /// The whole number that was met.
+    /// Reads an integer whose type was read.
     pub(super) fn integer(&mut self, met: Met) -> io::Result<i64> {
         if matches!(met.kind, kind::I16..=kind::I64) {
             self.integer_value()
@@ -137,19 +138,19 @@ impl<R: Read> Thrift<R> {
         }
     }
 
-    /// The same, to a place.
+    /// Reads an integer into `place`.
     pub(super) fn integer_to(&mut self, met: Met, place: &mut i64) -> io::Result<()> {
         *place = self.integer(met)?;
         Ok(())
     }
 
-    /// Zigzag: the signs alternate.
+    /// An integer in zigzag encoding, in which the signs alternate.
     fn integer_value(&mut self) -> io::Result<i64> {
         let natural = self.natural()?;
         Ok((natural >> 1) as i64 ^ -((natural & 1) as i64))
     }
 
-    /// Skips what was met.
+    /// Skips a value whose type was read.
     pub(super) fn skip(&mut self, met: Met) -> io::Result<()> {
         match met.kind {
             kind::TRUE | kind::FALSE => Ok(()),
@@ -181,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_structure_is_read_and_what_is_of_no_interest_skipped() {
+    fn a_structure_is_read_and_other_fields_are_skipped() {
         // 1: −3, 2: true, 4: "ab", 5: [7, 8], 6: { 1: 1 }, 7: 300.
         let bytes = [0x15, 5, 0x11, 0x28, 2, b'a', b'b', 0x19, 0x25, 14, 16, 0x1c, 0x15, 2, 0, 0x15, 0xd8, 4, 0, 99];
         let (mut numbers, mut list, mut flags) = (Vec::new(), Vec::new(), 0);
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_endless_or_cut_off_is_an_error() {
+    fn endless_and_truncated_input_is_an_error() {
         let skipped = |bytes: &[u8]| Thrift::new(bytes).structure(|thrift, _, met| thrift.skip(met));
         assert!(skipped(&[0x1c; 1000]).expect_err("a thousand deep").to_string().contains("too deep"));
         assert!(skipped(&[0x19; 1000]).expect_err("lists too").to_string().contains("too deep"));

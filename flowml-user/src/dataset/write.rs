@@ -1,4 +1,4 @@
-//! Writing a table: CSV or Parquet.
+//! Writes a table as CSV or Parquet.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -16,7 +16,7 @@ use crate::process::private;
 use crate::record::Value;
 use crate::sink::cells::{Cell, marked, parquet_properties, write_cell, write_fields, write_text};
 
-/// What a table is written as.
+/// The format of a written table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableFormat {
     /// Comma-separated values under a header.
@@ -26,7 +26,7 @@ pub enum TableFormat {
 }
 
 impl TableFormat {
-    /// The format that a file's name asks for; `-` is CSV to standard output.
+    /// The format by the extension of the file name; `-` is CSV to standard output.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         if path.as_os_str() == "-" {
@@ -40,7 +40,7 @@ impl TableFormat {
     }
 }
 
-/// A name in the header; in quotes where a reader might take a character of it for the delimiter.
+/// Writes a name in the header. It is quoted if it contains a character that could be taken for the delimiter.
 fn write_name(line: &mut Vec<u8>, name: &str) {
     let is_quoted = name.bytes().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r'));
     if !is_quoted && name.bytes().any(|byte| DELIMITERS.contains(&byte)) {
@@ -62,10 +62,10 @@ enum Stream {
 }
 
 impl TableWriter {
-    /// Opens the file, which is made anew; `-` is standard output.
+    /// Opens the file and truncates it; `-` is standard output.
     ///
     /// # Errors
-    /// If it cannot be written, or a column has no form in CSV.
+    /// If it cannot be written, or a column's type cannot be written as CSV.
     pub fn open(path: &Path, format: TableFormat, schema: &SchemaRef) -> Result<Self, DatasetError> {
         let failed = |source| DatasetError::Write { path: path.to_owned(), source };
         let stream = match format {
@@ -121,7 +121,7 @@ impl TableWriter {
     /// Ends the file.
     ///
     /// # Errors
-    /// If what is left cannot be written.
+    /// If the rest cannot be written.
     pub fn finish(self) -> Result<(), DatasetError> {
         match self.stream {
             Stream::Parquet(writer) => drop(writer.close()?),
@@ -141,7 +141,7 @@ fn has_csv(of: &DataType) -> bool {
     }
 }
 
-/// A column that [`has_csv`], ready to be read row by row.
+/// A column whose type passed [`has_csv`], to be read row by row.
 enum Column<'a> {
     Texts(Vec<Option<&'a str>>),
     Flags(&'a BooleanArray),

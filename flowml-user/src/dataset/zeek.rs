@@ -1,8 +1,8 @@
-//! Reading Zeek's logs in their tab-separated form, and what is learnt of a connection log (`conn.log`).
+//! Reads Zeek's tab-separated logs, and defines the features of a connection log (`conn.log`).
 //!
-//! The format is that of Zeek's ASCII writer (`src/logging/writers/ascii`): lines that begin with `#` describe the log
-//! (`#separator`, `#unset_field`, `#empty_field`, `#fields`, `#types`), every other line is a row, and bytes that would
-//! be misread are written as `\xNN`. Nothing is quoted.
+//! The format is that of Zeek's ASCII writer (`src/logging/writers/ascii`). Lines that begin with `#` describe the log
+//! (`#separator`, `#unset_field`, `#empty_field`, `#fields`, `#types`). Every other line is a row. Ambiguous bytes are
+//! escaped as `\xNN`, and nothing is quoted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use crate::features::Learn;
 use crate::record::{Kind, Value};
 use crate::sink::cells::{Builder, Cell, plain_field};
 
-/// How every such log begins.
+/// The first bytes of every such log.
 pub(super) const MAGIC: &[u8] = b"#separator ";
 
 /// The columns by which a connection log is recognised.
 pub(super) const CONN_COLUMNS: [&str; 6] = ["ts", "uid", "id.orig_h", "id.resp_h", "proto", "conn_state"];
 
-/// What is learnt of a connection log, and how. Its other columns are identifiers, times, the position of the sensor
-/// (`local_orig`), labels, or repeat these (`history`).
+/// The features of a connection log, and their preprocessing. The other columns are identifiers, times, the position of
+/// the sensor (`local_orig`), labels, or repeat these (`history`).
 pub(super) const CONN_FEATURES: &[(&str, Learn)] = &[
     ("proto", Learn::Category),
     ("service", Learn::Category),
@@ -59,7 +59,7 @@ pub(super) fn read(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {
     Ok((schema, Box::new(rows)))
 }
 
-/// What the lines that begin with `#` say.
+/// The content of the lines that begin with `#`.
 #[derive(Default)]
 struct Header {
     separator: String,
@@ -70,7 +70,7 @@ struct Header {
 }
 
 impl Header {
-    /// Takes a line without its `#`; directives that do not matter here are ignored (`#path`, `#open`, `#close`).
+    /// Processes a line without its `#`. Directives that do not matter here are ignored (`#path`, `#open`, `#close`).
     fn set(&mut self, directive: &str) -> Result<(), String> {
         if let Some(separator) = directive.strip_prefix("separator ") {
             self.separator = unescaped(separator);
@@ -98,7 +98,7 @@ impl Header {
         Ok(self.types.iter().map(|name| kind(name)).collect())
     }
 
-    /// The value of a field; None where it is not of its type.
+    /// The value of a field; None if it does not have the type.
     fn cell(&self, text: &str, kind: Kind) -> Option<Cell> {
         if text == self.unset {
             return Some(Cell::ABSENT);
@@ -113,7 +113,7 @@ impl Header {
     }
 }
 
-/// Keeps what a log says first. Logs that were joined say it again, and must say the same.
+/// Sets the value of a directive. Joined logs repeat it, and must have the same value.
 fn set_once(own: &mut Vec<String>, new: Vec<String>, directive: &str) -> Result<(), String> {
     if !own.is_empty() && *own != new {
         return Err(format!("{directive} differs from the one before: expected logs of the same columns"));
@@ -122,7 +122,7 @@ fn set_once(own: &mut Vec<String>, new: Vec<String>, directive: &str) -> Result<
     Ok(())
 }
 
-/// The type of the values of a Zeek type; sets and vectors are texts.
+/// The type for a Zeek type; sets and vectors are texts.
 fn kind(of: &str) -> Kind {
     match of {
         "count" | "port" => Kind::Integer,
@@ -132,7 +132,7 @@ fn kind(of: &str) -> Kind {
     }
 }
 
-/// The text that `\xNN` stand in. Bytes that are not UTF-8 become the replacement character.
+/// Decodes `\xNN` in a text. Bytes that are not UTF-8 become the replacement character.
 fn unescaped(text: &str) -> String {
     if !text.contains("\\x") {
         return text.to_owned();
@@ -161,7 +161,7 @@ struct Rows {
     lines: Lines,
     header: Header,
     kinds: Vec<Kind>,
-    /// A line that was read and not yet taken.
+    /// A line that was read but not returned yet.
     next: Option<String>,
     schema: SchemaRef,
 }
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_has_the_types_that_it_names() {
+    fn a_log_has_the_types_that_it_states() {
         let rows = "1.5\tC1\t10.0.0.1\t10.0.0.2\t80\ttcp\t-\tT\tS0\n#close\t2022\n2\tC\\x092\t::1\t::2\t53\tudp\t0.25\tF\t(empty)\n";
         let batches = read(&format!("{HEADER}{rows}")).expect("a log");
         let batch = &batches[0];
@@ -254,14 +254,14 @@ mod tests {
     }
 
     #[test]
-    fn logs_that_were_joined_are_one_table() {
+    fn joined_logs_are_one_table() {
         let row = "1\tC1\t10.0.0.1\t10.0.0.2\t80\ttcp\t1\tT\tSF\n";
         let batches = read(&format!("{HEADER}{row}{HEADER}{row}")).expect("logs");
         assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line() {
+    fn errors_have_their_line() {
         let row = "1\tC1\t10.0.0.1\t10.0.0.2\t80\ttcp\t1\tT\tSF\n";
         let cases = [
             (HEADER.replace("#types", "#kinds"), "expected #fields and as many #types; found 9 and 0"),
