@@ -1,4 +1,4 @@
-//! The console: tables or a screen, and the closing summary, for people, on standard error.
+//! The console on standard error: tables or the terminal UI, messages, and the closing summary.
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
@@ -22,30 +22,30 @@ use crate::process::journal::{self, Priority};
 use crate::process::plain;
 use crate::session::Standing;
 
-/// How much people are told.
+/// The verbosity of the console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// Warnings and errors.
     Errors,
-    /// And notices, and the closing summary.
+    /// Also notices and the closing summary.
     Summary,
-    /// And a table at each interval, or a screen of it.
+    /// Also a table at each interval, or the terminal UI.
     Tables,
 }
 
-/// There is at most one table, or change of the screen, in this time …
+/// Minimum time between two tables, or two updates of the UI.
 const TABLE_PERIOD: Duration = Duration::from_secs(1);
 
-/// … and one that is due so soon comes now: a drain may be a little early.
+/// A table that is due within this time is shown now, as a drain may be slightly early.
 const EARLY: Duration = Duration::from_millis(100);
 
-/// After so many tables the clusters are shown again.
+/// The clusters are shown again after this number of tables.
 const CLUSTERS_EVERY: u64 = 30;
 
-/// Where no terminal tells its width, columns.
+/// The width if it is not known, columns.
 const DEFAULT_WIDTH: usize = 120;
 
-/// Narrower than this, tables are not made; the terminal breaks the lines.
+/// The minimum width of tables, columns. A narrower terminal wraps the lines.
 const LEAST_WIDTH: usize = 60;
 
 /// The console.
@@ -53,20 +53,20 @@ pub struct Console {
     out: Box<dyn Write + Send>,
     verbosity: Verbosity,
     style: Style,
-    /// Whether it is read by the journal, which takes a priority in front of each line.
+    /// Whether the journal reads it, which expects a priority before each line.
     journal: bool,
-    /// The terminal's where there is one, which may change.
+    /// A fixed width, columns. Without it the current width of the terminal is used.
     width: Option<usize>,
     period: Period,
-    /// The last interval's.
+    /// The report of the last interval shown.
     report: Option<IntervalReport>,
-    /// Time since the begin, and when the next table is due.
+    /// Time since the start, and the time at which the next table is due.
     elapsed: Duration,
     due: Duration,
     tables: u64,
-    /// The shares of the clusters that were last shown, by what they are of.
+    /// The cluster shares that were last shown, by model.
     shown: HashMap<&'static str, Vec<(u32, f64)>>,
-    /// Shows everything instead, while it is there.
+    /// The terminal UI, which replaces tables and messages while it is open.
     screen: Option<Screen>,
 }
 
@@ -105,13 +105,13 @@ impl Console {
         }
     }
 
-    /// Shows a screen from now on, instead of tables and messages.
+    /// Opens the terminal UI, which replaces tables and messages.
     pub(super) fn enter_screen(&mut self) -> io::Result<()> {
         self.screen = Some(Screen::enter(self.style.colours)?);
         Ok(())
     }
 
-    /// Ends the screen, if there is one: its warnings are told again, and tables have no place behind it.
+    /// Closes the terminal UI if it is open. Its warnings are repeated, and no tables are shown after it.
     pub(super) fn leave_screen(&mut self) {
         let Some(screen) = self.screen.take() else { return };
         self.verbosity = self.verbosity.min(Verbosity::Summary);
@@ -120,12 +120,12 @@ impl Console {
         }
     }
 
-    /// Takes what came from the terminal of the screen. Breaks where that asks for the end of the run.
+    /// Handles an event of the UI's terminal. Breaks if the user ends the run.
     pub(super) fn event(&mut self, event: &Event) -> ControlFlow<()> {
         self.screen.as_mut().map_or(ControlFlow::Continue(()), |screen| screen.event(event))
     }
 
-    /// Adds a part of a flow to the traffic that is shown next.
+    /// Adds a partial flow to the traffic that is shown next.
     pub(super) fn part(&mut self, part: &Part, standing: Standing) {
         if self.shows_tables() {
             self.period.part(part, standing);
@@ -150,7 +150,7 @@ impl Console {
         }
     }
 
-    /// Takes note of an interval, and shows what came if that was done long enough ago.
+    /// Adds an interval, and shows a table if one is due.
     pub(super) fn interval(&mut self, report: IntervalReport, outputs: impl Iterator<Item = OutputLine>) {
         if self.shows_tables() {
             self.elapsed += report.elapsed;
@@ -162,7 +162,7 @@ impl Console {
         }
     }
 
-    /// Shows what came since the last time.
+    /// Shows the period since the last table.
     fn show(&mut self, outputs: Vec<OutputLine>) {
         let Some(view) = mem::take(&mut self.period).view(self.report.as_ref(), outputs) else { return };
         self.report = Some(view.report.clone());
@@ -176,8 +176,8 @@ impl Console {
         }
     }
 
-    /// The learners whose clusters are due: when there are any for the first time, when they have changed much, and from
-    /// time to time.
+    /// The models whose clusters are due: when they have some for the first time, when they have changed much, and
+    /// periodically.
     fn clusters_due(&mut self, report: &IntervalReport) -> Vec<&'static str> {
         let due = self.tables.is_multiple_of(CLUSTERS_EVERY);
         let mut learners = Vec::new();
@@ -191,14 +191,14 @@ impl Console {
         learners
     }
 
-    /// Tells what is as it should be.
+    /// Shows a notice.
     pub(super) fn notice(&mut self, text: &str) {
         if self.verbosity >= Verbosity::Summary {
             self.tell(Tone::Notice, text);
         }
     }
 
-    /// Tells what is not as it should be, whatever the verbosity.
+    /// Shows a warning, at every verbosity.
     pub(super) fn warn(&mut self, text: &str) {
         self.tell(Tone::Warning, text);
     }
@@ -210,7 +210,7 @@ impl Console {
         }
     }
 
-    /// Shows the rest and the closing summary.
+    /// Shows the last table and the closing summary.
     pub(super) fn finish(&mut self, totals: &Totals, rows: &Rows, outputs: Vec<OutputLine>) {
         self.leave_screen();
         if self.shows_tables() && self.period.has_news() {
@@ -239,7 +239,7 @@ impl Console {
         self.say(priority, &format!("flowml: {}\n", plain::line(text)));
     }
 
-    /// Where people cannot be told, there is nobody to be told that: the records go on.
+    /// Errors are ignored: a closed console must not stop the records.
     fn say(&mut self, priority: Priority, text: &str) {
         let text = plain::lines(text);
         let text = if self.journal { &journal::prefixed(priority, &text) } else { &*text };
@@ -248,7 +248,7 @@ impl Console {
 }
 
 impl Drop for Console {
-    /// A run that fails has told its warnings, too.
+    /// A failed run also shows its warnings.
     fn drop(&mut self) {
         self.leave_screen();
         let _ = self.out.flush();

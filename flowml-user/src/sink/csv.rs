@@ -1,4 +1,4 @@
-//! Comma-separated values (RFC 4180, with line feeds alone): flow rows under a header.
+//! Writes comma-separated values (RFC 4180, but with line feeds only): flow rows under a header.
 
 use std::borrow::Cow;
 
@@ -17,10 +17,10 @@ pub(super) fn write_flow(line: &mut Vec<u8>, row: &FlowRow, verdict: Option<&Ver
     write_fields(line, flow_cells(row, verdict), |line, (_, cell)| write_cell(line, &cell));
 }
 
-/// Appends a row of fields. One empty field alone is quoted: readers take an empty line for no row.
+/// Appends a row of fields. A single empty field is quoted, as an empty line would not count as a row.
 pub(crate) fn write_fields<T>(line: &mut Vec<u8>, fields: impl Iterator<Item = T>, write: impl Fn(&mut Vec<u8>, T)) {
     let begin = line.len();
-    // From within, as the tables that the fields come from are many and each is gone through at once.
+    // Internal iteration, as it is faster over the chained tables of the fields.
     fields.enumerate().for_each(|(at, field)| {
         if at > 0 {
             line.push(b',');
@@ -33,7 +33,7 @@ pub(crate) fn write_fields<T>(line: &mut Vec<u8>, fields: impl Iterator<Item = T
     line.push(b'\n');
 }
 
-/// Numbers and flags as in JSON; what is not there is empty.
+/// Appends a cell: numbers and flags as in JSON, a missing value as an empty field.
 pub(crate) fn write_cell(line: &mut Vec<u8>, cell: &Cell) {
     match cell {
         Cell::Value(Value::Text(text)) => write_text(line, text),
@@ -48,28 +48,28 @@ pub(crate) fn write_cell(line: &mut Vec<u8>, cell: &Cell) {
     }
 }
 
-/// Whether a spreadsheet would compute the text instead of showing it (OWASP, *CSV injection*). Alone, a sign is none, and
-/// a number behind a sign is that number.
+/// Whether a spreadsheet would evaluate the text instead of showing it (OWASP, *CSV injection*). A sign alone is not
+/// evaluated, and a number with a sign is that number.
 fn is_formula(text: &str) -> bool {
     let mut rest = text.chars();
     match rest.next() {
-        // Japanese spreadsheets take the wide forms for the same.
+        // Japanese spreadsheets accept the full-width forms, too.
         Some('=' | '@' | '\t' | '\r' | '＝' | '＠') => true,
         Some('+' | '-' | '＋' | '－') => !rest.as_str().is_empty() && text.parse::<f64>().is_err(),
         _ => false,
     }
 }
 
-/// What stands before a text that would be computed: with it, it is shown.
+/// The prefix of a text that would be evaluated, so that it is shown.
 const MARK: char = '\'';
 
-/// The text as it is written: marked where it would be computed. A text that looks as if it had been marked is marked too, so
-/// that [`unmarked`] gives every text back.
+/// The text as it is written, with the prefix if it would be evaluated. A text that looks prefixed gets the prefix,
+/// too, so that [`unmarked`] restores every text.
 pub(crate) fn marked(text: &str) -> Cow<'_, str> {
     if is_formula(text.trim_start_matches(MARK)) { Cow::Owned(format!("{MARK}{text}")) } else { Cow::Borrowed(text) }
 }
 
-/// The text that was written so.
+/// Restores a text that was written with [`marked`].
 pub(crate) fn unmarked(field: &str) -> &str {
     match field.strip_prefix(MARK) {
         Some(text) if is_formula(text.trim_start_matches(MARK)) => text,
@@ -77,7 +77,7 @@ pub(crate) fn unmarked(field: &str) -> &str {
     }
 }
 
-/// Marks and quotes what must be; a line feed, which would split the row, becomes a space.
+/// Appends a text, with prefix and quotes if needed. A line feed becomes a space, as it would split the row.
 pub(crate) fn write_text(line: &mut Vec<u8>, text: &str) {
     let text = &*marked(text);
     if !text.bytes().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_spreadsheet_would_compute_is_marked_and_nothing_else() {
+    fn only_texts_that_a_spreadsheet_would_evaluate_are_marked() {
         let formulas = [
             "=1+1",
             "@SUM(A1)",

@@ -1,7 +1,7 @@
-//! Where records go: files, standard output and collectors for programs, standard error for people.
+//! Writes records to files, standard output and collectors, and shows the run on standard error.
 //!
-//! [`Sinks`] takes every record with its verdict, derives the anomalies, and keeps the account: the last row of a JSON
-//! file counts the rows before it.
+//! [`Sinks`] receives every record with its verdict, derives the anomalies, and counts rows: the last row of a JSON
+//! file has the number of rows before it.
 
 mod account;
 mod activity;
@@ -70,14 +70,14 @@ pub use self::shedding::{Level, STEPS, Shedding, Step};
 pub use self::target::{Collector, Destination, FileTarget, Target, TargetError, Transport, grammar};
 pub(crate) use self::text::counted;
 
-/// The cells of rows and how they are written, for tables that are read again.
+/// Cells of rows and how they are written, for modules that read tables again.
 pub(crate) mod cells {
     pub(crate) use super::columns::{Cell, OutputColumn, flow_columns};
     pub(crate) use super::csv::{marked, unmarked, write_cell, write_fields, write_text};
     pub(crate) use super::parquet::{Builder, field, parquet_properties, plain_field};
 }
 
-/// Numbers as people read them.
+/// Formats numbers for people.
 pub(crate) mod words {
     pub(crate) use super::text::{grouped, probability, short, with_unit};
 }
@@ -87,51 +87,51 @@ use self::ending::Ending;
 use self::outlet::Outlet;
 use self::report::{Rows, Summary};
 
-/// Why records are not where they should be.
+/// Why records were not written.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// An output cannot be opened.
     #[error("cannot write records to {target}")]
     Open {
-        /// Where to.
+        /// The output.
         target: Target,
-        /// The system's reason.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Metrics cannot be offered.
+    /// Metrics cannot be served.
     #[error("cannot offer metrics at {address}")]
     Listen {
-        /// Where.
+        /// The requested address.
         address: SocketAddr,
-        /// The system's reason.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The terminal cannot show a screen.
+    /// The terminal cannot show the UI.
     #[error("cannot show a screen on this terminal")]
     Screen(#[source] io::Error),
-    /// Outputs failed while running. Each was told when it happened.
+    /// Rows were lost during the run. Each failure was reported when it happened.
     #[error("{rows} rows are missing from {destinations}")]
     Lost {
-        /// Rows that were not written, or not wholly.
+        /// Rows that were not written, or only in part.
         rows: u64,
-        /// Where they should be.
+        /// The outputs that lost them.
         destinations: String,
     },
 }
 
-/// Whether something waits for the outputs, or is held up by them.
+/// Whether the run can wait for its outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// Packets come whether rows are taken or not: a collector must not hold the drains up.
+    /// It cannot: packets arrive whether rows are accepted or not, and an output must not delay the drains.
     Live,
-    /// A file is read as fast as its rows are taken.
+    /// It can: a file is read as fast as its rows are accepted.
     Offline,
 }
 
 /// All outputs and the console.
 pub struct Sinks {
     outlets: Vec<Outlet>,
-    /// Rows that are on their way to the outputs next.
+    /// The rows that are sent to the outputs next.
     batch: Batch,
     ending: Ending,
     pace: Pace,
@@ -141,10 +141,10 @@ pub struct Sinks {
 }
 
 impl Sinks {
-    /// Opens all outputs, for flows that have these columns; files are truncated.
+    /// Opens all outputs, for flows with these columns. Files are truncated.
     ///
     /// # Errors
-    /// If one of them cannot be written.
+    /// If an output cannot be opened.
     pub fn open(targets: &[Target], columns: FlowColumns, pace: Pace, console: Console) -> Result<Self, SinkError> {
         let mut outlets = Vec::with_capacity(targets.len());
         for target in targets {
@@ -159,36 +159,36 @@ impl Sinks {
         Self { outlets, batch: Batch::new(), ending, pace, console, metrics: None, rows }
     }
 
-    /// Keeps `metrics`, if there are any, up to date.
+    /// Updates `metrics` during the run.
     #[must_use]
     pub fn with_metrics(mut self, metrics: Option<Metrics>) -> Self {
         self.metrics = metrics;
         self
     }
 
-    /// Lets a signal end every wait for an output that takes nothing.
+    /// Lets a signal end every wait for a blocked output.
     #[must_use]
     pub fn with_signals(mut self, signals: Signals) -> Self {
         self.ending = Ending::at(signals);
         self
     }
 
-    /// Lets the end of a live run be bounded by `closing`.
+    /// Limits the end of a live run by `closing`.
     #[must_use]
     pub fn with_closing(mut self, closing: Closing) -> Self {
         self.ending = Ending::of(closing);
         self
     }
 
-    /// Lets rows that wait for outputs take at most so much memory together, bytes.
+    /// Limits the memory of the rows queued for all outputs to `bytes`, divided equally.
     #[must_use]
     pub fn with_room(self, bytes: usize) -> Self {
         self.outlets.iter().for_each(|outlet| outlet.set_room(bytes / self.outlets.len()));
         self
     }
 
-    /// How full the memory is for the rows of the output that has most to do, 0 to 1. One that mostly waits for its reader or
-    /// for the system does not count: rows of its own are lost, and others have nothing to do with that.
+    /// The highest fill level of a queue, 0 to 1. Outputs that mostly wait for their reader or for the system do not
+    /// count, as only their own rows are lost.
     #[must_use]
     pub fn pressure(&self) -> f64 {
         self.outlets.iter().map(Outlet::pressure).fold(0.0, f64::max)
@@ -200,13 +200,13 @@ impl Sinks {
         self.ending.closing()
     }
 
-    /// Takes a part of a flow that was drained: it is no record yet, but it is traffic that a table shows.
+    /// Adds a partial flow, which is shown as traffic and is not a record.
     pub fn part(&mut self, part: &Part, standing: Standing) {
         self.console.part(part, standing);
     }
 
-    /// Takes a flow that has ended. There is no verdict while the learner warms up, nor without one. People are not told
-    /// of an anomaly that is `in_incident`: they are told of that.
+    /// Adds a flow that has ended. There is no verdict while the model warms up, and without a model. An anomaly that
+    /// is `in_incident` is not shown on the console, as its incident is.
     pub fn flow(&mut self, row: FlowRow, verdict: Option<Verdict>, in_incident: bool) {
         self.rows.flows += 1;
         self.rows.sessions += u64::from(!row.record.continues);
@@ -225,14 +225,14 @@ impl Sinks {
         self.send_if_full();
     }
 
-    /// Takes note of flows that have ended and get no record, and of how many sessions they are.
+    /// Counts flows that have ended without a record, and their sessions.
     pub fn without_records(&mut self, flows: u64, sessions: u64) {
         self.rows.flows += flows;
         self.rows.sessions += sessions;
         self.outlets.iter_mut().for_each(|outlet| outlet.lose(flows));
     }
 
-    /// Takes an aggregate record.
+    /// Adds an aggregate record.
     pub fn aggregate(&mut self, aggregate: Aggregate) {
         self.rows.aggregates += 1;
         if self.outlets.is_empty() {
@@ -245,7 +245,7 @@ impl Sinks {
         self.send_if_full();
     }
 
-    /// Takes the window of a host.
+    /// Adds a host window.
     pub fn host(&mut self, window: HostWindow, clock: Clock, verdict: Option<Verdict>) {
         self.rows.hosts += 1;
         if let Some(verdict) = &verdict {
@@ -263,7 +263,7 @@ impl Sinks {
         self.send_if_full();
     }
 
-    /// Takes what became of an incident.
+    /// Adds an event of an incident.
     pub fn incident(&mut self, stage: Stage, incident: Incident, clock: Clock) {
         if let (Some(metrics), Stage::Open) = (&self.metrics, stage) {
             metrics.incident(incident.kind);
@@ -279,7 +279,7 @@ impl Sinks {
         self.send_if_full();
     }
 
-    /// Rows of another kind follow.
+    /// Starts a batch of rows of another kind.
     fn begin_batch(&mut self, batch: Batch) {
         self.send();
         self.batch = batch;
@@ -304,9 +304,9 @@ impl Sinks {
         }
     }
 
-    /// Ends an interval: hands all rows to the system, so that a reader of the file sees them.
+    /// Ends an interval: flushes all rows, so that they are visible to readers of the files.
     ///
-    /// Breaks where the run is to end, because the reader of standard output has gone.
+    /// Breaks if the run is to end because standard output was closed.
     pub fn interval(&mut self, report: IntervalReport) -> ControlFlow<()> {
         self.flush();
         if let Some(metrics) = &mut self.metrics {
@@ -318,35 +318,35 @@ impl Sinks {
         if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// Shows people a screen from now on, instead of tables and messages.
+    /// Opens the terminal UI, which replaces tables and messages.
     ///
     /// # Errors
-    /// If the terminal is fit for none.
+    /// If the terminal cannot show it.
     pub fn enter_screen(&mut self) -> Result<(), SinkError> {
         self.console.enter_screen().map_err(SinkError::Screen)
     }
 
-    /// Ends the screen, if there is one.
+    /// Closes the terminal UI if it is open.
     pub fn leave_screen(&mut self) {
         self.console.leave_screen();
     }
 
-    /// Takes what came from the terminal of the screen. Breaks where people ask for the end of the run.
+    /// Handles an event of the UI's terminal. Breaks if the user ends the run.
     pub fn event(&mut self, event: &Event) -> ControlFlow<()> {
         self.console.event(event)
     }
 
-    /// Tells people what is as it should be; not where they want to know of errors alone.
+    /// Shows a notice, unless only errors are shown.
     pub fn notice(&mut self, text: &str) {
         self.console.notice(text);
     }
 
-    /// Tells people what is not as it should be, whatever the verbosity.
+    /// Shows a warning, at every verbosity.
     pub fn warn(&mut self, text: &str) {
         self.console.warn(text);
     }
 
-    /// Says that the run comes to its end: from now on rows wait for outputs that still take some, for a time.
+    /// Starts the end of the run. From now on rows wait for outputs that still accept some, for a limited time.
     pub fn end(&mut self) {
         if self.pace == Pace::Live {
             self.ending.begin();
@@ -356,13 +356,13 @@ impl Sinks {
     /// Ends the run with the summary.
     ///
     /// # Errors
-    /// If rows were lost on the way.
+    /// If rows were lost.
     pub fn finish(mut self, totals: &Totals) -> Result<(), SinkError> {
         let rows = self.rows;
         self.end();
         self.send();
-        // The summary says what became of the rows of the other outputs: all are asked to write what they have, and those that
-        // have no summary end.
+        // The summary has the rows of the other outputs. So all outputs first write what they have, and those without a
+        // summary end.
         let (mut with_summary, mut others): (Vec<_>, Vec<_>) =
             self.outlets.iter_mut().partition(|outlet| outlet.target().has_summary());
         others.iter().for_each(|outlet| outlet.close());

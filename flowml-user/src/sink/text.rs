@@ -1,4 +1,4 @@
-//! Text for people: numbers with prefixes, cut and wrapped lines, tables, colours.
+//! Formats text for people: numbers with prefixes, shortened and wrapped lines, tables, colours.
 
 use crate::process::plain::paint;
 
@@ -33,7 +33,7 @@ pub(crate) fn with_unit(value: f64, unit: &str) -> String {
     format!("{number} {prefix}{unit}")
 }
 
-/// An exact number, its digits in groups of three: `1,234,567`.
+/// An exact number with groups of three digits: `1,234,567`.
 pub(crate) fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
@@ -46,7 +46,7 @@ pub(crate) fn grouped(value: u64) -> String {
     text
 }
 
-/// A number and its noun, in the plural where it takes one: `1 flow`, `1,200 flows`.
+/// A number with its noun in singular or plural: `1 flow`, `1,200 flows`.
 pub(crate) fn counted(value: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(value), if value == 1 { "" } else { "s" })
 }
@@ -57,17 +57,17 @@ pub(super) fn time_of_day(unix_ms: u64) -> String {
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// A probability in two digits, and in powers of ten where it is small.
+/// A probability with three decimals, or in powers of ten if it is small.
 pub(crate) fn probability(p: f64) -> String {
     if p >= 0.001 { format!("{p:.3}") } else { format!("{p:.1e}") }
 }
 
-/// Columns on the screen. All that is printed here is one column wide each.
+/// The width of a text on the terminal, columns. All printed characters are one column wide.
 pub(super) fn width_of(text: &str) -> usize {
     text.chars().count()
 }
 
-/// Cuts the end off.
+/// Cuts off the end of a text that is too long.
 pub(super) fn cut_end(text: &str, width: usize) -> String {
     if width_of(text) <= width {
         return text.to_owned();
@@ -76,7 +76,7 @@ pub(super) fn cut_end(text: &str, width: usize) -> String {
     format!("{kept}…")
 }
 
-/// Cuts the middle out: of an address with a port, both ends tell more than the middle.
+/// Cuts out the middle of a text that is too long. The ends of an address with its port are more informative.
 pub(super) fn cut_middle(text: &str, width: usize) -> String {
     let length = width_of(text);
     if length <= width {
@@ -89,8 +89,8 @@ pub(super) fn cut_middle(text: &str, width: usize) -> String {
     format!("{first}…{last}")
 }
 
-/// Breaks `text` between words into lines of at most `width`, the first behind `indent[0]` spaces, the others behind
-/// `indent[1]`. A word that is longer than a line stands alone on one.
+/// Wraps `text` between words into lines of at most `width` columns. The first line is indented by `indent[0]` spaces,
+/// the others by `indent[1]`. A word longer than a line gets its own line.
 pub(crate) fn wrap(text: &str, width: usize, indent: [usize; 2]) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = " ".repeat(indent[0]);
@@ -108,24 +108,24 @@ pub(crate) fn wrap(text: &str, width: usize, indent: [usize; 2]) -> Vec<String> 
     lines
 }
 
-/// Colours, or none.
+/// Text styles, with or without colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Style {
     pub(crate) colours: bool,
 }
 
 impl Style {
-    /// A heading.
+    /// Formats a heading.
     pub(crate) fn heading(self, text: &str) -> String {
         self.paint(paint::BOLD, text)
     }
 
-    /// What must not be overlooked.
+    /// Formats important text.
     pub(crate) fn alarm(self, text: &str) -> String {
         self.paint(paint::ALARM, text)
     }
 
-    /// What matters less.
+    /// Formats secondary text.
     pub(crate) fn aside(self, text: &str) -> String {
         self.paint(paint::FAINT, text)
     }
@@ -135,13 +135,13 @@ impl Style {
     }
 }
 
-/// The first cell of a row, which gives way where the line is too narrow.
+/// The first cell of a row, which is shortened if the line is too narrow.
 pub(super) enum Subject {
     /// One name.
     One(String),
     /// Two names and a sign between them.
     Pair([String; 2], &'static str),
-    /// A text, of which the begin tells most.
+    /// A text whose start is the most informative.
     Words(String),
 }
 
@@ -159,7 +159,7 @@ impl Subject {
             Self::Words(text) => cut_end(text, width),
             Self::Pair([one, two], sign) => {
                 let room = width.saturating_sub(width_of(sign) + 2);
-                // What the shorter name leaves of its half is the other's.
+                // If one name needs less than half, the other gets the rest.
                 let half = room / 2;
                 let left = half.max(room.saturating_sub(width_of(two))).min(width_of(one));
                 let right = room - left.min(room);
@@ -169,21 +169,21 @@ impl Subject {
     }
 }
 
-/// A table of one subject and several right-aligned values a row.
+/// A table whose rows have a subject and several right-aligned values.
 pub(super) struct Table {
-    /// What the subjects are, then what the values are.
+    /// The heading of the subjects, then those of the values.
     pub(super) header: Vec<String>,
     /// The rows.
     pub(super) rows: Vec<(Subject, Vec<String>)>,
-    /// Whether it is as wide as there is room for, however short its subjects are.
+    /// Whether it always takes the full width.
     pub(super) fills: bool,
 }
 
 impl Table {
-    /// The lines, the header first, none longer than `width` unless the values alone are.
+    /// The lines, the header first. They have at most `width` columns, unless the values alone need more.
     pub(super) fn lines(&self, width: usize, style: Style) -> Vec<String> {
         const GAP: usize = 2;
-        // Two IPv4 addresses with their ports: tables of them keep their shape.
+        // Wide enough for two IPv4 addresses with ports, so that tables of them keep their layout.
         const STEADY: usize = 45;
         let widths: Vec<usize> = self.header[1..]
             .iter()
@@ -260,14 +260,14 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_broken_between_words() {
+    fn lines_are_wrapped_between_words() {
         assert_eq!(wrap("one two three", 8, [1, 2]), [" one two", "  three"]);
         assert_eq!(wrap("one", 1, [0, 0]), ["one"]);
         assert_eq!(wrap("a incomprehensible b", 5, [0, 1]), ["a", " incomprehensible", " b"]);
     }
 
     #[test]
-    fn a_pair_shares_the_room() {
+    fn a_pair_shares_the_width() {
         let pair = |one: &str, two: &str, width| Subject::Pair([one.into(), two.into()], "→").fit(width);
         assert_eq!(pair("10.0.0.1:1", "10.0.0.2:2", 23), "10.0.0.1:1 → 10.0.0.2:2");
         assert_eq!(pair("ab", "0123456789", 12), "ab → 012…789");
