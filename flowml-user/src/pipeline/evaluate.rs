@@ -1,4 +1,4 @@
-//! `flowml eval`: how good detectors and classifiers are on labelled tables.
+//! `flowml eval`: measures detectors and classifiers on labelled tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
@@ -25,13 +25,13 @@ use crate::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
 use crate::page;
 use crate::process::{plain, private};
 
-/// Folds where their number is not given.
+/// The default number of folds.
 const FOLDS: u8 = 5;
 
-/// Judges, and tells.
+/// Evaluates, and writes the figures.
 ///
 /// # Errors
-/// If tables or model cannot be read, or there is nothing to judge.
+/// If tables or the model cannot be read, or there are no rows to evaluate.
 pub fn run(arguments: &Eval) -> Result<()> {
     let outputs = [&arguments.report, &arguments.output];
     outputs.into_iter().flatten().try_for_each(|output| check_output(output, &arguments.inputs))?;
@@ -69,7 +69,7 @@ fn read(arguments: &Eval, inputs: &mut Inputs<'_>) -> Result<Judged> {
     Ok(Judged::new(table))
 }
 
-/// By a model of traffic, which judges captures while they are metered, as a run would, but learns nothing of them.
+/// Evaluates a model of traffic. It scores captures while they are metered, as in a run, but is not trained on them.
 fn by_traffic(model: &Path, arguments: &Eval, inputs: Inputs<'_>) -> Result<Report> {
     traffic::check_captures(&arguments.inputs)?;
     let unit = arguments.table.input.unit.unwrap_or_default();
@@ -86,7 +86,7 @@ fn by_traffic(model: &Path, arguments: &Eval, inputs: Inputs<'_>) -> Result<Repo
     let mut incidents = 0;
     for place in &places {
         let tables = inputs.tables(std::slice::from_ref(place), RowType::Incident)?;
-        // Each is told again while it lasts.
+        // An ongoing incident has several rows.
         let mut numbers = BTreeSet::new();
         for batch in tables.into_iter().flatten() {
             numbers.extend(numbers_of(&batch?, "incident")?.into_iter().map(|number| number as u64));
@@ -100,7 +100,7 @@ fn by_traffic(model: &Path, arguments: &Eval, inputs: Inputs<'_>) -> Result<Repo
 }
 
 fn by_model(model: &TableModel, arguments: &Eval, inputs: &mut Inputs<'_>) -> Result<Report> {
-    // What is benign here may have another name than where the model learnt.
+    // The label of benign rows may differ from that in the training data.
     let benign = arguments.learning.benign.as_ref().or(model.plan().benign.as_ref());
     let plan = Plan { benign: benign.cloned(), ..model.plan().clone() };
     let judged = read(arguments, inputs)?;
@@ -120,7 +120,7 @@ fn by_model(model: &TableModel, arguments: &Eval, inputs: &mut Inputs<'_>) -> Re
     Ok(report)
 }
 
-/// What is learnt from, and which rows are judged by that.
+/// A training set, and the rows to evaluate.
 struct Round {
     train: Labelled,
     test: Vec<usize>,
@@ -143,8 +143,8 @@ fn by_learning(arguments: &Eval, inputs: &mut Inputs<'_>, step: &Step) -> Result
     Ok(report)
 }
 
-/// The rounds of a task: one where the inputs are judged by what else is there, or all rows are learnt and judged; else one
-/// for each fold, whose teachers are the other folds and what else is there.
+/// The rounds of a task. There is one round if there is separate training data, or if all rows are used for training
+/// and evaluation. Otherwise there is one round per fold, trained on the other folds and on the separate training data.
 fn rounds(table: &Labelled, judged_rows: usize, plan: &Plan, arguments: &Eval) -> Result<Vec<Round>> {
     let (own, given): (Vec<usize>, Vec<usize>) = (0..table.frame.rows()).partition(|row| *row < judged_rows);
     if !arguments.is_divided() {
@@ -193,7 +193,7 @@ fn judge(rounds: &[Round], inputs: &Judged, plan: &Plan, step: &Step, report: &m
     Ok(())
 }
 
-/// The classes of all labels that are learnt or judged.
+/// The classes of all labels in training and evaluation data.
 fn known_classes(rounds: &[Round], table: &Labelled, plan: &Plan) -> Result<Vec<String>, LearnError> {
     let tables = rounds.iter().map(|round| &round.train).chain([table]);
     classes(tables.flat_map(|table| table.labels.iter().flatten()).map(|label| plan.class(label)))
@@ -207,7 +207,7 @@ fn classes<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<String>, Lear
     Ok(names.into_iter().map(str::to_owned).collect())
 }
 
-/// Adds counts by the names of their classes, all of which are known.
+/// Adds counts by class name. `whole` has all classes.
 fn merge(whole: &mut Confusion, part: &Confusion) {
     let place =
         |name: &String| whole.classes.iter().position(|class| class == name).expect("the whole has all classes");
@@ -223,7 +223,7 @@ fn prepare(model: &TableModel, table: &Labelled) -> Result<Array2<f64>> {
     Ok(model.prepare(&table.frame).context("the table does not fit the model")?.0)
 }
 
-/// What a classifier takes the rows of a table for.
+/// The confusion matrix of a classifier on the rows of a table.
 fn confusion(model: &TableModel, table: &Labelled, plan: &Plan) -> Result<Confusion> {
     let labels = table.labels.as_deref().context("expected labels")?;
     let Judgement::Classes(predicted) = model.judge(prepare(model, table)?.view()) else {
@@ -238,7 +238,7 @@ fn confusion(model: &TableModel, table: &Labelled, plan: &Plan) -> Result<Confus
     Ok(confusion)
 }
 
-/// What a detector says of rows.
+/// The scores of a detector on rows.
 fn said(model: &TableModel, judged: &Judged, plan: &Plan) -> Result<Said> {
     let rows = prepare(model, &judged.table)?;
     let Judgement::Scores { scores, probabilities, clusters } = model.judge(rows.view()) else {

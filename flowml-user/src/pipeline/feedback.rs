@@ -1,4 +1,4 @@
-//! `flowml feedback`: what an operator says of an incident, kept in the model for the next time.
+//! `flowml feedback`: adds an operator's feedback label of an incident to the model.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -13,21 +13,21 @@ use crate::features::{HOST_FEATURES, columns, names};
 use crate::model::{Mark, ModelFile, Opinion};
 use crate::process::plain::tell;
 
-/// What the records say of an incident.
-struct Told {
-    /// Begin of its first window and end of its last, Unix time, whole ms.
+/// The data of an incident in the records.
+struct Recorded {
+    /// Start of its first window and end of its last, Unix time in whole ms.
     span_ms: [f64; 2],
     hosts: HashSet<String>,
 }
 
-/// Marks the windows of the incident in the model.
+/// Adds a feedback label for the windows of the incident to the model.
 ///
 /// # Errors
-/// If records or model cannot be read or written, or have no such incident.
+/// If records or model cannot be read or written, or there is no such incident.
 pub fn run(arguments: &Feedback) -> Result<()> {
     let Feedback { records, incident, model, .. } = arguments;
-    let told = find(records, *incident)?;
-    let rows = windows(records, &told)?;
+    let recorded = find(records, *incident)?;
+    let rows = windows(records, &recorded)?;
     ensure!(!rows.is_empty(), "{}: incident {incident} has no anomalous host rows there", records.display());
     let (count, note) = (rows.len(), format!("incident {incident} of {}", records.display()));
     let mark = Mark::new(note, arguments.opinion(), &rows);
@@ -45,8 +45,8 @@ fn table(records: &Path, of: RowType) -> Result<TableReader> {
     table.with_context(|| format!("{}: expected JSON lines, or the folder of '-o parquet=DIR'", records.display()))
 }
 
-/// The incident as it was told last.
-fn find(records: &Path, number: u64) -> Result<Told> {
+/// The last recorded state of the incident.
+fn find(records: &Path, number: u64) -> Result<Recorded> {
     let (mut found, mut last) = (None, 0);
     for batch in table(records, RowType::Incident)? {
         let batch = batch?;
@@ -57,7 +57,7 @@ fn find(records: &Path, number: u64) -> Result<Told> {
             last = last.max(numbers[row] as u64);
             if numbers[row] as u64 == number {
                 let hosts = [sources[row], targets[row]].into_iter().flatten().flat_map(str::split_whitespace);
-                found = Some(Told { span_ms: [starts[row], ends[row]], hosts: hosts.map(str::to_owned).collect() });
+                found = Some(Recorded { span_ms: [starts[row], ends[row]], hosts: hosts.map(str::to_owned).collect() });
             }
         }
     }
@@ -65,7 +65,7 @@ fn find(records: &Path, number: u64) -> Result<Told> {
 }
 
 /// The features of the anomalous windows of the incident's hosts, in the order of the records.
-fn windows(records: &Path, told: &Told) -> Result<Vec<Vec<f64>>> {
+fn windows(records: &Path, recorded: &Recorded) -> Result<Vec<Vec<f64>>> {
     let mut rows = Vec::new();
     for batch in table(records, RowType::Host)? {
         let batch = batch?;
@@ -76,8 +76,8 @@ fn windows(records: &Path, told: &Told) -> Result<Vec<Vec<f64>>> {
         let features = names(HOST_FEATURES).map(|name| numbers_of(&batch, name));
         let features = features.collect::<Result<Vec<_>, DatasetError>>()?;
         let belongs = |row: &usize| {
-            let within = starts[*row] >= told.span_ms[0] && ends[*row] < told.span_ms[1] + 1.0;
-            within && anomalies[*row] == 1.0 && addresses[*row].is_some_and(|address| told.hosts.contains(address))
+            let within = starts[*row] >= recorded.span_ms[0] && ends[*row] < recorded.span_ms[1] + 1.0;
+            within && anomalies[*row] == 1.0 && addresses[*row].is_some_and(|address| recorded.hosts.contains(address))
         };
         let chosen = (0..batch.num_rows()).filter(belongs);
         rows.extend(chosen.map(|row| features.iter().map(|column| column[row]).collect::<Vec<f64>>()));

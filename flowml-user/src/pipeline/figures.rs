@@ -1,4 +1,4 @@
-//! What `flowml eval` found, for programs and for people.
+//! The results of `flowml eval`, as JSON and as text.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,36 +9,36 @@ use super::judged::Told;
 use crate::model::metrics::{ClassFigures, Confusion, Curve, Found, Watch};
 use crate::process::plain;
 
-/// The false-positive rates at which the true-positive rate is told, and the levels of probability for benign rows.
+/// The false-positive rates for which the true-positive rate is reported, and the probability levels for benign rows.
 pub(super) const FPRS: [&str; 2] = ["0.01", "0.001"];
 
-/// All that was found.
+/// All results.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
-    /// None where all rows are benign.
+    /// Empty if all rows are benign.
     pub(super) detectors: Vec<DetectorFigures>,
-    /// What each detector says of the benign rows.
+    /// The figures of each detector on the benign rows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) benign: Vec<BenignFigures>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) classifiers: Vec<ClassifierFigures>,
 }
 
-/// What a detector says of benign rows: how honest its probabilities are.
+/// Figures of a detector on benign rows: the calibration of its probabilities.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct BenignFigures {
     pub(super) name: &'static str,
-    /// Benign rows that were judged.
+    /// Number of benign rows.
     pub(super) rows: usize,
-    /// The part of them whose probability is below a level, which is to be that level.
+    /// The share of them with a probability below each level. Ideally the share equals the level.
     pub(super) p_below: BTreeMap<&'static str, f64>,
-    /// Incidents of a model of traffic, whatever the label of their rows.
+    /// Number of incidents of a model of traffic, whatever the label of their rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) incidents: Option<usize>,
 }
 
 impl BenignFigures {
-    /// The figures of several folds as one. None of none.
+    /// The combined figures of several folds. None without folds.
     fn of_folds<'a>(mut folds: impl Iterator<Item = &'a Self> + Clone) -> Option<Self> {
         let rows: usize = folds.clone().map(|fold| fold.rows).sum();
         let share = |level: &'static str| {
@@ -50,65 +50,65 @@ impl BenignFigures {
     }
 }
 
-/// How good a detector is.
+/// The figures of a detector.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct DetectorFigures {
     pub(super) name: &'static str,
-    /// Rows that were judged.
+    /// Number of rows.
     pub(super) rows: usize,
-    /// Rows among them that are not benign.
+    /// Number of rows that are not benign.
     pub(super) attacks: usize,
     pub(super) auroc: f64,
     pub(super) average_precision: f64,
     pub(super) tpr_at_fpr: BTreeMap<&'static str, f64>,
-    /// Where a row is an anomaly below this probability.
+    /// Rows with a smaller probability are anomalies.
     pub(super) alpha: f64,
     pub(super) accuracy: f64,
     #[serde(flatten)]
     pub(super) at_alpha: ClassFigures,
-    /// The part of the benign rows that are called anomalies.
+    /// The share of benign rows that are anomalies.
     pub(super) false_positive_rate: f64,
     pub(super) confusion: Confusion,
-    /// By label, that label against the benign rows.
+    /// By label: the label against the benign rows.
     pub(super) classes: BTreeMap<String, LabelFigures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) clusters: Option<ClusterFigures>,
-    /// The AUROC of each fold; the other figures are means over the folds.
+    /// The AUROC of each fold. The other figures are means over the folds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) folds: Vec<f64>,
     pub(super) roc: Curve,
     pub(super) precision_recall: Curve,
-    /// Of rows that have times.
+    /// Only for rows with times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) false_alarms_per_hour: Option<f64>,
-    /// What that rests on.
+    /// The data from which this is computed.
     #[serde(skip)]
     pub(super) watch: Option<Watch>,
 }
 
-/// How well one label is told from the benign rows.
+/// The separation of one label from the benign rows.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct LabelFigures {
     pub(super) auroc: f64,
     pub(super) rows: usize,
-    /// Of rows that have times.
+    /// Only for rows with times.
     #[serde(flatten)]
     pub(super) found: Option<Found>,
 }
 
-/// How good the clusters of a detector are.
+/// The quality of a detector's clusters.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct ClusterFigures {
-    /// Rows of each cluster.
+    /// Number of rows in each cluster.
     pub(super) sizes: Vec<usize>,
-    /// On a sample.
+    /// Computed on a sample.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) silhouette: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) davies_bouldin: Option<f64>,
 }
 
-/// How good a classifier is; precision, recall and F1 are means over the classes.
+/// The figures of a classifier. Precision, recall and F1 are means over the classes.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct ClassifierFigures {
     pub(super) name: &'static str,
@@ -119,7 +119,7 @@ pub(super) struct ClassifierFigures {
     pub(super) f1: f64,
     pub(super) classes: BTreeMap<String, ClassFigures>,
     pub(super) confusion: Confusion,
-    /// The accuracy of each fold; the other figures are of all folds together.
+    /// The accuracy of each fold. The other figures are of all folds together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) folds: Vec<f64>,
 }
@@ -136,7 +136,7 @@ fn add(sum: &mut Confusion, other: &Confusion) {
 }
 
 impl DetectorFigures {
-    /// The figures of several folds as one. None of none.
+    /// The combined figures of several folds. None without folds.
     pub(super) fn of_folds(folds: &[Self]) -> Option<Self> {
         let mut whole = folds.first()?.clone();
         if folds.len() < 2 {
@@ -161,7 +161,7 @@ impl DetectorFigures {
         };
         whole.classes = by_label.into_iter().map(|(label, figures)| (label, joined(figures))).collect();
         whole.folds = folds.iter().map(|fold| fold.auroc).collect();
-        // Scores of models that learnt from different rows have no common threshold: their rates are averaged.
+        // Scores of models with different training data have no common threshold, so the rates are averaged.
         whole.roc = Curve::mean_roc(&folds.iter().map(|fold| &fold.roc).collect::<Vec<_>>());
         let precision_recall: Vec<&Curve> = folds.iter().map(|fold| &fold.precision_recall).collect();
         whole.precision_recall = Curve::mean_precision_recall(&precision_recall);
@@ -173,7 +173,7 @@ impl DetectorFigures {
         Some(whole)
     }
 
-    /// Derives what follows from when rows were.
+    /// Sets the figures that depend on the times of rows.
     pub(super) fn read_watch(&mut self) {
         let Some(watch) = &self.watch else { return };
         self.false_alarms_per_hour = watch.false_alarms_per_hour();
@@ -184,7 +184,7 @@ impl DetectorFigures {
         }
     }
 
-    /// Derives what follows from the confusion matrix, whose second class is that of the anomalies.
+    /// Sets the figures that depend on the confusion matrix. Its second class is that of the anomalies.
     pub(super) fn read_confusion(&mut self) {
         self.accuracy = self.confusion.accuracy();
         self.at_alpha = self.confusion.figures(1);
@@ -193,7 +193,7 @@ impl DetectorFigures {
 }
 
 impl ClassifierFigures {
-    /// What follows from a confusion matrix.
+    /// The figures of a confusion matrix.
     pub(super) fn of(name: &'static str, confusion: Confusion, folds: Vec<f64>) -> Self {
         let all = confusion.macro_figures();
         let figures = |class: usize| (confusion.classes[class].clone(), confusion.figures(class));
@@ -211,18 +211,18 @@ impl ClassifierFigures {
     }
 }
 
-/// Labels and classes that are told one by one.
+/// Maximum number of labels and classes that are listed.
 pub(super) const TOLD_LABELS: usize = 40;
 
 impl Report {
-    /// Adds a detector by what is told of each of its folds.
+    /// Adds a detector, given the figures of its folds.
     pub(super) fn add_detector(&mut self, folds: &[Told]) {
         self.benign.extend(BenignFigures::of_folds(folds.iter().map(|(benign, _)| benign)));
         let figures: Vec<DetectorFigures> = folds.iter().filter_map(|(_, figures)| figures.clone()).collect();
         self.detectors.extend(DetectorFigures::of_folds(&figures));
     }
 
-    /// For people.
+    /// The results as text.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         self.write(&mut text).expect("memory takes every text");
@@ -254,7 +254,7 @@ impl Report {
         self.write_classifiers(text)
     }
 
-    /// What the detectors say of benign rows.
+    /// Writes the figures on benign rows.
     fn write_benign(&self, text: &mut String) -> std::fmt::Result {
         if self.benign.is_empty() {
             return Ok(());
@@ -272,7 +272,7 @@ impl Report {
         Ok(())
     }
 
-    /// The AUROC of each label, a column for each detector.
+    /// Writes the AUROC of each label, with a column for each detector.
     fn write_labels(&self, text: &mut String) -> std::fmt::Result {
         let labels: BTreeMap<&String, usize> = self
             .detectors
@@ -301,7 +301,8 @@ impl Report {
         }
     }
 
-    /// How soon the attacks of each label were found, a column for each detector, and the false alarms of each.
+    /// Writes the time to detection of the attacks of each label, with a column for each detector, and the false
+    /// alarms.
     fn write_detection(&self, text: &mut String) -> std::fmt::Result {
         let found: BTreeMap<&String, Found> = self
             .detectors
@@ -361,7 +362,7 @@ impl Report {
     }
 }
 
-/// The median time to detection, and how many attacks were never found.
+/// The median time to detection, and the number of attacks that were not detected.
 pub(super) fn tell_found(found: &Found) -> String {
     match (found.time_to_detection_s, found.attacks_not_found) {
         (None, _) => "never".to_owned(),
@@ -378,7 +379,7 @@ fn write_folds(text: &mut String, name: &str, folds: &[f64]) -> std::fmt::Result
     writeln!(text, "{name}, {} folds: {}", folds.len(), told.join(" "))
 }
 
-/// Rows are the labels, columns what they were taken for.
+/// Writes a confusion matrix: rows are labels, columns are predictions.
 fn write_confusion(text: &mut String, classifier: &ClassifierFigures) -> std::fmt::Result {
     let Confusion { classes, rows } = &classifier.confusion;
     if classes.len() > 12 {

@@ -1,4 +1,4 @@
-//! `flowml label`: tables of flows in, one table with a column of labels out.
+//! `flowml label`: reads tables of flows, and writes one table with a label column.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ fn open(arguments: &Label) -> Result<Truth> {
     Ok(Truth::Flows(Labels::read(TableReader::open(path)?, &arguments.labels_column, tolerance_ms)?))
 }
 
-/// Labels the inputs, and tells people what became of the rows.
+/// Labels the inputs, and prints the counts of rows.
 ///
 /// # Errors
-/// Where rules or tables cannot be read, or the output cannot be written.
+/// If rules or tables cannot be read, or the output cannot be written.
 pub fn run(arguments: &Label) -> Result<()> {
     check_output(&arguments.output, &arguments.inputs)?;
     let truth = open(arguments)?;
@@ -82,7 +82,7 @@ pub fn run(arguments: &Label) -> Result<()> {
     Ok(())
 }
 
-/// The columns with that of the labels behind them.
+/// The columns with the label column appended.
 fn labelled(schema: &Schema, tables: &[TableReader], column: &str) -> Result<SchemaRef> {
     for (table, name) in tables.iter().take(1).flat_map(|table| KEY_COLUMNS.map(|name| (table, name))) {
         schema.index_of(name).map_err(|_| DatasetError::no_column(table, name))?;
@@ -134,7 +134,7 @@ mod tests {
 
     const HEADER: &str = "src_ip,src_port,dst_ip,dst_port,protocol,bidirectional_first_seen_ms,rate,splt_ps\n";
 
-    /// A folder of this test, and the arguments that label `flows` in it.
+    /// A folder for a test, and the arguments that label `flows` in it.
     fn begin(name: &str, flows: &str) -> (PathBuf, Label) {
         let folder = std::env::temp_dir().join(format!("flowml-label-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("there is room");
@@ -174,7 +174,7 @@ mod tests {
         let expected: String = FLOWS.lines().zip(labels).map(|(line, label)| format!("{line},{label}\n")).collect();
         assert_eq!(out, format!("{},label\n{expected}", HEADER.trim_end()));
 
-        // By Parquet and back it is the same table.
+        // Converted to Parquet and back, the table is the same.
         let parquet = Label { output: folder.join("out.parquet"), ..arguments.clone() };
         run(&parquet).expect("all of it is good");
         let again = Label {
@@ -193,10 +193,10 @@ mod tests {
     }
 
     #[test]
-    fn labels_come_from_the_flow_of_another_table_that_began_nearest() {
+    fn labels_come_from_the_flow_with_the_nearest_start_in_another_table() {
         let (folder, mut arguments) = begin("join", FLOWS);
         let truth = folder.join("truth.csv");
-        // The second is told from the other side, and the third began too early.
+        // The second flow is recorded in the other direction, and the third began too early.
         let flows = "\
 10.0.0.9,1,10.0.0.1,80,6,1900,,,late
 10.0.0.9,1,10.0.0.1,80,6,600,,,near
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_accounted_for() {
+    fn rows_left_out_are_counted() {
         let flows = "\
 10.0.0.9,1,10.0.0.1,80,6,1000,1.5,[40]
 10.0.0.9,1,10.0.0.1,80,6,1000,1.5,[40]
@@ -229,7 +229,7 @@ mod tests {
         arguments.report = Some(folder.join("report.json"));
         run(&arguments).expect("all of it is good");
         let out = fs::read_to_string(&arguments.output).expect("it was written");
-        // A value that is not there is no defect: many features are not defined for every flow.
+        // A missing value is not a fault, as many features are not defined for every flow.
         assert_eq!(out.lines().count(), 1 + 3, "{out}");
         let report = fs::read_to_string(folder.join("report.json")).expect("it was written");
         let report: serde_json::Value = serde_json::from_str(&report).expect("it is JSON");
@@ -241,7 +241,7 @@ mod tests {
             "non_finite_columns": {"rate": 2},
         });
         assert_eq!(report, expected);
-        // Without cleaning every row stays, and what is no number too.
+        // Without cleaning every row is kept, also rows with NaN.
         arguments.clean = false;
         run(&arguments).expect("all of it is good");
         let out = fs::read_to_string(&arguments.output).expect("it was written");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn several_tables_become_one_where_their_columns_are_the_same() {
+    fn tables_with_the_same_columns_become_one() {
         let (folder, mut arguments) = begin("several", FLOWS);
         let other = folder.join("other.csv");
         fs::write(&other, format!("{HEADER}10.0.0.9,9,10.0.0.1,80,6,2000,7,\n")).expect("there is room");

@@ -1,4 +1,4 @@
-//! How far it is, on a terminal.
+//! Shows progress on a terminal.
 
 use std::borrow::Cow;
 use std::fs;
@@ -10,16 +10,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::capture::file::{self, BytesRead};
 use crate::process::plain;
 
-/// A bar on standard error while a file is read; nothing where that is no terminal. It goes when it is dropped.
+/// A progress bar on standard error while a file is read. It is hidden without a terminal, and removed when dropped.
 pub(super) struct Progress {
     bar: ProgressBar,
     read: BytesRead,
 }
 
 impl Progress {
-    /// Begins to show how much of the file at `path` was read.
+    /// Shows a bar for the file at `path`, of which `read` counts the bytes.
     pub(super) fn begin(path: &Path, read: BytesRead) -> Self {
-        // Of a pipe there is no length: then it shows how much has come.
+        // A pipe has no length, so only the bytes read are shown.
         let length = fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len());
         let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
         let template = match length {
@@ -31,22 +31,22 @@ impl Progress {
         Self { bar, read }
     }
 
-    /// Shows how far it is by now.
+    /// Updates the bar.
     pub(super) fn show(&self) {
         self.bar.set_position(self.read.get());
     }
 }
 
-/// What is being done, where it is not known how long that takes; nothing where standard error is no terminal. It goes
-/// when it is dropped.
+/// A line with the current step, for steps of unknown duration. It is hidden without a terminal, and removed when
+/// dropped.
 pub(super) struct Step {
     bar: ProgressBar,
-    /// Whether people want to know more than warnings.
+    /// Whether notices are shown.
     shown: bool,
 }
 
 impl Step {
-    /// Begins to show steps, or shows none.
+    /// Starts to show steps, or hides them.
     pub(super) fn begin(shown: bool) -> Self {
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
@@ -56,19 +56,19 @@ impl Step {
         Self { bar, shown }
     }
 
-    /// Says what is done from now on.
+    /// Sets the current step.
     pub(super) fn show(&self, what: impl Into<Cow<'static, str>>) {
         self.bar.set_message(plain::line(&what.into()).into_owned());
     }
 
-    /// Tells people what they may want to know, unless only warnings are shown.
+    /// Shows a notice, unless only warnings are shown.
     pub(super) fn notice(&self, text: &str) {
         if self.shown {
             self.warn(text);
         }
     }
 
-    /// Tells people what is not as it should be, above the line of the step.
+    /// Shows a warning above the line of the step.
     pub(super) fn warn(&self, text: &str) {
         self.bar.suspend(|| plain::tell(&format!("flowml: {text}")));
     }

@@ -1,4 +1,4 @@
-//! Models of ordinary traffic: `flowml train` on captures or interfaces makes one, and captures are judged by it as a run would.
+//! Models of traffic: trains them on captures or interfaces, and scores captures with them as in a run.
 
 use std::path::{Path, PathBuf};
 
@@ -17,14 +17,14 @@ use crate::model::{ClusterSummary, ModelError, ModelFile, Settings};
 use crate::process::plain::{self, tell, tell_lines};
 use crate::sink::LearnerReport;
 
-/// Whether a model of traffic is asked for, and not one of a table.
+/// Whether the arguments request a model of traffic, and not one of a table.
 pub(super) fn is_meant(arguments: &Train) -> bool {
     let plain = arguments.table.input.unit.is_none() && arguments.detector.is_none() && arguments.classifier.is_none();
     let captures = || arguments.inputs.iter().all(|path| file::is_capture(path));
     !arguments.interfaces.is_empty() || plain && !arguments.is_labelled() && captures()
 }
 
-/// Whether a model is one of traffic; if not, it may be one of a table.
+/// Whether a model file is a model of traffic. If not, it may be one of a table.
 ///
 /// # Errors
 /// If there is no such file.
@@ -39,16 +39,17 @@ pub(super) fn is_model(path: &Path) -> Result<bool> {
     }
 }
 
-/// The learners of a model of traffic; below `alpha` rows are anomalies, or where the model says so.
+/// Reads a model of traffic. Rows with a probability below `alpha` are anomalies; without `alpha` the model's level
+/// applies.
 pub(super) fn learners(model: &Path, alpha: Option<f64>) -> Result<Learners> {
     let level = alpha.map(AlarmLevel::Probability);
     Ok(Learners::begin(Begin::named(model), FlowColumns::Headers, &Settings::default(), level)?)
 }
 
-/// The learners of a model of traffic that judge rows of a unit and learn nothing more.
+/// Reads a model of traffic that scores rows of a unit, and is not trained further.
 ///
 /// # Errors
-/// If it is no model of traffic, or has none of this unit.
+/// If it is not a model of traffic, or has no model of this unit.
 pub(super) fn judges(model: &Path, alpha: Option<f64>, unit: Unit) -> Result<Learners> {
     let learners = learners(model, alpha)?;
     let (path, name) = (model.display(), unit.name());
@@ -59,7 +60,7 @@ pub(super) fn judges(model: &Path, alpha: Option<f64>, unit: Unit) -> Result<Lea
     Ok(learners.held())
 }
 
-/// Scores captures by a model of traffic: the rows that `flowml read` writes with it, of one unit.
+/// Scores captures with a model of traffic: writes the rows of one unit that `flowml read` writes with it.
 pub(super) fn score(arguments: &Score) -> Result<()> {
     check_captures(&arguments.inputs)?;
     let step = Step::begin(!arguments.quiet);
@@ -87,16 +88,16 @@ pub(super) fn score(arguments: &Score) -> Result<()> {
     Ok(())
 }
 
-/// Whether all inputs can be judged by a model of traffic.
+/// Checks that all inputs can be scored with a model of traffic.
 ///
 /// # Errors
-/// If one is no capture.
+/// If one is not a capture.
 pub(super) fn check_captures(inputs: &[PathBuf]) -> Result<()> {
     let other = inputs.iter().find(|path| !file::is_capture(path));
     other.map_or(Ok(()), |path| bail!("{}: expected a capture, as the model is one of traffic", path.display()))
 }
 
-/// Learners that judge captures by what is in all of them.
+/// Models that score captures after training on all of them.
 pub(super) fn of_themselves(
     captures: &[PathBuf],
     settings: &Settings,
@@ -109,7 +110,7 @@ pub(super) fn of_themselves(
     Ok(learners)
 }
 
-/// Shows captures to learners, each metered by itself.
+/// Trains models on captures, each metered separately.
 fn meter_each(captures: &[PathBuf], mut learners: Learners, step: &Step) -> Result<Learners> {
     for path in &file::in_order_of_time(captures) {
         learners.flows.acting_mut().settle();
@@ -120,17 +121,17 @@ fn meter_each(captures: &[PathBuf], mut learners: Learners, step: &Step) -> Resu
     Ok(learners)
 }
 
-/// Learns, and saves the model.
+/// Trains and saves the model.
 ///
 /// # Errors
-/// If the inputs cannot be metered, show too little, or the model cannot be written.
+/// If the inputs cannot be metered or have too few rows, or the model cannot be written.
 pub(super) async fn run(arguments: &Train) -> Result<()> {
     let defaults = Settings::default();
     let settings = Settings {
         seed: arguments.learning.seed,
         alpha: arguments.learning.alpha.unwrap_or(defaults.alpha),
         clusters: arguments.learning.k.map(usize::from),
-        // Until the inputs end.
+        // The warm-up lasts until the inputs end.
         warm_up_batches: u32::MAX,
         trusted: true,
         ..defaults
@@ -158,7 +159,7 @@ pub(super) async fn run(arguments: &Train) -> Result<()> {
     Ok(())
 }
 
-/// What learners know, for people.
+/// A description of models as text.
 pub(super) fn describe(learners: &Learners) -> String {
     let cluster = |cluster: ClusterSummary| {
         let typical: Vec<String> = cluster.typical.iter().map(ToString::to_string).collect();

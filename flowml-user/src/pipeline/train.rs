@@ -1,4 +1,4 @@
-//! `flowml train`, `flowml score` and `flowml model`: tables in, a model or a table with its verdicts out.
+//! `flowml train`, `flowml score` and `flowml model`: trains on tables, scores tables, and describes models.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
@@ -19,13 +19,13 @@ use crate::model::prepare::Cleaning;
 use crate::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
 use crate::process::plain::{self, tell, tell_lines};
 
-/// How many columns of one kind are told by name.
-const TOLD_COLUMNS: usize = 12;
+/// Maximum number of columns of one kind that are listed by name.
+const LISTED_COLUMNS: usize = 12;
 
-/// Learns from tables, and saves the model.
+/// Trains on tables, and saves the model.
 ///
 /// # Errors
-/// If the tables cannot be read or learnt from, or the model cannot be written.
+/// If the tables cannot be read or used for training, or the model cannot be written.
 pub async fn run(arguments: &Train) -> Result<()> {
     if traffic::is_meant(arguments) {
         return traffic::run(arguments).await;
@@ -48,7 +48,7 @@ fn read(arguments: &Train, step: &Step) -> Result<Labelled> {
     Inputs::new(table.input, table.labels.as_deref(), step)?.read(&arguments.inputs, &table.roles())
 }
 
-/// Learns by a plan.
+/// Trains a model by a plan.
 pub(super) fn learn(table: &Labelled, plan: Plan, step: &Step) -> Result<(TableModel, Cleaning)> {
     let name = plan.task.name();
     if let (Some(benign), Some(labels)) = (&plan.benign, &table.labels)
@@ -60,13 +60,13 @@ pub(super) fn learn(table: &Labelled, plan: Plan, step: &Step) -> Result<(TableM
     TableModel::train(table, plan).with_context(|| format!("cannot learn: {name}"))
 }
 
-/// That no row has this label, and which there are.
+/// The error that no row has this label, with the existing labels.
 pub(super) fn no_label(benign: &str, labels: &[Arc<str>]) -> String {
     let found: BTreeSet<&str> = labels.iter().map(AsRef::as_ref).collect();
     format!("no row has the label '{benign}' of benign rows; the labels are {}", listed(found, benign))
 }
 
-/// What a model is, for people.
+/// A description of a model as text.
 fn description(model: &TableModel) -> String {
     let (plan, summary) = (model.plan(), model.summary());
     let held_out = match summary.held_out_rows {
@@ -92,15 +92,15 @@ fn description(model: &TableModel) -> String {
 }
 
 fn names_line(what: &str, names: &[String]) -> Option<String> {
-    let more = match names.len().saturating_sub(TOLD_COLUMNS) {
+    let more = match names.len().saturating_sub(LISTED_COLUMNS) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let told: Vec<&str> = names.iter().take(TOLD_COLUMNS).map(String::as_str).collect();
-    (!names.is_empty()).then(|| format!("  {} {what}: {}{more}", names.len(), plain::line(&told.join(", "))))
+    let listed: Vec<&str> = names.iter().take(LISTED_COLUMNS).map(String::as_str).collect();
+    (!names.is_empty()).then(|| format!("  {} {what}: {}{more}", names.len(), plain::line(&listed.join(", "))))
 }
 
-/// Says what was amiss with the values.
+/// Prints the faults of the values.
 pub(super) fn tell_cleaning(cleaning: &Cleaning) {
     for (column, rows) in &cleaning.undefined {
         tell(&format!("  {column}: not defined in {rows} rows, which count as its middle"));
@@ -110,7 +110,7 @@ pub(super) fn tell_cleaning(cleaning: &Cleaning) {
     }
 }
 
-/// Scores tables by a model.
+/// Scores tables with a model.
 ///
 /// # Errors
 /// If tables or model cannot be read or do not fit each other, or the output cannot be written.
@@ -134,7 +134,7 @@ pub fn score(arguments: &Score) -> Result<()> {
         let (prepared, found) = model.prepare(&frame).context("the table does not fit the model")?;
         let (columns, odd) = verdict.columns(&model.judge(prepared.view()), &model);
         let columns = kept.iter().map(|&place| Arc::clone(batch.column(place))).chain(columns).collect();
-        // Not before the first batch fits, so that nothing is overwritten in vain.
+        // Opened only after the first batch was scored, so that no file is overwritten in vain.
         let writer = match &mut writer {
             Some(writer) => writer,
             None => writer.insert(TableWriter::open(&arguments.output, format, &schema)?),
@@ -186,7 +186,7 @@ impl Verdict {
         }
     }
 
-    /// The columns with its own behind them, and the places of those that stay.
+    /// The columns with the added ones appended, and the positions of those that are kept.
     fn behind(self, schema: &Schema) -> (SchemaRef, Vec<usize>) {
         let own = self.fields();
         let stays = |place: &usize| own.iter().all(|field| field.name() != schema.field(*place).name());
@@ -195,7 +195,7 @@ impl Verdict {
         (Arc::new(Schema::new(fields.collect::<Vec<_>>())), kept)
     }
 
-    /// Its columns, and how many rows are anomalies.
+    /// The values of the added columns, and the number of anomalies.
     fn columns(self, judgement: &Judgement, model: &TableModel) -> (Vec<ArrayRef>, usize) {
         match judgement {
             Judgement::Scores { scores, probabilities, .. } => {
@@ -216,10 +216,10 @@ impl Verdict {
     }
 }
 
-/// Says what is in a model file, of a table or of the live learner.
+/// Prints a description of a model file, of a table or of traffic.
 ///
 /// # Errors
-/// If it is none.
+/// If the file is not a model.
 pub fn show(arguments: &Model) -> Result<()> {
     let ModelCommand::Show { file } = &arguments.command;
     let text = if traffic::is_model(file)? {
@@ -227,7 +227,7 @@ pub fn show(arguments: &Model) -> Result<()> {
     } else {
         description(&TableModel::load(file)?) + "\n"
     };
-    // That the reader has seen enough is no failure.
+    // A reader that closes the pipe early is no error.
     match write!(io::stdout(), "{}", plain::lines(&text)) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).context("cannot write to standard output")

@@ -1,4 +1,4 @@
-//! `flowml unpin`: ends what agents have left in the kernel.
+//! `flowml unpin`: removes what agents have pinned in the kernel.
 
 use std::io::{self, Write};
 
@@ -9,15 +9,15 @@ use crate::cli::Unpin;
 use crate::process::plain;
 use crate::sink::counted;
 
-/// Takes the pins away, and says what that was.
+/// Removes the pins, and prints what was removed.
 ///
 /// # Errors
-/// Where there are none, where an agent has them, or where the system refuses.
+/// If there are none, if an agent uses them, or if the system refuses.
 pub fn run(arguments: &Unpin) -> Result<()> {
     let folder = arguments.folder.display();
     let removed = Pins::existing(&arguments.folder)?.remove().with_context(|| format!("cannot unpin {folder}"))?;
-    let told = writeln!(io::stdout(), "{}", plain::line(&format!("{folder}: {}", describe(&removed))));
-    match told {
+    let written = writeln!(io::stdout(), "{}", plain::line(&format!("{folder}: {}", describe(&removed))));
+    match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).context("cannot write to standard output")
         }

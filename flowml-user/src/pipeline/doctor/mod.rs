@@ -1,6 +1,6 @@
-//! `flowml doctor`: whether `flowml run` would work here, what stands in its way or lessens it, and what to type.
+//! `flowml doctor`: checks whether `flowml run` works on this host, and prints the commands that fix problems.
 //!
-//! Nothing is attached and nothing is changed: the kernel is asked, and the programs are loaded and dropped again.
+//! It attaches nothing and changes nothing: it queries the kernel, and loads and drops the programs.
 
 use std::env;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -22,36 +22,36 @@ mod interface;
 mod pinned;
 mod text;
 
-/// How much a finding matters.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Severity {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// Good to know.
+    /// Information.
     Note,
-    /// `run` works, and something is less than it could be.
+    /// `run` works with limitations.
     Warning,
     /// `run` does not work.
     Problem,
 }
 
-/// The subject of what is about no interface.
+/// The subject of findings about no interface.
 const HOST: &str = "host";
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Finding {
-    /// The host, or an interface by its name.
+    /// The host, or the name of an interface.
     subject: String,
-    /// What was looked at; docs/OPERATIONS.md has all names, from the table in the tests below.
+    /// The name of the check. docs/OPERATIONS.md lists all names, from the table in the tests below.
     check: &'static str,
     severity: Severity,
-    /// In words.
+    /// A description.
     says: String,
-    /// What to type to mend it.
+    /// The command that fixes it.
     mend: Option<String>,
-    /// For programs.
+    /// The value for programs.
     value: Value,
 }
 
@@ -73,20 +73,20 @@ impl Finding {
     }
 }
 
-/// All that was found.
+/// All findings.
 #[derive(Serialize)]
 struct Examination {
-    /// Raised when a member changes its meaning or goes.
+    /// Raised when a member changes its meaning or is removed.
     version: u32,
-    /// Whether `run` would work.
+    /// Whether `run` works.
     fit: bool,
     findings: Vec<Finding>,
 }
 
-/// Looks at the host and the interfaces, and tells.
+/// Checks the host and the interfaces, and prints the findings.
 ///
 /// # Errors
-/// Where `run` would not work, or where nobody can be told.
+/// If `run` would not work, or the findings cannot be written.
 pub async fn run(arguments: &Doctor) -> Result<()> {
     let host = host::Facts::read();
     let mut findings = host.findings();
@@ -110,7 +110,7 @@ pub async fn run(arguments: &Doctor) -> Result<()> {
     Ok(())
 }
 
-/// As `run` chooses, but one after the other: what is wrong with one is told of that one.
+/// Selects interfaces like `run`, but one selector at a time, so that an error is reported for its selector.
 async fn choose(selectors: &[Selector]) -> Result<Vec<Interface>, CaptureError> {
     let interfaces = Interfaces::read().await?;
     match selectors {
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use crate::sink::golden;
 
-    /// What is looked at, and what its `value` says in JSON.
+    /// All checks, and the meaning of their `value` in JSON.
     const CHECKS: &[(&str, &str)] = &[
         ("agent", "whether this build carries the kernel programs"),
         ("capabilities", "the capabilities that are missing"),
@@ -172,14 +172,14 @@ mod tests {
     ];
 
     #[test]
-    fn the_document_has_every_check() {
+    fn the_document_lists_every_check() {
         let rows: String = CHECKS.iter().map(|(name, value)| format!("| `{name}` | {value} |\n")).collect();
         let table = format!("| check | value |\n| --- | --- |\n{rows}");
         let document = golden::replaced(&golden::read("../docs/OPERATIONS.md"), "checks", &table);
         golden::assert_is("../docs/OPERATIONS.md", &document);
     }
 
-    /// That each finding is one of the table; given by the tests of those who find.
+    /// Checks that each finding is in the table. The tests of the checks call it.
     pub(super) fn assert_known(findings: &[Finding]) {
         for finding in findings {
             assert!(CHECKS.iter().any(|(name, _)| *name == finding.check), "{} is in no table", finding.check);

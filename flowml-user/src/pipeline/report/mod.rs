@@ -1,4 +1,4 @@
-//! `flowml report`: what captures or records hold, as a page with pictures.
+//! `flowml report`: writes an HTML report with charts about captures or records.
 
 mod clusters;
 mod findings;
@@ -36,14 +36,14 @@ use crate::model::Settings;
 use crate::page;
 use crate::process::plain::tell;
 
-/// Flows that are shown as points, and anomalies besides.
+/// Maximum number of flows shown as points, and of anomalies in addition.
 const POINTS: usize = 3000;
 const ODD_POINTS: usize = 400;
 
-/// Reads, and writes the page.
+/// Reads the inputs and writes the report.
 ///
 /// # Errors
-/// If the inputs cannot be read or metered, have no flows, or the page cannot be written.
+/// If the inputs cannot be read or metered, have no flows, or the report cannot be written.
 pub fn run(arguments: &Report) -> Result<()> {
     check_output(&arguments.output, &arguments.inputs)?;
     let step = Step::begin(!arguments.quiet);
@@ -85,7 +85,7 @@ pub fn run(arguments: &Report) -> Result<()> {
     Ok(())
 }
 
-/// Whether a table has the columns of flows.
+/// Checks that a table has the columns of flows.
 fn has_flows(table: &TableReader) -> Result<(), DatasetError> {
     match FLOW_COLUMNS.iter().find(|name| table.schema().index_of(name).is_err()) {
         Some(column) => Err(DatasetError::no_column(table, column)),
@@ -93,7 +93,7 @@ fn has_flows(table: &TableReader) -> Result<(), DatasetError> {
     }
 }
 
-/// Who judges captures, where there are some.
+/// The models that score captures, if there are captures.
 fn learners(arguments: &Report, step: &Step) -> Result<Option<Learners>> {
     let captures: Vec<_> = arguments.inputs.iter().filter(|path| file::is_capture(path)).cloned().collect();
     let (settings, level) = (Settings::default(), arguments.alarms.level());
@@ -104,21 +104,21 @@ fn learners(arguments: &Report, step: &Step) -> Result<Option<Learners>> {
     })
 }
 
-/// The column of the labels: the one that is named, else one that is called so in all tables.
+/// The label column: the named one, or a column with the default name in all tables.
 fn label_column(arguments: &Report, tables: &[TableReader]) -> Option<String> {
     let called_so = || tables.iter().all(|table| table.schema().index_of(LABEL).is_ok());
     arguments.label_column.clone().or_else(|| called_so().then(|| LABEL.to_owned()))
 }
 
-/// What flows go to: a port of a protocol, or a protocol without ports.
+/// A service: a protocol with a port, or a protocol without ports.
 type Service = (u8, u16);
 
-/// What the rows add up to.
+/// The aggregated content of the rows.
 struct Contents {
     flows: u64,
     packets: f64,
     bytes: f64,
-    /// The first and the last packet, Unix time, ms.
+    /// Time of the first and of the last packet, Unix time in ms.
     span: (f64, f64),
     judged_flows: u64,
     odd_flows: u64,
@@ -130,7 +130,7 @@ struct Contents {
     services: Heaviest<Service>,
     findings: Findings,
     incidents: Incidents,
-    /// Where rows have labels.
+    /// Present if rows have labels.
     judged: Option<Judged>,
     sample: Sample,
     odd: Sample,
@@ -159,7 +159,7 @@ impl Contents {
         }
     }
 
-    /// Takes the flows of a batch.
+    /// Adds the flows of a batch.
     fn add_flows(&mut self, batch: &RecordBatch, roles: &Roles) -> Result<()> {
         let mut odd = Vec::new();
         for (row, flow) in (0..).zip(flows(batch)?) {
@@ -203,7 +203,7 @@ impl Contents {
         service.bytes += flow.bytes;
         service.anomalies += odd;
         if let Some(verdict) = &anomaly {
-            // A verdict is about the whole flow, and stands at its end.
+            // A verdict is about the whole flow, and counts at its end.
             self.time.add(flow.last_ms, flow.last_ms, &Amount { flow_anomalies: 1.0, ..Amount::default() });
             if let Some(source) = ends[0] {
                 let to = || sections::service_of(flow.destination, flow.protocol, flow.port);
@@ -212,7 +212,7 @@ impl Contents {
         }
     }
 
-    /// Takes the host windows of a batch.
+    /// Adds the host windows of a batch.
     fn add_windows(&mut self, batch: &RecordBatch) -> Result<()> {
         for window in windows(batch)? {
             self.windows += 1;
