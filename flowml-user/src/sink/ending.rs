@@ -28,7 +28,7 @@ impl Ending {
         Self { closing, ..Self::default() }
     }
 
-    /// How long the end of a live run may take.
+    /// The time limit of the end of a live run.
     pub(super) const fn closing(&self) -> &Closing {
         &self.closing
     }

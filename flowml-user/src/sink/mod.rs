@@ -194,7 +194,7 @@ impl Sinks {
         self.outlets.iter().map(Outlet::pressure).fold(0.0, f64::max)
     }
 
-    /// How long the end of the run may take.
+    /// The time limit of the end of a live run.
     #[must_use]
     pub const fn closing(&self) -> &Closing {
         self.ending.closing()
