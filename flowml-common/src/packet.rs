@@ -244,11 +244,12 @@ pub fn parse<C: Cursor>(frame: &Frame, mut cursor: C) -> Result<Packet, Skipped>
 #[inline(always)]
 pub fn parse_behind<C: Cursor>(frame: &Frame, header: &LinkHeader, mut cursor: C) -> Result<Packet, Skipped> {
     let link = parse_tags(frame, header, &mut cursor)?;
-    let network = match link.ethertype {
+    let mut network = match link.ethertype {
         ethertype::IPV4 => parse_ipv4(frame, &link, &mut cursor)?,
         ethertype::IPV6 => parse_ipv6(frame, &link, &mut cursor)?,
         _ => return Err(Skipped::NotIp),
     };
+    network.header_length = cursor.forget(network.header_length);
     let transport = parse_transport(&network, &mut cursor)?;
     assemble(frame, &link, &network, &transport)
 }
@@ -387,7 +388,7 @@ fn follow_extensions<C: Cursor>(network: &mut Network, cursor: &mut C) -> Result
             protocol::FRAGMENT => {
                 let fragment: Fragment = cursor.take().ok_or(Skipped::Truncated)?;
                 network.protocol = fragment.next_header;
-                network.header_length += u32::from(Fragment::LENGTH);
+                network.header_length = cursor.forget(network.header_length + u32::from(Fragment::LENGTH));
                 if fragment.offset() != 0 {
                     // What looks like a header from here on is payload of the whole packet.
                     network.later_fragment = true;
@@ -399,7 +400,7 @@ fn follow_extensions<C: Cursor>(network: &mut Network, cursor: &mut C) -> Result
         };
         // At least 8 bytes in all three, and 2 of them are read.
         cursor.skip(length - size_of::<Extension>() as u16).ok_or(Skipped::Truncated)?;
-        network.header_length += u32::from(length);
+        network.header_length = cursor.forget(network.header_length + u32::from(length));
     }
     match network.protocol {
         protocol::HOP_BY_HOP

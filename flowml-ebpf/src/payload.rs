@@ -17,12 +17,13 @@ pub struct Linear<'a>(pub &'a XdpContext);
 /// A frame at tc, linear or not.
 pub struct Socket<'a>(pub &'a TcContext);
 
-/// `count`, with the bounds that the verifier requires. Without `black_box` the compiler would remove the comparisons,
-/// as it can prove them.
+/// `count`, with the bounds that the verifier requires. Without `black_box` the compiler would remove the comparison,
+/// as it can prove it. One comparison gives both bounds: before Linux 6.8 the verifier does not conclude from `count != 0` that
+/// `count` is at least 1.
 #[inline(always)]
 fn bounded(count: u32) -> Option<u32> {
-    let count = black_box(count);
-    if count == 0 || count > Piece::BYTES { None } else { Some(count) }
+    let but_one = black_box(count.wrapping_sub(1));
+    if but_one >= Piece::BYTES { None } else { Some(but_one + 1) }
 }
 
 /// The pointer that a helper writes to.

@@ -13,6 +13,7 @@ use flowml_tests::hooks::Hooks;
 use flowml_tests::lab::{Host, Interface, Lab, LinkOptions, require_lab, wait_until};
 use flowml_tests::objects::Objects;
 use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
+use flowml_user::capture::attach::TcHook;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -309,16 +310,19 @@ fn detach(process: u32, link: &str) -> Result<()> {
     bail!("process {process} holds no link with {link:?}")
 }
 
+/// Before Linux 6.6 programs at tc are no links, and nobody reports where one was taken away.
 #[test]
 fn a_program_that_somebody_detached_is_attached_again() -> Result<()> {
-    for mode in ["native", "generic", "tc"] {
+    let has_links = TcHook::of_kernel() == TcHook::Tcx;
+    for mode in ["native", "generic", "tc"].into_iter().filter(|mode| has_links || *mode != "tc") {
         let Some(lab) = require_lab() else { return Ok(()) };
         let (ends, agent) = metered_in(&lab, mode)?;
         let name = ends[1].name.as_str();
         let mut sent = send(&ends)?;
         let open = descriptors(agent.id())?;
         let ingress = if mode == "tc" { "(ingress)" } else { "link_type:\txdp" };
-        for (times, link) in [(1, ingress), (2, "(egress)")] {
+        let links = if has_links { &[ingress, "(egress)"][..] } else { &[ingress] };
+        for (times, link) in (1..).zip(links) {
             detach(agent.id(), link)?;
             wait_said(&agent, &format!("somebody has detached a program from {name}: metering it by"), times)?;
             agent.wait_attached(&ends[1])?;

@@ -13,6 +13,7 @@ use flowml_tests::hooks::Hooks;
 use flowml_tests::lab::{Host, Interface, Lab, LinkOptions, require_lab, wait_until};
 use flowml_tests::objects::Objects;
 use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
+use flowml_user::capture::attach::TcHook;
 use flowml_user::dataset::TableReader;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -116,16 +117,23 @@ fn a_signal_drains_once_and_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
+/// But for filters of tc, before Linux 6.6: they go with their queueing discipline.
 #[test]
 fn a_killed_agent_leaves_nothing() -> Result<()> {
+    let has_links = TcHook::of_kernel() == TcHook::Tcx;
     for mode in ["native", "generic", "tc"] {
         let (_lab, [peer, metered]) = quiet_pair!();
-        let agent = Agent::meter(&metered, &["--direction", "both", "--xdp-mode", mode])?;
+        let direction = if has_links || mode == "tc" { "both" } else { "ingress" };
+        let agent = Agent::meter(&metered, &["--direction", direction, "--xdp-mode", mode])?;
         let objects = Objects::held_by(agent.id())?;
         send(&peer, &metered, 100, 1000)?;
         agent.signal(Signal::KILL)?;
         let report = agent.finish(LIMIT)?;
         assert_eq!((report.code, report.signal), (None, Some(Signal::KILL.as_raw())));
+        if mode == "tc" && !has_links {
+            assert_eq!(Hooks::of(&metered)?, Hooks { xdp: false, tc_ingress: true, tc_egress: true });
+            metered.host.run_ok(["tc", "qdisc", "del", "dev", &metered.name, "clsact"])?;
+        }
         assert_nothing_attached(&metered)?;
         assert_gone(&objects)?;
     }

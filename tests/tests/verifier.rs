@@ -3,15 +3,24 @@
 use anyhow::{Context, Result, ensure};
 use flowml_common::content::PayloadLimit;
 use flowml_tests::program::{Program, kernel_table, require_kernel};
+use flowml_user::process::kernel::{release, version};
 
 /// Largest number of instructions that the verifier may process for a program. The verifier gives up at 1,000,000; the
 /// budget is far below, because older kernels prune less and other compilers make other code. Raise it only for a
 /// stated gain.
 const BUDGET: u32 = 100_000;
 
+/// The same for older kernels: Linux 6.1 looks at two to three times as many in the tc programs (docs/OPERATIONS.md).
+const BUDGET_OF_OLDER: u32 = 250_000;
+
+/// The oldest kernel that was measured to keep [`BUDGET`].
+const SINCE: (u32, u32) = (6, 12);
+
 #[test]
 fn programs_load_within_the_budget() -> Result<()> {
     let Some(_lab) = require_kernel() else { return Ok(()) };
+    let is_older = version(&release()).is_some_and(|version| version < SINCE);
+    let budget = if is_older { BUDGET_OF_OLDER } else { BUDGET };
     for payload in [None, PayloadLimit::new(PayloadLimit::MAX)] {
         let mut table = kernel_table(None, payload)?;
         for program in Program::ALL {
@@ -19,8 +28,8 @@ fn programs_load_within_the_budget() -> Result<()> {
             let name = program.name();
             let loaded = table.ebpf().program(name).with_context(|| format!("no program {name}"))?;
             let cost = loaded.info()?.verified_instruction_count().with_context(|| format!("no count for {name}"))?;
-            println!("{name}, payload {payload:?}: {cost} of {BUDGET} instructions verified");
-            ensure!(cost <= BUDGET, "{name}: the verifier looked at {cost} instructions, and the budget is {BUDGET}");
+            println!("{name}, payload {payload:?}: {cost} of {budget} instructions verified");
+            ensure!(cost <= budget, "{name}: the verifier looked at {cost} instructions, and the budget is {budget}");
         }
     }
     Ok(())

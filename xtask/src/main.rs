@@ -1,6 +1,7 @@
 //! flowml's tasks: `cargo xtask TASK`.
 #![forbid(unsafe_code)]
 
+mod apt;
 mod bench;
 mod build;
 mod corpus;
@@ -8,6 +9,8 @@ mod demo;
 mod dist;
 mod figures;
 mod fuzz;
+mod guest;
+mod libtest;
 mod lint;
 mod rules;
 mod run;

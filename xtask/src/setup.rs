@@ -4,14 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell;
 use crate::toolchain::{self, Compiler};
 use crate::workspace::{Workspace, static_target};
+use crate::{apt, shell};
 
 /// Find or install what building and testing need, and say what was found.
 #[derive(clap::Args)]
@@ -44,6 +42,8 @@ pub(crate) enum Need {
     Static,
     /// Install and look at the package.
     Installed,
+    /// Boot another kernel.
+    Guest,
 }
 
 /// A program that a Debian package brings.
@@ -89,6 +89,18 @@ const PACKAGERS: &[Tool] = &[
 const INSPECTORS: &[Tool] = &[
     Tool { command: "systemd-analyze", package: "systemd", why: "verifies the unit" },
     Tool { command: "man", package: "man-db", why: "shows the pages of the manual" },
+];
+
+/// The programs that make a virtual machine with another kernel.
+const EMULATORS: &[Tool] = &[
+    Tool {
+        command: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        why: "is the machine that another kernel boots on",
+    },
+    Tool { command: "depmod", package: "kmod", why: "says which modules of a kernel need which" },
+    Tool { command: "insmod", package: "kmod", why: "loads them, in the machine" },
+    Tool { command: "xz", package: "xz-utils", why: "unpacks modules" },
 ];
 
 /// The C compiler of the static agent.
@@ -195,6 +207,7 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         Need::Package,
         Need::Static,
         Need::Installed,
+        Need::Guest,
     ];
     print_table(&survey(workspace, &needs));
     if arguments.check {
@@ -334,6 +347,9 @@ fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
             found: whole.exists().then(|| workspace.debian().display().to_string()),
         });
     }
+    if needs.contains(&Need::Guest) {
+        things.extend(EMULATORS.iter().map(installed));
+    }
     things
 }
 
@@ -404,7 +420,7 @@ fn package_versions(things: &[Thing]) -> HashMap<String, String> {
 
 fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
     let packages: Vec<String> = wanted.iter().flat_map(|thing| packages_of(thing.source)).collect();
-    if !packages.is_empty() && shell::which("apt-get").is_some() && !may_install() {
+    if !packages.is_empty() && shell::which("apt-get").is_some() && !apt::may_install() {
         let packages = packages.join(" ");
         bail!(
             "only root may: type `apt-get update && apt-get install --no-install-recommends {packages}` as root, \
@@ -414,7 +430,7 @@ fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
     let tools = wanted.iter().filter(|thing| matches!(thing.source, Source::Package(_)));
     // Two tools may be of one package.
     let packages: BTreeSet<String> = tools.flat_map(|thing| packages_of(thing.source)).collect();
-    install_packages(&packages.iter().cloned().collect::<Vec<_>>())?;
+    apt::install(&packages.iter().cloned().collect::<Vec<_>>())?;
     end_services(&packages)?;
     for thing in wanted {
         match thing.source {
@@ -441,7 +457,7 @@ fn end_services(brought: &BTreeSet<String>) -> Result<()> {
         return Ok(());
     }
     for (_, service) in SERVICES.iter().filter(|(package, _)| brought.contains(*package)) {
-        shell::run(as_root("systemctl").args(["disable", "--now", "--quiet", service]))?;
+        shell::run(shell::as_root("systemctl").args(["disable", "--now", "--quiet", service]))?;
     }
     Ok(())
 }
@@ -490,10 +506,10 @@ fn install_compiler() -> Result<()> {
 /// The lists are fetched first: those of a system's image may know only the compiler that it was released with.
 fn install_packaged_compiler() -> Result<()> {
     if shell::which("apt-get").is_some() {
-        update_lists()?;
+        apt::update()?;
     }
     let packages = packages_of(Source::Compiler);
-    install_packages(&packages)?;
+    apt::install(&packages)?;
     let (major, minor) = toolchain::OLDEST;
     if Compiler::find().is_none() {
         bail!("{} of apt are older than {major}.{minor}", packages.join(" and "));
@@ -514,7 +530,7 @@ fn install_linker(workspace: &Workspace) -> Result<()> {
     // A target directory of cargo's own, removed afterwards; and no debug information, which costs time.
     cargo.env_remove("CARGO_TARGET_DIR").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
     let typed = shell::words(&cargo);
-    install_packages(&packages_of(Source::Linker)).with_context(|| format!("LLVM {llvm} is needed for `{typed}`"))?;
+    apt::install(&packages_of(Source::Linker)).with_context(|| format!("LLVM {llvm} is needed for `{typed}`"))?;
     shell::run(&mut cargo)
 }
 
@@ -541,7 +557,7 @@ fn has_python() -> bool {
 /// Makes the environment anew, in the target directory: nothing of the system changes.
 fn install_peers(workspace: &Workspace) -> Result<()> {
     if !has_python() {
-        install_packages(&packages_of(Source::Peers))?;
+        apt::install(&packages_of(Source::Peers))?;
     }
     let (folder, requirements) = (workspace.peers(), requirements(workspace));
     shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
@@ -569,84 +585,14 @@ fn install_debian(workspace: &Workspace) -> Result<()> {
             fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
         }
     }
-    shell::run(as_root("debootstrap").args(["--variant=minbase", DEBIAN]).arg(&part))?;
+    shell::run(shell::as_root("debootstrap").args(["--variant=minbase", DEBIAN]).arg(&part))?;
     fs::rename(&part, &whole).with_context(|| format!("cannot move {} to its place", part.display()))
-}
-
-/// Installs Debian packages without asking, without removing any, and without recommended ones.
-fn install_packages(packages: &[String]) -> Result<()> {
-    if packages.is_empty() {
-        return Ok(());
-    }
-    if shell::which("apt-get").is_none() {
-        bail!("there is no apt-get: install {} (Debian's names) as this system does it", packages.join(", "));
-    }
-    let mut install = apt();
-    install.args(["install", "--yes", "--no-remove", "--no-install-recommends"]).args(packages);
-    if offered(packages) && shell::run(&mut install).is_ok() {
-        return Ok(());
-    }
-    // There is no list of packages yet, or one that names files which are gone.
-    update_lists()?;
-    if !offered(packages) {
-        bail!("apt offers not all of these packages: {}", packages.join(", "));
-    }
-    shell::run(&mut install)
 }
 
 /// Unpacks the server's package in the target directory: nothing of the system changes but for libraries.
 fn unpack(workspace: &Workspace, server: &'static Server) -> Result<()> {
-    install_packages(&packages_of(Source::Unpacked(server)))?;
-    let (folder, package) = (workspace.servers(), server.package.to_owned());
-    if !offered(std::slice::from_ref(&package)) {
-        update_lists()?;
-    }
-    let archives = folder.join("archives");
-    fs::create_dir_all(&archives).with_context(|| format!("cannot make {}", archives.display()))?;
-    shell::run(Command::new("apt-get").args(["-qq", "download", &package]).current_dir(&archives))?;
-    for entry in archives.read_dir().with_context(|| format!("cannot read {}", archives.display()))? {
-        let archive = entry.with_context(|| format!("cannot read {}", archives.display()))?.path();
-        shell::run(Command::new("dpkg-deb").arg("--extract").arg(archive).arg(&folder))?;
-    }
-    fs::remove_dir_all(&archives).with_context(|| format!("cannot remove {}", archives.display()))
-}
-
-/// Fetches apt's lists of packages.
-fn update_lists() -> Result<()> {
-    shell::run(apt().arg("update")).or_else(|_| {
-        // The lock of the lists, unlike the packages', is not waited for.
-        thread::sleep(Duration::from_secs(10));
-        shell::run(apt().arg("update"))
-    })
-}
-
-/// Whether apt can be run as root without a question.
-fn may_install() -> bool {
-    shell::is_root() || shell::read(Command::new("sudo").args(["-n", "true"])).is_some()
-}
-
-/// A command that only root may run, or the first variable of its environment.
-fn as_root(first: &str) -> Command {
-    let mut command = Command::new(if shell::is_root() { "env" } else { "sudo" });
-    if !shell::is_root() {
-        command.args(["-n", "env"]);
-    }
-    command.arg(first);
-    command
-}
-
-fn apt() -> Command {
-    let mut command = as_root("DEBIAN_FRONTEND=noninteractive");
-    command.args(["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]);
-    command.args(["-o", "Acquire::Retries=3", "-o", "Dpkg::Use-Pty=0"]);
-    command
-}
-
-/// Whether apt's lists name each of these packages.
-fn offered(packages: &[String]) -> bool {
-    let policy = shell::read(Command::new("apt-cache").arg("policy").args(packages).env("LC_ALL", "C"));
-    let candidate = |line: &&str| line.contains("Candidate: ") && !line.contains("(none)");
-    policy.is_some_and(|text| text.lines().filter(candidate).count() == packages.len())
+    apt::install(&packages_of(Source::Unpacked(server)))?;
+    apt::unpack(server.package, &workspace.servers())
 }
 
 #[cfg(test)]

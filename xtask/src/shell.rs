@@ -25,7 +25,8 @@ pub(crate) fn words(command: &Command) -> String {
     words.join(" ")
 }
 
-fn quoted(word: &OsStr) -> String {
+/// A word as a shell takes it.
+pub(crate) fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -78,6 +79,16 @@ fn cargo_bin() -> Option<PathBuf> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
     home.map(|home| home.join("bin"))
+}
+
+/// A command that only root may run, or the first variable of its environment.
+pub(crate) fn as_root(first: &str) -> Command {
+    let mut command = Command::new(if is_root() { "env" } else { "sudo" });
+    if !is_root() {
+        command.args(["-n", "env"]);
+    }
+    command.arg(first);
+    command
 }
 
 pub(crate) fn is_root() -> bool {

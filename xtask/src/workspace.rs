@@ -122,6 +122,11 @@ impl Workspace {
         self.target.join("debian")
     }
 
+    /// Kernels of Debian, each as its package holds it, and what they boot.
+    pub(crate) fn kernels(&self) -> PathBuf {
+        self.target.join("kernels")
+    }
+
     /// The files of the package that are no program.
     pub(crate) fn packaging(&self) -> PathBuf {
         self.root.join("packaging")

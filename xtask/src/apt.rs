@@ -1,0 +1,88 @@
+//! Debian's packages: installing them, and unpacking them without installing.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+
+/// Installs Debian packages without asking, without removing any, and without recommended ones.
+pub(crate) fn install(packages: &[String]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if shell::which("apt-get").is_none() {
+        bail!("there is no apt-get: install {} (Debian's names) as this system does it", packages.join(", "));
+    }
+    let mut install = apt();
+    install.args(["install", "--yes", "--no-remove", "--no-install-recommends"]).args(packages);
+    if offered(packages) && shell::run(&mut install).is_ok() {
+        return Ok(());
+    }
+    // There is no list of packages yet, or one that names files which are gone.
+    update()?;
+    if !offered(packages) {
+        bail!("apt offers not all of these packages: {}", packages.join(", "));
+    }
+    shell::run(&mut install)
+}
+
+/// Unpacks a package in a folder: nothing of the system changes.
+pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
+    if !offered(&[package.to_owned()]) {
+        update()?;
+    }
+    let archives = folder.join("archives");
+    fs::create_dir_all(&archives).with_context(|| format!("cannot make {}", archives.display()))?;
+    let mut download = Command::new("apt-get");
+    download.args(["-qq", "download", package]).current_dir(&archives);
+    if shell::run(&mut download).is_err() {
+        // The lists are older than the archive, which has another version by now.
+        update()?;
+        shell::run(&mut download)?;
+    }
+    for entry in archives.read_dir().with_context(|| format!("cannot read {}", archives.display()))? {
+        let archive = entry.with_context(|| format!("cannot read {}", archives.display()))?.path();
+        shell::run(Command::new("dpkg-deb").arg("--extract").arg(archive).arg(folder))?;
+    }
+    fs::remove_dir_all(&archives).with_context(|| format!("cannot remove {}", archives.display()))
+}
+
+/// The names of the packages that apt's lists have and that match a regular expression.
+pub(crate) fn search(pattern: &str) -> Vec<String> {
+    let found = shell::read(Command::new("apt-cache").args(["search", "--names-only", pattern]));
+    let found = found.unwrap_or_default();
+    found.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+/// Fetches apt's lists of packages.
+pub(crate) fn update() -> Result<()> {
+    shell::run(apt().arg("update")).or_else(|_| {
+        // The lock of the lists, unlike the packages', is not waited for.
+        thread::sleep(Duration::from_secs(10));
+        shell::run(apt().arg("update"))
+    })
+}
+
+/// Whether apt can be run as root without a question.
+pub(crate) fn may_install() -> bool {
+    shell::is_root() || shell::read(Command::new("sudo").args(["-n", "true"])).is_some()
+}
+
+fn apt() -> Command {
+    let mut command = shell::as_root("DEBIAN_FRONTEND=noninteractive");
+    command.args(["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]);
+    command.args(["-o", "Acquire::Retries=3", "-o", "Dpkg::Use-Pty=0"]);
+    command
+}
+
+/// Whether apt's lists name each of these packages.
+fn offered(packages: &[String]) -> bool {
+    let policy = shell::read(Command::new("apt-cache").arg("policy").args(packages).env("LC_ALL", "C"));
+    let candidate = |line: &&str| line.contains("Candidate: ") && !line.contains("(none)");
+    policy.is_some_and(|text| text.lines().filter(candidate).count() == packages.len())
+}
