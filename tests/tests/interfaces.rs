@@ -310,9 +310,9 @@ fn detach(process: u32, link: &str) -> Result<()> {
     bail!("process {process} holds no link with {link:?}")
 }
 
-/// Before Linux 6.6 programs at tc are no links, and nobody reports where one was taken away.
+/// Before Linux 6.6, tc programs have no links, and the kernel does not report that one was detached.
 #[test]
-fn a_program_that_somebody_detached_is_attached_again() -> Result<()> {
+fn a_program_that_was_detached_is_attached_again() -> Result<()> {
     let has_links = TcHook::of_kernel() == TcHook::Tcx;
     for mode in ["native", "generic", "tc"].into_iter().filter(|mode| has_links || *mode != "tc") {
         let Some(lab) = require_lab() else { return Ok(()) };

@@ -117,7 +117,7 @@ fn a_signal_drains_once_and_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
-/// But for filters of tc, before Linux 6.6: they go with their queueing discipline.
+/// Filters of tc are an exception before Linux 6.6: they are removed with their queueing discipline.
 #[test]
 fn a_killed_agent_leaves_nothing() -> Result<()> {
     let has_links = TcHook::of_kernel() == TcHook::Tcx;

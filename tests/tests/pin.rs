@@ -1,4 +1,5 @@
-//! A table that outlives its agents: over stop, crash and upgrade every packet is counted once, and in the end nothing is left.
+//! A flow table that outlives its agents: after stops, crashes and upgrades every packet is counted once, and nothing
+//! is left at the end.
 
 use std::fs;
 use std::mem;
@@ -35,10 +36,11 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// Longest that the agent may take to begin, to end or to say something, on a busy machine.
+/// Longest time for the agent to start, to end or to report something, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Two hosts and a quiet link between them, and a folder for pins. The folder goes first, and with it what is pinned.
+/// Two hosts and a quiet link between them, and a folder for pins. The folder is dropped first, with everything that is
+/// pinned there.
 macro_rules! pinned_pair {
     () => {{
         let Some(lab) = require_lab() else { return Ok(()) };
@@ -49,7 +51,7 @@ macro_rules! pinned_pair {
     }};
 }
 
-/// Sends packets of many flows, and waits until the other end has received them all.
+/// Sends packets of many flows, and waits until the other end has received all of them.
 fn send(from: &Interface, to: &Interface, packets: u64) -> Result<Sent> {
     let before = to.counters()?.rx_packets;
     let sent = FrameSender::open(from)?.spray(&FlowSpray::unanswered(to, 100, packets), Rate::Full)?;
@@ -57,7 +59,7 @@ fn send(from: &Interface, to: &Interface, packets: u64) -> Result<Sent> {
     Ok(sent)
 }
 
-/// Starts an agent whose table is pinned there, and waits until it has it.
+/// Starts an agent with its table pinned in the folder, and waits until it has the table.
 fn start(metered: &[&Interface], folder: &Folder, arguments: &[&str]) -> Result<Agent> {
     let interfaces = metered.iter().flat_map(|interface| ["-i", &interface.name]);
     let all: Vec<&str> = ["run", "-o", "jsonl=-", "--pin", folder.argument()].into_iter().chain(interfaces).collect();
@@ -89,7 +91,7 @@ fn assert_refused(host: &Host, arguments: &[&str], words: &[&str]) -> Result<()>
     Ok(())
 }
 
-/// Takes all away. Returns what that said.
+/// Removes all pins. Returns the output of `flowml unpin`.
 fn unpin(host: &Host, folder: &Folder) -> Result<String> {
     let output = run(host, &["unpin", folder.argument()])?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -105,7 +107,8 @@ fn sum(of: &Value) -> u64 {
     of.as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum()
 }
 
-/// What all agents took until the end of this run, which must be closed by itself.
+/// The packets that all agents processed until the end of this run. The packet accounting of the run itself must be
+/// consistent.
 fn taken(summary: &Value) -> Result<Sent> {
     let mut taken = Sent::default();
     for account in [summary, &summary["earlier"]] {
@@ -122,7 +125,7 @@ fn taken(summary: &Value) -> Result<Sent> {
     Ok(taken)
 }
 
-/// What can be pinned: before Linux 6.6 tc programs have no links.
+/// The modes and the direction that can be pinned. Before Linux 6.6, tc programs have no links.
 fn modes_and_direction() -> (&'static [&'static str], &'static str) {
     match TcHook::of_kernel() {
         TcHook::Tcx => (&["native", "generic", "tc"], "both"),
@@ -131,7 +134,7 @@ fn modes_and_direction() -> (&'static [&'static str], &'static str) {
 }
 
 #[test]
-fn stop_and_start_again_lose_nothing() -> Result<()> {
+fn a_stop_and_a_start_lose_nothing() -> Result<()> {
     let (modes, direction) = modes_and_direction();
     for &mode in modes {
         let (_guards, [peer, metered], folder) = pinned_pair!();
@@ -148,7 +151,7 @@ fn stop_and_start_again_lose_nothing() -> Result<()> {
         assert_eq!(Hooks::of(&metered)?, hooks);
 
         sent += send(&peer, &metered, 500)?;
-        // The mode that is pinned, where none is asked for.
+        // Without an option for the mode, the agent uses the pinned one.
         let second = start(&[&metered], &folder, &["--direction", direction])?;
         assert!(second.stderr().contains("1,000 packets"), "{}", second.stderr());
         sent += send(&peer, &metered, 200)?;
@@ -159,7 +162,7 @@ fn stop_and_start_again_lose_nothing() -> Result<()> {
         let in_rows: u64 = report.of_type("flow").filter_map(|flow| flow["bidirectional_packets"].as_u64()).sum();
         assert_eq!(in_rows, 700);
 
-        // What was counted while nobody looked makes records, and no window of two seconds.
+        // Packets that were counted while no agent ran are in records, but in no host window.
         sent += send(&peer, &metered, 300)?;
         let report = stop(start(&[&metered], &folder, &["--direction", direction])?)?;
         let summary = report.summary()?;
@@ -171,7 +174,7 @@ fn stop_and_start_again_lose_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Kills agents at random moments, some before they have the table, while packets come in all the time.
+/// Kills agents at random moments, some before they have the table, while packets arrive all the time.
 fn killed(times: u32) -> Result<()> {
     let (_guards, [peer, metered], folder) = pinned_pair!();
     stop(start(&[&metered], &folder, &[])?)?;
@@ -189,11 +192,11 @@ fn killed(times: u32) -> Result<()> {
             Ok(sent)
         });
         let mut kill = || -> Result<()> {
-            // With the short one a drain goes on most of the time, with the long one hardly ever.
+            // With the short interval a drain is in progress most of the time, with the long one rarely.
             let interval = if random.r#gen() { "10ms" } else { "1s" };
             let command = ["run", "-q", "-i", &metered.name, "--interval", interval, "--pin", folder.argument()];
             let agent = Agent::start(&metered.host, &command)?;
-            // One in four is killed while it begins.
+            // One agent in four is killed during its start.
             if random.gen_ratio(3, 4) {
                 wait_until(LIMIT, || Ok(agent.stderr().contains("pinned in"))).with_context(|| agent.stderr())?;
                 ready += 1;
@@ -215,7 +218,7 @@ fn killed(times: u32) -> Result<()> {
     assert_eq!(taken(summary)?, sent, "{summary}");
     let unreported = number(&summary["earlier"], "packets_unreported")?;
     assert!(ready > 0 && unreported > 0 && unreported <= sent.packets, "{summary}");
-    // All of it was taken by agents that were killed, but for what the last one reports.
+    // Killed agents processed all packets except those that the last one reports.
     assert_eq!(unreported, sent.packets - number(summary, "packets_received")?);
     let said = unpin(&metered.host, &folder)?;
     assert!(said.contains("never read: 0 packets"), "{said}");
@@ -223,18 +226,18 @@ fn killed(times: u32) -> Result<()> {
 }
 
 #[test]
-fn killed_at_any_moment_agents_lose_and_double_nothing() -> Result<()> {
+fn agents_killed_at_any_moment_count_every_packet_once() -> Result<()> {
     killed(20)
 }
 
 #[test]
 #[ignore = "it takes minutes, of a machine that does nothing else: cargo xtask test --long"]
-fn killed_at_two_hundred_moments_agents_lose_and_double_nothing() -> Result<()> {
+fn agents_killed_two_hundred_times_count_every_packet_once() -> Result<()> {
     killed(200)
 }
 
 #[test]
-fn unpin_leaves_nothing_and_says_what_nobody_read() -> Result<()> {
+fn unpin_leaves_nothing_and_reports_unread_packets() -> Result<()> {
     let (_guards, [peer, metered], folder) = pinned_pair!();
     let (_, direction) = modes_and_direction();
     let agent = start(&[&metered], &folder, &["--direction", direction])?;
@@ -258,7 +261,7 @@ fn unpin_leaves_nothing_and_says_what_nobody_read() -> Result<()> {
     let gone = wait_until(LIMIT, || Ok(objects.existing()?.is_empty()));
     gone.with_context(|| format!("left behind: {:?}", objects.existing()))?;
 
-    // Again, and where there never was anything.
+    // `unpin` again, and in a folder that never had pins.
     assert_refused(&metered.host, &["unpin", folder.argument()], &["cannot use the folder", folder.argument()])?;
     fs::create_dir(folder.path())?;
     assert_refused(&metered.host, &["unpin", folder.argument()], &["holds no pins", folder.argument()])?;
@@ -271,7 +274,7 @@ fn unpin_leaves_nothing_and_says_what_nobody_read() -> Result<()> {
 }
 
 #[test]
-fn a_table_that_is_not_what_was_asked_for_is_left_as_it_is() -> Result<()> {
+fn a_table_that_does_not_match_the_options_is_left_unchanged() -> Result<()> {
     let (_guards, [peer, metered], folder) = pinned_pair!();
     stop(start(&[&metered], &folder, &["--flow-capacity", "1024", "--xdp-mode", "native"])?)?;
     let sent = send(&peer, &metered, 50)?;
@@ -287,7 +290,7 @@ fn a_table_that_is_not_what_was_asked_for_is_left_as_it_is() -> Result<()> {
         let command = [&command[..], asked, &["-qq"]].concat();
         assert_refused(&metered.host, &command, &[folder.argument(), kept, "flowml unpin"])?;
     }
-    // An agent of another version, as this one sees it.
+    // A table that looks to this agent like that of another version.
     let handover = MapData::from_pin(folder.path().join("handover"))?;
     let mut start_words: SharedArray<[u64; 2]> = SharedArray::map(handover.fd(), 1)?;
     let layout = start_words.load_u64(0, 8);
@@ -295,7 +298,7 @@ fn a_table_that_is_not_what_was_asked_for_is_left_as_it_is() -> Result<()> {
     let words = ["layout 99", &format!("layout {layout}"), "flowml unpin"];
     assert_refused(&metered.host, &[&command[..], &["-qq"]].concat(), &words)?;
     start_words.store_u64(0, 8, layout);
-    // In another namespace the numbers of interfaces mean others.
+    // In another namespace the indices of interfaces have other meanings.
     let elsewhere = ["run", "-qq", "-i", &peer.name, "--pin", folder.argument()];
     assert_refused(&peer.host, &elsewhere, &["another network namespace", "flowml unpin"])?;
 
@@ -323,7 +326,7 @@ fn interfaces_come_and_go_while_no_agent_runs() -> Result<()> {
     stop(start(&[&a, &b], &folder, &[])?)?;
     let mut sent = send(&from_a, &a, 10)?;
     sent += send(&from_b, &b, 20)?;
-    // One goes, one is not asked for any more, one is new.
+    // One interface is removed, one is no longer requested, one is new.
     metered.ip(&["link", "delete", &a.name])?;
     let agent = start(&[&c], &folder, &[])?;
     wait_until(LIMIT, || Ok(Hooks::of(&b)? == Hooks::default()))?;
@@ -334,7 +337,7 @@ fn interfaces_come_and_go_while_no_agent_runs() -> Result<()> {
     sent += send(&from_c, &c, 30)?;
     let report = stop(agent)?;
     assert_eq!(taken(report.summary()?)?, sent);
-    // An interface that goes while the agent runs takes its pin along.
+    // An interface that is removed while the agent runs takes its pin along.
     let agent = start(&[&b, &c], &folder, &[])?;
     metered.ip(&["link", "delete", &c.name])?;
     wait_until(LIMIT, || Ok(agent.stderr().contains("has gone"))).with_context(|| agent.stderr())?;
@@ -345,7 +348,7 @@ fn interfaces_come_and_go_while_no_agent_runs() -> Result<()> {
     Ok(())
 }
 
-/// After which step of a drain the agent ends.
+/// The step of a drain after which the agent ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ends {
     BeforeTheCommit,
@@ -367,13 +370,13 @@ fn clear_half(table: &KernelTable, folder: &Folder, epoch: u32) -> Result<()> {
     let mut tags: SharedArray<Bucket> = SharedArray::map(map.fd(), 2 * cpus as usize * buckets)?;
     for cpu in 0..cpus {
         let first = (2 * cpu + epoch) as usize * buckets;
-        // SAFETY: the epoch is over, and nobody drains.
+        // SAFETY: the epoch is over, and no thread drains.
         unsafe { tags.fill_zero(first, buckets / 2) };
     }
     Ok(())
 }
 
-/// The table that is pinned there, as the next agent has it.
+/// The pinned table, as the next agent opens it.
 fn reopen(host: &Host, folder: &Folder) -> Result<(KernelTable, Pins)> {
     host.enter(|| {
         let pins = Pins::open(folder.path())?;
@@ -383,7 +386,7 @@ fn reopen(host: &Host, folder: &Folder) -> Result<(KernelTable, Pins)> {
 }
 
 #[test]
-fn whichever_step_of_a_drain_was_the_last_the_next_agent_goes_on_from_it() -> Result<()> {
+fn the_next_agent_continues_after_any_step_of_a_drain() -> Result<()> {
     if require_kernel().is_none() {
         return Ok(());
     }
@@ -394,7 +397,7 @@ fn whichever_step_of_a_drain_was_the_last_the_next_agent_goes_on_from_it() -> Re
             let mut attached = [attach_ingress(&mut table, &metered, Mode::Native)?];
             let mut pins = keep(Pins::open(folder.path())?, &table, &mut attached)?;
             let mut sent = Sent::default();
-            // As often, so that both epochs and both accounts are the last once.
+            // One to three times, so that each epoch and each account is the last one once.
             for drain in 0..times {
                 sent += send(&peer, &metered, 1000)?;
                 let drained = table.drain()?;
@@ -412,7 +415,7 @@ fn whichever_step_of_a_drain_was_the_last_the_next_agent_goes_on_from_it() -> Re
                 sent += send(&peer, &metered, 100)?;
                 (table, pins) = reopen(&metered.host, &folder)?;
             }
-            // What is left: the epoch that has ended, and the one that goes on.
+            // The epoch that has ended, and the current one.
             for _ in 0..2 {
                 let drained = table.drain()?;
                 let in_flows = in_flows(&drained);
@@ -431,9 +434,9 @@ fn whichever_step_of_a_drain_was_the_last_the_next_agent_goes_on_from_it() -> Re
     Ok(())
 }
 
-/// Before Linux 6.6 tc programs are filters.
+/// Before Linux 6.6, tc programs are filters without a link.
 #[test]
-fn what_has_no_link_is_not_pinned_and_nothing_else_either() -> Result<()> {
+fn programs_without_a_link_are_refused_and_nothing_is_pinned() -> Result<()> {
     if require_kernel().is_none() {
         return Ok(());
     }
@@ -452,7 +455,7 @@ fn what_has_no_link_is_not_pinned_and_nothing_else_either() -> Result<()> {
 }
 
 #[test]
-fn what_an_agent_left_that_was_killed_while_it_pinned_is_no_table() -> Result<()> {
+fn incomplete_pins_of_a_killed_agent_are_not_used() -> Result<()> {
     let (_guards, [peer, metered], folder) = pinned_pair!();
     stop(start(&[&metered], &folder, &[])?)?;
     fs::remove_file(folder.path().join("handover"))?;
@@ -461,13 +464,13 @@ fn what_an_agent_left_that_was_killed_while_it_pinned_is_no_table() -> Result<()
     assert_eq!(folder.names().len(), 9, "{:?}", folder.names());
     let report = stop(agent)?;
     assert_eq!(taken(report.summary()?)?, Sent::default(), "the new table did not count {sent:?}");
-    // And what belongs to others is not touched.
+    // Pins of other programs are left alone.
     fs::create_dir(folder.path().join("theirs"))?;
     let command = ["run", "-qq", "-i", &metered.name, "--pin", folder.argument()];
     assert_refused(&metered.host, &command, &["theirs", "for flowml alone"])
 }
 
-/// The finding of `flowml doctor --pin` of that name, and the exit code.
+/// A finding of `flowml doctor --pin`, and the exit code.
 fn examined(interface: &Interface, folder: &str, check: &str) -> Result<(Option<i32>, Value)> {
     let output = run(&interface.host, &["doctor", "-i", &interface.name, "--pin", folder, "-o", "json=-"])?;
     let examination: Value = serde_json::from_slice(&output.stdout)?;
@@ -477,7 +480,7 @@ fn examined(interface: &Interface, folder: &str, check: &str) -> Result<(Option<
 }
 
 #[test]
-fn doctor_says_what_a_run_would_find_in_the_folder_and_changes_nothing() -> Result<()> {
+fn doctor_reports_the_state_of_the_folder_and_changes_nothing() -> Result<()> {
     let (_guards, [peer, metered], folder) = pinned_pair!();
     let elsewhere = tempfile::tempdir()?;
     let (code, finding) = examined(&metered, elsewhere.path().to_str().context("UTF-8")?, "pin")?;
@@ -500,31 +503,31 @@ fn doctor_says_what_a_run_would_find_in_the_folder_and_changes_nothing() -> Resu
     Ok(())
 }
 
-/// The port of the connection that lives over restarts.
-const LIVING: u16 = 8080;
+/// The port of the connection that outlives restarts.
+const LASTING_PORT: u16 = 8080;
 
-/// What the connection says in each run, and in each time between.
-const SAID: Exchange = Exchange { request: 1000, response: 3000 };
+/// The exchange of the connection in each run, and between runs.
+const EXCHANGE: Exchange = Exchange { request: 1000, response: 3000 };
 
-/// Starts an agent with a file of state. Its table fits one that has both directions.
+/// Starts an agent with a state file. It meters both directions, as its pinned table requires.
 fn start_with(metered: &Interface, folder: &Folder, state: &Path) -> Result<Agent> {
     let state = state.to_str().context("a path in UTF-8")?;
     start(&[metered], folder, &["--direction", "both", "--state", state])
 }
 
-fn is_living(record: &Value) -> bool {
-    record["type"] == "flow" && record["dst_port"] == LIVING
+fn is_lasting(record: &Value) -> bool {
+    record["type"] == "flow" && record["dst_port"] == LASTING_PORT
 }
 
-/// A connection that an agent has seen, and left open.
+/// A connection that an agent has seen and left open.
 macro_rules! left_open {
     ($peer:expr, $metered:expr, $folder:expr, $state:expr) => {{
-        let server = TcpService::start(&$metered, IpVersion::V4, LIVING)?;
+        let server = TcpService::start(&$metered, IpVersion::V4, LASTING_PORT)?;
         let agent = start_with(&$metered, &$folder, $state)?;
         let mut client = TcpClient::connect(&$peer.host, server.address())?;
-        client.exchange(SAID)?;
+        client.exchange(EXCHANGE)?;
         let report = stop(agent)?;
-        assert!(!report.records.iter().any(is_living), "the connection goes on: {:?}", report.records);
+        assert!(!report.records.iter().any(is_lasting), "the connection goes on: {:?}", report.records);
         assert_eq!(number(&report.summary()?["left_open"], "sessions")?, 1, "{}", report.summary()?);
         (server, client, report)
     }};
@@ -537,27 +540,27 @@ fn a_connection_that_lives_over_restarts_is_one_record() -> Result<()> {
     let state = files.path().join("state");
     let (server, mut client, _) = left_open!(peer, metered, folder, &state);
     for _ in 0..2 {
-        // While no agent runs, and while one does.
-        client.exchange(SAID)?;
+        // One exchange without an agent, and one with an agent.
+        client.exchange(EXCHANGE)?;
         let agent = start_with(&metered, &folder, &state)?;
         assert!(agent.stderr().contains("1 open session with "), "{}", agent.stderr());
-        client.exchange(SAID)?;
+        client.exchange(EXCHANGE)?;
         let report = stop(agent)?;
-        assert!(!report.records.iter().any(is_living), "{:?}", report.records);
+        assert!(!report.records.iter().any(is_lasting), "{:?}", report.records);
         assert_eq!(number(&report.summary()?["earlier"], "packets_unreported")?, 0, "what goes on is not lost");
     }
     let last = start_with(&metered, &folder, &state)?;
-    client.exchange(SAID)?;
+    client.exchange(EXCHANGE)?;
     drop(client);
-    let flow = last.wait_for(LIMIT, is_living).with_context(|| last.stderr())?;
+    let flow = last.wait_for(LIMIT, is_lasting).with_context(|| last.stderr())?;
     let report = stop(last)?;
-    assert_eq!(report.records.iter().filter(|record| is_living(record)).count(), 1);
+    assert_eq!(report.records.iter().filter(|record| is_lasting(record)).count(), 1);
     let said = server.stop()?;
     let payload =
         ["src2dst_payload_bytes", "dst2src_payload_bytes"].map(|name| number(&flow, name).unwrap_or_default());
     assert_eq!(payload, [said.received, said.sent], "{flow}");
-    assert_eq!(payload, [6 * u64::from(SAID.request), 6 * u64::from(SAID.response)]);
-    // All that was in flows but this was said by nobody.
+    assert_eq!(payload, [6 * u64::from(EXCHANGE.request), 6 * u64::from(EXCHANGE.response)]);
+    // No packets but those of this connection are in flows.
     let summary = report.summary()?;
     let in_flows = number(summary, "packets_in_flows")? + number(&summary["earlier"], "packets_in_flows")?;
     assert_eq!(number(&flow, "bidirectional_packets")?, in_flows, "{summary}");
@@ -568,21 +571,22 @@ fn a_connection_that_lives_over_restarts_is_one_record() -> Result<()> {
 }
 
 #[test]
-fn what_was_left_open_is_reported_once_and_what_is_lost_is_counted() -> Result<()> {
+fn an_open_session_is_reported_once_and_lost_packets_are_counted() -> Result<()> {
     let (_guards, [peer, metered], folder) = pinned_pair!();
     let files = tempfile::tempdir()?;
     let state = files.path().join("state");
     let (_server, client, report) = left_open!(peer, metered, folder, &state);
     let left = number(&report.summary()?["left_open"], "packets")?;
     let before = fs::read(&state)?;
-    // It takes the session, and is killed once it has drained the table: the file holds the session no longer.
+    // The second agent takes the session over, and is killed after it has drained the table. The file no longer
+    // contains the session.
     let second = start_with(&metered, &folder, &state)?;
     assert!(second.stderr().contains("1 open session with "), "{}", second.stderr());
     wait_until(LIMIT, || Ok(fs::read(&state).is_ok_and(|now| now != before))).with_context(|| second.stderr())?;
     second.signal(Signal::KILL)?;
     let killed = second.finish(LIMIT)?;
-    assert!(!killed.records.iter().any(is_living), "{:?}", killed.records);
-    // Nor is what it was put back to gone on with: the table was drained since.
+    assert!(!killed.records.iter().any(is_lasting), "{:?}", killed.records);
+    // The earlier content of the file is not continued either, because the table was drained since.
     fs::write(&state, &before)?;
     let third = start_with(&metered, &folder, &state)?;
     let words = "another run has drained the flow table since";
@@ -599,7 +603,7 @@ fn what_was_left_open_is_reported_once_and_what_is_lost_is_counted() -> Result<(
 }
 
 #[test]
-fn a_file_of_state_that_says_nothing_is_told_and_loses_nothing_else() -> Result<()> {
+fn an_unusable_state_file_is_reported_and_nothing_else_is_lost() -> Result<()> {
     let (_guards, [peer, metered], folder) = pinned_pair!();
     let files = tempfile::tempdir()?;
     let state = files.path().join("state");
@@ -612,7 +616,7 @@ fn a_file_of_state_that_says_nothing_is_told_and_loses_nothing_else() -> Result<
         [(damaged, "it is damaged"), (later, "it has layout 99"), (b"PAR1".to_vec(), "stays as it is")]
     {
         fs::write(&state, &bytes)?;
-        client.exchange(SAID)?;
+        client.exchange(EXCHANGE)?;
         let agent = start_with(&metered, &folder, &state)?;
         assert!(agent.stderr().contains(words), "no {words:?} in {}", agent.stderr());
         let report = stop(agent)?;
@@ -621,7 +625,7 @@ fn a_file_of_state_that_says_nothing_is_told_and_loses_nothing_else() -> Result<
         assert_eq!(summary["left_open"].is_null(), bytes == b"PAR1", "{summary}");
     }
     assert_eq!(fs::read(&state)?, b"PAR1", "it is somebody else's");
-    // And a run needs a table that outlives it.
+    // A run with `--state` needs a pinned table.
     let command = ["run", "-i", &metered.name, "--state", "state"];
     let output = run(&metered.host, &command)?;
     assert_eq!(output.status.code(), Some(2));

@@ -10,10 +10,10 @@ use flowml_user::process::kernel::{release, version};
 /// stated gain.
 const BUDGET: u32 = 100_000;
 
-/// The same for older kernels: Linux 6.1 looks at two to three times as many in the tc programs (docs/OPERATIONS.md).
+/// The same for older kernels: Linux 6.1 processes two to three times as many in the tc programs (docs/OPERATIONS.md).
 const BUDGET_OF_OLDER: u32 = 250_000;
 
-/// The oldest kernel that was measured to keep [`BUDGET`].
+/// The oldest kernel that keeps [`BUDGET`] by measurement.
 const SINCE: (u32, u32) = (6, 12);
 
 #[test]

@@ -1,4 +1,4 @@
-//! Debian's packages: installing them, and unpacking them without installing.
+//! Installs Debian packages, and unpacks them without installing.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell;
 
-/// Installs Debian packages without asking, without removing any, and without recommended ones.
+/// Installs Debian packages without questions, without removing any, and without recommended packages.
 pub(crate) fn install(packages: &[String]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
@@ -23,7 +23,7 @@ pub(crate) fn install(packages: &[String]) -> Result<()> {
     if offered(packages) && shell::run(&mut install).is_ok() {
         return Ok(());
     }
-    // There is no list of packages yet, or one that names files which are gone.
+    // apt has no lists of packages yet, or they name files that no longer exist.
     update()?;
     if !offered(packages) {
         bail!("apt offers not all of these packages: {}", packages.join(", "));
@@ -31,7 +31,7 @@ pub(crate) fn install(packages: &[String]) -> Result<()> {
     shell::run(&mut install)
 }
 
-/// Unpacks a package in a folder: nothing of the system changes.
+/// Unpacks a package in a folder. Nothing of the system changes.
 pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
     if !offered(&[package.to_owned()]) {
         update()?;
@@ -41,7 +41,7 @@ pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
     let mut download = Command::new("apt-get");
     download.args(["-qq", "download", package]).current_dir(&archives);
     if shell::run(&mut download).is_err() {
-        // The lists are older than the archive, which has another version by now.
+        // The lists are older than the archive, which has another version now.
         update()?;
         shell::run(&mut download)?;
     }
@@ -52,7 +52,7 @@ pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
     fs::remove_dir_all(&archives).with_context(|| format!("cannot remove {}", archives.display()))
 }
 
-/// The names of the packages that apt's lists have and that match a regular expression.
+/// The names of the packages in apt's lists that match a regular expression.
 pub(crate) fn search(pattern: &str) -> Vec<String> {
     let found = shell::read(Command::new("apt-cache").args(["search", "--names-only", pattern]));
     let found = found.unwrap_or_default();
@@ -62,13 +62,13 @@ pub(crate) fn search(pattern: &str) -> Vec<String> {
 /// Fetches apt's lists of packages.
 pub(crate) fn update() -> Result<()> {
     shell::run(apt().arg("update")).or_else(|_| {
-        // The lock of the lists, unlike the packages', is not waited for.
+        // apt does not wait for the lock of the lists, as it does for that of the packages.
         thread::sleep(Duration::from_secs(10));
         shell::run(apt().arg("update"))
     })
 }
 
-/// Whether apt can be run as root without a question.
+/// Whether apt can be run as root without a password.
 pub(crate) fn may_install() -> bool {
     shell::is_root() || shell::read(Command::new("sudo").args(["-n", "true"])).is_some()
 }
@@ -80,7 +80,7 @@ fn apt() -> Command {
     command
 }
 
-/// Whether apt's lists name each of these packages.
+/// Whether apt's lists contain all of these packages.
 fn offered(packages: &[String]) -> bool {
     let policy = shell::read(Command::new("apt-cache").arg("policy").args(packages).env("LC_ALL", "C"));
     let candidate = |line: &&str| line.contains("Candidate: ") && !line.contains("(none)");

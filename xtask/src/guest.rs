@@ -1,4 +1,4 @@
-//! `cargo xtask test --kernel`: the tests that depend on the kernel, under another kernel, in a virtual machine.
+//! `cargo xtask test --kernel`: runs the tests that depend on the kernel under another kernel, in a virtual machine.
 
 mod archive;
 mod contents;
@@ -19,17 +19,18 @@ use crate::{build, shell};
 use contents::Contents;
 use package::Kernel;
 
-/// What asks the kernel for something that kernels may have in different ways. Other tests need programs and data that
-/// the machine has not.
+/// The tests of behaviour in which kernels may differ. Other tests need programs and data that the machine does not
+/// have.
 const TARGETS: &[&str] = &["agreement", "attach", "conservation", "interfaces", "lifecycle", "pin", "verifier"];
 
-/// Memory of the machine, MiB: twice what it unpacks at the start, the flow tables, and the kernel.
+/// Memory of the machine in MiB: twice the size of what it unpacks at the start, the flow tables, and the kernel.
 const MEMORY_MIB: u32 = 4096;
 
-/// Seconds after which the machine is ended; without KVM it is ten to thirty times slower.
+/// Seconds after which the machine is stopped. Without KVM it is ten to thirty times slower.
 const LIMIT: u32 = 2 * 3600;
 
-/// What the machine writes before the name of an executable that has ended, and its exit code.
+/// The start of the line that the machine writes when an executable has ended. The executable's name and exit code
+/// follow.
 const ENDED: &str = "flowml-guest: ended ";
 
 /// Builds once, then runs the tests under each of these kernels.
@@ -50,7 +51,7 @@ pub(crate) fn run(workspace: &Workspace, kernels: &[String], arguments: &[String
     Ok(total)
 }
 
-/// Builds the tests. Returns their executables, in the order of [`TARGETS`].
+/// Builds the tests. Returns their executables in the order of [`TARGETS`].
 fn executables(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let mut cargo = workspace.cargo("test");
     cargo.args(["--no-run", "--message-format=json-render-diagnostics"]);
@@ -74,7 +75,8 @@ fn executable(messages: &str, target: &str) -> Option<PathBuf> {
     path.split('"').next().map(PathBuf::from)
 }
 
-/// Boots the kernel, and sums up what its tests write on the second serial port; on the first is what the kernel says.
+/// Boots the kernel, and sums up the output of its tests. The tests write to the second serial port, the kernel to the
+/// first.
 fn boot(kernel: &Kernel, initramfs: &Path, tests: usize) -> Result<Tally> {
     let console = initramfs.with_extension("console");
     let cpus = thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
@@ -84,7 +86,7 @@ fn boot(kernel: &Kernel, initramfs: &Path, tests: usize) -> Result<Tally> {
     machine.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"]);
     machine.args(["-accel", accelerator(), "-cpu", "max", "-smp", &cpus.to_string(), "-m", &MEMORY_MIB.to_string()]);
     machine.arg("-kernel").arg(kernel.image()).arg("-initrd").arg(initramfs);
-    // On a busy host the emulated timer may be late, and the kernel would take it for broken.
+    // Without the timer check: on a busy host the emulated timer may be late, and the check would find it faulty.
     machine.args(["-append", "console=ttyS0 panic=-1 no_timer_check"]);
     machine.args(["-serial", &format!("file:{}", console.display()), "-serial", "stdio"]);
     eprintln!("Linux {}, of {}:", kernel.release, kernel.package);
@@ -100,19 +102,20 @@ fn boot(kernel: &Kernel, initramfs: &Path, tests: usize) -> Result<Tally> {
     Ok(accounted(tally, succeeded && fine == tests))
 }
 
-/// Whether the line says that an executable has ended with 0. One that died may have left half a line before.
+/// Whether the line states that an executable has ended with 0. Before the text there may be half a line of an
+/// executable that crashed.
 fn ended_well(line: &str) -> bool {
     line.split_once(ENDED).is_some_and(|(_, ended)| ended.trim_end().ends_with(" 0"))
 }
 
-/// Where the processor has no means of virtualization, KVM may be there all the same, and not boot.
+/// The accelerator. If the processor has no virtualization extension, KVM may exist nevertheless, and not boot.
 fn accelerator() -> &'static str {
     let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let opened = File::options().read(true).write(true).open("/dev/kvm");
     if virtualizes(&flags) && opened.is_ok() { "kvm" } else { "tcg" }
 }
 
-/// Whether a processor of /proc/cpuinfo has Intel's or AMD's means.
+/// Whether /proc/cpuinfo lists Intel's or AMD's virtualization extension.
 fn virtualizes(cpuinfo: &str) -> bool {
     cpuinfo.split_whitespace().any(|word| word == "vmx" || word == "svm")
 }
@@ -122,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn executables_are_those_of_tests() {
+    fn only_executables_of_tests_are_found() {
         let messages = concat!(
             r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"pin"},"executable":"/t/debug/pin"}"#,
             "\n",
@@ -135,14 +138,14 @@ mod tests {
     }
 
     #[test]
-    fn an_executable_has_ended_well_where_it_says_so() {
+    fn an_executable_has_succeeded_if_its_line_has_exit_code_0() {
         assert!(ended_well("flowml-guest: ended pin 0\r"));
         assert!(ended_well("test half ... flowml-guest: ended pin 0"));
         assert!(!ended_well("flowml-guest: ended pin 101") && !ended_well("test result: ok. 0"));
     }
 
     #[test]
-    fn processors_that_virtualize_are_known() {
+    fn virtualization_extensions_are_recognised() {
         assert!(virtualizes("flags\t\t: fpu vmx ssse3\n") && virtualizes("flags\t\t: fpu svm\n"));
         assert!(!virtualizes("flags\t\t: fpu vme hypervisor\n"));
     }

@@ -1,4 +1,4 @@
-//! What libtest writes about tests: it is passed on, and the results in it are summed up.
+//! Shows the output of libtest, and sums up the results in it.
 
 use std::io::{BufRead, BufReader};
 use std::ops::AddAssign;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::shell;
 
-/// How many tests ended how.
+/// The number of tests by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,
@@ -24,7 +24,8 @@ impl AddAssign for Tally {
     }
 }
 
-/// Passes the command's output on, shows each line to `each`, and sums up the results. Answers whether it succeeded, too.
+/// Prints the command's output, passes each line to `each`, and sums up the results. Returns the sums, and whether the
+/// command succeeded.
 pub(crate) fn watch(command: &mut Command, mut each: impl FnMut(&str)) -> Result<(Tally, bool)> {
     let mut child = command
         .stdin(Stdio::null())
@@ -44,12 +45,13 @@ pub(crate) fn watch(command: &mut Command, mut each: impl FnMut(&str)) -> Result
     Ok((tally, status.success()))
 }
 
-/// A failure that no result line tells of (a test binary that does not build, or dies) counts as one failed test.
+/// Counts one failed test if the command failed without a failure in a result line: a test binary does not build, or
+/// crashes.
 pub(crate) fn accounted(tally: Tally, succeeded: bool) -> Tally {
     if succeeded || tally.failed > 0 { tally } else { Tally { failed: 1, ..tally } }
 }
 
-/// Reads libtest's line `test result: ok. 5 passed; 0 failed; 1 ignored; …`.
+/// Parses libtest's line `test result: ok. 5 passed; 0 failed; 1 ignored; …`.
 fn result(line: &str) -> Option<Tally> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let count = |name: &str| {
@@ -84,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runner_that_dies_is_a_failure() {
+    fn a_runner_that_crashes_is_a_failure() {
         let tally = Tally { passed: 2, ..Tally::default() };
         assert_eq!(accounted(tally, false), Tally { passed: 2, failed: 1, ignored: 0 });
         assert_eq!(accounted(tally, true), tally);

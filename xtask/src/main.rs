@@ -41,7 +41,7 @@ enum Task {
     Build(build::Arguments),
     Run(run::Arguments),
     Test(test::Arguments),
-    /// Check form, warnings, documentation, the order of the modules, and the dependencies' licences.
+    /// Check formatting, warnings, documentation, the order of the modules, and licences of the dependencies.
     Lint,
     Bench(bench::Arguments),
     Demo(demo::Arguments),

@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: finds or installs what building and testing need.
+//! `cargo xtask setup`: finds or installs what builds and tests need.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -11,15 +11,15 @@ use crate::toolchain::{self, Compiler};
 use crate::workspace::{Workspace, static_target};
 use crate::{apt, shell};
 
-/// Find or install what building and testing need, and say what was found.
+/// Find or install what builds and tests need, and print what was found.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Install nothing; fail where something is missing.
+    /// Install nothing, and fail if something is missing.
     #[arg(long)]
     check: bool,
 }
 
-/// What a task is about to do.
+/// The purpose for which something is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// Build the kernel programs.
@@ -30,23 +30,23 @@ pub(crate) enum Need {
     Traffic,
     /// Compare with other programs.
     Peers,
-    /// Let other programs collect what is exported.
+    /// Collect exported records with other programs.
     Collectors,
-    /// Make ordinary traffic and attacks with the programs that others use.
+    /// Make normal traffic and attacks with other programs.
     Corpus,
-    /// Look for inputs that break promises.
+    /// Search for inputs that break invariants.
     Fuzz,
     /// Make a package of an agent.
     Package,
     /// Link an agent statically.
     Static,
-    /// Install and look at the package.
+    /// Install and check the package.
     Installed,
     /// Boot another kernel.
     Guest,
 }
 
-/// A program that a Debian package brings.
+/// A program of a Debian package.
 #[derive(Clone, Copy)]
 struct Tool {
     command: &'static str,
@@ -54,8 +54,8 @@ struct Tool {
     why: &'static str,
 }
 
-/// The programs that the laboratory, the integration tests, the demo and the benchmarks run; they make most traffic
-/// themselves.
+/// The programs that the laboratory, the integration tests, the demo and the benchmarks run. Most traffic is generated
+/// without them.
 const TOOLS: &[Tool] = &[
     Tool { command: "ip", package: "iproute2", why: "makes the laboratory's namespaces, links and routes" },
     Tool { command: "tc", package: "iproute2", why: "shows whether filters are left behind" },
@@ -66,7 +66,7 @@ const TOOLS: &[Tool] = &[
     Tool { command: "softflowd", package: "softflowd", why: "makes flows of captures, for the benchmarks" },
 ];
 
-/// The programs that take and read what is exported, measured and shown, which the tests alone run.
+/// The programs that receive, read and show the agent's output. Only the tests run them.
 const COLLECTORS: &[Tool] = &[
     Tool { command: "nfcapd", package: "nfdump", why: "collects IPFIX" },
     Tool { command: "nfdump", package: "nfdump", why: "says what nfcapd collected" },
@@ -85,13 +85,13 @@ const PACKAGERS: &[Tool] = &[
     Tool { command: "gzip", package: "gzip", why: "compresses pages of the manual" },
 ];
 
-/// The programs by which the tests install the package and look at it.
+/// The programs with which the tests install and check the package.
 const INSPECTORS: &[Tool] = &[
     Tool { command: "systemd-analyze", package: "systemd", why: "verifies the unit" },
     Tool { command: "man", package: "man-db", why: "shows the pages of the manual" },
 ];
 
-/// The programs that make a virtual machine with another kernel.
+/// The programs for a virtual machine with another kernel.
 const EMULATORS: &[Tool] = &[
     Tool {
         command: "qemu-system-x86_64",
@@ -107,17 +107,17 @@ const EMULATORS: &[Tool] = &[
 const STATIC_COMPILER: Tool =
     Tool { command: "musl-gcc", package: "musl-tools", why: "compiles zstd for the static agent" };
 
-/// The program that unpacks the system below.
+/// The program that unpacks the Debian system of the tests.
 const BOOTSTRAPPER: Tool =
     Tool { command: "debootstrap", package: "debootstrap", why: "makes the system that the package is installed in" };
 
-/// The Debian that the package is installed in by the tests.
+/// The Debian release in which the tests install the package.
 const DEBIAN: &str = "bookworm";
 
-/// The services that some of these packages start, which nobody has asked for here.
+/// Services that some of these packages start, and that are stopped after the installation.
 const SERVICES: &[(&str, &str)] = &[("nfdump", "nfdump"), ("pmacct", "nfacctd"), ("prometheus", "prometheus")];
 
-/// The programs that only the corpus runs: those of ordinary clients, and those of attackers.
+/// The programs that only the corpus runs: those of normal clients, and those of attackers.
 const CORPUS_TOOLS: &[Tool] = &[
     Tool { command: "curl", package: "curl", why: "fetches pages and files, sends mail" },
     Tool { command: "ssh", package: "openssh-client", why: "logs in, copies files" },
@@ -131,14 +131,14 @@ const CORPUS_TOOLS: &[Tool] = &[
 ];
 
 /// The servers of the corpus. They are unpacked in the target directory and not installed, because their packages would
-/// start them; what they are linked with, beyond what every Debian system has, is installed.
+/// start them. Shared libraries that not every Debian system has are installed.
 const SERVERS: &[Server] = &[
     Server { command: "nginx", package: "nginx", libraries: &[], why: "serves pages" },
     Server { command: "sshd", package: "openssh-server", libraries: &["libwrap0"], why: "serves terminals and copies" },
     Server { command: "iodined", package: "iodine", libraries: &[], why: "makes a tunnel of names, both its ends" },
 ];
 
-/// A program of a package that is not to be installed.
+/// A program of a package that is unpacked and not installed.
 struct Server {
     command: &'static str,
     package: &'static str,
@@ -146,30 +146,30 @@ struct Server {
     why: &'static str,
 }
 
-/// Modules of the distribution's Python that serve in the corpus, with their packages.
+/// Python modules of the distribution that are servers in the corpus, with their packages.
 const PYTHON_SERVERS: &[Tool] = &[
     Tool { command: "pyftpdlib", package: "python3-pyftpdlib", why: "serves files" },
     Tool { command: "aiosmtpd", package: "python3-aiosmtpd", why: "takes mail" },
 ];
 
-/// Where Debian puts them.
+/// The folder of the distribution's Python modules.
 const PYTHON_MODULES: &str = "/usr/lib/python3/dist-packages";
 
-/// Programs beside cargo, by rustup's component.
+/// Programs of rustup's components.
 const COMPONENTS: &[(&str, &str)] = &[("rustfmt", "cargo-fmt"), ("clippy", "cargo-clippy")];
 
-/// The distribution's compiler with its standard library's source (Debian builds it for web browsers), and its LLVM.
+/// The distribution's compiler with the standard library's source (Debian builds it for web browsers), and its LLVM.
 const COMPILER_PACKAGES: &[&str] = &["rustc-web", "rust-web-src"];
 const COMPILER_LLVM: u32 = 22;
 
-/// The bpf-linker that is installed where there is none, and the LLVM versions that it can be built for.
+/// The version of bpf-linker that is installed if there is none, and the LLVM versions that it can be built for.
 const LINKER_VERSION: &str = "0.13.0";
 const LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
-/// The cargo-fuzz that is installed where there is none.
+/// The version of cargo-fuzz that is installed if there is none.
 const FUZZER_VERSION: &str = "0.13.2";
 
-/// How a missing thing is brought.
+/// The way to install something.
 #[derive(Clone, Copy)]
 enum Source {
     Package(&'static str),
@@ -183,15 +183,15 @@ enum Source {
     Debian,
 }
 
-/// What brings a Python environment with packages, on a distribution that ships the two apart.
+/// The packages for Python environments, on a distribution with separate packages.
 const PYTHON_PACKAGES: &[&str] = &["python3", "python3-venv"];
 
-/// A thing that is needed, there or not.
+/// Something that is needed, present or missing.
 struct Thing {
     name: &'static str,
     why: &'static str,
     source: Source,
-    /// What it is and where, once found.
+    /// What and where it is, if it was found.
     found: Option<String>,
 }
 
@@ -220,7 +220,7 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     ensure(workspace, &needs)
 }
 
-/// Installs what is missing for these needs, and says so; says nothing where all is there.
+/// Installs what is missing for these needs, and prints it. Prints nothing if nothing is missing.
 pub(crate) fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
     let wanted = missing(workspace, needs);
     if wanted.is_empty() {
@@ -232,14 +232,14 @@ pub(crate) fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
     let outcome = install(workspace, &wanted);
     let left = missing(workspace, needs);
     if left.is_empty() {
-        // What a failed way left undone, another one brought.
+        // One installation may have failed, and another one provided the same thing.
         return Ok(());
     }
     outcome.with_context(|| format!("cannot install {}", names(&left)))?;
     bail!("{}: installed, and not found", names(&left))
 }
 
-/// Fails early, and with what to type, where a task needs root.
+/// Fails early if a task needs root, with the command to type.
 pub(crate) fn require_root(task: &str) -> Result<()> {
     if !shell::is_root() {
         bail!("network namespaces and kernel programs need root: type `sudo -E env \"PATH=$PATH\" {task}`");
@@ -255,7 +255,8 @@ fn missing(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
     survey(workspace, needs).into_iter().filter(|thing| thing.found.is_none()).collect()
 }
 
-/// Looks for everything that these needs name. Runs the compiler and the linker alone, since they may be there and unfit.
+/// Looks for everything that these needs name. Runs only the compiler and the linker, because they may be present and
+/// unusable.
 fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
     let mut things = Vec::new();
     if needs.contains(&Need::Kernel) {
@@ -353,7 +354,7 @@ fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
     things
 }
 
-/// A program that a package brings.
+/// A program of a package.
 fn installed(tool: &Tool) -> Thing {
     Thing {
         name: tool.command,
@@ -383,7 +384,7 @@ fn print_table(things: &[Thing]) {
     }
 }
 
-/// What was found and its version.
+/// What was found, with its version.
 fn state(thing: &Thing, versions: &HashMap<String, String>) -> String {
     let Some(found) = &thing.found else { return "missing".to_owned() };
     match thing.source {
@@ -403,7 +404,7 @@ fn state(thing: &Thing, versions: &HashMap<String, String>) -> String {
     }
 }
 
-/// The versions of these things' packages, where the distribution is one that dpkg knows.
+/// The versions of these things' packages, on a distribution with dpkg.
 fn package_versions(things: &[Thing]) -> HashMap<String, String> {
     let package = |thing: &Thing| match thing.source {
         Source::Package(package) => Some(package),
@@ -411,7 +412,7 @@ fn package_versions(things: &[Thing]) -> HashMap<String, String> {
     };
     let mut query = Command::new("dpkg-query");
     query.args(["--show", "--showformat", "${Package} ${Version}\n"]).args(things.iter().filter_map(package));
-    // dpkg-query fails where one package is missing, and still shows the others.
+    // dpkg-query fails if one package is missing, and still prints the others.
     let output = query.stdin(Stdio::null()).output().map(|output| output.stdout).unwrap_or_default();
     let lines = String::from_utf8_lossy(&output);
     let pairs = lines.lines().filter_map(|line| line.split_once(' '));
@@ -428,7 +429,7 @@ fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
         );
     }
     let tools = wanted.iter().filter(|thing| matches!(thing.source, Source::Package(_)));
-    // Two tools may be of one package.
+    // Two tools may belong to one package.
     let packages: BTreeSet<String> = tools.flat_map(|thing| packages_of(thing.source)).collect();
     apt::install(&packages.iter().cloned().collect::<Vec<_>>())?;
     end_services(&packages)?;
@@ -450,8 +451,8 @@ fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
     Ok(())
 }
 
-/// Ends the services that packages have just brought and started, and lets them not begin again: tests start the programs
-/// by themselves, inside namespaces. Without systemd no service was started.
+/// Stops the services that packages have just installed and started, and disables them. The tests start the programs
+/// inside namespaces. Without systemd no service was started.
 fn end_services(brought: &BTreeSet<String>) -> Result<()> {
     if !Path::new("/run/systemd/system").exists() {
         return Ok(());
@@ -462,7 +463,7 @@ fn end_services(brought: &BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// The packages that bring a thing, on a distribution that has them and without what is there already.
+/// The packages that provide something and are not installed, on a distribution that has them.
 fn packages_of(source: Source) -> Vec<String> {
     match source {
         Source::Package(package) => vec![package.to_owned()],
@@ -480,12 +481,12 @@ fn packages_of(source: Source) -> Vec<String> {
     }
 }
 
-/// The LLVM of the compiler that is there, or of the one that would be installed.
+/// The LLVM version of the installed compiler, or of the one that would be installed.
 fn linker_llvm() -> u32 {
     Compiler::find().as_ref().and_then(Compiler::llvm).unwrap_or(COMPILER_LLVM)
 }
 
-/// Where Debian puts this LLVM.
+/// The folder of this LLVM on Debian.
 fn llvm_prefix(llvm: u32) -> String {
     format!("/usr/lib/llvm-{llvm}")
 }
@@ -494,8 +495,8 @@ fn rustup() -> Command {
     Command::new("rustup")
 }
 
-/// The distribution's compiler where apt has one that is new enough, since its versions are fixed; else a nightly with its
-/// source.
+/// Installs the distribution's compiler if apt has one that is new enough, because its version is fixed. Otherwise
+/// installs a nightly with its source.
 fn install_compiler() -> Result<()> {
     let Err(by_packages) = install_packaged_compiler() else { return Ok(()) };
     eprintln!("{by_packages:#}; trying rustup");
@@ -503,7 +504,7 @@ fn install_compiler() -> Result<()> {
     shell::run(rustup().args(nightly)).with_context(|| format!("{by_packages:#}; and by rustup"))
 }
 
-/// The lists are fetched first: those of a system's image may know only the compiler that it was released with.
+/// Fetches the lists first: those of a system image may only contain the compiler of the release.
 fn install_packaged_compiler() -> Result<()> {
     if shell::which("apt-get").is_some() {
         apt::update()?;
@@ -517,7 +518,7 @@ fn install_packaged_compiler() -> Result<()> {
     Ok(())
 }
 
-/// Builds bpf-linker for the LLVM of the compiler that is there.
+/// Builds bpf-linker for the LLVM of the installed compiler.
 fn install_linker(workspace: &Workspace) -> Result<()> {
     let llvm = linker_llvm();
     if !LINKER_LLVM.contains(&llvm) {
@@ -527,14 +528,14 @@ fn install_linker(workspace: &Workspace) -> Result<()> {
     cargo.args(["bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"]);
     cargo.args(["--no-default-features", "--features", &format!("llvm-{llvm}")]);
     cargo.env("LLVM_PREFIX", llvm_prefix(llvm));
-    // A target directory of cargo's own, removed afterwards; and no debug information, which costs time.
+    // cargo uses its own target directory and removes it afterwards. Debug information would cost time.
     cargo.env_remove("CARGO_TARGET_DIR").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
     let typed = shell::words(&cargo);
     apt::install(&packages_of(Source::Linker)).with_context(|| format!("LLVM {llvm} is needed for `{typed}`"))?;
     shell::run(&mut cargo)
 }
 
-/// The versions that the environment is made of; a copy in it says which it has.
+/// The file with the versions of the environment's packages. A copy in the environment states its versions.
 fn requirements(workspace: &Workspace) -> PathBuf {
     workspace.root().join("tests/peers/requirements.txt")
 }
@@ -549,12 +550,12 @@ fn has_peers(workspace: &Workspace) -> bool {
     wanted.is_some() && wanted == there && workspace.peers().join("bin/python").exists()
 }
 
-/// Whether Python is there, with what makes environments and brings packages into them.
+/// Whether Python is installed, with the modules that make environments and install packages in them.
 fn has_python() -> bool {
     shell::read(Command::new("python3").args(["-c", "import venv, ensurepip"])).is_some()
 }
 
-/// Makes the environment anew, in the target directory: nothing of the system changes.
+/// Makes the environment in the target directory, in place of an earlier one. Nothing of the system changes.
 fn install_peers(workspace: &Workspace) -> Result<()> {
     if !has_python() {
         apt::install(&packages_of(Source::Peers))?;
@@ -568,7 +569,7 @@ fn install_peers(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Whether the toolchain that builds has a standard library for the static agent.
+/// Whether the building toolchain has a standard library for the static agent.
 fn has_static_target(workspace: &Workspace) -> bool {
     let folder = workspace.beside_cargo("rustc").and_then(|rustc| {
         let sysroot = shell::read(Command::new(rustc).args(["--print", "sysroot"]))?;
@@ -577,7 +578,8 @@ fn has_static_target(workspace: &Workspace) -> bool {
     folder.is_some_and(|folder| folder.join("lib").exists())
 }
 
-/// Unpacks the least Debian system in the target directory. It is made aside and moved in, so that what is there is whole.
+/// Unpacks a minimal Debian system in the target directory, under another name and then renamed, so that an existing
+/// one is complete.
 fn install_debian(workspace: &Workspace) -> Result<()> {
     let (whole, part) = (workspace.debian(), workspace.debian().with_extension("part"));
     for folder in [&whole, &part] {
@@ -589,7 +591,7 @@ fn install_debian(workspace: &Workspace) -> Result<()> {
     fs::rename(&part, &whole).with_context(|| format!("cannot move {} to its place", part.display()))
 }
 
-/// Unpacks the server's package in the target directory: nothing of the system changes but for libraries.
+/// Unpacks the server's package in the target directory. Nothing of the system changes except libraries.
 fn unpack(workspace: &Workspace, server: &'static Server) -> Result<()> {
     apt::install(&packages_of(Source::Unpacked(server)))?;
     apt::unpack(server.package, &workspace.servers())
@@ -609,7 +611,7 @@ mod tests {
         let tools = [TOOLS, COLLECTORS, CORPUS_TOOLS, PYTHON_SERVERS, INSPECTORS].concat();
         let servers = SERVERS.iter().map(|server| server.command);
         for command in tools.iter().map(|tool| tool.command).chain(servers) {
-            // Alone, or as the first word of a command line, or of a line of a script.
+            // The command is a word of its own, or the first word of a command line or of a line of a script.
             let (alone, first, line) = (format!("\"{command}\""), format!("\"{command} "), format!("{command} "));
             let is_used = |text: &str| {
                 text.contains(&alone)

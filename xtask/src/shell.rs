@@ -1,4 +1,4 @@
-//! Runs programs: says what it runs, and names it when it fails. Standard output is left to the task's own result.
+//! Runs programs: prints the command, and names it in errors. Standard output is reserved for the task's own result.
 
 use std::env;
 use std::ffi::OsStr;
@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Error, Result, bail};
 
-/// The command as a person would type it.
+/// The command as a user would type it.
 pub(crate) fn words(command: &Command) -> String {
     let set = command.get_envs().filter_map(|(name, value)| {
-        // Cargo's own variable says nothing new to a reader.
+        // This variable of cargo does not help a reader.
         let shown = name != "CARGO_TARGET_DIR" && name != "PATH";
         value.filter(|_| shown).map(|value| format!("{}={}", name.to_string_lossy(), quoted(value)))
     });
@@ -25,7 +25,7 @@ pub(crate) fn words(command: &Command) -> String {
     words.join(" ")
 }
 
-/// A word as a shell takes it.
+/// A word in the quotation of a shell.
 pub(crate) fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%".contains(c);
@@ -36,7 +36,7 @@ pub(crate) fn quoted(word: &OsStr) -> String {
     }
 }
 
-/// Runs the command to its end; its output goes to standard error.
+/// Runs the command to its end. Its output goes to standard error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     eprintln!("$ {}", words(command));
     let status = command
@@ -50,19 +50,21 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What the command writes to standard output, or none where it cannot be started or fails.
+/// The standard output of the command, or `None` if it cannot be started or fails.
 pub(crate) fn read(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Becomes the command, so that signals reach it and its exit code is ours; returns only where it cannot be started.
+/// Replaces this process by the command, so that signals reach it and its exit code is returned. Returns only if it
+/// cannot be started.
 pub(crate) fn become_command(command: &mut Command) -> Error {
     let error = command.exec();
     Error::new(error).context(format!("cannot start `{}`", words(command)))
 }
 
-/// Finds a program as a shell would, and where system programs and cargo's lie too: not everybody's PATH has them.
+/// Finds a program as a shell would, and also in the folders of system programs and of cargo, which may be missing in
+/// PATH.
 pub(crate) fn which(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
@@ -74,14 +76,14 @@ pub(crate) fn which(name: &str) -> Option<PathBuf> {
     })
 }
 
-/// Where `cargo install` puts programs.
+/// The folder in which `cargo install` puts programs.
 fn cargo_bin() -> Option<PathBuf> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
     home.map(|home| home.join("bin"))
 }
 
-/// A command that only root may run, or the first variable of its environment.
+/// A command that only root may run. `first` is its program, or the first variable of its environment.
 pub(crate) fn as_root(first: &str) -> Command {
     let mut command = Command::new(if is_root() { "env" } else { "sudo" });
     if !is_root() {
@@ -102,7 +104,7 @@ mod tests {
     use super::{run, which, words};
 
     #[test]
-    fn words_can_be_typed_again() {
+    fn the_words_of_a_command_can_be_typed() {
         let mut command = Command::new("/usr/bin/env");
         command.args(["a", "it's", "x=1", ""]).env("NAME", "two words");
         assert_eq!(words(&command), r"NAME='two words' env a 'it'\''s' x=1 ''");
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_found_by_name_alone() {
+    fn programs_are_found_by_their_name() {
         assert!(which("sh").is_some());
         assert!(which("no-such-program-anywhere").is_none());
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: builds and checks everything, runs every test, and ends with one line that sums them up.
+//! `cargo xtask test`: builds and checks everything, runs every test, and ends with one line of results.
 
 use std::time::Instant;
 
@@ -12,24 +12,24 @@ use crate::{build, guest, lint, shell};
 /// Set up, build, lint, and run every test: unit, property, integration and documentation tests.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Also the tests that take minutes, or in which timing decides: on a machine that does nothing else.
+    /// Also run the tests that take minutes or depend on timing. The machine must do nothing else.
     #[arg(long)]
     long: bool,
 
-    /// Instead, the tests that depend on the kernel, under a kernel of Debian in a virtual machine: the newest one of a
-    /// version (6.1) for virtual machines, or that of a package (linux-image-6.1.0-57-rt-amd64). May be given several times.
+    /// Instead, run the tests that depend on the kernel under a Debian kernel in a virtual machine: the newest one of a
+    /// version (6.1) for virtual machines, or that of a package (linux-image-6.1.0-57-rt-amd64). Can be repeated.
     #[arg(long, value_name = "VERSION|PACKAGE")]
     kernel: Vec<String>,
 
-    /// What the tests are given, after `--`: a part of their names, or a flag of libtest.
+    /// Arguments of the tests, after `--`: a part of their names, or a flag of libtest.
     #[arg(last = true)]
     filter: Vec<String>,
 }
 
-/// The name of the group of examples in documentation.
+/// The group of examples in documentation.
 const DOCUMENTATION: &str = "documentation tests";
 
-/// The tests by the targets that hold them: one selection of packages, so that nothing is compiled for each anew.
+/// The tests in groups of build targets. All groups select the same packages, so that nothing is compiled twice.
 const GROUPS: &[Group] = &[
     Group { name: "unit tests", targets: &["--lib", "--bins", "--examples"], arguments: &[] },
     // They share the machine's CPUs, its clock and its count of kernel programs.
@@ -62,14 +62,14 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 }
 
 impl Arguments {
-    /// What every test executable is given.
+    /// The arguments of every test executable.
     fn of_libtest(&self) -> Vec<String> {
         let included = self.long.then(|| "--include-ignored".to_owned());
         self.filter.iter().cloned().chain(included).collect()
     }
 }
 
-/// All tests, under the kernel that runs.
+/// Runs all tests under the running kernel.
 fn here(workspace: &Workspace, arguments: &Arguments) -> Result<Tally> {
     setup::require_root("cargo xtask test")?;
     setup::ensure(
@@ -86,18 +86,18 @@ fn here(workspace: &Workspace, arguments: &Arguments) -> Result<Tally> {
     Ok(total)
 }
 
-/// Runs one group, showing what its tests write.
+/// Runs one group, and shows the output of its tests.
 fn run(workspace: &Workspace, group: &Group, arguments: &Arguments) -> Result<Tally> {
     let mut cargo = workspace.cargo("test");
     cargo.arg("--no-fail-fast").args(group.targets).arg("--").args(group.arguments);
-    // Examples in documentation that are marked so are no tests.
+    // Ignored examples in documentation are no tests.
     if group.name == DOCUMENTATION {
         cargo.args(&arguments.filter);
     } else {
         cargo.args(arguments.of_libtest());
     }
     workspace.announce(Profile::Dev, &mut cargo);
-    // Where this is set, a test that cannot run fails instead of passing by.
+    // With this variable, a test that cannot run fails instead of returning.
     cargo.env("FLOWML_REQUIRE_LAB", "1");
     eprintln!("$ {}", shell::words(&cargo));
     let (tally, succeeded) = watch(&mut cargo, |_| {})?;

@@ -1,4 +1,4 @@
-//! Where things are: the sources, cargo, and what the builds leave behind.
+//! Paths of the sources, of cargo, and of build outputs.
 
 use std::env;
 use std::ffi::OsString;
@@ -9,14 +9,14 @@ use anyhow::{Context, Result};
 
 use crate::shell;
 
-/// How the agent and what belongs to it are built.
+/// The way in which the agent and its companions are built.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// Quickly, as the tests are.
+    /// Fast to build, as for the tests.
     Dev,
-    /// For the machine that builds it.
+    /// Optimised for the machine that builds.
     Release,
-    /// For any machine of its kind: linked statically with musl.
+    /// For any machine of the same architecture: linked statically with musl.
     Static,
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn static_target() -> String {
 }
 
 impl Profile {
-    /// In the target directory.
+    /// Its folder in the target directory.
     fn folder(self) -> PathBuf {
         match self {
             Self::Dev => "debug".into(),
@@ -36,7 +36,7 @@ impl Profile {
     }
 }
 
-/// The workspace that this task runs in.
+/// The workspace of this task.
 pub(crate) struct Workspace {
     root: PathBuf,
     target: PathBuf,
@@ -44,7 +44,7 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// Takes what `cargo run` tells its child, so that a moved or copied workspace is found as well.
+    /// Uses what `cargo run` passes to its child, so that a moved or copied workspace is found as well.
     pub(crate) fn find() -> Result<Self> {
         let member = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
         let root = Path::new(&member).parent().context("xtask's folder has no parent: expected the workspace")?;
@@ -68,16 +68,18 @@ impl Workspace {
         cargo
     }
 
-    /// The program `name` of the toolchain that built this task: rustup's own stand-ins are always there, used or not.
+    /// The program `name` of the toolchain that built this task. rustup's proxies do not count: they exist even if the
+    /// component is missing.
     pub(crate) fn beside_cargo(&self, name: &str) -> Option<PathBuf> {
         match Path::new(&self.cargo).parent() {
             Some(folder) if folder.is_absolute() => Some(folder.join(name)).filter(|path| path.is_file()),
-            // Started without cargo, which tells where it is.
+            // This process was started without cargo, so its toolchain is unknown.
             _ => shell::which(name),
         }
     }
 
-    /// The target directory of the kernel programs: their compiler differs, and would evict the host's artifacts.
+    /// The target directory of the kernel programs. They need their own, because their compiler differs and would
+    /// replace the host's artifacts.
     pub(crate) fn kernel_target(&self) -> PathBuf {
         self.target.join("bpf")
     }
@@ -92,57 +94,58 @@ impl Workspace {
         self.target.join("peers")
     }
 
-    /// The servers that the corpus is made with, as their packages hold them.
+    /// The unpacked servers of the corpus.
     pub(crate) fn servers(&self) -> PathBuf {
         self.target.join("servers")
     }
 
-    /// Where the corpus goes unless told otherwise.
+    /// The default folder of the corpus.
     pub(crate) fn corpus(&self) -> PathBuf {
         self.target.join("corpus")
     }
 
-    /// Where the measurements of a soak go unless told otherwise.
+    /// The default folder of the soak test's measurements.
     pub(crate) fn soak(&self) -> PathBuf {
         self.target.join("soak")
     }
 
-    /// What figures are computed from, beside the corpus.
+    /// Intermediate results of the figures.
     pub(crate) fn figures(&self) -> PathBuf {
         self.target.join("figures")
     }
 
-    /// What is given to others.
+    /// The files for distribution.
     pub(crate) fn dist(&self) -> PathBuf {
         self.target.join("dist")
     }
 
-    /// A Debian system as it is when nothing was installed yet, for the tests of the package.
+    /// A minimal Debian system for the tests of the package.
     pub(crate) fn debian(&self) -> PathBuf {
         self.target.join("debian")
     }
 
-    /// Kernels of Debian, each as its package holds it, and what they boot.
+    /// Debian kernels, each with the content of its package and the archive that it boots.
     pub(crate) fn kernels(&self) -> PathBuf {
         self.target.join("kernels")
     }
 
-    /// The files of the package that are no program.
+    /// The files of the package other than programs.
     pub(crate) fn packaging(&self) -> PathBuf {
         self.root.join("packaging")
     }
 
-    /// What the fuzzer builds and finds: its artifacts have instrumentation that no others have.
+    /// The fuzzer's builds and findings. Its artifacts are instrumented, unlike all others.
     pub(crate) fn fuzz(&self) -> PathBuf {
         self.target.join("fuzz")
     }
 
-    /// A binary that `cargo build` left.
+    /// A binary that `cargo build` has made.
     pub(crate) fn binary(&self, profile: Profile, name: &str) -> PathBuf {
         self.target.join(profile.folder()).join(name)
     }
 
-    /// Names the agent and its kernel object to tests, the demo and the benchmarks; other objects lie beside that one.
+    /// Passes the paths of the agent and its kernel object to tests, the demo and the benchmarks. Other objects are
+    /// beside that one.
     pub(crate) fn announce(&self, profile: Profile, command: &mut Command) {
         let agent = self.binary(profile, "flowml");
         command.env("FLOWML_BIN", agent).env("FLOWML_OBJECT", self.kernel_objects().join("flowml.o"));

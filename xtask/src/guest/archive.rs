@@ -1,11 +1,11 @@
-//! An archive that the kernel unpacks as its first file system: cpio in the format "newc"
+//! Writes an archive that the kernel unpacks as its first file system: cpio in the format "newc"
 //! (Documentation/driver-api/early-userspace/buffer-format.rst).
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// `stat.h`: the kinds of files.
+/// Kinds of files (`stat.h`).
 const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
@@ -13,7 +13,7 @@ const LINK: u32 = 0o120_000;
 /// The name of the last entry.
 const END: &str = "TRAILER!!!";
 
-/// An archive that is being written. All paths are absolute, all files are root's, and no path is there twice.
+/// An archive that is being written. All paths are absolute, all files belong to root, and each path occurs once.
 pub(super) struct Archive<W> {
     to: W,
     entries: u32,
@@ -25,37 +25,37 @@ impl<W: Write> Archive<W> {
         Self { to, entries: 0, there: BTreeSet::new() }
     }
 
-    /// A folder that everybody may read, with those that it lies in.
+    /// Adds a folder that every user may read, with its parents.
     pub(super) fn folder(&mut self, path: &Path) -> io::Result<()> {
         self.folder_for(path, 0o755)
     }
 
-    /// The same with other permissions.
+    /// Adds a folder with other permissions.
     pub(super) fn folder_for(&mut self, path: &Path, mode: u32) -> io::Result<()> {
         self.above(path)?;
         self.once(path, DIRECTORY | mode, &[])
     }
 
-    /// A file, which everybody may read and run.
+    /// Adds a file that every user may read and execute.
     pub(super) fn file(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         self.above(path)?;
         self.once(path, FILE | 0o755, bytes)
     }
 
-    /// A symbolic link.
+    /// Adds a symbolic link.
     pub(super) fn link(&mut self, path: &Path, to: &str) -> io::Result<()> {
         self.above(path)?;
         self.once(path, LINK | 0o777, to.as_bytes())
     }
 
-    /// Ends the archive. Returns what it was written to.
+    /// Ends the archive. Returns the writer.
     pub(super) fn end(mut self) -> io::Result<W> {
         self.entry(END, 0, &[])?;
         self.to.flush()?;
         Ok(self.to)
     }
 
-    /// Whether the path is there.
+    /// Whether the path is in the archive.
     pub(super) fn has(&self, path: &Path) -> bool {
         self.there.contains(path)
     }
@@ -76,7 +76,8 @@ impl<W: Write> Archive<W> {
         self.entry(name, mode, bytes)
     }
 
-    /// Thirteen numbers of eight hexadecimal digits, the name with a zero, the bytes, each padded to four.
+    /// An entry: thirteen numbers of eight hexadecimal digits, the name with a zero byte, and the bytes. Name and bytes
+    /// are padded to multiples of four.
     fn entry(&mut self, name: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
         self.entries += 1;
         let too_long = |_| io::Error::other(format!("{name}: expected less than 4 GiB"));
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_archive_has_its_folders_before_its_files_and_each_once() -> io::Result<()> {
+    fn folders_come_before_their_files_and_each_path_once() -> io::Result<()> {
         let mut archive = Archive::new(Vec::new());
         archive.link(Path::new("/bin"), "usr/bin")?;
         archive.file(Path::new("/usr/bin/sh"), b"shell")?;

@@ -1,5 +1,5 @@
-//! What the machine's file system holds: the tests and the agent at their own paths, the programs that they run, libraries,
-//! modules, and what runs all of it.
+//! Packs the machine's file system: the tests and the agent at their own paths, the programs that they run, libraries,
+//! modules, and the first process.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -16,34 +16,34 @@ use super::{ENDED, modules};
 use crate::shell;
 use crate::workspace::{Profile, Workspace};
 
-/// What tests, laboratory and the script below run. They are the programs of the host.
+/// Programs of the host that the tests, the laboratory and the script below run.
 const PROGRAMS: &[&str] = &[
     "sh", "cat", "head", "sleep", "uname", "mkdir", "stty", "mount", "umount", "insmod", "ip", "tc", "ethtool",
     "setpriv", "unshare", "gunzip", "gzip",
 ];
 
-/// Where Debian has had its programs and libraries since it has no others.
+/// The folders for programs and libraries that are links since Debian merged them into /usr.
 const MERGED: &[&str] = &["bin", "sbin", "lib", "lib64"];
 
-/// The file systems that a system has anyway, by their kinds.
+/// The file systems that every system mounts, with their types.
 const MOUNTS: &[(&str, &str)] =
     &[("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/run"), ("bpf", "/sys/fs/bpf")];
 
-/// The tests write to the second serial port, as the kernel writes to the first.
+/// The tests write to the second serial port, because the kernel writes to the first.
 const OUTPUT: &str = "/dev/ttyS1";
 
-/// What is to be packed.
+/// The parts of the archive.
 pub(super) struct Contents<'a> {
     pub(super) workspace: &'a Workspace,
     pub(super) kernel: &'a Kernel,
-    /// The executables, in their order.
+    /// The executables of the tests, in order.
     pub(super) tests: &'a [PathBuf],
-    /// What each is given.
+    /// The arguments of each executable.
     pub(super) arguments: &'a [String],
 }
 
 impl Contents<'_> {
-    /// Writes the archive, beside what else is of this kernel.
+    /// Writes the archive to a file beside the folder of this kernel. Returns its path.
     pub(super) fn pack(&self) -> Result<PathBuf> {
         let path = self.workspace.kernels().join(format!("{}.initramfs", self.kernel.package));
         let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -89,14 +89,14 @@ impl Contents<'_> {
         self.workspace.binary(Profile::Dev, "flowml")
     }
 
-    /// Where cargo runs integration tests.
+    /// The folder in which cargo runs integration tests.
     fn working(&self) -> PathBuf {
         self.workspace.root().join("tests")
     }
 
-    /// Puts a program to its path, read from a file, with the libraries that it is linked with.
+    /// Adds a program at its path, read from a file, with its shared libraries.
     fn program(&self, archive: &mut Archive<BufWriter<File>>, path: &Path, from: &Path) -> Result<()> {
-        // What is no program has no libraries.
+        // ldd fails for a file that is no program. Such a file has no libraries.
         let libraries = shell::read(Command::new("ldd").arg(from)).unwrap_or_default();
         for file in linked(&libraries).chain([path]) {
             let place = place(file)?;
@@ -107,7 +107,7 @@ impl Contents<'_> {
         Ok(())
     }
 
-    /// A copy without lines of sources, which are most of it.
+    /// A copy without debug information, which is most of the file.
     fn stripped(&self, program: &Path) -> Result<PathBuf> {
         let folder = self.workspace.kernels().join("stripped");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -116,7 +116,7 @@ impl Contents<'_> {
         Ok(stripped)
     }
 
-    /// Puts the modules to their places. Returns these, in the order in which they are loaded.
+    /// Adds the modules at their paths. Returns these paths in the order of loading.
     fn modules(&self, archive: &mut Archive<BufWriter<File>>) -> Result<Vec<PathBuf>> {
         shell::run(Command::new("depmod").arg("--basedir").arg(self.kernel.base()).arg(&self.kernel.release))?;
         let folder = self.kernel.modules();
@@ -137,12 +137,12 @@ impl Contents<'_> {
         Ok(places)
     }
 
-    /// The first process.
+    /// The script of the first process.
     fn script(&self, modules: &[PathBuf]) -> String {
         let quoted = |word: &dyn AsRef<OsStr>| shell::quoted(word.as_ref());
         let mut script = "#!/bin/sh\nexport PATH=/usr/sbin:/usr/bin HOME=/ FLOWML_REQUIRE_LAB=1\n".to_owned();
         let (agent, object) = (self.agent(), self.workspace.kernel_objects().join("flowml.o"));
-        // Writing to a text does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(script, "export FLOWML_BIN={} FLOWML_OBJECT={}", quoted(&agent), quoted(&object));
         for (kind, folder) in MOUNTS {
             let _ = writeln!(script, "mount -t {kind} {kind} {folder}");
@@ -158,7 +158,7 @@ impl Contents<'_> {
             let _ = writeln!(script, "echo 'Running {name}'\n{} --test-threads=1{arguments}", quoted(test));
             let _ = writeln!(script, "echo '{ENDED}{name}' $?");
         }
-        // What was written leaves the port before that is closed. Then the machine is switched off (sysrq.rst).
+        // The output leaves the port before the port is closed. Then the machine is switched off (sysrq.rst).
         script + "exec > /dev/null 2>&1\necho o > /proc/sysrq-trigger\nsleep 60\n"
     }
 }
@@ -167,7 +167,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Where a file goes: its folder may be a link, and its name may be that of a link.
+/// The path of a file in the archive. Its folder may be a link, and the file itself may be one.
 fn place(file: &Path) -> Result<PathBuf> {
     let folder = file.parent().context("a file has a folder")?;
     let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
@@ -182,7 +182,7 @@ fn unpacked(program: &str, file: &Path) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// The files in what ldd says: `name => /path (address)`, and the loader as `/path (address)`.
+/// The files in the output of ldd: `name => /path (address)`, and `/path (address)` for the loader.
 fn linked(libraries: &str) -> impl Iterator<Item = &Path> {
     libraries.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/'))).map(Path::new)
 }
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libraries_are_read() {
+    fn libraries_in_the_output_of_ldd_are_found() {
         let said = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
                     \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
         let files: Vec<_> = linked(said).collect();

@@ -1,19 +1,19 @@
-//! Which modules of a kernel are loaded, and in which order.
+//! Finds the modules of a kernel that must be loaded, and their order.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// What the laboratory and the agent ask the kernel for: links and switches, queueing disciplines and their filters.
+/// Modules that the laboratory and the agent need: links and switches, queueing disciplines and their filters.
 pub(super) const WANTED: &[&str] = &["veth", "bridge", "8021q", "sch_ingress", "sch_fq", "cls_bpf", "af_packet"];
 
-/// The files of these modules and of all that they need, each behind what it needs, as paths in the folder of modules.
-/// Both texts are depmod's and the kernel's: `modules.dep` and `modules.builtin` (modules.dep(5)).
+/// The files of these modules and of their dependencies, each after its dependencies, as paths in the folder of
+/// modules. `dependencies` and `builtin` are the texts of `modules.dep` and `modules.builtin` (modules.dep(5)).
 pub(super) fn in_order<'a>(wanted: &[&str], dependencies: &'a str, builtin: &str) -> Result<Vec<&'a Path>> {
     let parse = |line: &'a str| {
         let (module, needed) = line.split_once(':')?;
-        // The last one is to be loaded first.
+        // The last dependency is loaded first.
         Some((name(module), needed.split_whitespace().rev().chain([module])))
     };
     let files: HashMap<String, _> = dependencies.lines().filter_map(parse).collect();
@@ -30,13 +30,14 @@ pub(super) fn in_order<'a>(wanted: &[&str], dependencies: &'a str, builtin: &str
     Ok(ordered)
 }
 
-/// The name of a module by its file: without folders and endings, and with `_` for `-`, which are the same to the kernel.
+/// The name of a module by its file: without folders and extensions, and with `_` instead of `-`, which the kernel
+/// treats alike.
 fn name(file: &str) -> String {
     let file = file.rsplit('/').next().unwrap_or(file);
     file.split('.').next().unwrap_or(file).replace('-', "_")
 }
 
-/// How the file of a module is read: by which program, and as it is where there is none.
+/// The program that decompresses the file of a module, or none if the file is not compressed.
 pub(super) fn decompressor(file: &Path) -> Result<Option<&'static str>> {
     match file.extension().and_then(|extension| extension.to_str()) {
         Some("ko") => Ok(None),
@@ -45,7 +46,7 @@ pub(super) fn decompressor(file: &Path) -> Result<Option<&'static str>> {
     }
 }
 
-/// The path of a module that is not compressed.
+/// The path of the decompressed module.
 pub(super) fn plain(file: &Path) -> PathBuf {
     if file.extension().is_some_and(|extension| extension == "ko") { file.to_owned() } else { file.with_extension("") }
 }
@@ -70,14 +71,14 @@ kernel/lib/some-thing.ko:
     }
 
     #[test]
-    fn a_module_stands_behind_what_it_needs_and_once() -> Result<()> {
+    fn each_module_comes_once_and_after_its_dependencies() -> Result<()> {
         assert_eq!(order(&["bridge", "veth", "8021q"], "")?, ["llc", "stp", "bridge", "veth", "garp", "8021q"]);
         assert_eq!(order(&["some_thing", "some-thing"], "")?, ["some_thing"]);
         Ok(())
     }
 
     #[test]
-    fn what_is_built_in_is_left_out_and_what_is_nowhere_named() -> Result<()> {
+    fn built_in_modules_are_left_out_and_unknown_modules_are_reported() -> Result<()> {
         assert_eq!(order(&["af_packet", "veth"], "kernel/net/packet/af_packet.ko\n")?, ["veth"]);
         let error = order(&["veth", "cls_bpf"], "").expect_err("it is nowhere");
         assert_eq!(error.to_string(), "the kernel has no module cls_bpf");
@@ -85,7 +86,7 @@ kernel/lib/some-thing.ko:
     }
 
     #[test]
-    fn modules_are_unpacked_by_their_ending() -> Result<()> {
+    fn modules_are_decompressed_by_their_extension() -> Result<()> {
         let (packed, file) = (Path::new("a/veth.ko.xz"), Path::new("a/veth.ko"));
         assert_eq!((decompressor(packed)?, decompressor(file)?), (Some("xz"), None));
         assert_eq!((plain(packed), plain(file)), (file.to_owned(), file.to_owned()));

@@ -1,4 +1,4 @@
-//! A kernel as its Debian package holds it, unpacked and not installed.
+//! Fetches a kernel from its Debian package, which is unpacked and not installed.
 
 use std::cmp::Reverse;
 use std::fs;
@@ -16,16 +16,16 @@ const FLAVOUR: &str = "-cloud-amd64";
 
 /// A kernel that can be booted.
 pub(super) struct Kernel {
-    /// The package that it is of.
+    /// The package that contains it.
     pub(super) package: String,
-    /// As in `uname -r`.
+    /// Its release, as in `uname -r`.
     pub(super) release: String,
-    /// What the package holds.
+    /// The folder of the unpacked package.
     folder: PathBuf,
 }
 
 impl Kernel {
-    /// The kernel of a version or of a package, fetched where it is not there.
+    /// The kernel of a version or of a package. It is fetched unless it is there.
     pub(super) fn fetch(workspace: &Workspace, wanted: &str) -> Result<Self> {
         let package = match wanted.strip_prefix(PREFIX) {
             Some(_) => wanted.to_owned(),
@@ -33,7 +33,7 @@ impl Kernel {
         };
         let folder = workspace.kernels().join(&package);
         if !folder.exists() {
-            // Unpacked aside and moved in, so that what is there is whole.
+            // Unpacked under another name and then renamed, so that an existing folder is complete.
             let part = folder.with_extension("part");
             if part.exists() {
                 fs::remove_dir_all(&part).with_context(|| format!("cannot remove {}", part.display()))?;
@@ -55,7 +55,7 @@ impl Kernel {
         self.folder.join("boot").join(format!("config-{}", self.release))
     }
 
-    /// The folder in which the folder of modules lies, `lib/modules`.
+    /// The folder that contains `lib/modules`.
     pub(super) fn base(&self) -> PathBuf {
         let merged = self.folder.join("usr");
         if merged.join("lib/modules").exists() { merged } else { self.folder.clone() }
@@ -66,13 +66,13 @@ impl Kernel {
     }
 }
 
-/// The release of the kernel that lies in a folder.
+/// The release of the kernel in a folder.
 fn release(boot: &Path) -> Option<String> {
     let names = boot.read_dir().ok()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.filter_map(|name| name.strip_prefix("vmlinuz-").map(str::to_owned)).next()
 }
 
-/// The newest package that apt has for a version, which may be as long as somebody likes.
+/// apt's newest package for a version, which may have any number of parts.
 fn newest(version: &str) -> Result<String> {
     let pattern = format!("^{PREFIX}.*{FLAVOUR}$");
     let mut packages = apt::search(&pattern);
@@ -87,7 +87,7 @@ fn newest(version: &str) -> Result<String> {
     bail!("apt has no kernel {version}; it has {}", there.join(", "))
 }
 
-/// The newest of the packages for this version. What names no third number is a package of others.
+/// The newest of the packages for this version. A name without a third number belongs to another kind of package.
 fn choose<'a>(packages: &'a [String], version: &str) -> Option<&'a str> {
     let wanted = numbers(version);
     let of_version = packages.iter().filter(|package| {
@@ -97,7 +97,7 @@ fn choose<'a>(packages: &'a [String], version: &str) -> Option<&'a str> {
     of_version.min_by_key(|package| Reverse(numbers(package))).map(String::as_str)
 }
 
-/// The numbers in the name of a release, but for the one of its architecture.
+/// The numbers in the name of a release, without the one of its architecture.
 fn numbers(name: &str) -> Vec<u32> {
     let release = name.trim_start_matches(PREFIX).trim_end_matches(FLAVOUR);
     release.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
