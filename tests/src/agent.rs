@@ -1,5 +1,4 @@
-//! The agent under test: starts it in a host, reads its records as it writes them, and ends it when its guard is
-//! dropped.
+//! The agent under test: started in a host, its records read while it runs, ended when its guard is dropped.
 
 use std::ffi::OsString;
 use std::fs;

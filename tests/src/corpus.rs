@@ -1,5 +1,4 @@
-//! The labelled corpus: normal traffic and attacks of the laboratory as captures, with the rules that label their
-//! flows.
+//! The labelled corpus: captures of normal traffic and attacks in the laboratory, with rules for their labels.
 //!
 //! It has a training part and a test part. They differ in hosts, times, seeds, rates and the options of the tools. Each
 //! is a folder with the captures `ordinary.pcap`, `ordinary-ingress.pcap` (only incoming packets) and `attacks.pcap`

@@ -1,5 +1,4 @@
-//! Meters an interface of the laboratory with the real kernel programs, from this process, and checks their packet
-//! accounting.
+//! Meters an interface of the laboratory with the real kernel programs, and checks their packet accounting.
 
 use std::thread;
 use std::time::Duration;

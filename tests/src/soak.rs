@@ -1,5 +1,7 @@
-//! The soak test: for minutes or hours the agent meters normal traffic and attacks, while everything that it depends on
-//! fails from time to time. Every minute, every packet must be accounted for.
+//! The soak test: an agent under traffic, attacks and faults, with a check of every packet each minute.
+//!
+//! For minutes or hours the agent meters normal traffic and attacks, while everything that it depends on fails from
+//! time to time.
 //!
 //! A check closes the switch's port to the metered interface, and waits until the agent has processed what came before.
 //! It then compares three counts, which must be equal: packets that the interfaces received, by the kernel; packets

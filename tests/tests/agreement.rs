@@ -1,5 +1,6 @@
-//! Checks that the kernel programs agree with the parser and table in userspace: the same key, statistics and skip
-//! reason for every frame, whole and mutated, byte for byte.
+//! Checks that the kernel programs agree with the parser and table in userspace, byte for byte.
+//!
+//! Key, statistics and skip reason must be the same for every frame, whole and mutated.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,4 @@
-//! How programs are attached to an interface and detached: what is tried after a refusal, and that nothing stays
-//! behind.
+//! How programs are attached and detached: what is tried after a refusal, and that nothing stays behind.
 
 use std::ffi::CStr;
 

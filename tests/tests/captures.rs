@@ -1,5 +1,4 @@
-//! `flowml train`, `read`, `score`, `eval` and `model` on captures: a model that was trained on one capture scores the
-//! next.
+//! The commands for models on captures: a model that was trained on one capture scores the next.
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,6 +1,7 @@
-//! No packet and no byte is lost: the packets that were sent, by the counts of sender and interface, equal those that
-//! the programs received. Each packet is in a flow, or skipped for a reason. The tests use the real programs under
-//! load.
+//! No packet and no byte is lost by the real kernel programs under load.
+//!
+//! The packets that were sent, by the counts of sender and interface, equal those that the programs received. Each
+//! packet is in a flow, or skipped for a reason.
 //!
 //! `FLOWML_CONSERVATION_RUNS=n` runs each test n times.
 

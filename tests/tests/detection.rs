@@ -1,5 +1,4 @@
-//! Attacks during normal traffic are reported soon, with the right host, as one incident each. Normal traffic is not
-//! reported.
+//! Attacks are reported soon, with the right host, as one incident each. Normal traffic is not reported.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};

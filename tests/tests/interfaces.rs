@@ -1,5 +1,4 @@
-//! Interfaces that appear and are removed while the agent runs: the agent meters them, and misses no packet of the
-//! metered ones.
+//! Interfaces that appear and are removed while the agent runs: no packet of a metered interface is missed.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,5 +1,4 @@
-//! Compares flowml with scikit-learn on the same numbers: measures exactly, classifiers and detectors within stated
-//! bounds.
+//! Compares flowml with scikit-learn: measures exactly, classifiers and detectors within stated bounds.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;

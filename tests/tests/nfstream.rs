@@ -1,5 +1,6 @@
-//! NFStream and flowml agree on the same captures, except for the rules of docs/FEATURES.md. pandas and DuckDB read
-//! flowml's Parquet with the right types.
+//! Compares flowml's flows with NFStream's, and reads flowml's Parquet by pandas and DuckDB.
+//!
+//! The flows of the same captures agree, except for the rules of docs/FEATURES.md. Parquet must have the right types.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;

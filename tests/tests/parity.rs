@@ -1,5 +1,7 @@
-//! Offline equals live: a capture that is replayed frame by frame through the kernel's own code gives the entries and
-//! the rows of `flowml read`, byte for byte.
+//! Offline equals live: the kernel's code and `flowml read` give the same rows for a capture.
+//!
+//! A capture that is replayed frame by frame through the kernel's own code gives the entries and the rows of `flowml
+//! read`, byte for byte.
 //!
 //! There are two exceptions. Frames of other link types get an Ethernet header, so the kernel's frame bytes differ by
 //! the difference of the two headers, and are compared without it. Frames that the kernel cannot process

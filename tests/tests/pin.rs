@@ -1,5 +1,6 @@
-//! A flow table that outlives its agents: after stops, crashes and upgrades every packet is counted once, and nothing
-//! is left at the end.
+//! A flow table that outlives its agents: it counts every packet once, and nothing is left at the end.
+//!
+//! This holds over stops, crashes and upgrades.
 
 use std::fs;
 use std::mem;

@@ -1,5 +1,4 @@
-//! The agent as the systemd unit runs it: without root, with three capabilities that it drops, and with notifications
-//! to the service manager.
+//! The agent as the systemd unit runs it: without root, with capabilities that it drops, and with notifications.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};

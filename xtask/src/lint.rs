@@ -1,5 +1,4 @@
-//! `cargo xtask lint`: checks formatting, warnings of compiler and rustdoc, the kernel programs, and the rules for
-//! sources.
+//! `cargo xtask lint`: checks formatting, compiler and rustdoc warnings, the kernel programs, and rules for sources.
 
 use std::process::Command;
 

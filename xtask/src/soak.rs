@@ -1,5 +1,4 @@
-//! `cargo xtask soak`: runs the agent for a long time under traffic, attacks and faults, in a laboratory of network
-//! namespaces.
+//! `cargo xtask soak`: runs the agent for a long time under traffic, attacks and faults, in network namespaces.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
-//! The soak test: runs the agent for a long time under mixed traffic, attacks and faults, and accounts for every
-//! packet.
+//! The soak test: runs the agent for a long time under traffic, attacks and faults, and accounts for every packet.
 
 use std::ffi::OsString;
 use std::process::ExitCode;

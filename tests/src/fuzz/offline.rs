@@ -1,5 +1,6 @@
-//! The stages of `flowml read` that do not depend on files: packet accounting is consistent, and every row can be
-//! written.
+//! Runs the stages of `flowml read` that do not depend on files.
+//!
+//! Packet accounting must be consistent, and every row can be written.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! Reads any bytes as a Parquet table: rows or an error. flowml checks the pages before the arrow project's reader gets
-//! them.
+//! Reads any bytes as a Parquet table: rows or an error.
+//!
+//! flowml checks the pages before the arrow project's reader gets them.
 
 use flowml_user::dataset::columns::{numbers, texts};
 use flowml_user::dataset::keys::keys;

@@ -1,5 +1,6 @@
-//! Reads any bytes as a table of flows: rows or an error. A written table is read again without a change, and scores of
-//! models that are trained on its rows are finite.
+//! Reads any bytes as a table of flows: rows or an error.
+//!
+//! A written table is read again without a change, and scores of models that are trained on its rows are finite.
 //!
 //! Parquet has its own target.
 

@@ -1,5 +1,6 @@
-//! Counts the packets in the agent's rows: in rotated files, and in the lines of a FIFO. Each packet in a flow must be
-//! in one row.
+//! Counts the packets in the agent's rows, in rotated files and in the lines of a FIFO.
+//!
+//! Each packet in a flow must be in one row.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -1,5 +1,6 @@
-//! Counts packets on the wire: those that the metered interfaces received while the agent was attached, by the kernel's
-//! counters.
+//! Counts the packets on the wire.
+//!
+//! These are the packets that the metered interfaces received while the agent was attached, by the kernel's counters.
 
 use anyhow::{Context, Result, ensure};
 

@@ -1,5 +1,6 @@
-//! Writes an archive that the kernel unpacks as its first file system: cpio in the format "newc"
-//! (Documentation/driver-api/early-userspace/buffer-format.rst).
+//! Writes an archive that the kernel unpacks as its first file system.
+//!
+//! The format is cpio "newc" (Documentation/driver-api/early-userspace/buffer-format.rst).
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};

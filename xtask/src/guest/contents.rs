@@ -1,5 +1,7 @@
-//! Packs the machine's file system: the tests and the agent at their own paths, the programs that they run, libraries,
-//! modules, and the first process.
+//! Packs the machine's file system.
+//!
+//! It contains the tests and the agent at their own paths, the programs that they run, libraries, modules, and the
+//! first process.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;

@@ -1,5 +1,4 @@
-//! Measures the drain of the table into userspace, by the end of an epoch and shared memory, against the kernel's batch
-//! calls.
+//! Measures the drain of the table, by shared memory and the end of an epoch, against the kernel's batch calls.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,4 @@
-//! Measures training and scoring: `flowml train` against scikit-learn's MiniBatchKMeans, and a score against a
-//! microsecond.
+//! Measures `flowml train` against scikit-learn's MiniBatchKMeans, and a score against a microsecond.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

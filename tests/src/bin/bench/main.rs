@@ -1,5 +1,7 @@
-//! `cargo xtask bench`: measures the flow table and its drain against the kernel's own per-CPU hash map, `flowml read`
-//! against other readers of captures, and training against scikit-learn.
+//! `cargo xtask bench`: measures flowml against the kernel's hash map, other readers of captures and scikit-learn.
+//!
+//! The flow table and its drain are compared with the kernel's own per-CPU hash map, `flowml read` with other readers
+//! of captures, and training with scikit-learn.
 //!
 //! Both sides are measured in one run and alternately, so that other activity of the machine affects both. The result
 //! is the median of the ratios of neighbouring rounds. The counts are checked as well as the times.
