@@ -25,7 +25,7 @@ use crate::sink::{Target, Verbosity};
 /// For the help of the program and of each command, as `concat!` asks for.
 macro_rules! exit_codes {
     () => {
-        "Exit codes: 0 done (also after SIGINT or SIGTERM, or when the reader of standard output has gone), 1 failed, 2 wrong usage."
+        "Exit codes: 0 success (also after SIGINT or SIGTERM, or when standard output was closed), 1 failure, 2 wrong usage."
     };
 }
 
@@ -49,7 +49,7 @@ pub use pin::Unpin;
 pub use report::Report;
 pub use sandbox::SandboxArguments;
 
-/// A network flow meter for Linux that learns what is ordinary and says what is not.
+/// A network flow meter for Linux that learns normal traffic and reports anomalies.
 #[derive(Debug, Parser)]
 #[command(name = "flowml", version, after_help = exit_codes!(), subcommand_required = true, arg_required_else_help = true)]
 pub struct Arguments {
@@ -67,45 +67,45 @@ pub enum Command {
     /// Read captures.
     #[command(about = READ_ABOUT, long_about = READ_HELP, after_help = READ_EXAMPLES)]
     Read(Read),
-    /// Label flow records by rules or by another table, and clean them
+    /// Label flow records by rules or from another table, and clean them
     #[command(long_about = LABEL_HELP, after_help = LABEL_EXAMPLES)]
     Label(Label),
-    /// Learn from captures, live traffic or tables
+    /// Train a model on captures, live traffic or tables
     #[command(long_about = learning::TRAIN_HELP, after_help = learning::TRAIN_EXAMPLES)]
     Train(Train),
-    /// Score the rows of tables, or the flows of captures, by a model of a table
+    /// Score the rows of tables, or the flows of captures, with a model of a table
     #[command(long_about = learning::SCORE_HELP, after_help = learning::SCORE_EXAMPLES)]
     Score(Score),
     /// Measure detectors and classifiers on labelled tables and captures
     #[command(long_about = learning::EVAL_HELP, after_help = learning::EVAL_EXAMPLES)]
     Eval(Eval),
-    /// Say whether 'flowml run' would work here, and what to type where it would not
+    /// Check whether 'flowml run' works on this host, and print the commands that fix problems
     #[command(long_about = doctor::DOCTOR_HELP, after_help = doctor::DOCTOR_EXAMPLES)]
     Doctor(Doctor),
-    /// End what 'flowml run --pin' keeps in the kernel: programs, links and maps
+    /// Remove what 'flowml run --pin' keeps in the kernel: programs, links and maps
     #[command(long_about = pin::UNPIN_HELP, after_help = pin::UNPIN_EXAMPLES)]
     Unpin(Unpin),
-    /// Show what captures or records hold: a page with pictures
+    /// Write an HTML report of captures or records, with charts
     #[command(long_about = report::REPORT_HELP, after_help = report::REPORT_EXAMPLES)]
     Report(Report),
-    /// Tell a model of traffic what an incident was
+    /// Label an incident as benign or as an attack in a model of traffic
     #[command(long_about = feedback::FEEDBACK_HELP, after_help = feedback::FEEDBACK_EXAMPLES)]
     Feedback(Feedback),
-    /// Look into model files
+    /// Show what a model file contains
     #[command(after_help = exit_codes!())]
     Model(Model),
-    /// Print what every column of the records says
+    /// Print the meaning of every column of the records
     #[command(after_help = exit_codes!())]
     Features(Features),
-    /// Write the pages of the manual and the completions for shells, as packages have them
+    /// Write the man pages and the shell completions, for packages
     #[command(hide = true)]
     Pages(Pages),
 }
 
 const LABEL_HELP: &str = "\
 Adds a column of labels to flow records: CSV, JSON lines or Parquet of flowml, or any table with the columns src_ip, \
-src_port, dst_ip, dst_port, protocol and bidirectional_first_seen_ms (NFStream's have them). The label is that of the \
-first rule that holds, or of the flow in another table with the same 5-tuple that began at the same time.
+src_port, dst_ip, dst_port, protocol and bidirectional_first_seen_ms, such as NFStream's. The label is that of the first rule \
+that matches, or that of the flow with the same 5-tuple and the same start in another table.
 
 docs/LABELS.md describes the rules.";
 
@@ -128,24 +128,24 @@ pub struct Label {
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
 
-    /// Label by the rules of this file (TOML)
+    /// File of rules that assign the labels (TOML)
     #[arg(long, value_name = "FILE", group = "truth")]
     pub rules: Option<PathBuf>,
 
-    /// Label by this table
+    /// Table of flows with labels
     #[arg(long, value_name = "TABLE", group = "truth")]
     pub labels: Option<PathBuf>,
 
-    /// Column of that table with the labels
+    /// Column of the labels in the table of '--labels'
     #[arg(long, value_name = "NAME", default_value = "label", requires = "labels")]
     pub labels_column: String,
 
-    /// How far the starts of a flow may lie apart in the two tables, 0ms to 1h
+    /// Maximum difference between the starts of one flow in the two tables, 0ms to 1h
     #[arg(long, value_name = "DURATION", default_value = "1s", requires = "labels",
           value_parser = |text: &str| duration(text, TOLERANCE))]
     pub tolerance: Duration,
 
-    /// Label of the other flows [default: that of the rules, else benign]
+    /// Label of flows without a match [default: the default of the rules, else benign]
     #[arg(long, value_name = "LABEL")]
     pub default: Option<String>,
 
@@ -153,11 +153,11 @@ pub struct Label {
     #[arg(long, value_name = "NAME", default_value = "label")]
     pub column: String,
 
-    /// Leave out rows that are incomplete, hold numbers that are none, or repeat another; say how many
+    /// Leave out incomplete rows, rows with invalid numbers (such as NaN), and duplicates; print how many
     #[arg(long)]
     pub clean: bool,
 
-    /// Write the account of the rows to FILE as JSON
+    /// Write the counts of rows to FILE as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
@@ -165,7 +165,7 @@ pub struct Label {
     #[command(flatten)]
     pub sandbox: SandboxArguments,
 
-    /// Where the table goes: a file called .csv or .parquet, or '-' for CSV on standard output
+    /// File to write the table to: a .csv or .parquet file, or '-' for CSV on standard output
     #[arg(short, long, value_name = "FILE", value_parser = table)]
     pub output: PathBuf,
 }
@@ -173,7 +173,7 @@ pub struct Label {
 /// The arguments of `flowml features`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Features {
-    /// How it is printed
+    /// Format of the list
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub format: ListFormat,
 }
@@ -181,7 +181,7 @@ pub struct Features {
 /// For whom a list is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ListFormat {
-    /// A table for people
+    /// A table to read
     #[default]
     Text,
     /// JSON lines for programs
@@ -191,21 +191,21 @@ pub enum ListFormat {
 const RUN_ABOUT: &str = "Meter live interfaces: flows, hosts and anomalies as they happen";
 
 const RUN_HELP: &str = "\
-Counts every packet of the interfaces in the kernel (XDP or tc), empties that table at each interval, learns what is \
-ordinary there, and gives each flow and each host a score, a probability and the reason for it.
+Counts every packet of the interfaces in the kernel (XDP or tc), drains the flow table at each interval, and learns the \
+normal traffic. Each flow and each host gets an anomaly score, a probability and the reason for it.
 
-Standard output is for records (-o), standard error for people: a table at each interval (at most one a second), or a \
-screen of it (--tui), and a closing summary. Packets are never dropped or changed. Needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.";
+Records go to the outputs (-o). Standard error gets a table at each interval (at most one a second), or the terminal UI \
+(--tui), and a final summary. Packets are never dropped or changed. Needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.";
 
 const RUN_EXAMPLES: &str = concat!(
     "\
 Examples:
-  flowml run                                     watch the interface of the default route
-  flowml run -i eth0 -i eth1 --direction both    what comes in and what goes out
+  flowml run                                     meter the interface of the default route
+  flowml run -i eth0 -i eth1 --direction both    incoming and outgoing packets
   flowml run -i 'veth*' --exclude veth0          all that match, now and when they appear
-  flowml run -i eth0 --tui                       look around: sort, filter, open a flow, a host, an incident
+  flowml run -i eth0 --tui                       terminal UI: sort, filter, open a flow, a host, an incident
   flowml run -i eth0 --duration 1m -o csv=flows.csv
-  flowml run -i eth0 --pin /sys/fs/bpf/flowml    go on counting over stop, crash and upgrade
+  flowml run -i eth0 --pin /sys/fs/bpf/flowml    continue to count during stop, crash and upgrade
   flowml run -i eth0 -o jsonl=- | jq 'select(.type == \"anomaly\")'
 
 A duration is a whole number and its unit: 10ms, 1s, 2m, 1h, 1d.
@@ -216,7 +216,7 @@ A duration is a whole number and its unit: 10ms, 1s, 2m, 1h, 1d.
 /// The arguments of `flowml run`.
 #[derive(Args, Clone, Debug)]
 pub struct Run {
-    /// Take what is not said here from FILE (TOML), in which every flag is a key of the same name
+    /// Read options from FILE (TOML), where every option is a key of the same name; the command line overrides it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -224,73 +224,72 @@ pub struct Run {
     #[arg(skip)]
     pub configuration: Option<Configuration>,
 
-    /// Interface to meter, may be repeated: a name, a pattern as in 'veth*', or 'any' for all Ethernet interfaces but loopback
-    /// [default: that of the default route]. Those that come later, or come back, are metered from then on
+    /// Interface to meter, may be repeated: a name, a pattern as in 'veth*', or 'any' for all Ethernet interfaces except loopback
+    /// [default: the interface of the default route]. Interfaces that appear later or come back are metered from then on
     #[arg(short, long = "interface", value_name = "IFACE")]
     pub interfaces: Vec<Selector>,
 
-    /// Leave out interfaces that match PATTERN, of those that patterns and 'any' take; may be repeated
+    /// Leave out interfaces that match PATTERN from those that patterns and 'any' select; may be repeated
     #[arg(long, value_name = "PATTERN", value_parser = pattern)]
     pub exclude: Vec<NamePattern>,
 
-    /// Where packets are counted
+    /// Hook in the kernel where packets are counted
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]
     pub xdp_mode: XdpMode,
 
-    /// Which packets are counted
+    /// Direction of the packets that are counted
     #[arg(long, value_name = "DIRECTION", value_enum, default_value_t)]
     pub direction: Direction,
 
-    /// How often the kernel's table is emptied and reported, 10ms to 1h
+    /// Time between two drains of the flow table, each of which is reported, 10ms to 1h
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = |text: &str| duration(text, INTERVAL))]
     pub interval: Duration,
 
-    /// Entries of the kernel's table between two intervals, on each CPU, 64 to 16777216; it is emptied early when half of
-    /// them are in use, and takes every flow up to about 85 % of them [default: 32768, halved
-    /// until the table takes at most 512 MiB]
+    /// Entries of the flow table on each CPU, 64 to 16777216. The table is drained early when half of them are in use, and
+    /// accepts every new flow until about 85 % are [default: 32768, halved until the table takes at most 512 MiB]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=16 << 20))]
     pub flow_capacity: Option<u32>,
 
-    /// Memory for all that grows with traffic (flows that wait or are open, rows that wait for outputs), 1MiB to 1024GiB; where
-    /// it runs short, flows of one packet are aggregated [default: an eighth of the host's memory, or of its control group's]
+    /// Memory for everything that grows with traffic (partial flows, sessions, rows queued for outputs), 1MiB to 1024GiB. When
+    /// it runs short, flows of one packet are aggregated [default: an eighth of the memory of the host or of its control group]
     #[arg(long, value_name = "SIZE", value_parser = |text: &str| size(text, MEMORY))]
     pub memory_max: Option<Size>,
 
-    /// A flow without a packet for so long has ended, 100ms to 1d
+    /// Idle timeout: a flow without a packet for this time has ended, 100ms to 1d
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = |text: &str| duration(text, TIMEOUT))]
     pub idle_timeout: Duration,
 
-    /// A flow that lasts so long is reported and begun anew, 100ms to 1d
+    /// Active timeout: a flow that lasts this long is reported, and its next packet starts a new record, 100ms to 1d
     #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = |text: &str| duration(text, TIMEOUT))]
     pub active_timeout: Duration,
 
-    /// Model to begin with where FILE exists, saved to it every ten minutes and at the end [default: the one that
-    /// ships with flowml, until what is here has been learnt; nothing is saved]
+    /// Model file: loaded if it exists, saved every ten minutes and at the end [default: the shipped model, until one of this
+    /// traffic is trained; nothing is saved]
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
 
-    /// Begin with no model: nothing is scored before a warm-up of 30 s
+    /// Start without a model: nothing is scored before a warm-up of 30 s
     #[arg(long)]
     pub learn: bool,
 
     /// Write records, may be repeated: jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT (ipfix=tcp://HOST:PORT by TCP);
-    /// PATH '-' is standard output. Behind PATH or DIR, ',rotate=1h' or ',rotate=100MB' begins a new file again and again (live,
-    /// parquet does it each minute), and ',mode=0640' permits others than their owner to read the files
+    /// PATH '-' is standard output. After PATH or DIR, ',rotate=1h' or ',rotate=100MB' starts a new file after that time or size
+    /// (a live run starts a new Parquet file every minute), and ',mode=0640' also permits the group to read the files
     #[arg(short, long = "output", value_name = "SINK")]
     pub outputs: Vec<Target>,
 
-    /// Offer metrics for Prometheus at http://ADDR/metrics; ADDR is an address and a port, as in 127.0.0.1:9750, or a port of
-    /// 127.0.0.1 alone
+    /// Serve metrics for Prometheus at http://ADDR/metrics; ADDR is an address and a port, as in 127.0.0.1:9750, or a port of
+    /// 127.0.0.1
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub metrics: Option<SocketAddr>,
 
-    /// Keep programs, maps and counts in DIR, a folder in a BPF file system, as in /sys/fs/bpf/flowml: packets are counted while
-    /// no agent runs, and the next one with the same DIR goes on without a loss. 'flowml unpin DIR' ends it
+    /// Pin programs, maps and counters in DIR, a folder in a BPF file system, as in /sys/fs/bpf/flowml. Packets are counted while
+    /// no agent runs, and the next agent with the same DIR continues without loss. 'flowml unpin DIR' removes the pins
     #[arg(long, value_name = "DIR")]
     pub pin: Option<PathBuf>,
 
-    /// Write open sessions, host windows, tests, incidents and learners to FILE at the end, and continue them at the next start with
-    /// the same FILE and '--pin DIR': a connection that lasts over a restart is one record
+    /// Write open sessions, host windows, tests, incidents and learners to FILE at the end. The next start with the same FILE and
+    /// '--pin DIR' continues them: a connection that lasts longer than the restart is one record
     #[arg(long, value_name = "FILE", requires = "pin")]
     pub state: Option<PathBuf>,
 
@@ -298,7 +297,7 @@ pub struct Run {
     #[command(flatten)]
     pub sandbox: SandboxArguments,
 
-    /// End after so long, 10ms to 365d [default: until SIGINT or SIGTERM]
+    /// Duration of the run, 10ms to 365d [default: until SIGINT or SIGTERM]
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, RUN_TIME))]
     pub duration: Option<Duration>,
 
@@ -306,7 +305,7 @@ pub struct Run {
     #[command(flatten)]
     pub alarms: AlarmArguments,
 
-    /// Seed of the learner, for the same clusters from the same records [default: 0]
+    /// Seed of the learners: the same seed and records give the same clusters [default: 0]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub seed: u64,
 
@@ -314,12 +313,12 @@ pub struct Run {
     #[command(flatten)]
     pub content: ContentArguments,
 
-    /// Show a screen to look around in instead of tables: rates, anomalies and why, flows, hosts, clusters; keys sort, filter,
-    /// pause and open a row ('?' lists them), q ends the run
+    /// Show a terminal UI instead of tables: rates, anomalies and their reasons, flows, hosts, clusters. Keys sort, filter, pause
+    /// and open a row ('?' lists them); q ends the run
     #[arg(long, conflicts_with = "quiet")]
     pub tui: bool,
 
-    /// No tables, only notices and the closing summary; -qq: only warnings and errors. With records on standard output there are no tables
+    /// No tables, only notices and the final summary; -qq: only warnings and errors. Records on standard output imply -q
     #[arg(short, long, action = ArgAction::Count)]
     pub quiet: u8,
 }
@@ -327,13 +326,13 @@ pub struct Run {
 /// What is kept of payload, and what is looked for in it.
 #[derive(Args, Clone, Debug)]
 pub struct ContentArguments {
-    /// Keep the first N bytes of payload of each direction, 0 to 256, for columns that tell the application, the server's
-    /// name, entropy and matches; the bytes themselves are never written [default: 0, payload is not touched]
+    /// Read the first N bytes of payload of each direction, 0 to 256, for the columns of application, server name, entropy and
+    /// matches; the bytes themselves are never written [default: 0, payload is not read]
     #[arg(long = "payload", value_name = "N", default_value_t = 0, hide_default_value = true,
           value_parser = clap::value_parser!(u32).range(0..=i64::from(PayloadLimit::MAX)))]
     payload: u32,
 
-    /// Add a column match_NAME, 1 where REGEX matches the kept bytes of either direction, may be repeated
+    /// Add a column match_NAME, which is 1 if REGEX matches the payload bytes of either direction; may be repeated
     #[arg(long = "match", value_name = "NAME=REGEX", requires = "payload")]
     pub matches: Vec<Pattern>,
 }
@@ -348,30 +347,35 @@ impl ContentArguments {
     fn contradiction(&self) -> Option<String> {
         let mut seen = HashSet::new();
         if self.limit().is_none() && !self.matches.is_empty() {
-            return Some("'--match' looks at payload, of which '--payload 0' keeps none: expected 1 to 256".to_owned());
+            return Some(
+                "'--match' searches payload, and '--payload 0' reads none: expected '--payload' of 1 to 256".to_owned(),
+            );
         }
         if self.matches.len() > Inspector::MAX_PATTERNS {
             return Some(format!("'--match' was given more often than {} times", Inspector::MAX_PATTERNS));
         }
         let twice = self.matches.iter().find(|pattern| !seen.insert(pattern.name()))?;
-        Some(format!("the name '{}' was given to two patterns ('--match'): expected another for each", twice.name()))
+        Some(format!(
+            "the name '{}' was given to two patterns ('--match'): expected a different name for each",
+            twice.name()
+        ))
     }
 }
 
-const READ_ABOUT: &str = "Read captures: the same records as live, by the times of the packets";
+const READ_ABOUT: &str = "Read captures: the same records as of a live run, at the times of the packets";
 
 const READ_HELP: &str = "\
-Reads captures through the parser and the flow table of the kernel programs, so that the records are those of a live run. \
-pcap and pcapng, as they are or compressed with gzip or zstd; Ethernet, raw IP, Linux cooked and BSD loopback. No \
-privileges are needed.
+Reads captures with the parser and the flow table of the kernel programs, so that the records are those of a live run. \
+Formats are pcap and pcapng, plain or compressed with gzip or zstd. Link types are Ethernet, raw IP, Linux cooked and BSD \
+loopback. No privileges are needed.
 
-Rows are scored only where that is asked for: with '--model FILE' by what was learnt before, with '--learn' by what is normal \
-in the captures themselves, which are read twice for it: once to learn, and once to judge all that is in them. Otherwise the \
-columns of the verdict are empty, and reading is much faster.
+Rows are scored only on request: '--model FILE' uses a trained model, '--learn' trains on the captures themselves. With \
+'--learn' the captures are read twice: first to train, then to score all rows. Otherwise the columns of the verdict are empty, \
+and reading is much faster.
 
-Several files are one capture, in which flows go on from one file to the next. They are read in the order of the times of \
+Several files are one capture: flows continue from one file to the next. The files are read in the order of the times of \
 their first packets, compared interface by interface; standard input, pipes and files without packets keep their place. A \
-file that is cut off or damaged is read as far as it goes, the others are read all the same, and the exit code is 1.";
+truncated or damaged file is read up to the damage, the other files are read completely, and the exit code is 1.";
 
 const READ_EXAMPLES: &str = concat!(
     "\
@@ -379,8 +383,8 @@ Examples:
   flowml read capture.pcap -o csv=flows.csv
   flowml read day.pcap.gz night.pcapng.zst -o jsonl=flows.jsonl
   tcpdump -i eth0 -w - | flowml read - -o jsonl=-
-  flowml read capture.pcap --profile nfstream -o csv=-    flows end as NFStream's do
-  flowml read capture.pcap --model office.json -o jsonl=-    scored by what 'flowml run' learnt
+  flowml read capture.pcap --profile nfstream -o csv=-    flows end as in NFStream
+  flowml read capture.pcap --model office.json -o jsonl=-    scored with the model of 'flowml run'
 
 A duration is a whole number and its unit: 10ms, 1s, 2m, 1h, 1d.
 ",
@@ -394,35 +398,35 @@ pub struct Read {
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
-    /// Length of an interval of the packets' time, 10ms to 1h
+    /// Time between two drains of the flow table, by the times of the packets, 10ms to 1h
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = |text: &str| duration(text, INTERVAL))]
     pub interval: Duration,
 
-    /// How flows end
+    /// Rules by which flows end
     #[arg(long, value_name = "PROFILE", value_enum, default_value_t)]
     pub profile: Profile,
 
-    /// A flow without a packet for so long has ended, 100ms to 1d [default: the profile's]
+    /// Idle timeout: a flow without a packet for this time has ended, 100ms to 1d [default: the profile's]
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, TIMEOUT))]
     pub idle_timeout: Option<Duration>,
 
-    /// A flow that lasts so long is reported and begun anew, 100ms to 1d [default: the profile's]
+    /// Active timeout: a flow that lasts this long is reported, and its next packet starts a new record, 100ms to 1d [default: the profile's]
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, TIMEOUT))]
     pub active_timeout: Option<Duration>,
 
-    /// Score by the model in FILE where it exists, learn on, and save it at the end; 'builtin' and 'builtin-ingress'
-    /// are those that ship with flowml, of both directions or of what comes in alone, and are not saved [default: rows have no verdict]
+    /// Score with the model in FILE if it exists, continue to train it, and save it at the end. 'builtin' and 'builtin-ingress'
+    /// are the shipped models, for both directions and for incoming traffic; they are not saved [default: rows have no verdict]
     #[arg(long, value_name = "FILE", group = "judgement")]
     pub model: Option<PathBuf>,
 
-    /// Learn from the whole of the captures first, then score all of their rows; nothing is saved. A pipe cannot be read twice: it
-    /// is learnt from while it is judged, as in a live run
+    /// Train a model on all captures first, then score all of their rows; nothing is saved. A pipe cannot be read twice: the
+    /// model is trained while rows are scored, as in a live run
     #[arg(long, group = "judgement")]
     pub learn: bool,
 
     /// Write records, may be repeated: jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT (ipfix=tcp://HOST:PORT by TCP);
-    /// PATH '-' is standard output. Behind PATH or DIR, ',rotate=1h' or ',rotate=100MB' begins a new file again and again (live,
-    /// parquet does it each minute), and ',mode=0640' permits others than their owner to read the files
+    /// PATH '-' is standard output. After PATH or DIR, ',rotate=1h' or ',rotate=100MB' starts a new file after that time or size
+    /// (a live run starts a new Parquet file every minute), and ',mode=0640' also permits the group to read the files
     #[arg(short, long = "output", value_name = "SINK")]
     pub outputs: Vec<Target>,
 
@@ -430,7 +434,7 @@ pub struct Read {
     #[command(flatten)]
     pub alarms: AlarmArguments,
 
-    /// Seed of all that is chosen at random, for the same rows from the same captures [default: 0]
+    /// Seed of all random choices: the same seed and captures give the same rows [default: 0]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub seed: u64,
 
@@ -442,7 +446,7 @@ pub struct Read {
     #[command(flatten)]
     pub sandbox: SandboxArguments,
 
-    /// Only warnings and errors: no progress, no closing summary
+    /// Only warnings and errors: no progress, no final summary
     #[arg(short, long)]
     pub quiet: bool,
 }
@@ -450,10 +454,10 @@ pub struct Read {
 /// How flows end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Profile {
-    /// As in `flowml run`: after 15 s without a packet, 120 s in all, or FIN or RST
+    /// As in `flowml run`: idle timeout 15 s, active timeout 120 s, or FIN or RST
     #[default]
     Flowml,
-    /// As in NFStream: after 120 s without a packet or 1800 s in all, and the source of a record is who sent its first packet
+    /// As in NFStream: idle timeout 120 s, active timeout 1800 s; the source of a record is the sender of its first packet
     Nfstream,
 }
 
@@ -495,7 +499,7 @@ impl Read {
         let standard_input = self.files.iter().filter(|path| path.as_os_str() == "-").count();
         let twice = (standard_input > 1).then(|| "standard input was given twice: expected '-' once".to_owned());
         let unjudged = (self.alarms.level().is_some() && self.model.is_none() && !self.learn).then(|| {
-            "'--alpha' and '--false-alarms' are for rows that are judged: expected '--model FILE' or '--learn' as well".to_owned()
+            "'--alpha' and '--false-alarms' need scored rows: expected '--model FILE' or '--learn' as well".to_owned()
         });
         let other = || same_destination(&self.outputs).or_else(|| self.content.contradiction());
         twice.or(unjudged).or_else(other)
@@ -512,17 +516,17 @@ pub enum XdpMode {
     Native,
     /// XDP in the network stack, with any driver
     Generic,
-    /// The tc ingress hook, behind GRO
+    /// The tc ingress hook, after GRO
     Tc,
 }
 
 /// Which packets are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Direction {
-    /// What comes in
+    /// Incoming packets
     #[default]
     Ingress,
-    /// What comes in and what goes out
+    /// Incoming and outgoing packets
     Both,
 }
 
@@ -568,8 +572,7 @@ impl Run {
             return Some(told.to_owned());
         }
         if !self.exclude.is_empty() && self.interfaces.iter().all(|selector| matches!(selector, Selector::Name(_))) {
-            let told =
-                "'--exclude' leaves out some of several interfaces: expected a pattern or 'any' with '--interface'";
+            let told = "'--exclude' needs interfaces to choose from: expected a pattern or 'any' with '--interface'";
             return Some(told.to_owned());
         }
         let twice = interface_twice(&self.interfaces);
@@ -580,7 +583,7 @@ impl Run {
     fn unfit(&self) -> Option<String> {
         let streams = [("output", io::stdout().is_terminal()), ("error", io::stderr().is_terminal())];
         let none = streams.iter().find(|(_, is_terminal)| self.tui && !is_terminal);
-        none.map(|(name, _)| format!("'--tui' needs a terminal, and standard {name} is none"))
+        none.map(|(name, _)| format!("'--tui' needs a terminal, and standard {name} is not one"))
     }
 }
 
@@ -594,7 +597,7 @@ fn same_destination(targets: &[Target]) -> Option<String> {
     let mut outputs = targets.iter().enumerate();
     outputs
         .find(|(at, one)| targets[..*at].iter().any(|earlier| earlier.is_same(one)))
-        .map(|(_, twice)| format!("{twice} was given to two outputs ('--output'): expected another place for each"))
+        .map(|(_, twice)| format!("{twice} was given to two outputs ('--output'): expected a different one for each"))
 }
 
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
@@ -622,7 +625,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 fn table(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     let known = TableFormat::of(&path).is_some();
-    if known { Ok(path) } else { Err("expected a file called .csv or .parquet, or '-'".to_owned()) }
+    if known { Ok(path) } else { Err("expected a .csv or .parquet file, or '-'".to_owned()) }
 }
 
 fn probability(text: &str) -> Result<f64, String> {
@@ -670,7 +673,7 @@ impl Arguments {
     pub fn of_this_run() -> Result<Run, String> {
         match Self::read(std::env::args_os()) {
             Ok(Self { command: Command::Run(run) }) => Ok(run),
-            Ok(_) => Err("this process was not asked to run by its arguments".to_owned()),
+            Ok(_) => Err("the arguments of this process are not those of 'flowml run'".to_owned()),
             Err(error) => Err(without_usage(&error)),
         }
     }
@@ -880,8 +883,8 @@ mod tests {
             ("run -o xml=a", &["--output", "'xml=a'", "jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT"]),
             ("run --metrics 97500", &["--metrics", "'97500'", "an IP address and a port, as in 127.0.0.1:9750"]),
             ("run -o ipfix=collector", &["--output", "'collector'", "HOST:PORT", "tcp://HOST:PORT"]),
-            ("run -o jsonl=- -o csv=-", &["standard output", "--output", "another place"]),
-            ("run -o jsonl=x -o csv=./x", &["./x", "--output", "another place"]),
+            ("run -o jsonl=- -o csv=-", &["standard output", "--output", "a different one"]),
+            ("run -o jsonl=x -o csv=./x", &["./x", "--output", "a different one"]),
             ("run --tui -q", &["--tui", "--quiet"]),
             ("run --tui -o csv=x -o jsonl=-", &["--tui", "standard output", "a file or a collector"]),
             ("run --payload 257", &["--payload", "257", "0..=256"]),

@@ -304,7 +304,7 @@ fn wrong_usage_is_reported_in_one_line_and_nothing_starts() -> Result<()> {
     let (_lab, [_, metered]) = quiet_pair!();
     let table: [(&[&str], &[&str]); 10] = [
         (&["-o", "xml=-"], &["--output", "'xml=-'", "jsonl=PATH"]),
-        (&["-o", "jsonl=x", "-o", "csv=./x"], &["--output", "./x", "another place"]),
+        (&["-o", "jsonl=x", "-o", "csv=./x"], &["--output", "./x", "a different one"]),
         (&["--interval", "5ms"], &["--interval", "'5ms'", "10ms to 1h"]),
         (&["--duration", "soon"], &["--duration", "'soon'", "a whole number and its unit"]),
         (&["--alpha", "0"], &["--alpha", "'0'", "between 0 and 1"]),

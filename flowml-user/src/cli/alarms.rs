@@ -32,20 +32,20 @@ impl FromStr for FalseAlarms {
             let (_, seconds) = PERIODS.iter().find(|(name, _)| *name == period)?;
             Some(Self { per_second: number / seconds })
         });
-        rate.ok_or_else(|| "expected a number and minute, hour, day or week, as in 1/day".to_owned())
+        rate.ok_or_else(|| "expected a number and a period (minute, hour, day or week), as in 1/day".to_owned())
     }
 }
 
 /// The arguments that say how rare an anomaly is.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct AlarmArguments {
-    /// Part of the ordinary rows that may be called anomalies, between 0 and 1 [default: the model's, 0.0001 unless it was
-    /// trained for another]
+    /// Fraction of normal rows that may be anomalies, between 0 and 1 [default: that of the model, 0.0001 unless it was
+    /// trained with another]
     #[arg(long, value_name = "P", value_parser = super::probability, conflicts_with = "false_alarms")]
     alpha: Option<f64>,
 
-    /// Ordinary rows that may be called anomalies in a time, as in 1/day (minute, hour, day, week): half of them flows,
-    /// half host windows; the level follows how many rows there are
+    /// Rate of normal rows that may be anomalies, as in 1/day (minute, hour, day, week): half of them flows, half host windows.
+    /// The probability below which a row is an anomaly follows the number of rows
     #[arg(long, value_name = "N/PERIOD")]
     false_alarms: Option<FalseAlarms>,
 }

@@ -122,7 +122,7 @@ fn meant(unknown: &str) -> String {
         _ => None,
     });
     if let Some(like) = like.filter(|like| known.contains(like)) {
-        return format!("'{like}' is the nearest that there is");
+        return format!("did you mean '{like}'?");
     }
     known.sort_unstable();
     format!("expected one of {}", known.join(", "))
@@ -154,9 +154,11 @@ fn arguments(name: &str, flag: &Arg, value: &Spanned<DeValue<'_>>) -> Result<Vec
         (ArgAction::SetTrue, _) => Err(expected(name, "true or false", value)),
         (ArgAction::Count, DeValue::Integer(times)) => {
             let times = u8::from_str_radix(times.as_str(), times.radix());
-            times.map(|times| vec![alone(); times.into()]).map_err(|_| expected(name, "how often, 0 to 255", value))
+            times
+                .map(|times| vec![alone(); times.into()])
+                .map_err(|_| expected(name, "a whole number, 0 to 255", value))
         }
-        (ArgAction::Count, _) => Err(expected(name, "how often, 0 to 255", value)),
+        (ArgAction::Count, _) => Err(expected(name, "a whole number, 0 to 255", value)),
         (ArgAction::Append, DeValue::Array(values)) => values.iter().map(|value| argument(name, flag, value)).collect(),
         _ => Ok(vec![argument(name, flag, value)?]),
     }
@@ -207,7 +209,7 @@ impl Kind {
 
     const fn words(self) -> &'static str {
         match self {
-            Self::Text => "a text in quotes",
+            Self::Text => "a string in quotes",
             Self::Integer => "a whole number",
             Self::Number => "a number",
         }
@@ -303,21 +305,21 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_with_its_place() {
         let cases = [
-            ("\n  intervall = '1s'", "c.toml:2:3: unknown key 'intervall': 'interval' is the nearest that there is"),
-            ("xdp_mode = 'tc'", "c.toml:1:1: unknown key 'xdp_mode': 'xdp-mode' is the nearest that there is"),
+            ("\n  intervall = '1s'", "c.toml:2:3: unknown key 'intervall': did you mean 'interval'?"),
+            ("xdp_mode = 'tc'", "c.toml:1:1: unknown key 'xdp_mode': did you mean 'xdp-mode'?"),
             ("colour = 1", "c.toml:1:1: unknown key 'colour': expected one of active-timeout, alpha"),
             ("config = 'x'", "c.toml:1:1: unknown key 'config': expected one of active-timeout, alpha"),
             ("learn = false\ninterval = '5ms'", "c.toml:2:12: invalid value '5ms' for '--interval <DURATION>'"),
-            ("interval = 1", "c.toml:1:12: 'interval' is of type integer: expected a text in quotes"),
+            ("interval = 1", "c.toml:1:12: 'interval' is of type integer: expected a string in quotes"),
             ("seed = '7'", "c.toml:1:8: 'seed' is of type string: expected a whole number"),
             ("seed = 1.5", "c.toml:1:8: 'seed' is of type float: expected a whole number"),
             ("seed = -1", "c.toml:1:8: invalid value '-1'"),
             ("alpha = 2", "c.toml:1:9: invalid value '2' for '--alpha <P>': expected a number between 0 and 1"),
             ("learn = 1", "c.toml:1:9: 'learn' is of type integer: expected true or false"),
-            ("quiet = true", "c.toml:1:9: 'quiet' is of type boolean: expected how often, 0 to 255"),
-            ("quiet = 256", "c.toml:1:9: 'quiet' is of type integer: expected how often"),
+            ("quiet = true", "c.toml:1:9: 'quiet' is of type boolean: expected a whole number, 0 to 255"),
+            ("quiet = 256", "c.toml:1:9: 'quiet' is of type integer: expected a whole number, 0 to 255"),
             ("interface = ['é', 'a/b']", "c.toml:1:19: invalid value 'a/b' for '--interface <IFACE>'"),
-            ("model = ['a', 'b']", "c.toml:1:9: 'model' is of type array: expected a text in quotes"),
+            ("model = ['a', 'b']", "c.toml:1:9: 'model' is of type array: expected a string in quotes"),
             ("[model]\nfile = 'x'", "c.toml:1:1: 'model' is of type table"),
             ("output = ['xml=a']", "c.toml:1:11: invalid value 'xml=a'"),
             ("xdp-mode = 'hardware'", "c.toml:1:12: invalid value 'hardware' for '--xdp-mode <MODE>'"),

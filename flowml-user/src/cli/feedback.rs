@@ -8,11 +8,11 @@ use super::SandboxArguments;
 use crate::model::Opinion;
 
 pub(super) const FEEDBACK_HELP: &str = "\
-Marks the host windows of an incident in a model of traffic. What is marked as benign, and less of the like, is no anomaly \
-any more; what is marked as an attack, and more of the like, is one whenever its probability is below 0.1, and is never \
-learnt. A successor that learns beside the model takes the marks over.
+Adds a feedback label for the host windows of an incident to a model of traffic. Windows like those of a benign incident, \
+with the same or smaller values, are no longer anomalies. Windows like those of an attack, with the same or larger values, \
+are anomalies whenever their probability is below 0.1, and are never used for training. A candidate model inherits the labels.
 
-A run that uses the model reads it again at SIGHUP; send that at once, as the run saves its own every ten minutes.";
+A run that uses the model reads it again at SIGHUP. Send SIGHUP at once: the run overwrites the file every ten minutes.";
 
 pub(super) const FEEDBACK_EXAMPLES: &str = concat!(
     "\
@@ -28,19 +28,19 @@ Examples:
 #[derive(Args, Clone, Debug)]
 #[command(group = ArgGroup::new("opinion").required(true))]
 pub struct Feedback {
-    /// What the run wrote: JSON lines, or the folder of '-o parquet=DIR'
+    /// Records of the run: JSON lines, or the folder of '-o parquet=DIR'
     #[arg(value_name = "RECORDS")]
     pub records: PathBuf,
 
-    /// Number of the incident in it
+    /// Number of the incident in the records
     #[arg(long, value_name = "N")]
     pub incident: u64,
 
-    /// It was nothing
+    /// The incident was benign
     #[arg(long, group = "opinion")]
     benign: bool,
 
-    /// It was an attack
+    /// The incident was an attack
     #[arg(long, group = "opinion")]
     attack: bool,
 
@@ -48,7 +48,7 @@ pub struct Feedback {
     #[command(flatten)]
     pub sandbox: SandboxArguments,
 
-    /// The model that is to know of it
+    /// Model that gets the feedback label
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
 }

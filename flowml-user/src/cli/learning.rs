@@ -21,16 +21,17 @@ use crate::model::select::Selection;
 use crate::model::trained::{Plan, Task};
 
 pub(super) const TRAIN_HELP: &str = "\
-From captures or interfaces, without '--unit', '--detector', '--classifier' and labels, it learns a model of ordinary \
-traffic: of flows and of hosts, by which 'flowml run' and 'flowml read' judge. Each capture is metered by itself.
+From captures or interfaces, without '--unit', '--detector', '--classifier' and labels, it trains a model of traffic: of \
+normal flows and hosts, with which 'flowml run' and 'flowml read' score. Each capture is metered separately.
 
-Otherwise it learns from a table: CSV, JSON lines or Parquet of flowml, a log of Zeek, any other CSV or Parquet table, or the flows or hosts \
-of captures. Without a classifier it learns what ordinary rows look like; with labels and '--benign' from the benign rows alone.
+Otherwise it trains a model of a table: CSV, JSON lines or Parquet of flowml, a log of Zeek, any other CSV or Parquet table, \
+or the flows or hosts of captures. Without a classifier, the training set is all rows; with labels and '--benign', it is only \
+the benign rows.
 
-Of flowml's own tables (and NFStream's) the columns are learnt as 'flowml features' says. Of others, numbers that cannot be \
-negative and reach beyond 1 are learnt as their log1p, texts as categories; addresses, Unix times and texts that name rows \
-are left out, and so is the index of a data frame: whole numbers in a column without a name. CSV may be separated by commas, semicolons, tabs or \
-bars, with decimal points or commas. docs/LEARNING.md describes it all.";
+'flowml features' prints how the columns of flowml's own tables (and NFStream's) are encoded. In other tables, numbers that \
+are never negative and exceed 1 are log-scaled (log1p), and texts are categories. Addresses, Unix times and texts that \
+identify rows are left out, and so is the index of a data frame: whole numbers in a column without a name. CSV may be \
+separated by commas, semicolons, tabs or bars, with decimal points or commas. docs/LEARNING.md has the details.";
 
 pub(super) const TRAIN_EXAMPLES: &str = concat!(
     "\
@@ -46,26 +47,26 @@ Examples:
 );
 
 pub(super) const SCORE_HELP: &str = "\
-Writes the rows of tables with what a model of 'flowml train' says of them: the columns score, probability and anomaly, or \
-class. Columns of these names that are there already are replaced. Captures need no model: without one, a model of all that is in \
-them is made first.";
+Scores the rows of tables with a model of 'flowml train', and writes them with the columns score, probability and anomaly, \
+or class. Existing columns of these names are replaced. Captures need no model: without one, a model of all their rows is \
+trained first.";
 
 pub(super) const SCORE_EXAMPLES: &str = concat!(
     "\
 Examples:
   flowml score today.csv --model office.json -o scored.csv
   flowml score today.parquet --model office.json -o - | head
-  flowml score today.pcap -o flows.csv    by what is normal in the capture itself
+  flowml score today.pcap -o flows.csv    with a model of the capture itself
 
 ",
     exit_codes!()
 );
 
 pub(super) const EVAL_HELP: &str = "\
-Says how good detectors and classifiers are on labelled rows: those of a model, or those that learn from '--train' tables. \
-A model of traffic, or 'builtin', judges captures as a run would; by a model, rows without labels are benign. With neither, \
-they learn from the inputs themselves by cross-validation, and with '--train' and '--folds' or '--division' from both; \
-with '--all-rows' and without '--train' detectors learn from all rows and judge the same.";
+Measures detectors and classifiers on labelled rows: those of '--model', or those trained on the inputs of '--train'. A model \
+of traffic, or 'builtin', scores captures as a run does. With a model, rows without labels are benign. Without '--train' and \
+'--model', the inputs themselves are divided by cross-validation; '--train' with '--folds' or '--division' adds its rows to \
+each training set. With '--all-rows' and without '--train', detectors are trained on all rows and score the same rows.";
 
 pub(super) const EVAL_EXAMPLES: &str = concat!(
     "\
@@ -83,10 +84,10 @@ Examples:
 /// What a row is of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Unit {
-    /// A flow, with what its two hosts did around its end
+    /// A flow, with the activity of its two hosts around its end
     #[default]
     Flows,
-    /// What a host did within two seconds
+    /// A host window: the activity of a host in two seconds
     Hosts,
 }
 
@@ -113,16 +114,16 @@ impl Unit {
 /// How inputs become tables.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct InputArguments {
-    /// The first row of CSV files is a row as all others; columns are called 1, 2, …
+    /// The first row of CSV files is not a header; columns are named 1, 2, …
     #[arg(long)]
     pub no_header: bool,
 
-    /// Encoding of CSV files: utf-8, utf-16le, utf-16be, windows-1252 or latin1 [default: UTF-8, UTF-16 where a file begins
-    /// so, and windows-1252 for what is neither]
+    /// Encoding of CSV files: utf-8, utf-16le, utf-16be, windows-1252 or latin1 [default: UTF-16 if the file starts
+    /// like it, else UTF-8, else windows-1252]
     #[arg(long, value_name = "ENCODING", value_parser = encoding)]
     pub encoding: Option<Encoding>,
 
-    /// What is taken of captures, and of folders that '-o parquet=DIR' wrote [default: flows]
+    /// Rows to use of captures, and of folders that '-o parquet=DIR' wrote [default: flows]
     #[arg(long, value_name = "UNIT", value_enum)]
     pub unit: Option<Unit>,
 }
@@ -148,12 +149,12 @@ pub struct TableArguments {
     #[arg(long, value_name = "NAME", group = "labelled")]
     pub label_column: Option<String>,
 
-    /// Labels from elsewhere: rules as for 'flowml label' (.toml), a table of flows with a column label, or a list of inputs
-    /// with the columns file and label; what they do not name is benign
+    /// File of labels: rules as for 'flowml label' (.toml), a table of flows with a column label, or a list of inputs with the
+    /// columns file and label; rows without a label in it are benign
     #[arg(long, value_name = "FILE", group = "labelled")]
     pub labels: Option<PathBuf>,
 
-    /// Columns that are not learnt
+    /// Columns that the model does not use
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub ignore: Vec<String>,
 }
@@ -173,31 +174,31 @@ const ALPHA: f64 = 0.01;
 /// How is learnt, whatever it is.
 #[derive(Args, Clone, Debug)]
 pub struct LearningArguments {
-    /// Label of ordinary rows: detectors learn from those alone, classifiers tell them from all others
+    /// Label of normal rows: detectors are trained on these rows only, classifiers distinguish them from all others
     #[arg(long, value_name = "LABEL", requires = "labelled")]
     pub benign: Option<String>,
 
-    /// Detectors learn from all rows, whatever their label
+    /// Train detectors on all rows, whatever their label
     #[arg(long)]
     pub all_rows: bool,
 
-    /// Number of clusters or components, 1 to 1000 [default: of 16 to 24 clusters by silhouette, 8 components]
+    /// Number of clusters or components, 1 to 1000 [default: 16 to 24 clusters, chosen by silhouette; 8 components]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub k: Option<u16>,
 
-    /// How numbers are made comparable [default: robust for detectors, standard for classifiers]
+    /// Scaling of numbers [default: robust for detectors, standard for classifiers]
     #[arg(long, value_name = "SCALING", value_enum)]
     pub scale: Option<ScalingName>,
 
-    /// Look at some of the prepared columns: variance:V, chi2:K, mutual-information:K, rfe:K, l1:K or tree:K
+    /// Use only a selection of the encoded features: variance:V, chi2:K, mutual-information:K, rfe:K, l1:K or tree:K
     #[arg(long, value_name = "METHOD:K", value_parser = Selection::from_str)]
     pub select: Option<Selection>,
 
-    /// Part of the ordinary rows that may be called anomalies, between 0 and 1 [default: 0.01; of a model of traffic 0.0001]
+    /// Fraction of normal rows that may be anomalies, between 0 and 1 [default: 0.01; of a model of traffic 0.0001]
     #[arg(long, value_name = "P", value_parser = probability)]
     pub alpha: Option<f64>,
 
-    /// Seed of all that is chosen at random, for the same model from the same rows [default: 0]
+    /// Seed of all random choices: the same seed and rows give the same model [default: 0]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub seed: u64,
 }
@@ -207,9 +208,9 @@ pub struct LearningArguments {
 pub enum ScalingName {
     /// Mean 0, standard deviation 1
     Standard,
-    /// From 0 to 1
+    /// Minimum 0, maximum 1
     MinMax,
-    /// By median and quantiles
+    /// Median 0, scaled by quantiles
     Robust,
 }
 
@@ -270,25 +271,25 @@ pub struct Train {
     #[arg(required_unless_present = "interfaces", value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
 
-    /// Learn from the live traffic of this interface, may be repeated: a name, a pattern as in 'veth*', or 'any'
+    /// Train on the live traffic of this interface, may be repeated: a name, a pattern as in 'veth*', or 'any'
     #[arg(short, long = "interface", value_name = "IFACE", requires = "duration",
           conflicts_with_all = ["inputs", "unit", "detector", "classifier", "labelled"])]
     pub interfaces: Vec<Selector>,
 
-    /// For so long, 10ms to 365d
+    /// Duration of the live training, 10ms to 365d
     #[arg(long, value_name = "DURATION", requires = "interfaces",
           value_parser = |text: &str| super::duration(text, super::RUN_TIME))]
     pub duration: Option<Duration>,
 
-    /// Where the model goes
+    /// File to write the model to
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
 
-    /// What tells unusual rows [default: kmeans]
+    /// Detector of anomalous rows [default: kmeans]
     #[arg(long, value_name = "DETECTOR", value_parser = detector(), conflicts_with = "classifier")]
     pub detector: Option<DetectorKind>,
 
-    /// Learn to tell labels apart, and not what is unusual
+    /// Train a classifier of the labels instead of a detector
     #[arg(long, value_name = "CLASSIFIER", value_parser = classifier(), requires = "labelled")]
     pub classifier: Option<ClassifierKind>,
 
@@ -333,7 +334,7 @@ pub struct Score {
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
 
-    /// The model [default: captures are judged by what is normal in them]
+    /// Model to score with [default: a model of the captures themselves]
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
 
@@ -341,7 +342,7 @@ pub struct Score {
     #[command(flatten)]
     pub input: InputArguments,
 
-    /// Where the table goes: a file called .csv or .parquet, or '-' for CSV on standard output
+    /// File to write the table to: a .csv or .parquet file, or '-' for CSV on standard output
     #[arg(short, long, value_name = "FILE", value_parser = table, default_value = "-")]
     pub output: PathBuf,
 
@@ -357,19 +358,19 @@ pub struct Score {
 /// The arguments of `flowml eval`.
 #[derive(Args, Clone, Debug)]
 pub struct Eval {
-    /// Captures and tables that are judged
+    /// Captures and tables to evaluate on
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
 
-    /// Captures and tables to learn from; beside the other folds, where the inputs are to be divided
+    /// Captures and tables to train on; in addition to the other folds, if the inputs are divided
     #[arg(long, value_name = "INPUT", num_args = 1.., conflicts_with = "model")]
     pub train: Vec<PathBuf>,
 
-    /// Judge by this model
+    /// Evaluate this model
     #[arg(long, value_name = "FILE", conflicts_with_all = ["detector", "classifier"])]
     pub model: Option<PathBuf>,
 
-    /// Detectors, several with commas [default: kmeans, where no classifier is named]
+    /// Detectors, several with commas [default: kmeans, if no classifier is named]
     #[arg(long, value_name = "DETECTOR", value_parser = detector(), value_delimiter = ',')]
     pub detector: Vec<DetectorKind>,
 
@@ -381,7 +382,7 @@ pub struct Eval {
     #[arg(long, value_name = "N", conflicts_with = "model", value_parser = clap::value_parser!(u8).range(2..=20))]
     pub folds: Option<u8>,
 
-    /// How rows are divided into folds [default: stratified]
+    /// Division of the rows into folds [default: stratified]
     #[arg(long, value_name = "DIVISION", value_enum, conflicts_with = "model")]
     pub division: Option<DivisionName>,
 
@@ -393,11 +394,11 @@ pub struct Eval {
     #[command(flatten)]
     pub learning: LearningArguments,
 
-    /// Write all figures and curves: json=PATH, '-' is standard output
+    /// Write all measures and curves as JSON: json=PATH, '-' is standard output
     #[arg(short, long, value_name = "json=PATH", value_parser = json_path)]
     pub output: Option<PathBuf>,
 
-    /// Write a page with pictures to FILE: HTML in one file, which asks for nothing from elsewhere
+    /// Write an HTML report with charts to FILE, one file that loads nothing from the network
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
@@ -437,7 +438,7 @@ impl Eval {
         }
         let detects = self.model.is_none() && self.tasks().iter().any(|task| matches!(task, Task::Detect(_)));
         (detects && self.learning.benign.is_none()).then(|| {
-            "detectors are judged by what they say of benign rows: expected '--benign' with their label".to_owned()
+            "detectors are evaluated on benign rows: expected '--benign' with the label of these rows".to_owned()
         })
     }
 }
@@ -445,12 +446,12 @@ impl Eval {
 /// How rows are divided into folds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum DivisionName {
-    /// At random, each fold with the same share of every label
+    /// Random, each fold with the same ratio of every label
     #[default]
     Stratified,
-    /// By their order: each fold is judged by what was learnt from the rows before it
+    /// By the order of rows: each fold is scored by a model of the rows before it
     Time,
-    /// Each input as a whole, so that what is judged comes from other inputs than what was learnt
+    /// Each input as a whole: the rows of an input are scored by a model of other inputs
     Input,
 }
 
@@ -480,9 +481,9 @@ pub struct Model {
 /// What can be done with a model file.
 #[derive(Subcommand, Clone, Debug)]
 pub enum ModelCommand {
-    /// Say what a model was trained on, and how
+    /// Print what a model was trained on, and how
     Show {
-        /// A file that 'flowml train', 'flowml run' or 'flowml read' wrote
+        /// Model file of 'flowml train', 'flowml run' or 'flowml read'
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },

@@ -14,7 +14,7 @@ const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 /// The arguments of `flowml pages`.
 #[derive(Args, Clone, Debug)]
 pub struct Pages {
-    /// Folder to which they are written
+    /// Folder to write them to
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 }

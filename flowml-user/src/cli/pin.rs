@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 pub(super) const UNPIN_HELP: &str = "\
-Detaches the programs that 'flowml run --pin DIR' left attached, frees their maps, and says how many packets these had \
-counted that no agent has read. An agent that runs with DIR must be stopped before.";
+Detaches the programs that 'flowml run --pin DIR' left attached, frees their maps, and prints how many of the counted \
+packets no agent has read. Stop an agent that runs with DIR first.";
 
 pub(super) const UNPIN_EXAMPLES: &str = concat!(
     "\
@@ -20,7 +20,7 @@ Examples:
 /// The arguments of `flowml unpin`.
 #[derive(Args, Clone, Debug)]
 pub struct Unpin {
-    /// What '--pin' was given
+    /// Folder of '--pin'
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 }

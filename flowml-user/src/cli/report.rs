@@ -7,13 +7,13 @@ use clap::Args;
 use super::{AlarmArguments, SandboxArguments};
 
 pub(super) const REPORT_HELP: &str = "\
-Makes one HTML file of flows: traffic over time, hosts and services, incidents and anomalies with their reasons, clusters in two \
-dimensions and what tells them apart; and, where rows have labels, ROC and precision-recall curves and what attacks were taken \
-for. The page runs no script and asks for nothing from elsewhere.
+Writes one HTML file about flows: traffic over time, hosts and services, incidents and anomalies with their reasons, clusters \
+in two dimensions and the features that distinguish them. Labelled rows add ROC and precision-recall curves and a confusion \
+matrix. The report runs no script and loads nothing from the network.
 
-Records are shown as 'flowml run', 'read' or 'score' wrote them: a folder of '-o parquet=DIR' and JSON lines with hosts and \
-incidents, CSV and single Parquet files with flows alone. Captures are metered first, and each of their rows is judged by a model \
-of all that is in them; '--model' names another.";
+Records are shown as 'flowml run', 'read' or 'score' wrote them. A folder of '-o parquet=DIR' and JSON lines contain hosts and \
+incidents; CSV and single Parquet files contain flows only. Captures are metered first, and a model trained on all of them \
+scores each row; '--model' names another model.";
 
 pub(super) const REPORT_EXAMPLES: &str = concat!(
     "\
@@ -34,16 +34,16 @@ pub struct Report {
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
 
-    /// Where the page goes, '-' is standard output
+    /// File to write the report to, '-' is standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
 
-    /// Judge captures by the model in FILE, or by one that ships with flowml: builtin, or builtin-ingress for captures of what
-    /// comes in alone [default: what is normal in the captures themselves]
+    /// Score captures with the model in FILE, or with a shipped model: builtin, or builtin-ingress for captures of incoming
+    /// traffic only [default: a model of the captures themselves]
     #[arg(long, value_name = "FILE", conflicts_with = "learn")]
     pub model: Option<PathBuf>,
 
-    /// Judge captures by what is ordinary in them: nothing is judged before a warm-up of 30 s
+    /// Train a model while the captures are read: nothing is scored before a warm-up of 30 s
     #[arg(long)]
     pub learn: bool,
 
@@ -51,16 +51,16 @@ pub struct Report {
     #[command(flatten)]
     pub alarms: AlarmArguments,
 
-    /// Column with the labels [default: label, where there is one]
+    /// Column with the labels [default: label, if it exists]
     #[arg(long, value_name = "NAME", group = "truth")]
     pub label_column: Option<String>,
 
-    /// Labels from elsewhere: rules as for 'flowml label' (.toml), a table of flows with a column label, or a list of inputs
-    /// with the columns file and label; what they do not name is benign
+    /// File of labels: rules as for 'flowml label' (.toml), a table of flows with a column label, or a list of inputs with the
+    /// columns file and label; rows without a label in it are benign
     #[arg(long, value_name = "FILE", group = "truth")]
     pub labels: Option<PathBuf>,
 
-    /// Label of ordinary rows [default: benign]
+    /// Label of normal rows [default: benign]
     #[arg(long, value_name = "LABEL")]
     pub benign: Option<String>,
 

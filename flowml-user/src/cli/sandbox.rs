@@ -5,18 +5,18 @@ use clap::{Args, ValueEnum};
 /// The argument by which a command is confined.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct SandboxArguments {
-    /// Reach no files and ports but those that are named, and make no system calls that the work does not need (Landlock,
-    /// seccomp); 'off' is for finding out whether that is why something fails
+    /// Access only the files and ports that are named, and make only the system calls that the command needs (Landlock, seccomp);
+    /// use 'off' to find out whether the sandbox is the reason of a failure
     #[arg(long = "sandbox", value_name = "SWITCH", value_enum, default_value_t)]
     switch: Switch,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Switch {
-    /// The command keeps itself from what it does not need
+    /// The command has access only to what it needs
     #[default]
     On,
-    /// It may do what its user may do
+    /// The command has all permissions of its user
     Off,
 }
 
