@@ -1,33 +1,35 @@
-//! Where header bytes come from: packet memory in the kernel, a slice in userspace.
+//! Access to the header bytes of a frame: packet memory in the kernel, a slice in userspace.
 
 use bytemuck::Pod;
 
-/// The longest part of a header that is skipped: an IPv6 extension header of 256 × 8 bytes behind its first two.
+/// The longest part of a header that is skipped, in bytes: an IPv6 extension header of 256 × 8 bytes, without its first
+/// two bytes.
 ///
-/// The kernel's verifier wants a bound: a packet pointer that may have moved by more than 65,535 bytes is of no use.
+/// The kernel's verifier requires a bound: it does not accept a packet pointer that may have moved by more than 65,535
+/// bytes.
 pub const MAX_SKIP: u16 = 256 * 8 - 2;
 
 /// A position in a frame that only moves forward.
 ///
-/// A read that would pass the end of what is there answers `None` and the frame is then [`Truncated`].
+/// A read beyond the end of the captured bytes returns `None`, and the frame is then [`Truncated`].
 ///
 /// [`Truncated`]: crate::packet::Skipped::Truncated
 pub trait Cursor {
-    /// Reads a `T` and moves behind it. `T` has alignment 1 or is read as if it had.
+    /// Reads a `T` and moves on to the byte after it. `T` need not be aligned.
     fn take<T: Pod>(&mut self) -> Option<T>;
 
-    /// Moves `count` bytes on, at most [`MAX_SKIP`].
+    /// Moves on by `count` bytes, at most [`MAX_SKIP`].
     fn skip(&mut self, count: u16) -> Option<()>;
 
-    /// Returns `number`. In the kernel the verifier knows no bounds of the result. Otherwise older verifiers follow the code
-    /// behind this call once for each range that the number can have.
+    /// Returns `number`. In the kernel it also hides the bounds of the number from the verifier. Otherwise older
+    /// verifiers follow the code after this call once for each range that the number can have.
     #[inline(always)]
     fn forget(&self, number: u32) -> u32 {
         number
     }
 }
 
-/// The userspace cursor is the rest of the frame itself.
+/// The cursor in userspace is a slice of the remaining bytes of the frame.
 impl Cursor for &[u8] {
     #[inline(always)]
     fn take<T: Pod>(&mut self) -> Option<T> {

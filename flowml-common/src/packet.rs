@@ -1,93 +1,94 @@
-//! The parser: from a frame to the [`Packet`] that the flow table counts, or to the reason why it is [`Skipped`].
+//! The parser: it makes a [`Packet`] of a frame, for the flow table, or returns the reason why the frame is [`Skipped`].
 
 use crate::cursor::Cursor;
 use crate::flow::{Address, Endpoint, FlowKey};
 use crate::headers::{Ethernet, Extension, Fragment, Icmp, Ipv4, Ipv6, Mac, Sctp, Tcp, Udp, Vlan, ethertype, protocol};
 use crate::time::Stamp;
 
-/// IPv6 extension headers that are followed before the packet is skipped; more than six are seen in attacks only.
+/// Number of IPv6 extension headers that are followed before the packet is skipped. More than six occur only in
+/// attacks.
 pub const MAX_EXTENSIONS: u32 = 8;
 
-/// Where a frame was seen. The values are bits, so that a flow can say by which hooks it was counted.
+/// The hook that a frame passed. The values are bits, so that a flow can store all hooks that counted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Hook {
-    /// XDP, native or generic: what comes in.
+    /// XDP, native or generic: received frames.
     Xdp = 1,
-    /// tc ingress: what comes in, after GRO and VLAN stripping.
+    /// tc ingress: received frames, after GRO and VLAN stripping.
     Ingress = 2,
-    /// tc egress: what goes out, before TSO and VLAN insertion.
+    /// tc egress: sent frames, before TSO and VLAN insertion.
     Egress = 4,
     /// A capture file.
     File = 8,
 }
 
-/// A buffer that stands for several packets on the wire (GSO on its way out, GRO on its way in).
+/// A buffer of several packets on the wire (GSO when sending, GRO when receiving).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segments {
-    /// How many packets; 0 where the kernel has not counted them (`SKB_GSO_DODGY`).
+    /// Number of packets. 0 if the kernel has not counted them (`SKB_GSO_DODGY`).
     pub count: u32,
-    /// Payload of each packet but the last, bytes.
+    /// Payload of each packet except the last, in bytes.
     pub size: u32,
 }
 
-/// What is known of a frame besides its bytes.
+/// The properties of a frame that are not in its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// When it was seen, ns; the clock is the caller's.
+    /// Time of the frame, in ns of the caller's clock.
     pub time_ns: u64,
-    /// Its length from the header of the link layer on, without FCS, bytes; a snapped capture gives the original one.
+    /// Length from the link-layer header on, without FCS, in bytes. For a snapped capture it is the original length.
     pub length: u32,
     /// Interface index.
     pub interface: u32,
-    /// Where it was seen.
+    /// The hook that it passed.
     pub hook: Hook,
-    /// The tag control information that the NIC or the kernel has taken out of the frame.
+    /// The tag control information that the NIC or the kernel has removed from the frame.
     pub stripped_vlan: Option<u16>,
-    /// Set where the buffer is more than one packet.
+    /// The segments, if the buffer is more than one packet.
     pub segments: Option<Segments>,
 }
 
 impl Frame {
-    /// Its length on the wire but for the FCS, bytes: with the tag that was taken out.
+    /// Length on the wire without FCS, in bytes. The removed tag is included.
     #[inline(always)]
     #[must_use]
     pub const fn wire_length(&self) -> u32 {
         self.length + self.stripped_length()
     }
 
-    /// Bytes of the tag that was taken out.
+    /// Length of the removed tag, in bytes.
     #[inline(always)]
     const fn stripped_length(&self) -> u32 {
         if self.stripped_vlan.is_some() { size_of::<Vlan>() as u32 } else { 0 }
     }
 }
 
-/// Why a packet is in no flow: the parser's error and the index of the counters.
+/// Why a packet is in no flow. The parser returns it as its error, and the counters are indexed by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Skipped {
-    /// Neither IPv4 nor IPv6 behind at most two VLAN tags: ARP, LLDP, MPLS, PPPoE, a third tag, …
+    /// Neither IPv4 nor IPv6 after at most two VLAN tags: ARP, LLDP, MPLS, PPPoE, a third tag, …
     NotIp,
-    /// The frame, or what was captured of it, ends before its headers do, or before the IP length says.
+    /// The frame or its captured bytes end before the end of its headers, or before the end that the IP length states.
     Truncated,
-    /// A header contradicts itself: wrong version, IHL below 5, lengths that do not hold the headers.
+    /// A header is inconsistent: wrong version, IHL below 5, lengths that do not include the headers.
     Malformed,
     /// More than [`MAX_EXTENSIONS`] IPv6 extension headers.
     ExtensionChain,
-    /// The headers lie outside the linear part of a multi-buffer frame, where XDP cannot read.
+    /// The headers are outside the linear part of a multi-buffer frame, where XDP cannot read.
     NotLinear,
-    /// The flow table of this CPU was full: the packet is in the overflow counters of its protocol.
+    /// The flow table of this CPU was full. The packet is in the overflow counters of its protocol.
     TableFull,
-    /// A CPU counted it whose number is beyond those that the flow table was made for.
+    /// The number of the counting CPU is beyond those that the flow table was made for.
     NoPartition,
 }
 
 impl Skipped {
-    /// How many reasons there are.
+    /// Number of reasons.
     pub const COUNT: usize = 7;
 
-    /// All reasons, each at its own index.
+    /// All reasons, each at its index.
     pub const ALL: [Self; Self::COUNT] = [
         Self::NotIp,
         Self::Truncated,
@@ -112,19 +113,19 @@ impl Skipped {
     }
 }
 
-/// Which end of the flow sent a packet: the index of the statistics of that direction.
+/// The endpoint of the flow that sent a packet, and the index of the statistics of that direction.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Sender {
-    /// The endpoint that stands first in the key.
+    /// The first endpoint of the key.
     Lower = 0,
-    /// The endpoint that stands second in the key.
+    /// The second endpoint of the key.
     Upper = 1,
 }
 
 impl Sender {
-    /// The other end.
+    /// The other endpoint.
     #[inline(always)]
     #[must_use]
     pub const fn opposite(self) -> Self {
@@ -135,40 +136,40 @@ impl Sender {
     }
 }
 
-/// One packet as the flow table counts it; a super-packet is several that differ in length only.
+/// A packet as the flow table counts it. A super-packet is several packets that differ only in length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// Its flow.
+    /// The key of its flow.
     pub key: FlowKey,
     /// Its direction in that flow.
     pub sender: Sender,
-    /// As in [`Frame`].
+    /// The hook of the [`Frame`].
     pub hook: Hook,
-    /// When it was seen.
+    /// Time of the frame.
     pub time: Stamp,
-    /// Packets on the wire, at least 1.
+    /// Number of packets on the wire, at least 1.
     pub count: u32,
-    /// Frame bytes of them all, without FCS.
+    /// Frame bytes of all packets, without FCS.
     pub frame_bytes: u32,
-    /// IP bytes of them all (total length, so without padding).
+    /// IP bytes of all packets (total length, therefore without padding).
     pub ip_bytes: u32,
-    /// Bytes behind the transport header (behind the IP header for portless flows) of them all.
+    /// Number of bytes after the transport header of all packets. Without a transport header, after the IP header.
     pub payload_bytes: u32,
-    /// IP total length of each but the last.
+    /// IP total length of each packet except the last, in bytes.
     pub ip_length: u32,
-    /// IP total length of the last, or of the only one.
+    /// IP total length of the last or only packet, in bytes.
     pub last_ip_length: u32,
-    /// Where the payload begins in the bytes of the frame.
+    /// Offset of the payload in the frame, in bytes.
     pub payload_offset: u32,
-    /// Payload bytes of the first, or of the only one.
+    /// Payload bytes of the first or only packet.
     pub first_payload_bytes: u32,
-    /// TCP flags, 0 otherwise.
+    /// TCP flags; 0 for other protocols.
     pub tcp_flags: u8,
-    /// TCP window as it stands in the header, 0 otherwise.
+    /// TCP window without scaling; 0 for other protocols.
     pub window: u16,
-    /// TCP sequence number, 0 otherwise.
+    /// TCP sequence number; 0 for other protocols.
     pub sequence: u32,
-    /// Time to live or hop limit.
+    /// Time to live or hop limit, in hops.
     pub ttl: u8,
     /// Differentiated services code point.
     pub dscp: u8,
@@ -176,28 +177,28 @@ pub struct Packet {
     pub macs: [Mac; 2],
 }
 
-/// What the header of the link layer says, whichever link layer it is.
+/// The fields of a link-layer header, of any link layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkHeader {
-    /// Source and destination, zeroes where it has none.
+    /// Source and destination; zeroes if the link layer has none.
     pub macs: [Mac; 2],
-    /// The EtherType of what follows.
+    /// EtherType of the payload.
     pub ethertype: u16,
-    /// Its own length, bytes.
+    /// Length of the header, in bytes.
     pub length: u32,
 }
 
-/// The link layer with its VLAN tags.
+/// The link layer, including its VLAN tags.
 struct Link {
     macs: [Mac; 2],
     vlan: u16,
     inner_vlan: u16,
     ethertype: u16,
-    /// Bytes in the frame before the IP header.
+    /// Number of bytes in the frame before the IP header.
     length: u32,
 }
 
-/// The IP layer, whichever version.
+/// The IP layer, of either version.
 struct Network {
     source: Address,
     destination: Address,
@@ -205,13 +206,13 @@ struct Network {
     later_fragment: bool,
     ttl: u8,
     dscp: u8,
-    /// IP total length, bytes.
+    /// IP total length, in bytes.
     ip_length: u32,
-    /// IP header with options or extension headers, bytes.
+    /// Length of the IP header with options or extension headers, in bytes.
     header_length: u32,
 }
 
-/// The transport layer; all zero for a portless flow.
+/// The transport layer. All fields are zero for a protocol without ports.
 #[derive(Default)]
 struct Transport {
     source: u16,
@@ -222,7 +223,7 @@ struct Transport {
     sequence: u32,
 }
 
-/// Reads a frame that begins with an Ethernet header.
+/// Parses a frame that starts with an Ethernet header.
 ///
 /// # Errors
 /// The reason why the frame belongs to no flow.
@@ -237,7 +238,7 @@ pub fn parse<C: Cursor>(frame: &Frame, mut cursor: C) -> Result<Packet, Skipped>
     parse_behind(frame, &header, cursor)
 }
 
-/// Reads what follows the header of the link layer in a frame: VLAN tags, IP, transport.
+/// Parses the part of a frame after its link-layer header: VLAN tags, IP, transport.
 ///
 /// # Errors
 /// The reason why the frame belongs to no flow.
@@ -263,7 +264,8 @@ fn parse_tags<C: Cursor>(frame: &Frame, header: &LinkHeader, cursor: &mut C) -> 
         link.vlan = control & VLAN_ID;
         tags = 1;
     }
-    // Twice, written out: the verifier then sees constant offsets. Nested: an untagged frame is asked once.
+    // Written out twice, so that the verifier sees constant offsets. Nested, so that an untagged frame needs one
+    // comparison.
     if is_vlan(link.ethertype) {
         tags = take_vlan(cursor, &mut link, tags)?;
         if tags < 2 && is_vlan(link.ethertype) {
@@ -298,13 +300,13 @@ fn take_vlan<C: Cursor>(cursor: &mut C, link: &mut Link, tags: u8) -> Result<u8,
     Ok(tags + 1)
 }
 
-/// What a header says of a length that it leaves open.
+/// The value of a length field that leaves the length open.
 const TO_THE_END: u32 = 0;
 
-/// The IP length: what the header says, or [`TO_THE_END`] of the frame.
+/// The IP length from the header, or to the end of the frame if the header has [`TO_THE_END`].
 ///
-/// A buffer that the sender or the NIC will segment has no length in its header: the stack writes 0 where the field is too
-/// small (BIG TCP, RFC 2675), and drivers do so before segmentation offload. Of a super-packet the header is not asked.
+/// A buffer that the sender or the NIC will segment has no length in its header. The stack writes 0 if the field is too
+/// small (BIG TCP, RFC 2675), and drivers do so before segmentation offload. For a super-packet the field is not used.
 #[inline(always)]
 fn ip_length(frame: &Frame, link: &Link, said: u32) -> Result<u32, Skipped> {
     let there = frame.length.checked_sub(link.length).ok_or(Skipped::Truncated)?;
@@ -346,8 +348,8 @@ fn parse_ipv6<C: Cursor>(frame: &Frame, link: &Link, cursor: &mut C) -> Result<N
     if ip.version() != 6 {
         return Err(Skipped::Malformed);
     }
-    // RFC 2675 §3: a jumbogram says 0 and carries its length in a hop-by-hop option; the frame knows it as well. Behind No
-    // Next Header there is nothing (RFC 8200 §4.7), so that 0 is the length: the rest of the frame is padding.
+    // RFC 2675 §3: a jumbogram has 0 here and its length in a hop-by-hop option. The length of the frame gives it too.
+    // After No Next Header there is nothing (RFC 8200 §4.7), so 0 is the length, and the rest of the frame is padding.
     let said = match (ip.payload_length(), ip.next_header) {
         (0, next) if next != protocol::NO_NEXT_HEADER => TO_THE_END,
         (length, _) => u32::from(Ipv6::LENGTH) + u32::from(length),
@@ -370,7 +372,7 @@ fn parse_ipv6<C: Cursor>(frame: &Frame, link: &Link, cursor: &mut C) -> Result<N
     Ok(network)
 }
 
-/// Moves behind the extension headers (RFC 8200 §4): `protocol` becomes that of the payload.
+/// Skips the extension headers (RFC 8200 §4). `protocol` becomes that of the payload.
 #[inline(always)]
 fn follow_extensions<C: Cursor>(network: &mut Network, cursor: &mut C) -> Result<(), Skipped> {
     for _ in 0..MAX_EXTENSIONS {
@@ -390,7 +392,7 @@ fn follow_extensions<C: Cursor>(network: &mut Network, cursor: &mut C) -> Result
                 network.protocol = fragment.next_header;
                 network.header_length = cursor.forget(network.header_length + u32::from(Fragment::LENGTH));
                 if fragment.offset() != 0 {
-                    // What looks like a header from here on is payload of the whole packet.
+                    // The following bytes are payload of the whole packet, not headers.
                     network.later_fragment = true;
                     return Ok(());
                 }
@@ -398,7 +400,7 @@ fn follow_extensions<C: Cursor>(network: &mut Network, cursor: &mut C) -> Result
             }
             _ => return Ok(()),
         };
-        // At least 8 bytes in all three, and 2 of them are read.
+        // All three have at least 8 bytes, and 2 of them have been read.
         cursor.skip(length - size_of::<Extension>() as u16).ok_or(Skipped::Truncated)?;
         network.header_length = cursor.forget(network.header_length + u32::from(length));
     }
@@ -460,7 +462,7 @@ fn parse_tcp<C: Cursor>(cursor: &mut C) -> Result<Transport, Skipped> {
     })
 }
 
-/// The message type that answers `kind`, for those that come in pairs: a question and its answer are one flow.
+/// The type of the reply to type `kind`, for messages that have replies. A request and its reply are one flow.
 ///
 /// The pairs are those of the Community ID flow hash, version 1.
 #[inline(always)]
@@ -492,7 +494,7 @@ pub const fn icmp_answer(protocol: u8, kind: u8) -> Option<u8> {
     })
 }
 
-/// Whether a message asks, for one of those that come in pairs: the other one answers.
+/// Whether the message is a request that has a reply.
 pub const fn is_icmp_question(protocol: u8, kind: u8) -> bool {
     match protocol {
         protocol::ICMP => matches!(kind, 8 | 10 | 13 | 15 | 17),
@@ -501,9 +503,9 @@ pub const fn is_icmp_question(protocol: u8, kind: u8) -> bool {
     }
 }
 
-/// Whether a message is an error: it informs a host of what became of a packet that this host sent, and quotes it. Of IPv4
-/// unreachable, source quench, redirect, time exceeded and parameter problem (RFC 1122 §3.2.2), of IPv6 the types below
-/// 128 that are assigned (RFC 4443 §2.1).
+/// Whether the message is an error. It reports to a host what happened to a packet that this host sent, and quotes the
+/// packet. For IPv4 these are unreachable, source quench, redirect, time exceeded and parameter problem (RFC 1122
+/// §3.2.2). For IPv6 they are the assigned types below 128 (RFC 4443 §2.1).
 #[inline(always)]
 pub const fn is_icmp_error(protocol: u8, kind: u8) -> bool {
     match protocol {
@@ -514,7 +516,7 @@ pub const fn is_icmp_error(protocol: u8, kind: u8) -> bool {
 }
 
 impl Packet {
-    /// Whether it is an ICMP error.
+    /// Whether the packet is an ICMP error.
     #[inline(always)]
     pub const fn is_icmp_error(&self) -> bool {
         let kind = self.key.endpoint(self.sender).port as u8;
@@ -560,15 +562,16 @@ fn assemble(frame: &Frame, link: &Link, network: &Network, transport: &Transport
     })
 }
 
-/// How many packets a buffer is on the wire, and the payload of each but the last.
+/// The number of packets of a buffer on the wire, and the payload of each except the last, in bytes.
 #[inline(always)]
 fn segment(frame: &Frame, payload: u32) -> (u32, u32) {
     let Some(Segments { count, size }) = frame.segments else { return (1, payload) };
     let count = if count == 0 { payload.div_ceil(size.max(1)) } else { count };
-    // A buffer of 64 KiB (512 KiB with BIG TCP) is never cut in more pieces than `GSO_MAX_SEGS`, and all but the last are full.
+    // A buffer of 64 KiB (512 KiB with BIG TCP) is never divided into more than `GSO_MAX_SEGS` segments, and all except
+    // the last are full.
     let is_cut = count > 1 && count <= GSO_MAX_SEGS && u64::from(count - 1) * u64::from(size) <= u64::from(payload);
     if is_cut { (count, size) } else { (1, payload) }
 }
 
-/// The kernel's limit for one buffer (`include/linux/netdevice.h`).
+/// The kernel's limit of segments for one buffer (`include/linux/netdevice.h`).
 const GSO_MAX_SEGS: u32 = 65_535;
