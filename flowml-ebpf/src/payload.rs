@@ -18,8 +18,8 @@ pub struct Linear<'a>(pub &'a XdpContext);
 pub struct Socket<'a>(pub &'a TcContext);
 
 /// `count`, with the bounds that the verifier requires. Without `black_box` the compiler would remove the comparison,
-/// as it can prove it. One comparison gives both bounds: before Linux 6.8 the verifier does not conclude from `count != 0` that
-/// `count` is at least 1.
+/// as it can prove it. One comparison gives both bounds: before Linux 6.8 the verifier does not conclude from `count !=
+/// 0` that `count` is at least 1.
 #[inline(always)]
 fn bounded(count: u32) -> Option<u32> {
     let but_one = black_box(count.wrapping_sub(1));
