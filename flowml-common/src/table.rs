@@ -237,7 +237,7 @@ impl Head {
     }
 }
 
-/// The secret of the hash. It is random at each start, so that nobody can direct flows at one bucket.
+/// The secret of the hash. It is random at each start, so that flows cannot be directed at one bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Seed(pub [u64; KEY_HALVES]);
