@@ -36,7 +36,7 @@ impl Cpus {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
             let number = |text: &str| text.parse::<u32>().ok();
             let (first, last) = number(first).zip(number(last)).ok_or_else(bad)?;
-            // Ranges are in ascending order and do not touch.
+            // Ranges are in ascending order and do not overlap.
             if last < first || first < cpus.numbers || last == u32::MAX {
                 return Err(bad());
             }
