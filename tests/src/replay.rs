@@ -124,6 +124,10 @@ impl FileTable for Reference {
         FileTable::meter(&mut self.0, captured)
     }
 
+    fn kept_payload(&self) -> Option<PayloadLimit> {
+        self.0.kept_payload()
+    }
+
     fn drain(&mut self, absorb: impl FnOnce(&Head, &[Counted<'_>])) -> Result<()> {
         FileTable::drain(&mut self.0, absorb)
     }
@@ -362,6 +366,10 @@ impl FileTable for &mut Replay {
             self.compared.counted += u64::from(metered == Metered::Counted);
         }
         Ok(metered)
+    }
+
+    fn kept_payload(&self) -> Option<PayloadLimit> {
+        self.reference.kept_payload()
     }
 
     fn drain(&mut self, absorb: impl FnOnce(&Head, &[Counted<'_>])) -> Result<()> {

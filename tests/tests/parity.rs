@@ -95,7 +95,7 @@ fn read_with<T: FileTable>(
     let columns = FlowColumns::of(inspector.as_ref());
     let sinks = Sinks::open(&[target], columns, Pace::Offline, Console::on_standard_error(Verbosity::Errors))?;
     let pipeline = Pipeline::new(Timeouts::default(), Vec::new(), learners, sinks, 0, 0).with_inspector(inspector);
-    let mut offline = Offline::new(table, pipeline, epochs);
+    let mut offline = Offline::new(table, pipeline, epochs)?;
     let mut file = CaptureFile::open(path)?;
     let error = loop {
         match file.next_frame() {

@@ -146,7 +146,7 @@ pub(super) fn meter(
     let sinks = Sinks::open(targets, FlowColumns::Headers, Pace::Offline, console)?;
     let timeouts = Timeouts::default();
     let pipeline = Pipeline::new(timeouts, Vec::new(), learners, sinks, 0, 0);
-    let mut offline = Offline::new(table(), pipeline, Epochs::new(INTERVAL, timeouts.idle));
+    let mut offline = Offline::new(table(), pipeline, Epochs::new(INTERVAL, timeouts.idle))?;
     let name = file::name(path);
     let Wrong { problems, irregular } =
         count_whole(path, &mut offline, |frames| step.show(format!("metering {name}, {frames} frames")))?;

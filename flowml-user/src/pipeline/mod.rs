@@ -43,6 +43,7 @@ mod moments;
 pub mod offline;
 mod overload;
 mod pictures;
+mod processing;
 mod progress;
 mod quiet;
 pub mod read;

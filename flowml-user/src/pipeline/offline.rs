@@ -1,25 +1,27 @@
 //! The offline run: counts the packets of captures with the parser and table of the kernel, and processes each epoch.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 use bytemuck::Zeroable;
+use flowml_common::content::PayloadLimit;
 use flowml_common::counts::Counted;
 use flowml_common::packet::Skipped;
-use flowml_common::table::{Count, Head, Metered, OVERFLOW_PROTOCOLS, Seed, Shape};
+use flowml_common::table::{Count, Head, Metered, OVERFLOW_PROTOCOLS, Seed, Shape, Storage};
 use rand::RngCore;
 use rand::rngs::OsRng;
 
 use super::ahead::Ahead;
 use super::clocks::{Clocks, Irregular, Placed};
 use super::epochs::{Epochs, Passed};
+use super::processing::{Processing, Step};
 use super::quiet::Quiet;
 use super::{Finished, Pipeline};
 use crate::capture::file::{CaptureFile, Captured, FileError, link};
 use crate::capture::vectors::VecTable;
-use crate::record::Clock;
 use crate::sink::counted;
 
 /// Flows in the table before it is drained early. Larger tables are slower, as less of them fits into the CPU's caches.
@@ -33,6 +35,9 @@ pub trait FileTable {
     /// Counts a frame. If the result is that the table is full, the frame is counted again after the next drain.
     fn meter(&mut self, captured: &Captured<'_>) -> Result<Metered>;
 
+    /// The payload kept of each direction of a flow.
+    fn kept_payload(&self) -> Option<PayloadLimit>;
+
     /// Drains the table, and passes its counts to `absorb`.
     fn drain(&mut self, absorb: impl FnOnce(&Head, &[Counted<'_>])) -> Result<()>;
 }
@@ -40,6 +45,10 @@ pub trait FileTable {
 impl FileTable for VecTable {
     fn meter(&mut self, captured: &Captured<'_>) -> Result<Metered> {
         Ok(link::meter(self, captured))
+    }
+
+    fn kept_payload(&self) -> Option<PayloadLimit> {
+        self.payload_limit()
     }
 
     fn drain(&mut self, absorb: impl FnOnce(&Head, &[Counted<'_>])) -> Result<()> {
@@ -60,21 +69,27 @@ pub fn table() -> VecTable {
 /// Counts the packets of captures in a table, and drains it into a pipeline.
 pub struct Offline<T> {
     table: T,
-    pipeline: Pipeline,
+    processing: Processing,
     clocks: Clocks,
     ahead: Ahead,
     epochs: Epochs,
     quiet: Quiet,
+    /// Of interfaces whose clocks differ from that of the run: what was added to their times, ns.
+    shifts: HashMap<u32, i64>,
     /// Frames counted or skipped since the last drain, as the table's counters have 32 bits.
     counted: u32,
 }
 
 impl<T: FileTable> Offline<T> {
-    /// Counts into `table`, and drains it into `pipeline` at the end of each of `epochs`.
-    pub fn new(table: T, pipeline: Pipeline, epochs: Epochs) -> Self {
+    /// Counts into `table`, and drains it into `pipeline` at the end of each of `epochs`. The pipeline runs on a thread of its own.
+    ///
+    /// # Errors
+    /// If that thread cannot be started.
+    pub fn new(table: T, pipeline: Pipeline, epochs: Epochs) -> Result<Self> {
+        let processing = Processing::begin(pipeline)?;
         let clocks = Clocks::new(epochs.set_back_ns());
-        let (ahead, quiet) = (Ahead::default(), Quiet::default());
-        Self { table, pipeline, clocks, ahead, epochs, quiet, counted: 0 }
+        let (ahead, quiet, shifts) = (Ahead::default(), Quiet::default(), HashMap::new());
+        Ok(Self { table, processing, clocks, ahead, epochs, quiet, shifts, counted: 0 })
     }
 
     /// Counts a frame at its time of the run. Breaks if the run is to end because standard output was closed.
@@ -128,13 +143,13 @@ impl<T: FileTable> Offline<T> {
             self.quiet.end(captured.time_ns.saturating_sub(self.epochs.latest_ns().unwrap_or_default()));
         }
         let mut flow = ControlFlow::Continue(());
-        while let Some(passed) = self.epochs.before(captured.time_ns, || self.pipeline.next_due_ns()) {
+        while let Some(passed) = self.epochs.before(captured.time_ns, || self.processing.next_due_ns()) {
             if self.pass(passed)?.is_break() {
                 flow = ControlFlow::Break(());
             }
         }
         if shift_ns != 0 {
-            self.pipeline.shift(captured.frame().interface, shift_ns);
+            flow = later(flow, self.shift(captured.frame().interface, shift_ns));
         }
         if self.counted == u32::MAX || self.table.meter(captured)? == Metered::Skipped(Skipped::TableFull) {
             self.drain()?;
@@ -144,26 +159,38 @@ impl<T: FileTable> Offline<T> {
         Ok(flow)
     }
 
+    /// Reports what was added to the times of an interface, where that has changed.
+    fn shift(&mut self, interface: u32, shift_ns: i64) -> ControlFlow<()> {
+        if self.shifts.insert(interface, shift_ns) == Some(shift_ns) {
+            return ControlFlow::Continue(());
+        }
+        self.processing.put(Step::Shift { interface, shift_ns })
+    }
+
     #[cold]
     fn pass(&mut self, passed: Passed) -> Result<ControlFlow<()>> {
         self.drain()?;
-        match passed {
-            Passed::End(at_ns) => return Ok(self.pipeline.end_interval(at_ns, Clock::default())),
-            Passed::Begin(at_ns) => self.pipeline.begin(at_ns, Clock::default()),
-            Passed::Silence { intervals, silence_ns } => self.pipeline.pass(intervals, silence_ns),
+        if matches!(passed, Passed::Begin(_)) {
+            self.shifts.clear();
         }
-        Ok(ControlFlow::Continue(()))
+        Ok(self.processing.put(Step::Pass(passed)))
     }
 
     fn drain(&mut self) -> Result<()> {
-        self.counted = 0;
-        let pipeline = &mut self.pipeline;
+        if std::mem::take(&mut self.counted) == 0 {
+            return Ok(());
+        }
+        let mut copied = self.processing.copy(self.table.kept_payload());
         self.table.drain(|head, flows| {
-            let head = without_overflow(*head);
-            if head.received.packets > 0 {
-                pipeline.absorb(&head, flows.len() as f64 / f64::from(CAPACITY), flows.iter().copied());
-            }
-        })
+            copied.head = without_overflow(*head);
+            copied.occupancy = flows.len() as f64 / f64::from(CAPACITY);
+            copied.fill(flows.iter().copied());
+        })?;
+        if copied.head.received.packets > 0 {
+            // At the end of the epoch it is seen whether the run is to end.
+            let _ = self.processing.put(Step::Absorb(copied));
+        }
+        Ok(())
     }
 
     /// Advances time because no bytes arrived for `waited`, after a complete packet or within one.
@@ -177,6 +204,8 @@ impl<T: FileTable> Offline<T> {
         while let Some(passed) = self.epochs.silent(latest_ns.saturating_add(silence_ns)) {
             flow = later(flow, self.pass(passed)?);
         }
+        // The next packet may take long.
+        self.processing.hand_over();
         Ok(flow)
     }
 
@@ -197,12 +226,12 @@ impl<T: FileTable> Offline<T> {
 
     /// Shows a notice.
     pub(super) fn notice(&mut self, text: &str) {
-        self.pipeline.notice(text);
+        let _ = self.processing.put(Step::Notice(text.to_owned()));
     }
 
     /// Shows a warning.
     pub fn warn(&mut self, text: &str) {
-        self.pipeline.warn(text);
+        let _ = self.processing.put(Step::Warning(text.to_owned()));
     }
 
     /// Ends the last epoch at the last packet, and then the run.
@@ -214,9 +243,9 @@ impl<T: FileTable> Offline<T> {
         let _reader_gone = self.release(None)?;
         self.drain()?;
         if let Some(now_ns) = self.epochs.now_ns() {
-            let _reader_gone = self.pipeline.end_interval(now_ns, Clock::default());
+            let _reader_gone = self.processing.put(Step::Pass(Passed::End(now_ns)));
         }
-        Ok(self.pipeline.finish(Clock::default()))
+        Ok(self.processing.finish())
     }
 }
 
@@ -321,7 +350,8 @@ mod tests {
         let sinks = sinks.expect("there is nothing to open");
         let timeouts = Timeouts::default();
         let pipeline = Pipeline::new(timeouts, Vec::new(), None, sinks, 0, 0);
-        let mut offline = Offline::new(table(), pipeline, Epochs::new(Duration::from_secs(1), timeouts.idle));
+        let offline = Offline::new(table(), pipeline, Epochs::new(Duration::from_secs(1), timeouts.idle));
+        let mut offline = offline.expect("a thread");
         let frame = Captured { time_ns: 5, length: 60, interface: 1, link: LinkType::Raw, bytes: &[0x45; 60] };
         for (counted, expected) in [(0, 1), (u32::MAX - 1, 2), (u32::MAX, 1)] {
             offline.counted = counted;

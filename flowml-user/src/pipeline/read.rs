@@ -119,7 +119,7 @@ impl Reading<'_> {
         let pipeline =
             Pipeline::new(timeouts, interfaces, learners, sinks, 0, arguments.seed).with_inspector(inspector);
         let table = table().with_boundaries(timeouts.boundaries()).with_payload(arguments.content.limit());
-        let mut offline = Offline::new(table, pipeline, Epochs::new(arguments.interval, timeouts.idle));
+        let mut offline = Offline::new(table, pipeline, Epochs::new(arguments.interval, timeouts.idle))?;
         let mut errors = Vec::new();
         for path in &self.files {
             let (read, problems) = read(path, arguments, &mut offline, &self.signals)?;

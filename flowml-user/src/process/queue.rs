@@ -99,6 +99,11 @@ impl<T> Queue<T> {
         drop(waiting);
     }
 
+    /// Abandons the queue when the returned value is dropped, also after a panic.
+    pub fn abandon_at_end(&self) -> Abandon<'_, T> {
+        Abandon(self)
+    }
+
     /// The largest size of the waiting items, in bytes.
     #[must_use]
     pub fn room(&self) -> usize {
@@ -147,6 +152,16 @@ impl<T> Queue<T> {
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Abandons its queue when it is dropped.
+#[must_use]
+pub struct Abandon<'a, T>(&'a Queue<T>);
+
+impl<T> Drop for Abandon<'_, T> {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 

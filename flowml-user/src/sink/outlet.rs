@@ -115,7 +115,7 @@ impl Outlet {
             // A file that root may open at the start may be opened again later. If the system refuses to keep this
             // capability, nothing is lost.
             let _ = capabilities::keep(CapabilitySet::DAC_OVERRIDE);
-            let _abandoned = Abandoned(&of_thread);
+            let _abandoned = of_thread.abandon_at_end();
             match open(&own_account) {
                 Ok(writer) => work(writer, &of_thread, &sender),
                 Err(error) => drop(sender.send(Report::Failed(State::Failed(error)))),
@@ -335,15 +335,6 @@ impl Outlet {
     pub(super) fn line(&self) -> OutputLine {
         let (rows, rows_lost) = self.rows();
         OutputLine { destination: self.target.to_string(), rows, rows_lost, reader_gone: self.is_reader_gone() }
-    }
-}
-
-/// Abandons the queue when dropped, however the thread ended, so that nothing waits for space in it.
-struct Abandoned<'a>(&'a Queue<Work>);
-
-impl Drop for Abandoned<'_> {
-    fn drop(&mut self) {
-        self.0.abandon();
     }
 }
 

@@ -33,7 +33,7 @@ impl Run {
         let sinks = sinks.expect("nowhere is always there");
         let pipeline = Pipeline::new(timeouts, Vec::new(), None, sinks, 0, 0).with_inspector(inspector);
         let epochs = Epochs::new(interval, timeouts.idle);
-        Self(Offline::new(table, pipeline, epochs))
+        Self(Offline::new(table, pipeline, epochs).expect("there is a thread"))
     }
 
     /// Counts a frame.
