@@ -20,7 +20,7 @@ use crate::features::{FlowColumns, HostWindows};
 use crate::incident::Incidents;
 use crate::process::kernel::boot;
 use crate::process::replace::replace;
-use crate::process::state::{Reader, StateError, Writer, write_file};
+use crate::process::state::{Reader, StateError, Writer, open_file, write_file};
 use crate::record::Clock;
 use crate::session::{Left, Sessions};
 use crate::sink::counted;
@@ -165,8 +165,7 @@ impl KeptState {
         let mut found = Found::default();
         let taken = taken(path);
         let is_taken = !path.exists() && taken.exists();
-        let file = File::open(if is_taken { &taken } else { path });
-        let is_ours = match file.map_err(StateError::Io).and_then(Reader::new) {
+        let is_ours = match open_file(if is_taken { &taken } else { path }) {
             Ok(reader) => {
                 match read(reader, &moment, is_taken, origin, columns, sessions) {
                     Ok(what) => found = what,

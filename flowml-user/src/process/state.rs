@@ -1,10 +1,12 @@
 //! A file with the state that one run leaves to the next: consecutive values, compressed, with a checksum of all.
 
 use std::error::Error;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -146,6 +148,19 @@ impl<R: Read> Reader<R> {
     }
 }
 
+/// Opens a file for reading. Does not wait for the writer of a FIFO.
+///
+/// # Errors
+/// If the system refuses, if it is not a regular file, or for the reasons of [`Reader::new`].
+pub fn open_file(path: &Path) -> Result<Reader<File>, StateError> {
+    let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(without_waiting).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(StateError::Foreign);
+    }
+    Reader::new(file)
+}
+
 /// Writes a file, or replaces it, with permissions for its owner only. A file that cannot be completed is removed.
 ///
 /// # Errors
@@ -236,6 +251,16 @@ mod tests {
     }
 
     #[test]
+    fn only_regular_files_are_read() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).expect("there is room");
+        for path in [&fifo, folder.path()] {
+            assert!(matches!(open_file(path), Err(StateError::Foreign)), "{}", path.display());
+        }
+    }
+
+    #[test]
     fn a_stated_length_allocates_no_memory() {
         // An array of 2³² − 1 elements, all of which are missing.
         let mut writer = Writer::new(Vec::new()).expect("memory");
@@ -255,7 +280,7 @@ mod tests {
             Err::<(), _>(StateError::Foreign)
         });
         assert!(failed.is_err());
-        let mut reader = Reader::new(File::open(&path).expect("it is there")).expect("a file");
+        let mut reader = open_file(&path).expect("a file");
         assert_eq!(reader.take::<u8>().expect("as it was written"), 1);
         assert_eq!(path.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
         assert_eq!(folder.path().read_dir().expect("it is ours").count(), 1, "nothing is left of the other");
