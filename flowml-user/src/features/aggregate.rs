@@ -141,7 +141,7 @@ pub const AGGREGATE_FEATURES: &[Feature<Aggregate>] = &[
     count("flows", "flows", |of| of.flows, "Flows of one packet"),
     count("bidirectional_packets", "packets", |of| of.count.packets, "Packets"),
     count("bidirectional_bytes", "bytes", |of| of.ip_bytes, "IP bytes"),
-    count("frame_bytes", "bytes", |of| of.count.bytes, "Frame bytes without FCS, as in the account of the summary"),
+    count("frame_bytes", "bytes", |of| of.count.bytes, "Frame bytes without FCS, as in the packet accounting of the summary"),
     Feature { name: "sources", unit: "addresses", meaning: "Addresses of initiators, to about 5 %", learn: Never,
         nfstream: false, of: Of::Real(|of| of.sources) },
 ];

@@ -93,8 +93,10 @@ pub(super) const VERDICT: [VerdictColumn; 6] = [
     column("cluster", Kind::Integer, "Number of the cluster that explains the row best", |verdict| {
         Cell::Value(Value::Number(verdict.cluster.into()))
     }),
-    column("score", Kind::Real, "How badly it does so: ½(d/σ)² − ln π", |verdict| Cell::Real(verdict.score)),
-    column("probability", Kind::Real, "Probability that an ordinary row scores as high", |verdict| {
+    column("score", Kind::Real, "Distance from that cluster: ½(d/σ)² − ln π", |verdict| {
+        Cell::Real(verdict.score)
+    }),
+    column("probability", Kind::Real, "Probability that a normal row scores at least as high", |verdict| {
         Cell::Real(verdict.probability)
     }),
     column("anomaly", Kind::Flag, "Whether the probability is below `--alpha`, and holds here", |verdict| {
@@ -103,7 +105,7 @@ pub(super) const VERDICT: [VerdictColumn; 6] = [
     column(
         "withheld",
         Kind::Flag,
-        "Whether it would be an anomaly if it were known that the model's probabilities hold here",
+        "Whether it would be an anomaly, but it is not known that the model's probabilities hold here",
         |verdict| Cell::Value(Value::Flag(verdict.withheld)),
     ),
     column(
@@ -253,7 +255,7 @@ const INCIDENT: [IncidentColumn; 24] = [
         "state",
         Kind::Text,
         "",
-        "`open` when it has begun, `named` when a test has said of what kind it is, `closed` when it is over",
+        "`open` when it has begun, `named` when a test has found its kind, `closed` when it is over",
         |state, _, _| {
             Cell::Value(Value::Name(match state {
                 State::Open => "open",
@@ -274,7 +276,7 @@ const INCIDENT: [IncidentColumn; 24] = [
     of_incident("summary", Kind::Text, "", "The incident in one sentence", |_, incident, _| {
         Cell::Value(Value::Text(incident.summary()))
     }),
-    of_incident("start_ms", Kind::Integer, "ms", "Unix time of the begin of its first window", |_, incident, clock| {
+    of_incident("start_ms", Kind::Integer, "ms", "Unix time of the start of its first window", |_, incident, clock| {
         whole(clock.unix_ms(incident.start_ns))
     }),
     of_incident(
@@ -333,7 +335,7 @@ const INCIDENT: [IncidentColumn; 24] = [
         "probability",
         Kind::Real,
         "",
-        "Of its least probable window; of what a test found, the chance that it says so of ordinary traffic",
+        "Of its least probable window; for a finding of a sequential test, the probability of a false alarm on normal traffic",
         |_, incident, _| Cell::Real(incident.probability),
     ),
     of_incident("severity", Kind::Real, "", "−log₁₀ of the probability", |_, incident, _| {
@@ -433,7 +435,7 @@ pub(super) struct WindowColumn {
 
 /// The times of a host window, Unix time in ms.
 pub(super) const WINDOW: [WindowColumn; 2] = [
-    WindowColumn { name: "window_start_ms", meaning: "Unix time of the window's begin", of_ns: |host| host.start_ns },
+    WindowColumn { name: "window_start_ms", meaning: "Unix time of the window's start", of_ns: |host| host.start_ns },
     WindowColumn { name: "window_end_ms", meaning: "Unix time of the window's end", of_ns: |host| host.end_ns },
 ];
 

@@ -39,7 +39,7 @@ impl Files {
     fn open_next(&mut self) -> io::Result<File> {
         let FileTarget { path, mode, .. } = &self.target;
         if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "it is no file, and others cannot follow it"));
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file, so it cannot be rotated"));
         }
         (self.begun, self.bytes) = (SystemTime::now(), 0);
         let (part, file) = Part::of_time(path, self.begun, *mode)?;

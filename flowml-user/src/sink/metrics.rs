@@ -80,14 +80,14 @@ impl Metrics {
         let mut names = Names(Registry::with_prefix(PREFIX));
         let packets = || Unit::Other("packets".to_owned());
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        names.0.register("build", "What runs", build);
+        names.0.register("build", "Version of the agent", build);
         let capacity: Gauge =
             names.add("table_capacity_flows", "Entries of the kernel's flow table, of all CPUs", Gauge::default());
         capacity.set(i64::from(entries) * i64::from(cpus));
         let mut metrics = Self {
             metered: names.add(
                 "interface_info",
-                "Interfaces that are metered, and how (native, generic, tc)",
+                "Metered interfaces and their modes (native, generic, tc)",
                 Family::default(),
             ),
             interfaces: Vec::new(),
@@ -111,7 +111,7 @@ impl Metrics {
                 Family::default(),
             ),
             flows: names.add("flows", "Flow records", Counter::default()),
-            sessions: names.add("sessions", "Sessions of which the first record was written", Counter::default()),
+            sessions: names.add("sessions", "Sessions whose first record was written", Counter::default()),
             host_windows: names.add("host_windows", "Host windows", Counter::default()),
             scored_rows: names.add("scored_rows", "Flow records and host windows that were judged", Counter::default()),
             anomalies: names.add("anomalies", "Flow records and host windows that are anomalies", Family::default()),
@@ -120,19 +120,19 @@ impl Metrics {
             open_incidents: names.add("open_incidents", "Incidents that are open", Gauge::default()),
             table_occupancy: names.add(
                 "table_occupancy_ratio",
-                "Part of the flow table of the fullest CPU that was in use, at most, in the last interval",
+                "Largest used ratio of the flow table of the fullest CPU in the last interval",
                 Gauge::default(),
             ),
             drains: names.add_with_unit(
                 "drain_duration",
                 Unit::Seconds,
-                "How long it took to copy what was in the kernel's flow table and to empty it",
+                "Duration of a drain: copying the kernel's flow table and emptying it",
                 Histogram::new(DRAIN_SECONDS),
             ),
             lateness: names.add_with_unit(
                 "drain_lateness",
                 Unit::Seconds,
-                "By how much the drain at the end of an interval was late",
+                "Delay of the drain at the end of an interval",
                 Histogram::new(DRAIN_SECONDS),
             ),
             overload_level: names.add(
@@ -160,14 +160,10 @@ impl Metrics {
             ),
             output_rows: names.add(
                 "output_rows",
-                "Rows and records that an output was given, with those that were lost",
+                "Rows and records that were sent to an output, including lost ones",
                 Family::default(),
             ),
-            output_lost_rows: names.add(
-                "output_lost_rows",
-                "Rows and records that an output did not take",
-                Family::default(),
-            ),
+            output_lost_rows: names.add("output_lost_rows", "Rows and records that an output lost", Family::default()),
             registry: Arc::default(),
         };
         metrics.meter(interfaces);

@@ -47,7 +47,7 @@ pub const STEPS: [Step; 4] = [
     step(
         Level::Sessions,
         "sessions",
-        "those of them that were aggregated as soon as their packet came",
+        "of these, aggregated on arrival of the packet",
         "flows of one packet are aggregated at once, so a second packet begins another flow",
     ),
 ];

@@ -77,7 +77,7 @@ impl View {
         }
         for learner in &self.report.learners {
             let LearnerReport { of, status, beside, .. } = learner;
-            let beside = beside.map_or_else(String::new, |status| format!("; beside it another, {status}"));
+            let beside = beside.map_or_else(String::new, |status| format!("; candidate: {status}"));
             let line = format!("{of}: {status}{beside}");
             lines.extend(wrap(&line, width, [0, 2]).iter().map(|line| style.aside(line)));
         }
@@ -187,7 +187,7 @@ impl SummaryView<'_> {
         if let Some(earlier) = &totals.earlier {
             lines.extend(wrap(&before(earlier), width, [2, 4]));
         }
-        for (words, of) in [("gone on with", totals.taken_over), ("left to the next run", totals.left_open)] {
+        for (words, of) in [("continued", totals.taken_over), ("left to the next run", totals.left_open)] {
             if of.sessions > 0 {
                 let [sessions, packets] = [counted(of.sessions, "open session"), counted(of.counted.packets, "packet")];
                 lines.extend(wrap(&format!("{words}: {sessions} with {packets}"), width, [2, 4]));
@@ -224,20 +224,23 @@ impl SummaryView<'_> {
     }
 }
 
-/// `before this run: 1,200 packets, 20 of them taken by agents that did not end in order`.
+/// `before this run: 1,200 packets, 20 of them read by agents that did not shut down cleanly`.
 fn before(Account { received, unreported, .. }: &Account) -> String {
     let packets = counted(received.packets, "packet");
     match unreported.packets {
         0 => format!("before this run: {packets}"),
         lost => {
-            format!("before this run: {packets}, {} of them taken by agents that did not end in order", grouped(lost))
+            format!(
+                "before this run: {packets}, {} of them read by agents that did not shut down cleanly",
+                grouped(lost)
+            )
         }
     }
 }
 
 impl OutputLine {
     fn lines(&self, width: usize, style: Style) -> Vec<String> {
-        let until = if self.reader_gone { ", until its reader went" } else { "" };
+        let until = if self.reader_gone { ", until its reader closed it" } else { "" };
         let mut lines = wrap(&format!("{}: {}{until}", self.destination, counted(self.rows, "row")), width, [2, 4]);
         if self.rows_lost > 0 && !self.reader_gone {
             let lost = format!("{} lost", counted(self.rows_lost, "row"));

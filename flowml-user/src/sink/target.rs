@@ -318,22 +318,22 @@ pub enum TargetError {
     #[error("there is no output kind '{0}'; expected {grammar}", grammar = grammar())]
     Kind(String),
     /// The path after `=` is empty.
-    #[error("expected a path behind '{0}=', or '-' for standard output")]
+    #[error("expected a path after '{0}=', or '-' for standard output")]
     Path(&'static str),
     /// The text after `=` is not a folder.
-    #[error("expected a folder behind 'parquet=', as in parquet=flows: it takes several files")]
+    #[error("expected a folder after 'parquet=', as in parquet=flows: this output writes several files")]
     Folder,
     /// The text after `=` is not a collector.
     #[error(
-        "'{0}' is no collector; expected HOST:PORT (by UDP) or tcp://HOST:PORT, an IPv6 address in brackets, as in \
+        "invalid collector '{0}'; expected HOST:PORT (by UDP) or tcp://HOST:PORT, an IPv6 address in brackets, as in \
          ipfix=tcp://[2001:db8::1]:4739"
     )]
     Collector(String),
     /// The text after the path is not an option.
-    #[error("there is no option '{0}' of an output; behind a path, {options} may follow, as in csv=flows.csv,{options}", options = options())]
+    #[error("unknown output option '{0}'; after a path, {options} may follow, as in csv=flows.csv,{options}", options = options())]
     Option(String),
     /// An option has an invalid value.
-    #[error("'{value}' is no value of '{name}'; expected {expected}")]
+    #[error("invalid value '{value}' for '{name}'; expected {expected}")]
     Value {
         /// The option.
         name: &'static str,
@@ -343,10 +343,10 @@ pub enum TargetError {
         expected: String,
     },
     /// An option was given twice.
-    #[error("'{0}' was given twice to an output")]
+    #[error("output option '{0}' was given twice")]
     Twice(&'static str),
     /// An option of files was given for a destination that is no file.
-    #[error("{0} takes no options: they are of files")]
+    #[error("{0} takes no options: options apply to files only")]
     NoFile(&'static str),
 }
 
@@ -428,25 +428,25 @@ mod tests {
                  standard output",
             ),
             ("xml=a", "there is no output kind 'xml'; expected jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT"),
-            ("parquet=-", "expected a folder behind 'parquet=', as in parquet=flows: it takes several files"),
+            ("parquet=-", "expected a folder after 'parquet=', as in parquet=flows: this output writes several files"),
             ("csv=", "expected a path behind 'csv=', or '-' for standard output"),
             (
                 "csv=a,mod=0600",
-                "there is no option 'mod' of an output; behind a path, rotate=1h,mode=0640 may follow, as in csv=flows.csv,rotate=1h,mode=0640",
+                "unknown output option 'mod'; after a path, rotate=1h,mode=0640 may follow, as in csv=flows.csv,rotate=1h,mode=0640",
             ),
             (
                 "csv=a,mode=rw",
-                "'rw' is no value of 'mode'; expected permissions in octal, of which the owner's are to read and write, as \
+                "invalid value 'rw' for 'mode'; expected permissions in octal, of which the owner's are to read and write, as \
                  in mode=0640",
             ),
             (
                 "csv=a,rotate=daily",
-                "'daily' is no value of 'rotate'; expected a time (1s to 365d) or a size (1MiB to 1024GiB) with its unit, as \
+                "invalid value 'daily' for 'rotate'; expected a time (1s to 365d) or a size (1MiB to 1024GiB) with its unit, as \
                  in rotate=1h and rotate=100MB, or rotate=never",
             ),
-            ("csv=a,mode=0600,mode=0600", "'mode' was given twice to an output"),
-            ("jsonl=-,mode=0600", "standard output takes no options: they are of files"),
-            ("ipfix=a:1,mode=0600", "a collector takes no options: they are of files"),
+            ("csv=a,mode=0600,mode=0600", "output option 'mode' was given twice"),
+            ("jsonl=-,mode=0600", "standard output takes no options: options apply to files only"),
+            ("ipfix=a:1,mode=0600", "a collector takes no options: options apply to files only"),
         ];
         for (text, message) in cases {
             assert_eq!(text.parse::<Target>().map_err(|error| error.to_string()), Err(message.to_owned()), "{text}");

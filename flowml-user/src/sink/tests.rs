@@ -782,7 +782,10 @@ fn the_run_succeeds_when_standard_output_is_closed() {
     sinks.finish(&totals()).expect("nobody misses the rows");
     assert_eq!(good.json().len(), 2);
     let shown = people.text();
-    assert!(shown.contains("standard output: 0 rows, until its reader went\n") && !shown.contains("lost"), "{shown}");
+    assert!(
+        shown.contains("standard output: 0 rows, until its reader closed it\n") && !shown.contains("lost"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -120,7 +120,7 @@ impl Tcp {
     pub(super) fn take_trouble(&self) -> Option<String> {
         let mut state = self.queue.lock();
         let overflowed = std::mem::take(&mut state.overflowed);
-        state.away.clone().or_else(|| overflowed.then(|| "it takes them too slowly".to_owned()))
+        state.away.clone().or_else(|| overflowed.then(|| "the collector reads too slowly".to_owned()))
     }
 }
 
@@ -181,7 +181,7 @@ impl Queue {
 
     /// Connects to the first address that accepts.
     fn connect(&self) -> io::Result<TcpStream> {
-        let mut outcome = Err(io::Error::new(ErrorKind::NotFound, "the name has no address"));
+        let mut outcome = Err(io::Error::new(ErrorKind::NotFound, "the name resolves to no address"));
         for address in (self.collector.host.as_str(), self.collector.port).to_socket_addrs()? {
             outcome = TcpStream::connect_timeout(&address, CONNECT_LIMIT);
             if outcome.is_ok() {

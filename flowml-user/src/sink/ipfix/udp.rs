@@ -38,7 +38,7 @@ impl Udp {
     /// Resolves the collector's name.
     pub(super) fn open(collector: &Collector, pace: Pace) -> io::Result<Self> {
         let addresses = (collector.host.as_str(), collector.port).to_socket_addrs()?;
-        let mut outcome = Err(io::Error::new(ErrorKind::NotFound, "the name has no address"));
+        let mut outcome = Err(io::Error::new(ErrorKind::NotFound, "the name resolves to no address"));
         for address in addresses {
             outcome = connect(address);
             if outcome.is_ok() {

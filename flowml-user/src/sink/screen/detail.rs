@@ -49,7 +49,7 @@ pub(super) fn of_flow(flow: &FlowLine, seen: &Seen) -> Vec<Fact> {
     }
     match verdict {
         Some(verdict) => detail.extend(of_verdict(verdict, FLOWS, seen)),
-        None => detail.push(fact("verdict", "none before it ends, or has lasted for the active timeout")),
+        None => detail.push(fact("verdict", "none before the flow ends or reaches the active timeout")),
     }
     let ends = [activity.initiator, activity.initiator.opposite()].map(|end| key.endpoint(end).address);
     let host = |address: &Address| {
@@ -67,7 +67,7 @@ pub(super) fn of_host(host: &HostLine, seen: &Seen) -> Vec<Fact> {
         fact("host", address.to_ip().to_string()),
         fact("sent", amount(activity.sent)),
         fact("received", amount(activity.received)),
-        fact("in all", format!("{}, {}", counted(activity.flows, "flow"), rate(activity.bytes(), seen.seconds()))),
+        fact("total", format!("{}, {}", counted(activity.flows, "flow"), rate(activity.bytes(), seen.seconds()))),
     ];
     match verdict {
         Some(verdict) => detail.extend(of_verdict(verdict, HOSTS, seen)),
@@ -95,7 +95,7 @@ pub(super) fn of_anomaly(noted: &Noted, seen: &Seen) -> Vec<Fact> {
         Anomaly::Flow(flow) => {
             let mut detail = vec![
                 fact("anomaly", noted.anomaly.subject()),
-                fact("told", format!("{} UTC, when the flow had ended", time_of_day(noted.began_ms))),
+                fact("reported", format!("{} UTC, at the end of the flow", time_of_day(noted.began_ms))),
             ];
             detail.extend(of_verdict(&flow.verdict, FLOWS, seen));
             detail
@@ -106,8 +106,8 @@ pub(super) fn of_anomaly(noted: &Noted, seen: &Seen) -> Vec<Fact> {
 fn of_incident(stage: Stage, incident: &Incident, began_ms: u64) -> Vec<Fact> {
     let seconds = incident.end_ns.saturating_sub(incident.start_ns) as f64 / 1e9;
     let lasts = match stage {
-        Stage::Open | Stage::Named => format!("goes on for {seconds:.0} s by now"),
-        Stage::Closed => format!("over after {seconds:.0} s"),
+        Stage::Open | Stage::Named => format!("open for {seconds:.0} s"),
+        Stage::Closed => format!("closed after {seconds:.0} s"),
     };
     let rows = format!("{} and {}", counted(incident.windows, "host window"), counted(incident.flows, "flow"));
     let mut detail = vec![
@@ -134,7 +134,7 @@ pub(super) fn of_cluster(learnt: &Learnt) -> Vec<Fact> {
     let Learnt { of, status, cluster } = learnt;
     let mut detail = vec![
         fact("cluster", format!("{} of {of}", cluster.id)),
-        fact("share", format!("{:.1} % of recent rows, which weigh {:.0} rows", 100.0 * cluster.share, cluster.size)),
+        fact("share", format!("{:.1} % of recent rows (weight {:.0} rows)", 100.0 * cluster.share, cluster.size)),
     ];
     detail.extend(facts("typical", learnt.typical()));
     detail.push(fact("learner", format!("of {of}, {status}")));
@@ -158,13 +158,13 @@ fn of_verdict(verdict: &Verdict, of: &str, seen: &Seen) -> Vec<Fact> {
 
 /// `an anomaly, p = 3.1e-7, cluster 2`.
 fn in_short(verdict: &Verdict) -> String {
-    let kind = if verdict.anomaly { "an anomaly" } else { "ordinary" };
+    let kind = if verdict.anomaly { "an anomaly" } else { "normal" };
     format!("{kind}, p = {}, cluster {}", probability(verdict.probability), verdict.cluster)
 }
 
 /// A reason with its share of the distance.
 fn because(reason: &Reason) -> String {
-    format!("{reason}: {:.0} % of it", 100.0 * reason.share)
+    format!("{reason}: {:.0} % of the distance", 100.0 * reason.share)
 }
 
 fn host_verdict(address: Address, seen: &Seen) -> Option<&Verdict> {
@@ -193,7 +193,7 @@ fn incidents_of(hosts: &[Address], seen: &Seen) -> Vec<String> {
 fn hosts(hosts: &Hosts) -> String {
     let more = if hosts.count > hosts.named.len() { " …" } else { "" };
     match hosts.count {
-        0 => "none that is odd".to_owned(),
+        0 => "none with anomalies".to_owned(),
         count => format!("{}: {}{more}", counted(count as u64, "host"), names(&[hosts])),
     }
 }

@@ -126,7 +126,7 @@ impl<'a> Picture<'a> {
     /// The lines at the top that are always shown.
     fn head(&self) -> Vec<Line<'static>> {
         let rates = self.seen().view.as_ref().map(View::rates);
-        let rates = rates.unwrap_or_else(|| "until the first interval ends there is nothing to show".to_owned());
+        let rates = rates.unwrap_or_else(|| "nothing to show before the first interval ends".to_owned());
         let mut lines = vec![self.title(), self.line(&rates, Style::new())];
         if self.height >= TALL {
             lines.push(self.losses());
@@ -220,7 +220,7 @@ impl<'a> Picture<'a> {
             lines.extend(row.second_line().map(|text| self.line(&format!("    {text}"), Style::new())));
         }
         if rows.len() == 0 {
-            let why = if rows.all > 0 { "none that has all words of the filter" } else { panel.nothing() };
+            let why = if rows.all > 0 { "no row matches the filter" } else { panel.nothing() };
             lines.push(self.line(&format!("{:MARK_WIDTH$}{why}", ""), self.theme.aside()));
         }
         lines.resize(height, Line::default());
@@ -252,12 +252,11 @@ impl<'a> Picture<'a> {
             Open::Detail(kept) => {
                 let now = self.seen().find(&kept.id());
                 let facts = now.map_or_else(|| kept.facts(self.seen()), |row| row.facts(self.seen()));
-                let gone =
-                    now.is_none().then(|| Line::styled("not listed any more; when it last was:", self.theme.aside()));
+                let gone = now.is_none().then(|| Line::styled("no longer listed; last values:", self.theme.aside()));
                 gone.into_iter().chain(facts.iter().flat_map(|fact| self.fact(fact))).collect()
             }
             Open::Messages if self.seen().messages.is_empty() => {
-                vec![Line::styled("nothing was told since the screen came", self.theme.aside())]
+                vec![Line::styled("no messages since the terminal UI started", self.theme.aside())]
             }
             Open::Messages => self.seen().messages.iter().rev().flat_map(|message| self.message(message)).collect(),
             Open::Keys => {
@@ -300,9 +299,9 @@ impl<'a> Picture<'a> {
     fn foot(&self) -> Line<'static> {
         let State { filter, typing, .. } = self.state;
         if *typing {
-            return self.line(&format!("/{filter}▏ Enter: done, Esc: none"), self.theme.heading());
+            return self.line(&format!("/{filter}▏ Enter: apply, Esc: clear"), self.theme.heading());
         }
-        let filtered = (!filter.is_empty()).then(|| format!("/{filter} (Esc drops it)"));
+        let filtered = (!filter.is_empty()).then(|| format!("/{filter} (Esc clears it)"));
         let closes = self.state.open.is_some().then(|| "Esc close".to_owned());
         let keys = BINDINGS.iter().filter_map(|binding| binding.brief).map(str::to_owned);
         let mut line = String::new();
@@ -323,6 +322,6 @@ fn standing(learner: &LearnerReport) -> String {
         Status::Ready { clusters, .. } => format!("{clusters} clusters"),
         warming_up @ Status::WarmingUp { .. } => warming_up.to_string(),
     };
-    let beside = learner.beside.map_or_else(String::new, |status| format!("; another beside it, {}", brief(&status)));
+    let beside = learner.beside.map_or_else(String::new, |status| format!("; candidate: {}", brief(&status)));
     format!("{}: {}{beside}", learner.of, brief(&learner.status))
 }

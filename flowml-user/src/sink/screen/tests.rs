@@ -45,8 +45,8 @@ fn state() -> State {
     let mut state = State::default();
     state.push(busy());
     for (tone, text) in [
-        (Tone::Notice, "hosts: the model learnt here judges from now on"),
-        (Tone::Warning, "eth1 has gone; what it carried is counted"),
+        (Tone::Notice, "hosts: the candidate model was promoted"),
+        (Tone::Warning, "eth1 was removed; its counters were drained"),
     ] {
         state.message(Message { at_ms: 1_700_000_000_123, tone, text: text.to_owned() });
     }
@@ -161,7 +161,7 @@ fn a_filter_finds_words_in_all_panels() {
     assert_eq!(subjects(&state, Panel::Flows), [""; 0]);
     assert_eq!(subjects(&state, Panel::Anomalies).len(), 2);
     let shown = text(&mut state, (80, 24));
-    assert!(shown.contains("2 FLOWS 0 of 4") && shown.contains("none that has all words of the filter"), "{shown}");
+    assert!(shown.contains("2 FLOWS 0 of 4") && shown.contains("no row matches the filter"), "{shown}");
 
     press(&mut state, &[KeyCode::Esc]);
     typed(&mut state, "/10.0.0.1 SSH");
@@ -243,7 +243,7 @@ fn details_stay_when_their_row_disappears() {
     assert!(before.contains("\nhost  "), "{before}");
     state.push(idle());
     let after = text(&mut state, (80, 24));
-    assert!(after.contains("not listed any more") && after.contains("\nhost  "), "{after}");
+    assert!(after.contains("no longer listed") && after.contains("\nhost  "), "{after}");
     assert!(after.contains("79,000,980 B"), "{after}");
     press(&mut state, &[KeyCode::Tab]);
     assert!(state.open.is_none());
