@@ -86,7 +86,7 @@ impl Facts {
 
     fn agent(&self) -> Finding {
         let finding = if self.has_object {
-            Finding::new("agent", Severity::Ok, "this build carries the kernel programs")
+            Finding::new("agent", Severity::Ok, "this build includes the kernel programs")
         } else {
             Finding::new("agent", Severity::Problem, CaptureError::NoObject.to_string())
                 .mend("cargo xtask build --release")
@@ -97,20 +97,20 @@ impl Facts {
     fn permission(&self) -> Finding {
         let missing = capabilities::missing(self.capabilities);
         let finding = if missing.is_empty() {
-            Finding::new("capabilities", Severity::Ok, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are there")
+            Finding::new("capabilities", Severity::Ok, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are available")
         } else {
-            Finding::new("capabilities", Severity::Problem, format!("{} missing", missing.join(", ")))
-                .mend("sudo flowml run, or systemctl start flowml, which has these three and no other")
+            Finding::new("capabilities", Severity::Problem, format!("missing: {}", missing.join(", ")))
+                .mend("sudo flowml run, or systemctl start flowml (the service has exactly these three)")
         };
         finding.value(missing)
     }
 
     fn programs(&self) -> Option<Finding> {
         Some(match self.programs.as_ref()? {
-            Ok(true) => Finding::new("programs", Severity::Ok, "the kernel takes them, frames in several buffers too")
+            Ok(true) => Finding::new("programs", Severity::Ok, "the kernel accepts them, including multi-buffer XDP")
                 .value(true),
             Ok(false) => {
-                let says = "the kernel takes them, but XDP for frames in one buffer only, as before Linux 5.18";
+                let says = "the kernel accepts them, but XDP for single-buffer frames only (multi-buffer: Linux 5.18)";
                 Finding::new("programs", Severity::Note, says).value(false)
             }
             Err(error) => Finding::new("programs", Severity::Problem, error.as_str()),
@@ -120,8 +120,12 @@ impl Facts {
     fn jit(&self) -> Option<Finding> {
         let jit = self.jit?;
         let finding = match jit {
-            0 => Finding::new("jit", Severity::Warning, "BPF programs are interpreted, some ten times slower")
-                .mend("sysctl -w net.core.bpf_jit_enable=1"),
+            0 => Finding::new(
+                "jit",
+                Severity::Warning,
+                "BPF programs are interpreted: about ten times slower than compiled ones",
+            )
+            .mend("sysctl -w net.core.bpf_jit_enable=1"),
             _ => Finding::new("jit", Severity::Ok, "BPF programs are compiled"),
         };
         Some(finding.value(jit))
@@ -132,7 +136,7 @@ impl Facts {
         let mend = "boot a kernel without PREEMPT_RT, or one with PREEMPT_RT_NEEDS_BH_LOCK";
         let finding = match self.preemption {
             Preemption::Disabled => found(Severity::Ok, "not PREEMPT_RT"),
-            Preemption::Locked => found(Severity::Ok, "PREEMPT_RT, where bottom halves of a CPU exclude each other"),
+            Preemption::Locked => found(Severity::Ok, "PREEMPT_RT, with bottom halves of a CPU excluding each other"),
             Preemption::Possible => found(Severity::Problem, &CaptureError::Preemptible.to_string()).mend(mend),
             Preemption::Unknown => found(Severity::Warning, UNKNOWN_PREEMPTION).mend(mend),
         };
@@ -144,10 +148,10 @@ impl Facts {
             Cpus { count: 1, .. } => "1 possible CPU".to_owned(),
             Cpus { count, numbers } if numbers > count => {
                 format!(
-                    "{count} possible CPUs with numbers below {numbers}, each number with its own part of the flow table"
+                    "{count} possible CPUs with numbers below {numbers}; the flow table has a section for each number"
                 )
             }
-            Cpus { count, .. } => format!("{count} possible CPUs, each with its own part of the flow table"),
+            Cpus { count, .. } => format!("{count} possible CPUs, each with its own section of the flow table"),
         };
         Finding::new("cpu", Severity::Ok, says).value(self.cpus.count)
     }
@@ -158,17 +162,21 @@ impl Facts {
         let table = format!("the flow table takes {} MiB", mib(size.bytes()));
         let fewer = format!("flowml run --flow-capacity {}", size.shape.entries() / 4);
         let finding = match self.available {
-            None => Finding::new("memory", Severity::Note, format!("{table}; how much is free is not told here")),
+            None => Finding::new(
+                "memory",
+                Severity::Note,
+                format!("{table}; available memory is unknown, as MemAvailable cannot be read from /proc/meminfo"),
+            ),
             Some(free) if free < size.bytes() => {
-                let says = format!("{table}, and {} MiB are available", mib(free));
+                let says = format!("{table}, but only {} MiB are available", mib(free));
                 Finding::new("memory", Severity::Problem, says).mend(fewer)
             }
             Some(free) if free < 4 * size.bytes() => {
-                let says = format!("{table} of {} MiB that are available", mib(free));
+                let says = format!("{table} of {} MiB available memory", mib(free));
                 Finding::new("memory", Severity::Warning, says).mend(fewer)
             }
             Some(free) => {
-                Finding::new("memory", Severity::Ok, format!("{table} of {} MiB that are available", mib(free)))
+                Finding::new("memory", Severity::Ok, format!("{table} of {} MiB available memory", mib(free)))
             }
         };
         finding.value(size.bytes())
@@ -181,7 +189,7 @@ impl Facts {
                 found(Severity::Warning, sandbox::WITHOUT_LANDLOCK).mend("boot with 'landlock' in the parameter lsm=")
             }
             Some(version) => match sandbox::lacks(version) {
-                None => found(Severity::Ok, "files and ports that 'run' was not given are out of its reach"),
+                None => found(Severity::Ok, "'run' can access only the files and ports that it was given"),
                 Some(lacks) => found(Severity::Note, &lacks),
             },
         };
@@ -190,7 +198,11 @@ impl Facts {
 
     fn seccomp(&self) -> Finding {
         let finding = if self.seccomp {
-            Finding::new("seccomp", Severity::Ok, "once attached, 'run' makes only system calls of metering")
+            Finding::new(
+                "seccomp",
+                Severity::Ok,
+                "after attaching, 'run' is limited to the system calls that metering needs",
+            )
         } else {
             Finding::new("seccomp", Severity::Warning, "the kernel does not filter system calls")
                 .mend("boot a kernel with CONFIG_SECCOMP_FILTER")
@@ -203,10 +215,12 @@ impl Facts {
         let counts = version(&self.release).is_some_and(|version| version < NO_MEMLOCK);
         let finding = match self.memlock {
             Some(_) if counts => {
-                Finding::new("memlock", Severity::Warning, format!("{limit}, and BPF maps count as locked memory"))
+                Finding::new("memlock", Severity::Warning, format!("{limit}; BPF maps count as locked memory"))
                     .mend("ulimit -l unlimited")
             }
-            Some(_) => Finding::new("memlock", Severity::Ok, format!("{limit}, which BPF maps do not count for")),
+            Some(_) => {
+                Finding::new("memlock", Severity::Ok, format!("{limit}; BPF maps do not count as locked memory"))
+            }
             None => Finding::new("memlock", Severity::Ok, limit),
         };
         finding.value(self.memlock.map_or(Value::Null, Value::from))

@@ -53,8 +53,10 @@ impl Facts {
         let name = &self.interface.name;
         match self.interface.link() {
             Link::Up => Finding::new("link", Severity::Ok, "up").value("up"),
-            Link::NoCarrier => Finding::new("link", Severity::Note, "up, but without carrier").value("no-carrier"),
-            Link::Down => Finding::new("link", Severity::Warning, "down: it is metered as soon as it comes up")
+            Link::NoCarrier => {
+                Finding::new("link", Severity::Note, "up, without carrier: no packets arrive").value("no-carrier")
+            }
+            Link::Down => Finding::new("link", Severity::Warning, "down: run meters it as soon as it is up")
                 .mend(format!("ip link set dev {name} up"))
                 .value("down"),
         }
@@ -63,9 +65,9 @@ impl Facts {
     fn driver(&self) -> Finding {
         let driver = self.interface.driver();
         let without = if self.interface.is_loopback() {
-            "none: loopback, where '--direction both' counts each packet once, as it comes in"
+            "none: loopback; '--direction both' counts each packet once, at ingress"
         } else {
-            "not told: a device without hardware"
+            "none reported: a virtual device"
         };
         let says = driver.as_deref().unwrap_or(without);
         Finding::new("driver", Severity::Ok, says).value(driver.clone())
@@ -73,42 +75,46 @@ impl Facts {
 
     fn xdp(&self) -> Finding {
         let Some(features) = self.device.xdp else {
-            let says = "what the driver has for XDP is told from Linux 6.3 on; run tries it, else takes tc";
+            let says = "unknown: kernels before Linux 6.3 do not report it; run tries native XDP and falls back to tc";
             return Finding::new("xdp", Severity::Note, says);
         };
         let all = [("native", features.native()), ("frags", features.frags()), ("offload", features.offload())];
         let has: Vec<&str> = all.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();
         let finding = if features.native() {
-            let frags = if features.frags() { ", frames in several buffers too" } else { ", frames in one buffer" };
-            let offload = if features.offload() { "; the card's own, which flowml does not use" } else { "" };
+            let frags =
+                if features.frags() { ", including multi-buffer frames" } else { ", single-buffer frames only" };
+            let offload = if features.offload() { "; offload to the card is not used" } else { "" };
             Finding::new("xdp", Severity::Ok, format!("native{frags}{offload}"))
         } else if self.interface.driver().as_deref() == Some("veth") {
             let says = "no native XDP: the peer has more transmit queues than this end has receive queues";
             let name = &self.interface.name;
             Finding::new("xdp", Severity::Note, says).mend(format!("ethtool -L {name} rx N, as many as the peer's tx"))
         } else {
-            Finding::new("xdp", Severity::Note, "the driver has no native XDP: tc sees packets somewhat later")
+            Finding::new(
+                "xdp",
+                Severity::Note,
+                "the driver has no native XDP; tc sees packets later in the network stack",
+            )
         };
         finding.value(has)
     }
 
     fn xdp_program(&self) -> Finding {
         let Some(program) = &self.program else {
-            return Finding::new("xdp-program", Severity::Ok, "no other");
+            return Finding::new("xdp-program", Severity::Ok, "no other program");
         };
         if self.pinned.as_deref().is_some_and(|mode| mode != Mode::Tc.name()) {
-            let says = format!("{program} is flowml's, and run puts its own in its place");
+            let says = format!("{program} belongs to flowml; run replaces it");
             return Finding::new("xdp-program", Severity::Ok, says).value(program.id);
         }
         let name = &self.interface.name;
         let lost = if program.generic {
-            "; tc behind generic XDP is given frames without their Ethernet header by Linux 6.18, which are counted as \
-             not_ip"
+            "; on Linux 6.18, tc behind generic XDP gets frames without Ethernet header, which are counted as not_ip"
         } else {
             ""
         };
         let says = format!(
-            "{program} is there, and XDP has one place: flowml meters behind it, by tc, what it lets pass{lost}"
+            "{program} is attached, and an interface takes one XDP program: flowml meters by tc what it lets pass{lost}"
         );
         Finding::new("xdp-program", Severity::Warning, says)
             .mend(format!("ip link set dev {name} {} off", if program.generic { "xdpgeneric" } else { "xdp" }))
@@ -129,12 +135,12 @@ impl Facts {
 
     fn mode(&self) -> Finding {
         if let Some(mode) = &self.pinned {
-            return Finding::new("mode", Severity::Ok, format!("run goes on in mode {mode}, which is pinned"))
+            return Finding::new("mode", Severity::Ok, format!("run continues in the pinned mode {mode}"))
                 .value(mode.as_str());
         }
         let (mode, says) = match (self.takes_native(), self.device.xdp) {
             (true, Some(_)) => ("native", "run meters by native XDP"),
-            (true, None) => ("native", "run tries native XDP, else takes tc"),
+            (true, None) => ("native", "run tries native XDP and falls back to tc"),
             (false, _) => ("tc", "run meters by tc"),
         };
         Finding::new("mode", Severity::Ok, says).value(mode)
@@ -144,16 +150,16 @@ impl Facts {
         let (mtu, name) = (self.interface.mtu, &self.interface.name);
         let frags = self.frags && self.device.xdp.is_none_or(XdpFeatures::frags);
         let finding = if mtu <= ONE_BUFFER_MTU {
-            Finding::new("mtu", Severity::Ok, format!("{mtu}: every frame lies in one buffer"))
+            Finding::new("mtu", Severity::Ok, format!("{mtu}: every frame fits into one buffer"))
         } else if frags {
-            let says = format!("{mtu}: larger than a buffer (about {ONE_BUFFER_MTU}), XDP takes frames in several");
+            let says = format!("{mtu}: larger than a buffer (about {ONE_BUFFER_MTU}); XDP accepts multi-buffer frames");
             Finding::new("mtu", Severity::Ok, says)
         } else if self.device.xdp.is_some_and(|features| !features.native()) {
-            Finding::new("mtu", Severity::Ok, format!("{mtu}: tc takes frames of any size"))
+            Finding::new("mtu", Severity::Ok, format!("{mtu}: tc accepts frames of any size"))
         } else {
             let says = format!(
-                "{mtu}: larger than a buffer (about {ONE_BUFFER_MTU}), and frames in several are not to be had by \
-                 native XDP here: tc takes its place"
+                "{mtu}: larger than a buffer (about {ONE_BUFFER_MTU}), and native XDP does not accept multi-buffer \
+                 frames here: run meters by tc"
             );
             Finding::new("mtu", Severity::Warning, says).mend(format!("ip link set dev {name} mtu 1500"))
         };
@@ -172,8 +178,7 @@ impl Facts {
     fn joins_packets(&self, check: &'static str, feature: &str, flag: &str) -> Option<Finding> {
         let on = self.device.has(feature)?;
         let finding = if on {
-            let says =
-                "the card makes one packet of several: native XDP may be refused, and lengths are the joined ones";
+            let says = "the card merges packets: native XDP may be refused, and lengths are those of merged packets";
             Finding::new(check, Severity::Warning, says).mend(format!("ethtool -K {} {flag} off", self.interface.name))
         } else {
             Finding::new(check, Severity::Ok, "off")
@@ -184,14 +189,14 @@ impl Facts {
     fn vlan(&self) -> Option<Finding> {
         let on = self.device.has("rx-vlan-hw-parse")?;
         let finding = if on && self.takes_native() {
-            let says = "the card takes VLAN tags off before XDP: flows have no VLAN id";
+            let says = "the card strips VLAN tags before XDP: flows have no VLAN id";
             let command = format!("ethtool -K {} rxvlan off", self.interface.name);
             Finding::new("vlan", Severity::Note, says).mend(command)
         } else {
             Finding::new(
                 "vlan",
                 Severity::Ok,
-                if on { "tags are taken off, and tc is told of them" } else { "tags stay" },
+                if on { "the card strips tags; tc gets them as metadata" } else { "tags stay in the frames" },
             )
         };
         Some(finding.value(on))
@@ -202,7 +207,7 @@ impl Facts {
         let wanted = self.cpus.min(most);
         let finding = if used < wanted {
             let says =
-                format!("{used} of {most} receive queues for {} CPUs: the others do not count packets", self.cpus);
+                format!("{used} of {most} receive queues for {} CPUs: the other CPUs meter no packets", self.cpus);
             let command = format!("ethtool -L {} combined {wanted} (or rx {wanted})", self.interface.name);
             Finding::new("queues", Severity::Note, says).mend(command)
         } else {
@@ -216,7 +221,10 @@ impl Facts {
         let finding = if others.is_empty() {
             Finding::new("tcx", Severity::Ok, "no other program at tc ingress")
         } else {
-            let says = format!("at tc ingress there is {}: by tc, flowml sees what it lets pass", others.join(", "));
+            let says = format!(
+                "other programs at tc ingress: {}; with tc, flowml meters only what they let pass",
+                others.join(", ")
+            );
             Finding::new("tcx", Severity::Note, says).mend(format!("bpftool net show dev {}", self.interface.name))
         };
         Some(finding.value(others.iter().map(|name| json!(name)).collect::<Value>()))

@@ -105,7 +105,7 @@ pub async fn run(arguments: &Doctor) -> Result<()> {
     let examination = Examination { version: 1, fit: problems == 0, findings };
     tell(&examination, arguments.output.as_deref())?;
     if problems > 0 {
-        bail!("'flowml run' would not work: {}", counted(problems as u64, "problem"));
+        bail!("'flowml run' would fail: {}", counted(problems as u64, "problem"));
     }
     Ok(())
 }
@@ -142,33 +142,36 @@ mod tests {
 
     /// All checks, and the meaning of their `value` in JSON.
     const CHECKS: &[(&str, &str)] = &[
-        ("agent", "whether this build carries the kernel programs"),
+        ("agent", "whether this build includes the kernel programs"),
         ("capabilities", "the capabilities that are missing"),
         ("cpu", "possible CPUs, each of which has its own flow table"),
         ("driver", "name of the driver, or kind of a device without one"),
-        ("gro-hw", "whether the card joins packets (GRO in hardware)"),
+        ("gro-hw", "whether the card merges packets (GRO in hardware)"),
         ("interface", "name of the interface"),
         ("jit", "net.core.bpf_jit_enable"),
         ("kernel", "release of the kernel"),
-        ("landlock", "version of Landlock's interface, `null` where the kernel has none"),
+        ("landlock", "ABI version of Landlock, `null` if the kernel has none"),
         ("link", "`up`, `no-carrier` or `down`"),
-        ("lro", "whether the card joins packets (LRO)"),
-        ("memlock", "limit of locked memory in bytes, `null` for none"),
-        ("memory", "bytes of the flow table as `run` would make it"),
-        ("mode", "how `run` would meter: `native` or `tc`, or as is pinned"),
+        ("lro", "whether the card merges packets (LRO)"),
+        ("memlock", "limit of locked memory in bytes, `null` for no limit"),
+        ("memory", "bytes of the flow table that `run` would create"),
+        ("mode", "mode in which `run` would meter: `native` or `tc`, or the pinned mode"),
         ("mtu", "bytes"),
-        ("pin", "with `--pin`: whether there is a flow table to go on with, `null` where the folder cannot be used"),
+        (
+            "pin",
+            "with `--pin`: whether the folder has a flow table to continue with, `null` if the folder cannot be used",
+        ),
         ("preemption", "whether the kernel is PREEMPT_RT"),
-        ("programs", "whether XDP programs take frames in several buffers (Linux 5.18)"),
+        ("programs", "whether XDP programs accept multi-buffer frames (Linux 5.18)"),
         ("queues", "receive queues in use"),
         ("seccomp", "whether the kernel filters system calls"),
         ("tcx", "names or ids of other programs at tc ingress (TCX, Linux 6.6)"),
-        ("vlan", "whether the card takes VLAN tags off"),
+        ("vlan", "whether the card strips VLAN tags"),
         (
             "xdp",
-            "what the driver has: a list of `native`, `frags`, `offload`; `null` where the kernel does not say (before 6.3)",
+            "XDP support of the driver: list of `native`, `frags`, `offload`; `null` if the kernel does not report it (before 6.3)",
         ),
-        ("xdp-program", "id of the XDP program that is there, else `null`"),
+        ("xdp-program", "id of the attached XDP program, else `null`"),
     ];
 
     #[test]

@@ -37,7 +37,7 @@ impl Facts {
             }
             Ok(Some(table)) => {
                 let taken = counted(table.taken, "packet");
-                let says = format!("run goes on with the flow table in {folder}, from which agents took {taken}");
+                let says = format!("run continues with the flow table in {folder}; agents have read {taken} from it");
                 Finding::new("pin", Severity::Ok, says).value(true)
             }
         }

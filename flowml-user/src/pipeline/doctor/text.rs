@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn lines_are_no_longer_than_a_terminal() {
-        let long = "the card makes one packet of several: native XDP may be refused, and lengths are the joined ones";
+        let long = "the card merges packets: native XDP may be refused, and lengths are those of merged packets";
         let findings = [
             Finding::new("kernel", Severity::Ok, "Linux 6.12"),
             Finding::new("lro", Severity::Warning, long).mend("ethtool -K eth0 lro off").of("eth0"),
@@ -57,8 +57,8 @@ this host
   ok       kernel         Linux 6.12
 
 eth0
-  warning  lro            the card makes one packet of several: native XDP may
-                          be refused, and lengths are the joined ones
+  warning  lro            the card merges packets: native XDP may be refused,
+                          and lengths are those of merged packets
                           → ethtool -K eth0 lro off
   PROBLEM  xdp-program    no
 ";
