@@ -73,7 +73,7 @@ fn a_line_of_a_gigabyte_is_refused_before_it_is_in_memory() -> Result<()> {
     let folder = Folder::new()?;
     let before = peak()?;
     assert_refused(&folder.long("row.csv", "a,b\n1,2\n3,")?, "line 3: a row of more than 1048576 bytes")?;
-    assert_refused(&folder.long("quote.csv", "a,b\n1,\"2\n3,4\n")?, "is a quote left open?")?;
+    assert_refused(&folder.long("quote.csv", "a,b\n1,\"2\n3,4\n")?, "is a closing quote missing?")?;
     assert_refused(&folder.long("header.csv", "a,b")?, "line 1: a row of more than 1048576 bytes")?;
     let flow = "{\"type\":\"flow\",\"src_ip\":\"";
     assert_refused(&folder.long("row.jsonl", flow)?, "line 1: expected a line of at most 1048576 bytes")?;
@@ -270,11 +270,14 @@ fn parquet_with_wrong_lengths_is_refused() -> Result<()> {
     let bomb = zeroes(1 << 11)?;
     let cases = [
         (Written { length: i32::MAX, codec: 6, ..valid.clone() }, "without compression: expected at most"),
-        (Written { length: 8, codec: 2, page: bomb, ..valid.clone() }, "longer than the 8 bytes that it should have"),
+        (
+            Written { length: 8, codec: 2, page: bomb, ..valid.clone() },
+            "longer than the 8 bytes that its header states",
+        ),
         (Written { codec: 5, page: vec![0; 2 << 20], ..valid.clone() }, "longer than the 8 bytes"),
         (Written { rows: 1 << 40, ..valid.clone() }, "1099511627776 rows: expected at most 4294967296"),
         (Written { rows: -1, ..valid.clone() }, ""),
-        (Written { begin: -4, ..valid.clone() }, "it lies before the file"),
+        (Written { begin: -4, ..valid.clone() }, "its offset or length is negative"),
         (Written { columns: 50, page: vec![0; 4000], length: 4000, ..valid.clone() }, "longer than the file"),
         (Written { columns: 0, ..valid.clone() }, ""),
     ];
@@ -286,9 +289,9 @@ fn parquet_with_wrong_lengths_is_refused() -> Result<()> {
     let deep = vec![thrift::structure(&[thrift::text(4, "a"), thrift::int(5, 1)]); 100_000];
     let footer = thrift::structure(&[thrift::int(1, 1), thrift::list(2, 12, &deep)]);
     let footer = [b"PAR1", footer.as_slice(), &(footer.len() as u32).to_le_bytes(), b"PAR1"].concat();
-    assert_refused(&folder.file("deep.parquet", footer)?, "64 within each other")?;
+    assert_refused(&folder.file("deep.parquet", footer)?, "deeper than 64 levels")?;
     let long = [b"PAR1", &[0; 100][..], &u32::MAX.to_le_bytes(), b"PAR1"].concat();
-    assert_refused(&folder.file("long.parquet", long)?, "a description of 4294967295 bytes: expected at most 67108864")
+    assert_refused(&folder.file("long.parquet", long)?, "a footer of 4294967295 bytes: expected at most 67108864")
 }
 
 #[test]

@@ -71,6 +71,6 @@ fn of<'a, T>(
     read: impl Fn(&'a dyn Array) -> Option<T>,
 ) -> Result<T, DatasetError> {
     let none = |found: &str| DatasetError::Type { column: name.to_owned(), found: found.to_owned(), expected };
-    let array = batch.column_by_name(name).ok_or_else(|| none("nothing: it is not there"))?;
+    let array = batch.column_by_name(name).ok_or_else(|| none("no such column"))?;
     read(array.as_ref()).ok_or_else(|| none(&array.data_type().to_string()))
 }

@@ -256,7 +256,7 @@ struct Bounded<R> {
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.left == 0 {
-            let message = format!("a row of more than {LONGEST_ROW} bytes, which are the most; is a quote left open?");
+            let message = format!("a row of more than the maximum of {LONGEST_ROW} bytes; is a closing quote missing?");
             return Err(io::Error::new(ErrorKind::InvalidData, message));
         }
         let room = usize::try_from(self.left).map_or(into.len(), |left| left.min(into.len()));

@@ -180,7 +180,7 @@ impl Decoded {
 }
 
 fn invalid(expected: &str) -> Error {
-    Error::new(ErrorKind::InvalidData, format!("the text is not {expected}: expected its encoding by '--encoding'"))
+    Error::new(ErrorKind::InvalidData, format!("the text is not valid {expected}: give its encoding with '--encoding'"))
 }
 
 impl Read for Decoded {

@@ -59,7 +59,7 @@ impl Labels {
 /// The labels of a column of text or numbers.
 pub(super) fn label_texts(batch: &arrow_array::RecordBatch, column: &str) -> Result<Vec<Option<String>>, DatasetError> {
     let wrong = |found: String| DatasetError::Type { column: column.to_owned(), found, expected: "text or numbers" };
-    let place = column_named(&batch.schema(), column).ok_or_else(|| wrong("nothing".to_owned()))?;
+    let place = column_named(&batch.schema(), column).ok_or_else(|| wrong("no such column".to_owned()))?;
     let array = batch.column(place);
     if let Some(texts) = texts(array.as_ref()) {
         return Ok(texts.into_iter().map(|text| text.map(str::to_owned)).collect());

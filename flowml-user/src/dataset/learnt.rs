@@ -204,7 +204,7 @@ impl Gathered {
                     return Err(DatasetError::Type {
                         column: column.name.clone(),
                         found: array.data_type().to_string(),
-                        expected: "text, numbers or flags to learn from; name it with '--ignore' to go without",
+                        expected: "text, numbers or flags; exclude the column with '--ignore'",
                     });
                 }
             }

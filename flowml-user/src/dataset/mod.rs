@@ -77,7 +77,7 @@ pub enum DatasetError {
         found: String,
     },
     /// A column has a type that cannot be used.
-    #[error("column '{column}' is of the type {found}; expected {expected}")]
+    #[error("column '{column}': found {found}, expected {expected}")]
     Type {
         /// Name of the column.
         column: String,
@@ -95,7 +95,7 @@ pub enum DatasetError {
         difference: String,
     },
     /// Columns do not form a table. This cannot happen with a table that was read.
-    #[error("the columns make no table")]
+    #[error("the columns do not form a table")]
     Arrow(#[from] ArrowError),
     /// The Parquet file is damaged, or cannot be written.
     #[error("Parquet")]

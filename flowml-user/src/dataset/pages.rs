@@ -51,7 +51,7 @@ type Outcome<T> = Result<T, String>;
 
 fn cannot(error: &io::Error) -> String {
     match error.kind() {
-        ErrorKind::UnexpectedEof => "it is no whole Parquet file".to_owned(),
+        ErrorKind::UnexpectedEof => "it is not a complete Parquet file".to_owned(),
         _ => error.to_string(),
     }
 }
@@ -62,14 +62,14 @@ pub(super) fn check_footer(file: &File) -> Outcome<()> {
     const BEHIND: u64 = 8;
     let length = file.metadata().map_err(|error| cannot(&error))?.len();
     let mut end = [0; BEHIND as usize];
-    let at = length.checked_sub(BEHIND).ok_or("it is no whole Parquet file")?;
+    let at = length.checked_sub(BEHIND).ok_or("it is not a complete Parquet file")?;
     file.read_exact_at(&mut end, at).map_err(|error| cannot(&error))?;
     let [a, b, c, d, ..] = end;
     let footer = u64::from(u32::from_le_bytes([a, b, c, d]));
     if footer > LONGEST_FOOTER {
-        return Err(format!("a description of {footer} bytes: expected at most {LONGEST_FOOTER}"));
+        return Err(format!("a footer of {footer} bytes: expected at most {LONGEST_FOOTER}"));
     }
-    let begin = at.checked_sub(footer).ok_or("it is no whole Parquet file")?;
+    let begin = at.checked_sub(footer).ok_or("it is not a complete Parquet file")?;
     let mut reader = BufReader::new(file);
     reader.seek(SeekFrom::Start(begin)).map_err(|error| cannot(&error))?;
     let mut schema = Schema::default();
@@ -110,8 +110,7 @@ impl Schema {
         if self.elements <= MOST_ELEMENTS && self.open.len() <= DEEPEST {
             return Ok(());
         }
-        let message =
-            format!("a schema of more than {MOST_ELEMENTS} elements, or of more than {DEEPEST} within each other");
+        let message = format!("a schema of more than {MOST_ELEMENTS} elements, or nested deeper than {DEEPEST} levels");
         Err(io::Error::new(ErrorKind::InvalidData, message))
     }
 }
@@ -177,7 +176,7 @@ impl Chunk {
         let begin = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
         let (begin, length) = (u64::try_from(begin), u64::try_from(column.compressed_size()));
         let (Ok(begin), Ok(length)) = (begin, length) else {
-            return Err("it lies before the file".to_owned());
+            return Err("its offset or length is negative".to_owned());
         };
         *left = left.checked_sub(length).ok_or("the columns are longer than the file")?;
         let (mut at, end) = (begin, begin.saturating_add(length));
@@ -196,7 +195,7 @@ impl Chunk {
         let header = Header::read(&mut thrift).map_err(|error| cannot(&error))?;
         let begin = at + thrift.taken();
         let (Ok(compressed), Ok(length)) = (u64::try_from(header.compressed), u64::try_from(header.length)) else {
-            return Err("a page of less than no bytes".to_owned());
+            return Err("a page of negative length".to_owned());
         };
         if compressed > end - begin || length > LONGEST_PAGE {
             return Err(format!(
@@ -263,7 +262,11 @@ fn check_length(file: &File, codec: Compression, bytes: std::ops::Range<u64>, le
         Compression::LZ4 => compressed > LONGEST_PAGE / LZ4_RATIO,
         _ => false,
     };
-    if is_longer { Err(format!("a page that is longer than the {length} bytes that it should have")) } else { Ok(()) }
+    if is_longer {
+        Err(format!("a page that is longer than the {length} bytes that its header states"))
+    } else {
+        Ok(())
+    }
 }
 
 /// A page header.

@@ -69,7 +69,7 @@ impl fmt::Display for Notice {
         match self {
             Self::Encoding { taken_for, at } => {
                 let name = taken_for.name();
-                write!(f, "byte {at} is not UTF-8: the file is read as {name}, unless '--encoding' names another")
+                write!(f, "byte {at} is not UTF-8: the file is read as {name}; '--encoding' sets another encoding")
             }
             Self::Delimiter { delimiter, decimal_comma } => {
                 let numbers = if *decimal_comma { ", and numbers with decimal commas" } else { "" };
@@ -338,7 +338,6 @@ fn parquet(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {
 
 /// Calls the library and converts a panic to an error, as no file content should end the run.
 fn guarded<T, E: fmt::Display>(read: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
-    let read =
-        catch_unwind(AssertUnwindSafe(read)).map_err(|_| "it is damaged, in a way that the reader panicked at")?;
+    let read = catch_unwind(AssertUnwindSafe(read)).map_err(|_| "it is damaged: the Parquet reader panicked")?;
     read.map_err(|error| error.to_string())
 }

@@ -179,7 +179,7 @@ impl Rule {
     fn of(text: RuleText) -> Result<Self, Wrong> {
         let time = text.from.as_ref().map_or(Ok(i64::MIN), unix_ms)?..text.to.as_ref().map_or(Ok(i64::MAX), unix_ms)?;
         if let Some(to) = text.to.as_ref().filter(|_| time.is_empty()) {
-            return Err((to.span().start, "expected a time behind 'from'".to_owned()));
+            return Err((to.span().start, "expected a time after 'from'".to_owned()));
         }
         let ends = |ip, port| Ok(Ends { networks: each(ip, network)?, ports: each(port, ports)? });
         Ok(Self {
@@ -194,7 +194,7 @@ impl Rule {
                     "forward" => false,
                     "either" => true,
                     _ => {
-                        let expected = "expected \"forward\" (src opened the flow) or \"either\"";
+                        let expected = "expected \"forward\" (src is the initiator) or \"either\"";
                         return Err((direction.span().start, expected.to_owned()));
                     }
                 },
@@ -350,7 +350,7 @@ mod tests {
             ("[[rule]]\nlabel = \"a\"\nfrom = 2017-07-06T09:20:00\n", "3:8: expected a date, a time and an offset"),
             (
                 "[[rule]]\nlabel = \"a\"\nfrom = 2017-07-06T09:20:00Z\nto = 2017-07-06T09:00:00Z\n",
-                "4:6: expected a time behind 'from'",
+                "4:6: expected a time after 'from'",
             ),
             ("[[rule]]\nlabel = \"a\"\ndirection = \"back\"\n", "3:13: expected \"forward\""),
             ("[[rule]]\nlabel = \"a\"\nsrc = \"10.0.0.1\"\n", "3:1: unknown field `src`"),

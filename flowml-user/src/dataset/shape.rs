@@ -30,7 +30,7 @@ impl Shape {
             }
             for (mine, theirs) in fields.iter_mut().zip(theirs) {
                 if mine.name() != theirs.name() {
-                    return Err(differs(format!("'{}' in the place of '{}'", theirs.name(), mine.name())));
+                    return Err(differs(format!("'{}' instead of '{}'", theirs.name(), mine.name())));
                 }
                 if mine.data_type() == theirs.data_type() {
                     continue;

@@ -62,7 +62,7 @@ fn a_csv_column_has_the_type_of_all_its_fields() {
     assert!(numbers[0] == 1.0 && numbers[1].is_infinite() && numbers[2].is_nan());
     assert_eq!(texts_of(&batches[0], "text").expect("it has text"), [Some("1"), Some("a"), None]);
     let error = numbers_of(&batches[0], "text").expect_err("it has text").to_string();
-    assert_eq!(error, "column 'text' is of the type Utf8; expected numbers");
+    assert_eq!(error, "column 'text': found Utf8, expected numbers");
 }
 
 #[test]

@@ -163,16 +163,16 @@ impl<R: Read> Thrift<R> {
             }
             kind::LIST | kind::SET => self.elements(Met { kind: kind::LIST, ..met }, Self::skip),
             kind::STRUCTURE => self.fields(met, |thrift, _, met| thrift.skip(met)),
-            kind::MAP => Err(wrong("a map, which Parquet has none of")),
-            _ => Err(wrong("a value of no type")),
+            kind::MAP => Err(wrong("a map, which Parquet does not use")),
+            _ => Err(wrong("a value of unknown type")),
         }
     }
 
     fn below(met: Met, expected: u8) -> io::Result<u8> {
         match met {
             Met { kind, depth } if kind == expected && depth < DEEPEST => Ok(depth + 1),
-            Met { kind, .. } if kind == expected => Err(wrong("values that stand too deep in each other")),
-            _ => Err(wrong("a value of another type than Parquet has there")),
+            Met { kind, .. } if kind == expected => Err(wrong("values that are nested too deep")),
+            _ => Err(wrong("a value of an unexpected type")),
         }
     }
 }

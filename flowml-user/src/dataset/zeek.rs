@@ -116,7 +116,7 @@ impl Header {
 /// Sets the value of a directive. Joined logs repeat it, and must have the same value.
 fn set_once(own: &mut Vec<String>, new: Vec<String>, directive: &str) -> Result<(), String> {
     if !own.is_empty() && *own != new {
-        return Err(format!("{directive} differs from the one before: expected logs of the same columns"));
+        return Err(format!("{directive} differs from the previous one: expected logs with the same columns"));
     }
     *own = new;
     Ok(())
