@@ -103,7 +103,7 @@ impl Judged {
 
     /// The confusion matrix of attacks and benign rows.
     pub(super) fn confusion(&self) -> Confusion {
-        let mut confusion = Confusion::new(vec!["ordinary".to_owned(), "anomaly".to_owned()]);
+        let mut confusion = Confusion::new(vec!["normal".to_owned(), "anomaly".to_owned()]);
         for own in &self.labels {
             let truth = usize::from(own.label != self.benign);
             confusion.rows[truth][0] += own.judged - own.anomalies;

@@ -80,7 +80,7 @@ pub fn run(arguments: &Report) -> Result<()> {
         .with_context(|| format!("cannot write the report to {}", arguments.output.display()))?;
     drop(step);
     if !arguments.quiet {
-        tell(&format!("flowml: the report of {} flows is in {}", contents.flows, arguments.output.display()));
+        tell(&format!("flowml: wrote the report of {} flows to {}", contents.flows, arguments.output.display()));
     }
     Ok(())
 }

@@ -78,9 +78,9 @@ fn numbers(contents: &Contents) -> Markup {
     let Contents { flows, packets, bytes, span, .. } = contents;
     let of = |judged: u64, all: u64| match judged {
         0 if all == 0 => "there are no rows".to_owned(),
-        0 => "no verdicts: recorded without a model, or no row to learn from".to_owned(),
+        0 => "no verdicts: recorded without a model, or no row eligible for training".to_owned(),
         judged if judged == all => format!("of {}", grouped(all)),
-        judged => format!("of {} that were judged, of {}", grouped(judged), grouped(all)),
+        judged => format!("of {} judged rows; {} rows in total", grouped(judged), grouped(all)),
     };
     tiles(&[
         tile("time", &length_of_time(span.1 - span.0), &format!("from {} UTC", date_and_time(span.0))),
@@ -89,8 +89,8 @@ fn numbers(contents: &Contents) -> Markup {
         tile("traffic", &with_unit(*bytes, "B"), "IP bytes"),
         tile("hosts", &at_least(contents.hosts.count()), "addresses of flows"),
         tile("incidents", &grouped(contents.incidents.count() as u64), ""),
-        tile("odd flows", &grouped(contents.odd_flows), &of(contents.judged_flows, *flows)),
-        tile("odd host windows", &grouped(contents.odd_windows), &of(contents.judged_windows, contents.windows)),
+        tile("anomalous flows", &grouped(contents.odd_flows), &of(contents.judged_flows, *flows)),
+        tile("anomalous host windows", &grouped(contents.odd_windows), &of(contents.judged_windows, contents.windows)),
     ])
 }
 
@@ -115,23 +115,23 @@ fn traffic(contents: &Contents) -> Markup {
         Panel::new("bit/s", per_second(|amount| amount.bytes * 8.0), Colour::of(2)),
     ];
     if contents.odd_flows > 0 {
-        all.push(Panel::new("odd flows", each(|amount| amount.flow_anomalies), Colour::Alarm));
+        all.push(Panel::new("flow anomalies", each(|amount| amount.flow_anomalies), Colour::Alarm));
     }
     if contents.odd_windows > 0 {
-        all.push(Panel::new("odd windows", each(|amount| amount.host_anomalies), Colour::Alarm));
+        all.push(Panel::new("host anomalies", each(|amount| amount.host_anomalies), Colour::Alarm));
     }
     let bands: Vec<_> =
         contents.incidents.by_time().iter().map(|incident| incident.start_ms..incident.end_ms).collect();
     let picture = panels("Packets and bits per second, and anomalies, over time", time_of(contents), &all, &bands);
     let bands_told = if bands.is_empty() { "" } else { " Incidents are shaded." };
     let odd = if all.len() > 2 {
-        " Anomalies are counted in each step: a flow where it ends, a host's window where it ends."
+        " Anomalies are counted in the step in which the flow or the host window ends."
     } else {
         ""
     };
     let caption = format!(
-        "Steps of {}, UTC. Rates are made of flow records: the packets and IP bytes of each are spread evenly from its first \
-         packet to its last, so bursts within a flow do not show.{odd}{bands_told}",
+        "Steps of {}, UTC. Rates are computed from flow records: the packets and IP bytes of each are spread evenly from its \
+         first packet to its last, so bursts within a flow are not visible.{odd}{bands_told}",
         length_of_time(step_ms)
     );
     figure(&picture, &[], &caption)
@@ -169,15 +169,15 @@ fn heaviest(contents: &Contents) -> Markup {
     let forgot = contents.hosts.count().1 || contents.services.count().1;
     html! {
         div.side {
-            (Table::new(heads("host", &["traffic", "packets", "opened", "accepted", "odd flows"]), host_rows.collect())
+            (Table::new(heads("host", &["traffic", "packets", "initiated", "responded", "anomalies"]), host_rows.collect())
                 .with_bars(&bytes_of(&hosts)).markup())
-            (Table::new(heads("service", &["traffic", "packets", "flows", "odd flows"]), service_rows.collect())
+            (Table::new(heads("service", &["traffic", "packets", "flows", "anomalies"]), service_rows.collect())
                 .with_bars(&bytes_of(&services)).markup())
         }
         p.note {
-            "By IP bytes of their flows; both ends of a flow have all of it. A service is the protocol and the port of the \
-             side that did not open the flow."
-            @if forgot { " There were more than could be kept: the numbers are the least that these have." }
+            "Sorted by IP bytes of their flows. All bytes of a flow count for both of its hosts. Initiated and responded are \
+             numbers of flows. A service is the protocol and the port of the responder."
+            @if forgot { " There were more than the report keeps: the numbers are lower bounds." }
         }
     }
 }
@@ -186,8 +186,8 @@ fn incidents(contents: &Contents) -> Markup {
     let all = contents.incidents.by_time();
     if all.is_empty() {
         let why = match contents.judged_windows {
-            0 => "No host windows were judged in what was read, so there are no incidents to tell.",
-            _ => "None: no host was odd for longer than a moment.",
+            0 => "The inputs have no judged host windows, so there are no incidents.",
+            _ => "No incidents: no host was anomalous for long enough.",
         };
         return html! { p { (why) } };
     }
@@ -220,8 +220,10 @@ fn incidents(contents: &Contents) -> Markup {
     html! {
         (Table::new(heads, severe.iter().map(row).collect()).markup())
         p.note {
-            "Severity is −log₁₀ of the probability that an ordinary host does as the oddest of these did, or of the chance that a test says so of ordinary traffic; windows and flows are odd ones."
-            @if more > 0 { " " (grouped(more as u64)) " less severe ones are left out." }
+            "Severity is −log₁₀ of a probability. For a finding of a sequential test, it is the probability of a false alarm \
+             on normal traffic. Otherwise it is the probability that a normal host scores at least as high as the most \
+             anomalous window. Windows and flows are numbers of anomalies."
+            @if more > 0 { " " (grouped(more as u64)) " less severe incidents are not shown." }
         }
     }
 }
@@ -229,7 +231,7 @@ fn incidents(contents: &Contents) -> Markup {
 fn findings(contents: &Contents) -> Markup {
     let told = contents.findings.least_probable(FINDINGS);
     if told.is_empty() {
-        return html! { p { "None of the rows that were judged is an anomaly." } };
+        return html! { p { "No judged row is an anomaly." } };
     }
     let row = |((subject, host), finding): &((Subject, std::net::IpAddr), super::findings::Finding)| {
         let of = match subject {
@@ -247,16 +249,16 @@ fn findings(contents: &Contents) -> Markup {
     let heads = vec![
         Column::name("what"),
         Column::number("anomalies"),
-        Column::number("least p"),
+        Column::number("lowest p"),
         Column::name("from, UTC"),
-        Column::words("reason of the least probable"),
+        Column::words("reason of the lowest p"),
     ];
     let (count, forgot) = contents.findings.count();
     html! {
         (Table::new(heads, told.iter().map(row).collect()).markup())
         p.note {
-            "The least probable first, joined by host: p is the probability that an ordinary row scores as high."
-            @if count > told.len() { " Of " (at_least((count, forgot))) " hosts and hosts' flows with anomalies." }
+            "Grouped by host, lowest p first. p is the probability that a normal row scores at least as high."
+            @if count > told.len() { " In total, " (at_least((count, forgot))) " groups have anomalies." }
         }
     }
 }
@@ -282,10 +284,10 @@ fn shown_clusters(clusters: &Clusters, contents: &Contents) -> Markup {
     let picture = cloud("Flows in two dimensions, coloured by cluster", [&axes[0], &axes[1]], &clouds);
     let origin = match clusters.origin {
         Origin::Rows => {
-            "The clusters are those of the rows. Where a learner took over from another in between, the same number means \
-             another cluster before and after."
+            "The clusters are those of the rows. If a candidate model was promoted in between, the same number means \
+             different clusters before and after."
         }
-        Origin::Sample => "The rows have no clusters of their own: these are k-means' of the flows that are shown.",
+        Origin::Sample => "The rows have no clusters: these are clusters of k-means over the flows that are shown.",
     };
     let of = match (all as u64, contents.sample.seen()) {
         (shown, all) if shown == all => "All flows".to_owned(),
@@ -293,19 +295,20 @@ fn shown_clusters(clusters: &Clusters, contents: &Contents) -> Markup {
     };
     let rings = match (clusters.odd.len() as u64, contents.odd.seen()) {
         (0, _) => String::new(),
-        (shown, all) if shown == all => " Rings are all anomalies.".to_owned(),
-        (shown, all) => format!(" Rings are {} of {} anomalies.", grouped(shown), grouped(all)),
+        (shown, all) if shown == all => " Rings show all anomalies.".to_owned(),
+        (shown, all) => format!(" Rings show {} of {} anomalies.", grouped(shown), grouped(all)),
     };
     let caption = format!(
-        "{of} by their two principal components: of amounts as log1p, all features scaled to one variance.{rings} {origin}"
+        "{of} by their first two principal components. Log-scaled features enter as log1p, and all features are scaled to \
+         unit variance.{rings} {origin}"
     );
     html! {
         (figure(&picture, &legend, &caption))
         @if !clusters.features.is_empty() {
-            h3 { "What tells the clusters apart" }
+            h3 { "Features that distinguish the clusters" }
             p.note {
-                "The features of which the clusters have the largest part of the variance between them. Boxes reach from quartile \
-                 to quartile around the median, lines from 5 % to 95 %; amounts are on a logarithmic scale."
+                "The features with the largest ratio of variance between clusters. Boxes are quartiles with the median, lines \
+                 reach from 5 % to 95 %. Log-scaled features have a logarithmic axis."
             }
             div.side {
                 @for feature in &clusters.features { (figure(&boxes(feature), &[], "")) }
@@ -336,7 +339,7 @@ fn labels(judged: &Judged) -> Markup {
     html! {
         @if let Some(ranking) = judged.ranking(None) {
             @let (roc, precision) = (ranking.roc(), ranking.precision_recall());
-            @let roc_caption = format!("ROC curve of the rows' scores: AUROC {:.4}. The straight line is chance.", ranking.auroc());
+            @let roc_caption = format!("ROC curve of the rows' scores: AUROC {:.4}. The straight line is a random classifier.", ranking.auroc());
             @let precision_caption = format!("Precision and recall: average precision {:.4}.", ranking.average_precision());
             div.side {
                 (figure(&curves("ROC curve", ["false-positive rate", "true-positive rate"], &[(Colour::of(0), &roc)], true),
@@ -345,13 +348,13 @@ fn labels(judged: &Judged) -> Markup {
                     &[], &precision_caption))
             }
             @if ranked < scores {
-                p.note { "Of " (grouped(ranked)) " of " (grouped(scores)) " scores, chosen at random." }
+                p.note { "Computed from " (grouped(ranked)) " of " (grouped(scores)) " scores, chosen at random." }
             }
         } @else {
-            p { "There are no curves: that takes judged rows with the label '" (judged.benign()) "' and others." }
+            p { "There are no curves: they need judged rows with the label '" (judged.benign()) "' and with other labels." }
         }
         div.side {
-            (confusion(&format!("Rows by what they were taken for; ordinary are those with the label '{}'", judged.benign()), &judged.confusion()))
+            (confusion(&format!("Rows by label and verdict; rows with the label '{}' are normal", judged.benign()), &judged.confusion()))
             (Table::new(heads, by_rows.iter().take(LABELS).map(row).collect()).captioned("By label").markup())
         }
         @if more > 0 { p.note { "and " (more) " more labels" } }
