@@ -196,7 +196,7 @@ fn make_part(lab: &Lab, part: Part, plan: &Plan) -> Result<Made> {
 
     // All activities start at once, which is not normal.
     thread::sleep(PAUSE);
-    eprintln!("{}: ordinary traffic for {} s", part.name(), plan.ordinary.as_secs());
+    eprintln!("{}: normal traffic for {} s", part.name(), plan.ordinary.as_secs());
     let watch = Watch::of_site(&site, plan)?;
     let captures = capture_views(&site.server, &folder, "ordinary")?;
     thread::sleep(plan.ordinary);
@@ -249,7 +249,7 @@ pub fn make_town(lab: Lab, plan: &Plan) -> Result<Vec<Report>> {
     let town = Town::build(lab)?;
     let duration = plan.ordinary + LIMIT;
     let background = town.live(background::Habits { seed: plan.seed, duration, pace: 1.0 })?;
-    eprintln!("the town: ordinary traffic for {} s", plan.ordinary.as_secs());
+    eprintln!("the town: normal traffic for {} s", plan.ordinary.as_secs());
     let client = town.clients.first().map(|client| ("client", client));
     let places = [("server", &town.server)].into_iter().chain(client);
     let watch = Watch::start(places.filter(|_| plan.live))?;
@@ -273,10 +273,10 @@ fn check(folder: &Path, pasts: &mut [Past]) -> Result<()> {
     let ordinary = counts("ordinary.pcap")?;
     ensure!(
         ordinary.keys().eq([BENIGN]) && ordinary[BENIGN].packets > 0,
-        "ordinary traffic alone: expected flows labelled {BENIGN} and no other, found {ordinary:?}"
+        "normal traffic alone: expected flows labelled {BENIGN} and no other, found {ordinary:?}"
     );
     let attacks = counts("attacks.pcap")?;
-    ensure!(attacks.contains_key(BENIGN), "during the attacks there was no ordinary traffic");
+    ensure!(attacks.contains_key(BENIGN), "during the attacks there was no normal traffic");
     for past in pasts {
         let Attack { class, least, .. } = past.attack;
         past.seen = attacks.get(*class).copied().unwrap_or_default();

@@ -176,14 +176,14 @@ pub fn run(lab: Lab, plan: &Plan, screen: &Screen) -> Result<Vec<String>> {
     }
     soak.site.town.server.set_port_open(false)?;
     let deeds = background.stop()?;
-    screen.line(&format!("ordinary traffic: {} conversations, {} broken off", deeds.conversations, deeds.failures));
+    screen.line(&format!("normal traffic: {} connections, {} aborted", deeds.conversations, deeds.failures));
     soak.finish(&folder)
 }
 
 /// Prints the schedule.
 fn announce(screen: &Screen, plan: &Plan, periods: &[Vec<Step>]) {
     let (length, period) = (clock(plan.length), plan.period());
-    screen.line(&format!("a soak of {length}, a check each {} s, seed {}; the plan:", period.as_secs(), plan.seed));
+    screen.line(&format!("a soak of {length}, a check every {} s, seed {}; the plan:", period.as_secs(), plan.seed));
     for (n, steps) in periods.iter().enumerate() {
         for step in steps {
             let at = period * n as u32 + step.at;
@@ -349,7 +349,7 @@ impl Soak<'_> {
         fs::remove_file(folder.join("fifo"))?;
         let screen = self.log.screen;
         verdict::table(&self.measures).iter().for_each(|line| screen.line(line));
-        screen.line(&format!("measurements, deeds, the agent's words and a picture: {}", folder.display()));
+        screen.line(&format!("measurements, activities, the messages of the agent and a chart: {}", folder.display()));
         Ok(self.verdict.failures().to_vec())
     }
 }

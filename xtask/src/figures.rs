@@ -63,7 +63,7 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 }
 
 fn of_corpus(workspace: &Workspace, corpus: &Path) -> Result<()> {
-    begin("The corpus: its ordinary training traffic teaches, its test part is judged");
+    begin("The corpus: trained on its normal training traffic, evaluated on its test part");
     let test = corpus.join("test");
     let mut eval = eval(workspace, DETECTORS, "benign");
     eval.args(["attacks.pcap", "ordinary.pcap"].map(|name| test.join(name)));
@@ -75,7 +75,7 @@ fn of_corpus(workspace: &Workspace, corpus: &Path) -> Result<()> {
 
 /// Uses a model of traffic without further training.
 fn of_false_alarms(workspace: &Workspace, corpus: &Path) -> Result<()> {
-    begin("False alarms: a model of the corpus' ordinary training traffic judges that of the test part");
+    begin("False alarms: trained on the corpus's normal training traffic, evaluated on that of the test part");
     let model = scratch(workspace, "ordinary.json")?;
     shell::run(flowml(workspace).arg("train").arg(ordinary(corpus)).arg("--model").arg(&model).arg("--quiet"))?;
     for unit in ["flows", "hosts"] {
@@ -89,7 +89,7 @@ fn of_false_alarms(workspace: &Workspace, corpus: &Path) -> Result<()> {
 fn of_captures(workspace: &Workspace, folder: &Path, taught: &[PathBuf]) -> Result<()> {
     let names: Vec<_> = taught.iter().map(|path| path.display().to_string()).collect();
     let besides = if names.is_empty() { String::new() } else { format!(" and {}", names.join(", ")) };
-    begin(&format!("Captures in three folds: the ordinary ones of two{besides} teach, the third is judged"));
+    begin(&format!("Captures in three folds: trained on the normal ones of two{besides}, evaluated on the third"));
     let taught: Vec<PathBuf> = taught.iter().map(|path| folder.join(path)).collect();
     let mut eval = eval(workspace, DETECTORS, "benign");
     eval.args(captures(folder)?.iter().filter(|path| !taught.contains(path)));
@@ -104,7 +104,7 @@ fn of_captures(workspace: &Workspace, folder: &Path, taught: &[PathBuf]) -> Resu
 
 fn of_nsl_kdd(workspace: &Workspace, folder: &Path) -> Result<()> {
     let [train, test] = ["KDDTrain+_20Percent.txt", "KDDTest+.txt"].map(|name| folder.join(name));
-    for (what, all_rows) in [("benign rows teach", None), ("all rows teach", Some("--all-rows"))] {
+    for (what, all_rows) in [("trained on benign rows", None), ("trained on all rows", Some("--all-rows"))] {
         begin(&format!("NSL-KDD: {what}"));
         let mut eval = eval(workspace, "kmeans", "normal");
         eval.arg(&test).args(["--no-header", "--label-column", "42", "--ignore", "43"]);
@@ -118,7 +118,7 @@ fn of_nsl_kdd(workspace: &Workspace, folder: &Path) -> Result<()> {
 }
 
 fn of_adbench(workspace: &Workspace, dataset: &Path) -> Result<()> {
-    begin("ADBench http: all rows teach and are judged");
+    begin("ADBench http: trained and evaluated on all rows");
     let table = scratch(workspace, "http.csv")?;
     shell::run(peer(workspace, "adbench_table.py").args([dataset, &table]))?;
     shell::run(eval(workspace, "kmeans", "0").arg(&table).args(["--label-column", "label", "--all-rows"]))

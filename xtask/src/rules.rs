@@ -94,7 +94,7 @@ fn words(text: &str) -> Vec<(usize, String)> {
             if unfinished {
                 found.push((number, format!("`{word}`: finish it, or say in an issue what is missing")));
             } else if empty {
-                found.push((number, format!("`{word}`: expected a name that says what it does")));
+                found.push((number, format!("`{word}`: expected a name that states what it does")));
             }
         }
     }
@@ -113,7 +113,7 @@ fn order(file: &Path, text: &str) -> Vec<(usize, String)> {
     if module == "lib" {
         let unknown = declared(text).into_iter().filter(|(_, name)| !ORDER.contains(&name.as_str()));
         return unknown
-            .map(|(line, name)| (line, format!("module `{name}` has no place in ORDER of the rules")))
+            .map(|(line, name)| (line, format!("module `{name}` is missing in ORDER of the rules")))
             .collect();
     }
     let Some(place) = ORDER.iter().position(|&name| name == module) else {
@@ -122,7 +122,7 @@ fn order(file: &Path, text: &str) -> Vec<(usize, String)> {
     };
     let right: BTreeSet<&str> = ORDER[place + 1..].iter().copied().collect();
     let imports = imports(text).into_iter().filter(|(_, name)| right.contains(name.as_str()));
-    imports.map(|(line, name)| (line, format!("`{module}` imports `{name}`, which stands to its right"))).collect()
+    imports.map(|(line, name)| (line, format!("`{module}` imports `{name}`, which comes later in ORDER"))).collect()
 }
 
 /// The modules that a crate's root declares, with line numbers.
@@ -182,7 +182,7 @@ mod tests {
     fn a_module_imports_only_from_its_left() {
         let text = "//! Sessions.\nuse crate::{object, capture::Capture,\n  sink::{Sink, csv}};\n";
         let right = order(Path::new("flowml-user/src/session/mod.rs"), text);
-        assert_eq!(right, [(2, "`session` imports `sink`, which stands to its right".to_owned())]);
+        assert_eq!(right, [(2, "`session` imports `sink`, which comes later in ORDER".to_owned())]);
         assert_eq!(order(Path::new("flowml-user/src/pipeline.rs"), text), []);
         assert_eq!(order(Path::new("flowml-user/src/main.rs"), text), []);
         assert_eq!(order(Path::new("tests/src/session.rs"), text), []);

@@ -62,33 +62,33 @@ const TOOLS: &[Tool] = &[
     Tool { command: "ethtool", package: "ethtool", why: "sets the offloads and queues of the laboratory's links" },
     Tool { command: "ping", package: "iputils-ping", why: "makes ICMP traffic" },
     Tool { command: "tcpdump", package: "tcpdump", why: "captures the traffic of the corpus" },
-    Tool { command: "dnsmasq", package: "dnsmasq-base", why: "answers for names" },
-    Tool { command: "softflowd", package: "softflowd", why: "makes flows of captures, for the benchmarks" },
+    Tool { command: "dnsmasq", package: "dnsmasq-base", why: "answers DNS queries" },
+    Tool { command: "softflowd", package: "softflowd", why: "computes flows from captures, for the benchmarks" },
 ];
 
 /// The programs that receive, read and show the agent's output. Only the tests run them.
 const COLLECTORS: &[Tool] = &[
     Tool { command: "nfcapd", package: "nfdump", why: "collects IPFIX" },
-    Tool { command: "nfdump", package: "nfdump", why: "says what nfcapd collected" },
+    Tool { command: "nfdump", package: "nfdump", why: "prints what nfcapd collected" },
     Tool { command: "nfacctd", package: "pmacct", why: "collects IPFIX" },
     Tool { command: "ipfixDump", package: "libfixbuf-tools", why: "reads streams of IPFIX" },
-    Tool { command: "tshark", package: "tshark", why: "decodes what collectors are sent" },
+    Tool { command: "tshark", package: "tshark", why: "decodes what collectors receive" },
     Tool { command: "prometheus", package: "prometheus", why: "scrapes metrics" },
     Tool { command: "chromium", package: "chromium", why: "opens reports" },
-    Tool { command: "tmux", package: "tmux", why: "is the terminal of the screen" },
+    Tool { command: "tmux", package: "tmux", why: "is the terminal of the terminal UI" },
 ];
 
 /// The programs that make a package.
 const PACKAGERS: &[Tool] = &[
     Tool { command: "dpkg-deb", package: "dpkg", why: "makes the Debian package" },
-    Tool { command: "strip", package: "binutils", why: "takes lines of sources out of the agent" },
-    Tool { command: "gzip", package: "gzip", why: "compresses pages of the manual" },
+    Tool { command: "strip", package: "binutils", why: "removes debug information from the agent" },
+    Tool { command: "gzip", package: "gzip", why: "compresses man pages" },
 ];
 
 /// The programs with which the tests install and check the package.
 const INSPECTORS: &[Tool] = &[
     Tool { command: "systemd-analyze", package: "systemd", why: "verifies the unit" },
-    Tool { command: "man", package: "man-db", why: "shows the pages of the manual" },
+    Tool { command: "man", package: "man-db", why: "shows man pages" },
 ];
 
 /// The programs for a virtual machine with another kernel.
@@ -96,10 +96,10 @@ const EMULATORS: &[Tool] = &[
     Tool {
         command: "qemu-system-x86_64",
         package: "qemu-system-x86",
-        why: "is the machine that another kernel boots on",
+        why: "is the virtual machine for another kernel",
     },
-    Tool { command: "depmod", package: "kmod", why: "says which modules of a kernel need which" },
-    Tool { command: "insmod", package: "kmod", why: "loads them, in the machine" },
+    Tool { command: "depmod", package: "kmod", why: "lists the dependencies of kernel modules" },
+    Tool { command: "insmod", package: "kmod", why: "loads modules in the virtual machine" },
     Tool { command: "xz", package: "xz-utils", why: "unpacks modules" },
 ];
 
@@ -135,7 +135,7 @@ const CORPUS_TOOLS: &[Tool] = &[
 const SERVERS: &[Server] = &[
     Server { command: "nginx", package: "nginx", libraries: &[], why: "serves pages" },
     Server { command: "sshd", package: "openssh-server", libraries: &["libwrap0"], why: "serves terminals and copies" },
-    Server { command: "iodined", package: "iodine", libraries: &[], why: "makes a tunnel of names, both its ends" },
+    Server { command: "iodined", package: "iodine", libraries: &[], why: "is both ends of a DNS tunnel" },
 ];
 
 /// A program of a package that is unpacked and not installed.
@@ -149,7 +149,7 @@ struct Server {
 /// Python modules of the distribution that are servers in the corpus, with their packages.
 const PYTHON_SERVERS: &[Tool] = &[
     Tool { command: "pyftpdlib", package: "python3-pyftpdlib", why: "serves files" },
-    Tool { command: "aiosmtpd", package: "python3-aiosmtpd", why: "takes mail" },
+    Tool { command: "aiosmtpd", package: "python3-aiosmtpd", why: "receives mail" },
 ];
 
 /// The folder of the distribution's Python modules.
@@ -565,7 +565,8 @@ fn install_peers(workspace: &Workspace) -> Result<()> {
     let mut pip = Command::new(folder.join("bin/python"));
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]);
     shell::run(pip.arg("--requirement").arg(&requirements))?;
-    fs::copy(&requirements, mark(workspace)).with_context(|| format!("cannot mark {} as whole", folder.display()))?;
+    fs::copy(&requirements, mark(workspace))
+        .with_context(|| format!("cannot mark {} as complete", folder.display()))?;
     Ok(())
 }
 

@@ -80,11 +80,7 @@ fn show_reports(pasts: &[Past]) {
 /// Shows the agents' reports during normal traffic.
 fn show_false(reports: &[Report], place: &str, plan: &Plan) -> Result<()> {
     if plan.live {
-        println!(
-            "\nfalse incidents in {} s of ordinary traffic of {place}: {}",
-            plan.ordinary.as_secs(),
-            reports.len()
-        );
+        println!("\nfalse incidents in {} s of normal traffic of {place}: {}", plan.ordinary.as_secs(), reports.len());
         for Report { at, view, incident } in reports {
             println!("  {at}, {view}: {incident:?}");
         }

@@ -98,7 +98,7 @@ impl Past {
                 && self.suspects.iter().any(|(host, _)| *host == window.address)
         });
         let least = windows.filter_map(|window| window.probability).min_by(f64::total_cmp);
-        least.map_or_else(|| "not even seen".to_owned(), |least| format!("least p = {least:.1e}"))
+        least.map_or_else(|| "no scored window".to_owned(), |least| format!("least p = {least:.1e}"))
     }
 
     fn after(&self, incident: &Incident) -> String {
@@ -115,7 +115,7 @@ fn main() -> ExitCode {
     match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) if is_interrupted() => {
-            eprintln!("\nstopped; the namespaces, the traffic and the agent are gone");
+            eprintln!("\nstopped; the namespaces, the traffic and the agent were removed");
             ExitCode::from(130)
         }
         Err(error) => {
@@ -130,9 +130,9 @@ fn show() -> Result<()> {
     let town = Town::build(Lab::new()?)?;
     screen.line(&bold("flowml: a demonstration in network namespaces"));
     screen.text(0, &format!(
-        "{} clients are busy with a server, some of it over IPv6: pages, names, terminals, downloads, pings. The agent \
-         meters the server's interface and knows nothing yet: it learns what is ordinary in {WARM_UP} s. Then come {} \
-         attacks, which are not announced to it.",
+        "{} clients use a server, partly over IPv6: pages, names, terminals, downloads, pings. The agent meters the \
+         server's interface and has no model yet: it trains for {WARM_UP} s. Then {} attacks follow. The agent gets no \
+         notice of them.",
         town.clients.len(),
         ACTS.len()
     ));
@@ -162,13 +162,13 @@ fn show() -> Result<()> {
 fn warm_up(screen: &Screen, meter: &Meter) -> Result<()> {
     wait(meter, WARM_UP_LIMIT, |seen| {
         let past = seen.interval_ends(0).len().min(WARM_UP);
-        screen.progress(&format!("ordinary traffic: {past} of {WARM_UP} s"));
+        screen.progress(&format!("normal traffic: {past} of {WARM_UP} s"));
         seen.scored().next().is_some()
     })
-    .context("waiting until the agent has learnt what is ordinary")?;
+    .context("waiting until the agent has a model")?;
     let seen = meter.seen();
     let learnt = seen.windows.iter().filter(|window| window.probability.is_none()).count();
-    screen.event(&format!("learnt what is ordinary from {learnt} host windows"));
+    screen.event(&format!("trained on {learnt} host windows of normal traffic"));
     Ok(())
 }
 
@@ -177,7 +177,7 @@ fn ordinary(screen: &Screen, meter: &Meter) -> Result<u64> {
     let since = unix_ms();
     wait(meter, WARM_UP_LIMIT, |seen| {
         let past = seen.interval_ends(since).len();
-        screen.progress(&format!("ordinary traffic, now scored: {past} of {ORDINARY} s"));
+        screen.progress(&format!("normal traffic, now scored: {past} of {ORDINARY} s"));
         past >= ORDINARY
     })?;
     Ok(unix_ms())
@@ -279,7 +279,7 @@ fn close(screen: &Screen, seen: &Seen, said: &str) -> Result<()> {
         screen.text(line.len() - line.trim_start().len(), line.trim_start());
     }
     let summary = seen.summary.as_ref().context("the agent wrote no summary")?;
-    ensure!(summary["conserved"] == true, "the agent's account does not balance: {summary}");
+    ensure!(summary["conserved"] == true, "the agent's conservation check failed: {summary}");
     Ok(())
 }
 

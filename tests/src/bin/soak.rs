@@ -36,7 +36,7 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Err(_) if is_interrupted() => {
-            eprintln!("\nstopped; the namespaces, the traffic and the agent are gone");
+            eprintln!("\nstopped; the namespaces, the traffic and the agent were removed");
             ExitCode::from(INTERRUPTED)
         }
         Err(error) => {

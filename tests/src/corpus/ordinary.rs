@@ -124,14 +124,14 @@ impl People {
             }
             Ok(tally.0.values().all(|deeds| deeds.done > 0))
         })
-        .with_context(|| format!("ordinary traffic alone; done by now: {}", tally()))?;
+        .with_context(|| format!("normal traffic alone; done so far: {}", tally()))?;
         Ok(tally())
     }
 
     fn end(&mut self) -> Result<()> {
         self.span.cut();
         for thread in self.threads.drain(..) {
-            let Ok(ended) = thread.join() else { bail!("somebody of the ordinary traffic panicked") };
+            let Ok(ended) = thread.join() else { bail!("a client of the normal traffic panicked") };
             ended?;
         }
         Ok(())
@@ -141,7 +141,7 @@ impl People {
 impl Drop for People {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
-            eprintln!("ordinary traffic: {error:#}");
+            eprintln!("normal traffic: {error:#}");
         }
     }
 }

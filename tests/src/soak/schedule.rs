@@ -57,12 +57,17 @@ pub(super) enum Fault {
 struct Words(Fault, &'static str, &'static str, Option<&'static str>);
 
 const FAULTS: [Words; 8] = [
-    Words(Fault::ReaderStalls, "reader_stalls", "the FIFO's reader stops", Some("the FIFO's reader goes on")),
+    Words(Fault::ReaderStalls, "reader_stalls", "the FIFO's reader stops", Some("the FIFO's reader continues")),
     Words(Fault::CollectorAway, "collector_away", "the collector ends", Some("the collector is back")),
     Words(Fault::DiskFull, "disk_full", "the small disk is filled up", Some("the small disk has room again")),
     Words(Fault::InterfaceDown, "interface_down", "the interface goes down", Some("the interface comes up")),
     Words(Fault::MtuChanged, "mtu_changed", "the MTU becomes 1400", Some("the MTU is 1500 again")),
-    Words(Fault::InterfaceReplaced, "interface_replaced", "another interface is removed, one of its name comes", None),
+    Words(
+        Fault::InterfaceReplaced,
+        "interface_replaced",
+        "another interface is removed, and a new one gets its name",
+        None,
+    ),
     Words(Fault::Reload, "reload", "SIGHUP, after the configuration was changed", None),
     Words(Fault::TableFilled, "table_filled", "40,000 new flows at once", None),
 ];

@@ -59,7 +59,7 @@ impl Verdict {
         let full = now.table_full - before.map_or(0, |before| before.table_full);
         let is_filled =
             past.faults.contains(&Fault::TableFilled) || past.attacks.iter().any(|name| FILLING.contains(name));
-        self.ensure(full == 0 || is_filled, || format!("{at} {full} packets of ordinary traffic found the table full"));
+        self.ensure(full == 0 || is_filled, || format!("{at} {full} packets of normal traffic found the table full"));
     }
 
     /// Checks the end of the agent. `wire` is the number of packets that it must have seen.
@@ -67,7 +67,7 @@ impl Verdict {
         let (in_rows, in_tables) = (remains.rows.packets()?, remains.tables.packets()?);
         let summary: Value = serde_json::from_str(remains.rows.last()).context("the last row")?;
         let count = |value: &Value| value.as_u64().with_context(|| format!("a count in {summary}"));
-        self.ensure(summary["conserved"] == true, || format!("the account does not close: {summary}"));
+        self.ensure(summary["conserved"] == true, || format!("the conservation check failed: {summary}"));
         let received = count(&summary["packets_received"])?;
         self.ensure(received == wire, || format!("{wire} packets were on the wire, and {received} received"));
         let in_flows = count(&summary["packets_in_flows"])?;

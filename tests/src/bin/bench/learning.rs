@@ -127,7 +127,7 @@ fn minibatch(table: &Path) -> Result<f64> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/minibatch_kmeans.py");
     let mut command = Command::new(agent::target().join("peers/bin/python"));
     let (text, _) = run(command.arg(script).arg(table).arg(CLUSTERS.to_string()))?;
-    text.trim().parse().with_context(|| format!("MiniBatchKMeans says no time: {text}"))
+    text.trim().parse().with_context(|| format!("MiniBatchKMeans reports no time: {text}"))
 }
 
 /// Time for each row in µs: scaling, the nearest cluster, the probability, the reasons of anomalies, and the update of
@@ -200,16 +200,16 @@ impl Costs {
     }
 
     pub(crate) fn print(&self) {
-        println!("Learning from {ROWS} rows of {COLUMNS} columns, CPU s, medians of {TRAIN_ROUNDS} rounds");
-        println!("{:<60} {:>7.2}", "flowml: preparation, k-means, calibration", median(&self.train));
-        println!("{:<60} {:>7.2}", "scikit-learn's MiniBatchKMeans, the fit alone", median(&self.minibatch));
-        println!("Scoring a flow and learning from it, CPU µs, median of {SCORE_ROUNDS} batches of {BATCH}");
+        println!("Training on {ROWS} rows of {COLUMNS} columns, CPU s, medians of {TRAIN_ROUNDS} rounds");
+        println!("{:<60} {:>7.2}", "flowml: preprocessing, k-means, calibration", median(&self.train));
+        println!("{:<60} {:>7.2}", "scikit-learn's MiniBatchKMeans, fit only", median(&self.minibatch));
+        println!("Scoring a flow and training on it, CPU µs, median of {SCORE_ROUNDS} batches of {BATCH}");
         println!("{:<60} {:>7.2}", "k-means of a run, a flow", median(&self.score));
         println!("{:<60} {:>7.2}", "k-means of a run, a host window", median(&self.window));
         let watching::Costs { flows, windows, tests, views, hosts } = &self.watching;
         println!("Before the score, CPU µs, of {flows} flows and {windows} host windows");
         println!("{:<60} {:>7.2}", "sequential tests, a flow", median(tests));
-        println!("{:<60} {:>7.2}", "what a flow has of host windows and slow view", median(views));
+        println!("{:<60} {:>7.2}", "columns of a flow from host windows and slow view", median(views));
         println!("{:<60} {:>7.2}\n", "host windows and slow view, a host window", median(hosts));
     }
 }

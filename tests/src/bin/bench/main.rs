@@ -76,7 +76,7 @@ fn run(json: Option<&Path>, parts: &[Part]) -> Result<bool> {
     println!("{}", machine(cpus.len())?);
     // The second CPU of the measurements that use two CPUs.
     let other = cpus.iter().rev().nth(1).copied().unwrap_or(cpu);
-    println!("Programs and readers run on CPU {cpu} alone where nothing else is said, else also on CPU {other}.\n");
+    println!("Programs and readers run on CPU {cpu} alone unless stated otherwise; otherwise also on CPU {other}.\n");
     let ratios = on_cpu(cpu as usize, || {
         let mut ratios = Vec::new();
         for (_, part) in Part::ALL.iter().filter(|(_, part)| parts.is_empty() || parts.contains(part)) {

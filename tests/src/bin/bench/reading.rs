@@ -89,7 +89,7 @@ fn flowml(capture: &Path, rows: &Path) -> Result<Cost> {
 /// Checks that both files are equal, and removes the second.
 fn same(rows: &Path, others: &Path) -> Result<()> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    ensure!(read(rows)? == read(others)?, "the rows on two CPUs are not those on one: {}", others.display());
+    ensure!(read(rows)? == read(others)?, "the rows on two CPUs differ from those on one: {}", others.display());
     fs::remove_file(others).with_context(|| format!("cannot remove {}", others.display()))
 }
 
@@ -115,7 +115,7 @@ fn softflowd(capture: &Path) -> Result<Cost> {
     command.arg("-p").arg(capture.with_extension("pid"));
     let (text, cost) = run(&mut command)?;
     let processed = text.lines().find_map(|line| line.strip_prefix("Packets processed: "));
-    let processed = processed.with_context(|| format!("softflowd says no number of packets: {text}"))?;
+    let processed = processed.with_context(|| format!("softflowd reports no number of packets: {text}"))?;
     ensure!(processed == PACKETS.to_string(), "softflowd processed {processed} packets, expected {PACKETS}");
     Ok(cost)
 }
@@ -128,7 +128,7 @@ fn nfstream(capture: &Path) -> Result<Cost> {
     let python = agent::target().join("peers/bin/python");
     let (text, cost) = run(Command::new(python).arg(script).arg(capture))?;
     let found = text.split_whitespace().last().and_then(|count| count.parse::<u64>().ok());
-    let found = found.with_context(|| format!("NFStream says no number of packets: {text}"))?;
+    let found = found.with_context(|| format!("NFStream reports no number of packets: {text}"))?;
     // NFStream leaves out IPv6 packets that were not captured whole: a tenth of these packets.
     ensure!((QUARTER * 8 / 10..=QUARTER).contains(&found), "NFStream has {found} packets in flows, of {QUARTER}");
     Ok(cost)
@@ -152,11 +152,11 @@ impl Readings {
     }
 
     pub(crate) fn print(&self) {
-        println!("Making flows of a capture, medians of {ROUNDS} rounds ({NFSTREAM_ROUNDS} for the quarter)");
+        println!("Computing flows from a capture, medians of {ROUNDS} rounds ({NFSTREAM_ROUNDS} for the quarter)");
         println!("{:<44} {:>10} {:>8} {:>8} {:>14} {:>8}", "", "packets", "wall s", "CPU s", "ns per packet", "MiB");
         let rows = [
             ("flowml read, CSV with all features", PACKETS, &self.flowml),
-            ("the same on two CPUs", PACKETS, &self.two_cpus),
+            ("the same, on two CPUs", PACKETS, &self.two_cpus),
             ("softflowd, NetFlow 9", PACKETS, &self.softflowd),
             ("flowml read, CSV with all features", QUARTER, &self.quarter_flowml),
             ("NFStream, statistics and SPLT, no output", QUARTER, &self.quarter_nfstream),
