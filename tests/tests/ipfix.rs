@@ -397,7 +397,7 @@ fn a_live_run_exports_all_flows_and_waits_for_a_collector() -> Result<()> {
     talk()?;
     wait_until(LIMIT, || Ok(agent.stderr().contains("takes no records: Connection refused")))?;
     let received = receive(&server)?;
-    wait_until(LIMIT, || Ok(agent.stderr().contains("takes records again; so far 0 were lost")))?;
+    wait_until(LIMIT, || Ok(agent.stderr().contains("takes records again; 0 records were lost so far")))?;
     talk()?;
     let report = agent.stop(Signal::TERM)?;
     ensure!(report.code == Some(0), "{}", report.stderr);

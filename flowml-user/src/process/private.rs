@@ -22,7 +22,7 @@ impl FromStr for Mode {
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let bits = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| u32::from_str_radix(text, 8).ok()).flatten();
         let mode = bits.filter(|bits| bits & PRIVATE == PRIVATE && bits & !READ_AND_WRITE == 0);
-        mode.map(Self).ok_or("permissions in octal, of which the owner's are to read and write, as in mode=0640")
+        mode.map(Self).ok_or("octal permissions that let the owner read and write, as in mode=0640")
     }
 }
 

@@ -95,7 +95,7 @@ impl Outlet {
         match outlet.reports.recv_timeout(limit) {
             Ok(Report::Failed(State::Failed(error))) => return Err(error),
             Ok(report) => outlet.note(report),
-            Err(_) => outlet.news.push(format!("{target} is not open yet: rows wait for it")),
+            Err(_) => outlet.news.push(format!("{target} is not open yet: its rows wait in memory")),
         }
         Ok(outlet)
     }
@@ -187,8 +187,8 @@ impl Outlet {
         if !self.drops && matches!(self.state, State::Writing) {
             self.drops = true;
             self.news.push(format!(
-                "{} takes rows too slowly: {} MiB of them wait, further ones are lost and counted until there is room; \
-                 metering goes on",
+                "{} takes rows too slowly: {} MiB of rows wait, and further rows are lost and counted until there is room; \
+                 metering continues",
                 self.target,
                 self.queue.room() >> 20
             ));
@@ -205,7 +205,7 @@ impl Outlet {
         self.is_busy = 2 * waited.saturating_sub(waited_then) < now - then;
         if self.drops && self.queue.fill() < 0.5 {
             self.drops = false;
-            self.news.push(format!("{} takes rows again; so far {} were lost", self.target, self.rows().1));
+            self.news.push(format!("{} takes rows again; {} rows were lost so far", self.target, self.rows().1));
         }
     }
 
@@ -252,7 +252,11 @@ impl Outlet {
     fn give_up(&mut self) {
         self.over = true;
         if self.rows().1 > 0 {
-            self.news.push(format!("{} does not take its last rows, and is given up", self.target));
+            self.news.push(format!(
+                "{} does not take its last rows: it was abandoned, and {} of its rows were lost",
+                self.target,
+                self.rows().1
+            ));
         }
     }
 
@@ -270,8 +274,8 @@ impl Outlet {
                 if let State::Failed(error) = &state {
                     let target = &self.target;
                     self.news.push(format!(
-                        "cannot write to {target}: {error}; its further rows are lost until it can be written again, \
-                         metering goes on"
+                        "cannot write to {target}: {error}; its further rows are lost and counted until it can be written \
+                         again; metering continues"
                     ));
                 }
                 self.state = state;
@@ -279,7 +283,7 @@ impl Outlet {
             Report::Recovered => {
                 self.state = State::Writing;
                 self.news.push(format!(
-                    "{} is written again; so far {} of its rows were lost",
+                    "{} is written again; {} of its rows were lost so far",
                     self.target,
                     self.rows().1
                 ));

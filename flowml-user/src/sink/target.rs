@@ -436,7 +436,7 @@ mod tests {
             ),
             (
                 "csv=a,mode=rw",
-                "invalid value 'rw' for 'mode'; expected permissions in octal, of which the owner's are to read and write, as \
+                "invalid value 'rw' for 'mode'; expected octal permissions that let the owner read and write, as \
                  in mode=0640",
             ),
             (

@@ -135,11 +135,13 @@ impl Exporter {
         match trouble {
             Some(trouble) if !self.is_failure_reported => {
                 self.is_failure_reported = true;
-                Some(format!("{collector} takes no records: {trouble}; what is lost is counted, metering goes on"))
+                Some(format!(
+                    "{collector} takes no records: {trouble}; lost records are counted, and metering continues"
+                ))
             }
             None if self.is_failure_reported && sent > sent_then => {
                 self.is_failure_reported = false;
-                Some(format!("{collector} takes records again; so far {lost} were lost"))
+                Some(format!("{collector} takes records again; {lost} records were lost so far"))
             }
             _ => None,
         }
