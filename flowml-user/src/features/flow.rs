@@ -269,7 +269,7 @@ pub const FLOW_FEATURES: &[Feature<FlowRow>] = &[
     real("bidirectional_length_4096_up_share", "share", Never, |row| lengths_share(row, 7..8),
         "Packets of 4,096 and more bytes among all"),
     count("initiator_known", "flag", Never, |row| row.record.syn_seen.into(),
-        "1 where the initiator sent a SYN, 0 where `initiator_by` says what else shows it"),
+        "1 if the initiator sent a SYN, 0 if other evidence determined it (`initiator_by`)"),
     count("protocol_class", "class", Category, |row| protocol_class(row.record.protocol()),
         "0 other, 1 TCP, 2 UDP, 3 ICMP, 4 ICMPv6, 5 SCTP"),
     count("dst_port_class", "class", Category, port_class,
