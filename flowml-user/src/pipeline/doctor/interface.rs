@@ -56,7 +56,7 @@ impl Facts {
             Link::NoCarrier => {
                 Finding::new("link", Severity::Note, "up, without carrier: no packets arrive").value("no-carrier")
             }
-            Link::Down => Finding::new("link", Severity::Warning, "down: run meters it as soon as it is up")
+            Link::Down => Finding::new("link", Severity::Warning, "down: it will be metered when it is up")
                 .mend(format!("ip link set dev {name} up"))
                 .value("down"),
         }

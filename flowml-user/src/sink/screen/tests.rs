@@ -46,7 +46,7 @@ fn state() -> State {
     state.push(busy());
     for (tone, text) in [
         (Tone::Notice, "hosts: the candidate model was promoted"),
-        (Tone::Warning, "eth1 was removed; its counters were drained"),
+        (Tone::Warning, "eth1 was removed; its packets until then are counted"),
     ] {
         state.message(Message { at_ms: 1_700_000_000_123, tone, text: text.to_owned() });
     }
