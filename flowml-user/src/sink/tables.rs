@@ -230,10 +230,7 @@ fn before(Account { received, unreported, .. }: &Account) -> String {
     match unreported.packets {
         0 => format!("before this run: {packets}"),
         lost => {
-            format!(
-                "before this run: {packets}, {} of them drained by agents that did not end properly",
-                grouped(lost)
-            )
+            format!("before this run: {packets}, {} of them drained by agents that did not end properly", grouped(lost))
         }
     }
 }
