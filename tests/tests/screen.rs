@@ -122,7 +122,7 @@ fn keys_reach_every_view_and_quit() -> Result<()> {
         flows[0].contains(" of ")
             && flows.len() > 1
             && flows[1..].iter().all(|line| line.contains(&client))
-            && panel(screen, "HOSTS")[1].contains("none that has")
+            && panel(screen, "HOSTS")[1].contains("no row matches")
     };
     terminal.wait_for("the flows of one client", LIMIT, is_filtered)?;
 

@@ -98,7 +98,7 @@ fn details_match_their_golden_files() {
     let mut state = State::default();
     state.push(busy());
     typed(&mut state, "m");
-    assert!(text(&mut state, (80, 24)).contains("nothing was told"));
+    assert!(text(&mut state, (80, 24)).contains("no messages since"));
 }
 
 #[test]
