@@ -560,7 +560,7 @@ fn the_index_of_a_data_frame_is_not_trained_on() -> Result<()> {
             tree(&inputs.file("index.csv", format!("{name},share,label\n{rows}").as_bytes())?, "label")?;
         let accuracy = figures["accuracy"].as_f64().context("a number")?;
         ensure!(accuracy < 0.7, "'{name}': {accuracy}");
-        ensure!(said.contains(&format!("column '{name}' is not learnt: it has no name")), "'{name}': {said}");
+        ensure!(said.contains(&format!("column '{name}' is not used: it has no name")), "'{name}': {said}");
         // With repeated rows, as samples and oversampled minorities have them.
         let twice: String = rows.lines().chain(rows.lines().step_by(3)).map(|line| format!("{line}\n")).collect();
         let path = inputs.file("twice.csv", format!("{name},share,label\n{twice}").as_bytes())?;

@@ -38,7 +38,7 @@ fn wait_said(agent: &Agent, words: &str, times: usize) -> Result<()> {
 
 /// What the agent reports about an interface that it meters from then on.
 fn come(interface: &Interface) -> Result<String> {
-    Ok(format!("{} has come (index {}): metering it by", interface.name, interface.index()?))
+    Ok(format!("{} appeared (index {}): metering it by", interface.name, interface.index()?))
 }
 
 /// Sends packets of ten flows, and waits until the other end has received all of them.
@@ -104,7 +104,9 @@ fn an_interface_that_comes_back_is_metered_again() -> Result<()> {
             indexes.push(ends[1].index()?);
             sent += send(&ends)?;
         }
-        for (words, times) in [("has gone; what it carried is counted", 2), ("no interface is left: waiting for", 2)] {
+        for (words, times) in
+            [("was removed; its packets until then are counted", 2), ("no metered interface is left: waiting for", 2)]
+        {
             wait_said(&agent, words, times)?;
         }
         assert_eq!(objects.existing()?, Objects::held_by(agent.id())?, "other programs or maps");
@@ -121,7 +123,7 @@ fn patterns_match_new_interfaces_except_the_excluded_ones() -> Result<()> {
     for selector in ["eth*", "any"] {
         let Some(lab) = require_lab() else { return Ok(()) };
         let (peer, metered) = (lab.host("peer")?, lab.host("metered")?);
-        let waits = format!("no interface is there yet: waiting for {selector}");
+        let waits = format!("no interface exists yet: waiting for {selector}");
         let agent = start(&metered, &["-i", selector, "--exclude", "eth1"], &waits)?;
         let links = [0; 3].map(|_| lab.link([&peer, &metered], &LinkOptions::quiet()));
         let [first, excluded, last] = links.map(|link| link.context("a link"));
@@ -155,7 +157,7 @@ fn a_renamed_or_moved_interface_is_no_longer_metered() -> Result<()> {
 
     host.ip(&["link", "set", name, "down"])?;
     host.ip(&["link", "set", name, "name", "away0"])?;
-    wait_said(&agent, &format!("{name} is called away0 now, which was not asked for"), 1)?;
+    wait_said(&agent, &format!("{name} was renamed to away0, which is not selected"), 1)?;
     assert!(host.show_link("away0")?["xdp"].is_null(), "it is still metered");
     host.ip(&["link", "set", "away0", "name", name])?;
     wait_said(&agent, &come(&ends[1])?, 1)?;
@@ -163,12 +165,12 @@ fn a_renamed_or_moved_interface_is_no_longer_metered() -> Result<()> {
     sent += send(&ends)?;
 
     host.ip(&["link", "set", name, "netns", elsewhere.namespace()])?;
-    wait_said(&agent, &format!("{name} has gone"), 1)?;
+    wait_said(&agent, &format!("{name} was removed"), 1)?;
     assert!(elsewhere.show_link(name)?["xdp"].is_null(), "it is still metered");
     elsewhere.ip(&["link", "set", name, "netns", host.namespace()])?;
     // The interface may have the index that it had before.
     let index = ends[1].index()?;
-    wait_until(LIMIT, || Ok(agent.stderr().matches(&format!("{name} has come")).count() == 2))
+    wait_until(LIMIT, || Ok(agent.stderr().matches(&format!("{name} appeared")).count() == 2))
         .with_context(|| agent.stderr())?;
     set_up(&ends)?;
     sent += send(&ends)?;
@@ -189,7 +191,7 @@ fn seventy_interfaces_are_metered_at_once() -> Result<()> {
     let agent = start(&metered, &["-i", "eth*", "--direction", "both"], "metering eth0 by")?;
     wait_said(&agent, "metering eth", ALL / 2)?;
     links.extend((ALL / 2..ALL).map(|_| link()).collect::<Result<Vec<_>>>()?);
-    wait_said(&agent, "has come (index", ALL - ALL / 2)?;
+    wait_said(&agent, "appeared (index", ALL - ALL / 2)?;
     let sent: Sent = links.iter().map(send).collect::<Result<Vec<_>>>()?.into_iter().sum();
     let indexes = links.iter().map(|[_, end]| end.index()).collect::<Result<Vec<_>>>()?;
     assert_accounts_for(&agent.stop(Signal::TERM)?, sent, &indexes)?;
@@ -241,9 +243,9 @@ fn change(times: u32) -> Result<()> {
         // The kernel reports changes in order. When this interface has appeared and is removed, so are all others.
         let last = format!("churnlast{round}");
         host.ip(&["link", "add", &last, "type", "veth", "peer", "name", "otherlast"])?;
-        wait_said(&agent, &format!("{last} has come"), 1)?;
+        wait_said(&agent, &format!("{last} appeared"), 1)?;
         host.ip(&["link", "delete", &last])?;
-        wait_said(&agent, &format!("{last} has gone"), 1)?;
+        wait_said(&agent, &format!("{last} was removed"), 1)?;
         sent += send(&ends)?;
         open.push(descriptors(agent.id())?);
     }
@@ -268,12 +270,12 @@ fn lost_changes_are_recovered() -> Result<()> {
     host.ip(&["link", "add", "new0", "type", "veth", "peer", "name", "other"])?;
     lab.replace(&ends, &LinkOptions::quiet())?;
     agent.signal(Signal::CONT)?;
-    for words in [&*come(&ends[1])?, &format!("{name} has gone"), "new0 has come"] {
+    for words in [&*come(&ends[1])?, &format!("{name} was removed"), "new0 appeared"] {
         wait_said(&agent, words, 1)?;
     }
     sent += send(&ends)?;
     host.ip(&["link", "delete", "new0"])?;
-    wait_said(&agent, "new0 has gone", 1)?;
+    wait_said(&agent, "new0 was removed", 1)?;
     let report = agent.stop(Signal::TERM)?;
     assert_eq!(report.summary()?["packets_received"], sent.packets, "{}", report.stderr);
     Ok(())
@@ -323,7 +325,7 @@ fn a_program_that_was_detached_is_attached_again() -> Result<()> {
         let links = if has_links { &[ingress, "(egress)"][..] } else { &[ingress] };
         for (times, link) in (1..).zip(links) {
             detach(agent.id(), link)?;
-            wait_said(&agent, &format!("somebody has detached a program from {name}: metering it by"), times)?;
+            wait_said(&agent, &format!("another program detached flowml from {name}: metering it by"), times)?;
             agent.wait_attached(&ends[1])?;
             sent += send(&ends)?;
         }

@@ -153,17 +153,17 @@ fn the_run_continues_when_interfaces_are_removed_and_waits_without_any() -> Resu
     let mut sent = send(&from_first, &first, 10, 100)?;
 
     metered.ip(&["link", "delete", &first.name])?;
-    let said = |name: &str| agent.stderr().contains(&format!("{name} has gone"));
+    let said = |name: &str| agent.stderr().contains(&format!("{name} was removed"));
     wait_until(LIMIT, || Ok(said(&first.name))).with_context(|| agent.stderr())?;
     assert!(!said(&second.name));
     sent += send(&from_second, &second, 10, 100)?;
 
     metered.ip(&["link", "delete", &second.name])?;
-    let waits = format!("no interface is left: waiting for {}, {}", first.name, second.name);
+    let waits = format!("no metered interface is left: waiting for {}, {}", first.name, second.name);
     wait_until(LIMIT, || Ok(agent.stderr().contains(&waits))).with_context(|| agent.stderr())?;
     let report = agent.stop(Signal::TERM)?;
     assert_eq!(report.code, Some(0), "{}", report.stderr);
-    assert!(report.stderr.contains(&format!("{} has gone", second.name)), "{}", report.stderr);
+    assert!(report.stderr.contains(&format!("{} was removed", second.name)), "{}", report.stderr);
     assert_accounts_for(&report, sent)
 }
 

@@ -336,7 +336,7 @@ fn loopback_counts_each_packet_once() -> Result<()> {
         let host = lab.host("alone")?;
         let agent =
             Agent::start(&host, &["run", "-i", "lo", "-o", "jsonl=-", "--direction", "both", "--xdp-mode", mode])?;
-        let metering = "ingress alone counts each packet once";
+        let metering = "only ingress is counted";
         wait_until(LIMIT, || Ok(agent.stderr().contains(metering))).with_context(|| agent.stderr())?;
         host.run_ok(["ping", "-n", "-c5", "-i0.01", "-s56", "-W10", "127.0.0.1"])?;
         let report = conserved(agent)?;

@@ -166,13 +166,13 @@ fn as_the_unit_it_meters_without_root_and_drops_its_capabilities() -> Result<()>
 
             // Attaching again needs no capability.
             lab.replace(&[peer.clone(), metered.clone()], &LinkOptions::quiet())?;
-            let come = format!("{} has come (index {}): metering it by", metered.name, metered.index()?);
+            let come = format!("{} appeared (index {}): metering it by", metered.name, metered.index()?);
             wait_until(LIMIT, || Ok(agent.stderr().contains(&come))).with_context(|| agent.stderr())?;
             sent += send(&peer, &metered)?;
 
             agent.signal(Signal::HUP)?;
             unit.hear("READY=1").with_context(|| agent.stderr())?;
-            let said = if begun_before { "judges" } else { "the model in use stays" };
+            let said = if begun_before { "from now on" } else { "the current model stays in use" };
             wait_until(LIMIT, || Ok(agent.stderr().contains(said))).with_context(|| agent.stderr())?;
 
             let report = agent.stop(Signal::TERM)?;
@@ -241,17 +241,20 @@ fn a_reload_applies_what_can_change_and_names_what_cannot() -> Result<()> {
         wait_until(LIMIT, || Ok(expected.iter().all(|words| agent.stderr().contains(words))))
             .with_context(|| format!("{expected:?} expected of {}", agent.stderr()))
     };
-    let missing = format!("{model} is not there yet: the model in use stays");
-    let waiting = format!("{named}: what has changed of interval takes effect at the next start");
+    let missing = format!("{model} does not exist yet: the current model stays in use");
+    let waiting = format!("{named}: changes of interval take effect at the next start");
     reload(&format!("alpha = 0.01\nmodel = '{model}'\nquiet = 1\ninterval = '2s'\n"), &[&waiting, &missing])?;
     let elsewhere = unit.folder.path().join("elsewhere.json").display().to_string();
-    let beyond = format!("{elsewhere}: it lies in no folder that this run has written to from its start");
+    let beyond = format!("{elsewhere}: the sandbox of this run does not include its folder");
     reload(&format!("alpha = 0.01\nmodel = '{elsewhere}'\n"), &[&beyond])?;
-    reload("alpha = 2\n", &[&format!("{named}:1:9: invalid value '2' for '--alpha <P>'"), "the model in use stays"])?;
+    reload(
+        "alpha = 2\n",
+        &[&format!("{named}:1:9: invalid value '2' for '--alpha <P>'"), "the current model stays in use"],
+    )?;
     let broken = SHIPPED.replacen("\"next\":0", "\"next\":4096", 1);
     anyhow::ensure!(broken != SHIPPED, "the shipped model has another form");
     fs::write(&model, broken)?;
-    let refused = [model.as_str(), "calibration: 'next' has the value 4096", "the model in use stays"];
+    let refused = [model.as_str(), "calibration: 'next' has the value 4096", "the current model stays in use"];
     reload(&format!("alpha = 0.01\nmodel = '{model}'\nquiet = 1\n"), &refused)?;
     let sent = send(&peer, &metered)?;
     assert_counted(&agent.stop(Signal::TERM)?, sent)?;

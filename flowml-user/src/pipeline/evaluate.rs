@@ -157,7 +157,7 @@ fn rounds(table: &Labelled, judged_rows: usize, plan: &Plan, arguments: &Eval) -
     let count = arguments.folds.unwrap_or(FOLDS).into();
     let division = arguments.division.unwrap_or_default().into();
     let divided = folds(labels, &table.inputs[..judged_rows], count, division, plan.seed);
-    ensure!(divided.iter().all(|fold| !fold.test.is_empty()), "{judged_rows} rows are too few to be divided");
+    ensure!(divided.iter().all(|fold| !fold.test.is_empty()), "{judged_rows} rows are too few to divide into folds");
     let round = |fold: Fold| Round { train: table.select(&[fold.train, given.clone()].concat()), test: fold.test };
     Ok(divided.into_iter().map(round).collect())
 }

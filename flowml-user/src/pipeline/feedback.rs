@@ -28,15 +28,22 @@ pub fn run(arguments: &Feedback) -> Result<()> {
     let Feedback { records, incident, model, .. } = arguments;
     let recorded = find(records, *incident)?;
     let rows = windows(records, &recorded)?;
-    ensure!(!rows.is_empty(), "{}: incident {incident} has no anomalous host rows there", records.display());
+    ensure!(
+        !rows.is_empty(),
+        "{}: incident {incident} has no anomalous host windows in these records",
+        records.display()
+    );
     let (count, note) = (rows.len(), format!("incident {incident} of {}", records.display()));
     let mark = Mark::new(note, arguments.opinion(), &rows);
     ModelFile::read(model)?.mark(HOSTS, &columns(HOST_FEATURES), mark)?;
     let now = match arguments.opinion() {
-        Opinion::Benign => "ordinary",
-        Opinion::Attack => "an attack",
+        Opinion::Benign => "benign",
+        Opinion::Attack => "attacks",
     };
-    tell(&format!("flowml: incident {incident}: the like of its {count} host windows is {now} to {}", model.display()));
+    tell(&format!(
+        "flowml: incident {incident}: windows like its {count} host windows are {now} in {}",
+        model.display()
+    ));
     Ok(())
 }
 

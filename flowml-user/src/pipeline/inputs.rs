@@ -65,8 +65,8 @@ impl<'a> Inputs<'a> {
         let table = roles.read(tables, |rows| self.step.show(format!("reading, {rows} rows")))?;
         for name in indexes(&table) {
             self.step.notice(&format!(
-                "column '{name}' is not learnt: it has no name and holds whole numbers, as the index of a data frame does, \
-                 which says where in a file a row was"
+                "column '{name}' is not used: it has no name and contains whole numbers, like the index of a data frame, which \
+                 is the position of a row in its file"
             ));
         }
         Ok(table)
@@ -152,9 +152,12 @@ pub(super) fn meter(
         count_whole(path, &mut offline, |frames| step.show(format!("metering {name}, {frames} frames")))?;
     let Finished { learners, conserved, outputs, .. } = offline.finish()?;
     outputs?;
-    ensure!(conserved, "{name}: packets received are not those in flows and those skipped");
+    ensure!(
+        conserved,
+        "{name}: the conservation check failed: packets received are not packets in flows plus packets skipped"
+    );
     for problem in problems {
-        step.warn(&format!("{problem}; what could be read of it is used"));
+        step.warn(&format!("{problem}; the packets that could be read are used"));
     }
     for what in irregular {
         step.warn(&format!("{name}: {what}"));
@@ -171,7 +174,7 @@ pub(super) fn check_output(output: &Path, inputs: &[PathBuf]) -> Result<()> {
         return Ok(());
     }
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    ensure!(folder.is_dir(), "cannot write {}: there is no folder {}", output.display(), folder.display());
+    ensure!(folder.is_dir(), "cannot write {}: the folder {} does not exist", output.display(), folder.display());
     let place = output.canonicalize().ok();
     let is_place = |path: PathBuf| place.is_some() && path.canonicalize().ok() == place;
     let has_place = |input: &PathBuf| {

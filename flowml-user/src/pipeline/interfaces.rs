@@ -80,15 +80,15 @@ impl How {
     fn describe(self, attachment: &Attachment) -> Vec<String> {
         let interface = &attachment.interface;
         let mut lines = vec![format!("metering {} by {}", interface.name, by(attachment))];
-        lines.extend(attachment.refused.iter().map(|reason| format!("not by a better mode: {reason}")));
+        lines.extend(attachment.refused.iter().map(|reason| format!("a better mode is not available: {reason}")));
         if self.egress() && !attachment.egress {
             lines.push(format!(
-                "{} is a loopback interface: what leaves there comes in there, so ingress alone counts each packet once",
+                "{} is a loopback interface: each packet that leaves it also enters it, so only ingress is counted",
                 interface.name
             ));
         }
         if !interface.up {
-            lines.push(format!("{} is down: it is metered as soon as it comes up", interface.name));
+            lines.push(format!("{} is down: it will be metered when it is up", interface.name));
         }
         lines
     }
@@ -154,7 +154,7 @@ impl Selected {
         let lines = attached.iter().flat_map(|attachment| how.describe(attachment));
         news.extend(lines.map(News::Notice));
         if attached.is_empty() {
-            news.push(News::Notice(format!("no interface is there yet: waiting for {}", self.selection)));
+            news.push(News::Notice(format!("no interface exists yet: waiting for {}", self.selection)));
         }
         Ok(Beginning { attached, news })
     }
@@ -202,10 +202,12 @@ impl Metered {
         let was_metering = !self.attached.is_empty();
         if let Err(error) = self.follow_all(changes, &mut news).await {
             self.watch = None;
-            news.push(News::Warning(format!("interfaces that come or go are not noticed any more: {error}")));
+            news.push(News::Warning(format!(
+                "changes of interfaces are no longer followed; restart to meter new interfaces: {error}"
+            )));
         }
         if was_metering && self.attached.is_empty() {
-            news.push(News::Warning(format!("no interface is left: waiting for {}", self.selection)));
+            news.push(News::Warning(format!("no metered interface is left: waiting for {}", self.selection)));
         }
         news
     }
@@ -230,7 +232,7 @@ impl Metered {
             self.attached.extract_if(.., |attachment| attachment.interface.index == index).for_each(Attachment::end);
             // Its state without the agent's program.
             let Ok(Some(interface)) = self.there.look(index).await else { continue };
-            let detached = format!("somebody has detached a program from {}", interface.name);
+            let detached = format!("another program detached flowml from {}", interface.name);
             let name = interface.name.clone();
             if let Err(error) = self.join(interface, &detached, &mut news).await {
                 news.push(News::Warning(format!("{name} is not metered: {error}")));
@@ -246,11 +248,11 @@ impl Metered {
     ) -> Result<(), CaptureError> {
         for change in changes? {
             match change {
-                Change::Gone(index) => self.leave(index, "has gone", news),
+                Change::Gone(index) => self.leave(index, "was removed", news),
                 // A change has the state at its time; the current state counts.
                 Change::There(index) => match self.there.look(index).await? {
                     Some(interface) => self.see(interface, news).await?,
-                    None => self.leave(index, "has gone", news),
+                    None => self.leave(index, "was removed", news),
                 },
                 Change::Unknown => self.compare(news).await?,
             }
@@ -264,7 +266,7 @@ impl Metered {
         let is_there = |index: u32| self.there.all().iter().any(|interface| interface.index == index);
         let metered = self.attached.iter().map(|attachment| attachment.interface.index);
         let gone: Vec<u32> = metered.chain(self.refused.keys().copied()).filter(|index| !is_there(*index)).collect();
-        gone.into_iter().for_each(|index| self.leave(index, "has gone", news));
+        gone.into_iter().for_each(|index| self.leave(index, "was removed", news));
         for interface in self.there.all().to_vec() {
             self.see(interface, news).await?;
         }
@@ -278,14 +280,10 @@ impl Metered {
         match metered {
             Some(attachment) if selected => attachment.interface = interface,
             Some(_) => {
-                self.leave(
-                    interface.index,
-                    &format!("is called {} now, which was not asked for", interface.name),
-                    news,
-                );
+                self.leave(interface.index, &format!("was renamed to {}, which is not selected", interface.name), news);
             }
             None if selected => {
-                let come = format!("{} has come (index {})", interface.name, interface.index);
+                let come = format!("{} appeared (index {})", interface.name, interface.index);
                 self.join(interface, &come, news).await?;
             }
             None => {}
@@ -296,7 +294,10 @@ impl Metered {
     fn leave(&mut self, index: u32, why: &str, news: &mut Vec<News>) {
         self.refused.remove(&index);
         for attachment in self.attached.extract_if(.., |attachment| attachment.interface.index == index) {
-            news.push(News::Warning(format!("{} {why}; what it carried is counted", attachment.interface.name)));
+            news.push(News::Warning(format!(
+                "{} {why}; its packets until then are counted",
+                attachment.interface.name
+            )));
             attachment.end();
         }
     }
@@ -311,8 +312,11 @@ impl Metered {
         match attached {
             Ok(attachment) => {
                 self.refused.remove(&interface.index);
-                let reasons: String =
-                    attachment.refused.iter().map(|reason| format!("; not by a better mode: {reason}")).collect();
+                let reasons: String = attachment
+                    .refused
+                    .iter()
+                    .map(|reason| format!("; a better mode is not available: {reason}"))
+                    .collect();
                 news.push(News::Notice(format!("{why}: metering it by {}{reasons}", by(&attachment))));
                 self.attached.push(attachment);
             }

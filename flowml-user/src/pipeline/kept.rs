@@ -91,7 +91,7 @@ impl KeptModel {
     pub(super) fn finish(&mut self, pipeline: &mut Pipeline) {
         let Some(thread) = self.writing.take() else { return };
         if let Err(error) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
-            pipeline.warn(&format!("{:#}; the model in use stays", Error::new(error)));
+            pipeline.warn(&format!("{:#}; the current model stays in use", Error::new(error)));
         }
     }
 
@@ -107,7 +107,7 @@ impl KeptModel {
             }
         };
         if let Err(error) = done {
-            pipeline.warn(&format!("{error:#}; the model in use stays"));
+            pipeline.warn(&format!("{error:#}; the current model stays in use"));
         }
     }
 
@@ -129,17 +129,17 @@ impl KeptModel {
     fn configure(&mut self, pipeline: &mut Pipeline) -> Result<()> {
         let Some(begun) = &self.configuration else { return Ok(()) };
         let run = Arguments::of_this_run().map_err(Error::msg)?;
-        let now = run.configuration.as_ref().context("the configuration has gone from the command line")?;
+        let now = run.configuration.as_ref().context("the command line no longer has '--config'")?;
         let changed = begun.changed(now);
         let waiting: Vec<&str> = changed.into_iter().filter(|key| !KEYS.contains(key)).collect();
         if !waiting.is_empty() {
             let (path, keys) = (now.path().display(), waiting.join(", "));
-            pipeline.warn(&format!("{path}: what has changed of {keys} takes effect at the next start"));
+            pipeline.warn(&format!("{path}: changes of {keys} take effect at the next start"));
         }
         self.alarms = run.alarms.level();
         match file(&run) {
             Some(file) if self.reach.as_ref().is_some_and(|reach| !reach.includes(&file)) => pipeline.warn(&format!(
-                "{}: it lies in no folder that this run has written to from its start, and takes effect at the next start",
+                "{}: the sandbox of this run does not include its folder, so it takes effect at the next start",
                 file.display()
             )),
             file => self.file = file,
@@ -160,16 +160,18 @@ impl KeptModel {
             }
             match self.file() {
                 // This is normal in the first minutes of a service.
-                Some(path) => pipeline.notice(&format!("{} is not there yet: the model in use stays", path.display())),
+                Some(path) => {
+                    pipeline.notice(&format!("{} does not exist yet: the current model stays in use", path.display()))
+                }
                 None if self.configuration.is_none() => {
-                    pipeline.warn("SIGHUP reads the files of '--config' and '--model' again, and none was named");
+                    pipeline.warn("SIGHUP had no effect: it reads the files of '--config' and '--model' again, and this run has neither");
                 }
                 None => {}
             }
             return Ok(());
         };
         *own = self.read(path)?.beside();
-        pipeline.notice(&format!("from now on the model in {} judges", path.display()));
+        pipeline.notice(&format!("rows are scored with the model in {} from now on", path.display()));
         Ok(())
     }
 }

@@ -38,7 +38,7 @@ pub fn run(arguments: &Label) -> Result<()> {
     let tables = arguments.inputs.iter().map(|path| TableReader::open(path)).collect::<Result<Vec<_>, _>>()?;
     let shape = Shape::of(&tables)?;
     let schema = labelled(shape.schema(), &tables, &arguments.column)?;
-    let format = TableFormat::of(&arguments.output).context("expected an output called .csv or .parquet")?;
+    let format = TableFormat::of(&arguments.output).context("expected a .csv or .parquet file as the output")?;
     let mut writer = TableWriter::open(&arguments.output, format, &schema)?;
     let default = arguments.default.as_deref().unwrap_or(truth.default_label());
     let mut cleaner = arguments.clean.then(Cleaner::default);
@@ -87,7 +87,7 @@ fn labelled(schema: &Schema, tables: &[TableReader], column: &str) -> Result<Sch
     for (table, name) in tables.iter().take(1).flat_map(|table| KEY_COLUMNS.map(|name| (table, name))) {
         schema.index_of(name).map_err(|_| DatasetError::no_column(table, name))?;
     }
-    ensure!(schema.index_of(column).is_err(), "there is a column '{column}' already; name another with '--column'");
+    ensure!(schema.index_of(column).is_err(), "the column '{column}' exists already; name another with '--column'");
     let mut fields = schema.fields().to_vec();
     fields.push(Arc::new(Field::new(column, DataType::Utf8, false)));
     Ok(Arc::new(Schema::new(fields)))
@@ -113,9 +113,9 @@ fn report(account: &Account) {
     for (reason, rows) in &account.dropped {
         let why = match reason {
             Dropped::RepeatedHeader => "repeat the header",
-            Dropped::Incomplete => "do not say who talked to whom and when",
-            Dropped::NonFinite => "hold an infinity or a number that is none",
-            Dropped::Duplicate => "say what another row says",
+            Dropped::Incomplete => "lack addresses, ports or times",
+            Dropped::NonFinite => "contain an infinity or NaN",
+            Dropped::Duplicate => "repeat another row",
         };
         tell(&format!("  {rows} left out: they {why}"));
     }

@@ -280,7 +280,7 @@ impl Learners {
         let [mut flows_learner, mut hosts_learner] = learners;
         let [of_flows, of_hosts] = [flow_columns(flows), columns(HOST_FEATURES)];
         if known != [&of_flows, &of_hosts].map(|columns| fingerprint(columns)) {
-            return Err("they were learnt of other columns".to_owned());
+            return Err("they were trained on other columns".to_owned());
         }
         flows_learner.fit_to(&of_flows)?;
         hosts_learner.fit_to(&of_hosts)?;

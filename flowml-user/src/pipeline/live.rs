@@ -94,7 +94,11 @@ pub(super) async fn learn(
         Some(address) => {
             let scrapes = Scrapes::listen(address).await?;
             let address = scrapes.address()?;
-            let open = if address.ip().is_loopback() { "" } else { ", for everybody who reaches this address" };
+            let open = if address.ip().is_loopback() {
+                ""
+            } else {
+                ", without a password, for everyone who can reach this address"
+            };
             sinks.notice(&format!("metrics at http://{address}/metrics{open}"));
             Some(scrapes)
         }
@@ -211,7 +215,7 @@ pub(super) async fn learn(
     let mut table = drained?;
     finished.outputs?;
     if !finished.conserved {
-        bail!("the account does not balance: packets received are not those in flows and those skipped");
+        bail!("the conservation check failed: packets received are not packets in flows plus packets skipped");
     }
     let mut unreported = lost;
     unreported.add(finished.left.counted.packets, finished.left.counted.bytes);
@@ -348,12 +352,10 @@ fn describe_pins(pins: &Pins, earlier: &Account) -> String {
     let taken = counted(earlier.received.packets, "packet");
     match (earlier.received.packets, earlier.unreported.packets) {
         (0, _) => format!("pinned in {folder}: packets are counted while no agent runs"),
-        (_, 0) => format!("pinned in {folder}: earlier agents have taken {taken}"),
+        (_, 0) => format!("pinned in {folder}: earlier agents drained {taken}"),
         (_, lost) => {
             let lost = counted(lost, "packet");
-            format!(
-                "pinned in {folder}: earlier agents have taken {taken} ({lost} by agents that did not end in order)"
-            )
+            format!("pinned in {folder}: earlier agents drained {taken} ({lost} by agents that did not end properly)")
         }
     }
 }
@@ -362,7 +364,7 @@ fn describe_pins(pins: &Pins, earlier: &Account) -> String {
 fn describe_kept(pins: &Pins) -> String {
     let folder = pins.folder().display();
     format!(
-        "flowml: the programs stay attached and count: start with '--pin {folder}' to go on, or end them with 'flowml unpin {folder}'\n"
+        "flowml: the programs stay attached and count: continue with '--pin {folder}', or remove them with 'flowml unpin {folder}'\n"
     )
 }
 

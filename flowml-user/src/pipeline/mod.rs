@@ -550,11 +550,14 @@ impl Pipeline {
         let packets = self.interval.skipped[Skipped::TableFull as usize].packets;
         if packets > 0 && self.table_full.comes(packets, at_ns) {
             self.sinks.warn(
-                "the flow table is full: packets of further flows are counted as table_full until there is room \
-                 ('--flow-capacity')",
+                "the flow table is full: packets of new flows are skipped as table_full until there is room; raise \
+                 '--flow-capacity'",
             );
         } else if let Some(packets) = self.table_full.is_over(at_ns) {
-            self.sinks.notice(&format!("the flow table has room again: {} found it full", counted(packets, "packet")));
+            self.sinks.notice(&format!(
+                "the flow table has room again: {} were skipped as table_full",
+                counted(packets, "packet")
+            ));
         }
     }
 
@@ -623,7 +626,7 @@ impl Pipeline {
                 self.close()
             }
             Err(error) => {
-                self.warn(&format!("{error:#}; what is open ends"));
+                self.warn(&format!("{error:#}; open sessions and incidents end"));
                 self.end_sessions(clock);
                 self.end_incidents(clock);
                 self.close()
@@ -643,7 +646,7 @@ impl Pipeline {
         self.sinks.without_records(last.without, last.sessions_without);
         let Last { aggregated, without, .. } = last;
         self.sinks.warn(&format!(
-            "there was no time to leave {} to the next run: {aggregated} of one packet are in aggregate records, and {without} \
+            "there was no time to save {} for the next run: {aggregated} of one packet are in aggregate records, and {without} \
              have no record",
             counted(ended.len() as u64, "open session")
         ));
@@ -672,7 +675,7 @@ impl Pipeline {
 fn inspector(arguments: &ContentArguments) -> Result<Option<Inspector>> {
     let wanted = arguments.limit().is_some();
     let inspector = wanted.then(|| Inspector::new(&arguments.matches)).transpose();
-    inspector.context("'--match' was given too much: the patterns together are too large")
+    inspector.context("the patterns of '--match' are too large together")
 }
 
 /// The result of a pipeline.

@@ -260,17 +260,19 @@ fn describe(irregular: &Irregular) -> Vec<String> {
     let shifted = irregular.shifted.iter().map(|(interface, shift_ns)| {
         let (by, side) = (seconds(shift_ns.unsigned_abs()), if *shift_ns > 0 { "before" } else { "after" });
         format!(
-            "the times of interface {interface} are about {by} {side} those of the packets around it: its clock differs, or \
-             the file is not in the order of time. Its flows keep its times; host windows have those of the packets around"
+            "the times of interface {interface} are about {by} {side} those of the neighbouring packets: its clock differs, or \
+             the file is not sorted by time. Its flows keep its times; host windows use those of the neighbouring packets"
         )
     });
     let late = Some(irregular.late).filter(|late| late.count > 0).map(|late| {
         let (packets, by) = (counted(late.count, "packet"), seconds(late.most_ns));
-        format!("{packets} came more than a second late, by {by} at most, and count at the latest time before them")
+        format!(
+            "{packets} came more than a second late, by {by} at most, and are counted at the latest time before them"
+        )
     });
     let set_back = Some(irregular.set_back).filter(|set_back| set_back.count > 0).map(|set_back| {
         let (times, by) = (counted(set_back.count, "time"), seconds(set_back.most_ns));
-        format!("time goes back {times} by more than the idle timeout, by {by} at most, and all open flows end there")
+        format!("time goes back {times} by more than the idle timeout, by {by} at most; all open flows end there")
     });
     shifted.chain(late).chain(set_back).collect()
 }

@@ -46,7 +46,7 @@ impl fmt::Display for Pressure {
         let [backlog, outputs] = [backlog, outputs].map(|part| 100.0 * part);
         write!(
             f,
-            "flows are processed {:.1} s late; in use is of the memory for flows that wait {backlog:.0} %, of that for rows \
+            "flows are processed {:.1} s late; the queue of drained flows uses {backlog:.0} % of its memory, the queue of rows \
              {outputs:.0} %",
             behind.as_secs_f64()
         )

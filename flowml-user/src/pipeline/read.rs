@@ -57,7 +57,7 @@ pub fn run(arguments: &Read) -> Result<()> {
     }
     finished.outputs?;
     if !finished.conserved {
-        bail!("the account does not balance: packets received are not those in flows and those skipped");
+        bail!("the conservation check failed: packets received are not packets in flows plus packets skipped");
     }
     match errors.as_slice() {
         [] => Ok(()),
@@ -75,7 +75,7 @@ impl Reading<'_> {
             None if !arguments.learn => {
                 return Ok((
                     None,
-                    vec!["nothing is learnt or scored: that takes '--model FILE' or '--learn'".to_owned()],
+                    vec!["rows are not scored: use '--model FILE' or '--learn' to score them".to_owned()],
                 ));
             }
             None if self.files.iter().all(|path| can_be_read_twice(path)) => {
@@ -91,8 +91,8 @@ impl Reading<'_> {
         };
         let learners = Learners::begin(begin, *columns, &settings, level)?;
         let notice = arguments.learn.then(|| {
-            "what comes from a pipe cannot be read twice: it is learnt from while it is judged, and has no scores before a \
-             warm-up of 30 s"
+            "a pipe cannot be read twice: the model is trained while rows are scored, and there are no scores before a warm-up \
+             of 30 s"
                 .to_owned()
         });
         Ok((Some(learners), notice.into_iter().collect()))

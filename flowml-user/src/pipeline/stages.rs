@@ -132,8 +132,8 @@ impl Flows {
                 self.pipeline.warn(&format!("overload ({pressure}): from now on {}", means.join(", ")));
             }
             Some(Change::Lowered) => match level.step() {
-                Some(step) => self.pipeline.notice(&format!("overload has become less: {}", step.means)),
-                None => self.pipeline.notice("overload is over: nothing is left out any more"),
+                Some(step) => self.pipeline.notice(&format!("less overload: {}", step.means)),
+                None => self.pipeline.notice("overload is over: nothing is left out"),
             },
             None => {}
         }
@@ -147,7 +147,7 @@ impl Flows {
         }
         let pipeline = &mut self.pipeline;
         if self.held.is_over(monotonic_ns()).is_some() {
-            pipeline.notice("the flow table is emptied in time again");
+            pipeline.notice("the flow table is drained in time again");
         }
         match message {
             Message::Drained { copied, took, late, clock } => {

@@ -47,9 +47,9 @@ impl Moment {
     /// What happens to sessions that were left at this moment.
     fn fate(&self, now: &Self) -> Fate {
         if self.boot != now.boot {
-            Fate::Ends("the host was started again since")
+            Fate::Ends("the host was restarted since then")
         } else if self.table != now.table {
-            Fate::Ends("the flow table is another one")
+            Fate::Ends("the flow table is a different one")
         } else if self.drains != now.drains {
             Fate::IsPast
         } else {
@@ -169,18 +169,18 @@ impl KeptState {
             Ok(reader) => {
                 match read(reader, &moment, is_taken, origin, columns, sessions) {
                     Ok(what) => found = what,
-                    Err(error) => found.warnings.push(format!("the run begins without it: {error}")),
+                    Err(error) => found.warnings.push(format!("the run starts without it: {error}")),
                 }
                 found.take(|| if is_taken { Ok(()) } else { replace(path, &taken) });
                 true
             }
             Err(StateError::Io(error)) if error.kind() == ErrorKind::NotFound => true,
             Err(error @ StateError::OtherLayout(_)) => {
-                found.warnings.push(format!("the run begins without it: {error}"));
+                found.warnings.push(format!("the run starts without it: {error}"));
                 true
             }
             Err(error) => {
-                found.warnings.push(format!("{error}; it stays as it is, and nothing is kept"));
+                found.warnings.push(format!("{error}; the file is not changed, and this run saves no state"));
                 false
             }
         };
@@ -266,7 +266,7 @@ impl Found {
         }
         if let Err(error) = claim() {
             self.notices.clear();
-            self.warnings.push(format!("its open sessions are left out, as it cannot be renamed: {error}"));
+            self.warnings.push(format!("its open sessions are ignored, because it cannot be renamed: {error}"));
             (self.open, self.over) = (None, None);
         }
     }
@@ -312,26 +312,26 @@ fn read<R: Read>(
         let learners: KeptLearners = from.take()?;
         match Learners::of_kept(learners, columns) {
             _ if wanted != Some(origin) => {
-                found.notices.push("what was learnt is left out, as the run begins with another model".to_owned());
+                found.notices.push("its learners are ignored, because this run starts with another model".to_owned());
             }
             Ok(learners) => found.learners = Some(learners),
-            Err(reason) => found.warnings.push(format!("what was learnt is left out: {reason}")),
+            Err(reason) => found.warnings.push(format!("its learners are ignored: {reason}")),
         }
     }
     let Some((moment, clock)) = moment else { return from.end().map(|()| found) };
     let fate = moment.fate(now);
     let past = match fate {
-        Fate::IsPast => Some("another run has drained the flow table since"),
-        Fate::Ends(_) if is_taken => Some("another run may have reported them"),
+        Fate::IsPast => Some("another run has drained the flow table since then"),
+        Fate::Ends(_) if is_taken => Some("another run may have written them"),
         Fate::GoesOn | Fate::Ends(_) => None,
     };
     if let Some(reason) = past {
-        found.warnings.push(format!("its open sessions are left out: {reason}"));
+        found.warnings.push(format!("its open sessions are ignored: {reason}"));
         return from.skip().map(|()| found);
     }
     let open = match Open::read(&mut from, sessions) {
         Err(StateError::TooMuch(reason)) => {
-            found.warnings.push(format!("its open sessions are left out: {reason}"));
+            found.warnings.push(format!("its open sessions are ignored: {reason}"));
             return from.skip().map(|()| found);
         }
         read => read?,
@@ -343,7 +343,7 @@ fn read<R: Read>(
         found.notices.push(format!("{sessions} with {packets} end: {reason}"));
         found.over = Some(Over { sessions: open.sessions, clock, left: open.left });
     } else {
-        found.notices.push(format!("{sessions} with {packets} go on"));
+        found.notices.push(format!("{sessions} with {packets} continue"));
         found.open = Some(open);
     }
     Ok(found)

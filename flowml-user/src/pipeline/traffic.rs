@@ -71,7 +71,7 @@ pub(super) fn score(arguments: &Score) -> Result<()> {
     };
     let tables = inputs.judged_by(learners).open(&arguments.inputs)?;
     let shape = Shape::of(&tables)?;
-    let format = TableFormat::of(&arguments.output).context("expected an output called .csv or .parquet")?;
+    let format = TableFormat::of(&arguments.output).context("expected a .csv or .parquet file as the output")?;
     let mut writer = TableWriter::open(&arguments.output, format, shape.schema())?;
     let (mut rows, mut anomalies) = (0, 0);
     for batch in tables.into_iter().flatten() {
@@ -94,7 +94,8 @@ pub(super) fn score(arguments: &Score) -> Result<()> {
 /// If one is not a capture.
 pub(super) fn check_captures(inputs: &[PathBuf]) -> Result<()> {
     let other = inputs.iter().find(|path| !file::is_capture(path));
-    other.map_or(Ok(()), |path| bail!("{}: expected a capture, as the model is one of traffic", path.display()))
+    other
+        .map_or(Ok(()), |path| bail!("{}: expected a capture, because the model is a model of traffic", path.display()))
 }
 
 /// Models that score captures after training on all of them.
@@ -149,12 +150,12 @@ pub(super) async fn run(arguments: &Train) -> Result<()> {
         }
     };
     if let Some(unit) = learners.fit().first() {
-        bail!("the inputs show no {unit} to learn from beyond their first two seconds");
+        bail!("the inputs have no {unit} to train on after their first two seconds");
     }
     learners.save(&arguments.model)?;
     if !arguments.quiet {
         tell_lines(&describe(&learners));
-        tell(&format!("flowml: the model is in {}", arguments.model.display()));
+        tell(&format!("flowml: wrote the model to {}", arguments.model.display()));
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ pub async fn run(arguments: &Train) -> Result<()> {
     if !arguments.quiet {
         tell_lines(&format!("flowml: {}\n", description(&model)));
         tell_cleaning(&cleaning);
-        tell(&format!("flowml: the model is in {}", arguments.model.display()));
+        tell(&format!("flowml: wrote the model to {}", arguments.model.display()));
     }
     Ok(())
 }
@@ -56,14 +56,14 @@ pub(super) fn learn(table: &Labelled, plan: Plan, step: &Step) -> Result<(TableM
     {
         bail!("{}", no_label(benign, labels));
     }
-    step.show(format!("learning: {name}"));
-    TableModel::train(table, plan).with_context(|| format!("cannot learn: {name}"))
+    step.show(format!("training: {name}"));
+    TableModel::train(table, plan).with_context(|| format!("cannot train: {name}"))
 }
 
 /// The error that no row has this label, with the existing labels.
 pub(super) fn no_label(benign: &str, labels: &[Arc<str>]) -> String {
     let found: BTreeSet<&str> = labels.iter().map(AsRef::as_ref).collect();
-    format!("no row has the label '{benign}' of benign rows; the labels are {}", listed(found, benign))
+    format!("no row has the label '{benign}' of '--benign'; the labels are {}", listed(found, benign))
 }
 
 /// A description of a model as text.
@@ -71,20 +71,20 @@ fn description(model: &TableModel) -> String {
     let (plan, summary) = (model.plan(), model.summary());
     let held_out = match summary.held_out_rows {
         0 => String::new(),
-        rows => format!(", calibrated on {rows} others"),
+        rows => format!(", calibrated on {rows} other rows"),
     };
-    let learnt = format!("{} learnt from {} of {} rows{held_out}", plan.task.name(), summary.learnt_rows, summary.rows);
+    let learnt = format!("{} trained on {} of {} rows{held_out}", plan.task.name(), summary.learnt_rows, summary.rows);
     let labels: Vec<String> = summary.labels.iter().map(|(label, rows)| format!("{label} ({rows})")).collect();
     let mut lines = vec![learnt, format!("  {}", plain::line(&model.describe()))];
     lines.extend(names_line("labels", &labels));
     for kind in ["log number", "number", "category"] {
         let columns = model.preparation().columns().filter(|(_, learnt)| *learnt == Some(kind));
         let names: Vec<String> = columns.map(|(name, _)| name.to_owned()).collect();
-        lines.extend(names_line(&format!("learnt as {kind}"), &names));
+        lines.extend(names_line(&format!("used as {kind}"), &names));
     }
     let left_out: Vec<String> =
         model.preparation().left_out().map(|(name, because)| format!("{name} ({})", because.reason())).collect();
-    lines.extend(names_line("not learnt", &left_out));
+    lines.extend(names_line("not used", &left_out));
     if plan.selection.is_some() {
         lines.extend(names_line("selected", &model.slot_names()));
     }
@@ -103,10 +103,10 @@ fn names_line(what: &str, names: &[String]) -> Option<String> {
 /// Prints the faults of the values.
 pub(super) fn tell_cleaning(cleaning: &Cleaning) {
     for (column, rows) in &cleaning.undefined {
-        tell(&format!("  {column}: not defined in {rows} rows, which count as its middle"));
+        tell(&format!("  {column}: missing in {rows} rows, which count as the middle of its scale"));
     }
     for (column, rows) in &cleaning.unseen {
-        tell(&format!("  {column}: a category that was not learnt in {rows} rows"));
+        tell(&format!("  {column}: {rows} rows have a category that is not in the training set"));
     }
 }
 
@@ -125,7 +125,7 @@ pub fn score(arguments: &Score) -> Result<()> {
     let shape = Shape::of(&tables)?;
     let verdict = Verdict::of(&model);
     let (schema, kept) = verdict.behind(shape.schema());
-    let format = TableFormat::of(&arguments.output).context("expected an output called .csv or .parquet")?;
+    let format = TableFormat::of(&arguments.output).context("expected a .csv or .parquet file as the output")?;
     let mut writer: Option<TableWriter> = None;
     let (mut rows, mut anomalies, mut cleaning) = (0, 0, Cleaning::default());
     for batch in tables.into_iter().flatten() {

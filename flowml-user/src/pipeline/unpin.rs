@@ -29,13 +29,15 @@ fn describe(removed: &Removed) -> String {
     let Removed { links, maps, unread, account } = removed;
     let what = format!("removed {} and {}", counted(*links as u64, "link"), counted(*maps as u64, "map"));
     let (Some(unread), Some(account)) = (unread, account) else {
-        return format!("{what}; what the table held cannot be told, as it is not whole or of another version");
+        return format!(
+            "{what}; the packets in the table cannot be counted, because it is incomplete or of another version"
+        );
     };
     let taken = counted(account.received.packets, "packet");
     let of_these = match account.unreported.packets {
         0 => String::new(),
-        lost => format!(" ({} by agents that did not end in order)", counted(lost, "packet")),
+        lost => format!(" ({} by agents that did not end properly)", counted(lost, "packet")),
     };
     let unread = counted(unread.packets, "packet");
-    format!("{what}; agents had taken {taken}{of_these}; never read: {unread}")
+    format!("{what}; agents drained {taken}{of_these}; never read: {unread}")
 }

@@ -26,7 +26,7 @@ pub(super) fn learnt(
     }
     let reason = |unit| {
         format!(
-            "no {unit} are judged: there are none to learn from, other than those of hosts that sequential tests accuse"
+            "no {unit} are scored: there are none to train on, except those of hosts in findings of sequential tests"
         )
     };
     Ok((learners.held(), without.into_iter().map(reason).collect()))

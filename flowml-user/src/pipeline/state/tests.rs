@@ -165,7 +165,7 @@ fn sessions_that_timed_out_between_runs_keep_their_end_reason() {
     let left = leave(with_open(folder.path(), 3, 2), &path, None);
     assert_eq!((left.sessions, left.counted.packets), (3, 6));
     let (_, found) = open(&path, at(5), None);
-    assert!(found.notices[0].ends_with("3 open sessions with 6 packets go on"), "{:?}", found.notices);
+    assert!(found.notices[0].ends_with("3 open sessions with 6 packets continue"), "{:?}", found.notices);
     let rows = folder.path().join("after.jsonl");
     let mut pipeline = begun(&rows, None, 900 * SECOND).resume(found.open);
     assert!(pipeline.end_interval(900 * SECOND, Clock::default()).is_continue());
@@ -203,7 +203,7 @@ fn sessions_that_cannot_continue_are_reported_and_models_are_kept() {
 #[test]
 fn sessions_that_cannot_continue_have_records_once_with_the_times_of_their_clock() {
     let other_boot = Moment { boot: "another".to_owned(), ..at(5) };
-    for (moment, reason) in [(other_boot, "the host was started again"), (Moment::new([4; 20], 5), "is another one")] {
+    for (moment, reason) in [(other_boot, "the host was restarted"), (Moment::new([4; 20], 5), "is a different one")] {
         let folder = tempfile::tempdir().expect("there is room");
         let path = folder.path().join("state");
         let (state, _) = open(&path, at(5), None);
@@ -216,7 +216,7 @@ fn sessions_that_cannot_continue_have_records_once_with_the_times_of_their_clock
         pipeline.end_over(found.over.expect("sessions"));
         // Another run, after a crash of this one.
         let (_, found) = open(&path, moment, None);
-        assert!(found.over.is_none() && found.warnings[0].contains("may have reported them"), "{:?}", found.warnings);
+        assert!(found.over.is_none() && found.warnings[0].contains("may have written them"), "{:?}", found.warnings);
         assert!(pipeline.finish(Clock::default()).conserved);
         let rows: Vec<Value> = lines(&rows).iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         let [flows @ .., summary] = &rows[..] else { panic!("a summary") };
@@ -237,14 +237,14 @@ fn an_unreadable_file_is_reported_and_a_foreign_file_is_not_changed() {
         fs::write(&path, &whole[..length]).expect("there is room");
         let (state, found) = open(&path, at(5), None);
         assert!(state.is_some() && found.open.is_none());
-        assert!(found.warnings[0].contains("the run begins without it: it is damaged"), "{:?}", found.warnings);
+        assert!(found.warnings[0].contains("the run starts without it: it is damaged"), "{:?}", found.warnings);
     }
     fs::write(&path, [b"flowml state 99\n", &whole[..]].concat()).expect("there is room");
     let (state, found) = open(&path, at(5), None);
     assert!(state.is_some() && found.warnings[0].contains("layout 99"), "{:?}", found.warnings);
     fs::write(&path, "somebody's").expect("there is room");
     let (state, found) = open(&path, at(5), None);
-    assert!(state.is_none() && found.warnings[0].contains("it stays as it is"), "{:?}", found.warnings);
+    assert!(state.is_none() && found.warnings[0].contains("the file is not changed"), "{:?}", found.warnings);
     let nowhere = folder.path().join("no such folder/state");
     let (state, _) = open(&nowhere, at(5), None);
     let rows = folder.path().join("rows.jsonl");
