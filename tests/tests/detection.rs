@@ -133,7 +133,7 @@ fn an_attack_from_before_the_start_is_detected_before_and_after_the_promotion() 
     })?;
     let meter = Meter::start(&town.server, &["--seed", "1", "--interval", PROMOTION_INTERVAL])?;
     let outcome = wait(&meter, PROMOTION_LIMIT, |_| {
-        meter.stderr().contains("hosts: the model of this host's own traffic takes over")
+        meter.stderr().contains("hosts: the candidate model of this host's traffic is promoted")
     })
     .and_then(|()| {
         let promoted = unix_ms();

@@ -24,7 +24,7 @@ pub(super) fn check_length(text: &str) -> io::Result<()> {
         ..=LONGEST => Ok(()),
         longer => Err(io::Error::new(
             ErrorKind::FileTooLarge,
-            format!("the model has {longer} bytes: expected at most {LONGEST}; learn from fewer rows"),
+            format!("the model has {longer} bytes: expected at most {LONGEST}; train on fewer rows"),
         )),
     }
 }

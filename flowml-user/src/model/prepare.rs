@@ -169,12 +169,12 @@ impl LeftOut {
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
-            Self::Never => "is not learnt",
-            Self::Constant => "has one value in all rows",
+            Self::Never => "is never used",
+            Self::Constant => "is constant",
             Self::Empty => "has no value",
-            Self::Address => "holds addresses",
-            Self::Clock => "holds Unix times",
-            Self::Names => "names the rows",
+            Self::Address => "contains addresses",
+            Self::Clock => "contains Unix times",
+            Self::Names => "identifies rows",
         }
     }
 }
@@ -265,10 +265,10 @@ impl Cleaning {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// The column is missing.
-    #[error("there is no column '{0}', which the model was trained on")]
+    #[error("the column '{0}' is missing, and the model was trained on it")]
     Missing(String),
     /// The column contains text instead of numbers.
-    #[error("column '{0}' holds text, and the model was trained on numbers in it")]
+    #[error("column '{0}' contains text, and the model was trained on numbers in it")]
     Text(String),
 }
 

@@ -196,7 +196,7 @@ impl ModelFile {
         let not_a_model = |reason: String| ModelError::NotAModel { path: path.to_owned(), reason };
         let header: Header = serde_json::from_slice(text).map_err(|error| not_a_model(error.to_string()))?;
         if header.format != FORMAT || header.version != VERSION {
-            return Err(not_a_model(format!("it says {:?}, version {}", header.format, header.version)));
+            return Err(not_a_model(format!("its format is {:?}, version {}", header.format, header.version)));
         }
         if text.len() > LONGEST {
             return Err(not_a_model(format!("it has {} bytes; expected at most {LONGEST}", text.len())));
@@ -258,7 +258,7 @@ fn about(path: &Path, name: &str, value: &Value, columns: &[Column]) -> Result<A
         return Err(ModelError::OtherFeatures { path: path.to_owned(), difference });
     }
     if about.features_hash != hash(&about.features) {
-        return Err(not_a_model("its features do not have the hash that it gives for them".to_owned()));
+        return Err(not_a_model("the hash of its features is wrong".to_owned()));
     }
     Ok(about)
 }

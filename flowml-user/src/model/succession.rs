@@ -67,30 +67,32 @@ impl fmt::Display for News {
         match self {
             Self::Withheld => write!(
                 f,
-                "unusual behaviour is withheld until the model's probabilities hold here, {} intervals at least; scores are in the records, and so is the column 'withheld'",
+                "anomalies are withheld until the model's probabilities hold for this host's traffic, for at least {} intervals; records contain the scores and the column 'withheld'",
                 local::BATCHES
             ),
-            Self::Holds => write!(f, "the model's probabilities hold here: unusual behaviour is reported from now on"),
+            Self::Holds => {
+                write!(f, "the model's probabilities hold for this host's traffic: anomalies are reported from now on")
+            }
             Self::TookOver(Trial { rows, anomalies, .. }) => write!(
                 f,
-                "the model of this host's own traffic takes over: its probabilities hold ({anomalies} anomalies in {rows} rows of no incident)"
+                "the candidate model of this host's traffic is promoted: its probabilities hold ({anomalies} anomalies in {rows} rows outside incidents)"
             ),
             Self::Failed(Trial { incident: [found, again], .. }) if 2 * again < *found => write!(
                 f,
-                "the candidate model finds {again} of {found} anomalies of incidents again: the one in use stays, and another is learnt"
+                "the candidate model is rejected, because it detects only {again} of {found} anomalies of incidents; the current model stays in use, and a new candidate is trained"
             ),
             Self::Failed(Trial { rows, unusual, anomalies, .. }) => write!(
                 f,
-                "the candidate model's probabilities do not hold ({unusual} unusual rows and {anomalies} anomalies in {rows} rows of no incident): the one in use stays, and another is learnt"
+                "the candidate model is rejected, because its probabilities do not hold ({unusual} unusual rows and {anomalies} anomalies in {rows} rows outside incidents); the current model stays in use, and a new candidate is trained"
             ),
             Self::Suspicious { part } => write!(
                 f,
-                "suspicious baseline: {:.0} % of what was seen is unusual to the model in use; either the traffic here is unlike what it learnt, or an attack has lasted all the time; if it goes on like this, a candidate model will learn from all of it that is in no incident",
+                "suspicious baseline: {:.0} % of the rows so far are unusual to the current model; either it was trained on different traffic, or an attack has lasted since the start; if this continues, a candidate model will be trained on all rows outside incidents",
                 part * 100.0
             ),
             Self::Drift { part } => write!(
                 f,
-                "{:.0} % of recent rows are unusual where {:.0} % should be: traffic has changed, or an attack lasts; another model is learnt beside the one in use",
+                "{:.0} % of recent rows are unusual, where {:.0} % is expected: traffic has changed, or an attack lasts; a candidate model is trained beside the current one",
                 part * 100.0,
                 UNUSUAL * 100.0
             ),

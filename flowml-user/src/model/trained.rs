@@ -357,7 +357,7 @@ impl TableModel {
         let json = file::read(path).map_err(|source| TableModelError::File { path: path.to_owned(), source })?;
         let signature: Signature = serde_json::from_slice(&json).map_err(|error| not_a_model(error.to_string()))?;
         if signature.format != FORMAT || signature.version != VERSION {
-            return Err(not_a_model(format!("it says {:?}, version {}", signature.format, signature.version)));
+            return Err(not_a_model(format!("its format is {:?}, version {}", signature.format, signature.version)));
         }
         serde_json::from_slice(&json).map_err(|error| not_a_model(error.to_string()))
     }
@@ -365,10 +365,10 @@ impl TableModel {
     fn inconsistency(&self) -> Option<String> {
         let Header { columns_hash, plan, preparation, slots, .. } = &self.header;
         if *columns_hash != hash(preparation) {
-            return Some("its columns do not have the hash that it gives for them".to_owned());
+            return Some("the hash of its columns is wrong".to_owned());
         }
         if self.learnt.task() != plan.task {
-            return Some(format!("it is no {}, which its plan says it is", plan.task.name()));
+            return Some(format!("it is not a {}, as its plan states", plan.task.name()));
         }
         let all = preparation.width();
         if let Some(slots) = slots

@@ -106,10 +106,10 @@ macro_rules! classifiers {
 }
 
 classifiers! {
-    DecisionTree(DecisionTree) = "decision-tree", "one tree of questions, each the one that parts the classes best";
-    RandomForest(RandomForest) = "random-forest", "the majority of many trees, each of other rows and questions";
-    NaiveBayes(NaiveBayes) = "naive-bayes", "the likeliest class if each column were normal and knew nothing of the others";
-    Svm(OneAgainstRest) = "svm", "the widest gap between classes, under a Gaussian kernel";
+    DecisionTree(DecisionTree) = "decision-tree", "one tree of the splits that separate the classes best";
+    RandomForest(RandomForest) = "random-forest", "majority of many trees, each with a sample of rows and columns";
+    NaiveBayes(NaiveBayes) = "naive-bayes", "most probable class, if columns are independent and normally distributed";
+    Svm(OneAgainstRest) = "svm", "widest margin between classes, with a Gaussian kernel";
     Logistic(Logistic) = "logistic", "a weight for each column and class";
 }
 

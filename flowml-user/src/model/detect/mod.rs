@@ -30,7 +30,7 @@ pub(super) const MOST_SLOTS: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum LearnError {
     /// There are too few rows.
-    #[error("{found} rows to learn from: expected at least {expected}")]
+    #[error("{found} rows to train on: expected at least {expected}")]
     TooFewRows {
         /// The number of rows.
         found: usize,
@@ -38,7 +38,7 @@ pub enum LearnError {
         expected: usize,
     },
     /// No column has information.
-    #[error("no column is left to learn from: each is constant, empty, or never learnt")]
+    #[error("no column is left to train on: each is constant, empty, or never used")]
     NoColumns,
     /// All rows have the same class.
     #[error("all rows have the label '{0}': expected at least two labels")]
@@ -47,7 +47,7 @@ pub enum LearnError {
     #[error("{0} different labels: expected at most {MOST_CLASSES}; is this the column of the labels?")]
     Classes(usize),
     /// The columns give more encoded features than can be compared.
-    #[error("the columns make {0} numbers of a row: expected at most {MOST_SLOTS}; leave columns out")]
+    #[error("the columns have {0} encoded features: expected at most {MOST_SLOTS}; leave out columns")]
     Slots(usize),
     /// An algorithm failed.
     #[error("{what} failed: {reason}")]
@@ -161,12 +161,12 @@ macro_rules! detectors {
 }
 
 detectors! {
-    Kmeans(Kmeans) = "kmeans", "k-means: distance from the best cluster in its radii, and how rare that cluster is";
-    IsolationForest(IsolationForest) = "isolation-forest", "how few random cuts set a row apart";
-    OneClassSvm(OneClassSvm) = "one-class-svm", "how far outside a boundary around the training rows";
-    GaussianMixture(GaussianMixture) = "gaussian-mixture", "how unlikely under a mixture of normal distributions";
-    Dbscan(Dbscan) = "dbscan", "distance from the nearest dense place";
-    Ensemble(Ensemble) = "ensemble", "mean surprise of k-means, isolation forest and Gaussian mixture";
+    Kmeans(Kmeans) = "kmeans", "k-means: distance from the best cluster in units of its radius, and the rarity of that cluster";
+    IsolationForest(IsolationForest) = "isolation-forest", "number of random splits that isolate a row";
+    OneClassSvm(OneClassSvm) = "one-class-svm", "distance outside a boundary around the training rows";
+    GaussianMixture(GaussianMixture) = "gaussian-mixture", "improbability in a mixture of normal distributions";
+    Dbscan(Dbscan) = "dbscan", "distance from the nearest dense region";
+    Ensemble(Ensemble) = "ensemble", "mean calibrated score of k-means, isolation forest and Gaussian mixture";
 }
 
 /// The smallest number of training rows.
