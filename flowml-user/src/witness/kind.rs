@@ -209,7 +209,7 @@ fn packet_flood(Story { sources, targets, evidence, seconds, .. }: &Story) -> St
 fn reflection(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
     let (packets, bytes, service) = (evidence.packets.max(evidence.attempts), evidence.bytes, evidence.service());
     format!(
-        "{sources} sent {targets} {packets} answers from {service} ({}) in {} that were not asked for",
+        "{sources} sent {targets} {packets} unsolicited answers from {service} ({}) in {}",
         size(bytes),
         time(*seconds)
     )
@@ -223,7 +223,7 @@ fn http_flood(Story { sources, targets, evidence, seconds, .. }: &Story) -> Stri
 fn brute_force(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
     let (attempts, service) = (evidence.attempts, evidence.service());
     format!(
-        "{sources} had {attempts} short dialogues of the same kind with {service} of {targets} in {}, as somebody who guesses passwords",
+        "{sources} opened {attempts} short, similar connections to {service} of {targets} in {}, as in password guessing",
         time(*seconds)
     )
 }
@@ -231,7 +231,7 @@ fn brute_force(Story { sources, targets, evidence, seconds, .. }: &Story) -> Str
 fn slow_connections(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
     let (attempts, service) = (evidence.attempts, evidence.service());
     format!(
-        "{sources} kept {attempts} connections to {service} of {targets} open for {} with next to no data",
+        "{sources} kept {attempts} connections to {service} of {targets} open for {} with almost no data",
         time(*seconds)
     )
 }
@@ -239,11 +239,11 @@ fn slow_connections(Story { sources, targets, evidence, seconds, .. }: &Story) -
 fn beacon(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
     let (attempts, period) = (evidence.attempts, time(evidence.period_ms as f64 / 1000.0));
     let service = evidence.service();
-    format!("{sources} called {targets} ({service}) {attempts} times in {}, every {period}", time(*seconds))
+    format!("{sources} connected to {targets} ({service}) {attempts} times in {}, every {period}", time(*seconds))
 }
 
 fn exfiltration(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
-    format!("{sources} sent {} to {targets} in {}, far more than it ever did", size(evidence.bytes), time(*seconds))
+    format!("{sources} sent {} to {targets} in {}, far more than before", size(evidence.bytes), time(*seconds))
 }
 
 fn tunnel(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
