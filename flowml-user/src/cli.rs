@@ -891,8 +891,8 @@ mod tests {
             ("run --payload x", &["--payload", "'x'"]),
             ("run --match a=b", &["--payload <N>", "not provided"]),
             ("run --payload 0 --match a=b", &["--match", "--payload 0", "1 to 256"]),
-            ("run --payload 9 --match a=(", &["--match", "'a=('", "no regular expression: unclosed group"]),
-            ("run --payload 9 --match A=b", &["--match", "'A' is no name", "a-z, 0-9 and _"]),
+            ("run --payload 9 --match a=(", &["--match", "'a=('", "not a valid regular expression: unclosed group"]),
+            ("run --payload 9 --match A=b", &["--match", "'A' is not a valid name", "a-z, 0-9 and _"]),
             ("run --payload 9 --match a=b --match a=c", &["--match", "'a'", "two patterns"]),
             ("run --xdp-mode hardware", &["--xdp-mode", "'hardware'", "native", "generic", "tc", "auto"]),
         ];

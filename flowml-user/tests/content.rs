@@ -289,13 +289,13 @@ fn a_pattern_that_is_none_is_told() {
     let told = |text: &str| text.parse::<Pattern>().map(|_| ()).expect_err(text).to_string();
     for (text, expected) in [
         ("abc", "expected NAME=REGEX"),
-        ("=x", "'' is no name"),
-        ("Name=x", "'Name' is no name: expected 1 to 32 of a-z, 0-9 and _"),
-        ("a=(", "'(' is no regular expression: unclosed group"),
-        ("a=x{1000}{1000}", "'x{1000}{1000}' is no regular expression: "),
+        ("=x", "'' is not a valid name"),
+        ("Name=x", "'Name' is not a valid name: expected 1 to 32 of a-z, 0-9 and _"),
+        ("a=(", "'(' is not a valid regular expression: unclosed group"),
+        ("a=x{1000}{1000}", "'x{1000}{1000}' is not a valid regular expression: "),
     ] {
         let told = told(text);
         assert!(told.starts_with(expected) && !told.contains('\n'), "{told}");
     }
-    assert!(told(&format!("{}=x", "n".repeat(33))).contains("is no name"));
+    assert!(told(&format!("{}=x", "n".repeat(33))).contains("is not a valid name"));
 }

@@ -74,10 +74,10 @@ pub enum PatternError {
     #[error("expected NAME=REGEX, as in sql='(?i)union +select'")]
     Grammar,
     /// The name cannot be the name of a column.
-    #[error("'{0}' is no name: expected 1 to {LONGEST_NAME} of a-z, 0-9 and _")]
+    #[error("'{0}' is not a valid name: expected 1 to {LONGEST_NAME} of a-z, 0-9 and _")]
     Name(String),
     /// The regular expression is invalid.
-    #[error("'{regex}' is no regular expression: {reason}")]
+    #[error("'{regex}' is not a valid regular expression: {reason}")]
     Regex {
         /// The given expression.
         regex: String,

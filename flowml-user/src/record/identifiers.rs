@@ -100,22 +100,22 @@ pub const FLOW_IDENTIFIERS: &[Identifier<FlowRecord>] = &[
     nfstream("vlan_id", Integer, "Outer VLAN id, 0 for none", |flow| vlan(&flow.key, 0)),
     own("inner_vlan_id", Integer, "Inner VLAN id, 0 for none", |flow| vlan(&flow.key, 1)),
     nfstream("src_mac", Text, "MAC address of the initiator in the first packet", |flow| mac(flow.macs[0], 6)),
-    nfstream("src_oui", Text, "First half of it: the maker of the device", |flow| mac(flow.macs[0], 3)),
+    nfstream("src_oui", Text, "First three bytes of it: the manufacturer of the device", |flow| mac(flow.macs[0], 3)),
     nfstream("dst_mac", Text, "MAC address of the responder in the first packet", |flow| mac(flow.macs[1], 6)),
-    nfstream("dst_oui", Text, "First half of it: the maker of the device", |flow| mac(flow.macs[1], 3)),
+    nfstream("dst_oui", Text, "First three bytes of it: the manufacturer of the device", |flow| mac(flow.macs[1], 3)),
     own("interface", Integer, "Interface index", |flow| Value::Number(flow.key.interface().into())),
-    own("icmp_type", Integer, "ICMP type; of questions and their answers that of the initiator's", |flow| icmp(flow.icmp().map(|(kind, _)| kind))),
+    own("icmp_type", Integer, "ICMP type; of requests and their replies, the type of the initiator's packet", |flow| icmp(flow.icmp().map(|(kind, _)| kind))),
     own("icmp_code", Integer, "ICMP code", |flow| icmp(flow.icmp().map(|(_, code)| code))),
     own("fragments", Flag, "Whether these are fragments after the first, without ports",
         |flow| Value::Flag(flow.key.later_fragment())),
     own("end_reason", Text, "Why the record ended (IPFIX IE 136)", |flow| Value::Name(flow.end_reason.name())),
-    nfstream("expiration_id", Integer, "1 where the record ended by the active timeout, else 0",
+    nfstream("expiration_id", Integer, "1 if the record ended by the active timeout, else 0",
         |flow| Value::Number((flow.end_reason == EndReason::ActiveTimeout).into())),
     own("continues", Flag, "Whether it continues a record that ended by the active timeout",
         |flow| Value::Flag(flow.continues)),
     own("initiator_by", Text, "What shows who the initiator is: `syn`, `syn_ack`, `icmp_type`, `icmp_error`, `continues`, `service_port`, `first_packet`",
         |flow| Value::Name(flow.initiator_by.name())),
-    own("concurrent", Flag, "Whether CPUs counted at the same time, so that of the gaps the mean alone is known",
+    own("concurrent", Flag, "Whether several CPUs counted at the same time; of the gaps, only the mean is then known",
         |flow| Value::Flag(flow.is_concurrent())),
     own("hooks", Text, "Where the packets were counted", hooks),
 ];
@@ -123,11 +123,11 @@ pub const FLOW_IDENTIFIERS: &[Identifier<FlowRecord>] = &[
 /// The identifiers from the first payload bytes, if these are kept.
 #[rustfmt::skip]
 pub const CONTENT_IDENTIFIERS: &[Identifier<FlowRecord>] = &[
-    own("application_name", Text, "Application that the first payload bytes show; none where it is not known",
+    own("application_name", Text, "Application that the first payload bytes show; none if unknown",
         |flow| application(flow).map_or(Value::Absent, |application| Value::Name(application.name))),
-    own("requested_server_name", Text, "Server that the application names, in lower case; none where it is cut off",
+    own("requested_server_name", Text, "Server name in the application's data, in lower case; none if truncated",
         |flow| text(application(flow).and_then(|application| application.server_name.clone()))),
-    own("application_detail", Text, "What else the application says: see the table of applications",
+    own("application_detail", Text, "Further detail from the application's data: see the table of applications",
         |flow| text(application(flow).and_then(|application| application.detail.clone()))),
 ];
 
