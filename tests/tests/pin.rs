@@ -265,7 +265,7 @@ fn unpin_leaves_nothing_and_reports_unread_packets() -> Result<()> {
     // `unpin` again, and in a folder that never had pins.
     assert_refused(&metered.host, &["unpin", folder.argument()], &["cannot use the folder", folder.argument()])?;
     fs::create_dir(folder.path())?;
-    assert_refused(&metered.host, &["unpin", folder.argument()], &["holds no pins", folder.argument()])?;
+    assert_refused(&metered.host, &["unpin", folder.argument()], &["contains no pins", folder.argument()])?;
     let elsewhere = tempfile::tempdir()?;
     let elsewhere = elsewhere.path().to_str().context("a path in UTF-8")?;
     for command in [&["unpin", elsewhere][..], &["run", "-i", &metered.name, "--pin", elsewhere]] {
@@ -468,7 +468,7 @@ fn incomplete_pins_of_a_killed_agent_are_not_used() -> Result<()> {
     // Pins of other programs are left alone.
     fs::create_dir(folder.path().join("theirs"))?;
     let command = ["run", "-qq", "-i", &metered.name, "--pin", folder.argument()];
-    assert_refused(&metered.host, &command, &["theirs", "for flowml alone"])
+    assert_refused(&metered.host, &command, &["theirs", "for flowml only"])
 }
 
 /// A finding of `flowml doctor --pin`, and the exit code.

@@ -241,8 +241,8 @@ fn an_invalid_payload_length_or_pattern_is_wrong_usage() -> Result<()> {
     }
     for (arguments, expected) in [
         (&["x", "--payload", "257"][..], "0..=256"),
-        (&["x", "--payload", "9", "--match", "a=("], "no regular expression: unclosed group"),
-        (&["x", "--payload", "9", "--match", "A=x"], "'A' is no name"),
+        (&["x", "--payload", "9", "--match", "a=("], "not a valid regular expression: unclosed group"),
+        (&["x", "--payload", "9", "--match", "A=x"], "'A' is not a valid name"),
         (&["x", "--match", "a=x"], "--payload"),
     ] {
         let answer = read(arguments)?;
@@ -381,12 +381,12 @@ fn a_compressed_file_gives_the_packets_before_its_damage() -> Result<()> {
         damaged[at] |= 0b110;
         let answer = read(&[&folder.write("damaged", &damaged)?])?;
         ensure!(answer.code == Some(1) && answer.packets()? == PARTS[0], "{name}: {}", answer.stderr);
-        let place = format!("cannot read it behind byte {}: ", capture(PARTS[0]).len());
+        let place = format!("cannot read it after byte {}: ", capture(PARTS[0]).len());
         ensure!(answer.stderr.contains(&place) && answer.stderr.contains("decompressed"), "{name}: {}", answer.stderr);
         for cut in [at, at + 1] {
             let answer = read(&[&folder.write("cut", &compressed[..cut])?])?;
             ensure!(answer.code == Some(1) && answer.packets()? == PARTS[0], "{name}: {}", answer.stderr);
-            let place = format!("cut off: what is compressed at byte {}", capture(PARTS[0]).len());
+            let place = format!("cut off: the compressed stream at byte {}", capture(PARTS[0]).len());
             ensure!(answer.stderr.contains(&place), "{name}: {}", answer.stderr);
         }
         // In the middle of a block.
@@ -457,8 +457,8 @@ fn files_that_are_no_captures_are_reported_and_the_others_are_read() -> Result<(
         ("nothing", folder.0.join("nothing").display().to_string(), "No such file"),
         ("a folder", folder.0.display().to_string(), "it is a directory"),
         ("no bytes", folder.write("empty", b"")?, "it is empty"),
-        ("a text", folder.write("text", b"#!/bin/sh\necho no capture at all\n")?, "it is no capture"),
-        ("a compressed text", folder.write("text.gz", &gzip(&[b"no capture either"])?)?, "it is no capture"),
+        ("a text", folder.write("text", b"#!/bin/sh\necho no capture at all\n")?, "it is not a capture"),
+        ("a compressed text", folder.write("text.gz", &gzip(&[b"no capture either"])?)?, "it is not a capture"),
         ("half a header", folder.write("half", &capture(1)[..20])?, "cut off: its header at byte 0"),
         ("a strange link", folder.write("ppp", &ppp)?, "link type PPP (9) cannot be read"),
     ];
@@ -487,7 +487,8 @@ fn interfaces_beside_one_of_an_unsupported_link_type_are_read() -> Result<()> {
     let answer = read(&[&folder.write("mixed.pcapng", &file.finish())?])?;
     ensure!(answer.code == Some(1) && answer.packets()? == 20, "{}", answer.stderr);
     ensure!(
-        answer.stderr.contains("IEEE802_11_RADIOTAP (127)") && answer.stderr.contains("10 in all"),
+        answer.stderr.contains("IEEE802_11_RADIOTAP (127)")
+            && answer.stderr.contains("so 10 packets of it are left out"),
         "{}",
         answer.stderr
     );

@@ -30,7 +30,7 @@ impl Cpus {
 
     /// Parses a list of numbers and ranges, such as `0-3,8-11` (cpuset(7)).
     fn parse(list: &str) -> io::Result<Self> {
-        let bad = || io::Error::new(ErrorKind::InvalidData, format!("{list:?} is no list of CPUs such as 0-3,8-11"));
+        let bad = || io::Error::new(ErrorKind::InvalidData, format!("{list:?} is not a list of CPUs such as 0-3,8-11"));
         let mut cpus = Self { count: 0, numbers: 0 };
         for range in list.split(',') {
             let (first, last) = range.split_once('-').unwrap_or((range, range));

@@ -193,7 +193,7 @@ impl KernelTable {
         } else if size.payload != payload {
             Some(format!("--payload {}", constants.payload))
         } else if constants.boundaries != boundaries {
-            Some("another --idle-timeout or --active-timeout".to_owned())
+            Some("a different --idle-timeout or --active-timeout".to_owned())
         } else {
             None
         };
@@ -294,7 +294,7 @@ impl FlowTable {
                 1
             }
             None => {
-                let (folder, what) = (pins.folder().to_owned(), "the epoch is that of no drain".to_owned());
+                let (folder, what) = (pins.folder().to_owned(), "the epoch matches no drain".to_owned());
                 return Err(PinError::Damaged { folder, what }.into());
             }
         };

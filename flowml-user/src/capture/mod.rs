@@ -33,7 +33,7 @@ pub const UNKNOWN_PREEMPTION: &str = "the kernel is PREEMPT_RT, and its configur
 #[derive(Debug, Error)]
 pub enum CaptureError {
     /// The requested interface does not exist.
-    #[error("no interface named {name:?}; there are: {known}")]
+    #[error("no interface is named {name:?}; the interfaces are: {known}")]
     NoInterface {
         /// The requested name.
         name: String,
@@ -47,14 +47,14 @@ pub enum CaptureError {
     )]
     Preemptible,
     /// There is no default route. It determines the interface without `-i`.
-    #[error("no default route, so no interface to take: name one with -i; there are: {known}")]
+    #[error("no default route, so no default interface: name one with -i; the interfaces are: {known}")]
     NoDefaultRoute {
         /// The existing interfaces.
         known: String,
     },
     /// The interface is not an Ethernet interface. The parser starts at an Ethernet header.
     #[error(
-        "{name} is no Ethernet interface (link type {link_type}): flowml reads frames that begin with an Ethernet header"
+        "{name} is not an Ethernet interface (link type {link_type}): flowml meters frames that start with an Ethernet header"
     )]
     NotEthernet {
         /// The interface.
@@ -108,7 +108,7 @@ pub enum CaptureError {
     },
     /// The agent was built without the BPF toolchain.
     #[error(
-        "this build of flowml carries no kernel programs, so it cannot go live: build it with `cargo xtask build --release`"
+        "this build of flowml contains no kernel programs, so it cannot meter interfaces: build it with `cargo xtask build --release`"
     )]
     NoObject,
     /// The kernel object does not belong to this build of the agent.
@@ -139,13 +139,13 @@ pub enum CaptureError {
         error: io::Error,
     },
     /// Reading interfaces and routes failed.
-    #[error("cannot ask the kernel for its interfaces: {0}")]
+    #[error("cannot list the interfaces: {0}")]
     Netlink(#[from] rtnetlink::Error),
     /// A netlink socket cannot be opened.
     #[error("cannot open a netlink socket: {0}")]
     Socket(#[source] io::Error),
     /// capset(2) failed.
-    #[error("cannot set capabilities aside: {0}")]
+    #[error("cannot drop capabilities: {0}")]
     Capabilities(#[source] io::Error),
     /// A map operation failed.
     #[error("flow table: {0}")]

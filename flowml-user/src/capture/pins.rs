@@ -66,7 +66,7 @@ pub enum PinError {
         folder: PathBuf,
     },
     /// The folder contains a file that is not flowml's. Only known files are removed.
-    #[error("{folder:?} holds {name:?}, which is none of flowml's pins: expected a folder for flowml alone")]
+    #[error("{folder:?} contains {name:?}, which is not a pin of flowml: expected a folder for flowml only")]
     Foreign {
         /// The folder.
         folder: PathBuf,
@@ -74,15 +74,15 @@ pub enum PinError {
         name: String,
     },
     /// The folder contains no pins.
-    #[error("{folder:?} holds no pins of flowml")]
+    #[error("{folder:?} contains no pins of flowml")]
     Nothing {
         /// The folder.
         folder: PathBuf,
     },
     /// The table has the layout of another version.
     #[error(
-        "the flow table in {folder:?} has layout {found}, and this flowml reads layout {}: end it with \
-         'flowml unpin {}', or go on with the version that made it", LAYOUT, .folder.display()
+        "the flow table in {folder:?} has layout {found}, and this flowml reads layout {}: remove it with \
+         'flowml unpin {}', or continue with the version that made it", LAYOUT, .folder.display()
     )]
     Layout {
         /// The folder.
@@ -92,7 +92,7 @@ pub enum PinError {
     },
     /// The table belongs to another network namespace, where interface numbers have other meanings.
     #[error(
-        "the flow table in {folder:?} is of another network namespace: expected to be run in that one, or 'flowml unpin {}'",
+        "the flow table in {folder:?} is of another network namespace: run flowml in that namespace, or remove the table with 'flowml unpin {}'",
         .folder.display()
     )]
     Namespace {
@@ -100,7 +100,7 @@ pub enum PinError {
         folder: PathBuf,
     },
     /// The table was made with other parameters.
-    #[error("the flow table in {folder:?} was made with {kept}: expected the same, or 'flowml unpin {}' first", .folder.display())]
+    #[error("the flow table in {folder:?} was made with {kept}: use the same options, or remove the table with 'flowml unpin {}'", .folder.display())]
     Contradiction {
         /// The folder.
         folder: PathBuf,
@@ -108,7 +108,7 @@ pub enum PinError {
         kept: String,
     },
     /// The files in the folder are inconsistent: something else changed them.
-    #[error("the pins in {folder:?} do not belong together ({what}): end them with 'flowml unpin {}'", .folder.display())]
+    #[error("the pins in {folder:?} are inconsistent ({what}): remove them with 'flowml unpin {}'", .folder.display())]
     Damaged {
         /// The folder.
         folder: PathBuf,
@@ -117,8 +117,8 @@ pub enum PinError {
     },
     /// The interface is metered through a tc filter, which cannot be pinned.
     #[error(
-        "{interface} can be metered only while an agent runs, as tc programs have no bpf_link before Linux 6.6: leave out \
-         '--pin', or meter what comes in alone by XDP"
+        "{interface} can be metered only while an agent runs, because tc programs have no bpf_link before Linux 6.6: leave \
+         out '--pin', or meter only ingress by XDP"
     )]
     NoLink {
         /// The interface.
@@ -255,7 +255,7 @@ impl Pins {
         let folder = || self.folder.clone();
         let [magic, layout] = self.start()?;
         if magic != MAGIC {
-            return Err(PinError::Damaged { folder: folder(), what: "no handover".to_owned() }.into());
+            return Err(PinError::Damaged { folder: folder(), what: "the handover is missing".to_owned() }.into());
         }
         if layout != LAYOUT {
             return Err(PinError::Layout { folder: folder(), found: layout }.into());

@@ -142,7 +142,7 @@ impl<R: Read> Reader<R> {
     pub fn end(mut self) -> Result<(), StateError> {
         match self.0.read(&mut [0]) {
             Ok(0) => Ok(()),
-            Ok(_) => Err(StateError::Damaged("more follows than is expected".to_owned())),
+            Ok(_) => Err(StateError::Damaged("it continues after its end".to_owned())),
             Err(error) => Err(StateError::Damaged(error.to_string())),
         }
     }

@@ -80,7 +80,7 @@ impl Sessions {
         let places: usize = from.take()?;
         if places > self.capacity {
             return Err(StateError::TooMuch(format!(
-                "it has {places} places for sessions; expected at most {}, as '--memory-max' has room for no more",
+                "it has {places} places for sessions, and '--memory-max' allows at most {}",
                 self.capacity
             )));
         }
@@ -88,7 +88,7 @@ impl Sessions {
         let mut found = Left::default();
         while let Some((number, session)) = from.take::<Option<(u32, Session)>>()? {
             let place = self.slots.get_mut(number as usize).filter(|place| place.is_none());
-            let place = place.ok_or_else(|| damaged("a session has no place, or that of another"))?;
+            let place = place.ok_or_else(|| damaged("a session has no place, or that of another session"))?;
             let counted = session.counted();
             found.sessions += 1;
             found.counted.add(counted.packets, counted.bytes);
@@ -99,13 +99,13 @@ impl Sessions {
         }
         let (hand, free, timers, [silent, closed], latest_ns, begun): Around = from.take()?;
         if free.len() + self.numbers.len() != places || !free.iter().all(|number| self.is_free(*number)) {
-            return Err(damaged("places of sessions are neither free nor taken"));
+            return Err(damaged("some places of sessions are neither free nor used"));
         }
         if !timers.numbers().chain(&begun).all(|number| (*number as usize) < places) {
-            return Err(damaged("a timer is that of no session"));
+            return Err(damaged("a timer belongs to no session"));
         }
         if from.take::<Left>()? != found {
-            return Err(damaged("there are not as many sessions and packets as it says"));
+            return Err(damaged("its numbers of sessions and packets are wrong"));
         }
         (self.hand, self.free, self.timers, self.latest_ns, self.begun) = (hand, free, timers, latest_ns, begun);
         (self.silent, self.closed) = (silent, closed);

@@ -67,7 +67,7 @@ pub enum Problem {
     #[error("it is empty; expected a capture")]
     Empty,
     /// The first bytes are not those of a capture.
-    #[error("it is no capture that flowml reads; expected pcap or pcapng, as it is or compressed with gzip or zstd")]
+    #[error("it is not a capture that flowml reads; expected pcap or pcapng, plain or compressed with gzip or zstd")]
     NotACapture,
     /// The magic number is that of an unsupported variant of pcap.
     #[error("it is {whose} variant of pcap, which flowml does not read; expected pcap or pcapng")]
@@ -78,7 +78,7 @@ pub enum Problem {
     /// The frames have an unsupported link type.
     #[error(
         "link type {link} cannot be read{packets}; expected Ethernet, raw IP, Linux cooked or BSD loopback",
-        packets = .packets.map_or_else(String::new, |packets| format!(", nor its packets, {packets} in all"))
+        packets = .packets.map_or_else(String::new, |packets| format!(", so {packets} packets of it are left out"))
     )]
     LinkType {
         /// The link type.
@@ -107,7 +107,7 @@ pub enum Problem {
         compressed: bool,
     },
     /// Reading or decompression failed.
-    #[error("cannot read it behind byte {offset}: {error}{hint}", hint = decompressed(*.compressed))]
+    #[error("cannot read it after byte {offset}: {error}{hint}", hint = decompressed(*.compressed))]
     Read {
         /// Number of bytes that could be read.
         offset: u64,
@@ -308,7 +308,7 @@ impl Fault {
             Self::Corrupt { what, offset } => Problem::Corrupt { what, offset, compressed },
             // A compressed file that ends early.
             Self::Read { offset, error } if compressed && error.kind() == ErrorKind::UnexpectedEof => {
-                Problem::CutOff { what: "what is compressed", offset, compressed }
+                Problem::CutOff { what: "the compressed stream", offset, compressed }
             }
             Self::Read { offset, error } => Problem::Read { offset, compressed, error },
             Self::Other(problem) => problem,

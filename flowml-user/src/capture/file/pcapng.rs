@@ -153,7 +153,8 @@ impl Pcapng {
         let length = length as usize;
         let behind = self.number(whole(window, length, "the block")?, length - 4);
         if behind as usize != length {
-            let what = format!("a block of {length} bytes that ends as one of {behind}; expected the same twice");
+            let what =
+                format!("a block of {length} bytes whose second length is {behind}; expected the same length twice");
             return Err(Fault::Corrupt { what, offset });
         }
         Ok(Some(length))
@@ -177,7 +178,7 @@ impl Pcapng {
         match self.number(block, 0) {
             SECTION => self.interfaces.clear(),
             INTERFACE if self.interfaces.len() == MOST_INTERFACES => {
-                return Err(format!("an interface behind {MOST_INTERFACES} others; expected no more in a section"));
+                return Err(format!("more than {MOST_INTERFACES} interfaces in a section"));
             }
             INTERFACE => match self.parse(block) {
                 Some(Block::InterfaceDescription(description)) => {

@@ -16,10 +16,10 @@ pub use self::reach::{Reach, version as landlock_version};
 
 /// What Landlock confines besides files, each with the first version of its interface that does so (landlock(7)).
 const LATER: [(i32, &str); 4] =
-    [(3, "cutting files off"), (4, "TCP ports"), (5, "requests to devices"), (6, "signals and abstract sockets")];
+    [(3, "truncation of files"), (4, "TCP ports"), (5, "ioctl on devices"), (6, "signals and abstract sockets")];
 
 /// The most frequent reason why files are not confined.
-pub const WITHOUT_LANDLOCK: &str = "this kernel has no Landlock (Linux 5.13 and newer have it, where it is built in and named in the boot parameter lsm=)";
+pub const WITHOUT_LANDLOCK: &str = "this kernel has no Landlock (Linux 5.13 and newer have it, if it is built in and named in the boot parameter lsm=)";
 
 /// The result of [`confine`].
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub fn confine(reach: &Reach) -> Confined {
     let unconfined =
         |why: String| Confined { enforced: false, missing: Some(format!("files are not confined: {why}")) };
     if let Err(error) = set_no_new_privs(true) {
-        return unconfined(format!("new privileges cannot be refused: {error}"));
+        return unconfined(format!("no_new_privs cannot be set: {error}"));
     }
     match reach.confine() {
         Err(error) => unconfined(error.to_string()),
@@ -63,7 +63,7 @@ pub fn has_filters() -> bool {
 
 fn why(status: &LandlockStatus) -> String {
     match status {
-        LandlockStatus::Available { .. } => "Landlock enforces nothing here".to_owned(),
+        LandlockStatus::Available { .. } => "Landlock enforces nothing on this host".to_owned(),
         LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => WITHOUT_LANDLOCK.to_owned(),
     }
 }
@@ -84,7 +84,7 @@ mod tests {
     fn missing_features_of_an_older_landlock_are_named() {
         assert_eq!(lacks(6), None);
         let four =
-            "Landlock of this kernel (version 4) does not confine requests to devices, signals and abstract sockets";
+            "Landlock of this kernel (version 4) does not confine ioctl on devices, signals and abstract sockets";
         assert_eq!(lacks(4).as_deref(), Some(four));
         assert!(lacks(1).is_some_and(|text| text.contains("TCP ports")));
     }
