@@ -67,7 +67,7 @@ fn packets_without_room_are_counted_and_the_run_continues() -> Result<()> {
     let report = agent.stop(Signal::TERM)?;
     ensure!(report.code == Some(0), "{:?}: {}", report.code, report.stderr);
     assert_accounts_for(&report, sent)?;
-    let held = report.stderr.matches("flows come faster than they are processed").count();
+    let held = report.stderr.matches("flows arrive faster than they are processed").count();
     let logged = report.stderr.matches("flow table").count();
     assert!(held + logged < 50, "few lines for {} packets: {}", sent.packets, report.stderr);
     Ok(())

@@ -7,9 +7,9 @@ use clap::Args;
 /// How rare an anomaly is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum AlarmLevel {
-    /// So much of the ordinary rows may be called anomalies, 0–1.
+    /// The fraction of normal rows that may be anomalies, 0–1.
     Probability(f64),
-    /// So many ordinary rows.
+    /// The rate of normal rows that may be anomalies.
     FalseAlarms(FalseAlarms),
 }
 

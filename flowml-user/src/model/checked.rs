@@ -123,7 +123,11 @@ pub(super) fn is_tree(nodes: &[impl TreeNode]) -> Outcome {
         for child in node.right().into_iter().flat_map(|right| [at + 1, right]) {
             match has_parent.get_mut(child) {
                 Some(taken) if child > at && !*taken => *taken = true,
-                _ => return Err(format!("node {at} leads to node {child}; expected one behind it, and no other's")),
+                _ => {
+                    return Err(format!(
+                        "node {at} leads to node {child}; expected a later node without another parent"
+                    ));
+                }
             }
         }
     }

@@ -131,8 +131,7 @@ impl Fitted {
 
     /// What is inconsistent in a model of these columns that was read from a file.
     pub(super) fn inconsistency(&self, columns: &[Column]) -> Option<String> {
-        (!self.scaler.fits(columns))
-            .then(|| format!("it does not scale the {} columns as they are learnt", columns.len()))
+        (!self.scaler.fits(columns)).then(|| format!("its scaling does not fit the {} columns", columns.len()))
     }
 
     /// The data with which this model's scores are explained.

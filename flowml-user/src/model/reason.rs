@@ -50,7 +50,7 @@ impl<'de> Deserialize<'de> for Reason {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let Kept { column, unit, value, low, high, share } = Kept::deserialize(from)?;
         let known = HOST_FEATURES.iter().find(|feature| feature.name == column && feature.unit == unit);
-        let unknown = || D::Error::custom(format!("'{column}' in '{unit}' is no column of host windows"));
+        let unknown = || D::Error::custom(format!("'{column}' in '{unit}' is not a column of host windows"));
         let &Feature { name: column, unit, .. } = known.ok_or_else(unknown)?;
         Ok(Self { column, unit, value, low, high, share })
     }

@@ -24,7 +24,7 @@ const LONGEST: usize = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// There is nothing to save yet.
-    #[error("the model is still {0}: there is nothing to save before the warm-up is over")]
+    #[error("the model is still {0}: it can be saved after the warm-up")]
     NotReady(String),
     /// The file could not be read or written.
     #[error("cannot read or write the model file {}", path.display())]

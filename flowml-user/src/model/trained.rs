@@ -145,7 +145,7 @@ impl Checked for Summary {
 
     fn check(&self) -> Outcome {
         let most = self.learnt_rows.max(self.held_out_rows);
-        holds(most <= self.rows, "more rows were learnt from or held out than there were")
+        holds(most <= self.rows, "the training and calibration sets have more rows than the table")
     }
 }
 

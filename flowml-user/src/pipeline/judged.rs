@@ -103,7 +103,7 @@ impl Said {
         let labels = judged.labels()?;
         let is_attack = |label: &Arc<str>| **label != *benign;
         let ranking = Ranking::new(scores.iter().copied().zip(labels.iter().map(is_attack)))
-            .with_context(|| format!("expected rows with the label '{benign}' and others to judge"))?;
+            .with_context(|| format!("expected rows with the label '{benign}' and rows with other labels"))?;
         let mut confusion = Confusion::new(vec!["ordinary".to_owned(), "anomaly".to_owned()]);
         for (label, probability) in labels.iter().zip(&probabilities) {
             confusion.count(usize::from(is_attack(label)), usize::from(*probability < alpha));

@@ -28,7 +28,7 @@ pub(super) fn page(report: &Report, inputs: &[PathBuf]) -> String {
         }
         @if !report.classifiers.is_empty() { (section("Classifiers", &classifiers(&report.classifiers))) }
     };
-    document("Evaluation", &format!("How good detectors and classifiers are on {}", names.join(", ")), &body)
+    document("Evaluation", &format!("Detectors and classifiers on {}", names.join(", ")), &body)
 }
 
 fn numbers(report: &Report) -> Markup {
@@ -60,13 +60,13 @@ fn detectors(detectors: &[DetectorFigures]) -> Markup {
         coloured().map(|(colour, own)| (colour, format!("{} {:.4}", own.name, of(own)))).collect::<Vec<_>>()
     };
     let folded = detectors.iter().any(|detector| !detector.folds.is_empty());
-    let averaged = if folded { " Of several folds it is the mean curve." } else { "" };
+    let averaged = if folded { " With several folds, it is the mean curve." } else { "" };
     let roc_caption = format!(
-        "ROC: the part of the attack rows that is found, for each part of the benign rows that is called unusual. The \
-         number is the AUROC, the straight line is chance.{averaged}"
+        "ROC: the true-positive rate (attacks that are anomalies) by the false-positive rate (benign rows that are anomalies). \
+         The number is the AUROC; the straight line is chance.{averaged}"
     );
     let precision_caption = format!(
-        "Precision and recall: how much of what is called unusual is an attack. The number is the average precision.{averaged}"
+        "Precision (anomalies that are attacks) by recall (attacks that are anomalies). The number is the average precision.{averaged}"
     );
     let alpha = detectors.first().map_or(0.0, |first| first.alpha);
     let columns = ["AUROC", "average precision"].map(str::to_owned).into_iter();
@@ -108,7 +108,7 @@ fn benign(detectors: &[BenignFigures]) -> Markup {
     let incidents: Option<usize> = detectors.iter().filter_map(|own| own.incidents).reduce(|a, b| a + b);
     html! {
         (Table::new(heads, detectors.iter().map(row).collect()).markup())
-        p.note { "An honest probability is below p for the part p of benign rows." }
+        p.note { "A calibrated probability is below p for the fraction p of benign rows." }
         @if let Some(incidents) = incidents { p.note { "Incidents, of all rows: " (incidents) } }
     }
 }
@@ -144,7 +144,7 @@ fn labels(detectors: &[DetectorFigures]) -> Markup {
             (Table::new(heads([Column::name("label"), Column::number("attacks")]), courses)
                 .captioned("Median seconds to detection").markup())
             p.note {
-                "From the begin of an attack's first row to the time at which the meter wrote the first of its rows with \
+                "From the start of an attack's first row to the time at which the meter wrote the first of its rows with \
                  p < alpha, over " (format!("{hours:.2}")) " hours of traffic."
             }
         }

@@ -183,8 +183,8 @@ impl Flows {
             Message::Held => {
                 if self.held.comes(1, monotonic_ns()) {
                     pipeline.warn(&format!(
-                        "flows come faster than they are processed: {} MiB of them wait ('--memory-max'), and the flow table \
-                         is emptied when there is room again",
+                        "flows arrive faster than they are processed: {} MiB of them are queued ('--memory-max'), and the flow \
+                         table is drained when there is room again",
                         backlog.room() >> 20
                     ));
                 }

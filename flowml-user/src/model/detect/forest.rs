@@ -40,7 +40,7 @@ impl Checked for IsolationForest {
             for node in tree {
                 match node {
                     Node::Cut { at, .. } => within("at", *at, any())?,
-                    Node::Leaf(rest) => within("the path behind a leaf", *rest, amount())?,
+                    Node::Leaf(rest) => within("the path length of a leaf", *rest, amount())?,
                 }
             }
         }

@@ -50,7 +50,7 @@ pub(super) enum Test {
 pub(super) const GROUPS: &[Group] = &[
     Group { reason: "memory", calls: &[SYS_munmap, SYS_mremap, SYS_madvise, SYS_brk] },
     Group {
-        reason: "threads that wait for each other, are named, and end",
+        reason: "waiting for other threads, names of threads, end of threads",
         calls: &[
             SYS_futex,
             SYS_set_robust_list,
@@ -64,7 +64,7 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        reason: "a thread gives way to others, or stays on its processor",
+        reason: "yielding, and the CPU of a thread",
         calls: &[
             SYS_getpriority,
             SYS_setpriority,
@@ -76,11 +76,8 @@ pub(super) const GROUPS: &[Group] = &[
             SYS_getcpu,
         ],
     },
-    Group { reason: "a new thread gives up its capabilities", calls: &[SYS_capget, SYS_capset] },
-    Group {
-        reason: "signals that come",
-        calls: &[SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sigaltstack],
-    },
+    Group { reason: "a new thread drops its capabilities", calls: &[SYS_capget, SYS_capset] },
+    Group { reason: "signals", calls: &[SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sigaltstack] },
     Group {
         reason: "clocks and timers",
         calls: &[
@@ -95,10 +92,10 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        reason: "what this process and this host are",
+        reason: "identity of this process and this host",
         calls: &[SYS_getpid, SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_uname, SYS_sysinfo],
     },
-    Group { reason: "numbers at random, of hash tables and temporary names", calls: &[SYS_getrandom] },
+    Group { reason: "random numbers of hash tables and temporary names", calls: &[SYS_getrandom] },
     Group {
         reason: "waiting for several descriptors",
         calls: &[
@@ -114,7 +111,7 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        reason: "reading and writing what is open",
+        reason: "reading and writing open files",
         calls: &[
             SYS_read,
             SYS_readv,
@@ -140,7 +137,7 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        reason: "files by their names, of which Landlock says which",
+        reason: "files by name; Landlock restricts which",
         calls: &[
             SYS_openat,
             SYS_newfstatat,
@@ -175,7 +172,7 @@ pub(super) const GROUPS: &[Group] = &[
     },
     #[cfg(target_arch = "x86_64")]
     Group {
-        reason: "calls of above by their first names, as musl and some libraries make them on x86-64",
+        reason: "older names of the calls above, which musl and some libraries use on x86-64",
         calls: &[
             SYS_open,
             SYS_stat,
@@ -198,7 +195,7 @@ pub(super) const GROUPS: &[Group] = &[
     #[cfg(target_arch = "aarch64")]
     Group {
         // The libc crate does not define its number for glibc.
-        reason: "renameat, as musl makes it on aarch64",
+        reason: "renameat, which musl uses on aarch64",
         calls: &[38],
     },
 ];
@@ -232,23 +229,23 @@ const PR_SET_VMA: u32 = 0x5356_4d41;
 
 pub(super) const LIMITED: &[Limited] = &[
     Limited {
-        reason: "new threads, and neither processes nor namespaces",
+        reason: "new threads, but neither processes nor namespaces",
         call: SYS_clone,
         ways: &[&[(0, Test::Bits { mask: NAMESPACES | CLONE_THREAD as u32, set: CLONE_THREAD as u32 })]],
     },
     Limited {
-        reason: "memory that is not executed; libraries are loaded before",
+        reason: "memory that is not executable; libraries are loaded before",
         call: SYS_mmap,
         ways: &[&[(2, Test::Bits { mask: PROT_EXEC as u32, set: 0 })]],
     },
     Limited {
-        reason: "memory that is not executed",
+        reason: "memory that is not executable",
         call: SYS_mprotect,
         ways: &[&[(2, Test::Bits { mask: PROT_EXEC as u32, set: 0 })]],
     },
     Limited {
-        reason: "the two updates of a drain; the programs that are loaded are attached to interfaces that come, and '--pin' keeps \
-                 that; no program is loaded any more",
+        reason: "the two updates of a drain; loaded programs are attached to new interfaces, and '--pin' pins the links; no \
+                 program is loaded",
         call: SYS_bpf,
         ways: &[
             &[(0, Test::Is(BPF_MAP_UPDATE_ELEM))],
@@ -267,7 +264,7 @@ pub(super) const LIMITED: &[Limited] = &[
         ],
     },
     Limited {
-        reason: "the terminal's mode and size (no text is put into it), waiting for none, and the number of an interface",
+        reason: "mode and size of the terminal (no input is injected), non-blocking mode, index of an interface",
         call: SYS_ioctl,
         ways: &[
             &[(1, Test::Is(TCGETS))],
@@ -290,6 +287,6 @@ pub(super) const LIMITED: &[Limited] = &[
         call: SYS_prctl,
         ways: &[&[(0, Test::Is(PR_SET_NAME as u32))], &[(0, Test::Is(PR_SET_VMA))]],
     },
-    Limited { reason: "an abort ends this process", call: SYS_tgkill, ways: &[&[(0, Test::OwnProcess)]] },
-    Limited { reason: "the same, as musl ends it", call: SYS_kill, ways: &[&[(0, Test::OwnProcess)]] },
+    Limited { reason: "abort of this process", call: SYS_tgkill, ways: &[&[(0, Test::OwnProcess)]] },
+    Limited { reason: "abort of this process, as musl does it", call: SYS_kill, ways: &[&[(0, Test::OwnProcess)]] },
 ];
