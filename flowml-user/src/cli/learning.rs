@@ -28,7 +28,7 @@ Otherwise it trains a model of a table: CSV, JSON lines or Parquet of flowml, a 
 or the flows or hosts of captures. Without a classifier, the training set is all rows; with labels and '--benign', it is only \
 the benign rows.
 
-'flowml features' prints how the columns of flowml's own tables (and NFStream's) are encoded. In other tables, numbers that \
+The columns of flowml's own tables (and NFStream's) are encoded as 'flowml features' prints. In other tables, numbers that \
 are never negative and exceed 1 are log-scaled (log1p), and texts are categories. Addresses, Unix times and texts that \
 identify rows are left out, and so is the index of a data frame: whole numbers in a column without a name. CSV may be \
 separated by commas, semicolons, tabs or bars, with decimal points or commas. docs/LEARNING.md has the details.";
