@@ -172,7 +172,8 @@ fn as_the_unit_it_meters_without_root_and_drops_its_capabilities() -> Result<()>
 
             agent.signal(Signal::HUP)?;
             unit.hear("READY=1").with_context(|| agent.stderr())?;
-            let said = if begun_before { "from now on" } else { "the current model stays in use" };
+            let said =
+                if begun_before { "rows are scored with the model in" } else { "the current model stays in use" };
             wait_until(LIMIT, || Ok(agent.stderr().contains(said))).with_context(|| agent.stderr())?;
 
             let report = agent.stop(Signal::TERM)?;
