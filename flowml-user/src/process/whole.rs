@@ -12,7 +12,7 @@ pub fn read(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(longest + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > longest {
-        return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it is longer than the limit of {longest} bytes")));
+        return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it is longer than {longest} bytes, the limit")));
     }
     Ok(bytes)
 }
@@ -37,7 +37,7 @@ mod tests {
         std::fs::write(&path, "abc").expect("there is room");
         assert_eq!(read_text(&path, 3).expect("it is as long"), "abc");
         let error = read(&path, 2).expect_err("it is longer");
-        assert_eq!(error.to_string(), "it is longer than the limit of 2 bytes");
+        assert_eq!(error.to_string(), "it is longer than 2 bytes, the limit");
         assert!(read(Path::new("/dev/zero"), 1 << 16).is_err(), "what has no end");
         std::fs::write(&path, [b'a', 0xff]).expect("there is room");
         assert!(read_text(&path, 9).expect_err("it is none").to_string().contains("not UTF-8"));

@@ -309,7 +309,7 @@ mod tests {
             panic!("a section has one interface too many");
         };
         assert_eq!(offset, full.len() as u64);
-        assert!(what.contains("behind 65536 others"), "{what}");
+        assert!(what.contains("more than 65536 interfaces"), "{what}");
     }
 
     #[test]
