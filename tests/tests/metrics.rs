@@ -209,7 +209,7 @@ fn an_address_in_use_ends_the_run_and_other_paths_are_answered() -> Result<()> {
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     ensure!(second.status.code() == Some(1), "{said}");
     ensure!(
-        said == format!("flowml: cannot offer metrics at {METRICS}: Address already in use (os error 98)\n"),
+        said == format!("flowml: cannot serve metrics at {METRICS}: Address already in use (os error 98)\n"),
         "{said}"
     );
     let report = agent.stop(Signal::TERM)?;

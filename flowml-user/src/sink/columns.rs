@@ -264,7 +264,7 @@ const INCIDENT: [IncidentColumn; 24] = [
             }))
         },
     ),
-    of_incident("kind", Kind::Text, "", "What it is: see DETECTION.md", |_, incident, _| {
+    of_incident("kind", Kind::Text, "", "Kind of the incident: see DETECTION.md", |_, incident, _| {
         Cell::Value(Value::Name(incident.kind.name()))
     }),
     of_incident("technique", Kind::Text, "", "Technique of MITRE ATT&CK", |_, incident, _| {
@@ -286,42 +286,48 @@ const INCIDENT: [IncidentColumn; 24] = [
         "Unix time of the end of its last window so far",
         |_, incident, clock| whole(clock.unix_ms(incident.end_ns)),
     ),
-    of_incident("sources", Kind::Text, "", "The first hosts that did it, divided by spaces", |_, incident, _| {
+    of_incident("sources", Kind::Text, "", "First source hosts, separated by spaces", |_, incident, _| {
         named(&incident.sources)
     }),
-    of_incident("sources_count", Kind::Integer, "addresses", "How many such hosts were found", |_, incident, _| {
-        whole(incident.sources.count as u64)
+    of_incident(
+        "sources_count",
+        Kind::Integer,
+        "addresses",
+        "Number of source hosts that were found",
+        |_, incident, _| whole(incident.sources.count as u64),
+    ),
+    of_incident("targets", Kind::Text, "", "First target hosts, separated by spaces", |_, incident, _| {
+        named(&incident.targets)
     }),
     of_incident(
-        "targets",
-        Kind::Text,
-        "",
-        "The first hosts to which it was done, divided by spaces",
-        |_, incident, _| named(&incident.targets),
+        "targets_count",
+        Kind::Integer,
+        "addresses",
+        "Number of target hosts that were found",
+        |_, incident, _| whole(incident.targets.count as u64),
     ),
-    of_incident("targets_count", Kind::Integer, "addresses", "How many such hosts were found", |_, incident, _| {
-        whole(incident.targets.count as u64)
-    }),
     of_incident("protocol", Kind::Integer, "", "IP protocol that a test counted", |_, incident, _| {
         counted(incident.evidence.protocol.into())
     }),
-    of_incident("service_port", Kind::Integer, "", "Port of the service that it is about", |_, incident, _| {
-        counted(incident.evidence.port.into())
-    }),
     of_incident(
-        "attempts",
+        "service_port",
         Kind::Integer,
         "",
-        "Ports or hosts that were tried, connections, or dialogues",
-        |_, incident, _| counted(incident.evidence.attempts),
+        "Port of the service that the incident concerns",
+        |_, incident, _| counted(incident.evidence.port.into()),
     ),
-    of_incident("failures", Kind::Integer, "", "Those of them that failed", |_, incident, _| {
+    of_incident("attempts", Kind::Integer, "", "Ports or hosts that were tried, or connections", |_, incident, _| {
+        counted(incident.evidence.attempts)
+    }),
+    of_incident("failures", Kind::Integer, "", "Failed ones among the attempts", |_, incident, _| {
         counted(incident.evidence.failures)
     }),
     of_incident("packets", Kind::Integer, "packets", "Packets that a test counted", |_, incident, _| {
         counted(incident.evidence.packets)
     }),
-    of_incident("bytes", Kind::Integer, "bytes", "IP bytes of them", |_, incident, _| counted(incident.evidence.bytes)),
+    of_incident("bytes", Kind::Integer, "bytes", "IP bytes of these packets", |_, incident, _| {
+        counted(incident.evidence.bytes)
+    }),
     of_incident("period_ms", Kind::Integer, "ms", "Time between two connections of a beacon", |_, incident, _| {
         counted(incident.evidence.period_ms)
     }),

@@ -99,7 +99,7 @@ pub enum SinkError {
         source: io::Error,
     },
     /// Metrics cannot be served.
-    #[error("cannot offer metrics at {address}")]
+    #[error("cannot serve metrics at {address}")]
     Listen {
         /// The requested address.
         address: SocketAddr,
@@ -107,7 +107,7 @@ pub enum SinkError {
         source: io::Error,
     },
     /// The terminal cannot show the UI.
-    #[error("cannot show a screen on this terminal")]
+    #[error("cannot show the terminal UI on this terminal")]
     Screen(#[source] io::Error),
     /// Rows were lost during the run. Each failure was reported when it happened.
     #[error("{rows} rows are missing from {destinations}")]

@@ -315,7 +315,7 @@ pub enum TargetError {
     #[error("expected {}, as in jsonl=flows.jsonl; PATH '-' is standard output", grammar())]
     Grammar,
     /// The text before `=` is not a kind of output.
-    #[error("there is no output kind '{0}'; expected {grammar}", grammar = grammar())]
+    #[error("unknown output kind '{0}'; expected {grammar}", grammar = grammar())]
     Kind(String),
     /// The path after `=` is empty.
     #[error("expected a path after '{0}=', or '-' for standard output")]
@@ -427,7 +427,7 @@ mod tests {
                 "expected jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT, as in jsonl=flows.jsonl; PATH '-' is \
                  standard output",
             ),
-            ("xml=a", "there is no output kind 'xml'; expected jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT"),
+            ("xml=a", "unknown output kind 'xml'; expected jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT"),
             ("parquet=-", "expected a folder after 'parquet=', as in parquet=flows: this output writes several files"),
             ("csv=", "expected a path behind 'csv=', or '-' for standard output"),
             (
