@@ -18,7 +18,7 @@ pub(crate) fn assert_is(name: &str, text: &str) {
     if env::var_os("FLOWML_BLESS").is_some() {
         fs::write(path(name), text).unwrap_or_else(|error| panic!("cannot write {name}: {error}"));
     }
-    assert!(read(name) == text, "{name} is not what was rendered (FLOWML_BLESS=1 writes it anew):\n{text}");
+    assert!(read(name) == text, "{name} is not what was rendered (FLOWML_BLESS=1 rewrites it):\n{text}");
 }
 
 /// `text` with `table` inserted between the marks `name`.

@@ -265,8 +265,8 @@ fn beside(screen: &Screen, seen: &Seen, pasts: &[Past], ordinary_until: u64) {
     screen.text(
         0,
         &format!(
-            "In the normal traffic before the attacks {scored} host windows were scored, and {wrong} incidents reported. After \
-             that, beside those above, {others} more were reported. {} flows were anomalies.",
+            "Before the attacks, {scored} host windows of normal traffic were scored, and {wrong} incidents were reported. \
+             After that, {others} incidents were reported besides those above. {} flows were anomalies.",
             seen.flow_alarms
         ),
     );

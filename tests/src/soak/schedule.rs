@@ -24,7 +24,7 @@ const BUSY: (f64, f64) = (0.05, 0.75);
 const FLOODS: [Attack; 2] = [
     Attack {
         name: "syn_flood",
-        what: "SYN to port 80 from sources that do not exist, 5,000 a second",
+        what: "SYN to port 80 from spoofed sources, 5,000 a second",
         launch: |scene| syn_flood(scene, 80, 20_000, 5000).map(drop),
     },
     Attack {

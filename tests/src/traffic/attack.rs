@@ -51,7 +51,7 @@ pub const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "syn_flood",
-        what: "SYN to port 80 from sources that do not exist, 20,000 a second",
+        what: "SYN to port 80 from spoofed sources, 20,000 a second",
         launch: |scene| syn_flood(scene, 80, 60_000, 20_000).map(drop),
     },
     Attack {
