@@ -66,6 +66,10 @@ const MARK: char = '\'';
 /// The text as it is written, with the prefix if it would be evaluated. A text that looks prefixed gets the prefix,
 /// too, so that [`unmarked`] restores every text.
 pub(crate) fn marked(text: &str) -> Cow<'_, str> {
+    // Most texts are addresses and names, which the first byte shows to be no formula.
+    if text.as_bytes().first().is_none_or(u8::is_ascii_alphanumeric) {
+        return Cow::Borrowed(text);
+    }
     if is_formula(text.trim_start_matches(MARK)) { Cow::Owned(format!("{MARK}{text}")) } else { Cow::Borrowed(text) }
 }
 
