@@ -161,7 +161,7 @@ impl KeptModel {
             match self.file() {
                 // This is normal in the first minutes of a service.
                 Some(path) => {
-                    pipeline.notice(&format!("{} does not exist yet: the current model stays in use", path.display()))
+                    pipeline.notice(&format!("{} does not exist yet: the current model stays in use", path.display()));
                 }
                 None if self.configuration.is_none() => {
                     pipeline.warn("SIGHUP had no effect: it reads the files of '--config' and '--model' again, and this run has neither");

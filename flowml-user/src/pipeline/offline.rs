@@ -188,7 +188,7 @@ impl<T: FileTable> Offline<T> {
         })?;
         if copied.head.received.packets > 0 {
             // At the end of the epoch it is seen whether the run is to end.
-            let _ = self.processing.put(Step::Absorb(copied));
+            let _ = self.processing.put(Step::Absorb(Box::new(copied)));
         }
         Ok(())
     }

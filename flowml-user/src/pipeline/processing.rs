@@ -52,8 +52,8 @@ pub(super) struct Processing {
     queue: Arc<Queue<Vec<Step>>>,
     /// Whether the run is to end because standard output was closed.
     is_over: Arc<AtomicBool>,
-    returned: Receiver<Box<Copied>>,
-    spare: Vec<Box<Copied>>,
+    returned: Receiver<Copied>,
+    spare: Vec<Copied>,
     batch: Vec<Step>,
     bytes: usize,
     handed_over: Instant,
@@ -84,10 +84,10 @@ impl Processing {
     }
 
     /// A copy to be filled, of a table that keeps so much payload.
-    pub(super) fn copy(&mut self, payload: Option<PayloadLimit>) -> Box<Copied> {
+    pub(super) fn copy(&mut self, payload: Option<PayloadLimit>) -> Copied {
         self.spare.extend(self.returned.try_iter());
         self.spare.truncate(SPARE);
-        self.spare.pop().unwrap_or_else(|| Box::new(Copied::new(payload)))
+        self.spare.pop().unwrap_or_else(|| Copied::new(payload))
     }
 
     /// Puts a step behind the others. Breaks where the run is to end because standard output was closed.
@@ -138,12 +138,12 @@ impl Step {
     }
 }
 
-fn process(pipeline: &mut Pipeline, step: Step, returns: &Sender<Box<Copied>>) -> ControlFlow<()> {
+fn process(pipeline: &mut Pipeline, step: Step, returns: &Sender<Copied>) -> ControlFlow<()> {
     match step {
         Step::Absorb(copied) => {
             pipeline.absorb(&copied.head, copied.occupancy, copied.flows());
             // The run may have ended, and then nobody fills it again.
-            let _ = returns.send(copied);
+            let _ = returns.send(*copied);
         }
         Step::Pass(Passed::End(at_ns)) => return pipeline.end_interval(at_ns, Clock::default()),
         Step::Pass(Passed::Begin(at_ns)) => pipeline.begin(at_ns, Clock::default()),
