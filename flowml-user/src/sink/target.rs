@@ -429,7 +429,7 @@ mod tests {
             ),
             ("xml=a", "unknown output kind 'xml'; expected jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT"),
             ("parquet=-", "expected a folder after 'parquet=', as in parquet=flows: this output writes several files"),
-            ("csv=", "expected a path behind 'csv=', or '-' for standard output"),
+            ("csv=", "expected a path after 'csv=', or '-' for standard output"),
             (
                 "csv=a,mod=0600",
                 "unknown output option 'mod'; after a path, rotate=1h,mode=0640 may follow, as in csv=flows.csv,rotate=1h,mode=0640",
