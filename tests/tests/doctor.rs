@@ -28,7 +28,7 @@ fn examine(interface: &Interface) -> Result<Value> {
     let program = binary()?.display().to_string();
     let output = flowml(&interface.host, "", &program, &["doctor", "-i", &interface.name, "-o", "json=-"])?;
     let said: Value = serde_json::from_slice(&output.stdout).context("the findings")?;
-    assert_eq!((&said["version"], &said["fit"]), (&json!(1), &json!(output.status.success())), "{said}");
+    assert_eq!((&said["version"], &said["fit"]), (&json!(2), &json!(output.status.success())), "{said}");
     Ok(said)
 }
 
@@ -43,14 +43,14 @@ fn expect(said: &Value, interface: &Interface, table: &[(&str, &str, Value)]) ->
     for (check, severity, value) in table {
         let found = finding(said, interface, check)?;
         assert_eq!((&found["severity"], &found["value"]), (&json!(severity), value), "{found}");
-        assert_eq!(found["mend"].is_null(), *severity == "ok", "{found}");
+        assert_eq!(found["fix"].is_null(), *severity == "ok", "{found}");
     }
     Ok(())
 }
 
 /// Runs the command of a finding, which must fix it.
 fn fix(said: &Value, interface: &Interface, check: &str) -> Result<()> {
-    let command = finding(said, interface, check)?["mend"].as_str().context("a command")?;
+    let command = finding(said, interface, check)?["fix"].as_str().context("a command")?;
     interface.host.run_ok(command.split(' ')).map(|_| ())
 }
 
@@ -103,7 +103,7 @@ fn other_programs_are_listed() -> Result<()> {
         let said = examine(&metered)?;
         expect(&said, &metered, &[("xdp-program", "warning", program), ("mode", "ok", json!("tc"))])?;
         let found = finding(&said, &metered, "xdp-program")?;
-        ensure!(found["says"].as_str().is_some_and(|says| says.contains("flowml_xdp")), "{found}");
+        ensure!(found["message"].as_str().is_some_and(|message| message.contains("flowml_xdp")), "{found}");
         // The interface can be metered beside the other program. The user may detach that program.
         assert_eq!(said["fit"], true, "{said:#}");
         other.stop(Signal::TERM)?;

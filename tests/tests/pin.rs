@@ -495,7 +495,7 @@ fn doctor_reports_the_state_of_the_folder_and_changes_nothing() -> Result<()> {
     let agent = start(&[&metered], &folder, &["--xdp-mode", "generic"])?;
     let (code, finding) = examined(&metered, folder.argument(), "pin")?;
     assert_eq!(code, Some(1), "{finding}");
-    assert!(finding["says"].as_str().is_some_and(|says| says.contains("another flowml uses")), "{finding}");
+    assert!(finding["message"].as_str().is_some_and(|message| message.contains("another flowml uses")), "{finding}");
     let sent = send(&peer, &metered, 10)?;
     stop(agent)?;
     for (check, value) in [("pin", Value::from(true)), ("mode", "generic".into())] {

@@ -18,7 +18,7 @@ pub(super) const DOCTOR_EXAMPLES: &str = "\
 Examples:
   flowml doctor                          the interface of the default route
   flowml doctor -i eth0 -i eth1
-  flowml doctor -o json=- | jq '.findings[] | select(.mend)'
+  flowml doctor -o json=- | jq '.findings[] | select(.fix)'
 
 Exit codes: 0 'flowml run' works, 1 it does not, 2 wrong usage.";
 

@@ -76,12 +76,12 @@ impl Facts {
 
     fn kernel(&self) -> Finding {
         let (major, minor) = FLOOR;
-        let (severity, says) = match version(&self.release) {
+        let (severity, message) = match version(&self.release) {
             Some(version) if version >= FLOOR => (Severity::Ok, format!("Linux {}", self.release)),
             Some(_) => (Severity::Problem, format!("Linux {}: {major}.{minor} or newer is needed", self.release)),
             None => (Severity::Note, format!("Linux {:?}: {major}.{minor} or newer is needed", self.release)),
         };
-        Finding::new("kernel", severity, says).value(self.release.as_str())
+        Finding::new("kernel", severity, message).value(self.release.as_str())
     }
 
     fn agent(&self) -> Finding {
@@ -89,7 +89,7 @@ impl Facts {
             Finding::new("agent", Severity::Ok, "this build includes the kernel programs")
         } else {
             Finding::new("agent", Severity::Problem, CaptureError::NoObject.to_string())
-                .mend("cargo xtask build --release")
+                .fix("cargo xtask build --release")
         };
         finding.value(self.has_object)
     }
@@ -100,7 +100,7 @@ impl Facts {
             Finding::new("capabilities", Severity::Ok, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are available")
         } else {
             Finding::new("capabilities", Severity::Problem, format!("missing: {}", missing.join(", ")))
-                .mend("sudo flowml run, or systemctl start flowml (the service has exactly these three)")
+                .fix("sudo flowml run, or systemctl start flowml (the service has exactly these three)")
         };
         finding.value(missing)
     }
@@ -110,8 +110,9 @@ impl Facts {
             Ok(true) => Finding::new("programs", Severity::Ok, "the kernel accepts them, including multi-buffer XDP")
                 .value(true),
             Ok(false) => {
-                let says = "the kernel accepts them, but XDP for single-buffer frames only (multi-buffer: Linux 5.18)";
-                Finding::new("programs", Severity::Note, says).value(false)
+                let message =
+                    "the kernel accepts them, but XDP for single-buffer frames only (multi-buffer: Linux 5.18)";
+                Finding::new("programs", Severity::Note, message).value(false)
             }
             Err(error) => Finding::new("programs", Severity::Problem, error.as_str()),
         })
@@ -125,26 +126,26 @@ impl Facts {
                 Severity::Warning,
                 "BPF programs are interpreted: about ten times slower than compiled ones",
             )
-            .mend("sysctl -w net.core.bpf_jit_enable=1"),
+            .fix("sysctl -w net.core.bpf_jit_enable=1"),
             _ => Finding::new("jit", Severity::Ok, "BPF programs are compiled"),
         };
         Some(finding.value(jit))
     }
 
     fn preemption(&self) -> Finding {
-        let found = |severity, says: &str| Finding::new("preemption", severity, says);
-        let mend = "boot a kernel without PREEMPT_RT, or one with PREEMPT_RT_NEEDS_BH_LOCK";
+        let found = |severity, message: &str| Finding::new("preemption", severity, message);
+        let fix = "boot a kernel without PREEMPT_RT, or one with PREEMPT_RT_NEEDS_BH_LOCK";
         let finding = match self.preemption {
             Preemption::Disabled => found(Severity::Ok, "not PREEMPT_RT"),
             Preemption::Locked => found(Severity::Ok, "PREEMPT_RT, with bottom halves of a CPU excluding each other"),
-            Preemption::Possible => found(Severity::Problem, &CaptureError::Preemptible.to_string()).mend(mend),
-            Preemption::Unknown => found(Severity::Warning, UNKNOWN_PREEMPTION).mend(mend),
+            Preemption::Possible => found(Severity::Problem, &CaptureError::Preemptible.to_string()).fix(fix),
+            Preemption::Unknown => found(Severity::Warning, UNKNOWN_PREEMPTION).fix(fix),
         };
         finding.value(self.preemption != Preemption::Disabled)
     }
 
     fn cpus(&self) -> Finding {
-        let says = match self.cpus {
+        let message = match self.cpus {
             Cpus { count: 1, .. } => "1 possible CPU".to_owned(),
             Cpus { count, numbers } if numbers > count => {
                 format!(
@@ -153,7 +154,7 @@ impl Facts {
             }
             Cpus { count, .. } => format!("{count} possible CPUs, each with its own section of the flow table"),
         };
-        Finding::new("cpu", Severity::Ok, says).value(self.cpus.count)
+        Finding::new("cpu", Severity::Ok, message).value(self.cpus.count)
     }
 
     fn memory(&self) -> Finding {
@@ -168,12 +169,12 @@ impl Facts {
                 format!("{table}; available memory is unknown, as MemAvailable cannot be read from /proc/meminfo"),
             ),
             Some(free) if free < size.bytes() => {
-                let says = format!("{table}, but only {} MiB are available", mib(free));
-                Finding::new("memory", Severity::Problem, says).mend(fewer)
+                let message = format!("{table}, but only {} MiB are available", mib(free));
+                Finding::new("memory", Severity::Problem, message).fix(fewer)
             }
             Some(free) if free < 4 * size.bytes() => {
-                let says = format!("{table} of {} MiB available memory", mib(free));
-                Finding::new("memory", Severity::Warning, says).mend(fewer)
+                let message = format!("{table} of {} MiB available memory", mib(free));
+                Finding::new("memory", Severity::Warning, message).fix(fewer)
             }
             Some(free) => {
                 Finding::new("memory", Severity::Ok, format!("{table} of {} MiB available memory", mib(free)))
@@ -183,10 +184,10 @@ impl Facts {
     }
 
     fn landlock(&self) -> Finding {
-        let found = |severity, says: &str| Finding::new("landlock", severity, says);
+        let found = |severity, message: &str| Finding::new("landlock", severity, message);
         let finding = match self.landlock {
             None => {
-                found(Severity::Warning, sandbox::WITHOUT_LANDLOCK).mend("boot with 'landlock' in the parameter lsm=")
+                found(Severity::Warning, sandbox::WITHOUT_LANDLOCK).fix("boot with 'landlock' in the parameter lsm=")
             }
             Some(version) => match sandbox::lacks(version) {
                 None => found(Severity::Ok, "'run' can access only the files and ports that it was given"),
@@ -205,7 +206,7 @@ impl Facts {
             )
         } else {
             Finding::new("seccomp", Severity::Warning, "the kernel does not filter system calls")
-                .mend("boot a kernel with CONFIG_SECCOMP_FILTER")
+                .fix("boot a kernel with CONFIG_SECCOMP_FILTER")
         };
         finding.value(self.seccomp)
     }
@@ -216,7 +217,7 @@ impl Facts {
         let finding = match self.memlock {
             Some(_) if counts => {
                 Finding::new("memlock", Severity::Warning, format!("{limit}; BPF maps count as locked memory"))
-                    .mend("ulimit -l unlimited")
+                    .fix("ulimit -l unlimited")
             }
             Some(_) => {
                 Finding::new("memlock", Severity::Ok, format!("{limit}; BPF maps do not count as locked memory"))
@@ -274,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_good_host_needs_no_fix() {
-        assert!(good().findings().iter().all(|finding| finding.severity == Severity::Ok && finding.mend.is_none()));
+        assert!(good().findings().iter().all(|finding| finding.severity == Severity::Ok && finding.fix.is_none()));
     }
 
     #[test]

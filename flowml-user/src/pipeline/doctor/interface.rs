@@ -57,7 +57,7 @@ impl Facts {
                 Finding::new("link", Severity::Note, "up, without carrier: no packets arrive").value("no-carrier")
             }
             Link::Down => Finding::new("link", Severity::Warning, "down: it will be metered when it is up")
-                .mend(format!("ip link set dev {name} up"))
+                .fix(format!("ip link set dev {name} up"))
                 .value("down"),
         }
     }
@@ -69,14 +69,15 @@ impl Facts {
         } else {
             "none reported: a virtual device"
         };
-        let says = driver.as_deref().unwrap_or(without);
-        Finding::new("driver", Severity::Ok, says).value(driver.clone())
+        let message = driver.as_deref().unwrap_or(without);
+        Finding::new("driver", Severity::Ok, message).value(driver.clone())
     }
 
     fn xdp(&self) -> Finding {
         let Some(features) = self.device.xdp else {
-            let says = "unknown: kernels before Linux 6.3 do not report it; run tries native XDP and falls back to tc";
-            return Finding::new("xdp", Severity::Note, says);
+            let message =
+                "unknown: kernels before Linux 6.3 do not report it; run tries native XDP and falls back to tc";
+            return Finding::new("xdp", Severity::Note, message);
         };
         let all = [("native", features.native()), ("frags", features.frags()), ("offload", features.offload())];
         let has: Vec<&str> = all.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();
@@ -86,9 +87,10 @@ impl Facts {
             let offload = if features.offload() { "; offload to the card is not used" } else { "" };
             Finding::new("xdp", Severity::Ok, format!("native{frags}{offload}"))
         } else if self.interface.driver().as_deref() == Some("veth") {
-            let says = "no native XDP: the peer has more transmit queues than this end has receive queues";
+            let message = "no native XDP: the peer has more transmit queues than this end has receive queues";
             let name = &self.interface.name;
-            Finding::new("xdp", Severity::Note, says).mend(format!("ethtool -L {name} rx N, as many as the peer's tx"))
+            Finding::new("xdp", Severity::Note, message)
+                .fix(format!("ethtool -L {name} rx N, as many as the peer's tx"))
         } else {
             Finding::new(
                 "xdp",
@@ -104,8 +106,8 @@ impl Facts {
             return Finding::new("xdp-program", Severity::Ok, "no other program");
         };
         if self.pinned.as_deref().is_some_and(|mode| mode != Mode::Tc.name()) {
-            let says = format!("{program} belongs to flowml; run replaces it");
-            return Finding::new("xdp-program", Severity::Ok, says).value(program.id);
+            let message = format!("{program} belongs to flowml; run replaces it");
+            return Finding::new("xdp-program", Severity::Ok, message).value(program.id);
         }
         let name = &self.interface.name;
         let lost = if program.generic {
@@ -113,11 +115,11 @@ impl Facts {
         } else {
             ""
         };
-        let says = format!(
+        let message = format!(
             "{program} is attached, and an interface takes one XDP program: flowml meters by tc what it lets pass{lost}"
         );
-        Finding::new("xdp-program", Severity::Warning, says)
-            .mend(format!("ip link set dev {name} {} off", if program.generic { "xdpgeneric" } else { "xdp" }))
+        Finding::new("xdp-program", Severity::Warning, message)
+            .fix(format!("ip link set dev {name} {} off", if program.generic { "xdpgeneric" } else { "xdp" }))
             .value(program.id)
     }
 
@@ -138,12 +140,12 @@ impl Facts {
             return Finding::new("mode", Severity::Ok, format!("run continues in the pinned mode {mode}"))
                 .value(mode.as_str());
         }
-        let (mode, says) = match (self.takes_native(), self.device.xdp) {
+        let (mode, message) = match (self.takes_native(), self.device.xdp) {
             (true, Some(_)) => ("native", "run meters by native XDP"),
             (true, None) => ("native", "run tries native XDP and falls back to tc"),
             (false, _) => ("tc", "run meters by tc"),
         };
-        Finding::new("mode", Severity::Ok, says).value(mode)
+        Finding::new("mode", Severity::Ok, message).value(mode)
     }
 
     fn mtu(&self) -> Finding {
@@ -152,16 +154,17 @@ impl Facts {
         let finding = if mtu <= ONE_BUFFER_MTU {
             Finding::new("mtu", Severity::Ok, format!("{mtu}: every frame fits into one buffer"))
         } else if frags {
-            let says = format!("{mtu}: larger than a buffer (about {ONE_BUFFER_MTU}); XDP accepts multi-buffer frames");
-            Finding::new("mtu", Severity::Ok, says)
+            let message =
+                format!("{mtu}: larger than a buffer (about {ONE_BUFFER_MTU}); XDP accepts multi-buffer frames");
+            Finding::new("mtu", Severity::Ok, message)
         } else if self.device.xdp.is_some_and(|features| !features.native()) {
             Finding::new("mtu", Severity::Ok, format!("{mtu}: tc accepts frames of any size"))
         } else {
-            let says = format!(
+            let message = format!(
                 "{mtu}: larger than a buffer (about {ONE_BUFFER_MTU}), and native XDP does not accept multi-buffer \
                  frames here: run meters by tc"
             );
-            Finding::new("mtu", Severity::Warning, says).mend(format!("ip link set dev {name} mtu 1500"))
+            Finding::new("mtu", Severity::Warning, message).fix(format!("ip link set dev {name} mtu 1500"))
         };
         finding.value(mtu)
     }
@@ -178,8 +181,9 @@ impl Facts {
     fn joins_packets(&self, check: &'static str, feature: &str, flag: &str) -> Option<Finding> {
         let on = self.device.has(feature)?;
         let finding = if on {
-            let says = "the card merges packets: native XDP may be refused, and lengths are those of merged packets";
-            Finding::new(check, Severity::Warning, says).mend(format!("ethtool -K {} {flag} off", self.interface.name))
+            let message = "the card merges packets: native XDP may be refused, and lengths are those of merged packets";
+            Finding::new(check, Severity::Warning, message)
+                .fix(format!("ethtool -K {} {flag} off", self.interface.name))
         } else {
             Finding::new(check, Severity::Ok, "off")
         };
@@ -189,9 +193,9 @@ impl Facts {
     fn vlan(&self) -> Option<Finding> {
         let on = self.device.has("rx-vlan-hw-parse")?;
         let finding = if on && self.takes_native() {
-            let says = "the card strips VLAN tags before XDP: flows have no VLAN id";
+            let message = "the card strips VLAN tags before XDP: flows have no VLAN id";
             let command = format!("ethtool -K {} rxvlan off", self.interface.name);
-            Finding::new("vlan", Severity::Note, says).mend(command)
+            Finding::new("vlan", Severity::Note, message).fix(command)
         } else {
             Finding::new(
                 "vlan",
@@ -206,10 +210,10 @@ impl Facts {
         let (used, most) = self.device.queues?;
         let wanted = self.cpus.min(most);
         let finding = if used < wanted {
-            let says =
+            let message =
                 format!("{used} of {most} receive queues for {} CPUs: the other CPUs meter no packets", self.cpus);
             let command = format!("ethtool -L {} combined {wanted} (or rx {wanted})", self.interface.name);
-            Finding::new("queues", Severity::Note, says).mend(command)
+            Finding::new("queues", Severity::Note, message).fix(command)
         } else {
             Finding::new("queues", Severity::Ok, format!("{used} of {most} receive queues for {} CPUs", self.cpus))
         };
@@ -221,11 +225,11 @@ impl Facts {
         let finding = if others.is_empty() {
             Finding::new("tcx", Severity::Ok, "no other program at tc ingress")
         } else {
-            let says = format!(
+            let message = format!(
                 "other programs at tc ingress: {}; with tc, flowml meters only what they let pass",
                 others.join(", ")
             );
-            Finding::new("tcx", Severity::Note, says).mend(format!("bpftool net show dev {}", self.interface.name))
+            Finding::new("tcx", Severity::Note, message).fix(format!("bpftool net show dev {}", self.interface.name))
         };
         Some(finding.value(others.iter().map(|name| json!(name)).collect::<Value>()))
     }

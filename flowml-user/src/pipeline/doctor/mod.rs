@@ -48,20 +48,20 @@ struct Finding {
     check: &'static str,
     severity: Severity,
     /// A description.
-    says: String,
+    message: String,
     /// The command that fixes it.
-    mend: Option<String>,
+    fix: Option<String>,
     /// The value for programs.
     value: Value,
 }
 
 impl Finding {
-    fn new(check: &'static str, severity: Severity, says: impl Into<String>) -> Self {
-        Self { subject: HOST.to_owned(), check, severity, says: says.into(), mend: None, value: Value::Null }
+    fn new(check: &'static str, severity: Severity, message: impl Into<String>) -> Self {
+        Self { subject: HOST.to_owned(), check, severity, message: message.into(), fix: None, value: Value::Null }
     }
 
-    fn mend(self, command: impl Into<String>) -> Self {
-        Self { mend: Some(command.into()), ..self }
+    fn fix(self, command: impl Into<String>) -> Self {
+        Self { fix: Some(command.into()), ..self }
     }
 
     fn value(self, value: impl Into<Value>) -> Self {
@@ -102,7 +102,7 @@ pub async fn run(arguments: &Doctor) -> Result<()> {
         Err(error) => findings.push(Finding::new("interface", Severity::Problem, error.to_string())),
     }
     let problems = findings.iter().filter(|finding| finding.severity == Severity::Problem).count();
-    let examination = Examination { version: 1, fit: problems == 0, findings };
+    let examination = Examination { version: 2, fit: problems == 0, findings };
     tell(&examination, arguments.output.as_deref())?;
     if problems > 0 {
         bail!("'flowml run' would fail: {}", counted(problems as u64, "problem"));
@@ -186,7 +186,7 @@ mod tests {
     pub(super) fn assert_known(findings: &[Finding]) {
         for finding in findings {
             assert!(CHECKS.iter().any(|(name, _)| *name == finding.check), "{} is in no table", finding.check);
-            assert!(finding.severity != Severity::Problem || !finding.says.is_empty());
+            assert!(finding.severity != Severity::Problem || !finding.message.is_empty());
         }
     }
 }

@@ -37,8 +37,9 @@ impl Facts {
             }
             Ok(Some(table)) => {
                 let taken = counted(table.taken, "packet");
-                let says = format!("run continues with the flow table in {folder}; agents have read {taken} from it");
-                Finding::new("pin", Severity::Ok, says).value(true)
+                let message =
+                    format!("run continues with the flow table in {folder}; agents have read {taken} from it");
+                Finding::new("pin", Severity::Ok, message).value(true)
             }
         }
     }

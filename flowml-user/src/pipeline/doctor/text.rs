@@ -34,10 +34,10 @@ fn words(finding: &Finding, style: Style) -> Vec<String> {
     };
     let head = format!("  {painted}{:1$}{2}", "", 9 - word.len(), finding.check);
     let gap = INDENT - 2 - 9 - finding.check.len();
-    let mut said = wrap(&finding.says, WIDTH, [INDENT, INDENT]);
+    let mut said = wrap(&finding.message, WIDTH, [INDENT, INDENT]);
     said[0] = format!("{head}{:gap$}{}", "", said[0].trim_start());
-    let mend = finding.mend.as_ref().map(|command| wrap(&format!("→ {command}"), WIDTH, [INDENT, INDENT + 2]));
-    said.into_iter().chain(mend.into_iter().flatten()).collect()
+    let fix = finding.fix.as_ref().map(|command| wrap(&format!("→ {command}"), WIDTH, [INDENT, INDENT + 2]));
+    said.into_iter().chain(fix.into_iter().flatten()).collect()
 }
 
 #[cfg(test)]
@@ -49,7 +49,7 @@ mod tests {
         let long = "the card merges packets: native XDP may be refused, and lengths are those of merged packets";
         let findings = [
             Finding::new("kernel", Severity::Ok, "Linux 6.12"),
-            Finding::new("lro", Severity::Warning, long).mend("ethtool -K eth0 lro off").of("eth0"),
+            Finding::new("lro", Severity::Warning, long).fix("ethtool -K eth0 lro off").of("eth0"),
             Finding::new("xdp-program", Severity::Problem, "no").of("eth0"),
         ];
         let expected = "\

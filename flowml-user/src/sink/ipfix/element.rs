@@ -237,7 +237,7 @@ pub(super) const ELEMENTS: &[Element] = &[
     own("cluster", 13, Judged, Unsigned32(|seen| judged(seen, 0, |verdict| verdict.cluster)), "number of the cluster that explains the flow best"),
     own("anomalyScore", 14, Judged, Float64(|seen| judged(seen, f64::NAN, |verdict| verdict.score)), "distance from that cluster: ½(d/σ)² − ln π"),
     own("anomalyProbability", 15, Judged, Float64(|seen| judged(seen, f64::NAN, |verdict| verdict.probability)), "probability that a normal flow scores at least as high"),
-    own("anomaly", 16, Judged, Boolean(|seen| judged(seen, false, |verdict| verdict.anomaly)), "whether the probability is below `--alpha`"),
+    own("anomaly", 16, Judged, Boolean(|seen| judged(seen, false, |verdict| verdict.anomaly)), "whether the probability is below `--alpha`, and anomalies are not withheld"),
     own("anomalyReason", 17, Judged, Value::String(|seen| judged(seen, String::new(), |verdict| one_line(&verdict.reasons))), "for an anomaly, the features that made it one, UTF-8, at most 254 bytes; else empty"),
 ];
 
