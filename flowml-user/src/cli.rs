@@ -483,13 +483,13 @@ impl Read {
         }
     }
 
-    /// What people are told.
+    /// The messages for people.
     #[must_use]
     pub const fn verbosity(&self) -> Verbosity {
         if self.quiet { Verbosity::Errors } else { Verbosity::Summary }
     }
 
-    /// Whether people are told how far it is.
+    /// Whether the progress is shown.
     #[must_use]
     pub const fn shows_progress(&self) -> bool {
         !self.quiet
@@ -553,7 +553,7 @@ impl Run {
         usize::try_from(limit).unwrap_or(usize::MAX)
     }
 
-    /// What people are told: tables unless `-q` or records on standard output say otherwise.
+    /// The messages for people: tables, unless `-q` is given or records go to standard output.
     #[must_use]
     pub fn verbosity(&self) -> Verbosity {
         let records_on_stdout = self.outputs.iter().any(Target::is_standard_output);

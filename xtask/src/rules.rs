@@ -23,6 +23,15 @@ const UNFINISHED: &[(&str, &str)] =
 /// Names that do not state a purpose.
 const EMPTY_NAMES: &[(&str, &str)] = &[("Man", "ager"), ("Hel", "per"), ("Ut", "ils")];
 
+/// Words of STYLE.md that have a plain replacement in every context.
+const PRIVATE_WORDS: &[&str] = &[
+    "anew", "lessen", "lessens", "mend", "mended", "mends", "oddest", "oddity", "opener", "taught", "teaches", "tells",
+    "told",
+];
+
+/// Documents that may contain them: the list itself, and entries about earlier versions.
+const EXEMPT: &[&str] = &["STYLE.md", "CHANGELOG.md"];
+
 /// A line that breaks a rule.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
@@ -37,22 +46,52 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Checks every Rust file under `root`.
+/// Checks every Rust file and every document under `root`.
 pub(crate) fn check(root: &Path) -> Result<Vec<Violation>> {
     let mut violations = Vec::new();
-    for (path, text) in texts(root)? {
+    let mut add = |path: &Path, found: Vec<(usize, String)>| {
+        let file = path.strip_prefix(root).unwrap_or(path);
+        violations.extend(found.into_iter().map(|(line, message)| Violation { file: file.to_owned(), line, message }));
+    };
+    for (path, text) in texts(root, "rs")? {
         let file = path.strip_prefix(root).unwrap_or(&path);
         let found = purpose(&text).into_iter().chain(words(&text)).chain(order(file, &text));
-        violations.extend(found.map(|(line, message)| Violation { file: file.to_owned(), line, message }));
+        let comments = text.lines().map(|line| line.split_once("//").map_or("", |(_, comment)| comment));
+        add(&path, found.chain(private_words(comments)).collect());
+    }
+    for (path, text) in texts(root, "md")? {
+        if !path.file_name().is_some_and(|name| EXEMPT.iter().any(|exempt| name == *exempt)) {
+            add(&path, private_words(prose(&text)).collect());
+        }
     }
     Ok(violations)
 }
 
-/// The Rust files under `root` with their texts, sorted by path.
-pub(crate) fn texts(root: &Path) -> Result<Vec<(PathBuf, String)>> {
+/// The lines of a document. Those of code blocks are empty.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    let mut in_block = false;
+    text.lines().map(move |line| {
+        let is_fence = line.trim_start().starts_with("```");
+        in_block ^= is_fence;
+        if in_block || is_fence { "" } else { line }
+    })
+}
+
+/// Finds private words in lines of text. Text in backticks is a name, and is left out.
+fn private_words<'a>(lines: impl Iterator<Item = &'a str>) -> impl Iterator<Item = (usize, String)> {
+    (1..).zip(lines).flat_map(|(number, line)| {
+        let text = line.split('`').step_by(2).collect::<Vec<_>>().join(" ").to_lowercase();
+        let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let found: Vec<_> = words.filter(|word| PRIVATE_WORDS.contains(word)).map(str::to_owned).collect();
+        found.into_iter().map(move |word| (number, format!("`{word}`: STYLE.md has a plain word for it")))
+    })
+}
+
+/// The files under `root` with this extension and their texts, sorted by path.
+pub(crate) fn texts(root: &Path, extension: &str) -> Result<Vec<(PathBuf, String)>> {
     let mut files = Vec::new();
-    collect(root, &mut files)?;
-    ensure!(!files.is_empty(), "{}: expected Rust files", root.display());
+    collect(root, extension, &mut files)?;
+    ensure!(!files.is_empty(), "{}: expected files with the extension {extension}", root.display());
     files.sort();
     let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -61,15 +100,15 @@ pub(crate) fn texts(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     files.into_iter().map(read).collect()
 }
 
-/// Finds the Rust files. A folder that contains a CACHEDIR.TAG belongs to a tool and is left out, for example cargo's
+/// Finds the files with an extension. A folder that contains a CACHEDIR.TAG belongs to a tool and is left out, for example cargo's
 /// target directory.
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+fn collect(folder: &Path, extension: &str, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in folder.read_dir().with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if path.is_dir() && !hidden && !path.join("CACHEDIR.TAG").exists() {
-            collect(&path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            collect(&path, extension, files)?;
+        } else if path.extension().is_some_and(|found| found == extension) {
             files.push(path);
         }
     }
@@ -176,7 +215,7 @@ fn heads(path: &str) -> Vec<String> {
 mod tests {
     use std::path::Path;
 
-    use super::{declared, heads, imports, order, purpose, words};
+    use super::{declared, heads, imports, order, private_words, prose, purpose, words};
 
     #[test]
     fn a_module_imports_only_from_its_left() {
@@ -213,6 +252,13 @@ mod tests {
         for text in ["", "//!\n", "use std::fs;\n//! Late.\n", "/// Of an item.\n"] {
             assert!(purpose(text).is_some(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn private_words_are_found_in_prose_and_not_in_names() {
+        let text = "It is told `anew`.\n```\ntold\n```\nmending, Lessens";
+        let lines: Vec<usize> = private_words(prose(text)).map(|(line, _)| line).collect();
+        assert_eq!(lines, [1, 5]);
     }
 
     #[test]

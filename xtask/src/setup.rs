@@ -608,7 +608,7 @@ mod tests {
     #[test]
     fn every_tool_that_is_installed_is_used() {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
-        let texts = rules::texts(&tests).expect("the laboratory's sources can be read");
+        let texts = rules::texts(&tests, "rs").expect("the laboratory's sources can be read");
         let tools = [TOOLS, COLLECTORS, CORPUS_TOOLS, PYTHON_SERVERS, INSPECTORS].concat();
         let servers = SERVERS.iter().map(|server| server.command);
         for command in tools.iter().map(|tool| tool.command).chain(servers) {

@@ -412,7 +412,7 @@ pub struct Eval {
 }
 
 impl Eval {
-    /// Whether the inputs are divided into folds, each of which is judged by what the others teach.
+    /// Whether the inputs are divided into folds. Each fold is scored by a model that is trained on the others.
     #[must_use]
     pub const fn is_divided(&self) -> bool {
         self.train.is_empty() || self.folds.is_some() || self.division.is_some()
