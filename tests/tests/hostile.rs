@@ -72,7 +72,10 @@ fn peak() -> Result<u64> {
 fn a_line_of_a_gigabyte_is_refused_before_it_is_in_memory() -> Result<()> {
     let folder = Folder::new()?;
     let before = peak()?;
-    assert_refused(&folder.long("row.csv", "a,b\n1,2\n3,")?, "line 3: a row of more than the maximum of 1048576 bytes")?;
+    assert_refused(
+        &folder.long("row.csv", "a,b\n1,2\n3,")?,
+        "line 3: a row of more than the maximum of 1048576 bytes",
+    )?;
     assert_refused(&folder.long("quote.csv", "a,b\n1,\"2\n3,4\n")?, "is a closing quote missing?")?;
     assert_refused(&folder.long("header.csv", "a,b")?, "line 1: a row of more than the maximum of 1048576 bytes")?;
     let flow = "{\"type\":\"flow\",\"src_ip\":\"";
