@@ -244,8 +244,8 @@ fn errors_are_printed_on_the_restored_terminal() -> Result<()> {
     let agent = agent()?;
     for (command, message) in [
         ("run -i nowhere --tui", "over: 1"),
-        ("run -i eth0 --tui >/dev/null", "standard output is none"),
-        ("run -i eth0 --tui 2>&1 | cat", "standard output is none"),
+        ("run -i eth0 --tui >/dev/null", "standard output is not one"),
+        ("run -i eth0 --tui 2>&1 | cat", "standard output is not one"),
         ("run -i eth0 --tui -q", "cannot be used with"),
         ("run -i eth0 --tui -o jsonl=-", "records on standard output"),
     ] {
