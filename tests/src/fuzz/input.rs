@@ -93,7 +93,8 @@ const INTERVALS: [Duration; 4] =
 /// Idle and active timeouts in s.
 const TIMEOUTS: [(u64, u64); 4] = [(15, 120), (1, 1), (120, 1800), (86_400, 2)];
 
-const LINKS: [LinkType; 7] = [
+/// The link types besides Ethernet.
+pub(super) const WITHOUT_ETHERNET: [LinkType; 7] = [
     LinkType::Raw,
     LinkType::Ipv4,
     LinkType::Ipv6,
@@ -152,7 +153,7 @@ impl Step {
         let is = |bit: u8| self.kind & bit != 0;
         let tag = u16::from_le_bytes(self.tag);
         let link = if is(kind::OTHER_LINK) {
-            LINKS[usize::from(self.interface >> 4) % LINKS.len()]
+            WITHOUT_ETHERNET[usize::from(self.interface >> 4) % WITHOUT_ETHERNET.len()]
         } else {
             LinkType::Ethernet
         };

@@ -3,6 +3,7 @@
 //! Only the parser runs, so that this target is fast.
 
 use std::cell::RefCell;
+use std::iter;
 
 use flowml_common::content::PayloadLimit;
 use flowml_common::packet::{Frame, Hook, Packet, Segments, Skipped, parse, parse_behind};
@@ -11,18 +12,7 @@ use flowml_user::capture::file::link::LinkType;
 use flowml_user::capture::vectors::VecTable;
 
 use super::flows::SEED;
-
-/// The link types with which each input is parsed.
-const LINKS: [LinkType; 8] = [
-    LinkType::Ethernet,
-    LinkType::Raw,
-    LinkType::Ipv4,
-    LinkType::Ipv6,
-    LinkType::Null,
-    LinkType::Loop,
-    LinkType::Cooked,
-    LinkType::Cooked2,
-];
+use super::input::WITHOUT_ETHERNET;
 
 /// Each frame is also cut off at every quarter of its length, minus one byte. With eight link types the parser runs
 /// forty times for an input.
@@ -49,7 +39,7 @@ pub(super) fn run(input: &[u8]) {
     let Some((known, bytes)) = input.split_first() else { return };
     TABLE.with_borrow_mut(|table| {
         table.clear();
-        for (link, time_ns) in LINKS.into_iter().zip(1..) {
+        for (link, time_ns) in iter::once(LinkType::Ethernet).chain(WITHOUT_ETHERNET).zip(1..) {
             meter(table, &frame(*known, bytes, time_ns), link, bytes);
         }
         check(table);
