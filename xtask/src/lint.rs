@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::build::{self, Warnings};
 use crate::setup::{self, Need};
@@ -38,9 +38,6 @@ fn sources(workspace: &Workspace) -> Result<()> {
 /// Checks licences, versions and sources of the dependencies against deny.toml. Advisories are not checked: they change
 /// without the sources, and need the network (`cargo deny check advisories`).
 fn dependencies(workspace: &Workspace) -> Result<()> {
-    if shell::which("cargo-deny").is_none() {
-        eprintln!("cargo-deny is not installed: the dependencies' licences and sources are not checked");
-        return Ok(());
-    }
-    shell::run(Command::new("cargo-deny").args(["check", "bans", "licenses", "sources"]).current_dir(workspace.root()))
+    let program = setup::cargo_deny(workspace).context("cargo-deny is missing: type `cargo xtask setup`")?;
+    shell::run(Command::new(program).args(["check", "bans", "licenses", "sources"]).current_dir(workspace.root()))
 }

