@@ -4,6 +4,7 @@
 mod apt;
 mod bench;
 mod build;
+mod ci;
 mod corpus;
 mod demo;
 mod dist;
@@ -43,6 +44,8 @@ enum Task {
     Test(test::Arguments),
     /// Check formatting, warnings, documentation, the order of the modules, and licences of the dependencies.
     Lint,
+    /// Check everything that a change passes before it lands: the lock file, what `lint` checks, and every test.
+    Ci,
     Bench(bench::Arguments),
     Demo(demo::Arguments),
     Soak(soak::Arguments),
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Task::Run(arguments) => run::task(&workspace, &arguments),
         Task::Test(arguments) => test::task(&workspace, &arguments),
         Task::Lint => lint::task(&workspace),
+        Task::Ci => ci::task(&workspace),
         Task::Bench(arguments) => bench::task(&workspace, &arguments),
         Task::Demo(arguments) => demo::task(&workspace, &arguments),
         Task::Soak(arguments) => soak::task(&workspace, &arguments),

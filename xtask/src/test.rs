@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::libtest::{Tally, accounted, watch};
 use crate::setup::{self, Need};
@@ -10,8 +10,12 @@ use crate::workspace::{Profile, Workspace};
 use crate::{build, guest, lint, shell};
 
 /// Set up, build, lint, and run every test: unit, property, integration and documentation tests.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(crate) struct Arguments {
+    /// Run only unit and property tests. They need no root, no kernel program and no other program.
+    #[arg(long, conflicts_with_all = ["long", "kernel"])]
+    quick: bool,
+
     /// Also run the tests that take minutes or depend on timing. The machine must do nothing else.
     #[arg(long)]
     long: bool,
@@ -45,10 +49,12 @@ struct Group {
 
 pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let begun = Instant::now();
-    let total = if arguments.kernel.is_empty() {
-        here(workspace, arguments)?
-    } else {
+    let total = if !arguments.kernel.is_empty() {
         guest::run(workspace, &arguments.kernel, &arguments.of_libtest())?
+    } else if arguments.quick {
+        quick(workspace, arguments)?
+    } else {
+        here(workspace, arguments)?
     };
     eprintln!("{} s, builds included; {} tests are marked `#[ignore]`", begun.elapsed().as_secs(), total.ignored);
     println!("{} passed, {} failed", total.passed, total.failed);
@@ -84,6 +90,35 @@ fn here(workspace: &Workspace, arguments: &Arguments) -> Result<Tally> {
         total += run(workspace, group, arguments)?;
     }
     Ok(total)
+}
+
+/// Runs the tests that need nothing but the compiler.
+fn quick(workspace: &Workspace, arguments: &Arguments) -> Result<Tally> {
+    let mut cargo = workspace.cargo("test");
+    cargo.args(["--no-fail-fast", "--lib", "--bins"]);
+    for name in property_tests(workspace)? {
+        cargo.args(["--test", &name]);
+    }
+    cargo.arg("--").args(arguments.of_libtest());
+    eprintln!("$ {}", shell::words(&cargo));
+    let (tally, succeeded) = watch(&mut cargo, |_| {})?;
+    Ok(accounted(tally, succeeded))
+}
+
+/// The names of the test files beside the sources of parser, flow table and agent. Unlike those of `tests`, they run without
+/// a laboratory.
+fn property_tests(workspace: &Workspace) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for member in ["flowml-common", "flowml-user"] {
+        let folder = workspace.root().join(member).join("tests");
+        for entry in folder.read_dir().with_context(|| format!("cannot read {}", folder.display()))? {
+            let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
+            let is_test = path.extension().is_some_and(|extension| extension == "rs");
+            names.extend(path.file_stem().filter(|_| is_test).map(|stem| stem.to_string_lossy().into_owned()));
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Runs one group, and shows the output of its tests.
