@@ -220,7 +220,7 @@ pub struct Run {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// What that file says.
+    /// The content of that file.
     #[arg(skip)]
     pub configuration: Option<Configuration>,
 
@@ -462,7 +462,7 @@ pub enum Profile {
 }
 
 impl Read {
-    /// When flows end and who opened them: by the profile, but for what was said besides.
+    /// When flows end and who their initiator is: by the profile, except for what the user sets.
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
         let profile = match self.profile {

@@ -98,7 +98,7 @@ impl Terminal {
     pub fn modes(&self) -> Result<(bool, bool)> {
         let output = self.tmux(&["display-message", "-p", "#{alternate_on} #{cursor_flag}"])?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        let (alternate, cursor) = text.split_once(' ').with_context(|| format!("tmux says {text}"))?;
+        let (alternate, cursor) = text.split_once(' ').with_context(|| format!("tmux printed {text}"))?;
         Ok((alternate == "1", cursor == "1"))
     }
 

@@ -150,7 +150,7 @@ impl Nfcapd {
         let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
         ensure!(said.contains("Sequence Errors: 0, Bad Packets: 0"), "{said}");
         let text = self.host.run_ok(["nfdump", "-R", &self.folder, "-o", "json"])?;
-        let rows: Vec<Value> = serde_json::from_str(&text).with_context(|| format!("what nfdump says: {text}"))?;
+        let rows: Vec<Value> = serde_json::from_str(&text).with_context(|| format!("nfdump printed: {text}"))?;
         let flow = |row: &Value| {
             let address =
                 |names: [&str; 2]| names.iter().find_map(|name| row[name].as_str()).unwrap_or_default().to_owned();
@@ -213,7 +213,7 @@ impl Wire {
             host,
             &["-Y", "_ws.malformed || (cflow && _ws.expert)", "-e", "frame.number", "-e", "_ws.expert.message"],
         )?;
-        ensure!(wrong.is_empty(), "what Wireshark says:\n{wrong}");
+        ensure!(wrong.is_empty(), "Wireshark printed:\n{wrong}");
         let columns = ["cflow.packets", "cflow.octets", "cflow.layer2_octet_delta_count"];
         let mut totals = [0; 3];
         for (total, column) in totals.iter_mut().zip(columns) {

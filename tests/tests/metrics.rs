@@ -57,7 +57,7 @@ fn get(host: &Host, address: &str, request: &str) -> Result<(String, String)> {
 fn query(host: &Host, expression: &str) -> Result<BTreeMap<String, f64>> {
     let escaped: String = expression.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let (_, body) = get(host, PROMETHEUS, &format!("GET /api/v1/query?query={escaped}"))?;
-    let answer: Value = serde_json::from_str(&body).with_context(|| format!("what Prometheus says: {body}"))?;
+    let answer: Value = serde_json::from_str(&body).with_context(|| format!("Prometheus answered: {body}"))?;
     ensure!(answer["status"] == "success", "{expression}: {answer}");
     let mut series = BTreeMap::new();
     for result in answer["data"]["result"].as_array().context("series")? {

@@ -40,7 +40,7 @@ impl Folder {
     /// The settings of the shell's terminal.
     fn modes(&self, terminal: &Terminal, name: &str) -> Result<String> {
         terminal.run(&format!("stty -a >{}", self.path(name).display()), LIMIT)?;
-        fs::read_to_string(self.path(name)).context("reading what stty says")
+        fs::read_to_string(self.path(name)).context("reading the output of stty")
     }
 }
 

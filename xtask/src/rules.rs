@@ -1,4 +1,10 @@
-//! Checks the rules that no other tool checks: imports of modules, the first line of a file, forbidden words.
+//! Checks the rules that no other tool checks: imports of modules, the first line of a file, forbidden words, paths in documents,
+//! and the number of `unsafe`.
+
+mod paths;
+mod source;
+mod unsafe_code;
+mod words;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,22 +21,6 @@ const ORDER: &[&str] = &[
 
 /// The crate whose modules are listed in [`ORDER`].
 const ORDERED: &str = "flowml-user/src";
-
-/// Words that mark unfinished work. Each is in two halves, so that this file passes its own check.
-const UNFINISHED: &[(&str, &str)] =
-    &[("TO", "DO"), ("FIX", "ME"), ("XX", "X"), ("HA", "CK"), ("todo", "!"), ("unimplemented", "!"), ("dbg", "!")];
-
-/// Names that do not state a purpose.
-const EMPTY_NAMES: &[(&str, &str)] = &[("Man", "ager"), ("Hel", "per"), ("Ut", "ils")];
-
-/// Words of STYLE.md that have a plain replacement in every context.
-const PRIVATE_WORDS: &[&str] = &[
-    "anew", "lessen", "lessens", "mend", "mended", "mends", "oddest", "oddity", "opener", "taught", "teaches", "tells",
-    "told",
-];
-
-/// Documents that may contain them: the list itself, and entries about earlier versions.
-const EXEMPT: &[&str] = &["STYLE.md", "CHANGELOG.md"];
 
 /// A line that breaks a rule.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,38 +43,28 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Violation>> {
         let file = path.strip_prefix(root).unwrap_or(path);
         violations.extend(found.into_iter().map(|(line, message)| Violation { file: file.to_owned(), line, message }));
     };
+    let mut unsafe_numbers = unsafe_code::Numbers::new();
     for (path, text) in texts(root, "rs")? {
         let file = path.strip_prefix(root).unwrap_or(&path);
-        let found = purpose(&text).into_iter().chain(words(&text)).chain(order(file, &text));
-        let comments = text.lines().map(|line| line.split_once("//").map_or("", |(_, comment)| comment));
-        add(&path, found.chain(private_words(comments)).collect());
+        let parts = source::divide(&text);
+        let found = purpose(&text).into_iter().chain(words::unfinished(&text)).chain(order(file, &text));
+        let private = if file == Path::new(words::FILE) { Vec::new() } else { words::in_source(&parts) };
+        add(&path, found.chain(private).collect());
+        unsafe_code::add(&mut unsafe_numbers, file, &parts);
+    }
+    for (member, message) in unsafe_code::compare(&unsafe_numbers) {
+        add(Path::new(member), vec![(1, message)]);
     }
     for (path, text) in texts(root, "md")? {
-        if !path.file_name().is_some_and(|name| EXEMPT.iter().any(|exempt| name == *exempt)) {
-            add(&path, private_words(prose(&text)).collect());
+        let is = |names: &[&str]| path.parent() == Some(root) && names.iter().any(|name| path.ends_with(name));
+        if !is(&[words::LIST]) {
+            add(&path, words::in_document(&text));
+        }
+        if is(paths::DOCUMENTS) {
+            add(&path, paths::missing(root, &text));
         }
     }
     Ok(violations)
-}
-
-/// The lines of a document. Those of code blocks are empty.
-fn prose(text: &str) -> impl Iterator<Item = &str> {
-    let mut in_block = false;
-    text.lines().map(move |line| {
-        let is_fence = line.trim_start().starts_with("```");
-        in_block ^= is_fence;
-        if in_block || is_fence { "" } else { line }
-    })
-}
-
-/// Finds private words in lines of text. Text in backticks is a name, and is left out.
-fn private_words<'a>(lines: impl Iterator<Item = &'a str>) -> impl Iterator<Item = (usize, String)> {
-    (1..).zip(lines).flat_map(|(number, line)| {
-        let text = line.split('`').step_by(2).collect::<Vec<_>>().join(" ").to_lowercase();
-        let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
-        let found: Vec<_> = words.filter(|word| PRIVATE_WORDS.contains(word)).map(str::to_owned).collect();
-        found.into_iter().map(move |word| (number, format!("`{word}`: STYLE.md has a plain word for it")))
-    })
 }
 
 /// The files under `root` with this extension and their texts, sorted by path.
@@ -119,29 +99,6 @@ fn collect(folder: &Path, extension: &str, files: &mut Vec<PathBuf>) -> Result<(
 fn purpose(text: &str) -> Option<(usize, String)> {
     let stated = text.lines().next().and_then(|line| line.strip_prefix("//! ")).is_some_and(|line| !line.is_empty());
     (!stated).then(|| (1, "expected the file's purpose as its first line, `//! …`".to_owned()))
-}
-
-/// Finds words of unfinished work and empty names.
-fn words(text: &str) -> Vec<(usize, String)> {
-    let mut found = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        for word in line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '!') {
-            let unfinished = UNFINISHED.iter().any(|(first, second)| joined(word, first, second));
-            let empty = EMPTY_NAMES
-                .iter()
-                .any(|(first, second)| word.strip_suffix(second).is_some_and(|rest| rest.ends_with(first)));
-            if unfinished {
-                found.push((number, format!("`{word}`: finish it, or say in an issue what is missing")));
-            } else if empty {
-                found.push((number, format!("`{word}`: expected a name that states what it does")));
-            }
-        }
-    }
-    found
-}
-
-fn joined(word: &str, first: &str, second: &str) -> bool {
-    word.strip_prefix(first) == Some(second)
 }
 
 /// Checks that the agent's modules import only from their left.
@@ -215,7 +172,7 @@ fn heads(path: &str) -> Vec<String> {
 mod tests {
     use std::path::Path;
 
-    use super::{declared, heads, imports, order, private_words, prose, purpose, words};
+    use super::{declared, heads, imports, order, purpose};
 
     #[test]
     fn a_module_imports_only_from_its_left() {
@@ -252,20 +209,5 @@ mod tests {
         for text in ["", "//!\n", "use std::fs;\n//! Late.\n", "/// Of an item.\n"] {
             assert!(purpose(text).is_some(), "{text:?}");
         }
-    }
-
-    #[test]
-    fn private_words_are_found_in_prose_and_not_in_names() {
-        let text = "It is told `anew`.\n```\ntold\n```\nmending, Lessens";
-        let lines: Vec<usize> = private_words(prose(text)).map(|(line, _)| line).collect();
-        assert_eq!(lines, [1, 5]);
-    }
-
-    #[test]
-    fn unfinished_work_and_empty_names_are_found() {
-        let words_of = |text: String| words(&text).len();
-        assert_eq!(words_of(format!("fn f() {{ {}{}() }}", "todo", "!")), 1);
-        assert_eq!(words_of(format!("// {}{}: later\nstruct Flow{}{};", "TO", "DO", "Man", "ager")), 2);
-        assert_eq!(words_of("/// Nothing to do; a manager of people, helpers.".to_owned()), 0);
     }
 }

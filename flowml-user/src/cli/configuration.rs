@@ -1,5 +1,5 @@
 //! The file of `--config`: TOML whose keys are the flags of `flowml run`. It is turned into arguments, so that the
-//! definition of the command line is the one place that says which there are and what they take.
+//! definition of the command line is the one place that lists them and their values.
 
 use std::any::TypeId;
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ use crate::process::whole;
 /// The longest configuration, bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// What the file says, but for the keys that the command line has as well: it comes first.
+/// The content of the file without the keys that the command line has as well. The command line takes precedence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configuration {
     path: PathBuf,
@@ -38,7 +38,7 @@ type Wrong = (usize, String);
 
 impl Configuration {
     /// The file that a command line names, if it is one of `flowml run` that does, and that command line with what the
-    /// file says in it.
+    /// content of the file in it.
     pub(super) fn of(command_line: Vec<OsString>) -> Result<(Option<Self>, Vec<OsString>), String> {
         let tolerant = Arguments::command().ignore_errors(true).try_get_matches_from(&command_line);
         let Ok(Some((Run::NAME, run))) = tolerant.as_ref().map(|matches| matches.subcommand()) else {

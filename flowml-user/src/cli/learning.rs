@@ -168,7 +168,7 @@ impl TableArguments {
     }
 }
 
-/// The alarm level of models of tables, unless somebody says otherwise.
+/// The alarm level of models of tables, unless the user sets another.
 const ALPHA: f64 = 0.01;
 
 /// How is learnt, whatever it is.

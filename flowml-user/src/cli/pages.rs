@@ -1,4 +1,4 @@
-//! What is made of the definition of the command line: pages of the manual, and completions for shells.
+//! What is made of the definition of the command line: man pages, and completions for shells.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};

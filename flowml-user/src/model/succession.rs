@@ -279,7 +279,7 @@ impl Succession {
         teaching: &[Teaching],
         hosts: &[Address],
     ) -> Vec<Option<Verdict>> {
-        assert_eq!([rows.nrows(); 2], [teaching.len(), hosts.len()], "each row may teach or not, and is of a host");
+        assert_eq!([rows.nrows(); 2], [teaching.len(), hosts.len()], "each row has a host, and is trained on or not");
         if self.held {
             return self.acting.judge(rows);
         }

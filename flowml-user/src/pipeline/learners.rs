@@ -358,7 +358,7 @@ mod tests {
     fn the_shipped_models_have_the_features_of_flowml() {
         let begin = |which| Learners::begin(Begin::Builtin(which), FlowColumns::Headers, &Settings::default(), None);
         let learners = Builtin::ALL.map(|which| {
-            begin(which).expect("after a change of the features, 'cargo xtask corpus --models' makes them anew")
+            begin(which).expect("after a change of the features, 'cargo xtask corpus --models' makes them again")
         });
         for report in learners.iter().flat_map(Learners::reports) {
             assert!(matches!(report.status, Status::Ready { .. }), "{}: {}", report.of, report.status);

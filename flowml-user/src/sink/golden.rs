@@ -24,7 +24,7 @@ pub(crate) fn assert_is(name: &str, text: &str) {
 /// `text` with `table` inserted between the marks `name`.
 pub(crate) fn replaced(text: &str, name: &str, table: &str) -> String {
     let (begin, end) = (format!("<!-- begin: {name} -->\n"), format!("<!-- end: {name} -->\n"));
-    let (head, rest) = text.split_once(&begin).expect("the document has the mark of the begin");
+    let (head, rest) = text.split_once(&begin).expect("the document has the mark of the start");
     let (_, tail) = rest.split_once(&end).expect("the document has the mark of the end");
     format!("{head}{begin}{table}{end}{tail}")
 }

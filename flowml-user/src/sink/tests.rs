@@ -731,13 +731,13 @@ fn the_console_shows_what_its_verbosity_selects() {
         let (mut sinks, people) = sinks(Vec::new(), verbosity);
         run(&mut sinks);
         sinks.notice("metering eth0");
-        sinks.warn("eth0 has gone");
+        sinks.warn("eth0 was removed");
         sinks.finish(&totals()).expect("memory takes all");
         let shown = people.text();
         assert_eq!(shown.matches(" UTC ").count(), tables, "{shown}");
         assert_eq!(shown.matches("in flows + ").count(), 2 * summaries, "{shown}");
         assert_eq!(shown.matches("flowml: metering eth0\n").count(), summaries, "{shown}");
-        assert_eq!(shown.matches("flowml: eth0 has gone\n").count(), 1, "{shown}");
+        assert_eq!(shown.matches("flowml: eth0 was removed\n").count(), 1, "{shown}");
     }
 }
 

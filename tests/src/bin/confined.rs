@@ -112,7 +112,7 @@ const ATTEMPTS: &[Attempt] = &[
             .join()
             .expect("no panic")
     }),
-    needed("read what the kernel says of this process", |_| fs::read("/proc/self/status").map(drop)),
+    needed("read what the kernel reports about this process", |_| fs::read("/proc/self/status").map(drop)),
     needed("update a BPF map", |_| call(libc::SYS_bpf, [2, 0, 0])),
     needed("attach a BPF program", |_| call(libc::SYS_bpf, [28, 0, 0])),
     needed("send by UDP", |_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.send_to(b"x", "127.0.0.1:9").map(drop)),
