@@ -1,5 +1,6 @@
 //! The agent as the systemd unit runs it: without root, with capabilities that it drops, and with notifications.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixDatagram;
@@ -105,6 +106,18 @@ fn as_nobody(capabilities: &str) -> Vec<String> {
     ["setpriv".to_owned()].into_iter().chain(user).chain(rest).chain(sets).collect()
 }
 
+/// The nice value of each thread of a process, by the name of the thread (proc_pid_stat(5)).
+fn nice_values(process: u32) -> Result<BTreeMap<String, i32>> {
+    let values = fs::read_dir(format!("/proc/{process}/task"))?.map(|thread| {
+        let stat = fs::read_to_string(thread?.path().join("stat"))?;
+        let (name, fields) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).context("a name")?;
+        // The fields after the name begin with the third.
+        let nice = fields.split_whitespace().nth(19 - 3).context("a nice value")?;
+        Ok((name.to_owned(), nice.parse()?))
+    });
+    values.collect()
+}
+
 /// The capabilities that any thread of the process has or could regain.
 fn capabilities(process: u32) -> Result<CapabilitySet> {
     let mut all = CapabilitySet::empty();
@@ -144,6 +157,20 @@ fn assert_counted(report: &Report, sent: Sent) -> Result<()> {
 fn assert_nothing_left(metered: &Interface, objects: &Objects) -> Result<()> {
     wait_until(LIMIT, || Ok(Hooks::of(metered)? == Hooks::default())).context("a program is left attached")?;
     wait_until(LIMIT, || Ok(objects.existing()?.is_empty())).context("a program or map is left")
+}
+
+/// Waits until the threads have their priorities: the drain comes first, then the first thread, then all others. The
+/// unit permits the priority of the drain.
+fn wait_until_drain_comes_first(process: u32) -> Result<()> {
+    let is_so = || {
+        let mut all = nice_values(process)?;
+        let [drain, first, flows] = ["drain", "flowml", "flows"].map(|name| all.remove(name));
+        let (Some(drain), Some(first), Some(flows)) = (drain, first, flows) else { return Ok(false) };
+        Ok([drain, first] == [flows - 10, flows - 5] && all.values().all(|nice| *nice >= flows))
+    };
+    wait_until(LIMIT, is_so).with_context(|| format!("{:?}", nice_values(process)))?;
+    assert_eq!(setting("LimitNICE")?, ["-10"]);
+    Ok(())
 }
 
 #[test]
@@ -194,6 +221,7 @@ fn root_keeps_only_the_capabilities_that_files_need() -> Result<()> {
     let unit = Unit::new()?;
     let agent = unit.start(&metered, &[], &["-q", "--model", &unit.model()])?;
     assert_eq!(capabilities(agent.id())?, CapabilitySet::DAC_OVERRIDE);
+    wait_until_drain_comes_first(agent.id())?;
     let objects = Objects::held_by(agent.id())?;
     let sent = send(&peer, &metered)?;
     assert_counted(&agent.stop(Signal::TERM)?, sent)?;

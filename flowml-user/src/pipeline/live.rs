@@ -37,6 +37,7 @@ use crate::object;
 use crate::process::capabilities::{self, CapabilitySet};
 use crate::process::journal::{Priority, told};
 use crate::process::kernel::Preemption;
+use crate::process::priority::Nice;
 use crate::process::queue::Queue;
 use crate::process::service::Service;
 use crate::record::{Clock, Inspector};
@@ -47,6 +48,12 @@ use crate::sink::{
 
 /// Interval between checks for detached programs, as the kernel does not report detaching.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// The nice values of the drain and of this thread are lower than those of the other threads by this. On a busy host
+/// the drain then gets a CPU before the flow table is full, and metrics are served. Both need little CPU time. A scraper
+/// decides how much this thread needs, so it comes after the drain.
+const DRAIN_BEFORE: i32 = 10;
+const SERVING_BEFORE: i32 = 5;
 
 /// Meters live until a signal or the end of the duration.
 ///
@@ -166,6 +173,9 @@ pub(super) async fn learn(
     if arguments.tui {
         pipeline.sinks().enter_screen()?;
     }
+    let usual = Nice::of_this_thread();
+    // Raising a priority may need a capability. The drain is started by this thread, and has its priority.
+    usual.before(DRAIN_BEFORE).apply();
     give_up_capabilities(&mut table, how, &attached)?;
     // This includes the threads of the outputs, which were started before.
     filter_calls(arguments.sandbox).iter().for_each(|missing| pipeline.warn(missing));
@@ -178,6 +188,7 @@ pub(super) async fn learn(
     let metered = selected.go_on(how, programs, pins, attached);
     // Threads started from here on have only the remaining capabilities.
     let (drain, returns) = Drain::begin(table, arguments.interval, Arc::clone(&backlog), Over::new(&over))?;
+    usual.before(SERVING_BEFORE).apply();
     let (own_service, own_status) = (Arc::clone(&service), Arc::clone(&status));
     let overload = Overload::new();
     let flows = Flows {
@@ -192,7 +203,7 @@ pub(super) async fn learn(
         unended: None,
         most_open: 0,
     };
-    let flows = flows.begin(Arc::clone(&backlog), Over::new(&over))?;
+    let flows = flows.begin(Arc::clone(&backlog), Over::new(&over), usual)?;
 
     let events = Events::of_screen(arguments.tui);
     let mut serving = Serving { metered, backlog, status, service, events, dues, ended };

@@ -16,6 +16,7 @@ use super::state::KeptState;
 use super::{Finished, Pipeline};
 use crate::capture::kernel::monotonic_ns;
 use crate::process::memory;
+use crate::process::priority::Nice;
 use crate::process::queue::Queue;
 use crate::process::service::Service;
 use crate::record::Clock;
@@ -94,9 +95,10 @@ impl Running {
 }
 
 impl Flows {
-    /// Starts to process the backlog.
-    pub(super) fn begin(mut self, backlog: Arc<Queue<Message>>, over: Over) -> Result<Running> {
+    /// Starts to process the backlog, on a thread of this priority.
+    pub(super) fn begin(mut self, backlog: Arc<Queue<Message>>, over: Over, nice: Nice) -> Result<Running> {
         let thread = thread::Builder::new().name("flows".to_owned()).spawn(move || {
+            nice.apply();
             let mut last = Clock::default();
             while let Some(message) = backlog.next() {
                 self.process(message, &backlog, &over, &mut last);

@@ -1,8 +1,8 @@
 //! Properties of the system and of this process, and their use by the agent.
 //!
 //! These are the kernel, memory, capabilities, the service manager, the journal, files (durable, private, whole, and
-//! for the next run), plain text for terminals, the sandbox, durations and sizes as the user writes them, and queues
-//! between threads.
+//! for the next run), plain text for terminals, the sandbox, durations and sizes as the user writes them, queues
+//! between threads, and priorities of threads.
 
 pub mod amounts;
 pub mod capabilities;
@@ -10,6 +10,7 @@ pub mod journal;
 pub mod kernel;
 pub mod memory;
 pub mod plain;
+pub mod priority;
 pub mod private;
 pub mod queue;
 pub mod replace;
