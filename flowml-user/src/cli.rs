@@ -245,7 +245,7 @@ pub struct Run {
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = |text: &str| duration(text, INTERVAL))]
     pub interval: Duration,
 
-    /// Entries of the flow table on each CPU, 64 to 16777216. The table is drained early when half of them are in use, and
+    /// Entries of the flow table on each CPU, 64 to 16777216. The table is drained early when 40 % of them are in use, and
     /// accepts every new flow until about 85 % are [default: 32768, halved until the table takes at most 512 MiB]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=16 << 20))]
     pub flow_capacity: Option<u32>,

@@ -37,9 +37,9 @@ const DEFAULT_MEMORY: u64 = 512 << 20;
 /// The number of epochs.
 pub(super) const EPOCHS: u32 = 2;
 
-/// The occupancy of a partition at which the agent drains early. The other half is for packets that arrive in the
-/// meantime.
-const HIGH_WATER: f64 = 0.5;
+/// The occupancy of a partition at which the agent drains early. The rest is for flows that arrive until then: packets
+/// find room until 85 %. A lower value would make more epochs, in which flows of many packets have more entries.
+const HIGH_WATER: f64 = 0.4;
 
 /// Epochs end with slots of at least this length.
 const SHORTEST_EPOCH: Duration = Duration::from_secs(1);

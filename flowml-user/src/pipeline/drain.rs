@@ -19,7 +19,8 @@ use crate::capture::kernel::FlowTable;
 use crate::process::queue::Queue;
 
 /// Interval between checks of the table's fill level, which read shared memory. With half a million new flows per
-/// second on one CPU, the default table takes 30 ms from half full to full.
+/// second on one CPU, the default table takes 29 ms from the occupancy at which it is due to the one at which flows find
+/// no room.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Maximum length of an epoch, even with a longer interval or a full backlog. The kernel counts the packets of an epoch
@@ -51,8 +52,8 @@ struct Draining {
 pub(super) type Returns = Sender<Copied>;
 
 impl Drain {
-    /// Starts to drain the table into the backlog: at each interval, and earlier if the table is half full. `over` is
-    /// dropped at the end.
+    /// Starts to drain the table into the backlog: at each interval, and earlier if the table is due
+    /// ([`FlowTable::is_due`]). `over` is dropped at the end.
     pub(super) fn begin(
         table: FlowTable,
         every: Duration,
