@@ -48,7 +48,8 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(5000))]
+    // Miri runs them a thousand times slower.
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 5000 }))]
 
     #[test]
     fn any_bytes_are_a_packet_or_skipped(mut frame in frame(), bytes in bytes(), honest: bool) {

@@ -40,7 +40,8 @@ fn content<'a>(parts: &[Option<Content<'a>>]) -> Option<Content<'a>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    // Miri runs them a thousand times slower.
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 1000 }))]
 
     #[test]
     fn merge_is_commutative_and_associative(

@@ -13,6 +13,7 @@ mod fuzz;
 mod guest;
 mod libtest;
 mod lint;
+mod miri;
 mod rules;
 mod run;
 mod setup;
@@ -52,6 +53,8 @@ enum Task {
     Corpus(corpus::Arguments),
     Figures(figures::Arguments),
     Fuzz(fuzz::Arguments),
+    /// Run the tests of the code with `unsafe` in Miri, which finds undefined behaviour. It needs a rustup nightly with miri.
+    Miri,
     Dist(dist::Arguments),
 }
 
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Task::Corpus(arguments) => corpus::task(&workspace, &arguments),
         Task::Figures(arguments) => figures::task(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::task(&workspace, &arguments),
+        Task::Miri => miri::task(&workspace),
         Task::Dist(arguments) => dist::task(&workspace, &arguments),
     });
     match done {

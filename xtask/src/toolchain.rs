@@ -47,14 +47,7 @@ impl Compiler {
     }
 
     fn rustup() -> Option<Self> {
-        let home = env::var_os("RUSTUP_HOME").map(PathBuf::from);
-        let home = home.or_else(|| env::home_dir().map(|home| home.join(".rustup")))?;
-        let installed = home.join("toolchains").read_dir().ok()?.flatten();
-        let complete = installed.filter(|toolchain| toolchain.path().join(LIBRARY).is_file());
-        let names = complete.filter_map(|toolchain| toolchain.file_name().into_string().ok());
-        // The undated nightly is the one that `rustup update` updates. It also sorts last.
-        let toolchain = names.filter(|name| name.starts_with("nightly")).max()?;
-        Some(Self::Rustup { toolchain })
+        Some(Self::Rustup { toolchain: nightly(&[LIBRARY])? })
     }
 
     /// The output of `rustc --version --verbose`.
@@ -110,6 +103,22 @@ impl Compiler {
         }
         cargo
     }
+}
+
+/// The name of a rustup nightly that has all of these files below its sysroot.
+fn nightly(files: &[&str]) -> Option<String> {
+    let home = env::var_os("RUSTUP_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::home_dir().map(|home| home.join(".rustup")))?;
+    let installed = home.join("toolchains").read_dir().ok()?.flatten();
+    let complete = installed.filter(|toolchain| files.iter().all(|file| toolchain.path().join(file).is_file()));
+    let names = complete.filter_map(|toolchain| toolchain.file_name().into_string().ok());
+    // The undated nightly is the one that `rustup update` updates. It also sorts last.
+    names.filter(|name| name.starts_with("nightly")).max()
+}
+
+/// The name of a rustup nightly that has Miri and the standard library's source.
+pub(crate) fn miri() -> Option<String> {
+    nightly(&["bin/cargo-miri", LIBRARY])
 }
 
 /// The value in a line `name: value`.

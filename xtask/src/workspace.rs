@@ -99,6 +99,11 @@ impl Workspace {
         self.target.join("deny")
     }
 
+    /// Miri's builds.
+    pub(crate) fn miri(&self) -> PathBuf {
+        self.target.join("miri")
+    }
+
     /// The unpacked servers of the corpus.
     pub(crate) fn servers(&self) -> PathBuf {
         self.target.join("servers")

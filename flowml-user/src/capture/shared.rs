@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -28,18 +28,14 @@ impl<T: Pod> SharedArray<T> {
     /// # Errors
     /// The error of mmap(2).
     pub fn map(map: &impl AsFd, len: usize) -> io::Result<Self> {
+        Self::mapped(libc::MAP_SHARED, map.as_fd().as_raw_fd(), len)
+    }
+
+    fn mapped(flags: libc::c_int, file: RawFd, len: usize) -> io::Result<Self> {
         const { assert!(size_of::<T>().is_multiple_of(8), "the kernel spaces array elements by multiples of 8 bytes") };
+        let (bytes, access) = (len * size_of::<T>(), libc::PROT_READ | libc::PROT_WRITE);
         // SAFETY: a new mapping at an address that the kernel chooses; it is checked below and unmapped in `drop`.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len * size_of::<T>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                map.as_fd().as_raw_fd(),
-                0,
-            )
-        };
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, flags, file, 0) };
         match NonNull::new(start) {
             Some(start) if start.as_ptr() != libc::MAP_FAILED => {
                 Ok(Self { start: start.cast(), len, _elements: PhantomData })
@@ -143,5 +139,59 @@ impl<T> Drop for SharedArray<T> {
     fn drop(&mut self) {
         // SAFETY: the mapping from `map`, with the same length; no slice outlives `self`.
         unsafe { libc::munmap(self.start.as_ptr().cast::<c_void>(), self.len * size_of::<T>()) };
+    }
+}
+
+/// `cargo xtask miri` runs these tests, too. They use anonymous memory, because Miri maps no files.
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::SharedArray;
+
+    fn array(len: usize) -> SharedArray<[u64; 3]> {
+        SharedArray::mapped(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, len).expect("anonymous memory is mapped")
+    }
+
+    #[test]
+    fn written_elements_are_read_and_cleared() {
+        let mut array = array(4);
+        // SAFETY: nothing else uses this memory.
+        unsafe { array.write(2, 8, &[5_u64, 6]) };
+        array.store_u64(1, 16, 7);
+        assert_eq!((array.load_u64(2, 8), array.load_u64(2, 16), array.load_u64(1, 16)), (5, 6, 7));
+        // SAFETY: as above.
+        assert_eq!(unsafe { array.slice(1, 2) }, [[0, 0, 7], [0, 5, 6]]);
+        // SAFETY: as above; the slice is no longer in use.
+        unsafe { array.fill_zero(1, 1) };
+        // SAFETY: as above.
+        assert_eq!(unsafe { array.slice(0, 4) }, [[0; 3], [0; 3], [0, 5, 6], [0; 3]]);
+    }
+
+    #[test]
+    fn a_value_may_lie_at_any_offset() {
+        let mut array = array(1);
+        // SAFETY: nothing else uses this memory.
+        unsafe { array.write(0, 3, &0x0102_0304_u32) };
+        // SAFETY: as above.
+        let bytes: &[u8] = bytemuck::cast_slice(unsafe { array.slice(0, 1) });
+        assert_eq!(bytes[3..7], 0x0102_0304_u32.to_ne_bytes());
+    }
+
+    #[test]
+    fn another_thread_reads_and_unmaps() {
+        let mut array = array(2);
+        array.store_u64(1, 0, 9);
+        let read = thread::spawn(move || array.load_u64(1, 0)).join();
+        assert_eq!(read.expect("it reads"), 9);
+    }
+
+    #[test]
+    fn places_outside_of_the_array_are_refused() {
+        let array = array(2);
+        for (n, offset) in [(2, 0), (0, 24), (0, 4)] {
+            let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| array.load_u64(n, offset)));
+            assert!(read.is_err(), "element {n}, offset {offset}");
+        }
     }
 }
