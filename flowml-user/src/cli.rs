@@ -8,16 +8,20 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use flowml_common::content::PayloadLimit;
 use glob::Pattern as NamePattern;
 
+use crate::capture::attach::Wanted;
 use crate::capture::selection::{Selector, pattern};
 use crate::dataset::TableFormat;
+use crate::pipeline::{Direction, Hangup, MEMORY, Options};
 use crate::process::amounts::{Size, duration, size};
 use crate::process::journal::{Priority, told};
-use crate::process::{memory, plain};
+use crate::process::plain;
 use crate::record::{Inspector, Pattern};
 use crate::session::{InitiatorRule, Timeouts};
 use crate::sink::{Target, Verbosity};
@@ -39,7 +43,7 @@ mod pin;
 mod report;
 mod sandbox;
 
-pub use alarms::{AlarmArguments, AlarmLevel, FalseAlarms};
+pub use alarms::AlarmArguments;
 pub use configuration::Configuration;
 pub use doctor::Doctor;
 pub use feedback::Feedback;
@@ -234,11 +238,11 @@ pub struct Run {
     pub exclude: Vec<NamePattern>,
 
     /// Hook in the kernel where packets are counted
-    #[arg(long, value_name = "MODE", value_enum, default_value_t)]
-    pub xdp_mode: XdpMode,
+    #[arg(long, value_name = "MODE", value_parser = xdp_mode(), default_value = Wanted::Auto.name())]
+    pub xdp_mode: Wanted,
 
     /// Direction of the packets that are counted
-    #[arg(long, value_name = "DIRECTION", value_enum, default_value_t)]
+    #[arg(long, value_name = "DIRECTION", value_parser = direction(), default_value = Direction::Ingress.name())]
     pub direction: Direction,
 
     /// Time between two drains of the flow table, each of which is reported, 10ms to 1h
@@ -342,6 +346,16 @@ impl ContentArguments {
     #[must_use]
     pub const fn limit(&self) -> Option<PayloadLimit> {
         PayloadLimit::new(self.payload)
+    }
+
+    /// What payload is searched for, if it is read.
+    ///
+    /// # Errors
+    /// If the patterns are too large together.
+    pub fn inspector(&self) -> anyhow::Result<Option<Inspector>> {
+        let wanted = self.limit().is_some();
+        let inspector = wanted.then(|| Inspector::new(&self.matches)).transpose();
+        inspector.context("the patterns of '--match' are too large together")
     }
 
     fn contradiction(&self) -> Option<String> {
@@ -506,28 +520,26 @@ impl Read {
     }
 }
 
-/// Where packets are counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum XdpMode {
-    /// Native XDP, else tc, else generic XDP
-    #[default]
-    Auto,
-    /// XDP in the driver
-    Native,
-    /// XDP in the network stack, with any driver
-    Generic,
-    /// The tc ingress hook, after GRO
-    Tc,
+/// By the names of the table of modes.
+fn xdp_mode() -> impl TypedValueParser<Value = Wanted> {
+    named(&Wanted::ALL, Wanted::name, Wanted::meaning)
 }
 
-/// Which packets are counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Direction {
-    /// Incoming packets
-    #[default]
-    Ingress,
-    /// Incoming and outgoing packets
-    Both,
+/// By the names of the table of directions.
+fn direction() -> impl TypedValueParser<Value = Direction> {
+    named(&Direction::ALL, Direction::name, Direction::meaning)
+}
+
+/// One of the values of a table, by its name.
+fn named<T: Copy + Send + Sync + 'static>(
+    table: &'static [T],
+    name: fn(T) -> &'static str,
+    meaning: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T> {
+    let names: Vec<_> = table.iter().map(|value| PossibleValue::new(name(*value)).help(meaning(*value))).collect();
+    PossibleValuesParser::new(names).map(move |chosen| {
+        *table.iter().find(|value| name(**value) == chosen).expect("the parser lets these names pass alone")
+    })
 }
 
 impl Run {
@@ -545,12 +557,28 @@ impl Run {
         Self { interfaces, duration, quiet, ..run.expect("every argument has a default") }
     }
 
-    /// Bytes that flows and rows may take.
+    /// The options of the run.
     #[must_use]
-    pub fn memory_limit(&self) -> usize {
-        let share = || memory::available().map_or(DEFAULT_MEMORY, |bytes| bytes / 8);
-        let limit = self.memory_max.map_or_else(share, |Size(bytes)| bytes).clamp(*MEMORY.start(), *MEMORY.end());
-        usize::try_from(limit).unwrap_or(usize::MAX)
+    pub fn options(&self) -> Options {
+        Options {
+            interfaces: self.interfaces.clone(),
+            exclude: self.exclude.clone(),
+            xdp_mode: self.xdp_mode,
+            direction: self.direction,
+            interval: self.interval,
+            flow_capacity: self.flow_capacity,
+            memory_max: self.memory_max.map(|Size(bytes)| bytes),
+            timeouts: Timeouts { idle: self.idle_timeout, active: self.active_timeout, ..Timeouts::default() },
+            payload: self.content.limit(),
+            pin: self.pin.clone(),
+            state: self.state.clone(),
+            duration: self.duration,
+            hangup: if self.tui { Hangup::Ends } else { Hangup::Reloads },
+            model: self.model.clone(),
+            learn: self.learn,
+            alarms: self.alarms.level(),
+            seed: self.seed,
+        }
     }
 
     /// The messages for people: tables, unless `-q` is given or records go to standard output.
@@ -607,12 +635,6 @@ const RUN_TIME: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration:
 
 /// Seconds.
 const DAY: u64 = 86_400;
-
-/// `--memory-max` where the system does not report its memory.
-const DEFAULT_MEMORY: u64 = 256 << 20;
-
-/// What `--memory-max` may be.
-const MEMORY: RangeInclusive<u64> = 1 << 20..=1 << 40;
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     let of_loopback = || text.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
@@ -723,6 +745,8 @@ fn without_usage(error: &clap::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::attach::Mode;
+    use crate::pipeline::AlarmLevel;
 
     fn read(arguments: &str) -> Result<Run, String> {
         let words = std::iter::once("flowml").chain(arguments.split_whitespace()).map(OsString::from);
@@ -745,7 +769,7 @@ mod tests {
     fn the_defaults_are_those_of_the_contract() {
         let run = read("run").expect("no argument is required");
         assert!(run.interfaces.is_empty() && run.outputs.is_empty());
-        assert_eq!((run.xdp_mode, run.direction), (XdpMode::Auto, Direction::Ingress));
+        assert_eq!((run.xdp_mode, run.direction), (Wanted::Auto, Direction::Ingress));
         assert_eq!(run.interval, Duration::from_secs(1));
         assert_eq!(run.idle_timeout, Duration::from_secs(15));
         assert_eq!(run.active_timeout, Duration::from_secs(120));
@@ -764,11 +788,14 @@ mod tests {
         assert_eq!(run.interfaces.iter().map(ToString::to_string).collect::<Vec<_>>(), ["eth0", "veth*", "any"]);
         assert!(matches!(&run.interfaces[..], [Selector::Name(_), Selector::Pattern(_), Selector::Any]));
         assert_eq!(run.exclude.iter().map(NamePattern::as_str).collect::<Vec<_>>(), ["veth1*", "br0"]);
-        assert_eq!((run.xdp_mode, run.direction, run.flow_capacity), (XdpMode::Tc, Direction::Both, Some(64)));
+        assert_eq!(
+            (run.xdp_mode, run.direction, run.flow_capacity),
+            (Wanted::Only(Mode::Tc), Direction::Both, Some(64))
+        );
         assert_eq!(run.interval, Duration::from_millis(10));
         assert_eq!((run.idle_timeout, run.active_timeout), (Duration::from_secs(120), Duration::from_secs(3600)));
         assert_eq!(run.model, Some("m.json".into()));
-        assert_eq!((run.outputs.len(), run.memory_limit()), (2, 64_000_000));
+        assert_eq!((run.outputs.len(), run.options().memory_limit()), (2, 64_000_000));
         assert_eq!((run.metrics, run.sandbox.is_on()), ("[::1]:9750".parse().ok(), false));
         assert_eq!((run.duration, run.seed), (Some(Duration::from_secs(DAY)), 7));
         assert_eq!(run.alarms.level(), Some(AlarmLevel::Probability(1e-3)));

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use flowml_user::cli::{Arguments, Command, Features, ListFormat};
 use flowml_user::pipeline::confinement::confine_reader;
-use flowml_user::pipeline::{doctor, evaluate, feedback, label, live, read, report, train, unpin};
+use flowml_user::pipeline::{doctor, evaluate, feedback, label, read, report, run, train, unpin};
 use flowml_user::process::journal::{Priority, told};
 use flowml_user::process::plain;
 use flowml_user::sink::{catalogue, tell_last};
@@ -16,7 +16,7 @@ async fn main() -> ExitCode {
     let command = Arguments::of_this_process().command;
     confine_reader(&command);
     let done = match command {
-        Command::Run(run) => live::run(&run).await,
+        Command::Run(run) => run::run(&run).await,
         Command::Read(arguments) => read::run(&arguments),
         Command::Label(arguments) => label::run(&arguments),
         Command::Train(arguments) => train::run(&arguments).await,

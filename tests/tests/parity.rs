@@ -31,7 +31,7 @@ use flowml_user::pipeline::learners::Learners;
 use flowml_user::pipeline::offline::{FileTable, Offline, table};
 use flowml_user::record::{Inspector, Pattern};
 use flowml_user::session::Timeouts;
-use flowml_user::sink::{Console, Destination, Pace, Sinks, Target, Verbosity};
+use flowml_user::sink::{Destination, Pace, Sinks, Target};
 
 /// The results for the files of a corpus.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -93,7 +93,7 @@ fn read_with<T: FileTable>(
     let target = Target::Jsonl(Destination::File(rows.clone().into()));
     let inspector = payload.map(|_| inspector()).transpose()?;
     let columns = FlowColumns::of(inspector.as_ref());
-    let sinks = Sinks::open(&[target], columns, Pace::Offline, Console::on_standard_error(Verbosity::Errors))?;
+    let sinks = Sinks::open(&[target], columns, Pace::Offline)?;
     let pipeline = Pipeline::new(Timeouts::default(), Vec::new(), learners, sinks, 0, 0).with_inspector(inspector);
     let mut offline = Offline::new(table, pipeline, epochs)?;
     let mut file = CaptureFile::open(path)?;

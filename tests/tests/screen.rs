@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use flowml_tests::terminal::Terminal;
 use flowml_tests::traffic::attack::{Scene, port_scan};
 use flowml_tests::traffic::background::Habits;
 use flowml_user::features::FlowColumns;
-use flowml_user::sink::{Console, Pace, Sinks, Verbosity};
+use flowml_user::sink::{Began, Console, Pace, Sinks, Verbosity};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -301,8 +302,10 @@ fn a_panic_restores_the_terminal() -> Result<()> {
 fn panic_on_a_screen() -> Result<()> {
     ensure!(io::stderr().is_terminal(), "a terminal");
     let console = Console::on_standard_error(Verbosity::Tables);
-    let mut sinks = Sinks::open(&[], FlowColumns::Headers, Pace::Live, console)?;
-    sinks.enter_screen()?;
+    let (_keys, events) = channel();
+    let sinks = Sinks::open(&[], FlowColumns::Headers, Pace::Live)?;
+    let mut sinks = sinks.observed_by(console.with_screen(events));
+    sinks.begin(&Began { interfaces: Vec::new(), entries: 0, cpus: 0 }).map_err(anyhow::Error::from_boxed)?;
     let modes = Command::new("stty").arg("-a").stdin(Stdio::inherit()).output().context("asking stty")?;
     let is_raw = String::from_utf8_lossy(&modes.stdout).contains("-icanon");
     panic!("{WORDS}; the screen was up: {is_raw}");

@@ -56,6 +56,29 @@ pub enum Wanted {
 }
 
 impl Wanted {
+    /// All choices.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Only(Mode::Native), Self::Only(Mode::Generic), Self::Only(Mode::Tc)];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Only(mode) => mode.name(),
+        }
+    }
+
+    /// What it means.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Auto => "Native XDP, else tc, else generic XDP",
+            Self::Only(Mode::Native) => "XDP in the driver",
+            Self::Only(Mode::Generic) => "XDP in the network stack, with any driver",
+            Self::Only(Mode::Tc) => "The tc ingress hook, after GRO",
+        }
+    }
+
     /// The modes, in the order in which they are tried.
     const fn modes(self) -> &'static [Mode] {
         match self {

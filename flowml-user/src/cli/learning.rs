@@ -4,11 +4,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{SandboxArguments, probability, table};
+use super::{SandboxArguments, named, probability, table};
 use crate::capture::selection::Selector;
 use crate::dataset::learnt::Roles;
 use crate::dataset::truth;
@@ -248,20 +247,12 @@ fn encoding(text: &str) -> Result<Encoding, String> {
 
 /// By the names of the table of detectors.
 fn detector() -> impl TypedValueParser<Value = DetectorKind> {
-    let names =
-        DetectorKind::ALL.iter().map(|kind| clap::builder::PossibleValue::new(kind.name()).help(kind.meaning()));
-    PossibleValuesParser::new(names.collect::<Vec<_>>()).map(|name| {
-        *DetectorKind::ALL.iter().find(|kind| kind.name() == name).expect("the parser lets these names pass alone")
-    })
+    named(&DetectorKind::ALL, DetectorKind::name, DetectorKind::meaning)
 }
 
 /// By the names of the table of classifiers.
 fn classifier() -> impl TypedValueParser<Value = ClassifierKind> {
-    let names =
-        ClassifierKind::ALL.iter().map(|kind| clap::builder::PossibleValue::new(kind.name()).help(kind.meaning()));
-    PossibleValuesParser::new(names.collect::<Vec<_>>()).map(|name| {
-        *ClassifierKind::ALL.iter().find(|kind| kind.name() == name).expect("the parser lets these names pass alone")
-    })
+    named(&ClassifierKind::ALL, ClassifierKind::name, ClassifierKind::meaning)
 }
 
 /// The arguments of `flowml train`.

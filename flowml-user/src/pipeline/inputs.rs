@@ -143,7 +143,7 @@ pub(super) fn meter(
     step: &Step,
 ) -> Result<Option<Learners>> {
     let console = Console::on_standard_error(Verbosity::Errors);
-    let sinks = Sinks::open(targets, FlowColumns::Headers, Pace::Offline, console)?;
+    let sinks = Sinks::open(targets, FlowColumns::Headers, Pace::Offline)?.observed_by(console);
     let timeouts = Timeouts::default();
     let pipeline = Pipeline::new(timeouts, Vec::new(), learners, sinks, 0, 0);
     let mut offline = Offline::new(table(), pipeline, Epochs::new(INTERVAL, timeouts.idle))?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
+use super::options::{Direction, Options};
 use crate::capture::CaptureError;
 use crate::capture::attach::{Attachment, Mode, Wanted, attach};
 use crate::capture::held::attached_links;
@@ -13,7 +14,6 @@ use crate::capture::programs::Programs;
 use crate::capture::selection::Selection;
 use crate::capture::takeover::{keep_further, take_over};
 use crate::capture::watch::{Change, Watch};
-use crate::cli::{Direction, Run, XdpMode};
 use crate::process::capabilities::CapabilitySet;
 use crate::sink::InterfaceReport;
 
@@ -25,14 +25,8 @@ pub(super) struct How {
 }
 
 impl How {
-    pub(super) const fn of(arguments: &Run) -> Self {
-        let wanted = match arguments.xdp_mode {
-            XdpMode::Auto => Wanted::Auto,
-            XdpMode::Native => Wanted::Only(Mode::Native),
-            XdpMode::Generic => Wanted::Only(Mode::Generic),
-            XdpMode::Tc => Wanted::Only(Mode::Tc),
-        };
-        Self { wanted, direction: arguments.direction }
+    pub(super) const fn of(options: &Options) -> Self {
+        Self { wanted: options.xdp_mode, direction: options.direction }
     }
 
     /// Whether outgoing packets are counted.
@@ -117,17 +111,17 @@ pub(super) struct Beginning {
 }
 
 impl Selected {
-    /// Selects the interfaces that the arguments name, or else that of the default route.
+    /// Selects the interfaces that the options name, or else that of the default route.
     ///
     /// # Errors
     /// If an interface that was given by name does not exist.
-    pub(super) async fn of(arguments: &Run) -> Result<Self, CaptureError> {
+    pub(super) async fn of(options: &Options) -> Result<Self, CaptureError> {
         let watch = Watch::open()?;
         let there = Interfaces::read().await?;
-        let selection = if arguments.interfaces.is_empty() {
+        let selection = if options.interfaces.is_empty() {
             Selection::of(&there.of_default_route().await?)
         } else {
-            Selection::new(arguments.interfaces.clone(), arguments.exclude.clone())
+            Selection::new(options.interfaces.clone(), options.exclude.clone())
         };
         let first = selection.among(&there)?;
         Ok(Self { watch, there, selection, first })

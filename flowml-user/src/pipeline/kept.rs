@@ -1,4 +1,4 @@
-//! The model file of a live run: saves it periodically, and reloads it with the configuration at SIGHUP.
+//! The model file of a live run: saves it periodically, and reloads it with the options at SIGHUP.
 
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
@@ -9,10 +9,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::Pipeline;
+use super::alarms::AlarmLevel;
 use super::learners::{Begin, Learners, is_file};
+use super::options::{Hangup, Options, Reread, Rereads};
 use super::stop::received;
 use crate::capture::kernel::monotonic_ns;
-use crate::cli::{AlarmLevel, Arguments, Configuration, Run};
 use crate::features::FlowColumns;
 use crate::model::{ModelError, Settings};
 use crate::process::sandbox::Reach;
@@ -21,11 +22,8 @@ use crate::process::service::Service;
 /// Interval between saves.
 const SAVE_EVERY: Duration = Duration::from_secs(600);
 
-/// The keys of a configuration that can change during a run.
-const KEYS: [&str; 3] = ["alpha", "false-alarms", "model"];
-
-/// The model file. It is saved periodically. At SIGHUP it is read again with the configuration, which may name another
-/// file. With the terminal UI SIGHUP ends the run instead.
+/// The model file. It is saved periodically. At SIGHUP it is read again with the options, which may name another file,
+/// unless SIGHUP ends the run.
 pub(super) struct KeptModel {
     file: Option<PathBuf>,
     columns: FlowColumns,
@@ -34,8 +32,8 @@ pub(super) struct KeptModel {
     /// The settings at the start of the run.
     settings: Settings,
     alarms: Option<AlarmLevel>,
-    /// The configuration at the start of the run.
-    configuration: Option<Configuration>,
+    /// Reads the options again, if they are in a file.
+    rereads: Option<Rereads>,
     /// The thread that writes a snapshot. The disk may be slow, and rows are processed meanwhile.
     writing: Option<JoinHandle<Result<(), ModelError>>>,
 }
@@ -43,7 +41,7 @@ pub(super) struct KeptModel {
 /// The times of saves and reloads.
 pub(super) struct Dues {
     saves: Interval,
-    /// None if SIGHUP means that the terminal was closed.
+    /// None if SIGHUP ends the run.
     hangup: Option<Signal>,
 }
 
@@ -64,14 +62,18 @@ pub(super) enum Due {
 }
 
 impl KeptModel {
-    pub(super) fn new(run: &Run, columns: FlowColumns, reach: Option<Reach>) -> Result<(Self, Dues)> {
+    pub(super) fn new(
+        options: &Options,
+        columns: FlowColumns,
+        reach: Option<Reach>,
+        rereads: Option<Rereads>,
+    ) -> Result<(Self, Dues)> {
         let mut saves = interval_at(Instant::now() + SAVE_EVERY, SAVE_EVERY);
         saves.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let hangup = (!run.tui).then(|| signal(SignalKind::hangup())).transpose();
+        let hangup = (options.hangup == Hangup::Reloads).then(|| signal(SignalKind::hangup())).transpose();
         let hangup = hangup.context("cannot listen for signals")?;
-        let (configuration, settings) = (run.configuration.clone(), settings(run));
-        let (file, alarms, writing) = (file(run), run.alarms.level(), None);
-        let kept = Self { file, columns, reach, settings, alarms, configuration, writing };
+        let (file, settings) = (options.model_file().map(Path::to_owned), options.settings());
+        let kept = Self { file, columns, reach, settings, alarms: options.alarms, rereads, writing: None };
         Ok((kept, Dues { saves, hangup }))
     }
 
@@ -125,19 +127,13 @@ impl KeptModel {
         Ok(())
     }
 
-    /// Reads the configuration again if there is one, and reports changes that take effect only at the next start.
+    /// Reads the options again if they are in a file.
     fn configure(&mut self, pipeline: &mut Pipeline) -> Result<()> {
-        let Some(begun) = &self.configuration else { return Ok(()) };
-        let run = Arguments::of_this_run().map_err(Error::msg)?;
-        let now = run.configuration.as_ref().context("the command line no longer has '--config'")?;
-        let changed = begun.changed(now);
-        let waiting: Vec<&str> = changed.into_iter().filter(|key| !KEYS.contains(key)).collect();
-        if !waiting.is_empty() {
-            let (path, keys) = (now.path().display(), waiting.join(", "));
-            pipeline.warn(&format!("{path}: changes of {keys} take effect at the next start"));
-        }
-        self.alarms = run.alarms.level();
-        match file(&run) {
+        let Some(rereads) = &mut self.rereads else { return Ok(()) };
+        let Reread { alarms, model, warnings } = rereads()?;
+        warnings.iter().for_each(|text| pipeline.warn(text));
+        self.alarms = alarms;
+        match model.filter(|path| is_file(path)) {
             Some(file) if self.reach.as_ref().is_some_and(|reach| !reach.includes(&file)) => pipeline.warn(&format!(
                 "{}: the sandbox of this run does not include its folder, so it takes effect at the next start",
                 file.display()
@@ -163,7 +159,7 @@ impl KeptModel {
                 Some(path) => {
                     pipeline.notice(&format!("{} does not exist yet: the current model stays in use", path.display()));
                 }
-                None if self.configuration.is_none() => {
+                None if self.rereads.is_none() => {
                     pipeline.warn("SIGHUP had no effect: it reads the files of '--config' and '--model' again, and this run has neither");
                 }
                 None => {}
@@ -174,15 +170,6 @@ impl KeptModel {
         pipeline.notice(&format!("rows are scored with the model in {} from now on", path.display()));
         Ok(())
     }
-}
-
-/// The settings for the models of a run.
-pub(super) fn settings(run: &Run) -> Settings {
-    Settings { seed: run.seed, ..Settings::default() }
-}
-
-fn file(run: &Run) -> Option<PathBuf> {
-    run.model.clone().filter(|path| is_file(path))
 }
 
 #[cfg(test)]
@@ -202,8 +189,9 @@ mod tests {
         let mut file: serde_json::Value = serde_json::from_slice(&text).expect("it is JSON");
         file["learners"].as_object_mut().expect("there are learners").remove("hosts");
         std::fs::write(&path, file.to_string()).expect("there is room");
-        let run = Run { seed: 7, model: Some(path.clone()), ..Run::until(Vec::new(), None, 0) };
-        let (kept, _dues) = KeptModel::new(&run, FlowColumns::Headers, None).expect("signals can be heard");
+        let options = Options { seed: 7, model: Some(path.clone()), ..Options::default() };
+        let kept = KeptModel::new(&options, FlowColumns::Headers, None, None);
+        let (kept, _dues) = kept.expect("signals can be heard");
         let learners = kept.read(&path).expect("it is a model");
         assert_eq!(learners.hosts.acting().settings().seed, 7);
     }

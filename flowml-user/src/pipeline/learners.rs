@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::alarms::AlarmLevel;
 use super::budget::Budget;
-use crate::cli::AlarmLevel;
 use crate::dataset::RowType;
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
 use crate::model::{Below, Learner, ModelError, ModelFile, News, Settings, Snapshot, Status, Succession, fingerprint};

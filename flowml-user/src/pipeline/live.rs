@@ -1,50 +1,50 @@
 //! The live run: attaches to interfaces, and runs its stages until a signal or the end of the duration.
 //!
-//! The drain (`super::drain`) and the processing of its epochs (`super::stages`) have their own threads. This thread
-//! serves signals, keys, metrics and the service manager.
+//! [`Loaded`] has the kernel programs and has changed nothing, [`Attached`] meters. The caller opens outputs and
+//! restricts the process between these steps. The drain (`super::drain`) and the processing of its epochs
+//! (`super::stages`) have their own threads. This thread serves signals, observers and the service manager.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use flowml_common::handover::Account;
+use flowml_common::table::Count;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::confinement::{confine, filter_calls};
+use super::Pipeline;
 use super::drain::Drain;
 use super::interfaces::{Beginning, How, Metered, News, Selected, reports};
-use super::kept::{Due, Dues, KeptModel, settings};
+use super::kept::{Due, Dues, KeptModel};
 use super::lasting::Lasting;
-use super::learners::{Begin, Builtin, Learners, is_file};
+use super::learners::Learners;
+use super::options::{Options, Rereads};
 use super::overload::Overload;
 use super::shares::Shares;
 use super::stages::{Flows, Over, Status};
 use super::state::{Found, KeptState, Moment, Origin};
 use super::stop::Stop;
-use super::{Pipeline, inspector};
 use crate::capture::attach::Attachment;
 use crate::capture::copied::Copied;
 use crate::capture::kernel::{KernelTable, monotonic_ns, realtime_ns};
 use crate::capture::pins::Pins;
 use crate::capture::takeover::keep;
 use crate::capture::{CaptureError, UNKNOWN_PREEMPTION};
-use crate::cli::{Direction, Run};
 use crate::features::FlowColumns;
 use crate::object;
 use crate::process::capabilities::{self, CapabilitySet};
-use crate::process::journal::{Priority, told};
 use crate::process::kernel::Preemption;
 use crate::process::priority::Nice;
 use crate::process::queue::Queue;
+use crate::process::sandbox::Reach;
 use crate::process::service::Service;
 use crate::record::{Clock, Inspector};
-use crate::session::{Sessions, Timeouts};
-use crate::sink::{
-    Closing, Console, Event, Events, InterfaceReport, Metrics, Pace, Scrapes, Sinks, Verbosity, counted, tell_last,
-};
+use crate::session::Sessions;
+use crate::sink::{Began, Closing, InterfaceReport, Sinks, counted};
 
 /// Interval between checks for detached programs, as the kernel does not report detaching.
 const LOOK: Duration = Duration::from_secs(1);
@@ -55,216 +55,246 @@ const LOOK: Duration = Duration::from_secs(1);
 const DRAIN_BEFORE: i32 = 10;
 const SERVING_BEFORE: i32 = 5;
 
-/// Meters live until a signal or the end of the duration.
-///
-/// # Errors
-/// If metering cannot start, or an output failed.
-pub async fn run(arguments: &Run) -> Result<()> {
-    let inspector = inspector(&arguments.content)?;
-    let columns = FlowColumns::of(inspector.as_ref());
-    let learners = Learners::begin(begin(arguments), columns, &settings(arguments), arguments.alarms.level())?;
-    learn(arguments, inspector, learners, None).await.map(|_| ())
+/// The kernel programs are loaded, and the interfaces are known. Nothing is attached.
+pub struct Loaded {
+    options: Options,
+    stop: Stop,
+    preemption: Preemption,
+    pins: Option<Pins>,
+    table: KernelTable,
+    selected: Selected,
 }
 
-/// Meters live with these models until something ends the run. Saves them to the model file periodically and at the
-/// end, if there is one. Returns them to a caller that saves them to `saves`.
-///
-/// # Errors
-/// As [`run`].
-pub(super) async fn learn(
-    arguments: &Run,
-    inspector: Option<Inspector>,
-    learners: Learners,
-    saves: Option<&Path>,
-) -> Result<Learners> {
-    // Before anything is attached, so that every signal from here on ends the run properly.
-    let mut stop = Stop::new(arguments.tui)?;
-    let object = object::embedded().ok_or(CaptureError::NoObject)?;
-    let columns = FlowColumns::of(inspector.as_ref());
-    // Before the outputs are opened, so that files are not truncated if the run cannot start.
-    let preemption = Preemption::of_kernel();
-    if preemption == Preemption::Possible {
-        return Err(CaptureError::Preemptible.into());
-    }
-    let timeouts = Timeouts { idle: arguments.idle_timeout, active: arguments.active_timeout, ..Timeouts::default() };
-    let pins = arguments.pin.as_deref().map(Pins::open).transpose().map_err(CaptureError::from)?;
-    let mut table = load(object, arguments, pins.as_ref(), timeouts)?;
-    // The attachments of an agent that was killed during its start are gone now.
-    let selected = Selected::of(arguments).await?;
-    // Landlock restricts a thread and those that it starts, so the threads of outputs are restricted when they are
-    // opened.
-    let (reach, unconfined) = confine(arguments, saves);
-    let console = Console::on_standard_error(arguments.verbosity());
-    let mut sinks = Sinks::open(&arguments.outputs, columns, Pace::Live, console)?;
-    unconfined.iter().for_each(|missing| sinks.warn(missing));
-    let scrapes = match arguments.metrics {
-        Some(address) => {
-            let scrapes = Scrapes::listen(address).await?;
-            let address = scrapes.address()?;
-            let open = if address.ip().is_loopback() {
-                ""
-            } else {
-                ", without a password, for everyone who can reach this address"
-            };
-            sinks.notice(&format!("metrics at http://{address}/metrics{open}"));
-            Some(scrapes)
-        }
-        None => None,
-    };
-
-    if preemption == Preemption::Unknown {
-        sinks.notice(UNKNOWN_PREEMPTION);
-    }
-    let service = Service::of_environment();
-    let size = table.size();
-    sinks.notice(&format!(
-        "flow table: {} flows on each of {} CPUs, {:.0} MiB of locked memory",
-        size.shape.entries(),
-        size.cpus,
-        size.bytes() as f64 / f64::from(1 << 20)
-    ));
-    let how = How::of(arguments);
-    how.load(&mut table.programs);
-    let Beginning { mut attached, news } = selected.begin(&mut table.programs, how, pins.as_ref())?;
-    for news in news {
-        match news {
-            News::Notice(text) => sinks.notice(&text),
-            News::Warning(text) => sinks.warn(&text),
-        }
-    }
-    let pins = pins.map(|pins| keep(pins, &table, &mut attached)).transpose()?;
-    let shares = Shares::of(arguments.memory_limit(), arguments.content.limit());
-    let (state, found) = match &arguments.state {
-        Some(path) => {
-            let moment = Moment::new(table.identity(), table.drains());
-            let sessions = Sessions::new(timeouts).with_capacity(shares.sessions).with_most_at_once(shares.judged);
-            KeptState::read(path, moment, origin(arguments), columns, sessions)
-        }
-        None => (None, Found::default()),
-    };
-    let Found { learners: known, open, over, notices, warnings } = found;
-    // Packets in sessions that continue are not lost.
-    let lost = open.as_ref().map_or(table.earlier().unreported, |open| open.without(table.earlier().unreported));
-    let earlier = pins.as_ref().map(|_| Account { unreported: lost, ..*table.earlier() });
-    notices.iter().for_each(|text| sinks.notice(text));
-    warnings.iter().for_each(|text| sinks.warn(text));
-    if let (Some(pins), Some(earlier)) = (&pins, &earlier) {
-        sinks.notice(&describe_pins(pins, earlier));
-    }
-    let learners = known.map_or(learners, |known| known.with_alarms(arguments.alarms.level()));
-    let reports = reports(&attached);
-    let metrics = Metrics::new(&reports, size.shape.entries(), size.cpus);
-    // Serves until it is dropped.
-    let _serving = scrapes.map(|scrapes| scrapes.serve(metrics.registry()));
-    let closing = Closing::default();
-    let sinks = sinks.with_metrics(Some(metrics)).with_closing(closing.clone());
-    let mut pipeline = Pipeline::new(timeouts, reports, Some(learners.beside()), sinks, monotonic_ns(), rand::random())
-        .with_inspector(inspector)
-        .resume(open)
-        .after(earlier)
-        .within(shares);
-    if let Some(over) = over {
-        pipeline.end_over(over);
-    }
-    stop.after(arguments.duration);
-
-    let (kept, dues) = KeptModel::new(arguments, columns, reach)?;
-    // Errors up to here are shown without the terminal UI.
-    if arguments.tui {
-        pipeline.sinks().enter_screen()?;
-    }
-    let usual = Nice::of_this_thread();
-    // Raising a priority may need a capability. The drain is started by this thread, and has its priority.
-    usual.before(DRAIN_BEFORE).apply();
-    give_up_capabilities(&mut table, how, &attached)?;
-    // This includes the threads of the outputs, which were started before.
-    filter_calls(arguments.sandbox).iter().for_each(|missing| pipeline.warn(missing));
-    service.ready(&pipeline.status());
-    let backlog = Arc::new(Queue::new(shares.backlog));
-    let (over, ended) = unbounded_channel();
-    let status = Arc::new(Status::new(pipeline.status()));
-    let service = Arc::new(service);
-    let KernelTable { programs, table } = table;
-    let metered = selected.go_on(how, programs, pins, attached);
-    // Threads started from here on have only the remaining capabilities.
-    let (drain, returns) = Drain::begin(table, arguments.interval, Arc::clone(&backlog), Over::new(&over))?;
-    usual.before(SERVING_BEFORE).apply();
-    let (own_service, own_status) = (Arc::clone(&service), Arc::clone(&status));
-    let overload = Overload::new();
-    let flows = Flows {
-        pipeline,
-        kept,
-        state,
-        service: own_service,
-        returns,
-        status: own_status,
-        overload,
-        held: Lasting::default(),
-        unended: None,
-        most_open: 0,
-    };
-    let flows = flows.begin(Arc::clone(&backlog), Over::new(&over), usual)?;
-
-    let events = Events::of_screen(arguments.tui);
-    let mut serving = Serving { metered, backlog, status, service, events, dues, ended };
-    serving.serve(arguments.interval, &mut stop).await;
-    closing.begin();
-    serving.service.stopping();
-    // The remaining work may take a while, so the UI is closed first. The summary follows.
-    serving.backlog.force(Message::LeaveScreen);
-    // Detach first, then count what arrived until then, so that every received packet is in the summary. Pinned
-    // programs stay attached, and count for the next agent.
-    let pins = serving.metered.end();
-    let drained = drain.end();
-    // Metrics are served until the end.
-    let (finished, kept) = spawn_blocking(move || flows.join()).await.context("the thread of the flows")?;
-    // Models are kept even if rows were lost.
-    let learners = finished.learners.context("the pipeline was given learners")?;
-    if let Some(path) = kept.file() {
-        learners.save(path)?;
-    }
-    let mut table = drained?;
-    finished.outputs?;
-    if !finished.conserved {
-        bail!("the conservation check failed: packets received are not packets in flows plus packets skipped");
-    }
-    let mut unreported = lost;
-    unreported.add(finished.left.counted.packets, finished.left.counted.bytes);
-    table.set_unreported(unreported);
-    table.set_reported();
-    if let Some(pins) = pins.filter(|_| arguments.verbosity() >= Verbosity::Summary) {
-        tell_last(&told(Priority::Information, &describe_kept(&pins)));
-    }
-    Ok(learners)
+/// The outputs, models and restrictions of a run.
+pub struct Outfit {
+    /// The outputs and observers.
+    pub sinks: Sinks,
+    /// What payload is searched for.
+    pub inspector: Option<Inspector>,
+    /// The models.
+    pub learners: Learners,
+    /// The files that the sandbox allows; None without a sandbox.
+    pub reach: Option<Reach>,
+    /// Reads the options again, if they are in a file.
+    pub rereads: Option<Rereads>,
 }
 
-/// The origin of the models: nothing with `--learn`, the model file if it exists, otherwise the shipped model.
-fn begin(arguments: &Run) -> Begin<'_> {
-    match &arguments.model {
-        _ if arguments.learn => Begin::Anew,
-        Some(path) if is_file(path) && path.exists() => Begin::File(path),
-        Some(path) => Begin::Builtin(Builtin::named(path).unwrap_or_else(|| builtin(arguments))),
-        None => Begin::Builtin(builtin(arguments)),
+/// The programs are attached and count. Nothing is drained yet.
+pub struct Attached {
+    options: Options,
+    stop: Stop,
+    shares: Shares,
+    how: How,
+    table: KernelTable,
+    selected: Selected,
+    pins: Option<Pins>,
+    attached: Vec<Attachment>,
+    pipeline: Pipeline,
+    kept: KeptModel,
+    dues: Dues,
+    state: Option<KeptState>,
+    closing: Closing,
+    /// What earlier agents counted and did not report.
+    lost: Count,
+    /// The priority of the threads without one of their own.
+    usual: Nice,
+}
+
+/// The end of a run.
+pub struct Ended {
+    /// The models after training.
+    pub learners: Learners,
+    /// The folder of pins, if the programs stay attached.
+    pub pins: Option<PathBuf>,
+}
+
+impl Loaded {
+    /// Loads the programs and finds the interfaces. From here on every signal ends the run properly.
+    ///
+    /// # Errors
+    /// If metering cannot start.
+    pub async fn new(options: Options) -> Result<Self> {
+        // Before anything is attached.
+        let stop = Stop::new(options.hangup)?;
+        let object = object::embedded().ok_or(CaptureError::NoObject)?;
+        // Before the outputs are opened, so that files are not truncated if the run cannot start.
+        let preemption = Preemption::of_kernel();
+        if preemption == Preemption::Possible {
+            return Err(CaptureError::Preemptible.into());
+        }
+        let pins = options.pin.as_deref().map(Pins::open).transpose().map_err(CaptureError::from)?;
+        let table = load(object, &options, pins.as_ref())?;
+        // The attachments of an agent that was killed during its start are gone now.
+        let selected = Selected::of(&options).await?;
+        Ok(Self { options, stop, preemption, pins, table, selected })
+    }
+
+    /// Attaches the programs, continues what an earlier run left, and gives up the capabilities that are needed no more.
+    ///
+    /// # Errors
+    /// If an interface cannot be metered.
+    pub fn attach(self, outfit: Outfit) -> Result<Attached> {
+        let Self { options, mut stop, preemption, pins, mut table, selected } = self;
+        let Outfit { mut sinks, inspector, learners, reach, rereads } = outfit;
+        let (columns, timeouts) = (FlowColumns::of(inspector.as_ref()), options.timeouts);
+        if preemption == Preemption::Unknown {
+            sinks.notice(UNKNOWN_PREEMPTION);
+        }
+        let size = table.size();
+        sinks.notice(&format!(
+            "flow table: {} flows on each of {} CPUs, {:.0} MiB of locked memory",
+            size.shape.entries(),
+            size.cpus,
+            size.bytes() as f64 / f64::from(1 << 20)
+        ));
+        let how = How::of(&options);
+        how.load(&mut table.programs);
+        let Beginning { mut attached, news } = selected.begin(&mut table.programs, how, pins.as_ref())?;
+        for news in news {
+            match news {
+                News::Notice(text) => sinks.notice(&text),
+                News::Warning(text) => sinks.warn(&text),
+            }
+        }
+        let pins = pins.map(|pins| keep(pins, &table, &mut attached)).transpose()?;
+        let shares = Shares::of(options.memory_limit(), options.payload);
+        let (state, found) = match &options.state {
+            Some(path) => {
+                let moment = Moment::new(table.identity(), table.drains());
+                let sessions = Sessions::new(timeouts).with_capacity(shares.sessions).with_most_at_once(shares.judged);
+                KeptState::read(path, moment, origin(&options), columns, sessions)
+            }
+            None => (None, Found::default()),
+        };
+        let Found { learners: known, open, over, notices, warnings } = found;
+        // Packets in sessions that continue are not lost.
+        let lost = open.as_ref().map_or(table.earlier().unreported, |open| open.without(table.earlier().unreported));
+        let earlier = pins.as_ref().map(|_| Account { unreported: lost, ..*table.earlier() });
+        notices.iter().for_each(|text| sinks.notice(text));
+        warnings.iter().for_each(|text| sinks.warn(text));
+        if let (Some(pins), Some(earlier)) = (&pins, &earlier) {
+            sinks.notice(&describe_pins(pins, earlier));
+        }
+        let learners = known.map_or(learners, |known| known.with_alarms(options.alarms));
+        let reports = reports(&attached);
+        let began = Began { interfaces: reports.clone(), entries: size.shape.entries(), cpus: size.cpus };
+        let closing = Closing::default();
+        let sinks = sinks.with_closing(closing.clone());
+        let learners = Some(learners.beside());
+        let mut pipeline = Pipeline::new(timeouts, reports, learners, sinks, monotonic_ns(), rand::random())
+            .with_inspector(inspector)
+            .resume(open)
+            .after(earlier)
+            .within(shares);
+        if let Some(over) = over {
+            pipeline.end_over(over);
+        }
+        stop.after(options.duration);
+        let (kept, dues) = KeptModel::new(&options, columns, reach, rereads)?;
+        pipeline.sinks().begin(&began).map_err(anyhow::Error::from_boxed)?;
+        let usual = Nice::of_this_thread();
+        // Raising a priority may need a capability. The drain is started by this thread, and has its priority.
+        usual.before(DRAIN_BEFORE).apply();
+        give_up_capabilities(&mut table, how, &attached)?;
+        Ok(Attached {
+            options,
+            stop,
+            shares,
+            how,
+            table,
+            selected,
+            pins,
+            attached,
+            pipeline,
+            kept,
+            dues,
+            state,
+            closing,
+            lost,
+            usual,
+        })
+    }
+}
+
+impl Attached {
+    /// The outputs and observers.
+    pub const fn sinks(&mut self) -> &mut Sinks {
+        self.pipeline.sinks()
+    }
+
+    /// Meters until something ends the run, and saves the models to their file periodically and at the end, if there is
+    /// one. A notification through `wakes` wakes the observers.
+    ///
+    /// # Errors
+    /// If an output failed, or the packet accounting is not consistent.
+    pub async fn run(self, wakes: &Notify) -> Result<Ended> {
+        let Self { options, mut stop, shares, how, table, selected, pins, attached, pipeline, .. } = self;
+        let Self { kept, dues, state, closing, lost, usual, .. } = self;
+        let service = Service::of_environment();
+        service.ready(&pipeline.status());
+        let backlog = Arc::new(Queue::new(shares.backlog));
+        let (over, ended) = unbounded_channel();
+        let status = Arc::new(Status::new(pipeline.status()));
+        let service = Arc::new(service);
+        let KernelTable { programs, table } = table;
+        let metered = selected.go_on(how, programs, pins, attached);
+        // Threads started from here on have only the remaining capabilities.
+        let (drain, returns) = Drain::begin(table, options.interval, Arc::clone(&backlog), Over::new(&over))?;
+        usual.before(SERVING_BEFORE).apply();
+        let (own_service, own_status) = (Arc::clone(&service), Arc::clone(&status));
+        let overload = Overload::new();
+        let flows = Flows {
+            pipeline,
+            kept,
+            state,
+            service: own_service,
+            returns,
+            status: own_status,
+            overload,
+            held: Lasting::default(),
+            unended: None,
+            most_open: 0,
+        };
+        let flows = flows.begin(Arc::clone(&backlog), Over::new(&over), usual)?;
+
+        let mut serving = Serving { metered, backlog, status, service, wakes, dues, ended };
+        serving.serve(options.interval, &mut stop).await;
+        closing.begin();
+        serving.service.stopping();
+        // The remaining work may take a while, so a terminal UI is closed first. The summary follows.
+        serving.backlog.force(Message::Ending);
+        // Detach first, then count what arrived until then, so that every received packet is in the summary. Pinned
+        // programs stay attached, and count for the next agent.
+        let pins = serving.metered.end();
+        let drained = drain.end();
+        // The caller may serve something until the end, for example metrics.
+        let (finished, kept) = spawn_blocking(move || flows.join()).await.context("the thread of the flows")?;
+        // Models are kept even if rows were lost.
+        let learners = finished.learners.context("the pipeline was given learners")?;
+        if let Some(path) = kept.file() {
+            learners.save(path)?;
+        }
+        let mut table = drained?;
+        finished.outputs?;
+        if !finished.conserved {
+            bail!("the conservation check failed: packets received are not packets in flows plus packets skipped");
+        }
+        let mut unreported = lost;
+        unreported.add(finished.left.counted.packets, finished.left.counted.bytes);
+        table.set_unreported(unreported);
+        table.set_reported();
+        Ok(Ended { learners, pins: pins.map(|pins| pins.folder().to_owned()) })
     }
 }
 
 /// The origin of models without a file.
-fn origin(arguments: &Run) -> Option<Origin> {
-    let has_file = arguments.model.as_deref().is_some_and(is_file);
-    Origin::of(begin(arguments)).filter(|_| !has_file)
-}
-
-/// The shipped model for the metered direction.
-const fn builtin(arguments: &Run) -> Builtin {
-    match arguments.direction {
-        Direction::Ingress => Builtin::Ingress,
-        Direction::Both => Builtin::Both,
-    }
+fn origin(options: &Options) -> Option<Origin> {
+    Origin::of(options.begin()).filter(|_| options.model_file().is_none())
 }
 
 /// Loads the programs, with the pinned table if there is one.
-fn load(object: &[u8], arguments: &Run, pins: Option<&Pins>, timeouts: Timeouts) -> Result<KernelTable, CaptureError> {
-    let (capacity, payload, boundaries) = (arguments.flow_capacity, arguments.content.limit(), timeouts.boundaries());
+fn load(object: &[u8], options: &Options, pins: Option<&Pins>) -> Result<KernelTable, CaptureError> {
+    let (capacity, payload, boundaries) = (options.flow_capacity, options.payload, options.timeouts.boundaries());
     match pins {
         Some(pins) => KernelTable::open(object, pins, capacity, payload, boundaries),
         None => KernelTable::load(object, capacity, payload, boundaries),
@@ -283,12 +313,12 @@ pub(super) enum Message {
     Warning(String),
     /// The metered interfaces have changed.
     Interfaces(Vec<InterfaceReport>),
-    /// An event of the UI's terminal.
-    Event(Event),
+    /// The observers are woken.
+    Wake,
     /// A task with the model file is due.
     Model(Due),
-    /// The terminal UI is to close.
-    LeaveScreen,
+    /// The run is about to end.
+    Ending,
 }
 
 /// Drops all capabilities except those for draining, attaching and detaching, and CAP_DAC_OVERRIDE for files: a file
@@ -300,19 +330,19 @@ fn give_up_capabilities(table: &mut KernelTable, how: How, attached: &[Attachmen
     capabilities::keep(needed).context("cannot give up the capabilities that are needed no more")
 }
 
-/// Serves interfaces, keys and the service manager while the stages work.
-struct Serving {
+/// Serves interfaces, observers and the service manager while the stages work.
+struct Serving<'a> {
     metered: Metered,
     backlog: Arc<Queue<Message>>,
     status: Arc<Status>,
     service: Arc<Service>,
-    events: Events,
+    wakes: &'a Notify,
     dues: Dues,
     /// Receives a message when a stage has ended, or requests the end of the run.
     ended: UnboundedReceiver<()>,
 }
 
-impl Serving {
+impl Serving<'_> {
     /// Serves until something ends the run.
     async fn serve(&mut self, every: Duration, stop: &mut Stop) {
         let mut looks = interval(LOOK);
@@ -337,7 +367,7 @@ impl Serving {
                     let news = self.metered.look_after().await;
                     self.tell(news, &before);
                 }
-                event = self.events.next() => self.backlog.force(Message::Event(event)),
+                () = self.wakes.notified() => self.backlog.force(Message::Wake),
             }
         }
     }
@@ -369,14 +399,6 @@ fn describe_pins(pins: &Pins, earlier: &Account) -> String {
             format!("pinned in {folder}: earlier agents drained {taken} ({lost} by agents that did not end properly)")
         }
     }
-}
-
-/// The message about the pin folder at the end.
-fn describe_kept(pins: &Pins) -> String {
-    let folder = pins.folder().display();
-    format!(
-        "flowml: the programs stay attached and count: continue with '--pin {folder}', or remove them with 'flowml unpin {folder}'\n"
-    )
 }
 
 /// The clock of packet times, as of now.

@@ -5,14 +5,12 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use flowml_common::counts::Counted;
 use flowml_common::handover::Account;
 use flowml_common::packet::{Sender, Skipped};
 use flowml_common::table::{Count, Head};
 use ndarray::Array2;
 
-use crate::cli::ContentArguments;
 use crate::features::{Feature, FlowColumns, FlowRow, HOST_FEATURES, HostWindows, Hosts, row};
 use crate::incident::Incidents;
 use crate::model::{Opinion, Verdict};
@@ -22,6 +20,7 @@ use crate::sink::{InterfaceReport, IntervalReport, Level, Shedding, SinkError, S
 use crate::witness::{Finding, Witnesses};
 
 mod ahead;
+mod alarms;
 mod budget;
 mod clocks;
 pub mod confinement;
@@ -41,6 +40,7 @@ pub mod learners;
 pub mod live;
 mod moments;
 pub mod offline;
+mod options;
 mod overload;
 mod pictures;
 mod processing;
@@ -48,6 +48,7 @@ mod progress;
 mod quiet;
 pub mod read;
 pub mod report;
+pub mod run;
 mod shares;
 mod shed;
 mod stages;
@@ -60,6 +61,9 @@ mod traffic;
 pub mod train;
 pub mod unpin;
 mod whole;
+
+pub use alarms::{AlarmLevel, FalseAlarms};
+pub use options::{Direction, Hangup, MEMORY, Options, Reread, Rereads};
 
 use lasting::Lasting;
 use learners::Learners;
@@ -332,7 +336,7 @@ impl Pipeline {
         self.totals.duration += elapsed;
         let shedding = self.end_shedding(clock);
         let Interval { received, skipped, flows_new, occupancy, drains, late } = std::mem::take(&mut self.interval);
-        self.sinks.interval(IntervalReport {
+        self.sinks.interval(&IntervalReport {
             end_ms: clock.unix_ms(at_ns),
             clock,
             elapsed,
@@ -669,13 +673,6 @@ impl Pipeline {
         let outputs = self.sinks.finish(&self.totals);
         Finished { learners: self.learners, conserved, outputs, left }
     }
-}
-
-/// The inspector of payload content, if it is enabled.
-fn inspector(arguments: &ContentArguments) -> Result<Option<Inspector>> {
-    let wanted = arguments.limit().is_some();
-    let inspector = wanted.then(|| Inspector::new(&arguments.matches)).transpose();
-    inspector.context("the patterns of '--match' are too large together")
 }
 
 /// The result of a pipeline.

@@ -343,13 +343,11 @@ mod tests {
     use crate::capture::file::link::LinkType;
     use crate::features::FlowColumns;
     use crate::session::Timeouts;
-    use crate::sink::{Console, Pace, Sinks, Verbosity};
+    use crate::sink::{Pace, Sinks};
 
     #[test]
     fn a_table_is_drained_before_its_counters_overflow() {
-        let console = Console::on_standard_error(Verbosity::Errors);
-        let sinks = Sinks::open(&[], FlowColumns::Headers, Pace::Offline, console);
-        let sinks = sinks.expect("there is nothing to open");
+        let sinks = Sinks::open(&[], FlowColumns::Headers, Pace::Offline).expect("there is nothing to open");
         let timeouts = Timeouts::default();
         let pipeline = Pipeline::new(timeouts, Vec::new(), None, sinks, 0, 0);
         let offline = Offline::new(table(), pipeline, Epochs::new(Duration::from_secs(1), timeouts.idle));

@@ -11,7 +11,7 @@ use super::epochs::Epochs;
 use super::learners::{Begin, Builtin, Learners, is_file};
 use super::offline::{FileTable, Offline, count_some, later, table};
 use super::progress::Progress;
-use super::{Finished, Pipeline, inspector, whole};
+use super::{Finished, Pipeline, whole};
 use crate::capture::file::{self, CaptureFile, FileError, Signals};
 use crate::cli::Read;
 use crate::features::FlowColumns;
@@ -38,12 +38,13 @@ struct Reading<'a> {
 /// before the fault is in the records.
 pub fn run(arguments: &Read) -> Result<()> {
     let signals = Signals::listen().context("cannot listen for signals")?;
-    let inspector = inspector(&arguments.content)?;
+    let inspector = arguments.content.inspector()?;
     let columns = FlowColumns::of(inspector.as_ref());
     let reading = Reading { arguments, files: file::in_order_of_time(&arguments.files), signals, columns };
     let console = Console::on_standard_error(arguments.verbosity());
-    let mut sinks =
-        Sinks::open(&arguments.outputs, columns, Pace::Offline, console)?.with_signals(reading.signals.clone());
+    let mut sinks = Sinks::open(&arguments.outputs, columns, Pace::Offline)?
+        .observed_by(console)
+        .with_signals(reading.signals.clone());
     // `flowml doctor` reports what is missing for this.
     let _ = filter_calls(arguments.sandbox);
     if reading.files != arguments.files {
@@ -101,8 +102,9 @@ impl Reading<'_> {
     /// Trains models on the captures. Faults of the files are reported later, when their rows are written.
     fn show(&self, learners: Learners) -> Result<Learners> {
         let console = Console::on_standard_error(Verbosity::Errors);
-        let sinks = Sinks::open(&[], self.columns, Pace::Offline, console)?.with_signals(self.signals.clone());
-        let (finished, _) = self.pass(Some(learners), sinks, inspector(&self.arguments.content)?)?;
+        let sinks = Sinks::open(&[], self.columns, Pace::Offline)?;
+        let sinks = sinks.observed_by(console).with_signals(self.signals.clone());
+        let (finished, _) = self.pass(Some(learners), sinks, self.arguments.content.inspector()?)?;
         finished.learners.context("the pipeline was given learners")
     }
 

@@ -194,8 +194,8 @@ impl Flows {
             Message::Notice(text) => pipeline.notice(&text),
             Message::Warning(text) => pipeline.warn(&text),
             Message::Interfaces(interfaces) => pipeline.set_interfaces(interfaces),
-            Message::Event(event) => {
-                if pipeline.sinks().event(&event).is_break() {
+            Message::Wake => {
+                if pipeline.sinks().wake().is_break() {
                     over.tell();
                 }
             }
@@ -205,7 +205,7 @@ impl Flows {
                 }
                 self.kept.meet(due, pipeline, &self.service);
             }
-            Message::LeaveScreen => pipeline.sinks().leave_screen(),
+            Message::Ending => pipeline.sinks().ending(),
         }
     }
 }

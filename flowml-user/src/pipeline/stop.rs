@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Waits for the end of a run: SIGINT, SIGTERM, or the end of its time. With the terminal UI also SIGHUP, as the
-/// terminal was closed then.
+use super::options::Hangup;
+
+/// Waits for the end of a run: SIGINT, SIGTERM, or the end of its time, and SIGHUP if that ends the run.
 pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
@@ -15,12 +16,12 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    pub(super) fn new(on_terminal: bool) -> Result<Self> {
+    pub(super) fn new(hangup: Hangup) -> Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
-            hangup: on_terminal.then(|| listen(SignalKind::hangup())).transpose()?,
+            hangup: (hangup == Hangup::Ends).then(|| listen(SignalKind::hangup())).transpose()?,
             end: None,
         })
     }

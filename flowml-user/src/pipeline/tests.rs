@@ -17,7 +17,7 @@ use crate::features::FlowColumns;
 use crate::record::Clock;
 use crate::session::Timeouts;
 use crate::session::samples::{Sample, counted_of, tcp};
-use crate::sink::{Console, Pace, Sinks, Target, Verbosity};
+use crate::sink::{Pace, Sinks, Target};
 
 /// A packet: its flow, and the time since the previous packet.
 #[derive(Clone, Debug)]
@@ -46,8 +46,7 @@ fn packet(flow: u16, time_ns: u64) -> Sample {
 fn pipeline(folder: &tempfile::TempDir) -> (Pipeline, impl FnOnce() -> Vec<Value> + use<>) {
     let path = folder.path().join("rows.jsonl");
     let target: Target = format!("jsonl={}", path.display()).parse().expect("a target");
-    let console = Console::on_standard_error(Verbosity::Errors);
-    let sinks = Sinks::open(&[target], FlowColumns::Headers, Pace::Offline, console).expect("the folder is ours");
+    let sinks = Sinks::open(&[target], FlowColumns::Headers, Pace::Offline).expect("the folder is ours");
     let pipeline = Pipeline::new(Timeouts::default(), Vec::new(), None, sinks, 0, 0);
     let rows = move || {
         let text = fs::read_to_string(path).expect("it was written");

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::alarms::AlarmLevel;
 use super::inputs::{Inputs, meter};
 use super::learners::{Begin, Builtin, Learners};
 use super::progress::Step;
-use super::{live, whole};
+use super::{run, whole};
 use crate::capture::file;
-use crate::cli::{AlarmLevel, Run, Score, Train, Unit};
+use crate::cli::{Run, Score, Train, Unit};
 use crate::dataset::columns::numbers_of;
 use crate::dataset::{Shape, TableFormat, TableWriter};
 use crate::features::FlowColumns;
@@ -143,10 +144,10 @@ pub(super) async fn run(arguments: &Train) -> Result<()> {
             meter_each(&arguments.inputs, Learners::new(FlowColumns::Headers, &settings), &step)?
         }
         interfaces => {
-            let run = Run::until(interfaces.to_vec(), arguments.duration, u8::from(arguments.quiet));
-            let run = Run { sandbox: arguments.sandbox, ..run };
+            let live = Run::until(interfaces.to_vec(), arguments.duration, u8::from(arguments.quiet));
+            let live = Run { sandbox: arguments.sandbox, ..live };
             let learners = Learners::begin(Begin::Anew, FlowColumns::Headers, &settings, None)?;
-            live::learn(&run, None, learners, Some(&arguments.model)).await?
+            run::learn(&live, None, learners, Some(&arguments.model)).await?
         }
     };
     if let Some(unit) = learners.fit().first() {

@@ -6,8 +6,8 @@
 
 use anyhow::Result;
 
+use super::alarms::AlarmLevel;
 use super::learners::Learners;
-use crate::cli::AlarmLevel;
 use crate::features::FlowColumns;
 use crate::model::Settings;
 

@@ -1,20 +1,22 @@
 //! The console on standard error: tables or the terminal UI, messages, and the closing summary.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use std::{env, mem};
 
 use flowml_common::flow::Part;
 
+use super::observer::Observer;
 use super::outward::Outward;
 use super::period::Period;
-use super::report::{IntervalReport, LearnerReport, Rows, Totals};
+use super::report::{Began, IntervalReport, LearnerReport, OutputLine, Rows, Totals};
 use super::screen::{Event, Screen, Tone};
 use super::tables::SummaryView;
 use super::text::Style;
-use super::view::OutputLine;
 use crate::features::{FlowRow, HostWindow};
 use crate::incident::{Incident, State};
 use crate::model::{ClusterSummary, Verdict};
@@ -66,9 +68,16 @@ pub struct Console {
     tables: u64,
     /// The cluster shares that were last shown, by model.
     shown: HashMap<&'static str, Vec<(u32, f64)>>,
+    /// The events of the terminal, if the run has a terminal UI.
+    events: Option<Receiver<Event>>,
     /// The terminal UI, which replaces tables and messages while it is open.
     screen: Option<Screen>,
 }
+
+/// The terminal cannot show the UI.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot show the terminal UI on this terminal")]
+pub struct ScreenError(#[source] io::Error);
 
 impl Console {
     /// The console of this process.
@@ -101,64 +110,24 @@ impl Console {
             due,
             tables: 0,
             shown,
+            events: None,
             screen: None,
         }
     }
 
-    /// Opens the terminal UI, which replaces tables and messages.
-    pub(super) fn enter_screen(&mut self) -> io::Result<()> {
-        self.screen = Some(Screen::enter(self.style.colours)?);
-        Ok(())
+    /// Shows the terminal UI during the run, and passes these events of its terminal to it.
+    #[must_use]
+    pub fn with_screen(mut self, events: Receiver<Event>) -> Self {
+        self.events = Some(events);
+        self
     }
 
     /// Closes the terminal UI if it is open. Its warnings are repeated, and no tables are shown after it.
-    pub(super) fn leave_screen(&mut self) {
+    fn leave_screen(&mut self) {
         let Some(screen) = self.screen.take() else { return };
         self.verbosity = self.verbosity.min(Verbosity::Summary);
         for text in screen.leave() {
             self.say_line(Tone::Warning, &text);
-        }
-    }
-
-    /// Handles an event of the UI's terminal. Breaks if the user ends the run.
-    pub(super) fn event(&mut self, event: &Event) -> ControlFlow<()> {
-        self.screen.as_mut().map_or(ControlFlow::Continue(()), |screen| screen.event(event))
-    }
-
-    /// Adds a partial flow to the traffic that is shown next.
-    pub(super) fn part(&mut self, part: &Part, standing: Standing) {
-        if self.shows_tables() {
-            self.period.part(part, standing);
-        }
-    }
-
-    pub(super) fn flow(&mut self, row: &FlowRow, verdict: &Verdict, in_incident: bool) {
-        if self.shows_tables() {
-            self.period.flow(row, verdict, in_incident);
-        }
-    }
-
-    pub(super) fn host(&mut self, window: &HostWindow, verdict: &Verdict) {
-        if self.shows_tables() {
-            self.period.host(window, verdict);
-        }
-    }
-
-    pub(super) fn incident(&mut self, state: State, incident: &Incident) {
-        if self.shows_tables() {
-            self.period.incident(state, incident);
-        }
-    }
-
-    /// Adds an interval, and shows a table if one is due.
-    pub(super) fn interval(&mut self, report: IntervalReport, outputs: impl Iterator<Item = OutputLine>) {
-        if self.shows_tables() {
-            self.elapsed += report.elapsed;
-            self.period.interval(report);
-            if self.elapsed + EARLY >= self.due {
-                self.due = self.due.max(self.elapsed) + TABLE_PERIOD;
-                self.show(outputs.collect());
-            }
         }
     }
 
@@ -191,34 +160,10 @@ impl Console {
         learners
     }
 
-    /// Shows a notice.
-    pub(super) fn notice(&mut self, text: &str) {
-        if self.verbosity >= Verbosity::Summary {
-            self.tell(Tone::Notice, text);
-        }
-    }
-
-    /// Shows a warning, at every verbosity.
-    pub(super) fn warn(&mut self, text: &str) {
-        self.tell(Tone::Warning, text);
-    }
-
     fn tell(&mut self, tone: Tone, text: &str) {
         match &mut self.screen {
             Some(screen) if screen.is_up() => screen.message(tone, text),
             _ => self.say_line(tone, text),
-        }
-    }
-
-    /// Shows the last table and the closing summary.
-    pub(super) fn finish(&mut self, totals: &Totals, rows: &Rows, outputs: Vec<OutputLine>) {
-        self.leave_screen();
-        if self.shows_tables() && self.period.has_news() {
-            self.show(outputs.clone());
-        }
-        if self.verbosity >= Verbosity::Summary {
-            let view = SummaryView { totals, rows, outputs };
-            self.say(Priority::Information, &view.render(self.width(), self.style));
         }
     }
 
@@ -244,6 +189,86 @@ impl Console {
         let text = plain::lines(text);
         let text = if self.journal { &journal::prefixed(priority, &text) } else { &*text };
         let _ = self.out.write_all(text.as_bytes());
+    }
+}
+
+impl Observer for Console {
+    /// Opens the terminal UI if there is one. Earlier errors are shown without it.
+    fn begin(&mut self, _began: &Began) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if self.events.is_some() {
+            self.screen = Some(Screen::enter(self.style.colours).map_err(ScreenError)?);
+        }
+        Ok(())
+    }
+
+    fn part(&mut self, part: &Part, standing: Standing) {
+        if self.shows_tables() {
+            self.period.part(part, standing);
+        }
+    }
+
+    fn flow(&mut self, row: &FlowRow, verdict: &Verdict, in_incident: bool) {
+        if self.shows_tables() {
+            self.period.flow(row, verdict, in_incident);
+        }
+    }
+
+    fn host(&mut self, window: &HostWindow, verdict: &Verdict) {
+        if self.shows_tables() {
+            self.period.host(window, verdict);
+        }
+    }
+
+    fn incident(&mut self, state: State, incident: &Incident) {
+        if self.shows_tables() {
+            self.period.incident(state, incident);
+        }
+    }
+
+    /// Shows a table if one is due.
+    fn interval(&mut self, report: &IntervalReport, _rows: &Rows, outputs: &[OutputLine]) {
+        if self.shows_tables() {
+            self.elapsed += report.elapsed;
+            self.period.interval(report.clone());
+            if self.elapsed + EARLY >= self.due {
+                self.due = self.due.max(self.elapsed) + TABLE_PERIOD;
+                self.show(outputs.to_vec());
+            }
+        }
+    }
+
+    /// Shows a notice, unless only errors are shown.
+    fn notice(&mut self, text: &str) {
+        if self.verbosity >= Verbosity::Summary {
+            self.tell(Tone::Notice, text);
+        }
+    }
+
+    /// Shows a warning, at every verbosity.
+    fn warn(&mut self, text: &str) {
+        self.tell(Tone::Warning, text);
+    }
+
+    /// Handles the new events of the terminal.
+    fn wake(&mut self) -> ControlFlow<()> {
+        let (Some(events), Some(screen)) = (&self.events, &mut self.screen) else { return ControlFlow::Continue(()) };
+        events.try_iter().try_for_each(|event| screen.event(&event))
+    }
+
+    fn ending(&mut self) {
+        self.leave_screen();
+    }
+
+    /// Shows the last table and the closing summary.
+    fn finish(&mut self, totals: &Totals, rows: &Rows, outputs: &[OutputLine]) {
+        self.leave_screen();
+        if self.shows_tables() && self.period.has_news() {
+            self.show(outputs.to_vec());
+        }
+        if self.verbosity >= Verbosity::Summary {
+            let view = SummaryView { totals, rows, outputs };
+            self.say(Priority::Information, &view.render(self.width(), self.style));
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Metrics have no label for flows, hosts or single incidents, as the number of those depends on the traffic.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -14,8 +15,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-use super::report::{InterfaceReport, IntervalReport, Rows};
+use super::observer::Observer;
+use super::report::{Began, InterfaceReport, IntervalReport, OutputLine, Rows};
 use super::shedding::STEPS;
+use crate::incident::{Incident, State};
 use crate::witness::Kind;
 
 /// Prefix of every metric name.
@@ -30,6 +33,7 @@ type Label = [(&'static str, String); 1];
 /// The metrics of a run. They are updated at the end of each interval and are consistent in between.
 pub struct Metrics {
     registry: Arc<Registry>,
+    capacity: Gauge,
     metered: Family<[(&'static str, String); 2], Gauge>,
     interfaces: Vec<InterfaceReport>,
     received_packets: Counter,
@@ -73,18 +77,17 @@ impl Names {
 }
 
 impl Metrics {
-    /// Creates the metrics of a run on these interfaces, with `entries` entries in the flow table of each of `cpus`
-    /// CPUs.
+    /// Creates the metrics of a run.
     #[must_use]
-    pub fn new(interfaces: &[InterfaceReport], entries: u32, cpus: u32) -> Self {
+    pub fn new() -> Self {
         let mut names = Names(Registry::with_prefix(PREFIX));
         let packets = || Unit::Other("packets".to_owned());
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         names.0.register("build", "Version of the agent", build);
-        let capacity: Gauge =
+        let capacity =
             names.add("table_capacity_flows", "Entries of the kernel's flow table, of all CPUs", Gauge::default());
-        capacity.set(i64::from(entries) * i64::from(cpus));
         let mut metrics = Self {
+            capacity,
             metered: names.add(
                 "interface_info",
                 "Metered interfaces and their modes (native, generic, tc)",
@@ -166,7 +169,6 @@ impl Metrics {
             output_lost_rows: names.add("output_lost_rows", "Rows and records that an output lost", Family::default()),
             registry: Arc::default(),
         };
-        metrics.meter(interfaces);
         // Every series exists from the first scrape on, so that rates start at 0.
         for reason in Skipped::ALL {
             metrics.skipped_packets.get_or_create_owned(&by_reason(reason));
@@ -205,19 +207,23 @@ impl Metrics {
         }
         self.interfaces = interfaces.to_vec();
     }
+}
 
-    /// Counts an incident that began.
-    pub(super) fn incident(&self, kind: Kind) {
-        self.incidents.get_or_create_owned(&[("kind", kind.name())]).inc();
+impl Observer for Metrics {
+    fn begin(&mut self, began: &Began) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.capacity.set(i64::from(began.entries) * i64::from(began.cpus));
+        self.meter(&began.interfaces);
+        Ok(())
+    }
+
+    fn incident(&mut self, state: State, incident: &Incident) {
+        if state == State::Open {
+            self.incidents.get_or_create_owned(&[("kind", incident.kind.name())]).inc();
+        }
     }
 
     /// Adds an interval, the rows so far, and the rows that each output accepted and lost.
-    pub(super) fn interval(
-        &mut self,
-        report: &IntervalReport,
-        rows: &Rows,
-        outputs: impl Iterator<Item = (String, (u64, u64))>,
-    ) {
+    fn interval(&mut self, report: &IntervalReport, rows: &Rows, outputs: &[OutputLine]) {
         self.meter(&report.interfaces);
         self.received_packets.inc_by(report.received.packets);
         self.received_bytes.inc_by(report.received.bytes);
@@ -248,11 +254,11 @@ impl Metrics {
         self.aggregated_packets.inc_by(report.shedding.aggregated.packets);
         self.aggregated_bytes.inc_by(report.shedding.aggregated.bytes);
         self.displaced_sessions.inc_by(report.shedding.displaced);
-        for (output, (taken, lost)) in outputs {
-            let label = [("output", output)];
+        for OutputLine { destination, rows, rows_lost, .. } in outputs {
+            let label = [("output", destination.clone())];
             // Sent rows may later be counted as lost, so the number sent can decrease. The sum cannot.
-            raise(&self.output_rows.get_or_create(&label), taken + lost);
-            raise(&self.output_lost_rows.get_or_create(&label), lost);
+            raise(&self.output_rows.get_or_create(&label), rows + rows_lost);
+            raise(&self.output_lost_rows.get_or_create(&label), *rows_lost);
         }
     }
 }
@@ -276,12 +282,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::incident::Hosts;
     use crate::record::Clock;
     use crate::sink::golden;
     use crate::sink::shedding::{Level, Shedding};
+    use crate::witness::Evidence;
 
     fn metrics() -> Metrics {
-        Metrics::new(&[interface("eth0")], 1000, 4)
+        let mut metrics = Metrics::new();
+        let began = Began { interfaces: vec![interface("eth0")], entries: 1000, cpus: 4 };
+        metrics.begin(&began).expect("it counts");
+        metrics
     }
 
     fn interface(name: &str) -> InterfaceReport {
@@ -291,8 +302,29 @@ mod tests {
     /// Metrics after an interval, when all labels exist.
     fn used() -> Metrics {
         let mut metrics = metrics();
-        metrics.interval(&report(), &Rows::default(), std::iter::once(("standard output".to_owned(), (1, 0))));
+        metrics.interval(&report(), &Rows::default(), &[output("standard output", 1, 0)]);
         metrics
+    }
+
+    fn output(destination: &str, rows: u64, rows_lost: u64) -> OutputLine {
+        OutputLine { destination: destination.to_owned(), rows, rows_lost, reader_gone: false }
+    }
+
+    fn incident(kind: Kind) -> Incident {
+        let hosts = || Hosts { named: Vec::new(), count: 0 };
+        Incident {
+            number: 1,
+            kind,
+            evidence: Evidence::default(),
+            start_ns: 0,
+            end_ns: 1,
+            sources: hosts(),
+            targets: hosts(),
+            windows: 1,
+            flows: 0,
+            probability: 0.0,
+            reasons: Vec::new(),
+        }
     }
 
     fn text(metrics: &Metrics) -> String {
@@ -335,12 +367,14 @@ mod tests {
     #[test]
     fn scraped_counters_are_the_sum_of_the_intervals() {
         let mut metrics = metrics();
-        let outputs = |taken, lost| std::iter::once(("udp://10.0.0.1:4739".to_owned(), (taken, lost)));
+        let outputs = |taken, lost| [output("udp://10.0.0.1:4739", taken, lost)];
         let rows =
             Rows { flows: 5, sessions: 4, hosts: 7, aggregates: 0, scored: 6, flow_anomalies: 1, host_anomalies: 2 };
-        metrics.interval(&report(), &Rows::default(), outputs(3, 0));
-        metrics.incident(Kind::PortScan);
-        metrics.interval(&report(), &rows, outputs(1, 4));
+        metrics.interval(&report(), &Rows::default(), &outputs(3, 0));
+        for state in [State::Open, State::Closed] {
+            metrics.incident(state, &incident(Kind::PortScan));
+        }
+        metrics.interval(&report(), &rows, &outputs(1, 4));
         let text = text(&metrics);
         for line in [
             "flowml_received_packets_total 20",

@@ -21,6 +21,7 @@ pub(crate) mod golden;
 mod ipfix;
 mod jsonl;
 mod metrics;
+mod observer;
 mod outlet;
 mod output;
 mod outward;
@@ -41,8 +42,8 @@ pub(crate) mod text;
 mod view;
 mod writer;
 
+use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -59,13 +60,14 @@ pub use self::closing::Closing;
 pub use self::columns::{
     OutputColumn, aggregate_columns, anomaly_columns, content_columns, flow_columns, host_columns, incident_columns,
 };
-pub use self::console::{Console, Verbosity};
+pub use self::console::{Console, ScreenError, Verbosity};
 pub use self::metrics::Metrics;
+pub use self::observer::Observer;
 pub use self::outward::tell_last;
-pub use self::report::{InterfaceReport, IntervalReport, LearnerReport, Totals};
+pub use self::report::{Began, InterfaceReport, IntervalReport, LearnerReport, OutputLine, Rows, Totals};
 pub use self::rotation::Rotation;
-pub use self::scrape::Scrapes;
-pub use self::screen::{Event, Events};
+pub use self::scrape::{ListenError, Scrapes};
+pub use self::screen::{Event, forward};
 pub use self::shedding::{Level, STEPS, Shedding, Step};
 pub use self::target::{Collector, Destination, FileTarget, Target, TargetError, Transport, grammar};
 pub(crate) use self::text::counted;
@@ -85,7 +87,7 @@ pub(crate) mod words {
 use self::batch::Batch;
 use self::ending::Ending;
 use self::outlet::Outlet;
-use self::report::{Rows, Summary};
+use self::report::Summary;
 
 /// Why records were not written.
 #[derive(Debug, thiserror::Error)]
@@ -98,17 +100,6 @@ pub enum SinkError {
         /// The error of the system.
         source: io::Error,
     },
-    /// Metrics cannot be served.
-    #[error("cannot serve metrics at {address}")]
-    Listen {
-        /// The requested address.
-        address: SocketAddr,
-        /// The error of the system.
-        source: io::Error,
-    },
-    /// The terminal cannot show the UI.
-    #[error("cannot show the terminal UI on this terminal")]
-    Screen(#[source] io::Error),
     /// Rows were lost during the run. Each failure was reported when it happened.
     #[error("{rows} rows are missing from {destinations}")]
     Lost {
@@ -128,15 +119,14 @@ pub enum Pace {
     Offline,
 }
 
-/// All outputs and the console.
+/// All outputs and observers.
 pub struct Sinks {
     outlets: Vec<Outlet>,
     /// The rows that are sent to the outputs next.
     batch: Batch,
     ending: Ending,
     pace: Pace,
-    console: Console,
-    metrics: Option<Metrics>,
+    observers: Vec<Box<dyn Observer>>,
     rows: Rows,
 }
 
@@ -145,24 +135,24 @@ impl Sinks {
     ///
     /// # Errors
     /// If an output cannot be opened.
-    pub fn open(targets: &[Target], columns: FlowColumns, pace: Pace, console: Console) -> Result<Self, SinkError> {
+    pub fn open(targets: &[Target], columns: FlowColumns, pace: Pace) -> Result<Self, SinkError> {
         let mut outlets = Vec::with_capacity(targets.len());
         for target in targets {
             let outlet = Outlet::open(target, columns, pace);
             outlets.push(outlet.map_err(|source| SinkError::Open { target: target.clone(), source })?);
         }
-        Ok(Self::over(outlets, pace, console))
+        Ok(Self::over(outlets, pace))
     }
 
-    fn over(outlets: Vec<Outlet>, pace: Pace, console: Console) -> Self {
+    fn over(outlets: Vec<Outlet>, pace: Pace) -> Self {
         let (ending, rows) = Default::default();
-        Self { outlets, batch: Batch::new(), ending, pace, console, metrics: None, rows }
+        Self { outlets, batch: Batch::new(), ending, pace, observers: Vec::new(), rows }
     }
 
-    /// Updates `metrics` during the run.
+    /// Adds an observer of the run.
     #[must_use]
-    pub fn with_metrics(mut self, metrics: Option<Metrics>) -> Self {
-        self.metrics = metrics;
+    pub fn observed_by(mut self, observer: impl Observer + 'static) -> Self {
+        self.observers.push(Box::new(observer));
         self
     }
 
@@ -202,18 +192,18 @@ impl Sinks {
 
     /// Adds a partial flow, which is shown as traffic and is not a record.
     pub fn part(&mut self, part: &Part, standing: Standing) {
-        self.console.part(part, standing);
+        self.observers.iter_mut().for_each(|observer| observer.part(part, standing));
     }
 
     /// Adds a flow that has ended. There is no verdict while the model warms up, and without a model. An anomaly that
-    /// is `in_incident` is not shown on the console, as its incident is.
+    /// is `in_incident` need not be shown, as its incident is.
     pub fn flow(&mut self, row: FlowRow, verdict: Option<Verdict>, in_incident: bool) {
         self.rows.flows += 1;
         self.rows.sessions += u64::from(!row.record.continues);
         if let Some(verdict) = &verdict {
             self.rows.scored += 1;
             self.rows.flow_anomalies += u64::from(verdict.anomaly);
-            self.console.flow(&row, verdict, in_incident);
+            self.observers.iter_mut().for_each(|observer| observer.flow(&row, verdict, in_incident));
         }
         if self.outlets.is_empty() {
             return;
@@ -251,7 +241,7 @@ impl Sinks {
         if let Some(verdict) = &verdict {
             self.rows.scored += 1;
             self.rows.host_anomalies += u64::from(verdict.anomaly);
-            self.console.host(&window, verdict);
+            self.observers.iter_mut().for_each(|observer| observer.host(&window, verdict));
         }
         if self.outlets.is_empty() {
             return;
@@ -265,10 +255,7 @@ impl Sinks {
 
     /// Adds an event of an incident.
     pub fn incident(&mut self, stage: Stage, incident: Incident, clock: Clock) {
-        if let (Some(metrics), Stage::Open) = (&self.metrics, stage) {
-            metrics.incident(incident.kind);
-        }
-        self.console.incident(stage, &incident);
+        self.observers.iter_mut().for_each(|observer| observer.incident(stage, &incident));
         if self.outlets.is_empty() {
             return;
         }
@@ -307,43 +294,40 @@ impl Sinks {
     /// Ends an interval: flushes all rows, so that they are visible to readers of the files.
     ///
     /// Breaks if the run is to end because standard output was closed.
-    pub fn interval(&mut self, report: IntervalReport) -> ControlFlow<()> {
+    pub fn interval(&mut self, report: &IntervalReport) -> ControlFlow<()> {
         self.flush();
-        if let Some(metrics) = &mut self.metrics {
-            let outputs = self.outlets.iter().map(|outlet| (outlet.target().to_string(), outlet.rows()));
-            metrics.interval(&report, &self.rows, outputs);
-        }
-        self.console.interval(report, self.outlets.iter().map(Outlet::line));
+        let outputs: Vec<OutputLine> = self.outlets.iter().map(Outlet::line).collect();
+        self.observers.iter_mut().for_each(|observer| observer.interval(report, &self.rows, &outputs));
         let gone = self.outlets.iter().any(Outlet::is_reader_gone);
         if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// Opens the terminal UI, which replaces tables and messages.
+    /// Metering begins.
     ///
     /// # Errors
-    /// If the terminal cannot show it.
-    pub fn enter_screen(&mut self) -> Result<(), SinkError> {
-        self.console.enter_screen().map_err(SinkError::Screen)
+    /// If an observer cannot observe it.
+    pub fn begin(&mut self, began: &Began) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.observers.iter_mut().try_for_each(|observer| observer.begin(began))
     }
 
-    /// Closes the terminal UI if it is open.
-    pub fn leave_screen(&mut self) {
-        self.console.leave_screen();
+    /// Wakes the observers. Breaks if one of them ends the run.
+    pub fn wake(&mut self) -> ControlFlow<()> {
+        self.observers.iter_mut().try_for_each(|observer| observer.wake())
     }
 
-    /// Handles an event of the UI's terminal. Breaks if the user ends the run.
-    pub fn event(&mut self, event: &Event) -> ControlFlow<()> {
-        self.console.event(event)
+    /// The run is about to end.
+    pub fn ending(&mut self) {
+        self.observers.iter_mut().for_each(|observer| observer.ending());
     }
 
-    /// Shows a notice, unless only errors are shown.
+    /// Shows a notice.
     pub fn notice(&mut self, text: &str) {
-        self.console.notice(text);
+        self.observers.iter_mut().for_each(|observer| observer.notice(text));
     }
 
-    /// Shows a warning, at every verbosity.
+    /// Shows a warning.
     pub fn warn(&mut self, text: &str) {
-        self.console.warn(text);
+        self.observers.iter_mut().for_each(|observer| observer.warn(text));
     }
 
     /// Starts the end of the run. From now on rows wait for outputs that still accept some, for a limited time.
@@ -378,7 +362,8 @@ impl Sinks {
         }
         self.outlets.iter_mut().for_each(|outlet| outlet.wait(true, &self.ending));
         self.tell_news();
-        self.console.finish(totals, &rows, self.outlets.iter().map(Outlet::line).collect());
+        let outputs: Vec<OutputLine> = self.outlets.iter().map(Outlet::line).collect();
+        self.observers.iter_mut().for_each(|observer| observer.finish(totals, &rows, &outputs));
         self.losses().map_or(Ok(()), Err)
     }
 
@@ -390,7 +375,7 @@ impl Sinks {
 
     fn tell_news(&mut self) {
         for text in self.outlets.iter_mut().flat_map(Outlet::news) {
-            self.console.warn(&text);
+            self.observers.iter_mut().for_each(|observer| observer.warn(&text));
         }
     }
 

@@ -9,8 +9,8 @@ use flowml_common::packet::Sender;
 use flowml_common::table::Count;
 
 use super::activity::{Activity, FlowActivity};
-use super::report::IntervalReport;
-use super::view::{Anomaly, FlowLine, HostLine, OddFlow, OutputLine, View};
+use super::report::{IntervalReport, OutputLine};
+use super::view::{Anomaly, FlowLine, HostLine, OddFlow, View};
 use crate::features::{FlowRow, HostWindow};
 use crate::incident::{Incident, State};
 use crate::model::Verdict;

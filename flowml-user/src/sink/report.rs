@@ -82,7 +82,7 @@ pub struct IntervalReport {
 impl IntervalReport {
     /// The merged report of both intervals.
     #[must_use]
-    pub(super) fn followed_by(self, later: Self) -> Self {
+    pub fn followed_by(self, later: Self) -> Self {
         let add = |mut one: Count, other: Count| {
             one.add(other.packets, other.bytes);
             one
@@ -106,7 +106,7 @@ impl IntervalReport {
 
     /// The state right after the interval, without new traffic. It has no open incidents.
     #[must_use]
-    pub(super) fn afterwards(&self) -> Self {
+    pub fn afterwards(&self) -> Self {
         Self {
             elapsed: Duration::ZERO,
             received: Count::default(),
@@ -219,22 +219,53 @@ pub(super) struct Summary {
     pub(super) losses: Vec<OutputLoss>,
 }
 
+/// The start of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Began {
+    /// The metered interfaces.
+    pub interfaces: Vec<InterfaceReport>,
+    /// Entries of the flow table of each CPU.
+    pub entries: u32,
+    /// Number of CPUs.
+    pub cpus: u32,
+}
+
+/// The rows of an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputLine {
+    /// The output.
+    pub destination: String,
+    /// Rows that it accepted.
+    pub rows: u64,
+    /// Rows that it lost.
+    pub rows_lost: u64,
+    /// Standard output was closed by its reader; the rows that were not written do not count as lost.
+    pub reader_gone: bool,
+}
+
 /// Counts of rows passed to the sinks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Rows {
-    pub(super) flows: u64,
+pub struct Rows {
+    /// Flow rows.
+    pub flows: u64,
     /// Flow rows that do not continue an earlier record: the sessions.
-    pub(super) sessions: u64,
-    pub(super) hosts: u64,
-    pub(super) aggregates: u64,
+    pub sessions: u64,
+    /// Host rows.
+    pub hosts: u64,
+    /// Aggregate records.
+    pub aggregates: u64,
     /// Flow and host rows with a verdict.
-    pub(super) scored: u64,
-    pub(super) flow_anomalies: u64,
-    pub(super) host_anomalies: u64,
+    pub scored: u64,
+    /// Flow rows that are anomalies.
+    pub flow_anomalies: u64,
+    /// Host rows that are anomalies.
+    pub host_anomalies: u64,
 }
 
 impl Rows {
-    pub(super) fn anomalies(&self) -> u64 {
+    /// Rows that are anomalies.
+    #[must_use]
+    pub const fn anomalies(&self) -> u64 {
         self.flow_anomalies + self.host_anomalies
     }
 }

@@ -20,7 +20,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::SinkError;
+/// Metrics cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot serve metrics at {address}")]
+pub struct ListenError {
+    address: SocketAddr,
+    source: io::Error,
+}
 
 /// The content type of the answer (OpenMetrics 1.0 §Text Format).
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -45,8 +51,8 @@ impl Scrapes {
     ///
     /// # Errors
     /// If the address does not belong to this host, or is in use.
-    pub async fn listen(address: SocketAddr) -> Result<Self, SinkError> {
-        let listener = TcpListener::bind(address).await.map_err(|source| SinkError::Listen { address, source })?;
+    pub async fn listen(address: SocketAddr) -> Result<Self, ListenError> {
+        let listener = TcpListener::bind(address).await.map_err(|source| ListenError { address, source })?;
         Ok(Self { listener })
     }
 

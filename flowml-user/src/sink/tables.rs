@@ -7,11 +7,11 @@ use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
 
 use super::activity::{by_ends, top};
-use super::report::{InterfaceReport, LearnerReport, Rows, Totals};
+use super::report::{InterfaceReport, LearnerReport, OutputLine, Rows, Totals};
 use super::text::{
     Style, Subject, Table, counted, cut_end, grouped, probability, short, time_of_day, width_of, with_unit, wrap,
 };
-use super::view::{Anomaly, FlowLine, HostLine, OutputLine, View, by_reason, cluster};
+use super::view::{Anomaly, FlowLine, HostLine, View, by_reason, cluster};
 use crate::model::{ClusterSummary, one_line};
 
 /// Maximum number of anomalies, flows, hosts and clusters shown.
@@ -165,7 +165,7 @@ pub(super) struct SummaryView<'a> {
     pub(super) totals: &'a Totals,
     pub(super) rows: &'a Rows,
     /// The outputs with their rows and lost rows.
-    pub(super) outputs: Vec<OutputLine>,
+    pub(super) outputs: &'a [OutputLine],
 }
 
 impl SummaryView<'_> {
@@ -207,8 +207,8 @@ impl SummaryView<'_> {
             let line = format!("left out for overload: {words}; {aggregates} with {packets} packets");
             lines.extend(wrap(&line, width, [2, 4]).iter().map(|line| style.alarm(line)));
         }
-        for output in &self.outputs {
-            lines.extend(output.lines(width, style));
+        for output in self.outputs {
+            lines.extend(output_lines(output, width, style));
         }
         lines.join("\n") + "\n"
     }
@@ -235,16 +235,16 @@ fn before(Account { received, unreported, .. }: &Account) -> String {
     }
 }
 
-impl OutputLine {
-    fn lines(&self, width: usize, style: Style) -> Vec<String> {
-        let until = if self.reader_gone { ", until its reader closed it" } else { "" };
-        let mut lines = wrap(&format!("{}: {}{until}", self.destination, counted(self.rows, "row")), width, [2, 4]);
-        if self.rows_lost > 0 && !self.reader_gone {
-            let lost = format!("{} lost", counted(self.rows_lost, "row"));
-            lines.extend(wrap(&lost, width, [4, 4]).iter().map(|line| style.alarm(line)));
-        }
-        lines
+/// The rows of an output, and those that it lost.
+fn output_lines(output: &OutputLine, width: usize, style: Style) -> Vec<String> {
+    let OutputLine { destination, rows, rows_lost, reader_gone } = output;
+    let until = if *reader_gone { ", until its reader closed it" } else { "" };
+    let mut lines = wrap(&format!("{destination}: {}{until}", counted(*rows, "row")), width, [2, 4]);
+    if *rows_lost > 0 && !reader_gone {
+        let lost = format!("{} lost", counted(*rows_lost, "row"));
+        lines.extend(wrap(&lost, width, [4, 4]).iter().map(|line| style.alarm(line)));
     }
+    lines
 }
 
 /// `2 anomalies (1 of flows, 1 of hosts), 1 incident`. Without any verdict the number of anomalies would mean nothing,

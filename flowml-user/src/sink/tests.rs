@@ -77,7 +77,7 @@ fn sinks(outputs: Streams, verbosity: Verbosity) -> (Sinks, Memory) {
     let people = Memory::default();
     let console = Console::over(Box::new(people.clone()), verbosity, Style { colours: false }, Some(100));
     let outlets = outputs.into_iter().map(|(target, output)| Outlet::over(target, output)).collect();
-    (Sinks::over(outlets, Pace::Live, console), people)
+    (Sinks::over(outlets, Pace::Live).observed_by(console), people)
 }
 
 fn file(name: &str) -> Destination {
@@ -247,7 +247,7 @@ fn run(sinks: &mut Sinks) {
         sinks.host(window, clock(), Some(verdict(anomalous)));
     }
     sinks.incident(State::Open, incident(), clock());
-    assert!(sinks.interval(report(1000, 1000)).is_continue());
+    assert!(sinks.interval(&report(1000, 1000)).is_continue());
     let mut flows = upstream.flows();
     flows.sort_by_key(|flow| flow.record.src_ip());
     sinks.flow(flows[0].clone(), None, false);
@@ -479,8 +479,7 @@ fn rows_with_content_have_its_columns_in_every_format() {
         format!("parquet={},rotate=never", folder.display()),
     ];
     let targets = targets.map(|text| text.parse().expect("a target"));
-    let console = Console::over(Box::new(io::sink()), Verbosity::Errors, Style { colours: false }, None);
-    let mut sinks = Sinks::open(&targets, columns, Pace::Live, console).expect("the folder is ours");
+    let mut sinks = Sinks::open(&targets, columns, Pace::Live).expect("the folder is ours");
 
     let ports = [40_000, 80];
     let mut bytes = segment(1, 9, ports, 0x18, 0);
@@ -585,7 +584,7 @@ fn parquet_has_the_same_rows_under_the_same_names() {
     let folder = std::env::temp_dir().join(format!("flowml-parquet-{}", std::process::id()));
     let (mut sinks, json) = with_tables(&folder);
     run(&mut sinks);
-    assert!(sinks.interval(report(1000, 2000)).is_continue());
+    assert!(sinks.interval(&report(1000, 2000)).is_continue());
     assert!(!folder.join("flows.parquet").exists(), "a file has its name when it is whole");
     sinks.finish(&totals()).expect("there is room");
 
@@ -706,7 +705,7 @@ fn tables_are_shown_once_a_second_and_at_the_end() {
     let (mut sinks, people) = sinks(Vec::new(), Verbosity::Tables);
     run(&mut sinks);
     for tick in 1..=200 {
-        assert!(sinks.interval(report(10, 1000 + 10 * tick)).is_continue());
+        assert!(sinks.interval(&report(10, 1000 + 10 * tick)).is_continue());
     }
     let shown = people.text();
     assert_eq!(shown.matches(" UTC ").count(), 1 + 2, "{shown}");
@@ -757,7 +756,7 @@ fn a_failed_output_is_reported_once_and_stops_nothing() {
     let outputs: Streams = vec![(Target::Jsonl, bad.output(file("bad"))), (Target::Jsonl, good.output(file("good")))];
     let (mut sinks, people) = sinks(outputs, Verbosity::Summary);
     run(&mut sinks);
-    assert!(sinks.interval(report(1000, 2000)).is_continue());
+    assert!(sinks.interval(&report(1000, 2000)).is_continue());
     let error = sinks.finish(&totals()).expect_err("rows are lost");
     assert_eq!(error.to_string(), "10 rows are missing from bad");
     assert_eq!(good.json().len(), 10);
@@ -778,7 +777,7 @@ fn the_run_succeeds_when_standard_output_is_closed() {
         sinks.flow(flow, None, false);
     }
     // The output notices this on its own thread.
-    until(|| sinks.interval(report(1000, 1000)).is_break());
+    until(|| sinks.interval(&report(1000, 1000)).is_break());
     sinks.finish(&totals()).expect("nobody misses the rows");
     assert_eq!(good.json().len(), 2);
     let shown = people.text();
@@ -792,15 +791,14 @@ fn the_run_succeeds_when_standard_output_is_closed() {
 fn an_unwritable_path_is_reported_at_the_start() {
     let open = |text: &str| {
         let target = text.parse().expect("the grammar is right");
-        let console = Console::over(Box::new(io::sink()), Verbosity::Errors, Style { colours: false }, None);
-        Sinks::open(&[target], FlowColumns::Headers, Pace::Live, console)
+        Sinks::open(&[target], FlowColumns::Headers, Pace::Live)
     };
     // The header is written immediately, so a full disk is noticed.
     for text in ["jsonl=/nonexistent/flows.jsonl", "csv=/", "csv=/dev/full"] {
         let error = open(text).err().expect(text);
         let path = text.split_once('=').expect("the grammar is right").1;
         assert_eq!(error.to_string(), format!("cannot write records to {path}"));
-        assert!(std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<io::Error>));
+        assert!(error.source().is_some_and(<dyn Error>::is::<io::Error>));
     }
     let error = open("jsonl=/dev/full").expect("it opens").finish(&totals()).expect_err("nothing fits");
     assert_eq!(error.to_string(), "1 rows are missing from /dev/full");
@@ -812,10 +810,9 @@ fn a_file_holds_all_rows_at_each_interval() {
     std::fs::create_dir_all(&folder).expect("there is room");
     let path = folder.join("flows.jsonl");
     let target = Target::Jsonl(Destination::File(path.clone().into()));
-    let console = Console::over(Box::new(io::sink()), Verbosity::Errors, Style { colours: false }, None);
-    let mut sinks = Sinks::open(&[target], FlowColumns::Headers, Pace::Live, console).expect("the folder is ours");
+    let mut sinks = Sinks::open(&[target], FlowColumns::Headers, Pace::Live).expect("the folder is ours");
     run(&mut sinks);
-    assert!(sinks.interval(report(1000, 2000)).is_continue());
+    assert!(sinks.interval(&report(1000, 2000)).is_continue());
     let lines = || std::fs::read_to_string(&path).expect("the file is there").lines().count();
     until(|| lines() == 9);
     sinks.finish(&totals()).expect("there is room");
@@ -873,12 +870,12 @@ fn a_blocked_output_delays_nothing_and_its_losses_are_counted() {
             sinks.flow(flow.clone(), None, false);
             given += 1;
         }
-        assert!(sinks.interval(report(1000, 1000)).is_continue());
+        assert!(sinks.interval(&report(1000, 1000)).is_continue());
         until(|| good.json_lines() == given);
     }
     let (_, lost) = sinks.outlets[0].rows();
     assert!(lost > 0);
-    assert!(sinks.interval(report(1000, 2000)).is_continue());
+    assert!(sinks.interval(&report(1000, 2000)).is_continue());
     let error = sinks.finish(&totals()).expect_err("rows are lost");
     assert_eq!(error.to_string(), format!("{} rows are missing from stalled", given + 1));
     let shown = people.text();
@@ -904,7 +901,7 @@ fn an_output_that_recovers_gets_all_queued_rows() {
     let (_, lost) = sinks.outlets[0].rows();
     stalled.release();
     until(|| {
-        assert!(sinks.interval(report(10, 2000)).is_continue());
+        assert!(sinks.interval(&report(10, 2000)).is_continue());
         people.text().contains("slow takes rows again")
     });
     sinks.flow(flow, None, false);
@@ -940,10 +937,9 @@ fn a_fifo_without_a_reader_delays_neither_start_nor_end() {
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).expect("a FIFO");
     for format in ["jsonl", "csv"] {
         let target = format!("{format}={}", path.display()).parse().expect("a target");
-        let console = Console::over(Box::new(io::sink()), Verbosity::Errors, Style { colours: false }, None);
-        let mut sinks = Sinks::open(&[target], FlowColumns::Headers, Pace::Live, console).expect("it may open later");
+        let mut sinks = Sinks::open(&[target], FlowColumns::Headers, Pace::Live).expect("it may open later");
         run(&mut sinks);
-        assert!(sinks.interval(report(1000, 2000)).is_continue());
+        assert!(sinks.interval(&report(1000, 2000)).is_continue());
         let error = sinks.finish(&totals()).expect_err("nobody read");
         assert!(error.to_string().contains("rows are missing from"), "{error}");
     }

@@ -8,7 +8,7 @@ use flowml_common::packet::{Sender, Skipped};
 use flowml_common::table::Count;
 
 use super::activity::{FlowActivity, HostActivity};
-use super::report::IntervalReport;
+use super::report::{IntervalReport, OutputLine};
 use super::service::service_name;
 use super::text::{counted, grouped};
 use crate::incident::{Hosts, Incident, State};
@@ -48,16 +48,6 @@ pub(super) struct OddFlow {
     pub(super) initiator: Sender,
     /// The verdict of its least probable record.
     pub(super) verdict: Verdict,
-}
-
-/// The rows of an output.
-#[derive(Clone, Debug)]
-pub(super) struct OutputLine {
-    pub(super) destination: String,
-    pub(super) rows: u64,
-    pub(super) rows_lost: u64,
-    /// Standard output was closed by its reader; the rows that were not written do not count as lost.
-    pub(super) reader_gone: bool,
 }
 
 /// All data shown for one or several intervals.

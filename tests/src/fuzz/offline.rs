@@ -12,7 +12,7 @@ use flowml_user::pipeline::epochs::Epochs;
 use flowml_user::pipeline::offline::Offline;
 use flowml_user::record::Inspector;
 use flowml_user::session::Timeouts;
-use flowml_user::sink::{Console, Destination, Pace, Sinks, Target, Verbosity};
+use flowml_user::sink::{Destination, Pace, Sinks, Target};
 
 /// An inspector of payload without patterns.
 pub(super) fn inspector() -> Inspector {
@@ -29,7 +29,7 @@ impl Run {
         let columns = FlowColumns::of(inspector.as_ref());
         let nowhere = || Destination::File("/dev/null".into());
         let targets = [Target::Jsonl(nowhere()), Target::Csv(nowhere())];
-        let sinks = Sinks::open(&targets, columns, Pace::Offline, Console::on_standard_error(Verbosity::Errors));
+        let sinks = Sinks::open(&targets, columns, Pace::Offline);
         let sinks = sinks.expect("nowhere is always there");
         let pipeline = Pipeline::new(timeouts, Vec::new(), None, sinks, 0, 0).with_inspector(inspector);
         let epochs = Epochs::new(interval, timeouts.idle);

@@ -15,7 +15,7 @@ use crate::process::state::LAYOUT;
 use crate::record::Clock;
 use crate::session::Timeouts;
 use crate::session::samples::{Sample, tcp};
-use crate::sink::{Console, Pace, Sinks, Target, Verbosity};
+use crate::sink::{Pace, Sinks, Target};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -66,8 +66,7 @@ fn packets(steps: &[Step]) -> Vec<Sample> {
 
 fn begun(rows: &Path, learners: Option<Learners>, start_ns: u64) -> Pipeline {
     let target: Target = format!("jsonl={}", rows.display()).parse().expect("a target");
-    let console = Console::on_standard_error(Verbosity::Errors);
-    let sinks = Sinks::open(&[target], FlowColumns::Headers, Pace::Offline, console).expect("the folder is ours");
+    let sinks = Sinks::open(&[target], FlowColumns::Headers, Pace::Offline).expect("the folder is ours");
     Pipeline::new(Timeouts::default(), Vec::new(), learners, sinks, start_ns, 7)
 }
 

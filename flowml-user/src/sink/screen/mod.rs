@@ -15,12 +15,16 @@ mod tests;
 
 use std::io::{self, BufWriter};
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossterm::event::EventStream;
 use futures_util::StreamExt;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 pub use crossterm::event::Event;
 
@@ -133,28 +137,20 @@ impl Screen {
     }
 }
 
-/// Events from the terminal: keys and sizes.
-pub struct Events {
-    stream: Option<EventStream>,
-}
-
-impl Events {
-    /// The events of the terminal if the UI is shown on it, otherwise none.
-    #[must_use]
-    pub fn of_screen(is_shown: bool) -> Self {
-        Self { stream: is_shown.then(EventStream::new) }
-    }
-
-    /// The next event. A terminal that is gone never returns one.
-    pub async fn next(&mut self) -> Event {
-        loop {
-            match &mut self.stream {
-                None => std::future::pending::<()>().await,
-                Some(stream) => match stream.next().await {
-                    Some(Ok(event)) => return event,
-                    Some(Err(_)) | None => self.stream = None,
-                },
+/// Passes events of the terminal, which are keys and sizes, to its UI, and wakes the run for each. Ends when the returned
+/// set is dropped, or when the terminal is gone.
+#[must_use]
+pub fn forward(to: Sender<Event>, wakes: Arc<Notify>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut events = EventStream::new();
+        while let Some(Ok(event)) = events.next().await {
+            // Nobody receives events after the UI was closed.
+            if to.send(event).is_err() {
+                return;
             }
+            wakes.notify_one();
         }
-    }
+    });
+    tasks
 }
