@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rustix::fs::{MemfdFlags, memfd_create};
 
+pub use configuration::read as read_configuration;
 pub use seeds::{Seed, seeds};
 
 /// A function that accepts any bytes.

@@ -24,3 +24,11 @@ pub mod soak;
 pub mod terminal;
 pub mod traffic;
 pub mod twins;
+
+// Parts of the agent's binary that tests need without a process.
+#[path = "../../flowml-user/src/bin/flowml/args/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "tests parse arguments, and do not run commands")]
+mod args;
+#[path = "../../flowml-user/src/bin/flowml/report/page/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the soak test draws its measurements only")]
+mod page;

@@ -1,6 +1,5 @@
 //! Refuses files that are made to fill memory, to never end or to nest without a limit. The error states the limit.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -10,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use arrow_array::RecordBatch;
 use flowml_tests::agent::binary;
 use flowml_tests::captures::gzip;
+use flowml_tests::fuzz::read_configuration;
 use flowml_user::capture::file::CaptureFile;
-use flowml_user::cli::Arguments;
 use flowml_user::dataset::rules::Rules;
 use flowml_user::dataset::{TableFormat, TableReader, TableWriter};
 use flowml_user::model::ModelFile;
@@ -132,8 +131,7 @@ fn files_that_are_read_whole_have_a_limit() -> Result<()> {
     let learners = folder.file("learners.json", format!("{begin}{}", " ".repeat(17 << 20)))?;
     let learners = ModelFile::read(&learners).err().context("it is too long")?;
     assert!(told(&learners).contains("expected at most 16777216"), "{}", told(&learners));
-    let words = ["flowml", "run", "--config", "/dev/zero"].map(OsString::from);
-    let configuration = Arguments::read(words).expect_err("it has no end").to_string();
+    let configuration = read_configuration(Path::new("/dev/zero")).expect_err("it has no end");
     assert!(configuration.contains("longer than 1048576 bytes"), "{configuration}");
     assert!(peak()? - before < HOLE, "so much was taken: {}", peak()? - before);
     Ok(())

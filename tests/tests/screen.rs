@@ -1,10 +1,7 @@
 //! The terminal UI of `flowml run --tui` in a real terminal: keys, screens, and the restored terminal at the end.
 
 use std::fs;
-use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
@@ -15,8 +12,6 @@ use flowml_tests::scenario::Town;
 use flowml_tests::terminal::Terminal;
 use flowml_tests::traffic::attack::{Scene, port_scan};
 use flowml_tests::traffic::background::Habits;
-use flowml_user::features::FlowColumns;
-use flowml_user::sink::{Began, Console, Pace, Sinks, Verbosity};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -276,37 +271,20 @@ fn errors_are_printed_on_the_restored_terminal() -> Result<()> {
     Ok(())
 }
 
-/// Environment variable with which this test's program panics while a terminal UI is active.
-const PANICS: &str = "FLOWML_TEST_PANICS";
+/// Panics while a terminal UI is active.
+const PANICKING: &str = env!("CARGO_BIN_EXE_panicking");
 
 const WORDS: &str = "this is the panic of a test";
 
 #[test]
 fn a_panic_restores_the_terminal() -> Result<()> {
-    if std::env::var_os(PANICS).is_some() {
-        return panic_on_a_screen();
-    }
     let Some(lab) = require_lab() else { return Ok(()) };
     let (kept, _) = quiet_host(&lab)?;
-    let own = std::env::current_exe()?;
     // Without a backtrace, which would push the message off the screen.
-    let command =
-        format!("RUST_BACKTRACE=0 {PANICS}=1 {} --exact a_panic_restores_the_terminal --nocapture", own.display());
+    let command = format!("RUST_BACKTRACE=0 {PANICKING}");
     let screen = kept.terminal.run(&command, LIMIT)?;
     ensure!(screen.contains(WORDS) && screen.contains("over: 101"), "{screen}");
     // The terminal UI was active before the panic.
     ensure!(screen.contains("the screen was up: true"), "{screen}");
     kept.assert_as_before()
-}
-
-fn panic_on_a_screen() -> Result<()> {
-    ensure!(io::stderr().is_terminal(), "a terminal");
-    let console = Console::on_standard_error(Verbosity::Tables);
-    let (_keys, events) = channel();
-    let sinks = Sinks::open(&[], FlowColumns::Headers, Pace::Live)?;
-    let mut sinks = sinks.observed_by(console.with_screen(events));
-    sinks.begin(&Began { interfaces: Vec::new(), entries: 0, cpus: 0 }).map_err(anyhow::Error::from_boxed)?;
-    let modes = Command::new("stty").arg("-a").stdin(Stdio::inherit()).output().context("asking stty")?;
-    let is_raw = String::from_utf8_lossy(&modes.stdout).contains("-icanon");
-    panic!("{WORDS}; the screen was up: {is_raw}");
 }

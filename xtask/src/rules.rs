@@ -13,14 +13,36 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// The agent's modules in the order of data flow. Each imports only from modules to its left.
-const ORDER: &[&str] = &[
-    "object", "process", "capture", "session", "record", "features", "witness", "model", "incident", "sink", "dataset",
-    "page", "cli", "pipeline",
-];
+/// A crate whose modules have an order.
+struct Ordered {
+    /// Its folder.
+    folder: &'static str,
+    /// The file that declares the modules.
+    root: &'static str,
+    /// The modules in the order of data flow. Each imports only from modules to its left.
+    modules: &'static [&'static str],
+    /// Modules of tests, which may import everything.
+    of_tests: &'static [&'static str],
+}
 
-/// The crate whose modules are listed in [`ORDER`].
-const ORDERED: &str = "flowml-user/src";
+/// The agent's binary comes first, as its folder is within that of the library.
+const ORDERED: [Ordered; 2] = [
+    Ordered {
+        folder: "flowml-user/src/bin/flowml",
+        root: "main",
+        modules: &["args", "ui", "tui", "console", "telemetry", "inputs", "evaluation", "report", "commands"],
+        of_tests: &["golden", "sample", "console_tests"],
+    },
+    Ordered {
+        folder: "flowml-user/src",
+        root: "lib",
+        modules: &[
+            "object", "process", "capture", "session", "record", "features", "witness", "model", "incident", "sink",
+            "dataset", "pipeline",
+        ],
+        of_tests: &[],
+    },
+];
 
 /// A line that breaks a rule.
 #[derive(Debug, PartialEq, Eq)]
@@ -103,22 +125,25 @@ fn purpose(text: &str) -> Option<(usize, String)> {
 
 /// Checks that the agent's modules import only from their left.
 fn order(file: &Path, text: &str) -> Vec<(usize, String)> {
-    let Ok(within) = file.strip_prefix(ORDERED) else { return Vec::new() };
+    let within = |ordered: &'static Ordered| Some((ordered, file.strip_prefix(ordered.folder).ok()?));
+    let Some((ordered, within)) = ORDERED.iter().find_map(within) else { return Vec::new() };
+    let Ordered { root, modules, of_tests, .. } = ordered;
     let top = within.iter().next().unwrap_or_default();
     let module = Path::new(top).with_extension("").to_string_lossy().into_owned();
-    if module == "lib" {
-        let unknown = declared(text).into_iter().filter(|(_, name)| !ORDER.contains(&name.as_str()));
+    if module == *root {
+        let is_known = |name: &str| modules.contains(&name) || of_tests.contains(&name);
+        let unknown = declared(text).into_iter().filter(|(_, name)| !is_known(name));
         return unknown
-            .map(|(line, name)| (line, format!("module `{name}` is missing in ORDER of the rules")))
+            .map(|(line, name)| (line, format!("module `{name}` is missing in ORDERED of the rules")))
             .collect();
     }
-    let Some(place) = ORDER.iter().position(|&name| name == module) else {
-        // `main.rs` and the modules that it declares are the right end: they may import everything.
+    let Some(place) = modules.iter().position(|&name| name == module) else {
+        // Modules of tests may import everything.
         return Vec::new();
     };
-    let right: BTreeSet<&str> = ORDER[place + 1..].iter().copied().collect();
+    let right: BTreeSet<&str> = modules[place + 1..].iter().copied().collect();
     let imports = imports(text).into_iter().filter(|(_, name)| right.contains(name.as_str()));
-    imports.map(|(line, name)| (line, format!("`{module}` imports `{name}`, which comes later in ORDER"))).collect()
+    imports.map(|(line, name)| (line, format!("`{module}` imports `{name}`, which comes later in its order"))).collect()
 }
 
 /// The modules that a crate's root declares, with line numbers.
@@ -178,9 +203,12 @@ mod tests {
     fn a_module_imports_only_from_its_left() {
         let text = "//! Sessions.\nuse crate::{object, capture::Capture,\n  sink::{Sink, csv}};\n";
         let right = order(Path::new("flowml-user/src/session/mod.rs"), text);
-        assert_eq!(right, [(2, "`session` imports `sink`, which comes later in ORDER".to_owned())]);
+        assert_eq!(right, [(2, "`session` imports `sink`, which comes later in its order".to_owned())]);
         assert_eq!(order(Path::new("flowml-user/src/pipeline.rs"), text), []);
-        assert_eq!(order(Path::new("flowml-user/src/main.rs"), text), []);
+        assert_eq!(order(Path::new("flowml-user/src/bin/flowml/main.rs"), text), []);
+        let text = "//! Tables.\nuse crate::{args::Run, report::page};\n";
+        let right = order(Path::new("flowml-user/src/bin/flowml/ui/tables.rs"), text);
+        assert_eq!(right, [(2, "`ui` imports `report`, which comes later in its order".to_owned())]);
         assert_eq!(order(Path::new("tests/src/session.rs"), text), []);
     }
 

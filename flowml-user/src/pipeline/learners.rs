@@ -16,7 +16,7 @@ use crate::sink::LearnerReport;
 const FLOWS: &str = "flows";
 
 /// The name of the model of host windows.
-pub(super) const HOSTS: &str = "hosts";
+pub const HOSTS: &str = "hosts";
 
 /// A shipped model: trained on normal traffic of the laboratory, made by `cargo xtask corpus --models`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -42,9 +42,10 @@ use crate::process::priority::Nice;
 use crate::process::queue::Queue;
 use crate::process::sandbox::Reach;
 use crate::process::service::Service;
+use crate::process::words::counted;
 use crate::record::{Clock, Inspector};
 use crate::session::Sessions;
-use crate::sink::{Began, Closing, InterfaceReport, Sinks, counted};
+use crate::sink::{Began, Closing, InterfaceReport, Sinks};
 
 /// Interval between checks for detached programs, as the kernel does not report detaching.
 const LOOK: Duration = Duration::from_secs(1);

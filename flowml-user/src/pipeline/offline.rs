@@ -22,7 +22,7 @@ use super::quiet::Quiet;
 use super::{Finished, Pipeline};
 use crate::capture::file::{CaptureFile, Captured, FileError, link};
 use crate::capture::vectors::VecTable;
-use crate::sink::counted;
+use crate::process::words::counted;
 
 /// Flows in the table before it is drained early. Larger tables are slower, as less of them fits into the CPU's caches.
 pub const CAPACITY: u32 = 32_768;
@@ -225,7 +225,7 @@ impl<T: FileTable> Offline<T> {
     }
 
     /// Shows a notice.
-    pub(super) fn notice(&mut self, text: &str) {
+    pub fn notice(&mut self, text: &str) {
         let _ = self.processing.put(Step::Notice(text.to_owned()));
     }
 
@@ -250,7 +250,8 @@ impl<T: FileTable> Offline<T> {
 }
 
 /// Breaks if one of both does.
-pub(super) fn later(before: ControlFlow<()>, now: ControlFlow<()>) -> ControlFlow<()> {
+#[must_use]
+pub fn later(before: ControlFlow<()>, now: ControlFlow<()>) -> ControlFlow<()> {
     if before.is_break() { before } else { now }
 }
 
@@ -286,19 +287,18 @@ fn without_overflow(mut head: Head) -> Head {
 }
 
 /// The faults of a file.
-pub(super) struct Wrong {
+pub struct Wrong {
     /// Why parts of it could not be read.
-    pub(super) problems: Vec<FileError>,
+    pub problems: Vec<FileError>,
     /// The descriptions of irregular times.
-    pub(super) irregular: Vec<String>,
+    pub irregular: Vec<String>,
 }
 
 /// Counts all frames of a file, and returns its faults. `counted` is called with the number of frames so far.
-pub(super) fn count_whole<T: FileTable>(
-    path: &Path,
-    offline: &mut Offline<T>,
-    mut counted: impl FnMut(u64),
-) -> Result<Wrong> {
+///
+/// # Errors
+/// If the table fails.
+pub fn count_whole<T: FileTable>(path: &Path, offline: &mut Offline<T>, mut counted: impl FnMut(u64)) -> Result<Wrong> {
     let mut file = match CaptureFile::open(path) {
         Ok(file) => file,
         Err(error) => return Ok(Wrong { problems: vec![error], irregular: Vec::new() }),
@@ -317,7 +317,10 @@ pub(super) fn count_whole<T: FileTable>(
 }
 
 /// Counts the next frames; `None` at the end of the file.
-pub(super) fn count_some<T: FileTable>(
+///
+/// # Errors
+/// If the table fails.
+pub fn count_some<T: FileTable>(
     file: &mut CaptureFile,
     offline: &mut Offline<T>,
 ) -> Result<Result<Option<ControlFlow<()>>, FileError>> {

@@ -21,9 +21,9 @@ use crate::incident::Incidents;
 use crate::process::kernel::boot;
 use crate::process::replace::replace;
 use crate::process::state::{Reader, StateError, Writer, open_file, write_file};
+use crate::process::words::counted;
 use crate::record::Clock;
 use crate::session::{Left, Sessions};
-use crate::sink::counted;
 use crate::witness::Witnesses;
 
 #[cfg(test)]

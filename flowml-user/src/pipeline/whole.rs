@@ -13,7 +13,10 @@ use crate::model::Settings;
 
 /// Trains models on everything that `show` passes to them. They are not trained further. Also returns a sentence for
 /// each kind of rows that has no verdicts.
-pub(super) fn learnt(
+///
+/// # Errors
+/// That of `show`.
+pub fn learnt(
     columns: FlowColumns,
     settings: &Settings,
     alarms: Option<AlarmLevel>,

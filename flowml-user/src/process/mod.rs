@@ -18,3 +18,4 @@ pub mod sandbox;
 pub mod service;
 pub mod state;
 pub mod whole;
+pub mod words;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// The rows of an output, and whether its thread waits for the system.
 #[derive(Debug)]
-pub(super) struct Account {
+pub struct Account {
     written: AtomicU64,
     lost: AtomicU64,
     begun: Instant,
@@ -18,7 +18,9 @@ pub(super) struct Account {
 }
 
 impl Account {
-    pub(super) fn new() -> Self {
+    /// Nothing is counted yet.
+    #[must_use]
+    pub fn new() -> Self {
         Self {
             written: AtomicU64::new(0),
             lost: AtomicU64::new(0),
@@ -54,7 +56,7 @@ impl Account {
     }
 
     /// Runs `work`, which may block on a reader or on the system. Meanwhile [`Self::waits`] shows the wait.
-    pub(super) fn wait_in<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub fn wait_in<T>(&self, work: impl FnOnce() -> T) -> T {
         let now = self.begun.elapsed().as_nanos() as u64;
         self.waits_since.store(now.max(1), Ordering::Release);
         let done = work();
@@ -78,7 +80,8 @@ impl Account {
     }
 
     /// How long the current wait has lasted; zero while the thread does not wait.
-    pub(super) fn waits(&self) -> Duration {
+    #[must_use]
+    pub fn waits(&self) -> Duration {
         match self.waits_since.load(Ordering::Acquire) {
             0 => Duration::ZERO,
             since => self.begun.elapsed().saturating_sub(Duration::from_nanos(since)),

@@ -4,13 +4,11 @@
 //! file has the number of rows before it.
 
 mod account;
-mod activity;
 mod backoff;
 mod batch;
 pub mod catalogue;
 mod closing;
 mod columns;
-mod console;
 mod csv;
 #[cfg(test)]
 mod document;
@@ -20,26 +18,19 @@ mod files;
 pub(crate) mod golden;
 mod ipfix;
 mod jsonl;
-mod metrics;
 mod observer;
 mod outlet;
 mod output;
-mod outward;
 mod parquet;
 mod part;
-mod period;
 mod report;
 mod rotation;
-mod scrape;
-mod screen;
-mod service;
+#[cfg(test)]
+pub(crate) mod sample;
 mod shedding;
-mod tables;
 mod target;
 #[cfg(test)]
 mod tests;
-pub(crate) mod text;
-mod view;
 mod writer;
 
 use std::error::Error;
@@ -56,32 +47,22 @@ use crate::model::Verdict;
 use crate::record::Clock;
 use crate::session::Standing;
 
+pub use self::account::Account;
 pub use self::closing::Closing;
 pub use self::columns::{
     OutputColumn, aggregate_columns, anomaly_columns, content_columns, flow_columns, host_columns, incident_columns,
 };
-pub use self::console::{Console, ScreenError, Verbosity};
-pub use self::metrics::Metrics;
 pub use self::observer::Observer;
-pub use self::outward::tell_last;
 pub use self::report::{Began, InterfaceReport, IntervalReport, LearnerReport, OutputLine, Rows, Totals};
 pub use self::rotation::Rotation;
-pub use self::scrape::{ListenError, Scrapes};
-pub use self::screen::{Event, forward};
 pub use self::shedding::{Level, STEPS, Shedding, Step};
 pub use self::target::{Collector, Destination, FileTarget, Target, TargetError, Transport, grammar};
-pub(crate) use self::text::counted;
 
 /// Cells of rows and how they are written, for modules that read tables again.
 pub(crate) mod cells {
     pub(crate) use super::columns::{Cell, OutputColumn, flow_columns};
     pub(crate) use super::csv::{marked, unmarked, write_cell, write_fields, write_text};
     pub(crate) use super::parquet::{Builder, field, parquet_properties, plain_field};
-}
-
-/// Formats numbers for people.
-pub(crate) mod words {
-    pub(crate) use super::text::{grouped, probability, short, with_unit};
 }
 
 use self::batch::Batch;

@@ -98,8 +98,9 @@ impl Shedding {
     }
 
     /// The counts in words, such as `12 reasons, 3,400 scores`; none if nothing was left out.
-    pub(super) fn in_words(&self) -> Option<String> {
-        let of = |(step, number): (&Step, u64)| format!("{} {}", super::words::grouped(number), step.name);
+    #[must_use]
+    pub fn in_words(&self) -> Option<String> {
+        let of = |(step, number): (&Step, u64)| format!("{} {}", crate::process::words::grouped(number), step.name);
         let words: Vec<String> = STEPS.iter().zip(self.steps).filter(|(_, number)| *number > 0).map(of).collect();
         (!words.is_empty()).then(|| words.join(", "))
     }

@@ -12,21 +12,16 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_schema::DataType;
 use flowml_common::content::PayloadLimit;
-use flowml_common::counts::FlowValue;
-use flowml_common::flow::{Address, Part};
-use flowml_common::packet::{Frame, Hook, Packet, Skipped, parse};
-use flowml_common::table::{Count, Metered, Seed, Shape, meter};
+use flowml_common::packet::{Frame, Hook, Skipped};
+use flowml_common::table::{Metered, Seed, Shape, meter};
 use serde_json::Value;
 
 use super::account::Account;
 use super::outlet::Outlet;
 use super::output::Output;
-use super::text::Style;
+use super::sample::{Upstream, clock, exchange, report, run, segment, totals, verdict};
 use super::*;
 use crate::capture::vectors::VecTable;
-use crate::features::HostWindows;
-use crate::incident::{Hosts, Incident, State};
-use crate::model::{ClusterSummary, Reason, Status, TypicalValue};
 use crate::record::{FlowRecord, Inspector, Kind};
 use crate::session::{Sessions, Timeouts};
 
@@ -72,187 +67,44 @@ impl Write for Memory {
 /// Open streams, and the format of each.
 type Streams = Vec<(fn(Destination) -> Target, Output)>;
 
-/// Sinks over memory, and the text of the console.
-fn sinks(outputs: Streams, verbosity: Verbosity) -> (Sinks, Memory) {
-    let people = Memory::default();
-    let console = Console::over(Box::new(people.clone()), verbosity, Style { colours: false }, Some(100));
+/// The warnings of a run, and its outputs at the end.
+#[derive(Clone, Default)]
+struct Told {
+    warnings: Arc<Mutex<Vec<String>>>,
+    outputs: Arc<Mutex<Vec<OutputLine>>>,
+}
+
+impl Told {
+    fn warnings(&self) -> String {
+        self.warnings.lock().expect("no test panicked").join("\n")
+    }
+
+    /// The destinations with their rows and their lost rows.
+    fn outputs(&self) -> Vec<(String, u64, u64)> {
+        let outputs = self.outputs.lock().expect("no test panicked");
+        outputs.iter().map(|line| (line.destination.clone(), line.rows, line.rows_lost)).collect()
+    }
+}
+
+impl Observer for Told {
+    fn warn(&mut self, text: &str) {
+        self.warnings.lock().expect("no test panicked").push(text.to_owned());
+    }
+
+    fn finish(&mut self, _totals: &Totals, _rows: &Rows, outputs: &[OutputLine]) {
+        *self.outputs.lock().expect("no test panicked") = outputs.to_vec();
+    }
+}
+
+/// Sinks over memory, and what users see.
+fn sinks(outputs: Streams) -> (Sinks, Told) {
+    let told = Told::default();
     let outlets = outputs.into_iter().map(|(target, output)| Outlet::over(target, output)).collect();
-    (Sinks::over(outlets, Pace::Live).observed_by(console), people)
+    (Sinks::over(outlets, Pace::Live).observed_by(told.clone()), told)
 }
 
 fn file(name: &str) -> Destination {
     Destination::File(name.into())
-}
-
-/// An Ethernet frame with a TCP segment over IPv4 (RFC 9293 §3.1, RFC 791 §3.1). `from` and `to` are the last bytes of
-/// the addresses.
-fn segment(from: u8, to: u8, ports: [u16; 2], flags: u8, payload: usize) -> Vec<u8> {
-    let ip_length = (40 + payload) as u16;
-    let mut frame = vec![2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, from, 0x08, 0x00];
-    frame.extend([0x45, 0, ip_length.to_be_bytes()[0], ip_length.to_be_bytes()[1], 0, 0, 0, 0, 64, 6, 0, 0]);
-    frame.extend([10, 0, 0, from, 10, 0, 0, to]);
-    frame.extend(ports.map(u16::to_be_bytes).concat());
-    frame.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-    frame.resize(frame.len() + payload, 0);
-    frame
-}
-
-fn packet(bytes: &[u8], time_ns: u64) -> Packet {
-    let length = bytes.len() as u32;
-    let frame = Frame { time_ns, length, interface: 1, hook: Hook::File, stripped_vlan: None, segments: None };
-    parse(&frame, bytes).expect("the frame is sound")
-}
-
-/// The partial flow of these packets; all belong to one flow.
-fn part(packets: &[Packet]) -> Part {
-    FlowValue::of_all(packets).expect("a packet").counted(&packets[0].key).part()
-}
-
-/// A request from `from` to the web server `to`, and its response 250 ms later.
-fn exchange(from: u8, to: u8) -> Part {
-    part(&[
-        packet(&segment(from, to, [40_000, 443], 0x02, 0), 1_000_000_000),
-        packet(&segment(to, from, [443, 40_000], 0x12, 100), 1_250_000_000),
-    ])
-}
-
-/// Runs partial flows through the modules to the left of the sinks.
-struct Upstream {
-    sessions: Sessions,
-    windows: HostWindows,
-}
-
-impl Upstream {
-    fn new() -> Self {
-        let sessions = Sessions::new(Timeouts::default());
-        Self { sessions, windows: HostWindows::new(Duration::from_secs(2)) }
-    }
-
-    fn absorb(&mut self, part: &Part, sinks: &mut Sinks) {
-        let standing = self.sessions.absorb(&part.key, &part.stats);
-        self.windows.add(part, standing);
-        sinks.part(part, standing);
-    }
-
-    fn windows(&mut self) -> Vec<HostWindow> {
-        let windows = self.windows.advance(2_000_000_000).windows;
-        self.sessions.set_windows(|part, standing| self.windows.around(part, standing));
-        windows
-    }
-
-    fn flows(&mut self) -> Vec<FlowRow> {
-        let ended = self.sessions.flush();
-        ended.iter().map(|ended| FlowRow::new(FlowRecord::new(ended, clock()), ended.windows)).collect()
-    }
-}
-
-/// A capture clock that started at Unix time 1,700,000,000 s.
-fn clock() -> Clock {
-    Clock::new(0, 1_700_000_000_000_000_000)
-}
-
-fn verdict(anomaly: bool) -> Verdict {
-    let reason = |column, value, share| Reason { column, unit: "flows", value, low: 1.0, high: 4.0, share };
-    let reasons = vec![reason("source_flows", 998.0, 0.75), reason("source_rst_share", f64::NAN, 0.25)];
-    Verdict {
-        cluster: 3,
-        score: 12.5,
-        probability: if anomaly { 3e-7 } else { 0.5 },
-        anomaly,
-        opinion: None,
-        withheld: false,
-        reasons: if anomaly { reasons } else { Vec::new() },
-    }
-}
-
-fn report(elapsed_ms: u64, end_ms: u64) -> IntervalReport {
-    let typical = TypicalValue { column: "source_flows", unit: "flows", low: 1.0, value: 3.0, high: 4.0 };
-    let cluster = |id, share| ClusterSummary { id, share, size: 100.0 * share, typical: vec![typical] };
-    IntervalReport {
-        end_ms: 1_700_000_000_000 + end_ms,
-        clock: clock(),
-        elapsed: Duration::from_millis(elapsed_ms),
-        interfaces: interfaces(),
-        received: Count { packets: 10, bytes: 1000 },
-        skipped: [Count::default(); Skipped::COUNT],
-        flows_open: 2,
-        flows_new: 1,
-        occupancy: 0.25,
-        drains: vec![Duration::from_millis(3)],
-        late: Duration::ZERO,
-        level: Level::None,
-        shedding: Shedding::default(),
-        learners: vec![
-            LearnerReport {
-                of: "flows",
-                status: Status::WarmingUp { rows: 1, rows_needed: 300, batches: 1, batches_needed: 30 },
-                beside: None,
-                clusters: Vec::new(),
-            },
-            LearnerReport {
-                of: "hosts",
-                status: Status::Ready { clusters: 2, calibration_scores: 300 },
-                beside: Some(Status::WarmingUp { rows: 400, rows_needed: 300, batches: 12, batches_needed: 30 }),
-                clusters: vec![cluster(1, 0.9), cluster(0, 0.1)],
-            },
-        ],
-        incidents: vec![incident()],
-    }
-}
-
-/// An attack of one host on another, as an incident.
-fn incident() -> Incident {
-    let hosts = |address: [u8; 4]| Hosts { named: vec![Address::from_v4(u32::from_be_bytes(address))], count: 1 };
-    Incident {
-        number: 1,
-        kind: crate::witness::Kind::PortScan,
-        evidence: crate::witness::Evidence { protocol: 6, attempts: 946, failures: 944, ..Default::default() },
-        start_ns: 500_000_000,
-        end_ns: 3_500_000_000,
-        sources: hosts([10, 0, 0, 9]),
-        targets: hosts([10, 0, 0, 1]),
-        windows: 4,
-        flows: 1,
-        probability: 1e-9,
-        reasons: verdict(true).reasons,
-    }
-}
-
-fn interfaces() -> Vec<InterfaceReport> {
-    vec![InterfaceReport { name: "eth0".to_owned(), xdp_mode: "native" }]
-}
-
-fn totals() -> Totals {
-    let mut skipped = [Count::default(); Skipped::COUNT];
-    skipped[Skipped::NotIp as usize] = Count { packets: 2, bytes: 120 };
-    Totals {
-        interfaces: interfaces(),
-        duration: Duration::from_millis(2500),
-        received: Count { packets: 12, bytes: 1120 },
-        in_flows: Count { packets: 10, bytes: 1000 },
-        skipped,
-        drains: 3,
-        ..Totals::default()
-    }
-}
-
-/// A run of two flows between three hosts. The second flow and one host are anomalies.
-fn run(sinks: &mut Sinks) {
-    let mut upstream = Upstream::new();
-    for part in [exchange(1, 9), exchange(2, 9)] {
-        upstream.absorb(&part, sinks);
-    }
-    for window in upstream.windows() {
-        let anomalous = window.ip().to_string() == "10.0.0.9";
-        sinks.host(window, clock(), Some(verdict(anomalous)));
-    }
-    sinks.incident(State::Open, incident(), clock());
-    assert!(sinks.interval(&report(1000, 1000)).is_continue());
-    let mut flows = upstream.flows();
-    flows.sort_by_key(|flow| flow.record.src_ip());
-    sinks.flow(flows[0].clone(), None, false);
-    sinks.flow(flows[1].clone(), Some(verdict(true)), false);
-    sinks.incident(State::Closed, incident(), clock());
 }
 
 /// Waits for another thread.
@@ -286,7 +138,7 @@ fn column_names_are_unique_and_need_no_quotes() {
 #[test]
 fn an_incident_has_a_row_when_it_opens_and_when_it_closes() {
     let memory = Memory::default();
-    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))]);
     run(&mut sinks);
     sinks.finish(&Totals { incidents: 1, ..totals() }).expect("memory takes all");
     let rows = memory.json();
@@ -303,7 +155,7 @@ fn an_incident_has_a_row_when_it_opens_and_when_it_closes() {
 #[test]
 fn a_json_flow_has_every_column_under_its_name() {
     let memory = Memory::default();
-    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))]);
     run(&mut sinks);
     sinks.finish(&totals()).expect("memory takes all");
     let text = memory.text();
@@ -333,7 +185,7 @@ fn a_json_flow_has_every_column_under_its_name() {
 #[test]
 fn values_have_the_type_of_their_column() {
     let memory = Memory::default();
-    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))]);
     run(&mut sinks);
     sinks.finish(&totals()).expect("memory takes all");
     let is = |kind: Kind, value: &Value| match kind {
@@ -363,7 +215,7 @@ fn values_have_the_type_of_their_column() {
 #[test]
 fn a_json_host_has_every_column_and_its_window() {
     let memory = Memory::default();
-    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))]);
     run(&mut sinks);
     sinks.finish(&totals()).expect("memory takes all");
     let rows = memory.json();
@@ -382,7 +234,7 @@ fn a_json_host_has_every_column_and_its_window() {
 #[test]
 fn an_anomaly_follows_its_row_and_states_who_when_and_why() {
     let memory = Memory::default();
-    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))]);
     run(&mut sinks);
     sinks.finish(&totals()).expect("memory takes all");
     let rows = memory.json();
@@ -410,7 +262,7 @@ fn an_anomaly_follows_its_row_and_states_who_when_and_why() {
 #[test]
 fn the_summary_is_last_and_counts_the_rows_before_it() {
     let memory = Memory::default();
-    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))], Verbosity::Errors);
+    let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))]);
     run(&mut sinks);
     sinks.finish(&totals()).expect("memory takes all");
     let rows = memory.json();
@@ -441,7 +293,7 @@ fn csv_has_the_same_flows_under_the_same_names() {
     let mut output = table.output(file("x.csv"));
     output.header(|line| csv::write_header(line, FlowColumns::Headers)).expect("memory takes all");
     let outputs: Streams = vec![(Target::Jsonl, json.output(file("x"))), (Target::Csv, output)];
-    let (mut sinks, _) = sinks(outputs, Verbosity::Errors);
+    let (mut sinks, _) = sinks(outputs);
     run(&mut sinks);
     sinks.finish(&totals()).expect("memory takes all");
 
@@ -570,7 +422,7 @@ fn json_number(number: f64) -> String {
 /// Sinks that write a folder of tables, and JSON lines to memory.
 fn with_tables(folder: &Path) -> (Sinks, Memory) {
     let json = Memory::default();
-    let (mut sinks, _) = sinks(Vec::new(), Verbosity::Errors);
+    let (mut sinks, _) = sinks(Vec::new());
     let target = Target::Parquet(folder.to_owned().into());
     // With this pace rows wait for the files, however many arrive at once.
     sinks.outlets.push(Outlet::over_at(Target::Jsonl, json.output(file("x")), Pace::Offline));
@@ -701,68 +553,18 @@ fn tables_that_cannot_be_written_lose_all_their_rows() {
 }
 
 #[test]
-fn tables_are_shown_once_a_second_and_at_the_end() {
-    let (mut sinks, people) = sinks(Vec::new(), Verbosity::Tables);
-    run(&mut sinks);
-    for tick in 1..=200 {
-        assert!(sinks.interval(&report(10, 1000 + 10 * tick)).is_continue());
-    }
-    let shown = people.text();
-    assert_eq!(shown.matches(" UTC ").count(), 1 + 2, "{shown}");
-    assert!(shown.contains("10.0.0.1:40000 ↔ 10.0.0.9:443"), "{shown}");
-    assert!(shown.contains("! incident 1 (3 s): port_scan: 10.0.0.9 → 10.0.0.1"), "{shown}");
-    assert!(shown.contains("! flow 10.0.0.2:40000 → 10.0.0.9:443 (https)"), "{shown}");
-    assert_eq!(shown.matches("CLUSTERS OF HOSTS").count(), 1, "they have not changed: {shown}");
-    assert_eq!(shown.matches("10 packets/s · 8.00 kbit/s").count(), 1, "{shown}");
-    assert_eq!(shown.matches("1.00k packets/s · 800 kbit/s").count(), 2, "{shown}");
-
-    sinks.finish(&totals()).expect("memory takes all");
-    let rest = people.text().split_off(shown.len());
-    assert_eq!(rest.matches(" UTC ").count(), 1, "{rest}");
-    golden::assert_is("src/sink/golden/summary_100.txt", rest.split_once("\n\n").expect("the summary is last").1);
-}
-
-#[test]
-fn the_console_shows_what_its_verbosity_selects() {
-    for (verbosity, tables, summaries) in
-        [(Verbosity::Errors, 0, 0), (Verbosity::Summary, 0, 1), (Verbosity::Tables, 2, 1)]
-    {
-        let (mut sinks, people) = sinks(Vec::new(), verbosity);
-        run(&mut sinks);
-        sinks.notice("metering eth0");
-        sinks.warn("eth0 was removed");
-        sinks.finish(&totals()).expect("memory takes all");
-        let shown = people.text();
-        assert_eq!(shown.matches(" UTC ").count(), tables, "{shown}");
-        assert_eq!(shown.matches("in flows + ").count(), 2 * summaries, "{shown}");
-        assert_eq!(shown.matches("flowml: metering eth0\n").count(), summaries, "{shown}");
-        assert_eq!(shown.matches("flowml: eth0 was removed\n").count(), 1, "{shown}");
-    }
-}
-
-#[test]
-fn inconsistent_packet_accounting_is_shown_as_such() {
-    let (sinks, people) = sinks(Vec::new(), Verbosity::Summary);
-    let mut totals = totals();
-    totals.in_flows.packets -= 1;
-    assert!(!totals.is_conserved());
-    sinks.finish(&totals).expect("memory takes all");
-    assert!(people.text().contains("packets: received 12 ≠ 9 in flows + 2 skipped (2 not_ip)"), "{}", people.text());
-}
-
-#[test]
 fn a_failed_output_is_reported_once_and_stops_nothing() {
     let (good, bad) = (Memory::default(), Memory { fails: Some(ErrorKind::StorageFull), ..Memory::default() });
     let outputs: Streams = vec![(Target::Jsonl, bad.output(file("bad"))), (Target::Jsonl, good.output(file("good")))];
-    let (mut sinks, people) = sinks(outputs, Verbosity::Summary);
+    let (mut sinks, people) = sinks(outputs);
     run(&mut sinks);
     assert!(sinks.interval(&report(1000, 2000)).is_continue());
     let error = sinks.finish(&totals()).expect_err("rows are lost");
     assert_eq!(error.to_string(), "10 rows are missing from bad");
     assert_eq!(good.json().len(), 10);
-    let shown = people.text();
+    let shown = people.warnings();
     assert_eq!(shown.matches("cannot write to bad: ").count(), 1, "{shown}");
-    assert!(shown.contains("bad: 0 rows\n    10 rows lost\n") && shown.contains("good: 10 rows\n"), "{shown}");
+    assert_eq!(people.outputs(), [("bad".to_owned(), 0, 10), ("good".to_owned(), 10, 0)]);
 }
 
 #[test]
@@ -770,7 +572,7 @@ fn the_run_succeeds_when_standard_output_is_closed() {
     let (gone, good) = (Memory { fails: Some(ErrorKind::BrokenPipe), ..Memory::default() }, Memory::default());
     let outputs: Streams =
         vec![(Target::Jsonl, gone.output(Destination::StandardOutput)), (Target::Jsonl, good.output(file("good")))];
-    let (mut sinks, people) = sinks(outputs, Verbosity::Summary);
+    let (mut sinks, people) = sinks(outputs);
     let mut upstream = Upstream::new();
     upstream.absorb(&exchange(1, 2), &mut sinks);
     for flow in upstream.flows() {
@@ -780,11 +582,9 @@ fn the_run_succeeds_when_standard_output_is_closed() {
     until(|| sinks.interval(&report(1000, 1000)).is_break());
     sinks.finish(&totals()).expect("nobody misses the rows");
     assert_eq!(good.json().len(), 2);
-    let shown = people.text();
-    assert!(
-        shown.contains("standard output: 0 rows, until its reader closed it\n") && !shown.contains("lost"),
-        "{shown}"
-    );
+    let gone = people.outputs.lock().expect("no test panicked")[0].clone();
+    assert_eq!((gone.destination.as_str(), gone.rows, gone.reader_gone), ("standard output", 0, true));
+    assert_eq!(people.warnings(), "");
 }
 
 #[test]
@@ -861,7 +661,7 @@ fn some_flow(sinks: &mut Sinks) -> FlowRow {
 fn a_blocked_output_delays_nothing_and_its_losses_are_counted() {
     let (stalled, good) = (Stalled::default(), Memory::default());
     let outputs: Streams = vec![(Target::Jsonl, stalled.output("stalled")), (Target::Jsonl, good.output(file("good")))];
-    let (mut sinks, people) = sinks(outputs, Verbosity::Summary);
+    let (mut sinks, people) = sinks(outputs);
     let flow = some_flow(&mut sinks);
     let mut given = 0;
     // More than the queue holds; the other output gets time to write it.
@@ -878,10 +678,10 @@ fn a_blocked_output_delays_nothing_and_its_losses_are_counted() {
     assert!(sinks.interval(&report(1000, 2000)).is_continue());
     let error = sinks.finish(&totals()).expect_err("rows are lost");
     assert_eq!(error.to_string(), format!("{} rows are missing from stalled", given + 1));
-    let shown = people.text();
+    let shown = people.warnings();
     assert_eq!(shown.matches("stalled takes rows too slowly").count(), 1, "{shown}");
     assert_eq!(shown.matches("stalled does not take its last rows").count(), 1, "{shown}");
-    assert!(shown.contains(&format!("good: {} rows\n", text::grouped(given + 1))), "{shown}");
+    assert_eq!(people.outputs()[1], ("good".to_owned(), given + 1, 0));
     let summary = good.json().pop().expect("the summary");
     let losses = serde_json::json!([{"destination": "stalled", "rows_lost": given}]);
     assert_eq!((&summary["flows"], &summary["losses"]), (&given.into(), &losses));
@@ -891,7 +691,7 @@ fn a_blocked_output_delays_nothing_and_its_losses_are_counted() {
 #[test]
 fn an_output_that_recovers_gets_all_queued_rows() {
     let stalled = Stalled::default();
-    let (mut sinks, people) = sinks(vec![(Target::Jsonl, stalled.output("slow"))], Verbosity::Summary);
+    let (mut sinks, people) = sinks(vec![(Target::Jsonl, stalled.output("slow"))]);
     let flow = some_flow(&mut sinks);
     let mut given = 0;
     while sinks.outlets[0].rows().1 == 0 {
@@ -902,7 +702,7 @@ fn an_output_that_recovers_gets_all_queued_rows() {
     stalled.release();
     until(|| {
         assert!(sinks.interval(&report(10, 2000)).is_continue());
-        people.text().contains("slow takes rows again")
+        people.warnings().contains("slow takes rows again")
     });
     sinks.flow(flow, None, false);
     let error = sinks.finish(&totals()).expect_err("rows are lost");
@@ -917,7 +717,7 @@ fn when_reading_a_file_rows_wait_for_the_output() {
     let stalled = Stalled::default();
     let account = Arc::new(Account::new());
     let output = Output::over(file("slow"), Box::new(stalled.clone()), account);
-    let (mut sinks, _) = sinks(Vec::new(), Verbosity::Errors);
+    let (mut sinks, _) = sinks(Vec::new());
     sinks.pace = Pace::Offline;
     sinks.outlets.push(Outlet::over_at(Target::Jsonl, output, Pace::Offline));
     let flow = some_flow(&mut sinks);

@@ -2,18 +2,25 @@
 
 use std::ffi::OsString;
 
-use flowml_user::cli::{Arguments, Command};
+use std::path::Path;
 
 use super::MemoryFile;
+use crate::args::{Arguments, Command};
 
 pub(super) fn run(bytes: &[u8]) {
     let file = MemoryFile::new(bytes);
-    let words = ["flowml", "run", "--config"].into_iter().map(OsString::from).chain([file.path().into()]);
-    match Arguments::read(words) {
-        Ok(Arguments { command }) => assert!(matches!(command, Command::Run(_)), "the words are those of a run"),
-        Err(error) => {
-            let text = error.render().to_string();
-            assert!(text.starts_with("error: ") && text.len() > 20, "{text:?}");
-        }
+    if let Err(text) = read(&file.path()) {
+        assert!(text.starts_with("error: ") && text.len() > 20, "{text:?}");
     }
+}
+
+/// Reads a configuration as `flowml run` does.
+///
+/// # Errors
+/// What the agent reports if it is not one.
+pub fn read(path: &Path) -> Result<(), String> {
+    let words = ["flowml", "run", "--config"].into_iter().map(OsString::from).chain([path.into()]);
+    let Arguments { command } = Arguments::read(words).map_err(|error| error.render().to_string())?;
+    assert!(matches!(command, Command::Run(_)), "the words are those of a run");
+    Ok(())
 }

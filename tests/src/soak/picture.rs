@@ -1,12 +1,13 @@
 //! Writes an HTML page about a soak test: the measurements over time, and the times of faults.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use flowml_user::page::{self, Band, Colour, Panel, figure, panels, section};
 
 use super::Past;
 use super::measure::{COLUMNS, Measure};
+use crate::page::{self, Colour, Panel, figure, panels, section};
 
 /// Writes the page.
 pub(super) fn write(path: &Path, measures: &[Measure], pasts: &[Past]) -> Result<()> {
@@ -21,7 +22,7 @@ pub(super) fn write(path: &Path, measures: &[Measure], pasts: &[Past]) -> Result
     });
     let drawn: Vec<Panel> = drawn.collect();
     let spans = pasts.iter().flat_map(|past| &past.spans);
-    let bands: Vec<Band> = spans.map(|&(from, to)| from as f64..to as f64).collect();
+    let bands: Vec<Range<f64>> = spans.map(|&(from, to)| from as f64..to as f64).collect();
     let end = ends.last().copied().unwrap_or(begin);
     let picture = panels("the course of the soak", begin..end.max(begin + 1.0), &drawn, &bands);
     let caption = "Values of each check stand for the period before it. Red: faults.";

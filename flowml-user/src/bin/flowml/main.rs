@@ -1,0 +1,57 @@
+//! The agent: parses the command line and runs the command.
+//!
+//! The modules have an order (ARCHITECTURE.md). Each imports only from modules to its left.
+
+mod args;
+mod commands;
+mod console;
+mod evaluation;
+#[cfg(test)]
+#[path = "../../sink/golden.rs"]
+mod golden;
+mod inputs;
+mod report;
+#[cfg(test)]
+#[path = "../../sink/sample.rs"]
+mod sample;
+mod telemetry;
+mod tui;
+mod ui;
+
+use std::process::ExitCode;
+
+use flowml_user::process::journal::{Priority, told};
+use flowml_user::process::plain;
+
+use crate::args::{Arguments, Command};
+use crate::commands::confinement::confine_reader;
+use crate::commands::{doctor, evaluate, features, feedback, label, pages, read, run, train, unpin};
+use crate::ui::outward::tell_last;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let command = Arguments::of_this_process().command;
+    confine_reader(&command);
+    let done = match command {
+        Command::Run(run) => run::run(&run).await,
+        Command::Read(arguments) => read::run(&arguments),
+        Command::Label(arguments) => label::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments).await,
+        Command::Score(arguments) => train::score(&arguments),
+        Command::Eval(arguments) => evaluate::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
+        Command::Unpin(arguments) => unpin::run(&arguments),
+        Command::Feedback(arguments) => feedback::run(&arguments),
+        Command::Model(arguments) => train::show(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments).await,
+        Command::Features(arguments) => features::run(arguments),
+        Command::Pages(arguments) => pages::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell_last(&told(Priority::Error, &plain::lines(&format!("flowml: {error:#}\n"))));
+            ExitCode::FAILURE
+        }
+    }
+}

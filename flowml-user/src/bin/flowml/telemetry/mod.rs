@@ -1,0 +1,7 @@
+//! Metrics of a live run, and the server from which Prometheus scrapes them.
+
+mod metrics;
+mod scrape;
+
+pub(crate) use self::metrics::Metrics;
+pub(crate) use self::scrape::Scrapes;
