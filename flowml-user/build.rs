@@ -1,10 +1,14 @@
-//! Hands the kernel object that `cargo xtask build` left in the target directory to `src/object.rs`, or an empty file.
+//! Hands the kernel object that `cargo xtask build` left in the target directory to `src/object.rs`, or an empty file. Without the
+//! feature `live` there is nothing to do.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 fn main() {
+    if env::var_os("CARGO_FEATURE_LIVE").is_none() {
+        return;
+    }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let target = env::var_os("TARGET").expect("cargo sets TARGET");
     let folder = kernel_folder(&out, &target);

@@ -7,6 +7,7 @@ pub mod dataset;
 pub mod features;
 pub mod incident;
 pub mod model;
+#[cfg(feature = "live")]
 pub mod object;
 pub mod pipeline;
 pub mod process;

@@ -9,7 +9,9 @@ use super::alarms::AlarmLevel;
 use super::budget::Budget;
 use crate::dataset::RowType;
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
-use crate::model::{Below, Learner, ModelError, ModelFile, News, Settings, Snapshot, Status, Succession, fingerprint};
+#[cfg(feature = "live")]
+use crate::model::fingerprint;
+use crate::model::{Below, Learner, ModelError, ModelFile, News, Settings, Snapshot, Status, Succession};
 use crate::sink::LearnerReport;
 
 /// The name of the model of flows in reports and files.
@@ -64,6 +66,7 @@ pub struct Learners {
 
 /// Models as one run leaves them to the next: fingerprints of their columns, then the models of flows and of host
 /// windows.
+#[cfg(feature = "live")]
 pub(super) type KeptLearners = ([String; 2], [Succession; 2]);
 
 /// The origin of models.
@@ -267,6 +270,7 @@ impl Learners {
     }
 
     /// The data that the next run needs to continue with the models, if its columns are the same.
+    #[cfg(feature = "live")]
     pub(super) fn kept(&self) -> KeptLearners {
         let fingerprints = [&self.flows, &self.hosts].map(|learner| fingerprint(learner.acting().columns()));
         (fingerprints, [self.flows.clone(), self.hosts.clone()])
@@ -276,6 +280,7 @@ impl Learners {
     ///
     /// # Errors
     /// If they were trained on other columns.
+    #[cfg(feature = "live")]
     pub(super) fn of_kept((known, learners): KeptLearners, flows: FlowColumns) -> Result<Self, String> {
         let [mut flows_learner, mut hosts_learner] = learners;
         let [of_flows, of_hosts] = [flow_columns(flows), columns(HOST_FEATURES)];

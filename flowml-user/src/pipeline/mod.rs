@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use flowml_common::counts::Counted;
+#[cfg(feature = "live")]
 use flowml_common::handover::Account;
 use flowml_common::packet::{Sender, Skipped};
 use flowml_common::table::{Count, Head};
@@ -24,22 +25,32 @@ mod ahead;
 mod alarms;
 mod budget;
 mod clocks;
+#[cfg(feature = "live")]
 mod drain;
 pub mod epochs;
+#[cfg(feature = "live")]
 mod interfaces;
+#[cfg(feature = "live")]
 mod kept;
 mod lasting;
 pub mod learners;
+#[cfg(feature = "live")]
 pub mod live;
 pub mod offline;
+#[cfg(feature = "live")]
 mod options;
+#[cfg(feature = "live")]
 mod overload;
 mod processing;
 mod quiet;
+#[cfg(feature = "live")]
 mod shares;
 mod shed;
+#[cfg(feature = "live")]
 mod stages;
+#[cfg(feature = "live")]
 mod state;
+#[cfg(feature = "live")]
 mod stop;
 mod teaching;
 #[cfg(test)]
@@ -47,18 +58,22 @@ mod tests;
 pub mod whole;
 
 pub use alarms::{AlarmLevel, FalseAlarms};
+#[cfg(feature = "live")]
 pub use options::{Direction, Hangup, MEMORY, Options, Reread, Rereads};
 
 use lasting::Lasting;
 use learners::Learners;
+#[cfg(feature = "live")]
 use shares::Shares;
 use shed::Shed;
+#[cfg(feature = "live")]
 use state::{KeptState, Open, Over};
 
 /// The length of a host window.
 pub const WINDOW: Duration = Duration::from_secs(2);
 
 /// Maximum number of interfaces in the summary, as new ones keep appearing on container hosts.
+#[cfg(feature = "live")]
 const MOST_NAMED: usize = 1024;
 
 /// All processing after the capture.
@@ -162,6 +177,7 @@ impl Pipeline {
 
     /// Continues with the sessions that an earlier run left open.
     #[must_use]
+    #[cfg(feature = "live")]
     fn resume(mut self, open: Option<Open>) -> Self {
         if let Some(Open { sessions, windows, witnesses, incidents, left }) = open {
             (self.sessions, self.windows, self.witnesses, self.incidents) = (sessions, windows, *witnesses, *incidents);
@@ -171,6 +187,7 @@ impl Pipeline {
     }
 
     /// Makes records of sessions that an earlier run left and that cannot continue.
+    #[cfg(feature = "live")]
     fn end_over(&mut self, Over { mut sessions, clock, left }: Over) {
         self.totals.taken_over = left;
         loop {
@@ -184,6 +201,7 @@ impl Pipeline {
 
     /// Continues after earlier agents with this account.
     #[must_use]
+    #[cfg(feature = "live")]
     fn after(mut self, earlier: Option<Account>) -> Self {
         self.totals.earlier = earlier;
         self
@@ -191,6 +209,7 @@ impl Pipeline {
 
     /// Limits the memory of open sessions, and of those that end together.
     #[must_use]
+    #[cfg(feature = "live")]
     fn within(mut self, shares: Shares) -> Self {
         self.sessions = self.sessions.with_capacity(shares.sessions).with_most_at_once(shares.judged);
         self.sinks = self.sinks.with_room(shares.outputs);
@@ -198,6 +217,7 @@ impl Pipeline {
     }
 
     /// Sets the level of overload.
+    #[cfg(feature = "live")]
     fn leave_out(&mut self, level: Level) {
         self.shed.level = level;
         self.sessions.set_keeps_slight(!self.shed.leaves_out(Level::Sessions));
@@ -208,6 +228,7 @@ impl Pipeline {
     }
 
     /// Replaces the metered interfaces. The summary also names the earlier ones.
+    #[cfg(feature = "live")]
     fn set_interfaces(&mut self, interfaces: Vec<InterfaceReport>) {
         let named = &mut self.totals.interfaces;
         for interface in &interfaces {
@@ -219,6 +240,7 @@ impl Pipeline {
     }
 
     /// Sets whether the next epochs are of this run.
+    #[cfg(feature = "live")]
     const fn set_watches(&mut self, watches: bool) {
         self.watches = watches;
     }
@@ -559,6 +581,7 @@ impl Pipeline {
 
     /// Number of open sessions.
     #[must_use]
+    #[cfg(feature = "live")]
     fn open_sessions(&self) -> usize {
         self.sessions.len()
     }
@@ -605,6 +628,7 @@ impl Pipeline {
 
     /// Ends the run and leaves open sessions to the next one. If that fails, they become records.
     #[must_use]
+    #[cfg(feature = "live")]
     fn leave(mut self, state: &mut KeptState, clock: Clock) -> Finished {
         self.sinks.end();
         match state.leave(&mut self, clock) {
@@ -623,6 +647,7 @@ impl Pipeline {
     }
 
     /// Ends the sessions for which there was no time to leave them to the next run; `left` others were.
+    #[cfg(feature = "live")]
     fn end_without_time(&mut self, left: u64, clock: Clock) {
         let ended = self.sessions.take_ended();
         if ended.is_empty() {

@@ -14,7 +14,9 @@ pub mod priority;
 pub mod private;
 pub mod queue;
 pub mod replace;
+#[cfg(feature = "live")]
 pub mod sandbox;
+#[cfg(feature = "live")]
 pub mod service;
 pub mod state;
 pub mod whole;

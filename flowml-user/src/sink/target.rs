@@ -1,13 +1,14 @@
 //! Parses the argument of `-o`: the kind of an output and its destination.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::rotation::Rotation;
 use crate::process::private::Mode;
+#[cfg(feature = "live")]
 use crate::process::sandbox::Reach;
 
 /// The destination of a stream of rows.
@@ -141,11 +142,12 @@ impl fmt::Display for Collector {
 
 impl Collector {
     /// Adds what is needed to reach the collector.
+    #[cfg(feature = "live")]
     fn reach(&self, reach: &mut Reach) {
         if self.transport == Transport::Tcp {
             reach.connect(self.port);
         }
-        if self.host.parse::<IpAddr>().is_err() {
+        if self.host.parse::<std::net::IpAddr>().is_err() {
             reach.resolve();
         }
     }
@@ -262,6 +264,7 @@ impl Target {
     }
 
     /// Adds what the output needs to reach, at the start and at retries.
+    #[cfg(feature = "live")]
     pub fn reach(&self, reach: &mut Reach) {
         match self {
             Self::Jsonl(Destination::File(target)) | Self::Csv(Destination::File(target)) if target.rotates() => {

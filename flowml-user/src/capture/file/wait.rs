@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::low_level::pipe;
 use thiserror::Error;
 
 /// The signals that end reading before the end of the files: SIGINT and SIGTERM.
@@ -26,7 +24,11 @@ impl Signals {
     ///
     /// # Errors
     /// If the system refuses it.
+    #[cfg(feature = "live")]
     pub fn listen() -> io::Result<Self> {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+        use signal_hook::low_level::pipe;
+
         let (received, sender) = UnixStream::pair()?;
         pipe::register(SIGINT, sender.try_clone()?)?;
         pipe::register(SIGTERM, sender)?;
