@@ -4,16 +4,16 @@
 
 pub mod capture;
 pub mod dataset;
+pub mod engine;
+pub mod export;
 pub mod features;
 pub mod incident;
 pub mod model;
 #[cfg(feature = "live")]
 pub mod object;
-pub mod pipeline;
 pub mod process;
 pub mod record;
 pub mod session;
-pub mod sink;
 pub mod witness;
 
 /// Some test files are also part of the binary's tests, and name the library as it does.

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, bail};
 use flowml_common::packet::icmp_answer;
+use flowml_user::export::flow_columns;
 use flowml_user::features::DIFFERENCES;
 use flowml_user::features::FlowColumns;
-use flowml_user::sink::flow_columns;
 use serde_json::{Map, Value};
 
 /// A flow as a map of its columns.

@@ -20,7 +20,7 @@ use flowml_user::capture::file::link::{self, LinkType};
 use flowml_user::capture::kernel::KernelTable;
 use flowml_user::capture::shared::SharedArray;
 use flowml_user::capture::vectors::VecTable;
-use flowml_user::pipeline::offline::{CAPACITY, FileTable, table};
+use flowml_user::engine::offline::{CAPACITY, FileTable, table};
 use rustix::thread::sched_getcpu;
 
 use crate::agent;

@@ -23,15 +23,15 @@ use flowml_tests::program::require_kernel;
 use flowml_tests::replay::{Compared, Reference, Replay, Unreplayable};
 use flowml_tests::traffic::raw::on_cpu;
 use flowml_user::capture::file::{CaptureFile, Captured, FileError, Problem, link};
+use flowml_user::engine::Pipeline;
+use flowml_user::engine::epochs::Epochs;
+use flowml_user::engine::learners::Learners;
+use flowml_user::engine::offline::{FileTable, Offline, table};
+use flowml_user::export::{Destination, Pace, Sinks, Target};
 use flowml_user::features::FlowColumns;
 use flowml_user::model::Settings;
-use flowml_user::pipeline::Pipeline;
-use flowml_user::pipeline::epochs::Epochs;
-use flowml_user::pipeline::learners::Learners;
-use flowml_user::pipeline::offline::{FileTable, Offline, table};
 use flowml_user::record::{Inspector, Pattern};
 use flowml_user::session::Timeouts;
-use flowml_user::sink::{Destination, Pace, Sinks, Target};
 
 /// The results for the files of a corpus.
 #[derive(Debug, Default, PartialEq, Eq)]

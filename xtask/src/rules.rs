@@ -37,8 +37,8 @@ const ORDERED: [Ordered; 2] = [
         folder: "flowml-user/src",
         root: "lib",
         modules: &[
-            "object", "process", "capture", "session", "record", "features", "witness", "model", "incident", "sink",
-            "dataset", "pipeline",
+            "object", "process", "capture", "session", "record", "features", "witness", "model", "incident", "export",
+            "dataset", "engine",
         ],
         of_tests: &[],
     },
@@ -201,10 +201,10 @@ mod tests {
 
     #[test]
     fn a_module_imports_only_from_its_left() {
-        let text = "//! Sessions.\nuse crate::{object, capture::Capture,\n  sink::{Sink, csv}};\n";
+        let text = "//! Sessions.\nuse crate::{object, capture::Capture,\n  export::{Sink, csv}};\n";
         let right = order(Path::new("flowml-user/src/session/mod.rs"), text);
-        assert_eq!(right, [(2, "`session` imports `sink`, which comes later in its order".to_owned())]);
-        assert_eq!(order(Path::new("flowml-user/src/pipeline.rs"), text), []);
+        assert_eq!(right, [(2, "`session` imports `export`, which comes later in its order".to_owned())]);
+        assert_eq!(order(Path::new("flowml-user/src/engine.rs"), text), []);
         assert_eq!(order(Path::new("flowml-user/src/bin/flowml/main.rs"), text), []);
         let text = "//! Tables.\nuse crate::{args::Run, report::page};\n";
         let right = order(Path::new("flowml-user/src/bin/flowml/ui/tables.rs"), text);
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_path_within_code_is_an_import_and_a_path_in_a_comment_is_not() {
-        let text = "// crate::sink::Sink\nfn f() {\n    g(crate::model::Model::new()); // crate::sink\n}\n";
+        let text = "// crate::export::Sink\nfn f() {\n    g(crate::model::Model::new()); // crate::export\n}\n";
         assert_eq!(imports(text), [(3, "model".to_owned())]);
     }
 

@@ -7,8 +7,8 @@ use arrow_schema::SchemaRef;
 
 use super::DatasetError;
 use super::limits::{BATCH_BYTES, batch_rows};
+use crate::export::cells::Builder;
 use crate::record::Kind;
-use crate::sink::cells::Builder;
 
 /// The batches of a table.
 pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, DatasetError>>>;

@@ -12,9 +12,9 @@ use super::batch::{Batches, fill};
 use super::encoding::Decoded;
 use super::limits::{LONGEST_ROW, check_columns};
 use super::{DatasetError, Encoding, HeaderRow, Notice, Reading};
+use crate::export::cells::{Cell, OutputColumn, field, flow_columns, plain_field, unmarked};
 use crate::features::FlowColumns;
 use crate::record::{Kind, Value};
-use crate::sink::cells::{Cell, OutputColumn, field, flow_columns, plain_field, unmarked};
 
 /// Possible delimiters. Of equally good ones the first is used.
 pub(super) const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];

@@ -11,10 +11,10 @@ use super::batch::{Batches, fill};
 use super::limits::check_columns;
 use super::lines::Lines;
 use super::{DatasetError, RowType};
+use crate::export::cells::{Cell, OutputColumn, field, flow_columns};
+use crate::export::{host_columns, incident_columns};
 use crate::features::FlowColumns;
 use crate::record::{CONTENT_IDENTIFIERS, Kind, MATCH_PREFIX, Value};
-use crate::sink::cells::{Cell, OutputColumn, field, flow_columns};
-use crate::sink::{host_columns, incident_columns};
 
 /// A parsed row.
 type Row = Map<String, Json>;

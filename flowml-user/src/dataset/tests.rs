@@ -7,8 +7,8 @@ use arrow_schema::DataType;
 
 use super::columns::{numbers_of, texts_of};
 use super::{DatasetError, Notice, TableFormat, TableReader, TableWriter};
+use crate::export::cells::flow_columns;
 use crate::features::FlowColumns;
-use crate::sink::cells::flow_columns;
 
 struct Folder(PathBuf);
 

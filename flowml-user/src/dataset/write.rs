@@ -12,9 +12,9 @@ use parquet::arrow::ArrowWriter;
 use super::DatasetError;
 use super::columns::{numbers, texts};
 use super::csv::DELIMITERS;
+use crate::export::cells::{Cell, marked, parquet_properties, write_cell, write_fields, write_text};
 use crate::process::private;
 use crate::record::Value;
-use crate::sink::cells::{Cell, marked, parquet_properties, write_cell, write_fields, write_text};
 
 /// The format of a written table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,9 +14,9 @@ use super::DatasetError;
 use super::batch::{Batches, fill};
 use super::limits::check_columns;
 use super::lines::Lines;
+use crate::export::cells::{Builder, Cell, plain_field};
 use crate::features::Learn;
 use crate::record::{Kind, Value};
-use crate::sink::cells::{Builder, Cell, plain_field};
 
 /// The first bytes of every such log.
 pub(super) const MAGIC: &[u8] = b"#separator ";

@@ -17,8 +17,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 
 use anyhow::{Context, Result, ensure};
+use flowml_user::export::{Began, Pace, Sinks};
 use flowml_user::features::FlowColumns;
-use flowml_user::sink::{Began, Pace, Sinks};
 
 use self::args::Verbosity;
 use self::console::Console;

@@ -9,9 +9,9 @@ use flowml_common::table::{Count, Head, Metered, Seed, Shape, record, skip};
 use flowml_user::capture::file::Captured;
 use flowml_user::capture::file::link::LinkType;
 use flowml_user::capture::vectors::VecTable;
+use flowml_user::engine::WINDOW;
+use flowml_user::engine::epochs::{Epochs, Passed};
 use flowml_user::features::{CONTENT_FEATURES, FLOW_FEATURES, Feature, FlowRow, HOST_FEATURES, HostWindows, SLICES};
-use flowml_user::pipeline::WINDOW;
-use flowml_user::pipeline::epochs::{Epochs, Passed};
 use flowml_user::record::{Clock, FlowRecord, Inspector};
 use flowml_user::session::{Ended, Sessions};
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use flowml_user::capture::file::Captured;
 use flowml_user::capture::vectors::VecTable;
+use flowml_user::engine::Pipeline;
+use flowml_user::engine::epochs::Epochs;
+use flowml_user::engine::offline::Offline;
+use flowml_user::export::{Destination, Pace, Sinks, Target};
 use flowml_user::features::FlowColumns;
-use flowml_user::pipeline::Pipeline;
-use flowml_user::pipeline::epochs::Epochs;
-use flowml_user::pipeline::offline::Offline;
 use flowml_user::record::Inspector;
 use flowml_user::session::Timeouts;
-use flowml_user::sink::{Destination, Pace, Sinks, Target};
 
 /// An inspector of payload without patterns.
 pub(super) fn inspector() -> Inspector {

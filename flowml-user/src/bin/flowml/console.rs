@@ -13,13 +13,13 @@ use std::time::Duration;
 use std::{env, mem};
 
 use flowml_common::flow::Part;
+use flowml_user::export::{Began, IntervalReport, LearnerReport, Observer, OutputLine, Rows, Totals};
 use flowml_user::features::{FlowRow, HostWindow};
 use flowml_user::incident::{Incident, State};
 use flowml_user::model::{ClusterSummary, Verdict};
 use flowml_user::process::journal::{self, Priority};
 use flowml_user::process::plain;
 use flowml_user::session::Standing;
-use flowml_user::sink::{Began, IntervalReport, LearnerReport, Observer, OutputLine, Rows, Totals};
 
 use crate::args::Verbosity;
 use crate::tui::{Event, Screen, Tone};

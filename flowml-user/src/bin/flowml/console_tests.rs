@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use flowml_user::export::{OutputLine, Pace, Rows, Sinks};
 use flowml_user::features::FlowColumns;
-use flowml_user::sink::{OutputLine, Pace, Rows, Sinks};
 
 use super::{Console, Observer as _, Style};
 use crate::args::Verbosity;

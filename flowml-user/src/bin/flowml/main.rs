@@ -7,12 +7,12 @@ mod commands;
 mod console;
 mod evaluation;
 #[cfg(test)]
-#[path = "../../sink/golden.rs"]
+#[path = "../../export/golden.rs"]
 mod golden;
 mod inputs;
 mod report;
 #[cfg(test)]
-#[path = "../../sink/sample.rs"]
+#[path = "../../export/sample.rs"]
 mod sample;
 mod telemetry;
 mod tui;

@@ -9,9 +9,9 @@ use flowml_common::flow::Part;
 use flowml_user::capture::file::CaptureFile;
 use flowml_user::capture::file::link;
 use flowml_user::capture::vectors::VecTable;
+use flowml_user::engine::WINDOW;
+use flowml_user::engine::offline::table;
 use flowml_user::features::HostWindows;
-use flowml_user::pipeline::WINDOW;
-use flowml_user::pipeline::offline::table;
 use flowml_user::session::{Ended, Sessions, Standing, Timeouts};
 use flowml_user::witness::Witnesses;
 

@@ -1,7 +1,7 @@
 //! The arguments that set how rare an anomaly is.
 
 use clap::Args;
-use flowml_user::pipeline::{AlarmLevel, FalseAlarms};
+use flowml_user::engine::{AlarmLevel, FalseAlarms};
 
 /// The arguments that say how rare an anomaly is.
 #[derive(Args, Clone, Copy, Debug)]

@@ -16,13 +16,13 @@ use flowml_common::content::PayloadLimit;
 use flowml_user::capture::attach::Wanted;
 use flowml_user::capture::selection::{Selector, pattern};
 use flowml_user::dataset::TableFormat;
-use flowml_user::pipeline::{Direction, Hangup, MEMORY, Options};
+use flowml_user::engine::{Direction, Hangup, MEMORY, Options};
+use flowml_user::export::Target;
 use flowml_user::process::amounts::{Size, duration, size};
 use flowml_user::process::journal::{Priority, told};
 use flowml_user::process::plain;
 use flowml_user::record::{Inspector, Pattern};
 use flowml_user::session::{InitiatorRule, Timeouts};
-use flowml_user::sink::Target;
 use glob::Pattern as NamePattern;
 
 /// For the help of the program and of each command, as `concat!` asks for.
@@ -746,7 +746,7 @@ fn without_usage(error: &clap::Error) -> String {
 #[cfg(test)]
 mod tests {
     use flowml_user::capture::attach::Mode;
-    use flowml_user::pipeline::AlarmLevel;
+    use flowml_user::engine::AlarmLevel;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use flowml_user::pipeline::learners::is_file;
+use flowml_user::engine::learners::is_file;
 use flowml_user::process::sandbox::{self, Confined, Reach};
 
 use crate::args::{Command, Run, SandboxArguments};

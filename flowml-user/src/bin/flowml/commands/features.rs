@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, ErrorKind, Write};
 
 use anyhow::{Context, Result};
-use flowml_user::sink::catalogue;
+use flowml_user::export::catalogue;
 
 use crate::args::{Features, ListFormat};
 

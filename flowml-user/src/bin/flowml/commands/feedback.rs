@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use flowml_user::dataset::columns::{numbers_of, texts_of};
 use flowml_user::dataset::{DatasetError, RowType, TableReader};
+use flowml_user::engine::learners::HOSTS;
 use flowml_user::features::{HOST_FEATURES, columns, names};
 use flowml_user::model::{Mark, ModelFile, Opinion};
-use flowml_user::pipeline::learners::HOSTS;
 use flowml_user::process::plain::tell;
 
 use crate::args::Feedback;

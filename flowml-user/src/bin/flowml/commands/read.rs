@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use flowml_user::capture::file::{self, CaptureFile, FileError, Signals};
+use flowml_user::engine::epochs::Epochs;
+use flowml_user::engine::learners::{Begin, Builtin, Learners, is_file};
+use flowml_user::engine::offline::{FileTable, Offline, count_some, later, table};
+use flowml_user::engine::{Finished, Pipeline, whole};
+use flowml_user::export::{InterfaceReport, Pace, Sinks};
 use flowml_user::features::FlowColumns;
 use flowml_user::model::Settings;
-use flowml_user::pipeline::epochs::Epochs;
-use flowml_user::pipeline::learners::{Begin, Builtin, Learners, is_file};
-use flowml_user::pipeline::offline::{FileTable, Offline, count_some, later, table};
-use flowml_user::pipeline::{Finished, Pipeline, whole};
 use flowml_user::record::Inspector;
-use flowml_user::sink::{InterfaceReport, Pace, Sinks};
 
 use super::confinement::filter_calls;
 use crate::args::{Read, Verbosity};

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use anyhow::{Context, Error, Result};
+use flowml_user::engine::learners::Learners;
+use flowml_user::engine::live::{Ended, Loaded, Outfit};
+use flowml_user::engine::{Reread, Rereads};
+use flowml_user::export::{Pace, Sinks};
 use flowml_user::features::FlowColumns;
-use flowml_user::pipeline::learners::Learners;
-use flowml_user::pipeline::live::{Ended, Loaded, Outfit};
-use flowml_user::pipeline::{Reread, Rereads};
 use flowml_user::process::journal::{Priority, told};
 use flowml_user::record::Inspector;
-use flowml_user::sink::{Pace, Sinks};
 use tokio::sync::Notify;
 
 use super::confinement::{confine, filter_calls};

@@ -6,12 +6,12 @@ use anyhow::{Context, Result, bail, ensure};
 use flowml_user::capture::file;
 use flowml_user::dataset::columns::numbers_of;
 use flowml_user::dataset::{Shape, TableFormat, TableWriter};
+use flowml_user::engine::AlarmLevel;
+use flowml_user::engine::learners::{Begin, Builtin, Learners};
+use flowml_user::export::LearnerReport;
 use flowml_user::features::FlowColumns;
 use flowml_user::model::{ClusterSummary, ModelError, ModelFile, Settings};
-use flowml_user::pipeline::AlarmLevel;
-use flowml_user::pipeline::learners::{Begin, Builtin, Learners};
 use flowml_user::process::plain::{self, tell, tell_lines};
-use flowml_user::sink::LearnerReport;
 
 use super::run;
 use crate::args::{Run, Score, Train, Unit};

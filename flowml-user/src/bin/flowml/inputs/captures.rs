@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use flowml_user::capture::file;
+use flowml_user::engine::learners::Learners;
+use flowml_user::engine::{AlarmLevel, whole};
 use flowml_user::features::FlowColumns;
 use flowml_user::model::Settings;
-use flowml_user::pipeline::learners::Learners;
-use flowml_user::pipeline::{AlarmLevel, whole};
 
 use super::meter;
 use crate::ui::progress::Step;

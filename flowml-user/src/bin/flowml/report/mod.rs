@@ -20,9 +20,9 @@ use flowml_user::capture::file;
 use flowml_user::dataset::learnt::Roles;
 use flowml_user::dataset::truth::{BENIGN, LABEL};
 use flowml_user::dataset::{DatasetError, RowType, Shape, TableReader};
+use flowml_user::engine::learners::{Begin, Learners};
 use flowml_user::features::FlowColumns;
 use flowml_user::model::Settings;
-use flowml_user::pipeline::learners::{Begin, Learners};
 use flowml_user::process::plain::tell;
 
 use self::clusters::Clusters;

@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicU64;
 
 use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
+use flowml_user::export::{Began, InterfaceReport, IntervalReport, Observer, OutputLine, Rows, STEPS};
 use flowml_user::incident::{Incident, State};
-use flowml_user::sink::{Began, InterfaceReport, IntervalReport, Observer, OutputLine, Rows, STEPS};
 use flowml_user::witness::Kind;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -278,9 +278,9 @@ mod tests {
     use std::collections::{BTreeMap, HashSet};
     use std::time::Duration;
 
+    use flowml_user::export::{Level, Shedding};
     use flowml_user::incident::Hosts;
     use flowml_user::record::Clock;
-    use flowml_user::sink::{Level, Shedding};
     use flowml_user::witness::Evidence;
 
     use super::*;

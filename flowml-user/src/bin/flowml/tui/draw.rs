@@ -1,8 +1,8 @@
 //! Draws the terminal UI as lines of text for a width and a height.
 
 use flowml_common::packet::Skipped;
+use flowml_user::export::{InterfaceReport, LearnerReport};
 use flowml_user::model::Status;
-use flowml_user::sink::{InterfaceReport, LearnerReport};
 use ratatui::Frame;
 use ratatui::layout::Size;
 use ratatui::style::{Color, Modifier, Style};

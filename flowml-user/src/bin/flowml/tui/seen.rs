@@ -4,9 +4,9 @@ use std::collections::{HashMap, VecDeque};
 
 use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
+use flowml_user::export::LearnerReport;
 use flowml_user::incident::State as Stage;
 use flowml_user::model::{ClusterSummary, Status};
-use flowml_user::sink::LearnerReport;
 
 use super::Tone;
 use super::rows::{Id, Row};

@@ -6,9 +6,9 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use flowml_user::export::Account;
 use flowml_user::process::capabilities::{self, CapabilitySet};
 use flowml_user::process::queue::Queue;
-use flowml_user::sink::Account;
 
 /// Maximum size of queued text, bytes; further text is dropped.
 const ROOM: usize = 1 << 20;

@@ -7,11 +7,11 @@ use std::hash::Hash;
 use flowml_common::flow::{Address, FlowKey, Part};
 use flowml_common::packet::Sender;
 use flowml_common::table::Count;
+use flowml_user::export::{IntervalReport, OutputLine};
 use flowml_user::features::{FlowRow, HostWindow};
 use flowml_user::incident::{Incident, State};
 use flowml_user::model::Verdict;
 use flowml_user::session::Standing;
-use flowml_user::sink::{IntervalReport, OutputLine};
 
 use super::activity::{Activity, FlowActivity};
 use super::view::{Anomaly, FlowLine, HostLine, OddFlow, View};

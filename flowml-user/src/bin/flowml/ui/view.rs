@@ -6,9 +6,9 @@ pub(crate) mod samples;
 use flowml_common::flow::{Address, Endpoint, FlowKey};
 use flowml_common::packet::{Sender, Skipped};
 use flowml_common::table::Count;
+use flowml_user::export::{IntervalReport, OutputLine};
 use flowml_user::incident::{Hosts, Incident, State};
 use flowml_user::model::{Reason, Verdict};
-use flowml_user::sink::{IntervalReport, OutputLine};
 use flowml_user::witness::Kind;
 
 use super::activity::{FlowActivity, HostActivity};

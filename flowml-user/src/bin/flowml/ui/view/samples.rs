@@ -6,9 +6,9 @@ use flowml_common::flow::{Address, Endpoint, FlowKey, IpVersion};
 use flowml_common::headers::protocol;
 use flowml_common::packet::{Sender, Skipped};
 use flowml_common::table::Count;
+use flowml_user::export::{InterfaceReport, LearnerReport, Level, Shedding};
 use flowml_user::model::{ClusterSummary, Status, TypicalValue};
 use flowml_user::record::Clock;
-use flowml_user::sink::{InterfaceReport, LearnerReport, Level, Shedding};
 use flowml_user::witness::{Evidence, Kind};
 
 use super::*;

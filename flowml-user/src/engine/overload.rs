@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::sink::Level;
+use crate::export::Level;
 
 /// The delay of the flow thread behind the drain at which the pressure is 1.
 const FARTHEST_BEHIND: Duration = Duration::from_millis(2500);

@@ -15,12 +15,12 @@ use super::overload::{Change, Overload, Pressure};
 use super::state::KeptState;
 use super::{Finished, Pipeline};
 use crate::capture::kernel::monotonic_ns;
+use crate::export::{Level, STEPS};
 use crate::process::memory;
 use crate::process::priority::Nice;
 use crate::process::queue::Queue;
 use crate::process::service::Service;
 use crate::record::Clock;
-use crate::sink::{Level, STEPS};
 
 /// At the end of a run the queued epochs are not fully processed if they take more memory than this, bytes.
 const LAST_BACKLOG: usize = 16 << 20;

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::alarms::AlarmLevel;
 use super::budget::Budget;
 use crate::dataset::RowType;
+use crate::export::LearnerReport;
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
 #[cfg(feature = "live")]
 use crate::model::fingerprint;
 use crate::model::{Below, Learner, ModelError, ModelFile, News, Settings, Snapshot, Status, Succession};
-use crate::sink::LearnerReport;
 
 /// The name of the model of flows in reports and files.
 const FLOWS: &str = "flows";

@@ -6,12 +6,12 @@ use flowml_common::counts::FlowValue;
 use flowml_common::flow::{Address, Part};
 use flowml_common::packet::{Frame, Hook, Packet, Skipped, parse};
 use flowml_common::table::Count;
+use flowml_user::export::{InterfaceReport, IntervalReport, LearnerReport, Level, Shedding, Sinks, Totals};
 use flowml_user::features::{FlowRow, HostWindow, HostWindows};
 use flowml_user::incident::{Hosts, Incident, State};
 use flowml_user::model::{ClusterSummary, Reason, Status, TypicalValue, Verdict};
 use flowml_user::record::{Clock, FlowRecord};
 use flowml_user::session::{Sessions, Timeouts};
-use flowml_user::sink::{InterfaceReport, IntervalReport, LearnerReport, Level, Shedding, Sinks, Totals};
 use flowml_user::witness::{Evidence, Kind};
 
 /// An Ethernet frame with a TCP segment over IPv4 (RFC 9293 §3.1, RFC 791 §3.1). `from` and `to` are the last bytes of

@@ -14,8 +14,8 @@ use crate::capture::programs::Programs;
 use crate::capture::selection::Selection;
 use crate::capture::takeover::{keep_further, take_over};
 use crate::capture::watch::{Change, Watch};
+use crate::export::InterfaceReport;
 use crate::process::capabilities::CapabilitySet;
-use crate::sink::InterfaceReport;
 
 /// The requested mode and direction.
 #[derive(Clone, Copy)]

@@ -34,6 +34,7 @@ use crate::capture::kernel::{KernelTable, monotonic_ns, realtime_ns};
 use crate::capture::pins::Pins;
 use crate::capture::takeover::keep;
 use crate::capture::{CaptureError, UNKNOWN_PREEMPTION};
+use crate::export::{Began, Closing, InterfaceReport, Sinks};
 use crate::features::FlowColumns;
 use crate::object;
 use crate::process::capabilities::{self, CapabilitySet};
@@ -45,7 +46,6 @@ use crate::process::service::Service;
 use crate::process::words::counted;
 use crate::record::{Clock, Inspector};
 use crate::session::Sessions;
-use crate::sink::{Began, Closing, InterfaceReport, Sinks};
 
 /// Interval between checks for detached programs, as the kernel does not report detaching.
 const LOOK: Duration = Duration::from_secs(1);

@@ -344,9 +344,9 @@ mod tests {
 
     use super::*;
     use crate::capture::file::link::LinkType;
+    use crate::export::{Pace, Sinks};
     use crate::features::FlowColumns;
     use crate::session::Timeouts;
-    use crate::sink::{Pace, Sinks};
 
     #[test]
     fn a_table_is_drained_before_its_counters_overflow() {

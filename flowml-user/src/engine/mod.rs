@@ -12,13 +12,13 @@ use flowml_common::packet::{Sender, Skipped};
 use flowml_common::table::{Count, Head};
 use ndarray::Array2;
 
+use crate::export::{InterfaceReport, IntervalReport, Level, Shedding, SinkError, Sinks, Totals};
 use crate::features::{Feature, FlowColumns, FlowRow, HOST_FEATURES, HostWindows, Hosts, row};
 use crate::incident::Incidents;
 use crate::model::{Opinion, Verdict};
 use crate::process::words::counted;
 use crate::record::{Clock, FlowRecord, Inspector};
 use crate::session::{Ended, Kept, Left, Sessions, Timeouts, informed};
-use crate::sink::{InterfaceReport, IntervalReport, Level, Shedding, SinkError, Sinks, Totals};
 use crate::witness::{Finding, Witnesses};
 
 mod ahead;

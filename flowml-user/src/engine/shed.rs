@@ -3,10 +3,10 @@
 use flowml_common::flow::{FlowKey, FlowStats};
 use flowml_common::packet::Sender;
 
+use crate::export::{Level, Shedding};
 use crate::features::{Aggregate, Aggregates};
 use crate::record::Clock;
 use crate::session::{Ended, Overflow};
-use crate::sink::{Level, Shedding};
 
 /// The current level, and what was left out since the interval began.
 pub(super) struct Shed {

@@ -13,11 +13,11 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{Level, Pipeline};
+use crate::export::{Pace, Sinks, Target};
 use crate::features::FlowColumns;
 use crate::record::Clock;
 use crate::session::Timeouts;
 use crate::session::samples::{Sample, counted_of, tcp};
-use crate::sink::{Pace, Sinks, Target};
 
 /// A packet: its flow, and the time since the previous packet.
 #[derive(Clone, Debug)]

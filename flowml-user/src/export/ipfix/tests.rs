@@ -265,7 +265,7 @@ fn collector(transport: Transport, address: SocketAddr) -> Collector {
 }
 
 fn open(transport: Transport, address: SocketAddr, pace: Pace) -> io::Result<Exporter> {
-    Exporter::open(&collector(transport, address), pace, &Arc::new(crate::sink::account::Account::new()))
+    Exporter::open(&collector(transport, address), pace, &Arc::new(crate::export::account::Account::new()))
 }
 
 #[test]

@@ -175,7 +175,7 @@ impl KeptModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::learners::Builtin;
+    use crate::engine::learners::Builtin;
 
     #[tokio::test]
     async fn a_reloaded_model_has_the_seed_of_the_run() {

@@ -10,12 +10,12 @@ use sha1::Digest as _;
 use super::super::learners::Begin;
 use super::super::tests::absorb;
 use super::*;
+use crate::export::{Pace, Sinks, Target};
 use crate::model::Settings;
 use crate::process::state::LAYOUT;
 use crate::record::Clock;
 use crate::session::Timeouts;
 use crate::session::samples::{Sample, tcp};
-use crate::sink::{Pace, Sinks, Target};
 
 const SECOND: u64 = 1_000_000_000;
 

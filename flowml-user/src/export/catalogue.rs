@@ -89,9 +89,9 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::export::golden;
     use crate::features::DIFFERENCES;
     use crate::record::{PROTOCOLS, Protocol};
-    use crate::sink::golden;
 
     fn text(write: fn(&mut Vec<u8>) -> io::Result<()>) -> String {
         let mut bytes = Vec::new();
