@@ -250,7 +250,6 @@ impl<T: FileTable> Offline<T> {
 }
 
 /// Breaks if one of both does.
-#[must_use]
 pub fn later(before: ControlFlow<()>, now: ControlFlow<()>) -> ControlFlow<()> {
     if before.is_break() { before } else { now }
 }

@@ -17,10 +17,9 @@ pub struct Account {
     hurries: AtomicBool,
 }
 
-impl Account {
+impl Default for Account {
     /// Nothing is counted yet.
-    #[must_use]
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             written: AtomicU64::new(0),
             lost: AtomicU64::new(0),
@@ -29,6 +28,14 @@ impl Account {
             waited: AtomicU64::new(0),
             hurries: AtomicBool::new(false),
         }
+    }
+}
+
+impl Account {
+    /// An account in which nothing is counted yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Rows that were written to their destination.
