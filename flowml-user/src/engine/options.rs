@@ -94,7 +94,7 @@ pub struct Options {
     pub model: Option<PathBuf>,
     /// Whether the run starts without a model.
     pub learn: bool,
-    /// How rare an anomaly is; without it, as the model says.
+    /// How rare an anomaly is; without it, that of the model.
     pub alarms: Option<AlarmLevel>,
     /// Seed of the learners.
     pub seed: u64,
