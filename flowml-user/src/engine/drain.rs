@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use flowml_common::content::Piece;
 use flowml_common::counts::{FlowEntry, FlowRarities};
 
@@ -63,10 +63,11 @@ impl Drain {
         let ((end, ends), (returns, returned)) = (channel(), channel());
         let mut draining = Draining { table, every, backlog, returned, spare: Vec::new(), held: false };
         let thread = thread::Builder::new().name("drain".to_owned()).spawn(move || {
-            let done = draining.work(&ends);
-            draining.backlog.close();
-            drop(over);
-            done.map(|()| draining.table)
+            // Also after a panic: `over` ends the run, and the thread of the flows gets no more epochs.
+            let _over = over;
+            let backlog = Arc::clone(&draining.backlog);
+            let _closed = backlog.close_at_end();
+            draining.work(&ends).map(|()| draining.table)
         });
         Ok((Self { end, thread: thread.context("cannot start the thread that empties the flow table")? }, returns))
     }
@@ -74,7 +75,8 @@ impl Drain {
     /// Drains the table once more and ends the thread. Returns the table.
     pub(super) fn end(self) -> Result<FlowTable> {
         drop(self.end);
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        // A panic itself was reported when it occurred.
+        self.thread.join().unwrap_or_else(|_| bail!("the thread that empties the flow table has panicked"))
     }
 }
 

@@ -237,7 +237,7 @@ impl<T: FileTable> Offline<T> {
     /// Ends the last epoch at the last packet, and then the run.
     ///
     /// # Errors
-    /// If the table fails.
+    /// If the table fails, or the thread of the pipeline has panicked.
     pub fn finish(mut self) -> Result<Finished> {
         // The run ends in any case, also if standard output was closed.
         let _reader_gone = self.release(None)?;
@@ -245,7 +245,7 @@ impl<T: FileTable> Offline<T> {
         if let Some(now_ns) = self.epochs.now_ns() {
             let _reader_gone = self.processing.put(Step::Pass(Passed::End(now_ns)));
         }
-        Ok(self.processing.finish())
+        self.processing.finish()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use flowml_common::content::PayloadLimit;
 
 use super::epochs::Passed;
@@ -46,6 +46,9 @@ pub(super) enum Step {
     Due(Sender<Option<u64>>),
 }
 
+/// Does one step. Breaks where the run is to end because standard output was closed.
+type Process = fn(&mut Pipeline, Step, &Sender<Copied>) -> ControlFlow<()>;
+
 /// The thread and the steps that it has not been given yet.
 pub(super) struct Processing {
     thread: JoinHandle<Finished>,
@@ -61,7 +64,12 @@ pub(super) struct Processing {
 
 impl Processing {
     /// Starts the thread, which owns the pipeline until [`Self::finish`].
-    pub(super) fn begin(mut pipeline: Pipeline) -> Result<Self> {
+    pub(super) fn begin(pipeline: Pipeline) -> Result<Self> {
+        Self::begin_with(pipeline, process)
+    }
+
+    /// The same, with this function for a step.
+    fn begin_with(mut pipeline: Pipeline, process: Process) -> Result<Self> {
         let queue = Arc::new(Queue::new(ROOM));
         let is_over = Arc::new(AtomicBool::new(false));
         let (returns, returned) = channel();
@@ -105,7 +113,7 @@ impl Processing {
     pub(super) fn hand_over(&mut self) {
         let (batch, bytes) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.bytes));
         if !batch.is_empty() && self.queue.push(batch, bytes, || true).is_err() {
-            // The thread has panicked, and so will `finish`.
+            // The thread has panicked. `finish` returns an error.
             self.is_over.store(true, Ordering::Relaxed);
         }
         self.handed_over = Instant::now();
@@ -120,10 +128,16 @@ impl Processing {
     }
 
     /// Waits until all steps are done, and ends the pipeline.
-    pub(super) fn finish(mut self) -> Finished {
+    ///
+    /// # Errors
+    /// If the thread has panicked.
+    pub(super) fn finish(mut self) -> Result<Finished> {
         self.hand_over();
         self.queue.close();
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        self.thread.join().map_err(|_| {
+            // The panic itself was reported when it occurred.
+            anyhow!("the thread that processes flows has panicked: records and the summary are missing")
+        })
     }
 }
 
@@ -154,4 +168,53 @@ fn process(pipeline: &mut Pipeline, step: Step, returns: &Sender<Copied>) -> Con
         Step::Due(answer) => drop(answer.send(pipeline.next_due_ns())),
     }
     ControlFlow::Continue(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::{Pace, Sinks};
+    use crate::features::FlowColumns;
+    use crate::session::Timeouts;
+
+    fn pipeline() -> Pipeline {
+        let sinks = Sinks::open(&[], FlowColumns::Headers, Pace::Offline).expect("there are no outputs");
+        Pipeline::new(Timeouts::default(), Vec::new(), None, sinks, 0, 0)
+    }
+
+    fn panics_at_a_warning(pipeline: &mut Pipeline, step: Step, returns: &Sender<Copied>) -> ControlFlow<()> {
+        assert!(!matches!(step, Step::Warning(_)), "a panic on purpose");
+        process(pipeline, step, returns)
+    }
+
+    fn warning() -> Step {
+        Step::Warning("of a test".to_owned())
+    }
+
+    #[test]
+    fn after_a_panic_nothing_waits_for_the_thread_and_the_run_ends_with_an_error() {
+        let mut processing = Processing::begin_with(pipeline(), panics_at_a_warning).expect("a thread");
+        assert!(processing.put(Step::Pass(Passed::Begin(5))).is_continue());
+        processing.hand_over();
+        let _ = processing.put(warning());
+        assert_eq!(processing.next_due_ns(), None, "the answer would come after the panic");
+        // More than there is room for: without the thread no room becomes free.
+        let copies = 2 * ROOM / FULL_BATCH + 2;
+        let broken = (0..copies).any(|_| {
+            processing.bytes = FULL_BATCH;
+            processing.put(Step::Pass(Passed::End(6))).is_break()
+        });
+        assert!(broken, "the run should end before all of its input is read");
+        let error = processing.finish().err().expect("the summary is missing").to_string();
+        assert!(error.contains("panicked"), "{error}");
+    }
+
+    #[test]
+    fn a_panic_at_the_last_step_is_an_error() {
+        let mut processing = Processing::begin_with(pipeline(), panics_at_a_warning).expect("a thread");
+        let _ = processing.put(warning());
+        assert!(processing.finish().is_err());
+        let processing = Processing::begin(pipeline()).expect("a thread");
+        assert!(processing.finish().expect("no panic").conserved);
+    }
 }

@@ -104,6 +104,11 @@ impl<T> Queue<T> {
         Abandon(self)
     }
 
+    /// Closes the queue when the returned value is dropped, also after a panic.
+    pub fn close_at_end(&self) -> Close<'_, T> {
+        Close(self)
+    }
+
     /// The largest size of the waiting items, in bytes.
     #[must_use]
     pub fn room(&self) -> usize {
@@ -165,6 +170,16 @@ impl<T> Drop for Abandon<'_, T> {
     }
 }
 
+/// Closes its queue when it is dropped.
+#[must_use]
+pub struct Close<'a, T>(&'a Queue<T>);
+
+impl<T> Drop for Close<'_, T> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 impl<T> State<T> {
     const fn has_room(&self, room: usize, bytes: usize) -> bool {
         self.bytes == 0 || self.bytes + bytes <= room
@@ -217,6 +232,20 @@ mod tests {
             queue.abandon();
             assert_eq!(filling.join().expect("no panic"), Some(1));
             assert_eq!(queue.offer(5, 1), Err(5));
+        });
+    }
+
+    #[test]
+    fn no_thread_waits_for_items_of_a_thread_that_has_panicked() {
+        let queue = Queue::new(10);
+        thread::scope(|scope| {
+            let filling = scope.spawn(|| {
+                let _closed = queue.close_at_end();
+                queue.put('a', 1);
+                panic!("on purpose");
+            });
+            assert_eq!(std::iter::from_fn(|| queue.next()).collect::<String>(), "a");
+            assert!(filling.join().is_err());
         });
     }
 
