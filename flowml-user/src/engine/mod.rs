@@ -115,6 +115,10 @@ struct Interval {
     late: Duration,
 }
 
+/// Number of sessions that end together because there was no time to save them. The memory of so few stays in the
+/// processor's cache.
+const UNSAVED_AT_ONCE: usize = 1024;
+
 /// Flows that end together, and the number of them that get no record at the end of the run.
 #[derive(Default)]
 struct Last {
@@ -649,19 +653,25 @@ impl Pipeline {
     /// Ends the sessions for which there was no time to leave them to the next run; `left` others were.
     #[cfg(feature = "live")]
     fn end_without_time(&mut self, left: u64, clock: Clock) {
-        let ended = self.sessions.take_ended();
-        if ended.is_empty() {
+        let mut last = Last { place: usize::try_from(left).unwrap_or(usize::MAX), ..Last::default() };
+        let mut number = 0;
+        loop {
+            let ended = self.sessions.take_unsaved(UNSAVED_AT_ONCE);
+            if ended.is_empty() {
+                break;
+            }
+            number += ended.len() as u64;
+            self.end_last_flows(&ended, &mut last, clock);
+        }
+        if number == 0 {
             return;
         }
-        let place = usize::try_from(left).unwrap_or(usize::MAX);
-        let mut last = Last { place, ..Last::of(place.saturating_add(ended.len())) };
-        self.end_last_flows(&ended, &mut last, clock);
         self.sinks.without_records(last.without, last.sessions_without);
         let Last { aggregated, without, .. } = last;
         self.sinks.warn(&format!(
             "there was no time to save {} for the next run: {aggregated} of one packet are in aggregate records, and {without} \
              have no record",
-            counted(ended.len() as u64, "open session")
+            counted(number, "open session")
         ));
         let _already_in_totals = self.end_shedding(clock);
     }

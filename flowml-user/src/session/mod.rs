@@ -262,6 +262,8 @@ pub struct Sessions {
     /// The sessions whose records have started since host windows were last set.
     begun: Vec<u32>,
     ended: Vec<Ended>,
+    /// The sessions that [`Self::save`] had no time for.
+    unsaved: std::vec::IntoIter<u32>,
 }
 
 /// Numbers of sessions and flows for which there was no room.
@@ -384,6 +386,7 @@ impl Sessions {
             latest_ns: 0,
             begun: Vec::new(),
             ended: Vec::new(),
+            unsaved: Vec::new().into_iter(),
         }
     }
 

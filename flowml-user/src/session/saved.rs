@@ -32,9 +32,8 @@ impl Session {
 
 impl Sessions {
     /// Writes all open sessions, those of several packets first. `has_time` receives the position of a session and the
-    /// packets in its open record, and returns whether there is time for it. A session without time ends:
-    /// [`flush`](Self::flush) or [`take_ended`](Self::take_ended) returns its record. If all sessions were written, all
-    /// stay open, and this run can continue as before.
+    /// packets in its open record, and returns whether there is time for it. All sessions stay open.
+    /// [`take_unsaved`](Self::take_unsaved) ends those that were not written.
     ///
     /// # Errors
     /// If the system refuses.
@@ -59,15 +58,24 @@ impl Sessions {
                 without.push(number);
             }
         }
-        without.into_iter().for_each(|number| self.end(number, EndReason::ForcedEnd));
         to.put(&None::<(u32, &Session)>)?;
-        to.put(&(self.hand, &self.free, &self.timers, [&self.silent, &self.closed], self.latest_ns, &self.begun))?;
+        // For the next run their places are free.
+        let free = [&self.free[..], &without].concat();
+        to.put(&(self.hand, free, &self.timers, [&self.silent, &self.closed], self.latest_ns, &self.begun))?;
         to.put(&left)?;
+        self.unsaved = without.into_iter();
         Ok(left)
     }
 
-    /// Removes and returns the ended records that were not returned yet.
-    pub fn take_ended(&mut self) -> Vec<Ended> {
+    /// Ends at most this number of the sessions that [`save`](Self::save) did not write, and returns their records. The
+    /// result is empty if there are no more. After that the run ends: no session is looked up any more.
+    pub fn take_unsaved(&mut self, at_most: usize) -> Vec<Ended> {
+        self.numbers.clear();
+        while self.ended.len() < at_most
+            && let Some(number) = self.unsaved.next()
+        {
+            self.end(number, EndReason::ForcedEnd);
+        }
         std::mem::take(&mut self.ended)
     }
 
