@@ -299,6 +299,8 @@ pub struct HostWindows {
     current: Option<Slice>,
     /// The windows that ended last, sorted by address.
     latest: Vec<HostWindow>,
+    /// Their addresses, which are close together in memory for a search.
+    addresses: Vec<Address>,
     slow: SlowView,
     /// When the windows ended last, ns.
     ended_ns: u64,
@@ -315,6 +317,7 @@ impl HostWindows {
             slices: VecDeque::new(),
             current: None,
             latest: Vec::new(),
+            addresses: Vec::new(),
             slow: SlowView::default(),
             ended_ns: 0,
         }
@@ -330,7 +333,8 @@ impl HostWindows {
 
     /// Drops everything that was added, as at a new start of time.
     pub fn forget(&mut self) {
-        (self.current, self.slices, self.latest) = (None, VecDeque::new(), Vec::new());
+        (self.current, self.slices) = (None, VecDeque::new());
+        (self.latest, self.addresses) = (Vec::new(), Vec::new());
         (self.slow, self.ended_ns) = (SlowView::default(), 0);
     }
 
@@ -432,6 +436,8 @@ impl HostWindows {
             self.current = self.slices.pop_back();
         }
         self.latest.clone_from(&hosts.windows);
+        self.addresses.clear();
+        self.addresses.extend(self.latest.iter().map(|window| window.address));
         hosts.windows.retain(HostWindow::is_of_a_host);
         hosts
     }
@@ -457,8 +463,7 @@ impl HostWindows {
     }
 
     fn latest(&self, address: Address) -> Option<&HostWindow> {
-        let found = self.latest.binary_search_by_key(&address, |window| window.address);
-        found.ok().map(|at| &self.latest[at])
+        self.addresses.binary_search(&address).ok().and_then(|at| self.latest.get(at))
     }
 
     /// Joins the slices, address by address.

@@ -60,6 +60,13 @@ pub(super) struct Scratch {
     distances: Vec<f64>,
 }
 
+/// A row that was scored.
+pub(super) struct Scored<'a> {
+    pub(super) nearest: Nearest,
+    pub(super) probability: f64,
+    pub(super) vector: &'a [f64],
+}
+
 impl Fitted {
     /// Fits on the rows of a warm-up, sorted by their `times`.
     pub(super) fn fit(rows: ArrayView2<'_, f64>, times: &[u32], columns: &[Column], settings: &Settings) -> Self {
@@ -108,23 +115,19 @@ impl Fitted {
         self.clusters.nearest(&scratch.vector, &mut scratch.distances)
     }
 
-    /// Trains on the rows of one batch that were scored before. Rows whose probability is above the margin move the
-    /// clusters.
-    pub(super) fn learn<'a>(
-        &mut self,
-        scored: impl Iterator<Item = (ArrayView1<'a, f64>, f64, f64)>,
-        settings: &Settings,
-    ) {
-        let mut scratch = Scratch::default();
-        let mut lesson = Lesson::new(&self.clusters);
-        for (row, score, probability) in scored {
-            let entered = self.calibration.record(score, probability);
-            if entered && probability >= settings.margin {
-                let Nearest { cluster, distance2, .. } = self.score(row, &mut scratch);
-                lesson.add(cluster, &scratch.vector, distance2);
-                self.typical.follow(cluster, &scratch.vector);
-            }
+    /// Adds a row that was just scored to the lesson of its batch. Rows whose probability is above the margin move the
+    /// clusters. Scores and probabilities stay the same until [`Self::teach`].
+    pub(super) fn learn(&mut self, lesson: &mut Lesson, scored: &Scored<'_>, settings: &Settings) {
+        let &Scored { nearest: Nearest { cluster, score, distance2 }, probability, vector } = scored;
+        let entered = self.calibration.record(score, probability);
+        if entered && probability >= settings.margin {
+            lesson.add(cluster, vector, distance2);
+            self.typical.follow(cluster, vector);
         }
+    }
+
+    /// Ends a batch: trains on its lesson.
+    pub(super) fn teach(&mut self, lesson: Lesson, settings: &Settings) {
         lesson.teach(&mut self.clusters, Pace::new(settings.half_life_batches, settings.step));
         self.calibration.refresh();
     }
@@ -134,9 +137,9 @@ impl Fitted {
         (!self.scaler.fits(columns)).then(|| format!("its scaling does not fit the {} columns", columns.len()))
     }
 
-    /// The data with which this model's scores are explained.
-    pub(super) fn explain<'a>(&'a self, columns: &'a [Column]) -> Explain<'a> {
-        Explain { columns, scaler: &self.scaler, clusters: &self.clusters, typical: &self.typical }
+    /// The data with which this model's scores are explained, with these typical values.
+    pub(super) fn explain<'a>(&'a self, columns: &'a [Column], typical: &'a Typical) -> Explain<'a> {
+        Explain { columns, scaler: &self.scaler, clusters: &self.clusters, typical }
     }
 }
 

@@ -55,8 +55,11 @@ pub use self::succession::{News, Succession, Trial};
 use self::beside::{Job, Place};
 use self::calibrate::MOST_SCORES;
 use self::checked::{Checked, Outcome, SHARES, amount, checked, holds, within};
-use self::fitted::{Fitted, Scratch};
+use self::fitted::{Fitted, Scored, Scratch};
+use self::kmeans::Nearest;
 use self::marks::{Likeness, Marks};
+use self::online::Lesson;
+use self::reason::Typical;
 use self::warm_up::WarmUp;
 use crate::features::Column;
 
@@ -270,6 +273,65 @@ struct Ready {
     likeness: Likeness,
 }
 
+impl Ready {
+    /// Scores the rows of a batch, all with the same state of the model. Then trains on those of them that are in
+    /// `learnt`, in ascending order.
+    fn observe(
+        &mut self,
+        rows: ArrayView2<'_, f64>,
+        learnt: &[usize],
+        columns: &[Column],
+        settings: &Settings,
+        most_reasons: usize,
+    ) -> Vec<Option<Verdict>> {
+        // Typical values follow each row. Reasons have those from before the batch.
+        let typical = self.fitted.typical.clone();
+        let (mut lesson, mut scratch) = (Lesson::new(&self.fitted.clusters), Scratch::default());
+        let mut learnt = learnt.iter().peekable();
+        let verdict = |(number, row)| {
+            let (verdict, nearest) = self.judge(row, &typical, columns, most_reasons, &mut scratch);
+            let probability = verdict.probability;
+            // An anomaly whose probability is not low is one by a feedback label.
+            let is_taught = !verdict.anomaly || self.fitted.calibration.is_anomaly(probability);
+            if learnt.next_if_eq(&&number).is_some() && is_taught {
+                let scored = Scored { nearest, probability, vector: &scratch.vector };
+                self.fitted.learn(&mut lesson, &scored, settings);
+            }
+            Some(verdict)
+        };
+        let verdicts = rows.outer_iter().enumerate().map(verdict).collect();
+        self.fitted.teach(lesson, settings);
+        verdicts
+    }
+
+    /// Scores one row. An anomaly gets at most `most_reasons` reasons, which name values of `typical`. The scaled row is
+    /// in `scratch` afterwards.
+    fn judge(
+        &self,
+        row: ArrayView1<'_, f64>,
+        typical: &Typical,
+        columns: &[Column],
+        most_reasons: usize,
+        scratch: &mut Scratch,
+    ) -> (Verdict, Nearest) {
+        let Self { fitted, likeness } = self;
+        let nearest = fitted.score(row, scratch);
+        let probability = fitted.calibration.probability(nearest.score);
+        let opinion = likeness.of(&scratch.vector, probability);
+        let anomaly = match opinion {
+            Some(Opinion::Benign) => false,
+            Some(Opinion::Attack) => true,
+            None => fitted.calibration.is_anomaly(probability),
+        };
+        let reasons = match anomaly && most_reasons > 0 {
+            true => fitted.explain(columns, typical).reasons(row, &scratch.vector, nearest.cluster, most_reasons),
+            false => Vec::new(),
+        };
+        let (cluster, score) = (nearest.cluster as u32, nearest.score);
+        (Verdict { cluster, score, probability, anomaly, withheld: false, opinion, reasons }, nearest)
+    }
+}
+
 impl State {
     fn ready(fitted: Fitted, marks: &Marks) -> Self {
         let likeness = Likeness::new(marks, &fitted);
@@ -352,15 +414,7 @@ impl Learner {
                 vec![None; rows.nrows()]
             }
             State::Ready(ready) => {
-                let verdicts = score(ready, rows, &self.columns, most_reasons);
-                // An anomaly whose probability is not low is one by a feedback label.
-                let taught =
-                    |verdict: &Verdict| !verdict.anomaly || ready.fitted.calibration.is_anomaly(verdict.probability);
-                let taught = |row: &usize| taught(&verdicts[*row]);
-                let learnt: Vec<usize> = learnt.into_iter().filter(taught).collect();
-                let scored = learnt.iter().map(|&row| (rows.row(row), verdicts[row].score, verdicts[row].probability));
-                ready.fitted.learn(scored, &self.settings);
-                verdicts.into_iter().map(Some).collect()
+                ready.observe(rows, &learnt, &self.columns, &self.settings, most_reasons)
             }
         }
     }
@@ -375,7 +429,10 @@ impl Learner {
         match &self.state {
             State::WarmUp(_) => vec![None; rows.nrows()],
             State::Ready(ready) => {
-                score(ready, rows, &self.columns, self.most_reasons()).into_iter().map(Some).collect()
+                let mut scratch = Scratch::default();
+                let most_reasons = self.most_reasons();
+                let mut verdict = |row| ready.judge(row, &ready.fitted.typical, &self.columns, most_reasons, &mut scratch);
+                rows.outer_iter().map(|row| Some(verdict(row).0)).collect()
             }
         }
     }
@@ -463,7 +520,7 @@ impl Learner {
         let Some(fitted) = self.fitted() else { return Vec::new() };
         let mut scratch = Scratch::default();
         let cluster = fitted.score(row, &mut scratch).cluster;
-        fitted.explain(&self.columns).reasons(row, &scratch.vector, cluster, self.settings.reasons)
+        fitted.explain(&self.columns, &fitted.typical).reasons(row, &scratch.vector, cluster, self.settings.reasons)
     }
 
     /// The progress of the learner.
@@ -487,7 +544,7 @@ impl Learner {
     #[must_use]
     pub fn clusters(&self) -> Vec<ClusterSummary> {
         let Some(fitted) = self.fitted() else { return Vec::new() };
-        let explain = fitted.explain(&self.columns);
+        let explain = fitted.explain(&self.columns, &fitted.typical);
         let mut summaries: Vec<ClusterSummary> = (0..fitted.clusters.len())
             .map(|cluster| ClusterSummary {
                 id: cluster as u32,
@@ -524,37 +581,6 @@ impl Learner {
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
-}
-
-/// Scores the rows of a batch, all with the same state of the model. Anomalies get at most `most_reasons` reasons.
-fn score(ready: &Ready, rows: ArrayView2<'_, f64>, columns: &[Column], most_reasons: usize) -> Vec<Verdict> {
-    let Ready { fitted, likeness } = ready;
-    let explain = fitted.explain(columns);
-    let mut scratch = Scratch::default();
-    let verdict = |row: ArrayView1<'_, f64>| {
-        let nearest = fitted.score(row, &mut scratch);
-        let probability = fitted.calibration.probability(nearest.score);
-        let opinion = likeness.of(&scratch.vector, probability);
-        let anomaly = match opinion {
-            Some(Opinion::Benign) => false,
-            Some(Opinion::Attack) => true,
-            None => fitted.calibration.is_anomaly(probability),
-        };
-        let reasons = match anomaly && most_reasons > 0 {
-            true => explain.reasons(row, &scratch.vector, nearest.cluster, most_reasons),
-            false => Vec::new(),
-        };
-        Verdict {
-            cluster: nearest.cluster as u32,
-            score: nearest.score,
-            probability,
-            anomaly,
-            withheld: false,
-            opinion,
-            reasons,
-        }
-    };
-    rows.outer_iter().map(verdict).collect()
 }
 
 /// The model of the rows of a warm-up; `None` if there are none.

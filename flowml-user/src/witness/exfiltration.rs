@@ -42,9 +42,16 @@ const LEAST: u64 = 1 << 20;
 /// The probability of a false alarm in a minute.
 const BOUND: f64 = 1e-4;
 
+/// A host. Most hosts never send or receive a large flow, so their entry is small and stays in the cache.
 #[derive(Default, Serialize, Deserialize)]
 struct Host {
     born_ns: u64,
+    volume: Option<Box<Volume>>,
+}
+
+/// The bytes of a host's large flows by minute.
+#[derive(Default, Serialize, Deserialize)]
+struct Volume {
     minute: u64,
     sent: u64,
     received: u64,
@@ -80,12 +87,14 @@ impl Exfiltration {
                 continue;
             }
             let [from, to] = [sender, sender.opposite()].map(|end| contact.part.key.endpoint(end).address);
-            self.hosts.entry(to, now_ns, born).turn(now_ns).received += bytes;
-            let host = self.hosts.entry(from, now_ns, born).turn(now_ns);
-            host.sent += bytes;
-            host.last_ns = now_ns;
-            host.vote(to, bytes);
-            if host.is_alarm() {
+            self.hosts.entry(to, now_ns, born).volume(now_ns).received += bytes;
+            let host = self.hosts.entry(from, now_ns, born);
+            let born_ns = host.born_ns;
+            let volume = host.volume(now_ns);
+            volume.sent += bytes;
+            volume.last_ns = now_ns;
+            volume.vote(to, bytes);
+            if volume.is_alarm(born_ns) {
                 self.news.add(from);
             }
         }
@@ -94,15 +103,15 @@ impl Exfiltration {
     pub(super) fn findings(&mut self) -> Vec<Finding> {
         let hosts = &mut self.hosts;
         let finding = |source| {
-            let host = hosts.get_mut(&source)?;
-            let bytes = host.sent - std::mem::replace(&mut host.told, host.sent);
+            let volume = hosts.get_mut(&source)?.volume.as_mut()?;
+            let bytes = volume.sent - std::mem::replace(&mut volume.told, volume.sent);
             Some(Finding {
                 kind: Kind::Exfiltration,
                 sources: Party::of(source),
-                targets: Party::of(host.receiver?),
+                targets: Party::of(volume.receiver?),
                 evidence: Evidence { bytes, ..Evidence::default() },
-                start_ns: host.minute * MINUTE_NS,
-                end_ns: host.last_ns,
+                start_ns: volume.minute * MINUTE_NS,
+                end_ns: volume.last_ns,
                 bound: BOUND,
             })
         };
@@ -111,6 +120,13 @@ impl Exfiltration {
 }
 
 impl Host {
+    /// The bytes of the minute of `now_ns`.
+    fn volume(&mut self, now_ns: u64) -> &mut Volume {
+        self.volume.get_or_insert_default().turn(now_ns)
+    }
+}
+
+impl Volume {
     /// Starts a new minute if it is time. A minute with an alarm is not added to the history.
     fn turn(&mut self, now_ns: u64) -> &mut Self {
         let minute = now_ns / MINUTE_NS;
@@ -135,8 +151,9 @@ impl Host {
         }
     }
 
-    fn is_alarm(&self) -> bool {
-        let known = (self.minute * MINUTE_NS).saturating_sub(self.born_ns) / MINUTE_NS;
+    /// Whether a host that was first seen at `born_ns` sends far more than ever.
+    fn is_alarm(&self, born_ns: u64) -> bool {
+        let known = (self.minute * MINUTE_NS).saturating_sub(born_ns) / MINUTE_NS;
         let times = 1.0 / (BOUND * (known + 1) as f64);
         known >= KNOWN
             && self.sent as f64 >= times.max(2.0) * self.most.max(LEAST) as f64
@@ -158,12 +175,12 @@ mod tests {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
         let (mut alarms, minutes) = (0, 60);
         for _ in 0..simulated() {
-            let mut host = Host { born_ns: 0, ..Host::default() };
+            let mut volume = Volume::default();
             for minute in 0..minutes {
-                host.turn(minute * MINUTE_NS).sent = (LEAST as f64 / (1.0 - random.r#gen::<f64>())) as u64;
-                if host.is_alarm() {
+                volume.turn(minute * MINUTE_NS).sent = (LEAST as f64 / (1.0 - random.r#gen::<f64>())) as u64;
+                if volume.is_alarm(0) {
                     alarms += 1;
-                    host.told = host.sent;
+                    volume.told = volume.sent;
                 }
             }
         }

@@ -165,10 +165,11 @@ impl Gauges {
     /// networks without a flooded host.
     pub(super) fn interval(&mut self, began_ns: u64, now_ns: u64, seconds: f64) -> Vec<Finding> {
         let rule = self.rule;
+        let now = Interval { began_ns, now_ns, seconds, steps: [PAST_NS as f64 / 1e9, MEMORY_S].map(|memory_s| step(seconds, memory_s)) };
         let mut findings = Vec::new();
         let mut flooded: HashSet<Address, RandomState> = HashSet::default();
         for (victim, gauge) in self.hosts.iter_mut() {
-            if gauge.interval(rule, began_ns, now_ns, seconds) {
+            if gauge.interval(rule, &now) {
                 findings.push(gauge.finding(rule.kind));
             }
             if gauge.is_flood {
@@ -176,18 +177,39 @@ impl Gauges {
             }
         }
         for (network, gauge) in self.networks.iter_mut() {
-            let has_flood = gauge.interval(rule, began_ns, now_ns, seconds);
+            let has_flood = gauge.interval(rule, &now);
             if has_flood && !flooded.contains(network) && gauge.targets.count() >= SPREAD_HOSTS {
                 findings.push(gauge.finding(rule.kind));
             }
         }
         for gauges in [&mut self.hosts, &mut self.networks] {
-            gauges.retain(|_, gauge| !gauge.is_forgotten());
-            gauges.iter_mut().for_each(|(_, gauge)| gauge.begin());
+            gauges.retain(|_, gauge| {
+                let is_kept = !gauge.is_forgotten();
+                if is_kept {
+                    gauge.begin();
+                }
+                is_kept
+            });
         }
         findings.sort_by(|a, b| (a.start_ns, &a.targets.named).cmp(&(b.start_ns, &b.targets.named)));
         findings
     }
+}
+
+/// An interval that ends.
+struct Interval {
+    /// Start of the run, ns.
+    began_ns: u64,
+    /// End of the interval, ns.
+    now_ns: u64,
+    seconds: f64,
+    /// The weight of the interval in a victim's own mean: while its history is learnt, and afterwards.
+    steps: [f64; 2],
+}
+
+/// The weight of an interval in a moving mean over `memory_s`.
+fn step(seconds: f64, memory_s: f64) -> f64 {
+    -(-seconds / memory_s).exp_m1()
 }
 
 impl Gauge {
@@ -215,7 +237,7 @@ impl Gauge {
     }
 
     /// Whether there is a flood in the interval that ends.
-    fn interval(&mut self, rule: Rule, began_ns: u64, now_ns: u64, seconds: f64) -> bool {
+    fn interval(&mut self, rule: Rule, &Interval { began_ns, now_ns, seconds, steps }: &Interval) -> bool {
         let rate = self.count as f64 / seconds;
         let ordinary = (2.0 * self.mean).max(rule.floor).max(UNANSWERED * self.answered as f64 / seconds);
         let was_there = self.born_ns.saturating_sub(began_ns) < PAST_NS;
@@ -228,8 +250,7 @@ impl Gauge {
             self.is_flood = false;
         }
         if !self.is_flood {
-            let memory_s = if is_learnt { MEMORY_S } else { PAST_NS as f64 / 1e9 };
-            self.mean += (rate - self.mean) * -(-seconds / memory_s).exp_m1();
+            self.mean += (rate - self.mean) * steps[usize::from(is_learnt)];
         }
         self.is_flood && self.count > 0
     }

@@ -135,8 +135,7 @@ impl Witnesses {
         let contact = Contact::new(part, standing);
         self.since_ns.get_or_insert(contact.first_ns());
         self.began_ns.get_or_insert(contact.first_ns());
-        self.visibility.observe(&contact);
-        let visible = self.visibility.of(&contact);
+        let visible = self.visibility.observe(&contact);
         if let Some(attempt) = self.attempts.observe(&contact, visible) {
             self.attempt(&attempt);
         }

@@ -98,20 +98,29 @@ impl Counted {
     }
 }
 
-/// A walk over the queries of one host to another, with its counts.
+/// A walk over the queries of one host to another, with its counts. Most hosts send no long queries, so their entry is
+/// small and stays in the cache.
 #[derive(Default, Serialize, Deserialize)]
 struct Test {
     walk: Walk,
-    counted: Counted,
+    counted: Option<Box<Counted>>,
 }
 
 impl Test {
     fn step(&mut self, of: Hypotheses, is_evidence: bool) {
         match self.walk.step(of, is_evidence) {
-            Stand::Attack => self.counted.is_tunnel = true,
+            Stand::Attack => self.counted().is_tunnel = true,
             Stand::Undecided => {}
-            Stand::Ordinary => self.counted = Counted::default(),
+            Stand::Ordinary => self.counted = None,
         }
+    }
+
+    fn counted(&mut self) -> &mut Counted {
+        self.counted.get_or_insert_default()
+    }
+
+    fn finding(&mut self, ends: [Address; 2]) -> Option<Finding> {
+        self.counted.as_mut()?.finding(ends)
     }
 }
 
@@ -134,14 +143,14 @@ impl Questions {
         let is_long = mean > LONGEST_ORDINARY + beyond;
         (0..contact.sent.packets.min(TRIALS)).for_each(|_| self.long.step(LONG, is_long));
         if is_long {
-            self.long.counted.add(contact, contact.sent, DOMAIN);
+            self.long.counted().add(contact, contact.sent, DOMAIN);
         }
         // A query that is repeated for lack of an answer is the same query.
         let had_answer = contact.answered || !visible;
         self.bytes += contact.sent.ip_bytes;
         if !contact.new && had_answer && mean > LONG_TALK + beyond {
             self.talk_bytes += contact.sent.ip_bytes;
-            self.talk.counted.add(contact, contact.sent, DOMAIN);
+            self.talk.counted().add(contact, contact.sent, DOMAIN);
         }
     }
 
@@ -154,7 +163,7 @@ impl Questions {
 
     fn finding(&mut self, ends: [Address; 2]) -> Option<Finding> {
         // Both are taken, so that neither reports the same traffic later.
-        let (long, talk) = (self.long.counted.finding(ends), self.talk.counted.finding(ends));
+        let (long, talk) = (self.long.finding(ends), self.talk.finding(ends));
         long.or(talk)
     }
 }
@@ -257,8 +266,8 @@ mod tests {
                 asked.long.step(LONG, random.gen_bool(0.05));
                 (asked.bytes, asked.talk_bytes) = (100, if random.gen_bool(0.5) { 100 } else { 0 });
                 asked.interval();
-                long += u64::from(std::mem::take(&mut asked.long.counted.is_tunnel));
-                talk += u64::from(std::mem::take(&mut asked.talk.counted.is_tunnel));
+                long += u64::from(std::mem::take(&mut asked.long.counted().is_tunnel));
+                talk += u64::from(std::mem::take(&mut asked.talk.counted().is_tunnel));
             }
         }
         // A walk has at least one step.

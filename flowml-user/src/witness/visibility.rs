@@ -1,8 +1,5 @@
 //! Decides where both directions of flows are seen, so that a missing answer is evidence.
 
-use std::collections::HashMap;
-
-use ahash::RandomState;
 use flowml_common::headers::protocol;
 use serde::{Deserialize, Serialize};
 
@@ -27,36 +24,41 @@ struct Seen {
 /// For each interface, how many flows were seen in one and in both directions.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Visibility {
-    interfaces: HashMap<u32, Seen, RandomState>,
+    /// Sorted by interface.
+    interfaces: Vec<(u32, Seen)>,
 }
 
 impl Visibility {
-    pub(super) fn observe(&mut self, contact: &Contact<'_>) {
+    /// Adds a partial flow. Returns whether an answer to it would be seen; false without any evidence.
+    pub(super) fn observe(&mut self, contact: &Contact<'_>) -> bool {
         let both = contact.answered && contact.sent.packets > 0 && contact.received.packets > 0;
         let one = contact.protocol == protocol::TCP && !contact.answered && established(contact.sent);
-        if !(both || one) {
-            return;
-        }
         let interface = contact.part.key.interface();
-        if self.interfaces.len() < INTERFACES || self.interfaces.contains_key(&interface) {
-            let seen = self.interfaces.entry(interface).or_default();
-            if both { seen.both += 1.0 } else { seen.one += 1.0 }
+        let place = match self.interfaces.binary_search_by_key(&interface, |(known, _)| *known) {
+            Ok(place) => place,
+            Err(place) if (both || one) && self.interfaces.len() < INTERFACES => {
+                self.interfaces.insert(place, (interface, Seen::default()));
+                place
+            }
+            Err(_) => return false,
+        };
+        let (_, seen) = &mut self.interfaces[place];
+        if both {
+            seen.both += 1.0;
+        } else if one {
+            seen.one += 1.0;
         }
-    }
-
-    /// Whether an answer would be seen; false without any evidence.
-    pub(super) fn of(&self, contact: &Contact<'_>) -> bool {
-        self.interfaces.get(&contact.part.key.interface()).is_some_and(|seen| seen.both > seen.one)
+        seen.both > seen.one
     }
 
     /// Reduces the weight of older flows, by half in about 70 intervals.
     pub(super) fn age(&mut self) {
-        for seen in self.interfaces.values_mut() {
+        for (_, seen) in &mut self.interfaces {
             (seen.both, seen.one) = (seen.both * 0.99, seen.one * 0.99);
         }
         if self.interfaces.len() >= INTERFACES {
             // Interfaces that were removed long ago make room for new ones.
-            self.interfaces.retain(|_, seen| seen.both + seen.one >= NEGLIGIBLE);
+            self.interfaces.retain(|(_, seen)| seen.both + seen.one >= NEGLIGIBLE);
         }
     }
 }
