@@ -328,9 +328,13 @@ const INCIDENT: [IncidentColumn; 24] = [
     of_incident("bytes", Kind::Integer, "bytes", "IP bytes of these packets", |_, incident, _| {
         counted(incident.evidence.bytes)
     }),
-    of_incident("period_ms", Kind::Integer, "ms", "Time between two connections of a beacon", |_, incident, _| {
-        counted(incident.evidence.period_ms)
-    }),
+    of_incident(
+        "period_ms",
+        Kind::Integer,
+        "ms",
+        "Time between two connections of a beacon, or two tries of a slow scan",
+        |_, incident, _| counted(incident.evidence.period_ms),
+    ),
     of_incident("host_windows", Kind::Integer, "windows", "Host windows in it that are anomalies", |_, incident, _| {
         whole(incident.windows)
     }),

@@ -8,7 +8,7 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// The default lifetime of a generation, ns.
-pub(crate) const GENERATION_NS: u64 = 300_000_000_000;
+const GENERATION_NS: u64 = 300_000_000_000;
 
 /// Entries by key. Each operation needs one hash and at most three look-ups, whatever the keys: each map has its own
 /// hash secret.

@@ -19,7 +19,7 @@ pub use aggregate::{AGGREGATE_FEATURES, AGGREGATE_IDENTIFIERS, Aggregate, Aggreg
 pub use content::{CONTENT_FEATURES, FlowColumns};
 pub(crate) use distinct::Distinct;
 pub use flow::{FLOW_FEATURES, FlowRow};
-pub(crate) use generations::{GENERATION_NS, Generations};
+pub(crate) use generations::Generations;
 pub use host::{HOST_FEATURES, HOST_IDENTIFIERS};
 pub use nfstream::{DIFFERENCES, Difference};
 pub use splt::{FLOW_SEQUENCES, Sequence};

@@ -262,6 +262,42 @@ fn a_beacon_is_one_incident_for_as_long_as_it_lasts() {
     }
 }
 
+/// Ports of one host, and hosts with one port, as slow as nmap's slowest timing (300 s) and slower.
+#[test]
+fn a_slow_scan_is_one_incident_for_as_long_as_it_lasts() {
+    for (period, of_hosts) in [(60, false), (300, false), (900, false), (900, true)] {
+        let mut live = Live::new();
+        for second in 0..period * 40 {
+            let n = second / period;
+            let target = if of_hosts { format!("10.0.1.{n}:445") } else { format!("10.0.0.1:{}", 1 + n) };
+            let probe = || samples::refused(0, &format!("10.0.0.7:{}", 2000 + n), &target);
+            live.second(&if second % period == 0 { vec![probe()] } else { Vec::new() });
+        }
+        let [scan] = &live.finish()[..] else { panic!("period {period}") };
+        let kind = if of_hosts { Kind::HostScan } else { Kind::PortScan };
+        assert_eq!((scan.kind, scan.evidence.attempts), (kind, 40), "period {period}");
+        assert_eq!(scan.evidence.period_ms, if period > 100 { period * 1000 } else { 0 });
+    }
+}
+
+#[test]
+fn a_repeated_scan_is_another_incident_and_a_retry_of_a_closed_port_is_none() {
+    let mut live = Live::new();
+    let refused = |port: u64| samples::refused(port, "10.0.0.7:2000", &format!("10.0.0.1:{}", 1 + port));
+    for second in 0..2000 {
+        let scan = || (0..200).map(refused).collect();
+        let retry = |n| vec![samples::refused(0, &format!("10.0.0.8:{}", 2000 + n), "10.0.0.1:80")];
+        live.second(&match second {
+            0 | 1500 => scan(),
+            second if second % 350 == 1 => retry(second),
+            _ => Vec::new(),
+        });
+    }
+    let opened: Vec<_> =
+        live.news.iter().filter(|(state, ..)| *state == State::Open).map(|(_, kind, _)| *kind).collect();
+    assert_eq!(opened, [Kind::PortScan; 2], "{:?}", live.news);
+}
+
 /// Scans by UDP and TCP: faster than a flood, with pauses of a minute, and by several scanners at once.
 #[test]
 fn scanners_of_one_victim_are_one_incident() {

@@ -6,7 +6,7 @@ use flowml_common::flow::Address;
 
 use super::index::{Index, Members, Number};
 use super::{FEW, Incident, Incidents, Link, NAMED, Odd, Open, QUIET_NS, Role, State};
-use crate::witness::{Evidence, Family, Finding, Kind, Party, REPEATS};
+use crate::witness::{Evidence, Family, Finding, Kind, PERIODS, Party, REPEATS};
 
 /// An event without findings for this time is over, ns: the time for which the tests keep their state.
 const PAUSE_NS: u64 = 300_000_000_000;
@@ -19,16 +19,12 @@ const NEAR_NS: u64 = 65_000_000_000;
 /// window.
 const TOGETHER_NS: u64 = 2_000_000_000;
 
-/// A beacon that was silent for this number of periods is over.
-const PERIODS: u64 = 3;
-
 impl Open {
-    /// The time without findings after which the event is over, ns. A beacon may miss a call.
+    /// The time without findings after which the event is over, ns. A beacon may miss a call, and a slow scan a probe.
     pub(super) fn quiet_ns(&self) -> u64 {
         match self.incident.kind {
             Kind::Unusual => QUIET_NS,
-            Kind::Beacon => PAUSE_NS.max(PERIODS * self.incident.evidence.period_ms * 1_000_000),
-            _ => PAUSE_NS,
+            _ => PAUSE_NS.max(PERIODS * self.incident.evidence.period_ms * 1_000_000),
         }
     }
 

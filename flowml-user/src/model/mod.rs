@@ -413,9 +413,7 @@ impl Learner {
                 }
                 vec![None; rows.nrows()]
             }
-            State::Ready(ready) => {
-                ready.observe(rows, &learnt, &self.columns, &self.settings, most_reasons)
-            }
+            State::Ready(ready) => ready.observe(rows, &learnt, &self.columns, &self.settings, most_reasons),
         }
     }
 
@@ -431,7 +429,8 @@ impl Learner {
             State::Ready(ready) => {
                 let mut scratch = Scratch::default();
                 let most_reasons = self.most_reasons();
-                let mut verdict = |row| ready.judge(row, &ready.fitted.typical, &self.columns, most_reasons, &mut scratch);
+                let mut verdict =
+                    |row| ready.judge(row, &ready.fitted.typical, &self.columns, most_reasons, &mut scratch);
                 rows.outer_iter().map(|row| Some(verdict(row).0)).collect()
             }
         }

@@ -165,7 +165,12 @@ impl Gauges {
     /// networks without a flooded host.
     pub(super) fn interval(&mut self, began_ns: u64, now_ns: u64, seconds: f64) -> Vec<Finding> {
         let rule = self.rule;
-        let now = Interval { began_ns, now_ns, seconds, steps: [PAST_NS as f64 / 1e9, MEMORY_S].map(|memory_s| step(seconds, memory_s)) };
+        let now = Interval {
+            began_ns,
+            now_ns,
+            seconds,
+            steps: [PAST_NS as f64 / 1e9, MEMORY_S].map(|memory_s| step(seconds, memory_s)),
+        };
         let mut findings = Vec::new();
         let mut flooded: HashSet<Address, RandomState> = HashSet::default();
         for (victim, gauge) in self.hosts.iter_mut() {

@@ -64,7 +64,7 @@ pub struct Evidence {
     pub packets: u64,
     /// IP bytes.
     pub bytes: u64,
-    /// Time between two connections, ms.
+    /// Time between two connections of a beacon, or between two tries of a scan that is slower than one in 100 s, ms.
     pub period_ms: u64,
 }
 

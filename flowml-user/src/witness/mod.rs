@@ -27,7 +27,7 @@ mod visibility;
 use flowml_common::flow::{Address, Part};
 
 pub use kind::{Evidence, Family, Kind, Story};
-pub use scans::REPEATS;
+pub use scans::{PERIODS, REPEATS};
 
 use crate::session::{Ended, Standing};
 use amplifiers::Amplifiers;

@@ -12,7 +12,9 @@
 //! Reflection is tested in the same way. A host that gets SYN with ACK from many hosts without a connection did not
 //! send the SYNs, so there is a walk over these contacts of each host.
 //!
-//! Bound: 10⁻⁶ for each walk. Each first contact may begin one. 24 failures in a row are a scan.
+//! Bound: 10⁻⁶ for each walk. Each first contact may begin one. 24 failures in a row are a scan. Contacts and walks are
+//! remembered for an hour after their last use, as nmap's slowest timing sends a probe every five minutes. After a scan,
+//! its contacts count again once they are five minutes old, so that a repeated scan is found.
 
 use std::collections::HashSet;
 
@@ -25,11 +27,11 @@ use super::attempts::{Attempt, Outcome};
 use super::news::News;
 use super::sequential::{ALPHA, Hypotheses, Stand, Walk};
 use super::{Evidence, Finding, Kind, Party};
-use crate::features::{GENERATION_NS, Generations};
+use crate::features::Generations;
 
 const FAILURES: Hypotheses = Hypotheses { ordinary: 0.5, attack: 0.9 };
 
-/// Remembered contacts in a generation, 8 bytes each.
+/// Remembered contacts in a generation, 16 bytes each.
 const CONTACTS: usize = 1 << 18;
 
 /// Walks in a generation, for each of the two kinds of scans.
@@ -38,6 +40,15 @@ const WALKS: usize = 1 << 16;
 /// The longest datagram that is a probe, bytes of IP. Scanners send empty datagrams, except to the few ports whose
 /// service only answers a valid request (nmap-payloads).
 const LONGEST_PROBE: u64 = 128;
+
+/// The lifetime of a generation, ns, which is also the longest time between two contacts of a scan.
+const MEMORY_NS: u64 = 3_600_000_000_000;
+
+/// A scan without contacts for this time is over, ns.
+const PAUSE_NS: u64 = 300_000_000_000;
+
+/// A slow scan without contacts for this number of its mean gaps is over.
+pub const PERIODS: u64 = 3;
 
 /// The largest number of tries of one scanner at one target. nmap's --max-retries is 10 by default, and it uses few of
 /// them.
@@ -58,6 +69,8 @@ enum Of {
 struct Scan {
     walk: Walk,
     is_scan: bool,
+    /// Whether an earlier scan is over.
+    was_scan: bool,
     /// Whether it is among the scans to be reported.
     is_news: bool,
     first_ns: u64,
@@ -70,6 +83,22 @@ struct Scan {
     reported: [u64; 2],
     /// The contacted hosts, of which the first are named.
     targets: Party,
+}
+
+/// A contact of a source with a host.
+#[derive(Clone, Copy)]
+struct Contacted {
+    target: Address,
+    at_ns: u64,
+    /// Whether it was not made before within the memory.
+    is_first: bool,
+}
+
+impl Scan {
+    /// The mean time between two contacts, ns.
+    const fn gap_ns(&self) -> u64 {
+        self.last_ns.saturating_sub(self.first_ns) / if self.contacts > 1 { self.contacts - 1 } else { 1 }
+    }
 }
 
 /// A hasher of contacts, with a secret that is saved with them.
@@ -96,7 +125,8 @@ impl From<Secret> for [u64; 4] {
 /// The walks of all sources.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Scans {
-    contacts: Generations<u64, ()>,
+    /// When each contact was made last, ns.
+    contacts: Generations<u64, u64>,
     secret: Secret,
     walks: Generations<Of, Scan>,
     /// Walks that have found a scan, including some that no longer exist. The set is usually empty, and then an attempt
@@ -108,9 +138,9 @@ pub(super) struct Scans {
 impl Scans {
     pub(super) fn new() -> Self {
         Self {
-            contacts: Generations::new(CONTACTS),
+            contacts: Generations::lasting(CONTACTS, MEMORY_NS),
             secret: Secret::from(rand::random::<[u64; 4]>()),
-            walks: Generations::new(2 * WALKS),
+            walks: Generations::lasting(2 * WALKS, MEMORY_NS),
             found: HashSet::default(),
             news: News::default(),
         }
@@ -120,11 +150,16 @@ impl Scans {
         let &Attempt { source, target, port, protocol, outcome, at_ns, visible, .. } = attempt;
         let contact = self.secret.state.hash_one((source, target, port, protocol));
         let mut is_first = false;
-        self.contacts.entry(contact, at_ns, || is_first = true);
-        if !is_first {
+        let last_ns = self.contacts.entry(contact, at_ns, || {
+            is_first = true;
+            at_ns
+        });
+        let is_again = at_ns.saturating_sub(std::mem::replace(last_ns, at_ns)) > PAUSE_NS;
+        if !is_first && !is_again {
             return;
         }
-        self.step(Of::Answers { victim: source }, target, at_ns, outcome == Outcome::Unasked);
+        let contact = Contacted { target, at_ns, is_first };
+        self.step(Of::Answers { victim: source }, contact, outcome == Outcome::Unasked);
         let failed = match outcome {
             Outcome::Success | Outcome::HalfOpen | Outcome::Probe => false,
             Outcome::Failure => true,
@@ -134,22 +169,25 @@ impl Scans {
             return;
         }
         if protocol == protocol::TCP || protocol == protocol::UDP {
-            self.step(Of::Ports { source, target, protocol }, target, at_ns, failed);
+            self.step(Of::Ports { source, target, protocol }, contact, failed);
         }
         // Requests to many servers are no scan if their answers are not seen.
         if protocol == protocol::TCP && !attempt.is_doubtful() || visible || !failed {
-            self.step(Of::Hosts { source, port, protocol }, target, at_ns, failed);
+            self.step(Of::Hosts { source, port, protocol }, contact, failed);
         }
     }
 
     /// Adds a contact. Each contact may begin a walk. A walk that begins with a success ends at once and is not stored.
-    fn step(&mut self, of: Of, target: Address, at_ns: u64, failed: bool) {
-        if !failed && self.walks.get(&of).is_none() {
+    fn step(&mut self, of: Of, Contacted { target, at_ns, is_first }: Contacted, failed: bool) {
+        if !(failed && is_first) && self.walks.get(&of).is_none() {
             return;
         }
         let scan = self.walks.entry(of, at_ns, Scan::default);
-        if scan.is_scan && at_ns.saturating_sub(scan.last_ns) > GENERATION_NS {
-            *scan = Scan::default();
+        if scan.is_scan && at_ns.saturating_sub(scan.last_ns) > PAUSE_NS.max(PERIODS * scan.gap_ns()) {
+            *scan = Scan { was_scan: true, ..Scan::default() };
+        }
+        if !is_first && !scan.was_scan {
+            return;
         }
         // Contacts before the evidence are not part of the scan.
         if scan.walk.is_at_start() {
@@ -212,7 +250,10 @@ impl Scans {
         let totals = [scan.contacts, scan.failures];
         let [attempts, failures] = [0, 1].map(|n| totals[n] - scan.reported[n]);
         scan.reported = totals;
-        let evidence = Evidence { attempts, failures, ..Evidence::default() };
+        // Only a scan that lasts longer than the pause between two events needs its period.
+        let gap_ns = Some(scan.gap_ns()).filter(|gap_ns| PERIODS * gap_ns > PAUSE_NS);
+        let period_ms = gap_ns.unwrap_or_default() / 1_000_000;
+        let evidence = Evidence { attempts, failures, period_ms, ..Evidence::default() };
         let many = Party { count: scan.contacts as usize, ..scan.targets.clone() };
         let (kind, sources, targets, evidence) = match of {
             Of::Ports { source, target, protocol } => {
