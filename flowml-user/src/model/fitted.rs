@@ -115,8 +115,8 @@ impl Fitted {
         self.clusters.nearest(&scratch.vector, &mut scratch.distances)
     }
 
-    /// Adds a row that was just scored to the lesson of its batch. Rows whose probability is above the margin move the
-    /// clusters. Scores and probabilities stay the same until [`Self::teach`].
+    /// Adds a row that was just scored to the training set of its batch. Rows whose probability is above the margin move
+    /// the clusters. Scores and probabilities stay the same until the batch ends.
     pub(super) fn learn(&mut self, lesson: &mut Lesson, scored: &Scored<'_>, settings: &Settings) {
         let &Scored { nearest: Nearest { cluster, score, distance2 }, probability, vector } = scored;
         let entered = self.calibration.record(score, probability);
@@ -126,8 +126,8 @@ impl Fitted {
         }
     }
 
-    /// Ends a batch: trains on its lesson.
-    pub(super) fn teach(&mut self, lesson: Lesson, settings: &Settings) {
+    /// Ends a batch: trains on its rows.
+    pub(super) fn end_batch(&mut self, lesson: Lesson, settings: &Settings) {
         lesson.teach(&mut self.clusters, Pace::new(settings.half_life_batches, settings.step));
         self.calibration.refresh();
     }

@@ -300,7 +300,7 @@ impl Ready {
             Some(verdict)
         };
         let verdicts = rows.outer_iter().enumerate().map(verdict).collect();
-        self.fitted.teach(lesson, settings);
+        self.fitted.end_batch(lesson, settings);
         verdicts
     }
 
