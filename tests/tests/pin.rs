@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::MapData;
@@ -639,4 +639,51 @@ fn an_unusable_state_file_is_reported_and_nothing_else_is_lost() -> Result<()> {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--pin"), "{output:?}");
     Ok(())
+}
+
+/// Leaves this many open sessions of one packet each to a second run, and checks that each packet is in the state file,
+/// in a row, or counted as lost.
+fn leave_many(flows: u32) -> Result<()> {
+    let (_guards, [peer, metered], folder) = pinned_pair!();
+    let files = tempfile::tempdir()?;
+    let state = files.path().join("state");
+    let named = state.to_str().context("a path in UTF-8")?;
+    let arguments = ["-q", "--idle-timeout", "1h", "--active-timeout", "2h", "--memory-max", "4GiB", "--state", named];
+    let first = start(&[&metered], &folder, &arguments)?;
+    let before = metered.counters()?.rx_packets;
+    let spray = FlowSpray::unanswered(&metered, flows, u64::from(flows));
+    let sent = FrameSender::open(&peer)?.spray(&spray, Rate::PerSecond(50_000))?;
+    wait_until(LIMIT, || Ok(metered.counters()?.rx_packets - before == sent.packets)).context("the frames")?;
+    let begun = Instant::now();
+    let report = first.stop(Signal::TERM)?;
+    let took = begun.elapsed();
+    let summary = report.summary()?;
+    // How many there is time for depends on the machine.
+    let left = summary["left_open"]["packets"].as_u64().unwrap_or(0);
+    eprintln!("the end took {took:?}: {left} packets in {} bytes", fs::metadata(&state)?.len());
+    assert_eq!((&summary["conserved"], number(summary, "packets_in_flows")?), (&true.into(), sent.packets));
+    // A row of these has one packet. Lost rows count as rows.
+    let rows = number(summary, "flows")? + number(summary, "packets_aggregated")?;
+    assert_eq!(left + rows, sent.packets, "{summary}");
+    let lost: u64 =
+        summary["losses"].as_array().into_iter().flatten().map(|loss| number(loss, "rows_lost")).sum::<Result<_>>()?;
+    assert_eq!(report.code, Some(i32::from(lost > 0)), "{}", report.stderr);
+    let names: Vec<_> = fs::read_dir(files.path())?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+    assert_eq!(names, ["state"], "no part of a file is left");
+    let second = start(&[&metered], &folder, &arguments)?;
+    let report = second.stop(Signal::TERM)?;
+    let next = report.summary()?;
+    assert_eq!((&next["conserved"], &next["taken_over"]), (&true.into(), &summary["left_open"]), "{next}");
+    Ok(())
+}
+
+#[test]
+fn of_more_open_sessions_than_can_be_saved_each_is_in_the_file_in_a_row_or_counted() -> Result<()> {
+    leave_many(150_000)
+}
+
+#[test]
+#[ignore = "it takes a minute and 3 GiB of memory: cargo xtask test --long"]
+fn a_million_open_sessions_are_in_the_file_in_a_row_or_counted() -> Result<()> {
+    leave_many(1_000_000)
 }
