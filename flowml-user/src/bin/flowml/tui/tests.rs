@@ -75,11 +75,11 @@ fn subjects(state: &State, panel: Panel) -> Vec<String> {
 fn screens_match_their_golden_files() {
     for (width, height) in [(80, 24), (120, 40), (60, 20), (40, 10)] {
         golden::assert_is(
-            &format!("src/bin/flowml/tui/golden/{width}x{height}.txt"),
+            &format!("src/bin/flowml/tui/golden/screen_{width}x{height}.txt"),
             &text(&mut state(), (width, height)),
         );
     }
-    golden::assert_is("src/bin/flowml/tui/golden/start.txt", &text(&mut State::default(), (80, 24)));
+    golden::assert_is("src/bin/flowml/tui/golden/screen_start.txt", &text(&mut State::default(), (80, 24)));
 }
 
 #[test]
@@ -88,12 +88,12 @@ fn details_match_their_golden_files() {
         let mut state = state();
         typed(&mut state, keys);
         press(&mut state, &[KeyCode::Down, KeyCode::Up, KeyCode::Enter]);
-        golden::assert_is(&format!("src/bin/flowml/tui/golden/{name}.txt"), &text(&mut state, (80, 24)));
+        golden::assert_is(&format!("src/bin/flowml/tui/golden/screen_{name}.txt"), &text(&mut state, (80, 24)));
     }
     for (name, key) in [("keys", '?'), ("messages", 'm')] {
         let mut state = state();
         typed(&mut state, &key.to_string());
-        golden::assert_is(&format!("src/bin/flowml/tui/golden/{name}.txt"), &text(&mut state, (80, 24)));
+        golden::assert_is(&format!("src/bin/flowml/tui/golden/screen_{name}.txt"), &text(&mut state, (80, 24)));
     }
     let mut state = State::default();
     state.push(busy());
