@@ -1,29 +1,36 @@
 //! Panics while the terminal UI is active, for the test that a panic restores the terminal.
+//!
+//! The modules of the agent have tests of their own, which run with the agent. So a build for tests is empty.
 
+#[cfg(not(test))]
 #[path = "../../../flowml-user/src/bin/flowml/args/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "only the verbosity is used")]
 mod args;
+#[cfg(not(test))]
 #[path = "../../../flowml-user/src/bin/flowml/console.rs"]
 mod console;
+#[cfg(not(test))]
 #[path = "../../../flowml-user/src/bin/flowml/tui/mod.rs"]
 #[expect(dead_code, reason = "nobody presses a key")]
 mod tui;
+#[cfg(not(test))]
 #[path = "../../../flowml-user/src/bin/flowml/ui/mod.rs"]
 #[expect(dead_code, reason = "there is no progress")]
 mod ui;
 
-use std::io::{self, IsTerminal};
-use std::process::{Command, Stdio};
-use std::sync::mpsc::channel;
+#[cfg(not(test))]
+fn main() -> anyhow::Result<()> {
+    use std::io::{self, IsTerminal};
+    use std::process::{Command, Stdio};
+    use std::sync::mpsc::channel;
 
-use anyhow::{Context, Result, ensure};
-use flowml_user::export::{Began, Pace, Sinks};
-use flowml_user::features::FlowColumns;
+    use anyhow::{Context, ensure};
+    use flowml_user::export::{Began, Pace, Sinks};
+    use flowml_user::features::FlowColumns;
 
-use self::args::Verbosity;
-use self::console::Console;
+    use self::args::Verbosity;
+    use self::console::Console;
 
-fn main() -> Result<()> {
     ensure!(io::stderr().is_terminal(), "a terminal");
     let (_keys, events) = channel();
     let console = Console::on_standard_error(Verbosity::Tables).with_screen(events);
