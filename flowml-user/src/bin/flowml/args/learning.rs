@@ -247,12 +247,12 @@ fn encoding(text: &str) -> Result<Encoding, String> {
 
 /// By the names of the table of detectors.
 fn detector() -> impl TypedValueParser<Value = DetectorKind> {
-    named(&DetectorKind::ALL, DetectorKind::name, DetectorKind::meaning)
+    named(DetectorKind::ALL, DetectorKind::name, DetectorKind::meaning)
 }
 
 /// By the names of the table of classifiers.
 fn classifier() -> impl TypedValueParser<Value = ClassifierKind> {
-    named(&ClassifierKind::ALL, ClassifierKind::name, ClassifierKind::meaning)
+    named(ClassifierKind::ALL, ClassifierKind::name, ClassifierKind::meaning)
 }
 
 /// The arguments of `flowml train`.
