@@ -1,4 +1,5 @@
-//! The programs that `cargo xtask bench` measures: the meter, parts of the meter, and the meter with the kernel's own map.
+//! The programs that `cargo xtask bench` measures: the meter, parts of the meter, and the meter with the kernel's own map;
+//! and the program that sends frames to a meter.
 //!
 //! All except `empty` write the addresses of the next flow into the frame before they read it, at the same cost. The
 //! difference between two programs is therefore the cost of what only one of them does.
@@ -10,6 +11,7 @@ use core::hint::black_box;
 
 use aya_ebpf::bindings::{BPF_NOEXIST, xdp_action};
 use aya_ebpf::btf_maps::{Array, PerCpuHashMap};
+use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use flowml_common::counts::FlowValue;
@@ -29,6 +31,10 @@ struct Walk {
 
 #[btf_map]
 static WALK: Array<Walk, 1> = Array::new();
+
+/// The index of the interface from which `send` sends.
+#[btf_map]
+static SENDER: Array<u32, 1> = Array::new();
 
 /// The map that the flow table is compared with, preallocated. The benchmark sets its size.
 #[btf_map]
@@ -91,6 +97,17 @@ fn next_packet(ctx: &XdpContext) -> Option<&'static Packet> {
 #[xdp(frags)]
 pub fn empty(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
+}
+
+/// Sends the frame of the next flow from an interface. Run with live frames (`BPF_F_TEST_XDP_LIVE_FRAMES`), it is the
+/// fastest sender to the other end of a veth.
+#[xdp]
+pub fn send(ctx: XdpContext) -> u32 {
+    match (next_flow(&ctx), SENDER.get(0)) {
+        // SAFETY: a helper call without pointers.
+        (Some(()), Some(&interface)) => unsafe { bpf_redirect(interface, 0) as u32 },
+        _ => xdp_action::XDP_ABORTED,
+    }
 }
 
 /// The meter without the flow table.

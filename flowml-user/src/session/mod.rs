@@ -453,11 +453,14 @@ impl Sessions {
         flows: impl IntoIterator<Item = Counted<'a>>,
         mut observe: impl FnMut(&Part, Standing, Kept),
     ) {
-        let mut flows: Vec<_> = flows.into_iter().map(|flow| (flow.first_ns(), flow)).collect();
+        let flows: Vec<_> = flows.into_iter().collect();
+        let mut order: Vec<_> = (0..).zip(&flows).map(|(number, flow)| (flow.first_ns(), number)).collect();
         // At equal times the order is that of the keys, so that it does not depend on the secret of the hash. Within a
-        // flow it is the order of the entries.
-        flows.sort_by_key(|(first_ns, flow)| (*first_ns, *flow.key, flow.birth()));
-        for (_, flow) in flows {
+        // flow it is the order of the entries. Keys are compared only at equal times, as they are far away in memory.
+        let place = |number: u32| (flows[number as usize].key, flows[number as usize].birth());
+        order.sort_unstable_by(|one, other| one.0.cmp(&other.0).then_with(|| place(one.1).cmp(&place(other.1))));
+        for (_, number) in order {
+            let flow = flows[number as usize];
             let part = flow.part();
             let (standing, kept) = self.absorb_part(&part.key, &part.stats, flow.contents(), flow.quote());
             observe(&part, standing, kept);

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: measures flowml against the kernel's hash map, other readers of captures and scikit-learn.
 //!
 //! The flow table and its drain are compared with the kernel's own per-CPU hash map, `flowml read` with other readers
-//! of captures, and training with scikit-learn.
+//! of captures, training with scikit-learn, and whole live runs with a program that does nothing.
 //!
 //! Both sides are measured in one run and alternately, so that other activity of the machine affects both. The result
 //! is the median of the ratios of neighbouring rounds. The counts are checked as well as the times.
@@ -9,6 +9,7 @@
 mod child;
 mod drain;
 mod learning;
+mod live;
 mod mixture;
 mod packet;
 mod percpu_hash;
@@ -41,10 +42,12 @@ enum Part {
     Table,
     Read,
     Learn,
+    Live,
 }
 
 impl Part {
-    const ALL: [(&str, Self); 3] = [("table", Self::Table), ("read", Self::Read), ("learn", Self::Learn)];
+    const ALL: [(&str, Self); 4] =
+        [("table", Self::Table), ("read", Self::Read), ("learn", Self::Learn), ("live", Self::Live)];
 }
 
 fn main() -> ExitCode {
@@ -55,7 +58,7 @@ fn main() -> ExitCode {
     };
     let part = |name: &OsString| Part::ALL.into_iter().find(|(known, _)| name == known).map(|(_, part)| part);
     let Some(parts) = names.iter().map(part).collect::<Option<Vec<_>>>() else {
-        eprintln!("usage: bench [--json PATH] [table] [read] [learn]");
+        eprintln!("usage: bench [--json PATH] [table] [read] [learn] [live]");
         return ExitCode::from(2);
     };
     match run(json.as_deref(), &parts) {
@@ -84,6 +87,7 @@ fn run(json: Option<&Path>, parts: &[Part]) -> Result<bool> {
                 Part::Table => measure_table()?,
                 Part::Read => measure_reading([cpu, other].map(|cpu| cpu as usize))?,
                 Part::Learn => measure_learning()?,
+                Part::Live => measure_live([cpu, other].map(|cpu| cpu as usize))?,
             });
         }
         anyhow::Ok(ratios)
@@ -122,6 +126,14 @@ fn measure_learning() -> Result<Vec<Ratio>> {
     let costs = learning::measure(&reading::quarter()?)?;
     costs.print();
     Ok(costs.ratios().into())
+}
+
+fn measure_live(pair: [usize; 2]) -> Result<Vec<Ratio>> {
+    let runs = live::measure(&object()?, pair)?;
+    live::Runs::print_heading();
+    runs.iter().for_each(live::Runs::print);
+    println!();
+    Ok(runs.iter().flat_map(live::Runs::ratios).collect())
 }
 
 /// The benchmarks' object, which is beside the agent's.

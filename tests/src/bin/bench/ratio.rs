@@ -31,7 +31,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 }
 
 pub(crate) fn print(ratios: &[Ratio]) {
-    println!("{:<36} {:>7} {:>7}  {:<14}", "ratio (ours / theirs)", "median", "goal", "spread");
+    println!("{:<45} {:>7} {:>7}  {:<14}", "ratio (ours / theirs)", "median", "goal", "spread");
     for ratio in ratios {
         let [least, most] = ratio.spread();
         let goal = ratio.goal.map_or_else(|| "–".to_owned(), |goal| format!("≤ {goal:.2}"));
@@ -41,7 +41,7 @@ pub(crate) fn print(ratios: &[Ratio]) {
             (Some(_), false) => "MISSED",
         };
         let spread = format!("{least:.3}–{most:.3}");
-        println!("{:<36} {:>7.3} {goal:>7}  {spread:<14} {verdict}", ratio.name, median(&ratio.rounds));
+        println!("{:<45} {:>7.3} {goal:>7}  {spread:<14} {verdict}", ratio.name, median(&ratio.rounds));
     }
 }
 

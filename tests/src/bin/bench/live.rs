@@ -1,0 +1,192 @@
+//! Measures whole live runs at full speed: packets through the agent's program against an empty program, the share of
+//! packets in flows, lateness, and the agent's CPU time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
+use aya::{Ebpf, maps::Array};
+use flowml_tests::agent::Agent;
+use flowml_tests::frames::{Frame, Ipv4, NOBODY, Ports};
+use flowml_tests::lab::{Host, Interface, Lab, LinkOptions, wait_until};
+use flowml_tests::scrape::Scrape;
+use flowml_tests::traffic::raw::on_cpus;
+use rustix::process::Signal;
+
+use crate::programs::{self, Order};
+use crate::ratio::{Ratio, median};
+
+/// Numbers of flows, with goals: the throughput of the empty program by the agent's, and the share of packets that are in
+/// no flow.
+const FLOWS: [(u32, Option<f64>, f64); 3] =
+    [(1, Some(1.0 / 0.85), 0.0), (1 << 16, Some(1.0 / 0.7), 0.0), (1 << 20, None, 0.01)];
+
+/// Duration of a run. An epoch lasts at most a second, so a run contains several.
+const DURATION: Duration = Duration::from_secs(6);
+
+const ROUNDS: usize = 5;
+
+/// Frames that the kernel sends before it schedules the receiver: less than the 256 places of a veth's ring.
+const FRAMES_AT_ONCE: u32 = 64;
+
+/// Frames of one call, about a tenth of a second.
+const BURST: u32 = 1 << 18;
+
+/// Longest time until the agent has drained everything.
+const DRAIN_LIMIT: Duration = Duration::from_secs(60);
+
+const METRICS: &str = "127.0.0.1:9750";
+
+/// What one run of an agent did.
+struct Run {
+    /// Packets per second that reached the program.
+    throughput: f64,
+    /// The share of these packets that are in no flow, because the table was full.
+    outside: f64,
+    /// Drains at the end of intervals that were more than 50 ms late, of all.
+    late: f64,
+    /// The agent's CPU time per million packets, in s.
+    cpu_s: f64,
+}
+
+/// The runs with one number of flows.
+pub(crate) struct Runs {
+    flows: u32,
+    throughput_goal: Option<f64>,
+    outside_goal: f64,
+    /// Throughput with the empty program, by round.
+    empty: Vec<f64>,
+    agent: Vec<Run>,
+}
+
+/// Sends from a CPU of its own; the agent may use `pair`, which contains that CPU.
+pub(crate) fn measure(object: &[u8], pair: [usize; 2]) -> Result<Vec<Runs>> {
+    let mut all = Vec::new();
+    for (flows, throughput_goal, outside_goal) in FLOWS {
+        let mut runs = Runs { flows, throughput_goal, outside_goal, empty: Vec::new(), agent: Vec::new() };
+        for _ in 0..ROUNDS {
+            runs.empty.push(run_empty(object, flows)?);
+            runs.agent.push(run_agent(object, pair, flows)?);
+        }
+        all.push(runs);
+    }
+    Ok(all)
+}
+
+/// Two hosts with a link: the sender's end, and the metered end.
+fn link() -> Result<(Lab, [Interface; 2])> {
+    let lab = Lab::new()?;
+    let ends = lab.link([&lab.host("sender")?, &lab.host("metered")?], &LinkOptions::quiet())?;
+    Ok((lab, ends))
+}
+
+fn run_empty(object: &[u8], flows: u32) -> Result<f64> {
+    let (_lab, [from, to]) = link()?;
+    let mut ebpf = programs::without_table(object, 1, 1)?;
+    programs::load(&mut ebpf, "empty")?;
+    let index = to.index()?;
+    let attached = to.host.enter(|| {
+        let program = ebpf.program_mut("empty").context("the object has no program empty")?;
+        let xdp: &mut Xdp = program.try_into()?;
+        anyhow::Ok(xdp.attach_to_if_index(index, XdpMode::Driver)?)
+    })?;
+    attached.context("attaching the empty program")?;
+    send(object, &from, &to, flows)
+}
+
+fn run_agent(object: &[u8], pair: [usize; 2], flows: u32) -> Result<Run> {
+    let (_lab, [from, to]) = link()?;
+    let arguments = ["run", "-i", &to.name, "-qq", "--metrics", METRICS];
+    let agent = on_cpus(&pair, || Agent::start(&to.host, &arguments))??;
+    agent.wait_attached(&to)?;
+    let before = to.counters()?.rx_packets;
+    let throughput = send(object, &from, &to, flows)?;
+    let received = (to.counters()?.rx_packets - before) as f64;
+    wait_until(DRAIN_LIMIT, || Ok(metrics(&to.host)?.value("flowml_received_packets_total")? >= received))
+        .context("waiting until the agent has counted all packets")?;
+    let scrape = metrics(&to.host)?;
+    let lateness = scrape.histogram("flowml_drain_lateness_seconds")?;
+    let full = scrape.value("flowml_skipped_packets_total{reason=\"table_full\"}")?;
+    let cpu = agent.cpu_time()?;
+    let report = agent.stop(Signal::TERM)?;
+    ensure!(report.code == Some(0), "the agent ended with {:?}: {}", report.code, report.stderr);
+    Ok(Run {
+        throughput,
+        outside: full / received,
+        late: lateness.beyond(0.05) / lateness.count.max(1.0),
+        cpu_s: cpu.as_secs_f64() * 1e6 / received,
+    })
+}
+
+fn metrics(host: &Host) -> Result<Scrape> {
+    Scrape::of(host, METRICS)
+}
+
+/// Sends for [`DURATION`]. Returns the packets per second that arrived.
+fn send(object: &[u8], from: &Interface, to: &Interface, flows: u32) -> Result<f64> {
+    let mut ebpf = programs::without_table(object, 1, 1)?;
+    programs::load(&mut ebpf, "send")?;
+    programs::walk(&mut ebpf, flows, Order::Scattered)?;
+    let mut sender: Array<_, u32> = ebpf.map_mut("SENDER").context("the object has no map SENDER")?.try_into()?;
+    sender.set(0, from.index()?, 0)?;
+    let header = Ipv4 { destination: to.v4, ..Ipv4::default() };
+    let ports = Ports::default();
+    let frame = Frame::between(to.mac, NOBODY).ipv4(&header).udp(ports).payload(&[0x55; 18]).finish();
+    let before = to.counters()?.rx_packets;
+    let begun = Instant::now();
+    from.host.enter(|| send_for(&ebpf, &frame))??;
+    let arrived = to.counters()?.rx_packets - before;
+    Ok(arrived as f64 / begun.elapsed().as_secs_f64())
+}
+
+fn send_for(ebpf: &Ebpf, frame: &[u8]) -> Result<()> {
+    let program = programs::xdp(ebpf, "send")?;
+    let begun = Instant::now();
+    while begun.elapsed() < DURATION {
+        let attrs = TestRunAttrs::new().xdp_live_frames(FRAMES_AT_ONCE);
+        program
+            .test_run(TestRunOptions { data_in: Some(frame), repeat: BURST, attrs, ..Default::default() })
+            .context("sending live frames")?;
+    }
+    Ok(())
+}
+
+impl Runs {
+    pub(crate) fn ratios(&self) -> [Ratio; 2] {
+        let Self { flows, throughput_goal, outside_goal, .. } = *self;
+        let throughput = self.empty.iter().zip(&self.agent).map(|(empty, run)| empty / run.throughput);
+        [
+            Ratio {
+                name: format!("live_empty_by_agent_throughput_{flows}_flows"),
+                goal: throughput_goal,
+                rounds: throughput.collect(),
+            },
+            Ratio {
+                name: format!("live_packets_in_no_flow_{flows}_flows"),
+                goal: Some(outside_goal),
+                rounds: self.agent.iter().map(|run| run.outside).collect(),
+            },
+        ]
+    }
+
+    pub(crate) fn print_heading() {
+        println!("Live at full speed, one sender on one CPU: medians of {ROUNDS} rounds of {DURATION:?}");
+        println!(
+            "{:>8} {:>14} {:>14} {:>10} {:>8} {:>22}",
+            "flows", "empty pkt/s", "agent pkt/s", "no flow", "late", "CPU s / 10⁶ packets"
+        );
+    }
+
+    pub(crate) fn print(&self) {
+        let of = |of: fn(&Run) -> f64| median(&self.agent.iter().map(of).collect::<Vec<_>>());
+        println!(
+            "{:>8} {:>14.0} {:>14.0} {:>9.3}% {:>7.1}% {:>22.3}",
+            self.flows,
+            median(&self.empty),
+            of(|run| run.throughput),
+            100.0 * of(|run| run.outside),
+            100.0 * of(|run| run.late),
+            of(|run| run.cpu_s),
+        );
+    }
+}
