@@ -1,8 +1,8 @@
 //! The first payload bytes of each direction of a flow: the limit, the storage, and merging over partial flows.
 //!
 //! flowml keeps the payload of the first packet with payload in each direction, up to a limit. It does not reassemble
-//! streams. The bytes are in payload chunks ([`Piece`]) beside the flow table. Their time and count are in
-//! [`FlowRarities`](crate::counts::FlowRarities).
+//! streams. The bytes are in payload chunks ([`PayloadChunk`]) beside the flow table. Their time and count are in
+//! [`ColdCounters`](crate::counts::ColdCounters).
 
 use core::fmt;
 
@@ -13,9 +13,9 @@ use crate::packet::Sender;
 /// A payload chunk: 64 bytes, one cache line. Space for payload is allocated in this unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
-pub struct Piece([u64; 8]);
+pub struct PayloadChunk([u64; 8]);
 
-impl Piece {
+impl PayloadChunk {
     /// Size of a chunk, in bytes.
     pub const BYTES: u32 = size_of::<Self>() as u32;
 }
@@ -46,22 +46,22 @@ impl PayloadLimit {
     /// Number of chunks for the bytes of one direction.
     #[inline(always)]
     #[must_use]
-    pub const fn pieces(self) -> u32 {
-        self.0.div_ceil(Piece::BYTES)
+    pub const fn chunks(self) -> u32 {
+        self.0.div_ceil(PayloadChunk::BYTES)
     }
 
     /// Number of chunks for one entry, both directions.
     #[inline(always)]
     #[must_use]
-    pub const fn pieces_of_entry(self) -> u32 {
-        2 * self.pieces()
+    pub const fn chunks_of_entry(self) -> u32 {
+        2 * self.chunks()
     }
 
     /// Index of the first chunk for direction `sender` of entry `number`.
     #[inline(always)]
     #[must_use]
-    pub const fn first_piece(self, number: u32, sender: u32) -> u32 {
-        (2 * number + sender) * self.pieces()
+    pub const fn first_chunk(self, number: u32, sender: u32) -> u32 {
+        (2 * number + sender) * self.chunks()
     }
 }
 
@@ -70,9 +70,9 @@ pub trait FrameBytes {
     /// Number of bytes. For a snapped frame these are the captured bytes.
     fn there(&self) -> u32;
 
-    /// Copies `count` bytes (1 to [`Piece::BYTES`]) at `offset` to the start of `piece`, and returns whether it
+    /// Copies `count` bytes (1 to [`PayloadChunk::BYTES`]) at `offset` to the start of `chunk`, and returns whether it
     /// succeeded. The bytes must be within [`there`](Self::there).
-    fn copy(&self, offset: u32, count: u32, piece: &mut Piece) -> bool;
+    fn copy(&self, offset: u32, count: u32, chunk: &mut PayloadChunk) -> bool;
 }
 
 impl FrameBytes for &[u8] {
@@ -80,9 +80,9 @@ impl FrameBytes for &[u8] {
         self.len() as u32
     }
 
-    fn copy(&self, offset: u32, count: u32, piece: &mut Piece) -> bool {
+    fn copy(&self, offset: u32, count: u32, chunk: &mut PayloadChunk) -> bool {
         let (from, count) = (offset as usize, count as usize);
-        let place = bytemuck::bytes_of_mut(piece).get_mut(..count);
+        let place = bytemuck::bytes_of_mut(chunk).get_mut(..count);
         let Some((place, bytes)) = place.zip(self.get(from..from + count)) else { return false };
         place.copy_from_slice(bytes);
         true
@@ -122,48 +122,48 @@ impl Content<'_> {
 
 /// The payload chunks of a partition's entries.
 #[derive(Clone, Copy, Debug)]
-pub struct Pieces<'a> {
+pub struct PayloadChunks<'a> {
     limit: PayloadLimit,
-    pieces: &'a [Piece],
+    chunks: &'a [PayloadChunk],
 }
 
-impl<'a> Pieces<'a> {
-    /// `pieces` are the chunks of all entries, in the order of the entries.
+impl<'a> PayloadChunks<'a> {
+    /// `chunks` are the chunks of all entries, in the order of the entries.
     #[must_use]
-    pub const fn new(limit: PayloadLimit, pieces: &'a [Piece]) -> Self {
-        Self { limit, pieces }
+    pub const fn new(limit: PayloadLimit, chunks: &'a [PayloadChunk]) -> Self {
+        Self { limit, chunks }
     }
 
     /// The chunks of one entry.
     #[must_use]
-    pub fn of_entry(&self, number: usize) -> EntryPieces<'a> {
-        let count = self.limit.pieces_of_entry() as usize;
-        EntryPieces { pieces: self.pieces.get(number * count..(number + 1) * count).unwrap_or_default() }
+    pub fn of_entry(&self, number: usize) -> EntryChunks<'a> {
+        let count = self.limit.chunks_of_entry() as usize;
+        EntryChunks { chunks: self.chunks.get(number * count..(number + 1) * count).unwrap_or_default() }
     }
 }
 
 /// The payload chunks of one entry. The first half belongs to the first endpoint.
 #[derive(Clone, Copy)]
-pub struct EntryPieces<'a> {
-    pieces: &'a [Piece],
+pub struct EntryChunks<'a> {
+    chunks: &'a [PayloadChunk],
 }
 
-impl fmt::Debug for EntryPieces<'_> {
+impl fmt::Debug for EntryChunks<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} pieces", self.pieces.len())
+        write!(f, "{} chunks", self.chunks.len())
     }
 }
 
-impl<'a> EntryPieces<'a> {
+impl<'a> EntryChunks<'a> {
     /// The chunks of both endpoints, to be copied.
     #[must_use]
-    pub const fn all(self) -> &'a [Piece] {
-        self.pieces
+    pub const fn all(self) -> &'a [PayloadChunk] {
+        self.chunks
     }
 
     /// The first `count` bytes of the payload that an endpoint sent.
     pub(crate) fn bytes(self, sender: Sender, count: u16) -> &'a [u8] {
-        let (lower, upper) = self.pieces.split_at(self.pieces.len() / 2);
+        let (lower, upper) = self.chunks.split_at(self.chunks.len() / 2);
         let bytes: &[u8] = bytemuck::must_cast_slice(if sender == Sender::Lower { lower } else { upper });
         bytes.get(..usize::from(count)).unwrap_or_default()
     }

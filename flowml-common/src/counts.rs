@@ -10,7 +10,7 @@ use core::mem::offset_of;
 
 use bytemuck::{Pod, Zeroable, must_cast_mut};
 
-use crate::content::{Content, Contents, EntryPieces};
+use crate::content::{Content, Contents, EntryChunks};
 use crate::flow::{
     ACK, Direction, FIN, FIRST_PACKETS, FirstPackets, FlowKey, FlowStats, LENGTH_BINS, NO_SAMPLE, Opening, PSH, Part,
     RST, SYN, length_bin, saturate_u16,
@@ -64,10 +64,10 @@ struct Sums {
 pub struct FlowCounts {
     // In the key's line. Most packets only read it, and a line without a write need not be written back.
     ranges: [Range; 2],
-    opener: u8,
+    first_sender: u8,
     syn_senders: u8,
     hooks: u8,
-    /// Number of first packets that [`FlowRarities`] has.
+    /// Number of first packets that [`ColdCounters`] has.
     firsts: u8,
     // One line.
     /// Time of the last packet, by sender; 0 without one.
@@ -93,7 +93,7 @@ pub struct FlowEntry {
 /// Cold counters of one direction: those that few packets change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-struct Rarities {
+struct Cold {
     first: Stamp,
     /// Number of packets by TCP flag, in the order of [`RARE_FLAGS`].
     flags: [u32; RARE_FLAGS.len()],
@@ -124,8 +124,8 @@ const SYN_ACK: u8 = SYN | ACK;
 /// from the entries. In the entries they would be two fifths of the bytes, which the other packets never use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub struct FlowRarities {
-    directions: [Rarities; 2],
+pub struct ColdCounters {
+    directions: [Cold; 2],
     macs: [Mac; 2],
     firsts_upper: u8,
     firsts_payload: u8,
@@ -150,9 +150,9 @@ pub struct Counted<'a> {
     /// The counters that every packet changes.
     pub counts: &'a FlowCounts,
     /// The cold counters.
-    pub rarities: &'a FlowRarities,
+    pub cold: &'a ColdCounters,
     /// The chunks of the first payload bytes, if payload is kept.
-    pub pieces: Option<EntryPieces<'a>>,
+    pub chunks: Option<EntryChunks<'a>>,
 }
 
 /// All counters of a flow in one value, for stores other than the flow table.
@@ -160,7 +160,7 @@ pub struct Counted<'a> {
 #[repr(C)]
 pub struct FlowValue {
     counts: FlowCounts,
-    rarities: FlowRarities,
+    cold: ColdCounters,
 }
 
 /// A packet that changes cold counters: one of the first of the flow or of its direction, or one with rare flags.
@@ -261,7 +261,7 @@ impl FlowCounts {
     pub(crate) fn open(&mut self, packet: &Packet) {
         zero(must_cast_mut::<Self, [u64; size_of::<Self>() / 8]>(self));
         self.iat_min_us = NO_GAP;
-        self.opener = packet.sender as u8;
+        self.first_sender = packet.sender as u8;
         for sums in &mut self.sums {
             sums.iat_min_us = NO_GAP;
         }
@@ -280,7 +280,7 @@ impl FlowCounts {
         raise(&mut self.iat_max_us, gap_us);
     }
 
-    /// Counts a packet. Returns `Some` if [`FlowRarities`] has to count it too. `now` is the packet's own time, but not
+    /// Counts a packet. Returns `Some` if [`ColdCounters`] has to count it too. `now` is the packet's own time, but not
     /// before [`last`](Self::last): the clock of a flow does not go back, and a late packet has an inter-arrival time
     /// of 0.
     ///
@@ -364,7 +364,7 @@ impl FlowCounts {
     }
 }
 
-impl FlowRarities {
+impl ColdCounters {
     /// Initializes the cold counters of a flow without packets, in place. `birth` is the number of entries that the
     /// partition had before this one.
     #[inline(always)]
@@ -488,7 +488,7 @@ impl FlowValue {
     #[inline(always)]
     pub fn start(&mut self, packet: &Packet) {
         self.counts.open(packet);
-        self.rarities.open(packet, 0);
+        self.cold.open(packet, 0);
         self.count(packet, packet.time);
     }
 
@@ -503,7 +503,7 @@ impl FlowValue {
     #[inline(always)]
     fn count(&mut self, packet: &Packet, now: Stamp) {
         if let Some(rare) = self.counts.count(packet, now) {
-            self.rarities.count(rare, packet);
+            self.cold.count(rare, packet);
         }
     }
 
@@ -518,7 +518,7 @@ impl FlowValue {
     /// References to the counters of the flow with this key.
     #[must_use]
     pub const fn counted<'a>(&'a self, key: &'a FlowKey) -> Counted<'a> {
-        Counted { key, counts: &self.counts, rarities: &self.rarities, pieces: None }
+        Counted { key, counts: &self.counts, cold: &self.cold, chunks: None }
     }
 }
 
@@ -526,11 +526,11 @@ impl<'a> Counted<'a> {
     /// The first payload bytes of each direction, if they are kept.
     #[must_use]
     pub fn contents(&self) -> Option<Contents<'a>> {
-        let pieces = self.pieces?;
+        let chunks = self.chunks?;
         Some([Sender::Lower, Sender::Upper].map(|sender| {
             let at = sender as usize;
-            let bytes = pieces.bytes(sender, self.rarities.payload_kept[at]);
-            let content = Content { time_ns: self.rarities.payload[at].ns(), bytes };
+            let bytes = chunks.bytes(sender, self.cold.payload_kept[at]);
+            let content = Content { time_ns: self.cold.payload[at].ns(), bytes };
             (self.counts.sums[at].payload_packets > 0).then_some(content)
         }))
     }
@@ -538,13 +538,13 @@ impl<'a> Counted<'a> {
     /// The packet that the first ICMP error of the flow quotes.
     #[must_use]
     pub fn quote(&self) -> Option<Quote> {
-        self.rarities.quote.get()
+        self.cold.quote.get()
     }
 
     /// Time of the first packet in either direction, in ns.
     #[must_use]
     pub fn first_ns(&self) -> u64 {
-        let ([lower, upper], [lower_sums, upper_sums]) = (&self.rarities.directions, &self.counts.sums);
+        let ([lower, upper], [lower_sums, upper_sums]) = (&self.cold.directions, &self.counts.sums);
         if upper_sums.packets == 0 || (lower_sums.packets > 0 && lower.first <= upper.first) {
             lower.first.ns()
         } else {
@@ -555,13 +555,13 @@ impl<'a> Counted<'a> {
     /// The order of this partial flow among those of its flow in one partition, for those with equal start times.
     #[must_use]
     pub const fn birth(&self) -> u32 {
-        self.rarities.birth
+        self.cold.birth
     }
 
     /// The partial flow, which can be merged with others.
     #[must_use]
     pub fn part(&self) -> Part {
-        let (counts, rarities) = (self.counts, self.rarities);
+        let (counts, cold) = (self.counts, self.cold);
         let stats = FlowStats {
             last_ns: counts.last().ns(),
             iat_squares: counts.iat_squares.into(),
@@ -569,17 +569,17 @@ impl<'a> Counted<'a> {
             iat_min_us: sampled(counts.iat_min_us),
             iat_max_us: counts.iat_max_us.into(),
             parts: 1,
-            macs: rarities.macs,
-            opener: counts.opener,
+            macs: cold.macs,
+            first_sender: counts.first_sender,
             syn_senders: counts.syn_senders,
             hooks: counts.hooks,
             directions: [0, 1].map(|sender| self.direction(sender)),
             firsts: FirstPackets {
                 count: counts.firsts,
-                upper: rarities.firsts_upper,
-                payload: rarities.firsts_payload,
-                offset_us: rarities.firsts_offset_us.map(u64::from),
-                length: rarities.firsts_length,
+                upper: cold.firsts_upper,
+                payload: cold.firsts_payload,
+                offset_us: cold.firsts_offset_us.map(u64::from),
+                length: cold.firsts_length,
             },
         };
         Part { key: *self.key, stats }
@@ -587,7 +587,7 @@ impl<'a> Counted<'a> {
 
     fn direction(&self, sender: usize) -> Direction {
         let counts = self.counts;
-        let (sums, range, rare) = (&counts.sums[sender], &counts.ranges[sender], &self.rarities.directions[sender]);
+        let (sums, range, rare) = (&counts.sums[sender], &counts.ranges[sender], &self.cold.directions[sender]);
         let mut flags = [0; 8];
         for (count, bit) in rare.flags.into_iter().zip(RARE_FLAGS) {
             flags[usize::from(bit)] = count.into();
@@ -634,4 +634,4 @@ fn sampled(gap_us: u32) -> u64 {
 const _: () = assert!(size_of::<FlowEntry>() == 256 && align_of::<FlowEntry>() == 8);
 const _: () = assert!(size_of::<FlowKey>() + offset_of!(FlowCounts, last) == 64);
 const _: () = assert!(size_of::<FlowKey>() + offset_of!(FlowCounts, sums) == 128 && size_of::<Sums>() == 64);
-const _: () = assert!(size_of::<FlowRarities>() == 192);
+const _: () = assert!(size_of::<ColdCounters>() == 192);

@@ -394,7 +394,7 @@ pub struct FlowStats {
     /// MAC addresses of the lower and the upper endpoint in the first packet.
     pub macs: [Mac; 2],
     /// Sender of the first packet: a [`Sender`] as a number.
-    pub opener: u8,
+    pub first_sender: u8,
     /// A bit for each [`Sender`], set if it sent a SYN without ACK.
     pub syn_senders: u8,
     /// The hooks that counted packets, as bits of [`Hook`].
@@ -598,8 +598,8 @@ impl FlowStats {
     pub fn merge(&mut self, other: &Self) {
         let (first_ns, other_first_ns) = (self.first_ns(), other.first_ns());
         self.firsts = self.firsts.merge(to_micros(first_ns), &other.firsts, to_micros(other_first_ns));
-        if (other_first_ns, other.opener, other.macs) < (first_ns, self.opener, self.macs) {
-            (self.opener, self.macs) = (other.opener, other.macs);
+        if (other_first_ns, other.first_sender, other.macs) < (first_ns, self.first_sender, self.macs) {
+            (self.first_sender, self.macs) = (other.first_sender, other.macs);
         }
         self.last_ns = self.last_ns.max(other.last_ns);
         self.iat_squares += other.iat_squares;
@@ -625,7 +625,7 @@ impl FlowStats {
             self.sample(gap_us(before.last_ns, next_first_ns));
             self.parts -= 1;
             // If the times are equal, the packets of this partial flow were first.
-            (self.opener, self.macs) = (before.opener, before.macs);
+            (self.first_sender, self.macs) = (before.first_sender, before.macs);
             self.firsts = before.firsts.follow(to_micros(before.first_ns()), &next.firsts, to_micros(next_first_ns));
         }
         for ((direction, before), next) in self.directions.iter_mut().zip(&before.directions).zip(&next.directions) {

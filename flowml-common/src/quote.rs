@@ -6,7 +6,7 @@
 
 use bytemuck::{Pod, Zeroable, must_cast_ref};
 
-use crate::content::{FrameBytes, Piece};
+use crate::content::{FrameBytes, PayloadChunk};
 use crate::cursor::Cursor;
 use crate::flow::{Address, Endpoint, FlowKey, IpVersion};
 use crate::headers::{Be16, Icmp, Ipv4, Ipv6, Tcp, protocol};
@@ -80,22 +80,22 @@ impl KeptQuote {
     }
 
     /// Parses the quote of an ICMP error. It does not follow IPv6 extension headers. Returns `None` for a later
-    /// fragment of IPv4, and if the quote ends before the ports of its protocol. The headers are copied to `piece` one
+    /// fragment of IPv4, and if the quote ends before the ports of its protocol. The headers are copied to `chunk` one
     /// after the other.
     #[inline(always)]
-    pub(crate) fn read<B: FrameBytes>(packet: &Packet, bytes: &B, piece: &mut Piece) -> Option<Self> {
+    pub(crate) fn read<B: FrameBytes>(packet: &Packet, bytes: &B, chunk: &mut PayloadChunk) -> Option<Self> {
         // The header of an ICMP error is four bytes longer than `Icmp`: unused, a pointer or an MTU.
         let start = packet.payload_offset + u32::from(ERROR_HEADER - Icmp::LENGTH);
         let (protocol, length, destination, known) = match packet.key.ip_version() {
             IpVersion::V4 => {
-                let ip: Ipv4 = read(bytes, start, piece)?;
+                let ip: Ipv4 = read(bytes, start, chunk)?;
                 if ip.version() != 4 || ip.header_length() < Ipv4::LENGTH || ip.fragment_offset() != 0 {
                     return None;
                 }
                 (ip.protocol, ip.header_length(), Address::from_v4(ip.destination.get()), THERE)
             }
             IpVersion::V6 => {
-                let ip: Ipv6 = read(bytes, start, piece)?;
+                let ip: Ipv6 = read(bytes, start, chunk)?;
                 if ip.version() != 6 {
                     return None;
                 }
@@ -104,26 +104,26 @@ impl KeptQuote {
             }
         };
         let mut quote = Self { address: destination.halves(), protocol, known, ..Self::zeroed() };
-        quote.read_transport(bytes, start + u32::from(length), piece)?;
+        quote.read_transport(bytes, start + u32::from(length), chunk)?;
         Some(quote)
     }
 
     #[inline(always)]
-    fn read_transport<B: FrameBytes>(&mut self, bytes: &B, at: u32, piece: &mut Piece) -> Option<()> {
+    fn read_transport<B: FrameBytes>(&mut self, bytes: &B, at: u32, chunk: &mut PayloadChunk) -> Option<()> {
         match self.protocol {
             protocol::TCP | protocol::UDP | protocol::SCTP => {
-                let ports: [Be16; 2] = read(bytes, at, piece)?;
+                let ports: [Be16; 2] = read(bytes, at, chunk)?;
                 [self.source, self.destination] = [ports[0].get(), ports[1].get()];
             }
             protocol::ICMP | protocol::ICMPV6 => {
-                let icmp: Icmp = read(bytes, at, piece)?;
+                let icmp: Icmp = read(bytes, at, chunk)?;
                 self.source = u16::from(icmp.kind);
                 self.destination = u16::from(icmp_answer(self.protocol, icmp.kind).unwrap_or(icmp.code));
             }
             _ => {}
         }
         if self.protocol == protocol::TCP
-            && let Some(flags) = read::<[u8; 1], _>(bytes, at + Tcp::FLAGS_OFFSET, piece)
+            && let Some(flags) = read::<[u8; 1], _>(bytes, at + Tcp::FLAGS_OFFSET, chunk)
         {
             self.tcp_flags = flags[0];
             self.known |= TCP_FLAGS;
@@ -137,11 +137,11 @@ const ERROR_HEADER: u16 = 8;
 
 /// Reads a `T` from the bytes of a frame.
 #[inline(always)]
-fn read<T: Pod, B: FrameBytes>(bytes: &B, at: u32, piece: &mut Piece) -> Option<T> {
+fn read<T: Pod, B: FrameBytes>(bytes: &B, at: u32, chunk: &mut PayloadChunk) -> Option<T> {
     let length = size_of::<T>() as u32;
-    if at + length > bytes.there() || !bytes.copy(at, length, piece) {
+    if at + length > bytes.there() || !bytes.copy(at, length, chunk) {
         return None;
     }
-    let copied: &[u8; Piece::BYTES as usize] = must_cast_ref(piece);
+    let copied: &[u8; PayloadChunk::BYTES as usize] = must_cast_ref(chunk);
     copied.as_slice().take()
 }

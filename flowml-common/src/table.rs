@@ -14,7 +14,7 @@
 //! searched for.
 //!
 //! An entry is a partial flow that lies in one session. If a session may end before a packet, or a record may end by
-//! the active timeout, the packet starts another entry of its flow ([`Boundaries`], [`FlowRarities`]). Therefore the
+//! the active timeout, the packet starts another entry of its flow ([`Boundaries`], [`ColdCounters`]). Therefore the
 //! times at which the table is drained do not determine which packets are in a record. The previous entry is *retired*:
 //! it stays where it is, but its tag is replaced by one that no flow has. The new entry takes the tag and a free entry
 //! of the same bucket. A flow has only one entry with its tag, and is found as before.
@@ -23,8 +23,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::content::{FrameBytes, PayloadLimit, Piece};
-use crate::counts::{FlowEntry, FlowRarities};
+use crate::content::{FrameBytes, PayloadChunk, PayloadLimit};
+use crate::counts::{ColdCounters, FlowEntry};
 use crate::cursor::Cursor;
 use crate::flow::{FlowKey, KEY_HALVES, SYN};
 use crate::headers::protocol;
@@ -282,13 +282,13 @@ pub trait Storage {
     /// The entry at a location.
     fn entry(&mut self, at: Self::Located) -> &mut FlowEntry;
     /// The cold counters of entry `n`.
-    fn rarities(&mut self, n: u32) -> Option<&mut FlowRarities>;
+    fn cold(&mut self, n: u32) -> Option<&mut ColdCounters>;
     /// The limit of kept payload; `None` if none is kept.
     fn payload_limit(&self) -> Option<PayloadLimit>;
     /// Memory for use while a packet is processed. Its contents are arbitrary.
-    fn scratch(&mut self) -> Option<&mut Piece>;
-    /// Payload chunk `n` (see [`PayloadLimit::first_piece`]).
-    fn piece(&mut self, n: u32) -> Option<&mut Piece>;
+    fn scratch(&mut self) -> Option<&mut PayloadChunk>;
+    /// Payload chunk `n` (see [`PayloadLimit::first_chunk`]).
+    fn chunk(&mut self, n: u32) -> Option<&mut PayloadChunk>;
 }
 
 /// The result of metering a frame.
@@ -488,13 +488,13 @@ fn count<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes: &B)
     let Ready { number, located, now } = ready(storage, packet)?;
     let limit = storage.payload_limit().filter(|_| storage.entry(located).counts.is_first_payload(packet));
     if let Some(rare) = storage.entry(located).counts.count(packet, now) {
-        storage.rarities(number)?.count(rare, packet);
+        storage.cold(number)?.count(rare, packet);
         // All packets of an ICMP entry have one type. If the quotes of the first packets cannot be parsed, later ones
         // are not tried.
-        if packet.is_icmp_error() && !storage.rarities(number)?.has_quote() {
+        if packet.is_icmp_error() && !storage.cold(number)?.has_quote() {
             // The packet is counted whether or not its quote can be parsed.
             if let Some(quote) = KeptQuote::read(packet, bytes, storage.scratch()?) {
-                storage.rarities(number)?.keep_quote(quote);
+                storage.cold(number)?.keep_quote(quote);
             }
         }
     }
@@ -517,16 +517,16 @@ fn keep<S: Storage, B: FrameBytes>(
 ) -> Option<()> {
     let there = bytes.there().saturating_sub(packet.payload_offset);
     let wanted = limit.bytes().min(packet.first_payload_bytes).min(packet.payload_bytes).min(there);
-    let first = limit.first_piece(number, packet.sender as u32);
+    let first = limit.first_chunk(number, packet.sender as u32);
     let mut kept = 0;
-    for nth in 0..PayloadLimit::MAX / Piece::BYTES {
-        let count = (wanted - kept).min(Piece::BYTES);
-        if count == 0 || !bytes.copy(packet.payload_offset + kept, count, storage.piece(first + nth)?) {
+    for nth in 0..PayloadLimit::MAX / PayloadChunk::BYTES {
+        let count = (wanted - kept).min(PayloadChunk::BYTES);
+        if count == 0 || !bytes.copy(packet.payload_offset + kept, count, storage.chunk(first + nth)?) {
             break;
         }
         kept += count;
     }
-    storage.rarities(number)?.note_payload(packet, now, kept);
+    storage.cold(number)?.note_payload(packet, now, kept);
     Some(())
 }
 
@@ -549,7 +549,7 @@ fn ready<S: Storage>(storage: &mut S, packet: &Packet) -> Option<Ready<S::Locate
         let mut goes_on = !boundaries.part(before, now);
         if packet.tcp_flags & SYN != 0 && goes_on {
             let sent = counts.sent(packet);
-            goes_on = storage.rarities(number)?.go_on_with(sent, packet);
+            goes_on = storage.cold(number)?.go_on_with(sent, packet);
         }
         if !goes_on {
             match split(storage, number, packet)? {
@@ -568,7 +568,7 @@ fn ready<S: Storage>(storage: &mut S, packet: &Packet) -> Option<Ready<S::Locate
     let entry = storage.entry(located);
     entry.key = packet.key;
     entry.counts.open(packet);
-    storage.rarities(number)?.open(packet, birth);
+    storage.cold(number)?.open(packet, birth);
     Some(Ready { number, located, now })
 }
 

@@ -129,11 +129,11 @@ proptest! {
             time_ns, protocol: protocol::TCP, from_upper, port: 5000, flags, window: 9, ttl: 3, service: 0, payload,
             hook: Hook::Egress, mac: 1,
         };
-        let pieces = payload.div_ceil(size);
-        let segments: Vec<_> = (0..pieces).map(|n| {
+        let chunks = payload.div_ceil(size);
+        let segments: Vec<_> = (0..chunks).map(|n| {
             // Segmentation keeps CWR only on the first packet, and FIN and PSH only on the last.
             let first = if n == 0 { 0 } else { 0b1000_0000 };
-            let last = if n == pieces - 1 { 0 } else { 0b0000_1001 };
+            let last = if n == chunks - 1 { 0 } else { 0b0000_1001 };
             let payload = size.min(payload - n * size);
             Sample { payload, flags: flags & !first & !last, ..buffer }.packet()
         }).collect();
@@ -142,7 +142,7 @@ proptest! {
             count(before.iter().chain(&segments))
         );
         let frame_bytes: u32 = segments.iter().map(|segment| segment.frame_bytes).sum();
-        prop_assert_eq!(frame_bytes, u32::from(payload) + u32::from(pieces) * HEADERS);
+        prop_assert_eq!(frame_bytes, u32::from(payload) + u32::from(chunks) * HEADERS);
     }
 
     #[test]

@@ -108,7 +108,7 @@ pub fn meter<B: FrameBytes>(seen: &Seen, bytes: &B) {
 pub fn meter_tc(ctx: &TcContext, seen: &Seen) {
     let cpu = cpu();
     let Some(place) = Place::of(cpu) else { return count_stray(seen.frame.wire_length()) };
-    let Some(frame) = place.park_frame(&seen.frame) else { return };
+    let Some(frame) = place.spill_frame(&seen.frame) else { return };
     meter_in(cpu, place, frame, seen, Frame::wire_length, &Socket(ctx));
 }
 
@@ -123,7 +123,7 @@ fn meter_in<B: FrameBytes>(
 ) {
     match parse(frame, seen.cursor) {
         Ok(packet) => {
-            let Some(packet) = place.park(&packet) else { return };
+            let Some(packet) = place.spill(&packet) else { return };
             let Some(mut partition) = Partition::current(cpu) else { return };
             // The packet is counted whatever the result is.
             let _ = record(&mut partition, packet, bytes);

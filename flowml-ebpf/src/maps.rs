@@ -13,8 +13,8 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps};
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::btf_map;
-use flowml_common::content::{PayloadLimit, Piece};
-use flowml_common::counts::{FlowEntry, FlowRarities};
+use flowml_common::content::{PayloadChunk, PayloadLimit};
+use flowml_common::counts::{ColdCounters, FlowEntry};
 use flowml_common::flow::KEY_HALVES;
 use flowml_common::handover::Handover;
 use flowml_common::packet::{Frame, Packet};
@@ -53,12 +53,12 @@ pub static ENTRIES: Array<FlowEntry, 1, MMAPABLE> = Array::new();
 
 /// The cold counters: one for each entry.
 #[btf_map]
-pub static RARITIES: Array<FlowRarities, 1, MMAPABLE> = Array::new();
+pub static COLD: Array<ColdCounters, 1, MMAPABLE> = Array::new();
 
 /// The payload chunks: for each entry and direction as many as [`PAYLOAD`] needs. The map has one chunk if no payload
 /// is kept.
 #[btf_map]
-pub static PIECES: Array<Piece, 1, MMAPABLE> = Array::new();
+pub static CHUNKS: Array<PayloadChunk, 1, MMAPABLE> = Array::new();
 
 /// The state that one agent leaves to the next. No program reads it.
 #[btf_map]
@@ -66,12 +66,12 @@ pub static HANDOVER: Array<Handover, 1, MMAPABLE> = Array::new();
 
 /// A frame, a packet and the headers of a quoted packet, each on cache lines of its own.
 #[repr(C)]
-struct Parked {
+struct Spilled {
     packet: Packet,
     rest: [u8; 128 - size_of::<Packet>()],
     frame: Frame,
     rest_of_frame: [u8; 64 - size_of::<Frame>()],
-    quoted: Piece,
+    quoted: PayloadChunk,
 }
 
 /// What each CPU is processing: a frame before the parser, a packet between parser and table.
@@ -80,7 +80,7 @@ struct Parked {
 /// separate path through the table. It does not follow the contents of maps: after the packet was stored in this map
 /// there is only one path.
 #[btf_map]
-static PACKETS: Array<Parked, 1> = Array::new();
+static PACKETS: Array<Spilled, 1> = Array::new();
 
 /// The value of a constant before the agent sets it: a number that no other constant of the program has. The compiler
 /// merges read-only data with equal bytes, and a literal that shares its address with one of these would change with
@@ -171,7 +171,7 @@ impl Partition {
 
 /// The memory in which a CPU stores what it is processing.
 #[derive(Clone, Copy)]
-pub struct Place(*mut Parked);
+pub struct Place(*mut Spilled);
 
 impl Place {
     /// The place of a CPU. `None` if its number is beyond the CPUs for which the agent made the maps.
@@ -182,7 +182,7 @@ impl Place {
 
     /// Stores the packet in the map, so that the verifier does not follow how it was made.
     #[inline(always)]
-    pub fn park(self, packet: &Packet) -> Option<&'static Packet> {
+    pub fn spill(self, packet: &Packet) -> Option<&'static Packet> {
         // SAFETY: only this CPU uses the place, for one packet at a time (module comment).
         unsafe { forget(&raw mut (*self.0).packet, *packet) }
     }
@@ -190,7 +190,7 @@ impl Place {
     /// Stores the frame in the map, so that the verifier does not follow whether it has a tag or segments. Each would
     /// double the verifier's work.
     #[inline(always)]
-    pub fn park_frame(self, frame: &Frame) -> Option<&'static Frame> {
+    pub fn spill_frame(self, frame: &Frame) -> Option<&'static Frame> {
         // SAFETY: as for the packet.
         unsafe { forget(&raw mut (*self.0).frame, *frame) }
     }
@@ -249,9 +249,9 @@ impl Storage for Partition {
     }
 
     #[inline(always)]
-    fn rarities(&mut self, n: u32) -> Option<&mut FlowRarities> {
+    fn cold(&mut self, n: u32) -> Option<&mut ColdCounters> {
         // SAFETY: as for a bucket.
-        unsafe { RARITIES.get_ptr_mut(self.first_bucket() * SLOTS as u32 + n)?.as_mut() }
+        unsafe { COLD.get_ptr_mut(self.first_bucket() * SLOTS as u32 + n)?.as_mut() }
     }
 
     #[inline(always)]
@@ -260,7 +260,7 @@ impl Storage for Partition {
     }
 
     #[inline(always)]
-    fn scratch(&mut self) -> Option<&mut Piece> {
+    fn scratch(&mut self) -> Option<&mut PayloadChunk> {
         // A CPU has two partitions (`current`). The place is not on the stack, where the verifier requires aligned
         // accesses.
         let place = PACKETS.get_ptr_mut(self.number / 2)?;
@@ -269,10 +269,10 @@ impl Storage for Partition {
     }
 
     #[inline(always)]
-    fn piece(&mut self, n: u32) -> Option<&mut Piece> {
-        let first = PayloadLimit::new(constant(&PAYLOAD))?.first_piece(self.first_bucket() * SLOTS as u32, 0);
+    fn chunk(&mut self, n: u32) -> Option<&mut PayloadChunk> {
+        let first = PayloadLimit::new(constant(&PAYLOAD))?.first_chunk(self.first_bucket() * SLOTS as u32, 0);
         // SAFETY: as for a bucket.
-        unsafe { PIECES.get_ptr_mut(first + n)?.as_mut() }
+        unsafe { CHUNKS.get_ptr_mut(first + n)?.as_mut() }
     }
 
     #[inline(always)]

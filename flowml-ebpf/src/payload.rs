@@ -6,7 +6,7 @@ use core::hint::black_box;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::helpers::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use flowml_common::content::{FrameBytes, Piece};
+use flowml_common::content::{FrameBytes, PayloadChunk};
 
 /// An XDP frame in one or several buffers (needs Linux 5.18).
 pub struct Buffers<'a>(pub &'a XdpContext);
@@ -23,13 +23,13 @@ pub struct Socket<'a>(pub &'a TcContext);
 #[inline(always)]
 fn bounded(count: u32) -> Option<u32> {
     let but_one = black_box(count.wrapping_sub(1));
-    if but_one >= Piece::BYTES { None } else { Some(but_one + 1) }
+    if but_one >= PayloadChunk::BYTES { None } else { Some(but_one + 1) }
 }
 
 /// The pointer that a helper writes to.
 #[inline(always)]
-const fn place(piece: &mut Piece) -> *mut c_void {
-    core::ptr::from_mut(piece).cast()
+const fn place(chunk: &mut PayloadChunk) -> *mut c_void {
+    core::ptr::from_mut(chunk).cast()
 }
 
 impl FrameBytes for Buffers<'_> {
@@ -40,10 +40,10 @@ impl FrameBytes for Buffers<'_> {
     }
 
     #[inline(always)]
-    fn copy(&self, offset: u32, count: u32, piece: &mut Piece) -> bool {
+    fn copy(&self, offset: u32, count: u32, chunk: &mut PayloadChunk) -> bool {
         let Some(count) = bounded(count) else { return false };
         // SAFETY: the context is that of this program, and a chunk has room for this number of bytes.
-        unsafe { bpf_xdp_load_bytes(self.0.ctx, offset, place(piece), count) == 0 }
+        unsafe { bpf_xdp_load_bytes(self.0.ctx, offset, place(chunk), count) == 0 }
     }
 }
 
@@ -54,10 +54,10 @@ impl FrameBytes for Socket<'_> {
     }
 
     #[inline(always)]
-    fn copy(&self, offset: u32, count: u32, piece: &mut Piece) -> bool {
+    fn copy(&self, offset: u32, count: u32, chunk: &mut PayloadChunk) -> bool {
         let Some(count) = bounded(count) else { return false };
         // SAFETY: as above.
-        unsafe { bpf_skb_load_bytes(self.0.skb.skb.cast(), offset, place(piece), count) == 0 }
+        unsafe { bpf_skb_load_bytes(self.0.skb.skb.cast(), offset, place(chunk), count) == 0 }
     }
 }
 
@@ -68,12 +68,12 @@ impl FrameBytes for Linear<'_> {
     }
 
     #[inline(always)]
-    fn copy(&self, offset: u32, count: u32, piece: &mut Piece) -> bool {
+    fn copy(&self, offset: u32, count: u32, chunk: &mut PayloadChunk) -> bool {
         let Some(count) = bounded(count) else { return false };
         // The offset is within the frame (`FrameBytes::copy`), but the verifier would require a proof for each byte. It
         // also requires a bound, and no headers are longer than this one.
         let from = self.0.data() + (black_box(offset) & 0xffff) as usize;
         // SAFETY: a chunk has room for this number of bytes; the helper fails where it must not read.
-        unsafe { bpf_probe_read_kernel(place(piece), count, from as *const c_void) == 0 }
+        unsafe { bpf_probe_read_kernel(place(chunk), count, from as *const c_void) == 0 }
     }
 }

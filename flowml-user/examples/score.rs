@@ -25,7 +25,7 @@ pub(crate) fn probabilities(normal: &Path, table: &Path) -> Result<Vec<f64>, Box
     let (model, _cleaning) = TableModel::train(&rows, plan)?;
     let mut all = Vec::new();
     for batch in TableReader::open(table)? {
-        let (rows, _cleaning) = model.prepare(&roles.frame(&batch?)?)?;
+        let (rows, _cleaning) = model.preprocess(&roles.frame(&batch?)?)?;
         if let Judgement::Scores { probabilities, .. } = model.judge(rows.view()) {
             all.extend(probabilities);
         }

@@ -13,8 +13,8 @@ pub mod model;
 pub mod object;
 pub mod process;
 pub mod record;
+pub mod sequential;
 pub mod session;
-pub mod witness;
 
 /// Some test files are also part of the binary's tests, and name the library as it does.
 #[cfg(test)]

@@ -1,7 +1,7 @@
 """Measures how well scikit-learn's detectors on NFStream's features detect attacks in captures, for comparison with flowml.
 
 Arguments, one of:
-    corpus FOLDER      the folder of `cargo xtask corpus`: trains on train/ordinary.pcap, scores both captures of test
+    corpus FOLDER      the folder of `cargo xtask corpus`: trains on train/normal.pcap, scores both captures of test
     captures FOLDER [FILE]...
                        a folder with labels.csv (file, label): three folds, to which captures are assigned label by label.
                        A named FILE is in the training set of each fold, and is not scored
@@ -77,29 +77,29 @@ def judge(train, rows, labels):
     for name, detector in DETECTORS.items():
         some = numpy.random.default_rng(0).permutation(len(train))[:SVM_ROWS] if "svm" in name else slice(None)
         scores = -detector().fit(train[some]).score_samples(rows)
-        ordinary = labels == BENIGN
-        auroc = lambda own: roc_auc_score((own & ~ordinary)[own], scores[own])
-        classes = sorted(set(labels[~ordinary]))
-        found[name] = {"all": auroc(labels == labels)} | {c: auroc(ordinary | (labels == c)) for c in classes}
+        normal = labels == BENIGN
+        auroc = lambda own: roc_auc_score((own & ~normal)[own], scores[own])
+        classes = sorted(set(labels[~normal]))
+        found[name] = {"all": auroc(labels == labels)} | {c: auroc(normal | (labels == c)) for c in classes}
     return found
 
 
 def corpus(folder):
     test = pathlib.Path(folder, "test")
     label = rules_of(test / "attacks.toml")
-    train, _ = flows(pathlib.Path(folder, "train", "ordinary.pcap"), lambda flow: BENIGN)
-    parts = [flows(test / name, label) for name in ("attacks.pcap", "ordinary.pcap")]
+    train, _ = flows(pathlib.Path(folder, "train", "normal.pcap"), lambda flow: BENIGN)
+    parts = [flows(test / name, label) for name in ("attacks.pcap", "normal.pcap")]
     return [judge(train, *(numpy.concatenate(part) for part in zip(*parts)))]
 
 
-def captures(folder, *taught):
-    folder, taught = pathlib.Path(folder), [pathlib.Path(path) for path in taught]
-    given = [flows(path, lambda flow: BENIGN)[0] for path in taught]
+def captures(folder, *trained_on):
+    folder, trained_on = pathlib.Path(folder), [pathlib.Path(path) for path in trained_on]
+    given = [flows(path, lambda flow: BENIGN)[0] for path in trained_on]
     with open(folder / "labels.csv", encoding="utf-8") as listed:
         lines = list(csv.DictReader(listed))
     label_of = {}
     for line in lines:
-        for path in sorted(set(folder.glob(line["file"])) - set(taught)):
+        for path in sorted(set(folder.glob(line["file"])) - set(trained_on)):
             label_of.setdefault(path, line["label"])
     parts, dealt = [], {}
     for path in sorted(label_of, key=lambda path: (len(path.parts), path)):

@@ -269,28 +269,28 @@ fn option(body: &mut Bytes, code: u16, value: &[u8]) {
     body.u16(code).u16(value.len() as u16).raw(value).pad();
 }
 
-/// Compresses with gzip, one member for each piece.
+/// Compresses with gzip, one member for each chunk.
 ///
 /// # Errors
 /// Only if the encoder fails, which does not happen in memory.
-pub fn gzip(pieces: &[&[u8]]) -> Result<Vec<u8>> {
+pub fn gzip(chunks: &[&[u8]]) -> Result<Vec<u8>> {
     let mut file = Vec::new();
-    for piece in pieces {
+    for chunk in chunks {
         let mut encoder = GzEncoder::new(&mut file, Compression::default());
-        encoder.write_all(piece)?;
+        encoder.write_all(chunk)?;
         encoder.finish()?;
     }
     Ok(file)
 }
 
-/// Compresses with zstd, one frame for each piece.
+/// Compresses with zstd, one frame for each chunk.
 ///
 /// # Errors
 /// Only if the encoder fails, which does not happen in memory.
-pub fn zstandard(pieces: &[&[u8]]) -> Result<Vec<u8>> {
+pub fn zstandard(chunks: &[&[u8]]) -> Result<Vec<u8>> {
     let mut file = Vec::new();
-    for piece in pieces {
-        file.extend(zstd::encode_all(*piece, 3)?);
+    for chunk in chunks {
+        file.extend(zstd::encode_all(*chunk, 3)?);
     }
     Ok(file)
 }

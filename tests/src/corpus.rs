@@ -1,7 +1,7 @@
 //! The labelled corpus: captures of normal traffic and attacks in the laboratory, with rules for their labels.
 //!
 //! It has a training part and a test part. They differ in hosts, times, seeds, rates and the options of the tools. Each
-//! is a folder with the captures `ordinary.pcap`, `ordinary-ingress.pcap` (only incoming packets) and `attacks.pcap`
+//! is a folder with the captures `normal.pcap`, `normal-ingress.pcap` (only incoming packets) and `attacks.pcap`
 //! (normal traffic continues during the attacks), and the rules `attacks.toml`. All captures are taken at the site's
 //! server.
 
@@ -9,7 +9,7 @@ mod attacks;
 mod capture;
 mod check;
 mod files;
-mod ordinary;
+mod normal;
 mod rules;
 mod servers;
 mod site;
@@ -34,7 +34,7 @@ pub use self::watch::Report;
 use self::attacks::Scene;
 use self::capture::{Capture, View};
 use self::files::Files;
-use self::ordinary::{Habits, People};
+use self::normal::{Habits, People};
 use self::rules::Rule;
 use self::servers::Servers;
 use self::site::{Census, Site};
@@ -111,7 +111,7 @@ pub struct Plan {
     pub folder: PathBuf,
     /// Time for which normal traffic is captured alone, in each part. It is longer if not every activity has been done
     /// once by then.
-    pub ordinary: Duration,
+    pub normal: Duration,
     /// Seed of all random choices. The times of packets also depend on the machine.
     pub seed: u64,
     /// Makes only what needs no other tools.
@@ -196,10 +196,10 @@ fn make_part(lab: &Lab, part: Part, plan: &Plan) -> Result<Made> {
 
     // All activities start at once, which is not normal.
     thread::sleep(PAUSE);
-    eprintln!("{}: normal traffic for {} s", part.name(), plan.ordinary.as_secs());
+    eprintln!("{}: normal traffic for {} s", part.name(), plan.normal.as_secs());
     let watch = Watch::of_site(&site, plan)?;
-    let captures = capture_views(&site.server, &folder, "ordinary")?;
-    thread::sleep(plan.ordinary);
+    let captures = capture_views(&site.server, &folder, "normal")?;
+    thread::sleep(plan.normal);
     let done = people.wait_for_all()?;
     captures.into_iter().try_for_each(Capture::stop)?;
     let false_reports = watch.stop()?;
@@ -236,7 +236,7 @@ fn make_part(lab: &Lab, part: Part, plan: &Plan) -> Result<Made> {
 /// Assigns each report to the latest attack that had started by then.
 fn attribute(reports: Vec<Report>, pasts: &mut [Past]) {
     for report in reports {
-        let has_begun = |past: &&mut Past| past.began_ms <= report.incident.told_ms;
+        let has_begun = |past: &&mut Past| past.began_ms <= report.incident.reported_ms;
         if let Some(past) = pasts.iter_mut().rev().find(has_begun) {
             past.reports.push(report);
         }
@@ -247,14 +247,14 @@ fn attribute(reports: Vec<Report>, pasts: &mut [Past]) {
 pub fn make_town(lab: Lab, plan: &Plan) -> Result<Vec<Report>> {
     let folder = plan.folder.join(Part::Train.name());
     let town = Town::build(lab)?;
-    let duration = plan.ordinary + LIMIT;
+    let duration = plan.normal + LIMIT;
     let background = town.live(background::Habits { seed: plan.seed, duration, pace: 1.0 })?;
-    eprintln!("the town: normal traffic for {} s", plan.ordinary.as_secs());
+    eprintln!("the town: normal traffic for {} s", plan.normal.as_secs());
     let client = town.clients.first().map(|client| ("client", client));
     let places = [("server", &town.server)].into_iter().chain(client);
     let watch = Watch::start(places.filter(|_| plan.live))?;
     let captures = capture_views(&town.server, &folder, "town")?;
-    thread::sleep(plan.ordinary);
+    thread::sleep(plan.normal);
     captures.into_iter().try_for_each(Capture::stop)?;
     drop(background);
     watch.stop()
@@ -270,10 +270,10 @@ fn check(folder: &Path, pasts: &mut [Past]) -> Result<()> {
     let tables = tempfile::tempdir().context("making a folder for tables")?;
     let rules = folder.join("attacks.toml");
     let counts = |capture: &str| labelled(&folder.join(capture), &rules, tables.path());
-    let ordinary = counts("ordinary.pcap")?;
+    let normal = counts("normal.pcap")?;
     ensure!(
-        ordinary.keys().eq([BENIGN]) && ordinary[BENIGN].packets > 0,
-        "normal traffic alone: expected flows labelled {BENIGN} and no other, found {ordinary:?}"
+        normal.keys().eq([BENIGN]) && normal[BENIGN].packets > 0,
+        "normal traffic alone: expected flows labelled {BENIGN} and no other, found {normal:?}"
     );
     let attacks = counts("attacks.pcap")?;
     ensure!(attacks.contains_key(BENIGN), "during the attacks there was no normal traffic");

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use anyhow::{Context, Result, bail, ensure};
 use aya::programs::{Program as Loaded, ProgramError};
 use bytemuck::{Pod, Zeroable};
-use flowml_common::content::{PayloadLimit, Piece};
+use flowml_common::content::{PayloadChunk, PayloadLimit};
 use flowml_common::packet::{Hook, Segments};
 use flowml_common::time::Boundaries;
 use flowml_user::capture::kernel::{KernelTable, Size};
@@ -56,8 +56,8 @@ pub fn kernel_table_for(cpus: u32, capacity: u32) -> Result<KernelTable> {
 pub const PAYLOAD_LIMITS: [Option<PayloadLimit>; 6] = [
     None,
     PayloadLimit::new(1),
-    PayloadLimit::new(Piece::BYTES),
-    PayloadLimit::new(Piece::BYTES + 1),
+    PayloadLimit::new(PayloadChunk::BYTES),
+    PayloadLimit::new(PayloadChunk::BYTES + 1),
     PayloadLimit::new(200),
     PayloadLimit::new(PayloadLimit::MAX),
 ];

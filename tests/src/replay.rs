@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 use aya::maps::Map;
 use aya::programs::Xdp;
 use bytemuck::{Pod, must_cast_mut};
-use flowml_common::content::{PayloadLimit, Piece, Pieces};
-use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
+use flowml_common::content::{PayloadChunk, PayloadChunks, PayloadLimit};
+use flowml_common::counts::{ColdCounters, Counted, FlowEntry};
 use flowml_common::packet::{Packet, Sender, Skipped, parse_behind};
 use flowml_common::table::{Bucket, Head, Metered, Shape, used};
 use flowml_common::time::Boundaries;
@@ -153,15 +153,15 @@ struct Flow {
     /// The number of its entry.
     number: usize,
     entry: FlowEntry,
-    rarities: FlowRarities,
+    cold: ColdCounters,
     /// The payload chunks of its entry.
-    pieces: Option<(PayloadLimit, Vec<Piece>)>,
+    chunks: Option<(PayloadLimit, Vec<PayloadChunk>)>,
 }
 
 impl Flow {
     fn counted(&self) -> Counted<'_> {
-        let pieces = self.pieces.as_ref().map(|(limit, pieces)| Pieces::new(*limit, pieces).of_entry(0));
-        Counted { key: &self.entry.key, counts: &self.entry.counts, rarities: &self.rarities, pieces }
+        let chunks = self.chunks.as_ref().map(|(limit, chunks)| PayloadChunks::new(*limit, chunks).of_entry(0));
+        Counted { key: &self.entry.key, counts: &self.entry.counts, cold: &self.cold, chunks }
     }
 
     /// The frame bytes of a direction: the first word of its cache line. An entry has four cache lines (`FlowEntry`,
@@ -181,8 +181,8 @@ struct Partition {
     heads: SharedArray<Head>,
     buckets: SharedArray<Bucket>,
     entries: SharedArray<FlowEntry>,
-    rarities: SharedArray<FlowRarities>,
-    payload: Option<(PayloadLimit, SharedArray<Piece>)>,
+    cold: SharedArray<ColdCounters>,
+    payload: Option<(PayloadLimit, SharedArray<PayloadChunk>)>,
 }
 
 impl Partition {
@@ -195,11 +195,11 @@ impl Partition {
             heads: mapped(kernel, "HEADS", partitions)?,
             buckets: mapped(kernel, "TAGS", partitions * shape.buckets)?,
             entries: mapped(kernel, "ENTRIES", partitions * shape.entries())?,
-            rarities: mapped(kernel, "RARITIES", partitions * shape.entries())?,
+            cold: mapped(kernel, "COLD", partitions * shape.entries())?,
             payload: match kernel.size().payload {
                 Some(limit) => {
-                    let pieces = partitions * shape.entries() * limit.pieces_of_entry();
-                    Some((limit, mapped(kernel, "PIECES", pieces)?))
+                    let chunks = partitions * shape.entries() * limit.chunks_of_entry();
+                    Some((limit, mapped(kernel, "CHUNKS", chunks)?))
                 }
                 None => None,
             },
@@ -216,19 +216,16 @@ impl Partition {
             let elsewhere = heads.iter().enumerate().find(|(n, head)| *n != self.number && head.received.packets > 0);
             ensure!(elsewhere.is_none(), "packets in partition {:?}", elsewhere.map(|(n, _)| n));
             let head = heads[self.number];
-            let (all, rarities) = (
-                self.entries.slice(self.number * entries, entries),
-                self.rarities.slice(self.number * entries, entries),
-            );
+            let (all, cold) =
+                (self.entries.slice(self.number * entries, entries), self.cold.slice(self.number * entries, entries));
             let tags = self.buckets.slice(self.number * buckets, buckets);
-            let pieces = |n| {
-                let (limit, pieces) = self.payload.as_ref()?;
-                let each = limit.pieces_of_entry() as usize;
-                Some((*limit, pieces.slice((self.number * entries + n) * each, each).to_vec()))
+            let chunks = |n| {
+                let (limit, chunks) = self.payload.as_ref()?;
+                let each = limit.chunks_of_entry() as usize;
+                Some((*limit, chunks.slice((self.number * entries + n) * each, each).to_vec()))
             };
-            let flows = used(tags)
-                .map(|n| Flow { number: n, entry: all[n], rarities: rarities[n], pieces: pieces(n) })
-                .collect();
+            let flows =
+                used(tags).map(|n| Flow { number: n, entry: all[n], cold: cold[n], chunks: chunks(n) }).collect();
             self.heads.fill_zero(self.number, 1);
             self.buckets.fill_zero(self.number * buckets, buckets);
             Ok((head, flows))

@@ -156,7 +156,7 @@ pub struct Incident {
     /// Its kind.
     pub kind: String,
     /// End of the interval after which it was reported, in ms of Unix time.
-    pub told_ms: u64,
+    pub reported_ms: u64,
     /// The first source hosts.
     pub sources: Vec<IpAddr>,
     /// The first target hosts.
@@ -189,7 +189,7 @@ impl Seen {
 
     /// The incidents that were reported within `times`, in ms of Unix time.
     pub fn incidents_within(&self, times: std::ops::RangeInclusive<u64>) -> impl Iterator<Item = &Incident> {
-        self.incidents.iter().filter(move |incident| times.contains(&incident.told_ms))
+        self.incidents.iter().filter(move |incident| times.contains(&incident.reported_ms))
     }
 
     fn take(&mut self, line: &[u8]) -> Result<()> {
@@ -211,7 +211,7 @@ impl Seen {
                 kind: row["kind"].as_str().with_context(|| format!("no kind in {row}"))?.to_owned(),
                 // An event may have ended before the interval after which it is reported. The host windows of that
                 // interval come first.
-                told_ms: {
+                reported_ms: {
                     let end_ms = row["end_ms"].as_u64().with_context(|| format!("no end in {row}"))?;
                     self.windows.last().map_or(end_ms, |window| window.end_ms.max(end_ms))
                 },

@@ -7,9 +7,9 @@
 //! It then compares three counts, which must be equal: packets that the interfaces received, by the kernel; packets
 //! that the agent received; and packets in the rows of its files, plus skipped packets. Then it opens the port again.
 
+mod chart;
 mod growth;
 mod measure;
-mod picture;
 mod receivers;
 mod rows;
 mod schedule;
@@ -83,7 +83,7 @@ impl Plan {
 /// Makes an empty folder, or takes an existing one that is empty or contains an earlier soak test, which is removed.
 fn prepare(folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    let is_ours = folder.join(MEASURES).exists() || folder.join(DEEDS).exists();
+    let is_ours = folder.join(MEASURES).exists() || folder.join(OUTCOMES).exists();
     let is_empty = fs::read_dir(folder)?.next().is_none();
     ensure!(
         is_empty || is_ours,
@@ -96,7 +96,7 @@ fn prepare(folder: &Path) -> Result<PathBuf> {
 }
 
 const MEASURES: &str = "measures.tsv";
-const DEEDS: &str = "deeds.tsv";
+const OUTCOMES: &str = "outcomes.tsv";
 const SAID: &str = "agent.log";
 const PICTURE: &str = "soak.html";
 
@@ -143,7 +143,7 @@ struct Soak<'a> {
 pub fn run(lab: Lab, plan: &Plan, screen: &Screen) -> Result<Vec<String>> {
     let folder = prepare(&plan.folder)?;
     // This file comes first: it marks the folder as that of a soak test.
-    let mut file = File::create(folder.join(DEEDS))?;
+    let mut file = File::create(folder.join(OUTCOMES))?;
     writeln!(file, "unix_ms\tseconds\tname\twhat")?;
     let site = Site::build(lab, &folder)?;
     let mut schedule = Schedule::new(plan.seed, plan.busy(), site.town.strangers.len());
@@ -175,8 +175,8 @@ pub fn run(lab: Lab, plan: &Plan, screen: &Screen) -> Result<Vec<String>> {
         }
     }
     soak.site.town.server.set_port_open(false)?;
-    let deeds = background.stop()?;
-    screen.line(&format!("normal traffic: {} connections, {} aborted", deeds.conversations, deeds.failures));
+    let outcomes = background.stop()?;
+    screen.line(&format!("normal traffic: {} connections, {} aborted", outcomes.conversations, outcomes.failures));
     soak.finish(&folder)
 }
 
@@ -342,7 +342,7 @@ impl Soak<'_> {
         fs::write(folder.join(SAID), &report.stderr)?;
         self.verdict.of_end(&report, remains, wire)?;
         self.verdict.of_growth(&self.measures);
-        picture::write(&folder.join(PICTURE), &self.measures, &self.pasts)?;
+        chart::write(&folder.join(PICTURE), &self.measures, &self.pasts)?;
         for name in ["rows", "tables", "disk"] {
             fs::remove_dir_all(folder.join(name))?;
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use aya::maps::Array;
 use bytemuck::{Pod, Zeroable, bytes_of};
-use flowml_common::content::{PayloadLimit, Piece, Pieces};
-use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
+use flowml_common::content::{PayloadChunk, PayloadChunks, PayloadLimit};
+use flowml_common::counts::{ColdCounters, Counted, FlowEntry};
 use flowml_common::packet::{Frame, Hook, Skipped, parse};
 use flowml_common::table::{Bucket, Count, Head, Metered, Shape, record, skip};
 use flowml_user::capture::kernel::{KernelTable, Size, monotonic_ns};
@@ -108,13 +108,13 @@ impl Twins {
         same("head", &head, self.vectors.counts())?;
         if metered == Metered::Counted {
             let (entry, number) = entry.zip(number).context("the kernel has no such flow")?;
-            let rarities: FlowRarities = self.of_entry("RARITIES", number)?;
-            let pieces = self.pieces_of(number)?;
+            let cold: ColdCounters = self.of_entry("COLD", number)?;
+            let chunks = self.chunks_of(number)?;
             let kernel = Counted {
                 key: &entry.key,
                 counts: &entry.counts,
-                rarities: &rarities,
-                pieces: self.kernel.size().payload.map(|limit| Pieces::new(limit, &pieces).of_entry(0)),
+                cold: &cold,
+                chunks: self.kernel.size().payload.map(|limit| PayloadChunks::new(limit, &chunks).of_entry(0)),
             };
             same_flow(&kernel, &self.vectors.at(number))?;
             let kept = kernel.contents().into_iter().flatten().flatten();
@@ -190,11 +190,11 @@ impl Twins {
     }
 
     /// The kernel's payload chunks of an entry of the epoch.
-    fn pieces_of(&mut self, number: usize) -> Result<Vec<Piece>> {
+    fn chunks_of(&mut self, number: usize) -> Result<Vec<PayloadChunk>> {
         let Size { shape, payload, .. } = self.kernel.size();
         let Some(limit) = payload else { return Ok(Vec::new()) };
-        let first = limit.first_piece(self.partition() * shape.entries() + number as u32, 0);
-        (first..first + limit.pieces_of_entry()).map(|n| self.value("PIECES", n)).collect()
+        let first = limit.first_chunk(self.partition() * shape.entries() + number as u32, 0);
+        (first..first + limit.chunks_of_entry()).map(|n| self.value("CHUNKS", n)).collect()
     }
 
     fn value<T: Pod>(&mut self, map: &str, at: u32) -> Result<T> {
@@ -228,7 +228,7 @@ unsafe impl<T: Pod> aya::Pod for Value<T> {}
 pub(crate) fn same_flow(kernel: &Counted<'_>, vectors: &Counted<'_>) -> Result<()> {
     same("key", kernel.key, vectors.key)?;
     same("counts", kernel.counts, vectors.counts)?;
-    same("rarities", kernel.rarities, vectors.rarities)?;
+    same("cold", kernel.cold, vectors.cold)?;
     let [theirs, ours] = [kernel, vectors].map(Counted::contents);
     ensure!(theirs == ours, "first payloads, in the kernel and in vectors: {theirs:?}, {ours:?}");
     Ok(())

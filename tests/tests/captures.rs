@@ -14,7 +14,7 @@ use serde_json::Value;
 const BEGIN_NS: u64 = 1_700_000_000_000_000_000;
 
 /// Five hosts send requests to a server for 60 s, each ten times a second, each time from another port.
-fn ordinary(begin_ns: u64) -> Vec<Record> {
+fn normal(begin_ns: u64) -> Vec<Record> {
     let ask = |n: u64| {
         let ports = Ports { source: 20_000 + (n % 30_000) as u16, destination: 53 };
         let frame = Frame::default().ipv4(&Ipv4 { source: [10, 0, 0, 1 + (n % 5) as u8].into(), ..server() });
@@ -55,8 +55,8 @@ fn done(folder: &Path, line: &str) -> Result<String> {
 fn captures() -> Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     let write = |name: &str, records: &[Record]| std::fs::write(folder.path().join(name), Pcap::of(1).write(records));
-    write("monday.pcap", &ordinary(BEGIN_NS))?;
-    write("tuesday.pcap", &ordinary(BEGIN_NS + 86_400_000_000_000))?;
+    write("monday.pcap", &normal(BEGIN_NS))?;
+    write("tuesday.pcap", &normal(BEGIN_NS + 86_400_000_000_000))?;
     write("attack.pcap", &scan(BEGIN_NS + 90_000_000_000_000))?;
     std::fs::write(folder.path().join("labels.csv"), "file,label\n*day.pcap,benign\nattack.pcap,scan\n")?;
     Ok(folder)

@@ -13,7 +13,7 @@ fn rules_label_the_attacks_of_their_own_part_and_not_of_the_other() -> Result<()
     let folder = tempfile::tempdir()?;
     let plan = Plan {
         folder: folder.path().to_owned(),
-        ordinary: Duration::from_secs(3),
+        normal: Duration::from_secs(3),
         seed: 1,
         equipment: Equipment::Laboratory,
         classes: Vec::new(),
@@ -45,7 +45,7 @@ fn an_unknown_class_is_reported_before_anything_is_made() {
     let folder = tempfile::tempdir().expect("there is room");
     let plan = Plan {
         folder: folder.path().join("corpus"),
-        ordinary: Duration::ZERO,
+        normal: Duration::ZERO,
         seed: 1,
         equipment: Equipment::Corpus,
         classes: vec!["syn_scam".to_owned()],

@@ -22,7 +22,7 @@ const PROMOTION_INTERVAL: &str = "250ms";
 const PROMOTION_LIMIT: Duration = Duration::from_secs(400);
 
 /// Seconds for which normal traffic is scored before the first attack.
-const ORDINARY: usize = 20;
+const NORMAL: usize = 20;
 
 /// Largest acceptable ratio of anomalies among host windows of normal traffic. The alarm level is 10⁻⁴ for independent
 /// windows. A model of half a minute, whose windows overlap and which has seen each kind of download only a few times,
@@ -44,9 +44,9 @@ fn attacks_are_reported_within_three_intervals_with_the_right_host_as_one_incide
     let meter = Meter::start(&town.server, &["--seed", "1", "--learn"])?;
 
     wait(&meter, WARM_UP_LIMIT, |seen| seen.scored().next().is_some()).context("waiting for the first score")?;
-    let ordinary_since = unix_ms();
-    wait_intervals(&meter, ordinary_since, ORDINARY)?;
-    let ordinary_until = unix_ms();
+    let normal_since = unix_ms();
+    wait_intervals(&meter, normal_since, NORMAL)?;
+    let normal_until = unix_ms();
 
     let scene = |stranger: usize| Scene { attacker: &town.strangers[stranger], victim: &town.server, seed: 7 };
     let scan = attack(&meter, || port_scan(scene(0), 2000, 1000).map(drop))?;
@@ -56,8 +56,8 @@ fn attacks_are_reported_within_three_intervals_with_the_right_host_as_one_incide
     let held = attack(&meter, || slow_connections(scene(2), 80, 200, Duration::from_secs(5)))?;
     let (seen, _) = meter.stop()?;
 
-    assert_ordinary(&seen, ordinary_until);
-    assert_incidents(&seen, ordinary_until, 3);
+    assert_normal(&seen, normal_until);
+    assert_incidents(&seen, normal_until, 3);
     let scanner = town.strangers[0].v4;
     assert_reported(&seen, "the scan", scan, |address| address == scanner, scanner.into())?;
     // The spoofed sources of the flood.
@@ -81,7 +81,7 @@ fn attacks_are_reported_without_any_training() -> Result<()> {
     wait(&meter, WARM_UP_LIMIT, |seen| seen.scored().next().is_some()).context("waiting for the first score")?;
     let first = unix_ms();
     wait_intervals(&meter, first, 3)?;
-    let ordinary_until = unix_ms();
+    let normal_until = unix_ms();
 
     let scene = |stranger: usize| Scene { attacker: &town.strangers[stranger], victim: &town.server, seed: 7 };
     let scan = attack(&meter, || port_scan(scene(0), 2000, 1000).map(drop))?;
@@ -92,9 +92,9 @@ fn attacks_are_reported_without_any_training() -> Result<()> {
 
     let unscored = seen.windows.iter().filter(|window| window.probability.is_none()).count();
     assert_eq!(unscored, 0, "windows without a score, although the shipped model needs no warm-up");
-    let incidents: Vec<_> = seen.incidents_within(0..=ordinary_until).collect();
+    let incidents: Vec<_> = seen.incidents_within(0..=normal_until).collect();
     assert!(incidents.len() <= FALSE_INCIDENTS, "{incidents:#?}");
-    assert_incidents(&seen, ordinary_until, 4);
+    assert_incidents(&seen, normal_until, 4);
     let stranger = |number: usize| town.strangers[number].v4;
     let spoofed = |address: Ipv4Addr| address.octets()[..2] == [10, 78];
     assert_reported(&seen, "the scan", scan, |address| address == stranger(0), stranger(0).into())?;
@@ -187,19 +187,19 @@ fn assert_kinds(seen: &Seen, expected: &[&str]) {
 }
 
 /// Checks that few windows of normal traffic are anomalies.
-fn assert_ordinary(seen: &Seen, until: u64) {
+fn assert_normal(seen: &Seen, until: u64) {
     let scored: Vec<_> = seen.scored().filter(|window| window.end_ms < until).collect();
     let false_alarms: Vec<_> = scored.iter().filter(|window| window.anomaly).collect();
     let incidents: Vec<_> = seen.incidents_within(0..=until).collect();
     eprintln!(
-        "ordinary traffic: {} host windows scored, {} anomalies, {} incidents",
+        "normal traffic: {} host windows scored, {} anomalies, {} incidents",
         scored.len(),
         false_alarms.len(),
         incidents.len()
     );
     assert!(incidents.len() <= FALSE_INCIDENTS, "{incidents:#?}");
     // Server and clients, each in at least one IP version.
-    assert!(scored.len() >= 6 * ORDINARY, "only {} host windows were scored", scored.len());
+    assert!(scored.len() >= 6 * NORMAL, "only {} host windows were scored", scored.len());
     let share = false_alarms.len() as f64 / scored.len() as f64;
     assert!(share <= FALSE_ALARMS, "{share} of {} host windows were false alarms: {false_alarms:#?}", scored.len());
 }
@@ -233,7 +233,7 @@ fn assert_reported(
     let mut reported = seen.incidents_within(onset..=last).filter(|incident| incident.names(host));
     let incident = reported.next().with_context(|| format!("{name} was not reported as {host}: {:#?}", scores()))?;
     assert_eq!(reported.next(), None, "{name} is one incident");
-    let after = incident.told_ms.saturating_sub(began);
+    let after = incident.reported_ms.saturating_sub(began);
     eprintln!("{name}: after {after} ms {host}, p = {:.1e}: {}", incident.probability, incident.reason);
     Ok(())
 }

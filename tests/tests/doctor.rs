@@ -88,7 +88,7 @@ fn findings_are_true_and_their_commands_fix_them() -> Result<()> {
     // A smaller MTU would not help.
     expect(&said, &metered, &[("mtu", "ok", json!(9000))])?;
     let agent = Agent::meter(&metered, &["-q"])?;
-    assert_eq!(agent.stop(Signal::TERM)?.summary()?["xdp_mode"], "tc");
+    assert_eq!(agent.stop(Signal::TERM)?.summary()?["capture_mode"], "tc");
     assert_eq!(Hooks::of(&metered)?, Hooks::default());
     Ok(())
 }

@@ -503,14 +503,14 @@ fn published_data_sets_are_read_as_they_are() -> Result<()> {
     }
     let inputs = Inputs::new()?;
     let label = |attack: bool| if attack { "Web Attack – XSS" } else { "BENIGN" };
-    let header = " Bytes, Share, Label\n";
+    let header = " Bytes, Ratio, Label\n";
     let row = |(bytes, share, attack): &(f64, f64, bool)| format!("{bytes:.3},{share:.3},{}\n", label(*attack));
     let rows: Vec<String> = measured().iter().map(row).collect();
     let plain = header.to_owned() + &rows.concat();
     let windows_1252: Vec<u8> = plain.chars().map(|c| if c == '–' { 0x96 } else { c as u8 }).collect();
     let utf_16: Vec<u8> =
         "\u{feff}".chars().chain(plain.replace(',', "\t").chars()).flat_map(|c| (c as u16).to_le_bytes()).collect();
-    let repeated = [header, &rows[..200].concat(), "Bytes,Share,Label\n", &rows[200..].concat(), header].concat();
+    let repeated = [header, &rows[..200].concat(), "Bytes,Ratio,Label\n", &rows[200..].concat(), header].concat();
     let excel = plain.replace(',', ";").replace('.', ",");
     let cases: [(&str, &[u8], &[&str]); 5] = [
         ("plain.csv", plain.as_bytes(), &[]),

@@ -117,20 +117,20 @@ fn deeply_nested_json_is_refused() -> Result<()> {
 fn files_that_are_read_whole_have_a_limit() -> Result<()> {
     let folder = Folder::new()?;
     let before = peak()?;
-    let told = |error: &dyn std::error::Error| {
+    let message = |error: &dyn std::error::Error| {
         std::iter::successors(Some(error), |error| error.source())
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join(": ")
     };
     let rules = Rules::read(&folder.long("rules.toml", "")?).expect_err("they are too long");
-    assert!(told(&rules).contains("longer than 16777216 bytes"), "{}", told(&rules));
+    assert!(message(&rules).contains("longer than 16777216 bytes"), "{}", message(&rules));
     let model = TableModel::load(&folder.long("model.json", "{")?).expect_err("it is too long");
-    assert!(told(&model).contains("longer than 268435456 bytes"), "{}", told(&model));
+    assert!(message(&model).contains("longer than 268435456 bytes"), "{}", message(&model));
     let begin = "{\"format\":\"flowml-model\",\"version\":4,\"learners\":{}}";
     let learners = folder.file("learners.json", format!("{begin}{}", " ".repeat(17 << 20)))?;
     let learners = ModelFile::read(&learners).err().context("it is too long")?;
-    assert!(told(&learners).contains("expected at most 16777216"), "{}", told(&learners));
+    assert!(message(&learners).contains("expected at most 16777216"), "{}", message(&learners));
     let configuration = read_configuration(Path::new("/dev/zero")).expect_err("it has no end");
     assert!(configuration.contains("longer than 1048576 bytes"), "{configuration}");
     assert!(peak()? - before < HOLE, "so much was taken: {}", peak()? - before);
@@ -332,9 +332,9 @@ fn names_of_files_and_labels_do_not_control_a_terminal() -> Result<()> {
     let path = folder.file("\x1b]0;owned\x07\u{202e}.csv", "a,\x1b[2Jb\n1,2\n")?;
     for arguments in [["read"].as_slice(), &["score", "--model"], &["train", "--model", "m.json"]] {
         let output = Command::new(binary()?).args(arguments).arg(&path).current_dir(folder.0.path()).output()?;
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(!told.contains(['\x1b', '\x07', '\u{202e}']), "{arguments:?}: {told:?}");
-        assert!(arguments.len() != 1 || told.contains("\\u{1b}]0;owned"), "{told:?}");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(!message.contains(['\x1b', '\x07', '\u{202e}']), "{arguments:?}: {message:?}");
+        assert!(arguments.len() != 1 || message.contains("\\u{1b}]0;owned"), "{message:?}");
     }
     Ok(())
 }

@@ -112,7 +112,7 @@ fn an_interface_that_comes_back_is_metered_again() -> Result<()> {
         assert_eq!(objects.existing()?, Objects::held_by(agent.id())?, "other programs or maps");
         let report = agent.stop(Signal::TERM)?;
         assert_accounts_for(&report, sent, &indexes)?;
-        assert_eq!(report.summary()?["xdp_mode"], mode);
+        assert_eq!(report.summary()?["capture_mode"], mode);
         assert_eq!(Hooks::of(&ends[1])?, Hooks::default());
     }
     Ok(())

@@ -300,11 +300,11 @@ macro_rules! town {
 fn normal_traffic_has_no_failures() -> Result<()> {
     let (_lab, [server, alice, bob, _]) = town!();
     let habits = Habits { seed: 1, duration: Duration::from_secs(4), pace: 5.0 };
-    let deeds = Background::start(&[&alice, &bob], &server, habits)?.finish()?;
-    assert_eq!(deeds.failures, 0, "{deeds:?}");
-    assert!(deeds.conversations > 5, "{deeds:?}");
+    let outcomes = Background::start(&[&alice, &bob], &server, habits)?.finish()?;
+    assert_eq!(outcomes.failures, 0, "{outcomes:?}");
+    assert!(outcomes.conversations > 5, "{outcomes:?}");
     let counted = server.counters()?;
-    assert!(counted.rx_bytes > deeds.sent && counted.tx_bytes > deeds.received, "{deeds:?}, {counted:?}");
+    assert!(counted.rx_bytes > outcomes.sent && counted.tx_bytes > outcomes.received, "{outcomes:?}, {counted:?}");
     Ok(())
 }
 

@@ -131,7 +131,7 @@ fn plan(task: Task, benign: Option<&str>) -> Plan {
 
 /// The preprocessed rows of a table, each followed by the number of its class.
 fn with_classes(model: &TableModel, table: &Labelled) -> Array2<f64> {
-    let (rows, _) = model.prepare(&table.frame).unwrap();
+    let (rows, _) = model.preprocess(&table.frame).unwrap();
     let number = |label: &str| {
         let class = model.plan().class(label);
         model.classes().iter().position(|own| own == class).unwrap() as f64
@@ -200,13 +200,13 @@ fn detectors_rank_rows_as_well_as_those_of_scikit_learn() {
     let mut ours = BTreeMap::new();
     for kind in [DetectorKind::IsolationForest, DetectorKind::OneClassSvm] {
         let (model, _) = TableModel::train(&table(&rows, &[0; 1500]), plan(Task::Detect(kind), None)).unwrap();
-        let (prepared, _) = model.prepare(&table(&others, &truth).frame).unwrap();
+        let (preprocessed, _) = model.preprocess(&table(&others, &truth).frame).unwrap();
         if ours.is_empty() {
-            folder.write("train", &model.prepare(&table(&rows, &[0; 1500]).frame).unwrap().0);
-            let all = ndarray::concatenate(Axis(1), &[prepared.view(), column(&truth).view()]).unwrap();
+            folder.write("train", &model.preprocess(&table(&rows, &[0; 1500]).frame).unwrap().0);
+            let all = ndarray::concatenate(Axis(1), &[preprocessed.view(), column(&truth).view()]).unwrap();
             folder.write("test", &all);
         }
-        let Judgement::Scores { scores, .. } = model.judge(prepared.view()) else { unreachable!() };
+        let Judgement::Scores { scores, .. } = model.judge(preprocessed.view()) else { unreachable!() };
         let ranking = Ranking::new(scores.into_iter().zip(truth.iter().map(|class| *class == 1))).unwrap();
         ours.insert(kind.name(), ranking.auroc());
     }
@@ -244,7 +244,7 @@ fn the_figures_of_nsl_kdd_are_reached_again() {
     for (all_rows, least) in [(false, 0.97), (true, 0.90)] {
         let plan = Plan { all_rows, ..plan(Task::Detect(DetectorKind::Kmeans), Some("normal")) };
         let (model, _) = TableModel::train(&train, plan).unwrap();
-        let (rows, _) = model.prepare(&test.frame).unwrap();
+        let (rows, _) = model.preprocess(&test.frame).unwrap();
         let Judgement::Scores { scores, .. } = model.judge(rows.view()) else { unreachable!() };
         let attacks = test.labels.as_ref().unwrap().iter().map(|label| **label != *"normal");
         let auroc = Ranking::new(scores.into_iter().zip(attacks)).unwrap().auroc();

@@ -207,7 +207,7 @@ fn an_existing_xdp_program_is_named_and_left_alone() -> Result<()> {
             let report = second.stop(Signal::TERM)?;
             assert_eq!(report.code, Some(0), "{}", report.stderr);
             let summary = report.summary()?;
-            assert_eq!((&summary["xdp_mode"], &summary["conserved"]), (&"tc".into(), &true.into()));
+            assert_eq!((&summary["capture_mode"], &summary["conserved"]), (&"tc".into(), &true.into()));
             assert_eq!(summary["packets_received"], sent.packets);
             // With generic XDP that copies a packet (`skb_pp_cow_data`), Linux 6.18 loses the length of its Ethernet
             // header (`mac_len`). tc programs then see packets that start with IP: `not_ip`.

@@ -413,7 +413,7 @@ fn jumbo_frames_are_counted_in_full() -> Result<()> {
         assert_members(
             report.summary()?,
             &json!({
-                "packets_received": sent.packets, "bytes_received": sent.bytes, "xdp_mode": mode,
+                "packets_received": sent.packets, "bytes_received": sent.bytes, "capture_mode": mode,
             }),
         )?;
     }
@@ -467,7 +467,7 @@ fn all_modes_count_the_same() -> Result<()> {
         let sent = send(&here, &there, &frames)?;
         let report = conserved(agent)?;
         let summary = report.summary()?;
-        let expected = json!({"xdp_mode": mode, "packets_received": sent.packets, "bytes_received": sent.bytes});
+        let expected = json!({"capture_mode": mode, "packets_received": sent.packets, "bytes_received": sent.bytes});
         assert_members(summary, &expected)?;
         let by_reason = Skipped::ALL.map(|reason| (reason.name().to_owned(), Value::from(skipped(reason))));
         assert_eq!(summary["packets_skipped"], Value::Object(by_reason.into_iter().collect()), "{mode}");

@@ -62,7 +62,7 @@ const RULES: [Rule; 10] = [
 
 /// The result of parsing a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Said {
+struct Expected {
     macs: [[u8; 6]; 2],
     vlans: [u16; 2],
     addresses: [IpAddr; 2],
@@ -77,7 +77,7 @@ struct Said {
     window: u16,
 }
 
-impl Said {
+impl Expected {
     fn by_us(packet: &Packet) -> Self {
         let ends = match packet.sender {
             Sender::Lower => [Sender::Lower, Sender::Upper],
@@ -120,7 +120,7 @@ impl Oracle<'_> {
     }
 
     /// The expected result for a frame that etherparse accepts.
-    fn of(&mut self, packet: &SlicedPacket<'_>) -> Result<Said, Skipped> {
+    fn of(&mut self, packet: &SlicedPacket<'_>) -> Result<Expected, Skipped> {
         let Some(etherparse::LinkSlice::Ethernet2(ethernet)) = &packet.link else {
             unreachable!("the frame was read as Ethernet's")
         };
@@ -148,9 +148,9 @@ impl Oracle<'_> {
         Ok([vlans[0], vlans[1]])
     }
 
-    fn ipv4(&mut self, macs: [[u8; 6]; 2], vlans: [u16; 2], ip: &Ipv4Slice<'_>) -> Result<Said, Skipped> {
+    fn ipv4(&mut self, macs: [[u8; 6]; 2], vlans: [u16; 2], ip: &Ipv4Slice<'_>) -> Result<Expected, Skipped> {
         let header = ip.header();
-        let said = Said {
+        let expected_ = Expected {
             macs,
             vlans,
             addresses: [header.source_addr(), header.destination_addr()].map(IpAddr::V4),
@@ -166,17 +166,17 @@ impl Oracle<'_> {
         };
         if ip.extensions().auth.is_some() {
             self.by(Rule::Ipv4Authentication);
-            return Ok(said);
+            return Ok(expected_);
         }
-        let first_fragment = header.is_fragmenting_payload() && !said.later_fragment;
+        let first_fragment = header.is_fragmenting_payload() && !expected_.later_fragment;
         let payload = ip.payload().payload;
-        self.transport(said, &Network { protocol: header.protocol(), payload, first_fragment })
+        self.transport(expected_, &Network { protocol: header.protocol(), payload, first_fragment })
     }
 
-    fn ipv6(&mut self, macs: [[u8; 6]; 2], vlans: [u16; 2], ip: &Ipv6Slice<'_>) -> Result<Said, Skipped> {
+    fn ipv6(&mut self, macs: [[u8; 6]; 2], vlans: [u16; 2], ip: &Ipv6Slice<'_>) -> Result<Expected, Skipped> {
         let header = ip.header();
         let payload = ip.payload().payload;
-        let mut said = Said {
+        let mut expected_ = Expected {
             macs,
             vlans,
             addresses: [header.source_addr(), header.destination_addr()].map(IpAddr::V6),
@@ -208,30 +208,30 @@ impl Oracle<'_> {
                 && fragment.fragment_offset().value() != 0
             {
                 self.by(Rule::LaterFragment);
-                said.later_fragment = true;
-                (said.protocol, said.payload_bytes) = (fragment.next_header().0, behind);
+                expected_.later_fragment = true;
+                (expected_.protocol, expected_.payload_bytes) = (fragment.next_header().0, behind);
                 break;
             }
         }
         if header.payload_length() == 0 && header.next_header().0 == protocol::NO_NEXT_HEADER {
             self.by(Rule::NoNextHeader);
-            return Ok(Said { ip_bytes: 40, payload_bytes: 0, ..said });
+            return Ok(Expected { ip_bytes: 40, payload_bytes: 0, ..expected_ });
         }
-        let first_fragment = ip.payload().fragmented && !said.later_fragment;
-        self.transport(said, &Network { protocol: ip.payload().ip_number, payload, first_fragment })
+        let first_fragment = ip.payload().fragmented && !expected_.later_fragment;
+        self.transport(expected_, &Network { protocol: ip.payload().ip_number, payload, first_fragment })
     }
 
     /// Adds the fields of the transport header. etherparse has checked that it is there, except in the cases of the
     /// rules.
-    fn transport(&mut self, said: Said, network: &Network<'_>) -> Result<Said, Skipped> {
-        if said.later_fragment {
-            return Ok(said);
+    fn transport(&mut self, expected_: Expected, network: &Network<'_>) -> Result<Expected, Skipped> {
+        if expected_.later_fragment {
+            return Ok(expected_);
         }
         if network.first_fragment {
             self.by(Rule::FirstFragment);
         }
         let payload = network.payload;
-        let behind = |header: usize| said.payload_bytes - header as u32;
+        let behind = |header: usize| expected_.payload_bytes - header as u32;
         let number = |at: usize| u16::from_be_bytes([payload[at], payload[at + 1]]);
         match network.protocol.0 {
             protocol::TCP => {
@@ -242,12 +242,12 @@ impl Oracle<'_> {
                     etherparse::err::tcp::HeaderSliceError::Len(_) => Skipped::Malformed,
                 })?;
                 let flags = [tcp.fin(), tcp.syn(), tcp.rst(), tcp.psh(), tcp.ack(), tcp.urg(), tcp.ece(), tcp.cwr()];
-                Ok(Said {
+                Ok(Expected {
                     ports: [tcp.source_port(), tcp.destination_port()],
                     payload_bytes: behind(tcp.header_slice().len()),
                     tcp_flags: flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag)),
                     window: tcp.window_size(),
-                    ..said
+                    ..expected_
                 })
             }
             protocol::UDP => {
@@ -255,22 +255,26 @@ impl Oracle<'_> {
                 if udp.payload().len() as u32 != behind(8) {
                     self.by(Rule::UdpLength);
                 }
-                Ok(Said { ports: [udp.source_port(), udp.destination_port()], payload_bytes: behind(8), ..said })
+                Ok(Expected {
+                    ports: [udp.source_port(), udp.destination_port()],
+                    payload_bytes: behind(8),
+                    ..expected_
+                })
             }
             protocol::ICMP | protocol::ICMPV6 => {
                 self.by(Rule::IcmpHeader);
                 let [kind, code, _, _, ..] = *payload else { return Err(Skipped::Truncated) };
-                let answer = icmp_answer(said.protocol, kind).unwrap_or(code);
-                Ok(Said { ports: [kind.into(), answer.into()], payload_bytes: behind(4), ..said })
+                let answer = icmp_answer(expected_.protocol, kind).unwrap_or(code);
+                Ok(Expected { ports: [kind.into(), answer.into()], payload_bytes: behind(4), ..expected_ })
             }
             protocol::SCTP => {
                 self.by(Rule::Sctp);
                 if payload.len() < 12 {
                     return Err(Skipped::Truncated);
                 }
-                Ok(Said { ports: [number(0), number(2)], payload_bytes: behind(12), ..said })
+                Ok(Expected { ports: [number(0), number(2)], payload_bytes: behind(12), ..expected_ })
             }
-            _ => Ok(said),
+            _ => Ok(expected_),
         }
     }
 }
@@ -310,13 +314,13 @@ impl Tally {
         let ours = parse(&frame, bytes);
         let expected = Oracle { rules: &mut self.rules }.of(&theirs);
         let agree = match (&expected, &ours) {
-            (Ok(expected), Ok(packet)) => *expected == Said::by_us(packet),
+            (Ok(expected), Ok(packet)) => *expected == Expected::by_us(packet),
             // An incomplete header. For flowml it ends beyond the frame, or beyond the packet in the frame.
             (Err(Skipped::Truncated), Err(Skipped::Malformed)) => true,
             (Err(expected), Err(skipped)) => expected == skipped,
             _ => false,
         };
-        assert!(agree, "{what}: expected {expected:?}, found {:?}\n{bytes:02x?}", ours.as_ref().map(Said::by_us));
+        assert!(agree, "{what}: expected {expected:?}, found {:?}\n{bytes:02x?}", ours.as_ref().map(Expected::by_us));
         self.frames += 1;
         *(if ours.is_ok() { &mut self.packets } else { &mut self.skipped }) += 1;
     }

@@ -161,7 +161,7 @@ fn a_stop_and_a_start_lose_nothing() -> Result<()> {
         let report = stop(second)?;
         let summary = report.summary()?;
         assert_eq!((number(summary, "packets_received")?, taken(summary)?), (700, sent), "{summary}");
-        assert_eq!((&summary["xdp_mode"], number(&summary["earlier"], "packets_unreported")?), (&mode.into(), 0));
+        assert_eq!((&summary["capture_mode"], number(&summary["earlier"], "packets_unreported")?), (&mode.into(), 0));
         let in_rows: u64 = report.of_type("flow").filter_map(|flow| flow["bidirectional_packets"].as_u64()).sum();
         assert_eq!(in_rows, 700);
 

@@ -119,7 +119,7 @@ fn a_capture_gives_its_flows_with_consistent_packet_accounting() -> Result<()> {
     ensure!(answer.code == Some(0), "{}", answer.stderr);
     ensure!(answer.packets()? == 200, "{:?}", answer.summary());
     let summary = answer.summary()?;
-    ensure!(summary["interfaces"] == serde_json::json!([{"name": path, "xdp_mode": "file"}]), "{summary}");
+    ensure!(summary["interfaces"] == serde_json::json!([{"name": path, "capture_mode": "file"}]), "{summary}");
     ensure!(summary["duration_s"] == 19.9, "{summary}");
     ensure!(answer.rows.iter().filter(|row| row["type"] == "flow").all(|row| row["hooks"] == "file"), "not by a file");
     ensure!(answer.stderr.contains("received 200"), "{}", answer.stderr);

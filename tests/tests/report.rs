@@ -91,7 +91,7 @@ fn frame(source: [u8; 4], ports: Ports, payload: usize) -> Vec<u8> {
 
 /// Forty seconds of hosts that send requests to a server. From second 30 on another host probes every port.
 fn capture() -> Vec<u8> {
-    let ordinary = (0..2000_u64).map(|n| {
+    let normal = (0..2000_u64).map(|n| {
         let ports = Ports { source: 20_000 + n as u16, destination: 53 };
         let payload = 20 + (n * 7 % 40) as usize;
         Record::whole(BEGIN_NS + n * 20_000_000, frame([10, 0, 0, 1 + (n % 5) as u8], ports, payload))
@@ -100,7 +100,7 @@ fn capture() -> Vec<u8> {
         let ports = Ports { source: 40_000, destination: 1 + n as u16 };
         Record::whole(BEGIN_NS + 30_000_000_000 + n * 1_000_000, frame([10, 0, 0, 66], ports, 0))
     });
-    let mut records: Vec<(u64, Record)> = ordinary.map(|record| (record.time_ns, record)).collect();
+    let mut records: Vec<(u64, Record)> = normal.map(|record| (record.time_ns, record)).collect();
     records.extend(scan.map(|record| (record.time_ns, record)));
     records.sort_by_key(|(time_ns, _)| *time_ns);
     Pcap::of(1).write(&records.into_iter().map(|(_, record)| record).collect::<Vec<_>>())
@@ -119,7 +119,7 @@ type Layout = (Vec<(f64, f64)>, Vec<String>, f64);
 
 /// A script that reports the layout of a page.
 const MEASURE: &str = "<script>
-const cut = [], pictures = [...document.querySelectorAll('svg')].map(svg => {
+const cut = [], charts = [...document.querySelectorAll('svg')].map(svg => {
   const box = svg.getBoundingClientRect();
   for (const words of svg.querySelectorAll('text')) {
     const own = words.getBoundingClientRect();
@@ -129,7 +129,7 @@ const cut = [], pictures = [...document.querySelectorAll('svg')].map(svg => {
   return [box.width, box.height];
 });
 const beyond = document.documentElement.scrollWidth - innerWidth;
-document.body.dataset.layout = JSON.stringify([pictures, cut, beyond]);
+document.body.dataset.layout = JSON.stringify([charts, cut, beyond]);
 </script>";
 
 /// The layout of a copy of a page in a window of this width.
@@ -140,7 +140,7 @@ fn layout(browser: &Browser, page: &str, width: u32) -> Result<Layout> {
     ensure!(may_run != text, "the page has no policy");
     std::fs::write(browser.folder.join("copy.html"), may_run.replacen("</body>", &format!("{MEASURE}</body>"), 1))?;
     let copy = browser.open("copy.html", &[&format!("--window-size={width},900")])?.document;
-    let (_, rest) = copy.split_once("data-layout=\"").context("the copy measures its pictures")?;
+    let (_, rest) = copy.split_once("data-layout=\"").context("the copy measures its charts")?;
     Ok(serde_json::from_str(&rest.split('"').next().unwrap_or_default().replace("&quot;", "\""))?)
 }
 
@@ -189,7 +189,7 @@ fn reports_are_complete_and_request_nothing() -> Result<()> {
             2,
         ),
     ];
-    for (number, (line, expected, pictures)) in cases.into_iter().enumerate() {
+    for (number, (line, expected, charts)) in cases.into_iter().enumerate() {
         let page = format!("page{number}.html");
         done(folder, &format!("{line} {page}"))?;
         let text = std::fs::read_to_string(folder.join(&page))?;
@@ -199,11 +199,11 @@ fn reports_are_complete_and_request_nothing() -> Result<()> {
         ensure!(dark.console.is_empty(), "flowml {line}: {:?}", dark.console);
         let asked: Vec<&String> = dark.asked.iter().filter(|asked| !own(asked)).collect();
         ensure!(asked.is_empty(), "flowml {line}: {asked:?}");
-        ensure!(dark.document.matches("<svg").count() >= pictures, "flowml {line}: too few pictures");
+        ensure!(dark.document.matches("<svg").count() >= charts, "flowml {line}: too few charts");
         for width in [1200, 500] {
             let (sizes, cut, beyond) = layout(&browser, &page, width)?;
             let small = sizes.iter().any(|(width, height)| *width < 300.0 || *height < 60.0);
-            let is_good = sizes.len() >= pictures && !small && cut.is_empty() && beyond <= 0.0;
+            let is_good = sizes.len() >= charts && !small && cut.is_empty() && beyond <= 0.0;
             ensure!(is_good, "flowml {line}, {width} pixels wide: {sizes:?}, cut: {cut:?}, {beyond} too wide");
         }
     }

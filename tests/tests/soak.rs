@@ -24,7 +24,7 @@ fn a_minute_of_attacks_and_faults_loses_no_packet() -> Result<()> {
     };
     let measures = lines("measures.tsv")?;
     assert!(measures.len() >= 2 && measures.iter().all(|line| line.len() == measures[0].len()), "{measures:?}");
-    assert!(lines("deeds.tsv")?.len() > 2);
+    assert!(lines("outcomes.tsv")?.len() > 2);
     assert!(fs::read_to_string(plan.folder.join("soak.html"))?.contains("<svg"));
     Ok(())
 }

@@ -49,7 +49,7 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let train = folder.join("train");
     for (model, end) in MODELS {
         let mut flowml = Command::new(workspace.binary(Profile::Release, "flowml"));
-        flowml.arg("train").args(["ordinary", "town"].map(|name| train.join(format!("{name}{end}"))));
+        flowml.arg("train").args(["normal", "town"].map(|name| train.join(format!("{name}{end}"))));
         shell::run(flowml.arg("--model").arg(workspace.root().join("flowml-user/models").join(model)))?;
     }
     Ok(())

@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     captures: Option<PathBuf>,
     /// A capture of that folder that is in the training set of every fold and is never scored; can be repeated
     #[arg(long, value_name = "FILE", requires = "captures")]
-    taught: Vec<PathBuf>,
+    trained_on: Vec<PathBuf>,
     /// A folder of tables: nsl_kdd (KDDTrain+_20Percent.txt, KDDTest+.txt), adbench (16_http.npz)
     #[arg(long, value_name = "FOLDER")]
     tables: Option<PathBuf>,
@@ -42,8 +42,8 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     of_false_alarms(workspace, &corpus)?;
     if let Some(folder) = &arguments.captures {
         of_captures(workspace, folder, &[])?;
-        if !arguments.taught.is_empty() {
-            of_captures(workspace, folder, &arguments.taught)?;
+        if !arguments.trained_on.is_empty() {
+            of_captures(workspace, folder, &arguments.trained_on)?;
         }
     }
     if let Some(folder) = &arguments.incidents {
@@ -66,8 +66,8 @@ fn of_corpus(workspace: &Workspace, corpus: &Path) -> Result<()> {
     begin("The corpus: trained on its normal training traffic, evaluated on its test part");
     let test = corpus.join("test");
     let mut eval = eval(workspace, DETECTORS, "benign");
-    eval.args(["attacks.pcap", "ordinary.pcap"].map(|name| test.join(name)));
-    eval.arg("--train").arg(ordinary(corpus)).arg("--labels").arg(test.join("attacks.toml"));
+    eval.args(["attacks.pcap", "normal.pcap"].map(|name| test.join(name)));
+    eval.arg("--train").arg(normal(corpus)).arg("--labels").arg(test.join("attacks.toml"));
     shell::run(&mut eval)?;
     begin("The same by scikit-learn, on NFStream's features");
     shell::run(peer(workspace, "nfstream_detectors.py").arg("corpus").arg(corpus))
@@ -76,30 +76,30 @@ fn of_corpus(workspace: &Workspace, corpus: &Path) -> Result<()> {
 /// Uses a model of traffic without further training.
 fn of_false_alarms(workspace: &Workspace, corpus: &Path) -> Result<()> {
     begin("False alarms: trained on the corpus's normal training traffic, evaluated on that of the test part");
-    let model = scratch(workspace, "ordinary.json")?;
-    shell::run(flowml(workspace).arg("train").arg(ordinary(corpus)).arg("--model").arg(&model).arg("--quiet"))?;
+    let model = scratch(workspace, "normal.json")?;
+    shell::run(flowml(workspace).arg("train").arg(normal(corpus)).arg("--model").arg(&model).arg("--quiet"))?;
     for unit in ["flows", "hosts"] {
         let mut eval = flowml(workspace);
-        eval.arg("eval").arg(corpus.join("test/ordinary.pcap")).arg("--model").arg(&model);
+        eval.arg("eval").arg(corpus.join("test/normal.pcap")).arg("--model").arg(&model);
         shell::run(eval.args(["--unit", unit]))?;
     }
     Ok(())
 }
 
-fn of_captures(workspace: &Workspace, folder: &Path, taught: &[PathBuf]) -> Result<()> {
-    let names: Vec<_> = taught.iter().map(|path| path.display().to_string()).collect();
+fn of_captures(workspace: &Workspace, folder: &Path, trained_on: &[PathBuf]) -> Result<()> {
+    let names: Vec<_> = trained_on.iter().map(|path| path.display().to_string()).collect();
     let besides = if names.is_empty() { String::new() } else { format!(" and {}", names.join(", ")) };
     begin(&format!("Captures in three folds: trained on the normal ones of two{besides}, evaluated on the third"));
-    let taught: Vec<PathBuf> = taught.iter().map(|path| folder.join(path)).collect();
+    let trained_on: Vec<PathBuf> = trained_on.iter().map(|path| folder.join(path)).collect();
     let mut eval = eval(workspace, DETECTORS, "benign");
-    eval.args(captures(folder)?.iter().filter(|path| !taught.contains(path)));
+    eval.args(captures(folder)?.iter().filter(|path| !trained_on.contains(path)));
     eval.arg("--labels").arg(folder.join("labels.csv")).args(["--division", "input", "--folds", "3"]);
-    if !taught.is_empty() {
-        eval.arg("--train").args(&taught);
+    if !trained_on.is_empty() {
+        eval.arg("--train").args(&trained_on);
     }
     shell::run(&mut eval)?;
     begin("The same by scikit-learn, on NFStream's features");
-    shell::run(peer(workspace, "nfstream_detectors.py").arg("captures").arg(folder).args(taught))
+    shell::run(peer(workspace, "nfstream_detectors.py").arg("captures").arg(folder).args(trained_on))
 }
 
 fn of_nsl_kdd(workspace: &Workspace, folder: &Path) -> Result<()> {
@@ -145,8 +145,8 @@ fn peer(workspace: &Workspace, script: &str) -> Command {
 }
 
 /// The normal traffic of the corpus's training part.
-fn ordinary(corpus: &Path) -> PathBuf {
-    corpus.join("train/ordinary.pcap")
+fn normal(corpus: &Path) -> PathBuf {
+    corpus.join("train/normal.pcap")
 }
 
 /// The path of a file for intermediate results.

@@ -46,7 +46,7 @@ static NEW_FLOW: Array<FlowValue, 1> = Array::new();
 
 /// The memory in which a packet is stored between the parser and the counting, as in the meter.
 #[btf_map]
-static PARKED: Array<[u64; 16], 1> = Array::new();
+static SPILLED: Array<[u64; 16], 1> = Array::new();
 
 const _: () = assert!(size_of::<Packet>() <= size_of::<[u64; 16]>());
 
@@ -84,7 +84,7 @@ fn next_frame(ctx: &XdpContext) -> Option<Seen> {
 fn next_packet(ctx: &XdpContext) -> Option<&'static Packet> {
     let seen = next_frame(ctx)?;
     let packet = parse(&seen.frame, seen.cursor).ok()?;
-    let place = PARKED.get_ptr_mut(black_box(0))?.cast::<Packet>();
+    let place = SPILLED.get_ptr_mut(black_box(0))?.cast::<Packet>();
     // SAFETY: only one CPU runs this at a time (`Walk`), and the place is large enough. As `maps::Place`, but without a
     // partition.
     unsafe {

@@ -1,8 +1,8 @@
 //! A copy of the counters and flows of one epoch. After it is made the flow table can be used again.
 
 use bytemuck::Zeroable;
-use flowml_common::content::{PayloadLimit, Piece, Pieces};
-use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
+use flowml_common::content::{PayloadChunk, PayloadChunks, PayloadLimit};
+use flowml_common::counts::{ColdCounters, Counted, FlowEntry};
 use flowml_common::table::{Count, Head};
 
 /// The counters and flows of an epoch in separate memory, which can be reused.
@@ -18,9 +18,9 @@ pub struct Copied {
     /// Number of drains by all agents, including this one.
     pub drains: u64,
     entries: Vec<FlowEntry>,
-    rarities: Vec<FlowRarities>,
+    cold: Vec<ColdCounters>,
     payload: Option<PayloadLimit>,
-    pieces: Vec<Piece>,
+    chunks: Vec<PayloadChunk>,
     /// Packets and bytes in flows.
     pub in_flows: Count,
 }
@@ -36,9 +36,9 @@ impl Copied {
             inherited: false,
             drains: 0,
             entries: Vec::new(),
-            rarities: Vec::new(),
+            cold: Vec::new(),
             payload,
-            pieces: Vec::new(),
+            chunks: Vec::new(),
             in_flows: Count::default(),
         }
     }
@@ -46,28 +46,28 @@ impl Copied {
     /// Replaces the flows by a copy of `flows`.
     pub fn fill<'a>(&mut self, flows: impl Iterator<Item = Counted<'a>>) {
         self.entries.clear();
-        self.rarities.clear();
-        self.pieces.clear();
+        self.cold.clear();
+        self.chunks.clear();
         self.in_flows = Count::default();
-        for Counted { key, counts, rarities, pieces } in flows {
+        for Counted { key, counts, cold, chunks } in flows {
             self.in_flows.add(counts.packets(), counts.frame_bytes());
             self.entries.push(FlowEntry { key: *key, counts: *counts });
-            self.rarities.push(*rarities);
-            if let Some(pieces) = pieces {
-                self.pieces.extend_from_slice(pieces.all());
+            self.cold.push(*cold);
+            if let Some(chunks) = chunks {
+                self.chunks.extend_from_slice(chunks.all());
             }
         }
     }
 
     /// The flows, in the order in which they were copied.
     pub fn flows(&self) -> impl Iterator<Item = Counted<'_>> {
-        let pieces = self.payload.map(|limit| Pieces::new(limit, &self.pieces));
-        let both = self.entries.iter().zip(&self.rarities).enumerate();
-        both.map(move |(number, (FlowEntry { key, counts }, rarities))| Counted {
+        let chunks = self.payload.map(|limit| PayloadChunks::new(limit, &self.chunks));
+        let both = self.entries.iter().zip(&self.cold).enumerate();
+        both.map(move |(number, (FlowEntry { key, counts }, cold))| Counted {
             key,
             counts,
-            rarities,
-            pieces: pieces.map(|pieces| pieces.of_entry(number)),
+            cold,
+            chunks: chunks.map(|chunks| chunks.of_entry(number)),
         })
     }
 
@@ -76,8 +76,8 @@ impl Copied {
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
             + size_of_val(self.entries.as_slice())
-            + size_of_val(self.rarities.as_slice())
-            + size_of_val(self.pieces.as_slice())
+            + size_of_val(self.cold.as_slice())
+            + size_of_val(self.chunks.as_slice())
     }
 }
 
@@ -120,7 +120,7 @@ mod tests {
                 copied.fill(table.flows());
                 let shown = |flow: Counted<'_>| {
                     let part = flow.part();
-                    (part.key, part.stats, flow.pieces.map(|pieces| pieces.all().to_vec()))
+                    (part.key, part.stats, flow.chunks.map(|chunks| chunks.all().to_vec()))
                 };
                 assert!(copied.flows().map(shown).eq(table.flows().map(shown)));
             }

@@ -234,8 +234,8 @@ mod tests {
     /// A change of one of these, or of its meaning, needs a new [`LAYOUT`].
     #[test]
     fn the_layout_has_its_number() {
-        use flowml_common::content::Piece;
-        use flowml_common::counts::{FlowEntry, FlowRarities};
+        use flowml_common::content::PayloadChunk;
+        use flowml_common::counts::{ColdCounters, FlowEntry};
         use flowml_common::table::Bucket;
         let sizes = [
             size_of::<Handover>(),
@@ -243,9 +243,9 @@ mod tests {
             size_of::<Count>(),
             size_of::<Bucket>(),
             size_of::<FlowEntry>(),
-            size_of::<FlowRarities>(),
-            size_of::<Piece>(),
+            size_of::<ColdCounters>(),
+            size_of::<PayloadChunk>(),
         ];
-        assert_eq!((LAYOUT, sizes), (1, [536, 256, 16, 32, 256, 192, 64]));
+        assert_eq!((LAYOUT, sizes), (2, [536, 256, 16, 32, 256, 192, 64]));
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use aya::maps::{Array, ArrayOfMaps, Map, MapData};
 use aya::{Ebpf, EbpfLoader};
 use bytemuck::Zeroable;
-use flowml_common::content::{PayloadLimit, Piece, Pieces};
-use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
+use flowml_common::content::{PayloadChunk, PayloadChunks, PayloadLimit};
+use flowml_common::counts::{ColdCounters, Counted, FlowEntry};
 use flowml_common::handover::{Account, Constants};
 use flowml_common::packet::Skipped;
 use flowml_common::table::{Bucket, Count, Head, SLOTS, Seed, Shape};
@@ -82,16 +82,17 @@ impl Size {
     /// The kernel memory that the table locks, in bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {
-        let entry = size_of::<(FlowEntry, FlowRarities)>() as u64 + self.pieces_of_entry() as u64 * Piece::BYTES as u64;
+        let entry =
+            size_of::<(FlowEntry, ColdCounters)>() as u64 + self.chunks_of_entry() as u64 * PayloadChunk::BYTES as u64;
         let partition = size_of::<Head>() as u64
             + self.shape.buckets as u64 * size_of::<Bucket>() as u64
             + self.shape.entries() as u64 * entry;
         self.partitions() as u64 * partition
     }
 
-    const fn pieces_of_entry(self) -> u32 {
+    const fn chunks_of_entry(self) -> u32 {
         match self.payload {
-            Some(limit) => limit.pieces_of_entry(),
+            Some(limit) => limit.chunks_of_entry(),
             None => 0,
         }
     }
@@ -144,8 +145,8 @@ pub struct FlowTable {
     strays: SharedArray<Count>,
     buckets: SharedArray<Bucket>,
     entries: SharedArray<FlowEntry>,
-    rarities: SharedArray<FlowRarities>,
-    pieces: SharedArray<Piece>,
+    cold: SharedArray<ColdCounters>,
+    chunks: SharedArray<PayloadChunk>,
     constants: Constants,
     size: Size,
     /// The epoch that the programs write to.
@@ -223,7 +224,7 @@ impl KernelTable {
         let total = |each: u32| size.partitions().checked_mul(each).ok_or_else(too_large);
         let (buckets, entries) = (total(constants.buckets)?, total(size.shape.entries())?);
         // A map needs at least one element.
-        let pieces = entries.checked_mul(size.pieces_of_entry()).ok_or_else(too_large)?.max(1);
+        let chunks = entries.checked_mul(size.chunks_of_entry()).ok_or_else(too_large)?.max(1);
         let epoch = pinned.map_or(Ok(0), Pins::epoch)?;
         let boundaries = constants.boundaries.words();
         let mut loader = EbpfLoader::new();
@@ -239,8 +240,8 @@ impl KernelTable {
             .map_max_entries("HEADS", size.partitions())
             .map_max_entries("TAGS", buckets)
             .map_max_entries("ENTRIES", entries)
-            .map_max_entries("RARITIES", entries)
-            .map_max_entries("PIECES", pieces);
+            .map_max_entries("COLD", entries)
+            .map_max_entries("CHUNKS", chunks);
         for (map, file) in pinned.iter().flat_map(|pins| KEPT.map(|(map, file)| (map, pins.path(file)))) {
             loader.map_pin_path(map, file);
         }
@@ -257,8 +258,8 @@ impl KernelTable {
             strays: map_array(&ebpf, "STRAYS", EPOCHS)?,
             buckets: map_array(&ebpf, "TAGS", buckets)?,
             entries: map_array(&ebpf, "ENTRIES", entries)?,
-            rarities: map_array(&ebpf, "RARITIES", entries)?,
-            pieces: map_array(&ebpf, "PIECES", pieces)?,
+            cold: map_array(&ebpf, "COLD", entries)?,
+            chunks: map_array(&ebpf, "CHUNKS", chunks)?,
             ledger,
             grace,
             constants,
@@ -487,15 +488,15 @@ impl<'a> Drained<'a> {
         self.partitions().filter(|partition| table.head(*partition).entries > 0).flat_map(move |partition| {
             // SAFETY: as in `stray`.
             unsafe {
-                let pieces = table.size.payload.map(|limit| {
-                    let each = entries * limit.pieces_of_entry() as usize;
-                    Pieces::new(limit, table.pieces.slice(partition * each, each))
+                let chunks = table.size.payload.map(|limit| {
+                    let each = entries * limit.chunks_of_entry() as usize;
+                    PayloadChunks::new(limit, table.chunks.slice(partition * each, each))
                 });
                 flows(
                     table.buckets.slice(partition * buckets, buckets),
                     table.entries.slice(partition * entries, entries),
-                    table.rarities.slice(partition * entries, entries),
-                    pieces,
+                    table.cold.slice(partition * entries, entries),
+                    chunks,
                 )
             }
         })

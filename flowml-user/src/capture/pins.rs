@@ -29,8 +29,8 @@ pub(super) const KEPT: [(&str, &str); 8] = [
     ("STRAYS", "strays"),
     ("TAGS", "tags"),
     ("ENTRIES", "entries"),
-    ("RARITIES", "rarities"),
-    ("PIECES", "pieces"),
+    ("COLD", "cold"),
+    ("CHUNKS", "chunks"),
     (".data.epoch", "epoch"),
     ("HANDOVER", WHOLE),
 ];

@@ -1,8 +1,8 @@
 //! The flow table in vectors: for capture files, and for tests of the kernel's table.
 
 use bytemuck::Zeroable;
-use flowml_common::content::{PayloadLimit, Piece, Pieces};
-use flowml_common::counts::{Counted, FlowEntry, FlowRarities};
+use flowml_common::content::{PayloadChunk, PayloadChunks, PayloadLimit};
+use flowml_common::counts::{ColdCounters, Counted, FlowEntry};
 use flowml_common::flow::FlowKey;
 use flowml_common::table::{Bucket, Head, Seed, Shape, Storage, entry_of, used};
 use flowml_common::time::Boundaries;
@@ -16,10 +16,10 @@ pub struct VecTable {
     /// An entry is in use if it has a tag. The system provides the memory of an entry when it is first used, so a large
     /// capacity costs little before there are flows.
     entries: Vec<FlowEntry>,
-    rarities: Vec<FlowRarities>,
+    cold: Vec<ColdCounters>,
     payload: Option<PayloadLimit>,
-    pieces: Vec<Piece>,
-    scratch: Piece,
+    chunks: Vec<PayloadChunk>,
+    scratch: PayloadChunk,
 }
 
 impl VecTable {
@@ -34,18 +34,18 @@ impl VecTable {
             head: Head::zeroed(),
             buckets,
             entries: bytemuck::zeroed_vec(entries),
-            rarities: bytemuck::zeroed_vec(entries),
+            cold: bytemuck::zeroed_vec(entries),
             payload: None,
-            pieces: Vec::new(),
-            scratch: Piece::zeroed(),
+            chunks: Vec::new(),
+            scratch: PayloadChunk::zeroed(),
         }
     }
 
     /// The same table, keeping this number of payload bytes in each direction.
     #[must_use]
     pub fn with_payload(mut self, payload: Option<PayloadLimit>) -> Self {
-        let pieces = payload.map_or(0, |limit| self.entries.len() * limit.pieces_of_entry() as usize);
-        (self.payload, self.pieces) = (payload, bytemuck::zeroed_vec(pieces));
+        let chunks = payload.map_or(0, |limit| self.entries.len() * limit.chunks_of_entry() as usize);
+        (self.payload, self.chunks) = (payload, bytemuck::zeroed_vec(chunks));
         self
     }
 
@@ -71,16 +71,16 @@ impl VecTable {
     /// The contents of entry `number`, in use or not.
     #[must_use]
     pub fn at(&self, number: usize) -> Counted<'_> {
-        counted(&self.entries, &self.rarities, self.kept(), number)
+        counted(&self.entries, &self.cold, self.kept(), number)
     }
 
-    fn kept(&self) -> Option<Pieces<'_>> {
-        self.payload.map(|limit| Pieces::new(limit, &self.pieces))
+    fn kept(&self) -> Option<PayloadChunks<'_>> {
+        self.payload.map(|limit| PayloadChunks::new(limit, &self.chunks))
     }
 
     /// The flows since the last [`clear`](Self::clear).
     pub fn flows(&self) -> impl Iterator<Item = Counted<'_>> {
-        flows(&self.buckets, &self.entries, &self.rarities, self.kept())
+        flows(&self.buckets, &self.entries, &self.cold, self.kept())
     }
 
     /// Removes all flows and resets the counts.
@@ -94,20 +94,20 @@ impl VecTable {
 pub(super) fn flows<'a>(
     buckets: &'a [Bucket],
     entries: &'a [FlowEntry],
-    rarities: &'a [FlowRarities],
-    pieces: Option<Pieces<'a>>,
+    cold: &'a [ColdCounters],
+    chunks: Option<PayloadChunks<'a>>,
 ) -> impl Iterator<Item = Counted<'a>> {
-    used(buckets).map(move |number| counted(entries, rarities, pieces, number))
+    used(buckets).map(move |number| counted(entries, cold, chunks, number))
 }
 
 fn counted<'a>(
     entries: &'a [FlowEntry],
-    rarities: &'a [FlowRarities],
-    pieces: Option<Pieces<'a>>,
+    cold: &'a [ColdCounters],
+    chunks: Option<PayloadChunks<'a>>,
     number: usize,
 ) -> Counted<'a> {
     let FlowEntry { key, counts } = &entries[number];
-    Counted { key, counts, rarities: &rarities[number], pieces: pieces.map(|pieces| pieces.of_entry(number)) }
+    Counted { key, counts, cold: &cold[number], chunks: chunks.map(|chunks| chunks.of_entry(number)) }
 }
 
 impl Storage for VecTable {
@@ -142,19 +142,19 @@ impl Storage for VecTable {
         &mut self.entries[at]
     }
 
-    fn rarities(&mut self, n: u32) -> Option<&mut FlowRarities> {
-        self.rarities.get_mut(n as usize)
+    fn cold(&mut self, n: u32) -> Option<&mut ColdCounters> {
+        self.cold.get_mut(n as usize)
     }
 
     fn payload_limit(&self) -> Option<PayloadLimit> {
         self.payload
     }
 
-    fn scratch(&mut self) -> Option<&mut Piece> {
+    fn scratch(&mut self) -> Option<&mut PayloadChunk> {
         Some(&mut self.scratch)
     }
 
-    fn piece(&mut self, n: u32) -> Option<&mut Piece> {
-        self.pieces.get_mut(n as usize)
+    fn chunk(&mut self, n: u32) -> Option<&mut PayloadChunk> {
+        self.chunks.get_mut(n as usize)
     }
 }

@@ -95,16 +95,16 @@ impl Seen {
 
 /// A non-negative integer.
 fn integer(text: &str) -> Option<u64> {
-    text.parse::<i64>().ok().filter(|_| is_amount(text)).and_then(|number| u64::try_from(number).ok())
+    text.parse::<i64>().ok().filter(|_| is_log_scaled(text)).and_then(|number| u64::try_from(number).ok())
 }
 
 /// A number, including `Infinity` and `NaN`.
 fn real(text: &str) -> Option<f64> {
-    text.parse().ok().filter(|_| is_amount(text))
+    text.parse().ok().filter(|_| is_log_scaled(text))
 }
 
 /// Whether a text that can be parsed as a number means one: `007` and `+1` are names.
-fn is_amount(text: &str) -> bool {
+fn is_log_scaled(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
     !matches!(digits, [b'+', ..] | [b'0', b'0'..=b'9', ..])
 }

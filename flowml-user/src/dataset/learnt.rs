@@ -320,7 +320,7 @@ mod tests {
         let text = format!("{keys},bidirectional_duration_ms,note,splt_ps\n10.0.0.1,1,10.0.0.2,80,6,1,3,x,[1]\n");
         let table = read("flows", &text, HeaderRow::Present, &Roles::default()).expect("a table");
         let learnt = |name: &str| table.frame.column(name).map(|column| column.learn);
-        assert_eq!(learnt("bidirectional_duration_ms"), Some(Some(Learn::Amount)));
+        assert_eq!(learnt("bidirectional_duration_ms"), Some(Some(Learn::LogScaled)));
         for name in ["src_ip", "src_port", "bidirectional_first_seen_ms", "note"] {
             assert_eq!(learnt(name), Some(Some(Learn::Never)), "{name}");
         }

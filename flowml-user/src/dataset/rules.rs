@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     const RULES: &str = r#"
-        default = "ordinary"
+        default = "normal"
 
         [[rule]]
         label = "web attack"
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn the_first_rule_that_holds_gives_the_label() {
         let rules = Rules::parse(RULES).expect("they are good");
-        assert_eq!(rules.default_label(), Some("ordinary"));
+        assert_eq!(rules.default_label(), Some("normal"));
         // 12:20:00 UTC, by `date --date 2017-07-06T09:20:00-03:00 +%s`.
         let from = 1_499_343_600_000;
         let web = |source: &str, destination: &str, number, start_ms| {

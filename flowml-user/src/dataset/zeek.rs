@@ -30,14 +30,14 @@ pub(super) const CONN_FEATURES: &[(&str, Learn)] = &[
     ("proto", Learn::Category),
     ("service", Learn::Category),
     ("conn_state", Learn::Category),
-    ("duration", Learn::Amount),
-    ("orig_bytes", Learn::Amount),
-    ("resp_bytes", Learn::Amount),
-    ("missed_bytes", Learn::Amount),
-    ("orig_pkts", Learn::Amount),
-    ("orig_ip_bytes", Learn::Amount),
-    ("resp_pkts", Learn::Amount),
-    ("resp_ip_bytes", Learn::Amount),
+    ("duration", Learn::LogScaled),
+    ("orig_bytes", Learn::LogScaled),
+    ("resp_bytes", Learn::LogScaled),
+    ("missed_bytes", Learn::LogScaled),
+    ("orig_pkts", Learn::LogScaled),
+    ("orig_ip_bytes", Learn::LogScaled),
+    ("resp_pkts", Learn::LogScaled),
+    ("resp_ip_bytes", Learn::LogScaled),
 ];
 
 /// Reads a log.

@@ -9,8 +9,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use flowml_common::content::Piece;
-use flowml_common::counts::{FlowEntry, FlowRarities};
+use flowml_common::content::PayloadChunk;
+use flowml_common::counts::{ColdCounters, FlowEntry};
 
 use super::live::{Message, clock};
 use super::stages::Over;
@@ -110,8 +110,8 @@ impl Draining {
     /// Whether the backlog has room for the counts in the table. The start of a period without room is reported.
     fn has_room(&mut self) -> bool {
         let size = self.table.size();
-        let pieces = size.payload.map_or(0, |limit| limit.pieces_of_entry() * Piece::BYTES) as usize;
-        let each = size_of::<FlowEntry>() + size_of::<FlowRarities>() + pieces;
+        let chunks = size.payload.map_or(0, |limit| limit.chunks_of_entry() * PayloadChunk::BYTES) as usize;
+        let each = size_of::<FlowEntry>() + size_of::<ColdCounters>() + chunks;
         let most = (self.table.occupancy() * f64::from(size.shape.entries()) * f64::from(size.cpus)) as usize * each;
         let has_room = self.backlog.has_room(most);
         if !has_room && !self.held {

@@ -89,7 +89,7 @@ impl How {
 }
 
 /// A message for the user.
-pub(super) enum News {
+pub(super) enum InterfaceEvent {
     Notice(String),
     Warning(String),
 }
@@ -107,7 +107,7 @@ pub(super) struct Selected {
 /// The attachments at the start.
 pub(super) struct Beginning {
     pub(super) attached: Vec<Attachment>,
-    pub(super) news: Vec<News>,
+    pub(super) events: Vec<InterfaceEvent>,
 }
 
 impl Selected {
@@ -137,20 +137,20 @@ impl Selected {
         how: How,
         pins: Option<&Pins>,
     ) -> Result<Beginning, CaptureError> {
-        let (mut attached, mut news) = (Vec::new(), Vec::new());
+        let (mut attached, mut events) = (Vec::new(), Vec::new());
         for interface in &self.first {
             match how.begin(programs, interface.clone(), pins) {
                 Ok(attachment) => attached.push(attachment),
                 Err(error) if self.selection.names_it(interface) => return Err(error),
-                Err(error) => news.push(News::Warning(not_metered(interface, &error))),
+                Err(error) => events.push(InterfaceEvent::Warning(not_metered(interface, &error))),
             }
         }
         let lines = attached.iter().flat_map(|attachment| how.describe(attachment));
-        news.extend(lines.map(News::Notice));
+        events.extend(lines.map(InterfaceEvent::Notice));
         if attached.is_empty() {
-            news.push(News::Notice(format!("no interface exists yet: waiting for {}", self.selection)));
+            events.push(InterfaceEvent::Notice(format!("no interface exists yet: waiting for {}", self.selection)));
         }
-        Ok(Beginning { attached, news })
+        Ok(Beginning { attached, events })
     }
 
     /// Continues with the attachments of the start, and with the programs for interfaces that appear.
@@ -191,26 +191,27 @@ impl Metered {
 
     /// Applies changes: detaches from interfaces that were removed or are no longer selected, and meters new ones.
     /// Returns messages for the user.
-    pub(super) async fn follow(&mut self, changes: Result<Vec<Change>, CaptureError>) -> Vec<News> {
-        let mut news = Vec::new();
+    pub(super) async fn follow(&mut self, changes: Result<Vec<Change>, CaptureError>) -> Vec<InterfaceEvent> {
+        let mut events = Vec::new();
         let was_metering = !self.attached.is_empty();
-        if let Err(error) = self.follow_all(changes, &mut news).await {
+        if let Err(error) = self.follow_all(changes, &mut events).await {
             self.watch = None;
-            news.push(News::Warning(format!(
+            events.push(InterfaceEvent::Warning(format!(
                 "changes of interfaces are no longer followed; restart to meter new interfaces: {error}"
             )));
         }
         if was_metering && self.attached.is_empty() {
-            news.push(News::Warning(format!("no metered interface is left: waiting for {}", self.selection)));
+            events
+                .push(InterfaceEvent::Warning(format!("no metered interface is left: waiting for {}", self.selection)));
         }
-        news
+        events
     }
 
     /// Attaches again if another program has detached one of the agent's. Returns messages for the user.
-    pub(super) async fn look_after(&mut self) -> Vec<News> {
-        let mut news = Vec::new();
+    pub(super) async fn look_after(&mut self) -> Vec<InterfaceEvent> {
+        let mut events = Vec::new();
         // Without /proc this cannot be checked.
-        let Ok(links) = attached_links() else { return news };
+        let Ok(links) = attached_links() else { return events };
         let lost: Vec<u32> = self
             .attached
             .iter()
@@ -228,67 +229,71 @@ impl Metered {
             let Ok(Some(interface)) = self.there.look(index).await else { continue };
             let detached = format!("another program detached flowml from {}", interface.name);
             let name = interface.name.clone();
-            if let Err(error) = self.join(interface, &detached, &mut news).await {
-                news.push(News::Warning(format!("{name} is not metered: {error}")));
+            if let Err(error) = self.join(interface, &detached, &mut events).await {
+                events.push(InterfaceEvent::Warning(format!("{name} is not metered: {error}")));
             }
         }
-        news
+        events
     }
 
     async fn follow_all(
         &mut self,
         changes: Result<Vec<Change>, CaptureError>,
-        news: &mut Vec<News>,
+        events: &mut Vec<InterfaceEvent>,
     ) -> Result<(), CaptureError> {
         for change in changes? {
             match change {
-                Change::Gone(index) => self.leave(index, "was removed", news),
+                Change::Gone(index) => self.leave(index, "was removed", events),
                 // A change has the state at its time; the current state counts.
                 Change::There(index) => match self.there.look(index).await? {
-                    Some(interface) => self.see(interface, news).await?,
-                    None => self.leave(index, "was removed", news),
+                    Some(interface) => self.see(interface, events).await?,
+                    None => self.leave(index, "was removed", events),
                 },
-                Change::Unknown => self.compare(news).await?,
+                Change::Unknown => self.compare(events).await?,
             }
         }
         Ok(())
     }
 
     /// Compares the metered interfaces with the existing ones.
-    async fn compare(&mut self, news: &mut Vec<News>) -> Result<(), CaptureError> {
+    async fn compare(&mut self, events: &mut Vec<InterfaceEvent>) -> Result<(), CaptureError> {
         self.there = Interfaces::read().await?;
         let is_there = |index: u32| self.there.all().iter().any(|interface| interface.index == index);
         let metered = self.attached.iter().map(|attachment| attachment.interface.index);
         let gone: Vec<u32> = metered.chain(self.refused.keys().copied()).filter(|index| !is_there(*index)).collect();
-        gone.into_iter().for_each(|index| self.leave(index, "was removed", news));
+        gone.into_iter().for_each(|index| self.leave(index, "was removed", events));
         for interface in self.there.all().to_vec() {
-            self.see(interface, news).await?;
+            self.see(interface, events).await?;
         }
         Ok(())
     }
 
     /// Applies the current state of an interface.
-    async fn see(&mut self, interface: Interface, news: &mut Vec<News>) -> Result<(), CaptureError> {
+    async fn see(&mut self, interface: Interface, events: &mut Vec<InterfaceEvent>) -> Result<(), CaptureError> {
         let selected = self.selection.includes(&interface);
         let metered = self.attached.iter_mut().find(|attachment| attachment.interface.index == interface.index);
         match metered {
             Some(attachment) if selected => attachment.interface = interface,
             Some(_) => {
-                self.leave(interface.index, &format!("was renamed to {}, which is not selected", interface.name), news);
+                self.leave(
+                    interface.index,
+                    &format!("was renamed to {}, which is not selected", interface.name),
+                    events,
+                );
             }
             None if selected => {
                 let come = format!("{} appeared (index {})", interface.name, interface.index);
-                self.join(interface, &come, news).await?;
+                self.join(interface, &come, events).await?;
             }
             None => {}
         }
         Ok(())
     }
 
-    fn leave(&mut self, index: u32, why: &str, news: &mut Vec<News>) {
+    fn leave(&mut self, index: u32, why: &str, events: &mut Vec<InterfaceEvent>) {
         self.refused.remove(&index);
         for attachment in self.attached.extract_if(.., |attachment| attachment.interface.index == index) {
-            news.push(News::Warning(format!(
+            events.push(InterfaceEvent::Warning(format!(
                 "{} {why}; its packets until then are counted",
                 attachment.interface.name
             )));
@@ -297,7 +302,12 @@ impl Metered {
     }
 
     /// Meters an interface; `why` begins the message.
-    async fn join(&mut self, interface: Interface, why: &str, news: &mut Vec<News>) -> Result<(), CaptureError> {
+    async fn join(
+        &mut self,
+        interface: Interface,
+        why: &str,
+        events: &mut Vec<InterfaceEvent>,
+    ) -> Result<(), CaptureError> {
         let attached = self.how.attach(&mut self.programs, interface.clone());
         let attached = attached.and_then(|attachment| match &self.pins {
             Some(pins) => keep_further(pins, attachment),
@@ -311,7 +321,7 @@ impl Metered {
                     .iter()
                     .map(|reason| format!("; a better mode is not available: {reason}"))
                     .collect();
-                news.push(News::Notice(format!("{why}: metering it by {}{reasons}", by(&attachment))));
+                events.push(InterfaceEvent::Notice(format!("{why}: metering it by {}{reasons}", by(&attachment))));
                 self.attached.push(attachment);
             }
             // The interface may have been removed since.
@@ -319,7 +329,7 @@ impl Metered {
             Err(error) => {
                 let message = not_metered(&interface, &error);
                 if self.refused.get(&interface.index) != Some(&message) {
-                    news.push(News::Warning(message.clone()));
+                    events.push(InterfaceEvent::Warning(message.clone()));
                     self.refused.insert(interface.index, message);
                 }
             }
@@ -351,7 +361,7 @@ fn by(attachment: &Attachment) -> String {
 pub(super) fn reports(attached: &[Attachment]) -> Vec<InterfaceReport> {
     let report = |attachment: &Attachment| InterfaceReport {
         name: attachment.interface.name.clone(),
-        xdp_mode: attachment.mode.name(),
+        capture_mode: attachment.mode.name(),
     };
     attached.iter().map(report).collect()
 }

@@ -1,7 +1,7 @@
 //! A condition that is reported once when it begins and once when it ends.
 
 /// The condition ends when it has not occurred for this time, ns.
-const QUIET_NS: u64 = 10_000_000_000;
+const CLOSE_AFTER_NS: u64 = 10_000_000_000;
 
 /// The state of a condition.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ impl Lasting {
 
     /// If the condition has ended by `now_ns`, returns the total number of occurrences, once.
     pub(super) fn is_over(&mut self, now_ns: u64) -> Option<u64> {
-        self.last_ns.take_if(|last_ns| now_ns.saturating_sub(*last_ns) >= QUIET_NS)?;
+        self.last_ns.take_if(|last_ns| now_ns.saturating_sub(*last_ns) >= CLOSE_AFTER_NS)?;
         Some(std::mem::take(&mut self.count))
     }
 }
@@ -35,13 +35,13 @@ mod tests {
         assert_eq!(lasting.is_over(u64::MAX), None, "it has not begun");
         assert!(lasting.comes(5, 0));
         for half_second in 1..100 {
-            assert!(!lasting.comes(1, half_second * QUIET_NS / 20));
-            assert_eq!(lasting.is_over((half_second + 1) * QUIET_NS / 20), None);
+            assert!(!lasting.comes(1, half_second * CLOSE_AFTER_NS / 20));
+            assert_eq!(lasting.is_over((half_second + 1) * CLOSE_AFTER_NS / 20), None);
         }
-        let last_ns = 99 * QUIET_NS / 20;
-        assert_eq!(lasting.is_over(last_ns + QUIET_NS - 1), None);
-        assert_eq!(lasting.is_over(last_ns + QUIET_NS), Some(104));
+        let last_ns = 99 * CLOSE_AFTER_NS / 20;
+        assert_eq!(lasting.is_over(last_ns + CLOSE_AFTER_NS - 1), None);
+        assert_eq!(lasting.is_over(last_ns + CLOSE_AFTER_NS), Some(104));
         assert_eq!(lasting.is_over(u64::MAX), None, "it is over already");
-        assert!(lasting.comes(1, last_ns + QUIET_NS), "it begins again");
+        assert!(lasting.comes(1, last_ns + CLOSE_AFTER_NS), "it begins again");
     }
 }

@@ -12,7 +12,7 @@ use crate::export::LearnerReport;
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
 #[cfg(feature = "live")]
 use crate::model::fingerprint;
-use crate::model::{Below, Learner, ModelError, ModelFile, News, Settings, Snapshot, Status, Succession};
+use crate::model::{Below, Learner, ModelError, ModelEvent, ModelFile, Promotion, Settings, Snapshot, Status};
 
 /// The name of the model of flows in reports and files.
 const FLOWS: &str = "flows";
@@ -57,9 +57,9 @@ impl Builtin {
 /// The models of flows and of host windows.
 pub struct Learners {
     /// The model of flows, which are scored when they end.
-    pub flows: Succession,
+    pub flows: Promotion,
     /// The model of host windows.
-    pub hosts: Succession,
+    pub hosts: Promotion,
     /// The budgets of flows and of host windows, if the alarm level depends on the number of rows.
     budgets: Option<[Budget; 2]>,
 }
@@ -67,7 +67,7 @@ pub struct Learners {
 /// Models as one run leaves them to the next: fingerprints of their columns, then the models of flows and of host
 /// windows.
 #[cfg(feature = "live")]
-pub(super) type KeptLearners = ([String; 2], [Succession; 2]);
+pub(super) type KeptLearners = ([String; 2], [Promotion; 2]);
 
 /// The origin of models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +98,8 @@ impl Learners {
     /// Untrained models with their settings.
     fn with(columns_of_flows: FlowColumns, flows: Settings, hosts: Settings) -> Self {
         Self {
-            flows: Succession::of(Learner::new(flow_columns(columns_of_flows), flows)),
-            hosts: Succession::of(Learner::new(columns(HOST_FEATURES), hosts)),
+            flows: Promotion::of(Learner::new(flow_columns(columns_of_flows), flows)),
+            hosts: Promotion::of(Learner::new(columns(HOST_FEATURES), hosts)),
             budgets: None,
         }
     }
@@ -114,7 +114,7 @@ impl Learners {
     /// Ends the warm-ups with the rows so far. Returns the names of models without any row to train on.
     pub fn fit(&mut self) -> Vec<&'static str> {
         let learners = [("flows", &mut self.flows), ("host windows", &mut self.hosts)];
-        let without = |(name, learner): (_, &mut Succession)| (!learner.acting_mut().fit()).then_some(name);
+        let without = |(name, learner): (_, &mut Promotion)| (!learner.acting_mut().fit()).then_some(name);
         learners.into_iter().filter_map(without).collect()
     }
 
@@ -208,10 +208,10 @@ impl Learners {
         file.check(&[FLOWS, HOSTS])?;
         let mut learners = Self::new(flows, settings);
         if let Some(learner) = file.learner(FLOWS, flow_columns(flows))? {
-            learners.flows = Succession::of(learner);
+            learners.flows = Promotion::of(learner);
         }
         if let Some(learner) = file.learner(HOSTS, columns(HOST_FEATURES))? {
-            learners.hosts = Succession::of(learner);
+            learners.hosts = Promotion::of(learner);
         }
         Ok(learners)
     }
@@ -223,10 +223,10 @@ impl Learners {
         if flows == FlowColumns::Headers
             && let Some(learner) = file.learner(FLOWS, flow_columns(flows))?
         {
-            learners.flows = Succession::from_elsewhere(learner, of_flows(settings).unhurried());
+            learners.flows = Promotion::from_elsewhere(learner, of_flows(settings).unhurried());
         }
         if let Some(learner) = file.learner(HOSTS, columns(HOST_FEATURES))? {
-            learners.hosts = Succession::from_elsewhere(learner, of_host_windows(settings).unhurried());
+            learners.hosts = Promotion::from_elsewhere(learner, of_host_windows(settings).unhurried());
         }
         Ok(learners)
     }
@@ -234,7 +234,7 @@ impl Learners {
     /// The states of the models.
     #[must_use]
     pub fn reports(&self) -> Vec<LearnerReport> {
-        let report = |(of, learner): (_, &Succession)| LearnerReport {
+        let report = |(of, learner): (_, &Promotion)| LearnerReport {
             of,
             status: learner.status(),
             beside: learner.shadow_status(),
@@ -244,9 +244,9 @@ impl Learners {
     }
 
     /// Events of the models that were not reported yet.
-    pub fn news(&mut self) -> impl Iterator<Item = (&'static str, News)> {
-        let [flows, hosts] = [self.flows.news(), self.hosts.news()];
-        let named = |name| move |news| (name, news);
+    pub fn events(&mut self) -> impl Iterator<Item = (&'static str, ModelEvent)> {
+        let [flows, hosts] = [self.flows.events(), self.hosts.events()];
+        let named = |name| move |events| (name, events);
         flows.into_iter().map(named(FLOWS)).chain(hosts.into_iter().map(named(HOSTS)))
     }
 
@@ -292,7 +292,7 @@ impl Learners {
         Ok(Self { flows: flows_learner, hosts: hosts_learner, budgets: None })
     }
 
-    const fn named(&self) -> [(&'static str, &Succession); 2] {
+    const fn named(&self) -> [(&'static str, &Promotion); 2] {
         [(FLOWS, &self.flows), (HOSTS, &self.hosts)]
     }
 }

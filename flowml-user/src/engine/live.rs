@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Pipeline;
 use super::drain::Drain;
-use super::interfaces::{Beginning, How, Metered, News, Selected, reports};
+use super::interfaces::{Beginning, How, InterfaceEvent, Metered, Selected, reports};
 use super::kept::{Due, Dues, KeptModel};
 use super::lasting::Lasting;
 use super::learners::Learners;
@@ -150,11 +150,11 @@ impl Loaded {
         ));
         let how = How::of(&options);
         how.load(&mut table.programs);
-        let Beginning { mut attached, news } = selected.begin(&mut table.programs, how, pins.as_ref())?;
-        for news in news {
-            match news {
-                News::Notice(text) => sinks.notice(&text),
-                News::Warning(text) => sinks.warn(&text),
+        let Beginning { mut attached, events } = selected.begin(&mut table.programs, how, pins.as_ref())?;
+        for events in events {
+            match events {
+                InterfaceEvent::Notice(text) => sinks.notice(&text),
+                InterfaceEvent::Warning(text) => sinks.warn(&text),
             }
         }
         let pins = pins.map(|pins| keep(pins, &table, &mut attached)).transpose()?;
@@ -360,13 +360,13 @@ impl Serving<'_> {
                 _ = beats.tick(), if beat.is_some() => self.service.alive(&self.status.now()),
                 changes = self.metered.changed() => {
                     let before = self.metered.reports();
-                    let news = self.metered.follow(changes).await;
-                    self.tell(news, &before);
+                    let events = self.metered.follow(changes).await;
+                    self.report(events, &before);
                 }
                 _ = looks.tick() => {
                     let before = self.metered.reports();
-                    let news = self.metered.look_after().await;
-                    self.tell(news, &before);
+                    let events = self.metered.look_after().await;
+                    self.report(events, &before);
                 }
                 () = self.wakes.notified() => self.backlog.force(Message::Wake),
             }
@@ -374,11 +374,11 @@ impl Serving<'_> {
     }
 
     /// Passes on messages about interfaces, and the metered interfaces if they differ from `before`.
-    fn tell(&self, news: Vec<News>, before: &[InterfaceReport]) {
-        for news in news {
-            self.backlog.force(match news {
-                News::Notice(text) => Message::Notice(text),
-                News::Warning(text) => Message::Warning(text),
+    fn report(&self, events: Vec<InterfaceEvent>, before: &[InterfaceReport]) {
+        for events in events {
+            self.backlog.force(match events {
+                InterfaceEvent::Notice(text) => Message::Notice(text),
+                InterfaceEvent::Warning(text) => Message::Warning(text),
             });
         }
         let now = self.metered.reports();

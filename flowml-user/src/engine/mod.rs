@@ -15,11 +15,11 @@ use ndarray::Array2;
 use crate::export::{InterfaceReport, IntervalReport, Level, Shedding, SinkError, Sinks, Totals};
 use crate::features::{Feature, FlowColumns, FlowRow, HOST_FEATURES, HostWindows, Hosts, row};
 use crate::incident::Incidents;
-use crate::model::{Opinion, Verdict};
+use crate::model::{FeedbackClass, Verdict};
 use crate::process::words::counted;
 use crate::record::{Clock, FlowRecord, Inspector};
+use crate::sequential::{Finding, SequentialTests};
 use crate::session::{Ended, Kept, Left, Sessions, Timeouts, informed};
-use crate::witness::{Finding, Witnesses};
 
 mod ahead;
 mod alarms;
@@ -27,6 +27,7 @@ mod budget;
 mod clocks;
 #[cfg(feature = "live")]
 mod drain;
+mod eligibility;
 pub mod epochs;
 #[cfg(feature = "live")]
 mod interfaces;
@@ -52,7 +53,6 @@ mod stages;
 mod state;
 #[cfg(feature = "live")]
 mod stop;
-mod teaching;
 #[cfg(test)]
 mod tests;
 pub mod whole;
@@ -83,7 +83,7 @@ pub struct Pipeline {
     learners: Option<Learners>,
     inspector: Option<Inspector>,
     features: Vec<Feature<FlowRow>>,
-    witnesses: Witnesses,
+    tests: SequentialTests,
     incidents: Incidents,
     sinks: Sinks,
     interfaces: Vec<InterfaceReport>,
@@ -155,7 +155,7 @@ impl Pipeline {
             learners,
             inspector: None,
             features: FlowColumns::Headers.features().collect(),
-            witnesses: Witnesses::new(seed),
+            tests: SequentialTests::new(seed),
             incidents: Incidents::default(),
             sinks,
             interfaces,
@@ -183,8 +183,8 @@ impl Pipeline {
     #[must_use]
     #[cfg(feature = "live")]
     fn resume(mut self, open: Option<Open>) -> Self {
-        if let Some(Open { sessions, windows, witnesses, incidents, left }) = open {
-            (self.sessions, self.windows, self.witnesses, self.incidents) = (sessions, windows, *witnesses, *incidents);
+        if let Some(Open { sessions, windows, tests, incidents, left }) = open {
+            (self.sessions, self.windows, self.tests, self.incidents) = (sessions, windows, *tests, *incidents);
             self.totals.taken_over = left;
         }
         self
@@ -252,13 +252,12 @@ impl Pipeline {
     /// Processes the counts of one epoch. `occupancy` is the fill level of the fullest CPU's table, 0–1.
     pub fn absorb<'a>(&mut self, head: &Head, occupancy: f64, flows: impl IntoIterator<Item = Counted<'a>>) {
         self.count(head, occupancy);
-        let (windows, witnesses, sinks, shed) =
-            (&mut self.windows, &mut self.witnesses, &mut self.sinks, &mut self.shed);
+        let (windows, tests, sinks, shed) = (&mut self.windows, &mut self.tests, &mut self.sinks, &mut self.shed);
         // Epochs queued at the end of the run are only counted.
         let hurries = sinks.closing().merges_intervals();
         let watches = self.watches;
         if !watches {
-            witnesses.look_away();
+            tests.look_away();
         }
         // Without models there are no anomalies to join.
         let mut incidents = self.learners.is_some().then_some(&mut self.incidents);
@@ -282,7 +281,7 @@ impl Pipeline {
                 }
             };
             if watches {
-                witnesses.observe(part, standing);
+                tests.observe(part, standing);
             }
             // The sender of an ICMP error is no peer of the host that it informs.
             if let Some(incidents) = incidents.as_mut().filter(|_| has_windows)
@@ -295,7 +294,7 @@ impl Pipeline {
         if self.shed.leaves_out(Level::Records) {
             // Displaced sessions need not wait for the end of the interval.
             for ended in self.sessions.take_slight() {
-                self.witnesses.ended(std::slice::from_ref(&ended));
+                self.tests.ended(std::slice::from_ref(&ended));
                 self.shed.aggregate_ended(&ended);
             }
         }
@@ -333,15 +332,15 @@ impl Pipeline {
             learners.expect_flows(ended.len(), elapsed);
         }
         // This comes first, as rows that sequential tests report must not be used for training.
-        self.witnesses.ended(&ended);
-        let findings = self.witnesses.interval(at_ns);
+        self.tests.ended(&ended);
+        let findings = self.tests.interval(at_ns);
         self.judge_hosts(&hosts, &findings, at_ns, clock);
         let mut last = Last::of(ended.len());
         self.end_flows(ended, &mut last, clock);
         self.end_further_flows(at_ns, &mut last, clock);
-        self.tell_last(&last);
-        self.tell_table_full(at_ns);
-        self.tell_news();
+        self.print_last(&last);
+        self.report_table_full(at_ns);
+        self.report_events();
         self.interval_began_ns = at_ns;
         self.totals.duration += elapsed;
         let shedding = self.end_shedding(clock);
@@ -375,7 +374,7 @@ impl Pipeline {
             if let Some(learners) = &mut self.learners {
                 learners.expect_flows(ended.len(), Duration::ZERO);
             }
-            self.witnesses.ended(&ended);
+            self.tests.ended(&ended);
             self.end_flows(ended, last, clock);
         }
     }
@@ -394,7 +393,7 @@ impl Pipeline {
     pub fn begin(&mut self, at_ns: u64, clock: Clock) {
         self.end_sessions(clock);
         self.end_incidents(clock);
-        self.witnesses.forget();
+        self.tests.forget();
         self.windows.forget();
         self.shifts.clear();
         self.interval_began_ns = at_ns;
@@ -426,22 +425,22 @@ impl Pipeline {
         self.totals.hosts_left_out += hosts.left_out;
         let scored = self.sinks.closing().scores(hosts.windows.len());
         let verdicts = self.learners.as_mut().filter(|_| scored).map(|learners| {
-            let vouched = teaching::of_hosts(&self.incidents, findings, &hosts.windows);
+            let vouched = eligibility::of_hosts(&self.incidents, findings, &hosts.windows);
             let rows = table(HOST_FEATURES, hosts.windows.iter());
-            learners.hosts.observe(rows.view(), &vouched.teaching, &vouched.hosts)
+            learners.hosts.observe(rows.view(), &vouched.eligibility, &vouched.hosts)
         });
         let judged: Vec<_> = hosts.windows.iter().zip(or_none(verdicts)).collect();
         for (window, verdict) in &judged {
-            if verdict.as_ref().is_some_and(|verdict| verdict.opinion == Some(Opinion::Benign)) {
+            if verdict.as_ref().is_some_and(|verdict| verdict.class == Some(FeedbackClass::Benign)) {
                 self.incidents.excuse(window.address, at_ns);
             }
         }
         self.incidents.testify(findings, at_ns);
-        let news = self.incidents.observe(at_ns, judged.iter().map(|(window, verdict)| (*window, verdict.as_ref())));
+        let events = self.incidents.observe(at_ns, judged.iter().map(|(window, verdict)| (*window, verdict.as_ref())));
         for (window, verdict) in judged {
             self.sinks.host(*window, clock, verdict);
         }
-        for (state, incident) in news {
+        for (state, incident) in events {
             self.sinks.incident(state, incident, clock);
         }
     }
@@ -488,12 +487,11 @@ impl Pipeline {
         // A row is several times larger than the counts of a flow, so it is computed twice instead of stored.
         let rows = self.learners.is_some().then(|| {
             let rows = ended.iter().map(|ended| self.row(ended, clock));
-            (table(&self.features, rows), teaching::of_flows(&self.incidents, ended))
+            (table(&self.features, rows), eligibility::of_flows(&self.incidents, ended))
         });
-        let verdicts =
-            self.learners.as_mut().zip(rows).map(|(learners, (rows, vouched))| {
-                learners.flows.observe(rows.view(), &vouched.teaching, &vouched.hosts)
-            });
+        let verdicts = self.learners.as_mut().zip(rows).map(|(learners, (rows, vouched))| {
+            learners.flows.observe(rows.view(), &vouched.eligibility, &vouched.hosts)
+        });
         for (ended, verdict) in ended.iter().zip(or_none(verdicts)) {
             self.record(ended, verdict, clock);
         }
@@ -523,21 +521,21 @@ impl Pipeline {
     fn end_sessions(&mut self, clock: Clock) {
         let mut last = Last::of(self.sessions.len());
         let mut ended = self.sessions.flush();
-        self.end_witnesses(&ended);
+        self.end_tests(&ended);
         loop {
             self.end_flows(ended, &mut last, clock);
             ended = self.sessions.flush();
             if ended.is_empty() {
                 break;
             }
-            self.witnesses.ended(&ended);
+            self.tests.ended(&ended);
         }
-        self.tell_last(&last);
+        self.print_last(&last);
         let _already_in_totals = self.end_shedding(clock);
     }
 
     /// Reports the number of flows without a record.
-    fn tell_last(&mut self, &Last { together, place, aggregated, without, sessions_without }: &Last) {
+    fn print_last(&mut self, &Last { together, place, aggregated, without, sessions_without }: &Last) {
         self.sinks.without_records(without, sessions_without);
         if place > 0 {
             self.sinks.warn(&format!(
@@ -548,9 +546,9 @@ impl Pipeline {
     }
 
     /// Collects the last findings of the sequential tests.
-    fn end_witnesses(&mut self, ended: &[Ended]) {
-        self.witnesses.ended(ended);
-        self.incidents.testify(&self.witnesses.finish(self.interval_began_ns), self.interval_began_ns);
+    fn end_tests(&mut self, ended: &[Ended]) {
+        self.tests.ended(ended);
+        self.incidents.testify(&self.tests.finish(self.interval_began_ns), self.interval_began_ns);
     }
 
     fn end_incidents(&mut self, clock: Clock) {
@@ -560,7 +558,7 @@ impl Pipeline {
     }
 
     /// Reports when packets find the flow table full, and when that ends.
-    fn tell_table_full(&mut self, at_ns: u64) {
+    fn report_table_full(&mut self, at_ns: u64) {
         let packets = self.interval.skipped[Skipped::TableFull as usize].packets;
         if packets > 0 && self.table_full.comes(packets, at_ns) {
             self.sinks.warn(
@@ -575,11 +573,11 @@ impl Pipeline {
         }
     }
 
-    fn tell_news(&mut self) {
+    fn report_events(&mut self) {
         let Some(learners) = &mut self.learners else { return };
-        for (of, news) in learners.news() {
-            let text = format!("{of}: {news}");
-            if news.is_warning() { self.sinks.warn(&text) } else { self.sinks.notice(&text) }
+        for (of, events) in learners.events() {
+            let text = format!("{of}: {events}");
+            if events.is_warning() { self.sinks.warn(&text) } else { self.sinks.notice(&text) }
         }
     }
 

@@ -23,8 +23,8 @@ use crate::process::replace::replace;
 use crate::process::state::{Reader, StateError, Writer, open_file, write_file};
 use crate::process::words::counted;
 use crate::record::Clock;
+use crate::sequential::SequentialTests;
 use crate::session::{Left, Sessions};
-use crate::witness::Witnesses;
 
 #[cfg(test)]
 mod tests;
@@ -92,7 +92,7 @@ impl Origin {
 pub(super) struct Open {
     pub(super) sessions: Sessions,
     pub(super) windows: HostWindows,
-    pub(super) witnesses: Box<Witnesses>,
+    pub(super) tests: Box<SequentialTests>,
     pub(super) incidents: Box<Incidents>,
     pub(super) left: Left,
 }
@@ -106,15 +106,15 @@ impl Open {
 
     /// Reads the state into empty `sessions`.
     fn read<R: Read>(from: &mut Reader<R>, mut sessions: Sessions) -> Result<Self, StateError> {
-        let (windows, witnesses, mut incidents): (_, _, Box<Incidents>) = from.take()?;
+        let (windows, tests, mut incidents): (_, _, Box<Incidents>) = from.take()?;
         incidents.hand_over();
         let left = sessions.restore(from)?;
-        Ok(Self { sessions, windows, witnesses, incidents, left })
+        Ok(Self { sessions, windows, tests, incidents, left })
     }
 
     /// Writes the open state of a pipeline, as far as time allows.
     fn write<W: Write>(to: &mut Writer<W>, pipeline: &mut Pipeline) -> Result<Left, StateError> {
-        to.put(&(&pipeline.windows, &pipeline.witnesses, &pipeline.incidents))?;
+        to.put(&(&pipeline.windows, &pipeline.tests, &pipeline.incidents))?;
         let closing = pipeline.sinks.closing().clone();
         pipeline.sessions.save(to, |place, packets| closing.records(place, packets))
     }

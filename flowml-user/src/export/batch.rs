@@ -15,13 +15,13 @@ pub(super) type JudgedFlow = (FlowRow, Option<Verdict>);
 pub(super) type JudgedHost = (HostWindow, Clock, Option<Verdict>);
 
 /// An event of an incident, and the clock of its times.
-pub(super) type IncidentNews = (State, Incident, Clock);
+pub(super) type IncidentEvent = (State, Incident, Clock);
 
 /// Consecutive rows of one kind. Rows of anomalies are not included: each follows from its flow or host window.
 pub(super) enum Batch {
     Flows(Vec<JudgedFlow>),
     Hosts(Vec<JudgedHost>),
-    Incidents(Vec<IncidentNews>),
+    Incidents(Vec<IncidentEvent>),
     Aggregates(Vec<Aggregate>),
 }
 
@@ -52,7 +52,7 @@ impl Batch {
         let bytes = match self {
             Self::Flows(rows) => rows.len() * size_of::<JudgedFlow>(),
             Self::Hosts(rows) => rows.len() * size_of::<JudgedHost>(),
-            Self::Incidents(rows) => rows.len() * size_of::<IncidentNews>(),
+            Self::Incidents(rows) => rows.len() * size_of::<IncidentEvent>(),
             Self::Aggregates(rows) => rows.len() * size_of::<Aggregate>(),
         };
         bytes >= FULL_BYTES

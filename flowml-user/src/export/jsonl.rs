@@ -139,7 +139,7 @@ struct SummaryRow<'a> {
     collectors: &'a [CollectorReport],
     losses: &'a [OutputLoss],
     interfaces: Vec<InterfaceRow<'a>>,
-    xdp_mode: &'a str,
+    capture_mode: &'a str,
     duration_s: f64,
 }
 
@@ -173,7 +173,7 @@ struct CountRow {
 #[derive(Serialize)]
 struct InterfaceRow<'a> {
     name: &'a str,
-    xdp_mode: &'a str,
+    capture_mode: &'a str,
 }
 
 /// An object whose members have values of one kind.
@@ -248,9 +248,9 @@ pub(super) fn write_summary(line: &mut Vec<u8>, summary: &Summary) {
         interfaces: totals
             .interfaces
             .iter()
-            .map(|interface| InterfaceRow { name: &interface.name, xdp_mode: interface.xdp_mode })
+            .map(|interface| InterfaceRow { name: &interface.name, capture_mode: interface.capture_mode })
             .collect(),
-        xdp_mode: totals.xdp_mode(),
+        capture_mode: totals.capture_mode(),
         duration_s: totals.duration.as_secs_f64(),
     };
     serde_json::to_writer(&mut *line, &row).expect("memory takes every byte, and every key is text");

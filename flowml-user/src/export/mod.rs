@@ -342,7 +342,7 @@ impl Sinks {
             outlet.close();
         }
         self.outlets.iter_mut().for_each(|outlet| outlet.wait(true, &self.ending));
-        self.tell_news();
+        self.report_events();
         let outputs: Vec<OutputLine> = self.outlets.iter().map(Outlet::line).collect();
         self.observers.iter_mut().for_each(|observer| observer.finish(totals, &rows, &outputs));
         self.losses().map_or(Ok(()), Err)
@@ -351,11 +351,11 @@ impl Sinks {
     fn flush(&mut self) {
         self.send();
         self.outlets.iter_mut().for_each(Outlet::flush);
-        self.tell_news();
+        self.report_events();
     }
 
-    fn tell_news(&mut self) {
-        for text in self.outlets.iter_mut().flat_map(Outlet::news) {
+    fn report_events(&mut self) {
+        for text in self.outlets.iter_mut().flat_map(Outlet::notices) {
             self.observers.iter_mut().for_each(|observer| observer.warn(&text));
         }
     }

@@ -51,7 +51,7 @@ enum Report {
     Failed(State),
     /// The output accepts rows again.
     Recovered,
-    News(String),
+    Notice(String),
     /// All rows before [`Work::Settle`] were passed to the system.
     Settled,
 }
@@ -78,7 +78,7 @@ pub(super) struct Outlet {
     settled: bool,
     /// Whether the output's thread has ended, or was abandoned.
     over: bool,
-    news: Vec<String>,
+    notices: Vec<String>,
 }
 
 impl Outlet {
@@ -94,7 +94,7 @@ impl Outlet {
         match outlet.reports.recv_timeout(limit) {
             Ok(Report::Failed(State::Failed(error))) => return Err(error),
             Ok(report) => outlet.note(report),
-            Err(_) => outlet.news.push(format!("{target} is not open yet: its rows wait in memory")),
+            Err(_) => outlet.notices.push(format!("{target} is not open yet: its rows wait in memory")),
         }
         Ok(outlet)
     }
@@ -134,7 +134,7 @@ impl Outlet {
             state: State::Writing,
             settled: false,
             over: false,
-            news: Vec::new(),
+            notices: Vec::new(),
         })
     }
 
@@ -162,7 +162,7 @@ impl Outlet {
         };
         if taken.is_err() {
             self.dropped += rows;
-            self.drop_is_news();
+            self.report_drop();
         }
     }
 
@@ -182,10 +182,10 @@ impl Outlet {
         if self.is_busy && !self.over { self.queue.fill() } else { 0.0 }
     }
 
-    fn drop_is_news(&mut self) {
+    fn report_drop(&mut self) {
         if !self.drops && matches!(self.state, State::Writing) {
             self.drops = true;
-            self.news.push(format!(
+            self.notices.push(format!(
                 "{} takes rows too slowly: {} MiB of rows wait, and further rows are lost and counted until there is room; \
                  metering continues",
                 self.target,
@@ -204,7 +204,7 @@ impl Outlet {
         self.is_busy = 2 * waited.saturating_sub(waited_then) < now - then;
         if self.drops && self.queue.fill() < 0.5 {
             self.drops = false;
-            self.news.push(format!("{} takes rows again; {} rows were lost so far", self.target, self.rows().1));
+            self.notices.push(format!("{} takes rows again; {} rows were lost so far", self.target, self.rows().1));
         }
     }
 
@@ -251,7 +251,7 @@ impl Outlet {
     fn give_up(&mut self) {
         self.over = true;
         if self.rows().1 > 0 {
-            self.news.push(format!(
+            self.notices.push(format!(
                 "{} does not take its last rows: it was abandoned, and {} of its rows were lost",
                 self.target,
                 self.rows().1
@@ -272,7 +272,7 @@ impl Outlet {
             Report::Failed(state) => {
                 if let State::Failed(error) = &state {
                     let target = &self.target;
-                    self.news.push(format!(
+                    self.notices.push(format!(
                         "cannot write to {target}: {error}; its further rows are lost and counted until it can be written \
                          again; metering continues"
                     ));
@@ -281,13 +281,13 @@ impl Outlet {
             }
             Report::Recovered => {
                 self.state = State::Writing;
-                self.news.push(format!(
+                self.notices.push(format!(
                     "{} is written again; {} of its rows were lost so far",
                     self.target,
                     self.rows().1
                 ));
             }
-            Report::News(news) => self.news.push(news),
+            Report::Notice(notices) => self.notices.push(notices),
             Report::Settled => self.settled = true,
         }
     }
@@ -308,8 +308,8 @@ impl Outlet {
     }
 
     /// Messages about the output that were not reported yet.
-    pub(super) fn news(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.news)
+    pub(super) fn notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
     }
 
     /// The number of rows written or queued, and the number lost.
@@ -352,7 +352,7 @@ fn work(mut writer: Writer, queue: &Queue<Work>, reports: &Sender<Report>) {
             Work::Rows(batch) => writer.take(batch),
             Work::Flush | Work::Settle => {
                 writer.flush();
-                writer.news().into_iter().for_each(|news| report(Report::News(news)));
+                writer.notices().into_iter().for_each(|notices| report(Report::Notice(notices)));
             }
             Work::Summary(summary) => writer.summary(summary),
         }
@@ -372,7 +372,7 @@ fn work(mut writer: Writer, queue: &Queue<Work>, reports: &Sender<Report>) {
         }
     }
     writer.finish();
-    writer.news().into_iter().for_each(|news| report(Report::News(news)));
+    writer.notices().into_iter().for_each(|notices| report(Report::Notice(notices)));
     if !reported && let Some(state) = failure(writer.state()) {
         report(Report::Failed(state));
     }

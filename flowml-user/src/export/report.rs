@@ -19,14 +19,14 @@ pub struct InterfaceReport {
     /// Its name.
     pub name: String,
     /// The attach mode: `native`, `generic`, `tc`, or `file` for a capture.
-    pub xdp_mode: &'static str,
+    pub capture_mode: &'static str,
 }
 
 impl InterfaceReport {
     /// All interfaces in words.
     #[must_use]
     pub fn list(all: &[Self]) -> String {
-        let each: Vec<String> = all.iter().map(|it| format!("{} ({})", it.name, it.xdp_mode)).collect();
+        let each: Vec<String> = all.iter().map(|it| format!("{} ({})", it.name, it.capture_mode)).collect();
         if each.is_empty() { "no interface".to_owned() } else { each.join(", ") }
     }
 }
@@ -181,8 +181,8 @@ impl Totals {
 
     /// The attach mode of all interfaces, `mixed` if they differ.
     #[must_use]
-    pub fn xdp_mode(&self) -> &'static str {
-        let mut modes = self.interfaces.iter().map(|interface| interface.xdp_mode);
+    pub fn capture_mode(&self) -> &'static str {
+        let mut modes = self.interfaces.iter().map(|interface| interface.capture_mode);
         let first = modes.next().unwrap_or("none");
         if modes.all(|mode| mode == first) { first } else { "mixed" }
     }

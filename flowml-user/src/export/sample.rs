@@ -11,8 +11,8 @@ use flowml_user::features::{FlowRow, HostWindow, HostWindows};
 use flowml_user::incident::{Hosts, Incident, State};
 use flowml_user::model::{ClusterSummary, Reason, Status, TypicalValue, Verdict};
 use flowml_user::record::{Clock, FlowRecord};
+use flowml_user::sequential::{Evidence, Kind};
 use flowml_user::session::{Sessions, Timeouts};
-use flowml_user::witness::{Evidence, Kind};
 
 /// An Ethernet frame with a TCP segment over IPv4 (RFC 9293 §3.1, RFC 791 §3.1). `from` and `to` are the last bytes of
 /// the addresses.
@@ -89,7 +89,7 @@ pub(crate) fn verdict(anomaly: bool) -> Verdict {
         score: 12.5,
         probability: if anomaly { 3e-7 } else { 0.5 },
         anomaly,
-        opinion: None,
+        class: None,
         withheld: false,
         reasons: if anomaly { reasons } else { Vec::new() },
     }
@@ -149,7 +149,7 @@ pub(crate) fn incident() -> Incident {
 }
 
 pub(crate) fn interfaces() -> Vec<InterfaceReport> {
-    vec![InterfaceReport { name: "eth0".to_owned(), xdp_mode: "native" }]
+    vec![InterfaceReport { name: "eth0".to_owned(), capture_mode: "native" }]
 }
 
 pub(crate) fn totals() -> Totals {

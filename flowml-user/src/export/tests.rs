@@ -282,8 +282,8 @@ fn the_summary_is_last_and_counts_the_rows_before_it() {
         let accounted = number(&summary[format!("{unit}_in_flows")]) + skipped.values().map(number).sum::<u64>();
         assert_eq!(number(&summary[format!("{unit}_received")]), accounted);
     }
-    assert_eq!((&summary["xdp_mode"], &summary["conserved"]), (&"native".into(), &true.into()));
-    assert_eq!(summary["interfaces"], serde_json::json!([{"name": "eth0", "xdp_mode": "native"}]));
+    assert_eq!((&summary["capture_mode"], &summary["conserved"]), (&"native".into(), &true.into()));
+    assert_eq!(summary["interfaces"], serde_json::json!([{"name": "eth0", "capture_mode": "native"}]));
     assert_eq!(summary["duration_s"], 2.5);
 }
 

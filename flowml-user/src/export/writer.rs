@@ -126,9 +126,9 @@ impl Writer {
     }
 
     /// A message about the collector's state that was not reported yet.
-    pub(super) fn news(&mut self) -> Option<String> {
+    pub(super) fn notices(&mut self) -> Option<String> {
         match &mut self.stream {
-            Stream::Ipfix(exporter) => exporter.news(),
+            Stream::Ipfix(exporter) => exporter.notices(),
             Stream::Jsonl(_) | Stream::Csv(_) | Stream::Parquet(_) => None,
         }
     }

@@ -1,6 +1,6 @@
 //! The features of a flow's payload content, and the columns that the flows of a run have.
 
-use super::Learn::{Never, Share};
+use super::Learn::{Never, Ratio};
 use super::flow::{count, real};
 use super::{FLOW_FEATURES, Feature, FlowRow, Of};
 use crate::record::{Content, Inspector};
@@ -13,16 +13,16 @@ use crate::record::{Content, Inspector};
 pub const CONTENT_FEATURES: &[Feature<FlowRow>] = &[
     count("src2dst_first_payload_bytes", "bytes", Never, |row| of(row, |content| content.src2dst.bytes).unwrap_or(0),
         "Bytes that were kept of the first payload of the initiator"),
-    real("src2dst_first_payload_entropy", "bits", Share, |row| real_of(row, |content| content.src2dst.entropy),
+    real("src2dst_first_payload_entropy", "bits", Ratio, |row| real_of(row, |content| content.src2dst.entropy),
         "Entropy of these bytes: 0 where all are alike, 8 where all values are as frequent"),
-    real("src2dst_first_payload_printable_share", "share", Share,
+    real("src2dst_first_payload_printable_share", "share", Ratio,
         |row| real_of(row, |content| content.src2dst.printable_share),
         "Visible ASCII and white space among these bytes"),
     count("dst2src_first_payload_bytes", "bytes", Never, |row| of(row, |content| content.dst2src.bytes).unwrap_or(0),
         "Bytes that were kept of the first payload of the responder"),
-    real("dst2src_first_payload_entropy", "bits", Share, |row| real_of(row, |content| content.dst2src.entropy),
+    real("dst2src_first_payload_entropy", "bits", Ratio, |row| real_of(row, |content| content.dst2src.entropy),
         "Entropy of these bytes: 0 where all are alike, 8 where all values are as frequent"),
-    real("dst2src_first_payload_printable_share", "share", Share,
+    real("dst2src_first_payload_printable_share", "share", Ratio,
         |row| real_of(row, |content| content.dst2src.printable_share),
         "Visible ASCII and white space among these bytes"),
 ];
@@ -73,7 +73,7 @@ const fn of_pattern(name: &'static str, bit: u32) -> Feature<FlowRow> {
         name,
         unit: "flag",
         meaning: "1 where the pattern matches the first payload bytes of either side, else 0",
-        learn: Share,
+        learn: Ratio,
         nfstream: false,
         of: Of::Bit(|row| of(row, |content| content.matched).unwrap_or(0), bit),
     }

@@ -34,12 +34,12 @@ pub enum Learn {
     /// Reported, never learnt: it would leak a label (addresses, ports, TTL, clocks) or repeats another feature.
     Never,
     /// A count, a size or a duration: `log1p`, then robust scaling.
-    Amount,
+    LogScaled,
     /// A ratio or an entropy, whose range is bounded: robust scaling.
-    Share,
+    Ratio,
     /// A ratio or an entropy over as many things as the named column counts. When there are few, it is pulled towards
     /// the typical value; then robust scaling.
-    ShareOf(&'static str),
+    RatioOf(&'static str),
     /// A small category (protocol, port class): one-hot.
     Category,
 }
@@ -50,17 +50,17 @@ impl Learn {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Never => "no",
-            Self::Amount => "amount",
-            Self::Share => "share",
-            Self::ShareOf(_) => "share of few",
+            Self::LogScaled => "log-scaled",
+            Self::Ratio => "ratio",
+            Self::RatioOf(_) => "ratio of few",
             Self::Category => "category",
         }
     }
 
     /// Whether the learner uses `log1p` of the value.
     #[must_use]
-    pub const fn is_amount(self) -> bool {
-        matches!(self, Self::Amount)
+    pub const fn is_log_scaled(self) -> bool {
+        matches!(self, Self::LogScaled)
     }
 }
 

@@ -313,7 +313,7 @@ fn check(columns: &[Column], learnt: RangeInclusive<usize>) {
         assert!(column.name.chars().all(plain), "{}: expected a-z, 0-9 and _", column.name);
         assert!(UNITS.contains(&column.unit), "{}: unit {}", column.name, column.unit);
         assert_eq!(column.learn == Learn::Category, column.unit == "class", "{}", column.name);
-        assert!(column.learn != Learn::Share || ["share", "bits", "flag"].contains(&column.unit), "{}", column.name);
+        assert!(column.learn != Learn::Ratio || ["share", "bits", "flag"].contains(&column.unit), "{}", column.name);
         assert!(!column.meaning.is_empty() && !column.meaning.ends_with('.'), "{}", column.name);
     }
     let found = columns.iter().filter(|column| column.learn != Learn::Never).count();

@@ -18,7 +18,7 @@ use crate::session::{BeginWindows, HostCounts, Standing, informed};
 /// Addresses kept in a window. In a flood from spoofed sources, those with the most packets are kept.
 const MAX_HOSTS: usize = 8192;
 
-/// A window advances by at least its span divided by this number. Drains in faster succession share a slice.
+/// A window advances by at least its span divided by this number. Drains at shorter intervals share a slice.
 pub const SLICES: u64 = 8;
 
 /// TCP ports of services that begin with a login: FTP, SSH, Telnet, mail (POP3, IMAP, submission), databases (SQL Server,

@@ -31,36 +31,36 @@ pub(super) struct Index {
 struct Memberships {
     open: BTreeSet<Number>,
     /// How many of the open ones are reported.
-    told: u32,
+    reported: u32,
     ended: u32,
 }
 
 impl Index {
     /// Adds a host to an open incident.
-    pub(super) fn enter(&mut self, host: Address, number: Number, told: bool) {
+    pub(super) fn enter(&mut self, host: Address, number: Number, reported: bool) {
         let memberships = self.hosts.entry(host).or_default();
         memberships.open.insert(number);
-        memberships.told += u32::from(told);
+        memberships.reported += u32::from(reported);
     }
 
     /// Records that an open incident was reported.
-    pub(super) fn tell(&mut self, members: &Members) {
-        self.change(members, |memberships| memberships.told += 1);
+    pub(super) fn report(&mut self, members: &Members) {
+        self.change(members, |memberships| memberships.reported += 1);
     }
 
     /// Ends an open incident. If it was reported, its hosts stay suspect until [`Self::forget`].
-    pub(super) fn end(&mut self, members: &Members, number: Number, told: bool) {
+    pub(super) fn end(&mut self, members: &Members, number: Number, reported: bool) {
         self.change(members, |memberships| {
             memberships.open.remove(&number);
-            memberships.told -= u32::from(told);
-            memberships.ended += u32::from(told);
+            memberships.reported -= u32::from(reported);
+            memberships.ended += u32::from(reported);
         });
     }
 
     /// Removes hosts from an open incident, as if they had never been in it.
-    pub(super) fn leave(&mut self, members: &Members, number: Number, told: bool) {
-        self.end(members, number, told);
-        if told {
+    pub(super) fn leave(&mut self, members: &Members, number: Number, reported: bool) {
+        self.end(members, number, reported);
+        if reported {
             self.forget(members);
         }
     }
@@ -77,7 +77,7 @@ impl Index {
 
     /// Whether a host is in an incident that is reported and open, or that ended recently.
     pub(super) fn is_suspect(&self, host: Address) -> bool {
-        self.of(host).is_some_and(|memberships| memberships.told + memberships.ended > 0)
+        self.of(host).is_some_and(|memberships| memberships.reported + memberships.ended > 0)
     }
 
     /// The oldest open incident of a host.

@@ -6,14 +6,14 @@
 //! opens the incident instead, and its sources belong to it, in two cases: more than a few anomalous sources have flows
 //! to it, or a source with hardly any flows is anomalous together with its target.
 //!
-//! A finding of a sequential test (`crate::witness`) opens an incident of a kind, with the hosts that the test names.
+//! A finding of a sequential test (`crate::sequential`) opens an incident of a kind, with the hosts that the test names.
 //! Anomalous windows of these hosts, and of hosts with flows to or from them, belong to it. If anomalous windows opened
 //! the incident first, it takes the kind and the hosts of the finding, because a model cannot decide who attacks whom.
 
+mod findings;
 mod index;
 #[cfg(test)]
 mod tests;
-mod witnessed;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -24,21 +24,21 @@ use serde::{Deserialize, Serialize};
 use self::index::{Index, Members, Number};
 use crate::features::HostWindow;
 use crate::model::{Reason, Verdict};
-use crate::witness::{Evidence, Kind, Story};
+use crate::sequential::{Evidence, Kind, Story};
 
 /// If more anomalous sources than this have flows to one host, they are one attack on that host.
-const FEW: usize = 4;
+const MULTI_SOURCE_MIN: usize = 4;
 
 /// A source with at most this many flows in its window has done hardly anything.
 const SLIGHT: f64 = 2.0;
 
 /// An incident ends when it had no anomalous window for this time, ns.
-const QUIET_NS: u64 = 10_000_000_000;
+const CLOSE_AFTER_NS: u64 = 10_000_000_000;
 
 /// Anomalous windows are an incident when their severities add up to this: three windows with a probability of 10⁻⁴,
 /// two with 10⁻⁵, or one with 10⁻¹⁰. Chance makes an anomalous window now and then, and a second one with it, because
 /// windows overlap.
-const CERTAIN: f64 = 10.0;
+const REPORT_THRESHOLD: f64 = 10.0;
 
 /// How far back the windows of an interval reach, ns: a window and an interval. Activity in this time may be the cause
 /// of an anomaly.
@@ -49,7 +49,7 @@ const TRAILING_NS: u64 = 3_000_000_000;
 const SUSPECT_NS: u64 = 10_000_000_000;
 
 /// The largest number of open incidents. Anomalies that would open more are counted.
-const MOST_OPEN: usize = 4096;
+const MAX_OPEN: usize = 4096;
 
 /// The largest number of hosts of an incident that are distinguished. A flood may spoof more.
 const MOST_HOSTS: usize = 1 << 16;
@@ -164,7 +164,7 @@ pub enum State {
     Closed,
 }
 
-/// An incident that has not ended. It is not reported (`told`) before it is certain.
+/// An incident that has not ended. It is not reported (`reported`) before it is certain.
 #[derive(Serialize, Deserialize)]
 struct Open {
     number: Number,
@@ -179,8 +179,8 @@ struct Open {
     /// Sum of the severities of its windows.
     evidence: f64,
     /// The probability of the most anomalous window.
-    oddest: f64,
-    told: bool,
+    least_probable: f64,
+    reported: bool,
 }
 
 /// Flows with the same initiator and responder that were drained one after the other.
@@ -202,15 +202,15 @@ impl Open {
             counted,
             source_end_ns: 0,
             evidence: 0.0,
-            oddest: f64::INFINITY,
-            told: false,
+            least_probable: f64::INFINITY,
+            reported: false,
         }
     }
 
     /// Adds a host, if it is new.
     fn name(&mut self, index: &mut Index, address: Address, role: Role) {
         if self.hosts.len() < MOST_HOSTS && self.hosts.insert((address, role)) {
-            index.enter(address, self.number, self.told);
+            index.enter(address, self.number, self.reported);
             let hosts = self.incident.hosts_mut(role);
             hosts.count += 1;
             if hosts.named.len() < NAMED {
@@ -222,8 +222,8 @@ impl Open {
     /// Counts an anomalous window, and keeps the reasons of the most anomalous one.
     fn take(&mut self, verdict: &Verdict) {
         self.incident.windows += 1;
-        if verdict.probability < self.oddest {
-            self.oddest = verdict.probability;
+        if verdict.probability < self.least_probable {
+            self.least_probable = verdict.probability;
             self.incident.reasons.clone_from(&verdict.reasons);
         }
     }
@@ -245,18 +245,18 @@ pub struct Incidents {
     links: Vec<Link>,
     /// The same for the earlier intervals to which the windows reach back, with the ends of these intervals.
     past: VecDeque<(u64, Vec<Link>)>,
-    told: u64,
+    reported: u64,
     left_out: u64,
-    /// The values of `told` and `left_out` before this run.
+    /// The values of `reported` and `left_out` before this run.
     before: (u64, u64),
     /// Hosts whose activity an operator has labelled as no attack, and the last time of that activity.
     excused: HashMap<Address, u64, RandomState>,
     /// Events of the tests since the last interval.
-    news: Vec<(State, Number)>,
+    events: Vec<(State, Number)>,
 }
 
 /// One anomalous window.
-struct Odd<'a> {
+struct Unusual<'a> {
     window: &'a HostWindow,
     verdict: &'a Verdict,
     role: Role,
@@ -280,19 +280,19 @@ impl Incidents {
         now_ns: u64,
         judged: impl Iterator<Item = (&'a HostWindow, Option<&'a Verdict>)>,
     ) -> Vec<(State, Incident)> {
-        let odd: BTreeMap<Address, Odd<'a>> = judged
+        let unusual: BTreeMap<Address, Unusual<'a>> = judged
             .filter_map(|(window, verdict)| Some((window, verdict.filter(|verdict| verdict.anomaly)?)))
-            .map(|(window, verdict)| (window.address, Odd { window, verdict, role: role(&verdict.reasons) }))
+            .map(|(window, verdict)| (window.address, Unusual { window, verdict, role: role(&verdict.reasons) }))
             .collect();
         self.past.push_back((now_ns, std::mem::take(&mut self.links)));
         while self.past.front().is_some_and(|(end_ns, _)| end_ns.saturating_add(TRAILING_NS) <= now_ns) {
             self.past.pop_front();
         }
-        let odd = self.join_witnessed(odd);
-        if !odd.is_empty() {
-            self.assign(&odd);
+        let unusual = self.join_findings(unusual);
+        if !unusual.is_empty() {
+            self.assign(&unusual);
         }
-        self.tell(now_ns)
+        self.report(now_ns)
     }
 
     /// Whether a host is in an incident, or recently was. Its activity is then not eligible for training.
@@ -310,18 +310,18 @@ impl Incidents {
 
     /// The reported open incidents, the oldest first.
     pub fn open(&self) -> impl Iterator<Item = &Incident> {
-        self.open.values().filter(|open| open.told).map(|open| &open.incident)
+        self.open.values().filter(|open| open.reported).map(|open| &open.incident)
     }
 
     /// The number of incidents opened in this run, and of anomalous windows for which there was no room.
     #[must_use]
     pub const fn totals(&self) -> (u64, u64) {
-        (self.told - self.before.0, self.left_out - self.before.1)
+        (self.reported - self.before.0, self.left_out - self.before.1)
     }
 
     /// Prepares for another run that continues the incidents: numbering continues, and counts start at 0.
     pub const fn hand_over(&mut self) {
-        self.before = (self.told, self.left_out);
+        self.before = (self.reported, self.left_out);
     }
 
     /// Ends all open incidents at the end of the run.
@@ -329,14 +329,14 @@ impl Incidents {
         self.ended.clear();
         self.by_key.clear();
         self.index.clear();
-        let news = self.take_news();
-        let told = std::mem::take(&mut self.open).into_values().filter(|open| open.told);
-        news.into_iter().chain(told.map(|open| (State::Closed, open.incident))).collect()
+        let events = self.take_events();
+        let reported = std::mem::take(&mut self.open).into_values().filter(|open| open.reported);
+        events.into_iter().chain(reported.map(|open| (State::Closed, open.incident))).collect()
     }
 
     /// Assigns each anomaly to its incident.
-    fn assign(&mut self, odd: &BTreeMap<Address, Odd<'_>>) {
-        let is = |address: &Address, role| odd.get(address).is_some_and(|odd| odd.role == role);
+    fn assign(&mut self, unusual: &BTreeMap<Address, Unusual<'_>>) {
+        let is = |address: &Address, role| unusual.get(address).is_some_and(|unusual| unusual.role == role);
         let mut attacked: BTreeMap<Address, BTreeSet<Address>> = BTreeMap::new();
         let mut flows_to: BTreeMap<Address, BTreeMap<Address, u64>> = BTreeMap::new();
         for Link { initiator, responder, flows } in self.past.iter().flat_map(|(_, links)| links) {
@@ -349,31 +349,34 @@ impl Incidents {
         }
         // A source belongs to the incident of its target if there are many sources, or if it did hardly anything and
         // its target is also anomalous. The latter holds for the first sources of a flood with spoofed addresses.
-        let is_slight =
-            |source: &Address| odd.get(source).is_some_and(|odd| (1.0..=SLIGHT).contains(&odd.window.source.flows));
+        let is_slight = |source: &Address| {
+            unusual.get(source).is_some_and(|unusual| (1.0..=SLIGHT).contains(&unusual.window.source.flows))
+        };
         let mut by_target: BTreeMap<Address, Address> = BTreeMap::new();
         for (to, sources) in &attacked {
-            let many = sources.len() > FEW;
+            let many = sources.len() > MULTI_SOURCE_MIN;
             let slight = |source: &&Address| is(to, Role::Target) && is_slight(source);
             by_target.extend(sources.iter().filter(|source| many || slight(source)).map(|source| (*source, *to)));
         }
-        for odd in odd.values().filter(|odd| odd.role == Role::Source) {
-            let own = (odd.window.address, Role::Source);
-            let key = by_target.get(&odd.window.address).map_or(own, |target| (*target, Role::Target));
-            self.add(odd, key);
+        for unusual in unusual.values().filter(|unusual| unusual.role == Role::Source) {
+            let own = (unusual.window.address, Role::Source);
+            let key = by_target.get(&unusual.window.address).map_or(own, |target| (*target, Role::Target));
+            self.add(unusual, key);
         }
         // A source with several targets is assigned to one of them.
-        let is_mine = |source: &Address, target: &Odd<'_>| by_target.get(source) == Some(&target.window.address);
-        for odd in odd.values().filter(|odd| odd.role == Role::Target) {
-            let own = (odd.window.address, Role::Target);
-            match attacked.get(&odd.window.address) {
-                Some(sources) if sources.len() > FEW || sources.iter().any(|source| is_mine(source, odd)) => {
-                    self.add(odd, own);
+        let is_mine = |source: &Address, target: &Unusual<'_>| by_target.get(source) == Some(&target.window.address);
+        for unusual in unusual.values().filter(|unusual| unusual.role == Role::Target) {
+            let own = (unusual.window.address, Role::Target);
+            match attacked.get(&unusual.window.address) {
+                Some(sources)
+                    if sources.len() > MULTI_SOURCE_MIN || sources.iter().any(|source| is_mine(source, unusual)) =>
+                {
+                    self.add(unusual, own);
                 }
-                Some(sources) => sources.iter().for_each(|source| self.add(odd, (*source, Role::Source))),
+                Some(sources) => sources.iter().for_each(|source| self.add(unusual, (*source, Role::Source))),
                 None => {
-                    let flows = flows_to.get(&odd.window.address);
-                    self.add(odd, self.going_on(odd, flows).unwrap_or(own));
+                    let flows = flows_to.get(&unusual.window.address);
+                    self.add(unusual, self.going_on(unusual, flows).unwrap_or(own));
                 }
             }
         }
@@ -382,8 +385,8 @@ impl Incidents {
     /// The incident of a target whose source is no longer an anomaly. Its source was one until a moment ago, or has
     /// most of the `flows` to the target (by initiator), such as a source that opened many connections and keeps them
     /// open.
-    fn going_on(&self, odd: &Odd<'_>, flows: Option<&BTreeMap<Address, u64>>) -> Option<(Address, Role)> {
-        let &HostWindow { address, end_ns, .. } = odd.window;
+    fn going_on(&self, unusual: &Unusual<'_>, flows: Option<&BTreeMap<Address, u64>>) -> Option<(Address, Role)> {
+        let &HostWindow { address, end_ns, .. } = unusual.window;
         let is_trailing = |open: &Open| end_ns <= open.source_end_ns.saturating_add(TRAILING_NS);
         let all: u64 = flows.into_iter().flat_map(BTreeMap::values).sum();
         let has_most = |open: &Open| {
@@ -396,13 +399,13 @@ impl Incidents {
         of_target.find(|open| is_trailing(open) || has_most(open)).map(|open| open.key)
     }
 
-    fn add(&mut self, odd: &Odd<'_>, key: (Address, Role)) {
-        let found = self.by_key.get(&key).copied().or_else(|| self.begin(odd, key));
+    fn add(&mut self, unusual: &Unusual<'_>, key: (Address, Role)) {
+        let found = self.by_key.get(&key).copied().or_else(|| self.begin(unusual, key));
         let Some(open) = found.and_then(|number| self.open.get_mut(&number)) else {
             self.left_out += 1;
             return;
         };
-        let Odd { window, verdict, role } = odd;
+        let Unusual { window, verdict, role } = unusual;
         if *role == Role::Source {
             open.source_end_ns = window.end_ns;
         }
@@ -411,18 +414,18 @@ impl Incidents {
         open.incident.end_ns = open.incident.end_ns.max(window.end_ns);
         open.name(&mut self.index, window.address, *role);
         open.take(verdict);
-        if !open.is_witnessed() {
-            open.incident.probability = open.oddest;
+        if !open.has_finding() {
+            open.incident.probability = open.least_probable;
         }
     }
 
-    fn begin(&mut self, odd: &Odd<'_>, key: (Address, Role)) -> Option<Number> {
-        self.open_one(Incident::unusual(odd.window.start_ns, odd.window.end_ns), key)
+    fn begin(&mut self, unusual: &Unusual<'_>, key: (Address, Role)) -> Option<Number> {
+        self.open_one(Incident::unusual(unusual.window.start_ns, unusual.window.end_ns), key)
     }
 
     /// Opens an incident, if there is room.
     fn open_one(&mut self, incident: Incident, key: (Address, Role)) -> Option<Number> {
-        (self.open.len() < MOST_OPEN).then(|| {
+        (self.open.len() < MAX_OPEN).then(|| {
             self.begun += 1;
             self.open.insert(self.begun, Open::new(self.begun, incident, key));
             self.by_key.entry(key).or_insert(self.begun);
@@ -436,30 +439,30 @@ impl Incidents {
         if self.by_key.get(&open.key) == Some(&number) {
             self.by_key.remove(&open.key);
         }
-        self.index.end(&open.hosts, number, open.told);
+        self.index.end(&open.hosts, number, open.reported);
         Some(open)
     }
 
     /// Reports incidents that have become certain, and removes those that have ended.
-    fn tell(&mut self, now_ns: u64) -> Vec<(State, Incident)> {
-        let mut news = self.take_news();
+    fn report(&mut self, now_ns: u64) -> Vec<(State, Incident)> {
+        let mut events = self.take_events();
         for open in self.open.values_mut() {
-            let Open { incident, hosts, told, evidence, .. } = open;
-            if !*told && *evidence >= CERTAIN {
-                *told = true;
-                self.index.tell(hosts);
-                self.told += 1;
-                incident.number = self.told;
-                news.push((State::Open, incident.clone()));
+            let Open { incident, hosts, reported, evidence, .. } = open;
+            if !*reported && *evidence >= REPORT_THRESHOLD {
+                *reported = true;
+                self.index.report(hosts);
+                self.reported += 1;
+                incident.number = self.reported;
+                events.push((State::Open, incident.clone()));
             }
         }
         let is_over = |open: &Open| open.incident.end_ns.saturating_add(open.quiet_ns()) <= now_ns;
         let over: Vec<Number> = self.open.iter().filter(|(_, open)| is_over(open)).map(|(number, _)| *number).collect();
         for number in over {
             let Some(open) = self.take_out(number) else { continue };
-            if open.told {
+            if open.reported {
                 self.ended.push_back((now_ns, open.hosts));
-                news.push((State::Closed, open.incident));
+                events.push((State::Closed, open.incident));
             }
         }
         let is_past = |(end_ns, _): &(u64, Members)| end_ns.saturating_add(SUSPECT_NS) <= now_ns;
@@ -468,7 +471,7 @@ impl Incidents {
         {
             self.index.forget(&hosts);
         }
-        news
+        events
     }
 }
 

@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::features::{HOST_FEATURES, columns};
+use crate::sequential::{Finding, Party, samples};
 use crate::session::samples::{Sample, udp};
-use crate::witness::{Finding, Party, samples};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -25,13 +25,13 @@ struct Run {
 
 impl Run {
     /// One interval of a second with these flows and these anomalous windows.
-    fn second(&mut self, links: &[(u32, u32)], odd: &[Seen]) -> Vec<(State, Incident)> {
+    fn second(&mut self, links: &[(u32, u32)], unusual: &[Seen]) -> Vec<(State, Incident)> {
         self.now_ns += SECOND;
         links.iter().for_each(|&(from, to)| self.incidents.link([host(from), host(to)]));
-        let judged: Vec<_> = odd.iter().map(|seen| (self.window(seen.0), verdict(*seen))).collect();
-        let ordinary = (self.window(99), None);
+        let judged: Vec<_> = unusual.iter().map(|seen| (self.window(seen.0), verdict(*seen))).collect();
+        let normal = (self.window(99), None);
         let judged = judged.iter().map(|(window, verdict)| (window, Some(verdict)));
-        self.incidents.observe(self.now_ns, judged.chain([(&ordinary.0, ordinary.1)]))
+        self.incidents.observe(self.now_ns, judged.chain([(&normal.0, normal.1)]))
     }
 
     fn window(&self, number: u32) -> HostWindow {
@@ -53,15 +53,7 @@ fn verdict(Seen(_, role, probability): Seen) -> Verdict {
     let column = columns(HOST_FEATURES).into_iter().find(|column| column.name == name).unwrap();
     let (column, unit) = (column.name, column.unit);
     let reason = Reason { column, unit, value: 900.0, low: 1.0, high: 2.0, share: 0.9 };
-    Verdict {
-        cluster: 0,
-        score: 99.0,
-        probability,
-        anomaly: true,
-        withheld: false,
-        opinion: None,
-        reasons: vec![reason],
-    }
+    Verdict { cluster: 0, score: 99.0, probability, anomaly: true, withheld: false, class: None, reasons: vec![reason] }
 }
 
 fn named(hosts: &Hosts) -> (Vec<Address>, usize) {
@@ -89,8 +81,8 @@ fn finding(kind: Kind, sources: &[u32], targets: &[u32], times: [u64; 2], attemp
 fn findings_make_one_incident_for_each_event() {
     let mut run = Run::default();
     run.incidents.testify(&[finding(Kind::PortScan, &[7], &[1], [0, 1], 100)], SECOND);
-    let news = run.second(&[(7, 1)], &[]);
-    let [(State::Open, begun)] = news.as_slice() else { panic!("{news:?}") };
+    let events = run.second(&[(7, 1)], &[]);
+    let [(State::Open, begun)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!((begun.number, begun.kind, begun.probability), (1, Kind::PortScan, 1e-6));
     assert_eq!(begun.summary(), "10.0.0.7 scanned 100 TCP ports of 10.0.0.1 in 1.0 s; 100 were closed or silent");
     // One event: the same scanner after a minute, another scanner of the same victim at the same time, and a scan of
@@ -103,8 +95,8 @@ fn findings_make_one_incident_for_each_event() {
         finding(Kind::BruteForce, &[9], &[4], [60, 61], 30),
     ];
     run.incidents.testify(&more, 61 * SECOND);
-    let news = run.second(&[], &[]);
-    let [(State::Open, other)] = news.as_slice() else { panic!("{news:?}") };
+    let events = run.second(&[], &[]);
+    let [(State::Open, other)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!((other.number, other.kind), (2, Kind::BruteForce));
     let open: Vec<_> = run.incidents.open().collect();
     assert_eq!((open.len(), open[0].kind, open[0].evidence.attempts), (2, Kind::PortScan, 250));
@@ -150,12 +142,12 @@ fn other_sources_or_kinds_join_an_event_only_at_the_same_time() {
 fn a_finding_names_an_incident_of_windows_and_its_hosts_open_no_other() {
     let mut run = Run::default();
     // The victim answers with RST, and the model takes it for the source.
-    let news = run.second(&[(1, 7)], &[Seen(1, Source, 1e-12)]);
-    assert!(matches!(news.as_slice(), [(State::Open, it)] if it.kind == Kind::Unusual), "{news:?}");
+    let events = run.second(&[(1, 7)], &[Seen(1, Source, 1e-12)]);
+    assert!(matches!(events.as_slice(), [(State::Open, it)] if it.kind == Kind::Unusual), "{events:?}");
     run.incidents.testify(&[finding(Kind::PortScan, &[7], &[1], [0, 2], 100)], SECOND);
-    let news =
+    let events =
         run.second(&[(1, 7), (30, 7)], &[Seen(1, Source, 1e-12), Seen(7, Target, 1e-12), Seen(30, Source, 1e-20)]);
-    let [(State::Named, named)] = news.as_slice() else { panic!("{news:?}") };
+    let [(State::Named, named)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!((named.number, named.kind), (1, Kind::PortScan));
     assert_eq!((&named.sources.named, &named.targets.named), (&vec![host(7)], &vec![host(1)]));
     let open: Vec<_> = run.incidents.open().collect();
@@ -222,28 +214,29 @@ fn a_scan_and_its_effects_are_one_incident() {
 struct Live {
     run: samples::Run,
     incidents: Incidents,
-    news: Vec<(State, Kind, u64)>,
+    events: Vec<(State, Kind, u64)>,
 }
 
 impl Live {
     fn new() -> Self {
-        Self { run: samples::Run::new(samples::View::Both), incidents: Incidents::default(), news: Vec::new() }
+        Self { run: samples::Run::new(samples::View::Both), incidents: Incidents::default(), events: Vec::new() }
     }
 
     fn second(&mut self, flows: &[Vec<Sample>]) {
         self.run.second(flows);
         let findings = std::mem::take(&mut self.run.findings);
         self.incidents.testify(&findings, self.run.now_ns);
-        let news = self.incidents.observe(self.run.now_ns, std::iter::empty());
-        self.news.extend(news.into_iter().map(|(state, incident)| (state, incident.kind, incident.evidence.attempts)));
+        let events = self.incidents.observe(self.run.now_ns, std::iter::empty());
+        self.events
+            .extend(events.into_iter().map(|(state, incident)| (state, incident.kind, incident.evidence.attempts)));
     }
 
     /// All incidents of the run in their final state.
     fn finish(mut self) -> Vec<Incident> {
-        let begun = self.news.iter().filter(|(state, ..)| *state == State::Open).count();
-        let closed = self.news.iter().any(|(state, ..)| *state == State::Closed);
+        let begun = self.events.iter().filter(|(state, ..)| *state == State::Open).count();
+        let closed = self.events.iter().any(|(state, ..)| *state == State::Closed);
         let over = self.incidents.finish();
-        assert!(!closed && begun == over.len(), "an incident ended or was reported twice: {:?}", self.news);
+        assert!(!closed && begun == over.len(), "an incident ended or was reported twice: {:?}", self.events);
         over.into_iter().map(|(_, incident)| incident).collect()
     }
 }
@@ -294,8 +287,8 @@ fn a_repeated_scan_is_another_incident_and_a_retry_of_a_closed_port_is_none() {
         });
     }
     let opened: Vec<_> =
-        live.news.iter().filter(|(state, ..)| *state == State::Open).map(|(_, kind, _)| *kind).collect();
-    assert_eq!(opened, [Kind::PortScan; 2], "{:?}", live.news);
+        live.events.iter().filter(|(state, ..)| *state == State::Open).map(|(_, kind, _)| *kind).collect();
+    assert_eq!(opened, [Kind::PortScan; 2], "{:?}", live.events);
 }
 
 /// Scans by UDP and TCP: faster than a flood, with pauses of a minute, and by several scanners at once.
@@ -333,8 +326,8 @@ fn scanners_of_one_victim_are_one_incident() {
 fn a_scan_is_one_incident_from_start_to_end() {
     let mut run = Run::default();
     let scan = [Seen(7, Source, 1e-10), Seen(1, Target, 1e-10)];
-    let news = run.second(&[(7, 1)], &scan);
-    let [(State::Open, begun)] = news.as_slice() else { panic!("{news:?}") };
+    let events = run.second(&[(7, 1)], &scan);
+    let [(State::Open, begun)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!(
         (begun.number, named(&begun.sources), named(&begun.targets)),
         (1, (vec![host(7)], 1), (vec![host(1)], 1))
@@ -347,8 +340,8 @@ fn a_scan_is_one_incident_from_start_to_end() {
     for _ in 0..9 {
         assert_eq!(run.second(&[], &[]), []);
     }
-    let news = run.second(&[], &[]);
-    let [(State::Closed, over)] = news.as_slice() else { panic!("{news:?}") };
+    let events = run.second(&[], &[]);
+    let [(State::Closed, over)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!((over.number, over.windows, over.flows, over.end_ns), (1, 5, 1, 3 * SECOND));
     assert_eq!(over.probability, 1e-10);
     assert!((over.severity() - 10.0).abs() < 1e-9);
@@ -362,12 +355,12 @@ fn a_flood_from_spoofed_sources_is_one_incident_of_its_target() {
     for second in 0..3 {
         let sources = 1000 + second * 1000..1000 + second * 1000 + 500;
         let links: Vec<_> = sources.clone().map(|source| (source, 1)).collect();
-        let odd = sources.map(|source| Seen(source, Source, 1e-5)).chain([Seen(1, Target, 1e-7)]);
-        reported.extend(run.second(&links, &odd.collect::<Vec<_>>()));
+        let unusual = sources.map(|source| Seen(source, Source, 1e-5)).chain([Seen(1, Target, 1e-7)]);
+        reported.extend(run.second(&links, &unusual.collect::<Vec<_>>()));
     }
     // The windows of the sources extend into the next interval, in which the sources send nothing.
-    let odd: Vec<_> = (3000..3500).map(|source| Seen(source, Source, 1e-5)).collect();
-    reported.extend(run.second(&[], &odd));
+    let unusual: Vec<_> = (3000..3500).map(|source| Seen(source, Source, 1e-5)).collect();
+    reported.extend(run.second(&[], &unusual));
     let [(State::Open, incident)] = reported.as_slice() else { panic!("{}", reported.len()) };
     assert_eq!(named(&incident.targets), (vec![host(1)], 1));
     let open: Vec<_> = run.incidents.open().collect();
@@ -390,23 +383,23 @@ fn a_target_that_stays_busy_with_an_earlier_source_is_in_the_same_incident() {
         run.second(&of_others, &[]);
     }
     let others: Vec<_> = (50..90).map(|host| (host, 1)).collect();
-    let news = run.second(&[&[(7, 1)], &others[..]].concat(), &[Seen(1, Target, 1e-10)]);
-    assert!(matches!(news.as_slice(), [(State::Open, second)] if second.number == 2), "{news:?}");
+    let events = run.second(&[&[(7, 1)], &others[..]].concat(), &[Seen(1, Target, 1e-10)]);
+    assert!(matches!(events.as_slice(), [(State::Open, second)] if second.number == 2), "{events:?}");
 }
 
 #[test]
 fn two_attacks_on_one_host_are_two_incidents() {
     let mut run = Run::default();
     run.second(&[(7, 1)], &[Seen(7, Source, 1e-10), Seen(1, Target, 1e-10)]);
-    let news = run.second(&[(8, 1)], &[Seen(8, Source, 1e-10), Seen(1, Target, 1e-10)]);
-    let [(State::Open, second)] = news.as_slice() else { panic!("{news:?}") };
+    let events = run.second(&[(8, 1)], &[Seen(8, Source, 1e-10), Seen(1, Target, 1e-10)]);
+    let [(State::Open, second)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!((second.number, named(&second.sources)), (2, (vec![host(8)], 1)));
     // An attack without a visible source is another incident, after the attacks with a source have ended.
     for _ in 0..3 {
         run.second(&[], &[]);
     }
-    let news = run.second(&[], &[Seen(1, Target, 1e-10)]);
-    assert!(matches!(news.as_slice(), [(State::Open, third)] if third.sources.count == 0), "{news:?}");
+    let events = run.second(&[], &[Seen(1, Target, 1e-10)]);
+    assert!(matches!(events.as_slice(), [(State::Open, third)] if third.sources.count == 0), "{events:?}");
 }
 
 #[test]
@@ -430,11 +423,11 @@ fn windows_that_chance_explains_are_no_incident_and_more_are() {
 #[test]
 fn open_incidents_end_with_the_run_and_excess_ones_are_counted() {
     let mut run = Run::default();
-    let odd: Vec<_> = (0..MOST_OPEN as u32 + 10).map(|number| Seen(number, Source, 1e-10)).collect();
-    assert_eq!(run.second(&[], &odd).len(), MOST_OPEN);
-    assert_eq!(run.incidents.totals(), (MOST_OPEN as u64, 10));
+    let unusual: Vec<_> = (0..MAX_OPEN as u32 + 10).map(|number| Seen(number, Source, 1e-10)).collect();
+    assert_eq!(run.second(&[], &unusual).len(), MAX_OPEN);
+    assert_eq!(run.incidents.totals(), (MAX_OPEN as u64, 10));
     let over = run.incidents.finish();
-    assert!(over.len() == MOST_OPEN && over.iter().all(|(state, _)| *state == State::Closed));
+    assert!(over.len() == MAX_OPEN && over.iter().all(|(state, _)| *state == State::Closed));
     assert_eq!(run.incidents.finish(), []);
 }
 
@@ -447,7 +440,7 @@ fn hosts_are_suspect_from_the_start_of_an_incident_until_its_flows_are_over() {
     assert!(suspects(&run).is_empty());
     run.second(&[(2, 1)], &[Seen(2, Source, 1e-6), Seen(1, Target, 1e-6)]);
     assert_eq!(suspects(&run), [1, 2]);
-    let quiet = (QUIET_NS + SUSPECT_NS) / SECOND;
+    let quiet = (CLOSE_AFTER_NS + SUSPECT_NS) / SECOND;
     (1..quiet).for_each(|_| drop(run.second(&[], &[])));
     assert_eq!(suspects(&run), [1, 2]);
     run.second(&[], &[]);
@@ -459,16 +452,16 @@ fn the_first_sources_of_a_flood_belong_to_its_target() {
     let mut run = Run::default();
     let mut slight = run.window(5);
     slight.source.flows = 1.0;
-    let (target, odd) = (run.window(1), [verdict(Seen(5, Source, 1e-12)), verdict(Seen(1, Target, 1e-12))]);
+    let (target, unusual) = (run.window(1), [verdict(Seen(5, Source, 1e-12)), verdict(Seen(1, Target, 1e-12))]);
     run.incidents.link([host(5), host(1)]);
-    let news = run.incidents.observe(SECOND, [&slight, &target].into_iter().zip(odd.iter().map(Some)));
-    let [(State::Open, incident)] = news.as_slice() else { panic!("{news:?}") };
+    let events = run.incidents.observe(SECOND, [&slight, &target].into_iter().zip(unusual.iter().map(Some)));
+    let [(State::Open, incident)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!((named(&incident.sources), named(&incident.targets)), ((vec![host(5)], 1), (vec![host(1)], 1)));
     // The flood that follows is the same incident.
     run.now_ns = SECOND;
     let links: Vec<_> = (10..30).map(|source| (source, 1)).collect();
-    let odd: Vec<_> = (10..30).map(|source| Seen(source, Source, 1e-12)).chain([Seen(1, Target, 1e-12)]).collect();
-    assert_eq!(run.second(&links, &odd), []);
+    let unusual: Vec<_> = (10..30).map(|source| Seen(source, Source, 1e-12)).chain([Seen(1, Target, 1e-12)]).collect();
+    assert_eq!(run.second(&links, &unusual), []);
     assert_eq!(run.incidents.open().map(|incident| incident.sources.count).collect::<Vec<_>>(), [21]);
 }
 
@@ -477,9 +470,9 @@ fn sources_with_two_targets_open_no_incidents_of_their_own() {
     let mut run = Run::default();
     let links: Vec<_> = (10..30).flat_map(|source| [(source, 1), (source, 2)]).collect();
     let targets = [Seen(1, Target, 1e-12), Seen(2, Target, 1e-12)];
-    let odd: Vec<_> = (10..30).map(|source| Seen(source, Source, 1e-12)).chain(targets).collect();
-    let news = run.second(&links, &odd);
-    assert_eq!(news.iter().map(|(_, incident)| incident.targets.named[0]).collect::<Vec<_>>(), [host(2), host(1)]);
+    let unusual: Vec<_> = (10..30).map(|source| Seen(source, Source, 1e-12)).chain(targets).collect();
+    let events = run.second(&links, &unusual);
+    assert_eq!(events.iter().map(|(_, incident)| incident.targets.named[0]).collect::<Vec<_>>(), [host(2), host(1)]);
 }
 
 /// A query of a row needs the same number of look-ups however many incidents are open. Its result equals that of
@@ -488,9 +481,9 @@ fn sources_with_two_targets_open_no_incidents_of_their_own() {
 fn queries_of_a_row_do_not_depend_on_the_number_of_open_incidents() {
     let looks = |open: u32| {
         let mut run = Run::default();
-        let odd: Vec<_> = (0..open).map(|number| Seen(1000 + number, Source, 1e-10)).collect();
+        let unusual: Vec<_> = (0..open).map(|number| Seen(1000 + number, Source, 1e-10)).collect();
         let links: Vec<_> = (0..open).map(|number| (1000 + number, 1_000_000 + number)).collect();
-        assert_eq!(run.second(&links, &odd).len(), open as usize);
+        assert_eq!(run.second(&links, &unusual).len(), open as usize);
         let before = run.incidents.index.looks.get();
         for number in [1000, 1000 + open - 1, 7] {
             assert_eq!(run.incidents.is_suspect(host(number)), number != 7);
@@ -500,7 +493,7 @@ fn queries_of_a_row_do_not_depend_on_the_number_of_open_incidents() {
         assert!(oldest && run.incidents.open().next().is_some_and(|incident| incident.flows == 2 || open == 1));
         run.incidents.index.looks.get() - before
     };
-    assert_eq!(looks(10), looks(MOST_OPEN as u32));
+    assert_eq!(looks(10), looks(MAX_OPEN as u32));
 }
 
 /// The index contains the hosts of incidents that are open or ended recently, and no others.
@@ -511,7 +504,7 @@ fn hosts_that_are_no_longer_suspect_use_no_memory() {
     // This event never becomes an incident.
     run.second(&[], &[Seen(9, Source, 1e-5)]);
     assert_eq!(run.incidents.index.len(), 3);
-    (0..=QUIET_NS / SECOND).for_each(|_| drop(run.second(&[], &[])));
+    (0..=CLOSE_AFTER_NS / SECOND).for_each(|_| drop(run.second(&[], &[])));
     assert_eq!(run.incidents.index.len(), 2);
     (0..=SUSPECT_NS / SECOND).for_each(|_| drop(run.second(&[], &[])));
     assert_eq!(run.incidents.index.len(), 0);

@@ -75,7 +75,7 @@ struct Recent {
     /// The credit of anomalies to enter, see [`Calibration::record`].
     anomalies: Credit,
     /// The credit of rows below each tier's probability.
-    odd: [Credit; TIERS.len()],
+    unusual: [Credit; TIERS.len()],
 }
 
 checked!(Recent);
@@ -91,8 +91,8 @@ impl Checked for Recent {
         within("next", self.next as f64, 0.0..=scores.saturating_sub(1) as f64)?;
         within("stand_ins", self.stand_ins as f64, 0.0..=scores as f64)?;
         all_within("scores", &self.scores, &any())?;
-        let credits = self.odd.iter().chain([&self.anomalies]).map(|credit| &credit.0);
-        all_within("anomalies or odd", credits, &(0.0..=CREDIT_LIMIT))
+        let credits = self.unusual.iter().chain([&self.anomalies]).map(|credit| &credit.0);
+        all_within("anomalies or unusual", credits, &(0.0..=CREDIT_LIMIT))
     }
 }
 
@@ -150,8 +150,8 @@ impl Calibration {
     #[must_use]
     pub(super) fn new(scores: &[f64], capacity: usize, alpha: f64) -> Self {
         let scores: Vec<f64> = sample(scores.len(), capacity, 0).into_iter().map(|place| scores[place]).collect();
-        let (anomalies, odd, stand_ins) = (Credit::default(), Default::default(), scores.len());
-        Recent { alpha, capacity: capacity.max(1), scores, next: 0, stand_ins, anomalies, odd }.into()
+        let (anomalies, unusual, stand_ins) = (Credit::default(), Default::default(), scores.len());
+        Recent { alpha, capacity: capacity.max(1), scores, next: 0, stand_ins, anomalies, unusual }.into()
     }
 
     /// The number of scores on which the probability is based.
@@ -196,12 +196,12 @@ impl Calibration {
         let enters = if self.is_anomaly(probability) {
             probability >= EXTREME * alpha && Credit::spend([&mut self.recent.anomalies])
         } else if probability < UNUSUAL {
-            let tiers = self.recent.odd.iter_mut().zip(TIERS);
+            let tiers = self.recent.unusual.iter_mut().zip(TIERS);
             Credit::spend(tiers.filter(|(_, (bound, _))| probability < *bound).map(|(credit, _)| credit))
         } else {
             // Only rows that are not unusual earn credit, so that a flood does not earn its own entry.
             self.recent.anomalies.earn(ENTERING_ANOMALIES * alpha / (1.0 - UNUSUAL));
-            for (credit, (bound, times)) in self.recent.odd.iter_mut().zip(TIERS) {
+            for (credit, (bound, times)) in self.recent.unusual.iter_mut().zip(TIERS) {
                 credit.earn(times * bound / (1.0 - UNUSUAL));
             }
             true

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::calibrate::Calibration;
 use super::checked::{Checked, Outcome, checked, holds};
 use super::kmeans::{Clusters, Nearest, choose_k};
-use super::online::{Lesson, Pace};
+use super::online::{Pace, Update};
 use super::poison::transient_rows;
 use super::reason::{Explain, Typical};
 use super::scale::Scaler;
@@ -117,18 +117,18 @@ impl Fitted {
 
     /// Adds a row that was just scored to the training set of its batch. Rows whose probability is above the margin move
     /// the clusters. Scores and probabilities stay the same until the batch ends.
-    pub(super) fn learn(&mut self, lesson: &mut Lesson, scored: &Scored<'_>, settings: &Settings) {
+    pub(super) fn learn(&mut self, update: &mut Update, scored: &Scored<'_>, settings: &Settings) {
         let &Scored { nearest: Nearest { cluster, score, distance2 }, probability, vector } = scored;
         let entered = self.calibration.record(score, probability);
         if entered && probability >= settings.margin {
-            lesson.add(cluster, vector, distance2);
+            update.add(cluster, vector, distance2);
             self.typical.follow(cluster, vector);
         }
     }
 
     /// Ends a batch: trains on its rows.
-    pub(super) fn end_batch(&mut self, lesson: Lesson, settings: &Settings) {
-        lesson.teach(&mut self.clusters, Pace::new(settings.half_life_batches, settings.step));
+    pub(super) fn end_batch(&mut self, update: Update, settings: &Settings) {
+        update.teach(&mut self.clusters, Pace::new(settings.half_life_batches, settings.step));
         self.calibration.refresh();
     }
 

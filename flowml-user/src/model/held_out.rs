@@ -14,7 +14,7 @@ use super::scale::{IQR_TO_SIGMA, quantile};
 const PARTS: usize = 5;
 
 /// With fewer rows, parts are too small to train on the others.
-const FEW_ROWS: usize = 100;
+const MIN_ROWS: usize = 100;
 
 /// The largest number of scores that are kept.
 const SCORES: usize = 4096;
@@ -76,7 +76,7 @@ impl Rounds {
 fn parts(inputs: &[u32]) -> Option<Vec<Vec<usize>>> {
     let mut rows_of: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     inputs.iter().enumerate().for_each(|(row, input)| rows_of.entry(*input).or_default().push(row));
-    if inputs.len() < FEW_ROWS || rows_of.len() < PARTS {
+    if inputs.len() < MIN_ROWS || rows_of.len() < PARTS {
         return None;
     }
     let mut largest_first: Vec<Vec<usize>> = rows_of.into_values().collect();
@@ -102,17 +102,17 @@ pub(super) fn split(rows: usize, seed: u64) -> Split {
 /// Converts a score to the probability that a normal row has one at least as high.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
-pub(super) struct Surprise {
+pub(super) struct CalibrationSet {
     /// The median of the held-out scores, and their spread. The calibration expects scores of about unit spread.
     middle: f64,
     spread: f64,
     calibration: Calibration,
 }
 
-checked!(Surprise);
+checked!(CalibrationSet);
 
-impl Checked for Surprise {
-    const NAME: &str = "surprise";
+impl Checked for CalibrationSet {
+    const NAME: &str = "calibration_set";
 
     fn check(&self) -> Outcome {
         within("middle", self.middle, any())?;
@@ -121,7 +121,7 @@ impl Checked for Surprise {
     }
 }
 
-impl Surprise {
+impl CalibrationSet {
     /// Makes it from the scores of held-out rows.
     pub(super) fn of(mut scores: Vec<f64>) -> Self {
         let chosen = sample(scores.len(), SCORES, 0);
@@ -200,7 +200,8 @@ mod tests {
     #[test]
     fn the_unit_of_the_scores_does_not_matter() {
         let scores: Vec<f64> = (0..1000).map(|row| f64::from(row) / 1000.0).collect();
-        let (small, large) = (Surprise::of(scores.iter().map(|s| s * 1e-3).collect()), Surprise::of(scores));
+        let (small, large) =
+            (CalibrationSet::of(scores.iter().map(|s| s * 1e-3).collect()), CalibrationSet::of(scores));
         for score in [0.1, 0.5, 0.99, 1.5, 3.0] {
             assert!((small.probability(score * 1e-3) - large.probability(score)).abs() < 1e-9);
         }

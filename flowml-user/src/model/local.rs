@@ -3,7 +3,7 @@
 //! The scores of local rows give a second conformal p-value, and the larger of the two p-values is used: what is
 //! frequent here is no anomaly, whatever is frequent elsewhere. Each row tests whether that probability holds, before
 //! its score is added. Until the test is passed, anomalies are withheld: score and probability are in the record, and a
-//! flag marks them.
+//! flag identifies them.
 //!
 //! A host must not influence its own verdict. If the model's own probabilities hold for all other local hosts, and one
 //! host is rare by them most of the time, that host stands out. Its rows are judged by the model alone and are not
@@ -17,7 +17,7 @@ use flowml_common::flow::Address;
 use serde::{Deserialize, Serialize};
 
 use super::calibrate::Calibration;
-use super::{Settings, Teaching, Verdict, sample};
+use super::{Eligibility, Settings, Verdict, sample};
 
 /// A probability holds if rows are below it at no more than this multiple of the rate that it states. Host windows
 /// overlap, so what is rare in one window is in two or three of them.
@@ -129,12 +129,12 @@ impl Local {
     pub(super) fn check(
         &mut self,
         verdicts: &mut [Option<Verdict>],
-        teaching: &[Teaching],
+        eligibility: &[Eligibility],
         hosts: &[Address],
         settings: &Settings,
     ) -> bool {
         self.pass(1);
-        let clean: Vec<usize> = (0..verdicts.len()).filter(|&row| teaching[row] == Teaching::Welcome).collect();
+        let clean: Vec<usize> = (0..verdicts.len()).filter(|&row| eligibility[row] == Eligibility::Welcome).collect();
         let chosen = sample(clean.len(), settings.learnt_rows_per_batch, settings.seed ^ self.batches);
         let decay = (1.0 - chosen.len() as f64 / RECENT_ROWS).max(0.0);
         self.checked.decay(decay);
@@ -151,7 +151,7 @@ impl Local {
                 verdict.probability = verdict.probability.max(self.scores.probability(verdict.score));
             }
             // What an operator's feedback labels as an attack is one, however probable it is.
-            if verdict.anomaly && verdict.opinion.is_none() {
+            if verdict.anomaly && verdict.class.is_none() {
                 let rare = verdict.probability < settings.alpha;
                 let is_believed = self.is_believed || *stands_out;
                 verdict.anomaly = rare && is_believed;
@@ -199,7 +199,7 @@ mod tests {
             probability: (-score).exp(),
             anomaly: (-score).exp() < 1e-4,
             withheld: false,
-            opinion: None,
+            class: None,
             reasons: Vec::new(),
         };
         scores.map(verdict).map(Some).collect()
@@ -225,9 +225,9 @@ mod tests {
             let mut rng = Xoshiro256Plus::seed_from_u64(3);
             let (mut found, mut others) = (0, 0);
             for batch in 0..2 * BATCHES {
-                let ordinary = (0..12).map(|_| least + rng.sample::<f64, _>(Exp1));
-                let mut verdicts = strange(ordinary.chain([80.0]).collect::<Vec<_>>().into_iter());
-                local.check(&mut verdicts, &[Teaching::Welcome; 13], &hosts(13), &settings);
+                let normal = (0..12).map(|_| least + rng.sample::<f64, _>(Exp1));
+                let mut verdicts = strange(normal.chain([80.0]).collect::<Vec<_>>().into_iter());
+                local.check(&mut verdicts, &[Eligibility::Welcome; 13], &hosts(13), &settings);
                 if batch >= BATCHES {
                     found += anomalies(&verdicts[12..])[0];
                     others += anomalies(&verdicts[..12])[0];
@@ -247,7 +247,7 @@ mod tests {
         for batch in 0..2000 {
             let scores: Vec<f64> = (0..10).map(|_| 30.0 + rng.sample::<f64, _>(Exp1)).collect();
             let mut verdicts = strange(scores.into_iter());
-            if local.check(&mut verdicts, &[Teaching::Welcome; 10], &hosts(10), &settings) {
+            if local.check(&mut verdicts, &[Eligibility::Welcome; 10], &hosts(10), &settings) {
                 reported.push(batch);
             }
             let sum = if reported.is_empty() { &mut before } else { &mut after };
@@ -258,7 +258,7 @@ mod tests {
         // Of 17,600 rows: twice the rate of 10⁻⁴, and a margin for chance.
         assert!(after[0] <= 12 && after[1] == 0, "{after:?}");
         let mut attack = strange([80.0].into_iter());
-        local.check(&mut attack, &[Teaching::Suspect], &hosts(1), &settings);
+        local.check(&mut attack, &[Eligibility::Suspect], &hosts(1), &settings);
         assert_eq!(anomalies(&attack), [1, 0]);
     }
 
@@ -270,10 +270,11 @@ mod tests {
         let mut rng = Xoshiro256Plus::seed_from_u64(2);
         let mut found = [0; 2];
         for _ in 0..2 * BATCHES {
-            let ordinary = (0..10).map(|_| rng.sample::<f64, _>(Exp1));
-            let mut verdicts = strange(ordinary.chain([50.0; 5]).collect::<Vec<_>>().into_iter());
-            let teaching = [[Teaching::Welcome; 5], [Teaching::Welcome; 5], [Teaching::Suspect; 5]].concat();
-            local.check(&mut verdicts, &teaching, &hosts(15), &settings);
+            let normal = (0..10).map(|_| rng.sample::<f64, _>(Exp1));
+            let mut verdicts = strange(normal.chain([50.0; 5]).collect::<Vec<_>>().into_iter());
+            let eligibility =
+                [[Eligibility::Welcome; 5], [Eligibility::Welcome; 5], [Eligibility::Suspect; 5]].concat();
+            local.check(&mut verdicts, &eligibility, &hosts(15), &settings);
             found = anomalies(&verdicts);
         }
         assert!(local.is_believed);
@@ -287,7 +288,7 @@ mod tests {
         // Each batch is more unusual than all before.
         for batch in 0..1000 {
             let mut verdicts = strange((0..5).map(|row| f64::from(20 * batch + row)));
-            assert!(!local.check(&mut verdicts, &[Teaching::Welcome; 5], &hosts(5), &settings));
+            assert!(!local.check(&mut verdicts, &[Eligibility::Welcome; 5], &hosts(5), &settings));
             assert_eq!(anomalies(&verdicts)[0], 0);
         }
     }

@@ -9,6 +9,7 @@ mod checked;
 pub mod classify;
 mod defined;
 pub mod detect;
+mod feedback_labels;
 mod few;
 mod file;
 mod fitted;
@@ -17,20 +18,19 @@ pub mod frame;
 mod held_out;
 mod kmeans;
 mod local;
-mod marks;
 pub mod metrics;
 #[cfg(test)]
 mod mutations;
 mod online;
 pub mod pca;
 mod poison;
-pub mod prepare;
+pub mod preprocess;
+mod promotion;
 mod reason;
 mod scale;
 pub mod select;
 mod silhouette;
 mod store;
-mod succession;
 #[cfg(test)]
 mod synthetic;
 #[cfg(test)]
@@ -46,19 +46,19 @@ use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256Plus;
 use serde::{Deserialize, Serialize};
 
-pub use self::marks::{Mark, Opinion};
+pub use self::feedback_labels::{FeedbackClass, FeedbackLabel};
+pub use self::promotion::{ModelEvent, Promotion, Trial};
 pub use self::reason::{Reason, TypicalValue, one_line};
 pub use self::scale::Below;
 pub use self::store::{ModelError, ModelFile, Snapshot, fingerprint};
-pub use self::succession::{News, Succession, Trial};
 
 use self::beside::{Job, Place};
 use self::calibrate::MOST_SCORES;
 use self::checked::{Checked, Outcome, SHARES, amount, checked, holds, within};
+use self::feedback_labels::{FeedbackLabels, Likeness};
 use self::fitted::{Fitted, Scored, Scratch};
 use self::kmeans::Nearest;
-use self::marks::{Likeness, Marks};
-use self::online::Lesson;
+use self::online::Update;
 use self::reason::Typical;
 use self::warm_up::WarmUp;
 use crate::features::Column;
@@ -155,7 +155,7 @@ impl Settings {
 
 /// Whether a row is eligible for training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Teaching {
+pub enum Eligibility {
     /// Eligible, unless it is unusual.
     #[default]
     Welcome,
@@ -183,7 +183,7 @@ pub struct Verdict {
     /// Whether it would be an anomaly if the model's probabilities were known to hold for local traffic.
     pub withheld: bool,
     /// An operator's verdict on similar rows.
-    pub opinion: Option<Opinion>,
+    pub class: Option<FeedbackClass>,
     /// The reasons for the score, the largest first. Empty for a normal row; see [`Learner::explain`].
     pub reasons: Vec<Reason>,
 }
@@ -250,7 +250,7 @@ pub struct Learner {
     settings: Settings,
     /// Number of batches so far. With the seed it determines each batch's random choices.
     batches: u64,
-    marks: Marks,
+    feedback_labels: FeedbackLabels,
     state: State,
     /// Where the model is made that ends the warm-up.
     #[serde(skip)]
@@ -286,7 +286,7 @@ impl Ready {
     ) -> Vec<Option<Verdict>> {
         // Typical values follow each row. Reasons have those from before the batch.
         let typical = self.fitted.typical.clone();
-        let (mut lesson, mut scratch) = (Lesson::new(&self.fitted.clusters), Scratch::default());
+        let (mut update, mut scratch) = (Update::new(&self.fitted.clusters), Scratch::default());
         let mut learnt = learnt.iter().peekable();
         let verdict = |(number, row)| {
             let (verdict, nearest) = self.judge(row, &typical, columns, most_reasons, &mut scratch);
@@ -295,12 +295,12 @@ impl Ready {
             let is_taught = !verdict.anomaly || self.fitted.calibration.is_anomaly(probability);
             if learnt.next_if_eq(&&number).is_some() && is_taught {
                 let scored = Scored { nearest, probability, vector: &scratch.vector };
-                self.fitted.learn(&mut lesson, &scored, settings);
+                self.fitted.learn(&mut update, &scored, settings);
             }
             Some(verdict)
         };
         let verdicts = rows.outer_iter().enumerate().map(verdict).collect();
-        self.fitted.end_batch(lesson, settings);
+        self.fitted.end_batch(update, settings);
         verdicts
     }
 
@@ -317,10 +317,10 @@ impl Ready {
         let Self { fitted, likeness } = self;
         let nearest = fitted.score(row, scratch);
         let probability = fitted.calibration.probability(nearest.score);
-        let opinion = likeness.of(&scratch.vector, probability);
-        let anomaly = match opinion {
-            Some(Opinion::Benign) => false,
-            Some(Opinion::Attack) => true,
+        let class = likeness.of(&scratch.vector, probability);
+        let anomaly = match class {
+            Some(FeedbackClass::Benign) => false,
+            Some(FeedbackClass::Attack) => true,
             None => fitted.calibration.is_anomaly(probability),
         };
         let reasons = match anomaly && most_reasons > 0 {
@@ -328,13 +328,13 @@ impl Ready {
             false => Vec::new(),
         };
         let (cluster, score) = (nearest.cluster as u32, nearest.score);
-        (Verdict { cluster, score, probability, anomaly, withheld: false, opinion, reasons }, nearest)
+        (Verdict { cluster, score, probability, anomaly, withheld: false, class, reasons }, nearest)
     }
 }
 
 impl State {
-    fn ready(fitted: Fitted, marks: &Marks) -> Self {
-        let likeness = Likeness::new(marks, &fitted);
+    fn ready(fitted: Fitted, feedback_labels: &FeedbackLabels) -> Self {
+        let likeness = Likeness::new(feedback_labels, &fitted);
         Self::Ready(Box::new(Ready { fitted, likeness }))
     }
 }
@@ -343,8 +343,8 @@ impl Learner {
     /// A learner of rows with these columns, at the start of its warm-up.
     #[must_use]
     pub fn new(columns: Vec<Column>, settings: Settings) -> Self {
-        let (marks, state) = (Marks::default(), State::WarmUp(WarmUp::default()));
-        Self { columns, settings, batches: 0, marks, state, place: Place::OnPath, gives_reasons: true }
+        let (feedback_labels, state) = (FeedbackLabels::default(), State::WarmUp(WarmUp::default()));
+        Self { columns, settings, batches: 0, feedback_labels, state, place: Place::OnPath, gives_reasons: true }
     }
 
     /// Makes models on a separate thread from now on, so that rows are not delayed. The time at which a model takes
@@ -360,23 +360,23 @@ impl Learner {
 
     /// A learner of the same columns and feedback labels, at the start of its warm-up.
     #[must_use]
-    pub fn successor(&self, settings: Settings) -> Self {
-        let (marks, place) = (self.marks.clone(), self.place.clone());
-        Self { marks, place, ..Self::new(self.columns.clone(), settings) }
+    pub fn candidate(&self, settings: Settings) -> Self {
+        let (feedback_labels, place) = (self.feedback_labels.clone(), self.place.clone());
+        Self { feedback_labels, place, ..Self::new(self.columns.clone(), settings) }
     }
 
     /// Adds an operator's feedback label, for this model and all that follow it.
-    pub fn mark(&mut self, mark: Mark) {
-        self.marks.add(mark);
+    pub fn label(&mut self, label: FeedbackLabel) {
+        self.feedback_labels.add(label);
         if let State::Ready(ready) = &mut self.state {
-            ready.likeness = Likeness::new(&self.marks, &ready.fitted);
+            ready.likeness = Likeness::new(&self.feedback_labels, &ready.fitted);
         }
     }
 
     /// The feedback labels, the oldest first.
     #[must_use]
-    pub fn marks(&self) -> &[Mark] {
-        self.marks.all()
+    pub fn feedback_labels(&self) -> &[FeedbackLabel] {
+        self.feedback_labels.all()
     }
 
     /// Scores the rows of one drain, then trains on the normal ones.
@@ -386,26 +386,26 @@ impl Learner {
     /// # Panics
     /// If the rows do not have one value for each column.
     pub fn observe(&mut self, rows: ArrayView2<'_, f64>) -> Vec<Option<Verdict>> {
-        self.observe_choosing(rows, |_| Teaching::Welcome)
+        self.observe_choosing(rows, |_| Eligibility::Welcome)
     }
 
-    /// As [`Self::observe`]. `teaching` returns for the index of a row whether it is eligible for training.
+    /// As [`Self::observe`]. `eligibility` returns for the index of a row whether it is eligible for training.
     fn observe_choosing(
         &mut self,
         rows: ArrayView2<'_, f64>,
-        teaching: impl Fn(usize) -> Teaching,
+        eligibility: impl Fn(usize) -> Eligibility,
     ) -> Vec<Option<Verdict>> {
         assert_eq!(rows.ncols(), self.columns.len(), "a row has one value for each column");
         self.batches = self.batches.saturating_add(1);
-        let is_suspect = |row: usize| teaching(row) == Teaching::Suspect;
-        let may_teach = |row: &usize| !matches!(teaching(*row), Teaching::Suspect | Teaching::Surplus);
+        let is_suspect = |row: usize| eligibility(row) == Eligibility::Suspect;
+        let may_teach = |row: &usize| !matches!(eligibility(*row), Eligibility::Suspect | Eligibility::Surplus);
         let offered: Vec<usize> = (0..rows.nrows()).filter(may_teach).collect();
         let chosen = sample(offered.len(), self.settings.learnt_rows_per_batch, self.settings.seed ^ self.batches);
         let learnt: Vec<usize> = chosen.into_iter().map(|place| offered[place]).collect();
         let most_reasons = self.most_reasons();
         match &mut self.state {
             State::WarmUp(warm_up) => {
-                let unusual = |row: usize| teaching(row) == Teaching::Unusual;
+                let unusual = |row: usize| eligibility(row) == Eligibility::Unusual;
                 let seen = (0..rows.nrows()).filter(|&row| !is_suspect(row)).count();
                 warm_up.collect(rows, &learnt, seen, unusual, &self.settings);
                 if warm_up.is_over(&self.settings) {
@@ -450,14 +450,14 @@ impl Learner {
         match job.as_ref().map(Job::outcome) {
             None => {
                 let (warm_up, columns) = (warm_up.clone(), self.columns.clone());
-                let (settings, marks) = (self.settings.clone(), self.marks.clone());
-                *job = Job::begin(move || learn(&warm_up, &columns, &settings, &marks));
+                let (settings, feedback_labels) = (self.settings.clone(), self.feedback_labels.clone());
+                *job = Job::begin(move || learn(&warm_up, &columns, &settings, &feedback_labels));
             }
             Some(Ok(None)) => {}
             Some(made) => {
                 *job = None;
                 if let Ok(Some(Some(fitted))) = made {
-                    self.state = State::ready(fitted, &self.marks);
+                    self.state = State::ready(fitted, &self.feedback_labels);
                 }
             }
         }
@@ -466,8 +466,8 @@ impl Learner {
     /// Ends the warm-up with the rows so far; false if there are none.
     pub fn fit(&mut self) -> bool {
         let State::WarmUp(warm_up) = &self.state else { return true };
-        let Some(fitted) = learn(warm_up, &self.columns, &self.settings, &self.marks) else { return false };
-        self.state = State::ready(fitted, &self.marks);
+        let Some(fitted) = learn(warm_up, &self.columns, &self.settings, &self.feedback_labels) else { return false };
+        self.state = State::ready(fitted, &self.feedback_labels);
         true
     }
 
@@ -566,7 +566,7 @@ impl Learner {
             State::WarmUp(warm_up) => warm_up.fits(columns.len()),
             State::Ready(ready) => ready.fitted.inconsistency(columns).map_or(Ok(()), Err),
         }?;
-        holds(self.marks.fit(columns), "expected marks of rows of its columns")
+        holds(self.feedback_labels.fit(columns), "expected feedback labels of rows of its columns")
     }
 
     /// The columns of its rows.
@@ -583,7 +583,12 @@ impl Learner {
 }
 
 /// The model of the rows of a warm-up; `None` if there are none.
-fn learn(warm_up: &WarmUp, columns: &[Column], settings: &Settings, marks: &Marks) -> Option<Fitted> {
+fn learn(
+    warm_up: &WarmUp,
+    columns: &[Column],
+    settings: &Settings,
+    feedback_labels: &FeedbackLabels,
+) -> Option<Fitted> {
     let (rows, times) = warm_up.rows(columns.len())?;
     let fit = |kept: &[usize]| {
         let times: Vec<u32> = kept.iter().map(|&row| times[row]).collect();
@@ -593,11 +598,11 @@ fn learn(warm_up: &WarmUp, columns: &[Column], settings: &Settings, marks: &Mark
     let fitted = fit(&all);
     // A first fit finds the rows that an operator labelled as an attack, even if it treats them as normal. They are
     // left out of a second fit.
-    let likeness = Likeness::new(marks, &fitted);
+    let likeness = Likeness::new(feedback_labels, &fitted);
     let mut scratch = Scratch::default();
     let is_attack = |row: &usize| {
         fitted.score(rows.row(*row), &mut scratch);
-        likeness.of(&scratch.vector, 0.0) == Some(Opinion::Attack)
+        likeness.of(&scratch.vector, 0.0) == Some(FeedbackClass::Attack)
     };
     let (attacks, kept): (Vec<usize>, Vec<usize>) = all.into_iter().partition(is_attack);
     Some(if attacks.is_empty() || kept.is_empty() { fitted } else { fit(&kept) })

@@ -16,7 +16,7 @@ use super::detect::DetectorKind;
 use super::frame::{Frame, FrameColumn, Values};
 use super::select::Selection;
 use super::trained::{Judgement, Labelled, Plan, TableModel, Task};
-use super::{Learner, Mark, Opinion, store};
+use super::{FeedbackClass, FeedbackLabel, Learner, store};
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
 
 /// The values of an array with more elements than this are treated as alike.
@@ -183,8 +183,8 @@ fn try_learner(mut learner: Learner, rows: &Array2<f64>, trial: Trial) {
     if trial == Trial::Learns {
         let _ = (learner.explain(rows.row(1)), learner.status());
         assert!(learner.clusters().iter().all(|cluster| cluster.share.is_finite() && cluster.size.is_finite()));
-        let mut successor = learner.successor(learner.settings().clone());
-        successor.observe(rows.view());
+        let mut candidate = learner.candidate(learner.settings().clone());
+        candidate.observe(rows.view());
     }
 }
 
@@ -192,8 +192,8 @@ fn try_learner(mut learner: Learner, rows: &Array2<f64>, trial: Trial) {
 fn change_shipped(text: &str, name: &str, columns: &[Column]) {
     let file: Value = serde_json::from_str(text).expect("it ships with flowml");
     let mut value = file["learners"][name].clone();
-    let mark = Mark::new("incident 1".to_owned(), Opinion::Attack, &[vec![1.0; columns.len()]]);
-    value["marks"] = json!([mark]);
+    let label = FeedbackLabel::new("incident 1".to_owned(), FeedbackClass::Attack, &[vec![1.0; columns.len()]]);
+    value["feedback_labels"] = json!([label]);
     let rows = implausible_rows(columns.len());
     change_all(name, value, |value, trial| {
         let learner = store::learner(Path::new("m"), name, value, columns.to_vec());
@@ -261,8 +261,8 @@ fn implausible_table() -> Frame {
 fn try_table_model(value: &Value, rows: &Frame) -> Result<(), String> {
     let model = TableModel::deserialize(value).map_err(|error| error.to_string())?;
     let _ = (model.describe(), model.slot_names(), model.summary());
-    let (prepared, _) = model.prepare(rows).map_err(|error| error.to_string())?;
-    match model.judge(prepared.view()) {
+    let (preprocessed, _) = model.preprocess(rows).map_err(|error| error.to_string())?;
+    match model.judge(preprocessed.view()) {
         Judgement::Scores { scores, probabilities, .. } => {
             assert!(scores.iter().all(|score| score.is_finite()), "{scores:?}");
             assert!(probabilities.iter().all(|p| (0.0..=1.0).contains(p)), "{probabilities:?}");

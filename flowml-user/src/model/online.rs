@@ -19,7 +19,7 @@ impl Pace {
 }
 
 /// The normal rows of one batch, summed by cluster.
-pub(super) struct Lesson {
+pub(super) struct Update {
     width: usize,
     rows: Vec<f64>,
     /// For each cluster, the sums of its encoded features.
@@ -27,7 +27,7 @@ pub(super) struct Lesson {
     squares: Vec<f64>,
 }
 
-impl Lesson {
+impl Update {
     pub(super) fn new(clusters: &Clusters) -> Self {
         let (k, width) = (clusters.len(), clusters.width());
         Self { width, rows: vec![0.0; k], sums: vec![0.0; k * width], squares: vec![0.0; k] }
@@ -78,12 +78,12 @@ mod tests {
     }
 
     fn teach(clusters: &mut Clusters, at: f64, rows: usize, pace: Pace) {
-        let mut lesson = Lesson::new(clusters);
+        let mut update = Update::new(clusters);
         for _ in 0..rows {
             let center: Vec<f64> = clusters.centroid(0).collect();
-            lesson.add(0, &[at, at], center.iter().map(|c| (at - c) * (at - c)).sum());
+            update.add(0, &[at, at], center.iter().map(|c| (at - c) * (at - c)).sum());
         }
-        lesson.teach(clusters, pace);
+        update.teach(clusters, pace);
     }
 
     #[test]
@@ -101,8 +101,8 @@ mod tests {
         let pace = Pace::new(10.0, 0.9);
         let mut clusters = one_cluster(1000, 0.0);
         (0..10).for_each(|_| teach(&mut clusters, 0.0, 1, pace));
-        let taught: f64 = (0..10).map(|age| pace.decay.powi(age)).sum();
-        assert!((clusters.rows[0] - (500.0 + taught)).abs() < 1e-9, "{}", clusters.rows[0]);
+        let trained_on: f64 = (0..10).map(|age| pace.decay.powi(age)).sum();
+        assert!((clusters.rows[0] - (500.0 + trained_on)).abs() < 1e-9, "{}", clusters.rows[0]);
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
     fn a_batch_without_rows_changes_nothing() {
         let mut clusters = one_cluster(10, 0.0);
         let before = clusters.clone();
-        Lesson::new(&clusters).teach(&mut clusters, Pace::new(1.0, 0.1));
+        Update::new(&clusters).teach(&mut clusters, Pace::new(1.0, 0.1));
         assert_eq!(clusters, before);
     }
 }

@@ -27,10 +27,10 @@ pub(super) fn transient_rows(clusters: &Clusters, scaled: ArrayView2<'_, f64>, t
     let Some(lasting) = clusters.only(|cluster| lasts[cluster]) else { return vec![false; members.len()] };
     let scores: Vec<f64> =
         (0..members.len()).map(|row| nearest(&lasting, row)).map(|Nearest { score, .. }| score).collect();
-    let mut ordinary: Vec<f64> =
+    let mut normal: Vec<f64> =
         scores.iter().zip(&members).filter(|(_, member)| lasts[**member]).map(|(score, _)| *score).collect();
-    ordinary.sort_unstable_by(f64::total_cmp);
-    let far = Tail::fit(&ordinary).at_its_heaviest().quantile(FAR);
+    normal.sort_unstable_by(f64::total_cmp);
+    let far = Tail::fit(&normal).at_its_heaviest().quantile(FAR);
     scores.iter().zip(&members).map(|(score, member)| !lasts[*member] && *score > far).collect()
 }
 

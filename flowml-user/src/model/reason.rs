@@ -258,8 +258,8 @@ mod tests {
     use ndarray::{Array2, array};
 
     const COLUMNS: [Column; 3] = [
-        Column { name: "dst_ports", unit: "ports", meaning: "", learn: Learn::Amount },
-        Column { name: "syn_share", unit: "share", meaning: "", learn: Learn::Share },
+        Column { name: "dst_ports", unit: "ports", meaning: "", learn: Learn::LogScaled },
+        Column { name: "syn_share", unit: "share", meaning: "", learn: Learn::Ratio },
         Column { name: "protocol", unit: "", meaning: "", learn: Learn::Category },
     ];
 

@@ -18,21 +18,21 @@ pub(super) const CLIP: f64 = 20.0;
 ///
 /// A column that is constant in the warm-up set is kept. Scans and floods show first in columns that normal traffic
 /// hardly changes (RST ratio, unanswered flows). The floor decides what counts as a change.
-pub(super) const AMOUNT_FLOOR: f64 = 0.25;
+pub(super) const LOG_SCALED_FLOOR: f64 = 0.25;
 
 /// The smallest scale of a ratio. Ratios over few packets jump between 0 and 1 (one unanswered query). A ratio that was
 /// constant in the warm-up and jumps to its other end is therefore five scales away. A thousand flows where four are
 /// typical are twenty scales away.
-pub(super) const SHARE_FLOOR: f64 = 0.2;
+pub(super) const RATIO_FLOOR: f64 = 0.2;
 
 /// The weights in a squared distance of values below their centroid. Values above have weight 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct Below {
     /// For a log-scaled number.
-    pub amount: f64,
+    pub log_scaled: f64,
     /// For a ratio or an entropy.
-    pub share: f64,
+    pub ratio: f64,
 }
 
 checked!(Below);
@@ -41,24 +41,24 @@ impl Checked for Below {
     const NAME: &str = "below";
 
     fn check(&self) -> Outcome {
-        within("amount", self.amount, WEIGHTS)?;
-        within("share", self.share, WEIGHTS)
+        within("log_scaled", self.log_scaled, WEIGHTS)?;
+        within("ratio", self.ratio, WEIGHTS)
     }
 }
 
 impl Below {
     /// Equal weights: low values are as unusual as high ones. A flow without an answer, for example, has low values in
     /// most columns.
-    pub const EVEN: Self = Self { amount: 1.0, share: 1.0 };
+    pub const EVEN: Self = Self { log_scaled: 1.0, ratio: 1.0 };
 
     /// Low weights: values of normal hosts are low whenever they pause. With equal weights, the farthest normal host
     /// windows would be idle moments, whose wide tail would hide scans and floods. A lower ratio or entropy can be a
     /// sign (a flood on one port), but rarely is.
-    pub const PAUSES: Self = Self { amount: 0.1, share: 0.3 };
+    pub const PAUSES: Self = Self { log_scaled: 0.1, ratio: 0.3 };
 }
 
 /// A bound far above any ratio or entropy, so that differences of invalid values stay finite.
-const LARGEST_SHARE: f64 = 1e9;
+const LARGEST_RATIO: f64 = 1e9;
 
 /// The value of a category's encoded feature. Two rows of different categories are `√2` times this apart.
 pub(super) const HOT: f64 = 1.5;
@@ -130,8 +130,8 @@ impl Scaler {
         let fit = |(place, column): (usize, &Column)| match column.learn {
             Learn::Never => Scale::Out,
             Learn::Category => fit_one_hot(rows.column(place)),
-            Learn::Amount | Learn::Share => fit_number(rows.column(place).iter().copied(), column.learn, None),
-            Learn::ShareOf(count) => {
+            Learn::LogScaled | Learn::Ratio => fit_number(rows.column(place).iter().copied(), column.learn, None),
+            Learn::RatioOf(count) => {
                 let count = columns.iter().position(|column| column.name == count);
                 let few = count.map(|count| Few::fit(count, pairs(rows, place, count)));
                 let value = |row: ArrayView1<'_, f64>| drawn(row[place], few.as_ref(), |place| row[place]);
@@ -151,11 +151,11 @@ impl Scaler {
             (Scale::Number { log, few, .. }, learn) => {
                 let place = |count| columns.iter().position(|column| column.name == count);
                 let count = match learn {
-                    Learn::ShareOf(count) => place(count),
+                    Learn::RatioOf(count) => place(count),
                     _ => None,
                 };
                 !matches!(learn, Learn::Never | Learn::Category)
-                    && *log == learn.is_amount()
+                    && *log == learn.is_log_scaled()
                     && few.as_ref().map(|few| few.count) == count
             }
         };
@@ -179,8 +179,8 @@ impl Scaler {
     #[must_use]
     pub(super) fn below(&self) -> Vec<f64> {
         let weight = |scale: &Scale| match scale {
-            Scale::Number { log: true, .. } => self.below.amount,
-            Scale::Number { log: false, .. } => self.below.share,
+            Scale::Number { log: true, .. } => self.below.log_scaled,
+            Scale::Number { log: false, .. } => self.below.ratio,
             Scale::Out | Scale::OneHot { .. } => 1.0,
         };
         let weights = |scale: &Scale| std::iter::repeat_n(weight(scale), scale.slots());
@@ -286,7 +286,7 @@ impl Scale {
 
 /// The value on its learnt scale, if it is defined.
 fn number(value: f64, log: bool) -> Option<f64> {
-    defined(value).map(|value| if log { log1p(value) } else { value.clamp(-LARGEST_SHARE, LARGEST_SHARE) })
+    defined(value).map(|value| if log { log1p(value) } else { value.clamp(-LARGEST_RATIO, LARGEST_RATIO) })
 }
 
 /// ln(1 + x) of a log-scaled number. `ln_1p` takes several times as long, for a precision near zero that no such number
@@ -304,7 +304,7 @@ pub(super) fn spread(sorted: &[f64]) -> f64 {
 
 /// The smallest scale of a number.
 const fn floor(learn: Learn) -> f64 {
-    if learn.is_amount() { AMOUNT_FLOOR } else { SHARE_FLOOR }
+    if learn.is_log_scaled() { LOG_SCALED_FLOOR } else { RATIO_FLOOR }
 }
 
 /// Row by row, a ratio and the number of things over which it is.
@@ -319,7 +319,7 @@ fn drawn(value: f64, few: Option<&Few<usize>>, at: impl Fn(usize) -> f64) -> f64
 }
 
 fn fit_number(values: impl Iterator<Item = f64>, learn: Learn, few: Option<Few<usize>>) -> Scale {
-    let log = learn.is_amount();
+    let log = learn.is_log_scaled();
     let mut values: Vec<f64> = values.filter_map(|v| number(v, log)).collect();
     values.sort_unstable_by(f64::total_cmp);
     let scale = spread(&values).max(floor(learn));
@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn log_scaling_is_monotonic_and_invertible_within_the_clip() {
         let values: Vec<f64> = (0..200).map(|i| f64::from(i * i)).collect();
-        let scaler = fit_one(&values, Learn::Amount);
+        let scaler = fit_one(&values, Learn::LogScaled);
         let all: Vec<f64> = values.iter().map(|&v| scaled(&scaler, v)[0]).collect();
         assert!(all.windows(2).all(|pair| pair[0] < pair[1]));
         assert_eq!(scaled(&scaler, 1e38), [CLIP]);
@@ -385,7 +385,7 @@ mod tests {
     #[test]
     fn half_of_the_values_lie_within_the_interquartile_range_around_zero() {
         let values: Vec<f64> = (0..1001).map(|i| f64::from(i) / 1000.0 * 20.0).collect();
-        let scaler = fit_one(&values, Learn::Share);
+        let scaler = fit_one(&values, Learn::Ratio);
         assert_eq!(scaled(&scaler, 10.0), [0.0]);
         assert!((scaled(&scaler, 15.0)[0] - IQR_TO_SIGMA / 2.0).abs() < 1e-9);
         assert!((scaled(&scaler, 5.0)[0] + IQR_TO_SIGMA / 2.0).abs() < 1e-9);
@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn negative_amounts_are_zero_and_undefined_values_are_the_middle() {
-        let scaler = fit_one(&[1.0, 2.0, 3.0, f64::NAN, f64::INFINITY], Learn::Amount);
+        let scaler = fit_one(&[1.0, 2.0, 3.0, f64::NAN, f64::INFINITY], Learn::LogScaled);
         assert_eq!(scaled(&scaler, -5.0), scaled(&scaler, 0.0));
         for undefined in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e308, -1e153] {
             assert_eq!(scaled(&scaler, undefined), [0.0]);
@@ -403,11 +403,11 @@ mod tests {
 
     #[test]
     fn a_constant_column_shows_large_changes_only() {
-        let ports = fit_one(&[1.0; 50], Learn::Amount);
+        let ports = fit_one(&[1.0; 50], Learn::LogScaled);
         assert!(scaled(&ports, 1000.0)[0] > 10.0);
         assert!(scaled(&ports, 2.0)[0] < 2.0);
-        let share = fit_one(&[0.0; 50], Learn::Share);
-        assert!((scaled(&share, 1.0)[0] - 1.0 / SHARE_FLOOR).abs() < 1e-12);
+        let share = fit_one(&[0.0; 50], Learn::Ratio);
+        assert!((scaled(&share, 1.0)[0] - 1.0 / RATIO_FLOOR).abs() < 1e-12);
     }
 
     #[test]
@@ -424,15 +424,15 @@ mod tests {
     #[test]
     fn a_ratio_over_few_is_near_the_typical_one() {
         let flows = Column { name: "flows", ..column(Learn::Never) };
-        let columns = [column(Learn::ShareOf("flows")), flows];
+        let columns = [column(Learn::RatioOf("flows")), flows];
         let rows = Array2::from_shape_fn((100, 2), |(_, column)| if column == 0 { 0.0 } else { 50.0 });
         let scaler = Scaler::fit(rows.view(), &columns, Below::EVEN);
         let unanswered = |flows: f64| scaler.scale_all(array![[1.0, flows]].view())[[0, 0]];
-        assert!((unanswered(1.0) - 0.2 / SHARE_FLOOR).abs() < 1e-12);
-        assert!((unanswered(96.0) - 0.96 / SHARE_FLOOR).abs() < 1e-12);
+        assert!((unanswered(1.0) - 0.2 / RATIO_FLOOR).abs() < 1e-12);
+        assert!((unanswered(96.0) - 0.96 / RATIO_FLOOR).abs() < 1e-12);
         assert_eq!(unanswered(0.0), 0.0);
         assert!(scaler.fits(&columns));
-        assert!(!scaler.fits(&[column(Learn::ShareOf("packets")), flows]), "another column counts");
+        assert!(!scaler.fits(&[column(Learn::RatioOf("packets")), flows]), "another column counts");
     }
 
     #[test]
@@ -447,7 +447,8 @@ mod tests {
     #[test]
     fn a_column_that_is_never_learnt_is_not_encoded() {
         let rows = array![[1.0, 80.0, 0.5], [2.0, 443.0, 0.25]];
-        let scaler = Scaler::fit(rows.view(), &[Learn::Amount, Learn::Never, Learn::Share].map(column), Below::PAUSES);
+        let scaler =
+            Scaler::fit(rows.view(), &[Learn::LogScaled, Learn::Never, Learn::Ratio].map(column), Below::PAUSES);
         assert_eq!(scaler.below(), [0.1, 0.3]);
         assert_eq!(scaler.width(), 2);
         assert_eq!(scaler.origins(), [0, 2]);
@@ -460,11 +461,11 @@ mod tests {
     #[test]
     fn sharpening_keeps_the_middle_and_the_floor() {
         let values: Vec<f64> = (0..100).map(f64::from).collect();
-        let scaler = fit_one(&values, Learn::Share);
-        let half = scaler.sharpened(array![[0.5], [-0.5]].view(), &[column(Learn::Share)]);
+        let scaler = fit_one(&values, Learn::Ratio);
+        let half = scaler.sharpened(array![[0.5], [-0.5]].view(), &[column(Learn::Ratio)]);
         assert!((scaled(&half, 99.0)[0] - 2.0 * scaled(&scaler, 99.0)[0]).abs() < 1e-9);
-        let none = scaler.sharpened(array![[0.0], [0.0]].view(), &[column(Learn::Share)]);
-        assert!((scaled(&none, 49.5 + SHARE_FLOOR)[0] - 1.0).abs() < 1e-9);
+        let none = scaler.sharpened(array![[0.0], [0.0]].view(), &[column(Learn::Ratio)]);
+        assert!((scaled(&none, 49.5 + RATIO_FLOOR)[0] - 1.0).abs() < 1e-9);
     }
 
     #[test]

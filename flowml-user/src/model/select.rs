@@ -6,7 +6,7 @@ use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::checked::{Checked, Outcome, amount, checked, holds, within};
-use super::classify::{Lessons, linear_weights, tree_importance};
+use super::classify::{TrainingSet, linear_weights, tree_importance};
 use super::detect::LearnError;
 
 /// Number of bins with equal numbers of rows into which an encoded feature is divided for its mutual information.
@@ -63,21 +63,21 @@ impl Selection {
     }
 
     /// The numbers of the chosen encoded features, ascending.
-    pub(super) fn choose(self, lessons: &Lessons<'_>) -> Result<Vec<usize>, LearnError> {
-        let rows = lessons.rows;
+    pub(super) fn choose(self, training: &TrainingSet<'_>) -> Result<Vec<usize>, LearnError> {
+        let rows = training.rows;
         let chosen = match self {
             Self::Variance(least) => {
                 let variances = rows.var_axis(Axis(0), 0.0);
                 (0..rows.ncols()).filter(|&slot| variances[slot] > least).collect()
             }
-            Self::Chi2(k) => best(&chi2(unit_range(rows).view(), lessons.classes, lessons.count), k),
+            Self::Chi2(k) => best(&chi2(unit_range(rows).view(), training.classes, training.count), k),
             Self::MutualInformation(k) => {
-                let information = |slot| mutual_information(&bins(rows.column(slot)), lessons.classes, lessons.count);
+                let information = |slot| mutual_information(&bins(rows.column(slot)), training.classes, training.count);
                 best(&(0..rows.ncols()).map(information).collect::<Vec<_>>(), k)
             }
-            Self::Rfe(k) => eliminate(lessons, k)?,
-            Self::L1(k) => best(&lasso_entry(lessons), k),
-            Self::Tree(k) => best(&tree_importance(lessons), k),
+            Self::Rfe(k) => eliminate(training, k)?,
+            Self::L1(k) => best(&lasso_entry(training), k),
+            Self::Tree(k) => best(&tree_importance(training), k),
         };
         if chosen.is_empty() { Err(LearnError::NoColumns) } else { Ok(chosen) }
     }
@@ -165,11 +165,11 @@ pub fn mutual_information(bins: &[usize], classes: &[usize], count: usize) -> f6
 }
 
 /// Recursive feature elimination (Guyon and others 2002) with a logistic regression.
-fn eliminate(lessons: &Lessons<'_>, k: usize) -> Result<Vec<usize>, LearnError> {
-    let mut kept: Vec<usize> = (0..lessons.rows.ncols()).collect();
+fn eliminate(training: &TrainingSet<'_>, k: usize) -> Result<Vec<usize>, LearnError> {
+    let mut kept: Vec<usize> = (0..training.rows.ncols()).collect();
     while kept.len() > k {
-        let rows = lessons.rows.select(Axis(1), &kept);
-        let weights = linear_weights(&Lessons { rows: rows.view(), ..*lessons })?;
+        let rows = training.rows.select(Axis(1), &kept);
+        let weights = linear_weights(&TrainingSet { rows: rows.view(), ..*training })?;
         let drop = ((kept.len() as f64 * ELIMINATED) as usize).clamp(1, kept.len() - k);
         kept = best(&weights, kept.len() - drop).into_iter().map(|place| kept[place]).collect();
     }
@@ -178,20 +178,20 @@ fn eliminate(lessons: &Lessons<'_>, k: usize) -> Result<Vec<usize>, LearnError> 
 
 /// For each encoded feature the largest penalty, relative to the first, at which the lasso of any class gives it a
 /// weight (Tibshirani 1996). Penalties fall step by step, with coordinate descent (Friedman and others 2010).
-fn lasso_entry(lessons: &Lessons<'_>) -> Vec<f64> {
+fn lasso_entry(training: &TrainingSet<'_>) -> Vec<f64> {
     const STEPS: i32 = 30;
-    let n = lessons.rows.nrows() as f64;
-    let mut rows = lessons.rows.to_owned();
+    let n = training.rows.nrows() as f64;
+    let mut rows = training.rows.to_owned();
     for mut column in rows.columns_mut() {
         let (mean, deviation) = (column.sum() / n, column.std(0.0));
         column.mapv_inplace(|x| if deviation > 1e-12 { (x - mean) / deviation } else { 0.0 });
     }
     let gram = rows.t().dot(&rows) / n;
     let mut entry = vec![0.0; rows.ncols()];
-    for class in 0..lessons.count {
-        let share = lessons.classes.iter().filter(|own| **own == class).count() as f64 / n;
+    for class in 0..training.count {
+        let share = training.classes.iter().filter(|own| **own == class).count() as f64 / n;
         let target: ndarray::Array1<f64> =
-            lessons.classes.iter().map(|own| f64::from(u8::from(*own == class)) - share).collect();
+            training.classes.iter().map(|own| f64::from(u8::from(*own == class)) - share).collect();
         let covariances = rows.t().dot(&target) / n;
         let first = covariances.fold(0.0, |most: f64, c| most.max(c.abs()));
         let mut weights = ndarray::Array1::<f64>::zeros(rows.ncols());
@@ -260,12 +260,12 @@ mod tests {
             rows[[row, 1]] += 4.0 * f64::from(u8::from(*class == 1));
             rows[[row, 4]] += 4.0 * f64::from(u8::from(*class == 2));
         }
-        let lessons = Lessons { rows: rows.view(), classes: &classes, count: 3, seed: 1 };
+        let training = TrainingSet { rows: rows.view(), classes: &classes, count: 3, seed: 1 };
         for method in ["variance:1", "chi2:2", "mutual-information:2", "rfe:2", "l1:2", "tree:2"] {
             let selection: Selection = method.parse().expect(method);
-            assert_eq!(selection.choose(&lessons).expect(method), [1, 4], "{method}");
+            assert_eq!(selection.choose(&training).expect(method), [1, 4], "{method}");
         }
-        assert!(Selection::Variance(1e9).choose(&lessons).is_err());
+        assert!(Selection::Variance(1e9).choose(&training).is_err());
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::feedback_labels::{FeedbackLabel, FeedbackLabels};
 use super::fitted::Fitted;
-use super::marks::{Mark, Marks};
 use super::{Learner, Settings, State, file};
 use crate::features::Column;
 
@@ -15,7 +15,7 @@ use crate::features::Column;
 const FORMAT: &str = "flowml-model";
 
 /// The version of the file's layout. Other versions are not read.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// The largest file, bytes. A learner needs some hundred thousand.
 const LONGEST: usize = 16 << 20;
@@ -74,7 +74,7 @@ struct About<S> {
     batches: u64,
     /// The operators' feedback labels; missing in older files.
     #[serde(default)]
-    marks: Marks,
+    feedback_labels: FeedbackLabels,
 }
 
 /// A learner in the file.
@@ -146,7 +146,7 @@ impl ModelFile {
                     features,
                     settings: &learner.settings,
                     batches: learner.batches,
-                    marks: learner.marks.clone(),
+                    feedback_labels: learner.feedback_labels.clone(),
                 };
                 member(name, &about, fitted)
             })
@@ -164,13 +164,14 @@ impl ModelFile {
     ///
     /// # Errors
     /// If the file has no such learner, it was trained on other columns, or the file cannot be written.
-    pub fn mark(mut self, name: &str, columns: &[Column], mark: Mark) -> Result<(), ModelError> {
+    pub fn label(mut self, name: &str, columns: &[Column], label: FeedbackLabel) -> Result<(), ModelError> {
         let path = self.path.clone();
         let not_a_model = |reason: String| ModelError::NotAModel { path: path.clone(), reason };
         let value = self.learners.get_mut(name).ok_or_else(|| not_a_model(format!("it has no learner of {name}")))?;
         let mut about = about(&path, name, value, columns)?;
-        about.marks.add(mark);
-        value["marks"] = serde_json::to_value(&about.marks).map_err(|error| not_a_model(error.to_string()))?;
+        about.feedback_labels.add(label);
+        value["feedback_labels"] =
+            serde_json::to_value(&about.feedback_labels).map_err(|error| not_a_model(error.to_string()))?;
         let texts = self.learners.iter().map(|(name, value)| {
             let about = About::<Value>::deserialize(value)?;
             member(name, &about, &value["model"])
@@ -240,12 +241,12 @@ pub(super) fn learner(path: &Path, name: &str, value: &Value, columns: Vec<Colum
     if let Some(reason) = model.inconsistency(&columns) {
         return Err(not_a_model(reason));
     }
-    if !about.marks.fit(&columns) {
-        return Err(not_a_model(format!("its marks are not of rows of {} columns", columns.len())));
+    if !about.feedback_labels.fit(&columns) {
+        return Err(not_a_model(format!("its feedback labels are not of rows of {} columns", columns.len())));
     }
-    let state = State::ready(model, &about.marks);
-    let About { settings, batches, marks, .. } = about;
-    Ok(Learner { batches, state, marks, ..Learner::new(columns, settings) })
+    let state = State::ready(model, &about.feedback_labels);
+    let About { settings, batches, feedback_labels, .. } = about;
+    Ok(Learner { batches, state, feedback_labels, ..Learner::new(columns, settings) })
 }
 
 /// The readable part of a learner that was trained on these columns. The rest is only parsed later, because its shape

@@ -11,9 +11,9 @@ use super::*;
 use crate::features::Learn;
 
 const MIXED: [Column; 4] = [
-    Column { name: "packets", unit: "packets", meaning: "", learn: Learn::Amount },
-    Column { name: "bytes", unit: "bytes", meaning: "", learn: Learn::Amount },
-    Column { name: "syn_share", unit: "share", meaning: "", learn: Learn::Share },
+    Column { name: "packets", unit: "packets", meaning: "", learn: Learn::LogScaled },
+    Column { name: "bytes", unit: "bytes", meaning: "", learn: Learn::LogScaled },
+    Column { name: "syn_share", unit: "share", meaning: "", learn: Learn::Ratio },
     Column { name: "protocol", unit: "", meaning: "", learn: Learn::Category },
 ];
 
@@ -91,12 +91,12 @@ fn a_dense_attack_at_test_time_does_not_look_normal() {
     let (mut learner, mut rng) = trained(600, &Settings::default());
     let attack =
         Array2::from_shape_fn((3000, 4), |(_, column)| [1.0, 60.0, 1.0, 6.0][column] * rng.gen_range(0.99..1.01));
-    let ordinary = mixture(300, &mut rng);
+    let normal = mixture(300, &mut rng);
     let (mut attacks, mut others) = (Vec::new(), Vec::new());
     for batch in 0..20 {
         let attack = attack.slice(s![batch * 150..(batch + 1) * 150, ..]);
-        let ordinary = ordinary.slice(s![batch * 15..(batch + 1) * 15, ..]);
-        let found = verdicts(&mut learner, &concatenate![Axis(0), attack, ordinary]);
+        let normal = normal.slice(s![batch * 15..(batch + 1) * 15, ..]);
+        let found = verdicts(&mut learner, &concatenate![Axis(0), attack, normal]);
         let mut scores = found.iter().map(|verdict| verdict.score);
         attacks.extend(scores.by_ref().take(150));
         others.extend(scores);
@@ -251,15 +251,15 @@ fn degenerate_rows_are_scored_without_panic() {
         Array2::from_shape_fn((20, 4), |(row, _)| [f64::INFINITY, f64::NEG_INFINITY, -1e308, 1e308][row % 4]);
     let empty = Array2::zeros((0, 4));
     let mut rng = Xoshiro256Plus::seed_from_u64(2);
-    let ordinary = mixture(20, &mut rng);
-    for warm_up in [&nan, &same, &infinite, &ordinary] {
+    let normal = mixture(20, &mut rng);
+    for warm_up in [&nan, &same, &infinite, &normal] {
         for rows in [0, 1, 3, 20] {
             let settings =
                 Settings { warm_up_rows: rows, warm_up_batches: 1, clusters: Some(50), ..Settings::default() };
             let mut learner = Learner::new(MIXED.to_vec(), settings);
             learner.observe(warm_up.slice(s![..rows.max(1), ..]));
             assert!(matches!(learner.status(), Status::Ready { .. }));
-            for test in [&empty, &nan, &same, &infinite, &ordinary] {
+            for test in [&empty, &nan, &same, &infinite, &normal] {
                 for verdict in verdicts(&mut learner, test) {
                     assert!(verdict.score.is_finite() && (0.0..=1.0).contains(&verdict.probability), "{verdict:?}");
                 }
@@ -271,7 +271,7 @@ fn degenerate_rows_are_scored_without_panic() {
 
 #[test]
 fn tables_with_one_column_learnt_or_not_are_accepted() {
-    for learn in [Learn::Amount, Learn::Share, Learn::Category, Learn::Never] {
+    for learn in [Learn::LogScaled, Learn::Ratio, Learn::Category, Learn::Never] {
         let column = Column { name: "x", unit: "", meaning: "", learn };
         let mut learner = Learner::new(vec![column], Settings { warm_up_batches: 1, ..Settings::default() });
         learner.observe(Array2::from_shape_fn((300, 1), |(row, _)| (row % 7) as f64).view());
@@ -409,13 +409,13 @@ fn suspect_and_surplus_rows_are_not_trained_on() {
     };
     // Unusual enough that training on it changes its probability, and still eligible for training.
     let rows = std::iter::repeat_with(|| mixture(1, &mut rng));
-    let odd = rows.take(2000).find(|row| (0.12..0.2).contains(&probability(&learner, row))).expect("one in twenty");
-    let after = |teaching: Teaching| {
+    let unusual = rows.take(2000).find(|row| (0.12..0.2).contains(&probability(&learner, row))).expect("one in twenty");
+    let after = |eligibility: Eligibility| {
         let mut learner = learner.clone();
-        (0..100).for_each(|_| drop(learner.observe_choosing(odd.view(), |_| teaching)));
-        probability(&learner, &odd)
+        (0..100).for_each(|_| drop(learner.observe_choosing(unusual.view(), |_| eligibility)));
+        probability(&learner, &unusual)
     };
-    let before = probability(&learner, &odd);
-    assert_eq!([Teaching::Suspect, Teaching::Surplus].map(after), [before; 2]);
-    assert!(after(Teaching::Welcome) > before);
+    let before = probability(&learner, &unusual);
+    assert_eq!([Eligibility::Suspect, Eligibility::Surplus].map(after), [before; 2]);
+    assert!(after(Eligibility::Welcome) > before);
 }

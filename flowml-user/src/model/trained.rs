@@ -8,19 +8,19 @@ use ndarray::{Array2, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::checked::{Checked, Outcome, SHARES, checked, holds, within};
-use super::classify::{ClassifierKind, FittedClassifier, Lessons};
+use super::classify::{ClassifierKind, FittedClassifier, TrainingSet};
 use super::detect::{DetectorKind, FittedDetector, LearnError, MOST_CLASSES, MOST_SLOTS, Training, sound};
 use super::file;
 use super::frame::Frame;
-use super::held_out::{Rounds, Split, Surprise};
-use super::prepare::{Cleaning, Preparation, Recipe, Scaling, Unfit};
+use super::held_out::{CalibrationSet, Rounds, Split};
+use super::preprocess::{Cleaning, Parameters, Preprocessing, Scaling, Unfit};
 use super::select::Selection;
 
 /// The format's name in the file.
 const FORMAT: &str = "flowml-table-model";
 
 /// The version of the file's layout. Other versions are not read.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// The class of all labels except the benign one, if there are two classes.
 pub const ATTACK: &str = "attack";
@@ -106,13 +106,17 @@ impl Checked for Plan {
 }
 
 impl Plan {
-    fn recipe(&self, frame: &Frame) -> Recipe {
+    fn parameters(&self, frame: &Frame) -> Parameters {
         match self.task {
             Task::Detect(_) => {
-                let of = if frame.is_of_features() { Recipe::for_detectors_of_features } else { Recipe::for_detectors };
+                let of = if frame.is_of_features() {
+                    Parameters::for_detectors_of_features
+                } else {
+                    Parameters::for_detectors
+                };
                 of(self.scaling.unwrap_or(Scaling::Robust))
             }
-            Task::Classify(_) => Recipe::for_classifiers(self.scaling.unwrap_or(Scaling::Standard)),
+            Task::Classify(_) => Parameters::for_classifiers(self.scaling.unwrap_or(Scaling::Standard)),
         }
     }
 
@@ -170,7 +174,7 @@ pub enum Judgement {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Learnt {
-    Detector { fitted: FittedDetector, surprise: Box<Surprise> },
+    Detector { fitted: FittedDetector, calibration_set: Box<CalibrationSet> },
     Classifier { classes: Vec<String>, fitted: FittedClassifier },
 }
 
@@ -201,7 +205,7 @@ struct Header {
     columns_hash: String,
     plan: Plan,
     summary: Summary,
-    preparation: Preparation,
+    preprocessing: Preprocessing,
     /// The encoded features that are used; `None` for all.
     slots: Option<Vec<usize>>,
 }
@@ -281,14 +285,14 @@ impl TableModel {
 
     /// The preprocessing of columns.
     #[must_use]
-    pub fn preparation(&self) -> &Preparation {
-        &self.header.preparation
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.header.preprocessing
     }
 
     /// The names of the encoded features that are used.
     #[must_use]
     pub fn slot_names(&self) -> Vec<String> {
-        let all = self.header.preparation.slot_names();
+        let all = self.header.preprocessing.slot_names();
         match &self.header.slots {
             Some(slots) => slots.iter().map(|&slot| all[slot].clone()).collect(),
             None => all,
@@ -308,8 +312,8 @@ impl TableModel {
     #[must_use]
     pub fn describe(&self) -> String {
         match &self.learnt {
-            Learnt::Detector { fitted, surprise } => {
-                format!("{}; calibrated on {} scores", fitted.as_detector().describe(), surprise.len())
+            Learnt::Detector { fitted, calibration_set } => {
+                format!("{}; calibrated on {} scores", fitted.as_detector().describe(), calibration_set.len())
             }
             Learnt::Classifier { fitted, .. } => fitted.as_classifier().describe(),
         }
@@ -319,8 +323,8 @@ impl TableModel {
     ///
     /// # Errors
     /// If the table lacks a column that was learnt.
-    pub fn prepare(&self, frame: &Frame) -> Result<(Array2<f64>, Cleaning), Unfit> {
-        let (rows, cleaning) = self.header.preparation.apply(frame)?;
+    pub fn preprocess(&self, frame: &Frame) -> Result<(Array2<f64>, Cleaning), Unfit> {
+        let (rows, cleaning) = self.header.preprocessing.apply(frame)?;
         Ok((take(rows, self.header.slots.as_deref()), cleaning))
     }
 
@@ -328,9 +332,9 @@ impl TableModel {
     #[must_use]
     pub fn judge(&self, rows: ArrayView2<'_, f64>) -> Judgement {
         match &self.learnt {
-            Learnt::Detector { fitted, surprise } => {
+            Learnt::Detector { fitted, calibration_set } => {
                 let scores = fitted.as_detector().score(rows);
-                let probabilities = scores.iter().map(|score| surprise.probability(*score)).collect();
+                let probabilities = scores.iter().map(|score| calibration_set.probability(*score)).collect();
                 Judgement::Scores { scores, probabilities, clusters: fitted.as_detector().clusters(rows) }
             }
             Learnt::Classifier { fitted, .. } => Judgement::Classes(fitted.as_classifier().classify(rows)),
@@ -363,14 +367,14 @@ impl TableModel {
     }
 
     fn inconsistency(&self) -> Option<String> {
-        let Header { columns_hash, plan, preparation, slots, .. } = &self.header;
-        if *columns_hash != hash(preparation) {
+        let Header { columns_hash, plan, preprocessing, slots, .. } = &self.header;
+        if *columns_hash != hash(preprocessing) {
             return Some("the hash of its columns is wrong".to_owned());
         }
         if self.learnt.task() != plan.task {
             return Some(format!("it is not a {}, as its plan states", plan.task.name()));
         }
-        let all = preparation.width();
+        let all = preprocessing.width();
         if let Some(slots) = slots
             && (slots.is_empty() || !slots.is_sorted_by(|a, b| a < b) || slots.iter().any(|slot| *slot >= all))
         {
@@ -413,25 +417,25 @@ fn choose(table: &Labelled, plan: &Plan, rows: &Array2<f64>) -> Result<Option<Ve
     if selection.is_supervised() && names.len() < 2 {
         return Err(LearnError::OneClass(names.into_iter().next().unwrap_or_default()));
     }
-    let lessons = Lessons { rows: rows.view(), classes: &classes, count: names.len(), seed: plan.seed };
-    selection.choose(&lessons).map(Some)
+    let training = TrainingSet { rows: rows.view(), classes: &classes, count: names.len(), seed: plan.seed };
+    selection.choose(&training).map(Some)
 }
 
 /// The preprocessing of a table, if its rows do not become too long.
-fn prepare(frame: &Frame, plan: &Plan) -> Result<Preparation, LearnError> {
-    let preparation = Preparation::fit(frame, plan.recipe(frame));
-    let width = preparation.width();
-    if width > MOST_SLOTS { Err(LearnError::Slots(width)) } else { Ok(preparation) }
+fn preprocess(frame: &Frame, plan: &Plan) -> Result<Preprocessing, LearnError> {
+    let preprocessing = Preprocessing::fit(frame, plan.parameters(frame));
+    let width = preprocessing.width();
+    if width > MOST_SLOTS { Err(LearnError::Slots(width)) } else { Ok(preprocessing) }
 }
 
-fn apply(preparation: &Preparation, frame: &Frame) -> (Array2<f64>, Cleaning) {
-    preparation.apply(frame).expect("the preparation was fitted on rows of this table")
+fn apply(preprocessing: &Preprocessing, frame: &Frame) -> (Array2<f64>, Cleaning) {
+    preprocessing.apply(frame).expect("the preprocessing was fitted on rows of this table")
 }
 
 fn header(
     table: &Labelled,
     plan: Plan,
-    preparation: Preparation,
+    preprocessing: Preprocessing,
     slots: Option<Vec<usize>>,
     learnt: [usize; 2],
 ) -> Header {
@@ -441,10 +445,10 @@ fn header(
     Header {
         format: FORMAT.to_owned(),
         version: VERSION,
-        columns_hash: hash(&preparation),
+        columns_hash: hash(&preprocessing),
         plan,
         summary: Summary { rows: table.frame.rows(), learnt_rows, held_out_rows, labels },
-        preparation,
+        preprocessing,
         slots,
     }
 }
@@ -457,13 +461,13 @@ fn detector(table: &Labelled, plan: Plan, kind: DetectorKind) -> Result<(TableMo
     // Only the rows that are used are encoded, because a table may be large.
     let seen = rounds.rows();
     let frame = table.frame.select(&seen.iter().map(|&place| learnt[place]).collect::<Vec<_>>());
-    let preparation = prepare(&frame, &plan)?;
-    let (rows, cleaning) = apply(&preparation, &frame);
+    let preprocessing = preprocess(&frame, &plan)?;
+    let (rows, cleaning) = apply(&preprocessing, &frame);
     let slots = match plan.selection {
-        Some(_) => choose(table, &plan, &apply(&preparation, &table.frame).0)?,
+        Some(_) => choose(table, &plan, &apply(&preprocessing, &table.frame).0)?,
         None => None,
     };
-    let below = preparation.below();
+    let below = preprocessing.below();
     let below = match &slots {
         Some(slots) => slots.iter().map(|&slot| below[slot]).collect(),
         None => below,
@@ -485,9 +489,9 @@ fn detector(table: &Labelled, plan: Plan, kind: DetectorKind) -> Result<(TableMo
         scores.extend(judge.as_detector().score(rows_of(held_out).view()));
     }
     let held_out_rows = scores.len();
-    let surprise = Box::new(sound(Surprise::of(scores))?);
-    let header = header(table, plan, preparation, slots, [rounds.fit_on.len(), held_out_rows]);
-    Ok((TableModel { header, learnt: Learnt::Detector { fitted, surprise } }, cleaning))
+    let calibration_set = Box::new(sound(CalibrationSet::of(scores))?);
+    let header = header(table, plan, preprocessing, slots, [rounds.fit_on.len(), held_out_rows]);
+    Ok((TableModel { header, learnt: Learnt::Detector { fitted, calibration_set } }, cleaning))
 }
 
 fn classifier(table: &Labelled, plan: Plan, kind: ClassifierKind) -> Result<(TableModel, Cleaning), LearnError> {
@@ -499,19 +503,19 @@ fn classifier(table: &Labelled, plan: Plan, kind: ClassifierKind) -> Result<(Tab
     if names.len() > MOST_CLASSES {
         return Err(LearnError::Classes(names.len()));
     }
-    let preparation = prepare(&table.frame, &plan)?;
-    let (rows, cleaning) = apply(&preparation, &table.frame);
+    let preprocessing = preprocess(&table.frame, &plan)?;
+    let (rows, cleaning) = apply(&preprocessing, &table.frame);
     let slots = choose(table, &plan, &rows)?;
     let rows = take(rows, slots.as_deref());
-    let lessons = Lessons { rows: rows.view(), classes: &classes, count: names.len(), seed: plan.seed };
-    let fitted = kind.fit(&lessons)?;
-    let header = header(table, plan, preparation, slots, [rows.nrows(), 0]);
+    let training = TrainingSet { rows: rows.view(), classes: &classes, count: names.len(), seed: plan.seed };
+    let fitted = kind.fit(&training)?;
+    let header = header(table, plan, preprocessing, slots, [rows.nrows(), 0]);
     Ok((TableModel { header, learnt: Learnt::Classifier { classes: names, fitted } }, cleaning))
 }
 
 /// A hash of the columns and how they are encoded.
-fn hash(preparation: &Preparation) -> String {
-    file::hash(preparation.columns().flat_map(|(name, learnt)| [name, learnt.unwrap_or("nothing")]))
+fn hash(preprocessing: &Preprocessing) -> String {
+    file::hash(preprocessing.columns().flat_map(|(name, learnt)| [name, learnt.unwrap_or("nothing")]))
 }
 
 #[cfg(test)]
@@ -552,7 +556,7 @@ mod tests {
     }
 
     fn judge(model: &TableModel, table: &Labelled) -> Judgement {
-        model.judge(model.prepare(&table.frame).expect("it has the columns").0.view())
+        model.judge(model.preprocess(&table.frame).expect("it has the columns").0.view())
     }
 
     #[test]
@@ -597,7 +601,7 @@ mod tests {
         assert!(text.starts_with("{\n  \"format\": \"flowml-table-model\",\n  \"version\": 3,\n"), "{text}");
 
         let wrong = [
-            ("\"version\": 3", "\"version\": 4", "version 4"),
+            ("\"version\": 4", "\"version\": 5", "version 5"),
             ("\"bytes\"", "\"octets\"", "hash"),
             ("\"columns_hash\"", "\"columns_cash\"", "columns_hash"),
             ("\"slots\": [\n    ", "\"slots\": [\n    9", "slots"),

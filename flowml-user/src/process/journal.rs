@@ -20,7 +20,7 @@ pub enum Priority {
 
 /// The text for standard error. If that is the journal, each line starts with its priority.
 #[must_use]
-pub fn told(priority: Priority, text: &str) -> Cow<'_, str> {
+pub fn prioritized(priority: Priority, text: &str) -> Cow<'_, str> {
     if is_journal() { Cow::Owned(prefixed(priority, text)) } else { Cow::Borrowed(text) }
 }
 

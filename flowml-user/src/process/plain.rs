@@ -63,12 +63,12 @@ pub fn line(text: &str) -> Cow<'_, str> {
 }
 
 /// Writes a line to standard error. The work continues if that fails.
-pub fn tell(text: &str) {
+pub fn print(text: &str) {
     let _ = writeln!(io::stderr(), "{}", line(text));
 }
 
 /// Writes lines to standard error. The text contains the line ends.
-pub fn tell_lines(text: &str) {
+pub fn print_lines(text: &str) {
     let _ = write!(io::stderr(), "{}", lines(text));
 }
 

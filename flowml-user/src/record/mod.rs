@@ -281,7 +281,7 @@ pub struct FlowRecord {
     /// The evidence for the initiator.
     pub initiator_by: Evidence,
     /// Sender of the first packet.
-    opener: Sender,
+    first_sender: Sender,
     /// Why the record ended.
     pub end_reason: EndReason,
     /// Whether an earlier record of the same session ended by the active timeout.
@@ -321,7 +321,7 @@ impl FlowRecord {
             key: ended.key,
             initiator,
             initiator_by: ended.initiator.by,
-            opener: if stats.opener == Sender::Lower as u8 { Sender::Lower } else { Sender::Upper },
+            first_sender: if stats.first_sender == Sender::Lower as u8 { Sender::Lower } else { Sender::Upper },
             end_reason: ended.reason,
             continues: ended.continues,
             both: Traffic::of_both(stats, clock),
@@ -407,7 +407,7 @@ impl FlowRecord {
     /// The endpoints of the key that contain type and code. For messages without replies the type is that of the
     /// sender, which need not be the initiator.
     const fn icmp_ends(&self) -> [Sender; 2] {
-        let kind = if self.key.is_icmp_exchange() { self.initiator } else { self.opener };
+        let kind = if self.key.is_icmp_exchange() { self.initiator } else { self.first_sender };
         [kind, kind.opposite()]
     }
 
@@ -432,6 +432,6 @@ impl FlowRecord {
     /// Community ID, version 1, seed 0: the identifier of the flow in Zeek, Suricata and other tools.
     #[must_use]
     pub fn community_id(&self) -> String {
-        community::id(&self.key, self.opener, 0)
+        community::id(&self.key, self.first_sender, 0)
     }
 }

@@ -102,12 +102,12 @@ impl Initiator {
 
     /// The sender of the first packet.
     pub(super) const fn first(stats: &FlowStats) -> Self {
-        Self { sender: opener(stats), by: Evidence::FirstPacket }
+        Self { sender: first_sender(stats), by: Evidence::FirstPacket }
     }
 }
 
-const fn opener(stats: &FlowStats) -> Sender {
-    if stats.opener == Sender::Lower as u8 { Sender::Lower } else { Sender::Upper }
+const fn first_sender(stats: &FlowStats) -> Sender {
+    if stats.first_sender == Sender::Lower as u8 { Sender::Lower } else { Sender::Upper }
 }
 
 /// The senders of a SYN without ACK, and the senders of only SYNs with ACK.
@@ -149,7 +149,7 @@ fn is_group(address: Address) -> bool {
 
 /// The endpoint that ICMP errors inform. `None` for other flows.
 pub(crate) const fn informed(key: &FlowKey, stats: &FlowStats) -> Option<Sender> {
-    let sender = opener(stats);
+    let sender = first_sender(stats);
     let is_error = !key.later_fragment() && is_icmp_error(key.protocol(), key.endpoint(sender).port as u8);
     if is_error { Some(sender.opposite()) } else { None }
 }

@@ -651,10 +651,10 @@ impl Sessions {
         let Some(quote) = quote else { return informed };
         let (flow, informed_there) = quote.flow(key, informed);
         let session = self.numbers.get(&flow).and_then(|number| self.slot(*number));
-        let opener = session.and_then(|session| {
+        let first_sender = session.and_then(|session| {
             session.initiator(InitiatorRule::Evidence).map(|found| found.sender).or(session.known.earlier)
         });
-        let informed_opened = opener.map(|opener| opener == informed_there);
+        let informed_opened = first_sender.map(|first_sender| first_sender == informed_there);
         if informed_opened.unwrap_or_else(|| initiator::informed_opened(&quote)) {
             informed
         } else {
@@ -720,8 +720,8 @@ impl Sessions {
     fn end(&mut self, number: u32, reason: EndReason) {
         let Some(session) = &mut self.slots[number as usize] else { return };
         let initiator = session.initiator(self.rules.initiator);
-        let opener = initiator.map(|found| found.sender).or(session.known.earlier);
-        session.known.earlier = opener;
+        let first_sender = initiator.map(|found| found.sender).or(session.known.earlier);
+        session.known.earlier = first_sender;
         let ended = std::mem::replace(&mut session.record, Record::Further(None));
         let (stats, continues) = match ended {
             Record::First(stats) => (Some(stats), false),
@@ -738,8 +738,8 @@ impl Sessions {
             EndReason::EndOfFlow => Some(&mut self.closed),
             EndReason::ActiveTimeout | EndReason::ForcedEnd => None,
         };
-        if let Some((memory, opener)) = memory.zip(opener) {
-            memory.keep(session.key, opener);
+        if let Some((memory, first_sender)) = memory.zip(first_sender) {
+            memory.keep(session.key, first_sender);
         }
         if reason == EndReason::ActiveTimeout {
             self.reschedule(number);

@@ -30,10 +30,10 @@ fn main() -> ExitCode {
 
 fn plan(arguments: &[OsString], live: bool) -> Option<Plan> {
     let [folder, seconds, seed, classes @ ..] = arguments else { return None };
-    let ordinary = Duration::from_secs(seconds.to_str()?.parse().ok()?);
+    let normal = Duration::from_secs(seconds.to_str()?.parse().ok()?);
     let seed = seed.to_str()?.parse().ok()?;
     let classes = classes.iter().map(|class| class.to_string_lossy().into_owned()).collect();
-    Some(Plan { folder: folder.into(), ordinary, seed, equipment: Equipment::Corpus, classes, live })
+    Some(Plan { folder: folder.into(), normal, seed, equipment: Equipment::Corpus, classes, live })
 }
 
 fn show(plan: &Plan) -> Result<()> {
@@ -69,7 +69,7 @@ fn show_reports(pasts: &[Past]) {
             let own: Vec<&Report> = past.reports.iter().filter(|report| report.view == view).collect();
             let is_right = |report: &&&Report| past.attack.kinds.contains(&report.incident.kind.as_str());
             let after = own.iter().find(is_right).map_or("not found".to_owned(), |report| {
-                format!("{:.1} s", report.incident.told_ms.saturating_sub(past.began_ms) as f64 / 1000.0)
+                format!("{:.1} s", report.incident.reported_ms.saturating_sub(past.began_ms) as f64 / 1000.0)
             });
             let kinds: Vec<&str> = own.iter().map(|report| report.incident.kind.as_str()).collect();
             println!("{:<6}{:<19}{view:<9}{after:<24}{}", past.part.name(), past.attack.class, kinds.join(", "));
@@ -80,7 +80,7 @@ fn show_reports(pasts: &[Past]) {
 /// Shows the agents' reports during normal traffic.
 fn show_false(reports: &[Report], place: &str, plan: &Plan) -> Result<()> {
     if plan.live {
-        println!("\nfalse incidents in {} s of normal traffic of {place}: {}", plan.ordinary.as_secs(), reports.len());
+        println!("\nfalse incidents in {} s of normal traffic of {place}: {}", plan.normal.as_secs(), reports.len());
         for Report { at, view, incident } in reports {
             println!("  {at}, {view}: {incident:?}");
         }

@@ -19,7 +19,7 @@ const WARM_UP: usize = 30;
 const WARM_UP_LIMIT: Duration = Duration::from_secs(120);
 
 /// Seconds of normal traffic that are scored before the first attack.
-const ORDINARY: usize = 5;
+const NORMAL: usize = 5;
 
 /// Pause after each attack. Its last window of two seconds is over then, so the next attack is not confused with it.
 const PAUSE: Duration = Duration::from_secs(4);
@@ -102,7 +102,7 @@ impl Past {
     }
 
     fn after(&self, incident: &Incident) -> String {
-        format!("{:.1} s", incident.told_ms.saturating_sub(self.began_ms) as f64 / 1000.0)
+        format!("{:.1} s", incident.reported_ms.saturating_sub(self.began_ms) as f64 / 1000.0)
     }
 
     fn whom(&self, incident: &Incident) -> String {
@@ -146,7 +146,7 @@ fn show() -> Result<()> {
     screen.line("");
 
     warm_up(&screen, &meter)?;
-    let ordinary_until = ordinary(&screen, &meter)?;
+    let normal_until = normal(&screen, &meter)?;
     let mut pasts = Vec::new();
     for (n, act) in ACTS.iter().enumerate() {
         pasts.push(perform(&screen, &meter, &town, n, act)?);
@@ -155,7 +155,7 @@ fn show() -> Result<()> {
     let (seen, said) = meter.stop()?;
     screen.clear();
     table(&screen, &seen, &pasts);
-    beside(&screen, &seen, &pasts, ordinary_until);
+    beside(&screen, &seen, &pasts, normal_until);
     close(&screen, &seen, said.strip_prefix(&begun).unwrap_or(&said))
 }
 
@@ -173,12 +173,12 @@ fn warm_up(screen: &Screen, meter: &Meter) -> Result<()> {
 }
 
 /// Scores normal traffic for a while. Returns its end in ms of Unix time.
-fn ordinary(screen: &Screen, meter: &Meter) -> Result<u64> {
+fn normal(screen: &Screen, meter: &Meter) -> Result<u64> {
     let since = unix_ms();
     wait(meter, WARM_UP_LIMIT, |seen| {
         let past = seen.interval_ends(since).len();
-        screen.progress(&format!("normal traffic, now scored: {past} of {ORDINARY} s"));
-        past >= ORDINARY
+        screen.progress(&format!("normal traffic, now scored: {past} of {NORMAL} s"));
+        past >= NORMAL
     })?;
     Ok(unix_ms())
 }
@@ -256,9 +256,9 @@ fn table(screen: &Screen, seen: &Seen, pasts: &[Past]) {
 }
 
 /// Shows all other reports: incidents without an attack, and further incidents of the attacks.
-fn beside(screen: &Screen, seen: &Seen, pasts: &[Past], ordinary_until: u64) {
-    let scored = seen.scored().filter(|window| window.end_ms <= ordinary_until).count();
-    let wrong = seen.incidents_within(0..=ordinary_until).count();
+fn beside(screen: &Screen, seen: &Seen, pasts: &[Past], normal_until: u64) {
+    let scored = seen.scored().filter(|window| window.end_ms <= normal_until).count();
+    let wrong = seen.incidents_within(0..=normal_until).count();
     let found = pasts.iter().filter(|past| past.incident(seen).is_some()).count();
     let others = seen.incidents.len() - wrong - found;
     screen.line("");

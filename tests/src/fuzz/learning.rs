@@ -11,7 +11,7 @@ pub(super) fn check(table: &Labelled, plan: Plan) {
 }
 
 fn judge(model: &TableModel, table: &Labelled) {
-    let (rows, _) = model.prepare(&table.frame).expect("it was learnt from this table");
+    let (rows, _) = model.preprocess(&table.frame).expect("it was learnt from this table");
     assert!(rows.iter().all(|value| value.is_finite()), "what is learnt is finite");
     let judgement = model.judge(rows.view());
     check_judgement(&judgement);

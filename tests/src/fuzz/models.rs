@@ -32,9 +32,9 @@ fn judge(model: &TableModel) {
         };
         FrameColumn { name: name.to_owned(), learn: None, values }
     };
-    let frame = Frame::new(NUMBERS.len(), model.preparation().columns().map(column).collect());
+    let frame = Frame::new(NUMBERS.len(), model.preprocessing().columns().map(column).collect());
     assert!(!model.describe().is_empty());
-    let Ok((rows, _)) = model.prepare(&frame) else { return };
+    let Ok((rows, _)) = model.preprocess(&frame) else { return };
     assert!(rows.iter().all(|value| value.is_finite()), "what is judged is finite");
     learning::check_judgement(&model.judge(rows.view()));
 }

@@ -191,7 +191,7 @@ const CONFIGURATIONS: [(&str, &str); 6] = [
 const RULES: [(&str, &str); 4] = [
     (
         "all_keys",
-        "default = \"ordinary\"\n[[rule]]\nlabel = \"web attack\"\nfrom = 2017-07-06T09:20:00-03:00\n\
+        "default = \"normal\"\n[[rule]]\nlabel = \"web attack\"\nfrom = 2017-07-06T09:20:00-03:00\n\
          to = 2017-07-06T10:00:00.5Z\nsrc_ip = \"172.16.0.1\"\ndst_ip = [\"10.0.0.0/8\", \"2001:db8::/32\"]\n\
          dst_port = [80, \"8000-8080\"]\nprotocol = [\"tcp\", 17]\ndirection = \"either\"\n",
     ),

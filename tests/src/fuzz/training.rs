@@ -6,7 +6,7 @@ use flowml_user::features::Learn;
 use flowml_user::model::classify::ClassifierKind;
 use flowml_user::model::detect::DetectorKind;
 use flowml_user::model::frame::{Frame, FrameColumn, Values};
-use flowml_user::model::prepare::Scaling;
+use flowml_user::model::preprocess::Scaling;
 use flowml_user::model::select::Selection;
 use flowml_user::model::trained::{Labelled, Plan, Task};
 
@@ -41,7 +41,7 @@ const RAW: u8 = 255;
 
 const LABELS: [&str; 4] = ["benign", "scan", "", "a\nb"];
 
-const LEARNS: [Option<Learn>; 4] = [None, Some(Learn::Never), Some(Learn::Amount), Some(Learn::Category)];
+const LEARNS: [Option<Learn>; 4] = [None, Some(Learn::Never), Some(Learn::LogScaled), Some(Learn::Category)];
 
 /// The bytes that have not been read yet. After their end it returns zeros.
 struct Source<'a>(&'a [u8]);

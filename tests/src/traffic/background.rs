@@ -43,7 +43,7 @@ impl Default for Habits {
 
 /// Counts of what the clients have done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Deeds {
+pub struct Outcomes {
     /// TCP connections, UDP requests and runs of ping that were completed.
     pub conversations: u64,
     /// Payload bytes of TCP and UDP that clients sent.
@@ -54,7 +54,7 @@ pub struct Deeds {
     pub failures: u64,
 }
 
-impl std::ops::AddAssign for Deeds {
+impl std::ops::AddAssign for Outcomes {
     fn add_assign(&mut self, more: Self) {
         self.conversations += more.conversations;
         self.sent += more.sent;
@@ -67,7 +67,7 @@ impl std::ops::AddAssign for Deeds {
 #[derive(Debug)]
 pub struct Background {
     span: Span,
-    clients: Vec<JoinHandle<Result<Deeds>>>,
+    clients: Vec<JoinHandle<Result<Outcomes>>>,
     _services: Services,
 }
 
@@ -100,7 +100,7 @@ impl Background {
                     interface: interface.clone(),
                     server: server.clone(),
                     rhythm: Rhythm::new(seed, &background.span, habits.pace),
-                    deeds: Deeds::default(),
+                    outcomes: Outcomes::default(),
                 };
                 background.clients.push(interface.host.spawn_thread(move || client.live(activity))?);
             }
@@ -109,23 +109,23 @@ impl Background {
     }
 
     /// Waits until the duration has passed, and returns the counts.
-    pub fn finish(mut self) -> Result<Deeds> {
+    pub fn finish(mut self) -> Result<Outcomes> {
         self.join()
     }
 
     /// Ends the traffic now, and returns the counts.
-    pub fn stop(mut self) -> Result<Deeds> {
+    pub fn stop(mut self) -> Result<Outcomes> {
         self.span.cut();
         self.join()
     }
 
-    fn join(&mut self) -> Result<Deeds> {
-        let mut deeds = Deeds::default();
+    fn join(&mut self) -> Result<Outcomes> {
+        let mut outcomes = Outcomes::default();
         for client in self.clients.drain(..) {
             let Ok(done) = client.join() else { bail!("a client of the background panicked") };
-            deeds += done?;
+            outcomes += done?;
         }
-        Ok(deeds)
+        Ok(outcomes)
     }
 }
 
@@ -149,22 +149,22 @@ struct Client {
     interface: Interface,
     server: Interface,
     rhythm: Rhythm,
-    deeds: Deeds,
+    outcomes: Outcomes,
 }
 
 impl Client {
-    fn live(mut self, activity: Activity) -> Deeds {
+    fn live(mut self, activity: Activity) -> Outcomes {
         while !self.rhythm.span.is_over() {
             match activity(&mut self) {
                 Ok(()) => {}
                 // An interrupted conversation is expected, especially under attack. It is not restarted at once.
                 Err(_) => {
-                    self.deeds.failures += 1;
+                    self.outcomes.failures += 1;
                     self.rhythm.span.sleep(Duration::from_millis(200));
                 }
             }
         }
-        self.deeds
+        self.outcomes
     }
 
     /// A page: a query for its server's name, then a few requests over one connection.
@@ -185,7 +185,7 @@ impl Client {
                 break;
             }
         }
-        self.deeds.conversations += 1;
+        self.outcomes.conversations += 1;
         Ok(())
     }
 
@@ -208,7 +208,7 @@ impl Client {
                 break;
             }
         }
-        self.deeds.conversations += 1;
+        self.outcomes.conversations += 1;
         Ok(())
     }
 
@@ -224,7 +224,7 @@ impl Client {
                 break;
             }
         }
-        self.deeds.conversations += 1;
+        self.outcomes.conversations += 1;
         Ok(())
     }
 
@@ -235,7 +235,7 @@ impl Client {
         let (version, count) = (self.rhythm.version(IPV6_SHARE), self.rhythm.random.gen_range(1..=4).to_string());
         let address = self.server.address(version).to_string();
         self.interface.host.run_ok(["ping", "-n", "-q", "-W", "1", "-i", "0.2", "-c", &count, &address])?;
-        self.deeds.conversations += 1;
+        self.outcomes.conversations += 1;
         Ok(())
     }
 
@@ -243,7 +243,7 @@ impl Client {
         let exchange =
             Exchange { request: self.rhythm.random.gen_range(28..70), response: self.rhythm.random.gen_range(60..500) };
         udp_exchange_from_here(self.server_socket(DNS), exchange)?;
-        self.deeds.conversations += 1;
+        self.outcomes.conversations += 1;
         self.count(exchange);
         Ok(())
     }
@@ -261,8 +261,8 @@ impl Client {
     }
 
     fn count(&mut self, exchange: Exchange) {
-        self.deeds.sent += u64::from(exchange.request);
-        self.deeds.received += u64::from(exchange.response);
+        self.outcomes.sent += u64::from(exchange.request);
+        self.outcomes.received += u64::from(exchange.response);
     }
 
     fn server_socket(&mut self, port: u16) -> SocketAddr {

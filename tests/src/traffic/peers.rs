@@ -187,16 +187,16 @@ fn serve(mut stream: &TcpStream, span: &Span, tally: &Tally) -> Result<()> {
     stream.set_read_timeout(Some(TICK))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut header = [0; HEADER as usize];
-    let mut piece = vec![0; PIECE];
+    let mut chunk = vec![0; PIECE];
     while receive(stream, &mut header, span, tally)? {
         let exchange = Exchange::from_header(header)?;
         let mut left = (exchange.request - HEADER) as usize;
         while left > 0 {
             let length = left.min(PIECE);
-            ensure!(receive(stream, &mut piece[..length], span, tally)?, "the request broke off");
+            ensure!(receive(stream, &mut chunk[..length], span, tally)?, "the request broke off");
             left -= length;
         }
-        for length in pieces(exchange.response as usize) {
+        for length in chunks(exchange.response as usize) {
             stream.write_all(&ZEROS[..length])?;
             tally.sent.fetch_add(length as u64, Ordering::Relaxed);
         }
@@ -227,8 +227,8 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// The lengths of the pieces in which `length` bytes are sent.
-fn pieces(length: usize) -> impl Iterator<Item = usize> {
+/// The lengths of the chunks in which `length` bytes are sent.
+fn chunks(length: usize) -> impl Iterator<Item = usize> {
     (0..length).step_by(PIECE).map(move |start| PIECE.min(length - start))
 }
 
@@ -265,12 +265,12 @@ impl TcpClient {
         self.finish(exchange)
     }
 
-    /// Sends a request in pieces of `piece` bytes, one every `pause`, and waits for the whole answer.
-    pub fn exchange_slowly(&mut self, exchange: Exchange, piece: usize, pause: Duration) -> Result<()> {
+    /// Sends a request in chunks of `chunk` bytes, one every `pause`, and waits for the whole answer.
+    pub fn exchange_slowly(&mut self, exchange: Exchange, chunk: usize, pause: Duration) -> Result<()> {
         self.begin(exchange)?;
         let mut left = (exchange.request - HEADER) as usize;
         while left > 0 {
-            let length = piece.clamp(1, PIECE).min(left);
+            let length = chunk.clamp(1, PIECE).min(left);
             self.0.write_all(&ZEROS[..length]).context("sending a request")?;
             left -= length;
             thread::sleep(pause);
@@ -285,7 +285,7 @@ impl TcpClient {
 
     /// Sends `length` more bytes of a started request.
     pub fn go_on(&mut self, length: usize) -> Result<()> {
-        pieces(length).try_for_each(|length| self.0.write_all(&ZEROS[..length])).context("sending a part of a request")
+        chunks(length).try_for_each(|length| self.0.write_all(&ZEROS[..length])).context("sending a part of a request")
     }
 
     fn finish(&mut self, exchange: Exchange) -> Result<()> {

@@ -153,7 +153,7 @@ impl Console {
         learners
     }
 
-    fn tell(&mut self, tone: Tone, text: &str) {
+    fn print(&mut self, tone: Tone, text: &str) {
         match &mut self.screen {
             Some(screen) if screen.is_up() => screen.message(tone, text),
             _ => self.say_line(tone, text),
@@ -233,13 +233,13 @@ impl Observer for Console {
     /// Shows a notice, unless only errors are shown.
     fn notice(&mut self, text: &str) {
         if self.verbosity >= Verbosity::Summary {
-            self.tell(Tone::Notice, text);
+            self.print(Tone::Notice, text);
         }
     }
 
     /// Shows a warning, at every verbosity.
     fn warn(&mut self, text: &str) {
-        self.tell(Tone::Warning, text);
+        self.print(Tone::Warning, text);
     }
 
     /// Handles the new events of the terminal.
@@ -255,7 +255,7 @@ impl Observer for Console {
     /// Shows the last table and the closing summary.
     fn finish(&mut self, totals: &Totals, rows: &Rows, outputs: &[OutputLine]) {
         self.leave_screen();
-        if self.shows_tables() && self.period.has_news() {
+        if self.shows_tables() && self.period.has_events() {
             self.show(outputs.to_vec());
         }
         if self.verbosity >= Verbosity::Summary {

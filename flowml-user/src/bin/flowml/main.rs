@@ -20,13 +20,13 @@ mod ui;
 
 use std::process::ExitCode;
 
-use flowml_user::process::journal::{Priority, told};
+use flowml_user::process::journal::{Priority, prioritized};
 use flowml_user::process::plain;
 
 use crate::args::{Arguments, Command};
 use crate::commands::confinement::confine_reader;
 use crate::commands::{doctor, evaluate, features, feedback, label, pages, read, run, train, unpin};
-use crate::ui::outward::tell_last;
+use crate::ui::outward::print_last;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -50,7 +50,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell_last(&told(Priority::Error, &plain::lines(&format!("flowml: {error:#}\n"))));
+            print_last(&prioritized(Priority::Error, &plain::lines(&format!("flowml: {error:#}\n"))));
             ExitCode::FAILURE
         }
     }

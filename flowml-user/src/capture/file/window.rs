@@ -82,9 +82,9 @@ mod tests {
             if self.0 == 9 {
                 return Err(ErrorKind::InvalidData.into());
             }
-            let piece = [self.0, self.0 + 1, self.0 + 2];
+            let chunk = [self.0, self.0 + 1, self.0 + 2];
             self.0 += 3;
-            buffer[..3].copy_from_slice(&piece);
+            buffer[..3].copy_from_slice(&chunk);
             Ok(3)
         }
     }

@@ -348,7 +348,7 @@ fn a_changed_layout_has_a_new_number() {
     let mut named = Vec::new();
     let sessions: Vec<_> = pipeline.sessions.all().collect();
     let moment = Moment { boot: String::new(), ..at(5) };
-    let kept = (&pipeline.windows, &pipeline.witnesses, &pipeline.incidents, sessions, moment, ORIGIN);
+    let kept = (&pipeline.windows, &pipeline.tests, &pipeline.incidents, sessions, moment, ORIGIN);
     rmp_serde::encode::write_named(&mut named, &kept).expect("memory");
     rmp_serde::encode::write_named(&mut named, &pipeline.learners.as_ref().expect("learners").kept()).expect("memory");
     let mut from = &named[..];

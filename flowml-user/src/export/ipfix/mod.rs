@@ -125,7 +125,7 @@ impl Exporter {
     }
 
     /// A message about the collector's state, if the state has changed since the last message.
-    pub(super) fn news(&mut self) -> Option<String> {
+    pub(super) fn notices(&mut self) -> Option<String> {
         let trouble = match &mut self.session {
             Session::Udp(udp) => udp.take_trouble(),
             Session::Tcp(tcp) => tcp.take_trouble(),

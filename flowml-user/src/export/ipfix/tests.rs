@@ -119,7 +119,7 @@ fn verdict(reasons: usize) -> Verdict {
         score: 12.5,
         probability: 3e-7,
         anomaly: reasons > 0,
-        opinion: None,
+        class: None,
         withheld: false,
         reasons: vec![reason; reasons],
     }
@@ -279,9 +279,9 @@ fn refused_datagrams_are_counted_and_templates_are_sent_again() {
         exporter.flush();
     }
     assert_eq!(exporter.account(), Account { sent: 0, lost: 50 });
-    let text = exporter.news().expect("people should know");
+    let text = exporter.notices().expect("people should know");
     assert!(text.contains("takes no records") && text.contains(&address.to_string()), "{text}");
-    assert_eq!(exporter.news(), None);
+    assert_eq!(exporter.notices(), None);
 
     let socket = UdpSocket::bind(address).expect("nobody took it since");
     socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a time");
@@ -289,7 +289,7 @@ fn refused_datagrams_are_counted_and_templates_are_sent_again() {
     exporter.flow(&exchange(), None);
     exporter.finish();
     assert_eq!(exporter.account(), Account { sent: 1, lost: 50 });
-    assert!(exporter.news().is_some_and(|text| text.contains("again; 50")));
+    assert!(exporter.notices().is_some_and(|text| text.contains("again; 50")));
     let mut reader = Reader::default();
     let mut message = [0; 2000];
     while reader.records.is_empty() {
@@ -374,7 +374,7 @@ fn an_unreachable_collector_costs_neither_memory_nor_time() {
     exporter.finish();
     assert_eq!(exporter.account(), Account { sent: 0, lost: 100_000 });
     assert!(begun.elapsed() < Duration::from_secs(9), "nobody waits for whom nothing can be sent to");
-    assert!(exporter.news().is_some_and(|text| text.contains("takes no records: Connection refused")));
+    assert!(exporter.notices().is_some_and(|text| text.contains("takes no records: Connection refused")));
 }
 
 #[test]
@@ -386,7 +386,7 @@ fn queued_records_are_sent_when_the_collector_is_back() {
     exporter.flow(&exchange(), None);
     exporter.flush();
     let begun = Instant::now();
-    while exporter.news().is_none() {
+    while exporter.notices().is_none() {
         assert!(begun.elapsed() < Duration::from_secs(30), "an attempt was made");
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -8,7 +8,7 @@ use linfa_bayes::GaussianNb;
 use ndarray::{Array1, ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
 
-use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
+use super::{Classifier, FitClassifier, LearnError, TrainingSet, largest};
 use crate::model::checked::{Checked, Outcome, SMALLEST, all_within, any, checked, divisor, holds, within};
 
 /// Mean and variance of each encoded feature in each class.
@@ -64,10 +64,10 @@ struct ShownClass {
 }
 
 impl FitClassifier for NaiveBayes {
-    fn fit(lessons: &Lessons<'_>) -> Result<Self, LearnError> {
+    fn fit(training: &TrainingSet<'_>) -> Result<Self, LearnError> {
         let failed = |reason: String| LearnError::Failed { what: "naive Bayes", reason };
-        let targets = Array1::from(lessons.classes.to_vec());
-        let dataset = DatasetBase::new(lessons.rows, targets);
+        let targets = Array1::from(training.classes.to_vec());
+        let dataset = DatasetBase::new(training.rows, targets);
         let fitted: GaussianNb<f64, usize> =
             GaussianNb::params().fit(&dataset).map_err(|error| failed(error.to_string()))?;
         let shown: Shown = serde_json::to_value(&fitted)

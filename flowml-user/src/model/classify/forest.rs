@@ -6,7 +6,7 @@ use rand_xoshiro::Xoshiro256Plus;
 use serde::{Deserialize, Serialize};
 
 use super::tree::{DecisionTree, Growth};
-use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
+use super::{Classifier, FitClassifier, LearnError, TrainingSet, largest};
 use crate::model::checked::{Checked, Outcome, checked, holds};
 
 /// The number of trees, as in scikit-learn.
@@ -36,16 +36,16 @@ impl Checked for RandomForest {
 
 impl RandomForest {
     /// Grows a forest, and returns it with the importance of each encoded feature. Importances add up to 1.
-    pub(super) fn grow(lessons: &Lessons<'_>, trees: u64) -> (Self, Vec<f64>) {
-        let (rows, width) = lessons.rows.dim();
+    pub(super) fn grow(training: &TrainingSet<'_>, trees: u64) -> (Self, Vec<f64>) {
+        let (rows, width) = training.rows.dim();
         let mut importance = vec![0.0; width];
         let mut tree = |number: u64| {
-            let mut rng = Xoshiro256Plus::seed_from_u64(lessons.seed.wrapping_mul(TREES).wrapping_add(number));
+            let mut rng = Xoshiro256Plus::seed_from_u64(training.seed.wrapping_mul(TREES).wrapping_add(number));
             let chosen = (0..rows.min(ROWS)).map(|_| rng.gen_range(0..rows)).collect();
             let slots = ((width as f64).sqrt() as usize).max(1);
             let zero = vec![0.0; width];
-            let (classes, count) = (lessons.classes, lessons.count);
-            let mut growth = Growth { rows: lessons.rows, classes, count, slots, rng, importance: zero };
+            let (classes, count) = (training.classes, training.count);
+            let mut growth = Growth { rows: training.rows, classes, count, slots, rng, importance: zero };
             let tree = growth.grow(chosen);
             let all: f64 = growth.importance.iter().sum();
             if all > 0.0 {
@@ -54,13 +54,13 @@ impl RandomForest {
             tree
         };
         let trees = (0..trees).map(&mut tree).collect();
-        (Self { classes: lessons.count, trees }, importance)
+        (Self { classes: training.count, trees }, importance)
     }
 }
 
 impl FitClassifier for RandomForest {
-    fn fit(lessons: &Lessons<'_>) -> Result<Self, LearnError> {
-        Ok(Self::grow(lessons, TREES).0)
+    fn fit(training: &TrainingSet<'_>) -> Result<Self, LearnError> {
+        Ok(Self::grow(training, TREES).0)
     }
 }
 

@@ -6,7 +6,7 @@ use linfa_logistic::MultiLogisticRegression;
 use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
+use super::{Classifier, FitClassifier, LearnError, TrainingSet, largest};
 use crate::model::checked::{Checked, LARGEST, Outcome, all_within, any, checked};
 use crate::model::sample;
 
@@ -43,10 +43,10 @@ impl Logistic {
 }
 
 impl FitClassifier for Logistic {
-    fn fit(lessons: &Lessons<'_>) -> Result<Self, LearnError> {
-        let chosen = sample(lessons.rows.nrows(), FIT_ROWS, lessons.seed);
-        let rows = lessons.rows.select(Axis(0), &chosen);
-        let targets: Array1<usize> = chosen.iter().map(|&row| lessons.classes[row]).collect();
+    fn fit(training: &TrainingSet<'_>) -> Result<Self, LearnError> {
+        let chosen = sample(training.rows.nrows(), FIT_ROWS, training.seed);
+        let rows = training.rows.select(Axis(0), &chosen);
+        let targets: Array1<usize> = chosen.iter().map(|&row| training.classes[row]).collect();
         let failed = |error: linfa_logistic::error::Error| LearnError::Failed {
             what: "logistic regression",
             reason: error.to_string(),
@@ -58,11 +58,12 @@ impl FitClassifier for Logistic {
         let place = |class: usize| fitted.classes().iter().position(|own| *own == class);
         let intercept = |class| place(class).map_or(-LARGEST, |place| fitted.intercept()[place]);
         let weights = |class| {
-            place(class).map_or_else(|| vec![0.0; lessons.rows.ncols()], |place| fitted.params().column(place).to_vec())
+            place(class)
+                .map_or_else(|| vec![0.0; training.rows.ncols()], |place| fitted.params().column(place).to_vec())
         };
         Ok(Self {
-            intercepts: (0..lessons.count).map(intercept).collect(),
-            weights: (0..lessons.count).map(weights).collect(),
+            intercepts: (0..training.count).map(intercept).collect(),
+            weights: (0..training.count).map(weights).collect(),
         })
     }
 }

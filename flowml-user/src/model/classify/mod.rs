@@ -21,7 +21,7 @@ use super::detect::{LearnError, sound};
 
 /// The training set of a classifier.
 #[derive(Clone, Copy)]
-pub(super) struct Lessons<'a> {
+pub(super) struct TrainingSet<'a> {
     /// The encoded rows.
     pub(super) rows: ArrayView2<'a, f64>,
     /// The number of each row's class.
@@ -47,7 +47,7 @@ pub trait Classifier {
 
 /// A classifier that can be trained.
 trait FitClassifier: Classifier + Checked {
-    fn fit(lessons: &Lessons<'_>) -> Result<Self, LearnError>;
+    fn fit(training: &TrainingSet<'_>) -> Result<Self, LearnError>;
 }
 
 /// The one table of classifiers: variant and type, name on the command line and in files, meaning.
@@ -76,11 +76,11 @@ macro_rules! classifiers {
             }
 
             /// Trains on labelled rows.
-            pub(super) fn fit(self, lessons: &Lessons<'_>) -> Result<FittedClassifier, LearnError> {
-                if lessons.rows.ncols() == 0 {
+            pub(super) fn fit(self, training: &TrainingSet<'_>) -> Result<FittedClassifier, LearnError> {
+                if training.rows.ncols() == 0 {
                     return Err(LearnError::NoColumns);
                 }
-                match self { $(Self::$kind => <$fitted>::fit(lessons).and_then(sound).map(FittedClassifier::$kind),)* }
+                match self { $(Self::$kind => <$fitted>::fit(training).and_then(sound).map(FittedClassifier::$kind),)* }
             }
         }
 
@@ -120,15 +120,15 @@ fn largest(values: impl IntoIterator<Item = f64>) -> usize {
 }
 
 /// For each encoded feature the largest absolute weight that a logistic regression gives it in any class.
-pub(super) fn linear_weights(lessons: &Lessons<'_>) -> Result<Vec<f64>, LearnError> {
-    let fitted = Logistic::fit(lessons)?;
+pub(super) fn linear_weights(training: &TrainingSet<'_>) -> Result<Vec<f64>, LearnError> {
+    let fitted = Logistic::fit(training)?;
     let heaviest =
         |slot: usize| fitted.weights().iter().map(|weights: &Vec<f64>| weights[slot].abs()).fold(0.0, f64::max);
-    Ok((0..lessons.rows.ncols()).map(heaviest).collect())
+    Ok((0..training.rows.ncols()).map(heaviest).collect())
 }
 
 /// How much each encoded feature lowers the impurity in a random forest. The sum is 1.
-pub(super) fn tree_importance(lessons: &Lessons<'_>) -> Vec<f64> {
+pub(super) fn tree_importance(training: &TrainingSet<'_>) -> Vec<f64> {
     const TREES: u64 = 30;
-    RandomForest::grow(lessons, TREES).1
+    RandomForest::grow(training, TREES).1
 }

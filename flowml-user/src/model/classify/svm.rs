@@ -6,7 +6,7 @@ use linfa_svm::Svm;
 use ndarray::{Array1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
+use super::{Classifier, FitClassifier, LearnError, TrainingSet, largest};
 use crate::model::checked::{Checked, Outcome, checked, holds};
 use crate::model::sample;
 use crate::model::vectors::SupportVectors;
@@ -37,9 +37,9 @@ impl Checked for OneAgainstRest {
 }
 
 impl FitClassifier for OneAgainstRest {
-    fn fit(lessons: &Lessons<'_>) -> Result<Self, LearnError> {
-        let chosen = sample(lessons.rows.nrows(), FIT_ROWS, lessons.seed);
-        let rows = lessons.rows.select(Axis(0), &chosen);
+    fn fit(training: &TrainingSet<'_>) -> Result<Self, LearnError> {
+        let chosen = sample(training.rows.nrows(), FIT_ROWS, training.seed);
+        let rows = training.rows.select(Axis(0), &chosen);
         let width = SupportVectors::usual_width(rows.view());
         let params = Svm::<f64, bool>::params().gaussian_kernel(width).pos_neg_weights(COST, COST);
         let failed = |error: linfa_svm::SvmError| LearnError::Failed {
@@ -47,7 +47,7 @@ impl FitClassifier for OneAgainstRest {
             reason: error.to_string(),
         };
         let class = |class: usize| {
-            let targets: Array1<bool> = chosen.iter().map(|&row| lessons.classes[row] == class).collect();
+            let targets: Array1<bool> = chosen.iter().map(|&row| training.classes[row] == class).collect();
             if !targets.iter().any(|own| *own) {
                 return Ok(None);
             }
@@ -55,7 +55,7 @@ impl FitClassifier for OneAgainstRest {
             Ok(Some(SupportVectors::of(&fitted, rows.view(), width)))
         };
         // For two classes, one boundary is enough.
-        match lessons.count {
+        match training.count {
             2 => Ok(Self { classes: vec![None, class(1)?] }),
             count => Ok(Self { classes: (0..count).map(class).collect::<Result<_, _>>()? }),
         }

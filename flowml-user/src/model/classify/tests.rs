@@ -19,15 +19,15 @@ fn rows(count: usize, classes: usize, seed: u64) -> (Array2<f64>, Vec<usize>) {
 }
 
 fn fit(kind: ClassifierKind, rows: &Array2<f64>, classes: &[usize], count: usize) -> FittedClassifier {
-    kind.fit(&Lessons { rows: rows.view(), classes, count, seed: 5 }).expect("there is enough to learn from")
+    kind.fit(&TrainingSet { rows: rows.view(), classes, count, seed: 5 }).expect("there is enough to learn from")
 }
 
 #[test]
 fn every_classifier_distinguishes_two_and_three_classes() {
     for count in [2, 3] {
-        let ((train, lessons), (test, truth)) = (rows(300, count, 1), rows(300, count, 2));
+        let ((train, training), (test, truth)) = (rows(300, count, 1), rows(300, count, 2));
         for &kind in ClassifierKind::ALL {
-            let classes = fit(kind, &train, &lessons, count).as_classifier().classify(test.view());
+            let classes = fit(kind, &train, &training, count).as_classifier().classify(test.view());
             let right = classes.iter().zip(&truth).filter(|(a, b)| a == b).count();
             assert!(right > 280, "{}: {right} of 300 right with {count} classes", kind.name());
         }
@@ -36,9 +36,9 @@ fn every_classifier_distinguishes_two_and_three_classes() {
 
 #[test]
 fn the_same_rows_and_seed_give_the_same_classifier_and_so_does_its_file() {
-    let ((train, lessons), (test, _)) = (rows(150, 3, 1), rows(150, 3, 2));
+    let ((train, training), (test, _)) = (rows(150, 3, 1), rows(150, 3, 2));
     for &kind in ClassifierKind::ALL {
-        let (one, two) = (fit(kind, &train, &lessons, 3), fit(kind, &train, &lessons, 3));
+        let (one, two) = (fit(kind, &train, &training, 3), fit(kind, &train, &training, 3));
         assert_eq!(one, two, "{}", kind.name());
         let text = serde_json::to_string(&one).expect("a model has a form");
         let again: FittedClassifier = serde_json::from_str(&text).expect("it is its own form");

@@ -10,7 +10,7 @@ use rand::seq::index;
 use rand_xoshiro::Xoshiro256Plus;
 use serde::{Deserialize, Serialize};
 
-use super::{Classifier, FitClassifier, LearnError, Lessons, largest};
+use super::{Classifier, FitClassifier, LearnError, TrainingSet, largest};
 use crate::model::checked::{Checked, Outcome, TreeNode, all_within, any, checked, is_tree};
 
 /// A tree as an array, in which children follow their parents.
@@ -198,16 +198,16 @@ impl DecisionTree {
 }
 
 impl FitClassifier for DecisionTree {
-    fn fit(lessons: &Lessons<'_>) -> Result<Self, LearnError> {
+    fn fit(training: &TrainingSet<'_>) -> Result<Self, LearnError> {
         let mut growth = Growth {
-            rows: lessons.rows,
-            classes: lessons.classes,
-            count: lessons.count,
-            slots: lessons.rows.ncols(),
-            rng: Xoshiro256Plus::seed_from_u64(lessons.seed),
-            importance: vec![0.0; lessons.rows.ncols()],
+            rows: training.rows,
+            classes: training.classes,
+            count: training.count,
+            slots: training.rows.ncols(),
+            rng: Xoshiro256Plus::seed_from_u64(training.seed),
+            importance: vec![0.0; training.rows.ncols()],
         };
-        Ok(growth.grow((0..lessons.rows.nrows()).collect()))
+        Ok(growth.grow((0..training.rows.nrows()).collect()))
     }
 }
 
@@ -243,14 +243,14 @@ mod tests {
         let grown = std::thread::Builder::new().stack_size(128 << 10).spawn(|| {
             let rows = Array2::from_shape_fn((ROWS, 1), |(row, _)| row as f64);
             let classes: Vec<usize> = (0..ROWS).map(|row| row % 2).collect();
-            let lessons = Lessons { rows: rows.view(), classes: &classes, count: 2, seed: 0 };
-            let fitted = ClassifierKind::DecisionTree.fit(&lessons).expect("there are two classes");
+            let training = TrainingSet { rows: rows.view(), classes: &classes, count: 2, seed: 0 };
+            let fitted = ClassifierKind::DecisionTree.fit(&training).expect("there are two classes");
             assert_eq!(fitted.as_classifier().describe(), format!("{} nodes", 2 * ROWS - 1));
             let text = serde_json::to_string(&fitted).expect("it has a form");
             let again: super::super::FittedClassifier = serde_json::from_str(&text).expect("it is its own form");
             assert_eq!(again, fitted);
             assert_eq!(again.as_classifier().classify(rows.view()), classes);
-            let few = Lessons { rows: rows.slice(ndarray::s![..300, ..]), classes: &classes[..300], ..lessons };
+            let few = TrainingSet { rows: rows.slice(ndarray::s![..300, ..]), classes: &classes[..300], ..training };
             ClassifierKind::RandomForest.fit(&few).expect("there are two classes");
         });
         grown.expect("a thread can be begun").join().expect("the stack is large enough");

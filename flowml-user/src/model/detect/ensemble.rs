@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Detector, DetectorKind, FitDetector, FittedDetector, LearnError, Training};
 use crate::model::checked::{Checked, Outcome, checked, holds};
-use crate::model::held_out::{Split, Surprise, split};
+use crate::model::held_out::{CalibrationSet, Split, split};
 
 /// The members: three detectors of different kinds whose training time is linear in the rows.
 const MEMBERS: [DetectorKind; 3] = [DetectorKind::Kmeans, DetectorKind::IsolationForest, DetectorKind::GaussianMixture];
@@ -27,14 +27,14 @@ impl Checked for Ensemble {
         // Members must not nest, so that reading a file takes bounded memory.
         let nested = self.members.iter().any(|member| member.model.kind() == DetectorKind::Ensemble);
         holds(!nested, "expected members that are no ensembles")?;
-        self.members.iter().try_for_each(|member| member.surprise.check())
+        self.members.iter().try_for_each(|member| member.calibration_set.check())
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Member {
     model: FittedDetector,
-    surprise: Surprise,
+    calibration_set: CalibrationSet,
 }
 
 impl FitDetector for Ensemble {
@@ -43,8 +43,8 @@ impl FitDetector for Ensemble {
         let (learnt, held_out) = (training.rows.select(Axis(0), &learnt), training.rows.select(Axis(0), &held_out));
         let member = |kind: DetectorKind| {
             let model = kind.fit(&Training { rows: learnt.view(), ..*training })?;
-            let surprise = Surprise::of(model.as_detector().score(held_out.view()));
-            Ok(Member { model, surprise })
+            let calibration_set = CalibrationSet::of(model.as_detector().score(held_out.view()));
+            Ok(Member { model, calibration_set })
         };
         Ok(Self { members: MEMBERS.into_iter().map(member).collect::<Result<_, LearnError>>()? })
     }
@@ -53,9 +53,9 @@ impl FitDetector for Ensemble {
 impl Detector for Ensemble {
     fn score(&self, rows: ArrayView2<'_, f64>) -> Vec<f64> {
         let mut sums = vec![0.0; rows.nrows()];
-        for Member { model, surprise } in &self.members {
+        for Member { model, calibration_set } in &self.members {
             for (sum, score) in sums.iter_mut().zip(model.as_detector().score(rows)) {
-                *sum -= surprise.probability(score).max(f64::MIN_POSITIVE).ln();
+                *sum -= calibration_set.probability(score).max(f64::MIN_POSITIVE).ln();
             }
         }
         sums.into_iter().map(|sum| sum / self.members.len() as f64).collect()

@@ -3,7 +3,7 @@
 //! For an announcement without a question it is the first answer.
 
 use super::reader::Reader;
-use super::{Said, visible};
+use super::{Details, visible};
 
 /// The longest name on the wire, in bytes (RFC 1035 §2.3.4).
 const LONGEST_NAME: usize = 255;
@@ -46,7 +46,7 @@ const TYPES: [(u16, &str); 24] = [
 ];
 
 /// Parses a message over TCP. Its length precedes it (RFC 1035 §4.2.2).
-pub(super) fn read_stream(bytes: &[u8]) -> Option<Said> {
+pub(super) fn read_stream(bytes: &[u8]) -> Option<Details> {
     let mut stream = Reader(bytes);
     let length = stream.u16()?;
     let message = stream.up_to(length.into());
@@ -54,7 +54,7 @@ pub(super) fn read_stream(bytes: &[u8]) -> Option<Said> {
 }
 
 /// Parses a message.
-pub(super) fn read(bytes: &[u8]) -> Option<Said> {
+pub(super) fn read(bytes: &[u8]) -> Option<Details> {
     let mut message = Reader(bytes);
     let (_id, flags) = (message.u16()?, message.u16()?);
     let [questions, answers, authorities, additional] =
@@ -73,15 +73,15 @@ pub(super) fn read(bytes: &[u8]) -> Option<Said> {
         return None;
     }
     match read_name(&mut message)? {
-        Name::Cut => Some(Said::default()),
+        Name::Cut => Some(Details::default()),
         Name::Whole(name) => read_type(message, name),
     }
 }
 
 /// Parses type and class, which follow the name in a question (RFC 1035 §4.1.2) and in a record (§4.1.3).
-fn read_type(mut message: Reader<'_>, name: String) -> Option<Said> {
+fn read_type(mut message: Reader<'_>, name: String) -> Option<Details> {
     let Some((kind, class)) = message.u16().zip(message.u16()) else {
-        return Some(Said { server_name: Some(name), detail: None });
+        return Some(Details { server_name: Some(name), detail: None });
     };
     // In multicast DNS the upper bit is a flag (RFC 6762 §5.4, §10.2).
     let is_class = matches!(class & 0x7fff, 1 | 3 | 4 | 254 | 255);
@@ -90,7 +90,7 @@ fn read_type(mut message: Reader<'_>, name: String) -> Option<Said> {
     }
     let named = TYPES.iter().find(|(number, _)| *number == kind);
     let detail = named.map_or_else(|| format!("TYPE{kind}"), |(_, name)| (*name).to_owned());
-    Some(Said { server_name: Some(name), detail: Some(detail) })
+    Some(Details { server_name: Some(name), detail: Some(detail) })
 }
 
 /// Whether it is a message of NetBIOS's name service, which has the format of DNS: a name is a label of 32 letters A to

@@ -1,6 +1,6 @@
 //! HTTP/1 (RFC 9112): method and Host of a request. Responses and the start of HTTP/2 are recognised.
 
-use super::{Said, visible};
+use super::{Details, visible};
 
 /// The methods of RFC 9110 §9, RFC 5789 and WebDAV (RFC 4918 §9, RFC 3253 §3).
 const METHODS: [&[u8]; 18] = [
@@ -28,9 +28,9 @@ const METHODS: [&[u8]; 18] = [
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
 /// Parses the start of a message.
-pub(super) fn read(bytes: &[u8]) -> Option<Said> {
+pub(super) fn read(bytes: &[u8]) -> Option<Details> {
     if bytes.starts_with(b"HTTP/1.") || bytes.starts_with(PREFACE) {
-        return Some(Said::default());
+        return Some(Details::default());
     }
     let (line, headers) = match bytes.iter().position(|byte| *byte == b'\n') {
         Some(end) => (bytes[..end].trim_ascii_end(), Some(&bytes[end + 1..])),
@@ -46,7 +46,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Said> {
     if !is_method || !is_target {
         return None;
     }
-    Some(Said { server_name: headers.and_then(host), detail: visible(method) })
+    Some(Details { server_name: headers.and_then(host), detail: visible(method) })
 }
 
 fn host(mut headers: &[u8]) -> Option<String> {

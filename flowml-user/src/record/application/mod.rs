@@ -30,11 +30,11 @@ pub struct Protocol {
 
 /// A transport protocol and the parser of a message over it. The parser returns `None` for a message of another
 /// application.
-type Transport = (u8, fn(&[u8]) -> Option<Said>);
+type Transport = (u8, fn(&[u8]) -> Option<Details>);
 
 /// The fields that the bytes of one direction contain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct Details {
     server_name: Option<String>,
     detail: Option<String>,
 }
@@ -98,7 +98,7 @@ impl Application {
     fn of_message(transport: u8, bytes: &[u8]) -> Option<Self> {
         PROTOCOLS.iter().find_map(|&Protocol { name, over, .. }| {
             let (_, read) = over.iter().find(|(over, _)| *over == transport)?;
-            let Said { server_name, detail } = read(bytes)?;
+            let Details { server_name, detail } = read(bytes)?;
             Some(Self { name, server_name: server_name.map(|name| name.to_ascii_lowercase()), detail })
         })
     }

@@ -1,7 +1,7 @@
 //! QUIC (RFC 8999 §5.1): the version in a long header. Nothing is decrypted.
 
 use super::reader::Reader;
-use super::{Said, visible};
+use super::{Details, visible};
 
 /// The bit of a long header, and the bit that versions 1 and 2 set (RFC 9000 §17.2).
 const LONG_HEADER: u8 = 0x80;
@@ -11,7 +11,7 @@ const FIXED_BIT: u8 = 0x40;
 const LONGEST_ID: u8 = 20;
 
 /// Parses the start of a packet with a long header.
-pub(super) fn read(bytes: &[u8]) -> Option<Said> {
+pub(super) fn read(bytes: &[u8]) -> Option<Details> {
     let mut packet = Reader(bytes);
     let (first, version) = (packet.u8()?, packet.u32()?);
     let name = version_name(version)?;
@@ -22,7 +22,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Said> {
     if !is_long || destination_length > LONGEST_ID {
         return None;
     }
-    Some(Said { server_name: None, detail: Some(name) })
+    Some(Details { server_name: None, detail: Some(name) })
 }
 
 /// The versions of the registry (QUIC Versions), and the earlier ones of Google.

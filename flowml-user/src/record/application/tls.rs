@@ -1,7 +1,7 @@
 //! TLS (RFC 8446, and the versions before it): the record, and the names in a `ClientHello`.
 
 use super::reader::Reader;
-use super::{Said, visible};
+use super::{Details, visible};
 
 /// The type of a record with handshake messages (RFC 8446 §5.1). All types are 20 (change-cipher-spec) to 24
 /// (heartbeat).
@@ -20,7 +20,7 @@ const APPLICATION_PROTOCOLS: u16 = 16;
 const HOST_NAME: u8 = 0;
 
 /// Parses the first record.
-pub(super) fn read(bytes: &[u8]) -> Option<Said> {
+pub(super) fn read(bytes: &[u8]) -> Option<Details> {
     let mut record = Reader(bytes);
     let (kind, version, length) = (record.u8()?, record.u16()?, record.u16()?);
     let plausible =
@@ -28,15 +28,15 @@ pub(super) fn read(bytes: &[u8]) -> Option<Said> {
     if !plausible {
         return None;
     }
-    let mut said = Said::default();
+    let mut details = Details::default();
     if kind == HANDSHAKE {
         // If the message is cut off, the fields before the cut are valid.
-        let _ = read_client_hello(record.up_to(length.into()), &mut said);
+        let _ = read_client_hello(record.up_to(length.into()), &mut details);
     }
-    Some(said)
+    Some(details)
 }
 
-fn read_client_hello(mut message: Reader<'_>, said: &mut Said) -> Option<()> {
+fn read_client_hello(mut message: Reader<'_>, details: &mut Details) -> Option<()> {
     if message.u8()? != CLIENT_HELLO {
         return None;
     }
@@ -49,8 +49,8 @@ fn read_client_hello(mut message: Reader<'_>, said: &mut Said) -> Option<()> {
     loop {
         let (kind, data) = (extensions.u16()?, extensions.vector16()?);
         match kind {
-            SERVER_NAME => said.server_name = server_name(data),
-            APPLICATION_PROTOCOLS => said.detail = application_protocols(data),
+            SERVER_NAME => details.server_name = server_name(data),
+            APPLICATION_PROTOCOLS => details.detail = application_protocols(data),
             _ => {}
         }
     }

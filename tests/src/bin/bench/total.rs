@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use anyhow::{Result, ensure};
 use bytemuck::must_cast_ref;
-use flowml_common::counts::{Counted, FlowCounts, FlowRarities};
+use flowml_common::counts::{ColdCounters, Counted, FlowCounts};
 use flowml_common::flow::FlowKey;
 
 /// The sum of all flows. Every word of key and statistics is read for it.
@@ -28,8 +28,8 @@ impl Total {
         self.per_flow = Some((least.min(packets), most.max(packets)));
         let key: &[u64; size_of::<FlowKey>() / 8] = must_cast_ref(flow.key);
         let counts: &[u64; size_of::<FlowCounts>() / 8] = must_cast_ref(flow.counts);
-        let rarities: &[u64; size_of::<FlowRarities>() / 8] = must_cast_ref(flow.rarities);
-        let words = key.iter().chain(counts).chain(rarities);
+        let cold: &[u64; size_of::<ColdCounters>() / 8] = must_cast_ref(flow.cold);
+        let words = key.iter().chain(counts).chain(cold);
         self.words = words.fold(self.words, |sum, word| sum.wrapping_add(*word));
     }
 

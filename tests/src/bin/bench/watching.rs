@@ -12,8 +12,8 @@ use flowml_user::capture::vectors::VecTable;
 use flowml_user::engine::WINDOW;
 use flowml_user::engine::offline::table;
 use flowml_user::features::HostWindows;
+use flowml_user::sequential::SequentialTests;
 use flowml_user::session::{Ended, Sessions, Standing, Timeouts};
-use flowml_user::witness::Witnesses;
 
 use crate::learning::cpu_time;
 
@@ -48,11 +48,11 @@ pub(crate) fn measure(capture: &Path) -> Result<Costs> {
     ensure!(flows > 0, "{} has no flows", capture.display());
     let mut costs = Costs { flows, windows: 0, tests: Vec::new(), views: Vec::new(), hosts: Vec::new() };
     for _ in 0..ROUNDS {
-        let mut witnesses = Witnesses::new(0);
+        let mut tests = SequentialTests::new(0);
         let tests = time(&intervals, |interval, parts| {
-            parts.iter().for_each(|(part, standing)| witnesses.observe(part, *standing));
-            witnesses.ended(&interval.ended);
-            witnesses.interval(interval.end_ns);
+            parts.iter().for_each(|(part, standing)| tests.observe(part, *standing));
+            tests.ended(&interval.ended);
+            tests.interval(interval.end_ns);
         });
         let (mut windows, mut count) = (HostWindows::new(WINDOW), 0);
         let mut views = Duration::ZERO;

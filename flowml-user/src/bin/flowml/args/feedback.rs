@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
-use flowml_user::model::Opinion;
+use flowml_user::model::FeedbackClass;
 
 use super::SandboxArguments;
 
@@ -26,7 +26,7 @@ Examples:
 
 /// The arguments of `flowml feedback`.
 #[derive(Args, Clone, Debug)]
-#[command(group = ArgGroup::new("opinion").required(true))]
+#[command(group = ArgGroup::new("class").required(true))]
 pub(crate) struct Feedback {
     /// Records of the run: JSON lines, or the folder of '-o parquet=DIR'
     #[arg(value_name = "RECORDS")]
@@ -37,11 +37,11 @@ pub(crate) struct Feedback {
     pub(crate) incident: u64,
 
     /// The incident was benign
-    #[arg(long, group = "opinion")]
+    #[arg(long, group = "class")]
     benign: bool,
 
     /// The incident was an attack
-    #[arg(long, group = "opinion")]
+    #[arg(long, group = "class")]
     attack: bool,
 
     /// Whether the command is confined.
@@ -56,7 +56,7 @@ pub(crate) struct Feedback {
 impl Feedback {
     /// What the operator takes the incident for.
     #[must_use]
-    pub(crate) const fn opinion(&self) -> Opinion {
-        if self.benign { Opinion::Benign } else { Opinion::Attack }
+    pub(crate) const fn class(&self) -> FeedbackClass {
+        if self.benign { FeedbackClass::Benign } else { FeedbackClass::Attack }
     }
 }

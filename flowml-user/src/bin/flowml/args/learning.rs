@@ -13,7 +13,7 @@ use flowml_user::dataset::{Encoding, HeaderRow, Reading, RowType};
 use flowml_user::model::classify::ClassifierKind;
 use flowml_user::model::detect::DetectorKind;
 use flowml_user::model::folds::Division;
-use flowml_user::model::prepare::Scaling;
+use flowml_user::model::preprocess::Scaling;
 use flowml_user::model::select::Selection;
 use flowml_user::model::trained::{Plan, Task};
 
@@ -529,8 +529,8 @@ mod tests {
             ("train a --model m --encoding ebcdic", "windows-1252"),
         ];
         for (line, expected) in cases {
-            let told = read(line).expect_err(line);
-            assert!(told.contains(expected) && !told.contains('\n'), "{line}: {told}");
+            let message = read(line).expect_err(line);
+            assert!(message.contains(expected) && !message.contains('\n'), "{line}: {message}");
         }
     }
 }

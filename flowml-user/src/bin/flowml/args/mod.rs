@@ -19,7 +19,7 @@ use flowml_user::dataset::TableFormat;
 use flowml_user::engine::{Direction, Hangup, MEMORY, Options};
 use flowml_user::export::Target;
 use flowml_user::process::amounts::{Size, duration, size};
-use flowml_user::process::journal::{Priority, told};
+use flowml_user::process::journal::{Priority, prioritized};
 use flowml_user::process::plain;
 use flowml_user::record::{Inspector, Pattern};
 use flowml_user::session::{InitiatorRule, Timeouts};
@@ -596,13 +596,13 @@ impl Run {
     /// What clap cannot see: arguments that are good one by one and contradict each other.
     fn contradiction(&self) -> Option<String> {
         if self.tui && self.outputs.iter().any(Target::is_standard_output) {
-            let told =
+            let message =
                 "'--tui' cannot be used with records on standard output ('--output'): expected a file or a collector";
-            return Some(told.to_owned());
+            return Some(message.to_owned());
         }
         if !self.exclude.is_empty() && self.interfaces.iter().all(|selector| matches!(selector, Selector::Name(_))) {
-            let told = "'--exclude' needs interfaces to choose from: expected a pattern or 'any' with '--interface'";
-            return Some(told.to_owned());
+            let message = "'--exclude' needs interfaces to choose from: expected a pattern or 'any' with '--interface'";
+            return Some(message.to_owned());
         }
         let twice = interface_twice(&self.interfaces);
         twice.or_else(|| same_destination(&self.outputs)).or_else(|| self.content.contradiction())
@@ -716,7 +716,7 @@ impl Arguments {
             if is_question(&error) {
                 error.exit();
             }
-            eprintln!("{}", told(Priority::Error, &plain::line(&one_line(&error))));
+            eprintln!("{}", prioritized(Priority::Error, &plain::line(&one_line(&error))));
             std::process::exit(error.exit_code());
         })
     }
@@ -737,10 +737,11 @@ fn one_line(error: &clap::Error) -> String {
 /// clap's error without its usage paragraphs, in one line.
 fn without_usage(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    let told = text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
-    let told = told.filter(|words| !words.is_empty() && !words.starts_with("Usage:") && !words.starts_with("For more"));
-    let told = told.collect::<Vec<_>>().join("; ");
-    told.strip_prefix("error: ").unwrap_or(&told).to_owned()
+    let message = text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    let message =
+        message.filter(|words| !words.is_empty() && !words.starts_with("Usage:") && !words.starts_with("For more"));
+    let message = message.collect::<Vec<_>>().join("; ");
+    message.strip_prefix("error: ").unwrap_or(&message).to_owned()
 }
 
 #[cfg(test)]
@@ -866,8 +867,8 @@ mod tests {
             ("read a --alpha 0.01", "--learn"),
             ("read a --false-alarms 1/day", "--learn"),
         ] {
-            let told = read_files(line).expect_err(line);
-            assert!(told.contains(expected) && !told.contains('\n'), "{line}: {told}");
+            let message = read_files(line).expect_err(line);
+            assert!(message.contains(expected) && !message.contains('\n'), "{line}: {message}");
         }
     }
 

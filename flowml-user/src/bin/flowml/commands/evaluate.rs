@@ -19,9 +19,9 @@ use super::traffic;
 use super::train::learn;
 use crate::args::Eval;
 use crate::evaluation::figures::{ClassifierFigures, Report};
-use crate::evaluation::judged::{Judged, Said, cluster_figures};
+use crate::evaluation::judged::{Judged, Scored, cluster_figures};
 use crate::inputs::{Inputs, check_captures, check_output};
-use crate::report::{page, pictures};
+use crate::report::{charts, page};
 use crate::ui::progress::Step;
 
 /// The default number of folds.
@@ -43,10 +43,10 @@ pub(crate) fn run(arguments: &Eval) -> Result<()> {
     };
     drop(step);
     if !arguments.quiet {
-        plain::tell_lines(&report.text());
+        plain::print_lines(&report.text());
     }
     if let Some(path) = &arguments.report {
-        let page = pictures::page(&report, &arguments.inputs);
+        let page = charts::page(&report, &arguments.inputs);
         page::write(&page, path).with_context(|| format!("cannot write the report to {}", path.display()))?;
     }
     arguments.output.as_deref().map_or(Ok(()), |path| write(&report, path))
@@ -80,8 +80,8 @@ fn by_traffic(model: &Path, arguments: &Eval, inputs: Inputs<'_>) -> Result<Repo
     let benign = arguments.learning.benign.as_deref().unwrap_or(BENIGN);
     let judged = Judged::new(table).labelled_or(benign);
     let (judged, scores, probabilities) = judged.by_verdicts()?;
-    let said = Said { name: unit.name(), alpha, scores, probabilities, clusters: None };
-    let mut told = said.told(&judged, benign, judged.has_attacks(benign))?;
+    let scored = Scored { name: unit.name(), alpha, scores, probabilities, clusters: None };
+    let mut row = scored.row(&judged, benign, judged.has_attacks(benign))?;
     let mut incidents = 0;
     for place in &places {
         let tables = inputs.tables(std::slice::from_ref(place), RowType::Incident)?;
@@ -92,9 +92,9 @@ fn by_traffic(model: &Path, arguments: &Eval, inputs: Inputs<'_>) -> Result<Repo
         }
         incidents += numbers.len();
     }
-    told.0.incidents = Some(incidents);
+    row.0.incidents = Some(incidents);
     let mut report = Report::default();
-    report.add_detector(&[told]);
+    report.add_detector(&[row]);
     Ok(report)
 }
 
@@ -108,8 +108,8 @@ fn by_model(model: &TableModel, arguments: &Eval, inputs: &mut Inputs<'_>) -> Re
         Task::Detect(_) => {
             let benign = plan.benign.as_deref().unwrap_or(BENIGN);
             let judged = judged.labelled_or(benign);
-            let said = said(model, &judged, &plan)?;
-            report.add_detector(&[said.told(&judged, benign, judged.has_attacks(benign))?]);
+            let scored = scored(model, &judged, &plan)?;
+            report.add_detector(&[scored.row(&judged, benign, judged.has_attacks(benign))?]);
         }
         Task::Classify(_) => {
             let confusion = confusion(model, &judged.table, &plan)?;
@@ -167,13 +167,13 @@ fn judge(rounds: &[Round], inputs: &Judged, plan: &Plan, step: &Step, report: &m
             let benign = plan.benign.as_deref().context("expected '--benign' with the label of benign rows")?;
             let labels = inputs.table.labels.as_deref().context("expected labels")?;
             let has_attacks = rounds.iter().flat_map(|round| &round.test).any(|&row| *labels[row] != *benign);
-            let told = |round: &Round| {
+            let row = |round: &Round| {
                 let (model, _) = learn(&round.train, plan.clone(), step)?;
                 step.show(format!("judging: {}", plan.task.name()));
                 let judged = inputs.select(&round.test);
-                said(&model, &judged, plan)?.told(&judged, benign, has_attacks)
+                scored(&model, &judged, plan)?.row(&judged, benign, has_attacks)
             };
-            report.add_detector(&rounds.iter().map(told).collect::<Result<Vec<_>>>()?);
+            report.add_detector(&rounds.iter().map(row).collect::<Result<Vec<_>>>()?);
         }
         Task::Classify(_) => {
             let mut whole = Confusion::new(known_classes(rounds, &inputs.table, plan)?);
@@ -218,14 +218,14 @@ fn merge(whole: &mut Confusion, part: &Confusion) {
     }
 }
 
-fn prepare(model: &TableModel, table: &Labelled) -> Result<Array2<f64>> {
-    Ok(model.prepare(&table.frame).context("the table does not fit the model")?.0)
+fn preprocess(model: &TableModel, table: &Labelled) -> Result<Array2<f64>> {
+    Ok(model.preprocess(&table.frame).context("the table does not fit the model")?.0)
 }
 
 /// The confusion matrix of a classifier on the rows of a table.
 fn confusion(model: &TableModel, table: &Labelled, plan: &Plan) -> Result<Confusion> {
     let labels = table.labels.as_deref().context("expected labels")?;
-    let Judgement::Classes(predicted) = model.judge(prepare(model, table)?.view()) else {
+    let Judgement::Classes(predicted) = model.judge(preprocess(model, table)?.view()) else {
         bail!("expected a classifier");
     };
     let known = model.classes().iter().map(String::as_str);
@@ -238,11 +238,11 @@ fn confusion(model: &TableModel, table: &Labelled, plan: &Plan) -> Result<Confus
 }
 
 /// The scores of a detector on rows.
-fn said(model: &TableModel, judged: &Judged, plan: &Plan) -> Result<Said> {
-    let rows = prepare(model, &judged.table)?;
+fn scored(model: &TableModel, judged: &Judged, plan: &Plan) -> Result<Scored> {
+    let rows = preprocess(model, &judged.table)?;
     let Judgement::Scores { scores, probabilities, clusters } = model.judge(rows.view()) else {
         bail!("expected a detector");
     };
     let clusters = clusters.map(|members| cluster_figures(&rows, &members));
-    Ok(Said { name: plan.task.name(), alpha: plan.alpha, scores, probabilities, clusters })
+    Ok(Scored { name: plan.task.name(), alpha: plan.alpha, scores, probabilities, clusters })
 }

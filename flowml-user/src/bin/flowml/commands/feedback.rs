@@ -8,8 +8,8 @@ use flowml_user::dataset::columns::{numbers_of, texts_of};
 use flowml_user::dataset::{DatasetError, RowType, TableReader};
 use flowml_user::engine::learners::HOSTS;
 use flowml_user::features::{HOST_FEATURES, columns, names};
-use flowml_user::model::{Mark, ModelFile, Opinion};
-use flowml_user::process::plain::tell;
+use flowml_user::model::{FeedbackClass, FeedbackLabel, ModelFile};
+use flowml_user::process::plain::print;
 
 use crate::args::Feedback;
 
@@ -34,13 +34,13 @@ pub(crate) fn run(arguments: &Feedback) -> Result<()> {
         records.display()
     );
     let (count, note) = (rows.len(), format!("incident {incident} of {}", records.display()));
-    let mark = Mark::new(note, arguments.opinion(), &rows);
-    ModelFile::read(model)?.mark(HOSTS, &columns(HOST_FEATURES), mark)?;
-    let now = match arguments.opinion() {
-        Opinion::Benign => "benign",
-        Opinion::Attack => "attacks",
+    let label = FeedbackLabel::new(note, arguments.class(), &rows);
+    ModelFile::read(model)?.label(HOSTS, &columns(HOST_FEATURES), label)?;
+    let now = match arguments.class() {
+        FeedbackClass::Benign => "benign",
+        FeedbackClass::Attack => "attacks",
     };
-    tell(&format!(
+    print(&format!(
         "flowml: incident {incident}: windows like its {count} host windows are {now} in {}",
         model.display()
     ));

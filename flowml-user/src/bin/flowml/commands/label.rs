@@ -13,7 +13,7 @@ use flowml_user::dataset::keys::{KEY_COLUMNS, Subject, keys};
 use flowml_user::dataset::rules::Rules;
 use flowml_user::dataset::truth::Truth;
 use flowml_user::dataset::{DatasetError, Notice, Shape, TableFormat, TableReader, TableWriter};
-use flowml_user::process::plain::tell;
+use flowml_user::process::plain::print;
 use flowml_user::process::private;
 
 use crate::args::Label;
@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &Label) -> Result<()> {
     let mut account = Account::default();
     for table in &tables {
         for notice in table.notices() {
-            tell(&format!("flowml: {}: {notice}", table.path().display()));
+            print(&format!("flowml: {}: {notice}", table.path().display()));
             if let Notice::RepeatedHeaders(rows) = notice {
                 account.rows += rows;
                 *account.dropped.entry(Dropped::RepeatedHeader).or_default() += rows;
@@ -106,9 +106,9 @@ fn count(account: &mut Account, dropped: &[Option<Dropped>], labels: &[&str]) {
 }
 
 fn report(account: &Account) {
-    tell(&format!("flowml: {} rows read, {} written", account.rows, account.written));
+    print(&format!("flowml: {} rows read, {} written", account.rows, account.written));
     for (label, rows) in &account.labels {
-        tell(&format!("  {rows} are {label}"));
+        print(&format!("  {rows} are {label}"));
     }
     for (reason, rows) in &account.dropped {
         let why = match reason {
@@ -117,10 +117,10 @@ fn report(account: &Account) {
             Dropped::NonFinite => "contain an infinity or NaN",
             Dropped::Duplicate => "repeat another row",
         };
-        tell(&format!("  {rows} left out: they {why}"));
+        print(&format!("  {rows} left out: they {why}"));
     }
     for (column, rows) in &account.non_finite_columns {
-        tell(&format!("    {column}: in {rows} rows"));
+        print(&format!("    {column}: in {rows} rows"));
     }
 }
 

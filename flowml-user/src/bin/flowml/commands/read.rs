@@ -141,7 +141,7 @@ fn can_be_read_twice(path: &Path) -> bool {
 }
 
 fn report(path: &Path) -> InterfaceReport {
-    InterfaceReport { name: file::name(path), xdp_mode: FILE }
+    InterfaceReport { name: file::name(path), capture_mode: FILE }
 }
 
 /// Counts the frames of a file. Breaks if the run is to end. Faults of the file do not end the run.

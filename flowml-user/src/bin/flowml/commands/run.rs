@@ -10,7 +10,7 @@ use flowml_user::engine::live::{Ended, Loaded, Outfit};
 use flowml_user::engine::{Reread, Rereads};
 use flowml_user::export::{Pace, Sinks};
 use flowml_user::features::FlowColumns;
-use flowml_user::process::journal::{Priority, told};
+use flowml_user::process::journal::{Priority, prioritized};
 use flowml_user::record::Inspector;
 use tokio::sync::Notify;
 
@@ -19,7 +19,7 @@ use crate::args::{Arguments, Configuration, Run, Verbosity};
 use crate::console::Console;
 use crate::telemetry::{Metrics, Scrapes};
 use crate::tui::forward;
-use crate::ui::outward::tell_last;
+use crate::ui::outward::print_last;
 
 /// The keys of a configuration that can change during a run.
 const KEYS: [&str; 3] = ["alpha", "false-alarms", "model"];
@@ -84,7 +84,7 @@ pub(super) async fn learn(
     let _keys = arguments.tui.then(|| forward(keys, Arc::clone(&wakes)));
     let Ended { learners, pins } = attached.run(&wakes).await?;
     if let Some(folder) = pins.filter(|_| arguments.verbosity() >= Verbosity::Summary) {
-        tell_last(&told(Priority::Information, &describe_kept(&folder)));
+        print_last(&prioritized(Priority::Information, &describe_kept(&folder)));
     }
     Ok(learners)
 }

@@ -11,7 +11,7 @@ use flowml_user::engine::learners::{Begin, Builtin, Learners};
 use flowml_user::export::LearnerReport;
 use flowml_user::features::FlowColumns;
 use flowml_user::model::{ClusterSummary, ModelError, ModelFile, Settings};
-use flowml_user::process::plain::{self, tell, tell_lines};
+use flowml_user::process::plain::{self, print, print_lines};
 
 use super::run;
 use crate::args::{Run, Score, Train, Unit};
@@ -84,7 +84,7 @@ pub(super) fn score(arguments: &Score) -> Result<()> {
     writer.finish()?;
     drop(step);
     if !arguments.quiet {
-        tell(&format!("flowml: {rows} rows scored, {anomalies} are anomalies"));
+        print(&format!("flowml: {rows} rows scored, {anomalies} are anomalies"));
     }
     Ok(())
 }
@@ -121,8 +121,8 @@ pub(super) async fn run(arguments: &Train) -> Result<()> {
     }
     learners.save(&arguments.model)?;
     if !arguments.quiet {
-        tell_lines(&describe(&learners));
-        tell(&format!("flowml: wrote the model to {}", arguments.model.display()));
+        print_lines(&describe(&learners));
+        print(&format!("flowml: wrote the model to {}", arguments.model.display()));
     }
     Ok(())
 }
@@ -133,16 +133,16 @@ pub(super) fn describe(learners: &Learners) -> String {
         let typical: Vec<String> = cluster.typical.iter().map(ToString::to_string).collect();
         format!("  {:.1} %: {}\n", cluster.share * 100.0, typical.join(", "))
     };
-    let marks = learners
+    let feedback_labels = learners
         .hosts
         .acting()
-        .marks()
+        .feedback_labels()
         .iter()
-        .map(|mark| format!("{}: {}\n", mark.opinion.name(), plain::line(&mark.note)));
-    let marks: String = marks.collect();
+        .map(|label| format!("{}: {}\n", label.class.name(), plain::line(&label.note)));
+    let feedback_labels: String = feedback_labels.collect();
     let describe = |report: LearnerReport| {
         let clusters: String = report.clusters.into_iter().map(cluster).collect();
         format!("the learner of {}, {}\n{clusters}", report.of, report.status)
     };
-    learners.reports().into_iter().map(describe).collect::<String>() + &marks
+    learners.reports().into_iter().map(describe).collect::<String>() + &feedback_labels
 }

@@ -8,9 +8,9 @@ use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, Stri
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use flowml_user::dataset::learnt::Roles;
 use flowml_user::dataset::{Shape, TableFormat, TableWriter};
-use flowml_user::model::prepare::Cleaning;
+use flowml_user::model::preprocess::Cleaning;
 use flowml_user::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
-use flowml_user::process::plain::{self, tell, tell_lines};
+use flowml_user::process::plain::{self, print, print_lines};
 
 use super::traffic;
 use crate::args::{Model, ModelCommand, Score, Train};
@@ -34,9 +34,9 @@ pub(crate) async fn run(arguments: &Train) -> Result<()> {
     model.save(&arguments.model)?;
     drop(step);
     if !arguments.quiet {
-        tell_lines(&format!("flowml: {}\n", description(&model)));
-        tell_cleaning(&cleaning);
-        tell(&format!("flowml: wrote the model to {}", arguments.model.display()));
+        print_lines(&format!("flowml: {}\n", description(&model)));
+        report_cleaning(&cleaning);
+        print(&format!("flowml: wrote the model to {}", arguments.model.display()));
     }
     Ok(())
 }
@@ -70,12 +70,12 @@ fn description(model: &TableModel) -> String {
     let mut lines = vec![learnt, format!("  {}", plain::line(&model.describe()))];
     lines.extend(names_line("labels", &labels));
     for kind in ["log number", "number", "category"] {
-        let columns = model.preparation().columns().filter(|(_, learnt)| *learnt == Some(kind));
+        let columns = model.preprocessing().columns().filter(|(_, learnt)| *learnt == Some(kind));
         let names: Vec<String> = columns.map(|(name, _)| name.to_owned()).collect();
         lines.extend(names_line(&format!("used as {kind}"), &names));
     }
     let left_out: Vec<String> =
-        model.preparation().left_out().map(|(name, because)| format!("{name} ({})", because.reason())).collect();
+        model.preprocessing().left_out().map(|(name, because)| format!("{name} ({})", because.reason())).collect();
     lines.extend(names_line("not used", &left_out));
     if plan.selection.is_some() {
         lines.extend(names_line("selected", &model.slot_names()));
@@ -93,12 +93,12 @@ fn names_line(what: &str, names: &[String]) -> Option<String> {
 }
 
 /// Prints the faults of the values.
-pub(super) fn tell_cleaning(cleaning: &Cleaning) {
+pub(super) fn report_cleaning(cleaning: &Cleaning) {
     for (column, rows) in &cleaning.undefined {
-        tell(&format!("  {column}: missing in {rows} rows, which count as the middle of its scale"));
+        print(&format!("  {column}: missing in {rows} rows, which count as the middle of its scale"));
     }
     for (column, rows) in &cleaning.unseen {
-        tell(&format!("  {column}: {rows} rows have a category that is not in the training set"));
+        print(&format!("  {column}: {rows} rows have a category that is not in the training set"));
     }
 }
 
@@ -123,8 +123,8 @@ pub(crate) fn score(arguments: &Score) -> Result<()> {
     for batch in tables.into_iter().flatten() {
         let batch = shape.take(&batch?)?;
         let frame = Roles::default().frame(&batch)?;
-        let (prepared, found) = model.prepare(&frame).context("the table does not fit the model")?;
-        let (columns, odd) = verdict.columns(&model.judge(prepared.view()), &model);
+        let (preprocessed, found) = model.preprocess(&frame).context("the table does not fit the model")?;
+        let (columns, anomalous) = verdict.columns(&model.judge(preprocessed.view()), &model);
         let columns = kept.iter().map(|&place| Arc::clone(batch.column(place))).chain(columns).collect();
         // Opened only after the first batch was scored, so that no file is overwritten in vain.
         let writer = match &mut writer {
@@ -134,7 +134,7 @@ pub(crate) fn score(arguments: &Score) -> Result<()> {
         writer.write(&RecordBatch::try_new(Arc::clone(&schema), columns)?)?;
         cleaning.add(&found);
         rows += batch.num_rows();
-        anomalies += odd;
+        anomalies += anomalous;
         step.show(format!("scoring, {rows} rows"));
     }
     match writer {
@@ -144,10 +144,10 @@ pub(crate) fn score(arguments: &Score) -> Result<()> {
     drop(step);
     if !arguments.quiet {
         match verdict {
-            Verdict::Scores => tell(&format!("flowml: {rows} rows scored, {anomalies} are anomalies")),
-            Verdict::Class => tell(&format!("flowml: {rows} rows classified")),
+            Verdict::Scores => print(&format!("flowml: {rows} rows scored, {anomalies} are anomalies")),
+            Verdict::Class => print(&format!("flowml: {rows} rows classified")),
         }
-        tell_cleaning(&cleaning);
+        report_cleaning(&cleaning);
     }
     Ok(())
 }

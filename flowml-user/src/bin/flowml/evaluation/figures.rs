@@ -7,7 +7,7 @@ use flowml_user::model::metrics::{ClassFigures, Confusion, Curve, Found, Watch};
 use flowml_user::process::plain;
 use serde::Serialize;
 
-use super::judged::Told;
+use super::judged::Row;
 
 /// The false-positive rates for which the true-positive rate is reported, and the probability levels for benign rows.
 pub(crate) const FPRS: [&str; 2] = ["0.01", "0.001"];
@@ -212,11 +212,11 @@ impl ClassifierFigures {
 }
 
 /// Maximum number of labels and classes that are listed.
-pub(crate) const TOLD_LABELS: usize = 40;
+pub(crate) const SHOWN_LABELS: usize = 40;
 
 impl Report {
     /// Adds a detector, given the figures of its folds.
-    pub(crate) fn add_detector(&mut self, folds: &[Told]) {
+    pub(crate) fn add_detector(&mut self, folds: &[Row]) {
         self.benign.extend(BenignFigures::of_folds(folds.iter().map(|(benign, _)| benign)));
         let figures: Vec<DetectorFigures> = folds.iter().filter_map(|(_, figures)| figures.clone()).collect();
         self.detectors.extend(DetectorFigures::of_folds(&figures));
@@ -285,7 +285,7 @@ impl Report {
         write!(text, "\n{:<26}{:>8}", "AUROC of", "rows")?;
         self.detectors.iter().try_for_each(|detector| write!(text, "{:>18}", detector.name))?;
         writeln!(text)?;
-        for (label, rows) in labels.iter().take(TOLD_LABELS) {
+        for (label, rows) in labels.iter().take(SHOWN_LABELS) {
             write!(text, "{:<26}{rows:>8}", plain::line(label))?;
             for detector in &self.detectors {
                 match detector.classes.get(*label) {
@@ -295,7 +295,7 @@ impl Report {
             }
             writeln!(text)?;
         }
-        match labels.len().saturating_sub(TOLD_LABELS) {
+        match labels.len().saturating_sub(SHOWN_LABELS) {
             0 => Ok(()),
             more => writeln!(text, "and {more} more labels"),
         }
@@ -315,18 +315,18 @@ impl Report {
         write!(text, "\n{:<26}{:>8}", "seconds to detection of", "attacks")?;
         self.detectors.iter().try_for_each(|detector| write!(text, "{:>18}", detector.name))?;
         writeln!(text)?;
-        for (label, Found { attacks, .. }) in found.iter().take(TOLD_LABELS) {
+        for (label, Found { attacks, .. }) in found.iter().take(SHOWN_LABELS) {
             write!(text, "{:<26}{attacks:>8}", plain::line(label))?;
             for detector in &self.detectors {
                 let found = detector.classes.get(*label).and_then(|figures| figures.found);
-                write!(text, "{:>18}", found.map_or_else(String::new, |found| tell_found(&found)))?;
+                write!(text, "{:>18}", found.map_or_else(String::new, |found| found_text(&found)))?;
             }
             writeln!(text)?;
         }
         write!(text, "{:<34}", "false alarms an hour")?;
         for detector in &self.detectors {
-            let told = detector.false_alarms_per_hour.map_or_else(String::new, |rate| format!("{rate:.1}"));
-            write!(text, "{told:>18}")?;
+            let row = detector.false_alarms_per_hour.map_or_else(String::new, |rate| format!("{rate:.1}"));
+            write!(text, "{row:>18}")?;
         }
         writeln!(text)
     }
@@ -363,7 +363,7 @@ impl Report {
 }
 
 /// The median time to detection, and the number of attacks that were not detected.
-pub(crate) fn tell_found(found: &Found) -> String {
+pub(crate) fn found_text(found: &Found) -> String {
     match (found.time_to_detection_s, found.attacks_not_found) {
         (None, _) => "never".to_owned(),
         (Some(seconds), 0) => format!("{seconds:.1}"),
@@ -375,8 +375,8 @@ fn write_folds(text: &mut String, name: &str, folds: &[f64]) -> std::fmt::Result
     if folds.is_empty() {
         return Ok(());
     }
-    let told: Vec<String> = folds.iter().map(|fold| format!("{fold:.4}")).collect();
-    writeln!(text, "{name}, {} folds: {}", folds.len(), told.join(" "))
+    let row: Vec<String> = folds.iter().map(|fold| format!("{fold:.4}")).collect();
+    writeln!(text, "{name}, {} folds: {}", folds.len(), row.join(" "))
 }
 
 /// Writes a confusion matrix: rows are labels, columns are predictions.

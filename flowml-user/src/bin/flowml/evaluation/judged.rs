@@ -64,7 +64,7 @@ impl Judged {
 }
 
 /// The result of a detector on rows.
-pub(crate) struct Said {
+pub(crate) struct Scored {
     /// Name of the detector.
     pub(crate) name: &'static str,
     /// Rows with a smaller probability are anomalies.
@@ -75,11 +75,11 @@ pub(crate) struct Said {
 }
 
 /// The figures of one round: of the benign rows, and of the detection of attacks if there are any.
-pub(crate) type Told = (BenignFigures, Option<DetectorFigures>);
+pub(crate) type Row = (BenignFigures, Option<DetectorFigures>);
 
-impl Said {
+impl Scored {
     /// Computes all figures.
-    pub(crate) fn told(self, judged: &Judged, benign: &str, has_attacks: bool) -> Result<Told> {
+    pub(crate) fn row(self, judged: &Judged, benign: &str, has_attacks: bool) -> Result<Row> {
         let of_benign = self.of_benign(judged, benign)?;
         Ok((of_benign, has_attacks.then(|| self.figures(judged, benign)).transpose()?))
     }
@@ -104,7 +104,7 @@ impl Said {
         let is_attack = |label: &Arc<str>| **label != *benign;
         let ranking = Ranking::new(scores.iter().copied().zip(labels.iter().map(is_attack)))
             .with_context(|| format!("expected rows with the label '{benign}' and rows with other labels"))?;
-        let mut confusion = Confusion::new(vec!["ordinary".to_owned(), "anomaly".to_owned()]);
+        let mut confusion = Confusion::new(vec!["normal".to_owned(), "anomaly".to_owned()]);
         for (label, probability) in labels.iter().zip(&probabilities) {
             confusion.count(usize::from(is_attack(label)), usize::from(*probability < alpha));
         }

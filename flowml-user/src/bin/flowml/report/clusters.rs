@@ -10,7 +10,7 @@ use flowml_user::features::FLOW_FEATURES;
 use flowml_user::model::detect::DetectorKind;
 use flowml_user::model::frame::{Frame, Values};
 use flowml_user::model::pca::Plane;
-use flowml_user::model::prepare::{Preparation, Recipe, Scaling};
+use flowml_user::model::preprocess::{Parameters, Preprocessing, Scaling};
 use flowml_user::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
 use ndarray::{Array2, ArrayView1};
 
@@ -42,7 +42,7 @@ pub(super) struct Clusters {
     /// all others.
     pub(super) groups: Vec<Group>,
     /// The anomalies, in the same plane.
-    pub(super) odd: Vec<(f64, f64)>,
+    pub(super) anomalous: Vec<(f64, f64)>,
     /// The share of the variance along each axis of the plane.
     pub(super) explained: [f64; 2],
     pub(super) features: Vec<Boxes>,
@@ -57,12 +57,12 @@ pub(super) struct Group {
 }
 
 impl Clusters {
-    /// Computes the clusters of a sample of flows; `odd` are anomalies, which are shown in addition. None if there are
+    /// Computes the clusters of a sample of flows; `anomalous` are anomalies, which are shown in addition. None if there are
     /// too few rows or no features.
-    pub(super) fn of(sample: &RecordBatch, odd: Option<&RecordBatch>) -> Result<Option<Self>> {
+    pub(super) fn of(sample: &RecordBatch, anomalous: Option<&RecordBatch>) -> Result<Option<Self>> {
         let frame = Roles::default().frame(sample)?;
-        let preparation = Preparation::fit(&frame, Recipe::for_classifiers(Scaling::Standard));
-        let (rows, _) = preparation.apply(&frame)?;
+        let preprocessing = Preprocessing::fit(&frame, Parameters::for_classifiers(Scaling::Standard));
+        let (rows, _) = preprocessing.apply(&frame)?;
         if rows.nrows() < 2 || rows.ncols() == 0 {
             return Ok(None);
         }
@@ -75,13 +75,13 @@ impl Clusters {
         let mut groups: Vec<Group> =
             order.iter().take(SERIES + 1).enumerate().map(|(at, number)| group(at, *number)).collect();
         points.iter().enumerate().for_each(|(row, point)| groups[place(row)].points.push(*point));
-        let odd = match odd {
+        let anomalous = match anomalous {
             None => Vec::new(),
-            Some(odd) => plane.project(preparation.apply(&Roles::default().frame(odd)?)?.0.view()),
+            Some(anomalous) => plane.project(preprocessing.apply(&Roles::default().frame(anomalous)?)?.0.view()),
         };
         let places: Vec<usize> = (0..members.len()).map(place).collect();
-        let features = features(&frame, &preparation, &rows, &places, &groups);
-        Ok(Some(Self { origin, groups, odd, explained: plane.explained(), features }))
+        let features = features(&frame, &preprocessing, &rows, &places, &groups);
+        Ok(Some(Self { origin, groups, anomalous, explained: plane.explained(), features }))
     }
 }
 
@@ -109,7 +109,7 @@ fn members(sample: &RecordBatch, frame: &Frame) -> (Origin, Vec<u64>) {
     };
     let table = Labelled { frame: frame.clone(), labels: None, inputs: vec![0; frame.rows()] };
     let learnt = TableModel::train(&table, plan).ok().and_then(|(model, _)| {
-        let (rows, _) = model.prepare(frame).ok()?;
+        let (rows, _) = model.preprocess(frame).ok()?;
         match model.judge(rows.view()) {
             Judgement::Scores { clusters, .. } => clusters,
             Judgement::Classes(_) => None,
@@ -154,13 +154,13 @@ fn correlation(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> f64 {
 /// The features that best distinguish the groups, without redundant ones.
 fn features(
     frame: &Frame,
-    preparation: &Preparation,
+    preprocessing: &Preprocessing,
     rows: &Array2<f64>,
     places: &[usize],
     groups: &[Group],
 ) -> Vec<Boxes> {
-    let slots = preparation.slot_names();
-    let numeric = preparation.columns().filter_map(|(name, learnt)| {
+    let slots = preprocessing.slot_names();
+    let numeric = preprocessing.columns().filter_map(|(name, learnt)| {
         let logarithmic = match learnt? {
             "log number" => true,
             "number" => false,
@@ -238,7 +238,7 @@ mod tests {
         let sizes: Vec<(&str, usize)> =
             clusters.groups.iter().map(|group| (group.name.as_str(), group.points.len())).collect();
         assert_eq!((clusters.origin, sizes), (Origin::Rows, vec![("cluster 2", 60), ("cluster 4", 30)]));
-        assert_eq!(clusters.odd[0], clusters.groups[1].points[0]);
+        assert_eq!(clusters.anomalous[0], clusters.groups[1].points[0]);
         assert!(clusters.explained[0] > clusters.explained[1] && clusters.explained.iter().sum::<f64>() <= 1.0);
         // The second feature is redundant to the first.
         let names: Vec<&str> = clusters.features.iter().map(|boxes| boxes.name.as_str()).collect();

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     fn verdict(probability: f64) -> Verdict<'static> {
-        Verdict { score: 1.0, probability, anomaly: true, reason: "odd" }
+        Verdict { score: 1.0, probability, anomaly: true, reason: "anomalous" }
     }
 
     #[test]
@@ -140,7 +140,7 @@ mod tests {
             first_ms: 3.0,
             last_ms: 10.0,
             probability: 1e-9,
-            reason: "odd".to_owned(),
+            reason: "anomalous".to_owned(),
             to: "b".to_owned(),
         };
         assert_eq!(least[0], (host, expected));

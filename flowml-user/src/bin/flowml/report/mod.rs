@@ -1,11 +1,11 @@
 //! `flowml report`: writes an HTML report with charts about captures or records.
 
+pub(crate) mod charts;
 mod clusters;
 mod findings;
 mod heaviest;
 mod judged;
 pub(crate) mod page;
-pub(crate) mod pictures;
 mod rows;
 mod sample;
 mod sections;
@@ -23,7 +23,7 @@ use flowml_user::dataset::{DatasetError, RowType, Shape, TableReader};
 use flowml_user::engine::learners::{Begin, Learners};
 use flowml_user::features::FlowColumns;
 use flowml_user::model::Settings;
-use flowml_user::process::plain::tell;
+use flowml_user::process::plain::print;
 
 use self::clusters::Clusters;
 use self::findings::{Findings, Incidents, Subject};
@@ -31,14 +31,14 @@ use self::heaviest::Heaviest;
 use self::judged::Judged;
 use self::rows::{FLOW_COLUMNS, Flow, flows, windows};
 use self::sample::Sample;
-use self::timeline::{Amount, Timeline};
+use self::timeline::{LogScaled, Timeline};
 use crate::args::{InputArguments, Report};
 use crate::inputs::{Inputs, check_output, of_themselves};
 use crate::ui::progress::Step;
 
 /// Maximum number of flows shown as points, and of anomalies in addition.
 const POINTS: usize = 3000;
-const ODD_POINTS: usize = 400;
+const ANOMALOUS_POINTS: usize = 400;
 
 /// Reads the inputs and writes the report.
 ///
@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &Report) -> Result<()> {
         .with_context(|| format!("cannot write the report to {}", arguments.output.display()))?;
     drop(step);
     if !arguments.quiet {
-        tell(&format!("flowml: wrote the report of {} flows to {}", contents.flows, arguments.output.display()));
+        print(&format!("flowml: wrote the report of {} flows to {}", contents.flows, arguments.output.display()));
     }
     Ok(())
 }
@@ -121,10 +121,10 @@ struct Contents {
     /// Time of the first and of the last packet, Unix time in ms.
     span: (f64, f64),
     judged_flows: u64,
-    odd_flows: u64,
+    anomalous_flows: u64,
     windows: u64,
     judged_windows: u64,
-    odd_windows: u64,
+    anomalous_windows: u64,
     time: Timeline,
     hosts: Heaviest<IpAddr>,
     services: Heaviest<Service>,
@@ -133,7 +133,7 @@ struct Contents {
     /// Present if rows have labels.
     judged: Option<Judged>,
     sample: Sample,
-    odd: Sample,
+    anomalous: Sample,
 }
 
 impl Contents {
@@ -144,10 +144,10 @@ impl Contents {
             bytes: 0.0,
             span: (f64::INFINITY, f64::NEG_INFINITY),
             judged_flows: 0,
-            odd_flows: 0,
+            anomalous_flows: 0,
             windows: 0,
             judged_windows: 0,
-            odd_windows: 0,
+            anomalous_windows: 0,
             time: Timeline::default(),
             hosts: Heaviest::default(),
             services: Heaviest::default(),
@@ -155,16 +155,16 @@ impl Contents {
             incidents: Incidents::default(),
             judged: labelled.then(|| Judged::new(benign)),
             sample: Sample::new(POINTS),
-            odd: Sample::new(ODD_POINTS),
+            anomalous: Sample::new(ANOMALOUS_POINTS),
         }
     }
 
     /// Adds the flows of a batch.
     fn add_flows(&mut self, batch: &RecordBatch, roles: &Roles) -> Result<()> {
-        let mut odd = Vec::new();
+        let mut anomalous = Vec::new();
         for (row, flow) in (0..).zip(flows(batch)?) {
             self.add_flow(&flow);
-            odd.extend(flow.verdict.is_some_and(|verdict| verdict.anomaly).then_some(row));
+            anomalous.extend(flow.verdict.is_some_and(|verdict| verdict.anomaly).then_some(row));
         }
         if let (Some(judged), Some(labels)) = (&mut self.judged, roles.labels(batch)?) {
             for (label, flow) in labels.iter().zip(flows(batch)?) {
@@ -172,19 +172,19 @@ impl Contents {
             }
         }
         self.sample.add(batch, 0..batch.num_rows() as u32)?;
-        self.odd.add(batch, odd.into_iter())
+        self.anomalous.add(batch, anomalous.into_iter())
     }
 
     fn add_flow(&mut self, flow: &Flow<'_>) {
         let anomaly = flow.verdict.filter(|verdict| verdict.anomaly);
-        let odd = u64::from(anomaly.is_some());
+        let anomalous = u64::from(anomaly.is_some());
         self.flows += 1;
         self.packets += flow.packets;
         self.bytes += flow.bytes;
         self.span = (self.span.0.min(flow.first_ms), self.span.1.max(flow.last_ms));
         self.judged_flows += u64::from(flow.verdict.is_some());
-        self.odd_flows += odd;
-        let amount = Amount { packets: flow.packets, bytes: flow.bytes, ..Amount::default() };
+        self.anomalous_flows += anomalous;
+        let amount = LogScaled { packets: flow.packets, bytes: flow.bytes, ..LogScaled::default() };
         self.time.add(flow.first_ms, flow.last_ms, &amount);
         let ends: [Option<IpAddr>; 2] = [flow.source, flow.destination].map(|text| text.parse().ok());
         for (at, end) in ends.iter().enumerate() {
@@ -194,17 +194,17 @@ impl Contents {
             tally.accepted += u64::from(at == 1);
             tally.packets += flow.packets;
             tally.bytes += flow.bytes;
-            tally.anomalies += odd;
+            tally.anomalies += anomalous;
         }
         let has_ports = [protocol::TCP, protocol::UDP, protocol::SCTP].contains(&flow.protocol);
         let service = self.services.tally((flow.protocol, if has_ports { flow.port } else { 0 }));
         service.accepted += 1;
         service.packets += flow.packets;
         service.bytes += flow.bytes;
-        service.anomalies += odd;
+        service.anomalies += anomalous;
         if let Some(verdict) = &anomaly {
             // A verdict is about the whole flow, and counts at its end.
-            self.time.add(flow.last_ms, flow.last_ms, &Amount { flow_anomalies: 1.0, ..Amount::default() });
+            self.time.add(flow.last_ms, flow.last_ms, &LogScaled { flow_anomalies: 1.0, ..LogScaled::default() });
             if let Some(source) = ends[0] {
                 let to = || sections::service_of(flow.destination, flow.protocol, flow.port);
                 self.findings.add((Subject::Flow, source), (flow.first_ms, flow.last_ms), verdict, to);
@@ -218,8 +218,8 @@ impl Contents {
             self.windows += 1;
             self.judged_windows += u64::from(window.verdict.is_some());
             let Some(verdict) = window.verdict.filter(|verdict| verdict.anomaly) else { continue };
-            self.odd_windows += 1;
-            self.time.add(window.end_ms, window.end_ms, &Amount { host_anomalies: 1.0, ..Amount::default() });
+            self.anomalous_windows += 1;
+            self.time.add(window.end_ms, window.end_ms, &LogScaled { host_anomalies: 1.0, ..LogScaled::default() });
             if let Some(address) = window.address {
                 let time = (window.start_ms, window.end_ms);
                 self.findings.add((Subject::Host, address), time, &verdict, String::new);
@@ -231,6 +231,6 @@ impl Contents {
     /// The clusters of the sample.
     fn clusters(&self) -> Result<Option<Clusters>> {
         let Some(sample) = self.sample.batch()? else { return Ok(None) };
-        Clusters::of(&sample, self.odd.batch()?.as_ref())
+        Clusters::of(&sample, self.anomalous.batch()?.as_ref())
     }
 }

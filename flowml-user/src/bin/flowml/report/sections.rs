@@ -13,7 +13,7 @@ use super::page::{
     Cloud, Colour, Column, Panel, Table, boxes, cloud, confusion, curves, date_and_time, document, figure,
     length_of_time, panels, section, tile, tiles,
 };
-use super::timeline::Amount;
+use super::timeline::LogScaled;
 use super::{Contents, Service};
 use crate::ui::text::{grouped, probability, short, with_unit};
 
@@ -89,8 +89,12 @@ fn numbers(contents: &Contents) -> Markup {
         tile("traffic", &with_unit(*bytes, "B"), "IP bytes"),
         tile("hosts", &at_least(contents.hosts.count()), "addresses of flows"),
         tile("incidents", &grouped(contents.incidents.count() as u64), ""),
-        tile("anomalous flows", &grouped(contents.odd_flows), &of(contents.judged_flows, *flows)),
-        tile("anomalous host windows", &grouped(contents.odd_windows), &of(contents.judged_windows, contents.windows)),
+        tile("anomalous flows", &grouped(contents.anomalous_flows), &of(contents.judged_flows, *flows)),
+        tile(
+            "anomalous host windows",
+            &grouped(contents.anomalous_windows),
+            &of(contents.judged_windows, contents.windows),
+        ),
     ])
 }
 
@@ -105,36 +109,36 @@ fn time_of(contents: &Contents) -> Range<f64> {
 
 fn traffic(contents: &Contents) -> Markup {
     let (steps, step_ms) = (contents.time.steps(), contents.time.step_ms());
-    let per_second = |of: fn(&Amount) -> f64| {
+    let per_second = |of: fn(&LogScaled) -> f64| {
         steps.iter().map(|(from, to, amount)| (*from, *to, of(amount) * 1000.0 / step_ms)).collect::<Vec<_>>()
     };
     let each =
-        |of: fn(&Amount) -> f64| steps.iter().map(|(from, to, amount)| (*from, *to, of(amount))).collect::<Vec<_>>();
+        |of: fn(&LogScaled) -> f64| steps.iter().map(|(from, to, amount)| (*from, *to, of(amount))).collect::<Vec<_>>();
     let mut all = vec![
         Panel::new("packets/s", per_second(|amount| amount.packets), Colour::of(0)),
         Panel::new("bit/s", per_second(|amount| amount.bytes * 8.0), Colour::of(2)),
     ];
-    if contents.odd_flows > 0 {
+    if contents.anomalous_flows > 0 {
         all.push(Panel::new("flow anomalies", each(|amount| amount.flow_anomalies), Colour::Alarm));
     }
-    if contents.odd_windows > 0 {
+    if contents.anomalous_windows > 0 {
         all.push(Panel::new("host anomalies", each(|amount| amount.host_anomalies), Colour::Alarm));
     }
     let bands: Vec<_> =
         contents.incidents.by_time().iter().map(|incident| incident.start_ms..incident.end_ms).collect();
-    let picture = panels("Packets and bits per second, and anomalies, over time", time_of(contents), &all, &bands);
-    let bands_told = if bands.is_empty() { "" } else { " Incidents are shaded." };
-    let odd = if all.len() > 2 {
+    let chart = panels("Packets and bits per second, and anomalies, over time", time_of(contents), &all, &bands);
+    let bands_shown = if bands.is_empty() { "" } else { " Incidents are shaded." };
+    let anomalous = if all.len() > 2 {
         " Anomalies are counted in the step in which the flow or the host window ends."
     } else {
         ""
     };
     let caption = format!(
         "Steps of {}, UTC. Rates are computed from flow records: the packets and IP bytes of each are spread evenly from its \
-         first packet to its last, so bursts within a flow are not visible.{odd}{bands_told}",
+         first packet to its last, so bursts within a flow are not visible.{anomalous}{bands_shown}",
         length_of_time(step_ms)
     );
-    figure(&picture, &[], &caption)
+    figure(&chart, &[], &caption)
 }
 
 fn bytes_of<K>(tallies: &[(K, Tally)]) -> Vec<f64> {
@@ -229,8 +233,8 @@ fn incidents(contents: &Contents) -> Markup {
 }
 
 fn findings(contents: &Contents) -> Markup {
-    let told = contents.findings.least_probable(FINDINGS);
-    if told.is_empty() {
+    let shown = contents.findings.least_probable(FINDINGS);
+    if shown.is_empty() {
         return html! { p { "No judged row is an anomaly." } };
     }
     let row = |((subject, host), finding): &((Subject, std::net::IpAddr), super::findings::Finding)| {
@@ -255,10 +259,10 @@ fn findings(contents: &Contents) -> Markup {
     ];
     let (count, forgot) = contents.findings.count();
     html! {
-        (Table::new(heads, told.iter().map(row).collect()).markup())
+        (Table::new(heads, shown.iter().map(row).collect()).markup())
         p.note {
             "Grouped by host, lowest p first. p is the probability that a normal row scores at least as high."
-            @if count > told.len() { " In total, " (at_least((count, forgot))) " groups have anomalies." }
+            @if count > shown.len() { " In total, " (at_least((count, forgot))) " groups have anomalies." }
         }
     }
 }
@@ -271,17 +275,20 @@ fn shown_clusters(clusters: &Clusters, contents: &Contents) -> Markup {
     };
     let clouds =
         clusters.groups.iter().map(|group| Cloud { colour: group.colour, points: group.points.clone(), ringed: false });
-    let odd =
-        (!clusters.odd.is_empty()).then(|| Cloud { colour: Colour::Alarm, points: clusters.odd.clone(), ringed: true });
-    let clouds: Vec<Cloud> = clouds.chain(odd).collect();
+    let anomalous = (!clusters.anomalous.is_empty()).then(|| Cloud {
+        colour: Colour::Alarm,
+        points: clusters.anomalous.clone(),
+        ringed: true,
+    });
+    let clouds: Vec<Cloud> = clouds.chain(anomalous).collect();
     let legend =
         clusters.groups.iter().map(|group| (group.colour, format!("{}, {}", group.name, share(group.points.len()))));
-    let ringed = (!clusters.odd.is_empty()).then(|| (Colour::Alarm, "anomalies (rings)".to_owned()));
+    let ringed = (!clusters.anomalous.is_empty()).then(|| (Colour::Alarm, "anomalies (rings)".to_owned()));
     let legend: Vec<_> = legend.chain(ringed).collect();
     let axes = [0, 1].map(|axis| {
         format!("principal component {}, {:.0} % of the variance", axis + 1, 100.0 * clusters.explained[axis])
     });
-    let picture = cloud("Flows in two dimensions, coloured by cluster", [&axes[0], &axes[1]], &clouds);
+    let chart = cloud("Flows in two dimensions, coloured by cluster", [&axes[0], &axes[1]], &clouds);
     let origin = match clusters.origin {
         Origin::Rows => {
             "The clusters are those of the rows. If a candidate model was promoted in between, the same number means \
@@ -293,7 +300,7 @@ fn shown_clusters(clusters: &Clusters, contents: &Contents) -> Markup {
         (shown, all) if shown == all => "All flows".to_owned(),
         (shown, all) => format!("{} of {} flows, chosen at random,", grouped(shown), grouped(all)),
     };
-    let rings = match (clusters.odd.len() as u64, contents.odd.seen()) {
+    let rings = match (clusters.anomalous.len() as u64, contents.anomalous.seen()) {
         (0, _) => String::new(),
         (shown, all) if shown == all => " Rings show all anomalies.".to_owned(),
         (shown, all) => format!(" Rings show {} of {} anomalies.", grouped(shown), grouped(all)),
@@ -303,7 +310,7 @@ fn shown_clusters(clusters: &Clusters, contents: &Contents) -> Markup {
          unit variance.{rings} {origin}"
     );
     html! {
-        (figure(&picture, &legend, &caption))
+        (figure(&chart, &legend, &caption))
         @if !clusters.features.is_empty() {
             h3 { "Features that distinguish the clusters" }
             p.note {

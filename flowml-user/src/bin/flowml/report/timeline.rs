@@ -33,14 +33,14 @@ const LATEST_MS: f64 = 1e14;
 
 /// The traffic in a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Amount {
+pub(super) struct LogScaled {
     pub(super) packets: f64,
     pub(super) bytes: f64,
     pub(super) flow_anomalies: f64,
     pub(super) host_anomalies: f64,
 }
 
-impl Amount {
+impl LogScaled {
     fn add(&mut self, other: &Self, part: f64) {
         self.packets += other.packets * part;
         self.bytes += other.bytes * part;
@@ -55,12 +55,12 @@ pub(super) struct Timeline {
     /// Index into [`STEPS_MS`].
     step: usize,
     /// By the number of the step since 1970; empty steps are not stored.
-    amounts: BTreeMap<i64, Amount>,
+    amounts: BTreeMap<i64, LogScaled>,
 }
 
 impl Timeline {
     /// Adds an amount, spread evenly from one time to another (Unix time, ms), or at one time if both are equal.
-    pub(super) fn add(&mut self, from_ms: f64, to_ms: f64, amount: &Amount) {
+    pub(super) fn add(&mut self, from_ms: f64, to_ms: f64, amount: &LogScaled) {
         let is_time = |ms: f64| (0.0..=LATEST_MS).contains(&ms);
         if !is_time(from_ms) || !is_time(to_ms) {
             return;
@@ -96,7 +96,7 @@ impl Timeline {
             }
             let by = STEPS_MS[self.step + 1] / STEPS_MS[self.step];
             self.step += 1;
-            let mut joined: BTreeMap<i64, Amount> = BTreeMap::new();
+            let mut joined: BTreeMap<i64, LogScaled> = BTreeMap::new();
             for (number, amount) in &self.amounts {
                 joined.entry(number.div_euclid(by)).or_default().add(amount, 1.0);
             }
@@ -105,7 +105,7 @@ impl Timeline {
     }
 
     /// The steps from the first to the last, including empty ones: start and end (Unix time, ms), and amount.
-    pub(super) fn steps(&self) -> Vec<(f64, f64, Amount)> {
+    pub(super) fn steps(&self) -> Vec<(f64, f64, LogScaled)> {
         let (Some((first, _)), Some((last, _))) = (self.amounts.first_key_value(), self.amounts.last_key_value())
         else {
             return Vec::new();
@@ -122,7 +122,7 @@ impl Timeline {
 mod tests {
     use super::*;
 
-    const PACKETS: Amount = Amount { packets: 100.0, bytes: 1000.0, flow_anomalies: 0.0, host_anomalies: 0.0 };
+    const PACKETS: LogScaled = LogScaled { packets: 100.0, bytes: 1000.0, flow_anomalies: 0.0, host_anomalies: 0.0 };
 
     #[test]
     fn a_flow_is_spread_from_its_first_packet_to_its_last() {

@@ -10,7 +10,7 @@ use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
 use flowml_user::export::{Began, InterfaceReport, IntervalReport, Observer, OutputLine, Rows, STEPS};
 use flowml_user::incident::{Incident, State};
-use flowml_user::witness::Kind;
+use flowml_user::sequential::Kind;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -195,7 +195,8 @@ impl Metrics {
         if self.interfaces == interfaces {
             return;
         }
-        let label = |it: &InterfaceReport| [("interface", it.name.clone()), ("xdp_mode", it.xdp_mode.to_owned())];
+        let label =
+            |it: &InterfaceReport| [("interface", it.name.clone()), ("capture_mode", it.capture_mode.to_owned())];
         for gone in self.interfaces.iter().filter(|known| !interfaces.contains(known)) {
             self.metered.remove(&label(gone));
         }
@@ -281,7 +282,7 @@ mod tests {
     use flowml_user::export::{Level, Shedding};
     use flowml_user::incident::Hosts;
     use flowml_user::record::Clock;
-    use flowml_user::witness::Evidence;
+    use flowml_user::sequential::Evidence;
 
     use super::*;
     use crate::golden;
@@ -294,7 +295,7 @@ mod tests {
     }
 
     fn interface(name: &str) -> InterfaceReport {
-        InterfaceReport { name: name.to_owned(), xdp_mode: "native" }
+        InterfaceReport { name: name.to_owned(), capture_mode: "native" }
     }
 
     /// Metrics after an interval, when all labels exist.
@@ -395,7 +396,7 @@ mod tests {
             "flowml_drain_duration_seconds_bucket{le=\"0.003\"} 2",
             "flowml_output_rows_total{output=\"udp://10.0.0.1:4739\"} 5",
             "flowml_output_lost_rows_total{output=\"udp://10.0.0.1:4739\"} 4",
-            "flowml_interface_info{interface=\"eth0\",xdp_mode=\"native\"} 1",
+            "flowml_interface_info{interface=\"eth0\",capture_mode=\"native\"} 1",
             concat!("flowml_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");

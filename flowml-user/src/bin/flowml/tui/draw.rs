@@ -67,32 +67,32 @@ impl Theme {
 /// Draws the whole UI.
 pub(super) fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) {
     let Size { width, height } = frame.area().as_size();
-    let picture = Picture { state, theme, width: width.into(), height };
-    frame.render_widget(Text::from(picture.lines()), frame.area());
+    let drawing = Drawing { state, theme, width: width.into(), height };
+    frame.render_widget(Text::from(drawing.lines()), frame.area());
 }
 
 /// The number of rows of the focused panel, or lines of the open view, that fit on a screen of this size, and the
 /// number of lines of the open view.
 pub(super) fn room(state: &State, size: Size, theme: Theme) -> (usize, usize) {
-    let picture = Picture { state, theme, width: size.width.into(), height: size.height };
-    match picture.open_lines() {
-        Some(lines) => (picture.body_height(), lines.len()),
+    let drawing = Drawing { state, theme, width: size.width.into(), height: size.height };
+    match drawing.open_lines() {
+        Some(lines) => (drawing.body_height(), lines.len()),
         None => {
-            let heights = picture.heights();
+            let heights = drawing.heights();
             let height = heights.iter().find(|(panel, _)| *panel == state.focus).map_or(1, |(_, height)| *height);
             (height.saturating_sub(1) / state.focus.row_height(), 0)
         }
     }
 }
 
-struct Picture<'a> {
+struct Drawing<'a> {
     state: &'a State,
     theme: Theme,
     width: usize,
     height: u16,
 }
 
-impl<'a> Picture<'a> {
+impl<'a> Drawing<'a> {
     fn seen(&self) -> &'a Seen {
         self.state.seen()
     }

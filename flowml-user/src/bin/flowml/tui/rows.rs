@@ -100,7 +100,7 @@ pub(super) struct ColumnHead {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Id {
     Incident(u64),
-    OddFlow(FlowKey),
+    AnomalousFlow(FlowKey),
     Flow(FlowKey),
     Host(Address),
     Cluster(&'static str, u32),
@@ -109,7 +109,7 @@ pub(super) enum Id {
 impl Id {
     pub(super) const fn panel(&self) -> Panel {
         match self {
-            Self::Incident(_) | Self::OddFlow(_) => Panel::Anomalies,
+            Self::Incident(_) | Self::AnomalousFlow(_) => Panel::Anomalies,
             Self::Flow(_) => Panel::Flows,
             Self::Host(_) => Panel::Hosts,
             Self::Cluster(..) => Panel::Clusters,
@@ -391,7 +391,7 @@ impl Kind for Noted {
     fn identity(&self) -> Id {
         match &self.anomaly {
             Anomaly::Incident(_, incident) => Id::Incident(incident.number),
-            Anomaly::Flow(flow) => Id::OddFlow(flow.key),
+            Anomaly::Flow(flow) => Id::AnomalousFlow(flow.key),
         }
     }
 

@@ -14,7 +14,7 @@ use super::seen::Message;
 use super::state::{Reaction, State};
 use crate::ui::text::width_of;
 use crate::ui::view::samples::{busy, idle, key, reason, scan, verdict};
-use crate::ui::view::{Anomaly, OddFlow, View};
+use crate::ui::view::{AnomalousFlow, Anomaly, View};
 
 const PLAIN: Theme = Theme { colours: false };
 
@@ -276,7 +276,7 @@ fn anomalies_are_kept_up_to_a_limit() {
     let anomaly = |port: u16| {
         let (key, initiator) = key([("10.0.0.1", port), ("10.0.0.2", 80)], 6);
         let verdict = verdict(1, 1e-5, vec![reason("src2dst_bytes", 9.0, [1.0, 2.0], 1.0)]);
-        Anomaly::Flow(OddFlow { key, initiator, verdict })
+        Anomaly::Flow(AnomalousFlow { key, initiator, verdict })
     };
     state.push(View { anomalies: (1..=3000).map(anomaly).collect(), ..busy() });
     let listed = subjects(&state, Panel::Anomalies);

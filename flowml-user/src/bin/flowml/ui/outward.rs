@@ -91,7 +91,7 @@ impl Write for Outward {
 }
 
 /// Writes the last text of the process, and waits a moment for it to be written.
-pub(crate) fn tell_last(text: &str) {
+pub(crate) fn print_last(text: &str) {
     let mut outward = Outward::standard_error();
     let _ = outward.write_all(text.as_bytes()).and_then(|()| outward.flush());
 }

@@ -14,7 +14,7 @@ use flowml_user::model::Verdict;
 use flowml_user::session::Standing;
 
 use super::activity::{Activity, FlowActivity};
-use super::view::{Anomaly, FlowLine, HostLine, OddFlow, View};
+use super::view::{AnomalousFlow, Anomaly, FlowLine, HostLine, View};
 
 /// Maximum number of subjects of a kind until the next view. The summary counts all rows.
 const MOST: usize = 1 << 14;
@@ -30,7 +30,7 @@ pub(crate) struct Period {
     /// Incidents that ended in the period.
     over: Vec<Incident>,
     /// Flows that are anomalies outside incidents, by key and whether the lower endpoint is the initiator.
-    anomalous_flows: HashMap<(FlowKey, bool), OddFlow>,
+    anomalous_flows: HashMap<(FlowKey, bool), AnomalousFlow>,
 }
 
 impl Period {
@@ -42,11 +42,11 @@ impl Period {
         let (key, initiator) = (row.record.key, row.record.initiator);
         insert_bounded(&mut self.flows, key, (initiator, verdict.clone()));
         if verdict.anomaly && !in_incident {
-            self.anomalous_flow(OddFlow { key, initiator, verdict: verdict.clone() });
+            self.anomalous_flow(AnomalousFlow { key, initiator, verdict: verdict.clone() });
         }
     }
 
-    fn anomalous_flow(&mut self, flow: OddFlow) {
+    fn anomalous_flow(&mut self, flow: AnomalousFlow) {
         let subject = (flow.key, flow.initiator == Sender::Lower);
         let known = self.anomalous_flows.get(&subject);
         if known.is_none_or(|known| flow.verdict.probability < known.verdict.probability) {
@@ -74,7 +74,7 @@ impl Period {
 
     /// Whether there is something to show. The flows that end with the run may be anomalies without a following
     /// interval.
-    pub(crate) fn has_news(&self) -> bool {
+    pub(crate) fn has_events(&self) -> bool {
         self.report.is_some() || !self.over.is_empty() || !self.anomalous_flows.is_empty()
     }
 

@@ -69,7 +69,7 @@ impl Step {
 
     /// Shows a warning above the line of the step.
     pub(crate) fn warn(&self, text: &str) {
-        self.bar.suspend(|| plain::tell(&format!("flowml: {text}")));
+        self.bar.suspend(|| plain::print(&format!("flowml: {text}")));
     }
 }
 

@@ -291,8 +291,8 @@ mod tests {
     fn colours_change_nothing_else() {
         let coloured = render(&busy(), 80, true);
         let mut plain = String::new();
-        for (at, piece) in coloured.split('\x1b').enumerate() {
-            plain.push_str(if at == 0 { piece } else { piece.split_once('m').expect("a sequence ends in m").1 });
+        for (at, chunk) in coloured.split('\x1b').enumerate() {
+            plain.push_str(if at == 0 { chunk } else { chunk.split_once('m').expect("a sequence ends in m").1 });
         }
         assert!(coloured.len() > plain.len());
         assert_eq!(plain, render(&busy(), 80, false));

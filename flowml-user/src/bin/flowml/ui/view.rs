@@ -9,7 +9,7 @@ use flowml_common::table::Count;
 use flowml_user::export::{IntervalReport, OutputLine};
 use flowml_user::incident::{Hosts, Incident, State};
 use flowml_user::model::{Reason, Verdict};
-use flowml_user::witness::Kind;
+use flowml_user::sequential::Kind;
 
 use super::activity::{FlowActivity, HostActivity};
 use super::services::service_name;
@@ -38,12 +38,12 @@ pub(crate) enum Anomaly {
     /// An incident of hosts.
     Incident(State, Incident),
     /// An anomalous flow outside incidents.
-    Flow(OddFlow),
+    Flow(AnomalousFlow),
 }
 
 /// An anomalous flow outside incidents.
 #[derive(Clone, Debug)]
-pub(crate) struct OddFlow {
+pub(crate) struct AnomalousFlow {
     pub(crate) key: FlowKey,
     pub(crate) initiator: Sender,
     /// The verdict of its least probable record.
@@ -107,7 +107,7 @@ impl Anomaly {
                 let lasts = end_ns.saturating_sub(*start_ns) as f64 / 1e9;
                 format!("incident {number}{over} ({lasts:.0} s): {}: {}", kind.name(), who(incident))
             }
-            Self::Flow(OddFlow { key, initiator, .. }) => {
+            Self::Flow(AnomalousFlow { key, initiator, .. }) => {
                 let [source, destination] = ends(key, *initiator);
                 format!("flow {source} → {destination} ({})", service_name(key, *initiator))
             }

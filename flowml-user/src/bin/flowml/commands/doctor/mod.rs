@@ -103,7 +103,7 @@ pub(crate) async fn run(arguments: &Doctor) -> Result<()> {
     }
     let problems = findings.iter().filter(|finding| finding.severity == Severity::Problem).count();
     let examination = Examination { version: 2, fit: problems == 0, findings };
-    tell(&examination, arguments.output.as_deref())?;
+    print(&examination, arguments.output.as_deref())?;
     if problems > 0 {
         bail!("'flowml run' would fail: {}", counted(problems as u64, "problem"));
     }
@@ -119,7 +119,7 @@ async fn choose(selectors: &[Selector]) -> Result<Vec<Interface>, CaptureError> 
     }
 }
 
-fn tell(examination: &Examination, output: Option<&Path>) -> Result<()> {
+fn print(examination: &Examination, output: Option<&Path>) -> Result<()> {
     let json = || Ok::<_, serde_json::Error>(serde_json::to_string_pretty(examination)? + "\n");
     let text = match output {
         Some(path) if path.as_os_str() == "-" => json()?,

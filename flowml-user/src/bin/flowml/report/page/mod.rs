@@ -14,7 +14,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub(crate) use self::colour::{Colour, SERIES};
 pub(crate) use self::confusion::confusion;
-pub(crate) use self::plot::{Boxes, Cloud, Panel, Picture, Spread, boxes, cloud, curves, panels};
+pub(crate) use self::plot::{Boxes, Chart, Cloud, Panel, Spread, boxes, cloud, curves, panels};
 pub(crate) use self::table::{Column, Table};
 pub(crate) use self::time::{date_and_time, length_of_time};
 
@@ -81,7 +81,7 @@ pub(crate) fn tiles(tiles: &[Markup]) -> Markup {
 
 /// A chart with its legend and caption.
 #[must_use]
-pub(crate) fn figure(picture: &Picture, legend: &[(Colour, String)], caption: &str) -> Markup {
+pub(crate) fn figure(chart: &Chart, legend: &[(Colour, String)], caption: &str) -> Markup {
     html! {
         figure {
             @if !legend.is_empty() {
@@ -89,7 +89,7 @@ pub(crate) fn figure(picture: &Picture, legend: &[(Colour, String)], caption: &s
                     @for (colour, name) in legend { li style=(format!("--of:{}", colour.css())) { (name) } }
                 }
             }
-            (picture.markup())
+            (chart.markup())
             figcaption { (caption) }
         }
     }
@@ -104,14 +104,14 @@ mod tests {
         let evil = "</title><script>alert(1)</script>\"'><img src=x onerror=y>&";
         let legend = [(Colour::Alarm, evil.to_owned())];
         let panel = Panel::new(evil, vec![(0.0, 1.0, 2.0)], Colour::Series(0));
-        let picture = panels(evil, 0.0..1.0, &[panel], &[]);
+        let chart = panels(evil, 0.0..1.0, &[panel], &[]);
         let table = Table::new(vec![Column::name(evil)], vec![vec![html! { (evil) }]]);
         let page = document(
             evil,
             evil,
             &html! {
                 (section(evil, &tiles(&[tile(evil, evil, evil)])))
-                (figure(&picture, &legend, evil))
+                (figure(&chart, &legend, evil))
                 (table.captioned(evil).markup())
                 (confusion(evil, &flowml_user::model::metrics::Confusion::new(vec![evil.to_owned()])))
             },

@@ -19,7 +19,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Colour;
 use super::colour::with_colours;
-use super::time::{Ticks, tell_time};
+use super::time::{Ticks, time_text};
 
 /// Size of text.
 const WORDS: i32 = 30;
@@ -40,7 +40,7 @@ type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
 
 /// A chart.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Picture {
+pub(crate) struct Chart {
     /// A description for screen readers.
     label: String,
     size: (u32, u32),
@@ -50,7 +50,7 @@ pub(crate) struct Picture {
     drawn: String,
 }
 
-impl Picture {
+impl Chart {
     fn draw(label: &str, size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Drawn) -> Self {
         let mut svg = String::new();
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
@@ -104,8 +104,8 @@ fn words(colour: Colour) -> TextStyle<'static> {
 
 /// Curves over the unit square; with `diagonal` also the line of a random classifier.
 #[must_use]
-pub(crate) fn curves(label: &str, axes: [&str; 2], curves: &[(Colour, &Curve)], diagonal: bool) -> Picture {
-    Picture::draw(label, (940, 800), |area| {
+pub(crate) fn curves(label: &str, axes: [&str; 2], curves: &[(Colour, &Curve)], diagonal: bool) -> Chart {
+    Chart::draw(label, (940, 800), |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(4)
             .margin_top(16)
@@ -166,9 +166,9 @@ const TIMES: u32 = 44;
 
 /// Panels one below the other, with a common time axis.
 #[must_use]
-pub(crate) fn panels(label: &str, time: Range<f64>, panels: &[Panel], bands: &[Band]) -> Picture {
+pub(crate) fn panels(label: &str, time: Range<f64>, panels: &[Panel], bands: &[Band]) -> Chart {
     let height = PANEL * panels.len() as u32;
-    let picture = Picture::draw(label, (2000, height + TIMES), |area| {
+    let chart = Chart::draw(label, (2000, height + TIMES), |area| {
         let (above, below) = area.split_vertically(height);
         for (number, (part, panel)) in above.split_evenly((panels.len(), 1)).iter().zip(panels).enumerate() {
             draw_panel(part, &time, panel, bands)?;
@@ -179,7 +179,7 @@ pub(crate) fn panels(label: &str, time: Range<f64>, panels: &[Panel], bands: &[B
         }
         Ok(())
     });
-    Picture { wide: true, ..picture }
+    Chart { wide: true, ..chart }
 }
 
 fn draw_panel(area: &Area<'_>, time: &Range<f64>, panel: &Panel, bands: &[Band]) -> Drawn {
@@ -232,7 +232,7 @@ fn draw_times(area: &Area<'_>, time: &Range<f64>) -> Drawn {
     for at in ticks.at {
         let part = (at - time.start) / (time.end - time.start);
         let x = left + part * (right - left);
-        area.draw_text(&tell_time(at, ticks.format), &style, (x as i32, 10))?;
+        area.draw_text(&time_text(at, ticks.format), &style, (x as i32, 10))?;
     }
     Ok(())
 }
@@ -260,10 +260,10 @@ fn around(values: impl Iterator<Item = f64>) -> Range<f64> {
 
 /// A scatter plot; the last cloud is on top.
 #[must_use]
-pub(crate) fn cloud(label: &str, axes: [&str; 2], clouds: &[Cloud]) -> Picture {
+pub(crate) fn cloud(label: &str, axes: [&str; 2], clouds: &[Cloud]) -> Chart {
     let all = || clouds.iter().flat_map(|cloud| &cloud.points);
     let (x, y) = (around(all().map(|point| point.0)), around(all().map(|point| point.1)));
-    let picture = Picture::draw(label, (2000, 1160), |area| {
+    let chart = Chart::draw(label, (2000, 1160), |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(4)
             .margin_top(16)
@@ -295,7 +295,7 @@ pub(crate) fn cloud(label: &str, axes: [&str; 2], clouds: &[Cloud]) -> Picture {
         }
         Ok(())
     });
-    Picture { wide: true, ..picture }
+    Chart { wide: true, ..chart }
 }
 
 /// Quantiles of the values of a feature.
@@ -318,7 +318,7 @@ pub(crate) struct Boxes {
 
 /// A box plot: for each group a box between the quartiles, the median, and whiskers to the 5 % and 95 % quantiles.
 #[must_use]
-pub(crate) fn boxes(feature: &Boxes) -> Picture {
+pub(crate) fn boxes(feature: &Boxes) -> Chart {
     const ROW: u32 = 56;
     let count = feature.groups.len();
     let place = |value: f64| if feature.logarithmic { value.max(0.0).ln_1p() } else { value };
@@ -333,7 +333,7 @@ pub(crate) fn boxes(feature: &Boxes) -> Picture {
         let tick = ticks.iter().find(|tick| place(**tick) == *drawn);
         tick.map_or_else(String::new, |tick| short(*tick))
     };
-    Picture::draw(&feature.name, (940, ROW * count as u32 + BELOW as u32 + 10), |area| {
+    Chart::draw(&feature.name, (940, ROW * count as u32 + BELOW as u32 + 10), |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(4)
             .margin_right(RIGHT)
@@ -406,8 +406,8 @@ fn ticks_of(low: f64, high: f64, logarithmic: bool, count: u8) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    fn is_drawn(picture: &Picture) {
-        let svg = picture.markup().into_string();
+    fn is_drawn(chart: &Chart) {
+        let svg = chart.markup().into_string();
         assert!(svg.contains("viewBox=\"0 0 ") && svg.ends_with("</svg></div>"), "{svg}");
         assert!(svg.contains("var(--") && !svg.contains("\"#"), "colours are the page's: {svg}");
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");

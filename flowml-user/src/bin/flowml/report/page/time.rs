@@ -50,7 +50,7 @@ impl Ticks {
 }
 
 /// A Unix time in ms in a format of chrono. A time outside the calendar is shown as a number.
-pub(super) fn tell_time(unix_ms: f64, format: &str) -> String {
+pub(super) fn time_text(unix_ms: f64, format: &str) -> String {
     let time = DateTime::from_timestamp_millis(unix_ms as i64);
     time.map_or_else(|| format!("{unix_ms} ms"), |time| time.format(format).to_string())
 }
@@ -58,7 +58,7 @@ pub(super) fn tell_time(unix_ms: f64, format: &str) -> String {
 /// Date and time of a Unix time in ms, to the second, UTC.
 #[must_use]
 pub(crate) fn date_and_time(unix_ms: f64) -> String {
-    tell_time(unix_ms, "%Y-%m-%d %H:%M:%S")
+    time_text(unix_ms, "%Y-%m-%d %H:%M:%S")
 }
 
 /// A duration in ms, in a fitting unit.
@@ -89,7 +89,7 @@ mod tests {
             (9000.0 * DAY, 8, "2026-03-08"),
         ] {
             let ticks = Ticks::of(&(begin..begin + span));
-            let text = tell_time(ticks.at[0], ticks.format);
+            let text = time_text(ticks.at[0], ticks.format);
             assert_eq!((ticks.at.len(), text.as_str()), (count, first), "{span} ms");
         }
         assert_eq!(Ticks::of(&(begin..begin)).at.len(), 1);

@@ -9,7 +9,7 @@ use flowml_common::table::Count;
 use flowml_user::export::{InterfaceReport, LearnerReport, Level, Shedding};
 use flowml_user::model::{ClusterSummary, Status, TypicalValue};
 use flowml_user::record::Clock;
-use flowml_user::witness::{Evidence, Kind};
+use flowml_user::sequential::{Evidence, Kind};
 
 use super::*;
 
@@ -46,7 +46,7 @@ pub(crate) fn key(ends: [(&str, u16); 2], protocol: u8) -> (FlowKey, Sender) {
 }
 
 pub(crate) fn verdict(cluster: u32, probability: f64, reasons: Vec<Reason>) -> Verdict {
-    Verdict { cluster, score: 12.5, probability, anomaly: !reasons.is_empty(), withheld: false, opinion: None, reasons }
+    Verdict { cluster, score: 12.5, probability, anomaly: !reasons.is_empty(), withheld: false, class: None, reasons }
 }
 
 pub(crate) const fn reason(column: &'static str, value: f64, typical: [f64; 2], share: f64) -> Reason {
@@ -133,7 +133,7 @@ pub(crate) fn busy() -> View {
     let long = "2001:db8:1234:5678:9abc:def0:1234:5678";
     let (anomalous, initiator) = key([(long, 51234), ("2001:db8::1", 443)], protocol::TCP);
     let many = verdict(0, 0.0099, vec![reason("src2dst_bytes", 1.2e9, [340.0, 12_000.0], 0.9)]);
-    let interface = |name: &str, xdp_mode| InterfaceReport { name: name.to_owned(), xdp_mode };
+    let interface = |name: &str, capture_mode| InterfaceReport { name: name.to_owned(), capture_mode };
     View {
         report: IntervalReport {
             end_ms: clock.unix_ms(end_ns),
@@ -153,7 +153,7 @@ pub(crate) fn busy() -> View {
             incidents: Vec::new(),
         },
         anomalies: vec![
-            Anomaly::Flow(OddFlow { key: anomalous, initiator, verdict: many }),
+            Anomaly::Flow(AnomalousFlow { key: anomalous, initiator, verdict: many }),
             Anomaly::Incident(State::Open, scan()),
             Anomaly::Incident(State::Closed, Incident { number: 2, start_ns: 0, end_ns: 500_000_000, ..scan() }),
         ],

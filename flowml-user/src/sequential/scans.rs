@@ -24,12 +24,12 @@ use flowml_common::headers::protocol;
 use serde::{Deserialize, Serialize};
 
 use super::attempts::{Attempt, Outcome};
-use super::news::News;
-use super::sequential::{ALPHA, Hypotheses, Stand, Walk};
+use super::changed::Changed;
+use super::walk::{ALPHA, Hypotheses, Stand, Walk};
 use super::{Evidence, Finding, Kind, Party};
 use crate::features::Generations;
 
-const FAILURES: Hypotheses = Hypotheses { ordinary: 0.5, attack: 0.9 };
+const FAILURES: Hypotheses = Hypotheses { normal: 0.5, attack: 0.9 };
 
 /// Remembered contacts in a generation, 16 bytes each.
 const CONTACTS: usize = 1 << 18;
@@ -72,7 +72,7 @@ struct Scan {
     /// Whether an earlier scan is over.
     was_scan: bool,
     /// Whether it is among the scans to be reported.
-    is_news: bool,
+    is_new: bool,
     first_ns: u64,
     last_ns: u64,
     contacts: u64,
@@ -132,7 +132,7 @@ pub(super) struct Scans {
     /// Walks that have found a scan, including some that no longer exist. The set is usually empty, and then an attempt
     /// needs no look-up.
     found: HashSet<Of, RandomState>,
-    news: News<Of>,
+    changed: Changed<Of>,
 }
 
 impl Scans {
@@ -142,7 +142,7 @@ impl Scans {
             secret: Secret::from(rand::random::<[u64; 4]>()),
             walks: Generations::lasting(2 * WALKS, MEMORY_NS),
             found: HashSet::default(),
-            news: News::default(),
+            changed: Changed::default(),
         }
     }
 
@@ -204,15 +204,15 @@ impl Scans {
             }
             Stand::Attack | Stand::Undecided => {}
             // Contacts that were not reported before the scan ended never are.
-            Stand::Ordinary => {
+            Stand::Normal => {
                 self.walks.remove(&of);
                 return;
             }
         }
         // Successful contacts of a scanner are reported only with a failed one.
-        if scan.is_scan && failed && !scan.is_news {
-            scan.is_news = true;
-            self.news.add(of);
+        if scan.is_scan && failed && !scan.is_new {
+            scan.is_new = true;
+            self.changed.add(of);
         }
     }
 
@@ -238,12 +238,12 @@ impl Scans {
         if self.found.len() > 4 * WALKS {
             self.found.retain(|of| self.walks.get(of).is_some_and(|scan| scan.is_scan));
         }
-        self.news.take().filter_map(|of| self.finding(of)).collect()
+        self.changed.take().filter_map(|of| self.finding(of)).collect()
     }
 
     fn finding(&mut self, of: Of) -> Option<Finding> {
         let scan = self.walks.get_mut(&of)?;
-        scan.is_news = false;
+        scan.is_new = false;
         if !scan.is_scan {
             return None;
         }

@@ -25,17 +25,17 @@ use flowml_common::flow::{Address, Direction, FIN, RST, SYN};
 use flowml_common::headers::protocol;
 use serde::{Deserialize, Serialize};
 
+use super::changed::Changed;
 use super::contact::flagged;
-use super::news::News;
-use super::sequential::{ALPHA, Hypotheses, Stand, Walk};
+use super::walk::{ALPHA, Hypotheses, Stand, Walk};
 use super::{Evidence, Finding, Kind, Party};
 use crate::features::Generations;
 use crate::session::{EndReason, Ended};
 
-const ALIKE: Hypotheses = Hypotheses { ordinary: 0.5, attack: 0.9 };
+const ALIKE: Hypotheses = Hypotheses { normal: 0.5, attack: 0.9 };
 
 /// Similar connections at the same time.
-const PARALLEL: Hypotheses = Hypotheses { ordinary: 0.2, attack: 0.9 };
+const PARALLEL: Hypotheses = Hypotheses { normal: 0.2, attack: 0.9 };
 
 /// Pairs of a source and a service in a generation.
 const PAIRS: usize = 1 << 14;
@@ -77,12 +77,12 @@ type Key = (Address, Address, u16);
 #[derive(Serialize, Deserialize)]
 pub(super) struct Logins {
     pairs: Generations<Key, Pair>,
-    news: News<Key>,
+    changed: Changed<Key>,
 }
 
 impl Logins {
     pub(super) fn new() -> Self {
-        Self { pairs: Generations::new(PAIRS), news: News::default() }
+        Self { pairs: Generations::new(PAIRS), changed: Changed::default() }
     }
 
     /// Adds sessions that have ended, in any order.
@@ -117,13 +117,13 @@ impl Logins {
         match pair.alike.step(ALIKE, near && alike) {
             Stand::Attack => pair.is_attack = true,
             Stand::Undecided => pair.is_attack |= parallel == Stand::Attack,
-            Stand::Ordinary => {
+            Stand::Normal => {
                 let (before, until_ns) = (Some((attempt.first_ns, attempt.size)), pair.until_ns);
                 *pair = Pair { before, until_ns, ..Pair::default() };
             }
         }
         if pair.is_attack {
-            self.news.add(key);
+            self.changed.add(key);
         }
     }
 
@@ -148,7 +148,7 @@ impl Logins {
                 bound: ALPHA,
             })
         };
-        self.news.take().filter_map(finding).collect()
+        self.changed.take().filter_map(finding).collect()
     }
 }
 
@@ -210,7 +210,7 @@ mod tests {
     use rand_xoshiro::Xoshiro256PlusPlus;
 
     use super::*;
-    use crate::witness::samples::{SECOND, assert_bounded, simulated};
+    use crate::sequential::samples::{SECOND, assert_bounded, simulated};
 
     /// One connection in five begins before the previous one has ended and is like it: the worst case that is still
     /// normal.

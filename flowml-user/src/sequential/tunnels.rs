@@ -30,14 +30,14 @@ use flowml_common::headers::protocol;
 use serde::{Deserialize, Serialize};
 
 use super::contact::Contact;
-use super::sequential::{ALPHA, Cusum, Hypotheses, Stand, Walk};
+use super::walk::{ALPHA, Cusum, Hypotheses, Stand, Walk};
 use super::{Evidence, Finding, Kind, Party};
 use crate::features::Generations;
 
-const LONG: Hypotheses = Hypotheses { ordinary: 0.05, attack: 0.3 };
+const LONG: Hypotheses = Hypotheses { normal: 0.05, attack: 0.3 };
 
 /// The event that a socket continues with long names in an interval.
-const GOES_ON: Hypotheses = Hypotheses { ordinary: 0.5, attack: 0.9 };
+const GOES_ON: Hypotheses = Hypotheses { normal: 0.5, attack: 0.9 };
 
 /// Pairs in a generation.
 const PAIRS: usize = 1 << 15;
@@ -111,7 +111,7 @@ impl Test {
         match self.walk.step(of, is_evidence) {
             Stand::Attack => self.counted().is_tunnel = true,
             Stand::Undecided => {}
-            Stand::Ordinary => self.counted = None,
+            Stand::Normal => self.counted = None,
         }
     }
 
@@ -252,7 +252,7 @@ mod tests {
     use rand_xoshiro::Xoshiro256PlusPlus;
 
     use super::*;
-    use crate::witness::samples::{assert_bounded, poisson, simulated};
+    use crate::sequential::samples::{assert_bounded, poisson, simulated};
 
     /// One query in twenty is long, and a socket continues in every second interval: the worst case that is still
     /// normal.

@@ -10,7 +10,7 @@ use flowml_common::flow::Address;
 use serde::{Deserialize, Serialize};
 
 use super::contact::prefix;
-use super::sequential::{ALPHA, Cusum};
+use super::walk::{ALPHA, Cusum};
 use super::{Evidence, Finding, Kind, NAMED, Party};
 use crate::features::{Distinct, Generations, hash_address};
 
@@ -244,11 +244,11 @@ impl Gauge {
     /// Whether there is a flood in the interval that ends.
     fn interval(&mut self, rule: Rule, &Interval { began_ns, now_ns, seconds, steps }: &Interval) -> bool {
         let rate = self.count as f64 / seconds;
-        let ordinary = (2.0 * self.mean).max(rule.floor).max(UNANSWERED * self.answered as f64 / seconds);
+        let normal = (2.0 * self.mean).max(rule.floor).max(UNANSWERED * self.answered as f64 / seconds);
         let was_there = self.born_ns.saturating_sub(began_ns) < PAST_NS;
         let is_learnt = !rule.needs_past || !was_there || now_ns.saturating_sub(self.born_ns) >= PAST_NS;
-        let changed = is_learnt && self.change.step(self.count as f64, seconds, ordinary);
-        let spread = self.spreading.step(self.spread as f64, seconds, ordinary);
+        let changed = is_learnt && self.change.step(self.count as f64, seconds, normal);
+        let spread = self.spreading.step(self.spread as f64, seconds, normal);
         if changed || spread {
             (self.is_flood, self.flood_ns) = (true, now_ns);
         } else if now_ns.saturating_sub(self.flood_ns) >= OVER_NS {

@@ -70,7 +70,7 @@ pub(super) struct Attempt {
 }
 
 /// What a partial flow shows of an attempt.
-enum Said {
+enum Sign {
     Over(Outcome),
     /// The outcome if no more packets follow.
     Wait(Outcome),
@@ -98,24 +98,24 @@ impl Attempts {
         let waiting = self.pending.get_mut(&contact.part.key)?;
         waiting.packets += contact.sent.packets;
         waiting.bytes += contact.sent.ip_bytes;
-        let said = match (contact.protocol, waiting.outcome) {
+        let sign = match (contact.protocol, waiting.outcome) {
             (protocol::TCP, Outcome::Unasked) => of_unasked(contact),
             (protocol::TCP, _) if waiting.is_stray => match flagged(contact.received, RST) {
-                0 => Said::Nothing,
-                _ => Said::Over(Outcome::Failure),
+                0 => Sign::Nothing,
+                _ => Sign::Over(Outcome::Failure),
             },
             (protocol::TCP, outcome) => of_syn(contact, outcome),
-            _ if contact.answered => Said::Over(Outcome::Success),
-            _ if waiting.packets > QUESTION => Said::Nothing,
-            (_, outcome) => Said::Wait(outcome),
+            _ if contact.answered => Sign::Over(Outcome::Success),
+            _ if waiting.packets > QUESTION => Sign::Nothing,
+            (_, outcome) => Sign::Wait(outcome),
         };
-        match said {
-            Said::Wait(outcome) => {
+        match sign {
+            Sign::Wait(outcome) => {
                 waiting.outcome = outcome;
                 None
             }
-            Said::Over(outcome) => self.pending.remove(&contact.part.key).map(|attempt| Attempt { outcome, ..attempt }),
-            Said::Nothing => {
+            Sign::Over(outcome) => self.pending.remove(&contact.part.key).map(|attempt| Attempt { outcome, ..attempt }),
+            Sign::Nothing => {
                 self.pending.remove(&contact.part.key);
                 None
             }
@@ -140,16 +140,16 @@ impl Attempts {
                 bytes: sender.ip_bytes,
             }
         };
-        match said(contact, visible) {
-            Said::Over(outcome) => Some(attempt(outcome)),
-            Said::Wait(outcome) if self.pending.len() < PENDING => {
+        match sign(contact, visible) {
+            Sign::Over(outcome) => Some(attempt(outcome)),
+            Sign::Wait(outcome) if self.pending.len() < PENDING => {
                 self.pending.insert(contact.part.key, attempt(outcome));
                 None
             }
             // There are too many to wait for. Such numbers occur in a flood, where the present outcome is likely the
             // final one.
-            Said::Wait(outcome) if contact.protocol == protocol::TCP => Some(attempt(outcome)),
-            Said::Wait(_) | Said::Nothing => None,
+            Sign::Wait(outcome) if contact.protocol == protocol::TCP => Some(attempt(outcome)),
+            Sign::Wait(_) | Sign::Nothing => None,
         }
     }
 
@@ -176,69 +176,69 @@ impl Attempts {
 }
 
 /// What the first partial flow of a flow shows.
-fn said(contact: &Contact<'_>, visible: bool) -> Said {
+fn sign(contact: &Contact<'_>, visible: bool) -> Sign {
     let Contact { sent, received, .. } = contact;
     if contact.is_fragment() || !is_unicast(contact.target.address) {
-        return Said::Nothing;
+        return Sign::Nothing;
     }
     match contact.protocol {
         protocol::TCP if contact.opened => of_syn(contact, Outcome::Failure),
         protocol::TCP if flagged(received, SYN) > 0 => of_unasked(contact),
         protocol::TCP => of_stray(contact, visible),
         // A datagram that is seen first is no answer to a datagram that was seen.
-        protocol::UDP if sent.packets == 0 => Said::Nothing,
-        protocol::UDP if contact.answered => Said::Over(Outcome::Success),
+        protocol::UDP if sent.packets == 0 => Sign::Nothing,
+        protocol::UDP if contact.answered => Sign::Over(Outcome::Success),
         protocol::UDP if sent.packets <= QUESTION && sent.ttl_max >= PROBE_TTL && is_question(contact, visible) => {
-            Said::Wait(Outcome::Failure)
+            Sign::Wait(Outcome::Failure)
         }
         protocol::ICMP | protocol::ICMPV6 if contact.is_echo() => match contact.answered {
-            true => Said::Over(Outcome::Success),
-            false if visible && sent.ttl_max >= PROBE_TTL => Said::Wait(Outcome::Failure),
-            false => Said::Nothing,
+            true => Sign::Over(Outcome::Success),
+            false if visible && sent.ttl_max >= PROBE_TTL => Sign::Wait(Outcome::Failure),
+            false => Sign::Nothing,
         },
-        _ => Said::Nothing,
+        _ => Sign::Nothing,
     }
 }
 
 /// For a connection whose SYN was seen and whose outcome so far is `before`.
-fn of_syn(Contact { sent, received, .. }: &Contact<'_>, before: Outcome) -> Said {
+fn of_syn(Contact { sent, received, .. }: &Contact<'_>, before: Outcome) -> Sign {
     let is_accepted = before == Outcome::HalfOpen || flagged(received, SYN) > 0;
     if established(sent) {
-        Said::Over(Outcome::Success)
+        Sign::Over(Outcome::Success)
     } else if is_accepted && flagged(sent, RST) > 0 {
-        Said::Over(Outcome::Probe)
+        Sign::Over(Outcome::Probe)
     } else if is_accepted {
-        Said::Wait(Outcome::HalfOpen)
+        Sign::Wait(Outcome::HalfOpen)
     } else if flagged(received, RST) > 0 {
-        Said::Over(Outcome::Failure)
+        Sign::Over(Outcome::Failure)
     } else {
-        Said::Wait(Outcome::Failure)
+        Sign::Wait(Outcome::Failure)
     }
 }
 
 /// For a connection without a SYN of the initiator but with a SYN-ACK of the responder. If either side continues, there
 /// was a SYN.
-fn of_unasked(contact: &Contact<'_>) -> Said {
-    if goes_on(contact) { Said::Over(Outcome::Success) } else { Said::Wait(Outcome::Unasked) }
+fn of_unasked(contact: &Contact<'_>) -> Sign {
+    if goes_on(contact) { Sign::Over(Outcome::Success) } else { Sign::Wait(Outcome::Unasked) }
 }
 
 /// For segments of no connection whose start was seen. All segments of a connection except the first have ACK (RFC
 /// 9293), so segments without it are from FIN, NULL and Xmas scans. A segment with ACK and without data is answered
 /// with RST if there is no connection, and normally if there is one.
-fn of_stray(contact: &Contact<'_>, visible: bool) -> Said {
+fn of_stray(contact: &Contact<'_>, visible: bool) -> Sign {
     let Contact { sent, received, .. } = contact;
     let flags = |flag| flagged(sent, flag);
     if sent.packets == 0 || flags(SYN) + flags(RST) > 0 {
-        return Said::Nothing;
+        return Sign::Nothing;
     }
     let is_probe = sent.packets <= QUESTION && sent.payload_bytes == 0;
     match (flags(ACK), received.packets) {
-        (0, _) => Said::Over(Outcome::Failure),
+        (0, _) => Sign::Over(Outcome::Failure),
         (_, 0) if is_probe && (visible || is_to_service(contact) && contact.target.port < EPHEMERAL) => {
-            Said::Wait(Outcome::Failure)
+            Sign::Wait(Outcome::Failure)
         }
-        (_, packets) if is_probe && packets > 0 && flagged(received, RST) == packets => Said::Over(Outcome::Failure),
-        _ => Said::Nothing,
+        (_, packets) if is_probe && packets > 0 && flagged(received, RST) == packets => Sign::Over(Outcome::Failure),
+        _ => Sign::Nothing,
     }
 }
 

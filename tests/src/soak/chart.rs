@@ -24,9 +24,9 @@ pub(super) fn write(path: &Path, measures: &[Measure], pasts: &[Past]) -> Result
     let spans = pasts.iter().flat_map(|past| &past.spans);
     let bands: Vec<Range<f64>> = spans.map(|&(from, to)| from as f64..to as f64).collect();
     let end = ends.last().copied().unwrap_or(begin);
-    let picture = panels("the course of the soak", begin..end.max(begin + 1.0), &drawn, &bands);
+    let chart = panels("the course of the soak", begin..end.max(begin + 1.0), &drawn, &bands);
     let caption = "Values of each check stand for the period before it. Red: faults.";
     let about = format!("{} checks, from {} UTC on", measures.len(), page::date_and_time(begin));
-    let text = page::document("Soak", &about, &section("Course", &figure(&picture, &[], caption)));
+    let text = page::document("Soak", &about, &section("Course", &figure(&chart, &[], caption)));
     page::write(&text, path).with_context(|| format!("writing {}", path.display()))
 }

@@ -20,8 +20,8 @@ use flowml_common::flow::Address;
 use flowml_common::packet::Sender;
 use serde::{Deserialize, Serialize};
 
+use super::changed::Changed;
 use super::contact::Contact;
-use super::news::News;
 use super::{Evidence, Finding, Kind, Party};
 use crate::features::Generations;
 
@@ -59,19 +59,19 @@ struct Volume {
     /// The receiver of most bytes, by majority vote, and its votes in bytes.
     receiver: Option<Address>,
     votes: u64,
-    told: u64,
+    counted: u64,
     last_ns: u64,
 }
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Exfiltration {
     hosts: Generations<Address, Host>,
-    news: News<Address>,
+    changed: Changed<Address>,
 }
 
 impl Exfiltration {
     pub(super) fn new() -> Self {
-        Self { hosts: Generations::new(HOSTS), news: News::default() }
+        Self { hosts: Generations::new(HOSTS), changed: Changed::default() }
     }
 
     pub(super) fn observe(&mut self, contact: &Contact<'_>) {
@@ -95,7 +95,7 @@ impl Exfiltration {
             volume.last_ns = now_ns;
             volume.vote(to, bytes);
             if volume.is_alarm(born_ns) {
-                self.news.add(from);
+                self.changed.add(from);
             }
         }
     }
@@ -104,7 +104,7 @@ impl Exfiltration {
         let hosts = &mut self.hosts;
         let finding = |source| {
             let volume = hosts.get_mut(&source)?.volume.as_mut()?;
-            let bytes = volume.sent - std::mem::replace(&mut volume.told, volume.sent);
+            let bytes = volume.sent - std::mem::replace(&mut volume.counted, volume.sent);
             Some(Finding {
                 kind: Kind::Exfiltration,
                 sources: Party::of(source),
@@ -115,7 +115,7 @@ impl Exfiltration {
                 bound: BOUND,
             })
         };
-        self.news.take().filter_map(finding).collect()
+        self.changed.take().filter_map(finding).collect()
     }
 }
 
@@ -131,10 +131,10 @@ impl Volume {
     fn turn(&mut self, now_ns: u64) -> &mut Self {
         let minute = now_ns / MINUTE_NS;
         if minute != self.minute {
-            if self.told == 0 {
+            if self.counted == 0 {
                 self.most = self.most.max(self.sent);
             }
-            (self.minute, self.sent, self.received, self.told) = (minute, 0, 0, 0);
+            (self.minute, self.sent, self.received, self.counted) = (minute, 0, 0, 0);
             (self.receiver, self.votes) = (None, 0);
         }
         self
@@ -167,7 +167,7 @@ mod tests {
     use rand_xoshiro::Xoshiro256PlusPlus;
 
     use super::*;
-    use crate::witness::samples::{assert_bounded, simulated};
+    use crate::sequential::samples::{assert_bounded, simulated};
 
     /// The bytes that a host sends in a minute have the heaviest tail that is still normal: an index of 1.
     #[test]
@@ -180,7 +180,7 @@ mod tests {
                 volume.turn(minute * MINUTE_NS).sent = (LEAST as f64 / (1.0 - random.r#gen::<f64>())) as u64;
                 if volume.is_alarm(0) {
                     alarms += 1;
-                    volume.told = volume.sent;
+                    volume.counted = volume.sent;
                 }
             }
         }

@@ -17,9 +17,9 @@ use flowml_common::flow::{Address, FlowKey, SYN};
 use flowml_common::headers::protocol;
 use serde::{Deserialize, Serialize};
 
+use super::changed::Changed;
 use super::contact::{Contact, flagged, goes_on};
-use super::news::News;
-use super::sequential::ALPHA;
+use super::walk::ALPHA;
 use super::{Evidence, Finding, Kind, Party};
 use crate::features::Generations;
 
@@ -47,12 +47,12 @@ struct Handshake {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Amplifiers {
     handshakes: Generations<FlowKey, Handshake>,
-    news: News<FlowKey>,
+    changed: Changed<FlowKey>,
 }
 
 impl Amplifiers {
     pub(super) fn new() -> Self {
-        Self { handshakes: Generations::new(HANDSHAKES), news: News::default() }
+        Self { handshakes: Generations::new(HANDSHAKES), changed: Changed::default() }
     }
 
     pub(super) fn observe(&mut self, contact: &Contact<'_>) {
@@ -83,7 +83,7 @@ impl Amplifiers {
         handshake.bytes += contact.received.ip_bytes;
         handshake.last_ns = contact.last_ns();
         if handshake.segments >= MANY {
-            self.news.add(key);
+            self.changed.add(key);
         }
     }
 
@@ -105,6 +105,6 @@ impl Amplifiers {
                 bound: ALPHA,
             })
         };
-        self.news.take().filter_map(finding).collect()
+        self.changed.take().filter_map(finding).collect()
     }
 }

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 
 use super::page::{Colour, Column, Table, confusion, curves, document, figure, section, tile, tiles};
 use crate::evaluation::figures::{
-    BenignFigures, ClassifierFigures, DetectorFigures, FPRS, Report, TOLD_LABELS, tell_found,
+    BenignFigures, ClassifierFigures, DetectorFigures, FPRS, Report, SHOWN_LABELS, found_text,
 };
 use crate::ui::text::grouped;
 
@@ -118,8 +118,8 @@ fn benign(detectors: &[BenignFigures]) -> Markup {
 /// AUROC and time to detection by label.
 fn labels(detectors: &[DetectorFigures]) -> Markup {
     let all: BTreeSet<&String> = detectors.iter().flat_map(|detector| detector.classes.keys()).collect();
-    let told: Vec<&String> = all.iter().copied().take(TOLD_LABELS).collect();
-    let more = all.len() - told.len();
+    let shown: Vec<&String> = all.iter().copied().take(SHOWN_LABELS).collect();
+    let more = all.len() - shown.len();
     let heads = |first: [Column; 2]| {
         let names = detectors.iter().map(|detector| Column::number(detector.name));
         first.into_iter().chain(names).collect::<Vec<_>>()
@@ -133,13 +133,13 @@ fn labels(detectors: &[DetectorFigures]) -> Markup {
     let course = |label: &&String| {
         let of = || detectors.iter().map(|detector| detector.classes.get(*label)?.found);
         let attacks = of().flatten().map(|found| found.attacks).next()?;
-        let cells = of().map(|found| html! { (found.as_ref().map(tell_found).unwrap_or_default()) });
+        let cells = of().map(|found| html! { (found.as_ref().map(found_text).unwrap_or_default()) });
         Some([html! { (label) }, html! { (grouped(attacks as u64)) }].into_iter().chain(cells).collect())
     };
-    let courses: Vec<Vec<Markup>> = told.iter().filter_map(course).collect();
+    let courses: Vec<Vec<Markup>> = shown.iter().filter_map(course).collect();
     let hours = detectors.iter().find_map(|detector| detector.watch.as_ref()).map(Watch::hours);
     html! {
-        (Table::new(heads([Column::name("label"), Column::number("rows")]), told.iter().map(row).collect())
+        (Table::new(heads([Column::name("label"), Column::number("rows")]), shown.iter().map(row).collect())
             .captioned("AUROC against the benign rows").markup())
         @if more > 0 { p.note { "and " (more) " more labels" } }
         @if let (false, Some(hours)) = (courses.is_empty(), hours) {

@@ -17,13 +17,13 @@ pub(super) const ALPHA: f64 = 1e-6;
 pub(super) const ENOUGH: f64 = 13.815_510_557_964_274;
 
 /// ln 0.01: the logarithm of the likelihood ratio at which a walk ends for the null hypothesis and a new one begins.
-const ORDINARY: f64 = -4.605_170_185_988_091;
+const NORMAL: f64 = -4.605_170_185_988_091;
 
 /// The probability of the event that counts as evidence, under both hypotheses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hypotheses {
     /// The largest probability in normal traffic.
-    pub(super) ordinary: f64,
+    pub(super) normal: f64,
     /// The probability in an attack.
     pub(super) attack: f64,
 }
@@ -34,7 +34,7 @@ pub(super) enum Stand {
     /// More trials are needed.
     Undecided,
     /// The traffic is normal, and the walk has started again.
-    Ordinary,
+    Normal,
     /// It is an attack.
     Attack,
 }
@@ -49,14 +49,14 @@ impl Walk {
     /// Adds one trial.
     pub(super) fn step(&mut self, of: Hypotheses, is_evidence: bool) -> Stand {
         self.log_ratio +=
-            if is_evidence { (of.attack / of.ordinary).ln() } else { ((1.0 - of.attack) / (1.0 - of.ordinary)).ln() };
+            if is_evidence { (of.attack / of.normal).ln() } else { ((1.0 - of.attack) / (1.0 - of.normal)).ln() };
         if self.log_ratio >= ENOUGH {
             // More evidence adds nothing. The limit lets a return to normal behaviour show as soon as for other walks.
             self.log_ratio = ENOUGH;
             Stand::Attack
-        } else if self.log_ratio <= ORDINARY {
+        } else if self.log_ratio <= NORMAL {
             self.log_ratio = 0.0;
-            Stand::Ordinary
+            Stand::Normal
         } else {
             Stand::Undecided
         }
@@ -79,22 +79,22 @@ impl Walk {
 /// so that the bound holds for the rate of trains.
 const TRAIN: f64 = 16.0;
 
-/// A test for a change of a rate from `ordinary` events per second to twice that.
+/// A test for a change of a rate from `normal` events per second to twice that.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Cusum {
     log_ratio: f64,
 }
 
 impl Cusum {
-    /// Adds `count` events in `seconds`. They come in trains, and at most `ordinary` per second are normal. Returns
+    /// Adds `count` events in `seconds`. They come in trains, and at most `normal` per second are normal. Returns
     /// whether there are too many.
-    pub(super) fn step(&mut self, count: f64, seconds: f64, ordinary: f64) -> bool {
-        self.add((count * std::f64::consts::LN_2 - ordinary * seconds) / TRAIN)
+    pub(super) fn step(&mut self, count: f64, seconds: f64, normal: f64) -> bool {
+        self.add((count * std::f64::consts::LN_2 - normal * seconds) / TRAIN)
     }
 
     /// The same for independent events.
-    pub(super) fn step_one_by_one(&mut self, count: f64, seconds: f64, ordinary: f64) -> bool {
-        self.add(count * std::f64::consts::LN_2 - ordinary * seconds)
+    pub(super) fn step_one_by_one(&mut self, count: f64, seconds: f64, normal: f64) -> bool {
+        self.add(count * std::f64::consts::LN_2 - normal * seconds)
     }
 
     fn add(&mut self, change: f64) -> bool {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use flowml_common::flow::Address;
 
 use super::index::{Index, Members, Number};
-use super::{FEW, Incident, Incidents, Link, NAMED, Odd, Open, QUIET_NS, Role, State};
-use crate::witness::{Evidence, Family, Finding, Kind, PERIODS, Party, REPEATS};
+use super::{CLOSE_AFTER_NS, Incident, Incidents, Link, MULTI_SOURCE_MIN, NAMED, Open, Role, State, Unusual};
+use crate::sequential::{Evidence, Family, Finding, Kind, PERIODS, Party, REPEATS};
 
 /// An event without findings for this time is over, ns: the time for which the tests keep their state.
 const PAUSE_NS: u64 = 300_000_000_000;
@@ -23,18 +23,18 @@ impl Open {
     /// The time without findings after which the event is over, ns. A beacon may miss a call, and a slow scan a probe.
     pub(super) fn quiet_ns(&self) -> u64 {
         match self.incident.kind {
-            Kind::Unusual => QUIET_NS,
+            Kind::Unusual => CLOSE_AFTER_NS,
             _ => PAUSE_NS.max(PERIODS * self.incident.evidence.period_ms * 1_000_000),
         }
     }
 
-    pub(super) const fn is_witnessed(&self) -> bool {
+    pub(super) const fn has_finding(&self) -> bool {
         !matches!(self.incident.kind, Kind::Unusual)
     }
 
     /// Whether the finding belongs to this event.
     fn is_event_of(&self, finding: &Finding) -> bool {
-        self.is_witnessed() && (self.goes_on_by(finding) || self.is_effect(finding) || self.is_seen_as(finding))
+        self.has_finding() && (self.goes_on_by(finding) || self.is_effect(finding) || self.is_seen_as(finding))
     }
 
     /// Whether the finding continues the event: the same sources do the same, or other sources do the same to the same
@@ -113,7 +113,7 @@ impl Open {
             return;
         }
         let Finding { kind, sources, targets, evidence, start_ns, end_ns, bound } = finding;
-        if self.is_witnessed() {
+        if self.has_finding() {
             self.incident.start_ns = self.incident.start_ns.min(*start_ns);
             self.incident.end_ns = self.incident.end_ns.max(*end_ns);
         } else {
@@ -121,7 +121,7 @@ impl Open {
             (self.incident.start_ns, self.incident.end_ns) = (*start_ns, *end_ns);
             // An anomalous host is not necessarily the cause.
             (self.incident.sources, self.incident.targets) = Default::default();
-            index.leave(&self.hosts, self.number, self.told);
+            index.leave(&self.hosts, self.number, self.reported);
             self.hosts.clear();
         }
         let before = self.incident.kind.family();
@@ -151,7 +151,7 @@ impl Open {
                 && !self.hosts.contains(&(*address, Role::Target))
         };
         let others: Members = self.hosts.iter().filter(is_other).copied().collect();
-        index.leave(&others, self.number, self.told);
+        index.leave(&others, self.number, self.reported);
         self.hosts.retain(|host| !others.contains(host));
         let sources = &mut self.incident.sources;
         sources.named.retain(|address| self.hosts.contains(&(*address, Role::Source)));
@@ -173,13 +173,13 @@ fn most_of(counted: &BTreeMap<Kind, Evidence>) -> Option<(Kind, Evidence)> {
             let is_flood = flood.0 == Kind::SynFlood || weight(&flood.1) > REPEATS * weight(&scan.1);
             Some(if is_flood { flood } else { scan })
         }
-        (scan, flood) => scan.or(flood).or_else(|| most(&|kind| !is_faint(kind))).or_else(|| most(&|_| true)),
+        (scan, flood) => scan.or(flood).or_else(|| most(&|kind| !is_down_weighted(kind))).or_else(|| most(&|_| true)),
     }
 }
 
 /// Whether other events between the same hosts resemble this kind: password guesses may have even intervals, and a
 /// flood sends many bytes.
-const fn is_faint(kind: Kind) -> bool {
+const fn is_down_weighted(kind: Kind) -> bool {
     matches!(kind, Kind::Beacon | Kind::Exfiltration)
 }
 
@@ -204,7 +204,7 @@ impl Incidents {
         self.excused.retain(|_, at_ns| at_ns.saturating_add(NEAR_NS) > now_ns);
         for finding in findings {
             if !self.is_excused(finding) {
-                self.witness(finding);
+                self.add_finding(finding);
             }
         }
     }
@@ -212,11 +212,11 @@ impl Incidents {
     /// Whether an operator's feedback states that the activity is no attack: for all named sources, or for all named
     /// targets if there are many sources.
     fn is_excused(&self, finding: &Finding) -> bool {
-        let party = if finding.sources.count > FEW { &finding.targets } else { &finding.sources };
+        let party = if finding.sources.count > MULTI_SOURCE_MIN { &finding.targets } else { &finding.sources };
         party.named.iter().all(|address| self.excused.contains_key(address))
     }
 
-    fn witness(&mut self, finding: &Finding) {
+    fn add_finding(&mut self, finding: &Finding) {
         let named = finding.sources.named.iter().chain(&finding.targets.named);
         let near: BTreeSet<Number> = named.flat_map(|address| self.index.all(*address)).collect();
         let is_event = |number: &&Number| self.open.get(number).is_some_and(|open| open.is_event_of(finding));
@@ -229,24 +229,25 @@ impl Incidents {
             let before = open.incident.kind;
             open.testify(finding, &mut self.index);
             if open.incident.kind != before {
-                self.news.push((State::Named, open.number));
+                self.events.push((State::Named, open.number));
             }
             return;
         }
         // Anomalous windows of the same hosts.
-        let is_suspicion = |open: &&Open| !open.is_witnessed();
+        let is_suspicion = |open: &&Open| !open.has_finding();
         let suspicions: Vec<(Number, bool)> = near
             .iter()
-            .filter_map(|number| self.open.get(number).filter(is_suspicion).map(|open| (*number, open.told)))
+            .filter_map(|number| self.open.get(number).filter(is_suspicion).map(|open| (*number, open.reported)))
             .collect();
-        let first = suspicions.iter().find(|(_, told)| *told).or_else(|| suspicions.first()).map(|(number, _)| *number);
+        let first =
+            suspicions.iter().find(|(_, reported)| *reported).or_else(|| suspicions.first()).map(|(number, _)| *number);
         let Some(number) = first.or_else(|| self.begin_event(finding)) else {
             self.left_out += 1;
             return;
         };
         self.accuse(number, finding);
         // Suspicions that were not reported are part of this incident.
-        for (other, _) in suspicions.into_iter().filter(|(other, told)| !told && *other != number) {
+        for (other, _) in suspicions.into_iter().filter(|(other, reported)| !reported && *other != number) {
             self.take_out(other);
         }
     }
@@ -255,23 +256,23 @@ impl Incidents {
     fn accuse(&mut self, number: Number, finding: &Finding) {
         let Some(open) = self.open.get_mut(&number) else { return };
         open.testify(finding, &mut self.index);
-        let state = if open.told { State::Named } else { State::Open };
-        if !open.told {
-            self.told += 1;
-            (open.told, open.incident.number) = (true, self.told);
-            self.index.tell(&open.hosts);
+        let state = if open.reported { State::Named } else { State::Open };
+        if !open.reported {
+            self.reported += 1;
+            (open.reported, open.incident.number) = (true, self.reported);
+            self.index.report(&open.hosts);
         }
-        self.news.push((state, number));
+        self.events.push((state, number));
     }
 
     /// The incidents that sequential tests have opened or named since the last call, in their current state.
-    pub(super) fn take_news(&mut self) -> Vec<(State, Incident)> {
-        let news = std::mem::take(&mut self.news);
+    pub(super) fn take_events(&mut self) -> Vec<(State, Incident)> {
+        let events = std::mem::take(&mut self.events);
         let incident = |(state, number)| {
-            let open = self.open.get(&number).filter(|open| open.told)?;
+            let open = self.open.get(&number).filter(|open| open.reported)?;
             Some((state, open.incident.clone()))
         };
-        news.into_iter().filter_map(incident).collect()
+        events.into_iter().filter_map(incident).collect()
     }
 
     fn begin_event(&mut self, finding: &Finding) -> Option<Number> {
@@ -286,33 +287,36 @@ impl Incidents {
 
     /// Assigns anomalous windows to the event of their host, or of a host with which theirs has flows while the event
     /// lasts. Returns the other windows.
-    pub(super) fn join_witnessed<'a>(&mut self, mut odd: BTreeMap<Address, Odd<'a>>) -> BTreeMap<Address, Odd<'a>> {
+    pub(super) fn join_findings<'a>(
+        &mut self,
+        mut unusual: BTreeMap<Address, Unusual<'a>>,
+    ) -> BTreeMap<Address, Unusual<'a>> {
         let mut joined: BTreeMap<Address, Number> = BTreeMap::new();
         for Link { initiator, responder, .. } in self.past.iter().flat_map(|(_, links)| links) {
             for (one, other) in [(initiator, responder), (responder, initiator)] {
-                if let Some(odd) = odd.get(one)
+                if let Some(unusual) = unusual.get(one)
                     && !joined.contains_key(one)
                     && let Some(number) = self.event_of(*other)
-                    && self.open.get(&number).is_some_and(|open| odd.window.start_ns <= open.incident.end_ns)
+                    && self.open.get(&number).is_some_and(|open| unusual.window.start_ns <= open.incident.end_ns)
                 {
                     joined.insert(*one, number);
                 }
             }
         }
-        joined.extend(odd.keys().filter_map(|address| Some((*address, self.event_of(*address)?))));
+        joined.extend(unusual.keys().filter_map(|address| Some((*address, self.event_of(*address)?))));
         for (address, number) in joined {
-            if let Some(odd) = odd.remove(&address)
+            if let Some(unusual) = unusual.remove(&address)
                 && let Some(open) = self.open.get_mut(&number)
             {
-                open.take(odd.verdict);
+                open.take(unusual.verdict);
             }
         }
-        odd
+        unusual
     }
 
     /// The oldest event of a sequential test that has this host.
     fn event_of(&self, host: Address) -> Option<Number> {
-        self.index.all(host).find(|number| self.open.get(number).is_some_and(Open::is_witnessed))
+        self.index.all(host).find(|number| self.open.get(number).is_some_and(Open::has_finding))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Preprocessing of any table: encodes its columns as features of comparable size, fitted once.
 //!
 //! `scale` does this for the live learner, whose columns are known and whose constants are tuned for host windows. Here
-//! the type of a column is derived from its values, and every constant is a parameter in [`Recipe`].
+//! the type of a column is derived from its values, and every constant is a parameter in [`Parameters`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -65,7 +65,7 @@ pub enum Height {
 /// The parameters with which preprocessing is fitted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
-pub struct Recipe {
+pub struct Parameters {
     /// How numbers are scaled.
     pub scaling: Scaling,
     /// The value of the encoded feature of a category.
@@ -84,10 +84,10 @@ pub struct Recipe {
     pub keep_constants: bool,
 }
 
-checked!(Recipe);
+checked!(Parameters);
 
-impl Checked for Recipe {
-    const NAME: &str = "recipe";
+impl Checked for Parameters {
+    const NAME: &str = "parameters";
 
     fn check(&self) -> Outcome {
         if let Height::Rarity(most) = self.height {
@@ -101,7 +101,7 @@ impl Checked for Recipe {
     }
 }
 
-impl Recipe {
+impl Parameters {
     /// For detectors of any columns. Nothing is known about these columns, so values below and above the typical ones
     /// have equal weight.
     #[must_use]
@@ -123,8 +123,8 @@ impl Recipe {
     pub const fn for_detectors_of_features(scaling: Scaling) -> Self {
         Self {
             height: Height::Rarity(scale::HOT),
-            amount_floor: scale::AMOUNT_FLOOR,
-            share_floor: scale::SHARE_FLOOR,
+            amount_floor: scale::LOG_SCALED_FLOOR,
+            share_floor: scale::RATIO_FLOOR,
             clip: scale::CLIP,
             ..Self::for_detectors(scaling)
         }
@@ -227,16 +227,16 @@ impl Slots {
 /// A column and its encoding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
-struct Prepared {
+struct Preprocessed {
     name: String,
     #[serde(flatten)]
     slots: Slots,
 }
 
-checked!(Prepared);
+checked!(Preprocessed);
 
-impl Checked for Prepared {
-    const NAME: &str = "preparation of a column";
+impl Checked for Preprocessed {
+    const NAME: &str = "preprocessing of a column";
 
     fn check(&self) -> Outcome {
         self.slots.check().map_err(|reason| format!("column '{}': {reason}", self.name))
@@ -274,24 +274,26 @@ pub enum Unfit {
 
 /// The fitted preprocessing of a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Preparation {
-    recipe: Recipe,
-    columns: Vec<Prepared>,
+pub struct Preprocessing {
+    parameters: Parameters,
+    columns: Vec<Preprocessed>,
 }
 
-impl Preparation {
+impl Preprocessing {
     /// Fits the encoding on all rows of a table.
     #[must_use]
-    pub fn fit(frame: &Frame, recipe: Recipe) -> Self {
-        let prepared =
-            |column: &FrameColumn| Prepared { name: column.name.clone(), slots: fit_column(column, frame, &recipe) };
-        Self { recipe, columns: frame.columns().iter().map(prepared).collect() }
+    pub fn fit(frame: &Frame, parameters: Parameters) -> Self {
+        let preprocessed = |column: &FrameColumn| Preprocessed {
+            name: column.name.clone(),
+            slots: fit_column(column, frame, &parameters),
+        };
+        Self { parameters, columns: frame.columns().iter().map(preprocessed).collect() }
     }
 
     /// The parameters with which it was fitted.
     #[must_use]
-    pub fn recipe(&self) -> &Recipe {
-        &self.recipe
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     /// The number of encoded features of a row.
@@ -303,7 +305,7 @@ impl Preparation {
     /// For each encoded feature its origin: a column, or a column and its category.
     #[must_use]
     pub fn slot_names(&self) -> Vec<String> {
-        let names = |column: &Prepared| match &column.slots {
+        let names = |column: &Preprocessed| match &column.slots {
             Slots::Out { .. } => Vec::new(),
             Slots::Number { .. } => vec![column.name.clone()],
             Slots::OneHot { values, .. } => {
@@ -317,10 +319,10 @@ impl Preparation {
     /// For each encoded feature, the weight in a squared distance of a value below the centroid.
     #[must_use]
     pub fn below(&self) -> Vec<f64> {
-        let weights = |column: &Prepared| {
+        let weights = |column: &Preprocessed| {
             let weight = match column.slots {
-                Slots::Number { log: true, .. } => self.recipe.amount_below,
-                Slots::Number { log: false, .. } => self.recipe.share_below,
+                Slots::Number { log: true, .. } => self.parameters.amount_below,
+                Slots::Number { log: false, .. } => self.parameters.share_below,
                 Slots::Out { .. } | Slots::OneHot { .. } => 1.0,
             };
             std::iter::repeat_n(weight, column.slots.count())
@@ -357,7 +359,7 @@ impl Preparation {
         let mut rows = Array2::zeros((frame.rows(), self.width()));
         let mut cleaning = Cleaning::default();
         let mut at = 0;
-        for Prepared { name, slots } in &self.columns {
+        for Preprocessed { name, slots } in &self.columns {
             if slots.count() == 0 {
                 continue;
             }
@@ -365,7 +367,7 @@ impl Preparation {
             let (missed, of) = match slots {
                 Slots::Out { .. } => (0, &mut cleaning.undefined),
                 Slots::Number { log, middle, scale, few } => {
-                    let number = Number { log: *log, middle: *middle, scale: *scale, clip: self.recipe.clip };
+                    let number = Number { log: *log, middle: *middle, scale: *scale, clip: self.parameters.clip };
                     let drawn = few.as_ref().map(|few| drawn(&column.values, few, frame)).transpose()?;
                     let missed = number.write(drawn.as_ref().unwrap_or(&column.values), rows.column_mut(at));
                     (missed.ok_or_else(|| Unfit::Text(name.clone()))?, &mut cleaning.undefined)
@@ -470,9 +472,9 @@ fn drawn(shares: &Values, few: &Few<String>, frame: &Frame) -> Result<Values, Un
     }
 }
 
-fn fit_column(column: &FrameColumn, frame: &Frame, recipe: &Recipe) -> Slots {
+fn fit_column(column: &FrameColumn, frame: &Frame, parameters: &Parameters) -> Slots {
     let count = match column.learn {
-        Some(Learn::ShareOf(count)) => frame.column(count),
+        Some(Learn::RatioOf(count)) => frame.column(count),
         _ => None,
     };
     match (column.learn, &column.values) {
@@ -481,14 +483,14 @@ fn fit_column(column: &FrameColumn, frame: &Frame, recipe: &Recipe) -> Slots {
         {
             let few = Few::fit(name.clone(), shares.iter().copied().zip(counts.iter().copied()));
             let shares: Vec<f64> = shares.iter().zip(counts).map(|(share, count)| few.drawn(*share, *count)).collect();
-            fit_number(&shares, learn, Some(few), recipe)
+            fit_number(&shares, learn, Some(few), parameters)
         }
         (Some(Learn::Never), _) => Slots::Out { because: LeftOut::Never },
-        (Some(Learn::Category), values) => fit_one_hot(values, recipe),
-        (learn, Values::Numbers(numbers)) => fit_number(numbers, learn, None, recipe),
+        (Some(Learn::Category), values) => fit_one_hot(values, parameters),
+        (learn, Values::Numbers(numbers)) => fit_number(numbers, learn, None, parameters),
         (_, values @ Values::Texts(texts)) => match text_left_out(texts) {
             Some(because) => Slots::Out { because },
-            None => fit_one_hot(values, recipe),
+            None => fit_one_hot(values, parameters),
         },
     }
 }
@@ -507,7 +509,7 @@ fn text_left_out(texts: &[Option<Arc<str>>]) -> Option<LeftOut> {
     (rows >= NAMING_ROWS && different.len() as f64 > NAMING * rows as f64).then_some(LeftOut::Names)
 }
 
-fn fit_number(numbers: &[f64], learn: Option<Learn>, few: Option<Few<String>>, recipe: &Recipe) -> Slots {
+fn fit_number(numbers: &[f64], learn: Option<Learn>, few: Option<Few<String>>, parameters: &Parameters) -> Slots {
     let values: Vec<f64> = numbers.iter().copied().filter(|value| value.is_finite()).collect();
     let (least, most) = (values.iter().copied().reduce(f64::min), values.iter().copied().reduce(f64::max));
     let (Some(least), Some(most)) = (least, most) else { return Slots::Out { because: LeftOut::Empty } };
@@ -515,14 +517,14 @@ fn fit_number(numbers: &[f64], learn: Option<Learn>, few: Option<Few<String>>, r
     if learn.is_none() && [1.0, 1e3, 1e6, 1e9].into_iter().any(is_clock) {
         return Slots::Out { because: LeftOut::Clock };
     }
-    if least == most && !recipe.keep_constants {
+    if least == most && !parameters.keep_constants {
         return Slots::Out { because: LeftOut::Constant };
     }
     // A number that is never negative and exceeds 1 is log-scaled.
-    let log = learn.map_or(least >= 0.0 && most > 1.0, Learn::is_amount);
+    let log = learn.map_or(least >= 0.0 && most > 1.0, Learn::is_log_scaled);
     let values: Vec<f64> = values.into_iter().map(|value| transformed(value, log)).collect();
-    let floor = if log { recipe.amount_floor } else { recipe.share_floor };
-    let (middle, scale) = middle_and_scale(&values, recipe.scaling, floor);
+    let floor = if log { parameters.amount_floor } else { parameters.share_floor };
+    let (middle, scale) = middle_and_scale(&values, parameters.scaling, floor);
     Slots::Number { log, middle, scale, few }
 }
 
@@ -546,19 +548,19 @@ fn middle_and_scale(values: &[f64], scaling: Scaling, floor: f64) -> (f64, f64) 
     }
 }
 
-fn fit_one_hot(values: &Values, recipe: &Recipe) -> Slots {
+fn fit_one_hot(values: &Values, parameters: &Parameters) -> Slots {
     let all = categories(values);
     let rows = all.len().max(1) as f64;
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     all.iter().for_each(|category| *counts.entry(category.as_ref()).or_default() += 1);
-    if counts.len() <= 1 && !recipe.keep_constants {
+    if counts.len() <= 1 && !parameters.keep_constants {
         return Slots::Out { because: LeftOut::Constant };
     }
     let mut counted: Vec<(&str, usize)> = counts.into_iter().collect();
     counted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     counted.truncate(CATEGORIES);
     counted.sort_unstable();
-    let height = |share: f64| match recipe.height {
+    let height = |share: f64| match parameters.height {
         Height::Unit => 1.0,
         Height::Rarity(most) => share.powf(-0.5).min(most),
     };
@@ -582,11 +584,11 @@ mod tests {
         FrameColumn { name: name.to_owned(), learn: None, values: Values::Texts(values.iter().map(text).collect()) }
     }
 
-    fn slots(columns: Vec<FrameColumn>, recipe: Recipe) -> (Preparation, Array2<f64>) {
+    fn slots(columns: Vec<FrameColumn>, parameters: Parameters) -> (Preprocessing, Array2<f64>) {
         let frame = Frame::new(columns[0].values.len(), columns);
-        let preparation = Preparation::fit(&frame, recipe);
-        let (rows, _) = preparation.apply(&frame).expect("it was fitted on this");
-        (preparation, rows)
+        let preprocessing = Preprocessing::fit(&frame, parameters);
+        let (rows, _) = preprocessing.apply(&frame).expect("it was fitted on this");
+        (preprocessing, rows)
     }
 
     #[test]
@@ -602,10 +604,10 @@ mod tests {
             texts("kind", &["a", "b", "a", ""]),
             texts("host", &["10.0.0.1", "::1", "10.0.0.2", ""]),
         ];
-        let (preparation, _) = slots(columns, Recipe::for_classifiers(Scaling::Standard));
-        let learnt: Vec<_> = preparation.columns().filter_map(|(name, learnt)| Some((name, learnt?))).collect();
+        let (preprocessing, _) = slots(columns, Parameters::for_classifiers(Scaling::Standard));
+        let learnt: Vec<_> = preprocessing.columns().filter_map(|(name, learnt)| Some((name, learnt?))).collect();
         assert_eq!(learnt, [("bytes", "log number"), ("rate", "number"), ("change", "number"), ("kind", "category")]);
-        let left: Vec<_> = preparation.left_out().collect();
+        let left: Vec<_> = preprocessing.left_out().collect();
         let expected = [
             ("same", LeftOut::Constant),
             ("none", LeftOut::Empty),
@@ -614,22 +616,22 @@ mod tests {
             ("host", LeftOut::Address),
         ];
         assert_eq!(left, expected);
-        assert_eq!(preparation.slot_names()[3..], ["kind=", "kind=a", "kind=b", "kind=(unseen)"]);
+        assert_eq!(preprocessing.slot_names()[3..], ["kind=", "kind=a", "kind=b", "kind=(unseen)"]);
         let names: Vec<String> = (0..200).map(|row| format!("row{row}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let (preparation, _) = slots(vec![texts("uid", &names)], Recipe::for_detectors(Scaling::Robust));
-        assert_eq!(preparation.left_out().next(), Some(("uid", LeftOut::Names)));
+        let (preprocessing, _) = slots(vec![texts("uid", &names)], Parameters::for_detectors(Scaling::Robust));
+        assert_eq!(preprocessing.left_out().next(), Some(("uid", LeftOut::Names)));
     }
 
     #[test]
     fn each_scaling_computes_what_its_name_states() {
         let column = || vec![numbers("x", &[-2.0, -1.0, 0.0, 3.0])];
-        let (_, rows) = slots(column(), Recipe::for_classifiers(Scaling::MinMax));
+        let (_, rows) = slots(column(), Parameters::for_classifiers(Scaling::MinMax));
         assert_eq!(rows.column(0).to_vec(), [0.0, 0.2, 0.4, 1.0]);
-        let (_, rows) = slots(column(), Recipe::for_classifiers(Scaling::Standard));
+        let (_, rows) = slots(column(), Parameters::for_classifiers(Scaling::Standard));
         // Mean 0, variance (4 + 1 + 0 + 9) / 4.
         assert!((rows[[3, 0]] - 3.0 / 3.5_f64.sqrt()).abs() < 1e-12);
-        let (_, rows) = slots(column(), Recipe::for_classifiers(Scaling::Robust));
+        let (_, rows) = slots(column(), Parameters::for_classifiers(Scaling::Robust));
         // Median -0.5; quartiles -1.25 and 0.75; 5 % and 95 % quantiles -1.85 and 2.55.
         assert!((rows[[3, 0]] - 3.5 / (2.0 / IQR_TO_SIGMA)).abs() < 1e-12);
     }
@@ -638,9 +640,9 @@ mod tests {
     fn a_rare_category_is_high_and_an_unseen_one_highest() {
         let kinds: Vec<&str> = (0..100).map(|row| if row == 0 { "rare" } else { "usual" }).collect();
         let frame = Frame::new(100, vec![texts("kind", &kinds)]);
-        let preparation = Preparation::fit(&frame, Recipe::for_detectors(Scaling::Robust));
+        let preprocessing = Preprocessing::fit(&frame, Parameters::for_detectors(Scaling::Robust));
         let other = Frame::new(3, vec![texts("kind", &["rare", "usual", "new"])]);
-        let (rows, cleaning) = preparation.apply(&other).expect("it has the column");
+        let (rows, cleaning) = preprocessing.apply(&other).expect("it has the column");
         assert!((rows[[0, 0]] - 10.0).abs() < 1e-12 && (rows[[1, 1]] - 0.99_f64.powf(-0.5)).abs() < 1e-12);
         assert!((rows[[2, 2]] - 101_f64.sqrt()).abs() < 1e-12);
         assert_eq!(cleaning.unseen, BTreeMap::from([("kind".to_owned(), 1)]));
@@ -649,8 +651,8 @@ mod tests {
     #[test]
     fn undefined_values_are_the_middle_and_counted() {
         let frame = Frame::new(4, vec![numbers("x", &[-1.0, f64::NAN, 3.0, f64::INFINITY])]);
-        let preparation = Preparation::fit(&frame, Recipe::for_detectors(Scaling::Robust));
-        let (rows, cleaning) = preparation.apply(&frame).expect("it was fitted on this");
+        let preprocessing = Preprocessing::fit(&frame, Parameters::for_detectors(Scaling::Robust));
+        let (rows, cleaning) = preprocessing.apply(&frame).expect("it was fitted on this");
         assert_eq!((rows[[1, 0]], rows[[3, 0]]), (0.0, 0.0));
         assert_eq!(cleaning.undefined, BTreeMap::from([("x".to_owned(), 2)]));
     }
@@ -658,8 +660,8 @@ mod tests {
     #[test]
     fn a_different_table_is_refused_naming_its_first_differing_column() {
         let frame = Frame::new(2, vec![numbers("x", &[1.0, -2.0]), texts("kind", &["a", "b"])]);
-        let preparation = Preparation::fit(&frame, Recipe::for_detectors(Scaling::Robust));
-        let apply = |columns| preparation.apply(&Frame::new(2, columns)).map(|(rows, _)| rows.ncols());
+        let preprocessing = Preprocessing::fit(&frame, Parameters::for_detectors(Scaling::Robust));
+        let apply = |columns| preprocessing.apply(&Frame::new(2, columns)).map(|(rows, _)| rows.ncols());
         assert_eq!(apply(vec![texts("kind", &["a", "b"])]), Err(Unfit::Missing("x".to_owned())));
         assert_eq!(apply(vec![texts("x", &["a", "b"])]), Err(Unfit::Text("x".to_owned())));
         // Numbers may be categories, columns may have another order, and there may be more of them.

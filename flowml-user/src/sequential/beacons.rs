@@ -23,12 +23,12 @@ use flowml_common::headers::protocol;
 use serde::{Deserialize, Serialize};
 
 use super::attempts::{Attempt, Outcome};
-use super::news::News;
-use super::sequential::{ALPHA, Hypotheses, Stand, Walk};
+use super::changed::Changed;
+use super::walk::{ALPHA, Hypotheses, Stand, Walk};
 use super::{Evidence, Finding, Kind, Party};
 use crate::features::Generations;
 
-const EVEN: Hypotheses = Hypotheses { ordinary: 0.2, attack: 0.9 };
+const EVEN: Hypotheses = Hypotheses { normal: 0.2, attack: 0.9 };
 
 /// Pairs, targets and sources in a generation, each.
 const HOSTS: usize = 1 << 15;
@@ -107,7 +107,7 @@ pub(super) struct Beacons {
     callers: Generations<Address, Option<Address>>,
     /// Number of targets that a source calls evenly.
     even: Generations<Address, usize>,
-    news: News<Key>,
+    changed: Changed<Key>,
 }
 
 impl Beacons {
@@ -116,7 +116,7 @@ impl Beacons {
             pairs: Generations::lasting(HOSTS, MEMORY_NS),
             callers: Generations::lasting(HOSTS, MEMORY_NS),
             even: Generations::lasting(HOSTS, MEMORY_NS),
-            news: News::default(),
+            changed: Changed::default(),
         }
     }
 
@@ -136,7 +136,7 @@ impl Beacons {
         let is_even = gap_ns.abs_diff(before_ns) * 100 <= 15 * before_ns;
         let stand = pair.walk.step(EVEN, is_even);
         let was_even = pair.is_even;
-        pair.is_even = stand != Stand::Ordinary && (was_even || stand == Stand::Attack || pair.walk.is_half());
+        pair.is_even = stand != Stand::Normal && (was_even || stand == Stand::Attack || pair.walk.is_half());
         let count = self.even.entry(source, at_ns, || 0);
         match (was_even, pair.is_even) {
             (false, true) => *count += 1,
@@ -146,10 +146,10 @@ impl Beacons {
         match stand {
             Stand::Attack => pair.is_beacon = true,
             Stand::Undecided => {}
-            Stand::Ordinary => *pair = Pair::beginning(at_ns),
+            Stand::Normal => *pair = Pair::beginning(at_ns),
         }
         if pair.is_beacon && *count < MONITORED {
-            self.news.add(key);
+            self.changed.add(key);
         }
     }
 
@@ -168,6 +168,6 @@ impl Beacons {
             let [sources, targets] = [source, target].map(Party::of);
             Some(Finding { kind: Kind::Beacon, sources, targets, evidence, start_ns, end_ns, bound: ALPHA })
         };
-        self.news.take().filter_map(finding).collect()
+        self.changed.take().filter_map(finding).collect()
     }
 }

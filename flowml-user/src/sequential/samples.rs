@@ -1,4 +1,4 @@
-//! Traffic for the tests of sequential tests: a run with sessions and witnesses, and the number of simulated hosts.
+//! Traffic for the tests of sequential tests: a run with sessions and tests, and the number of simulated hosts.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -22,10 +22,10 @@ pub(crate) enum View {
     Into(&'static str),
 }
 
-/// Sessions and witnesses, connected as in a run.
+/// Sessions and tests, connected as in a run.
 pub(crate) struct Run {
     sessions: Sessions,
-    witnesses: Witnesses,
+    tests: SequentialTests,
     view: View,
     pub(crate) now_ns: u64,
     pub(crate) findings: Vec<Finding>,
@@ -34,7 +34,7 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn new(view: View) -> Self {
         let sessions = Sessions::new(Timeouts::default());
-        Self { sessions, witnesses: Witnesses::new(0), view, now_ns: 0, findings: Vec::new() }
+        Self { sessions, tests: SequentialTests::new(0), view, now_ns: 0, findings: Vec::new() }
     }
 
     /// An interval of a second with these flows. Packet times are in ms from its start.
@@ -46,13 +46,13 @@ impl Run {
         let shifted = |sample: &Sample| Sample { time_ns: self.now_ns + sample.time_ns, ..*sample };
         let flows = flows.iter().map(|flow| flow.iter().filter(seen).map(shifted).collect::<Vec<_>>());
         let parts: Vec<_> = flows.filter(|flow| !flow.is_empty()).map(|flow| counted_of(&flow)).collect();
-        let witnesses = &mut self.witnesses;
+        let tests = &mut self.tests;
         self.sessions.absorb_drain(parts.iter().map(|(key, value)| value.counted(key)), |part, standing| {
-            witnesses.observe(part, standing);
+            tests.observe(part, standing);
         });
         self.now_ns += SECOND;
-        witnesses.ended(&self.sessions.expire(self.now_ns));
-        self.findings.extend(witnesses.interval(self.now_ns));
+        tests.ended(&self.sessions.expire(self.now_ns));
+        self.findings.extend(tests.interval(self.now_ns));
     }
 
     /// The kinds of the findings.

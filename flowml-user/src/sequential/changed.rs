@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 /// Keys of findings. It needs memory only for different keys, however often one is added.
 #[derive(Serialize, Deserialize)]
 #[serde(bound(deserialize = "K: Eq + Hash + Deserialize<'de>"))]
-pub(super) struct News<K>(HashSet<K, RandomState>);
+pub(super) struct Changed<K>(HashSet<K, RandomState>);
 
-impl<K> Default for News<K> {
+impl<K> Default for Changed<K> {
     fn default() -> Self {
         Self(HashSet::default())
     }
 }
 
-impl<K: Eq + Hash + Ord> News<K> {
+impl<K: Eq + Hash + Ord> Changed<K> {
     /// Adds a key.
     pub(super) fn add(&mut self, key: K) {
         self.0.insert(key);

@@ -7,9 +7,9 @@ use flowml_common::flow::Address;
 
 use crate::features::HostWindow;
 use crate::incident::Incidents;
-use crate::model::Teaching;
+use crate::model::Eligibility;
+use crate::sequential::Finding;
 use crate::session::Ended;
-use crate::witness::Finding;
 
 /// Maximum number of flows of one initiator in an interval that are eligible. One busy initiator must not define alone
 /// what is normal.
@@ -18,7 +18,7 @@ const PER_SOURCE: u32 = 64;
 /// For each row of a batch whether it is eligible for training, and the responsible host.
 #[derive(Default)]
 pub(super) struct Vouched {
-    pub(super) teaching: Vec<Teaching>,
+    pub(super) eligibility: Vec<Eligibility>,
     pub(super) hosts: Vec<Address>,
 }
 
@@ -27,11 +27,11 @@ pub(super) fn of_hosts(incidents: &Incidents, findings: &[Finding], windows: &[H
     let parties = findings.iter().flat_map(|finding| [&finding.sources, &finding.targets]);
     let suspects: HashSet<Address, RandomState> = parties.flat_map(|party| party.named.iter().copied()).collect();
     let one = |window: &HostWindow| match suspects.contains(&window.address) {
-        true => Teaching::Suspect,
+        true => Eligibility::Suspect,
         false => by_trust(incidents, &[window.address]),
     };
     let hosts = windows.iter().map(|window| window.address).collect();
-    Vouched { teaching: windows.iter().map(one).collect(), hosts }
+    Vouched { eligibility: windows.iter().map(one).collect(), hosts }
 }
 
 /// Flows are eligible unless a host belongs to an incident, up to a limit per initiator.
@@ -42,13 +42,13 @@ pub(super) fn of_flows(incidents: &Incidents, ended: &[Ended]) -> Vouched {
             [ended.initiator.sender, ended.initiator.sender.opposite()].map(|end| ended.key.endpoint(end).address);
         let flows = by_source.entry(ends[0]).or_default();
         *flows += 1;
-        (if *flows > PER_SOURCE { Teaching::Surplus } else { by_trust(incidents, &ends) }, ends[0])
+        (if *flows > PER_SOURCE { Eligibility::Surplus } else { by_trust(incidents, &ends) }, ends[0])
     };
-    let (teaching, hosts) = ended.iter().map(one).unzip();
-    Vouched { teaching, hosts }
+    let (eligibility, hosts) = ended.iter().map(one).unzip();
+    Vouched { eligibility, hosts }
 }
 
-fn by_trust(incidents: &Incidents, addresses: &[Address]) -> Teaching {
+fn by_trust(incidents: &Incidents, addresses: &[Address]) -> Eligibility {
     let is_suspect = addresses.iter().any(|address| incidents.is_suspect(*address));
-    if is_suspect { Teaching::Suspect } else { Teaching::Welcome }
+    if is_suspect { Eligibility::Suspect } else { Eligibility::Welcome }
 }

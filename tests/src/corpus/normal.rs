@@ -70,7 +70,7 @@ const ACTIVITIES: &[Activity] = &[
 
 /// How often an action was completed.
 #[derive(Debug, Clone, Default)]
-struct Deeds {
+struct Outcomes {
     done: u64,
     failed: u64,
     /// The first error.
@@ -79,12 +79,12 @@ struct Deeds {
 
 /// The counts by the names of the activities.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tally(BTreeMap<&'static str, Deeds>);
+pub(super) struct Tally(BTreeMap<&'static str, Outcomes>);
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let deeds = self.0.iter().map(|(name, deeds)| format!("{} {name}", deeds.done));
-        f.write_str(&deeds.collect::<Vec<_>>().join(", "))
+        let outcomes = self.0.iter().map(|(name, outcomes)| format!("{} {name}", outcomes.done));
+        f.write_str(&outcomes.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -97,7 +97,7 @@ pub(super) struct People {
 
 impl People {
     pub(super) fn start(site: &Site, files: &Arc<Files>, part: Part, seed: u64, equipment: Equipment) -> Result<Self> {
-        let tally = Tally(activities(equipment).map(|activity| (activity.name, Deeds::default())).collect());
+        let tally = Tally(activities(equipment).map(|activity| (activity.name, Outcomes::default())).collect());
         let mut people = Self { span: Span::endless(), threads: Vec::new(), tally: Arc::new(Mutex::new(tally)) };
         let clients = site.clients.iter().map(|client| (client, &site.server));
         let habits = part.shape().habits;
@@ -118,11 +118,11 @@ impl People {
         let tally = || self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
         wait_until(LIMIT, || {
             let tally = tally();
-            for (name, Deeds { done, failed, reason }) in &tally.0 {
+            for (name, Outcomes { done, failed, reason }) in &tally.0 {
                 let reason = reason.as_deref().unwrap_or_default();
                 ensure!(*failed == 0, "{name}: {failed} of {} failed: {reason}", done + failed);
             }
-            Ok(tally.0.values().all(|deeds| deeds.done > 0))
+            Ok(tally.0.values().all(|outcomes| outcomes.done > 0))
         })
         .with_context(|| format!("normal traffic alone; done so far: {}", tally()))?;
         Ok(tally())
@@ -169,12 +169,12 @@ impl Person {
             // An action that the end of the span interrupts has neither succeeded nor failed.
             if !self.rhythm.span.is_over() {
                 let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-                let deeds = tally.0.entry(activity.name).or_default();
+                let outcomes = tally.0.entry(activity.name).or_default();
                 match outcome {
-                    Ok(()) => deeds.done += 1,
+                    Ok(()) => outcomes.done += 1,
                     Err(error) => {
-                        deeds.failed += 1;
-                        deeds.reason.get_or_insert_with(|| format!("{error:#}"));
+                        outcomes.failed += 1;
+                        outcomes.reason.get_or_insert_with(|| format!("{error:#}"));
                     }
                 }
             }

@@ -1,28 +1,28 @@
 //! Sequential tests of traffic: they apply to any network without training and have a bound on false alarms.
 //!
 //! Each test is a file, whose first lines state its source, its parameters and its bound. The tests receive each
-//! partial flow with its standing in the session ([`Witnesses::observe`]), and return their findings at the end of an
-//! interval ([`Witnesses::interval`]).
+//! partial flow with its standing in the session ([`SequentialTests::observe`]), and return their findings at the end of an
+//! interval ([`SequentialTests::interval`]).
 
 mod amplifiers;
 mod attempts;
 mod beacons;
+mod changed;
 mod contact;
 mod exfiltration;
 mod floods;
 mod gauge;
 mod kind;
 mod logins;
-mod news;
 #[cfg(test)]
 pub(crate) mod samples;
 mod scans;
-mod sequential;
 mod slow;
 #[cfg(test)]
 mod tests;
 mod tunnels;
 mod visibility;
+mod walk;
 
 use flowml_common::flow::{Address, Part};
 
@@ -90,7 +90,7 @@ pub struct Finding {
 
 /// All tests.
 #[derive(Serialize, Deserialize)]
-pub struct Witnesses {
+pub struct SequentialTests {
     visibility: Visibility,
     attempts: Attempts,
     scans: Scans,
@@ -108,7 +108,7 @@ pub struct Witnesses {
     seed: u64,
 }
 
-impl Witnesses {
+impl SequentialTests {
     /// Tests without any state. They sample large sets of addresses with `seed`, which must be secret if nobody may
     /// know the sample.
     #[must_use]

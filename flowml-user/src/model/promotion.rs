@@ -13,7 +13,7 @@ use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
 use super::local::{self, Local, holds};
-use super::{ClusterSummary, Learner, Settings, Status, Teaching, Verdict};
+use super::{ClusterSummary, Eligibility, Learner, Settings, Status, Verdict};
 use crate::features::Column;
 
 /// Number of batches of a trial.
@@ -33,9 +33,9 @@ const DRIFT_ROWS: f64 = 2000.0;
 
 /// An event that is reported to the operator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum News {
+pub enum ModelEvent {
     /// The candidate was promoted.
-    TookOver(Trial),
+    Promoted(Trial),
     /// The candidate failed its trial, and another one is trained.
     Failed(Trial),
     /// Most rows since the start are unusual to the model in use.
@@ -54,7 +54,7 @@ pub enum News {
     },
 }
 
-impl News {
+impl ModelEvent {
     /// Whether the event is a warning.
     #[must_use]
     pub const fn is_warning(&self) -> bool {
@@ -62,7 +62,7 @@ impl News {
     }
 }
 
-impl fmt::Display for News {
+impl fmt::Display for ModelEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Withheld => write!(
@@ -73,7 +73,7 @@ impl fmt::Display for News {
             Self::Holds => {
                 write!(f, "the model's probabilities hold for this host's traffic: anomalies are reported from now on")
             }
-            Self::TookOver(Trial { rows, anomalies, .. }) => write!(
+            Self::Promoted(Trial { rows, anomalies, .. }) => write!(
                 f,
                 "the candidate model of this host's traffic is promoted: its probabilities hold ({anomalies} anomalies in {rows} rows outside incidents)"
             ),
@@ -102,13 +102,13 @@ impl fmt::Display for News {
 
 /// The model in use and its candidate.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Succession {
+pub struct Promotion {
     acting: Learner,
     /// For a model from elsewhere: whether its probabilities hold for local traffic.
     local: Option<Local>,
     shadow: Option<Shadow>,
     drift: Drift,
-    news: Vec<News>,
+    events: Vec<ModelEvent>,
     /// Whether training is disabled.
     held: bool,
 }
@@ -137,20 +137,20 @@ impl Trial {
     }
 
     /// Adds a row with the verdicts of the candidate and of the model in use, if that gave one.
-    fn add(&mut self, teaching: Teaching, learns_unusual: bool, own: &Verdict, acting: Option<&Verdict>) {
-        match teaching {
-            Teaching::Suspect if acting.is_some_and(|verdict| verdict.anomaly) => {
+    fn add(&mut self, eligibility: Eligibility, learns_unusual: bool, own: &Verdict, acting: Option<&Verdict>) {
+        match eligibility {
+            Eligibility::Suspect if acting.is_some_and(|verdict| verdict.anomaly) => {
                 self.incident[0] += 1;
                 self.incident[1] += u64::from(own.anomaly);
             }
             // Rows that the candidate was not trained on are not expected to be normal to it.
-            Teaching::Unusual if !learns_unusual => {}
-            Teaching::Welcome | Teaching::Unusual => {
+            Eligibility::Unusual if !learns_unusual => {}
+            Eligibility::Welcome | Eligibility::Unusual => {
                 self.rows += 1;
                 self.unusual += u64::from(own.probability < UNUSUAL);
                 self.anomalies += u64::from(own.anomaly);
             }
-            Teaching::Suspect | Teaching::Surplus => {}
+            Eligibility::Suspect | Eligibility::Surplus => {}
         }
     }
 }
@@ -165,24 +165,24 @@ struct Shadow {
     batches: u32,
     trial: Trial,
     /// Whether a suspicious baseline was reported.
-    told: bool,
+    reported: bool,
 }
 
 impl Shadow {
     fn new(learner: Learner) -> Self {
-        Self { learner, learns_unusual: false, batches: 0, trial: Trial::default(), told: false }
+        Self { learner, learns_unusual: false, batches: 0, trial: Trial::default(), reported: false }
     }
 
     /// Adds a batch with the verdicts of the model in use.
     fn observe(
         &mut self,
         rows: ArrayView2<'_, f64>,
-        teaching: &[Teaching],
+        eligibility: &[Eligibility],
         acting: &[Option<Verdict>],
-    ) -> Option<News> {
+    ) -> Option<ModelEvent> {
         let is_unusual = |row: usize| acting[row].as_ref().is_some_and(|verdict| verdict.probability < UNUSUAL);
-        let teaches = |row: usize| match teaching[row] {
-            Teaching::Welcome if is_unusual(row) => Teaching::Unusual,
+        let teaches = |row: usize| match eligibility[row] {
+            Eligibility::Welcome if is_unusual(row) => Eligibility::Unusual,
             other => other,
         };
         let in_warm_up = self.learner.fitted().is_none();
@@ -190,24 +190,24 @@ impl Shadow {
             self.learns_unusual = self.learner.is_mostly_unusual();
         }
         // In its trial, the candidate decides by its own probabilities which rows are unusual.
-        let own = self.learner.observe_choosing(rows, |row| if in_warm_up { teaches(row) } else { teaching[row] });
+        let own = self.learner.observe_choosing(rows, |row| if in_warm_up { teaches(row) } else { eligibility[row] });
         if own.iter().any(Option::is_some) {
             self.batches += 1;
             for (row, verdict) in own.iter().enumerate().filter_map(|(row, own)| Some((row, own.as_ref()?))) {
                 self.trial.add(teaches(row), self.learns_unusual, verdict, acting[row].as_ref());
             }
         }
-        let part = self.learner.overdue().filter(|_| !self.told)?;
-        self.told = true;
-        Some(News::Suspicious { part })
+        let part = self.learner.overdue().filter(|_| !self.reported)?;
+        self.reported = true;
+        Some(ModelEvent::Suspicious { part })
     }
 
     /// The result of the trial, if it is over.
-    fn outcome(&self) -> Option<News> {
+    fn outcome(&self) -> Option<ModelEvent> {
         let trial = self.trial;
         let over = self.batches >= TRIAL_BATCHES && trial.rows >= TRIAL_ROWS;
         let passed = || trial.is_passed(self.learner.settings().alpha);
-        over.then(|| if passed() { News::TookOver(trial) } else { News::Failed(trial) })
+        over.then(|| if passed() { ModelEvent::Promoted(trial) } else { ModelEvent::Failed(trial) })
     }
 }
 
@@ -230,19 +230,19 @@ impl Drift {
     }
 }
 
-impl Succession {
+impl Promotion {
     /// A learner without a model, or one that continues with what it learnt from local traffic.
     #[must_use]
     pub fn of(acting: Learner) -> Self {
-        Self { acting, local: None, shadow: None, drift: Drift::default(), news: Vec::new(), held: false }
+        Self { acting, local: None, shadow: None, drift: Drift::default(), events: Vec::new(), held: false }
     }
 
     /// A learner with a model from elsewhere. A candidate with these settings is trained from the start.
     #[must_use]
     pub fn from_elsewhere(acting: Learner, settings: Settings) -> Self {
-        let shadow = Some(Shadow::new(acting.successor(settings)));
+        let shadow = Some(Shadow::new(acting.candidate(settings)));
         let local = Some(Local::new(acting.settings()));
-        Self { local, shadow, news: vec![News::Withheld], ..Self::of(acting) }
+        Self { local, shadow, events: vec![ModelEvent::Withheld], ..Self::of(acting) }
     }
 
     /// Makes models on a separate thread from now on ([`Learner::learn_beside`]).
@@ -265,38 +265,42 @@ impl Succession {
     pub fn hold(&mut self) {
         self.held = true;
         (self.shadow, self.local) = (None, None);
-        self.news.clear();
+        self.events.clear();
     }
 
-    /// Scores rows with the model in use and trains, as [`Learner::observe`]. `teaching` states for each row whether it
+    /// Scores rows with the model in use and trains, as [`Learner::observe`]. `eligibility` states for each row whether it
     /// is eligible for training, and `hosts` has the host of each row.
     ///
     /// # Panics
-    /// If `teaching` or `hosts` does not have one element for each row.
+    /// If `eligibility` or `hosts` does not have one element for each row.
     pub fn observe(
         &mut self,
         rows: ArrayView2<'_, f64>,
-        teaching: &[Teaching],
+        eligibility: &[Eligibility],
         hosts: &[Address],
     ) -> Vec<Option<Verdict>> {
-        assert_eq!([rows.nrows(); 2], [teaching.len(), hosts.len()], "each row has a host, and is trained on or not");
+        assert_eq!(
+            [rows.nrows(); 2],
+            [eligibility.len(), hosts.len()],
+            "each row has a host, and is trained on or not"
+        );
         if self.held {
             return self.acting.judge(rows);
         }
-        let mut verdicts = self.acting.observe_choosing(rows, |row| teaching[row]);
+        let mut verdicts = self.acting.observe_choosing(rows, |row| eligibility[row]);
         if let Some(shadow) = &mut self.shadow {
-            self.news.extend(shadow.observe(rows, teaching, &verdicts));
+            self.events.extend(shadow.observe(rows, eligibility, &verdicts));
             if let Some(outcome) = shadow.outcome() {
                 self.end_trial(outcome);
             }
         } else if let Some(part) = self.drift.observe(&verdicts) {
-            self.news.push(News::Drift { part });
+            self.events.push(ModelEvent::Drift { part });
             self.begin_shadow();
         }
         if let Some(local) = &mut self.local
-            && local.check(&mut verdicts, teaching, hosts, self.acting.settings())
+            && local.check(&mut verdicts, eligibility, hosts, self.acting.settings())
         {
-            self.news.push(News::Holds);
+            self.events.push(ModelEvent::Holds);
         }
         verdicts
     }
@@ -307,22 +311,22 @@ impl Succession {
         let Settings { warm_up_rows, trusted, .. } = Settings::default();
         let settings = self.acting.settings().clone().unhurried();
         let settings = Settings { warm_up_rows, trusted, suspect_batches: 4 * settings.warm_up_batches, ..settings };
-        self.shadow = Some(Shadow::new(self.acting.successor(settings)));
+        self.shadow = Some(Shadow::new(self.acting.candidate(settings)));
         self.drift = Drift::default();
     }
 
-    fn end_trial(&mut self, outcome: News) {
+    fn end_trial(&mut self, outcome: ModelEvent) {
         let shadow = self.shadow.take();
         match (&outcome, shadow) {
-            (News::TookOver(_), Some(shadow)) => (self.acting, self.local) = (shadow.learner, None),
+            (ModelEvent::Promoted(_), Some(shadow)) => (self.acting, self.local) = (shadow.learner, None),
             _ => self.begin_shadow(),
         }
-        self.news.push(outcome);
+        self.events.push(outcome);
     }
 
     /// The events that were not reported yet.
-    pub fn news(&mut self) -> Vec<News> {
-        std::mem::take(&mut self.news)
+    pub fn events(&mut self) -> Vec<ModelEvent> {
+        std::mem::take(&mut self.events)
     }
 
     /// Sets the probability below which rows are anomalies, for the candidate too.
@@ -394,7 +398,7 @@ mod tests {
     use crate::features::{Column, Learn};
 
     const fn column(name: &'static str) -> Column {
-        Column { name, unit: "", meaning: "", learn: Learn::Share }
+        Column { name, unit: "", meaning: "", learn: Learn::Ratio }
     }
 
     const COLUMNS: [Column; 3] = [column("a"), column("b"), column("c")];
@@ -419,10 +423,10 @@ mod tests {
     }
 
     /// A model from elsewhere with its candidate. Tests count withheld rows as anomalies.
-    fn elsewhere(learner: Learner) -> Succession {
-        let mut succession = Succession::from_elsewhere(learner, settings());
-        assert_eq!(succession.news(), [News::Withheld]);
-        succession
+    fn elsewhere(learner: Learner) -> Promotion {
+        let mut promotion = Promotion::from_elsewhere(learner, settings());
+        assert_eq!(promotion.events(), [ModelEvent::Withheld]);
+        promotion
     }
 
     /// A different host for each row.
@@ -430,9 +434,9 @@ mod tests {
         (0..rows as u32).map(Address::from_v4).collect()
     }
 
-    fn anomalies(succession: &mut Succession, rows: &Array2<f64>) -> usize {
-        let welcome = vec![Teaching::Welcome; rows.nrows()];
-        raised(&succession.observe(rows.view(), &welcome, &hosts(rows.nrows())))
+    fn anomalies(promotion: &mut Promotion, rows: &Array2<f64>) -> usize {
+        let welcome = vec![Eligibility::Welcome; rows.nrows()];
+        raised(&promotion.observe(rows.view(), &welcome, &hosts(rows.nrows())))
     }
 
     /// The number of anomalies, including withheld ones.
@@ -443,23 +447,26 @@ mod tests {
     #[test]
     fn a_candidate_that_fits_local_traffic_replaces_a_model_from_elsewhere() {
         let mut rng = Xoshiro256Plus::seed_from_u64(1);
-        let mut succession = elsewhere(learnt(0.0, &mut rng));
-        let mut news = Vec::new();
+        let mut promotion = elsewhere(learnt(0.0, &mut rng));
+        let mut events = Vec::new();
         for _ in 0..151 {
-            anomalies(&mut succession, &rows(40.0, &mut rng));
-            news.extend(succession.news());
+            anomalies(&mut promotion, &rows(40.0, &mut rng));
+            events.extend(promotion.events());
         }
-        assert!(matches!(news[0], News::Suspicious { part } if part > 0.99), "{news:?}");
-        assert!(matches!(news[1], News::TookOver(Trial { rows: 900, anomalies, .. }) if anomalies < 5), "{news:?}");
-        assert!(anomalies(&mut succession, &rows(40.0, &mut rng)) <= 1);
-        assert_eq!(anomalies(&mut succession, &rows(0.0, &mut rng)), 30);
+        assert!(matches!(events[0], ModelEvent::Suspicious { part } if part > 0.99), "{events:?}");
+        assert!(
+            matches!(events[1], ModelEvent::Promoted(Trial { rows: 900, anomalies, .. }) if anomalies < 5),
+            "{events:?}"
+        );
+        assert!(anomalies(&mut promotion, &rows(40.0, &mut rng)) <= 1);
+        assert_eq!(anomalies(&mut promotion, &rows(0.0, &mut rng)), 30);
     }
 
     #[test]
     fn a_model_made_on_another_thread_is_the_same_and_delays_no_row() {
         let settings = Settings { warm_up_batches: 30, ..settings() };
-        let mut on_path = Succession::of(Learner::new(COLUMNS.to_vec(), settings.clone()));
-        let mut beside = Succession::of(Learner::new(COLUMNS.to_vec(), settings));
+        let mut on_path = Promotion::of(Learner::new(COLUMNS.to_vec(), settings.clone()));
+        let mut beside = Promotion::of(Learner::new(COLUMNS.to_vec(), settings));
         beside.learn_beside();
         let mut rng = Xoshiro256Plus::seed_from_u64(5);
         for _ in 0..30 {
@@ -481,36 +488,39 @@ mod tests {
     #[test]
     fn an_attack_that_lasts_from_the_start_is_detected_again_and_again() {
         let mut rng = Xoshiro256Plus::seed_from_u64(2);
-        let mut succession = elsewhere(learnt(0.0, &mut rng));
+        let mut promotion = elsewhere(learnt(0.0, &mut rng));
         // One row in ten is the attacker's, in the warm-up, in the trial, and afterwards. A sequential test suspects
         // it.
         let mut found = Vec::new();
         for _ in 0..90 {
             let mut rows = rows(0.0, &mut rng);
             rows.slice_mut(ndarray::s![..3, ..]).fill(15.0);
-            let teaching = |row| if row < 3 { Teaching::Suspect } else { Teaching::Welcome };
-            let teaching: Vec<Teaching> = (0..rows.nrows()).map(teaching).collect();
-            found.push(raised(&succession.observe(rows.view(), &teaching, &hosts(rows.nrows()))));
+            let eligibility = |row| if row < 3 { Eligibility::Suspect } else { Eligibility::Welcome };
+            let eligibility: Vec<Eligibility> = (0..rows.nrows()).map(eligibility).collect();
+            found.push(raised(&promotion.observe(rows.view(), &eligibility, &hosts(rows.nrows()))));
         }
         assert!(found.iter().all(|found| (3..=5).contains(found)), "{found:?}");
-        let news = succession.news();
+        let events = promotion.events();
         // The promoted candidate was not trained on the attack, so that many rows are unusual to it too.
-        assert!(matches!(news[..], [News::TookOver(_), News::Drift { .. }]), "{news:?}");
+        assert!(matches!(events[..], [ModelEvent::Promoted(_), ModelEvent::Drift { .. }]), "{events:?}");
     }
 
     #[test]
     fn a_candidate_that_raises_more_alarms_is_not_promoted() {
         let mut rng = Xoshiro256Plus::seed_from_u64(3);
-        let mut succession = elsewhere(learnt(0.0, &mut rng));
+        let mut promotion = elsewhere(learnt(0.0, &mut rng));
         for _ in 0..30 {
-            anomalies(&mut succession, &(rows(0.0, &mut rng) * 0.1));
+            anomalies(&mut promotion, &(rows(0.0, &mut rng) * 0.1));
         }
         for _ in 0..30 {
-            anomalies(&mut succession, &(rows(0.0, &mut rng) * 1.2));
+            anomalies(&mut promotion, &(rows(0.0, &mut rng) * 1.2));
         }
-        let news = succession.news();
-        assert!(matches!(news[..], [News::Failed(Trial { unusual, rows, .. })] if unusual > rows / 10), "{news:?}");
-        assert!(matches!(succession.shadow_status(), Some(Status::WarmingUp { .. })));
+        let events = promotion.events();
+        assert!(
+            matches!(events[..], [ModelEvent::Failed(Trial { unusual, rows, .. })] if unusual > rows / 10),
+            "{events:?}"
+        );
+        assert!(matches!(promotion.shadow_status(), Some(Status::WarmingUp { .. })));
     }
 
     /// Batches consist almost only of a scan. Its host is in an incident from the first batch of each scan until some
@@ -518,7 +528,7 @@ mod tests {
     #[test]
     fn a_repeated_scan_from_the_start_is_not_trained_on() {
         let mut rng = Xoshiro256Plus::seed_from_u64(5);
-        let mut succession = elsewhere(learnt(0.0, &mut rng));
+        let mut promotion = elsewhere(learnt(0.0, &mut rng));
         let mut found = Vec::new();
         for _ in 0..6 {
             for batch in 0..60 {
@@ -527,20 +537,20 @@ mod tests {
                 if is_scan {
                     rows.slice_mut(ndarray::s![2.., ..]).mapv_inplace(|value| 15.0 + 0.1 * value);
                 }
-                let teaching = |row| match row >= 2 && batch < 50 {
-                    true => Teaching::Suspect,
-                    false => Teaching::Welcome,
+                let eligibility = |row| match row >= 2 && batch < 50 {
+                    true => Eligibility::Suspect,
+                    false => Eligibility::Welcome,
                 };
-                let teaching: Vec<Teaching> = (0..30).map(teaching).collect();
-                let verdicts = succession.observe(rows.view(), &teaching, &hosts(rows.nrows()));
+                let eligibility: Vec<Eligibility> = (0..30).map(eligibility).collect();
+                let verdicts = promotion.observe(rows.view(), &eligibility, &hosts(rows.nrows()));
                 if is_scan {
                     found.push(raised(&verdicts[2..]));
                 }
             }
         }
         assert!(found.iter().all(|found| *found == 28), "{found:?}");
-        let news = succession.news();
-        assert!(news.iter().any(|news| matches!(news, News::TookOver(_))), "{news:?}");
+        let events = promotion.events();
+        assert!(events.iter().any(|events| matches!(events, ModelEvent::Promoted(_))), "{events:?}");
     }
 
     /// A candidate that was trained on an attack raises no alarm about it and therefore fails.
@@ -557,20 +567,20 @@ mod tests {
     #[test]
     fn a_change_of_traffic_is_reported_and_followed() {
         let mut rng = Xoshiro256Plus::seed_from_u64(4);
-        let mut succession = Succession::of(learnt(0.0, &mut rng));
+        let mut promotion = Promotion::of(learnt(0.0, &mut rng));
         for _ in 0..200 {
-            anomalies(&mut succession, &rows(0.0, &mut rng));
+            anomalies(&mut promotion, &rows(0.0, &mut rng));
         }
-        assert_eq!(succession.news(), []);
+        assert_eq!(promotion.events(), []);
         for _ in 0..100 {
-            anomalies(&mut succession, &rows(3.5, &mut rng));
+            anomalies(&mut promotion, &rows(3.5, &mut rng));
         }
-        let news = succession.news();
-        assert!(matches!(news[..], [News::Drift { part }] if part > 0.05), "{news:?}");
+        let events = promotion.events();
+        assert!(matches!(events[..], [ModelEvent::Drift { part }] if part > 0.05), "{events:?}");
         for _ in 0..2600 {
-            anomalies(&mut succession, &rows(3.5, &mut rng));
+            anomalies(&mut promotion, &rows(3.5, &mut rng));
         }
-        let news = succession.news();
-        assert!(news.iter().any(|news| matches!(news, News::TookOver(_))), "{news:?}");
+        let events = promotion.events();
+        assert!(events.iter().any(|events| matches!(events, ModelEvent::Promoted(_))), "{events:?}");
     }
 }

@@ -10,7 +10,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::attempts::Outcome;
 use super::samples::{MS, Run, SECOND, View, assert_bounded, at, connection, poisson, refused, simulated};
-use super::sequential::{Cusum, Hypotheses, Stand, Walk};
+use super::walk::{Cusum, Hypotheses, Stand, Walk};
 use super::*;
 use crate::session::samples::{Sample, counted_of, udp};
 
@@ -469,7 +469,7 @@ fn an_upload_far_above_all_earlier_ones_is_exfiltration() {
 
 #[test]
 fn random_walks_of_normal_hosts_stay_within_the_bound() {
-    let hypotheses = Hypotheses { ordinary: 0.5, attack: 0.9 };
+    let hypotheses = Hypotheses { normal: 0.5, attack: 0.9 };
     let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
     let (mut alarms, mut walks) = (0, 0u64);
     for _ in 0..simulated() {
@@ -477,7 +477,7 @@ fn random_walks_of_normal_hosts_stay_within_the_bound() {
         for _ in 0..200 {
             match walk.step(hypotheses, random.gen_bool(0.5)) {
                 Stand::Undecided => {}
-                Stand::Ordinary => walks += 1,
+                Stand::Normal => walks += 1,
                 Stand::Attack => {
                     alarms += 1;
                     break;
