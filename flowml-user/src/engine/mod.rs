@@ -117,6 +117,7 @@ struct Interval {
 
 /// Number of sessions that end together because there was no time to save them. The memory of so few stays in the
 /// processor's cache.
+#[cfg(feature = "live")]
 const UNSAVED_AT_ONCE: usize = 1024;
 
 /// Flows that end together, and the number of them that get no record at the end of the run.
