@@ -1,9 +1,14 @@
 //! Real traffic between two hosts, metered by the agent on one of them: its records equal what the endpoints sent.
 
+#[allow(dead_code, clippy::allow_attributes, reason = "the example's own main function is not called")]
+#[path = "../../flowml-user/examples/meter.rs"]
+mod meter;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -11,11 +16,13 @@ use anyhow::{Context, Result, ensure};
 use flowml_common::packet::Skipped;
 use flowml_tests::agent::{Agent, Report};
 use flowml_tests::frames::{Frame, Ipv4, NAMED, NOBODY, Named, Ports, ether_type, protocol};
+use flowml_tests::hooks::Hooks;
 use flowml_tests::lab::{Host, Interface, IpVersion, LinkOptions, require_lab, wait_until};
 use flowml_tests::traffic::peers::{Exchange, Served, TcpClient, TcpService, UdpService, udp_exchange};
-use flowml_tests::traffic::raw::{FrameSender, Rate, Sent, on_cpu};
+use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent, on_cpu};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 /// Longest time for a record or a frame on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -509,5 +516,26 @@ fn packet_accounting_equals_the_interface_counters() -> Result<()> {
         let ping = only(&report, &json!({"protocol": protocol::ICMP}))?;
         assert_members(ping, &json!({"src2dst_packets": 3, "dst2src_packets": 3}))?;
     }
+    Ok(())
+}
+
+/// The library's example, which has an observer of its own.
+#[test]
+fn an_observer_of_the_library_sees_every_packet() -> Result<()> {
+    let (_lab, [from, to]) = pair!(LinkOptions::quiet());
+    let (name, stop) = (to.name.clone(), Arc::new(Notify::new()));
+    let stopped = Arc::clone(&stop);
+    let metering = to.host.spawn_thread(move || -> Result<_> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(meter::packets(&name, 10 * LIMIT, &stopped))
+    })?;
+    wait_until(LIMIT, || Ok(Hooks::of(&to)?.sees_ingress())).context("waiting for the example")?;
+    let before = to.counters()?.rx_packets;
+    let spray = FlowSpray::unanswered(&to, 10, 1000);
+    let sent = FrameSender::open(&from)?.spray(&spray, Rate::Full)?;
+    wait_until(LIMIT, || Ok(to.counters()?.rx_packets - before == sent.packets)).context("waiting for the frames")?;
+    stop.notify_one();
+    let packets = metering.join().expect("no panic")??;
+    assert_eq!(packets, BTreeMap::from([(protocol::UDP, sent.packets)]));
     Ok(())
 }

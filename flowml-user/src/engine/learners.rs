@@ -246,7 +246,7 @@ impl Learners {
     /// Events of the models that were not reported yet.
     pub fn events(&mut self) -> impl Iterator<Item = (&'static str, ModelEvent)> {
         let [flows, hosts] = [self.flows.events(), self.hosts.events()];
-        let named = |name| move |events| (name, events);
+        let named = |name| move |event| (name, event);
         flows.into_iter().map(named(FLOWS)).chain(hosts.into_iter().map(named(HOSTS)))
     }
 

@@ -151,8 +151,8 @@ impl Loaded {
         let how = How::of(&options);
         how.load(&mut table.programs);
         let Beginning { mut attached, events } = selected.begin(&mut table.programs, how, pins.as_ref())?;
-        for events in events {
-            match events {
+        for event in events {
+            match event {
                 InterfaceEvent::Notice(text) => sinks.notice(&text),
                 InterfaceEvent::Warning(text) => sinks.warn(&text),
             }
@@ -375,8 +375,8 @@ impl Serving<'_> {
 
     /// Passes on messages about interfaces, and the metered interfaces if they differ from `before`.
     fn report(&self, events: Vec<InterfaceEvent>, before: &[InterfaceReport]) {
-        for events in events {
-            self.backlog.force(match events {
+        for event in events {
+            self.backlog.force(match event {
                 InterfaceEvent::Notice(text) => Message::Notice(text),
                 InterfaceEvent::Warning(text) => Message::Warning(text),
             });

@@ -576,9 +576,9 @@ impl Pipeline {
 
     fn report_events(&mut self) {
         let Some(learners) = &mut self.learners else { return };
-        for (of, events) in learners.events() {
-            let text = format!("{of}: {events}");
-            if events.is_warning() { self.sinks.warn(&text) } else { self.sinks.notice(&text) }
+        for (of, event) in learners.events() {
+            let text = format!("{of}: {event}");
+            if event.is_warning() { self.sinks.warn(&text) } else { self.sinks.notice(&text) }
         }
     }
 

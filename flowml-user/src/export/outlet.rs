@@ -287,7 +287,7 @@ impl Outlet {
                     self.rows().1
                 ));
             }
-            Report::Notice(notices) => self.notices.push(notices),
+            Report::Notice(notice) => self.notices.push(notice),
             Report::Settled => self.settled = true,
         }
     }
@@ -352,7 +352,7 @@ fn work(mut writer: Writer, queue: &Queue<Work>, reports: &Sender<Report>) {
             Work::Rows(batch) => writer.take(batch),
             Work::Flush | Work::Settle => {
                 writer.flush();
-                writer.notices().into_iter().for_each(|notices| report(Report::Notice(notices)));
+                writer.notices().into_iter().for_each(|notice| report(Report::Notice(notice)));
             }
             Work::Summary(summary) => writer.summary(summary),
         }
@@ -372,7 +372,7 @@ fn work(mut writer: Writer, queue: &Queue<Work>, reports: &Sender<Report>) {
         }
     }
     writer.finish();
-    writer.notices().into_iter().for_each(|notices| report(Report::Notice(notices)));
+    writer.notices().into_iter().for_each(|notice| report(Report::Notice(notice)));
     if !reported && let Some(state) = failure(writer.state()) {
         report(Report::Failed(state));
     }

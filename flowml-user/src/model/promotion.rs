@@ -550,7 +550,7 @@ mod tests {
         }
         assert!(found.iter().all(|found| *found == 28), "{found:?}");
         let events = promotion.events();
-        assert!(events.iter().any(|events| matches!(events, ModelEvent::Promoted(_))), "{events:?}");
+        assert!(events.iter().any(|event| matches!(event, ModelEvent::Promoted(_))), "{events:?}");
     }
 
     /// A candidate that was trained on an attack raises no alarm about it and therefore fails.
@@ -581,6 +581,6 @@ mod tests {
             anomalies(&mut promotion, &rows(3.5, &mut rng));
         }
         let events = promotion.events();
-        assert!(events.iter().any(|events| matches!(events, ModelEvent::Promoted(_))), "{events:?}");
+        assert!(events.iter().any(|event| matches!(event, ModelEvent::Promoted(_))), "{events:?}");
     }
 }
