@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn a_file_without_a_model_or_with_another_is_refused() {
         let begin = |learners: &str| {
-            let text = format!("{{\"format\": \"flowml-model\", \"version\": 4, \"learners\": {learners}}}");
+            let text = format!("{{\"format\": \"flowml-model\", \"version\": 5, \"learners\": {learners}}}");
             let file = ModelFile::parse(Path::new("a.json"), text.as_bytes()).expect("JSON of this version");
             Learners::of_file(&file, FlowColumns::Headers, &Settings::default()).map(|_| ())
         };

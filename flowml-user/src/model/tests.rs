@@ -205,7 +205,7 @@ fn invalid_and_missing_model_files_are_refused() {
     let broken = [
         String::new(),
         "[1, 2".to_owned(),
-        good.replacen("\"version\": 4", "\"version\": 3", 1),
+        good.replacen("\"version\": 5", "\"version\": 4", 1),
         good.replacen("\"flowml-model\"", "\"other\"", 1),
         good.replacen("\"width\"", "\"wide\"", 1),
         good.replacen("\"features_hash\": \"", "\"features_hash\": \"0", 1),

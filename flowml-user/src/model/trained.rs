@@ -598,7 +598,7 @@ mod tests {
             assert_eq!(judge(&TableModel::load(&path).expect("as before"), &table(60)), judge(&model, &table(60)));
         }
         let text = fs::read_to_string(&path).expect("it was just saved");
-        assert!(text.starts_with("{\n  \"format\": \"flowml-table-model\",\n  \"version\": 3,\n"), "{text}");
+        assert!(text.starts_with("{\n  \"format\": \"flowml-table-model\",\n  \"version\": 4,\n"), "{text}");
 
         let wrong = [
             ("\"version\": 4", "\"version\": 5", "version 5"),
