@@ -127,7 +127,7 @@ fn files_that_are_read_whole_have_a_limit() -> Result<()> {
     assert!(message(&rules).contains("longer than 16777216 bytes"), "{}", message(&rules));
     let model = TableModel::load(&folder.long("model.json", "{")?).expect_err("it is too long");
     assert!(message(&model).contains("longer than 268435456 bytes"), "{}", message(&model));
-    let begin = "{\"format\":\"flowml-model\",\"version\":4,\"learners\":{}}";
+    let begin = "{\"format\":\"flowml-model\",\"version\":5,\"learners\":{}}";
     let learners = folder.file("learners.json", format!("{begin}{}", " ".repeat(17 << 20)))?;
     let learners = ModelFile::read(&learners).err().context("it is too long")?;
     assert!(message(&learners).contains("expected at most 16777216"), "{}", message(&learners));
