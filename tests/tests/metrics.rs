@@ -170,7 +170,7 @@ fn prometheus_agrees_with_the_summary() -> Result<()> {
     ensure!((all - incidents..=all).contains(&(rows as usize)), "{rows} of {all} rows, {incidents} of incidents");
     assert_eq!(
         found["flowml_interface_info"],
-        BTreeMap::from([(format!("eth0 {}", summary["capture_mode"].as_str().unwrap_or_default()), 1.0)])
+        BTreeMap::from([(format!("{} eth0", summary["capture_mode"].as_str().unwrap_or_default()), 1.0)])
     );
     // The agent continues to drain.
     let drains = only("flowml_drain_duration_seconds_count");
