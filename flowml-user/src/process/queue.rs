@@ -100,13 +100,13 @@ impl<T> Queue<T> {
     }
 
     /// Abandons the queue when the returned value is dropped, also after a panic.
-    pub fn abandon_at_end(&self) -> Abandon<'_, T> {
-        Abandon(self)
+    pub fn abandon_at_end(&self) -> AtEnd<'_, T> {
+        AtEnd { queue: self, act: Self::abandon }
     }
 
     /// Closes the queue when the returned value is dropped, also after a panic.
-    pub fn close_at_end(&self) -> Close<'_, T> {
-        Close(self)
+    pub fn close_at_end(&self) -> AtEnd<'_, T> {
+        AtEnd { queue: self, act: Self::close }
     }
 
     /// The largest size of the waiting items, in bytes.
@@ -160,23 +160,16 @@ impl<T> Queue<T> {
     }
 }
 
-/// Abandons its queue when it is dropped.
+/// Abandons or closes its queue when it is dropped.
 #[must_use]
-pub struct Abandon<'a, T>(&'a Queue<T>);
-
-impl<T> Drop for Abandon<'_, T> {
-    fn drop(&mut self) {
-        self.0.abandon();
-    }
+pub struct AtEnd<'a, T> {
+    queue: &'a Queue<T>,
+    act: fn(&Queue<T>),
 }
 
-/// Closes its queue when it is dropped.
-#[must_use]
-pub struct Close<'a, T>(&'a Queue<T>);
-
-impl<T> Drop for Close<'_, T> {
+impl<T> Drop for AtEnd<'_, T> {
     fn drop(&mut self) {
-        self.0.close();
+        (self.act)(self.queue);
     }
 }
 
