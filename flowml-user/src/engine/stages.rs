@@ -38,14 +38,14 @@ impl Over {
     }
 
     /// If the receiver is gone, the run is already ending.
-    fn print(&self) {
+    fn request(&self) {
         let _ = self.0.send(());
     }
 }
 
 impl Drop for Over {
     fn drop(&mut self) {
-        self.print();
+        self.request();
     }
 }
 
@@ -167,7 +167,7 @@ impl Flows {
                     self.unended = Some(at_ns);
                 } else if late.is_some() {
                     if pipeline.end_interval(at_ns, clock).is_break() {
-                        over.print();
+                        over.request();
                     }
                     self.kept.look(pipeline);
                     if let Some(state) = &mut self.state {
@@ -196,7 +196,7 @@ impl Flows {
             Message::Interfaces(interfaces) => pipeline.set_interfaces(interfaces),
             Message::Wake => {
                 if pipeline.sinks().wake().is_break() {
-                    over.print();
+                    over.request();
                 }
             }
             Message::Model(due) => {

@@ -69,12 +69,12 @@ type Streams = Vec<(fn(Destination) -> Target, Output)>;
 
 /// The warnings of a run, and its outputs at the end.
 #[derive(Clone, Default)]
-struct Told {
+struct Recorded {
     warnings: Arc<Mutex<Vec<String>>>,
     outputs: Arc<Mutex<Vec<OutputLine>>>,
 }
 
-impl Told {
+impl Recorded {
     fn warnings(&self) -> String {
         self.warnings.lock().expect("no test panicked").join("\n")
     }
@@ -86,7 +86,7 @@ impl Told {
     }
 }
 
-impl Observer for Told {
+impl Observer for Recorded {
     fn warn(&mut self, text: &str) {
         self.warnings.lock().expect("no test panicked").push(text.to_owned());
     }
@@ -97,10 +97,10 @@ impl Observer for Told {
 }
 
 /// Sinks over memory, and what users see.
-fn sinks(outputs: Streams) -> (Sinks, Told) {
-    let told = Told::default();
+fn sinks(outputs: Streams) -> (Sinks, Recorded) {
+    let recorded = Recorded::default();
     let outlets = outputs.into_iter().map(|(target, output)| Outlet::over(target, output)).collect();
-    (Sinks::over(outlets, Pace::Live).observed_by(told.clone()), told)
+    (Sinks::over(outlets, Pace::Live).observed_by(recorded.clone()), recorded)
 }
 
 fn file(name: &str) -> Destination {

@@ -128,7 +128,7 @@ impl Fitted {
 
     /// Ends a batch: trains on its rows.
     pub(super) fn end_batch(&mut self, update: Update, settings: &Settings) {
-        update.teach(&mut self.clusters, Pace::new(settings.half_life_batches, settings.step));
+        update.train(&mut self.clusters, Pace::new(settings.half_life_batches, settings.step));
         self.calibration.refresh();
     }
 

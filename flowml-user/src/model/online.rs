@@ -45,7 +45,7 @@ impl Update {
 
     /// Moves the clusters: `c ← (c·n·a + m·x̄) / (n·a + m)` with `n` past rows, `a` the decay and `m` rows of mean `x̄`
     /// in this batch. `m` is limited so that the move is at most the step. A batch without rows changes nothing.
-    pub(super) fn teach(mut self, clusters: &mut Clusters, pace: Pace) {
+    pub(super) fn train(mut self, clusters: &mut Clusters, pace: Pace) {
         if self.rows.iter().all(|rows| *rows == 0.0) {
             return;
         }
@@ -77,19 +77,19 @@ mod tests {
         Clusters::fit(Array2::from_elem((rows, 2), at).view(), &[1.0; 2], 1, 0)
     }
 
-    fn teach(clusters: &mut Clusters, at: f64, rows: usize, pace: Pace) {
+    fn train(clusters: &mut Clusters, at: f64, rows: usize, pace: Pace) {
         let mut update = Update::new(clusters);
         for _ in 0..rows {
             let center: Vec<f64> = clusters.centroid(0).collect();
             update.add(0, &[at, at], center.iter().map(|c| (at - c) * (at - c)).sum());
         }
-        update.teach(clusters, pace);
+        update.train(clusters, pace);
     }
 
     #[test]
     fn one_batch_gives_the_weighted_mean() {
         let mut clusters = one_cluster(90, 0.0);
-        teach(&mut clusters, 1.0, 10, Pace { decay: 0.5, step: 0.9 });
+        train(&mut clusters, 1.0, 10, Pace { decay: 0.5, step: 0.9 });
         // 90 rows at 0 count half, 10 rows at 1 count fully.
         let center: Vec<f64> = clusters.centroid(0).collect();
         assert!((center[0] - 10.0 / 55.0).abs() < 1e-12);
@@ -100,7 +100,7 @@ mod tests {
     fn the_past_counts_half_after_the_half_life() {
         let pace = Pace::new(10.0, 0.9);
         let mut clusters = one_cluster(1000, 0.0);
-        (0..10).for_each(|_| teach(&mut clusters, 0.0, 1, pace));
+        (0..10).for_each(|_| train(&mut clusters, 0.0, 1, pace));
         let trained_on: f64 = (0..10).map(|age| pace.decay.powi(age)).sum();
         assert!((clusters.rows[0] - (500.0 + trained_on)).abs() < 1e-9, "{}", clusters.rows[0]);
     }
@@ -110,8 +110,8 @@ mod tests {
         let mut forgets = one_cluster(300, 0.0);
         let mut remembers = one_cluster(300, 0.0);
         for _ in 0..300 {
-            teach(&mut forgets, 1.0, 2, Pace::new(30.0, 0.1));
-            teach(&mut remembers, 1.0, 2, Pace::new(1e9, 0.1));
+            train(&mut forgets, 1.0, 2, Pace::new(30.0, 0.1));
+            train(&mut remembers, 1.0, 2, Pace::new(1e9, 0.1));
         }
         assert!(forgets.centroid(0).all(|c| c > 0.99));
         assert!(remembers.centroid(0).all(|c| c < 0.7));
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn one_batch_moves_a_centroid_by_no_more_than_the_step() {
         let mut clusters = one_cluster(10, 0.0);
-        teach(&mut clusters, 100.0, 100_000, Pace::new(600.0, 0.1));
+        train(&mut clusters, 100.0, 100_000, Pace::new(600.0, 0.1));
         assert!(clusters.centroid(0).all(|c| (c - 10.0).abs() < 1e-9));
         assert!(clusters.rows[0] < 12.0);
     }
@@ -129,7 +129,7 @@ mod tests {
     fn a_batch_without_rows_changes_nothing() {
         let mut clusters = one_cluster(10, 0.0);
         let before = clusters.clone();
-        Update::new(&clusters).teach(&mut clusters, Pace::new(1.0, 0.1));
+        Update::new(&clusters).train(&mut clusters, Pace::new(1.0, 0.1));
         assert_eq!(clusters, before);
     }
 }

@@ -16,7 +16,7 @@ use crate::total::Total;
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// Loads the object and these programs of it. The table has twice the room that the flows need, because the agent
-/// drains at half.
+/// drains early.
 pub(crate) fn load(object: &[u8], flows: u32, programs: &[&str]) -> Result<KernelTable> {
     let mut table = KernelTable::load(object, Some(2 * flows), None, Boundaries::new(NEVER, NEVER))?;
     for name in programs {

@@ -121,7 +121,7 @@ impl Id {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     /// Open incidents first, then the latest anomalies.
-    News(Reverse<(bool, u64)>),
+    Recent(Reverse<(bool, u64)>),
     Most(Reverse<u64>),
     Least(u64),
     Ends(Endpoint, Endpoint),
@@ -401,7 +401,7 @@ impl Kind for Noted {
 
     fn by_name(&self) -> Rank {
         let is_open = matches!(self.anomaly, Anomaly::Incident(Stage::Open, _));
-        Rank::News(Reverse((is_open, self.began_ms)))
+        Rank::Recent(Reverse((is_open, self.began_ms)))
     }
 
     fn found_by(&self) -> String {
