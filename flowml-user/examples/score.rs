@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use flowml_user::dataset::TableReader;
 use flowml_user::dataset::learnt::Roles;
-use flowml_user::model::detect::DetectorKind;
-use flowml_user::model::trained::{Judgement, Plan, TableModel, Task};
+use flowml_user::learning::batch::{Judgement, Plan, TableModel, Task};
+use flowml_user::learning::detect::DetectorKind;
 
 /// For each row of `table`, the probability that a normal row is at least as anomalous.
 pub(crate) fn probabilities(normal: &Path, table: &Path) -> Result<Vec<f64>, Box<dyn Error>> {

@@ -8,7 +8,7 @@ pub mod engine;
 pub mod export;
 pub mod features;
 pub mod incident;
-pub mod model;
+pub mod learning;
 #[cfg(feature = "live")]
 pub mod object;
 pub mod process;

@@ -13,8 +13,8 @@ use flowml_tests::fuzz::read_configuration;
 use flowml_user::capture::file::CaptureFile;
 use flowml_user::dataset::rules::Rules;
 use flowml_user::dataset::{TableFormat, TableReader, TableWriter};
-use flowml_user::model::ModelFile;
-use flowml_user::model::trained::TableModel;
+use flowml_user::learning::ModelFile;
+use flowml_user::learning::batch::TableModel;
 use tempfile::TempDir;
 
 /// Length in bytes of the hole that a file is filled with. It takes no room on the disk.

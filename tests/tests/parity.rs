@@ -29,7 +29,7 @@ use flowml_user::engine::learners::Learners;
 use flowml_user::engine::offline::{FileTable, Offline, table};
 use flowml_user::export::{Destination, Pace, Sinks, Target};
 use flowml_user::features::FlowColumns;
-use flowml_user::model::Settings;
+use flowml_user::learning::Settings;
 use flowml_user::record::{Inspector, Pattern};
 use flowml_user::session::Timeouts;
 

@@ -44,7 +44,7 @@ const ORDERED: [Ordered; 2] = [
             "record",
             "features",
             "sequential",
-            "model",
+            "learning",
             "incident",
             "export",
             "dataset",
@@ -224,8 +224,8 @@ mod tests {
 
     #[test]
     fn a_path_within_code_is_an_import_and_a_path_in_a_comment_is_not() {
-        let text = "// crate::export::Sink\nfn f() {\n    g(crate::model::Model::new()); // crate::export\n}\n";
-        assert_eq!(imports(text), [(3, "model".to_owned())]);
+        let text = "// crate::export::Sink\nfn f() {\n    g(crate::learning::Model::new()); // crate::export\n}\n";
+        assert_eq!(imports(text), [(3, "learning".to_owned())]);
     }
 
     #[test]

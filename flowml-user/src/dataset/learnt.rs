@@ -12,8 +12,8 @@ use super::keys::{HOST_KEY_COLUMNS, KEY_COLUMNS};
 use super::names::column_named;
 use super::{DatasetError, Shape, TableReader, zeek};
 use crate::features::{CONTENT_FEATURES, FLOW_FEATURES, HOST_FEATURES, Learn};
-use crate::model::frame::{Frame, FrameColumn, Values};
-use crate::model::trained::Labelled;
+use crate::learning::batch::Labelled;
+use crate::learning::preprocess::{Frame, FrameColumn, Values};
 
 /// From this number of rows on, the first column of a table without a header is recognised as a row number.
 const COUNTED_ROWS: usize = 100;

@@ -7,7 +7,7 @@ use flowml_common::flow::Address;
 
 use crate::features::HostWindow;
 use crate::incident::Incidents;
-use crate::model::Eligibility;
+use crate::learning::Eligibility;
 use crate::sequential::Finding;
 use crate::session::Ended;
 

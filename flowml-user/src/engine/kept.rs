@@ -15,7 +15,7 @@ use super::options::{Hangup, Options, Reread, Rereads};
 use super::stop::received;
 use crate::capture::kernel::monotonic_ns;
 use crate::features::FlowColumns;
-use crate::model::{ModelError, Settings};
+use crate::learning::{ModelError, Settings};
 use crate::process::sandbox::Reach;
 use crate::process::service::Service;
 

@@ -11,8 +11,8 @@ use crate::dataset::RowType;
 use crate::export::LearnerReport;
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
 #[cfg(feature = "live")]
-use crate::model::fingerprint;
-use crate::model::{Below, Learner, ModelError, ModelEvent, ModelFile, Promotion, Settings, Snapshot, Status};
+use crate::learning::fingerprint;
+use crate::learning::{Below, Learner, ModelError, ModelEvent, ModelFile, Promotion, Settings, Snapshot, Status};
 
 /// The name of the model of flows in reports and files.
 const FLOWS: &str = "flows";

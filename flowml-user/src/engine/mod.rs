@@ -15,7 +15,7 @@ use ndarray::Array2;
 use crate::export::{InterfaceReport, IntervalReport, Level, Shedding, SinkError, Sinks, Totals};
 use crate::features::{Feature, FlowColumns, FlowRow, HOST_FEATURES, HostWindows, Hosts, row};
 use crate::incident::Incidents;
-use crate::model::{FeedbackClass, Verdict};
+use crate::learning::{FeedbackClass, Verdict};
 use crate::process::words::counted;
 use crate::record::{Clock, FlowRecord, Inspector};
 use crate::sequential::{Finding, SequentialTests};

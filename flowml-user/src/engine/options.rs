@@ -12,7 +12,7 @@ use super::alarms::AlarmLevel;
 use super::learners::{Begin, Builtin, is_file};
 use crate::capture::attach::Wanted;
 use crate::capture::selection::Selector;
-use crate::model::Settings;
+use crate::learning::Settings;
 use crate::process::memory;
 use crate::session::Timeouts;
 

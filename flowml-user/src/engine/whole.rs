@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::alarms::AlarmLevel;
 use super::learners::Learners;
 use crate::features::FlowColumns;
-use crate::model::Settings;
+use crate::learning::Settings;
 
 /// Trains models on everything that `show` passes to them. They are not trained further. Also returns a sentence for
 /// each kind of rows that has no verdicts.

@@ -2,7 +2,7 @@
 
 use crate::features::{Aggregate, FlowRow, HostWindow};
 use crate::incident::{Incident, State};
-use crate::model::{Reason, Verdict};
+use crate::learning::{Reason, Verdict};
 use crate::record::Clock;
 
 /// Memory of the rows at which a batch is full, bytes.

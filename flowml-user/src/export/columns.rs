@@ -7,7 +7,7 @@ use crate::features::{
     HOST_FEATURES, HOST_IDENTIFIERS, HostWindow, Learn, Of, Sequence,
 };
 use crate::incident::{Hosts, Incident, State};
-use crate::model::{Reason, Verdict, one_line};
+use crate::learning::{Reason, Verdict, one_line};
 use crate::record::{CONTENT_IDENTIFIERS, Clock, Content, FLOW_IDENTIFIERS, Identifier, Kind, Value};
 
 /// A value in a row.

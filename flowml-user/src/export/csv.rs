@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::columns::{Cell, flow_cells, flow_columns};
 use crate::features::{FlowColumns, FlowRow};
-use crate::model::Verdict;
+use crate::learning::Verdict;
 use crate::record::Value;
 
 /// Appends the header.

@@ -13,7 +13,7 @@ use super::report::{CollectorReport, OutputLoss, Summary};
 use super::shedding::STEPS;
 use crate::features::{FlowRow, HostWindow};
 use crate::incident::{Incident, State};
-use crate::model::{Reason, Verdict};
+use crate::learning::{Reason, Verdict};
 use crate::record::{Clock, Value};
 use crate::session::Left;
 

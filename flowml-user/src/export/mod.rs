@@ -43,7 +43,7 @@ use flowml_common::flow::Part;
 use crate::capture::file::Signals;
 use crate::features::{Aggregate, FlowColumns, FlowRow, HostWindow};
 use crate::incident::{Incident, State as Stage};
-use crate::model::Verdict;
+use crate::learning::Verdict;
 use crate::record::Clock;
 use crate::session::Standing;
 

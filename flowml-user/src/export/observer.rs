@@ -8,7 +8,7 @@ use flowml_common::flow::Part;
 use super::report::{Began, IntervalReport, OutputLine, Rows, Totals};
 use crate::features::{FlowRow, HostWindow};
 use crate::incident::{Incident, State};
-use crate::model::Verdict;
+use crate::learning::Verdict;
 use crate::session::Standing;
 
 /// Observes a run. All methods are called on the thread that processes flows, so none may block. An observer implements

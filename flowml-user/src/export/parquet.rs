@@ -31,7 +31,7 @@ use super::rotation::Rotation;
 use super::target::FileTarget;
 use crate::features::{FlowColumns, FlowRow, HostWindow};
 use crate::incident::{Incident, State};
-use crate::model::Verdict;
+use crate::learning::Verdict;
 use crate::record::{Clock, Kind, Value};
 
 /// The extension of the tables' files.

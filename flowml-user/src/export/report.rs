@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::shedding::{Level, Shedding};
 use crate::incident::Incident;
-use crate::model::{ClusterSummary, Status};
+use crate::learning::{ClusterSummary, Status};
 use crate::record::Clock;
 use crate::session::Left;
 

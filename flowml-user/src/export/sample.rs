@@ -9,7 +9,7 @@ use flowml_common::table::Count;
 use flowml_user::export::{InterfaceReport, IntervalReport, LearnerReport, Level, Shedding, Sinks, Totals};
 use flowml_user::features::{FlowRow, HostWindow, HostWindows};
 use flowml_user::incident::{Hosts, Incident, State};
-use flowml_user::model::{ClusterSummary, Reason, Status, TypicalValue, Verdict};
+use flowml_user::learning::{ClusterSummary, Reason, Status, TypicalValue, Verdict};
 use flowml_user::record::{Clock, FlowRecord};
 use flowml_user::sequential::{Evidence, Kind};
 use flowml_user::session::{Sessions, Timeouts};

@@ -179,7 +179,7 @@ fn a_json_flow_has_every_column_under_its_name() {
         assert_eq!(flow[column], Value::Null, "{column}: no learner was asked");
     }
     assert_eq!((&flows[1]["cluster"], &flows[1]["anomaly"]), (&3.into(), &true.into()));
-    assert_eq!(flows[1]["reason"], crate::model::one_line(&verdict(true).reasons));
+    assert_eq!(flows[1]["reason"], crate::learning::one_line(&verdict(true).reasons));
 }
 
 #[test]

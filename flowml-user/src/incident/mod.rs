@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use self::index::{Index, Members, Number};
 use crate::features::HostWindow;
-use crate::model::{Reason, Verdict};
+use crate::learning::{Reason, Verdict};
 use crate::sequential::{Evidence, Kind, Story};
 
 /// If more anomalous sources than this have flows to one host, they are one attack on that host.

@@ -1,6 +1,6 @@
 //! Checks the invariants of training: scores are finite, and a saved model scores as before.
 
-use flowml_user::model::trained::{Judgement, Labelled, Plan, TableModel};
+use flowml_user::learning::batch::{Judgement, Labelled, Plan, TableModel};
 
 /// Trains on a table, and scores it. A table that cannot be trained on gives an error and no model.
 pub(super) fn check(table: &Labelled, plan: Plan) {

@@ -8,11 +8,11 @@ use arrow_array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, types::Int64Type,
 };
 use flowml_user::dataset::{TableFormat, TableWriter};
-use flowml_user::model::classify::ClassifierKind;
-use flowml_user::model::detect::DetectorKind;
-use flowml_user::model::frame::{Frame, FrameColumn, Values};
-use flowml_user::model::select::Selection;
-use flowml_user::model::trained::{Labelled, Plan, TableModel, Task};
+use flowml_user::learning::batch::{Labelled, Plan, TableModel, Task};
+use flowml_user::learning::classify::ClassifierKind;
+use flowml_user::learning::detect::DetectorKind;
+use flowml_user::learning::preprocess::{Frame, FrameColumn, Values};
+use flowml_user::learning::select::Selection;
 
 /// Rows of the training set. They are few, so that models are short.
 const ROWS: usize = 24;

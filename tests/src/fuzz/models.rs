@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use flowml_user::model::ModelFile;
-use flowml_user::model::frame::{Frame, FrameColumn, Values};
-use flowml_user::model::trained::TableModel;
+use flowml_user::learning::ModelFile;
+use flowml_user::learning::batch::TableModel;
+use flowml_user::learning::preprocess::{Frame, FrameColumn, Values};
 
 use super::{MemoryFile, learning};
 

@@ -11,9 +11,9 @@ use flowml_user::dataset::clean::{Account, Cleaner};
 use flowml_user::dataset::keys::keys;
 use flowml_user::dataset::learnt::Roles;
 use flowml_user::dataset::{DatasetError, Shape, TableFormat, TableReader, TableWriter};
-use flowml_user::model::classify::ClassifierKind;
-use flowml_user::model::detect::DetectorKind;
-use flowml_user::model::trained::{Plan, Task};
+use flowml_user::learning::batch::{Plan, Task};
+use flowml_user::learning::classify::ClassifierKind;
+use flowml_user::learning::detect::DetectorKind;
 use serde_json::Value;
 
 use super::parquet::MARK as PARQUET;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use flowml_user::features::Learn;
-use flowml_user::model::classify::ClassifierKind;
-use flowml_user::model::detect::DetectorKind;
-use flowml_user::model::frame::{Frame, FrameColumn, Values};
-use flowml_user::model::preprocess::Scaling;
-use flowml_user::model::select::Selection;
-use flowml_user::model::trained::{Labelled, Plan, Task};
+use flowml_user::learning::batch::{Labelled, Plan, Task};
+use flowml_user::learning::classify::ClassifierKind;
+use flowml_user::learning::detect::DetectorKind;
+use flowml_user::learning::preprocess::Scaling;
+use flowml_user::learning::preprocess::{Frame, FrameColumn, Values};
+use flowml_user::learning::select::Selection;
 
 use super::learning;
 

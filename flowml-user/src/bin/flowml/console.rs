@@ -16,7 +16,7 @@ use flowml_common::flow::Part;
 use flowml_user::export::{Began, IntervalReport, LearnerReport, Observer, OutputLine, Rows, Totals};
 use flowml_user::features::{FlowRow, HostWindow};
 use flowml_user::incident::{Incident, State};
-use flowml_user::model::{ClusterSummary, Verdict};
+use flowml_user::learning::{ClusterSummary, Verdict};
 use flowml_user::process::journal::{self, Priority};
 use flowml_user::process::plain;
 use flowml_user::session::Standing;

@@ -11,7 +11,7 @@ use super::super::learners::Begin;
 use super::super::tests::absorb;
 use super::*;
 use crate::export::{Pace, Sinks, Target};
-use crate::model::Settings;
+use crate::learning::Settings;
 use crate::process::state::LAYOUT;
 use crate::record::Clock;
 use crate::session::Timeouts;

@@ -3,7 +3,7 @@
 use flowml_common::flow::Address;
 use flowml_common::headers::Mac;
 
-use crate::model::{Verdict, one_line};
+use crate::learning::{Verdict, one_line};
 use crate::record::{FlowRecord, Traffic};
 
 /// The enterprise number of the elements that IANA does not define. flowml has no number of its own and uses the one

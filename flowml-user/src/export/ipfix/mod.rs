@@ -23,7 +23,7 @@ use self::udp::Udp;
 use super::Pace;
 use super::target::{Collector, Transport};
 use crate::features::FlowRow;
-use crate::model::Verdict;
+use crate::learning::Verdict;
 
 /// The number of records sent and lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

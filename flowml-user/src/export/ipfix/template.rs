@@ -3,7 +3,7 @@
 use flowml_common::flow::IpVersion;
 
 use super::element::{ELEMENTS, ENTERPRISE, Element, Of, REVERSE_ENTERPRISE, Registry, Seen};
-use crate::model::Verdict;
+use crate::learning::Verdict;
 use crate::record::FlowRecord;
 
 /// The first template ID (RFC 7011 §3.4.1).

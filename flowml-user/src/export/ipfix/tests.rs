@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::element::{ELEMENTS, Of};
 use super::template::Specifier;
 use super::*;
-use crate::model::Reason;
+use crate::learning::Reason;
 use crate::record::{Clock, FlowRecord};
 use crate::session::samples::{Sample, part_of, tcp};
 use crate::session::{EndReason, Ended, Initiator};
@@ -191,7 +191,7 @@ proptest! {
             if let Some(verdict) = verdict {
                 prop_assert_eq!(number(record, Some(32473), 14), verdict.score.to_bits());
                 let reason = std::str::from_utf8(&record[&(Some(32473), 17)]).expect("UTF-8");
-                prop_assert!(crate::model::one_line(&verdict.reasons).starts_with(reason));
+                prop_assert!(crate::learning::one_line(&verdict.reasons).starts_with(reason));
                 prop_assert_eq!(reason.is_empty(), verdict.reasons.is_empty());
             }
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
-use flowml_user::model::FeedbackClass;
+use flowml_user::learning::FeedbackClass;
 
 use super::SandboxArguments;
 

@@ -10,12 +10,12 @@ use flowml_user::capture::selection::Selector;
 use flowml_user::dataset::learnt::Roles;
 use flowml_user::dataset::truth;
 use flowml_user::dataset::{Encoding, HeaderRow, Reading, RowType};
-use flowml_user::model::classify::ClassifierKind;
-use flowml_user::model::detect::DetectorKind;
-use flowml_user::model::folds::Division;
-use flowml_user::model::preprocess::Scaling;
-use flowml_user::model::select::Selection;
-use flowml_user::model::trained::{Plan, Task};
+use flowml_user::learning::batch::{Plan, Task};
+use flowml_user::learning::classify::ClassifierKind;
+use flowml_user::learning::detect::DetectorKind;
+use flowml_user::learning::evaluation::Division;
+use flowml_user::learning::preprocess::Scaling;
+use flowml_user::learning::select::Selection;
 
 use super::{SandboxArguments, named, probability, table};
 

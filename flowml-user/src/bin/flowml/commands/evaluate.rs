@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail, ensure};
 use flowml_user::dataset::RowType;
 use flowml_user::dataset::columns::numbers_of;
 use flowml_user::dataset::truth::BENIGN;
-use flowml_user::model::detect::{LearnError, MOST_CLASSES};
-use flowml_user::model::folds::{Fold, folds};
-use flowml_user::model::metrics::Confusion;
-use flowml_user::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
+use flowml_user::learning::batch::{Judgement, Labelled, Plan, TableModel, Task};
+use flowml_user::learning::detect::{LearnError, MOST_CLASSES};
+use flowml_user::learning::evaluation::{Fold, folds};
+use flowml_user::learning::metrics::Confusion;
 use flowml_user::process::{plain, private};
 use ndarray::Array2;
 

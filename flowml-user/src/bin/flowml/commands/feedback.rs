@@ -8,7 +8,7 @@ use flowml_user::dataset::columns::{numbers_of, texts_of};
 use flowml_user::dataset::{DatasetError, RowType, TableReader};
 use flowml_user::engine::learners::HOSTS;
 use flowml_user::features::{HOST_FEATURES, columns, names};
-use flowml_user::model::{FeedbackClass, FeedbackLabel, ModelFile};
+use flowml_user::learning::{FeedbackClass, FeedbackLabel, ModelFile};
 use flowml_user::process::plain::print;
 
 use crate::args::Feedback;

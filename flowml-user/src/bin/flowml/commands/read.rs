@@ -12,7 +12,7 @@ use flowml_user::engine::offline::{FileTable, Offline, count_some, later, table}
 use flowml_user::engine::{Finished, Pipeline, whole};
 use flowml_user::export::{InterfaceReport, Pace, Sinks};
 use flowml_user::features::FlowColumns;
-use flowml_user::model::Settings;
+use flowml_user::learning::Settings;
 use flowml_user::record::Inspector;
 
 use super::confinement::filter_calls;

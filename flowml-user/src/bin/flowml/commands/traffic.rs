@@ -10,7 +10,7 @@ use flowml_user::engine::AlarmLevel;
 use flowml_user::engine::learners::{Begin, Builtin, Learners};
 use flowml_user::export::LearnerReport;
 use flowml_user::features::FlowColumns;
-use flowml_user::model::{ClusterSummary, ModelError, ModelFile, Settings};
+use flowml_user::learning::{ClusterSummary, ModelError, ModelFile, Settings};
 use flowml_user::process::plain::{self, print, print_lines};
 
 use super::run;

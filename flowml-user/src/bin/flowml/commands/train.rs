@@ -8,8 +8,8 @@ use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, Stri
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use flowml_user::dataset::learnt::Roles;
 use flowml_user::dataset::{Shape, TableFormat, TableWriter};
-use flowml_user::model::preprocess::Cleaning;
-use flowml_user::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
+use flowml_user::learning::batch::{Judgement, Labelled, Plan, TableModel, Task};
+use flowml_user::learning::preprocess::Cleaning;
 use flowml_user::process::plain::{self, print, print_lines};
 
 use super::traffic;

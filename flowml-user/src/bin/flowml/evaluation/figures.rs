@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use flowml_user::model::metrics::{ClassFigures, Confusion, Curve, Found, Watch};
+use flowml_user::learning::metrics::{ClassFigures, Confusion, Curve, Found, Watch};
 use flowml_user::process::plain;
 use serde::Serialize;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use flowml_user::dataset::truth;
-use flowml_user::model::frame::Values;
-use flowml_user::model::metrics::{ClassFigures, Confusion, Moment, Ranking, Watch, davies_bouldin, silhouette};
-use flowml_user::model::trained::Labelled;
+use flowml_user::learning::batch::Labelled;
+use flowml_user::learning::metrics::{ClassFigures, Confusion, Moment, Ranking, Watch, davies_bouldin, silhouette};
+use flowml_user::learning::preprocess::Values;
 use ndarray::{Array2, Axis};
 
 use super::figures::{BenignFigures, ClusterFigures, DetectorFigures, FPRS, LabelFigures};

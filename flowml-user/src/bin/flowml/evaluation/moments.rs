@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use flowml_user::model::frame::Values;
-use flowml_user::model::metrics::Moment;
-use flowml_user::model::trained::Labelled;
+use flowml_user::learning::batch::Labelled;
+use flowml_user::learning::metrics::Moment;
+use flowml_user::learning::preprocess::Values;
 use flowml_user::session::{EndReason, Timeouts};
 
 use crate::inputs::INTERVAL;
@@ -59,7 +59,7 @@ fn written_ms(reason: EndReason, first_ms: f64, last_ms: f64, (begin_ms, end_ms)
 mod tests {
     use std::sync::Arc;
 
-    use flowml_user::model::frame::{Frame, FrameColumn};
+    use flowml_user::learning::preprocess::{Frame, FrameColumn};
 
     use super::*;
 

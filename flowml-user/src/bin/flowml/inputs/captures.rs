@@ -7,7 +7,7 @@ use flowml_user::capture::file;
 use flowml_user::engine::learners::Learners;
 use flowml_user::engine::{AlarmLevel, whole};
 use flowml_user::features::FlowColumns;
-use flowml_user::model::Settings;
+use flowml_user::learning::Settings;
 
 use super::meter;
 use crate::ui::progress::Step;

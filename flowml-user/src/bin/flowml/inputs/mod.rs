@@ -22,7 +22,7 @@ use flowml_user::engine::offline::{Offline, Wrong, count_whole, table};
 use flowml_user::engine::{Finished, Pipeline};
 use flowml_user::export::{Pace, Sinks, Target};
 use flowml_user::features::FlowColumns;
-use flowml_user::model::trained::Labelled;
+use flowml_user::learning::batch::Labelled;
 use flowml_user::session::Timeouts;
 use tempfile::TempDir;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use flowml_user::model::metrics::Watch;
+use flowml_user::learning::metrics::Watch;
 use maud::{Markup, html};
 
 use super::page::{Colour, Column, Table, confusion, curves, document, figure, section, tile, tiles};

@@ -7,11 +7,11 @@ use arrow_array::RecordBatch;
 use flowml_user::dataset::columns::numbers_of;
 use flowml_user::dataset::learnt::Roles;
 use flowml_user::features::FLOW_FEATURES;
-use flowml_user::model::detect::DetectorKind;
-use flowml_user::model::frame::{Frame, Values};
-use flowml_user::model::pca::Plane;
-use flowml_user::model::preprocess::{Parameters, Preprocessing, Scaling};
-use flowml_user::model::trained::{Judgement, Labelled, Plan, TableModel, Task};
+use flowml_user::learning::batch::{Judgement, Labelled, Plan, TableModel, Task};
+use flowml_user::learning::detect::DetectorKind;
+use flowml_user::learning::evaluation::Plane;
+use flowml_user::learning::preprocess::{Frame, Values};
+use flowml_user::learning::preprocess::{Parameters, Preprocessing, Scaling};
 use ndarray::{Array2, ArrayView1};
 
 use super::page::{Boxes, Colour, SERIES, Spread};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Result, ensure};
-use flowml_user::model::metrics::{Confusion, Ranking};
+use flowml_user::learning::metrics::{Confusion, Ranking};
 
 use super::sample::Reservoir;
 

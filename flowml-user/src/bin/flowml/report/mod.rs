@@ -22,7 +22,7 @@ use flowml_user::dataset::truth::{BENIGN, LABEL};
 use flowml_user::dataset::{DatasetError, RowType, Shape, TableReader};
 use flowml_user::engine::learners::{Begin, Learners};
 use flowml_user::features::FlowColumns;
-use flowml_user::model::Settings;
+use flowml_user::learning::Settings;
 use flowml_user::process::plain::print;
 
 use self::clusters::Clusters;

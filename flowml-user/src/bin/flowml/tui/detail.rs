@@ -6,7 +6,7 @@ use flowml_common::flow::Address;
 use flowml_common::packet::Sender;
 use flowml_common::table::Count;
 use flowml_user::incident::{Hosts, Incident, State as Stage};
-use flowml_user::model::{Reason, Verdict};
+use flowml_user::learning::{Reason, Verdict};
 
 use super::seen::{Learnt, Noted, Seen};
 use crate::ui::activity::top;

@@ -2,7 +2,7 @@
 
 use flowml_common::packet::Skipped;
 use flowml_user::export::{InterfaceReport, LearnerReport};
-use flowml_user::model::Status;
+use flowml_user::learning::Status;
 use ratatui::Frame;
 use ratatui::layout::Size;
 use ratatui::style::{Color, Modifier, Style};

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use flowml_common::flow::{Address, Endpoint, FlowKey};
 use flowml_user::incident::State as Stage;
-use flowml_user::model::{Verdict, one_line};
+use flowml_user::learning::{Verdict, one_line};
 
 use super::detail::Fact;
 use super::seen::{Learnt, Noted, Seen};

@@ -6,7 +6,7 @@ use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
 use flowml_user::export::LearnerReport;
 use flowml_user::incident::State as Stage;
-use flowml_user::model::{ClusterSummary, Status};
+use flowml_user::learning::{ClusterSummary, Status};
 
 use super::Tone;
 use super::rows::{Id, Row};

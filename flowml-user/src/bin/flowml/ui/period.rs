@@ -10,7 +10,7 @@ use flowml_common::table::Count;
 use flowml_user::export::{IntervalReport, OutputLine};
 use flowml_user::features::{FlowRow, HostWindow};
 use flowml_user::incident::{Incident, State};
-use flowml_user::model::Verdict;
+use flowml_user::learning::Verdict;
 use flowml_user::session::Standing;
 
 use super::activity::{Activity, FlowActivity};

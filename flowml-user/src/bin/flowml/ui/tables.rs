@@ -6,7 +6,7 @@ use flowml_common::handover::Account;
 use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
 use flowml_user::export::{InterfaceReport, LearnerReport, OutputLine, Rows, Totals};
-use flowml_user::model::{ClusterSummary, one_line};
+use flowml_user::learning::{ClusterSummary, one_line};
 
 use super::activity::{by_ends, top};
 use super::text::{

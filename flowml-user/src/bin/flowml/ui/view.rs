@@ -8,7 +8,7 @@ use flowml_common::packet::{Sender, Skipped};
 use flowml_common::table::Count;
 use flowml_user::export::{IntervalReport, OutputLine};
 use flowml_user::incident::{Hosts, Incident, State};
-use flowml_user::model::{Reason, Verdict};
+use flowml_user::learning::{Reason, Verdict};
 use flowml_user::sequential::Kind;
 
 use super::activity::{FlowActivity, HostActivity};

@@ -1,6 +1,6 @@
 //! A confusion matrix as a table. A cell is darker the larger its share of the row.
 
-use flowml_user::model::metrics::Confusion;
+use flowml_user::learning::metrics::Confusion;
 use flowml_user::process::words::grouped;
 use maud::{Markup, html};
 

@@ -113,7 +113,7 @@ mod tests {
                 (section(evil, &tiles(&[tile(evil, evil, evil)])))
                 (figure(&chart, &legend, evil))
                 (table.captioned(evil).markup())
-                (confusion(evil, &flowml_user::model::metrics::Confusion::new(vec![evil.to_owned()])))
+                (confusion(evil, &flowml_user::learning::metrics::Confusion::new(vec![evil.to_owned()])))
             },
         );
         assert!(!page.contains("<script") && !page.contains("<img"), "{page}");

@@ -5,7 +5,7 @@
 use std::io;
 use std::ops::Range;
 
-use flowml_user::model::metrics::Curve;
+use flowml_user::learning::metrics::Curve;
 use flowml_user::process::words::short;
 use maud::{Markup, PreEscaped, html};
 use plotters::coord::Shift;

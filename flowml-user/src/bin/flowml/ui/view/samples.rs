@@ -7,7 +7,7 @@ use flowml_common::headers::protocol;
 use flowml_common::packet::{Sender, Skipped};
 use flowml_common::table::Count;
 use flowml_user::export::{InterfaceReport, LearnerReport, Level, Shedding};
-use flowml_user::model::{ClusterSummary, Status, TypicalValue};
+use flowml_user::learning::{ClusterSummary, Status, TypicalValue};
 use flowml_user::record::Clock;
 use flowml_user::sequential::{Evidence, Kind};
 

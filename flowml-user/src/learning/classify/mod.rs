@@ -1,0 +1,134 @@
+//! Classifiers: each is trained on labelled rows and predicts the class of any row.
+
+mod bayes;
+mod forest;
+mod logistic;
+mod svm;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use ndarray::ArrayView2;
+use serde::{Deserialize, Serialize};
+
+use self::bayes::NaiveBayes;
+use self::forest::RandomForest;
+use self::logistic::Logistic;
+use self::svm::OneAgainstRest;
+use self::tree::DecisionTree;
+use crate::learning::checked::Checked;
+use crate::learning::detect::{LearnError, sound};
+
+/// The training set of a classifier.
+#[derive(Clone, Copy)]
+pub(crate) struct TrainingSet<'a> {
+    /// The encoded rows.
+    pub(crate) rows: ArrayView2<'a, f64>,
+    /// The number of each row's class.
+    pub(crate) classes: &'a [usize],
+    /// The number of classes. Each has at least one row.
+    pub(crate) count: usize,
+    /// The seed of random choices.
+    pub(crate) seed: u64,
+}
+
+/// Predicts the classes of rows.
+pub trait Classifier {
+    /// The number of the class of each row.
+    fn classify(&self, rows: ArrayView2<'_, f64>) -> Vec<usize>;
+
+    /// A description for users.
+    fn describe(&self) -> String;
+
+    /// What is inconsistent in a model that was read from a file, for rows of `width` encoded features and this number
+    /// of classes.
+    fn inconsistency(&self, width: usize, classes: usize) -> Option<String>;
+}
+
+/// A classifier that can be trained.
+trait FitClassifier: Classifier + Checked {
+    fn fit(training: &TrainingSet<'_>) -> Result<Self, LearnError>;
+}
+
+/// The one table of classifiers: variant and type, name on the command line and in files, meaning.
+macro_rules! classifiers {
+    ($($kind:ident($fitted:ty) = $name:literal, $meaning:literal;)*) => {
+        /// All kinds of classifiers.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum ClassifierKind {
+            $(#[doc = $meaning] #[serde(rename = $name)] $kind,)*
+        }
+
+        impl ClassifierKind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// Its name on the command line and in files.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name,)* }
+            }
+
+            /// What it does, in one line.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$kind => $meaning,)* }
+            }
+
+            /// Trains on labelled rows.
+            pub(crate) fn fit(self, training: &TrainingSet<'_>) -> Result<FittedClassifier, LearnError> {
+                if training.rows.ncols() == 0 {
+                    return Err(LearnError::NoColumns);
+                }
+                match self { $(Self::$kind => <$fitted>::fit(training).and_then(sound).map(FittedClassifier::$kind),)* }
+            }
+        }
+
+        /// A trained classifier.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "classifier")]
+        pub(crate) enum FittedClassifier {
+            $(#[serde(rename = $name)] $kind($fitted),)*
+        }
+
+        impl FittedClassifier {
+            /// The kind of classifier.
+            pub(crate) fn kind(&self) -> ClassifierKind {
+                match self { $(Self::$kind(_) => ClassifierKind::$kind,)* }
+            }
+
+            /// The classifier's methods.
+            pub(crate) fn as_classifier(&self) -> &dyn Classifier {
+                match self { $(Self::$kind(fitted) => fitted,)* }
+            }
+        }
+    };
+}
+
+classifiers! {
+    DecisionTree(DecisionTree) = "decision-tree", "one tree of the splits that separate the classes best";
+    RandomForest(RandomForest) = "random-forest", "majority of many trees, each with a sample of rows and columns";
+    NaiveBayes(NaiveBayes) = "naive-bayes", "most probable class, if columns are independent and normally distributed";
+    Svm(OneAgainstRest) = "svm", "widest margin between classes, with a Gaussian kernel";
+    Logistic(Logistic) = "logistic", "a weight for each column and class";
+}
+
+/// The index of the largest value; of equal values the first.
+fn largest(values: impl IntoIterator<Item = f64>) -> usize {
+    let numbered = values.into_iter().enumerate();
+    numbered.reduce(|best, next| if next.1 > best.1 { next } else { best }).map_or(0, |(number, _)| number)
+}
+
+/// For each encoded feature the largest absolute weight that a logistic regression gives it in any class.
+pub(crate) fn linear_weights(training: &TrainingSet<'_>) -> Result<Vec<f64>, LearnError> {
+    let fitted = Logistic::fit(training)?;
+    let heaviest =
+        |slot: usize| fitted.weights().iter().map(|weights: &Vec<f64>| weights[slot].abs()).fold(0.0, f64::max);
+    Ok((0..training.rows.ncols()).map(heaviest).collect())
+}
+
+/// How much each encoded feature lowers the impurity in a random forest. The sum is 1.
+pub(crate) fn tree_importance(training: &TrainingSet<'_>) -> Vec<f64> {
+    const TREES: u64 = 30;
+    RandomForest::grow(training, TREES).1
+}

@@ -1,0 +1,27 @@
+//! Learning: from rows of values to clusters, scores, probabilities and classes.
+//!
+//! There are two learners. [`online`] follows a run: it trains on flows and host windows while it scores them. [`batch`]
+//! trains once on a complete table, with the detectors of [`detect`] or the classifiers of [`classify`]. Both encode
+//! their columns ([`preprocess`]), and their models are stored in files ([`model_file`]).
+
+pub mod batch;
+mod calibration;
+mod checked;
+pub mod classify;
+mod cluster;
+pub mod detect;
+pub mod evaluation;
+pub mod metrics;
+pub mod model_file;
+pub mod online;
+pub mod preprocess;
+mod sample;
+pub mod select;
+mod vectors;
+
+pub use self::model_file::{ModelError, ModelFile, Snapshot, fingerprint};
+pub use self::online::{
+    ClusterSummary, Eligibility, FeedbackClass, FeedbackLabel, Learner, ModelEvent, Promotion, Reason, Settings,
+    Status, Trial, TypicalValue, Verdict, one_line,
+};
+pub use self::preprocess::Below;

@@ -1,0 +1,477 @@
+//! Preprocessing of the live learner: encodes raw feature values at comparable size, fitted on a warm-up set.
+
+use std::borrow::Cow;
+
+use ndarray::{Array2, ArrayView1, ArrayView2};
+use serde::{Deserialize, Serialize};
+
+use crate::features::{Column, Learn};
+use crate::learning::checked::{Checked, Outcome, WEIGHTS, all_within, any, checked, divisor, holds, within};
+use crate::learning::preprocess::defined::{LARGEST, defined};
+use crate::learning::preprocess::few::Few;
+
+/// The largest distance of a value from the middle, in scales. One absurd value must not outweigh several columns that
+/// agree. A thousand ports where five are typical (z about 15) must keep their weight.
+pub(crate) const CLIP: f64 = 20.0;
+
+/// The smallest scale of a log-scaled number, in units of `log1p`: a quarter more or less is no change.
+///
+/// A column that is constant in the warm-up set is kept. Scans and floods show first in columns that normal traffic
+/// hardly changes (RST ratio, unanswered flows). The floor decides what counts as a change.
+pub(crate) const LOG_SCALED_FLOOR: f64 = 0.25;
+
+/// The smallest scale of a ratio. Ratios over few packets jump between 0 and 1 (one unanswered query). A ratio that was
+/// constant in the warm-up and jumps to its other end is therefore five scales away. A thousand flows where four are
+/// typical are twenty scales away.
+pub(crate) const RATIO_FLOOR: f64 = 0.2;
+
+/// The weights in a squared distance of values below their centroid. Values above have weight 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, remote = "Self")]
+pub struct Below {
+    /// For a log-scaled number.
+    pub log_scaled: f64,
+    /// For a ratio or an entropy.
+    pub ratio: f64,
+}
+
+checked!(Below);
+
+impl Checked for Below {
+    const NAME: &str = "below";
+
+    fn check(&self) -> Outcome {
+        within("log_scaled", self.log_scaled, WEIGHTS)?;
+        within("ratio", self.ratio, WEIGHTS)
+    }
+}
+
+impl Below {
+    /// Equal weights: low values are as unusual as high ones. A flow without an answer, for example, has low values in
+    /// most columns.
+    pub const EVEN: Self = Self { log_scaled: 1.0, ratio: 1.0 };
+
+    /// Low weights: values of normal hosts are low whenever they pause. With equal weights, the farthest normal host
+    /// windows would be idle moments, whose wide tail would hide scans and floods. A lower ratio or entropy can be a
+    /// sign (a flood on one port), but rarely is.
+    pub const PAUSES: Self = Self { log_scaled: 0.1, ratio: 0.3 };
+}
+
+/// A bound far above any ratio or entropy, so that differences of invalid values stay finite.
+const LARGEST_RATIO: f64 = 1e9;
+
+/// The value of a category's encoded feature. Two rows of different categories are `√2` times this apart.
+pub(crate) const HOT: f64 = 1.5;
+
+/// Number of categories with an encoded feature of their own, the most frequent first. All others share that of unseen
+/// values.
+const CATEGORIES: usize = 16;
+
+/// Divides an interquartile range to give a standard deviation, for a normal distribution.
+pub(crate) const IQR_TO_SIGMA: f64 = 1.349;
+
+/// Divides the range between the 5 % and 95 % quantiles to give a standard deviation, for a normal distribution.
+const Q90_TO_SIGMA: f64 = 3.290;
+
+/// How one column is scaled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", remote = "Self")]
+enum Scale {
+    /// Not encoded.
+    Out,
+    /// One encoded feature: `(f(value) - middle) / scale`, where `f` is `log1p` or the identity.
+    Number {
+        log: bool,
+        middle: f64,
+        scale: f64,
+        /// For a ratio over few things: `count` is the index of the column that counts them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        few: Option<Few<usize>>,
+    },
+    /// One encoded feature for each of `values` (sorted), and a last one for all other values.
+    OneHot { values: Vec<f64> },
+}
+
+checked!(Scale);
+
+impl Checked for Scale {
+    const NAME: &str = "the scale of a column";
+
+    fn check(&self) -> Outcome {
+        match self {
+            Self::Out => Ok(()),
+            Self::Number { middle, scale, few, .. } => {
+                few.as_ref().map_or(Ok(()), |few| within("typical", few.typical, any()))?;
+                within("middle", *middle, any())?;
+                within("scale", *scale, divisor())
+            }
+            Self::OneHot { values } => {
+                all_within("values", values, &any())?;
+                holds(values.is_sorted_by(|a, b| a.total_cmp(b).is_lt()), "expected different 'values' in their order")
+            }
+        }
+    }
+}
+
+/// The fitted scales of all columns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Scaler {
+    below: Below,
+    columns: Vec<Scale>,
+}
+
+impl Scaler {
+    /// Fits the scales on `rows`, which have these columns.
+    ///
+    /// A value that is not [`defined`] is treated as the middle of its column. It adds nothing to a distance and is not
+    /// used in the fit.
+    #[must_use]
+    pub(crate) fn fit(rows: ArrayView2<'_, f64>, columns: &[Column], below: Below) -> Self {
+        let fit = |(place, column): (usize, &Column)| match column.learn {
+            Learn::Never => Scale::Out,
+            Learn::Category => fit_one_hot(rows.column(place)),
+            Learn::LogScaled | Learn::Ratio => fit_number(rows.column(place).iter().copied(), column.learn, None),
+            Learn::RatioOf(count) => {
+                let count = columns.iter().position(|column| column.name == count);
+                let few = count.map(|count| Few::fit(count, pairs(rows, place, count)));
+                let value = |row: ArrayView1<'_, f64>| drawn(row[place], few.as_ref(), |place| row[place]);
+                fit_number(rows.outer_iter().map(value), column.learn, few.clone())
+            }
+        };
+        let columns = columns.iter().enumerate().map(fit).collect();
+        Self { below, columns }
+    }
+
+    /// Whether the scaling of every column agrees with its [`Learn`].
+    #[must_use]
+    pub(crate) fn fits(&self, columns: &[Column]) -> bool {
+        let fits = |(scale, column): (&Scale, &Column)| match (scale, column.learn) {
+            (Scale::Out, learn) => learn == Learn::Never,
+            (Scale::OneHot { .. }, learn) => learn == Learn::Category,
+            (Scale::Number { log, few, .. }, learn) => {
+                let place = |count| columns.iter().position(|column| column.name == count);
+                let count = match learn {
+                    Learn::RatioOf(count) => place(count),
+                    _ => None,
+                };
+                !matches!(learn, Learn::Never | Learn::Category)
+                    && *log == learn.is_log_scaled()
+                    && few.as_ref().map(|few| few.count) == count
+            }
+        };
+        self.columns.len() == columns.len() && self.columns.iter().zip(columns).all(fits)
+    }
+
+    /// The number of encoded features of a row.
+    #[must_use]
+    pub(crate) fn width(&self) -> usize {
+        self.columns.iter().map(Scale::slots).sum()
+    }
+
+    /// For each encoded feature, its column.
+    #[must_use]
+    pub(crate) fn origins(&self) -> Vec<usize> {
+        let slots = |(column, scale): (usize, &Scale)| std::iter::repeat_n(column, scale.slots());
+        self.columns.iter().enumerate().flat_map(slots).collect()
+    }
+
+    /// For each encoded feature, the weight in a squared distance of a value below the centroid.
+    #[must_use]
+    pub(crate) fn below(&self) -> Vec<f64> {
+        let weight = |scale: &Scale| match scale {
+            Scale::Number { log: true, .. } => self.below.log_scaled,
+            Scale::Number { log: false, .. } => self.below.ratio,
+            Scale::Out | Scale::OneHot { .. } => 1.0,
+        };
+        let weights = |scale: &Scale| std::iter::repeat_n(weight(scale), scale.slots());
+        self.columns.iter().flat_map(weights).collect()
+    }
+
+    /// The encoded features of one column; empty if it is left out.
+    #[must_use]
+    pub(crate) fn slots_of(&self, column: usize) -> std::ops::Range<usize> {
+        let start = self.columns[..column].iter().map(Scale::slots).sum();
+        start..start + self.columns[column].slots()
+    }
+
+    /// Writes the encoded features of one raw row to `slots`, whose length is [`Self::width`].
+    pub(crate) fn scale(&self, row: ArrayView1<'_, f64>, slots: &mut [f64]) {
+        // Iterating over slices is several times as fast as over views of arrays.
+        let row = row.to_slice().map_or_else(|| row.to_vec().into(), Cow::Borrowed);
+        let mut rest = slots;
+        for (scale, &value) in self.columns.iter().zip(&*row) {
+            let (own, after) = rest.split_at_mut(scale.slots());
+            scale.apply(value, &row, own);
+            rest = after;
+        }
+    }
+
+    /// Sets the scale of each number to that of its `residuals` (scaled rows minus their centroids). Floors are kept.
+    ///
+    /// Differences between clusters (a server sends a thousand times as much as a terminal) then do not hide a row that
+    /// is unlike its cluster. Standard deviations are used, because the scale of a column that is often zero and
+    /// sometimes large must cover the large values.
+    #[must_use]
+    pub(crate) fn sharpened(&self, residuals: ArrayView2<'_, f64>, columns: &[Column]) -> Self {
+        let mut sharper = self.clone();
+        for (column, scale) in sharper.columns.iter_mut().enumerate() {
+            let slots = self.slots_of(column);
+            if let Scale::Number { scale, .. } = scale {
+                let own = residuals.column(slots.start);
+                let spread = (own.iter().map(|r| r * r).sum::<f64>() / own.len().max(1) as f64).sqrt();
+                *scale = (*scale * spread).max(floor(columns[column].learn));
+            }
+        }
+        sharper
+    }
+
+    /// Scales many rows.
+    #[must_use]
+    pub(crate) fn scale_all(&self, rows: ArrayView2<'_, f64>) -> Array2<f64> {
+        let mut scaled = Array2::zeros((rows.nrows(), self.width()));
+        for (row, mut slots) in rows.rows().into_iter().zip(scaled.rows_mut()) {
+            // A new array is row-major, so each of its rows is a slice.
+            self.scale(row, slots.as_slice_mut().unwrap_or(&mut []));
+        }
+        scaled
+    }
+
+    /// The raw value for the encoded features of `column`. It is the inverse of scaling for a number, the category with
+    /// the largest feature for a one-hot column (NaN if that is the feature of unseen values), and `None` for a column
+    /// that is left out.
+    #[must_use]
+    pub(crate) fn raw(&self, column: usize, own_slots: &[f64]) -> Option<f64> {
+        match &self.columns[column] {
+            Scale::Out => None,
+            Scale::Number { log, middle, scale, .. } => {
+                let value = own_slots[0] * scale + middle;
+                // A raw value stays within the range of learnt values.
+                Some(if *log { value.exp_m1().max(0.0) } else { value }.clamp(-LARGEST, LARGEST))
+            }
+            Scale::OneHot { values } => {
+                let hottest = (0..own_slots.len()).max_by(|&a, &b| own_slots[a].total_cmp(&own_slots[b]))?;
+                Some(values.get(hottest).copied().unwrap_or(f64::NAN))
+            }
+        }
+    }
+}
+
+impl Scale {
+    fn slots(&self) -> usize {
+        match self {
+            Self::Out => 0,
+            Self::Number { .. } => 1,
+            Self::OneHot { values } => values.len() + 1,
+        }
+    }
+
+    /// `row` is the complete row of the value.
+    fn apply(&self, value: f64, row: &[f64], slots: &mut [f64]) {
+        match self {
+            Self::Out => {}
+            Self::Number { log, middle, scale, few } => {
+                let value = drawn(value, few.as_ref(), |place| row[place]);
+                slots[0] = number(value, *log).map_or(0.0, |v| ((v - middle) / scale).clamp(-CLIP, CLIP));
+            }
+            Self::OneHot { values } => {
+                slots.fill(0.0);
+                if let Some(value) = defined(value) {
+                    let slot = values.binary_search_by(|v| v.total_cmp(&value)).unwrap_or(values.len());
+                    slots[slot] = HOT;
+                }
+            }
+        }
+    }
+}
+
+/// The value on its learnt scale, if it is defined.
+fn number(value: f64, log: bool) -> Option<f64> {
+    defined(value).map(|value| if log { log1p(value) } else { value.clamp(-LARGEST_RATIO, LARGEST_RATIO) })
+}
+
+/// ln(1 + x) of a log-scaled number. `ln_1p` takes several times as long, for a precision near zero that no such number
+/// needs.
+pub(crate) fn log1p(amount: f64) -> f64 {
+    (1.0 + amount.max(0.0)).ln()
+}
+
+/// The spread of sorted values: the larger of two estimates. Counts are often constant in their middle half and vary
+/// outside it. With the interquartile range only, a 2 among ones would be a far outlier.
+pub(crate) fn spread(sorted: &[f64]) -> f64 {
+    let between = |low, high| quantile(sorted, high) - quantile(sorted, low);
+    (between(0.25, 0.75) / IQR_TO_SIGMA).max(between(0.05, 0.95) / Q90_TO_SIGMA)
+}
+
+/// The smallest scale of a number.
+const fn floor(learn: Learn) -> f64 {
+    if learn.is_log_scaled() { LOG_SCALED_FLOOR } else { RATIO_FLOOR }
+}
+
+/// Row by row, a ratio and the number of things over which it is.
+fn pairs(rows: ArrayView2<'_, f64>, share: usize, count: usize) -> impl Iterator<Item = (f64, f64)> {
+    rows.column(share).to_vec().into_iter().zip(rows.column(count).to_vec())
+}
+
+/// The value before scaling, with a ratio over few things pulled towards its typical value. `at` returns the row's
+/// value in a column.
+fn drawn(value: f64, few: Option<&Few<usize>>, at: impl Fn(usize) -> f64) -> f64 {
+    few.map_or(value, |few| few.drawn(value, at(few.count)))
+}
+
+fn fit_number(values: impl Iterator<Item = f64>, learn: Learn, few: Option<Few<usize>>) -> Scale {
+    let log = learn.is_log_scaled();
+    let mut values: Vec<f64> = values.filter_map(|v| number(v, log)).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    let scale = spread(&values).max(floor(learn));
+    Scale::Number { log, middle: quantile(&values, 0.5), scale, few }
+}
+
+fn fit_one_hot(column: ArrayView1<'_, f64>) -> Scale {
+    let mut all: Vec<f64> = column.iter().copied().filter_map(defined).collect();
+    all.sort_unstable_by(f64::total_cmp);
+    let mut counted: Vec<(usize, f64)> =
+        all.chunk_by(|a, b| a.total_cmp(b).is_eq()).map(|same| (same.len(), same[0])).collect();
+    counted.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    counted.truncate(CATEGORIES);
+    let mut values: Vec<f64> = counted.into_iter().map(|(_, value)| value).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    Scale::OneHot { values }
+}
+
+/// The `q` quantile of sorted values, interpolated between neighbours; 0 if there are none.
+#[must_use]
+pub(crate) fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let at = q.clamp(0.0, 1.0) * last as f64;
+    let below = at.floor() as usize;
+    let above = (below + 1).min(last);
+    sorted[below] + (sorted[above] - sorted[below]) * (at - below as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array2, array};
+
+    fn column(learn: Learn) -> Column {
+        Column { name: "x", unit: "", meaning: "", learn }
+    }
+
+    fn fit_one(values: &[f64], learn: Learn) -> Scaler {
+        Scaler::fit(
+            Array2::from_shape_vec((values.len(), 1), values.to_vec()).expect("one column").view(),
+            &[column(learn)],
+            Below::EVEN,
+        )
+    }
+
+    fn scaled(scaler: &Scaler, value: f64) -> Vec<f64> {
+        scaler.scale_all(array![[value]].view()).row(0).to_vec()
+    }
+
+    #[test]
+    fn log_scaling_is_monotonic_and_invertible_within_the_clip() {
+        let values: Vec<f64> = (0..200).map(|i| f64::from(i * i)).collect();
+        let scaler = fit_one(&values, Learn::LogScaled);
+        let all: Vec<f64> = values.iter().map(|&v| scaled(&scaler, v)[0]).collect();
+        assert!(all.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!(scaled(&scaler, 1e38), [CLIP]);
+        for (value, z) in values.iter().zip(all) {
+            let back = scaler.raw(0, &[z]).expect("a number");
+            assert!((back - value).abs() <= 1e-9 * value.max(1.0), "{back} is not {value}");
+        }
+    }
+
+    #[test]
+    fn half_of_the_values_lie_within_the_interquartile_range_around_zero() {
+        let values: Vec<f64> = (0..1001).map(|i| f64::from(i) / 1000.0 * 20.0).collect();
+        let scaler = fit_one(&values, Learn::Ratio);
+        assert_eq!(scaled(&scaler, 10.0), [0.0]);
+        assert!((scaled(&scaler, 15.0)[0] - IQR_TO_SIGMA / 2.0).abs() < 1e-9);
+        assert!((scaled(&scaler, 5.0)[0] + IQR_TO_SIGMA / 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn negative_amounts_are_zero_and_undefined_values_are_the_middle() {
+        let scaler = fit_one(&[1.0, 2.0, 3.0, f64::NAN, f64::INFINITY], Learn::LogScaled);
+        assert_eq!(scaled(&scaler, -5.0), scaled(&scaler, 0.0));
+        for undefined in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e308, -1e153] {
+            assert_eq!(scaled(&scaler, undefined), [0.0]);
+        }
+        assert_eq!(scaled(&scaler, 2.0), [0.0]);
+    }
+
+    #[test]
+    fn a_constant_column_shows_large_changes_only() {
+        let ports = fit_one(&[1.0; 50], Learn::LogScaled);
+        assert!(scaled(&ports, 1000.0)[0] > 10.0);
+        assert!(scaled(&ports, 2.0)[0] < 2.0);
+        let share = fit_one(&[0.0; 50], Learn::Ratio);
+        assert!((scaled(&share, 1.0)[0] - 1.0 / RATIO_FLOOR).abs() < 1e-12);
+    }
+
+    #[test]
+    fn each_category_has_a_feature_and_unseen_ones_share_one() {
+        let scaler = fit_one(&[6.0, 17.0, 6.0, f64::NAN], Learn::Category);
+        assert_eq!(scaler.width(), 3);
+        assert_eq!(scaled(&scaler, 6.0), [HOT, 0.0, 0.0]);
+        assert_eq!(scaled(&scaler, 17.0), [0.0, HOT, 0.0]);
+        assert_eq!(scaled(&scaler, 47.0), [0.0, 0.0, HOT]);
+        assert_eq!(scaled(&scaler, f64::NAN), [0.0; 3]);
+        assert_eq!(scaler.raw(0, &[0.2, 1.0, 0.0]), Some(17.0));
+    }
+
+    #[test]
+    fn a_ratio_over_few_is_near_the_typical_one() {
+        let flows = Column { name: "flows", ..column(Learn::Never) };
+        let columns = [column(Learn::RatioOf("flows")), flows];
+        let rows = Array2::from_shape_fn((100, 2), |(_, column)| if column == 0 { 0.0 } else { 50.0 });
+        let scaler = Scaler::fit(rows.view(), &columns, Below::EVEN);
+        let unanswered = |flows: f64| scaler.scale_all(array![[1.0, flows]].view())[[0, 0]];
+        assert!((unanswered(1.0) - 0.2 / RATIO_FLOOR).abs() < 1e-12);
+        assert!((unanswered(96.0) - 0.96 / RATIO_FLOOR).abs() < 1e-12);
+        assert_eq!(unanswered(0.0), 0.0);
+        assert!(scaler.fits(&columns));
+        assert!(!scaler.fits(&[column(Learn::RatioOf("packets")), flows]), "another column counts");
+    }
+
+    #[test]
+    fn only_frequent_categories_get_features() {
+        let values: Vec<f64> = (0..100).flat_map(|i| vec![f64::from(i); if i < 16 { 3 } else { 1 }]).collect();
+        let scaler = fit_one(&values, Learn::Category);
+        assert_eq!(scaler.width(), CATEGORIES + 1);
+        assert_eq!(scaled(&scaler, 15.0)[15], HOT);
+        assert_eq!(scaled(&scaler, 16.0)[CATEGORIES], HOT);
+    }
+
+    #[test]
+    fn a_column_that_is_never_learnt_is_not_encoded() {
+        let rows = array![[1.0, 80.0, 0.5], [2.0, 443.0, 0.25]];
+        let scaler =
+            Scaler::fit(rows.view(), &[Learn::LogScaled, Learn::Never, Learn::Ratio].map(column), Below::PAUSES);
+        assert_eq!(scaler.below(), [0.1, 0.3]);
+        assert_eq!(scaler.width(), 2);
+        assert_eq!(scaler.origins(), [0, 2]);
+        assert!(scaler.slots_of(1).is_empty());
+        let mut other_port = rows.clone();
+        other_port.column_mut(1).fill(f64::NAN);
+        assert_eq!(scaler.scale_all(rows.view()), scaler.scale_all(other_port.view()));
+    }
+
+    #[test]
+    fn sharpening_keeps_the_middle_and_the_floor() {
+        let values: Vec<f64> = (0..100).map(f64::from).collect();
+        let scaler = fit_one(&values, Learn::Ratio);
+        let half = scaler.sharpened(array![[0.5], [-0.5]].view(), &[column(Learn::Ratio)]);
+        assert!((scaled(&half, 99.0)[0] - 2.0 * scaled(&scaler, 99.0)[0]).abs() < 1e-9);
+        let none = scaler.sharpened(array![[0.0], [0.0]].view(), &[column(Learn::Ratio)]);
+        assert!((scaled(&none, 49.5 + RATIO_FLOOR)[0] - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn quantiles_interpolate() {
+        assert_eq!(quantile(&[], 0.5), 0.0);
+        assert_eq!(quantile(&[3.0], 0.9), 3.0);
+        assert_eq!(quantile(&[0.0, 10.0], 0.25), 2.5);
+    }
+}
