@@ -8,7 +8,7 @@ use core::fmt;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::packet::Sender;
+use crate::flow::Sender;
 
 /// A payload chunk: 64 bytes, one cache line. Space for payload is allocated in this unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]

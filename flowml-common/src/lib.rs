@@ -1,7 +1,7 @@
 //! The code of flowml that runs in the kernel and in userspace: one parser and one flow table.
 //!
-//! A packet passes the modules in this order. A [`cursor`] gives access to its bytes. The [`packet`] parser reads their
-//! [`headers`]. The [`table`] adds the packet to the [`counts`] of its [`flow`]. It may keep the first payload bytes
+//! A packet passes the modules in this order. A [`cursor`] gives access to its bytes. The parser ([`parse`]) reads their
+//! [`headers`] and makes a [`packet`]. The [`table`] adds it to the [`counts`] of its [`flow`]. It may keep the first payload bytes
 //! ([`content`]) and the packet that an ICMP error quotes ([`quote`]). [`handover`] is the state that one agent leaves
 //! to the next.
 //!
@@ -15,7 +15,9 @@ pub mod cursor;
 pub mod flow;
 pub mod handover;
 pub mod headers;
+pub mod icmp;
 pub mod packet;
+pub mod parse;
 pub mod quote;
 pub mod table;
 pub mod time;

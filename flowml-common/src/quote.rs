@@ -8,9 +8,10 @@ use bytemuck::{Pod, Zeroable, must_cast_ref};
 
 use crate::content::{FrameBytes, PayloadChunk};
 use crate::cursor::Cursor;
-use crate::flow::{Address, Endpoint, FlowKey, IpVersion};
+use crate::flow::{Address, Endpoint, FlowKey, IpVersion, Sender};
 use crate::headers::{Be16, Icmp, Ipv4, Ipv6, Tcp, protocol};
-use crate::packet::{Packet, Sender, icmp_answer};
+use crate::icmp::icmp_answer;
+use crate::packet::Packet;
 
 /// The kept fields of the packet that an ICMP error quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 mod frames;
 
 use flowml_common::headers::protocol;
-use flowml_common::packet::{Frame, Hook, Segments, Skipped, parse};
+use flowml_common::packet::{Frame, Hook, Segments, Skipped};
+use flowml_common::parse::parse;
 use frames::Sample;
 use proptest::prelude::*;
 

@@ -5,7 +5,8 @@ use core::hint::black_box;
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_skb_pull_data, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use flowml_common::content::FrameBytes;
-use flowml_common::packet::{Frame, Hook, Segments, Skipped, parse};
+use flowml_common::packet::{Frame, Hook, Segments, Skipped};
+use flowml_common::parse::parse;
 use flowml_common::table::{record, skip};
 
 use crate::cursor::PacketCursor;

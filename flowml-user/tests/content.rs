@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use flowml_common::content::PayloadLimit;
-use flowml_common::packet::{Frame, Hook, Sender};
+use flowml_common::flow::Sender;
+use flowml_common::packet::{Frame, Hook};
 use flowml_common::table::{Metered, Seed, Shape, meter};
 use flowml_user::capture::file::Captured;
 use flowml_user::capture::file::link::{self, LinkType};

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use flowml_common::counts::FlowValue;
 use flowml_common::flow::FlowKey;
-use flowml_common::packet::{Frame, Hook, Skipped, parse};
+use flowml_common::packet::{Frame, Hook, Skipped};
+use flowml_common::parse::parse;
 use flowml_common::table::{Count, Head, Metered, OVERFLOW_PROTOCOLS, SLOTS, Seed, Shape, Storage, meter};
 use flowml_user::capture::vectors::VecTable;
 use proptest::prelude::*;

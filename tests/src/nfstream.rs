@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, bail};
-use flowml_common::packet::icmp_answer;
+use flowml_common::icmp::icmp_answer;
 use flowml_user::export::flow_columns;
 use flowml_user::features::DIFFERENCES;
 use flowml_user::features::FlowColumns;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flowml_common::content::PayloadLimit;
-use flowml_common::packet::{Frame as Seen, Hook, Packet, Segments, Skipped, parse};
+use flowml_common::packet::{Frame as Seen, Hook, Packet, Segments, Skipped};
+use flowml_common::parse::parse;
 use flowml_common::table::{Metered, SLOTS};
 use flowml_tests::frames::{
     DISCARDED_BEFORE_TC, Extension, Frame, Ipv4, Ipv6, NAMED, Named, Ports, Tcp, ether_type, mutate,

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flowml_common::counts::{Counted, FlowValue};
-use flowml_common::flow::{FlowKey, FlowStats};
-use flowml_common::packet::{Frame as Seen, Hook, Packet, Sender, Skipped, parse};
+use flowml_common::flow::{FlowKey, FlowStats, Sender};
+use flowml_common::packet::{Frame as Seen, Hook, Packet, Skipped};
+use flowml_common::parse::parse;
 use flowml_common::table::Count;
 use flowml_tests::frames::{DISCARDED_BEFORE_TC, Extension, Frame, Ipv4, Ipv6, NAMED, NOBODY, Ports, Tcp};
 use flowml_tests::lab::{Interface, Lab, LinkOptions, wait_until};

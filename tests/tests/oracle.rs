@@ -11,7 +11,10 @@ use anyhow::Result;
 use etherparse::{
     IpNumber, Ipv4Slice, Ipv6ExtensionSlice, Ipv6Slice, LinkExtSlice, NetSlice, SlicedPacket, TcpSlice, UdpSlice,
 };
-use flowml_common::packet::{Frame, Hook, MAX_EXTENSIONS, Packet, Sender, Skipped, icmp_answer, parse};
+use flowml_common::flow::Sender;
+use flowml_common::icmp::icmp_answer;
+use flowml_common::packet::{Frame, Hook, Packet, Skipped};
+use flowml_common::parse::{MAX_EXTENSIONS, parse};
 use flowml_tests::frames::{NAMED, ether_type, mutate, protocol};
 use flowml_user::capture::file::CaptureFile;
 use flowml_user::capture::file::link::LinkType;

@@ -3,7 +3,8 @@
 #![expect(clippy::expect_used, reason = "a frame that cannot be made is a defect of the test")]
 
 use flowml_common::headers::protocol;
-use flowml_common::packet::{Frame, Hook, Packet, Segments, parse};
+use flowml_common::packet::{Frame, Hook, Packet, Segments};
+use flowml_common::parse::parse;
 use proptest::prelude::*;
 
 /// Length of Ethernet, IPv4 and TCP headers, in bytes.

@@ -16,7 +16,8 @@ use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use flowml_common::counts::FlowValue;
 use flowml_common::flow::FlowKey;
-use flowml_common::packet::{Packet, parse};
+use flowml_common::packet::Packet;
+use flowml_common::parse::parse;
 use flowml_ebpf::frame::{Seen, buffers_length, meter, of_xdp};
 use flowml_ebpf::payload::Buffers;
 

@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use flowml_common::counts::Counted;
+use flowml_common::flow::Sender;
 #[cfg(feature = "live")]
 use flowml_common::handover::Account;
-use flowml_common::packet::{Sender, Skipped};
+use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, Head};
 use ndarray::Array2;
 

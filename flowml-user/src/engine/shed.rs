@@ -1,7 +1,6 @@
 //! Work left out of an interval under overload: makes aggregate records of flows of one packet, and counts the rest.
 
-use flowml_common::flow::{FlowKey, FlowStats};
-use flowml_common::packet::Sender;
+use flowml_common::flow::{FlowKey, FlowStats, Sender};
 
 use crate::export::{Level, Shedding};
 use crate::features::{Aggregate, Aggregates};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use flowml_common::counts::FlowValue;
 use flowml_common::flow::{Address, Part};
-use flowml_common::packet::{Frame, Hook, Packet, Skipped, parse};
+use flowml_common::packet::{Frame, Hook, Packet, Skipped};
+use flowml_common::parse::parse;
 use flowml_common::table::Count;
 use flowml_user::export::{InterfaceReport, IntervalReport, LearnerReport, Level, Shedding, Sinks, Totals};
 use flowml_user::features::{FlowRow, HostWindow, HostWindows};

@@ -4,8 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use ahash::RandomState;
-use flowml_common::flow::{Address, FlowKey, FlowStats};
-use flowml_common::packet::Sender;
+use flowml_common::flow::{Address, FlowKey, FlowStats, Sender};
 use flowml_common::table::Count;
 
 use super::Learn::Never;

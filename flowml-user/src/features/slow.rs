@@ -163,8 +163,7 @@ fn service(key: &FlowKey, standing: Standing) -> Option<Service> {
 mod tests {
     use super::*;
     use crate::session::samples::{part_of, tcp};
-    use flowml_common::flow::SYN;
-    use flowml_common::packet::Sender;
+    use flowml_common::flow::{SYN, Sender};
 
     const SECOND: u64 = 1_000_000_000;
 

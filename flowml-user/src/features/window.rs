@@ -5,9 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use ahash::RandomState;
-use flowml_common::flow::{Address, Direction, FlowKey, IpVersion, Part, RST, SYN};
+use flowml_common::flow::{Address, Direction, FlowKey, IpVersion, Part, RST, SYN, Sender};
 use flowml_common::headers::protocol;
-use flowml_common::packet::Sender;
 use serde::{Deserialize, Serialize};
 
 use super::distinct::Distinct;

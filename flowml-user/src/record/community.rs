@@ -2,9 +2,8 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use flowml_common::flow::FlowKey;
+use flowml_common::flow::{FlowKey, Sender};
 use flowml_common::headers::protocol;
-use flowml_common::packet::Sender;
 use sha1::{Digest, Sha1};
 
 /// `1:` and the base64 of a SHA-1 over seed, both addresses, protocol, a zero byte and both ports, all in network byte

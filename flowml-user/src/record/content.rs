@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use flowml_common::packet::Sender;
+use flowml_common::flow::Sender;
 use regex::bytes::{Regex, RegexSet};
 
 use super::application::Application;

@@ -9,9 +9,9 @@ mod tests;
 
 use std::net::IpAddr;
 
-use flowml_common::flow::{Direction, Endpoint, FIRST_PACKETS, FlowKey, FlowStats, LENGTH_BINS, NO_SAMPLE};
+use flowml_common::flow::{Direction, Endpoint, FIRST_PACKETS, FlowKey, FlowStats, LENGTH_BINS, NO_SAMPLE, Sender};
 use flowml_common::headers::Mac;
-use flowml_common::packet::{Hook, Sender};
+use flowml_common::packet::Hook;
 use flowml_common::time::to_micros;
 use serde::{Deserialize, Serialize};
 

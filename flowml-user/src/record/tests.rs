@@ -3,9 +3,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use flowml_common::flow::{ACK, SYN};
+use flowml_common::flow::{ACK, SYN, Sender};
 use flowml_common::headers::protocol;
-use flowml_common::packet::{Hook, Sender};
+use flowml_common::packet::Hook;
 
 use proptest::prelude::*;
 

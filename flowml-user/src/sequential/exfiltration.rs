@@ -16,8 +16,7 @@
 //! Limits: a server that never served so much before, and a first backup, are reported, because they send far more than
 //! ever.
 
-use flowml_common::flow::Address;
-use flowml_common::packet::Sender;
+use flowml_common::flow::{Address, Sender};
 use serde::{Deserialize, Serialize};
 
 use super::changed::Changed;

@@ -51,7 +51,7 @@ fn a_port_scan_is_found_in_every_view() {
 fn finding_host(text: &str) -> Address {
     counted_of(&[at(0, &format!("{text}:1"), "255.0.0.1:1", SYN)])
         .0
-        .endpoint(flowml_common::packet::Sender::Lower)
+        .endpoint(flowml_common::flow::Sender::Lower)
         .address
 }
 

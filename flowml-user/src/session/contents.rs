@@ -3,8 +3,7 @@
 use std::fmt;
 
 use flowml_common::content::{Content, Contents as PartContents};
-use flowml_common::flow::FlowStats;
-use flowml_common::packet::Sender;
+use flowml_common::flow::{FlowStats, Sender};
 use serde::{Deserialize, Serialize};
 
 /// The kept bytes of both directions, by [`Sender`]. All records of a session have the same.

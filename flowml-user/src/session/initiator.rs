@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use flowml_common::flow::{ACK, Address, FlowKey, FlowStats, RST, SYN};
+use flowml_common::flow::{ACK, Address, FlowKey, FlowStats, RST, SYN, Sender};
 use flowml_common::headers::protocol;
-use flowml_common::packet::{Sender, icmp_answer, is_icmp_error, is_icmp_question};
+use flowml_common::icmp::{icmp_answer, is_icmp_error, is_icmp_question};
 use flowml_common::quote::Quote;
 use serde::{Deserialize, Serialize};
 

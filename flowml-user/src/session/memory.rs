@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use ahash::RandomState;
-use flowml_common::flow::FlowKey;
-use flowml_common::packet::Sender;
+use flowml_common::flow::{FlowKey, Sender};
 use serde::{Deserialize, Serialize};
 
 /// Number of sessions in a generation. Two generations take at most 16 MiB.

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use flowml_common::counts::FlowValue;
 use flowml_common::flow::{FlowKey, Part};
 use flowml_common::headers::protocol;
-use flowml_common::packet::{Frame, Hook, Packet, parse};
+use flowml_common::packet::{Frame, Hook, Packet};
+use flowml_common::parse::parse;
 
 /// Number of bytes before the IP header of a frame.
 const ETHERNET: usize = 14;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use flowml_common::content::PayloadLimit;
-use flowml_common::flow::{ACK, FIN, RST, SYN};
+use flowml_common::flow::{ACK, FIN, RST, SYN, Sender};
 use flowml_common::headers::protocol;
-use flowml_common::packet::{Packet, Sender, Skipped};
+use flowml_common::packet::{Packet, Skipped};
 use flowml_common::table::{Metered, Seed, Shape, record};
 use flowml_common::time::Boundaries;
 use proptest::prelude::*;

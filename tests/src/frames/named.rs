@@ -411,7 +411,8 @@ mod tests {
     use super::*;
     use crate::frames::SHORTEST;
     use etherparse::{LaxSlicedPacket, SlicedPacket, TransportSlice};
-    use flowml_common::packet::{Hook, parse};
+    use flowml_common::packet::Hook;
+    use flowml_common::parse::parse;
     use std::collections::HashSet;
 
     fn frame(name: &str) -> Vec<u8> {

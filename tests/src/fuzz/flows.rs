@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use flowml_common::counts::FlowValue;
 use flowml_common::flow::{FlowKey, FlowStats};
-use flowml_common::packet::{Frame, Hook, Packet, Skipped, parse, parse_behind};
+use flowml_common::packet::{Frame, Hook, Packet, Skipped};
+use flowml_common::parse::{parse, parse_behind};
 use flowml_common::table::{Count, Head, Metered, Seed, Shape, record, skip};
 use flowml_user::capture::file::Captured;
 use flowml_user::capture::file::link::LinkType;

@@ -6,7 +6,8 @@ use std::cell::RefCell;
 use std::iter;
 
 use flowml_common::content::PayloadLimit;
-use flowml_common::packet::{Frame, Hook, Packet, Segments, Skipped, parse, parse_behind};
+use flowml_common::packet::{Frame, Hook, Packet, Segments, Skipped};
+use flowml_common::parse::{parse, parse_behind};
 use flowml_common::table::{Count, Shape, record, skip};
 use flowml_user::capture::file::link::LinkType;
 use flowml_user::capture::vectors::VecTable;

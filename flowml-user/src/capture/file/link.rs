@@ -5,7 +5,8 @@ use std::fmt;
 use bytemuck::{Pod, Zeroable};
 use flowml_common::cursor::Cursor;
 use flowml_common::headers::{Be16, Be32, ethertype};
-use flowml_common::packet::{LinkHeader, Skipped, parse_behind};
+use flowml_common::packet::Skipped;
+use flowml_common::parse::{LinkHeader, parse_behind};
 use flowml_common::table::{self, Metered, Storage};
 
 use super::Captured;

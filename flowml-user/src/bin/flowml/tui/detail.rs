@@ -2,8 +2,7 @@
 
 use std::cmp::Reverse;
 
-use flowml_common::flow::Address;
-use flowml_common::packet::Sender;
+use flowml_common::flow::{Address, Sender};
 use flowml_common::table::Count;
 use flowml_user::incident::{Hosts, Incident, State as Stage};
 use flowml_user::learning::{Reason, Verdict};

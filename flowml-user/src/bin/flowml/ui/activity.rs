@@ -4,8 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use flowml_common::flow::{Address, FlowKey, FlowStats};
-use flowml_common::packet::Sender;
+use flowml_common::flow::{Address, FlowKey, FlowStats, Sender};
 use flowml_common::table::Count;
 
 /// The traffic of one flow.

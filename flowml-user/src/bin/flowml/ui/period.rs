@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
-use flowml_common::flow::{Address, FlowKey, Part};
-use flowml_common::packet::Sender;
+use flowml_common::flow::{Address, FlowKey, Part, Sender};
 use flowml_common::table::Count;
 use flowml_user::export::{IntervalReport, OutputLine};
 use flowml_user::features::{FlowRow, HostWindow};

@@ -1,8 +1,7 @@
 //! Names the service of a flow by its protocol and ports, for display only; it is no feature.
 
-use flowml_common::flow::FlowKey;
+use flowml_common::flow::{FlowKey, Sender};
 use flowml_common::headers::protocol;
-use flowml_common::packet::Sender;
 
 /// Names of protocols (IANA, Assigned Internet Protocol Numbers).
 const PROTOCOLS: [(u8, &str); 11] = [

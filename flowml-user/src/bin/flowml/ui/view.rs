@@ -3,8 +3,8 @@
 #[cfg(test)]
 pub(crate) mod samples;
 
-use flowml_common::flow::{Address, Endpoint, FlowKey};
-use flowml_common::packet::{Sender, Skipped};
+use flowml_common::flow::{Address, Endpoint, FlowKey, Sender};
+use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
 use flowml_user::export::{IntervalReport, OutputLine};
 use flowml_user::incident::{Hosts, Incident, State};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use flowml_common::flow::{Address, Endpoint, FlowKey, IpVersion};
+use flowml_common::flow::{Address, Endpoint, FlowKey, IpVersion, Sender};
 use flowml_common::headers::protocol;
-use flowml_common::packet::{Sender, Skipped};
+use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
 use flowml_user::export::{InterfaceReport, LearnerReport, Level, Shedding};
 use flowml_user::learning::{ClusterSummary, Status, TypicalValue};

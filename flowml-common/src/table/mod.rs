@@ -1,0 +1,146 @@
+//! The flow table: buckets of tags with an entry for each tag. One CPU fills it, and it is cleared as a whole.
+//!
+//! A *partition* is the table of one CPU in one epoch: a [`Head`], buckets of sixteen tags, and an entry for each tag.
+//! A tag is 16 bits of the hash of the flow in that entry, or 0 if the entry is free. With two bytes for a flow, the
+//! tags stay in the processor's cache when the entries are far too large for it: a packet waits for memory once.
+//!
+//! The hash gives each flow an entry, its *home*. When half of the entries are in use, three in four flows are at their
+//! home. The processor predicts that and fetches the home while it reads the tag, so the wait starts with the hash and
+//! not with the search. A flow whose home was taken is in another entry of that bucket, or in its second bucket. The
+//! second bucket is searched only if the first is crowded or has the flow's tag for another flow. A new flow goes to
+//! the emptier of the searched buckets. Up to a load of about 85 % a partition has room for every flow.
+//!
+//! Nothing is removed from a partition in use: an entry that was taken when a flow came is taken when the flow is
+//! searched for.
+//!
+//! An entry is a partial flow that lies in one session. If a session may end before a packet, or a record may end by
+//! the active timeout, the packet starts another entry of its flow ([`Boundaries`], [`ColdCounters`]). Therefore the
+//! times at which the table is drained do not determine which packets are in a record. The previous entry is *retired*:
+//! it stays where it is, but its tag is replaced by one that no flow has. The new entry takes the tag and a free entry
+//! of the same bucket. A flow has only one entry with its tag, and is found as before.
+//!
+//! The algorithm is generic over its [`Storage`]: BPF maps in the kernel, vectors in userspace.
+//!
+//! [`Boundaries`]: crate::time::Boundaries
+//! [`ColdCounters`]: crate::counts::ColdCounters
+
+mod bucket;
+mod head;
+mod place;
+mod search;
+mod storage;
+
+use crate::content::{FrameBytes, PayloadChunk, PayloadLimit};
+use crate::cursor::Cursor;
+use crate::packet::{Frame, Packet, Skipped};
+use crate::parse::parse;
+use crate::quote::KeptQuote;
+use crate::time::Stamp;
+
+pub use self::bucket::{Bucket, SLOTS, entry_number, used};
+pub use self::head::{Count, Head, OVERFLOW_PROTOCOLS};
+pub use self::place::{Seed, Shape};
+pub use self::search::entry_of;
+pub use self::storage::Storage;
+
+use self::head::overflow_index;
+use self::search::{Ready, ready};
+
+/// The result of metering a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metered {
+    /// It is in a flow.
+    Counted,
+    /// It is in no flow, for this reason.
+    Skipped(Skipped),
+}
+
+/// The whole meter: parses a frame, and counts it in a flow or by the reason why not. The cursor must be at the start
+/// of the frame.
+#[inline(always)]
+pub fn meter<S: Storage, C: Cursor + FrameBytes + Copy>(storage: &mut S, frame: &Frame, cursor: C) -> Metered {
+    match parse(frame, cursor) {
+        Ok(packet) => record(storage, &packet, &cursor),
+        Err(reason) => {
+            skip(storage, frame.wire_length(), reason);
+            Metered::Skipped(reason)
+        }
+    }
+}
+
+/// Counts a frame that is in no flow.
+#[inline(always)]
+pub fn skip<S: Storage>(storage: &mut S, wire_length: u32, reason: Skipped) {
+    // The number of packets in a skipped super-packet is unknown, so it counts as one buffer.
+    storage.head().skip(reason, 1, u64::from(wire_length));
+}
+
+/// Counts a packet in its flow, or as overflow if the table has no room for the flow. Payload is kept from `bytes`, the
+/// bytes of its frame.
+#[inline(always)]
+pub fn record<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes: &B) -> Metered {
+    let counted = count(storage, packet, bytes);
+    let head = storage.head();
+    let (packets, bytes) = (u64::from(packet.count), u64::from(packet.frame_bytes));
+    if counted.is_some() {
+        head.received.add(packets, bytes);
+        return Metered::Counted;
+    }
+    head.skip(Skipped::TableFull, packets, bytes);
+    head.overflow[overflow_index(packet.key.protocol())].add(packets, bytes);
+    Metered::Skipped(Skipped::TableFull)
+}
+
+/// Finds or makes the entry, and counts the packet there. `None` if there is no room.
+///
+/// All paths of the search join before the packet is counted. Otherwise the verifier would follow the counting from
+/// each path.
+#[inline(always)]
+fn count<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes: &B) -> Option<()> {
+    let Ready { number, located, now } = ready(storage, packet)?;
+    let limit = storage.payload_limit().filter(|_| storage.entry(located).counts.is_first_payload(packet));
+    if let Some(rare) = storage.entry(located).counts.count(packet, now) {
+        storage.cold(number)?.count(rare, packet);
+        // All packets of an ICMP entry have one type. If the quotes of the first packets cannot be parsed, later ones
+        // are not tried.
+        if packet.is_icmp_error() && !storage.cold(number)?.has_quote() {
+            // The packet is counted whether or not its quote can be parsed.
+            if let Some(quote) = KeptQuote::read(packet, bytes, storage.scratch()?) {
+                storage.cold(number)?.keep_quote(quote);
+            }
+        }
+    }
+    if let Some(limit) = limit {
+        // The packet is counted whether or not its bytes can be read.
+        let _ = keep(storage, limit, number, packet, now, bytes);
+    }
+    Some(())
+}
+
+/// Keeps the first payload bytes of the packet's direction.
+#[inline(always)]
+fn keep<S: Storage, B: FrameBytes>(
+    storage: &mut S,
+    limit: PayloadLimit,
+    number: u32,
+    packet: &Packet,
+    now: Stamp,
+    bytes: &B,
+) -> Option<()> {
+    let there = bytes.there().saturating_sub(packet.payload_offset);
+    let wanted = limit.bytes().min(packet.first_payload_bytes).min(packet.payload_bytes).min(there);
+    let first = limit.first_chunk(number, packet.sender as u32);
+    let mut kept = 0;
+    for nth in 0..PayloadLimit::MAX / PayloadChunk::BYTES {
+        let count = (wanted - kept).min(PayloadChunk::BYTES);
+        if count == 0 || !bytes.copy(packet.payload_offset + kept, count, storage.chunk(first + nth)?) {
+            break;
+        }
+        kept += count;
+    }
+    storage.cold(number)?.note_payload(packet, now, kept);
+    Some(())
+}
+
+// A bucket is never in two cache lines, and the heads of different CPUs share none.
+const _: () = assert!(size_of::<Bucket>() == 32 && size_of::<Head>().is_multiple_of(64));
