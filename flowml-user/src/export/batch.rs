@@ -31,6 +31,13 @@ impl Batch {
         Self::Flows(Vec::new())
     }
 
+    /// A batch that starts with this flow, with room for all flows of a full one.
+    pub(super) fn of_flow(first: JudgedFlow) -> Self {
+        let mut rows = Vec::with_capacity(FULL_BYTES.div_ceil(size_of::<JudgedFlow>()));
+        rows.push(first);
+        Self::Flows(rows)
+    }
+
     /// Memory of the rows with their reasons, bytes.
     pub(super) fn bytes(&self) -> usize {
         let reasons = |verdict: &Option<Verdict>| verdict.as_ref().map_or(0, |verdict| verdict.reasons.len());

@@ -191,7 +191,7 @@ impl Sinks {
         }
         match &mut self.batch {
             Batch::Flows(rows) => rows.push((row, verdict)),
-            _ => self.begin_batch(Batch::Flows(vec![(row, verdict)])),
+            _ => self.begin_batch(Batch::of_flow((row, verdict))),
         }
         self.send_if_full();
     }

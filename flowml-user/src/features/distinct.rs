@@ -13,26 +13,9 @@ const CAPACITY: usize = 512;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Distinct {
     /// Hash and weight, sorted by hash. Most hosts contact one or two others, which need no heap memory.
-    #[serde(serialize_with = "few::serialize", deserialize_with = "few::deserialize")]
     kept: SmallVec<[(u32, u32); 2]>,
     /// The number of trailing zeros that a hash needs to be kept.
     level: u32,
-}
-
-/// Serializes the things of a set as a sequence.
-mod few {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use smallvec::SmallVec;
-
-    type Things = SmallVec<[(u32, u32); 2]>;
-
-    pub(super) fn serialize<S: Serializer>(things: &Things, to: S) -> Result<S::Ok, S::Error> {
-        things.as_slice().serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Things, D::Error> {
-        Vec::deserialize(from).map(SmallVec::from_vec)
-    }
 }
 
 impl Distinct {

@@ -3,27 +3,26 @@
 use std::hash::Hash;
 
 use ahash::RandomState;
-use hashbrown::HashTable;
+use indexmap::IndexMap;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// The default lifetime of a generation, ns.
 const GENERATION_NS: u64 = 300_000_000_000;
 
-/// Entries by key. Each operation needs one hash and at most three look-ups, whatever the keys: each map has its own
-/// hash secret.
+/// Entries by key. Each operation needs at most three look-ups, whatever the keys: each map has its own hash secret. The
+/// entries of a generation are together in memory: a new one is appended, which is no random access.
 #[derive(Deserialize)]
 #[serde(from = "Saved<K, V>", bound(deserialize = "K: Eq + Hash + Deserialize<'de>, V: Deserialize<'de>"))]
 pub(crate) struct Generations<K, V> {
-    young: HashTable<(K, V)>,
-    old: HashTable<(K, V)>,
-    secret: RandomState,
+    young: IndexMap<K, V, RandomState>,
+    old: IndexMap<K, V, RandomState>,
     capacity: usize,
     lasts_ns: u64,
     began_ns: u64,
 }
 
-/// The serialized map, without its secret: loading builds the tables again.
+/// The serialized map, without its hash secret: loading builds the tables again.
 #[derive(Deserialize)]
 struct Saved<K, V> {
     young: Vec<(K, V)>,
@@ -46,7 +45,7 @@ impl<K: Serialize, V: Serialize> Serialize for Generations<K, V> {
 }
 
 /// Serializes the entries of a generation as a sequence.
-struct Entries<'a, K, V>(&'a HashTable<(K, V)>);
+struct Entries<'a, K, V>(&'a IndexMap<K, V, RandomState>);
 
 impl<K: Serialize, V: Serialize> Serialize for Entries<'_, K, V> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -56,14 +55,8 @@ impl<K: Serialize, V: Serialize> Serialize for Entries<'_, K, V> {
 
 impl<K: Eq + Hash, V> From<Saved<K, V>> for Generations<K, V> {
     fn from(Saved { young, old, capacity, lasts_ns, began_ns }: Saved<K, V>) -> Self {
-        let mut generations = Self { began_ns, ..Self::lasting(capacity, lasts_ns) };
-        for (table, entries) in [(&mut generations.young, young), (&mut generations.old, old)] {
-            for entry in entries {
-                let hash = generations.secret.hash_one(&entry.0);
-                table.insert_unique(hash, entry, |(key, _)| generations.secret.hash_one(key));
-            }
-        }
-        generations
+        let [young, old] = [young, old].map(|entries| entries.into_iter().collect());
+        Self { young, old, capacity, lasts_ns, began_ns }
     }
 }
 
@@ -76,73 +69,61 @@ impl<K: Eq + Hash, V> Generations<K, V> {
     /// A map with at most `capacity` entries in each generation. Entries that were not used for one to two times
     /// `lasts_ns` are dropped.
     pub(crate) fn lasting(capacity: usize, lasts_ns: u64) -> Self {
-        let secret = RandomState::new();
-        Self { young: HashTable::new(), old: HashTable::new(), secret, capacity, lasts_ns, began_ns: 0 }
+        Self { young: IndexMap::default(), old: IndexMap::default(), capacity, lasts_ns, began_ns: 0 }
     }
 
     /// Starts a new generation if the young one is too old or full.
     fn turn(&mut self, now_ns: u64) {
-        if self.young.len() >= self.capacity || now_ns.saturating_sub(self.began_ns) >= self.lasts_ns {
-            self.old = std::mem::take(&mut self.young);
-            self.began_ns = now_ns;
+        let is_full = self.young.len() >= self.capacity;
+        if !is_full && now_ns.saturating_sub(self.began_ns) < self.lasts_ns {
+            return;
         }
+        std::mem::swap(&mut self.old, &mut self.young);
+        if is_full {
+            // The young generation will probably become full again, so its memory is used again.
+            self.young.clear();
+        } else {
+            self.young = IndexMap::default();
+        }
+        self.began_ns = now_ns;
     }
 
     /// The entry of `key`, made with `make` if there is none.
     pub(crate) fn entry(&mut self, key: K, now_ns: u64, make: impl FnOnce() -> V) -> &mut V {
-        let hash = self.secret.hash_one(&key);
-        let bucket = self.young.find_bucket_index(hash, |(known, _)| *known == key).unwrap_or_else(|| {
+        let place = self.young.get_index_of(&key).unwrap_or_else(|| {
             self.turn(now_ns);
-            let moved = self.old.find_entry(hash, |(known, _)| *known == key).map(|found| found.remove().0);
-            let entry = moved.unwrap_or_else(|_| (key, make()));
-            self.young.insert_unique(hash, entry, |(key, _)| self.secret.hash_one(key)).bucket_index()
+            let (key, value) = self.old.swap_remove_entry(&key).unwrap_or_else(|| (key, make()));
+            self.young.insert_full(key, value).0
         });
-        &mut self.young.get_bucket_mut(bucket).expect("it was found or inserted there").1
+        &mut self.young[place]
     }
 
     /// The entry of `key`, if there is one.
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        if self.is_empty() {
-            return None;
-        }
-        let hash = self.secret.hash_one(key);
-        let found = self.young.find_mut(hash, |(known, _)| known == key);
-        found.or_else(|| self.old.find_mut(hash, |(known, _)| known == key)).map(|(_, value)| value)
+        self.young.get_mut(key).or_else(|| self.old.get_mut(key))
     }
 
     /// The entry of `key`, if there is one, for reading.
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
-        if self.is_empty() {
-            return None;
-        }
-        let hash = self.secret.hash_one(key);
-        let found = self.young.find(hash, |(known, _)| known == key);
-        found.or_else(|| self.old.find(hash, |(known, _)| known == key)).map(|(_, value)| value)
+        self.young.get(key).or_else(|| self.old.get(key))
     }
 
     /// Removes the entry of `key`.
     pub(crate) fn remove(&mut self, key: &K) {
-        if self.is_empty() {
-            return;
-        }
-        let hash = self.secret.hash_one(key);
-        for table in [&mut self.young, &mut self.old] {
-            if let Ok(found) = table.find_entry(hash, |(known, _)| known == key) {
-                found.remove();
-                return;
-            }
+        if self.young.swap_remove(key).is_none() {
+            self.old.swap_remove(key);
         }
     }
 
     /// All entries, in unspecified order.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
-        self.young.iter_mut().chain(&mut self.old).map(|(key, value)| (&*key, value))
+        self.young.iter_mut().chain(&mut self.old)
     }
 
     /// Removes the entries for which `keep` returns false.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
-        self.young.retain(|(key, value)| keep(key, value));
-        self.old.retain(|(key, value)| keep(key, value));
+        self.young.retain(&mut keep);
+        self.old.retain(keep);
     }
 
     /// Whether there are no entries.

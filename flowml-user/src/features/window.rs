@@ -1,12 +1,13 @@
 //! Host windows: what each address did as initiator and as responder over the last two seconds.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use ahash::RandomState;
 use flowml_common::flow::{Address, Direction, FlowKey, IpVersion, Part, RST, SYN, Sender};
 use flowml_common::headers::protocol;
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::distinct::Distinct;
@@ -265,13 +266,13 @@ impl Tally {
 struct Slice {
     start_ns: u64,
     end_ns: u64,
-    hosts: HashMap<Address, Host, RandomState>,
+    hosts: IndexMap<Address, Host, RandomState>,
     left_out: u64,
 }
 
 impl Slice {
     fn new(start_ns: u64) -> Self {
-        Self { start_ns, end_ns: start_ns, hosts: HashMap::default(), left_out: 0 }
+        Self { start_ns, end_ns: start_ns, hosts: IndexMap::default(), left_out: 0 }
     }
 
     /// Keeps only the [`MAX_HOSTS`] addresses with the most packets.

@@ -10,6 +10,7 @@ pub mod journal;
 pub mod kernel;
 pub mod memory;
 pub mod plain;
+pub(crate) mod prefetch;
 pub mod priority;
 pub mod private;
 pub mod queue;

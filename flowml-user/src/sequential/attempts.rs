@@ -5,11 +5,10 @@
 //! (RFC 6298), has none. Then the connection is half open if the responder accepted it; otherwise the attempt has
 //! failed.
 
-use std::collections::HashMap;
-
 use ahash::RandomState;
 use flowml_common::flow::{ACK, Address, FlowKey, RST, SYN};
 use flowml_common::headers::protocol;
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::contact::{Contact, established, flagged, goes_on, is_unicast};
@@ -81,7 +80,7 @@ enum Sign {
 /// The attempts that wait for an outcome.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Attempts {
-    pending: HashMap<FlowKey, Attempt, RandomState>,
+    pending: IndexMap<FlowKey, Attempt, RandomState>,
     over: Vec<Attempt>,
 }
 
@@ -114,9 +113,9 @@ impl Attempts {
                 waiting.outcome = outcome;
                 None
             }
-            Sign::Over(outcome) => self.pending.remove(&contact.part.key).map(|attempt| Attempt { outcome, ..attempt }),
+            Sign::Over(outcome) => self.pending.swap_remove(&contact.part.key).map(|attempt| Attempt { outcome, ..attempt }),
             Sign::Nothing => {
-                self.pending.remove(&contact.part.key);
+                self.pending.swap_remove(&contact.part.key);
                 None
             }
         }

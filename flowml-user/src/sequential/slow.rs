@@ -23,12 +23,13 @@
 //! Limits: many clients behind one address look the same if each sends a few bytes now and then over a connection that
 //! is never answered (remote sensors).
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use ahash::RandomState;
 use flowml_common::flow::{Address, FIN, FlowKey, RST, SYN};
 use flowml_common::headers::protocol;
+use indexmap::IndexMap;
+use indexmap::map::Entry;
 use serde::{Deserialize, Serialize};
 
 use super::contact::{Contact, established, flagged};
@@ -167,7 +168,7 @@ fn acknowledgements(Contact { sent, .. }: &Contact<'_>) -> u64 {
 
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Slow {
-    connections: HashMap<FlowKey, Watched, RandomState>,
+    connections: IndexMap<FlowKey, Watched, RandomState>,
 }
 
 impl Slow {
@@ -190,7 +191,7 @@ impl Slow {
             let is_watched = is_there && !is_over && (is_narrow || is_quiet);
             match self.connections.entry(key) {
                 Entry::Occupied(mut entry) if is_watched => *entry.get_mut() = Watched::new(contact, is_narrow),
-                Entry::Occupied(entry) => drop(entry.remove()),
+                Entry::Occupied(entry) => drop(entry.swap_remove()),
                 Entry::Vacant(entry) if is_watched && has_room => drop(entry.insert(Watched::new(contact, is_narrow))),
                 Entry::Vacant(_) => {}
             }
@@ -201,7 +202,7 @@ impl Slow {
         }
         let Some(watched) = self.connections.get_mut(&key) else { return };
         if matches!(watched.go_on(contact), Next::Forget) {
-            self.connections.remove(&key);
+            self.connections.swap_remove(&key);
         }
     }
 

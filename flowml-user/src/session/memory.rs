@@ -1,9 +1,8 @@
 //! The initiators of ended sessions, for sessions that continue them.
 
-use std::collections::HashMap;
-
 use ahash::RandomState;
 use flowml_common::flow::{FlowKey, Sender};
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 /// Number of sessions in a generation. Two generations take at most 16 MiB.
@@ -13,8 +12,8 @@ const CAPACITY: usize = 1 << 16;
 /// the previous one is dropped.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Memory {
-    young: HashMap<FlowKey, Sender, RandomState>,
-    old: HashMap<FlowKey, Sender, RandomState>,
+    young: IndexMap<FlowKey, Sender, RandomState>,
+    old: IndexMap<FlowKey, Sender, RandomState>,
 }
 
 impl Memory {
@@ -28,8 +27,8 @@ impl Memory {
 
     /// Removes and returns the initiator of the last session with this key.
     pub(super) fn take(&mut self, key: &FlowKey) -> Option<Sender> {
-        let old = self.old.remove(key);
-        self.young.remove(key).or(old)
+        let old = self.old.swap_remove(key);
+        self.young.swap_remove(key).or(old)
     }
 
     /// Removes all.

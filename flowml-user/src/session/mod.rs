@@ -3,6 +3,7 @@
 mod beginning;
 mod connection;
 mod contents;
+mod index;
 mod initiator;
 mod memory;
 #[cfg(test)]
@@ -13,10 +14,8 @@ mod services;
 mod tests;
 mod timers;
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use ahash::RandomState;
 use flowml_common::content::{Contents as PartContents, PayloadLimit};
 use flowml_common::counts::Counted;
 use flowml_common::flow::{Address, FlowKey, FlowStats, Opening, Part, Sender};
@@ -28,12 +27,15 @@ use serde::{Deserialize, Serialize};
 pub use beginning::{BeginWindows, HostCounts, SlowCounts};
 use connection::Connection;
 pub use contents::Contents;
+use index::Index;
 use initiator::Known;
 pub(crate) use initiator::informed;
 pub use initiator::{Evidence, Initiator, InitiatorRule};
 use memory::Memory;
 pub use saved::Left;
 use timers::Timers;
+
+use crate::process::prefetch::prefetch;
 
 /// Why a record ended, with the numbers of IPFIX's `flowEndReason` (IE 136).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -131,7 +133,7 @@ const LINGER_NS: u64 = 2_000_000_000;
 pub const DEFAULT_CAPACITY: usize = 1 << 20;
 
 /// The largest size of index and timers for one session, in bytes. Hash tables and vectors are at least half full.
-const INDEX: usize = 3 * size_of::<(FlowKey, u32)>() + 4 * size_of::<u32>();
+const INDEX: usize = 3 * Index::BYTES_OF_ONE + 4 * size_of::<u32>();
 
 /// Memory of one session, in bytes: about 1 KiB, and the kept payload of both directions.
 #[must_use]
@@ -139,6 +141,11 @@ pub fn bytes_of_one(payload: Option<PayloadLimit>) -> usize {
     let contents = payload.map_or(0, |limit| size_of::<Contents>() + 2 * limit.bytes() as usize);
     size_of::<Option<Session>>() + INDEX + contents
 }
+
+/// How many flows ahead counts are loaded from memory, and then sessions. A load takes about as long as processing one
+/// flow; a few are started at the same time.
+const FLOW_AHEAD: usize = 8;
+const SESSION_AHEAD: usize = 4;
 
 /// Number of slots that are searched for a session of one packet if there are too many sessions.
 const LOOKS: usize = 64;
@@ -231,6 +238,14 @@ struct Session {
     due: u64,
 }
 
+/// The place of a drained flow in the order of first packets.
+struct Place {
+    first_ns: u64,
+    number: u32,
+    /// In the index of sessions.
+    hash: u32,
+}
+
 /// All open sessions. Times are in ns of the capture's clock.
 pub struct Sessions {
     rules: Rules,
@@ -245,8 +260,8 @@ pub struct Sessions {
     flushed: usize,
     /// The slot at which the next search for a session of one packet starts.
     hand: usize,
-    /// The index in `slots` of each flow's session.
-    numbers: HashMap<FlowKey, u32, RandomState>,
+    /// The place in `slots` of each flow's session.
+    index: Index,
     slots: Vec<Option<Session>>,
     free: Vec<u32>,
     /// A packet does not move its session in the timers. A session that has not ended at its tick is put under a later
@@ -376,7 +391,7 @@ impl Sessions {
             overflow: Overflow::default(),
             flushed: 0,
             hand: 0,
-            numbers: HashMap::default(),
+            index: Index::default(),
             slots: Vec::new(),
             free: Vec::new(),
             timers: Timers::default(),
@@ -424,13 +439,13 @@ impl Sessions {
     /// Number of open sessions.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.numbers.len()
+        self.index.len()
     }
 
     /// Whether no session is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.numbers.is_empty()
+        self.len() == 0
     }
 
     /// Absorbs all partial flows of one drain, from all CPUs. `observe` receives each of them with the state of its
@@ -453,26 +468,44 @@ impl Sessions {
         mut observe: impl FnMut(&Part, Standing, Kept),
     ) {
         let flows: Vec<_> = flows.into_iter().collect();
-        let mut order: Vec<_> = (0..).zip(&flows).map(|(number, flow)| (flow.first_ns(), number)).collect();
+        let mut order: Vec<_> = (0..)
+            .zip(&flows)
+            .map(|(number, flow)| Place { first_ns: flow.first_ns(), number, hash: self.index.hash(flow.key) })
+            .collect();
         // At equal times the order is that of the keys, so that it does not depend on the secret of the hash. Within a
         // flow it is the order of the entries. Keys are compared only at equal times, as they are far away in memory.
         let place = |number: u32| (flows[number as usize].key, flows[number as usize].birth());
-        order.sort_unstable_by(|one, other| one.0.cmp(&other.0).then_with(|| place(one.1).cmp(&place(other.1))));
-        for (_, number) in order {
+        order.sort_unstable_by(|one, other| {
+            one.first_ns.cmp(&other.first_ns).then_with(|| place(one.number).cmp(&place(other.number)))
+        });
+        for (at, &Place { number, hash, .. }) in order.iter().enumerate() {
+            self.prefetch(&flows, order.get(at + FLOW_AHEAD), order.get(at + SESSION_AHEAD));
             let flow = flows[number as usize];
             let part = flow.part();
-            let (standing, kept) = self.absorb_part(&part.key, &part.stats, flow.contents(), flow.quote());
+            let (standing, kept) = self.absorb_part(hash, &part.key, &part.stats, flow.contents(), flow.quote());
             observe(&part, standing, kept);
         }
     }
 
     /// Absorbs a partial flow without kept payload.
     pub fn absorb(&mut self, key: &FlowKey, part: &FlowStats) -> Standing {
-        self.absorb_part(key, part, None, None).0
+        self.absorb_part(self.index.hash(key), key, part, None, None).0
+    }
+
+    /// Starts to load the counts of a flow that comes later, and the session of one that comes soon.
+    fn prefetch(&self, flows: &[Counted<'_>], later: Option<&Place>, soon: Option<&Place>) {
+        if let Some(flow) = later.map(|later| &flows[later.number as usize]) {
+            prefetch(flow.counts);
+            prefetch(flow.cold);
+        }
+        if let Some(slot) = soon.and_then(|soon| self.index.likely(soon.hash)).and_then(|n| self.slots.get(n as usize)) {
+            prefetch(slot);
+        }
     }
 
     fn absorb_part(
         &mut self,
+        hash: u32,
         key: &FlowKey,
         part: &FlowStats,
         contents: Option<PartContents<'_>>,
@@ -480,12 +513,12 @@ impl Sessions {
     ) -> (Standing, Kept) {
         self.latest_ns = self.latest_ns.max(part.last_ns);
         // After the active timeout the session may have ended too.
-        while let Some(&number) = self.numbers.get(key)
+        while let Some(number) = self.find(hash, key)
             && let Some(reason) = self.slot(number).and_then(|session| self.rules.ends_before(session, part))
         {
             self.end(number, reason);
         }
-        let known = self.numbers.get(key).copied();
+        let known = self.find(hash, key);
         let informed = informed(key, part);
         let quoted = informed.map(|informed| self.quoted(key, informed, quote));
         let mut kept = Kept::InSession;
@@ -495,7 +528,7 @@ impl Sessions {
                 kept = Kept::Not;
                 self.pass_by(key, part, quoted)
             }
-            None => self.open(key, part, contents, quoted),
+            None => self.open(hash, key, part, contents, quoted),
         };
         let error = informed.zip(quote);
         let about_sender = error.is_some_and(|(informed, quote)| quote.is_to(key, informed.opposite()));
@@ -539,7 +572,7 @@ impl Sessions {
     #[must_use]
     pub fn flush(&mut self) -> Vec<Ended> {
         // No session is looked up any more.
-        self.numbers.clear();
+        self.index.clear();
         while self.flushed < self.slots.len() && self.ended.len() < self.most_at_once {
             let number = self.flushed as u32;
             self.flushed += 1;
@@ -557,6 +590,11 @@ impl Sessions {
             (self.latest_ns, self.flushed) = (0, 0);
         }
         std::mem::take(&mut self.ended)
+    }
+
+    /// The number of the session with this key, whose hash is given.
+    fn find(&self, hash: u32, key: &FlowKey) -> Option<u32> {
+        self.index.find(hash, |number| self.slot(number).is_some_and(|session| session.key == *key))
     }
 
     fn slot(&self, number: u32) -> Option<&Session> {
@@ -593,6 +631,7 @@ impl Sessions {
 
     fn open(
         &mut self,
+        hash: u32,
         key: &FlowKey,
         part: &FlowStats,
         contents: Option<PartContents<'_>>,
@@ -620,7 +659,7 @@ impl Sessions {
             Some(slot) => *slot = Some(session),
             None => self.slots.push(Some(session)),
         }
-        self.numbers.insert(*key, number);
+        self.index.insert(hash, number);
         self.begun.push(number);
         standing
     }
@@ -649,7 +688,7 @@ impl Sessions {
     fn quoted(&self, key: &FlowKey, informed: Sender, quote: Option<Quote>) -> Sender {
         let Some(quote) = quote else { return informed };
         let (flow, informed_there) = quote.flow(key, informed);
-        let session = self.numbers.get(&flow).and_then(|number| self.slot(*number));
+        let session = self.find(self.index.hash(&flow), &flow).and_then(|number| self.slot(number));
         let first_sender = session.and_then(|session| {
             session.initiator(InitiatorRule::Evidence).map(|found| found.sender).or(session.known.earlier)
         });
@@ -662,7 +701,7 @@ impl Sessions {
     }
 
     fn make_room(&mut self) {
-        while self.numbers.len() >= self.capacity {
+        while self.index.len() >= self.capacity {
             let Some(number) = self.find_slight().or_else(|| self.nearest_to_end()) else { return };
             self.overflow.displaced += 1;
             self.end(number, EndReason::LackOfResources);
@@ -749,7 +788,7 @@ impl Sessions {
 
     fn remove(&mut self, number: u32) {
         if let Some(session) = self.slots[number as usize].take() {
-            self.numbers.remove(&session.key);
+            self.index.remove(self.index.hash(&session.key), number);
             self.free.push(number);
         }
     }

@@ -70,7 +70,7 @@ impl Sessions {
     /// Ends at most this number of the sessions that [`save`](Self::save) did not write, and returns their records. The
     /// result is empty if there are no more. After that the run ends: no session is looked up any more.
     pub fn take_unsaved(&mut self, at_most: usize) -> Vec<Ended> {
-        self.numbers.clear();
+        self.index.clear();
         while self.ended.len() < at_most
             && let Some(number) = self.unsaved.next()
         {
@@ -95,18 +95,21 @@ impl Sessions {
         self.slots.resize_with(places, || None);
         let mut found = Left::default();
         while let Some((number, session)) = from.take::<Option<(u32, Session)>>()? {
-            let place = self.slots.get_mut(number as usize).filter(|place| place.is_none());
-            let place = place.ok_or_else(|| damaged("a session has no place, or that of another session"))?;
+            if !self.is_free(number) {
+                return Err(damaged("a session has no place, or that of another session"));
+            }
+            let hash = self.index.hash(&session.key);
+            if self.find(hash, &session.key).is_some() {
+                return Err(damaged("two sessions have the same key"));
+            }
             let counted = session.counted();
             found.sessions += 1;
             found.counted.add(counted.packets, counted.bytes);
-            if self.numbers.insert(session.key, number).is_some() {
-                return Err(damaged("two sessions have the same key"));
-            }
-            *place = Some(session);
+            self.index.insert(hash, number);
+            self.slots[number as usize] = Some(session);
         }
         let (hand, free, timers, [silent, closed], latest_ns, begun): Around = from.take()?;
-        if free.len() + self.numbers.len() != places || !free.iter().all(|number| self.is_free(*number)) {
+        if free.len() + self.index.len() != places || !free.iter().all(|number| self.is_free(*number)) {
             return Err(damaged("some places of sessions are neither free nor used"));
         }
         if !timers.numbers().chain(&begun).all(|number| (*number as usize) < places) {

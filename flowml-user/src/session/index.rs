@@ -1,0 +1,68 @@
+//! The places of open sessions by flow, without a second copy of the keys.
+
+use ahash::RandomState;
+use flowml_common::flow::FlowKey;
+use hashbrown::HashTable;
+
+/// Secret hashes of flows, and the numbers of their sessions.
+#[derive(Default)]
+pub(super) struct Index {
+    places: HashTable<Place>,
+    secret: RandomState,
+}
+
+/// The number of a session, and the hash of its flow: the table grows without reading keys, which are far away in
+/// memory, and a number of another flow is hardly ever followed.
+#[derive(Clone, Copy)]
+struct Place {
+    hash: u32,
+    number: u32,
+}
+
+/// The table takes the position from the lower bits of a hash, and a tag from the upper ones.
+const fn spread(hash: u32) -> u64 {
+    (hash as u64) << 32 | hash as u64
+}
+
+impl Index {
+    /// Memory of an entry, bytes.
+    pub(super) const BYTES_OF_ONE: usize = size_of::<Place>() + 1;
+
+    /// The hash of a flow.
+    pub(super) fn hash(&self, key: &FlowKey) -> u32 {
+        self.secret.hash_one(key) as u32
+    }
+
+    /// The number of the session with this hash for which `is_right`.
+    pub(super) fn find(&self, hash: u32, is_right: impl Fn(u32) -> bool) -> Option<u32> {
+        let is_place = |place: &Place| place.hash == hash && is_right(place.number);
+        self.places.find(spread(hash), is_place).map(|place| place.number)
+    }
+
+    /// The number of a session with this hash, most likely of the flow that has it.
+    pub(super) fn likely(&self, hash: u32) -> Option<u32> {
+        self.find(hash, |_| true)
+    }
+
+    /// Adds a session.
+    pub(super) fn insert(&mut self, hash: u32, number: u32) {
+        self.places.insert_unique(spread(hash), Place { hash, number }, |place| spread(place.hash));
+    }
+
+    /// Removes a session, if it is there.
+    pub(super) fn remove(&mut self, hash: u32, number: u32) {
+        if let Ok(place) = self.places.find_entry(spread(hash), |place| place.number == number) {
+            place.remove();
+        }
+    }
+
+    /// Number of sessions.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Removes all.
+    pub(super) fn clear(&mut self) {
+        self.places.clear();
+    }
+}
