@@ -23,7 +23,7 @@ use super::kept::{Due, Dues, KeptModel};
 use super::lasting::Lasting;
 use super::learners::Learners;
 use super::options::{Options, Rereads};
-use super::overload::Overload;
+use super::overload::{Overload, Speed};
 use super::shares::Shares;
 use super::stages::{Flows, Over, Status};
 use super::state::{Found, KeptState, Moment, Origin};
@@ -252,6 +252,7 @@ impl Attached {
             returns,
             status: own_status,
             overload,
+            speed: Speed::default(),
             held: Lasting::default(),
             unended: None,
             most_open: 0,

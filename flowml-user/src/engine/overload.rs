@@ -25,7 +25,8 @@ const MOST_PATIENCE: Duration = Duration::from_secs(160);
 /// The pressure on bounded resources, each as a fraction of its bound: 1 means exhausted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pressure {
-    /// Time since the end of the epoch that is now processed.
+    /// The delay of the flow thread: time since the end of the epoch that is now processed, or the time that the
+    /// queued epochs will take, whichever is longer.
     pub(super) behind: Duration,
     /// Memory used by queued epochs, as a fraction of its limit.
     pub(super) backlog: f64,
@@ -50,6 +51,33 @@ impl fmt::Display for Pressure {
              {outputs:.0} %",
             behind.as_secs_f64()
         )
+    }
+}
+
+/// The speed at which epochs are processed, from those of the recent past. It is unknown before the first.
+#[derive(Debug, Default)]
+pub(super) struct Speed {
+    seconds: f64,
+    bytes: f64,
+}
+
+impl Speed {
+    /// The smallest epoch that counts, bytes. Smaller ones take as long as the work that does not depend on their size.
+    const LEAST: usize = 1 << 20;
+
+    /// Adds an epoch of this size, whose processing took this time. All before it count half as much as before, because
+    /// the level of overload changes the speed.
+    pub(super) fn observe(&mut self, bytes: usize, took: Duration) {
+        if bytes >= Self::LEAST {
+            self.seconds = self.seconds / 2.0 + took.as_secs_f64();
+            self.bytes = self.bytes / 2.0 + bytes as f64;
+        }
+    }
+
+    /// The time that epochs of this size will take.
+    pub(super) fn time(&self, bytes: usize) -> Duration {
+        let seconds = if self.bytes > 0.0 { self.seconds / self.bytes * bytes as f64 } else { 0.0 };
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 }
 
@@ -125,6 +153,19 @@ mod tests {
         assert_eq!(pressure.value(), 0.25);
         assert_eq!(Pressure { outputs: 0.5, ..pressure }.value(), 0.5);
         assert_eq!(Pressure { backlog: 1.0, ..pressure }.value(), 1.0);
+    }
+
+    #[test]
+    fn the_time_of_queued_epochs_follows_the_speed() {
+        const MIB: usize = 1 << 20;
+        let mut speed = Speed::default();
+        assert_eq!(speed.time(MIB), Duration::ZERO);
+        speed.observe(1000, Duration::from_secs(1));
+        assert_eq!(speed.time(MIB), Duration::ZERO, "so small an epoch shows no speed");
+        (0..40).for_each(|_| speed.observe(MIB, Duration::from_millis(1)));
+        assert!(speed.time(5 * MIB).abs_diff(Duration::from_millis(5)) < Duration::from_micros(1));
+        speed.observe(MIB, Duration::from_millis(3));
+        assert!(speed.time(MIB).abs_diff(Duration::from_millis(2)) < Duration::from_micros(1));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio::sync::mpsc::UnboundedSender;
@@ -11,9 +11,10 @@ use super::drain::Returns;
 use super::kept::{Due, KeptModel};
 use super::lasting::Lasting;
 use super::live::Message;
-use super::overload::{Change, Overload, Pressure};
+use super::overload::{Change, Overload, Pressure, Speed};
 use super::state::KeptState;
 use super::{Finished, Pipeline};
+use crate::capture::copied::Copied;
 use crate::capture::kernel::monotonic_ns;
 use crate::export::{Level, STEPS};
 use crate::process::memory;
@@ -76,6 +77,7 @@ pub(super) struct Flows {
     pub(super) returns: Returns,
     pub(super) status: Arc<Status>,
     pub(super) overload: Overload,
+    pub(super) speed: Speed,
     /// Whether the backlog was full recently.
     pub(super) held: Lasting,
     /// The end of an interval that was merged with a later one, ns of the capture's clock.
@@ -116,10 +118,11 @@ impl Flows {
         thread.map(Running).context("cannot start the thread that processes flows")
     }
 
-    /// Measures the delay of an epoch that ended at `time_ns`, and sets the level of overload accordingly.
-    fn weigh(&mut self, time_ns: u64, backlog: &Queue<Message>) {
+    /// Measures the delay of an epoch, and sets the level of overload accordingly.
+    fn weigh(&mut self, epoch: &Copied, backlog: &Queue<Message>) {
         let now_ns = monotonic_ns();
-        let behind = Duration::from_nanos(now_ns.saturating_sub(time_ns));
+        let age = Duration::from_nanos(now_ns.saturating_sub(epoch.time_ns));
+        let behind = age.max(self.speed.time(epoch.bytes() + backlog.bytes()));
         let pressure = Pressure { behind, backlog: backlog.fill(), outputs: self.pipeline.sinks().pressure() };
         let before = self.overload.level();
         let change = self.overload.observe(pressure, Duration::from_nanos(now_ns));
@@ -145,7 +148,7 @@ impl Flows {
 
     fn process(&mut self, message: Message, backlog: &Queue<Message>, over: &Over, last: &mut Clock) {
         if let Message::Drained { copied, .. } = &message {
-            self.weigh(copied.time_ns, backlog);
+            self.weigh(copied, backlog);
         }
         let pipeline = &mut self.pipeline;
         if self.held.is_over(monotonic_ns()).is_some() {
@@ -154,7 +157,9 @@ impl Flows {
         match message {
             Message::Drained { copied, took, late, clock } => {
                 pipeline.set_watches(!copied.inherited);
+                let begun = Instant::now();
                 pipeline.absorb(&copied.head, copied.occupancy, copied.flows());
+                self.speed.observe(copied.bytes(), begun.elapsed());
                 pipeline.drained(took, late);
                 let at_ns = copied.time_ns;
                 if let Some(state) = &mut self.state {
