@@ -164,7 +164,7 @@ struct Flooded {
 const MEMORY_MIB: u64 = 2048;
 
 /// Memory of an agent in MiB besides `--memory-max`: the mapped flow table, models, code, and what the allocator keeps.
-const BESIDES_MIB: u64 = 384;
+const BESIDES_MIB: u64 = 560;
 
 /// Packets of a connection that continues during the flood.
 const CONNECTION_PACKETS: u64 = 290;

@@ -27,19 +27,31 @@ use super::shared::SharedArray;
 use super::vectors::flows;
 use super::{CaptureError, os_error};
 use crate::process::capabilities::{self, CapabilitySet};
+use crate::process::memory;
 
 /// The default number of flows for each CPU and epoch.
-pub const DEFAULT_CAPACITY: u32 = 32_768;
+pub const DEFAULT_CAPACITY: u32 = 131_072;
 
-/// The default capacity is halved on hosts with many CPUs until the table locks at most this memory, in bytes.
+/// The default capacity is halved on hosts with many CPUs or little memory until the table locks at most this memory, in
+/// bytes, and at most [`DEFAULT_SHARE`] of the host's.
 const DEFAULT_MEMORY: u64 = 512 << 20;
+
+/// One of this number of parts of the host's memory.
+const DEFAULT_SHARE: u64 = 32;
 
 /// The number of epochs.
 pub(super) const EPOCHS: u32 = 2;
 
 /// The occupancy of a partition at which the agent drains early. The rest is for flows that arrive until then: packets
 /// find room until 85 %. A lower value would make more epochs, in which flows of many packets have more entries.
-const HIGH_WATER: f64 = 0.4;
+const HIGH_WATER: f64 = 0.6;
+
+/// The occupancy of a partition at which the agent drains early if the flows have fewer than [`FEW_PACKETS`] packets on
+/// average. Such flows have as many entries in shorter epochs, and their processing starts earlier.
+const LOW_WATER: f64 = 1.0 / 16.0;
+
+/// See [`LOW_WATER`].
+const FEW_PACKETS: u64 = 2;
 
 /// Epochs end with slots of at least this length.
 const SHORTEST_EPOCH: Duration = Duration::from_secs(1);
@@ -63,8 +75,9 @@ impl Size {
         if let Some(capacity) = capacity {
             return size(capacity);
         }
+        let share = memory::available().map_or(u64::MAX, |available| available / DEFAULT_SHARE);
         let mut capacity = DEFAULT_CAPACITY;
-        while capacity > 1024 && size(capacity).bytes() > DEFAULT_MEMORY {
+        while capacity > 1024 && size(capacity).bytes() > DEFAULT_MEMORY.min(share) {
             capacity /= 2;
         }
         size(capacity)
@@ -374,14 +387,22 @@ impl FlowTable {
     }
 
     /// Whether the table should be drained before the interval ends. The reasons: it has counts from before this agent,
-    /// a partition is so full that waiting would risk overflow, a bucket had no room for another entry of a flow, or a
+    /// a partition is so full that waiting would risk overflow or delay a flood of short flows, a bucket had no room for another entry of a flow, or a
     /// slot has ended, after which each flow takes another entry.
     #[must_use]
     pub fn is_due(&self) -> bool {
         self.inherited > 0
-            || self.occupancy() >= HIGH_WATER
+            || self.is_filling()
             || self.largest(offset_of!(Head, boundaries_lost)) > 0
             || self.slot_ended()
+    }
+
+    fn is_filling(&self) -> bool {
+        self.partitions(self.epoch).any(|partition| {
+            let load = |offset| self.heads.load_u64(partition, offset);
+            let packets = load(offset_of!(Head, received) + offset_of!(Count, packets));
+            is_filling(load(offset_of!(Head, entries)), packets, self.size.shape)
+        })
     }
 
     /// Whether a slot has ended. Short slots do not cause a drain, because a drain waits some milliseconds for the
@@ -525,6 +546,12 @@ impl Drop for Committed<'_> {
     }
 }
 
+/// Whether a partition with this number of entries and packets should be drained.
+fn is_filling(entries: u64, packets: u64, shape: Shape) -> bool {
+    let occupancy = entries as f64 / f64::from(shape.entries());
+    occupancy >= HIGH_WATER || occupancy >= LOW_WATER && packets < FEW_PACKETS * entries
+}
+
 /// The current time of the clock of the packets' times (CLOCK_MONOTONIC), in ns.
 #[must_use]
 pub fn monotonic_ns() -> u64 {
@@ -566,4 +593,37 @@ fn map_array<T: bytemuck::Pod>(ebpf: &Ebpf, name: &'static str, len: u32) -> Res
         return Err(CaptureError::NotOurObject { missing: name });
     };
     SharedArray::map(data.fd(), len as usize).map_err(|error| CaptureError::Map { name, error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_flows_are_drained_earlier_than_busy_ones() {
+        let shape = Shape::for_capacity(131_072);
+        for (entries, packets, expected) in [
+            (0, 0, false),
+            (8_000, 8_000, false),
+            (9_000, 9_000, true),
+            (9_000, 17_999, true),
+            (9_000, 18_000, false),
+            // A flow per entry, at the full speed of an interface: the interval ends first.
+            (65_536, 1_000_000, false),
+            (80_000, 1_000_000, true),
+        ] {
+            assert_eq!(is_filling(entries, packets, shape), expected, "{entries} entries, {packets} packets");
+        }
+    }
+
+    #[test]
+    fn the_default_table_takes_a_limited_share_of_memory() {
+        for cpus in [1, 2, 16, 256] {
+            let size = Size::new(cpus, None, None);
+            assert!(size.bytes() <= DEFAULT_MEMORY || size.shape.entries() == 1024, "{cpus}: {size:?}");
+            let available = memory::available().expect("the tests run on Linux");
+            assert!(size.bytes() <= available / DEFAULT_SHARE || size.shape.entries() == 1024, "{cpus}: {size:?}");
+        }
+        assert_eq!(Size::new(2, Some(4096), None).shape.entries(), 4096, "as requested, whatever the memory");
+    }
 }
