@@ -113,7 +113,9 @@ impl Attempts {
                 waiting.outcome = outcome;
                 None
             }
-            Sign::Over(outcome) => self.pending.swap_remove(&contact.part.key).map(|attempt| Attempt { outcome, ..attempt }),
+            Sign::Over(outcome) => {
+                self.pending.swap_remove(&contact.part.key).map(|attempt| Attempt { outcome, ..attempt })
+            }
             Sign::Nothing => {
                 self.pending.swap_remove(&contact.part.key);
                 None

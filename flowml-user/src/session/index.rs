@@ -51,7 +51,7 @@ impl Index {
 
     /// Removes a session, if it is there.
     pub(super) fn remove(&mut self, hash: u32, number: u32) {
-        if let Ok(place) = self.places.find_entry(spread(hash), |place| place.number == number) {
+        if let Ok(place) = self.places.find_entry(spread(hash), |place| place.hash == hash && place.number == number) {
             place.remove();
         }
     }
@@ -64,5 +64,45 @@ impl Index {
     /// Removes all.
     pub(super) fn clear(&mut self) {
         self.places.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Few hashes, so that many sessions have the same one.
+        #[test]
+        fn it_finds_what_was_inserted_and_not_removed(steps in vec((any::<bool>(), 0..4u32, 0..64u32), 0..300)) {
+            let (mut index, mut expected) = (Index::default(), std::collections::BTreeSet::new());
+            for (inserts, hash, number) in steps {
+                // The upper bits differ too, as in a real hash.
+                let hash = hash | hash << 30;
+                if inserts && expected.insert((hash, number)) {
+                    index.insert(hash, number);
+                } else if !inserts {
+                    expected.remove(&(hash, number));
+                    index.remove(hash, number);
+                }
+                prop_assert_eq!(index.len(), expected.len());
+                let found = index.find(hash, |found| found == number);
+                prop_assert_eq!(found, expected.contains(&(hash, number)).then_some(number));
+                let is_known = expected.iter().any(|(known, _)| *known == hash);
+                prop_assert_eq!(index.likely(hash).is_some(), is_known);
+            }
+        }
+    }
+
+    #[test]
+    fn every_value_of_the_tag_occurs() {
+        // hashbrown's tag is the upper seven bits.
+        let index = Index::default();
+        let tags: std::collections::BTreeSet<_> =
+            (0..10_000_u64).map(|n| spread(index.hash(&bytemuck::cast([n, 0, 0, 0, 0, 0]))) >> 57).collect();
+        assert_eq!(tags.len(), 128);
     }
 }

@@ -498,7 +498,8 @@ impl Sessions {
             prefetch(flow.counts);
             prefetch(flow.cold);
         }
-        if let Some(slot) = soon.and_then(|soon| self.index.likely(soon.hash)).and_then(|n| self.slots.get(n as usize)) {
+        if let Some(slot) = soon.and_then(|soon| self.index.likely(soon.hash)).and_then(|n| self.slots.get(n as usize))
+        {
             prefetch(slot);
         }
     }
