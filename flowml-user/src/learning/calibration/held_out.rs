@@ -93,8 +93,8 @@ fn parts(inputs: &[u32]) -> Option<Vec<Vec<usize>>> {
 /// Divides rows into training and held-out rows. Of a very large number, some are neither.
 pub(crate) fn split(rows: usize, seed: u64) -> Split {
     let held_out = sample(rows, rows / PARTS, !seed);
-    let is_held_out = |row: &usize| held_out.binary_search(row).is_ok();
-    let others: Vec<usize> = (0..rows).filter(|row| !is_held_out(row)).collect();
+    let mut next = held_out.iter().copied().peekable();
+    let others: Vec<usize> = (0..rows).filter(|row| next.next_if_eq(row).is_none()).collect();
     let some = |of: Vec<usize>, most| sample(of.len(), most, seed).into_iter().map(|place| of[place]).collect();
     Split { fit_on: some(others, LEARNT), held_out: some(held_out, HELD_OUT) }
 }

@@ -1,14 +1,17 @@
 //! k-means clusters with a weight and a radius each, and the score of a vector.
 
+use std::ops::Range;
+
 use linfa::DatasetBase;
 use linfa::traits::{Fit, Predict};
 use linfa_clustering::{KMeans, KMeansInit};
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256Plus;
 use serde::{Deserialize, Serialize};
 
 use crate::learning::checked::{Checked, Outcome, WEIGHTS, all_within, amount, any, as_many, checked, divisor, holds};
+use crate::learning::cluster::euclidean::Euclidean;
 use crate::learning::cluster::silhouette::Silhouette;
 
 /// The numbers of clusters from which the silhouette chooses, in ascending order. With smaller candidates it would
@@ -178,29 +181,66 @@ impl Clusters {
         (self.rows[cluster] + 1.0) / (self.rows.iter().sum::<f64>() + self.k as f64)
     }
 
-    /// The cluster with the lowest score. `scratch` is a buffer that is reused between calls.
+    /// The cluster with the lowest score.
     #[must_use]
-    pub(crate) fn nearest(&self, vector: &[f64], scratch: &mut Vec<f64>) -> Nearest {
-        scratch.clear();
-        scratch.resize(self.k, 0.0);
-        for ((x, centroids), below) in vector.iter().zip(self.centroids.chunks_exact(self.k)).zip(&self.below) {
-            let sums = scratch.iter_mut().zip(centroids);
+    pub(crate) fn nearest(&self, vector: &[f64]) -> Nearest {
+        let mut best = Nearest { cluster: 0, score: f64::INFINITY, distance2: 0.0 };
+        let mut first = 0;
+        while first < self.k {
+            first += match self.k - first {
+                8.. => self.try_block::<8>(vector, first, &mut best),
+                4.. => self.try_block::<4>(vector, first, &mut best),
+                2.. => self.try_block::<2>(vector, first, &mut best),
+                _ => self.try_block::<1>(vector, first, &mut best),
+            };
+        }
+        best
+    }
+
+    /// The same for a row of an array.
+    #[must_use]
+    pub(crate) fn nearest_of(&self, row: ArrayView1<'_, f64>) -> Nearest {
+        // Iterating over slices is several times as fast as over views of arrays.
+        row.to_slice().map_or_else(|| self.nearest(&row.to_vec()), |slice| self.nearest(slice))
+    }
+
+    /// Replaces `best` by one of the `N` clusters from `first` on that has a lower score. Returns `N`.
+    #[inline]
+    fn try_block<const N: usize>(&self, vector: &[f64], first: usize, best: &mut Nearest) -> usize {
+        let half = self.width / 2;
+        let mut sums = [0.0; N];
+        self.add_parts(&mut sums, vector, first, 0..half);
+        let score = |cluster: usize, distance2: f64| distance2 * self.precision[cluster] + self.rarity[cluster];
+        // Sums only grow. Half of the features suffice for clusters that are far away, as most are.
+        if (first..).zip(sums).all(|(cluster, distance2)| score(cluster, distance2) >= best.score) {
+            return N;
+        }
+        self.add_parts(&mut sums, vector, first, half..self.width);
+        for (cluster, distance2) in (first..).zip(sums) {
+            let score = score(cluster, distance2);
+            if score < best.score {
+                *best = Nearest { cluster, score, distance2 };
+            }
+        }
+        N
+    }
+
+    /// Adds what some encoded features contribute to the squared distances from the clusters from `first` on.
+    ///
+    /// The sums stay in registers, and those of different clusters do not wait for each other.
+    #[inline(always)]
+    fn add_parts<const N: usize>(&self, sums: &mut [f64; N], vector: &[f64], first: usize, slots: Range<usize>) {
+        let centroids = self.centroids[slots.start * self.k..slots.end * self.k].chunks_exact(self.k);
+        for ((x, centroids), below) in vector[slots.clone()].iter().zip(centroids).zip(&self.below[slots]) {
+            let centroids: &[f64; N] = centroids[first..].first_chunk().expect("there are as many clusters");
             // Most encoded features have equal weights below and above. Without the comparison this takes half the
             // time.
             if *below == 1.0 {
-                sums.for_each(|(sum, c)| *sum += (x - c) * (x - c));
+                sums.iter_mut().zip(centroids).for_each(|(sum, c)| *sum += (x - c) * (x - c));
             } else {
-                sums.for_each(|(sum, c)| *sum += part(*x, *c, *below));
+                sums.iter_mut().zip(centroids).for_each(|(sum, c)| *sum += part(*x, *c, *below));
             }
         }
-        let mut best = Nearest { cluster: 0, score: f64::INFINITY, distance2: 0.0 };
-        for (cluster, &distance2) in scratch.iter().enumerate() {
-            let score = distance2 * self.precision[cluster] + self.rarity[cluster];
-            if score < best.score {
-                best = Nearest { cluster, score, distance2 };
-            }
-        }
-        best
     }
 
     /// The mean squared distance of all rows from their centroids.
@@ -250,7 +290,7 @@ fn partition(scaled: ArrayView2<'_, f64>, k: usize, seed: u64) -> (Array2<f64>, 
     }
     let rows = DatasetBase::from(scaled);
     // k-means++ and not k-means||, because the random numbers of the latter depend on how threads share the rows.
-    let fitted = KMeans::params_with_rng(k, Xoshiro256Plus::seed_from_u64(seed))
+    let fitted = KMeans::params_with(k, Xoshiro256Plus::seed_from_u64(seed), Euclidean)
         .init_method(KMeansInit::KMeansPlusPlus)
         .n_runs(RUNS)
         .max_n_iterations(30)
@@ -327,10 +367,9 @@ mod tests {
     fn the_score_is_the_minimum_over_clusters_of_scaled_distance_plus_rarity() {
         let rows = blobs(&[0.0, 0.0, 0.0, 9.0], 400, 1.0, 3);
         let clusters = fit(&rows, 2);
-        let mut scratch = Vec::new();
         for row in rows.outer_iter().take(20) {
             let vector = row.to_vec();
-            let nearest = clusters.nearest(&vector, &mut scratch);
+            let nearest = clusters.nearest(&vector);
             let by_hand = (0..2).map(|cluster| {
                 let distance2: f64 = clusters.centroid(cluster).zip(&vector).map(|(c, x)| (x - c) * (x - c)).sum();
                 0.5 * distance2 / (0.5 / clusters.precision[cluster]) - clusters.share(cluster).ln()
@@ -344,7 +383,7 @@ mod tests {
         let rows = blobs(&[0.0], 100, 1.0, 4);
         let clusters = Clusters::fit(rows.view(), &[0.25, 1.0, 1.0], 1, 0);
         let center: Vec<f64> = clusters.centroid(0).collect();
-        let at = |offset: f64| clusters.nearest(&[center[0] + offset, center[1], center[2]], &mut Vec::new()).distance2;
+        let at = |offset: f64| clusters.nearest(&[center[0] + offset, center[1], center[2]]).distance2;
         assert!((at(4.0) - 16.0).abs() < 1e-9);
         assert!((at(-4.0) - 4.0).abs() < 1e-9);
     }
@@ -355,7 +394,7 @@ mod tests {
         let clusters = fit(&rows, 2);
         let at_center = |cluster: usize| {
             let center: Vec<f64> = clusters.centroid(cluster).collect();
-            clusters.nearest(&center, &mut Vec::new()).score
+            clusters.nearest(&center).score
         };
         let (common, rare) = if clusters.rows[0] > clusters.rows[1] { (0, 1) } else { (1, 0) };
         assert!(at_center(rare) > at_center(common) + 2.0);
@@ -368,7 +407,7 @@ mod tests {
         assert!(fit(&blobs(&[0.0], 3, 1.0, 7), 8).len() <= 3);
         let none = fit(&Array2::zeros((0, 3)), 8);
         assert_eq!(none.len(), 1);
-        assert!(none.nearest(&[1.0, 1.0, 1.0], &mut Vec::new()).score.is_finite());
+        assert!(none.nearest(&[1.0, 1.0, 1.0]).score.is_finite());
     }
 
     #[test]

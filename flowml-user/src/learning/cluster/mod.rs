@@ -1,4 +1,5 @@
 //! Clusters of encoded rows, and how well they are separated.
 
+mod euclidean;
 pub(crate) mod kmeans;
 pub(crate) mod silhouette;

@@ -44,13 +44,7 @@ impl FitDetector for Kmeans {
 
 impl Kmeans {
     fn nearest(&self, rows: ArrayView2<'_, f64>) -> Vec<Nearest> {
-        let (mut vector, mut scratch) = (Vec::with_capacity(rows.ncols()), Vec::new());
-        let nearest = |row: ndarray::ArrayView1<'_, f64>| {
-            vector.clear();
-            vector.extend(row);
-            self.0.nearest(&vector, &mut scratch)
-        };
-        rows.outer_iter().map(nearest).collect()
+        rows.outer_iter().map(|row| self.0.nearest_of(row)).collect()
     }
 }
 

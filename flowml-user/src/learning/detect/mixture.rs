@@ -117,10 +117,9 @@ impl FitDetector for GaussianMixture {
         let rows = training.rows.select(Axis(0), &sample(training.rows.nrows(), FIT_ROWS, training.seed));
         let even = vec![1.0; rows.ncols()];
         let start = Clusters::fit(rows.view(), &even, training.k.unwrap_or(COMPONENTS), training.seed);
-        let mut scratch = Vec::new();
         let mut parts = Array2::zeros((rows.nrows(), start.len()));
         for (row, mut parts) in rows.outer_iter().zip(parts.rows_mut()) {
-            parts[start.nearest(&row.to_vec(), &mut scratch).cluster] = 1.0;
+            parts[start.nearest_of(row).cluster] = 1.0;
         }
         let mut mixture = Self::maximise(rows.view(), &parts);
         let mut before = f64::NEG_INFINITY;

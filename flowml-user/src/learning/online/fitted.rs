@@ -58,7 +58,6 @@ impl Checked for Fitted {
 #[derive(Default)]
 pub(crate) struct Scratch {
     pub(crate) vector: Vec<f64>,
-    distances: Vec<f64>,
 }
 
 /// A row that was scored.
@@ -102,8 +101,7 @@ impl Fitted {
         let scaled = scaler.scale_all(rows.view());
         let clusters = parameters.fit(scaled.view());
         let held_out = parameters.held_out_scores(&scaled);
-        let mut distances = Vec::new();
-        let members: Vec<usize> = scaled.outer_iter().map(|v| nearest(&clusters, v, &mut distances).cluster).collect();
+        let members: Vec<usize> = scaled.outer_iter().map(|v| clusters.nearest_of(v).cluster).collect();
         let typical = Typical::of(scaled.view(), &members, &clusters);
         let calibration = Calibration::new(&held_out, settings.calibration_scores, settings.alpha);
         Self { scaler, clusters, typical, calibration }
@@ -113,7 +111,7 @@ impl Fitted {
     pub(crate) fn score(&self, row: ArrayView1<'_, f64>, scratch: &mut Scratch) -> Nearest {
         scratch.vector.resize(self.clusters.width(), 0.0);
         self.scaler.scale(row, &mut scratch.vector);
-        self.clusters.nearest(&scratch.vector, &mut scratch.distances)
+        self.clusters.nearest(&scratch.vector)
     }
 
     /// Adds a row that was just scored to the training set of its batch. Rows whose probability is above the margin move
@@ -144,15 +142,10 @@ impl Fitted {
     }
 }
 
-fn nearest(clusters: &Clusters, vector: ArrayView1<'_, f64>, distances: &mut Vec<f64>) -> Nearest {
-    clusters.nearest(&vector.to_vec(), distances)
-}
-
 /// For each row, its difference from its centroid.
 fn residuals(clusters: &Clusters, mut scaled: Array2<f64>) -> Array2<f64> {
-    let mut distances = Vec::new();
     for mut row in scaled.rows_mut() {
-        let cluster = nearest(clusters, row.view(), &mut distances).cluster;
+        let cluster = clusters.nearest_of(row.view()).cluster;
         for (x, c) in row.iter_mut().zip(clusters.centroid(cluster)) {
             *x -= c;
         }
@@ -178,9 +171,8 @@ impl Parameters<'_> {
         let drop = (scaled.nrows() as f64 * self.trim.clamp(0.0, 0.5)) as usize;
         let vouching = first.only(|cluster| first.share(cluster) >= VOUCHING_SHARE);
         let (true, Some(vouching)) = (drop > 0, vouching) else { return first };
-        let mut distances = Vec::new();
         let mut scores: Vec<(f64, usize)> =
-            scaled.outer_iter().enumerate().map(|(i, v)| (nearest(&vouching, v, &mut distances).score, i)).collect();
+            scaled.outer_iter().enumerate().map(|(i, v)| (vouching.nearest_of(v).score, i)).collect();
         scores.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut kept: Vec<usize> = scores[..scores.len() - drop].iter().map(|(_, row)| *row).collect();
         kept.sort_unstable();
@@ -192,7 +184,6 @@ impl Parameters<'_> {
         let n = scaled.nrows();
         let folds = FOLDS.min(n);
         let mut scores = Vec::with_capacity(n);
-        let mut distances = Vec::new();
         for fold in 0..folds {
             let block = fold * n / folds..(fold + 1) * n / folds;
             let others: Vec<usize> = (0..n).filter(|row| !block.contains(row)).collect();
@@ -200,7 +191,7 @@ impl Parameters<'_> {
                 continue;
             }
             let clusters = self.fit(scaled.select(Axis(0), &others).view());
-            scores.extend(block.map(|row| nearest(&clusters, scaled.row(row), &mut distances).score));
+            scores.extend(block.map(|row| clusters.nearest_of(scaled.row(row)).score));
         }
         scores
     }

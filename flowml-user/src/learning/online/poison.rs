@@ -20,8 +20,7 @@ const FAR: f64 = 1e-5;
 
 /// For each row, whether it must be left out. `times` are the rows' times on any scale, in ascending order.
 pub(crate) fn transient_rows(clusters: &Clusters, scaled: ArrayView2<'_, f64>, times: &[u32]) -> Vec<bool> {
-    let mut scratch = Vec::new();
-    let mut nearest = |clusters: &Clusters, row: usize| clusters.nearest(&scaled.row(row).to_vec(), &mut scratch);
+    let nearest = |clusters: &Clusters, row: usize| clusters.nearest_of(scaled.row(row));
     let members: Vec<usize> = (0..scaled.nrows()).map(|row| nearest(clusters, row).cluster).collect();
     let lasts = lasting(clusters.len(), &members, times);
     let Some(lasting) = clusters.only(|cluster| lasts[cluster]) else { return vec![false; members.len()] };

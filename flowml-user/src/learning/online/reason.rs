@@ -137,12 +137,9 @@ impl Typical {
         for (quantiles, x) in self.quantiles[cluster * self.width..].iter_mut().zip(vector) {
             for (value, level) in quantiles.iter_mut().zip(LEVELS) {
                 // A quantile does not move within a step of the value: counts repeat exactly and should be displayed
-                // exactly.
-                if *x > *value + NUDGE {
-                    *value += NUDGE * level;
-                } else if *x < *value - NUDGE {
-                    *value -= NUDGE * (1.0 - level);
-                }
+                // exactly. Without branches, which nothing predicts, this takes a third of the time.
+                let [up, down] = [*x > *value + NUDGE, *x < *value - NUDGE].map(|moves| f64::from(u8::from(moves)));
+                *value += up * (NUDGE * level) - down * (NUDGE * (1.0 - level));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Preprocessing: encodes columns as features of comparable size.
 
 pub(crate) mod defined;
+mod encoder;
 mod few;
 mod frame;
 pub(crate) mod scaler;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::features::{Column, Learn};
 use crate::learning::checked::{Checked, Outcome, WEIGHTS, all_within, any, checked, divisor, holds, within};
 use crate::learning::preprocess::defined::{LARGEST, defined};
+use crate::learning::preprocess::encoder::{Encoder, number};
 use crate::learning::preprocess::few::Few;
 
 /// The largest distance of a value from the middle, in scales. One absurd value must not outweigh several columns that
@@ -58,7 +59,7 @@ impl Below {
 }
 
 /// A bound far above any ratio or entropy, so that differences of invalid values stay finite.
-const LARGEST_RATIO: f64 = 1e9;
+pub(super) const LARGEST_RATIO: f64 = 1e9;
 
 /// The value of a category's encoded feature. Two rows of different categories are `√2` times this apart.
 pub(crate) const HOT: f64 = 1.5;
@@ -76,7 +77,7 @@ const Q90_TO_SIGMA: f64 = 3.290;
 /// How one column is scaled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", remote = "Self")]
-enum Scale {
+pub(super) enum Scale {
     /// Not encoded.
     Out,
     /// One encoded feature: `(f(value) - middle) / scale`, where `f` is `log1p` or the identity.
@@ -115,9 +116,32 @@ impl Checked for Scale {
 
 /// The fitted scales of all columns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Saved", into = "Saved")]
 pub(crate) struct Scaler {
     below: Below,
     columns: Vec<Scale>,
+    /// Derived from the scales.
+    encoder: Encoder,
+}
+
+/// The saved part of a scaler.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    below: Below,
+    columns: Vec<Scale>,
+}
+
+impl From<Saved> for Scaler {
+    fn from(Saved { below, columns }: Saved) -> Self {
+        let encoder = Encoder::new(&columns);
+        Self { below, columns, encoder }
+    }
+}
+
+impl From<Scaler> for Saved {
+    fn from(Scaler { below, columns, .. }: Scaler) -> Self {
+        Self { below, columns }
+    }
 }
 
 impl Scaler {
@@ -139,7 +163,7 @@ impl Scaler {
             }
         };
         let columns = columns.iter().enumerate().map(fit).collect();
-        Self { below, columns }
+        Saved { below, columns }.into()
     }
 
     /// Whether the scaling of every column agrees with its [`Learn`].
@@ -165,7 +189,7 @@ impl Scaler {
     /// The number of encoded features of a row.
     #[must_use]
     pub(crate) fn width(&self) -> usize {
-        self.columns.iter().map(Scale::slots).sum()
+        self.encoder.width()
     }
 
     /// For each encoded feature, its column.
@@ -198,12 +222,7 @@ impl Scaler {
     pub(crate) fn scale(&self, row: ArrayView1<'_, f64>, slots: &mut [f64]) {
         // Iterating over slices is several times as fast as over views of arrays.
         let row = row.to_slice().map_or_else(|| row.to_vec().into(), Cow::Borrowed);
-        let mut rest = slots;
-        for (scale, &value) in self.columns.iter().zip(&*row) {
-            let (own, after) = rest.split_at_mut(scale.slots());
-            scale.apply(value, &row, own);
-            rest = after;
-        }
+        self.encoder.encode(&row, slots);
     }
 
     /// Sets the scale of each number to that of its `residuals` (scaled rows minus their centroids). Floors are kept.
@@ -213,8 +232,8 @@ impl Scaler {
     /// sometimes large must cover the large values.
     #[must_use]
     pub(crate) fn sharpened(&self, residuals: ArrayView2<'_, f64>, columns: &[Column]) -> Self {
-        let mut sharper = self.clone();
-        for (column, scale) in sharper.columns.iter_mut().enumerate() {
+        let mut sharper = self.columns.clone();
+        for (column, scale) in sharper.iter_mut().enumerate() {
             let slots = self.slots_of(column);
             if let Scale::Number { scale, .. } = scale {
                 let own = residuals.column(slots.start);
@@ -222,7 +241,7 @@ impl Scaler {
                 *scale = (*scale * spread).max(floor(columns[column].learn));
             }
         }
-        sharper
+        Saved { below: self.below, columns: sharper }.into()
     }
 
     /// Scales many rows.
@@ -264,29 +283,6 @@ impl Scale {
             Self::OneHot { values } => values.len() + 1,
         }
     }
-
-    /// `row` is the complete row of the value.
-    fn apply(&self, value: f64, row: &[f64], slots: &mut [f64]) {
-        match self {
-            Self::Out => {}
-            Self::Number { log, middle, scale, few } => {
-                let value = drawn(value, few.as_ref(), |place| row[place]);
-                slots[0] = number(value, *log).map_or(0.0, |v| ((v - middle) / scale).clamp(-CLIP, CLIP));
-            }
-            Self::OneHot { values } => {
-                slots.fill(0.0);
-                if let Some(value) = defined(value) {
-                    let slot = values.binary_search_by(|v| v.total_cmp(&value)).unwrap_or(values.len());
-                    slots[slot] = HOT;
-                }
-            }
-        }
-    }
-}
-
-/// The value on its learnt scale, if it is defined.
-fn number(value: f64, log: bool) -> Option<f64> {
-    defined(value).map(|value| if log { log1p(value) } else { value.clamp(-LARGEST_RATIO, LARGEST_RATIO) })
 }
 
 /// ln(1 + x) of a log-scaled number. `ln_1p` takes several times as long, for a precision near zero that no such number
