@@ -41,7 +41,7 @@ use self::site::{Census, Site};
 use self::watch::Watch;
 use crate::lab::{Interface, Lab};
 use crate::scenario::{Town, unix_ms};
-use crate::traffic::background;
+use crate::traffic::background::{self, Background};
 
 /// Pause between attacks, before the first and after the last. A window of two seconds and a drain end within it.
 const PAUSE: Duration = Duration::from_secs(4);
@@ -182,20 +182,76 @@ pub fn make(lab: &Lab, plan: &Plan) -> Result<Made> {
     Ok(made)
 }
 
+/// A site with its servers and the normal activity of its hosts. Fields are dropped in their order.
+struct Inhabited {
+    people: People,
+    _servers: Servers,
+    files: Arc<Files>,
+    site: Site,
+}
+
+impl Inhabited {
+    /// Builds a site and waits until its traffic is normal: all activities start at once, which is not. Also returns
+    /// the source of further random choices.
+    fn build(lab: &Lab, part: Part, plan: &Plan) -> Result<(Self, Xoshiro256PlusPlus)> {
+        // An odd number with many bits, so that the random sequences of consecutive seeds do not overlap.
+        let seed = plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ part.choose(0, 1 << 63);
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let site = Site::build(lab, part)?;
+        let [far, sink, ..] = site.strangers.as_slice() else { bail!("a site with too few strangers") };
+        let files = Arc::new(Files::make(&mut random, plan.equipment)?);
+        let servers = Servers::start(&site, [far, sink], &files, plan.equipment)?;
+        let people = People::start(&site, &files, part, seed, plan.equipment)?;
+        thread::sleep(PAUSE);
+        Ok((Self { people, _servers: servers, files, site }, random))
+    }
+}
+
+/// Runs the agents during normal traffic of both sites and of the town, all at once, each place in a laboratory of its
+/// own. Nothing is captured. All reports are false alarms.
+pub fn watch_normal(plan: &Plan) -> Result<Vec<(&'static str, Vec<Report>)>> {
+    thread::scope(|scope| {
+        let sites = Part::ALL.map(|part| (part.name(), scope.spawn(move || watch_site(part, plan))));
+        let town = ("town", scope.spawn(|| watch_town(plan)));
+        let ended = sites.into_iter().chain([town]).map(|(place, watching)| match watching.join() {
+            Ok(reports) => Ok((place, reports.with_context(|| format!("the place {place}"))?)),
+            Err(_) => bail!("the thread of the place {place} panicked"),
+        });
+        // All threads end before the first error is returned.
+        ended.collect::<Vec<_>>().into_iter().collect()
+    })
+}
+
+fn watch_site(part: Part, plan: &Plan) -> Result<Vec<Report>> {
+    let lab = Lab::new()?;
+    let (place, _) = Inhabited::build(&lab, part, plan)?;
+    let watch = Watch::of_site(&place.site, plan)?;
+    thread::sleep(plan.normal);
+    let done = place.people.wait_for_all()?;
+    let reports = watch.stop()?;
+    eprintln!("{}: {done}", part.name());
+    Ok(reports)
+}
+
+fn watch_town(plan: &Plan) -> Result<Vec<Report>> {
+    let town = Town::build(Lab::new()?)?;
+    let background = inhabit(&town, plan)?;
+    let watch = Watch::of_town(&town, plan)?;
+    thread::sleep(plan.normal);
+    drop(background);
+    watch.stop()
+}
+
+/// Starts the normal traffic of the town, which lasts longer than what the plan requires.
+fn inhabit(town: &Town, plan: &Plan) -> Result<Background> {
+    town.live(background::Habits { seed: plan.seed, duration: plan.normal + LIMIT, pace: 1.0 })
+}
+
 fn make_part(lab: &Lab, part: Part, plan: &Plan) -> Result<Made> {
     let folder = plan.folder.join(part.name());
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    // An odd number with many bits, so that the random sequences of consecutive seeds do not overlap.
-    let seed = plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ part.choose(0, 1 << 63);
-    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let site = Site::build(lab, part)?;
+    let (Inhabited { site, files, _servers, people }, mut random) = Inhabited::build(lab, part, plan)?;
     let [far, sink, attackers @ ..] = site.strangers.as_slice() else { bail!("a site with too few strangers") };
-    let files = Arc::new(Files::make(&mut random, plan.equipment)?);
-    let _servers = Servers::start(&site, [far, sink], &files, plan.equipment)?;
-    let people = People::start(&site, &files, part, seed, plan.equipment)?;
-
-    // All activities start at once, which is not normal.
-    thread::sleep(PAUSE);
     eprintln!("{}: normal traffic for {} s", part.name(), plan.normal.as_secs());
     let watch = Watch::of_site(&site, plan)?;
     let captures = capture_views(&site.server, &folder, "normal")?;
@@ -247,12 +303,9 @@ fn attribute(reports: Vec<Report>, pasts: &mut [Past]) {
 pub fn make_town(lab: Lab, plan: &Plan) -> Result<Vec<Report>> {
     let folder = plan.folder.join(Part::Train.name());
     let town = Town::build(lab)?;
-    let duration = plan.normal + LIMIT;
-    let background = town.live(background::Habits { seed: plan.seed, duration, pace: 1.0 })?;
+    let background = inhabit(&town, plan)?;
     eprintln!("the town: normal traffic for {} s", plan.normal.as_secs());
-    let client = town.clients.first().map(|client| ("client", client));
-    let places = [("server", &town.server)].into_iter().chain(client);
-    let watch = Watch::start(places.filter(|_| plan.live))?;
+    let watch = Watch::of_town(&town, plan)?;
     let captures = capture_views(&town.server, &folder, "town")?;
     thread::sleep(plan.normal);
     captures.into_iter().try_for_each(Capture::stop)?;

@@ -28,6 +28,10 @@ pub(crate) struct Arguments {
     /// reports: each attack should be one incident, and normal traffic none
     #[arg(long)]
     live: bool,
+    /// Only run the agents on normal traffic of all places at once, as server and as client, ingress and both; fail if
+    /// one reports an incident. Makes no captures and no attacks
+    #[arg(long, conflicts_with_all = ["live", "models", "only"])]
+    normal: bool,
     /// Train the models that ship with flowml, from this corpus and from the traffic that the tests generate
     #[arg(long)]
     models: bool,
@@ -40,7 +44,7 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let mut corpus = demo::program(workspace, "corpus", &[Need::Corpus])?;
     let folder = arguments.folder.clone().unwrap_or_else(|| workspace.corpus());
     corpus.args((arguments.models || arguments.live).then_some("--town"));
-    corpus.args(arguments.live.then_some("--live")).arg(&folder);
+    corpus.args(arguments.live.then_some("--live")).args(arguments.normal.then_some("--normal")).arg(&folder);
     corpus.args([arguments.seconds.to_string(), arguments.seed.to_string()]).args(&arguments.only);
     if !arguments.models {
         return Err(shell::become_command(&mut corpus));

@@ -8,18 +8,21 @@ use anyhow::{Result, bail};
 use flowml_tests::corpus::{self, Equipment, Past, Plan, Report};
 use flowml_tests::lab::Lab;
 
+const OPTIONS: [&str; 3] = ["--town", "--live", "--normal"];
+
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let (options, arguments): (Vec<_>, Vec<_>) =
-        arguments.into_iter().partition(|argument| argument == "--town" || argument == "--live");
+        arguments.into_iter().partition(|argument| OPTIONS.iter().any(|option| argument == option));
     let has = |name: &str| options.iter().any(|option| option == name);
-    let Some(plan) = plan(&arguments, has("--live")) else {
-        eprintln!("usage: corpus [--town] [--live] FOLDER SECONDS SEED [CLASS]...");
+    let Some(plan) = plan(&arguments, has("--live") || has("--normal")) else {
+        eprintln!("usage: corpus [{}] FOLDER SECONDS SEED [CLASS]...", OPTIONS.join("] ["));
         return ExitCode::from(2);
     };
     let town =
         || if has("--town") { show_false(&corpus::make_town(Lab::new()?, &plan)?, "the town", &plan) } else { Ok(()) };
-    match show(&plan).and_then(|()| town()) {
+    let all = || show(&plan).and_then(|()| town());
+    match if has("--normal") { show_normal(&plan) } else { all() } {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -74,6 +77,16 @@ fn show_reports(pasts: &[Past]) {
             let kinds: Vec<&str> = own.iter().map(|report| report.incident.kind.as_str()).collect();
             println!("{:<6}{:<19}{view:<9}{after:<24}{}", past.part.name(), past.attack.class, kinds.join(", "));
         }
+    }
+}
+
+/// Shows the agents' reports during normal traffic of all places at once. Fails if there is one.
+fn show_normal(plan: &Plan) -> Result<()> {
+    let places = corpus::watch_normal(plan)?;
+    places.iter().try_for_each(|(place, reports)| show_false(reports, place, plan))?;
+    match places.iter().map(|(_, reports)| reports.len()).sum::<usize>() {
+        0 => Ok(()),
+        false_incidents => bail!("{false_incidents} incidents in normal traffic"),
     }
 }
 

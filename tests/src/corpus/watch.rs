@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::Plan;
 use super::site::Site;
 use crate::lab::Interface;
-use crate::scenario::{Incident, Meter};
+use crate::scenario::{Incident, Meter, Town};
 
 /// The views of agents, with their arguments.
 const VIEWS: [(&str, &[&str]); 2] = [("ingress", &[]), ("both", &["--direction", "both", "--xdp-mode", "tc"])];
@@ -27,8 +27,17 @@ pub(super) struct Watch(Vec<(&'static str, &'static str, Meter)>);
 impl Watch {
     /// Starts two agents at the server and two at a client, if the plan requires agents.
     pub(super) fn of_site(site: &Site, plan: &Plan) -> Result<Self> {
-        let client = site.clients.first().map(|client| ("client", client));
-        let places = [("server", &site.server)].into_iter().chain(client);
+        Self::of_both(&site.server, &site.clients, plan)
+    }
+
+    /// The same in the town.
+    pub(super) fn of_town(town: &Town, plan: &Plan) -> Result<Self> {
+        Self::of_both(&town.server, &town.clients, plan)
+    }
+
+    fn of_both(server: &Interface, clients: &[Interface], plan: &Plan) -> Result<Self> {
+        let client = clients.first().map(|client| ("client", client));
+        let places = [("server", server)].into_iter().chain(client);
         if plan.live { Self::start(places) } else { Ok(Self(Vec::new())) }
     }
 
@@ -38,7 +47,7 @@ impl Watch {
     }
 
     /// Starts two agents at each place. One of them meters both directions.
-    pub(super) fn start<'a>(places: impl Iterator<Item = (&'static str, &'a Interface)>) -> Result<Self> {
+    fn start<'a>(places: impl Iterator<Item = (&'static str, &'a Interface)>) -> Result<Self> {
         let mut meters = Vec::new();
         for (name, interface) in places {
             for (view, arguments) in VIEWS {
