@@ -1,13 +1,19 @@
 //! Parses the argument of `-o`: the kind of an output and its destination.
 
+mod collector;
+mod error;
+mod file;
+
 use std::fmt;
-use std::net::Ipv6Addr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::rotation::Rotation;
-use crate::process::private::Mode;
+pub use self::collector::{Collector, Transport};
+pub use self::error::TargetError;
+pub use self::file::FileTarget;
+
+use self::file::{file_target, path_and_options};
 #[cfg(feature = "live")]
 use crate::process::sandbox::Reach;
 
@@ -20,154 +26,12 @@ pub enum Destination {
     File(FileTarget),
 }
 
-/// A file or a folder of files, and how files are created.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileTarget {
-    /// The path.
-    pub path: PathBuf,
-    /// The requested permissions; without them only the owner can read the files.
-    pub mode: Option<Mode>,
-    /// The requested rotation, if any.
-    pub rotation: Option<Rotation>,
-}
-
-impl FileTarget {
-    /// Whether a rotation into several files was requested.
-    pub(super) fn rotates(&self) -> bool {
-        self.rotation.is_some_and(Rotation::rotates)
-    }
-
-    /// Applies an option.
-    fn with(mut self, name: &str, value: &str) -> Result<Self, TargetError> {
-        let option = OPTIONS.iter().find(|option| option.name == name);
-        let option = option.ok_or_else(|| TargetError::Option(name.to_owned()))?;
-        let wrong = |expected| TargetError::Value { name: option.name, value: value.to_owned(), expected };
-        if !(option.set)(&mut self, value).map_err(wrong)? {
-            return Err(TargetError::Twice(option.name));
-        }
-        Ok(self)
-    }
-}
-
-impl From<PathBuf> for FileTarget {
-    fn from(path: PathBuf) -> Self {
-        Self { path, mode: None, rotation: None }
-    }
-}
-
-impl From<&str> for FileTarget {
-    fn from(path: &str) -> Self {
-        PathBuf::from(path).into()
-    }
-}
-
-/// A file option and its name.
-struct FileOption {
-    name: &'static str,
-    /// An example of its value.
-    example: &'static str,
-    /// Sets the value; false if it was set before. Fails with a description of valid values.
-    set: fn(&mut FileTarget, &str) -> Result<bool, String>,
-}
-
-const OPTIONS: [FileOption; 2] = [
-    FileOption { name: "rotate", example: "1h", set: |target, text| set(&mut target.rotation, text.parse()?) },
-    FileOption { name: "mode", example: "0640", set: |target, text| set(&mut target.mode, text.parse()?) },
-];
-
-fn set<T>(place: &mut Option<T>, value: T) -> Result<bool, String> {
-    Ok(place.replace(value).is_none())
-}
-
-/// Splits a path from its options. Options begin at the first comma that is followed by a name and `=`.
-fn path_and_options(text: &str) -> (&str, Option<&str>) {
-    let is_option = |text: &str| {
-        let rest = text.trim_start_matches(|c: char| c.is_ascii_lowercase());
-        rest.len() < text.len() && rest.starts_with('=')
-    };
-    let comma = text.match_indices(',').map(|(at, _)| at).find(|at| is_option(&text[at + 1..]));
-    comma.map_or((text, None), |at| (&text[..at], Some(&text[at + 1..])))
-}
-
-/// Parses a path with its options.
-fn file_target(path: &str, options: Option<&str>) -> Result<FileTarget, TargetError> {
-    options.into_iter().flat_map(|options| options.split(',')).try_fold(path.into(), |target: FileTarget, option| {
-        let (name, value) = option.split_once('=').ok_or_else(|| TargetError::Option(option.to_owned()))?;
-        target.with(name, value)
-    })
-}
-
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StandardOutput => f.write_str("standard output"),
             Self::File(target) => target.path.display().fmt(f),
         }
-    }
-}
-
-/// How messages are sent to a collector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// UDP, one message per datagram.
-    Udp,
-    /// TCP, one message after another.
-    Tcp,
-}
-
-impl Transport {
-    /// The prefixes of collectors, the default first.
-    const ALL: [(&str, Self); 2] = [("udp://", Self::Udp), ("tcp://", Self::Tcp)];
-}
-
-/// A collector of IPFIX messages (RFC 7011).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Collector {
-    /// The transport.
-    pub transport: Transport,
-    /// Host name or address.
-    pub host: String,
-    /// Port number.
-    pub port: u16,
-}
-
-impl fmt::Display for Collector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prefix =
-            Transport::ALL.iter().find(|(_, transport)| *transport == self.transport).map_or("", |(name, _)| name);
-        let Self { host, port, .. } = self;
-        if host.contains(':') { write!(f, "{prefix}[{host}]:{port}") } else { write!(f, "{prefix}{host}:{port}") }
-    }
-}
-
-impl Collector {
-    /// Adds what is needed to reach the collector.
-    #[cfg(feature = "live")]
-    fn reach(&self, reach: &mut Reach) {
-        if self.transport == Transport::Tcp {
-            reach.connect(self.port);
-        }
-        if self.host.parse::<std::net::IpAddr>().is_err() {
-            reach.resolve();
-        }
-    }
-}
-
-impl FromStr for Collector {
-    type Err = TargetError;
-
-    fn from_str(text: &str) -> Result<Self, TargetError> {
-        let prefixed = Transport::ALL.iter().find_map(|(name, transport)| Some((*transport, text.strip_prefix(name)?)));
-        let (transport, place) = prefixed.unwrap_or((Transport::Udp, text));
-        let error = || TargetError::Collector(text.to_owned());
-        let (host, port) = place.rsplit_once(':').ok_or_else(error)?;
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(error)?;
-        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(address) => address.parse::<Ipv6Addr>().map_err(|_| error())?.to_string(),
-            None if host.is_empty() || host.contains([':', '/', '[', ']']) => return Err(error()),
-            None => host.to_owned(),
-        };
-        Ok(Self { transport, host, port })
     }
 }
 
@@ -311,53 +175,6 @@ fn resolved(path: &Path) -> PathBuf {
     }
 }
 
-/// Why the argument of an `-o` option is invalid.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
-    /// It has no `=`.
-    #[error("expected {}, as in jsonl=flows.jsonl; PATH '-' is standard output", grammar())]
-    Grammar,
-    /// The text before `=` is not a kind of output.
-    #[error("unknown output kind '{0}'; expected {grammar}", grammar = grammar())]
-    Kind(String),
-    /// The path after `=` is empty.
-    #[error("expected a path after '{0}=', or '-' for standard output")]
-    Path(&'static str),
-    /// The text after `=` is not a folder.
-    #[error("expected a folder after 'parquet=', as in parquet=flows: this output writes several files")]
-    Folder,
-    /// The text after `=` is not a collector.
-    #[error(
-        "invalid collector '{0}'; expected HOST:PORT (by UDP) or tcp://HOST:PORT, an IPv6 address in brackets, as in \
-         ipfix=tcp://[2001:db8::1]:4739"
-    )]
-    Collector(String),
-    /// The text after the path is not an option.
-    #[error("unknown output option '{0}'; after a path, {options} may follow, as in csv=flows.csv,{options}", options = options())]
-    Option(String),
-    /// An option has an invalid value.
-    #[error("invalid value '{value}' for '{name}'; expected {expected}")]
-    Value {
-        /// The option.
-        name: &'static str,
-        /// The given value.
-        value: String,
-        /// A description of valid values.
-        expected: String,
-    },
-    /// An option was given twice.
-    #[error("output option '{0}' was given twice")]
-    Twice(&'static str),
-    /// An option of files was given for a destination that is no file.
-    #[error("{0} takes no options: options apply to files only")]
-    NoFile(&'static str),
-}
-
-/// All options of files, with examples.
-fn options() -> String {
-    OPTIONS.map(|FileOption { name, example, .. }| format!("{name}={example}")).join(",")
-}
-
 /// All valid arguments of `-o`: `jsonl=PATH, csv=PATH, … or ipfix=HOST:PORT`.
 #[must_use]
 pub fn grammar() -> String {
@@ -370,9 +187,9 @@ impl FromStr for Target {
     type Err = TargetError;
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
-        let (kind, place) = text.split_once('=').ok_or(TargetError::Grammar)?;
+        let (kind, place) = text.split_once('=').ok_or_else(|| TargetError::Grammar { expected: grammar() })?;
         let found = KINDS.iter().find(|known| known.name == kind);
-        (found.ok_or_else(|| TargetError::Kind(kind.to_owned()))?.read)(place)
+        (found.ok_or_else(|| TargetError::Kind { kind: kind.to_owned(), expected: grammar() })?.read)(place)
     }
 }
 

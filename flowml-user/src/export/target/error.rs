@@ -1,0 +1,56 @@
+//! Why the argument of `-o` is invalid.
+
+/// Why the argument of an `-o` option is invalid.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// It has no `=`.
+    #[error("expected {expected}, as in jsonl=flows.jsonl; PATH '-' is standard output")]
+    Grammar {
+        /// The valid arguments.
+        expected: String,
+    },
+    /// The text before `=` is not a kind of output.
+    #[error("unknown output kind '{kind}'; expected {expected}")]
+    Kind {
+        /// The given kind.
+        kind: String,
+        /// The valid arguments.
+        expected: String,
+    },
+    /// The path after `=` is empty.
+    #[error("expected a path after '{0}=', or '-' for standard output")]
+    Path(&'static str),
+    /// The text after `=` is not a folder.
+    #[error("expected a folder after 'parquet=', as in parquet=flows: this output writes several files")]
+    Folder,
+    /// The text after `=` is not a collector.
+    #[error(
+        "invalid collector '{0}'; expected HOST:PORT (by UDP) or tcp://HOST:PORT, an IPv6 address in brackets, as in \
+         ipfix=tcp://[2001:db8::1]:4739"
+    )]
+    Collector(String),
+    /// The text after the path is not an option.
+    #[error("unknown output option '{option}'; after a path, {valid} may follow, as in csv=flows.csv,{valid}")]
+    Option {
+        /// The given option.
+        option: String,
+        /// The valid options.
+        valid: String,
+    },
+    /// An option has an invalid value.
+    #[error("invalid value '{value}' for '{name}'; expected {expected}")]
+    Value {
+        /// The option.
+        name: &'static str,
+        /// The given value.
+        value: String,
+        /// A description of valid values.
+        expected: String,
+    },
+    /// An option was given twice.
+    #[error("output option '{0}' was given twice")]
+    Twice(&'static str),
+    /// An option of files was given for a destination that is no file.
+    #[error("{0} takes no options: options apply to files only")]
+    NoFile(&'static str),
+}
