@@ -16,7 +16,7 @@ use crate::libtest::{Tally, accounted, watch};
 use crate::setup::{self, Need};
 use crate::workspace::{Profile, Workspace};
 use crate::{build, shell};
-use contents::Contents;
+use contents::{Contents, ENDED};
 use package::Kernel;
 
 /// The tests of behaviour in which kernels may differ. Other tests need programs and data that the machine does not
@@ -28,10 +28,6 @@ const MEMORY_MIB: u32 = 4096;
 
 /// Seconds after which the machine is stopped. Without KVM it is ten to thirty times slower.
 const LIMIT: u32 = 2 * 3600;
-
-/// The start of the line that the machine writes when an executable has ended. The executable's name and exit code
-/// follow.
-const ENDED: &str = "flowml-guest: ended ";
 
 /// Builds once, then runs the tests under each of these kernels.
 pub(crate) fn run(workspace: &Workspace, kernels: &[String], arguments: &[String]) -> Result<Tally> {
@@ -94,8 +90,8 @@ fn boot(kernel: &Kernel, initramfs: &Path, tests: usize) -> Result<Tally> {
     let mut fine = 0;
     let (tally, succeeded) = watch(&mut machine, |line| fine += usize::from(ended_well(line)))?;
     if fine < tests {
-        let said = fs::read_to_string(&console).unwrap_or_default();
-        let last: Vec<&str> = said.lines().rev().take(20).collect();
+        let log = fs::read_to_string(&console).unwrap_or_default();
+        let last: Vec<&str> = log.lines().rev().take(20).collect();
         eprintln!("{fine} of {tests} executables ended with 0; the kernel's last lines ({}):", console.display());
         last.iter().rev().for_each(|line| eprintln!("  {line}"));
     }

@@ -13,10 +13,14 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::archive::Archive;
+use super::modules;
 use super::package::Kernel;
-use super::{ENDED, modules};
 use crate::shell;
 use crate::workspace::{Profile, Workspace};
+
+/// The start of the line that the machine writes when an executable has ended. The executable's name and exit code
+/// follow.
+pub(super) const ENDED: &str = "flowml-guest: ended ";
 
 /// Programs of the host that the tests, the laboratory and the script below run.
 const PROGRAMS: &[&str] = &[

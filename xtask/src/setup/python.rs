@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::PYTHON_PACKAGES;
+use super::catalogue::PYTHON_PACKAGES;
 use crate::workspace::Workspace;
 use crate::{apt, shell};
 
