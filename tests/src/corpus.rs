@@ -10,13 +10,15 @@ mod capture;
 mod check;
 mod files;
 mod normal;
+mod part;
+mod plan;
 mod rules;
 mod servers;
 mod site;
 mod watch;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,16 +30,18 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 pub use self::attacks::{ATTACKS, Attack};
 pub use self::check::{Labelled, labelled};
+pub use self::part::{Equipment, Part};
+pub use self::plan::Plan;
 pub use self::rules::BENIGN;
 pub use self::watch::Report;
 
 use self::attacks::Scene;
 use self::capture::{Capture, View};
 use self::files::Files;
-use self::normal::{Habits, People};
+use self::normal::People;
 use self::rules::Rule;
 use self::servers::Servers;
-use self::site::{Census, Site};
+use self::site::Site;
 use self::watch::Watch;
 use crate::lab::{Interface, Lab};
 use crate::scenario::{Town, unix_ms};
@@ -51,91 +55,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Time after an attack that still belongs to it: answers to its last packets, and connections that it left open.
 const TAIL: Duration = Duration::from_secs(1);
-
-/// The tools that something needs: those of every test, or also those that only `cargo xtask corpus` installs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Equipment {
-    /// The tools of every test.
-    Laboratory,
-    /// The tools of the corpus.
-    Corpus,
-}
-
-/// A part of the corpus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// For training.
-    Train,
-    /// For tests.
-    Test,
-}
-
-/// The differences between the parts' normal traffic, besides their seeds.
-#[derive(Clone, Copy)]
-struct Shape {
-    census: Census,
-    habits: Habits,
-}
-
-const TRAIN: Shape =
-    Shape { census: Census { clients: 6, responders: 3 }, habits: Habits { pace: 1.0, ipv6: 0.3, page: 2_000 } };
-
-const TEST: Shape =
-    Shape { census: Census { clients: 5, responders: 2 }, habits: Habits { pace: 1.25, ipv6: 0.4, page: 3_000 } };
-
-impl Part {
-    /// Both parts, in the order in which they are made.
-    pub const ALL: [Self; 2] = [Self::Train, Self::Test];
-
-    /// The name of its folder.
-    pub const fn name(self) -> &'static str {
-        self.choose("train", "test")
-    }
-
-    const fn choose<T: Copy>(self, train: T, test: T) -> T {
-        match self {
-            Self::Train => train,
-            Self::Test => test,
-        }
-    }
-
-    fn shape(self) -> Shape {
-        self.choose(TRAIN, TEST)
-    }
-}
-
-/// What to make.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The folder for the parts' folders.
-    pub folder: PathBuf,
-    /// Time for which normal traffic is captured alone, in each part. It is longer if not every activity has been done
-    /// once by then.
-    pub normal: Duration,
-    /// Seed of all random choices. The times of packets also depend on the machine.
-    pub seed: u64,
-    /// Makes only what needs no other tools.
-    pub equipment: Equipment,
-    /// Makes only attacks of these classes, unless the list is empty.
-    pub classes: Vec<String>,
-    /// Whether agents meter the server and a client meanwhile.
-    pub live: bool,
-}
-
-impl Plan {
-    fn attacks(&self) -> Result<Vec<&'static Attack>> {
-        let known = |class: &String| ATTACKS.iter().any(|attack| attack.class == class);
-        if let Some(class) = self.classes.iter().find(|class| !known(class)) {
-            let classes = ATTACKS.iter().map(|attack| attack.class).collect::<Vec<_>>();
-            bail!("there is no class {class}; expected one of {}", classes.join(", "));
-        }
-        let wanted = |attack: &&Attack| {
-            let named = self.classes.is_empty() || self.classes.iter().any(|class| attack.class == class);
-            named && attack.equipment <= self.equipment
-        };
-        Ok(ATTACKS.iter().filter(wanted).collect())
-    }
-}
 
 /// An attack that has been captured.
 #[derive(Debug, Clone)]

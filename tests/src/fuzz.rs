@@ -9,6 +9,7 @@ mod flows;
 mod input;
 mod learning;
 mod learnt;
+mod memory_file;
 mod models;
 mod offline;
 mod parquet;
@@ -19,12 +20,9 @@ mod tables;
 mod training;
 
 use std::fs;
-use std::io::Write;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::fs::{MemfdFlags, memfd_create};
 
 pub use configuration::read as read_configuration;
 pub use seeds::{Seed, seeds};
@@ -70,20 +68,4 @@ pub fn corpus(target: &Target) -> Result<Vec<PathBuf>> {
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
-}
-
-/// A file in memory, for readers that need a path.
-struct MemoryFile(fs::File);
-
-impl MemoryFile {
-    fn new(bytes: &[u8]) -> Self {
-        let descriptor = memfd_create("input", MemfdFlags::CLOEXEC).expect("the system has memory for a file");
-        let mut file = fs::File::from(descriptor);
-        file.write_all(bytes).expect("memory takes what is written");
-        Self(file)
-    }
-
-    fn path(&self) -> PathBuf {
-        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
-    }
 }

@@ -9,6 +9,7 @@
 
 mod chart;
 mod growth;
+mod limits;
 mod measure;
 mod receivers;
 mod rows;
@@ -26,8 +27,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use self::limits::LIMIT;
 use self::measure::{Measure, Process, header};
-use self::schedule::{Deed, Fault, Schedule, Step};
+use self::schedule::{Deed, Fault, Past, Schedule, Step};
 use self::site::Site;
 use self::verdict::Verdict;
 use crate::lab::{Interface, Lab};
@@ -35,12 +37,6 @@ use crate::scenario::unix_ms;
 use crate::screen::{Screen, clock, ensure_not_interrupted, is_interrupted, red};
 use crate::traffic::attack::{Attack, Scene};
 use crate::traffic::background::Habits;
-
-/// Longest time for a step on a busy machine.
-const LIMIT: Duration = Duration::from_secs(120);
-
-/// Longest time for the agent to write the rest at its end.
-const END_LIMIT: Duration = Duration::from_secs(180);
 
 /// Interval at which conditions are checked.
 const LOOK: Duration = Duration::from_millis(200);
@@ -97,7 +93,7 @@ fn prepare(folder: &Path) -> Result<PathBuf> {
 
 const MEASURES: &str = "measures.tsv";
 const OUTCOMES: &str = "outcomes.tsv";
-const SAID: &str = "agent.log";
+const LOG: &str = "agent.log";
 const PICTURE: &str = "soak.html";
 
 /// The log of events with their times: a file, and lines on the screen.
@@ -114,15 +110,6 @@ impl Log<'_> {
         self.screen.event(text);
         Ok(())
     }
-}
-
-/// The faults and attacks of a period, which determine the losses that are allowed.
-#[derive(Debug, Clone, Default)]
-struct Past {
-    faults: Vec<Fault>,
-    attacks: Vec<&'static str>,
-    /// Times of the faults in ms of Unix time.
-    spans: Vec<(u64, u64)>,
 }
 
 /// A running attack.
@@ -243,8 +230,8 @@ impl Soak<'_> {
     /// Waits a moment. Fails if the agent has ended or the user stops the test.
     fn watch(&self, plan: &Plan) -> Result<()> {
         ensure_not_interrupted()?;
-        let said = || self.site.agent.stderr();
-        ensure!(self.site.agent.is_running()?, "the agent has ended; it said:\n{}", said());
+        let messages = || self.site.agent.stderr();
+        ensure!(self.site.agent.is_running()?, "the agent has ended; its messages:\n{}", messages());
         let (now, attacks) =
             (clock(self.begun.elapsed()), self.running.iter().filter(|(_, thread)| !thread.is_finished()));
         self.log.screen.progress(&format!(
@@ -339,7 +326,7 @@ impl Soak<'_> {
         let wire = self.site.on_the_wire()?;
         self.log.screen.progress("the agent drains once more and ends");
         let (report, remains) = self.site.stop()?;
-        fs::write(folder.join(SAID), &report.stderr)?;
+        fs::write(folder.join(LOG), &report.stderr)?;
         self.verdict.of_end(&report, remains, wire)?;
         self.verdict.of_growth(&self.measures);
         chart::write(&folder.join(PICTURE), &self.measures, &self.pasts)?;

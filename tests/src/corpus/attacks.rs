@@ -11,10 +11,10 @@ use rand::Rng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::files::{ACCOUNT, Files};
+use super::part::{Equipment, Part};
 use super::rules::Trace;
 use super::servers::{self, AMPLE, DROP, NTP, TUNNEL};
-use super::site::Site;
-use super::{Equipment, Part};
+use super::site::{FARM, Site};
 use crate::frames::{Frame, Ipv4, Ports};
 use crate::lab::{Host, Interface, IpVersion, wait_until};
 use crate::process::Process;
@@ -330,7 +330,7 @@ impl Scene<'_> {
     }
 
     fn farm(&self) -> Trace {
-        Trace::Between(self.attacker.v4.to_string(), super::site::FARM.to_owned())
+        Trace::Between(self.attacker.v4.to_string(), FARM.to_owned())
     }
 
     fn scan(&mut self, kind: &str, ports: &str, rate: u32) -> Result<Vec<Trace>> {

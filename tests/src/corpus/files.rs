@@ -13,7 +13,7 @@ use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use tempfile::TempDir;
 
-use super::Equipment;
+use super::part::Equipment;
 
 /// Objects of the web servers: their number, and their smallest and largest length in bytes.
 const OBJECTS: usize = 40;

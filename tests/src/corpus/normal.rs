@@ -11,9 +11,9 @@ use anyhow::{Context, Result, bail, ensure};
 use rand::Rng;
 
 use super::files::{ACCOUNT, Files, command_line, in_url};
+use super::part::{Equipment, Part};
 use super::servers::{NTP, TOWN};
 use super::site::Site;
-use super::{Equipment, Part};
 use crate::lab::{Interface, IpVersion, wait_until};
 use crate::traffic::dns::{self, Kind};
 use crate::traffic::peers::{Exchange, udp_exchange_from_here};
@@ -33,6 +33,10 @@ pub(super) struct Habits {
     /// Smallest length of a page in bytes.
     pub(super) page: u32,
 }
+
+/// The habits of each part.
+const TRAIN: Habits = Habits { pace: 1.0, ipv6: 0.3, page: 2_000 };
+const TEST: Habits = Habits { pace: 1.25, ipv6: 0.4, page: 3_000 };
 
 /// An action that a person repeats.
 struct Activity {
@@ -100,7 +104,7 @@ impl People {
         let tally = Tally(activities(equipment).map(|activity| (activity.name, Outcomes::default())).collect());
         let mut people = Self { span: Span::endless(), threads: Vec::new(), tally: Arc::new(Mutex::new(tally)) };
         let clients = site.clients.iter().map(|client| (client, &site.server));
-        let habits = part.shape().habits;
+        let habits = part.choose(TRAIN, TEST);
         for (n, (at, to)) in clients.chain([(&site.server, &site.mirror)]).enumerate() {
             let is_server = at.v4 == site.server.v4;
             for (m, activity) in activities(equipment).enumerate().filter(|(_, act)| act.by_server || !is_server) {

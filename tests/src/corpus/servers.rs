@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Equipment;
 use super::files::{ACCOUNT, Files};
+use super::part::Equipment;
 use super::site::Site;
 use crate::agent;
 use crate::lab::{Interface, IpVersion, wait_until};

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use super::Part;
+use super::part::Part;
 use crate::lab::{Host, Interface, Lab, LinkOptions};
 
 /// Number of hosts of a site. Each attack has its own attacker.
@@ -19,6 +19,10 @@ pub(super) struct Census {
     pub(super) clients: usize,
     pub(super) responders: usize,
 }
+
+/// The hosts of each part.
+const TRAIN: Census = Census { clients: 6, responders: 3 };
+const TEST: Census = Census { clients: 5, responders: 2 };
 
 /// One segment of hosts.
 #[derive(Debug)]
@@ -45,7 +49,7 @@ impl Site {
         let options = LinkOptions { offloads: false, ..LinkOptions::default() };
         let mut free = lab.segment(hosts, &options)?.into_iter();
         let mut take = |count: usize| -> Vec<Interface> { free.by_ref().take(count).collect() };
-        let Census { clients, responders } = part.shape().census;
+        let Census { clients, responders } = part.choose(TRAIN, TEST);
         let (clients, responders) = (take(clients), take(responders));
         let mut one = || take(1).pop().context("a site has too few hosts");
         let (server, gateway, mirror) = (one()?, one()?, one()?);

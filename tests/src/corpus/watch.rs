@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::Plan;
+use super::plan::Plan;
 use super::site::Site;
 use crate::lab::Interface;
 use crate::scenario::{Incident, Meter, Town};

@@ -4,7 +4,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::{ether_type, protocol};
+use super::numbers::{ether_type, protocol};
 
 /// Length in bytes of the part that contains the headers. Most mutations are in it, because a parser reads little
 /// beyond.

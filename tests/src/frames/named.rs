@@ -1,6 +1,8 @@
 //! The table of named frames: each is one case of the parser.
 
-use super::{Extension, Fragment, Frame, Ipv4, Ipv6, Layer, Ports, Tcp, ether_type, flag, protocol};
+use super::builder::Frame;
+use super::fields::{Extension, Fragment, Ipv4, Ipv6, Layer, Ports, Tcp};
+use super::numbers::{ether_type, flag, protocol};
 use crate::lab::Mac;
 use flowml_common::packet::Skipped;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -516,7 +518,7 @@ mod tests {
     #[test]
     fn sctp_checksum_is_that_of_rfc_3720() {
         // RFC 3720 appendix B.4: 32 bytes of zeros.
-        assert_eq!(super::super::crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(super::super::checksum::crc32c(&[0; 32]), 0x8a91_36aa);
     }
 
     #[test]

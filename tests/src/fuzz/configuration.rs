@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use std::path::Path;
 
-use super::MemoryFile;
+use super::memory_file::MemoryFile;
 use crate::args::{Arguments, Command};
 
 pub(super) fn run(bytes: &[u8]) {

@@ -7,7 +7,8 @@ use flowml_user::learning::ModelFile;
 use flowml_user::learning::batch::TableModel;
 use flowml_user::learning::preprocess::{Frame, FrameColumn, Values};
 
-use super::{MemoryFile, learning};
+use super::learning;
+use super::memory_file::MemoryFile;
 
 /// Input values, some of which no measurement has.
 const NUMBERS: [f64; 8] = [0.0, 1.0, -1.0, 1500.0, f64::NAN, f64::INFINITY, 1e308, -1e153];

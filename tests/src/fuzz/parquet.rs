@@ -6,7 +6,7 @@ use flowml_user::dataset::columns::{numbers, texts};
 use flowml_user::dataset::keys::keys;
 use flowml_user::dataset::{Shape, TableReader};
 
-use super::MemoryFile;
+use super::memory_file::MemoryFile;
 
 /// The first bytes of a Parquet file.
 pub(super) const MARK: &[u8] = b"PAR1";

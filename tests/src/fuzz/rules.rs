@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use flowml_user::dataset::keys::{End, Key};
 use flowml_user::dataset::rules::{Rules, RulesError};
 
-use super::MemoryFile;
+use super::memory_file::MemoryFile;
 
 pub(super) fn run(bytes: &[u8]) {
     let file = MemoryFile::new(bytes);

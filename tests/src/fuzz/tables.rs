@@ -16,8 +16,9 @@ use flowml_user::learning::classify::ClassifierKind;
 use flowml_user::learning::detect::DetectorKind;
 use serde_json::Value;
 
+use super::learning;
+use super::memory_file::MemoryFile;
 use super::parquet::MARK as PARQUET;
-use super::{MemoryFile, learning};
 
 pub(super) fn run(bytes: &[u8]) {
     if bytes.starts_with(PARQUET) {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::Past;
 use super::measure::{COLUMNS, Measure};
+use super::schedule::Past;
 use crate::page::{self, Colour, Panel, figure, panels, section};
 
 /// Writes the page.

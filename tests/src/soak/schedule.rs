@@ -182,6 +182,15 @@ impl<T: Copy> Deck<T> {
     }
 }
 
+/// The faults and attacks of a period, which determine the losses that are allowed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Past {
+    pub(super) faults: Vec<Fault>,
+    pub(super) attacks: Vec<&'static str>,
+    /// Times of the faults in ms of Unix time.
+    pub(super) spans: Vec<(u64, u64)>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
+use super::limits::{END_LIMIT, LIMIT};
 use super::receivers::{Collector, Reader, SmallDisk};
 use super::rows::{RowFiles, Tables};
 use super::schedule::Fault;
 use super::wire::SecondLink;
-use super::{END_LIMIT, LIMIT};
 use crate::agent::{Agent, Report, binary};
 use crate::frames::{Frame, Ipv4, Ports};
 use crate::lab::{Interface, Lab, wait_until};

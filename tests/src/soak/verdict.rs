@@ -3,10 +3,9 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::Past;
 use super::growth::Course;
 use super::measure::{COLUMNS, Measure};
-use super::schedule::Fault;
+use super::schedule::{Fault, Past};
 use super::site::{OUTPUTS, Remains};
 use crate::agent::Report;
 use crate::hooks::Hooks;

@@ -8,7 +8,7 @@ use crate::hooks::Hooks;
 use crate::lab::{Interface, Lab, LinkOptions, wait_until};
 use crate::traffic::raw::{FlowSpray, FrameSender, Rate};
 
-use super::LIMIT;
+use super::limits::LIMIT;
 
 /// Packets and flows that are sent over the second link at a time.
 const PACKETS: u64 = 2000;

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flowml_tests::agent;
@@ -17,9 +16,9 @@ use ndarray::{Array2, s};
 use rand::{Rng, SeedableRng};
 use rand_distr::StandardNormal;
 use rand_xoshiro::Xoshiro256Plus;
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::child::run;
+use crate::cpu_time::cpu_time;
 use crate::ratio::{Ratio, median};
 use crate::watching;
 
@@ -171,12 +170,6 @@ fn features<T>(table: &Path, of: &[Feature<T>]) -> Result<Array2<f64>> {
         values.extend((0..batch.num_rows()).flat_map(|row| columns.iter().map(move |column| column[row])));
     }
     Ok(Array2::from_shape_vec((values.len() / of.len(), of.len()), values)?)
-}
-
-/// CPU time of all threads.
-pub(crate) fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 impl Costs {

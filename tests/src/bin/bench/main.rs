@@ -7,6 +7,7 @@
 //! is the median of the ratios of neighbouring rounds. The counts are checked as well as the times.
 
 mod child;
+mod cpu_time;
 mod drain;
 mod learning;
 mod live;

@@ -15,7 +15,7 @@ use flowml_user::features::HostWindows;
 use flowml_user::sequential::SequentialTests;
 use flowml_user::session::{Ended, Sessions, Standing, Timeouts};
 
-use crate::learning::cpu_time;
+use crate::cpu_time::cpu_time;
 
 /// The number of passes over the capture.
 const ROUNDS: usize = 7;
