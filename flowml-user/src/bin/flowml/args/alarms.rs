@@ -3,12 +3,14 @@
 use clap::Args;
 use flowml_user::engine::{AlarmLevel, FalseAlarms};
 
-/// The arguments that say how rare an anomaly is.
+use super::values::probability;
+
+/// The arguments that set how rare an anomaly is.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct AlarmArguments {
     /// Fraction of normal rows that may be anomalies, between 0 and 1 [default: that of the model, 0.0001 unless it was
     /// trained with another]
-    #[arg(long, value_name = "P", value_parser = super::probability, conflicts_with = "false_alarms")]
+    #[arg(long, value_name = "P", value_parser = probability, conflicts_with = "false_alarms")]
     alpha: Option<f64>,
 
     /// Rate of normal rows that may be anomalies, as in 1/day (minute, hour, day, week): half of them flows, half host windows.

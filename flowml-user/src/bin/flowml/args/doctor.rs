@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use flowml_user::capture::selection::Selector;
 
-use super::learning::json_path;
+use super::values::json_path;
 
 pub(super) const DOCTOR_HELP: &str = "\
 Checks this host and its interfaces: kernel, capabilities, memory; driver, XDP, MTU, offloads, queues, and other programs \

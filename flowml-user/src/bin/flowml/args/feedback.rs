@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 use flowml_user::learning::FeedbackClass;
 
-use super::SandboxArguments;
+use super::sandbox::SandboxArguments;
 
 pub(super) const FEEDBACK_HELP: &str = "\
 Adds a feedback label for the host windows of an incident to a model of traffic. Windows like those of a benign incident, \

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{AlarmArguments, SandboxArguments};
+use super::alarms::AlarmArguments;
+use super::sandbox::SandboxArguments;
 
 pub(super) const REPORT_HELP: &str = "\
 Writes one HTML file about flows: traffic over time, hosts and services, incidents and anomalies with their reasons, clusters \

@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Read) -> Result<()> {
     let columns = FlowColumns::of(inspector.as_ref());
     let reading = Reading { arguments, files: file::in_order_of_time(&arguments.files), signals, columns };
     let console = Console::on_standard_error(arguments.verbosity());
-    let mut sinks = Sinks::open(&arguments.outputs, columns, Pace::Offline)?
+    let mut sinks = Sinks::open(&arguments.output.targets, columns, Pace::Offline)?
         .observed_by(console)
         .with_signals(reading.signals.clone());
     // `flowml doctor` reports what is missing for this.

@@ -53,7 +53,7 @@ pub(super) async fn learn(
     let console = Console::on_standard_error(arguments.verbosity());
     let console = if arguments.tui { console.with_screen(events) } else { console };
     let columns = FlowColumns::of(inspector.as_ref());
-    let mut sinks = Sinks::open(&arguments.outputs, columns, Pace::Live)?.observed_by(console);
+    let mut sinks = Sinks::open(&arguments.output.targets, columns, Pace::Live)?.observed_by(console);
     unconfined.iter().for_each(|missing| sinks.warn(missing));
     let scrapes = match arguments.metrics {
         Some(address) => {

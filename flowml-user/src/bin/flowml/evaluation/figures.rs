@@ -7,8 +7,6 @@ use flowml_user::learning::metrics::{ClassFigures, Confusion, Curve, Found, Watc
 use flowml_user::process::plain;
 use serde::Serialize;
 
-use super::judged::Row;
-
 /// The false-positive rates for which the true-positive rate is reported, and the probability levels for benign rows.
 pub(crate) const FPRS: [&str; 2] = ["0.01", "0.001"];
 
@@ -49,6 +47,9 @@ impl BenignFigures {
         folds.next().map(|first| Self { name: first.name, rows, p_below, incidents: first.incidents })
     }
 }
+
+/// The figures of one round: of the benign rows, and of the detection of attacks if there are any.
+pub(crate) type Row = (BenignFigures, Option<DetectorFigures>);
 
 /// The figures of a detector.
 #[derive(Clone, Debug, Serialize)]

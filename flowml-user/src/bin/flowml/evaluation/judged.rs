@@ -10,7 +10,7 @@ use flowml_user::learning::metrics::{ClassFigures, Confusion, Moment, Ranking, W
 use flowml_user::learning::preprocess::Values;
 use ndarray::{Array2, Axis};
 
-use super::figures::{BenignFigures, ClusterFigures, DetectorFigures, FPRS, LabelFigures};
+use super::figures::{BenignFigures, ClusterFigures, DetectorFigures, FPRS, LabelFigures, Row};
 use super::moments::moments;
 use crate::inputs::no_label;
 
@@ -73,9 +73,6 @@ pub(crate) struct Scored {
     pub(crate) probabilities: Vec<f64>,
     pub(crate) clusters: Option<ClusterFigures>,
 }
-
-/// The figures of one round: of the benign rows, and of the detection of attacks if there are any.
-pub(crate) type Row = (BenignFigures, Option<DetectorFigures>);
 
 impl Scored {
     /// Computes all figures.

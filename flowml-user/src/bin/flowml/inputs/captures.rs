@@ -9,7 +9,7 @@ use flowml_user::engine::{AlarmLevel, whole};
 use flowml_user::features::FlowColumns;
 use flowml_user::learning::Settings;
 
-use super::meter;
+use super::meter::meter;
 use crate::ui::progress::Step;
 
 /// Checks that all inputs can be scored with a model of traffic.

@@ -1,14 +1,15 @@
 //! Opens inputs for training and evaluation: tables directly, captures by metering them, each with its labels.
 
 mod captures;
+mod meter;
 
 pub(crate) use self::captures::{check_captures, meter_each, of_themselves};
+pub(crate) use self::meter::{INTERVAL, meter};
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flowml_user::capture::file;
@@ -16,22 +17,13 @@ use flowml_user::dataset::learnt::{Roles, indexes};
 use flowml_user::dataset::names::listed;
 use flowml_user::dataset::truth::{Truth, labelled};
 use flowml_user::dataset::{RowType, TableReader};
-use flowml_user::engine::epochs::Epochs;
 use flowml_user::engine::learners::Learners;
-use flowml_user::engine::offline::{Offline, Wrong, count_whole, table};
-use flowml_user::engine::{Finished, Pipeline};
-use flowml_user::export::{Pace, Sinks, Target};
-use flowml_user::features::FlowColumns;
+use flowml_user::export::Target;
 use flowml_user::learning::batch::Labelled;
-use flowml_user::session::Timeouts;
 use tempfile::TempDir;
 
-use crate::args::{InputArguments, Verbosity};
-use crate::console::Console;
+use crate::args::InputArguments;
 use crate::ui::progress::Step;
-
-/// The length of an interval for captures, the default of a live run.
-pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Opens inputs.
 pub(crate) struct Inputs<'a> {
@@ -140,36 +132,6 @@ impl<'a> Inputs<'a> {
         self.learners = meter(path, &[Target::Parquet(place.clone().into())], self.learners.take(), self.step)?;
         Ok(place)
     }
-}
-
-/// Meters a capture separately, from its first packet to its last, as a live run would. Returns the models.
-pub(crate) fn meter(
-    path: &Path,
-    targets: &[Target],
-    learners: Option<Learners>,
-    step: &Step,
-) -> Result<Option<Learners>> {
-    let console = Console::on_standard_error(Verbosity::Errors);
-    let sinks = Sinks::open(targets, FlowColumns::Headers, Pace::Offline)?.observed_by(console);
-    let timeouts = Timeouts::default();
-    let pipeline = Pipeline::new(timeouts, Vec::new(), learners, sinks, 0, 0);
-    let mut offline = Offline::new(table(), pipeline, Epochs::new(INTERVAL, timeouts.idle))?;
-    let name = file::name(path);
-    let Wrong { problems, irregular } =
-        count_whole(path, &mut offline, |frames| step.show(format!("metering {name}, {frames} frames")))?;
-    let Finished { learners, conserved, outputs, .. } = offline.finish()?;
-    outputs?;
-    ensure!(
-        conserved,
-        "{name}: the conservation check failed: packets received are not packets in flows plus packets skipped"
-    );
-    for problem in problems {
-        step.warn(&format!("{problem}; the packets that could be read are used"));
-    }
-    for what in irregular {
-        step.warn(&format!("{name}: {what}"));
-    }
-    Ok(learners)
 }
 
 /// Checks that an output can be written and is none of the inputs, before any work starts.

@@ -8,11 +8,10 @@ use ratatui::layout::Size;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Text};
 
-use super::Tone;
 use super::detail::Fact;
 use super::keys::BINDINGS;
-use super::rows::Panel;
-use super::seen::{Message, Seen};
+use super::panel::{Panel, find};
+use super::seen::{Message, Seen, Tone};
 use super::state::{Open, State};
 use crate::ui::text::{self, Table, counted, cut_end, grouped, time_of_day, width_of, wrap};
 use crate::ui::view::{View, by_reason};
@@ -250,7 +249,7 @@ impl<'a> Drawing<'a> {
         let open = self.state.open.as_ref()?;
         Some(match open {
             Open::Detail(kept) => {
-                let now = self.seen().find(&kept.id());
+                let now = find(self.seen(), &kept.id());
                 let facts = now.map_or_else(|| kept.facts(self.seen()), |row| row.facts(self.seen()));
                 let gone = now.is_none().then(|| Line::styled("no longer listed; last values:", self.theme.aside()));
                 gone.into_iter().chain(facts.iter().flat_map(|fact| self.fact(fact))).collect()

@@ -2,7 +2,7 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::rows::Panel;
+use super::panel::Panel;
 
 /// The action of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

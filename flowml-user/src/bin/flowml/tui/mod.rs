@@ -5,8 +5,11 @@
 
 mod detail;
 mod draw;
+mod id;
 mod keys;
-mod rows;
+mod kinds;
+mod panel;
+mod row;
 mod seen;
 mod state;
 mod terminal;
@@ -28,18 +31,13 @@ use tokio::task::JoinSet;
 
 pub(crate) use crossterm::event::Event;
 
+pub(crate) use self::seen::Tone;
+
 use self::draw::Theme;
 use self::seen::Message;
 use self::state::{Reaction, State};
 use self::terminal::{Guard, Surface};
 use crate::ui::view::View;
-
-/// The severity of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tone {
-    Notice,
-    Warning,
-}
 
 /// Maximum number of warnings repeated after the UI has closed. The first ones are kept, as they may be the cause of
 /// the others.

@@ -8,8 +8,7 @@ use flowml_user::export::LearnerReport;
 use flowml_user::incident::State as Stage;
 use flowml_user::learning::{ClusterSummary, Status};
 
-use super::Tone;
-use super::rows::{Id, Row};
+use super::id::Id;
 use crate::ui::view::{Anomaly, View};
 
 /// Maximum number of anomalies: the open incidents, and the latest other ones.
@@ -25,6 +24,16 @@ pub(super) struct Noted {
     pub(super) began_ms: u64,
 }
 
+impl Noted {
+    /// The identity of its row.
+    pub(super) const fn key(&self) -> Id {
+        match &self.anomaly {
+            Anomaly::Incident(_, incident) => Id::Incident(incident.number),
+            Anomaly::Flow(flow) => Id::AnomalousFlow(flow.key),
+        }
+    }
+}
+
 /// A cluster and its model.
 #[derive(Clone, Debug)]
 pub(super) struct Learnt {
@@ -38,6 +47,13 @@ impl Learnt {
     pub(super) fn typical(&self) -> Vec<String> {
         self.cluster.typical.iter().map(ToString::to_string).collect()
     }
+}
+
+/// The severity of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Notice,
+    Warning,
 }
 
 /// A message.
@@ -76,7 +92,7 @@ impl Seen {
                 Anomaly::Flow(_) => report.end_ms,
             };
             let noted = Noted { anomaly: anomaly.clone(), began_ms };
-            self.anomalies.insert(noted.id(), noted);
+            self.anomalies.insert(noted.key(), noted);
         }
         self.forget();
         self.view = Some(view);
@@ -105,11 +121,6 @@ impl Seen {
 
     pub(super) fn anomalies(&self) -> impl Iterator<Item = &Noted> {
         self.anomalies.values()
-    }
-
-    /// The row with this identity, if it is still listed.
-    pub(super) fn find(&self, id: &Id) -> Option<&dyn Row> {
-        id.panel().rows(self).into_iter().find(|row| row.id() == *id)
     }
 
     /// A cluster of the `of` model.

@@ -4,8 +4,10 @@ use std::cmp::Ordering;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
+use super::id::Id;
 use super::keys::{self, Action};
-use super::rows::{Id, Panel, Rank, Row};
+use super::panel::{Panel, find};
+use super::row::{Rank, Row};
 use super::seen::{Message, Seen};
 use crate::ui::view::View;
 
@@ -83,7 +85,7 @@ impl State {
         self.latest.push(view);
         if self.paused.is_none()
             && let Some(Open::Detail(row)) = &mut self.open
-            && let Some(now) = self.latest.find(&row.id())
+            && let Some(now) = find(&self.latest, &row.id())
         {
             *row = now.kept();
         }

@@ -9,7 +9,7 @@ use ratatui::style::Color;
 use super::super::golden;
 use super::Tone;
 use super::draw::{Theme, draw, room};
-use super::rows::Panel;
+use super::panel::Panel;
 use super::seen::Message;
 use super::state::{Reaction, State};
 use crate::ui::text::width_of;

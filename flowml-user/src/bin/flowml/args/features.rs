@@ -1,0 +1,21 @@
+//! The arguments of `flowml features`.
+
+use clap::{Args, ValueEnum};
+
+/// The arguments of `flowml features`.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Features {
+    /// Format of the list
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) format: ListFormat,
+}
+
+/// For whom a list is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    /// A table to read
+    #[default]
+    Text,
+    /// JSON lines for programs
+    Json,
+}

@@ -1,0 +1,157 @@
+//! The arguments of `flowml read`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use flowml_user::process::amounts::duration;
+use flowml_user::session::{InitiatorRule, Timeouts};
+
+use super::alarms::AlarmArguments;
+use super::content::ContentArguments;
+use super::outputs::OutputArguments;
+use super::sandbox::SandboxArguments;
+use super::values::{INTERVAL, TIMEOUT};
+use super::verbosity::Verbosity;
+
+pub(super) const READ_ABOUT: &str = "Read captures: the same records as of a live run, at the times of the packets";
+
+pub(super) const READ_HELP: &str = "\
+Reads captures with the parser and the flow table of the kernel programs, so that the records are those of a live run. \
+Formats are pcap and pcapng, plain or compressed with gzip or zstd. Link types are Ethernet, raw IP, Linux cooked and BSD \
+loopback. No privileges are needed.
+
+Rows are scored only on request: '--model FILE' uses a trained model, '--learn' trains on the captures themselves. With \
+'--learn' the captures are read twice: first to train, then to score all rows. Otherwise the columns of the verdict are empty, \
+and reading is much faster.
+
+Several files are one capture: flows continue from one file to the next. The files are read in the order of the times of \
+their first packets, compared interface by interface; standard input, pipes and files without packets keep their place. A \
+truncated or damaged file is read up to the damage, the other files are read completely, and the exit code is 1.";
+
+pub(super) const READ_EXAMPLES: &str = concat!(
+    "\
+Examples:
+  flowml read capture.pcap -o csv=flows.csv
+  flowml read day.pcap.gz night.pcapng.zst -o jsonl=flows.jsonl
+  tcpdump -i eth0 -w - | flowml read - -o jsonl=-
+  flowml read capture.pcap --profile nfstream -o csv=-    flows end as in NFStream
+  flowml read capture.pcap --model office.json -o jsonl=-    scored with the model of 'flowml run'
+
+A duration is a whole number and its unit: 10ms, 1s, 2m, 1h, 1d.
+",
+    exit_codes!()
+);
+
+/// The arguments of `flowml read`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Read {
+    /// Captures, '-' is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Time between two drains of the flow table, by the times of the packets, 10ms to 1h
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = |text: &str| duration(text, INTERVAL))]
+    pub(crate) interval: Duration,
+
+    /// Rules by which flows end
+    #[arg(long, value_name = "PROFILE", value_enum, default_value_t)]
+    pub(crate) profile: Profile,
+
+    /// Idle timeout: a flow without a packet for this time has ended, 100ms to 1d [default: the profile's]
+    #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, TIMEOUT))]
+    pub(crate) idle_timeout: Option<Duration>,
+
+    /// Active timeout: a flow that lasts this long is reported, and its next packet starts a new record, 100ms to 1d [default: the profile's]
+    #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, TIMEOUT))]
+    pub(crate) active_timeout: Option<Duration>,
+
+    /// Score with the model in FILE if it exists, continue to train it, and save it at the end. 'builtin' and 'builtin-ingress'
+    /// are the shipped models, for both directions and for incoming traffic; they are not saved [default: rows have no verdict]
+    #[arg(long, value_name = "FILE", group = "judgement")]
+    pub(crate) model: Option<PathBuf>,
+
+    /// Train a model on all captures first, then score all of their rows; nothing is saved. A pipe cannot be read twice: the
+    /// model is trained while rows are scored, as in a live run
+    #[arg(long, group = "judgement")]
+    pub(crate) learn: bool,
+
+    /// Where records are written.
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+
+    /// How rare an anomaly is.
+    #[command(flatten)]
+    pub(crate) alarms: AlarmArguments,
+
+    /// Seed of all random choices: the same seed and captures give the same rows [default: 0]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) seed: u64,
+
+    /// What is kept of payload.
+    #[command(flatten)]
+    pub(crate) content: ContentArguments,
+
+    /// Whether the command is confined.
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArguments,
+
+    /// Only warnings and errors: no progress, no final summary
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// How flows end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    /// As in `flowml run`: idle timeout 15 s, active timeout 120 s, or FIN or RST
+    #[default]
+    Flowml,
+    /// As in NFStream: idle timeout 120 s, active timeout 1800 s; the source of a record is the sender of its first packet
+    Nfstream,
+}
+
+impl Read {
+    /// When flows end and who their initiator is: by the profile, except for what the user sets.
+    #[must_use]
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        let profile = match self.profile {
+            Profile::Flowml => Timeouts::default(),
+            Profile::Nfstream => Timeouts {
+                idle: Duration::from_secs(120),
+                active: Duration::from_secs(1800),
+                end_by_flags: false,
+                // NFStream looks at the active timeout with each packet.
+                active_slots: 1024,
+                initiator: InitiatorRule::FirstPacket,
+            },
+        };
+        Timeouts {
+            idle: self.idle_timeout.unwrap_or(profile.idle),
+            active: self.active_timeout.unwrap_or(profile.active),
+            ..profile
+        }
+    }
+
+    /// The messages for people.
+    #[must_use]
+    pub(crate) const fn verbosity(&self) -> Verbosity {
+        if self.quiet { Verbosity::Errors } else { Verbosity::Summary }
+    }
+
+    /// Whether the progress is shown.
+    #[must_use]
+    pub(crate) const fn shows_progress(&self) -> bool {
+        !self.quiet
+    }
+
+    pub(super) fn contradiction(&self) -> Option<String> {
+        let standard_input = self.files.iter().filter(|path| path.as_os_str() == "-").count();
+        let twice = (standard_input > 1).then(|| "standard input was given twice: expected '-' once".to_owned());
+        let unjudged = (self.alarms.level().is_some() && self.model.is_none() && !self.learn).then(|| {
+            "'--alpha' and '--false-alarms' need scored rows: expected '--model FILE' or '--learn' as well".to_owned()
+        });
+        let other = || self.output.contradiction().or_else(|| self.content.contradiction());
+        twice.or(unjudged).or_else(other)
+    }
+}

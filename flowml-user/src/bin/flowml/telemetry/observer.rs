@@ -1,0 +1,70 @@
+//! Counting a run in its metrics: intervals, incidents and rows.
+
+use std::error::Error;
+
+use flowml_common::packet::Skipped;
+use flowml_common::table::Count;
+use flowml_user::export::{Began, IntervalReport, Observer, OutputLine, Rows, STEPS};
+use flowml_user::incident::{Incident, State};
+use prometheus_client::metrics::counter::Counter;
+
+use super::metrics::{Metrics, by_reason, by_step};
+
+impl Observer for Metrics {
+    fn begin(&mut self, began: &Began) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.capacity.set(i64::from(began.entries) * i64::from(began.cpus));
+        self.meter(&began.interfaces);
+        Ok(())
+    }
+
+    fn incident(&mut self, state: State, incident: &Incident) {
+        if state == State::Open {
+            self.incidents.get_or_create_owned(&[("kind", incident.kind.name())]).inc();
+        }
+    }
+
+    /// Adds an interval, the rows so far, and the rows that each output accepted and lost.
+    fn interval(&mut self, report: &IntervalReport, rows: &Rows, outputs: &[OutputLine]) {
+        self.meter(&report.interfaces);
+        self.received_packets.inc_by(report.received.packets);
+        self.received_bytes.inc_by(report.received.bytes);
+        for (reason, Count { packets, bytes }) in Skipped::ALL.iter().zip(&report.skipped) {
+            self.skipped_packets.get_or_create(&by_reason(*reason)).inc_by(*packets);
+            self.skipped_bytes.get_or_create(&by_reason(*reason)).inc_by(*bytes);
+        }
+        let anomalies = |of: &str| self.anomalies.get_or_create_owned(&[("of", of.to_owned())]);
+        for (counter, total) in [
+            (self.flows.clone(), rows.flows),
+            (self.sessions.clone(), rows.sessions),
+            (self.host_windows.clone(), rows.hosts),
+            (self.scored_rows.clone(), rows.scored),
+            (anomalies("flow"), rows.flow_anomalies),
+            (anomalies("host"), rows.host_anomalies),
+        ] {
+            raise(&counter, total);
+        }
+        self.open_sessions.set(report.flows_open as i64);
+        self.open_incidents.set(report.incidents.len() as i64);
+        self.table_occupancy.set(report.occupancy);
+        report.drains.iter().for_each(|drain| self.drains.observe(drain.as_secs_f64()));
+        self.lateness.observe(report.late.as_secs_f64());
+        self.overload_level.set(report.level as i64);
+        for (step, number) in STEPS.iter().zip(report.shedding.steps) {
+            self.shed.get_or_create(&by_step(step.name)).inc_by(number);
+        }
+        self.aggregated_packets.inc_by(report.shedding.aggregated.packets);
+        self.aggregated_bytes.inc_by(report.shedding.aggregated.bytes);
+        self.displaced_sessions.inc_by(report.shedding.displaced);
+        for OutputLine { destination, rows, rows_lost, .. } in outputs {
+            let label = [("output", destination.clone())];
+            // Sent rows may later be counted as lost, so the number sent can decrease. The sum cannot.
+            raise(&self.output_rows.get_or_create(&label), rows + rows_lost);
+            raise(&self.output_lost_rows.get_or_create(&label), *rows_lost);
+        }
+    }
+}
+
+/// Raises a counter to a total.
+fn raise(counter: &Counter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
