@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::numbers::{flag, protocol};
 
-/// The parts of a frame, as positions for [`Frame::poke`] and [`Frame::cut`]. If there are several of a kind, the last
+/// The parts of a frame, as positions for [`Frame::poke`](super::Frame::poke) and [`Frame::cut`](super::Frame::cut). If there are several of a kind, the last
 /// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layer {
