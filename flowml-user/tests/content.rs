@@ -1,4 +1,4 @@
-//! First payloads from the bytes of frames through tables, sessions and records: whose they are, and what is said of them.
+//! First payloads from the bytes of frames through tables, sessions and records: their flow, and their columns.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -174,13 +174,13 @@ fn records_of_a_session_have_the_same_content_and_another_session_has_its_own() 
     drains.push(talk(300, b"other"));
     let drains: Vec<&[Sent]> = drains.iter().map(<[Sent; 1]>::as_slice).collect();
     let ended = ended(limit(100), &drains);
-    let said: Vec<_> = ended.iter().map(|one| (one.reason, one.continues, sent_by(one)[0].clone())).collect();
+    let records: Vec<_> = ended.iter().map(|one| (one.reason, one.continues, sent_by(one)[0].clone())).collect();
     let expected = [
         (EndReason::ActiveTimeout, false, b"first".to_vec()),
         (EndReason::IdleTimeout, true, b"first".to_vec()),
         (EndReason::ForcedEnd, false, b"other".to_vec()),
     ];
-    assert_eq!(said, expected);
+    assert_eq!(records, expected);
 }
 
 /// Packets of one flow in the order of time, each with its CPU and whether a drain follows it.
@@ -231,7 +231,7 @@ fn inspector(patterns: &[&str]) -> Inspector {
 }
 
 /// The columns of the content of a flow, as text.
-fn said(inspector: &Inspector, ended: &Ended) -> HashMap<&'static str, String> {
+fn texts(inspector: &Inspector, ended: &Ended) -> HashMap<&'static str, String> {
     let record = FlowRecord::new(ended, Clock::default()).with_content(Some(inspector.inspect(ended)));
     let row = FlowRow::new(record, None);
     let names = CONTENT_IDENTIFIERS.iter().map(|column| {
@@ -247,11 +247,11 @@ fn said(inspector: &Inspector, ended: &Ended) -> HashMap<&'static str, String> {
 }
 
 #[test]
-fn what_is_said_of_a_flow_is_what_is_computed_by_hand() {
+fn the_columns_of_a_flow_are_those_computed_by_hand() {
     let inspector = inspector(&["get=^GET ", "teapot=(?i)TEA.?pot", "nul=(?-u)\\x00\\xff"]);
     let request = b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n";
     let packets = [tcp(1, true, request), tcp(2, false, &[0, 0xff, b'a', b'a'])];
-    let said = said(&inspector, &ended(limit(256), &[&packets])[0]);
+    let texts = texts(&inspector, &ended(limit(256), &[&packets])[0]);
     let expected = [
         ("application_name", "HTTP"),
         ("requested_server_name", "example.org"),
@@ -267,27 +267,27 @@ fn what_is_said_of_a_flow_is_what_is_computed_by_hand() {
         ("match_nul", "1"),
     ];
     for (name, text) in expected {
-        assert_eq!(said[name], text, "{name}");
+        assert_eq!(texts[name], text, "{name}");
     }
-    assert_eq!(said.len(), 3 + 6 + 3);
+    assert_eq!(texts.len(), 3 + 6 + 3);
 }
 
 #[test]
 fn entropy_goes_from_nothing_to_eight_bits() {
     let all: Vec<u8> = (0..=255).collect();
     for (bytes, bits) in [(&b"x"[..], 0.0), (b"xxxxxxxx", 0.0), (b"xy", 1.0), (b"wxyz", 2.0), (&all, 8.0)] {
-        let said = said(&inspector(&[]), &ended(limit(256), &[&[udp(1, true, bytes)]])[0]);
-        assert_eq!(said["src2dst_first_payload_entropy"], bits.to_string(), "{bytes:?}");
-        // Of a side that said nothing, nothing is known.
-        assert_eq!(said["dst2src_first_payload_entropy"], "NaN");
-        assert_eq!(said["dst2src_first_payload_printable_share"], "NaN");
-        assert_eq!(said["dst2src_first_payload_bytes"], "0");
+        let texts = texts(&inspector(&[]), &ended(limit(256), &[&[udp(1, true, bytes)]])[0]);
+        assert_eq!(texts["src2dst_first_payload_entropy"], bits.to_string(), "{bytes:?}");
+        // A side without payload has no columns.
+        assert_eq!(texts["dst2src_first_payload_entropy"], "NaN");
+        assert_eq!(texts["dst2src_first_payload_printable_share"], "NaN");
+        assert_eq!(texts["dst2src_first_payload_bytes"], "0");
     }
 }
 
 #[test]
-fn a_pattern_that_is_none_is_told() {
-    let told = |text: &str| text.parse::<Pattern>().map(|_| ()).expect_err(text).to_string();
+fn an_invalid_pattern_is_refused() {
+    let refusal = |text: &str| text.parse::<Pattern>().map(|_| ()).expect_err(text).to_string();
     for (text, expected) in [
         ("abc", "expected NAME=REGEX"),
         ("=x", "'' is not a valid name"),
@@ -295,8 +295,8 @@ fn a_pattern_that_is_none_is_told() {
         ("a=(", "'(' is not a valid regular expression: unclosed group"),
         ("a=x{1000}{1000}", "'x{1000}{1000}' is not a valid regular expression: "),
     ] {
-        let told = told(text);
-        assert!(told.starts_with(expected) && !told.contains('\n'), "{told}");
+        let message = refusal(text);
+        assert!(message.starts_with(expected) && !message.contains('\n'), "{message}");
     }
-    assert!(told(&format!("{}=x", "n".repeat(33))).contains("is not a valid name"));
+    assert!(refusal(&format!("{}=x", "n".repeat(33))).contains("is not a valid name"));
 }

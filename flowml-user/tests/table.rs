@@ -36,7 +36,7 @@ fn total(head: &Head) -> Count {
     sum
 }
 
-/// What the table should say, counted without it.
+/// The expected content of the table, counted without it.
 #[derive(Default)]
 struct Truth {
     received: Count,

@@ -91,7 +91,7 @@ impl Agent {
             Ok(hooks.sees_ingress() && (hooks.tc_egress || !self.wants_egress))
         };
         wait_until(ATTACH_LIMIT, attached).with_context(|| {
-            format!("waiting until the agent is attached to {}; it said:\n{}", interface.name, self.last_words())
+            format!("waiting until the agent is attached to {}; its messages:\n{}", interface.name, self.last_words())
         })
     }
 
@@ -125,7 +125,9 @@ impl Agent {
                 Ok(records) => records.into_iter().find(&mut wanted).map(Ok),
             }
         });
-        found.with_context(|| format!("no such record within {limit:?}; the agent said:\n{}", self.stderr()))?
+        found.with_context(|| {
+            format!("no such record within {limit:?}; the messages of the agent:\n{}", self.stderr())
+        })?
     }
 
     /// Sends a signal, waits for the end, and collects what the agent wrote.
@@ -202,7 +204,8 @@ impl Report {
     /// The summary: exactly one, and the last record.
     pub fn summary(&self) -> Result<&Value> {
         let last = self.records.last().filter(|record| record["type"] == "summary");
-        let last = last.with_context(|| format!("the last record is no summary; the agent said:\n{}", self.stderr))?;
+        let last = last
+            .with_context(|| format!("the last record is no summary; the messages of the agent:\n{}", self.stderr))?;
         ensure!(self.of_type("summary").count() == 1, "there is more than one summary");
         Ok(last)
     }

@@ -34,7 +34,7 @@ impl Record {
 
 /// Byte order of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
+#[expect(missing_docs, reason = "the names are the meanings")]
 pub enum Order {
     Little,
     Big,

@@ -516,7 +516,7 @@ impl Host {
     pub fn show_link(&self, interface: &str) -> Result<Value> {
         let text = self.ip(&["-d", "-s", "-j", "link", "show", "dev", interface])?;
         let shown: Value =
-            serde_json::from_str(&text).with_context(|| format!("what ip said of {interface}: {text}"))?;
+            serde_json::from_str(&text).with_context(|| format!("the output of ip for {interface}: {text}"))?;
         Ok(shown[0].clone())
     }
 

@@ -89,7 +89,7 @@ impl Meter {
             Ok(Hooks::of(interface)?.sees_ingress())
         };
         wait_until(ATTACH_LIMIT, attached)
-            .with_context(|| format!("waiting until the agent is attached; it said:\n{}", meter.stderr()))?;
+            .with_context(|| format!("waiting until the agent is attached; its messages:\n{}", meter.stderr()))?;
         Ok(meter)
     }
 
@@ -105,7 +105,7 @@ impl Meter {
 
     /// Fails unless it is still running. The error contains what it wrote to standard error.
     pub fn ensure_running(&self) -> Result<()> {
-        ensure!(self.process.is_running()?, "the agent has ended; it said:\n{}", self.stderr());
+        ensure!(self.process.is_running()?, "the agent has ended; its messages:\n{}", self.stderr());
         Ok(())
     }
 
@@ -113,12 +113,12 @@ impl Meter {
     pub fn stop(self) -> Result<(Seen, String)> {
         self.process.signal(Signal::TERM)?;
         let output = self.process.wait(STOP_LIMIT)?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(output.status.success(), "the agent failed ({}); it said:\n{said}", output.status);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "the agent failed ({}); its messages:\n{message}", output.status);
         let Ok(read) = self.reader.join() else { bail!("reading the agent's records panicked") };
         read?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok((std::mem::take(&mut *seen), said))
+        Ok((std::mem::take(&mut *seen), message))
     }
 }
 

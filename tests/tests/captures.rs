@@ -46,8 +46,8 @@ fn flowml(folder: &Path, line: &str) -> Result<Output> {
 /// The standard output of a command that must succeed.
 fn done(folder: &Path, line: &str) -> Result<String> {
     let output = flowml(folder, line)?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "flowml {line}: {said}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "flowml {line}: {message}");
     Ok(String::from_utf8(output.stdout)?)
 }
 
@@ -131,8 +131,8 @@ fn feedback_about_an_incident_applies_to_the_next_run() -> Result<()> {
     ensure!(!rows(&after, "incident")?.is_empty(), "the last feedback, about an attack, does not apply");
 
     let other = flowml(folder, "feedback records --incident 7 --benign --model feedback.json")?;
-    let said = String::from_utf8_lossy(&other.stderr);
-    ensure!(other.status.code() == Some(1) && said.contains("no incident 7: expected 1 to 1"), "{said}");
+    let message = String::from_utf8_lossy(&other.stderr);
+    ensure!(other.status.code() == Some(1) && message.contains("no incident 7: expected 1 to 1"), "{message}");
     Ok(())
 }
 
@@ -172,13 +172,13 @@ fn wrong_inputs_are_refused_in_one_line() -> Result<()> {
     ];
     for (line, code, words) in cases {
         let output = flowml(folder, line)?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let message = String::from_utf8_lossy(&output.stderr);
         ensure!(
-            output.status.code() == Some(code) && said.contains(words),
-            "flowml {line}: {:?} {said}",
+            output.status.code() == Some(code) && message.contains(words),
+            "flowml {line}: {:?} {message}",
             output.status
         );
-        ensure!(said.lines().count() == 1, "flowml {line}: {said}");
+        ensure!(message.lines().count() == 1, "flowml {line}: {message}");
     }
     Ok(())
 }

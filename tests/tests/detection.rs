@@ -141,14 +141,14 @@ fn an_attack_from_before_the_start_is_detected_before_and_after_the_promotion() 
     });
     stopped.store(true, Ordering::Relaxed);
     scan.join().map_err(|_| anyhow!("the scan panicked"))???;
-    let promoted = outcome.with_context(|| format!("it said:\n{}", meter.stderr()))?;
-    let (seen, said) = meter.stop()?;
+    let promoted = outcome.with_context(|| format!("its messages:\n{}", meter.stderr()))?;
+    let (seen, message) = meter.stop()?;
 
     let is_attack = |window: &&Window| window.address == IpAddr::V4(scanner.v4) && window.end_ms > promoted;
     let windows: Vec<_> = seen.windows.iter().filter(is_attack).collect();
     let found = windows.iter().filter(|window| window.anomaly).count();
     eprintln!("a scan from before the start: {found} of {} windows are anomalies of what took over", windows.len());
-    assert!(found * 10 >= windows.len() * 9 && windows.len() >= 8, "{found} of {}:\n{said}", windows.len());
+    assert!(found * 10 >= windows.len() * 9 && windows.len() >= 8, "{found} of {}:\n{message}", windows.len());
     let reported: Vec<_> = seen.incidents.iter().filter(|incident| incident.names(scanner.v4.into())).collect();
     assert!(matches!(reported[..], [incident] if incident.kind == "port_scan"), "{reported:#?}");
     Ok(())

@@ -27,21 +27,21 @@ fn flowml(host: &Host, behind: &str, program: &str, arguments: &[&str]) -> Resul
 fn examine(interface: &Interface) -> Result<Value> {
     let program = binary()?.display().to_string();
     let output = flowml(&interface.host, "", &program, &["doctor", "-i", &interface.name, "-o", "json=-"])?;
-    let said: Value = serde_json::from_slice(&output.stdout).context("the findings")?;
-    assert_eq!((&said["version"], &said["fit"]), (&json!(2), &json!(output.status.success())), "{said}");
-    Ok(said)
+    let message: Value = serde_json::from_slice(&output.stdout).context("the findings")?;
+    assert_eq!((&message["version"], &message["fit"]), (&json!(2), &json!(output.status.success())), "{message}");
+    Ok(message)
 }
 
 /// A finding about an interface.
-fn finding<'a>(said: &'a Value, interface: &Interface, check: &str) -> Result<&'a Value> {
-    let findings = said["findings"].as_array().context("findings")?;
+fn finding<'a>(message: &'a Value, interface: &Interface, check: &str) -> Result<&'a Value> {
+    let findings = message["findings"].as_array().context("findings")?;
     let found = findings.iter().find(|one| one["subject"] == *interface.name && one["check"] == check);
-    found.with_context(|| format!("no finding {check} in {said:#}"))
+    found.with_context(|| format!("no finding {check} in {message:#}"))
 }
 
-fn expect(said: &Value, interface: &Interface, table: &[(&str, &str, Value)]) -> Result<()> {
+fn expect(message: &Value, interface: &Interface, table: &[(&str, &str, Value)]) -> Result<()> {
     for (check, severity, value) in table {
-        let found = finding(said, interface, check)?;
+        let found = finding(message, interface, check)?;
         assert_eq!((&found["severity"], &found["value"]), (&json!(severity), value), "{found}");
         assert_eq!(found["fix"].is_null(), *severity == "ok", "{found}");
     }
@@ -49,8 +49,8 @@ fn expect(said: &Value, interface: &Interface, table: &[(&str, &str, Value)]) ->
 }
 
 /// Runs the command of a finding, which must fix it.
-fn fix(said: &Value, interface: &Interface, check: &str) -> Result<()> {
-    let command = finding(said, interface, check)?["fix"].as_str().context("a command")?;
+fn fix(message: &Value, interface: &Interface, check: &str) -> Result<()> {
+    let command = finding(message, interface, check)?["fix"].as_str().context("a command")?;
     interface.host.run_ok(command.split(' ')).map(|_| ())
 }
 
@@ -59,7 +59,7 @@ fn findings_are_true_and_their_commands_fix_them() -> Result<()> {
     let Some(lab) = require_lab() else { return Ok(()) };
     let options = LinkOptions { queues: 2, ..LinkOptions::quiet() };
     let [_, metered] = lab.link([&lab.host("peer")?, &lab.host("metered")?], &options)?;
-    let said = examine(&metered)?;
+    let message = examine(&metered)?;
     let expected = [
         ("driver", "ok", json!("veth")),
         ("link", "ok", json!("up")),
@@ -70,23 +70,27 @@ fn findings_are_true_and_their_commands_fix_them() -> Result<()> {
         ("xdp-program", "ok", json!(null)),
         ("tcx", "ok", json!([])),
     ];
-    expect(&said, &metered, &expected)?;
+    expect(&message, &metered, &expected)?;
 
     metered.host.ip(&["link", "set", &metered.name, "mtu", "9000", "down"])?;
     metered.host.run_ok(["ethtool", "-K", &metered.name, "rxvlan", "on"])?;
-    let said = examine(&metered)?;
-    expect(&said, &metered, &[("link", "warning", json!("down")), ("mtu", "ok", json!(9000))])?;
-    expect(&said, &metered, &[("vlan", "note", json!(true))])?;
-    fix(&said, &metered, "link")?;
-    fix(&said, &metered, "vlan")?;
+    let message = examine(&metered)?;
+    expect(&message, &metered, &[("link", "warning", json!("down")), ("mtu", "ok", json!(9000))])?;
+    expect(&message, &metered, &[("vlan", "note", json!(true))])?;
+    fix(&message, &metered, "link")?;
+    fix(&message, &metered, "vlan")?;
     expect(&examine(&metered)?, &metered, &[("link", "ok", json!("up")), ("vlan", "ok", json!(false))])?;
 
     // With fewer receive queues than its peer has transmit queues, a veth has no native XDP.
     metered.host.run_ok(["ethtool", "-L", &metered.name, "rx", "1"])?;
-    let said = examine(&metered)?;
-    expect(&said, &metered, &[("xdp", "note", json!([])), ("mode", "ok", json!("tc")), ("queues", "note", json!(1))])?;
+    let message = examine(&metered)?;
+    expect(
+        &message,
+        &metered,
+        &[("xdp", "note", json!([])), ("mode", "ok", json!("tc")), ("queues", "note", json!(1))],
+    )?;
     // A smaller MTU would not help.
-    expect(&said, &metered, &[("mtu", "ok", json!(9000))])?;
+    expect(&message, &metered, &[("mtu", "ok", json!(9000))])?;
     let agent = Agent::meter(&metered, &["-q"])?;
     assert_eq!(agent.stop(Signal::TERM)?.summary()?["capture_mode"], "tc");
     assert_eq!(Hooks::of(&metered)?, Hooks::default());
@@ -100,17 +104,17 @@ fn other_programs_are_listed() -> Result<()> {
     for mode in ["native", "generic"] {
         let other = Agent::meter(&metered, &["--xdp-mode", mode])?;
         let program = metered.host.show_link(&metered.name)?["xdp"]["prog"]["id"].clone();
-        let said = examine(&metered)?;
-        expect(&said, &metered, &[("xdp-program", "warning", program), ("mode", "ok", json!("tc"))])?;
-        let found = finding(&said, &metered, "xdp-program")?;
+        let stderr = examine(&metered)?;
+        expect(&stderr, &metered, &[("xdp-program", "warning", program), ("mode", "ok", json!("tc"))])?;
+        let found = finding(&stderr, &metered, "xdp-program")?;
         ensure!(found["message"].as_str().is_some_and(|message| message.contains("flowml_xdp")), "{found}");
         // The interface can be metered beside the other program. The user may detach that program.
-        assert_eq!(said["fit"], true, "{said:#}");
+        assert_eq!(stderr["fit"], true, "{stderr:#}");
         other.stop(Signal::TERM)?;
     }
     let other = Agent::meter(&metered, &["--xdp-mode", "tc"])?;
-    let said = examine(&metered)?;
-    let found = finding(&said, &metered, "tcx")?;
+    let stderr = examine(&metered)?;
+    let found = finding(&stderr, &metered, "tcx")?;
     assert_eq!(found["severity"], "note", "{found}");
     ensure!(found["value"][0].as_str().is_some_and(|name| name.starts_with("flowml_ingress")), "{found}");
     other.stop(Signal::TERM)?;
@@ -127,12 +131,12 @@ fn the_exit_code_is_that_of_a_run() -> Result<()> {
     let capable = format!("{NOBODY} {CAPABLE}");
     let half = capable.replace(",+bpf", "");
     let compare = |behind: &str, arguments: &[&str], code: i32| -> Result<String> {
-        let said = flowml(&host, behind, &program, &[&["doctor"], arguments].concat())?;
+        let message = flowml(&host, behind, &program, &[&["doctor"], arguments].concat())?;
         let run = [&["run", "-qq", "--duration", "10ms"], arguments].concat();
         let ran = flowml(&host, behind, &program, &run)?;
-        let text = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+        let text = format!("{}{}", String::from_utf8_lossy(&message.stdout), String::from_utf8_lossy(&message.stderr));
         let words = String::from_utf8_lossy(&ran.stderr);
-        assert_eq!((said.status.code(), ran.status.code()), (Some(code), Some(code)), "{behind}: {text}{words}");
+        assert_eq!((message.status.code(), ran.status.code()), (Some(code), Some(code)), "{behind}: {text}{words}");
         Ok(text)
     };
     let name = &metered.name;

@@ -467,10 +467,10 @@ fn flowml(path: &Path, arguments: &[&str]) -> Result<(bool, String, String)> {
 /// The figures of a decision tree in a cross-validation over a table, and standard error.
 fn tree(path: &Path, label: &str) -> Result<(Value, String)> {
     let arguments = ["eval", "--label-column", label, "--classifier", "decision-tree", "-o", "json=-"];
-    let (succeeded, figures, said) = flowml(path, &arguments)?;
-    ensure!(succeeded, "{said}");
+    let (succeeded, figures, message) = flowml(path, &arguments)?;
+    ensure!(succeeded, "{message}");
     let figures: Value = serde_json::from_str(&figures).context("figures in JSON")?;
-    Ok((figures["classifiers"][0].clone(), said))
+    Ok((figures["classifiers"][0].clone(), message))
 }
 
 /// Rows of a table: a number that separates attacks, one that does not, and whether the row is an attack. Every tenth
@@ -520,12 +520,12 @@ fn published_data_sets_are_read_as_they_are() -> Result<()> {
         ("excel.csv", excel.as_bytes(), &["delimiter ';', and numbers with decimal commas"]),
     ];
     for (name, bytes, notices) in cases {
-        let (figures, said) = tree(&inputs.file(name, bytes)?, "Label")?;
+        let (figures, message) = tree(&inputs.file(name, bytes)?, "Label")?;
         ensure!(figures["rows"] == 600 && figures["accuracy"] == 1.0, "{name}: {figures}");
         let classes: Vec<_> = figures["classes"].as_object().context("classes")?.keys().collect();
         ensure!(classes == ["BENIGN", "Web Attack – XSS"], "{name}: {classes:?}");
-        ensure!(notices.iter().all(|notice| said.contains(notice)), "{name}: {notices:?} expected of {said}");
-        ensure!(said.contains(&format!("{name}: ")) != notices.is_empty(), "{name}: {said}");
+        ensure!(notices.iter().all(|notice| message.contains(notice)), "{name}: {notices:?} expected of {message}");
+        ensure!(message.contains(&format!("{name}: ")) != notices.is_empty(), "{name}: {message}");
     }
     let shared = [
         ("cic2017_cp1252.csv", "Label", 2),
@@ -535,10 +535,10 @@ fn published_data_sets_are_read_as_they_are() -> Result<()> {
     ];
     for (name, label, classes) in shared {
         let Some(path) = reported(name) else { continue };
-        let (figures, said) = tree(&path, label)?;
+        let (figures, message) = tree(&path, label)?;
         ensure!(figures["rows"] == 600, "{name}: {figures}");
         ensure!(figures["classes"].as_object().is_some_and(|own| own.len() == classes), "{name}: {figures}");
-        ensure!(said.contains("flowml: "), "{name}: no notice in {said}");
+        ensure!(message.contains("flowml: "), "{name}: no notice in {message}");
     }
     Ok(())
 }
@@ -556,11 +556,11 @@ fn the_index_of_a_data_frame_is_not_trained_on() -> Result<()> {
         .map(|(row, (_, share, _))| format!("{row},{share:.3},{}\n", if row < 300 { "a" } else { "b" }))
         .collect();
     for name in ["", "Unnamed: 0"] {
-        let (figures, said) =
+        let (figures, message) =
             tree(&inputs.file("index.csv", format!("{name},share,label\n{rows}").as_bytes())?, "label")?;
         let accuracy = figures["accuracy"].as_f64().context("a number")?;
         ensure!(accuracy < 0.7, "'{name}': {accuracy}");
-        ensure!(said.contains(&format!("column '{name}' is not used: it has no name")), "'{name}': {said}");
+        ensure!(message.contains(&format!("column '{name}' is not used: it has no name")), "'{name}': {message}");
         // With repeated rows, as samples and oversampled minorities have them.
         let twice: String = rows.lines().chain(rows.lines().step_by(3)).map(|line| format!("{line}\n")).collect();
         let path = inputs.file("twice.csv", format!("{name},share,label\n{twice}").as_bytes())?;
@@ -594,8 +594,8 @@ fn an_unknown_label_or_column_is_an_error_that_lists_the_existing_ones() -> Resu
         (&["eval", "--label-column", "Label", "--benign", "benign"], "the labels are 'BENIGN', 'scan'"),
     ];
     for (arguments, expected) in cases {
-        let (succeeded, _, said) = flowml(&path, arguments)?;
-        ensure!(!succeeded && said.contains(expected), "{arguments:?}: {said}");
+        let (succeeded, _, message) = flowml(&path, arguments)?;
+        ensure!(!succeeded && message.contains(expected), "{arguments:?}: {message}");
     }
     Ok(())
 }
@@ -659,7 +659,7 @@ fn interfaces_may_have_different_clocks() -> Result<()> {
             let connection = paced_connection(40_000 + number, begin).into_iter();
             packets.extend(connection.map(|(at, bytes)| (number, at, at.saturating_add_signed(*skew), bytes)));
         }
-        let (flows, said) = read_input(&of_interfaces(&mut packets))?;
+        let (flows, message) = read_input(&of_interfaces(&mut packets))?;
         ensure!(flows.len() == skews.len(), "{} flows with clocks of {skews:?}", flows.len());
         for (number, skew) in (0u16..).zip(skews) {
             let port = 40_000 + number;
@@ -668,7 +668,7 @@ fn interfaces_may_have_different_clocks() -> Result<()> {
             let begin = (BEGIN_NS + 7200 * SECOND + u64::from(number) * 30 * MS).saturating_add_signed(*skew);
             ensure!(flow["bidirectional_first_seen_ms"] == begin / MS, "{flow}");
             let expected = format!("the times of interface {} are about", number + 1);
-            ensure!(said.contains(&expected) == (*skew != 0), "clocks of {skews:?}: {said}");
+            ensure!(message.contains(&expected) == (*skew != 0), "clocks of {skews:?}: {message}");
         }
     }
     Ok(())
@@ -685,9 +685,9 @@ fn an_interface_may_be_silent_for_a_long_time() -> Result<()> {
         let connection = paced_connection(port, begin * SECOND).into_iter();
         packets.extend(connection.map(|(at, bytes)| (number, at, at, bytes)));
     }
-    let (flows, said) = read_input(&of_interfaces(&mut packets))?;
+    let (flows, message) = read_input(&of_interfaces(&mut packets))?;
     ensure!(flows.len() == 5 && flows.iter().all(|flow| flow["bidirectional_packets"] == 9), "{flows:?}");
-    ensure!(!said.contains("clock") && !said.contains("the times of"), "{said}");
+    ensure!(!message.contains("clock") && !message.contains("the times of"), "{message}");
     Ok(())
 }
 
@@ -735,12 +735,15 @@ fn times_that_go_back_by_more_than_a_second_are_reported_once() -> Result<()> {
         let records = times.iter().map(|at| Record::whole(BEGIN_NS + 100 * SECOND + at * SECOND, ack(0).1));
         Pcap::of(1).write(&records.collect::<Vec<_>>())
     };
-    let (flows, said) = read_input(&capture(&[20, 24, 18, 22, 26]))?;
+    let (flows, message) = read_input(&capture(&[20, 24, 18, 22, 26]))?;
     ensure!(flows.len() == 1 && flows[0]["bidirectional_duration_ms"] == 6000.0, "{flows:?}");
-    ensure!(said.matches("2 packets came more than a second late, by 6.0 s at most").count() == 1, "{said}");
-    let (flows, said) = read_input(&capture(&[20, 21, 0, 1]))?;
+    ensure!(message.matches("2 packets came more than a second late, by 6.0 s at most").count() == 1, "{message}");
+    let (flows, message) = read_input(&capture(&[20, 21, 0, 1]))?;
     ensure!(flows.len() == 2 && flows.iter().all(|flow| flow["bidirectional_duration_ms"] == 1000.0), "{flows:?}");
-    ensure!(said.matches("time goes back 1 time by more than the idle timeout, by 21.0 s").count() == 1, "{said}");
+    ensure!(
+        message.matches("time goes back 1 time by more than the idle timeout, by 21.0 s").count() == 1,
+        "{message}"
+    );
     Ok(())
 }
 
@@ -772,8 +775,8 @@ fn rotated_files_are_one_capture_in_any_order() -> Result<()> {
     let mut command = Command::new(binary()?);
     command.args(["read", "-o", "jsonl=-"]).args([name(1), missing, name(0)]).stdin(Stdio::null());
     let output = command.output()?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.code() == Some(1) && said.contains("missing.pcap: cannot open it"), "{said}");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(1) && message.contains("missing.pcap: cannot open it"), "{message}");
     let rows = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(rows.contains("\"bidirectional_packets\":40"), "{rows}");
     fs::remove_dir_all(&folder)?;
@@ -823,7 +826,7 @@ fn flows_end_while_a_pipe_is_silent() -> Result<()> {
     ensure!(reader.join().is_ok());
     let summary = read.try_iter().find(|row| row["type"] == "summary").context("a summary")?;
     ensure!(summary["conserved"] == true && summary["packets_received"] == 3, "{summary}");
-    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    ensure!(ended.status.success() && !said.contains("goes back"), "{said}");
+    let message = String::from_utf8_lossy(&ended.stderr).into_owned();
+    ensure!(ended.status.success() && !message.contains("goes back"), "{message}");
     Ok(())
 }

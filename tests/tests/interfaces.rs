@@ -19,16 +19,16 @@ use serde_json::Value;
 /// Longest time for the agent to report something or to end on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Starts the agent with its records on standard output, and waits until it reports `said`.
-fn start(host: &Host, arguments: &[&str], said: &str) -> Result<Agent> {
+/// Starts the agent with its records on standard output, and waits until it reports `message`.
+fn start(host: &Host, arguments: &[&str], message: &str) -> Result<Agent> {
     let all = [&["run", "-o", "jsonl=-", "--interval", "50ms"], arguments].concat();
     let agent = Agent::start(host, &all)?;
-    wait_said(&agent, said, 1)?;
+    wait_for_message(&agent, message, 1)?;
     Ok(agent)
 }
 
 /// Waits until the agent has reported this that many times.
-fn wait_said(agent: &Agent, words: &str, times: usize) -> Result<()> {
+fn wait_for_message(agent: &Agent, words: &str, times: usize) -> Result<()> {
     wait_until(LIMIT, || {
         ensure!(agent.is_running()?, "it has ended");
         Ok(agent.stderr().matches(words).count() >= times)
@@ -100,14 +100,14 @@ fn an_interface_that_comes_back_is_metered_again() -> Result<()> {
         let mut sent = send(&ends)?;
         for _ in 0..2 {
             lab.replace(&ends, &LinkOptions::quiet())?;
-            wait_said(&agent, &come(&ends[1])?, 1)?;
+            wait_for_message(&agent, &come(&ends[1])?, 1)?;
             indexes.push(ends[1].index()?);
             sent += send(&ends)?;
         }
         for (words, times) in
             [("was removed; its packets until then are counted", 2), ("no metered interface is left: waiting for", 2)]
         {
-            wait_said(&agent, words, times)?;
+            wait_for_message(&agent, words, times)?;
         }
         assert_eq!(objects.existing()?, Objects::held_by(agent.id())?, "other programs or maps");
         let report = agent.stop(Signal::TERM)?;
@@ -130,7 +130,7 @@ fn patterns_match_new_interfaces_except_the_excluded_ones() -> Result<()> {
         let (first, excluded, last) = (first?, excluded?, last?);
         let mut sent = Sent::default();
         for ends in [&first, &last] {
-            wait_said(&agent, &come(&ends[1])?, 1)?;
+            wait_for_message(&agent, &come(&ends[1])?, 1)?;
             sent += send(ends)?;
         }
         send(&excluded)?;
@@ -157,15 +157,15 @@ fn a_renamed_or_moved_interface_is_no_longer_metered() -> Result<()> {
 
     host.ip(&["link", "set", name, "down"])?;
     host.ip(&["link", "set", name, "name", "away0"])?;
-    wait_said(&agent, &format!("{name} was renamed to away0, which is not selected"), 1)?;
+    wait_for_message(&agent, &format!("{name} was renamed to away0, which is not selected"), 1)?;
     assert!(host.show_link("away0")?["xdp"].is_null(), "it is still metered");
     host.ip(&["link", "set", "away0", "name", name])?;
-    wait_said(&agent, &come(&ends[1])?, 1)?;
+    wait_for_message(&agent, &come(&ends[1])?, 1)?;
     set_up(&ends)?;
     sent += send(&ends)?;
 
     host.ip(&["link", "set", name, "netns", elsewhere.namespace()])?;
-    wait_said(&agent, &format!("{name} was removed"), 1)?;
+    wait_for_message(&agent, &format!("{name} was removed"), 1)?;
     assert!(elsewhere.show_link(name)?["xdp"].is_null(), "it is still metered");
     elsewhere.ip(&["link", "set", name, "netns", host.namespace()])?;
     // The interface may have the index that it had before.
@@ -189,9 +189,9 @@ fn seventy_interfaces_are_metered_at_once() -> Result<()> {
     let link = || lab.link([&peer, &metered], &LinkOptions { queues: 1, ..LinkOptions::quiet() });
     let mut links = (0..ALL / 2).map(|_| link()).collect::<Result<Vec<_>>>()?;
     let agent = start(&metered, &["-i", "eth*", "--direction", "both"], "metering eth0 by")?;
-    wait_said(&agent, "metering eth", ALL / 2)?;
+    wait_for_message(&agent, "metering eth", ALL / 2)?;
     links.extend((ALL / 2..ALL).map(|_| link()).collect::<Result<Vec<_>>>()?);
-    wait_said(&agent, "appeared (index", ALL - ALL / 2)?;
+    wait_for_message(&agent, "appeared (index", ALL - ALL / 2)?;
     let sent: Sent = links.iter().map(send).collect::<Result<Vec<_>>>()?.into_iter().sum();
     let indexes = links.iter().map(|[_, end]| end.index()).collect::<Result<Vec<_>>>()?;
     assert_accounts_for(&agent.stop(Signal::TERM)?, sent, &indexes)?;
@@ -251,9 +251,9 @@ fn change(times: u32) -> Result<()> {
         // The kernel reports changes in order. When this interface has appeared and is removed, so are all others.
         let last = format!("churnlast{round}");
         host.ip(&["link", "add", &last, "type", "veth", "peer", "name", "otherlast"])?;
-        wait_said(&agent, &format!("{last} appeared"), 1)?;
+        wait_for_message(&agent, &format!("{last} appeared"), 1)?;
         host.ip(&["link", "delete", &last])?;
-        wait_said(&agent, &format!("{last} was removed"), 1)?;
+        wait_for_message(&agent, &format!("{last} was removed"), 1)?;
         sent += send(&ends)?;
         open.push(descriptors(agent.id())?);
     }
@@ -279,11 +279,11 @@ fn lost_changes_are_recovered() -> Result<()> {
     lab.replace(&ends, &LinkOptions::quiet())?;
     agent.signal(Signal::CONT)?;
     for words in [&*come(&ends[1])?, &format!("{name} was removed"), "new0 appeared"] {
-        wait_said(&agent, words, 1)?;
+        wait_for_message(&agent, words, 1)?;
     }
     sent += send(&ends)?;
     host.ip(&["link", "delete", "new0"])?;
-    wait_said(&agent, "new0 was removed", 1)?;
+    wait_for_message(&agent, "new0 was removed", 1)?;
     let report = agent.stop(Signal::TERM)?;
     assert_eq!(report.summary()?["packets_received"], sent.packets, "{}", report.stderr);
     Ok(())
@@ -333,7 +333,7 @@ fn a_program_that_was_detached_is_attached_again() -> Result<()> {
         let links = if has_links { &[ingress, "(egress)"][..] } else { &[ingress] };
         for (times, link) in (1..).zip(links) {
             detach(agent.id(), link)?;
-            wait_said(&agent, &format!("another program detached flowml from {name}: metering it by"), times)?;
+            wait_for_message(&agent, &format!("another program detached flowml from {name}: metering it by"), times)?;
             agent.wait_attached(&ends[1])?;
             sent += send(&ends)?;
         }
@@ -355,7 +355,7 @@ fn interfaces_that_appear_later_are_pinned_too() -> Result<()> {
     let mut sent = send(&ends)?;
     let pinned = folder.names().len();
     lab.replace(&ends, &LinkOptions::quiet())?;
-    wait_said(&agent, &come(&ends[1])?, 1)?;
+    wait_for_message(&agent, &come(&ends[1])?, 1)?;
     sent += send(&ends)?;
     assert_eq!(folder.names().len(), pinned, "{:?}", folder.names());
     agent.signal(Signal::KILL)?;

@@ -147,8 +147,8 @@ impl Nfcapd {
         wait_until(LIMIT, empty).context("nfcapd reads what it was sent")?;
         self.process.signal(Signal::TERM)?;
         let output = self.process.wait(LIMIT)?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-        ensure!(said.contains("Sequence Errors: 0, Bad Packets: 0"), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        ensure!(stderr.contains("Sequence Errors: 0, Bad Packets: 0"), "{stderr}");
         let text = self.host.run_ok(["nfdump", "-R", &self.folder, "-o", "json"])?;
         let rows: Vec<Value> = serde_json::from_str(&text).with_context(|| format!("nfdump printed: {text}"))?;
         let flow = |row: &Value| {
@@ -173,8 +173,8 @@ fn nothing_waits(sockets: &str) -> Result<bool> {
 }
 
 fn wait_for_words(process: &Process, words: &str) -> Result<()> {
-    let said = process.stderr().wait_for(LIMIT, |text| String::from_utf8_lossy(text).contains(words).then_some(()));
-    said.with_context(|| format!("no {words:?}: {}", process.stderr().text()))
+    let message = process.stderr().wait_for(LIMIT, |text| String::from_utf8_lossy(text).contains(words).then_some(()));
+    message.with_context(|| format!("no {words:?}: {}", process.stderr().text()))
 }
 
 /// A capture of the loopback interface by tcpdump.
@@ -340,7 +340,7 @@ fn pmacct_agrees_with_our_rows() -> Result<()> {
         Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>().unwrap_or_default())
     };
     wait_until(LIMIT, || Ok(found()?.len() == rows.flows().count()))
-        .with_context(|| format!("nfacctd writes each flow; it said:\n{}", collector.stderr().text()))?;
+        .with_context(|| format!("nfacctd writes each flow; its messages:\n{}", collector.stderr().text()))?;
     let found = found()?;
     let number = |row: &Value, name: &str| {
         let value = &row[name];

@@ -81,9 +81,9 @@ fn a_killed_run_leaves_nothing() -> Result<()> {
     itself.args(["--exact", "a_killed_run_leaves_nothing", "--nocapture"]).env(DIES, "1");
     let died = itself.output()?;
     assert!(!died.status.success());
-    let said = String::from_utf8(died.stdout)?;
-    let namespace = said.split_once("namespace=").and_then(|(_, rest)| rest.split_once('.'));
-    let (namespace, _) = namespace.with_context(|| format!("no namespace was made: {said}"))?;
+    let message = String::from_utf8(died.stdout)?;
+    let namespace = message.split_once("namespace=").and_then(|(_, rest)| rest.split_once('.'));
+    let (namespace, _) = namespace.with_context(|| format!("no namespace was made: {message}"))?;
     wait_until(Duration::from_secs(20), || Ok(!exists(namespace))).with_context(|| format!("{namespace} is left"))
 }
 

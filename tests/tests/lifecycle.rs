@@ -72,17 +72,17 @@ fn run(host: &Host, arguments: &[&str]) -> Result<Output> {
 
 /// A refusal, which must be one line, with its exit code.
 fn refusal(output: &Output) -> Result<(Option<i32>, String)> {
-    let said = String::from_utf8(output.stderr.clone())?;
-    ensure!(said.lines().count() == 1, "expected one line, not:\n{said}");
+    let message = String::from_utf8(output.stderr.clone())?;
+    ensure!(message.lines().count() == 1, "expected one line, not:\n{message}");
     ensure!(output.stdout.is_empty(), "a refusal wrote to standard output: {:?}", output.stdout);
-    Ok((output.status.code(), said))
+    Ok((output.status.code(), message))
 }
 
 fn assert_refused(output: &Output, code: i32, words: &[&str]) -> Result<()> {
-    let (exit, said) = refusal(output)?;
-    assert_eq!(exit, Some(code), "{said}");
+    let (exit, message) = refusal(output)?;
+    assert_eq!(exit, Some(code), "{message}");
     for word in words {
-        assert!(said.contains(word), "no {word:?} in {said:?}");
+        assert!(message.contains(word), "no {word:?} in {message:?}");
     }
     Ok(())
 }
@@ -153,9 +153,9 @@ fn the_run_continues_when_interfaces_are_removed_and_waits_without_any() -> Resu
     let mut sent = send(&from_first, &first, 10, 100)?;
 
     metered.ip(&["link", "delete", &first.name])?;
-    let said = |name: &str| agent.stderr().contains(&format!("{name} was removed"));
-    wait_until(LIMIT, || Ok(said(&first.name))).with_context(|| agent.stderr())?;
-    assert!(!said(&second.name));
+    let message = |name: &str| agent.stderr().contains(&format!("{name} was removed"));
+    wait_until(LIMIT, || Ok(message(&first.name))).with_context(|| agent.stderr())?;
+    assert!(!message(&second.name));
     sent += send(&from_second, &second, 10, 100)?;
 
     metered.ip(&["link", "delete", &second.name])?;
@@ -194,9 +194,9 @@ fn an_existing_xdp_program_is_named_and_left_alone() -> Result<()> {
         for wanted in ["native", "generic"] {
             let output = run(&metered.host, &["run", "-qq", "-i", &metered.name, "--xdp-mode", wanted])?;
             assert_eq!(output.status.code(), Some(1));
-            let said = String::from_utf8(output.stderr)?;
-            let last = said.lines().last().unwrap_or_default();
-            assert!(named.iter().all(|word| last.contains(word)), "{wanted} beside {mode}: {said}");
+            let message = String::from_utf8(output.stderr)?;
+            let last = message.lines().last().unwrap_or_default();
+            assert!(named.iter().all(|word| last.contains(word)), "{wanted} beside {mode}: {message}");
         }
 
         for wanted in ["auto", "tc"] {
@@ -349,8 +349,8 @@ fn the_run_ends_in_order_when_standard_output_is_closed() -> Result<()> {
         Ok(!pipeline.is_running()?)
     })?;
     let output = pipeline.wait(LIMIT)?;
-    let said = String::from_utf8(output.stderr)?;
-    assert!(said.ends_with("exit code 0\n"), "{said}");
+    let message = String::from_utf8(output.stderr)?;
+    assert!(message.ends_with("exit code 0\n"), "{message}");
     let record: Value = serde_json::from_slice(&output.stdout)?;
     assert!(record["type"].is_string(), "{record}");
     assert_nothing_attached(&metered)

@@ -111,7 +111,7 @@ fn prometheus_agrees_with_the_summary() -> Result<()> {
     // Until Prometheus is ready it refuses requests, or answers without series.
     let scraped = || query(&server, "flowml_build_info").is_ok_and(|series| series.len() == 1);
     wait_until(LIMIT, || Ok(scraped()))
-        .with_context(|| format!("Prometheus scrapes; it said:\n{}", prometheus.stderr().text()))?;
+        .with_context(|| format!("Prometheus scrapes; its messages:\n{}", prometheus.stderr().text()))?;
     let asked = [
         "flowml_received_packets_total",
         "flowml_received_bytes_total",
@@ -206,11 +206,11 @@ fn an_address_in_use_ends_the_run_and_other_paths_are_answered() -> Result<()> {
     let program = binary()?;
     let arguments = ["run", "-i", &there.name, "--metrics", METRICS].map(std::ffi::OsStr::new);
     let second = there.host.run([program.as_os_str()].into_iter().chain(arguments))?;
-    let said = String::from_utf8_lossy(&second.stderr).into_owned();
-    ensure!(second.status.code() == Some(1), "{said}");
+    let message = String::from_utf8_lossy(&second.stderr).into_owned();
+    ensure!(second.status.code() == Some(1), "{message}");
     ensure!(
-        said == format!("flowml: cannot serve metrics at {METRICS}: Address already in use (os error 98)\n"),
-        "{said}"
+        message == format!("flowml: cannot serve metrics at {METRICS}: Address already in use (os error 98)\n"),
+        "{message}"
     );
     let report = agent.stop(Signal::TERM)?;
     ensure!(report.code == Some(0), "{}", report.stderr);

@@ -333,7 +333,7 @@ impl Tally {
         let Self { frames, packets, skipped, rules } = self;
         writeln!(
             std::io::stderr(),
-            "oracle, {name}: of {frames} frames both parsers say the same ({packets} in flows, {skipped} skipped); by \
+            "oracle, {name}: of {frames} frames both parsers give the same result ({packets} in flows, {skipped} skipped); by \
              rule: {rules:?}"
         )?;
         Ok(())

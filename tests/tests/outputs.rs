@@ -87,7 +87,7 @@ fn with_stalled(from: &Interface, to: &Interface, outputs: &Outputs, stalled: &[
     let sent = send(from, to, 20_000)?;
     // The flows end by their idle timeout. The working output has them while the others are stalled.
     let all_there = || Ok(whole.exists() && fs::read_to_string(&whole)?.matches("\"type\":\"flow\"").count() == 20_000);
-    wait_until(LIMIT, all_there).with_context(|| format!("the agent said:\n{}", agent.stderr()))?;
+    wait_until(LIMIT, all_there).with_context(|| format!("the messages of the agent:\n{}", agent.stderr()))?;
     let begun = Instant::now();
     let report = agent.stop(Signal::TERM)?;
     ensure!(report.code == Some(1), "rows are lost: {:?}\n{}", report.code, report.stderr);
@@ -213,7 +213,7 @@ fn a_killed_agent_leaves_complete_files() -> Result<()> {
     send(&from, &to, 2000)?;
     // The files are read while the agent writes others.
     let all_there = || Ok(table_rows(&tables, RowType::Flow).is_ok_and(|rows| rows == 2000));
-    wait_until(LIMIT, all_there).with_context(|| format!("the agent said:\n{}", agent.stderr()))?;
+    wait_until(LIMIT, all_there).with_context(|| format!("the messages of the agent:\n{}", agent.stderr()))?;
     send(&from, &to, 500)?;
     agent.signal(Signal::KILL)?;
     let report = agent.finish(LIMIT)?;
@@ -255,7 +255,7 @@ fn streams_continue_in_the_next_file() -> Result<()> {
     for files in 1..=2 {
         send(&from, &to, 1000)?;
         let there = || Ok(whole("csv")?.len() >= files && whole("jsonl")?.len() >= files);
-        wait_until(LIMIT, there).with_context(|| format!("the agent said:\n{}", agent.stderr()))?;
+        wait_until(LIMIT, there).with_context(|| format!("the messages of the agent:\n{}", agent.stderr()))?;
     }
     let report = agent.stop(Signal::TERM)?;
     ensure!(report.code == Some(0), "{:?}: {}", report.code, report.stderr);

@@ -54,8 +54,8 @@ fn run<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Result<Output> {
     command.args(words).env("LC_ALL", "C.UTF-8");
     let named = format!("{command:?}");
     let output = Process::start(command)?.wait(LIMIT)?;
-    let said = || [&output.stdout[..], &output.stderr[..]].concat();
-    ensure!(output.status.success(), "{named}: {}\n{}", output.status, String::from_utf8_lossy(&said()));
+    let message = || [&output.stdout[..], &output.stderr[..]].concat();
+    ensure!(output.status.success(), "{named}: {}\n{}", output.status, String::from_utf8_lossy(&message()));
     Ok(output)
 }
 
@@ -107,10 +107,10 @@ fn it_installs_in_a_clean_system_and_is_removed_without_a_trace() -> Result<()> 
     let unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-e", "-c", INSTALL, "sh"];
     let words = [&unshare[..], &[&*debian, &package, &metered.name]].concat();
     let output = metered.host.spawn(words)?.wait(LIMIT)?;
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "{}:\n{said}", output.status);
+    let message = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{}:\n{message}", output.status);
     for expected in [concat!("flowml ", env!("CARGO_PKG_VERSION")), "this host", "Overall exposure level"] {
-        ensure!(said.contains(expected), "no {expected:?} in\n{said}");
+        ensure!(message.contains(expected), "no {expected:?} in\n{message}");
     }
     Ok(())
 }
@@ -154,8 +154,11 @@ fn completions_match_the_command_line() -> Result<()> {
     let file = |name: &str| made.pages.join(name);
     let bash = file("flowml.bash").display().to_string();
     run(["bash", "-n", &bash])?;
-    let said = String::from_utf8(run(["bash", "--norc", "-c", COMPLETE, "bash", &bash])?.stdout)?;
-    ensure!(said.contains("_flowml") && said.contains("--interval") && said.contains("--interface"), "{said}");
+    let message = String::from_utf8(run(["bash", "--norc", "-c", COMPLETE, "bash", &bash])?.stdout)?;
+    ensure!(
+        message.contains("_flowml") && message.contains("--interval") && message.contains("--interface"),
+        "{message}"
+    );
     for (name, begin) in [("_flowml", "#compdef flowml"), ("flowml.fish", "")] {
         let text = fs::read_to_string(file(name))?;
         ensure!(text.starts_with(begin) && text.contains("xdp-mode"), "{name}:\n{text}");

@@ -84,12 +84,12 @@ fn run(host: &Host, arguments: &[&str]) -> Result<Output> {
 
 fn assert_refused(host: &Host, arguments: &[&str], words: &[&str]) -> Result<()> {
     let output = run(host, arguments)?;
-    let said = String::from_utf8(output.stderr)?;
+    let message = String::from_utf8(output.stderr)?;
     // On Linux before 6.12 a warning comes first: Landlock restricts less there.
-    let errors = said.lines().filter(|line| !line.contains("Landlock of this kernel")).count();
-    assert_eq!((output.status.code(), errors), (Some(1), 1), "{arguments:?}: {said}");
+    let errors = message.lines().filter(|line| !line.contains("Landlock of this kernel")).count();
+    assert_eq!((output.status.code(), errors), (Some(1), 1), "{arguments:?}: {message}");
     for word in words {
-        assert!(said.contains(word), "{arguments:?}: no {word:?} in {said:?}");
+        assert!(message.contains(word), "{arguments:?}: no {word:?} in {message:?}");
     }
     Ok(())
 }
@@ -223,8 +223,8 @@ fn killed(times: u32) -> Result<()> {
     assert!(ready > 0 && unreported > 0 && unreported <= sent.packets, "{summary}");
     // Killed agents processed all packets except those that the last one reports.
     assert_eq!(unreported, sent.packets - number(summary, "packets_received")?);
-    let said = unpin(&metered.host, &folder)?;
-    assert!(said.contains("never read: 0 packets"), "{said}");
+    let message = unpin(&metered.host, &folder)?;
+    assert!(message.contains("never read: 0 packets"), "{message}");
     Ok(())
 }
 
@@ -255,10 +255,10 @@ fn unpin_leaves_nothing_and_reports_unread_packets() -> Result<()> {
     send(&peer, &metered, 300)?;
     stop(agent)?;
     send(&peer, &metered, 123)?;
-    let said = unpin(&metered.host, &folder)?;
+    let message = unpin(&metered.host, &folder)?;
     let removed = if direction == "both" { "removed 2 links and " } else { "removed 1 link and " };
     for words in [removed, "agents drained 300 packets; ", "never read: 123 packets"] {
-        assert!(said.contains(words), "no {words:?} in {said}");
+        assert!(message.contains(words), "no {words:?} in {message}");
     }
     assert_eq!(Hooks::of(&metered)?, Hooks::default());
     let gone = wait_until(LIMIT, || Ok(objects.existing()?.is_empty()));
@@ -309,8 +309,8 @@ fn a_table_that_does_not_match_the_options_is_left_unchanged() -> Result<()> {
     assert_eq!(taken(report.summary()?)?, sent, "nothing was touched");
     start_words.store_u64(0, 8, 99);
     drop((start_words, handover));
-    let said = unpin(&metered.host, &folder)?;
-    assert!(said.contains("of another version"), "{said}");
+    let message = unpin(&metered.host, &folder)?;
+    assert!(message.contains("of another version"), "{message}");
     assert_eq!(Hooks::of(&metered)?, Hooks::default());
     Ok(())
 }
@@ -558,16 +558,16 @@ fn a_connection_that_lives_over_restarts_is_one_record() -> Result<()> {
     let flow = last.wait_for(LIMIT, is_lasting).with_context(|| last.stderr())?;
     let report = stop(last)?;
     assert_eq!(report.records.iter().filter(|record| is_lasting(record)).count(), 1);
-    let said = server.stop()?;
+    let message = server.stop()?;
     let payload =
         ["src2dst_payload_bytes", "dst2src_payload_bytes"].map(|name| number(&flow, name).unwrap_or_default());
-    assert_eq!([said.received, said.sent], [6 * u64::from(EXCHANGE.request), 6 * u64::from(EXCHANGE.response)]);
+    assert_eq!([message.received, message.sent], [6 * u64::from(EXCHANGE.request), 6 * u64::from(EXCHANGE.response)]);
     // Of one direction the answers are not seen, and neither is the FIN of the server.
     let (sees_answers, end_reason) = match modes_and_direction().1 {
         "both" => (1, "end_of_flow"),
         _ => (0, "idle_timeout"),
     };
-    assert_eq!(payload, [said.received, sees_answers * said.sent], "{flow}");
+    assert_eq!(payload, [message.received, sees_answers * message.sent], "{flow}");
     // No packets but those of this connection are in flows.
     let summary = report.summary()?;
     let in_flows = number(summary, "packets_in_flows")? + number(&summary["earlier"], "packets_in_flows")?;

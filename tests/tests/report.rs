@@ -52,12 +52,12 @@ impl Browser {
         let options = options.iter().map(|option| (*option).to_owned());
         let all = arguments.into_iter().chain(options).chain([format!("file://{}", page.display())]);
         let output = self.host.spawn(all)?.wait(LIMIT)?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(output.status.success(), "{}: {said}", page.display());
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "{}: {message}", page.display());
         let text = std::fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
         Ok(Opened {
             document: String::from_utf8(output.stdout)?,
-            console: said.lines().filter(|line| line.contains(":CONSOLE:")).map(str::to_owned).collect(),
+            console: message.lines().filter(|line| line.contains(":CONSOLE:")).map(str::to_owned).collect(),
             asked: asked(&text),
         })
     }
@@ -249,13 +249,13 @@ fn a_report_shows_the_values_of_the_records() -> Result<()> {
     ];
     for (line, code, words) in cases {
         let output = flowml(folder, line)?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let message = String::from_utf8_lossy(&output.stderr);
         ensure!(
-            output.status.code() == Some(code) && said.contains(words),
-            "flowml {line}: {:?} {said}",
+            output.status.code() == Some(code) && message.contains(words),
+            "flowml {line}: {:?} {message}",
             output.status
         );
-        ensure!(said.lines().count() == 1 && !folder.join("x.html").exists(), "flowml {line}: {said}");
+        ensure!(message.lines().count() == 1 && !folder.join("x.html").exists(), "flowml {line}: {message}");
     }
     Ok(())
 }

@@ -147,8 +147,8 @@ fn an_output_stays_in_its_folder_and_continues_when_the_folder_is_back() -> Resu
 
         fs::rename(&place, &aside)?;
         symlink(&elsewhere, &place)?;
-        let said = |words: &str| agent.stderr().contains(words);
-        let reported = || Ok(if switch == "on" { said("cannot write to") } else { !files(&elsewhere)?.is_empty() });
+        let message = |words: &str| agent.stderr().contains(words);
+        let reported = || Ok(if switch == "on" { message("cannot write to") } else { !files(&elsewhere)?.is_empty() });
         wait_until(LIMIT, || {
             send(&peer, &metered)?;
             // The flows end before the next packets arrive.
@@ -169,7 +169,7 @@ fn an_output_stays_in_its_folder_and_continues_when_the_folder_is_back() -> Resu
             wait_until(LIMIT, || {
                 send(&peer, &metered)?;
                 thread::sleep(PAUSE);
-                Ok(said("is written again") && files(&place)?.len() > before)
+                Ok(message("is written again") && files(&place)?.len() > before)
             })
             .with_context(|| agent.stderr())?;
         }
@@ -197,10 +197,10 @@ fn without_landlock_the_agent_still_meters() -> Result<()> {
     ensure!(matches!(*lines, [line] if line.contains("files are not confined")), "{}", report.stderr);
 
     let doctor = [CONFINED, "older", &program, "doctor", "-i", &metered.name, "-o", "json=-"];
-    let said: Value = serde_json::from_slice(&metered.host.run(doctor)?.stdout)?;
-    let findings = said["findings"].as_array().context("findings")?;
+    let message: Value = serde_json::from_slice(&metered.host.run(doctor)?.stdout)?;
+    let findings = message["findings"].as_array().context("findings")?;
     let found = findings.iter().find(|finding| finding["check"] == "landlock").context("landlock")?;
     assert_eq!((&found["severity"], &found["value"]), (&"warning".into(), &Value::Null), "{found}");
-    assert_eq!(said["fit"], true);
+    assert_eq!(message["fit"], true);
     Ok(())
 }

@@ -199,9 +199,9 @@ fn as_the_unit_it_meters_without_root_and_drops_its_capabilities() -> Result<()>
 
             agent.signal(Signal::HUP)?;
             unit.hear("READY=1").with_context(|| agent.stderr())?;
-            let said =
+            let message =
                 if begun_before { "rows are scored with the model in" } else { "the current model stays in use" };
-            wait_until(LIMIT, || Ok(agent.stderr().contains(said))).with_context(|| agent.stderr())?;
+            wait_until(LIMIT, || Ok(agent.stderr().contains(message))).with_context(|| agent.stderr())?;
 
             let report = agent.stop(Signal::TERM)?;
             unit.hear("STOPPING=1").with_context(|| report.stderr.clone())?;
@@ -241,8 +241,8 @@ fn each_of_the_three_capabilities_is_needed() -> Result<()> {
     for missing in all.split(',') {
         let left: Vec<&str> = all.split(',').filter(|name| *name != missing).collect();
         let refused = unit.start(&metered, &as_nobody(&left.join(",")), &["--duration", "10ms"]);
-        let said = format!("{:#}", refused.err().with_context(|| format!("it runs without {missing}"))?);
-        assert!(said.contains("CAP_"), "{missing}: {said}");
+        let message = format!("{:#}", refused.err().with_context(|| format!("it runs without {missing}"))?);
+        assert!(message.contains("CAP_"), "{missing}: {message}");
     }
     assert_eq!(Hooks::of(&metered)?, Hooks::default());
     Ok(())

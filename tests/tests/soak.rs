@@ -16,8 +16,8 @@ fn a_minute_of_attacks_and_faults_loses_no_packet() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let plan = Plan { folder: folder.path().join("soak"), length: Duration::from_secs(60), seed: 7 };
     let failures = run(lab, &plan, &Screen::new())?;
-    let said = fs::read_to_string(plan.folder.join("agent.log"))?;
-    assert!(failures.is_empty(), "{failures:#?}\n{said}");
+    let message = fs::read_to_string(plan.folder.join("agent.log"))?;
+    assert!(failures.is_empty(), "{failures:#?}\n{message}");
     let lines = |name: &str| -> Result<Vec<Vec<String>>> {
         let text = fs::read_to_string(plan.folder.join(name))?;
         Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())

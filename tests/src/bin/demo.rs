@@ -152,11 +152,11 @@ fn show() -> Result<()> {
         pasts.push(perform(&screen, &meter, &town, n, act)?);
     }
     screen.progress("the agent drains once more and ends");
-    let (seen, said) = meter.stop()?;
+    let (seen, message) = meter.stop()?;
     screen.clear();
     table(&screen, &seen, &pasts);
     beside(&screen, &seen, &pasts, normal_until);
-    close(&screen, &seen, said.strip_prefix(&begun).unwrap_or(&said))
+    close(&screen, &seen, message.strip_prefix(&begun).unwrap_or(&message))
 }
 
 fn warm_up(screen: &Screen, meter: &Meter) -> Result<()> {
@@ -273,9 +273,9 @@ fn beside(screen: &Screen, seen: &Seen, pasts: &[Past], normal_until: u64) {
 }
 
 /// Shows the agent's messages at the end of the run, with its summary.
-fn close(screen: &Screen, seen: &Seen, said: &str) -> Result<()> {
+fn close(screen: &Screen, seen: &Seen, message: &str) -> Result<()> {
     screen.line("");
-    for line in said.lines() {
+    for line in message.lines() {
         screen.text(line.len() - line.trim_start().len(), line.trim_start());
     }
     let summary = seen.summary.as_ref().context("the agent wrote no summary")?;

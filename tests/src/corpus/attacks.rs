@@ -166,7 +166,7 @@ fn masscan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     };
     wait_until(LIMIT, over)?;
     let output = tool.wait(LIMIT)?;
-    ensure!(output.status.success(), "{masscan} failed ({})", said(&output));
+    ensure!(output.status.success(), "{masscan} failed ({})", message(&output));
     Ok(vec![scene.farm()])
 }
 
@@ -234,7 +234,7 @@ fn dns_tunnel(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
         ensure!(near_end.is_running()?, "it has ended");
         Ok(near_end.stderr().text().contains("Connection setup complete"))
     };
-    wait_until(LIMIT, up).with_context(|| format!("iodine said: {}", near_end.stderr().text()))?;
+    wait_until(LIMIT, up).with_context(|| format!("messages of iodine: {}", near_end.stderr().text()))?;
     // iodine configures its interface by ifconfig. This command fails if the interface is missing.
     attacker.host.run_ok(["ifconfig", "dns0"])?;
     let count = scene.vary(150);
@@ -346,7 +346,7 @@ impl Scene<'_> {
         let hping = format!("hping3 {kind} -q -c {} -i u{} {}", rate * 5, 1_000_000 / rate, self.victim());
         let output = self.attempt(&self.attacker.host, &hping)?;
         // Exit code 1: no answer arrived.
-        ensure!(matches!(output.status.code(), Some(0 | 1)), "{hping} failed ({})", said(&output));
+        ensure!(matches!(output.status.code(), Some(0 | 1)), "{hping} failed ({})", message(&output));
         Ok(self.whole())
     }
 
@@ -365,14 +365,14 @@ impl Scene<'_> {
         let output = self.attempt(&self.attacker.host, &hydra)?;
         // The exit code states whether a password was found, so it is not checked.
         let done = String::from_utf8_lossy(&output.stdout).contains("1 of 1 target completed, 0 valid password");
-        ensure!(done, "{hydra} did not come to its end ({})", said(&output));
+        ensure!(done, "{hydra} did not come to its end ({})", message(&output));
         Ok(())
     }
 
     /// Runs a tool that must succeed.
     fn run(&self, host: &Host, command: &str) -> Result<()> {
         let output = self.attempt(host, command)?;
-        ensure!(output.status.success(), "{command} failed ({})", said(&output));
+        ensure!(output.status.success(), "{command} failed ({})", message(&output));
         Ok(())
     }
 
@@ -388,7 +388,7 @@ fn words(command: &str) -> impl Iterator<Item = &str> {
     command.split_whitespace()
 }
 
-fn said(output: &Output) -> String {
+fn message(output: &Output) -> String {
     let texts = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).trim().to_owned());
-    format!("{}); it said: {}", output.status, texts.join("\n"))
+    format!("{}); its messages: {}", output.status, texts.join("\n"))
 }

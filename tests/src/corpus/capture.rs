@@ -69,7 +69,7 @@ impl Capture {
             ensure!(capture.0.is_running()?, "it has ended");
             Ok(capture.0.stderr().text().contains("listening on"))
         };
-        wait_until(LIMIT, begun).with_context(|| format!("tcpdump said: {}", capture.0.stderr().text()))?;
+        wait_until(LIMIT, begun).with_context(|| format!("messages of tcpdump: {}", capture.0.stderr().text()))?;
         Ok(capture)
     }
 
@@ -79,9 +79,9 @@ impl Capture {
         thread::sleep(Duration::from_millis(1200));
         self.0.signal(Signal::INT)?;
         let output = self.0.wait(LIMIT)?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        let whole = output.status.success() && said.contains("\n0 packets dropped by kernel");
-        ensure!(whole, "the capture is not whole; tcpdump said: {said}");
+        let message = String::from_utf8_lossy(&output.stderr);
+        let whole = output.status.success() && message.contains("\n0 packets dropped by kernel");
+        ensure!(whole, "the capture is not whole; messages of tcpdump: {message}");
         Ok(())
     }
 }

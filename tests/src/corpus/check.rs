@@ -49,7 +49,7 @@ fn count(table: &Path) -> Result<BTreeMap<String, Labelled>> {
 fn flowml(arguments: &[&OsStr]) -> Result<()> {
     let mut command = Command::new(agent::binary()?);
     let output = command.args(arguments).output().with_context(|| format!("running {command:?}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?} failed ({}): {}", output.status, said.trim());
+    let message = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} failed ({}): {}", output.status, message.trim());
     Ok(())
 }

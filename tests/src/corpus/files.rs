@@ -195,7 +195,7 @@ fn sparse(path: &Path, length: u64) -> Result<()> {
 
 fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("running {command:?}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?} failed ({}): {}", output.status, said.trim());
+    let message = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} failed ({}): {}", output.status, message.trim());
     Ok(())
 }

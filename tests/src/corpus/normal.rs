@@ -390,8 +390,8 @@ impl Person {
             }
         }
         let output = process.wait(LIMIT)?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{} failed ({}): {}", words.join(" "), output.status, said.trim());
+        let message = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{} failed ({}): {}", words.join(" "), output.status, message.trim());
         Ok(())
     }
 }

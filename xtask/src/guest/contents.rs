@@ -199,9 +199,9 @@ mod tests {
 
     #[test]
     fn libraries_in_the_output_of_ldd_are_found() {
-        let said = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
+        let message = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
                     \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
-        let files: Vec<_> = linked(said).collect();
+        let files: Vec<_> = linked(message).collect();
         assert_eq!(files, [Path::new("/lib/x86_64-linux-gnu/libc.so.6"), Path::new("/lib64/ld-linux-x86-64.so.2")]);
         assert_eq!(linked("\tnot a dynamic executable\n").count(), 0);
     }

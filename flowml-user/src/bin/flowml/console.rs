@@ -120,7 +120,7 @@ impl Console {
         let Some(screen) = self.screen.take() else { return };
         self.verbosity = self.verbosity.min(Verbosity::Summary);
         for text in screen.leave() {
-            self.say_line(Tone::Warning, &text);
+            self.print_line(Tone::Warning, &text);
         }
     }
 
@@ -132,7 +132,7 @@ impl Console {
             Some(screen) => screen.show(view),
             None => {
                 let clusters = self.clusters_due(&view.report);
-                self.say(Priority::Information, &view.render(&clusters, self.width(), self.style));
+                self.write_text(Priority::Information, &view.render(&clusters, self.width(), self.style));
                 self.tables += 1;
             }
         }
@@ -156,7 +156,7 @@ impl Console {
     fn print(&mut self, tone: Tone, text: &str) {
         match &mut self.screen {
             Some(screen) if screen.is_up() => screen.message(tone, text),
-            _ => self.say_line(tone, text),
+            _ => self.print_line(tone, text),
         }
     }
 
@@ -169,16 +169,16 @@ impl Console {
         self.width.or_else(terminal).unwrap_or(DEFAULT_WIDTH).max(LEAST_WIDTH)
     }
 
-    fn say_line(&mut self, tone: Tone, text: &str) {
+    fn print_line(&mut self, tone: Tone, text: &str) {
         let priority = match tone {
             Tone::Notice => Priority::Information,
             Tone::Warning => Priority::Warning,
         };
-        self.say(priority, &format!("flowml: {}\n", plain::line(text)));
+        self.write_text(priority, &format!("flowml: {}\n", plain::line(text)));
     }
 
     /// Errors are ignored: a closed console must not stop the records.
-    fn say(&mut self, priority: Priority, text: &str) {
+    fn write_text(&mut self, priority: Priority, text: &str) {
         let text = plain::lines(text);
         let text = if self.journal { &journal::prefixed(priority, &text) } else { &*text };
         let _ = self.out.write_all(text.as_bytes());
@@ -260,7 +260,7 @@ impl Observer for Console {
         }
         if self.verbosity >= Verbosity::Summary {
             let view = SummaryView { totals, rows, outputs };
-            self.say(Priority::Information, &view.render(self.width(), self.style));
+            self.write_text(Priority::Information, &view.render(self.width(), self.style));
         }
     }
 }

@@ -173,7 +173,7 @@ impl Run {
     /// The name of the field of its file.
     pub(super) const CONFIG: &'static str = "config";
 
-    /// A run over these interfaces that is otherwise as where nothing is said, and writes no records.
+    /// A run over these interfaces with the default arguments otherwise. It writes no records.
     #[must_use]
     pub(crate) fn until(interfaces: Vec<Selector>, duration: Option<Duration>, quiet: u8) -> Self {
         let nothing = Self::augment_args(clap::Command::new("run").no_binary_name(true));

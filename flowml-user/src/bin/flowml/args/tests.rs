@@ -95,7 +95,7 @@ fn read_files(arguments: &str) -> Result<Read, String> {
 }
 
 #[test]
-fn files_are_read_by_the_same_rules_unless_a_profile_or_a_flag_says_otherwise() {
+fn files_are_read_by_the_same_rules_unless_a_profile_or_a_flag_changes_them() {
     let seconds = |seconds| Duration::from_secs(seconds);
     let cases = [
         ("read a.pcap", (15, 120, true)),

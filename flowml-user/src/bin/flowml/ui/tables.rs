@@ -91,8 +91,8 @@ impl View {
             let (subject, p) = (anomaly.subject(), probability(anomaly.probability()));
             lines.extend(wrap(&format!("! {subject}"), width, [0, 4]).iter().map(|line| style.alarm(line)));
             let reasons = one_line(anomaly.reasons());
-            let said = anomaly.summary().unwrap_or_else(|| format!("p = {p}: {reasons}"));
-            lines.extend(wrap(&said, width, [4, 4]));
+            let message = anomaly.summary().unwrap_or_else(|| format!("p = {p}: {reasons}"));
+            lines.extend(wrap(&message, width, [4, 4]));
         }
         let all = self.anomalies.len();
         if all > shown.len() {

@@ -34,10 +34,10 @@ fn words(finding: &Finding, style: Style) -> Vec<String> {
     };
     let head = format!("  {painted}{:1$}{2}", "", 9 - word.len(), finding.check);
     let gap = INDENT - 2 - 9 - finding.check.len();
-    let mut said = wrap(&finding.message, WIDTH, [INDENT, INDENT]);
-    said[0] = format!("{head}{:gap$}{}", "", said[0].trim_start());
+    let mut message = wrap(&finding.message, WIDTH, [INDENT, INDENT]);
+    message[0] = format!("{head}{:gap$}{}", "", message[0].trim_start());
     let fix = finding.fix.as_ref().map(|command| wrap(&format!("→ {command}"), WIDTH, [INDENT, INDENT + 2]));
-    said.into_iter().chain(fix.into_iter().flatten()).collect()
+    message.into_iter().chain(fix.into_iter().flatten()).collect()
 }
 
 #[cfg(test)]
