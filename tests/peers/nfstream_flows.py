@@ -10,6 +10,8 @@ import sys
 import dpkt
 from nfstream import NFStreamer
 
+from nfstream_statistics import STATISTICS
+
 
 def is_ordered(path):
     with open(path, "rb") as capture:
@@ -27,18 +29,7 @@ def main():
         try:
             ordered = is_ordered(path)
             flows = list(
-                NFStreamer(
-                    source=path,
-                    promiscuous_mode=False,
-                    decode_tunnels=False,
-                    n_dissections=0,
-                    statistical_analysis=True,
-                    splt_analysis=8,
-                    accounting_mode=1,
-                    idle_timeout=120,
-                    active_timeout=1800,
-                    n_meters=1,
-                )
+                NFStreamer(source=path, idle_timeout=120, active_timeout=1800, **STATISTICS)
             )
         # After any error of NFStream there is nothing to compare with.
         except Exception as error:  # pylint: disable=broad-except

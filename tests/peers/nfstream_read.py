@@ -7,19 +7,12 @@ import sys
 
 from nfstream import NFStreamer
 
+from nfstream_statistics import STATISTICS
+
 
 def main():
     flows, packets = 0, 0
-    for flow in NFStreamer(
-        source=sys.argv[1],
-        promiscuous_mode=False,
-        decode_tunnels=False,
-        n_dissections=0,
-        statistical_analysis=True,
-        splt_analysis=8,
-        accounting_mode=1,
-        n_meters=1,
-    ):
+    for flow in NFStreamer(source=sys.argv[1], **STATISTICS):
         flows += 1
         packets += flow.bidirectional_packets
     print(flows, packets)
