@@ -188,7 +188,8 @@ impl Clocks {
         self.clocks.push(Clock { interface, shift_ns, latest_ns: 0 });
     }
 
-    /// Starts again at `time_ns` with the current clock. The state of the other clocks belongs to the time before.
+    /// Starts again at `time_ns` with the current clock. The state of the other clocks is dropped, as it is from the
+    /// time before.
     #[cold]
     fn set_back(&mut self, time_ns: u64) {
         self.irregular.set_back.add(self.latest_ns - time_ns);

@@ -19,7 +19,7 @@ pub struct Sequence<T: 'static> {
     pub of: fn(&T) -> [f64; FIRST_PACKETS],
 }
 
-/// Stands for a packet that the flow does not have, as in NFStream.
+/// The value for a missing packet, as in NFStream.
 const NO_PACKET: f64 = -1.0;
 
 /// The sequences of a flow. They are never learnt, because they are not columns of a matrix.

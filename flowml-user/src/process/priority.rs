@@ -19,8 +19,7 @@ impl Nice {
         Self(getpriority_process(None).unwrap_or(0))
     }
 
-    /// A value that is lower by `steps`: each of them gives about a quarter more CPU time than a thread of this value
-    /// gets.
+    /// A value that is lower by `steps`. Each step gives a thread about a quarter more CPU time.
     #[must_use]
     pub const fn before(self, steps: i32) -> Self {
         let value = self.0 - steps;

@@ -110,7 +110,7 @@ impl Metrics {
             flows: names.add("flows", "Flow records", Counter::default()),
             sessions: names.add("sessions", "Sessions whose first record was written", Counter::default()),
             host_windows: names.add("host_windows", "Host windows", Counter::default()),
-            scored_rows: names.add("scored_rows", "Flow records and host windows that were judged", Counter::default()),
+            scored_rows: names.add("scored_rows", "Flow records and host windows that were scored", Counter::default()),
             anomalies: names.add("anomalies", "Flow records and host windows that are anomalies", Family::default()),
             incidents: names.add("incidents", "Incidents that have begun, by kind", Family::default()),
             open_sessions: names.add("open_sessions", "Sessions that are open", Gauge::default()),
