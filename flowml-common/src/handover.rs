@@ -6,7 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::packet::Skipped;
-use crate::table::{Count, Head, Seed};
+use crate::table::{Count, Head, Seed, add_counts};
 use crate::time::Boundaries;
 
 /// The number of the layout and of the meaning of the maps that outlive an agent. A change of either needs a new
@@ -77,8 +77,6 @@ impl Account {
     pub fn add(&mut self, head: &Head, in_flows: Count) {
         self.received.add(head.received.packets, head.received.bytes);
         self.in_flows.add(in_flows.packets, in_flows.bytes);
-        for (sum, count) in self.skipped.iter_mut().zip(&head.skipped) {
-            sum.add(count.packets, count.bytes);
-        }
+        add_counts(&mut self.skipped, &head.skipped);
     }
 }

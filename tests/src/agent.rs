@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -27,6 +28,21 @@ pub fn binary() -> Result<PathBuf> {
     let path = std::env::var_os("FLOWML_BIN").map_or_else(default_binary, PathBuf::from);
     ensure!(path.is_file(), "there is no agent at {}: run `cargo xtask build`", path.display());
     Ok(path)
+}
+
+/// Runs `flowml` in a folder, with the words of this line as arguments.
+pub fn flowml(folder: &Path, line: &str) -> Result<Output> {
+    let output = Command::new(binary()?).current_dir(folder).args(line.split_whitespace()).output();
+    output.with_context(|| format!("flowml {line}"))
+}
+
+/// Checks that `flowml` fails with this exit code and one line that contains these words.
+pub fn ensure_refused(folder: &Path, line: &str, code: i32, words: &str) -> Result<()> {
+    let output = flowml(folder, line)?;
+    let message = String::from_utf8_lossy(&output.stderr);
+    let is_refused = output.status.code() == Some(code) && message.contains(words);
+    ensure!(is_refused && message.lines().count() == 1, "flowml {line}: {:?} {message}", output.status);
+    Ok(())
 }
 
 fn default_binary() -> PathBuf {

@@ -8,6 +8,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::lab::Host;
 
+/// The address at which agents serve metrics in tests. Each agent is in a namespace of its own.
+pub const METRICS: &str = "127.0.0.1:9750";
+
 /// Longest time for an answer on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -16,10 +19,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct Scrape(String);
 
 impl Scrape {
-    /// Requests the metrics that an agent serves at this address of a host.
-    pub fn of(host: &Host, address: &str) -> Result<Self> {
+    /// Requests the metrics that an agent serves at [`METRICS`] of a host.
+    pub fn of(host: &Host) -> Result<Self> {
         host.enter(|| {
-            let mut stream = TcpStream::connect(address).context("connecting to the agent's metrics")?;
+            let mut stream = TcpStream::connect(METRICS).context("connecting to the agent's metrics")?;
             stream.set_read_timeout(Some(LIMIT))?;
             write!(stream, "GET /metrics HTTP/1.0\r\n\r\n")?;
             let mut answer = String::new();

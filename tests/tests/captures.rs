@@ -1,10 +1,9 @@
 //! The commands for models on captures: a model that was trained on one capture scores the next.
 
 use std::path::Path;
-use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
-use flowml_tests::agent::binary;
+use flowml_tests::agent::{binary, ensure_refused, flowml};
 use flowml_tests::captures::{Pcap, Record};
 use flowml_tests::frames::{Frame, Ipv4, Ports};
 use flowml_tests::lab::or_skip;
@@ -36,11 +35,6 @@ fn scan(begin_ns: u64) -> Vec<Record> {
 
 fn server() -> Ipv4 {
     Ipv4 { destination: [10, 0, 9, 9].into(), ..Ipv4::default() }
-}
-
-fn flowml(folder: &Path, line: &str) -> Result<Output> {
-    let output = Command::new(binary()?).current_dir(folder).args(line.split_whitespace()).output();
-    output.with_context(|| format!("flowml {line}"))
 }
 
 /// The standard output of a command that must succeed.
@@ -171,14 +165,7 @@ fn wrong_inputs_are_refused_in_one_line() -> Result<()> {
         ("train monday.pcap --labels labels.csv --label-column x --model m.json", 2, "cannot be used with"),
     ];
     for (line, code, words) in cases {
-        let output = flowml(folder, line)?;
-        let message = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.code() == Some(code) && message.contains(words),
-            "flowml {line}: {:?} {message}",
-            output.status
-        );
-        ensure!(message.lines().count() == 1, "flowml {line}: {message}");
+        ensure_refused(folder, line, code, words)?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use flowml_tests::agent::{Agent, binary};
 use flowml_tests::frames::NAMED;
 use flowml_tests::lab::{Host, IpVersion, LinkOptions, require_lab, wait_until};
+use flowml_tests::scrape::METRICS;
 use flowml_tests::traffic::peers::{Exchange, UdpService, udp_exchange};
 use flowml_tests::traffic::raw::{FrameSender, Rate};
 use rustix::process::Signal;
@@ -19,8 +20,6 @@ use serde_json::Value;
 /// Longest time for Prometheus to start and to scrape on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Address of the agent's metrics. Each test has its own network namespaces.
-const METRICS: &str = "127.0.0.1:9750";
 const PROMETHEUS: &str = "127.0.0.1:9090";
 
 /// A folder for Prometheus. It is removed at the end of the test.

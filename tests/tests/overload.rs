@@ -8,17 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use flowml_tests::agent::{Agent, Report};
 use flowml_tests::frames::{Frame, Ipv4, NOBODY, Tcp, flag};
-use flowml_tests::lab::{Host, Interface, LinkOptions, require_lab, wait_until};
-use flowml_tests::scrape::Scrape;
+use flowml_tests::lab::{Interface, LinkOptions, require_lab, wait_until};
+use flowml_tests::scrape::{METRICS, Scrape};
 use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
 use rustix::process::Signal;
 use serde_json::Value;
 
 /// Longest time for a step on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// Address of the agent's metrics, in its own network namespace.
-const METRICS: &str = "127.0.0.1:9750";
 
 /// Two hosts and a quiet link between them: the peer's end, and the metered end.
 macro_rules! quiet_pair {
@@ -36,11 +33,6 @@ fn flood(from: &Interface, to: &Interface, flows: u32, rate: Rate) -> Result<Sen
     let sent = FrameSender::open(from)?.spray(&spray, rate)?;
     wait_until(LIMIT, || Ok(to.counters()?.rx_packets - before == sent.packets)).context("waiting for the frames")?;
     Ok(sent)
-}
-
-/// The current metrics.
-fn metrics(host: &Host) -> Result<Scrape> {
-    Scrape::of(host, METRICS)
 }
 
 /// Checks that every packet is in the packet accounting, and that each packet in a flow is in exactly one row.
@@ -63,7 +55,7 @@ fn packets_without_room_are_counted_and_the_run_continues() -> Result<()> {
     let agent = Agent::meter(&to, &small)?;
     let sent = flood(&from, &to, 40_000, Rate::Full)?;
     // Metrics are served while the backlog is processed.
-    assert!(metrics(&to.host)?.value("flowml_received_packets_total")? <= sent.packets as f64);
+    assert!(Scrape::of(&to.host)?.value("flowml_received_packets_total")? <= sent.packets as f64);
     let report = agent.stop(Signal::TERM)?;
     ensure!(report.code == Some(0), "{:?}: {}", report.code, report.stderr);
     assert_accounts_for(&report, sent)?;
@@ -80,7 +72,7 @@ fn overload_is_counted_and_ends_after_the_flood() -> Result<()> {
     let (_lab, [from, to]) = quiet_pair!();
     let small = ["--memory-max", "1MiB", "--flow-capacity", "1024", "--interval", "100ms", "--metrics", METRICS];
     let agent = Agent::meter(&to, &small)?;
-    let level = || -> Result<f64> { metrics(&to.host)?.value("flowml_overload_level") };
+    let level = || -> Result<f64> { Scrape::of(&to.host)?.value("flowml_overload_level") };
     let (begun, mut sent) = (Instant::now(), Sent::default());
     while level()? < 3.0 {
         ensure!(begun.elapsed() < LIMIT, "no overload by {} packets", sent.packets);
@@ -192,7 +184,7 @@ fn flood_for_a_minute(rate: u32) -> Result<Option<Flooded>> {
             let (mut slowest, mut incident_after) = (Duration::ZERO, None);
             while !over.load(Ordering::Relaxed) {
                 let asked = Instant::now();
-                let text = metrics(&to.host)?;
+                let text = Scrape::of(&to.host)?;
                 slowest = slowest.max(asked.elapsed());
                 if incident_after.is_none() && text.value("flowml_open_incidents")? > 0.0 {
                     incident_after = Some(begun.elapsed());
@@ -208,7 +200,7 @@ fn flood_for_a_minute(rate: u32) -> Result<Option<Flooded>> {
         Ok((Sent { packets: sent.packets + packets, bytes: sent.bytes }, watch.join().expect("no panic")?))
     })?;
     wait_until(LIMIT, || Ok(to.counters()?.rx_packets - before == sent.packets)).context("waiting for the frames")?;
-    let last = metrics(&to.host)?;
+    let last = Scrape::of(&to.host)?;
     let drains = last.value("flowml_drain_lateness_seconds_count")?;
     let on_time = last.value("flowml_drain_lateness_seconds_bucket{le=\"0.05\"}")?;
     let table_full = last.value("flowml_skipped_packets_total{reason=\"table_full\"}")?;

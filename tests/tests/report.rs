@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use flowml_tests::agent::binary;
+use flowml_tests::agent::{binary, ensure_refused, flowml};
 use flowml_tests::captures::{Pcap, Record};
 use flowml_tests::frames::{Frame, Ipv4, Ports};
 use flowml_tests::lab::{Host, or_skip, require_lab};
@@ -68,11 +67,6 @@ fn asked(log: &str) -> BTreeSet<String> {
     let addresses = log.split("\"url\":\"").skip(1).filter_map(|rest| rest.split('"').next());
     let origin = |address: &str| address.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
     addresses.filter(|address| address.starts_with("http") || address.starts_with("ws")).map(origin).collect()
-}
-
-fn flowml(folder: &Path, line: &str) -> Result<Output> {
-    let output = Command::new(binary()?).current_dir(folder).args(line.split_whitespace()).output();
-    output.with_context(|| format!("flowml {line}"))
 }
 
 fn done(folder: &Path, line: &str) -> Result<()> {
@@ -248,14 +242,8 @@ fn a_report_shows_the_values_of_the_records() -> Result<()> {
         ("report scan.pcap -o /nowhere/x.html", 1, "/nowhere/x.html"),
     ];
     for (line, code, words) in cases {
-        let output = flowml(folder, line)?;
-        let message = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.code() == Some(code) && message.contains(words),
-            "flowml {line}: {:?} {message}",
-            output.status
-        );
-        ensure!(message.lines().count() == 1 && !folder.join("x.html").exists(), "flowml {line}: {message}");
+        ensure_refused(folder, line, code, words)?;
+        ensure!(!folder.join("x.html").exists(), "flowml {line} wrote a file");
     }
     Ok(())
 }

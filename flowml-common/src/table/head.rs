@@ -25,6 +25,13 @@ impl Count {
     }
 }
 
+/// Adds counts to sums, each at its place: by reason, or by protocol.
+pub fn add_counts<const N: usize>(sums: &mut [Count; N], more: &[Count; N]) {
+    for (sum, count) in sums.iter_mut().zip(more) {
+        sum.add(count.packets, count.bytes);
+    }
+}
+
 /// The protocols by which overflow is counted. The last counts all others.
 pub const OVERFLOW_PROTOCOLS: [&str; 6] = ["tcp", "udp", "icmp", "icmpv6", "sctp", "other"];
 
@@ -65,10 +72,8 @@ pub struct Head {
 impl Head {
     /// Adds the counters of another partition, including its entries.
     pub fn merge(&mut self, other: &Self) {
-        let counts = self.skipped.iter_mut().zip(&other.skipped).chain(self.overflow.iter_mut().zip(&other.overflow));
-        for (mine, theirs) in counts {
-            mine.add(theirs.packets, theirs.bytes);
-        }
+        add_counts(&mut self.skipped, &other.skipped);
+        add_counts(&mut self.overflow, &other.overflow);
         self.received.add(other.received.packets, other.received.bytes);
         self.entries += other.entries;
         self.boundaries_lost += other.boundaries_lost;

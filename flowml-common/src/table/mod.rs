@@ -38,7 +38,7 @@ use crate::quote::KeptQuote;
 use crate::time::Stamp;
 
 pub use self::bucket::{Bucket, SLOTS, entry_number, used};
-pub use self::head::{Count, Head, OVERFLOW_PROTOCOLS};
+pub use self::head::{Count, Head, OVERFLOW_PROTOCOLS, add_counts};
 pub use self::place::{Seed, Shape};
 pub use self::search::entry_of;
 pub use self::storage::Storage;

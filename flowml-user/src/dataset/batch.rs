@@ -13,6 +13,11 @@ use crate::record::Kind;
 /// The batches of a table.
 pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, DatasetError>>>;
 
+/// The batches that `next` returns, until it returns none.
+pub(super) fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>, DatasetError> + 'static) -> Batches {
+    Box::new(std::iter::from_fn(move || next().transpose()))
+}
+
 /// The next batch of a table with columns of these kinds; `None` if there are no more rows. `append` adds a value to
 /// each column and returns the length of the row in its file, bytes; `None` if there are no more rows.
 pub(super) fn fill(

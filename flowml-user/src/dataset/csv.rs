@@ -8,7 +8,7 @@ use ::csv::{Position, Reader, ReaderBuilder, StringRecord, Trim};
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 
-use super::batch::{Batches, fill};
+use super::batch::{Batches, batches, fill};
 use super::encoding::Decoded;
 use super::limits::{LONGEST_ROW, check_columns};
 use super::{DatasetError, Encoding, HeaderRow, Notice, Reading};
@@ -331,8 +331,8 @@ pub(super) fn read(path: &Path, reading: Reading) -> Result<(SchemaRef, Batches,
         (records.repeated > 0).then_some(Notice::RepeatedHeaders(records.repeated)),
     ];
     let (records, _) = form.open(path)?;
-    let rows = Rows { form, records, kinds, schema: Arc::clone(&schema), path: path.to_owned() };
-    Ok((schema, Box::new(rows), notices.into_iter().flatten().collect()))
+    let mut rows = Rows { form, records, kinds, schema: Arc::clone(&schema), path: path.to_owned() };
+    Ok((schema, batches(move || rows.batch()), notices.into_iter().flatten().collect()))
 }
 
 /// The second pass over a file.
@@ -342,14 +342,6 @@ struct Rows {
     kinds: Vec<(Kind, Decimal)>,
     schema: SchemaRef,
     path: std::path::PathBuf,
-}
-
-impl Iterator for Rows {
-    type Item = Result<RecordBatch, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.batch().transpose()
-    }
 }
 
 impl Rows {

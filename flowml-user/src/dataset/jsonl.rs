@@ -7,7 +7,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use serde_json::{Map, Value as Json};
 
-use super::batch::{Batches, fill};
+use super::batch::{Batches, batches, fill};
 use super::limits::check_columns;
 use super::lines::Lines;
 use super::{DatasetError, RowType};
@@ -28,8 +28,8 @@ pub(super) fn read(path: &Path, of: RowType) -> Result<(SchemaRef, Batches), Dat
     };
     check_columns(path, columns.len())?;
     let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
-    let rows = Rows { lines: Lines::open(path)?, of, columns, schema: Arc::clone(&schema) };
-    Ok((schema, Box::new(rows)))
+    let mut rows = Rows { lines: Lines::open(path)?, of, columns, schema: Arc::clone(&schema) };
+    Ok((schema, batches(move || rows.batch())))
 }
 
 /// The columns of the first flow in a file.
@@ -51,14 +51,6 @@ struct Rows {
     of: RowType,
     columns: Vec<OutputColumn>,
     schema: SchemaRef,
-}
-
-impl Iterator for Rows {
-    type Item = Result<RecordBatch, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.batch().transpose()
-    }
 }
 
 impl Rows {

@@ -11,7 +11,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 
 use super::DatasetError;
-use super::batch::{Batches, fill};
+use super::batch::{Batches, batches, fill};
 use super::limits::check_columns;
 use super::lines::Lines;
 use crate::export::cells::{Builder, Cell, plain_field};
@@ -55,8 +55,8 @@ pub(super) fn read(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {
     check_columns(path, kinds.len())?;
     let fields = header.fields.iter().zip(&kinds).map(|(name, kind)| plain_field(name, *kind));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    let rows = Rows { lines, header, kinds, next: first, schema: Arc::clone(&schema) };
-    Ok((schema, Box::new(rows)))
+    let mut rows = Rows { lines, header, kinds, next: first, schema: Arc::clone(&schema) };
+    Ok((schema, batches(move || rows.batch())))
 }
 
 /// The content of the lines that begin with `#`.
@@ -164,14 +164,6 @@ struct Rows {
     /// A line that was read but not returned yet.
     next: Option<String>,
     schema: SchemaRef,
-}
-
-impl Iterator for Rows {
-    type Item = Result<RecordBatch, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.batch().transpose()
-    }
 }
 
 impl Rows {

@@ -9,7 +9,7 @@ use flowml_common::flow::{ACK, FIN, SYN};
 use super::window::{HostWindow, Role};
 use super::{CONTENT_FEATURES, Column, FLOW_FEATURES, FlowColumns, FlowRow, HOST_FEATURES, Learn, columns, names, row};
 use crate::record::{Clock, FlowRecord};
-use crate::session::samples::{Sample, part_of, tcp};
+use crate::session::samples::{Sample, ended, part_of, tcp};
 use crate::session::{BeginWindows, EndReason, Ended, HostCounts, Initiator, SlowCounts};
 
 const PSH: u8 = 8;
@@ -274,17 +274,7 @@ fn every_host_feature_belongs_to_the_role_in_its_name() {
 
 #[test]
 fn a_single_packet_flow_has_no_deviation_and_no_rate() {
-    let entry = part_of(&[tcp(5, "192.0.2.9:40000", "192.0.2.1:22", SYN)]);
-    let initiator = Initiator::of(&entry.key, &entry.stats);
-    let ended = Ended {
-        key: entry.key,
-        stats: entry.stats,
-        contents: None,
-        windows: None,
-        initiator,
-        reason: EndReason::IdleTimeout,
-        continues: false,
-    };
+    let ended = ended(&[tcp(5, "192.0.2.9:40000", "192.0.2.1:22", SYN)]);
     let record = FlowRecord::new(&ended, Clock::default());
     let flow = FlowRow { record, windows: None };
     let value = |name: &str| FLOW_FEATURES.iter().find(|feature| feature.name == name).unwrap().value(&flow);

@@ -10,21 +10,11 @@ use flowml_common::packet::Hook;
 use proptest::prelude::*;
 
 use super::{Clock, FLOW_IDENTIFIERS, FirstPacket, FlowRecord, TcpFlag, Value};
-use crate::session::samples::{Sample, part_of, tcp};
-use crate::session::{EndReason, Ended, Initiator, Sessions, Timeouts};
+use crate::session::samples::{Sample, ended, part_of, tcp};
+use crate::session::{Sessions, Timeouts};
 
 fn record(samples: &[Sample]) -> FlowRecord {
-    let entry = part_of(samples);
-    let initiator = Initiator::of(&entry.key, &entry.stats);
-    let ended = Ended {
-        key: entry.key,
-        stats: entry.stats,
-        contents: None,
-        windows: None,
-        initiator,
-        reason: EndReason::IdleTimeout,
-        continues: false,
-    };
+    let ended = ended(samples);
     FlowRecord::new(&ended, Clock::default())
 }
 

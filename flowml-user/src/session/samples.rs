@@ -9,6 +9,8 @@ use flowml_common::headers::protocol;
 use flowml_common::packet::{Frame, Hook, Packet};
 use flowml_common::parse::parse;
 
+use super::{EndReason, Ended, Initiator};
+
 /// Number of bytes before the IP header of a frame.
 const ETHERNET: usize = 14;
 
@@ -144,4 +146,12 @@ pub(crate) fn part(packets: &[Packet]) -> Part {
 /// The partial flow of these samples.
 pub(crate) fn part_of(samples: &[Sample]) -> Part {
     part(&samples.iter().map(Sample::packet).collect::<Vec<_>>())
+}
+
+/// The record of a flow of these samples that ended by the idle timeout.
+pub(crate) fn ended(samples: &[Sample]) -> Ended {
+    let Part { key, stats } = part_of(samples);
+    let initiator = Initiator::of(&key, &stats);
+    let reason = EndReason::IdleTimeout;
+    Ended { key, stats, contents: None, windows: None, initiator, reason, continues: false }
 }

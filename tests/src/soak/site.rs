@@ -15,11 +15,9 @@ use crate::agent::{Agent, Report, binary};
 use crate::frames::{Frame, Ipv4, Ports};
 use crate::lab::{Interface, Lab, wait_until};
 use crate::scenario::Town;
-use crate::scrape::Scrape;
+use crate::scrape::{METRICS, Scrape};
 use crate::traffic::raw::{FlowSpray, FrameSender, Rate};
 
-/// Address of the agent's metrics, and of the collector, in a network namespace of their own.
-const METRICS: &str = "127.0.0.1:9750";
 const COLLECTOR: &str = "127.0.0.1:4739";
 
 /// Mounts the small disk only for the agent, and executes the agent.
@@ -93,7 +91,7 @@ impl Site {
 
     /// The current metrics.
     pub(super) fn scrape(&self) -> Result<Scrape> {
-        Scrape::of(&self.town.server.host, METRICS)
+        Scrape::of(&self.town.server.host)
     }
 
     /// Packets that the agent must have seen, by the kernel's counters of the interfaces that it is attached to.

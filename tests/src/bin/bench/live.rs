@@ -8,8 +8,8 @@ use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, maps::Array};
 use flowml_tests::agent::Agent;
 use flowml_tests::frames::{Frame, Ipv4, NOBODY, Ports};
-use flowml_tests::lab::{Host, Interface, Lab, LinkOptions, wait_until};
-use flowml_tests::scrape::Scrape;
+use flowml_tests::lab::{Interface, Lab, LinkOptions, wait_until};
+use flowml_tests::scrape::{METRICS, Scrape};
 use flowml_tests::traffic::raw::on_cpus;
 use rustix::process::Signal;
 
@@ -34,8 +34,6 @@ const BURST: u32 = 1 << 18;
 
 /// Longest time until the agent has drained everything.
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
-
-const METRICS: &str = "127.0.0.1:9750";
 
 /// What one run of an agent did.
 struct Run {
@@ -102,9 +100,9 @@ fn run_agent(object: &[u8], pair: [usize; 2], flows: u32) -> Result<Run> {
     let before = to.counters()?.rx_packets;
     let throughput = send(object, &from, &to, flows)?;
     let received = (to.counters()?.rx_packets - before) as f64;
-    wait_until(DRAIN_LIMIT, || Ok(metrics(&to.host)?.value("flowml_received_packets_total")? >= received))
+    wait_until(DRAIN_LIMIT, || Ok(Scrape::of(&to.host)?.value("flowml_received_packets_total")? >= received))
         .context("waiting until the agent has counted all packets")?;
-    let scrape = metrics(&to.host)?;
+    let scrape = Scrape::of(&to.host)?;
     let lateness = scrape.histogram("flowml_drain_lateness_seconds")?;
     let full = scrape.value("flowml_skipped_packets_total{reason=\"table_full\"}")?;
     let cpu = agent.cpu_time()?;
@@ -116,10 +114,6 @@ fn run_agent(object: &[u8], pair: [usize; 2], flows: u32) -> Result<Run> {
         late: lateness.beyond(0.05) / lateness.count.max(1.0),
         cpu_s: cpu.as_secs_f64() * 1e6 / received,
     })
-}
-
-fn metrics(host: &Host) -> Result<Scrape> {
-    Scrape::of(host, METRICS)
 }
 
 /// Sends for [`DURATION`]. Returns the packets per second that arrived.

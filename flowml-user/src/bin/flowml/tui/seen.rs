@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use flowml_common::packet::Skipped;
-use flowml_common::table::Count;
+use flowml_common::table::{Count, add_counts};
 use flowml_user::export::LearnerReport;
 use flowml_user::incident::State as Stage;
 use flowml_user::learning::{ClusterSummary, Status};
@@ -82,9 +82,7 @@ impl Seen {
     pub(super) fn push(&mut self, view: View) {
         let report = &view.report;
         self.received.add(report.received.packets, report.received.bytes);
-        for (sum, count) in self.skipped.iter_mut().zip(&report.skipped) {
-            sum.add(count.packets, count.bytes);
-        }
+        add_counts(&mut self.skipped, &report.skipped);
         self.learnt = report.learners.iter().flat_map(clusters).collect();
         for anomaly in &view.anomalies {
             let began_ms = match anomaly {
