@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use super::attach::Mode;
 use super::handover::settled;
-use super::kernel::EPOCHS;
+use super::kernel::size::EPOCHS;
 use super::shared::SharedArray;
 use super::{CaptureError, chain};
 

@@ -1,9 +1,6 @@
 //! The activity of both hosts when a record started: the counts of their host windows that a session keeps.
 
-use flowml_common::flow::Part;
 use serde::{Deserialize, Serialize};
-
-use super::{Ended, Initiator, InitiatorRule, Record, Session, Standing};
 
 /// Counts of a host in one role, within one host window. They saturate at 32 bits, to save memory: each of a million
 /// sessions keeps two.
@@ -67,30 +64,4 @@ pub struct BeginWindows {
     pub destination: HostCounts,
     /// Counts of the initiator over minutes, at the end of that interval.
     pub slow: SlowCounts,
-}
-
-impl Session {
-    /// Sets the windows of the open record, if it has started and has none.
-    pub(super) fn set_windows(&mut self, rule: InitiatorRule, of: &impl Fn(&Part, Standing) -> BeginWindows) {
-        if let (None, Some(stats), Some(Initiator { sender, .. })) =
-            (self.windows, self.record.stats(), self.initiator(rule))
-        {
-            let new = matches!(self.record, Record::First(_));
-            let answered = self.sent[sender.opposite() as usize];
-            let standing = Standing { new, initiator: sender, answered, about_sender: false };
-            self.windows = Some(of(&Part { key: self.key, stats: *stats }, standing));
-        }
-    }
-}
-
-impl Ended {
-    /// Sets the windows of a record that ended in the interval in which it started.
-    pub(super) fn set_windows(&mut self, of: &impl Fn(&Part, Standing) -> BeginWindows) {
-        if self.windows.is_none() {
-            let initiator = self.initiator.sender;
-            let answered = self.stats.direction(initiator.opposite()).packets > 0;
-            let standing = Standing { new: !self.continues, initiator, answered, about_sender: false };
-            self.windows = Some(of(&Part { key: self.key, stats: self.stats }, standing));
-        }
-    }
 }

@@ -3,7 +3,10 @@
 use flowml_common::flow::{FIN, FlowStats, Opening, RST};
 use serde::{Deserialize, Serialize};
 
-use super::bit;
+/// The index of a flag in the counters.
+pub(super) const fn bit(flag: u8) -> usize {
+    flag.trailing_zeros() as usize
+}
 
 /// The TCP state of a session, by sender.
 #[derive(Default, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use flowml_common::icmp::{icmp_answer, is_icmp_error, is_icmp_question};
 use flowml_common::quote::Quote;
 use serde::{Deserialize, Serialize};
 
-use super::bit;
+use super::connection::bit;
 use super::services::{is_service, is_service_to};
 
 /// The evidence for an initiator, the strongest first.

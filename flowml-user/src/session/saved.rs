@@ -5,7 +5,12 @@ use std::io::{Read, Write};
 use flowml_common::table::Count;
 use serde::{Deserialize, Serialize};
 
-use super::{EndReason, Ended, Memory, Session, Sessions, Timers};
+use super::ended::Ended;
+use super::memory::Memory;
+use super::open::Session;
+use super::sessions::Sessions;
+use super::timeouts::EndReason;
+use super::timers::Timers;
 use crate::process::state::{Reader, StateError, Writer};
 
 /// The state beside the sessions: the slot at which the next search for a session of one packet starts, free slots,

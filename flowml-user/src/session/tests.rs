@@ -13,7 +13,8 @@ use flowml_common::time::Boundaries;
 use proptest::prelude::*;
 
 use super::samples::{Sample, counted, counted_of, part, part_of, tcp, udp};
-use super::{EndReason, Ended, Evidence, Initiator, InitiatorRule, LINGER_NS, Sessions, Standing, Timeouts};
+use super::timeouts::LINGER_NS;
+use super::{EndReason, Ended, Evidence, Initiator, InitiatorRule, Sessions, Standing, Timeouts};
 use crate::capture::vectors::VecTable;
 
 const SECOND: u64 = 1_000_000_000;

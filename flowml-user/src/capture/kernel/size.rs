@@ -1,0 +1,92 @@
+//! The size of the flow table and its memory.
+
+use flowml_common::content::{PayloadChunk, PayloadLimit};
+use flowml_common::counts::{ColdCounters, FlowEntry};
+use flowml_common::handover::Constants;
+use flowml_common::table::{Bucket, Head, Shape};
+
+use crate::process::memory;
+
+/// The default number of flows for each CPU and epoch.
+pub const DEFAULT_CAPACITY: u32 = 131_072;
+
+/// The default capacity is halved on hosts with many CPUs or little memory until the table locks at most this memory, in
+/// bytes, and at most [`DEFAULT_SHARE`] of the host's.
+const DEFAULT_MEMORY: u64 = 512 << 20;
+
+/// One of this number of parts of the host's memory.
+const DEFAULT_SHARE: u64 = 32;
+
+/// The number of epochs.
+pub(in crate::capture) const EPOCHS: u32 = 2;
+
+/// The size of the flow table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Number of CPU numbers with partitions: the highest plus one ([`Cpus::numbers`](crate::capture::cpus::Cpus::numbers)).
+    pub cpus: u32,
+    /// The shape of a partition.
+    pub shape: Shape,
+    /// The limit of kept payload.
+    pub payload: Option<PayloadLimit>,
+}
+
+impl Size {
+    /// The size for a capacity in flows for each CPU (or the default capacity) and for this payload limit.
+    #[must_use]
+    pub fn new(cpus: u32, capacity: Option<u32>, payload: Option<PayloadLimit>) -> Self {
+        let size = |capacity| Self { cpus, shape: Shape::for_capacity(capacity), payload };
+        if let Some(capacity) = capacity {
+            return size(capacity);
+        }
+        let share = memory::available().map_or(u64::MAX, |available| available / DEFAULT_SHARE);
+        let mut capacity = DEFAULT_CAPACITY;
+        while capacity > 1024 && size(capacity).bytes() > DEFAULT_MEMORY.min(share) {
+            capacity /= 2;
+        }
+        size(capacity)
+    }
+
+    pub(super) const fn of(constants: &Constants) -> Self {
+        let Constants { cpus, buckets, payload, .. } = *constants;
+        Self { cpus, shape: Shape { buckets }, payload: PayloadLimit::new(payload) }
+    }
+
+    pub(super) const fn partitions(self) -> u32 {
+        self.cpus * EPOCHS
+    }
+
+    /// The kernel memory that the table locks, in bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        let entry =
+            size_of::<(FlowEntry, ColdCounters)>() as u64 + self.chunks_of_entry() as u64 * PayloadChunk::BYTES as u64;
+        let partition = size_of::<Head>() as u64
+            + self.shape.buckets as u64 * size_of::<Bucket>() as u64
+            + self.shape.entries() as u64 * entry;
+        self.partitions() as u64 * partition
+    }
+
+    pub(super) const fn chunks_of_entry(self) -> u32 {
+        match self.payload {
+            Some(limit) => limit.chunks_of_entry(),
+            None => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_table_takes_a_limited_share_of_memory() {
+        for cpus in [1, 2, 16, 256] {
+            let size = Size::new(cpus, None, None);
+            assert!(size.bytes() <= DEFAULT_MEMORY || size.shape.entries() == 1024, "{cpus}: {size:?}");
+            let available = memory::available().expect("the tests run on Linux");
+            assert!(size.bytes() <= available / DEFAULT_SHARE || size.shape.entries() == 1024, "{cpus}: {size:?}");
+        }
+        assert_eq!(Size::new(2, Some(4096), None).shape.entries(), 4096, "as requested, whatever the memory");
+    }
+}

@@ -1,0 +1,226 @@
+//! Adding partial flows to the sessions of their flows.
+
+use flowml_common::content::Contents as PartContents;
+use flowml_common::counts::Counted;
+use flowml_common::flow::{FlowKey, FlowStats, Opening, Part, Sender};
+use flowml_common::quote::Quote;
+
+use super::beginning::BeginWindows;
+use super::connection::Connection;
+use super::contents::Contents;
+use super::ended::{Kept, Standing};
+use super::initiator::{Initiator, InitiatorRule, Known, informed, informed_opened};
+use super::open::{Record, Session};
+use super::sessions::Sessions;
+use super::timers::Timers;
+use crate::process::prefetch::prefetch;
+
+/// How many flows ahead counts are loaded from memory, and then sessions. A load takes about as long as processing one
+/// flow; a few are started at the same time.
+const FLOW_AHEAD: usize = 8;
+
+const SESSION_AHEAD: usize = 4;
+
+/// The place of a drained flow in the order of first packets.
+struct Place {
+    first_ns: u64,
+    number: u32,
+    /// In the index of sessions.
+    hash: u32,
+}
+
+impl Sessions {
+    /// Absorbs all partial flows of one drain, from all CPUs. `observe` receives each of them with the state of its
+    /// session.
+    ///
+    /// They are absorbed in the order of their first packets. If the partial flows of a flow do not overlap, its
+    /// statistics are those that one CPU would have counted.
+    pub fn absorb_drain<'a>(
+        &mut self,
+        flows: impl IntoIterator<Item = Counted<'a>>,
+        mut observe: impl FnMut(&Part, Standing),
+    ) {
+        self.absorb_or_pass_by(flows, |part, standing, _| observe(part, standing));
+    }
+
+    /// As [`Self::absorb_drain`]. `observe` also receives whether the partial flow is in a session.
+    pub fn absorb_or_pass_by<'a>(
+        &mut self,
+        flows: impl IntoIterator<Item = Counted<'a>>,
+        mut observe: impl FnMut(&Part, Standing, Kept),
+    ) {
+        let flows: Vec<_> = flows.into_iter().collect();
+        let mut order: Vec<_> = (0..)
+            .zip(&flows)
+            .map(|(number, flow)| Place { first_ns: flow.first_ns(), number, hash: self.index.hash(flow.key) })
+            .collect();
+        // At equal times the order is that of the keys, so that it does not depend on the secret of the hash. Within a
+        // flow it is the order of the entries. Keys are compared only at equal times, as they are far away in memory.
+        let place = |number: u32| (flows[number as usize].key, flows[number as usize].birth());
+        order.sort_unstable_by(|one, other| {
+            one.first_ns.cmp(&other.first_ns).then_with(|| place(one.number).cmp(&place(other.number)))
+        });
+        for (at, &Place { number, hash, .. }) in order.iter().enumerate() {
+            self.prefetch(&flows, order.get(at + FLOW_AHEAD), order.get(at + SESSION_AHEAD));
+            let flow = flows[number as usize];
+            let part = flow.part();
+            let (standing, kept) = self.absorb_part(hash, &part.key, &part.stats, flow.contents(), flow.quote());
+            observe(&part, standing, kept);
+        }
+    }
+
+    /// Absorbs a partial flow without kept payload.
+    pub fn absorb(&mut self, key: &FlowKey, part: &FlowStats) -> Standing {
+        self.absorb_part(self.index.hash(key), key, part, None, None).0
+    }
+
+    /// Starts to load the counts of a flow that comes later, and the session of one that comes soon.
+    fn prefetch(&self, flows: &[Counted<'_>], later: Option<&Place>, soon: Option<&Place>) {
+        if let Some(flow) = later.map(|later| &flows[later.number as usize]) {
+            prefetch(flow.counts);
+            prefetch(flow.cold);
+        }
+        if let Some(slot) = soon.and_then(|soon| self.index.likely(soon.hash)).and_then(|n| self.slots.get(n as usize))
+        {
+            prefetch(slot);
+        }
+    }
+
+    /// Sets the host windows of the records that have started since the last call. `of` returns the windows for the
+    /// counts so far. Must be called at the end of each interval, before [`Self::expire`].
+    pub fn set_windows(&mut self, of: impl Fn(&Part, Standing) -> BeginWindows) {
+        for number in self.begun.drain(..) {
+            if let Some(session) = &mut self.slots[number as usize] {
+                session.set_windows(self.rules.initiator, &of);
+            }
+        }
+        self.ended.iter_mut().for_each(|ended| ended.set_windows(&of));
+    }
+
+    fn absorb_part(
+        &mut self,
+        hash: u32,
+        key: &FlowKey,
+        part: &FlowStats,
+        contents: Option<PartContents<'_>>,
+        quote: Option<Quote>,
+    ) -> (Standing, Kept) {
+        self.latest_ns = self.latest_ns.max(part.last_ns);
+        // After the active timeout the session may have ended too.
+        while let Some(number) = self.find(hash, key)
+            && let Some(reason) = self.slot(number).and_then(|session| self.rules.ends_before(session, part))
+        {
+            self.end(number, reason);
+        }
+        let known = self.find(hash, key);
+        let informed = informed(key, part);
+        let quoted = informed.map(|informed| self.quoted(key, informed, quote));
+        let mut kept = Kept::InSession;
+        let standing = match known.and_then(|number| self.join(number, part, contents, quoted)) {
+            Some(standing) => standing,
+            None if !self.keeps_slight && part.packets() == 1 => {
+                kept = Kept::Not;
+                self.pass_by(key, part, quoted)
+            }
+            None => self.open(hash, key, part, contents, quoted),
+        };
+        let error = informed.zip(quote);
+        let about_sender = error.is_some_and(|(informed, quote)| quote.is_to(key, informed.opposite()));
+        (Standing { about_sender, ..standing }, kept)
+    }
+
+    fn join(
+        &mut self,
+        number: u32,
+        part: &FlowStats,
+        contents: Option<PartContents<'_>>,
+        quoted: Option<Sender>,
+    ) -> Option<Standing> {
+        let session = self.slots.get_mut(number as usize)?.as_mut()?;
+        session.known.quoted = session.known.quoted.or(quoted);
+        if let Some(contents) = contents {
+            let own = session.contents.get_or_insert_default();
+            own.follow(session.record.stats(), part, contents);
+        }
+        if session.record.stats().is_none() {
+            self.begun.push(number);
+        }
+        session.record.absorb(part);
+        session.connection.absorb(part);
+        session.last_ns = session.last_ns.max(part.last_ns);
+        // The end of a connection makes the end of the session earlier. So does the first partial flow of a further
+        // record.
+        let (deadline_ns, _) = self.rules.deadline(session);
+        if Timers::tick(deadline_ns) < session.due {
+            session.due = self.timers.schedule(number, deadline_ns);
+        }
+        Some(session.standing(part, self.rules.initiator, false))
+    }
+
+    fn open(
+        &mut self,
+        hash: u32,
+        key: &FlowKey,
+        part: &FlowStats,
+        contents: Option<PartContents<'_>>,
+        quoted: Option<Sender>,
+    ) -> Standing {
+        self.make_room();
+        let contents = contents.map(|contents| Box::new(Contents::of(contents)));
+        let mut connection = Connection::default();
+        connection.absorb(part);
+        let mut session = Session {
+            key: *key,
+            record: Record::First(*part),
+            known: Known { earlier: self.earlier(key, part), quoted },
+            sent: [false; 2],
+            connection,
+            contents,
+            windows: None,
+            last_ns: part.last_ns,
+            due: 0,
+        };
+        let number = self.free.pop().unwrap_or(self.slots.len() as u32);
+        session.due = self.timers.schedule(number, self.rules.deadline(&session).0);
+        let standing = session.standing(part, self.rules.initiator, true);
+        match self.slots.get_mut(number as usize) {
+            Some(slot) => *slot = Some(session),
+            None => self.slots.push(Some(session)),
+        }
+        self.index.insert(hash, number);
+        self.begun.push(number);
+        standing
+    }
+
+    /// The state of a flow of one packet that gets no session. Earlier sessions with this key are not considered.
+    fn pass_by(&mut self, key: &FlowKey, part: &FlowStats, quoted: Option<Sender>) -> Standing {
+        self.overflow.passed_by += 1;
+        let initiator = match self.rules.initiator {
+            InitiatorRule::Evidence => Initiator::known(key, part, Known { earlier: None, quoted }),
+            InitiatorRule::FirstPacket => Initiator::first(part),
+        };
+        let answered = part.direction(initiator.sender.opposite()).packets > 0;
+        Standing { new: true, initiator: initiator.sender, answered, about_sender: false }
+    }
+
+    /// The initiator of the session that a session starting with `part` continues. `None` if a SYN opens a connection.
+    fn earlier(&mut self, key: &FlowKey, part: &FlowStats) -> Option<Sender> {
+        // An opening is the first packet of its partial flow, however later packets are divided into partial flows.
+        let opens = part.directions.iter().any(|direction| matches!(direction.opening, Some(Opening::Syn(_))));
+        let (silent, closed) = (self.silent.take(key), self.closed.take(key));
+        silent.or(closed).filter(|_| !opens)
+    }
+
+    /// The endpoint of an ICMP error that opened the quoted flow: from its session if it is open, else from the quote.
+    /// Without a quote it is the informed host, which sent the packet that caused the error.
+    fn quoted(&self, key: &FlowKey, informed: Sender, quote: Option<Quote>) -> Sender {
+        let Some(quote) = quote else { return informed };
+        let (flow, informed_there) = quote.flow(key, informed);
+        let session = self.find(self.index.hash(&flow), &flow).and_then(|number| self.slot(number));
+        let first_sender = session.and_then(|session| {
+            session.initiator(InitiatorRule::Evidence).map(|found| found.sender).or(session.known.earlier)
+        });
+        let opened = first_sender.map(|first_sender| first_sender == informed_there);
+        if opened.unwrap_or_else(|| informed_opened(&quote)) { informed } else { informed.opposite() }
+    }
+}

@@ -1,0 +1,83 @@
+//! A complete record, and the state of a session after a partial flow.
+
+use flowml_common::flow::{Address, FlowKey, FlowStats, Part, Sender};
+use flowml_common::table::Count;
+use serde::{Deserialize, Serialize};
+
+use super::beginning::BeginWindows;
+use super::contents::Contents;
+use super::initiator::Initiator;
+use super::timeouts::EndReason;
+
+/// A complete record, and its session's state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The key of the flow.
+    pub key: FlowKey,
+    /// The statistics.
+    pub stats: FlowStats,
+    /// The first payload bytes of the session, if they are kept.
+    pub contents: Option<Box<Contents>>,
+    /// The activity of the hosts when the record started. `None` if the interval of its start was cut short.
+    pub windows: Option<BeginWindows>,
+    /// The initiator of the session by all evidence. A record that continues another keeps its initiator, whoever sends
+    /// first in it, unless its own packets have stronger evidence.
+    pub initiator: Initiator,
+    /// Why the record is complete.
+    pub reason: EndReason,
+    /// Whether an earlier record of the same session ended by the active timeout.
+    pub continues: bool,
+}
+
+impl Ended {
+    /// Number of packets and frame bytes.
+    #[must_use]
+    pub const fn counted(&self) -> Count {
+        Count { packets: self.stats.packets(), bytes: self.stats.frame_bytes() }
+    }
+
+    /// Whether it is one packet, of a session without an earlier record.
+    #[must_use]
+    pub const fn is_slight(&self) -> bool {
+        self.stats.packets() == 1 && !self.continues
+    }
+
+    /// Sets the windows of a record that ended in the interval in which it started.
+    pub(super) fn set_windows(&mut self, of: &impl Fn(&Part, Standing) -> BeginWindows) {
+        if self.windows.is_none() {
+            let initiator = self.initiator.sender;
+            let answered = self.stats.direction(initiator.opposite()).packets > 0;
+            let standing = Standing { new: !self.continues, initiator, answered, about_sender: false };
+            self.windows = Some(of(&Part { key: self.key, stats: self.stats }, standing));
+        }
+    }
+}
+
+/// The state of a session after it absorbed a partial flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether the session starts with this partial flow.
+    pub new: bool,
+    /// The initiator by the evidence so far. The record has the same, unless later evidence is stronger.
+    pub initiator: Sender,
+    /// Whether the other side has ever sent a packet.
+    pub answered: bool,
+    /// For ICMP errors, whether they are about packets to their sender, and not to a host behind it.
+    pub about_sender: bool,
+}
+
+/// Whether an absorbed partial flow is in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is in a session.
+    InSession,
+    /// It is in none.
+    Not,
+}
+
+impl Standing {
+    /// The addresses of both endpoints, the initiator's first.
+    pub(crate) fn addresses(&self, key: &FlowKey) -> [Address; 2] {
+        [self.initiator, self.initiator.opposite()].map(|end| key.endpoint(end).address)
+    }
+}

@@ -1,0 +1,113 @@
+//! Ending sessions and records.
+
+use super::ended::Ended;
+use super::open::Record;
+use super::sessions::Sessions;
+use super::timeouts::EndReason;
+
+impl Sessions {
+    /// Ends the sessions and records that are over at `now_ns`, and returns the records that are complete since the
+    /// last call. With [`Self::with_most_at_once`] there may be more: call it until it returns none.
+    #[must_use]
+    pub fn expire(&mut self, now_ns: u64) -> Vec<Ended> {
+        self.latest_ns = self.latest_ns.max(now_ns);
+        while self.ended.len() < self.most_at_once
+            && let Some((tick, numbers)) = self.timers.take_due(now_ns, self.most_at_once - self.ended.len())
+        {
+            for number in numbers {
+                self.look_at(number, tick, now_ns);
+            }
+        }
+        std::mem::take(&mut self.ended)
+    }
+
+    /// The time before which [`expire`](Self::expire) would find nothing, in ns.
+    #[must_use]
+    pub fn next_due_ns(&self) -> Option<u64> {
+        self.timers.earliest_ns()
+    }
+
+    /// Ends all sessions, because the agent stops. Those that are already over get their own reason. As with
+    /// [`Self::expire`], there may be more: call it until it returns none.
+    #[must_use]
+    pub fn flush(&mut self) -> Vec<Ended> {
+        // No session is looked up any more.
+        self.index.clear();
+        while self.flushed < self.slots.len() && self.ended.len() < self.most_at_once {
+            let number = self.flushed as u32;
+            self.flushed += 1;
+            while let Some((deadline_ns, reason)) = self.slot(number).map(|session| self.rules.deadline(session))
+                && deadline_ns <= self.latest_ns
+            {
+                self.end(number, reason);
+            }
+            self.end(number, EndReason::ForcedEnd);
+        }
+        if self.flushed == self.slots.len() {
+            self.timers.clear();
+            self.silent.clear();
+            self.closed.clear();
+            (self.latest_ns, self.flushed) = (0, 0);
+        }
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Ends the session if its time has come. Otherwise schedules its next check.
+    fn look_at(&mut self, number: u32, tick: u64, now_ns: u64) {
+        let Some(session) = self.slot(number) else { return };
+        if session.due != tick {
+            return;
+        }
+        let (deadline_ns, reason) = self.rules.deadline(session);
+        if deadline_ns <= now_ns {
+            self.end(number, reason);
+        } else {
+            self.reschedule(number);
+        }
+    }
+
+    pub(super) fn reschedule(&mut self, number: u32) {
+        if let Some(session) = &mut self.slots[number as usize] {
+            session.due = self.timers.schedule(number, self.rules.deadline(session).0);
+        }
+    }
+
+    /// Ends the open record and returns it if it has packets. The session continues only after an active timeout.
+    pub(super) fn end(&mut self, number: u32, reason: EndReason) {
+        let Some(session) = &mut self.slots[number as usize] else { return };
+        let initiator = session.initiator(self.rules.initiator);
+        let first_sender = initiator.map(|found| found.sender).or(session.known.earlier);
+        session.known.earlier = first_sender;
+        let ended = std::mem::replace(&mut session.record, Record::Further(None));
+        let (stats, continues) = match ended {
+            Record::First(stats) => (Some(stats), false),
+            Record::Further(stats) => (stats, true),
+        };
+        if let Some((stats, initiator)) = stats.zip(initiator) {
+            let contents =
+                if reason == EndReason::ActiveTimeout { session.contents.clone() } else { session.contents.take() };
+            let windows = session.windows.take();
+            self.ended.push(Ended { key: session.key, stats, contents, windows, initiator, reason, continues });
+        }
+        let memory = match reason {
+            EndReason::IdleTimeout | EndReason::LackOfResources => Some(&mut self.silent),
+            EndReason::EndOfFlow => Some(&mut self.closed),
+            EndReason::ActiveTimeout | EndReason::ForcedEnd => None,
+        };
+        if let Some((memory, first_sender)) = memory.zip(first_sender) {
+            memory.keep(session.key, first_sender);
+        }
+        if reason == EndReason::ActiveTimeout {
+            self.reschedule(number);
+        } else {
+            self.remove(number);
+        }
+    }
+
+    fn remove(&mut self, number: u32) {
+        if let Some(session) = self.slots[number as usize].take() {
+            self.index.remove(self.index.hash(&session.key), number);
+            self.free.push(number);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! An open session and its open record.
+
+use flowml_common::flow::{FlowKey, FlowStats, Part};
+use serde::{Deserialize, Serialize};
+
+use super::beginning::BeginWindows;
+use super::connection::Connection;
+use super::contents::Contents;
+use super::ended::Standing;
+use super::initiator::{Initiator, InitiatorRule, Known};
+
+/// The open record of a session.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Record {
+    /// The first record of the session.
+    First(FlowStats),
+    /// A record after an active timeout. It has no statistics until a packet comes.
+    Further(Option<FlowStats>),
+}
+
+impl Record {
+    pub(super) fn stats(&self) -> Option<&FlowStats> {
+        match self {
+            Self::First(stats) => Some(stats),
+            Self::Further(stats) => stats.as_ref(),
+        }
+    }
+
+    pub(super) fn absorb(&mut self, part: &FlowStats) {
+        match self {
+            Self::First(stats) | Self::Further(Some(stats)) => stats.follow(part),
+            Self::Further(none) => *none = Some(*part),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Session {
+    pub(super) key: FlowKey,
+    pub(super) record: Record,
+    pub(super) known: Known,
+    /// Whether each sender has ever sent a packet.
+    pub(super) sent: [bool; 2],
+    pub(super) connection: Connection,
+    pub(super) contents: Option<Box<Contents>>,
+    /// The host windows of the open record.
+    pub(super) windows: Option<BeginWindows>,
+    pub(super) last_ns: u64,
+    /// The tick of the session in the timers.
+    pub(super) due: u64,
+}
+
+impl Session {
+    /// Whether the session consists of one packet.
+    pub(super) fn is_slight(&self) -> bool {
+        matches!(&self.record, Record::First(stats) if stats.packets() == 1)
+    }
+
+    /// The initiator, by the open record. `None` for a further record without packets.
+    pub(super) fn initiator(&self, rule: InitiatorRule) -> Option<Initiator> {
+        let stats = self.record.stats()?;
+        Some(match rule {
+            InitiatorRule::Evidence => Initiator::known(&self.key, stats, self.known),
+            InitiatorRule::FirstPacket => Initiator::first(stats),
+        })
+    }
+
+    /// The state after the absorbed partial flow `part`.
+    pub(super) fn standing(&mut self, part: &FlowStats, rule: InitiatorRule, new: bool) -> Standing {
+        for (sent, direction) in self.sent.iter_mut().zip(&part.directions) {
+            *sent |= direction.packets > 0;
+        }
+        let initiator = self.initiator(rule).unwrap_or_else(|| Initiator::first(part)).sender;
+        Standing { new, initiator, answered: self.sent[initiator.opposite() as usize], about_sender: false }
+    }
+
+    /// Sets the windows of the open record, if it has started and has none.
+    pub(super) fn set_windows(&mut self, rule: InitiatorRule, of: &impl Fn(&Part, Standing) -> BeginWindows) {
+        if let (None, Some(stats), Some(Initiator { sender, .. })) =
+            (self.windows, self.record.stats(), self.initiator(rule))
+        {
+            let new = matches!(self.record, Record::First(_));
+            let answered = self.sent[sender.opposite() as usize];
+            let standing = Standing { new, initiator: sender, answered, about_sender: false };
+            self.windows = Some(of(&Part { key: self.key, stats: *stats }, standing));
+        }
+    }
+}
