@@ -13,7 +13,7 @@ use flowml_tests::fuzz::read_configuration;
 use flowml_user::capture::file::CaptureFile;
 use flowml_user::dataset::rules::Rules;
 use flowml_user::dataset::{TableFormat, TableReader, TableWriter};
-use flowml_user::learning::ModelFile;
+use flowml_user::learning::TrafficModel;
 use flowml_user::learning::batch::TableModel;
 use tempfile::TempDir;
 
@@ -109,7 +109,7 @@ fn deeply_nested_json_is_refused() -> Result<()> {
     let deep = format!("{{\"type\":\"flow\",\"a\":{}", "[".repeat(100_000));
     assert_refused(&folder.file("deep.jsonl", &deep)?, "recursion limit exceeded")?;
     let error = TableModel::load(&folder.file("deep.json", &deep)?).expect_err("it is no model").to_string();
-    assert!(error.contains("is not a flowml table model"), "{error}");
+    assert!(error.contains("is not a flowml model"), "{error}");
     Ok(())
 }
 
@@ -127,9 +127,9 @@ fn files_that_are_read_whole_have_a_limit() -> Result<()> {
     assert!(message(&rules).contains("longer than 16777216 bytes"), "{}", message(&rules));
     let model = TableModel::load(&folder.long("model.json", "{")?).expect_err("it is too long");
     assert!(message(&model).contains("longer than 268435456 bytes"), "{}", message(&model));
-    let begin = "{\"format\":\"flowml-model\",\"version\":5,\"learners\":{}}";
+    let begin = "{\"format\":\"flowml-model\",\"version\":6,\"kind\":\"traffic\",\"learners\":{}}";
     let learners = folder.file("learners.json", format!("{begin}{}", " ".repeat(17 << 20)))?;
-    let learners = ModelFile::read(&learners).err().context("it is too long")?;
+    let learners = TrafficModel::read(&learners).err().context("it is too long")?;
     assert!(message(&learners).contains("expected at most 16777216"), "{}", message(&learners));
     let configuration = read_configuration(Path::new("/dev/zero")).expect_err("it has no end");
     assert!(configuration.contains("longer than 1048576 bytes"), "{configuration}");

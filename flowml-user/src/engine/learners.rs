@@ -12,7 +12,7 @@ use crate::export::LearnerReport;
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
 #[cfg(feature = "live")]
 use crate::learning::fingerprint;
-use crate::learning::{Below, Learner, ModelError, ModelEvent, ModelFile, Promotion, Settings, Snapshot, Status};
+use crate::learning::{Below, Learner, ModelError, ModelEvent, Promotion, Settings, Snapshot, Status, TrafficModel};
 
 /// The name of the model of flows in reports and files.
 const FLOWS: &str = "flows";
@@ -131,7 +131,7 @@ impl Learners {
         let mut learners = match from {
             Begin::Anew => Self::new(flows, settings),
             Begin::Builtin(which) => Self::builtin(which, flows, settings)?,
-            Begin::File(path) => Self::of_file(&ModelFile::read(path)?, flows, settings)?,
+            Begin::File(path) => Self::of_file(&TrafficModel::read(path)?, flows, settings)?,
         };
         if let Some(level) = alarms {
             learners.set_alarms(level);
@@ -204,7 +204,7 @@ impl Learners {
     ///
     /// # Errors
     /// If the file has no model, a model with another name, or models of other features.
-    pub fn of_file(file: &ModelFile, flows: FlowColumns, settings: &Settings) -> Result<Self, ModelError> {
+    pub fn of_file(file: &TrafficModel, flows: FlowColumns, settings: &Settings) -> Result<Self, ModelError> {
         file.check(&[FLOWS, HOSTS])?;
         let mut learners = Self::new(flows, settings);
         if let Some(learner) = file.learner(FLOWS, flow_columns(flows))? {
@@ -217,7 +217,7 @@ impl Learners {
     }
 
     fn builtin(which: Builtin, flows: FlowColumns, settings: &Settings) -> Result<Self, ModelError> {
-        let file = ModelFile::parse(Path::new(which.name()), which.text().as_bytes())?;
+        let file = TrafficModel::parse(Path::new(which.name()), which.text().as_bytes())?;
         let mut learners = Self::new(flows, settings);
         // The shipped model has no payload features, so a model of flows with payload starts untrained.
         if flows == FlowColumns::Headers
@@ -237,7 +237,7 @@ impl Learners {
         let report = |(of, learner): (_, &Promotion)| LearnerReport {
             of,
             status: learner.status(),
-            beside: learner.shadow_status(),
+            beside: learner.candidate_status(),
             clusters: learner.clusters(),
         };
         self.named().map(report).into()
@@ -266,7 +266,7 @@ impl Learners {
         if self.named().iter().all(|(_, learner)| matches!(learner.status(), Status::WarmingUp { .. })) {
             return Ok(None);
         }
-        ModelFile::snapshot(path, &self.named().map(|(name, learner)| (name, learner.acting()))).map(Some)
+        TrafficModel::snapshot(path, &self.named().map(|(name, learner)| (name, learner.acting()))).map(Some)
     }
 
     /// The data that the next run needs to continue with the models, if its columns are the same.
@@ -334,8 +334,10 @@ mod tests {
     #[test]
     fn a_file_without_a_model_or_with_another_is_refused() {
         let begin = |learners: &str| {
-            let text = format!("{{\"format\": \"flowml-model\", \"version\": 5, \"learners\": {learners}}}");
-            let file = ModelFile::parse(Path::new("a.json"), text.as_bytes()).expect("JSON of this version");
+            let text = format!(
+                "{{\"format\": \"flowml-model\", \"version\": 6, \"kind\": \"traffic\", \"learners\": {learners}}}"
+            );
+            let file = TrafficModel::parse(Path::new("a.json"), text.as_bytes()).expect("JSON of this version");
             Learners::of_file(&file, FlowColumns::Headers, &Settings::default()).map(|_| ())
         };
         for (learners, found) in [("{}", "no learner"), ("{\"flow\": {}}", "a learner 'flow'")] {
@@ -350,7 +352,7 @@ mod tests {
         for (name, other, of) in [(FLOWS, HOSTS, RowType::Flow), (HOSTS, FLOWS, RowType::Host)] {
             let mut file = all.clone();
             file["learners"].as_object_mut().expect("learners").remove(other);
-            let file = ModelFile::parse(Path::new("a.json"), file.to_string().as_bytes()).expect("a model");
+            let file = TrafficModel::parse(Path::new("a.json"), file.to_string().as_bytes()).expect("a model");
             let learners =
                 Learners::of_file(&file, FlowColumns::Headers, &Settings::default()).expect("of its features");
             for rows in [RowType::Flow, RowType::Host] {

@@ -10,7 +10,9 @@ mod checked;
 pub mod classify;
 mod cluster;
 pub mod detect;
+mod error;
 pub mod evaluation;
+mod hash;
 pub mod metrics;
 pub mod model_file;
 pub mod online;
@@ -19,7 +21,8 @@ mod sample;
 pub mod select;
 mod vectors;
 
-pub use self::model_file::{ModelError, ModelFile, Snapshot, fingerprint};
+pub use self::error::{LearnError, MOST_CLASSES};
+pub use self::model_file::{ModelError, ModelKind, Snapshot, TrafficModel, fingerprint};
 pub use self::online::{
     ClusterSummary, Eligibility, FeedbackClass, FeedbackLabel, Learner, ModelEvent, Promotion, Reason, Settings,
     Status, Trial, TypicalValue, Verdict, one_line,

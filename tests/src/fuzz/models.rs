@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use flowml_user::learning::ModelFile;
+use flowml_user::learning::TrafficModel;
 use flowml_user::learning::batch::TableModel;
 use flowml_user::learning::preprocess::{Frame, FrameColumn, Values};
 
@@ -19,7 +19,7 @@ pub(super) fn run(bytes: &[u8]) {
         Ok(model) => judge(&model),
         Err(error) => assert!(error.to_string().len() > 20, "{error}"),
     }
-    if let Ok(file) = ModelFile::parse(Path::new("input"), bytes) {
+    if let Ok(file) = TrafficModel::parse(Path::new("input"), bytes) {
         assert!(file.check(&["flows"]).is_err() || file.check(&["hosts"]).is_err(), "it has a learner, or none");
     }
 }

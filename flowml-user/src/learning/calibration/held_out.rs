@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::learning::calibration::probability::Calibration;
+use super::probability::Calibration;
 use crate::learning::checked::{Checked, Outcome, any, checked, divisor, within};
-use crate::learning::preprocess::scaler::{IQR_TO_SIGMA, quantile};
+use crate::learning::preprocess::statistics::{IQR_TO_SIGMA, quantile};
 use crate::learning::sample::sample;
 
 /// One of this many rows is held out.

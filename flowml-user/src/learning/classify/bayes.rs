@@ -8,8 +8,9 @@ use linfa_bayes::GaussianNb;
 use ndarray::{Array1, ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
 
-use super::{Classifier, FitClassifier, LearnError, TrainingSet, largest};
+use super::classifier::{Classifier, FitClassifier, TrainingSet, largest};
 use crate::learning::checked::{Checked, Outcome, SMALLEST, all_within, any, checked, divisor, holds, within};
+use crate::learning::error::LearnError;
 
 /// Mean and variance of each encoded feature in each class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,9 +5,10 @@ use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256Plus;
 use serde::{Deserialize, Serialize};
 
+use super::classifier::{Classifier, FitClassifier, TrainingSet, largest};
 use super::tree::{DecisionTree, Growth};
-use super::{Classifier, FitClassifier, LearnError, TrainingSet, largest};
 use crate::learning::checked::{Checked, Outcome, checked, holds};
+use crate::learning::error::LearnError;
 
 /// The number of trees, as in scikit-learn.
 const TREES: u64 = 100;

@@ -6,8 +6,9 @@ use linfa_logistic::MultiLogisticRegression;
 use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::{Classifier, FitClassifier, LearnError, TrainingSet, largest};
+use super::classifier::{Classifier, FitClassifier, TrainingSet, largest};
 use crate::learning::checked::{Checked, LARGEST, Outcome, all_within, any, checked};
+use crate::learning::error::LearnError;
 use crate::learning::sample::sample;
 
 /// The largest number of training rows.

@@ -1,6 +1,7 @@
 //! Classifiers: each is trained on labelled rows and predicts the class of any row.
 
 mod bayes;
+mod classifier;
 mod forest;
 mod logistic;
 mod svm;
@@ -8,47 +9,18 @@ mod svm;
 mod tests;
 mod tree;
 
-use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
+pub use self::classifier::Classifier;
+
 use self::bayes::NaiveBayes;
+use self::classifier::FitClassifier;
+pub(crate) use self::classifier::TrainingSet;
 use self::forest::RandomForest;
 use self::logistic::Logistic;
 use self::svm::OneAgainstRest;
 use self::tree::DecisionTree;
-use crate::learning::checked::Checked;
-use crate::learning::detect::{LearnError, sound};
-
-/// The training set of a classifier.
-#[derive(Clone, Copy)]
-pub(crate) struct TrainingSet<'a> {
-    /// The encoded rows.
-    pub(crate) rows: ArrayView2<'a, f64>,
-    /// The number of each row's class.
-    pub(crate) classes: &'a [usize],
-    /// The number of classes. Each has at least one row.
-    pub(crate) count: usize,
-    /// The seed of random choices.
-    pub(crate) seed: u64,
-}
-
-/// Predicts the classes of rows.
-pub trait Classifier {
-    /// The number of the class of each row.
-    fn classify(&self, rows: ArrayView2<'_, f64>) -> Vec<usize>;
-
-    /// A description for users.
-    fn describe(&self) -> String;
-
-    /// What is inconsistent in a model that was read from a file, for rows of `width` encoded features and this number
-    /// of classes.
-    fn inconsistency(&self, width: usize, classes: usize) -> Option<String>;
-}
-
-/// A classifier that can be trained.
-trait FitClassifier: Classifier + Checked {
-    fn fit(training: &TrainingSet<'_>) -> Result<Self, LearnError>;
-}
+use super::error::{LearnError, sound};
 
 /// The one table of classifiers: variant and type, name on the command line and in files, meaning.
 macro_rules! classifiers {
@@ -111,12 +83,6 @@ classifiers! {
     NaiveBayes(NaiveBayes) = "naive-bayes", "most probable class, if columns are independent and normally distributed";
     Svm(OneAgainstRest) = "svm", "widest margin between classes, with a Gaussian kernel";
     Logistic(Logistic) = "logistic", "a weight for each column and class";
-}
-
-/// The index of the largest value; of equal values the first.
-fn largest(values: impl IntoIterator<Item = f64>) -> usize {
-    let numbered = values.into_iter().enumerate();
-    numbered.reduce(|best, next| if next.1 > best.1 { next } else { best }).map_or(0, |(number, _)| number)
 }
 
 /// For each encoded feature the largest absolute weight that a logistic regression gives it in any class.

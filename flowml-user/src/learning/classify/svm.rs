@@ -6,8 +6,9 @@ use linfa_svm::Svm;
 use ndarray::{Array1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::{Classifier, FitClassifier, LearnError, TrainingSet, largest};
+use super::classifier::{Classifier, FitClassifier, TrainingSet, largest};
 use crate::learning::checked::{Checked, Outcome, checked, holds};
+use crate::learning::error::LearnError;
 use crate::learning::sample::sample;
 use crate::learning::vectors::SupportVectors;
 

@@ -10,8 +10,9 @@ use rand::seq::index;
 use rand_xoshiro::Xoshiro256Plus;
 use serde::{Deserialize, Serialize};
 
-use super::{Classifier, FitClassifier, LearnError, TrainingSet, largest};
+use super::classifier::{Classifier, FitClassifier, TrainingSet, largest};
 use crate::learning::checked::{Checked, Outcome, TreeNode, all_within, any, checked, is_tree};
+use crate::learning::error::LearnError;
 
 /// A tree as an array, in which children follow their parents.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

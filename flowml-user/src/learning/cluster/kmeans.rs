@@ -10,9 +10,9 @@ use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256Plus;
 use serde::{Deserialize, Serialize};
 
+use super::euclidean::Euclidean;
+use super::silhouette::Silhouette;
 use crate::learning::checked::{Checked, Outcome, WEIGHTS, all_within, amount, any, as_many, checked, divisor, holds};
-use crate::learning::cluster::euclidean::Euclidean;
-use crate::learning::cluster::silhouette::Silhouette;
 
 /// The numbers of clusters from which the silhouette chooses, in ascending order. With smaller candidates it would
 /// often choose the smallest, whose coarse clusters separate attacks from normal rows less well.

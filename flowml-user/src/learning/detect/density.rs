@@ -6,9 +6,10 @@ use linfa_clustering::Dbscan as Clustering;
 use ndarray::{ArrayView1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, FitDetector, LearnError, Training};
+use super::detector::{Detector, FitDetector, Training};
 use crate::learning::checked::{Checked, Outcome, all_within, any, checked, divisor, holds, within};
-use crate::learning::preprocess::scaler::quantile;
+use crate::learning::error::LearnError;
+use crate::learning::preprocess::statistics::quantile;
 use crate::learning::sample::sample;
 
 /// The largest number of training rows. Neighbourhoods are searched for every row, which takes quadratic time with many

@@ -3,12 +3,13 @@
 use ndarray::{ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, DetectorKind, FitDetector, FittedDetector, LearnError, Training};
+use super::detector::{Detector, FitDetector, Training};
+use super::forest::IsolationForest;
+use super::kmeans::Kmeans;
+use super::mixture::GaussianMixture;
 use crate::learning::calibration::held_out::{CalibrationSet, Split, split};
 use crate::learning::checked::{Checked, Outcome, checked, holds};
-
-/// The members: three detectors of different kinds whose training time is linear in the rows.
-const MEMBERS: [DetectorKind; 3] = [DetectorKind::Kmeans, DetectorKind::IsolationForest, DetectorKind::GaussianMixture];
+use crate::learning::error::{LearnError, sound};
 
 /// The members. The score is the mean of their `−ln p`, because their own scores have no common unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,29 +25,63 @@ impl Checked for Ensemble {
 
     fn check(&self) -> Outcome {
         holds(!self.members.is_empty(), "expected at least one of 'members'")?;
-        // Members must not nest, so that reading a file takes bounded memory.
-        let nested = self.members.iter().any(|member| member.model.kind() == DetectorKind::Ensemble);
-        holds(!nested, "expected members that are no ensembles")?;
         self.members.iter().try_for_each(|member| member.calibration_set.check())
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Member {
-    model: FittedDetector,
+    model: MemberModel,
     calibration_set: CalibrationSet,
+}
+
+/// The model of a member: a detector whose training time is linear in the rows. Members are no ensembles, so that
+/// reading a file takes bounded memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "detector", rename_all = "kebab-case")]
+enum MemberModel {
+    Kmeans(Kmeans),
+    IsolationForest(IsolationForest),
+    GaussianMixture(GaussianMixture),
+}
+
+impl MemberModel {
+    /// Trains a member of each kind.
+    fn fit_all(training: &Training<'_>) -> Result<[Self; 3], LearnError> {
+        Ok([
+            Self::Kmeans(Kmeans::fit(training).and_then(sound)?),
+            Self::IsolationForest(IsolationForest::fit(training).and_then(sound)?),
+            Self::GaussianMixture(GaussianMixture::fit(training).and_then(sound)?),
+        ])
+    }
+
+    fn as_detector(&self) -> &dyn Detector {
+        match self {
+            Self::Kmeans(fitted) => fitted,
+            Self::IsolationForest(fitted) => fitted,
+            Self::GaussianMixture(fitted) => fitted,
+        }
+    }
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Kmeans(_) => "kmeans",
+            Self::IsolationForest(_) => "isolation-forest",
+            Self::GaussianMixture(_) => "gaussian-mixture",
+        }
+    }
 }
 
 impl FitDetector for Ensemble {
     fn fit(training: &Training<'_>) -> Result<Self, LearnError> {
         let Split { fit_on: learnt, held_out } = split(training.rows.nrows(), training.seed);
         let (learnt, held_out) = (training.rows.select(Axis(0), &learnt), training.rows.select(Axis(0), &held_out));
-        let member = |kind: DetectorKind| {
-            let model = kind.fit(&Training { rows: learnt.view(), ..*training })?;
+        let models = MemberModel::fit_all(&Training { rows: learnt.view(), ..*training })?;
+        let member = |model: MemberModel| {
             let calibration_set = CalibrationSet::of(model.as_detector().score(held_out.view()));
-            Ok(Member { model, calibration_set })
+            Member { model, calibration_set }
         };
-        Ok(Self { members: MEMBERS.into_iter().map(member).collect::<Result<_, LearnError>>()? })
+        Ok(Self { members: models.into_iter().map(member).collect() })
     }
 }
 
@@ -65,7 +100,7 @@ impl Detector for Ensemble {
         let members = self
             .members
             .iter()
-            .map(|member| format!("{} ({})", member.model.kind().name(), member.model.as_detector().describe()));
+            .map(|Member { model, .. }| format!("{} ({})", model.name(), model.as_detector().describe()));
         members.collect::<Vec<_>>().join("; ")
     }
 

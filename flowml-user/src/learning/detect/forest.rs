@@ -5,8 +5,9 @@ use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256Plus;
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, FitDetector, LearnError, Training};
+use super::detector::{Detector, FitDetector, Training};
 use crate::learning::checked::{Checked, Outcome, TreeNode, amount, any, checked, divisor, holds, is_tree, within};
+use crate::learning::error::LearnError;
 use crate::learning::sample::sample;
 
 /// The number of trees in the paper, with which path lengths have converged.

@@ -3,9 +3,10 @@
 use ndarray::{ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, FitDetector, LearnError, Training};
+use super::detector::{Detector, FitDetector, Training};
 use crate::learning::checked::{Checked, Outcome};
 use crate::learning::cluster::kmeans::{Clusters, Nearest, choose_k};
+use crate::learning::error::LearnError;
 use crate::learning::sample::sample;
 
 /// The largest number of rows from which centroids are learnt. More rows change them less than other starts do.

@@ -7,9 +7,10 @@
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, FitDetector, LearnError, Training};
+use super::detector::{Detector, FitDetector, Training};
 use crate::learning::checked::{Checked, Outcome, SMALLEST, all_within, any, checked, divisor, holds, within};
 use crate::learning::cluster::kmeans::Clusters;
+use crate::learning::error::LearnError;
 use crate::learning::sample::sample;
 
 /// The largest number of training rows.

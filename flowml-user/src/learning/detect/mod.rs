@@ -1,6 +1,7 @@
 //! Detectors: each learns what normal rows look like and scores rows, higher if they are more anomalous.
 
 mod density;
+mod detector;
 mod ensemble;
 mod forest;
 mod kmeans;
@@ -9,98 +10,19 @@ mod svm;
 #[cfg(test)]
 mod tests;
 
-use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
+pub use self::detector::Detector;
+
 use self::density::Dbscan;
+use self::detector::FitDetector;
+pub(crate) use self::detector::Training;
 use self::ensemble::Ensemble;
 use self::forest::IsolationForest;
 use self::kmeans::Kmeans;
 use self::mixture::GaussianMixture;
 use self::svm::OneClassSvm;
-use crate::learning::checked::Checked;
-
-/// The largest number of classes, so that counts for each pair of them fit in memory.
-pub const MOST_CLASSES: usize = 1024;
-
-/// The largest number of encoded features of a row, for the same reason.
-pub(crate) const MOST_SLOTS: usize = 4096;
-
-/// Why training failed.
-#[derive(Debug, thiserror::Error)]
-pub enum LearnError {
-    /// There are too few rows.
-    #[error("{found} rows to train on: expected at least {expected}")]
-    TooFewRows {
-        /// The number of rows.
-        found: usize,
-        /// The smallest number of rows.
-        expected: usize,
-    },
-    /// No column has information.
-    #[error("no column is left to train on: each is constant, empty, or never used")]
-    NoColumns,
-    /// All rows have the same class.
-    #[error("all rows have the label '{0}': expected at least two labels")]
-    OneClass(String),
-    /// There are more labels than classes can be distinguished.
-    #[error("{0} different labels: expected at most {MOST_CLASSES}; is this the column of the labels?")]
-    Classes(usize),
-    /// The columns give more encoded features than can be compared.
-    #[error("the columns have {0} encoded features: expected at most {MOST_SLOTS}; leave out columns")]
-    Slots(usize),
-    /// An algorithm failed.
-    #[error("{what} failed: {reason}")]
-    Failed {
-        /// The algorithm.
-        what: &'static str,
-        /// Its error.
-        reason: String,
-    },
-}
-
-/// The fitted model, if it is valid and can be read again.
-pub(crate) fn sound<T: Checked>(fitted: T) -> Result<T, LearnError> {
-    match fitted.check() {
-        Ok(()) => Ok(fitted),
-        Err(reason) => Err(LearnError::Failed { what: T::NAME, reason }),
-    }
-}
-
-/// The training set of a detector.
-#[derive(Clone, Copy)]
-pub(crate) struct Training<'a> {
-    /// The encoded rows.
-    pub(crate) rows: ArrayView2<'a, f64>,
-    /// For each encoded feature, the weight in a squared distance of a value below the centroid.
-    pub(crate) below: &'a [f64],
-    /// The number of clusters or components, if it is given.
-    pub(crate) k: Option<usize>,
-    /// The seed of random choices.
-    pub(crate) seed: u64,
-}
-
-/// Scores rows.
-pub trait Detector {
-    /// One score for each row, higher for more anomalous rows.
-    fn score(&self, rows: ArrayView2<'_, f64>) -> Vec<f64>;
-
-    /// The cluster of each row, for a detector that has clusters.
-    fn clusters(&self, _rows: ArrayView2<'_, f64>) -> Option<Vec<usize>> {
-        None
-    }
-
-    /// A description for users.
-    fn describe(&self) -> String;
-
-    /// What is inconsistent in a model that was read from a file, for rows of `width` encoded features.
-    fn inconsistency(&self, width: usize) -> Option<String>;
-}
-
-/// A detector that can be trained.
-trait FitDetector: Detector + Checked {
-    fn fit(training: &Training<'_>) -> Result<Self, LearnError>;
-}
+use super::error::{LearnError, sound};
 
 /// The one table of detectors: variant and type, name on the command line and in files, meaning.
 macro_rules! detectors {

@@ -7,8 +7,9 @@ use linfa_svm::Svm;
 use ndarray::{Array1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, FitDetector, LearnError, Training};
+use super::detector::{Detector, FitDetector, Training};
 use crate::learning::checked::{Checked, Outcome};
+use crate::learning::error::LearnError;
 use crate::learning::sample::sample;
 use crate::learning::vectors::SupportVectors;
 

@@ -11,7 +11,7 @@ use ndarray::Array2;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::learners;
+use super::traffic::SavedLearner;
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
 use crate::learning::batch::{Judgement, Labelled, Plan, TableModel, Task};
 use crate::learning::classify::ClassifierKind;
@@ -197,8 +197,8 @@ fn change_shipped(text: &str, name: &str, columns: &[Column]) {
     value["feedback_labels"] = json!([label]);
     let rows = implausible_rows(columns.len());
     change_all(name, value, |value, trial| {
-        let learner = learners::learner(Path::new("m"), name, value, columns.to_vec());
-        try_learner(learner.map_err(|error| error.to_string())?, &rows, trial);
+        let learner = SavedLearner::parse(Path::new("m"), name, value, columns);
+        try_learner(learner.map_err(|error| error.to_string())?.into_learner(columns.to_vec()), &rows, trial);
         Ok(())
     });
 }

@@ -2,10 +2,9 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::features::Column;
+use super::fitted::Fitted;
 use crate::learning::checked::{Checked, Outcome, checked, within};
 use crate::learning::cluster::kmeans::part;
-use crate::learning::online::fitted::Fitted;
 
 /// Number of rows that are kept of one feedback label, spread over its rows. Windows of one incident resemble each
 /// other.
@@ -98,8 +97,8 @@ impl FeedbackLabels {
     }
 
     /// Whether every row has one value for each column.
-    pub(crate) fn fit(&self, columns: &[Column]) -> bool {
-        self.0.iter().flat_map(|label| &label.rows).all(|row| row.len() == columns.len())
+    pub(crate) fn fit(&self, columns: usize) -> bool {
+        self.0.iter().flat_map(|label| &label.rows).all(|row| row.len() == columns)
     }
 }
 
@@ -156,8 +155,8 @@ mod tests {
     use rand_xoshiro::Xoshiro256Plus;
 
     use super::*;
-    use crate::features::Learn;
-    use crate::learning::{Learner, ModelFile, Settings};
+    use crate::features::{Column, Learn};
+    use crate::learning::{Learner, Settings, TrafficModel};
 
     const COLUMNS: [Column; 2] = [
         Column { name: "a", unit: "", meaning: "", learn: Learn::Ratio },
@@ -220,8 +219,8 @@ mod tests {
         label(&mut learner, FeedbackClass::Attack, [f64::NAN, 20.0]);
         let file = tempfile::tempdir().expect("a folder").path().join("m.json");
         std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
-        ModelFile::write(&file, &[("own", &learner)]).expect("written");
-        let read = ModelFile::read(&file).expect("read");
+        TrafficModel::write(&file, &[("own", &learner)]).expect("written");
+        let read = TrafficModel::read(&file).expect("read");
         let mut again = read.learner("own", COLUMNS.to_vec()).expect("fits").expect("there");
         assert!(!is_anomaly(&mut again, [12.0, 0.0]));
         let mut rng = Xoshiro256Plus::seed_from_u64(2);

@@ -3,14 +3,14 @@
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::learner::Settings;
+use super::poison::transient_rows;
+use super::reason::{Explain, Typical};
+use super::settings::Settings;
+use super::update::{Pace, Update};
 use crate::features::Column;
 use crate::learning::calibration::probability::Calibration;
 use crate::learning::checked::{Checked, Outcome, checked, holds};
 use crate::learning::cluster::kmeans::{Clusters, Nearest, choose_k};
-use crate::learning::online::poison::transient_rows;
-use crate::learning::online::reason::{Explain, Typical};
-use crate::learning::online::update::{Pace, Update};
 use crate::learning::preprocess::scaler::Scaler;
 use crate::learning::sample::sample;
 

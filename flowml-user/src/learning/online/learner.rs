@@ -2,213 +2,36 @@
 //!
 //! It uses columns only and is independent of flows and hosts, so the same [`Learner`] serves both.
 
-use std::fmt;
-
 use ndarray::{ArrayView1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
+use super::beside::{Job, Place};
+use super::feedback_labels::{FeedbackClass, FeedbackLabel, FeedbackLabels, Likeness};
+use super::fitted::{Fitted, Scored, Scratch};
+use super::reason::{Reason, Typical};
+use super::settings::Settings;
+use super::update::Update;
+use super::verdict::{ClusterSummary, Eligibility, Status, Verdict};
+use super::warm_up::WarmUp;
 use crate::features::Column;
-use crate::learning::calibration::probability::MOST_SCORES;
-use crate::learning::checked::{Checked, Outcome, SHARES, amount, checked, holds, within};
+use crate::learning::checked::{Outcome, holds};
 use crate::learning::cluster::kmeans::Nearest;
-use crate::learning::online::beside::{Job, Place};
-use crate::learning::online::feedback_labels::{FeedbackClass, FeedbackLabel, FeedbackLabels, Likeness};
-use crate::learning::online::fitted::{Fitted, Scored, Scratch};
-use crate::learning::online::reason::{Reason, Typical, TypicalValue};
-use crate::learning::online::update::Update;
-use crate::learning::online::warm_up::WarmUp;
-use crate::learning::preprocess::scaler::Below;
 use crate::learning::sample::sample;
 
 /// Number of columns in a cluster's summary.
 const SUMMARY_COLUMNS: usize = 4;
-
-/// The parameters of learning.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, remote = "Self")]
-pub struct Settings {
-    /// Seed of random choices. The same rows and seed give the same verdicts.
-    pub seed: u64,
-    /// A row whose probability is below this is an anomaly. It is the rate of false alarms per row.
-    pub alpha: f64,
-    /// The number of clusters; `None` lets the silhouette choose from 16 to 24.
-    pub clusters: Option<usize>,
-    /// The warm-up needs at least this many rows.
-    pub warm_up_rows: usize,
-    /// The warm-up needs at least this many batches (drains, so seconds at the default interval).
-    pub warm_up_batches: u32,
-    /// The number of batches instead, if most rows are unusual to a model in use, because an attack may end.
-    pub suspect_batches: u32,
-    /// The first batches of the warm-up that are not trained on.
-    pub settling_batches: u32,
-    /// The fraction of the warm-up rows, the farthest, that are left out of the clusters, because they may contain an
-    /// attack.
-    pub trim: f64,
-    /// Whether the warm-up rows are known to be normal. Then none is left out, however unusual or short-lived.
-    pub trusted: bool,
-    /// A row whose probability is below this does not move the clusters.
-    pub margin: f64,
-    /// After this many batches the weight of a row has halved.
-    pub half_life_batches: f64,
-    /// The largest fraction of the way to a batch's mean by which one batch moves a centroid.
-    pub step: f64,
-    /// The largest number of rows of a batch that are trained on, chosen at random. All rows are scored.
-    pub learnt_rows_per_batch: usize,
-    /// The number of recent scores on which the probability is based.
-    pub calibration_scores: usize,
-    /// The weights of values that are lower than typical.
-    pub below: Below,
-    /// The largest number of reasons of an anomaly.
-    pub reasons: usize,
-}
-
-checked!(Settings);
-
-impl Checked for Settings {
-    const NAME: &str = "settings";
-
-    fn check(&self) -> Outcome {
-        holds(self.clusters != Some(0), "expected at least one of 'clusters'")?;
-        for (name, share) in [("alpha", self.alpha), ("trim", self.trim), ("margin", self.margin), ("step", self.step)]
-        {
-            within(name, share, SHARES)?;
-        }
-        within("half_life_batches", self.half_life_batches, amount())?;
-        within("calibration_scores", self.calibration_scores as f64, 1.0..=MOST_SCORES as f64)
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            seed: 0,
-            alpha: 1e-4,
-            clusters: None,
-            warm_up_rows: 300,
-            warm_up_batches: 30,
-            suspect_batches: 120,
-            settling_batches: 0,
-            trim: 0.02,
-            trusted: false,
-            margin: 0.01,
-            half_life_batches: 600.0,
-            step: 0.1,
-            learnt_rows_per_batch: 1024,
-            calibration_scores: 4096,
-            below: Below::EVEN,
-            reasons: 4,
-        }
-    }
-}
-
-impl Settings {
-    /// Sets the warm-up to the half-life of a row. After a shorter warm-up, a model has seen too little rare behaviour,
-    /// and its probabilities are too large for an anomaly.
-    #[must_use]
-    pub fn unhurried(self) -> Self {
-        Self { warm_up_batches: self.half_life_batches as u32, ..self }
-    }
-}
-
-/// Whether a row is eligible for training.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Eligibility {
-    /// Eligible, unless it is unusual.
-    #[default]
-    Welcome,
-    /// Unusual to the model in use. It is only eligible in the warm-up of a candidate, and only if most rows are
-    /// unusual.
-    Unusual,
-    /// One of its hosts is in an incident. It is never eligible.
-    Suspect,
-    /// The batch has enough rows of its kind for training.
-    Surplus,
-}
-
-/// The result for one row.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Verdict {
-    /// The cluster with the lowest score.
-    pub cluster: u32,
-    /// The score: `½(d/σ)² − ln π`.
-    pub score: f64,
-    /// The probability that a normal row has a score at least as high.
-    pub probability: f64,
-    /// Whether the probability is below the alarm level and holds for local traffic, or an operator labelled similar
-    /// rows as an attack.
-    pub anomaly: bool,
-    /// Whether it would be an anomaly if the model's probabilities were known to hold for local traffic.
-    pub withheld: bool,
-    /// An operator's verdict on similar rows.
-    pub class: Option<FeedbackClass>,
-    /// The reasons for the score, the largest first. Empty for a normal row; see [`Learner::explain`].
-    pub reasons: Vec<Reason>,
-}
-
-/// One cluster, for users.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ClusterSummary {
-    /// Its number, as in [`Verdict::cluster`].
-    pub id: u32,
-    /// Its fraction of recent rows, 0–1.
-    pub share: f64,
-    /// Number of its rows, with older ones down-weighted.
-    pub size: f64,
-    /// The columns in which it differs most from all rows, and their typical values.
-    pub typical: Vec<TypicalValue>,
-}
-
-/// The progress of a learner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum Status {
-    /// It collects rows. Nothing is scored yet.
-    WarmingUp {
-        /// Rows so far.
-        rows: usize,
-        /// Rows that are needed.
-        rows_needed: usize,
-        /// Batches so far.
-        batches: u32,
-        /// Batches that are needed.
-        batches_needed: u32,
-    },
-    /// It scores rows.
-    Ready {
-        /// Number of clusters.
-        clusters: usize,
-        /// The number of scores on which the probability is based.
-        calibration_scores: usize,
-    },
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::WarmingUp { rows, rows_needed, .. } if rows < rows_needed => {
-                write!(f, "warming up: {rows} of {rows_needed} rows")
-            }
-            Self::WarmingUp { batches, batches_needed, .. } => {
-                write!(f, "warming up: {batches} of {batches_needed} intervals")
-            }
-            Self::Ready { clusters, calibration_scores } => {
-                write!(f, "ready: {clusters} clusters, calibrated on {calibration_scores} scores")
-            }
-        }
-    }
-}
 
 /// Learns what normal rows look like, and scores each row.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Learner {
     /// The columns are not saved. A learner that is read gets those that it was written with (`fit_to`).
     #[serde(skip)]
-    pub(crate) columns: Vec<Column>,
-    pub(crate) settings: Settings,
+    columns: Vec<Column>,
+    settings: Settings,
     /// Number of batches so far. With the seed it determines each batch's random choices.
-    pub(crate) batches: u64,
-    pub(crate) feedback_labels: FeedbackLabels,
-    pub(crate) state: State,
+    batches: u64,
+    feedback_labels: FeedbackLabels,
+    stage: Stage,
     /// Where the model is made that ends the warm-up.
     #[serde(skip)]
     place: Place<Option<Fitted>>,
@@ -217,14 +40,14 @@ pub struct Learner {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum State {
+enum Stage {
     WarmUp(WarmUp),
     Ready(Box<Ready>),
 }
 
 /// The state after the warm-up.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Ready {
+struct Ready {
     fitted: Fitted,
     /// The feedback labels, scaled by this model.
     likeness: Likeness,
@@ -249,8 +72,8 @@ impl Ready {
             let (verdict, nearest) = self.judge(row, &typical, columns, most_reasons, &mut scratch);
             let probability = verdict.probability;
             // An anomaly whose probability is not low is one by a feedback label.
-            let is_taught = !verdict.anomaly || self.fitted.calibration.is_anomaly(probability);
-            if learnt.next_if_eq(&&number).is_some() && is_taught {
+            let is_eligible = !verdict.anomaly || self.fitted.calibration.is_anomaly(probability);
+            if learnt.next_if_eq(&&number).is_some() && is_eligible {
                 let scored = Scored { nearest, probability, vector: &scratch.vector };
                 self.fitted.learn(&mut update, &scored, settings);
             }
@@ -289,8 +112,8 @@ impl Ready {
     }
 }
 
-impl State {
-    pub(crate) fn ready(fitted: Fitted, feedback_labels: &FeedbackLabels) -> Self {
+impl Stage {
+    fn ready(fitted: Fitted, feedback_labels: &FeedbackLabels) -> Self {
         let likeness = Likeness::new(feedback_labels, &fitted);
         Self::Ready(Box::new(Ready { fitted, likeness }))
     }
@@ -300,8 +123,20 @@ impl Learner {
     /// A learner of rows with these columns, at the start of its warm-up.
     #[must_use]
     pub fn new(columns: Vec<Column>, settings: Settings) -> Self {
-        let (feedback_labels, state) = (FeedbackLabels::default(), State::WarmUp(WarmUp::default()));
-        Self { columns, settings, batches: 0, feedback_labels, state, place: Place::OnPath, gives_reasons: true }
+        let (feedback_labels, stage) = (FeedbackLabels::default(), Stage::WarmUp(WarmUp::default()));
+        Self { columns, settings, batches: 0, feedback_labels, stage, place: Place::OnPath, gives_reasons: true }
+    }
+
+    /// A learner that continues with a model.
+    pub(crate) fn of_model(
+        columns: Vec<Column>,
+        settings: Settings,
+        batches: u64,
+        feedback_labels: FeedbackLabels,
+        model: Fitted,
+    ) -> Self {
+        let stage = Stage::ready(model, &feedback_labels);
+        Self { batches, feedback_labels, stage, ..Self::new(columns, settings) }
     }
 
     /// Makes models on a separate thread from now on, so that rows are not delayed. The time at which a model takes
@@ -311,7 +146,7 @@ impl Learner {
     }
 
     /// Sets whether anomalies have reasons. Computing them takes as long as a score.
-    pub(crate) const fn give_reasons(&mut self, give: bool) {
+    pub(super) const fn give_reasons(&mut self, give: bool) {
         self.gives_reasons = give;
     }
 
@@ -325,7 +160,7 @@ impl Learner {
     /// Adds an operator's feedback label, for this model and all that follow it.
     pub fn label(&mut self, label: FeedbackLabel) {
         self.feedback_labels.add(label);
-        if let State::Ready(ready) = &mut self.state {
+        if let Stage::Ready(ready) = &mut self.stage {
             ready.likeness = Likeness::new(&self.feedback_labels, &ready.fitted);
         }
     }
@@ -334,6 +169,16 @@ impl Learner {
     #[must_use]
     pub fn feedback_labels(&self) -> &[FeedbackLabel] {
         self.feedback_labels.all()
+    }
+
+    /// All feedback labels.
+    pub(crate) const fn labels(&self) -> &FeedbackLabels {
+        &self.feedback_labels
+    }
+
+    /// The number of batches so far.
+    pub(crate) const fn batches(&self) -> u64 {
+        self.batches
     }
 
     /// Scores the rows of one drain, then trains on the normal ones.
@@ -347,7 +192,7 @@ impl Learner {
     }
 
     /// As [`Self::observe`]. `eligibility` returns for the index of a row whether it is eligible for training.
-    pub(crate) fn observe_choosing(
+    pub(super) fn observe_choosing(
         &mut self,
         rows: ArrayView2<'_, f64>,
         eligibility: impl Fn(usize) -> Eligibility,
@@ -355,13 +200,13 @@ impl Learner {
         assert_eq!(rows.ncols(), self.columns.len(), "a row has one value for each column");
         self.batches = self.batches.saturating_add(1);
         let is_suspect = |row: usize| eligibility(row) == Eligibility::Suspect;
-        let may_teach = |row: &usize| !matches!(eligibility(*row), Eligibility::Suspect | Eligibility::Surplus);
-        let offered: Vec<usize> = (0..rows.nrows()).filter(may_teach).collect();
+        let may_train = |row: &usize| !matches!(eligibility(*row), Eligibility::Suspect | Eligibility::Surplus);
+        let offered: Vec<usize> = (0..rows.nrows()).filter(may_train).collect();
         let chosen = sample(offered.len(), self.settings.learnt_rows_per_batch, self.settings.seed ^ self.batches);
         let learnt: Vec<usize> = chosen.into_iter().map(|place| offered[place]).collect();
         let most_reasons = self.most_reasons();
-        match &mut self.state {
-            State::WarmUp(warm_up) => {
+        match &mut self.stage {
+            Stage::WarmUp(warm_up) => {
                 let unusual = |row: usize| eligibility(row) == Eligibility::Unusual;
                 let seen = (0..rows.nrows()).filter(|&row| !is_suspect(row)).count();
                 warm_up.collect(rows, &learnt, seen, unusual, &self.settings);
@@ -370,7 +215,7 @@ impl Learner {
                 }
                 vec![None; rows.nrows()]
             }
-            State::Ready(ready) => ready.observe(rows, &learnt, &self.columns, &self.settings, most_reasons),
+            Stage::Ready(ready) => ready.observe(rows, &learnt, &self.columns, &self.settings, most_reasons),
         }
     }
 
@@ -381,9 +226,9 @@ impl Learner {
     #[must_use]
     pub fn judge(&self, rows: ArrayView2<'_, f64>) -> Vec<Option<Verdict>> {
         assert_eq!(rows.ncols(), self.columns.len(), "a row has one value for each column");
-        match &self.state {
-            State::WarmUp(_) => vec![None; rows.nrows()],
-            State::Ready(ready) => {
+        match &self.stage {
+            Stage::WarmUp(_) => vec![None; rows.nrows()],
+            Stage::Ready(ready) => {
                 let mut scratch = Scratch::default();
                 let most_reasons = self.most_reasons();
                 let mut verdict =
@@ -399,7 +244,7 @@ impl Learner {
 
     /// Makes the model that ends the warm-up, or takes it over from the thread that made it.
     fn end_warm_up(&mut self) {
-        let State::WarmUp(warm_up) = &self.state else { return };
+        let Stage::WarmUp(warm_up) = &self.stage else { return };
         let Place::Beside(job) = &mut self.place else {
             self.fit();
             return;
@@ -414,7 +259,7 @@ impl Learner {
             Some(made) => {
                 *job = None;
                 if let Ok(Some(Some(fitted))) = made {
-                    self.state = State::ready(fitted, &self.feedback_labels);
+                    self.stage = Stage::ready(fitted, &self.feedback_labels);
                 }
             }
         }
@@ -422,42 +267,42 @@ impl Learner {
 
     /// Ends the warm-up with the rows so far; false if there are none.
     pub fn fit(&mut self) -> bool {
-        let State::WarmUp(warm_up) = &self.state else { return true };
+        let Stage::WarmUp(warm_up) = &self.stage else { return true };
         let Some(fitted) = learn(warm_up, &self.columns, &self.settings, &self.feedback_labels) else { return false };
-        self.state = State::ready(fitted, &self.feedback_labels);
+        self.stage = Stage::ready(fitted, &self.feedback_labels);
         true
     }
 
     /// Starts the settling period again: at the start of a capture, the next batches have flows and hosts that began
     /// earlier.
     pub fn settle(&mut self) {
-        if let State::WarmUp(warm_up) = &mut self.state {
+        if let Stage::WarmUp(warm_up) = &mut self.stage {
             warm_up.settle();
         }
     }
 
     /// The fraction of the warm-up rows that is unusual, 0–1, if it prolongs the warm-up.
-    pub(crate) fn overdue(&self) -> Option<f64> {
-        let State::WarmUp(warm_up) = &self.state else { return None };
+    pub(super) fn overdue(&self) -> Option<f64> {
+        let Stage::WarmUp(warm_up) = &self.stage else { return None };
         warm_up.is_overdue(&self.settings).then(|| warm_up.unusual_part())
     }
 
     /// Whether most rows of its warm-up are unusual to the model in use.
-    pub(crate) fn is_mostly_unusual(&self) -> bool {
-        matches!(&self.state, State::WarmUp(warm_up) if warm_up.is_mostly_unusual())
+    pub(super) fn is_mostly_unusual(&self) -> bool {
+        matches!(&self.stage, Stage::WarmUp(warm_up) if warm_up.is_mostly_unusual())
     }
 
     pub(crate) fn fitted(&self) -> Option<&Fitted> {
-        match &self.state {
-            State::WarmUp(_) => None,
-            State::Ready(ready) => Some(&ready.fitted),
+        match &self.stage {
+            Stage::WarmUp(_) => None,
+            Stage::Ready(ready) => Some(&ready.fitted),
         }
     }
 
     /// Sets the probability below which rows are anomalies from now on.
     pub fn set_alpha(&mut self, alpha: f64) {
         self.settings.alpha = alpha;
-        if let State::Ready(ready) = &mut self.state {
+        if let Stage::Ready(ready) = &mut self.stage {
             ready.fitted.calibration.set_alpha(alpha);
         }
     }
@@ -465,7 +310,7 @@ impl Learner {
     /// Counts batches without rows, which change nothing else.
     pub fn pass(&mut self, batches: u64) {
         self.batches = self.batches.saturating_add(batches);
-        if let State::WarmUp(warm_up) = &mut self.state {
+        if let Stage::WarmUp(warm_up) = &mut self.stage {
             warm_up.pass(batches);
         }
     }
@@ -482,14 +327,14 @@ impl Learner {
     /// The progress of the learner.
     #[must_use]
     pub fn status(&self) -> Status {
-        match &self.state {
-            State::WarmUp(warm_up) => Status::WarmingUp {
+        match &self.stage {
+            Stage::WarmUp(warm_up) => Status::WarmingUp {
                 rows: warm_up.seen(),
                 rows_needed: self.settings.warm_up_rows,
                 batches: warm_up.batches(),
                 batches_needed: self.settings.warm_up_batches,
             },
-            State::Ready(ready) => {
+            Stage::Ready(ready) => {
                 let Fitted { clusters, calibration, .. } = &ready.fitted;
                 Status::Ready { clusters: clusters.len(), calibration_scores: calibration.len() }
             }
@@ -517,13 +362,13 @@ impl Learner {
     ///
     /// # Errors
     /// If the learner does not fit the columns.
-    pub(crate) fn fit_to(&mut self, columns: &[Column]) -> Outcome {
+    pub(super) fn fit_to(&mut self, columns: &[Column]) -> Outcome {
         self.columns = columns.to_vec();
-        match &self.state {
-            State::WarmUp(warm_up) => warm_up.fits(columns.len()),
-            State::Ready(ready) => ready.fitted.inconsistency(columns).map_or(Ok(()), Err),
+        match &self.stage {
+            Stage::WarmUp(warm_up) => warm_up.fits(columns.len()),
+            Stage::Ready(ready) => ready.fitted.inconsistency(columns).map_or(Ok(()), Err),
         }?;
-        holds(self.feedback_labels.fit(columns), "expected feedback labels of rows of its columns")
+        holds(self.feedback_labels.fit(columns.len()), "expected feedback labels of rows of its columns")
     }
 
     /// The columns of its rows.

@@ -16,7 +16,8 @@ use ahash::RandomState;
 use flowml_common::flow::Address;
 use serde::{Deserialize, Serialize};
 
-use super::learner::{Eligibility, Settings, Verdict};
+use super::settings::Settings;
+use super::verdict::{Eligibility, Verdict};
 use crate::learning::calibration::probability::Calibration;
 use crate::learning::sample::sample;
 

@@ -8,14 +8,18 @@ mod local;
 mod poison;
 mod promotion;
 mod reason;
+pub(crate) mod settings;
 #[cfg(test)]
 mod synthetic;
 #[cfg(test)]
 mod tests;
 mod update;
+mod verdict;
 mod warm_up;
 
 pub use self::feedback_labels::{FeedbackClass, FeedbackLabel};
-pub use self::learner::{ClusterSummary, Eligibility, Learner, Settings, Status, Verdict};
+pub use self::learner::Learner;
 pub use self::promotion::{ModelEvent, Promotion, Trial};
 pub use self::reason::{Reason, TypicalValue, one_line};
+pub use self::settings::Settings;
+pub use self::verdict::{ClusterSummary, Eligibility, Status, Verdict};

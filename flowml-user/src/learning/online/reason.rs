@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::features::{Column, Feature, HOST_FEATURES, Learn};
 use crate::learning::checked::{Checked, Outcome, all_within, any, checked};
 use crate::learning::cluster::kmeans::Clusters;
-use crate::learning::preprocess::scaler::{Scaler, quantile};
+use crate::learning::preprocess::scaler::Scaler;
+use crate::learning::preprocess::statistics::quantile;
 
 /// A column with a smaller share of the squared distance than this is no reason.
 const LEAST_SHARE: f64 = 0.05;

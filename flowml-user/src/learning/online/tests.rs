@@ -6,11 +6,11 @@ use ndarray::{Array2, Axis, array, concatenate, s};
 use rand::Rng;
 use rand_distr::LogNormal;
 
+use super::synthetic::{self, ATTACKER, Attack, Network, VICTIM};
 use super::*;
 use crate::features::Column;
 use crate::features::Learn;
-use crate::learning::online::synthetic::{self, ATTACKER, Attack, Network, VICTIM};
-use crate::learning::{Below, ModelError, ModelFile};
+use crate::learning::{Below, ModelError, TrafficModel};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256Plus;
 
@@ -150,12 +150,12 @@ fn the_same_rows_and_seed_give_the_same_verdicts() {
 }
 
 fn save(learner: &Learner, path: &Path) -> Result<(), ModelError> {
-    ModelFile::write(path, &[("rows", learner)])
+    TrafficModel::write(path, &[("rows", learner)])
 }
 
 fn load(path: &Path, columns: Vec<Column>) -> Result<Learner, ModelError> {
-    assert!(ModelFile::read(path)?.learner("others", columns.clone())?.is_none());
-    Ok(ModelFile::read(path)?.learner("rows", columns)?.expect("it was saved under this name"))
+    assert!(TrafficModel::read(path)?.learner("others", columns.clone())?.is_none());
+    Ok(TrafficModel::read(path)?.learner("rows", columns)?.expect("it was saved under this name"))
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn invalid_and_missing_model_files_are_refused() {
     let broken = [
         String::new(),
         "[1, 2".to_owned(),
-        good.replacen("\"version\": 5", "\"version\": 4", 1),
+        good.replacen("\"version\": 6", "\"version\": 5", 1),
         good.replacen("\"flowml-model\"", "\"other\"", 1),
         good.replacen("\"width\"", "\"wide\"", 1),
         good.replacen("\"features_hash\": \"", "\"features_hash\": \"0", 1),

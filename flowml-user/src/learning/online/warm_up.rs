@@ -3,7 +3,7 @@
 use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
-use super::learner::Settings;
+use super::settings::Settings;
 use crate::learning::checked::{Outcome, as_many};
 
 /// The largest number of kept rows. When it is exceeded, every second row is dropped, and later rows are thinned

@@ -1,8 +1,9 @@
 //! Scales a row in straight loops over columns of one kind, which are made of the fitted scales.
 
-use crate::learning::preprocess::defined::defined;
-use crate::learning::preprocess::few::Few;
-use crate::learning::preprocess::scaler::{CLIP, HOT, LARGEST_RATIO, Scale, log1p};
+use super::defined::defined;
+use super::few::Few;
+use super::number::{Number, transformed};
+use super::parameters::{CLIP, HOT};
 
 /// A column of raw rows, and its first encoded feature.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,29 +27,25 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    pub(super) fn new(columns: &[Scale]) -> Self {
-        let mut encoder = Self::default();
-        for (column, scale) in columns.iter().enumerate() {
-            let place = Place { column, slot: encoder.middles.len() };
-            match scale {
-                Scale::Out => {}
-                Scale::Number { log, middle, scale, few } => {
-                    encoder.middles.push(*middle);
-                    encoder.scales.push(*scale);
-                    match few {
-                        Some(few) => encoder.few.push((place, *log, few.clone())),
-                        None if *log => encoder.log_scaled.push(place),
-                        None => encoder.plain.push(place),
-                    }
-                }
-                Scale::OneHot { values } => {
-                    encoder.middles.extend(values.iter().map(|_| 0.0).chain([0.0]));
-                    encoder.scales.resize(encoder.middles.len(), 1.0);
-                    encoder.categories.push((place, values.clone()));
-                }
-            }
+    /// Adds a number, which is column `column` of raw rows.
+    pub(super) fn add_number(&mut self, column: usize, number: &Number<usize>) {
+        let place = Place { column, slot: self.middles.len() };
+        let &Number { log, middle, scale, .. } = number;
+        self.middles.push(middle);
+        self.scales.push(scale);
+        match &number.few {
+            Some(few) => self.few.push((place, log, few.clone())),
+            None if log => self.log_scaled.push(place),
+            None => self.plain.push(place),
         }
-        encoder
+    }
+
+    /// Adds a category with these values, which is column `column` of raw rows.
+    pub(super) fn add_category(&mut self, column: usize, values: &[f64]) {
+        let place = Place { column, slot: self.middles.len() };
+        self.middles.extend(values.iter().map(|_| 0.0).chain([0.0]));
+        self.scales.resize(self.middles.len(), 1.0);
+        self.categories.push((place, values.to_vec()));
     }
 
     /// The number of encoded features.
@@ -60,13 +57,13 @@ impl Encoder {
     /// middle of its column.
     pub(super) fn encode(&self, row: &[f64], slots: &mut [f64]) {
         for &Place { column, slot } in &self.log_scaled {
-            slots[slot] = defined(row[column]).map_or(self.middles[slot], log1p);
+            slots[slot] = transformed(row[column], true).unwrap_or(self.middles[slot]);
         }
         for &Place { column, slot } in &self.plain {
-            slots[slot] = number(row[column], false).unwrap_or(self.middles[slot]);
+            slots[slot] = transformed(row[column], false).unwrap_or(self.middles[slot]);
         }
         for (Place { column, slot }, log, few) in &self.few {
-            slots[*slot] = number(few.drawn(row[*column], row[few.count]), *log).unwrap_or(self.middles[*slot]);
+            slots[*slot] = transformed(few.drawn(row[*column], row[few.count]), *log).unwrap_or(self.middles[*slot]);
         }
         for (Place { column, slot }, values) in &self.categories {
             let own = &mut slots[*slot..=*slot + values.len()];
@@ -79,9 +76,4 @@ impl Encoder {
             *slot = ((*slot - middle) / scale).clamp(-CLIP, CLIP);
         }
     }
-}
-
-/// The value on its learnt scale, if it is defined.
-pub(super) fn number(value: f64, log: bool) -> Option<f64> {
-    defined(value).map(|value| if log { log1p(value) } else { value.clamp(-LARGEST_RATIO, LARGEST_RATIO) })
 }

@@ -8,6 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::defined::defined;
+
 /// The weight of the typical ratio, in things.
 const WEIGHT: f64 = 4.0;
 
@@ -22,7 +24,8 @@ pub(crate) struct Few<C> {
 impl<C> Few<C> {
     /// Fits on pairs of a ratio and its count: the mean of the ratios, with the weights of [`Self::drawn`].
     pub(crate) fn fit(count: C, pairs: impl Iterator<Item = (f64, f64)>) -> Self {
-        let defined = pairs.filter(|(value, count)| value.is_finite() && count.is_finite() && *count > 0.0);
+        let defined =
+            pairs.filter(|(value, count)| defined(*value).is_some() && defined(*count).is_some() && *count > 0.0);
         let (sum, weights) = defined.fold((0.0, 0.0), |(sum, weights), (value, count)| {
             let weight = count / (count + WEIGHT);
             (sum + weight * value, weights + weight)
@@ -30,12 +33,10 @@ impl<C> Few<C> {
         Self { count, typical: if weights > 0.0 { sum / weights } else { 0.0 } }
     }
 
-    /// The ratio `value` over `count` things, pulled towards the typical ratio. If `count` is NaN, it is returned
+    /// The ratio `value` over `count` things, pulled towards the typical ratio. If `count` is invalid, it is returned
     /// unchanged.
     pub(crate) fn drawn(&self, value: f64, count: f64) -> f64 {
-        if !count.is_finite() {
-            return value;
-        }
+        let Some(count) = defined(count) else { return value };
         let count = count.max(0.0);
         // A ratio over nothing is ignored, whatever its value.
         let own = if count > 0.0 { value * count } else { 0.0 };

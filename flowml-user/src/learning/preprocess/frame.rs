@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::defined::defined;
 use crate::features::Learn;
-use crate::learning::preprocess::defined::defined;
 
 /// A table, column by column.
 #[derive(Clone, Debug, Default, PartialEq)]

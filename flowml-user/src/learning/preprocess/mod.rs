@@ -1,12 +1,20 @@
-//! Preprocessing: encodes columns as features of comparable size.
+//! Preprocessing: encodes columns as features of comparable size, fitted once.
+//!
+//! [`Preprocessing`] encodes the columns of any table, whose types are derived from their values. The learner of a run
+//! has columns that are known, and encodes one row after the other (`scaler`). Both encode a number in the same way
+//! (`number`), keep the same number of categories (`categories`), and treat the same values as invalid (`defined`).
 
-pub(crate) mod defined;
+mod categories;
+mod defined;
 mod encoder;
 mod few;
 mod frame;
+mod number;
+mod parameters;
 pub(crate) mod scaler;
+pub(crate) mod statistics;
 mod table;
 
 pub use self::frame::{Frame, FrameColumn, Values};
-pub use self::scaler::Below;
-pub use self::table::{Cleaning, Height, LeftOut, Parameters, Preprocessing, Scaling, Unfit};
+pub use self::parameters::{Below, Floors, Height, Parameters, Scaling};
+pub use self::table::{Cleaning, LeftOut, Preprocessing, Unfit};

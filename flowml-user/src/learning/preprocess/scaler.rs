@@ -5,90 +5,23 @@ use std::borrow::Cow;
 use ndarray::{Array2, ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
 
+use super::categories::most_frequent;
+use super::defined::defined;
+use super::encoder::Encoder;
+use super::few::Few;
+use super::number::Number;
+use super::parameters::{Below, Floors, Scaling};
 use crate::features::{Column, Learn};
-use crate::learning::checked::{Checked, Outcome, WEIGHTS, all_within, any, checked, divisor, holds, within};
-use crate::learning::preprocess::defined::{LARGEST, defined};
-use crate::learning::preprocess::encoder::{Encoder, number};
-use crate::learning::preprocess::few::Few;
-
-/// The largest distance of a value from the middle, in scales. One absurd value must not outweigh several columns that
-/// agree. A thousand ports where five are typical (z about 15) must keep their weight.
-pub(crate) const CLIP: f64 = 20.0;
-
-/// The smallest scale of a log-scaled number, in units of `log1p`: a quarter more or less is no change.
-///
-/// A column that is constant in the warm-up set is kept. Scans and floods show first in columns that normal traffic
-/// hardly changes (RST ratio, unanswered flows). The floor decides what counts as a change.
-pub(crate) const LOG_SCALED_FLOOR: f64 = 0.25;
-
-/// The smallest scale of a ratio. Ratios over few packets jump between 0 and 1 (one unanswered query). A ratio that was
-/// constant in the warm-up and jumps to its other end is therefore five scales away. A thousand flows where four are
-/// typical are twenty scales away.
-pub(crate) const RATIO_FLOOR: f64 = 0.2;
-
-/// The weights in a squared distance of values below their centroid. Values above have weight 1.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, remote = "Self")]
-pub struct Below {
-    /// For a log-scaled number.
-    pub log_scaled: f64,
-    /// For a ratio or an entropy.
-    pub ratio: f64,
-}
-
-checked!(Below);
-
-impl Checked for Below {
-    const NAME: &str = "below";
-
-    fn check(&self) -> Outcome {
-        within("log_scaled", self.log_scaled, WEIGHTS)?;
-        within("ratio", self.ratio, WEIGHTS)
-    }
-}
-
-impl Below {
-    /// Equal weights: low values are as unusual as high ones. A flow without an answer, for example, has low values in
-    /// most columns.
-    pub const EVEN: Self = Self { log_scaled: 1.0, ratio: 1.0 };
-
-    /// Low weights: values of normal hosts are low whenever they pause. With equal weights, the farthest normal host
-    /// windows would be idle moments, whose wide tail would hide scans and floods. A lower ratio or entropy can be a
-    /// sign (a flood on one port), but rarely is.
-    pub const PAUSES: Self = Self { log_scaled: 0.1, ratio: 0.3 };
-}
-
-/// A bound far above any ratio or entropy, so that differences of invalid values stay finite.
-pub(super) const LARGEST_RATIO: f64 = 1e9;
-
-/// The value of a category's encoded feature. Two rows of different categories are `√2` times this apart.
-pub(crate) const HOT: f64 = 1.5;
-
-/// Number of categories with an encoded feature of their own, the most frequent first. All others share that of unseen
-/// values.
-const CATEGORIES: usize = 16;
-
-/// Divides an interquartile range to give a standard deviation, for a normal distribution.
-pub(crate) const IQR_TO_SIGMA: f64 = 1.349;
-
-/// Divides the range between the 5 % and 95 % quantiles to give a standard deviation, for a normal distribution.
-const Q90_TO_SIGMA: f64 = 3.290;
+use crate::learning::checked::{Checked, Outcome, all_within, any, checked, holds};
 
 /// How one column is scaled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", remote = "Self")]
-pub(super) enum Scale {
+enum Scale {
     /// Not encoded.
     Out,
-    /// One encoded feature: `(f(value) - middle) / scale`, where `f` is `log1p` or the identity.
-    Number {
-        log: bool,
-        middle: f64,
-        scale: f64,
-        /// For a ratio over few things: `count` is the index of the column that counts them.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        few: Option<Few<usize>>,
-    },
+    /// One encoded feature. For a ratio over few things, the index of the column that counts them.
+    Number(Number<usize>),
     /// One encoded feature for each of `values` (sorted), and a last one for all other values.
     OneHot { values: Vec<f64> },
 }
@@ -101,11 +34,7 @@ impl Checked for Scale {
     fn check(&self) -> Outcome {
         match self {
             Self::Out => Ok(()),
-            Self::Number { middle, scale, few, .. } => {
-                few.as_ref().map_or(Ok(()), |few| within("typical", few.typical, any()))?;
-                within("middle", *middle, any())?;
-                within("scale", *scale, divisor())
-            }
+            Self::Number(number) => number.check(),
             Self::OneHot { values } => {
                 all_within("values", values, &any())?;
                 holds(values.is_sorted_by(|a, b| a.total_cmp(b).is_lt()), "expected different 'values' in their order")
@@ -133,7 +62,14 @@ struct Saved {
 
 impl From<Saved> for Scaler {
     fn from(Saved { below, columns }: Saved) -> Self {
-        let encoder = Encoder::new(&columns);
+        let mut encoder = Encoder::default();
+        for (column, scale) in columns.iter().enumerate() {
+            match scale {
+                Scale::Out => {}
+                Scale::Number(number) => encoder.add_number(column, number),
+                Scale::OneHot { values } => encoder.add_category(column, values),
+            }
+        }
         Self { below, columns, encoder }
     }
 }
@@ -158,7 +94,9 @@ impl Scaler {
             Learn::RatioOf(count) => {
                 let count = columns.iter().position(|column| column.name == count);
                 let few = count.map(|count| Few::fit(count, pairs(rows, place, count)));
-                let value = |row: ArrayView1<'_, f64>| drawn(row[place], few.as_ref(), |place| row[place]);
+                let value = |row: ArrayView1<'_, f64>| {
+                    few.as_ref().map_or(row[place], |few| few.drawn(row[place], row[few.count]))
+                };
                 fit_number(rows.outer_iter().map(value), column.learn, few.clone())
             }
         };
@@ -172,7 +110,7 @@ impl Scaler {
         let fits = |(scale, column): (&Scale, &Column)| match (scale, column.learn) {
             (Scale::Out, learn) => learn == Learn::Never,
             (Scale::OneHot { .. }, learn) => learn == Learn::Category,
-            (Scale::Number { log, few, .. }, learn) => {
+            (Scale::Number(Number { log, few, .. }), learn) => {
                 let place = |count| columns.iter().position(|column| column.name == count);
                 let count = match learn {
                     Learn::RatioOf(count) => place(count),
@@ -203,8 +141,7 @@ impl Scaler {
     #[must_use]
     pub(crate) fn below(&self) -> Vec<f64> {
         let weight = |scale: &Scale| match scale {
-            Scale::Number { log: true, .. } => self.below.log_scaled,
-            Scale::Number { log: false, .. } => self.below.ratio,
+            Scale::Number(number) => self.below.of(number.log),
             Scale::Out | Scale::OneHot { .. } => 1.0,
         };
         let weights = |scale: &Scale| std::iter::repeat_n(weight(scale), scale.slots());
@@ -235,10 +172,10 @@ impl Scaler {
         let mut sharper = self.columns.clone();
         for (column, scale) in sharper.iter_mut().enumerate() {
             let slots = self.slots_of(column);
-            if let Scale::Number { scale, .. } = scale {
+            if let Scale::Number(number) = scale {
                 let own = residuals.column(slots.start);
                 let spread = (own.iter().map(|r| r * r).sum::<f64>() / own.len().max(1) as f64).sqrt();
-                *scale = (*scale * spread).max(floor(columns[column].learn));
+                number.sharpen(spread, floor(columns[column].learn));
             }
         }
         Saved { below: self.below, columns: sharper }.into()
@@ -262,11 +199,7 @@ impl Scaler {
     pub(crate) fn raw(&self, column: usize, own_slots: &[f64]) -> Option<f64> {
         match &self.columns[column] {
             Scale::Out => None,
-            Scale::Number { log, middle, scale, .. } => {
-                let value = own_slots[0] * scale + middle;
-                // A raw value stays within the range of learnt values.
-                Some(if *log { value.exp_m1().max(0.0) } else { value }.clamp(-LARGEST, LARGEST))
-            }
+            Scale::Number(number) => Some(number.decode(own_slots[0])),
             Scale::OneHot { values } => {
                 let hottest = (0..own_slots.len()).max_by(|&a, &b| own_slots[a].total_cmp(&own_slots[b]))?;
                 Some(values.get(hottest).copied().unwrap_or(f64::NAN))
@@ -279,28 +212,15 @@ impl Scale {
     fn slots(&self) -> usize {
         match self {
             Self::Out => 0,
-            Self::Number { .. } => 1,
+            Self::Number(_) => 1,
             Self::OneHot { values } => values.len() + 1,
         }
     }
 }
 
-/// ln(1 + x) of a log-scaled number. `ln_1p` takes several times as long, for a precision near zero that no such number
-/// needs.
-pub(crate) fn log1p(amount: f64) -> f64 {
-    (1.0 + amount.max(0.0)).ln()
-}
-
-/// The spread of sorted values: the larger of two estimates. Counts are often constant in their middle half and vary
-/// outside it. With the interquartile range only, a 2 among ones would be a far outlier.
-pub(crate) fn spread(sorted: &[f64]) -> f64 {
-    let between = |low, high| quantile(sorted, high) - quantile(sorted, low);
-    (between(0.25, 0.75) / IQR_TO_SIGMA).max(between(0.05, 0.95) / Q90_TO_SIGMA)
-}
-
 /// The smallest scale of a number.
 const fn floor(learn: Learn) -> f64 {
-    if learn.is_log_scaled() { LOG_SCALED_FLOOR } else { RATIO_FLOOR }
+    Floors::OF_FEATURES.of(learn.is_log_scaled())
 }
 
 /// Row by row, a ratio and the number of things over which it is.
@@ -308,46 +228,28 @@ fn pairs(rows: ArrayView2<'_, f64>, share: usize, count: usize) -> impl Iterator
     rows.column(share).to_vec().into_iter().zip(rows.column(count).to_vec())
 }
 
-/// The value before scaling, with a ratio over few things pulled towards its typical value. `at` returns the row's
-/// value in a column.
-fn drawn(value: f64, few: Option<&Few<usize>>, at: impl Fn(usize) -> f64) -> f64 {
-    few.map_or(value, |few| few.drawn(value, at(few.count)))
-}
-
 fn fit_number(values: impl Iterator<Item = f64>, learn: Learn, few: Option<Few<usize>>) -> Scale {
-    let log = learn.is_log_scaled();
-    let mut values: Vec<f64> = values.filter_map(|v| number(v, log)).collect();
-    values.sort_unstable_by(f64::total_cmp);
-    let scale = spread(&values).max(floor(learn));
-    Scale::Number { log, middle: quantile(&values, 0.5), scale, few }
+    Scale::Number(Number::fit(values, learn.is_log_scaled(), few, Scaling::Robust, floor(learn)))
 }
 
 fn fit_one_hot(column: ArrayView1<'_, f64>) -> Scale {
     let mut all: Vec<f64> = column.iter().copied().filter_map(defined).collect();
     all.sort_unstable_by(f64::total_cmp);
-    let mut counted: Vec<(usize, f64)> =
-        all.chunk_by(|a, b| a.total_cmp(b).is_eq()).map(|same| (same.len(), same[0])).collect();
-    counted.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
-    counted.truncate(CATEGORIES);
-    let mut values: Vec<f64> = counted.into_iter().map(|(_, value)| value).collect();
-    values.sort_unstable_by(f64::total_cmp);
-    Scale::OneHot { values }
-}
-
-/// The `q` quantile of sorted values, interpolated between neighbours; 0 if there are none.
-#[must_use]
-pub(crate) fn quantile(sorted: &[f64], q: f64) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
-    let at = q.clamp(0.0, 1.0) * last as f64;
-    let below = at.floor() as usize;
-    let above = (below + 1).min(last);
-    sorted[below] + (sorted[above] - sorted[below]) * (at - below as f64)
+    let same = all.chunk_by(|a, b| a.total_cmp(b).is_eq()).map(|same| (same[0], same.len()));
+    let frequent = most_frequent(same.collect(), f64::total_cmp);
+    Scale::OneHot { values: frequent.into_iter().map(|(value, _)| value).collect() }
 }
 
 #[cfg(test)]
 mod tests {
+    use ndarray::array;
+
     use super::*;
-    use ndarray::{Array2, array};
+    use crate::learning::preprocess::categories::CATEGORIES;
+    use crate::learning::preprocess::parameters::{CLIP, HOT};
+    use crate::learning::preprocess::statistics::IQR_TO_SIGMA;
+
+    const RATIO_FLOOR: f64 = Floors::OF_FEATURES.ratio;
 
     fn column(learn: Learn) -> Column {
         Column { name: "x", unit: "", meaning: "", learn }
@@ -433,11 +335,12 @@ mod tests {
 
     #[test]
     fn only_frequent_categories_get_features() {
-        let values: Vec<f64> = (0..100).flat_map(|i| vec![f64::from(i); if i < 16 { 3 } else { 1 }]).collect();
+        let frequent = CATEGORIES as i32;
+        let values: Vec<f64> = (0..200).flat_map(|i| vec![f64::from(i); if i < frequent { 3 } else { 1 }]).collect();
         let scaler = fit_one(&values, Learn::Category);
         assert_eq!(scaler.width(), CATEGORIES + 1);
-        assert_eq!(scaled(&scaler, 15.0)[15], HOT);
-        assert_eq!(scaled(&scaler, 16.0)[CATEGORIES], HOT);
+        assert_eq!(scaled(&scaler, f64::from(frequent - 1))[CATEGORIES - 1], HOT);
+        assert_eq!(scaled(&scaler, f64::from(frequent))[CATEGORIES], HOT);
     }
 
     #[test]
@@ -462,12 +365,5 @@ mod tests {
         assert!((scaled(&half, 99.0)[0] - 2.0 * scaled(&scaler, 99.0)[0]).abs() < 1e-9);
         let none = scaler.sharpened(array![[0.0], [0.0]].view(), &[column(Learn::Ratio)]);
         assert!((scaled(&none, 49.5 + RATIO_FLOOR)[0] - 1.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn quantiles_interpolate() {
-        assert_eq!(quantile(&[], 0.5), 0.0);
-        assert_eq!(quantile(&[3.0], 0.9), 3.0);
-        assert_eq!(quantile(&[0.0, 10.0], 0.25), 2.5);
     }
 }

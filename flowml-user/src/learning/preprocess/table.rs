@@ -7,20 +7,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ndarray::{Array2, ArrayViewMut1};
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use super::scaler::{self, log1p, quantile, spread};
+use super::categories::most_frequent;
+use super::defined::defined;
+use super::few::Few;
+use super::frame::{Frame, FrameColumn, Values};
+use super::number::Number;
+use super::parameters::{Height, LARGEST_SLOT, Parameters};
 use crate::features::Learn;
-use crate::learning::checked::{
-    Checked, Outcome, SMALLEST, WEIGHTS, all_within, amount, any, as_many, checked, divisor, holds, within,
-};
-use crate::learning::preprocess::few::Few;
-use crate::learning::preprocess::frame::{Frame, FrameColumn, Values};
-
-/// Number of categories with an encoded feature of their own, the most frequent first. All others share the encoded
-/// feature of unseen values.
-const CATEGORIES: usize = 96;
+use crate::learning::checked::{Checked, Outcome, all_within, as_many, checked, holds};
 
 /// A text column with more different values than this fraction of its rows contains names of rows, which are not
 /// learnt.
@@ -29,122 +26,8 @@ const NAMING: f64 = 0.5;
 /// The number of rows from which [`NAMING`] is applied.
 const NAMING_ROWS: usize = 100;
 
-/// The largest number of values that are sorted to scale a number. A sample of this size is enough.
-const RANKED: usize = 1 << 15;
-
 /// The years 2000 to 2100 as Unix time, s. A column whose values are all in this range, in s, ms, µs or ns, is a clock.
 const CLOCK_S: std::ops::Range<f64> = 946_684_800.0..4_102_444_800.0;
-
-/// The largest magnitude of an encoded feature. Squares and sums of such values are finite.
-const LARGEST_SLOT: f64 = 1e20;
-
-/// How numbers are scaled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scaling {
-    /// Mean 0, standard deviation 1.
-    Standard,
-    /// From 0 to 1.
-    MinMax,
-    /// Median 0; the spread is the larger of the estimates from the middle half and from the middle 90 % of the values.
-    #[default]
-    Robust,
-}
-
-/// The value of the encoded feature of a category.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Height {
-    /// 1 for every category.
-    Unit,
-    /// `1/√p` for a category with the fraction `p` of the rows, and at most this value. The distance of two rows is
-    /// then their χ² distance, as in correspondence analysis (Greenacre 1984), and rare categories are far away.
-    Rarity(f64),
-}
-
-/// The parameters with which preprocessing is fitted.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, remote = "Self")]
-pub struct Parameters {
-    /// How numbers are scaled.
-    pub scaling: Scaling,
-    /// The value of the encoded feature of a category.
-    pub height: Height,
-    /// The smallest scale of a log-scaled number, in units of `log1p`. Not used by min-max scaling.
-    pub amount_floor: f64,
-    /// The smallest scale of any other number. Not used by min-max scaling.
-    pub share_floor: f64,
-    /// The largest distance of a number from the middle, in scales. It is never more than 10²⁰.
-    pub clip: f64,
-    /// The weight in a squared distance of a log-scaled number below its centroid, where a number above has weight 1.
-    pub amount_below: f64,
-    /// The same weight for any other number.
-    pub share_below: f64,
-    /// Whether a constant number is an encoded feature. A later change of it can then be a sign of an anomaly.
-    pub keep_constants: bool,
-}
-
-checked!(Parameters);
-
-impl Checked for Parameters {
-    const NAME: &str = "parameters";
-
-    fn check(&self) -> Outcome {
-        if let Height::Rarity(most) = self.height {
-            within("rarity", most, SMALLEST..=LARGEST_SLOT)?;
-        }
-        within("amount_floor", self.amount_floor, amount())?;
-        within("share_floor", self.share_floor, amount())?;
-        within("clip", self.clip, SMALLEST..=f64::MAX)?;
-        within("amount_below", self.amount_below, WEIGHTS)?;
-        within("share_below", self.share_below, WEIGHTS)
-    }
-}
-
-impl Parameters {
-    /// For detectors of any columns. Nothing is known about these columns, so values below and above the typical ones
-    /// have equal weight.
-    #[must_use]
-    pub const fn for_detectors(scaling: Scaling) -> Self {
-        Self {
-            scaling,
-            height: Height::Rarity(20.0),
-            amount_floor: 0.1,
-            share_floor: 0.05,
-            clip: 10.0,
-            amount_below: 1.0,
-            share_below: 1.0,
-            keep_constants: true,
-        }
-    }
-
-    /// For detectors if all columns are features of flowml, with the constants of the live learner.
-    #[must_use]
-    pub const fn for_detectors_of_features(scaling: Scaling) -> Self {
-        Self {
-            height: Height::Rarity(scaler::HOT),
-            amount_floor: scaler::LOG_SCALED_FLOOR,
-            share_floor: scaler::RATIO_FLOOR,
-            clip: scaler::CLIP,
-            ..Self::for_detectors(scaling)
-        }
-    }
-
-    /// For classifiers, which find the weights of encoded features themselves.
-    #[must_use]
-    pub const fn for_classifiers(scaling: Scaling) -> Self {
-        Self {
-            scaling,
-            height: Height::Unit,
-            amount_floor: 1e-9,
-            share_floor: 1e-9,
-            clip: LARGEST_SLOT,
-            amount_below: 1.0,
-            share_below: 1.0,
-            keep_constants: false,
-        }
-    }
-}
 
 /// Why a column is not encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,15 +68,8 @@ impl LeftOut {
 enum Slots {
     /// Not encoded.
     Out { because: LeftOut },
-    /// One encoded feature: `(f(value) - middle) / scale`, where `f` is `log1p` or the identity.
-    Number {
-        log: bool,
-        middle: f64,
-        scale: f64,
-        /// For a ratio over few things: `count` is the column that counts them.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        few: Option<Few<String>>,
-    },
+    /// One encoded feature. For a ratio over few things, the name of the column that counts them.
+    Number(Number<String>),
     /// One encoded feature with its height for each of `values` (sorted), and a last one for all other values.
     OneHot { values: Vec<String>, heights: Vec<f64>, unseen: f64 },
 }
@@ -202,11 +78,7 @@ impl Slots {
     fn check(&self) -> Outcome {
         match self {
             Self::Out { .. } => Ok(()),
-            Self::Number { middle, scale, few, .. } => {
-                few.as_ref().map_or(Ok(()), |few| within("typical", few.typical, any()))?;
-                within("middle", *middle, any())?;
-                within("scale", *scale, divisor())
-            }
+            Self::Number(number) => number.check(),
             Self::OneHot { values, heights, unseen } => {
                 holds(values.is_sorted_by(|a, b| a < b), "expected different 'values' in their order")?;
                 as_many("heights", heights.len(), values.len())?;
@@ -218,7 +90,7 @@ impl Slots {
     fn count(&self) -> usize {
         match self {
             Self::Out { .. } => 0,
-            Self::Number { .. } => 1,
+            Self::Number(_) => 1,
             Self::OneHot { values, .. } => values.len() + 1,
         }
     }
@@ -307,7 +179,7 @@ impl Preprocessing {
     pub fn slot_names(&self) -> Vec<String> {
         let names = |column: &Preprocessed| match &column.slots {
             Slots::Out { .. } => Vec::new(),
-            Slots::Number { .. } => vec![column.name.clone()],
+            Slots::Number(_) => vec![column.name.clone()],
             Slots::OneHot { values, .. } => {
                 let categories = values.iter().map(String::as_str).chain(["(unseen)"]);
                 categories.map(|value| format!("{}={value}", column.name)).collect()
@@ -320,9 +192,8 @@ impl Preprocessing {
     #[must_use]
     pub fn below(&self) -> Vec<f64> {
         let weights = |column: &Preprocessed| {
-            let weight = match column.slots {
-                Slots::Number { log: true, .. } => self.parameters.amount_below,
-                Slots::Number { log: false, .. } => self.parameters.share_below,
+            let weight = match &column.slots {
+                Slots::Number(number) => self.parameters.below.of(number.log),
                 Slots::Out { .. } | Slots::OneHot { .. } => 1.0,
             };
             std::iter::repeat_n(weight, column.slots.count())
@@ -341,10 +212,10 @@ impl Preprocessing {
     /// For every column its name and its kind: `number`, `log number`, `category`, or none.
     pub fn columns(&self) -> impl Iterator<Item = (&str, Option<&'static str>)> {
         self.columns.iter().map(|column| {
-            let learnt = match column.slots {
+            let learnt = match &column.slots {
                 Slots::Out { .. } => None,
-                Slots::Number { log: false, .. } => Some("number"),
-                Slots::Number { log: true, .. } => Some("log number"),
+                Slots::Number(Number { log: false, .. }) => Some("number"),
+                Slots::Number(Number { log: true, .. }) => Some("log number"),
                 Slots::OneHot { .. } => Some("category"),
             };
             (column.name.as_str(), learnt)
@@ -366,11 +237,9 @@ impl Preprocessing {
             let column = frame.column(name).ok_or_else(|| Unfit::Missing(name.clone()))?;
             let (missed, of) = match slots {
                 Slots::Out { .. } => (0, &mut cleaning.undefined),
-                Slots::Number { log, middle, scale, few } => {
-                    let number = Number { log: *log, middle: *middle, scale: *scale, clip: self.parameters.clip };
-                    let drawn = few.as_ref().map(|few| drawn(&column.values, few, frame)).transpose()?;
-                    let missed = number.write(drawn.as_ref().unwrap_or(&column.values), rows.column_mut(at));
-                    (missed.ok_or_else(|| Unfit::Text(name.clone()))?, &mut cleaning.undefined)
+                Slots::Number(number) => {
+                    let slot = rows.column_mut(at).into_iter();
+                    (write_number(number, column, frame, self.parameters.clip, slot)?, &mut cleaning.undefined)
                 }
                 Slots::OneHot { values, heights, unseen } => {
                     (write_one_hot(values, heights, *unseen, column, &mut rows, at), &mut cleaning.unseen)
@@ -385,39 +254,36 @@ impl Preprocessing {
     }
 }
 
-/// How a numeric column is encoded.
-struct Number {
-    log: bool,
-    middle: f64,
-    scale: f64,
+/// Writes the encoded feature of a number to each of `slots`, and returns in how many rows the value is invalid. Such a
+/// value is the middle of its column.
+fn write_number<'a>(
+    number: &Number<String>,
+    column: &FrameColumn,
+    frame: &Frame,
     clip: f64,
-}
-
-impl Number {
-    /// Writes the encoded feature and returns in how many rows the value is NaN, which is written as 0. Returns `None`
-    /// for texts.
-    fn write(&self, values: &Values, mut slot: ArrayViewMut1<'_, f64>) -> Option<usize> {
-        let numbers = match values {
-            Values::Numbers(numbers) => numbers,
-            // A column without any value has no type.
-            Values::Texts(texts) if texts.iter().all(Option::is_none) => return Some(texts.len()),
-            Values::Texts(_) => return None,
-        };
-        let (mut undefined, clip) = (0, self.clip.min(LARGEST_SLOT));
-        for (slot, &value) in slot.iter_mut().zip(numbers) {
-            if value.is_finite() {
-                *slot = ((transformed(value, self.log) - self.middle) / self.scale).clamp(-clip, clip);
-            } else {
-                undefined += 1;
-            }
+    slots: impl Iterator<Item = &'a mut f64>,
+) -> Result<usize, Unfit> {
+    let counts = number.few.as_ref().map(|few| frame.column(&few.count).ok_or(&few.count));
+    let counts = counts.transpose().map_err(|name| Unfit::Missing(name.clone()))?;
+    let Some(values) = numbers_of(column)? else { return Ok(column.values.len()) };
+    let counts = counts.map(numbers_of).transpose()?.flatten();
+    let mut invalid = 0;
+    for (row, (slot, value)) in slots.zip(values).enumerate() {
+        match number.encode(*value, |_| counts.map_or(f64::NAN, |counts| counts[row]), clip) {
+            Some(encoded) => *slot = encoded,
+            None => invalid += 1,
         }
-        Some(undefined)
     }
+    Ok(invalid)
 }
 
-/// The value on its learnt scale: `log1p` of it, or itself.
-fn transformed(value: f64, log: bool) -> f64 {
-    if log { log1p(value) } else { value }
+/// The numbers of a column; `None` if it has no value, because a column without any value has no type.
+fn numbers_of(column: &FrameColumn) -> Result<Option<&[f64]>, Unfit> {
+    match &column.values {
+        Values::Numbers(numbers) => Ok(Some(numbers)),
+        Values::Texts(texts) if texts.iter().all(Option::is_none) => Ok(None),
+        Values::Texts(_) => Err(Unfit::Text(column.name.clone())),
+    }
 }
 
 /// Writes the encoded features of a category from column `at` on, and returns in how many rows the category is unseen.
@@ -455,20 +321,6 @@ fn categories(values: &Values) -> Vec<Arc<str>> {
             let named = |&number: &f64| names.entry(number.to_bits()).or_insert_with(|| name(number).into()).clone();
             numbers.iter().map(named).collect()
         }
-    }
-}
-
-/// The values of a column of ratios over few things, pulled towards the typical ratio.
-fn drawn(shares: &Values, few: &Few<String>, frame: &Frame) -> Result<Values, Unfit> {
-    let counts = frame.column(&few.count).ok_or_else(|| Unfit::Missing(few.count.clone()))?;
-    match (shares, &counts.values) {
-        (Values::Numbers(shares), Values::Numbers(counts)) => {
-            Ok(Values::Numbers(shares.iter().zip(counts).map(|(share, count)| few.drawn(*share, *count)).collect()))
-        }
-        // The caller that expects numbers reports this error.
-        (Values::Texts(_), _) => Ok(shares.clone()),
-        (_, Values::Texts(texts)) if texts.iter().all(Option::is_none) => Ok(shares.clone()),
-        (_, Values::Texts(_)) => Err(Unfit::Text(few.count.clone())),
     }
 }
 
@@ -510,7 +362,7 @@ fn text_left_out(texts: &[Option<Arc<str>>]) -> Option<LeftOut> {
 }
 
 fn fit_number(numbers: &[f64], learn: Option<Learn>, few: Option<Few<String>>, parameters: &Parameters) -> Slots {
-    let values: Vec<f64> = numbers.iter().copied().filter(|value| value.is_finite()).collect();
+    let values: Vec<f64> = numbers.iter().copied().filter_map(defined).collect();
     let (least, most) = (values.iter().copied().reduce(f64::min), values.iter().copied().reduce(f64::max));
     let (Some(least), Some(most)) = (least, most) else { return Slots::Out { because: LeftOut::Empty } };
     let is_clock = |unit: f64| CLOCK_S.contains(&(least / unit)) && CLOCK_S.contains(&(most / unit));
@@ -522,30 +374,7 @@ fn fit_number(numbers: &[f64], learn: Option<Learn>, few: Option<Few<String>>, p
     }
     // A number that is never negative and exceeds 1 is log-scaled.
     let log = learn.map_or(least >= 0.0 && most > 1.0, Learn::is_log_scaled);
-    let values: Vec<f64> = values.into_iter().map(|value| transformed(value, log)).collect();
-    let floor = if log { parameters.amount_floor } else { parameters.share_floor };
-    let (middle, scale) = middle_and_scale(&values, parameters.scaling, floor);
-    Slots::Number { log, middle, scale, few }
-}
-
-/// The middle and the scale of at least one value.
-fn middle_and_scale(values: &[f64], scaling: Scaling, floor: f64) -> (f64, f64) {
-    match scaling {
-        Scaling::Standard => {
-            let mean = values.iter().sum::<f64>() / values.len() as f64;
-            let variance = values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / values.len() as f64;
-            (mean, variance.sqrt().max(floor))
-        }
-        Scaling::MinMax => {
-            let (least, most) = values.iter().fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
-            (least, if most > least { (most - least).max(SMALLEST) } else { 1.0 })
-        }
-        Scaling::Robust => {
-            let mut ranked: Vec<f64> = values.iter().copied().step_by(values.len().div_ceil(RANKED)).collect();
-            ranked.sort_unstable_by(f64::total_cmp);
-            (quantile(&ranked, 0.5), spread(&ranked).max(floor))
-        }
-    }
+    Slots::Number(Number::fit(values.into_iter(), log, few, parameters.scaling, parameters.floors.of(log)))
 }
 
 fn fit_one_hot(values: &Values, parameters: &Parameters) -> Slots {
@@ -556,16 +385,13 @@ fn fit_one_hot(values: &Values, parameters: &Parameters) -> Slots {
     if counts.len() <= 1 && !parameters.keep_constants {
         return Slots::Out { because: LeftOut::Constant };
     }
-    let mut counted: Vec<(&str, usize)> = counts.into_iter().collect();
-    counted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    counted.truncate(CATEGORIES);
-    counted.sort_unstable();
+    let frequent = most_frequent(counts.into_iter().collect(), Ord::cmp);
     let height = |share: f64| match parameters.height {
         Height::Unit => 1.0,
         Height::Rarity(most) => share.powf(-0.5).min(most),
     };
     let (values, heights) =
-        counted.into_iter().map(|(value, count)| (value.to_owned(), height(count as f64 / rows))).unzip();
+        frequent.into_iter().map(|(value, count)| (value.to_owned(), height(count as f64 / rows))).unzip();
     // The next row could be the first of its category.
     Slots::OneHot { values, heights, unseen: height(1.0 / (rows + 1.0)) }
 }
@@ -573,7 +399,8 @@ fn fit_one_hot(values: &Values, parameters: &Parameters) -> Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::learning::preprocess::scaler::IQR_TO_SIGMA;
+    use crate::learning::preprocess::Scaling;
+    use crate::learning::preprocess::statistics::IQR_TO_SIGMA;
 
     fn numbers(name: &str, values: &[f64]) -> FrameColumn {
         FrameColumn { name: name.to_owned(), learn: None, values: Values::Numbers(values.to_vec()) }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::learning::checked::{Checked, Outcome, amount, checked, holds, within};
 use crate::learning::classify::{TrainingSet, linear_weights, tree_importance};
-use crate::learning::detect::LearnError;
+use crate::learning::error::LearnError;
 
 /// Number of bins with equal numbers of rows into which an encoded feature is divided for its mutual information.
 const BINS: usize = 32;

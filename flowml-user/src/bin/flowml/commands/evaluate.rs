@@ -9,9 +9,9 @@ use flowml_user::dataset::RowType;
 use flowml_user::dataset::columns::numbers_of;
 use flowml_user::dataset::truth::BENIGN;
 use flowml_user::learning::batch::{Judgement, Labelled, Plan, TableModel, Task};
-use flowml_user::learning::detect::{LearnError, MOST_CLASSES};
 use flowml_user::learning::evaluation::{Fold, folds};
 use flowml_user::learning::metrics::Confusion;
+use flowml_user::learning::{LearnError, MOST_CLASSES, ModelKind};
 use flowml_user::process::{plain, private};
 use ndarray::Array2;
 
@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &Eval) -> Result<()> {
     let step = Step::begin(!arguments.quiet);
     let mut inputs = Inputs::new(arguments.table.input, arguments.table.labels.as_deref(), &step)?;
     let report = match &arguments.model {
-        Some(path) if traffic::is_model(path)? => by_traffic(path, arguments, inputs)?,
+        Some(path) if traffic::kind(path)? == ModelKind::Traffic => by_traffic(path, arguments, inputs)?,
         Some(path) => by_model(&TableModel::load(path)?, arguments, &mut inputs)?,
         None => by_learning(arguments, &mut inputs, &step)?,
     };

@@ -8,7 +8,7 @@ use flowml_user::dataset::columns::{numbers_of, texts_of};
 use flowml_user::dataset::{DatasetError, RowType, TableReader};
 use flowml_user::engine::learners::HOSTS;
 use flowml_user::features::{HOST_FEATURES, columns, names};
-use flowml_user::learning::{FeedbackClass, FeedbackLabel, ModelFile};
+use flowml_user::learning::{FeedbackClass, FeedbackLabel, TrafficModel};
 use flowml_user::process::plain::print;
 
 use crate::args::Feedback;
@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &Feedback) -> Result<()> {
     );
     let (count, note) = (rows.len(), format!("incident {incident} of {}", records.display()));
     let label = FeedbackLabel::new(note, arguments.class(), &rows);
-    ModelFile::read(model)?.label(HOSTS, &columns(HOST_FEATURES), label)?;
+    TrafficModel::read(model)?.label(HOSTS, &columns(HOST_FEATURES), label)?;
     let now = match arguments.class() {
         FeedbackClass::Benign => "benign",
         FeedbackClass::Attack => "attacks",

@@ -10,7 +10,7 @@ use flowml_user::engine::AlarmLevel;
 use flowml_user::engine::learners::{Begin, Builtin, Learners};
 use flowml_user::export::LearnerReport;
 use flowml_user::features::FlowColumns;
-use flowml_user::learning::{ClusterSummary, ModelError, ModelFile, Settings};
+use flowml_user::learning::{ClusterSummary, ModelKind, Settings};
 use flowml_user::process::plain::{self, print, print_lines};
 
 use super::run;
@@ -25,18 +25,14 @@ pub(super) fn is_meant(arguments: &Train) -> bool {
     !arguments.interfaces.is_empty() || plain && !arguments.is_labelled() && captures()
 }
 
-/// Whether a model file is a model of traffic. If not, it may be one of a table.
+/// The kind of a model. A shipped model is one of traffic.
 ///
 /// # Errors
-/// If there is no such file.
-pub(super) fn is_model(path: &Path) -> Result<bool> {
-    if Builtin::named(path).is_some() {
-        return Ok(true);
-    }
-    match ModelFile::read(path) {
-        Ok(_) => Ok(true),
-        Err(ModelError::File { path, source }) => Err(ModelError::File { path, source }.into()),
-        Err(_) => Ok(false),
+/// If there is no such file, or it is no model.
+pub(super) fn kind(path: &Path) -> Result<ModelKind> {
+    match Builtin::named(path) {
+        Some(_) => Ok(ModelKind::Traffic),
+        None => Ok(ModelKind::of_file(path)?),
     }
 }
 

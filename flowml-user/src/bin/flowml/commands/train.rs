@@ -8,6 +8,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, Stri
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use flowml_user::dataset::learnt::Roles;
 use flowml_user::dataset::{Shape, TableFormat, TableWriter};
+use flowml_user::learning::ModelKind;
 use flowml_user::learning::batch::{Judgement, Labelled, Plan, TableModel, Task};
 use flowml_user::learning::preprocess::Cleaning;
 use flowml_user::process::plain::{self, print, print_lines};
@@ -109,7 +110,7 @@ pub(super) fn report_cleaning(cleaning: &Cleaning) {
 pub(crate) fn score(arguments: &Score) -> Result<()> {
     check_output(&arguments.output, &arguments.inputs)?;
     let model = match &arguments.model {
-        Some(model) if !traffic::is_model(model)? => TableModel::load(model)?,
+        Some(model) if traffic::kind(model)? == ModelKind::Table => TableModel::load(model)?,
         _ => return traffic::score(arguments),
     };
     let step = Step::begin(!arguments.quiet);
@@ -214,10 +215,9 @@ impl Verdict {
 /// If the file is not a model.
 pub(crate) fn show(arguments: &Model) -> Result<()> {
     let ModelCommand::Show { file } = &arguments.command;
-    let text = if traffic::is_model(file)? {
-        traffic::describe(&traffic::learners(file, None)?)
-    } else {
-        description(&TableModel::load(file)?) + "\n"
+    let text = match traffic::kind(file)? {
+        ModelKind::Traffic => traffic::describe(&traffic::learners(file, None)?),
+        ModelKind::Table => description(&TableModel::load(file)?) + "\n",
     };
     // A reader that closes the pipe early is no error.
     match write!(io::stdout(), "{}", plain::lines(&text)) {

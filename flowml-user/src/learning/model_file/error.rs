@@ -1,0 +1,47 @@
+//! Why a model was not saved or loaded.
+
+use std::path::PathBuf;
+
+use super::format::{ModelKind, VERSION};
+
+/// Why a model was not saved or loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// There is nothing to save yet.
+    #[error("the model is still {0}: it can be saved after the warm-up")]
+    NotReady(String),
+    /// The file could not be read or written.
+    #[error("cannot read or write the model file {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The file is not JSON of a model of this version.
+    #[error("model file {} is not a flowml model of version {VERSION}: {reason}", path.display())]
+    NotAModel {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The model is of another kind.
+    #[error("model file {} is a model of {found}; expected a model of {expected}", path.display())]
+    OtherKind {
+        /// The file.
+        path: PathBuf,
+        /// Its kind.
+        found: ModelKind,
+        /// The kind that was expected.
+        expected: ModelKind,
+    },
+    /// The model was trained on other features.
+    #[error("model file {} was trained on other features: {difference}", path.display())]
+    OtherFeatures {
+        /// The file.
+        path: PathBuf,
+        /// The first feature that differs.
+        difference: String,
+    },
+}

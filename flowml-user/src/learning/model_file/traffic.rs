@@ -1,0 +1,234 @@
+//! Writes and reads the file of a model of traffic: its learners, with the features that they were trained on.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::ModelError;
+use super::features::{TrainedOn, features_hash, first_difference};
+use super::file;
+use super::format::{ModelKind, Signed};
+use crate::features::Column;
+use crate::learning::online::feedback_labels::{FeedbackLabel, FeedbackLabels};
+use crate::learning::online::fitted::Fitted;
+use crate::learning::online::learner::Learner;
+use crate::learning::online::settings::Settings;
+
+/// The largest file, bytes. A learner needs some hundred thousand.
+const LONGEST: usize = 16 << 20;
+
+/// All learners of a file, not parsed: a learner is parsed when it is used.
+#[derive(Deserialize)]
+struct Contents {
+    learners: BTreeMap<String, Value>,
+}
+
+/// A learner without its model: the part that is readable for people.
+#[derive(Clone, Serialize, Deserialize)]
+struct About {
+    features_hash: String,
+    features: Vec<TrainedOn>,
+    settings: Settings,
+    batches: u64,
+    /// The operators' feedback labels.
+    feedback_labels: FeedbackLabels,
+}
+
+/// A learner as it is read, whose parts may not fit each other.
+#[derive(Deserialize)]
+struct Parts {
+    #[serde(flatten)]
+    about: About,
+    model: Fitted,
+}
+
+/// A learner of a file.
+#[derive(Deserialize)]
+#[serde(try_from = "Parts")]
+pub(super) struct SavedLearner {
+    about: About,
+    model: Fitted,
+}
+
+impl TryFrom<Parts> for SavedLearner {
+    type Error = String;
+
+    /// The learner, if its parts are consistent.
+    fn try_from(Parts { about, model }: Parts) -> Result<Self, String> {
+        if about.features_hash != features_hash(&about.features) {
+            return Err("the hash of its features is wrong".to_owned());
+        }
+        if !about.feedback_labels.fit(about.features.len()) {
+            return Err(format!("its feedback labels are not of rows of {} columns", about.features.len()));
+        }
+        Ok(Self { about, model })
+    }
+}
+
+impl SavedLearner {
+    /// The learner of a file's value under this name, for rows of these columns.
+    pub(super) fn parse(path: &Path, name: &str, value: &Value, columns: &[Column]) -> Result<Self, ModelError> {
+        let not_a_model =
+            |reason: String| ModelError::NotAModel { path: path.to_owned(), reason: format!("{name}: {reason}") };
+        let saved = Self::deserialize(value).map_err(|error| not_a_model(error.to_string()))?;
+        if let Some(difference) = first_difference(&saved.about.features, columns) {
+            return Err(ModelError::OtherFeatures { path: path.to_owned(), difference });
+        }
+        saved.model.inconsistency(columns).map_or(Ok(saved), |reason| Err(not_a_model(reason)))
+    }
+
+    /// The learner, which continues with rows of these columns.
+    pub(super) fn into_learner(self, columns: Vec<Column>) -> Learner {
+        let About { settings, batches, feedback_labels, .. } = self.about;
+        Learner::of_model(columns, settings, batches, feedback_labels, self.model)
+    }
+
+    /// The learner as text of the file.
+    fn member(&self, name: &str) -> serde_json::Result<String> {
+        member(name, &self.about, &self.model)
+    }
+}
+
+/// A file of learners that is ready to be written. Writing waits for the disk and may be done on another thread.
+pub struct Snapshot {
+    path: PathBuf,
+    text: String,
+}
+
+impl Snapshot {
+    /// Replaces the file.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(self) -> Result<(), ModelError> {
+        file::write_whole(&self.path, &self.text).map_err(|source| ModelError::File { path: self.path, source })
+    }
+}
+
+/// A model of traffic: learners, each under its name.
+pub struct TrafficModel {
+    path: PathBuf,
+    learners: BTreeMap<String, Value>,
+}
+
+impl TrafficModel {
+    /// Writes the learners that have a model, each under its name.
+    ///
+    /// # Errors
+    /// If none has a model, or the file cannot be written.
+    pub fn write(path: &Path, learners: &[(&str, &Learner)]) -> Result<(), ModelError> {
+        Self::snapshot(path, learners)?.write()
+    }
+
+    /// Returns what [`write`](Self::write) would write.
+    ///
+    /// # Errors
+    /// If no learner has a model.
+    pub fn snapshot(path: &Path, learners: &[(&str, &Learner)]) -> Result<Snapshot, ModelError> {
+        let failed = |source| ModelError::File { path: path.to_owned(), source };
+        let ready = learners.iter().filter_map(|(name, learner)| Some((name, learner, learner.fitted()?)));
+        let texts = ready
+            .map(|(name, learner, fitted)| {
+                let features: Vec<TrainedOn> = learner.columns().iter().map(TrainedOn::from).collect();
+                let about = About {
+                    features_hash: features_hash(&features),
+                    features,
+                    settings: learner.settings().clone(),
+                    batches: learner.batches(),
+                    feedback_labels: learner.labels().clone(),
+                };
+                member(name, &about, fitted)
+            })
+            .collect::<serde_json::Result<Vec<_>>>()
+            .map_err(|error| failed(error.into()))?;
+        if texts.is_empty() {
+            let states: Vec<String> =
+                learners.iter().map(|(name, learner)| format!("{name}: {}", learner.status())).collect();
+            return Err(ModelError::NotReady(states.join(", ")));
+        }
+        let text = whole(&texts).map_err(|error| failed(error.into()))?;
+        Ok(Snapshot { path: path.to_owned(), text })
+    }
+
+    /// Writes the file again with an operator's feedback label on rows of these columns, for the learner of this name.
+    ///
+    /// # Errors
+    /// If the file has no such learner, it was trained on other columns, or the file cannot be written.
+    pub fn label(self, name: &str, columns: &[Column], label: FeedbackLabel) -> Result<(), ModelError> {
+        let Self { path, learners } = self;
+        let not_a_model = |reason: String| ModelError::NotAModel { path: path.clone(), reason };
+        let unreadable = |error: serde_json::Error| not_a_model(error.to_string());
+        let value = learners.get(name).ok_or_else(|| not_a_model(format!("it has no learner of {name}")))?;
+        let mut labelled = SavedLearner::parse(&path, name, value, columns)?;
+        labelled.about.feedback_labels.add(label);
+        let texts = learners.iter().map(|(other, value)| {
+            if other == name { labelled.member(name) } else { SavedLearner::deserialize(value)?.member(other) }
+        });
+        let texts = texts.collect::<serde_json::Result<Vec<_>>>().map_err(unreadable)?;
+        let text = whole(&texts).map_err(unreadable)?;
+        Snapshot { path, text }.write()
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is no model of traffic.
+    pub fn read(path: &Path) -> Result<Self, ModelError> {
+        let text = file::read(path).map_err(|source| ModelError::File { path: path.to_owned(), source })?;
+        Self::parse(path, &text)
+    }
+
+    /// Parses the content of a file. `path` is for error messages.
+    ///
+    /// # Errors
+    /// If it is no model of traffic.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, ModelError> {
+        let not_a_model = |reason: String| ModelError::NotAModel { path: path.to_owned(), reason };
+        ModelKind::Traffic.expect(path, text)?;
+        if text.len() > LONGEST {
+            return Err(not_a_model(format!("it has {} bytes; expected at most {LONGEST}", text.len())));
+        }
+        let contents: Contents = serde_json::from_slice(text).map_err(|error| not_a_model(error.to_string()))?;
+        Ok(Self { path: path.to_owned(), learners: contents.learners })
+    }
+
+    /// Checks that the file has at least one learner, and only learners of these names. Some may not have had a model
+    /// when the file was written.
+    ///
+    /// # Errors
+    /// If it has other learners or none.
+    pub fn check(&self, names: &[&str]) -> Result<(), ModelError> {
+        let other = self.learners.keys().find(|name| !names.contains(&name.as_str()));
+        let found = match other {
+            Some(other) => format!("a learner '{other}'"),
+            None if self.learners.is_empty() => "no learner".to_owned(),
+            None => return Ok(()),
+        };
+        let expected: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+        let reason = format!("it has {found}; expected the learners {}", expected.join(" and "));
+        Err(ModelError::NotAModel { path: self.path.clone(), reason })
+    }
+
+    /// The learner of this name for rows of these columns; `None` if the file has none.
+    ///
+    /// # Errors
+    /// If it was trained on other columns, or its parts are inconsistent.
+    pub fn learner(&self, name: &str, columns: Vec<Column>) -> Result<Option<Learner>, ModelError> {
+        let Some(value) = self.learners.get(name) else { return Ok(None) };
+        Ok(Some(SavedLearner::parse(&self.path, name, value, &columns)?.into_learner(columns)))
+    }
+}
+
+/// A learner as text of the file.
+fn member(name: &str, about: &About, model: &Fitted) -> serde_json::Result<String> {
+    Ok(format!("\"{name}\": {}", file::lines_and(about, "model", model)?))
+}
+
+/// The text of a file with these learners.
+fn whole(members: &[String]) -> serde_json::Result<String> {
+    let header = serde_json::to_string_pretty(&Signed::new(ModelKind::Traffic, ()))?;
+    let header = header.strip_suffix("\n}").expect("an object in lines ends so");
+    Ok(format!("{header},\n\"learners\": {{\n{}\n}}\n}}\n", members.join(",\n")))
+}

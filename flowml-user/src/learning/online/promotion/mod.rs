@@ -1,0 +1,199 @@
+//! The model in use, and a candidate model that must pass a trial before it is promoted.
+//!
+//! A model that was trained elsewhere, or long ago, is better than none and worse than one of the present local
+//! traffic. So a candidate is trained if the model in use is from elsewhere, or detects that traffic has changed. Its
+//! warm-up uses the rows that the model in use does not find unusual. Then, in a trial, both score the same rows. The
+//! candidate is promoted if its probabilities hold on unsuspicious rows, and if it detects the anomalies of incidents
+//! again. Fewer alarms are no argument for it, because a model that was trained on an attack raises none.
+
+mod candidate;
+mod drift;
+mod event;
+#[cfg(test)]
+mod tests;
+mod trial;
+
+use flowml_common::flow::Address;
+use ndarray::ArrayView2;
+use serde::{Deserialize, Serialize};
+
+pub use self::event::ModelEvent;
+pub use self::trial::Trial;
+
+use self::candidate::Candidate;
+use self::drift::Drift;
+use super::learner::Learner;
+use super::local::Local;
+use super::settings::Settings;
+use super::verdict::{ClusterSummary, Eligibility, Status, Verdict};
+use crate::features::Column;
+
+/// The model in use and its candidate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Promotion {
+    acting: Learner,
+    /// For a model from elsewhere: whether its probabilities hold for local traffic.
+    local: Option<Local>,
+    candidate: Option<Candidate>,
+    drift: Drift,
+    events: Vec<ModelEvent>,
+    /// Whether training is disabled.
+    held: bool,
+}
+
+impl Promotion {
+    /// A learner without a model, or one that continues with what it learnt from local traffic.
+    #[must_use]
+    pub fn of(acting: Learner) -> Self {
+        Self { acting, local: None, candidate: None, drift: Drift::default(), events: Vec::new(), held: false }
+    }
+
+    /// A learner with a model from elsewhere. A candidate with these settings is trained from the start.
+    #[must_use]
+    pub fn from_elsewhere(acting: Learner, settings: Settings) -> Self {
+        let candidate = Some(Candidate::new(acting.candidate(settings)));
+        let local = Some(Local::new(acting.settings()));
+        Self { local, candidate, events: vec![ModelEvent::Withheld], ..Self::of(acting) }
+    }
+
+    /// Makes models on a separate thread from now on ([`Learner::learn_beside`]).
+    pub fn learn_beside(&mut self) {
+        self.acting.learn_beside();
+        if let Some(candidate) = &mut self.candidate {
+            candidate.learner.learn_beside();
+        }
+    }
+
+    /// Sets whether anomalies have reasons.
+    pub fn give_reasons(&mut self, give: bool) {
+        self.acting.give_reasons(give);
+        if let Some(candidate) = &mut self.candidate {
+            candidate.learner.give_reasons(give);
+        }
+    }
+
+    /// Stops all training. Rows are scored with the present model from now on.
+    pub fn hold(&mut self) {
+        self.held = true;
+        (self.candidate, self.local) = (None, None);
+        self.events.clear();
+    }
+
+    /// Scores rows with the model in use and trains, as [`Learner::observe`]. `eligibility` states for each row whether it
+    /// is eligible for training, and `hosts` has the host of each row.
+    ///
+    /// # Panics
+    /// If `eligibility` or `hosts` does not have one element for each row.
+    pub fn observe(
+        &mut self,
+        rows: ArrayView2<'_, f64>,
+        eligibility: &[Eligibility],
+        hosts: &[Address],
+    ) -> Vec<Option<Verdict>> {
+        assert_eq!(
+            [rows.nrows(); 2],
+            [eligibility.len(), hosts.len()],
+            "each row has a host, and is trained on or not"
+        );
+        if self.held {
+            return self.acting.judge(rows);
+        }
+        let mut verdicts = self.acting.observe_choosing(rows, |row| eligibility[row]);
+        if let Some(candidate) = &mut self.candidate {
+            self.events.extend(candidate.observe(rows, eligibility, &verdicts));
+            if let Some(outcome) = candidate.outcome() {
+                self.end_trial(outcome);
+            }
+        } else if let Some(part) = self.drift.observe(&verdicts) {
+            self.events.push(ModelEvent::Drift { part });
+            self.begin_candidate();
+        }
+        if let Some(local) = &mut self.local
+            && local.check(&mut verdicts, eligibility, hosts, self.acting.settings())
+        {
+            self.events.push(ModelEvent::Holds);
+        }
+        verdicts
+    }
+
+    fn begin_candidate(&mut self) {
+        // The training rows of the model in use may have been known to be normal, but those of a new candidate are not.
+        // A candidate that replaces a model of local traffic must also have seen more than an attack of minutes.
+        let Settings { warm_up_rows, trusted, .. } = Settings::default();
+        let settings = self.acting.settings().clone().unhurried();
+        let settings = Settings { warm_up_rows, trusted, suspect_batches: 4 * settings.warm_up_batches, ..settings };
+        self.candidate = Some(Candidate::new(self.acting.candidate(settings)));
+        self.drift = Drift::default();
+    }
+
+    fn end_trial(&mut self, outcome: ModelEvent) {
+        let candidate = self.candidate.take();
+        match (&outcome, candidate) {
+            (ModelEvent::Promoted(_), Some(candidate)) => (self.acting, self.local) = (candidate.learner, None),
+            _ => self.begin_candidate(),
+        }
+        self.events.push(outcome);
+    }
+
+    /// The events that were not reported yet.
+    pub fn events(&mut self) -> Vec<ModelEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Sets the probability below which rows are anomalies, for the candidate too.
+    pub fn set_alpha(&mut self, alpha: f64) {
+        self.acting.set_alpha(alpha);
+        if let Some(candidate) = &mut self.candidate {
+            candidate.learner.set_alpha(alpha);
+        }
+    }
+
+    /// As [`Learner::pass`].
+    pub fn pass(&mut self, batches: u64) {
+        self.acting.pass(batches);
+        if let Some(local) = &mut self.local {
+            local.pass(batches);
+        }
+        if let Some(candidate) = &mut self.candidate {
+            candidate.learner.pass(batches);
+        }
+    }
+
+    /// Gives learners that were read the columns that they were written with.
+    ///
+    /// # Errors
+    /// If the learners do not fit the columns.
+    pub fn fit_to(&mut self, columns: &[Column]) -> Result<(), String> {
+        self.acting.fit_to(columns)?;
+        self.candidate.as_mut().map_or(Ok(()), |candidate| candidate.learner.fit_to(columns))
+    }
+
+    /// The learner with the model in use.
+    #[must_use]
+    pub fn acting(&self) -> &Learner {
+        &self.acting
+    }
+
+    /// The learner with the model in use, for changes.
+    pub fn acting_mut(&mut self) -> &mut Learner {
+        &mut self.acting
+    }
+
+    /// The progress of the learner in use.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.acting.status()
+    }
+
+    /// The progress of the candidate, if there is one.
+    #[must_use]
+    pub fn candidate_status(&self) -> Option<Status> {
+        self.candidate.as_ref().map(|candidate| candidate.learner.status())
+    }
+
+    /// The clusters of the model in use.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<ClusterSummary> {
+        self.acting.clusters()
+    }
+}

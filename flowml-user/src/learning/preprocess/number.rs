@@ -1,0 +1,101 @@
+//! How a number is encoded: `(f(value) - middle) / scale`, where `f` is `log1p` or the identity.
+
+use serde::{Deserialize, Serialize};
+
+use super::defined::{LARGEST, defined};
+use super::few::Few;
+use super::parameters::Scaling;
+use super::statistics::{quantile, spread};
+use crate::learning::checked::{Outcome, SMALLEST, any, divisor, within};
+
+/// The largest number of values that are sorted to scale a number. A sample of this size is enough.
+const RANKED: usize = 1 << 15;
+
+/// A column of numbers with one encoded feature. For a ratio over few things, `C` identifies the column that counts
+/// them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Number<C> {
+    pub(super) log: bool,
+    pub(super) middle: f64,
+    pub(super) scale: f64,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    pub(super) few: Option<Few<C>>,
+}
+
+impl<C> Number<C> {
+    /// Fits on the valid ones of these values, in which ratios over few things are already pulled towards the typical
+    /// one. Without a valid value, the middle is 0.
+    pub(super) fn fit(
+        values: impl Iterator<Item = f64>,
+        log: bool,
+        few: Option<Few<C>>,
+        scaling: Scaling,
+        floor: f64,
+    ) -> Self {
+        let values: Vec<f64> = values.filter_map(|value| transformed(value, log)).collect();
+        let (middle, scale) = middle_and_scale(&values, scaling, floor);
+        Self { log, middle, scale, few }
+    }
+
+    pub(super) fn check(&self) -> Outcome {
+        self.few.as_ref().map_or(Ok(()), |few| within("typical", few.typical, any()))?;
+        within("middle", self.middle, any())?;
+        within("scale", self.scale, divisor())
+    }
+
+    /// The encoded feature, at most `clip` away from the middle; `None` if the value is invalid. `count` returns the
+    /// row's value in the column that counts.
+    #[inline]
+    pub(super) fn encode(&self, value: f64, count: impl FnOnce(&C) -> f64, clip: f64) -> Option<f64> {
+        let value = self.few.as_ref().map_or(value, |few| few.drawn(value, count(&few.count)));
+        transformed(value, self.log).map(|value| ((value - self.middle) / self.scale).clamp(-clip, clip))
+    }
+
+    /// The value of an encoded feature, within the range of valid values.
+    pub(super) fn decode(&self, slot: f64) -> f64 {
+        let value = slot * self.scale + self.middle;
+        if self.log { value.exp_m1().max(0.0) } else { value }.clamp(-LARGEST, LARGEST)
+    }
+
+    /// Multiplies the scale by `spread`. The result is at least `floor`.
+    pub(super) fn sharpen(&mut self, spread: f64, floor: f64) {
+        self.scale = (self.scale * spread).max(floor);
+    }
+}
+
+/// The value on its learnt scale, if it is valid: `log1p` of it, or itself.
+#[inline]
+pub(super) fn transformed(value: f64, log: bool) -> Option<f64> {
+    defined(value).map(|value| if log { log1p(value) } else { value })
+}
+
+/// ln(1 + x) of a log-scaled number. `ln_1p` takes several times as long, for a precision near zero that no such number
+/// needs.
+fn log1p(amount: f64) -> f64 {
+    (1.0 + amount.max(0.0)).ln()
+}
+
+/// The middle and the scale of values.
+fn middle_and_scale(values: &[f64], scaling: Scaling, floor: f64) -> (f64, f64) {
+    let rows = values.len().max(1) as f64;
+    match scaling {
+        Scaling::Standard => {
+            let mean = values.iter().sum::<f64>() / rows;
+            let variance = values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / rows;
+            (mean, variance.sqrt().max(floor))
+        }
+        Scaling::MinMax => {
+            let (least, most) = values.iter().fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
+            if most > least {
+                (least, (most - least).max(SMALLEST))
+            } else {
+                (values.first().copied().unwrap_or(0.0), 1.0)
+            }
+        }
+        Scaling::Robust => {
+            let mut ranked: Vec<f64> = values.iter().copied().step_by(values.len().div_ceil(RANKED).max(1)).collect();
+            ranked.sort_unstable_by(f64::total_cmp);
+            (quantile(&ranked, 0.5), spread(&ranked).max(floor))
+        }
+    }
+}
