@@ -1,6 +1,15 @@
 //! The userspace part of flowml: everything except the kernel programs.
 //!
 //! The modules have the order of the data (ARCHITECTURE.md). Each imports only from modules to its left.
+//!
+//! - [`capture`] counts packets in flow tables: those of the kernel, or those of a capture file.
+//! - [`session`] joins the partial flows of a flow, and [`record`] makes its record.
+//! - [`features`] has the columns of flows and host windows.
+//! - [`sequential`] detects activity that has a name, and [`learning`] what is unusual. [`incident`] joins both.
+//! - [`export`] writes rows, [`dataset`] reads tables, and [`engine`] runs all of it.
+//!
+//! The documentation of each module has a short example. That of [`record`] reads a capture, and that of
+//! [`learning::batch`] trains a detector.
 
 pub mod capture;
 pub mod dataset;

@@ -9,7 +9,7 @@ use glob::{MatchOptions, Pattern};
 
 use super::columns::texts_of;
 use super::keys::Subject;
-use super::truth::BENIGN;
+use super::labels::BENIGN;
 use super::{DatasetError, TableReader};
 
 /// The required columns: a path or a pattern, and the label.

@@ -2,6 +2,17 @@
 //!
 //! A table is read as Arrow record batches of bounded size, whatever the format of its file. So a table of any length
 //! fits into memory, and columns of other tools are passed through unchanged.
+//!
+//! ```
+//! use flowml_user::dataset::TableReader;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("flows.csv");
+//! std::fs::write(&path, "protocol,bytes\ntcp,1500\nudp,80\n")?;
+//! let table = TableReader::open(&path)?;
+//! assert_eq!(table.schema().fields().len(), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod batch;
 pub mod clean;
@@ -12,13 +23,16 @@ pub mod files;
 pub mod join;
 mod jsonl;
 pub mod keys;
+mod labels;
 pub mod learnt;
 mod limits;
 mod lines;
 pub mod names;
+mod options;
 mod pages;
 mod position;
 mod read;
+mod row_type;
 pub mod rules;
 mod shape;
 #[cfg(test)]
@@ -34,8 +48,10 @@ use arrow_schema::ArrowError;
 use parquet::errors::ParquetError;
 
 pub use encoding::Encoding;
+pub use options::{HeaderRow, Notice, Reading};
 pub use position::Position;
-pub use read::{HeaderRow, Notice, Reading, RowType, TableReader};
+pub use read::TableReader;
+pub use row_type::RowType;
 pub use shape::Shape;
 pub use write::{TableFormat, TableWriter};
 

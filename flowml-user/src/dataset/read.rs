@@ -14,7 +14,9 @@ use serde::de::IgnoredAny;
 
 use super::batch::Batches;
 use super::limits::check_columns;
-use super::{DatasetError, Encoding, csv, jsonl, pages, zeek};
+use super::options::{HeaderRow, Notice, Reading};
+use super::row_type::RowType;
+use super::{DatasetError, csv, jsonl, pages, zeek};
 
 /// Reads a table batch by batch.
 pub struct TableReader {
@@ -22,114 +24,6 @@ pub struct TableReader {
     schema: SchemaRef,
     batches: Batches,
     notices: Vec<Notice>,
-}
-
-/// Whether the first row of a CSV file names its columns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HeaderRow {
-    /// It names the columns.
-    #[default]
-    Present,
-    /// It is a row like all others. Columns are named by their numbers, from 1.
-    Absent,
-}
-
-/// Options for reading a text file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reading {
-    /// Whether a CSV file has a header.
-    pub header: HeaderRow,
-    /// The encoding of CSV files. Without it the encoding is detected.
-    pub encoding: Option<Encoding>,
-}
-
-/// A detected property of a file that determines how it is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// The file is not UTF-8 and has no byte order mark.
-    Encoding {
-        /// The encoding that is used.
-        taken_for: Encoding,
-        /// Offset of the first byte that is not UTF-8.
-        at: u64,
-    },
-    /// The delimiter is not a comma, or numbers have decimal commas.
-    Delimiter {
-        /// The delimiter.
-        delimiter: char,
-        /// Whether numbers have decimal commas.
-        decimal_comma: bool,
-    },
-    /// Number of rows that repeat the header, as in joined files.
-    RepeatedHeaders(u64),
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Encoding { taken_for, at } => {
-                let name = taken_for.name();
-                write!(f, "byte {at} is not UTF-8: the file is read as {name}; '--encoding' sets another encoding")
-            }
-            Self::Delimiter { delimiter, decimal_comma } => {
-                let numbers = if *decimal_comma { ", and numbers with decimal commas" } else { "" };
-                write!(f, "read with the delimiter {delimiter:?}{numbers}")
-            }
-            Self::RepeatedHeaders(rows) => write!(f, "{rows} rows repeat the header and are left out"),
-        }
-    }
-}
-
-/// The type of a row, in files or folders with rows of several types.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RowType {
-    /// A flow.
-    #[default]
-    Flow,
-    /// A host window.
-    Host,
-    /// An event of an incident.
-    Incident,
-}
-
-impl RowType {
-    /// All types.
-    pub const ALL: [Self; 3] = [Self::Flow, Self::Host, Self::Incident];
-
-    /// The name of the table in a folder written by `-o parquet=DIR`.
-    const fn table(self) -> &'static str {
-        match self {
-            Self::Flow => "flows",
-            Self::Host => "hosts",
-            Self::Incident => "incidents",
-        }
-    }
-
-    /// The files of the table in a folder written by `-o parquet=DIR`: the file of a whole run, and rotated files in
-    /// order of time. Incomplete files are not included.
-    ///
-    /// # Errors
-    /// If the folder cannot be read.
-    pub fn files(self, folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
-        let whole = folder.join(format!("{}.parquet", self.table()));
-        let parts = folder.join(self.table());
-        let mut files = if parts.is_dir() { parquet_files(&parts)? } else { Vec::new() };
-        files.sort();
-        // If there are no files, the whole run's file is the one reported as missing.
-        if whole.exists() || files.is_empty() {
-            files.insert(0, whole);
-        }
-        Ok(files)
-    }
-
-    /// The value of `type` in JSON lines.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Flow => "flow",
-            Self::Host => "host",
-            Self::Incident => "incident",
-        }
-    }
 }
 
 /// The magic bytes at the start and the end of Parquet files.
@@ -286,17 +180,6 @@ impl Iterator for TableReader {
     fn next(&mut self) -> Option<Self::Item> {
         self.batches.next()
     }
-}
-
-/// The complete Parquet files in a folder. Hidden files are incomplete.
-fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
-    let read = |source| DatasetError::Read { path: folder.to_owned(), source };
-    let paths = folder.read_dir().map_err(read)?.map(|entry| entry.map(|entry| entry.path()));
-    let is_one = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.ends_with(".parquet") && !name.starts_with('.')
-    };
-    paths.filter(|path| path.as_ref().map_or(true, is_one)).collect::<io::Result<_>>().map_err(read)
 }
 
 /// The batches of a further file of the same table.

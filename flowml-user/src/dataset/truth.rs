@@ -12,14 +12,7 @@ use super::keys::{Subject, subjects};
 use super::rules::{Rules, RulesError};
 use super::{DatasetError, TableReader};
 
-/// The default label of rows without a label.
-pub const BENIGN: &str = "benign";
-
-/// The default name of the label column.
-pub const LABEL: &str = "label";
-
-/// The column with the number of the rule that gave the label, from 1; empty if no rule did.
-pub const RULE: &str = "label_rule";
+pub use super::labels::{BENIGN, LABEL, RULE};
 
 /// The default tolerance between the start times of a flow, when labels come from a table, ms.
 pub const TOLERANCE_MS: i64 = 1000;

@@ -1,4 +1,15 @@
 //! The two models of the agent, one of flows and one of host windows: their origin and their file.
+//!
+//! ```
+//! use flowml_user::engine::learners::{Begin, Builtin, Learners};
+//! use flowml_user::features::FlowColumns;
+//! use flowml_user::learning::{Settings, Status};
+//!
+//! let from = Begin::Builtin(Builtin::Both);
+//! let learners = Learners::begin(from, FlowColumns::Headers, &Settings::default(), None)?;
+//! assert!(learners.reports().iter().all(|report| matches!(report.status, Status::Ready { .. })));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::path::Path;
 use std::time::Duration;

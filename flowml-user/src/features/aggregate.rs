@@ -112,7 +112,7 @@ const fn named(name: Text, kind: Kind, meaning: Text, of: fn(&Aggregate) -> Valu
 }
 
 const fn count(name: Text, unit: Text, of: fn(&Aggregate) -> u64, meaning: Text) -> Feature<Aggregate> {
-    Feature { name, unit, meaning, learn: Never, nfstream: false, of: Of::Count(of) }
+    Feature { name, unit, meaning, learn: Never, side: None, nfstream: false, of: Of::Count(of) }
 }
 
 fn or_absent(value: Option<Value>) -> Value {
@@ -142,7 +142,7 @@ pub const AGGREGATE_FEATURES: &[Feature<Aggregate>] = &[
     count("bidirectional_bytes", "bytes", |of| of.ip_bytes, "IP bytes"),
     count("frame_bytes", "bytes", |of| of.count.bytes, "Frame bytes without FCS, as in the packet accounting of the summary"),
     Feature { name: "sources", unit: "addresses", meaning: "Addresses of initiators, to about 5 %", learn: Never,
-        nfstream: false, of: Of::Real(|of| of.sources) },
+        side: None, nfstream: false, of: Of::Real(|of| of.sources) },
 ];
 
 #[cfg(test)]

@@ -74,6 +74,7 @@ const fn of_pattern(name: &'static str, bit: u32) -> Feature<FlowRow> {
         unit: "flag",
         meaning: "1 where the pattern matches the first payload bytes of either side, else 0",
         learn: Ratio,
+        side: None,
         nfstream: false,
         of: Of::Bit(|row| of(row, |content| content.matched).unwrap_or(0), bit),
     }

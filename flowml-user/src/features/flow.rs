@@ -35,7 +35,7 @@ pub(super) const fn count(
     of: fn(&FlowRow) -> u64,
     meaning: Text,
 ) -> Feature<FlowRow> {
-    Feature { name, unit, meaning, learn, nfstream: false, of: Of::Count(of) }
+    Feature { name, unit, meaning, learn, side: None, nfstream: false, of: Of::Count(of) }
 }
 
 pub(super) const fn real(
@@ -45,7 +45,7 @@ pub(super) const fn real(
     of: fn(&FlowRow) -> f64,
     meaning: Text,
 ) -> Feature<FlowRow> {
-    Feature { name, unit, meaning, learn, nfstream: false, of: Of::Real(of) }
+    Feature { name, unit, meaning, learn, side: None, nfstream: false, of: Of::Real(of) }
 }
 
 const fn nfstream_count(

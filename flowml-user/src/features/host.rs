@@ -3,18 +3,33 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::Learn::{LogScaled, Never, RatioOf};
+use super::Side::{Destination, Source};
 use super::window::HostWindow;
-use super::{Feature, Learn, Of};
+use super::{Feature, Learn, Of, Side};
 use crate::record::{Identifier, Kind, Value};
 
 type Text = &'static str;
 
-const fn count(name: Text, unit: Text, learn: Learn, of: fn(&HostWindow) -> u64, meaning: Text) -> Feature<HostWindow> {
-    Feature { name, unit, meaning, learn, nfstream: false, of: Of::Count(of) }
+const fn count(
+    side: Side,
+    name: Text,
+    unit: Text,
+    learn: Learn,
+    of: fn(&HostWindow) -> u64,
+    meaning: Text,
+) -> Feature<HostWindow> {
+    Feature { name, unit, meaning, learn, side: Some(side), nfstream: false, of: Of::Count(of) }
 }
 
-const fn real(name: Text, unit: Text, learn: Learn, of: fn(&HostWindow) -> f64, meaning: Text) -> Feature<HostWindow> {
-    Feature { name, unit, meaning, learn, nfstream: false, of: Of::Real(of) }
+const fn real(
+    side: Side,
+    name: Text,
+    unit: Text,
+    learn: Learn,
+    of: fn(&HostWindow) -> f64,
+    meaning: Text,
+) -> Feature<HostWindow> {
+    Feature { name, unit, meaning, learn, side: Some(side), nfstream: false, of: Of::Real(of) }
 }
 
 /// The identifiers of a host window.
@@ -38,75 +53,81 @@ pub const HOST_IDENTIFIERS: &[Identifier<HostWindow>] = &[
 /// The features of a host window: the host as initiator of flows (`source_…`) and as responder (`destination_…`).
 #[rustfmt::skip]
 pub const HOST_FEATURES: &[Feature<HostWindow>] = &[
-    real("source_flows", "flows", Never, |host| host.source.flows,
+    real(Source, "source_flows", "flows", Never, |host| host.source.flows,
         "Flows that it opened"),
-    count("source_new_flows", "flows", LogScaled, |host| host.source.new_flows,
+    count(Source, "source_new_flows", "flows", LogScaled, |host| host.source.new_flows,
         "Flows that it opened within the window"),
-    count("source_login_flows", "flows", LogScaled, |host| host.source.login_flows,
+    count(Source, "source_login_flows", "flows", LogScaled, |host| host.source.login_flows,
         "Flows that it opened within the window, to services that begin with a login"),
-    real("source_peers", "addresses", LogScaled, |host| host.source.peers,
+    real(Source, "source_peers", "addresses", LogScaled, |host| host.source.peers,
         "Other addresses in its own flows"),
-    real("source_ports", "ports", LogScaled, |host| host.source.ports,
+    real(Source, "source_ports", "ports", LogScaled, |host| host.source.ports,
         "Different ports of the responder in its own flows"),
-    count("source_packets_out", "packets", LogScaled, |host| host.source.packets_out,
+    count(Source, "source_packets_out", "packets", LogScaled, |host| host.source.packets_out,
         "Packets that it sent in its own flows"),
-    count("source_packets_in", "packets", LogScaled, |host| host.source.packets_in,
+    count(Source, "source_packets_in", "packets", LogScaled, |host| host.source.packets_in,
         "Packets that it received in its own flows"),
-    count("source_bytes_out", "bytes", LogScaled, |host| host.source.bytes_out,
+    count(Source, "source_bytes_out", "bytes", LogScaled, |host| host.source.bytes_out,
         "IP bytes that it sent in its own flows"),
-    count("source_bytes_in", "bytes", LogScaled, |host| host.source.bytes_in,
+    count(Source, "source_bytes_in", "bytes", LogScaled, |host| host.source.bytes_in,
         "IP bytes that it received in its own flows"),
-    real("source_bytes_out_share", "share", Never, |host| host.source.bytes_out_share(),
+    real(Source, "source_bytes_out_share", "share", Never, |host| host.source.bytes_out_share(),
         "What it sent among the IP bytes of its own flows"),
-    real("source_syn_share", "share", RatioOf("source_flows"), |host| host.source.syn_share(),
+    real(Source, "source_syn_share", "share", RatioOf("source_flows"), |host| host.source.syn_share(),
         "SYN without ACK among the packets of its own flows"),
-    real("source_syn_ack_share", "share", Never, |host| host.source.syn_ack_share(),
+    real(Source, "source_syn_ack_share", "share", Never, |host| host.source.syn_ack_share(),
         "SYN with ACK among the packets of its own flows"),
-    real("source_rst_share", "share", RatioOf("source_flows"), |host| host.source.rst_share(),
+    real(Source, "source_rst_share", "share", RatioOf("source_flows"), |host| host.source.rst_share(),
         "RST among the packets of its own flows"),
-    real("source_unanswered_share", "share", RatioOf("source_flows"), |host| host.source.unanswered_share(),
+    real(Source, "source_unanswered_share", "share", RatioOf("source_flows"), |host| host.source.unanswered_share(),
         "Flows without an answer among its own flows"),
-    real("source_small_packet_share", "share", RatioOf("source_flows"), |host| host.source.small_packet_share(),
+    real(Source, "source_small_packet_share", "share", RatioOf("source_flows"), |host| host.source.small_packet_share(),
         "Packets below 128 bytes among those of its own flows"),
-    real("source_peer_entropy", "bits", RatioOf("source_flows"), |host| host.source.peer_entropy,
+    real(Source, "source_peer_entropy", "bits", RatioOf("source_flows"), |host| host.source.peer_entropy,
         "Entropy of its own flows over the other addresses"),
-    real("source_port_entropy", "bits", RatioOf("source_flows"), |host| host.source.port_entropy,
+    real(Source, "source_port_entropy", "bits", RatioOf("source_flows"), |host| host.source.port_entropy,
         "Entropy of its own flows over the ports of the responder"),
-    real("destination_flows", "flows", Never, |host| host.destination.flows,
+    real(Destination, "destination_flows", "flows", Never, |host| host.destination.flows,
         "Flows opened to it"),
-    count("destination_new_flows", "flows", LogScaled, |host| host.destination.new_flows,
+    count(Destination, "destination_new_flows", "flows", LogScaled, |host| host.destination.new_flows,
         "Flows opened to it within the window"),
-    count("destination_login_flows", "flows", LogScaled, |host| host.destination.login_flows,
+    count(Destination, "destination_login_flows", "flows", LogScaled, |host| host.destination.login_flows,
         "Flows opened to it within the window, to services that begin with a login"),
-    real("destination_peers", "addresses", LogScaled, |host| host.destination.peers,
+    real(Destination, "destination_peers", "addresses", LogScaled, |host| host.destination.peers,
         "Other addresses in flows opened to it"),
-    real("destination_ports", "ports", LogScaled, |host| host.destination.ports,
+    real(Destination, "destination_ports", "ports", LogScaled, |host| host.destination.ports,
         "Different ports of the responder in flows opened to it"),
-    count("destination_packets_out", "packets", LogScaled, |host| host.destination.packets_out,
+    count(Destination, "destination_packets_out", "packets", LogScaled, |host| host.destination.packets_out,
         "Packets that it sent in flows opened to it"),
-    count("destination_packets_in", "packets", LogScaled, |host| host.destination.packets_in,
+    count(Destination, "destination_packets_in", "packets", LogScaled, |host| host.destination.packets_in,
         "Packets that it received in flows opened to it"),
-    count("destination_bytes_out", "bytes", LogScaled, |host| host.destination.bytes_out,
+    count(Destination, "destination_bytes_out", "bytes", LogScaled, |host| host.destination.bytes_out,
         "IP bytes that it sent in flows opened to it"),
-    count("destination_bytes_in", "bytes", LogScaled, |host| host.destination.bytes_in,
+    count(Destination, "destination_bytes_in", "bytes", LogScaled, |host| host.destination.bytes_in,
         "IP bytes that it received in flows opened to it"),
-    real("destination_bytes_out_share", "share", Never, |host| host.destination.bytes_out_share(),
+    real(Destination, "destination_bytes_out_share", "share", Never, |host| host.destination.bytes_out_share(),
         "What it sent among the IP bytes of flows opened to it"),
-    real("destination_syn_share", "share", RatioOf("destination_flows"), |host| host.destination.syn_share(),
+    real(Destination, "destination_syn_share", "share", RatioOf("destination_flows"), |host| host.destination.syn_share(),
         "SYN without ACK among the packets of flows opened to it"),
-    real("destination_syn_ack_share", "share", Never, |host| host.destination.syn_ack_share(),
+    real(Destination, "destination_syn_ack_share", "share", Never, |host| host.destination.syn_ack_share(),
         "SYN with ACK among the packets of flows opened to it"),
-    real("destination_rst_share", "share", RatioOf("destination_flows"), |host| host.destination.rst_share(),
+    real(Destination, "destination_rst_share", "share", RatioOf("destination_flows"), |host| host.destination.rst_share(),
         "RST among the packets of flows opened to it"),
-    real("destination_unanswered_share", "share", RatioOf("destination_flows"), |host| host.destination.unanswered_share(),
+    real(Destination, "destination_unanswered_share", "share", RatioOf("destination_flows"), |host| host.destination.unanswered_share(),
         "Flows without an answer among flows opened to it"),
-    real("destination_small_packet_share", "share", RatioOf("destination_flows"), |host| host.destination.small_packet_share(),
+    real(Destination, "destination_small_packet_share", "share", RatioOf("destination_flows"), |host| host.destination.small_packet_share(),
         "Packets below 128 bytes among those of flows opened to it"),
-    real("destination_peer_entropy", "bits", RatioOf("destination_flows"), |host| host.destination.peer_entropy,
+    real(Destination, "destination_peer_entropy", "bits", RatioOf("destination_flows"), |host| host.destination.peer_entropy,
         "Entropy of flows opened to it over the other addresses"),
-    real("destination_port_entropy", "bits", RatioOf("destination_flows"), |host| host.destination.port_entropy,
+    real(Destination, "destination_port_entropy", "bits", RatioOf("destination_flows"), |host| host.destination.port_entropy,
         "Entropy of flows opened to it over the ports of the responder"),
 ];
+
+/// The flows to which a column of host windows belongs.
+#[must_use]
+pub fn side_of(column: &str) -> Option<Side> {
+    HOST_FEATURES.iter().find(|feature| feature.name == column)?.side
+}
 
 impl HostWindow {
     /// Whether the address belongs to one host: it is not multicast, unspecified or broadcast. Traffic to a group is in

@@ -1,4 +1,11 @@
 //! The feature tables: name, unit, meaning, scaling for the learner, and computation of every feature.
+//!
+//! ```
+//! use flowml_user::features::{HOST_FEATURES, Side, names, side_of};
+//!
+//! assert!(names(HOST_FEATURES).any(|name| name == "source_peers"));
+//! assert_eq!(side_of("source_peers"), Some(Side::Source));
+//! ```
 
 mod aggregate;
 mod content;
@@ -20,7 +27,7 @@ pub use content::{CONTENT_FEATURES, FlowColumns};
 pub(crate) use distinct::Distinct;
 pub use flow::{FLOW_FEATURES, FlowRow};
 pub(crate) use generations::Generations;
-pub use host::{HOST_FEATURES, HOST_IDENTIFIERS};
+pub use host::{HOST_FEATURES, HOST_IDENTIFIERS, side_of};
 pub use nfstream::{DIFFERENCES, Difference};
 pub use splt::{FLOW_SEQUENCES, Sequence};
 pub(crate) use window::hash_address;
@@ -74,10 +81,21 @@ pub struct Feature<T: 'static> {
     pub meaning: &'static str,
     /// How the feature enters the learner.
     pub learn: Learn,
+    /// In a host window, the flows to which the value belongs.
+    pub side: Option<Side>,
     /// Whether NFStream has the same quantity under the same name.
     pub nfstream: bool,
     /// The value.
     pub of: Of<T>,
+}
+
+/// The flows to which a feature of a host window belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Those that the host opened.
+    Source,
+    /// Those that were opened to it.
+    Destination,
 }
 
 /// How a feature is computed. This also decides its type.

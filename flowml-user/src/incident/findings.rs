@@ -4,8 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flowml_common::flow::Address;
 
+use super::assign::MULTI_SOURCE_MIN;
+use super::event::{Incident, NAMED, Role, State};
 use super::index::{Index, Members, Number};
-use super::{CLOSE_AFTER_NS, Incident, Incidents, Link, MULTI_SOURCE_MIN, NAMED, Open, Role, State, Unusual};
+use super::open::Open;
+use super::unusual::Unusual;
+use super::{CLOSE_AFTER_NS, Incidents, Link};
 use crate::sequential::{Evidence, Family, Finding, Kind, PERIODS, Party, REPEATS};
 
 /// An event without findings for this time is over, ns: the time for which the tests keep their state.

@@ -8,7 +8,7 @@ use ahash::RandomState;
 use flowml_common::flow::Address;
 use serde::{Deserialize, Serialize};
 
-use super::Role;
+use super::event::Role;
 
 /// The number of an open incident. Incidents are numbered in the order of their start, reported or not.
 pub(super) type Number = u64;

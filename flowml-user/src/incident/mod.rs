@@ -9,28 +9,37 @@
 //! A finding of a sequential test (`crate::sequential`) opens an incident of a kind, with the hosts that the test names.
 //! Anomalous windows of these hosts, and of hosts with flows to or from them, belong to it. If anomalous windows opened
 //! the incident first, it takes the kind and the hosts of the finding, because a model cannot decide who attacks whom.
+//!
+//! ```
+//! use flowml_user::incident::Incidents;
+//!
+//! let mut incidents = Incidents::default();
+//! assert!(incidents.observe(1_000_000_000, std::iter::empty()).is_empty());
+//! assert_eq!(incidents.totals(), (0, 0));
+//! ```
 
+mod assign;
+mod event;
 mod findings;
 mod index;
+mod open;
 #[cfg(test)]
 mod tests;
+mod unusual;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use ahash::RandomState;
 use flowml_common::flow::Address;
 use serde::{Deserialize, Serialize};
 
+pub use self::event::{Hosts, Incident, Role, State};
+
 use self::index::{Index, Members, Number};
+use self::open::Open;
+use self::unusual::{Unusual, role};
 use crate::features::HostWindow;
-use crate::learning::{Reason, Verdict};
-use crate::sequential::{Evidence, Kind, Story};
-
-/// If more anomalous sources than this have flows to one host, they are one attack on that host.
-const MULTI_SOURCE_MIN: usize = 4;
-
-/// A source with at most this many flows in its window has done hardly anything.
-const SLIGHT: f64 = 2.0;
+use crate::learning::Verdict;
 
 /// An incident ends when it had no anomalous window for this time, ns.
 const CLOSE_AFTER_NS: u64 = 10_000_000_000;
@@ -51,182 +60,12 @@ const SUSPECT_NS: u64 = 10_000_000_000;
 /// The largest number of open incidents. Anomalies that would open more are counted.
 const MAX_OPEN: usize = 4096;
 
-/// The largest number of hosts of an incident that are distinguished. A flood may spoof more.
-const MOST_HOSTS: usize = 1 << 16;
-
-/// The largest number of named hosts of a role.
-const NAMED: usize = 8;
-
-/// The role of a host in an anomalous window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Role {
-    /// Its own activity is anomalous.
-    Source,
-    /// The activity of others against it is anomalous.
-    Target,
-}
-
-/// Hosts of one role in an incident.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hosts {
-    /// The first hosts, in the order in which they were found.
-    pub named: Vec<Address>,
-    /// The number of hosts, at most 65,536.
-    pub count: usize,
-}
-
-impl Hosts {
-    /// One or two hosts by address, more by their number.
-    #[must_use]
-    pub fn in_words(&self) -> String {
-        let names: Vec<String> = self.named.iter().map(|address| address.to_ip().to_string()).collect();
-        match (self.count, names.as_slice()) {
-            (1 | 2, _) => names.join(" and "),
-            (0, _) => String::new(),
-            (count, _) => format!("{count} hosts"),
-        }
-    }
-}
-
-/// Anomalies with one cause. Times are ns of the capture's clock.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Incident {
-    /// Number of the incident, from 1, in the order in which they were reported.
-    pub number: u64,
-    /// The kind.
-    pub kind: Kind,
-    /// The counts of the sequential tests.
-    pub evidence: Evidence,
-    /// Start of the first window.
-    pub start_ns: u64,
-    /// End of the last window so far.
-    pub end_ns: u64,
-    /// The attackers, as far as they were seen.
-    pub sources: Hosts,
-    /// The victims.
-    pub targets: Hosts,
-    /// Number of anomalous host windows.
-    pub windows: u64,
-    /// Number of anomalous flows from or to one of the hosts.
-    pub flows: u64,
-    /// The probability of the most anomalous window. For a finding of a test, the bound on its probability in normal
-    /// traffic.
-    pub probability: f64,
-    /// The reasons for the most anomalous window.
-    pub reasons: Vec<Reason>,
-}
-
-impl Incident {
-    /// How improbable it is in normal traffic: −log₁₀ of the probability, at most 300.
-    #[must_use]
-    pub fn severity(&self) -> f64 {
-        severity(self.probability)
-    }
-
-    /// 1 − the probability of such an incident in normal traffic.
-    #[must_use]
-    pub fn confidence(&self) -> f64 {
-        1.0 - self.probability
-    }
-
-    /// A summary in one sentence.
-    #[must_use]
-    pub fn summary(&self) -> String {
-        self.kind.sentence(&Story {
-            sources: self.sources.in_words(),
-            targets: self.targets.in_words(),
-            evidence: self.evidence,
-            seconds: self.end_ns.saturating_sub(self.start_ns) as f64 / 1e9,
-        })
-    }
-
-    fn hosts_mut(&mut self, role: Role) -> &mut Hosts {
-        match role {
-            Role::Source => &mut self.sources,
-            Role::Target => &mut self.targets,
-        }
-    }
-}
-
-/// −log₁₀ of a probability, 300 at most.
-fn severity(probability: f64) -> f64 {
-    -probability.max(1e-300).log10()
-}
-
-/// A change of an incident.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum State {
-    /// It was opened.
-    Open,
-    /// It is open, and a test has determined its kind.
-    Named,
-    /// It has ended.
-    Closed,
-}
-
-/// An incident that has not ended. It is not reported (`reported`) before it is certain.
-#[derive(Serialize, Deserialize)]
-struct Open {
-    number: Number,
-    incident: Incident,
-    /// The host and role that identify it.
-    key: (Address, Role),
-    hosts: Members,
-    /// The counts of tests, by the kinds that they found.
-    counted: BTreeMap<Kind, Evidence>,
-    /// End of the last window of a source.
-    source_end_ns: u64,
-    /// Sum of the severities of its windows.
-    evidence: f64,
-    /// The probability of the most anomalous window.
-    least_probable: f64,
-    reported: bool,
-}
-
 /// Flows with the same initiator and responder that were drained one after the other.
 #[derive(Serialize, Deserialize)]
 struct Link {
     initiator: Address,
     responder: Address,
     flows: u64,
-}
-
-impl Open {
-    fn new(number: Number, incident: Incident, key: (Address, Role)) -> Self {
-        let (hosts, counted) = Default::default();
-        Self {
-            number,
-            incident,
-            key,
-            hosts,
-            counted,
-            source_end_ns: 0,
-            evidence: 0.0,
-            least_probable: f64::INFINITY,
-            reported: false,
-        }
-    }
-
-    /// Adds a host, if it is new.
-    fn name(&mut self, index: &mut Index, address: Address, role: Role) {
-        if self.hosts.len() < MOST_HOSTS && self.hosts.insert((address, role)) {
-            index.enter(address, self.number, self.reported);
-            let hosts = self.incident.hosts_mut(role);
-            hosts.count += 1;
-            if hosts.named.len() < NAMED {
-                hosts.named.push(address);
-            }
-        }
-    }
-
-    /// Counts an anomalous window, and keeps the reasons of the most anomalous one.
-    fn take(&mut self, verdict: &Verdict) {
-        self.incident.windows += 1;
-        if verdict.probability < self.least_probable {
-            self.least_probable = verdict.probability;
-            self.incident.reasons.clone_from(&verdict.reasons);
-        }
-    }
 }
 
 /// All incidents of a run.
@@ -253,13 +92,6 @@ pub struct Incidents {
     excused: HashMap<Address, u64, RandomState>,
     /// Events of the tests since the last interval.
     events: Vec<(State, Number)>,
-}
-
-/// One anomalous window.
-struct Unusual<'a> {
-    window: &'a HostWindow,
-    verdict: &'a Verdict,
-    role: Role,
 }
 
 impl Incidents {
@@ -334,95 +166,6 @@ impl Incidents {
         events.into_iter().chain(reported.map(|open| (State::Closed, open.incident))).collect()
     }
 
-    /// Assigns each anomaly to its incident.
-    fn assign(&mut self, unusual: &BTreeMap<Address, Unusual<'_>>) {
-        let is = |address: &Address, role| unusual.get(address).is_some_and(|unusual| unusual.role == role);
-        let mut attacked: BTreeMap<Address, BTreeSet<Address>> = BTreeMap::new();
-        let mut flows_to: BTreeMap<Address, BTreeMap<Address, u64>> = BTreeMap::new();
-        for Link { initiator, responder, flows } in self.past.iter().flat_map(|(_, links)| links) {
-            if is(initiator, Role::Source) {
-                attacked.entry(*responder).or_default().insert(*initiator);
-            }
-            if is(responder, Role::Target) {
-                *flows_to.entry(*responder).or_default().entry(*initiator).or_default() += flows;
-            }
-        }
-        // A source belongs to the incident of its target if there are many sources, or if it did hardly anything and
-        // its target is also anomalous. The latter holds for the first sources of a flood with spoofed addresses.
-        let is_slight = |source: &Address| {
-            unusual.get(source).is_some_and(|unusual| (1.0..=SLIGHT).contains(&unusual.window.source.flows))
-        };
-        let mut by_target: BTreeMap<Address, Address> = BTreeMap::new();
-        for (to, sources) in &attacked {
-            let many = sources.len() > MULTI_SOURCE_MIN;
-            let slight = |source: &&Address| is(to, Role::Target) && is_slight(source);
-            by_target.extend(sources.iter().filter(|source| many || slight(source)).map(|source| (*source, *to)));
-        }
-        for unusual in unusual.values().filter(|unusual| unusual.role == Role::Source) {
-            let own = (unusual.window.address, Role::Source);
-            let key = by_target.get(&unusual.window.address).map_or(own, |target| (*target, Role::Target));
-            self.add(unusual, key);
-        }
-        // A source with several targets is assigned to one of them.
-        let is_mine = |source: &Address, target: &Unusual<'_>| by_target.get(source) == Some(&target.window.address);
-        for unusual in unusual.values().filter(|unusual| unusual.role == Role::Target) {
-            let own = (unusual.window.address, Role::Target);
-            match attacked.get(&unusual.window.address) {
-                Some(sources)
-                    if sources.len() > MULTI_SOURCE_MIN || sources.iter().any(|source| is_mine(source, unusual)) =>
-                {
-                    self.add(unusual, own);
-                }
-                Some(sources) => sources.iter().for_each(|source| self.add(unusual, (*source, Role::Source))),
-                None => {
-                    let flows = flows_to.get(&unusual.window.address);
-                    self.add(unusual, self.going_on(unusual, flows).unwrap_or(own));
-                }
-            }
-        }
-    }
-
-    /// The incident of a target whose source is no longer an anomaly. Its source was one until a moment ago, or has
-    /// most of the `flows` to the target (by initiator), such as a source that opened many connections and keeps them
-    /// open.
-    fn going_on(&self, unusual: &Unusual<'_>, flows: Option<&BTreeMap<Address, u64>>) -> Option<(Address, Role)> {
-        let &HostWindow { address, end_ns, .. } = unusual.window;
-        let is_trailing = |open: &Open| end_ns <= open.source_end_ns.saturating_add(TRAILING_NS);
-        let all: u64 = flows.into_iter().flat_map(BTreeMap::values).sum();
-        let has_most = |open: &Open| {
-            let is_its = |initiator: &Address| open.hosts.contains(&(*initiator, Role::Source));
-            let its: u64 = flows.into_iter().flatten().filter(|(from, _)| is_its(from)).map(|(_, flows)| flows).sum();
-            2 * its > all
-        };
-        let of_host = self.index.all(address).filter_map(|number| self.open.get(&number));
-        let mut of_target = of_host.filter(|open| open.hosts.contains(&(address, Role::Target)));
-        of_target.find(|open| is_trailing(open) || has_most(open)).map(|open| open.key)
-    }
-
-    fn add(&mut self, unusual: &Unusual<'_>, key: (Address, Role)) {
-        let found = self.by_key.get(&key).copied().or_else(|| self.begin(unusual, key));
-        let Some(open) = found.and_then(|number| self.open.get_mut(&number)) else {
-            self.left_out += 1;
-            return;
-        };
-        let Unusual { window, verdict, role } = unusual;
-        if *role == Role::Source {
-            open.source_end_ns = window.end_ns;
-        }
-        open.evidence += severity(verdict.probability);
-        open.incident.start_ns = open.incident.start_ns.min(window.start_ns);
-        open.incident.end_ns = open.incident.end_ns.max(window.end_ns);
-        open.name(&mut self.index, window.address, *role);
-        open.take(verdict);
-        if !open.has_finding() {
-            open.incident.probability = open.least_probable;
-        }
-    }
-
-    fn begin(&mut self, unusual: &Unusual<'_>, key: (Address, Role)) -> Option<Number> {
-        self.open_one(Incident::unusual(unusual.window.start_ns, unusual.window.end_ns), key)
-    }
-
     /// Opens an incident, if there is room.
     fn open_one(&mut self, incident: Incident, key: (Address, Role)) -> Option<Number> {
         (self.open.len() < MAX_OPEN).then(|| {
@@ -473,12 +216,4 @@ impl Incidents {
         }
         events
     }
-}
-
-/// Whether the host's own activity or that of others is anomalous, by the larger share of the reasons.
-fn role(reasons: &[Reason]) -> Role {
-    let share = |role: &str| -> f64 {
-        reasons.iter().filter(|reason| reason.column.starts_with(role)).map(|reason| reason.share).sum()
-    };
-    if share("destination_") > share("source_") { Role::Target } else { Role::Source }
 }

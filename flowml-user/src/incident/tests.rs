@@ -1,9 +1,11 @@
 //! Tests that each attack is one incident with its hosts, and that chance opens no incident.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use super::event::NAMED;
 use super::*;
 use crate::features::{HOST_FEATURES, columns};
-use crate::sequential::{Finding, Party, samples};
+use crate::learning::Reason;
+use crate::sequential::{Evidence, Finding, Kind, Party, samples};
 use crate::session::samples::{Sample, udp};
 
 const SECOND: u64 = 1_000_000_000;
@@ -14,7 +16,7 @@ fn host(number: u32) -> Address {
 
 /// An anomalous window: its host, the role in which it is anomalous, and its probability.
 #[derive(Clone, Copy)]
-struct Seen(u32, Role, f64);
+struct SeenWindow(u32, Role, f64);
 
 /// Incidents and the current time.
 #[derive(Default)]
@@ -25,7 +27,7 @@ struct Run {
 
 impl Run {
     /// One interval of a second with these flows and these anomalous windows.
-    fn second(&mut self, links: &[(u32, u32)], unusual: &[Seen]) -> Vec<(State, Incident)> {
+    fn second(&mut self, links: &[(u32, u32)], unusual: &[SeenWindow]) -> Vec<(State, Incident)> {
         self.now_ns += SECOND;
         links.iter().for_each(|&(from, to)| self.incidents.link([host(from), host(to)]));
         let judged: Vec<_> = unusual.iter().map(|seen| (self.window(seen.0), verdict(*seen))).collect();
@@ -45,7 +47,7 @@ impl Run {
     }
 }
 
-fn verdict(Seen(_, role, probability): Seen) -> Verdict {
+fn verdict(SeenWindow(_, role, probability): SeenWindow) -> Verdict {
     let name = match role {
         Source => "source_ports",
         Target => "destination_ports",
@@ -142,11 +144,13 @@ fn other_sources_or_kinds_join_an_event_only_at_the_same_time() {
 fn a_finding_names_an_incident_of_windows_and_its_hosts_open_no_other() {
     let mut run = Run::default();
     // The victim answers with RST, and the model takes it for the source.
-    let events = run.second(&[(1, 7)], &[Seen(1, Source, 1e-12)]);
+    let events = run.second(&[(1, 7)], &[SeenWindow(1, Source, 1e-12)]);
     assert!(matches!(events.as_slice(), [(State::Open, it)] if it.kind == Kind::Unusual), "{events:?}");
     run.incidents.testify(&[finding(Kind::PortScan, &[7], &[1], [0, 2], 100)], SECOND);
-    let events =
-        run.second(&[(1, 7), (30, 7)], &[Seen(1, Source, 1e-12), Seen(7, Target, 1e-12), Seen(30, Source, 1e-20)]);
+    let events = run.second(
+        &[(1, 7), (30, 7)],
+        &[SeenWindow(1, Source, 1e-12), SeenWindow(7, Target, 1e-12), SeenWindow(30, Source, 1e-20)],
+    );
     let [(State::Named, named)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!((named.number, named.kind), (1, Kind::PortScan));
     assert_eq!((&named.sources.named, &named.targets.named), (&vec![host(7)], &vec![host(1)]));
@@ -325,7 +329,7 @@ fn scanners_of_one_victim_are_one_incident() {
 #[test]
 fn a_scan_is_one_incident_from_start_to_end() {
     let mut run = Run::default();
-    let scan = [Seen(7, Source, 1e-10), Seen(1, Target, 1e-10)];
+    let scan = [SeenWindow(7, Source, 1e-10), SeenWindow(1, Target, 1e-10)];
     let events = run.second(&[(7, 1)], &scan);
     let [(State::Open, begun)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!(
@@ -355,11 +359,11 @@ fn a_flood_from_spoofed_sources_is_one_incident_of_its_target() {
     for second in 0..3 {
         let sources = 1000 + second * 1000..1000 + second * 1000 + 500;
         let links: Vec<_> = sources.clone().map(|source| (source, 1)).collect();
-        let unusual = sources.map(|source| Seen(source, Source, 1e-5)).chain([Seen(1, Target, 1e-7)]);
+        let unusual = sources.map(|source| SeenWindow(source, Source, 1e-5)).chain([SeenWindow(1, Target, 1e-7)]);
         reported.extend(run.second(&links, &unusual.collect::<Vec<_>>()));
     }
     // The windows of the sources extend into the next interval, in which the sources send nothing.
-    let unusual: Vec<_> = (3000..3500).map(|source| Seen(source, Source, 1e-5)).collect();
+    let unusual: Vec<_> = (3000..3500).map(|source| SeenWindow(source, Source, 1e-5)).collect();
     reported.extend(run.second(&[], &unusual));
     let [(State::Open, incident)] = reported.as_slice() else { panic!("{}", reported.len()) };
     assert_eq!(named(&incident.targets), (vec![host(1)], 1));
@@ -372,10 +376,10 @@ fn a_flood_from_spoofed_sources_is_one_incident_of_its_target() {
 fn a_target_that_stays_busy_with_an_earlier_source_is_in_the_same_incident() {
     let mut run = Run::default();
     let held = [(7, 1); 20];
-    assert_eq!(run.second(&held, &[Seen(7, Source, 1e-10), Seen(1, Target, 1e-10)]).len(), 1);
+    assert_eq!(run.second(&held, &[SeenWindow(7, Source, 1e-10), SeenWindow(1, Target, 1e-10)]).len(), 1);
     let of_others = [(50, 1), (51, 1), (52, 1)];
     for _ in 0..20 {
-        assert_eq!(run.second(&[&held[..], &of_others].concat(), &[Seen(1, Target, 1e-7)]), []);
+        assert_eq!(run.second(&[&held[..], &of_others].concat(), &[SeenWindow(1, Target, 1e-7)]), []);
     }
     assert_eq!(run.incidents.open().map(|incident| incident.number).collect::<Vec<_>>(), [1]);
     // Where other hosts have most of the flows, a source with few flows is not the cause of the target's anomaly.
@@ -383,47 +387,47 @@ fn a_target_that_stays_busy_with_an_earlier_source_is_in_the_same_incident() {
         run.second(&of_others, &[]);
     }
     let others: Vec<_> = (50..90).map(|host| (host, 1)).collect();
-    let events = run.second(&[&[(7, 1)], &others[..]].concat(), &[Seen(1, Target, 1e-10)]);
+    let events = run.second(&[&[(7, 1)], &others[..]].concat(), &[SeenWindow(1, Target, 1e-10)]);
     assert!(matches!(events.as_slice(), [(State::Open, second)] if second.number == 2), "{events:?}");
 }
 
 #[test]
 fn two_attacks_on_one_host_are_two_incidents() {
     let mut run = Run::default();
-    run.second(&[(7, 1)], &[Seen(7, Source, 1e-10), Seen(1, Target, 1e-10)]);
-    let events = run.second(&[(8, 1)], &[Seen(8, Source, 1e-10), Seen(1, Target, 1e-10)]);
+    run.second(&[(7, 1)], &[SeenWindow(7, Source, 1e-10), SeenWindow(1, Target, 1e-10)]);
+    let events = run.second(&[(8, 1)], &[SeenWindow(8, Source, 1e-10), SeenWindow(1, Target, 1e-10)]);
     let [(State::Open, second)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!((second.number, named(&second.sources)), (2, (vec![host(8)], 1)));
     // An attack without a visible source is another incident, after the attacks with a source have ended.
     for _ in 0..3 {
         run.second(&[], &[]);
     }
-    let events = run.second(&[], &[Seen(1, Target, 1e-10)]);
+    let events = run.second(&[], &[SeenWindow(1, Target, 1e-10)]);
     assert!(matches!(events.as_slice(), [(State::Open, third)] if third.sources.count == 0), "{events:?}");
 }
 
 #[test]
 fn windows_that_chance_explains_are_no_incident_and_more_are() {
     let mut run = Run::default();
-    assert_eq!(run.second(&[], &[Seen(5, Source, 5e-5)]), []);
+    assert_eq!(run.second(&[], &[SeenWindow(5, Source, 5e-5)]), []);
     assert_eq!(run.incidents.open().count(), 0);
     for _ in 0..11 {
         assert_eq!(run.second(&[], &[]), []);
     }
     // Too long after the first.
-    assert_eq!(run.second(&[], &[Seen(5, Source, 5e-5)]), []);
+    assert_eq!(run.second(&[], &[SeenWindow(5, Source, 5e-5)]), []);
     // The same event, because the windows overlap.
-    assert_eq!(run.second(&[], &[Seen(5, Source, 5e-5)]), []);
-    assert_eq!(run.second(&[], &[Seen(5, Source, 5e-5)]).len(), 1);
+    assert_eq!(run.second(&[], &[SeenWindow(5, Source, 5e-5)]), []);
+    assert_eq!(run.second(&[], &[SeenWindow(5, Source, 5e-5)]).len(), 1);
     // Rarer windows open an incident with fewer of them.
-    assert_eq!(run.second(&[], &[Seen(6, Source, 1e-6)]), []);
-    assert_eq!(run.second(&[], &[Seen(6, Source, 1e-6)]).len(), 1);
+    assert_eq!(run.second(&[], &[SeenWindow(6, Source, 1e-6)]), []);
+    assert_eq!(run.second(&[], &[SeenWindow(6, Source, 1e-6)]).len(), 1);
 }
 
 #[test]
 fn open_incidents_end_with_the_run_and_excess_ones_are_counted() {
     let mut run = Run::default();
-    let unusual: Vec<_> = (0..MAX_OPEN as u32 + 10).map(|number| Seen(number, Source, 1e-10)).collect();
+    let unusual: Vec<_> = (0..MAX_OPEN as u32 + 10).map(|number| SeenWindow(number, Source, 1e-10)).collect();
     assert_eq!(run.second(&[], &unusual).len(), MAX_OPEN);
     assert_eq!(run.incidents.totals(), (MAX_OPEN as u64, 10));
     let over = run.incidents.finish();
@@ -436,9 +440,9 @@ fn hosts_are_suspect_from_the_start_of_an_incident_until_its_flows_are_over() {
     let mut run = Run::default();
     let suspects = |run: &Run| (1..=3).filter(|number| run.incidents.is_suspect(host(*number))).collect::<Vec<u32>>();
     // An event that chance may have made has no suspects.
-    run.second(&[(2, 1)], &[Seen(2, Source, 1e-6)]);
+    run.second(&[(2, 1)], &[SeenWindow(2, Source, 1e-6)]);
     assert!(suspects(&run).is_empty());
-    run.second(&[(2, 1)], &[Seen(2, Source, 1e-6), Seen(1, Target, 1e-6)]);
+    run.second(&[(2, 1)], &[SeenWindow(2, Source, 1e-6), SeenWindow(1, Target, 1e-6)]);
     assert_eq!(suspects(&run), [1, 2]);
     let quiet = (CLOSE_AFTER_NS + SUSPECT_NS) / SECOND;
     (1..quiet).for_each(|_| drop(run.second(&[], &[])));
@@ -452,7 +456,8 @@ fn the_first_sources_of_a_flood_belong_to_its_target() {
     let mut run = Run::default();
     let mut slight = run.window(5);
     slight.source.flows = 1.0;
-    let (target, unusual) = (run.window(1), [verdict(Seen(5, Source, 1e-12)), verdict(Seen(1, Target, 1e-12))]);
+    let (target, unusual) =
+        (run.window(1), [verdict(SeenWindow(5, Source, 1e-12)), verdict(SeenWindow(1, Target, 1e-12))]);
     run.incidents.link([host(5), host(1)]);
     let events = run.incidents.observe(SECOND, [&slight, &target].into_iter().zip(unusual.iter().map(Some)));
     let [(State::Open, incident)] = events.as_slice() else { panic!("{events:?}") };
@@ -460,7 +465,8 @@ fn the_first_sources_of_a_flood_belong_to_its_target() {
     // The flood that follows is the same incident.
     run.now_ns = SECOND;
     let links: Vec<_> = (10..30).map(|source| (source, 1)).collect();
-    let unusual: Vec<_> = (10..30).map(|source| Seen(source, Source, 1e-12)).chain([Seen(1, Target, 1e-12)]).collect();
+    let unusual: Vec<_> =
+        (10..30).map(|source| SeenWindow(source, Source, 1e-12)).chain([SeenWindow(1, Target, 1e-12)]).collect();
     assert_eq!(run.second(&links, &unusual), []);
     assert_eq!(run.incidents.open().map(|incident| incident.sources.count).collect::<Vec<_>>(), [21]);
 }
@@ -469,8 +475,8 @@ fn the_first_sources_of_a_flood_belong_to_its_target() {
 fn sources_with_two_targets_open_no_incidents_of_their_own() {
     let mut run = Run::default();
     let links: Vec<_> = (10..30).flat_map(|source| [(source, 1), (source, 2)]).collect();
-    let targets = [Seen(1, Target, 1e-12), Seen(2, Target, 1e-12)];
-    let unusual: Vec<_> = (10..30).map(|source| Seen(source, Source, 1e-12)).chain(targets).collect();
+    let targets = [SeenWindow(1, Target, 1e-12), SeenWindow(2, Target, 1e-12)];
+    let unusual: Vec<_> = (10..30).map(|source| SeenWindow(source, Source, 1e-12)).chain(targets).collect();
     let events = run.second(&links, &unusual);
     assert_eq!(events.iter().map(|(_, incident)| incident.targets.named[0]).collect::<Vec<_>>(), [host(2), host(1)]);
 }
@@ -481,7 +487,7 @@ fn sources_with_two_targets_open_no_incidents_of_their_own() {
 fn queries_of_a_row_do_not_depend_on_the_number_of_open_incidents() {
     let looks = |open: u32| {
         let mut run = Run::default();
-        let unusual: Vec<_> = (0..open).map(|number| Seen(1000 + number, Source, 1e-10)).collect();
+        let unusual: Vec<_> = (0..open).map(|number| SeenWindow(1000 + number, Source, 1e-10)).collect();
         let links: Vec<_> = (0..open).map(|number| (1000 + number, 1_000_000 + number)).collect();
         assert_eq!(run.second(&links, &unusual).len(), open as usize);
         let before = run.incidents.index.looks.get();
@@ -500,9 +506,9 @@ fn queries_of_a_row_do_not_depend_on_the_number_of_open_incidents() {
 #[test]
 fn hosts_that_are_no_longer_suspect_use_no_memory() {
     let mut run = Run::default();
-    run.second(&[(7, 1)], &[Seen(7, Source, 1e-10), Seen(1, Target, 1e-10)]);
+    run.second(&[(7, 1)], &[SeenWindow(7, Source, 1e-10), SeenWindow(1, Target, 1e-10)]);
     // This event never becomes an incident.
-    run.second(&[], &[Seen(9, Source, 1e-5)]);
+    run.second(&[], &[SeenWindow(9, Source, 1e-5)]);
     assert_eq!(run.incidents.index.len(), 3);
     (0..=CLOSE_AFTER_NS / SECOND).for_each(|_| drop(run.second(&[], &[])));
     assert_eq!(run.incidents.index.len(), 2);

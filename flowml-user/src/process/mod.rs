@@ -3,6 +3,10 @@
 //! These are the kernel, memory, capabilities, the service manager, the journal, files (durable, private, whole, and
 //! for the next run), plain text for terminals, the sandbox, durations and sizes as the user writes them, queues
 //! between threads, and priorities of threads.
+//!
+//! ```
+//! assert_eq!(flowml_user::process::words::short(1234.0), "1.23k");
+//! ```
 
 pub mod amounts;
 pub mod capabilities;

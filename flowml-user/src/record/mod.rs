@@ -1,4 +1,37 @@
 //! Flow records: identifiers and statistics of an ended flow, oriented from its initiator.
+//!
+//! The record of the only flow of a capture:
+//!
+//! ```
+//! use bytemuck::Zeroable;
+//! use flowml_common::table::{Seed, Shape};
+//! use flowml_user::capture::file::{CaptureFile, link};
+//! use flowml_user::capture::vectors::VecTable;
+//! use flowml_user::record::{Clock, FlowRecord};
+//! use flowml_user::session::{Sessions, Timeouts};
+//!
+//! // A pcap file with one UDP datagram from 10.0.0.1 to port 53 of 10.0.0.2.
+//! let mut pcap = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0];
+//! pcap.extend([0, 0, 0, 100, 0, 0, 0, 0, 42, 0, 0, 0, 42, 0, 0, 0]);
+//! pcap.extend([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0]);
+//! pcap.extend([0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+//! pcap.extend([4, 0, 0, 53, 0, 8, 0, 0]);
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("one.pcap");
+//! std::fs::write(&path, pcap)?;
+//!
+//! let mut table = VecTable::new(Shape::for_capacity(1024), Seed::zeroed());
+//! let mut file = CaptureFile::open(&path)?;
+//! while let Some(frame) = file.next_frame()? {
+//!     link::meter(&mut table, &frame);
+//! }
+//! let mut sessions = Sessions::new(Timeouts::default());
+//! sessions.absorb_drain(table.flows(), |_, _| {});
+//! let ended = sessions.flush();
+//! let record = FlowRecord::new(&ended[0], Clock::default());
+//! assert_eq!((record.src_ip().to_string(), record.both.packets), ("10.0.0.1".to_owned(), 1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod application;
 mod community;

@@ -3,6 +3,14 @@
 //! Each test is a file, whose first lines state its source, its parameters and its bound. The tests receive each
 //! partial flow with its standing in the session ([`SequentialTests::observe`]), and return their findings at the end of an
 //! interval ([`SequentialTests::interval`]).
+//!
+//! ```
+//! use flowml_user::sequential::{Kind, SequentialTests};
+//!
+//! let mut tests = SequentialTests::new(1);
+//! assert_eq!(tests.interval(1_000_000_000).len(), 0);
+//! assert!(Kind::all().all(|kind| !kind.name().is_empty()));
+//! ```
 
 mod amplifiers;
 mod attempts;

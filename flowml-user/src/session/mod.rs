@@ -1,4 +1,11 @@
 //! Sessions: the partial flows of a flow, joined over drains until the flow ends.
+//!
+//! ```
+//! use flowml_user::session::{Sessions, Timeouts};
+//!
+//! let mut sessions = Sessions::new(Timeouts::default());
+//! assert!(sessions.is_empty() && sessions.flush().is_empty());
+//! ```
 
 mod absorb;
 mod beginning;

@@ -1,4 +1,10 @@
 //! Classifiers: each is trained on labelled rows and predicts the class of any row.
+//!
+//! ```
+//! use flowml_user::learning::classify::ClassifierKind;
+//!
+//! assert!(ClassifierKind::ALL.iter().any(|kind| kind.name() == "random-forest"));
+//! ```
 
 mod bayes;
 mod classifier;

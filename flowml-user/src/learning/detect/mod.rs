@@ -1,4 +1,10 @@
 //! Detectors: each learns what normal rows look like and scores rows, higher if they are more anomalous.
+//!
+//! ```
+//! use flowml_user::learning::detect::DetectorKind;
+//!
+//! assert!(DetectorKind::ALL.iter().any(|kind| kind.name() == "isolation-forest"));
+//! ```
 
 mod density;
 mod detector;

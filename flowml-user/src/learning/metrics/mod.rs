@@ -1,4 +1,11 @@
 //! Measures of scores, classes and clusters.
+//!
+//! ```
+//! use flowml_user::learning::metrics::Ranking;
+//!
+//! let ranking = Ranking::new([(0.1, false), (0.2, false), (0.9, true)]).expect("both classes are there");
+//! assert_eq!(ranking.auroc(), 1.0);
+//! ```
 
 mod clustering;
 mod confusion;

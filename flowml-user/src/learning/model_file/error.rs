@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::format::{ModelKind, VERSION};
+use super::kind::{ModelKind, VERSION};
 
 /// Why a model was not saved or loaded.
 #[derive(Debug, thiserror::Error)]

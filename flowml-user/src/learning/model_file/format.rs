@@ -1,37 +1,15 @@
 //! The start of a model file, which is the same for both learners: format, version and kind.
 
-use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::ModelError;
 use super::file;
+use super::kind::{ModelKind, VERSION};
 
 /// The format's name in the file.
 const FORMAT: &str = "flowml-model";
-
-/// The version of the file's layout. Other versions are not read.
-pub(super) const VERSION: u32 = 6;
-
-/// What a model was trained on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ModelKind {
-    /// Flows and host windows of runs. The file has learners.
-    Traffic,
-    /// A table.
-    Table,
-}
-
-impl fmt::Display for ModelKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Traffic => "traffic",
-            Self::Table => "a table",
-        })
-    }
-}
 
 impl ModelKind {
     /// The kind of a model file.

@@ -2,11 +2,22 @@
 //!
 //! A model of traffic has the learners of flows and of host windows ([`TrafficModel`]). A model of a table has one
 //! detector or classifier ([`TableModel`](super::batch::TableModel)). Each part checks its values when it is read.
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use flowml_user::learning::model_file::TrafficModel;
+//!
+//! let older = br#"{"format": "flowml-model", "version": 5, "learners": {}}"#;
+//! let error = TrafficModel::parse(Path::new("older.json"), older).err().expect("another version");
+//! assert!(error.to_string().ends_with("train the model again"));
+//! ```
 
 mod error;
 mod features;
 mod file;
 mod format;
+mod kind;
 #[cfg(test)]
 mod mutations;
 mod table;
@@ -14,5 +25,5 @@ mod traffic;
 
 pub use self::error::ModelError;
 pub use self::features::fingerprint;
-pub use self::format::ModelKind;
+pub use self::kind::ModelKind;
 pub use self::traffic::{Snapshot, TrafficModel};

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::error::ModelError;
 use super::file;
-use super::format::{ModelKind, Signed};
+use super::format::Signed;
+use super::kind::ModelKind;
 use crate::learning::batch::TableModel;
 
 impl TableModel {

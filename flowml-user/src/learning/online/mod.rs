@@ -1,4 +1,18 @@
 //! The learner of a run: it trains on flows and host windows while it scores them.
+//!
+//! ```
+//! use flowml_user::features::{Column, Learn};
+//! use flowml_user::learning::online::{Learner, Settings};
+//! use ndarray::{Array2, array};
+//!
+//! let packets = Column { name: "packets", unit: "packets", meaning: "Packets", learn: Learn::LogScaled };
+//! let settings = Settings { warm_up_rows: 40, warm_up_batches: 1, clusters: Some(1), ..Settings::default() };
+//! let mut learner = Learner::new(vec![packets], settings);
+//! learner.observe(Array2::from_shape_fn((40, 1), |(row, _)| 10.0 + (row % 5) as f64).view());
+//! let verdicts = learner.observe(array![[11.0], [100_000.0]].view());
+//! let scores: Vec<f64> = verdicts.iter().flatten().map(|verdict| verdict.score).collect();
+//! assert!(scores[1] > scores[0]);
+//! ```
 
 mod beside;
 pub(crate) mod feedback_labels;

@@ -14,7 +14,7 @@ use crate::features::{Column, Feature, Learn, Of};
 
 /// One flow in one second, as seen by its host.
 #[derive(Clone, Copy, Default)]
-struct Seen {
+struct SeenFlow {
     peer: u32,
     port: u16,
     /// The initiator's port, which distinguishes flows.
@@ -34,19 +34,19 @@ struct Seen {
 
 /// Two seconds of one host.
 pub(crate) struct Window {
-    seen: Vec<Seen>,
+    seen: Vec<SeenFlow>,
 }
 
 impl Window {
-    fn own(&self) -> impl Iterator<Item = &Seen> {
+    fn own(&self) -> impl Iterator<Item = &SeenFlow> {
         self.seen.iter().filter(|s| s.opened_here)
     }
 
-    fn others(&self) -> impl Iterator<Item = &Seen> {
+    fn others(&self) -> impl Iterator<Item = &SeenFlow> {
         self.seen.iter().filter(|s| !s.opened_here)
     }
 
-    fn sum(&self, of: impl Fn(&Seen) -> f64) -> f64 {
+    fn sum(&self, of: impl Fn(&SeenFlow) -> f64) -> f64 {
         self.seen.iter().map(of).sum()
     }
 
@@ -55,7 +55,7 @@ impl Window {
     }
 
     /// The ratio of flows without an answer.
-    fn unanswered<'a>(flows: impl Iterator<Item = &'a Seen>) -> f64 {
+    fn unanswered<'a>(flows: impl Iterator<Item = &'a SeenFlow>) -> f64 {
         let mut answers: BTreeMap<(u32, u16, u16), (f64, f64)> = BTreeMap::new();
         for s in flows {
             let (asked, answered) = answers.entry((s.peer, s.port, s.source)).or_default();
@@ -67,11 +67,11 @@ impl Window {
     }
 }
 
-fn distinct<'a, K: Ord>(flows: impl Iterator<Item = &'a Seen>, key: impl Fn(&Seen) -> K) -> f64 {
+fn distinct<'a, K: Ord>(flows: impl Iterator<Item = &'a SeenFlow>, key: impl Fn(&SeenFlow) -> K) -> f64 {
     flows.map(key).collect::<BTreeSet<K>>().len() as f64
 }
 
-fn entropy<K: Ord>(seen: &[Seen], key: impl Fn(&Seen) -> K) -> f64 {
+fn entropy<K: Ord>(seen: &[SeenFlow], key: impl Fn(&SeenFlow) -> K) -> f64 {
     let mut weights: BTreeMap<K, f64> = BTreeMap::new();
     for s in seen {
         *weights.entry(key(s)).or_default() += s.out + s.back;
@@ -82,7 +82,15 @@ fn entropy<K: Ord>(seen: &[Seen], key: impl Fn(&Seen) -> K) -> f64 {
 
 macro_rules! feature {
     ($name:literal, $unit:literal, $learn:ident, $of:expr) => {
-        Feature { name: $name, unit: $unit, meaning: $name, learn: Learn::$learn, nfstream: false, of: Of::Real($of) }
+        Feature {
+            name: $name,
+            unit: $unit,
+            meaning: $name,
+            learn: Learn::$learn,
+            side: None,
+            nfstream: false,
+            of: Of::Real($of),
+        }
     };
 }
 
@@ -235,7 +243,7 @@ struct Host {
     habits: &'static [usize],
     on: Vec<bool>,
     live: Vec<Live>,
-    before: Vec<Seen>,
+    before: Vec<SeenFlow>,
 }
 
 /// An attack of one host on another.
@@ -273,7 +281,7 @@ impl Network {
 
     /// Simulates one more second, with or without an attack, and returns the rows and the host of each.
     pub(crate) fn second(&mut self, attack: Option<Attack>) -> (Array2<f64>, Vec<usize>) {
-        let mut now: Vec<Vec<Seen>> = Vec::new();
+        let mut now: Vec<Vec<SeenFlow>> = Vec::new();
         for host in &mut self.hosts {
             now.push(host.second(&mut self.rng));
         }
@@ -297,7 +305,7 @@ impl Network {
 }
 
 impl Host {
-    fn second(&mut self, rng: &mut Xoshiro256Plus) -> Vec<Seen> {
+    fn second(&mut self, rng: &mut Xoshiro256Plus) -> Vec<SeenFlow> {
         for (on, &habit) in self.on.iter_mut().zip(self.habits) {
             let flip = if *on { HABITS[habit].off } else { HABITS[habit].on };
             *on ^= rng.gen_bool(flip);
@@ -322,7 +330,7 @@ fn open(habit: usize, rng: &mut Xoshiro256Plus) -> Live {
 }
 
 impl Live {
-    fn second(&mut self, rng: &mut Xoshiro256Plus) -> Seen {
+    fn second(&mut self, rng: &mut Xoshiro256Plus) -> SeenFlow {
         let Habit { tcp, opens, sizes: (size_out, size_in), .. } = HABITS[self.habit];
         let packets = (self.packets * LogNormal::new(0.0, 0.3).expect("finite").sample(rng)).ceil();
         let first = f64::from(u8::from(self.new && tcp));
@@ -334,7 +342,7 @@ impl Live {
             out + back
         };
         let end = f64::from(u8::from(tcp && rng.gen_bool(0.02)));
-        let seen = Seen {
+        let seen = SeenFlow {
             peer: self.peer,
             port: self.port,
             source: self.source,
@@ -356,8 +364,8 @@ impl Live {
 
 impl Attack {
     /// The flows of one second of the attack, as seen by the attacker and by the victim.
-    fn second(self, rng: &mut Xoshiro256Plus) -> (Vec<Seen>, Vec<Seen>) {
-        let flow = |peer: usize, port, new, out: f64, back: f64, size: f64| Seen {
+    fn second(self, rng: &mut Xoshiro256Plus) -> (Vec<SeenFlow>, Vec<SeenFlow>) {
+        let flow = |peer: usize, port, new, out: f64, back: f64, size: f64| SeenFlow {
             peer: peer as u32,
             port,
             opened_here: true,
@@ -367,24 +375,27 @@ impl Attack {
             bytes_out: out * size,
             bytes_in: back * 40.0,
             small: if size < 200.0 { out + back } else { back },
-            ..Seen::default()
+            ..SeenFlow::default()
         };
-        let mut attacker: Vec<Seen> = match self {
+        let mut attacker: Vec<SeenFlow> = match self {
             Self::Scan => (0..500)
-                .map(|_| Seen { syn: 1.0, rst: 1.0, ..flow(VICTIM, rng.gen_range(1..10000), true, 1.0, 1.0, 44.0) })
+                .map(|_| SeenFlow { syn: 1.0, rst: 1.0, ..flow(VICTIM, rng.gen_range(1..10000), true, 1.0, 1.0, 44.0) })
                 .collect(),
             Self::SynFlood => (0..2000)
-                .map(|_| Seen { syn: 1.0, ..flow(VICTIM, 80, true, 1.0, f64::from(u8::from(rng.gen_bool(0.1))), 40.0) })
+                .map(|_| SeenFlow {
+                    syn: 1.0,
+                    ..flow(VICTIM, 80, true, 1.0, f64::from(u8::from(rng.gen_bool(0.1))), 40.0)
+                })
                 .collect(),
             Self::UdpFlood => vec![flow(VICTIM, 5001, false, 100_000.0, 0.0, 500.0)],
             Self::Sweep => (0..100)
-                .map(|_| Seen { syn: 1.0, ..flow(rng.gen_range(1000..60000), 445, true, 1.0, 0.0, 44.0) })
+                .map(|_| SeenFlow { syn: 1.0, ..flow(rng.gen_range(1000..60000), 445, true, 1.0, 0.0, 44.0) })
                 .collect(),
         };
         for seen in &mut attacker {
             seen.source = rng.gen_range(1024..60000);
         }
-        let mirror = |s: &Seen| Seen {
+        let mirror = |s: &SeenFlow| SeenFlow {
             peer: ATTACKER as u32,
             opened_here: false,
             out: s.back,

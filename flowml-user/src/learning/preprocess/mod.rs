@@ -3,6 +3,17 @@
 //! [`Preprocessing`] encodes the columns of any table, whose types are derived from their values. The learner of a run
 //! has columns that are known, and encodes one row after the other (`scaler`). Both encode a number in the same way
 //! (`number`), keep the same number of categories (`categories`), and treat the same values as invalid (`defined`).
+//!
+//! ```
+//! use flowml_user::learning::preprocess::{Frame, FrameColumn, Parameters, Preprocessing, Scaling, Values};
+//!
+//! let values = Values::Numbers(vec![-2.0, -1.0, 0.0, 3.0]);
+//! let frame = Frame::new(4, vec![FrameColumn { name: "change".to_owned(), learn: None, values }]);
+//! let preprocessing = Preprocessing::fit(&frame, Parameters::for_classifiers(Scaling::MinMax));
+//! let (rows, _) = preprocessing.apply(&frame)?;
+//! assert_eq!(rows.column(0).to_vec(), [0.0, 0.2, 0.4, 1.0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod categories;
 mod defined;

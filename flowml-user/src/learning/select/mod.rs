@@ -1,4 +1,10 @@
 //! Feature selection: which encoded features a model uses, by the information that they have about the classes.
+//!
+//! ```
+//! use flowml_user::learning::select::Selection;
+//!
+//! assert_eq!("chi2:5".parse(), Ok(Selection::Chi2(5)));
+//! ```
 
 use std::str::FromStr;
 
