@@ -8,10 +8,11 @@ use std::collections::HashSet;
 use ahash::RandomState;
 use flowml_common::flow::Address;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::contact::prefix;
 use super::walk::{ALPHA, Cusum};
-use super::{Evidence, Finding, Kind, NAMED, Party};
+use super::{Evidence, Finding, Kind, NAMED, Named, Party};
 use crate::features::{Distinct, Generations, hash_address};
 
 /// Victims in a generation. Their sources are sampled, so each victim needs at most about 10 KiB, and most need a tenth
@@ -69,7 +70,8 @@ pub(super) struct Event {
 /// replaces the one with the smallest count and continues with its count.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Heaviest {
-    sources: Vec<(Address, u64)>,
+    /// Most victims have one source, which needs no heap memory.
+    sources: SmallVec<[(Address, u64); 1]>,
     all: u64,
 }
 
@@ -83,6 +85,12 @@ impl Heaviest {
         } else if let Some(least) = self.sources.iter_mut().min_by_key(|(_, own)| *own) {
             *least = (source, least.1 + count);
         }
+    }
+
+    /// Starts again, and keeps the memory: a service has a few sources in each interval.
+    fn clear(&mut self) {
+        self.sources.clear();
+        self.all = 0;
     }
 
     /// The sources with at least a tenth of the largest count. If they sent nearly all events, the others are
@@ -114,7 +122,8 @@ struct Gauge {
     sources: Distinct,
     targets: Distinct,
     heaviest: Heaviest,
-    named_targets: Party,
+    /// The first victims, of a network.
+    named_targets: Named,
     evidence: Evidence,
     first_ns: u64,
     last_ns: u64,
@@ -136,10 +145,12 @@ impl Gauges {
     }
 
     pub(super) fn add(&mut self, event: &Event) {
-        let hashes = [event.source, event.victim].map(|address| hash_address(address, self.seed));
+        let [source, victim] = [event.source, event.victim].map(|address| hash_address(address, self.seed));
         let born = |born_ns| move || Gauge { born_ns, ..Gauge::default() };
-        self.hosts.entry(event.victim, event.first_ns, born(event.first_ns)).add(event, hashes);
-        self.networks.entry(prefix(event.victim), event.first_ns, born(event.first_ns)).add(event, hashes);
+        self.hosts.entry(event.victim, event.first_ns, born(event.first_ns)).add(event, source);
+        let network = self.networks.entry(prefix(event.victim), event.first_ns, born(event.first_ns));
+        network.add(event, source);
+        network.add_victim(event.victim, victim);
     }
 
     /// Records an answer of a victim, if the host is one.
@@ -175,7 +186,7 @@ impl Gauges {
         let mut flooded: HashSet<Address, RandomState> = HashSet::default();
         for (victim, gauge) in self.hosts.iter_mut() {
             if gauge.interval(rule, &now) {
-                findings.push(gauge.finding(rule.kind));
+                findings.push(gauge.finding(rule.kind, Party::of(*victim)));
             }
             if gauge.is_flood {
                 flooded.insert(prefix(*victim));
@@ -184,7 +195,8 @@ impl Gauges {
         for (network, gauge) in self.networks.iter_mut() {
             let has_flood = gauge.interval(rule, &now);
             if has_flood && !flooded.contains(network) && gauge.targets.count() >= SPREAD_HOSTS {
-                findings.push(gauge.finding(rule.kind));
+                let victims = gauge.victims();
+                findings.push(gauge.finding(rule.kind, victims));
             }
         }
         for gauges in [&mut self.hosts, &mut self.networks] {
@@ -218,7 +230,8 @@ fn step(seconds: f64, memory_s: f64) -> f64 {
 }
 
 impl Gauge {
-    fn add(&mut self, event: &Event, [source, target]: [u32; 2]) {
+    /// Adds an event from a source with this hash.
+    fn add(&mut self, event: &Event, source: u32) {
         if self.first_ns == 0 {
             self.first_ns = event.first_ns;
         }
@@ -226,9 +239,7 @@ impl Gauge {
         self.count += event.count;
         self.spread += event.spread;
         self.sources.add(source, 0);
-        self.targets.add(target, 0);
         self.heaviest.add(event.source, event.count.max(event.spread));
-        self.named_targets.name(event.victim);
         let Event { protocol, port, count, packets, bytes, .. } = *event;
         self.evidence.add(&Evidence {
             protocol,
@@ -239,6 +250,17 @@ impl Gauge {
             bytes,
             ..Evidence::default()
         });
+    }
+
+    /// Adds a victim of a network, with its hash.
+    fn add_victim(&mut self, victim: Address, hash: u32) {
+        self.targets.add(hash, 0);
+        self.named_targets.add(victim);
+    }
+
+    /// The victims of a network.
+    fn victims(&self) -> Party {
+        self.named_targets.of(self.targets.count() as usize)
     }
 
     /// Whether there is a flood in the interval that ends.
@@ -260,9 +282,7 @@ impl Gauge {
         self.is_flood && self.count > 0
     }
 
-    fn finding(&mut self, kind: Kind) -> Finding {
-        let named = self.named_targets.named.clone();
-        let targets = Party { count: named.len().max(self.targets.count() as usize), named };
+    fn finding(&mut self, kind: Kind, targets: Party) -> Finding {
         Finding {
             kind,
             sources: self.heaviest.party(self.sources.count() as usize),
@@ -279,7 +299,8 @@ impl Gauge {
         (self.count, self.spread, self.answered) = (0, 0, 0);
         if !self.is_flood && self.change.is_at_rest() && self.spreading.is_at_rest() {
             (self.sources, self.targets) = (Distinct::default(), Distinct::default());
-            (self.heaviest, self.named_targets) = Default::default();
+            self.heaviest.clear();
+            self.named_targets = Named::default();
             self.evidence = Evidence::default();
             self.first_ns = 0;
         }

@@ -163,6 +163,9 @@ struct Attempt {
 
 impl Attempt {
     fn of(ended: &Ended) -> Option<Self> {
+        if ended.key.protocol() != protocol::TCP || ended.continues {
+            return None;
+        }
         let stats = &ended.stats;
         let [client, server] =
             [ended.initiator.sender, ended.initiator.sender.opposite()].map(|end| stats.direction(end));
@@ -170,11 +173,7 @@ impl Attempt {
         // Where only the client is seen, its FIN or RST is the end, and the session has ended by silence.
         let is_half = server.packets == 0 && flagged(client, FIN) + flagged(client, RST) > 0;
         let is_closed = ended.reason == EndReason::EndOfFlow || is_half;
-        let is_whole = ended.key.protocol() == protocol::TCP
-            && is_closed
-            && !ended.continues
-            && flagged(client, SYN) > 0
-            && port != 25;
+        let is_whole = is_closed && flagged(client, SYN) > 0 && port != 25;
         let is_short =
             stats.last_ns.saturating_sub(stats.first_ns()) <= LONGEST_NS && client.payload_bytes <= MOST_BYTES;
         let is_dialogue = client.payload_packets >= 2;

@@ -48,6 +48,7 @@ use logins::Logins;
 use scans::Scans;
 use serde::{Deserialize, Serialize};
 use slow::Slow;
+use smallvec::SmallVec;
 use tunnels::Tunnels;
 use visibility::Visibility;
 
@@ -67,13 +68,23 @@ impl Party {
     fn of(address: Address) -> Self {
         Self { named: vec![address], count: 1 }
     }
+}
 
-    /// Adds a host to the named ones if there is room.
-    fn name(&mut self, address: Address) {
-        if self.named.len() < NAMED && !self.named.contains(&address) {
-            self.named.push(address);
-            self.count = self.named.len();
+/// The first hosts of many, which are named. Most tests see one host, which needs no heap memory.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Named(SmallVec<[Address; 1]>);
+
+impl Named {
+    /// Adds a host if there is room.
+    fn add(&mut self, address: Address) {
+        if self.0.len() < NAMED && !self.0.contains(&address) {
+            self.0.push(address);
         }
+    }
+
+    /// These hosts of `count` hosts.
+    fn of(&self, count: usize) -> Party {
+        Party { count: count.max(self.0.len()), named: self.0.to_vec() }
     }
 }
 

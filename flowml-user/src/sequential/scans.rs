@@ -22,12 +22,11 @@ use ahash::RandomState;
 use flowml_common::flow::Address;
 use flowml_common::headers::protocol;
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
 
 use super::attempts::{Attempt, Outcome};
 use super::changed::Changed;
 use super::walk::{ALPHA, Hypotheses, Stand, Walk};
-use super::{Evidence, Finding, Kind, NAMED, Party};
+use super::{Evidence, Finding, Kind, Named, Party};
 use crate::features::Generations;
 
 const FAILURES: Hypotheses = Hypotheses { normal: 0.5, attack: 0.9 };
@@ -82,8 +81,8 @@ struct Scan {
     attempts: u64,
     /// The contacts and failures that were already reported.
     reported: [u64; 2],
-    /// The first contacted hosts. Most walks have one, which needs no heap memory.
-    targets: SmallVec<[Address; 1]>,
+    /// The contacted hosts.
+    targets: Named,
 }
 
 /// A contact of a source with a host.
@@ -197,9 +196,7 @@ impl Scans {
         scan.last_ns = scan.last_ns.max(at_ns);
         scan.contacts += 1;
         scan.failures += u64::from(failed);
-        if scan.targets.len() < NAMED && !scan.targets.contains(&target) {
-            scan.targets.push(target);
-        }
+        scan.targets.add(target);
         match scan.walk.step(FAILURES, failed) {
             Stand::Attack if !scan.is_scan => {
                 scan.is_scan = true;
@@ -257,7 +254,7 @@ impl Scans {
         let gap_ns = Some(scan.gap_ns()).filter(|gap_ns| PERIODS * gap_ns > PAUSE_NS);
         let period_ms = gap_ns.unwrap_or_default() / 1_000_000;
         let evidence = Evidence { attempts, failures, period_ms, ..Evidence::default() };
-        let many = Party { named: scan.targets.to_vec(), count: scan.contacts as usize };
+        let many = scan.targets.of(scan.contacts as usize);
         let (kind, sources, targets, evidence) = match of {
             Of::Ports { source, target, protocol } => {
                 (Kind::PortScan, Party::of(source), Party::of(target), Evidence { protocol, ..evidence })

@@ -189,10 +189,13 @@ impl Slow {
             let is_there = contact.opened || sent.payload_bytes > sent.payload_packets;
             let has_room = self.connections.len() < CONNECTIONS;
             let is_watched = is_there && !is_over && (is_narrow || is_quiet);
+            if !is_watched {
+                self.forget(&key);
+                return;
+            }
             match self.connections.entry(key) {
-                Entry::Occupied(mut entry) if is_watched => *entry.get_mut() = Watched::new(contact, is_narrow),
-                Entry::Occupied(entry) => drop(entry.swap_remove()),
-                Entry::Vacant(entry) if is_watched && has_room => drop(entry.insert(Watched::new(contact, is_narrow))),
+                Entry::Occupied(mut entry) => *entry.get_mut() = Watched::new(contact, is_narrow),
+                Entry::Vacant(entry) if has_room => drop(entry.insert(Watched::new(contact, is_narrow))),
                 Entry::Vacant(_) => {}
             }
             return;
@@ -202,7 +205,13 @@ impl Slow {
         }
         let Some(watched) = self.connections.get_mut(&key) else { return };
         if matches!(watched.go_on(contact), Next::Forget) {
-            self.connections.swap_remove(&key);
+            self.forget(&key);
+        }
+    }
+
+    fn forget(&mut self, key: &FlowKey) {
+        if !self.connections.is_empty() {
+            self.connections.swap_remove(key);
         }
     }
 
