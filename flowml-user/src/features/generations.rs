@@ -1,9 +1,9 @@
 //! A map of bounded size: two generations of entries, the older of which is dropped.
 
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 
 use ahash::RandomState;
-use indexmap::IndexMap;
+use indexmap::{Equivalent, IndexMap};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -20,6 +20,36 @@ pub(crate) struct Generations<K, V> {
     capacity: usize,
     lasts_ns: u64,
     began_ns: u64,
+}
+
+/// A key that is looked for.
+struct Sought<'a, K>(&'a K);
+
+impl<K: Hash> Hash for Sought<'_, K> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl<K: Eq> Equivalent<K> for Sought<'_, K> {
+    /// Tests count the comparisons.
+    fn equivalent(&self, known: &K) -> bool {
+        #[cfg(test)]
+        COMPARISONS.with(|count| count.set(count.get() + 1));
+        self.0 == known
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Number of comparisons of this thread.
+    static COMPARISONS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// The number of comparisons in all maps of this thread since the last call.
+#[cfg(test)]
+pub(crate) fn comparisons() -> u64 {
+    COMPARISONS.take()
 }
 
 /// The serialized map, without its hash secret: loading builds the tables again.
@@ -90,9 +120,9 @@ impl<K: Eq + Hash, V> Generations<K, V> {
 
     /// The entry of `key`, made with `make` if there is none.
     pub(crate) fn entry(&mut self, key: K, now_ns: u64, make: impl FnOnce() -> V) -> &mut V {
-        let place = self.young.get_index_of(&key).unwrap_or_else(|| {
+        let place = self.young.get_index_of(&Sought(&key)).unwrap_or_else(|| {
             self.turn(now_ns);
-            let (key, value) = self.old.swap_remove_entry(&key).unwrap_or_else(|| (key, make()));
+            let (key, value) = self.old.swap_remove_entry(&Sought(&key)).unwrap_or_else(|| (key, make()));
             self.young.insert_full(key, value).0
         });
         &mut self.young[place]
@@ -100,18 +130,18 @@ impl<K: Eq + Hash, V> Generations<K, V> {
 
     /// The entry of `key`, if there is one.
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.young.get_mut(key).or_else(|| self.old.get_mut(key))
+        self.young.get_mut(&Sought(key)).or_else(|| self.old.get_mut(&Sought(key)))
     }
 
     /// The entry of `key`, if there is one, for reading.
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
-        self.young.get(key).or_else(|| self.old.get(key))
+        self.young.get(&Sought(key)).or_else(|| self.old.get(&Sought(key)))
     }
 
     /// Removes the entry of `key`.
     pub(crate) fn remove(&mut self, key: &K) {
-        if self.young.swap_remove(key).is_none() {
-            self.old.swap_remove(key);
+        if self.young.swap_remove(&Sought(key)).is_none() {
+            self.old.swap_remove(&Sought(key));
         }
     }
 

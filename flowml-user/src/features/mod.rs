@@ -27,6 +27,8 @@ pub use content::{CONTENT_FEATURES, FlowColumns};
 pub(crate) use distinct::Distinct;
 pub use flow::{FLOW_FEATURES, FlowRow};
 pub(crate) use generations::Generations;
+#[cfg(test)]
+pub(crate) use generations::comparisons;
 pub use host::{HOST_FEATURES, HOST_IDENTIFIERS, side_of};
 pub use nfstream::{DIFFERENCES, Difference};
 pub use splt::{FLOW_SEQUENCES, Sequence};

@@ -162,6 +162,7 @@ fn service(key: &FlowKey, standing: Standing) -> Option<Service> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::comparisons;
     use crate::session::samples::{part_of, tcp};
     use flowml_common::flow::{SYN, Sender};
 
@@ -225,6 +226,26 @@ mod tests {
         assert!(after((0..100).map(often), 6000 * SECOND).peers < 0.01);
         let rarely = |n: u64| connection(n * 700 * SECOND, 40_000, "10.0.0.2:443");
         assert!(after((0..10).map(rarely), 6300 * SECOND).peers > 1.0);
+    }
+
+    #[test]
+    fn the_work_of_a_flow_does_not_depend_on_the_number_of_hosts() {
+        let flow = |number: u32| {
+            let [_, a, b, c] = number.to_be_bytes();
+            connection(u64::from(number) * 1000, 40_000, &format!("11.{a}.{b}.{c}:80"))
+        };
+        let work = |hosts: u32| {
+            let mut view = SlowView::default();
+            (0..hosts).map(flow).for_each(|(part, standing)| view.add(&part, standing));
+            comparisons();
+            for (part, standing) in (hosts - 100..hosts + 100).map(flow) {
+                view.add(&part, standing);
+                view.around(&part.key, standing, part.stats.first_ns());
+            }
+            comparisons()
+        };
+        let [few, many] = [1_000, 100_000].map(work);
+        assert!(few > 400 && many < 2 * few, "{few} with a thousand hosts, {many} with a hundred thousand");
     }
 
     #[test]

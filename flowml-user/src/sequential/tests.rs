@@ -12,6 +12,7 @@ use super::attempts::Outcome;
 use super::samples::{MS, Run, SECOND, View, assert_bounded, at, connection, poisson, refused, simulated};
 use super::walk::{Cusum, Hypotheses, Stand, Walk};
 use super::*;
+use crate::features::comparisons;
 use crate::session::samples::{Sample, counted_of, udp};
 
 const ATTACKER: &str = "10.0.0.7";
@@ -594,4 +595,37 @@ fn a_mean_of_eight_slow_connections_rarely_gives_thirty_two() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(6);
     let alarms = (0..simulated()).filter(|_| poisson(&mut random, 8.0) >= 32).count() as u64;
     assert_bounded("slow connections", alarms, 1e-9 * simulated() as f64);
+}
+
+/// All tests need as many comparisons of keys for the same flows, however many hosts they know.
+#[test]
+fn the_work_of_a_flow_does_not_depend_on_the_number_of_hosts() {
+    let flows = |numbers: std::ops::Range<u32>| -> Vec<Vec<Sample>> {
+        let flow = |number: u32| {
+            let [_, high, middle, low] = number.to_be_bytes();
+            let (client, server) =
+                (format!("10.{high}.{middle}.{low}"), format!("10.200.{}.{}:", low % 4, middle % 50));
+            let ends = |port: u16| (format!("{client}:40000"), format!("{server}{port}"));
+            match number % 4 {
+                0 => connection(1, &ends(22).0, &ends(22).1),
+                1 => refused(1, &ends(80).0, &ends(80).1),
+                2 => vec![udp(MS, &ends(53).0, &ends(53).1, 40)],
+                _ => vec![udp(MS, &ends(53).0, &ends(53).1, 40), udp(2 * MS, &ends(53).1, &ends(53).0, 90)],
+            }
+        };
+        numbers.map(flow).collect()
+    };
+    let comparisons = |hosts: u32| {
+        let mut run = Run::new(View::Both);
+        run.second(&flows(0..hosts));
+        // The outcomes of these flows are known after some seconds.
+        (0..3).for_each(|_| run.second(&[]));
+        comparisons();
+        // Hosts that are known, and new ones.
+        run.second(&flows(0..200));
+        run.second(&flows(hosts..hosts + 200));
+        comparisons()
+    };
+    let [few, many] = [1_000, 100_000].map(comparisons);
+    assert!(few > 400 && many < 2 * few, "{few} with a thousand hosts, {many} with a hundred thousand");
 }
