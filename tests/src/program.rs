@@ -48,7 +48,7 @@ pub fn kernel_table(capacity: Option<u32>, payload: Option<PayloadLimit>) -> Res
 
 /// The same table for CPU numbers below `cpus`, whatever this host has.
 pub fn kernel_table_for(cpus: u32, capacity: u32) -> Result<KernelTable> {
-    KernelTable::with_size(embedded()?, Size::new(cpus, Some(capacity), None), Boundaries::default())
+    KernelTable::with_size(embedded()?, Size::new(cpus, Some(capacity), None, None), Boundaries::default())
         .context("loading the kernel object")
 }
 

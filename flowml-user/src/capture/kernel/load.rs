@@ -21,6 +21,7 @@ use super::clock::monotonic_ns;
 use super::maps::{epoch_variable, map_array, take_map};
 use super::size::{EPOCHS, Size};
 use super::table::{FlowTable, GracePeriod};
+use crate::process::memory;
 
 /// The programs and the flow table that they count in. They can be separated, so that one thread attaches and another
 /// drains.
@@ -56,7 +57,8 @@ impl KernelTable {
         payload: Option<PayloadLimit>,
         boundaries: Boundaries,
     ) -> Result<Self, CaptureError> {
-        Self::with_size(object, Size::new(Cpus::possible()?.numbers, capacity, payload), boundaries)
+        let size = Size::new(Cpus::possible()?.numbers, capacity, payload, memory::available());
+        Self::with_size(object, size, boundaries)
     }
 
     /// As [`load`](Self::load), but with the table that is pinned in the folder, if there is one.

@@ -5,8 +5,6 @@ use flowml_common::counts::{ColdCounters, FlowEntry};
 use flowml_common::handover::Constants;
 use flowml_common::table::{Bucket, Head, Shape};
 
-use crate::process::memory;
-
 /// The default number of flows for each CPU and epoch.
 pub const DEFAULT_CAPACITY: u32 = 131_072;
 
@@ -32,14 +30,15 @@ pub struct Size {
 }
 
 impl Size {
-    /// The size for a capacity in flows for each CPU (or the default capacity) and for this payload limit.
+    /// The size for a capacity in flows for each CPU and this payload limit. Without a capacity it is the default on a
+    /// host with this memory in bytes, or with enough if that is unknown.
     #[must_use]
-    pub fn new(cpus: u32, capacity: Option<u32>, payload: Option<PayloadLimit>) -> Self {
+    pub fn new(cpus: u32, capacity: Option<u32>, payload: Option<PayloadLimit>, memory: Option<u64>) -> Self {
         let size = |capacity| Self { cpus, shape: Shape::for_capacity(capacity), payload };
         if let Some(capacity) = capacity {
             return size(capacity);
         }
-        let share = memory::available().map_or(u64::MAX, |available| available / DEFAULT_SHARE);
+        let share = memory.map_or(u64::MAX, |memory| memory / DEFAULT_SHARE);
         let mut capacity = DEFAULT_CAPACITY;
         while capacity > 1024 && size(capacity).bytes() > DEFAULT_MEMORY.min(share) {
             capacity /= 2;
@@ -81,12 +80,13 @@ mod tests {
 
     #[test]
     fn the_default_table_takes_a_limited_share_of_memory() {
-        for cpus in [1, 2, 16, 256] {
-            let size = Size::new(cpus, None, None);
-            assert!(size.bytes() <= DEFAULT_MEMORY || size.shape.entries() == 1024, "{cpus}: {size:?}");
-            let available = memory::available().expect("the tests run on Linux");
-            assert!(size.bytes() <= available / DEFAULT_SHARE || size.shape.entries() == 1024, "{cpus}: {size:?}");
-        }
-        assert_eq!(Size::new(2, Some(4096), None).shape.entries(), 4096, "as requested, whatever the memory");
+        const GIB: u64 = 1 << 30;
+        let entries = |cpus, memory| Size::new(cpus, None, None, memory).shape.entries();
+        assert_eq!(entries(2, Some(64 * GIB)), DEFAULT_CAPACITY);
+        assert_eq!(entries(2, None), DEFAULT_CAPACITY);
+        assert_eq!(entries(16, Some(64 * GIB)), DEFAULT_CAPACITY / 4, "all CPUs together have a limit");
+        assert_eq!(entries(2, Some(4 * GIB)), DEFAULT_CAPACITY / 2, "224 MiB are more than 1/32 of it");
+        assert_eq!(entries(256, Some(GIB)), 1024, "the smallest default");
+        assert_eq!(Size::new(2, Some(4096), None, Some(GIB)).shape.entries(), 4096, "as requested");
     }
 }

@@ -9,7 +9,7 @@ use flowml_user::capture::{CaptureError, UNKNOWN_PREEMPTION};
 use flowml_user::object;
 use flowml_user::process::capabilities::{self, CapabilitySet};
 use flowml_user::process::kernel::{Preemption, release, version};
-use flowml_user::process::sandbox;
+use flowml_user::process::{memory, sandbox};
 use rustix::process::{Resource, getrlimit};
 use serde_json::Value;
 
@@ -41,6 +41,8 @@ pub(super) struct Facts {
     /// The limit of locked memory, bytes; None means no limit.
     memlock: Option<u64>,
     pub(super) cpus: Cpus,
+    /// The memory of the host or of the control group, bytes.
+    memory: Option<u64>,
     /// Available memory, bytes.
     available: Option<u64>,
 }
@@ -61,6 +63,7 @@ impl Facts {
             seccomp: sandbox::has_filters(),
             memlock: getrlimit(Resource::Memlock).current,
             cpus: Cpus::possible().unwrap_or(Cpus { count: 1, numbers: 1 }),
+            memory: memory::available(),
             available: read("/proc/meminfo").and_then(|text| available(&text)),
         }
     }
@@ -158,7 +161,7 @@ impl Facts {
     }
 
     fn memory(&self) -> Finding {
-        let size = Size::new(self.cpus.numbers, None, None);
+        let size = Size::new(self.cpus.numbers, None, None, self.memory);
         let mib = |bytes: u64| bytes >> 20;
         let table = format!("the flow table takes {} MiB", mib(size.bytes()));
         let fewer = format!("flowml run --flow-capacity {}", size.shape.entries() / 4);
@@ -263,6 +266,7 @@ mod tests {
             seccomp: true,
             memlock: Some(8 << 20),
             cpus: Cpus { count: 4, numbers: 4 },
+            memory: Some(16 << 30),
             available: Some(8 << 30),
         }
     }
@@ -298,7 +302,7 @@ mod tests {
             ("preemption", Severity::Warning, Facts { preemption: Preemption::Unknown, ..good() }),
             ("preemption", Severity::Problem, Facts { preemption: Preemption::Possible, ..good() }),
             ("memory", Severity::Problem, Facts { available: Some(1 << 20), ..good() }),
-            ("memory", Severity::Warning, Facts { available: Some(200 << 20), ..good() }),
+            ("memory", Severity::Warning, Facts { available: Some(1 << 30), ..good() }),
             ("memory", Severity::Note, Facts { available: None, ..good() }),
             ("memlock", Severity::Warning, Facts { release: "5.10.0".to_owned(), ..good() }),
             ("memlock", Severity::Ok, Facts { memlock: None, ..good() }),
