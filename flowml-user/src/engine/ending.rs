@@ -1,0 +1,184 @@
+//! Flows that end: with scores while there is time, and all of them at the end of a run.
+
+use flowml_common::table::Count;
+
+#[cfg(feature = "live")]
+use super::state::KeptState;
+use super::{Finished, Pipeline};
+use crate::export::Level;
+use crate::process::words::counted;
+use crate::record::Clock;
+use crate::session::Ended;
+
+/// Number of sessions that end together because there was no time to save them. The memory of so few stays in the
+/// processor's cache.
+#[cfg(feature = "live")]
+const UNSAVED_AT_ONCE: usize = 1024;
+
+/// Flows that end together, and the number of them that get no record at the end of the run.
+#[derive(Default)]
+pub(super) struct Last {
+    together: usize,
+    /// Number of flows processed.
+    place: usize,
+    aggregated: u64,
+    without: u64,
+    sessions_without: u64,
+}
+
+impl Last {
+    pub(super) fn of(together: usize) -> Self {
+        Self { together, ..Self::default() }
+    }
+}
+
+impl Pipeline {
+    /// Makes records of flows that have ended, as far as time allows.
+    pub(super) fn end_flows(&mut self, mut ended: Vec<Ended>, last: &mut Last, clock: Clock) {
+        if !self.sinks.closing().scores(last.together) {
+            return self.end_last_flows(&ended, last, clock);
+        }
+        if self.shed.leaves_out(Level::Scores) {
+            let slight: Vec<Ended> = ended.extract_if(.., |ended| ended.is_slight()).collect();
+            if self.shed.leaves_out(Level::Records) {
+                slight.iter().for_each(|ended| self.shed.aggregate_ended(ended));
+            } else {
+                self.shed.count(Level::Scores, slight.len() as u64);
+                slight.iter().for_each(|ended| self.record(ended, None, clock));
+            }
+        }
+        self.judge_flows(&ended, clock);
+    }
+
+    /// Makes records of flows that end with the run, until the time is up.
+    pub(super) fn end_last_flows(&mut self, ended: &[Ended], last: &mut Last, clock: Clock) {
+        let closing = self.sinks.closing().clone();
+        for ended in ended {
+            let Count { packets, bytes } = ended.counted();
+            let is_shed = self.shed.leaves_out(Level::Records) && ended.is_slight();
+            if !is_shed && closing.records(last.place, packets) {
+                self.record(ended, None, clock);
+            } else if ended.is_slight() {
+                self.shed.aggregate_ended(ended);
+                last.aggregated += 1;
+            } else {
+                self.recorded.add(packets, bytes);
+                last.without += 1;
+                last.sessions_without += u64::from(!ended.continues);
+            }
+            last.place += 1;
+        }
+    }
+
+    /// Ends all sessions, because time starts again or the run ends.
+    pub(super) fn end_sessions(&mut self, clock: Clock) {
+        let mut last = Last::of(self.sessions.len());
+        let mut ended = self.sessions.flush();
+        self.end_tests(&ended);
+        loop {
+            self.end_flows(ended, &mut last, clock);
+            ended = self.sessions.flush();
+            if ended.is_empty() {
+                break;
+            }
+            self.tests.ended(&ended);
+        }
+        self.print_last(&last);
+        let _already_in_totals = self.end_shedding(clock);
+    }
+
+    /// Reports the number of flows without a record.
+    pub(super) fn print_last(&mut self, &Last { together, place, aggregated, without, sessions_without }: &Last) {
+        self.sinks.without_records(without, sessions_without);
+        if place > 0 {
+            self.sinks.warn(&format!(
+                "{together} flows end together with the run: they have no scores, {aggregated} of one packet are in aggregate \
+                 records, and there was no time for the records of {without}"
+            ));
+        }
+    }
+
+    /// Collects the last findings of the sequential tests.
+    pub(super) fn end_tests(&mut self, ended: &[Ended]) {
+        self.tests.ended(ended);
+        self.incidents.testify(&self.tests.finish(self.interval_began_ns), self.interval_began_ns);
+    }
+
+    pub(super) fn end_incidents(&mut self, clock: Clock) {
+        for (state, incident) in self.incidents.finish() {
+            self.sinks.incident(state, incident, clock);
+        }
+    }
+
+    /// Ends the run: all sessions become records, and the summary is written.
+    #[must_use]
+    pub fn finish(mut self, clock: Clock) -> Finished {
+        self.sinks.end();
+        self.end_sessions(clock);
+        self.end_incidents(clock);
+        self.close()
+    }
+
+    /// Ends the run and leaves open sessions to the next one. If that fails, they become records.
+    #[must_use]
+    #[cfg(feature = "live")]
+    pub(super) fn leave(mut self, state: &mut KeptState, clock: Clock) -> Finished {
+        self.sinks.end();
+        match state.leave(&mut self, clock) {
+            Ok(left) => {
+                self.totals.left_open = left;
+                self.end_without_time(left.sessions, clock);
+                self.close()
+            }
+            Err(error) => {
+                self.warn(&format!("{error:#}; open sessions and incidents end"));
+                self.end_sessions(clock);
+                self.end_incidents(clock);
+                self.close()
+            }
+        }
+    }
+
+    /// Ends the sessions for which there was no time to leave them to the next run; `left` others were.
+    #[cfg(feature = "live")]
+    pub(super) fn end_without_time(&mut self, left: u64, clock: Clock) {
+        let mut last = Last { place: usize::try_from(left).unwrap_or(usize::MAX), ..Last::default() };
+        let mut number = 0;
+        loop {
+            let ended = self.sessions.take_unsaved(UNSAVED_AT_ONCE);
+            if ended.is_empty() {
+                break;
+            }
+            number += ended.len() as u64;
+            self.end_last_flows(&ended, &mut last, clock);
+        }
+        if number == 0 {
+            return;
+        }
+        self.sinks.without_records(last.without, last.sessions_without);
+        let Last { aggregated, without, .. } = last;
+        self.sinks.warn(&format!(
+            "there was no time to save {} for the next run: {aggregated} of one packet are in aggregate records, and {without} \
+             have no record",
+            counted(number, "open session")
+        ));
+        let _already_in_totals = self.end_shedding(clock);
+    }
+
+    pub(super) fn close(mut self) -> Finished {
+        let unaccounted = |of: fn(&Count) -> u64| {
+            let [came, went] = [
+                [&self.totals.in_flows, &self.totals.taken_over.counted],
+                [&self.recorded, &self.totals.left_open.counted],
+            ];
+            came.map(of).iter().sum::<u64>().abs_diff(went.map(of).iter().sum())
+        };
+        self.totals.unaccounted =
+            Count { packets: unaccounted(|count| count.packets), bytes: unaccounted(|count| count.bytes) };
+        (self.totals.incidents, self.totals.incidents_left_out) = self.incidents.totals();
+        let conserved = self.totals.is_conserved();
+        let left = self.totals.left_open;
+        let outputs = self.sinks.finish(&self.totals);
+        Finished { learners: self.learners, conserved, outputs, left }
+    }
+}
