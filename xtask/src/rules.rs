@@ -1,6 +1,7 @@
-//! Checks the rules that no other tool checks: imports of modules, the first line of a file, forbidden words, paths in documents,
-//! and the number of `unsafe`.
+//! Checks the rules that no other tool checks: imports of modules, the first line and the length of a file, forbidden
+//! words, paths in documents, and the number of `unsafe`.
 
+mod length;
 mod paths;
 mod source;
 mod unsafe_code;
@@ -80,6 +81,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Violation>> {
         let file = path.strip_prefix(root).unwrap_or(&path);
         let parts = source::divide(&text);
         let found = purpose(&text).into_iter().chain(words::unfinished(&text)).chain(order(file, &text));
+        let found = found.chain(length::check(file, &text));
         let private = if file == Path::new(words::FILE) { Vec::new() } else { words::in_source(&parts) };
         add(&path, found.chain(private).collect());
         unsafe_code::add(&mut unsafe_numbers, file, &parts);
