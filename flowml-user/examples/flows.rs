@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bytemuck::Zeroable;
 use flowml_common::table::{Seed, Shape};
-use flowml_user::capture::file::{CaptureFile, link};
+use flowml_user::capture::file::CaptureFile;
 use flowml_user::capture::vectors::VecTable;
 use flowml_user::record::{Clock, FlowRecord};
 use flowml_user::session::{Sessions, Timeouts};
@@ -34,7 +34,7 @@ pub(crate) fn flows(path: &Path) -> Result<Vec<FlowRecord>, Box<dyn Error>> {
             ended.extend(sessions.expire(frame.time_ns));
             drain_ns = Some(frame.time_ns + INTERVAL_NS);
         }
-        link::meter(&mut table, &frame);
+        frame.meter(&mut table);
     }
     sessions.absorb_drain(table.flows(), |_, _| {});
     ended.extend(sessions.flush());

@@ -8,7 +8,7 @@ use flowml_common::flow::Sender;
 use flowml_common::packet::{Frame, Hook};
 use flowml_common::table::{Metered, Seed, Shape, meter};
 use flowml_user::capture::file::Captured;
-use flowml_user::capture::file::link::{self, LinkType};
+use flowml_user::capture::file::link::LinkType;
 use flowml_user::capture::vectors::VecTable;
 use flowml_user::features::{FlowColumns, FlowRow};
 use flowml_user::record::{CONTENT_IDENTIFIERS, Clock, FlowRecord, Inspector, Pattern, Value};
@@ -158,7 +158,7 @@ fn payload_is_found_behind_every_link_layer() {
         let frame = [header, behind].concat();
         let captured = Captured { time_ns: 1, length: frame.len() as u32, interface: 1, link, bytes: &frame };
         let mut table = table(limit(9));
-        assert_eq!(link::meter(&mut table, &captured), Metered::Counted);
+        assert_eq!(captured.meter(&mut table), Metered::Counted);
         let flow = table.flows().next().expect("a flow");
         let [content, _] = flow.contents().expect("payload is kept");
         assert_eq!(content.expect("a packet with payload").bytes, b"payload", "{link:?}");

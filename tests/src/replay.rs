@@ -18,7 +18,7 @@ use flowml_common::parse::parse_behind;
 use flowml_common::table::{Bucket, Head, Metered, Shape, used};
 use flowml_common::time::Boundaries;
 use flowml_user::capture::file::Captured;
-use flowml_user::capture::file::link::{self, LinkType};
+use flowml_user::capture::file::link::LinkType;
 use flowml_user::capture::kernel::KernelTable;
 use flowml_user::capture::shared::SharedArray;
 use flowml_user::capture::vectors::VecTable;
@@ -67,7 +67,7 @@ impl Unreplayable {
         if behind == 0 {
             return None;
         }
-        let meter = |bytes| link::meter(&mut table(), &Captured { bytes, ..*captured });
+        let meter = |bytes| Captured { bytes, ..*captured }.meter(&mut table());
         let whole = meter(captured.bytes);
         let linear = meter(&captured.bytes[..captured.bytes.len() - behind]);
         let differs = whole != linear || whole == Metered::Skipped(Skipped::Truncated);

@@ -22,7 +22,7 @@ use flowml_tests::frames::NAMED;
 use flowml_tests::program::require_kernel;
 use flowml_tests::replay::{Compared, Reference, Replay, Unreplayable};
 use flowml_tests::traffic::raw::on_cpu;
-use flowml_user::capture::file::{CaptureFile, Captured, FileError, Problem, link};
+use flowml_user::capture::file::{CaptureFile, Captured, FileError, Problem};
 use flowml_user::engine::Pipeline;
 use flowml_user::engine::epochs::Epochs;
 use flowml_user::engine::learners::Learners;
@@ -127,7 +127,7 @@ fn inspector() -> Result<Inspector> {
 /// Checks that a frame that the kernel cannot process has the result of the rule: a cut header is counted as truncated.
 fn check_rule(rule: Unreplayable, captured: &Captured<'_>) -> Result<()> {
     if rule == Unreplayable::CutHeader {
-        let metered = link::meter(&mut table(), captured);
+        let metered = captured.meter(&mut table());
         ensure!(metered == Metered::Skipped(Skipped::Truncated), "a frame without its header is {metered:?}");
     }
     Ok(())

@@ -9,9 +9,9 @@ use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{LinkOrder, ProgramInfo, SchedClassifier};
 
 use super::clsact::Clsact;
+use super::error::{CaptureError, chain};
 use super::interface::Interface;
 use super::programs::{EGRESS, INGRESS, Programs};
-use super::{CaptureError, chain};
 use crate::process::capabilities::CapabilitySet;
 use crate::process::kernel::{release, version};
 

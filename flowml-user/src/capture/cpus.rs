@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 
-use super::CaptureError;
+use super::error::CaptureError;
 
 /// The kernel's list of these CPUs.
 const POSSIBLE: &str = "/sys/devices/system/cpu/possible";

@@ -4,7 +4,8 @@ use std::io;
 
 use thiserror::Error;
 
-use super::{kernel, pins};
+use super::kernel;
+use super::pin_error::PinError;
 use crate::process::capabilities;
 
 /// Message for a kernel of which it is unknown whether counts may be lost ([`CaptureError::Preemptible`]).
@@ -103,7 +104,7 @@ pub enum CaptureError {
     },
     /// An error of the pins.
     #[error(transparent)]
-    Pins(#[from] pins::PinError),
+    Pins(#[from] PinError),
     /// A file of the system cannot be read.
     #[error("cannot read {file}: {error}")]
     File {

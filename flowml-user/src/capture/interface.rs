@@ -8,7 +8,7 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLaye
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
-use super::CaptureError;
+use super::error::CaptureError;
 
 /// The properties of an interface that flowml uses.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,6 +23,8 @@ pub mod interface;
 #[cfg(feature = "live")]
 pub mod kernel;
 #[cfg(feature = "live")]
+mod pin_error;
+#[cfg(feature = "live")]
 pub mod pins;
 #[cfg(feature = "live")]
 pub mod programs;
@@ -39,4 +41,4 @@ pub mod watch;
 #[cfg(feature = "live")]
 pub use error::{CaptureError, UNKNOWN_PREEMPTION};
 #[cfg(feature = "live")]
-use error::{chain, os_error};
+pub use pin_error::PinError;

@@ -1,7 +1,7 @@
 //! The folder in a BPF file system through which a table and its links outlive the agent: its contents and its lock.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::mem::offset_of;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use bytemuck::Pod;
 use flowml_common::handover::{Account, Handover, LAYOUT, MAGIC};
 use flowml_common::table::{Count, Head};
 use rustix::fs::{FlockOperation, flock, statfs};
-use thiserror::Error;
 
 use super::attach::Mode;
+use super::error::{CaptureError, chain};
 use super::handover::settled;
 use super::kernel::size::EPOCHS;
+use super::pin_error::PinError;
 use super::shared::SharedArray;
-use super::{CaptureError, chain};
 
 /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
 const BPFFS: u64 = 0xcafe_4a11;
@@ -39,100 +39,6 @@ const WHOLE: &str = "handover";
 
 /// The prefix of the names of links. The hook and the number of the interface follow.
 const LINK: &str = "link_";
-
-/// Why a folder cannot be used, or the table in it not continued.
-#[derive(Debug, Error)]
-pub enum PinError {
-    /// The folder is not in a BPF file system. Pins are files of one.
-    #[error(
-        "{folder:?} is not in a BPF file system: expected a folder in one, as in /sys/fs/bpf/flowml (mount -t bpf bpf /sys/fs/bpf)"
-    )]
-    NotBpffs {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// The system refused access to the folder.
-    #[error("cannot use the folder {folder:?}: {error}")]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// The error of the system.
-        error: io::Error,
-    },
-    /// Another agent uses the table. A table has one agent.
-    #[error("another flowml uses {folder:?}: stop it first, or name another folder")]
-    InUse {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// The folder contains a file that is not flowml's. Only known files are removed.
-    #[error("{folder:?} contains {name:?}, which is not a pin of flowml: expected a folder for flowml only")]
-    Foreign {
-        /// The folder.
-        folder: PathBuf,
-        /// The name of the file.
-        name: String,
-    },
-    /// The folder contains no pins.
-    #[error("{folder:?} contains no pins of flowml")]
-    Nothing {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// The table has the layout of another version.
-    #[error(
-        "the flow table in {folder:?} has layout {found}, and this flowml reads layout {}: remove it with \
-         'flowml unpin {}', or continue with the version that made it", LAYOUT, .folder.display()
-    )]
-    Layout {
-        /// The folder.
-        folder: PathBuf,
-        /// The number of the found layout.
-        found: u64,
-    },
-    /// The table belongs to another network namespace, where interface numbers have other meanings.
-    #[error(
-        "the flow table in {folder:?} is of another network namespace: run flowml in that namespace, or remove the table with 'flowml unpin {}'",
-        .folder.display()
-    )]
-    Namespace {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// The table was made with other parameters.
-    #[error("the flow table in {folder:?} was made with {kept}: use the same options, or remove the table with 'flowml unpin {}'", .folder.display())]
-    Contradiction {
-        /// The folder.
-        folder: PathBuf,
-        /// The option and its value.
-        kept: String,
-    },
-    /// The files in the folder are inconsistent: something else changed them.
-    #[error("the pins in {folder:?} are inconsistent ({what}): remove them with 'flowml unpin {}'", .folder.display())]
-    Damaged {
-        /// The folder.
-        folder: PathBuf,
-        /// What is inconsistent.
-        what: String,
-    },
-    /// The interface is metered through a tc filter, which cannot be pinned.
-    #[error(
-        "{interface} can be metered only while an agent runs, because tc programs have no bpf_link before Linux 6.6: leave \
-         out '--pin', or meter only ingress by XDP"
-    )]
-    NoLink {
-        /// The interface.
-        interface: String,
-    },
-    /// BPF_OBJ_PIN or BPF_OBJ_GET failed.
-    #[error("cannot pin or open {path:?}: {reason}")]
-    Object {
-        /// The path of the pin.
-        path: PathBuf,
-        /// The error of the kernel.
-        reason: String,
-    },
-}
 
 /// A link that is pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use aya::Ebpf;
 use aya::maps::Map;
 use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 
-use super::CaptureError;
+use super::error::CaptureError;
 
 /// The programs of an object, and the maps that they count in.
 pub struct Programs {

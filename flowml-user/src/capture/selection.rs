@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use glob::Pattern;
 
-use super::CaptureError;
+use super::error::CaptureError;
 use super::interface::{Interface, Interfaces};
 
 /// One selector, a value of `-i`.

@@ -8,11 +8,12 @@ use aya::programs::tc::{SchedClassifierLink, TcAttachType};
 use aya::programs::xdp::XdpLink;
 
 use super::attach::{Attachment, Link, Links, Mode, TcHook, Wanted, refusal};
+use super::error::{CaptureError, chain, os_error};
 use super::interface::Interface;
 use super::kernel::KernelTable;
-use super::pins::{LinkPin, PinError, Pins};
+use super::pin_error::PinError;
+use super::pins::{LinkPin, Pins};
 use super::programs::{self, Programs};
-use super::{CaptureError, chain, os_error};
 
 /// The hook of sent packets.
 const EGRESS: &str = "egress";

@@ -9,7 +9,7 @@ use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{AsyncSocket, TokioSocket, protocols::NETLINK_ROUTE};
 
-use super::CaptureError;
+use super::error::CaptureError;
 
 /// A change of an interface, with its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,7 @@ use anyhow::{Context, Result, bail};
 use flowml_common::content::PayloadChunk;
 use flowml_common::counts::{ColdCounters, FlowEntry};
 
-use super::live::{Message, clock};
-use super::stages::Over;
+use super::message::{EndRequest, Message, Returns, clock};
 use crate::capture::copied::Copied;
 use crate::capture::kernel::FlowTable;
 use crate::process::queue::Queue;
@@ -48,9 +47,6 @@ struct Draining {
     held: bool,
 }
 
-/// Returns processed buffers to the drain for reuse.
-pub(super) type Returns = Sender<Copied>;
-
 impl Drain {
     /// Starts to drain the table into the backlog: at each interval, and earlier if the table is due
     /// ([`FlowTable::is_due`]). `over` is dropped at the end.
@@ -58,7 +54,7 @@ impl Drain {
         table: FlowTable,
         every: Duration,
         backlog: Arc<Queue<Message>>,
-        over: Over,
+        over: EndRequest,
     ) -> Result<(Self, Returns)> {
         let ((end, ends), (returns, returned)) = (channel(), channel());
         let mut draining = Draining { table, every, backlog, returned, spare: Vec::new(), held: false };

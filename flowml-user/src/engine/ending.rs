@@ -2,28 +2,20 @@
 
 use flowml_common::table::Count;
 
-#[cfg(feature = "live")]
-use super::state::KeptState;
 use super::{Finished, Pipeline};
 use crate::export::Level;
-use crate::process::words::counted;
 use crate::record::Clock;
 use crate::session::Ended;
-
-/// Number of sessions that end together because there was no time to save them. The memory of so few stays in the
-/// processor's cache.
-#[cfg(feature = "live")]
-const UNSAVED_AT_ONCE: usize = 1024;
 
 /// Flows that end together, and the number of them that get no record at the end of the run.
 #[derive(Default)]
 pub(super) struct Last {
-    together: usize,
+    pub(super) together: usize,
     /// Number of flows processed.
-    place: usize,
-    aggregated: u64,
-    without: u64,
-    sessions_without: u64,
+    pub(super) place: usize,
+    pub(super) aggregated: u64,
+    pub(super) without: u64,
+    pub(super) sessions_without: u64,
 }
 
 impl Last {
@@ -117,52 +109,6 @@ impl Pipeline {
         self.end_sessions(clock);
         self.end_incidents(clock);
         self.close()
-    }
-
-    /// Ends the run and leaves open sessions to the next one. If that fails, they become records.
-    #[must_use]
-    #[cfg(feature = "live")]
-    pub(super) fn leave(mut self, state: &mut KeptState, clock: Clock) -> Finished {
-        self.sinks.end();
-        match state.leave(&mut self, clock) {
-            Ok(left) => {
-                self.totals.left_open = left;
-                self.end_without_time(left.sessions, clock);
-                self.close()
-            }
-            Err(error) => {
-                self.warn(&format!("{error:#}; open sessions and incidents end"));
-                self.end_sessions(clock);
-                self.end_incidents(clock);
-                self.close()
-            }
-        }
-    }
-
-    /// Ends the sessions for which there was no time to leave them to the next run; `left` others were.
-    #[cfg(feature = "live")]
-    pub(super) fn end_without_time(&mut self, left: u64, clock: Clock) {
-        let mut last = Last { place: usize::try_from(left).unwrap_or(usize::MAX), ..Last::default() };
-        let mut number = 0;
-        loop {
-            let ended = self.sessions.take_unsaved(UNSAVED_AT_ONCE);
-            if ended.is_empty() {
-                break;
-            }
-            number += ended.len() as u64;
-            self.end_last_flows(&ended, &mut last, clock);
-        }
-        if number == 0 {
-            return;
-        }
-        self.sinks.without_records(last.without, last.sessions_without);
-        let Last { aggregated, without, .. } = last;
-        self.sinks.warn(&format!(
-            "there was no time to save {} for the next run: {aggregated} of one packet are in aggregate records, and {without} \
-             have no record",
-            counted(number, "open session")
-        ));
-        let _already_in_totals = self.end_shedding(clock);
     }
 
     pub(super) fn close(mut self) -> Finished {

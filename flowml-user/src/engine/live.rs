@@ -19,18 +19,18 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Pipeline;
 use super::drain::Drain;
 use super::interfaces::{Beginning, How, InterfaceEvent, Metered, Selected, reports};
-use super::kept::{Due, Dues, KeptModel};
+use super::kept::{Dues, KeptModel};
 use super::lasting::Lasting;
 use super::learners::Learners;
+use super::message::{EndRequest, Message};
 use super::options::{Options, Rereads};
 use super::overload::{Overload, Speed};
 use super::shares::Shares;
-use super::stages::{Flows, Over, Status};
+use super::stages::{Flows, Status};
 use super::state::{Found, KeptState, Moment, Origin};
 use super::stop::Stop;
 use crate::capture::attach::Attachment;
-use crate::capture::copied::Copied;
-use crate::capture::kernel::{KernelTable, monotonic_ns, realtime_ns};
+use crate::capture::kernel::{KernelTable, monotonic_ns};
 use crate::capture::pins::Pins;
 use crate::capture::takeover::keep;
 use crate::capture::{CaptureError, UNKNOWN_PREEMPTION};
@@ -44,7 +44,7 @@ use crate::process::queue::Queue;
 use crate::process::sandbox::Reach;
 use crate::process::service::Service;
 use crate::process::words::counted;
-use crate::record::{Clock, Inspector};
+use crate::record::Inspector;
 use crate::session::Sessions;
 
 /// Interval between checks for detached programs, as the kernel does not report detaching.
@@ -240,7 +240,7 @@ impl Attached {
         let KernelTable { programs, table } = table;
         let metered = selected.go_on(how, programs, pins, attached);
         // Threads started from here on have only the remaining capabilities.
-        let (drain, returns) = Drain::begin(table, options.interval, Arc::clone(&backlog), Over::new(&over))?;
+        let (drain, returns) = Drain::begin(table, options.interval, Arc::clone(&backlog), EndRequest::new(&over))?;
         usual.before(SERVING_BEFORE).apply();
         let (own_service, own_status) = (Arc::clone(&service), Arc::clone(&status));
         let overload = Overload::new();
@@ -257,7 +257,7 @@ impl Attached {
             unended: None,
             most_open: 0,
         };
-        let flows = flows.begin(Arc::clone(&backlog), Over::new(&over), usual)?;
+        let flows = flows.begin(Arc::clone(&backlog), EndRequest::new(&over), usual)?;
 
         let mut serving = Serving { metered, backlog, status, service, wakes, dues, ended };
         serving.serve(options.interval, &mut stop).await;
@@ -301,26 +301,6 @@ fn load(object: &[u8], options: &Options, pins: Option<&Pins>) -> Result<KernelT
         Some(pins) => KernelTable::open(object, pins, capacity, payload, boundaries),
         None => KernelTable::load(object, capacity, payload, boundaries),
     }
-}
-
-/// A message in the backlog, processed in order.
-pub(super) enum Message {
-    /// A drained epoch, and the duration of the drain. If an interval ends with it, also the lateness of its end.
-    Drained { copied: Box<Copied>, took: Duration, late: Option<Duration>, clock: Clock },
-    /// An epoch could not be drained because the backlog was full.
-    Held,
-    /// A notice.
-    Notice(String),
-    /// A warning.
-    Warning(String),
-    /// The metered interfaces have changed.
-    Interfaces(Vec<InterfaceReport>),
-    /// The observers are woken.
-    Wake,
-    /// A task with the model file is due.
-    Model(Due),
-    /// The run is about to end.
-    Ending,
 }
 
 /// Drops all capabilities except those for draining, attaching and detaching, and CAP_DAC_OVERRIDE for files: a file
@@ -401,9 +381,4 @@ fn describe_pins(pins: &Pins, earlier: &Account) -> String {
             format!("pinned in {folder}: earlier agents drained {taken} ({lost} by agents that did not end properly)")
         }
     }
-}
-
-/// The clock of packet times, as of now.
-pub(super) fn clock() -> Clock {
-    Clock::new(monotonic_ns(), realtime_ns())
 }

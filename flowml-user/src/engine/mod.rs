@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-#[cfg(feature = "live")]
-use flowml_common::handover::Account;
 use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
 
@@ -22,6 +20,8 @@ mod alarms;
 mod budget;
 mod clocks;
 #[cfg(feature = "live")]
+mod continuing;
+#[cfg(feature = "live")]
 mod drain;
 mod eligibility;
 mod ending;
@@ -36,6 +36,8 @@ mod lasting;
 pub mod learners;
 #[cfg(feature = "live")]
 pub mod live;
+#[cfg(feature = "live")]
+mod message;
 pub mod offline;
 #[cfg(feature = "live")]
 mod options;
@@ -65,8 +67,6 @@ use learners::Learners;
 #[cfg(feature = "live")]
 use shares::Shares;
 use shed::Shed;
-#[cfg(feature = "live")]
-use state::{Open, Over};
 
 /// The length of a host window.
 pub const WINDOW: Duration = Duration::from_secs(2);
@@ -154,38 +154,6 @@ impl Pipeline {
     pub fn with_inspector(mut self, inspector: Option<Inspector>) -> Self {
         self.features = FlowColumns::of(inspector.as_ref()).features().collect();
         self.inspector = inspector;
-        self
-    }
-
-    /// Continues with the sessions that an earlier run left open.
-    #[must_use]
-    #[cfg(feature = "live")]
-    fn resume(mut self, open: Option<Open>) -> Self {
-        if let Some(Open { sessions, windows, tests, incidents, left }) = open {
-            (self.sessions, self.windows, self.tests, self.incidents) = (sessions, windows, *tests, *incidents);
-            self.totals.taken_over = left;
-        }
-        self
-    }
-
-    /// Makes records of sessions that an earlier run left and that cannot continue.
-    #[cfg(feature = "live")]
-    fn end_over(&mut self, Over { mut sessions, clock, left }: Over) {
-        self.totals.taken_over = left;
-        loop {
-            let ended = sessions.flush();
-            if ended.is_empty() {
-                return;
-            }
-            ended.iter().for_each(|ended| self.record(ended, None, clock));
-        }
-    }
-
-    /// Continues after earlier agents with this account.
-    #[must_use]
-    #[cfg(feature = "live")]
-    fn after(mut self, earlier: Option<Account>) -> Self {
-        self.totals.earlier = earlier;
         self
     }
 

@@ -20,7 +20,7 @@ use super::epochs::{Epochs, Passed};
 use super::processing::{Processing, Step};
 use super::quiet::Quiet;
 use super::{Finished, Pipeline};
-use crate::capture::file::{CaptureFile, Captured, FileError, link};
+use crate::capture::file::{CaptureFile, Captured, FileError};
 use crate::capture::vectors::VecTable;
 use crate::process::words::counted;
 
@@ -44,7 +44,7 @@ pub trait FileTable {
 
 impl FileTable for VecTable {
     fn meter(&mut self, captured: &Captured<'_>) -> Result<Metered> {
-        Ok(link::meter(self, captured))
+        Ok(captured.meter(self))
     }
 
     fn kept_payload(&self) -> Option<PayloadLimit> {

@@ -5,12 +5,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tokio::sync::mpsc::UnboundedSender;
 
-use super::drain::Returns;
 use super::kept::{Due, KeptModel};
 use super::lasting::Lasting;
-use super::live::Message;
+use super::message::{EndRequest, Message, Returns};
 use super::overload::{Change, Overload, Pressure, Speed};
 use super::state::KeptState;
 use super::{Finished, Pipeline};
@@ -29,26 +27,6 @@ const LAST_BACKLOG: usize = 16 << 20;
 /// Freed memory is returned to the system if at least this number of sessions was open, and fewer than half of them
 /// still are. It is done only then, as it may take a tenth of a second.
 const MANY_SESSIONS: usize = 16_384;
-
-/// Requests the end of the run: by a call, or when dropped because its stage has ended.
-pub(super) struct Over(UnboundedSender<()>);
-
-impl Over {
-    pub(super) fn new(to: &UnboundedSender<()>) -> Self {
-        Self(to.clone())
-    }
-
-    /// If the receiver is gone, the run is already ending.
-    fn request(&self) {
-        let _ = self.0.send(());
-    }
-}
-
-impl Drop for Over {
-    fn drop(&mut self) {
-        self.request();
-    }
-}
 
 /// The state of the run after the last interval, in one line.
 pub(super) struct Status(Mutex<String>);
@@ -98,7 +76,7 @@ impl Running {
 
 impl Flows {
     /// Starts to process the backlog, on a thread of this priority.
-    pub(super) fn begin(mut self, backlog: Arc<Queue<Message>>, over: Over, nice: Nice) -> Result<Running> {
+    pub(super) fn begin(mut self, backlog: Arc<Queue<Message>>, over: EndRequest, nice: Nice) -> Result<Running> {
         let thread = thread::Builder::new().name("flows".to_owned()).spawn(move || {
             nice.apply();
             let mut last = Clock::default();
@@ -146,7 +124,7 @@ impl Flows {
         self.pipeline.leave_out(if is_last { Level::Sessions } else { level });
     }
 
-    fn process(&mut self, message: Message, backlog: &Queue<Message>, over: &Over, last: &mut Clock) {
+    fn process(&mut self, message: Message, backlog: &Queue<Message>, over: &EndRequest, last: &mut Clock) {
         if let Message::Drained { copied, .. } = &message {
             self.weigh(copied, backlog);
         }

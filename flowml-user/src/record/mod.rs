@@ -5,7 +5,7 @@
 //! ```
 //! use bytemuck::Zeroable;
 //! use flowml_common::table::{Seed, Shape};
-//! use flowml_user::capture::file::{CaptureFile, link};
+//! use flowml_user::capture::file::CaptureFile;
 //! use flowml_user::capture::vectors::VecTable;
 //! use flowml_user::record::{Clock, FlowRecord};
 //! use flowml_user::session::{Sessions, Timeouts};
@@ -23,7 +23,7 @@
 //! let mut table = VecTable::new(Shape::for_capacity(1024), Seed::zeroed());
 //! let mut file = CaptureFile::open(&path)?;
 //! while let Some(frame) = file.next_frame()? {
-//!     link::meter(&mut table, &frame);
+//!     frame.meter(&mut table);
 //! }
 //! let mut sessions = Sessions::new(Timeouts::default());
 //! sessions.absorb_drain(table.flows(), |_, _| {});

@@ -5,11 +5,7 @@ use std::fmt;
 use bytemuck::{Pod, Zeroable};
 use flowml_common::cursor::Cursor;
 use flowml_common::headers::{Be16, Be32, ethertype};
-use flowml_common::packet::Skipped;
-use flowml_common::parse::{LinkHeader, parse_behind};
-use flowml_common::table::{self, Metered, Storage};
-
-use super::Captured;
+use flowml_common::parse::LinkHeader;
 
 /// The number of a link type in a capture file (draft-ietf-opsawg-pcaplinktype).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -192,30 +188,12 @@ fn macs(length: u16, address: [u8; 8]) -> [[u8; 6]; 2] {
     macs
 }
 
-/// Meters a frame of a capture, whatever its link type is, with the parser and the table of the kernel.
-///
-/// Frame bytes are those of the whole captured frame, with the header of its own link type.
-#[inline]
-pub fn meter<S: Storage>(storage: &mut S, captured: &Captured<'_>) -> Metered {
-    let frame = captured.frame();
-    if captured.link == LinkType::Ethernet {
-        return table::meter(storage, &frame, captured.bytes);
-    }
-    let header = captured.link.header(captured.bytes).ok_or(Skipped::Truncated);
-    match header.and_then(|(header, behind)| parse_behind(&frame, &header, behind)) {
-        Ok(packet) => table::record(storage, &packet, &captured.bytes),
-        Err(reason) => {
-            table::skip(storage, frame.wire_length(), reason);
-            Metered::Skipped(reason)
-        }
-    }
-}
-
 // The lengths of the registry.
 const _: () = assert!(size_of::<CookedHeader>() == 16 && size_of::<Cooked2Header>() == 20);
 
 #[cfg(test)]
 mod tests {
+    use super::super::Captured;
     use super::*;
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];

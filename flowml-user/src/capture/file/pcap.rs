@@ -1,8 +1,9 @@
 //! pcap (draft-ietf-opsawg-pcap) and its variants: one link type, times in µs or ns, the byte order of the writing host.
 
+use super::captured::{Captured, LATEST_NS, LONGEST, wire_length};
 use super::link::{LinkType, Number};
+use super::problem::{Fault, Problem, whole};
 use super::window::Window;
-use super::{Captured, Fault, LATEST_NS, LONGEST, Problem, whole, wire_length};
 
 /// Length of the header that all variants have, in bytes: magic number, versions, time zone, accuracy, snap length,
 /// link type.

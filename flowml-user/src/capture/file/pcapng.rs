@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use pcap_parser::{Block, InterfaceDescriptionBlock, OptionCode, PcapNGOption, pcapng};
 
+use super::captured::{Captured, LATEST_NS, LONGEST, wire_length};
 use super::link::{LinkType, Number};
+use super::problem::{Fault, Problem, whole};
 use super::window::Window;
-use super::{Captured, Fault, LATEST_NS, LONGEST, Problem, whole, wire_length};
 
 /// The first bytes of a section, equal in both byte orders: the type of its header block, 0x0a0d0d0a.
 pub(super) const MARK: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Problem;
 use super::decompress::{Decompressed, Gzip, Zstandard};
+use super::problem::Problem;
 use super::wait::{Signals, Waiting, is_silent};
 
 /// The file name that means standard input.

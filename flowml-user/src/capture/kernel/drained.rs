@@ -9,7 +9,7 @@ use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, Head, SLOTS};
 use flowml_common::time::Stamp;
 
-use super::super::CaptureError;
+use super::super::error::CaptureError;
 use super::super::handover::Step;
 use super::super::vectors::flows;
 use super::clock::monotonic_ns;

@@ -12,10 +12,11 @@ use flowml_common::time::{Boundaries, Stamp};
 use rand::RngCore;
 use rand::rngs::OsRng;
 
-use super::super::CaptureError;
 use super::super::cpus::Cpus;
+use super::super::error::CaptureError;
 use super::super::handover::Ledger;
-use super::super::pins::{KEPT, PinError, Pins, namespace};
+use super::super::pin_error::PinError;
+use super::super::pins::{KEPT, Pins, namespace};
 use super::super::programs::Programs;
 use super::clock::monotonic_ns;
 use super::maps::{epoch_variable, map_array, take_map};

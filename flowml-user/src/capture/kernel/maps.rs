@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 use aya::Ebpf;
 use aya::maps::{Array, Map, MapData};
 
-use super::super::CaptureError;
+use super::super::error::CaptureError;
 use super::super::shared::SharedArray;
 
 pub(super) fn take_map(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, CaptureError> {

@@ -12,10 +12,11 @@ use flowml_common::table::{Bucket, Count, Head, Seed, Shape};
 use flowml_common::time::Stamp;
 use sha1::{Digest as _, Sha1};
 
+use super::super::error::{CaptureError, os_error};
 use super::super::handover::{Ledger, Step};
-use super::super::pins::{PinError, Pins};
+use super::super::pin_error::PinError;
+use super::super::pins::Pins;
 use super::super::shared::SharedArray;
-use super::super::{CaptureError, os_error};
 use super::clock::monotonic_ns;
 use super::size::{EPOCHS, Size};
 use crate::process::capabilities::{self, CapabilitySet};

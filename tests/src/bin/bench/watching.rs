@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use flowml_common::flow::Part;
 use flowml_user::capture::file::CaptureFile;
-use flowml_user::capture::file::link;
 use flowml_user::capture::vectors::VecTable;
 use flowml_user::engine::WINDOW;
 use flowml_user::engine::offline::table;
@@ -103,7 +102,7 @@ fn intervals(capture: &Path) -> Result<Vec<Interval>> {
             let next = Interval { end_ns: now.end_ns + INTERVAL_NS, ..Interval::default() };
             intervals.push(std::mem::replace(&mut now, next));
         }
-        link::meter(&mut table, &captured);
+        captured.meter(&mut table);
     }
     drain(&mut table, &mut sessions, &mut now);
     now.ended.extend(sessions.flush());
