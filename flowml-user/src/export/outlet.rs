@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use super::account::Account;
 use super::batch::Batch;
+use super::ending::Ending;
 use super::output::State;
+use super::pace::Pace;
 use super::report::{CollectorReport, OutputLine, OutputLoss, Summary};
 use super::target::Target;
 use super::writer::Writer;
-use super::{Ending, Pace};
 use crate::features::FlowColumns;
 use crate::process::capabilities::{self, CapabilitySet};
 use crate::process::queue::Queue;

@@ -1,6 +1,7 @@
 //! Tests of the sinks as the pipeline uses them: files, console, and full disks.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
@@ -22,6 +23,7 @@ use super::output::Output;
 use super::sample::{Upstream, clock, exchange, report, run, segment, totals, verdict};
 use super::*;
 use crate::capture::vectors::VecTable;
+use crate::features::{FlowColumns, FlowRow};
 use crate::record::{FlowRecord, Inspector, Kind};
 use crate::session::{Sessions, Timeouts};
 

@@ -9,13 +9,14 @@ use super::backoff::Backoff;
 use super::batch::Batch;
 use super::ipfix::Exporter;
 use super::output::{Output, State};
+use super::pace::Pace;
 use super::parquet::Tables;
 use super::report::Summary;
 use super::rotation::{LIVE_TABLES, Rotation};
 #[cfg(test)]
 use super::target::Destination;
 use super::target::{FileTarget, Target};
-use super::{Pace, csv, jsonl};
+use super::{csv, jsonl};
 use crate::features::FlowColumns;
 
 /// An output with its format.

@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use super::changed::Changed;
 use super::contact::{Contact, flagged, goes_on};
+use super::finding::{Finding, Party};
+use super::kind::{Evidence, Kind};
 use super::walk::ALPHA;
-use super::{Evidence, Finding, Kind, Party};
 use crate::features::Generations;
 
 /// Handshakes in a generation.

@@ -24,8 +24,9 @@ use serde::{Deserialize, Serialize};
 
 use super::attempts::{Attempt, Outcome};
 use super::changed::Changed;
+use super::finding::{Finding, Party};
+use super::kind::{Evidence, Kind};
 use super::walk::{ALPHA, Hypotheses, Stand, Walk};
-use super::{Evidence, Finding, Kind, Party};
 use crate::features::Generations;
 
 const EVEN: Hypotheses = Hypotheses { normal: 0.2, attack: 0.9 };

@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use super::changed::Changed;
 use super::contact::Contact;
-use super::{Evidence, Finding, Kind, Party};
+use super::finding::{Finding, Party};
+use super::kind::{Evidence, Kind};
 use crate::features::Generations;
 
 /// Hosts in a generation.

@@ -24,8 +24,9 @@ use serde::{Deserialize, Serialize};
 
 use super::attempts::{Attempt, Outcome};
 use super::contact::{Contact, is_unicast};
+use super::finding::Finding;
 use super::gauge::{Event, Gauges, Rule};
-use super::{Finding, Kind};
+use super::kind::Kind;
 use crate::features::Generations;
 
 const SYN: Rule = Rule { kind: Kind::SynFlood, floor: 70.0, needs_past: false };

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::contact::prefix;
+use super::finding::{Finding, NAMED, Named, Party};
+use super::kind::{Evidence, Kind};
 use super::walk::{ALPHA, Cusum};
-use super::{Evidence, Finding, Kind, NAMED, Named, Party};
 use crate::features::{Distinct, Generations, hash_address};
 
 /// Victims in a generation. Their sources are sampled, so each victim needs at most about 10 KiB, and most need a tenth

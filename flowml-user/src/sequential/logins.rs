@@ -27,8 +27,9 @@ use serde::{Deserialize, Serialize};
 
 use super::changed::Changed;
 use super::contact::flagged;
+use super::finding::{Finding, Party};
+use super::kind::{Evidence, Kind};
 use super::walk::{ALPHA, Hypotheses, Stand, Walk};
-use super::{Evidence, Finding, Kind, Party};
 use crate::features::Generations;
 use crate::session::{EndReason, Ended};
 

@@ -25,8 +25,9 @@ use serde::{Deserialize, Serialize};
 
 use super::attempts::{Attempt, Outcome};
 use super::changed::Changed;
+use super::finding::{Finding, Named, Party};
+use super::kind::{Evidence, Kind};
 use super::walk::{ALPHA, Hypotheses, Stand, Walk};
-use super::{Evidence, Finding, Kind, Named, Party};
 use crate::features::Generations;
 
 const FAILURES: Hypotheses = Hypotheses { normal: 0.5, attack: 0.9 };

@@ -33,7 +33,8 @@ use indexmap::map::Entry;
 use serde::{Deserialize, Serialize};
 
 use super::contact::{Contact, established, flagged};
-use super::{Evidence, Finding, Kind, Party};
+use super::finding::{Finding, Party};
+use super::kind::{Evidence, Kind};
 
 /// The largest number of watched connections.
 const CONNECTIONS: usize = 1 << 16;

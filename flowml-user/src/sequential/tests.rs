@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use flowml_common::flow::{ACK, FIN, PSH, RST, SYN};
+use flowml_common::flow::{ACK, Address, FIN, PSH, RST, SYN};
 use flowml_common::headers::protocol;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;

@@ -30,8 +30,9 @@ use flowml_common::headers::protocol;
 use serde::{Deserialize, Serialize};
 
 use super::contact::Contact;
+use super::finding::{Finding, Party};
+use super::kind::{Evidence, Kind};
 use super::walk::{ALPHA, Cusum, Hypotheses, Stand, Walk};
-use super::{Evidence, Finding, Kind, Party};
 use crate::features::Generations;
 
 const LONG: Hypotheses = Hypotheses { normal: 0.05, attack: 0.3 };

@@ -3,6 +3,7 @@
 //! A collector that is unreachable or too slow causes lost records, which are counted. It costs neither memory nor
 //! time.
 
+mod account;
 #[cfg(test)]
 mod document;
 mod element;
@@ -16,23 +17,15 @@ mod udp;
 use std::io;
 use std::sync::Arc;
 
+use self::account::Account;
 use self::message::Message;
 use self::tcp::Tcp;
 use self::template::Template;
 use self::udp::Udp;
-use super::Pace;
+use super::pace::Pace;
 use super::target::{Collector, Transport};
 use crate::features::FlowRow;
 use crate::learning::Verdict;
-
-/// The number of records sent and lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Account {
-    /// Records passed to the system, without a report that they did not arrive.
-    pub(super) sent: u64,
-    /// Records that were not sent, or were refused.
-    pub(super) lost: u64,
-}
 
 /// Exports flow records to a collector.
 pub(super) struct Exporter {

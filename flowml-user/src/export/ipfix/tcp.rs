@@ -7,10 +7,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::super::Pace;
 use super::super::account::Account as Shown;
+use super::super::pace::Pace;
 use super::super::target::Collector;
-use super::Account;
+use super::account::Account;
 use super::message::{Message, Numbering};
 use crate::process::capabilities::{self, CapabilitySet};
 

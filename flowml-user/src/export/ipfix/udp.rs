@@ -4,9 +4,9 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::time::{Duration, Instant};
 
-use super::super::Pace;
+use super::super::pace::Pace;
 use super::super::target::Collector;
-use super::Account;
+use super::account::Account;
 use super::message::{Message, Numbering};
 
 /// Maximum length of a message, bytes. With IPv6 and UDP headers it is a packet of 1,280 bytes. Every IPv6 path carries
