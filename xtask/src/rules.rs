@@ -1,6 +1,7 @@
-//! Checks the rules that no other tool checks: imports of modules, the first line and the length of a file, forbidden
-//! words, paths in documents, and the number of `unsafe`.
+//! Checks the rules that no other tool checks: imports of modules, files that import each other, the
+//! first line and the length of a file, forbidden words, paths in documents, and the number of `unsafe`.
 
+mod circles;
 mod length;
 mod paths;
 mod source;
@@ -77,6 +78,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Violation>> {
         violations.extend(found.into_iter().map(|(line, message)| Violation { file: file.to_owned(), line, message }));
     };
     let mut unsafe_numbers = unsafe_code::Numbers::new();
+    let mut crates = circles::Crates::default();
     for (path, text) in texts(root, "rs")? {
         let file = path.strip_prefix(root).unwrap_or(&path);
         let parts = source::divide(&text);
@@ -85,6 +87,10 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Violation>> {
         let private = if file == Path::new(words::FILE) { Vec::new() } else { words::in_source(&parts) };
         add(&path, found.chain(private).collect());
         unsafe_code::add(&mut unsafe_numbers, file, &parts);
+        crates.add(file, &text);
+    }
+    for (file, message) in crates.circles() {
+        add(file, vec![(1, message)]);
     }
     for (member, message) in unsafe_code::compare(&unsafe_numbers) {
         add(Path::new(member), vec![(1, message)]);
