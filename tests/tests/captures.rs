@@ -159,7 +159,7 @@ fn wrong_inputs_are_refused_in_one_line() -> Result<()> {
     let folder = folder.path();
     done(folder, "train monday.pcap --unit flows --model table.json -q")?;
     let cases = [
-        ("read tuesday.pcap --model table.json -o csv=-", 1, "flowml model of version"),
+        ("read tuesday.pcap --model table.json -o csv=-", 1, "is a model of a table; expected a model of traffic"),
         ("eval tuesday.pcap other.pcap --train monday.pcap --labels labels.csv --benign benign", 1, "other.pcap"),
         ("train -i lo --model m.json", 2, "--duration"),
         ("train monday.pcap --labels labels.csv --label-column x --model m.json", 2, "cannot be used with"),
