@@ -6,7 +6,9 @@ use std::time::Duration;
 use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
 
-use crate::export::{InterfaceReport, Level, SinkError, Sinks, Totals};
+#[cfg(feature = "live")]
+use crate::export::Level;
+use crate::export::{InterfaceReport, SinkError, Sinks, Totals};
 use crate::features::{Feature, FlowColumns, FlowRow, HostWindows};
 use crate::incident::Incidents;
 use crate::process::words::counted;

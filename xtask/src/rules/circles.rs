@@ -194,9 +194,9 @@ fn inline(code: &str) -> Vec<String> {
 /// The path from the root of the crate. `None` if it begins with the name of another crate.
 fn absolute(module: &Module, path: &str) -> Option<Module> {
     let mut parts = path.split("::").map(str::trim).peekable();
-    let mut absolute = match parts.peek()? {
-        &"crate" => Vec::new(),
-        &("self" | "super") => module.clone(),
+    let mut absolute = match *parts.peek()? {
+        "crate" => Vec::new(),
+        "self" | "super" => module.clone(),
         _ => return None,
     };
     for part in parts {

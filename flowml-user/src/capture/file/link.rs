@@ -107,7 +107,7 @@ struct Cooked2Header {
 const FAMILIES: [(u32, u16); 5] =
     [(2, ethertype::IPV4), (10, ethertype::IPV6), (24, ethertype::IPV6), (28, ethertype::IPV6), (30, ethertype::IPV6)];
 
-/// The EtherType of frames that have no supported one: they are counted as [`Skipped::NotIp`].
+/// The EtherType of frames that have no supported one: they are counted as [`Skipped::NotIp`](flowml_common::packet::Skipped::NotIp).
 const NO_ETHERTYPE: u16 = 0;
 
 const NO_MACS: [[u8; 6]; 2] = [[0; 6]; 2];
