@@ -283,15 +283,13 @@ impl Flooded {
         Ok(())
     }
 
-    /// Checks what holds if the flow table has room for all flows.
+    /// Checks that drains were on time, and that the connection is whole.
     fn assert_is_on_time(&self) {
-        assert_eq!(self.table_full, 0.0);
         let dialogues: Vec<_> = self.rows.iter().filter(|row| row["type"] == "flow" && row["dst_port"] == 22).collect();
         let packets: Vec<_> = dialogues.iter().map(|row| &row["bidirectional_packets"]).collect();
         assert_eq!(packets, [&Value::from(CONNECTION_PACKETS)], "{dialogues:?}");
         let [drains, late] = self.drains;
         assert!(late <= 0.01 * drains.max(100.0), "{late} of {drains} drains were late");
-        assert!(self.incident_after.is_some_and(|after| after < Duration::from_secs(2)), "{:?}", self.incident_after);
     }
 }
 
@@ -301,14 +299,17 @@ impl Flooded {
 #[ignore = "it takes minutes, of a machine that does nothing else: cargo xtask test --long"]
 fn a_flood_of_a_minute_is_metered_on_time() -> Result<()> {
     let Some(flooded) = flood_for_a_minute(160_000)? else { return Ok(()) };
+    assert_eq!(flooded.table_full, 0.0);
+    assert!(flooded.incident_after.is_some_and(|after| after < Duration::from_secs(2)), "{:?}", flooded.incident_after);
     flooded.assert_is_on_time();
     flooded.assert_is_in_order()
 }
 
-/// The same at three times the rate, at which not all flows have room. Drains are then held back, and late.
+/// The same at three times the rate, which is more than one thread can process.
 #[test]
 #[ignore = "it takes minutes, of a machine that does nothing else: cargo xtask test --long"]
 fn a_flood_beyond_all_capacities_is_accounted_for() -> Result<()> {
     let Some(flooded) = flood_for_a_minute(480_000)? else { return Ok(()) };
+    flooded.assert_is_on_time();
     flooded.assert_is_in_order()
 }

@@ -25,8 +25,8 @@ const MOST_PATIENCE: Duration = Duration::from_secs(160);
 /// The pressure on bounded resources, each as a fraction of its bound: 1 means exhausted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pressure {
-    /// The delay of the flow thread: time since the end of the epoch that is now processed, or the time that the
-    /// queued epochs will take, whichever is longer.
+    /// The delay of the flow thread: time since the end of the epoch that is now processed, or the expected delay
+    /// ([`Speed::delay`]), whichever is longer.
     pub(super) behind: Duration,
     /// Memory used by queued epochs, as a fraction of its limit.
     pub(super) backlog: f64,
@@ -47,37 +47,70 @@ impl fmt::Display for Pressure {
         let [backlog, outputs] = [backlog, outputs].map(|part| 100.0 * part);
         write!(
             f,
-            "flows are processed {:.1} s late; the queue of drained flows uses {backlog:.0} % of its memory, the queue of rows \
+            "flows are or will be processed {:.1} s late; the queue of drained flows uses {backlog:.0} % of its memory, the queue of rows \
              {outputs:.0} %",
             behind.as_secs_f64()
         )
     }
 }
 
-/// The speed at which epochs are processed, from those of the recent past. It is unknown before the first.
+/// The speed at which epochs come and are processed, from those of the recent past. It is unknown before the first.
 #[derive(Debug, Default)]
 pub(super) struct Speed {
+    coming: Mean,
+    processing: Mean,
+    /// End of the last epoch, ns.
+    last_ns: Option<u64>,
+}
+
+/// A mean of seconds per byte, in which earlier epochs count less: the level of overload changes the speed.
+#[derive(Debug, Default)]
+struct Mean {
     seconds: f64,
     bytes: f64,
 }
 
+impl Mean {
+    /// The weight of all earlier epochs in relation to their weight one epoch before.
+    const DECAY: f64 = 0.75;
+
+    fn add(&mut self, bytes: usize, seconds: f64) {
+        self.seconds = self.seconds * Self::DECAY + seconds;
+        self.bytes = self.bytes * Self::DECAY + bytes as f64;
+    }
+
+    fn per_byte(&self) -> Option<f64> {
+        (self.bytes > 0.0 && self.seconds > 0.0).then(|| self.seconds / self.bytes)
+    }
+}
+
 impl Speed {
-    /// The smallest epoch that counts, bytes. Smaller ones take as long as the work that does not depend on their size.
+    /// The smallest epoch that counts for processing, bytes. Smaller ones take as long as the work that does not depend
+    /// on their size.
     const LEAST: usize = 1 << 20;
 
-    /// Adds an epoch of this size, whose processing took this time. All before it count half as much as before, because
-    /// the level of overload changes the speed.
-    pub(super) fn observe(&mut self, bytes: usize, took: Duration) {
-        if bytes >= Self::LEAST {
-            self.seconds = self.seconds / 2.0 + took.as_secs_f64();
-            self.bytes = self.bytes / 2.0 + bytes as f64;
+    /// Adds an epoch of this size that ended at `end_ns`.
+    pub(super) fn comes(&mut self, bytes: usize, end_ns: u64) {
+        if let Some(last_ns) = self.last_ns.replace(end_ns) {
+            self.coming.add(bytes, end_ns.saturating_sub(last_ns) as f64 / 1e9);
         }
     }
 
-    /// The time that epochs of this size will take.
-    pub(super) fn time(&self, bytes: usize) -> Duration {
-        let seconds = if self.bytes > 0.0 { self.seconds / self.bytes * bytes as f64 } else { 0.0 };
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    /// Adds an epoch of this size, whose processing took this time.
+    pub(super) fn processed(&mut self, bytes: usize, took: Duration) {
+        if bytes >= Self::LEAST {
+            self.processing.add(bytes, took.as_secs_f64());
+        }
+    }
+
+    /// The delay of an epoch that ends in a second, when epochs of this size wait. While more come than are processed,
+    /// the delay grows. So a flood is known before its delay is long. It may be a short burst: the growth counts at
+    /// most as much as the present delay.
+    pub(super) fn delay(&self, waiting: usize) -> Duration {
+        let Some(processing) = self.processing.per_byte() else { return Duration::ZERO };
+        let now = processing * waiting as f64;
+        let growth = self.coming.per_byte().map_or(0.0, |coming| (processing / coming - 1.0).max(0.0));
+        Duration::try_from_secs_f64(now + growth.min(now)).unwrap_or(Duration::MAX)
     }
 }
 
@@ -156,16 +189,20 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_queued_epochs_follows_the_speed() {
+    fn the_delay_of_waiting_epochs_follows_the_speed() {
         const MIB: usize = 1 << 20;
+        let is_ms = |delay: Duration, ms: u64| delay.abs_diff(Duration::from_millis(ms)) < Duration::from_micros(10);
         let mut speed = Speed::default();
-        assert_eq!(speed.time(MIB), Duration::ZERO);
-        speed.observe(1000, Duration::from_secs(1));
-        assert_eq!(speed.time(MIB), Duration::ZERO, "so small an epoch shows no speed");
-        (0..40).for_each(|_| speed.observe(MIB, Duration::from_millis(1)));
-        assert!(speed.time(5 * MIB).abs_diff(Duration::from_millis(5)) < Duration::from_micros(1));
-        speed.observe(MIB, Duration::from_millis(3));
-        assert!(speed.time(MIB).abs_diff(Duration::from_millis(2)) < Duration::from_micros(1));
+        assert_eq!(speed.delay(MIB), Duration::ZERO);
+        speed.processed(1000, Duration::from_secs(1));
+        assert_eq!(speed.delay(MIB), Duration::ZERO, "so small an epoch shows no speed");
+        (0..80).for_each(|_| speed.processed(MIB, Duration::from_millis(10)));
+        assert!(is_ms(speed.delay(5 * MIB), 50), "how fast epochs come is unknown");
+        (0..80).for_each(|n| speed.comes(MIB, n * 10_000_000));
+        assert!(is_ms(speed.delay(5 * MIB), 50), "as many come as are processed");
+        (0..80).for_each(|n| speed.comes(MIB, 1_000_000_000 + n * 8_000_000));
+        assert!(is_ms(speed.delay(100 * MIB), 1250), "a quarter more come");
+        assert!(is_ms(speed.delay(5 * MIB), 100), "the growth counts at most as much as the delay");
     }
 
     #[test]

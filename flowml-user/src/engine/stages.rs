@@ -100,7 +100,8 @@ impl Flows {
     fn weigh(&mut self, epoch: &Copied, backlog: &Queue<Message>) {
         let now_ns = monotonic_ns();
         let age = Duration::from_nanos(now_ns.saturating_sub(epoch.time_ns));
-        let behind = age.max(self.speed.time(epoch.bytes() + backlog.bytes()));
+        self.speed.comes(epoch.bytes(), epoch.time_ns);
+        let behind = age.max(self.speed.delay(epoch.bytes() + backlog.bytes()));
         let pressure = Pressure { behind, backlog: backlog.fill(), outputs: self.pipeline.sinks().pressure() };
         let before = self.overload.level();
         let change = self.overload.observe(pressure, Duration::from_nanos(now_ns));
@@ -137,7 +138,7 @@ impl Flows {
                 pipeline.set_watches(!copied.inherited);
                 let begun = Instant::now();
                 pipeline.absorb(&copied.head, copied.occupancy, copied.flows());
-                self.speed.observe(copied.bytes(), begun.elapsed());
+                self.speed.processed(copied.bytes(), begun.elapsed());
                 pipeline.drained(took, late);
                 let at_ns = copied.time_ns;
                 if let Some(state) = &mut self.state {

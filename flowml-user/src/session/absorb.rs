@@ -89,11 +89,15 @@ impl Sessions {
     /// Sets the host windows of the records that have started since the last call. `of` returns the windows for the
     /// counts so far. Must be called at the end of each interval, before [`Self::expire`].
     pub fn set_windows(&mut self, of: impl Fn(&Part, Standing) -> BeginWindows) {
-        for number in self.begun.drain(..) {
+        for (at, &number) in self.begun.iter().enumerate() {
+            if let Some(soon) = self.begun.get(at + SESSION_AHEAD) {
+                prefetch(&self.slots[*soon as usize]);
+            }
             if let Some(session) = &mut self.slots[number as usize] {
                 session.set_windows(self.rules.initiator, &of);
             }
         }
+        self.begun.clear();
         self.ended.iter_mut().for_each(|ended| ended.set_windows(&of));
     }
 

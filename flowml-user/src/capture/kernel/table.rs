@@ -32,13 +32,17 @@ const LOW_WATER: f64 = 1.0 / 16.0;
 /// See [`LOW_WATER`].
 const FEW_PACKETS: u64 = 2;
 
+/// The age of an epoch from which [`LOW_WATER`] applies. In a younger one busy flows have few packets too.
+const KNOWN_AFTER: Duration = Duration::from_millis(150);
+
 /// Epochs end with slots of at least this length.
 const SHORTEST_EPOCH: Duration = Duration::from_secs(1);
 
-/// Whether a partition with this number of entries and packets should be drained.
-fn is_filling(entries: u64, packets: u64, shape: Shape) -> bool {
+/// Whether a partition with this number of entries and packets should be drained, in an epoch of this age.
+fn is_filling(entries: u64, packets: u64, shape: Shape, age: Duration) -> bool {
     let occupancy = entries as f64 / f64::from(shape.entries());
-    occupancy >= HIGH_WATER || occupancy >= LOW_WATER && packets < FEW_PACKETS * entries
+    let has_short_flows = age >= KNOWN_AFTER && packets < FEW_PACKETS * entries;
+    occupancy >= HIGH_WATER || occupancy >= LOW_WATER && has_short_flows
 }
 
 /// Waits until running programs have ended.
@@ -179,10 +183,11 @@ impl FlowTable {
     }
 
     fn is_filling(&self) -> bool {
+        let age = Duration::from_nanos(monotonic_ns().saturating_sub(self.began.ns()));
         self.partitions(self.epoch).any(|partition| {
             let load = |offset| self.heads.load_u64(partition, offset);
             let packets = load(offset_of!(Head, received) + offset_of!(Count, packets));
-            is_filling(load(offset_of!(Head, entries)), packets, self.size.shape)
+            is_filling(load(offset_of!(Head, entries)), packets, self.size.shape, age)
         })
     }
 
@@ -228,17 +233,21 @@ mod tests {
     #[test]
     fn short_flows_are_drained_earlier_than_busy_ones() {
         let shape = Shape::for_capacity(131_072);
-        for (entries, packets, expected) in [
-            (0, 0, false),
-            (8_000, 8_000, false),
-            (9_000, 9_000, true),
-            (9_000, 17_999, true),
-            (9_000, 18_000, false),
+        for (entries, packets, age_ms, expected) in [
+            (0, 0, 900, false),
+            (8_000, 8_000, 900, false),
+            (9_000, 9_000, 150, true),
+            (9_000, 17_999, 150, true),
+            (9_000, 18_000, 150, false),
+            // Flows that are busy, as will be seen.
+            (9_000, 9_000, 10, false),
             // A flow per entry, at the full speed of an interface: the interval ends first.
-            (65_536, 1_000_000, false),
-            (80_000, 1_000_000, true),
+            (65_536, 1_000_000, 900, false),
+            (80_000, 80_000, 10, true),
+            (80_000, 1_000_000, 900, true),
         ] {
-            assert_eq!(is_filling(entries, packets, shape), expected, "{entries} entries, {packets} packets");
+            let found = is_filling(entries, packets, shape, Duration::from_millis(age_ms));
+            assert_eq!(found, expected, "{entries} entries, {packets} packets, {age_ms} ms");
         }
     }
 }
