@@ -191,7 +191,7 @@ impl Slow {
             let has_room = self.connections.len() < CONNECTIONS;
             let is_watched = is_there && !is_over && (is_narrow || is_quiet);
             if !is_watched {
-                self.forget(&key);
+                self.connections.swap_remove(&key);
                 return;
             }
             match self.connections.entry(key) {
@@ -201,18 +201,9 @@ impl Slow {
             }
             return;
         }
-        if self.connections.is_empty() {
-            return;
-        }
         let Some(watched) = self.connections.get_mut(&key) else { return };
         if matches!(watched.go_on(contact), Next::Forget) {
-            self.forget(&key);
-        }
-    }
-
-    fn forget(&mut self, key: &FlowKey) {
-        if !self.connections.is_empty() {
-            self.connections.swap_remove(key);
+            self.connections.swap_remove(&key);
         }
     }
 

@@ -15,17 +15,19 @@ use super::sessions::Sessions;
 use super::timers::Timers;
 use crate::process::prefetch::prefetch;
 
-/// How many flows ahead counts are loaded from memory, and then sessions. A load takes about as long as processing one
-/// flow; a few are started at the same time.
+/// How many flows ahead counts are loaded from memory. A load takes about as long as processing one flow; a few are
+/// started at the same time.
 const FLOW_AHEAD: usize = 8;
 
+/// How many flows ahead sessions are loaded, when the keys of their flows are there.
 const SESSION_AHEAD: usize = 4;
 
-/// The place of a drained flow in the order of first packets.
-struct Place {
+/// A drained flow, for the order of first packets.
+struct Arrival {
     first_ns: u64,
+    /// Its position in the drain.
     number: u32,
-    /// In the index of sessions.
+    /// Its hash in the index of sessions.
     hash: u32,
 }
 
@@ -52,7 +54,7 @@ impl Sessions {
         let flows: Vec<_> = flows.into_iter().collect();
         let mut order: Vec<_> = (0..)
             .zip(&flows)
-            .map(|(number, flow)| Place { first_ns: flow.first_ns(), number, hash: self.index.hash(flow.key) })
+            .map(|(number, flow)| Arrival { first_ns: flow.first_ns(), number, hash: self.index.hash(flow.key) })
             .collect();
         // At equal times the order is that of the keys, so that it does not depend on the secret of the hash. Within a
         // flow it is the order of the entries. Keys are compared only at equal times, as they are far away in memory.
@@ -60,7 +62,7 @@ impl Sessions {
         order.sort_unstable_by(|one, other| {
             one.first_ns.cmp(&other.first_ns).then_with(|| place(one.number).cmp(&place(other.number)))
         });
-        for (at, &Place { number, hash, .. }) in order.iter().enumerate() {
+        for (at, &Arrival { number, hash, .. }) in order.iter().enumerate() {
             self.prefetch(&flows, order.get(at + FLOW_AHEAD), order.get(at + SESSION_AHEAD));
             let flow = flows[number as usize];
             let part = flow.part();
@@ -75,7 +77,7 @@ impl Sessions {
     }
 
     /// Starts to load the counts of a flow that comes later, and the session of one that comes soon.
-    fn prefetch(&self, flows: &[Counted<'_>], later: Option<&Place>, soon: Option<&Place>) {
+    fn prefetch(&self, flows: &[Counted<'_>], later: Option<&Arrival>, soon: Option<&Arrival>) {
         if let Some(flow) = later.map(|later| &flows[later.number as usize]) {
             prefetch(flow.counts);
             prefetch(flow.cold);
@@ -110,13 +112,14 @@ impl Sessions {
         quote: Option<Quote>,
     ) -> (Standing, Kept) {
         self.latest_ns = self.latest_ns.max(part.last_ns);
+        let mut known = self.find(hash, key);
         // After the active timeout the session may have ended too.
-        while let Some(number) = self.find(hash, key)
+        while let Some(number) = known
             && let Some(reason) = self.slot(number).and_then(|session| self.rules.ends_before(session, part))
         {
             self.end(number, reason);
+            known = self.find(hash, key);
         }
-        let known = self.find(hash, key);
         let informed = informed(key, part);
         let quoted = informed.map(|informed| self.quoted(key, informed, quote));
         let mut kept = Kept::InSession;

@@ -172,8 +172,8 @@ impl FlowTable {
     }
 
     /// Whether the table should be drained before the interval ends. The reasons: it has counts from before this agent,
-    /// a partition is so full that waiting would risk overflow or delay a flood of short flows, a bucket had no room for another entry of a flow, or a
-    /// slot has ended, after which each flow takes another entry.
+    /// a partition is so full that waiting would risk overflow or delay a flood of short flows, a bucket had no room for
+    /// another entry of a flow, or a slot has ended, after which each flow takes another entry.
     #[must_use]
     pub fn is_due(&self) -> bool {
         self.inherited > 0
@@ -182,6 +182,7 @@ impl FlowTable {
             || self.slot_ended()
     }
 
+    /// Whether a partition should be drained because of its entries.
     fn is_filling(&self) -> bool {
         let age = Duration::from_nanos(monotonic_ns().saturating_sub(self.began.ns()));
         self.partitions(self.epoch).any(|partition| {
