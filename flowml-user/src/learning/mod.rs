@@ -13,6 +13,7 @@ pub mod detect;
 mod error;
 pub mod evaluation;
 mod hash;
+mod kinds;
 pub mod metrics;
 pub mod model_file;
 pub mod online;

@@ -27,32 +27,17 @@ use self::logistic::Logistic;
 use self::svm::OneAgainstRest;
 use self::tree::DecisionTree;
 use super::error::{LearnError, sound};
+use super::kinds::kinds;
 
 /// The one table of classifiers: variant and type, name on the command line and in files, meaning.
 macro_rules! classifiers {
     ($($kind:ident($fitted:ty) = $name:literal, $meaning:literal;)*) => {
-        /// All kinds of classifiers.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum ClassifierKind {
-            $(#[doc = $meaning] #[serde(rename = $name)] $kind,)*
+        kinds! {
+            /// All kinds of classifiers.
+            ClassifierKind: $($kind = $name, $meaning;)*
         }
 
         impl ClassifierKind {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$kind),*];
-
-            /// Its name on the command line and in files.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$kind => $name,)* }
-            }
-
-            /// What it does, in one line.
-            #[must_use]
-            pub const fn meaning(self) -> &'static str {
-                match self { $(Self::$kind => $meaning,)* }
-            }
-
             /// Trains on labelled rows.
             pub(crate) fn fit(self, training: &TrainingSet<'_>) -> Result<FittedClassifier, LearnError> {
                 if training.rows.ncols() == 0 {

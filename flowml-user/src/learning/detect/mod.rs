@@ -29,32 +29,17 @@ use self::kmeans::Kmeans;
 use self::mixture::GaussianMixture;
 use self::svm::OneClassSvm;
 use super::error::{LearnError, sound};
+use super::kinds::kinds;
 
 /// The one table of detectors: variant and type, name on the command line and in files, meaning.
 macro_rules! detectors {
     ($($kind:ident($fitted:ty) = $name:literal, $meaning:literal;)*) => {
-        /// All kinds of detectors.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum DetectorKind {
-            $(#[doc = $meaning] #[serde(rename = $name)] $kind,)*
+        kinds! {
+            /// All kinds of detectors.
+            DetectorKind: $($kind = $name, $meaning;)*
         }
 
         impl DetectorKind {
-            /// All kinds.
-            pub const ALL: &[Self] = &[$(Self::$kind),*];
-
-            /// Its name on the command line and in files.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$kind => $name,)* }
-            }
-
-            /// What it does, in one line.
-            #[must_use]
-            pub const fn meaning(self) -> &'static str {
-                match self { $(Self::$kind => $meaning,)* }
-            }
-
             /// Trains on rows.
             pub(crate) fn fit(self, training: &Training<'_>) -> Result<FittedDetector, LearnError> {
                 if training.rows.ncols() == 0 {
