@@ -87,7 +87,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Violation>> {
         let private = if file == Path::new(words::FILE) { Vec::new() } else { words::in_source(&parts) };
         add(&path, found.chain(private).collect());
         unsafe_code::add(&mut unsafe_numbers, file, &parts);
-        crates.add(file, &text);
+        crates.add(file, &parts.code);
     }
     for (file, message) in crates.circles() {
         add(file, vec![(1, message)]);

@@ -62,16 +62,16 @@ impl<'a> Imports<'a> {
 pub(super) struct Crates(BTreeMap<&'static str, Crate>);
 
 impl Crates {
-    /// Adds a file, whose path is relative to the workspace. Tests are left out, as they import what they test.
-    pub(super) fn add(&mut self, file: &Path, text: &str) {
+    /// Adds the code of a file, whose path is relative to the workspace. Tests are left out, as they import what they
+    /// test.
+    pub(super) fn add(&mut self, file: &Path, code: &str) {
         let Some(folder) = CRATES.iter().find(|folder| file.starts_with(folder)) else { return };
         let Some(module) = file.strip_prefix(folder).ok().and_then(module).filter(|module| !is_test(module)) else {
             return;
         };
         let of_crate = self.0.entry(folder).or_default();
         of_crate.files.insert(module.clone(), file.to_owned());
-        let (code, _) = text.split_once("\n#[cfg(test)]\nmod tests {").unwrap_or((text, ""));
-        let mut code = source::divide(code).code;
+        let mut code = source::without_tests(code).to_owned();
         while let Some((statement, is_export, rest)) = next_use(&code) {
             for path in expand(&statement) {
                 let Some(path) = absolute(&module, &path) else { continue };
@@ -215,7 +215,9 @@ mod tests {
 
     fn circles(files: &[(&str, &str)]) -> Vec<String> {
         let mut crates = Crates::default();
-        files.iter().for_each(|(file, text)| crates.add(&Path::new("xtask/src").join(file), text));
+        files
+            .iter()
+            .for_each(|(file, text)| crates.add(&Path::new("xtask/src").join(file), &source::divide(text).code));
         crates.circles().into_iter().map(|(file, _)| file.display().to_string()).collect()
     }
 

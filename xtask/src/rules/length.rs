@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::source;
+
 /// The largest number of lines outside tests.
 const MOST: usize = 450;
 
@@ -12,17 +14,9 @@ const OF_TESTS: &[&str] = &["tests", "flowml-common/tests", "flowml-user/tests"]
 pub(super) fn check(file: &Path, text: &str) -> Option<(usize, String)> {
     let is_test = OF_TESTS.iter().any(|folder| file.starts_with(folder))
         || file.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
-    let lines = lines(text);
+    let lines = source::without_tests(text).lines().count();
     (!is_test && lines > MOST)
         .then(|| (MOST, format!("{lines} lines without tests; expected at most {MOST}: divide the file by purpose")))
-}
-
-/// The number of lines up to the module of tests, which comes last.
-fn lines(text: &str) -> usize {
-    let all: Vec<_> = text.lines().collect();
-    let begins_tests =
-        |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && pair[1].ends_with('{');
-    all.windows(2).position(begins_tests).unwrap_or(all.len())
 }
 
 #[cfg(test)]

@@ -14,6 +14,15 @@ enum Kind {
     Literal,
 }
 
+/// The text, or its code, before the module of tests, which comes last.
+pub(super) fn without_tests(text: &str) -> &str {
+    const ATTRIBUTE: &str = "#[cfg(test)]\n";
+    let begins_module =
+        |rest: &str| rest.starts_with("mod ") && rest.lines().next().is_some_and(|line| line.ends_with('{'));
+    let mut found = text.match_indices(ATTRIBUTE).map(|(at, _)| at);
+    found.find(|at| begins_module(&text[at + ATTRIBUTE.len()..])).map_or(text, |at| &text[..at])
+}
+
 /// Divides the text of a Rust file that compiles.
 pub(super) fn divide(text: &str) -> Parts {
     let mut parts = Parts::default();
