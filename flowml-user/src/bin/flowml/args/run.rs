@@ -81,7 +81,7 @@ pub(crate) struct Run {
     pub(crate) interval: Duration,
 
     /// Entries of the flow table on each CPU, 64 to 16777216. The table is drained early when 60 % of them are in use (6 %
-    /// if flows have fewer than two packets on average), and accepts every new flow until about 85 % are [default:
+    /// after 150 ms if flows have fewer than two packets on average), and accepts every new flow until about 85 % are [default:
     /// 131072, halved until the table takes at most 512 MiB and 1/32 of the host's memory]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=16 << 20))]
     pub(crate) flow_capacity: Option<u32>,
