@@ -147,6 +147,9 @@ impl Flows {
                 // The drain may have ended, and then the buffer is not reused.
                 let _ = self.returns.send(*copied);
                 *last = clock;
+                if late.is_none() {
+                    pipeline.report_early(at_ns, clock);
+                }
                 if late.is_some() && pipeline.sinks().closing().merges_intervals() {
                     self.unended = Some(at_ns);
                 } else if late.is_some() {

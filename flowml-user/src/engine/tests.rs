@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use bytemuck::Zeroable;
-use flowml_common::flow::ACK;
+use flowml_common::flow::{ACK, SYN};
 use flowml_common::table::Head;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -183,6 +183,29 @@ fn flows_of_several_packets_have_records_and_others_are_aggregated() {
     let [aggregate] = of(&rows, "aggregate").collect::<Vec<_>>()[..] else { panic!("one target") };
     let common = ["dst_ip", "dst_port", "protocol", "flows"].map(|name| &aggregate[name]);
     assert_eq!(common, [&Value::from("10.0.1.0"), &80.into(), &6.into(), &499.into()]);
+}
+
+#[test]
+fn under_overload_an_incident_does_not_wait_for_the_end_of_the_interval() {
+    let (second, clock) = (1_000_000_000, Clock::default());
+    for (level, early) in [(Level::None, 0), (Level::Reasons, 1)] {
+        let folder = tempfile::tempdir().expect("there is room");
+        let (mut pipeline, rows) = pipeline(&folder);
+        pipeline.leave_out(level);
+        let syn = |n| tcp(second + n, &format!("10.1.{}.{}:1000", n / 250, n % 250), "10.0.1.1:80", SYN);
+        absorb(&mut pipeline, &(0..2000).map(syn).collect::<Vec<_>>());
+        pipeline.report_early(second + 1000, clock);
+        assert_eq!(pipeline.incidents.open().count(), 0, "an answer may still arrive");
+        absorb(&mut pipeline, &[packet(0, 2 * second + 2000)]);
+        pipeline.report_early(2 * second + 3000, clock);
+        assert_eq!(pipeline.incidents.open().count(), early, "{level:?}");
+        assert!(pipeline.end_interval(2 * second + 4000, clock).is_continue());
+        assert!(pipeline.finish(clock).conserved);
+        let rows = rows();
+        let states: Vec<_> = of(&rows, "incident").map(|row| (&row["kind"], &row["state"])).collect();
+        let flood = Value::from("syn_flood");
+        assert_eq!(states, [(&flood, &"open".into()), (&flood, &"closed".into())], "{level:?}");
+    }
 }
 
 #[test]

@@ -274,7 +274,8 @@ impl Incidents {
     }
 
     /// The incidents that sequential tests have opened or named since the last call, in their current state.
-    pub(super) fn take_events(&mut self) -> Vec<(State, Incident)> {
+    /// [`observe`](Self::observe) returns the remaining ones.
+    pub fn take_events(&mut self) -> Vec<(State, Incident)> {
         let events = std::mem::take(&mut self.events);
         let incident = |(state, number)| {
             let open = self.open.get(&number).filter(|open| open.reported)?;

@@ -53,6 +53,9 @@ use slow::Slow;
 use tunnels::Tunnels;
 use visibility::Visibility;
 
+/// The shortest duration that is assumed for an interval, s, except for the last one of a run.
+const SHORTEST_S: f64 = 0.25;
+
 /// All tests.
 #[derive(Serialize, Deserialize)]
 pub struct SequentialTests {
@@ -127,6 +130,12 @@ impl SequentialTests {
         self.conclude(now_ns, false)
     }
 
+    /// Ends an interval early at `now_ns`, unless it is too short, and returns its findings.
+    pub fn early(&mut self, now_ns: u64) -> Vec<Finding> {
+        let began_ns = self.since_ns.unwrap_or(now_ns);
+        if now_ns.saturating_sub(began_ns) as f64 / 1e9 < SHORTEST_S { Vec::new() } else { self.interval(now_ns) }
+    }
+
     /// Ends the run at `now_ns` and returns the findings of the last interval, without waiting for further answers.
     pub fn finish(&mut self, now_ns: u64) -> Vec<Finding> {
         self.conclude(now_ns, true)
@@ -137,8 +146,7 @@ impl SequentialTests {
             self.attempt(&attempt);
         }
         let since_ns = self.since_ns.replace(now_ns).unwrap_or(now_ns);
-        // The shortest duration that is assumed for an interval that ends early, and for the last one of a run.
-        let least = if is_end { 1.0 } else { 0.25 };
+        let least = if is_end { 1.0 } else { SHORTEST_S };
         let seconds = (now_ns.saturating_sub(since_ns) as f64 / 1e9).max(least);
         self.visibility.age();
         let mut findings = self.scans.findings();

@@ -18,8 +18,13 @@ impl Observer for Metrics {
     }
 
     fn incident(&mut self, state: State, incident: &Incident) {
-        if state == State::Open {
-            self.incidents.get_or_create_owned(&[("kind", incident.kind.name())]).inc();
+        match state {
+            State::Open => {
+                self.incidents.get_or_create_owned(&[("kind", incident.kind.name())]).inc();
+                self.open_incidents.inc();
+            }
+            State::Closed => drop(self.open_incidents.dec()),
+            State::Named => {}
         }
     }
 

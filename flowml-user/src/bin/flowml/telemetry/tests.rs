@@ -90,6 +90,18 @@ fn interfaces_have_labels_while_they_are_metered() {
 }
 
 #[test]
+fn an_incident_is_open_as_soon_as_it_is_reported() {
+    let mut metrics = metrics();
+    let open = |metrics: &Metrics| text(metrics).contains("flowml_open_incidents 1");
+    metrics.incident(State::Open, &incident(Kind::Unusual));
+    assert!(open(&metrics));
+    metrics.incident(State::Named, &incident(Kind::PortScan));
+    assert!(open(&metrics));
+    metrics.incident(State::Closed, &incident(Kind::PortScan));
+    assert!(!open(&metrics));
+}
+
+#[test]
 fn scraped_counters_are_the_sum_of_the_intervals() {
     let mut metrics = metrics();
     let outputs = |taken, lost| [output("udp://10.0.0.1:4739", taken, lost)];
