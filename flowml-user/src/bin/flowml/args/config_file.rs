@@ -21,7 +21,7 @@ use super::run::Run;
 /// The longest configuration, bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// Where in the text, and what was expected.
+/// The position in the text, and the expected value.
 type Wrong = (usize, String);
 
 /// The file that a command line of `flowml run` names, and the command line with the content of the file in it. Other
@@ -61,13 +61,13 @@ fn definition() -> Command {
     Run::augment_args(Command::new(Run::NAME).no_binary_name(true))
 }
 
-/// What a key may be: the names of the flags, but for that of the file itself.
+/// The valid keys: the names of all flags except `--config`.
 fn flags(definition: &Command) -> impl Iterator<Item = (String, &Arg)> {
     let flags = definition.get_arguments().filter(|flag| flag.get_id() != Run::CONFIG);
     flags.filter_map(|flag| Some((flag.get_long()?.to_owned(), flag)))
 }
 
-/// The keys in the order in which they stand, and where.
+/// The keys in the order of the file, with their positions.
 fn parse(text: &str) -> Result<Vec<(usize, Key)>, Wrong> {
     let table = DeTable::parse(text)
         .map_err(|error| (error.span().map_or(0, |span| span.start), error.message().replace('\n', "; ")))?;
@@ -86,7 +86,7 @@ fn parse(text: &str) -> Result<Vec<(usize, Key)>, Wrong> {
     Ok(keys)
 }
 
-/// The key that was meant, as far as the command line would know of such a flag, or all that there are.
+/// The most similar key, by clap's suggestion for a flag, or all keys.
 fn meant(unknown: &str) -> String {
     let mut known: Vec<String> = flags(&definition()).map(|(name, _)| name).collect();
     let error = definition().try_get_matches_from([format!("--{unknown}")]).err();
@@ -101,7 +101,7 @@ fn meant(unknown: &str) -> String {
     format!("expected one of {}", known.join(", "))
 }
 
-/// The keys, if each goes with those before it. What one of them needs as well may come from the command line.
+/// Checks that no key conflicts with an earlier one. An argument that a key requires may be on the command line.
 fn beside_each_other(keys: Vec<(usize, Key)>) -> Result<Vec<Key>, Wrong> {
     let mut before: Vec<Key> = Vec::new();
     for (place, key) in keys {
@@ -119,7 +119,7 @@ fn beside_each_other(keys: Vec<(usize, Key)>) -> Result<Vec<Key>, Wrong> {
     Ok(before)
 }
 
-/// The arguments that a value stands for.
+/// The command-line arguments that are equivalent to a value.
 fn arguments(name: &str, flag: &Arg, value: &Spanned<DeValue<'_>>) -> Result<Vec<OsString>, Wrong> {
     let alone = || OsString::from(format!("--{name}"));
     match (flag.get_action(), value.get_ref()) {
@@ -137,7 +137,7 @@ fn arguments(name: &str, flag: &Arg, value: &Spanned<DeValue<'_>>) -> Result<Vec
     }
 }
 
-/// The argument that one value stands for, checked as it is on the command line.
+/// The command-line argument that is equivalent to one value, with the same checks.
 fn argument(name: &str, flag: &Arg, value: &Spanned<DeValue<'_>>) -> Result<OsString, Wrong> {
     let text = match (Kind::of(flag.get_value_parser()), value.get_ref()) {
         (Kind::Text, DeValue::String(text)) => text.to_string(),
@@ -150,7 +150,7 @@ fn argument(name: &str, flag: &Arg, value: &Spanned<DeValue<'_>>) -> Result<OsSt
     };
     let argument = OsString::from(format!("--{name}={text}"));
     match definition().try_get_matches_from([&argument]) {
-        // What stands between two keys is asked for when all of them are known.
+        // Conflicts between two keys are checked when all keys are known.
         Err(error) if error.kind() != ErrorKind::MissingRequiredArgument => {
             Err((value.span().start, without_usage(&error)))
         }
@@ -162,7 +162,7 @@ fn expected(name: &str, what: &str, value: &Spanned<DeValue<'_>>) -> Wrong {
     (value.span().start, format!("'{name}' is of type {}: expected {what}", value.get_ref().type_str()))
 }
 
-/// How TOML writes what a flag takes.
+/// The TOML type of a flag's value.
 #[derive(Clone, Copy)]
 enum Kind {
     Text,

@@ -1,16 +1,16 @@
-//! The keys and values of the file of `--config`, and which of them differ between two readings.
+//! The keys and values of the file of `--config`, and the keys that changed between two readings.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// The content of the file without the keys that the command line has as well. The command line takes precedence.
+/// The content of the file, without the keys that the command line also sets. The command line takes precedence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Configuration {
     pub(super) path: PathBuf,
     pub(super) keys: Vec<Key>,
 }
 
-/// A key, and the arguments that stand for its value.
+/// A key, and the arguments that are equivalent to its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) name: String,
@@ -18,7 +18,7 @@ pub(super) struct Key {
 }
 
 impl Configuration {
-    /// Which file it is.
+    /// The path of the file.
     #[must_use]
     pub(crate) fn path(&self) -> &Path {
         &self.path

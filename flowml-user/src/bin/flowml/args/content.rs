@@ -7,11 +7,11 @@ use clap::Args;
 use flowml_common::content::PayloadLimit;
 use flowml_user::record::{Inspector, Pattern};
 
-/// What is kept of payload, and what is looked for in it.
+/// The payload options: bytes to keep, and patterns to search for.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ContentArguments {
-    /// Read the first N bytes of payload of each direction, 0 to 256, for the columns of application, server name, entropy and
-    /// matches; the bytes themselves are never written [default: 0, payload is not read]
+    /// Read the first N bytes of payload of each direction, 0 to 256. They give the columns for application, server
+    /// name, entropy and '--match'. The bytes themselves are not written to records [default: 0, payload is not read]
     #[arg(long = "payload", value_name = "N", default_value_t = 0, hide_default_value = true,
           value_parser = clap::value_parser!(u32).range(0..=i64::from(PayloadLimit::MAX)))]
     payload: u32,
@@ -22,16 +22,16 @@ pub(crate) struct ContentArguments {
 }
 
 impl ContentArguments {
-    /// How much payload is kept.
+    /// Number of payload bytes to keep.
     #[must_use]
     pub(crate) const fn limit(&self) -> Option<PayloadLimit> {
         PayloadLimit::new(self.payload)
     }
 
-    /// What payload is searched for, if it is read.
+    /// The patterns to search for, if payload is read.
     ///
     /// # Errors
-    /// If the patterns are too large together.
+    /// If all patterns together are too large.
     pub(crate) fn inspector(&self) -> anyhow::Result<Option<Inspector>> {
         let wanted = self.limit().is_some();
         let inspector = wanted.then(|| Inspector::new(&self.matches)).transpose();

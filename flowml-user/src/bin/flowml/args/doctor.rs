@@ -9,10 +9,10 @@ use super::values::json_path;
 
 pub(super) const DOCTOR_HELP: &str = "\
 Checks this host and its interfaces: kernel, capabilities, memory; driver, XDP, MTU, offloads, queues, and other programs \
-that are attached. Prints what prevents 'flowml run' or makes its view incomplete, and the command that fixes it.
+that are attached. Prints the problems that prevent 'flowml run' or make its counts incomplete, and the command that fixes each.
 
-Nothing is attached or changed. With the necessary capabilities, the kernel programs are loaded and removed again, which \
-shows whether this kernel accepts them.";
+It attaches nothing and changes nothing. With the necessary capabilities, it loads the kernel programs and unloads them \
+again, to find out whether this kernel accepts them.";
 
 pub(super) const DOCTOR_EXAMPLES: &str = "\
 Examples:
@@ -25,7 +25,8 @@ Exit codes: 0 'flowml run' works, 1 it does not, 2 wrong usage.";
 /// The arguments of `flowml doctor`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Doctor {
-    /// Interface to check, may be repeated: a name, a pattern as in 'veth*', or 'any' [default: that of the default route]
+    /// Interface to check, may be repeated: a name, a pattern as in 'veth*', or 'any' [default: the interface of the
+    /// default route]
     #[arg(short, long = "interface", value_name = "IFACE")]
     pub(crate) interfaces: Vec<Selector>,
 
@@ -33,7 +34,7 @@ pub(crate) struct Doctor {
     #[arg(long, value_name = "DIR")]
     pub(crate) pin: Option<PathBuf>,
 
-    /// Write the findings as JSON: json=PATH; '-' is standard output, instead of the text
+    /// Write the findings as JSON: json=PATH; with json=- the JSON replaces the text on standard output
     #[arg(short, long, value_name = "json=PATH", value_parser = json_path)]
     pub(crate) output: Option<PathBuf>,
 }

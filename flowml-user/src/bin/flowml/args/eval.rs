@@ -14,10 +14,12 @@ use super::tables::TableArguments;
 use super::values::json_path;
 
 pub(super) const EVAL_HELP: &str = "\
-Measures detectors and classifiers on labelled rows: those of '--model', or those trained on the inputs of '--train'. A model \
-of traffic, or 'builtin', scores captures as a run does. With a model, rows without labels are benign. Without '--train' and \
-'--model', the inputs themselves are divided by cross-validation; '--train' with '--folds' or '--division' adds its rows to \
-each training set. With '--all-rows' and without '--train', detectors are trained on all rows and score the same rows.";
+Measures detectors and classifiers on labelled rows. '--model' evaluates a saved model. '--train' trains new ones on other \
+inputs. Without both, the inputs are divided by cross-validation. '--train' with '--folds' or '--division' adds its rows to \
+the training set of each fold. With '--all-rows' and without '--train', detectors are trained on all rows and score the same \
+rows.
+
+A model of traffic, or 'builtin', scores captures as a run does. With a model, rows without labels count as benign.";
 
 pub(super) const EVAL_EXAMPLES: &str = concat!(
     "\
@@ -39,7 +41,7 @@ pub(crate) struct Eval {
     #[arg(required = true, value_name = "INPUT")]
     pub(crate) inputs: Vec<PathBuf>,
 
-    /// Captures and tables to train on; in addition to the other folds, if the inputs are divided
+    /// Captures and tables to train on. In a cross-validation they are added to the training set of each fold
     #[arg(long, value_name = "INPUT", num_args = 1.., conflicts_with = "model")]
     pub(crate) train: Vec<PathBuf>,
 
@@ -47,11 +49,11 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["detector", "classifier"])]
     pub(crate) model: Option<PathBuf>,
 
-    /// Detectors, several with commas [default: kmeans, if no classifier is named]
+    /// Detectors, separated by commas [default: kmeans, if no classifier is named]
     #[arg(long, value_name = "DETECTOR", value_parser = detector(), value_delimiter = ',')]
     pub(crate) detector: Vec<DetectorKind>,
 
-    /// Classifiers, several with commas
+    /// Classifiers, separated by commas
     #[arg(long, value_name = "CLASSIFIER", value_parser = classifier(), value_delimiter = ',')]
     pub(crate) classifier: Vec<ClassifierKind>,
 
@@ -63,7 +65,7 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "DIVISION", value_enum, conflicts_with = "model")]
     pub(crate) division: Option<DivisionName>,
 
-    /// Which columns are what.
+    /// The roles of columns: label, ignored.
     #[command(flatten)]
     pub(crate) table: TableArguments,
 
@@ -71,7 +73,7 @@ pub(crate) struct Eval {
     #[command(flatten)]
     pub(crate) learning: LearningArguments,
 
-    /// Write all measures and curves as JSON: json=PATH, '-' is standard output
+    /// Write all measures and curves as JSON: json=PATH; PATH '-' is standard output
     #[arg(short, long, value_name = "json=PATH", value_parser = json_path)]
     pub(crate) output: Option<PathBuf>,
 
@@ -79,7 +81,7 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 
-    /// Whether the command is confined.
+    /// The sandbox option.
     #[command(flatten)]
     pub(crate) sandbox: SandboxArguments,
 
@@ -95,7 +97,7 @@ impl Eval {
         self.train.is_empty() || self.folds.is_some() || self.division.is_some()
     }
 
-    /// What is to be learnt.
+    /// The detectors and classifiers to train.
     #[must_use]
     pub(crate) fn tasks(&self) -> Vec<Task> {
         let detectors = self.detector.iter().map(|kind| Task::Detect(*kind));
@@ -106,7 +108,7 @@ impl Eval {
         tasks
     }
 
-    /// What clap cannot see.
+    /// Checks that clap cannot make.
     pub(super) fn contradiction(&self) -> Option<String> {
         let needed = "expected '--label-column' with the column of the labels, or '--labels' with a file of them";
         let is_labelled = self.table.label_column.is_some() || self.table.labels.is_some();
@@ -120,15 +122,15 @@ impl Eval {
     }
 }
 
-/// How rows are divided into folds.
+/// The division of rows into folds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DivisionName {
-    /// Random, each fold with the same ratio of every label
+    /// Random; every label has the same share in each fold
     #[default]
     Stratified,
-    /// By the order of rows: each fold is scored by a model of the rows before it
+    /// In the order of the rows: a model trained on the earlier rows scores each fold
     Time,
-    /// Each input as a whole: the rows of an input are scored by a model of other inputs
+    /// By input: a model trained on the other inputs scores the rows of an input
     Input,
 }
 

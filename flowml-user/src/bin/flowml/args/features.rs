@@ -10,12 +10,12 @@ pub(crate) struct Features {
     pub(crate) format: ListFormat,
 }
 
-/// For whom a list is printed.
+/// The format of the list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ListFormat {
-    /// A table to read
+    /// A human-readable table
     #[default]
     Text,
-    /// JSON lines for programs
+    /// JSON lines, one object for each column
     Json,
 }

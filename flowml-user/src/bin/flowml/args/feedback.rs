@@ -44,7 +44,7 @@ pub(crate) struct Feedback {
     #[arg(long, group = "class")]
     attack: bool,
 
-    /// Whether the command is confined.
+    /// The sandbox option.
     #[command(flatten)]
     pub(crate) sandbox: SandboxArguments,
 
@@ -54,7 +54,7 @@ pub(crate) struct Feedback {
 }
 
 impl Feedback {
-    /// What the operator takes the incident for.
+    /// The operator's label for the incident.
     #[must_use]
     pub(crate) const fn class(&self) -> FeedbackClass {
         if self.benign { FeedbackClass::Benign } else { FeedbackClass::Attack }

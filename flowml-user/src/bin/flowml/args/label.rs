@@ -47,12 +47,12 @@ pub(crate) struct Label {
     #[arg(long, value_name = "NAME", default_value = "label", requires = "labels")]
     pub(crate) labels_column: String,
 
-    /// Maximum difference between the starts of one flow in the two tables, 0ms to 1h
+    /// Maximum difference between the start times of a flow in the two tables, 0ms to 1h
     #[arg(long, value_name = "DURATION", default_value = "1s", requires = "labels",
           value_parser = |text: &str| duration(text, TOLERANCE))]
     pub(crate) tolerance: Duration,
 
-    /// Label of flows without a match [default: the default of the rules, else benign]
+    /// Label of flows that nothing matches [default: the key 'default' of the rules, else benign]
     #[arg(long, value_name = "LABEL")]
     pub(crate) default: Option<String>,
 
@@ -60,7 +60,8 @@ pub(crate) struct Label {
     #[arg(long, value_name = "NAME", default_value = "label")]
     pub(crate) column: String,
 
-    /// Leave out incomplete rows, rows with invalid numbers (such as NaN), and duplicates; print how many
+    /// Remove incomplete rows, rows with invalid numbers (such as NaN), and duplicates; print the number of removed
+    /// rows
     #[arg(long)]
     pub(crate) clean: bool,
 
@@ -68,7 +69,7 @@ pub(crate) struct Label {
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 
-    /// Whether the command is confined.
+    /// The sandbox option.
     #[command(flatten)]
     pub(crate) sandbox: SandboxArguments,
 

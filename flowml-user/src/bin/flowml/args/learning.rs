@@ -22,7 +22,7 @@ pub(crate) struct LearningArguments {
     #[arg(long, value_name = "LABEL", requires = "labelled")]
     pub(crate) benign: Option<String>,
 
-    /// Train detectors on all rows, whatever their label
+    /// Train detectors on all rows and ignore the labels
     #[arg(long)]
     pub(crate) all_rows: bool,
 
@@ -38,7 +38,8 @@ pub(crate) struct LearningArguments {
     #[arg(long, value_name = "METHOD:K", value_parser = Selection::from_str)]
     pub(crate) select: Option<Selection>,
 
-    /// Fraction of normal rows that may be anomalies, between 0 and 1 [default: 0.01; of a model of traffic 0.0001]
+    /// Alarm level: the fraction of normal rows that may be reported as anomalies, between 0 and 1 [default: 0.01;
+    /// 0.0001 for a model of traffic]
     #[arg(long, value_name = "P", value_parser = probability)]
     pub(crate) alpha: Option<f64>,
 
@@ -47,7 +48,7 @@ pub(crate) struct LearningArguments {
     pub(crate) seed: u64,
 }
 
-/// How numbers are made comparable.
+/// The scaling of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ScalingName {
     /// Mean 0, standard deviation 1
@@ -69,7 +70,7 @@ impl From<ScalingName> for Scaling {
 }
 
 impl LearningArguments {
-    /// The plan for a task.
+    /// The training plan for a task.
     #[must_use]
     pub(crate) fn plan(&self, task: Task) -> Plan {
         Plan {
@@ -85,12 +86,12 @@ impl LearningArguments {
     }
 }
 
-/// By the names of the table of detectors.
+/// Parses the name of a detector.
 pub(super) fn detector() -> impl TypedValueParser<Value = DetectorKind> {
     named(DetectorKind::ALL, DetectorKind::name, DetectorKind::meaning)
 }
 
-/// By the names of the table of classifiers.
+/// Parses the name of a classifier.
 pub(super) fn classifier() -> impl TypedValueParser<Value = ClassifierKind> {
     named(ClassifierKind::ALL, ClassifierKind::name, ClassifierKind::meaning)
 }

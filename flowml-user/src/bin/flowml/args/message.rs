@@ -2,14 +2,14 @@
 
 use clap::error::ErrorKind;
 
-/// Whether the error is a text that was asked for, to be shown as it is.
+/// Whether clap's error is a requested text (help or version), which is printed unchanged.
 pub(super) fn is_question(error: &clap::Error) -> bool {
     let kind = error.kind();
     matches!(kind, ErrorKind::DisplayHelp | ErrorKind::DisplayVersion)
         || kind == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
 
-/// clap's error in one line that begins as all of flowml's do.
+/// clap's error in one line, with the prefix of all of flowml's errors.
 pub(super) fn one_line(error: &clap::Error) -> String {
     format!("flowml: {} (see 'flowml help')", without_usage(error))
 }

@@ -73,7 +73,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-/// What flowml does.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Meter live interfaces.
@@ -121,7 +121,7 @@ impl Arguments {
     /// Reads the arguments of a process, the program's name first.
     ///
     /// # Errors
-    /// clap's error for what is wrong, or its way of saying that help or the version was asked for.
+    /// clap's error for an invalid command line. clap also returns an error when help or the version was requested.
     pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let wrong = |message| Self::command().error(ErrorKind::ValueValidation, message);
         let (configuration, arguments) = with_file(Self::command(), arguments.into_iter().collect()).map_err(wrong)?;
@@ -150,10 +150,10 @@ impl Arguments {
         }
     }
 
-    /// What this process was asked to run, with the file of its configuration as it is now.
+    /// The command line of this process, with the current content of its configuration file.
     ///
     /// # Errors
-    /// What is wrong with that file, in one line.
+    /// If the file is invalid: one line that states why.
     pub(crate) fn of_this_run() -> Result<Run, String> {
         match Self::read(std::env::args_os()) {
             Ok(Self { command: Command::Run(run) }) => Ok(run),
@@ -162,8 +162,8 @@ impl Arguments {
         }
     }
 
-    /// The arguments of this process. Ends it where they are wrong (exit code 2, one line on standard error) and where
-    /// they ask for help or the version.
+    /// The arguments of this process. Ends the process if they are invalid (exit code 2, one line on standard error) or
+    /// if they request help or the version.
     #[must_use]
     pub(crate) fn of_this_process() -> Self {
         let read = Self::read(std::env::args_os()).and_then(|read| match &read.command {

@@ -7,12 +7,12 @@ use clap::{Args, Subcommand};
 /// The arguments of `flowml model`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Model {
-    /// What to do with it.
+    /// The subcommand.
     #[command(subcommand)]
     pub(crate) command: ModelCommand,
 }
 
-/// What can be done with a model file.
+/// The subcommands for model files.
 #[derive(Subcommand, Clone, Debug)]
 pub(crate) enum ModelCommand {
     /// Print what a model was trained on, and how

@@ -3,7 +3,7 @@
 use clap::Args;
 use flowml_user::export::Target;
 
-/// Where records are written.
+/// The outputs of records.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct OutputArguments {
     /// Write records, may be repeated: jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT (ipfix=tcp://HOST:PORT by TCP);

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 pub(super) const UNPIN_HELP: &str = "\
-Detaches the programs that 'flowml run --pin DIR' left attached, frees their maps, and prints how many of the counted \
-packets no agent has read. Stop an agent that runs with DIR first.";
+Detaches the programs that 'flowml run --pin DIR' left attached, frees their maps, and prints the number of \
+counted packets that no agent has read. First stop the agent that runs with DIR.";
 
 pub(super) const UNPIN_EXAMPLES: &str = concat!(
     "\

@@ -17,17 +17,17 @@ use super::verbosity::Verbosity;
 pub(super) const READ_ABOUT: &str = "Read captures: the same records as of a live run, at the times of the packets";
 
 pub(super) const READ_HELP: &str = "\
-Reads captures with the parser and the flow table of the kernel programs, so that the records are those of a live run. \
-Formats are pcap and pcapng, plain or compressed with gzip or zstd. Link types are Ethernet, raw IP, Linux cooked and BSD \
+Reads captures with the same parser and flow table as the kernel programs, so the records are the same as those of a live \
+run. Formats are pcap and pcapng, plain or compressed with gzip or zstd. Link types are Ethernet, raw IP, Linux cooked and BSD \
 loopback. No privileges are needed.
 
-Rows are scored only on request: '--model FILE' uses a trained model, '--learn' trains on the captures themselves. With \
-'--learn' the captures are read twice: first to train, then to score all rows. Otherwise the columns of the verdict are empty, \
-and reading is much faster.
+Rows are scored only with '--model' or '--learn'. '--model FILE' uses a trained model. '--learn' reads the captures twice: \
+first to train a model on them, then to score all rows. Without both, the columns from 'cluster' to 'reason' are empty, and \
+reading is much faster.
 
-Several files are one capture: flows continue from one file to the next. The files are read in the order of the times of \
-their first packets, compared interface by interface; standard input, pipes and files without packets keep their place. A \
-truncated or damaged file is read up to the damage, the other files are read completely, and the exit code is 1.";
+Several files are one capture: flows continue from one file to the next. The files are sorted by the times of their first \
+packets, interface by interface. Standard input, pipes and files without packets keep their position in the command line. A \
+truncated or damaged file is read up to the damage. The other files are read completely, and the exit code is 1.";
 
 pub(super) const READ_EXAMPLES: &str = concat!(
     "\
@@ -35,7 +35,7 @@ Examples:
   flowml read capture.pcap -o csv=flows.csv
   flowml read day.pcap.gz night.pcapng.zst -o jsonl=flows.jsonl
   tcpdump -i eth0 -w - | flowml read - -o jsonl=-
-  flowml read capture.pcap --profile nfstream -o csv=-    flows end as in NFStream
+  flowml read capture.pcap --profile nfstream -o csv=-    with the timeouts of NFStream
   flowml read capture.pcap --model office.json -o jsonl=-    scored with the model of 'flowml run'
 
 A duration is a whole number and its unit: 10ms, 1s, 2m, 1h, 1d.
@@ -50,11 +50,11 @@ pub(crate) struct Read {
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
 
-    /// Time between two drains of the flow table, by the times of the packets, 10ms to 1h
+    /// Interval between two drains of the flow table, in packet time (the times in the capture), 10ms to 1h
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = |text: &str| duration(text, INTERVAL))]
     pub(crate) interval: Duration,
 
-    /// Rules by which flows end
+    /// Rules for the end of a flow
     #[arg(long, value_name = "PROFILE", value_enum, default_value_t)]
     pub(crate) profile: Profile,
 
@@ -66,8 +66,9 @@ pub(crate) struct Read {
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, TIMEOUT))]
     pub(crate) active_timeout: Option<Duration>,
 
-    /// Score with the model in FILE if it exists, continue to train it, and save it at the end. 'builtin' and 'builtin-ingress'
-    /// are the shipped models, for both directions and for incoming traffic; they are not saved [default: rows have no verdict]
+    /// Score with the model in FILE if it exists, continue to train it, and save it at the end. 'builtin' and
+    /// 'builtin-ingress' are the shipped models, for both directions and for incoming traffic; they are not saved
+    /// [default: rows are not scored]
     #[arg(long, value_name = "FILE", group = "judgement")]
     pub(crate) model: Option<PathBuf>,
 
@@ -76,11 +77,11 @@ pub(crate) struct Read {
     #[arg(long, group = "judgement")]
     pub(crate) learn: bool,
 
-    /// Where records are written.
+    /// The outputs.
     #[command(flatten)]
     pub(crate) output: OutputArguments,
 
-    /// How rare an anomaly is.
+    /// The alarm level.
     #[command(flatten)]
     pub(crate) alarms: AlarmArguments,
 
@@ -88,11 +89,11 @@ pub(crate) struct Read {
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(crate) seed: u64,
 
-    /// What is kept of payload.
+    /// The payload options.
     #[command(flatten)]
     pub(crate) content: ContentArguments,
 
-    /// Whether the command is confined.
+    /// The sandbox option.
     #[command(flatten)]
     pub(crate) sandbox: SandboxArguments,
 
@@ -101,7 +102,7 @@ pub(crate) struct Read {
     pub(crate) quiet: bool,
 }
 
-/// How flows end.
+/// The rules for the end of a flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Profile {
     /// As in `flowml run`: idle timeout 15 s, active timeout 120 s, or FIN or RST
@@ -112,7 +113,7 @@ pub(crate) enum Profile {
 }
 
 impl Read {
-    /// When flows end and who their initiator is: by the profile, except for what the user sets.
+    /// The rules for the end of a flow and for its initiator: those of the profile, unless the user sets a timeout.
     #[must_use]
     pub(crate) fn timeouts(&self) -> Timeouts {
         let profile = match self.profile {
@@ -121,7 +122,7 @@ impl Read {
                 idle: Duration::from_secs(120),
                 active: Duration::from_secs(1800),
                 end_by_flags: false,
-                // NFStream looks at the active timeout with each packet.
+                // NFStream checks the active timeout at each packet.
                 active_slots: 1024,
                 initiator: InitiatorRule::FirstPacket,
             },
@@ -133,7 +134,7 @@ impl Read {
         }
     }
 
-    /// The messages for people.
+    /// The human-readable messages.
     #[must_use]
     pub(crate) const fn verbosity(&self) -> Verbosity {
         if self.quiet { Verbosity::Errors } else { Verbosity::Summary }

@@ -9,12 +9,12 @@ use super::sandbox::SandboxArguments;
 
 pub(super) const REPORT_HELP: &str = "\
 Writes one HTML file about flows: traffic over time, hosts and services, incidents and anomalies with their reasons, clusters \
-in two dimensions and the features that distinguish them. Labelled rows add ROC and precision-recall curves and a confusion \
+in two dimensions, and the features that distinguish them. Labelled rows add ROC and precision-recall curves and a confusion \
 matrix. The report runs no script and loads nothing from the network.
 
-Records are shown as 'flowml run', 'read' or 'score' wrote them. A folder of '-o parquet=DIR' and JSON lines contain hosts and \
-incidents; CSV and single Parquet files contain flows only. Captures are metered first, and a model trained on all of them \
-scores each row; '--model' names another model.";
+Records keep the scores that 'flowml run', 'read' or 'score' gave them. A folder of '-o parquet=DIR' and JSON lines contain \
+hosts and incidents; CSV and single Parquet files contain flows only. Captures are metered first, and a model trained on all \
+of them scores each row; '--model' names another model.";
 
 pub(super) const REPORT_EXAMPLES: &str = concat!(
     "\
@@ -48,7 +48,7 @@ pub(crate) struct Report {
     #[arg(long)]
     pub(crate) learn: bool,
 
-    /// How rare an anomaly is, of captures.
+    /// The alarm level, for captures.
     #[command(flatten)]
     pub(crate) alarms: AlarmArguments,
 
@@ -56,8 +56,8 @@ pub(crate) struct Report {
     #[arg(long, value_name = "NAME", group = "truth")]
     pub(crate) label_column: Option<String>,
 
-    /// File of labels: rules as for 'flowml label' (.toml), a table of flows with a column label, or a list of inputs with the
-    /// columns file and label; rows without a label in it are benign
+    /// File of labels: rules as for 'flowml label' (.toml), a table of flows with the column 'label', or a list of
+    /// inputs (CSV) with the columns 'file' and 'label'; rows that it does not label are benign
     #[arg(long, value_name = "FILE", group = "truth")]
     pub(crate) labels: Option<PathBuf>,
 
@@ -65,7 +65,7 @@ pub(crate) struct Report {
     #[arg(long, value_name = "LABEL")]
     pub(crate) benign: Option<String>,
 
-    /// Whether the command is confined.
+    /// The sandbox option.
     #[command(flatten)]
     pub(crate) sandbox: SandboxArguments,
 

@@ -26,21 +26,22 @@ use super::verbosity::Verbosity;
 pub(super) const RUN_ABOUT: &str = "Meter live interfaces: flows, hosts and anomalies as they happen";
 
 pub(super) const RUN_HELP: &str = "\
-Counts every packet of the interfaces in the kernel (XDP or tc), drains the flow table at each interval, and learns the \
-normal traffic. Each flow and each host gets an anomaly score, a probability and the reason for it.
+Counts every packet of the interfaces in the kernel (XDP or tc), drains the flow table at each interval, and learns what is \
+normal traffic. Each flow and each host gets an anomaly score and a probability. An anomaly also gets its reason.
 
-Records go to the outputs (-o). Standard error gets a table at each interval (at most one a second), or the terminal UI \
-(--tui), and a final summary. Packets are never dropped or changed. Needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.";
+Records go to the outputs (-o). Standard error shows a table at each interval (at most one per second), or the terminal \
+UI (--tui), and a final summary. No packet is dropped or changed. The command needs root, or CAP_BPF, \
+CAP_NET_ADMIN and CAP_PERFMON.";
 
 pub(super) const RUN_EXAMPLES: &str = concat!(
     "\
 Examples:
   flowml run                                     meter the interface of the default route
   flowml run -i eth0 -i eth1 --direction both    incoming and outgoing packets
-  flowml run -i 'veth*' --exclude veth0          all that match, now and when they appear
+  flowml run -i 'veth*' --exclude veth0          all interfaces that match, now and later
   flowml run -i eth0 --tui                       terminal UI: sort, filter, open a flow, a host, an incident
   flowml run -i eth0 --duration 1m -o csv=flows.csv
-  flowml run -i eth0 --pin /sys/fs/bpf/flowml    continue to count during stop, crash and upgrade
+  flowml run -i eth0 --pin /sys/fs/bpf/flowml    count while the agent is stopped, crashed or upgraded
   flowml run -i eth0 -o jsonl=- | jq 'select(.type == \"anomaly\")'
 
 A duration is a whole number and its unit: 10ms, 1s, 2m, 1h, 1d.
@@ -55,20 +56,21 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// The content of that file.
+    /// The content of the configuration file.
     #[arg(skip)]
     pub(crate) configuration: Option<Configuration>,
 
-    /// Interface to meter, may be repeated: a name, a pattern as in 'veth*', or 'any' for all Ethernet interfaces except loopback
-    /// [default: the interface of the default route]. Interfaces that appear later or come back are metered from then on
+    /// Interface to meter: a name, a pattern as in 'veth*', or 'any' for all Ethernet interfaces except loopback; may
+    /// be repeated [default: the interface of the default route]. Interfaces that appear later or come back are metered
+    /// from then on
     #[arg(short, long = "interface", value_name = "IFACE")]
     pub(crate) interfaces: Vec<Selector>,
 
-    /// Leave out interfaces that match PATTERN from those that patterns and 'any' select; may be repeated
+    /// Do not meter interfaces that match PATTERN, even if '-i' selects them by a pattern or 'any'; may be repeated
     #[arg(long, value_name = "PATTERN", value_parser = pattern)]
     pub(crate) exclude: Vec<NamePattern>,
 
-    /// Hook in the kernel where packets are counted
+    /// Kernel hook at which packets are counted
     #[arg(long, value_name = "MODE", value_parser = xdp_mode(), default_value = Wanted::Auto.name())]
     pub(crate) xdp_mode: Wanted,
 
@@ -76,18 +78,20 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DIRECTION", value_parser = direction(), default_value = Direction::Ingress.name())]
     pub(crate) direction: Direction,
 
-    /// Time between two drains of the flow table, each of which is reported, 10ms to 1h
+    /// Interval between two drains of the flow table, and so between two reports, 10ms to 1h
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = |text: &str| duration(text, INTERVAL))]
     pub(crate) interval: Duration,
 
-    /// Entries of the flow table on each CPU, 64 to 16777216. The table is drained early when 60 % of them are in use (6 %
-    /// after 150 ms if flows have fewer than two packets on average), and accepts every new flow until about 85 % are [default:
-    /// 131072, halved until the table takes at most 512 MiB and 1/32 of the host's memory]
+    /// Entries of the flow table for each CPU, 64 to 16777216. The table is drained early when 60 % of the entries of a
+    /// CPU are in use. If flows have fewer than two packets on average, 6 % are enough after 150 ms. Every new flow
+    /// finds room until about 85 % are in use [default: 131072, halved until the table takes at most 512 MiB and 1/32
+    /// of the host's memory]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=16 << 20))]
     pub(crate) flow_capacity: Option<u32>,
 
-    /// Memory for everything that grows with traffic (partial flows, sessions, rows queued for outputs), 1MiB to 1024GiB. When
-    /// it runs short, flows of one packet are aggregated [default: an eighth of the memory of the host or of its control group]
+    /// Memory for everything that grows with traffic (partial flows, sessions, rows queued for outputs), 1MiB to
+    /// 1024GiB. When little of it is left, flows of one packet are aggregated [default: an eighth of the memory of the
+    /// host or of the control group]
     #[arg(long, value_name = "SIZE", value_parser = |text: &str| size(text, MEMORY))]
     pub(crate) memory_max: Option<Size>,
 
@@ -99,8 +103,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = |text: &str| duration(text, TIMEOUT))]
     pub(crate) active_timeout: Duration,
 
-    /// Model file: loaded if it exists, saved every ten minutes and at the end [default: the shipped model, until one of this
-    /// traffic is trained; nothing is saved]
+    /// Model file: loaded if it exists, saved every ten minutes and at the end [default: the shipped model, until a
+    /// model of this traffic is trained; nothing is saved]
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
 
@@ -108,12 +112,12 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) learn: bool,
 
-    /// Where records are written.
+    /// The outputs.
     #[command(flatten)]
     pub(crate) output: OutputArguments,
 
-    /// Serve metrics for Prometheus at http://ADDR/metrics; ADDR is an address and a port, as in 127.0.0.1:9750, or a port of
-    /// 127.0.0.1
+    /// Serve metrics for Prometheus at http://ADDR/metrics. ADDR is an address with a port, as in 127.0.0.1:9750, or
+    /// only a port, which is opened on 127.0.0.1
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) metrics: Option<SocketAddr>,
 
@@ -122,12 +126,13 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DIR")]
     pub(crate) pin: Option<PathBuf>,
 
-    /// Write open sessions, host windows, tests, incidents and learners to FILE at the end. The next start with the same FILE and
-    /// '--pin DIR' continues them: a connection that lasts longer than the restart is one record
+    /// Write the state of the agent to FILE at the end: open sessions, host windows, sequential tests, incidents and
+    /// models. The next run with the same FILE and '--pin DIR' continues from it, so a connection that is open during
+    /// the restart is one record
     #[arg(long, value_name = "FILE", requires = "pin")]
     pub(crate) state: Option<PathBuf>,
 
-    /// Whether the command is confined.
+    /// The sandbox option.
     #[command(flatten)]
     pub(crate) sandbox: SandboxArguments,
 
@@ -135,15 +140,15 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, RUN_TIME))]
     pub(crate) duration: Option<Duration>,
 
-    /// How rare an anomaly is.
+    /// The alarm level.
     #[command(flatten)]
     pub(crate) alarms: AlarmArguments,
 
-    /// Seed of the learners: the same seed and records give the same clusters [default: 0]
+    /// Seed of the training: the same seed and records give the same clusters [default: 0]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(crate) seed: u64,
 
-    /// What is kept of payload.
+    /// The payload options.
     #[command(flatten)]
     pub(crate) content: ContentArguments,
 
@@ -157,12 +162,12 @@ pub(crate) struct Run {
     pub(crate) quiet: u8,
 }
 
-/// By the names of the table of modes.
+/// Parses the name of a mode.
 fn xdp_mode() -> impl TypedValueParser<Value = Wanted> {
     named(&Wanted::ALL, Wanted::name, Wanted::meaning)
 }
 
-/// By the names of the table of directions.
+/// Parses the name of a direction.
 fn direction() -> impl TypedValueParser<Value = Direction> {
     named(&Direction::ALL, Direction::name, Direction::meaning)
 }
@@ -170,7 +175,7 @@ fn direction() -> impl TypedValueParser<Value = Direction> {
 impl Run {
     /// The name of the command.
     pub(super) const NAME: &'static str = "run";
-    /// The name of the field of its file.
+    /// The name of the field of `Run` with the configuration file.
     pub(super) const CONFIG: &'static str = "config";
 
     /// A run over these interfaces with the default arguments otherwise. It writes no records.
@@ -206,7 +211,7 @@ impl Run {
         }
     }
 
-    /// The messages for people: tables, unless `-q` is given or records go to standard output.
+    /// The human-readable messages: tables, unless `-q` is given or records go to standard output.
     #[must_use]
     pub(crate) fn verbosity(&self) -> Verbosity {
         let records_on_stdout = self.output.use_standard_output();
@@ -217,7 +222,7 @@ impl Run {
         }
     }
 
-    /// What clap cannot see: arguments that are good one by one and contradict each other.
+    /// Checks that clap cannot make: arguments that are valid one by one and contradict each other.
     pub(super) fn contradiction(&self) -> Option<String> {
         if self.tui && self.output.use_standard_output() {
             let message =
@@ -232,7 +237,7 @@ impl Run {
         twice.or_else(|| self.output.contradiction()).or_else(|| self.content.contradiction())
     }
 
-    /// What is wrong with where it runs.
+    /// Checks that the terminal UI has a terminal.
     pub(super) fn unfit(&self) -> Option<String> {
         let streams = [("output", io::stdout().is_terminal()), ("error", io::stderr().is_terminal())];
         let none = streams.iter().find(|(_, is_terminal)| self.tui && !is_terminal);

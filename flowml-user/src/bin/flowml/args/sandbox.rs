@@ -1,27 +1,27 @@
-//! Whether a command is confined.
+//! The option that turns the sandbox on or off.
 
 use clap::{Args, ValueEnum};
 
-/// The argument by which a command is confined.
+/// The argument that turns the sandbox on or off.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct SandboxArguments {
-    /// Access only the files and ports that are named, and make only the system calls that the command needs (Landlock, seccomp);
-    /// use 'off' to find out whether the sandbox is the reason of a failure
+    /// Sandbox (Landlock, seccomp): the command can access only the files and ports that its options name, and make only the
+    /// system calls that it needs. Use 'off' to find out whether the sandbox causes a failure
     #[arg(long = "sandbox", value_name = "SWITCH", value_enum, default_value_t)]
     switch: Switch,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Switch {
-    /// The command has access only to what it needs
+    /// The sandbox is active
     #[default]
     On,
-    /// The command has all permissions of its user
+    /// No sandbox: the command has all permissions of its user
     Off,
 }
 
 impl SandboxArguments {
-    /// Whether the command keeps itself from what it does not need.
+    /// Whether the sandbox is on.
     #[must_use]
     pub(crate) fn is_on(self) -> bool {
         self.switch == Switch::On

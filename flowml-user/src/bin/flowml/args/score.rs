@@ -9,9 +9,9 @@ use super::tables::InputArguments;
 use super::values::table;
 
 pub(super) const SCORE_HELP: &str = "\
-Scores the rows of tables with a model of 'flowml train', and writes them with the columns score, probability and anomaly, \
-or class. Existing columns of these names are replaced. Captures need no model: without one, a model of all their rows is \
-trained first.";
+Scores the rows of tables with a model of 'flowml train', and writes them with further columns: 'score', 'probability' and \
+'anomaly' of a detector, 'class' of a classifier. Existing columns of these names are replaced. Captures need no model: \
+without one, a model of all their rows is trained first.";
 
 pub(super) const SCORE_EXAMPLES: &str = concat!(
     "\
@@ -35,7 +35,7 @@ pub(crate) struct Score {
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
 
-    /// How inputs become tables.
+    /// The options for reading inputs as tables.
     #[command(flatten)]
     pub(crate) input: InputArguments,
 
@@ -43,7 +43,7 @@ pub(crate) struct Score {
     #[arg(short, long, value_name = "FILE", value_parser = table, default_value = "-")]
     pub(crate) output: PathBuf,
 
-    /// Whether the command is confined.
+    /// The sandbox option.
     #[command(flatten)]
     pub(crate) sandbox: SandboxArguments,
 

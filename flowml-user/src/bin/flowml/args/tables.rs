@@ -7,10 +7,10 @@ use flowml_user::dataset::learnt::Roles;
 use flowml_user::dataset::truth;
 use flowml_user::dataset::{Encoding, HeaderRow, Reading, RowType};
 
-/// What a row is of.
+/// The subject of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Unit {
-    /// A flow, with the activity of its two hosts around its end
+    /// A flow, with the activity of its two hosts when it began
     #[default]
     Flows,
     /// A host window: the activity of a host in two seconds
@@ -27,7 +27,7 @@ impl Unit {
         }
     }
 
-    /// As tables have it.
+    /// The same unit for the functions that read tables.
     #[must_use]
     pub(crate) const fn row_type(self) -> RowType {
         match self {
@@ -37,25 +37,25 @@ impl Unit {
     }
 }
 
-/// How inputs become tables.
+/// The options for reading inputs as tables.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct InputArguments {
     /// The first row of CSV files is not a header; columns are named 1, 2, …
     #[arg(long)]
     pub(crate) no_header: bool,
 
-    /// Encoding of CSV files: utf-8, utf-16le, utf-16be, windows-1252 or latin1 [default: UTF-16 if the file starts
-    /// like it, else UTF-8, else windows-1252]
+    /// Encoding of CSV files: utf-8, utf-16le, utf-16be, windows-1252 or latin1 [default: UTF-16 if the file starts as
+    /// UTF-16, else UTF-8 if it is valid, else windows-1252]
     #[arg(long, value_name = "ENCODING", value_parser = encoding)]
     pub(crate) encoding: Option<Encoding>,
 
-    /// Rows to use of captures, and of folders that '-o parquet=DIR' wrote [default: flows]
+    /// Kind of rows to read from captures and from folders of '-o parquet=DIR' [default: flows]
     #[arg(long, value_name = "UNIT", value_enum)]
     pub(crate) unit: Option<Unit>,
 }
 
 impl InputArguments {
-    /// How CSV files are read.
+    /// The options for reading CSV files.
     #[must_use]
     pub(crate) const fn reading(&self) -> Reading {
         let header = if self.no_header { HeaderRow::Absent } else { HeaderRow::Present };
@@ -63,11 +63,11 @@ impl InputArguments {
     }
 }
 
-/// Inputs, and which columns of them are what.
+/// The options for inputs, and the roles of their columns.
 #[derive(Args, Clone, Debug, Default)]
 #[command(group = clap::ArgGroup::new("labelled"))]
 pub(crate) struct TableArguments {
-    /// How inputs become tables.
+    /// The options for reading inputs as tables.
     #[command(flatten)]
     pub(crate) input: InputArguments,
 
@@ -75,8 +75,8 @@ pub(crate) struct TableArguments {
     #[arg(long, value_name = "NAME", group = "labelled")]
     pub(crate) label_column: Option<String>,
 
-    /// File of labels: rules as for 'flowml label' (.toml), a table of flows with a column label, or a list of inputs with the
-    /// columns file and label; rows without a label in it are benign
+    /// File of labels: rules as for 'flowml label' (.toml), a table of flows with the column 'label', or a list of
+    /// inputs (CSV) with the columns 'file' and 'label'; rows that it does not label are benign
     #[arg(long, value_name = "FILE", group = "labelled")]
     pub(crate) labels: Option<PathBuf>,
 
@@ -86,7 +86,7 @@ pub(crate) struct TableArguments {
 }
 
 impl TableArguments {
-    /// Which columns are what.
+    /// The roles of columns: label, ignored.
     #[must_use]
     pub(crate) fn roles(&self) -> Roles {
         let added = self.labels.as_ref().map(|_| truth::LABEL.to_owned());
@@ -94,7 +94,7 @@ impl TableArguments {
     }
 }
 
-/// By the names of encodings.
+/// Parses the name of an encoding.
 fn encoding(text: &str) -> Result<Encoding, String> {
     Encoding::named(text).ok_or_else(|| format!("expected {}", Encoding::ALL.map(Encoding::name).join(", ")))
 }

@@ -104,7 +104,7 @@ fn files_are_read_by_the_same_rules_unless_a_profile_or_a_flag_changes_them() {
         ("read a --profile nfstream --active-timeout 1h", (120, 3600, false)),
     ];
     for (line, (idle, active, end_by_flags)) in cases {
-        // What belongs to a profile goes together.
+        // A profile sets all of its options.
         let initiator = if end_by_flags { InitiatorRule::Evidence } else { InitiatorRule::FirstPacket };
         let active_slots = if end_by_flags { 16 } else { 1024 };
         let expected = Timeouts { idle: seconds(idle), active: seconds(active), end_by_flags, active_slots, initiator };

@@ -16,12 +16,11 @@ use super::tables::TableArguments;
 use super::values::RUN_TIME;
 
 pub(super) const TRAIN_HELP: &str = "\
-From captures or interfaces, without '--unit', '--detector', '--classifier' and labels, it trains a model of traffic: of \
-normal flows and hosts, with which 'flowml run' and 'flowml read' score. Each capture is metered separately.
+Without '--unit', '--detector', '--classifier' and labels, it trains a model of traffic on captures or interfaces. 'flowml \
+run' and 'flowml read' score flows and hosts with such a model. Each capture is metered separately.
 
 Otherwise it trains a model of a table: CSV, JSON lines or Parquet of flowml, a log of Zeek, any other CSV or Parquet table, \
-or the flows or hosts of captures. Without a classifier, the training set is all rows; with labels and '--benign', it is only \
-the benign rows.
+or the flows or hosts of captures. A detector is trained on all rows, or with labels and '--benign' only on the benign rows.
 
 The columns of flowml's own tables (and NFStream's) are encoded as 'flowml features' prints. In other tables, numbers that \
 are never negative and exceed 1 are log-scaled (log1p), and texts are categories. Addresses, Unix times and texts that \
@@ -48,7 +47,7 @@ pub(crate) struct Train {
     #[arg(required_unless_present = "interfaces", value_name = "INPUT")]
     pub(crate) inputs: Vec<PathBuf>,
 
-    /// Train on the live traffic of this interface, may be repeated: a name, a pattern as in 'veth*', or 'any'
+    /// Train on the live traffic of this interface: a name, a pattern as in 'veth*', or 'any'; may be repeated
     #[arg(short, long = "interface", value_name = "IFACE", requires = "duration",
           conflicts_with_all = ["inputs", "unit", "detector", "classifier", "labelled"])]
     pub(crate) interfaces: Vec<Selector>,
@@ -70,7 +69,7 @@ pub(crate) struct Train {
     #[arg(long, value_name = "CLASSIFIER", value_parser = classifier(), requires = "labelled")]
     pub(crate) classifier: Option<ClassifierKind>,
 
-    /// Which columns are what.
+    /// The roles of columns: label, ignored.
     #[command(flatten)]
     pub(crate) table: TableArguments,
 
@@ -78,7 +77,7 @@ pub(crate) struct Train {
     #[command(flatten)]
     pub(crate) learning: LearningArguments,
 
-    /// Whether the command is confined.
+    /// The sandbox option.
     #[command(flatten)]
     pub(crate) sandbox: SandboxArguments,
 
@@ -94,7 +93,7 @@ impl Train {
         self.table.label_column.is_some() || self.table.labels.is_some()
     }
 
-    /// What is to be learnt, and how.
+    /// The detector or classifier to train, and its parameters.
     #[must_use]
     pub(crate) fn plan(&self) -> Plan {
         self.learning.plan(match self.classifier {

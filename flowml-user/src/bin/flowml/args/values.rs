@@ -17,7 +17,7 @@ pub(super) const RUN_TIME: RangeInclusive<Duration> = Duration::from_millis(10).
 /// Seconds.
 pub(super) const DAY: u64 = 86_400;
 
-/// One of the values of a table, by its name.
+/// Parses the name of a value in a table.
 pub(super) fn named<T: Copy + Send + Sync + 'static>(
     table: &'static [T],
     name: fn(T) -> &'static str,

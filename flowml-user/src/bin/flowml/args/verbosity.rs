@@ -1,4 +1,4 @@
-//! How much is shown on standard error.
+//! The verbosity on standard error.
 
 /// The verbosity of the console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
