@@ -122,7 +122,7 @@ fn or_absent(value: Option<Value>) -> Value {
 /// What the flows of an aggregate record have in common, under the column names of flow records.
 #[rustfmt::skip]
 pub const AGGREGATE_IDENTIFIERS: &[Identifier<Aggregate>] = &[
-    named("dst_ip", Kind::Text, "Address of the responder; absent where the interval had too many of them",
+    named("dst_ip", Kind::Text, "Address of the responder; missing if the interval had too many responders",
         |of| or_absent(of.target.map(|target| Value::Text(target.to_ip().to_string())))),
     named("ip_version", Kind::Integer, "4 or 6",
         |of| or_absent(of.target.map(|target| Value::Number(target.version() as u64)))),
@@ -141,7 +141,7 @@ pub const AGGREGATE_FEATURES: &[Feature<Aggregate>] = &[
     count("bidirectional_packets", "packets", |of| of.count.packets, "Packets"),
     count("bidirectional_bytes", "bytes", |of| of.ip_bytes, "IP bytes"),
     count("frame_bytes", "bytes", |of| of.count.bytes, "Frame bytes without FCS, as in the packet accounting of the summary"),
-    Feature { name: "sources", unit: "addresses", meaning: "Addresses of initiators, to about 5 %", learn: Never,
+    Feature { name: "sources", unit: "addresses", meaning: "Number of initiator addresses, estimated to about 5 %", learn: Never,
         side: None, nfstream: false, of: Of::Real(|of| of.sources) },
 ];
 

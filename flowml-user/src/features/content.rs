@@ -12,19 +12,19 @@ use crate::record::{Content, Inspector};
 #[rustfmt::skip]
 pub const CONTENT_FEATURES: &[Feature<FlowRow>] = &[
     count("src2dst_first_payload_bytes", "bytes", Never, |row| of(row, |content| content.src2dst.bytes).unwrap_or(0),
-        "Bytes that were kept of the first payload of the initiator"),
+        "Number of kept bytes of the first payload of the initiator"),
     real("src2dst_first_payload_entropy", "bits", Ratio, |row| real_of(row, |content| content.src2dst.entropy),
-        "Entropy of these bytes: 0 where all are alike, 8 where all values are as frequent"),
+        "Entropy of these bytes: 0 if all bytes are equal, 8 if all 256 values are equally frequent"),
     real("src2dst_first_payload_printable_share", "share", Ratio,
         |row| real_of(row, |content| content.src2dst.printable_share),
-        "Visible ASCII and white space among these bytes"),
+        "Share of visible ASCII and white space in these bytes"),
     count("dst2src_first_payload_bytes", "bytes", Never, |row| of(row, |content| content.dst2src.bytes).unwrap_or(0),
-        "Bytes that were kept of the first payload of the responder"),
+        "Number of kept bytes of the first payload of the responder"),
     real("dst2src_first_payload_entropy", "bits", Ratio, |row| real_of(row, |content| content.dst2src.entropy),
-        "Entropy of these bytes: 0 where all are alike, 8 where all values are as frequent"),
+        "Entropy of these bytes: 0 if all bytes are equal, 8 if all 256 values are equally frequent"),
     real("dst2src_first_payload_printable_share", "share", Ratio,
         |row| real_of(row, |content| content.dst2src.printable_share),
-        "Visible ASCII and white space among these bytes"),
+        "Share of visible ASCII and white space in these bytes"),
 ];
 
 fn of<T>(row: &FlowRow, of: fn(&Content) -> T) -> Option<T> {

@@ -34,7 +34,7 @@ const INCIDENT: [IncidentColumn; 24] = [
         "state",
         Kind::Text,
         "",
-        "`open` when it has begun, `named` when a test has found its kind, `closed` when it is over",
+        "`open` at its start, `named` when a test determines its kind later, `closed` at its end",
         |state, _, _| {
             Cell::Value(Value::Name(match state {
                 State::Open => "open",
@@ -95,10 +95,14 @@ const INCIDENT: [IncidentColumn; 24] = [
         "Port of the service that the incident concerns",
         |_, incident, _| counted(incident.evidence.port.into()),
     ),
-    of_incident("attempts", Kind::Integer, "", "Ports or hosts that were tried, or connections", |_, incident, _| {
-        counted(incident.evidence.attempts)
-    }),
-    of_incident("failures", Kind::Integer, "", "Failed ones among the attempts", |_, incident, _| {
+    of_incident(
+        "attempts",
+        Kind::Integer,
+        "",
+        "Number of tried ports or hosts, or of connections",
+        |_, incident, _| counted(incident.evidence.attempts),
+    ),
+    of_incident("failures", Kind::Integer, "", "Number of attempts that failed", |_, incident, _| {
         counted(incident.evidence.failures)
     }),
     of_incident("packets", Kind::Integer, "packets", "Packets that a test counted", |_, incident, _| {
@@ -114,25 +118,33 @@ const INCIDENT: [IncidentColumn; 24] = [
         "Time between two connections of a beacon, or two tries of a slow scan",
         |_, incident, _| counted(incident.evidence.period_ms),
     ),
-    of_incident("host_windows", Kind::Integer, "windows", "Host windows in it that are anomalies", |_, incident, _| {
-        whole(incident.windows)
-    }),
-    of_incident("flows", Kind::Integer, "flows", "Flows of its hosts that are anomalies", |_, incident, _| {
+    of_incident(
+        "host_windows",
+        Kind::Integer,
+        "windows",
+        "Anomalous host windows of the incident",
+        |_, incident, _| whole(incident.windows),
+    ),
+    of_incident("flows", Kind::Integer, "flows", "Anomalous flows of its hosts", |_, incident, _| {
         whole(incident.flows)
     }),
     of_incident(
         "probability",
         Kind::Real,
         "",
-        "Of its least probable window; for a finding of a sequential test, the probability of a false alarm on normal traffic",
+        "Probability of its least probable window; for a sequential test, the probability of a false alarm on normal traffic",
         |_, incident, _| Cell::Real(incident.probability),
     ),
     of_incident("severity", Kind::Real, "", "−log₁₀ of the probability", |_, incident, _| {
         Cell::Real(incident.severity())
     }),
-    of_incident("reason", Kind::Text, "", "What made that window an anomaly", |_, incident, _| {
-        Cell::Value(Value::Text(one_line(&incident.reasons)))
-    }),
+    of_incident(
+        "reason",
+        Kind::Text,
+        "",
+        "The features that made the least probable window an anomaly",
+        |_, incident, _| Cell::Value(Value::Text(one_line(&incident.reasons))),
+    ),
 ];
 
 /// A count of a sequential test. 0 becomes no value: the test does not count this.

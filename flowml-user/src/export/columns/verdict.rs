@@ -20,7 +20,7 @@ const fn column(name: &'static str, kind: Kind, meaning: &'static str, of: fn(&V
 
 /// The columns of the model's verdict. They are empty while the model warms up, and without a model.
 pub(in crate::export) const VERDICT: [VerdictColumn; 6] = [
-    column("cluster", Kind::Integer, "Number of the cluster that explains the row best", |verdict| {
+    column("cluster", Kind::Integer, "Number of the cluster with the lowest score for this row", |verdict| {
         Cell::Value(Value::Number(verdict.cluster.into()))
     }),
     column("score", Kind::Real, "Distance from that cluster: ½(d/σ)² − ln π", |verdict| {
@@ -29,19 +29,22 @@ pub(in crate::export) const VERDICT: [VerdictColumn; 6] = [
     column("probability", Kind::Real, "Probability that a normal row scores at least as high", |verdict| {
         Cell::Real(verdict.probability)
     }),
-    column("anomaly", Kind::Flag, "Whether the probability is below `--alpha`, and holds here", |verdict| {
-        Cell::Value(Value::Flag(verdict.anomaly))
-    }),
+    column(
+        "anomaly",
+        Kind::Flag,
+        "Whether the probability is below `--alpha`, and the anomaly is not withheld",
+        |verdict| Cell::Value(Value::Flag(verdict.anomaly)),
+    ),
     column(
         "withheld",
         Kind::Flag,
-        "Whether it would be an anomaly, but it is not known that the model's probabilities hold here",
+        "Whether an anomaly is withheld, because the model's probabilities are not confirmed on local traffic",
         |verdict| Cell::Value(Value::Flag(verdict.withheld)),
     ),
     column(
         "reason",
         Kind::Text,
-        "For an anomaly, the features that made it one, with value and typical range",
+        "For an anomaly, the features that contributed most, with values and typical ranges",
         |verdict| {
             Cell::Value(if verdict.reasons.is_empty() {
                 Value::Absent

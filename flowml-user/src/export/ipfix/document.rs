@@ -16,8 +16,8 @@ const fn of(of: Of) -> &'static str {
         Of::Icmpv4 => "ICMP",
         Of::Icmpv6 => "ICMPv6",
         Of::EachWay => "each direction",
-        Of::TwoWay => "two-way",
-        Of::Judged => "judged",
+        Of::TwoWay => "biflow",
+        Of::Judged => "scored",
     }
 }
 

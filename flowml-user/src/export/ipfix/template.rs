@@ -54,8 +54,8 @@ impl Template {
     pub(super) fn name(self) -> String {
         let version = if self.ipv6 { "IPv6" } else { "IPv4" };
         let protocol = if self.icmp { ", ICMP" } else { "" };
-        let ways = if self.two_way { ", two-way" } else { ", one-way" };
-        let judged = if self.judged { ", judged" } else { "" };
+        let ways = if self.two_way { ", biflow" } else { ", uniflow" };
+        let judged = if self.judged { ", scored" } else { "" };
         format!("{version}{protocol}{ways}{judged}")
     }
 

@@ -57,7 +57,7 @@ pub const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "DNS",
         over: &[(protocol::UDP, dns::read), (protocol::TCP, dns::read_stream)],
-        server_name: "name that is asked for, or announced",
+        server_name: "queried or announced name",
         detail: "its type",
     },
     Protocol {
