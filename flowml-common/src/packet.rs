@@ -60,7 +60,7 @@ impl Frame {
     }
 }
 
-/// Why a packet is in no flow. The parser returns it as its error, and the counters are indexed by it.
+/// The reason why a packet is in no flow. It is the error of the parser and the index of the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Skipped {

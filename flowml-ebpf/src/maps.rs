@@ -74,7 +74,7 @@ struct Spilled {
     quoted: PayloadChunk,
 }
 
-/// What each CPU is processing: a frame before the parser, a packet between parser and table.
+/// The data that each CPU is processing: a frame before the parser, a packet between parser and table.
 ///
 /// The verifier follows the values of registers and stack, so each of the many paths through the parser would be a
 /// separate path through the table. It does not follow the contents of maps: after the packet was stored in this map

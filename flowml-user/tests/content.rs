@@ -79,7 +79,7 @@ fn count(table: &mut VecTable, packet: &Sent, captured: usize) {
     assert_eq!(meter(table, &frame, &bytes[..captured.min(bytes.len())]), Metered::Counted);
 }
 
-/// What is left of these drains of one CPU.
+/// The ended sessions of these drains of one CPU.
 fn ended(limit: PayloadLimit, drains: &[&[Sent]]) -> Vec<Ended> {
     let (mut table, mut sessions) = (table(limit), Sessions::new(Timeouts::default()));
     let mut ended = Vec::new();

@@ -14,7 +14,7 @@ use flowml_user::session::{Sessions, Timeouts};
 
 const PSH: u8 = 8;
 
-/// When the first packet comes, µs of Unix time: half a ms behind a whole one, so that cutting to ms shows.
+/// Time of the first packet, µs of Unix time. It is 0.5 ms after a full ms, so that truncation to ms is visible.
 const BEGIN_US: u64 = 1_600_000_000_000_500;
 
 /// A frame and its time, µs since [`BEGIN_US`].
@@ -153,7 +153,7 @@ fn a_tls_session_over_two_drains() {
     assert_features(
         flow,
         &[
-            // 0.5 ms behind the whole ms, cut.
+            // 0.5 ms after the full ms, truncated.
             ("bidirectional_first_seen_ms", 1_600_000_000_000.0),
             // 0.5 + 1,007.1 = 1,007.6 ms, cut.
             ("bidirectional_last_seen_ms", 1_600_000_001_007.0),

@@ -260,7 +260,7 @@ fn overflow_is_counted_by_protocol() {
     assert_eq!(table.counts().overflow[udp], Count { packets: 9, bytes: 9 * 142 });
 }
 
-/// What becomes of one flow whose packets come 2 s apart, each the first of another entry.
+/// The entries of one flow with a packet every 2 s. Each packet is the first of another entry.
 fn sparse(hook: Hook, packets: u64) -> (VecTable, Vec<Metered>) {
     let mut table = VecTable::new(Shape::for_capacity(1), secret(7));
     let bytes = frame_bytes(1, 2, [9, 53], 0);
@@ -311,7 +311,7 @@ fn segment(from_client: bool, flags: u8, sequence: u32) -> Vec<u8> {
     bytes
 }
 
-/// How many packets each entry has, in the order in which they were taken.
+/// The number of packets of each entry, in the order in which the entries were taken.
 #[test]
 fn entries_begin_with_what_may_open_a_connection() {
     const SYN: u8 = 2;

@@ -111,12 +111,12 @@ impl Agent {
         })
     }
 
-    /// What the agent has written to standard error so far.
+    /// The text on standard error so far.
     pub fn stderr(&self) -> String {
         self.process.stderr().text()
     }
 
-    /// What the agent has written to standard error. If it has ended, all of it.
+    /// The text on standard error. It is complete if the agent has ended.
     fn last_words(&self) -> String {
         if self.process.is_running().is_ok_and(|running| !running) {
             self.process.stderr().wait_closed();
@@ -198,14 +198,14 @@ impl PublicBinary {
     }
 }
 
-/// What an agent did, from its start to its end.
+/// The results of an agent from its start to its end.
 #[derive(Debug)]
 pub struct Report {
     /// The exit code, unless a signal ended it.
     pub code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// What it wrote to standard error.
+    /// The text on standard error.
     pub stderr: String,
     /// Its records.
     pub records: Vec<Value>,

@@ -45,7 +45,7 @@ impl Account {
         &mut self.table
     }
 
-    /// What has been drained so far, without the flows.
+    /// The drained counts so far, without the flows.
     pub const fn total(&self) -> &Head {
         &self.total
     }

@@ -122,7 +122,7 @@ impl Drop for Process {
     }
 }
 
-/// What a pipe has delivered so far. A thread reads the pipe, so the writer never blocks.
+/// The bytes that a pipe has delivered so far. A thread reads the pipe, so the writer never blocks.
 #[derive(Debug, Clone, Default)]
 pub struct Collected(Arc<(Mutex<Buffer>, Condvar)>);
 

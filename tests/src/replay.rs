@@ -258,7 +258,7 @@ pub struct Replay {
 /// have another header.
 #[derive(Default)]
 struct Corrections {
-    /// By the number of the entry and the sender.
+    /// The entries by number and sender.
     entries: HashMap<(usize, usize), i64>,
     skipped: [i64; Skipped::COUNT],
 }

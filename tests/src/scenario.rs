@@ -93,12 +93,12 @@ impl Meter {
         Ok(meter)
     }
 
-    /// What it has reported so far.
+    /// The agent's reports so far.
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it has written to standard error so far.
+    /// The text on standard error so far.
     pub fn stderr(&self) -> String {
         self.process.stderr().text()
     }
@@ -122,7 +122,7 @@ impl Meter {
     }
 }
 
-/// What the agent has reported, without flow rows.
+/// The agent's reports, without flow rows.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// The host rows, in the order of their arrival.

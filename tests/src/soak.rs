@@ -47,7 +47,7 @@ const PERIODS: std::ops::RangeInclusive<Duration> = Duration::from_secs(15)..=Du
 /// Usual duration of a check, in which sessions have to end.
 const CHECK: Duration = Duration::from_secs(5);
 
-/// What to do.
+/// The plan of a soak test.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Folder for the measurements and the chart. The agent's outputs are there as well; they are removed after they

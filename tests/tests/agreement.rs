@@ -374,7 +374,7 @@ fn frames_of_a_link_agree_with_their_tag_stripped() -> Result<()> {
     Ok(())
 }
 
-/// What the kernel does to a frame before tc ingress: it moves the outer tag out of the frame.
+/// Does the same to a frame as the kernel before tc ingress: it moves the outer tag out of the frame.
 fn strip(bytes: &[u8]) -> (Vec<u8>, Option<u16>) {
     match bytes.get(12..16) {
         Some(&[0x81, 0, high, low] | &[0x88, 0xa8, high, low]) => {

@@ -1,4 +1,4 @@
-//! How programs are attached and detached: what is tried after a refusal, and that nothing stays behind.
+//! Tests of attaching and detaching: the modes that are tried after a refusal, and that nothing remains.
 
 use std::ffi::CStr;
 

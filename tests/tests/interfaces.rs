@@ -36,7 +36,7 @@ fn wait_for_message(agent: &Agent, words: &str, times: usize) -> Result<()> {
     .with_context(|| format!("waiting for {words:?} {times} times in:\n{}", agent.stderr()))
 }
 
-/// What the agent reports about an interface that it meters from then on.
+/// The agent's message when it starts to meter an interface.
 fn come(interface: &Interface) -> Result<String> {
     Ok(format!("{} appeared (index {}): metering it by", interface.name, interface.index()?))
 }

@@ -104,7 +104,7 @@ fn ends(protocol: u8, client: SocketAddr, server: SocketAddr) -> Value {
     })
 }
 
-/// What a host's TCP has sent.
+/// The TCP segments that a host has sent.
 #[derive(Debug, Clone, Copy)]
 struct Segments {
     /// Segments that its network stack counted, retransmissions included. A GSO buffer counts as its segments.

@@ -562,7 +562,7 @@ fn a_connection_that_lives_over_restarts_is_one_record() -> Result<()> {
     let payload =
         ["src2dst_payload_bytes", "dst2src_payload_bytes"].map(|name| number(&flow, name).unwrap_or_default());
     assert_eq!([message.received, message.sent], [6 * u64::from(EXCHANGE.request), 6 * u64::from(EXCHANGE.response)]);
-    // Of one direction the answers are not seen, and neither is the FIN of the server.
+    // With one direction the answers and the FIN of the server are not seen.
     let (sees_answers, end_reason) = match modes_and_direction().1 {
         "both" => (1, "end_of_flow"),
         _ => (0, "idle_timeout"),
@@ -658,7 +658,7 @@ fn leave_many(flows: u32) -> Result<()> {
     let report = first.stop(Signal::TERM)?;
     let took = begun.elapsed();
     let summary = report.summary()?;
-    // How many there is time for depends on the machine.
+    // The number that can be written in time depends on the machine.
     let left = summary["left_open"]["packets"].as_u64().unwrap_or(0);
     eprintln!("the end took {took:?}: {left} packets in {} bytes", fs::metadata(&state)?.len());
     assert_eq!((&summary["conserved"], number(summary, "packets_in_flows")?), (&true.into(), sent.packets));

@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// The user nobody, on every Linux (user_namespaces(7), overflowuid).
 const NOBODY: u32 = 65534;
 
-/// What the unit gives the agent: a user, its capabilities, a folder, and a socket for notifications.
+/// The environment that the unit gives the agent: a user, capabilities, a folder, and a socket for notifications.
 struct Unit {
     folder: TempDir,
     manager: UnixDatagram,

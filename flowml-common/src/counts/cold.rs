@@ -37,7 +37,7 @@ pub(super) const BY_SYN: u8 = 2;
 
 pub(super) const BY_SYN_ACK: u8 = 1;
 
-/// How a packet opens a connection, by its flags. A SYN with FIN or RST opens none.
+/// The opening of a connection by the flags of a packet. A SYN with FIN or RST opens no connection.
 #[inline(always)]
 const fn opening(packet: &Packet) -> u8 {
     match packet.tcp_flags & (SYN | ACK | FIN | RST) {

@@ -39,7 +39,7 @@ pub struct Direction {
     pub iat_min_us: u64,
     /// Largest inter-arrival time, in µs.
     pub iat_max_us: u64,
-    /// How this direction opened its TCP connection.
+    /// The SYN with which this direction opened its TCP connection.
     pub opening: Option<Opening>,
     /// Smallest IP total length, in bytes.
     pub length_min: u16,

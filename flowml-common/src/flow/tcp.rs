@@ -13,8 +13,8 @@ pub const PSH: u8 = 8;
 /// ACK.
 pub const ACK: u8 = 16;
 
-/// How a direction opened its TCP connection, with its initial sequence number. A SYN without ACK is greater than one
-/// with ACK: it takes precedence if both were seen.
+/// The SYN with which a direction opened its TCP connection, and its initial sequence number. A SYN without ACK is
+/// greater than one with ACK: it takes precedence if both were seen.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Opening {

@@ -68,7 +68,7 @@ impl Wanted {
         }
     }
 
-    /// What it means.
+    /// A description of the mode.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
@@ -116,7 +116,7 @@ impl Wanted {
     }
 }
 
-/// How tc programs are attached.
+/// The method of attaching tc programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TcHook {
     /// By a bpf_link (TCX, Linux 6.6).
@@ -165,7 +165,7 @@ pub(super) struct Links {
 pub struct Attachment {
     /// The interface.
     pub interface: Interface,
-    /// How its ingress is counted.
+    /// The mode in which its ingress is counted.
     pub mode: Mode,
     /// Whether its egress is counted too.
     pub egress: bool,

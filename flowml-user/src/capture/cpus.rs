@@ -12,7 +12,7 @@ const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
 /// every number up to the highest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cpus {
-    /// How many there are.
+    /// Number of CPUs.
     pub count: u32,
     /// The highest number plus one.
     pub numbers: u32,

@@ -1,4 +1,4 @@
-//! Why metering could not start or continue.
+//! Errors that prevent metering.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use crate::process::capabilities;
 pub const UNKNOWN_PREEMPTION: &str = "the kernel is PREEMPT_RT, and its configuration cannot be read: without \
      PREEMPT_RT_NEEDS_BH_LOCK programs of one CPU preempt each other, and counts may be lost";
 
-/// Why metering could not start or continue. Each message names the object and states what was expected.
+/// Errors that prevent metering. Each message names the object and states what was expected.
 #[derive(Debug, Error)]
 pub enum CaptureError {
     /// The requested interface does not exist.

@@ -1,4 +1,4 @@
-//! Why a folder of pins cannot be used.
+//! Errors of folders with pins.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use flowml_common::handover::LAYOUT;
 use thiserror::Error;
 
-/// Why a folder cannot be used, or the table in it not continued.
+/// An error that prevents using a folder, or continuing the table in it.
 #[derive(Debug, Error)]
 pub enum PinError {
     /// The folder is not in a BPF file system. Pins are files of one.
@@ -78,7 +78,7 @@ pub enum PinError {
     Damaged {
         /// The folder.
         folder: PathBuf,
-        /// What is inconsistent.
+        /// The inconsistency.
         what: String,
     },
     /// The interface is metered through a tc filter, which cannot be pinned.

@@ -60,7 +60,7 @@ impl LinkPin {
     }
 }
 
-/// What [`Pins::remove`] removed.
+/// The result of [`Pins::remove`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Removed {
     /// Number of programs that were attached.

@@ -19,7 +19,7 @@ pub enum Selector {
     Any,
 }
 
-/// What a [`Selector`] must be, for messages.
+/// The valid forms of a [`Selector`], for messages.
 const EXPECTED: &str = "expected an interface name of 1 to 15 bytes, as in eth0, a pattern, as in 'veth*', or 'any'";
 
 impl Selector {
@@ -58,7 +58,7 @@ impl fmt::Display for Selector {
 /// A pattern of names, in which `*` is any text, `?` any character and `[ab]` one of these characters.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// The fault in the text.
 pub fn pattern(text: &str) -> Result<Pattern, String> {
     let wrong = |error: glob::PatternError| format!("{} at byte {}; {EXPECTED}", error.msg, error.pos);
     Pattern::new(text).map_err(wrong)

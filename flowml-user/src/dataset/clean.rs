@@ -11,7 +11,7 @@ use super::DatasetError;
 use super::columns::{numbers, texts};
 use super::keys::Key;
 
-/// Why a row is left out.
+/// The reason why a row is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dropped {
@@ -47,7 +47,7 @@ pub struct Cleaner {
 }
 
 impl Cleaner {
-    /// Why each row of the batch is left out; None for rows that are kept.
+    /// For each row of the batch the reason why it is left out; `None` for rows that are kept.
     ///
     /// # Errors
     /// If a column has a type that cannot be compared.

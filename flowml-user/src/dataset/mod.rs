@@ -55,7 +55,7 @@ pub use row_type::RowType;
 pub use shape::Shape;
 pub use write::{TableFormat, TableWriter};
 
-/// Why a table cannot be read or written.
+/// An error of reading or writing a table.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// The file cannot be read.
@@ -79,7 +79,7 @@ pub enum DatasetError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What was expected, and where.
+        /// The expected value, and its position.
         message: String,
     },
     /// A required column is missing.

@@ -1,4 +1,4 @@
-//! How a text file is read: the options, and the notices about what was detected.
+//! Options for reading a text file, and notices about detected properties.
 
 use std::fmt;
 

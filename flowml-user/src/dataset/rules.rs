@@ -18,7 +18,7 @@ use crate::process::whole;
 /// Maximum size of a file of rules, bytes.
 const LONGEST: u64 = 16 << 20;
 
-/// Why rules cannot be read.
+/// An error of reading rules.
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
     /// The file cannot be read.
@@ -38,7 +38,7 @@ pub enum RulesError {
         line: usize,
         /// The column in characters, from 1.
         column: usize,
-        /// What was expected.
+        /// The expected value.
         message: String,
     },
 }

@@ -28,7 +28,7 @@ pub enum Truth {
     Files(FileLabels),
 }
 
-/// Why labels cannot be read.
+/// An error of reading labels.
 #[derive(Debug, thiserror::Error)]
 pub enum TruthError {
     /// The rules cannot be used.

@@ -1,8 +1,8 @@
-//! How rare a row must be to be an anomaly: a probability, or a rate of false alarms.
+//! The alarm level: a probability, or a rate of false alarms.
 
 use std::str::FromStr;
 
-/// How rare an anomaly is.
+/// The alarm level.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum AlarmLevel {
     /// The fraction of normal rows that may be anomalies, 0–1.
@@ -18,7 +18,7 @@ pub struct FalseAlarms {
     pub per_second: f64,
 }
 
-/// What false alarms are counted in, seconds.
+/// The periods of a rate of false alarms, in seconds.
 const PERIODS: [(&str, f64); 4] = [("minute", 60.0), ("hour", 3600.0), ("day", 86_400.0), ("week", 604_800.0)];
 
 impl FromStr for FalseAlarms {

@@ -34,9 +34,9 @@ pub const HOSTS: &str = "hosts";
 /// A shipped model: trained on normal traffic of the laboratory, made by `cargo xtask corpus --models`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Builtin {
-    /// Of incoming and outgoing traffic.
+    /// The model of incoming and outgoing traffic.
     Both,
-    /// Of incoming traffic only, as XDP sees it.
+    /// The model of incoming traffic only, as XDP receives it.
     Ingress,
 }
 

@@ -70,7 +70,7 @@ pub struct Loaded {
 pub struct Outfit {
     /// The outputs and observers.
     pub sinks: Sinks,
-    /// What payload is searched for.
+    /// The patterns to search for in payload.
     pub inspector: Option<Inspector>,
     /// The models.
     pub learners: Learners,
@@ -95,7 +95,7 @@ pub struct Attached {
     dues: Dues,
     state: Option<KeptState>,
     closing: Closing,
-    /// What earlier agents counted and did not report.
+    /// Packets that earlier agents counted and did not report.
     lost: Count,
     /// The priority of the threads without one of their own.
     usual: Nice,

@@ -1,4 +1,4 @@
-//! What the threads of a live run send each other.
+//! The messages between the threads of a live run.
 
 use std::sync::mpsc::Sender;
 use std::time::Duration;

@@ -74,7 +74,7 @@ pub struct Offline<T> {
     ahead: Ahead,
     epochs: Epochs,
     quiet: Quiet,
-    /// Of interfaces whose clocks differ from that of the run: what was added to their times, ns.
+    /// For interfaces whose clocks differ from that of the run: the shift that was added to their times, ns.
     shifts: HashMap<u32, i64>,
     /// Frames counted or skipped since the last drain, as the table's counters have 32 bits.
     counted: u32,
@@ -287,7 +287,7 @@ fn without_overflow(mut head: Head) -> Head {
 
 /// The faults of a file.
 pub struct Wrong {
-    /// Why parts of it could not be read.
+    /// The errors because of which parts of it could not be read.
     pub problems: Vec<FileError>,
     /// The descriptions of irregular times.
     pub irregular: Vec<String>,

@@ -1,4 +1,4 @@
-//! What a live run meters, and how.
+//! The options of a live run.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::learning::Settings;
 use crate::process::memory;
 use crate::session::Timeouts;
 
-/// Which packets are counted.
+/// The direction of the counted packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Direction {
     /// Incoming packets.
@@ -39,7 +39,7 @@ impl Direction {
         }
     }
 
-    /// What it means.
+    /// A description of the direction.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Direction {
     }
 }
 
-/// What SIGHUP does.
+/// The effect of SIGHUP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Hangup {
     /// The model file is read again.
@@ -69,7 +69,7 @@ pub struct Options {
     pub exclude: Vec<Pattern>,
     /// The hook at which packets are counted.
     pub xdp_mode: Wanted,
-    /// Which packets are counted.
+    /// The direction of the counted packets.
     pub direction: Direction,
     /// Time between two drains.
     pub interval: Duration,
@@ -78,7 +78,7 @@ pub struct Options {
     /// Memory of everything that grows with traffic, bytes, within [`MEMORY`]; without it, an eighth of the memory of the
     /// host or of its control group.
     pub memory_max: Option<u64>,
-    /// When flows end.
+    /// The timeouts of flows.
     pub timeouts: Timeouts,
     /// The payload that is kept of each direction of a flow.
     pub payload: Option<PayloadLimit>,
@@ -88,13 +88,13 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// The duration of the run; without it, until a signal.
     pub duration: Option<Duration>,
-    /// What SIGHUP does.
+    /// The effect of SIGHUP.
     pub hangup: Hangup,
     /// The model: a file, or the name of a shipped one.
     pub model: Option<PathBuf>,
     /// Whether the run starts without a model.
     pub learn: bool,
-    /// How rare an anomaly is; without it, that of the model.
+    /// The alarm level. If it is `None`, the level of the model.
     pub alarms: Option<AlarmLevel>,
     /// Seed of the learners.
     pub seed: u64,
@@ -124,7 +124,7 @@ impl Default for Options {
     }
 }
 
-/// What [`Options::memory_max`] may be, bytes.
+/// The valid range of [`Options::memory_max`], bytes.
 pub const MEMORY: RangeInclusive<u64> = 1 << 20..=1 << 40;
 
 /// The default where the system does not report its memory, bytes.
@@ -172,14 +172,14 @@ impl Options {
     }
 }
 
-/// What a run reads again at SIGHUP, besides its model file.
+/// The settings that a run reads again at SIGHUP, in addition to its model file.
 #[derive(Clone, Debug, Default)]
 pub struct Reread {
-    /// How rare an anomaly is.
+    /// The alarm level.
     pub alarms: Option<AlarmLevel>,
     /// The model: a file, or the name of a shipped one.
     pub model: Option<PathBuf>,
-    /// What the user must know about it.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 

@@ -42,7 +42,7 @@ pub(super) enum Step {
     },
     Notice(String),
     Warning(String),
-    /// Answers when something may end by itself, ns of the capture's clock.
+    /// Returns the time of the next possible timeout, ns of the capture's clock.
     Due(Sender<Option<u64>>),
 }
 
@@ -119,7 +119,7 @@ impl Processing {
         self.handed_over = Instant::now();
     }
 
-    /// When something may end by itself, ns of the capture's clock. Waits until all steps are done.
+    /// The time of the next possible timeout, ns of the capture's clock. Waits until all steps are done.
     pub(super) fn next_due_ns(&mut self) -> Option<u64> {
         let (answer, due) = channel();
         self.batch.push(Step::Due(answer));

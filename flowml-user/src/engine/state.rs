@@ -44,7 +44,7 @@ impl Moment {
         Self { boot: boot(), table, drains }
     }
 
-    /// What happens to sessions that were left at this moment.
+    /// Decides what happens to the sessions of a state file that was written at this moment.
     fn fate(&self, now: &Self) -> Fate {
         if self.boot != now.boot {
             Fate::Ends("the host was restarted since then")
@@ -58,7 +58,7 @@ impl Moment {
     }
 }
 
-/// What happens to sessions that were left open.
+/// The treatment of sessions in a state file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     GoesOn,

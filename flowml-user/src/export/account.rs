@@ -81,12 +81,12 @@ impl Account {
         self.hurries.load(Ordering::Acquire)
     }
 
-    /// How long the thread has waited for the system in total, including the current wait.
+    /// Total time for which the thread has waited for the system, including the current wait.
     pub(super) fn waited(&self) -> Duration {
         Duration::from_nanos(self.waited.load(Ordering::Acquire)) + self.waits()
     }
 
-    /// How long the current wait has lasted; zero while the thread does not wait.
+    /// Duration of the current wait; zero while the thread does not wait.
     #[must_use]
     pub fn waits(&self) -> Duration {
         match self.waits_since.load(Ordering::Acquire) {

@@ -143,7 +143,7 @@ struct SummaryRow<'a> {
     duration_s: f64,
 }
 
-/// What earlier agents read from a pinned table.
+/// The packet accounting of earlier agents of a pinned table.
 #[derive(Serialize)]
 struct EarlierRow<'a> {
     packets_received: u64,

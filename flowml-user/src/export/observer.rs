@@ -1,4 +1,4 @@
-//! What is shown or counted of a run while it lasts: a console, a terminal UI, metrics.
+//! Observers of a run: they show or count its progress (console, terminal UI, metrics).
 
 use std::error::Error;
 use std::ops::ControlFlow;

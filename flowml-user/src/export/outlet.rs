@@ -22,8 +22,8 @@ use crate::process::queue::Queue;
 /// all 65,536 ports, which may end together. Outputs that queue the same rows share them.
 const ROOM: usize = 256 << 20;
 
-/// How long the start of a run waits for an output to open, so that an invalid path ends it. A FIFO may have to wait
-/// for its reader, and opens while the run continues.
+/// Time for which the start of a run waits until an output is open, so that an invalid path ends the run. A FIFO may
+/// have to wait for its reader, and opens while the run continues.
 const OPEN_LIMIT: Duration = Duration::from_secs(1);
 
 /// At the end of a run an output that has waited for the system for this time is abandoned.
@@ -32,7 +32,7 @@ const STALLED: Duration = Duration::from_secs(1);
 /// When the time is too short for all queued rows, rows are lost until the queue has at most this many bytes.
 const LAST_ROWS: usize = 64 << 20;
 
-/// How often the end of a run checks the outputs.
+/// Interval at which the end of a run checks the outputs.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The next task of an output's thread.
@@ -144,8 +144,8 @@ impl Outlet {
         &self.target
     }
 
-    /// Queues rows. A run over files, and a live run whose `ending` has begun, wait for space in the queue. Otherwise
-    /// rows that do not fit are dropped.
+    /// Queues rows. If the queue is full, a run over files waits for space. So does a live run after the start of its
+    /// `ending`. Otherwise rows that do not fit are dropped.
     pub(super) fn take(&mut self, batch: &Arc<Batch>, bytes: usize, ending: &Ending) {
         let (flows, all) = batch.rows();
         let rows = if self.target.takes_only_flows() { flows } else { all };

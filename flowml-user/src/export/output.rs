@@ -48,7 +48,7 @@ struct Reopened {
     files: Files,
     /// The open file, to cut off a partial row.
     file: File,
-    /// When the next retry is due, after a failure.
+    /// Time of the next retry after a failure.
     backoff: Option<Backoff>,
 }
 

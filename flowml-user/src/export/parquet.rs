@@ -53,7 +53,7 @@ pub(super) struct Tables {
     anomalies: Table,
     incidents: Table,
     aggregates: Table,
-    /// When the files were started.
+    /// Time at which the files were started.
     begun: SystemTime,
 }
 
@@ -78,7 +78,7 @@ impl Tables {
         })
     }
 
-    /// When the files were started.
+    /// Time at which the files were started.
     pub(super) const fn begun(&self) -> SystemTime {
         self.begun
     }

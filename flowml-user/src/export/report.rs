@@ -150,7 +150,7 @@ pub struct Totals {
     pub incidents_left_out: u64,
     /// Counts of what was left out under overload.
     pub shedding: Shedding,
-    /// What earlier agents read from a pinned table.
+    /// The packet accounting of earlier agents of a pinned table.
     pub earlier: Option<Account>,
     /// Sessions that an earlier run left open, and this one continued.
     pub taken_over: Left,

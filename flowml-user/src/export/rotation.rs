@@ -10,14 +10,14 @@ use chrono::{DateTime, Utc};
 
 use crate::process::amounts::{Size, duration, size};
 
-/// When a file ends and the next one begins.
+/// The condition at which a file ends and the next one begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
     /// One file for the whole run.
     Never,
     /// At multiples of this time since 1970, UTC. `1h` rotates at full hours.
     Every(Duration),
-    /// When the file has reached this size, bytes.
+    /// At this size of the file, bytes.
     Bytes(u64),
 }
 

@@ -18,7 +18,7 @@ pub enum Level {
     Sessions,
 }
 
-/// What a level leaves out in addition to the lower levels.
+/// The work that a level leaves out in addition to the lower levels.
 pub struct Step {
     /// The level.
     pub level: Level,

@@ -23,7 +23,7 @@ use super::pace::Pace;
 use super::report::{Began, IntervalReport, OutputLine, Rows, Summary, Totals};
 use super::target::Target;
 
-/// Why records were not written.
+/// An error because of which records were not written.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// An output cannot be opened.

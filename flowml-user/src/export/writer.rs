@@ -41,7 +41,7 @@ struct Folder {
     target: FileTarget,
     rotation: Rotation,
     columns: FlowColumns,
-    /// When the next retry is due, after a failure.
+    /// Time of the next retry after a failure.
     backoff: Option<Backoff>,
 }
 

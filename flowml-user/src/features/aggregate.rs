@@ -14,7 +14,7 @@ use crate::record::{Clock, Identifier, Kind, Value};
 /// Targets that have a record of their own in one interval. Flows to other targets share one record for each protocol.
 const MOST_TARGETS: usize = 1024;
 
-/// What the flows of an aggregate record have in common: target address and IP protocol. `None` stands for all targets
+/// The common properties of the flows of an aggregate record: target address and IP protocol. `None` is all targets
 /// beyond [`MOST_TARGETS`].
 type Common = (Option<Address>, u8);
 
@@ -119,7 +119,7 @@ fn or_absent(value: Option<Value>) -> Value {
     value.unwrap_or(Value::Absent)
 }
 
-/// What the flows of an aggregate record have in common, under the column names of flow records.
+/// The columns for the common properties of the flows, with the names of flow records.
 #[rustfmt::skip]
 pub const AGGREGATE_IDENTIFIERS: &[Identifier<Aggregate>] = &[
     named("dst_ip", Kind::Text, "Address of the responder; missing if the interval had too many responders",
@@ -132,7 +132,7 @@ pub const AGGREGATE_IDENTIFIERS: &[Identifier<Aggregate>] = &[
         |of| Value::Number(of.protocol.into())),
 ];
 
-/// What is counted over the flows of an aggregate record. Sums have the column names of flow records.
+/// The columns for counts over the flows. Sums have the names of flow records.
 #[rustfmt::skip]
 pub const AGGREGATE_FEATURES: &[Feature<Aggregate>] = &[
     count("bidirectional_first_seen_ms", "ms", |of| of.first_ms, "Unix time of the first packet"),

@@ -14,7 +14,7 @@ use crate::session::{BeginWindows, HostCounts, SlowCounts};
 pub struct FlowRow {
     /// The flow.
     pub record: FlowRecord,
-    /// What its hosts did when the record began; `None` if unknown.
+    /// The activity of its hosts when the record began; `None` if unknown.
     pub windows: Option<BeginWindows>,
 }
 

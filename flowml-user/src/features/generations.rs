@@ -161,7 +161,7 @@ impl<K: Eq + Hash, V> Generations<K, V> {
         self.young.is_empty() && self.old.is_empty()
     }
 
-    /// How many entries there are.
+    /// Number of entries.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.young.len() + self.old.len()

@@ -37,7 +37,7 @@ pub use window::{HostWindow, HostWindows, Hosts, Role, SLICES};
 
 use crate::record::Kind;
 
-/// How a feature enters the learner.
+/// The encoding of a feature for the learner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learn {
     /// Reported, never learnt: it would leak a label (addresses, ports, TTL, clocks) or repeats another feature.
@@ -46,8 +46,8 @@ pub enum Learn {
     LogScaled,
     /// A ratio or an entropy, whose range is bounded: robust scaling.
     Ratio,
-    /// A ratio or an entropy over as many things as the named column counts. When there are few, it is pulled towards
-    /// the typical value; then robust scaling.
+    /// A ratio or an entropy over the number of flows that the named column counts. When there are few, it is pulled
+    /// towards the typical value; then robust scaling.
     RatioOf(&'static str),
     /// A small category (protocol, port class): one-hot.
     Category,
@@ -81,7 +81,7 @@ pub struct Feature<T: 'static> {
     pub unit: &'static str,
     /// The meaning of the value, in one line.
     pub meaning: &'static str,
-    /// How the feature enters the learner.
+    /// The encoding of the feature for the learner.
     pub learn: Learn,
     /// In a host window, the flows to which the value belongs.
     pub side: Option<Side>,
@@ -96,11 +96,11 @@ pub struct Feature<T: 'static> {
 pub enum Side {
     /// Those that the host opened.
     Source,
-    /// Those that were opened to it.
+    /// The flows that others opened to it.
     Destination,
 }
 
-/// How a feature is computed. This also decides its type.
+/// The function that computes a feature. It also determines the type.
 pub enum Of<T: 'static> {
     /// A whole number, always defined.
     Count(fn(&T) -> u64),

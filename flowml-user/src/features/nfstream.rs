@@ -7,9 +7,9 @@ pub struct Difference {
     pub name: &'static str,
     /// The columns or flows that it affects.
     pub of: &'static str,
-    /// What NFStream does.
+    /// The behaviour of NFStream.
     pub nfstream: &'static str,
-    /// What flowml does, and why.
+    /// The behaviour of flowml, and its reason.
     pub flowml: &'static str,
 }
 

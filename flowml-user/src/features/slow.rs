@@ -83,7 +83,7 @@ impl<const N: usize> Counts<N> {
     }
 }
 
-/// Which hosts contacted which hosts and services.
+/// The contacts between hosts, and of hosts with services.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SlowView {
     /// Number of peers of each initiator.
@@ -125,7 +125,7 @@ impl SlowView {
         peers.add(new_peer.into(), at_ns, [LONG]);
     }
 
-    /// What the initiator of a flow did up to `now_ns`.
+    /// The activity of the initiator of a flow until `now_ns`.
     pub(super) fn around(&self, key: &FlowKey, standing: Standing, now_ns: u64) -> SlowCounts {
         let pair = standing.addresses(key);
         let one = |counts: Option<&Counts<1>>| counts.map_or(0.0, |counts| counts.at(now_ns, [LONG]).counts[0]);

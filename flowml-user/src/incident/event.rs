@@ -1,4 +1,4 @@
-//! An incident as it is reported: its kind, hosts, times, evidence and reasons.
+//! A report of an incident: its kind, hosts, times, evidence and reasons.
 
 use flowml_common::flow::Address;
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ pub struct Incident {
     pub start_ns: u64,
     /// End of the last window so far.
     pub end_ns: u64,
-    /// The attackers, as far as they were seen.
+    /// The attackers that were seen.
     pub sources: Hosts,
     /// The victims.
     pub targets: Hosts,
@@ -69,7 +69,7 @@ pub struct Incident {
 }
 
 impl Incident {
-    /// How improbable it is in normal traffic: −log₁₀ of the probability, at most 300.
+    /// −log₁₀ of its probability in normal traffic, at most 300.
     #[must_use]
     pub fn severity(&self) -> f64 {
         severity(self.probability)

@@ -30,7 +30,7 @@ pub(super) struct Index {
 #[derive(Default, Serialize, Deserialize)]
 struct Memberships {
     open: BTreeSet<Number>,
-    /// How many of the open ones are reported.
+    /// Number of open incidents that were reported.
     reported: u32,
     ended: u32,
 }

@@ -49,8 +49,8 @@ const CLOSE_AFTER_NS: u64 = 10_000_000_000;
 /// windows overlap.
 const REPORT_THRESHOLD: f64 = 10.0;
 
-/// How far back the windows of an interval reach, ns: a window and an interval. Activity in this time may be the cause
-/// of an anomaly.
+/// Time that the windows of an interval cover, ns: a window and an interval. Activity in this time may be the cause of
+/// an anomaly.
 const TRAILING_NS: u64 = 3_000_000_000;
 
 /// The time for which the hosts of an incident stay suspect after its end, ns. Flows that became silent with it end by
@@ -76,7 +76,7 @@ pub struct Incidents {
     by_key: HashMap<(Address, Role), Number, RandomState>,
     /// Number of incidents opened so far, reported or not.
     begun: Number,
-    /// When recent incidents ended, and their hosts.
+    /// The ends of recent incidents, and their hosts.
     ended: VecDeque<(u64, Members)>,
     /// The open and recently ended incidents of each host.
     index: Index,
@@ -186,7 +186,7 @@ impl Incidents {
         Some(open)
     }
 
-    /// Reports incidents that have become certain, and removes those that have ended.
+    /// Reports incidents whose evidence has become sufficient, and removes ended ones.
     fn report(&mut self, now_ns: u64) -> Vec<(State, Incident)> {
         let mut events = self.take_events();
         for open in self.open.values_mut() {

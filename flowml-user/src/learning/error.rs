@@ -1,4 +1,4 @@
-//! Why training fails, and the limits of what can be trained on.
+//! Errors of training, and the limits of training sets.
 
 use super::checked::Checked;
 
@@ -8,7 +8,7 @@ pub const MOST_CLASSES: usize = 1024;
 /// The largest number of encoded features of a row, for the same reason.
 pub(crate) const MOST_SLOTS: usize = 4096;
 
-/// Why training failed.
+/// An error of training.
 #[derive(Debug, thiserror::Error)]
 pub enum LearnError {
     /// There are too few rows.

@@ -62,7 +62,7 @@ impl SupportVectors {
         rows.outer_iter().map(decide).collect()
     }
 
-    /// What is inconsistent in a model that was read from a file, for rows of `width` encoded features.
+    /// The inconsistency of a model that was read from a file, if there is one, for rows of `width` encoded features.
     pub(crate) fn inconsistency(&self, width: usize) -> Option<String> {
         let fits = self.vectors.iter().all(|vector| vector.len() == width);
         (!fits).then(|| format!("its support vectors are not of {width} slots"))

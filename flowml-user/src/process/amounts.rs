@@ -9,7 +9,7 @@ const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_
 /// Parses a duration, as in `90s`.
 ///
 /// # Errors
-/// What was expected.
+/// The expected value.
 pub fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
     let ms = number_of(text, &UNITS);
     let within = format!("{} to {}", spell(*range.start()), spell(*range.end()));
@@ -39,7 +39,7 @@ pub struct Size(pub u64);
 /// Parses a size, as in `100MB`.
 ///
 /// # Errors
-/// What was expected.
+/// The expected value.
 pub fn size(text: &str, range: RangeInclusive<u64>) -> Result<Size, String> {
     let bytes = number_of(text, &SIZES);
     let within = format!("{}MiB to {}GiB", range.start() >> 20, range.end() >> 30);

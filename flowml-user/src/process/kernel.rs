@@ -33,8 +33,8 @@ pub fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// What protects a counting program from others on the same CPU. Programs run with bottom halves off, and write to the
-/// counters of their CPU without atomic operations.
+/// The protection of a counting program from other programs on the same CPU. Programs run with bottom halves off, and
+/// write to the counters of their CPU without atomic operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preemption {
     /// Nothing else runs with bottom halves off: the kernel is not PREEMPT_RT.

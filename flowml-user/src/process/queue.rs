@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How often a thread that waits for room checks whether to continue waiting.
+/// Interval at which a thread that waits for space checks whether to continue waiting.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// A queue between two threads, bounded in bytes. One thread adds items, the other takes them out in the same order.

@@ -7,7 +7,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 use std::{env, io, process};
 
-/// How often the status of the run is sent.
+/// Interval at which the status of the run is sent.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 
 /// The service manager of this process, if there is one. Messages to it have no reply. A message that cannot be sent is
@@ -33,7 +33,7 @@ impl Service {
         }
     }
 
-    /// How often [`alive`](Self::alive) must be called: at least twice within the watchdog's time. `None` without a
+    /// Interval at which [`alive`](Self::alive) must be called: half of the watchdog's time or less. `None` without a
     /// service manager.
     #[must_use]
     pub fn beat(&self) -> Option<Duration> {

@@ -32,7 +32,7 @@ const MOST_WINDOW: u32 = 23;
 /// Size of one read or write, in bytes.
 const BUFFER: usize = 1 << 17;
 
-/// Why a file was not written, or cannot be used.
+/// An error of writing or using a state file.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The system refused.

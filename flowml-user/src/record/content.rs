@@ -39,9 +39,9 @@ impl FirstPayload {
 /// The columns derived from the content of a flow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Content {
-    /// Of the initiator's first payload.
+    /// The values of the initiator's first payload.
     pub src2dst: FirstPayload,
-    /// Of the responder's first payload.
+    /// The values of the responder's first payload.
     pub dst2src: FirstPayload,
     /// The application, if it is recognised.
     pub application: Option<Application>,
@@ -67,7 +67,7 @@ const LONGEST_NAME: usize = 32;
 /// The most memory that a compiled pattern may take, in bytes.
 const LARGEST_PATTERN: usize = 1 << 20;
 
-/// Why a value of `--match` is refused.
+/// An error in a value of `--match`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// It contains no `=`.

@@ -111,7 +111,7 @@ pub struct FlowRecord {
     pub initiator_by: Evidence,
     /// Sender of the first packet.
     first_sender: Sender,
-    /// Why the record ended.
+    /// The reason for the end of the record.
     pub end_reason: EndReason,
     /// Whether an earlier record of the same session ended by the active timeout.
     pub continues: bool,

@@ -4,7 +4,7 @@
 //! DDoS Attacks", USENIX WOOT 2014. The rate of such an attack depends on its amplifiers, so the test for floods may
 //! not find it.
 //!
-//! What counts: segments with SYN and ACK of a connection whose SYN was not seen and that neither side continues.
+//! Counted events: segments with SYN and ACK of a connection whose SYN was not seen and that neither side continues.
 //!
 //! Parameters and bound: a sender with back-off (RFC 6298: 1, 2, 4, … s, at most a minute) sends nine of them within
 //! three minutes. After that time it may give up (RFC 9293, section 3.8.3). The initiator may send its SYN as often,

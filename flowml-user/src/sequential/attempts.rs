@@ -68,7 +68,7 @@ pub(super) struct Attempt {
     pub(super) bytes: u64,
 }
 
-/// What a partial flow shows of an attempt.
+/// The evidence of a partial flow about an attempt.
 enum Sign {
     Over(Outcome),
     /// The outcome if no more packets follow.
@@ -176,7 +176,7 @@ impl Attempts {
     }
 }
 
-/// What the first partial flow of a flow shows.
+/// The evidence of the first partial flow of a flow.
 fn sign(contact: &Contact<'_>, visible: bool) -> Sign {
     let Contact { sent, received, .. } = contact;
     if contact.is_fragment() || !is_unicast(contact.target.address) {

@@ -4,11 +4,11 @@
 //! al., "BAYWATCH: robust beaconing detection to identify infected hosts in large-scale enterprise networks", DSN 2016,
 //! as a sequential test.
 //!
-//! What counts: calls. A call is one TCP connection, or several with less than half a second between each and the next.
-//! The gap between two calls is the time between their first connections. Continuous connections are therefore one
-//! call, and retries to a server that is down are no connections. A gap is even if it is within 15 % of the previous
-//! gap. A target that more than one source calls is no beacon's. A source that calls three targets evenly is a monitor
-//! and no beacon.
+//! Counted events: calls. A call is one TCP connection, or several with less than half a second between each and the
+//! next. The gap between two calls is the time between their first connections. Continuous connections are therefore
+//! one call, and retries to a server that is down are no connections. A gap is even if it is within 15 % of the
+//! previous gap. A target that more than one source calls is no beacon's. A source that calls three targets evenly is a
+//! monitor and no beacon.
 //!
 //! Parameters: by chance at most one gap in five is even (0.075 in a Poisson process), of a beacon 0.9. Pairs are
 //! remembered for an hour, so that is the longest period. Each call of a beacon is reported, so that its incident lasts
@@ -57,7 +57,7 @@ struct Pair {
     gap_ns: Option<u64>,
     /// Number of calls since the walk began.
     calls: u64,
-    /// How many of them were reported.
+    /// Number of them that were reported.
     reported: u64,
     first_ns: u64,
 }

@@ -18,9 +18,9 @@ pub(super) struct Contact<'a> {
     pub(super) answered: bool,
     /// Whether the initiator sent a SYN without ACK in this partial flow.
     pub(super) opened: bool,
-    /// What the initiator sent in this partial flow.
+    /// The packets of the initiator in this partial flow.
     pub(super) sent: &'a Direction,
-    /// What the responder sent in this partial flow.
+    /// The packets of the responder in this partial flow.
     pub(super) received: &'a Direction,
 }
 

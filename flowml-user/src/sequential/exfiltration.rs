@@ -9,9 +9,9 @@
 //! requires that this is at most 10⁻⁴: after ten minutes nine hundred times the largest minute, after two hours eighty
 //! times.
 //!
-//! What counts: a host that was observed for at least ten minutes since its first flow of two packets, and that sends
-//! at least ten times what it receives. The largest receiver of the minute is the target. Flows of less than 64 KiB in
-//! an interval are ignored. A minute counts as at least 1 MiB.
+//! Counted events: a host that was observed for at least ten minutes since its first flow of two packets, and that
+//! sends at least ten times what it receives. The largest receiver of the minute is the target. Flows of less than 64
+//! KiB in an interval are ignored. A minute counts as at least 1 MiB.
 //!
 //! Limits: a server that never served so much before, and a first backup, are reported, because they send far more than
 //! ever.

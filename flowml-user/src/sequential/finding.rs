@@ -1,4 +1,4 @@
-//! What a test finds: the event, its hosts and its evidence.
+//! A finding of a test: the event, its hosts and its evidence.
 
 use flowml_common::flow::Address;
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ impl Named {
     }
 }
 
-/// What a test found in an interval. A lasting event has a finding in each interval.
+/// A finding of a test in an interval. A lasting event has a finding in each interval.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// The kind of the event.

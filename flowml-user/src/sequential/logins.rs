@@ -5,9 +5,9 @@
 //! attacks", DSOM 2009, and R. Hofstede, L. Hendriks, A. Sperotto, A. Pras, "SSH compromise detection using
 //! NetFlow/IPFIX", ACM CCR 44, 2014: attempts are short, close in time, and nearly equal in size ("flat traffic").
 //!
-//! What counts: a TCP connection that its ends closed within a minute, in which the client sent little data in at least
-//! two packets. The server must have sent first, or the client's first packet was hardly more than a greeting. A client
-//! that begins with a request (HTTP, TLS, DNS) does not count. Where the server is not seen, the ports of login
+//! Counted events: a TCP connection that its ends closed within a minute, in which the client sent little data in at
+//! least two packets. The server must have sent first, or the client's first packet was hardly more than a greeting. A
+//! client that begins with a request (HTTP, TLS, DNS) does not count. Where the server is not seen, the ports of login
 //! services are used instead. Port 25 is excluded, because mail servers have such connections with each other.
 //!
 //! Parameters: of normal connections at most half begin within two seconds of the previous one and differ from its size

@@ -14,7 +14,7 @@ use crate::session::{Sessions, Timeouts};
 pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1000 * MS;
 
-/// Which packets are visible.
+/// The visible packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum View {
     Both,

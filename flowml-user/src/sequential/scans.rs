@@ -158,7 +158,7 @@ impl From<Secret> for [u64; 4] {
 /// The walks of all sources.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Scans {
-    /// When each contact was made last, ns.
+    /// Time of the last attempt of each contact, ns.
     contacts: Generations<u64, u64>,
     secret: Secret,
     walks: Generations<Of, Scan>,

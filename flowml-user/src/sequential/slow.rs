@@ -3,10 +3,10 @@
 //! Source: the behaviour of slowloris, slow POST and slow read (E. Cambiaso, G. Papaleo, G. Chiola, M. Aiello, "Slow
 //! DoS attacks: definition and categorisation", Int. J. Trust Management in Computing and Communications 1, 2013).
 //!
-//! What counts: a connection that is at least three seconds old and meets one of two conditions. Either the server has
-//! sent no payload, while the client continued with at most 64 bytes at a time. Or the client's first receive window is
-//! smaller than an Ethernet segment. (RFC 9293, section 3.8.6: a receiver offers a segment or nothing. Linux offers
-//! 1,152 bytes with the smallest buffer, `SOCK_MIN_RCVBUF`.)
+//! Counted events: a connection that is at least three seconds old and meets one of two conditions. Either the server
+//! has sent no payload, while the client continued with at most 64 bytes at a time. Or the client's first receive
+//! window is smaller than an Ethernet segment. (RFC 9293, section 3.8.6: a receiver offers a segment or nothing. Linux
+//! offers 1,152 bytes with the smallest buffer, `SOCK_MIN_RCVBUF`.)
 //!
 //! A request that waits for its answer does not count, because its client does not continue. Pools of workers,
 //! keep-alive connections and WebSockets do not count, because their clients get answers. Where the server is not seen,
@@ -93,7 +93,7 @@ enum Stage {
     GivenUp,
 }
 
-/// What happens to a watched connection after a partial flow.
+/// The next step for a watched connection after a partial flow.
 enum Next {
     Watch,
     Forget,

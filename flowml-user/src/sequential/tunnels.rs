@@ -5,7 +5,7 @@
 //! "Flow-based detection of DNS tunnels", AIMS 2013 (many long queries in one flow), and for pings by D. Singh, V.
 //! Kumar, "ICMP tunneling", as sequential tests.
 //!
-//! What counts, for each pair of hosts:
+//! Counted events, for each pair of hosts:
 //!
 //! - A query to port 53 is long if its packet is longer than the longest query that protocols generate
 //!   ([`LONGEST_ORDINARY`]).
@@ -51,7 +51,7 @@ const LONGEST_ORDINARY: u64 = 20 + 8 + 12 + 74 + 4 + 11 + 28;
 /// Bytes of an IPv4 packet with the longest name of an IPv4 address (28 characters, RFC 1035, in 30) and an OPT record.
 const LONG_TALK: u64 = 20 + 8 + 12 + 30 + 4 + 11;
 
-/// How much longer the header of IPv6 is than that of IPv4, bytes.
+/// Difference between the lengths of the IPv6 and the IPv4 header, bytes.
 const BEYOND_V4: u64 = 20;
 
 /// The smallest size of a large ping, bytes.

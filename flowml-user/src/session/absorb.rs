@@ -15,11 +15,11 @@ use super::sessions::Sessions;
 use super::timers::Timers;
 use crate::process::prefetch::prefetch;
 
-/// How many flows ahead counts are loaded from memory. A load takes about as long as processing one flow; a few are
-/// started at the same time.
+/// Number of flows by which the loading of counts from memory is ahead. A load takes about as long as processing one
+/// flow; a few are started at the same time.
 const FLOW_AHEAD: usize = 8;
 
-/// How many flows ahead sessions are loaded, when the keys of their flows are there.
+/// Number of flows by which the loading of sessions is ahead. The keys of their flows are already loaded then.
 const SESSION_AHEAD: usize = 4;
 
 /// A drained flow, for the order of first packets.

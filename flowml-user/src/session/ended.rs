@@ -23,7 +23,7 @@ pub struct Ended {
     /// The initiator of the session by all evidence. A record that continues another keeps its initiator, whoever sends
     /// first in it, unless its own packets have stronger evidence.
     pub initiator: Initiator,
-    /// Why the record is complete.
+    /// The reason why the record is complete.
     pub reason: EndReason,
     /// Whether an earlier record of the same session ended by the active timeout.
     pub continues: bool,

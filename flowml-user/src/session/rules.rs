@@ -31,7 +31,7 @@ impl Rules {
         }
     }
 
-    /// When and why the session or its record ends if no packet comes.
+    /// The time and the reason of the end of the session or its record, if no further packet comes.
     pub(super) fn deadline(&self, session: &Session) -> (u64, EndReason) {
         let idle = (session.last_ns.saturating_add(self.idle_ns), EndReason::IdleTimeout);
         let active = session.record.stats().map_or(idle, |stats| {

@@ -1,4 +1,4 @@
-//! When sessions and records end, and why.
+//! Timeouts of sessions and records, and the reasons for their ends.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::initiator::InitiatorRule;
 
-/// Why a record ended, with the numbers of IPFIX's `flowEndReason` (IE 136).
+/// The reason for the end of a record, with the numbers of IPFIX's `flowEndReason` (IE 136).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum EndReason {
@@ -46,7 +46,7 @@ impl EndReason {
     }
 }
 
-/// When sessions and records end, and how the initiator is determined.
+/// The rules for the end of sessions and records, and for the initiator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// The idle timeout: a session ends after this time without a packet.

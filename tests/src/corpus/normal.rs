@@ -72,7 +72,7 @@ const ACTIVITIES: &[Activity] = &[
     Activity { name: "ftp", equipment: Equipment::Corpus, by_server: false, pause: 12.0, act: Person::use_ftp },
 ];
 
-/// How often an action was completed.
+/// Number of completions of each action.
 #[derive(Debug, Clone, Default)]
 struct Outcomes {
     done: u64,

@@ -1,4 +1,4 @@
-//! What to make.
+//! The plan of a corpus.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use super::attacks::{ATTACKS, Attack};
 use super::part::Equipment;
 
-/// What to make.
+/// The plan of a corpus.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The folder for the parts' folders.

@@ -9,7 +9,7 @@ const SOURCE_MAC: Mac = Mac([2, 0x77, 0, 0, 0, 1]);
 
 const DESTINATION_MAC: Mac = Mac([2, 0x77, 0, 0, 0, 2]);
 
-/// Where to write the number of the next header.
+/// The position for the number of the next header.
 #[derive(Debug, Clone, Copy)]
 enum Next {
     EtherType(usize),

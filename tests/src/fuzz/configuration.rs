@@ -17,7 +17,7 @@ pub(super) fn run(bytes: &[u8]) {
 /// Reads a configuration as `flowml run` does.
 ///
 /// # Errors
-/// What the agent reports if it is not one.
+/// The agent's error message, if the file is not a configuration.
 pub fn read(path: &Path) -> Result<(), String> {
     let words = ["flowml", "run", "--config"].into_iter().map(OsString::from).chain([path.into()]);
     let Arguments { command } = Arguments::read(words).map_err(|error| error.render().to_string())?;

@@ -48,7 +48,7 @@ pub(super) struct Step {
     pub(super) interface: u8,
 }
 
-/// How the frames are metered.
+/// The parameters of the meter.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Settings {

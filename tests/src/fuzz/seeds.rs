@@ -12,7 +12,7 @@ use crate::frames::{Frame, Ipv4, NAMED, Ports, Tcp, flag};
 pub struct Seed {
     /// The name of the target.
     pub target: &'static str,
-    /// What it is an example of.
+    /// A description of the example.
     pub name: String,
     /// The bytes of the input.
     pub bytes: Vec<u8>,

@@ -1,4 +1,4 @@
-//! How long the soak test waits.
+//! The time limits of the soak test.
 
 use std::time::Duration;
 

@@ -67,7 +67,7 @@ pub(super) struct Measure {
     pub(super) shed: f64,
     pub(super) outputs: [Taken; OUTPUTS.len()],
     pub(super) messages: u64,
-    /// Of the period that this check ends.
+    /// The drains in the period that this check ends.
     pub(super) drains: Histogram,
     pub(super) lateness: Histogram,
     /// Since the start.

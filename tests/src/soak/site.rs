@@ -153,7 +153,7 @@ impl Site {
     }
 }
 
-/// What is left after the end of the agent.
+/// The objects that remain after the end of the agent.
 pub(super) struct Remains {
     pub(super) fifo: u64,
     pub(super) rows: RowFiles,

@@ -1,6 +1,6 @@
 //! Sends raw frames onto an interface and receives them from it, by packet sockets (packet(7)).
 //!
-//! Which CPU receives a frame: a veth has no hardware, so the softirq of the sending CPU receives it (`veth_xmit`
+//! The CPU that receives a frame: a veth has no hardware, so the softirq of the sending CPU receives it (`veth_xmit`
 //! raises NET_RX there). The exception: if another CPU is polling the receiving queue at that moment, that CPU receives
 //! it. One queue for each CPU excludes the exception. [`FrameSender`] bypasses the queueing discipline, and then the
 //! kernel uses the transmit queue with the number of the sender's CPU modulo the number of queues
@@ -82,7 +82,7 @@ pub fn on_cpus<T: Send>(cpus: &[usize], work: impl FnOnce() -> T + Send) -> Resu
     }
 }
 
-/// How fast frames are sent.
+/// The rate at which frames are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rate {
     /// As fast as the kernel accepts them.

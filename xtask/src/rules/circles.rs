@@ -26,7 +26,7 @@ type Module = Vec<String>;
 #[derive(Default)]
 struct Crate {
     files: BTreeMap<Module, PathBuf>,
-    /// What the file of a module names. The last part may be an item.
+    /// The modules that the file of a module names. The last part may be an item.
     named: BTreeMap<Module, Vec<Module>>,
     /// The origin of an item that a module exports again.
     exported: BTreeMap<Module, Module>,

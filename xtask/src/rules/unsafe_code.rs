@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::source::Parts;
 
-/// How often `unsafe` occurs in the code of a member: blocks, functions and implementations, tests included. Members that are
-/// not listed have none. Fewer are better: whoever removes one lowers the number.
+/// The number of `unsafe` blocks, functions and implementations in the code of a member, tests included. Members that
+/// are not listed have none. Fewer are better: whoever removes one lowers the number.
 const COMMITTED: &[(&str, usize)] = &[("flowml-ebpf", 36), ("flowml-user", 30), ("tests", 36)];
 
 /// Numbers by member.

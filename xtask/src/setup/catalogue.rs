@@ -1,4 +1,4 @@
-//! What builds and tests need: programs, packages and versions, with the reason for each.
+//! The requirements of builds and tests: programs, packages and versions, with the reason for each.
 
 /// The purpose for which something is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ pub(super) struct Thing {
     pub(super) name: &'static str,
     pub(super) why: &'static str,
     pub(super) source: Source,
-    /// What and where it is, if it was found.
+    /// A description with its path, if it was found.
     pub(super) found: Option<String>,
 }
 
@@ -162,7 +162,7 @@ pub(super) fn print_table(things: &[Thing]) {
     }
 }
 
-/// What was found, with its version.
+/// The found program or package, with its version.
 fn state(thing: &Thing, versions: &HashMap<String, String>) -> String {
     let Some(found) = &thing.found else { return "missing".to_owned() };
     match thing.source {

@@ -1,4 +1,4 @@
-//! Why a capture cannot be read.
+//! Errors of reading a capture.
 
 use std::io::{self, ErrorKind};
 
@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::window::Window;
 use super::{link, wait};
 
-/// Why a file cannot be read, or cannot be read to its end.
+/// An error that prevents reading a file, or reading it to its end.
 #[derive(Debug, Error)]
 #[error("{file}: {problem}")]
 pub struct FileError {
@@ -31,7 +31,7 @@ impl FileError {
     }
 }
 
-/// What is wrong with a file. Offsets count the bytes of the capture itself, after decompression.
+/// The faults of a file. Offsets count the bytes of the capture itself, after decompression.
 #[derive(Debug, Error)]
 pub enum Problem {
     /// The file does not exist, or this process may not open it.
@@ -66,7 +66,7 @@ pub enum Problem {
     /// The file ends within a packet or header.
     #[error("it is cut off: {what} at byte {offset} is not complete{hint}", hint = decompressed(*.compressed))]
     CutOff {
-        /// What is incomplete.
+        /// The incomplete part.
         what: &'static str,
         /// Offset at which it starts, in bytes.
         offset: u64,
@@ -76,7 +76,7 @@ pub enum Problem {
     /// The file contradicts its format.
     #[error("it is damaged at byte {offset}: {what}{hint}", hint = decompressed(*.compressed))]
     Corrupt {
-        /// What was found, and what was expected.
+        /// The found and the expected value.
         what: String,
         /// Its offset, in bytes.
         offset: u64,

@@ -14,7 +14,7 @@ pub struct OutputColumn {
     pub unit: &'static str,
     /// Its meaning, in one line.
     pub meaning: &'static str,
-    /// How a model uses it.
+    /// The encoding for models.
     pub learn: Learn,
     /// Whether NFStream has the same quantity under the same name.
     pub nfstream: bool,

@@ -6,7 +6,7 @@ use super::template::Template;
 
 const DOCUMENT: &str = "../docs/IPFIX.md";
 
-/// Which flows' records have an element, in words.
+/// A description of the flows whose records have an element.
 const fn of(of: Of) -> &'static str {
     match of {
         Of::Every => "every flow",

@@ -33,7 +33,8 @@ impl Seen<'_> {
     }
 }
 
-/// How a value is computed and encoded, by its abstract data type (RFC 7011 §6.1). The type determines the length.
+/// The function for a value and its encoding, by its abstract data type (RFC 7011 §6.1). The type determines the
+/// length.
 #[derive(Clone, Copy)]
 pub(super) enum Value {
     Boolean(fn(&Seen<'_>) -> bool),
@@ -134,7 +135,7 @@ pub(super) enum Registry {
     Own,
 }
 
-/// Which flows have an element.
+/// The flows that have an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Of {
     /// Every flow.

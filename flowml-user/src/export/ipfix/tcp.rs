@@ -30,7 +30,7 @@ const WRITE_LIMIT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// How long the end of the run waits for queued messages to be sent.
+/// Time for which the end of the run waits until queued messages are sent.
 const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 
 /// The sender of messages to a collector.
@@ -56,7 +56,7 @@ struct State {
     /// Records of the message that is being sent.
     writing: u64,
     account: Account,
-    /// Why there is no connection; nothing before the first failed attempt.
+    /// The reason why there is no connection; `None` before the first failed attempt.
     away: Option<String>,
     /// Whether records were lost because the queue was full, since this was last checked.
     overflowed: bool,

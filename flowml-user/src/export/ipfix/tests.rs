@@ -22,7 +22,7 @@ type Record = HashMap<(Option<u32>, u16), Vec<u8>>;
 #[derive(Default)]
 struct Reader {
     templates: HashMap<u16, Vec<(Option<u32>, u16, u16)>>,
-    /// How often templates were received.
+    /// Number of received sets of templates.
     templates_received: usize,
     sequence: u32,
     records: Vec<Record>,

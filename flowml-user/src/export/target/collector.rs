@@ -8,7 +8,7 @@ use super::error::TargetError;
 #[cfg(feature = "live")]
 use crate::process::sandbox::Reach;
 
-/// How messages are sent to a collector.
+/// The transport of messages to a collector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// UDP, one message per datagram.

@@ -1,6 +1,6 @@
-//! Why the argument of `-o` is invalid.
+//! Errors in the argument of `-o`.
 
-/// Why the argument of an `-o` option is invalid.
+/// An error in the argument of an `-o` option.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// It has no `=`.

@@ -22,7 +22,7 @@ use crate::session::{BeginWindows, Standing, informed};
 /// A window advances by at least its span divided by this number. Drains at shorter intervals share a slice.
 pub const SLICES: u64 = 8;
 
-/// What an address did in the last window.
+/// The activity of an address in the last window.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HostWindow {
     /// The address.
@@ -67,7 +67,7 @@ pub struct HostWindows {
     /// Their addresses, which are close together in memory for a search.
     addresses: Vec<Address>,
     slow: SlowView,
-    /// When the windows ended last, ns.
+    /// Time at which the last windows ended, ns.
     ended_ns: u64,
 }
 
@@ -207,8 +207,8 @@ impl HostWindows {
         hosts
     }
 
-    /// What both hosts of a flow did in the windows that ended last, given the part of the flow that was counted in
-    /// them.
+    /// The activity of both hosts of a flow in the windows that ended last, given the part of the flow that was counted
+    /// in them.
     ///
     /// A host without a window was left out because there were too many. It is then among those with the fewest
     /// packets, so its activity is taken to be this flow only.

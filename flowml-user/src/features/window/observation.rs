@@ -1,4 +1,4 @@
-//! What one partial flow adds to the windows of its two addresses.
+//! The contribution of one partial flow to the windows of its two addresses.
 
 use flowml_common::flow::{Address, Direction, FlowKey, IpVersion, Part, RST, SYN, Sender};
 use flowml_common::headers::protocol;
@@ -11,7 +11,7 @@ use crate::session::Standing;
 /// domain use them all the time.
 const LOGINS: [u16; 15] = [21, 22, 23, 110, 143, 465, 587, 993, 995, 1433, 1521, 3306, 3389, 5432, 5900];
 
-/// What one partial flow adds to the windows of its two addresses.
+/// The contribution of one partial flow to the windows of its two addresses.
 pub(super) struct Observation {
     pub(super) counts: Role,
     pub(super) flow: u32,
@@ -37,7 +37,7 @@ impl Observation {
     }
 }
 
-/// What a partial flow adds to the window of its initiator.
+/// The contribution of a partial flow to the window of its initiator.
 pub(super) fn observe(part: &Part, standing: Standing, seed: u64) -> Observation {
     let (key, stats) = (&part.key, &part.stats);
     let responder = standing.initiator.opposite();

@@ -1,11 +1,11 @@
-//! What an address did in one role: as initiator of flows, or as responder.
+//! The activity of an address in one role: as initiator of flows, or as responder.
 
 use serde::{Deserialize, Serialize};
 
 use crate::features::share;
 use crate::session::HostCounts;
 
-/// What an address did in one role.
+/// The activity of an address in one role.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Role {
     /// Flows with packets in the window.
@@ -107,7 +107,7 @@ impl Role {
         self.packets() > 0
     }
 
-    /// What a session keeps of the role. Estimated numbers are truncated to whole ones.
+    /// The part of the role that a session stores. Estimates are truncated to integers.
     pub(super) fn counts(&self) -> HostCounts {
         let of = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
         HostCounts {

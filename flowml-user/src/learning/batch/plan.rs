@@ -38,9 +38,9 @@ impl Task {
 pub struct Plan {
     /// The task.
     pub task: Task,
-    /// How numbers are scaled; by default robust for detectors and standard for classifiers.
+    /// The scaling of numbers; by default robust for detectors and standard for classifiers.
     pub scaling: Option<Scaling>,
-    /// How encoded features are selected; by default all are used.
+    /// The selection of encoded features; by default all are used.
     pub selection: Option<Selection>,
     /// The number of clusters, if it is given.
     pub k: Option<usize>,

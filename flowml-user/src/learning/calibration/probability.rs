@@ -33,7 +33,7 @@ const SCALE_FLOOR: f64 = 0.1;
 /// threshold that is too low, and too little to make a lasting attack normal.
 const ENTERING_ANOMALIES: f64 = 2.0;
 
-/// A probability below this is unusual. It is no anomaly by itself.
+/// A probability below this is unusual. Alone it is not an anomaly.
 const UNUSUAL: f64 = 0.1;
 
 /// Rows below these probabilities enter the ring at most at these multiples of the rate expected by chance. A multiple
@@ -69,8 +69,8 @@ struct Recent {
     scores: Vec<f64>,
     /// The index of the oldest score, which the next one replaces.
     next: usize,
-    /// How many of the oldest scores are substitutes: scores of warm-up rows by clusters that were fitted on the other
-    /// rows. The ring does not grow until scores of the model in use have replaced them.
+    /// Number of the oldest scores that are substitutes: scores of warm-up rows by clusters that were fitted on the
+    /// other rows. The ring does not grow until scores of the model in use have replaced them.
     stand_ins: usize,
     /// The credit of anomalies to enter, see [`Calibration::record`].
     anomalies: Credit,

@@ -26,8 +26,8 @@ pub trait Classifier {
     /// A description for users.
     fn describe(&self) -> String;
 
-    /// What is inconsistent in a model that was read from a file, for rows of `width` encoded features and this number
-    /// of classes.
+    /// The inconsistency of a model that was read from a file, if there is one, for rows of `width` encoded features
+    /// and this number of classes.
     fn inconsistency(&self, width: usize, classes: usize) -> Option<String>;
 }
 

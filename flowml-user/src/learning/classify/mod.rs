@@ -84,7 +84,7 @@ pub(crate) fn linear_weights(training: &TrainingSet<'_>) -> Result<Vec<f64>, Lea
     Ok((0..training.rows.ncols()).map(heaviest).collect())
 }
 
-/// How much each encoded feature lowers the impurity in a random forest. The sum is 1.
+/// The reduction of impurity by each encoded feature in a random forest. The sum is 1.
 pub(crate) fn tree_importance(training: &TrainingSet<'_>) -> Vec<f64> {
     const TREES: u64 = 30;
     RandomForest::grow(training, TREES).1

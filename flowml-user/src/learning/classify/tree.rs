@@ -63,7 +63,7 @@ pub(crate) struct Growth<'a> {
     /// Number of encoded features, chosen at random, that are examined at each node.
     pub(crate) slots: usize,
     pub(crate) rng: Xoshiro256Plus,
-    /// For each encoded feature, how much it lowered the impurity, times the number of rows.
+    /// For each encoded feature, its reduction of impurity times the number of rows.
     pub(crate) importance: Vec<f64>,
 }
 

@@ -31,7 +31,7 @@ pub trait Detector {
     /// A description for users.
     fn describe(&self) -> String;
 
-    /// What is inconsistent in a model that was read from a file, for rows of `width` encoded features.
+    /// The inconsistency of a model that was read from a file, if there is one, for rows of `width` encoded features.
     fn inconsistency(&self, width: usize) -> Option<String>;
 }
 

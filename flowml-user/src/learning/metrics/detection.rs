@@ -12,7 +12,7 @@ pub struct Moment {
     pub begin_ms: f64,
     /// The time of its last packet.
     pub last_ms: f64,
-    /// When the meter wrote the row. It can raise no alarm before.
+    /// Time at which the meter wrote the row. It raises no alarm before that.
     pub written_ms: f64,
 }
 
@@ -30,7 +30,7 @@ struct Course {
     found_ms: Option<f64>,
 }
 
-/// How many attacks of one label were detected, and how soon.
+/// The number of detected attacks of one label, and their time to detection.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Found {
     /// Number of attacks.

@@ -1,11 +1,11 @@
-//! How well a score separates two classes: ROC and precision-recall curves and measures from them.
+//! Measures of how well a score separates two classes: ROC and precision-recall curves.
 
 use serde::Serialize;
 
 /// The number of points of a reported curve. Between them it is almost straight.
 const REPORTED_POINTS: usize = 200;
 
-/// For every score that occurs, from the highest down: how many positive and negative rows score at least as high.
+/// For each distinct score, in descending order: the number of positive and negative rows that score at least as high.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ranking {
     /// True and false positives. The first point has a threshold above all scores.
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn areas_are_those_computed_by_hand() {
-        // Of the 3 × 2 pairs: 0.9 beats both, 0.5 ties with one and beats one, 0.2 beats none.
+        // There are 3 × 2 pairs. 0.9 is above both negatives, 0.5 is equal to one and above one, 0.2 is below both.
         let ranking = of(&[(0.9, 1), (0.5, 1), (0.5, 0), (0.4, 0), (0.2, 1)]);
         assert!((ranking.auroc() - 3.5 / 6.0).abs() < 1e-12);
         // Precision 1 at recall 1/3, 2/3 at 2/3, 3/5 at 1.

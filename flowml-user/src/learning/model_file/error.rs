@@ -1,10 +1,10 @@
-//! Why a model was not saved or loaded.
+//! Errors of saving and loading models.
 
 use std::path::PathBuf;
 
 use super::kind::{ModelKind, VERSION};
 
-/// Why a model was not saved or loaded.
+/// Errors of saving and loading models.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// There is nothing to save yet.
@@ -23,7 +23,7 @@ pub enum ModelError {
     NotAModel {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault in the file.
         reason: String,
     },
     /// The model is of another kind.

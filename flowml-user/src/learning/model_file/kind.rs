@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The version of the file's layout. Other versions are not read.
 pub(super) const VERSION: u32 = 6;
 
-/// What a model was trained on.
+/// The kind of data that a model was trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelKind {

@@ -123,7 +123,7 @@ fn while_changed(file: &mut Value, pointer: &str, change: &Change, what: impl Fn
     }
 }
 
-/// What is done with a model that was not refused.
+/// The test of a model that was not refused.
 #[derive(Clone, Copy, PartialEq)]
 enum Trial {
     Judges,

@@ -8,13 +8,13 @@ use rustix::process::setpriority_process;
 /// The nice value of the thread (setpriority(2) on Linux applies to one thread): 10 of at most 19.
 const NICE: i32 = 10;
 
-/// Where a learner makes its first model.
+/// The thread on which a learner makes its first model.
 #[derive(Debug, Default)]
 pub(crate) enum Place<T> {
     /// At once, on the row that ends the warm-up. The same rows then always give the same verdicts.
     #[default]
     OnPath,
-    /// On a thread beside. Rows have no verdicts until the model is made. If there is a job, it is being made.
+    /// On a background thread. Rows have no verdicts until the model is made. If there is a job, it is being made.
     Beside(Option<Job<T>>),
 }
 
@@ -45,7 +45,7 @@ impl<T: Send + 'static> Job<T> {
         started.is_ok().then_some(Self(result))
     }
 
-    /// The result, `None` while there is none yet, or an error if there will be none.
+    /// The result. It is `None` while the model is being made, and an error if making it failed.
     pub(crate) fn outcome(&self) -> Result<Option<T>, Gone> {
         match self.0.try_recv() {
             Ok(made) => Ok(Some(made)),

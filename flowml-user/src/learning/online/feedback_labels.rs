@@ -129,7 +129,7 @@ impl Likeness {
             return None;
         }
         let distances = self.marked.iter().map(|(class, marked)| (self.distance2(vector, *class, marked), *class));
-        // Of equally near rows, the latest label counts.
+        // If several rows are equally near, the latest label counts.
         let nearest = distances.rev().min_by(|a, b| a.0.total_cmp(&b.0))?;
         (nearest.0 <= self.radius2).then_some(nearest.1)
     }

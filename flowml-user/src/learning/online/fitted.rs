@@ -131,7 +131,7 @@ impl Fitted {
         self.calibration.refresh();
     }
 
-    /// What is inconsistent in a model of these columns that was read from a file.
+    /// The inconsistency of a model of these columns that was read from a file, if there is one.
     pub(crate) fn inconsistency(&self, columns: &[Column]) -> Option<String> {
         (!self.scaler.fits(columns)).then(|| format!("its scaling does not fit the {} columns", columns.len()))
     }

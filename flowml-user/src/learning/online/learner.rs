@@ -32,7 +32,7 @@ pub struct Learner {
     batches: u64,
     feedback_labels: FeedbackLabels,
     stage: Stage,
-    /// Where the model is made that ends the warm-up.
+    /// The thread that makes the model at the end of the warm-up.
     #[serde(skip)]
     place: Place<Option<Fitted>>,
     /// Whether anomalies have reasons.

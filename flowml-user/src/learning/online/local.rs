@@ -152,7 +152,7 @@ impl Local {
             if !stands_out {
                 verdict.probability = verdict.probability.max(self.scores.probability(verdict.score));
             }
-            // What an operator's feedback labels as an attack is one, however probable it is.
+            // A row that an operator labelled as an attack is an anomaly at any probability.
             if verdict.anomaly && verdict.class.is_none() {
                 let rare = verdict.probability < settings.alpha;
                 let is_believed = self.is_believed || *stands_out;
@@ -257,7 +257,7 @@ mod tests {
         }
         assert_eq!(reported, [BATCHES - 1]);
         assert_eq!(before[0], 0, "they are withheld");
-        // Of 17,600 rows: twice the rate of 10⁻⁴, and a margin for chance.
+        // The limit for 17,600 rows is twice the rate of 10⁻⁴, plus a margin for chance.
         assert!(after[0] <= 12 && after[1] == 0, "{after:?}");
         let mut attack = strange([80.0].into_iter());
         local.check(&mut attack, &[Eligibility::Suspect], &hosts(1), &settings);

@@ -15,7 +15,7 @@ use crate::learning::preprocess::statistics::quantile;
 /// A column with a smaller share of the squared distance than this is no reason.
 const LEAST_SHARE: f64 = 0.05;
 
-/// How far one normal row moves the ends of a typical range, in scales.
+/// Distance by which one normal row moves the ends of a typical range, in scales.
 const NUDGE: f64 = 0.01;
 
 /// The contribution of one column to a score.

@@ -2,7 +2,7 @@
 
 use crate::learning::cluster::kmeans::Clusters;
 
-/// How fast the clusters follow their rows.
+/// The speed at which clusters follow their rows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     /// The weight of a past row after one more batch, 0–1.

@@ -1,4 +1,4 @@
-//! What the learner of a run returns: verdicts on rows, summaries of clusters, and its progress.
+//! The results of the learner of a run: verdicts on rows, summaries of clusters, and progress.
 
 use std::fmt;
 

@@ -17,7 +17,7 @@ pub struct Frame {
 pub struct FrameColumn {
     /// Its name.
     pub name: String,
-    /// How the column is learnt, if that is known. Otherwise it is derived from the values.
+    /// The encoding of the column, if it is known. Otherwise it is derived from the values.
     pub learn: Option<Learn>,
     /// One value for each row.
     pub values: Values,

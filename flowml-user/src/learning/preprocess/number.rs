@@ -1,4 +1,4 @@
-//! How a number is encoded: `(f(value) - middle) / scale`, where `f` is `log1p` or the identity.
+//! The encoding of a number: `(f(value) - middle) / scale`, where `f` is `log1p` or the identity.
 
 use serde::{Deserialize, Serialize};
 

@@ -85,7 +85,7 @@ impl Below {
     }
 }
 
-/// How numbers are scaled.
+/// The scaling of numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scaling {
@@ -113,7 +113,7 @@ pub enum Height {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct Parameters {
-    /// How numbers are scaled.
+    /// The scaling of numbers.
     pub scaling: Scaling,
     /// The value of the encoded feature of a category.
     pub height: Height,

@@ -14,7 +14,7 @@ use super::parameters::{Below, Floors, Scaling};
 use crate::features::{Column, Learn};
 use crate::learning::checked::{Checked, Outcome, all_within, any, checked, holds};
 
-/// How one column is scaled.
+/// The scaling of one column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", remote = "Self")]
 enum Scale {

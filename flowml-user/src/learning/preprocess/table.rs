@@ -29,7 +29,7 @@ const NAMING_ROWS: usize = 100;
 /// The years 2000 to 2100 as Unix time, s. A column whose values are all in this range, in s, ms, µs or ns, is a clock.
 const CLOCK_S: std::ops::Range<f64> = 946_684_800.0..4_102_444_800.0;
 
-/// Why a column is not encoded.
+/// The reason why a column is not encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeftOut {
@@ -62,7 +62,7 @@ impl LeftOut {
     }
 }
 
-/// How one column is encoded.
+/// The encoding of one column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "as", rename_all = "snake_case")]
 enum Slots {
@@ -347,7 +347,7 @@ fn fit_column(column: &FrameColumn, frame: &Frame, parameters: &Parameters) -> S
     }
 }
 
-/// Why a text column is left out, if it is.
+/// The reason why a text column is left out; `None` if it is used.
 fn text_left_out(texts: &[Option<Arc<str>>]) -> Option<LeftOut> {
     let mut present = texts.iter().flatten().peekable();
     present.peek()?;

@@ -25,7 +25,7 @@ const ELIMINATED: f64 = 0.2;
 const LASSO_ROUNDS: usize = 200;
 const LASSO_CHANGE: f64 = 1e-6;
 
-/// How encoded features are chosen.
+/// The method of selecting encoded features.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", remote = "Self")]
 pub enum Selection {

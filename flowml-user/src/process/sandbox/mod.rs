@@ -14,7 +14,7 @@ use rustix::thread::set_no_new_privs;
 
 pub use self::reach::{Reach, version as landlock_version};
 
-/// What Landlock confines besides files, each with the first version of its interface that does so (landlock(7)).
+/// The restrictions of Landlock besides files, each with the first version of its interface that has it (landlock(7)).
 const LATER: [(i32, &str); 4] =
     [(3, "truncation of files"), (4, "TCP ports"), (5, "ioctl on devices"), (6, "signals and abstract sockets")];
 
@@ -26,7 +26,7 @@ pub const WITHOUT_LANDLOCK: &str = "this kernel has no Landlock (Linux 5.13 and 
 pub struct Confined {
     /// Whether files that were not named are out of reach.
     pub enforced: bool,
-    /// What this kernel cannot confine, as a text.
+    /// The restrictions that this kernel does not have, as a text.
     pub missing: Option<String>,
 }
 
@@ -68,7 +68,7 @@ fn why(status: &LandlockStatus) -> String {
     }
 }
 
-/// What this version of Landlock cannot confine. `None` if nothing is missing.
+/// The restrictions that this version of Landlock does not have. `None` if it has all.
 #[must_use]
 pub fn lacks(version: i32) -> Option<String> {
     let later: Vec<&str> = LATER.iter().filter(|(first, _)| version < *first).map(|(_, what)| *what).collect();

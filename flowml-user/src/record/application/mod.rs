@@ -22,9 +22,9 @@ pub struct Protocol {
     pub name: &'static str,
     /// The transport protocols that are examined, each with its parser.
     over: &'static [Transport],
-    /// What the server name is, for the documents. Empty if there is none.
+    /// The description of the server name for the documents. Empty if the application has no server name.
     pub server_name: &'static str,
-    /// What the detail is, for the documents.
+    /// The description of the detail for the documents.
     pub detail: &'static str,
 }
 

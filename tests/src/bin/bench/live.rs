@@ -35,7 +35,7 @@ const BURST: u32 = 1 << 18;
 /// Longest time until the agent has drained everything.
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 
-/// What one run of an agent did.
+/// The results of one run of an agent.
 struct Run {
     /// Packets per second that reached the program.
     throughput: f64,

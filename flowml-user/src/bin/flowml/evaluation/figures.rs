@@ -70,7 +70,7 @@ pub(crate) struct DetectorFigures {
     /// The share of benign rows that are anomalies.
     pub(crate) false_positive_rate: f64,
     pub(crate) confusion: Confusion,
-    /// By label: the label against the benign rows.
+    /// The figures of each label, against the benign rows.
     pub(crate) classes: BTreeMap<String, LabelFigures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) clusters: Option<ClusterFigures>,

@@ -135,7 +135,7 @@ impl Scored {
     }
 }
 
-/// When the attacks were detected, and the time without attacks.
+/// The times to detection of the attacks, and the false alarms per hour.
 fn watch(table: &Labelled, moments: &[Moment], benign: &str, alarms: impl Iterator<Item = bool>) -> Watch {
     let rules = match table.frame.column(truth::RULE).map(|column| &column.values) {
         Some(Values::Numbers(rules)) => Some(rules),

@@ -99,7 +99,7 @@ fn detectors(detectors: &[DetectorFigures]) -> Markup {
     }
 }
 
-/// How often benign rows have low probabilities.
+/// The table of benign rows with low probabilities.
 fn benign(detectors: &[BenignFigures]) -> Markup {
     let levels = FPRS.map(|level| Column::number(&format!("p < {level}")));
     let heads = [Column::name("detector"), Column::number("benign rows")].into_iter().chain(levels).collect();

@@ -86,7 +86,7 @@ impl Findings {
 /// Incidents in their last reported state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Incidents {
-    /// By input, and by number within the input.
+    /// The latest state of each incident, by input and by number within the input.
     latest: BTreeMap<(usize, u64), Incident>,
     /// Number of incidents that were dropped for more severe ones.
     left_out: usize,

@@ -54,7 +54,7 @@ impl LogScaled {
 pub(super) struct Timeline {
     /// Index into [`STEPS_MS`].
     step: usize,
-    /// By the number of the step since 1970; empty steps are not stored.
+    /// The values by the number of the step since 1970. Empty steps are not stored.
     amounts: BTreeMap<i64, LogScaled>,
 }
 

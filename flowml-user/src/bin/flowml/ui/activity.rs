@@ -12,7 +12,7 @@ use flowml_common::table::Count;
 pub(crate) struct FlowActivity {
     /// The initiator, as far as is known.
     pub(crate) initiator: Sender,
-    /// What each endpoint sent, in the order of the key.
+    /// Packets and bytes that each endpoint sent, in the order of the key.
     pub(crate) sent: [Count; 2],
 }
 

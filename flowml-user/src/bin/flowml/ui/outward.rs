@@ -16,7 +16,7 @@ const ROOM: usize = 1 << 20;
 /// After a write has blocked for this time, the process stops waiting for it.
 const STALLED: Duration = Duration::from_millis(500);
 
-/// How often a wait checks for progress.
+/// Interval at which a wait checks for progress.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// The standard error of this process.

@@ -10,7 +10,7 @@ const DRIFT: f64 = 5.0;
 /// Number of rows over which the fraction of unusual rows is computed. Older ones are down-weighted.
 const DRIFT_ROWS: f64 = 2000.0;
 
-/// How many recent rows are unusual.
+/// The ratio of unusual rows among recent rows.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Drift {
     rows: f64,

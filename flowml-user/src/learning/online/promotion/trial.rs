@@ -10,9 +10,9 @@ use crate::learning::online::verdict::{Eligibility, UNUSUAL, Verdict};
 pub struct Trial {
     /// Number of unsuspicious rows.
     pub rows: u64,
-    /// How many of these rows are unusual to the candidate.
+    /// Number of these rows that the candidate finds unusual.
     pub unusual: u64,
-    /// How many of these rows are anomalies to the candidate.
+    /// Number of these rows that are anomalies by the candidate.
     pub anomalies: u64,
     /// Rows of incidents that are anomalies to the model in use, and how many of these are also anomalies to the
     /// candidate.

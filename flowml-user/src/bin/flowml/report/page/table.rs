@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-/// How the cells of a column are formatted.
+/// The format of the cells of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Set {
     Name,
