@@ -16,7 +16,7 @@ pub const LAYOUT: u64 = 2;
 /// The first word of every [`Handover`], in every layout.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"flowml\0\x01");
 
-/// The whole state.
+/// The complete state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Handover {
@@ -26,7 +26,7 @@ pub struct Handover {
     pub namespace: u64,
     /// The constants that the table was made for.
     pub constants: Constants,
-    /// Number of drains whose copies are in the account.
+    /// Number of drains whose copies are in the packet accounting.
     pub committed: u64,
     /// Number of drains whose partitions were cleared: `committed`, or one less.
     pub cleared: u64,
@@ -37,7 +37,7 @@ pub struct Handover {
     pub accounts: [Account; 2],
 }
 
-/// The constants of the programs. A table is made for one set of them.
+/// The constants of the programs. A table is created for one set of these constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Constants {
@@ -65,7 +65,7 @@ pub struct Account {
     pub in_flows: Count,
     /// Packets in no flow, by [`Skipped`].
     pub skipped: [Count; Skipped::COUNT],
-    /// The value of `received` when the agent that wrote this account started.
+    /// The value of `received` when the agent that wrote this accounting started.
     pub earlier: Count,
     /// The part of `earlier` that may be in no record. It contains the counts of agents that did not end normally, and
     /// the open sessions that an agent left to the next one. These are lost if no agent continues them.

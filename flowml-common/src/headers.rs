@@ -238,7 +238,7 @@ impl Extension {
 #[derive(Clone, Copy, Zeroable, Pod)]
 #[repr(C)]
 pub struct Fragment {
-    /// Protocol number of the next header in the whole packet.
+    /// Protocol number of the next header in the unfragmented packet.
     pub next_header: u8,
     _reserved: u8,
     offset: Be16,

@@ -23,7 +23,7 @@ pub struct Seen {
     pub frame: Frame,
     /// Access to its linear part.
     pub cursor: PacketCursor,
-    /// Whether the linear part is the whole frame.
+    /// Whether the linear part contains the complete frame.
     pub linear: bool,
 }
 

@@ -228,7 +228,7 @@ impl Storage for Partition {
 
     #[inline(always)]
     fn boundaries(&self) -> Boundaries {
-        // Word by word, because a struct that is read as a whole is copied to the stack.
+        // The read is word by word, because a single read of the struct copies it to the stack.
         Boundaries::of_words([constant(&BOUNDARIES[0]), constant(&BOUNDARIES[1]), constant(&BOUNDARIES[2])])
     }
 

@@ -258,7 +258,7 @@ pub struct Replay {
 /// have another header.
 #[derive(Default)]
 struct Corrections {
-    /// The entries by number and sender.
+    /// Frame bytes in excess, by number of the entry and by sender.
     entries: HashMap<(usize, usize), i64>,
     skipped: [i64; Skipped::COUNT],
 }

@@ -266,7 +266,7 @@ fn packet_of_a_conversation(random: &mut impl Rng) -> Vec<u8> {
     frame.payload(&payload(length)).finish()
 }
 
-/// Buffers that stand for several packets on the wire.
+/// Buffers that represent several packets on the wire.
 #[test]
 fn super_packets_agree() -> Result<()> {
     let Some(_lab) = require_kernel() else { return Ok(()) };

@@ -400,7 +400,7 @@ fn the_next_agent_continues_after_any_step_of_a_drain() -> Result<()> {
             let mut attached = [attach_ingress(&mut table, &metered, Mode::Native)?];
             let mut pins = keep(Pins::open(folder.path())?, &table, &mut attached)?;
             let mut sent = Sent::default();
-            // One to three times, so that each epoch and each account is the last one once.
+            // One to three drains, so that each epoch and each copy of the packet accounting is the last one once.
             for drain in 0..times {
                 sent += send(&peer, &metered, 1000)?;
                 let drained = table.drain()?;

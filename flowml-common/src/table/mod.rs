@@ -1,4 +1,5 @@
-//! The flow table: buckets of tags with an entry for each tag. One CPU fills it, and it is cleared as a whole.
+//! The flow table: buckets of tags with an entry for each tag. One CPU fills it, and all of its entries are cleared
+//! together.
 //!
 //! A *partition* is the table of one CPU in one epoch: a [`Head`], buckets of sixteen tags, and an entry for each tag.
 //! A tag is 16 bits of the hash of the flow in that entry, or 0 if the entry is free. With two bytes for a flow, the
@@ -55,8 +56,8 @@ pub enum Metered {
     Skipped(Skipped),
 }
 
-/// The whole meter: parses a frame, and counts it in a flow or by the reason why not. The cursor must be at the start
-/// of the frame.
+/// The complete meter: parses a frame, and counts it in a flow or by the reason why it is in no flow. The cursor must
+/// be at the start of the frame.
 #[inline(always)]
 pub fn meter<S: Storage, C: Cursor + FrameBytes + Copy>(storage: &mut S, frame: &Frame, cursor: C) -> Metered {
     match parse(frame, cursor) {

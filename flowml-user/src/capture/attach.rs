@@ -119,7 +119,7 @@ impl Wanted {
 /// The method of attaching tc programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TcHook {
-    /// By a bpf_link (TCX, Linux 6.6).
+    /// By a bpf_link (TCX, Linux 6.6 or newer).
     Tcx,
     /// By a filter of the queueing discipline clsact, which every kernel has.
     Clsact,
@@ -139,7 +139,7 @@ impl TcHook {
 pub(super) enum Link {
     /// By a bpf_link (Linux 5.9 or newer).
     Xdp(XdpLink),
-    /// By the requested tc hook.
+    /// Attached at the requested tc hook.
     Tc(SchedClassifierLink),
     /// By a bpf_link that is pinned.
     Pinned(PinnedLink),

@@ -79,7 +79,7 @@ impl Drop for Clsact {
     }
 }
 
-/// Sends a request and reads the whole reply. Returns whether the reply contained a filter.
+/// Sends a request and reads the complete reply. Returns whether the reply contained a filter.
 fn ask(socket: &Socket, question: &[u8]) -> io::Result<bool> {
     socket.send(question, 0)?;
     let mut found = false;

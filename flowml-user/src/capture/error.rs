@@ -136,13 +136,13 @@ pub enum CaptureError {
     /// The maps cannot be loaded.
     #[error("cannot load the kernel object: {reason}")]
     Load {
-        /// The whole chain of causes.
+        /// The complete chain of causes.
         reason: String,
     },
     /// A program cannot be loaded.
     #[error("the kernel refuses the program: {reason}")]
     Program {
-        /// The whole chain of causes, with the verifier's log.
+        /// The complete chain of causes, with the verifier's log.
         reason: String,
     },
 }

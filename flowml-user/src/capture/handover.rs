@@ -3,7 +3,7 @@
 //! Drain `n` (from 0 on) ends epoch `n & 1`. Each of its steps ends with the write of one word:
 //!
 //! 1. The number of the epoch changes: the programs continue in the other epoch.
-//! 2. The epoch was copied, and the account that includes the copy was written beside the valid account: `committed`
+//! 2. The epoch was copied, and the packet accounting with this copy was written next to the valid one: `committed`
 //!    becomes `n + 1`. Before this step no part of the copy is passed on.
 //! 3. The partitions were cleared: `cleared` becomes `n + 1`.
 //!
@@ -23,9 +23,9 @@ use super::shared::SharedArray;
 pub(super) enum Step {
     /// It is complete, and the current epoch counts.
     Counting,
-    /// Its epoch has ended, and is in no account.
+    /// Its epoch has ended, and is not in the packet accounting.
     Ended,
-    /// Its counts are in the account, and may still be in the partitions.
+    /// Its counts are in the packet accounting, and may still be in the partitions.
     Committed,
 }
 
@@ -33,7 +33,7 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Ledger {
     shared: SharedArray<Handover>,
-    /// The account at the start of this agent, with all unreported counts.
+    /// The packet accounting at the start of this agent, with all unreported counts.
     earlier: Account,
 }
 
@@ -76,7 +76,7 @@ impl Ledger {
         }
     }
 
-    /// Adds a drain to the account.
+    /// Adds a drain to the packet accounting.
     pub(super) fn commit(&mut self, head: &Head, in_flows: Count) {
         let Handover { committed, .. } = *self.now();
         let Account { received: earlier, unreported, .. } = self.earlier;
@@ -116,12 +116,13 @@ impl Ledger {
     }
 }
 
-/// The valid account.
+/// The valid copy of the packet accounting.
 const fn valid(handover: &Handover) -> &Account {
     &handover.accounts[handover.committed as usize & 1]
 }
 
-/// The valid account as the next agent uses it: counts of an agent that did not record them as reported are unreported.
+/// The valid packet accounting, as the next agent uses it: counts that an agent did not record as reported are
+/// unreported.
 pub(super) fn settled(handover: &Handover) -> Account {
     let mut account = *valid(handover);
     if handover.reported != handover.committed {
@@ -194,7 +195,7 @@ mod tests {
         ledger.commit(&head, in_flows);
         ledger.set_cleared();
         let held = *valid(ledger.now());
-        // Whatever was written of the next account.
+        // The part of the next copy that was written.
         let other = offset_of!(Handover, accounts);
         let nonsense = [0xff_u8; size_of::<Account>() / 2];
         // SAFETY: nothing else uses this memory.

@@ -122,7 +122,7 @@ impl<T: Pod> SharedArray<T> {
         self.check(n, 1);
         assert!(offset.is_multiple_of(8) && offset + 8 <= size_of::<T>(), "expected an aligned u64 within an element");
         // SAFETY: within the mapping and aligned (checked: pages and element sizes are multiples of 8); the kernel
-        // writes aligned words whole, so an atomic load returns one of the written values.
+        // writes aligned words atomically, so an atomic load returns one of the written values.
         unsafe { &*self.start.as_ptr().add(n).cast::<u8>().add(offset).cast::<AtomicU64>() }
     }
 

@@ -18,8 +18,8 @@ use super::programs::{self, Programs};
 /// The hook of sent packets.
 const EGRESS: &str = "egress";
 
-/// Replaces the programs that are pinned at the interface by those of this agent. Every packet in between is counted.
-/// `None` if no ingress program is pinned; links that were left are removed.
+/// Replaces the programs that are pinned at the interface by those of this agent. Every packet during the replacement
+/// is counted. `None` if no ingress program is pinned; links that were left are removed.
 ///
 /// # Errors
 /// If another mode is requested, or if the kernel refuses.

@@ -35,7 +35,7 @@ impl Pipeline {
         }
     }
 
-    /// Continues after earlier agents with this account.
+    /// Continues after earlier agents with this packet accounting.
     #[must_use]
     pub(super) fn after(mut self, earlier: Option<Account>) -> Self {
         self.totals.earlier = earlier;

@@ -18,8 +18,8 @@ use crate::capture::kernel::FlowTable;
 use crate::process::queue::Queue;
 
 /// Interval between checks of the table's fill level, which read shared memory. With half a million new flows per
-/// second on one CPU, the default table takes 29 ms from the occupancy at which it is due to the one at which flows find
-/// no room.
+/// second on one CPU, the default table takes 29 ms from the occupancy at which it is drained to the occupancy at which
+/// flows find no room.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Maximum length of an epoch, even with a longer interval or a full backlog. The kernel counts the packets of an epoch

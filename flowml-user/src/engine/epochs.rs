@@ -64,7 +64,7 @@ impl Epochs {
         Self { interval_ns, set_back_ns: ns(idle.min(LATEST)), seen, slice, now: None }
     }
 
-    /// The same, but no interval of a silence is skipped, whatever that costs.
+    /// The same, but without skipping intervals of a silence. This may take long.
     #[must_use]
     pub const fn without_leaps(mut self) -> Self {
         self.seen = u64::MAX;

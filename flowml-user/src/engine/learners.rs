@@ -115,7 +115,7 @@ impl Learners {
         }
     }
 
-    /// Untrained models that are trained on whole captures before they score any row.
+    /// Untrained models that are trained on complete captures before they score any row.
     #[must_use]
     pub fn of_whole(flows: FlowColumns, settings: &Settings) -> Self {
         let whole = |settings: Settings| Settings { warm_up_batches: u32::MAX, settling_batches: 0, ..settings };

@@ -125,7 +125,7 @@ impl Loaded {
         }
         let pins = options.pin.as_deref().map(Pins::open).transpose().map_err(CaptureError::from)?;
         let table = load(object, &options, pins.as_ref())?;
-        // The attachments of an agent that was killed during its start are gone now.
+        // The attachments of an agent that was killed during its start have been removed by now.
         let selected = Selected::of(&options).await?;
         Ok(Self { options, stop, preemption, pins, table, selected })
     }

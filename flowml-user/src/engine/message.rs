@@ -42,7 +42,7 @@ impl EndRequest {
         Self(to.clone())
     }
 
-    /// If the receiver is gone, the run is already ending.
+    /// If the receiver was dropped, the run is already ending.
     pub(super) fn request(&self) {
         let _ = self.0.send(());
     }

@@ -1,4 +1,4 @@
-//! Trains models on a whole capture before any of its rows is scored, so that every row has a verdict.
+//! Trains models on a complete capture before any of its rows is scored, so that every row has a verdict.
 //!
 //! An attack in the capture must not become normal. So rows that sequential tests report are not used for training, nor
 //! is activity that is short and far from all lasting activity. Clusters leave out the farthest rows

@@ -32,7 +32,7 @@ impl Default for Account {
 }
 
 impl Account {
-    /// An account in which nothing is counted yet.
+    /// Counts that are all zero.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -1,4 +1,4 @@
-//! The catalogue of columns: their meanings for people, for programs and for docs/FEATURES.md.
+//! The catalogue of columns: their meanings as text, as JSON and for docs/FEATURES.md.
 
 use std::io::{self, Write};
 
@@ -37,7 +37,7 @@ fn entry(column: &OutputColumn) -> [&'static str; 6] {
 /// The header of the entries.
 const HEADER: [&str; 6] = ["column", "type", "unit", "learnt", "NFStream", "meaning"];
 
-/// Writes all columns as text for people.
+/// Writes all columns as human-readable text.
 ///
 /// # Errors
 /// If the stream cannot be written.

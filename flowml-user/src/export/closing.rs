@@ -1,9 +1,9 @@
-//! Limits the time that the end of a live run takes, and decides what is left out for that.
+//! Limits the duration of the end of a live run, and decides which records are left out for this.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// This many rows at the end of the run are scored and written, however long that takes.
+/// This number of rows at the end of the run is scored and written without a time limit.
 const WHOLE: usize = 65_536;
 
 /// After this time no further records are made of flows that end with the run.

@@ -321,7 +321,7 @@ impl Outlet {
         (self.given - lost, lost)
     }
 
-    /// The account of a collector; none for other outputs.
+    /// The counts of a collector; `None` for other outputs.
     pub(super) fn collector(&self) -> Option<CollectorReport> {
         let (sent, lost) = self.rows();
         let destination = self.target.to_string();

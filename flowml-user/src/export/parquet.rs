@@ -183,7 +183,7 @@ struct Table {
     file: Option<(Part, ArrowWriter<Watched>)>,
 }
 
-/// A file with the account that shows a blocked write.
+/// A file with the counts that show a blocked write.
 struct Watched {
     file: File,
     account: Arc<Account>,

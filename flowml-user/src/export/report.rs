@@ -188,7 +188,7 @@ impl Totals {
     }
 }
 
-/// The account of a collector.
+/// The counts of a collector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct CollectorReport {
     /// The collector.

@@ -46,8 +46,8 @@ pub enum Learn {
     LogScaled,
     /// A ratio or an entropy, whose range is bounded: robust scaling.
     Ratio,
-    /// A ratio or an entropy over the number of flows that the named column counts. When there are few, it is pulled
-    /// towards the typical value; then robust scaling.
+    /// A ratio or an entropy over the number of flows that the named column counts. If there are few flows, it is
+    /// shrunk towards the typical value. Then robust scaling follows.
     RatioOf(&'static str),
     /// A small category (protocol, port class): one-hot.
     Category,

@@ -43,8 +43,8 @@ impl Open {
 
     /// Whether the finding continues the event: the same sources do the same, or other sources do the same to the same
     /// targets at the same time. Sources of a flood may be spoofed, so a flood is identified by its targets. A tunnel
-    /// that a resolver forwards is one event, whichever hosts a part of it is between. A scan of many ports of many
-    /// hosts is one event.
+    /// that a resolver forwards is one event, although its parts are between different hosts. A scan of many ports of
+    /// many hosts is one event.
     fn goes_on_by(&self, finding: &Finding) -> bool {
         let Incident { kind, evidence, .. } = &self.incident;
         let family = finding.kind.family();
@@ -137,7 +137,7 @@ impl Open {
         if is_scan && before == Family::Flood {
             self.keep_scanners(sources, index);
         }
-        // In a scan that also looks like a flood, other senders to the target are no scanners.
+        // In a scan that is also a flood, other senders to the target are no scanners.
         let sources = (!is_scan || kind.family() == Family::Scan).then_some((sources, Role::Source));
         for (party, role) in sources.into_iter().chain([(targets, Role::Target)]) {
             party.named.iter().for_each(|address| self.name(index, *address, role));

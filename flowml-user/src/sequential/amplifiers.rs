@@ -6,11 +6,11 @@
 //!
 //! Counted events: segments with SYN and ACK of a connection whose SYN was not seen and that neither side continues.
 //!
-//! Parameters and bound: a sender with back-off (RFC 6298: 1, 2, 4, … s, at most a minute) sends nine of them within
-//! three minutes. After that time it may give up (RFC 9293, section 3.8.3). The initiator may send its SYN as often,
-//! and each SYN is answered. So hosts that keep to these standards never have 20 in one handshake.
+//! Parameters and bound: a responder with back-off (RFC 6298: 1, 2, 4, … s, at most a minute) sends nine of them within
+//! three minutes. After that time it may give up (RFC 9293, section 3.8.3). The initiator may send its SYN nine times
+//! too, and the responder answers each SYN. So hosts that follow these standards never send 20 in one handshake.
 //!
-//! Limit: a client that retries forever from the same port, behind a filter that drops the answers, looks the same if
+//! Limit: a client that retries forever from the same port, behind a filter that drops the answers, is reported too if
 //! its SYNs are not seen.
 
 use flowml_common::flow::{Address, FlowKey, SYN};

@@ -13,9 +13,9 @@
 //! send the SYNs, so there is a walk over these contacts of each host.
 //!
 //! Bound: 10⁻⁶ for each walk. Each first contact may begin one. 24 failures in a row are a scan. Contacts and walks are
-//! remembered for an hour after their last use, as nmap's slowest timing sends a probe every five minutes. After a scan,
-//! its contacts count again once they are five minutes old, so that a repeated scan is found. A scan that repeats its
-//! contacts without such a pause goes on.
+//! remembered for an hour after their last use, as nmap's slowest timing sends a probe every five minutes. After a
+//! scan, its contacts count again once they are five minutes old, so that a repeated scan is found. A scan that repeats
+//! its contacts without such a pause continues.
 
 use std::collections::HashSet;
 
@@ -106,7 +106,7 @@ impl Scan {
         self.is_scan && since_ns > PAUSE_NS.max(PERIODS * self.gap_ns())
     }
 
-    /// Records that a found scan goes on, for the findings of the interval.
+    /// Records that a found scan continues, for the findings of the interval.
     fn go_on(&mut self, of: Of, at_ns: u64, changed: &mut Changed<Of>) {
         self.active_ns = self.active_ns.max(at_ns);
         if !std::mem::replace(&mut self.is_new, true) {

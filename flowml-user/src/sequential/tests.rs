@@ -82,7 +82,8 @@ fn normal_hosts_are_no_attackers() {
             let mut flows = Vec::new();
             for n in 0..10u64 {
                 let port = 1024 + (second * 10 + n) as u16;
-                // A browser, a server with many clients, peers of which half are gone, a resolver, and health checks.
+                // A browser, a server with many clients, peers of which half no longer answer, a resolver, and health
+                // checks.
                 flows.push(connection(n * 50, &format!("10.0.0.9:{port}"), &format!("93.1.{second}.{n}:443")));
                 flows.push(connection(n * 50, &format!("93.2.{second}.{n}:{port}"), "10.0.0.1:443"));
                 let peer = format!("93.3.{second}.{n}:{}", random.gen_range(1024..u16::MAX));

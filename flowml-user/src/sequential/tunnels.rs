@@ -14,9 +14,9 @@
 //!   §9.2). The few that use one port for all queries ask for normal names on average.
 //! - A ping is large from 128 bytes on (ping sends 60 or 84 by default). Its answer counts too.
 //!
-//! Parameters: of normal queries at most one in twenty is long, of a tunnel's three in ten. Among the intervals with
-//! queries, a socket continues with long names in at most half, with a tunnel in 0.9. At most five large pings per
-//! second are normal.
+//! Parameters: at most one in twenty normal queries is long, and three in ten queries of a tunnel. A socket continues
+//! with long names in at most half of the intervals with queries, and in 0.9 of them with a tunnel. At most five large
+//! pings per second are normal.
 //!
 //! Bound: 10⁻⁶ for each walk over queries or intervals, and for each interval of independent pings. 24 intervals in a
 //! row in which a socket continues are a tunnel.

@@ -1,4 +1,4 @@
-//! Tries each call in a confined process, or executes a program as on a kernel without Landlock.
+//! Tries each call in a sandboxed process, or executes a program as on a kernel without Landlock.
 //!
 //! `confined on|off INSIDE OUTSIDE` prints a line for each attempt: whether it is forbidden or needed, its name, and
 //! the error number (0 for none). `confined older PROGRAM [ARGUMENT]...` executes the program.
@@ -21,7 +21,7 @@ use flowml_user::process::sandbox::{Confined, Reach, confine, filter_calls};
 struct Place {
     inside: PathBuf,
     outside: PathBuf,
-    /// A listener at the allowed port, opened before the confinement.
+    /// A listener at the allowed port, opened before the sandbox is active.
     listener: TcpListener,
 }
 
@@ -160,7 +160,8 @@ fn main() -> Result<()> {
     }
 }
 
-/// Makes all attempts in a thread that was started after files were confined, and before system calls were filtered.
+/// Makes all attempts in a thread that was started after access to files was restricted, and before system calls were
+/// filtered.
 fn attempt_all(confined: bool, inside: PathBuf, outside: PathBuf) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     if confined {

@@ -72,7 +72,7 @@ const ACTIVITIES: &[Activity] = &[
     Activity { name: "ftp", equipment: Equipment::Corpus, by_server: false, pause: 12.0, act: Person::use_ftp },
 ];
 
-/// Number of completions of each action.
+/// Number of completed and failed actions of one kind.
 #[derive(Debug, Clone, Default)]
 struct Outcomes {
     done: u64,

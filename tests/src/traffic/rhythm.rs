@@ -12,7 +12,7 @@ use crate::lab::IpVersion;
 /// Web traffic", IEEE/ACM ToN 5(6), 1997, measured 1.1 to 1.3.
 const TAIL: f64 = 1.2;
 
-/// The random choices of a person who acts repeatedly until a span is over.
+/// The random choices of a simulated user, who acts repeatedly until the end of a span.
 #[derive(Debug)]
 pub(crate) struct Rhythm {
     pub(crate) random: Xoshiro256PlusPlus,

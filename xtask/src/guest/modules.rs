@@ -30,8 +30,8 @@ pub(super) fn in_order<'a>(wanted: &[&str], dependencies: &'a str, builtin: &str
     Ok(ordered)
 }
 
-/// The name of a module by its file: without folders and extensions, and with `_` instead of `-`, which the kernel
-/// treats alike.
+/// The name of a module by its file: without folders and extensions, and with `_` instead of `-`. The kernel does not
+/// distinguish them.
 fn name(file: &str) -> String {
     let file = file.rsplit('/').next().unwrap_or(file);
     file.split('.').next().unwrap_or(file).replace('-', "_")

@@ -5,7 +5,7 @@ use std::path::Path;
 /// The documents for developers. Their paths start at the root of the workspace.
 pub(super) const DOCUMENTS: &[&str] = &["ARCHITECTURE.md", "CONTRIBUTING.md"];
 
-/// Finds paths in backticks that do not exist under `root`. `{a,b}` in a path stands for each of the two.
+/// Finds paths in backticks that do not exist under `root`. `{a,b}` in a path means both `a` and `b`.
 pub(super) fn missing(root: &Path, text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
@@ -24,7 +24,7 @@ fn is_path(root: &Path, name: &str) -> bool {
     name.chars().all(plain) && first != "target" && (root.join(first).is_dir() || name.ends_with(".rs"))
 }
 
-/// The paths that a path with one pair of braces stands for.
+/// The paths that a path with one pair of braces means.
 fn alternatives(path: &str) -> Vec<String> {
     let parts = path.split_once('{').and_then(|(start, rest)| Some((start, rest.split_once('}')?)));
     let Some((start, (names, end))) = parts else { return vec![path.to_owned()] };

@@ -41,7 +41,7 @@ impl Captured<'_> {
 
     /// Meters a frame of a capture, whatever its link type is, with the parser and the table of the kernel.
     ///
-    /// Frame bytes are those of the whole captured frame, with the header of its own link type.
+    /// Frame bytes are those of the complete captured frame, including the header of its link type.
     #[inline]
     pub fn meter<S: Storage>(&self, storage: &mut S) -> Metered {
         let frame = self.frame();

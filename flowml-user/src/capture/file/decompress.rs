@@ -21,7 +21,7 @@ pub(super) trait Decompressor {
     /// Writes decoded bytes to `output`, and takes bytes of `input` if it needs them.
     fn step(&mut self, input: &[u8], output: &mut [u8]) -> Step;
 
-    /// Whether the input so far consists of whole members.
+    /// Whether the input so far consists of complete members.
     fn is_complete(&self) -> bool;
 }
 

@@ -128,7 +128,7 @@ impl CaptureFile {
         }
     }
 
-    /// Whether the received bytes end with a whole packet. A writer that buffers may stop within a packet.
+    /// Whether the received bytes end with a complete packet. A writer that buffers may stop within a packet.
     #[must_use]
     pub const fn is_between_packets(&self) -> bool {
         self.window.is_empty()

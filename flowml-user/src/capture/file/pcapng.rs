@@ -237,7 +237,7 @@ impl Pcapng {
         }
     }
 
-    /// Parses a whole block with the library.
+    /// Parses a complete block with the library.
     fn parse<'a>(&self, block: &'a [u8]) -> Option<Block<'a>> {
         let parse = if self.big_endian { pcapng::parse_block_be } else { pcapng::parse_block_le };
         parse(block).ok().map(|(_, block)| block)

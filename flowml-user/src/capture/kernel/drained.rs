@@ -100,8 +100,8 @@ impl<'a> Drained<'a> {
         })
     }
 
-    /// Adds the epoch to the account, with `in_flows` in its flows. From here on the caller has all of its counts, and
-    /// no later agent gets them. No part of them may have been passed on before.
+    /// Adds the epoch to the packet accounting, with `in_flows` in its flows. From here on the caller has all of its
+    /// counts, and no later agent gets them. No part of them may have been passed on before.
     pub fn commit(self, in_flows: Count) -> Committed<'a> {
         let head = self.head_total();
         let Self { table, epoch, .. } = self;
@@ -111,7 +111,7 @@ impl<'a> Drained<'a> {
     }
 }
 
-/// An epoch that is in the account. Dropping the value clears its partitions.
+/// An epoch that is in the packet accounting. Dropping the value clears its partitions.
 pub struct Committed<'a> {
     table: &'a mut FlowTable,
     epoch: u32,

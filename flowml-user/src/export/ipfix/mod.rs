@@ -31,7 +31,7 @@ use crate::learning::Verdict;
 pub(super) struct Exporter {
     collector: Collector,
     session: Session,
-    /// The account that other threads read.
+    /// The counts that other threads read.
     shown: Arc<super::account::Account>,
     /// The message being filled, and a buffer for records.
     message: Message,

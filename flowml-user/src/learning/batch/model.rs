@@ -82,7 +82,7 @@ pub struct TableModel {
     pub(super) learnt: Learnt,
 }
 
-/// The part that is readable for people: everything except the trained detector or classifier.
+/// The human-readable part: everything except the trained detector or classifier.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Header {
     /// A hash of the columns and how they are encoded.
@@ -186,7 +186,7 @@ impl TableModel {
         }
     }
 
-    /// The part that is readable for people, and the trained detector or classifier.
+    /// The human-readable part, and the trained detector or classifier.
     pub(crate) fn parts(&self) -> (&impl Serialize, &impl Serialize) {
         (&self.header, &self.learnt)
     }

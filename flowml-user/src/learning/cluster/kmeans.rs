@@ -28,7 +28,8 @@ const RUNS: usize = 2;
 const SAMPLE: usize = 512;
 
 /// A cluster's radius is a mean over its own rows and this many rows with the pooled radius, and at least the pooled
-/// radius. That the rows of a tight cluster were alike so far does not mean that slightly different rows are far away.
+/// radius. The rows of a cluster with a small radius were similar so far. Slightly different rows are not therefore
+/// anomalous.
 const POOLED_ROWS: f64 = 20.0;
 
 /// The smallest pooled radius, in scales per encoded feature (root mean square). The floors of the scales define what a

@@ -78,7 +78,7 @@ fn distances(rows: ArrayView2<'_, f64>, from: ArrayView1<'_, f64>) -> Vec<f64> {
     rows.outer_iter().map(|row| distance(from, row.iter().copied())).collect()
 }
 
-/// The radius within which [`DENSE`] of the rows have [`NEIGHBOURS`]: a quantile that stands for the knee of the
+/// The radius within which [`DENSE`] of the rows have [`NEIGHBOURS`]: a quantile that approximates the knee of the
 /// k-distance plot in the paper. It is slightly larger, because a neighbourhood excludes its boundary.
 fn radius(distances: &[Vec<f64>]) -> f64 {
     let nearest = |distances: &Vec<f64>| {

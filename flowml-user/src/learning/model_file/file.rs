@@ -1,4 +1,4 @@
-//! Writes and reads model files: JSON, the first part of which is readable for people.
+//! Writes and reads model files: JSON with a human-readable first part.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};

@@ -58,7 +58,7 @@ struct Tag {
     kind: ModelKind,
 }
 
-/// The start of a file that is written, and the part that is readable for people.
+/// The start of a written file, and the human-readable part.
 #[derive(Serialize)]
 pub(super) struct Signed<T> {
     format: &'static str,

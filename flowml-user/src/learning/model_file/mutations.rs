@@ -20,7 +20,7 @@ use crate::learning::preprocess::{Frame, FrameColumn, Values};
 use crate::learning::select::Selection;
 use crate::learning::{FeedbackClass, FeedbackLabel, Learner};
 
-/// The values of an array with more elements than this are treated as alike.
+/// All values of an array with more elements than this are treated in the same way.
 const ALIKE: usize = 24;
 
 /// For one of this many changed values of long arrays, the model is also trained and not only used for scores.

@@ -26,7 +26,7 @@ struct Contents {
     learners: BTreeMap<String, Value>,
 }
 
-/// A learner without its model: the part that is readable for people.
+/// A learner without its model: the human-readable part.
 #[derive(Clone, Serialize, Deserialize)]
 struct About {
     features_hash: String,

@@ -265,7 +265,7 @@ impl Learner {
         }
     }
 
-    /// Ends the warm-up with the rows so far; false if there are none.
+    /// Ends the warm-up with the rows so far; false if there are no rows.
     pub fn fit(&mut self) -> bool {
         let Stage::WarmUp(warm_up) = &self.stage else { return true };
         let Some(fitted) = learn(warm_up, &self.columns, &self.settings, &self.feedback_labels) else { return false };
@@ -384,7 +384,7 @@ impl Learner {
     }
 }
 
-/// The model of the rows of a warm-up; `None` if there are none.
+/// The model of the rows of a warm-up; `None` if there are no rows.
 fn learn(
     warm_up: &WarmUp,
     columns: &[Column],

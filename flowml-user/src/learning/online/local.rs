@@ -6,9 +6,9 @@
 //! flag identifies them.
 //!
 //! A host must not influence its own verdict. If the model's own probabilities hold for all other local hosts, and one
-//! host is rare by them most of the time, that host stands out. Its rows are judged by the model alone and are not
+//! host is rare by them most of the time, that host stands out. Its rows are scored by the model alone and are not
 //! added. So one loud attacker that was active from the start does not become normal. If the model does not hold for
-//! the others, a rare host is no evidence, and it is judged by local scores like all others.
+//! the others, a rare host is no evidence, and it is scored with local scores like all others.
 
 use std::collections::HashMap;
 

@@ -132,8 +132,8 @@ impl Typical {
         Self { width, quantiles }
     }
 
-    /// Moves the quantiles of `cluster` by one more row: up by `q` or down by `1 − q` of a small step. They come to
-    /// rest where the fraction `q` of the rows is below.
+    /// Moves the quantiles of `cluster` by one more row: up by `q` or down by `1 − q` of a small step. They converge to
+    /// the value below which the fraction `q` of the rows is.
     pub(crate) fn follow(&mut self, cluster: usize, vector: &[f64]) {
         for (quantiles, x) in self.quantiles[cluster * self.width..].iter_mut().zip(vector) {
             for (value, level) in quantiles.iter_mut().zip(LEVELS) {

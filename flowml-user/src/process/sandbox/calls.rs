@@ -1,4 +1,4 @@
-//! The system calls that a confined process may make, in groups with a reason each.
+//! The system calls that a sandboxed process may make, in groups with a reason for each.
 //!
 //! They were found with `strace -f` of live runs and of reading captures, in a build with glibc on x86-64. The
 //! integration tests run under this filter. The calls that musl and aarch64 use instead were not run. A call that is

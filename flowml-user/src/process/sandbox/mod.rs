@@ -18,7 +18,7 @@ pub use self::reach::{Reach, version as landlock_version};
 const LATER: [(i32, &str); 4] =
     [(3, "truncation of files"), (4, "TCP ports"), (5, "ioctl on devices"), (6, "signals and abstract sockets")];
 
-/// The most frequent reason why files are not confined.
+/// The most frequent reason why access to files is not restricted.
 pub const WITHOUT_LANDLOCK: &str = "this kernel has no Landlock (Linux 5.13 and newer have it, if it is built in and named in the boot parameter lsm=)";
 
 /// The result of [`confine`].
@@ -32,7 +32,7 @@ pub struct Confined {
 
 /// Confines this thread, and the threads that it starts from now on, to the files and ports of `reach`. No program that
 /// they execute gets more privileges than this process has. Call it before the first other thread starts: before Linux
-/// 7.0 Landlock has no call that confines all threads of a process.
+/// 7.0 Landlock has no call that restricts all threads of a process.
 pub fn confine(reach: &Reach) -> Confined {
     let unconfined =
         |why: String| Confined { enforced: false, missing: Some(format!("files are not confined: {why}")) };

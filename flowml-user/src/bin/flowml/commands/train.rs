@@ -127,7 +127,7 @@ pub(crate) fn score(arguments: &Score) -> Result<()> {
         let (preprocessed, found) = model.preprocess(&frame).context("the table does not fit the model")?;
         let (columns, anomalous) = verdict.columns(&model.judge(preprocessed.view()), &model);
         let columns = kept.iter().map(|&place| Arc::clone(batch.column(place))).chain(columns).collect();
-        // Opened only after the first batch was scored, so that no file is overwritten in vain.
+        // Opened only after the first batch was scored, so that an error before that does not overwrite a file.
         let writer = match &mut writer {
             Some(writer) => writer,
             None => writer.insert(TableWriter::open(&arguments.output, format, &schema)?),

@@ -203,7 +203,7 @@ impl Contents {
         service.bytes += flow.bytes;
         service.anomalies += anomalous;
         if let Some(verdict) = &anomaly {
-            // A verdict is about the whole flow, and counts at its end.
+            // A verdict applies to the complete flow, and is counted at its end.
             self.time.add(flow.last_ms, flow.last_ms, &LogScaled { flow_anomalies: 1.0, ..LogScaled::default() });
             if let Some(source) = ends[0] {
                 let to = || sections::service_of(flow.destination, flow.protocol, flow.port);

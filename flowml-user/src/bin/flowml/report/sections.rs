@@ -23,7 +23,7 @@ const INCIDENTS: usize = 100;
 const FINDINGS: usize = 40;
 const LABELS: usize = 60;
 
-/// The whole report.
+/// The complete report.
 pub(super) fn page(contents: &Contents, clusters: &Option<Clusters>, inputs: &[String]) -> String {
     let body = html! {
         (numbers(contents))

@@ -63,7 +63,7 @@ impl Theme {
     }
 }
 
-/// Draws the whole UI.
+/// Draws the complete UI.
 pub(super) fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) {
     let Size { width, height } = frame.area().as_size();
     let drawing = Drawing { state, theme, width: width.into(), height };

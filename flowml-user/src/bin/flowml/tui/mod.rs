@@ -135,8 +135,8 @@ impl Screen {
     }
 }
 
-/// Passes events of the terminal, which are keys and sizes, to its UI, and wakes the run for each. Ends when the returned
-/// set is dropped, or when the terminal is gone.
+/// Passes events of the terminal, which are keys and sizes, to its UI, and wakes the run for each. Ends when the
+/// returned set is dropped, or when the terminal was closed.
 #[must_use]
 pub(crate) fn forward(to: Sender<Event>, wakes: Arc<Notify>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();

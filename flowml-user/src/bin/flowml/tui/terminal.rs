@@ -57,7 +57,7 @@ pub(super) fn is_behind() -> bool {
     Outward::standard_error().waiting() > FRAMES
 }
 
-/// Restores the terminal. Errors are ignored, as a terminal that is gone has nothing to restore.
+/// Restores the terminal. Errors are ignored, because a closed terminal need not be restored.
 pub(super) fn leave() {
     if ENTERED.swap(false, Ordering::SeqCst) {
         let _ = execute!(Outward::standard_error(), LeaveAlternateScreen, Show);

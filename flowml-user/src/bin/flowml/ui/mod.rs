@@ -1,4 +1,4 @@
-//! Text for people: numbers, tables of an interval, the summary, and progress.
+//! Human-readable text: numbers, tables of an interval, the summary, and progress.
 
 pub(crate) mod activity;
 pub(crate) mod outward;

@@ -1,4 +1,4 @@
-//! Formats text for people: shortened and wrapped lines, tables, colours.
+//! Formats human-readable text: shortened and wrapped lines, tables, colours.
 
 use flowml_user::process::plain::paint;
 pub(crate) use flowml_user::process::words::{counted, grouped, probability, short, with_unit};

@@ -53,7 +53,7 @@ pub(crate) struct AnomalousFlow {
 /// All data shown for one or several intervals.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
-    /// The state at the end, and the traffic of the whole time.
+    /// The state at the end, and the traffic of the complete period.
     pub(crate) report: IntervalReport,
     /// Unordered, like the other lists.
     pub(crate) anomalies: Vec<Anomaly>,
@@ -69,7 +69,7 @@ impl View {
         if names.is_empty() { "no interface".to_owned() } else { names.join(", ") }
     }
 
-    /// A count over the whole time, per second.
+    /// A count over the complete period, per second.
     pub(crate) fn per_second(&self, amount: u64) -> f64 {
         let seconds = self.report.elapsed.as_secs_f64();
         if seconds > 0.0 { amount as f64 / seconds } else { 0.0 }

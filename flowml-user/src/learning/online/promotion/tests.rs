@@ -101,8 +101,8 @@ fn a_model_made_on_another_thread_is_the_same_and_delays_no_row() {
 fn an_attack_that_lasts_from_the_start_is_detected_again_and_again() {
     let mut rng = Xoshiro256Plus::seed_from_u64(2);
     let mut promotion = elsewhere(learnt(0.0, &mut rng));
-    // One row in ten is the attacker's, in the warm-up, in the trial, and afterwards. A sequential test suspects
-    // it.
+    // One row in ten is the attacker's, in the warm-up, in the trial, and afterwards. A sequential test reports the
+    // host of the row.
     let mut found = Vec::new();
     for _ in 0..90 {
         let mut rows = rows(0.0, &mut rng);

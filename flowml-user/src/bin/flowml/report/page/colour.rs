@@ -71,8 +71,7 @@ impl Colour {
         format!("var(--{})", VALUES[self.place()].0)
     }
 
-    /// The placeholder that stands for the colour while a chart is drawn, as the drawing library supports only fixed
-    /// colours.
+    /// The placeholder of the colour while a chart is drawn, because the drawing library supports only fixed colours.
     pub(super) const fn stand_in(self) -> RGBColor {
         RGBColor(0xF1, 0x0A, self.place() as u8)
     }
