@@ -130,7 +130,7 @@ impl Loaded {
         Ok(Self { options, stop, preemption, pins, table, selected })
     }
 
-    /// Attaches the programs, continues what an earlier run left, and gives up the capabilities that are needed no more.
+    /// Attaches the programs, continues what an earlier run left, and drops the capabilities that are no longer needed.
     ///
     /// # Errors
     /// If an interface cannot be metered.
@@ -309,7 +309,7 @@ fn give_up_capabilities(table: &mut KernelTable, how: How, attached: &[Attachmen
     let detaching = attached.iter().map(Attachment::needs);
     let needed = table.needs()? | how.needs() | CapabilitySet::DAC_OVERRIDE;
     let needed = detaching.fold(needed, |all, needed| all | needed);
-    capabilities::keep(needed).context("cannot give up the capabilities that are needed no more")
+    capabilities::keep(needed).context("cannot drop the capabilities that are no longer needed")
 }
 
 /// Serves interfaces, observers and the service manager while the stages work.
@@ -378,7 +378,7 @@ fn describe_pins(pins: &Pins, earlier: &Account) -> String {
         (_, 0) => format!("pinned in {folder}: earlier agents drained {taken}"),
         (_, lost) => {
             let lost = counted(lost, "packet");
-            format!("pinned in {folder}: earlier agents drained {taken} ({lost} by agents that did not end properly)")
+            format!("pinned in {folder}: earlier agents drained {taken} ({lost} by agents that ended abnormally)")
         }
     }
 }

@@ -73,7 +73,7 @@ fn why(status: &LandlockStatus) -> String {
 pub fn lacks(version: i32) -> Option<String> {
     let later: Vec<&str> = LATER.iter().filter(|(first, _)| version < *first).map(|(_, what)| *what).collect();
     let all = later.join(", ");
-    (!later.is_empty()).then(|| format!("Landlock of this kernel (version {version}) does not confine {all}"))
+    (!later.is_empty()).then(|| format!("Landlock of this kernel (version {version}) does not restrict {all}"))
 }
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ mod tests {
     fn missing_features_of_an_older_landlock_are_named() {
         assert_eq!(lacks(6), None);
         let four =
-            "Landlock of this kernel (version 4) does not confine ioctl on devices, signals and abstract sockets";
+            "Landlock of this kernel (version 4) does not restrict ioctl on devices, signals and abstract sockets";
         assert_eq!(lacks(4).as_deref(), Some(four));
         assert!(lacks(1).is_some_and(|text| text.contains("TCP ports")));
     }

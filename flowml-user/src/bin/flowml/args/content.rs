@@ -35,7 +35,7 @@ impl ContentArguments {
     pub(crate) fn inspector(&self) -> anyhow::Result<Option<Inspector>> {
         let wanted = self.limit().is_some();
         let inspector = wanted.then(|| Inspector::new(&self.matches)).transpose();
-        inspector.context("the patterns of '--match' are too large together")
+        inspector.context("all patterns of '--match' together are too large")
     }
 
     pub(super) fn contradiction(&self) -> Option<String> {

@@ -17,7 +17,7 @@ const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 /// # Errors
 /// If the folder cannot be written to.
 pub(crate) fn run(arguments: &Pages) -> Result<()> {
-    write(&arguments.folder).context("cannot write pages and completions")
+    write(&arguments.folder).context("cannot write the man pages and completions")
 }
 
 fn write(folder: &Path) -> io::Result<()> {

@@ -96,7 +96,7 @@ fn names_line(what: &str, names: &[String]) -> Option<String> {
 /// Prints the faults of the values.
 pub(super) fn report_cleaning(cleaning: &Cleaning) {
     for (column, rows) in &cleaning.undefined {
-        print(&format!("  {column}: missing in {rows} rows, which count as the middle of its scale"));
+        print(&format!("  {column}: missing in {rows} rows; the middle of its scale replaces the values"));
     }
     for (column, rows) in &cleaning.unseen {
         print(&format!("  {column}: {rows} rows have a category that is not in the training set"));

@@ -78,9 +78,9 @@ fn numbers(contents: &Contents) -> Markup {
     let Contents { flows, packets, bytes, span, .. } = contents;
     let of = |judged: u64, all: u64| match judged {
         0 if all == 0 => "there are no rows".to_owned(),
-        0 => "no verdicts: recorded without a model, or no row eligible for training".to_owned(),
+        0 => "no scores: recorded without a model, or no row eligible for training".to_owned(),
         judged if judged == all => format!("of {}", grouped(all)),
-        judged => format!("of {} judged rows; {} rows in total", grouped(judged), grouped(all)),
+        judged => format!("of {} scored rows; {} rows in total", grouped(judged), grouped(all)),
     };
     tiles(&[
         tile("time", &length_of_time(span.1 - span.0), &format!("from {} UTC", date_and_time(span.0))),
@@ -358,10 +358,10 @@ fn labels(judged: &Judged) -> Markup {
                 p.note { "Computed from " (grouped(ranked)) " of " (grouped(scores)) " scores, chosen at random." }
             }
         } @else {
-            p { "There are no curves: they need judged rows with the label '" (judged.benign()) "' and with other labels." }
+            p { "There are no curves: they need scored rows with the label '" (judged.benign()) "' and with other labels." }
         }
         div.side {
-            (confusion(&format!("Rows by label and verdict; rows with the label '{}' are normal", judged.benign()), &judged.confusion()))
+            (confusion(&format!("Rows by label and anomaly; rows with the label '{}' are normal", judged.benign()), &judged.confusion()))
             (Table::new(heads, by_rows.iter().take(LABELS).map(row).collect()).captioned("By label").markup())
         }
         @if more > 0 { p.note { "and " (more) " more labels" } }

@@ -224,13 +224,13 @@ impl SummaryView<'_> {
     }
 }
 
-/// `before this run: 1,200 packets, 20 of them drained by agents that did not end properly`.
+/// `before this run: 1,200 packets, 20 of them drained by agents that ended abnormally`.
 fn before(Account { received, unreported, .. }: &Account) -> String {
     let packets = counted(received.packets, "packet");
     match unreported.packets {
         0 => format!("before this run: {packets}"),
         lost => {
-            format!("before this run: {packets}, {} of them drained by agents that did not end properly", grouped(lost))
+            format!("before this run: {packets}, {} of them drained by agents that ended abnormally", grouped(lost))
         }
     }
 }
