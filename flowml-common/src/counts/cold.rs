@@ -32,7 +32,8 @@ pub(super) struct Cold {
     pub(super) initial_sequence: u32,
 }
 
-/// The kinds of packets that open a TCP connection. If a direction has sent both, the number in the SYN counts.
+/// The kinds of packets that open a TCP connection. If a direction has sent both, the sequence number of the SYN is
+/// used.
 pub(super) const BY_SYN: u8 = 2;
 
 pub(super) const BY_SYN_ACK: u8 = 1;
@@ -49,8 +50,9 @@ const fn opening(packet: &Packet) -> u8 {
 
 const SYN_ACK: u8 = SYN | ACK;
 
-/// Cold counters of a flow: for its first packets, and for those that open and end a connection. They are stored apart
-/// from the entries. In the entries they would be two fifths of the bytes, which the other packets never use.
+/// Cold counters of a flow: for its first packets, and for those that open and end a connection. They are stored
+/// separately from the entries. Otherwise two fifths of the bytes of an entry would be counters that most packets never
+/// use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct ColdCounters {

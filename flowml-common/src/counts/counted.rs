@@ -1,4 +1,4 @@
-//! Reading the counters of a flow: the partial flow that they are, its payload and its quote.
+//! Reads the counters of a flow: the partial flow, its payload and its quote.
 
 use crate::content::{Content, Contents, EntryChunks};
 use crate::flow::{ACK, Direction, FirstPackets, FlowKey, FlowStats, NO_SAMPLE, Opening, PSH, Part, Sender};
@@ -50,7 +50,7 @@ impl<'a> Counted<'a> {
         }
     }
 
-    /// The order of this partial flow among those of its flow in one partition, for those with equal start times.
+    /// The order of the partial flows of a flow in one partition that have equal start times.
     #[must_use]
     pub const fn birth(&self) -> u32 {
         self.cold.birth

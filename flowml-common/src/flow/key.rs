@@ -223,7 +223,7 @@ impl FlowKey {
     }
 
     /// Whether the messages are ICMP requests and their replies. Each endpoint then has the type of its messages as its
-    /// port. For other messages, the sender has the type and the receiver has the code.
+    /// port. For other messages, the port of the sender is the type and the port of the receiver is the code.
     pub const fn is_icmp_exchange(&self) -> bool {
         let [lower, upper] = [self.endpoint(Sender::Lower).port, self.endpoint(Sender::Upper).port];
         match icmp_answer(self.protocol(), lower as u8) {

@@ -33,8 +33,8 @@ impl Opening {
         }
     }
 
-    /// The opening of a direction with `before` and then `next`. The first of several counts, but a SYN without ACK
-    /// replaces one with ACK.
+    /// The opening of a direction with `before` and then `next`. The first one is used, but a SYN without ACK replaces
+    /// one with ACK.
     #[must_use]
     pub const fn follow(before: Option<Self>, next: Option<Self>) -> Option<Self> {
         match (before, next) {

@@ -94,7 +94,7 @@ pub fn record<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes
 
 /// Finds or makes the entry, and counts the packet there. `None` if there is no room.
 ///
-/// All paths of the search join before the packet is counted. Otherwise the verifier would follow the counting from
+/// All paths of the search join before the packet is counted. Otherwise the verifier would check the counting once for
 /// each path.
 #[inline(always)]
 fn count<S: Storage, B: FrameBytes>(storage: &mut S, packet: &Packet, bytes: &B) -> Option<()> {

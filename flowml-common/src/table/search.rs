@@ -31,7 +31,8 @@ enum Found<L> {
 #[inline(always)]
 fn find<S: Storage>(storage: &mut S, key: &FlowKey, place: &Place) -> Option<Found<S::Located>> {
     let (first, home) = (place.home / SLOTS as u32, place.home % SLOTS as u32);
-    // A branch that can be predicted. Selecting the entry by comparing all tags would be waited for.
+    // The processor can predict this branch. If the comparison of all tags selected the entry, the processor would have
+    // to wait for it.
     if storage.bucket(first)?.at(home) == place.tag {
         let located = storage.locate(place.home)?;
         if storage.entry(located).key.is(key) {

@@ -41,9 +41,9 @@ impl Roles {
         }
     }
 
-    /// The columns that may be used for training, and how, if that is known. It is known for tables of flows or of host
-    /// windows, from flowml's table of features, and for Zeek's connection logs, from a table of their own. Columns
-    /// that are not in those tables are identifiers, verdicts or notes, and are not used.
+    /// The columns that may be used for training, with their encoding, if it is known. The encoding is known for tables
+    /// of flows or of host windows, from flowml's table of features, and for Zeek's connection logs, from a table of
+    /// their own. Columns that are not in those tables are identifiers, verdicts or notes, and are not used.
     fn columns(&self, schema: &Schema) -> Vec<(usize, Option<Learn>)> {
         let has = |names: &[&str]| names.iter().all(|name| schema.index_of(name).is_ok());
         let features: Option<Vec<(&str, Learn)>> = if has(&KEY_COLUMNS) {

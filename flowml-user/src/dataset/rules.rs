@@ -83,8 +83,8 @@ impl Ends {
 }
 
 impl Rule {
-    /// Whether the rule holds for a host window: the window overlaps the rule's time, and the rule names the host. A
-    /// rule without addresses holds for all hosts.
+    /// Whether the rule matches a host window: the window overlaps the rule's time, and the rule names the host. A rule
+    /// without addresses matches all hosts.
     fn holds_for_host(&self, host: &HostKey) -> bool {
         let (from, to) = host.window_ms;
         let ends = [&self.source, &self.destination];
@@ -115,7 +115,7 @@ impl Rules {
         })
     }
 
-    /// The label of flows for which no rule holds, if the file has one.
+    /// The label of flows that no rule matches, if the file has one.
     #[must_use]
     pub fn default_label(&self) -> Option<&str> {
         self.default.as_deref()
@@ -127,7 +127,7 @@ impl Rules {
         self.find(&Subject::Flow(*key)).map(|(_, label)| label)
     }
 
-    /// The number of the first rule that holds, from 1, and its label.
+    /// The number of the first rule that matches, from 1, and its label.
     #[must_use]
     pub fn find(&self, subject: &Subject) -> Option<(usize, &str)> {
         let holds = |rule: &Rule| match subject {

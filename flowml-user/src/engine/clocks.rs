@@ -116,8 +116,8 @@ impl Clocks {
 
     /// The time at which a packet of `interface` counts. `time_ns` is its time on the clock of the interface, ns.
     ///
-    /// A packet that is late on its own clock counts at the latest time before it, so that time does not go back within
-    /// a flow. If it is late by more than the limit, the clock was set back. Then all clocks start again.
+    /// A packet that is late on its own clock gets the latest time so far, so that time does not go back within a flow.
+    /// If it is late by more than the limit, the clock was set back. Then all clocks start again.
     #[inline]
     pub(super) fn place(&mut self, interface: u32, time_ns: u64) -> Placed {
         let begins = std::mem::take(&mut self.begins);
@@ -188,8 +188,8 @@ impl Clocks {
         self.clocks.push(Clock { interface, shift_ns, latest_ns: 0 });
     }
 
-    /// Starts again at `time_ns` with the current clock. The state of the other clocks is dropped, as it is from the
-    /// time before.
+    /// Starts again at `time_ns` with the current clock. The state of the other clocks is dropped, because it belongs
+    /// to the time before the clock was set back.
     #[cold]
     fn set_back(&mut self, time_ns: u64) {
         self.irregular.set_back.add(self.latest_ns - time_ns);
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(clocks.place(2, 160 * SECOND), at(100 * SECOND, shift_ns));
         assert_eq!(clocks.place(1, 101 * SECOND), at(101 * SECOND, 0));
         assert_eq!(clocks.irregular().shifted, [(2, shift_ns)]);
-        // The other clock has advanced as far, or does not appear again: time has passed.
+        // If the other clock has advanced by the same time, or does not appear again, time has passed.
         for now_ns in [Some(161 * SECOND), None] {
             let mut clocks = self::clocks();
             assert_eq!(clocks.place(2, 160 * SECOND), Placed::Ahead);

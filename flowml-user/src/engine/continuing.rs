@@ -61,7 +61,7 @@ impl Pipeline {
         }
     }
 
-    /// Ends the sessions for which there was no time to leave them to the next run; `left` others were.
+    /// Ends the sessions that could not be written to the state file in time. `left` other sessions were written.
     pub(super) fn end_without_time(&mut self, left: u64, clock: Clock) {
         let mut last = Last { place: usize::try_from(left).unwrap_or(usize::MAX), ..Last::default() };
         let mut number = 0;

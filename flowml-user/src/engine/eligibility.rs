@@ -11,8 +11,8 @@ use crate::learning::Eligibility;
 use crate::sequential::Finding;
 use crate::session::Ended;
 
-/// Maximum number of flows of one initiator in an interval that are eligible. One busy initiator must not define alone
-/// what is normal.
+/// Maximum number of flows of one initiator in an interval that are eligible. A single busy initiator must not
+/// determine what is normal.
 const PER_SOURCE: u32 = 64;
 
 /// For each row of a batch whether it is eligible for training, and the responsible host.

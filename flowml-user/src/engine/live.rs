@@ -265,8 +265,8 @@ impl Attached {
         serving.service.stopping();
         // The remaining work may take a while, so a terminal UI is closed first. The summary follows.
         serving.backlog.force(Message::Ending);
-        // Detach first, then count what arrived until then, so that every received packet is in the summary. Pinned
-        // programs stay attached, and count for the next agent.
+        // Detach first, then drain the packets that were counted until then, so that every received packet is in the
+        // summary. Pinned programs stay attached, and count for the next agent.
         let pins = serving.metered.end();
         let drained = drain.end();
         // The caller may serve something until the end, for example metrics.

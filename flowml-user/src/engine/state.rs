@@ -282,7 +282,7 @@ fn taken(path: &Path) -> PathBuf {
 /// Writes the file, and then removes the taken one. Its sessions are reported, or in the new file.
 fn write<T>(path: &Path, fill: impl FnOnce(&mut Writer<File>) -> Result<T, StateError>) -> Result<T, StateError> {
     let written = write_file(path, fill)?;
-    // If it cannot be removed, its sessions are still not used again, as it was taken.
+    // If it cannot be removed, its sessions are still not used again, because its name is that of a used file.
     let _ = fs::remove_file(taken(path));
     Ok(written)
 }

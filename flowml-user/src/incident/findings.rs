@@ -84,9 +84,9 @@ impl Open {
     }
 
     /// Whether the activity of the finding's sources can be one event with the incident, given that they share sources.
-    /// A flood beside a scan is the same event if most of its sources are scanners. If the flood was found first, its
-    /// scanners may not all be known yet, so it only needs few enough sources that all are named. Otherwise, sources
-    /// that are too many to be named have little in common.
+    /// A flood at the same time as a scan is the same event if most of its sources are scanners. If the flood was found
+    /// first, not all scanners may be known yet. Then it is enough that the flood has so few sources that all are
+    /// named.
     fn is_both(&self, finding: &Finding) -> bool {
         let sources = self.incident.sources.count;
         match (self.incident.kind.family(), finding.kind.family()) {

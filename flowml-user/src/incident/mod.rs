@@ -1,10 +1,11 @@
 //! Incidents: anomalous host windows with one cause, joined over hosts and time.
 //!
 //! A scan makes two hosts anomalous as long as it lasts, and a flood with spoofed sources makes tens of thousands
-//! anomalous. To an operator each is one event. A window is anomalous in what its host did to others (a source) or in
-//! what others did to it (a target). A source opens an incident, and the targets of its flows belong to it. The target
-//! opens the incident instead, and its sources belong to it, in two cases: more than a few anomalous sources have flows
-//! to it, or a source with hardly any flows is anomalous together with its target.
+//! anomalous. To an operator each is one event. A window is anomalous because of the activity of its host towards
+//! others (a source), or because of their activity towards it (a target). A source opens an incident, and the targets
+//! of its flows belong to it. The target opens the incident instead, and its sources belong to it, in two cases: more
+//! than a few anomalous sources have flows to it, or a source with hardly any flows is anomalous together with its
+//! target.
 //!
 //! A finding of a sequential test (`crate::sequential`) opens an incident of a kind, with the hosts that the test names.
 //! Anomalous windows of these hosts, and of hosts with flows to or from them, belong to it. If anomalous windows opened

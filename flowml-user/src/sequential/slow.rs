@@ -184,7 +184,7 @@ impl Slow {
         if contact.new && (contact.opened || !goes_on()) {
             let is_over = [FIN, RST].iter().any(|flag| flagged(sent, *flag) + flagged(received, *flag) > 0);
             let is_narrow = contact.opened && sent.window < NARROW && established(sent);
-            // A connection that is older than the meter is watched from its first drip on.
+            // A connection that began before the run is watched from its first small segment on.
             let most = if contact.opened { BEGIN } else { DRIP };
             let is_quiet = received.payload_bytes == 0 && sent.payload_bytes <= most;
             let is_there = contact.opened || sent.payload_bytes > sent.payload_packets;

@@ -29,7 +29,7 @@ pub(super) struct Visibility {
 }
 
 impl Visibility {
-    /// Adds a partial flow. Returns whether an answer to it would be seen; false without any evidence.
+    /// Adds a partial flow. Returns whether an answer to it would be seen. Without evidence it returns false.
     pub(super) fn observe(&mut self, contact: &Contact<'_>) -> bool {
         let both = contact.answered && contact.sent.packets > 0 && contact.received.packets > 0;
         let one = contact.protocol == protocol::TCP && !contact.answered && established(contact.sent);

@@ -51,7 +51,7 @@ impl Walk {
         self.log_ratio +=
             if is_evidence { (of.attack / of.normal).ln() } else { ((1.0 - of.attack) / (1.0 - of.normal)).ln() };
         if self.log_ratio >= ENOUGH {
-            // More evidence adds nothing. The limit lets a return to normal behaviour show as soon as for other walks.
+            // More evidence is not needed. Without the limit, a return to normal behaviour would be detected later.
             self.log_ratio = ENOUGH;
             Stand::Attack
         } else if self.log_ratio <= NORMAL {
@@ -75,8 +75,8 @@ impl Walk {
     }
 }
 
-/// Events are assumed to be no burstier than trains of this many. The likelihood ratio is taken to the power 1/`TRAIN`,
-/// so that the bound holds for the rate of trains.
+/// The assumed maximum burst: events come in trains of at most this number. The likelihood ratio is taken to the power
+/// 1/`TRAIN`, so that the bound holds for the rate of trains.
 const TRAIN: f64 = 16.0;
 
 /// A test for a change of a rate from `normal` events per second to twice that.

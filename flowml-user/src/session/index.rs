@@ -11,8 +11,8 @@ pub(super) struct Index {
     secret: RandomState,
 }
 
-/// The number of a session, and the hash of its flow: the table grows without reading keys, which are far away in
-/// memory, and a number of another flow is hardly ever followed.
+/// The number of a session, and the hash of its flow. With the hash the table can grow without reading the keys, which
+/// are elsewhere in memory, and a look-up rarely reads the session of another flow.
 #[derive(Clone, Copy)]
 struct Place {
     hash: u32,

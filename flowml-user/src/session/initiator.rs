@@ -154,8 +154,8 @@ pub(crate) const fn informed(key: &FlowKey, stats: &FlowStats) -> Option<Sender>
     if is_error { Some(sender.opposite()) } else { None }
 }
 
-/// Whether the informed host opened the quoted flow, from the quoted packet, which this host sent. True without
-/// evidence.
+/// Whether the informed host opened the quoted flow. The evidence is the quoted packet, which this host sent. True
+/// without evidence.
 pub(super) fn informed_opened(quote: &Quote) -> bool {
     match quote.protocol {
         protocol::TCP => match quote.tcp_flags {

@@ -85,7 +85,7 @@ pub(super) const fn is_housekeeping(key: &FlowKey) -> bool {
     }
 }
 
-/// Whether an ICMPv6 type maintains a link. Each end of a request and its reply has its own type as port; of other
+/// Whether an ICMPv6 type maintains a link. Each end of a request and its reply has its own type as port; for other
 /// messages only the sender has a type.
 const fn is_of_link(kind: u16) -> bool {
     matches!(kind, 130..=137 | 143)

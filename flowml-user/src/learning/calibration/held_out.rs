@@ -72,7 +72,7 @@ impl Rounds {
 }
 
 /// The rows in parts of similar size, with all rows of an input in one part. `None` if there are few rows or inputs, or
-/// if most rows are in one part, because too little could be learnt without it.
+/// if most rows are in one part, because the training set without that part would be too small.
 fn parts(inputs: &[u32]) -> Option<Vec<Vec<usize>>> {
     let mut rows_of: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     inputs.iter().enumerate().for_each(|(row, input)| rows_of.entry(*input).or_default().push(row));

@@ -187,10 +187,10 @@ impl Calibration {
     /// Adds the score of a row with this `probability` to the ring unless it is too unusual, and returns whether it
     /// did.
     ///
-    /// If anomalies never entered, each turn of the ring would shorten its own tail and raise more alarms. So an
-    /// anomaly enters if it is not far beyond the alarm level, and if anomalies are not many times as frequent as by
-    /// chance. Unusual rows that are no anomalies are limited in the same way, because a flood of them is not normal
-    /// traffic.
+    /// If anomalies were never added, the tail of the ring would become shorter and shorter, and alarms more frequent.
+    /// So an anomaly is added if it is not far beyond the alarm level, and if anomalies are not many times as frequent
+    /// as by chance. Unusual rows that are no anomalies are limited in the same way, because a flood of them is not
+    /// normal traffic.
     pub(crate) fn record(&mut self, score: f64, probability: f64) -> bool {
         let alpha = self.recent.alpha;
         let enters = if self.is_anomaly(probability) {

@@ -1,7 +1,7 @@
 //! Model files with one changed value: each is refused with a reason, or its scores are finite.
 //!
 //! Every value of every kind of model is changed. Each value of a long array is changed in one way, the ways
-//! alternating. With `FLOWML_ALL_MUTATIONS` set, each is changed in every way.
+//! alternating. With `FLOWML_ALL_MUTATIONS` set, each is changed in all ways.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

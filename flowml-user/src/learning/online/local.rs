@@ -36,7 +36,8 @@ pub(crate) const BATCHES: u64 = 240;
 /// Number of rows before a test can be passed.
 const ROWS: f64 = 300.0;
 
-/// The probabilities that are tested. Rarer ones cannot be tested within minutes; the tail is trusted for them.
+/// The probabilities that are tested. Lower probabilities cannot be tested within minutes. For them the fitted tail is
+/// used without a test.
 const LEVELS: [f64; 3] = [0.1, 0.01, 0.001];
 
 /// Number of rows over which rates are computed. Older rows are down-weighted.

@@ -24,8 +24,8 @@ pub struct Settings {
     pub suspect_batches: u32,
     /// The first batches of the warm-up that are not trained on.
     pub settling_batches: u32,
-    /// The fraction of the warm-up rows, the farthest, that are left out of the clusters, because they may contain an
-    /// attack.
+    /// The fraction of warm-up rows that are left out of the clusters. These are the farthest rows, which may contain
+    /// an attack.
     pub trim: f64,
     /// Whether the warm-up rows are known to be normal. Then none is left out, however unusual or short-lived.
     pub trusted: bool,

@@ -17,7 +17,7 @@ struct Place {
 pub(super) struct Encoder {
     log_scaled: Vec<Place>,
     plain: Vec<Place>,
-    /// Ratios over few things, and whether they are log-scaled.
+    /// Ratios of few flows, and whether they are log-scaled.
     few: Vec<(Place, bool, Few<usize>)>,
     /// One-hot columns with their values, sorted.
     categories: Vec<(Place, Vec<f64>)>,

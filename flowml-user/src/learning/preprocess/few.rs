@@ -1,4 +1,4 @@
-//! Ratios and entropies over few things, pulled towards the typical value, because few things are little evidence.
+//! Ratios and entropies of few flows, shrunk towards the typical value, because few flows are little evidence.
 //!
 //! A ratio over `n` things with a Beta prior of mean `t` and weight `w` has the posterior mean `(n·ratio + w·t) / (n +
 //! w)`. The weight is that of Agresti and Coull (The American Statistician 52, 1998), who add four observations. The

@@ -11,8 +11,7 @@ use crate::learning::checked::{Outcome, SMALLEST, any, divisor, within};
 /// The largest number of values that are sorted to scale a number. A sample of this size is enough.
 const RANKED: usize = 1 << 15;
 
-/// A column of numbers with one encoded feature. For a ratio over few things, `C` identifies the column that counts
-/// them.
+/// A column of numbers with one encoded feature. For a ratio of few flows, `C` identifies the column that counts them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Number<C> {
     pub(super) log: bool,
@@ -23,8 +22,8 @@ pub(super) struct Number<C> {
 }
 
 impl<C> Number<C> {
-    /// Fits on the valid ones of these values, in which ratios over few things are already pulled towards the typical
-    /// one. Without a valid value, the middle is 0.
+    /// Fits on the valid ones of these values, in which ratios of few flows are already shrunk towards the typical one.
+    /// Without a valid value, the middle is 0.
     pub(super) fn fit(
         values: impl Iterator<Item = f64>,
         log: bool,

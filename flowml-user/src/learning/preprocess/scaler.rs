@@ -20,7 +20,7 @@ use crate::learning::checked::{Checked, Outcome, all_within, any, checked, holds
 enum Scale {
     /// Not encoded.
     Out,
-    /// One encoded feature. For a ratio over few things, the index of the column that counts them.
+    /// One encoded feature. For a ratio of few flows, the index of the column that counts them.
     Number(Number<usize>),
     /// One encoded feature for each of `values` (sorted), and a last one for all other values.
     OneHot { values: Vec<f64> },
@@ -223,7 +223,7 @@ const fn floor(learn: Learn) -> f64 {
     Floors::OF_FEATURES.of(learn.is_log_scaled())
 }
 
-/// Row by row, a ratio and the number of things over which it is.
+/// For each row, a ratio and the number of flows from which it is computed.
 fn pairs(rows: ArrayView2<'_, f64>, share: usize, count: usize) -> impl Iterator<Item = (f64, f64)> {
     rows.column(share).to_vec().into_iter().zip(rows.column(count).to_vec())
 }

@@ -68,7 +68,7 @@ impl LeftOut {
 enum Slots {
     /// Not encoded.
     Out { because: LeftOut },
-    /// One encoded feature. For a ratio over few things, the name of the column that counts them.
+    /// One encoded feature. For a ratio of few flows, the name of the column that counts them.
     Number(Number<String>),
     /// One encoded feature with its height for each of `values` (sorted), and a last one for all other values.
     OneHot { values: Vec<String>, heights: Vec<f64>, unseen: f64 },

@@ -136,7 +136,7 @@ impl Reach {
         self.write.iter().filter_map(|known| known.canonicalize().ok()).any(|known| folder.starts_with(known))
     }
 
-    /// Confines this thread, and the threads that it starts from now on, to the permitted files and ports.
+    /// Restricts this thread, and the threads that it starts from now on, to the permitted files and ports.
     ///
     /// # Errors
     /// If the kernel refuses. A feature that an older kernel lacks is not an error.

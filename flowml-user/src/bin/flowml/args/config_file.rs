@@ -1,5 +1,5 @@
-//! Reading the file of `--config`: TOML whose keys are the flags of `flowml run`. It becomes arguments, so that only the
-//! definition of the command line lists the flags and their values.
+//! Reading the file of `--config`: TOML whose keys are the flags of `flowml run`. The keys are converted to arguments,
+//! so the definition of the command line is the only list of flags and values.
 
 use std::any::TypeId;
 use std::ffi::OsString;

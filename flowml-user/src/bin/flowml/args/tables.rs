@@ -27,7 +27,7 @@ impl Unit {
         }
     }
 
-    /// The same unit for the functions that read tables.
+    /// The type of the rows in flowml's tables.
     #[must_use]
     pub(crate) const fn row_type(self) -> RowType {
         match self {
