@@ -22,9 +22,8 @@ pub const DIFFERENCES: &[Difference] = &[
             deviations of n gaps by at most √(n / (n − 1)) ms" },
     Difference { name: "initiator", of: "`src_…`, `dst_…`, `src2dst_…`, `dst2src_…`, `splt_direction`",
         nfstream: "the source is the sender of the record's first packet",
-        flowml: "determines the initiator by the strongest evidence (`initiator_by`, see above), and a record that continues \
-            another keeps its source: the same flow is never reported with its ends exchanged. With `--profile nfstream` NFStream's \
-            rule holds" },
+        flowml: "the source is the initiator by the strongest evidence (`initiator_by`). A record that continues another one has \
+            the same source. `--profile nfstream` uses NFStream's rule" },
     Difference { name: "icmp", of: "flows of ICMP and ICMPv6",
         nfstream: "has one flow for all ICMP between two addresses",
         flowml: "has one for each type (requests with their replies) and code, as Community ID does" },
