@@ -154,8 +154,8 @@ impl PartialEq for FlowKey {
 }
 
 impl FlowKey {
-    /// The key of a flow between two endpoints of one version of IP, in any order, and the endpoint of the key that is
-    /// the first.
+    /// The key of a flow between two endpoints of one version of IP, in any order. Also returns which endpoint of the
+    /// key is the first one.
     #[inline(always)]
     pub(crate) const fn between(
         [one, other]: [Endpoint; 2],

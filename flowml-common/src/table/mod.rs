@@ -11,8 +11,8 @@
 //! second bucket is searched only if the first is crowded or has the flow's tag for another flow. A new flow goes to
 //! the emptier of the searched buckets. Up to a load of about 85 % a partition has room for every flow.
 //!
-//! Nothing is removed from a partition in use: an entry that was taken when a flow came is taken when the flow is
-//! searched for.
+//! Nothing is removed from a partition in use. If an entry was occupied when a flow was added, it is still occupied
+//! when the flow is searched for.
 //!
 //! An entry is a partial flow that lies in one session. If a session may end before a packet, or a record may end by
 //! the active timeout, the packet starts another entry of its flow ([`Boundaries`], [`ColdCounters`]). Therefore the

@@ -85,8 +85,8 @@ impl Mean {
 }
 
 impl Speed {
-    /// The smallest epoch that counts for processing, bytes. Smaller ones take as long as the work that does not depend
-    /// on their size.
+    /// The smallest epoch that is used to measure the speed of processing, bytes. Smaller ones take as long as the work
+    /// that does not depend on their size.
     const LEAST: usize = 1 << 20;
 
     /// Adds an epoch of this size that ended at `end_ns`.

@@ -15,7 +15,7 @@ use crate::learning::Settings;
 /// each kind of rows that has no verdicts.
 ///
 /// # Errors
-/// That of `show`.
+/// Returns the error of `show`.
 pub fn learnt(
     columns: FlowColumns,
     settings: &Settings,

@@ -105,7 +105,7 @@ impl Decompressor for Gzip {
 ///
 /// The library does not return how many bytes it delivered before an error in the same call. Therefore each step has
 /// two calls. The first decodes without an output buffer, and stops at the first block with bytes. The second delivers
-/// these bytes without input. Damage loses its own block, at most 128 KiB, because a block is verified only at its
+/// these bytes without input. Damage destroys only its block, at most 128 KiB, because a block is verified only at its
 /// end.
 pub(super) struct Zstandard {
     decoder: Decoder<'static>,

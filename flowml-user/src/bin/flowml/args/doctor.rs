@@ -30,7 +30,7 @@ pub(crate) struct Doctor {
     #[arg(short, long = "interface", value_name = "IFACE")]
     pub(crate) interfaces: Vec<Selector>,
 
-    /// Also check whether '--pin DIR' works, and what is pinned there
+    /// Also check whether '--pin DIR' works, and report the objects that are pinned there
     #[arg(long, value_name = "DIR")]
     pub(crate) pin: Option<PathBuf>,
 

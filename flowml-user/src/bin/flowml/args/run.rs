@@ -78,7 +78,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DIRECTION", value_parser = direction(), default_value = Direction::Ingress.name())]
     pub(crate) direction: Direction,
 
-    /// Interval between two drains of the flow table, and so between two reports, 10ms to 1h
+    /// Interval between two drains of the flow table, and between two reports, 10ms to 1h
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = |text: &str| duration(text, INTERVAL))]
     pub(crate) interval: Duration,
 

@@ -88,11 +88,11 @@ impl Metrics {
                 Family::default(),
             ),
             interfaces: Vec::new(),
-            received_packets: names.add_with_unit("received", packets(), "Packets that were seen", Counter::default()),
+            received_packets: names.add_with_unit("received", packets(), "Received packets", Counter::default()),
             received_bytes: names.add_with_unit(
                 "received",
                 Unit::Bytes,
-                "Frame bytes that were seen, without FCS",
+                "Received frame bytes, without FCS",
                 Counter::default(),
             ),
             skipped_packets: names.add_with_unit(
