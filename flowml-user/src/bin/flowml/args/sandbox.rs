@@ -5,8 +5,8 @@ use clap::{Args, ValueEnum};
 /// The argument that turns the sandbox on or off.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct SandboxArguments {
-    /// Sandbox (Landlock, seccomp): the command can access only the files and ports that its options name, and make only the
-    /// system calls that it needs. Use 'off' to find out whether the sandbox causes a failure
+    /// Sandbox (Landlock, seccomp): the command can access only the files and ports that its options name, and make
+    /// only the system calls that it needs. Use 'off' to find out whether the sandbox causes a failure
     #[arg(long = "sandbox", value_name = "SWITCH", value_enum, default_value_t)]
     switch: Switch,
 }
