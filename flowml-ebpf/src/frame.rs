@@ -18,7 +18,7 @@ use crate::payload::Socket;
 const LINEAR_HEADERS: u32 = 14 + 2 * 4 + 40 + 60;
 
 /// A frame and its linear part.
-pub struct Seen {
+pub struct LinearFrame {
     /// The properties of the frame.
     pub frame: Frame,
     /// Access to its linear part.
@@ -42,7 +42,7 @@ fn now_ns() -> u64 {
 
 /// The frame of an XDP program. `length` is the length of all its buffers, in bytes.
 #[inline(always)]
-pub fn of_xdp(ctx: &XdpContext, length: u32) -> Seen {
+pub fn of_xdp(ctx: &XdpContext, length: u32) -> LinearFrame {
     let (data, data_end) = (ctx.data(), ctx.data_end());
     let frame = Frame {
         time_ns: now_ns(),
@@ -53,8 +53,12 @@ pub fn of_xdp(ctx: &XdpContext, length: u32) -> Seen {
         // A multi-buffer frame is one packet: drivers that run XDP do not aggregate, and veth has no wire.
         segments: None,
     };
-    // SAFETY: both pointers are those of the context, and XDP helpers that move memory are not used.
-    Seen { frame, cursor: unsafe { PacketCursor::new(data, data_end) }, linear: is_linear(data, data_end, length) }
+    LinearFrame {
+        frame,
+        // SAFETY: both pointers are those of the context, and XDP helpers that move memory are not used.
+        cursor: unsafe { PacketCursor::new(data, data_end) },
+        linear: is_linear(data, data_end, length),
+    }
 }
 
 /// The length of an XDP frame in all its buffers, in bytes (needs Linux 5.18).
@@ -66,7 +70,7 @@ pub fn buffers_length(ctx: &XdpContext) -> u32 {
 
 /// The frame of a tc program.
 #[inline(always)]
-pub fn of_tc(ctx: &TcContext, hook: Hook) -> Seen {
+pub fn of_tc(ctx: &TcContext, hook: Hook) -> LinearFrame {
     let skb = ctx.skb.skb;
     let length = ctx.len();
     let time_ns = now_ns();
@@ -90,13 +94,17 @@ pub fn of_tc(ctx: &TcContext, hook: Hook) -> Seen {
         stripped_vlan: if has_vlan != 0 { Some(tci as u16) } else { None },
         segments: if size != 0 { Some(Segments { count, size }) } else { None },
     };
-    // SAFETY: both pointers were read after the last helper that moves memory.
-    Seen { frame, cursor: unsafe { PacketCursor::new(data, data_end) }, linear: is_linear(data, data_end, length) }
+    LinearFrame {
+        frame,
+        // SAFETY: both pointers were read after the last helper that moves memory.
+        cursor: unsafe { PacketCursor::new(data, data_end) },
+        linear: is_linear(data, data_end, length),
+    }
 }
 
 /// Counts the frame of an XDP program in this CPU's partition.
 #[inline(always)]
-pub fn meter<B: FrameBytes>(seen: &Seen, bytes: &B) {
+pub fn meter<B: FrameBytes>(seen: &LinearFrame, bytes: &B) {
     let cpu = cpu();
     let Some(place) = Place::of(cpu) else { return count_stray(seen.frame.length) };
     // XDP frames have no stripped tag, so the length is that of the frame. With `Frame::wire_length` the verifier would
@@ -106,7 +114,7 @@ pub fn meter<B: FrameBytes>(seen: &Seen, bytes: &B) {
 
 /// Counts the frame of a tc program in this CPU's partition.
 #[inline(always)]
-pub fn meter_tc(ctx: &TcContext, seen: &Seen) {
+pub fn meter_tc(ctx: &TcContext, seen: &LinearFrame) {
     let cpu = cpu();
     let Some(place) = Place::of(cpu) else { return count_stray(seen.frame.wire_length()) };
     let Some(frame) = place.spill_frame(&seen.frame) else { return };
@@ -118,7 +126,7 @@ fn meter_in<B: FrameBytes>(
     cpu: u32,
     place: Place,
     frame: &Frame,
-    seen: &Seen,
+    seen: &LinearFrame,
     wire_length: impl Fn(&Frame) -> u32,
     bytes: &B,
 ) {

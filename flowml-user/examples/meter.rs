@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
-use flowml_common::flow::Part;
+use flowml_common::flow::PartialFlow;
 use flowml_user::engine::Options;
 use flowml_user::engine::learners::Learners;
 use flowml_user::engine::live::{Loaded, Outfit};
@@ -24,7 +24,7 @@ type Packets = BTreeMap<u8, u64>;
 struct Protocols(Arc<Mutex<Packets>>);
 
 impl Observer for Protocols {
-    fn part(&mut self, part: &Part, _standing: Standing) {
+    fn part(&mut self, part: &PartialFlow, _standing: Standing) {
         let mut packets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *packets.entry(part.key.protocol()).or_default() += part.stats.packets();
     }

@@ -30,7 +30,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 pub use self::attacks::{ATTACKS, Attack};
 pub use self::check::{Labelled, labelled};
-pub use self::part::{Equipment, Part};
+pub use self::part::{Equipment, Split};
 pub use self::plan::Plan;
 pub use self::rules::BENIGN;
 pub use self::watch::Report;
@@ -60,7 +60,7 @@ const TAIL: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Past {
     /// The part of the corpus.
-    pub part: Part,
+    pub part: Split,
     /// The attack.
     pub attack: &'static Attack,
     /// Start in ms of Unix time.
@@ -93,7 +93,7 @@ impl Past {
 pub fn make(lab: &Lab, plan: &Plan) -> Result<Made> {
     plan.attacks()?;
     let mut made = Made::default();
-    for part in Part::ALL {
+    for part in Split::ALL {
         let of_part = make_part(lab, part, plan).with_context(|| format!("the part {}", part.name()))?;
         made.attacks.extend(of_part.attacks);
         made.false_reports.extend(of_part.false_reports);
@@ -112,7 +112,7 @@ struct Inhabited {
 impl Inhabited {
     /// Builds a site and waits until its traffic is normal: all activities start at once, which is not. Also returns
     /// the source of further random choices.
-    fn build(lab: &Lab, part: Part, plan: &Plan) -> Result<(Self, Xoshiro256PlusPlus)> {
+    fn build(lab: &Lab, part: Split, plan: &Plan) -> Result<(Self, Xoshiro256PlusPlus)> {
         // An odd number with many bits, so that the random sequences of consecutive seeds do not overlap.
         let seed = plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ part.choose(0, 1 << 63);
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
@@ -130,7 +130,7 @@ impl Inhabited {
 /// own. Nothing is captured. All reports are false alarms.
 pub fn watch_normal(plan: &Plan) -> Result<Vec<(&'static str, Vec<Report>)>> {
     thread::scope(|scope| {
-        let sites = Part::ALL.map(|part| (part.name(), scope.spawn(move || watch_site(part, plan))));
+        let sites = Split::ALL.map(|part| (part.name(), scope.spawn(move || watch_site(part, plan))));
         let town = ("town", scope.spawn(|| watch_town(plan)));
         let ended = sites.into_iter().chain([town]).map(|(place, watching)| match watching.join() {
             Ok(reports) => Ok((place, reports.with_context(|| format!("the place {place}"))?)),
@@ -141,7 +141,7 @@ pub fn watch_normal(plan: &Plan) -> Result<Vec<(&'static str, Vec<Report>)>> {
     })
 }
 
-fn watch_site(part: Part, plan: &Plan) -> Result<Vec<Report>> {
+fn watch_site(part: Split, plan: &Plan) -> Result<Vec<Report>> {
     let lab = Lab::new()?;
     let (place, _) = Inhabited::build(&lab, part, plan)?;
     let watch = Watch::of_site(&place.site, plan)?;
@@ -166,7 +166,7 @@ fn inhabit(town: &Town, plan: &Plan) -> Result<Background> {
     town.live(background::Habits { seed: plan.seed, duration: plan.normal + LIMIT, pace: 1.0 })
 }
 
-fn make_part(lab: &Lab, part: Part, plan: &Plan) -> Result<Made> {
+fn make_part(lab: &Lab, part: Split, plan: &Plan) -> Result<Made> {
     let folder = plan.folder.join(part.name());
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let (Inhabited { site, files, _servers, people }, mut random) = Inhabited::build(lab, part, plan)?;
@@ -220,7 +220,7 @@ fn attribute(reports: Vec<Report>, pasts: &mut [Past]) {
 
 /// Also captures the normal traffic of the town, which the agent's tests use. The shipped models are trained on both.
 pub fn make_town(lab: Lab, plan: &Plan) -> Result<Vec<Report>> {
-    let folder = plan.folder.join(Part::Train.name());
+    let folder = plan.folder.join(Split::Train.name());
     let town = Town::build(lab)?;
     let background = inhabit(&town, plan)?;
     eprintln!("the town: normal traffic for {} s", plan.normal.as_secs());

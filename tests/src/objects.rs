@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 /// The kind of a BPF object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum ObjectKind {
     Program,
     Map,
 }
@@ -17,7 +17,7 @@ enum Kind {
 const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
 const BPF_MAP_GET_FD_BY_ID: libc::c_long = 14;
 
-impl Kind {
+impl ObjectKind {
     /// The kind whose id has this name in /proc/PID/fdinfo (`bpf_prog_show_fdinfo`, `bpf_map_show_fdinfo`).
     fn from_fdinfo(name: &str) -> Option<Self> {
         match name {
@@ -37,7 +37,7 @@ impl Kind {
 
 /// Programs and maps by their ids. The kernel assigns ids cyclically, so the id of a removed object is not reused soon.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Objects(BTreeSet<(Kind, u32)>);
+pub struct Objects(BTreeSet<(ObjectKind, u32)>);
 
 impl Objects {
     /// The objects that a process has open. A link counts as its program. Fails unless there is at least one program
@@ -49,9 +49,9 @@ impl Objects {
             // The descriptor may have been closed since the listing.
             let Ok(info) = fs::read_to_string(file?.path()) else { continue };
             let named = info.lines().filter_map(|line| line.split_once(':'));
-            held.extend(named.filter_map(|(name, id)| Some((Kind::from_fdinfo(name)?, id.trim().parse().ok()?))));
+            held.extend(named.filter_map(|(name, id)| Some((ObjectKind::from_fdinfo(name)?, id.trim().parse().ok()?))));
         }
-        for kind in [Kind::Program, Kind::Map] {
+        for kind in [ObjectKind::Program, ObjectKind::Map] {
             ensure!(held.iter().any(|(held, _)| *held == kind), "process {process} holds no {kind:?}");
         }
         Ok(Self(held))
@@ -74,7 +74,7 @@ impl Objects {
     }
 }
 
-fn exists(kind: Kind, id: u32) -> Result<bool> {
+fn exists(kind: ObjectKind, id: u32) -> Result<bool> {
     // The part of `union bpf_attr` that both commands use: id, next id, flags.
     let attributes = [id, 0, 0];
     // SAFETY: the kernel reads `attributes` within the size given.

@@ -69,7 +69,7 @@ impl Town {
 #[derive(Debug)]
 pub struct Meter {
     process: Process,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<Reported>>,
     reader: JoinHandle<Result<()>>,
 }
 
@@ -81,7 +81,7 @@ impl Meter {
         let run = run.iter().chain(arguments).map(Into::into);
         let (process, stdout) = Process::start_piped(interface.host.command([program].into_iter().chain(run)))?;
         let stdout = stdout.context("the agent has no standard output")?;
-        let seen = Arc::new(Mutex::new(Seen::default()));
+        let seen = Arc::new(Mutex::new(Reported::default()));
         let sink = Arc::clone(&seen);
         let meter = Self { process, seen, reader: thread::spawn(move || read(stdout, &sink)) };
         let attached = || {
@@ -94,7 +94,7 @@ impl Meter {
     }
 
     /// The agent's reports so far.
-    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+    pub fn seen(&self) -> MutexGuard<'_, Reported> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -110,7 +110,7 @@ impl Meter {
     }
 
     /// Stops the agent, which must succeed. Returns everything that it reported, and its standard error.
-    pub fn stop(self) -> Result<(Seen, String)> {
+    pub fn stop(self) -> Result<(Reported, String)> {
         self.process.signal(Signal::TERM)?;
         let output = self.process.wait(STOP_LIMIT)?;
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -124,7 +124,7 @@ impl Meter {
 
 /// The agent's reports, without flow rows.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct Reported {
     /// The host rows, in the order of their arrival.
     pub windows: Vec<Window>,
     /// The incidents, in the order of their start.
@@ -176,7 +176,7 @@ impl Incident {
     }
 }
 
-impl Seen {
+impl Reported {
     /// The ends of intervals since `since_ms` in order. Both are in ms of Unix time.
     pub fn interval_ends(&self, since_ms: u64) -> BTreeSet<u64> {
         self.windows.iter().map(|window| window.end_ms).filter(|&end| end >= since_ms).collect()
@@ -253,7 +253,7 @@ fn end_ms(row: &Value) -> Result<u64> {
     Ok(end as u64)
 }
 
-fn read(stdout: impl Read, seen: &Mutex<Seen>) -> Result<()> {
+fn read(stdout: impl Read, seen: &Mutex<Reported>) -> Result<()> {
     for line in BufReader::new(stdout).split(b'\n') {
         let line = line.context("reading the agent's records")?;
         seen.lock().unwrap_or_else(PoisonError::into_inner).take(&line)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flowml_common::content::PayloadLimit;
-use flowml_common::packet::{Frame as Seen, Hook, Packet, Segments, Skipped};
+use flowml_common::packet::{Frame as Reported, Hook, Packet, Segments, Skipped};
 use flowml_common::parse::parse;
 use flowml_common::table::{Metered, SLOTS};
 use flowml_tests::frames::{
@@ -152,7 +152,7 @@ fn payload_is_found_at_its_position() -> Result<()> {
     ];
     for frame in frames {
         let bytes = frame.payload(&payload).finish();
-        let seen = Seen {
+        let seen = Reported {
             time_ns: 0,
             length: bytes.len() as u32,
             interface: 1,
@@ -352,7 +352,7 @@ fn frames_of_a_link_agree_with_their_tag_stripped() -> Result<()> {
             twins.wait_for_packet(Duration::from_secs(10)).with_context(|| format!("{name} did not arrive"))?;
             let (rest, tag) = strip(&bytes);
             stripped += u32::from(tag.is_some());
-            let seen = Seen {
+            let seen = Reported {
                 time_ns: 0,
                 length: rest.len() as u32,
                 interface,
@@ -361,7 +361,7 @@ fn frames_of_a_link_agree_with_their_tag_stripped() -> Result<()> {
                 segments: None,
             };
             twins.compare(seen, &rest, rest.len(), begun_ns..=monotonic_ns()).context(*name)?;
-            let whole = Seen { length: bytes.len() as u32, stripped_vlan: None, ..seen };
+            let whole = Reported { length: bytes.len() as u32, stripped_vlan: None, ..seen };
             let with_tag = parse(&whole, &bytes[..]).map(|packet| Packet {
                 payload_offset: packet.payload_offset - (bytes.len() - rest.len()) as u32,
                 ..packet

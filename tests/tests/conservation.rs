@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use flowml_common::counts::{Counted, FlowValue};
 use flowml_common::flow::{FlowKey, FlowStats, Sender};
-use flowml_common::packet::{Frame as Seen, Hook, Packet, Skipped};
+use flowml_common::packet::{Frame as Reported, Hook, Packet, Skipped};
 use flowml_common::parse::parse;
 use flowml_common::table::Count;
 use flowml_tests::frames::{DISCARDED_BEFORE_TC, Extension, Frame, Ipv4, Ipv6, NAMED, NOBODY, Ports, Tcp};
@@ -451,7 +451,7 @@ fn counted(packets: &[Packet]) -> Result<FlowStats> {
 
 fn packet(time_ns: u64, bytes: &[u8], interface: u32) -> Result<Packet> {
     let length = bytes.len() as u32;
-    let seen = Seen { time_ns, length, interface, hook: Hook::Xdp, stripped_vlan: None, segments: None };
+    let seen = Reported { time_ns, length, interface, hook: Hook::Xdp, stripped_vlan: None, segments: None };
     parse(&seen, bytes).map_err(|reason| anyhow::anyhow!("skipped as {}", reason.name()))
 }
 

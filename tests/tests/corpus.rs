@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Result;
-use flowml_tests::corpus::{self, ATTACKS, BENIGN, Equipment, Labelled, Part, Plan, labelled};
+use flowml_tests::corpus::{self, ATTACKS, BENIGN, Equipment, Labelled, Plan, Split, labelled};
 use flowml_tests::lab::require_lab;
 
 #[test]
@@ -22,12 +22,12 @@ fn rules_label_the_attacks_of_their_own_part_and_not_of_the_other() -> Result<()
     let pasts = corpus::make(&lab, &plan)?.attacks;
     let expected = ATTACKS.iter().filter(|attack| attack.equipment == Equipment::Laboratory).map(|attack| attack.class);
     let expected: BTreeSet<&str> = expected.collect();
-    for part in Part::ALL {
+    for part in Split::ALL {
         let made = pasts.iter().filter(|past| past.part == part);
         assert_eq!(made.map(|past| past.attack.class).collect::<BTreeSet<_>>(), expected, "{}", part.name());
     }
 
-    let [train, test] = Part::ALL.map(|part| plan.folder.join(part.name()));
+    let [train, test] = Split::ALL.map(|part| plan.folder.join(part.name()));
     let tables = tempfile::tempdir()?;
     let own = labelled(&test.join("attacks.pcap"), &test.join("attacks.toml"), tables.path())?;
     let labels: BTreeSet<&str> = own.keys().map(String::as_str).collect();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use flowml_tests::lab::require_lab;
-use flowml_tests::scenario::{Meter, Seen, Town, Window, unix_ms};
+use flowml_tests::scenario::{Meter, Reported, Town, Window, unix_ms};
 use flowml_tests::traffic::attack::{Scene, brute_force, port_scan, slow_connections, syn_flood, udp_flood};
 use flowml_tests::traffic::background::Habits;
 
@@ -169,7 +169,7 @@ fn wait_intervals(meter: &Meter, since: u64, intervals: usize) -> Result<()> {
         .with_context(|| format!("waiting for {intervals} intervals"))
 }
 
-fn wait(meter: &Meter, limit: Duration, mut done: impl FnMut(&Seen) -> bool) -> Result<()> {
+fn wait(meter: &Meter, limit: Duration, mut done: impl FnMut(&Reported) -> bool) -> Result<()> {
     let deadline = Instant::now() + limit;
     while !done(&meter.seen()) {
         meter.ensure_running()?;
@@ -180,14 +180,14 @@ fn wait(meter: &Meter, limit: Duration, mut done: impl FnMut(&Seen) -> bool) -> 
 }
 
 /// Checks that sequential tests have found these kinds and no others.
-fn assert_kinds(seen: &Seen, expected: &[&str]) {
+fn assert_kinds(seen: &Reported, expected: &[&str]) {
     let found: Vec<&str> = seen.incidents.iter().map(|incident| incident.kind.as_str()).collect();
     let named: BTreeSet<&str> = found.iter().copied().filter(|kind| *kind != "unusual").collect();
     assert_eq!(named, expected.iter().copied().collect(), "{found:?}");
 }
 
 /// Checks that few windows of normal traffic are anomalies.
-fn assert_normal(seen: &Seen, until: u64) {
+fn assert_normal(seen: &Reported, until: u64) {
     let scored: Vec<_> = seen.scored().filter(|window| window.end_ms < until).collect();
     let false_alarms: Vec<_> = scored.iter().filter(|window| window.anomaly).collect();
     let incidents: Vec<_> = seen.incidents_within(0..=until).collect();
@@ -206,7 +206,7 @@ fn assert_normal(seen: &Seen, until: u64) {
 
 /// Checks that there are as many incidents as attacks after `since`: none is reported twice, also not by what it leaves
 /// behind.
-fn assert_incidents(seen: &Seen, since: u64, attacks: usize) {
+fn assert_incidents(seen: &Reported, since: u64, attacks: usize) {
     let incidents: Vec<_> = seen.incidents_within(since + 1..=u64::MAX).collect();
     assert_eq!(incidents.len(), attacks, "{incidents:#?}");
 }
@@ -215,7 +215,7 @@ fn assert_incidents(seen: &Seen, since: u64, attacks: usize) {
 /// first window with a packet of its `sources`. The time until that packet is sent depends on the machine and not on
 /// the agent.
 fn assert_reported(
-    seen: &Seen,
+    seen: &Reported,
     name: &str,
     began: u64,
     sources: impl Fn(Ipv4Addr) -> bool,

@@ -65,13 +65,13 @@ impl Drop for Folder {
 type Flow = (String, String, u16, u16, [u64; 4]);
 
 /// flowml's rows of an exported capture.
-struct Rows {
+struct Exported {
     code: Option<i32>,
     stderr: String,
     rows: Vec<Value>,
 }
 
-impl Rows {
+impl Exported {
     /// Reads a capture in a host, and exports its flows to `target`.
     fn read(host: &Host, target: &str, arguments: &[&str]) -> Result<Self> {
         let (program, capture, target) = (binary()?, corpus(), format!("ipfix={target}"));
@@ -225,7 +225,7 @@ impl Wire {
 }
 
 /// Checks that nfdump and Wireshark agree with the rows.
-fn assert_agreed(rows: &Rows, nfdump: &[Flow], wireshark: [u64; 3]) -> Result<()> {
+fn assert_agreed(rows: &Exported, nfdump: &[Flow], wireshark: [u64; 3]) -> Result<()> {
     let summary = rows.sent()?;
     ensure!(rows.flows().count() > 10 && rows.sum("dst2src_packets") > 0, "the capture has too little: {summary}");
     assert_eq!(nfdump, rows.sorted());
@@ -244,7 +244,7 @@ fn nfdump_and_wireshark_agree_with_our_rows_over_udp() -> Result<()> {
             return Ok(());
         };
         let (collector, wire) = (Nfcapd::start(&host, &folder, address)?, Wire::tap(&host, &folder, "udp")?);
-        let rows = Rows::read(&host, &target, &[])?;
+        let rows = Exported::read(&host, &target, &[])?;
         let wireshark = wire.finish(&host, rows.flows().count() as u64)?;
         assert_agreed(&rows, &collector.finish()?, wireshark).with_context(|| target)?;
     }
@@ -300,7 +300,7 @@ fn nfdump_wireshark_and_libfixbuf_agree_with_our_rows_over_tcp() -> Result<()> {
     let Some((_lab, host, folder)) = prepare("tcp", &programs)? else { return Ok(()) };
     let (collector, wire) = (Nfcapd::start(&host, &folder, "127.0.0.1")?, Wire::tap(&host, &folder, "tcp")?);
     let received = receive(&host)?;
-    let rows = Rows::read(&host, &format!("tcp://127.0.0.1:{PORT}"), &["--learn"])?;
+    let rows = Exported::read(&host, &format!("tcp://127.0.0.1:{PORT}"), &["--learn"])?;
     let stream = received.join().ok().context("the listener")??;
     relay(&host, &stream)?;
     let path = folder.path("stream.ipfix");
@@ -333,7 +333,7 @@ fn pmacct_agrees_with_our_rows() -> Result<()> {
     // pmacct has two processes. Messages that arrive before the writing process is ready are lost.
     wait_for_words(&collector, "waiting for")?;
     wait_for_words(&collector, "setting object handlers")?;
-    let rows = Rows::read(&host, &format!("127.0.0.1:{PORT}"), &[])?;
+    let rows = Exported::read(&host, &format!("127.0.0.1:{PORT}"), &[])?;
     rows.sent()?;
     let found = || -> Result<Vec<Value>> {
         let text = fs::read_to_string(&output).unwrap_or_default();
@@ -361,7 +361,7 @@ fn records_for_an_unreachable_collector_are_counted_as_lost() -> Result<()> {
     let Some((_lab, host, _folder)) = prepare("away", &[])? else { return Ok(()) };
     for transport in ["udp", "tcp"] {
         let target = format!("{transport}://127.0.0.1:{PORT}");
-        let rows = Rows::read(&host, &target, &[])?;
+        let rows = Exported::read(&host, &target, &[])?;
         let summary = rows.rows.last().context("a summary")?;
         let collector = serde_json::json!([{
             "destination": target, "records_sent": 0, "records_lost": summary["flows"],
@@ -405,7 +405,7 @@ fn a_live_run_exports_all_flows_and_waits_for_a_collector() -> Result<()> {
     for collector in summary["collectors"].as_array().context("collectors")? {
         ensure!(collector["records_sent"] == summary["flows"] && collector["records_lost"] == 0, "{summary}");
     }
-    let rows = Rows { code: report.code, stderr: String::new(), rows: report.records.clone() };
+    let rows = Exported { code: report.code, stderr: String::new(), rows: report.records.clone() };
     ensure!(rows.flows().count() == 2, "{summary}");
     assert_eq!(nfcapd.finish()?, rows.sorted());
     let path = folder.path("stream.ipfix");

@@ -1,7 +1,7 @@
 //! Reads the counters of a flow: the partial flow, its payload and its quote.
 
 use crate::content::{Content, Contents, EntryChunks};
-use crate::flow::{ACK, Direction, FirstPackets, FlowKey, FlowStats, NO_SAMPLE, Opening, PSH, Part, Sender};
+use crate::flow::{ACK, Direction, FirstPackets, FlowKey, FlowStats, NO_SAMPLE, Opening, PSH, PartialFlow, Sender};
 use crate::quote::Quote;
 
 use super::cold::{BY_SYN, BY_SYN_ACK, ColdCounters, RARE_FLAGS};
@@ -58,7 +58,7 @@ impl<'a> Counted<'a> {
 
     /// The partial flow, which can be merged with others.
     #[must_use]
-    pub fn part(&self) -> Part {
+    pub fn part(&self) -> PartialFlow {
         let (counts, cold) = (self.counts, self.cold);
         let stats = FlowStats {
             last_ns: counts.last().ns(),
@@ -80,7 +80,7 @@ impl<'a> Counted<'a> {
                 length: cold.firsts_length,
             },
         };
-        Part { key: *self.key, stats }
+        PartialFlow { key: *self.key, stats }
     }
 
     fn direction(&self, sender: usize) -> Direction {
@@ -121,7 +121,7 @@ impl<'a> Counted<'a> {
     }
 }
 
-/// The smallest inter-arrival time as [`Part`]s store it.
+/// The smallest inter-arrival time as [`PartialFlow`]s store it.
 fn sampled(gap_us: u32) -> u64 {
     if gap_us == NO_GAP { NO_SAMPLE } else { gap_us.into() }
 }

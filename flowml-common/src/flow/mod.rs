@@ -14,5 +14,5 @@ mod tcp;
 pub use self::firsts::{FIRST_PACKETS, FirstPackets};
 pub use self::key::{Address, Endpoint, FlowKey, IpVersion, KEY_HALVES, Sender};
 pub(crate) use self::stats::saturate_u16;
-pub use self::stats::{Direction, FlowStats, LENGTH_BINS, NO_SAMPLE, Part, length_bin};
+pub use self::stats::{Direction, FlowStats, LENGTH_BINS, NO_SAMPLE, PartialFlow, length_bin};
 pub use self::tcp::{ACK, FIN, Opening, PSH, RST, SYN, TCP_FLAGS};

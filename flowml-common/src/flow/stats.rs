@@ -92,7 +92,7 @@ pub struct FlowStats {
 
 /// A partial flow: what one CPU counted of a flow in one epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct PartialFlow {
     /// The key of the flow.
     pub key: FlowKey,
     /// The statistics.

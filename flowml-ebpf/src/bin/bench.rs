@@ -18,7 +18,7 @@ use flowml_common::counts::FlowValue;
 use flowml_common::flow::FlowKey;
 use flowml_common::packet::Packet;
 use flowml_common::parse::parse;
-use flowml_ebpf::frame::{Seen, buffers_length, meter, of_xdp};
+use flowml_ebpf::frame::{LinearFrame, buffers_length, meter, of_xdp};
 use flowml_ebpf::payload::Buffers;
 
 /// The order of the flows: `at ← (at × multiplier + increment) & mask`. The benchmarks run on one CPU at a time.
@@ -76,7 +76,7 @@ fn next_flow(ctx: &XdpContext) -> Option<()> {
 }
 
 #[inline(always)]
-fn next_frame(ctx: &XdpContext) -> Option<Seen> {
+fn next_frame(ctx: &XdpContext) -> Option<LinearFrame> {
     next_flow(ctx)?;
     Some(of_xdp(ctx, buffers_length(ctx)))
 }

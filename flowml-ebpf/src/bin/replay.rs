@@ -7,7 +7,7 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use flowml_common::packet::{Frame, Hook};
-use flowml_ebpf::frame::{Seen, buffers_length, meter, of_xdp};
+use flowml_ebpf::frame::{LinearFrame, buffers_length, meter, of_xdp};
 use flowml_ebpf::payload::Buffers;
 
 /// The properties of the frame in the capture, which the test puts before the frame as XDP metadata.
@@ -36,7 +36,7 @@ pub fn replay(ctx: XdpContext) -> u32 {
     let Some(Captured { time_ns, length, interface }) = captured(&ctx) else { return xdp_action::XDP_ABORTED };
     // Whether the frame is linear depends on the captured bytes.
     let seen = of_xdp(&ctx, buffers_length(&ctx));
-    let seen = Seen { frame: Frame { time_ns, length, interface, hook: Hook::File, ..seen.frame }, ..seen };
+    let seen = LinearFrame { frame: Frame { time_ns, length, interface, hook: Hook::File, ..seen.frame }, ..seen };
     meter(&seen, &Buffers(&ctx));
     xdp_action::XDP_PASS
 }

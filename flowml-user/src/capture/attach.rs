@@ -189,7 +189,7 @@ impl Attachment {
     /// Whether all bpf_links of this attachment are among `links`, which counts links by interface. tc filters (before
     /// Linux 6.6) are not checked.
     #[must_use]
-    pub fn is_among(&self, links: &HashMap<u32, usize>) -> bool {
+    pub(crate) fn is_among(&self, links: &HashMap<u32, usize>) -> bool {
         let own = self.links.programs.iter().filter(|link| !link.is_by_netlink()).count();
         links.get(&self.interface.index).copied().unwrap_or(0) >= own
     }

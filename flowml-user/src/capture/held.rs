@@ -12,7 +12,7 @@ const DESCRIPTORS: &str = "/proc/self/fdinfo";
 ///
 /// # Errors
 /// If /proc cannot be read.
-pub fn attached_links() -> io::Result<HashMap<u32, usize>> {
+pub(crate) fn attached_links() -> io::Result<HashMap<u32, usize>> {
     let mut links = HashMap::new();
     for file in fs::read_dir(DESCRIPTORS)? {
         // The descriptor was closed in the meantime.

@@ -123,7 +123,7 @@ impl Interface {
 
     /// Whether frames start with an Ethernet header, as flowml requires.
     #[must_use]
-    pub const fn has_frames(&self) -> bool {
+    pub(crate) const fn has_frames(&self) -> bool {
         matches!(self.link_type, LinkLayerType::Ether | LinkLayerType::Loopback)
     }
 

@@ -119,7 +119,7 @@ impl Selection {
 
     /// Whether the interface is selected by its name.
     #[must_use]
-    pub fn names_it(&self, interface: &Interface) -> bool {
+    pub(crate) fn names_it(&self, interface: &Interface) -> bool {
         self.names().any(|name| name == interface.name)
     }
 

@@ -23,7 +23,7 @@ const EGRESS: &str = "egress";
 ///
 /// # Errors
 /// If another mode is requested, or if the kernel refuses.
-pub fn take_over(
+pub(crate) fn take_over(
     programs: &mut Programs,
     interface: &Interface,
     wanted: Wanted,
@@ -127,7 +127,7 @@ fn keep_all(pins: &Pins, table: &KernelTable, attached: &mut [Attachment], is_ne
 ///
 /// # Errors
 /// If it cannot be pinned. It is then detached.
-pub fn keep_further(pins: &Pins, mut attachment: Attachment) -> Result<Attachment, CaptureError> {
+pub(crate) fn keep_further(pins: &Pins, mut attachment: Attachment) -> Result<Attachment, CaptureError> {
     match pin(pins, &mut attachment) {
         Ok(_) => Ok(attachment),
         Err(error) => {

@@ -8,7 +8,7 @@ use arrow_schema::SchemaRef;
 use super::DatasetError;
 use super::limits::{BATCH_BYTES, batch_rows};
 use crate::export::cells::Builder;
-use crate::record::Kind;
+use crate::record::ValueType;
 
 /// The batches of a table.
 pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, DatasetError>>>;
@@ -22,7 +22,7 @@ pub(super) fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>, Data
 /// each column and returns the length of the row in its file, bytes; `None` if there are no more rows.
 pub(super) fn fill(
     schema: &SchemaRef,
-    kinds: impl Iterator<Item = Kind>,
+    kinds: impl Iterator<Item = ValueType>,
     mut append: impl FnMut(&mut [Builder]) -> Result<Option<usize>, DatasetError>,
 ) -> Result<Option<RecordBatch>, DatasetError> {
     let mut builders: Vec<Builder> = kinds.map(Builder::of).collect();

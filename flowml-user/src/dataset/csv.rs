@@ -14,7 +14,7 @@ use super::limits::{LONGEST_ROW, check_columns};
 use super::{DatasetError, Encoding, HeaderRow, Notice, Reading};
 use crate::export::cells::{Cell, OutputColumn, field, flow_columns, plain_field, unmarked};
 use crate::features::FlowColumns;
-use crate::record::{Kind, Value};
+use crate::record::{Value, ValueType};
 
 /// Possible delimiters. Of equally good ones the first is used.
 pub(super) const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
@@ -43,7 +43,7 @@ struct Form {
 
 /// The possible types of a column, given its fields so far.
 #[derive(Clone, Copy)]
-struct Seen {
+struct PossibleTypes {
     any: bool,
     integer: bool,
     real: bool,
@@ -55,7 +55,7 @@ struct Seen {
     flag: bool,
 }
 
-impl Seen {
+impl PossibleTypes {
     fn nothing(delimiter: u8) -> Self {
         Self { any: false, integer: true, real: true, comma: true, decimal: delimiter != b',', flag: true }
     }
@@ -74,19 +74,19 @@ impl Seen {
     }
 
     /// The type of the column, given the type of flowml's own column with this name.
-    fn kind(self, known: Option<Kind>) -> (Kind, Decimal) {
+    fn kind(self, known: Option<ValueType>) -> (ValueType, Decimal) {
         let found = match self {
-            Self { any: false, .. } => return (known.unwrap_or(Kind::Text), Decimal::Point),
-            Self { flag: true, .. } => Kind::Flag,
-            Self { integer: true, .. } => Kind::Integer,
-            Self { real: true, .. } => Kind::Real,
-            Self { comma: true, decimal: true, .. } => return (Kind::Real, Decimal::Comma),
-            _ => Kind::Text,
+            Self { any: false, .. } => return (known.unwrap_or(ValueType::Text), Decimal::Point),
+            Self { flag: true, .. } => ValueType::Flag,
+            Self { integer: true, .. } => ValueType::Integer,
+            Self { real: true, .. } => ValueType::Real,
+            Self { comma: true, decimal: true, .. } => return (ValueType::Real, Decimal::Comma),
+            _ => ValueType::Text,
         };
         let kind = match (known, found) {
             // All values of a real column may happen to be integers.
-            (Some(Kind::Real), Kind::Integer) => Kind::Real,
-            (Some(list @ (Kind::Integers | Kind::Reals)), Kind::Text) => list,
+            (Some(ValueType::Real), ValueType::Integer) => ValueType::Real,
+            (Some(list @ (ValueType::Integers | ValueType::Reals)), ValueType::Text) => list,
             _ => found,
         };
         (kind, Decimal::Point)
@@ -147,17 +147,17 @@ fn flag(text: &str) -> Option<bool> {
     }
 }
 
-fn cell(text: &str, kind: Kind, decimal: Decimal) -> Cell {
+fn cell(text: &str, kind: ValueType, decimal: Decimal) -> Cell {
     if text.is_empty() {
         return Cell::ABSENT;
     }
     let cell = match kind {
-        Kind::Text => Some(Cell::Value(Value::Text(unmarked(text).to_owned()))),
-        Kind::Integer => integer(text).map(|number| Cell::Value(Value::Number(number))),
-        Kind::Real if decimal == Decimal::Comma => decimal_comma(text).map(Cell::Real),
-        Kind::Real => real(text).map(Cell::Real),
-        Kind::Flag => flag(text).map(|flag| Cell::Value(Value::Flag(flag))),
-        Kind::Integers | Kind::Reals => serde_json::from_str(text).ok().map(Cell::List),
+        ValueType::Text => Some(Cell::Value(Value::Text(unmarked(text).to_owned()))),
+        ValueType::Integer => integer(text).map(|number| Cell::Value(Value::Number(number))),
+        ValueType::Real if decimal == Decimal::Comma => decimal_comma(text).map(Cell::Real),
+        ValueType::Real => real(text).map(Cell::Real),
+        ValueType::Flag => flag(text).map(|flag| Cell::Value(Value::Flag(flag))),
+        ValueType::Integers | ValueType::Reals => serde_json::from_str(text).ok().map(Cell::List),
     };
     cell.unwrap_or(Cell::ABSENT)
 }
@@ -306,7 +306,7 @@ pub(super) fn read(path: &Path, reading: Reading) -> Result<(SchemaRef, Batches,
     let form = Form::of(path, reading);
     let (form, not_utf8) = form.map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
     let (mut records, names) = form.open(path)?;
-    let mut seen = vec![Seen::nothing(form.delimiter); names.len()];
+    let mut seen = vec![PossibleTypes::nothing(form.delimiter); names.len()];
     let mut record = StringRecord::new();
     while records.next(&mut record).map_err(|error| form.malformed(path, &error, record.position()))? {
         seen.iter_mut().zip(&record).for_each(|(seen, text)| seen.look_at(text));
@@ -331,20 +331,20 @@ pub(super) fn read(path: &Path, reading: Reading) -> Result<(SchemaRef, Batches,
         (records.repeated > 0).then_some(Notice::RepeatedHeaders(records.repeated)),
     ];
     let (records, _) = form.open(path)?;
-    let mut rows = Rows { form, records, kinds, schema: Arc::clone(&schema), path: path.to_owned() };
+    let mut rows = CsvRows { form, records, kinds, schema: Arc::clone(&schema), path: path.to_owned() };
     Ok((schema, batches(move || rows.batch()), notices.into_iter().flatten().collect()))
 }
 
 /// The second pass over a file.
-struct Rows {
+struct CsvRows {
     form: Form,
     records: Records,
-    kinds: Vec<(Kind, Decimal)>,
+    kinds: Vec<(ValueType, Decimal)>,
     schema: SchemaRef,
     path: std::path::PathBuf,
 }
 
-impl Rows {
+impl CsvRows {
     fn batch(&mut self) -> Result<Option<RecordBatch>, DatasetError> {
         let Self { form, records, kinds, schema, path } = self;
         let mut record = StringRecord::new();

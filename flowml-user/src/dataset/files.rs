@@ -61,7 +61,7 @@ impl Scope {
 impl FileLabels {
     /// Whether a table with these columns is such a list.
     #[must_use]
-    pub fn is_one(schema: &Schema) -> bool {
+    pub(crate) fn is_one(schema: &Schema) -> bool {
         COLUMNS.iter().all(|name| schema.index_of(name).is_ok())
     }
 

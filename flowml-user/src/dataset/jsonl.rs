@@ -14,7 +14,7 @@ use super::{DatasetError, RowType};
 use crate::export::cells::{Cell, OutputColumn, field, flow_columns};
 use crate::export::{host_columns, incident_columns};
 use crate::features::FlowColumns;
-use crate::record::{CONTENT_IDENTIFIERS, Kind, MATCH_PREFIX, Value};
+use crate::record::{CONTENT_IDENTIFIERS, MATCH_PREFIX, Value, ValueType};
 
 /// A parsed row.
 type Row = Map<String, Json>;
@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path, of: RowType) -> Result<(SchemaRef, Batches), Dat
     };
     check_columns(path, columns.len())?;
     let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
-    let mut rows = Rows { lines: Lines::open(path)?, of, columns, schema: Arc::clone(&schema) };
+    let mut rows = JsonlRows { lines: Lines::open(path)?, of, columns, schema: Arc::clone(&schema) };
     Ok((schema, batches(move || rows.batch())))
 }
 
@@ -46,14 +46,14 @@ fn columns_of(mut lines: Lines) -> FlowColumns {
     FlowColumns::Content(names.leak())
 }
 
-struct Rows {
+struct JsonlRows {
     lines: Lines,
     of: RowType,
     columns: Vec<OutputColumn>,
     schema: SchemaRef,
 }
 
-impl Rows {
+impl JsonlRows {
     fn batch(&mut self) -> Result<Option<RecordBatch>, DatasetError> {
         let (schema, columns) = (Arc::clone(&self.schema), self.columns.clone());
         fill(&schema, columns.iter().map(|column| column.kind), |builders| {
@@ -82,16 +82,16 @@ impl Rows {
 }
 
 /// The value for a column of this type; None if the value has another type.
-fn cell(value: &Json, kind: Kind) -> Option<Cell> {
+fn cell(value: &Json, kind: ValueType) -> Option<Cell> {
     if value.is_null() {
         return Some(Cell::ABSENT);
     }
     match kind {
-        Kind::Text => value.as_str().map(|text| Cell::Value(Value::Text(text.to_owned()))),
-        Kind::Integer => value.as_u64().map(|number| Cell::Value(Value::Number(number))),
-        Kind::Real => value.as_f64().map(Cell::Real),
-        Kind::Flag => value.as_bool().map(|flag| Cell::Value(Value::Flag(flag))),
-        Kind::Integers | Kind::Reals => {
+        ValueType::Text => value.as_str().map(|text| Cell::Value(Value::Text(text.to_owned()))),
+        ValueType::Integer => value.as_u64().map(|number| Cell::Value(Value::Number(number))),
+        ValueType::Real => value.as_f64().map(Cell::Real),
+        ValueType::Flag => value.as_bool().map(|flag| Cell::Value(Value::Flag(flag))),
+        ValueType::Integers | ValueType::Reals => {
             value.as_array()?.iter().map(Json::as_f64).collect::<Option<_>>().map(Cell::List)
         }
     }

@@ -8,7 +8,7 @@ const LISTED: usize = 12;
 /// The position of the column with this name. If there is none, surrounding spaces are ignored: CICFlowMeter writes
 /// names with a leading space (` Label`), and reading CSV removes it.
 #[must_use]
-pub fn column_named(schema: &Schema, name: &str) -> Option<usize> {
+pub(crate) fn column_named(schema: &Schema, name: &str) -> Option<usize> {
     let trimmed = || schema.fields().iter().position(|field| field.name().trim() == name.trim());
     schema.index_of(name).ok().or_else(trimmed)
 }

@@ -107,7 +107,8 @@ impl TableWriter {
             Stream::Parquet(writer) => writer.write(batch)?,
             Stream::Csv(out) => {
                 let mut line = Vec::new();
-                let columns: Vec<Column<'_>> = batch.columns().iter().map(|array| Column::of(array.as_ref())).collect();
+                let columns: Vec<ColumnReader<'_>> =
+                    batch.columns().iter().map(|array| ColumnReader::of(array.as_ref())).collect();
                 for row in 0..batch.num_rows() {
                     let cells = columns.iter().map(|column| column.cell(row));
                     write_fields(&mut line, cells, |line, cell| write_cell(line, &cell));
@@ -142,7 +143,7 @@ fn has_csv(of: &DataType) -> bool {
 }
 
 /// A column whose type passed [`has_csv`], to be read row by row.
-enum Column<'a> {
+enum ColumnReader<'a> {
     Texts(Vec<Option<&'a str>>),
     Flags(&'a BooleanArray),
     Integers(&'a Int64Array),
@@ -151,7 +152,7 @@ enum Column<'a> {
     Lists(&'a ListArray),
 }
 
-impl<'a> Column<'a> {
+impl<'a> ColumnReader<'a> {
     fn of(array: &'a dyn Array) -> Self {
         match array.data_type() {
             DataType::Boolean => Self::Flags(array.as_boolean()),

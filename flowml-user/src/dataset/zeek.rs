@@ -16,7 +16,7 @@ use super::limits::check_columns;
 use super::lines::Lines;
 use crate::export::cells::{Builder, Cell, plain_field};
 use crate::features::Learn;
-use crate::record::{Kind, Value};
+use crate::record::{Value, ValueType};
 
 /// The first bytes of every such log.
 pub(super) const MAGIC: &[u8] = b"#separator ";
@@ -55,7 +55,7 @@ pub(super) fn read(path: &Path) -> Result<(SchemaRef, Batches), DatasetError> {
     check_columns(path, kinds.len())?;
     let fields = header.fields.iter().zip(&kinds).map(|(name, kind)| plain_field(name, *kind));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    let mut rows = Rows { lines, header, kinds, next: first, schema: Arc::clone(&schema) };
+    let mut rows = ZeekRows { lines, header, kinds, next: first, schema: Arc::clone(&schema) };
     Ok((schema, batches(move || rows.batch())))
 }
 
@@ -90,7 +90,7 @@ impl Header {
     }
 
     /// The type of each column.
-    fn kinds(&self) -> Result<Vec<Kind>, String> {
+    fn kinds(&self) -> Result<Vec<ValueType>, String> {
         let (fields, types) = (self.fields.len(), self.types.len());
         if fields == 0 || fields != types {
             return Err(format!("expected #fields and as many #types; found {fields} and {types}"));
@@ -99,14 +99,16 @@ impl Header {
     }
 
     /// The value of a field; None if it does not have the type.
-    fn cell(&self, text: &str, kind: Kind) -> Option<Cell> {
+    fn cell(&self, text: &str, kind: ValueType) -> Option<Cell> {
         if text == self.unset {
             return Some(Cell::ABSENT);
         }
         match kind {
-            Kind::Integer => text.parse().ok().map(|number| Cell::Value(Value::Number(number))),
-            Kind::Real => text.parse().ok().map(Cell::Real),
-            Kind::Flag => ["F", "T"].iter().position(|own| *own == text).map(|at| Cell::Value(Value::Flag(at == 1))),
+            ValueType::Integer => text.parse().ok().map(|number| Cell::Value(Value::Number(number))),
+            ValueType::Real => text.parse().ok().map(Cell::Real),
+            ValueType::Flag => {
+                ["F", "T"].iter().position(|own| *own == text).map(|at| Cell::Value(Value::Flag(at == 1)))
+            }
             _ if text == self.empty => Some(Cell::Value(Value::Text(String::new()))),
             _ => Some(Cell::Value(Value::Text(unescaped(text)))),
         }
@@ -123,12 +125,12 @@ fn set_once(own: &mut Vec<String>, new: Vec<String>, directive: &str) -> Result<
 }
 
 /// The type for a Zeek type; sets and vectors are texts.
-fn kind(of: &str) -> Kind {
+fn kind(of: &str) -> ValueType {
     match of {
-        "count" | "port" => Kind::Integer,
-        "int" | "double" | "interval" | "time" => Kind::Real,
-        "bool" => Kind::Flag,
-        _ => Kind::Text,
+        "count" | "port" => ValueType::Integer,
+        "int" | "double" | "interval" | "time" => ValueType::Real,
+        "bool" => ValueType::Flag,
+        _ => ValueType::Text,
     }
 }
 
@@ -157,16 +159,16 @@ fn text(lines: &mut Lines) -> Result<Option<String>, DatasetError> {
     Ok(line)
 }
 
-struct Rows {
+struct ZeekRows {
     lines: Lines,
     header: Header,
-    kinds: Vec<Kind>,
+    kinds: Vec<ValueType>,
     /// A line that was read but not returned yet.
     next: Option<String>,
     schema: SchemaRef,
 }
 
-impl Rows {
+impl ZeekRows {
     fn batch(&mut self) -> Result<Option<RecordBatch>, DatasetError> {
         let (schema, kinds) = (Arc::clone(&self.schema), self.kinds.clone());
         fill(&schema, kinds.into_iter(), |builders| {

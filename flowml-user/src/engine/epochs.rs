@@ -73,7 +73,7 @@ impl Epochs {
 
     /// Time starts again if it goes back by more than this, ns.
     #[must_use]
-    pub const fn set_back_ns(&self) -> u64 {
+    pub(crate) const fn set_back_ns(&self) -> u64 {
         self.set_back_ns
     }
 

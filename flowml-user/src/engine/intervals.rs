@@ -7,7 +7,7 @@ use flowml_common::packet::Skipped;
 
 use super::ending::Last;
 use super::{Interval, Learners, Pipeline};
-use crate::export::{IntervalReport, Level, Shedding};
+use crate::export::{IntervalReport, Shedding};
 use crate::process::words::counted;
 use crate::record::Clock;
 
@@ -55,19 +55,6 @@ impl Pipeline {
             learners: self.learners.as_ref().map(Learners::reports).unwrap_or_default(),
             incidents: self.incidents.open().cloned().collect(),
         })
-    }
-
-    /// Reports what sequential tests have found by `at_ns`, before the interval ends. Under overload the flows of an
-    /// interval may take seconds to process.
-    pub(super) fn report_early(&mut self, at_ns: u64, clock: Clock) {
-        if self.shed.level == Level::None {
-            return;
-        }
-        let findings = self.tests.early(at_ns);
-        self.incidents.testify(&findings, at_ns);
-        for (state, incident) in self.incidents.take_events() {
-            self.sinks.incident(state, incident, clock);
-        }
     }
 
     /// Processes the remaining flows in parts, if more have ended than are scored together.

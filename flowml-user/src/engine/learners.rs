@@ -117,7 +117,7 @@ impl Learners {
 
     /// Untrained models that are trained on complete captures before they score any row.
     #[must_use]
-    pub fn of_whole(flows: FlowColumns, settings: &Settings) -> Self {
+    pub(crate) fn of_whole(flows: FlowColumns, settings: &Settings) -> Self {
         let whole = |settings: Settings| Settings { warm_up_batches: u32::MAX, settling_batches: 0, ..settings };
         Self::with(flows, whole(of_flows(settings)), whole(of_host_windows(settings)))
     }
@@ -157,7 +157,7 @@ impl Learners {
         self
     }
 
-    /// From now on models are trained on a separate thread ([`Learner::learn_beside`]), as packets arrive meanwhile.
+    /// From now on models are trained on a separate thread, as packets arrive meanwhile.
     #[must_use]
     pub fn beside(mut self) -> Self {
         self.flows.learn_beside();
@@ -184,7 +184,7 @@ impl Learners {
     }
 
     /// Sets the alarm level.
-    pub fn set_alarms(&mut self, level: AlarmLevel) {
+    pub(crate) fn set_alarms(&mut self, level: AlarmLevel) {
         match level {
             AlarmLevel::Probability(alpha) => {
                 self.budgets = None;
@@ -198,14 +198,14 @@ impl Learners {
     }
 
     /// Sets the alarm level for the flows of an interval, if it depends on their number.
-    pub fn expect_flows(&mut self, rows: usize, elapsed: Duration) {
+    pub(crate) fn expect_flows(&mut self, rows: usize, elapsed: Duration) {
         if let Some([budget, _]) = &mut self.budgets {
             self.flows.set_alpha(budget.level(rows, elapsed));
         }
     }
 
     /// The same for host windows.
-    pub fn expect_hosts(&mut self, rows: usize, elapsed: Duration) {
+    pub(crate) fn expect_hosts(&mut self, rows: usize, elapsed: Duration) {
         if let Some([_, budget]) = &mut self.budgets {
             self.hosts.set_alpha(budget.level(rows, elapsed));
         }
@@ -273,7 +273,7 @@ impl Learners {
     ///
     /// # Errors
     /// If a model cannot be serialised.
-    pub fn snapshot(&self, path: &Path) -> Result<Option<Snapshot>, ModelError> {
+    pub(crate) fn snapshot(&self, path: &Path) -> Result<Option<Snapshot>, ModelError> {
         if self.named().iter().all(|(_, learner)| matches!(learner.status(), Status::WarmingUp { .. })) {
             return Ok(None);
         }

@@ -25,6 +25,8 @@ mod clocks;
 mod continuing;
 #[cfg(feature = "live")]
 mod drain;
+#[cfg(feature = "live")]
+mod early;
 mod eligibility;
 mod ending;
 pub mod epochs;
@@ -118,7 +120,7 @@ struct Interval {
 
 impl Pipeline {
     /// A pipeline for the flows of `interfaces` from `start_ns` of the capture's clock on. It scores with `learners` if
-    /// there are any, and writes to `sinks`. Large windows are sampled by `seed` ([`HostWindows::with_seed`]).
+    /// there are any, and writes to `sinks`. Large windows are sampled by `seed`.
     #[must_use]
     pub fn new(
         timeouts: Timeouts,

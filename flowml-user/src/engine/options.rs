@@ -161,7 +161,7 @@ impl Options {
 
     /// The file to which the model is saved, if any.
     #[must_use]
-    pub fn model_file(&self) -> Option<&Path> {
+    pub(crate) fn model_file(&self) -> Option<&Path> {
         self.model.as_deref().filter(|path| is_file(path))
     }
 

@@ -8,23 +8,23 @@ use super::columns::{OutputColumn, aggregate_columns, content_columns, flow_colu
 use crate::features::FlowColumns;
 
 /// One table of rows with its columns.
-struct Table {
+struct Section {
     name: &'static str,
     title: &'static str,
     columns: Vec<OutputColumn>,
 }
 
-fn tables() -> [Table; 5] {
+fn tables() -> [Section; 5] {
     [
-        Table { name: "flow", title: "flow rows", columns: flow_columns(FlowColumns::Headers).collect() },
-        Table {
+        Section { name: "flow", title: "flow rows", columns: flow_columns(FlowColumns::Headers).collect() },
+        Section {
             name: "content",
             title: "flow rows with --payload, before the verdict (and match_NAME for each --match NAME=REGEX)",
             columns: content_columns(FlowColumns::Content(&[])).collect(),
         },
-        Table { name: "host", title: "host rows", columns: host_columns().collect() },
-        Table { name: "incident", title: "incident rows", columns: incident_columns().collect() },
-        Table { name: "aggregate", title: "aggregate rows", columns: aggregate_columns().collect() },
+        Section { name: "host", title: "host rows", columns: host_columns().collect() },
+        Section { name: "incident", title: "incident rows", columns: incident_columns().collect() },
+        Section { name: "aggregate", title: "aggregate rows", columns: aggregate_columns().collect() },
     ]
 }
 
@@ -42,7 +42,7 @@ const HEADER: [&str; 6] = ["column", "type", "unit", "learnt", "NFStream", "mean
 /// # Errors
 /// If the stream cannot be written.
 pub fn write_text(stream: &mut impl Write) -> io::Result<()> {
-    for (at, Table { title, columns, .. }) in tables().iter().enumerate() {
+    for (at, Section { title, columns, .. }) in tables().iter().enumerate() {
         let rows: Vec<_> = std::iter::once(HEADER).chain(columns.iter().map(entry)).collect();
         let widths: Vec<usize> =
             (0..HEADER.len() - 1).map(|field| rows.iter().map(|row| row[field].len()).max().unwrap_or(0)).collect();
@@ -74,7 +74,7 @@ struct Entry {
 /// # Errors
 /// If the stream cannot be written.
 pub fn write_json(stream: &mut impl Write) -> io::Result<()> {
-    for Table { name: table, columns, .. } in tables() {
+    for Section { name: table, columns, .. } in tables() {
         for OutputColumn { name, kind, unit, meaning, learn, nfstream } in columns {
             let entry = Entry { table, name, r#type: kind.name(), unit, learnt: learn.name(), nfstream, meaning };
             serde_json::to_writer(&mut *stream, &entry)?;

@@ -21,7 +21,7 @@ impl Closing {
 
     /// Whether queued intervals are merged into one, as they are when ticks are missed.
     #[must_use]
-    pub fn merges_intervals(&self) -> bool {
+    pub(crate) fn merges_intervals(&self) -> bool {
         self.has_taken(LIMIT / 4)
     }
 

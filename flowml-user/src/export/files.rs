@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::time::SystemTime;
 
-use super::part::Part;
+use super::part::PartFile;
 use super::rotation::Rotation;
 use super::target::FileTarget;
 use crate::process::private;
@@ -14,7 +14,7 @@ pub(super) struct Files {
     target: FileTarget,
     rotation: Rotation,
     /// The incomplete current file, if files are rotated.
-    part: Option<Part>,
+    part: Option<PartFile>,
     begun: SystemTime,
     /// Bytes of the rows in the current file.
     bytes: u64,
@@ -42,7 +42,7 @@ impl Files {
             return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file, so it cannot be rotated"));
         }
         (self.begun, self.bytes) = (SystemTime::now(), 0);
-        let (part, file) = Part::of_time(path, self.begun, *mode)?;
+        let (part, file) = PartFile::of_time(path, self.begun, *mode)?;
         self.part = Some(part);
         Ok(file)
     }

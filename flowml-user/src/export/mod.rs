@@ -42,7 +42,7 @@ pub use self::columns::{
 };
 pub use self::observer::Observer;
 pub use self::pace::Pace;
-pub use self::report::{Began, InterfaceReport, IntervalReport, LearnerReport, OutputLine, Rows, Totals};
+pub use self::report::{Began, InterfaceReport, IntervalReport, LearnerReport, OutputLine, RowCounts, Totals};
 pub use self::rotation::Rotation;
 pub use self::shedding::{Level, STEPS, Shedding, Step};
 pub use self::sinks::{SinkError, Sinks};

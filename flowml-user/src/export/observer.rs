@@ -3,9 +3,9 @@
 use std::error::Error;
 use std::ops::ControlFlow;
 
-use flowml_common::flow::Part;
+use flowml_common::flow::PartialFlow;
 
-use super::report::{Began, IntervalReport, OutputLine, Rows, Totals};
+use super::report::{Began, IntervalReport, OutputLine, RowCounts, Totals};
 use crate::features::{FlowRow, HostWindow};
 use crate::incident::{Incident, State};
 use crate::learning::Verdict;
@@ -23,7 +23,7 @@ pub trait Observer: Send {
     }
 
     /// A partial flow was drained. It is traffic, not a record.
-    fn part(&mut self, _part: &Part, _standing: Standing) {}
+    fn part(&mut self, _part: &PartialFlow, _standing: Standing) {}
 
     /// A flow was scored. Whether its hosts are `in_incident` counts for anomalies.
     fn flow(&mut self, _row: &FlowRow, _verdict: &Verdict, _in_incident: bool) {}
@@ -35,7 +35,7 @@ pub trait Observer: Send {
     fn incident(&mut self, _state: State, _incident: &Incident) {}
 
     /// An interval has ended.
-    fn interval(&mut self, _report: &IntervalReport, _rows: &Rows, _outputs: &[OutputLine]) {}
+    fn interval(&mut self, _report: &IntervalReport, _rows: &RowCounts, _outputs: &[OutputLine]) {}
 
     /// Something happened that users may want to know.
     fn notice(&mut self, _text: &str) {}
@@ -53,5 +53,5 @@ pub trait Observer: Send {
     fn ending(&mut self) {}
 
     /// The run has ended.
-    fn finish(&mut self, _totals: &Totals, _rows: &Rows, _outputs: &[OutputLine]) {}
+    fn finish(&mut self, _totals: &Totals, _rows: &RowCounts, _outputs: &[OutputLine]) {}
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::account::Account;
 use super::batch::Batch;
 use super::ending::Ending;
-use super::output::State;
+use super::output::OutputState;
 use super::pace::Pace;
 use super::report::{CollectorReport, OutputLine, OutputLoss, Summary};
 use super::target::Target;
@@ -37,7 +37,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The next task of an output's thread.
 enum Work {
-    Rows(Arc<Batch>),
+    RowCounts(Arc<Batch>),
     /// Pass all earlier rows to the system.
     Flush,
     /// The same, then report [`Report::Settled`].
@@ -49,7 +49,7 @@ enum Work {
 enum Report {
     Opened,
     /// The output failed. Its further rows are lost, permanently or until it recovers.
-    Failed(State),
+    Failed(OutputState),
     /// The output accepts rows again.
     Recovered,
     Notice(String),
@@ -75,7 +75,7 @@ pub(super) struct Outlet {
     /// Whether the output's thread was busy for most of the time before the last flush.
     is_busy: bool,
     /// The last reported state.
-    state: State,
+    state: OutputState,
     settled: bool,
     /// Whether the output's thread has ended, or was abandoned.
     over: bool,
@@ -93,7 +93,7 @@ impl Outlet {
         let mut outlet = Self::begin(target, pace, ROOM, Arc::new(Account::new()), open)?;
         let limit = if target.is_fifo() { Duration::ZERO } else { OPEN_LIMIT };
         match outlet.reports.recv_timeout(limit) {
-            Ok(Report::Failed(State::Failed(error))) => return Err(error),
+            Ok(Report::Failed(OutputState::Failed(error))) => return Err(error),
             Ok(report) => outlet.note(report),
             Err(_) => outlet.notices.push(format!("{target} is not open yet: its rows wait in memory")),
         }
@@ -118,7 +118,7 @@ impl Outlet {
             let _abandoned = of_thread.abandon_at_end();
             match open(&own_account) {
                 Ok(writer) => work(writer, &of_thread, &sender),
-                Err(error) => drop(sender.send(Report::Failed(State::Failed(error)))),
+                Err(error) => drop(sender.send(Report::Failed(OutputState::Failed(error)))),
             }
         })?;
         Ok(Self {
@@ -132,7 +132,7 @@ impl Outlet {
             drops: false,
             flushed: (Instant::now(), Duration::ZERO),
             is_busy: false,
-            state: State::Writing,
+            state: OutputState::Writing,
             settled: false,
             over: false,
             notices: Vec::new(),
@@ -153,8 +153,8 @@ impl Outlet {
             return;
         }
         self.given += rows;
-        let work = Work::Rows(Arc::clone(batch));
-        let taken = if self.over || matches!(self.state, State::ReaderGone) {
+        let work = Work::RowCounts(Arc::clone(batch));
+        let taken = if self.over || matches!(self.state, OutputState::ReaderGone) {
             Err(work)
         } else if self.pace == Pace::Offline || ending.has_begun() {
             self.queue.push(work, bytes, || !self.is_given_up(ending))
@@ -184,7 +184,7 @@ impl Outlet {
     }
 
     fn report_drop(&mut self) {
-        if !self.drops && matches!(self.state, State::Writing) {
+        if !self.drops && matches!(self.state, OutputState::Writing) {
             self.drops = true;
             self.notices.push(format!(
                 "{} takes rows too slowly: {} MiB of rows wait, and further rows are lost and counted until there is room; \
@@ -271,7 +271,7 @@ impl Outlet {
         match report {
             Report::Opened => {}
             Report::Failed(state) => {
-                if let State::Failed(error) = &state {
+                if let OutputState::Failed(error) = &state {
                     let target = &self.target;
                     self.notices.push(format!(
                         "cannot write to {target}: {error}; its further rows are lost and counted until it can be written \
@@ -281,7 +281,7 @@ impl Outlet {
                 self.state = state;
             }
             Report::Recovered => {
-                self.state = State::Writing;
+                self.state = OutputState::Writing;
                 self.notices.push(format!(
                     "{} is written again; {} of its rows were lost so far",
                     self.target,
@@ -295,16 +295,16 @@ impl Outlet {
 
     /// Whether standard output was closed by its reader.
     pub(super) const fn is_reader_gone(&self) -> bool {
-        matches!(self.state, State::ReaderGone)
+        matches!(self.state, OutputState::ReaderGone)
     }
 
     /// Whether the loss of rows is an error. In a live run, lost rows of a collector are not.
     pub(super) fn has_losses(&self) -> bool {
         match (&self.state, &self.target) {
-            (State::ReaderGone, _) => false,
-            (State::Failed(_), _) => true,
-            (State::Writing, Target::Ipfix(_)) => self.pace == Pace::Offline && self.rows().1 > 0,
-            (State::Writing, _) => self.rows().1 > 0,
+            (OutputState::ReaderGone, _) => false,
+            (OutputState::Failed(_), _) => true,
+            (OutputState::Writing, Target::Ipfix(_)) => self.pace == Pace::Offline && self.rows().1 > 0,
+            (OutputState::Writing, _) => self.rows().1 > 0,
         }
     }
 
@@ -349,8 +349,8 @@ fn work(mut writer: Writer, queue: &Queue<Work>, reports: &Sender<Report>) {
     let mut reported = false;
     while let Some(work) = queue.next() {
         match &work {
-            Work::Rows(batch) if queue.bytes() > LAST_ROWS => writer.take_or_lose(batch),
-            Work::Rows(batch) => writer.take(batch),
+            Work::RowCounts(batch) if queue.bytes() > LAST_ROWS => writer.take_or_lose(batch),
+            Work::RowCounts(batch) => writer.take(batch),
             Work::Flush | Work::Settle => {
                 writer.flush();
                 writer.notices().into_iter().for_each(|notice| report(Report::Notice(notice)));
@@ -380,11 +380,11 @@ fn work(mut writer: Writer, queue: &Queue<Work>, reports: &Sender<Report>) {
 }
 
 /// The state, if it causes lost rows.
-fn failure(state: &State) -> Option<State> {
+fn failure(state: &OutputState) -> Option<OutputState> {
     match state {
-        State::Writing => None,
-        State::ReaderGone => Some(State::ReaderGone),
-        State::Failed(error) => Some(State::Failed(match error.raw_os_error() {
+        OutputState::Writing => None,
+        OutputState::ReaderGone => Some(OutputState::ReaderGone),
+        OutputState::Failed(error) => Some(OutputState::Failed(match error.raw_os_error() {
             Some(number) => io::Error::from_raw_os_error(number),
             None => io::Error::new(error.kind(), error.to_string()),
         })),

@@ -21,7 +21,7 @@ const FULL_PIPE: Duration = Duration::from_millis(1);
 
 /// The state of an output.
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum OutputState {
     /// All rows were written or are in the buffer.
     Writing,
     /// Standard output is a pipe that its reader has closed. The missing rows are no error.
@@ -35,7 +35,7 @@ pub(super) struct Output {
     destination: Destination,
     stream: Box<dyn Write + Send>,
     buffer: Vec<u8>,
-    state: State,
+    state: OutputState,
     account: Arc<Account>,
     /// The header of each file.
     header: Vec<u8>,
@@ -68,14 +68,14 @@ impl Output {
     /// An output over an open stream.
     pub(super) fn over(destination: Destination, stream: Box<dyn Write + Send>, account: Arc<Account>) -> Self {
         let buffer = Vec::with_capacity(PIECE + PIECE / 4);
-        Self { destination, stream, buffer, state: State::Writing, account, header: Vec::new(), file: None }
+        Self { destination, stream, buffer, state: OutputState::Writing, account, header: Vec::new(), file: None }
     }
 
     /// Writes the header, which does not count as a row.
     pub(super) fn header(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         write(&mut self.header);
         match self.account.wait_in(|| self.stream.write_all(&self.header)) {
-            Err(error) if self.is_reader_gone(&error) => self.state = State::ReaderGone,
+            Err(error) if self.is_reader_gone(&error) => self.state = OutputState::ReaderGone,
             written => written?,
         }
         Ok(())
@@ -83,7 +83,7 @@ impl Output {
 
     /// Adds the row that `write` appends to the buffer. The row must end with its only line feed.
     pub(super) fn row(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        let is_writing = matches!(self.state, State::Writing);
+        let is_writing = matches!(self.state, OutputState::Writing);
         if !is_writing && !self.is_due() {
             self.account.add_lost(1);
             return;
@@ -99,7 +99,7 @@ impl Output {
 
     /// Writes the buffer to the destination.
     pub(super) fn flush(&mut self) {
-        if !matches!(self.state, State::Writing) {
+        if !matches!(self.state, OutputState::Writing) {
             return;
         }
         let mut written = 0;
@@ -153,7 +153,7 @@ impl Output {
             backoff.get_or_insert_with(|| Backoff::begin(Instant::now()));
         }
         self.buffer = Vec::new();
-        self.state = if self.is_reader_gone(&error) { State::ReaderGone } else { State::Failed(error) };
+        self.state = if self.is_reader_gone(&error) { OutputState::ReaderGone } else { OutputState::Failed(error) };
     }
 
     /// Whether a retry is due after a failure.
@@ -166,12 +166,12 @@ impl Output {
     fn try_again(&mut self) {
         match self.reopen() {
             Ok(()) => {
-                self.state = State::Writing;
+                self.state = OutputState::Writing;
                 self.flush();
             }
             Err(error) => self.fail(error, 0),
         }
-        if matches!(self.state, State::Writing)
+        if matches!(self.state, OutputState::Writing)
             && let Some(file) = &mut self.file
         {
             file.backoff = None;
@@ -213,7 +213,7 @@ impl Output {
         &self.destination
     }
 
-    pub(super) fn state(&self) -> &State {
+    pub(super) fn state(&self) -> &OutputState {
         &self.state
     }
 }
@@ -316,7 +316,7 @@ mod tests {
             write_rows(&mut output, 1_000);
             let whole = taken.lock().expect("no test panicked").iter().filter(|byte| **byte == ROW_END).count() as u64;
             assert_eq!(account(&output), (whole, 10_000 - whole), "{room}");
-            let failed = matches!(output.state(), State::Failed(error) if error.kind() == ErrorKind::StorageFull);
+            let failed = matches!(output.state(), OutputState::Failed(error) if error.kind() == ErrorKind::StorageFull);
             assert_eq!(failed, whole < 10_000, "{room}");
         }
     }
@@ -349,11 +349,11 @@ mod tests {
         let file = output.file.as_ref().expect("it is a file").file.try_clone().expect("a descriptor");
         output.stream = Box::new(Disk { file, room: 2 * ROW + 3 });
         write_rows(&mut output, 5);
-        assert!(matches!(output.state(), State::Failed(error) if error.kind() == ErrorKind::StorageFull));
+        assert!(matches!(output.state(), OutputState::Failed(error) if error.kind() == ErrorKind::StorageFull));
         assert_eq!(account(&output), (2, 3));
         let begun = Instant::now();
         let mut given = 5;
-        while !matches!(output.state(), State::Writing) {
+        while !matches!(output.state(), OutputState::Writing) {
             assert!(begun.elapsed() < Duration::from_secs(60), "it is tried again");
             std::thread::sleep(Duration::from_millis(10));
             write_rows(&mut output, 1);
@@ -389,7 +389,7 @@ mod tests {
             assert!(files.iter().all(|(name, _)| name.starts_with(".x-") == name.ends_with(".csv.part")), "{files:?}");
         }
         output.finish();
-        assert!(matches!(output.state(), State::Writing));
+        assert!(matches!(output.state(), OutputState::Writing));
         assert_eq!(account(&output), (7, 0));
         let files = files(folder.path());
         assert!(files.iter().all(|(name, _)| name.starts_with("x-") && name.ends_with(".csv")), "{files:?}");
@@ -424,9 +424,9 @@ mod tests {
     fn a_closed_pipe_is_an_error_except_for_standard_output() {
         let (mut output, _) = full(Destination::StandardOutput, 100, ErrorKind::BrokenPipe);
         write_rows(&mut output, 20);
-        assert!(matches!(output.state(), State::ReaderGone));
+        assert!(matches!(output.state(), OutputState::ReaderGone));
         let (mut output, _) = full(Destination::File("fifo".into()), 100, ErrorKind::BrokenPipe);
         write_rows(&mut output, 20);
-        assert!(matches!(output.state(), State::Failed(_)));
+        assert!(matches!(output.state(), OutputState::Failed(_)));
     }
 }

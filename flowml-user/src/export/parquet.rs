@@ -26,13 +26,13 @@ use super::columns::{
     Cell, OutputColumn, aggregate_cells, aggregate_columns, anomaly_columns, flow_anomaly_cells, flow_cells,
     flow_columns, host_anomaly_cells, host_cells, host_columns, incident_cells, incident_columns,
 };
-use super::part::{Part, remove_left};
+use super::part::{PartFile, remove_left};
 use super::rotation::Rotation;
 use super::target::FileTarget;
 use crate::features::{FlowColumns, FlowRow, HostWindow};
 use crate::incident::{Incident, State};
 use crate::learning::Verdict;
-use crate::record::{Clock, Kind, Value};
+use crate::record::{Clock, Value, ValueType};
 
 /// The extension of the tables' files.
 const EXTENSION: &str = "parquet";
@@ -48,11 +48,11 @@ const GROUP_BYTES: usize = 16 << 20;
 
 /// The tables of one run.
 pub(super) struct Tables {
-    flows: Table,
-    hosts: Table,
-    anomalies: Table,
-    incidents: Table,
-    aggregates: Table,
+    flows: TableFile,
+    hosts: TableFile,
+    anomalies: TableFile,
+    incidents: TableFile,
+    aggregates: TableFile,
     /// Time at which the files were started.
     begun: SystemTime,
 }
@@ -69,11 +69,11 @@ impl Tables {
         let begun = SystemTime::now();
         let place = &Place { folder, rotates: rotation.rotates(), begun, account };
         Ok(Self {
-            flows: Table::open(place, "flows", flow_columns(columns))?,
-            hosts: Table::open(place, "hosts", host_columns())?,
-            anomalies: Table::open(place, "anomalies", anomaly_columns())?,
-            incidents: Table::open(place, "incidents", incident_columns())?,
-            aggregates: Table::open(place, "aggregates", aggregate_columns())?,
+            flows: TableFile::open(place, "flows", flow_columns(columns))?,
+            hosts: TableFile::open(place, "hosts", host_columns())?,
+            anomalies: TableFile::open(place, "anomalies", anomaly_columns())?,
+            incidents: TableFile::open(place, "incidents", incident_columns())?,
+            aggregates: TableFile::open(place, "aggregates", aggregate_columns())?,
             begun,
         })
     }
@@ -86,7 +86,7 @@ impl Tables {
     /// Size of the largest file including its encoded rows, bytes.
     pub(super) fn bytes(&self) -> u64 {
         let tables = [&self.flows, &self.hosts, &self.anomalies, &self.incidents, &self.aggregates];
-        tables.into_iter().map(Table::bytes).max().unwrap_or_default()
+        tables.into_iter().map(TableFile::bytes).max().unwrap_or_default()
     }
 
     /// Starts new files at `now`, after the previous ones have ended. A file is created with its first row.
@@ -147,15 +147,15 @@ impl Tables {
 
     /// Completes all files. They can be read after that.
     pub(super) fn finish(&mut self) -> io::Result<()> {
-        self.all().into_iter().try_for_each(Table::finish)
+        self.all().into_iter().try_for_each(TableFile::finish)
     }
 
     /// Removes the incomplete files.
     pub(super) fn discard(&mut self) {
-        self.all().into_iter().for_each(Table::discard);
+        self.all().into_iter().for_each(TableFile::discard);
     }
 
-    fn all(&mut self) -> [&mut Table; 5] {
+    fn all(&mut self) -> [&mut TableFile; 5] {
         [&mut self.flows, &mut self.hosts, &mut self.anomalies, &mut self.incidents, &mut self.aggregates]
     }
 }
@@ -169,7 +169,7 @@ struct Place<'a> {
 }
 
 /// The table of one kind of row.
-struct Table {
+struct TableFile {
     name: &'static str,
     /// The path of its file; with rotation, the base of the names of its files.
     target: FileTarget,
@@ -180,7 +180,7 @@ struct Table {
     /// Number of rows in the builders.
     waiting: usize,
     /// The file that is being written.
-    file: Option<(Part, ArrowWriter<Watched>)>,
+    file: Option<(PartFile, ArrowWriter<Watched>)>,
 }
 
 /// A file with the counts that show a blocked write.
@@ -199,7 +199,7 @@ impl Write for Watched {
     }
 }
 
-impl Table {
+impl TableFile {
     fn open(place: &Place<'_>, name: &'static str, columns: impl Iterator<Item = OutputColumn>) -> io::Result<Self> {
         let columns: Vec<OutputColumn> = columns.collect();
         let &Place { folder, rotates, begun, account } = place;
@@ -227,7 +227,8 @@ impl Table {
 
     fn begin(&mut self, begun: SystemTime) -> io::Result<()> {
         let FileTarget { path, mode, .. } = &self.target;
-        let open = || if self.rotates { Part::of_time(path, begun, *mode) } else { Part::of_run(path.clone(), *mode) };
+        let open =
+            || if self.rotates { PartFile::of_time(path, begun, *mode) } else { PartFile::of_run(path.clone(), *mode) };
         let (part, file) = self.account.wait_in(open)?;
         let file = Watched { file, account: Arc::clone(&self.account) };
         let writer = ArrowWriter::try_new(file, Arc::clone(&self.schema), Some(parquet_properties(self.name)));
@@ -306,15 +307,15 @@ fn of_parquet(error: ParquetError) -> io::Error {
 }
 
 /// The field of a column with only a name and a type.
-pub(crate) fn plain_field(name: &str, kind: Kind) -> Field {
+pub(crate) fn plain_field(name: &str, kind: ValueType) -> Field {
     let item = |of| DataType::List(Arc::new(Field::new_list_field(of, true)));
     let of = match kind {
-        Kind::Text => DataType::Utf8,
-        Kind::Integer => DataType::Int64,
-        Kind::Real => DataType::Float64,
-        Kind::Flag => DataType::Boolean,
-        Kind::Integers => item(DataType::Int64),
-        Kind::Reals => item(DataType::Float64),
+        ValueType::Text => DataType::Utf8,
+        ValueType::Integer => DataType::Int64,
+        ValueType::Real => DataType::Float64,
+        ValueType::Flag => DataType::Boolean,
+        ValueType::Integers => item(DataType::Int64),
+        ValueType::Reals => item(DataType::Float64),
     };
     Field::new(name, of, true)
 }
@@ -338,14 +339,14 @@ pub(crate) enum Builder {
 
 impl Builder {
     /// An empty builder.
-    pub(crate) fn of(kind: Kind) -> Self {
+    pub(crate) fn of(kind: ValueType) -> Self {
         match kind {
-            Kind::Text => Self::Text(StringBuilder::new()),
-            Kind::Integer => Self::Integer(Int64Builder::new()),
-            Kind::Real => Self::Real(Float64Builder::new()),
-            Kind::Flag => Self::Flag(BooleanBuilder::new()),
-            Kind::Integers => Self::Integers(ListBuilder::new(Int64Builder::new())),
-            Kind::Reals => Self::Reals(ListBuilder::new(Float64Builder::new())),
+            ValueType::Text => Self::Text(StringBuilder::new()),
+            ValueType::Integer => Self::Integer(Int64Builder::new()),
+            ValueType::Real => Self::Real(Float64Builder::new()),
+            ValueType::Flag => Self::Flag(BooleanBuilder::new()),
+            ValueType::Integers => Self::Integers(ListBuilder::new(Int64Builder::new())),
+            ValueType::Reals => Self::Reals(ListBuilder::new(Float64Builder::new())),
         }
     }
 

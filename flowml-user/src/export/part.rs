@@ -17,12 +17,12 @@ const ENDING: &str = ".part";
 
 /// The temporary and the final name of a file.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct PartFile {
     part: PathBuf,
     place: PathBuf,
 }
 
-impl Part {
+impl PartFile {
     /// Opens a file that gets the name `place` when it is complete, and replaces a file of that name.
     pub(super) fn of_run(place: PathBuf, mode: Option<Mode>) -> io::Result<(Self, File)> {
         let mut part = place.clone().into_os_string();
@@ -74,7 +74,7 @@ impl Part {
     }
 }
 
-/// Removes files of [`Part::of_time`] with this extension that no process writes: they are left over from killed runs.
+/// Removes files of [`PartFile::of_time`] with this extension that no process writes: they are left over from killed runs.
 pub(super) fn remove_left(folder: &Path, extension: &str) -> io::Result<()> {
     let ending = format!(".{extension}{ENDING}");
     for entry in fs::read_dir(folder)? {
@@ -107,7 +107,7 @@ mod tests {
     fn a_file_gets_its_name_when_complete_and_replaces_no_other() {
         let folder = tempfile::tempdir().expect("there is room");
         let place = folder.path().join("flows.parquet");
-        let begin = || Part::of_time(&place, SystemTime::UNIX_EPOCH, None).expect("the folder is ours");
+        let begin = || PartFile::of_time(&place, SystemTime::UNIX_EPOCH, None).expect("the folder is ours");
         let (one, mut file) = begin();
         file.write_all(b"x").expect("there is room");
         let (two, _) = begin();
@@ -127,7 +127,7 @@ mod tests {
     fn files_of_killed_runs_are_removed_and_open_files_are_not() {
         let folder = tempfile::tempdir().expect("there is room");
         let place = folder.path().join("flows.parquet");
-        let (_part, file) = Part::of_time(&place, SystemTime::UNIX_EPOCH, None).expect("the folder is ours");
+        let (_part, file) = PartFile::of_time(&place, SystemTime::UNIX_EPOCH, None).expect("the folder is ours");
         for name in [".left.parquet.part", "other.parquet.part", ".rows.csv.part"] {
             fs::write(folder.path().join(name), "").expect("there is room");
         }

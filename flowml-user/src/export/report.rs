@@ -213,7 +213,7 @@ pub(super) struct OutputLoss {
 /// The content of the summary.
 pub(super) struct Summary {
     pub(super) totals: Totals,
-    pub(super) rows: Rows,
+    pub(super) rows: RowCounts,
     pub(super) collectors: Vec<CollectorReport>,
     /// The outputs that lost rows before the summary.
     pub(super) losses: Vec<OutputLoss>,
@@ -245,7 +245,7 @@ pub struct OutputLine {
 
 /// Counts of rows passed to the sinks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rows {
+pub struct RowCounts {
     /// Flow rows.
     pub flows: u64,
     /// Flow rows that do not continue an earlier record: the sessions.
@@ -262,7 +262,7 @@ pub struct Rows {
     pub host_anomalies: u64,
 }
 
-impl Rows {
+impl RowCounts {
     /// Rows that are anomalies.
     #[must_use]
     pub const fn anomalies(&self) -> u64 {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flowml_common::counts::FlowValue;
-use flowml_common::flow::{Address, Part};
+use flowml_common::flow::{Address, PartialFlow};
 use flowml_common::packet::{Frame, Hook, Packet, Skipped};
 use flowml_common::parse::parse;
 use flowml_common::table::Count;
@@ -35,12 +35,12 @@ pub(crate) fn packet(bytes: &[u8], time_ns: u64) -> Packet {
 }
 
 /// The partial flow of these packets; all belong to one flow.
-pub(crate) fn part(packets: &[Packet]) -> Part {
+pub(crate) fn part(packets: &[Packet]) -> PartialFlow {
     FlowValue::of_all(packets).expect("a packet").counted(&packets[0].key).part()
 }
 
 /// A request from `from` to the web server `to`, and its response 250 ms later.
-pub(crate) fn exchange(from: u8, to: u8) -> Part {
+pub(crate) fn exchange(from: u8, to: u8) -> PartialFlow {
     part(&[
         packet(&segment(from, to, [40_000, 443], 0x02, 0), 1_000_000_000),
         packet(&segment(to, from, [443, 40_000], 0x12, 100), 1_250_000_000),
@@ -59,7 +59,7 @@ impl Upstream {
         Self { sessions, windows: HostWindows::new(Duration::from_secs(2)) }
     }
 
-    pub(crate) fn absorb(&mut self, part: &Part, sinks: &mut Sinks) {
+    pub(crate) fn absorb(&mut self, part: &PartialFlow, sinks: &mut Sinks) {
         let standing = self.sessions.absorb(&part.key, &part.stats);
         self.windows.add(part, standing);
         sinks.part(part, standing);

@@ -5,11 +5,11 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use flowml_common::flow::Part;
+use flowml_common::flow::PartialFlow;
 
 use crate::capture::file::Signals;
 use crate::features::{Aggregate, FlowColumns, FlowRow, HostWindow};
-use crate::incident::{Incident, State as Stage};
+use crate::incident::{Incident, State};
 use crate::learning::Verdict;
 use crate::record::Clock;
 use crate::session::Standing;
@@ -20,7 +20,7 @@ use super::ending::Ending;
 use super::observer::Observer;
 use super::outlet::Outlet;
 use super::pace::Pace;
-use super::report::{Began, IntervalReport, OutputLine, Rows, Summary, Totals};
+use super::report::{Began, IntervalReport, OutputLine, RowCounts, Summary, Totals};
 use super::target::Target;
 
 /// An error because of which records were not written.
@@ -52,7 +52,7 @@ pub struct Sinks {
     ending: Ending,
     pub(super) pace: Pace,
     observers: Vec<Box<dyn Observer>>,
-    rows: Rows,
+    rows: RowCounts,
 }
 
 impl Sinks {
@@ -116,7 +116,7 @@ impl Sinks {
     }
 
     /// Adds a partial flow, which is shown as traffic and is not a record.
-    pub fn part(&mut self, part: &Part, standing: Standing) {
+    pub fn part(&mut self, part: &PartialFlow, standing: Standing) {
         self.observers.iter_mut().for_each(|observer| observer.part(part, standing));
     }
 
@@ -141,7 +141,7 @@ impl Sinks {
     }
 
     /// Counts flows that have ended without a record, and their sessions.
-    pub fn without_records(&mut self, flows: u64, sessions: u64) {
+    pub(crate) fn without_records(&mut self, flows: u64, sessions: u64) {
         self.rows.flows += flows;
         self.rows.sessions += sessions;
         self.outlets.iter_mut().for_each(|outlet| outlet.lose(flows));
@@ -179,7 +179,7 @@ impl Sinks {
     }
 
     /// Adds an event of an incident.
-    pub fn incident(&mut self, stage: Stage, incident: Incident, clock: Clock) {
+    pub fn incident(&mut self, stage: State, incident: Incident, clock: Clock) {
         self.observers.iter_mut().for_each(|observer| observer.incident(stage, &incident));
         if self.outlets.is_empty() {
             return;

@@ -24,7 +24,7 @@ use super::sample::{Upstream, clock, exchange, report, run, segment, totals, ver
 use super::*;
 use crate::capture::vectors::VecTable;
 use crate::features::{FlowColumns, FlowRow};
-use crate::record::{FlowRecord, Inspector, Kind};
+use crate::record::{FlowRecord, Inspector, ValueType};
 use crate::session::{Sessions, Timeouts};
 
 /// Memory that a test can read while a sink writes to it; it can also fail like a full disk.
@@ -93,7 +93,7 @@ impl Observer for Recorded {
         self.warnings.lock().expect("no test panicked").push(text.to_owned());
     }
 
-    fn finish(&mut self, _totals: &Totals, _rows: &Rows, outputs: &[OutputLine]) {
+    fn finish(&mut self, _totals: &Totals, _rows: &RowCounts, outputs: &[OutputLine]) {
         *self.outputs.lock().expect("no test panicked") = outputs.to_vec();
     }
 }
@@ -190,13 +190,13 @@ fn values_have_the_type_of_their_column() {
     let (mut sinks, _) = sinks(vec![(Target::Jsonl, memory.output(file("x")))]);
     run(&mut sinks);
     sinks.finish(&totals()).expect("memory takes all");
-    let is = |kind: Kind, value: &Value| match kind {
-        Kind::Text => value.is_string(),
-        Kind::Integer => value.is_u64(),
-        Kind::Real => value.is_number(),
-        Kind::Flag => value.is_boolean(),
-        Kind::Integers => value.as_array().is_some_and(|list| list.iter().all(Value::is_i64)),
-        Kind::Reals => value.as_array().is_some_and(|list| list.iter().all(Value::is_number)),
+    let is = |kind: ValueType, value: &Value| match kind {
+        ValueType::Text => value.is_string(),
+        ValueType::Integer => value.is_u64(),
+        ValueType::Real => value.is_number(),
+        ValueType::Flag => value.is_boolean(),
+        ValueType::Integers => value.as_array().is_some_and(|list| list.iter().all(Value::is_i64)),
+        ValueType::Reals => value.as_array().is_some_and(|list| list.iter().all(Value::is_number)),
     };
     let rows = memory.json();
     for (table, columns) in [

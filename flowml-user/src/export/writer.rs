@@ -8,7 +8,7 @@ use super::account::Account;
 use super::backoff::Backoff;
 use super::batch::Batch;
 use super::ipfix::Exporter;
-use super::output::{Output, State};
+use super::output::{Output, OutputState};
 use super::pace::Pace;
 use super::parquet::Tables;
 use super::report::Summary;
@@ -35,7 +35,7 @@ enum Stream {
 /// A folder of tables.
 struct Folder {
     tables: Tables,
-    state: State,
+    state: OutputState,
     /// Number of rows in incomplete files.
     rows: u64,
     target: FileTarget,
@@ -118,11 +118,11 @@ impl Writer {
     }
 
     /// The state of the output.
-    pub(super) fn state(&self) -> &State {
+    pub(super) fn state(&self) -> &OutputState {
         match &self.stream {
             Stream::Jsonl(output) | Stream::Csv(output) => output.state(),
             Stream::Parquet(folder) => &folder.state,
-            Stream::Ipfix(_) => &State::Writing,
+            Stream::Ipfix(_) => &OutputState::Writing,
         }
     }
 
@@ -140,14 +140,14 @@ impl Folder {
         let usual = if pace == Pace::Live { LIVE_TABLES } else { Rotation::Never };
         let (target, rotation) = (target.clone(), target.rotation.unwrap_or(usual));
         let tables = Tables::open(&target, rotation, columns, account)?;
-        Ok(Self { tables, state: State::Writing, rows: 0, target, rotation, columns, backoff: None })
+        Ok(Self { tables, state: OutputState::Writing, rows: 0, target, rotation, columns, backoff: None })
     }
 
     fn take(&mut self, batch: &Batch, account: &Arc<Account>) {
         if self.backoff.as_mut().is_some_and(|backoff| backoff.is_due(Instant::now()))
             && let Ok(tables) = Tables::open(&self.target, self.rotation, self.columns, account)
         {
-            (self.tables, self.state, self.backoff) = (tables, State::Writing, None);
+            (self.tables, self.state, self.backoff) = (tables, OutputState::Writing, None);
         }
         self.rows += batch.rows().1;
         self.attempt(account, |tables| tables.take(batch));
@@ -157,7 +157,9 @@ impl Folder {
     /// Ends the files if a rotation is due.
     fn rotate(&mut self, account: &Account) {
         let now = SystemTime::now();
-        if matches!(self.state, State::Writing) && self.rotation.ends(self.tables.begun(), now, self.tables.bytes()) {
+        if matches!(self.state, OutputState::Writing)
+            && self.rotation.ends(self.tables.begun(), now, self.tables.bytes())
+        {
             self.finish(account);
             self.tables.begin(now);
         }
@@ -171,14 +173,14 @@ impl Folder {
     /// Runs `write`. A file without its footer cannot be read, so a failure loses all rows of the open files. New files
     /// are opened later.
     fn attempt(&mut self, account: &Account, write: impl FnOnce(&mut Tables) -> io::Result<()>) {
-        if matches!(self.state, State::Writing)
+        if matches!(self.state, OutputState::Writing)
             && let Err(error) = write(&mut self.tables)
         {
-            self.state = State::Failed(error);
+            self.state = OutputState::Failed(error);
             self.tables.discard();
             self.backoff = Some(Backoff::begin(Instant::now()));
         }
-        if !matches!(self.state, State::Writing) {
+        if !matches!(self.state, OutputState::Writing) {
             account.add_lost(std::mem::take(&mut self.rows));
         }
     }

@@ -9,7 +9,7 @@ use flowml_common::table::Count;
 
 use super::Learn::Never;
 use super::{Distinct, Feature, Of, hash_address};
-use crate::record::{Clock, Identifier, Kind, Value};
+use crate::record::{Clock, Identifier, Value, ValueType};
 
 /// Targets that have a record of their own in one interval. Flows to other targets share one record for each protocol.
 const MOST_TARGETS: usize = 1024;
@@ -62,7 +62,7 @@ pub struct Aggregates {
 impl Aggregates {
     /// Starts empty. Initiators are sampled with `seed`, as in host windows.
     #[must_use]
-    pub fn with_seed(seed: u64) -> Self {
+    pub(crate) fn with_seed(seed: u64) -> Self {
         Self { tallies: HashMap::default(), seed }
     }
 
@@ -107,7 +107,7 @@ impl Aggregates {
 
 type Text = &'static str;
 
-const fn named(name: Text, kind: Kind, meaning: Text, of: fn(&Aggregate) -> Value) -> Identifier<Aggregate> {
+const fn named(name: Text, kind: ValueType, meaning: Text, of: fn(&Aggregate) -> Value) -> Identifier<Aggregate> {
     Identifier { name, kind, meaning, nfstream: false, of }
 }
 
@@ -122,13 +122,13 @@ fn or_absent(value: Option<Value>) -> Value {
 /// The columns for the common properties of the flows, with the names of flow records.
 #[rustfmt::skip]
 pub const AGGREGATE_IDENTIFIERS: &[Identifier<Aggregate>] = &[
-    named("dst_ip", Kind::Text, "Address of the responder; missing if the interval had too many responders",
+    named("dst_ip", ValueType::Text, "Address of the responder; missing if the interval had too many responders",
         |of| or_absent(of.target.map(|target| Value::Text(target.to_ip().to_string())))),
-    named("ip_version", Kind::Integer, "4 or 6",
+    named("ip_version", ValueType::Integer, "4 or 6",
         |of| or_absent(of.target.map(|target| Value::Number(target.version() as u64)))),
-    named("dst_port", Kind::Integer, "Port of the responder, where all flows have the same",
+    named("dst_port", ValueType::Integer, "Port of the responder, where all flows have the same",
         |of| or_absent(of.port.map(|port| Value::Number(port.into())))),
-    named("protocol", Kind::Integer, "IP protocol",
+    named("protocol", ValueType::Integer, "IP protocol",
         |of| Value::Number(of.protocol.into())),
 ];
 

@@ -6,7 +6,7 @@ use super::Learn::{LogScaled, Never, RatioOf};
 use super::Side::{Destination, Source};
 use super::window::HostWindow;
 use super::{Feature, Learn, Of, Side};
-use crate::record::{Identifier, Kind, Value};
+use crate::record::{Identifier, Value, ValueType};
 
 type Text = &'static str;
 
@@ -36,14 +36,14 @@ const fn real(
 pub const HOST_IDENTIFIERS: &[Identifier<HostWindow>] = &[
     Identifier {
         name: "address",
-        kind: Kind::Text,
+        kind: ValueType::Text,
         meaning: "Address of the host",
         nfstream: false,
         of: |host| Value::Text(host.ip().to_string()),
     },
     Identifier {
         name: "ip_version",
-        kind: Kind::Integer,
+        kind: ValueType::Integer,
         meaning: "4 or 6",
         nfstream: false,
         of: |host| Value::Number(host.address.version() as u64),
@@ -125,7 +125,7 @@ pub const HOST_FEATURES: &[Feature<HostWindow>] = &[
 
 /// The flows to which a column of host windows belongs.
 #[must_use]
-pub fn side_of(column: &str) -> Option<Side> {
+pub(crate) fn side_of(column: &str) -> Option<Side> {
     HOST_FEATURES.iter().find(|feature| feature.name == column)?.side
 }
 
@@ -133,7 +133,7 @@ impl HostWindow {
     /// Whether the address belongs to one host: it is not multicast, unspecified or broadcast. Traffic to a group is in
     /// the windows of its senders.
     #[must_use]
-    pub fn is_of_a_host(&self) -> bool {
+    pub(crate) fn is_of_a_host(&self) -> bool {
         let ip = self.ip();
         !ip.is_multicast() && !ip.is_unspecified() && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
     }

@@ -29,13 +29,14 @@ pub use flow::{FLOW_FEATURES, FlowRow};
 pub(crate) use generations::Generations;
 #[cfg(test)]
 pub(crate) use generations::comparisons;
-pub use host::{HOST_FEATURES, HOST_IDENTIFIERS, side_of};
+pub(crate) use host::side_of;
+pub use host::{HOST_FEATURES, HOST_IDENTIFIERS};
 pub use nfstream::{DIFFERENCES, Difference};
 pub use splt::{FLOW_SEQUENCES, Sequence};
 pub(crate) use window::hash_address;
 pub use window::{HostWindow, HostWindows, Hosts, Role, SLICES};
 
-use crate::record::Kind;
+use crate::record::ValueType;
 
 /// The encoding of a feature for the learner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl Learn {
 
     /// Whether the learner uses `log1p` of the value.
     #[must_use]
-    pub const fn is_log_scaled(self) -> bool {
+    pub(crate) const fn is_log_scaled(self) -> bool {
         matches!(self, Self::LogScaled)
     }
 }
@@ -140,10 +141,10 @@ impl<T> Feature<T> {
 
     /// The type of its values.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> ValueType {
         match self.of {
-            Of::Count(_) | Of::Bit(..) => Kind::Integer,
-            Of::Real(_) => Kind::Real,
+            Of::Count(_) | Of::Bit(..) => ValueType::Integer,
+            Of::Real(_) => ValueType::Real,
         }
     }
 }

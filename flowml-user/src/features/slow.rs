@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use flowml_common::flow::{Address, FlowKey, Part};
+use flowml_common::flow::{Address, FlowKey, PartialFlow};
 use flowml_common::headers::protocol;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -107,7 +107,7 @@ impl Default for SlowView {
 
 impl SlowView {
     /// Counts the flow if this partial flow begins it.
-    pub(super) fn add(&mut self, part: &Part, standing: Standing) {
+    pub(super) fn add(&mut self, part: &PartialFlow, standing: Standing) {
         if !standing.new {
             return;
         }
@@ -169,7 +169,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     /// A TCP connection of 10.0.0.1 from this port, with its standing.
-    fn connection(at_ns: u64, port: u16, to: &str) -> (Part, Standing) {
+    fn connection(at_ns: u64, port: u16, to: &str) -> (PartialFlow, Standing) {
         let part = part_of(&[tcp(at_ns, &format!("10.0.0.1:{port}"), to, SYN)]);
         let initiator = match part.key.endpoint(Sender::Lower).port == port {
             true => Sender::Lower,
@@ -178,7 +178,7 @@ mod tests {
         (part, Standing { new: true, initiator, answered: false, about_sender: false })
     }
 
-    fn after(connections: impl Iterator<Item = (Part, Standing)>, now_ns: u64) -> SlowCounts {
+    fn after(connections: impl Iterator<Item = (PartialFlow, Standing)>, now_ns: u64) -> SlowCounts {
         let mut view = SlowView::default();
         let mut last = None;
         for (part, standing) in connections {

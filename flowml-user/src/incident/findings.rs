@@ -199,12 +199,12 @@ fn weight(evidence: &Evidence) -> u64 {
 
 impl Incidents {
     /// Records an operator's feedback at `now_ns` that the activity of a host is no attack.
-    pub fn excuse(&mut self, address: Address, now_ns: u64) {
+    pub(crate) fn excuse(&mut self, address: Address, now_ns: u64) {
         self.excused.insert(address, now_ns);
     }
 
     /// Adds the findings of an interval that ends at `now_ns`. The next [`observe`](Self::observe) reports them.
-    pub fn testify(&mut self, findings: &[Finding], now_ns: u64) {
+    pub(crate) fn testify(&mut self, findings: &[Finding], now_ns: u64) {
         self.excused.retain(|_, at_ns| at_ns.saturating_add(NEAR_NS) > now_ns);
         for finding in findings {
             if !self.is_excused(finding) {
@@ -275,7 +275,7 @@ impl Incidents {
 
     /// The incidents that sequential tests have opened or named since the last call, in their current state.
     /// [`observe`](Self::observe) returns the remaining ones.
-    pub fn take_events(&mut self) -> Vec<(State, Incident)> {
+    pub(crate) fn take_events(&mut self) -> Vec<(State, Incident)> {
         let events = std::mem::take(&mut self.events);
         let incident = |(state, number)| {
             let open = self.open.get(&number).filter(|open| open.reported)?;

@@ -130,7 +130,7 @@ impl Incidents {
 
     /// Whether a host is in an incident, or recently was. Its activity is then not eligible for training.
     #[must_use]
-    pub fn is_suspect(&self, address: Address) -> bool {
+    pub(crate) fn is_suspect(&self, address: Address) -> bool {
         self.index.is_suspect(address)
     }
 

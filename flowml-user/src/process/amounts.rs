@@ -22,7 +22,7 @@ pub fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Duration,
 
 /// A duration in the largest unit that gives a whole number. The smallest unit is ms.
 #[must_use]
-pub fn spell(duration: Duration) -> String {
+pub(crate) fn spell(duration: Duration) -> String {
     let ms = duration.as_millis();
     let exact = UNITS.iter().rev().find(|(_, unit)| ms.is_multiple_of(u128::from(*unit)) && ms > 0);
     exact.map_or_else(|| format!("{ms}ms"), |(name, unit)| format!("{}{name}", ms / u128::from(*unit)))

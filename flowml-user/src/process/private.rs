@@ -46,7 +46,7 @@ pub fn append(path: &Path, mode: Option<Mode>) -> io::Result<File> {
 ///
 /// # Errors
 /// If the system refuses, or refuses the permissions.
-pub fn fresh(path: &Path, mode: Option<Mode>) -> io::Result<File> {
+pub(crate) fn fresh(path: &Path, mode: Option<Mode>) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}

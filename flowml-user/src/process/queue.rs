@@ -10,13 +10,13 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// A queue between two threads, bounded in bytes. One thread adds items, the other takes them out in the same order.
 pub struct Queue<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<Items<T>>,
     changed: Condvar,
     /// The largest size of the waiting items, in bytes.
     room: AtomicUsize,
 }
 
-struct State<T> {
+struct Items<T> {
     waiting: VecDeque<(T, usize)>,
     bytes: usize,
     closed: bool,
@@ -30,7 +30,7 @@ impl<T> Queue<T> {
     /// A queue whose waiting items have at most `room` bytes.
     #[must_use]
     pub fn new(room: usize) -> Self {
-        let state = State { waiting: VecDeque::new(), bytes: 0, closed: false, is_short: false, abandoned: false };
+        let state = Items { waiting: VecDeque::new(), bytes: 0, closed: false, is_short: false, abandoned: false };
         Self { state: Mutex::new(state), changed: Condvar::new(), room: AtomicUsize::new(room) }
     }
 
@@ -90,7 +90,7 @@ impl<T> Queue<T> {
 
     /// Abandons the queue: no thread takes items out any more. Waiting items are dropped, and no item is accepted after
     /// that.
-    pub fn abandon(&self) {
+    pub(crate) fn abandon(&self) {
         let mut state = self.lock();
         state.abandoned = true;
         let waiting = std::mem::take(&mut state.waiting);
@@ -100,7 +100,7 @@ impl<T> Queue<T> {
     }
 
     /// Abandons the queue when the returned value is dropped, also after a panic.
-    pub fn abandon_at_end(&self) -> AtEnd<'_, T> {
+    pub(crate) fn abandon_at_end(&self) -> AtEnd<'_, T> {
         AtEnd { queue: self, act: Self::abandon }
     }
 
@@ -149,13 +149,13 @@ impl<T> Queue<T> {
         }
     }
 
-    fn insert(&self, state: &mut State<T>, item: T, bytes: usize) {
+    fn insert(&self, state: &mut Items<T>, item: T, bytes: usize) {
         state.bytes += bytes;
         state.waiting.push_back((item, bytes));
         self.changed.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, Items<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -173,7 +173,7 @@ impl<T> Drop for AtEnd<'_, T> {
     }
 }
 
-impl<T> State<T> {
+impl<T> Items<T> {
     const fn has_room(&self, room: usize, bytes: usize) -> bool {
         self.bytes == 0 || self.bytes + bytes <= room
     }

@@ -22,7 +22,7 @@ pub struct Service {
 impl Service {
     /// The service manager of the environment variables.
     #[must_use]
-    pub fn of_environment() -> Self {
+    pub(crate) fn of_environment() -> Self {
         let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
         let number = |name| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
         // The watchdog may be for a process that started this one.
@@ -36,18 +36,18 @@ impl Service {
     /// Interval at which [`alive`](Self::alive) must be called: half of the watchdog's time or less. `None` without a
     /// service manager.
     #[must_use]
-    pub fn beat(&self) -> Option<Duration> {
+    pub(crate) fn beat(&self) -> Option<Duration> {
         self.notify.as_ref()?;
         Some(self.watchdog.map_or(STATUS_EVERY, |limit| STATUS_EVERY.min(limit / 2)))
     }
 
-    /// Reports that metering started, or continues after [`reloading`](Self::reloading).
+    /// Reports that metering started, or continues after a reload.
     pub fn ready(&self, status: &str) {
         self.send(&format!("READY=1\nSTATUS={status}"));
     }
 
     /// Reports that files are being read again, at this time of the monotonic clock.
-    pub fn reloading(&self, monotonic_ns: u64) {
+    pub(crate) fn reloading(&self, monotonic_ns: u64) {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_ns / 1000));
     }
 
@@ -57,7 +57,7 @@ impl Service {
     }
 
     /// Reports that the run ends.
-    pub fn stopping(&self) {
+    pub(crate) fn stopping(&self) {
         self.send("STOPPING=1");
     }
 

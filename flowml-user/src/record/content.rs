@@ -154,7 +154,7 @@ impl Inspector {
 
     /// The names of the columns of the patterns.
     #[must_use]
-    pub const fn match_columns(&self) -> &'static [&'static str] {
+    pub(crate) const fn match_columns(&self) -> &'static [&'static str] {
         self.columns
     }
 

@@ -4,7 +4,7 @@ use flowml_common::flow::FlowKey;
 use flowml_common::headers::Mac;
 use flowml_common::packet::Hook;
 
-use super::identifiers::Kind::{Flag, Integer, Text};
+use super::identifiers::ValueType::{Flag, Integer, Text};
 use super::{Application, FlowRecord};
 use crate::session::EndReason;
 
@@ -25,7 +25,7 @@ pub enum Value {
 
 /// The type of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueType {
     /// Text.
     Text,
     /// A whole number that is not negative.
@@ -40,7 +40,7 @@ pub enum Kind {
     Reals,
 }
 
-impl Kind {
+impl ValueType {
     /// The name in the documents.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -60,7 +60,7 @@ pub struct Identifier<T: 'static> {
     /// The column's name: NFStream's, if NFStream has the same value.
     pub name: &'static str,
     /// The type of the values, where they exist.
-    pub kind: Kind,
+    pub kind: ValueType,
     /// The meaning of the value, in one line.
     pub meaning: &'static str,
     /// Whether NFStream has the same value under the same name.
@@ -71,7 +71,7 @@ pub struct Identifier<T: 'static> {
 
 const fn own(
     name: &'static str,
-    kind: Kind,
+    kind: ValueType,
     meaning: &'static str,
     of: fn(&FlowRecord) -> Value,
 ) -> Identifier<FlowRecord> {
@@ -80,7 +80,7 @@ const fn own(
 
 const fn nfstream(
     name: &'static str,
-    kind: Kind,
+    kind: ValueType,
     meaning: &'static str,
     of: fn(&FlowRecord) -> Value,
 ) -> Identifier<FlowRecord> {

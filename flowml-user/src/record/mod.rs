@@ -52,7 +52,7 @@ use crate::session::{EndReason, Ended, Evidence};
 
 pub use application::{Application, PROTOCOLS, Protocol};
 pub use content::{Content, FirstPayload, Inspector, MATCH_PREFIX, Pattern, PatternError};
-pub use identifiers::{CONTENT_IDENTIFIERS, FLOW_IDENTIFIERS, Identifier, Kind, Value};
+pub use identifiers::{CONTENT_IDENTIFIERS, FLOW_IDENTIFIERS, Identifier, Value, ValueType};
 pub use traffic::{TcpFlag, Traffic};
 
 /// The conversion from the clock of a capture to Unix time.

@@ -1,6 +1,6 @@
 //! A partial flow as the sequential tests use it: its initiator, and what each side sent.
 
-use flowml_common::flow::{ACK, Address, Direction, Endpoint, Part, RST, SYN};
+use flowml_common::flow::{ACK, Address, Direction, Endpoint, PartialFlow, RST, SYN};
 use flowml_common::headers::protocol;
 
 use crate::session::Standing;
@@ -8,7 +8,7 @@ use crate::session::Standing;
 /// A partial flow from its initiator's point of view.
 #[derive(Clone, Copy)]
 pub(super) struct Contact<'a> {
-    pub(super) part: &'a Part,
+    pub(super) part: &'a PartialFlow,
     pub(super) source: Endpoint,
     pub(super) target: Endpoint,
     pub(super) protocol: u8,
@@ -25,7 +25,7 @@ pub(super) struct Contact<'a> {
 }
 
 impl<'a> Contact<'a> {
-    pub(super) fn new(part: &'a Part, standing: Standing) -> Self {
+    pub(super) fn new(part: &'a PartialFlow, standing: Standing) -> Self {
         // An end that sends SYN with ACK is the responder.
         let stats = &part.stats;
         let answers = |end| flagged(stats.direction(end), SYN) > 0 && stats.syn_senders >> end as u8 & 1 == 0;

@@ -33,7 +33,7 @@ mod tunnels;
 mod visibility;
 mod walk;
 
-use flowml_common::flow::Part;
+use flowml_common::flow::PartialFlow;
 
 pub use finding::{Finding, Party};
 pub use kind::{Evidence, Family, Kind, Story};
@@ -99,7 +99,7 @@ impl SequentialTests {
     }
 
     /// Adds a partial flow with its standing in its session.
-    pub fn observe(&mut self, part: &Part, standing: Standing) {
+    pub fn observe(&mut self, part: &PartialFlow, standing: Standing) {
         let contact = Contact::new(part, standing);
         self.since_ns.get_or_insert(contact.first_ns());
         self.began_ns.get_or_insert(contact.first_ns());
@@ -116,7 +116,7 @@ impl SequentialTests {
 
     /// Records that packets were counted which no test received. Missing answers are no evidence for attempts until
     /// then.
-    pub fn look_away(&mut self) {
+    pub(crate) fn look_away(&mut self) {
         self.attempts.look_away();
     }
 

@@ -13,7 +13,7 @@ const NEGLIGIBLE: f64 = 0.01;
 
 /// The flows of an interface, by the directions that were seen.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Seen {
+struct Observed {
     /// Flows with packets of both ends.
     both: f64,
     /// TCP connections that the initiator treats as established, without a packet of the responder, although there must
@@ -25,7 +25,7 @@ struct Seen {
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Visibility {
     /// Sorted by interface.
-    interfaces: Vec<(u32, Seen)>,
+    interfaces: Vec<(u32, Observed)>,
 }
 
 impl Visibility {
@@ -37,7 +37,7 @@ impl Visibility {
         let place = match self.interfaces.binary_search_by_key(&interface, |(known, _)| *known) {
             Ok(place) => place,
             Err(place) if (both || one) && self.interfaces.len() < INTERFACES => {
-                self.interfaces.insert(place, (interface, Seen::default()));
+                self.interfaces.insert(place, (interface, Observed::default()));
                 place
             }
             Err(_) => return false,

@@ -2,7 +2,7 @@
 
 use flowml_common::content::Contents as PartContents;
 use flowml_common::counts::Counted;
-use flowml_common::flow::{FlowKey, FlowStats, Opening, Part, Sender};
+use flowml_common::flow::{FlowKey, FlowStats, Opening, PartialFlow, Sender};
 use flowml_common::quote::Quote;
 
 use super::beginning::BeginWindows;
@@ -40,16 +40,16 @@ impl Sessions {
     pub fn absorb_drain<'a>(
         &mut self,
         flows: impl IntoIterator<Item = Counted<'a>>,
-        mut observe: impl FnMut(&Part, Standing),
+        mut observe: impl FnMut(&PartialFlow, Standing),
     ) {
         self.absorb_or_pass_by(flows, |part, standing, _| observe(part, standing));
     }
 
     /// As [`Self::absorb_drain`]. `observe` also receives whether the partial flow is in a session.
-    pub fn absorb_or_pass_by<'a>(
+    pub(crate) fn absorb_or_pass_by<'a>(
         &mut self,
         flows: impl IntoIterator<Item = Counted<'a>>,
-        mut observe: impl FnMut(&Part, Standing, Kept),
+        mut observe: impl FnMut(&PartialFlow, Standing, Kept),
     ) {
         let flows: Vec<_> = flows.into_iter().collect();
         let mut order: Vec<_> = (0..)
@@ -90,7 +90,7 @@ impl Sessions {
 
     /// Sets the host windows of the records that have started since the last call. `of` returns the windows for the
     /// counts so far. Must be called at the end of each interval, before [`Self::expire`].
-    pub fn set_windows(&mut self, of: impl Fn(&Part, Standing) -> BeginWindows) {
+    pub fn set_windows(&mut self, of: impl Fn(&PartialFlow, Standing) -> BeginWindows) {
         for (at, &number) in self.begun.iter().enumerate() {
             if let Some(soon) = self.begun.get(at + SESSION_AHEAD) {
                 prefetch(&self.slots[*soon as usize]);

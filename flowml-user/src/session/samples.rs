@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use flowml_common::counts::FlowValue;
-use flowml_common::flow::{FlowKey, Part};
+use flowml_common::flow::{FlowKey, PartialFlow};
 use flowml_common::headers::protocol;
 use flowml_common::packet::{Frame, Hook, Packet};
 use flowml_common::parse::parse;
@@ -138,19 +138,19 @@ pub(crate) fn counted(packets: &[Packet]) -> (FlowKey, FlowValue) {
 }
 
 /// The partial flow of these packets.
-pub(crate) fn part(packets: &[Packet]) -> Part {
+pub(crate) fn part(packets: &[Packet]) -> PartialFlow {
     let (key, value) = counted(packets);
     value.counted(&key).part()
 }
 
 /// The partial flow of these samples.
-pub(crate) fn part_of(samples: &[Sample]) -> Part {
+pub(crate) fn part_of(samples: &[Sample]) -> PartialFlow {
     part(&samples.iter().map(Sample::packet).collect::<Vec<_>>())
 }
 
 /// The record of a flow of these samples that ended by the idle timeout.
 pub(crate) fn ended(samples: &[Sample]) -> Ended {
-    let Part { key, stats } = part_of(samples);
+    let PartialFlow { key, stats } = part_of(samples);
     let initiator = Initiator::of(&key, &stats);
     let reason = EndReason::IdleTimeout;
     Ended { key, stats, contents: None, windows: None, initiator, reason, continues: false }

@@ -115,13 +115,13 @@ impl Sessions {
     }
 
     /// Returns and resets the numbers of sessions and flows without room.
-    pub fn take_overflow(&mut self) -> Overflow {
+    pub(crate) fn take_overflow(&mut self) -> Overflow {
         std::mem::take(&mut self.overflow)
     }
 
     /// Removes and returns the records that ended since the last [`Self::expire`] and consist of one packet, of a
     /// session without an earlier record.
-    pub fn take_slight(&mut self) -> impl Iterator<Item = Ended> {
+    pub(crate) fn take_slight(&mut self) -> impl Iterator<Item = Ended> {
         self.ended.extract_if(.., |ended| ended.is_slight())
     }
 

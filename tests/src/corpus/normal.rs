@@ -11,11 +11,11 @@ use anyhow::{Context, Result, bail, ensure};
 use rand::Rng;
 
 use super::files::{ACCOUNT, Files, command_line, in_url};
-use super::part::{Equipment, Part};
+use super::part::{Equipment, Split};
 use super::servers::{NTP, TOWN};
 use super::site::Site;
 use crate::lab::{Interface, IpVersion, wait_until};
-use crate::traffic::dns::{self, Kind};
+use crate::traffic::dns::{self, QueryType};
 use crate::traffic::peers::{Exchange, udp_exchange_from_here};
 use crate::traffic::rhythm::Rhythm;
 use crate::traffic::span::Span;
@@ -100,7 +100,7 @@ pub(super) struct People {
 }
 
 impl People {
-    pub(super) fn start(site: &Site, files: &Arc<Files>, part: Part, seed: u64, equipment: Equipment) -> Result<Self> {
+    pub(super) fn start(site: &Site, files: &Arc<Files>, part: Split, seed: u64, equipment: Equipment) -> Result<Self> {
         let tally = Tally(activities(equipment).map(|activity| (activity.name, Outcomes::default())).collect());
         let mut people = Self { span: Span::endless(), threads: Vec::new(), tally: Arc::new(Mutex::new(tally)) };
         let clients = site.clients.iter().map(|client| (client, &site.server));
@@ -190,17 +190,17 @@ impl Person {
     fn look_up(&mut self) -> Result<()> {
         let host = self.rhythm.random.gen_range(0..2000);
         let (name, kind) = match self.rhythm.random.gen_range(0..100) {
-            0..50 => (format!("h{host}.www.{TOWN}"), Kind::A),
-            50..75 => (format!("h{host}.www.{TOWN}"), Kind::Aaaa),
-            75..85 => (format!("mistyped{host}.{TOWN}"), Kind::A),
-            85..90 => (TOWN.to_owned(), Kind::Mx),
-            90..95 => (TOWN.to_owned(), Kind::Txt),
-            _ => (format!("{}.2.0.192.in-addr.arpa", host % 256), Kind::Ptr),
+            0..50 => (format!("h{host}.www.{TOWN}"), QueryType::A),
+            50..75 => (format!("h{host}.www.{TOWN}"), QueryType::Aaaa),
+            75..85 => (format!("mistyped{host}.{TOWN}"), QueryType::A),
+            85..90 => (TOWN.to_owned(), QueryType::Mx),
+            90..95 => (TOWN.to_owned(), QueryType::Txt),
+            _ => (format!("{}.2.0.192.in-addr.arpa", host % 256), QueryType::Ptr),
         };
         self.ask(&name, kind)
     }
 
-    fn ask(&mut self, name: &str, kind: Kind) -> Result<()> {
+    fn ask(&mut self, name: &str, kind: QueryType) -> Result<()> {
         let to = SocketAddr::new(self.address(), 53);
         dns::ask_from_here(to, self.rhythm.random.r#gen(), name, kind).map(drop)
     }
@@ -246,7 +246,7 @@ impl Person {
 
     /// A page: a query for its server's name, then its objects, over one connection or over one each.
     fn browse(&mut self) -> Result<()> {
-        self.ask(&format!("www.{TOWN}"), Kind::A)?;
+        self.ask(&format!("www.{TOWN}"), QueryType::A)?;
         let (scheme, address) = (self.scheme(), in_url(self.address()));
         let count = self.rhythm.random.gen_range(1..=8);
         let manner = match self.rhythm.random.gen_range(0..10) {

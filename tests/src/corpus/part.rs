@@ -11,14 +11,14 @@ pub enum Equipment {
 
 /// A part of the corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum Split {
     /// For training.
     Train,
     /// For tests.
     Test,
 }
 
-impl Part {
+impl Split {
     /// Both parts, in the order in which they are made.
     pub const ALL: [Self; 2] = [Self::Train, Self::Test];
 

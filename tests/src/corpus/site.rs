@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use super::part::Part;
+use super::part::Split;
 use crate::lab::{Host, Interface, Lab, LinkOptions};
 
 /// Number of hosts of a site. Each attack has its own attacker.
@@ -42,7 +42,7 @@ pub(super) struct Site {
 impl Site {
     /// Builds the hosts without any traffic. Their links carry frames as on a wire, not the large buffers of a local
     /// stack.
-    pub(super) fn build(lab: &Lab, part: Part) -> Result<Self> {
+    pub(super) fn build(lab: &Lab, part: Split) -> Result<Self> {
         let hosts = (1..=HOSTS).map(|n| lab.host(&format!("{}-host{n}", part.name())));
         let hosts = hosts.collect::<Result<Vec<Host>>>()?;
         let hosts: [&Host; HOSTS] = std::array::from_fn(|n| &hosts[n]);

@@ -16,7 +16,7 @@ use flowml_user::features::{CONTENT_FEATURES, FLOW_FEATURES, Feature, FlowRow, H
 use flowml_user::record::{Clock, FlowRecord, Inspector};
 use flowml_user::session::{Ended, Sessions};
 
-use super::input::{Input, Seen};
+use super::input::{Arrival, Input};
 use super::offline::{Run, inspector};
 
 /// The seed of the tables: odd random numbers. It is fixed, because an input must give the same result each time.
@@ -43,7 +43,7 @@ pub(super) fn run(bytes: &[u8]) {
     let mut meter = Meter::new(&input);
     input.frames.iter().for_each(|seen| meter.see(seen));
     meter.finish().values().for_each(|packets| check_parts(packets));
-    let frames = input.frames.iter().map(Seen::captured);
+    let frames = input.frames.iter().map(Arrival::captured);
     let table = VecTable::new(Shape::for_capacity(input.capacity), SEED);
     let table = table.with_boundaries(input.timeouts.boundaries()).with_payload(input.payload);
     let mut run = Run::begin(table, input.timeouts, input.interval);
@@ -51,7 +51,7 @@ pub(super) fn run(bytes: &[u8]) {
     run.finish();
 }
 
-impl<'a> Seen<'a> {
+impl<'a> Arrival<'a> {
     /// The frame as in a capture, without the fields that only hooks have.
     fn captured(&self) -> Captured<'a> {
         let Self { time_ns, length, interface, link, bytes, .. } = *self;
@@ -88,7 +88,7 @@ struct Partition {
 }
 
 impl Partition {
-    fn meter(&mut self, seen: &Seen<'_>, parsed: Result<Packet, Skipped>) -> Metered {
+    fn meter(&mut self, seen: &Arrival<'_>, parsed: Result<Packet, Skipped>) -> Metered {
         let truth = &mut self.truth;
         let packet = match parsed {
             Ok(packet) => packet,
@@ -197,7 +197,7 @@ impl Meter {
         }
     }
 
-    fn see(&mut self, seen: &Seen<'_>) {
+    fn see(&mut self, seen: &Arrival<'_>) {
         self.frames += 1;
         while let Some(passed) = self.epochs.before(seen.time_ns, || self.sessions.next_due_ns()) {
             self.passed += 1;

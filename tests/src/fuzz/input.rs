@@ -59,7 +59,7 @@ pub(super) struct Settings {
 
 /// A frame in the view of a hook or a file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen<'a> {
+pub(super) struct Arrival<'a> {
     pub(super) time_ns: u64,
     pub(super) other_cpu: bool,
     pub(super) new_epoch: bool,
@@ -78,7 +78,7 @@ pub(super) struct Input<'a> {
     pub(super) payload: Option<PayloadLimit>,
     pub(super) interval: Duration,
     pub(super) timeouts: Timeouts,
-    pub(super) frames: Vec<Seen<'a>>,
+    pub(super) frames: Vec<Arrival<'a>>,
 }
 
 const CAPACITIES: [u32; 4] = [1, 16, 64, 512];
@@ -149,7 +149,7 @@ impl<'a> Input<'a> {
 }
 
 impl Step {
-    fn seen<'a>(&self, time_ns: u64, bytes: &'a [u8]) -> Seen<'a> {
+    fn seen<'a>(&self, time_ns: u64, bytes: &'a [u8]) -> Arrival<'a> {
         let is = |bit: u8| self.kind & bit != 0;
         let tag = u16::from_le_bytes(self.tag);
         let link = if is(kind::OTHER_LINK) {
@@ -160,7 +160,7 @@ impl Step {
         let stripped_vlan = is(kind::STRIPPED_VLAN).then_some(tag);
         let more = if is(kind::SNAPPED) { tag.into() } else { 0 };
         let segments = Segments { count: self.count.into(), size: u16::from_le_bytes(self.size).into() };
-        Seen {
+        Arrival {
             time_ns,
             other_cpu: is(kind::OTHER_CPU),
             new_epoch: is(kind::NEW_EPOCH),

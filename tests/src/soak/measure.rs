@@ -128,25 +128,25 @@ fn of_output(scrape: &Scrape, name: &str, end: &str) -> f64 {
 }
 
 /// A column of the file.
-pub(super) struct Column {
+pub(super) struct MeasureColumn {
     pub(super) name: &'static str,
     /// Its name in the chart, if it is drawn.
     pub(super) drawn: Option<&'static str>,
     pub(super) value: fn(&Measure) -> f64,
 }
 
-const fn column(name: &'static str, value: fn(&Measure) -> f64) -> Column {
-    Column { name, drawn: None, value }
+const fn column(name: &'static str, value: fn(&Measure) -> f64) -> MeasureColumn {
+    MeasureColumn { name, drawn: None, value }
 }
 
-const fn drawn(name: &'static str, drawn: &'static str, value: fn(&Measure) -> f64) -> Column {
-    Column { name, drawn: Some(drawn), value }
+const fn drawn(name: &'static str, drawn: &'static str, value: fn(&Measure) -> f64) -> MeasureColumn {
+    MeasureColumn { name, drawn: Some(drawn), value }
 }
 
 const MIB: f64 = 1024.0;
 
 /// All measurements except those of outputs.
-pub(super) const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[MeasureColumn] = &[
     column("unix_ms", |of| of.unix_ms as f64),
     column("seconds", |of| of.since_begin.as_secs_f64()),
     drawn("memory_mib", "memory, MiB", |of| of.process.memory_kib as f64 / MIB),

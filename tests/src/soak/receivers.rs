@@ -65,12 +65,12 @@ impl Reader {
 /// A collector of datagrams. It counts them.
 #[derive(Debug)]
 pub(super) struct Collector {
-    state: Arc<State>,
+    state: Arc<Activity>,
     thread: Option<JoinHandle<Result<Result<()>>>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Activity {
     away: AtomicBool,
     over: AtomicBool,
     messages: AtomicU64,
@@ -79,7 +79,7 @@ struct State {
 impl Collector {
     /// Listens in a host.
     pub(super) fn start(host: &Host, address: &'static str) -> Result<Self> {
-        let state = Arc::new(State::default());
+        let state = Arc::new(Activity::default());
         let collecting = Arc::clone(&state);
         let thread = host.spawn_thread(move || collecting.collect(address))?;
         Ok(Self { state, thread: Some(thread) })
@@ -106,7 +106,7 @@ impl Drop for Collector {
     }
 }
 
-impl State {
+impl Activity {
     fn collect(&self, address: &str) -> Result<()> {
         let mut message = vec![0; 1 << 16];
         while !self.over.load(Ordering::Relaxed) {

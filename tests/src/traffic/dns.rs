@@ -15,7 +15,7 @@ pub const LONGEST_LABEL: usize = 63;
 /// Types of records (RFC 1035 §3.2.2 and RFC 3596).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of the RFCs")]
-pub enum Kind {
+pub enum QueryType {
     A = 1,
     Ptr = 12,
     Mx = 15,
@@ -24,7 +24,7 @@ pub enum Kind {
 }
 
 /// A recursive query for a name of labels separated by dots.
-pub fn question(id: u16, name: &str, kind: Kind) -> Result<Vec<u8>> {
+pub fn question(id: u16, name: &str, kind: QueryType) -> Result<Vec<u8>> {
     // Flags: recursion desired. One question, and one additional record for EDNS.
     let mut bytes = [&id.to_be_bytes()[..], &[0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 1]].concat();
     for label in name.split('.') {
@@ -42,7 +42,7 @@ pub fn question(id: u16, name: &str, kind: Kind) -> Result<Vec<u8>> {
 
 /// Sends a query from a new socket in the namespace of this thread. Returns the length of the answer in bytes, whatever
 /// its content.
-pub fn ask_from_here(server: SocketAddr, id: u16, name: &str, kind: Kind) -> Result<usize> {
+pub fn ask_from_here(server: SocketAddr, id: u16, name: &str, kind: QueryType) -> Result<usize> {
     let socket = udp_socket_to(server)?;
     socket.send(&question(id, name, kind)?).with_context(|| format!("asking {server} for {name}"))?;
     let mut answer = [0; LONGEST as usize];
@@ -57,11 +57,11 @@ mod tests {
 
     #[test]
     fn a_query_has_the_format_of_rfc_1035() {
-        let bytes = question(0x1234, "a.example", Kind::Txt).expect("a good name");
+        let bytes = question(0x1234, "a.example", QueryType::Txt).expect("a good name");
         let expected = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x01\x01a\x07example\x00\x00\x10\x00\x01\
                          \x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x00";
         assert_eq!(bytes, expected);
-        assert!(question(0, "a..example", Kind::A).is_err());
-        assert!(question(0, &"a".repeat(64), Kind::A).is_err());
+        assert!(question(0, "a..example", QueryType::A).is_err());
+        assert!(question(0, &"a".repeat(64), QueryType::A).is_err());
     }
 }

@@ -12,8 +12,8 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use std::{env, mem};
 
-use flowml_common::flow::Part;
-use flowml_user::export::{Began, IntervalReport, LearnerReport, Observer, OutputLine, Rows, Totals};
+use flowml_common::flow::PartialFlow;
+use flowml_user::export::{Began, IntervalReport, LearnerReport, Observer, OutputLine, RowCounts, Totals};
 use flowml_user::features::{FlowRow, HostWindow};
 use flowml_user::incident::{Incident, State};
 use flowml_user::learning::{ClusterSummary, Verdict};
@@ -194,7 +194,7 @@ impl Observer for Console {
         Ok(())
     }
 
-    fn part(&mut self, part: &Part, standing: Standing) {
+    fn part(&mut self, part: &PartialFlow, standing: Standing) {
         if self.shows_tables() {
             self.period.part(part, standing);
         }
@@ -219,7 +219,7 @@ impl Observer for Console {
     }
 
     /// Shows a table if one is due.
-    fn interval(&mut self, report: &IntervalReport, _rows: &Rows, outputs: &[OutputLine]) {
+    fn interval(&mut self, report: &IntervalReport, _rows: &RowCounts, outputs: &[OutputLine]) {
         if self.shows_tables() {
             self.elapsed += report.elapsed;
             self.period.interval(report.clone());
@@ -253,7 +253,7 @@ impl Observer for Console {
     }
 
     /// Shows the last table and the closing summary.
-    fn finish(&mut self, totals: &Totals, rows: &Rows, outputs: &[OutputLine]) {
+    fn finish(&mut self, totals: &Totals, rows: &RowCounts, outputs: &[OutputLine]) {
         self.leave_screen();
         if self.shows_tables() && self.period.has_events() {
             self.show(outputs.to_vec());

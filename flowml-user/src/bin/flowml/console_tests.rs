@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use flowml_user::export::{OutputLine, Pace, Rows, Sinks};
+use flowml_user::export::{OutputLine, Pace, RowCounts, Sinks};
 use flowml_user::features::FlowColumns;
 
 use super::{Console, Observer as _, Style};
@@ -107,7 +107,7 @@ fn the_summary_lists_outputs_with_their_losses() {
     };
     let outputs = [line("bad", 0, 10, false), line("good", 1234, 0, false), line("standard output", 0, 0, true)];
     let (mut console, people) = console(Verbosity::Summary);
-    console.finish(&totals(), &Rows::default(), &outputs);
+    console.finish(&totals(), &RowCounts::default(), &outputs);
     let shown = people.text();
     for expected in [
         "bad: 0 rows\n    10 rows lost\n",

@@ -8,7 +8,7 @@ pub fn monotonic_ns() -> u64 {
 
 /// The current time since 1970 (CLOCK_REALTIME), in ns.
 #[must_use]
-pub fn realtime_ns() -> u64 {
+pub(crate) fn realtime_ns() -> u64 {
     clock_ns(libc::CLOCK_REALTIME)
 }
 

@@ -7,7 +7,8 @@ mod maps;
 pub(super) mod size;
 mod table;
 
-pub use self::clock::{monotonic_ns, realtime_ns};
+pub use self::clock::monotonic_ns;
+pub(crate) use self::clock::realtime_ns;
 pub use self::drained::{Committed, Drained};
 pub use self::load::KernelTable;
 pub use self::size::{DEFAULT_CAPACITY, Size};

@@ -125,12 +125,12 @@ impl FlowTable {
     }
 
     /// Records for the next agent which part of the counts so far may be in no record.
-    pub fn set_unreported(&mut self, unreported: Count) {
+    pub(crate) fn set_unreported(&mut self, unreported: Count) {
         self.ledger.set_unreported(unreported);
     }
 
     /// Records for the next agent that everything that this agent took was written.
-    pub fn set_reported(&mut self) {
+    pub(crate) fn set_reported(&mut self) {
         self.ledger.set_reported();
     }
 
@@ -175,7 +175,7 @@ impl FlowTable {
     /// a partition is so full that waiting would risk overflow or delay a flood of short flows, a bucket had no room for
     /// another entry of a flow, or a slot has ended, after which each flow takes another entry.
     #[must_use]
-    pub fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         self.inherited > 0
             || self.is_filling()
             || self.largest(offset_of!(Head, boundaries_lost)) > 0

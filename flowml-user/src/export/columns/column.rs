@@ -1,7 +1,7 @@
 //! The description of an output column.
 
 use crate::features::{Feature, Learn, Sequence};
-use crate::record::{Identifier, Kind};
+use crate::record::{Identifier, ValueType};
 
 /// The description of an output column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub struct OutputColumn {
     /// Its name: the key in JSON, the header in CSV, the field in Parquet.
     pub name: &'static str,
     /// The type of its values.
-    pub kind: Kind,
+    pub kind: ValueType,
     /// The unit of its values; empty for names, numbers and flags.
     pub unit: &'static str,
     /// Its meaning, in one line.

@@ -17,11 +17,11 @@ use crate::features::{
     HOST_FEATURES, HOST_IDENTIFIERS, HostWindow, Learn, Of, Sequence,
 };
 use crate::learning::Verdict;
-use crate::record::{CONTENT_IDENTIFIERS, Clock, Content, FLOW_IDENTIFIERS, Identifier, Kind, Value};
+use crate::record::{CONTENT_IDENTIFIERS, Clock, Content, FLOW_IDENTIFIERS, Identifier, Value, ValueType};
 
 impl From<&WindowColumn> for OutputColumn {
     fn from(&WindowColumn { name, meaning, .. }: &WindowColumn) -> Self {
-        Self { name, kind: Kind::Integer, unit: "ms", meaning, learn: Learn::Never, nfstream: false }
+        Self { name, kind: ValueType::Integer, unit: "ms", meaning, learn: Learn::Never, nfstream: false }
     }
 }
 
@@ -61,7 +61,7 @@ pub(super) fn aggregate_cells(aggregate: &Aggregate) -> impl Iterator<Item = (&'
 /// Whether an anomaly is a flow or a host.
 const SUBJECT: OutputColumn = OutputColumn {
     name: "subject",
-    kind: Kind::Text,
+    kind: ValueType::Text,
     unit: "",
     meaning: "`flow` or `host`",
     learn: Learn::Never,

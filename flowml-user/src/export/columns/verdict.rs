@@ -4,46 +4,46 @@ use super::cell::Cell;
 use super::column::OutputColumn;
 use crate::features::Learn;
 use crate::learning::{Reason, Verdict, one_line};
-use crate::record::{Kind, Value};
+use crate::record::{Value, ValueType};
 
 /// A column of the verdict.
 pub(in crate::export) struct VerdictColumn {
     pub(in crate::export) name: &'static str,
-    pub(in crate::export) kind: Kind,
+    pub(in crate::export) kind: ValueType,
     pub(in crate::export) meaning: &'static str,
     pub(in crate::export) of: fn(&Verdict) -> Cell,
 }
 
-const fn column(name: &'static str, kind: Kind, meaning: &'static str, of: fn(&Verdict) -> Cell) -> VerdictColumn {
+const fn column(name: &'static str, kind: ValueType, meaning: &'static str, of: fn(&Verdict) -> Cell) -> VerdictColumn {
     VerdictColumn { name, kind, meaning, of }
 }
 
 /// The columns of the model's verdict. They are empty while the model warms up, and without a model.
 pub(in crate::export) const VERDICT: [VerdictColumn; 6] = [
-    column("cluster", Kind::Integer, "Number of the cluster with the lowest score for this row", |verdict| {
+    column("cluster", ValueType::Integer, "Number of the cluster with the lowest score for this row", |verdict| {
         Cell::Value(Value::Number(verdict.cluster.into()))
     }),
-    column("score", Kind::Real, "Distance from that cluster: ½(d/σ)² − ln π", |verdict| {
+    column("score", ValueType::Real, "Distance from that cluster: ½(d/σ)² − ln π", |verdict| {
         Cell::Real(verdict.score)
     }),
-    column("probability", Kind::Real, "Probability that a normal row scores at least as high", |verdict| {
+    column("probability", ValueType::Real, "Probability that a normal row scores at least as high", |verdict| {
         Cell::Real(verdict.probability)
     }),
     column(
         "anomaly",
-        Kind::Flag,
+        ValueType::Flag,
         "Whether the probability is below `--alpha`, and the anomaly is not withheld",
         |verdict| Cell::Value(Value::Flag(verdict.anomaly)),
     ),
     column(
         "withheld",
-        Kind::Flag,
+        ValueType::Flag,
         "Whether an anomaly is withheld, because the model's probabilities are not confirmed on local traffic",
         |verdict| Cell::Value(Value::Flag(verdict.withheld)),
     ),
     column(
         "reason",
-        Kind::Text,
+        ValueType::Text,
         "For an anomaly, the features that contributed most, with values and typical ranges",
         |verdict| {
             Cell::Value(if verdict.reasons.is_empty() {

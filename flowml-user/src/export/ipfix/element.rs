@@ -15,14 +15,14 @@ pub(super) const ENTERPRISE: u32 = 32473;
 pub(super) const REVERSE_ENTERPRISE: u32 = 29305;
 
 /// The input of a record's values, in one direction.
-pub(super) struct Seen<'a> {
+pub(super) struct Values<'a> {
     pub(super) record: &'a FlowRecord,
     pub(super) verdict: Option<&'a Verdict>,
     /// Whether this is the reverse direction, from the responder.
     pub(super) reverse: bool,
 }
 
-impl Seen<'_> {
+impl Values<'_> {
     fn way(&self) -> &Traffic {
         if self.reverse { &self.record.dst2src } else { &self.record.src2dst }
     }
@@ -37,25 +37,25 @@ impl Seen<'_> {
 /// length.
 #[derive(Clone, Copy)]
 pub(super) enum Value {
-    Boolean(fn(&Seen<'_>) -> bool),
-    Unsigned8(fn(&Seen<'_>) -> u8),
-    Unsigned16(fn(&Seen<'_>) -> u16),
-    Unsigned32(fn(&Seen<'_>) -> u32),
-    Unsigned64(fn(&Seen<'_>) -> u64),
+    Boolean(fn(&Values<'_>) -> bool),
+    Unsigned8(fn(&Values<'_>) -> u8),
+    Unsigned16(fn(&Values<'_>) -> u16),
+    Unsigned32(fn(&Values<'_>) -> u32),
+    Unsigned64(fn(&Values<'_>) -> u64),
     /// An unsigned64 in two bytes (reduced-size encoding, RFC 7011 §6.2).
-    Unsigned64In16(fn(&Seen<'_>) -> u16),
+    Unsigned64In16(fn(&Values<'_>) -> u16),
     /// An unsigned16 in one byte (reduced-size encoding).
-    Unsigned16In8(fn(&Seen<'_>) -> u8),
+    Unsigned16In8(fn(&Values<'_>) -> u8),
     /// A packet count for each TCP flag, four bytes each, in the order of the flag bits.
-    Flags(fn(&Seen<'_>) -> [u32; 8]),
-    Float64(fn(&Seen<'_>) -> f64),
+    Flags(fn(&Values<'_>) -> [u32; 8]),
+    Float64(fn(&Values<'_>) -> f64),
     /// Unix time, ms.
-    Milliseconds(fn(&Seen<'_>) -> u64),
-    Mac(fn(&Seen<'_>) -> Mac),
-    Ipv4(fn(&Seen<'_>) -> Address),
-    Ipv6(fn(&Seen<'_>) -> Address),
+    Milliseconds(fn(&Values<'_>) -> u64),
+    Mac(fn(&Values<'_>) -> Mac),
+    Ipv4(fn(&Values<'_>) -> Address),
+    Ipv6(fn(&Values<'_>) -> Address),
     /// A string of variable length, cut to [`LONGEST_STRING`] bytes.
-    String(fn(&Seen<'_>) -> String),
+    String(fn(&Values<'_>) -> String),
 }
 
 /// The length in a template of an element of variable length (RFC 7011 §7).
@@ -101,7 +101,7 @@ impl Value {
     }
 
     /// Appends the encoded value.
-    pub(super) fn write(self, seen: &Seen<'_>, bytes: &mut Vec<u8>) {
+    pub(super) fn write(self, seen: &Values<'_>, bytes: &mut Vec<u8>) {
         match self {
             // True is 1 and false is 2 (RFC 7011 §6.1.5).
             Self::Boolean(of) => bytes.push(if of(seen) { 1 } else { 2 }),
@@ -245,12 +245,12 @@ pub(super) const ELEMENTS: &[Element] = &[
 /// biflowDirection: the source is the initiator (RFC 5103 §6.3).
 const BIFLOW_DIRECTION_INITIATOR: u8 = 1;
 
-fn icmp_type_code(seen: &Seen<'_>) -> u16 {
+fn icmp_type_code(seen: &Values<'_>) -> u16 {
     seen.record.icmp().map_or(0, |(kind, code)| u16::from_be_bytes([kind, code]))
 }
 
 /// The flags that were seen, in the bit order of the header (RFC 9293 §3.1, RFC 7125).
-fn tcp_control_bits(seen: &Seen<'_>) -> u8 {
+fn tcp_control_bits(seen: &Values<'_>) -> u8 {
     let flags = seen.way().flags.iter().enumerate();
     flags.fold(0, |bits, (bit, packets)| bits | u8::from(*packets > 0) << bit)
 }
@@ -260,17 +260,17 @@ fn gap_us(gap_ms: f64) -> u32 {
     (gap_ms * 1e3).round() as u32
 }
 
-fn flag_counts(seen: &Seen<'_>) -> [u32; 8] {
+fn flag_counts(seen: &Values<'_>) -> [u32; 8] {
     seen.way().flags.map(|packets| u32::try_from(packets).unwrap_or(u32::MAX))
 }
 
-fn properties(seen: &Seen<'_>) -> u16 {
+fn properties(seen: &Values<'_>) -> u16 {
     let FlowRecord { key, continues, syn_seen, hooks, .. } = seen.record;
     let bits = [key.later_fragment(), *continues, *syn_seen, seen.record.is_concurrent()].into_iter().enumerate();
     bits.fold(u16::from(*hooks), |all, (at, bit)| all | u16::from(bit) << (8 + at))
 }
 
 /// A value of the verdict. Flows without a verdict use templates without these elements.
-fn judged<T>(seen: &Seen<'_>, nothing: T, of: impl FnOnce(&Verdict) -> T) -> T {
+fn judged<T>(seen: &Values<'_>, nothing: T, of: impl FnOnce(&Verdict) -> T) -> T {
     seen.verdict.map_or(nothing, of)
 }

@@ -42,14 +42,14 @@ pub(super) struct Tcp {
 /// The state shared by the run and the sending thread.
 struct Queue {
     collector: Collector,
-    state: Mutex<State>,
+    state: Mutex<Sending>,
     changed: Condvar,
     /// Shows other threads how long this thread has waited for the collector.
     shown: Arc<Shown>,
 }
 
 #[derive(Default)]
-struct State {
+struct Sending {
     waiting: VecDeque<Message>,
     /// Bytes of queued messages.
     bytes: usize,
@@ -124,7 +124,7 @@ impl Tcp {
     }
 }
 
-impl State {
+impl Sending {
     fn has_room(&self, message: &Message) -> bool {
         self.bytes + message.len() <= WAITING_BYTES
     }
@@ -135,11 +135,11 @@ impl State {
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Sending> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
+    fn wait<'a>(&self, state: MutexGuard<'a, Sending>, limit: Duration) -> MutexGuard<'a, Sending> {
         self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
     }
 

@@ -2,7 +2,7 @@
 
 use flowml_common::flow::IpVersion;
 
-use super::element::{ELEMENTS, ENTERPRISE, Element, Of, REVERSE_ENTERPRISE, Registry, Seen};
+use super::element::{ELEMENTS, ENTERPRISE, Element, Of, REVERSE_ENTERPRISE, Registry, Values};
 use crate::learning::Verdict;
 use crate::record::FlowRecord;
 
@@ -95,7 +95,7 @@ impl Template {
     /// Appends the data record of a flow of this kind (RFC 7011 §3.4.3).
     pub(super) fn write_record(self, record: &FlowRecord, verdict: Option<&Verdict>, bytes: &mut Vec<u8>) {
         for (element, reverse) in self.fields() {
-            element.value.write(&Seen { record, verdict, reverse }, bytes);
+            element.value.write(&Values { record, verdict, reverse }, bytes);
         }
     }
 }

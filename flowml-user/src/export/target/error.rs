@@ -11,7 +11,7 @@ pub enum TargetError {
     },
     /// The text before `=` is not a kind of output.
     #[error("unknown output kind '{kind}'; expected {expected}")]
-    Kind {
+    OutputKind {
         /// The given kind.
         kind: String,
         /// The valid arguments.

@@ -49,18 +49,18 @@ pub enum Target {
 }
 
 /// A kind of output and its name in `-o`.
-struct Kind {
+struct OutputKind {
     name: &'static str,
     /// The form of the text after `=`.
     place: &'static str,
     read: fn(&str) -> Result<Target, TargetError>,
 }
 
-const KINDS: [Kind; 4] = [
-    Kind { name: "jsonl", place: "PATH", read: |path| stream("jsonl", path).map(Target::Jsonl) },
-    Kind { name: "csv", place: "PATH", read: |path| stream("csv", path).map(Target::Csv) },
-    Kind { name: "parquet", place: "DIR", read: folder },
-    Kind { name: "ipfix", place: "HOST:PORT", read: ipfix },
+const KINDS: [OutputKind; 4] = [
+    OutputKind { name: "jsonl", place: "PATH", read: |path| stream("jsonl", path).map(Target::Jsonl) },
+    OutputKind { name: "csv", place: "PATH", read: |path| stream("csv", path).map(Target::Csv) },
+    OutputKind { name: "parquet", place: "DIR", read: folder },
+    OutputKind { name: "ipfix", place: "HOST:PORT", read: ipfix },
 ];
 
 fn stream(kind: &'static str, text: &str) -> Result<Destination, TargetError> {
@@ -178,7 +178,7 @@ fn resolved(path: &Path) -> PathBuf {
 /// All valid arguments of `-o`: `jsonl=PATH, csv=PATH, … or ipfix=HOST:PORT`.
 #[must_use]
 pub fn grammar() -> String {
-    let all = KINDS.map(|Kind { name, place, .. }| format!("{name}={place}"));
+    let all = KINDS.map(|OutputKind { name, place, .. }| format!("{name}={place}"));
     let [first @ .., last] = &all;
     format!("{} or {last}", first.join(", "))
 }
@@ -189,7 +189,7 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let (kind, place) = text.split_once('=').ok_or_else(|| TargetError::Grammar { expected: grammar() })?;
         let found = KINDS.iter().find(|known| known.name == kind);
-        (found.ok_or_else(|| TargetError::Kind { kind: kind.to_owned(), expected: grammar() })?.read)(place)
+        (found.ok_or_else(|| TargetError::OutputKind { kind: kind.to_owned(), expected: grammar() })?.read)(place)
     }
 }
 

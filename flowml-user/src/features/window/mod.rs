@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use flowml_common::flow::{Address, Part, Sender};
+use flowml_common::flow::{Address, PartialFlow, Sender};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::observation::hash_address;
@@ -91,7 +91,7 @@ impl HostWindows {
     /// Sets the secret with which large sets are sampled, so that nobody can choose addresses that the sample misses.
     /// Without it, the same capture gives the same windows.
     #[must_use]
-    pub const fn with_seed(mut self, seed: u64) -> Self {
+    pub(crate) const fn with_seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
@@ -105,7 +105,7 @@ impl HostWindows {
 
     /// Counts a partial flow according to its place in its session. Housekeeping of a link is not counted, because it
     /// is no activity of a host.
-    pub fn add(&mut self, part: &Part, standing: Standing) {
+    pub fn add(&mut self, part: &PartialFlow, standing: Standing) {
         if is_housekeeping(&part.key) {
             return;
         }
@@ -128,7 +128,7 @@ impl HostWindows {
 
     /// Counts a single-packet flow under overload, and returns whether its initiator has a window. At the limit of 8192
     /// addresses, a new initiator gets no window: hosts with one packet would be left out first in any case.
-    pub fn add_slight(&mut self, part: &Part, standing: Standing) -> bool {
+    pub(crate) fn add_slight(&mut self, part: &PartialFlow, standing: Standing) -> bool {
         let [source, destination] = standing.addresses(&part.key);
         let is_left_out = |slice: &Slice| slice.hosts.len() >= MAX_HOSTS && !slice.hosts.contains_key(&source);
         let is_of_flow = informed(&part.key, &part.stats).is_none() && !is_housekeeping(&part.key);
@@ -149,7 +149,7 @@ impl HostWindows {
 
     /// Counts the packets of ICMP errors in the roles of the flow that they quote, because they are no flow to a peer.
     /// The sender has no role in that flow unless it is the flow's other end.
-    fn add_error(&mut self, part: &Part, standing: Standing, informed: Sender) {
+    fn add_error(&mut self, part: &PartialFlow, standing: Standing, informed: Sender) {
         let seen = observe(part, Standing { new: false, ..standing }, self.seed);
         let first_ns = part.stats.first_ns();
         let slice = self.current.get_or_insert_with(|| Slice::new(first_ns));
@@ -213,7 +213,7 @@ impl HostWindows {
     /// A host without a window was left out because there were too many. It is then among those with the fewest
     /// packets, so its activity is taken to be this flow only.
     #[must_use]
-    pub fn around(&self, part: &Part, standing: Standing) -> BeginWindows {
+    pub fn around(&self, part: &PartialFlow, standing: Standing) -> BeginWindows {
         let [source, destination] = standing.addresses(&part.key);
         // An ICMP error opens no flow of its own.
         let new = standing.new && informed(&part.key, &part.stats).is_none();

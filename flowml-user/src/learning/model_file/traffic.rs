@@ -127,7 +127,7 @@ impl TrafficModel {
     ///
     /// # Errors
     /// If no learner has a model.
-    pub fn snapshot(path: &Path, learners: &[(&str, &Learner)]) -> Result<Snapshot, ModelError> {
+    pub(crate) fn snapshot(path: &Path, learners: &[(&str, &Learner)]) -> Result<Snapshot, ModelError> {
         let failed = |source| ModelError::File { path: path.to_owned(), source };
         let ready = learners.iter().filter_map(|(name, learner)| Some((name, learner, learner.fitted()?)));
         let texts = ready

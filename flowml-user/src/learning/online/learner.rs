@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::beside::{Job, Place};
 use super::feedback_labels::{FeedbackClass, FeedbackLabel, FeedbackLabels, Likeness};
 use super::fitted::{Fitted, Scored, Scratch};
-use super::reason::{Reason, Typical};
+use super::reason::Typical;
 use super::settings::Settings;
 use super::update::Update;
 use super::verdict::{ClusterSummary, Eligibility, Status, Verdict};
@@ -141,7 +141,7 @@ impl Learner {
 
     /// Makes models on a separate thread from now on, so that rows are not delayed. The time at which a model takes
     /// effect then depends on how long making it takes.
-    pub fn learn_beside(&mut self) {
+    pub(crate) fn learn_beside(&mut self) {
         self.place = Place::Beside(None);
     }
 
@@ -300,7 +300,7 @@ impl Learner {
     }
 
     /// Sets the probability below which rows are anomalies from now on.
-    pub fn set_alpha(&mut self, alpha: f64) {
+    pub(crate) fn set_alpha(&mut self, alpha: f64) {
         self.settings.alpha = alpha;
         if let Stage::Ready(ready) = &mut self.stage {
             ready.fitted.calibration.set_alpha(alpha);
@@ -317,7 +317,8 @@ impl Learner {
 
     /// The reasons for the score of any row, normal ones too; empty during the warm-up.
     #[must_use]
-    pub fn explain(&self, row: ArrayView1<'_, f64>) -> Vec<Reason> {
+    #[cfg(test)]
+    pub(crate) fn explain(&self, row: ArrayView1<'_, f64>) -> Vec<super::reason::Reason> {
         let Some(fitted) = self.fitted() else { return Vec::new() };
         let mut scratch = Scratch::default();
         let cluster = fitted.score(row, &mut scratch).cluster;

@@ -88,7 +88,7 @@ impl Settings {
     /// Sets the warm-up to the half-life of a row. After a shorter warm-up, a model has seen too little rare behaviour,
     /// and its probabilities are too large for an anomaly.
     #[must_use]
-    pub fn unhurried(self) -> Self {
+    pub(crate) fn unhurried(self) -> Self {
         Self { warm_up_batches: self.half_life_batches as u32, ..self }
     }
 }

@@ -41,8 +41,7 @@ pub struct Verdict {
     pub withheld: bool,
     /// An operator's verdict on similar rows.
     pub class: Option<FeedbackClass>,
-    /// The reasons for the score, the largest first. Empty for a normal row; see
-    /// [`Learner::explain`](crate::learning::Learner::explain).
+    /// The reasons for the score, the largest first. Empty for a normal row.
     pub reasons: Vec<Reason>,
 }
 

@@ -88,7 +88,7 @@ impl Frame {
 
     /// Whether flowml has a feature definition for every column.
     #[must_use]
-    pub fn is_of_features(&self) -> bool {
+    pub(crate) fn is_of_features(&self) -> bool {
         self.columns.iter().all(|column| column.learn.is_some())
     }
 

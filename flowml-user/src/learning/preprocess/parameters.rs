@@ -144,7 +144,7 @@ impl Parameters {
     /// For detectors of any columns. Nothing is known about these columns, so values below and above the typical ones
     /// have equal weight.
     #[must_use]
-    pub const fn for_detectors(scaling: Scaling) -> Self {
+    pub(crate) const fn for_detectors(scaling: Scaling) -> Self {
         Self {
             scaling,
             height: Height::Rarity(20.0),
@@ -157,7 +157,7 @@ impl Parameters {
 
     /// For detectors if all columns are features of flowml, with the constants of the live learner.
     #[must_use]
-    pub const fn for_detectors_of_features(scaling: Scaling) -> Self {
+    pub(crate) const fn for_detectors_of_features(scaling: Scaling) -> Self {
         Self { height: Height::Rarity(HOT), floors: Floors::OF_FEATURES, clip: CLIP, ..Self::for_detectors(scaling) }
     }
 

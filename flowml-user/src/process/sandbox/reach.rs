@@ -103,7 +103,7 @@ impl Reach {
     }
 
     /// Permits writing to the existing file, also through a link.
-    pub fn write_through(&mut self, path: &Path) {
+    pub(crate) fn write_through(&mut self, path: &Path) {
         let behind = path.canonicalize();
         self.write(behind.as_deref().unwrap_or(path));
     }

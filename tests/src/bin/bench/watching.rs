@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use flowml_common::flow::Part;
+use flowml_common::flow::PartialFlow;
 use flowml_user::capture::file::CaptureFile;
 use flowml_user::capture::vectors::VecTable;
 use flowml_user::engine::WINDOW;
@@ -25,7 +25,7 @@ const INTERVAL_NS: u64 = 1_000_000_000;
 #[derive(Default)]
 struct Interval {
     end_ns: u64,
-    parts: Vec<(Part, Standing)>,
+    parts: Vec<(PartialFlow, Standing)>,
     ended: Vec<Ended>,
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn measure(capture: &Path) -> Result<Costs> {
 }
 
 /// CPU time of `work` on all intervals. Partial flows are in the cache, as they are directly after a drain.
-fn time(intervals: &[Interval], mut work: impl FnMut(&Interval, &[(Part, Standing)])) -> Duration {
+fn time(intervals: &[Interval], mut work: impl FnMut(&Interval, &[(PartialFlow, Standing)])) -> Duration {
     let (mut parts, mut sum) = (Vec::new(), Duration::ZERO);
     for interval in intervals {
         parts.clear();

@@ -139,13 +139,13 @@ fn arguments(name: &str, flag: &Arg, value: &Spanned<DeValue<'_>>) -> Result<Vec
 
 /// The command-line argument that is equivalent to one value, with the same checks.
 fn argument(name: &str, flag: &Arg, value: &Spanned<DeValue<'_>>) -> Result<OsString, Wrong> {
-    let text = match (Kind::of(flag.get_value_parser()), value.get_ref()) {
-        (Kind::Text, DeValue::String(text)) => text.to_string(),
-        (Kind::Integer | Kind::Number, DeValue::Integer(number)) => {
+    let text = match (TomlType::of(flag.get_value_parser()), value.get_ref()) {
+        (TomlType::Text, DeValue::String(text)) => text.to_string(),
+        (TomlType::Integer | TomlType::Number, DeValue::Integer(number)) => {
             let decimal = i128::from_str_radix(number.as_str(), number.radix());
             decimal.map_or_else(|_| number.to_string(), |number| number.to_string())
         }
-        (Kind::Number, DeValue::Float(number)) => number.as_str().to_owned(),
+        (TomlType::Number, DeValue::Float(number)) => number.as_str().to_owned(),
         (kind, _) => return Err(expected(name, kind.words(), value)),
     };
     let argument = OsString::from(format!("--{name}={text}"));
@@ -164,13 +164,13 @@ fn expected(name: &str, what: &str, value: &Spanned<DeValue<'_>>) -> Wrong {
 
 /// The TOML type of a flag's value.
 #[derive(Clone, Copy)]
-enum Kind {
+enum TomlType {
     Text,
     Integer,
     Number,
 }
 
-impl Kind {
+impl TomlType {
     fn of(parser: &ValueParser) -> Self {
         let integers = [TypeId::of::<u8>(), TypeId::of::<u16>(), TypeId::of::<u32>(), TypeId::of::<u64>()];
         match parser.type_id() {

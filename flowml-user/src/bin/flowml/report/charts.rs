@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use flowml_user::learning::metrics::Watch;
 use maud::{Markup, html};
 
-use super::page::{Colour, Column, Table, confusion, curves, document, figure, section, tile, tiles};
+use super::page::{Colour, PageColumn, PageTable, confusion, curves, document, figure, section, tile, tiles};
 use crate::evaluation::figures::{
     BenignFigures, ClassifierFigures, DetectorFigures, FPRS, Report, SHOWN_LABELS, found_text,
 };
@@ -74,7 +74,8 @@ fn detectors(detectors: &[DetectorFigures]) -> Markup {
     let columns = ["AUROC", "average precision"].map(str::to_owned).into_iter();
     let columns = columns.chain(FPRS.map(|fpr| format!("TPR at FPR {fpr}")));
     let columns = columns.chain(["precision", "recall", "F1", "FPR", "false alarms an hour"].map(str::to_owned));
-    let heads = std::iter::once(Column::name("detector")).chain(columns.map(|name| Column::number(&name))).collect();
+    let heads =
+        std::iter::once(PageColumn::name("detector")).chain(columns.map(|name| PageColumn::number(&name))).collect();
     let row = |detector: &DetectorFigures| {
         let rates = FPRS.map(|fpr| detector.tpr_at_fpr[fpr]);
         let at_alpha = &detector.at_alpha;
@@ -89,7 +90,7 @@ fn detectors(detectors: &[DetectorFigures]) -> Markup {
             (figure(&curves("ROC curves", ["false-positive rate", "true-positive rate"], &roc, true), &legend(|own| own.auroc), &roc_caption))
             (figure(&curves("Precision-recall curves", ["recall", "precision"], &precision, false), &legend(|own| own.average_precision), &precision_caption))
         }
-        (Table::new(heads, detectors.iter().map(row).collect()).markup())
+        (PageTable::new(heads, detectors.iter().map(row).collect()).markup())
         p.note { "Precision, recall, F1, FPR and false alarms where p < " (alpha) "." }
         div.side {
             @for detector in detectors {
@@ -101,15 +102,15 @@ fn detectors(detectors: &[DetectorFigures]) -> Markup {
 
 /// The table of benign rows with low probabilities.
 fn benign(detectors: &[BenignFigures]) -> Markup {
-    let levels = FPRS.map(|level| Column::number(&format!("p < {level}")));
-    let heads = [Column::name("detector"), Column::number("benign rows")].into_iter().chain(levels).collect();
+    let levels = FPRS.map(|level| PageColumn::number(&format!("p < {level}")));
+    let heads = [PageColumn::name("detector"), PageColumn::number("benign rows")].into_iter().chain(levels).collect();
     let row = |own: &BenignFigures| {
         let shares = FPRS.map(|level| html! { (format!("{:.3} %", own.p_below[level] * 100.0)) });
         [html! { (own.name) }, html! { (grouped(own.rows as u64)) }].into_iter().chain(shares).collect()
     };
     let incidents: Option<usize> = detectors.iter().filter_map(|own| own.incidents).reduce(|a, b| a + b);
     html! {
-        (Table::new(heads, detectors.iter().map(row).collect()).markup())
+        (PageTable::new(heads, detectors.iter().map(row).collect()).markup())
         p.note { "A calibrated probability is below p for the fraction p of benign rows." }
         @if let Some(incidents) = incidents { p.note { "Incidents, of all rows: " (incidents) } }
     }
@@ -120,8 +121,8 @@ fn labels(detectors: &[DetectorFigures]) -> Markup {
     let all: BTreeSet<&String> = detectors.iter().flat_map(|detector| detector.classes.keys()).collect();
     let shown: Vec<&String> = all.iter().copied().take(SHOWN_LABELS).collect();
     let more = all.len() - shown.len();
-    let heads = |first: [Column; 2]| {
-        let names = detectors.iter().map(|detector| Column::number(detector.name));
+    let heads = |first: [PageColumn; 2]| {
+        let names = detectors.iter().map(|detector| PageColumn::number(detector.name));
         first.into_iter().chain(names).collect::<Vec<_>>()
     };
     let row = |label: &&String| {
@@ -139,11 +140,11 @@ fn labels(detectors: &[DetectorFigures]) -> Markup {
     let courses: Vec<Vec<Markup>> = shown.iter().filter_map(course).collect();
     let hours = detectors.iter().find_map(|detector| detector.watch.as_ref()).map(Watch::hours);
     html! {
-        (Table::new(heads([Column::name("label"), Column::number("rows")]), shown.iter().map(row).collect())
+        (PageTable::new(heads([PageColumn::name("label"), PageColumn::number("rows")]), shown.iter().map(row).collect())
             .captioned("AUROC against the benign rows").markup())
         @if more > 0 { p.note { "and " (more) " more labels" } }
         @if let (false, Some(hours)) = (courses.is_empty(), hours) {
-            (Table::new(heads([Column::name("label"), Column::number("attacks")]), courses)
+            (PageTable::new(heads([PageColumn::name("label"), PageColumn::number("attacks")]), courses)
                 .captioned("Median seconds to detection").markup())
             p.note {
                 "From the start of an attack's first row to the time at which the meter wrote the first of its rows with \
@@ -168,7 +169,7 @@ fn clusters(detectors: &[DetectorFigures]) -> Markup {
                     (Some(silhouette), Some(index)) => format!(": silhouette {silhouette:.3}, Davies-Bouldin {index:.3}"),
                     _ => String::new(),
                 };
-                (Table::new(vec![Column::name("cluster"), Column::number("rows"), Column::number("share")], rows)
+                (PageTable::new(vec![PageColumn::name("cluster"), PageColumn::number("rows"), PageColumn::number("share")], rows)
                     .with_bars(&sizes).captioned(&format!("{}{quality}", detector.name)).markup())
             }
         }
@@ -176,15 +177,15 @@ fn clusters(detectors: &[DetectorFigures]) -> Markup {
 }
 
 fn classifiers(classifiers: &[ClassifierFigures]) -> Markup {
-    let heads = ["accuracy", "precision", "recall", "F1"].map(Column::number);
-    let heads = std::iter::once(Column::name("classifier")).chain(heads).collect();
+    let heads = ["accuracy", "precision", "recall", "F1"].map(PageColumn::number);
+    let heads = std::iter::once(PageColumn::name("classifier")).chain(heads).collect();
     let row = |classifier: &ClassifierFigures| {
         let ClassifierFigures { accuracy, precision, recall, f1, .. } = classifier;
         let numbers = [accuracy, precision, recall, f1].into_iter().map(|value| ratio(*value));
         std::iter::once(html! { (classifier.name) }).chain(numbers).collect()
     };
     html! {
-        (Table::new(heads, classifiers.iter().map(row).collect()).markup())
+        (PageTable::new(heads, classifiers.iter().map(row).collect()).markup())
         p.note { "Precision, recall and F1 are means over the classes." }
         @for classifier in classifiers {
             @if classifier.confusion.classes.len() <= MATRIX_CLASSES {

@@ -29,7 +29,7 @@ const LEAST_ROWS: usize = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// The rows have cluster numbers.
-    Rows,
+    RowCounts,
     /// The sample was clustered with k-means.
     Sample,
 }
@@ -95,7 +95,7 @@ fn group(rank: usize, number: u64) -> Group {
 fn members(sample: &RecordBatch, frame: &Frame) -> (Origin, Vec<u64>) {
     let own = numbers_of(sample, "cluster").unwrap_or_default();
     if !own.is_empty() && own.iter().all(|cluster| *cluster >= 0.0) {
-        return (Origin::Rows, own.into_iter().map(|cluster| cluster as u64).collect());
+        return (Origin::RowCounts, own.into_iter().map(|cluster| cluster as u64).collect());
     }
     let plan = Plan {
         task: Task::Detect(DetectorKind::Kmeans),
@@ -237,7 +237,7 @@ mod tests {
         let clusters = clusters.expect("there are rows");
         let sizes: Vec<(&str, usize)> =
             clusters.groups.iter().map(|group| (group.name.as_str(), group.points.len())).collect();
-        assert_eq!((clusters.origin, sizes), (Origin::Rows, vec![("cluster 2", 60), ("cluster 4", 30)]));
+        assert_eq!((clusters.origin, sizes), (Origin::RowCounts, vec![("cluster 2", 60), ("cluster 4", 30)]));
         assert_eq!(clusters.anomalous[0], clusters.groups[1].points[0]);
         assert!(clusters.explained[0] > clusters.explained[1] && clusters.explained.iter().sum::<f64>() <= 1.0);
         // The second feature is redundant to the first.

@@ -10,7 +10,7 @@ use super::findings::Subject;
 use super::heaviest::Tally;
 use super::judged::Judged;
 use super::page::{
-    Cloud, Colour, Column, Panel, Table, boxes, cloud, confusion, curves, date_and_time, document, figure,
+    Cloud, Colour, PageColumn, PageTable, Panel, boxes, cloud, confusion, curves, date_and_time, document, figure,
     length_of_time, panels, section, tile, tiles,
 };
 use super::timeline::LogScaled;
@@ -168,14 +168,14 @@ fn heaviest(contents: &Contents) -> Markup {
             whole(tally.anomalies),
         ]
     });
-    let numbers = |names: &[&str]| names.iter().map(|name| Column::number(name)).collect::<Vec<_>>();
-    let heads = |first: &str, names: &[&str]| std::iter::once(Column::name(first)).chain(numbers(names)).collect();
+    let numbers = |names: &[&str]| names.iter().map(|name| PageColumn::number(name)).collect::<Vec<_>>();
+    let heads = |first: &str, names: &[&str]| std::iter::once(PageColumn::name(first)).chain(numbers(names)).collect();
     let forgot = contents.hosts.count().1 || contents.services.count().1;
     html! {
         div.side {
-            (Table::new(heads("host", &["traffic", "packets", "initiated", "responded", "anomalies"]), host_rows.collect())
+            (PageTable::new(heads("host", &["traffic", "packets", "initiated", "responded", "anomalies"]), host_rows.collect())
                 .with_bars(&bytes_of(&hosts)).markup())
-            (Table::new(heads("service", &["traffic", "packets", "flows", "anomalies"]), service_rows.collect())
+            (PageTable::new(heads("service", &["traffic", "packets", "flows", "anomalies"]), service_rows.collect())
                 .with_bars(&bytes_of(&services)).markup())
         }
         p.note {
@@ -212,17 +212,17 @@ fn incidents(contents: &Contents) -> Markup {
     severe.truncate(INCIDENTS);
     severe.sort_by(|a, b| a.start_ms.total_cmp(&b.start_ms));
     let heads = vec![
-        Column::name("start, UTC"),
-        Column::name("kind"),
-        Column::number("severity"),
-        Column::names("sources"),
-        Column::names("targets"),
-        Column::number("windows / flows"),
-        Column::words("what was found"),
+        PageColumn::name("start, UTC"),
+        PageColumn::name("kind"),
+        PageColumn::number("severity"),
+        PageColumn::names("sources"),
+        PageColumn::names("targets"),
+        PageColumn::number("windows / flows"),
+        PageColumn::words("what was found"),
     ];
     let more = contents.incidents.count() - severe.len();
     html! {
-        (Table::new(heads, severe.iter().map(row).collect()).markup())
+        (PageTable::new(heads, severe.iter().map(row).collect()).markup())
         p.note {
             "Severity is −log₁₀ of a probability. For a finding of a sequential test, it is the probability of a false alarm \
              on normal traffic. Otherwise it is the probability that a normal host scores at least as high as the most \
@@ -251,15 +251,15 @@ fn findings(contents: &Contents) -> Markup {
         ]
     };
     let heads = vec![
-        Column::name("what"),
-        Column::number("anomalies"),
-        Column::number("lowest p"),
-        Column::name("from, UTC"),
-        Column::words("reason of the lowest p"),
+        PageColumn::name("what"),
+        PageColumn::number("anomalies"),
+        PageColumn::number("lowest p"),
+        PageColumn::name("from, UTC"),
+        PageColumn::words("reason of the lowest p"),
     ];
     let (count, forgot) = contents.findings.count();
     html! {
-        (Table::new(heads, shown.iter().map(row).collect()).markup())
+        (PageTable::new(heads, shown.iter().map(row).collect()).markup())
         p.note {
             "Grouped by host, lowest p first. p is the probability that a normal row scores at least as high."
             @if count > shown.len() { " In total, " (at_least((count, forgot))) " groups have anomalies." }
@@ -290,7 +290,7 @@ fn shown_clusters(clusters: &Clusters, contents: &Contents) -> Markup {
     });
     let chart = cloud("Flows in two dimensions, coloured by cluster", [&axes[0], &axes[1]], &clouds);
     let origin = match clusters.origin {
-        Origin::Rows => {
+        Origin::RowCounts => {
             "The clusters are those of the rows. If a candidate model was promoted in between, the same number means \
              different clusters before and after."
         }
@@ -339,8 +339,8 @@ fn labels(judged: &Judged) -> Markup {
             html! { (auroc.unwrap_or_default()) },
         ]
     };
-    let heads = ["rows", "anomalies", "share", "AUROC"].map(Column::number);
-    let heads = std::iter::once(Column::name("label")).chain(heads).collect();
+    let heads = ["rows", "anomalies", "share", "AUROC"].map(PageColumn::number);
+    let heads = std::iter::once(PageColumn::name("label")).chain(heads).collect();
     let more = by_rows.len().saturating_sub(LABELS);
     let (ranked, scores) = judged.ranked();
     html! {
@@ -362,7 +362,7 @@ fn labels(judged: &Judged) -> Markup {
         }
         div.side {
             (confusion(&format!("Rows by label and anomaly; rows with the label '{}' are normal", judged.benign()), &judged.confusion()))
-            (Table::new(heads, by_rows.iter().take(LABELS).map(row).collect()).captioned("By label").markup())
+            (PageTable::new(heads, by_rows.iter().take(LABELS).map(row).collect()).captioned("By label").markup())
         }
         @if more > 0 { p.note { "and " (more) " more labels" } }
     }

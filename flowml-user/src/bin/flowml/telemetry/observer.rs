@@ -4,7 +4,7 @@ use std::error::Error;
 
 use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
-use flowml_user::export::{Began, IntervalReport, Observer, OutputLine, Rows, STEPS};
+use flowml_user::export::{Began, IntervalReport, Observer, OutputLine, RowCounts, STEPS};
 use flowml_user::incident::{Incident, State};
 use prometheus_client::metrics::counter::Counter;
 
@@ -29,7 +29,7 @@ impl Observer for Metrics {
     }
 
     /// Adds an interval, the rows so far, and the rows that each output accepted and lost.
-    fn interval(&mut self, report: &IntervalReport, rows: &Rows, outputs: &[OutputLine]) {
+    fn interval(&mut self, report: &IntervalReport, rows: &RowCounts, outputs: &[OutputLine]) {
         self.meter(&report.interfaces);
         self.received_packets.inc_by(report.received.packets);
         self.received_bytes.inc_by(report.received.bytes);

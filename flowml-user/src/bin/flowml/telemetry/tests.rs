@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
-use flowml_user::export::{Began, InterfaceReport, IntervalReport, Level, Observer, OutputLine, Rows, Shedding};
+use flowml_user::export::{Began, InterfaceReport, IntervalReport, Level, Observer, OutputLine, RowCounts, Shedding};
 use flowml_user::incident::{Hosts, Incident, State};
 use flowml_user::record::Clock;
 use flowml_user::sequential::{Evidence, Kind};
@@ -27,7 +27,7 @@ fn interface(name: &str) -> InterfaceReport {
 /// Metrics after an interval, when all labels exist.
 fn used() -> Metrics {
     let mut metrics = metrics();
-    metrics.interval(&report(), &Rows::default(), &[output("standard output", 1, 0)]);
+    metrics.interval(&report(), &RowCounts::default(), &[output("standard output", 1, 0)]);
     metrics
 }
 
@@ -105,8 +105,9 @@ fn an_incident_is_open_as_soon_as_it_is_reported() {
 fn scraped_counters_are_the_sum_of_the_intervals() {
     let mut metrics = metrics();
     let outputs = |taken, lost| [output("udp://10.0.0.1:4739", taken, lost)];
-    let rows = Rows { flows: 5, sessions: 4, hosts: 7, aggregates: 0, scored: 6, flow_anomalies: 1, host_anomalies: 2 };
-    metrics.interval(&report(), &Rows::default(), &outputs(3, 0));
+    let rows =
+        RowCounts { flows: 5, sessions: 4, hosts: 7, aggregates: 0, scored: 6, flow_anomalies: 1, host_anomalies: 2 };
+    metrics.interval(&report(), &RowCounts::default(), &outputs(3, 0));
     for state in [State::Open, State::Closed] {
         metrics.incident(state, &incident(Kind::PortScan));
     }

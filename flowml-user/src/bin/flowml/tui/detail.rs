@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 
 use flowml_common::flow::{Address, Sender};
 use flowml_common::table::Count;
-use flowml_user::incident::{Hosts, Incident, State as Stage};
+use flowml_user::incident::{Hosts, Incident, State};
 use flowml_user::learning::{Reason, Verdict};
 
-use super::seen::{Learnt, Noted, Seen};
+use super::seen::{History, Learnt, Noted};
 use crate::ui::activity::top;
 use crate::ui::text::{counted, grouped, probability, time_of_day, with_unit};
 use crate::ui::view::{Anomaly, FlowLine, HostLine};
@@ -32,7 +32,7 @@ fn facts(label: &'static str, texts: impl IntoIterator<Item = String>) -> impl I
     texts.into_iter().enumerate().map(move |(at, text)| fact(if at == 0 { label } else { "" }, text))
 }
 
-pub(super) fn of_flow(flow: &FlowLine, seen: &Seen) -> Vec<Fact> {
+pub(super) fn of_flow(flow: &FlowLine, seen: &History) -> Vec<Fact> {
     let [source, destination] = flow.ends();
     let FlowLine { key, activity, verdict } = flow;
     let sent = |end: Sender| amount(activity.sent[end as usize]);
@@ -60,7 +60,7 @@ pub(super) fn of_flow(flow: &FlowLine, seen: &Seen) -> Vec<Fact> {
     detail
 }
 
-pub(super) fn of_host(host: &HostLine, seen: &Seen) -> Vec<Fact> {
+pub(super) fn of_host(host: &HostLine, seen: &History) -> Vec<Fact> {
     let HostLine { address, activity, verdict } = host;
     let mut detail = vec![
         fact("host", address.to_ip().to_string()),
@@ -88,7 +88,7 @@ pub(super) fn of_host(host: &HostLine, seen: &Seen) -> Vec<Fact> {
     detail
 }
 
-pub(super) fn of_anomaly(noted: &Noted, seen: &Seen) -> Vec<Fact> {
+pub(super) fn of_anomaly(noted: &Noted, seen: &History) -> Vec<Fact> {
     match &noted.anomaly {
         Anomaly::Incident(stage, incident) => of_incident(*stage, incident, noted.began_ms),
         Anomaly::Flow(flow) => {
@@ -102,11 +102,11 @@ pub(super) fn of_anomaly(noted: &Noted, seen: &Seen) -> Vec<Fact> {
     }
 }
 
-fn of_incident(stage: Stage, incident: &Incident, began_ms: u64) -> Vec<Fact> {
+fn of_incident(stage: State, incident: &Incident, began_ms: u64) -> Vec<Fact> {
     let seconds = incident.end_ns.saturating_sub(incident.start_ns) as f64 / 1e9;
     let lasts = match stage {
-        Stage::Open | Stage::Named => format!("open for {seconds:.0} s"),
-        Stage::Closed => format!("closed after {seconds:.0} s"),
+        State::Open | State::Named => format!("open for {seconds:.0} s"),
+        State::Closed => format!("closed after {seconds:.0} s"),
     };
     let rows = format!("{} and {}", counted(incident.windows, "host window"), counted(incident.flows, "flow"));
     let mut detail = vec![
@@ -145,7 +145,7 @@ const FLOWS: &str = "flows";
 const HOSTS: &str = "hosts";
 
 /// The verdict of the `of` model, with its reasons and the typical values of the cluster.
-fn of_verdict(verdict: &Verdict, of: &str, seen: &Seen) -> Vec<Fact> {
+fn of_verdict(verdict: &Verdict, of: &str, seen: &History) -> Vec<Fact> {
     let mut detail = vec![fact("verdict", format!("{}, score {:.1}", in_short(verdict), verdict.score))];
     detail.extend(facts("because", verdict.reasons.iter().map(because)));
     if let Some(learnt) = seen.cluster(of, verdict.cluster) {
@@ -166,13 +166,13 @@ fn because(reason: &Reason) -> String {
     format!("{reason}: {:.0} % of the distance", 100.0 * reason.share)
 }
 
-fn host_verdict(address: Address, seen: &Seen) -> Option<&Verdict> {
+fn host_verdict(address: Address, seen: &History) -> Option<&Verdict> {
     let mut hosts = seen.view.iter().flat_map(|view| &view.hosts);
     hosts.find(|host| host.address == address)?.verdict.as_ref()
 }
 
 /// The incidents that name one of these hosts.
-fn incidents_of(hosts: &[Address], seen: &Seen) -> Vec<String> {
+fn incidents_of(hosts: &[Address], seen: &History) -> Vec<String> {
     let named = |incident: &Incident| {
         let names = incident.sources.named.iter().chain(&incident.targets.named);
         names.into_iter().any(|name| hosts.contains(name))

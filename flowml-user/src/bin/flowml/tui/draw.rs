@@ -11,9 +11,9 @@ use ratatui::text::{Line, Text};
 use super::detail::Fact;
 use super::keys::BINDINGS;
 use super::panel::{Panel, find};
-use super::seen::{Message, Seen, Tone};
-use super::state::{Open, State};
-use crate::ui::text::{self, Table, counted, cut_end, grouped, time_of_day, width_of, wrap};
+use super::seen::{History, Message, Tone};
+use super::state::{Open, ScreenState};
+use crate::ui::text::{self, TextTable, counted, cut_end, grouped, time_of_day, width_of, wrap};
 use crate::ui::view::{View, by_reason};
 
 /// The smallest usable size.
@@ -64,7 +64,7 @@ impl Theme {
 }
 
 /// Draws the complete UI.
-pub(super) fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) {
+pub(super) fn draw(frame: &mut Frame<'_>, state: &ScreenState, theme: Theme) {
     let Size { width, height } = frame.area().as_size();
     let drawing = Drawing { state, theme, width: width.into(), height };
     frame.render_widget(Text::from(drawing.lines()), frame.area());
@@ -72,7 +72,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) {
 
 /// The number of rows of the focused panel, or lines of the open view, that fit on a screen of this size, and the
 /// number of lines of the open view.
-pub(super) fn room(state: &State, size: Size, theme: Theme) -> (usize, usize) {
+pub(super) fn room(state: &ScreenState, size: Size, theme: Theme) -> (usize, usize) {
     let drawing = Drawing { state, theme, width: size.width.into(), height: size.height };
     match drawing.open_lines() {
         Some(lines) => (drawing.body_height(), lines.len()),
@@ -85,14 +85,14 @@ pub(super) fn room(state: &State, size: Size, theme: Theme) -> (usize, usize) {
 }
 
 struct Drawing<'a> {
-    state: &'a State,
+    state: &'a ScreenState,
     theme: Theme,
     width: usize,
     height: u16,
 }
 
 impl<'a> Drawing<'a> {
-    fn seen(&self) -> &'a Seen {
+    fn seen(&self) -> &'a History {
         self.state.seen()
     }
 
@@ -151,7 +151,7 @@ impl<'a> Drawing<'a> {
 
     /// Packets skipped since the UI started, and lost rows of outputs.
     fn losses(&self) -> Line<'static> {
-        let Seen { view, received, skipped, .. } = self.seen();
+        let History { view, received, skipped, .. } = self.seen();
         let of = format!("of {}", counted(received.packets, "packet"));
         let mut losses = match by_reason(skipped, |count| count.packets) {
             Some(reasons) => format!("skipped {of}: {reasons}"),
@@ -202,7 +202,7 @@ impl<'a> Drawing<'a> {
         let title = format!("{} {} {count}", panel as usize + 1, panel.title());
         let columns = self.columns(panel);
         let cells = window.iter().map(|row| (row.subject(), row.cells(&columns, self.seen().seconds())));
-        let table = Table { header: self.header(panel, &columns, &title), rows: cells.collect(), fills: true };
+        let table = TextTable { header: self.header(panel, &columns, &title), rows: cells.collect(), fills: true };
         let mut text = table.lines(self.width - MARK_WIDTH, text::Style { colours: false }).into_iter();
         let head = format!("{:MARK_WIDTH$}{}", "", text.next().unwrap_or_default());
         let style = if focused { self.theme.chosen() } else { self.theme.heading() };
@@ -296,7 +296,7 @@ impl<'a> Drawing<'a> {
 
     /// The filter while it is edited, otherwise the keys that fit.
     fn foot(&self) -> Line<'static> {
-        let State { filter, typing, .. } = self.state;
+        let ScreenState { filter, typing, .. } = self.state;
         if *typing {
             return self.line(&format!("/{filter}▏ Enter: apply, Esc: clear"), self.theme.heading());
         }

@@ -3,13 +3,13 @@
 use std::cmp::Reverse;
 
 use flowml_common::flow::Endpoint;
-use flowml_user::incident::State as Stage;
+use flowml_user::incident::State;
 use flowml_user::learning::one_line;
 
 use super::detail::{self, Fact};
 use super::id::Id;
-use super::row::{Column, Kind, Rank};
-use super::seen::{Learnt, Noted, Seen};
+use super::row::{Rank, RowKind, ScreenColumn};
+use super::seen::{History, Learnt, Noted};
 use crate::ui::services::protocol_name;
 use crate::ui::text::{Subject, probability, short, time_of_day};
 use crate::ui::view::{Anomaly, FlowLine, HostLine, cluster};
@@ -18,13 +18,13 @@ use crate::ui::view::{Anomaly, FlowLine, HostLine, cluster};
 macro_rules! verdict_columns {
     ($cluster_from:literal, $p_from:literal) => {
         [
-            Column {
+            ScreenColumn {
                 name: "CLUSTER",
                 from_width: $cluster_from,
                 cell: |row, _| cluster(row.verdict.as_ref()),
                 rank: |row| Rank::of_verdict(row.verdict.as_ref(), |verdict| Rank::Least(verdict.cluster.into())),
             },
-            Column {
+            ScreenColumn {
                 name: "P",
                 from_width: $p_from,
                 cell: |row, _| {
@@ -36,14 +36,14 @@ macro_rules! verdict_columns {
     };
 }
 
-const FLOW_VERDICT: [Column<FlowLine>; 2] = verdict_columns!(80, 100);
+const FLOW_VERDICT: [ScreenColumn<FlowLine>; 2] = verdict_columns!(80, 100);
 
-const HOST_VERDICT: [Column<HostLine>; 2] = verdict_columns!(80, 80);
+const HOST_VERDICT: [ScreenColumn<HostLine>; 2] = verdict_columns!(80, 80);
 
 /// An abbreviated count, sorted largest first.
 macro_rules! amount {
     ($name:literal, $from_width:literal, $value:expr) => {
-        Column {
+        ScreenColumn {
             name: $name,
             from_width: $from_width,
             cell: |row, _| short($value(row) as f64),
@@ -55,7 +55,7 @@ macro_rules! amount {
 /// A byte count shown as bits per second, sorted largest first.
 macro_rules! bit_rate {
     ($bytes:expr) => {
-        Column {
+        ScreenColumn {
             name: "BIT/S",
             from_width: 0,
             cell: |row, seconds| {
@@ -67,11 +67,11 @@ macro_rules! bit_rate {
     };
 }
 
-impl Kind for FlowLine {
-    const COLUMNS: &'static [Column<Self>] = &{
+impl RowKind for FlowLine {
+    const COLUMNS: &'static [ScreenColumn<Self>] = &{
         let [cluster, p] = FLOW_VERDICT;
         [
-            Column {
+            ScreenColumn {
                 name: "SERVICE",
                 from_width: 0,
                 cell: |flow, _| flow.service(),
@@ -107,13 +107,13 @@ impl Kind for FlowLine {
         self.verdict.as_ref().is_some_and(|verdict| verdict.anomaly)
     }
 
-    fn detail(&self, seen: &Seen) -> Vec<Fact> {
+    fn detail(&self, seen: &History) -> Vec<Fact> {
         detail::of_flow(self, seen)
     }
 }
 
-impl Kind for HostLine {
-    const COLUMNS: &'static [Column<Self>] = &{
+impl RowKind for HostLine {
+    const COLUMNS: &'static [ScreenColumn<Self>] = &{
         let [cluster, p] = HOST_VERDICT;
         [
             amount!("FLOWS", 0, |host: &Self| host.activity.flows),
@@ -147,20 +147,20 @@ impl Kind for HostLine {
         self.verdict.as_ref().is_some_and(|verdict| verdict.anomaly)
     }
 
-    fn detail(&self, seen: &Seen) -> Vec<Fact> {
+    fn detail(&self, seen: &History) -> Vec<Fact> {
         detail::of_host(self, seen)
     }
 }
 
-impl Kind for Noted {
-    const COLUMNS: &'static [Column<Self>] = &[
-        Column {
+impl RowKind for Noted {
+    const COLUMNS: &'static [ScreenColumn<Self>] = &[
+        ScreenColumn {
             name: "P",
             from_width: 0,
             cell: |noted, _| probability(noted.anomaly.probability()),
             rank: |noted| Rank::least(noted.anomaly.probability()),
         },
-        Column {
+        ScreenColumn {
             name: "BEGAN",
             from_width: 0,
             cell: |noted, _| time_of_day(noted.began_ms),
@@ -177,7 +177,7 @@ impl Kind for Noted {
     }
 
     fn by_name(&self) -> Rank {
-        let is_open = matches!(self.anomaly, Anomaly::Incident(Stage::Open, _));
+        let is_open = matches!(self.anomaly, Anomaly::Incident(State::Open, _));
         Rank::Recent(Reverse((is_open, self.began_ms)))
     }
 
@@ -195,16 +195,16 @@ impl Kind for Noted {
 
     /// An incident that has ended is not highlighted.
     fn is_anomalous(&self) -> bool {
-        !matches!(self.anomaly, Anomaly::Incident(Stage::Closed, _))
+        !matches!(self.anomaly, Anomaly::Incident(State::Closed, _))
     }
 
-    fn detail(&self, seen: &Seen) -> Vec<Fact> {
+    fn detail(&self, seen: &History) -> Vec<Fact> {
         detail::of_anomaly(self, seen)
     }
 }
 
-impl Kind for Learnt {
-    const COLUMNS: &'static [Column<Self>] = &[Column {
+impl RowKind for Learnt {
+    const COLUMNS: &'static [ScreenColumn<Self>] = &[ScreenColumn {
         name: "SHARE",
         from_width: 0,
         cell: |learnt, _| format!("{:.1} %", 100.0 * learnt.cluster.share),
@@ -227,7 +227,7 @@ impl Kind for Learnt {
         format!("{} {}: {}", self.of, self.cluster.id, self.typical().join(", "))
     }
 
-    fn detail(&self, _seen: &Seen) -> Vec<Fact> {
+    fn detail(&self, _seen: &History) -> Vec<Fact> {
         detail::of_cluster(self)
     }
 }

@@ -35,7 +35,7 @@ pub(crate) use self::seen::Tone;
 
 use self::draw::Theme;
 use self::seen::Message;
-use self::state::{Reaction, State};
+use self::state::{Reaction, ScreenState};
 use self::terminal::{Guard, Surface};
 use crate::ui::view::View;
 
@@ -49,7 +49,7 @@ pub(crate) struct Screen {
     /// Dropped after `terminal`, which shows the cursor again when it is dropped.
     guard: Guard,
     theme: Theme,
-    state: State,
+    state: ScreenState,
     warnings: Vec<String>,
     /// Number of further warnings.
     more_warnings: u64,
@@ -59,7 +59,7 @@ impl Screen {
     pub(crate) fn enter(colours: bool) -> io::Result<Self> {
         let guard = Guard::enter()?;
         let terminal = Terminal::new(CrosstermBackend::new(BufWriter::new(Surface::new())))?;
-        let (theme, state) = (Theme { colours }, State::default());
+        let (theme, state) = (Theme { colours }, ScreenState::default());
         let mut screen = Self { terminal, guard, theme, state, warnings: Vec::new(), more_warnings: 0 };
         screen.draw()?;
         Ok(screen)

@@ -1,8 +1,8 @@
 //! The panels of the UI, each with one kind of rows.
 
 use super::id::Id;
-use super::row::{Column, Kind, Row};
-use super::seen::{Learnt, Noted, Seen};
+use super::row::{Row, RowKind, ScreenColumn};
+use super::seen::{History, Learnt, Noted};
 use crate::ui::view::{FlowLine, HostLine};
 
 /// The panels of the UI.
@@ -65,8 +65,8 @@ impl Panel {
     }
 
     /// All rows, unordered.
-    pub(super) fn rows(self, seen: &Seen) -> Vec<&dyn Row> {
-        fn of<T: Kind>(rows: &[T]) -> Vec<&dyn Row> {
+    pub(super) fn rows(self, seen: &History) -> Vec<&dyn Row> {
+        fn of<T: RowKind>(rows: &[T]) -> Vec<&dyn Row> {
             rows.iter().map(|row| row as &dyn Row).collect()
         }
         match self {
@@ -79,8 +79,8 @@ impl Panel {
 
     /// The columns: the subject, then the values.
     pub(super) fn columns(self) -> Vec<ColumnHead> {
-        fn of<T: Kind>() -> Vec<ColumnHead> {
-            let head = |column: &Column<T>| ColumnHead { name: column.name, from_width: column.from_width };
+        fn of<T: RowKind>() -> Vec<ColumnHead> {
+            let head = |column: &ScreenColumn<T>| ColumnHead { name: column.name, from_width: column.from_width };
             std::iter::once(ColumnHead { name: "", from_width: 0 }).chain(T::COLUMNS.iter().map(head)).collect()
         }
         match self {
@@ -100,6 +100,6 @@ pub(super) struct ColumnHead {
 }
 
 /// The row with this identity, if it is still listed.
-pub(super) fn find<'a>(seen: &'a Seen, id: &Id) -> Option<&'a dyn Row> {
+pub(super) fn find<'a>(seen: &'a History, id: &Id) -> Option<&'a dyn Row> {
     Panel::of(id).rows(seen).into_iter().find(|row| row.id() == *id)
 }

@@ -7,7 +7,7 @@ use flowml_user::learning::Verdict;
 
 use super::detail::Fact;
 use super::id::Id;
-use super::seen::Seen;
+use super::seen::History;
 use crate::ui::text::Subject;
 
 /// The sort key of a row in a column, ascending.
@@ -39,7 +39,7 @@ impl Rank {
 }
 
 /// A column of a kind of rows.
-pub(super) struct Column<T> {
+pub(super) struct ScreenColumn<T> {
     pub(super) name: &'static str,
     pub(super) from_width: usize,
     /// The text of the value, given the length of the interval, s.
@@ -48,9 +48,9 @@ pub(super) struct Column<T> {
 }
 
 /// A kind of rows.
-pub(super) trait Kind: Clone + Send + 'static {
+pub(super) trait RowKind: Clone + Send + 'static {
     /// The columns after the subject.
-    const COLUMNS: &'static [Column<Self>];
+    const COLUMNS: &'static [ScreenColumn<Self>];
 
     fn identity(&self) -> Id;
 
@@ -71,7 +71,7 @@ pub(super) trait Kind: Clone + Send + 'static {
         false
     }
 
-    fn detail(&self, seen: &Seen) -> Vec<Fact>;
+    fn detail(&self, seen: &History) -> Vec<Fact>;
 }
 
 /// A row of any kind.
@@ -81,14 +81,14 @@ pub(super) trait Row {
     fn words(&self) -> String;
     fn second_line(&self) -> Option<String>;
     fn is_alarming(&self) -> bool;
-    fn facts(&self, seen: &Seen) -> Vec<Fact>;
+    fn facts(&self, seen: &History) -> Vec<Fact>;
     /// The values of these columns, given the length of the interval, s; column 0 is the subject.
     fn cells(&self, columns: &[usize], seconds: f64) -> Vec<String>;
     fn rank(&self, column: usize) -> Rank;
     fn kept(&self) -> Box<dyn Row + Send>;
 }
 
-impl<T: Kind> Row for T {
+impl<T: RowKind> Row for T {
     fn id(&self) -> Id {
         self.identity()
     }
@@ -109,7 +109,7 @@ impl<T: Kind> Row for T {
         self.is_anomalous()
     }
 
-    fn facts(&self, seen: &Seen) -> Vec<Fact> {
+    fn facts(&self, seen: &History) -> Vec<Fact> {
         self.detail(seen)
     }
 

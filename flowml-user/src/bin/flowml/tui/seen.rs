@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use flowml_common::packet::Skipped;
 use flowml_common::table::{Count, add_counts};
 use flowml_user::export::LearnerReport;
-use flowml_user::incident::State as Stage;
+use flowml_user::incident::State;
 use flowml_user::learning::{ClusterSummary, Status};
 
 use super::id::Id;
@@ -66,7 +66,7 @@ pub(super) struct Message {
 
 /// All data to show.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct History {
     pub(super) view: Option<View>,
     /// The clusters of all models.
     pub(super) learnt: Vec<Learnt>,
@@ -78,7 +78,7 @@ pub(super) struct Seen {
     pub(super) skipped: [Count; Skipped::COUNT],
 }
 
-impl Seen {
+impl History {
     pub(super) fn push(&mut self, view: View) {
         let report = &view.report;
         self.received.add(report.received.packets, report.received.bytes);
@@ -100,7 +100,7 @@ impl Seen {
     fn forget(&mut self) {
         let surplus = self.anomalies.len().saturating_sub(MOST_ANOMALIES);
         if surplus > 0 {
-            let is_open = |noted: &Noted| matches!(noted.anomaly, Anomaly::Incident(Stage::Open, _));
+            let is_open = |noted: &Noted| matches!(noted.anomaly, Anomaly::Incident(State::Open, _));
             let mut others: Vec<_> = self.anomalies.iter().filter(|(_, noted)| !is_open(noted)).collect();
             others.sort_unstable_by_key(|(_, noted)| noted.began_ms);
             let oldest: Vec<Id> = others.into_iter().take(surplus).map(|(id, _)| id.clone()).collect();

@@ -8,7 +8,7 @@ use super::id::Id;
 use super::keys::{self, Action};
 use super::panel::{Panel, find};
 use super::row::{Rank, Row};
-use super::seen::{Message, Seen};
+use super::seen::{History, Message};
 use crate::ui::view::View;
 
 /// The sort column of a panel, and whether the order is reversed.
@@ -45,10 +45,10 @@ pub(super) enum Reaction {
 }
 
 /// The state of the UI.
-pub(super) struct State {
-    latest: Seen,
+pub(super) struct ScreenState {
+    latest: History,
     /// The data shown while paused.
-    paused: Option<Box<Seen>>,
+    paused: Option<Box<History>>,
     pub(super) focus: Panel,
     cursors: [Cursor; Panel::ALL.len()],
     orders: [Order; Panel::ALL.len()],
@@ -62,10 +62,10 @@ pub(super) struct State {
     page: usize,
 }
 
-impl Default for State {
+impl Default for ScreenState {
     fn default() -> Self {
         Self {
-            latest: Seen::default(),
+            latest: History::default(),
             paused: None,
             focus: Panel::Flows,
             cursors: Default::default(),
@@ -79,7 +79,7 @@ impl Default for State {
     }
 }
 
-impl State {
+impl ScreenState {
     /// Adds a new view.
     pub(super) fn push(&mut self, view: View) {
         self.latest.push(view);
@@ -96,7 +96,7 @@ impl State {
     }
 
     /// The data to show.
-    pub(super) fn seen(&self) -> &Seen {
+    pub(super) fn seen(&self) -> &History {
         self.paused.as_deref().unwrap_or(&self.latest)
     }
 
@@ -109,12 +109,12 @@ impl State {
     }
 
     /// The rows of a panel that match the filter, in their order.
-    pub(super) fn rows(&self, panel: Panel) -> Rows<'_> {
-        Rows::of(panel.rows(self.seen()), self.order(panel), &self.filter)
+    pub(super) fn rows(&self, panel: Panel) -> VisibleRows<'_> {
+        VisibleRows::of(panel.rows(self.seen()), self.order(panel), &self.filter)
     }
 
     /// The position of the selected row.
-    pub(super) fn chosen(&self, panel: Panel, rows: &Rows<'_>) -> usize {
+    pub(super) fn chosen(&self, panel: Panel, rows: &VisibleRows<'_>) -> usize {
         let Cursor { id, at } = &self.cursors[panel as usize];
         let place = id.as_ref().map_or(0, |id| rows.position(id).unwrap_or(*at));
         place.min(rows.len().saturating_sub(1))
@@ -247,14 +247,14 @@ impl State {
 }
 
 /// The rows that match the filter.
-pub(super) struct Rows<'a> {
+pub(super) struct VisibleRows<'a> {
     rows: Vec<(Rank, Id, &'a dyn Row)>,
     /// Number of all rows, with those that do not match.
     pub(super) all: usize,
     reversed: bool,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> VisibleRows<'a> {
     fn of(rows: Vec<&'a dyn Row>, order: Order, filter: &str) -> Self {
         let all = rows.len();
         let wanted: Vec<&str> = filter.split_whitespace().collect();

@@ -1,7 +1,7 @@
 //! Tests of the UI without a terminal: drawings for a size, and the effects of keys.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use flowml_user::incident::{Incident, State as Stage};
+use flowml_user::incident::{Incident, State};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
@@ -11,14 +11,14 @@ use super::Tone;
 use super::draw::{Theme, draw, room};
 use super::panel::Panel;
 use super::seen::Message;
-use super::state::{Reaction, State};
+use super::state::{Reaction, ScreenState};
 use crate::ui::text::width_of;
 use crate::ui::view::samples::{busy, idle, key, reason, scan, verdict};
 use crate::ui::view::{AnomalousFlow, Anomaly, View};
 
 const PLAIN: Theme = Theme { colours: false };
 
-fn terminal(state: &mut State, (width, height): (u16, u16), theme: Theme) -> Terminal<TestBackend> {
+fn terminal(state: &mut ScreenState, (width, height): (u16, u16), theme: Theme) -> Terminal<TestBackend> {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("memory is a terminal");
     let drawn = terminal.draw(|frame| {
         let (page, lines) = room(state, frame.area().as_size(), theme);
@@ -30,7 +30,7 @@ fn terminal(state: &mut State, (width, height): (u16, u16), theme: Theme) -> Ter
 }
 
 /// The text of a screen of this size.
-fn text(state: &mut State, size: (u16, u16)) -> String {
+fn text(state: &mut ScreenState, size: (u16, u16)) -> String {
     let terminal = terminal(state, size, PLAIN);
     let buffer = terminal.backend().buffer();
     let line = |cells: &[ratatui::buffer::Cell]| {
@@ -41,8 +41,8 @@ fn text(state: &mut State, size: (u16, u16)) -> String {
 }
 
 /// A state after a busy second.
-fn state() -> State {
-    let mut state = State::default();
+fn state() -> ScreenState {
+    let mut state = ScreenState::default();
     state.push(busy());
     for (tone, text) in [
         (Tone::Notice, "hosts: the candidate model was promoted"),
@@ -53,7 +53,7 @@ fn state() -> State {
     state
 }
 
-fn press(state: &mut State, keys: &[KeyCode]) {
+fn press(state: &mut ScreenState, keys: &[KeyCode]) {
     for key in keys {
         assert_eq!(state.key(KeyEvent::from(*key)), Reaction::Draw, "{key:?}");
         // As after each key on a real terminal.
@@ -61,12 +61,12 @@ fn press(state: &mut State, keys: &[KeyCode]) {
     }
 }
 
-fn typed(state: &mut State, text: &str) {
+fn typed(state: &mut ScreenState, text: &str) {
     press(state, &text.chars().map(KeyCode::Char).collect::<Vec<_>>());
 }
 
 /// The subjects of a panel's rows, in their order.
-fn subjects(state: &State, panel: Panel) -> Vec<String> {
+fn subjects(state: &ScreenState, panel: Panel) -> Vec<String> {
     let rows = state.rows(panel);
     rows.window(0, usize::MAX).iter().map(|row| row.words()).collect()
 }
@@ -79,7 +79,7 @@ fn screens_match_their_golden_files() {
             &text(&mut state(), (width, height)),
         );
     }
-    golden::assert_is("src/bin/flowml/tui/golden/screen_start.txt", &text(&mut State::default(), (80, 24)));
+    golden::assert_is("src/bin/flowml/tui/golden/screen_start.txt", &text(&mut ScreenState::default(), (80, 24)));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn details_match_their_golden_files() {
         typed(&mut state, &key.to_string());
         golden::assert_is(&format!("src/bin/flowml/tui/golden/screen_{name}.txt"), &text(&mut state, (80, 24)));
     }
-    let mut state = State::default();
+    let mut state = ScreenState::default();
     state.push(busy());
     typed(&mut state, "m");
     assert!(text(&mut state, (80, 24)).contains("no messages since"));
@@ -134,7 +134,7 @@ fn colours_are_used_only_if_enabled() {
 #[test]
 fn rows_sort_by_any_column_in_both_directions() {
     let mut state = state();
-    let first = |state: &State| subjects(state, Panel::Flows)[0].clone();
+    let first = |state: &ScreenState| subjects(state, Panel::Flows)[0].clone();
     assert!(first(&state).contains("https"), "by bytes");
     // Bits per second comes first, then cluster, probability and subject.
     press(&mut state, &[KeyCode::Char('s')]);
@@ -214,7 +214,7 @@ fn a_pause_keeps_the_shown_data() {
 #[test]
 fn the_selection_follows_its_row() {
     let mut state = state();
-    let chosen = |state: &mut State| {
+    let chosen = |state: &mut ScreenState| {
         let text = text(state, (80, 24));
         let line = text.lines().find(|line| line.starts_with('›'));
         // The column widths depend on which column has the mark.
@@ -268,9 +268,9 @@ fn a_long_view_scrolls_to_its_end_and_back() {
 
 #[test]
 fn anomalies_are_kept_up_to_a_limit() {
-    let mut state = State::default();
+    let mut state = ScreenState::default();
     let open = Incident { number: 1, ..scan() };
-    state.push(View { anomalies: vec![Anomaly::Incident(Stage::Open, open.clone())], ..busy() });
+    state.push(View { anomalies: vec![Anomaly::Incident(State::Open, open.clone())], ..busy() });
     state.push(View { anomalies: Vec::new(), ..idle() });
     assert_eq!(subjects(&state, Panel::Anomalies).len(), 1);
     let anomaly = |port: u16| {
@@ -283,7 +283,7 @@ fn anomalies_are_kept_up_to_a_limit() {
     assert_eq!(listed.len(), 1000);
     assert!(listed.iter().any(|subject| subject.starts_with("incident 1 (4 s)")), "open incidents are kept");
     // An incident that has ended is listed once, as ended.
-    state.push(View { anomalies: vec![Anomaly::Incident(Stage::Closed, open)], ..idle() });
+    state.push(View { anomalies: vec![Anomaly::Incident(State::Closed, open)], ..idle() });
     let incidents = subjects(&state, Panel::Anomalies).into_iter().filter(|subject| subject.starts_with("incident"));
     assert_eq!(incidents.count(), 1);
 }

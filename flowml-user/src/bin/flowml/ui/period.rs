@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
-use flowml_common::flow::{Address, FlowKey, Part, Sender};
+use flowml_common::flow::{Address, FlowKey, PartialFlow, Sender};
 use flowml_common::table::Count;
 use flowml_user::export::{IntervalReport, OutputLine};
 use flowml_user::features::{FlowRow, HostWindow};
@@ -33,7 +33,7 @@ pub(crate) struct Period {
 }
 
 impl Period {
-    pub(crate) fn part(&mut self, part: &Part, standing: Standing) {
+    pub(crate) fn part(&mut self, part: &PartialFlow, standing: Standing) {
         self.activity.add(&part.key, &part.stats, standing.initiator);
     }
 

@@ -5,12 +5,12 @@ use std::cmp::Reverse;
 use flowml_common::handover::Account;
 use flowml_common::packet::Skipped;
 use flowml_common::table::Count;
-use flowml_user::export::{InterfaceReport, LearnerReport, OutputLine, Rows, Totals};
+use flowml_user::export::{InterfaceReport, LearnerReport, OutputLine, RowCounts, Totals};
 use flowml_user::learning::{ClusterSummary, one_line};
 
 use super::activity::{by_ends, top};
 use super::text::{
-    Style, Subject, Table, counted, cut_end, grouped, probability, short, time_of_day, width_of, with_unit, wrap,
+    Style, Subject, TextTable, counted, cut_end, grouped, probability, short, time_of_day, width_of, with_unit, wrap,
 };
 use super::view::{Anomaly, FlowLine, HostLine, View, by_reason, cluster};
 
@@ -101,7 +101,7 @@ impl View {
         lines
     }
 
-    fn flow_table(&self) -> Table {
+    fn flow_table(&self) -> TextTable {
         let row = |flow: &FlowLine| {
             let total = flow.activity.total();
             let values = vec![
@@ -117,10 +117,10 @@ impl View {
         let flows = self.flows.iter().filter(|flow| flow.has_traffic()).collect();
         let most = |flow: &&FlowLine| (Reverse(flow.activity.total().bytes), by_ends(&flow.key));
         let rows = top(flows, SHOWN, most).into_iter().map(row).collect();
-        Table { header: header.map(str::to_owned).into(), rows, fills: false }
+        TextTable { header: header.map(str::to_owned).into(), rows, fills: false }
     }
 
-    fn host_table(&self) -> Table {
+    fn host_table(&self) -> TextTable {
         let row = |host: &HostLine| {
             let activity = &host.activity;
             let values = vec![
@@ -136,7 +136,7 @@ impl View {
         let header = ["TOP HOSTS", "FLOWS", "PACKETS", "SENT", "RECEIVED", "BIT/S", "CLUSTER"];
         let most = |host: &&HostLine| (Reverse(host.activity.bytes()), host.address);
         let hosts = top(self.hosts.iter().collect(), SHOWN, most);
-        Table { header: header.map(str::to_owned).into(), rows: hosts.into_iter().map(row).collect(), fills: false }
+        TextTable { header: header.map(str::to_owned).into(), rows: hosts.into_iter().map(row).collect(), fills: false }
     }
 }
 
@@ -163,7 +163,7 @@ fn cluster_lines(learner: &LearnerReport, width: usize, style: Style) -> Vec<Str
 /// The data of the closing summary.
 pub(crate) struct SummaryView<'a> {
     pub(crate) totals: &'a Totals,
-    pub(crate) rows: &'a Rows,
+    pub(crate) rows: &'a RowCounts,
     /// The outputs with their rows and lost rows.
     pub(crate) outputs: &'a [OutputLine],
 }
@@ -249,7 +249,7 @@ fn output_lines(output: &OutputLine, width: usize, style: Style) -> Vec<String> 
 
 /// `2 anomalies (1 of flows, 1 of hosts), 1 incident`. Without any verdict the number of anomalies would mean nothing,
 /// and is left out.
-fn judged(rows: &Rows, incidents: u64) -> String {
+fn judged(rows: &RowCounts, incidents: u64) -> String {
     let anomalies = match rows.anomalies() {
         _ if rows.scored == 0 => return "none of them scored".to_owned(),
         1 => "1 anomaly".to_owned(),

@@ -117,7 +117,7 @@ impl Subject {
 }
 
 /// A table whose rows have a subject and several right-aligned values.
-pub(crate) struct Table {
+pub(crate) struct TextTable {
     /// The heading of the subjects, then those of the values.
     pub(crate) header: Vec<String>,
     /// The rows.
@@ -126,7 +126,7 @@ pub(crate) struct Table {
     pub(crate) fills: bool,
 }
 
-impl Table {
+impl TextTable {
     /// The lines, the header first. They have at most `width` columns, unless the values alone need more.
     pub(crate) fn lines(&self, width: usize, style: Style) -> Vec<String> {
         const GAP: usize = 2;
@@ -196,7 +196,7 @@ mod tests {
             (Subject::One("a".into()), vec!["1".into(), "22".into()]),
             (Subject::One("a very long name".into()), vec!["333".into(), "4".into()]),
         ];
-        let table = Table { header: ["NAME", "N", "M"].map(str::to_owned).into(), rows, fills: false };
+        let table = TextTable { header: ["NAME", "N", "M"].map(str::to_owned).into(), rows, fills: false };
         let lines = table.lines(16, Style { colours: false });
         assert_eq!(lines, ["NAME       N   M", "a          1  22", "a v…ame  333   4"]);
     }

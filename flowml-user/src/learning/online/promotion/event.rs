@@ -34,7 +34,7 @@ pub enum ModelEvent {
 impl ModelEvent {
     /// Whether the event is a warning.
     #[must_use]
-    pub const fn is_warning(&self) -> bool {
+    pub(crate) const fn is_warning(&self) -> bool {
         matches!(self, Self::Suspicious { .. } | Self::Drift { .. })
     }
 }

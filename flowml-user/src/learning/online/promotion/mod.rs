@@ -50,14 +50,14 @@ impl Promotion {
 
     /// A learner with a model from elsewhere. A candidate with these settings is trained from the start.
     #[must_use]
-    pub fn from_elsewhere(acting: Learner, settings: Settings) -> Self {
+    pub(crate) fn from_elsewhere(acting: Learner, settings: Settings) -> Self {
         let candidate = Some(Candidate::new(acting.candidate(settings)));
         let local = Some(Local::new(acting.settings()));
         Self { local, candidate, events: vec![ModelEvent::Withheld], ..Self::of(acting) }
     }
 
     /// Makes models on a separate thread from now on ([`Learner::learn_beside`]).
-    pub fn learn_beside(&mut self) {
+    pub(crate) fn learn_beside(&mut self) {
         self.acting.learn_beside();
         if let Some(candidate) = &mut self.candidate {
             candidate.learner.learn_beside();
@@ -141,7 +141,7 @@ impl Promotion {
     }
 
     /// Sets the probability below which rows are anomalies, for the candidate too.
-    pub fn set_alpha(&mut self, alpha: f64) {
+    pub(crate) fn set_alpha(&mut self, alpha: f64) {
         self.acting.set_alpha(alpha);
         if let Some(candidate) = &mut self.candidate {
             candidate.learner.set_alpha(alpha);
@@ -187,7 +187,7 @@ impl Promotion {
 
     /// The progress of the candidate, if there is one.
     #[must_use]
-    pub fn candidate_status(&self) -> Option<Status> {
+    pub(crate) fn candidate_status(&self) -> Option<Status> {
         self.candidate.as_ref().map(|candidate| candidate.learner.status())
     }
 

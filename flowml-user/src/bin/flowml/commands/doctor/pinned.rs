@@ -12,12 +12,12 @@ use super::{Finding, Severity};
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     folder: PathBuf,
-    table: Result<Option<Table>, String>,
+    table: Result<Option<PinnedTable>, String>,
 }
 
 /// The pinned table.
 #[derive(Clone, Debug)]
-struct Table {
+struct PinnedTable {
     /// Packets that agents have read from it.
     taken: u64,
     /// The indexes of the attached interfaces, and their modes.
@@ -52,8 +52,8 @@ impl Facts {
     }
 }
 
-fn look(folder: &Path) -> Result<Option<Table>, CaptureError> {
+fn look(folder: &Path) -> Result<Option<PinnedTable>, CaptureError> {
     let Some(pins) = Pins::look(folder)? else { return Ok(None) };
     let Some(account) = pins.account()? else { return Ok(None) };
-    Ok(Some(Table { taken: account.received.packets, modes: pins.modes()? }))
+    Ok(Some(PinnedTable { taken: account.received.packets, modes: pins.modes()? }))
 }

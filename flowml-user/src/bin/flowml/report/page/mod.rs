@@ -15,7 +15,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 pub(crate) use self::colour::{Colour, SERIES};
 pub(crate) use self::confusion::confusion;
 pub(crate) use self::plot::{Boxes, Chart, Cloud, Panel, Spread, boxes, cloud, curves, panels};
-pub(crate) use self::table::{Column, Table};
+pub(crate) use self::table::{PageColumn, PageTable};
 pub(crate) use self::time::{date_and_time, length_of_time};
 
 const STYLE: &str = include_str!("style.css");
@@ -105,7 +105,7 @@ mod tests {
         let legend = [(Colour::Alarm, evil.to_owned())];
         let panel = Panel::new(evil, vec![(0.0, 1.0, 2.0)], Colour::Series(0));
         let chart = panels(evil, 0.0..1.0, &[panel], &[]);
-        let table = Table::new(vec![Column::name(evil)], vec![vec![html! { (evil) }]]);
+        let table = PageTable::new(vec![PageColumn::name(evil)], vec![vec![html! { (evil) }]]);
         let page = document(
             evil,
             evil,

@@ -24,12 +24,12 @@ impl Set {
 
 /// The heading and format of a column.
 #[derive(Clone, Debug)]
-pub(crate) struct Column {
+pub(crate) struct PageColumn {
     head: String,
     set: Set,
 }
 
-impl Column {
+impl PageColumn {
     /// A column of names, which do not wrap.
     #[must_use]
     pub(crate) fn name(head: &str) -> Self {
@@ -57,19 +57,19 @@ impl Column {
 
 /// Rows with headings and an optional caption.
 #[derive(Clone, Debug)]
-pub(crate) struct Table {
+pub(crate) struct PageTable {
     caption: Option<String>,
-    columns: Vec<Column>,
+    columns: Vec<PageColumn>,
     rows: Vec<Row>,
 }
 
 /// The cells of a row, and the length of its bar as a fraction of the longest.
 type Row = (Vec<Markup>, Option<f64>);
 
-impl Table {
+impl PageTable {
     /// A table.
     #[must_use]
-    pub(crate) fn new(columns: Vec<Column>, rows: Vec<Vec<Markup>>) -> Self {
+    pub(crate) fn new(columns: Vec<PageColumn>, rows: Vec<Vec<Markup>>) -> Self {
         Self { caption: None, columns, rows: rows.into_iter().map(|cells| (cells, None)).collect() }
     }
 
