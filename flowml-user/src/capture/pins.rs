@@ -78,7 +78,7 @@ pub struct Removed {
 pub struct Pins {
     folder: PathBuf,
     /// The lock is on the folder, because files of a BPF file system cannot be opened.
-    _lock: File,
+    lock: File,
     /// Whether this process created the folder.
     made: bool,
 }
@@ -127,7 +127,7 @@ impl Pins {
         let refused = |error| PinError::Folder { folder: folder.to_owned(), error };
         let lock = File::open(folder).map_err(refused)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: lock, made }),
+            Ok(()) => Ok(Self { folder: folder.to_owned(), lock, made }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(PinError::InUse { folder: folder.to_owned() }),
             Err(error) => Err(refused(error.into())),
         }
@@ -322,6 +322,9 @@ impl Drop for Pins {
         if self.made {
             let _ = fs::remove_dir(&self.folder);
         }
+        // A copy of the descriptor in a child process that has not called `exec` yet would keep the lock. This fails only
+        // for a descriptor that is not open.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
     }
 }
 
