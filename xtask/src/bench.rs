@@ -10,13 +10,14 @@ use crate::workspace::Workspace;
 use crate::{demo, shell};
 
 /// Measure, as ratios: the flow table and the drain against the kernel's own maps, `flowml read` against other readers,
-/// and learning against scikit-learn.
+/// learning against scikit-learn, and the flow path and the memory against their goals.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Write the ratios to this file.
     #[arg(long, value_name = "PATH")]
     json: Option<PathBuf>,
-    /// Arguments of the measuring program, after `--`.
+    /// Arguments of the measuring program, after `--`: parts (table, read, learn, live, path, memory), and `--once` for one
+    /// round with the smallest counts.
     #[arg(last = true)]
     arguments: Vec<OsString>,
 }

@@ -5,18 +5,14 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use flowml_user::capture::kernel::KernelTable;
 
+use crate::effort::Effort;
 use crate::percpu_hash::{PerCpuHash, Read};
 use crate::programs::{self, Order};
 use crate::ratio::{Ratio, median};
 use crate::table;
 
-const ROUNDS: usize = 15;
-
 /// Numbers of flows that the kernel returns in one call. flowml is compared with the best of them.
 const BATCHES: [usize; 4] = [1 << 10, 1 << 12, 1 << 14, 1 << 16];
-
-/// Rounds in which the best batch is found.
-const TRIALS: usize = 3;
 
 /// Times in s, one for each round.
 pub(crate) struct Drains {
@@ -29,14 +25,14 @@ pub(crate) struct Drains {
 }
 
 /// Measures the time to drain this many flows of one CPU.
-pub(crate) fn measure(object: &[u8], flows: u32) -> Result<Drains> {
+pub(crate) fn measure(object: &[u8], flows: u32, effort: Effort) -> Result<Drains> {
     let mut table = table::load(object, flows, &["table"])?;
     let mut hash = PerCpuHash::load(object, flows, BATCHES[BATCHES.len() - 1])?;
     programs::walk(table.ebpf(), flows, Order::Scattered)?;
     programs::walk(&mut hash.ebpf, flows, Order::Scattered)?;
-    let batch = best_batch(&mut hash, flows)?;
+    let batch = best_batch(&mut hash, flows, effort.pick(3, 1))?;
     let mut drains = Drains { flows, batch, table: Vec::new(), flip: Vec::new(), percpu_hash: Vec::new() };
-    for _ in 0..ROUNDS {
+    for _ in 0..effort.pick(15, 1) {
         programs::run(table.ebpf(), "table", flows)?;
         let (flip, all) = drain_table(&mut table, flows)?;
         drains.flip.push(flip.as_secs_f64());
@@ -47,11 +43,12 @@ pub(crate) fn measure(object: &[u8], flows: u32) -> Result<Drains> {
     Ok(drains)
 }
 
-fn best_batch(hash: &mut PerCpuHash, flows: u32) -> Result<usize> {
+/// The batch size with the smallest median over this number of trials.
+fn best_batch(hash: &mut PerCpuHash, flows: u32, rounds: usize) -> Result<usize> {
     let mut trials = Vec::new();
     for batch in BATCHES {
         let mut seconds = Vec::new();
-        for _ in 0..TRIALS {
+        for _ in 0..rounds {
             programs::run(&hash.ebpf, "percpu_hash", flows)?;
             seconds.push(drain_hash(hash, flows, batch)?.as_secs_f64());
         }
@@ -99,7 +96,7 @@ impl Drains {
     }
 
     pub(crate) fn print(&self) {
-        println!("\nEmptying {} flows, medians of {ROUNDS} rounds", self.flows);
+        println!("\nEmptying {} flows, medians of {} rounds", self.flows, self.table.len());
         println!("{:<52} {:>10} {:>12}", "", "ms", "ns per flow");
         let rows = [
             ("flow table: end the epoch, read, clear".to_owned(), &self.table),

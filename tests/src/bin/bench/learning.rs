@@ -20,19 +20,15 @@ use rand_xoshiro::Xoshiro256Plus;
 
 use crate::child::run;
 use crate::cpu_time::cpu_time;
+use crate::effort::Effort;
 use crate::ratio::{Ratio, median};
 use crate::watching;
 
-/// Size of the training table of both.
-const ROWS: usize = 1_000_000;
+/// Columns of the training table of both.
 const COLUMNS: usize = 20;
 const CLUSTERS: usize = 12;
-const TRAIN_ROUNDS: usize = 3;
 const TRAIN_GOAL: f64 = 0.8;
 
-/// Flows of a scored batch, and the number of rounds.
-const BATCH: usize = 4096;
-const SCORE_ROUNDS: usize = 21;
 const SCORE_GOAL_US: f64 = 1.0;
 /// Two million flows a second.
 const JUDGE_GOAL_US: f64 = 0.5;
@@ -41,8 +37,20 @@ const JUDGE_GOAL_US: f64 = 0.5;
 const FLOW_GOAL_US: f64 = 1.5;
 const WINDOW_GOAL_US: f64 = 2.0;
 
+/// The sizes of a measurement.
+#[derive(Clone, Copy)]
+struct Counts {
+    /// Rows of the training table.
+    rows: usize,
+    train_rounds: usize,
+    /// Rows of a scored batch.
+    batch: usize,
+    score_rounds: usize,
+}
+
 /// CPU times, one for each round.
 pub(crate) struct Costs {
+    counts: Counts,
     /// Preprocessing, k-means and calibration, in s.
     train: Vec<f64>,
     /// scikit-learn's fit alone, in s.
@@ -57,20 +65,24 @@ pub(crate) struct Costs {
     watching: watching::Costs,
 }
 
-pub(crate) fn measure(flows: &Path) -> Result<Costs> {
-    let table = table()?;
+pub(crate) fn measure(flows: &Path, effort: Effort) -> Result<Costs> {
+    let counts = effort.pick(
+        Counts { rows: 1_000_000, train_rounds: 3, batch: 4096, score_rounds: 21 },
+        Counts { rows: 5_000, train_rounds: 1, batch: 128, score_rounds: 1 },
+    );
+    let table = table(counts.rows)?;
     let folder = tempfile::tempdir().context("making a folder")?;
     let mut command = Command::new(agent::binary()?);
     command.arg("read").arg(flows).args(["--quiet", "-o"]).arg(format!("parquet={}", folder.path().display()));
     run(&mut command)?;
     let [(score, judge), (window, _)] = [
-        scores(&features(&folder.path().join("flows.parquet"), FLOW_FEATURES)?, FLOW_FEATURES)?,
-        scores(&features(&folder.path().join("hosts.parquet"), HOST_FEATURES)?, HOST_FEATURES)?,
+        scores(&features(&folder.path().join("flows.parquet"), FLOW_FEATURES)?, FLOW_FEATURES, counts)?,
+        scores(&features(&folder.path().join("hosts.parquet"), HOST_FEATURES)?, HOST_FEATURES, counts)?,
     ];
-    let mut costs =
-        Costs { train: vec![], minibatch: vec![], score, judge, window, watching: watching::measure(flows)? };
+    let watching = watching::measure(flows, effort)?;
+    let mut costs = Costs { counts, train: vec![], minibatch: vec![], score, judge, window, watching };
     let rows = Roles::default().read(vec![TableReader::open(&table)?], |_| ())?;
-    for _ in 0..TRAIN_ROUNDS {
+    for _ in 0..counts.train_rounds {
         costs.train.push(train(&rows)?);
         costs.minibatch.push(minibatch(&table)?);
     }
@@ -78,14 +90,14 @@ pub(crate) fn measure(flows: &Path) -> Result<Costs> {
 }
 
 /// Makes a Parquet table of twelve clusters in twenty dimensions.
-fn table() -> Result<PathBuf> {
-    let path = agent::target().join("bench/clouds.parquet");
+fn table(rows: usize) -> Result<PathBuf> {
+    let path = agent::target().join(format!("bench/clouds-{rows}.parquet"));
     if path.exists() {
         return Ok(path);
     }
     let mut random = Xoshiro256Plus::seed_from_u64(1);
     let centers = Array2::from_shape_fn((CLUSTERS, COLUMNS), |_| 4.0 * random.sample::<f64, _>(StandardNormal));
-    let rows = Array2::from_shape_fn((ROWS, COLUMNS), |(row, column)| {
+    let rows = Array2::from_shape_fn((rows, COLUMNS), |(row, column)| {
         centers[[row * 7 % CLUSTERS, column]] + random.sample::<f64, _>(StandardNormal)
     });
     write(&rows, &path)?;
@@ -135,31 +147,33 @@ fn minibatch(table: &Path) -> Result<f64> {
 
 /// Times for each row in µs. First: scaling, the nearest cluster, the probability, the reasons of anomalies, and the
 /// update of the model. Second: the same without the update.
-fn scores<T>(rows: &Array2<f64>, of: &[Feature<T>]) -> Result<(Vec<f64>, Vec<f64>)> {
-    ensure!(rows.nrows() >= 2 * BATCH, "there are {} rows, too few", rows.nrows());
-    let mut learner = Learner::new(columns(of), Settings { warm_up_batches: 1, ..Settings::default() });
+fn scores<T>(rows: &Array2<f64>, of: &[Feature<T>], counts: Counts) -> Result<(Vec<f64>, Vec<f64>)> {
+    let Counts { batch: size, score_rounds, .. } = counts;
+    ensure!(rows.nrows() >= 2 * size, "there are {} rows, too few", rows.nrows());
+    let mut learner =
+        Learner::new(columns(of), Settings { warm_up_batches: 1, warm_up_rows: size, ..Settings::default() });
     let batch = |number: usize| {
-        let begin = number * BATCH % (rows.nrows() - BATCH);
-        rows.slice(s![begin..begin + BATCH, ..])
+        let begin = number * size % (rows.nrows() - size);
+        rows.slice(s![begin..begin + size, ..])
     };
     learner.observe(batch(0));
     let (mut observed, mut judged) = (Vec::new(), Vec::new());
-    for number in 1..=SCORE_ROUNDS {
+    for number in 1..=score_rounds {
         let begun = cpu_time();
         let verdicts = learner.judge(batch(number));
-        judged.push(micros(begun));
+        judged.push(micros(begun, size));
         ensure!(verdicts.iter().all(Option::is_some), "the learner is not ready");
         let begun = cpu_time();
         let verdicts = learner.observe(batch(number));
-        observed.push(micros(begun));
+        observed.push(micros(begun, size));
         ensure!(verdicts.iter().all(Option::is_some), "the learner is not ready");
     }
     Ok((observed, judged))
 }
 
-/// CPU time for each row of a batch since `begun`, in µs.
-fn micros(begun: Duration) -> f64 {
-    (cpu_time() - begun).as_secs_f64() * 1e6 / BATCH as f64
+/// CPU time for each row of a batch of this size since `begun`, in µs.
+fn micros(begun: Duration, size: usize) -> f64 {
+    (cpu_time() - begun).as_secs_f64() * 1e6 / size as f64
 }
 
 /// Reads the features of the rows of a table.
@@ -207,10 +221,11 @@ impl Costs {
     }
 
     pub(crate) fn print(&self) {
-        println!("Training on {ROWS} rows of {COLUMNS} columns, CPU s, medians of {TRAIN_ROUNDS} rounds");
+        let Counts { rows, train_rounds, batch, score_rounds } = self.counts;
+        println!("Training on {rows} rows of {COLUMNS} columns, CPU s, medians of {train_rounds} rounds");
         println!("{:<60} {:>7.2}", "flowml: preprocessing, k-means, calibration", median(&self.train));
         println!("{:<60} {:>7.2}", "scikit-learn's MiniBatchKMeans, fit only", median(&self.minibatch));
-        println!("Scoring a flow and training on it, CPU µs, median of {SCORE_ROUNDS} batches of {BATCH}");
+        println!("Scoring a flow and training on it, CPU µs, median of {score_rounds} batches of {batch}");
         println!("{:<60} {:>7.2}", "k-means of a run, a flow", median(&self.score));
         println!("{:<60} {:>7.2}", "the same without training", median(&self.judge));
         println!("{:<60} {:>7.2}", "k-means of a run, a host window", median(&self.window));

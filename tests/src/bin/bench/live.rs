@@ -13,6 +13,7 @@ use flowml_tests::scrape::{METRICS, Scrape};
 use flowml_tests::traffic::raw::on_cpus;
 use rustix::process::Signal;
 
+use crate::effort::Effort;
 use crate::programs::{self, Order};
 use crate::ratio::{Ratio, median};
 
@@ -21,10 +22,17 @@ use crate::ratio::{Ratio, median};
 const FLOWS: [(u32, Option<f64>, f64); 3] =
     [(1, Some(1.0 / 0.85), 0.0), (1 << 16, Some(1.0 / 0.7), 0.0), (1 << 20, None, 0.01)];
 
-/// Duration of a run. An epoch lasts at most a second, so a run contains several.
-const DURATION: Duration = Duration::from_secs(6);
+/// The number of flows of the shortest run, for which the table has room.
+const FEWEST_FLOWS: u32 = 1 << 10;
 
-const ROUNDS: usize = 5;
+/// Duration of a run. An epoch lasts at most a second, so a full run contains several.
+fn duration(effort: Effort) -> Duration {
+    effort.pick(Duration::from_secs(6), Duration::from_millis(100))
+}
+
+fn rounds(effort: Effort) -> usize {
+    effort.pick(5, 1)
+}
 
 /// Frames that the kernel sends before it schedules the receiver: less than the 256 places of a veth's ring.
 const FRAMES_AT_ONCE: u32 = 64;
@@ -58,14 +66,17 @@ pub(crate) struct Runs {
 }
 
 /// Sends from a CPU of its own; the agent may use `pair`, which contains that CPU.
-pub(crate) fn measure(object: &[u8], pair: [usize; 2]) -> Result<Vec<Runs>> {
+pub(crate) fn measure(object: &[u8], pair: [usize; 2], effort: Effort) -> Result<Vec<Runs>> {
+    let duration = duration(effort);
     let mut all = Vec::new();
-    for (flows, throughput_goal, outside_goal) in FLOWS {
+    for &(flows, throughput_goal, outside_goal) in effort.pick(&FLOWS[..], &[(FEWEST_FLOWS, None, 0.0)]) {
         let mut runs = Runs { flows, throughput_goal, outside_goal, empty: Vec::new(), agent: Vec::new() };
-        for _ in 0..ROUNDS {
-            runs.empty.push(run_empty(object, flows)?);
-            runs.agent.push(run_agent(object, pair, flows)?);
+        for _ in 0..rounds(effort) {
+            runs.empty.push(run_empty(object, flows, duration)?);
+            runs.agent.push(run_agent(object, pair, flows, duration)?);
         }
+        let outside = runs.agent.iter().any(|run| run.outside > 0.0);
+        ensure!(effort == Effort::Full || !outside, "packets are in no flow, and the table has room for all flows");
         all.push(runs);
     }
     Ok(all)
@@ -78,7 +89,7 @@ fn link() -> Result<(Lab, [Interface; 2])> {
     Ok((lab, ends))
 }
 
-fn run_empty(object: &[u8], flows: u32) -> Result<f64> {
+fn run_empty(object: &[u8], flows: u32, duration: Duration) -> Result<f64> {
     let (_lab, [from, to]) = link()?;
     let mut ebpf = programs::without_table(object, 1, 1)?;
     programs::load(&mut ebpf, "empty")?;
@@ -89,16 +100,16 @@ fn run_empty(object: &[u8], flows: u32) -> Result<f64> {
         anyhow::Ok(xdp.attach_to_if_index(index, XdpMode::Driver)?)
     })?;
     attached.context("attaching the empty program")?;
-    send(object, &from, &to, flows)
+    send(object, &from, &to, flows, duration)
 }
 
-fn run_agent(object: &[u8], pair: [usize; 2], flows: u32) -> Result<Run> {
+fn run_agent(object: &[u8], pair: [usize; 2], flows: u32, duration: Duration) -> Result<Run> {
     let (_lab, [from, to]) = link()?;
     let arguments = ["run", "-i", &to.name, "-qq", "--metrics", METRICS];
     let agent = on_cpus(&pair, || Agent::start(&to.host, &arguments))??;
     agent.wait_attached(&to)?;
     let before = to.counters()?.rx_packets;
-    let throughput = send(object, &from, &to, flows)?;
+    let throughput = send(object, &from, &to, flows, duration)?;
     let received = (to.counters()?.rx_packets - before) as f64;
     wait_until(DRAIN_LIMIT, || Ok(Scrape::of(&to.host)?.value("flowml_received_packets_total")? >= received))
         .context("waiting until the agent has counted all packets")?;
@@ -116,8 +127,8 @@ fn run_agent(object: &[u8], pair: [usize; 2], flows: u32) -> Result<Run> {
     })
 }
 
-/// Sends for [`DURATION`]. Returns the packets per second that arrived.
-fn send(object: &[u8], from: &Interface, to: &Interface, flows: u32) -> Result<f64> {
+/// Sends for this time. Returns the packets per second that arrived.
+fn send(object: &[u8], from: &Interface, to: &Interface, flows: u32, duration: Duration) -> Result<f64> {
     let mut ebpf = programs::without_table(object, 1, 1)?;
     programs::load(&mut ebpf, "send")?;
     programs::walk(&mut ebpf, flows, Order::Scattered)?;
@@ -128,15 +139,15 @@ fn send(object: &[u8], from: &Interface, to: &Interface, flows: u32) -> Result<f
     let frame = Frame::between(to.mac, NOBODY).ipv4(&header).udp(ports).payload(&[0x55; 18]).finish();
     let before = to.counters()?.rx_packets;
     let begun = Instant::now();
-    from.host.enter(|| send_for(&ebpf, &frame))??;
+    from.host.enter(|| send_for(&ebpf, &frame, duration))??;
     let arrived = to.counters()?.rx_packets - before;
     Ok(arrived as f64 / begun.elapsed().as_secs_f64())
 }
 
-fn send_for(ebpf: &Ebpf, frame: &[u8]) -> Result<()> {
+fn send_for(ebpf: &Ebpf, frame: &[u8], duration: Duration) -> Result<()> {
     let program = programs::xdp(ebpf, "send")?;
     let begun = Instant::now();
-    while begun.elapsed() < DURATION {
+    while begun.elapsed() < duration {
         let attrs = TestRunAttrs::new().xdp_live_frames(FRAMES_AT_ONCE);
         program
             .test_run(TestRunOptions { data_in: Some(frame), repeat: BURST, attrs, ..Default::default() })
@@ -163,8 +174,9 @@ impl Runs {
         ]
     }
 
-    pub(crate) fn print_heading() {
-        println!("Live at full speed, one sender on one CPU: medians of {ROUNDS} rounds of {DURATION:?}");
+    pub(crate) fn print_heading(effort: Effort) {
+        let (rounds, duration) = (rounds(effort), duration(effort));
+        println!("Live at full speed, one sender on one CPU: medians of {rounds} rounds of {duration:?}");
         println!(
             "{:>8} {:>14} {:>14} {:>10} {:>8} {:>22}",
             "flows", "empty pkt/s", "agent pkt/s", "no flow", "late", "CPU s / 10⁶ packets"

@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: measures flowml against the kernel's hash map, other readers of captures and scikit-learn.
 //!
 //! The flow table and its drain are compared with the kernel's own per-CPU hash map, `flowml read` with other readers
-//! of captures, training with scikit-learn, and whole live runs with a program that does nothing.
+//! of captures, training with scikit-learn, and whole live runs with a program that does nothing. The flow path and the
+//! memory are compared with their goals and with themselves at other sizes.
 //!
 //! Both sides are measured in one run and alternately, so that other activity of the machine affects both. The result
 //! is the median of the ratios of neighbouring rounds. The counts are checked as well as the times.
@@ -9,10 +10,14 @@
 mod child;
 mod cpu_time;
 mod drain;
+mod effort;
+mod intervals;
 mod learning;
 mod live;
+mod memory;
 mod mixture;
 mod packet;
+mod path;
 mod percpu_hash;
 mod programs;
 mod ratio;
@@ -21,21 +26,26 @@ mod table;
 mod total;
 mod watching;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use flowml_tests::traffic::raw::on_cpu;
 
-use crate::ratio::Ratio;
+use crate::effort::Effort;
+use crate::ratio::{Ratio, median};
 
 /// Numbers of flows for the cost of a packet, each a power of two, and the goals (BENCHMARKS.md).
 const FLOWS: [(u32, Option<f64>); 4] = [(1, Some(0.7)), (1 << 10, None), (1 << 16, Some(0.5)), (1 << 18, None)];
 
 /// The number of flows to drain, and the goal.
 const DRAINED: (u32, f64) = (1 << 18, 0.2);
+
+/// Numbers of flows with the smallest counts.
+const FEWEST_FLOWS: [(u32, Option<f64>); 2] = [(1, None), (1 << 10, None)];
+const FEWEST_DRAINED: (u32, f64) = (1 << 10, 0.0);
 
 /// A group of measurements.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,25 +54,67 @@ enum Part {
     Read,
     Learn,
     Live,
+    Path,
+    Memory,
 }
 
 impl Part {
-    const ALL: [(&str, Self); 4] =
-        [("table", Self::Table), ("read", Self::Read), ("learn", Self::Learn), ("live", Self::Live)];
+    const ALL: [(&str, Self); 6] = [
+        ("table", Self::Table),
+        ("read", Self::Read),
+        ("learn", Self::Learn),
+        ("live", Self::Live),
+        ("path", Self::Path),
+        ("memory", Self::Memory),
+    ];
+
+    fn named(name: &OsStr) -> Option<Self> {
+        Self::ALL.into_iter().find(|(known, _)| name == *known).map(|(_, part)| part)
+    }
+}
+
+/// The arguments of the program.
+struct Arguments {
+    /// The file for the ratios.
+    json: Option<PathBuf>,
+    effort: Effort,
+    /// The parts to measure; all if it is empty.
+    parts: Vec<Part>,
+}
+
+impl Arguments {
+    /// `None` if they are wrong.
+    fn read(arguments: &[OsString]) -> Option<Self> {
+        let mut read = Self { json: None, effort: Effort::Full, parts: Vec::new() };
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            match argument.to_str() {
+                Some("--json") => read.json = Some(rest.next()?.into()),
+                Some("--once") => read.effort = Effort::Once,
+                _ => read.parts.push(Part::named(argument)?),
+            }
+        }
+        Some(read)
+    }
 }
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    let (json, names) = match &arguments[..] {
-        [flag, path, names @ ..] if flag == "--json" => (Some(PathBuf::from(path)), names),
-        names => (None, names),
-    };
-    let part = |name: &OsString| Part::ALL.into_iter().find(|(known, _)| name == known).map(|(_, part)| part);
-    let Some(parts) = names.iter().map(part).collect::<Option<Vec<_>>>() else {
-        eprintln!("usage: bench [--json PATH] [table] [read] [learn] [live]");
+    if let [first, held, flows] = &arguments[..]
+        && first == memory::OCCUPY
+    {
+        return code(memory::occupy(&held.to_string_lossy(), &flows.to_string_lossy()).map(|()| true));
+    }
+    let Some(arguments) = Arguments::read(&arguments) else {
+        eprintln!("usage: bench [--json PATH] [--once] [table] [read] [learn] [live] [path] [memory]");
         return ExitCode::from(2);
     };
-    match run(json.as_deref(), &parts) {
+    code(run(&arguments))
+}
+
+/// The exit code for whether all goals are met. Prints an error.
+fn code(met: Result<bool>) -> ExitCode {
+    match met {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -73,7 +125,9 @@ fn main() -> ExitCode {
 }
 
 /// Measures these parts, or all if none is named. Returns whether all goals are met.
-fn run(json: Option<&Path>, parts: &[Part]) -> Result<bool> {
+fn run(arguments: &Arguments) -> Result<bool> {
+    let Arguments { json, effort, parts } = arguments;
+    let effort = *effort;
     let cpus = aya::util::online_cpus().map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
     // The last CPU, because most interrupts go to the first one.
     let cpu = *cpus.last().context("no CPU is online")?;
@@ -81,18 +135,24 @@ fn run(json: Option<&Path>, parts: &[Part]) -> Result<bool> {
     // The second CPU of the measurements that use two CPUs.
     let other = cpus.iter().rev().nth(1).copied().unwrap_or(cpu);
     println!("Programs and readers run on CPU {cpu} alone unless stated otherwise; otherwise also on CPU {other}.\n");
-    let ratios = on_cpu(cpu as usize, || {
+    let pair = [cpu, other].map(|cpu| cpu as usize);
+    let mut ratios = on_cpu(cpu as usize, || {
         let mut ratios = Vec::new();
         for (_, part) in Part::ALL.iter().filter(|(_, part)| parts.is_empty() || parts.contains(part)) {
             ratios.extend(match part {
-                Part::Table => measure_table()?,
-                Part::Read => measure_reading([cpu, other].map(|cpu| cpu as usize))?,
-                Part::Learn => measure_learning()?,
-                Part::Live => measure_live([cpu, other].map(|cpu| cpu as usize))?,
+                Part::Table => measure_table(effort)?,
+                Part::Read => measure_reading(pair, effort)?,
+                Part::Learn => measure_learning(effort)?,
+                Part::Live => measure_live(pair, effort)?,
+                Part::Path => measure_path(effort)?,
+                Part::Memory => measure_memory(effort)?,
             });
         }
         anyhow::Ok(ratios)
     })??;
+    if effort == Effort::Once {
+        check(&mut ratios)?;
+    }
     ratio::print(&ratios);
     if let Some(path) = json {
         fs::write(path, ratio::json(&ratios)).with_context(|| format!("cannot write {}", path.display()))?;
@@ -100,41 +160,63 @@ fn run(json: Option<&Path>, parts: &[Part]) -> Result<bool> {
     Ok(ratios.iter().all(Ratio::is_met))
 }
 
-fn measure_table() -> Result<Vec<Ratio>> {
+/// Checks that everything was measured. One round of the smallest counts has no goals.
+fn check(ratios: &mut [Ratio]) -> Result<()> {
+    for ratio in ratios {
+        let median = median(&ratio.rounds);
+        ensure!(median.is_finite(), "{} is {median}, expected a number", ratio.name);
+        ratio.goal = None;
+    }
+    Ok(())
+}
+
+fn measure_table(effort: Effort) -> Result<Vec<Ratio>> {
     let object = object()?;
     let mut ratios = Vec::new();
     packet::print_sizes(&object)?;
-    packet::print_heading();
-    for (flows, goal) in FLOWS {
-        let costs = packet::measure(&object, flows)?;
+    packet::print_heading(effort);
+    for &(flows, goal) in effort.pick(&FLOWS[..], &FEWEST_FLOWS[..]) {
+        let costs = packet::measure(&object, flows, effort)?;
         costs.print();
         ratios.push(costs.ratio(goal));
     }
-    let (flows, goal) = DRAINED;
-    let drains = drain::measure(&object, flows)?;
+    let (flows, goal) = effort.pick(DRAINED, FEWEST_DRAINED);
+    let drains = drain::measure(&object, flows, effort)?;
     drains.print();
     ratios.extend(drains.ratios(goal));
     Ok(ratios)
 }
 
-fn measure_reading(pair: [usize; 2]) -> Result<Vec<Ratio>> {
-    let readings = reading::measure(pair)?;
+fn measure_reading(pair: [usize; 2], effort: Effort) -> Result<Vec<Ratio>> {
+    let readings = reading::measure(pair, effort)?;
     readings.print();
     Ok(readings.ratios().into())
 }
 
-fn measure_learning() -> Result<Vec<Ratio>> {
-    let costs = learning::measure(&reading::quarter()?)?;
+fn measure_learning(effort: Effort) -> Result<Vec<Ratio>> {
+    let costs = learning::measure(&reading::quarter(effort)?, effort)?;
     costs.print();
     Ok(costs.ratios().into())
 }
 
-fn measure_live(pair: [usize; 2]) -> Result<Vec<Ratio>> {
-    let runs = live::measure(&object()?, pair)?;
-    live::Runs::print_heading();
+fn measure_live(pair: [usize; 2], effort: Effort) -> Result<Vec<Ratio>> {
+    let runs = live::measure(&object()?, pair, effort)?;
+    live::Runs::print_heading(effort);
     runs.iter().for_each(live::Runs::print);
     println!();
     Ok(runs.iter().flat_map(live::Runs::ratios).collect())
+}
+
+fn measure_path(effort: Effort) -> Result<Vec<Ratio>> {
+    let costs = path::measure(effort)?;
+    costs.print();
+    Ok(costs.ratios())
+}
+
+fn measure_memory(effort: Effort) -> Result<Vec<Ratio>> {
+    let memory = memory::measure(effort)?;
+    memory.print();
+    Ok(memory.ratios())
 }
 
 /// The benchmarks' object, which is beside the agent's.

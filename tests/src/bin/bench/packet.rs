@@ -3,15 +3,20 @@
 use anyhow::Result;
 use flowml_user::capture::kernel::KernelTable;
 
+use crate::effort::Effort;
 use crate::percpu_hash::{PerCpuHash, Read};
 use crate::programs::{self, Order};
 use crate::ratio::{Ratio, median};
 use crate::table;
 
 /// Packets of a run: a multiple of every number of flows, so that each flow has the same number of packets.
-const PACKETS: u32 = 1 << 18;
+fn packets(effort: Effort) -> u32 {
+    effort.pick(1 << 18, 1 << 12)
+}
 
-const ROUNDS: usize = 31;
+fn rounds(effort: Effort) -> usize {
+    effort.pick(31, 1)
+}
 
 /// Times in ns per packet, one for each round.
 pub(crate) struct Costs {
@@ -24,21 +29,22 @@ pub(crate) struct Costs {
 }
 
 /// Measures with this many flows. All of them are in the maps before the first round.
-pub(crate) fn measure(object: &[u8], flows: u32) -> Result<Costs> {
+pub(crate) fn measure(object: &[u8], flows: u32, effort: Effort) -> Result<Costs> {
+    let (packets, rounds) = (packets(effort), rounds(effort));
     let mut table = table::load(object, flows, &["empty", "parse_only", "table"])?;
     let mut hash = PerCpuHash::load(object, flows, flows as usize + 1)?;
     for (ebpf, name) in [(table.ebpf(), "table"), (&mut hash.ebpf, "percpu_hash")] {
         programs::walk(ebpf, flows, Order::Ascending)?;
         programs::run(ebpf, name, flows)?;
         programs::walk(ebpf, flows, Order::Scattered)?;
-        programs::run(ebpf, name, PACKETS)?;
+        programs::run(ebpf, name, packets)?;
     }
     let mut costs = Costs::new(flows);
-    for _ in 0..ROUNDS {
-        costs.round(&mut table, &hash)?;
+    for _ in 0..rounds {
+        costs.round(&mut table, &hash, packets)?;
     }
     // Packets of each flow: ascending once, scattered, and in the rounds.
-    let packets_each = 1 + (1 + ROUNDS as u64) * u64::from(PACKETS / flows);
+    let packets_each = 1 + (1 + rounds as u64) * u64::from(packets / flows);
     let drained = table.drain()?;
     table::verify(&drained, &table::read(&drained), flows, packets_each)?;
     let counted = drained.head_total().received;
@@ -54,13 +60,13 @@ impl Costs {
         Self { flows, empty: none(), parse: none(), table: none(), percpu_hash: none(), ratio: none() }
     }
 
-    fn round(&mut self, table: &mut KernelTable, hash: &PerCpuHash) -> Result<()> {
+    fn round(&mut self, table: &mut KernelTable, hash: &PerCpuHash, packets: u32) -> Result<()> {
         let ours = &*table.ebpf();
-        let empty = programs::run(ours, "empty", PACKETS)?;
-        let parse = programs::run(ours, "parse_only", PACKETS)?;
-        let table = programs::run(ours, "table", PACKETS)?;
-        let parse_again = programs::run(&hash.ebpf, "parse_only", PACKETS)?;
-        let percpu_hash = programs::run(&hash.ebpf, "percpu_hash", PACKETS)?;
+        let empty = programs::run(ours, "empty", packets)?;
+        let parse = programs::run(ours, "parse_only", packets)?;
+        let table = programs::run(ours, "table", packets)?;
+        let parse_again = programs::run(&hash.ebpf, "parse_only", packets)?;
+        let percpu_hash = programs::run(&hash.ebpf, "percpu_hash", packets)?;
         self.empty.push(empty);
         self.parse.extend([parse, parse_again]);
         self.table.push(table);
@@ -85,8 +91,9 @@ impl Costs {
     }
 }
 
-pub(crate) fn print_heading() {
-    println!("Cost of a packet in ns, medians of {ROUNDS} rounds of {PACKETS} packets");
+pub(crate) fn print_heading(effort: Effort) {
+    let (packets, rounds) = (packets(effort), rounds(effort));
+    println!("Cost of a packet in ns, medians of {rounds} rounds of {packets} packets");
     println!(
         "{:>8} {:>8} {:>8} {:>8} {:>12} {:>14} {:>18}",
         "flows", "empty", "parse", "table", "percpu_hash", "table − parse", "percpu_hash − parse"

@@ -10,12 +10,14 @@ use flowml_tests::agent;
 use flowml_tests::traffic::raw::on_cpus;
 
 use crate::child::{Cost, run};
+use crate::effort::Effort;
 use crate::mixture;
 use crate::ratio::{Ratio, median};
 
 /// Packets of the capture. A second capture has the first quarter of them.
-const PACKETS: u64 = 3_000_000;
-const QUARTER: u64 = PACKETS / 4;
+fn packets(effort: Effort) -> u64 {
+    effort.pick(3_000_000, 40_000)
+}
 
 /// Goals: CPU time against softflowd, and memory for the capture against memory for its first quarter.
 const SOFTFLOWD_GOAL: f64 = 1.0;
@@ -25,12 +27,9 @@ const MEMORY_GOAL: f64 = 1.1;
 /// Goal: time from start to end on two CPUs against that on one.
 const TWO_CPUS_GOAL: f64 = 0.65;
 
-/// NFStream needs as much time for a round as the others together for all rounds.
-const ROUNDS: usize = 7;
-const NFSTREAM_ROUNDS: usize = 3;
-
 /// The costs of the programs, one for each round.
 pub(crate) struct Readings {
+    packets: u64,
     /// Costs by program, with the packets that it read.
     flowml: Vec<Cost>,
     softflowd: Vec<Cost>,
@@ -40,35 +39,38 @@ pub(crate) struct Readings {
 }
 
 /// Runs everything on the CPU of this thread, and `flowml read` also on the `pair` of CPUs.
-pub(crate) fn measure(pair: [usize; 2]) -> Result<Readings> {
-    let (whole, quarter) = (capture(PACKETS)?, capture(QUARTER)?);
+pub(crate) fn measure(pair: [usize; 2], effort: Effort) -> Result<Readings> {
+    let packets = packets(effort);
+    let (whole, quarter) = (capture(packets)?, capture(packets / 4)?);
     let (rows, rows_of_two) = (whole.with_extension("csv"), whole.with_extension("two.csv"));
     let mut readings = Readings {
+        packets,
         flowml: vec![],
         softflowd: vec![],
         quarter_flowml: vec![],
         quarter_nfstream: vec![],
         two_cpus: vec![],
     };
-    for _ in 0..ROUNDS {
+    for _ in 0..effort.pick(7, 1) {
         readings.flowml.push(flowml(&whole, &rows)?);
         readings.two_cpus.push(on_cpus(&pair, || flowml(&whole, &rows_of_two))??);
-        readings.softflowd.push(softflowd(&whole)?);
+        readings.softflowd.push(softflowd(&whole, packets)?);
     }
-    verify(&rows, PACKETS)?;
+    verify(&rows, packets)?;
     same(&rows, &rows_of_two)?;
-    for _ in 0..NFSTREAM_ROUNDS {
+    // NFStream needs as much time for a round as the others together for all rounds.
+    for _ in 0..effort.pick(3, 1) {
         readings.quarter_flowml.push(flowml(&quarter, &rows)?);
-        readings.quarter_nfstream.push(nfstream(&quarter)?);
+        readings.quarter_nfstream.push(nfstream(&quarter, packets / 4)?);
     }
-    verify(&rows, QUARTER)?;
+    verify(&rows, packets / 4)?;
     fs::remove_file(&rows).with_context(|| format!("cannot remove {}", rows.display()))?;
     Ok(readings)
 }
 
 /// The smaller of the two captures.
-pub(crate) fn quarter() -> Result<PathBuf> {
-    capture(QUARTER)
+pub(crate) fn quarter(effort: Effort) -> Result<PathBuf> {
+    capture(packets(effort) / 4)
 }
 
 /// The capture with this many packets. Makes it if it does not exist.
@@ -107,7 +109,7 @@ fn verify(rows: &Path, packets: u64) -> Result<()> {
 }
 
 /// Sends NetFlow 9 to a port of this host on which no program listens.
-fn softflowd(capture: &Path) -> Result<Cost> {
+fn softflowd(capture: &Path, packets: u64) -> Result<Cost> {
     let collector = UdpSocket::bind("127.0.0.1:0").context("no port for a collector")?;
     let mut command = Command::new("softflowd");
     command.arg("-r").arg(capture).args(["-v", "9", "-d", "-c", "none", "-m", SOFTFLOWD_FLOWS]);
@@ -116,21 +118,21 @@ fn softflowd(capture: &Path) -> Result<Cost> {
     let (text, cost) = run(&mut command)?;
     let processed = text.lines().find_map(|line| line.strip_prefix("Packets processed: "));
     let processed = processed.with_context(|| format!("softflowd reports no number of packets: {text}"))?;
-    ensure!(processed == PACKETS.to_string(), "softflowd processed {processed} packets, expected {PACKETS}");
+    ensure!(processed == packets.to_string(), "softflowd processed {processed} packets, expected {packets}");
     Ok(cost)
 }
 
 /// As many flows as the capture has, so that softflowd need not evict any.
 const SOFTFLOWD_FLOWS: &str = "1000000";
 
-fn nfstream(capture: &Path) -> Result<Cost> {
+fn nfstream(capture: &Path, packets: u64) -> Result<Cost> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/nfstream_read.py");
     let python = agent::target().join("peers/bin/python");
     let (text, cost) = run(Command::new(python).arg(script).arg(capture))?;
     let found = text.split_whitespace().last().and_then(|count| count.parse::<u64>().ok());
     let found = found.with_context(|| format!("NFStream reports no number of packets: {text}"))?;
     // NFStream leaves out IPv6 packets that were not captured whole: a tenth of these packets.
-    ensure!((QUARTER * 8 / 10..=QUARTER).contains(&found), "NFStream has {found} packets in flows, of {QUARTER}");
+    ensure!((packets * 8 / 10..=packets).contains(&found), "NFStream has {found} packets in flows, of {packets}");
     Ok(cost)
 }
 
@@ -152,14 +154,16 @@ impl Readings {
     }
 
     pub(crate) fn print(&self) {
-        println!("Computing flows from a capture, medians of {ROUNDS} rounds ({NFSTREAM_ROUNDS} for the quarter)");
+        let (rounds, rounds_of_quarter) = (self.flowml.len(), self.quarter_flowml.len());
+        println!("Computing flows from a capture, medians of {rounds} rounds ({rounds_of_quarter} for the quarter)");
+        let (packets, quarter) = (self.packets, self.packets / 4);
         println!("{:<44} {:>10} {:>8} {:>8} {:>14} {:>8}", "", "packets", "wall s", "CPU s", "ns per packet", "MiB");
         let rows = [
-            ("flowml read, CSV with all features", PACKETS, &self.flowml),
-            ("the same, on two CPUs", PACKETS, &self.two_cpus),
-            ("softflowd, NetFlow 9", PACKETS, &self.softflowd),
-            ("flowml read, CSV with all features", QUARTER, &self.quarter_flowml),
-            ("NFStream, statistics and SPLT, no output", QUARTER, &self.quarter_nfstream),
+            ("flowml read, CSV with all features", packets, &self.flowml),
+            ("the same, on two CPUs", packets, &self.two_cpus),
+            ("softflowd, NetFlow 9", packets, &self.softflowd),
+            ("flowml read, CSV with all features", quarter, &self.quarter_flowml),
+            ("NFStream, statistics and SPLT, no output", quarter, &self.quarter_nfstream),
         ];
         for (what, packets, costs) in rows {
             let of = |of: fn(&Cost) -> f64| median(&costs.iter().map(of).collect::<Vec<_>>());

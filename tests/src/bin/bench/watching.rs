@@ -15,9 +15,7 @@ use flowml_user::sequential::SequentialTests;
 use flowml_user::session::{Ended, Sessions, Standing, Timeouts};
 
 use crate::cpu_time::cpu_time;
-
-/// The number of passes over the capture.
-const ROUNDS: usize = 7;
+use crate::effort::Effort;
 
 const INTERVAL_NS: u64 = 1_000_000_000;
 
@@ -41,12 +39,12 @@ pub(crate) struct Costs {
     pub(crate) hosts: Vec<f64>,
 }
 
-pub(crate) fn measure(capture: &Path) -> Result<Costs> {
+pub(crate) fn measure(capture: &Path, effort: Effort) -> Result<Costs> {
     let intervals = intervals(capture)?;
     let flows: usize = intervals.iter().map(|interval| interval.ended.len()).sum();
     ensure!(flows > 0, "{} has no flows", capture.display());
     let mut costs = Costs { flows, windows: 0, tests: Vec::new(), views: Vec::new(), hosts: Vec::new() };
-    for _ in 0..ROUNDS {
+    for _ in 0..effort.pick(7, 1) {
         let mut tests = SequentialTests::new(0);
         let tests = time(&intervals, |interval, parts| {
             parts.iter().for_each(|(part, standing)| tests.observe(part, *standing));
