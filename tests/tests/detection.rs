@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use flowml_tests::lab::require_lab;
 use flowml_tests::scenario::{Meter, Reported, Town, Window, unix_ms};
-use flowml_tests::traffic::attack::{Scene, brute_force, port_scan, slow_connections, syn_flood, udp_flood};
+use flowml_tests::traffic::attack::{Scene, brute_force, port_scan, scan_of, slow_connections, syn_flood, udp_flood};
 use flowml_tests::traffic::background::Habits;
 
 /// The learner warms up for 30 intervals of a second, and a busy machine may be late.
@@ -119,7 +119,7 @@ fn an_attack_from_before_the_start_is_detected_before_and_after_the_promotion() 
     let _background = town.live(Habits { seed: 3, duration: Duration::from_secs(600), pace: 1.0 })?;
     let scanner = town.strangers[0].clone();
     let victim = town.server.clone();
-    // Ten minutes, cut short when the test ends.
+    // Ten minutes, cut short when the test ends. Each port is tried once.
     let stopped = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&stopped);
     let scan = scanner.host.spawn_thread({
@@ -128,7 +128,7 @@ fn an_attack_from_before_the_start_is_detected_before_and_after_the_promotion() 
             let scene = Scene { attacker: &scanner, victim: &victim, seed: 7 };
             (0..600)
                 .take_while(|_| !stop.load(Ordering::Relaxed))
-                .try_for_each(|_| port_scan(scene, 500, 500).map(drop))
+                .try_for_each(|second| scan_of(scene, 100 * second + 1..=100 * second + 100, 100).map(drop))
         }
     })?;
     let meter = Meter::start(&town.server, &["--seed", "1", "--interval", PROMOTION_INTERVAL])?;

@@ -10,7 +10,7 @@ impl Pipeline {
         if self.shed.level == Level::None {
             return;
         }
-        let findings = self.tests.early(at_ns);
+        let findings = self.tests.interval(at_ns);
         self.incidents.testify(&findings, at_ns);
         for (state, incident) in self.incidents.take_events() {
             self.sinks.incident(state, incident, clock);

@@ -237,10 +237,6 @@ impl Incidents {
             }
             return;
         }
-        // Repeated attempts begin no event: it was reported, and an operator may have closed it.
-        if finding.evidence.is_empty() {
-            return;
-        }
         // Anomalous windows of the same hosts.
         let is_suspicion = |open: &&Open| !open.has_finding();
         let suspicions: Vec<(Number, bool)> = near

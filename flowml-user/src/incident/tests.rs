@@ -295,20 +295,6 @@ fn a_repeated_scan_is_another_incident_and_a_retry_of_a_closed_port_is_none() {
     assert_eq!(opened, [Kind::PortScan; 2], "{:?}", live.events);
 }
 
-#[test]
-fn a_scan_that_repeats_its_contacts_is_one_incident_until_it_stops() {
-    const STOP: u64 = 1000;
-    let mut live = Live::new();
-    let refused = |port: u64| samples::refused(port, "10.0.0.7:2000", &format!("10.0.0.1:{}", 1 + port));
-    (0..STOP).for_each(|_| live.second(&(0..100).map(refused).collect::<Vec<_>>()));
-    let pause = (0..400).position(|_| {
-        live.second(&[]);
-        live.events.iter().any(|(state, ..)| *state == State::Closed)
-    });
-    assert!(pause.is_some_and(|seconds| (295..=305).contains(&seconds)), "it ended after {pause:?} s");
-    assert!(matches!(live.events[..], [(State::Open, Kind::PortScan, _), (State::Closed, Kind::PortScan, 100)]));
-}
-
 /// Scans by UDP and TCP: faster than a flood, with pauses of a minute, and by several scanners at once.
 #[test]
 fn scanners_of_one_victim_are_one_incident() {

@@ -69,12 +69,6 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Whether nothing new was counted, because the same attempts are repeated.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.attempts == 0 && self.failures == 0 && self.packets == 0 && self.bytes == 0
-    }
-
     /// Adds counts of a later time, or of another pair of hosts.
     pub fn add(&mut self, other: &Self) {
         if other.protocol != 0 {

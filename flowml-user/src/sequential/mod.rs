@@ -53,8 +53,30 @@ use slow::Slow;
 use tunnels::Tunnels;
 use visibility::Visibility;
 
-/// The shortest duration that is assumed for an interval, s, except for the last one of a run.
-const SHORTEST_S: f64 = 0.25;
+/// The shortest interval in which the flood tests measure a rate, s.
+const RATE_S: f64 = 0.25;
+
+/// The shortest interval of the tests that count intervals, s: one second, from which the intervals of a run vary.
+const STEP_S: f64 = 0.9;
+
+/// The shortest duration that is assumed for the last interval of a run, s.
+const LAST_S: f64 = 1.0;
+
+/// The start of the current interval of some tests, ns of the capture's clock.
+#[derive(Default, Serialize, Deserialize)]
+struct Since(Option<u64>);
+
+impl Since {
+    /// The duration of the interval that ends at `now_ns`, s. `None` if it is shorter than `shortest` and continues.
+    fn end(&mut self, now_ns: u64, shortest: f64, is_last: bool) -> Option<f64> {
+        let seconds = now_ns.saturating_sub(*self.0.get_or_insert(now_ns)) as f64 / 1e9;
+        if seconds < shortest && !is_last {
+            return None;
+        }
+        self.0 = Some(now_ns);
+        Some(if is_last { seconds.max(LAST_S) } else { seconds })
+    }
+}
 
 /// All tests.
 #[derive(Serialize, Deserialize)]
@@ -69,8 +91,10 @@ pub struct SequentialTests {
     beacons: Beacons,
     exfiltration: Exfiltration,
     tunnels: Tunnels,
-    /// End of the last interval, ns of the capture's clock.
-    since_ns: Option<u64>,
+    /// The interval of the tests of rates.
+    rates: Since,
+    /// The interval of the tests that count intervals.
+    steps: Since,
     /// Start of the run, ns of the capture's clock.
     began_ns: Option<u64>,
     seed: u64,
@@ -92,7 +116,8 @@ impl SequentialTests {
             beacons: Beacons::new(),
             exfiltration: Exfiltration::new(),
             tunnels: Tunnels::new(),
-            since_ns: None,
+            rates: Since::default(),
+            steps: Since::default(),
             began_ns: None,
             seed,
         }
@@ -101,7 +126,9 @@ impl SequentialTests {
     /// Adds a partial flow with its standing in its session.
     pub fn observe(&mut self, part: &PartialFlow, standing: Standing) {
         let contact = Contact::new(part, standing);
-        self.since_ns.get_or_insert(contact.first_ns());
+        for since in [&mut self.rates, &mut self.steps] {
+            since.0.get_or_insert(contact.first_ns());
+        }
         self.began_ns.get_or_insert(contact.first_ns());
         let visible = self.visibility.observe(&contact);
         if let Some(attempt) = self.attempts.observe(&contact, visible) {
@@ -125,15 +152,10 @@ impl SequentialTests {
         self.logins.observe(ended);
     }
 
-    /// Ends an interval at `now_ns` and returns its findings.
+    /// Returns the findings by `now_ns`. It may be called at any time: tests of rates, and tests that count intervals,
+    /// wait until their own interval is long enough.
     pub fn interval(&mut self, now_ns: u64) -> Vec<Finding> {
         self.conclude(now_ns, false)
-    }
-
-    /// Ends an interval early at `now_ns`, unless it is too short, and returns its findings.
-    pub fn early(&mut self, now_ns: u64) -> Vec<Finding> {
-        let began_ns = self.since_ns.unwrap_or(now_ns);
-        if now_ns.saturating_sub(began_ns) as f64 / 1e9 < SHORTEST_S { Vec::new() } else { self.interval(now_ns) }
     }
 
     /// Ends the run at `now_ns` and returns the findings of the last interval, without waiting for further answers.
@@ -145,13 +167,20 @@ impl SequentialTests {
         for attempt in self.attempts.expire(now_ns, is_end) {
             self.attempt(&attempt);
         }
-        let since_ns = self.since_ns.replace(now_ns).unwrap_or(now_ns);
-        let least = if is_end { 1.0 } else { SHORTEST_S };
-        let seconds = (now_ns.saturating_sub(since_ns) as f64 / 1e9).max(least);
-        self.visibility.age();
         let mut findings = self.scans.findings();
-        findings.extend(self.floods.interval(self.began_ns.unwrap_or(now_ns), now_ns, seconds));
-        findings.extend(self.amplifiers.findings());
+        if let Some(seconds) = self.rates.end(now_ns, RATE_S, is_end) {
+            findings.extend(self.floods.interval(self.began_ns.unwrap_or(now_ns), now_ns, seconds));
+        }
+        if let Some(seconds) = self.steps.end(now_ns, STEP_S, is_end) {
+            findings.extend(self.step(now_ns, seconds));
+        }
+        findings
+    }
+
+    /// Ends an interval of the tests that count intervals.
+    fn step(&mut self, now_ns: u64, seconds: f64) -> Vec<Finding> {
+        self.visibility.age();
+        let mut findings = self.amplifiers.findings();
         findings.extend(self.logins.findings());
         findings.extend(self.slow.findings(now_ns));
         findings.extend(self.beacons.findings());

@@ -39,6 +39,11 @@ impl Run {
 
     /// An interval of a second with these flows. Packet times are in ms from its start.
     pub(crate) fn second(&mut self, flows: &[Vec<Sample>]) {
+        self.interval(1000, flows);
+    }
+
+    /// The same with an interval of so many ms.
+    pub(crate) fn interval(&mut self, ms: u64, flows: &[Vec<Sample>]) {
         let seen = |sample: &&Sample| match self.view {
             View::Both => true,
             View::Into(host) => sample.destination.ip().to_string() == host,
@@ -50,7 +55,7 @@ impl Run {
         self.sessions.absorb_drain(parts.iter().map(|(key, value)| value.counted(key)), |part, standing| {
             tests.observe(part, standing);
         });
-        self.now_ns += SECOND;
+        self.now_ns += ms * MS;
         tests.ended(&self.sessions.expire(self.now_ns));
         self.findings.extend(tests.interval(self.now_ns));
     }

@@ -13,9 +13,8 @@
 //! send the SYNs, so there is a walk over these contacts of each host.
 //!
 //! Bound: 10⁻⁶ for each walk. Each first contact may begin one. 24 failures in a row are a scan. Contacts and walks are
-//! remembered for an hour after their last use, as nmap's slowest timing sends a probe every five minutes. After a
-//! scan, its contacts count again once they are five minutes old, so that a repeated scan is found. A scan that repeats
-//! its contacts without such a pause continues.
+//! remembered for an hour after their last use, as nmap's slowest timing sends a probe every five minutes. After a scan,
+//! its contacts count again once they are five minutes old, so that a repeated scan is found.
 
 use std::collections::HashSet;
 
@@ -76,10 +75,7 @@ struct Scan {
     /// Whether it is among the scans to be reported.
     is_new: bool,
     first_ns: u64,
-    /// The last contact that was not a repeated one.
     last_ns: u64,
-    /// The last failed contact since the scan was found, including repeated ones.
-    active_ns: u64,
     contacts: u64,
     failures: u64,
     /// Contacts since the scan was found, including repeated ones.
@@ -100,38 +96,10 @@ struct Contacted {
 }
 
 impl Scan {
-    /// Whether it is a scan without activity for so long that it is over.
-    fn is_over(&self, now_ns: u64) -> bool {
-        let since_ns = now_ns.saturating_sub(self.last_ns.max(self.active_ns));
-        self.is_scan && since_ns > PAUSE_NS.max(PERIODS * self.gap_ns())
-    }
-
-    /// Records that a found scan continues, for the findings of the interval.
-    fn go_on(&mut self, of: Of, at_ns: u64, changed: &mut Changed<Of>) {
-        self.active_ns = self.active_ns.max(at_ns);
-        if !std::mem::replace(&mut self.is_new, true) {
-            changed.add(of);
-        }
-    }
-
     /// The mean time between two contacts, ns.
     const fn gap_ns(&self) -> u64 {
         self.last_ns.saturating_sub(self.first_ns) / if self.contacts > 1 { self.contacts - 1 } else { 1 }
     }
-}
-
-/// The walks of which an attempt is a contact.
-fn walks(attempt: &Attempt) -> [Option<Of>; 3] {
-    let &Attempt { source, target, port, protocol, outcome, visible, .. } = attempt;
-    let answers = Some(Of::Answers { victim: source });
-    if outcome == Outcome::Unasked || protocol == protocol::UDP && attempt.bytes > LONGEST_PROBE * attempt.packets {
-        return [answers, None, None];
-    }
-    let has_ports = protocol == protocol::TCP || protocol == protocol::UDP;
-    // Requests to many servers are no scan if their answers are not seen.
-    let is_certain = protocol == protocol::TCP && !attempt.is_doubtful() || visible || outcome != Outcome::Failure;
-    let ports = has_ports.then_some(Of::Ports { source, target, protocol });
-    [answers, ports, is_certain.then_some(Of::Hosts { source, port, protocol })]
 }
 
 /// A hasher of contacts, with a secret that is saved with them.
@@ -180,7 +148,7 @@ impl Scans {
     }
 
     pub(super) fn observe(&mut self, attempt: &Attempt) {
-        let &Attempt { source, target, port, protocol, outcome, at_ns, .. } = attempt;
+        let &Attempt { source, target, port, protocol, outcome, at_ns, visible, .. } = attempt;
         let contact = self.secret.state.hash_one((source, target, port, protocol));
         let mut is_first = false;
         let last_ns = self.contacts.entry(contact, at_ns, || {
@@ -188,26 +156,25 @@ impl Scans {
             at_ns
         });
         let is_again = at_ns.saturating_sub(std::mem::replace(last_ns, at_ns)) > PAUSE_NS;
-        for of in walks(attempt).into_iter().flatten() {
-            let failed = match of {
-                Of::Answers { .. } => outcome == Outcome::Unasked,
-                Of::Ports { .. } | Of::Hosts { .. } => outcome == Outcome::Failure,
-            };
-            if is_first || is_again {
-                self.step(of, Contacted { target, at_ns, is_first }, failed);
-            } else if failed {
-                self.repeat(of, at_ns);
-            }
-        }
-    }
-
-    /// Adds a failed contact that was made before. It is no evidence, but a scan that repeats its contacts is not over.
-    fn repeat(&mut self, of: Of, at_ns: u64) {
-        if !self.found.contains(&of) {
+        if !is_first && !is_again {
             return;
         }
-        if let Some(scan) = self.walks.get_mut(&of).filter(|scan| scan.is_scan && !scan.is_over(at_ns)) {
-            scan.go_on(of, at_ns, &mut self.changed);
+        let contact = Contacted { target, at_ns, is_first };
+        self.step(Of::Answers { victim: source }, contact, outcome == Outcome::Unasked);
+        let failed = match outcome {
+            Outcome::Success | Outcome::HalfOpen | Outcome::Probe => false,
+            Outcome::Failure => true,
+            Outcome::Unasked => return,
+        };
+        if protocol == protocol::UDP && attempt.bytes > LONGEST_PROBE * attempt.packets {
+            return;
+        }
+        if protocol == protocol::TCP || protocol == protocol::UDP {
+            self.step(Of::Ports { source, target, protocol }, contact, failed);
+        }
+        // Requests to many servers are no scan if their answers are not seen.
+        if protocol == protocol::TCP && !attempt.is_doubtful() || visible || !failed {
+            self.step(Of::Hosts { source, port, protocol }, contact, failed);
         }
     }
 
@@ -217,7 +184,7 @@ impl Scans {
             return;
         }
         let scan = self.walks.entry(of, at_ns, Scan::default);
-        if scan.is_over(at_ns) {
+        if scan.is_scan && at_ns.saturating_sub(scan.last_ns) > PAUSE_NS.max(PERIODS * scan.gap_ns()) {
             *scan = Scan { was_scan: true, ..Scan::default() };
         }
         if !is_first && !scan.was_scan {
@@ -244,8 +211,9 @@ impl Scans {
             }
         }
         // Successful contacts of a scanner are reported only with a failed one.
-        if scan.is_scan && failed {
-            scan.go_on(of, at_ns, &mut self.changed);
+        if scan.is_scan && failed && !scan.is_new {
+            scan.is_new = true;
+            self.changed.add(of);
         }
     }
 
@@ -288,7 +256,6 @@ impl Scans {
         let period_ms = gap_ns.unwrap_or_default() / 1_000_000;
         let evidence = Evidence { attempts, failures, period_ms, ..Evidence::default() };
         let many = scan.targets.of(scan.contacts as usize);
-        let end_ns = scan.last_ns.max(scan.active_ns);
         let (kind, sources, targets, evidence) = match of {
             Of::Ports { source, target, protocol } => {
                 (Kind::PortScan, Party::of(source), Party::of(target), Evidence { protocol, ..evidence })
@@ -301,6 +268,6 @@ impl Scans {
                 (Kind::Reflection, many, Party::of(victim), Evidence { protocol: protocol::TCP, ..evidence })
             }
         };
-        Some(Finding { kind, sources, targets, evidence, start_ns: scan.first_ns, end_ns, bound: ALPHA })
+        Some(Finding { kind, sources, targets, evidence, start_ns: scan.first_ns, end_ns: scan.last_ns, bound: ALPHA })
     }
 }

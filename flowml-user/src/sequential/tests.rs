@@ -437,6 +437,30 @@ fn a_socket_that_keeps_querying_long_names_is_a_tunnel() {
     }
 }
 
+/// A flood is found, and the queries of twelve seconds are too few for a tunnel, however often findings are collected.
+#[test]
+fn findings_do_not_depend_on_the_length_of_the_interval() {
+    for ms in [10, 100, 250, 300, 1000] {
+        let mut run = Run::new(View::Both);
+        for n in 0..8000 / ms {
+            let syn = |at_ms| vec![at(at_ms, &format!("10.1.{}.{}:1000", n % 250, at_ms % 250), "10.0.0.1:80", SYN)];
+            run.interval(ms, &(0..ms).map(syn).collect::<Vec<_>>());
+        }
+        assert_eq!(run.kinds(), BTreeSet::from(["syn_flood"]), "{ms} ms");
+
+        let mut run = Run::new(View::Both);
+        for n in 0..12_000 / ms {
+            let query = |at_ms: u64| {
+                let (client, server) = ("10.0.0.7:2000", "10.0.0.1:53");
+                vec![udp(at_ms * MS, client, server, 64), udp((at_ms + 1) * MS, server, client, 100)]
+            };
+            let queries = (0..ms).filter(|at_ms| (n * ms + at_ms) % 125 == 0).map(query);
+            run.interval(ms, &queries.collect::<Vec<_>>());
+        }
+        assert_eq!(run.kinds(), BTreeSet::new(), "{ms} ms");
+    }
+}
+
 /// A resolver sends thousands of queries, and reuses port numbers.
 #[test]
 fn a_busy_resolver_is_no_tunnel() {

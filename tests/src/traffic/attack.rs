@@ -1,6 +1,7 @@
 //! Attacks between two hosts of a laboratory, with a fixed number of packets or connections.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::thread;
 use std::time::Duration;
 
@@ -85,8 +86,13 @@ pub const BEACON: Attack = Attack {
 
 /// TCP SYN to ports 1 to `ports` in random order, as nmap sends them. The victim answers.
 pub fn port_scan(scene: Scene<'_>, ports: u16, rate: u32) -> Result<Sent> {
+    scan_of(scene, 1..=ports, rate)
+}
+
+/// The same to these ports.
+pub fn scan_of(scene: Scene<'_>, ports: RangeInclusive<u16>, rate: u32) -> Result<Sent> {
     let mut random = scene.random();
-    let mut order: Vec<u16> = (1..=ports).collect();
+    let mut order: Vec<u16> = ports.collect();
     order.shuffle(&mut random);
     let source_port = random.gen_range(32_768..61_000);
     let frames = order.into_iter().map(|port| {
