@@ -378,7 +378,7 @@ fn describe_pins(pins: &Pins, earlier: &Account) -> String {
         (_, 0) => format!("pinned in {folder}: earlier agents drained {taken}"),
         (_, lost) => {
             let lost = counted(lost, "packet");
-            format!("pinned in {folder}: earlier agents drained {taken} ({lost} by agents that ended abnormally)")
+            format!("pinned in {folder}: earlier agents drained {taken} (at most {lost} are in no record)")
         }
     }
 }

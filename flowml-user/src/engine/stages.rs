@@ -147,7 +147,7 @@ impl Flows {
                 // The drain may have ended, and then the buffer is not reused.
                 let _ = self.returns.send(*copied);
                 *last = clock;
-                if late.is_none() {
+                if late.is_none() && !pipeline.sinks().closing().merges_intervals() {
                     pipeline.report_early(at_ns, clock);
                 }
                 if late.is_some() && pipeline.sinks().closing().merges_intervals() {

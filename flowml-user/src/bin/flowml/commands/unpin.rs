@@ -36,7 +36,7 @@ fn describe(removed: &Removed) -> String {
     let taken = counted(account.received.packets, "packet");
     let of_these = match account.unreported.packets {
         0 => String::new(),
-        lost => format!(" ({} by agents that ended abnormally)", counted(lost, "packet")),
+        lost => format!(" (at most {} of them in no record)", counted(lost, "packet")),
     };
     let unread = counted(unread.packets, "packet");
     format!("{what}; agents drained {taken}{of_these}; never read: {unread}")

@@ -224,13 +224,13 @@ impl SummaryView<'_> {
     }
 }
 
-/// `before this run: 1,200 packets, 20 of them drained by agents that ended abnormally`.
+/// `before this run: 1,200 packets, at most 20 of them in no record`.
 fn before(Account { received, unreported, .. }: &Account) -> String {
     let packets = counted(received.packets, "packet");
     match unreported.packets {
         0 => format!("before this run: {packets}"),
         lost => {
-            format!("before this run: {packets}, {} of them drained by agents that ended abnormally", grouped(lost))
+            format!("before this run: {packets}, at most {} of them in no record", grouped(lost))
         }
     }
 }
