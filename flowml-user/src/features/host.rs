@@ -125,7 +125,7 @@ pub const HOST_FEATURES: &[Feature<HostWindow>] = &[
 
 /// The flows to which a column of host windows belongs.
 #[must_use]
-pub(crate) fn side_of(column: &str) -> Option<Side> {
+pub fn side_of(column: &str) -> Option<Side> {
     HOST_FEATURES.iter().find(|feature| feature.name == column)?.side
 }
 

@@ -29,8 +29,7 @@ pub use flow::{FLOW_FEATURES, FlowRow};
 pub(crate) use generations::Generations;
 #[cfg(test)]
 pub(crate) use generations::comparisons;
-pub(crate) use host::side_of;
-pub use host::{HOST_FEATURES, HOST_IDENTIFIERS};
+pub use host::{HOST_FEATURES, HOST_IDENTIFIERS, side_of};
 pub use nfstream::{DIFFERENCES, Difference};
 pub use splt::{FLOW_SEQUENCES, Sequence};
 pub(crate) use window::hash_address;
