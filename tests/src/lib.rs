@@ -14,6 +14,7 @@ pub mod metered;
 pub mod nfstream;
 pub mod objects;
 pub mod peers;
+pub mod proc_status;
 pub mod process;
 pub mod program;
 pub mod replay;

@@ -10,6 +10,7 @@ use arrow_array::RecordBatch;
 use flowml_tests::agent::binary;
 use flowml_tests::captures::gzip;
 use flowml_tests::fuzz::read_configuration;
+use flowml_tests::proc_status::field;
 use flowml_user::capture::file::CaptureFile;
 use flowml_user::dataset::rules::Rules;
 use flowml_user::dataset::{TableFormat, TableReader, TableWriter};
@@ -62,9 +63,7 @@ fn assert_refused(path: &Path, expected: &str) -> Result<()> {
 /// The peak memory of this process in bytes. It includes all tests that run at the same time. Together they take less
 /// than a gigabyte if each keeps to its limits.
 fn peak() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-    Ok(line.split_whitespace().next().context("no number")?.parse::<u64>()? * 1024)
+    Ok(field(std::process::id(), "VmHWM")? * 1024)
 }
 
 #[test]

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use flowml_tests::agent::{Agent, Report};
 use flowml_tests::frames::{Frame, Ipv4, NOBODY, Tcp, flag};
 use flowml_tests::lab::{Interface, LinkOptions, require_lab, wait_until};
+use flowml_tests::proc_status::field;
 use flowml_tests::scrape::{METRICS, Scrape};
 use flowml_tests::traffic::raw::{FlowSpray, FrameSender, Rate, Sent};
 use rustix::process::Signal;
@@ -204,7 +205,7 @@ fn flood_for_a_minute(rate: u32) -> Result<Option<Flooded>> {
     let drains = last.value("flowml_drain_lateness_seconds_count")?;
     let on_time = last.value("flowml_drain_lateness_seconds_bucket{le=\"0.05\"}")?;
     let table_full = last.value("flowml_skipped_packets_total{reason=\"table_full\"}")?;
-    let memory_mib = peak_memory_mib(agent.id())?;
+    let memory_mib = field(agent.id(), "VmHWM")? / 1024;
     let end = Instant::now();
     let report = agent.stop(Signal::TERM)?;
     let end_took = end.elapsed();
@@ -239,13 +240,6 @@ fn talk(from: &Interface, to: &Interface) -> Result<u64> {
         thread::sleep(Duration::from_millis(200));
     }
     Ok(CONNECTION_PACKETS)
-}
-
-/// The peak memory of a process so far (proc_pid_status(5)).
-fn peak_memory_mib(process: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("its peak")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? / 1024)
 }
 
 impl Flooded {

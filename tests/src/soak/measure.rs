@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::site::OUTPUTS;
+use crate::proc_status::field;
 use crate::scrape::{Histogram, Scrape};
 
 /// A drain that is later than this, in s, is counted as late.
@@ -23,17 +24,11 @@ pub(super) struct Process {
 impl Process {
     /// Reads the current state (proc_pid_status(5), proc_pid_fd(5)).
     pub(super) fn of(id: u32) -> Result<Self> {
-        let status = fs::read_to_string(format!("/proc/{id}/status")).context("reading the agent's status")?;
-        let field = |name: &str| -> Result<u64> {
-            let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            let number = value.and_then(|value| value.split_whitespace().next()?.parse().ok());
-            number.with_context(|| format!("there is no {name} in the agent's status"))
-        };
         let descriptors = fs::read_dir(format!("/proc/{id}/fd")).context("listing the agent's descriptors")?.count();
         Ok(Self {
-            memory_kib: field("VmRSS")?,
-            peak_kib: field("VmHWM")?,
-            threads: field("Threads")?,
+            memory_kib: field(id, "VmRSS")?,
+            peak_kib: field(id, "VmHWM")?,
+            threads: field(id, "Threads")?,
             descriptors: descriptors as u64,
         })
     }

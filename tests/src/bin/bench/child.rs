@@ -1,12 +1,13 @@
 //! Runs another program and measures its cost.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use flowml_tests::proc_status::field;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 /// The cost of a program, with all programs that it started.
@@ -51,20 +52,13 @@ fn wait(child: u32, start: Instant) -> Result<(i32, Cost)> {
     let mut memory = 0;
     loop {
         // `ru_maxrss` cannot be used: it includes the memory of the parent at the time of the fork.
-        memory = memory.max(peak_memory(child).unwrap_or(0));
+        // The program may just have ended.
+        memory = memory.max(field(child, "VmHWM").map_or(0, |kib| kib * 1024));
         if let Some((status, cpu_s)) = try_wait(child)? {
             return Ok((status, Cost { cpu_s, wall_s: start.elapsed().as_secs_f64(), memory }));
         }
         thread::sleep(LOOK_EVERY);
     }
-}
-
-/// Peak resident memory in bytes, or `None` for a program that has ended.
-fn peak_memory(child: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{child}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib * 1024)
 }
 
 /// wait4(2): the status of a child that has ended, and its CPU time in s.

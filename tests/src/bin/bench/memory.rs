@@ -2,13 +2,13 @@
 //!
 //! A child process holds one of them. Its resident memory is compared before and after.
 
-use std::fs;
 use std::process::Command;
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use flowml_common::flow::{PartialFlow, Sender};
+use flowml_tests::proc_status::field;
 use flowml_user::capture::kernel::{DEFAULT_CAPACITY, Size};
 use flowml_user::engine::WINDOW;
 use flowml_user::features::HostWindows;
@@ -123,7 +123,7 @@ fn ask(name: &str, held: Held, flows: u32) -> Result<Occupied> {
 pub(crate) fn occupy(name: &str, flows: &str) -> Result<()> {
     let flows: u32 = flows.parse().with_context(|| format!("'{flows}' is no number of flows"))?;
     let (units, resident) = hold(name.parse()?, flows)?;
-    println!("{units} {resident} {}", own_memory("VmHWM:")?);
+    println!("{units} {resident} {}", own_memory("VmHWM")?);
     Ok(())
 }
 
@@ -139,25 +139,25 @@ fn hold(held: Held, flows: u32) -> Result<(u64, u64)> {
     let mut intervals = Intervals::new(flows, each, Kinds::Datagrams, each);
     // This touches the memory of the table, and the code that is measured.
     intervals.advance()?;
-    let mut state = State::new(held, flows, &intervals)?;
-    let before = own_memory("VmRSS:")?;
+    let mut state = Holder::new(held, flows, &intervals)?;
+    let before = own_memory("VmRSS")?;
     let mut units = state.take(&intervals);
     for _ in 1..flows / each {
         intervals.advance()?;
         units = state.take(&intervals);
     }
-    Ok((units, own_memory("VmRSS:")?.saturating_sub(before)))
+    Ok((units, own_memory("VmRSS")?.saturating_sub(before)))
 }
 
 /// What is held.
-enum State {
+enum Holder {
     Sessions(Sessions),
     Windows(Box<HostWindows>),
     Both(Sessions, Box<HostWindows>),
     Agent(Box<Path>),
 }
 
-impl State {
+impl Holder {
     fn new(held: Held, flows: u32, intervals: &Intervals) -> Result<Self> {
         let sessions = || Sessions::new(timeouts()).with_capacity(flows as usize);
         let windows = || Box::new(HostWindows::new(WINDOW));
@@ -204,11 +204,9 @@ fn standing(part: &PartialFlow) -> Standing {
     Standing { new: true, initiator, answered: true, about_sender: false }
 }
 
-/// A line of the status of this process, in bytes: its resident memory now, or at its peak.
+/// Memory of this process in bytes: `VmRSS` now, `VmHWM` at its peak.
 fn own_memory(name: &str) -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
-    let kib = status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse().ok());
-    kib.map(|kib: u64| kib * 1024).with_context(|| format!("/proc/self/status has no {name}"))
+    Ok(field(std::process::id(), name)? * 1024)
 }
 
 impl Memory {

@@ -51,7 +51,7 @@ impl Scoring {
 
 /// What an observer of the run has seen.
 #[derive(Default)]
-struct Seen {
+struct Counters {
     /// Open incidents at the end of the last interval.
     incidents: AtomicU64,
     /// Open sessions at that time.
@@ -60,7 +60,7 @@ struct Seen {
     anomalies: AtomicU64,
 }
 
-struct Watcher(Arc<Seen>);
+struct Watcher(Arc<Counters>);
 
 impl Observer for Watcher {
     fn interval(&mut self, report: &IntervalReport, _rows: &RowCounts, _outputs: &[OutputLine]) {
@@ -77,7 +77,7 @@ impl Observer for Watcher {
 /// The path of all flows of a run.
 pub(crate) struct Path {
     pipeline: Pipeline,
-    seen: Arc<Seen>,
+    seen: Arc<Counters>,
     has_outputs: bool,
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct Ended {
 
 impl Path {
     pub(crate) fn new(scoring: Scoring, timeouts: Timeouts, outputs: &[Target], start_ns: u64) -> Result<Self> {
-        let seen = Arc::new(Seen::default());
+        let seen = Arc::new(Counters::default());
         let sinks = Sinks::open(outputs, FlowColumns::Headers, Pace::Offline)?.observed_by(Watcher(Arc::clone(&seen)));
         let interfaces = vec![InterfaceReport { name: "bench".to_owned(), capture_mode: "file" }];
         let pipeline = Pipeline::new(timeouts, interfaces, scoring.learners()?, sinks, start_ns, 0);
