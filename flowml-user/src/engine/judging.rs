@@ -1,14 +1,11 @@
 //! Scores host windows and flows, and makes their rows.
 
-use std::borrow::Borrow;
-
 use flowml_common::flow::Sender;
 use flowml_common::table::Count;
-use ndarray::Array2;
 
 use super::{Pipeline, eligibility};
 use crate::export::Level;
-use crate::features::{Feature, FlowRow, HOST_FEATURES, Hosts, row};
+use crate::features::{FlowRow, HOST_FEATURES, Hosts, matrix};
 use crate::learning::{FeedbackClass, Verdict};
 use crate::record::{Clock, FlowRecord};
 use crate::sequential::Finding;
@@ -20,7 +17,7 @@ impl Pipeline {
         let scored = self.sinks.closing().scores(hosts.windows.len());
         let verdicts = self.learners.as_mut().filter(|_| scored).map(|learners| {
             let vouched = eligibility::of_hosts(&self.incidents, findings, &hosts.windows);
-            let rows = table(HOST_FEATURES, hosts.windows.iter());
+            let rows = matrix(HOST_FEATURES, hosts.windows.iter());
             learners.hosts.observe(rows.view(), &vouched.eligibility, &vouched.hosts)
         });
         let judged: Vec<_> = hosts.windows.iter().zip(or_none(verdicts)).collect();
@@ -44,7 +41,7 @@ impl Pipeline {
         // A row is several times larger than the counts of a flow, so it is computed twice instead of stored.
         let rows = self.learners.is_some().then(|| {
             let rows = ended.iter().map(|ended| self.row(ended, clock));
-            (table(&self.features, rows), eligibility::of_flows(&self.incidents, ended))
+            (matrix(&self.features, rows), eligibility::of_flows(&self.incidents, ended))
         });
         let verdicts = self.learners.as_mut().zip(rows).map(|(learners, (rows, vouched))| {
             learners.flows.observe(rows.view(), &vouched.eligibility, &vouched.hosts)
@@ -78,13 +75,4 @@ impl Pipeline {
 /// The verdict of each row; none without a model.
 fn or_none(verdicts: Option<Vec<Option<Verdict>>>) -> impl Iterator<Item = Option<Verdict>> {
     verdicts.unwrap_or_default().into_iter().chain(std::iter::repeat(None))
-}
-
-/// The feature matrix of flows or hosts, one row each.
-fn table<T>(features: &[Feature<T>], units: impl ExactSizeIterator<Item = impl Borrow<T>>) -> Array2<f64> {
-    let mut rows = Array2::zeros((units.len(), features.len()));
-    for (mut place, unit) in rows.outer_iter_mut().zip(units) {
-        place.iter_mut().zip(row(features, unit.borrow())).for_each(|(place, value)| *place = value);
-    }
-    rows
 }

@@ -1,6 +1,5 @@
 //! The stages of the flow path one by one, each by the library's own functions.
 
-use std::borrow::Borrow;
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -8,13 +7,12 @@ use anyhow::{Context, Result, ensure};
 use flowml_common::flow::PartialFlow;
 use flowml_user::engine::WINDOW;
 use flowml_user::engine::learners::Learners;
-use flowml_user::features::{FLOW_FEATURES, Feature, FlowRow, HOST_FEATURES, HostWindows, row};
+use flowml_user::features::{FLOW_FEATURES, FlowRow, HOST_FEATURES, HostWindows, matrix};
 use flowml_user::incident::Incidents;
 use flowml_user::learning::Eligibility;
 use flowml_user::record::{Clock, FlowRecord};
 use flowml_user::sequential::SequentialTests;
 use flowml_user::session::{Ended, Sessions, Standing};
-use ndarray::Array2;
 
 use super::pipeline::Scoring;
 use super::{counts, timeouts};
@@ -128,15 +126,6 @@ impl Stages {
 
 fn record(ended: &Ended) -> FlowRow {
     FlowRow::new(FlowRecord::new(ended, Clock::default()), ended.windows)
-}
-
-/// The feature matrix of flows or host windows, one row each.
-fn matrix<T>(features: &[Feature<T>], units: impl ExactSizeIterator<Item = impl Borrow<T>>) -> Array2<f64> {
-    let mut rows = Array2::zeros((units.len(), features.len()));
-    for (mut place, unit) in rows.outer_iter_mut().zip(units) {
-        place.iter_mut().zip(row(features, unit.borrow())).for_each(|(place, value)| *place = value);
-    }
-    rows
 }
 
 /// The CPU time of `work`, and its result.
