@@ -147,12 +147,12 @@ impl Flows {
                 // The drain may have ended, and then the buffer is not reused.
                 let _ = self.returns.send(*copied);
                 *last = clock;
-                if late.is_none() && !pipeline.sinks().closing().merges_intervals() {
-                    pipeline.report_early(at_ns, clock);
-                }
-                if late.is_some() && pipeline.sinks().closing().merges_intervals() {
+                let (ends_interval, merges) = (late.is_some(), pipeline.sinks().closing().merges_intervals());
+                if ends_interval && merges {
                     self.unended = Some(at_ns);
-                } else if late.is_some() {
+                } else if !ends_interval && !merges {
+                    pipeline.report_early(at_ns, clock);
+                } else if ends_interval {
                     if pipeline.end_interval(at_ns, clock).is_break() {
                         over.request();
                     }

@@ -67,6 +67,11 @@ const LAST_S: f64 = 1.0;
 struct Since(Option<u64>);
 
 impl Since {
+    /// Starts the first interval, at the first packet.
+    fn begin(&mut self, at_ns: u64) {
+        self.0.get_or_insert(at_ns);
+    }
+
     /// The duration of the interval that ends at `now_ns`, s. `None` if it is shorter than `shortest` and continues.
     fn end(&mut self, now_ns: u64, shortest: f64, is_last: bool) -> Option<f64> {
         let seconds = now_ns.saturating_sub(*self.0.get_or_insert(now_ns)) as f64 / 1e9;
@@ -126,9 +131,8 @@ impl SequentialTests {
     /// Adds a partial flow with its standing in its session.
     pub fn observe(&mut self, part: &PartialFlow, standing: Standing) {
         let contact = Contact::new(part, standing);
-        for since in [&mut self.rates, &mut self.steps] {
-            since.0.get_or_insert(contact.first_ns());
-        }
+        self.rates.begin(contact.first_ns());
+        self.steps.begin(contact.first_ns());
         self.began_ns.get_or_insert(contact.first_ns());
         let visible = self.visibility.observe(&contact);
         if let Some(attempt) = self.attempts.observe(&contact, visible) {

@@ -23,7 +23,9 @@ impl Observer for Metrics {
                 self.incidents.get_or_create_owned(&[("kind", incident.kind.name())]).inc();
                 self.open_incidents.inc();
             }
-            State::Closed => drop(self.open_incidents.dec()),
+            State::Closed => {
+                self.open_incidents.dec();
+            }
             State::Named => {}
         }
     }
