@@ -3,7 +3,7 @@
 use flowml_common::flow::Sender;
 use flowml_common::table::Count;
 
-use super::{Pipeline, eligibility};
+use super::{Learners, Pipeline, eligibility};
 use crate::export::Level;
 use crate::features::{FlowRow, HOST_FEATURES, Hosts, matrix};
 use crate::learning::{FeedbackClass, Verdict};
@@ -27,7 +27,9 @@ impl Pipeline {
             }
         }
         self.incidents.testify(findings, at_ns);
-        let events = self.incidents.observe(at_ns, judged.iter().map(|(window, verdict)| (*window, verdict.as_ref())));
+        let level = self.learners.as_ref().map_or(0.0, Learners::incident_level);
+        let judged_windows = judged.iter().map(|(window, verdict)| (*window, verdict.as_ref()));
+        let events = self.incidents.observe(at_ns, level, judged_windows);
         for (window, verdict) in judged {
             self.sinks.host(*window, clock, verdict);
         }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::alarms::AlarmLevel;
-use super::budget::Budget;
+use super::budget::Budgets;
 use crate::dataset::RowType;
 use crate::export::LearnerReport;
 use crate::features::{Column, FlowColumns, HOST_FEATURES, columns};
@@ -71,14 +71,13 @@ pub struct Learners {
     pub flows: Promotion,
     /// The model of host windows.
     pub hosts: Promotion,
-    /// The budgets of flows and of host windows, if the alarm level depends on the number of rows.
-    budgets: Option<[Budget; 2]>,
+    budgets: Budgets,
 }
 
-/// Models as one run leaves them to the next: fingerprints of their columns, then the models of flows and of host
-/// windows.
+/// Models as one run leaves them to the next: fingerprints of their columns, the models of flows and of host windows,
+/// and the budgets.
 #[cfg(feature = "live")]
-pub(super) type KeptLearners = ([String; 2], [Promotion; 2]);
+pub(super) type KeptLearners = ([String; 2], [Promotion; 2], Budgets);
 
 /// The origin of models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +110,7 @@ impl Learners {
         Self {
             flows: Promotion::of(Learner::new(flow_columns(columns_of_flows), flows)),
             hosts: Promotion::of(Learner::new(columns(HOST_FEATURES), hosts)),
-            budgets: None,
+            budgets: Budgets::default(),
         }
     }
 
@@ -187,28 +186,31 @@ impl Learners {
     pub(crate) fn set_alarms(&mut self, level: AlarmLevel) {
         match level {
             AlarmLevel::Probability(alpha) => {
-                self.budgets = None;
+                self.budgets.set(None);
                 self.flows.set_alpha(alpha);
                 self.hosts.set_alpha(alpha);
             }
-            AlarmLevel::FalseAlarms(rate) => {
-                self.budgets = Some([Budget::new(rate.per_second / 2.0); 2]);
-            }
+            AlarmLevel::FalseAlarms(rate) => self.budgets.set(Some(rate.per_second)),
         }
     }
 
     /// Sets the alarm level for the flows of an interval, if it depends on their number.
     pub(crate) fn expect_flows(&mut self, rows: usize, elapsed: Duration) {
-        if let Some([budget, _]) = &mut self.budgets {
-            self.flows.set_alpha(budget.level(rows, elapsed));
+        if let Some(alpha) = self.budgets.flows(rows, elapsed) {
+            self.flows.set_alpha(alpha);
         }
     }
 
-    /// The same for host windows.
+    /// The same for host windows, and the level of incidents.
     pub(crate) fn expect_hosts(&mut self, rows: usize, elapsed: Duration) {
-        if let Some([_, budget]) = &mut self.budgets {
-            self.hosts.set_alpha(budget.level(rows, elapsed));
+        if let Some(alpha) = self.budgets.hosts(rows, elapsed) {
+            self.hosts.set_alpha(alpha);
         }
+    }
+
+    /// The probability that one of the windows of an incident must be below, if host windows alone show it.
+    pub(super) const fn incident_level(&self) -> f64 {
+        self.budgets.incident_level()
     }
 
     /// The models of a file. A model that the file lacks starts untrained.
@@ -284,7 +286,7 @@ impl Learners {
     #[cfg(feature = "live")]
     pub(super) fn kept(&self) -> KeptLearners {
         let fingerprints = [&self.flows, &self.hosts].map(|learner| fingerprint(learner.acting().columns()));
-        (fingerprints, [self.flows.clone(), self.hosts.clone()])
+        (fingerprints, [self.flows.clone(), self.hosts.clone()], self.budgets)
     }
 
     /// The models that an earlier run left, for flows with these columns.
@@ -292,7 +294,7 @@ impl Learners {
     /// # Errors
     /// If they were trained on other columns.
     #[cfg(feature = "live")]
-    pub(super) fn of_kept((known, learners): KeptLearners, flows: FlowColumns) -> Result<Self, String> {
+    pub(super) fn of_kept((known, learners, budgets): KeptLearners, flows: FlowColumns) -> Result<Self, String> {
         let [mut flows_learner, mut hosts_learner] = learners;
         let [of_flows, of_hosts] = [flow_columns(flows), columns(HOST_FEATURES)];
         if known != [&of_flows, &of_hosts].map(|columns| fingerprint(columns)) {
@@ -300,7 +302,7 @@ impl Learners {
         }
         flows_learner.fit_to(&of_flows)?;
         hosts_learner.fit_to(&of_hosts)?;
-        Ok(Self { flows: flows_learner, hosts: hosts_learner, budgets: None })
+        Ok(Self { flows: flows_learner, hosts: hosts_learner, budgets })
     }
 
     const fn named(&self) -> [(&'static str, &Promotion); 2] {

@@ -89,11 +89,12 @@ impl Incidents {
             self.left_out += 1;
             return;
         };
-        let Unusual { window, verdict, role } = unusual;
+        let Unusual { window, verdict, role, is_rare } = unusual;
         if *role == Role::Source {
             open.source_end_ns = window.end_ns;
         }
         open.evidence += severity(verdict.probability);
+        open.is_rare |= *is_rare;
         open.incident.start_ns = open.incident.start_ns.min(window.start_ns);
         open.incident.end_ns = open.incident.end_ns.max(window.end_ns);
         open.name(&mut self.index, window.address, *role);

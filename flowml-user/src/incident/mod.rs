@@ -15,7 +15,7 @@
 //! use flowml_user::incident::Incidents;
 //!
 //! let mut incidents = Incidents::default();
-//! assert!(incidents.observe(1_000_000_000, std::iter::empty()).is_empty());
+//! assert!(incidents.observe(1_000_000_000, 1e-6, std::iter::empty()).is_empty());
 //! assert_eq!(incidents.totals(), (0, 0));
 //! ```
 
@@ -38,7 +38,7 @@ pub use self::event::{Hosts, Incident, Role, State};
 
 use self::index::{Index, Members, Number};
 use self::open::Open;
-use self::unusual::{Unusual, role};
+use self::unusual::Unusual;
 use crate::features::HostWindow;
 use crate::learning::Verdict;
 
@@ -46,8 +46,9 @@ use crate::learning::Verdict;
 const CLOSE_AFTER_NS: u64 = 10_000_000_000;
 
 /// Anomalous windows are an incident when their severities add up to this: three windows with a probability of 10⁻⁴,
-/// two with 10⁻⁵, or one with 10⁻¹⁰. Chance makes an anomalous window now and then, and a second one with it, because
-/// windows overlap.
+/// two with 10⁻⁵, or one with 10⁻¹⁰. One of them must also be rarer than chance makes within the period for which one
+/// false incident is accepted. Windows of one event depend on each other: they overlap, and what a host does lasts. So
+/// many of them are no stronger evidence than the rarest.
 const REPORT_THRESHOLD: f64 = 10.0;
 
 /// Time that the windows of an interval cover, ns: a window and an interval. Activity in this time may be the cause of
@@ -106,16 +107,17 @@ impl Incidents {
         }
     }
 
-    /// Adds the windows of an interval that ends at `now_ns`, some of which are anomalies. Returns the incidents that
-    /// were opened, named or ended.
+    /// Adds the windows of an interval that ends at `now_ns`, some of which are anomalies. A window whose probability is
+    /// below `level` is rarer than chance makes. Returns the incidents that were opened, named or ended.
     pub fn observe<'a>(
         &mut self,
         now_ns: u64,
+        level: f64,
         judged: impl Iterator<Item = (&'a HostWindow, Option<&'a Verdict>)>,
     ) -> Vec<(State, Incident)> {
         let unusual: BTreeMap<Address, Unusual<'a>> = judged
             .filter_map(|(window, verdict)| Some((window, verdict.filter(|verdict| verdict.anomaly)?)))
-            .map(|(window, verdict)| (window.address, Unusual { window, verdict, role: role(&verdict.reasons) }))
+            .map(|(window, verdict)| (window.address, Unusual::new(window, verdict, level)))
             .collect();
         self.past.push_back((now_ns, std::mem::take(&mut self.links)));
         while self.past.front().is_some_and(|(end_ns, _)| end_ns.saturating_add(TRAILING_NS) <= now_ns) {
@@ -191,8 +193,8 @@ impl Incidents {
     fn report(&mut self, now_ns: u64) -> Vec<(State, Incident)> {
         let mut events = self.take_events();
         for open in self.open.values_mut() {
-            let Open { incident, hosts, reported, evidence, .. } = open;
-            if !*reported && *evidence >= REPORT_THRESHOLD {
+            let Open { incident, hosts, reported, evidence, is_rare, .. } = open;
+            if !*reported && *is_rare && *evidence >= REPORT_THRESHOLD {
                 *reported = true;
                 self.index.report(hosts);
                 self.reported += 1;

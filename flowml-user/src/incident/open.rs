@@ -29,6 +29,8 @@ pub(super) struct Open {
     pub(super) evidence: f64,
     /// The probability of the most anomalous window.
     pub(super) least_probable: f64,
+    /// Whether one of its windows is rarer than chance makes, or resembles one that an operator labelled as an attack.
+    pub(super) is_rare: bool,
     pub(super) reported: bool,
 }
 
@@ -44,6 +46,7 @@ impl Open {
             source_end_ns: 0,
             evidence: 0.0,
             least_probable: f64::INFINITY,
+            is_rare: false,
             reported: false,
         }
     }

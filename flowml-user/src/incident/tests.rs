@@ -1,6 +1,10 @@
 //! Tests that each attack is one incident with its hosts, and that chance opens no incident.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use rand::{Rng, SeedableRng};
+use rand_distr::Exp1;
+use rand_xoshiro::Xoshiro256Plus;
+
 use super::event::NAMED;
 use super::*;
 use crate::features::{HOST_FEATURES, columns};
@@ -19,10 +23,17 @@ fn host(number: u32) -> Address {
 struct SeenWindow(u32, Role, f64);
 
 /// Incidents and the current time.
-#[derive(Default)]
 struct Run {
     incidents: Incidents,
     now_ns: u64,
+    level: f64,
+}
+
+impl Default for Run {
+    /// A network with so few windows that none of the tests' anomalies is made by chance.
+    fn default() -> Self {
+        Self { incidents: Incidents::default(), now_ns: 0, level: 1e-4 }
+    }
 }
 
 impl Run {
@@ -33,7 +44,7 @@ impl Run {
         let judged: Vec<_> = unusual.iter().map(|seen| (self.window(seen.0), verdict(*seen))).collect();
         let normal = (self.window(99), None);
         let judged = judged.iter().map(|(window, verdict)| (window, Some(verdict)));
-        self.incidents.observe(self.now_ns, judged.chain([(&normal.0, normal.1)]))
+        self.incidents.observe(self.now_ns, self.level, judged.chain([(&normal.0, normal.1)]))
     }
 
     fn window(&self, number: u32) -> HostWindow {
@@ -230,7 +241,7 @@ impl Live {
         self.run.second(flows);
         let findings = std::mem::take(&mut self.run.findings);
         self.incidents.testify(&findings, self.run.now_ns);
-        let events = self.incidents.observe(self.run.now_ns, std::iter::empty());
+        let events = self.incidents.observe(self.run.now_ns, 1e-4, std::iter::empty());
         self.events
             .extend(events.into_iter().map(|(state, incident)| (state, incident.kind, incident.evidence.attempts)));
     }
@@ -422,6 +433,40 @@ fn windows_that_chance_explains_are_no_incident_and_more_are() {
     // Rarer windows open an incident with fewer of them.
     assert_eq!(run.second(&[], &[SeenWindow(6, Source, 1e-6)]), []);
     assert_eq!(run.second(&[], &[SeenWindow(6, Source, 1e-6)]).len(), 1);
+    // With more windows, chance makes rarer ones. Many windows of one host are no stronger evidence than the rarest.
+    let mut run = Run { level: 1e-8, ..Run::default() };
+    for _ in 0..60 {
+        assert_eq!(run.second(&[], &[SeenWindow(7, Source, 1e-6)]), []);
+    }
+    assert_eq!(run.second(&[], &[SeenWindow(7, Source, 1e-9)]).len(), 1);
+}
+
+/// Correct probabilities of windows, which depend on each other as much as is possible: all windows of an event are
+/// equally rare, and it lasts for seconds to minutes. One false incident a day is accepted, whatever the number of hosts.
+#[test]
+fn chance_makes_at_most_one_incident_a_day() {
+    const DAYS: u64 = 50;
+    const DAY: u64 = 86_400;
+    let mut random = Xoshiro256Plus::seed_from_u64(1);
+    for (hosts, lasting) in [(10, 3), (10, 60), (100, 3), (100, 60)] {
+        let mut run = Run { level: 1.0 / (DAY * u64::from(hosts)) as f64, ..Run::default() };
+        let (alpha, mut anomalies) = (1e-4, 0);
+        let events_per_second = f64::from(hosts) / f64::from(lasting) * alpha;
+        while run.now_ns < DAYS * DAY * SECOND {
+            // e to an exponential variable is uniform.
+            let uniform = (-random.sample::<f64, _>(Exp1)).exp();
+            let window = SeenWindow(1 + anomalies % hosts, Source, alpha * uniform);
+            for _ in 0..lasting {
+                run.second(&[], &[window]);
+                anomalies += 1;
+            }
+            let pause = random.sample::<f64, _>(Exp1) / events_per_second - f64::from(lasting);
+            run.now_ns += pause.max(0.0) as u64 * SECOND;
+        }
+        let (incidents, _) = run.incidents.totals();
+        assert!(incidents <= DAYS && u64::from(anomalies) > 50 * DAYS, "{hosts} {lasting}: {incidents} of {anomalies}");
+        assert!(incidents > 0 || lasting > 3, "rare windows are incidents");
+    }
 }
 
 #[test]
@@ -459,7 +504,7 @@ fn the_first_sources_of_a_flood_belong_to_its_target() {
     let (target, unusual) =
         (run.window(1), [verdict(SeenWindow(5, Source, 1e-12)), verdict(SeenWindow(1, Target, 1e-12))]);
     run.incidents.link([host(5), host(1)]);
-    let events = run.incidents.observe(SECOND, [&slight, &target].into_iter().zip(unusual.iter().map(Some)));
+    let events = run.incidents.observe(SECOND, 1e-4, [&slight, &target].into_iter().zip(unusual.iter().map(Some)));
     let [(State::Open, incident)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!((named(&incident.sources), named(&incident.targets)), ((vec![host(5)], 1), (vec![host(1)], 1)));
     // The flood that follows is the same incident.

@@ -2,17 +2,27 @@
 
 use super::event::Role;
 use crate::features::{HostWindow, Side, side_of};
-use crate::learning::{Reason, Verdict};
+use crate::learning::{FeedbackClass, Reason, Verdict};
 
 /// One anomalous window.
 pub(super) struct Unusual<'a> {
     pub(super) window: &'a HostWindow,
     pub(super) verdict: &'a Verdict,
     pub(super) role: Role,
+    /// Whether it is rarer than chance makes, or resembles one that an operator labelled as an attack.
+    pub(super) is_rare: bool,
+}
+
+impl<'a> Unusual<'a> {
+    /// A window whose probability is below `level` is rarer than chance makes.
+    pub(super) fn new(window: &'a HostWindow, verdict: &'a Verdict, level: f64) -> Self {
+        let is_rare = verdict.probability < level || verdict.class == Some(FeedbackClass::Attack);
+        Self { window, verdict, role: role(&verdict.reasons), is_rare }
+    }
 }
 
 /// Whether the host's own activity or that of others is anomalous, by the larger share of the reasons.
-pub(super) fn role(reasons: &[Reason]) -> Role {
+fn role(reasons: &[Reason]) -> Role {
     let share = |side: Side| -> f64 {
         reasons.iter().filter(|reason| side_of(reason.column) == Some(side)).map(|reason| reason.share).sum()
     };

@@ -118,7 +118,7 @@ impl Stages {
                 self.incidents.link(ends.map(|end| part.key.endpoint(end).address));
             }
             let judged = hosts.windows.iter().zip(verdicts.iter().map(Option::as_ref));
-            self.incidents.observe(end_ns, judged)
+            self.incidents.observe(end_ns, 1e-6, judged)
         });
         ([entry, joining + ending, host_windows, views, tests, host_scores, features, score, incidents], ended.len())
     }
