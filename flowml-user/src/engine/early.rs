@@ -12,8 +12,6 @@ impl Pipeline {
         }
         let findings = self.tests.interval(at_ns);
         self.incidents.testify(&findings, at_ns);
-        for (state, incident) in self.incidents.take_events() {
-            self.sinks.incident(state, incident, clock);
-        }
+        self.sinks.incidents(self.incidents.take_events(), clock);
     }
 }

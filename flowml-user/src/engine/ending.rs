@@ -97,9 +97,7 @@ impl Pipeline {
     }
 
     pub(super) fn end_incidents(&mut self, clock: Clock) {
-        for (state, incident) in self.incidents.finish() {
-            self.sinks.incident(state, incident, clock);
-        }
+        self.sinks.incidents(self.incidents.finish(), clock);
     }
 
     /// Ends the run: all sessions become records, and the summary is written.

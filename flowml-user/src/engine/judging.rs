@@ -33,9 +33,7 @@ impl Pipeline {
         for (window, verdict) in judged {
             self.sinks.host(*window, clock, verdict);
         }
-        for (state, incident) in events {
-            self.sinks.incident(state, incident, clock);
-        }
+        self.sinks.incidents(events, clock);
     }
 
     /// Makes records of flows with their verdicts.

@@ -177,11 +177,11 @@ pub(crate) fn run(sinks: &mut Sinks) {
         let anomalous = window.ip().to_string() == "10.0.0.9";
         sinks.host(window, clock(), Some(verdict(anomalous)));
     }
-    sinks.incident(State::Open, incident(), clock());
+    sinks.incidents([(State::Open, incident())], clock());
     assert!(sinks.interval(&report(1000, 1000)).is_continue());
     let mut flows = upstream.flows();
     flows.sort_by_key(|flow| flow.record.src_ip());
     sinks.flow(flows[0].clone(), None, false);
     sinks.flow(flows[1].clone(), Some(verdict(true)), false);
-    sinks.incident(State::Closed, incident(), clock());
+    sinks.incidents([(State::Closed, incident())], clock());
 }

@@ -178,8 +178,13 @@ impl Sinks {
         self.send_if_full();
     }
 
+    /// Adds events of incidents, in their order.
+    pub fn incidents(&mut self, events: impl IntoIterator<Item = (State, Incident)>, clock: Clock) {
+        events.into_iter().for_each(|(state, incident)| self.incident(state, incident, clock));
+    }
+
     /// Adds an event of an incident.
-    pub fn incident(&mut self, stage: State, incident: Incident, clock: Clock) {
+    fn incident(&mut self, stage: State, incident: Incident, clock: Clock) {
         self.observers.iter_mut().for_each(|observer| observer.incident(stage, &incident));
         if self.outlets.is_empty() {
             return;
