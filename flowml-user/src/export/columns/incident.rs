@@ -1,5 +1,6 @@
 //! The columns of incidents.
 
+use self::Of::{Count, Real, Tested, Text, Time};
 use super::cell::Cell;
 use super::column::OutputColumn;
 use crate::features::Learn;
@@ -10,166 +11,120 @@ use crate::record::{Clock, Value, ValueType};
 /// A column of incidents.
 struct IncidentColumn {
     name: &'static str,
-    kind: ValueType,
     unit: &'static str,
     meaning: &'static str,
-    of: fn(State, &Incident, Clock) -> Cell,
+    of: Of,
 }
 
-const fn of_incident(
-    name: &'static str,
-    kind: ValueType,
-    unit: &'static str,
-    meaning: &'static str,
-    of: fn(State, &Incident, Clock) -> Cell,
-) -> IncidentColumn {
-    IncidentColumn { name, kind, unit, meaning, of }
+/// The values of a column. Its variant gives their type.
+enum Of {
+    /// A count that every incident has.
+    Count(fn(&Incident) -> u64),
+    /// A count of a sequential test. 0 becomes no value: the test does not count this.
+    Tested(fn(&Incident) -> u64),
+    /// A time of the capture's clock in ns, written as Unix time in ms.
+    Time(fn(&Incident) -> u64),
+    Real(fn(&Incident) -> f64),
+    Text(fn(State, &Incident) -> Value),
 }
 
+impl Of {
+    const fn kind(&self) -> ValueType {
+        match self {
+            Self::Count(_) | Self::Tested(_) | Self::Time(_) => ValueType::Integer,
+            Self::Real(_) => ValueType::Real,
+            Self::Text(_) => ValueType::Text,
+        }
+    }
+
+    fn cell(&self, state: State, incident: &Incident, clock: Clock) -> Cell {
+        match self {
+            Self::Count(of) => Cell::Value(Value::Number(of(incident))),
+            Self::Tested(of) => Cell::Value(match of(incident) {
+                0 => Value::Absent,
+                number => Value::Number(number),
+            }),
+            Self::Time(of) => Cell::Value(Value::Number(clock.unix_ms(of(incident)))),
+            Self::Real(of) => Cell::Real(of(incident)),
+            Self::Text(of) => Cell::Value(of(state, incident)),
+        }
+    }
+}
+
+const fn column(name: &'static str, unit: &'static str, of: Of, meaning: &'static str) -> IncidentColumn {
+    IncidentColumn { name, unit, meaning, of }
+}
+
+#[rustfmt::skip]
 const INCIDENT: [IncidentColumn; 24] = [
-    of_incident("incident", ValueType::Integer, "", "Number of the incident in this run, from 1", |_, incident, _| {
-        whole(incident.number)
-    }),
-    of_incident(
-        "state",
-        ValueType::Text,
-        "",
-        "`open` at its start, `named` when a test determines its kind later, `closed` at its end",
-        |state, _, _| {
-            Cell::Value(Value::Name(match state {
-                State::Open => "open",
-                State::Named => "named",
-                State::Closed => "closed",
-            }))
-        },
-    ),
-    of_incident("kind", ValueType::Text, "", "Kind of the incident: see DETECTION.md", |_, incident, _| {
-        Cell::Value(Value::Name(incident.kind.name()))
-    }),
-    of_incident("technique", ValueType::Text, "", "Technique of MITRE ATT&CK", |_, incident, _| {
-        Cell::Value(incident.kind.technique().map_or(Value::Absent, Value::Name))
-    }),
-    of_incident("confidence", ValueType::Real, "", "1 − the probability", |_, incident, _| {
-        Cell::Real(incident.confidence())
-    }),
-    of_incident("summary", ValueType::Text, "", "The incident in one sentence", |_, incident, _| {
-        Cell::Value(Value::Text(incident.summary()))
-    }),
-    of_incident(
-        "start_ms",
-        ValueType::Integer,
-        "ms",
-        "Unix time of the start of its first window",
-        |_, incident, clock| whole(clock.unix_ms(incident.start_ns)),
-    ),
-    of_incident(
-        "end_ms",
-        ValueType::Integer,
-        "ms",
-        "Unix time of the end of its last window so far",
-        |_, incident, clock| whole(clock.unix_ms(incident.end_ns)),
-    ),
-    of_incident("sources", ValueType::Text, "", "First source hosts, separated by spaces", |_, incident, _| {
-        named(&incident.sources)
-    }),
-    of_incident(
-        "sources_count",
-        ValueType::Integer,
-        "addresses",
-        "Number of source hosts that were found",
-        |_, incident, _| whole(incident.sources.count as u64),
-    ),
-    of_incident("targets", ValueType::Text, "", "First target hosts, separated by spaces", |_, incident, _| {
-        named(&incident.targets)
-    }),
-    of_incident(
-        "targets_count",
-        ValueType::Integer,
-        "addresses",
-        "Number of target hosts that were found",
-        |_, incident, _| whole(incident.targets.count as u64),
-    ),
-    of_incident("protocol", ValueType::Integer, "", "IP protocol that a test counted", |_, incident, _| {
-        counted(incident.evidence.protocol.into())
-    }),
-    of_incident(
-        "service_port",
-        ValueType::Integer,
-        "",
-        "Port of the service that the incident concerns",
-        |_, incident, _| counted(incident.evidence.port.into()),
-    ),
-    of_incident(
-        "attempts",
-        ValueType::Integer,
-        "",
-        "Number of tried ports or hosts, or of connections",
-        |_, incident, _| counted(incident.evidence.attempts),
-    ),
-    of_incident("failures", ValueType::Integer, "", "Number of attempts that failed", |_, incident, _| {
-        counted(incident.evidence.failures)
-    }),
-    of_incident("packets", ValueType::Integer, "packets", "Packets that a test counted", |_, incident, _| {
-        counted(incident.evidence.packets)
-    }),
-    of_incident("bytes", ValueType::Integer, "bytes", "IP bytes of these packets", |_, incident, _| {
-        counted(incident.evidence.bytes)
-    }),
-    of_incident(
-        "period_ms",
-        ValueType::Integer,
-        "ms",
-        "Time between two connections of a beacon, or two tries of a slow scan",
-        |_, incident, _| counted(incident.evidence.period_ms),
-    ),
-    of_incident(
-        "host_windows",
-        ValueType::Integer,
-        "windows",
-        "Anomalous host windows of the incident",
-        |_, incident, _| whole(incident.windows),
-    ),
-    of_incident("flows", ValueType::Integer, "flows", "Anomalous flows of its hosts", |_, incident, _| {
-        whole(incident.flows)
-    }),
-    of_incident(
-        "probability",
-        ValueType::Real,
-        "",
-        "Probability of its least probable window; for a sequential test, the probability of a false alarm on normal traffic",
-        |_, incident, _| Cell::Real(incident.probability),
-    ),
-    of_incident("severity", ValueType::Real, "", "−log₁₀ of the probability", |_, incident, _| {
-        Cell::Real(incident.severity())
-    }),
-    of_incident(
-        "reason",
-        ValueType::Text,
-        "",
-        "The features that made the least probable window an anomaly",
-        |_, incident, _| Cell::Value(Value::Text(one_line(&incident.reasons))),
-    ),
+    column("incident", "", Count(|incident| incident.number),
+        "Number of the incident in this run, from 1"),
+    column("state", "", Text(|state, _| Value::Name(name_of(state))),
+        "`open` at its start, `named` when a test determines its kind later, `closed` at its end"),
+    column("kind", "", Text(|_, incident| Value::Name(incident.kind.name())),
+        "Kind of the incident: see DETECTION.md"),
+    column("technique", "", Text(|_, incident| incident.kind.technique().map_or(Value::Absent, Value::Name)),
+        "Technique of MITRE ATT&CK"),
+    column("confidence", "", Real(Incident::confidence),
+        "1 − the probability"),
+    column("summary", "", Text(|_, incident| Value::Text(incident.summary())),
+        "The incident in one sentence"),
+    column("start_ms", "ms", Time(|incident| incident.start_ns),
+        "Unix time of the start of its first window"),
+    column("end_ms", "ms", Time(|incident| incident.end_ns),
+        "Unix time of the end of its last window so far"),
+    column("sources", "", Text(|_, incident| named(&incident.sources)),
+        "First source hosts, separated by spaces"),
+    column("sources_count", "addresses", Count(|incident| incident.sources.count as u64),
+        "Number of source hosts that were found"),
+    column("targets", "", Text(|_, incident| named(&incident.targets)),
+        "First target hosts, separated by spaces"),
+    column("targets_count", "addresses", Count(|incident| incident.targets.count as u64),
+        "Number of target hosts that were found"),
+    column("protocol", "", Tested(|incident| incident.evidence.protocol.into()),
+        "IP protocol that a test counted"),
+    column("service_port", "", Tested(|incident| incident.evidence.port.into()),
+        "Port of the service that the incident concerns"),
+    column("attempts", "", Tested(|incident| incident.evidence.attempts),
+        "Number of tried ports or hosts, or of connections"),
+    column("failures", "", Tested(|incident| incident.evidence.failures),
+        "Number of attempts that failed"),
+    column("packets", "packets", Tested(|incident| incident.evidence.packets),
+        "Packets that a test counted"),
+    column("bytes", "bytes", Tested(|incident| incident.evidence.bytes),
+        "IP bytes of these packets"),
+    column("period_ms", "ms", Tested(|incident| incident.evidence.period_ms),
+        "Time between two connections of a beacon, or two tries of a slow scan"),
+    column("host_windows", "windows", Count(|incident| incident.windows),
+        "Anomalous host windows of the incident"),
+    column("flows", "flows", Count(|incident| incident.flows),
+        "Anomalous flows of its hosts"),
+    column("probability", "", Real(|incident| incident.probability),
+        "Probability of its least probable window; for a sequential test, the probability of a false alarm on normal traffic"),
+    column("severity", "", Real(Incident::severity),
+        "−log₁₀ of the probability"),
+    column("reason", "", Text(|_, incident| Value::Text(one_line(&incident.reasons))),
+        "The features that made the least probable window an anomaly"),
 ];
 
-/// A count of a sequential test. 0 becomes no value: the test does not count this.
-fn counted(number: u64) -> Cell {
-    Cell::Value(if number == 0 { Value::Absent } else { Value::Number(number) })
+const fn name_of(state: State) -> &'static str {
+    match state {
+        State::Open => "open",
+        State::Named => "named",
+        State::Closed => "closed",
+    }
 }
 
-fn whole(number: u64) -> Cell {
-    Cell::Value(Value::Number(number))
-}
-
-fn named(hosts: &Hosts) -> Cell {
+fn named(hosts: &Hosts) -> Value {
     let texts: Vec<String> = hosts.named.iter().map(|address| address.to_ip().to_string()).collect();
-    Cell::Value(if texts.is_empty() { Value::Absent } else { Value::Text(texts.join(" ")) })
+    if texts.is_empty() { Value::Absent } else { Value::Text(texts.join(" ")) }
 }
 
 /// The columns of an incident, in their order.
 pub fn incident_columns() -> impl Iterator<Item = OutputColumn> {
-    INCIDENT.iter().map(|&IncidentColumn { name, kind, unit, meaning, .. }| OutputColumn {
+    INCIDENT.iter().map(|IncidentColumn { name, unit, meaning, of }| OutputColumn {
         name,
-        kind,
+        kind: of.kind(),
         unit,
         meaning,
         learn: Learn::Never,
@@ -183,5 +138,5 @@ pub(in crate::export) fn incident_cells(
     incident: &Incident,
     clock: Clock,
 ) -> impl Iterator<Item = (&'static str, Cell)> {
-    INCIDENT.iter().map(move |column| (column.name, (column.of)(state, incident, clock)))
+    INCIDENT.iter().map(move |column| (column.name, column.of.cell(state, incident, clock)))
 }
