@@ -56,6 +56,11 @@ pub struct Attack {
 }
 
 impl Attack {
+    /// The attack by flowml's own code, because no program of Debian does it.
+    const fn by_us(self) -> Self {
+        Self { equipment: Equipment::Laboratory, ..self }
+    }
+
     /// Runs it to its end. Returns the traces by which its flows are recognised.
     pub(super) fn launch(&self, scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
         (self.launch)(scene).with_context(|| format!("the attack {} ({})", self.class, self.tool))
@@ -66,24 +71,24 @@ type Launch = fn(&mut Scene<'_>) -> Result<Vec<Trace>>;
 
 /// Every class of attack.
 pub const ATTACKS: &[Attack] = &[
-    by_tool("syn_scan", "nmap -sS", 1000, PORTS, syn_scan),
-    by_tool("connect_scan", "nmap -sT", 800, PORTS, connect_scan),
-    by_tool("stealth_scan", "nmap -sF -sX -sN", 800, PORTS, stealth_scan),
-    by_tool("udp_scan", "nmap -sU", 200, PORTS, udp_scan),
-    by_tool("horizontal_scan", "nmap -sS, many hosts", 500, HOSTS, horizontal_scan),
-    by_tool("masscan", "masscan", 2000, &["port_scan", "host_scan"], masscan),
-    by_tool("syn_flood", "hping3 -S --rand-source", 5000, &["syn_flood"], syn_flood),
-    by_tool("udp_flood", "hping3 --udp", 5000, &["udp_flood"], udp_flood),
-    by_tool("icmp_flood", "hping3 --icmp", 5000, &["icmp_flood"], icmp_flood),
-    by_tool("slow_http", "slowhttptest -H", 500, SLOW, slow_http),
-    by_tool("slow_read", "slowhttptest -X", 500, SLOW, slow_read),
-    by_tool("brute_force_ssh", "hydra ssh", 500, GUESSES, brute_force_ssh),
-    by_tool("brute_force_ftp", "hydra ftp", 200, GUESSES, brute_force_ftp),
-    by_tool("dns_tunnel", "iodine", 300, TUNNELS, dns_tunnel),
-    by_us("dns_exfiltration", "a file in names", 100, TUNNELS, dns_exfiltration),
-    by_tool("icmp_exfiltration", "hping3 --icmp --file", 100, TUNNELS, icmp_exfiltration),
-    by_tool("beacon", "curl, again and again", 80, &["beacon"], beacon),
-    by_us("reflection", "questions in another's name", 500, &["reflection"], reflection),
+    attack("syn_scan", "nmap -sS", 1000, PORTS, syn_scan),
+    attack("connect_scan", "nmap -sT", 800, PORTS, connect_scan),
+    attack("stealth_scan", "nmap -sF -sX -sN", 800, PORTS, stealth_scan),
+    attack("udp_scan", "nmap -sU", 200, PORTS, udp_scan),
+    attack("horizontal_scan", "nmap -sS, many hosts", 500, HOSTS, horizontal_scan),
+    attack("masscan", "masscan", 2000, &["port_scan", "host_scan"], masscan),
+    attack("syn_flood", "hping3 -S --rand-source", 5000, &["syn_flood"], syn_flood),
+    attack("udp_flood", "hping3 --udp", 5000, &["udp_flood"], udp_flood),
+    attack("icmp_flood", "hping3 --icmp", 5000, &["icmp_flood"], icmp_flood),
+    attack("slow_http", "slowhttptest -H", 500, SLOW, slow_http),
+    attack("slow_read", "slowhttptest -X", 500, SLOW, slow_read),
+    attack("brute_force_ssh", "hydra ssh", 500, GUESSES, brute_force_ssh),
+    attack("brute_force_ftp", "hydra ftp", 200, GUESSES, brute_force_ftp),
+    attack("dns_tunnel", "iodine", 300, TUNNELS, dns_tunnel),
+    attack("dns_exfiltration", "a file in names", 100, TUNNELS, dns_exfiltration).by_us(),
+    attack("icmp_exfiltration", "hping3 --icmp --file", 100, TUNNELS, icmp_exfiltration),
+    attack("beacon", "curl, again and again", 80, &["beacon"], beacon),
+    attack("reflection", "questions in another's name", 500, &["reflection"], reflection).by_us(),
 ];
 
 /// The kinds of incidents (docs/DETECTION.md).
@@ -93,7 +98,8 @@ const GUESSES: &[&str] = &["brute_force"];
 const TUNNELS: &[&str] = &["tunnel"];
 const SLOW: &[&str] = &["slow_connections"];
 
-const fn by_tool(
+/// An attack by a program of Debian.
+const fn attack(
     class: &'static str,
     tool: &'static str,
     least: u64,
@@ -101,17 +107,6 @@ const fn by_tool(
     launch: Launch,
 ) -> Attack {
     Attack { class, tool, equipment: Equipment::Corpus, least, kinds, launch }
-}
-
-/// An attack by flowml's own code, because no program of Debian does it.
-const fn by_us(
-    class: &'static str,
-    tool: &'static str,
-    least: u64,
-    kinds: &'static [&'static str],
-    launch: Launch,
-) -> Attack {
-    Attack { equipment: Equipment::Laboratory, ..by_tool(class, tool, least, kinds, launch) }
 }
 
 fn syn_scan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
@@ -368,7 +363,7 @@ impl Scene<'_> {
         let output = self.attempt(&self.attacker.host, &hydra)?;
         // The exit code states whether a password was found, so it is not checked.
         let done = String::from_utf8_lossy(&output.stdout).contains("1 of 1 target completed, 0 valid password");
-        ensure!(done, "{hydra} did not come to its end ({})", message(&output));
+        ensure!(done, "{hydra} did not finish ({})", message(&output));
         Ok(())
     }
 

@@ -145,85 +145,26 @@ struct Habit {
     opens: bool,
 }
 
+#[rustfmt::skip]
 const HABITS: [Habit; 6] = [
     // Browsing.
-    Habit {
-        ports: &[443, 80],
-        peers: 12,
-        flows: 2.5,
-        on: 0.15,
-        off: 0.15,
-        packets: (12.0, 1.0),
-        sizes: (90.0, 900.0),
-        lasts: 0.4,
-        tcp: true,
-        opens: true,
-    },
+    Habit { ports: &[443, 80], peers: 12, flows: 2.5, on: 0.15, off: 0.15, lasts: 0.4, tcp: true, opens: true,
+        packets: (12.0, 1.0), sizes: (90.0, 900.0) },
     // Name look-ups.
-    Habit {
-        ports: &[53],
-        peers: 2,
-        flows: 1.5,
-        on: 0.3,
-        off: 0.2,
-        packets: (1.0, 0.1),
-        sizes: (70.0, 180.0),
-        lasts: 0.0,
-        tcp: false,
-        opens: true,
-    },
+    Habit { ports: &[53], peers: 2, flows: 1.5, on: 0.3, off: 0.2, lasts: 0.0, tcp: false, opens: true,
+        packets: (1.0, 0.1), sizes: (70.0, 180.0) },
     // A web server.
-    Habit {
-        ports: &[443, 80],
-        peers: 8,
-        flows: 5.0,
-        on: 0.5,
-        off: 0.05,
-        packets: (14.0, 0.9),
-        sizes: (850.0, 95.0),
-        lasts: 0.4,
-        tcp: true,
-        opens: false,
-    },
+    Habit { ports: &[443, 80], peers: 8, flows: 5.0, on: 0.5, off: 0.05, lasts: 0.4, tcp: true, opens: false,
+        packets: (14.0, 0.9), sizes: (850.0, 95.0) },
     // A stream or a download.
-    Habit {
-        ports: &[443],
-        peers: 2,
-        flows: 0.1,
-        on: 0.1,
-        off: 0.1,
-        packets: (400.0, 0.5),
-        sizes: (60.0, 1350.0),
-        lasts: 0.9,
-        tcp: true,
-        opens: true,
-    },
+    Habit { ports: &[443], peers: 2, flows: 0.1, on: 0.1, off: 0.1, lasts: 0.9, tcp: true, opens: true,
+        packets: (400.0, 0.5), sizes: (60.0, 1350.0) },
     // A terminal session.
-    Habit {
-        ports: &[22],
-        peers: 1,
-        flows: 0.15,
-        on: 0.2,
-        off: 0.1,
-        packets: (6.0, 0.8),
-        sizes: (90.0, 120.0),
-        lasts: 0.93,
-        tcp: true,
-        opens: true,
-    },
+    Habit { ports: &[22], peers: 1, flows: 0.15, on: 0.2, off: 0.1, lasts: 0.93, tcp: true, opens: true,
+        packets: (6.0, 0.8), sizes: (90.0, 120.0) },
     // Keep-alives.
-    Habit {
-        ports: &[123, 5222],
-        peers: 3,
-        flows: 0.3,
-        on: 0.9,
-        off: 0.02,
-        packets: (1.0, 0.3),
-        sizes: (76.0, 76.0),
-        lasts: 0.3,
-        tcp: false,
-        opens: true,
-    },
+    Habit { ports: &[123, 5222], peers: 3, flows: 0.3, on: 0.9, off: 0.02, lasts: 0.3, tcp: false, opens: true,
+        packets: (1.0, 0.3), sizes: (76.0, 76.0) },
 ];
 
 /// The habits of each kind of host, as indices into [`HABITS`].

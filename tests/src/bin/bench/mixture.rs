@@ -19,28 +19,15 @@ const SNAP: usize = 128;
 
 /// The kinds of conversations: percentage, packets (median), spread of their number (σ of its logarithm), payload of
 /// most packets of client and server in bytes, and mean time between packets in ms.
-const KINDS: [PacketKind; 7] = [
-    PacketKind { protocol: Protocol::Udp(53), share: 35, packets: 2.0, spread: 0.0, payload: [40, 120], gap_ms: 15.0 },
-    PacketKind {
-        protocol: Protocol::Tcp(443),
-        share: 33,
-        packets: 18.0,
-        spread: 0.8,
-        payload: [0, 1448],
-        gap_ms: 40.0,
-    },
-    PacketKind { protocol: Protocol::Tcp(80), share: 10, packets: 2.0, spread: 0.0, payload: [0, 0], gap_ms: 1.0 },
-    PacketKind {
-        protocol: Protocol::Udp(443),
-        share: 9,
-        packets: 50.0,
-        spread: 1.0,
-        payload: [60, 1200],
-        gap_ms: 20.0,
-    },
-    PacketKind { protocol: Protocol::Tcp(22), share: 5, packets: 80.0, spread: 0.8, payload: [48, 64], gap_ms: 120.0 },
-    PacketKind { protocol: Protocol::Icmp, share: 5, packets: 10.0, spread: 0.3, payload: [56, 56], gap_ms: 500.0 },
-    PacketKind { protocol: Protocol::Tcp(445), share: 3, packets: 250.0, spread: 1.0, payload: [1448, 0], gap_ms: 4.0 },
+#[rustfmt::skip]
+const KINDS: [TalkKind; 7] = [
+    TalkKind { protocol: Protocol::Udp(53), share: 35, packets: 2.0, spread: 0.0, payload: [40, 120], gap_ms: 15.0 },
+    TalkKind { protocol: Protocol::Tcp(443), share: 33, packets: 18.0, spread: 0.8, payload: [0, 1448], gap_ms: 40.0 },
+    TalkKind { protocol: Protocol::Tcp(80), share: 10, packets: 2.0, spread: 0.0, payload: [0, 0], gap_ms: 1.0 },
+    TalkKind { protocol: Protocol::Udp(443), share: 9, packets: 50.0, spread: 1.0, payload: [60, 1200], gap_ms: 20.0 },
+    TalkKind { protocol: Protocol::Tcp(22), share: 5, packets: 80.0, spread: 0.8, payload: [48, 64], gap_ms: 120.0 },
+    TalkKind { protocol: Protocol::Icmp, share: 5, packets: 10.0, spread: 0.3, payload: [56, 56], gap_ms: 500.0 },
+    TalkKind { protocol: Protocol::Tcp(445), share: 3, packets: 250.0, spread: 1.0, payload: [1448, 0], gap_ms: 4.0 },
 ];
 
 /// Conversations that start in a second.
@@ -59,7 +46,7 @@ enum Protocol {
     Icmp,
 }
 
-struct PacketKind {
+struct TalkKind {
     protocol: Protocol,
     share: u32,
     packets: f64,
@@ -70,7 +57,7 @@ struct PacketKind {
 
 /// An open conversation.
 struct Talk {
-    kind: &'static PacketKind,
+    kind: &'static TalkKind,
     ipv6: bool,
     client: u16,
     server: u16,
@@ -80,7 +67,7 @@ struct Talk {
 }
 
 impl Talk {
-    fn open(kind: &'static PacketKind, random: &mut impl Rng) -> Result<Self> {
+    fn open(kind: &'static TalkKind, random: &mut impl Rng) -> Result<Self> {
         let packets = LogNormal::new(kind.packets.ln(), kind.spread)?.sample(random);
         Ok(Self {
             kind,
