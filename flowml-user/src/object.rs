@@ -1,4 +1,10 @@
 //! The kernel object that is embedded in this build.
+//!
+//! ```
+//! if let Some(object) = flowml_user::object::embedded() {
+//!     assert!(object.starts_with(b"\x7fELF"));
+//! }
+//! ```
 
 /// Empty if there was no kernel object when the agent was built. Aligned as ELF64 headers and BPF instructions require.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flowml.o"));

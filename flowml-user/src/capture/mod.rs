@@ -1,4 +1,23 @@
 //! From the interface to drained partitions: the flow table in the kernel, and attaching it to interfaces; captures.
+//!
+//! The packets of a capture, counted in a flow table:
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use bytemuck::Zeroable;
+//! use flowml_common::table::{Seed, Shape};
+//! use flowml_user::capture::file::CaptureFile;
+//! use flowml_user::capture::vectors::VecTable;
+//!
+//! let mut table = VecTable::new(Shape::for_capacity(1024), Seed::zeroed());
+//! let mut file = CaptureFile::open(Path::new("../tests/corpus/ethernet.pcap"))?;
+//! while let Some(frame) = file.next_frame()? {
+//!     frame.meter(&mut table);
+//! }
+//! assert_eq!(table.counts().received.packets, 155);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #[cfg(feature = "live")]
 pub mod attach;

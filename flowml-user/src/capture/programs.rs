@@ -96,7 +96,7 @@ impl Programs {
 }
 
 /// Name of the program for received packets, in tc mode.
-pub const INGRESS: &str = "flowml_ingress";
+pub(crate) const INGRESS: &str = "flowml_ingress";
 
 /// Name of the program for sent packets.
-pub const EGRESS: &str = "flowml_egress";
+pub(crate) const EGRESS: &str = "flowml_egress";

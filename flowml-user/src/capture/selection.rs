@@ -67,7 +67,7 @@ pub fn pattern(text: &str) -> Result<Pattern, String> {
 /// Whether the kernel accepts the text as the name of an interface (`dev_valid_name` in net/core/dev.c; IFNAMSIZ is 16
 /// with the final 0).
 #[must_use]
-pub fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     (1..=15).contains(&text.len())
         && text != "."
         && text != ".."

@@ -43,7 +43,7 @@ pub struct HostKey {
 }
 
 /// The columns that identify the host window of a row.
-pub const HOST_KEY_COLUMNS: [&str; 3] = ["address", "window_start_ms", "window_end_ms"];
+pub(crate) const HOST_KEY_COLUMNS: [&str; 3] = ["address", "window_start_ms", "window_end_ms"];
 
 /// The subject of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use super::{DatasetError, TableReader};
 pub use super::labels::{BENIGN, LABEL, RULE};
 
 /// The default tolerance between the start times of a flow, when labels come from a table, ms.
-pub const TOLERANCE_MS: i64 = 1000;
+pub(crate) const TOLERANCE_MS: i64 = 1000;
 
 /// A source of labels.
 #[derive(Debug)]

@@ -1,4 +1,33 @@
 //! Processes drained epochs of live runs and captures: sessions, host windows, records, models, sinks.
+//!
+//! The flows of a capture, written as CSV:
+//!
+//! ```
+//! use std::path::Path;
+//! use std::time::Duration;
+//!
+//! use flowml_user::engine::Pipeline;
+//! use flowml_user::engine::epochs::Epochs;
+//! use flowml_user::engine::offline::{Offline, count_whole, table};
+//! use flowml_user::export::{Pace, Sinks};
+//! use flowml_user::features::FlowColumns;
+//! use flowml_user::session::Timeouts;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("flows.csv");
+//! let target = format!("csv={}", path.display()).parse()?;
+//! let sinks = Sinks::open(&[target], FlowColumns::Headers, Pace::Offline)?;
+//! let timeouts = Timeouts::default();
+//! let pipeline = Pipeline::new(timeouts, Vec::new(), None, sinks, 0, 0);
+//! let table = table().with_boundaries(timeouts.boundaries());
+//! let mut offline = Offline::new(table, pipeline, Epochs::new(Duration::from_secs(1), timeouts.idle))?;
+//! let wrong = count_whole(Path::new("../tests/corpus/ethernet.pcap"), &mut offline, |_frames| {})?;
+//! let finished = offline.finish()?;
+//! finished.outputs?;
+//! assert!(wrong.problems.is_empty() && finished.conserved);
+//! assert!(std::fs::read_to_string(path)?.lines().count() > 10);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::HashMap;
 use std::time::Duration;

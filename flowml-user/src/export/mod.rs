@@ -2,6 +2,19 @@
 //!
 //! [`Sinks`] receives every record with its verdict, derives the anomalies, and counts rows: the last row of a JSON
 //! file has the number of rows before it.
+//!
+//! ```
+//! use flowml_user::export::{Pace, Sinks, Target, Totals};
+//! use flowml_user::features::FlowColumns;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("flows.jsonl");
+//! let target: Target = format!("jsonl={}", path.display()).parse()?;
+//! let sinks = Sinks::open(&[target], FlowColumns::Headers, Pace::Offline)?;
+//! sinks.finish(&Totals::default())?;
+//! assert!(std::fs::read_to_string(path)?.starts_with(r#"{"type":"summary","packets_received":0,"#));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod account;
 mod backoff;

@@ -3,6 +3,16 @@
 //! There are two learners. [`online`] follows a run: it trains on flows and host windows while it scores them. [`batch`]
 //! trains once on a complete table, with the detectors of [`detect`] or the classifiers of [`classify`]. Both encode
 //! their columns ([`preprocess`]), and their models are stored in files ([`model_file`]).
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use flowml_user::learning::ModelKind;
+//!
+//! // The shipped model of traffic.
+//! assert_eq!(ModelKind::of_file(Path::new("models/both.json"))?, ModelKind::Traffic);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod batch;
 mod calibration;

@@ -10,24 +10,24 @@ const HIGHEST: i32 = -20;
 
 /// A nice value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Nice(i32);
+pub(crate) struct Nice(i32);
 
 impl Nice {
     /// The value of this thread.
     #[must_use]
-    pub fn of_this_thread() -> Self {
+    pub(crate) fn of_this_thread() -> Self {
         Self(getpriority_process(None).unwrap_or(0))
     }
 
     /// A value that is lower by `steps`. Each step gives a thread about a quarter more CPU time.
     #[must_use]
-    pub const fn before(self, steps: i32) -> Self {
+    pub(crate) const fn before(self, steps: i32) -> Self {
         let value = self.0 - steps;
         Self(if value < HIGHEST { HIGHEST } else { value })
     }
 
     /// Gives this thread the value, if the kernel permits it.
-    pub fn apply(self) {
+    pub(crate) fn apply(self) {
         // Without it the thread only waits longer for a CPU.
         let _ = setpriority_process(None, self.0);
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// If the file system refuses. The file at `place` is then the old one or the new one.
-pub fn replace(part: &Path, place: &Path) -> io::Result<()> {
+pub(crate) fn replace(part: &Path, place: &Path) -> io::Result<()> {
     File::open(part)?.sync_all()?;
     fs::rename(part, place)?;
     sync_folder(place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))

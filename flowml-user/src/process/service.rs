@@ -13,7 +13,7 @@ const STATUS_EVERY: Duration = Duration::from_secs(10);
 /// The service manager of this process, if there is one. Messages to it have no reply. A message that cannot be sent is
 /// lost, and the run continues.
 #[derive(Debug, Default)]
-pub struct Service {
+pub(crate) struct Service {
     notify: Option<(UnixDatagram, SocketAddr)>,
     /// The longest time between two messages (`WatchdogSec=`).
     watchdog: Option<Duration>,
@@ -42,7 +42,7 @@ impl Service {
     }
 
     /// Reports that metering started, or continues after a reload.
-    pub fn ready(&self, status: &str) {
+    pub(crate) fn ready(&self, status: &str) {
         self.send(&format!("READY=1\nSTATUS={status}"));
     }
 
@@ -52,7 +52,7 @@ impl Service {
     }
 
     /// Reports that metering continues.
-    pub fn alive(&self, status: &str) {
+    pub(crate) fn alive(&self, status: &str) {
         self.send(&format!("WATCHDOG=1\nSTATUS={status}"));
     }
 

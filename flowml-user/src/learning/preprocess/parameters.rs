@@ -42,7 +42,7 @@ impl Floors {
     ///
     /// A column that is constant in the warm-up set is kept. Scans and floods show first in columns that normal traffic
     /// hardly changes (RST ratio, unanswered flows).
-    pub const OF_FEATURES: Self = Self { log_scaled: 0.25, ratio: 0.2 };
+    pub(crate) const OF_FEATURES: Self = Self { log_scaled: 0.25, ratio: 0.2 };
 
     pub(super) const fn of(self, log_scaled: bool) -> f64 {
         if log_scaled { self.log_scaled } else { self.ratio }
@@ -73,12 +73,12 @@ impl Checked for Below {
 impl Below {
     /// Equal weights: low values are as unusual as high ones. A flow without an answer, for example, has low values in
     /// most columns.
-    pub const EVEN: Self = Self { log_scaled: 1.0, ratio: 1.0 };
+    pub(crate) const EVEN: Self = Self { log_scaled: 1.0, ratio: 1.0 };
 
     /// Low weights: values of normal hosts are low whenever they pause. With equal weights, the farthest normal host
     /// windows would be idle moments, whose wide tail would hide scans and floods. A lower ratio or entropy can be a
     /// sign (a flood on one port), but rarely is.
-    pub const PAUSES: Self = Self { log_scaled: 0.1, ratio: 0.3 };
+    pub(crate) const PAUSES: Self = Self { log_scaled: 0.1, ratio: 0.3 };
 
     pub(super) const fn of(self, log_scaled: bool) -> f64 {
         if log_scaled { self.log_scaled } else { self.ratio }

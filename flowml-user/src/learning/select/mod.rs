@@ -60,11 +60,11 @@ impl Checked for Selection {
 
 impl Selection {
     /// The accepted syntax, for users.
-    pub const GRAMMAR: &str = "variance:V, chi2:K, mutual-information:K, rfe:K, l1:K or tree:K";
+    pub(crate) const GRAMMAR: &str = "variance:V, chi2:K, mutual-information:K, rfe:K, l1:K or tree:K";
 
     /// Whether the method needs labels.
     #[must_use]
-    pub const fn is_supervised(self) -> bool {
+    pub(crate) const fn is_supervised(self) -> bool {
         !matches!(self, Self::Variance(_))
     }
 
