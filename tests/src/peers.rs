@@ -43,7 +43,7 @@ impl Peers {
         drop(stdin);
         let output = child.wait_with_output().with_context(|| format!("waiting for {script}"))?;
         ensure!(output.status.success(), "{script}: {}", output.status);
-        String::from_utf8(output.stdout).with_context(|| format!("{script} wrote something else than text"))
+        String::from_utf8(output.stdout).with_context(|| format!("the output of {script} is not UTF-8"))
     }
 }
 

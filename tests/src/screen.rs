@@ -47,7 +47,7 @@ pub struct Screen {
 
 impl Screen {
     /// A screen whose clock starts now.
-    #[expect(clippy::new_without_default, reason = "what begins now has no default")]
+    #[expect(clippy::new_without_default, reason = "a default must not depend on the clock")]
     pub fn new() -> Self {
         Self { terminal: std::io::stdout().is_terminal(), begun: Instant::now() }
     }

@@ -16,7 +16,10 @@ pub(crate) fn install(packages: &[String]) -> Result<()> {
         return Ok(());
     }
     if shell::which("apt-get").is_none() {
-        bail!("there is no apt-get: install {} (Debian's names) as this system does it", packages.join(", "));
+        bail!(
+            "apt-get was not found: install {} (names of Debian packages) with this system's package manager",
+            packages.join(", ")
+        );
     }
     let mut install = apt();
     install.args(["install", "--yes", "--no-remove", "--no-install-recommends"]).args(packages);

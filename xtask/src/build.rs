@@ -47,7 +47,7 @@ pub(crate) fn agent(workspace: &Workspace, profile: Profile) -> Result<()> {
 
 /// Builds the kernel programs and copies their objects to where the agent's build and the tests look for them.
 pub(crate) fn kernel(workspace: &Workspace, warnings: Warnings) -> Result<()> {
-    let compiler = Compiler::find().context("no compiler for the kernel programs: type `cargo xtask setup`")?;
+    let compiler = Compiler::find().context("no compiler for the kernel programs: run `cargo xtask setup`")?;
     let mut cargo = compiler.cargo(workspace, "build");
     cargo.args(["--package", "flowml-ebpf"]);
     if warnings == Warnings::Denied {

@@ -37,7 +37,7 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     setup::ensure(workspace, &[Need::Kernel, Need::Peers])?;
     build::agent(workspace, Profile::Release)?;
     let corpus = arguments.corpus.clone().unwrap_or_else(|| workspace.corpus());
-    ensure!(corpus.join("test").is_dir(), "{}: expected what 'cargo xtask corpus' makes", corpus.display());
+    ensure!(corpus.join("test").is_dir(), "{}: expected the folder that 'cargo xtask corpus' makes", corpus.display());
     of_corpus(workspace, &corpus)?;
     of_false_alarms(workspace, &corpus)?;
     if let Some(folder) = &arguments.captures {

@@ -76,6 +76,6 @@ fn sources(workspace: &Workspace) -> Result<()> {
 /// Checks licences, versions and sources of the dependencies against deny.toml. Advisories are not checked: they change
 /// without the sources, and need the network (`cargo deny check advisories`).
 fn dependencies(workspace: &Workspace) -> Result<()> {
-    let program = setup::cargo_deny(workspace).context("cargo-deny is missing: type `cargo xtask setup`")?;
+    let program = setup::cargo_deny(workspace).context("cargo-deny is missing: run `cargo xtask setup`")?;
     shell::run(Command::new(program).args(["check", "bans", "licenses", "sources"]).current_dir(workspace.root()))
 }

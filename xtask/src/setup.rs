@@ -41,7 +41,7 @@ pub(crate) fn task(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if arguments.check {
         let missing = missing(workspace, &needs);
         if !missing.is_empty() {
-            bail!("missing: {}; type `cargo xtask setup`", names(&missing));
+            bail!("missing: {}; run `cargo xtask setup`", names(&missing));
         }
         return Ok(());
     }

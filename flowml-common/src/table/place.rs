@@ -53,7 +53,7 @@ pub(super) struct Place {
 fn hash<S: Storage>(storage: &S, key: &FlowKey) -> u64 {
     let halves = key.halves();
     let term = |n: usize| u64::from(halves[n]).wrapping_mul(storage.secret(n));
-    // Two sums, because a long chain of additions would be waited for.
+    // Two sums, so that the processor adds to both at once. In one sum each addition waits for the previous one.
     let mut sums = [0u64; 2];
     for n in FlowKey::LOWER_HALVES {
         sums[n % 2] = sums[n % 2].wrapping_add(term(n));

@@ -40,7 +40,7 @@ impl RowType {
         let parts = folder.join(self.table());
         let mut files = if parts.is_dir() { parquet_files(&parts)? } else { Vec::new() };
         files.sort();
-        // If there are no files, the whole run's file is the one reported as missing.
+        // Without any file, the error names the file of a complete run.
         if whole.exists() || files.is_empty() {
             files.insert(0, whole);
         }

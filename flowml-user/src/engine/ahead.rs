@@ -12,7 +12,7 @@ const MOST: usize = 16 << 20;
 /// Approximate memory of a frame besides its bytes, bytes.
 const OVERHEAD: usize = 64;
 
-/// A copy of a frame, as the buffer of its file moves on.
+/// A copy of a frame. The reader overwrites the original with later bytes of the file.
 struct Held {
     time_ns: u64,
     length: u32,

@@ -8,8 +8,8 @@ use super::{Finished, Pipeline};
 use crate::process::words::counted;
 use crate::record::Clock;
 
-/// Number of sessions that end together because there was no time to save them. The memory of so few stays in the
-/// processor's cache.
+/// Number of sessions that end together because there was no time to save them. So few sessions fit in the processor's
+/// cache.
 const UNSAVED_AT_ONCE: usize = 1024;
 
 impl Pipeline {

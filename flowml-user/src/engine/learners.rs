@@ -82,8 +82,8 @@ pub(super) type KeptLearners = ([String; 2], [Promotion; 2], Budgets);
 /// The origin of models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin<'a> {
-    /// Untrained: a warm-up comes first.
-    Anew,
+    /// No model: a warm-up comes first.
+    Untrained,
     /// A shipped model, until a candidate is trained on local traffic.
     Builtin(Builtin),
     /// A model file.
@@ -139,7 +139,7 @@ impl Learners {
         alarms: Option<AlarmLevel>,
     ) -> Result<Self, ModelError> {
         let mut learners = match from {
-            Begin::Anew => Self::new(flows, settings),
+            Begin::Untrained => Self::new(flows, settings),
             Begin::Builtin(which) => Self::builtin(which, flows, settings)?,
             Begin::File(path) => Self::of_file(&TrafficModel::read(path)?, flows, settings)?,
         };

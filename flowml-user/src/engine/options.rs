@@ -139,12 +139,11 @@ impl Options {
         usize::try_from(limit).unwrap_or(usize::MAX)
     }
 
-    /// The origin of the models: nothing if the run starts without, the model file if it exists, otherwise the shipped
-    /// model.
+    /// The origin of the models: none with `learn`, otherwise the model file if it exists, otherwise the shipped model.
     #[must_use]
     pub fn begin(&self) -> Begin<'_> {
         match &self.model {
-            _ if self.learn => Begin::Anew,
+            _ if self.learn => Begin::Untrained,
             Some(path) if is_file(path) && path.exists() => Begin::File(path),
             Some(path) => Begin::Builtin(Builtin::named(path).unwrap_or_else(|| self.builtin())),
             None => Begin::Builtin(self.builtin()),

@@ -81,7 +81,7 @@ impl Origin {
     /// None for a model file, which has the trained model itself.
     pub(super) const fn of(begin: Begin<'_>) -> Option<Self> {
         match begin {
-            Begin::Anew => Some(Self::Nothing),
+            Begin::Untrained => Some(Self::Nothing),
             Begin::Builtin(which) => Some(Self::Builtin(which)),
             Begin::File(_) => None,
         }

@@ -126,7 +126,7 @@ pub const AGGREGATE_IDENTIFIERS: &[Identifier<Aggregate>] = &[
         |of| or_absent(of.target.map(|target| Value::Text(target.to_ip().to_string())))),
     named("ip_version", ValueType::Integer, "4 or 6",
         |of| or_absent(of.target.map(|target| Value::Number(target.version() as u64)))),
-    named("dst_port", ValueType::Integer, "Port of the responder, where all flows have the same",
+    named("dst_port", ValueType::Integer, "Port of the responder, if all flows have the same one",
         |of| or_absent(of.port.map(|port| Value::Number(port.into())))),
     named("protocol", ValueType::Integer, "IP protocol",
         |of| Value::Number(of.protocol.into())),

@@ -53,7 +53,7 @@ pub const DIFFERENCES: &[Difference] = &[
         flowml: "moves it up to the latest time of its interface only; if time goes back by more than the idle timeout, all flows end and time restarts" },
     Difference { name: "fraction", of: "captures whose fractions of a second are a second or more",
         nfstream: "limits them to a second",
-        flowml: "adds them to the second as they are" },
+        flowml: "adds the complete fraction to the second" },
     Difference { name: "epoch", of: "records that end by the active timeout",
         nfstream: "ends them at the first packet after it",
         flowml: "ends them at the start of the first time slot after it; with `--profile nfstream` a slot is at most 1/1,024 of the timeout" },

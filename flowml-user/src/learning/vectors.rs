@@ -65,7 +65,7 @@ impl SupportVectors {
     /// The inconsistency of a model that was read from a file, if there is one, for rows of `width` encoded features.
     pub(crate) fn inconsistency(&self, width: usize) -> Option<String> {
         let fits = self.vectors.iter().all(|vector| vector.len() == width);
-        (!fits).then(|| format!("its support vectors are not of {width} slots"))
+        (!fits).then(|| format!("its support vectors are not of {width} encoded features"))
     }
 }
 

@@ -27,10 +27,7 @@ fn of_group() -> Option<u64> {
 
 /// Returns freed memory to the system. glibc keeps memory between other allocations, which is most of what a flood
 /// used. musl returns memory without this call.
-#[cfg_attr(
-    not(target_env = "gnu"),
-    expect(clippy::missing_const_for_fn, reason = "it is none where it does something")
-)]
+#[cfg_attr(not(target_env = "gnu"), expect(clippy::missing_const_for_fn, reason = "with glibc it cannot be const"))]
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) takes only the locks of the allocator.

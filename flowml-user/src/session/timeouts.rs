@@ -69,8 +69,8 @@ impl Timeouts {
         Boundaries::new(self.idle.min(Duration::from_nanos(LINGER_NS)), self.active / self.active_slots)
     }
 
-    /// The latest end of a record that ended for this reason, in ms, from the times of its first and last packet in ms
-    /// of the same clock. `None` if the agent ended it.
+    /// The latest time at which a record can have ended for this reason. The times are that of its first packet, that of
+    /// its last packet and the result, in ms of one clock. `None` if the agent ended the record.
     #[must_use]
     pub fn over_ms(&self, reason: EndReason, first_ms: f64, last_ms: f64) -> Option<f64> {
         let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let screen = Screen::new();
     match watch_signals().and_then(|()| run(Lab::new()?, &plan, &screen)) {
         Ok(failures) if failures.is_empty() => {
-            screen.line("nothing was lost but by faults that were made for that, and nothing grew");
+            screen.line("only the faults that must lose rows lost some, and nothing grew");
             if is_interrupted() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS }
         }
         Ok(failures) => {

@@ -196,7 +196,7 @@ mod tests {
                     || text.lines().any(|own| own.trim_start().starts_with(&line))
             };
             let used = texts.iter().any(|(_, text)| is_used(text));
-            assert!(used, "{command} is run nowhere in tests/");
+            assert!(used, "no file in tests/ runs {command}");
         }
     }
 }

@@ -135,10 +135,10 @@ proptest! {
         steps in prop::collection::vec(step(), 30..250),
         epoch in 1..30usize,
         cuts in prop::collection::vec(0..40usize, 1..4),
-        anew in any::<bool>(),
+        untrained in any::<bool>(),
     ) {
         let epochs: Vec<Vec<Sample>> = packets(&steps).chunks(epoch).map(<[Sample]>::to_vec).collect();
-        let begin = if anew { Begin::Anew } else { Begin::Builtin(Builtin::Both) };
+        let begin = if untrained { Begin::Untrained } else { Begin::Builtin(Builtin::Both) };
         let [whole, cut] = [&[][..], &cuts].map(|cuts| rows(&epochs, cuts, begin));
         prop_assert!(!whole[0].is_empty());
         for (whole, cut) in whole.iter().zip(&cut) {

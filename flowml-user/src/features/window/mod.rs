@@ -96,7 +96,7 @@ impl HostWindows {
         self
     }
 
-    /// Drops everything that was added, as at a new start of time.
+    /// Removes all content, because the clock of the capture starts again.
     pub fn forget(&mut self) {
         (self.current, self.slices) = (None, VecDeque::new());
         (self.latest, self.addresses) = (Vec::new(), Vec::new());

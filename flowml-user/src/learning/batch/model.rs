@@ -203,7 +203,7 @@ impl TableModel {
         if let Some(slots) = slots
             && (slots.is_empty() || !slots.is_sorted_by(|a, b| a < b) || slots.iter().any(|slot| *slot >= all))
         {
-            return Some(format!("expected different 'slots' in their order, of the {all} of its columns"));
+            return Some(format!("expected distinct 'slots' in ascending order, below {all}"));
         }
         let width = slots.as_ref().map_or(all, Vec::len);
         match &self.learnt {

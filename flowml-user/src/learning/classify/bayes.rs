@@ -105,6 +105,6 @@ impl Classifier for NaiveBayes {
     fn inconsistency(&self, width: usize, classes: usize) -> Option<String> {
         let fits = |class: &Class| class.means.len() == width && class.variances.len() == width;
         (self.classes.len() != classes || !self.classes.iter().all(fits))
-            .then(|| format!("its classes are not {classes} of {width} slots"))
+            .then(|| format!("its classes are not {classes} of {width} encoded features"))
     }
 }

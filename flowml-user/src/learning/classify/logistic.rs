@@ -85,6 +85,6 @@ impl Classifier for Logistic {
     fn inconsistency(&self, width: usize, classes: usize) -> Option<String> {
         let fits = self.weights.iter().all(|weights| weights.len() == width);
         (self.intercepts.len() != classes || self.weights.len() != classes || !fits)
-            .then(|| format!("its weights are not of {width} slots and {classes} classes"))
+            .then(|| format!("its weights are not of {width} encoded features and {classes} classes"))
     }
 }

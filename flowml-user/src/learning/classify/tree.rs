@@ -226,7 +226,8 @@ impl Classifier for DecisionTree {
             Node::Cut { slot, .. } => *slot < width,
             Node::Leaf(class) => *class < classes,
         };
-        (!self.nodes.iter().all(fits)).then(|| format!("its tree is not of {width} slots and {classes} classes"))
+        (!self.nodes.iter().all(fits))
+            .then(|| format!("its tree is not of {width} encoded features and {classes} classes"))
     }
 }
 

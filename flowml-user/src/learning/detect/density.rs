@@ -117,6 +117,6 @@ impl Detector for Dbscan {
 
     fn inconsistency(&self, width: usize) -> Option<String> {
         let fits = self.clusters.iter().flatten().all(|row| row.len() == width);
-        (!fits).then(|| format!("its clusters are not of {width} slots"))
+        (!fits).then(|| format!("its clusters are not of {width} encoded features"))
     }
 }

@@ -168,6 +168,6 @@ impl Detector for IsolationForest {
 
     fn inconsistency(&self, width: usize) -> Option<String> {
         let fits = |node: &Node| !matches!(node, Node::Cut { slot, .. } if *slot >= width);
-        (!self.trees.iter().flatten().all(fits)).then(|| format!("its trees are not of {width} slots"))
+        (!self.trees.iter().flatten().all(fits)).then(|| format!("its trees are not of {width} encoded features"))
     }
 }

@@ -9,7 +9,8 @@ use crate::learning::cluster::kmeans::{Clusters, Nearest, choose_k};
 use crate::learning::error::LearnError;
 use crate::learning::sample::sample;
 
-/// The largest number of rows from which centroids are learnt. More rows change them less than other starts do.
+/// The largest number of rows from which centroids are learnt. More rows change the centroids less than
+/// another start does.
 const FIT_ROWS: usize = 12_288;
 
 /// Number of starts, of which the one with the tightest clusters is kept. Rare rows are far away here and attract the
@@ -66,6 +67,6 @@ impl Detector for Kmeans {
     }
 
     fn inconsistency(&self, width: usize) -> Option<String> {
-        (self.0.width() != width).then(|| format!("its clusters are not of {width} slots"))
+        (self.0.width() != width).then(|| format!("its clusters are not of {width} encoded features"))
     }
 }

@@ -159,6 +159,6 @@ impl Detector for GaussianMixture {
 
     fn inconsistency(&self, width: usize) -> Option<String> {
         let fits = |component: &Component| component.means.len() == width && component.variances.len() == width;
-        (!self.components.iter().all(fits)).then(|| format!("its components are not of {width} slots"))
+        (!self.components.iter().all(fits)).then(|| format!("its components are not of {width} encoded features"))
     }
 }

@@ -107,7 +107,7 @@ pub(crate) struct Local {
     batches: u64,
     /// Rates of unsuspicious rows by the local probabilities.
     checked: Rates,
-    /// Rates of these rows and those of hosts that stand out, by the model's own probabilities.
+    /// Rates by the model's own probabilities, of unsuspicious rows and of rows of hosts with many anomalies.
     own: Rates,
     /// The same rates of each host.
     hosts: HashMap<Address, Rates, RandomState>,

@@ -37,7 +37,10 @@ impl Checked for Scale {
             Self::Number(number) => number.check(),
             Self::OneHot { values } => {
                 all_within("values", values, &any())?;
-                holds(values.is_sorted_by(|a, b| a.total_cmp(b).is_lt()), "expected different 'values' in their order")
+                holds(
+                    values.is_sorted_by(|a, b| a.total_cmp(b).is_lt()),
+                    "expected distinct 'values' in ascending order",
+                )
             }
         }
     }

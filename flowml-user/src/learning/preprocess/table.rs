@@ -80,7 +80,7 @@ impl Slots {
             Self::Out { .. } => Ok(()),
             Self::Number(number) => number.check(),
             Self::OneHot { values, heights, unseen } => {
-                holds(values.is_sorted_by(|a, b| a < b), "expected different 'values' in their order")?;
+                holds(values.is_sorted_by(|a, b| a < b), "expected distinct 'values' in ascending order")?;
                 as_many("heights", heights.len(), values.len())?;
                 all_within("heights or unseen", heights.iter().chain([unseen]), &(0.0..=LARGEST_SLOT))
             }

@@ -39,7 +39,7 @@ pub(crate) fn run(command: &mut Command) -> Result<(String, Cost)> {
 fn text_of(mut output: File) -> Result<String> {
     output.rewind()?;
     let mut text = String::new();
-    output.read_to_string(&mut text).context("the program wrote something else than text")?;
+    output.read_to_string(&mut text).context("the output of the program is not UTF-8")?;
     Ok(text)
 }
 

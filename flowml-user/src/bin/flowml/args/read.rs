@@ -21,7 +21,7 @@ Reads captures with the same parser and flow table as the kernel programs, so th
 run. Formats are pcap and pcapng, plain or compressed with gzip or zstd. Link types are Ethernet, raw IP, Linux cooked and BSD \
 loopback. No privileges are needed.
 
-RowCounts are scored only with '--model' or '--learn'. '--model FILE' uses a trained model. '--learn' reads the captures twice: \
+Rows are scored only with '--model' or '--learn'. '--model FILE' uses a trained model. '--learn' reads the captures twice: \
 first to train a model on them, then to score all rows. Without both, the columns from 'cluster' to 'reason' are empty, and \
 reading is much faster.
 

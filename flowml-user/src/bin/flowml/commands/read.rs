@@ -84,11 +84,11 @@ impl Reading<'_> {
                 let (learners, notices) = whole::learnt(*columns, &settings, level, |learners| self.show(learners))?;
                 return Ok((Some(learners), notices));
             }
-            None => Begin::Anew,
+            None => Begin::Untrained,
             Some(path) => match Builtin::named(path) {
                 Some(which) => Begin::Builtin(which),
                 None if path.exists() => Begin::File(path),
-                None => Begin::Anew,
+                None => Begin::Untrained,
             },
         };
         let learners = Learners::begin(begin, *columns, &settings, level)?;

@@ -108,7 +108,7 @@ pub(super) async fn run(arguments: &Train) -> Result<()> {
         interfaces => {
             let live = Run::until(interfaces.to_vec(), arguments.duration, u8::from(arguments.quiet));
             let live = Run { sandbox: arguments.sandbox, ..live };
-            let learners = Learners::begin(Begin::Anew, FlowColumns::Headers, &settings, None)?;
+            let learners = Learners::begin(Begin::Untrained, FlowColumns::Headers, &settings, None)?;
             run::learn(&live, None, learners, Some(&arguments.model)).await?
         }
     };
