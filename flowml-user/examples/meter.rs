@@ -1,12 +1,11 @@
-//! Meters an interface with an observer of its own, and prints the packets of each protocol:
-//! `cargo run --example meter -- IFACE SECONDS`, as root.
+//! Prints the packets of each protocol on an interface: `cargo run --example meter -- IFACE SECONDS`, as root.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, bail};
 use flowml_common::flow::PartialFlow;
 use flowml_user::engine::Options;
 use flowml_user::engine::learners::Learners;
@@ -19,7 +18,7 @@ use tokio::sync::Notify;
 /// Packets by IP protocol number.
 type Packets = BTreeMap<u8, u64>;
 
-/// Adds up the partial flows of all drains.
+/// An observer that adds up the partial flows of all drains.
 #[derive(Clone, Default)]
 struct Protocols(Arc<Mutex<Packets>>);
 
@@ -50,11 +49,10 @@ pub(crate) async fn packets(interface: &str, duration: Duration, stop: &Notify) 
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let interface = arguments.next().context("expected an interface as the first argument")?;
-    let seconds = arguments.next().context("expected seconds as the second argument")?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [interface, seconds] = &arguments[..] else { bail!("expected two arguments: an interface and seconds") };
     let duration = Duration::from_secs(seconds.parse().context("expected a number of seconds")?);
-    for (protocol, packets) in packets(&interface, duration, &Notify::new()).await? {
+    for (protocol, packets) in packets(interface, duration, &Notify::new()).await? {
         println!("protocol {protocol}: {packets} packets");
     }
     Ok(())

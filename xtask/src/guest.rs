@@ -32,7 +32,7 @@ const LIMIT: u32 = 2 * 3600;
 /// Builds once, then runs the tests under each of these kernels.
 pub(crate) fn run(workspace: &Workspace, kernels: &[String], arguments: &[String]) -> Result<Tally> {
     if cfg!(not(all(target_os = "linux", target_arch = "x86_64"))) {
-        bail!("Debian's kernels for amd64 are booted: expected Linux on x86-64, on which their tests are built");
+        bail!("the virtual machine boots Debian's kernels for amd64: expected a host with Linux on x86-64");
     }
     setup::ensure(workspace, &[Need::Kernel, Need::Traffic, Need::Package, Need::Guest])?;
     build::agent(workspace, Profile::Dev)?;

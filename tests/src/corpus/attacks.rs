@@ -110,17 +110,15 @@ const fn attack(
 }
 
 fn syn_scan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
-    let ports = scene.part.choose("-p 1-2000", "--top-ports 1500 -T4");
-    scene.scan("-sS", ports, 300)
+    scene.scan("-sS", ["-p 1-2000", "--top-ports 1500 -T4"], 300)
 }
 
 fn connect_scan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
-    let ports = scene.part.choose("-p 1-1200", "-p 7000-8200");
-    scene.scan("-sT", ports, 200)
+    scene.scan("-sT", ["-p 1-1200", "-p 7000-8200"], 200)
 }
 
 fn stealth_scan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
-    let ports = scene.part.choose("-p 1-500", "--top-ports 400");
+    let ports = ["-p 1-500", "--top-ports 400"];
     scene.scan("-sF", ports, 150)?;
     scene.scan("-sX", ports, 150)?;
     scene.scan("-sN", ports, 150)
@@ -128,8 +126,7 @@ fn stealth_scan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
 
 /// The kernel sends few of these ICMP errors a second (icmp_ratelimit, ip-sysctl.rst), for which nmap would wait.
 fn udp_scan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
-    let ports = scene.part.choose("-p 1-400", "--top-ports 300");
-    scene.scan("-sU --min-rate 60", ports, 80)
+    scene.scan("-sU --min-rate 60", ["-p 1-400", "--top-ports 300"], 80)
 }
 
 fn horizontal_scan(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
@@ -215,7 +212,7 @@ fn brute_force_ftp(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
 fn dns_tunnel(scene: &mut Scene<'_>) -> Result<Vec<Trace>> {
     ensure!(
         Path::new("/dev/net/tun").exists(),
-        "there is no /dev/net/tun, which the tunnel's ends are: load the module tun"
+        "there is no /dev/net/tun, which both ends of the tunnel need: load the module tun"
     );
     let (attacker, server) = (scene.attacker, &scene.site.server);
     let (inner, options) = scene.part.choose(("10.99.1.1", "-T NULL"), ("10.99.2.1", "-T TXT -m 600"));
@@ -331,8 +328,9 @@ impl Scene<'_> {
         Trace::Between(self.attacker.v4.to_string(), FARM.to_owned())
     }
 
-    fn scan(&mut self, kind: &str, ports: &str, rate: u32) -> Result<Vec<Trace>> {
-        let (rate, victim) = (self.vary(rate), self.victim());
+    /// A scan of the ports of the part for training, or of those of the part for tests.
+    fn scan(&mut self, kind: &str, [train, test]: [&str; 2], rate: u32) -> Result<Vec<Trace>> {
+        let (ports, rate, victim) = (self.part.choose(train, test), self.vary(rate), self.victim());
         let nmap = format!("nmap -n -Pn {kind} {ports} --max-retries 1 --max-rate {rate} {victim}");
         self.run(&self.attacker.host, &nmap)?;
         Ok(self.whole())

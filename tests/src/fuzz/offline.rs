@@ -39,7 +39,7 @@ impl Run {
     /// Counts a frame.
     pub(super) fn count(&mut self, captured: &Captured<'_>) {
         let flow = self.0.count(captured).expect("memory does not fail");
-        assert!(flow.is_continue(), "nobody reads the rows who could go");
+        assert!(flow.is_continue(), "no reader can close its end");
     }
 
     /// Ends the run.

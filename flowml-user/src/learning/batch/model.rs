@@ -209,7 +209,7 @@ impl TableModel {
         match &self.learnt {
             Learnt::Detector { fitted, .. } => fitted.as_detector().inconsistency(width),
             Learnt::Classifier { classes, .. } if classes.len() < 2 || !classes.is_sorted_by(|a, b| a < b) => {
-                Some("expected at least two different 'classes' in their order".to_owned())
+                Some("expected at least two distinct 'classes' in ascending order".to_owned())
             }
             Learnt::Classifier { classes, fitted } => fitted.as_classifier().inconsistency(width, classes.len()),
         }
