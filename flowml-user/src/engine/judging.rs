@@ -1,13 +1,15 @@
 //! Scores host windows and flows, and makes their rows.
 
+use std::collections::HashMap;
+
 use flowml_common::flow::Sender;
 use flowml_common::table::Count;
 
 use super::{Learners, Pipeline, eligibility};
 use crate::export::Level;
-use crate::features::{FlowRow, HOST_FEATURES, Hosts, matrix};
+use crate::features::{FlowRow, Hosts};
 use crate::learning::{FeedbackClass, Verdict};
-use crate::record::{Clock, FlowRecord};
+use crate::record::{Clock, FlowRecord, Inspector};
 use crate::sequential::Finding;
 use crate::session::Ended;
 
@@ -17,8 +19,8 @@ impl Pipeline {
         let scored = self.sinks.closing().scores(hosts.windows.len());
         let verdicts = self.learners.as_mut().filter(|_| scored).map(|learners| {
             let vouched = eligibility::of_hosts(&self.incidents, findings, &hosts.windows);
-            let rows = matrix(HOST_FEATURES, hosts.windows.iter());
-            learners.hosts.observe(rows.view(), &vouched.eligibility, &vouched.hosts)
+            let rows = self.rows_of_hosts.of(hosts.windows.iter());
+            learners.hosts.observe(rows, &vouched.eligibility, &vouched.hosts)
         });
         let judged: Vec<_> = hosts.windows.iter().zip(or_none(verdicts)).collect();
         for (window, verdict) in &judged {
@@ -38,23 +40,16 @@ impl Pipeline {
 
     /// Makes records of flows with their verdicts.
     pub(super) fn judge_flows(&mut self, ended: &[Ended], clock: Clock) {
-        // A row is several times larger than the counts of a flow, so it is computed twice instead of stored.
-        let rows = self.learners.is_some().then(|| {
-            let rows = ended.iter().map(|ended| self.row(ended, clock));
-            (matrix(&self.features, rows), eligibility::of_flows(&self.incidents, ended))
-        });
-        let verdicts = self.learners.as_mut().zip(rows).map(|(learners, (rows, vouched))| {
-            learners.flows.observe(rows.view(), &vouched.eligibility, &vouched.hosts)
+        let (inspector, shifts) = (self.inspector.as_ref(), &self.shifts);
+        // A row is several times larger than the counts of a flow. So it is not stored, and outputs compute it again.
+        let verdicts = self.learners.as_mut().map(|learners| {
+            let rows = self.rows_of_flows.of(ended.iter().map(|ended| row(inspector, shifts, ended, clock)));
+            let vouched = eligibility::of_flows(&self.incidents, ended);
+            learners.flows.observe(rows, &vouched.eligibility, &vouched.hosts)
         });
         for (ended, verdict) in ended.iter().zip(or_none(verdicts)) {
             self.record(ended, verdict, clock);
         }
-    }
-
-    pub(super) fn row(&self, ended: &Ended, clock: Clock) -> FlowRow {
-        let content = self.inspector.as_ref().map(|inspector| inspector.inspect(ended));
-        let clock = self.shifts.get(&ended.key.interface()).map_or(clock, |shift_ns| clock.without(*shift_ns));
-        FlowRow::new(FlowRecord::new(ended, clock).with_content(content), ended.windows)
     }
 
     /// Makes the record of a flow.
@@ -67,9 +62,16 @@ impl Pipeline {
         }
         let Count { packets, bytes } = ended.counted();
         self.recorded.add(packets, bytes);
-        let row = self.row(ended, clock);
-        self.sinks.flow(row, verdict, in_incident);
+        let (inspector, shifts) = (self.inspector.as_ref(), &self.shifts);
+        self.sinks.flow_with(ended.into(), verdict, in_incident, || row(inspector, shifts, ended, clock));
     }
+}
+
+/// The row of a flow, by the clock of its interface.
+fn row(inspector: Option<&Inspector>, shifts: &HashMap<u32, i64>, ended: &Ended, clock: Clock) -> FlowRow {
+    let content = inspector.map(|inspector| inspector.inspect(ended));
+    let clock = shifts.get(&ended.key.interface()).map_or(clock, |shift_ns| clock.without(*shift_ns));
+    FlowRow::new(FlowRecord::new(ended, clock).with_content(content), ended.windows)
 }
 
 /// The verdict of each row; none without a model.

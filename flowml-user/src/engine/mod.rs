@@ -38,7 +38,7 @@ use flowml_common::table::Count;
 #[cfg(feature = "live")]
 use crate::export::Level;
 use crate::export::{InterfaceReport, SinkError, Sinks, Totals};
-use crate::features::{Feature, FlowColumns, FlowRow, HostWindows};
+use crate::features::{FlowColumns, FlowRow, HOST_FEATURES, HostWindow, HostWindows, LearnerRows};
 use crate::incident::Incidents;
 use crate::process::words::counted;
 use crate::record::{Clock, Inspector};
@@ -114,7 +114,8 @@ pub struct Pipeline {
     windows: HostWindows,
     learners: Option<Learners>,
     inspector: Option<Inspector>,
-    features: Vec<Feature<FlowRow>>,
+    rows_of_flows: LearnerRows<FlowRow>,
+    rows_of_hosts: LearnerRows<HostWindow>,
     tests: SequentialTests,
     incidents: Incidents,
     sinks: Sinks,
@@ -165,7 +166,8 @@ impl Pipeline {
             windows: HostWindows::new(WINDOW).with_seed(seed),
             learners,
             inspector: None,
-            features: FlowColumns::Headers.features().collect(),
+            rows_of_flows: LearnerRows::new(FlowColumns::Headers.features()),
+            rows_of_hosts: LearnerRows::new(HOST_FEATURES.iter().copied()),
             tests: SequentialTests::new(seed),
             incidents: Incidents::default(),
             sinks,
@@ -185,7 +187,7 @@ impl Pipeline {
     /// columns.
     #[must_use]
     pub fn with_inspector(mut self, inspector: Option<Inspector>) -> Self {
-        self.features = FlowColumns::of(inspector.as_ref()).features().collect();
+        self.rows_of_flows = LearnerRows::new(FlowColumns::of(inspector.as_ref()).features());
         self.inspector = inspector;
         self
     }

@@ -37,6 +37,7 @@ mod output;
 mod pace;
 mod parquet;
 mod part;
+mod recorded;
 mod report;
 mod rotation;
 #[cfg(test)]
@@ -55,6 +56,7 @@ pub use self::columns::{
 };
 pub use self::observer::Observer;
 pub use self::pace::Pace;
+pub use self::recorded::RecordedFlow;
 pub use self::report::{Began, InterfaceReport, IntervalReport, LearnerReport, OutputLine, RowCounts, Totals};
 pub use self::rotation::Rotation;
 pub use self::shedding::{Level, STEPS, Shedding, Step};

@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 
 use flowml_common::flow::PartialFlow;
 
+use super::recorded::RecordedFlow;
 use super::report::{Began, IntervalReport, OutputLine, RowCounts, Totals};
-use crate::features::{FlowRow, HostWindow};
+use crate::features::HostWindow;
 use crate::incident::{Incident, State};
 use crate::learning::Verdict;
 use crate::session::Standing;
@@ -26,7 +27,7 @@ pub trait Observer: Send {
     fn part(&mut self, _part: &PartialFlow, _standing: Standing) {}
 
     /// A flow was scored. Whether its hosts are `in_incident` counts for anomalies.
-    fn flow(&mut self, _row: &FlowRow, _verdict: &Verdict, _in_incident: bool) {}
+    fn flow(&mut self, _flow: RecordedFlow, _verdict: &Verdict, _in_incident: bool) {}
 
     /// A host window was scored.
     fn host(&mut self, _window: &HostWindow, _verdict: &Verdict) {}

@@ -20,6 +20,7 @@ use super::ending::Ending;
 use super::observer::Observer;
 use super::outlet::Outlet;
 use super::pace::Pace;
+use super::recorded::RecordedFlow;
 use super::report::{Began, IntervalReport, OutputLine, RowCounts, Summary, Totals};
 use super::target::Target;
 
@@ -123,19 +124,32 @@ impl Sinks {
     /// Adds a flow that has ended. There is no verdict while the model warms up, and without a model. An anomaly that
     /// is `in_incident` need not be shown, as its incident is.
     pub fn flow(&mut self, row: FlowRow, verdict: Option<Verdict>, in_incident: bool) {
+        let flow = RecordedFlow::from(&row.record);
+        self.flow_with(flow, verdict, in_incident, || row);
+    }
+
+    /// As [`Self::flow`]. The row is made only for outputs, because making it takes longer than a score.
+    pub(crate) fn flow_with(
+        &mut self,
+        flow: RecordedFlow,
+        verdict: Option<Verdict>,
+        in_incident: bool,
+        row: impl FnOnce() -> FlowRow,
+    ) {
         self.rows.flows += 1;
-        self.rows.sessions += u64::from(!row.record.continues);
+        self.rows.sessions += u64::from(!flow.continues);
         if let Some(verdict) = &verdict {
             self.rows.scored += 1;
             self.rows.flow_anomalies += u64::from(verdict.anomaly);
-            self.observers.iter_mut().for_each(|observer| observer.flow(&row, verdict, in_incident));
+            self.observers.iter_mut().for_each(|observer| observer.flow(flow, verdict, in_incident));
         }
         if self.outlets.is_empty() {
             return;
         }
+        let judged = (row(), verdict);
         match &mut self.batch {
-            Batch::Flows(rows) => rows.push((row, verdict)),
-            _ => self.begin_batch(Batch::of_flow((row, verdict))),
+            Batch::Flows(rows) => rows.push(judged),
+            _ => self.begin_batch(Batch::of_flow(judged)),
         }
         self.send_if_full();
     }

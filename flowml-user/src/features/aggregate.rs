@@ -95,7 +95,7 @@ impl Aggregates {
     #[must_use]
     pub fn take(&mut self, clock: Clock) -> Vec<Aggregate> {
         let record = |((target, protocol), tally): (Common, Tally)| {
-            let Tally { port, flows, count, ip_bytes, sources, first_ns, last_ns } = tally;
+            let Tally { port, flows, count, ip_bytes, mut sources, first_ns, last_ns } = tally;
             let (sources, [first_ms, last_ms]) = (sources.count(), [first_ns, last_ns].map(|ns| clock.unix_ms(ns)));
             Aggregate { target, protocol, port, flows, count, ip_bytes, sources, first_ms, last_ms }
         };

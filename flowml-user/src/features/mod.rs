@@ -13,6 +13,7 @@ mod distinct;
 mod flow;
 mod generations;
 mod host;
+mod learner_rows;
 mod nfstream;
 mod slow;
 mod splt;
@@ -30,14 +31,11 @@ pub(crate) use generations::Generations;
 #[cfg(test)]
 pub(crate) use generations::comparisons;
 pub use host::{HOST_FEATURES, HOST_IDENTIFIERS, side_of};
+pub use learner_rows::LearnerRows;
 pub use nfstream::{DIFFERENCES, Difference};
 pub use splt::{FLOW_SEQUENCES, Sequence};
 pub(crate) use window::hash_address;
 pub use window::{HostWindow, HostWindows, Hosts, Role, SLICES};
-
-use std::borrow::Borrow;
-
-use ndarray::Array2;
 
 use crate::record::ValueType;
 
@@ -180,15 +178,6 @@ pub fn names<T>(table: &[Feature<T>]) -> impl Iterator<Item = &'static str> {
 #[must_use]
 pub fn row<T>(table: &[Feature<T>], unit: &T) -> Vec<f64> {
     table.iter().map(|feature| feature.value(unit)).collect()
-}
-
-/// The values of flows or host windows, one row each.
-pub fn matrix<T>(table: &[Feature<T>], units: impl ExactSizeIterator<Item = impl Borrow<T>>) -> Array2<f64> {
-    let mut rows = Array2::zeros((units.len(), table.len()));
-    for (mut place, unit) in rows.outer_iter_mut().zip(units) {
-        place.iter_mut().zip(table).for_each(|(place, feature)| *place = feature.value(unit.borrow()));
-    }
-    rows
 }
 
 /// `part / whole`, or 0 if `whole` is 0.

@@ -7,7 +7,10 @@ use std::ops::RangeInclusive;
 use flowml_common::flow::{ACK, FIN, SYN};
 
 use super::window::{HostWindow, Role};
-use super::{CONTENT_FEATURES, Column, FLOW_FEATURES, FlowColumns, FlowRow, HOST_FEATURES, Learn, columns, names, row};
+use super::{
+    CONTENT_FEATURES, Column, FLOW_FEATURES, FlowColumns, FlowRow, HOST_FEATURES, Learn, LearnerRows, columns, names,
+    row,
+};
 use crate::record::{Clock, FlowRecord};
 use crate::session::samples::{Sample, ended, part_of, tcp};
 use crate::session::{BeginWindows, EndReason, Ended, HostCounts, Initiator, SlowCounts};
@@ -326,5 +329,25 @@ fn features_that_leak_labels_are_never_learnt() {
         columns(FLOW_FEATURES).iter().chain(&columns(CONTENT_FEATURES)).filter(|column| column.learn != Learn::Never)
     {
         assert!(!leaks.iter().any(|leak| column.name.contains(leak)), "{}", column.name);
+    }
+}
+
+#[test]
+fn a_learner_gets_the_columns_that_it_reads() {
+    let other = FlowRow { windows: None, ..golden() };
+    let mut rows = LearnerRows::new(FLOW_FEATURES.iter().copied());
+    // More rows, fewer in the same memory, none, and fewer in memory of their own.
+    for count in [3, 2, 0, 5000, 1] {
+        let units: Vec<_> = (0..count).map(|n| if n % 2 == count % 2 { golden() } else { other.clone() }).collect();
+        let found = rows.of(units.iter());
+        assert_eq!(found.dim(), (count, FLOW_FEATURES.len()));
+        for (found, unit) in found.outer_iter().zip(&units) {
+            for ((found, value), feature) in found.iter().zip(row(FLOW_FEATURES, unit)).zip(FLOW_FEATURES) {
+                let is_read =
+                    feature.learn != Learn::Never || ["src_window_flows", "dst_window_flows"].contains(&feature.name);
+                let expected = if is_read { value } else { 0.0 };
+                assert!(found.total_cmp(&expected).is_eq(), "{}: {found}, expected {expected}", feature.name);
+            }
+        }
     }
 }

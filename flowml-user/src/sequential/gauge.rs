@@ -260,7 +260,7 @@ impl Gauge {
     }
 
     /// The victims of a network.
-    fn victims(&self) -> Party {
+    fn victims(&mut self) -> Party {
         self.named_targets.of(self.targets.count() as usize)
     }
 

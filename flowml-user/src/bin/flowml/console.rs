@@ -13,8 +13,10 @@ use std::time::Duration;
 use std::{env, mem};
 
 use flowml_common::flow::PartialFlow;
-use flowml_user::export::{Began, IntervalReport, LearnerReport, Observer, OutputLine, RowCounts, Totals};
-use flowml_user::features::{FlowRow, HostWindow};
+use flowml_user::export::{
+    Began, IntervalReport, LearnerReport, Observer, OutputLine, RecordedFlow, RowCounts, Totals,
+};
+use flowml_user::features::HostWindow;
 use flowml_user::incident::{Incident, State};
 use flowml_user::learning::{ClusterSummary, Verdict};
 use flowml_user::process::journal::{self, Priority};
@@ -200,9 +202,9 @@ impl Observer for Console {
         }
     }
 
-    fn flow(&mut self, row: &FlowRow, verdict: &Verdict, in_incident: bool) {
+    fn flow(&mut self, flow: RecordedFlow, verdict: &Verdict, in_incident: bool) {
         if self.shows_tables() {
-            self.period.flow(row, verdict, in_incident);
+            self.period.flow(flow, verdict, in_incident);
         }
     }
 

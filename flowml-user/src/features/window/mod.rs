@@ -8,7 +8,9 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use ahash::RandomState;
 use flowml_common::flow::{Address, PartialFlow, Sender};
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::observation::hash_address;
@@ -62,10 +64,8 @@ pub struct HostWindows {
     slices: VecDeque<Slice>,
     /// The slice that is being filled. Its start is set when its window ends.
     current: Option<Slice>,
-    /// The windows that ended last, sorted by address.
-    latest: Vec<HostWindow>,
-    /// Their addresses, which are close together in memory for a search.
-    addresses: Vec<Address>,
+    /// The windows that ended last.
+    latest: IndexMap<Address, HostWindow, RandomState>,
     slow: SlowView,
     /// Time at which the last windows ended, ns.
     ended_ns: u64,
@@ -81,8 +81,7 @@ impl HostWindows {
             seed: 0,
             slices: VecDeque::new(),
             current: None,
-            latest: Vec::new(),
-            addresses: Vec::new(),
+            latest: IndexMap::default(),
             slow: SlowView::default(),
             ended_ns: 0,
         }
@@ -98,8 +97,7 @@ impl HostWindows {
 
     /// Removes all content, because the clock of the capture starts again.
     pub fn forget(&mut self) {
-        (self.current, self.slices) = (None, VecDeque::new());
-        (self.latest, self.addresses) = (Vec::new(), Vec::new());
+        (self.current, self.slices, self.latest) = (None, VecDeque::new(), IndexMap::default());
         (self.slow, self.ended_ns) = (SlowView::default(), 0);
     }
 
@@ -200,9 +198,8 @@ impl HostWindows {
         if self.slices.back().is_some_and(|slice| slice.end_ns - slice.start_ns < self.span_ns / SLICES) {
             self.current = self.slices.pop_back();
         }
-        self.latest.clone_from(&hosts.windows);
-        self.addresses.clear();
-        self.addresses.extend(self.latest.iter().map(|window| window.address));
+        self.latest.clear();
+        self.latest.extend(hosts.windows.iter().map(|window| (window.address, *window)));
         hosts.windows.retain(HostWindow::is_of_a_host);
         hosts
     }
@@ -218,8 +215,8 @@ impl HostWindows {
         // An ICMP error opens no flow of its own.
         let new = standing.new && informed(&part.key, &part.stats).is_none();
         let seen = || observe(part, Standing { new, ..standing }, self.seed);
-        let source_role = self.latest(source).map(|host| host.source).filter(Role::is_active);
-        let destination_role = self.latest(destination).map(|host| host.destination).filter(Role::is_active);
+        let source_role = self.latest.get(&source).map(|host| host.source).filter(Role::is_active);
+        let destination_role = self.latest.get(&destination).map(|host| host.destination).filter(Role::is_active);
         BeginWindows {
             source: source_role.unwrap_or_else(|| seen().alone()).counts(),
             destination: destination_role.unwrap_or_else(|| seen().turned().alone()).counts(),
@@ -227,22 +224,19 @@ impl HostWindows {
         }
     }
 
-    fn latest(&self, address: Address) -> Option<&HostWindow> {
-        self.addresses.binary_search(&address).ok().and_then(|at| self.latest.get(at))
-    }
-
     /// Joins the slices, address by address.
-    fn collect(&self) -> Hosts {
+    fn collect(&mut self) -> Hosts {
         let (Some(first), Some(last)) = (self.slices.front(), self.slices.back()) else { return Hosts::default() };
-        let mut found: Vec<_> = self.slices.iter().flat_map(|slice| &slice.hosts).collect();
+        let (start_ns, end_ns) = (first.start_ns, last.end_ns);
+        let mut found: Vec<_> = self.slices.iter_mut().flat_map(|slice| &mut slice.hosts).collect();
         found.sort_by_key(|(address, _)| **address);
         let mut windows = Vec::new();
-        for same in found.chunk_by(|a, b| a.0 == b.0) {
-            let &[(address, host), ref others @ ..] = same else { continue };
-            let window = |host: &Host| HostWindow {
-                address: *address,
-                start_ns: first.start_ns,
-                end_ns: last.end_ns,
+        for same in found.chunk_by_mut(|a, b| a.0 == b.0) {
+            let [(address, host), others @ ..] = same else { continue };
+            let window = |host: &mut Host| HostWindow {
+                address: **address,
+                start_ns,
+                end_ns,
                 source: host.source.role(),
                 destination: host.destination.role(),
             };
@@ -251,7 +245,7 @@ impl HostWindows {
             } else {
                 let mut joined = host.clone();
                 others.iter().for_each(|(_, other)| joined.merge(other));
-                window(&joined)
+                window(&mut joined)
             });
         }
         let left_out =

@@ -74,7 +74,7 @@ impl Tally {
         mine.small_packets += other.small_packets;
     }
 
-    pub(super) fn role(&self) -> Role {
+    pub(super) fn role(&mut self) -> Role {
         Role {
             flows: self.flows.count(),
             unanswered: self.flows.count_without_weight(),

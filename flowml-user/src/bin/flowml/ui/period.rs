@@ -6,8 +6,8 @@ use std::hash::Hash;
 
 use flowml_common::flow::{Address, FlowKey, PartialFlow, Sender};
 use flowml_common::table::Count;
-use flowml_user::export::{IntervalReport, OutputLine};
-use flowml_user::features::{FlowRow, HostWindow};
+use flowml_user::export::{IntervalReport, OutputLine, RecordedFlow};
+use flowml_user::features::HostWindow;
 use flowml_user::incident::{Incident, State};
 use flowml_user::learning::Verdict;
 use flowml_user::session::Standing;
@@ -37,8 +37,8 @@ impl Period {
         self.activity.add(&part.key, &part.stats, standing.initiator);
     }
 
-    pub(crate) fn flow(&mut self, row: &FlowRow, verdict: &Verdict, in_incident: bool) {
-        let (key, initiator) = (row.record.key, row.record.initiator);
+    pub(crate) fn flow(&mut self, flow: RecordedFlow, verdict: &Verdict, in_incident: bool) {
+        let RecordedFlow { key, initiator, .. } = flow;
         insert_bounded(&mut self.flows, key, (initiator, verdict.clone()));
         if verdict.anomaly && !in_incident {
             self.anomalous_flow(AnomalousFlow { key, initiator, verdict: verdict.clone() });

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use flowml_common::flow::PartialFlow;
 use flowml_user::engine::WINDOW;
 use flowml_user::engine::learners::Learners;
-use flowml_user::features::{FLOW_FEATURES, FlowRow, HOST_FEATURES, HostWindows, matrix};
+use flowml_user::features::{FLOW_FEATURES, FlowRow, HOST_FEATURES, HostWindow, HostWindows, LearnerRows};
 use flowml_user::incident::Incidents;
 use flowml_user::learning::Eligibility;
 use flowml_user::record::{Clock, FlowRecord};
@@ -47,6 +47,7 @@ struct Stages {
     windows: HostWindows,
     tests: SequentialTests,
     learners: Learners,
+    rows: (LearnerRows<FlowRow>, LearnerRows<HostWindow>),
     incidents: Incidents,
 }
 
@@ -59,6 +60,7 @@ pub(crate) fn measure(effort: Effort, hosts: u32) -> Result<Costs> {
         windows: HostWindows::new(WINDOW),
         tests: SequentialTests::new(0),
         learners: Scoring::Shipped.learners()?.context("the shipped model")?,
+        rows: (LearnerRows::new(FLOW_FEATURES.iter().copied()), LearnerRows::new(HOST_FEATURES.iter().copied())),
         incidents: Incidents::default(),
     };
     let mut costs = Costs(Default::default());
@@ -104,14 +106,14 @@ impl Stages {
             self.tests.interval(end_ns)
         });
         let (host_scores, verdicts) = time(|| {
-            let rows = matrix(HOST_FEATURES, hosts.windows.iter());
+            let rows = self.rows.1.of(hosts.windows.iter());
             let addresses: Vec<_> = hosts.windows.iter().map(|window| window.address).collect();
-            self.learners.hosts.observe(rows.view(), &vec![Eligibility::Welcome; rows.nrows()], &addresses)
+            self.learners.hosts.observe(rows, &vec![Eligibility::Welcome; rows.nrows()], &addresses)
         });
-        let (features, rows) = time(|| matrix(FLOW_FEATURES, ended.iter().map(record)));
+        let (features, rows) = time(|| self.rows.0.of(ended.iter().map(record)));
         let addresses: Vec<_> = ended.iter().map(|ended| ended.key.endpoint(ended.initiator.sender).address).collect();
         let eligibility = vec![Eligibility::Welcome; ended.len()];
-        let (score, _) = time(|| self.learners.flows.observe(rows.view(), &eligibility, &addresses));
+        let (score, _) = time(|| self.learners.flows.observe(rows, &eligibility, &addresses));
         let (incidents, _) = time(|| {
             for (part, standing) in &parts {
                 let ends = [standing.initiator, standing.initiator.opposite()];

@@ -1,0 +1,51 @@
+//! The rows of a learner: the values of flows or host windows.
+
+use std::borrow::Borrow;
+
+use ndarray::{Array2, ArrayView2, s};
+
+use super::{Feature, Learn};
+
+/// Up to this number of unused rows stay allocated.
+const SPARE: usize = 1024;
+
+/// Makes the rows of a learner. Columns that it does not read are 0, because computing them takes as long as a score.
+pub struct LearnerRows<T: 'static> {
+    /// The memory of the last rows, which the next ones use again: pages that the system has to give first cost as much as
+    /// the values.
+    rows: Array2<f64>,
+    /// The columns that are read, and their places.
+    read: Vec<(usize, Feature<T>)>,
+}
+
+impl<T> LearnerRows<T> {
+    /// For rows with the columns of `table`. A learner reads those that are learnt, and those that count the flows of a
+    /// ratio.
+    #[must_use]
+    pub fn new(table: impl IntoIterator<Item = Feature<T>>) -> Self {
+        let table: Vec<_> = table.into_iter().collect();
+        let counts_flows = |name| table.iter().any(|feature| feature.learn == Learn::RatioOf(name));
+        let is_read = |feature: &Feature<T>| feature.learn != Learn::Never || counts_flows(feature.name);
+        let read = table
+            .iter()
+            .enumerate()
+            .filter(|(_, feature)| is_read(feature))
+            .map(|(n, feature)| (n, *feature))
+            .collect();
+        Self { rows: Array2::zeros((0, table.len())), read }
+    }
+
+    /// The rows of these units.
+    pub fn of(&mut self, units: impl ExactSizeIterator<Item = impl Borrow<T>>) -> ArrayView2<'_, f64> {
+        let count = units.len();
+        if self.rows.nrows() < count || self.rows.nrows() > SPARE + 4 * count {
+            self.rows = Array2::zeros((count + count / 4, self.rows.ncols()));
+        }
+        for (mut row, unit) in self.rows.outer_iter_mut().zip(units) {
+            for (place, feature) in &self.read {
+                row[*place] = feature.value(unit.borrow());
+            }
+        }
+        self.rows.slice(s![..count, ..])
+    }
+}
