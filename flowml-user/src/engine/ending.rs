@@ -40,6 +40,7 @@ impl Pipeline {
             }
         }
         self.judge_flows(&ended, clock);
+        self.sessions.reuse(ended);
     }
 
     /// Makes records of flows that end with the run, until the time is up.

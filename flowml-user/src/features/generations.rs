@@ -1,17 +1,20 @@
 //! A map of bounded size: two generations of entries, the older of which is dropped.
 
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 
 use ahash::RandomState;
-use indexmap::{Equivalent, IndexMap};
+use indexmap::IndexMap;
+use indexmap::map::RawEntryApiV1;
+use indexmap::map::raw_entry_v1::RawEntryMut;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// The default lifetime of a generation, ns.
 const GENERATION_NS: u64 = 300_000_000_000;
 
-/// Entries by key. Each operation needs at most three look-ups, whatever the keys: each map has its own hash secret. The
-/// entries of a generation are together in memory: a new one is appended, which is no random access.
+/// Entries by key. Each operation needs one hash and at most three look-ups, whatever the keys: both generations have the
+/// same hash secret. The entries of a generation are together in memory: a new one is appended, which is no random
+/// access.
 #[derive(Deserialize)]
 #[serde(from = "Saved<K, V>", bound(deserialize = "K: Eq + Hash + Deserialize<'de>, V: Deserialize<'de>"))]
 pub(crate) struct Generations<K, V> {
@@ -22,22 +25,11 @@ pub(crate) struct Generations<K, V> {
     began_ns: u64,
 }
 
-/// A key that is looked for.
-struct Sought<'a, K>(&'a K);
-
-impl<K: Hash> Hash for Sought<'_, K> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-    }
-}
-
-impl<K: Eq> Equivalent<K> for Sought<'_, K> {
-    /// Tests count the comparisons.
-    fn equivalent(&self, known: &K) -> bool {
-        #[cfg(test)]
-        COMPARISONS.with(|count| count.set(count.get() + 1));
-        self.0 == known
-    }
+/// Whether it is this key. Tests count the comparisons.
+fn is_same<K: Eq>(known: &K, key: &K) -> bool {
+    #[cfg(test)]
+    COMPARISONS.with(|count| count.set(count.get() + 1));
+    known == key
 }
 
 #[cfg(test)]
@@ -85,8 +77,10 @@ impl<K: Serialize, V: Serialize> Serialize for Entries<'_, K, V> {
 
 impl<K: Eq + Hash, V> From<Saved<K, V>> for Generations<K, V> {
     fn from(Saved { young, old, capacity, lasts_ns, began_ns }: Saved<K, V>) -> Self {
-        let [young, old] = [young, old].map(|entries| entries.into_iter().collect());
-        Self { young, old, capacity, lasts_ns, began_ns }
+        let mut map = Self::lasting(capacity, lasts_ns);
+        map.young.extend(young);
+        map.old.extend(old);
+        Self { began_ns, ..map }
     }
 }
 
@@ -99,7 +93,9 @@ impl<K: Eq + Hash, V> Generations<K, V> {
     /// A map with at most `capacity` entries in each generation. Entries that were not used for one to two times
     /// `lasts_ns` are dropped.
     pub(crate) fn lasting(capacity: usize, lasts_ns: u64) -> Self {
-        Self { young: IndexMap::default(), old: IndexMap::default(), capacity, lasts_ns, began_ns: 0 }
+        let secret = RandomState::default();
+        let [young, old] = [secret.clone(), secret].map(IndexMap::with_hasher);
+        Self { young, old, capacity, lasts_ns, began_ns: 0 }
     }
 
     /// Starts a new generation if the young one is too old or full.
@@ -113,36 +109,50 @@ impl<K: Eq + Hash, V> Generations<K, V> {
             // The young generation will probably become full again, so its memory is used again.
             self.young.clear();
         } else {
-            self.young = IndexMap::default();
+            self.young = IndexMap::with_hasher(self.old.hasher().clone());
         }
         self.began_ns = now_ns;
     }
 
     /// The entry of `key`, made with `make` if there is none.
     pub(crate) fn entry(&mut self, key: K, now_ns: u64, make: impl FnOnce() -> V) -> &mut V {
-        let place = self.young.get_index_of(&Sought(&key)).unwrap_or_else(|| {
-            self.turn(now_ns);
-            let (key, value) = self.old.swap_remove_entry(&Sought(&key)).unwrap_or_else(|| (key, make()));
-            self.young.insert_full(key, value).0
-        });
-        &mut self.young[place]
+        let hash = self.hash(&key);
+        if let Some(place) = place(&self.young, hash, &key) {
+            return &mut self.young[place];
+        }
+        self.turn(now_ns);
+        let (key, value) = remove(&mut self.old, hash, &key).unwrap_or_else(|| (key, make()));
+        match self.young.raw_entry_mut_v1().from_hash(hash, |known| is_same(known, &key)) {
+            RawEntryMut::Occupied(known) => known.into_mut(),
+            RawEntryMut::Vacant(room) => room.insert_hashed_nocheck(hash, key, value).1,
+        }
     }
 
     /// The entry of `key`, if there is one.
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.young.get_mut(&Sought(key)).or_else(|| self.old.get_mut(&Sought(key)))
+        let hash = self.hash(key);
+        match place(&self.young, hash, key) {
+            Some(place) => Some(&mut self.young[place]),
+            None => place(&self.old, hash, key).map(|place| &mut self.old[place]),
+        }
     }
 
     /// The entry of `key`, if there is one, for reading.
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
-        self.young.get(&Sought(key)).or_else(|| self.old.get(&Sought(key)))
+        let hash = self.hash(key);
+        [&self.young, &self.old].into_iter().find_map(|map| place(map, hash, key).map(|place| &map[place]))
     }
 
     /// Removes the entry of `key`.
     pub(crate) fn remove(&mut self, key: &K) {
-        if self.young.swap_remove(&Sought(key)).is_none() {
-            self.old.swap_remove(&Sought(key));
+        let hash = self.hash(key);
+        if remove(&mut self.young, hash, key).is_none() {
+            remove(&mut self.old, hash, key);
         }
+    }
+
+    fn hash(&self, key: &K) -> u64 {
+        self.young.hasher().hash_one(key)
     }
 
     /// All entries, in unspecified order.
@@ -165,6 +175,19 @@ impl<K: Eq + Hash, V> Generations<K, V> {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.young.len() + self.old.len()
+    }
+}
+
+/// The place of a key with this hash.
+fn place<K: Eq, V>(map: &IndexMap<K, V, RandomState>, hash: u64, key: &K) -> Option<usize> {
+    map.raw_entry_v1().index_from_hash(hash, |known| is_same(known, key))
+}
+
+/// Removes the entry of a key with this hash.
+fn remove<K: Eq + Hash, V>(map: &mut IndexMap<K, V, RandomState>, hash: u64, key: &K) -> Option<(K, V)> {
+    match map.raw_entry_mut_v1().from_hash(hash, |known| is_same(known, key)) {
+        RawEntryMut::Occupied(known) => Some(known.swap_remove_entry()),
+        RawEntryMut::Vacant(_) => None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Assigns anomalous host windows to incidents: to that of their source, or of their target.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use ahash::RandomState;
 use flowml_common::flow::Address;
 
 use super::event::{Incident, Role, severity};
@@ -20,7 +21,10 @@ const SLIGHT: f64 = 2.0;
 impl Incidents {
     /// Assigns each anomaly to its incident.
     pub(super) fn assign(&mut self, unusual: &BTreeMap<Address, Unusual<'_>>) {
-        let is = |address: &Address, role| unusual.get(address).is_some_and(|unusual| unusual.role == role);
+        // Most links are of other hosts, and there may be a hundred thousand.
+        let roles: HashMap<Address, Role, RandomState> =
+            unusual.iter().map(|(address, unusual)| (*address, unusual.role)).collect();
+        let is = |address: &Address, role| roles.get(address) == Some(&role);
         let mut attacked: BTreeMap<Address, BTreeSet<Address>> = BTreeMap::new();
         let mut flows_to: BTreeMap<Address, BTreeMap<Address, u64>> = BTreeMap::new();
         for Link { initiator, responder, flows } in self.past.iter().flat_map(|(_, links)| links) {

@@ -2,7 +2,7 @@
 //!
 //! These are the kernel, memory, capabilities, the service manager, the journal, files (durable, private, whole, and
 //! for the next run), plain text for terminals, the sandbox, durations and sizes as the user writes them, queues
-//! between threads, and priorities of threads.
+//! between threads, priorities of threads, and secrets of hashes.
 //!
 //! ```
 //! assert_eq!(flowml_user::process::words::short(1234.0), "1.23k");
@@ -22,6 +22,7 @@ pub mod queue;
 pub(crate) mod replace;
 #[cfg(feature = "live")]
 pub mod sandbox;
+pub(crate) mod secret;
 #[cfg(feature = "live")]
 pub(crate) mod service;
 pub mod state;

@@ -29,6 +29,7 @@ use super::finding::{Finding, Named, Party};
 use super::kind::{Evidence, Kind};
 use super::walk::{ALPHA, Hypotheses, Stand, Walk};
 use crate::features::Generations;
+use crate::process::secret::Secret;
 
 const FAILURES: Hypotheses = Hypotheses { normal: 0.5, attack: 0.9 };
 
@@ -102,27 +103,6 @@ impl Scan {
     }
 }
 
-/// A hasher of contacts, with a secret that is saved with them.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(from = "[u64; 4]", into = "[u64; 4]")]
-struct Secret {
-    words: [u64; 4],
-    state: RandomState,
-}
-
-impl From<[u64; 4]> for Secret {
-    fn from(words: [u64; 4]) -> Self {
-        let [a, b, c, d] = words;
-        Self { words, state: RandomState::with_seeds(a, b, c, d) }
-    }
-}
-
-impl From<Secret> for [u64; 4] {
-    fn from(secret: Secret) -> Self {
-        secret.words
-    }
-}
-
 /// The walks of all sources.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Scans {
@@ -140,7 +120,7 @@ impl Scans {
     pub(super) fn new() -> Self {
         Self {
             contacts: Generations::lasting(CONTACTS, MEMORY_NS),
-            secret: Secret::from(rand::random::<[u64; 4]>()),
+            secret: Secret::new(),
             walks: Generations::lasting(2 * WALKS, MEMORY_NS),
             found: HashSet::default(),
             changed: Changed::default(),
@@ -149,7 +129,7 @@ impl Scans {
 
     pub(super) fn observe(&mut self, attempt: &Attempt) {
         let &Attempt { source, target, port, protocol, outcome, at_ns, visible, .. } = attempt;
-        let contact = self.secret.state.hash_one((source, target, port, protocol));
+        let contact = self.secret.hash(&(source, target, port, protocol));
         let mut is_first = false;
         let last_ns = self.contacts.entry(contact, at_ns, || {
             is_first = true;

@@ -214,8 +214,7 @@ impl Sessions {
     fn earlier(&mut self, key: &FlowKey, part: &FlowStats) -> Option<Sender> {
         // An opening is the first packet of its partial flow, however later packets are divided into partial flows.
         let opens = part.directions.iter().any(|direction| matches!(direction.opening, Some(Opening::Syn(_))));
-        let (silent, closed) = (self.silent.take(key), self.closed.take(key));
-        silent.or(closed).filter(|_| !opens)
+        self.memory.take(key).filter(|_| !opens)
     }
 
     /// The endpoint of an ICMP error that opened the quoted flow: from its session if it is open, else from the quote.

@@ -5,6 +5,9 @@ use super::open::Record;
 use super::sessions::Sessions;
 use super::timeouts::EndReason;
 
+/// Up to this number of unused records stay allocated.
+const SPARE: usize = 1024;
+
 impl Sessions {
     /// Ends the sessions and records that are over at `now_ns`, and returns the records that are complete since the
     /// last call. With [`Self::with_most_at_once`] there may be more: call it until it returns none.
@@ -18,7 +21,22 @@ impl Sessions {
                 self.look_at(number, tick, now_ns);
             }
         }
-        std::mem::take(&mut self.ended)
+        self.take_ended()
+    }
+
+    /// The records that are complete. Without any, the memory for them is kept.
+    fn take_ended(&mut self) -> Vec<Ended> {
+        if self.ended.is_empty() { Vec::new() } else { std::mem::take(&mut self.ended) }
+    }
+
+    /// Uses the memory of returned records for the next ones. Pages that the system has to give first take longer than the
+    /// records.
+    pub(crate) fn reuse(&mut self, mut ended: Vec<Ended>) {
+        let is_large = ended.capacity() > SPARE + 4 * ended.len();
+        if self.ended.capacity() == 0 && !is_large {
+            ended.clear();
+            self.ended = ended;
+        }
     }
 
     /// The time before which [`expire`](Self::expire) would find nothing, in ns.
@@ -45,11 +63,10 @@ impl Sessions {
         }
         if self.flushed == self.slots.len() {
             self.timers.clear();
-            self.silent.clear();
-            self.closed.clear();
+            self.memory.clear();
             (self.latest_ns, self.flushed) = (0, 0);
         }
-        std::mem::take(&mut self.ended)
+        self.take_ended()
     }
 
     /// Ends the session if its time has come. Otherwise schedules its next check.
@@ -78,24 +95,16 @@ impl Sessions {
         let initiator = session.initiator(self.rules.initiator);
         let first_sender = initiator.map(|found| found.sender).or(session.known.earlier);
         session.known.earlier = first_sender;
-        let ended = std::mem::replace(&mut session.record, Record::Further(None));
-        let (stats, continues) = match ended {
-            Record::First(stats) => (Some(stats), false),
-            Record::Further(stats) => (stats, true),
-        };
-        if let Some((stats, initiator)) = stats.zip(initiator) {
+        let continues = matches!(session.record, Record::Further(_));
+        if let Some((stats, initiator)) = session.record.stats().zip(initiator) {
             let contents =
                 if reason == EndReason::ActiveTimeout { session.contents.clone() } else { session.contents.take() };
             let windows = session.windows.take();
-            self.ended.push(Ended { key: session.key, stats, contents, windows, initiator, reason, continues });
+            self.ended.push(Ended { key: session.key, stats: *stats, contents, windows, initiator, reason, continues });
         }
-        let memory = match reason {
-            EndReason::IdleTimeout | EndReason::LackOfResources => Some(&mut self.silent),
-            EndReason::EndOfFlow => Some(&mut self.closed),
-            EndReason::ActiveTimeout | EndReason::ForcedEnd => None,
-        };
-        if let Some((memory, first_sender)) = memory.zip(first_sender) {
-            memory.keep(session.key, first_sender);
+        session.record = Record::Further(None);
+        if let Some(first_sender) = first_sender {
+            self.memory.keep(&session.key, first_sender, reason);
         }
         if reason == EndReason::ActiveTimeout {
             self.reschedule(number);

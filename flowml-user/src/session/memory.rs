@@ -1,39 +1,78 @@
 //! The initiators of ended sessions, for sessions that continue them.
 
+use std::collections::HashMap;
+
 use ahash::RandomState;
 use flowml_common::flow::{FlowKey, Sender};
-use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-/// Number of sessions in a generation. Two generations take at most 16 MiB.
+use super::timeouts::EndReason;
+use crate::process::secret::Secret;
+
+/// Number of sessions in a generation. All generations take at most 16 MiB.
 const CAPACITY: usize = 1 << 16;
 
-/// The initiators of the last sessions: of at least [`CAPACITY`] and at most twice as many. When a generation is full,
-/// the previous one is dropped.
-#[derive(Default, Serialize, Deserialize)]
+/// The initiators of the last sessions, by the hashes of their keys.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Memory {
-    young: IndexMap<FlowKey, Sender, RandomState>,
-    old: IndexMap<FlowKey, Sender, RandomState>,
+    secret: Secret,
+    /// Of sessions that ended by the idle timeout or for lack of room.
+    silent: Generations,
+    /// Of sessions that TCP ended. Separate, so that many short connections do not displace the others.
+    closed: Generations,
+}
+
+/// The initiators of at least [`CAPACITY`] and at most twice as many sessions. When a generation is full, the previous
+/// one is dropped.
+#[derive(Default, Serialize, Deserialize)]
+struct Generations {
+    young: HashMap<u64, Sender, RandomState>,
+    old: HashMap<u64, Sender, RandomState>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let (silent, closed) = Default::default();
+        Self { secret: Secret::new(), silent, closed }
+    }
 }
 
 impl Memory {
-    /// Stores the initiator of an ended session.
-    pub(super) fn keep(&mut self, key: FlowKey, initiator: Sender) {
-        if self.young.len() >= CAPACITY {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, initiator);
+    /// Stores the initiator of a session that ended for this reason, if it is one after which the session may continue.
+    pub(super) fn keep(&mut self, key: &FlowKey, initiator: Sender, reason: EndReason) {
+        let generations = match reason {
+            EndReason::IdleTimeout | EndReason::LackOfResources => &mut self.silent,
+            EndReason::EndOfFlow => &mut self.closed,
+            EndReason::ActiveTimeout | EndReason::ForcedEnd => return,
+        };
+        generations.keep(self.secret.hash(key), initiator);
     }
 
-    /// Removes and returns the initiator of the last session with this key.
+    /// Removes and returns the initiator of the last session with this key. One that fell silent comes first.
     pub(super) fn take(&mut self, key: &FlowKey) -> Option<Sender> {
-        let old = self.old.swap_remove(key);
-        self.young.swap_remove(key).or(old)
+        let hash = self.secret.hash(key);
+        let [silent, closed] = [&mut self.silent, &mut self.closed].map(|generations| generations.take(hash));
+        silent.or(closed)
     }
 
     /// Removes all.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        (self.silent, self.closed) = Default::default();
+    }
+}
+
+impl Generations {
+    fn keep(&mut self, hash: u64, initiator: Sender) {
+        if self.young.len() >= CAPACITY {
+            std::mem::swap(&mut self.old, &mut self.young);
+            self.young.clear();
+        }
+        self.young.insert(hash, initiator);
+    }
+
+    fn take(&mut self, hash: u64) -> Option<Sender> {
+        let old = self.old.remove(&hash);
+        self.young.remove(&hash).or(old)
     }
 }
 
@@ -50,8 +89,8 @@ mod tests {
         let mut memory = Memory::default();
         let count = 3 * CAPACITY;
         for n in 0..count {
-            memory.keep(key(n), Sender::Upper);
-            assert!(memory.young.len() + memory.old.len() <= 2 * CAPACITY);
+            memory.keep(&key(n), Sender::Upper, EndReason::IdleTimeout);
+            assert!(memory.silent.young.len() + memory.silent.old.len() <= 2 * CAPACITY);
         }
         assert_eq!(memory.take(&key(0)), None);
         assert_eq!(memory.take(&key(count - CAPACITY)), Some(Sender::Upper));

@@ -16,7 +16,7 @@ use crate::process::state::{Reader, StateError, Writer};
 /// The state beside the sessions: the slot at which the next search for a session of one packet starts, free slots,
 /// timers, initiators of ended sessions (those that were silent, and those that TCP ended), the latest time, and the
 /// sessions whose records have started in this interval.
-type Around = (usize, Vec<u32>, Timers, [Memory; 2], u64, Vec<u32>);
+type Around = (usize, Vec<u32>, Timers, Memory, u64, Vec<u32>);
 
 /// The sessions that one run leaves to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +66,7 @@ impl Sessions {
         to.put(&None::<(u32, &Session)>)?;
         // For the next run their places are free.
         let free = [&self.free[..], &without].concat();
-        to.put(&(self.hand, free, &self.timers, [&self.silent, &self.closed], self.latest_ns, &self.begun))?;
+        to.put(&(self.hand, free, &self.timers, &self.memory, self.latest_ns, &self.begun))?;
         to.put(&left)?;
         self.unsaved = without.into_iter();
         Ok(left)
@@ -113,7 +113,7 @@ impl Sessions {
             self.index.insert(hash, number);
             self.slots[number as usize] = Some(session);
         }
-        let (hand, free, timers, [silent, closed], latest_ns, begun): Around = from.take()?;
+        let (hand, free, timers, memory, latest_ns, begun): Around = from.take()?;
         if free.len() + self.index.len() != places || !free.iter().all(|number| self.is_free(*number)) {
             return Err(damaged("some places of sessions are neither free nor used"));
         }
@@ -124,7 +124,7 @@ impl Sessions {
             return Err(damaged("its numbers of sessions and packets are wrong"));
         }
         (self.hand, self.free, self.timers, self.latest_ns, self.begun) = (hand, free, timers, latest_ns, begun);
-        (self.silent, self.closed) = (silent, closed);
+        self.memory = memory;
         Ok(found)
     }
 

@@ -46,10 +46,8 @@ pub struct Sessions {
     /// A packet does not move its session in the timers. A session that has not ended at its tick is put under a later
     /// tick. So it is checked about once in an idle timeout, however many drains there are.
     pub(super) timers: Timers,
-    /// The initiators of sessions that ended by the idle timeout or for lack of room.
-    pub(super) silent: Memory,
-    /// The initiators of sessions that TCP ended. Separate, so that many short connections do not displace the others.
-    pub(super) closed: Memory,
+    /// The initiators of ended sessions.
+    pub(super) memory: Memory,
     /// The latest known time, of a packet or of the clock.
     pub(super) latest_ns: u64,
     /// The sessions whose records have started since host windows were last set.
@@ -84,8 +82,7 @@ impl Sessions {
             slots: Vec::new(),
             free: Vec::new(),
             timers: Timers::default(),
-            silent: Memory::default(),
-            closed: Memory::default(),
+            memory: Memory::default(),
             latest_ns: 0,
             begun: Vec::new(),
             ended: Vec::new(),
