@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: the one definition of a good state: everything that a change passes before it lands.
+//! `cargo xtask ci`: all checks that a change must pass before it is merged.
 
 use std::env;
 
