@@ -1,4 +1,4 @@
-//! Beacons: a host calls another host at even intervals, and no other host calls that one.
+//! Beacons: a host calls another host at regular intervals, and no other host calls that one.
 //!
 //! Source: the regularity of inter-arrival times and the popularity of targets as in X. Hu, J. Jang, M. P. Stoecklin et
 //! al., "BAYWATCH: robust beaconing detection to identify infected hosts in large-scale enterprise networks", DSN 2016,
@@ -6,17 +6,18 @@
 //!
 //! Counted events: calls. A call is one TCP connection, or several with less than half a second between each and the
 //! next. The gap between two calls is the time between their first connections. Continuous connections are therefore
-//! one call, and retries to a server that is down are no connections. A gap is even if it is within 15 % of the
-//! previous gap. A target that more than one source calls is no beacon's. A source that calls three targets evenly is a
-//! monitor and no beacon.
+//! one call, and retries to a server that is down are no connections. A gap is *even* if it is within 15 % of the
+//! previous gap. A target with more than one caller is not the target of a beacon. A source that calls three targets at
+//! regular intervals is a monitor and not a beacon.
 //!
-//! Parameters: by chance at most one gap in five is even (0.075 in a Poisson process), of a beacon 0.9. Pairs are
-//! remembered for an hour, so that is the longest period. Each call of a beacon is reported, so that its incident lasts
-//! as long as the beacon.
+//! Parameters: by chance at most one gap in five is even (0.075 in a Poisson process). Of the gaps of a beacon 0.9 are
+//! even. Pairs are remembered for an hour, so that is the longest period. Each call of a beacon is reported, so that
+//! its incident lasts as long as the beacon.
 //!
 //! Bound: 10⁻⁶ for each walk over random gaps. Ten even gaps in a row are a beacon.
 //!
-//! Limits: software that polls its own server by design is as even as malware.
+//! Limits: benign software that polls a server of its own at regular intervals is reported too, because its calls are
+//! like those of a beacon.
 
 use flowml_common::flow::Address;
 use flowml_common::headers::protocol;
@@ -37,7 +38,7 @@ const HOSTS: usize = 1 << 15;
 /// Connections with less than this between one and the next are one call, ns.
 const ONE_CALL_NS: u64 = 500_000_000;
 
-/// A source that evenly calls at least this many targets is a monitor.
+/// A source that calls at least this many targets at regular intervals is a monitor.
 const MONITORED: usize = 3;
 
 /// The lifetime of a generation of pairs, ns, which is also the longest period.
@@ -106,7 +107,7 @@ pub(super) struct Beacons {
     pairs: Generations<Key, Pair>,
     /// The first caller of a target; `None` if there were others.
     callers: Generations<Address, Option<Address>>,
-    /// Number of targets that a source calls evenly.
+    /// Number of targets that a source calls at regular intervals.
     even: Generations<Address, usize>,
     changed: Changed<Key>,
 }

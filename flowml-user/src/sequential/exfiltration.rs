@@ -13,8 +13,8 @@
 //! sends at least ten times what it receives. The largest receiver of the minute is the target. Flows of less than 64
 //! KiB in an interval are ignored. A minute counts as at least 1 MiB.
 //!
-//! Limits: a server that never served so much before, and a first backup, are reported, because they send far more than
-//! ever.
+//! Limits: the first backup of a host, and the first large download from a server, are reported, because the host sends
+//! far more than it ever sent before.
 
 use flowml_common::flow::{Address, Sender};
 use serde::{Deserialize, Serialize};

@@ -26,7 +26,7 @@ pub enum Kind {
     BruteForce,
     /// Connections that are kept open with hardly any data.
     SlowConnections,
-    /// Connections at even intervals.
+    /// Connections at regular intervals.
     Beacon,
     /// Far more bytes than a host sent before.
     Exfiltration,

@@ -557,7 +557,7 @@ fn constant_rates_are_no_floods() {
     assert_bounded("floods", alarms, 1e-6 * (simulated() * seconds) as f64);
 }
 
-/// A busy client of one server has no pauses between its connections, so even intervals are no beacon.
+/// A busy client of one server has no pauses between its connections, so its regular intervals are not a beacon.
 #[test]
 fn continuous_connections_are_no_beacon() {
     let mut beacons = Beacons::new();
