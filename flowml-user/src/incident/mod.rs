@@ -46,9 +46,10 @@ use crate::learning::Verdict;
 const CLOSE_AFTER_NS: u64 = 10_000_000_000;
 
 /// Anomalous windows are an incident when their severities add up to this: three windows with a probability of 10⁻⁴,
-/// two with 10⁻⁵, or one with 10⁻¹⁰. One of them must also be rarer than chance makes within the period for which one
-/// false incident is accepted. Windows of one event depend on each other: they overlap, and what a host does lasts. So
-/// many of them are no stronger evidence than the rarest.
+/// two with 10⁻⁵, or one with 10⁻¹⁰. The probability of one of them must also be below the incident level: at most one
+/// window of normal traffic is expected below it in the period for which one false incident is accepted. Windows of one
+/// event depend on each other: they overlap, and the activity of a host lasts. Many of them are therefore no stronger
+/// evidence than the rarest.
 const REPORT_THRESHOLD: f64 = 10.0;
 
 /// Time that the windows of an interval cover, ns: a window and an interval. Activity in this time may be the cause of
@@ -107,8 +108,9 @@ impl Incidents {
         }
     }
 
-    /// Adds the windows of an interval that ends at `now_ns`, some of which are anomalies. A window whose probability is
-    /// below `level` is rarer than chance makes. Returns the incidents that were opened, named or ended.
+    /// Adds the windows of an interval that ends at `now_ns`, some of which are anomalies. `level` is the incident
+    /// level: an incident needs a window with a lower probability. Returns the incidents that were opened, named or
+    /// ended.
     pub fn observe<'a>(
         &mut self,
         now_ns: u64,

@@ -29,7 +29,7 @@ pub(super) struct Open {
     pub(super) evidence: f64,
     /// The probability of the most anomalous window.
     pub(super) least_probable: f64,
-    /// Whether one of its windows is rarer than chance makes, or resembles one that an operator labelled as an attack.
+    /// Whether a window is below the incident level, or resembles one that an operator labelled as an attack.
     pub(super) is_rare: bool,
     pub(super) reported: bool,
 }

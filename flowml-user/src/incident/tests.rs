@@ -433,7 +433,7 @@ fn windows_that_chance_explains_are_no_incident_and_more_are() {
     // Rarer windows open an incident with fewer of them.
     assert_eq!(run.second(&[], &[SeenWindow(6, Source, 1e-6)]), []);
     assert_eq!(run.second(&[], &[SeenWindow(6, Source, 1e-6)]).len(), 1);
-    // With more windows, chance makes rarer ones. Many windows of one host are no stronger evidence than the rarest.
+    // With more windows, the incident level is lower. Many windows of one host are no stronger evidence than one.
     let mut run = Run { level: 1e-8, ..Run::default() };
     for _ in 0..60 {
         assert_eq!(run.second(&[], &[SeenWindow(7, Source, 1e-6)]), []);

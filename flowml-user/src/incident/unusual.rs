@@ -9,12 +9,12 @@ pub(super) struct Unusual<'a> {
     pub(super) window: &'a HostWindow,
     pub(super) verdict: &'a Verdict,
     pub(super) role: Role,
-    /// Whether it is rarer than chance makes, or resembles one that an operator labelled as an attack.
+    /// Whether it is below the incident level, or resembles one that an operator labelled as an attack.
     pub(super) is_rare: bool,
 }
 
 impl<'a> Unusual<'a> {
-    /// A window whose probability is below `level` is rarer than chance makes.
+    /// `level` is the incident level: the probability below which normal traffic rarely has a window.
     pub(super) fn new(window: &'a HostWindow, verdict: &'a Verdict, level: f64) -> Self {
         let is_rare = verdict.probability < level || verdict.class == Some(FeedbackClass::Attack);
         Self { window, verdict, role: role(&verdict.reasons), is_rare }
