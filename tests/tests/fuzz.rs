@@ -25,7 +25,7 @@ fn inputs_that_the_fuzzer_found_stay_fixed() -> Result<()> {
     Ok(())
 }
 
-/// Prints the path of an input if it panics.
+/// Prints the path of the input that was replayed when the thread panicked.
 struct Named(String);
 
 impl Drop for Named {

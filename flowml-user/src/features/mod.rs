@@ -46,7 +46,7 @@ pub enum Learn {
     Never,
     /// A count, a size or a duration: `log1p`, then robust scaling.
     LogScaled,
-    /// A ratio or an entropy, whose range is bounded: robust scaling.
+    /// A ratio or an entropy: robust scaling, without `log1p`, because the range is bounded.
     Ratio,
     /// A ratio or an entropy over the number of flows that the named column counts. If there are few flows, it is
     /// shrunk towards the typical value. Then robust scaling follows.

@@ -60,7 +60,7 @@ impl Preemption {
     fn new(realtime: bool, version: Option<(u32, u32)>, config: Option<&str>) -> Self {
         let has = |line: &str| config.is_some_and(|config| config.lines().any(|found| found.trim() == line));
         let lacks_choice = version.is_some_and(|version| version < LOCK_IS_A_CHOICE);
-        // The configuration comes first, because distributions backport changes to older kernels.
+        // The configuration is checked before the version, because distributions backport changes to older kernels.
         match realtime {
             false => Self::Disabled,
             true if has(&format!("{LOCK}=y")) => Self::Locked,
