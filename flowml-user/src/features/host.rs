@@ -84,9 +84,9 @@ pub const HOST_FEATURES: &[Feature<HostWindow>] = &[
     real(Source, "source_small_packet_share", "share", RatioOf("source_flows"), |host| host.source.small_packet_share(),
         "Share of packets below 128 bytes in its own flows"),
     real(Source, "source_peer_entropy", "bits", RatioOf("source_flows"), |host| host.source.peer_entropy,
-        "Entropy of the distribution of its own flows over the other addresses"),
+        "Entropy of the other address in its own flows: 0 if all flows have the same"),
     real(Source, "source_port_entropy", "bits", RatioOf("source_flows"), |host| host.source.port_entropy,
-        "Entropy of the distribution of its own flows over the ports of the responder"),
+        "Entropy of the port of the responder in its own flows: 0 if all flows have the same"),
     real(Destination, "destination_flows", "flows", Never, |host| host.destination.flows,
         "Flows opened to it"),
     count(Destination, "destination_new_flows", "flows", LogScaled, |host| host.destination.new_flows,
@@ -118,9 +118,9 @@ pub const HOST_FEATURES: &[Feature<HostWindow>] = &[
     real(Destination, "destination_small_packet_share", "share", RatioOf("destination_flows"), |host| host.destination.small_packet_share(),
         "Share of packets below 128 bytes in flows opened to it"),
     real(Destination, "destination_peer_entropy", "bits", RatioOf("destination_flows"), |host| host.destination.peer_entropy,
-        "Entropy of the distribution of flows opened to it over the other addresses"),
+        "Entropy of the other address in flows opened to it: 0 if all flows have the same"),
     real(Destination, "destination_port_entropy", "bits", RatioOf("destination_flows"), |host| host.destination.port_entropy,
-        "Entropy of the distribution of flows opened to it over the ports of the responder"),
+        "Entropy of the port of the responder in flows opened to it: 0 if all flows have the same"),
 ];
 
 /// The flows to which a column of host windows belongs.
