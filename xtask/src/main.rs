@@ -45,7 +45,7 @@ enum Task {
     Test(test::Arguments),
     /// Check formatting, warnings, documentation, the order of the modules, and licences of the dependencies.
     Lint,
-    /// Check everything that a change passes before it lands: the lock file, what `lint` checks, and every test.
+    /// Run all checks that a change must pass before it is merged: the lock file, what `lint` checks, and every test.
     Ci,
     Bench(bench::Arguments),
     Demo(demo::Arguments),

@@ -103,7 +103,7 @@ pub(crate) enum Command {
     /// Write an HTML report of captures or records, with charts
     #[command(long_about = report::REPORT_HELP, after_help = report::REPORT_EXAMPLES)]
     Report(Report),
-    /// Label an incident as benign or as an attack in a model of traffic
+    /// Store in a model of traffic that an incident was benign, or that it was an attack
     #[command(long_about = feedback::FEEDBACK_HELP, after_help = feedback::FEEDBACK_EXAMPLES)]
     Feedback(Feedback),
     /// Show what a model file contains

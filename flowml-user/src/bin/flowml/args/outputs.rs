@@ -8,7 +8,7 @@ use flowml_user::export::Target;
 pub(crate) struct OutputArguments {
     /// Write records, may be repeated: jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT (ipfix=tcp://HOST:PORT by TCP);
     /// PATH '-' is standard output. After PATH or DIR, ',rotate=1h' or ',rotate=100MB' starts a new file after that time or size
-    /// (a live run starts a new Parquet file every minute), and ',mode=0640' also permits the group to read the files
+    /// (without it, a live run starts a new Parquet file every minute). ',mode=0640' also permits the group to read the files
     #[arg(short = 'o', long = "output", value_name = "SINK")]
     pub(crate) targets: Vec<Target>,
 }

@@ -82,10 +82,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = |text: &str| duration(text, INTERVAL))]
     pub(crate) interval: Duration,
 
-    /// Entries of the flow table for each CPU, 64 to 16777216. The table is drained early when 60 % of the entries of a
-    /// CPU are in use. If flows have fewer than two packets on average, 6 % are enough after 150 ms. Every new flow
-    /// finds room until about 85 % are in use [default: 131072, halved until the table takes at most 512 MiB and 1/32
-    /// of the host's memory]
+    /// Entries of the flow table for each CPU, 64 to 16777216. The table is drained before the end of the interval when
+    /// 60 % of the entries of a CPU are in use. If flows have fewer than two packets on average (as in a flood), it
+    /// is drained when 6 % are in use, 150 ms after the last drain at the earliest. Every new flow finds room until
+    /// about 85 % are in use [default: 131072, halved until the table takes at most 512 MiB and 1/32 of the host's memory]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=16 << 20))]
     pub(crate) flow_capacity: Option<u32>,
 
