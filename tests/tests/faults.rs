@@ -660,7 +660,12 @@ fn interfaces_may_have_different_clocks() -> Result<()> {
             packets.extend(connection.map(|(at, bytes)| (number, at, at.saturating_add_signed(*skew), bytes)));
         }
         let (flows, message) = read_input(&of_interfaces(&mut packets))?;
-        ensure!(flows.len() == skews.len(), "{} flows with clocks of {skews:?}", flows.len());
+        ensure!(
+            flows.len() == skews.len(),
+            "{} flows instead of {}, with interfaces whose clocks differ by {skews:?} ns",
+            flows.len(),
+            skews.len()
+        );
         for (number, skew) in (0u16..).zip(skews) {
             let port = 40_000 + number;
             let flow = flows.iter().find(|flow| flow["src_port"] == port).context("a flow of each")?;

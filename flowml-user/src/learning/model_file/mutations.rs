@@ -157,7 +157,10 @@ fn change_all(name: &str, mut file: Value, read: impl Fn(&Value, Trial) -> Resul
             });
         }
     }
-    eprintln!("{name}: {} places, {tried} changes, {refused} refused", found.len());
+    eprintln!(
+        "{name}: {} values of the file were changed in {tried} ways; {refused} changed files were refused",
+        found.len()
+    );
     // Most changes of a calibration's many scores give valid scores.
     let least = if all { tried / 3 } else { tried / 2 };
     assert!(refused > least, "{name}: {refused} of {tried} changes were refused");
