@@ -1,6 +1,6 @@
 """Measures detectors on captures of networks that they were not trained on: flowml's, and scikit-learn's on NFStream's columns.
 
-    unseen.py FLOWML FOLDER
+    unseen.py FLOWML FOLDER [DIVISIONS]
 FOLDER contains `benign`, without attacks, and `labelled` with its labels.csv. The benign captures of both are divided
 into two halves. In each of two rounds, one half is the training set, and the other half and all attacks are scored. The
 printed values are means over both rounds.
@@ -8,12 +8,16 @@ printed values are means over both rounds.
 scikit-learn's detectors get the columns of NFStream and of flowml's host windows, as `flowml read` writes them. The
 false-positive rates are those of benign rows at the requested rates of 1 % and 0.1 %. The threshold of scikit-learn's
 detectors is a quantile of the scores of held-out rows.
+
+With DIVISIONS, only flowml's k-means is measured, on this many random divisions into halves. The printed values are the mean
+of all rounds and the standard deviation of the divisions.
 """
 
 import csv
 import fnmatch
 import glob
 import json
+import random
 import subprocess
 import sys
 import tempfile
@@ -79,10 +83,10 @@ def label_list(captures, path):
             rows.writerow([glob.escape(str(capture)), line["label"], scope, *ends])
 
 
-def by_flowml(flowml, labels, train, test, scratch):
+def by_flowml(flowml, labels, train, test, scratch, detectors=DETECTORS):
     """The figures of each detector, by `flowml eval`."""
     out = scratch / "eval.json"
-    command = [flowml, "eval", "--benign", BENIGN, "--detector", ",".join(DETECTORS), *test, "--labels", labels]
+    command = [flowml, "eval", "--benign", BENIGN, "--detector", ",".join(detectors), *test, "--labels", labels]
     done = subprocess.run([*command, "--train", *train, "-o", f"json={out}"], capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(done.stderr)
@@ -153,12 +157,36 @@ def by_peers(train, rows, labels):
     return figures
 
 
+def halves_of(benign):
+    return [benign[half::2] for half in (0, 1)]
+
+
+def of_divisions(flowml, given, benign, attacks, number):
+    """Prints the figures of flowml's k-means over random divisions of the benign captures."""
+    divisions = []
+    with tempfile.TemporaryDirectory() as name:
+        labels = Path(name) / "labels.csv"
+        label_list(given, labels)
+        for seed in range(1, number + 1):
+            halves = halves_of(random.Random(seed).sample(benign, len(benign)))
+            measure = lambda learnt, judged: by_flowml(flowml, labels, learnt, [*judged, *attacks], Path(name), ["kmeans"])
+            both = [measure(*order)["flowml kmeans"] for order in (halves, halves[::-1])]
+            divisions.append([figures | figures["classes"] for figures in both])
+    print(f"{number} divisions{'mean':>21}{'deviation':>11}{'rounds with 0':>15}")
+    for figure in (name for name in divisions[0][0] if name != "classes"):
+        values = numpy.array([[figures[figure] for figures in both] for both in divisions])
+        print(f"{figure:<22}{values.mean():>11.4f}{values.mean(axis=1).std():>11.4f}{(values == 0).sum():>15}")
+
+
 def main():
     flowml, folder = sys.argv[1], Path(sys.argv[2]).resolve()
     given = inputs(folder)
     is_benign = lambda line: line is None or line["label"] == BENIGN
-    halves = [[path for path, line in given if is_benign(line)][half::2] for half in (0, 1)]
+    benign = [path for path, line in given if is_benign(line)]
     attacks = [path for path, line in given if not is_benign(line)]
+    if len(sys.argv) > 3:
+        return of_divisions(flowml, given, benign, attacks, int(sys.argv[3]))
+    halves = halves_of(benign)
     rounds = []
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
