@@ -24,8 +24,8 @@ use crate::record::Clock;
 /// At the end of a run the queued epochs are not fully processed if they take more memory than this, bytes.
 const LAST_BACKLOG: usize = 16 << 20;
 
-/// Freed memory is returned to the system if at least this number of sessions was open, and fewer than half of them
-/// still are. It is done only then, as it may take a tenth of a second.
+/// Freed memory is returned to the system if at least this number of sessions was open, fewer than half of them still are,
+/// and there is no overload. It may take a tenth of a second and more, in which other threads wait for the allocator.
 const MANY_SESSIONS: usize = 16_384;
 
 /// The state of the run after the last interval, in one line.
@@ -163,7 +163,8 @@ impl Flows {
                     self.status.set(pipeline.status());
                     let open = pipeline.open_sessions();
                     self.most_open = self.most_open.max(open);
-                    if self.most_open >= MANY_SESSIONS && open < self.most_open / 2 {
+                    let is_calm = self.overload.level().step().is_none();
+                    if is_calm && self.most_open >= MANY_SESSIONS && open < self.most_open / 2 {
                         memory::give_back();
                         self.most_open = open;
                     }
