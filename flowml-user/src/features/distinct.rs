@@ -18,8 +18,8 @@ const FEW: usize = 8;
 pub(crate) struct Distinct {
     /// Hash and weight. One or two need no heap memory.
     kept: SmallVec<[(u32, u32); 2]>,
-    /// The number of entries at the front that are sorted by hash, each of another thing. Further entries may be of the
-    /// same things.
+    /// The number of entries at the front that are sorted by hash and belong to different things. Later entries may
+    /// belong to the same things.
     joined: u32,
     /// The number of trailing zeros that a hash needs to be kept.
     level: u32,

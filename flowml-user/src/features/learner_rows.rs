@@ -5,14 +5,11 @@ use std::borrow::Borrow;
 use ndarray::{Array2, ArrayView2, s};
 
 use super::{Feature, Learn};
+use crate::process::memory::is_worth_keeping;
 
-/// Up to this number of unused rows stay allocated.
-const SPARE: usize = 1024;
-
-/// Makes the rows of a learner. Columns that it does not read are 0, because computing them takes as long as a score.
+/// Makes the rows of a learner. The columns that it does not read are 0: computing all of them takes longer than a score.
 pub struct LearnerRows<T: 'static> {
-    /// The memory of the last rows, which the next ones use again: pages that the system has to give first cost as much as
-    /// the values.
+    /// The last rows. The next ones use their memory again: page faults of new memory cost as much as the values.
     rows: Array2<f64>,
     /// The columns that are read, and their places.
     read: Vec<(usize, Feature<T>)>,
@@ -38,7 +35,7 @@ impl<T> LearnerRows<T> {
     /// The rows of these units.
     pub fn of(&mut self, units: impl ExactSizeIterator<Item = impl Borrow<T>>) -> ArrayView2<'_, f64> {
         let count = units.len();
-        if self.rows.nrows() < count || self.rows.nrows() > SPARE + 4 * count {
+        if self.rows.nrows() < count || !is_worth_keeping(self.rows.nrows(), count) {
             self.rows = Array2::zeros((count + count / 4, self.rows.ncols()));
         }
         for (mut row, unit) in self.rows.outer_iter_mut().zip(units) {

@@ -21,7 +21,7 @@ const SLIGHT: f64 = 2.0;
 impl Incidents {
     /// Assigns each anomaly to its incident.
     pub(super) fn assign(&mut self, unusual: &BTreeMap<Address, Unusual<'_>>) {
-        // Most links are of other hosts, and there may be a hundred thousand.
+        // There may be a hundred thousand links, most of hosts without an anomaly.
         let roles: HashMap<Address, Role, RandomState> =
             unusual.iter().map(|(address, unusual)| (*address, unusual.role)).collect();
         let is = |address: &Address, role| roles.get(address) == Some(&role);

@@ -25,6 +25,15 @@ fn of_group() -> Option<u64> {
     root.join(path).ancestors().take_while(|folder| folder.starts_with(root)).filter_map(limit).min()
 }
 
+/// Up to this number of unused elements stay allocated.
+const SPARE: usize = 1024;
+
+/// Whether to keep memory for so many elements, `used` of which were needed last. New memory costs page faults, but a
+/// peak must not keep its memory.
+pub(crate) const fn is_worth_keeping(capacity: usize, used: usize) -> bool {
+    capacity <= SPARE + 4 * used
+}
+
 /// Returns freed memory to the system. glibc keeps memory between other allocations, which is most of what a flood
 /// used. musl returns memory without this call.
 #[cfg_attr(not(target_env = "gnu"), expect(clippy::missing_const_for_fn, reason = "with glibc it cannot be const"))]

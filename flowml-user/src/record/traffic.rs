@@ -210,7 +210,8 @@ fn sample_stddev(samples: u64, sum: u64, squares: u128) -> f64 {
     (real(spread) / real(n * (n - 1))).sqrt()
 }
 
-/// The nearest number. Most numbers fit in 64 bits, whose conversion is one instruction instead of a function.
+/// The nearest floating-point number. Most numbers fit in 64 bits. Their conversion is one instruction, that of 128 bits
+/// a function call.
 fn real(number: u128) -> f64 {
     u64::try_from(number).map_or(number as f64, |number| number as f64)
 }

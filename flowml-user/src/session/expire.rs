@@ -4,9 +4,7 @@ use super::ended::Ended;
 use super::open::Record;
 use super::sessions::Sessions;
 use super::timeouts::EndReason;
-
-/// Up to this number of unused records stay allocated.
-const SPARE: usize = 1024;
+use crate::process::memory::is_worth_keeping;
 
 impl Sessions {
     /// Ends the sessions and records that are over at `now_ns`, and returns the records that are complete since the
@@ -29,11 +27,9 @@ impl Sessions {
         if self.ended.is_empty() { Vec::new() } else { std::mem::take(&mut self.ended) }
     }
 
-    /// Uses the memory of returned records for the next ones. Pages that the system has to give first take longer than the
-    /// records.
+    /// Uses the memory of returned records for the next ones. Page faults of new memory take longer than the records.
     pub(crate) fn reuse(&mut self, mut ended: Vec<Ended>) {
-        let is_large = ended.capacity() > SPARE + 4 * ended.len();
-        if self.ended.capacity() == 0 && !is_large {
+        if self.ended.capacity() == 0 && is_worth_keeping(ended.capacity(), ended.len()) {
             ended.clear();
             self.ended = ended;
         }

@@ -17,15 +17,15 @@ const CAPACITY: usize = 1 << 16;
 pub(super) struct Memory {
     secret: Secret,
     /// Of sessions that ended by the idle timeout or for lack of room.
-    silent: Generations,
+    silent: Recent,
     /// Of sessions that TCP ended. Separate, so that many short connections do not displace the others.
-    closed: Generations,
+    closed: Recent,
 }
 
 /// The initiators of at least [`CAPACITY`] and at most twice as many sessions. When a generation is full, the previous
 /// one is dropped.
 #[derive(Default, Serialize, Deserialize)]
-struct Generations {
+struct Recent {
     young: HashMap<u64, Sender, RandomState>,
     old: HashMap<u64, Sender, RandomState>,
 }
@@ -40,18 +40,18 @@ impl Default for Memory {
 impl Memory {
     /// Stores the initiator of a session that ended for this reason, if it is one after which the session may continue.
     pub(super) fn keep(&mut self, key: &FlowKey, initiator: Sender, reason: EndReason) {
-        let generations = match reason {
+        let recent = match reason {
             EndReason::IdleTimeout | EndReason::LackOfResources => &mut self.silent,
             EndReason::EndOfFlow => &mut self.closed,
             EndReason::ActiveTimeout | EndReason::ForcedEnd => return,
         };
-        generations.keep(self.secret.hash(key), initiator);
+        recent.keep(self.secret.hash(key), initiator);
     }
 
     /// Removes and returns the initiator of the last session with this key. One that fell silent comes first.
     pub(super) fn take(&mut self, key: &FlowKey) -> Option<Sender> {
         let hash = self.secret.hash(key);
-        let [silent, closed] = [&mut self.silent, &mut self.closed].map(|generations| generations.take(hash));
+        let [silent, closed] = [&mut self.silent, &mut self.closed].map(|recent| recent.take(hash));
         silent.or(closed)
     }
 
@@ -61,7 +61,7 @@ impl Memory {
     }
 }
 
-impl Generations {
+impl Recent {
     fn keep(&mut self, hash: u64, initiator: Sender) {
         if self.young.len() >= CAPACITY {
             std::mem::swap(&mut self.old, &mut self.young);
