@@ -9,7 +9,8 @@
 //! home. The processor predicts that and fetches the home while it reads the tag, so the wait starts with the hash and
 //! not with the search. A flow whose home was taken is in another entry of that bucket, or in its second bucket. The
 //! second bucket is searched only if the first is crowded or has the flow's tag for another flow. A new flow goes to
-//! the emptier of the searched buckets. Up to a load of about 85 % a partition has room for every flow.
+//! the emptier of the searched buckets. A third bucket is searched only if the others have no room: they are full, or
+//! have the flow's tag for other flows. Up to a load of about 85 % a partition has room for every flow.
 //!
 //! Nothing is removed from a partition in use. If an entry was occupied when a flow was added, it is still occupied
 //! when the flow is searched for.

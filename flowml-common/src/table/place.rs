@@ -39,6 +39,8 @@ pub(super) struct Place {
     pub(super) home: u32,
     /// The number of the second bucket.
     pub(super) second: u32,
+    /// The number of the third bucket.
+    pub(super) third: u32,
     /// The tag, 1 to 65,534.
     pub(super) tag: u64,
 }
@@ -80,9 +82,11 @@ pub(super) fn place<S: Storage>(storage: &S, key: &FlowKey) -> Place {
     // the difference nearly a simple fraction of the range. Folding and multiplying remove this pattern. Both are
     // invertible, so no two hashes become equal.
     let mixed = (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let second = scale(mixed as u32, buckets);
     Place {
         home: scale((mixed >> 32) as u32, buckets * SLOTS as u32),
-        second: scale(mixed as u32, buckets),
+        second,
+        third: if second + 1 < buckets { second + 1 } else { 0 },
         tag: u64::from(scale((hash >> 32) as u32, RETIRED as u32 - 1)) + 1,
     }
 }

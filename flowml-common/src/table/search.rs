@@ -24,10 +24,11 @@ enum Found<L> {
     Free(u32, L, Room),
 }
 
-/// Searches for the flow at its home and in its two buckets. `None` if it is in neither and both are full.
+/// Searches for the flow at its home and in its buckets. `None` if it is in none of them and they have no room for it.
 ///
 /// A bucket has no tag twice. If the flow's tag belongs to another flow, this flow is not in the bucket and cannot be
-/// added to it.
+/// added to it. The third bucket is searched only if the others have no room. They never have room again, so a flow in
+/// the third bucket is always found.
 #[inline(always)]
 fn find<S: Storage>(storage: &mut S, key: &FlowKey, place: &Place) -> Option<Found<S::Located>> {
     let (first, home) = (place.home / SLOTS as u32, place.home % SLOTS as u32);
@@ -40,7 +41,10 @@ fn find<S: Storage>(storage: &mut S, key: &FlowKey, place: &Place) -> Option<Fou
         }
     }
     let mut room = Room { bucket: 0, bit: 0, free: 0 };
-    for (bucket, home) in [(first, bit(home)), (place.second, 0)] {
+    for (bucket, home, is_last) in [(first, bit(home), false), (place.second, 0, false), (place.third, 0, true)] {
+        if is_last && room.free > 0 {
+            break;
+        }
         let tags = *storage.bucket(bucket)?;
         let same = lowest(tags.equal(place.tag));
         if same != 0 {
