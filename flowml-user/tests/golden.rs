@@ -81,7 +81,7 @@ fn rows(drains: &[Vec<Timed>]) -> HashMap<u16, FlowRow> {
         table.clear();
         end_ns += 1_000_000_000;
         windows.advance(end_ns);
-        sessions.set_windows(|part, standing| windows.around(part, standing));
+        sessions.set_windows(|key, stats, standing| windows.around(key, stats, standing));
     }
     let rows = sessions.flush().into_iter().map(|ended| {
         let row = FlowRow::new(FlowRecord::new(&ended, Clock::default()), ended.windows);

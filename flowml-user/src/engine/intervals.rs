@@ -18,7 +18,7 @@ impl Pipeline {
     pub fn end_interval(&mut self, at_ns: u64, clock: Clock) -> ControlFlow<()> {
         let elapsed = Duration::from_nanos(at_ns.saturating_sub(self.interval_began_ns));
         let hosts = self.windows.advance(at_ns);
-        self.sessions.set_windows(|part, standing| self.windows.around(part, standing));
+        self.sessions.set_windows(|key, stats, standing| self.windows.around(key, stats, standing));
         let ended = self.sessions.expire(at_ns);
         if let Some(learners) = &mut self.learners {
             learners.expect_hosts(hosts.windows.len(), elapsed);

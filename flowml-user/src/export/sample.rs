@@ -67,7 +67,7 @@ impl Upstream {
 
     pub(crate) fn windows(&mut self) -> Vec<HostWindow> {
         let windows = self.windows.advance(2_000_000_000).windows;
-        self.sessions.set_windows(|part, standing| self.windows.around(part, standing));
+        self.sessions.set_windows(|key, stats, standing| self.windows.around(key, stats, standing));
         windows
     }
 

@@ -33,7 +33,7 @@ impl Run {
         let counted = parts.iter().map(|(key, value)| value.counted(key));
         self.sessions.absorb_drain(counted, |part, standing| self.windows.add(part, standing));
         let hosts = self.windows.advance(at_ns);
-        self.sessions.set_windows(|part, standing| self.windows.around(part, standing));
+        self.sessions.set_windows(|key, stats, standing| self.windows.around(key, stats, standing));
         hosts
     }
 }

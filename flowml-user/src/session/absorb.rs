@@ -90,7 +90,7 @@ impl Sessions {
 
     /// Sets the host windows of the records that have started since the last call. `of` returns the windows for the
     /// counts so far. Must be called at the end of each interval, before [`Self::expire`].
-    pub fn set_windows(&mut self, of: impl Fn(&PartialFlow, Standing) -> BeginWindows) {
+    pub fn set_windows(&mut self, of: impl Fn(&FlowKey, &FlowStats, Standing) -> BeginWindows) {
         for (at, &number) in self.begun.iter().enumerate() {
             if let Some(soon) = self.begun.get(at + SESSION_AHEAD) {
                 prefetch(&self.slots[*soon as usize]);

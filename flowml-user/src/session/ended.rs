@@ -1,6 +1,6 @@
 //! A complete record, and the state of a session after a partial flow.
 
-use flowml_common::flow::{Address, FlowKey, FlowStats, PartialFlow, Sender};
+use flowml_common::flow::{Address, FlowKey, FlowStats, Sender};
 use flowml_common::table::Count;
 use serde::{Deserialize, Serialize};
 
@@ -43,12 +43,12 @@ impl Ended {
     }
 
     /// Sets the windows of a record that ended in the interval in which it started.
-    pub(super) fn set_windows(&mut self, of: &impl Fn(&PartialFlow, Standing) -> BeginWindows) {
+    pub(super) fn set_windows(&mut self, of: &impl Fn(&FlowKey, &FlowStats, Standing) -> BeginWindows) {
         if self.windows.is_none() {
             let initiator = self.initiator.sender;
             let answered = self.stats.direction(initiator.opposite()).packets > 0;
             let standing = Standing { new: !self.continues, initiator, answered, about_sender: false };
-            self.windows = Some(of(&PartialFlow { key: self.key, stats: self.stats }, standing));
+            self.windows = Some(of(&self.key, &self.stats, standing));
         }
     }
 }

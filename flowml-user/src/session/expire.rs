@@ -110,8 +110,11 @@ impl Sessions {
     }
 
     fn remove(&mut self, number: u32) {
-        if let Some(session) = self.slots[number as usize].take() {
+        let slot = &mut self.slots[number as usize];
+        if let Some(session) = slot {
             self.index.remove(self.index.hash(&session.key), number);
+            // A session is not moved out of its slot, because it is large.
+            *slot = None;
             self.free.push(number);
         }
     }

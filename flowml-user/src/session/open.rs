@@ -1,6 +1,6 @@
 //! An open session and its open record.
 
-use flowml_common::flow::{FlowKey, FlowStats, PartialFlow};
+use flowml_common::flow::{FlowKey, FlowStats};
 use serde::{Deserialize, Serialize};
 
 use super::beginning::BeginWindows;
@@ -75,14 +75,18 @@ impl Session {
     }
 
     /// Sets the windows of the open record, if it has started and has none.
-    pub(super) fn set_windows(&mut self, rule: InitiatorRule, of: &impl Fn(&PartialFlow, Standing) -> BeginWindows) {
+    pub(super) fn set_windows(
+        &mut self,
+        rule: InitiatorRule,
+        of: &impl Fn(&FlowKey, &FlowStats, Standing) -> BeginWindows,
+    ) {
         if let (None, Some(stats), Some(Initiator { sender, .. })) =
             (self.windows, self.record.stats(), self.initiator(rule))
         {
             let new = matches!(self.record, Record::First(_));
             let answered = self.sent[sender.opposite() as usize];
             let standing = Standing { new, initiator: sender, answered, about_sender: false };
-            self.windows = Some(of(&PartialFlow { key: self.key, stats: *stats }, standing));
+            self.windows = Some(of(&self.key, stats, standing));
         }
     }
 }

@@ -245,7 +245,7 @@ impl Meter {
     fn end_interval(&mut self, at_ns: u64) {
         let hosts = self.windows.advance(at_ns);
         hosts.windows.iter().for_each(|window| check_features(HOST_FEATURES, window));
-        self.sessions.set_windows(|part, standing| self.windows.around(part, standing));
+        self.sessions.set_windows(|key, stats, standing| self.windows.around(key, stats, standing));
         let ended = self.sessions.expire(at_ns);
         self.record(&ended);
     }

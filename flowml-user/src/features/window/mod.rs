@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use ahash::RandomState;
-use flowml_common::flow::{Address, PartialFlow, Sender};
+use flowml_common::flow::{Address, FlowKey, FlowStats, PartialFlow, Sender};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -113,7 +113,7 @@ impl HostWindows {
         }
         self.slow.add(part, standing);
         let [source, destination] = standing.addresses(&part.key);
-        let seen = observe(part, standing, self.seed);
+        let seen = observe(&part.key, &part.stats, standing, self.seed);
         let [source_hash, destination_hash] = [source, destination].map(|address| hash_address(address, self.seed));
         let first_ns = part.stats.first_ns();
         let slice = self.current.get_or_insert_with(|| Slice::new(first_ns));
@@ -133,7 +133,7 @@ impl HostWindows {
         match &mut self.current {
             Some(slice) if is_of_flow && is_left_out(slice) => {
                 slice.left_out += 1;
-                let seen = observe(part, standing, self.seed).turned();
+                let seen = observe(&part.key, &part.stats, standing, self.seed).turned();
                 let host = slice.hosts.entry(destination).or_default();
                 host.destination.add(&seen, hash_address(source, self.seed));
                 false
@@ -148,7 +148,7 @@ impl HostWindows {
     /// Counts the packets of ICMP errors in the roles of the flow that they quote, because they are no flow to a peer.
     /// The sender has no role in that flow unless it is the flow's other end.
     fn add_error(&mut self, part: &PartialFlow, standing: Standing, informed: Sender) {
-        let seen = observe(part, Standing { new: false, ..standing }, self.seed);
+        let seen = observe(&part.key, &part.stats, Standing { new: false, ..standing }, self.seed);
         let first_ns = part.stats.first_ns();
         let slice = self.current.get_or_insert_with(|| Slice::new(first_ns));
         for end in [informed, informed.opposite()] {
@@ -204,23 +204,23 @@ impl HostWindows {
         hosts
     }
 
-    /// The activity of both hosts of a flow in the windows that ended last, given the part of the flow that was counted
-    /// in them.
+    /// The activity of both hosts of a flow in the windows that ended last. `counted` are the packets of the flow that
+    /// were counted in them.
     ///
     /// A host without a window was left out because there were too many. It is then among those with the fewest
     /// packets, so its activity is taken to be this flow only.
     #[must_use]
-    pub fn around(&self, part: &PartialFlow, standing: Standing) -> BeginWindows {
-        let [source, destination] = standing.addresses(&part.key);
+    pub fn around(&self, key: &FlowKey, counted: &FlowStats, standing: Standing) -> BeginWindows {
+        let [source, destination] = standing.addresses(key);
         // An ICMP error opens no flow of its own.
-        let new = standing.new && informed(&part.key, &part.stats).is_none();
-        let seen = || observe(part, Standing { new, ..standing }, self.seed);
+        let new = standing.new && informed(key, counted).is_none();
+        let seen = || observe(key, counted, Standing { new, ..standing }, self.seed);
         let source_role = self.latest.get(&source).map(|host| host.source).filter(Role::is_active);
         let destination_role = self.latest.get(&destination).map(|host| host.destination).filter(Role::is_active);
         BeginWindows {
             source: source_role.unwrap_or_else(|| seen().alone()).counts(),
             destination: destination_role.unwrap_or_else(|| seen().turned().alone()).counts(),
-            slow: self.slow.around(&part.key, standing, self.ended_ns),
+            slow: self.slow.around(key, standing, self.ended_ns),
         }
     }
 
@@ -228,13 +228,15 @@ impl HostWindows {
     fn collect(&mut self) -> Hosts {
         let (Some(first), Some(last)) = (self.slices.front(), self.slices.back()) else { return Hosts::default() };
         let (start_ns, end_ns) = (first.start_ns, last.end_ns);
-        let mut found: Vec<_> = self.slices.iter_mut().flat_map(|slice| &mut slice.hosts).collect();
-        found.sort_by_key(|(address, _)| **address);
+        // The copies of the addresses are adjacent, so that the sort does not wait for memory.
+        let slices = self.slices.iter_mut().flat_map(|slice| &mut slice.hosts);
+        let mut found: Vec<_> = slices.map(|(address, host)| (*address, host)).collect();
+        found.sort_by_key(|(address, _)| *address);
         let mut windows = Vec::new();
         for same in found.chunk_by_mut(|a, b| a.0 == b.0) {
             let [(address, host), others @ ..] = same else { continue };
             let window = |host: &mut Host| HostWindow {
-                address: **address,
+                address: *address,
                 start_ns,
                 end_ns,
                 source: host.source.role(),

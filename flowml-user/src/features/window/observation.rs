@@ -1,6 +1,6 @@
 //! The contribution of one partial flow to the windows of its two addresses.
 
-use flowml_common::flow::{Address, Direction, FlowKey, IpVersion, PartialFlow, RST, SYN, Sender};
+use flowml_common::flow::{Address, Direction, FlowKey, FlowStats, IpVersion, RST, SYN, Sender};
 use flowml_common::headers::protocol;
 
 use super::role::Role;
@@ -38,8 +38,7 @@ impl Observation {
 }
 
 /// The contribution of a partial flow to the window of its initiator.
-pub(super) fn observe(part: &PartialFlow, standing: Standing, seed: u64) -> Observation {
-    let (key, stats) = (&part.key, &part.stats);
+pub(super) fn observe(key: &FlowKey, stats: &FlowStats, standing: Standing, seed: u64) -> Observation {
     let responder = standing.initiator.opposite();
     let (sent, received) = (stats.direction(standing.initiator), stats.direction(responder));
     let port = key.endpoint(responder).port;

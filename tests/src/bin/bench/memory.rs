@@ -176,7 +176,7 @@ impl Holder {
             Self::Sessions(sessions) => {
                 let none = HostWindows::new(WINDOW);
                 sessions.absorb_drain(table.flows(), |_, _| {});
-                sessions.set_windows(|part, standing| none.around(part, standing));
+                sessions.set_windows(|key, stats, standing| none.around(key, stats, standing));
                 sessions.len() as u64
             }
             Self::Windows(windows) => {
@@ -186,7 +186,7 @@ impl Holder {
             Self::Both(sessions, windows) => {
                 sessions.absorb_drain(table.flows(), |part, standing| windows.add(part, standing));
                 windows.advance(end_ns);
-                sessions.set_windows(|part, standing| windows.around(part, standing));
+                sessions.set_windows(|key, stats, standing| windows.around(key, stats, standing));
                 sessions.len() as u64
             }
             Self::Agent(path) => {

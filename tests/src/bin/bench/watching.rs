@@ -58,7 +58,7 @@ pub(crate) fn measure(capture: &Path, effort: Effort) -> Result<Costs> {
             count += windows.advance(interval.end_ns).windows.len();
             let begun = cpu_time();
             for (part, standing) in parts.iter().filter(|(_, standing)| standing.new) {
-                black_box(windows.around(part, *standing));
+                black_box(windows.around(&part.key, &part.stats, *standing));
             }
             views += cpu_time() - begun;
         });

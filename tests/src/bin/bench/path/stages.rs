@@ -96,9 +96,10 @@ impl Stages {
             parts.iter().for_each(|(part, standing)| self.windows.add(part, *standing));
             self.windows.advance(end_ns)
         });
-        let (views, ()) = time(|| self.sessions.set_windows(|part, standing| self.windows.around(part, standing)));
+        let (views, ()) =
+            time(|| self.sessions.set_windows(|key, stats, standing| self.windows.around(key, stats, standing)));
         let ended = self.sessions.expire(end_ns);
-        self.timed.set_windows(|part, standing| self.windows.around(part, standing));
+        self.timed.set_windows(|key, stats, standing| self.windows.around(key, stats, standing));
         let (ending, _) = time(|| self.timed.expire(end_ns));
         let (tests, _) = time(|| {
             parts.iter().for_each(|(part, standing)| self.tests.observe(part, *standing));
