@@ -43,13 +43,17 @@ impl Open {
 
     /// Whether the finding continues the event: the same sources do the same, or other sources do the same to the same
     /// targets at the same time. Sources of a flood may be spoofed, so a flood is identified by its targets. A tunnel
-    /// that a resolver forwards is one event, although its parts are between different hosts. A scan of many ports of
-    /// many hosts is one event.
+    /// that a resolver forwards is one event, although its parts are between different hosts. The resolver may forward
+    /// several tunnels, so it does not identify an event. A scan of many ports of many hosts is one event.
     fn goes_on_by(&self, finding: &Finding) -> bool {
         let Incident { kind, evidence, .. } = &self.incident;
         let family = finding.kind.family();
         let same_sources = self.has(&finding.sources, Role::Source);
         let same_targets = self.has(&finding.targets, Role::Target);
+        let same_origins = match family {
+            Family::Own(Kind::Tunnel) => self.has_origin_of(finding),
+            _ => same_sources,
+        };
         let is_alike = match family {
             Family::Own(Kind::Tunnel) => *kind == finding.kind && evidence.protocol == finding.evidence.protocol,
             Family::Scan => kind.family() == family,
@@ -59,7 +63,7 @@ impl Open {
             && (self.has(&finding.sources, Role::Target) || self.has(&finding.targets, Role::Source));
         is_alike
             && (same_sources && same_targets
-                || (same_sources || same_targets && family == Family::Flood) && self.is_within(finding, NEAR_NS)
+                || (same_origins || same_targets && family == Family::Flood) && self.is_within(finding, NEAR_NS)
                 || (same_targets || passes_on) && self.is_within(finding, TOGETHER_NS))
     }
 
@@ -81,6 +85,12 @@ impl Open {
 
     fn has(&self, party: &Party, role: Role) -> bool {
         party.named.iter().any(|address| self.hosts.contains(&(*address, role)))
+    }
+
+    /// Whether a source of the finding is a source of the event, and not also a target, as a resolver that forwards is.
+    fn has_origin_of(&self, finding: &Finding) -> bool {
+        let is = |address: &Address, role| self.hosts.contains(&(*address, role));
+        finding.sources.named.iter().any(|address| is(address, Role::Source) && !is(address, Role::Target))
     }
 
     /// Whether the activity of the finding's sources can be one event with the incident, given that they share sources.

@@ -151,6 +151,29 @@ fn other_sources_or_kinds_join_an_event_only_at_the_same_time() {
     }
 }
 
+/// A resolver (1) forwards the queries of clients to the servers of two tunnels.
+#[test]
+fn tunnels_of_two_clients_through_one_resolver_are_two_events() {
+    let tunnel = |client: u32, server: u32, at: u64| {
+        let of = |source, target| finding(Kind::Tunnel, &[source], &[target], [at, at + 5], 100);
+        [of(client, 1), of(1, server)]
+    };
+    let events = |client: u32, server: u32, pause: u64, backwards: bool| {
+        let mut run = Run::default();
+        run.incidents.testify(&tunnel(7, 20, 0), 5 * SECOND);
+        let mut second = tunnel(client, server, 5 + pause);
+        if backwards {
+            second.reverse();
+        }
+        run.incidents.testify(&second, (10 + pause) * SECOND);
+        run.incidents.open().count()
+    };
+    for backwards in [false, true] {
+        assert_eq!(events(8, 21, 30, backwards), 2);
+        assert_eq!(events(7, 20, 200, backwards), 1, "the same tunnel after a pause");
+    }
+}
+
 #[test]
 fn a_finding_names_an_incident_of_windows_and_its_hosts_open_no_other() {
     let mut run = Run::default();
