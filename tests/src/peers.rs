@@ -27,10 +27,15 @@ impl Peers {
         Ok(Self { python })
     }
 
+    /// The command line of a script of `tests/peers`.
+    pub fn command_line(&self, script: &str) -> [PathBuf; 2] {
+        [self.python.clone(), Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script)]
+    }
+
     /// Runs a script of `tests/peers`, and returns its standard output.
     pub fn run(&self, script: &str, arguments: &[&Path], input: &str) -> Result<String> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script);
-        let mut child = Command::new(&self.python)
+        let [python, path] = self.command_line(script);
+        let mut child = Command::new(python)
             .arg(&path)
             .args(arguments)
             .stdin(Stdio::piped())

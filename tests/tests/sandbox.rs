@@ -103,10 +103,21 @@ fn every_thread_of_a_run_is_confined_unless_the_sandbox_is_off() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let csv = format!("csv={}", folder.path().join("flows.csv").display());
         // The collector is not reachable, so that a thread tries to reach it during the check.
-        let arguments = ["--sandbox", switch, "--metrics", "127.0.0.1:0", "-o", &csv, "-o", "ipfix=tcp://127.0.0.1:1"];
+        let arguments = [
+            "--sandbox",
+            switch,
+            "--metrics",
+            "127.0.0.1:0",
+            "-o",
+            &csv,
+            "-o",
+            "ipfix=tcp://127.0.0.1:1",
+            "-o",
+            "syslog=tcp:127.0.0.1:1",
+        ];
         let agent = Agent::meter(&metered, &arguments)?;
         let expected = (expected.0.to_owned(), expected.1.to_owned());
-        let all = ["flowml", "console", "output", "ipfix", "drain", "flows"];
+        let all = ["flowml", "console", "output", "ipfix", "alarms", "drain", "flows"];
         let as_expected = || {
             let threads = threads(agent.id())?;
             Ok(all.iter().all(|name| threads.contains_key(*name)) && threads.values().all(|found| *found == expected))

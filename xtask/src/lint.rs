@@ -42,10 +42,13 @@ const NOT_OF_LIBRARY: &[&str] = &[
     "prometheus-client",
     "ratatui",
     "rtnetlink",
+    "rustls",
+    "rustls-native-certs",
     "seccompiler",
     "signal-hook",
     "terminal_size",
     "tokio",
+    "ureq",
 ];
 
 /// Checks that the library compiles without the features of the binary and of live metering, and without their

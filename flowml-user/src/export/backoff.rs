@@ -19,6 +19,11 @@ impl Backoff {
         Self { pause: FIRST, again: now + FIRST }
     }
 
+    /// The time of the next retry.
+    pub(super) const fn again(&self) -> Instant {
+        self.again
+    }
+
     /// Whether a retry is due. If so, the retry counts as failed unless [`Self::begin`] is called again.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
         if now < self.again {

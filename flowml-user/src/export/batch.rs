@@ -74,6 +74,14 @@ impl Batch {
         }
     }
 
+    /// The number of events of incidents.
+    pub(super) const fn incidents(&self) -> u64 {
+        match self {
+            Self::Incidents(rows) => rows.len() as u64,
+            Self::Flows(_) | Self::Hosts(_) | Self::Aggregates(_) => 0,
+        }
+    }
+
     /// The number of flow rows, and the number of all rows including those of anomalies.
     pub(super) fn rows(&self) -> (u64, u64) {
         let anomaly = |verdict: &Option<Verdict>| u64::from(anomalous(verdict).is_some());

@@ -33,7 +33,7 @@ pub(super) fn write(batch: &Batch, mut row: impl FnMut(&dyn Fn(&mut Vec<u8>))) {
             }
         }),
         Batch::Incidents(rows) => rows.iter().for_each(|(state, incident, clock)| {
-            row(&|line| write_incident(line, *state, incident, *clock));
+            row(&|line| write_incident(line, *state, incident, *clock, []));
         }),
         Batch::Aggregates(rows) => rows.iter().for_each(|aggregate| {
             row(&|line| write_row(line, "aggregate", aggregate_cells(aggregate), None));
@@ -61,9 +61,16 @@ fn write_host_anomaly(line: &mut Vec<u8>, window: &HostWindow, clock: Clock, ver
     write_row(line, "anomaly", host_anomaly_cells(window, clock, verdict), Some(&verdict.reasons));
 }
 
-/// Appends an event of an incident.
-fn write_incident(line: &mut Vec<u8>, state: State, incident: &Incident, clock: Clock) {
-    write_row(line, "incident", incident_cells(state, incident, clock), Some(&incident.reasons));
+/// Appends an event of an incident, with the cells of who sends it before those of the incident.
+pub(super) fn write_incident<const N: usize>(
+    line: &mut Vec<u8>,
+    state: State,
+    incident: &Incident,
+    clock: Clock,
+    sender: [(&'static str, Cell); N],
+) {
+    let cells = sender.into_iter().chain(incident_cells(state, incident, clock));
+    write_row(line, "incident", cells, Some(&incident.reasons));
 }
 
 /// Appends one object, member by member. Building a tree of values first would cost more than the row itself.

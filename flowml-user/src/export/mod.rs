@@ -1,4 +1,5 @@
-//! Writes records to files, standard output and collectors, and shows the run on standard error.
+//! Writes records to files, standard output and collectors, sends incidents to receivers of alarms, and shows the run
+//! on standard error.
 //!
 //! [`Sinks`] receives every record with its verdict, derives the anomalies, and counts rows: the last row of a JSON
 //! file has the number of rows before it.
@@ -17,6 +18,7 @@
 //! ```
 
 mod account;
+mod alarms;
 mod backoff;
 mod batch;
 pub mod catalogue;
@@ -61,7 +63,10 @@ pub use self::report::{Began, InterfaceReport, IntervalReport, LearnerReport, Ou
 pub use self::rotation::Rotation;
 pub use self::shedding::{Level, STEPS, Shedding, Step};
 pub use self::sinks::{SinkError, Sinks};
-pub use self::target::{Collector, Destination, FileTarget, Target, TargetError, Transport, grammar};
+pub use self::target::{
+    Collector, Destination, FileTarget, Format, InvalidUrl, Receiver, SyslogServer, Target, TargetError, Transport,
+    Url, grammar,
+};
 
 /// Cells of rows and how they are written, for modules that read tables again.
 pub(crate) mod cells {

@@ -12,7 +12,7 @@ use super::ending::Ending;
 use super::output::OutputState;
 use super::pace::Pace;
 use super::report::{CollectorReport, OutputLine, OutputLoss, Summary};
-use super::target::Target;
+use super::target::{Taken, Target};
 use super::writer::Writer;
 use crate::features::FlowColumns;
 use crate::process::capabilities::{self, CapabilitySet};
@@ -148,7 +148,11 @@ impl Outlet {
     /// `ending`. Otherwise rows that do not fit are dropped.
     pub(super) fn take(&mut self, batch: &Arc<Batch>, bytes: usize, ending: &Ending) {
         let (flows, all) = batch.rows();
-        let rows = if self.target.takes_only_flows() { flows } else { all };
+        let rows = match self.target.taken() {
+            Taken::All => all,
+            Taken::Flows => flows,
+            Taken::Incidents => batch.incidents(),
+        };
         if rows == 0 {
             return;
         }
@@ -169,8 +173,15 @@ impl Outlet {
 
     /// Counts flows that get no record as lost.
     pub(super) fn lose(&mut self, flows: u64) {
-        self.given += flows;
-        self.dropped += flows;
+        if self.takes_rows() {
+            self.given += flows;
+            self.dropped += flows;
+        }
+    }
+
+    /// Whether it takes other rows than events of incidents.
+    pub(super) const fn takes_rows(&self) -> bool {
+        !self.target.takes_only_incidents()
     }
 
     /// Reduces the memory limit of queued rows to `bytes` at most.
@@ -298,12 +309,12 @@ impl Outlet {
         matches!(self.state, OutputState::ReaderGone)
     }
 
-    /// Whether the loss of rows is an error. In a live run, lost rows of a collector are not.
+    /// Whether the loss of rows is an error. In a live run, lost rows of a collector or receiver are not.
     pub(super) fn has_losses(&self) -> bool {
         match (&self.state, &self.target) {
             (OutputState::ReaderGone, _) => false,
             (OutputState::Failed(_), _) => true,
-            (OutputState::Writing, Target::Ipfix(_)) => self.pace == Pace::Offline && self.rows().1 > 0,
+            (OutputState::Writing, target) if target.is_remote() => self.pace == Pace::Offline && self.rows().1 > 0,
             (OutputState::Writing, _) => self.rows().1 > 0,
         }
     }
@@ -321,14 +332,14 @@ impl Outlet {
         (self.given - lost, lost)
     }
 
-    /// The counts of a collector; `None` for other outputs.
+    /// The counts of a collector or receiver; `None` for other outputs.
     pub(super) fn collector(&self) -> Option<CollectorReport> {
         let (sent, lost) = self.rows();
         let destination = self.target.to_string();
-        matches!(self.target, Target::Ipfix(_)).then_some(CollectorReport { destination, sent, lost })
+        self.target.is_remote().then_some(CollectorReport { destination, sent, lost })
     }
 
-    /// The lost rows, if there are any and the output is no collector.
+    /// The lost rows, if there are any and the output is no collector or receiver.
     pub(super) fn loss(&self) -> Option<OutputLoss> {
         let (_, rows_lost) = self.rows();
         let counts = self.collector().is_none() && !self.is_reader_gone() && rows_lost > 0;

@@ -96,11 +96,18 @@ impl Sinks {
         self
     }
 
-    /// Limits the memory of the rows queued for all outputs to `bytes`, divided equally.
+    /// Limits the memory of the rows queued for all outputs to `bytes`, divided equally. Incidents are so few that their
+    /// receivers do not count.
     #[must_use]
     pub fn with_room(self, bytes: usize) -> Self {
-        self.outlets.iter().for_each(|outlet| outlet.set_room(bytes / self.outlets.len()));
+        let takers = self.outlets.iter().filter(|outlet| outlet.takes_rows()).count();
+        self.outlets.iter().for_each(|outlet| outlet.set_room(bytes / takers.max(1)));
         self
+    }
+
+    /// Whether an output takes other rows than events of incidents.
+    fn takes_rows(&self) -> bool {
+        self.outlets.iter().any(Outlet::takes_rows)
     }
 
     /// The highest fill level of a queue, 0 to 1. Outputs that mostly wait for their reader or for the system do not
@@ -143,7 +150,7 @@ impl Sinks {
             self.rows.flow_anomalies += u64::from(verdict.anomaly);
             self.observers.iter_mut().for_each(|observer| observer.flow(flow, verdict, in_incident));
         }
-        if self.outlets.is_empty() {
+        if !self.takes_rows() {
             return;
         }
         let judged = (row(), verdict);
@@ -164,7 +171,7 @@ impl Sinks {
     /// Adds an aggregate record.
     pub fn aggregate(&mut self, aggregate: Aggregate) {
         self.rows.aggregates += 1;
-        if self.outlets.is_empty() {
+        if !self.takes_rows() {
             return;
         }
         match &mut self.batch {
@@ -182,7 +189,7 @@ impl Sinks {
             self.rows.host_anomalies += u64::from(verdict.anomaly);
             self.observers.iter_mut().for_each(|observer| observer.host(&window, verdict));
         }
-        if self.outlets.is_empty() {
+        if !self.takes_rows() {
             return;
         }
         match &mut self.batch {

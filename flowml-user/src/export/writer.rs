@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::account::Account;
+use super::alarms::Alarms;
 use super::backoff::Backoff;
 use super::batch::Batch;
 use super::ipfix::Exporter;
@@ -30,6 +31,7 @@ enum Stream {
     Csv(Output),
     Parquet(Box<Folder>),
     Ipfix(Box<Exporter>),
+    Alarms(Alarms),
 }
 
 /// A folder of tables.
@@ -57,6 +59,7 @@ impl Writer {
             }
             Target::Parquet(folder) => Stream::Parquet(Box::new(Folder::open(folder, columns, pace, account)?)),
             Target::Ipfix(collector) => Stream::Ipfix(Box::new(Exporter::open(collector, pace, account)?)),
+            Target::Alarms(receiver) => Stream::Alarms(Alarms::open(receiver, pace, account)?),
         };
         Ok(Self { stream, account: Arc::clone(account) })
     }
@@ -78,11 +81,12 @@ impl Writer {
                     rows.iter().for_each(|(row, verdict)| exporter.flow(row, verdict.as_ref()));
                 }
             }
+            Stream::Alarms(alarms) => alarms.take(batch),
         }
     }
 
-    /// Writes a batch, or counts its rows as lost if the time is short. Rows for a collector are always written: its
-    /// exporter counts them and never blocks.
+    /// Writes a batch, or counts its rows as lost if the time is short. Rows for a collector or a receiver are always
+    /// written: its exporter counts them and never blocks.
     pub(super) fn take_or_lose(&mut self, batch: &Batch) {
         let (flows, all) = batch.rows();
         match &self.stream {
@@ -98,6 +102,7 @@ impl Writer {
             Stream::Jsonl(output) | Stream::Csv(output) => output.flush(),
             Stream::Parquet(folder) => folder.rotate(&self.account),
             Stream::Ipfix(exporter) => exporter.flush(),
+            Stream::Alarms(_) => {}
         }
     }
 
@@ -114,6 +119,7 @@ impl Writer {
             Stream::Jsonl(output) | Stream::Csv(output) => output.finish(),
             Stream::Parquet(folder) => folder.finish(&self.account),
             Stream::Ipfix(exporter) => exporter.finish(),
+            Stream::Alarms(alarms) => alarms.finish(),
         }
     }
 
@@ -122,15 +128,16 @@ impl Writer {
         match &self.stream {
             Stream::Jsonl(output) | Stream::Csv(output) => output.state(),
             Stream::Parquet(folder) => &folder.state,
-            Stream::Ipfix(_) => &OutputState::Writing,
+            Stream::Ipfix(_) | Stream::Alarms(_) => &OutputState::Writing,
         }
     }
 
-    /// A message about the collector's state that was not reported yet.
-    pub(super) fn notices(&mut self) -> Option<String> {
+    /// Messages about the state of the collector or receiver that were not reported yet.
+    pub(super) fn notices(&mut self) -> Vec<String> {
         match &mut self.stream {
-            Stream::Ipfix(exporter) => exporter.notices(),
-            Stream::Jsonl(_) | Stream::Csv(_) | Stream::Parquet(_) => None,
+            Stream::Ipfix(exporter) => exporter.notices().into_iter().collect(),
+            Stream::Alarms(alarms) => alarms.notices(),
+            Stream::Jsonl(_) | Stream::Csv(_) | Stream::Parquet(_) => Vec::new(),
         }
     }
 }
@@ -195,7 +202,7 @@ impl Writer {
         let stream = match target {
             Target::Jsonl(_) => Stream::Jsonl(output),
             Target::Csv(_) => Stream::Csv(output),
-            Target::Parquet(_) | Target::Ipfix(_) => panic!("these are no streams"),
+            Target::Parquet(_) | Target::Ipfix(_) | Target::Alarms(_) => panic!("these are no streams"),
         };
         (target, Self { stream, account })
     }

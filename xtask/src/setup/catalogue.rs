@@ -55,6 +55,9 @@ pub(super) const COLLECTORS: &[Tool] = &[
     Tool { command: "ipfixDump", package: "libfixbuf-tools", why: "reads streams of IPFIX" },
     Tool { command: "tshark", package: "tshark", why: "decodes what collectors receive" },
     Tool { command: "prometheus", package: "prometheus", why: "scrapes metrics" },
+    Tool { command: "prometheus-alertmanager", package: "prometheus-alertmanager", why: "receives alerts" },
+    Tool { command: "rsyslogd", package: "rsyslog", why: "receives syslog messages" },
+    Tool { command: "openssl", package: "openssl", why: "makes the certificate of a webhook" },
     Tool { command: "chromium", package: "chromium", why: "opens reports" },
     Tool { command: "tmux", package: "tmux", why: "is the terminal of the terminal UI" },
 ];
@@ -96,8 +99,13 @@ pub(super) const BOOTSTRAPPER: Tool =
 pub(super) const DEBIAN: &str = "bookworm";
 
 /// Services that some of these packages start, and that are stopped after the installation.
-pub(super) const SERVICES: &[(&str, &str)] =
-    &[("nfdump", "nfdump"), ("pmacct", "nfacctd"), ("prometheus", "prometheus")];
+pub(super) const SERVICES: &[(&str, &str)] = &[
+    ("nfdump", "nfdump"),
+    ("pmacct", "nfacctd"),
+    ("prometheus", "prometheus"),
+    ("prometheus-alertmanager", "prometheus-alertmanager"),
+    ("rsyslog", "rsyslog"),
+];
 
 /// The programs that only the corpus runs: those of normal clients, and those of attackers.
 pub(super) const CORPUS_TOOLS: &[Tool] = &[

@@ -49,9 +49,7 @@ impl Collector {
         if self.transport == Transport::Tcp {
             reach.connect(self.port);
         }
-        if self.host.parse::<std::net::IpAddr>().is_err() {
-            reach.resolve();
-        }
+        reach.resolve_name(&self.host);
     }
 }
 
@@ -61,14 +59,19 @@ impl FromStr for Collector {
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let prefixed = Transport::ALL.iter().find_map(|(name, transport)| Some((*transport, text.strip_prefix(name)?)));
         let (transport, place) = prefixed.unwrap_or((Transport::Udp, text));
-        let error = || TargetError::Collector(text.to_owned());
-        let (host, port) = place.rsplit_once(':').ok_or_else(error)?;
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(error)?;
-        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(address) => address.parse::<Ipv6Addr>().map_err(|_| error())?.to_string(),
-            None if host.is_empty() || host.contains([':', '/', '[', ']']) => return Err(error()),
-            None => host.to_owned(),
-        };
+        let (host, port) = host_and_port(place).ok_or_else(|| TargetError::Collector(text.to_owned()))?;
         Ok(Self { transport, host, port })
     }
+}
+
+/// Parses `HOST:PORT`, an IPv6 address in brackets.
+pub(super) fn host_and_port(place: &str) -> Option<(String, u16)> {
+    let (host, port) = place.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().ok()?.to_string(),
+        None if host.is_empty() || host.contains([':', '/', '[', ']']) => return None,
+        None => host.to_owned(),
+    };
+    Some((host, port))
 }

@@ -29,6 +29,23 @@ pub enum TargetError {
          ipfix=tcp://[2001:db8::1]:4739"
     )]
     Collector(String),
+    /// The text after `=` is not a URL. It may contain secrets, so it is not repeated.
+    #[error(
+        "invalid URL after '{0}=' (not shown, because it may contain secrets); expected http://HOST[:PORT][/PATH] or https://…, \
+         with special characters percent-encoded and without a fragment, for Alertmanager also without a query"
+    )]
+    Url(&'static str),
+    /// The text after `=` is not a syslog server.
+    #[error(
+        "invalid syslog server '{0}'; expected unix:/PATH, udp:HOST:PORT or tcp:HOST:PORT, an IPv6 address in brackets, as in \
+         syslog=tcp:[2001:db8::1]:514"
+    )]
+    Syslog(String),
+    /// The text after the address of a receiver is not its option.
+    #[error(
+        "unknown option '{0}' of a receiver; only format=NAME may follow its address, as in syslog=unix:/dev/log,format=ecs"
+    )]
+    ReceiverOption(String),
     /// The text after the path is not an option.
     #[error("unknown output option '{option}'; after a path, {valid} may follow, as in csv=flows.csv,{valid}")]
     Option {

@@ -3,6 +3,8 @@
 mod collector;
 mod error;
 mod file;
+mod receiver;
+mod url;
 
 use std::fmt;
 use std::os::unix::fs::FileTypeExt;
@@ -12,6 +14,8 @@ use std::str::FromStr;
 pub use self::collector::{Collector, Transport};
 pub use self::error::TargetError;
 pub use self::file::FileTarget;
+pub use self::receiver::{Format, Receiver, SyslogServer};
+pub use self::url::{InvalidUrl, Url};
 
 use self::file::{file_target, path_and_options};
 #[cfg(feature = "live")]
@@ -46,6 +50,17 @@ pub enum Target {
     Parquet(FileTarget),
     /// Flow records for an IPFIX collector.
     Ipfix(Collector),
+    /// Events of incidents for a receiver of alarms.
+    Alarms(Receiver),
+}
+
+/// The rows that an output takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Rows of every kind.
+    All,
+    Flows,
+    Incidents,
 }
 
 /// A kind of output and its name in `-o`.
@@ -56,11 +71,14 @@ struct OutputKind {
     read: fn(&str) -> Result<Target, TargetError>,
 }
 
-const KINDS: [OutputKind; 4] = [
+const KINDS: [OutputKind; 7] = [
     OutputKind { name: "jsonl", place: "PATH", read: |path| stream("jsonl", path).map(Target::Jsonl) },
     OutputKind { name: "csv", place: "PATH", read: |path| stream("csv", path).map(Target::Csv) },
     OutputKind { name: "parquet", place: "DIR", read: folder },
     OutputKind { name: "ipfix", place: "HOST:PORT", read: ipfix },
+    OutputKind { name: "webhook", place: "URL", read: |text| receiver::webhook(text).map(Target::Alarms) },
+    OutputKind { name: "alertmanager", place: "URL", read: |text| receiver::alertmanager(text).map(Target::Alarms) },
+    OutputKind { name: "syslog", place: "SERVER", read: |text| receiver::syslog(text).map(Target::Alarms) },
 ];
 
 fn stream(kind: &'static str, text: &str) -> Result<Destination, TargetError> {
@@ -94,6 +112,7 @@ impl Target {
             (Some(one), Some(two)) => resolved(one) == resolved(two),
             (None, None) => match (self, other) {
                 (Self::Ipfix(one), Self::Ipfix(two)) => one == two,
+                (Self::Alarms(one), Self::Alarms(two)) => one == two,
                 _ => self.is_standard_output() && other.is_standard_output(),
             },
             _ => false,
@@ -106,9 +125,33 @@ impl Target {
         matches!(self, Self::Jsonl(Destination::StandardOutput) | Self::Csv(Destination::StandardOutput))
     }
 
-    /// Whether only flow rows are written.
-    pub(super) const fn takes_only_flows(&self) -> bool {
-        matches!(self, Self::Csv(_) | Self::Ipfix(_))
+    /// Whether it is a receiver of alarms, which takes only events of incidents.
+    #[must_use]
+    pub const fn takes_only_incidents(&self) -> bool {
+        matches!(self.taken(), Taken::Incidents)
+    }
+
+    /// The rows that are written.
+    pub(super) const fn taken(&self) -> Taken {
+        match self {
+            Self::Jsonl(_) | Self::Parquet(_) => Taken::All,
+            Self::Csv(_) | Self::Ipfix(_) => Taken::Flows,
+            Self::Alarms(_) => Taken::Incidents,
+        }
+    }
+
+    /// Whether the rows go to another host or program, which may be away. A loss is then no error of a live run.
+    pub(super) const fn is_remote(&self) -> bool {
+        matches!(self, Self::Ipfix(_) | Self::Alarms(_))
+    }
+
+    /// The argument of `-o` without what may be a secret, for messages about it.
+    #[must_use]
+    pub fn masked(text: &str) -> String {
+        match text.split_once('=') {
+            Some((kind @ ("webhook" | "alertmanager"), _)) => format!("{kind}=…"),
+            _ => text.to_owned(),
+        }
     }
 
     /// Whether the last row is the summary.
@@ -139,6 +182,7 @@ impl Target {
             }
             Self::Parquet(target) => reach.write_in(&target.path),
             Self::Ipfix(collector) => collector.reach(reach),
+            Self::Alarms(receiver) => receiver.reach(reach),
             Self::Jsonl(Destination::StandardOutput) | Self::Csv(Destination::StandardOutput) => {}
         }
     }
@@ -148,7 +192,8 @@ impl Target {
             Self::Jsonl(Destination::File(target)) | Self::Csv(Destination::File(target)) | Self::Parquet(target) => {
                 Some(&target.path)
             }
-            Self::Jsonl(Destination::StandardOutput) | Self::Csv(Destination::StandardOutput) | Self::Ipfix(_) => None,
+            Self::Jsonl(Destination::StandardOutput) | Self::Csv(Destination::StandardOutput) => None,
+            Self::Ipfix(_) | Self::Alarms(_) => None,
         }
     }
 }
@@ -159,6 +204,7 @@ impl fmt::Display for Target {
             Self::Jsonl(destination) | Self::Csv(destination) => destination.fmt(f),
             Self::Parquet(target) => target.path.display().fmt(f),
             Self::Ipfix(collector) => collector.fmt(f),
+            Self::Alarms(receiver) => receiver.fmt(f),
         }
     }
 }
@@ -175,7 +221,7 @@ fn resolved(path: &Path) -> PathBuf {
     }
 }
 
-/// All valid arguments of `-o`: `jsonl=PATH, csv=PATH, … or ipfix=HOST:PORT`.
+/// All valid arguments of `-o`: `jsonl=PATH, csv=PATH, … or syslog=SERVER`.
 #[must_use]
 pub fn grammar() -> String {
     let all = KINDS.map(|OutputKind { name, place, .. }| format!("{name}={place}"));
@@ -233,6 +279,37 @@ mod tests {
         for (text, target) in cases {
             assert_eq!(text.parse(), Ok(target), "{text}");
         }
+        let url = |text: &str| text.parse::<Url>().expect(text);
+        let tcp = SyslogServer::Tcp("2001:db8::1".to_owned(), 514);
+        let receivers = [
+            ("webhook=http://a/b", Receiver::Webhook(url("http://a/b"), Format::Json), "webhook http://a/…"),
+            (
+                "webhook=http://a/b,format=slack",
+                Receiver::Webhook(url("http://a/b"), Format::Slack),
+                "webhook http://a/…",
+            ),
+            (
+                "webhook=http://a/b?c,D=e",
+                Receiver::Webhook(url("http://a/b?c,D=e"), Format::Json),
+                "webhook http://a/…",
+            ),
+            ("alertmanager=http://a:9093", Receiver::Alertmanager(url("http://a:9093/")), "alertmanager http://a:9093"),
+            ("syslog=tcp:[2001:DB8::1]:514", Receiver::Syslog(tcp, Format::Text), "syslog tcp:[2001:db8::1]:514"),
+            (
+                "syslog=udp:log.example:514,format=ocsf",
+                Receiver::Syslog(SyslogServer::Udp("log.example".to_owned(), 514), Format::Ocsf),
+                "syslog udp:log.example:514",
+            ),
+            (
+                "syslog=unix:/dev/log,format=ecs",
+                Receiver::Syslog(SyslogServer::Unix("/dev/log".into()), Format::Ecs),
+                "syslog unix:/dev/log",
+            ),
+        ];
+        for (text, receiver, shown) in receivers {
+            assert_eq!(receiver.to_string(), shown);
+            assert_eq!(text.parse(), Ok(Target::Alarms(receiver)), "{text}");
+        }
         for text in ["udp://10.0.0.1:4739", "tcp://[2001:db8::1]:1", "tcp://localhost:65535"] {
             let read: Collector = text.parse().expect(text);
             assert_eq!(read.to_string(), text);
@@ -244,10 +321,35 @@ mod tests {
         let cases = [
             (
                 "flows.csv",
-                "expected jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT, as in jsonl=flows.jsonl; PATH '-' is \
-                 standard output",
+                "expected jsonl=PATH, csv=PATH, parquet=DIR, ipfix=HOST:PORT, webhook=URL, alertmanager=URL or \
+                 syslog=SERVER, as in jsonl=flows.jsonl; PATH '-' is standard output",
             ),
-            ("xml=a", "unknown output kind 'xml'; expected jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT"),
+            (
+                "xml=a",
+                "unknown output kind 'xml'; expected jsonl=PATH, csv=PATH, parquet=DIR, ipfix=HOST:PORT, webhook=URL, \
+                 alertmanager=URL or syslog=SERVER",
+            ),
+            (
+                "webhook=hooks.example/secret",
+                "invalid URL after 'webhook=' (not shown, because it may contain secrets); expected http://HOST[:PORT][/PATH] \
+                 or https://…, with special characters percent-encoded and without a fragment, for Alertmanager also without a \
+                 query",
+            ),
+            (
+                "webhook=http://a/b,format=xml",
+                "invalid value 'xml' for 'format'; expected one of json, ecs, ocsf, slack",
+            ),
+            (
+                "webhook=http://a/b,token=secret",
+                "unknown option 'token' of a receiver; only format=NAME may follow its address, as in \
+                 syslog=unix:/dev/log,format=ecs",
+            ),
+            ("syslog=udp:a:1,format=ecs,format=ecs", "output option 'format' was given twice"),
+            (
+                "syslog=udp:a:1,format=slack",
+                "invalid value 'slack' for 'format'; expected one of text, json, ecs, ocsf",
+            ),
+            ("alertmanager=http://a:9093,format=ecs", "Alertmanager takes no options: options apply to files only"),
             ("parquet=-", "expected a folder after 'parquet=', as in parquet=flows: this output writes several files"),
             ("csv=", "expected a path after 'csv=', or '-' for standard output"),
             (
@@ -276,6 +378,16 @@ mod tests {
         {
             let wrong = TargetError::Collector(place.to_owned());
             assert_eq!(format!("ipfix={place}").parse::<Target>(), Err(wrong), "{place}");
+        }
+    }
+
+    #[test]
+    fn messages_contain_no_url() {
+        assert_eq!(Target::masked("webhook=https://me:secret@a"), "webhook=…");
+        assert_eq!(Target::masked("csv=a"), "csv=a");
+        for place in ["", "dev/log", "unix:dev/log", "udp:a", "tcp:a:0", "udp://a:1", "tls:a:1"] {
+            let wrong = TargetError::Syslog(place.to_owned());
+            assert_eq!(format!("syslog={place}").parse::<Target>(), Err(wrong), "{place}");
         }
     }
 

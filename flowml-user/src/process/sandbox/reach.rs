@@ -1,5 +1,6 @@
 //! The files and ports that a process may reach (Landlock, landlock(7)).
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -18,6 +19,19 @@ const SYSTEM: [&str; 2] = ["/proc", "/sys"];
 /// Folders with the files that libraries read or load to resolve the address of a host. Folders instead of files,
 /// because such files are replaced by others with the same name.
 const RESOLVER: [&str; 6] = ["/etc", "/run", "/lib", "/lib64", "/usr/lib", "/usr/lib64"];
+
+/// Folders with the certificates of authorities in Debian, Fedora and SUSE, and of the links in them.
+const AUTHORITIES: [&str; 6] = [
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/ca-certificates",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/var/lib/ca-certificates",
+];
+
+/// The environment variables that name other certificates (SSL_CTX_set_default_verify_paths(3)).
+const AUTHORITIES_BY_VARIABLE: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// The port of name servers. They are asked by TCP if a reply is long.
 const DNS: u16 = 53;
@@ -122,6 +136,19 @@ impl Reach {
     pub fn resolve(&mut self) {
         self.read.extend(RESOLVER.map(PathBuf::from));
         self.connect(DNS);
+    }
+
+    /// Permits resolving the address of this host, if it is a name.
+    pub(crate) fn resolve_name(&mut self, host: &str) {
+        if host.parse::<IpAddr>().is_err() {
+            self.resolve();
+        }
+    }
+
+    /// Permits reading the certificates of the authorities that this host trusts.
+    pub(crate) fn trust(&mut self) {
+        self.read.extend(AUTHORITIES.map(PathBuf::from));
+        self.read.extend(AUTHORITIES_BY_VARIABLE.iter().filter_map(env::var_os).map(PathBuf::from));
     }
 
     /// Permits sending to abstract sockets.

@@ -1,6 +1,10 @@
 //! The outputs of records.
 
-use clap::Args;
+use std::ffi::OsStr;
+
+use clap::builder::TypedValueParser;
+use clap::error::{ContextKind, ContextValue};
+use clap::{Arg, Args, Command, Error};
 use flowml_user::export::Target;
 
 /// The outputs of records.
@@ -8,12 +12,37 @@ use flowml_user::export::Target;
 pub(crate) struct OutputArguments {
     /// Write records, may be repeated: jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT (ipfix=tcp://HOST:PORT by TCP);
     /// PATH '-' is standard output. After PATH or DIR, ',rotate=1h' or ',rotate=100MB' starts a new file after that time or size
-    /// (without it, a live run starts a new Parquet file every minute). ',mode=0640' also permits the group to read the files
-    #[arg(short = 'o', long = "output", value_name = "SINK")]
+    /// (without it, a live run starts a new Parquet file every minute). ',mode=0640' also permits the group to read the files.
+    /// Send incidents, and nothing else: webhook=URL[,format=json|ecs|ocsf|slack], alertmanager=URL, or
+    /// syslog=SERVER[,format=text|json|ecs|ocsf], where SERVER is unix:PATH, udp:HOST:PORT or tcp:HOST:PORT
+    #[arg(short = 'o', long = "output", value_name = "SINK", value_parser = TargetParser)]
     pub(crate) targets: Vec<Target>,
 }
 
+/// Parses an output. An error does not repeat a URL, which may contain secrets.
+#[derive(Clone)]
+struct TargetParser;
+
+impl TypedValueParser for TargetParser {
+    type Value = Target;
+
+    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<Target, Error> {
+        let parse = |text: &str| text.parse::<Target>();
+        TypedValueParser::parse_ref(&parse, command, argument, value).map_err(|mut error| {
+            let masked = Target::masked(&value.to_string_lossy());
+            error.insert(ContextKind::InvalidValue, ContextValue::String(masked));
+            error
+        })
+    }
+}
+
 impl OutputArguments {
+    /// Whether an output takes only incidents.
+    #[must_use]
+    pub(crate) fn has_receivers(&self) -> bool {
+        self.targets.iter().any(Target::takes_only_incidents)
+    }
+
     /// Whether an output is standard output.
     #[must_use]
     pub(super) fn use_standard_output(&self) -> bool {

@@ -143,7 +143,7 @@ fn less_is_shown_where_it_would_disturb() {
 
 #[test]
 fn an_error_is_one_line_with_flag_value_and_expectation() {
-    let cases: [(&str, &[&str]); 35] = [
+    let cases: [(&str, &[&str]); 39] = [
         ("run --interval 5ms", &["--interval", "'5ms'", "10ms to 1h"]),
         ("run --interval 2h", &["--interval", "'2h'", "10ms to 1h"]),
         ("run --interval 1", &["--interval", "'1'", "its unit (ms, s, m, h, d)"]),
@@ -164,7 +164,11 @@ fn an_error_is_one_line_with_flag_value_and_expectation() {
         ("run -i a/b", &["--interface", "'a/b'", "1 to 15 bytes"]),
         ("run -i sixteen-letters-", &["--interface", "1 to 15 bytes"]),
         ("run -i lo -i lo", &["--interface", "'lo'", "each name once"]),
-        ("run -o xml=a", &["--output", "'xml=a'", "jsonl=PATH, csv=PATH, parquet=DIR or ipfix=HOST:PORT"]),
+        ("run -o xml=a", &["--output", "'xml=a'", "jsonl=PATH, csv=PATH, parquet=DIR, ipfix=HOST:PORT, webhook=URL"]),
+        ("run -o webhook=me:secret@a", &["--output", "'webhook=…'", "http://HOST[:PORT][/PATH]"]),
+        ("run -o alertmanager=http://a?b=c", &["--output", "'alertmanager=…'", "without a query"]),
+        ("run -o syslog=/dev/log", &["--output", "'syslog=/dev/log'", "unix:/PATH, udp:HOST:PORT or tcp:HOST:PORT"]),
+        ("run -o webhook=http://a -o webhook=http://a", &["webhook http://a", "--output", "a different one"]),
         ("run --metrics 97500", &["--metrics", "'97500'", "an IP address and a port, as in 127.0.0.1:9750"]),
         ("run -o ipfix=collector", &["--output", "'collector'", "HOST:PORT", "tcp://HOST:PORT"]),
         ("run -o jsonl=- -o csv=-", &["standard output", "--output", "a different one"]),

@@ -74,12 +74,7 @@ impl Reading<'_> {
         let settings = Settings { seed: arguments.seed, ..Settings::default() };
         let level = arguments.alarms.level();
         let begin = match &arguments.model {
-            None if !arguments.learn => {
-                return Ok((
-                    None,
-                    vec!["rows are not scored: use '--model FILE' or '--learn' to score them".to_owned()],
-                ));
-            }
+            None if !arguments.learn => return Ok((None, without_scores(arguments))),
             None if self.files.iter().all(|path| can_be_read_twice(path)) => {
                 let (learners, notices) = whole::learnt(*columns, &settings, level, |learners| self.show(learners))?;
                 return Ok((Some(learners), notices));
@@ -133,6 +128,16 @@ impl Reading<'_> {
         }
         Ok((offline.finish()?, errors))
     }
+}
+
+/// What users must know about a run without a model.
+fn without_scores(arguments: &Read) -> Vec<String> {
+    let rows = "rows are not scored: use '--model FILE' or '--learn' to score them".to_owned();
+    let alarms = arguments.output.has_receivers().then(|| {
+        "only incidents of sequential tests are sent: unusual traffic without a known kind needs '--model FILE' or '--learn'"
+            .to_owned()
+    });
+    [rows].into_iter().chain(alarms).collect()
 }
 
 /// Whether a file can be read twice. Pipes cannot.

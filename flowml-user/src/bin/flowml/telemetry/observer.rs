@@ -1,5 +1,6 @@
 //! Counting a run in its metrics: intervals, incidents and rows.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 
 use flowml_common::packet::Skipped;
@@ -62,13 +63,23 @@ impl Observer for Metrics {
         self.aggregated_packets.inc_by(report.shedding.aggregated.packets);
         self.aggregated_bytes.inc_by(report.shedding.aggregated.bytes);
         self.displaced_sessions.inc_by(report.shedding.displaced);
-        for OutputLine { destination, rows, rows_lost, .. } in outputs {
-            let label = [("output", destination.clone())];
+        for (destination, (rows, rows_lost)) in by_destination(outputs) {
+            let label = [("output", destination.to_owned())];
             // Sent rows may later be counted as lost, so the number sent can decrease. The sum cannot.
             raise(&self.output_rows.get_or_create(&label), rows + rows_lost);
-            raise(&self.output_lost_rows.get_or_create(&label), *rows_lost);
+            raise(&self.output_lost_rows.get_or_create(&label), rows_lost);
         }
     }
+}
+
+/// The accepted and the lost rows of each destination. Webhooks of one server share their name, because paths may be secret.
+fn by_destination(outputs: &[OutputLine]) -> BTreeMap<&str, (u64, u64)> {
+    let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for OutputLine { destination, rows, rows_lost, .. } in outputs {
+        let sum = sums.entry(destination).or_default();
+        *sum = (sum.0 + rows, sum.1 + rows_lost);
+    }
+    sums
 }
 
 /// Raises a counter to a total.
