@@ -18,6 +18,7 @@ mod site;
 mod watch;
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -44,7 +45,7 @@ use self::servers::Servers;
 use self::site::Site;
 use self::watch::Watch;
 use crate::lab::{Interface, Lab};
-use crate::scenario::{Town, unix_ms};
+use crate::scenario::{Incident, Town, unix_ms};
 use crate::traffic::background::{self, Background};
 
 /// Pause between attacks, before the first and after the last. A window of two seconds and a drain end within it.
@@ -63,13 +64,15 @@ pub struct Past {
     pub part: Split,
     /// The attack.
     pub attack: &'static Attack,
+    /// The attacker, which takes part in no other attack.
+    pub attacker: IpAddr,
     /// Start in ms of Unix time.
     pub began_ms: u64,
     /// Its duration.
     pub lasted: Duration,
     /// Its flows and packets in the capture, by the rules.
     pub seen: Labelled,
-    /// The reports of the agents at the server during the attack.
+    /// The reports of the agents at the server.
     pub reports: Vec<Report>,
 }
 
@@ -196,7 +199,8 @@ fn make_part(lab: &Lab, part: Split, plan: &Plan) -> Result<Made> {
         let (lasted, to_ms) = (begun.elapsed(), unix_ms() + TAIL.as_millis() as u64);
         rules.extend(traces.into_iter().map(|trace| Rule { label: attack.class, from_ms, to_ms, trace }));
         let (seen, reports) = (Labelled::default(), Vec::new());
-        pasts.push(Past { part, attack, began_ms: from_ms, lasted, seen, reports });
+        let attacker = attacker.v4.into();
+        pasts.push(Past { part, attack, attacker, began_ms: from_ms, lasted, seen, reports });
     }
     thread::sleep(PAUSE);
     capture.stop()?;
@@ -208,12 +212,17 @@ fn make_part(lab: &Lab, part: Split, plan: &Plan) -> Result<Made> {
     Ok(Made { attacks: pasts, false_reports })
 }
 
-/// Assigns each report to the latest attack that had started by then.
+/// Assigns each report to the attack of its hosts, or to the latest one that had started by then if no attacker is among
+/// its hosts. A report may come after the next attack has started: if only one direction of a connection is seen, its end
+/// is known only after a timeout.
 fn attribute(reports: Vec<Report>, pasts: &mut [Past]) {
     for report in reports {
-        let has_begun = |past: &&mut Past| past.began_ms <= report.incident.reported_ms;
-        if let Some(past) = pasts.iter_mut().rev().find(has_begun) {
-            past.reports.push(report);
+        let Incident { sources, targets, reported_ms, .. } = &report.incident;
+        let has_begun = |past: &Past| past.began_ms <= *reported_ms;
+        let has_attacker = |past: &Past| sources.iter().chain(targets).any(|host| *host == past.attacker);
+        let of_attacker = pasts.iter().rposition(|past| has_begun(past) && has_attacker(past));
+        if let Some(number) = of_attacker.or_else(|| pasts.iter().rposition(has_begun)) {
+            pasts[number].reports.push(report);
         }
     }
 }
