@@ -52,10 +52,10 @@ impl Pipeline {
         });
         if self.shed.leaves_out(Level::Records) {
             // Displaced sessions need not wait for the end of the interval.
-            for ended in self.sessions.take_slight() {
-                self.tests.ended(std::slice::from_ref(&ended));
-                self.shed.aggregate_ended(&ended);
-            }
+            self.sessions.take_slight(|ended| {
+                self.tests.ended(std::slice::from_ref(ended));
+                self.shed.aggregate_ended(ended);
+            });
         }
     }
 

@@ -31,16 +31,24 @@ impl Pipeline {
             return self.end_last_flows(&ended, last, clock);
         }
         if self.shed.leaves_out(Level::Scores) {
-            let slight: Vec<Ended> = ended.extract_if(.., |ended| ended.is_slight()).collect();
-            if self.shed.leaves_out(Level::Records) {
-                slight.iter().for_each(|ended| self.shed.aggregate_ended(ended));
-            } else {
-                self.shed.count(Level::Scores, slight.len() as u64);
-                slight.iter().for_each(|ended| self.record(ended, None, clock));
-            }
+            ended.retain(|ended| !self.end_slight(ended, clock));
         }
         self.judge_flows(&ended, clock);
         self.sessions.reuse(ended);
+    }
+
+    /// Ends a flow of one packet without a score. Returns false for other flows.
+    fn end_slight(&mut self, ended: &Ended, clock: Clock) -> bool {
+        if !ended.is_slight() {
+            return false;
+        }
+        if self.shed.leaves_out(Level::Records) {
+            self.shed.aggregate_ended(ended);
+        } else {
+            self.shed.count(Level::Scores, 1);
+            self.record(ended, None, clock);
+        }
+        true
     }
 
     /// Makes records of flows that end with the run, until the time is up.

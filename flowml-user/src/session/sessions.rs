@@ -116,10 +116,16 @@ impl Sessions {
         std::mem::take(&mut self.overflow)
     }
 
-    /// Removes and returns the records that ended since the last [`Self::expire`] and consist of one packet, of a
-    /// session without an earlier record.
-    pub(crate) fn take_slight(&mut self) -> impl Iterator<Item = Ended> {
-        self.ended.extract_if(.., |ended| ended.is_slight())
+    /// Removes the records that ended since the last [`Self::expire`] and consist of one packet, of a session without an
+    /// earlier record, and passes them to `each`.
+    pub(crate) fn take_slight(&mut self, mut each: impl FnMut(&Ended)) {
+        self.ended.retain(|ended| {
+            let is_slight = ended.is_slight();
+            if is_slight {
+                each(ended);
+            }
+            !is_slight
+        });
     }
 
     /// Number of open sessions.
