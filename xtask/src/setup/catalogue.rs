@@ -30,70 +30,62 @@ pub(crate) enum Need {
 /// A program of a Debian package.
 #[derive(Clone, Copy)]
 pub(super) struct Tool {
+    pub(super) need: Need,
     pub(super) command: &'static str,
     pub(super) package: &'static str,
     pub(super) why: &'static str,
 }
 
-/// The programs that the laboratory, the integration tests, the demo and the benchmarks run. Most traffic is generated
-/// without them.
+/// The programs of Debian packages.
+#[rustfmt::skip]
 pub(super) const TOOLS: &[Tool] = &[
-    Tool { command: "ip", package: "iproute2", why: "makes the laboratory's namespaces, links and routes" },
-    Tool { command: "tc", package: "iproute2", why: "shows whether filters are left behind" },
-    Tool { command: "ethtool", package: "ethtool", why: "sets the offloads and queues of the laboratory's links" },
-    Tool { command: "ping", package: "iputils-ping", why: "makes ICMP traffic" },
-    Tool { command: "tcpdump", package: "tcpdump", why: "captures the traffic of the corpus" },
-    Tool { command: "dnsmasq", package: "dnsmasq-base", why: "answers DNS queries" },
-    Tool { command: "softflowd", package: "softflowd", why: "computes flows from captures, for the benchmarks" },
+    // The laboratory, the integration tests, the demo and the benchmarks run these. Most traffic is generated without
+    // them.
+    tool(Need::Traffic, "ip", "iproute2", "makes the laboratory's namespaces, links and routes"),
+    tool(Need::Traffic, "tc", "iproute2", "shows whether filters are left behind"),
+    tool(Need::Traffic, "ethtool", "ethtool", "sets the offloads and queues of the laboratory's links"),
+    tool(Need::Traffic, "ping", "iputils-ping", "makes ICMP traffic"),
+    tool(Need::Traffic, "tcpdump", "tcpdump", "captures the traffic of the corpus"),
+    tool(Need::Traffic, "dnsmasq", "dnsmasq-base", "answers DNS queries"),
+    tool(Need::Traffic, "softflowd", "softflowd", "computes flows from captures, for the benchmarks"),
+    // These receive, read and show the agent's output. Only the tests run them.
+    tool(Need::Collectors, "nfcapd", "nfdump", "collects IPFIX"),
+    tool(Need::Collectors, "nfdump", "nfdump", "prints what nfcapd collected"),
+    tool(Need::Collectors, "nfacctd", "pmacct", "collects IPFIX"),
+    tool(Need::Collectors, "ipfixDump", "libfixbuf-tools", "reads streams of IPFIX"),
+    tool(Need::Collectors, "tshark", "tshark", "decodes what collectors receive"),
+    tool(Need::Collectors, "prometheus", "prometheus", "scrapes metrics"),
+    tool(Need::Collectors, "prometheus-alertmanager", "prometheus-alertmanager", "receives alerts"),
+    tool(Need::Collectors, "rsyslogd", "rsyslog", "receives syslog messages"),
+    tool(Need::Collectors, "openssl", "openssl", "makes the certificate of a webhook"),
+    tool(Need::Collectors, "chromium", "chromium", "opens reports"),
+    tool(Need::Collectors, "tmux", "tmux", "is the terminal of the terminal UI"),
+    // Only the corpus runs these: the programs of normal clients, and those of attackers.
+    tool(Need::Corpus, "curl", "curl", "fetches pages and files, sends mail"),
+    tool(Need::Corpus, "ssh", "openssh-client", "logs in, copies files"),
+    tool(Need::Corpus, "openssl", "openssl", "makes the web servers' certificates"),
+    tool(Need::Corpus, "nmap", "nmap", "scans ports and hosts"),
+    tool(Need::Corpus, "masscan", "masscan", "scans networks"),
+    tool(Need::Corpus, "hping3", "hping3", "floods, hides data in pings"),
+    tool(Need::Corpus, "slowhttptest", "slowhttptest", "keeps connections to web servers up"),
+    tool(Need::Corpus, "hydra", "hydra", "guesses passwords"),
+    tool(Need::Corpus, "ifconfig", "net-tools", "sets the addresses of iodine's tunnel"),
+    tool(Need::Package, "dpkg-deb", "dpkg", "makes the Debian package"),
+    tool(Need::Package, "strip", "binutils", "removes debug information from the agent"),
+    tool(Need::Package, "gzip", "gzip", "compresses man pages"),
+    tool(Need::Static, "musl-gcc", "musl-tools", "compiles zstd for the static agent"),
+    tool(Need::Installed, "systemd-analyze", "systemd", "verifies the unit"),
+    tool(Need::Installed, "man", "man-db", "shows man pages"),
+    tool(Need::Installed, "debootstrap", "debootstrap", "makes the system that the package is installed in"),
+    tool(Need::Guest, "qemu-system-x86_64", "qemu-system-x86", "is the virtual machine for another kernel"),
+    tool(Need::Guest, "depmod", "kmod", "lists the dependencies of kernel modules"),
+    tool(Need::Guest, "insmod", "kmod", "loads modules in the virtual machine"),
+    tool(Need::Guest, "xz", "xz-utils", "unpacks modules"),
 ];
 
-/// The programs that receive, read and show the agent's output. Only the tests run them.
-pub(super) const COLLECTORS: &[Tool] = &[
-    Tool { command: "nfcapd", package: "nfdump", why: "collects IPFIX" },
-    Tool { command: "nfdump", package: "nfdump", why: "prints what nfcapd collected" },
-    Tool { command: "nfacctd", package: "pmacct", why: "collects IPFIX" },
-    Tool { command: "ipfixDump", package: "libfixbuf-tools", why: "reads streams of IPFIX" },
-    Tool { command: "tshark", package: "tshark", why: "decodes what collectors receive" },
-    Tool { command: "prometheus", package: "prometheus", why: "scrapes metrics" },
-    Tool { command: "prometheus-alertmanager", package: "prometheus-alertmanager", why: "receives alerts" },
-    Tool { command: "rsyslogd", package: "rsyslog", why: "receives syslog messages" },
-    Tool { command: "openssl", package: "openssl", why: "makes the certificate of a webhook" },
-    Tool { command: "chromium", package: "chromium", why: "opens reports" },
-    Tool { command: "tmux", package: "tmux", why: "is the terminal of the terminal UI" },
-];
-
-/// The programs that make a package.
-pub(super) const PACKAGERS: &[Tool] = &[
-    Tool { command: "dpkg-deb", package: "dpkg", why: "makes the Debian package" },
-    Tool { command: "strip", package: "binutils", why: "removes debug information from the agent" },
-    Tool { command: "gzip", package: "gzip", why: "compresses man pages" },
-];
-
-/// The programs with which the tests install and check the package.
-pub(super) const INSPECTORS: &[Tool] = &[
-    Tool { command: "systemd-analyze", package: "systemd", why: "verifies the unit" },
-    Tool { command: "man", package: "man-db", why: "shows man pages" },
-];
-
-/// The programs for a virtual machine with another kernel.
-pub(super) const EMULATORS: &[Tool] = &[
-    Tool {
-        command: "qemu-system-x86_64",
-        package: "qemu-system-x86",
-        why: "is the virtual machine for another kernel",
-    },
-    Tool { command: "depmod", package: "kmod", why: "lists the dependencies of kernel modules" },
-    Tool { command: "insmod", package: "kmod", why: "loads modules in the virtual machine" },
-    Tool { command: "xz", package: "xz-utils", why: "unpacks modules" },
-];
-
-/// The C compiler of the static agent.
-pub(super) const STATIC_COMPILER: Tool =
-    Tool { command: "musl-gcc", package: "musl-tools", why: "compiles zstd for the static agent" };
-
-/// The program that unpacks the Debian system of the tests.
-pub(super) const BOOTSTRAPPER: Tool =
-    Tool { command: "debootstrap", package: "debootstrap", why: "makes the system that the package is installed in" };
+const fn tool(need: Need, command: &'static str, package: &'static str, why: &'static str) -> Tool {
+    Tool { need, command, package, why }
+}
 
 /// The Debian release in which the tests install the package.
 pub(super) const DEBIAN: &str = "bookworm";
@@ -105,19 +97,6 @@ pub(super) const SERVICES: &[(&str, &str)] = &[
     ("prometheus", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
     ("rsyslog", "rsyslog"),
-];
-
-/// The programs that only the corpus runs: those of normal clients, and those of attackers.
-pub(super) const CORPUS_TOOLS: &[Tool] = &[
-    Tool { command: "curl", package: "curl", why: "fetches pages and files, sends mail" },
-    Tool { command: "ssh", package: "openssh-client", why: "logs in, copies files" },
-    Tool { command: "openssl", package: "openssl", why: "makes the web servers' certificates" },
-    Tool { command: "nmap", package: "nmap", why: "scans ports and hosts" },
-    Tool { command: "masscan", package: "masscan", why: "scans networks" },
-    Tool { command: "hping3", package: "hping3", why: "floods, hides data in pings" },
-    Tool { command: "slowhttptest", package: "slowhttptest", why: "keeps connections to web servers up" },
-    Tool { command: "hydra", package: "hydra", why: "guesses passwords" },
-    Tool { command: "ifconfig", package: "net-tools", why: "sets the addresses of iodine's tunnel" },
 ];
 
 /// The servers of the corpus. They are unpacked in the target directory and not installed, because their packages would
@@ -138,8 +117,8 @@ pub(super) struct Server {
 
 /// Python modules of the distribution that are servers in the corpus, with their packages.
 pub(super) const PYTHON_SERVERS: &[Tool] = &[
-    Tool { command: "pyftpdlib", package: "python3-pyftpdlib", why: "serves files" },
-    Tool { command: "aiosmtpd", package: "python3-aiosmtpd", why: "receives mail" },
+    tool(Need::Corpus, "pyftpdlib", "python3-pyftpdlib", "serves files"),
+    tool(Need::Corpus, "aiosmtpd", "python3-aiosmtpd", "receives mail"),
 ];
 
 /// The folder of the distribution's Python modules.
@@ -186,16 +165,19 @@ pub(super) enum Source {
 mod tests {
     use std::path::Path;
 
-    use super::{COLLECTORS, CORPUS_TOOLS, INSPECTORS, PYTHON_SERVERS, SERVERS, TOOLS};
+    use super::{Need, PYTHON_SERVERS, SERVERS, TOOLS, Tool};
     use crate::rules;
 
     #[test]
     fn every_tool_that_is_installed_is_used() {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
         let texts = rules::texts(&tests, "rs").expect("the laboratory's sources can be read");
-        let tools = [TOOLS, COLLECTORS, CORPUS_TOOLS, PYTHON_SERVERS, INSPECTORS].concat();
+        let of_tests = [Need::Traffic, Need::Collectors, Need::Corpus, Need::Installed];
+        // `cargo xtask` itself runs debootstrap.
+        let is_of_tests = |tool: &&Tool| of_tests.contains(&tool.need) && tool.command != "debootstrap";
+        let tools = TOOLS.iter().filter(is_of_tests).chain(PYTHON_SERVERS);
         let servers = SERVERS.iter().map(|server| server.command);
-        for command in tools.iter().map(|tool| tool.command).chain(servers) {
+        for command in tools.map(|tool| tool.command).chain(servers) {
             // The command is a word of its own, or the first word of a command line or of a line of a script.
             let (alone, first, line) = (format!("\"{command}\""), format!("\"{command} "), format!("{command} "));
             let is_used = |text: &str| {

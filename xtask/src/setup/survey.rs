@@ -4,10 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::catalogue::{
-    BOOTSTRAPPER, COLLECTORS, COMPONENTS, CORPUS_TOOLS, EMULATORS, INSPECTORS, Need, PACKAGERS, PYTHON_MODULES,
-    PYTHON_SERVERS, SERVERS, STATIC_COMPILER, Source, TOOLS, Tool,
-};
+use super::catalogue::{COMPONENTS, Need, PYTHON_MODULES, PYTHON_SERVERS, SERVERS, Source, TOOLS, Tool};
 use super::python::Environment;
 use crate::shell;
 use crate::toolchain::{self, Compiler};
@@ -58,14 +55,8 @@ pub(super) fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
             found: cargo_deny(workspace).map(|path| path.display().to_string()),
         });
     }
-    if needs.contains(&Need::Traffic) {
-        things.extend(TOOLS.iter().map(installed));
-    }
-    if needs.contains(&Need::Collectors) {
-        things.extend(COLLECTORS.iter().map(installed));
-    }
+    things.extend(TOOLS.iter().filter(|tool| needs.contains(&tool.need)).map(installed));
     if needs.contains(&Need::Corpus) {
-        things.extend(CORPUS_TOOLS.iter().map(installed));
         things.extend(PYTHON_SERVERS.iter().map(|module| {
             let path = Path::new(PYTHON_MODULES).join(module.command);
             Thing { found: path.exists().then(|| path.display().to_string()), ..installed(module) }
@@ -104,11 +95,7 @@ pub(super) fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
             found: shell::which("c++").map(|path| path.display().to_string()),
         });
     }
-    if needs.contains(&Need::Package) {
-        things.extend(PACKAGERS.iter().map(installed));
-    }
     if needs.contains(&Need::Static) {
-        things.push(installed(&STATIC_COMPILER));
         things.push(Thing {
             name: "musl target",
             why: "Rust's standard library for the static agent",
@@ -117,7 +104,6 @@ pub(super) fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
         });
     }
     if needs.contains(&Need::Installed) {
-        things.extend(INSPECTORS.iter().chain([&BOOTSTRAPPER]).map(installed));
         let whole = workspace.debian().join("etc/debian_version");
         things.push(Thing {
             name: "debian",
@@ -125,9 +111,6 @@ pub(super) fn survey(workspace: &Workspace, needs: &[Need]) -> Vec<Thing> {
             source: Source::Debian,
             found: whole.exists().then(|| workspace.debian().display().to_string()),
         });
-    }
-    if needs.contains(&Need::Guest) {
-        things.extend(EMULATORS.iter().map(installed));
     }
     things
 }
