@@ -272,7 +272,7 @@ mod tests {
         let text = "interface = [\"eth0\", \"eth1\"]\ninterval = \"2s\"\nquiet = 2\npayload = 64\n";
         let run = run_with(text, "-i lo --interval 3s -q --match a=b").expect("all of it is good");
         assert_eq!(run.interfaces, [Selector::Name("lo".to_owned())]);
-        assert_eq!((run.interval.as_secs(), run.quiet, run.content.matches.len()), (3, 1, 1));
+        assert_eq!((run.interval.as_secs(), run.quiet, run.rows.content.matches.len()), (3, 1, 1));
         let message = run_with("", "--match a=b").expect_err("--payload is missing");
         assert!(message.contains("--payload"), "{message}");
     }

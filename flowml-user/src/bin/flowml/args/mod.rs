@@ -31,6 +31,7 @@ mod pages;
 mod pin;
 mod read;
 mod report;
+mod rows;
 mod run;
 mod sandbox;
 mod score;

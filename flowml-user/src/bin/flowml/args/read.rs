@@ -7,9 +7,8 @@ use clap::{Args, ValueEnum};
 use flowml_user::process::amounts::duration;
 use flowml_user::session::{InitiatorRule, Timeouts};
 
-use super::alarms::AlarmArguments;
-use super::content::ContentArguments;
 use super::outputs::OutputArguments;
+use super::rows::RowArguments;
 use super::sandbox::SandboxArguments;
 use super::values::{INTERVAL, TIMEOUT};
 use super::verbosity::Verbosity;
@@ -81,17 +80,9 @@ pub(crate) struct Read {
     #[command(flatten)]
     pub(crate) output: OutputArguments,
 
-    /// The alarm level.
+    /// The contents of rows.
     #[command(flatten)]
-    pub(crate) alarms: AlarmArguments,
-
-    /// Seed of all random choices: the same seed and captures give the same rows [default: 0]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    pub(crate) seed: u64,
-
-    /// The payload options.
-    #[command(flatten)]
-    pub(crate) content: ContentArguments,
+    pub(crate) rows: RowArguments,
 
     /// The sandbox option.
     #[command(flatten)]
@@ -149,10 +140,10 @@ impl Read {
     pub(super) fn contradiction(&self) -> Option<String> {
         let standard_input = self.files.iter().filter(|path| path.as_os_str() == "-").count();
         let twice = (standard_input > 1).then(|| "standard input was given twice: expected '-' once".to_owned());
-        let unjudged = (self.alarms.level().is_some() && self.model.is_none() && !self.learn).then(|| {
+        let unjudged = (self.rows.alarms.level().is_some() && self.model.is_none() && !self.learn).then(|| {
             "'--alpha' and '--false-alarms' need scored rows: expected '--model FILE' or '--learn' as well".to_owned()
         });
-        let other = || self.output.contradiction().or_else(|| self.content.contradiction());
+        let other = || self.output.contradiction().or_else(|| self.rows.content.contradiction());
         twice.or(unjudged).or_else(other)
     }
 }

@@ -15,10 +15,9 @@ use flowml_user::process::amounts::{Size, duration, size};
 use flowml_user::session::Timeouts;
 use glob::Pattern as NamePattern;
 
-use super::alarms::AlarmArguments;
 use super::configuration::Configuration;
-use super::content::ContentArguments;
 use super::outputs::OutputArguments;
+use super::rows::RowArguments;
 use super::sandbox::SandboxArguments;
 use super::values::{INTERVAL, RUN_TIME, TIMEOUT, address, interface_twice, named};
 use super::verbosity::Verbosity;
@@ -140,17 +139,9 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| duration(text, RUN_TIME))]
     pub(crate) duration: Option<Duration>,
 
-    /// The alarm level.
+    /// The contents of rows.
     #[command(flatten)]
-    pub(crate) alarms: AlarmArguments,
-
-    /// Seed of the training: the same seed and records give the same clusters [default: 0]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    pub(crate) seed: u64,
-
-    /// The payload options.
-    #[command(flatten)]
-    pub(crate) content: ContentArguments,
+    pub(crate) rows: RowArguments,
 
     /// Show a terminal UI instead of tables: rates, anomalies and their reasons, flows, hosts, clusters. Keys sort, filter, pause
     /// and open a row ('?' lists them); q ends the run
@@ -199,15 +190,15 @@ impl Run {
             flow_capacity: self.flow_capacity,
             memory_max: self.memory_max.map(|Size(bytes)| bytes),
             timeouts: Timeouts { idle: self.idle_timeout, active: self.active_timeout, ..Timeouts::default() },
-            payload: self.content.limit(),
+            payload: self.rows.content.limit(),
             pin: self.pin.clone(),
             state: self.state.clone(),
             duration: self.duration,
             hangup: if self.tui { Hangup::Ends } else { Hangup::Reloads },
             model: self.model.clone(),
             learn: self.learn,
-            alarms: self.alarms.level(),
-            seed: self.seed,
+            alarms: self.rows.alarms.level(),
+            seed: self.rows.seed,
         }
     }
 
@@ -234,7 +225,7 @@ impl Run {
             return Some(message.to_owned());
         }
         let twice = interface_twice(&self.interfaces);
-        twice.or_else(|| self.output.contradiction()).or_else(|| self.content.contradiction())
+        twice.or_else(|| self.output.contradiction()).or_else(|| self.rows.content.contradiction())
     }
 
     /// Checks that the terminal UI has a terminal.

@@ -18,7 +18,7 @@ pub(crate) enum Unit {
 }
 
 impl Unit {
-    /// Its name.
+    /// The name.
     #[must_use]
     pub(crate) const fn name(self) -> &'static str {
         match self {

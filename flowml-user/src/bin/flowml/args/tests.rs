@@ -40,7 +40,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(run.active_timeout, Duration::from_secs(120));
     assert_eq!((run.duration, run.model.clone()), (None, None));
     assert_eq!(run.verbosity(), Verbosity::Tables);
-    assert_eq!(run.content.limit(), None);
+    assert_eq!(run.rows.content.limit(), None);
     assert!(run.sandbox.is_on());
 }
 
@@ -59,10 +59,10 @@ fn every_flag_is_read() {
     assert_eq!(run.model, Some("m.json".into()));
     assert_eq!((run.output.targets.len(), run.options().memory_limit()), (2, 64_000_000));
     assert_eq!((run.metrics, run.sandbox.is_on()), ("[::1]:9750".parse().ok(), false));
-    assert_eq!((run.duration, run.seed), (Some(Duration::from_secs(DAY)), 7));
-    assert_eq!(run.alarms.level(), Some(AlarmLevel::Probability(1e-3)));
-    assert_eq!(run.content.limit(), PayloadLimit::new(256));
-    assert_eq!(run.content.matches.iter().map(Pattern::name).collect::<Vec<_>>(), ["sql", "x"]);
+    assert_eq!((run.duration, run.rows.seed), (Some(Duration::from_secs(DAY)), 7));
+    assert_eq!(run.rows.alarms.level(), Some(AlarmLevel::Probability(1e-3)));
+    assert_eq!(run.rows.content.limit(), PayloadLimit::new(256));
+    assert_eq!(run.rows.content.matches.iter().map(Pattern::name).collect::<Vec<_>>(), ["sql", "x"]);
 }
 
 #[test]

@@ -39,7 +39,7 @@ struct Reading<'a> {
 /// before the fault is in the records.
 pub(crate) fn run(arguments: &Read) -> Result<()> {
     let signals = Signals::listen().context("cannot listen for signals")?;
-    let inspector = arguments.content.inspector()?;
+    let inspector = arguments.rows.content.inspector()?;
     let columns = FlowColumns::of(inspector.as_ref());
     let reading = Reading { arguments, files: file::in_order_of_time(&arguments.files), signals, columns };
     let console = Console::on_standard_error(arguments.verbosity());
@@ -71,8 +71,8 @@ impl Reading<'_> {
     /// The models if rows are to be scored, and messages about them.
     fn learners(&self) -> Result<(Option<Learners>, Vec<String>)> {
         let Self { arguments, columns, .. } = self;
-        let settings = Settings { seed: arguments.seed, ..Settings::default() };
-        let level = arguments.alarms.level();
+        let settings = Settings { seed: arguments.rows.seed, ..Settings::default() };
+        let level = arguments.rows.alarms.level();
         let begin = match &arguments.model {
             None if !arguments.learn => return Ok((None, without_scores(arguments))),
             None if self.files.iter().all(|path| can_be_read_twice(path)) => {
@@ -100,7 +100,7 @@ impl Reading<'_> {
         let console = Console::on_standard_error(Verbosity::Errors);
         let sinks = Sinks::open(&[], self.columns, Pace::Offline)?;
         let sinks = sinks.observed_by(console).with_signals(self.signals.clone());
-        let (finished, _) = self.pass(Some(learners), sinks, self.arguments.content.inspector()?)?;
+        let (finished, _) = self.pass(Some(learners), sinks, self.arguments.rows.content.inspector()?)?;
         finished.learners.context("the pipeline was given learners")
     }
 
@@ -115,8 +115,8 @@ impl Reading<'_> {
         let timeouts = arguments.timeouts();
         let interfaces = self.files.iter().map(|path| report(path)).collect();
         let pipeline =
-            Pipeline::new(timeouts, interfaces, learners, sinks, 0, arguments.seed).with_inspector(inspector);
-        let table = table().with_boundaries(timeouts.boundaries()).with_payload(arguments.content.limit());
+            Pipeline::new(timeouts, interfaces, learners, sinks, 0, arguments.rows.seed).with_inspector(inspector);
+        let table = table().with_boundaries(timeouts.boundaries()).with_payload(arguments.rows.content.limit());
         let mut offline = Offline::new(table, pipeline, Epochs::new(arguments.interval, timeouts.idle))?;
         let mut errors = Vec::new();
         for path in &self.files {

@@ -29,7 +29,7 @@ const KEYS: [&str; 3] = ["alpha", "false-alarms", "model"];
 /// # Errors
 /// If metering cannot start, or an output failed.
 pub(crate) async fn run(arguments: &Run) -> Result<()> {
-    let inspector = arguments.content.inspector()?;
+    let inspector = arguments.rows.content.inspector()?;
     let (columns, options) = (FlowColumns::of(inspector.as_ref()), arguments.options());
     let learners = Learners::begin(options.begin(), columns, &options.settings(), options.alarms)?;
     learn(arguments, inspector, learners, None).await.map(|_| ())
@@ -99,7 +99,7 @@ fn rereads(begun: Configuration) -> Rereads {
             let (path, keys) = (now.path().display(), waiting.join(", "));
             format!("{path}: changes of {keys} take effect at the next start")
         });
-        Ok(Reread { alarms: run.alarms.level(), model: run.model, warnings: warning.into_iter().collect() })
+        Ok(Reread { alarms: run.rows.alarms.level(), model: run.model, warnings: warning.into_iter().collect() })
     })
 }
 

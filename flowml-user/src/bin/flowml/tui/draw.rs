@@ -5,14 +5,15 @@ use flowml_user::export::{InterfaceReport, LearnerReport};
 use flowml_user::learning::Status;
 use ratatui::Frame;
 use ratatui::layout::Size;
-use ratatui::style::{Color, Modifier, Style};
+use ratatui::style::Style;
 use ratatui::text::{Line, Text};
 
 use super::detail::Fact;
 use super::keys::BINDINGS;
 use super::panel::{Panel, find};
-use super::seen::{History, Message, Tone};
+use super::seen::{History, Message};
 use super::state::{Open, ScreenState};
+use super::theme::Theme;
 use crate::ui::text::{self, TextTable, counted, cut_end, grouped, time_of_day, width_of, wrap};
 use crate::ui::view::{View, by_reason};
 
@@ -30,38 +31,6 @@ const TALLER: u16 = 20;
 
 /// Width of the labels of facts, characters.
 const LABEL_WIDTH: usize = 12;
-
-/// The styles, with or without colours.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Theme {
-    pub(super) colours: bool,
-}
-
-impl Theme {
-    const fn heading(self) -> Style {
-        Style::new().add_modifier(Modifier::BOLD)
-    }
-
-    const fn chosen(self) -> Style {
-        Style::new().add_modifier(Modifier::REVERSED)
-    }
-
-    const fn aside(self) -> Style {
-        Style::new().add_modifier(Modifier::DIM)
-    }
-
-    const fn alarm(self) -> Style {
-        let bold = Style::new().add_modifier(Modifier::BOLD);
-        if self.colours { bold.fg(Color::Red) } else { bold }
-    }
-
-    const fn tone(self, tone: Tone) -> Style {
-        match tone {
-            Tone::Notice => self.aside(),
-            Tone::Warning => self.alarm(),
-        }
-    }
-}
 
 /// Draws the complete UI.
 pub(super) fn draw(frame: &mut Frame<'_>, state: &ScreenState, theme: Theme) {

@@ -15,6 +15,7 @@ mod state;
 mod terminal;
 #[cfg(test)]
 mod tests;
+mod theme;
 
 use std::io::{self, BufWriter};
 use std::ops::ControlFlow;
@@ -33,10 +34,10 @@ pub(crate) use crossterm::event::Event;
 
 pub(crate) use self::seen::Tone;
 
-use self::draw::Theme;
 use self::seen::Message;
 use self::state::{Reaction, ScreenState};
 use self::terminal::{Guard, Surface};
+use self::theme::Theme;
 use crate::ui::view::View;
 
 /// Maximum number of warnings repeated after the UI has closed. The first ones are kept, as they may be the cause of

@@ -8,10 +8,11 @@ use ratatui::style::Color;
 
 use super::super::golden;
 use super::Tone;
-use super::draw::{Theme, draw, room};
+use super::draw::{draw, room};
 use super::panel::Panel;
 use super::seen::Message;
 use super::state::{Reaction, ScreenState};
+use super::theme::Theme;
 use crate::ui::text::width_of;
 use crate::ui::view::samples::{busy, idle, key, reason, scan, verdict};
 use crate::ui::view::{AnomalousFlow, Anomaly, View};
