@@ -120,23 +120,22 @@ struct Row {
     name: &'static str,
     /// The technique's number in ATT&CK, version 15; empty if there is none.
     technique: &'static str,
-    sentence: fn(&Story) -> String,
 }
 
 const KINDS: [Row; 13] = [
-    Row { kind: Kind::PortScan, name: "port_scan", technique: "T1046", sentence: port_scan },
-    Row { kind: Kind::HostScan, name: "host_scan", technique: "T1018", sentence: host_scan },
-    Row { kind: Kind::SynFlood, name: "syn_flood", technique: "T1499.001", sentence: syn_flood },
-    Row { kind: Kind::UdpFlood, name: "udp_flood", technique: "T1498.001", sentence: packet_flood },
-    Row { kind: Kind::IcmpFlood, name: "icmp_flood", technique: "T1498.001", sentence: packet_flood },
-    Row { kind: Kind::Reflection, name: "reflection", technique: "T1498.002", sentence: reflection },
-    Row { kind: Kind::HttpFlood, name: "http_flood", technique: "T1499.002", sentence: http_flood },
-    Row { kind: Kind::BruteForce, name: "brute_force", technique: "T1110", sentence: brute_force },
-    Row { kind: Kind::SlowConnections, name: "slow_connections", technique: "T1499.002", sentence: slow_connections },
-    Row { kind: Kind::Beacon, name: "beacon", technique: "T1071", sentence: beacon },
-    Row { kind: Kind::Exfiltration, name: "exfiltration", technique: "T1048", sentence: exfiltration },
-    Row { kind: Kind::Tunnel, name: "tunnel", technique: "T1572", sentence: tunnel },
-    Row { kind: Kind::Unusual, name: "unusual", technique: "", sentence: unusual },
+    Row { kind: Kind::PortScan, name: "port_scan", technique: "T1046" },
+    Row { kind: Kind::HostScan, name: "host_scan", technique: "T1018" },
+    Row { kind: Kind::SynFlood, name: "syn_flood", technique: "T1499.001" },
+    Row { kind: Kind::UdpFlood, name: "udp_flood", technique: "T1498.001" },
+    Row { kind: Kind::IcmpFlood, name: "icmp_flood", technique: "T1498.001" },
+    Row { kind: Kind::Reflection, name: "reflection", technique: "T1498.002" },
+    Row { kind: Kind::HttpFlood, name: "http_flood", technique: "T1499.002" },
+    Row { kind: Kind::BruteForce, name: "brute_force", technique: "T1110" },
+    Row { kind: Kind::SlowConnections, name: "slow_connections", technique: "T1499.002" },
+    Row { kind: Kind::Beacon, name: "beacon", technique: "T1071" },
+    Row { kind: Kind::Exfiltration, name: "exfiltration", technique: "T1048" },
+    Row { kind: Kind::Tunnel, name: "tunnel", technique: "T1572" },
+    Row { kind: Kind::Unusual, name: "unusual", technique: "" },
 ];
 
 impl Kind {
@@ -164,7 +163,45 @@ impl Kind {
     /// The summary of an incident, one sentence.
     #[must_use]
     pub fn sentence(self, story: &Story) -> String {
-        (self.row().sentence)(story)
+        let Story { sources, targets, evidence, seconds } = story;
+        let &Evidence { attempts, failures, packets, bytes, period_ms, port, .. } = evidence;
+        let (protocol, service) = (evidence.protocol(), evidence.service());
+        let (size, time, period) = (size(bytes), time(*seconds), time(period_ms as f64 / 1e3));
+        match self {
+            Self::PortScan => format!(
+                "{sources} scanned {attempts} {protocol} ports of {targets} in {time}; {failures} were closed or silent"
+            ),
+            Self::HostScan => {
+                format!("{sources} scanned {attempts} hosts for {service} in {time}; {failures} were closed or silent")
+            }
+            Self::SynFlood => format!(
+                "{sources} flooded {targets} ({service}) with {attempts} connections in {time} that were never completed"
+            ),
+            Self::UdpFlood | Self::IcmpFlood => {
+                format!("{sources} flooded {targets} with {packets} {protocol} packets ({size}) in {time}")
+            }
+            Self::Reflection => {
+                let answers = packets.max(attempts);
+                format!("{sources} sent {targets} {answers} unsolicited answers from {service} ({size}) in {time}")
+            }
+            Self::HttpFlood => format!("{sources} opened {attempts} connections to {service} of {targets} in {time}"),
+            Self::BruteForce => format!(
+                "{sources} opened {attempts} short, similar connections to {service} of {targets} in {time}, \
+                 as in password guessing"
+            ),
+            Self::SlowConnections => format!(
+                "{sources} kept {attempts} connections to {service} of {targets} open for {time} with almost no data"
+            ),
+            Self::Beacon => {
+                format!("{sources} connected to {targets} ({service}) {attempts} times in {time}, every {period}")
+            }
+            Self::Exfiltration => format!("{sources} sent {size} to {targets} in {time}, far more than before"),
+            Self::Tunnel => {
+                let messages = if port == 53 { "names" } else { "pings" };
+                format!("{sources} sent {targets} {size} in {packets} long {messages} in {time}")
+            }
+            Self::Unusual => unusual(sources, targets),
+        }
     }
 
     /// The kinds with which it may be one event.
@@ -178,81 +215,7 @@ impl Kind {
     }
 }
 
-fn port_scan(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
-    let Evidence { attempts, failures, .. } = evidence;
-    let protocol = evidence.protocol();
-    format!(
-        "{sources} scanned {attempts} {protocol} ports of {targets} in {}; {failures} were closed or silent",
-        time(*seconds)
-    )
-}
-
-fn host_scan(Story { sources, evidence, seconds, .. }: &Story) -> String {
-    let Evidence { attempts, failures, .. } = evidence;
-    let (service, time) = (evidence.service(), time(*seconds));
-    format!("{sources} scanned {attempts} hosts for {service} in {time}; {failures} were closed or silent")
-}
-
-fn syn_flood(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
-    let (attempts, service) = (evidence.attempts, evidence.service());
-    format!(
-        "{sources} flooded {targets} ({service}) with {attempts} connections in {} that were never completed",
-        time(*seconds)
-    )
-}
-
-fn packet_flood(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
-    let (packets, bytes, protocol) = (evidence.packets, evidence.bytes, evidence.protocol());
-    format!("{sources} flooded {targets} with {packets} {protocol} packets ({}) in {}", size(bytes), time(*seconds))
-}
-
-fn reflection(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
-    let (packets, bytes, service) = (evidence.packets.max(evidence.attempts), evidence.bytes, evidence.service());
-    format!(
-        "{sources} sent {targets} {packets} unsolicited answers from {service} ({}) in {}",
-        size(bytes),
-        time(*seconds)
-    )
-}
-
-fn http_flood(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
-    let (attempts, service) = (evidence.attempts, evidence.service());
-    format!("{sources} opened {attempts} connections to {service} of {targets} in {}", time(*seconds))
-}
-
-fn brute_force(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
-    let (attempts, service) = (evidence.attempts, evidence.service());
-    format!(
-        "{sources} opened {attempts} short, similar connections to {service} of {targets} in {}, as in password guessing",
-        time(*seconds)
-    )
-}
-
-fn slow_connections(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
-    let (attempts, service) = (evidence.attempts, evidence.service());
-    format!(
-        "{sources} kept {attempts} connections to {service} of {targets} open for {} with almost no data",
-        time(*seconds)
-    )
-}
-
-fn beacon(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
-    let (attempts, period) = (evidence.attempts, time(evidence.period_ms as f64 / 1000.0));
-    let service = evidence.service();
-    format!("{sources} connected to {targets} ({service}) {attempts} times in {}, every {period}", time(*seconds))
-}
-
-fn exfiltration(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
-    format!("{sources} sent {} to {targets} in {}, far more than before", size(evidence.bytes), time(*seconds))
-}
-
-fn tunnel(Story { sources, targets, evidence, seconds, .. }: &Story) -> String {
-    let what = if evidence.port == 53 { "names" } else { "pings" };
-    let (packets, bytes) = (evidence.packets, size(evidence.bytes));
-    format!("{sources} sent {targets} {bytes} in {packets} long {what} in {}", time(*seconds))
-}
-
-fn unusual(Story { sources, targets, .. }: &Story) -> String {
+fn unusual(sources: &str, targets: &str) -> String {
     let mut text = String::from("unusual traffic");
     for (word, hosts) in [("of", sources), ("to", targets)] {
         if !hosts.is_empty() {
