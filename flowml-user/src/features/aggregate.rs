@@ -8,7 +8,7 @@ use flowml_common::flow::{Address, FlowKey, FlowStats, Sender};
 use flowml_common::table::Count;
 
 use super::Learn::Never;
-use super::{Distinct, Feature, Of, hash_address};
+use super::{Distinct, Feature, count, hash_address, real};
 use crate::record::{Clock, Identifier, Value, ValueType};
 
 /// Targets that have a record of their own in one interval. Flows to other targets share one record for each protocol.
@@ -111,10 +111,6 @@ const fn named(name: Text, kind: ValueType, meaning: Text, of: fn(&Aggregate) ->
     Identifier { name, kind, meaning, nfstream: false, of }
 }
 
-const fn count(name: Text, unit: Text, of: fn(&Aggregate) -> u64, meaning: Text) -> Feature<Aggregate> {
-    Feature { name, unit, meaning, learn: Never, side: None, nfstream: false, of: Of::Count(of) }
-}
-
 fn or_absent(value: Option<Value>) -> Value {
     value.unwrap_or(Value::Absent)
 }
@@ -135,14 +131,13 @@ pub const AGGREGATE_IDENTIFIERS: &[Identifier<Aggregate>] = &[
 /// The columns for counts over the flows. Sums have the names of flow records.
 #[rustfmt::skip]
 pub const AGGREGATE_FEATURES: &[Feature<Aggregate>] = &[
-    count("bidirectional_first_seen_ms", "ms", |of| of.first_ms, "Unix time of the first packet"),
-    count("bidirectional_last_seen_ms", "ms", |of| of.last_ms, "Unix time of the last packet"),
-    count("flows", "flows", |of| of.flows, "Flows of one packet"),
-    count("bidirectional_packets", "packets", |of| of.count.packets, "Packets"),
-    count("bidirectional_bytes", "bytes", |of| of.ip_bytes, "IP bytes"),
-    count("frame_bytes", "bytes", |of| of.count.bytes, "Frame bytes without FCS, as in the packet accounting of the summary"),
-    Feature { name: "sources", unit: "addresses", meaning: "Number of initiator addresses, estimated to about 5 %", learn: Never,
-        side: None, nfstream: false, of: Of::Real(|of| of.sources) },
+    count("bidirectional_first_seen_ms", "ms", Never, |of| of.first_ms, "Unix time of the first packet"),
+    count("bidirectional_last_seen_ms", "ms", Never, |of| of.last_ms, "Unix time of the last packet"),
+    count("flows", "flows", Never, |of| of.flows, "Flows of one packet"),
+    count("bidirectional_packets", "packets", Never, |of| of.count.packets, "Packets"),
+    count("bidirectional_bytes", "bytes", Never, |of| of.ip_bytes, "IP bytes"),
+    count("frame_bytes", "bytes", Never, |of| of.count.bytes, "Frame bytes without FCS, as in the packet accounting of the summary"),
+    real("sources", "addresses", Never, |of| of.sources, "Number of initiator addresses, estimated to about 5 %"),
 ];
 
 #[cfg(test)]

@@ -1,31 +1,30 @@
 //! The features of a flow's payload content, and the columns that the flows of a run have.
 
 use super::Learn::{Never, Ratio};
-use super::flow::{count, real};
-use super::{FLOW_FEATURES, Feature, FlowRow, Of};
+use super::{FLOW_FEATURES, Feature, FlowRow, Of, count, real};
 use crate::record::{Content, Inspector};
+
+/// Makes the table of the features of the first payload bytes: the same for each direction and its sender.
+macro_rules! content_features {
+    ($($direction:ident $prefix:literal $sender:literal),*) => { &[$(
+        count(concat!($prefix, "first_payload_bytes"), "bytes", Never,
+            |row| of(row, |content| content.$direction.bytes).unwrap_or(0),
+            concat!("Number of kept bytes of the first payload of the ", $sender)),
+        real(concat!($prefix, "first_payload_entropy"), "bits", Ratio,
+            |row| real_of(row, |content| content.$direction.entropy),
+            "Entropy of these bytes: 0 if all bytes are equal, 8 if all 256 values are equally frequent"),
+        real(concat!($prefix, "first_payload_printable_share"), "share", Ratio,
+            |row| real_of(row, |content| content.$direction.printable_share),
+            "Share of visible ASCII and white space in these bytes"),
+    )*] };
+}
 
 /// The features of the first payload bytes, where these are kept.
 ///
 /// The number of bytes is not learnt, because the limit of the run decides it. The reals of a direction without payload
 /// are NaN, which the learner replaces with the typical value.
-#[rustfmt::skip]
-pub const CONTENT_FEATURES: &[Feature<FlowRow>] = &[
-    count("src2dst_first_payload_bytes", "bytes", Never, |row| of(row, |content| content.src2dst.bytes).unwrap_or(0),
-        "Number of kept bytes of the first payload of the initiator"),
-    real("src2dst_first_payload_entropy", "bits", Ratio, |row| real_of(row, |content| content.src2dst.entropy),
-        "Entropy of these bytes: 0 if all bytes are equal, 8 if all 256 values are equally frequent"),
-    real("src2dst_first_payload_printable_share", "share", Ratio,
-        |row| real_of(row, |content| content.src2dst.printable_share),
-        "Share of visible ASCII and white space in these bytes"),
-    count("dst2src_first_payload_bytes", "bytes", Never, |row| of(row, |content| content.dst2src.bytes).unwrap_or(0),
-        "Number of kept bytes of the first payload of the responder"),
-    real("dst2src_first_payload_entropy", "bits", Ratio, |row| real_of(row, |content| content.dst2src.entropy),
-        "Entropy of these bytes: 0 if all bytes are equal, 8 if all 256 values are equally frequent"),
-    real("dst2src_first_payload_printable_share", "share", Ratio,
-        |row| real_of(row, |content| content.dst2src.printable_share),
-        "Share of visible ASCII and white space in these bytes"),
-];
+pub const CONTENT_FEATURES: &[Feature<FlowRow>] =
+    content_features!(src2dst "src2dst_" "initiator", dst2src "dst2src_" "responder");
 
 fn of<T>(row: &FlowRow, of: fn(&Content) -> T) -> Option<T> {
     row.record.content.as_deref().map(of)

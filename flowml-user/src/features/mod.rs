@@ -96,7 +96,7 @@ pub struct Feature<T: 'static> {
 /// The flows to which a feature of a host window belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Those that the host opened.
+    /// The flows that the host opened.
     Source,
     /// The flows that others opened to it.
     Destination,
@@ -148,6 +148,28 @@ impl<T> Feature<T> {
             Of::Real(_) => ValueType::Real,
         }
     }
+}
+
+/// A feature of flowml's own that is a whole number.
+const fn count<T>(
+    name: &'static str,
+    unit: &'static str,
+    learn: Learn,
+    value: fn(&T) -> u64,
+    meaning: &'static str,
+) -> Feature<T> {
+    Feature { name, unit, meaning, learn, side: None, nfstream: false, of: Of::Count(value) }
+}
+
+/// A feature of flowml's own that is a real number.
+const fn real<T>(
+    name: &'static str,
+    unit: &'static str,
+    learn: Learn,
+    value: fn(&T) -> f64,
+    meaning: &'static str,
+) -> Feature<T> {
+    Feature { name, unit, meaning, learn, side: None, nfstream: false, of: Of::Real(value) }
 }
 
 /// A feature without its function: what the learner and the documents use of a column.
